@@ -1,0 +1,1 @@
+//! Closes the chain provider → `ExternalSecret` → Secret after a rotation, and proves it.
