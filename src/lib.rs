@@ -1,1 +1,8 @@
 //! Closes the chain provider → `ExternalSecret` → Secret after a rotation, and proves it.
+
+pub mod duration;
+pub mod eso;
+pub mod inventory;
+pub mod pattern;
+pub mod policy;
+pub mod selector;
