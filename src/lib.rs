@@ -1,8 +1,12 @@
 //! Closes the chain provider → `ExternalSecret` → Secret after a rotation, and proves it.
 
+pub mod clock;
+pub mod cluster;
 pub mod duration;
 pub mod eso;
 pub mod inventory;
+pub mod pace;
 pub mod pattern;
 pub mod policy;
+pub mod reason;
 pub mod selector;
