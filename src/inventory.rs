@@ -169,8 +169,12 @@ pub struct ExternalSecret {
     pub generators: Vec<String>,
     /// Whether an annotation of its own allows to force-sync its generators.
     pub rotation_allowed: bool,
-    /// Provider calls that one sync costs.
-    pub cost: u32,
+    /// What one sync asks of the provider.
+    pub calls: Calls,
+    /// The entries of the policy's `select` (by index) that cover its name, namespace and labels.
+    pub covered_by: Vec<u16>,
+    /// Likewise for `exclude`.
+    pub excluded_by: Vec<u16>,
     /// How its target Secret is written.
     pub target: Target,
     /// The ClusterExternalSecret that controls it.
@@ -184,6 +188,18 @@ pub struct ExternalSecret {
     /// The Ready condition.
     pub ready: Option<Ready>,
 }
+
+/// Provider calls of one sync, as the spec lets them be counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// One for each entry; a search counts as [`FIND_CALLS`].
+    pub entries: u32,
+    /// The same, where entries with the same key and version are read once.
+    pub distinct: u32,
+}
+
+/// What a search counts as: one call to list and one for each match, whose number the spec does not tell.
+pub const FIND_CALLS: u32 = 10;
 
 /// What is known of the target Secret from the spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,6 +222,8 @@ pub struct Store {
     pub provider: String,
     /// What it shares a quota with.
     pub quota: QuotaKey,
+    /// Whether the operator reads a key that several entries name only once (AWS Secrets Manager).
+    pub reads_keys_once: bool,
     /// `spec.controller`, if it names another class than the default.
     pub foreign_class: Option<String>,
     /// The Ready condition; None where the operator has not looked at the store yet.

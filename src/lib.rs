@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod cluster;
+pub mod discover;
 pub mod duration;
 pub mod eso;
 pub mod inventory;
@@ -10,3 +11,4 @@ pub mod pattern;
 pub mod policy;
 pub mod reason;
 pub mod selector;
+pub mod wire;
