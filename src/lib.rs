@@ -10,5 +10,6 @@ pub mod pace;
 pub mod pattern;
 pub mod policy;
 pub mod reason;
+pub mod sandbox;
 pub mod selector;
 pub mod wire;
