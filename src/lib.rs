@@ -8,6 +8,7 @@ pub mod eso;
 pub mod inventory;
 pub mod pace;
 pub mod pattern;
+pub mod plan;
 pub mod policy;
 pub mod reason;
 pub mod selector;
