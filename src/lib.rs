@@ -6,3 +6,4 @@ pub mod inventory;
 pub mod pattern;
 pub mod policy;
 pub mod selector;
+pub mod settings;
