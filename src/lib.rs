@@ -5,5 +5,6 @@ pub mod eso;
 pub mod inventory;
 pub mod pattern;
 pub mod policy;
+pub mod rbac;
 pub mod selector;
 pub mod settings;

@@ -95,10 +95,14 @@ pub fn load(sources: &Sources, known_flags: &[&str]) -> Result<Loaded, Invalid> 
         .collect();
     let mut problems = Vec::new();
     let mut figment = Figment::from(Serialized::defaults(Policy::selecting(Vec::new())));
+    let mut all_read = true;
     for layer in &layers {
-        figment = figment.merge(Checked(layer.check(&mut problems)));
+        let data = layer.check(&mut problems);
+        all_read &= data.is_some();
+        figment = figment.merge(Checked(data.unwrap_or_default()));
     }
-    if !layers.iter().any(|layer| layer.place(&["select"]).is_some()) {
+    // What could not be read may have selected something.
+    if all_read && !layers.iter().any(|layer| layer.place(&["select"]).is_some()) {
         problems.push(Problem {
             source: sources.files.last().map_or(Source::Defaults, |file| file_source(file, None)),
             key: "select".to_owned(),
@@ -138,10 +142,10 @@ impl Layer {
         Self { source: Source::CommandLine, tree: Some(nested(&keys, from_json(value))), found: Vec::new() }
     }
 
-    /// What of it is right; what is wrong goes to `problems`.
-    fn check(&self, problems: &mut Vec<Problem>) -> Dict {
+    /// What of it is right, or None if it is nothing that could be a policy; what is wrong goes to `problems`.
+    fn check(&self, problems: &mut Vec<Problem>) -> Option<Dict> {
         let mut found = self.found.clone();
-        let data = self.tree.as_ref().map(|tree| check::policy(tree, &mut found)).unwrap_or_default();
+        let data = self.tree.as_ref().and_then(|tree| check::policy(tree, &mut found));
         found.sort_by_key(|found| found.line);
         problems.extend(found.into_iter().map(|Found { line, key, fault }| Problem {
             source: self.at(line),
@@ -259,3 +263,6 @@ fn default_of(path: &[&str]) -> Option<serde_json::Value> {
     let defaults = serde_json::to_value(Policy::selecting(Vec::new())).ok()?;
     path.iter().try_fold(&defaults, |value, key| value.get(key)).cloned()
 }
+
+#[cfg(test)]
+mod tests;

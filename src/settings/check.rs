@@ -9,18 +9,18 @@ use super::{
     tree::{Entry, Node, Style, Value, below, looks_like},
 };
 
-/// What of a policy's tree is right.
-pub(super) fn policy(root: &Node, found: &mut Vec<Found>) -> Dict {
-    if !matches!(root.value, Value::Map(_)) {
+/// What of a policy's tree is right; None if it is no policy at all.
+pub(super) fn policy(root: &Node, found: &mut Vec<Found>) -> Option<Dict> {
+    let fault = if !matches!(root.value, Value::Map(_)) {
         // Not quoted: a file that holds no keys may be any file, and hold anything.
-        let fault = Fault::new("is no policy", "write keys such as `select:` and `sync:` at the top");
-        found.push(Found { line: root.line, key: String::new(), fault });
-        return Dict::new();
-    }
-    match value(root, &POLICY, "", found) {
-        Some(Data::Dict(_, dict)) => dict,
-        _ => Dict::new(),
-    }
+        Fault::new("is no policy", "write keys such as `select:` and `sync:` at the top")
+    } else if root.get("apiVersion").is_some() && root.get("kind").is_some() {
+        Fault::new("is a manifest of Kubernetes", "give the policy itself, as it stands in a ConfigMap's `data`")
+    } else {
+        return value(root, &POLICY, "", found)?.into_dict();
+    };
+    found.push(Found { line: root.line, key: String::new(), fault });
+    None
 }
 
 /// The value in its normal form; None if it is wrong as a whole.
@@ -34,6 +34,9 @@ pub(super) fn value(node: &Node, shape: &Shape, path: &str, found: &mut Vec<Foun
         (Value::Map(entries), Shape::Entries { key, value }) => {
             Ok(Data::from(chosen(entries, key, value, path, found)))
         }
+        (Value::Scalar { .. }, _) if node.says_nothing() => {
+            Err(Fault::new("is empty", format!("{}, or remove it", shape.asks_for())))
+        }
         (Value::Scalar { text, style }, _) => scalar(text, *style, shape),
         (Value::List(_), _) => Err(Fault::new("is a list", shape.asks_for())),
         (Value::Map(_), _) => Err(Fault::new("has keys below it", shape.asks_for())),
@@ -45,10 +48,17 @@ fn list(items: &[Node], of: &Shape, least: usize, path: &str, found: &mut Vec<Fo
     if items.len() < least {
         return Err(Fault::new("is empty, so nothing is selected", "name something, or write `[{}]` for everything"));
     }
-    let items = items.iter().enumerate();
-    Ok(Data::from(
-        items.filter_map(|(index, item)| value(item, of, &format!("{path}[{index}]"), found)).collect::<Vec<_>>(),
-    ))
+    let mut list = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        if least > 0 && item.says_nothing() {
+            let fault = Fault::new("is empty", "write `{}` if every ExternalSecret is meant, or remove it");
+            found.push(Found { line: item.line, key: path, fault });
+        } else {
+            list.extend(value(item, of, &path, found));
+        }
+    }
+    Ok(Data::from(list))
 }
 
 fn section(
@@ -109,9 +119,6 @@ fn chosen(entries: &[Entry], key: &Format, shape: &Shape, path: &str, found: &mu
 }
 
 fn scalar(text: &str, style: Style, shape: &Shape) -> Result<Data, Fault> {
-    if text.is_empty() && style == Style::Untyped || style == Style::Plain && looks_like(text) == Some("empty") {
-        return Err(Fault::new("is empty", format!("{}, or remove the key", shape.asks_for())));
-    }
     match shape {
         Shape::Switch => switch(text, style).ok_or_else(|| mistaken(text, style, shape)),
         Shape::Count(least) => count(text, style, *least).ok_or_else(|| mistaken(text, style, shape)),
@@ -152,7 +159,7 @@ fn formatted(text: &str, style: Style, format: &Format) -> Result<Data, Fault> {
     match looks_like(text).filter(|_| style == Style::Plain) {
         Some(other) => {
             let what = format!("{} is {other} to YAML, not text", quoted(text));
-            Err(Fault::new(what, format!("write `\"{}\"` in quotes", text.escape_debug())))
+            Err(Fault::new(what, format!("quote it: `\"{}\"`", text.escape_debug())))
         }
         None => Ok(Data::from(read)),
     }
@@ -174,9 +181,7 @@ fn unknown(key: &str, fields: &[Field]) -> Fault {
     let hint = if let Some(name) = closest(key, &names) {
         format!("did you mean `{name}`?")
     } else if let Some(place) = elsewhere(key, &POLICY, "") {
-        format!("it belongs further down or up, as `{place}`")
-    } else if matches!(key, "apiVersion" | "kind" | "metadata") {
-        "give the policy itself, not a manifest that holds it".to_owned()
+        format!("it belongs elsewhere: `{place}`")
     } else {
         format!("known here: {}", listed(names))
     };

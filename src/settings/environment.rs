@@ -92,7 +92,8 @@ fn warnings(strangers: &[&str]) -> Vec<String> {
     let known = names();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     for name in others {
-        let hint = super::check::closest(name, &known).map(|close| format!("; did you mean `{close}`?"));
+        let hint = super::check::closest(name.strip_prefix(PREFIX).unwrap_or(name), &known)
+            .map(|close| format!("; did you mean `{PREFIX}{close}`?"));
         let hint = hint.unwrap_or_default();
         warnings.push(format!("ignored environment variable {name}: it names no key of a policy and no flag{hint}"));
     }
@@ -105,17 +106,16 @@ fn is_of_a_service(name: &str) -> bool {
     rest == "SERVICE_HOST" || rest == "PORT" || rest.starts_with("SERVICE_PORT") || rest.starts_with("PORT_")
 }
 
-/// The names of all variables that a policy knows.
+/// The names of all variables that a policy knows, without the prefix.
 pub(super) fn names() -> Vec<String> {
-    fn collect(shape: &Shape, name: &str, names: &mut Vec<String>) {
+    fn collect(shape: &Shape, above: &str, names: &mut Vec<String>) {
         for field in shape.fields() {
-            let separator = if name == PREFIX { "" } else { "__" };
-            let name = format!("{name}{separator}{}", screaming(field.name));
-            collect(&field.shape, &name, names);
+            let name = format!("{above}{}", screaming(field.name));
+            collect(&field.shape, &format!("{name}__"), names);
             names.push(name);
         }
     }
     let mut all = Vec::new();
-    collect(&POLICY, PREFIX, &mut all);
+    collect(&POLICY, "", &mut all);
     all
 }

@@ -50,6 +50,15 @@ pub(super) struct Entry {
 const DEEPEST: usize = 32;
 
 impl Node {
+    /// Whether nothing was written, or a word for nothing.
+    pub(super) fn says_nothing(&self) -> bool {
+        match &self.value {
+            Value::Scalar { text, style: Style::Plain } => looks_like(text) == Some("empty"),
+            Value::Scalar { text, style: Style::Untyped } => text.is_empty(),
+            _ => false,
+        }
+    }
+
     /// The entries, of a map.
     pub(super) fn entries(&self) -> &[Entry] {
         if let Value::Map(entries) = &self.value { entries } else { &[] }
@@ -114,8 +123,8 @@ impl<'a> Builder<'a> {
                 event => root = Some(self.node(event, &span, path)?),
             }
         }
-        let empty = |node: &Node| node.value == Value::Scalar { text: String::new(), style: Style::Plain };
-        Ok(Some(root.filter(|root| !empty(root)).unwrap_or(Node { line: 1, value: Value::Map(Vec::new()) })))
+        let nothing = Node { line: 1, value: Value::Map(Vec::new()) };
+        Ok(Some(root.filter(|root| !root.says_nothing()).unwrap_or(nothing)))
     }
 
     fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, Stop> {
@@ -241,7 +250,7 @@ pub(super) fn looks_like(plain: &str) -> Option<&'static str> {
     let lower = plain.to_ascii_lowercase();
     match &*lower {
         "" | "~" | "null" => return Some("empty"),
-        "true" | "false" | "yes" | "no" | "on" | "off" => return Some("true or false"),
+        "true" | "false" | "yes" | "no" | "on" | "off" => return Some("a boolean"),
         ".inf" | "+.inf" | "-.inf" | ".nan" => return Some("a number"),
         _ => {}
     }
