@@ -1,6 +1,6 @@
 //! Globs on Kubernetes names.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use globset::{GlobBuilder, GlobMatcher};
 
@@ -11,13 +11,31 @@ pub struct Pattern {
     matcher: GlobMatcher,
 }
 
+/// What makes a pattern more than a name.
+const GLOB: [char; 7] = ['*', '?', '[', ']', '{', '}', '\\'];
+
+/// The longest name that Kubernetes allows.
+const LONGEST: usize = 253;
+
 impl Pattern {
-    /// The error says what is wrong with `text`.
+    /// The error says what is wrong with `text`. A pattern that no name can match is an error: it would select nothing,
+    /// or fail to exclude, without a word.
     pub fn new(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("is empty".to_owned());
         }
-        let glob = GlobBuilder::new(text).build().map_err(|error| error.kind().to_string())?;
+        if text.chars().any(|c| c.is_ascii_uppercase()) {
+            return Err("has capital letters, which no name in Kubernetes has".to_owned());
+        }
+        if !text.contains(GLOB) && !is_name(text) {
+            return Err("is no name that Kubernetes allows".to_owned());
+        }
+        if let Some(stray) =
+            text.chars().find(|&c| !in_a_name(c) && !GLOB.contains(&c) && !matches!(c, ',' | '!' | '^'))
+        {
+            return Err(format!("has `{}`, which no name in Kubernetes has", stray.escape_debug()));
+        }
+        let glob = GlobBuilder::new(text).build().map_err(|error| format!("is not a glob: {}", error.kind()))?;
         Ok(Self { text: text.to_owned(), matcher: glob.compile_matcher() })
     }
 
@@ -28,7 +46,26 @@ impl Pattern {
 
     /// The name, if the pattern is one and no glob.
     pub fn literal(&self) -> Option<&str> {
-        (!self.text.contains(['*', '?', '[', ']', '{', '}', '\\'])).then_some(&*self.text)
+        (!self.text.contains(GLOB)).then_some(&*self.text)
+    }
+}
+
+/// Whether Kubernetes allows this as the name of a namespace, a store or an ExternalSecret.
+pub fn is_name(text: &str) -> bool {
+    text.len() <= LONGEST
+        && text.chars().all(in_a_name)
+        && text.split('.').all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
+}
+
+const fn in_a_name(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.')
+}
+
+impl FromStr for Pattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::new(text)
     }
 }
 
@@ -54,12 +91,27 @@ mod tests {
         assert!(pattern.matches("prod-eu") && !pattern.matches("a-prod-eu") && !pattern.matches("prod"));
         assert_eq!(pattern.literal(), None);
         assert_eq!(Pattern::new("prod").unwrap().literal(), Some("prod"));
+        let one_of = Pattern::new("vault-{a,b}[!0-9]").unwrap();
+        assert!(one_of.matches("vault-ax") && !one_of.matches("vault-a1") && !one_of.matches("vault-cx"));
     }
 
     #[test]
     fn a_broken_glob_is_refused() {
-        assert!(Pattern::new("").is_err());
-        assert!(Pattern::new("a[").is_err());
-        assert!(Pattern::new("{a").is_err());
+        let why = |text| Pattern::new(text).unwrap_err();
+        insta::assert_snapshot!(why(""), @"is empty");
+        insta::assert_snapshot!(why("a["), @"is not a glob: unclosed character class; missing ']'");
+        insta::assert_snapshot!(why("{a"), @"is not a glob: unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)");
+    }
+
+    #[test]
+    fn a_pattern_that_no_name_can_match_is_refused() {
+        let why = |text| Pattern::new(text).unwrap_err();
+        insta::assert_snapshot!(why("Prod-*"), @"has capital letters, which no name in Kubernetes has");
+        insta::assert_snapshot!(why("prod_*"), @"has `_`, which no name in Kubernetes has");
+        insta::assert_snapshot!(why("payments/db"), @"is no name that Kubernetes allows");
+        insta::assert_snapshot!(why("-db"), @"is no name that Kubernetes allows");
+        insta::assert_snapshot!(why("a..b"), @"is no name that Kubernetes allows");
+        insta::assert_snapshot!(why(&"a".repeat(254)), @"is no name that Kubernetes allows");
+        assert!(Pattern::new(&"a".repeat(253)).is_ok());
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
+use crate::pattern::is_name;
+
 /// A comma-separated AND of requirements: `a=b`, `a!=b`, `a in (b,c)`, `a notin (b,c)`, `a`, `!a`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selector {
@@ -26,9 +28,15 @@ enum Test {
 
 /// Why a text is not a selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is not a label selector ({why}); write it like `team=payments,tier!=test`")]
+#[error("is not a label selector ({why}); {}", Self::HINT)]
 pub struct InvalidSelector {
-    why: String,
+    /// What is wrong.
+    pub why: String,
+}
+
+impl InvalidSelector {
+    /// What would be right.
+    pub const HINT: &str = "write it like `team=payments,tier!=test`";
 }
 
 impl Selector {
@@ -110,23 +118,31 @@ fn requirement(text: &str) -> Result<Requirement, InvalidSelector> {
 
 fn made(key: &str, test: Test) -> Result<Requirement, InvalidSelector> {
     let key = key.trim();
-    let name = key.split_once('/').map_or(key, |(prefix, name)| if prefix.is_empty() { "" } else { name });
-    if name.is_empty() || name.len() > 63 || !allowed(name) || key.len() > 317 || !allowed(&key.replacen('/', "", 1)) {
+    if !is_label_key(key) {
         return Err(invalid(&format!("`{key}` is no label key")));
     }
     Ok(Requirement { key: key.to_owned(), test })
 }
 
+/// Whether Kubernetes allows this as the key of a label or an annotation: `name` or `example.com/name`.
+pub fn is_label_key(key: &str) -> bool {
+    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    !name.is_empty() && is_word(name) && prefix.is_none_or(is_name)
+}
+
 fn label_value(text: &str) -> Result<String, InvalidSelector> {
     let value = text.trim();
-    if value.len() > 63 || !allowed(value) {
+    if !is_word(value) {
         return Err(invalid(&format!("`{value}` is no label value")));
     }
     Ok(value.to_owned())
 }
 
-fn allowed(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+/// At most 63 letters, digits, `-`, `_` and `.`, the first and the last one a letter or a digit.
+fn is_word(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let edge = |end: Option<char>| end.is_none_or(|end| end.is_ascii_alphanumeric());
+    text.len() <= 63 && text.bytes().all(allowed) && edge(text.chars().next()) && edge(text.chars().next_back())
 }
 
 fn invalid(why: &str) -> InvalidSelector {
@@ -166,7 +182,23 @@ mod tests {
 
     #[test]
     fn refuses_what_kubectl_refuses() {
-        for text in ["", " ", "a=b,,c=d", "=a", "a in b", "a in (b", "a of (b)", "a=b c", "a/=b", "/a=b", "a=ü"] {
+        for text in [
+            "",
+            " ",
+            "a=b,,c=d",
+            "=a",
+            "a in b",
+            "a in (b",
+            "a of (b)",
+            "a=b c",
+            "a/=b",
+            "/a=b",
+            "a=ü",
+            "-a",
+            "a=b-",
+            "A.com/a=b",
+            "a/b/c",
+        ] {
             assert!(text.parse::<Selector>().is_err(), "{text:?}");
         }
     }

@@ -264,6 +264,8 @@ pub struct Namespace {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
+    /// Its metadata.
+    pub metadata: Meta,
     /// What it is about.
     #[serde(default)]
     pub involved_object: InvolvedObject,
