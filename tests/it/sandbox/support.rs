@@ -1,6 +1,6 @@
 //! A sandbox and a client for it.
 
-use eso_sync::sandbox::Sandbox;
+use eso_sync::sandbox::{Sandbox, Settings};
 use http::{Method, Request};
 use jiff::Timestamp;
 use kube::{Client, Config};
@@ -11,9 +11,10 @@ pub(super) fn now() -> Timestamp {
     "2026-05-01T12:00:00Z".parse().unwrap()
 }
 
-/// An empty sandbox.
+/// An empty sandbox whose operator rests.
 pub(super) async fn empty() -> Sandbox {
-    Sandbox::empty(now()).await.unwrap()
+    let settings = Settings { operator: false, ..Settings::default() };
+    Sandbox::empty(settings, now()).await.unwrap()
 }
 
 /// The client that talks to real clusters too, without its own retries.
