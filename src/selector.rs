@@ -1,4 +1,4 @@
-//! Label selectors as `kubectl -l` reads them, evaluated here because a policy's entries are ORed, which the API cannot do.
+//! Label selectors as `kubectl -l` reads them, evaluated here because any entry of a policy selects, and the API knows no OR.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 

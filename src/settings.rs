@@ -104,7 +104,7 @@ pub fn load(sources: &Sources, known_flags: &[&str]) -> Result<Loaded, Invalid> 
     // What could not be read may have selected something.
     if all_read && !layers.iter().any(|layer| layer.place(&["select"]).is_some()) {
         problems.push(Problem {
-            source: sources.files.last().map_or(Source::Defaults, |file| file_source(file, None)),
+            source: sources.files.last().map_or(Source::Defaults, whole),
             key: "select".to_owned(),
             what: "is lacking, so nothing is selected".to_owned(),
             hint: "write `select: [{namespaces: [\"prod-*\"]}]`, or `select: [{}]` for everything".to_owned(),
@@ -114,8 +114,9 @@ pub fn load(sources: &Sources, known_flags: &[&str]) -> Result<Loaded, Invalid> 
     if !problems.is_empty() {
         return Err(Invalid { problems });
     }
-    let policy: Policy =
-        figment.extract().map_err(|error| Invalid { problems: error.into_iter().map(unforeseen).collect() })?;
+    let policy: Policy = figment
+        .extract()
+        .map_err(|error| Invalid { problems: error.into_iter().map(|error| unforeseen(&error)).collect() })?;
     let digest = digest(&policy);
     Ok(Loaded { policy, digest, warnings })
 }
@@ -133,8 +134,10 @@ struct Layer {
 impl Layer {
     fn of_file(file: &SourceFile) -> Self {
         let mut found = Vec::new();
-        let tree = tree::parse(&file.text, "", &mut found);
-        Self { source: file_source(file, None), tree, found }
+        let nothing_said = || Node { line: 1, value: Value::Map(Vec::new()) };
+        let tree =
+            tree::parse(&file.text, "", &mut found).map(|root| if root.says_nothing() { nothing_said() } else { root });
+        Self { source: whole(file), tree, found }
     }
 
     fn of_flag((key, value): (&String, &serde_json::Value)) -> Self {
@@ -163,15 +166,16 @@ impl Layer {
     }
 
     fn at(&self, line: usize) -> Source {
-        match &self.source {
-            Source::File { path, .. } => Source::File { path: path.clone(), line: Some(line) },
-            other => other.clone(),
+        let mut source = self.source.clone();
+        if let Source::File { line: place, .. } = &mut source {
+            *place = Some(line);
         }
+        source
     }
 }
 
-fn file_source(file: &SourceFile, line: Option<usize>) -> Source {
-    Source::File { path: file.path.clone(), line }
+fn whole(file: &SourceFile) -> Source {
+    Source::File { path: file.path.clone(), line: None }
 }
 
 /// A layer that was checked, as figment takes it.
@@ -243,7 +247,7 @@ fn hold_to_ceilings(figment: Figment, layers: &[Layer], ceilings: &Ceilings, pro
 }
 
 /// The checks let something through that the types refuse, which no policy should reach.
-fn unforeseen(error: figment::Error) -> Problem {
+fn unforeseen(error: &figment::Error) -> Problem {
     Problem {
         source: Source::Defaults,
         key: error.path.join("."),
@@ -255,7 +259,10 @@ fn unforeseen(error: figment::Error) -> Problem {
 /// Of the policy as data: maps are sorted there, and durations and rates are in one form.
 fn digest(policy: &Policy) -> String {
     let text = serde_json::to_vec(policy).unwrap_or_default();
-    Sha256::digest(text).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    let digest = Sha256::digest(text);
+    let start = digest.as_slice().first_chunk().copied().map(u64::from_be_bytes).unwrap_or_default();
+    // 48 bits tell policies apart, and are short enough to read.
+    format!("{:012x}", start >> 16)
 }
 
 /// The default of this key, as a policy file would say it.

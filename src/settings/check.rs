@@ -212,9 +212,10 @@ fn elsewhere(key: &str, shape: &Shape, path: &str) -> Option<String> {
         if plain(field.name) == plain(key) {
             return Some(place);
         }
-        match &field.shape {
-            Shape::List { of, .. } => elsewhere(key, of, &format!("{place}[]")),
-            shape => elsewhere(key, shape, &place),
+        if let Shape::List { of, .. } = &field.shape {
+            elsewhere(key, of, &format!("{place}[]"))
+        } else {
+            elsewhere(key, &field.shape, &place)
         }
     })
 }

@@ -36,11 +36,10 @@ pub(super) fn layers(environment: &BTreeMap<String, String>, known_flags: &[&str
 fn layer(name: &str, value: &str, keys: &[String], shape: &Shape) -> Layer {
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let mut found = Vec::new();
-    let node = match shape {
-        Shape::List { .. } | Shape::Section { .. } | Shape::Entries { .. } => {
-            tree::parse(value, &keys.iter().fold(String::new(), |path, key| below(&path, key)), &mut found)
-        }
-        _ => Some(Node { line: 1, value: Value::Scalar { text: value.to_owned(), style: Style::Untyped } }),
+    let node = if matches!(shape, Shape::List { .. } | Shape::Section { .. } | Shape::Entries { .. }) {
+        tree::parse(value, &keys.iter().fold(String::new(), |path, key| below(&path, key)), &mut found)
+    } else {
+        Some(Node { line: 1, value: Value::Scalar { text: value.to_owned(), style: Style::Untyped } })
     };
     Layer { source: Source::Variable(name.to_owned()), tree: node.map(|node| nested(&keys, node)), found }
 }
@@ -50,18 +49,14 @@ fn resolve(rest: &str) -> Option<(Vec<String>, &'static Shape)> {
     let mut shape = &POLICY;
     let mut keys = Vec::new();
     for segment in rest.split("__") {
-        match shape {
-            Shape::Section { fields, .. } => {
-                let field = fields.iter().find(|field| screaming(field.name) == segment)?;
-                keys.push(field.name.to_owned());
-                shape = &field.shape;
-            }
-            // Names of providers have no capital letters that count; names of stores do not fit into a variable's name.
-            Shape::Entries { value, .. } => {
-                keys.push(segment.to_ascii_lowercase());
-                shape = value;
-            }
-            _ => return None,
+        if let Shape::Entries { value, .. } = shape {
+            // Names of providers are lower case; those of stores do not fit into the name of a variable.
+            keys.push(segment.to_ascii_lowercase());
+            shape = value;
+        } else {
+            let field = shape.fields().iter().find(|field| screaming(field.name) == segment)?;
+            keys.push(field.name.to_owned());
+            shape = &field.shape;
         }
     }
     Some((keys, shape))

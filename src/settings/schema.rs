@@ -54,11 +54,7 @@ fn of(shape: &Shape, path: &[&str]) -> Map<String, Value> {
                 })
                 .collect();
             let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.name).collect();
-            let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
-            if !required.is_empty() {
-                schema["required"] = json!(required);
-            }
-            schema
+            json!({"type": "object", "properties": properties, "additionalProperties": false, "required": required})
         }
     };
     if let Value::Object(schema) = schema { schema } else { Map::new() }

@@ -29,7 +29,7 @@ pub(super) enum Shape {
     /// A list.
     List {
         /// Of these.
-        of: &'static Shape,
+        of: &'static Self,
         /// At least this many.
         least: usize,
     },
@@ -40,7 +40,7 @@ pub(super) enum Shape {
         rule: Option<Rule>,
     },
     /// Keys that the operator chooses.
-    Entries { key: &'static Format, value: &'static Shape },
+    Entries { key: &'static Format, value: &'static Self },
 }
 
 /// Checks a section as a whole, once its keys are known to be right. Gets the entries' tree.

@@ -1,3 +1,5 @@
+use std::fmt::Write;
+
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -387,7 +389,7 @@ pace:
     fn a_bomb_of_aliases_is_told_at_its_first_use() {
         let mut text = "a: &a [x]\n".to_owned();
         for (name, inner) in ('b'..='z').zip('a'..) {
-            text += &format!("{name}: &{name} [{}]\n", vec![format!("*{inner}"); 9].join(","));
+            writeln!(text, "{name}: &{name} [{}]", vec![format!("*{inner}"); 9].join(",")).unwrap();
         }
         assert!(refused(&text).contains("config.yaml:2: b[0]: is a YAML alias"));
     }
@@ -618,6 +620,7 @@ mod environment {
         insta::assert_snapshot!(with_variables(&[
             ("ESO_SYNC_SELECT", "a,b"),
             ("ESO_SYNC_EXCLUDE", "[{names: [1234], nmaes: []}, *x]"),
+            ("ESO_SYNC_SAFETY", ""),
             ("ESO_SYNC_SYNC", "{retries: x}"),
             ("ESO_SYNC_SYNC__TIMEOUT", ""),
             ("ESO_SYNC_SAFETY__MAX_SYNCS", "ten"),
@@ -631,6 +634,7 @@ mod environment {
         environment variable ESO_SYNC_LOCK__ENABLED: lock.enabled: `yes` is neither `true` nor `false`; write `true` or `false`
         environment variable ESO_SYNC_PACE: pace: is not YAML: unclosed bracket '['
         environment variable ESO_SYNC_PACE__STORES__VAULT: pace.stores.vault: `vault` names no store; write `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`
+        environment variable ESO_SYNC_SAFETY: safety: is empty; write keys below it: `maxSyncs`, `stopAfterFailures`, or remove it
         environment variable ESO_SYNC_SAFETY__MAX_SYNCS: safety.maxSyncs: `ten` is not a number; write a whole number from 1 on, without quotes
         environment variable ESO_SYNC_SELECT: select: is no list; write a list: `[…]`, or one `- …` per line
         environment variable ESO_SYNC_SYNC: sync.retries: `x` is not a number; write a whole number from 0 on, without quotes
@@ -733,19 +737,17 @@ pace: {stores: {ClusterSecretStore/a: 1/s}}
 
     /// The keys of data and the fields of the table are the same, all the way down.
     fn agree(shape: &Shape, data: &serde_json::Value, path: &str) {
-        match shape {
-            Shape::Section { fields, .. } => {
-                let mut names: Vec<&str> = fields.iter().map(|field| field.name).collect();
-                let mut keys: Vec<&String> = data.as_object().unwrap().keys().collect();
-                names.sort_unstable();
-                keys.sort_unstable();
-                assert_eq!(names, keys, "{path}");
-                for field in *fields {
-                    agree(&field.shape, &data[field.name], &format!("{path}.{}", field.name));
-                }
+        if let Shape::Section { fields, .. } = shape {
+            let mut names: Vec<&str> = fields.iter().map(|field| field.name).collect();
+            let mut keys: Vec<&String> = data.as_object().unwrap().keys().collect();
+            names.sort_unstable();
+            keys.sort_unstable();
+            assert_eq!(names, keys, "{path}");
+            for field in *fields {
+                agree(&field.shape, &data[field.name], &format!("{path}.{}", field.name));
             }
-            Shape::List { of, .. } if !path.contains("exclude") => agree(of, &data[0], &format!("{path}[0]")),
-            _ => {}
+        } else if let (Shape::List { of, .. }, false) = (shape, path.contains("exclude")) {
+            agree(of, &data[0], &format!("{path}[0]"));
         }
     }
 

@@ -55,7 +55,7 @@ impl Node {
         match &self.value {
             Value::Scalar { text, style: Style::Plain } => looks_like(text) == Some("empty"),
             Value::Scalar { text, style: Style::Untyped } => text.is_empty(),
-            _ => false,
+            Value::Scalar { .. } | Value::List(_) | Value::Map(_) | Value::Refused => false,
         }
     }
 
@@ -75,8 +75,7 @@ pub(super) fn below(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// Reads one document, whose place in the policy is `path`. Nothing comes back for text that is no YAML; an empty
-/// document is an empty map.
+/// Reads one document, whose place in the policy is `path`. Nothing comes back for text that is no YAML.
 pub(super) fn parse(text: &str, path: &str, found: &mut Vec<Found>) -> Option<Node> {
     let options = granit_parser::options! {
         emit_comments: false,
@@ -86,7 +85,7 @@ pub(super) fn parse(text: &str, path: &str, found: &mut Vec<Found>) -> Option<No
     };
     let mut builder = Builder { events: Parser::new_from_str_with_options(text, options), found };
     match builder.document(path) {
-        Ok(node) => node,
+        Ok(node) => Some(node),
         Err(Stop { line, fault }) => {
             found.push(Found { line, key: path.to_owned(), fault });
             None
@@ -106,25 +105,22 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn document(&mut self, path: &str) -> Result<Option<Node>, Stop> {
+    fn document(&mut self, path: &str) -> Result<Node, Stop> {
         let mut root = None;
         let mut documents = 0;
         while let Some((event, span)) = self.next()? {
-            match event {
-                Event::StreamStart | Event::DocumentEnd => {}
-                Event::StreamEnd => break,
-                Event::DocumentStart(..) => {
-                    documents += 1;
-                    if documents > 1 {
-                        let hint = "a policy is one document: give several files, or remove the `---`";
-                        return Err(stop(&span, Fault::new("a second document starts here", hint)));
-                    }
+            if matches!(event, Event::DocumentStart(..)) {
+                documents += 1;
+                if documents > 1 {
+                    let hint = "a policy is one document: give several files, or remove the `---`";
+                    return Err(stop(&span, Fault::new("a second document starts here", hint)));
                 }
-                event => root = Some(self.node(event, &span, path)?),
+            } else if !matches!(event, Event::StreamStart | Event::StreamEnd | Event::DocumentEnd) {
+                root = Some(self.node(event, &span, path)?);
             }
         }
-        let nothing = Node { line: 1, value: Value::Map(Vec::new()) };
-        Ok(Some(root.filter(|root| !root.says_nothing()).unwrap_or(nothing)))
+        let nothing = Node { line: 1, value: Value::Scalar { text: String::new(), style: Style::Plain } };
+        Ok(root.unwrap_or(nothing))
     }
 
     fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, Stop> {
@@ -138,6 +134,7 @@ impl<'a> Builder<'a> {
         })
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "no other event stands where a value belongs")]
     fn node(&mut self, event: Event<'a>, span: &Span, path: &str) -> Result<Node, Stop> {
         let tagged = event.tag().is_some();
         let value = match event {
