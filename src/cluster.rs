@@ -73,7 +73,10 @@ pub struct CallError {
 }
 
 impl CallError {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "all that is left is a connection that does not work")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all that is left is a connection that does not work"
+    )]
     fn new(operation: &str, error: kube::Error) -> Self {
         let (trouble, message) = match error {
             kube::Error::Api(status) => (trouble_of(&status), status.message.clone()),

@@ -161,9 +161,17 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
 }
 
 fn complain(refusal: &Refusal) {
-    let Refusal { exit, message, hint } = refusal;
+    let Refusal {
+        exit,
+        message,
+        hint,
+    } = refusal;
     // Only a report that could not be printed comes after something was done.
-    let nothing = if *exit == Exit::Failed { "" } else { "nothing was changed: " };
+    let nothing = if *exit == Exit::Failed {
+        ""
+    } else {
+        "nothing was changed: "
+    };
     // A closed stderr is no reason to fail in another way.
     writeln!(io::stderr(), "error: {nothing}{message}").ok();
     if let Some(hint) = hint {
@@ -312,8 +320,9 @@ fn print_as<T: Serialize>(
         Output::Json => serde_json::to_string_pretty(document)
             .map(|json| json + "\n")
             .map_err(|error| unprintable(&error.to_string()))?,
-        Output::Yaml => serde_saphyr::to_string(document)
-            .map_err(|error| unprintable(&error.to_string()))?,
+        Output::Yaml => {
+            serde_saphyr::to_string(document).map_err(|error| unprintable(&error.to_string()))?
+        }
     };
     print(&rendered)
 }

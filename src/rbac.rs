@@ -26,6 +26,9 @@ pub struct JobIdentity {
 /// The name of the Lease that keeps runs apart.
 pub const LEASE: &str = "eso-sync";
 
+/// The namespace that the manifests install into, and where the Lease lives unless somebody says otherwise.
+pub const DEFAULT_NAMESPACE: &str = "eso-sync";
+
 /// The name of all that is granted.
 const NAME: &str = "eso-sync";
 
@@ -68,34 +71,104 @@ const fn right(
     (group, resource): (&'static str, &'static str),
     verbs: &'static [&'static str],
 ) -> Right {
-    Right { need, scope, group, resource, verbs, names: &[] }
+    Right {
+        need,
+        scope,
+        group,
+        resource,
+        verbs,
+        names: &[],
+    }
 }
 
 const ESO: &str = "external-secrets.io";
 
 const RIGHTS: &[Right] = &[
-    right(Need::Look, Scope::Selected, (ESO, "externalsecrets"), &["get", "list", "watch"]),
-    right(Need::Sync, Scope::Selected, (ESO, "externalsecrets"), &["patch"]),
-    right(Need::Look, Scope::Selected, (ESO, "secretstores"), &["get", "list"]),
+    right(
+        Need::Look,
+        Scope::Selected,
+        (ESO, "externalsecrets"),
+        &["get", "list", "watch"],
+    ),
+    right(
+        Need::Sync,
+        Scope::Selected,
+        (ESO, "externalsecrets"),
+        &["patch"],
+    ),
+    right(
+        Need::Look,
+        Scope::Selected,
+        (ESO, "secretstores"),
+        &["get", "list"],
+    ),
     // Warnings are the only sign of a failure that repeats itself.
-    right(Need::Sync, Scope::Selected, ("", "events"), &["list", "watch"]),
+    right(
+        Need::Sync,
+        Scope::Selected,
+        ("", "events"),
+        &["list", "watch"],
+    ),
     // An Event on each ExternalSecret that failed, and one on the job's own Pod.
-    right(Need::Sync, Scope::Selected, ("", "events"), &["create", "patch"]),
+    right(
+        Need::Sync,
+        Scope::Selected,
+        ("", "events"),
+        &["create", "patch"],
+    ),
     right(Need::Sync, Scope::Job, ("", "events"), &["create", "patch"]),
     right(Need::Sync, Scope::Job, ("", "pods"), &["get"]),
     // The name cannot be asked of `create`: the object does not exist yet when that is authorized.
-    right(Need::Lock, Scope::Job, ("coordination.k8s.io", "leases"), &["create"]),
-    Right { names: &[LEASE], ..right(Need::Lock, Scope::Job, ("coordination.k8s.io", "leases"), &["get", "update"]) },
-    right(Need::Look, Scope::Cluster, (ESO, "clustersecretstores"), &["get", "list"]),
+    right(
+        Need::Lock,
+        Scope::Job,
+        ("coordination.k8s.io", "leases"),
+        &["create"],
+    ),
+    Right {
+        names: &[LEASE],
+        ..right(
+            Need::Lock,
+            Scope::Job,
+            ("coordination.k8s.io", "leases"),
+            &["get", "update"],
+        )
+    },
+    right(
+        Need::Look,
+        Scope::Cluster,
+        (ESO, "clustersecretstores"),
+        &["get", "list"],
+    ),
     // Their children are synced through them.
-    right(Need::Look, Scope::Cluster, (ESO, "clusterexternalsecrets"), &["get"]),
-    right(Need::Sync, Scope::Cluster, (ESO, "clusterexternalsecrets"), &["patch"]),
+    right(
+        Need::Look,
+        Scope::Cluster,
+        (ESO, "clusterexternalsecrets"),
+        &["get"],
+    ),
+    right(
+        Need::Sync,
+        Scope::Cluster,
+        (ESO, "clusterexternalsecrets"),
+        &["patch"],
+    ),
     // The operator's age shows in the fields of its own definitions.
     Right {
         names: &["externalsecrets.external-secrets.io"],
-        ..right(Need::Look, Scope::Cluster, ("apiextensions.k8s.io", "customresourcedefinitions"), &["get"])
+        ..right(
+            Need::Look,
+            Scope::Cluster,
+            ("apiextensions.k8s.io", "customresourcedefinitions"),
+            &["get"],
+        )
     },
-    right(Need::FindNamespaces, Scope::Cluster, ("", "namespaces"), &["list"]),
+    right(
+        Need::FindNamespaces,
+        Scope::Cluster,
+        ("", "namespaces"),
+        &["list"],
+    ),
 ];
 
 /// One rule of a Role or `ClusterRole`.
@@ -138,11 +211,17 @@ pub fn rules(policy: Option<&Policy>, job: &JobIdentity) -> Rbac {
     let needed = |need| match need {
         Need::Look => true,
         Need::Sync => policy.is_none_or(|policy| policy.sync.when != When::Never),
-        Need::Lock => policy.is_none_or(|policy| policy.lock.enabled && policy.sync.when != When::Never),
+        Need::Lock => {
+            policy.is_none_or(|policy| policy.lock.enabled && policy.sync.when != When::Never)
+        }
         Need::FindNamespaces => policy.is_some_and(finds_namespaces),
     };
     let selected = policy.and_then(|policy| literal_namespaces(&policy.select));
-    let mut rbac = Rbac { job: job.clone(), cluster: Vec::new(), namespaces: BTreeMap::new() };
+    let mut rbac = Rbac {
+        job: job.clone(),
+        cluster: Vec::new(),
+        namespaces: BTreeMap::new(),
+    };
     for right in RIGHTS.iter().filter(|right| needed(right.need)) {
         match (right.scope, &selected) {
             (Scope::Selected, Some(namespaces)) => {
@@ -150,7 +229,10 @@ pub fn rules(policy: Option<&Policy>, job: &JobIdentity) -> Rbac {
                     grant(rbac.namespaces.entry(namespace.clone()).or_default(), right);
                 }
             }
-            (Scope::Job, _) => grant(rbac.namespaces.entry(job.namespace.clone()).or_default(), right),
+            (Scope::Job, _) => grant(
+                rbac.namespaces.entry(job.namespace.clone()).or_default(),
+                right,
+            ),
             (Scope::Selected, None) | (Scope::Cluster, _) => grant(&mut rbac.cluster, right),
         }
     }
@@ -175,13 +257,23 @@ fn literal_namespaces(select: &[Selection]) -> Option<BTreeSet<String>> {
 }
 
 fn finds_namespaces(policy: &Policy) -> bool {
-    let by_glob = |entry: &Selection| entry.namespaces.iter().any(|pattern: &Pattern| pattern.literal().is_none());
+    let by_glob = |entry: &Selection| {
+        entry
+            .namespaces
+            .iter()
+            .any(|pattern: &Pattern| pattern.literal().is_none())
+    };
     policy.select.iter().any(by_glob)
-        || policy.select.iter().chain(&policy.exclude).any(|entry| entry.namespace_selector.is_some())
+        || policy
+            .select
+            .iter()
+            .chain(&policy.exclude)
+            .any(|entry| entry.namespace_selector.is_some())
 }
 
 fn grant(rules: &mut Vec<Rule>, right: &Right) {
-    let owned = |texts: &[&str]| -> Vec<String> { texts.iter().map(|text| (*text).to_owned()).collect() };
+    let owned =
+        |texts: &[&str]| -> Vec<String> { texts.iter().map(|text| (*text).to_owned()).collect() };
     let wanted = Rule {
         api_groups: owned(&[right.group]),
         resources: owned(&[right.resource]),
@@ -190,7 +282,11 @@ fn grant(rules: &mut Vec<Rule>, right: &Right) {
     };
     let same = |rule: &&mut Rule| {
         (&rule.api_groups, &rule.resources, &rule.resource_names)
-            == (&wanted.api_groups, &wanted.resources, &wanted.resource_names)
+            == (
+                &wanted.api_groups,
+                &wanted.resources,
+                &wanted.resource_names,
+            )
     };
     match rules.iter_mut().find(same) {
         Some(rule) => {
@@ -227,10 +323,19 @@ impl Rbac {
                 && rule.resources.contains(&request.resource)
                 && rule.verbs.contains(&request.verb)
                 && (rule.resource_names.is_empty()
-                    || request.name.as_ref().is_some_and(|name| rule.resource_names.contains(name)))
+                    || request
+                        .name
+                        .as_ref()
+                        .is_some_and(|name| rule.resource_names.contains(name)))
         };
-        let within = request.namespace.as_ref().and_then(|namespace| self.namespaces.get(namespace));
-        self.cluster.iter().chain(within.into_iter().flatten()).any(covers)
+        let within = request
+            .namespace
+            .as_ref()
+            .and_then(|namespace| self.namespaces.get(namespace));
+        self.cluster
+            .iter()
+            .chain(within.into_iter().flatten())
+            .any(covers)
     }
 
     /// The manifests: `ClusterRole` and Roles, each with its binding. Not the `ServiceAccount` itself.
@@ -247,14 +352,20 @@ impl Rbac {
 
     /// The manifests as one YAML stream.
     pub fn to_yaml(&self) -> String {
-        let documents: Vec<String> =
-            self.manifests().iter().filter_map(|it| serde_saphyr::to_string(it).ok()).collect();
+        let documents: Vec<String> = self
+            .manifests()
+            .iter()
+            .filter_map(|it| serde_saphyr::to_string(it).ok())
+            .collect();
         documents.join("---\n")
     }
 
     fn pair(&self, namespace: Option<&str>, rules: &[Rule]) -> [Value; 2] {
-        let (role, binding) =
-            if namespace.is_some() { ("Role", "RoleBinding") } else { ("ClusterRole", "ClusterRoleBinding") };
+        let (role, binding) = if namespace.is_some() {
+            ("Role", "RoleBinding")
+        } else {
+            ("ClusterRole", "ClusterRoleBinding")
+        };
         let labels = json!({"app.kubernetes.io/name": NAME});
         let metadata = match namespace {
             Some(namespace) => json!({"labels": labels, "name": NAME, "namespace": namespace}),
@@ -287,23 +398,50 @@ mod tests {
     use crate::policy::Lock;
 
     fn job() -> JobIdentity {
-        JobIdentity { namespace: "eso-sync".to_owned(), service_account: "eso-sync".to_owned() }
+        JobIdentity {
+            namespace: "eso-sync".to_owned(),
+            service_account: "eso-sync".to_owned(),
+        }
     }
 
     fn within(namespaces: &[&str]) -> Selection {
-        let namespaces = namespaces.iter().map(|text| Pattern::new(text).unwrap()).collect();
-        Selection { namespaces, ..Selection::default() }
+        let namespaces = namespaces
+            .iter()
+            .map(|text| Pattern::new(text).unwrap())
+            .collect();
+        Selection {
+            namespaces,
+            ..Selection::default()
+        }
     }
 
     /// One line per rule.
     fn shown(rbac: &Rbac) -> String {
         let mut text = String::new();
-        let places = rbac.namespaces.iter().map(|(namespace, rules)| (namespace.as_str(), rules));
+        let places = rbac
+            .namespaces
+            .iter()
+            .map(|(namespace, rules)| (namespace.as_str(), rules));
         for (place, rules) in [("(cluster)", &rbac.cluster)].into_iter().chain(places) {
-            for Rule { resources, resource_names, verbs, .. } in rules {
-                let names =
-                    if resource_names.is_empty() { String::new() } else { format!(" {}", resource_names.join(",")) };
-                writeln!(text, "{place}: {}{names}: {}", resources.join(","), verbs.join(",")).unwrap();
+            for Rule {
+                resources,
+                resource_names,
+                verbs,
+                ..
+            } in rules
+            {
+                let names = if resource_names.is_empty() {
+                    String::new()
+                } else {
+                    format!(" {}", resource_names.join(","))
+                };
+                writeln!(
+                    text,
+                    "{place}: {}{names}: {}",
+                    resources.join(","),
+                    verbs.join(",")
+                )
+                .unwrap();
             }
         }
         text
@@ -327,7 +465,10 @@ mod tests {
 
     #[test]
     fn literal_namespaces_need_roles_only() {
-        let policy = Policy::selecting(vec![within(&["payments", "eso-sync"]), within(&["payments"])]);
+        let policy = Policy::selecting(vec![
+            within(&["payments", "eso-sync"]),
+            within(&["payments"]),
+        ]);
         insta::assert_snapshot!(shown(&rules(Some(&policy), &job())), @"
         (cluster): clustersecretstores: get,list
         (cluster): clusterexternalsecrets: get,patch
@@ -347,18 +488,34 @@ mod tests {
     #[test]
     fn globs_and_namespace_labels_need_the_list_of_namespaces() {
         let mut policy = Policy::selecting(vec![within(&["prod-*"])]);
-        let lists = |policy: &Policy| shown(&rules(Some(policy), &job())).contains("(cluster): namespaces: list");
+        let lists = |policy: &Policy| {
+            shown(&rules(Some(policy), &job())).contains("(cluster): namespaces: list")
+        };
         assert!(lists(&policy));
         policy.select = vec![within(&["prod"])];
         assert!(!lists(&policy));
         policy.exclude = vec![within(&["prod-*"])];
-        assert!(!lists(&policy), "an excluded glob is held against names that are known already");
-        policy.exclude = vec![Selection { namespace_selector: "a=b".parse().ok(), ..Selection::default() }];
+        assert!(
+            !lists(&policy),
+            "an excluded glob is held against names that are known already"
+        );
+        policy.exclude = vec![Selection {
+            namespace_selector: "a=b".parse().ok(),
+            ..Selection::default()
+        }];
         assert!(lists(&policy));
         policy.exclude = Vec::new();
-        policy.select = vec![Selection { namespace_selector: "a=b".parse().ok(), ..within(&["prod"]) }];
+        policy.select = vec![Selection {
+            namespace_selector: "a=b".parse().ok(),
+            ..within(&["prod"])
+        }];
         assert!(lists(&policy));
-        assert!(rules(Some(&policy), &job()).namespaces.keys().eq(["eso-sync"]));
+        assert!(
+            rules(Some(&policy), &job())
+                .namespaces
+                .keys()
+                .eq(["eso-sync"])
+        );
     }
 
     #[test]
@@ -389,17 +546,22 @@ mod tests {
 
     #[test]
     fn no_right_reaches_secrets() {
-        assert!(
-            RIGHTS
-                .iter()
-                .all(|right| right.resource != "secrets" && right.resource != "*" && !right.verbs.contains(&"*"))
-        );
+        assert!(RIGHTS.iter().all(|right| right.resource != "secrets"
+            && right.resource != "*"
+            && !right.verbs.contains(&"*")));
     }
 
     #[test]
     fn what_is_granted_is_what_is_allowed() {
-        let rbac = rules(Some(&Policy::selecting(vec![within(&["payments"])])), &job());
-        let asks = |verb: &str, group: &str, resource: &str, namespace: Option<&str>, name: Option<&str>| {
+        let rbac = rules(
+            Some(&Policy::selecting(vec![within(&["payments"])])),
+            &job(),
+        );
+        let asks = |verb: &str,
+                    group: &str,
+                    resource: &str,
+                    namespace: Option<&str>,
+                    name: Option<&str>| {
             rbac.allows(&Request {
                 verb: verb.to_owned(),
                 group: group.to_owned(),
@@ -411,24 +573,67 @@ mod tests {
         assert!(asks("list", ESO, "externalsecrets", Some("payments"), None));
         assert!(!asks("list", ESO, "externalsecrets", None, None));
         assert!(!asks("list", ESO, "externalsecrets", Some("web"), None));
-        assert!(!asks("update", ESO, "externalsecrets", Some("payments"), Some("db")));
-        assert!(!asks("patch", ESO, "externalsecrets/status", Some("payments"), Some("db")));
+        assert!(!asks(
+            "update",
+            ESO,
+            "externalsecrets",
+            Some("payments"),
+            Some("db")
+        ));
+        assert!(!asks(
+            "patch",
+            ESO,
+            "externalsecrets/status",
+            Some("payments"),
+            Some("db")
+        ));
         assert!(asks("get", ESO, "clustersecretstores", None, Some("vault")));
-        assert!(asks("create", "coordination.k8s.io", "leases", Some("eso-sync"), None));
-        assert!(asks("update", "coordination.k8s.io", "leases", Some("eso-sync"), Some(LEASE)));
-        assert!(!asks("update", "coordination.k8s.io", "leases", Some("eso-sync"), Some("other")));
-        assert!(!asks("list", "coordination.k8s.io", "leases", Some("eso-sync"), None));
+        assert!(asks(
+            "create",
+            "coordination.k8s.io",
+            "leases",
+            Some("eso-sync"),
+            None
+        ));
+        assert!(asks(
+            "update",
+            "coordination.k8s.io",
+            "leases",
+            Some("eso-sync"),
+            Some(LEASE)
+        ));
+        assert!(!asks(
+            "update",
+            "coordination.k8s.io",
+            "leases",
+            Some("eso-sync"),
+            Some("other")
+        ));
+        assert!(!asks(
+            "list",
+            "coordination.k8s.io",
+            "leases",
+            Some("eso-sync"),
+            None
+        ));
     }
 
     #[test]
     fn the_manifests_can_be_applied_as_they_are() {
         let mut policy = Policy::selecting(vec![within(&["payments"])]);
         policy.sync.when = When::Never;
-        let job = JobIdentity { namespace: "ops".to_owned(), service_account: "syncer".to_owned() };
+        let job = JobIdentity {
+            namespace: "ops".to_owned(),
+            service_account: "syncer".to_owned(),
+        };
         let yaml = rules(Some(&policy), &job).to_yaml();
-        let (cluster, namespaced) =
-            yaml.split_once("---\napiVersion: rbac.authorization.k8s.io/v1\nkind: Role\n").unwrap();
-        assert!(cluster.contains("kind: ClusterRole\n") && cluster.contains("kind: ClusterRoleBinding\n"));
+        let (cluster, namespaced) = yaml
+            .split_once("---\napiVersion: rbac.authorization.k8s.io/v1\nkind: Role\n")
+            .unwrap();
+        assert!(
+            cluster.contains("kind: ClusterRole\n")
+                && cluster.contains("kind: ClusterRoleBinding\n")
+        );
         insta::assert_snapshot!(namespaced, @"
         metadata:
           labels:

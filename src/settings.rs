@@ -70,16 +70,26 @@ pub fn read_files(paths: &[PathBuf]) -> Result<Vec<SourceFile>, Invalid> {
     let mut problems = Vec::new();
     for path in paths {
         match fs::read_to_string(path) {
-            Ok(text) => files.push(SourceFile { path: path.clone(), text }),
+            Ok(text) => files.push(SourceFile {
+                path: path.clone(),
+                text,
+            }),
             Err(error) => problems.push(Problem {
-                source: Source::File { path: path.clone(), line: None },
+                source: Source::File {
+                    path: path.clone(),
+                    line: None,
+                },
                 key: String::new(),
                 what: format!("cannot be read: {error}"),
                 hint: "name the policy with --config FILE".to_owned(),
             }),
         }
     }
-    if problems.is_empty() { Ok(files) } else { Err(Invalid { problems }) }
+    if problems.is_empty() {
+        Ok(files)
+    } else {
+        Err(Invalid { problems })
+    }
 }
 
 /// Merges the layers and checks all of them. `known_flags` are the variables that stand for flags; they are no part of a
@@ -102,23 +112,32 @@ pub fn load(sources: &Sources, known_flags: &[&str]) -> Result<Loaded, Invalid> 
         figment = figment.merge(Checked(data.unwrap_or_default()));
     }
     // What could not be read may have selected something.
-    if all_read && !layers.iter().any(|layer| layer.place(&["select"]).is_some()) {
+    if all_read
+        && !layers
+            .iter()
+            .any(|layer| layer.place(&["select"]).is_some())
+    {
         problems.push(Problem {
             source: sources.files.last().map_or(Source::Defaults, whole),
             key: "select".to_owned(),
             what: "is lacking, so nothing is selected".to_owned(),
-            hint: "write `select: [{namespaces: [\"prod-*\"]}]`, or `select: [{}]` for everything".to_owned(),
+            hint: "write `select: [{namespaces: [\"prod-*\"]}]`, or `select: [{}]` for everything"
+                .to_owned(),
         });
     }
     figment = hold_to_ceilings(figment, &layers, &sources.ceilings, &mut problems);
     if !problems.is_empty() {
         return Err(Invalid { problems });
     }
-    let policy: Policy = figment
-        .extract()
-        .map_err(|error| Invalid { problems: error.into_iter().map(|error| unforeseen(&error)).collect() })?;
+    let policy: Policy = figment.extract().map_err(|error| Invalid {
+        problems: error.into_iter().map(|error| unforeseen(&error)).collect(),
+    })?;
     let digest = digest(&policy);
-    Ok(Loaded { policy, digest, warnings })
+    Ok(Loaded {
+        policy,
+        digest,
+        warnings,
+    })
 }
 
 /// What one source says.
@@ -134,21 +153,40 @@ struct Layer {
 impl Layer {
     fn of_file(file: &SourceFile) -> Self {
         let mut found = Vec::new();
-        let nothing_said = || Node { line: 1, value: Value::Map(Vec::new()) };
-        let tree =
-            tree::parse(&file.text, "", &mut found).map(|root| if root.says_nothing() { nothing_said() } else { root });
-        Self { source: whole(file), tree, found }
+        let nothing_said = || Node {
+            line: 1,
+            value: Value::Map(Vec::new()),
+        };
+        let tree = tree::parse(&file.text, "", &mut found).map(|root| {
+            if root.says_nothing() {
+                nothing_said()
+            } else {
+                root
+            }
+        });
+        Self {
+            source: whole(file),
+            tree,
+            found,
+        }
     }
 
     fn of_flag((key, value): (&String, &serde_json::Value)) -> Self {
         let keys: Vec<&str> = key.split('.').collect();
-        Self { source: Source::CommandLine, tree: Some(nested(&keys, from_json(value))), found: Vec::new() }
+        Self {
+            source: Source::CommandLine,
+            tree: Some(nested(&keys, from_json(value))),
+            found: Vec::new(),
+        }
     }
 
     /// What of it is right, or None if it is nothing that could be a policy; what is wrong goes to `problems`.
     fn check(&self, problems: &mut Vec<Problem>) -> Option<Dict> {
         let mut found = self.found.clone();
-        let data = self.tree.as_ref().and_then(|tree| check::policy(tree, &mut found));
+        let data = self
+            .tree
+            .as_ref()
+            .and_then(|tree| check::policy(tree, &mut found));
         found.sort_by_key(|found| found.line);
         problems.extend(found.into_iter().map(|Found { line, key, fault }| Problem {
             source: self.at(line),
@@ -161,7 +199,9 @@ impl Layer {
 
     /// Where it says something about this key.
     fn place(&self, keys: &[&str]) -> Option<Source> {
-        let node = keys.iter().try_fold(self.tree.as_ref()?, |node, key| node.get(key))?;
+        let node = keys
+            .iter()
+            .try_fold(self.tree.as_ref()?, |node, key| node.get(key))?;
         Some(self.at(node.line))
     }
 
@@ -175,7 +215,10 @@ impl Layer {
 }
 
 fn whole(file: &SourceFile) -> Source {
-    Source::File { path: file.path.clone(), line: None }
+    Source::File {
+        path: file.path.clone(),
+        line: None,
+    }
 }
 
 /// A layer that was checked, as figment takes it.
@@ -195,14 +238,24 @@ impl Provider for Checked {
 fn nested(keys: &[&str], value: Node) -> Node {
     let wrap = |inner: Node, key: &&str| {
         let line = inner.line;
-        Node { line, value: Value::Map(vec![Entry { key: (*key).to_owned(), line, value: inner }]) }
+        Node {
+            line,
+            value: Value::Map(vec![Entry {
+                key: (*key).to_owned(),
+                line,
+                value: inner,
+            }]),
+        }
     };
     keys.iter().rev().fold(value, wrap)
 }
 
 /// Values of flags are taken for whatever is asked for, as the command line knows text only.
 fn from_json(json: &serde_json::Value) -> Node {
-    let untyped = |text: String| Value::Scalar { text, style: Style::Untyped };
+    let untyped = |text: String| Value::Scalar {
+        text,
+        style: Style::Untyped,
+    };
     let value = match json {
         serde_json::Value::Null => untyped(String::new()),
         serde_json::Value::Bool(switch) => untyped(switch.to_string()),
@@ -210,17 +263,34 @@ fn from_json(json: &serde_json::Value) -> Node {
         serde_json::Value::String(text) => untyped(text.clone()),
         serde_json::Value::Array(items) => Value::List(items.iter().map(from_json).collect()),
         serde_json::Value::Object(entries) => Value::Map(
-            entries.iter().map(|(key, value)| Entry { key: key.clone(), line: 0, value: from_json(value) }).collect(),
+            entries
+                .iter()
+                .map(|(key, value)| Entry {
+                    key: key.clone(),
+                    line: 0,
+                    value: from_json(value),
+                })
+                .collect(),
         ),
     };
     Node { line: 0, value }
 }
 
 /// A policy may ask for less than the flags allow, not for more. One that says nothing of a limit gets what is allowed.
-fn hold_to_ceilings(figment: Figment, layers: &[Layer], ceilings: &Ceilings, problems: &mut Vec<Problem>) -> Figment {
+fn hold_to_ceilings(
+    figment: Figment,
+    layers: &[Layer],
+    ceilings: &Ceilings,
+    problems: &mut Vec<Problem>,
+) -> Figment {
     let place = |keys: &[&str]| layers.iter().rev().find_map(|layer| layer.place(keys));
-    let when = figment.extract_inner::<When>("sync.when").unwrap_or(When::Always);
-    let may_sync = ceilings.allow.as_ref().is_none_or(|allowed| allowed.contains(&Capability::Sync));
+    let when = figment
+        .extract_inner::<When>("sync.when")
+        .unwrap_or(When::Always);
+    let may_sync = ceilings
+        .allow
+        .as_ref()
+        .is_none_or(|allowed| allowed.contains(&Capability::Sync));
     if when != When::Never && !may_sync {
         problems.push(Problem {
             source: place(&["sync", "when"]).unwrap_or(Source::Defaults),
@@ -229,7 +299,10 @@ fn hold_to_ceilings(figment: Figment, layers: &[Layer], ceilings: &Ceilings, pro
             hint: "write `when: never`, or give --allow sync".to_owned(),
         });
     }
-    let (Some(ceiling), Ok(asked)) = (ceilings.max_syncs, figment.extract_inner::<u32>("safety.maxSyncs")) else {
+    let (Some(ceiling), Ok(asked)) = (
+        ceilings.max_syncs,
+        figment.extract_inner::<u32>("safety.maxSyncs"),
+    ) else {
         return figment;
     };
     if asked <= ceiling {
@@ -260,7 +333,12 @@ fn unforeseen(error: &figment::Error) -> Problem {
 fn digest(policy: &Policy) -> String {
     let text = serde_json::to_vec(policy).unwrap_or_default();
     let digest = Sha256::digest(text);
-    let start = digest.as_slice().first_chunk().copied().map(u64::from_be_bytes).unwrap_or_default();
+    let start = digest
+        .as_slice()
+        .first_chunk()
+        .copied()
+        .map(u64::from_be_bytes)
+        .unwrap_or_default();
     // 48 bits tell policies apart, and are short enough to read.
     format!("{:012x}", start >> 16)
 }
@@ -268,7 +346,9 @@ fn digest(policy: &Policy) -> String {
 /// The default of this key, as a policy file would say it.
 fn default_of(path: &[&str]) -> Option<serde_json::Value> {
     let defaults = serde_json::to_value(Policy::selecting(Vec::new())).ok()?;
-    path.iter().try_fold(&defaults, |value, key| value.get(key)).cloned()
+    path.iter()
+        .try_fold(&defaults, |value, key| value.get(key))
+        .cloned()
 }
 
 #[cfg(test)]

@@ -327,7 +327,10 @@ fn proxy_from_environment(server: &Uri) -> Option<Uri> {
 }
 
 /// kube's own text would quote lines of the file, tokens among them.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the texts of the others hold nothing secret")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the texts of the others hold nothing secret"
+)]
 fn describe_kubeconfig(error: &KubeconfigError) -> String {
     match error {
         KubeconfigError::Parse(_) => "it is not valid YAML, or not a kubeconfig".to_owned(),
@@ -345,7 +348,10 @@ fn describe_kubeconfig(error: &KubeconfigError) -> String {
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "the texts of the others hold nothing secret")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the texts of the others hold nothing secret"
+)]
 fn describe_in_cluster(error: &InClusterError) -> String {
     match error {
         InClusterError::ReadEnvironmentVariable(_) => {
@@ -356,7 +362,10 @@ fn describe_in_cluster(error: &InClusterError) -> String {
 }
 
 /// kube's own text would print what a plugin printed, its token among it.
-#[expect(clippy::wildcard_enum_match_arm, reason = "what is not known may hold a token")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what is not known may hold a token"
+)]
 pub(super) fn describe_auth(error: &AuthError) -> String {
     match error {
         AuthError::AuthExecStart(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
