@@ -15,7 +15,6 @@ macro_rules! scenarios {
             })*
         }
 
-        #[cfg(test)]
         pub(crate) mod real {
             $(pub(crate) async fn $name() {
                 super::$name(crate::support::World::cluster().await).await;
@@ -211,7 +210,7 @@ spec:
     data: [{secretKey: password, remoteRef: {key: db}}]
 "#;
 
-async fn family(world: &World) -> [String; 2] {
+pub(crate) async fn family(world: &World) -> [String; 2] {
     world.apply_yaml(FAMILY).await;
     let namespaces = ["one", "two"].map(|name| format!("{}-{name}", world.namespace));
     for namespace in &namespaces {
@@ -250,7 +249,7 @@ async fn a_child_that_is_left_out_keeps_its_siblings(world: World) {
     end_family(world).await;
 }
 
-async fn end_family(world: World) {
+pub(crate) async fn end_family(world: World) {
     if world.sandbox.is_none() {
         let parent = format!("{}-family", world.namespace);
         world.delete("ClusterExternalSecret", &parent).await;
