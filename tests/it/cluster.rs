@@ -45,13 +45,32 @@ async fn run_with_least_rights(world: &World, policy: &str) {
     let user = format!("system:serviceaccount:{}:job", world.namespace);
     let path = world.bin.file("least.yaml", policy);
     let path = path.to_str().expect("UTF-8");
-    let before = world.bin.run(&["run", "--config", path, "--as", &user]).await;
+    let before = world
+        .bin
+        .run(&["run", "--config", path, "--as", &user])
+        .await;
     before.exits(4);
     assert!(before.stderr.contains("eso-sync rbac"), "{}", before.stderr);
 
-    let printed = world.bin.run(&["rbac", "--config", path, "-n", &world.namespace, "--service-account", "job"]).await;
+    let printed = world
+        .bin
+        .run(&[
+            "rbac",
+            "--config",
+            path,
+            "-n",
+            &world.namespace,
+            "--service-account",
+            "job",
+        ])
+        .await;
     let mut granted = Vec::new();
-    for document in printed.exits(0).stdout.split("---\n").filter(|document| !document.trim().is_empty()) {
+    for document in printed
+        .exits(0)
+        .stdout
+        .split("---\n")
+        .filter(|document| !document.trim().is_empty())
+    {
         let mut object: Value = serde_saphyr::from_str(document).expect("YAML");
         // Cluster-wide names are the test's own, so that tests can run side by side.
         if object["metadata"]["namespace"].is_null() {
@@ -63,11 +82,18 @@ async fn run_with_least_rights(world: &World, policy: &str) {
         }
         world.apply(object).await;
     }
-    let outcome = world.bin.run(&["run", "--config", path, "--as", &user, "-o", "json"]).await;
+    let outcome = world
+        .bin
+        .run(&["run", "--config", path, "--as", &user, "-o", "json"])
+        .await;
     outcome.exits(0);
     assert_eq!([outcome.of("db"), outcome.of("api")], ["synced", "synced"]);
     let document = outcome.document();
-    assert_eq!([&document["gaps"], &document["warnings"]], [&json!([]), &json!([])], "nothing was lacking");
+    assert_eq!(
+        [&document["gaps"], &document["warnings"]],
+        [&json!([]), &json!([])],
+        "nothing was lacking"
+    );
     for kind in granted {
         world.delete(&kind, &world.namespace).await;
     }
@@ -78,7 +104,11 @@ async fn run_with_least_rights(world: &World, policy: &str) {
 async fn the_rights_that_rbac_prints_suffice_for_the_whole_cluster() {
     let world = World::cluster().await;
     scenarios::base(&world).await;
-    run_with_least_rights(&world, &world.named("select: [{namespaces: ['NS*'], namespaceSelector: test=NS}]\n")).await;
+    run_with_least_rights(
+        &world,
+        &world.named("select: [{namespaces: ['NS*'], namespaceSelector: test=NS}]\n"),
+    )
+    .await;
     world.end().await;
 }
 
@@ -102,17 +132,43 @@ async fn a_namespace_that_is_denied_is_a_gap() {
     let own = world.bin.file("own.yaml", &world.named(POLICY));
     let printed = world
         .bin
-        .run(&["rbac", "--config", own.to_str().expect("UTF-8"), "-n", &world.namespace, "--service-account", "job"])
+        .run(&[
+            "rbac",
+            "--config",
+            own.to_str().expect("UTF-8"),
+            "-n",
+            &world.namespace,
+            "--service-account",
+            "job",
+        ])
         .await;
-    for document in printed.exits(0).stdout.split("---\n").filter(|document| document.contains("kind: Role")) {
-        world.apply(serde_saphyr::from_str(document).expect("YAML")).await;
+    for document in printed
+        .exits(0)
+        .stdout
+        .split("---\n")
+        .filter(|document| document.contains("kind: Role"))
+    {
+        world
+            .apply(serde_saphyr::from_str(document).expect("YAML"))
+            .await;
     }
     let user = format!("system:serviceaccount:{}:job", world.namespace);
-    let outcome = world.bin.policy(&world.named("select: [{namespaces: [NS, default]}]\n"), &["--as", &user]).await;
+    let outcome = world
+        .bin
+        .policy(
+            &world.named("select: [{namespaces: [NS, default]}]\n"),
+            &["--as", &user],
+        )
+        .await;
     outcome.exits(3);
     assert_eq!(outcome.of("db"), "synced");
     let gaps = outcome.document()["gaps"].clone();
-    let gap = gaps.as_array().expect("gaps").iter().find(|gap| gap["what"] == "externalsecrets").expect("a gap");
+    let gap = gaps
+        .as_array()
+        .expect("gaps")
+        .iter()
+        .find(|gap| gap["what"] == "externalsecrets")
+        .expect("a gap");
     assert_eq!(gap["namespace"], "default");
     world.end().await;
 }
@@ -120,16 +176,32 @@ async fn a_namespace_that_is_denied_is_a_gap() {
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
 async fn a_rotation_in_aws_is_taken_in_and_proven() {
-    let Some(moto) = optional_variable("ESO_SYNC_TEST_MOTO") else { return skipped("moto") };
+    let Some(moto) = optional_variable("ESO_SYNC_TEST_MOTO") else {
+        return skipped("moto");
+    };
     let world = World::cluster().await;
     let name = format!("{}-db", world.namespace);
     let call = async |operation: &str, body: Value| {
         let target = format!("X-Amz-Target: secretsmanager.{operation}");
         let credential = "Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/eu-west-1/secretsmanager/aws4_request";
-        curl(&["-H", "Content-Type: application/x-amz-json-1.1", "-H", &target, "-H", credential, "-d", &body.to_string(), &moto])
-            .await
+        curl(&[
+            "-H",
+            "Content-Type: application/x-amz-json-1.1",
+            "-H",
+            &target,
+            "-H",
+            credential,
+            "-d",
+            &body.to_string(),
+            &moto,
+        ])
+        .await
     };
-    call("CreateSecret", json!({"Name": name, "SecretString": "before", "ClientRequestToken": "a".repeat(32)})).await;
+    call(
+        "CreateSecret",
+        json!({"Name": name, "SecretString": "before", "ClientRequestToken": "a".repeat(32)}),
+    )
+    .await;
     world
         .apply_yaml(
             r#"
@@ -159,26 +231,45 @@ spec:
         )
         .await;
     world.ready("db", "SecretSynced").await;
-    call("PutSecretValue", json!({"SecretId": name, "SecretString": "after", "ClientRequestToken": "b".repeat(32)})).await;
+    call(
+        "PutSecretValue",
+        json!({"SecretId": name, "SecretString": "after", "ClientRequestToken": "b".repeat(32)}),
+    )
+    .await;
     let outcome = world.bin.policy(&world.named(POLICY), &[]).await;
     outcome.exits(0);
-    assert_eq!(world.secret("db", "password").await.as_deref(), Some(scenarios::AFTER));
-    assert_eq!(outcome.document()["summary"]["calls"], json!({"aws SecretsManager eu-west-1": 1}));
+    assert_eq!(
+        world.secret("db", "password").await.as_deref(),
+        Some(scenarios::AFTER)
+    );
+    assert_eq!(
+        outcome.document()["summary"]["calls"],
+        json!({"aws SecretsManager eu-west-1": 1})
+    );
     world.end().await;
 }
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
 async fn a_rotation_in_vault_is_taken_in_and_proven() {
-    let (Some(vault), Some(token)) = (optional_variable("ESO_SYNC_TEST_VAULT"), optional_variable("ESO_SYNC_TEST_VAULT_TOKEN"))
-    else {
+    let (Some(vault), Some(token)) = (
+        optional_variable("ESO_SYNC_TEST_VAULT"),
+        optional_variable("ESO_SYNC_TEST_VAULT_TOKEN"),
+    ) else {
         return skipped("OpenBao");
     };
     let world = World::cluster().await;
     let write = async |value: &str| {
         let header = format!("X-Vault-Token: {token}");
         let body = json!({"data": {"password": value}}).to_string();
-        curl(&["-H", &header, "-d", &body, &format!("{vault}/v1/secret/data/{}", world.namespace)]).await
+        curl(&[
+            "-H",
+            &header,
+            "-d",
+            &body,
+            &format!("{vault}/v1/secret/data/{}", world.namespace),
+        ])
+        .await
     };
     write("before").await;
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "vault", "namespace": world.namespace},
@@ -201,7 +292,10 @@ async fn a_rotation_in_vault_is_taken_in_and_proven() {
     write("after").await;
     let outcome = world.bin.policy(&world.named(POLICY), &[]).await;
     outcome.exits(0);
-    assert_eq!(world.secret("db", "password").await.as_deref(), Some(scenarios::AFTER));
+    assert_eq!(
+        world.secret("db", "password").await.as_deref(),
+        Some(scenarios::AFTER)
+    );
     world.end().await;
 }
 
@@ -209,35 +303,63 @@ async fn a_rotation_in_vault_is_taken_in_and_proven() {
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
 async fn an_operator_that_stands_still_is_a_time_out() {
-    let Some(pid) = optional_variable("ESO_SYNC_TEST_ESO_PID") else { return skipped("the operator's process") };
+    let Some(pid) = optional_variable("ESO_SYNC_TEST_ESO_PID") else {
+        return skipped("the operator's process");
+    };
     let world = World::cluster().await;
     scenarios::base(&world).await;
     signal("STOP", &pid).await;
-    let outcome = world.bin.policy(&world.named(POLICY), &["--timeout", "3s"]).await;
+    let outcome = world
+        .bin
+        .policy(&world.named(POLICY), &["--timeout", "3s"])
+        .await;
     signal("CONT", &pid).await;
     outcome.exits(3);
-    assert_eq!([outcome.of("db"), outcome.of("api")], ["failed(timed-out)", "failed(timed-out)"]);
+    assert_eq!(
+        [outcome.of("db"), outcome.of("api")],
+        ["failed(timed-out)", "failed(timed-out)"]
+    );
     eventually("the operator takes it in once it goes on", async || {
         let db = world.get("ExternalSecret", "db").await?;
-        let outcome = world.bin.run(&["status", "db", "-n", &world.namespace, "-o", "json"]).await;
-        (outcome.of("db") == "sync(selected)" && db["status"]["conditions"][0]["status"] == "True").then_some(())
+        let outcome = world
+            .bin
+            .run(&["status", "db", "-n", &world.namespace, "-o", "json"])
+            .await;
+        (outcome.of("db") == "sync(selected)" && db["status"]["conditions"][0]["status"] == "True")
+            .then_some(())
     })
     .await;
     world.end().await;
 }
 
 async fn signal(name: &str, pid: &str) {
-    let sent = tokio::process::Command::new("kill").args(["-s", name, pid]).status().await.expect("kill");
+    let sent = tokio::process::Command::new("kill")
+        .args(["-s", name, pid])
+        .status()
+        .await
+        .expect("kill");
     assert!(sent.success());
 }
 
 async fn curl(arguments: &[&str]) {
-    let sent = tokio::process::Command::new("curl").args(["-sSf", "-X", "POST"]).args(arguments).output().await.expect("curl");
-    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    let sent = tokio::process::Command::new("curl")
+        .args(["-sSf", "-X", "POST"])
+        .args(arguments)
+        .output()
+        .await
+        .expect("curl");
+    assert!(
+        sent.status.success(),
+        "{}",
+        String::from_utf8_lossy(&sent.stderr)
+    );
 }
 
 /// A cluster of somebody else's has no such server beside it. Said, since the test did not test anything.
-#[expect(clippy::print_stderr, reason = "the reader of the test's output is told")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the reader of the test's output is told"
+)]
 fn skipped(what: &str) {
     eprintln!("not tested: this cluster has no {what} beside it");
 }

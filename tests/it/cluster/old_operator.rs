@@ -16,10 +16,20 @@ async fn its_md5_digest_proves() {
     let outcome = world.bin.policy(&world.named(POLICY), &[]).await;
     outcome.exits(0);
     assert_eq!([outcome.of("db"), outcome.of("api")], ["synced", "synced"]);
-    assert_eq!(world.secret("db", "password").await.as_deref(), Some(scenarios::AFTER));
+    assert_eq!(
+        world.secret("db", "password").await.as_deref(),
+        Some(scenarios::AFTER)
+    );
     let db = world.get("ExternalSecret", "db").await.expect("db");
-    let proof = db["status"]["syncedResourceVersion"].as_str().expect("a proof").to_owned();
-    assert_eq!(proof.split_once('-').expect("two parts").1.len(), 32, "an MD5 digest: {proof}");
+    let proof = db["status"]["syncedResourceVersion"]
+        .as_str()
+        .expect("a proof")
+        .to_owned();
+    assert_eq!(
+        proof.split_once('-').expect("two parts").1.len(),
+        32,
+        "an MD5 digest: {proof}"
+    );
     world.end().await;
 }
 
@@ -34,7 +44,13 @@ async fn its_failures_are_heard_of() {
 async fn its_age_is_not_guessed() {
     let world = World::cluster().await;
     scenarios::base(&world).await;
-    world.patch("ExternalSecret", "db", &json!({"spec": {"refreshInterval": "0"}})).await;
+    world
+        .patch(
+            "ExternalSecret",
+            "db",
+            &json!({"spec": {"refreshInterval": "0"}}),
+        )
+        .await;
     let outcome = world.bin.policy(&world.named(POLICY), &[]).await;
     outcome.exits(0);
     assert_eq!(outcome.of("db"), "skipped(refresh-interval-zero)");
@@ -50,12 +66,27 @@ async fn its_age_is_not_guessed() {
 async fn children_of_a_parent_are_left_alone() {
     let world = World::cluster().await;
     let namespaces = scenarios::family(&world).await;
-    let policy = world.bin.file("family.yaml", &world.named("select:\n  - namespaces: [NS-one, NS-two]\n"));
-    let outcome = world.bin.run(&["run", "-o", "json", "--config", policy.to_str().expect("UTF-8")]).await;
+    let policy = world.bin.file(
+        "family.yaml",
+        &world.named("select:\n  - namespaces: [NS-one, NS-two]\n"),
+    );
+    let outcome = world
+        .bin
+        .run(&[
+            "run",
+            "-o",
+            "json",
+            "--config",
+            policy.to_str().expect("UTF-8"),
+        ])
+        .await;
     outcome.exits(3);
     assert_eq!(outcome.of("child"), "skipped(parent-unavailable)");
     for namespace in namespaces {
-        let child = world.get_in(&namespace, "ExternalSecret", "child").await.expect("a child");
+        let child = world
+            .get_in(&namespace, "ExternalSecret", "child")
+            .await
+            .expect("a child");
         assert!(child["metadata"]["annotations"]["force-sync"].is_null());
     }
     scenarios::end_family(world).await;

@@ -42,7 +42,11 @@ pub(crate) struct Running {
 impl Workspace {
     pub(crate) fn new(arguments: Vec<String>) -> Self {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
-        Self { folder, arguments, environment: Vec::new() }
+        Self {
+            folder,
+            arguments,
+            environment: Vec::new(),
+        }
     }
 
     /// Sets a variable for all commands.
@@ -75,7 +79,9 @@ impl Workspace {
 
     /// Runs a command to its end.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Outcome {
-        let output = timeout(PATIENCE, self.command(arguments).output()).await.expect("the command ends");
+        let output = timeout(PATIENCE, self.command(arguments).output())
+            .await
+            .expect("the command ends");
         let output = output.expect("the command starts");
         Outcome {
             code: output.status.code().unwrap_or(-1),
@@ -88,14 +94,19 @@ impl Workspace {
     pub(crate) async fn policy(&self, policy: &str, more: &[&str]) -> Outcome {
         let path = self.file("policy.yaml", policy);
         let path = path.to_str().expect("UTF-8");
-        self.run(&[&["run", "-o", "json", "--config", path], more].concat()).await
+        self.run(&[&["run", "-o", "json", "--config", path], more].concat())
+            .await
     }
 
     /// Starts a command.
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
         let mut child = self.command(arguments).spawn().expect("the command starts");
         let stderr = BufReader::new(child.stderr.take().expect("piped")).lines();
-        Running { child, said: String::new(), stderr }
+        Running {
+            child,
+            said: String::new(),
+            stderr,
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -123,7 +134,11 @@ impl Running {
     /// Sends a signal by its name.
     pub(crate) async fn signal(&self, name: &str) {
         let pid = self.child.id().expect("it runs").to_string();
-        let sent = Command::new("kill").args(["-s", name, &pid]).status().await.expect("kill");
+        let sent = Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .await
+            .expect("kill");
         assert!(sent.success());
     }
 
@@ -145,15 +160,20 @@ impl Running {
             self.child.wait().await.expect("it ends")
         };
         let status = timeout(PATIENCE, all).await.expect("the command ends");
-        Outcome { code: status.code().unwrap_or(-1), stdout, stderr: self.said }
+        Outcome {
+            code: status.code().unwrap_or(-1),
+            stdout,
+            stderr: self.said,
+        }
     }
 }
 
 impl Outcome {
     /// The document on stdout.
     pub(crate) fn document(&self) -> Value {
-        serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("no document ({error}): {}\n{}", self.stdout, self.stderr))
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
+            panic!("no document ({error}): {}\n{}", self.stdout, self.stderr)
+        })
     }
 
     /// `outcome(reason)` of an item, or `action(reason)` in a plan.
@@ -162,7 +182,10 @@ impl Outcome {
         let items = document["items"].as_array().expect("items");
         let item = items.iter().find(|item| item["name"] == name);
         let item = item.unwrap_or_else(|| panic!("no item {name}: {}", self.stdout));
-        let what = item["outcome"].as_str().or(item["action"].as_str()).expect("an outcome");
+        let what = item["outcome"]
+            .as_str()
+            .or(item["action"].as_str())
+            .expect("an outcome");
         match item["reason"].as_str() {
             Some(reason) if what != "synced" => format!("{what}({reason})"),
             _ => what.to_owned(),
@@ -172,7 +195,11 @@ impl Outcome {
     /// Asserts the exit code; shows everything if it is another.
     #[track_caller]
     pub(crate) fn exits(&self, code: i32) -> &Self {
-        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code, code,
+            "stdout: {}\nstderr: {}",
+            self.stdout, self.stderr
+        );
         self
     }
 }
