@@ -1,3 +1,6 @@
 //! The one integration test binary.
 
+mod cluster;
 mod policy;
+mod scenarios;
+mod support;
