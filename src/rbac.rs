@@ -1,6 +1,6 @@
 //! The rights that a job needs for its policy, and no more, as Roles and `ClusterRoles` to apply.
 //!
-//! [`RIGHTS`] is the one list of what eso-sync asks of the API server, and for what; tests hold it to what was really
+//! `RIGHTS` is the one list of what eso-sync asks of the API server, and for what; tests hold it to what was really
 //! asked. Where a policy names its namespaces literally, Roles in those suffice, and the `ClusterRole` keeps only what has no
 //! namespace.
 
