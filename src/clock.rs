@@ -13,7 +13,10 @@ pub struct Clock {
 impl Clock {
     /// Starts at `wall`, now.
     pub fn starting_at(wall: Timestamp) -> Self {
-        Self { wall, start: Instant::now() }
+        Self {
+            wall,
+            start: Instant::now(),
+        }
     }
 
     /// The present time.
@@ -23,7 +26,8 @@ impl Clock {
 
     /// The time of day at an instant of this process.
     pub fn at(self, instant: Instant) -> Timestamp {
-        let passed = SignedDuration::try_from(instant.saturating_duration_since(self.start)).unwrap_or_default();
+        let passed = SignedDuration::try_from(instant.saturating_duration_since(self.start))
+            .unwrap_or_default();
         self.wall.checked_add(passed).unwrap_or(self.wall)
     }
 }

@@ -23,7 +23,7 @@ pub const FIELD_MANAGER: &str = "eso-sync";
 const PAGE: u32 = 500;
 
 /// How long one call may take, its retries included; a watch is not bounded by it.
-const CALL_TIMEOUT: Duration = Duration::from_secs(120);
+const CALL_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The API server ends a watch after this long, so that a silent connection cannot stay unnoticed for ever.
 const WATCH_SECONDS: u32 = 290;
@@ -73,14 +73,25 @@ pub struct CallError {
 }
 
 impl CallError {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all that is left is a connection that does not work"
+    )]
     fn new(operation: &str, error: kube::Error) -> Self {
         let (trouble, message) = match error {
             kube::Error::Api(status) => (trouble_of(&status), status.message.clone()),
-            kube::Error::SerdeError(_) => (Trouble::Unreadable, "the answer is not what the API promises".to_owned()),
+            kube::Error::SerdeError(_) => (
+                Trouble::Unreadable,
+                "the answer is not what the API promises".to_owned(),
+            ),
             kube::Error::Auth(error) => (Trouble::Unauthenticated, connect::describe_auth(&error)),
             other => (Trouble::Unavailable, root_cause(&other)),
         };
-        Self { trouble, operation: operation.to_owned(), message }
+        Self {
+            trouble,
+            operation: operation.to_owned(),
+            message,
+        }
     }
 
     fn timed_out(operation: &str) -> Self {
@@ -145,7 +156,10 @@ pub struct Query {
 impl Query {
     /// A path without parameters.
     pub fn new(path: impl Into<String>) -> Self {
-        Self { path: path.into(), parameters: Vec::new() }
+        Self {
+            path: path.into(),
+            parameters: Vec::new(),
+        }
     }
 
     /// Adds a parameter.
@@ -159,7 +173,11 @@ impl Query {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(&self.parameters);
         let query = query.finish();
-        if query.is_empty() { self.path.clone() } else { format!("{}?{query}", self.path) }
+        if query.is_empty() {
+            self.path.clone()
+        } else {
+            format!("{}?{query}", self.path)
+        }
     }
 }
 
@@ -182,7 +200,13 @@ impl Cluster {
 
     /// Reads one object.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
-        self.call("GET", &Query::new(path), Vec::new(), &format!("read {path}")).await
+        self.call(
+            "GET",
+            &Query::new(path),
+            Vec::new(),
+            &format!("read {path}"),
+        )
+        .await
     }
 
     /// Reads a list page by page, handing each item to `each`; the answer is the resource version of the list.
@@ -201,7 +225,10 @@ impl Cluster {
             if let Some(token) = &token {
                 page = page.with("continue", token.clone());
             }
-            match self.call::<Page<T>>("GET", &page, Vec::new(), &operation).await {
+            match self
+                .call::<Page<T>>("GET", &page, Vec::new(), &operation)
+                .await
+            {
                 Ok(answer) => {
                     answer.items.into_iter().for_each(&mut each);
                     match answer.metadata.r#continue.filter(|token| !token.is_empty()) {
@@ -221,27 +248,58 @@ impl Cluster {
     /// The present resource version of a collection, read with the smallest list there is.
     pub async fn resource_version(&self, query: &Query) -> Result<String, CallError> {
         let page = query.clone().with("limit", "1");
-        let answer: Page<serde::de::IgnoredAny> =
-            self.call("GET", &page, Vec::new(), &format!("list {query}")).await?;
+        let answer: Page<serde::de::IgnoredAny> = self
+            .call("GET", &page, Vec::new(), &format!("list {query}"))
+            .await?;
         Ok(answer.metadata.resource_version)
     }
 
     /// Changes an object by a JSON merge patch; the answer is the object as it then is.
-    pub async fn patch<T: DeserializeOwned>(&self, path: &str, patch: &Value) -> Result<T, CallError> {
+    pub async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        change: &Value,
+    ) -> Result<T, CallError> {
         let query = Query::new(path).with("fieldManager", FIELD_MANAGER);
-        self.call("PATCH", &query, patch.to_string().into_bytes(), &format!("patch {path}")).await
+        self.call(
+            "PATCH",
+            &query,
+            change.to_string().into_bytes(),
+            &format!("patch {path}"),
+        )
+        .await
     }
 
     /// Creates an object.
-    pub async fn create<T: DeserializeOwned>(&self, path: &str, object: &Value) -> Result<T, CallError> {
+    pub async fn create<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        object: &Value,
+    ) -> Result<T, CallError> {
         let query = Query::new(path).with("fieldManager", FIELD_MANAGER);
-        self.call("POST", &query, object.to_string().into_bytes(), &format!("create in {path}")).await
+        self.call(
+            "POST",
+            &query,
+            object.to_string().into_bytes(),
+            &format!("create in {path}"),
+        )
+        .await
     }
 
     /// Replaces an object; `object` carries the resource version that it must still have.
-    pub async fn replace<T: DeserializeOwned>(&self, path: &str, object: &Value) -> Result<T, CallError> {
+    pub async fn replace<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        object: &Value,
+    ) -> Result<T, CallError> {
         let query = Query::new(path).with("fieldManager", FIELD_MANAGER);
-        self.call("PUT", &query, object.to_string().into_bytes(), &format!("replace {path}")).await
+        self.call(
+            "PUT",
+            &query,
+            object.to_string().into_bytes(),
+            &format!("replace {path}"),
+        )
+        .await
     }
 
     /// Watches a collection from a resource version on.
@@ -284,11 +342,18 @@ impl Cluster {
 }
 
 fn request(method: &'static str, query: &Query, body: Vec<u8>) -> Request<Vec<u8>> {
-    let content_type = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+    let content_type = if method == "PATCH" {
+        "application/merge-patch+json"
+    } else {
+        "application/json"
+    };
     let mut request = Request::new(body);
     // A path of ours is made of object names, which are valid in a URI; an invalid one becomes "/", which answers nothing.
     *request.uri_mut() = query.uri().parse().unwrap_or_default();
     *request.method_mut() = method.parse().unwrap_or_default();
-    request.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+    request.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static(content_type),
+    );
     request
 }

@@ -42,7 +42,10 @@ pub struct WatchFrom {
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoverError {
     /// No ExternalSecrets in this cluster's API.
-    #[error("the cluster serves no ExternalSecrets ({}): is the External Secrets Operator installed?", eso::GROUP)]
+    #[error(
+        "the cluster serves no ExternalSecrets ({}): is the External Secrets Operator installed?",
+        eso::GROUP
+    )]
     NotInstalled,
     /// Neither `v1` nor `v1beta1`.
     #[error("the cluster serves {group} in {0} only; eso-sync knows v1 and v1beta1", group = eso::GROUP)]
@@ -56,15 +59,31 @@ impl Api {
     /// Finds out which version is served.
     pub async fn find(cluster: &Cluster) -> Result<Self, DiscoverError> {
         let group: wire::ApiGroup = match cluster.get(&format!("/apis/{}", eso::GROUP)).await {
-            Err(error) if error.trouble == Trouble::NotFound => return Err(DiscoverError::NotInstalled),
+            Err(error) if error.trouble == Trouble::NotFound => {
+                return Err(DiscoverError::NotInstalled);
+            }
             other => other?,
         };
-        let served = |version: &str| group.versions.iter().any(|served| served.version == version);
-        let version = ["v1", "v1beta1"].into_iter().find(|version| served(version)).ok_or_else(|| {
-            let versions: Vec<&str> = group.versions.iter().map(|served| &*served.version).collect();
-            DiscoverError::UnknownVersion(versions.join(", "))
-        })?;
-        Ok(Self { version: version.to_owned() })
+        let served = |version: &str| {
+            group
+                .versions
+                .iter()
+                .any(|served| served.version == version)
+        };
+        let version = ["v1", "v1beta1"]
+            .into_iter()
+            .find(|version| served(version))
+            .ok_or_else(|| {
+                let versions: Vec<&str> = group
+                    .versions
+                    .iter()
+                    .map(|served| &*served.version)
+                    .collect();
+                DiscoverError::UnknownVersion(versions.join(", "))
+            })?;
+        Ok(Self {
+            version: version.to_owned(),
+        })
     }
 
     /// The path of a collection: `externalsecrets`, in a namespace or in all.
@@ -82,31 +101,17 @@ impl Api {
     }
 }
 
-/// The namespaces that a policy names literally, if it names all of them so: then lists and watches are per namespace,
-/// and Roles suffice.
-pub fn literal_namespaces(policy: &Policy) -> Option<BTreeSet<String>> {
-    let mut namespaces = BTreeSet::new();
-    for selection in &policy.select {
-        if selection.namespaces.is_empty() || selection.namespace_selector.is_some() {
-            return None;
-        }
-        for pattern in &selection.namespaces {
-            namespaces.insert(pattern.literal()?.to_owned());
-        }
-    }
-    Some(namespaces)
-}
-
 /// Reads everything that a plan for this policy needs.
 pub async fn discover(cluster: &Cluster, policy: &Policy) -> Result<Discovered, DiscoverError> {
     let api = Api::find(cluster).await?;
     let mut inventory = Inventory::default();
-    let scopes: Vec<Option<String>> = match literal_namespaces(policy) {
+    let scopes: Vec<Option<String>> = match policy.literal_namespaces() {
         Some(namespaces) => namespaces.into_iter().map(Some).collect(),
         None => vec![None],
     };
     let labels = namespace_labels(cluster, policy, &mut inventory).await?;
-    let watch_from = external_secrets(cluster, &api, policy, &scopes, &labels, &mut inventory).await?;
+    let watch_from =
+        external_secrets(cluster, &api, policy, &scopes, &labels, &mut inventory).await?;
     stores(cluster, &api, &scopes, &mut inventory).await;
     parents(cluster, &api, &mut inventory).await;
     if age_matters(&inventory) {
@@ -114,7 +119,11 @@ pub async fn discover(cluster: &Cluster, policy: &Policy) -> Result<Discovered, 
     }
     inventory.external_secrets.sort_by(|a, b| a.id.cmp(&b.id));
     inventory.gaps.sort();
-    Ok(Discovered { inventory, api, watch_from })
+    Ok(Discovered {
+        inventory,
+        api,
+        watch_from,
+    })
 }
 
 type NamespaceLabels = BTreeMap<String, BTreeMap<String, String>>;
@@ -131,9 +140,12 @@ async fn namespace_labels(
         return Ok(labels);
     }
     let listed = cluster
-        .list(&Query::new("/api/v1/namespaces"), |namespace: wire::Namespace| {
-            labels.insert(namespace.metadata.name, namespace.metadata.labels);
-        })
+        .list(
+            &Query::new("/api/v1/namespaces"),
+            |namespace: wire::Namespace| {
+                labels.insert(namespace.metadata.name, namespace.metadata.labels);
+            },
+        )
         .await;
     match listed {
         // What an `exclude` cannot see it cannot take out, so nothing may be synced on that ground.
@@ -168,10 +180,15 @@ async fn external_secrets(
         match listed {
             Ok(resource_version) => {
                 inventory.external_secrets.extend(found.into_values());
-                watch_from.push(WatchFrom { namespace: namespace.clone(), resource_version });
+                watch_from.push(WatchFrom {
+                    namespace: namespace.clone(),
+                    resource_version,
+                });
             }
             Err(error) if error.trouble == Trouble::Denied && namespace.is_some() => {
-                inventory.gaps.push(gap("externalsecrets", namespace.as_deref(), &error));
+                inventory
+                    .gaps
+                    .push(gap("externalsecrets", namespace.as_deref(), &error));
                 refused = Some(error);
             }
             Err(error) => return Err(error.into()),
@@ -184,15 +201,26 @@ async fn external_secrets(
 }
 
 /// Reads the stores; one that cannot be read degrades the items that use it.
-async fn stores(cluster: &Cluster, api: &Api, scopes: &[Option<String>], inventory: &mut Inventory) {
-    let wanted: BTreeSet<StoreKey> =
-        inventory.external_secrets.iter().flat_map(|external_secret| external_secret.stores.iter().cloned()).collect();
+async fn stores(
+    cluster: &Cluster,
+    api: &Api,
+    scopes: &[Option<String>],
+    inventory: &mut Inventory,
+) {
+    let wanted: BTreeSet<StoreKey> = inventory
+        .external_secrets
+        .iter()
+        .flat_map(|external_secret| external_secret.stores.iter().cloned())
+        .collect();
     let mut lists: Vec<(&str, Option<&str>)> = Vec::new();
     if wanted.iter().any(|key| key.namespace().is_none()) {
         lists.push(("clustersecretstores", None));
     }
     for scope in scopes {
-        let covers = |key: &StoreKey| key.namespace().is_some_and(|own| scope.as_deref().is_none_or(|it| it == own));
+        let covers = |key: &StoreKey| {
+            key.namespace()
+                .is_some_and(|own| scope.as_deref().is_none_or(|it| it == own))
+        };
         if wanted.iter().any(covers) {
             lists.push(("secretstores", scope.as_deref()));
         }
@@ -201,12 +229,15 @@ async fn stores(cluster: &Cluster, api: &Api, scopes: &[Option<String>], invento
     let mut unreadable = Vec::new();
     for (plural, namespace) in lists {
         let listed = cluster
-            .list(&Query::new(api.path(namespace, plural)), |object: wire::Store| {
-                let store = project::store(object);
-                if wanted.contains(&store.key) {
-                    views.insert(store.key.clone(), StoreView::Seen(store));
-                }
-            })
+            .list(
+                &Query::new(api.path(namespace, plural)),
+                |object: wire::Store| {
+                    let store = project::store(object);
+                    if wanted.contains(&store.key) {
+                        views.insert(store.key.clone(), StoreView::Seen(store));
+                    }
+                },
+            )
             .await;
         if let Err(error) = listed {
             unreadable.push((plural, namespace, error.why().to_owned()));
@@ -215,19 +246,26 @@ async fn stores(cluster: &Cluster, api: &Api, scopes: &[Option<String>], invento
     }
     for key in wanted {
         views.entry(key.clone()).or_insert_with(|| {
-            let why = unreadable.iter().find(|(plural, namespace, _)| match key.namespace() {
-                None => *plural == "clustersecretstores",
-                Some(own) => *plural == "secretstores" && namespace.is_none_or(|it| it == own),
-            });
-            why.map_or(StoreView::Missing, |(_, _, why)| StoreView::Unknown(why.clone()))
+            let why = unreadable
+                .iter()
+                .find(|(plural, namespace, _)| match key.namespace() {
+                    None => *plural == "clustersecretstores",
+                    Some(own) => *plural == "secretstores" && namespace.is_none_or(|it| it == own),
+                });
+            why.map_or(StoreView::Missing, |(_, _, why)| {
+                StoreView::Unknown(why.clone())
+            })
         });
     }
     inventory.stores = views;
 }
 
 async fn parents(cluster: &Cluster, api: &Api, inventory: &mut Inventory) {
-    let wanted: BTreeSet<String> =
-        inventory.external_secrets.iter().filter_map(|external_secret| external_secret.parent.clone()).collect();
+    let wanted: BTreeSet<String> = inventory
+        .external_secrets
+        .iter()
+        .filter_map(|external_secret| external_secret.parent.clone())
+        .collect();
     for name in wanted {
         let path = format!("{}/{name}", api.path(None, "clusterexternalsecrets"));
         let parent = match cluster.get::<wire::ClusterExternalSecret>(&path).await {
@@ -240,7 +278,9 @@ async fn parents(cluster: &Cluster, api: &Api, inventory: &mut Inventory) {
                 namespaces: object.status.provisioned_namespaces,
             }),
             Err(error) => {
-                inventory.gaps.push(gap(&format!("clusterexternalsecrets/{name}"), None, &error));
+                inventory
+                    .gaps
+                    .push(gap(&format!("clusterexternalsecrets/{name}"), None, &error));
                 None
             }
         };
@@ -251,13 +291,17 @@ async fn parents(cluster: &Cluster, api: &Api, inventory: &mut Inventory) {
 /// The operator's age decides only about these.
 fn age_matters(inventory: &Inventory) -> bool {
     inventory.external_secrets.iter().any(|external_secret| {
-        external_secret.parent.is_some() || external_secret.refresh == eso::refresh::Refresh::Periodic(std::time::Duration::ZERO)
+        external_secret.parent.is_some()
+            || external_secret.refresh == eso::refresh::Refresh::Periodic(std::time::Duration::ZERO)
     })
 }
 
 /// Reads the operator's age from the fields that its CRD has; nothing is known where the CRD may not be read.
 async fn operator(cluster: &Cluster, api: &Api) -> Operator {
-    let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/externalsecrets.{}", eso::GROUP);
+    let path = format!(
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/externalsecrets.{}",
+        eso::GROUP
+    );
     match cluster.get::<wire::CustomResourceDefinition>(&path).await {
         Ok(definition) => project::operator(&definition, &api.version),
         Err(error) => {
@@ -268,5 +312,9 @@ async fn operator(cluster: &Cluster, api: &Api) -> Operator {
 }
 
 fn gap(what: &str, namespace: Option<&str>, error: &CallError) -> Gap {
-    Gap { what: what.to_owned(), namespace: namespace.map(str::to_owned), why: error.why().to_owned() }
+    Gap {
+        what: what.to_owned(),
+        namespace: namespace.map(str::to_owned),
+        why: error.why().to_owned(),
+    }
 }

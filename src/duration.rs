@@ -45,11 +45,18 @@ impl FromStr for GoDuration {
         }
         let mut nanos = 0_u128;
         while !rest.is_empty() {
-            let digits = rest.find(|c: char| c != '.' && !c.is_ascii_digit()).ok_or(InvalidDuration)?;
+            let digits = rest
+                .find(|c: char| c != '.' && !c.is_ascii_digit())
+                .ok_or(InvalidDuration)?;
             let (number, tail) = rest.split_at(digits);
-            let unit = tail.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(tail.len());
+            let unit = tail
+                .find(|c: char| c == '.' || c.is_ascii_digit())
+                .unwrap_or(tail.len());
             let (unit, tail) = tail.split_at(unit);
-            let (_, scale) = UNITS.iter().find(|(name, _)| *name == unit).ok_or(InvalidDuration)?;
+            let (_, scale) = UNITS
+                .iter()
+                .find(|(name, _)| *name == unit)
+                .ok_or(InvalidDuration)?;
             nanos += scaled(number, *scale).ok_or(InvalidDuration)?;
             if nanos > LONGEST {
                 return Err(InvalidDuration);
@@ -67,12 +74,20 @@ fn scaled(number: &str, scale: u128) -> Option<u128> {
     if whole.is_empty() && fraction.is_empty() {
         return None;
     }
-    let whole: u128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let whole: u128 = if whole.is_empty() {
+        0
+    } else {
+        whole.parse().ok()?
+    };
     if whole > LONGEST || fraction.contains('.') {
         return None;
     }
     let fraction = fraction.get(..fraction.len().min(18))?;
-    let parts: u128 = if fraction.is_empty() { 0 } else { fraction.parse().ok()? };
+    let parts: u128 = if fraction.is_empty() {
+        0
+    } else {
+        fraction.parse().ok()?
+    };
     let of = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
     Some(whole * scale + parts * scale / of)
 }
@@ -87,7 +102,15 @@ impl fmt::Display for GoDuration {
                 1_000.. => ("µs", 1_000, 3),
                 _ => ("ns", 1, 0),
             };
-            return write!(f, "{}{}{unit}", nanos / scale, Fraction { parts: nanos % scale, width });
+            return write!(
+                f,
+                "{}{}{unit}",
+                nanos / scale,
+                Fraction {
+                    parts: nanos % scale,
+                    width
+                }
+            );
         }
         let (hours, minutes, seconds) = (whole / 3600, whole % 3600 / 60, whole % 60);
         if hours > 0 {
@@ -97,7 +120,14 @@ impl fmt::Display for GoDuration {
             write!(f, "{minutes}m")?;
         }
         if seconds > 0 || nanos > 0 || whole == 0 {
-            write!(f, "{seconds}{}s", Fraction { parts: nanos, width: 9 })?;
+            write!(
+                f,
+                "{seconds}{}s",
+                Fraction {
+                    parts: nanos,
+                    width: 9
+                }
+            )?;
         }
         Ok(())
     }

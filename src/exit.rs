@@ -41,7 +41,11 @@ impl Exit {
     /// The one that counts where several apply: the first of 2, 4, 6, 7, 5, 3, 1.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
-        if self.rank() <= other.rank() { self } else { other }
+        if self.rank() <= other.rank() {
+            self
+        } else {
+            other
+        }
     }
 
     const fn rank(self) -> u8 {

@@ -26,7 +26,19 @@ impl fmt::Display for Id {
 }
 
 /// The two kinds of store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 pub enum StoreKind {
     /// In a namespace.
     SecretStore,
@@ -106,9 +118,14 @@ impl FromStr for StoreKey {
     fn from_str(text: &str) -> Result<Self, InvalidStoreKey> {
         let parts: Vec<&str> = text.split('/').collect();
         match *parts {
-            ["ClusterSecretStore", name] if !name.is_empty() => Ok(Self::Cluster { name: name.to_owned() }),
+            ["ClusterSecretStore", name] if !name.is_empty() => Ok(Self::Cluster {
+                name: name.to_owned(),
+            }),
             ["SecretStore", namespace, name] if !namespace.is_empty() && !name.is_empty() => {
-                Ok(Self::Namespaced { namespace: namespace.to_owned(), name: name.to_owned() })
+                Ok(Self::Namespaced {
+                    namespace: namespace.to_owned(),
+                    name: name.to_owned(),
+                })
             }
             _ => Err(InvalidStoreKey),
         }
@@ -117,7 +134,17 @@ impl FromStr for StoreKey {
 
 /// What an ExternalSecret's own status says, held against the time.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum State {

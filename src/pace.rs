@@ -61,13 +61,22 @@ impl Bucket {
     /// A full bucket.
     pub fn new(rate: Rate) -> Self {
         let per_second = rate.as_per_second();
-        let period = Duration::try_from_secs_f64(1.0 / per_second).unwrap_or(Duration::from_secs(3600));
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a small range")]
-        let burst = NonZeroU32::new((per_second / 5.0).clamp(1.0, 1000.0) as u32).unwrap_or(NonZeroU32::MIN);
+        let period =
+            Duration::try_from_secs_f64(1.0 / per_second).unwrap_or(Duration::from_hours(1));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped to a small range"
+        )]
+        let burst = NonZeroU32::new((per_second / 5.0).clamp(1.0, 1000.0) as u32)
+            .unwrap_or(NonZeroU32::MIN);
         let quota = Quota::with_period(period.max(Duration::from_nanos(1)))
             .unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN))
             .allow_burst(burst);
-        Self { limiter: RateLimiter::direct_with_clock(quota, TokioClock), owed: 0 }
+        Self {
+            limiter: RateLimiter::direct_with_clock(quota, TokioClock),
+            owed: 0,
+        }
     }
 
     /// Takes one, or says how long to wait.
@@ -95,7 +104,9 @@ impl Bucket {
     }
 
     fn one(&self) -> Result<(), Duration> {
-        self.limiter.check().map_err(|not_until| not_until.wait_time_from(TokioClock.now()))
+        self.limiter
+            .check()
+            .map_err(|not_until| not_until.wait_time_from(TokioClock.now()))
     }
 }
 
@@ -120,7 +131,12 @@ const FLOOR: f64 = 1.0 / 64.0;
 impl Adaptive {
     /// Starts at its base.
     pub fn new(base: Rate) -> Self {
-        Self { base, present: base.as_per_second(), bucket: Bucket::new(base), changed: Instant::now() }
+        Self {
+            base,
+            present: base.as_per_second(),
+            bucket: Bucket::new(base),
+            changed: Instant::now(),
+        }
     }
 
     /// The rate as it is now, per second.
@@ -150,7 +166,10 @@ impl Adaptive {
         if let Some(rate) = Rate::per_second(per_second) {
             let owed = self.bucket.owed;
             self.present = per_second;
-            self.bucket = Bucket { owed, ..Bucket::new(rate) };
+            self.bucket = Bucket {
+                owed,
+                ..Bucket::new(rate)
+            };
             self.changed = Instant::now();
         }
     }
@@ -190,7 +209,11 @@ mod tests {
     async fn cost_weighs() {
         let mut bucket = Bucket::new(rate(5.0));
         let spent = take_all(|| bucket.take_weighted(10), 11).await;
-        assert_eq!(spent.as_millis(), 20_000, "ten of cost ten are paid before the eleventh goes");
+        assert_eq!(
+            spent.as_millis(),
+            20_000,
+            "ten of cost ten are paid before the eleventh goes"
+        );
     }
 
     #[tokio::test(start_paused = true)]

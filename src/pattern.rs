@@ -30,13 +30,22 @@ impl Pattern {
         if !text.contains(GLOB) && !is_name(text) {
             return Err("is no name that Kubernetes allows".to_owned());
         }
-        if let Some(stray) =
-            text.chars().find(|&c| !in_a_name(c) && !GLOB.contains(&c) && !matches!(c, ',' | '!' | '^'))
+        if let Some(stray) = text
+            .chars()
+            .find(|&c| !in_a_name(c) && !GLOB.contains(&c) && !matches!(c, ',' | '!' | '^'))
         {
-            return Err(format!("has `{}`, which no name in Kubernetes has", stray.escape_debug()));
+            return Err(format!(
+                "has `{}`, which no name in Kubernetes has",
+                stray.escape_debug()
+            ));
         }
-        let glob = GlobBuilder::new(text).build().map_err(|error| format!("is not a glob: {}", error.kind()))?;
-        Ok(Self { text: text.to_owned(), matcher: glob.compile_matcher() })
+        let glob = GlobBuilder::new(text)
+            .build()
+            .map_err(|error| format!("is not a glob: {}", error.kind()))?;
+        Ok(Self {
+            text: text.to_owned(),
+            matcher: glob.compile_matcher(),
+        })
     }
 
     /// Whether the glob covers `name`, whole.
@@ -54,7 +63,9 @@ impl Pattern {
 pub fn is_name(text: &str) -> bool {
     text.len() <= LONGEST
         && text.chars().all(in_a_name)
-        && text.split('.').all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
+        && text
+            .split('.')
+            .all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
 }
 
 const fn in_a_name(c: char) -> bool {
@@ -88,11 +99,17 @@ mod tests {
     #[test]
     fn a_glob_covers_whole_names() {
         let pattern = Pattern::new("prod-*").unwrap();
-        assert!(pattern.matches("prod-eu") && !pattern.matches("a-prod-eu") && !pattern.matches("prod"));
+        assert!(
+            pattern.matches("prod-eu") && !pattern.matches("a-prod-eu") && !pattern.matches("prod")
+        );
         assert_eq!(pattern.literal(), None);
         assert_eq!(Pattern::new("prod").unwrap().literal(), Some("prod"));
         let one_of = Pattern::new("vault-{a,b}[!0-9]").unwrap();
-        assert!(one_of.matches("vault-ax") && !one_of.matches("vault-a1") && !one_of.matches("vault-cx"));
+        assert!(
+            one_of.matches("vault-ax")
+                && !one_of.matches("vault-a1")
+                && !one_of.matches("vault-cx")
+        );
     }
 
     #[test]

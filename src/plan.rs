@@ -9,7 +9,9 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    inventory::{ExternalSecret, Gap, Id, Inventory, QuotaKey, Ready, State, StoreKey, StoreView, Target},
+    inventory::{
+        ExternalSecret, Gap, Id, Inventory, QuotaKey, Ready, State, StoreKey, StoreView, Target,
+    },
     policy::{Pace, Policy, Rate},
     reason::Reason,
 };
@@ -159,11 +161,20 @@ pub fn plan(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Plan {
     let steps = steps(inventory, &selected);
     let items: Vec<Item> = selected.into_iter().map(|(_, item)| item).collect();
     let estimate = estimate(&policy.pace, &steps);
-    let mut plan =
-        Plan { items, steps, estimate, refusal: None, gaps: inventory.gaps.clone(), warnings: Vec::new() };
+    let mut plan = Plan {
+        items,
+        steps,
+        estimate,
+        refusal: None,
+        gaps: inventory.gaps.clone(),
+        warnings: Vec::new(),
+    };
     let wanted = plan.syncs();
     if wanted > policy.safety.max_syncs as usize {
-        plan.refusal = Some(Refusal { limit: policy.safety.max_syncs, wanted });
+        plan.refusal = Some(Refusal {
+            limit: policy.safety.max_syncs,
+            wanted,
+        });
     }
     if estimate > policy.deadline {
         plan.warnings.push(format!(
@@ -180,8 +191,13 @@ fn steps(inventory: &Inventory, selected: &[(&ExternalSecret, Item)]) -> Vec<Ste
     let mut steps: Vec<Step> = Vec::new();
     let mut of_parent: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, (external_secret, item)) in selected.iter().enumerate() {
-        let Action::Sync { cost, .. } = item.action else { continue };
-        let known = external_secret.parent.as_deref().and_then(|parent| of_parent.get(parent));
+        let Action::Sync { cost, .. } = item.action else {
+            continue;
+        };
+        let known = external_secret
+            .parent
+            .as_deref()
+            .and_then(|parent| of_parent.get(parent));
         if let Some(step) = known.and_then(|&step| steps.get_mut(step)) {
             step.members.push(index);
             step.cost = step.cost.saturating_add(cost);
@@ -192,7 +208,10 @@ fn steps(inventory: &Inventory, selected: &[(&ExternalSecret, Item)]) -> Vec<Ste
             && let Some(Some(parent)) = inventory.parents.get(name)
         {
             of_parent.insert(name, steps.len());
-            target = StepTarget::Parent { name: name.clone(), uid: parent.uid.clone() };
+            target = StepTarget::Parent {
+                name: name.clone(),
+                uid: parent.uid.clone(),
+            };
         }
         steps.push(Step {
             target,
@@ -206,7 +225,10 @@ fn steps(inventory: &Inventory, selected: &[(&ExternalSecret, Item)]) -> Vec<Ste
 }
 
 fn quota_of(inventory: &Inventory, external_secret: &ExternalSecret) -> QuotaKey {
-    let unknown = |provider: &str, account: String| QuotaKey { provider: provider.to_owned(), account };
+    let unknown = |provider: &str, account: String| QuotaKey {
+        provider: provider.to_owned(),
+        account,
+    };
     match external_secret.stores.first() {
         None => unknown("generator", String::new()),
         Some(key) => match inventory.stores.get(key) {
@@ -218,7 +240,10 @@ fn quota_of(inventory: &Inventory, external_secret: &ExternalSecret) -> QuotaKey
 
 /// The rate of a provider: its own, or the default.
 pub fn rate_of(pace: &Pace, provider: &str) -> Rate {
-    pace.providers.get(provider).copied().unwrap_or(pace.default)
+    pace.providers
+        .get(provider)
+        .copied()
+        .unwrap_or(pace.default)
 }
 
 fn estimate(pace: &Pace, steps: &[Step]) -> Duration {
@@ -232,12 +257,17 @@ fn estimate(pace: &Pace, steps: &[Step]) -> Duration {
             *by_store.entry(store).or_default() += u64::from(step.cost);
         }
     }
-    let quotas = by_quota.into_iter().map(|(quota, calls)| seconds(calls, rate_of(pace, &quota.provider).as_per_second()));
+    let quotas = by_quota
+        .into_iter()
+        .map(|(quota, calls)| seconds(calls, rate_of(pace, &quota.provider).as_per_second()));
     let stores = by_store
         .into_iter()
         .filter_map(|(store, calls)| Some(seconds(calls, pace.stores.get(store)?.as_per_second())));
     let members = steps.iter().map(|step| step.members.len() as u64).sum();
-    let whole = [seconds(steps.len() as u64, pace.kubernetes.as_per_second()), seconds(members, OPERATOR_RATE)];
+    let whole = [
+        seconds(steps.len() as u64, pace.kubernetes.as_per_second()),
+        seconds(members, OPERATOR_RATE),
+    ];
     let longest = quotas.chain(stores).chain(whole).fold(0.0, f64::max);
     Duration::try_from_secs_f64(longest).unwrap_or(Duration::MAX)
 }

@@ -6,7 +6,13 @@
 
 mod written;
 
-use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    num::NonZeroU32,
+    str::FromStr,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +70,10 @@ pub struct Selection {
     pub states: Vec<State>,
     /// From which age of the last sync on an ExternalSecret counts as [`State::Overdue`]. None: twice its own
     /// `refreshInterval`.
-    #[serde(with = "written::optional_duration", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        with = "written::optional_duration",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub overdue_after: Option<Duration>,
 }
 
@@ -185,7 +194,10 @@ impl FromStr for Rate {
             return Err(InvalidRate::Form);
         }
         let number: f64 = number.parse().map_err(|_| InvalidRate::Form)?;
-        let (_, seconds) = UNITS.iter().find(|(name, _)| *name == unit).ok_or(InvalidRate::Form)?;
+        let (_, seconds) = UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .ok_or(InvalidRate::Form)?;
         let per_second = number / seconds;
         if per_second == 0.0 {
             return Err(InvalidRate::Zero);
@@ -202,7 +214,10 @@ impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (unit, seconds) in UNITS {
             let number = (self.per_second * seconds).round();
-            #[expect(clippy::float_cmp, reason = "what is printed has to be read back as the very same rate")]
+            #[expect(
+                clippy::float_cmp,
+                reason = "what is printed has to be read back as the very same rate"
+            )]
             if number >= 1.0 && number / seconds == self.per_second {
                 return write!(f, "{number}/{unit}");
             }
@@ -230,7 +245,10 @@ pub struct Pace {
 
 /// A bound on failures.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "written::FailureLimitForm", into = "written::FailureLimitForm")]
+#[serde(
+    try_from = "written::FailureLimitForm",
+    into = "written::FailureLimitForm"
+)]
 pub enum FailureLimit {
     /// A share of those attempted, 0.0 to 1.0, once ten were attempted.
     Share(f64),
@@ -253,12 +271,17 @@ impl FromStr for FailureLimit {
 
     /// Reads `20%` and `10`.
     fn from_str(text: &str) -> Result<Self, InvalidFailureLimit> {
-        let (number, percent) = text.strip_suffix('%').map_or((text, false), |number| (number, true));
+        let (number, percent) = text
+            .strip_suffix('%')
+            .map_or((text, false), |number| (number, true));
         if number.contains(|c: char| c != '.' && !c.is_ascii_digit()) {
             return Err(InvalidFailureLimit);
         }
         if !percent {
-            return number.parse().map(Self::Count).map_err(|_| InvalidFailureLimit);
+            return number
+                .parse()
+                .map(Self::Count)
+                .map_err(|_| InvalidFailureLimit);
         }
         match number.parse::<f64>() {
             Ok(percent) if percent <= 100.0 => Ok(Self::Share(percent / 100.0)),
@@ -310,6 +333,29 @@ impl Policy {
     }
 }
 
+impl Policy {
+    /// The namespaces that are selected from, if the policy names all of them in full. Then nothing has to be seen outside
+    /// of them, and Roles suffice.
+    pub fn literal_namespaces(&self) -> Option<BTreeSet<String>> {
+        let mut namespaces = BTreeSet::new();
+        for selection in &self.select {
+            if selection.namespaces.is_empty() || selection.namespace_selector.is_some() {
+                return None;
+            }
+            for pattern in &selection.namespaces {
+                namespaces.insert(pattern.literal()?.to_owned());
+            }
+        }
+        Some(namespaces)
+    }
+
+    /// Whether the labels of namespaces have a say.
+    pub fn asks_for_namespace_labels(&self) -> bool {
+        let mut selections = self.select.iter().chain(&self.exclude);
+        selections.any(|selection| selection.namespace_selector.is_some())
+    }
+}
+
 impl Default for Sync {
     fn default() -> Self {
         Self {
@@ -325,11 +371,19 @@ impl Default for Sync {
 impl Default for Pace {
     fn default() -> Self {
         let rate = |per_second| Rate { per_second };
-        let providers = [("aws", 100.0), ("azurekv", 20.0), ("gcpsm", 10.0), ("vault", 50.0)];
+        let providers = [
+            ("aws", 100.0),
+            ("azurekv", 20.0),
+            ("gcpsm", 10.0),
+            ("vault", 50.0),
+        ];
         Self {
             in_flight: InFlight::Auto,
             default: rate(20.0),
-            providers: providers.into_iter().map(|(name, limit)| (name.to_owned(), rate(limit))).collect(),
+            providers: providers
+                .into_iter()
+                .map(|(name, limit)| (name.to_owned(), rate(limit)))
+                .collect(),
             stores: BTreeMap::new(),
             kubernetes: rate(50.0),
         }
@@ -338,7 +392,10 @@ impl Default for Pace {
 
 impl Default for Safety {
     fn default() -> Self {
-        Self { max_syncs: 500, stop_after_failures: FailureLimit::Share(0.2) }
+        Self {
+            max_syncs: 500,
+            stop_after_failures: FailureLimit::Share(0.2),
+        }
     }
 }
 
@@ -372,25 +429,35 @@ mod tests {
 
     #[test]
     fn a_rate_is_read_in_any_unit() {
-        for (text, per_second) in
-            [("20/s", 20.0), ("0.5/s", 0.5), ("30/min", 0.5), ("30/m", 0.5), ("1/h", 1.0 / 3600.0)]
-        {
+        for (text, per_second) in [
+            ("20/s", 20.0),
+            ("0.5/s", 0.5),
+            ("30/min", 0.5),
+            ("30/m", 0.5),
+            ("1/h", 1.0 / 3600.0),
+        ] {
             assert_eq!(text.parse(), Ok(Rate { per_second }), "{text}");
         }
     }
 
     #[test]
     fn a_rate_prints_whole_numbers_where_it_can() {
-        for (text, shown) in
-            [("20/s", "20/s"), ("0.5/s", "30/min"), ("10/m", "10/min"), ("7/h", "7/h"), ("1.5/s", "90/min")]
-        {
+        for (text, shown) in [
+            ("20/s", "20/s"),
+            ("0.5/s", "30/min"),
+            ("10/m", "10/min"),
+            ("7/h", "7/h"),
+            ("1.5/s", "90/min"),
+        ] {
             assert_eq!(text.parse::<Rate>().unwrap().to_string(), shown);
         }
     }
 
     #[test]
     fn what_is_no_rate_is_refused() {
-        for text in ["", "10", "/s", "-1/s", "10/d", "10 /s", "1e3/s", "inf/s", "NaN/s", "1.2.3/s", "10/s/s"] {
+        for text in [
+            "", "10", "/s", "-1/s", "10/d", "10 /s", "1e3/s", "inf/s", "NaN/s", "1.2.3/s", "10/s/s",
+        ] {
             assert_eq!(text.parse::<Rate>(), Err(InvalidRate::Form), "{text}");
         }
         assert_eq!("0/s".parse::<Rate>(), Err(InvalidRate::Zero));
@@ -404,8 +471,14 @@ mod tests {
         for text in ["0", "10", "0%", "7%", "12.5%", "100%"] {
             assert_eq!(text.parse::<FailureLimit>().unwrap().to_string(), text);
         }
-        for text in ["", "%", "-1", "-1%", "101%", "0.2", "20 %", "NaN%", "1e1%", "+3"] {
-            assert_eq!(text.parse::<FailureLimit>(), Err(InvalidFailureLimit), "{text}");
+        for text in [
+            "", "%", "-1", "-1%", "101%", "0.2", "20 %", "NaN%", "1e1%", "+3",
+        ] {
+            assert_eq!(
+                text.parse::<FailureLimit>(),
+                Err(InvalidFailureLimit),
+                "{text}"
+            );
         }
     }
 

@@ -4,7 +4,17 @@ use serde::{Deserialize, Serialize};
 
 /// Why an ExternalSecret is synced, skipped, unproven, failed or not reached.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
@@ -108,32 +118,71 @@ impl Reason {
 
     /// Whether a skip for this reason is trouble that somebody should look at, and not the author's own wish.
     pub const fn is_trouble(self) -> bool {
-        matches!(self, Self::StoreMissing | Self::StoreNotReady | Self::ParentUnavailable | Self::NoSource)
+        matches!(
+            self,
+            Self::StoreMissing | Self::StoreNotReady | Self::ParentUnavailable | Self::NoSource
+        )
     }
 
     /// What to do next, for people; None where nothing needs doing.
     pub const fn next_step(self) -> Option<&'static str> {
         Some(match self {
-            Self::Denied => "grant the store's identity the read that the provider refused, then run again",
+            Self::Denied => {
+                "grant the store's identity the read that the provider refused, then run again"
+            }
             Self::NotFound => "check the remote key, version and property in the provider",
             Self::Throttled => "lower `pace.stores` or `pace.providers`, or run again later",
             Self::Unavailable => "check that the operator reaches the provider, then run again",
-            Self::Template => "mend `spec.target.template`; `kubectl describe externalsecret` shows the operator's text",
+            Self::Template => {
+                "mend `spec.target.template`; `kubectl describe externalsecret` shows the operator's text"
+            }
             Self::OperatorError => "read the operator's text: `kubectl describe externalsecret`",
-            Self::TimedOut => "check that the operator runs and how long its queue is (`workqueue_depth`)",
-            Self::Refused => "see the API server's answer; an admission webhook or a missing right is the usual cause",
-            Self::Overwritten => "find who manages the annotations of this ExternalSecret (GitOps with pruning?)",
+            Self::TimedOut => {
+                "check that the operator runs and how long its queue is (`workqueue_depth`)"
+            }
+            Self::Refused => {
+                "see the API server's answer; an admission webhook or a missing right is the usual cause"
+            }
+            Self::Overwritten => {
+                "find who manages the annotations of this ExternalSecret (GitOps with pruning?)"
+            }
             Self::StoreNotReady | Self::StoreMissing => "mend the store, then run again",
-            Self::ParentUnavailable => "grant `get` and `patch` on clusterexternalsecrets, or update the operator to v0.20.0",
-            Self::Retained | Self::SecretDeleted => "the provider holds no value for it any more: restore it there",
-            Self::SecretMissing => "create the Secret that `creationPolicy: Merge` wants, or use `Owner`",
-            Self::Immutable => "delete the target Secret to take the new value in, if that is wanted",
-            Self::NotWritten => "nothing can be proven without a Secret; exclude it to keep the report clean",
+            Self::ParentUnavailable => {
+                "grant `get` and `patch` on clusterexternalsecrets, or update the operator to v0.20.0"
+            }
+            Self::Retained | Self::SecretDeleted => {
+                "the provider holds no value for it any more: restore it there"
+            }
+            Self::SecretMissing => {
+                "create the Secret that `creationPolicy: Merge` wants, or use `Owner`"
+            }
+            Self::Immutable => {
+                "delete the target Secret to take the new value in, if that is wanted"
+            }
+            Self::NotWritten => {
+                "nothing can be proven without a Secret; exclude it to keep the report clean"
+            }
             Self::Interrupted | Self::Deadline | Self::Signal | Self::LockLost => "run again",
             Self::TooManyFailures => "mend what failed first, then run again",
             Self::LimitExceeded => "select less, or raise the limit",
-            Self::ChildOfClusterExternalSecret => "select all of its siblings to sync them through their parent",
-            _ => return None,
+            Self::ChildOfClusterExternalSecret => {
+                "select all of its siblings to sync them through their parent"
+            }
+            Self::Selected
+            | Self::LastSyncFailed
+            | Self::NeverSynced
+            | Self::Overdue
+            | Self::Ignored
+            | Self::Excluded
+            | Self::NotDue
+            | Self::RefreshCreatedOnce
+            | Self::RefreshIntervalZero
+            | Self::NoSource
+            | Self::ForeignClass
+            | Self::Generator
+            | Self::BeingDeleted
+            | Self::Deleted
+            | Self::Replaced => return None,
         })
     }
 }
@@ -144,7 +193,13 @@ mod tests {
 
     #[test]
     fn words_are_kebab_case() {
-        assert_eq!(Reason::ChildOfClusterExternalSecret.as_str(), "child-of-cluster-external-secret");
-        assert_eq!(Reason::RefreshIntervalZero.as_str(), "refresh-interval-zero");
+        assert_eq!(
+            Reason::ChildOfClusterExternalSecret.as_str(),
+            "child-of-cluster-external-secret"
+        );
+        assert_eq!(
+            Reason::RefreshIntervalZero.as_str(),
+            "refresh-interval-zero"
+        );
     }
 }

@@ -15,9 +15,9 @@ pub use self::termination::summary as termination_summary;
 use crate::{
     exit::Exit,
     inventory::{Gap, State, StoreKind},
+    outcome::{ItemResult, Outcome, Results, SecretChange},
     plan::{Action, Item, Plan},
     reason::Reason,
-    sync::{ItemResult, Outcome, Results, SecretChange},
 };
 
 /// The version of the shape.
@@ -210,14 +210,20 @@ pub struct Heading {
 impl Document {
     /// What would be done, or what there is.
     pub fn of_plan(kind: Kind, plan: &Plan, heading: Heading, exit: Exit) -> Self {
-        let items = plan.items.iter().map(|item| DocumentItem::new(item, None)).collect();
+        let items = plan
+            .items
+            .iter()
+            .map(|item| DocumentItem::new(item, None))
+            .collect();
         Self::new(kind, plan, items, heading, exit)
     }
 
     /// What was done.
     pub fn of_results(plan: &Plan, results: &Results, heading: Heading, exit: Exit) -> Self {
         let result = |index: usize| results.items.get(index).and_then(Option::as_ref);
-        let items = (0..).zip(&plan.items).map(|(index, item)| DocumentItem::new(item, result(index)));
+        let items = (0..)
+            .zip(&plan.items)
+            .map(|(index, item)| DocumentItem::new(item, result(index)));
         let items: Vec<DocumentItem> = items.map(DocumentItem::done).collect();
         let mut document = Self::new(Kind::Report, plan, items, heading, exit);
         document.summary.stopped = results.stopped;
@@ -230,15 +236,28 @@ impl Document {
         document
     }
 
-    fn new(kind: Kind, plan: &Plan, items: Vec<DocumentItem>, heading: Heading, exit: Exit) -> Self {
+    fn new(
+        kind: Kind,
+        plan: &Plan,
+        items: Vec<DocumentItem>,
+        heading: Heading,
+        exit: Exit,
+    ) -> Self {
         let mut run = heading.run;
         run.exit_code = exit.code();
         let mut summary = Summary {
             selected: items.len(),
             to_sync: plan.syncs(),
-            skipped: items.iter().filter(|item| item.action == DocumentAction::Skip).count(),
+            skipped: items
+                .iter()
+                .filter(|item| item.action == DocumentAction::Skip)
+                .count(),
             requests: heading.requests,
-            calls: plan.calls().into_iter().map(|(quota, calls)| (quota.to_string(), calls)).collect(),
+            calls: plan
+                .calls()
+                .into_iter()
+                .map(|(quota, calls)| (quota.to_string(), calls))
+                .collect(),
             estimate_seconds: plan.estimate.as_secs(),
             refused: plan.refusal.as_ref().map(ToString::to_string),
             ..Summary::default()
@@ -254,7 +273,15 @@ impl Document {
             }
         }
         let gaps = plan.gaps.iter().map(DocumentGap::from).collect();
-        Self { api_version: API_VERSION, kind, run, summary, items, gaps, warnings: plan.warnings.clone() }
+        Self {
+            api_version: API_VERSION,
+            kind,
+            run,
+            summary,
+            items,
+            gaps,
+            warnings: plan.warnings.clone(),
+        }
     }
 }
 
@@ -267,17 +294,19 @@ impl DocumentItem {
         let mut document = Self {
             namespace: item.id.namespace.clone(),
             name: item.id.name.clone(),
-            store: item
-                .store
-                .as_ref()
-                .map(|store| DocumentStore { kind: store.kind(), name: store.name().to_owned() }),
+            store: item.store.as_ref().map(|store| DocumentStore {
+                kind: store.kind(),
+                name: store.name().to_owned(),
+            }),
             provider: item.provider.clone(),
             state: item.state,
             action,
             outcome: None,
             reason: Some(reason),
             message: message.to_owned(),
-            next_step: (action == DocumentAction::Skip).then(|| reason.next_step()).flatten(),
+            next_step: (action == DocumentAction::Skip)
+                .then(|| reason.next_step())
+                .flatten(),
             previous_sync: item.refreshed,
             current_sync: None,
             age_seconds: item.age.map(|age| age.as_secs()),
@@ -313,7 +342,11 @@ impl DocumentItem {
 
 impl From<&Gap> for DocumentGap {
     fn from(gap: &Gap) -> Self {
-        Self { what: gap.what.clone(), namespace: gap.namespace.clone(), why: gap.why.clone() }
+        Self {
+            what: gap.what.clone(),
+            namespace: gap.namespace.clone(),
+            why: gap.why.clone(),
+        }
     }
 }
 
@@ -339,7 +372,11 @@ pub fn exit_of(plan: &Plan, results: &Results) -> Exit {
 /// The exit code that a plan has by itself: what is skipped for trouble, or cannot be seen, is not clean.
 pub fn exit_of_plan(plan: &Plan) -> Exit {
     let trouble = plan.skips().keys().any(|reason| reason.is_trouble());
-    let mut exit = if trouble || !plan.gaps.is_empty() { Exit::Failed } else { Exit::Done };
+    let mut exit = if trouble || !plan.gaps.is_empty() {
+        Exit::Failed
+    } else {
+        Exit::Done
+    };
     if plan.refusal.is_some() {
         exit = exit.or(Exit::Limit);
     }

@@ -1,4 +1,4 @@
-//! Label selectors as `kubectl -l` reads them, evaluated here because a policy's entries are ORed, which the API cannot do.
+//! Label selectors as `kubectl -l` reads them, evaluated here because any entry of a policy selects, and the API knows no OR.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -64,11 +64,17 @@ impl FromStr for Selector {
     type Err = InvalidSelector;
 
     fn from_str(text: &str) -> Result<Self, InvalidSelector> {
-        let requirements = split(text).into_iter().map(requirement).collect::<Result<Vec<_>, _>>()?;
+        let requirements = split(text)
+            .into_iter()
+            .map(requirement)
+            .collect::<Result<Vec<_>, _>>()?;
         if requirements.is_empty() {
             return Err(invalid("it is empty"));
         }
-        Ok(Self { text: text.to_owned(), requirements })
+        Ok(Self {
+            text: text.to_owned(),
+            requirements,
+        })
     }
 }
 
@@ -105,8 +111,13 @@ fn requirement(text: &str) -> Result<Requirement, InvalidSelector> {
         return made(key, Test::In(vec![label_value(value)?]));
     }
     if let Some((head, set)) = text.split_once('(') {
-        let set = set.strip_suffix(')').ok_or_else(|| invalid("a parenthesis stays open"))?;
-        let values = set.split(',').map(label_value).collect::<Result<Vec<_>, _>>()?;
+        let set = set
+            .strip_suffix(')')
+            .ok_or_else(|| invalid("a parenthesis stays open"))?;
+        let values = set
+            .split(',')
+            .map(label_value)
+            .collect::<Result<Vec<_>, _>>()?;
         return match *head.split_whitespace().collect::<Vec<_>>() {
             [key, "in"] => made(key, Test::In(values)),
             [key, "notin"] => made(key, Test::NotIn(values)),
@@ -121,12 +132,17 @@ fn made(key: &str, test: Test) -> Result<Requirement, InvalidSelector> {
     if !is_label_key(key) {
         return Err(invalid(&format!("`{key}` is no label key")));
     }
-    Ok(Requirement { key: key.to_owned(), test })
+    Ok(Requirement {
+        key: key.to_owned(),
+        test,
+    })
 }
 
 /// Whether Kubernetes allows this as the key of a label or an annotation: `name` or `example.com/name`.
 pub fn is_label_key(key: &str) -> bool {
-    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let (prefix, name) = key
+        .split_once('/')
+        .map_or((None, key), |(prefix, name)| (Some(prefix), name));
     !name.is_empty() && is_word(name) && prefix.is_none_or(is_name)
 }
 
@@ -142,11 +158,16 @@ fn label_value(text: &str) -> Result<String, InvalidSelector> {
 fn is_word(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let edge = |end: Option<char>| end.is_none_or(|end| end.is_ascii_alphanumeric());
-    text.len() <= 63 && text.bytes().all(allowed) && edge(text.chars().next()) && edge(text.chars().next_back())
+    text.len() <= 63
+        && text.bytes().all(allowed)
+        && edge(text.chars().next())
+        && edge(text.chars().next_back())
 }
 
 fn invalid(why: &str) -> InvalidSelector {
-    InvalidSelector { why: why.to_owned() }
+    InvalidSelector {
+        why: why.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -154,7 +175,10 @@ mod tests {
     use super::*;
 
     fn labels(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
-        entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        entries
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -175,7 +199,9 @@ mod tests {
             ("example.com/team=a", true),
             ("app=", false),
         ] {
-            let selector: Selector = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+            let selector: Selector = text
+                .parse()
+                .unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(selector.matches(&web), covered, "{text}");
         }
     }

@@ -1,7 +1,7 @@
 //! Reads a policy: defaults, then files, then `ESO_SYNC_…` variables, then flags, each over the one before.
 //!
-//! Each layer is read into a tree that remembers lines ([`tree`]), held against the table of what a policy may say
-//! ([`shape`], [`check`]), and only then merged. So every mistake in every layer is told at once, with its place, before
+//! Each layer is read into a tree that remembers lines (`tree`), held against the table of what a policy may say
+//! (`shape`, `check`), and only then merged. So every mistake in every layer is told at once, with its place, before
 //! anything else happens; [`Policy`] itself cannot be wrong.
 
 mod check;
@@ -70,16 +70,26 @@ pub fn read_files(paths: &[PathBuf]) -> Result<Vec<SourceFile>, Invalid> {
     let mut problems = Vec::new();
     for path in paths {
         match fs::read_to_string(path) {
-            Ok(text) => files.push(SourceFile { path: path.clone(), text }),
+            Ok(text) => files.push(SourceFile {
+                path: path.clone(),
+                text,
+            }),
             Err(error) => problems.push(Problem {
-                source: Source::File { path: path.clone(), line: None },
+                source: Source::File {
+                    path: path.clone(),
+                    line: None,
+                },
                 key: String::new(),
                 what: format!("cannot be read: {error}"),
                 hint: "name the policy with --config FILE".to_owned(),
             }),
         }
     }
-    if problems.is_empty() { Ok(files) } else { Err(Invalid { problems }) }
+    if problems.is_empty() {
+        Ok(files)
+    } else {
+        Err(Invalid { problems })
+    }
 }
 
 /// Merges the layers and checks all of them. `known_flags` are the variables that stand for flags; they are no part of a
@@ -102,22 +112,32 @@ pub fn load(sources: &Sources, known_flags: &[&str]) -> Result<Loaded, Invalid> 
         figment = figment.merge(Checked(data.unwrap_or_default()));
     }
     // What could not be read may have selected something.
-    if all_read && !layers.iter().any(|layer| layer.place(&["select"]).is_some()) {
+    if all_read
+        && !layers
+            .iter()
+            .any(|layer| layer.place(&["select"]).is_some())
+    {
         problems.push(Problem {
-            source: sources.files.last().map_or(Source::Defaults, |file| file_source(file, None)),
+            source: sources.files.last().map_or(Source::Defaults, whole),
             key: "select".to_owned(),
             what: "is lacking, so nothing is selected".to_owned(),
-            hint: "write `select: [{namespaces: [\"prod-*\"]}]`, or `select: [{}]` for everything".to_owned(),
+            hint: "write `select: [{namespaces: [\"prod-*\"]}]`, or `select: [{}]` for everything"
+                .to_owned(),
         });
     }
     figment = hold_to_ceilings(figment, &layers, &sources.ceilings, &mut problems);
     if !problems.is_empty() {
         return Err(Invalid { problems });
     }
-    let policy: Policy =
-        figment.extract().map_err(|error| Invalid { problems: error.into_iter().map(unforeseen).collect() })?;
+    let policy: Policy = figment.extract().map_err(|error| Invalid {
+        problems: error.into_iter().map(|error| unforeseen(&error)).collect(),
+    })?;
     let digest = digest(&policy);
-    Ok(Loaded { policy, digest, warnings })
+    Ok(Loaded {
+        policy,
+        digest,
+        warnings,
+    })
 }
 
 /// What one source says.
@@ -133,19 +153,40 @@ struct Layer {
 impl Layer {
     fn of_file(file: &SourceFile) -> Self {
         let mut found = Vec::new();
-        let tree = tree::parse(&file.text, "", &mut found);
-        Self { source: file_source(file, None), tree, found }
+        let nothing_said = || Node {
+            line: 1,
+            value: Value::Map(Vec::new()),
+        };
+        let tree = tree::parse(&file.text, "", &mut found).map(|root| {
+            if root.says_nothing() {
+                nothing_said()
+            } else {
+                root
+            }
+        });
+        Self {
+            source: whole(file),
+            tree,
+            found,
+        }
     }
 
     fn of_flag((key, value): (&String, &serde_json::Value)) -> Self {
         let keys: Vec<&str> = key.split('.').collect();
-        Self { source: Source::CommandLine, tree: Some(nested(&keys, from_json(value))), found: Vec::new() }
+        Self {
+            source: Source::CommandLine,
+            tree: Some(nested(&keys, from_json(value))),
+            found: Vec::new(),
+        }
     }
 
     /// What of it is right, or None if it is nothing that could be a policy; what is wrong goes to `problems`.
     fn check(&self, problems: &mut Vec<Problem>) -> Option<Dict> {
         let mut found = self.found.clone();
-        let data = self.tree.as_ref().and_then(|tree| check::policy(tree, &mut found));
+        let data = self
+            .tree
+            .as_ref()
+            .and_then(|tree| check::policy(tree, &mut found));
         found.sort_by_key(|found| found.line);
         problems.extend(found.into_iter().map(|Found { line, key, fault }| Problem {
             source: self.at(line),
@@ -158,20 +199,26 @@ impl Layer {
 
     /// Where it says something about this key.
     fn place(&self, keys: &[&str]) -> Option<Source> {
-        let node = keys.iter().try_fold(self.tree.as_ref()?, |node, key| node.get(key))?;
+        let node = keys
+            .iter()
+            .try_fold(self.tree.as_ref()?, |node, key| node.get(key))?;
         Some(self.at(node.line))
     }
 
     fn at(&self, line: usize) -> Source {
-        match &self.source {
-            Source::File { path, .. } => Source::File { path: path.clone(), line: Some(line) },
-            other => other.clone(),
+        let mut source = self.source.clone();
+        if let Source::File { line: place, .. } = &mut source {
+            *place = Some(line);
         }
+        source
     }
 }
 
-fn file_source(file: &SourceFile, line: Option<usize>) -> Source {
-    Source::File { path: file.path.clone(), line }
+fn whole(file: &SourceFile) -> Source {
+    Source::File {
+        path: file.path.clone(),
+        line: None,
+    }
 }
 
 /// A layer that was checked, as figment takes it.
@@ -191,14 +238,24 @@ impl Provider for Checked {
 fn nested(keys: &[&str], value: Node) -> Node {
     let wrap = |inner: Node, key: &&str| {
         let line = inner.line;
-        Node { line, value: Value::Map(vec![Entry { key: (*key).to_owned(), line, value: inner }]) }
+        Node {
+            line,
+            value: Value::Map(vec![Entry {
+                key: (*key).to_owned(),
+                line,
+                value: inner,
+            }]),
+        }
     };
     keys.iter().rev().fold(value, wrap)
 }
 
 /// Values of flags are taken for whatever is asked for, as the command line knows text only.
 fn from_json(json: &serde_json::Value) -> Node {
-    let untyped = |text: String| Value::Scalar { text, style: Style::Untyped };
+    let untyped = |text: String| Value::Scalar {
+        text,
+        style: Style::Untyped,
+    };
     let value = match json {
         serde_json::Value::Null => untyped(String::new()),
         serde_json::Value::Bool(switch) => untyped(switch.to_string()),
@@ -206,17 +263,34 @@ fn from_json(json: &serde_json::Value) -> Node {
         serde_json::Value::String(text) => untyped(text.clone()),
         serde_json::Value::Array(items) => Value::List(items.iter().map(from_json).collect()),
         serde_json::Value::Object(entries) => Value::Map(
-            entries.iter().map(|(key, value)| Entry { key: key.clone(), line: 0, value: from_json(value) }).collect(),
+            entries
+                .iter()
+                .map(|(key, value)| Entry {
+                    key: key.clone(),
+                    line: 0,
+                    value: from_json(value),
+                })
+                .collect(),
         ),
     };
     Node { line: 0, value }
 }
 
 /// A policy may ask for less than the flags allow, not for more. One that says nothing of a limit gets what is allowed.
-fn hold_to_ceilings(figment: Figment, layers: &[Layer], ceilings: &Ceilings, problems: &mut Vec<Problem>) -> Figment {
+fn hold_to_ceilings(
+    figment: Figment,
+    layers: &[Layer],
+    ceilings: &Ceilings,
+    problems: &mut Vec<Problem>,
+) -> Figment {
     let place = |keys: &[&str]| layers.iter().rev().find_map(|layer| layer.place(keys));
-    let when = figment.extract_inner::<When>("sync.when").unwrap_or(When::Always);
-    let may_sync = ceilings.allow.as_ref().is_none_or(|allowed| allowed.contains(&Capability::Sync));
+    let when = figment
+        .extract_inner::<When>("sync.when")
+        .unwrap_or(When::Always);
+    let may_sync = ceilings
+        .allow
+        .as_ref()
+        .is_none_or(|allowed| allowed.contains(&Capability::Sync));
     if when != When::Never && !may_sync {
         problems.push(Problem {
             source: place(&["sync", "when"]).unwrap_or(Source::Defaults),
@@ -225,7 +299,10 @@ fn hold_to_ceilings(figment: Figment, layers: &[Layer], ceilings: &Ceilings, pro
             hint: "write `when: never`, or give --allow sync".to_owned(),
         });
     }
-    let (Some(ceiling), Ok(asked)) = (ceilings.max_syncs, figment.extract_inner::<u32>("safety.maxSyncs")) else {
+    let (Some(ceiling), Ok(asked)) = (
+        ceilings.max_syncs,
+        figment.extract_inner::<u32>("safety.maxSyncs"),
+    ) else {
         return figment;
     };
     if asked <= ceiling {
@@ -243,7 +320,7 @@ fn hold_to_ceilings(figment: Figment, layers: &[Layer], ceilings: &Ceilings, pro
 }
 
 /// The checks let something through that the types refuse, which no policy should reach.
-fn unforeseen(error: figment::Error) -> Problem {
+fn unforeseen(error: &figment::Error) -> Problem {
     Problem {
         source: Source::Defaults,
         key: error.path.join("."),
@@ -255,13 +332,23 @@ fn unforeseen(error: figment::Error) -> Problem {
 /// Of the policy as data: maps are sorted there, and durations and rates are in one form.
 fn digest(policy: &Policy) -> String {
     let text = serde_json::to_vec(policy).unwrap_or_default();
-    Sha256::digest(text).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    let digest = Sha256::digest(text);
+    let start = digest
+        .as_slice()
+        .first_chunk()
+        .copied()
+        .map(u64::from_be_bytes)
+        .unwrap_or_default();
+    // 48 bits tell policies apart, and are short enough to read.
+    format!("{:012x}", start >> 16)
 }
 
 /// The default of this key, as a policy file would say it.
 fn default_of(path: &[&str]) -> Option<serde_json::Value> {
     let defaults = serde_json::to_value(Policy::selecting(Vec::new())).ok()?;
-    path.iter().try_fold(&defaults, |value, key| value.get(key)).cloned()
+    path.iter()
+        .try_fold(&defaults, |value, key| value.get(key))
+        .cloned()
 }
 
 #[cfg(test)]

@@ -15,8 +15,6 @@ use futures::{
     future::BoxFuture,
     stream::{self, FuturesUnordered},
 };
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
@@ -31,6 +29,7 @@ use crate::{
     discover::{Api, WatchFrom},
     eso,
     inventory::Id,
+    outcome::{ItemResult, Results},
     plan::{Item, Plan, Step, StepTarget},
     policy::{FailureLimit, Policy},
     reason::Reason,
@@ -46,71 +45,6 @@ const PATCH_TRIES: u32 = 3;
 
 /// The share of failures stops a run only once so many were attempted.
 const ENOUGH: usize = 10;
-
-/// What became of an item.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// Proven: the operator read the provider after our write and says that it wrote the Secret.
-    Synced,
-    /// The operator processed it, but wrote no Secret, or nobody waited for it.
-    Unproven,
-    /// It failed.
-    Failed,
-    /// The plan left it alone.
-    Skipped,
-    /// The run ended before.
-    NotReached,
-}
-
-/// Whether the target Secret changed, as far as the operator's Events tell without reading Secrets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum SecretChange {
-    /// It was created.
-    Created,
-    /// It was rewritten, and no annotation of the ExternalSecret's is copied onto it: its content changed.
-    Updated,
-    /// Not known.
-    #[default]
-    Unknown,
-}
-
-/// What became of one item, in full.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ItemResult {
-    /// What became of it.
-    pub outcome: Outcome,
-    /// Why, where it is not synced.
-    pub reason: Option<Reason>,
-    /// For people; cleaned of everything that may come from a value.
-    pub message: String,
-    /// When the proven sync began, by the operator's clock.
-    pub synced_at: Option<Timestamp>,
-    /// How often it was annotated.
-    pub attempts: u32,
-    /// From the first annotation to the answer.
-    pub took: Duration,
-    /// Whether the target Secret changed.
-    pub secret: SecretChange,
-}
-
-/// What became of a plan.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Results {
-    /// By the index of the item; None for those that the plan skips.
-    pub items: Vec<Option<ItemResult>>,
-    /// Why the run ended early, if it did.
-    pub stopped: Option<Reason>,
-    /// Whether anything was written at all.
-    pub wrote: bool,
-    /// Whether the API server refused to let us write.
-    pub denied: bool,
-    /// Why Events could not be watched; failures that repeat themselves were then seen as time-outs.
-    pub deaf: Option<String>,
-}
 
 /// All that carrying out takes.
 pub struct Job<'a> {
@@ -163,7 +97,10 @@ pub async fn carry_out(job: &Job<'_>, mut done: impl FnMut(usize, &ItemResult)) 
         lanes: Lanes::new(job.plan, &job.policy.pace, fastrand::f64),
         tracker: Tracker::new(job.plan, job.policy, job.clock, job.run),
         operations: FuturesUnordered::new(),
-        results: Results { items: vec![None; job.plan.items.len()], ..Results::default() },
+        results: Results {
+            items: vec![None; job.plan.items.len()],
+            ..Results::default()
+        },
         end: None,
     };
     // The place from which Events are watched is found before the first patch, so that none of its answers is missed.
@@ -197,7 +134,13 @@ fn sightings<'a>(job: &Job<'a>) -> impl Stream<Item = Sighting> + use<'a> {
     let run = job.run.to_owned();
     let key = job.policy.sync.annotation.clone();
     let ours = move |object: &Observed| {
-        let has = |key: &str| object.metadata.annotations.get(key).is_some_and(|value| value.starts_with(&run));
+        let has = |key: &str| {
+            object
+                .metadata
+                .annotations
+                .get(key)
+                .is_some_and(|value| value.starts_with(&run))
+        };
         has(&key) || has(eso::PARENT_FORCE_SYNC)
     };
     let streams = job.watch_from.iter().map(|from| {
@@ -209,13 +152,20 @@ fn sightings<'a>(job: &Job<'a>) -> impl Stream<Item = Sighting> + use<'a> {
 }
 
 /// The Events of all scopes, and why some of them cannot be heard.
-async fn events(job: &Job<'_>) -> (impl Stream<Item = Result<Event, String>> + use<>, Option<String>) {
+async fn events(
+    job: &Job<'_>,
+) -> (
+    impl Stream<Item = Result<Event, String>> + use<>,
+    Option<String>,
+) {
     let mut streams = Vec::new();
     let mut deaf = None;
     for from in job.watch_from {
         let query = watch::events_query(from.namespace.as_deref());
         match job.cluster.resource_version(&query).await {
-            Ok(resource_version) => streams.push(watch::events(job.cluster.clone(), query, resource_version).boxed()),
+            Ok(resource_version) => {
+                streams.push(watch::events(job.cluster.clone(), query, resource_version).boxed())
+            }
             Err(error) => deaf = Some(error.to_string()),
         }
     }
@@ -232,7 +182,8 @@ impl<'a> Engine<'a> {
             };
             let step = self.job.plan.steps.get(index)?;
             let value = self.tracker.start(index);
-            self.operations.push(patch(self.job, step, index, value).boxed());
+            self.operations
+                .push(patch(self.job, step, index, value).boxed());
         }
         None
     }
@@ -255,9 +206,14 @@ impl<'a> Engine<'a> {
         match sighting {
             Sighting::Seen(object) => self.tracker.seen(&object),
             Sighting::Gone(id, uid) => self.tracker.gone(&id, &uid),
-            Sighting::Listed { namespace, present } => self.tracker.listed(namespace.as_deref(), &present),
+            Sighting::Listed { namespace, present } => {
+                self.tracker.listed(namespace.as_deref(), &present)
+            }
             Sighting::Blind(why) => {
-                tracing::warn!(why, "ExternalSecrets cannot be watched any more; what is in flight is read once at the end");
+                tracing::warn!(
+                    why,
+                    "ExternalSecrets cannot be watched any more; what is in flight is read once at the end"
+                );
             }
         }
     }
@@ -275,7 +231,9 @@ impl<'a> Engine<'a> {
         for verdict in self.tracker.conclude() {
             match verdict {
                 Verdict::Landed { step, proven } => {
-                    let Some(planned) = steps.get(step) else { continue };
+                    let Some(planned) = steps.get(step) else {
+                        continue;
+                    };
                     self.lanes.landed(planned);
                     if proven {
                         self.lanes.proven(planned);
@@ -309,7 +267,9 @@ impl<'a> Engine<'a> {
         match self.job.policy.safety.stop_after_failures {
             FailureLimit::Count(limit) => failed > limit as usize,
             #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-            FailureLimit::Share(share) => attempted >= ENOUGH && failed as f64 > share * attempted as f64,
+            FailureLimit::Share(share) => {
+                attempted >= ENOUGH && failed as f64 > share * attempted as f64
+            }
         }
     }
 
@@ -334,8 +294,11 @@ impl<'a> Engine<'a> {
 
     /// When something has to be looked at, whatever comes before.
     fn wake(&self, next: Option<Instant>) -> Instant {
-        let far = Instant::now() + Duration::from_secs(3600);
-        [next, self.tracker.wake(), self.end].into_iter().flatten().fold(far, Instant::min)
+        let far = Instant::now() + Duration::from_hours(1);
+        [next, self.tracker.wake(), self.end]
+            .into_iter()
+            .flatten()
+            .fold(far, Instant::min)
     }
 
     fn report(&mut self, done: &mut impl FnMut(usize, &ItemResult)) {
@@ -355,7 +318,13 @@ impl<'a> Engine<'a> {
         self.report(done);
         let reason = self.results.stopped.unwrap_or(Reason::Interrupted);
         for step in left {
-            for &member in self.job.plan.steps.get(step).map_or(&[][..], |step| &step.members) {
+            for &member in self
+                .job
+                .plan
+                .steps
+                .get(step)
+                .map_or(&[][..], |step| &step.members)
+            {
                 if let Some(slot @ None) = self.results.items.get_mut(member) {
                     *slot = Some(ItemResult::not_reached(reason));
                 }
@@ -364,34 +333,33 @@ impl<'a> Engine<'a> {
     }
 }
 
-impl ItemResult {
-    /// The run ended before this one, for this reason.
-    pub fn not_reached(reason: Reason) -> Self {
-        Self {
-            outcome: Outcome::NotReached,
-            reason: Some(reason),
-            message: String::new(),
-            synced_at: None,
-            attempts: 0,
-            took: Duration::ZERO,
-            secret: SecretChange::Unknown,
-        }
-    }
-}
-
 /// Writes the annotation of a step. After a lost answer the object is read before it is tried again.
 async fn patch(job: &Job<'_>, step: &Step, index: usize, value: String) -> Done {
     let (path, key, uid) = match &step.target {
         StepTarget::ExternalSecret => {
-            let Some(item) = step.members.first().and_then(|&member| job.plan.items.get(member)) else {
-                let failure = PatchFailure { reason: Reason::Refused, message: String::new(), denied: false };
+            let Some(item) = step
+                .members
+                .first()
+                .and_then(|&member| job.plan.items.get(member))
+            else {
+                let failure = PatchFailure {
+                    reason: Reason::Refused,
+                    message: String::new(),
+                    denied: false,
+                };
                 return Done::Patched(index, Err(failure));
             };
-            (path_of(job, &item.id), &*job.policy.sync.annotation, &item.uid)
+            (
+                path_of(job, &item.id),
+                &*job.policy.sync.annotation,
+                &item.uid,
+            )
         }
-        StepTarget::Parent { name, uid } => {
-            (format!("{}/{name}", job.api.path(None, "clusterexternalsecrets")), eso::PARENT_FORCE_SYNC, uid)
-        }
+        StepTarget::Parent { name, uid } => (
+            format!("{}/{name}", job.api.path(None, "clusterexternalsecrets")),
+            eso::PARENT_FORCE_SYNC,
+            uid,
+        ),
     };
     let body = json!({"metadata": {"uid": uid, "annotations": {key: value}}});
     let mut tries = 0;
@@ -404,7 +372,11 @@ async fn patch(job: &Job<'_>, step: &Step, index: usize, value: String) -> Done 
         let now = job.cluster.get::<Observed>(&path).await;
         if let Ok(object) = &now
             && object.metadata.uid == *uid
-            && object.metadata.annotations.get(key).is_some_and(|present| *present == value)
+            && object
+                .metadata
+                .annotations
+                .get(key)
+                .is_some_and(|present| *present == value)
         {
             break now.map_err(|error| refusal(&error, None, uid));
         }
@@ -422,14 +394,28 @@ fn refusal(error: &CallError, now: Option<&Observed>, uid: &str) -> PatchFailure
         _ if now.is_some_and(|object| object.metadata.uid != uid) => Reason::Replaced,
         _ => Reason::Refused,
     };
-    PatchFailure { reason, message: error.to_string(), denied: error.trouble == Trouble::Denied }
+    PatchFailure {
+        reason,
+        message: error.to_string(),
+        denied: error.trouble == Trouble::Denied,
+    }
 }
 
 /// Reads an item once more before it is said to have timed out: the watch may have been silent.
 async fn check(job: &Job<'_>, item: &Item, member: usize) -> Done {
-    Done::Checked(member, job.cluster.get::<Observed>(&path_of(job, &item.id)).await.ok())
+    Done::Checked(
+        member,
+        job.cluster
+            .get::<Observed>(&path_of(job, &item.id))
+            .await
+            .ok(),
+    )
 }
 
 fn path_of(job: &Job<'_>, id: &Id) -> String {
-    format!("{}/{}", job.api.path(Some(&id.namespace), "externalsecrets"), id.name)
+    format!(
+        "{}/{}",
+        job.api.path(Some(&id.namespace), "externalsecrets"),
+        id.name
+    )
 }

@@ -60,7 +60,9 @@ pub struct Condition {
 
 /// The Ready condition among these.
 pub fn ready(conditions: &[Condition]) -> Option<Ready> {
-    let condition = conditions.iter().find(|condition| condition.r#type == "Ready")?;
+    let condition = conditions
+        .iter()
+        .find(|condition| condition.r#type == "Ready")?;
     Some(Ready {
         ready: condition.status == "True",
         reason: condition.reason.clone(),
@@ -94,8 +96,18 @@ pub struct Observed {
 impl Observed {
     /// Whether its status says that its metadata, as they are here, were synced.
     pub fn is_synced(&self) -> bool {
-        let Meta { generation, annotations, labels, .. } = &self.metadata;
-        digest::is_synced(&self.status.synced_resource_version, *generation, annotations, labels)
+        let Meta {
+            generation,
+            annotations,
+            labels,
+            ..
+        } = &self.metadata;
+        digest::is_synced(
+            &self.status.synced_resource_version,
+            *generation,
+            annotations,
+            labels,
+        )
     }
 }
 

@@ -7,8 +7,8 @@ use kube::{
     Config,
     client::{AuthError, ClientBuilder, retry::RetryPolicy},
     config::{
-        AuthInfo, Cluster as KubeconfigCluster, Context, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError,
-        NamedAuthInfo, NamedCluster, NamedContext,
+        AuthInfo, Cluster as KubeconfigCluster, Context, InClusterError, KubeConfigOptions,
+        Kubeconfig, KubeconfigError, NamedAuthInfo, NamedCluster, NamedContext,
     },
 };
 use secrecy::SecretString;
@@ -83,11 +83,18 @@ pub enum ConnectError {
 }
 
 /// Connects; nothing is sent yet.
-pub async fn connect(options: &Options, access: Access, rate: Rate) -> Result<Cluster, ConnectError> {
+pub async fn connect(
+    options: &Options,
+    access: Access,
+    rate: Rate,
+) -> Result<Cluster, ConnectError> {
     let mut plugin = None;
     let (mut config, context) = match kubeconfig(options)? {
         Some(kubeconfig) => {
-            let context = options.context.clone().or_else(|| kubeconfig.current_context.clone());
+            let context = options
+                .context
+                .clone()
+                .or_else(|| kubeconfig.current_context.clone());
             plugin = exec_plugin(&kubeconfig, context.as_deref(), options.user.as_deref());
             let own_proxy = has_proxy(&kubeconfig);
             let chosen = KubeConfigOptions {
@@ -109,9 +116,11 @@ pub async fn connect(options: &Options, access: Access, rate: Rate) -> Result<Cl
         config.default_namespace.clone_from(namespace);
     }
     build(config, context, access, rate).map_err(|error| match (error, plugin) {
-        (kube::Error::Auth(error), Some((plugin, hint))) => {
-            ConnectError::Plugin { plugin, why: describe_auth(&error), hint }
-        }
+        (kube::Error::Auth(error), Some((plugin, hint))) => ConnectError::Plugin {
+            plugin,
+            why: describe_auth(&error),
+            hint,
+        },
         (kube::Error::Auth(error), None) => ConnectError::Client(describe_auth(&error)),
         (error, _) => ConnectError::Client(super::root_cause(&error)),
     })
@@ -123,19 +132,38 @@ pub fn connect_plain(url: Uri, access: Access, rate: Rate) -> Result<Cluster, Co
         .map_err(|error| ConnectError::Client(super::root_cause(&error)))
 }
 
-fn build(mut config: Config, context: Option<String>, access: Access, rate: Rate) -> Result<Cluster, kube::Error> {
+fn build(
+    mut config: Config,
+    context: Option<String>,
+    access: Access,
+    rate: Rate,
+) -> Result<Cluster, kube::Error> {
     // kube's own retries (15 of them, up to 1,000 s apart) would sit below the pace and eat a deadline unseen.
     config.default_retry = false;
-    let (server, namespace) = (config.cluster_url.to_string(), config.default_namespace.clone());
+    let (server, namespace) = (
+        config.cluster_url.to_string(),
+        config.default_namespace.clone(),
+    );
     let ledger = Arc::new(Ledger::new(access, rate));
-    let retries = RetryPolicy::new(Duration::from_millis(250), Duration::from_secs(10), RETRIES, true)
-        .unwrap_or_default();
+    let retries = RetryPolicy::new(
+        Duration::from_millis(250),
+        Duration::from_secs(10),
+        RETRIES,
+        true,
+    )
+    .unwrap_or_default();
     let client = ClientBuilder::try_from(config)?
         .with_layer(&BufferLayer::new(BUFFER))
         .with_layer(&GateLayer(Arc::clone(&ledger)))
         .with_layer(&RetryLayer::new(retries))
         .build();
-    Ok(Cluster { client, ledger, context, server: server.trim_end_matches('/').to_owned(), namespace })
+    Ok(Cluster {
+        client,
+        ledger,
+        context,
+        server: server.trim_end_matches('/').to_owned(),
+        namespace,
+    })
 }
 
 /// The kubeconfig with the flags laid over it; None where only a service account is left.
@@ -144,7 +172,11 @@ fn kubeconfig(options: &Options) -> Result<Option<Kubeconfig>, ConnectError> {
         Some(path) => Kubeconfig::read_from(path).map(Some),
         None => match Kubeconfig::read() {
             Err(KubeconfigError::FindPath) => Ok(None),
-            Err(KubeconfigError::ReadConfig(error, _)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(KubeconfigError::ReadConfig(error, _))
+                if error.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Ok(None)
+            }
             other => other.map(Some),
         },
     };
@@ -160,15 +192,31 @@ fn kubeconfig(options: &Options) -> Result<Option<Kubeconfig>, ConnectError> {
 }
 
 fn overlay(kubeconfig: &mut Kubeconfig, options: &Options) {
-    let name = options.context.as_ref().or(kubeconfig.current_context.as_ref());
-    let context = kubeconfig.contexts.iter().find(|named| Some(&named.name) == name);
-    let context = context.and_then(|named| named.context.clone()).unwrap_or_default();
+    let name = options
+        .context
+        .as_ref()
+        .or(kubeconfig.current_context.as_ref());
+    let context = kubeconfig
+        .contexts
+        .iter()
+        .find(|named| Some(&named.name) == name);
+    let context = context
+        .and_then(|named| named.context.clone())
+        .unwrap_or_default();
     let cluster = options.cluster.as_ref().unwrap_or(&context.cluster);
-    for named in kubeconfig.clusters.iter_mut().filter(|named| named.name == *cluster) {
+    for named in kubeconfig
+        .clusters
+        .iter_mut()
+        .filter(|named| named.name == *cluster)
+    {
         overlay_cluster(named.cluster.get_or_insert_default(), options);
     }
     let user = options.user.as_ref().or(context.user.as_ref());
-    for named in kubeconfig.auth_infos.iter_mut().filter(|named| Some(&named.name) == user) {
+    for named in kubeconfig
+        .auth_infos
+        .iter_mut()
+        .filter(|named| Some(&named.name) == user)
+    {
         overlay_user(named.auth_info.get_or_insert_default(), options);
     }
 }
@@ -188,7 +236,10 @@ fn overlay_cluster(cluster: &mut KubeconfigCluster, options: &Options) {
 
 fn overlay_user(user: &mut AuthInfo, options: &Options) {
     if let Some(token) = &options.token {
-        *user = AuthInfo { token: Some(token.clone()), ..AuthInfo::default() };
+        *user = AuthInfo {
+            token: Some(token.clone()),
+            ..AuthInfo::default()
+        };
     }
     if let Some(name) = &options.impersonate {
         user.impersonate = Some(name.clone());
@@ -201,60 +252,120 @@ fn from_flags(options: &Options) -> Kubeconfig {
     overlay_cluster(&mut cluster, options);
     overlay_user(&mut user, options);
     let name = FROM_FLAGS.to_owned();
-    let context = Context { cluster: name.clone(), user: Some(name.clone()), ..Context::default() };
+    let context = Context {
+        cluster: name.clone(),
+        user: Some(name.clone()),
+        ..Context::default()
+    };
     Kubeconfig {
-        clusters: vec![NamedCluster { name: name.clone(), cluster: Some(cluster), ..NamedCluster::default() }],
-        auth_infos: vec![NamedAuthInfo { name: name.clone(), auth_info: Some(user), ..NamedAuthInfo::default() }],
-        contexts: vec![NamedContext { name: name.clone(), context: Some(context), ..NamedContext::default() }],
+        clusters: vec![NamedCluster {
+            name: name.clone(),
+            cluster: Some(cluster),
+            ..NamedCluster::default()
+        }],
+        auth_infos: vec![NamedAuthInfo {
+            name: name.clone(),
+            auth_info: Some(user),
+            ..NamedAuthInfo::default()
+        }],
+        contexts: vec![NamedContext {
+            name: name.clone(),
+            context: Some(context),
+            ..NamedContext::default()
+        }],
         current_context: Some(name),
         ..Kubeconfig::default()
     }
 }
 
 fn in_cluster(options: &Options) -> Result<Config, ConnectError> {
-    let mut config = Config::incluster().map_err(|error| ConnectError::Nowhere(describe_in_cluster(&error)))?;
+    let mut config =
+        Config::incluster().map_err(|error| ConnectError::Nowhere(describe_in_cluster(&error)))?;
     overlay_user(&mut config.auth_info, options);
     Ok(config)
 }
 
-fn exec_plugin(kubeconfig: &Kubeconfig, context: Option<&str>, user: Option<&str>) -> Option<(String, String)> {
-    let context = kubeconfig.contexts.iter().find(|named| Some(&*named.name) == context)?;
+fn exec_plugin(
+    kubeconfig: &Kubeconfig,
+    context: Option<&str>,
+    user: Option<&str>,
+) -> Option<(String, String)> {
+    let context = kubeconfig
+        .contexts
+        .iter()
+        .find(|named| Some(&*named.name) == context)?;
     let user = user.or(context.context.as_ref()?.user.as_deref())?;
-    let user = kubeconfig.auth_infos.iter().find(|named| named.name == user)?.auth_info.as_ref()?;
+    let user = kubeconfig
+        .auth_infos
+        .iter()
+        .find(|named| named.name == user)?
+        .auth_info
+        .as_ref()?;
     let exec = user.exec.as_ref()?;
-    let hint = exec.install_hint.as_ref().map(|hint| format!("; {}", hint.trim())).unwrap_or_default();
+    let hint = exec
+        .install_hint
+        .as_ref()
+        .map(|hint| format!("; {}", hint.trim()))
+        .unwrap_or_default();
     Some((exec.command.clone()?, hint))
 }
 
 fn has_proxy(kubeconfig: &Kubeconfig) -> bool {
-    kubeconfig.clusters.iter().any(|named| named.cluster.as_ref().is_some_and(|cluster| cluster.proxy_url.is_some()))
+    kubeconfig.clusters.iter().any(|named| {
+        named
+            .cluster
+            .as_ref()
+            .is_some_and(|cluster| cluster.proxy_url.is_some())
+    })
 }
 
 /// kube 5.0 holds `NO_PROXY` against the proxy's own address instead of the server's, so the decision is made here.
 fn proxy_from_environment(server: &Uri) -> Option<Uri> {
-    hyper_util::client::proxy::matcher::Matcher::from_env().intercept(server).map(|proxy| proxy.uri().clone())
+    hyper_util::client::proxy::matcher::Matcher::from_env()
+        .intercept(server)
+        .map(|proxy| proxy.uri().clone())
 }
 
 /// kube's own text would quote lines of the file, tokens among them.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the texts of the others hold nothing secret"
+)]
 fn describe_kubeconfig(error: &KubeconfigError) -> String {
     match error {
         KubeconfigError::Parse(_) => "it is not valid YAML, or not a kubeconfig".to_owned(),
-        KubeconfigError::ReadConfig(cause, path) => format!("{} cannot be read: {cause}", path.display()),
+        KubeconfigError::ReadConfig(cause, path) => {
+            format!("{} cannot be read: {cause}", path.display())
+        }
         KubeconfigError::LoadContext(name) => format!("it has no context `{name}`"),
-        KubeconfigError::LoadClusterOfContext(name) => format!("its context names a cluster `{name}` that it lacks"),
-        KubeconfigError::CurrentContextNotSet => "it sets no current-context; choose one with --context".to_owned(),
+        KubeconfigError::LoadClusterOfContext(name) => {
+            format!("its context names a cluster `{name}` that it lacks")
+        }
+        KubeconfigError::CurrentContextNotSet => {
+            "it sets no current-context; choose one with --context".to_owned()
+        }
         other => other.to_string(),
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the texts of the others hold nothing secret"
+)]
 fn describe_in_cluster(error: &InClusterError) -> String {
     match error {
-        InClusterError::ReadEnvironmentVariable(_) => "KUBERNETES_SERVICE_HOST is not set".to_owned(),
+        InClusterError::ReadEnvironmentVariable(_) => {
+            "KUBERNETES_SERVICE_HOST is not set".to_owned()
+        }
         other => other.to_string(),
     }
 }
 
 /// kube's own text would print what a plugin printed, its token among it.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what is not known may hold a token"
+)]
 pub(super) fn describe_auth(error: &AuthError) -> String {
     match error {
         AuthError::AuthExecStart(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
@@ -263,7 +374,9 @@ pub(super) fn describe_auth(error: &AuthError) -> String {
         AuthError::AuthExecStart(cause) => format!("cannot be started: {cause}"),
         AuthError::AuthExecRun { out, .. } => format!("failed with {}", out.status),
         AuthError::AuthExecParse(_) => "printed no ExecCredential".to_owned(),
-        AuthError::ReadTokenFile(cause, path) => format!("the token file {} cannot be read: {cause}", path.display()),
+        AuthError::ReadTokenFile(cause, path) => {
+            format!("the token file {} cannot be read: {cause}", path.display())
+        }
         _ => "the credentials cannot be used".to_owned(),
     }
 }

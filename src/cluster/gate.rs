@@ -41,7 +41,11 @@ pub struct Ledger {
 impl Ledger {
     /// A new count at this pace.
     pub fn new(access: Access, rate: Rate) -> Self {
-        Self { access, requests: AtomicU64::new(0), bucket: Mutex::new(Bucket::new(rate)) }
+        Self {
+            access,
+            requests: AtomicU64::new(0),
+            bucket: Mutex::new(Bucket::new(rate)),
+        }
     }
 
     /// Requests sent so far.
@@ -57,12 +61,17 @@ impl Ledger {
     fn refuses(&self, request: &Request<Body>) -> bool {
         self.access == Access::ReadOnly
             && request.method() != Method::GET
-            && !(request.method() == Method::POST && request.uri().path().ends_with("accessreviews"))
+            && !(request.method() == Method::POST
+                && request.uri().path().ends_with("accessreviews"))
     }
 
     async fn turn(&self) {
         loop {
-            let wait = self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let wait = self
+                .bucket
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
             match wait {
                 Ok(()) => return,
                 Err(wait) => tokio::time::sleep(wait).await,
@@ -91,7 +100,10 @@ impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Gate<S> {
-        Gate { inner, ledger: Arc::clone(&self.0) }
+        Gate {
+            inner,
+            ledger: Arc::clone(&self.0),
+        }
     }
 }
 
@@ -122,7 +134,11 @@ where
         Box::pin(async move {
             if ledger.refuses(&request) {
                 let path = request.uri().path().to_owned();
-                return Err(OnlyLooks { method: request.method().clone(), path }.into());
+                return Err(OnlyLooks {
+                    method: request.method().clone(),
+                    path,
+                }
+                .into());
             }
             ledger.turn().await;
             ledger.requests.fetch_add(1, Ordering::Relaxed);

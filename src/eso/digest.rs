@@ -37,7 +37,9 @@ impl Algorithm {
     /// Which algorithm made a `syncedResourceVersion`, told by the length of its digest.
     pub fn of_synced_resource_version(value: &str) -> Option<Self> {
         let (_, digest) = value.split_once('-')?;
-        Self::ALL.into_iter().find(|algorithm| algorithm.hex_len() == digest.len())
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.hex_len() == digest.len())
     }
 
     const fn hex_len(self) -> usize {
@@ -56,20 +58,32 @@ pub fn synced_resource_version(
     annotations: &Metadata,
     labels: &Metadata,
 ) -> String {
-    let text = format!("{{annotations:{} labels:{}}}", go_map(annotations), go_map(labels));
+    let text = format!(
+        "{{annotations:{} labels:{}}}",
+        go_map(annotations),
+        go_map(labels)
+    );
     format!("{generation}-{}", algorithm.hex(&text))
 }
 
 /// Whether `recorded`, an object's `status.syncedResourceVersion`, says that this very metadata was synced, whichever
 /// digest the operator uses.
-pub fn is_synced(recorded: &str, generation: i64, annotations: &Metadata, labels: &Metadata) -> bool {
+pub fn is_synced(
+    recorded: &str,
+    generation: i64,
+    annotations: &Metadata,
+    labels: &Metadata,
+) -> bool {
     Algorithm::of_synced_resource_version(recorded).is_some_and(|algorithm| {
         recorded == synced_resource_version(algorithm, generation, annotations, labels)
     })
 }
 
 fn go_map(map: &Metadata) -> String {
-    let entries: Vec<String> = map.iter().map(|(key, value)| format!("{key}:{value}")).collect();
+    let entries: Vec<String> = map
+        .iter()
+        .map(|(key, value)| format!("{key}:{value}"))
+        .collect();
     format!("map[{}]", entries.join(" "))
 }
 
@@ -87,7 +101,10 @@ mod tests {
     use super::*;
 
     fn metadata(entries: &[(&str, &str)]) -> Metadata {
-        entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        entries
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -112,8 +129,14 @@ mod tests {
             "3-d5dc87e2e8aea4657c62081845247920",
         ] {
             assert!(is_synced(recorded, 3, &annotations, &labels), "{recorded}");
-            assert!(!is_synced(recorded, 4, &annotations, &labels), "another generation");
-            assert!(!is_synced(recorded, 3, &labels, &annotations), "other metadata");
+            assert!(
+                !is_synced(recorded, 4, &annotations, &labels),
+                "another generation"
+            );
+            assert!(
+                !is_synced(recorded, 3, &labels, &annotations),
+                "other metadata"
+            );
         }
     }
 
@@ -130,7 +153,13 @@ mod tests {
     #[test]
     fn text_of_another_shape_proves_nothing() {
         let none = Metadata::new();
-        for recorded in ["", "1", "1-", "1-abc", "-f47fe3c0b255b6dd8047cdffa772587bb829efe7a1cb70febeda2eb2"] {
+        for recorded in [
+            "",
+            "1",
+            "1-",
+            "1-abc",
+            "-f47fe3c0b255b6dd8047cdffa772587bb829efe7a1cb70febeda2eb2",
+        ] {
             assert!(!is_synced(recorded, 1, &none, &none), "{recorded:?}");
         }
     }

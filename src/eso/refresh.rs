@@ -14,7 +14,7 @@ pub enum Refresh {
 }
 
 /// `spec.refreshInterval` where the object names none: the CRD's default.
-pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(3600);
+pub const DEFAULT_INTERVAL: Duration = Duration::from_hours(1);
 
 /// What a changed annotation makes the operator do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,18 +66,27 @@ mod tests {
         let zero = Refresh::from_spec(None, Some(Duration::ZERO));
         assert_eq!(zero.force_sync(true), ForceSync::IgnoredZero);
         assert_eq!(zero.force_sync(false), ForceSync::Works, "before v0.11.0");
-        assert_eq!(Refresh::from_spec(Some("CreatedOnce"), None).force_sync(false), ForceSync::IgnoredOnce);
+        assert_eq!(
+            Refresh::from_spec(Some("CreatedOnce"), None).force_sync(false),
+            ForceSync::IgnoredOnce
+        );
     }
 
     #[test]
     fn on_change_obeys_whatever_the_interval() {
-        assert_eq!(Refresh::from_spec(Some("OnChange"), Some(Duration::ZERO)).force_sync(true), ForceSync::Works);
+        assert_eq!(
+            Refresh::from_spec(Some("OnChange"), Some(Duration::ZERO)).force_sync(true),
+            ForceSync::Works
+        );
     }
 
     #[test]
     fn without_an_interval_nothing_is_overdue() {
         assert_eq!(Refresh::OnChange.overdue_after(), None);
         assert_eq!(Refresh::Periodic(Duration::ZERO).overdue_after(), None);
-        assert_eq!(Refresh::from_spec(None, None).overdue_after(), Some(Duration::from_secs(7200)));
+        assert_eq!(
+            Refresh::from_spec(None, None).overdue_after(),
+            Some(Duration::from_hours(2))
+        );
     }
 }

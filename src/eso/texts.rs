@@ -23,12 +23,18 @@ pub struct Quoted {
 
 /// Understands and cleans an error text of the operator's.
 pub fn quote(text: &str) -> Quoted {
-    Quoted { reason: understand(text), text: clean(text) }
+    Quoted {
+        reason: understand(text),
+        text: clean(text),
+    }
 }
 
 /// Whether a failure with this reason may pass by itself, so that another try is worth its calls.
 pub const fn may_pass(reason: Reason) -> bool {
-    matches!(reason, Reason::Throttled | Reason::Unavailable | Reason::OperatorError)
+    matches!(
+        reason,
+        Reason::Throttled | Reason::Unavailable | Reason::OperatorError
+    )
 }
 
 /// In this order: a denial often names the thing as "not found or access denied", and throttling comes as 400 or 403 too.
@@ -86,13 +92,19 @@ static SAFE: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 /// Keeps the pieces of known shapes, in order, and marks what was left out between them.
 fn clean(text: &str) -> String {
-    let Some(safe) = &*SAFE else { return LEFT_OUT.to_owned() };
+    let Some(safe) = &*SAFE else {
+        return LEFT_OUT.to_owned();
+    };
     let mut shown = String::new();
     let mut end = 0;
     for piece in safe.find_iter(text) {
         let between = text.get(end..piece.start()).unwrap_or_default();
         if is_glue(between) {
-            shown.push_str(between);
+            shown.push_str(if end == 0 {
+                between.trim_start()
+            } else {
+                between
+            });
         } else {
             push_apart(&mut shown, LEFT_OUT);
             shown.push(' ');
@@ -108,7 +120,11 @@ fn clean(text: &str) -> String {
 
 /// Punctuation and the operator's own joining words.
 fn is_glue(text: &str) -> bool {
-    matches!(text.trim(), "" | ":" | "," | ";" | ", err:" | "err:" | ": err:" | ", https response error" | ", api error" | "api error")
+    let words = ["https response error", "api error", "err"];
+    let rest = words
+        .iter()
+        .fold(text.to_owned(), |rest, word| rest.replace(word, ""));
+    rest.chars().all(|character| " ,:;()".contains(character))
 }
 
 fn push_apart(shown: &mut String, piece: &str) {
@@ -136,10 +152,26 @@ mod tests {
     #[test]
     fn known_shapes_are_quoted() {
         for (text, reason) in [
-            ("error retrieving secret at .data[0], key: db/creds, err: Secret does not exist", Reason::NotFound),
-            (r#"ClusterSecretStore "aws-prod" is not ready"#, Reason::StoreNotReady),
-            (r#"could not get SecretStore "gone", SecretStore.external-secrets.io "gone" not found"#, Reason::StoreMissing),
-            (r#"using cluster store "x" is not allowed from namespace "y": denied by spec.condition"#, Reason::Denied),
+            (
+                "error processing spec.data[0] (key: nope), err: Secret does not exist",
+                Reason::NotFound,
+            ),
+            (
+                "error retrieving secret at .data[0], key: db/creds, err: Secret does not exist",
+                Reason::NotFound,
+            ),
+            (
+                r#"ClusterSecretStore "aws-prod" is not ready"#,
+                Reason::StoreNotReady,
+            ),
+            (
+                r#"could not get SecretStore "gone", SecretStore.external-secrets.io "gone" not found"#,
+                Reason::StoreMissing,
+            ),
+            (
+                r#"using cluster store "x" is not allowed from namespace "y": denied by spec.condition"#,
+                Reason::Denied,
+            ),
             ("ThrottlingException: Rate exceeded", Reason::Throttled),
         ] {
             assert_eq!(quoted(text), (reason, text.to_owned()));
@@ -155,7 +187,12 @@ mod tests {
              secretsmanager:GetSecretValue action",
         );
         assert_eq!(reason, Reason::Denied);
-        assert!(text.contains("is not authorized to perform: secretsmanager:GetSecretValue on resource: db"), "{text}");
+        assert!(
+            text.contains(
+                "is not authorized to perform: secretsmanager:GetSecretValue on resource: db"
+            ),
+            "{text}"
+        );
         assert!(!text.contains("7f2c"), "{text}");
     }
 
@@ -169,7 +206,10 @@ mod tests {
             "hunter2",
         ] {
             let shown = quoted(text).1;
-            assert!(!shown.contains("hunter") && !shown.contains("'w'") && !shown.contains("'h'"), "{shown}");
+            assert!(
+                !shown.contains("hunter") && !shown.contains("'w'") && !shown.contains("'h'"),
+                "{shown}"
+            );
             assert!(shown.contains(LEFT_OUT), "{shown}");
         }
     }
@@ -177,6 +217,9 @@ mod tests {
     #[test]
     fn only_what_may_pass_is_tried_again() {
         assert!(may_pass(quote("i/o timeout").reason) && may_pass(quote("???").reason));
-        assert!(!may_pass(quote("permission denied").reason) && !may_pass(quote("Secret does not exist").reason));
+        assert!(
+            !may_pass(quote("permission denied").reason)
+                && !may_pass(quote("Secret does not exist").reason)
+        );
     }
 }

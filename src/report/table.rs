@@ -4,7 +4,10 @@ use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{DocumentAction, DocumentItem};
-use crate::sync::{Outcome, SecretChange};
+use crate::{
+    outcome::{Outcome, SecretChange},
+    reason::Reason,
+};
 
 /// A column of a table of items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,18 +73,28 @@ impl Column {
         match self {
             Self::Namespace => item.namespace.clone(),
             Self::Name => item.name.clone(),
-            Self::Store => item.store.as_ref().map_or_else(dash, |store| store.name.clone()),
-            Self::StoreKind => item.store.as_ref().map_or_else(dash, |store| store.kind.as_str().to_owned()),
+            Self::Store => item
+                .store
+                .as_ref()
+                .map_or_else(dash, |store| store.name.clone()),
+            Self::StoreKind => item
+                .store
+                .as_ref()
+                .map_or_else(dash, |store| store.kind.as_str().to_owned()),
             Self::Provider => item.provider.clone(),
             Self::State => item.state.as_str().to_owned(),
-            Self::LastSync | Self::Previous => time(item.previous_sync),
+            Self::LastSync | Self::Previous => {
+                time(item.previous_sync).unwrap_or_else(|| "never".to_owned())
+            }
             Self::Age => item.age_seconds.map_or_else(dash, age),
             Self::Action => match item.action {
                 DocumentAction::Sync => "sync".to_owned(),
                 DocumentAction::Skip => "skip".to_owned(),
             },
-            Self::Status => item.outcome.map_or_else(dash, |outcome| outcome.as_str().to_owned()),
-            Self::Current => time(item.current_sync),
+            Self::Status => item
+                .outcome
+                .map_or_else(dash, |outcome| outcome.as_str().to_owned()),
+            Self::Current => time(item.current_sync).unwrap_or_else(dash),
             Self::Secret => match item.secret {
                 Some(SecretChange::Created) => "created".to_owned(),
                 Some(SecretChange::Updated) => "updated".to_owned(),
@@ -91,15 +104,21 @@ impl Column {
             Self::Reason => item
                 .reason
                 .filter(|_| item.outcome != Some(Outcome::Synced))
-                .map_or_else(dash, |reason| reason.as_str()),
-            Self::Message => if item.message.is_empty() { dash() } else { item.message.clone() },
+                .map_or_else(dash, Reason::as_str),
+            Self::Message => {
+                if item.message.is_empty() {
+                    dash()
+                } else {
+                    item.message.clone()
+                }
+            }
             Self::Ready => item.ready_reason.clone().unwrap_or_else(dash),
         }
     }
 }
 
-fn time(time: Option<Timestamp>) -> String {
-    time.map_or_else(|| "never".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
+fn time(time: Option<Timestamp>) -> Option<String> {
+    Some(time?.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
 }
 
 /// Ages as kubectl prints them: two units at the most.
@@ -117,7 +136,9 @@ fn age(seconds: u64) -> String {
 /// The items as a table, one line each.
 pub fn items_table(items: &[DocumentItem], columns: &[Column]) -> String {
     let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+        .load_style(NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(columns.iter().map(|column| column.title()));
     for item in items {
         table.add_row(columns.iter().map(|column| column.cell(item)));
@@ -125,20 +146,8 @@ pub fn items_table(items: &[DocumentItem], columns: &[Column]) -> String {
     for column in table.column_iter_mut() {
         column.set_padding((0, 3));
     }
-    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
-}
-
-impl Outcome {
-    /// As it is written in reports.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Synced => "synced",
-            Self::Unproven => "unproven",
-            Self::Failed => "failed",
-            Self::Skipped => "skipped",
-            Self::NotReached => "not-reached",
-        }
-    }
+    let lines = table.lines();
+    lines.fold(String::new(), |text, line| text + line.trim_end() + "\n")
 }
 
 /// A span of time for people: `3.2 s`, `4 min 10 s`.
@@ -147,7 +156,11 @@ pub(super) fn span(duration: SignedDuration) -> String {
     if seconds < 60.0 {
         format!("{seconds:.1} s")
     } else {
-        format!("{} min {} s", duration.as_secs() / 60, duration.as_secs() % 60)
+        format!(
+            "{} min {} s",
+            duration.as_secs() / 60,
+            duration.as_secs() % 60
+        )
     }
 }
 
@@ -158,6 +171,9 @@ mod tests {
     #[test]
     fn ages_are_short() {
         let ages = [0, 119, 120, 3600, 7200, 7260, 100_000, 200_000].map(age);
-        assert_eq!(ages, ["0s", "119s", "2m", "60m", "2h", "2h1m", "27h46m", "2d"]);
+        assert_eq!(
+            ages,
+            ["0s", "119s", "2m", "60m", "2h", "2h1m", "27h46m", "2d"]
+        );
     }
 }

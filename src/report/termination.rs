@@ -3,15 +3,18 @@
 use serde_json::{Value, json};
 
 use super::{Document, DocumentItem};
-use crate::sync::Outcome;
+use crate::outcome::Outcome;
 
 /// What the kubelet reads at the most.
 const LIMIT: usize = 4096;
 
 /// The counts, and as many of the failed as there is room for.
 pub fn summary(document: &Document) -> String {
-    let failed: Vec<&DocumentItem> =
-        document.items.iter().filter(|item| item.outcome == Some(Outcome::Failed)).collect();
+    let failed: Vec<&DocumentItem> = document
+        .items
+        .iter()
+        .filter(|item| item.outcome == Some(Outcome::Failed))
+        .collect();
     let mut shown = failed.len().min(50);
     loop {
         let text = text(document, &failed, shown);

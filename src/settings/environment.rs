@@ -15,7 +15,10 @@ use super::{
 const PREFIX: &str = "ESO_SYNC_";
 
 /// The variables that name a policy's keys, each as a layer, and warnings about those that name nothing.
-pub(super) fn layers(environment: &BTreeMap<String, String>, known_flags: &[&str]) -> (Vec<Layer>, Vec<String>) {
+pub(super) fn layers(
+    environment: &BTreeMap<String, String>,
+    known_flags: &[&str],
+) -> (Vec<Layer>, Vec<String>) {
     let mut layers = Vec::new();
     let mut strangers = Vec::new();
     for (name, value) in environment {
@@ -36,13 +39,31 @@ pub(super) fn layers(environment: &BTreeMap<String, String>, known_flags: &[&str
 fn layer(name: &str, value: &str, keys: &[String], shape: &Shape) -> Layer {
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let mut found = Vec::new();
-    let node = match shape {
-        Shape::List { .. } | Shape::Section { .. } | Shape::Entries { .. } => {
-            tree::parse(value, &keys.iter().fold(String::new(), |path, key| below(&path, key)), &mut found)
-        }
-        _ => Some(Node { line: 1, value: Value::Scalar { text: value.to_owned(), style: Style::Untyped } }),
+    let node = if matches!(
+        shape,
+        Shape::List { .. } | Shape::Section { .. } | Shape::Entries { .. }
+    ) {
+        tree::parse(
+            value,
+            &keys
+                .iter()
+                .fold(String::new(), |path, key| below(&path, key)),
+            &mut found,
+        )
+    } else {
+        Some(Node {
+            line: 1,
+            value: Value::Scalar {
+                text: value.to_owned(),
+                style: Style::Untyped,
+            },
+        })
     };
-    Layer { source: Source::Variable(name.to_owned()), tree: node.map(|node| nested(&keys, node)), found }
+    Layer {
+        source: Source::Variable(name.to_owned()),
+        tree: node.map(|node| nested(&keys, node)),
+        found,
+    }
 }
 
 /// The keys that a name stands for, and what belongs there.
@@ -50,18 +71,17 @@ fn resolve(rest: &str) -> Option<(Vec<String>, &'static Shape)> {
     let mut shape = &POLICY;
     let mut keys = Vec::new();
     for segment in rest.split("__") {
-        match shape {
-            Shape::Section { fields, .. } => {
-                let field = fields.iter().find(|field| screaming(field.name) == segment)?;
-                keys.push(field.name.to_owned());
-                shape = &field.shape;
-            }
-            // Names of providers have no capital letters that count; names of stores do not fit into a variable's name.
-            Shape::Entries { value, .. } => {
-                keys.push(segment.to_ascii_lowercase());
-                shape = value;
-            }
-            _ => return None,
+        if let Shape::Entries { value, .. } = shape {
+            // Names of providers are lower case; those of stores do not fit into the name of a variable.
+            keys.push(segment.to_ascii_lowercase());
+            shape = value;
+        } else {
+            let field = shape
+                .fields()
+                .iter()
+                .find(|field| screaming(field.name) == segment)?;
+            keys.push(field.name.to_owned());
+            shape = &field.shape;
         }
     }
     Some((keys, shape))
@@ -80,7 +100,8 @@ fn screaming(name: &str) -> String {
 }
 
 fn warnings(strangers: &[&str]) -> Vec<String> {
-    let (injected, others): (Vec<&str>, Vec<&str>) = strangers.iter().partition(|name| is_of_a_service(name));
+    let (injected, others): (Vec<&str>, Vec<&str>) =
+        strangers.iter().partition(|name| is_of_a_service(name));
     let mut warnings = Vec::new();
     if !injected.is_empty() {
         warnings.push(format!(
@@ -95,7 +116,9 @@ fn warnings(strangers: &[&str]) -> Vec<String> {
         let hint = super::check::closest(name.strip_prefix(PREFIX).unwrap_or(name), &known)
             .map(|close| format!("; did you mean `{PREFIX}{close}`?"));
         let hint = hint.unwrap_or_default();
-        warnings.push(format!("ignored environment variable {name}: it names no key of a policy and no flag{hint}"));
+        warnings.push(format!(
+            "ignored environment variable {name}: it names no key of a policy and no flag{hint}"
+        ));
     }
     warnings
 }
@@ -103,7 +126,10 @@ fn warnings(strangers: &[&str]) -> Vec<String> {
 /// `…_SERVICE_HOST`, `…_SERVICE_PORT…`, `…_PORT`, `…_PORT_443_TCP…`, as the kubelet forms them.
 fn is_of_a_service(name: &str) -> bool {
     let rest = name.strip_prefix(PREFIX).unwrap_or_default();
-    rest == "SERVICE_HOST" || rest == "PORT" || rest.starts_with("SERVICE_PORT") || rest.starts_with("PORT_")
+    rest == "SERVICE_HOST"
+        || rest == "PORT"
+        || rest.starts_with("SERVICE_PORT")
+        || rest.starts_with("PORT_")
 }
 
 /// The names of all variables that a policy knows, without the prefix.

@@ -29,8 +29,9 @@ pub(super) static DURATION: Format = Format {
     example: "5m",
     pattern: r"^\+?([0-9]*\.?[0-9]*(ns|us|µs|μs|ms|s|m|h))+$",
     read: |text| {
-        let GoDuration(duration) =
-            text.parse().map_err(|InvalidDuration| Fault::new("is not a duration", InvalidDuration::HINT))?;
+        let GoDuration(duration) = text
+            .parse()
+            .map_err(|InvalidDuration| Fault::new("is not a duration", InvalidDuration::HINT))?;
         if duration == Duration::ZERO {
             return Err(Fault::new("is no time at all", InvalidDuration::HINT));
         }
@@ -66,7 +67,10 @@ pub(super) static AUTO: Format = Format {
         if text == "auto" {
             return Ok(text.to_owned());
         }
-        Err(Fault::new("is neither `auto` nor a whole number above zero", ""))
+        Err(Fault::new(
+            "is neither `auto` nor a whole number above zero",
+            "",
+        ))
     },
 };
 
@@ -86,9 +90,10 @@ pub(super) static SELECTOR: Format = Format {
     pattern: r"^[-A-Za-z0-9_./ ,=!()]+$",
     read: |text| match text.parse::<Selector>() {
         Ok(_) => Ok(text.to_owned()),
-        Err(InvalidSelector { why }) => {
-            Err(Fault::new(format!("is not a label selector ({why})"), InvalidSelector::HINT))
-        }
+        Err(InvalidSelector { why }) => Err(Fault::new(
+            format!("is not a label selector ({why})"),
+            InvalidSelector::HINT,
+        )),
     },
 };
 
@@ -98,7 +103,9 @@ pub(super) static PROVIDER: Format = Format {
     pattern: "^[a-z][a-zA-Z0-9]*$",
     read: |text| {
         let mut characters = text.chars();
-        let first = characters.next().is_some_and(|first| first.is_ascii_lowercase());
+        let first = characters
+            .next()
+            .is_some_and(|first| first.is_ascii_lowercase());
         if !first || !characters.all(|c| c.is_ascii_alphanumeric()) {
             return Err(Fault::new("is no type of provider", PROVIDER.hint));
         }
@@ -116,7 +123,9 @@ pub(super) static STORE: Format = Format {
     example: "ClusterSecretStore/vault",
     pattern: r"^(ClusterSecretStore|SecretStore/[-a-z0-9.]+)/[-a-z0-9.]+$",
     read: |text| match text.parse::<StoreKey>() {
-        Ok(store) if is_name(store.name()) && store.namespace().is_none_or(is_name) => Ok(text.to_owned()),
+        Ok(store) if is_name(store.name()) && store.namespace().is_none_or(is_name) => {
+            Ok(text.to_owned())
+        }
         _ => Err(Fault::new("names no store", STORE.hint)),
     },
 };
@@ -130,8 +139,16 @@ pub(super) static ANNOTATION: Format = Format {
             return Err(Fault::new("is no key of an annotation", ANNOTATION.hint));
         }
         // The operator, kubectl and eso-sync itself read these: a time written there would mean something else to them.
-        let reserved = ["kubectl.kubernetes.io", "reconcile.external-secrets.io", "eso-sync"];
-        if let Some(owner) = text.split_once('/').map(|(owner, _)| owner).filter(|owner| reserved.contains(owner)) {
+        let reserved = [
+            "kubectl.kubernetes.io",
+            "reconcile.external-secrets.io",
+            "eso-sync",
+        ];
+        if let Some(owner) = text
+            .split_once('/')
+            .map(|(owner, _)| owner)
+            .filter(|owner| reserved.contains(owner))
+        {
             return Err(Fault::new(
                 format!("belongs to others: keys of `{owner}/` have a meaning of their own"),
                 ANNOTATION.hint,

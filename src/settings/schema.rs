@@ -11,9 +11,15 @@ use super::{
 /// and it does not see quotes or duplicate keys.
 pub fn schema() -> Value {
     let mut schema = Map::from_iter([
-        ("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema")),
+        (
+            "$schema".to_owned(),
+            json!("https://json-schema.org/draft/2020-12/schema"),
+        ),
         ("title".to_owned(), json!("eso-sync policy")),
-        ("description".to_owned(), json!("What eso-sync syncs, how fast, and how much at most.")),
+        (
+            "description".to_owned(),
+            json!("What eso-sync syncs, how fast, and how much at most."),
+        ),
     ]);
     schema.extend(of(&POLICY, &[]));
     // A file may be one layer of several, so none has to have all that the whole needs.
@@ -47,19 +53,25 @@ fn of(shape: &Shape, path: &[&str]) -> Map<String, Value> {
                     let path: Vec<&str> = path.iter().copied().chain([field.name]).collect();
                     let mut property = of(&field.shape, &path);
                     property.insert("description".to_owned(), json!(field.about));
-                    if let Some(default) = default_of(&path).filter(|default| !default.is_object() && !field.required) {
+                    if let Some(default) =
+                        default_of(&path).filter(|default| !default.is_object() && !field.required)
+                    {
                         property.insert("default".to_owned(), default);
                     }
                     (field.name.to_owned(), Value::Object(property))
                 })
                 .collect();
-            let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.name).collect();
-            let mut schema = json!({"type": "object", "properties": properties, "additionalProperties": false});
-            if !required.is_empty() {
-                schema["required"] = json!(required);
-            }
-            schema
+            let required: Vec<&str> = fields
+                .iter()
+                .filter(|field| field.required)
+                .map(|field| field.name)
+                .collect();
+            json!({"type": "object", "properties": properties, "additionalProperties": false, "required": required})
         }
     };
-    if let Value::Object(schema) = schema { schema } else { Map::new() }
+    if let Value::Object(schema) = schema {
+        schema
+    } else {
+        Map::new()
+    }
 }

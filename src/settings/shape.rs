@@ -29,7 +29,7 @@ pub(super) enum Shape {
     /// A list.
     List {
         /// Of these.
-        of: &'static Shape,
+        of: &'static Self,
         /// At least this many.
         least: usize,
     },
@@ -40,7 +40,10 @@ pub(super) enum Shape {
         rule: Option<Rule>,
     },
     /// Keys that the operator chooses.
-    Entries { key: &'static Format, value: &'static Shape },
+    Entries {
+        key: &'static Format,
+        value: &'static Self,
+    },
 }
 
 /// Checks a section as a whole, once its keys are known to be right. Gets the entries' tree.
@@ -56,7 +59,12 @@ pub(super) struct Field {
 }
 
 const fn field(name: &'static str, shape: Shape, about: &'static str) -> Field {
-    Field { name, about, shape, required: false }
+    Field {
+        name,
+        about,
+        shape,
+        required: false,
+    }
 }
 
 const fn section(fields: &'static [Field]) -> Shape {
@@ -73,21 +81,38 @@ pub(super) static POLICY: Shape = section(&[
         required: true,
         ..field(
             "select",
-            Shape::List { of: &Shape::Section { fields: SELECTION, rule: Some(selects) }, least: 1 },
+            Shape::List {
+                of: &Shape::Section {
+                    fields: SELECTION,
+                    rule: Some(selects),
+                },
+                least: 1,
+            },
             "Which ExternalSecrets: any entry that covers one selects it, and each entry is an AND of its fields. `{}` \
              covers all of them.",
         )
     },
     field(
         "exclude",
-        list(&Shape::Section { fields: SELECTION, rule: Some(excludes) }),
+        list(&Shape::Section {
+            fields: SELECTION,
+            rule: Some(excludes),
+        }),
         "Any entry that covers an ExternalSecret takes it out again, as does the annotation `eso-sync/ignore: \"true\"` on \
          the ExternalSecret.",
     ),
     field("sync", section(SYNC), "What is synced, and how."),
-    field("pace", section(PACE), "Rates: of stores and providers in provider calls, of the API server in requests."),
+    field(
+        "pace",
+        section(PACE),
+        "Rates: of stores and providers in provider calls, of the API server in requests.",
+    ),
     field("safety", section(SAFETY), "Limits."),
-    field("lock", section(LOCK), "How runs keep out of each other's way."),
+    field(
+        "lock",
+        section(LOCK),
+        "How runs keep out of each other's way.",
+    ),
     field(
         "deadline",
         Shape::Text(&format::DURATION),
@@ -100,7 +125,11 @@ static PROVIDER: Shape = Shape::Text(&format::PROVIDER);
 static RATE: Shape = Shape::Text(&format::RATE);
 
 const SELECTION: &[Field] = &[
-    field("namespaces", list(&NAME), "Globs on the name of the namespace."),
+    field(
+        "namespaces",
+        list(&NAME),
+        "Globs on the name of the namespace.",
+    ),
     field(
         "namespaceSelector",
         Shape::Text(&format::SELECTOR),
@@ -111,10 +140,17 @@ const SELECTION: &[Field] = &[
         Shape::Text(&format::SELECTOR),
         "On the labels of the ExternalSecret, as `kubectl get externalsecrets -l` takes it.",
     ),
-    field("names", list(&NAME), "Globs on the name of the ExternalSecret."),
+    field(
+        "names",
+        list(&NAME),
+        "Globs on the name of the ExternalSecret.",
+    ),
     field(
         "stores",
-        list(&Shape::Section { fields: STORE, rule: Some(names_a_store) }),
+        list(&Shape::Section {
+            fields: STORE,
+            rule: Some(names_a_store),
+        }),
         "Any store that the ExternalSecret reads from.",
     ),
     field(
@@ -122,7 +158,11 @@ const SELECTION: &[Field] = &[
         list(&PROVIDER),
         "Types of provider, as the spec of a store names them: `aws`, `azurekv` (or `azure`), `gcpsm` (or `gcp`), `vault`, …",
     ),
-    field("states", list(&Shape::Word(STATES)), "What the ExternalSecret's own status says."),
+    field(
+        "states",
+        list(&Shape::Word(STATES)),
+        "What the ExternalSecret's own status says.",
+    ),
     field(
         "overdueAfter",
         Shape::Text(&format::DURATION),
@@ -130,17 +170,40 @@ const SELECTION: &[Field] = &[
     ),
 ];
 
-const STATES: &[&str] =
-    &[State::Ready.as_str(), State::Failed.as_str(), State::NeverSynced.as_str(), State::Overdue.as_str()];
+const STATES: &[&str] = &[
+    State::Ready.as_str(),
+    State::Failed.as_str(),
+    State::NeverSynced.as_str(),
+    State::Overdue.as_str(),
+];
 
-const WHEN: &[&str] = &[When::Always.as_str(), When::Failed.as_str(), When::Overdue.as_str(), When::Never.as_str()];
+const WHEN: &[&str] = &[
+    When::Always.as_str(),
+    When::Failed.as_str(),
+    When::Overdue.as_str(),
+    When::Never.as_str(),
+];
 
-const KINDS: &[&str] = &[StoreKind::SecretStore.as_str(), StoreKind::ClusterSecretStore.as_str()];
+const KINDS: &[&str] = &[
+    StoreKind::SecretStore.as_str(),
+    StoreKind::ClusterSecretStore.as_str(),
+];
 
 const STORE: &[Field] = &[
     field("kind", Shape::Word(KINDS), "Without it, both kinds."),
-    field("namespace", Shape::Text(&format::NAME), "Glob on the namespace of a SecretStore."),
-    Field { required: true, ..field("name", Shape::Text(&format::NAME), "Glob on the name of the store.") },
+    field(
+        "namespace",
+        Shape::Text(&format::NAME),
+        "Glob on the namespace of a SecretStore.",
+    ),
+    Field {
+        required: true,
+        ..field(
+            "name",
+            Shape::Text(&format::NAME),
+            "Glob on the name of the store.",
+        )
+    },
 ];
 
 const SYNC: &[Field] = &[
@@ -149,7 +212,11 @@ const SYNC: &[Field] = &[
         Shape::Word(WHEN),
         "Which of the selected ones: all; those that failed or never synced; those, and the overdue ones; or none.",
     ),
-    field("annotation", Shape::Text(&format::ANNOTATION), "The annotation that makes the operator sync; any key does."),
+    field(
+        "annotation",
+        Shape::Text(&format::ANNOTATION),
+        "The annotation that makes the operator sync; any key does.",
+    ),
     field(
         "generators",
         Shape::Switch,
@@ -161,7 +228,11 @@ const SYNC: &[Field] = &[
         "How long one sync may take, counted from the last proof that the run saw, so that waiting in the operator's queue \
          does not count.",
     ),
-    field("retries", Shape::Count(0), "How often a failed sync is tried again."),
+    field(
+        "retries",
+        Shape::Count(0),
+        "How often a failed sync is tried again.",
+    ),
 ];
 
 const PACE: &[Field] = &[
@@ -170,22 +241,40 @@ const PACE: &[Field] = &[
         Shape::CountOr(1, &format::AUTO),
         "How many may be annotated and not yet proven; `auto` follows the rate at which the operator proves.",
     ),
-    field("default", Shape::Text(&format::RATE), "For each account of a provider that has no rate of its own."),
+    field(
+        "default",
+        Shape::Text(&format::RATE),
+        "For each account of a provider that has no rate of its own.",
+    ),
     field(
         "providers",
-        Shape::Entries { key: &format::PROVIDER, value: &RATE },
+        Shape::Entries {
+            key: &format::PROVIDER,
+            value: &RATE,
+        },
         "By type of provider, for each account of it.",
     ),
     field(
         "stores",
-        Shape::Entries { key: &format::STORE, value: &RATE },
+        Shape::Entries {
+            key: &format::STORE,
+            value: &RATE,
+        },
         "By store, on top of the provider's rate: `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`.",
     ),
-    field("kubernetes", Shape::Text(&format::RATE), "Requests to the Kubernetes API."),
+    field(
+        "kubernetes",
+        Shape::Text(&format::RATE),
+        "Requests to the Kubernetes API.",
+    ),
 ];
 
 const SAFETY: &[Field] = &[
-    field("maxSyncs", Shape::Count(1), "More to sync than this, and the run is refused as a whole."),
+    field(
+        "maxSyncs",
+        Shape::Count(1),
+        "More to sync than this, and the run is refused as a whole.",
+    ),
     field(
         "stopAfterFailures",
         Shape::CountOr(0, &format::PERCENTAGE),
@@ -204,13 +293,20 @@ const SELECT_ALL: &str = "write `{}` if every ExternalSecret is meant";
 fn selects(entry: &Node) -> Result<(), Fault> {
     let entries = entry.entries();
     if !entries.is_empty() && entries.iter().all(|entry| is_empty_list(&entry.value)) {
-        return Err(Fault::new("names nothing, which would select every ExternalSecret", SELECT_ALL));
+        return Err(Fault::new(
+            "names nothing, which would select every ExternalSecret",
+            SELECT_ALL,
+        ));
     }
     Ok(())
 }
 
 fn excludes(entry: &Node) -> Result<(), Fault> {
-    if entry.entries().iter().all(|entry| is_empty_list(&entry.value)) {
+    if entry
+        .entries()
+        .iter()
+        .all(|entry| is_empty_list(&entry.value))
+    {
         return Err(Fault::new(
             "names nothing, which would exclude every ExternalSecret",
             "name something, or remove the entry",
@@ -246,14 +342,24 @@ impl Shape {
             Self::Text(format) | Self::CountOr(_, format) => format.hint.to_owned(),
             Self::List { .. } => "write a list: `[…]`, or one `- …` per line".to_owned(),
             Self::Section { fields, .. } => {
-                format!("write keys below it: {}", listed(fields.iter().map(|field| field.name)))
+                format!(
+                    "write keys below it: {}",
+                    listed(fields.iter().map(|field| field.name))
+                )
             }
-            Self::Entries { key, .. } => format!("write `key: value` pairs below it, such as `{}: 5/s`", key.example),
+            Self::Entries { key, .. } => format!(
+                "write `key: value` pairs below it, such as `{}: 5/s`",
+                key.example
+            ),
         }
     }
 
     /// The fields, of a section.
     pub(super) fn fields(&self) -> &'static [Field] {
-        if let Self::Section { fields, .. } = self { fields } else { &[] }
+        if let Self::Section { fields, .. } = self {
+            fields
+        } else {
+            &[]
+        }
     }
 }

@@ -1,3 +1,5 @@
+use std::fmt::Write;
+
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -6,7 +8,13 @@ use crate::policy::{FailureLimit, InFlight};
 
 /// A policy in one file.
 fn file(text: &str) -> Sources {
-    Sources { files: vec![SourceFile { path: "config.yaml".into(), text: text.to_owned() }], ..Sources::default() }
+    Sources {
+        files: vec![SourceFile {
+            path: "config.yaml".into(),
+            text: text.to_owned(),
+        }],
+        ..Sources::default()
+    }
 }
 
 /// What is wrong with a file.
@@ -20,7 +28,9 @@ fn refused_below(text: &str) -> String {
 }
 
 fn loaded(text: &str) -> Policy {
-    load(&file(text), &[]).unwrap_or_else(|invalid| panic!("{invalid}")).policy
+    load(&file(text), &[])
+        .unwrap_or_else(|invalid| panic!("{invalid}"))
+        .policy
 }
 
 /// As a policy file says it.
@@ -29,12 +39,27 @@ fn shown(policy: &Policy) -> String {
 }
 
 fn with_variables(variables: &[(&str, &str)]) -> Result<Loaded, Invalid> {
-    let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    load(&Sources { environment, ..file("select: [{}]") }, &["ESO_SYNC_CONFIG", "ESO_SYNC_MAX_SYNCS"])
+    let environment = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    load(
+        &Sources {
+            environment,
+            ..file("select: [{}]")
+        },
+        &["ESO_SYNC_CONFIG", "ESO_SYNC_MAX_SYNCS"],
+    )
 }
 
 fn with_ceilings(text: &str, ceilings: Ceilings) -> Result<Loaded, Invalid> {
-    load(&Sources { ceilings, ..file(text) }, &[])
+    load(
+        &Sources {
+            ceilings,
+            ..file(text)
+        },
+        &[],
+    )
 }
 
 mod layers {
@@ -42,15 +67,23 @@ mod layers {
 
     #[test]
     fn what_is_not_said_has_its_default() {
-        assert_eq!(loaded("select: [{}]"), Policy::selecting(vec![crate::policy::Selection::default()]));
+        assert_eq!(
+            loaded("select: [{}]"),
+            Policy::selecting(vec![crate::policy::Selection::default()])
+        );
     }
 
     #[test]
     fn later_files_win_key_by_key_and_lists_as_a_whole() {
-        let mut sources =
-            file("select: [{names: [a, b]}]\nsync: {timeout: 5s, retries: 7}\npace: {providers: {aws: 1/s}}\n");
-        let text = "select: [{names: [c]}]\nsync: {timeout: 9s}\npace: {providers: {gcp: 2/s}}\n".to_owned();
-        sources.files.push(SourceFile { path: "more.yaml".into(), text });
+        let mut sources = file(
+            "select: [{names: [a, b]}]\nsync: {timeout: 5s, retries: 7}\npace: {providers: {aws: 1/s}}\n",
+        );
+        let text = "select: [{names: [c]}]\nsync: {timeout: 9s}\npace: {providers: {gcp: 2/s}}\n"
+            .to_owned();
+        sources.files.push(SourceFile {
+            path: "more.yaml".into(),
+            text,
+        });
         let policy = load(&sources, &[]).unwrap().policy;
         insta::assert_snapshot!(shown(&policy), @"
         select:
@@ -85,21 +118,42 @@ mod layers {
     #[test]
     fn variables_win_over_files_and_flags_over_variables() {
         let mut sources = file("select: [{}]\nsync: {timeout: 1s, retries: 1, annotation: a}\n");
-        sources.environment.insert("ESO_SYNC_SYNC__TIMEOUT".to_owned(), "2s".to_owned());
-        sources.environment.insert("ESO_SYNC_SYNC__RETRIES".to_owned(), "2".to_owned());
+        sources
+            .environment
+            .insert("ESO_SYNC_SYNC__TIMEOUT".to_owned(), "2s".to_owned());
+        sources
+            .environment
+            .insert("ESO_SYNC_SYNC__RETRIES".to_owned(), "2".to_owned());
         sources.flags.insert("sync.timeout".to_owned(), json!("3s"));
         let sync = load(&sources, &[]).unwrap().policy.sync;
-        assert_eq!((sync.timeout.as_secs(), sync.retries, &*sync.annotation), (3, 2, "a"));
+        assert_eq!(
+            (sync.timeout.as_secs(), sync.retries, &*sync.annotation),
+            (3, 2, "a")
+        );
     }
 
     #[test]
     fn flags_alone_make_a_policy() {
         let flags = [
-            ("select", json!([{"namespaces": ["web"], "names": ["1234"], "states": ["failed"]}])),
+            (
+                "select",
+                json!([{"namespaces": ["web"], "names": ["1234"], "states": ["failed"]}]),
+            ),
             ("safety.maxSyncs", json!(3)),
         ];
-        let flags = flags.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let policy = load(&Sources { flags, ..Sources::default() }, &[]).unwrap().policy;
+        let flags = flags
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect();
+        let policy = load(
+            &Sources {
+                flags,
+                ..Sources::default()
+            },
+            &[],
+        )
+        .unwrap()
+        .policy;
         assert_eq!(policy.safety.max_syncs, 3);
         assert!(policy.select[0].names[0].matches("1234"));
     }
@@ -107,8 +161,13 @@ mod layers {
     #[test]
     fn a_flag_with_a_wrong_value_is_told_from_a_file() {
         let mut sources = file("select: [{}]");
-        sources.flags.insert("sync.timeout".to_owned(), json!("soon"));
-        sources.flags.insert("select".to_owned(), json!([{"names": ["Web"], "labelSelector": "a b"}]));
+        sources
+            .flags
+            .insert("sync.timeout".to_owned(), json!("soon"));
+        sources.flags.insert(
+            "select".to_owned(),
+            json!([{"names": ["Web"], "labelSelector": "a b"}]),
+        );
         insta::assert_snapshot!(load(&sources, &[]).unwrap_err(), @"
         command line: select[0].labelSelector: `a b` is not a label selector (`a b` is no label key); write it like `team=payments,tier!=test`
         command line: select[0].names[0]: `Web` has capital letters, which no name in Kubernetes has; write a name or a glob like `prod-*`
@@ -119,12 +178,19 @@ mod layers {
     #[test]
     fn the_digest_is_of_what_is_said_and_not_of_how_and_where() {
         let digest = |sources: Sources| load(&sources, &[]).unwrap().digest;
-        let plain = digest(file("select: [{providers: [azure]}]\nsync: {timeout: 120s}\npace: {default: 60/min}\n"));
+        let plain = digest(file(
+            "select: [{providers: [azure]}]\nsync: {timeout: 120s}\npace: {default: 60/min}\n",
+        ));
         let mut sources = file("pace: {default: 1/s}\nsync: {timeout: 2m}\n");
-        sources.environment.insert("ESO_SYNC_SELECT".to_owned(), "[{providers: [azurekv]}]".to_owned());
+        sources.environment.insert(
+            "ESO_SYNC_SELECT".to_owned(),
+            "[{providers: [azurekv]}]".to_owned(),
+        );
         assert_eq!(digest(sources), plain);
         assert_ne!(
-            digest(file("select: [{providers: [azure]}]\nsync: {timeout: 121s}\npace: {default: 60/min}\n")),
+            digest(file(
+                "select: [{providers: [azure]}]\nsync: {timeout: 121s}\npace: {default: 60/min}\n"
+            )),
             plain
         );
         assert_eq!(plain.len(), 12);
@@ -183,9 +249,17 @@ restart: []
     #[test]
     fn a_mistake_in_each_layer_is_told_at_once() {
         let mut sources = file("select: [{}]\ndeadline: 0s\n");
-        sources.files.push(SourceFile { path: "broken.yaml".into(), text: "sync: [".to_owned() });
-        sources.files.push(SourceFile { path: "more.yaml".into(), text: "sync:\n\n  retries: x\n".to_owned() });
-        sources.environment.insert("ESO_SYNC_LOCK__ENABLED".to_owned(), "maybe".to_owned());
+        sources.files.push(SourceFile {
+            path: "broken.yaml".into(),
+            text: "sync: [".to_owned(),
+        });
+        sources.files.push(SourceFile {
+            path: "more.yaml".into(),
+            text: "sync:\n\n  retries: x\n".to_owned(),
+        });
+        sources
+            .environment
+            .insert("ESO_SYNC_LOCK__ENABLED".to_owned(), "maybe".to_owned());
         insta::assert_snapshot!(load(&sources, &[]).unwrap_err(), @"
         config.yaml:2: deadline: `0s` is no time at all; write it like `30s`, `5m` or `1h30m`
         broken.yaml:1: is not YAML: unclosed bracket '['
@@ -387,7 +461,12 @@ pace:
     fn a_bomb_of_aliases_is_told_at_its_first_use() {
         let mut text = "a: &a [x]\n".to_owned();
         for (name, inner) in ('b'..='z').zip('a'..) {
-            text += &format!("{name}: &{name} [{}]\n", vec![format!("*{inner}"); 9].join(","));
+            writeln!(
+                text,
+                "{name}: &{name} [{}]",
+                vec![format!("*{inner}"); 9].join(",")
+            )
+            .unwrap();
         }
         assert!(refused(&text).contains("config.yaml:2: b[0]: is a YAML alias"));
     }
@@ -422,7 +501,12 @@ mod values {
         config.yaml:6: exclude[0]: names nothing, which would exclude every ExternalSecret; name something, or remove the entry
         config.yaml:7: exclude[1]: names nothing, which would exclude every ExternalSecret; name something, or remove the entry
         ");
-        assert_eq!(loaded("select: [{}, {names: [], namespaces: [a]}]").select.len(), 2);
+        assert_eq!(
+            loaded("select: [{}, {names: [], namespaces: [a]}]")
+                .select
+                .len(),
+            2
+        );
     }
 
     #[test]
@@ -480,9 +564,13 @@ select:
 
     #[test]
     fn providers_have_their_short_names() {
-        let policy =
-            loaded("select: [{providers: [azure, gcp, vault, onepasswordSDK]}]\npace: {providers: {azure: 7/s}}\n");
-        assert_eq!(policy.select[0].providers, ["azurekv", "gcpsm", "vault", "onepasswordSDK"]);
+        let policy = loaded(
+            "select: [{providers: [azure, gcp, vault, onepasswordSDK]}]\npace: {providers: {azure: 7/s}}\n",
+        );
+        assert_eq!(
+            policy.select[0].providers,
+            ["azurekv", "gcpsm", "vault", "onepasswordSDK"]
+        );
         assert_eq!(policy.pace.providers["azurekv"].to_string(), "7/s");
         insta::assert_snapshot!(refused("select: [{providers: [AWS, a-b, '']}]\npace: {providers: {azure: 1/s, azurekv: 2/s, AWS: 1/s}}\n"), @"
         config.yaml:1: select[0].providers[0]: `AWS` is no type of provider; write it as the spec of a store does, like `aws`, `azurekv`, `gcpsm` or `vault`
@@ -517,7 +605,10 @@ pace:
     #[test]
     fn limits_are_numbers_or_what_else_they_may_be() {
         let policy = loaded("select: [{}]\npace: {inFlight: 12}\nsafety: {stopAfterFailures: 3}\n");
-        assert_eq!(policy.pace.in_flight, InFlight::Fixed(12.try_into().unwrap()));
+        assert_eq!(
+            policy.pace.in_flight,
+            InFlight::Fixed(12.try_into().unwrap())
+        );
         assert_eq!(policy.safety.stop_after_failures, FailureLimit::Count(3));
         insta::assert_snapshot!(refused_below("pace: {inFlight: few}\nsafety: {maxSyncs: 0, stopAfterFailures: 1.5}\nsync: {retries: -1}\n"), @"
         config.yaml:2: pace.inFlight: `few` is neither `auto` nor a whole number above zero; write `auto` or a whole number from 1 on
@@ -530,7 +621,9 @@ pace:
     #[test]
     fn the_annotation_is_a_key_that_nobody_else_reads() {
         assert_eq!(
-            loaded("select: [{}]\nsync: {annotation: example.com/force-sync}\n").sync.annotation,
+            loaded("select: [{}]\nsync: {annotation: example.com/force-sync}\n")
+                .sync
+                .annotation,
             "example.com/force-sync"
         );
         for key in [
@@ -564,7 +657,10 @@ mod environment {
     #[test]
     fn every_key_has_its_variable() {
         let policy = with_variables(&[
-            ("ESO_SYNC_SELECT", "[{namespaces: [web, \"prod-*\"], states: [failed]}]"),
+            (
+                "ESO_SYNC_SELECT",
+                "[{namespaces: [web, \"prod-*\"], states: [failed]}]",
+            ),
             ("ESO_SYNC_EXCLUDE", "[{names: [\"1234\"]}]"),
             ("ESO_SYNC_SYNC__TIMEOUT", "90s"),
             ("ESO_SYNC_SYNC__ANNOTATION", "1234"),
@@ -618,6 +714,7 @@ mod environment {
         insta::assert_snapshot!(with_variables(&[
             ("ESO_SYNC_SELECT", "a,b"),
             ("ESO_SYNC_EXCLUDE", "[{names: [1234], nmaes: []}, *x]"),
+            ("ESO_SYNC_SAFETY", ""),
             ("ESO_SYNC_SYNC", "{retries: x}"),
             ("ESO_SYNC_SYNC__TIMEOUT", ""),
             ("ESO_SYNC_SAFETY__MAX_SYNCS", "ten"),
@@ -631,6 +728,7 @@ mod environment {
         environment variable ESO_SYNC_LOCK__ENABLED: lock.enabled: `yes` is neither `true` nor `false`; write `true` or `false`
         environment variable ESO_SYNC_PACE: pace: is not YAML: unclosed bracket '['
         environment variable ESO_SYNC_PACE__STORES__VAULT: pace.stores.vault: `vault` names no store; write `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`
+        environment variable ESO_SYNC_SAFETY: safety: is empty; write keys below it: `maxSyncs`, `stopAfterFailures`, or remove it
         environment variable ESO_SYNC_SAFETY__MAX_SYNCS: safety.maxSyncs: `ten` is not a number; write a whole number from 1 on, without quotes
         environment variable ESO_SYNC_SELECT: select: is no list; write a list: `[…]`, or one `- …` per line
         environment variable ESO_SYNC_SYNC: sync.retries: `x` is not a number; write a whole number from 0 on, without quotes
@@ -669,7 +767,10 @@ mod ceilings {
 
     #[test]
     fn a_policy_may_not_ask_for_more_than_the_flags_allow() {
-        let ceilings = Ceilings { max_syncs: Some(100), allow: Some(Vec::new()) };
+        let ceilings = Ceilings {
+            max_syncs: Some(100),
+            allow: Some(Vec::new()),
+        };
         let text = "select: [{}]\nsync:\n  when: failed\nsafety:\n  maxSyncs: 101\n";
         insta::assert_snapshot!(with_ceilings(text, ceilings.clone()).unwrap_err(), @"
         config.yaml:3: sync.when: `failed` needs what --allow does not name; write `when: never`, or give --allow sync
@@ -681,26 +782,44 @@ mod ceilings {
     #[test]
     fn a_policy_that_says_nothing_gets_what_the_flags_allow() {
         let max_syncs = |text, max_syncs| {
-            let ceilings = Ceilings { max_syncs, allow: Some(vec![Capability::Sync]) };
-            with_ceilings(text, ceilings).unwrap().policy.safety.max_syncs
+            let ceilings = Ceilings {
+                max_syncs,
+                allow: Some(vec![Capability::Sync]),
+            };
+            with_ceilings(text, ceilings)
+                .unwrap()
+                .policy
+                .safety
+                .max_syncs
         };
         assert_eq!(max_syncs("select: [{}]", Some(100)), 100);
         assert_eq!(max_syncs("select: [{}]", Some(1000)), 500);
-        assert_eq!(max_syncs("select: [{}]\nsafety: {maxSyncs: 100}", Some(100)), 100);
-        assert_eq!(max_syncs("select: [{}]\nsafety: {maxSyncs: 900}", None), 900);
+        assert_eq!(
+            max_syncs("select: [{}]\nsafety: {maxSyncs: 100}", Some(100)),
+            100
+        );
+        assert_eq!(
+            max_syncs("select: [{}]\nsafety: {maxSyncs: 900}", None),
+            900
+        );
     }
 
     #[test]
     fn a_variable_that_asks_for_more_is_told_by_its_name() {
         let mut sources = file("select: [{}]\nsafety: {maxSyncs: 5}\n");
-        sources.environment.insert("ESO_SYNC_SAFETY__MAX_SYNCS".to_owned(), "11".to_owned());
+        sources
+            .environment
+            .insert("ESO_SYNC_SAFETY__MAX_SYNCS".to_owned(), "11".to_owned());
         sources.ceilings.max_syncs = Some(10);
         insta::assert_snapshot!(load(&sources, &[]).unwrap_err(), @"environment variable ESO_SYNC_SAFETY__MAX_SYNCS: safety.maxSyncs: 11 is more than --max-syncs allows, which is 10; write at most 10, or raise --max-syncs");
     }
 
     #[test]
     fn looking_only_needs_no_capability() {
-        let ceilings = Ceilings { allow: Some(Vec::new()), max_syncs: None };
+        let ceilings = Ceilings {
+            allow: Some(Vec::new()),
+            max_syncs: None,
+        };
         assert!(with_ceilings("select: [{}]\nsync: {when: never}", ceilings).is_ok());
     }
 
@@ -733,25 +852,31 @@ pace: {stores: {ClusterSecretStore/a: 1/s}}
 
     /// The keys of data and the fields of the table are the same, all the way down.
     fn agree(shape: &Shape, data: &serde_json::Value, path: &str) {
-        match shape {
-            Shape::Section { fields, .. } => {
-                let mut names: Vec<&str> = fields.iter().map(|field| field.name).collect();
-                let mut keys: Vec<&String> = data.as_object().unwrap().keys().collect();
-                names.sort_unstable();
-                keys.sort_unstable();
-                assert_eq!(names, keys, "{path}");
-                for field in *fields {
-                    agree(&field.shape, &data[field.name], &format!("{path}.{}", field.name));
-                }
+        if let Shape::Section { fields, .. } = shape {
+            let mut names: Vec<&str> = fields.iter().map(|field| field.name).collect();
+            let mut keys: Vec<&String> = data.as_object().unwrap().keys().collect();
+            names.sort_unstable();
+            keys.sort_unstable();
+            assert_eq!(names, keys, "{path}");
+            for field in *fields {
+                agree(
+                    &field.shape,
+                    &data[field.name],
+                    &format!("{path}.{}", field.name),
+                );
             }
-            Shape::List { of, .. } if !path.contains("exclude") => agree(of, &data[0], &format!("{path}[0]")),
-            _ => {}
+        } else if let (Shape::List { of, .. }, false) = (shape, path.contains("exclude")) {
+            agree(of, &data[0], &format!("{path}[0]"));
         }
     }
 
     #[test]
     fn the_table_and_the_policy_have_the_same_keys() {
-        agree(&shape::POLICY, &serde_json::to_value(loaded(FULL)).unwrap(), "");
+        agree(
+            &shape::POLICY,
+            &serde_json::to_value(loaded(FULL)).unwrap(),
+            "",
+        );
     }
 
     #[test]

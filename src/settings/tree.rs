@@ -53,30 +53,46 @@ impl Node {
     /// Whether nothing was written, or a word for nothing.
     pub(super) fn says_nothing(&self) -> bool {
         match &self.value {
-            Value::Scalar { text, style: Style::Plain } => looks_like(text) == Some("empty"),
-            Value::Scalar { text, style: Style::Untyped } => text.is_empty(),
-            _ => false,
+            Value::Scalar {
+                text,
+                style: Style::Plain,
+            } => looks_like(text) == Some("empty"),
+            Value::Scalar {
+                text,
+                style: Style::Untyped,
+            } => text.is_empty(),
+            Value::Scalar { .. } | Value::List(_) | Value::Map(_) | Value::Refused => false,
         }
     }
 
     /// The entries, of a map.
     pub(super) fn entries(&self) -> &[Entry] {
-        if let Value::Map(entries) = &self.value { entries } else { &[] }
+        if let Value::Map(entries) = &self.value {
+            entries
+        } else {
+            &[]
+        }
     }
 
     /// The value at this key of a map.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
-        self.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.value)
+        self.entries()
+            .iter()
+            .find(|entry| entry.key == key)
+            .map(|entry| &entry.value)
     }
 }
 
 /// A key below another, as messages name it.
 pub(super) fn below(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
 }
 
-/// Reads one document, whose place in the policy is `path`. Nothing comes back for text that is no YAML; an empty
-/// document is an empty map.
+/// Reads one document, whose place in the policy is `path`. Nothing comes back for text that is no YAML.
 pub(super) fn parse(text: &str, path: &str, found: &mut Vec<Found>) -> Option<Node> {
     let options = granit_parser::options! {
         emit_comments: false,
@@ -84,11 +100,18 @@ pub(super) fn parse(text: &str, path: &str, found: &mut Vec<Found>) -> Option<No
         flow_nesting_limit: DEEPEST,
         block_nesting_limit: DEEPEST,
     };
-    let mut builder = Builder { events: Parser::new_from_str_with_options(text, options), found };
+    let mut builder = Builder {
+        events: Parser::new_from_str_with_options(text, options),
+        found,
+    };
     match builder.document(path) {
-        Ok(node) => node,
+        Ok(node) => Some(node),
         Err(Stop { line, fault }) => {
-            found.push(Found { line, key: path.to_owned(), fault });
+            found.push(Found {
+                line,
+                key: path.to_owned(),
+                fault,
+            });
             None
         }
     }
@@ -106,70 +129,95 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn document(&mut self, path: &str) -> Result<Option<Node>, Stop> {
+    fn document(&mut self, path: &str) -> Result<Node, Stop> {
         let mut root = None;
         let mut documents = 0;
         while let Some((event, span)) = self.next()? {
-            match event {
-                Event::StreamStart | Event::DocumentEnd => {}
-                Event::StreamEnd => break,
-                Event::DocumentStart(..) => {
-                    documents += 1;
-                    if documents > 1 {
-                        let hint = "a policy is one document: give several files, or remove the `---`";
-                        return Err(stop(&span, Fault::new("a second document starts here", hint)));
-                    }
+            if matches!(event, Event::DocumentStart(..)) {
+                documents += 1;
+                if documents > 1 {
+                    let hint = "a policy is one document: give several files, or remove the `---`";
+                    return Err(stop(
+                        &span,
+                        Fault::new("a second document starts here", hint),
+                    ));
                 }
-                event => root = Some(self.node(event, &span, path)?),
+            } else if !matches!(
+                event,
+                Event::StreamStart | Event::StreamEnd | Event::DocumentEnd
+            ) {
+                root = Some(self.node(event, &span, path)?);
             }
         }
-        let nothing = Node { line: 1, value: Value::Map(Vec::new()) };
-        Ok(Some(root.filter(|root| !root.says_nothing()).unwrap_or(nothing)))
+        let nothing = Node {
+            line: 1,
+            value: Value::Scalar {
+                text: String::new(),
+                style: Style::Plain,
+            },
+        };
+        Ok(root.unwrap_or(nothing))
     }
 
     fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, Stop> {
         self.events.next().transpose().map_err(|error| {
-            let fault = if matches!(error.kind(), granit_parser::ErrorKind::RecursionLimitExceeded) {
-                Fault::new(format!("nests deeper than {DEEPEST} levels"), "no policy does")
+            let fault = if matches!(
+                error.kind(),
+                granit_parser::ErrorKind::RecursionLimitExceeded
+            ) {
+                Fault::new(
+                    format!("nests deeper than {DEEPEST} levels"),
+                    "no policy does",
+                )
             } else {
                 Fault::new(format!("is not YAML: {}", error.kind()), "")
             };
-            Stop { line: error.marker().line(), fault }
+            Stop {
+                line: error.marker().line(),
+                fault,
+            }
         })
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "no other event stands where a value belongs"
+    )]
     fn node(&mut self, event: Event<'a>, span: &Span, path: &str) -> Result<Node, Stop> {
         let tagged = event.tag().is_some();
-        let value = match event {
-            Event::Scalar(text, style, ..) => {
-                let style = if style == ScalarStyle::Plain { Style::Plain } else { Style::Quoted };
-                Value::Scalar { text: text.into_owned(), style }
-            }
+        let mut value = match event {
+            Event::Scalar(text, style, ..) => Value::Scalar {
+                text: text.into_owned(),
+                style: match style {
+                    ScalarStyle::Plain => Style::Plain,
+                    _ => Style::Quoted,
+                },
+            },
             Event::SequenceStart(..) => self.list(path)?,
             Event::MappingStart(..) => self.map(path)?,
             Event::UnresolvedAlias(name) => {
+                let what = format!("{} is a YAML alias", quoted(&format!("*{name}")));
                 let hint = format!("if a glob is meant, quote it: `\"*{name}\"`");
-                self.report(span, path, Fault::new(format!("{} is a YAML alias", quoted(&format!("*{name}"))), hint));
-                Value::Refused
+                self.refuse(span, path, Fault::new(what, hint))
             }
             Event::Alias(_) => {
-                self.report(
-                    span,
-                    path,
-                    Fault::new("is a YAML alias, which a policy may not use", "write the value out"),
-                );
-                Value::Refused
+                let what = "is a YAML alias, which a policy may not use";
+                self.refuse(span, path, Fault::new(what, "write the value out"))
             }
             _ => {
-                return Err(stop(span, Fault::new("is not YAML: a value is missing", "")));
+                let fault = Fault::new("is not YAML: a value is missing", "");
+                return Err(stop(span, fault));
             }
         };
         if tagged {
+            let what = "has a YAML tag, which a policy may not use";
             let hint = "remove it, or quote the value if it starts with `!`";
-            self.report(span, path, Fault::new("has a YAML tag, which a policy may not use", hint));
-            return Ok(Node { line: line(span), value: Value::Refused });
+            value = self.refuse(span, path, Fault::new(what, hint));
         }
-        Ok(Node { line: line(span), value })
+        Ok(Node {
+            line: line(span),
+            value,
+        })
     }
 
     fn list(&mut self, path: &str) -> Result<Value, Stop> {
@@ -197,7 +245,11 @@ impl<'a> Builder<'a> {
             };
             let Value::Scalar { text: key, .. } = key.value else {
                 if key.value != Value::Refused {
-                    self.report(&span, path, Fault::new("a key is not text", "write `key: value`"));
+                    self.report(
+                        &span,
+                        path,
+                        Fault::new("a key is not text", "write `key: value`"),
+                    );
                 }
                 self.node(event, &value_span, path)?;
                 continue;
@@ -207,7 +259,10 @@ impl<'a> Builder<'a> {
                 self.report(
                     &span,
                     &path,
-                    Fault::new("is a YAML merge key, which a policy may not use", "write the keys out"),
+                    Fault::new(
+                        "is a YAML merge key, which a policy may not use",
+                        "write the keys out",
+                    ),
                 );
                 self.unread(event, &value_span)?;
                 continue;
@@ -217,7 +272,11 @@ impl<'a> Builder<'a> {
                 let what = format!("is set twice, first in line {}", first.line);
                 self.report(&span, &path, Fault::new(what, "remove one of the two"));
             } else {
-                entries.push(Entry { key, line: line(&span), value });
+                entries.push(Entry {
+                    key,
+                    line: line(&span),
+                    value,
+                });
             }
         }
         Ok(Value::Map(entries))
@@ -231,8 +290,17 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
+    fn refuse(&mut self, span: &Span, key: &str, fault: Fault) -> Value {
+        self.report(span, key, fault);
+        Value::Refused
+    }
+
     fn report(&mut self, span: &Span, key: &str, fault: Fault) {
-        self.found.push(Found { line: line(span), key: key.to_owned(), fault });
+        self.found.push(Found {
+            line: line(span),
+            key: key.to_owned(),
+            fault,
+        });
     }
 }
 
@@ -241,7 +309,10 @@ fn line(span: &Span) -> usize {
 }
 
 fn stop(span: &Span, fault: Fault) -> Stop {
-    Stop { line: line(span), fault }
+    Stop {
+        line: line(span),
+        fault,
+    }
 }
 
 /// What YAML readers take a plain scalar for, if not for text. `yes`, `no`, `on` and `off` are booleans to those that
@@ -256,11 +327,15 @@ pub(super) fn looks_like(plain: &str) -> Option<&'static str> {
     }
     let digits = lower.strip_prefix(['-', '+']).unwrap_or(&lower);
     let number = digits.replace('_', "");
-    let prefixed = ["0x", "0o", "0b"].iter().zip([16, 8, 2]).any(|(prefix, radix)| {
-        number
-            .strip_prefix(prefix)
-            .is_some_and(|digits| !digits.is_empty() && digits.chars().all(|c| c.is_digit(radix)))
-    });
-    let decimal = number.starts_with(|c: char| c.is_ascii_digit() || c == '.') && number.parse::<f64>().is_ok();
+    let prefixed = ["0x", "0o", "0b"]
+        .iter()
+        .zip([16, 8, 2])
+        .any(|(prefix, radix)| {
+            number.strip_prefix(prefix).is_some_and(|digits| {
+                !digits.is_empty() && digits.chars().all(|c| c.is_digit(radix))
+            })
+        });
+    let decimal = number.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && number.parse::<f64>().is_ok();
     (prefixed || decimal).then_some("a number")
 }

@@ -38,7 +38,11 @@ impl Account {
     /// How many may be in flight: what was proven in the last two seconds. While the operator answers faster than that the
     /// window grows, and where it answers slower it shrinks.
     fn window(&mut self, now: Instant) -> usize {
-        while self.proofs.front().is_some_and(|proof| now.duration_since(*proof) > QUEUE) {
+        while self
+            .proofs
+            .front()
+            .is_some_and(|proof| now.duration_since(*proof) > QUEUE)
+        {
             self.proofs.pop_front();
         }
         self.proofs.len().clamp(LEAST, MOST)
@@ -76,7 +80,11 @@ impl Lanes {
         let mut lanes: BTreeMap<LaneKey, Lane> = BTreeMap::new();
         let mut accounts = BTreeMap::new();
         for (index, step) in plan.steps.iter().enumerate() {
-            lanes.entry(lane_of(step)).or_default().queue.push_back(index);
+            lanes
+                .entry(lane_of(step))
+                .or_default()
+                .queue
+                .push_back(index);
             accounts.entry(step.quota.clone()).or_insert_with(|| {
                 let rate = rate_of(pace, &step.quota.provider);
                 let delay = noise() * (1.0 / rate.as_per_second()).min(1.0);
@@ -88,21 +96,39 @@ impl Lanes {
                 }
             });
         }
-        let stores = pace.stores.iter().map(|(store, rate)| (store.clone(), Adaptive::new(*rate))).collect();
-        Self { lanes, accounts, stores, in_flight: pace.in_flight, turn: 0 }
+        let stores = pace
+            .stores
+            .iter()
+            .map(|(store, rate)| (store.clone(), Adaptive::new(*rate)))
+            .collect();
+        Self {
+            lanes,
+            accounts,
+            stores,
+            in_flight: pace.in_flight,
+            turn: 0,
+        }
     }
 
     /// The next step that may go now; else when one may, or None where only an answer of the operator's can help.
     pub(super) fn next(&mut self, steps: &[Step]) -> Result<usize, Option<Instant>> {
         let now = Instant::now();
-        let in_flight: usize = self.accounts.values().map(|account| account.in_flight).sum();
+        let in_flight: usize = self
+            .accounts
+            .values()
+            .map(|account| account.in_flight)
+            .sum();
         if let InFlight::Fixed(limit) = self.in_flight
             && in_flight >= limit.get() as usize
         {
             return Err(None);
         }
         let mut wake: Option<Instant> = None;
-        let waiting = self.lanes.iter().filter(|(_, lane)| !lane.queue.is_empty()).map(|(key, _)| key.clone());
+        let waiting = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| !lane.queue.is_empty())
+            .map(|(key, _)| key.clone());
         let mut keys: Vec<LaneKey> = waiting.collect();
         let count = keys.len().max(1);
         keys.rotate_left(self.turn % count);
@@ -117,14 +143,24 @@ impl Lanes {
         Err(wake)
     }
 
-    fn try_lane(&mut self, key: &LaneKey, steps: &[Step], now: Instant) -> Result<Option<usize>, Instant> {
-        let (Some(lane), Some(account)) = (self.lanes.get_mut(key), self.accounts.get_mut(&key.0)) else {
+    fn try_lane(
+        &mut self,
+        key: &LaneKey,
+        steps: &[Step],
+        now: Instant,
+    ) -> Result<Option<usize>, Instant> {
+        let (Some(lane), Some(account)) = (self.lanes.get_mut(key), self.accounts.get_mut(&key.0))
+        else {
             return Ok(None);
         };
         if self.in_flight == InFlight::Auto && account.in_flight >= account.window(now) {
             return Ok(None);
         }
-        let Some((index, step)) = lane.queue.front().and_then(|&index| Some((index, steps.get(index)?))) else {
+        let Some((index, step)) = lane
+            .queue
+            .front()
+            .and_then(|&index| Some((index, steps.get(index)?)))
+        else {
             return Ok(None);
         };
         if account.not_before > now {
@@ -136,7 +172,10 @@ impl Lanes {
             }
             lane.granted += 1;
         }
-        account.pace.take_weighted(step.cost).map_err(|wait| now + wait)?;
+        account
+            .pace
+            .take_weighted(step.cost)
+            .map_err(|wait| now + wait)?;
         lane.granted = 0;
         lane.queue.pop_front();
         account.in_flight += 1;
@@ -181,7 +220,10 @@ impl Lanes {
 
     /// What has not gone yet.
     pub(super) fn drain(&mut self) -> Vec<usize> {
-        self.lanes.values_mut().flat_map(|lane| lane.queue.drain(..)).collect()
+        self.lanes
+            .values_mut()
+            .flat_map(|lane| lane.queue.drain(..))
+            .collect()
     }
 
     /// Whether nothing waits to go.
@@ -201,8 +243,13 @@ mod tests {
         let steps = quotas.iter().enumerate().map(|(index, account)| Step {
             target: StepTarget::ExternalSecret,
             members: vec![index],
-            quota: QuotaKey { provider: "aws".to_owned(), account: (*account).to_owned() },
-            stores: vec![StoreKey::Cluster { name: (*account).to_owned() }],
+            quota: QuotaKey {
+                provider: "aws".to_owned(),
+                account: (*account).to_owned(),
+            },
+            stores: vec![StoreKey::Cluster {
+                name: (*account).to_owned(),
+            }],
             cost: 1,
         });
         Plan {
@@ -217,7 +264,13 @@ mod tests {
 
     fn pace(in_flight: InFlight, per_second: f64) -> Pace {
         let rate = Rate::per_second(per_second).unwrap();
-        Pace { in_flight, default: rate, providers: BTreeMap::new(), stores: BTreeMap::new(), kubernetes: rate }
+        Pace {
+            in_flight,
+            default: rate,
+            providers: BTreeMap::new(),
+            stores: BTreeMap::new(),
+            kubernetes: rate,
+        }
     }
 
     fn all_now(lanes: &mut Lanes, plan: &Plan) -> Vec<usize> {
@@ -236,12 +289,20 @@ mod tests {
     async fn a_slow_store_does_not_block_the_others() {
         let plan = plan(&["slow", "slow", "fast", "fast", "fast"]);
         let mut pace = pace(InFlight::Auto, 1000.0);
-        pace.stores.insert(StoreKey::Cluster { name: "slow".to_owned() }, Rate::per_second(0.5).unwrap());
+        pace.stores.insert(
+            StoreKey::Cluster {
+                name: "slow".to_owned(),
+            },
+            Rate::per_second(0.5).unwrap(),
+        );
         let mut lanes = Lanes::new(&plan, &pace, || 0.0);
         let mut first = all_now(&mut lanes, &plan);
         first.sort_unstable();
         assert_eq!(first, [0, 2, 3, 4]);
-        let wake = lanes.next(&plan.steps).unwrap_err().expect("it will go later");
+        let wake = lanes
+            .next(&plan.steps)
+            .unwrap_err()
+            .expect("it will go later");
         assert_eq!(wake, Instant::now() + Duration::from_secs(2));
         tokio::time::sleep_until(wake).await;
         assert_eq!(lanes.next(&plan.steps), Ok(1));
@@ -250,7 +311,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_store_does_not_block_others_of_its_account() {
         let mut plan = plan(&["a"; 4]);
-        let slow = StoreKey::Cluster { name: "slow".to_owned() };
+        let slow = StoreKey::Cluster {
+            name: "slow".to_owned(),
+        };
         for step in &mut plan.steps[..2] {
             step.stores = vec![slow.clone()];
         }
@@ -271,10 +334,18 @@ mod tests {
         for _ in 0..30 {
             lanes.proven(&plan.steps[0]);
         }
-        assert_eq!(all_now(&mut lanes, &plan).len(), 10, "thirty were proven in two seconds");
+        assert_eq!(
+            all_now(&mut lanes, &plan).len(),
+            10,
+            "thirty were proven in two seconds"
+        );
         tokio::time::advance(QUEUE * 2).await;
         lanes.landed(&plan.steps[0]);
-        assert_eq!(lanes.next(&plan.steps), Err(None), "the operator stalls: 29 are more than enough");
+        assert_eq!(
+            lanes.next(&plan.steps),
+            Err(None),
+            "the operator stalls: 29 are more than enough"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -302,6 +373,9 @@ mod tests {
                 Err(wake) => tokio::time::sleep_until(wake.unwrap()).await,
             }
         }
-        assert!(a <= 17 && b >= 30, "half the rate against the whole: {a} {b}");
+        assert!(
+            a <= 17 && b >= 30,
+            "half the rate against the whole: {a} {b}"
+        );
     }
 }

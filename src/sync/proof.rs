@@ -51,12 +51,18 @@ pub(super) fn judge(expected: Expected<'_>, observed: &Observed) -> Judgement {
     if metadata.deletion_timestamp.is_some() {
         return Judgement::Deleted;
     }
-    if metadata.annotations.get(expected.key).is_none_or(|value| value != expected.value) {
+    if metadata
+        .annotations
+        .get(expected.key)
+        .is_none_or(|value| value != expected.value)
+    {
         return Judgement::NotAnnotated;
     }
     let ready = crate::wire::ready(&observed.status.conditions);
     if observed.is_synced() {
-        return ready.as_ref().map_or(Judgement::Waiting, |ready| answered(expected, ready));
+        return ready
+            .as_ref()
+            .map_or(Judgement::Waiting, |ready| answered(expected, ready));
     }
     match ready {
         // An identical failure leaves the status as it was, so only a changed one is an answer to us.
@@ -75,7 +81,9 @@ fn answered(expected: Expected<'_>, ready: &Ready) -> Judgement {
         "SecretMissing" | "ResourceMissing" => Judgement::Unproven(Reason::SecretMissing),
         _ if ready.message.contains("retained") => Judgement::Unproven(Reason::Retained),
         _ if !expected.target.written => Judgement::Unproven(Reason::NotWritten),
-        _ if expected.target.immutable && expected.synced_before => Judgement::Unproven(Reason::Immutable),
+        _ if expected.target.immutable && expected.synced_before => {
+            Judgement::Unproven(Reason::Immutable)
+        }
         _ => Judgement::Proven,
     }
 }
@@ -87,17 +95,29 @@ mod tests {
     use super::*;
     use crate::eso::digest::{Algorithm, synced_resource_version};
 
-    const WRITTEN: Target = Target { written: true, immutable: false, templated: false };
+    const WRITTEN: Target = Target {
+        written: true,
+        immutable: false,
+        templated: false,
+    };
 
     fn expected(before: Option<&Ready>) -> Expected<'_> {
-        Expected { uid: "u", key: "force-sync", value: "run", target: WRITTEN, synced_before: true, before }
+        Expected {
+            uid: "u",
+            key: "force-sync",
+            value: "run",
+            target: WRITTEN,
+            synced_before: true,
+            before,
+        }
     }
 
     /// An object that carries our annotation; `synced` with this digest over its present metadata.
     fn object(synced: Option<Algorithm>, status: &str, reason: &str, message: &str) -> Value {
         let annotations = [("force-sync".to_owned(), "run".to_owned())].into();
         let labels = [("app".to_owned(), "demo".to_owned())].into();
-        let proof = synced.map(|algorithm| synced_resource_version(algorithm, 3, &annotations, &labels));
+        let proof =
+            synced.map(|algorithm| synced_resource_version(algorithm, 3, &annotations, &labels));
         json!({
             "metadata": {"uid": "u", "generation": 3, "annotations": annotations, "labels": labels},
             "status": {
@@ -141,21 +161,55 @@ mod tests {
 
     #[test]
     fn processed_is_not_written() {
-        let synced = |reason: &str, message: &str| object(Some(Algorithm::Sha3_224), "True", reason, message);
+        let synced = |reason: &str, message: &str| {
+            object(Some(Algorithm::Sha3_224), "True", reason, message)
+        };
         for (reason, message, judgement) in [
             ("SecretDeleted", "", Reason::SecretDeleted),
             ("SecretMissing", "", Reason::SecretMissing),
-            ("SecretSynced", "secret retained due to DeletionPolicy=Retain", Reason::Retained),
+            (
+                "SecretSynced",
+                "secret retained due to DeletionPolicy=Retain",
+                Reason::Retained,
+            ),
         ] {
-            assert_eq!(judged(expected(None), synced(reason, message)), Judgement::Unproven(judgement));
+            assert_eq!(
+                judged(expected(None), synced(reason, message)),
+                Judgement::Unproven(judgement)
+            );
         }
-        let none = Target { written: false, ..WRITTEN };
-        let none = Expected { target: none, ..expected(None) };
-        assert_eq!(judged(none, synced("SecretSynced", "")), Judgement::Unproven(Reason::NotWritten));
-        let immutable = Expected { target: Target { immutable: true, ..WRITTEN }, ..expected(None) };
-        assert_eq!(judged(immutable, synced("SecretSynced", "")), Judgement::Unproven(Reason::Immutable));
-        let first = Expected { synced_before: false, ..immutable };
-        assert_eq!(judged(first, synced("SecretSynced", "")), Judgement::Proven, "the first sync writes");
+        let none = Target {
+            written: false,
+            ..WRITTEN
+        };
+        let none = Expected {
+            target: none,
+            ..expected(None)
+        };
+        assert_eq!(
+            judged(none, synced("SecretSynced", "")),
+            Judgement::Unproven(Reason::NotWritten)
+        );
+        let immutable = Expected {
+            target: Target {
+                immutable: true,
+                ..WRITTEN
+            },
+            ..expected(None)
+        };
+        assert_eq!(
+            judged(immutable, synced("SecretSynced", "")),
+            Judgement::Unproven(Reason::Immutable)
+        );
+        let first = Expected {
+            synced_before: false,
+            ..immutable
+        };
+        assert_eq!(
+            judged(first, synced("SecretSynced", "")),
+            Judgement::Proven,
+            "the first sync writes"
+        );
     }
 
     #[test]
@@ -163,9 +217,16 @@ mod tests {
         let message = "could not get secret data from provider";
         let failed = || object(None, "False", "SecretSyncedError", message);
         assert_eq!(judged(expected(None), failed()), Judgement::Failed);
-        let same = Ready { ready: false, reason: "SecretSyncedError".to_owned(), message: message.to_owned() };
+        let same = Ready {
+            ready: false,
+            reason: "SecretSyncedError".to_owned(),
+            message: message.to_owned(),
+        };
         assert_eq!(judged(expected(Some(&same)), failed()), Judgement::Waiting);
-        let other = Ready { message: "could not update secret".to_owned(), ..same };
+        let other = Ready {
+            message: "could not update secret".to_owned(),
+            ..same
+        };
         assert_eq!(judged(expected(Some(&other)), failed()), Judgement::Failed);
     }
 

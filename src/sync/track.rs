@@ -7,14 +7,12 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{
-    ItemResult, Outcome, SecretChange,
-    proof::{Expected, Judgement, judge},
-};
+use super::proof::{Expected, Judgement, judge};
 use crate::{
     clock::Clock,
     eso::{self, texts},
     inventory::{Id, Ready},
+    outcome::{ItemResult, Outcome, SecretChange},
     plan::{Item, Plan, StepTarget},
     policy::Policy,
     reason::Reason,
@@ -126,7 +124,9 @@ impl<'a> Tracker<'a> {
         let mut by_id = BTreeMap::new();
         for (step, planned) in plan.steps.iter().enumerate() {
             for &index in &planned.members {
-                let Some(item) = plan.items.get(index) else { continue };
+                let Some(item) = plan.items.get(index) else {
+                    continue;
+                };
                 by_id.insert(&item.id, index);
                 members.insert(index, Member::new(step, item));
             }
@@ -153,7 +153,9 @@ impl<'a> Tracker<'a> {
     /// A step begins; the answer is the value to annotate, unique to the run and the attempt.
     pub(super) fn start(&mut self, index: usize) -> String {
         let now = Instant::now();
-        let Some(step) = self.steps.get_mut(index) else { return String::new() };
+        let Some(step) = self.steps.get_mut(index) else {
+            return String::new();
+        };
         step.attempts += 1;
         if step.attempts == 1 {
             step.started = now;
@@ -165,18 +167,27 @@ impl<'a> Tracker<'a> {
         step.phase = Phase::Patching;
         step.overtaken = None;
         self.active.insert(index);
-        for member in self.members.values_mut().filter(|member| member.step == index) {
+        for member in self
+            .members
+            .values_mut()
+            .filter(|member| member.step == index)
+        {
             member.saw_annotation = false;
             member.failing = None;
             member.checking = false;
         }
-        self.steps.get(index).map(|step| step.value.clone()).unwrap_or_default()
+        self.steps
+            .get(index)
+            .map(|step| step.value.clone())
+            .unwrap_or_default()
     }
 
     /// The annotation of a step was written.
     pub(super) fn annotated(&mut self, index: usize, object: &Observed) {
         self.sequence += 1;
-        let Some(step) = self.steps.get_mut(index) else { return };
+        let Some(step) = self.steps.get_mut(index) else {
+            return;
+        };
         if step.phase != Phase::Patching {
             return;
         }
@@ -185,7 +196,10 @@ impl<'a> Tracker<'a> {
         step.sequence = self.sequence;
         if let Some(planned) = self.plan.steps.get(index)
             && planned.target == StepTarget::ExternalSecret
-            && let Some(member) = planned.members.first().and_then(|index| self.members.get_mut(index))
+            && let Some(member) = planned
+                .members
+                .first()
+                .and_then(|index| self.members.get_mut(index))
             && !member.saw_annotation
         {
             member.before = wire::ready(&object.status.conditions);
@@ -194,7 +208,9 @@ impl<'a> Tracker<'a> {
 
     /// The annotation of a step could not be written.
     pub(super) fn refused(&mut self, index: usize, reason: Reason, message: &str) {
-        let Some(planned) = self.plan.steps.get(index) else { return };
+        let Some(planned) = self.plan.steps.get(index) else {
+            return;
+        };
         for &member in &planned.members {
             self.fail(member, reason, message.to_owned());
         }
@@ -202,7 +218,10 @@ impl<'a> Tracker<'a> {
 
     /// One was seen as it is now.
     pub(super) fn seen(&mut self, object: &Observed) {
-        let id = Id { namespace: object.metadata.namespace.clone(), name: object.metadata.name.clone() };
+        let id = Id {
+            namespace: object.metadata.namespace.clone(),
+            name: object.metadata.name.clone(),
+        };
         if let Some(&index) = self.by_id.get(&id) {
             let judgement = self.judge(index, object);
             self.follow(index, judgement, object);
@@ -218,13 +237,24 @@ impl<'a> Tracker<'a> {
             }
         }
         let waited = self.policy.sync.timeout;
-        self.fail(index, Reason::TimedOut, format!("the operator gave no answer within {} s", waited.as_secs()));
+        self.fail(
+            index,
+            Reason::TimedOut,
+            format!("the operator gave no answer within {} s", waited.as_secs()),
+        );
     }
 
     /// One is gone.
     pub(super) fn gone(&mut self, id: &Id, uid: &str) {
-        let Some(&index) = self.by_id.get(id) else { return };
-        if self.plan.items.get(index).is_some_and(|item| item.uid == uid) {
+        let Some(&index) = self.by_id.get(id) else {
+            return;
+        };
+        if self
+            .plan
+            .items
+            .get(index)
+            .is_some_and(|item| item.uid == uid)
+        {
             self.fail(index, Reason::Deleted, String::new());
         }
     }
@@ -234,7 +264,10 @@ impl<'a> Tracker<'a> {
         let gone: Vec<usize> = self
             .by_id
             .iter()
-            .filter(|(id, _)| namespace.is_none_or(|namespace| id.namespace == namespace) && !present.contains(**id))
+            .filter(|(id, _)| {
+                namespace.is_none_or(|namespace| id.namespace == namespace)
+                    && !present.contains(**id)
+            })
             .map(|(_, &index)| index)
             .collect();
         for index in gone {
@@ -245,10 +278,20 @@ impl<'a> Tracker<'a> {
     /// An Event: the only sign of a failure that repeats itself, and the only place of the operator's text.
     pub(super) fn heard(&mut self, event: &Event) {
         let object = &event.involved_object;
-        let id = Id { namespace: object.namespace.clone(), name: object.name.clone() };
-        let Some(&index) = self.by_id.get(&id) else { return };
-        let (Some(item), Some(member)) = (self.plan.items.get(index), self.members.get_mut(&index)) else { return };
-        let Some(step) = self.steps.get(member.step) else { return };
+        let id = Id {
+            namespace: object.namespace.clone(),
+            name: object.name.clone(),
+        };
+        let Some(&index) = self.by_id.get(&id) else {
+            return;
+        };
+        let (Some(item), Some(member)) = (self.plan.items.get(index), self.members.get_mut(&index))
+        else {
+            return;
+        };
+        let Some(step) = self.steps.get(member.step) else {
+            return;
+        };
         let answers = match step.phase {
             Phase::Patching => member.saw_annotation,
             Phase::InFlight | Phase::Backoff(_) => true,
@@ -259,7 +302,9 @@ impl<'a> Tracker<'a> {
         }
         match (&*event.r#type, &*event.reason) {
             ("Normal", "Created") => member.secret = SecretChange::Created,
-            ("Normal", "Updated") if item.target.templated && member.secret == SecretChange::Unknown => {
+            ("Normal", "Updated")
+                if item.target.templated && member.secret == SecretChange::Unknown =>
+            {
                 member.secret = SecretChange::Updated;
             }
             ("Warning", "UpdateFailed") => {
@@ -267,18 +312,30 @@ impl<'a> Tracker<'a> {
                 if quoted.reason == Reason::Throttled {
                     self.verdicts.push(Verdict::Throttled(member.step));
                 }
-                let since = member.failing.as_ref().map_or_else(Instant::now, |failing| failing.since);
-                member.failing = Some(Failing { since, reason: quoted.reason, text: quoted.text, explained: true });
+                let since = member
+                    .failing
+                    .as_ref()
+                    .map_or_else(Instant::now, |failing| failing.since);
+                member.failing = Some(Failing {
+                    since,
+                    reason: quoted.reason,
+                    text: quoted.text,
+                    explained: true,
+                });
             }
             _ => {}
         }
     }
 
     fn judge(&self, index: usize, object: &Observed) -> Judgement {
-        let (Some(item), Some(member)) = (self.plan.items.get(index), self.members.get(&index)) else {
+        let (Some(item), Some(member)) = (self.plan.items.get(index), self.members.get(&index))
+        else {
             return Judgement::Waiting;
         };
-        let (Some(step), Some(planned)) = (self.steps.get(member.step), self.plan.steps.get(member.step)) else {
+        let (Some(step), Some(planned)) = (
+            self.steps.get(member.step),
+            self.plan.steps.get(member.step),
+        ) else {
             return Judgement::Waiting;
         };
         let key = match planned.target {
@@ -298,12 +355,17 @@ impl<'a> Tracker<'a> {
 
     /// Draws the conclusion from one observation.
     fn follow(&mut self, index: usize, judgement: Judgement, object: &Observed) {
-        let Some(member) = self.members.get_mut(&index) else { return };
+        let Some(member) = self.members.get_mut(&index) else {
+            return;
+        };
         let begun = self.active.contains(&member.step);
         if member.finished || !begun {
             return;
         }
-        let annotated = !matches!(judgement, Judgement::NotAnnotated | Judgement::Deleted | Judgement::Replaced);
+        let annotated = !matches!(
+            judgement,
+            Judgement::NotAnnotated | Judgement::Deleted | Judgement::Replaced
+        );
         let lost = member.saw_annotation && judgement == Judgement::NotAnnotated;
         member.saw_annotation |= annotated;
         match judgement {
@@ -312,10 +374,14 @@ impl<'a> Tracker<'a> {
             Judgement::Proven => {
                 self.answer(index, Outcome::Synced, None, object);
             }
-            Judgement::Unproven(reason) => self.answer(index, Outcome::Unproven, Some(reason), object),
+            Judgement::Unproven(reason) => {
+                self.answer(index, Outcome::Unproven, Some(reason), object)
+            }
             Judgement::Failed => {
                 if member.failing.is_none() {
-                    let message = wire::ready(&object.status.conditions).map(|ready| ready.message).unwrap_or_default();
+                    let message = wire::ready(&object.status.conditions)
+                        .map(|ready| ready.message)
+                        .unwrap_or_default();
                     let quoted = texts::quote(&message);
                     member.failing = Some(Failing {
                         since: Instant::now(),
@@ -330,10 +396,20 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    fn answer(&mut self, index: usize, outcome: Outcome, reason: Option<Reason>, object: &Observed) {
+    fn answer(
+        &mut self,
+        index: usize,
+        outcome: Outcome,
+        reason: Option<Reason>,
+        object: &Observed,
+    ) {
         let now = Instant::now();
         self.last_proof = Some(now);
-        let own = self.members.get(&index).map(|member| member.step).and_then(|step| self.steps.get_mut(step));
+        let own = self
+            .members
+            .get(&index)
+            .map(|member| member.step)
+            .and_then(|step| self.steps.get_mut(step));
         let sequence = own.map(|step| {
             step.proven = true;
             step.sequence
@@ -346,7 +422,13 @@ impl<'a> Tracker<'a> {
                 step.overtaken.get_or_insert(now);
             }
         }
-        self.end(index, outcome, reason, String::new(), object.status.refresh_time);
+        self.end(
+            index,
+            outcome,
+            reason,
+            String::new(),
+            object.status.refresh_time,
+        );
     }
 
     fn fail(&mut self, index: usize, reason: Reason, message: String) {
@@ -361,12 +443,16 @@ impl<'a> Tracker<'a> {
         message: String,
         synced_at: Option<jiff::Timestamp>,
     ) {
-        let Some(member) = self.members.get_mut(&index) else { return };
+        let Some(member) = self.members.get_mut(&index) else {
+            return;
+        };
         // What has not begun yet is not ended by what is seen of it: the write will tell.
         if member.finished || !self.active.contains(&member.step) {
             return;
         }
-        let Some(step) = self.steps.get(member.step) else { return };
+        let Some(step) = self.steps.get(member.step) else {
+            return;
+        };
         member.finished = true;
         self.attempted += 1;
         self.failed += usize::from(outcome == Outcome::Failed);
@@ -392,15 +478,25 @@ impl<'a> Tracker<'a> {
     }
 
     fn conclude_step(&mut self, index: usize, now: Instant) {
-        let (Some(step), Some(planned)) = (self.steps.get(index), self.plan.steps.get(index)) else { return };
-        let open: Vec<usize> = planned.members.iter().copied().filter(|member| self.is_open(*member)).collect();
+        let (Some(step), Some(planned)) = (self.steps.get(index), self.plan.steps.get(index))
+        else {
+            return;
+        };
+        let open: Vec<usize> = planned
+            .members
+            .iter()
+            .copied()
+            .filter(|member| self.is_open(*member))
+            .collect();
         let (phase, attempts) = (step.phase, step.attempts);
         if open.is_empty() {
             self.finish_step(index);
             return;
         }
         match phase {
-            Phase::Backoff(until) if self.tries == 0 || now >= until => self.leave_backoff(index, &open),
+            Phase::Backoff(until) if self.tries == 0 || now >= until => {
+                self.leave_backoff(index, &open)
+            }
             Phase::InFlight => {
                 if open.iter().all(|member| self.has_failed(*member, now)) {
                     if attempts < self.tries && open.iter().any(|member| self.may_pass(*member)) {
@@ -420,22 +516,34 @@ impl<'a> Tracker<'a> {
     }
 
     fn is_open(&self, member: usize) -> bool {
-        self.members.get(&member).is_some_and(|member| !member.finished)
+        self.members
+            .get(&member)
+            .is_some_and(|member| !member.finished)
     }
 
     /// Whether the operator's answer is a failure, with its text or without any hope of one.
     fn has_failed(&self, member: usize, now: Instant) -> bool {
-        let failing = self.members.get(&member).and_then(|member| member.failing.as_ref());
+        let failing = self
+            .members
+            .get(&member)
+            .and_then(|member| member.failing.as_ref());
         failing.is_some_and(|failing| failing.explained || now >= failing.since + TEXT_DELAY)
     }
 
     fn may_pass(&self, member: usize) -> bool {
-        let failing = self.members.get(&member).and_then(|member| member.failing.as_ref());
+        let failing = self
+            .members
+            .get(&member)
+            .and_then(|member| member.failing.as_ref());
         failing.is_some_and(|failing| texts::may_pass(failing.reason))
     }
 
     fn fail_as_seen(&mut self, member: usize) {
-        if let Some(Failing { reason, text, .. }) = self.members.get_mut(&member).and_then(|member| member.failing.take()) {
+        if let Some(Failing { reason, text, .. }) = self
+            .members
+            .get_mut(&member)
+            .and_then(|member| member.failing.take())
+        {
             self.fail(member, reason, text);
         }
     }
@@ -446,7 +554,10 @@ impl<'a> Tracker<'a> {
         if let Some(step) = self.steps.get_mut(index) {
             step.phase = Phase::Backoff(now + pause);
         }
-        self.verdicts.push(Verdict::Landed { step: index, proven: false });
+        self.verdicts.push(Verdict::Landed {
+            step: index,
+            proven: false,
+        });
     }
 
     fn leave_backoff(&mut self, index: usize, open: &[usize]) {
@@ -463,11 +574,16 @@ impl<'a> Tracker<'a> {
     }
 
     fn finish_step(&mut self, index: usize) {
-        let Some(step) = self.steps.get_mut(index) else { return };
+        let Some(step) = self.steps.get_mut(index) else {
+            return;
+        };
         let was = std::mem::replace(&mut step.phase, Phase::Finished);
         self.active.remove(&index);
         if matches!(was, Phase::InFlight | Phase::Patching) {
-            self.verdicts.push(Verdict::Landed { step: index, proven: step.proven });
+            self.verdicts.push(Verdict::Landed {
+                step: index,
+                proven: step.proven,
+            });
         }
     }
 
@@ -484,14 +600,21 @@ impl<'a> Tracker<'a> {
 
     /// Waiting in the operator's queue does not count: the time runs from the last proof, until a later one overtakes.
     fn deadline(&self, index: usize) -> Instant {
-        let Some(step) = self.steps.get(index) else { return Instant::now() };
-        let since_proof = self.last_proof.map_or(step.annotated, |proof| proof.max(step.annotated));
+        let Some(step) = self.steps.get(index) else {
+            return Instant::now();
+        };
+        let since_proof = self
+            .last_proof
+            .map_or(step.annotated, |proof| proof.max(step.annotated));
         step.overtaken.unwrap_or(since_proof) + self.policy.sync.timeout
     }
 
     /// When something may follow without anything being seen.
     pub(super) fn wake(&self) -> Option<Instant> {
-        self.active.iter().filter_map(|&index| self.wake_of(index)).min()
+        self.active
+            .iter()
+            .filter_map(|&index| self.wake_of(index))
+            .min()
     }
 
     fn wake_of(&self, index: usize) -> Option<Instant> {
@@ -499,10 +622,18 @@ impl<'a> Tracker<'a> {
         match step.phase {
             Phase::Backoff(until) => Some(until),
             Phase::InFlight => {
-                let open = self.plan.steps.get(index)?.members.iter().filter_map(|member| self.members.get(member));
+                let open = self
+                    .plan
+                    .steps
+                    .get(index)?
+                    .members
+                    .iter()
+                    .filter_map(|member| self.members.get(member));
                 let open: Vec<&Member> = open.filter(|member| !member.finished).collect();
                 let texts = open.iter().filter_map(|member| member.failing.as_ref());
-                let texts = texts.filter(|failing| !failing.explained).map(|failing| failing.since + TEXT_DELAY);
+                let texts = texts
+                    .filter(|failing| !failing.explained)
+                    .map(|failing| failing.since + TEXT_DELAY);
                 let waited_for = open.iter().any(|member| !member.checking);
                 texts.chain(waited_for.then(|| self.deadline(index))).min()
             }
@@ -533,7 +664,12 @@ impl<'a> Tracker<'a> {
     /// A step that waits to be tried again never will be.
     pub(super) fn abandon(&mut self, index: usize) {
         self.active.insert(index);
-        for &member in self.plan.steps.get(index).map_or(&[][..], |step| &step.members) {
+        for &member in self
+            .plan
+            .steps
+            .get(index)
+            .map_or(&[][..], |step| &step.members)
+        {
             self.fail_as_seen(member);
         }
         self.active.remove(&index);
@@ -542,10 +678,21 @@ impl<'a> Tracker<'a> {
     /// Nobody waits any longer.
     pub(super) fn interrupt(&mut self) {
         for step in self.active.clone() {
-            for &member in self.plan.steps.get(step).map_or(&[][..], |step| &step.members) {
+            for &member in self
+                .plan
+                .steps
+                .get(step)
+                .map_or(&[][..], |step| &step.members)
+            {
                 if self.is_open(member) {
                     self.fail_as_seen(member);
-                    self.end(member, Outcome::Unproven, Some(Reason::Interrupted), String::new(), None);
+                    self.end(
+                        member,
+                        Outcome::Unproven,
+                        Some(Reason::Interrupted),
+                        String::new(),
+                        None,
+                    );
                 }
             }
         }

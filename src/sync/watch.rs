@@ -90,7 +90,10 @@ pub(super) fn external_secrets(
 }
 
 fn id(object: &Observed) -> Id {
-    Id { namespace: object.metadata.namespace.clone(), name: object.metadata.name.clone() }
+    Id {
+        namespace: object.metadata.namespace.clone(),
+        name: object.metadata.name.clone(),
+    }
 }
 
 async fn relist(
@@ -171,7 +174,10 @@ enum End {
 }
 
 fn is_final(error: &CallError) -> bool {
-    matches!(error.trouble, Trouble::Denied | Trouble::Unauthenticated | Trouble::NotFound)
+    matches!(
+        error.trouble,
+        Trouble::Denied | Trouble::Unauthenticated | Trouble::NotFound
+    )
 }
 
 /// Changes from a resource version on, over as many connections as it takes; ends with why it cannot go on.

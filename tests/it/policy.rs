@@ -14,8 +14,17 @@ fn file(name: &str) -> String {
 }
 
 fn load(text: &str) -> Result<Loaded, settings::Invalid> {
-    let files = vec![SourceFile { path: "config.yaml".into(), text: text.to_owned() }];
-    settings::load(&Sources { files, ..Sources::default() }, &[])
+    let files = vec![SourceFile {
+        path: "config.yaml".into(),
+        text: text.to_owned(),
+    }];
+    settings::load(
+        &Sources {
+            files,
+            ..Sources::default()
+        },
+        &[],
+    )
 }
 
 fn fulfils_schema(text: &str) -> bool {
@@ -51,14 +60,19 @@ fn the_example_has_every_key() {
     let (mut known, mut shown) = (BTreeSet::new(), BTreeSet::new());
     keys_of_schema(&settings::schema(), "", &mut known);
     known.retain(|key| !key.starts_with(".exclude["));
-    keys_of_data(&serde_saphyr::from_str(&file("config.example.yaml")).unwrap(), "", &mut shown);
+    keys_of_data(
+        &serde_saphyr::from_str(&file("config.example.yaml")).unwrap(),
+        "",
+        &mut shown,
+    );
     let lacking: Vec<_> = known.difference(&shown).collect();
     assert!(lacking.is_empty(), "{lacking:?}");
 }
 
 #[test]
 fn the_example_shows_the_defaults() {
-    let Loaded { policy, .. } = load(&file("config.example.yaml")).unwrap_or_else(|invalid| panic!("{invalid}"));
+    let Loaded { policy, .. } =
+        load(&file("config.example.yaml")).unwrap_or_else(|invalid| panic!("{invalid}"));
     assert_eq!(policy, Policy::selecting(policy.select.clone()));
 }
 
@@ -68,9 +82,16 @@ fn every_key_of_the_example_has_a_comment() {
     let mut above = "";
     let mut without = Vec::new();
     for line in text.lines() {
-        let of_the_operator = ["aws", "azure", "gcp", "vault"].iter().any(|name| line.trim().starts_with(name));
+        let of_the_operator = ["aws", "azure", "gcp", "vault"]
+            .iter()
+            .any(|name| line.trim().starts_with(name));
         let repeated = ["- kind: SecretStore", "name: vault"].contains(&line.trim());
-        if !line.contains('#') && !above.starts_with('#') && !line.is_empty() && !of_the_operator && !repeated {
+        if !line.contains('#')
+            && !above.starts_with('#')
+            && !line.is_empty()
+            && !of_the_operator
+            && !repeated
+        {
             without.push(line);
         }
         above = line;
@@ -81,7 +102,7 @@ fn every_key_of_the_example_has_a_comment() {
 #[test]
 fn the_example_fulfils_the_schema_that_it_names() {
     let text = file("config.example.yaml");
-    assert!(text.starts_with("# yaml-language-server: $schema=config.schema.json\n"));
+    assert!(text.starts_with("# yaml-language-server: $schema=docs/config.schema.json\n"));
     assert!(fulfils_schema(&text));
 }
 
@@ -89,8 +110,8 @@ fn the_example_fulfils_the_schema_that_it_names() {
 fn the_schema_file_is_what_the_program_prints() {
     let printed = serde_json::to_string_pretty(&settings::schema()).unwrap() + "\n";
     assert!(
-        file("config.schema.json") == printed,
-        "config.schema.json is out of date: cargo run -- schema > config.schema.json"
+        file("docs/config.schema.json") == printed,
+        "docs/config.schema.json is out of date: cargo run -- schema > docs/config.schema.json"
     );
 }
 
@@ -103,7 +124,12 @@ fn the_schema_is_one() {
 fn every_key_of_the_schema_has_a_description() {
     fn check(schema: &Value, path: &str) {
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-            assert!(property["description"].as_str().is_some_and(|text| text.ends_with(['.', '…'])), "{path}.{name}");
+            assert!(
+                property["description"]
+                    .as_str()
+                    .is_some_and(|text| text.ends_with(['.', '…'])),
+                "{path}.{name}"
+            );
             check(property, &format!("{path}.{name}"));
         }
         if schema["items"].is_object() {
