@@ -59,6 +59,8 @@ pub(super) struct Reconciler {
     algorithm: Algorithm,
     recorder: Recorder,
     store_recorders: [Recorder; 2],
+    /// The uids of stores whose condition is this operator's own.
+    validated: Mutex<BTreeSet<String>>,
 }
 
 impl Reconciler {
@@ -77,6 +79,7 @@ impl Reconciler {
                 Recorder::new("secret-store"),
                 Recorder::new("cluster-secret-store"),
             ],
+            validated: Mutex::default(),
         }
     }
 
