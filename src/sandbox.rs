@@ -17,8 +17,11 @@ mod discovery;
 mod failure;
 mod fault;
 mod list;
+mod load;
 mod managed;
 mod object;
+mod operator;
+mod provider;
 mod resource;
 mod schema;
 mod select;
@@ -34,13 +37,15 @@ use serde_json::Value;
 
 use crate::clock::Clock;
 
-pub use self::fault::Fault;
 use self::{
     api::Api,
+    load::Manifest,
+    operator::{Operator, Reconciler},
     resource::Resource,
     server::Server,
     store::{Preconditions, Store, Write},
 };
+pub use self::{fault::Fault, load::LoadError};
 
 /// What the cluster holds at the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +77,10 @@ pub enum SandboxError {
     /// No port on loopback.
     #[error("the sandbox could not listen on loopback")]
     Listen(#[source] io::Error),
-    /// The API refused a test's object.
+    /// The content cannot be loaded.
+    #[error("the sandbox could not load its content")]
+    Content(#[from] LoadError),
+    /// An object that a test wants to apply is no good.
     #[error("{0}")]
     Refused(String),
 }
@@ -100,13 +108,34 @@ pub struct Request {
 pub struct Sandbox {
     api: Arc<Api>,
     server: Server,
+    operator: Operator,
 }
 
-/// What a sandbox is like apart from its content.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a sandbox is like apart from its content. A ConfigMap `eso-sync-sandbox` in the content can say otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Serve `external-secrets.io/v1beta1`, as operators before v0.16 do, not `v1`.
     pub v1beta1: bool,
+    /// Write MD5 digests, as operators before v0.16.2 do.
+    pub md5: bool,
+    /// ExternalSecrets that the operator works on at a time.
+    pub workers: u32,
+    /// The operator comes back after failures so many times sooner than a real one.
+    pub speed: u32,
+    /// Whether the operator runs from the start.
+    pub operator: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            v1beta1: false,
+            md5: false,
+            workers: 10,
+            speed: 10,
+            operator: true,
+        }
+    }
 }
 
 /// Starts a sandbox with this content, in which it is `now`.
@@ -116,32 +145,60 @@ pub async fn start(content: &Content, now: Timestamp) -> Result<Sandbox, Sandbox
 
 impl Sandbox {
     /// A sandbox with nothing in it but the namespace `default`.
-    pub async fn empty(now: Timestamp) -> Result<Self, SandboxError> {
-        Self::build(Settings::default(), now).await
+    pub async fn empty(settings: Settings, now: Timestamp) -> Result<Self, SandboxError> {
+        Self::build(&[], settings, now).await
     }
 
-    /// A sandbox with this content and these settings.
+    /// A sandbox with this content.
     pub async fn with(
-        _content: &Content,
+        content: &Content,
         settings: Settings,
         now: Timestamp,
     ) -> Result<Self, SandboxError> {
-        Self::build(settings, now).await
+        let shipped = |file: &str, text: &str| {
+            vec![Manifest {
+                file: file.to_owned(),
+                text: text.to_owned(),
+            }]
+        };
+        let manifests = match content {
+            Content::Default => {
+                shipped("default.yaml", include_str!("sandbox/content/default.yaml"))
+            }
+            Content::BadDay => {
+                shipped("bad-day.yaml", include_str!("sandbox/content/bad-day.yaml"))
+            }
+            Content::Directory(directory) => load::read_directory(directory)?,
+        };
+        Self::build(&manifests, settings, now).await
     }
 
-    async fn build(settings: Settings, now: Timestamp) -> Result<Self, SandboxError> {
+    async fn build(
+        manifests: &[Manifest],
+        settings: Settings,
+        now: Timestamp,
+    ) -> Result<Self, SandboxError> {
         let version = if settings.v1beta1 { "v1beta1" } else { "v1" };
         let store = Arc::new(Store::new(Clock::starting_at(now), version));
-        let namespace = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
-        if let Some(resource) = Resource::of_plural("namespaces") {
-            let created = store.create(resource, namespace, Write::by("sandbox"));
-            created.map_err(|failure| SandboxError::Refused(failure.message))?;
-        }
+        load::load(&store, manifests)?;
+        let settings = load::settings(&store, settings)?;
+        let reconciler = Arc::new(Reconciler::new(Arc::clone(&store), settings));
+        reconciler.recall().await;
+        // A cluster has a past that nobody remembers.
+        store.compact();
+        let operator = Operator::new(reconciler, settings);
         let api = Arc::new(Api::new(store));
         let server = Server::start(Arc::clone(&api))
             .await
             .map_err(SandboxError::Listen)?;
-        Ok(Self { api, server })
+        if settings.operator {
+            operator.start();
+        }
+        Ok(Self {
+            api,
+            server,
+            operator,
+        })
     }
 
     /// The address of the API.
@@ -218,6 +275,16 @@ impl Sandbox {
     pub fn clear_faults(&self) {
         self.api.faults.clear();
         self.silence_watches(false);
+    }
+
+    /// Starts the operator, as a new process that looks at everything.
+    pub fn start_operator(&self) {
+        self.operator.start();
+    }
+
+    /// Stops the operator, in the middle of whatever it does.
+    pub fn stop_operator(&self) {
+        self.operator.stop();
     }
 
     /// Cuts all watches that are open.

@@ -195,6 +195,18 @@ impl Failure {
         Self::new(410, "Expired", message)
     }
 
+    /// 504 for a state that is yet to come.
+    pub(super) fn too_large_version(asked: u64, present: u64) -> Self {
+        let message = format!("Timeout: Too large resource version: {asked}, current: {present}");
+        let cause =
+            json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"});
+        let details = Some(json!({"causes": [cause], "retryAfterSeconds": 1}));
+        Self {
+            details,
+            ..Self::new(504, "Timeout", message)
+        }
+    }
+
     /// 415 for a patch in another format than a merge patch.
     pub(super) fn unsupported_patch() -> Self {
         Self::new(

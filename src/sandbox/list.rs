@@ -183,8 +183,7 @@ fn page(
     };
     let present = store.revision();
     if wanted > present {
-        let message = format!("Timeout: Too large resource version: {wanted}, current: {present}");
-        return Err(Failure::new(504, "Timeout", message));
+        return Err(Failure::too_large_version(wanted, present));
     }
     // Without "exactly" a version says how old the answer may be at most.
     if token.is_none() && call.parameter("resourceVersionMatch") != "Exact" {

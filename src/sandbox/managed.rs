@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::object;
+use super::{object, resource::ESO};
 
 /// Who writes, and through which door.
 #[derive(Clone, Copy, Debug)]
@@ -16,20 +16,14 @@ pub(super) struct Manager<'a> {
 }
 
 /// Fields that are one value to the server although they are maps or lists of maps.
-const ATOMIC: [&str; 5] = [
-    "binding",
-    "involvedObject",
-    "involved",
-    "source",
-    "matchLabels",
-];
+const ATOMIC: [&str; 3] = ["binding", "involvedObject", "matchLabels"];
+
+/// Fields of built-in kinds that are maps.
+const MAPS: [&str; 3] = ["annotations", "labels", "data"];
 
 /// Notes in `next` which fields differ from `before`, and that `manager` owns them now.
 pub(super) fn record(before: &Value, next: &mut Value, manager: Manager<'_>) {
     let changed = changed(before, next);
-    if changed.is_empty() {
-        return;
-    }
     let mut entries = object::items(before, "/metadata/managedFields").to_vec();
     for entry in &mut entries {
         let fields = object::child(entry, "fieldsV1");
@@ -52,6 +46,9 @@ pub(super) fn record(before: &Value, next: &mut Value, manager: Manager<'_>) {
 }
 
 fn add(entries: &mut Vec<Value>, next: &Value, changed: Map<String, Value>, manager: Manager<'_>) {
+    if changed.is_empty() {
+        return;
+    }
     let subresource = if manager.status { "status" } else { "" };
     let same = |entry: &&mut Value| {
         object::text(entry, "/manager") == manager.name
@@ -89,6 +86,7 @@ pub(super) fn owned_keys(value: &Value, manager: &str, path: &[&str]) -> Vec<Str
 /// The fields of `next` that are new or differ, as a `FieldsV1` tree.
 fn changed(before: &Value, next: &Value) -> Map<String, Value> {
     let mut fields = Map::new();
+    let typed = !object::text(next, "/apiVersion").starts_with(ESO);
     for (key, value) in next.as_object().into_iter().flatten() {
         match key.as_str() {
             "apiVersion" | "kind" => {}
@@ -98,7 +96,7 @@ fn changed(before: &Value, next: &Value) -> Map<String, Value> {
                     fields.insert("f:metadata".to_owned(), metadata.into());
                 }
             }
-            key => compare(&mut fields, key, before.get(key), value),
+            key => compare(&mut fields, key, before.get(key), value, typed),
         }
     }
     fields
@@ -108,7 +106,7 @@ fn changed_metadata(before: &Value, next: &Value) -> Map<String, Value> {
     let mut fields = Map::new();
     for key in ["annotations", "labels"] {
         if let Some(value) = next.get(key) {
-            compare(&mut fields, key, before.get(key), value);
+            compare(&mut fields, key, before.get(key), value, true);
         }
     }
     let element_of_finalizers = |item: &Value| format!("v:{item}");
@@ -153,14 +151,24 @@ fn elements(
     fields.insert(format!("f:{key}"), tree.into());
 }
 
-fn compare(fields: &mut Map<String, Value>, key: &str, before: Option<&Value>, next: &Value) {
-    if before == Some(next) {
+fn compare(
+    fields: &mut Map<String, Value>,
+    key: &str,
+    before: Option<&Value>,
+    next: &Value,
+    typed: bool,
+) {
+    // What is empty is not there, to the types of built-in kinds.
+    let is_empty = next == "" || (next.is_null() && key == "eventTime");
+    if before == Some(next) || (before.is_none() && is_empty) {
         return;
     }
     let tree = match next.as_object() {
         Some(map) if !ATOMIC.contains(&key) => {
             let mut tree = Map::new();
-            if before.is_none_or(Value::is_null) {
+            let is_new = before.is_none_or(Value::is_null) && !map.is_empty();
+            // A built-in kind knows its own fields; only of a map does it note that it is there.
+            if is_new && (!typed || MAPS.contains(&key)) {
                 tree.insert(".".to_owned(), json!({}));
             }
             for (key, value) in map {
@@ -169,6 +177,7 @@ fn compare(fields: &mut Map<String, Value>, key: &str, before: Option<&Value>, n
                     key,
                     before.and_then(|before| before.get(key)),
                     value,
+                    typed,
                 );
             }
             tree
@@ -176,7 +185,7 @@ fn compare(fields: &mut Map<String, Value>, key: &str, before: Option<&Value>, n
         _ => Map::new(),
     };
     // A map of which entries were only taken away is nobody's change.
-    if next.is_object() && tree.is_empty() && !ATOMIC.contains(&key) {
+    if before.is_some() && next.is_object() && tree.is_empty() && !ATOMIC.contains(&key) {
         return;
     }
     fields.insert(format!("f:{key}"), tree.into());

@@ -113,13 +113,26 @@ fn label_selector(text: &str) -> Result<Vec<Requirement>, Failure> {
     let mut tokens = Tokens { rest: text };
     let mut requirements = Vec::new();
     while !tokens.is_at_end() {
+        if !begins_requirement(tokens.peek()) {
+            return Err(found(tokens.peek(), "!, identifier, or 'end of string'"));
+        }
         requirements.push(requirement(&mut tokens)?);
         match tokens.next() {
-            "," | "" => {}
-            other => return Err(unreadable(other, "',' or 'end of string'")),
+            "" => {}
+            "," if begins_requirement(tokens.peek()) => {}
+            "," => return Err(found(tokens.peek(), "identifier after ','")),
+            other => return Err(found(other, "',' or 'end of string'")),
         }
     }
     Ok(requirements)
+}
+
+fn begins_requirement(token: &str) -> bool {
+    token == "!" || !(token.is_empty() || Tokens::SIGNS.contains(&token))
+}
+
+fn found(token: &str, expected: &str) -> Failure {
+    Failure::bad_request(format!("found '{token}', expected: {expected}"))
 }
 
 fn requirement(tokens: &mut Tokens<'_>) -> Result<Requirement, Failure> {

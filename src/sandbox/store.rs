@@ -6,7 +6,7 @@
 mod rules;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -45,6 +45,8 @@ struct Table {
     objects: BTreeMap<String, Arc<Value>>,
     log: VecDeque<Change>,
     compacted: u64,
+    /// The last change.
+    last: u64,
 }
 
 /// One change of one object.
@@ -411,6 +413,46 @@ impl Store {
         self.commit(&mut inner, resource, key, object, false)
     }
 
+    /// Puts an object as a manifest describes it, with what the server would have filled in.
+    pub(super) fn put_manifest(&self, resource: &Resource, mut object: Value) {
+        rules::complete(resource, &mut object, &self.api_version(resource));
+        if object["metadata"]["managedFields"].is_null() {
+            let status = object::as_map(&mut object).remove("status");
+            let time = time::stamp(self.clock);
+            let manager = Manager {
+                name: "kubectl-create",
+                status: false,
+                time: &time,
+            };
+            managed::record(&Value::Null, &mut object, manager);
+            if let Some(status) = status {
+                object::as_map(&mut object).insert("status".to_owned(), status);
+            }
+        }
+        self.put(resource, object);
+    }
+
+    /// The namespaces that objects are in.
+    pub(super) fn namespaces_in_use(&self) -> BTreeSet<String> {
+        let inner = self.lock();
+        let objects = inner
+            .tables
+            .values()
+            .flat_map(|table| table.objects.values());
+        let namespaces = objects.map(|object| object::namespace(object).to_owned());
+        namespaces
+            .filter(|namespace| !namespace.is_empty())
+            .chain(["default".to_owned()])
+            .collect()
+    }
+
+    /// When any object of a resource changed last.
+    pub(super) fn last_change(&self, resource: &Resource) -> u64 {
+        let inner = self.lock();
+        let table = inner.table(resource);
+        table.map_or(0, |table| table.last)
+    }
+
     /// What the garbage collector of a real cluster does once an owner is gone.
     fn collect_garbage(&self, inner: &mut Inner, owner: &Value) {
         for resource in RESOURCES
@@ -453,6 +495,7 @@ impl Store {
             .insert("resourceVersion".to_owned(), revision.to_string().into());
         let object = Arc::new(object);
         if let Some(table) = inner.tables.get_mut(resource.plural) {
+            table.last = revision;
             let before = if deleted {
                 table.objects.remove(&key)
             } else {

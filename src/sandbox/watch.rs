@@ -95,8 +95,7 @@ impl Watch {
             bookmarks: call.flag("allowWatchBookmarks"),
             cursor: from.unwrap_or_default(),
             pending: VecDeque::new(),
-            next_bookmark: (now + BOOKMARKS)
-                .min(deadline.checked_sub(LAST_BOOKMARK).unwrap_or(deadline)),
+            next_bookmark: first_bookmark(now, timeout),
             deadline,
             ended: false,
             revision: store.subscribe(),
@@ -239,6 +238,14 @@ impl Watch {
         self.pending
             .push_back(line(kind, &Shown(object, self.view)));
     }
+}
+
+/// After a minute, or shortly before the end of a watch that is shorter.
+fn first_bookmark(now: Instant, timeout: Duration) -> Instant {
+    let before_end = timeout
+        .checked_sub(LAST_BOOKMARK)
+        .filter(|wait| !wait.is_zero());
+    now + before_end.map_or(BOOKMARKS, |wait| wait.min(BOOKMARKS))
 }
 
 fn line(kind: &str, object: &impl Serialize) -> Bytes {

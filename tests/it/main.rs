@@ -5,5 +5,6 @@ mod cli;
 mod cluster;
 mod house;
 mod policy;
+mod sandbox;
 mod scenarios;
 mod support;

@@ -1,3 +1,4 @@
-//! The sandbox, held to what a real API server and operator answer.
+//! The sandbox, held to what a real API server and the real operator answer (kube-apiserver v1.34.1, operator v0.20.4).
 
 mod api;
+mod support;

@@ -83,6 +83,9 @@ pub(super) fn replace(
                 failure
                     .message
                     .replacen(&resource.qualified_kind(), &resource.qualified(), 1);
+            if let Some(details) = &mut failure.details {
+                details["kind"] = resource.plural.into();
+            }
             return Err(failure);
         }
         Ok(asked)

@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::sandbox::{failure::Failure, object, resource::Resource, schema, store::Preconditions};
+use crate::sandbox::{
+    data, failure::Failure, object, resource::Resource, schema, store::Preconditions,
+};
 
 /// Metadata that the server keeps whatever a client sends.
 const KEPT: [&str; 6] = [
@@ -119,12 +121,15 @@ pub(in crate::sandbox) fn complete(resource: &Resource, object: &mut Value, api_
     match resource.kind {
         "Secret" => encode_string_data(object),
         "Event" => {
-            for (key, default) in [
-                ("reportingComponent", json!("")),
-                ("reportingInstance", json!("")),
-            ] {
-                object::as_map(object).entry(key).or_insert(default);
+            for key in ["eventTime", "firstTimestamp", "lastTimestamp"] {
+                object::as_map(object).entry(key).or_insert(Value::Null);
             }
+            for key in ["reportingComponent", "reportingInstance"] {
+                object::as_map(object)
+                    .entry(key)
+                    .or_insert_with(|| json!(""));
+            }
+            object::child(object, "source");
         }
         "Namespace" => {
             let labels = object::metadata(object)
@@ -218,7 +223,7 @@ fn encode_string_data(secret: &mut Value) {
     let data = object::child(secret, "data");
     for (key, value) in texts {
         let text = value.as_str().unwrap_or_default();
-        data.insert(key, super::super::data::encode(text.as_bytes()).into());
+        data.insert(key, data::encode(text.as_bytes()).into());
     }
     object::as_map(secret)
         .entry("type")

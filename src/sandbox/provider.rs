@@ -1,0 +1,272 @@
+//! The provider behind all stores: values in memory, and the moods of a real one.
+//!
+//! A `fake` store carries its values itself. Those of any other stand in a ConfigMap whose annotation
+//! `sandbox.eso-sync/store` names the store: `values.yaml` maps remote keys to values as they are now (a text, or a map that
+//! becomes JSON), `previous.yaml` those that were others before the rotation. A store without either gets made-up values.
+
+pub(super) mod knob;
+mod values;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use self::{
+    knob::Knobs,
+    values::{Epoch, Values},
+};
+use super::{object, resource::Resource, store::Store};
+
+pub(super) use self::values::{Epoch as Time, go_json_error};
+
+/// Why a provider gave no value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// It says that there is none (`NoSecretErr`).
+    NoSecret,
+    /// Anything else, in its own words.
+    Failed(String),
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoSecret => f.write_str("Secret does not exist"),
+            Self::Failed(text) => f.write_str(text),
+        }
+    }
+}
+
+/// All providers.
+pub(super) struct Provider {
+    store: Arc<Store>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Failures shown so far, by the object that asks for them.
+    failures: BTreeMap<String, u32>,
+    /// Calls that a throttled store allows at once, and when that was counted.
+    allowances: BTreeMap<String, (Instant, f64)>,
+    /// Values from ConfigMaps, and as of which change of any ConfigMap.
+    values: BTreeMap<String, Arc<Values>>,
+    values_as_of: u64,
+}
+
+/// One call of a provider's API.
+#[derive(Clone, Copy)]
+pub(super) struct Access<'a> {
+    /// The store.
+    pub(super) store: &'a Value,
+    /// For whom.
+    pub(super) external_secret: &'a Value,
+    /// Which of the values that a key has had. What was is told without moods.
+    pub(super) time: Time,
+}
+
+impl Provider {
+    pub(super) fn new(store: Arc<Store>) -> Self {
+        Self {
+            store,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The value of a key, or of a property in it.
+    pub(super) async fn get(
+        &self,
+        access: Access<'_>,
+        key: &str,
+        property: &str,
+    ) -> Result<Vec<u8>, Trouble> {
+        self.call(access).await?;
+        let kind = kind(access.store);
+        let values = self.values(access.store);
+        let value = values.get(key, access.time).ok_or(Trouble::NoSecret)?;
+        if property.is_empty() {
+            return Ok(value.into_bytes());
+        }
+        match values::property(&value, property)? {
+            Some(found) => Ok(found.into_bytes()),
+            None if values.are_made_up() => Ok(value.into_bytes()),
+            None => Err(missing_property(kind, key, property)),
+        }
+    }
+
+    /// The members of the JSON object under a key.
+    pub(super) async fn get_map(
+        &self,
+        access: Access<'_>,
+        key: &str,
+        property: &str,
+    ) -> Result<BTreeMap<String, Vec<u8>>, Trouble> {
+        let made_up = self.values(access.store).are_made_up();
+        let value = self.get(access, key, property).await?;
+        if made_up {
+            return Ok(BTreeMap::from([("made-up".to_owned(), value)]));
+        }
+        values::members(&String::from_utf8_lossy(&value))
+    }
+
+    /// All values whose keys match.
+    pub(super) async fn find(
+        &self,
+        access: Access<'_>,
+        regexp: &str,
+    ) -> Result<BTreeMap<String, Vec<u8>>, Trouble> {
+        self.call(access).await?;
+        let pattern = regex::Regex::new(regexp).map_err(|_| {
+            Trouble::Failed(format!(
+                "could not compile find.name.regexp [{regexp}]: error parsing regexp"
+            ))
+        })?;
+        Ok(self.values(access.store).matching(&pattern, access.time))
+    }
+
+    /// What happens on the way to the provider.
+    async fn call(&self, access: Access<'_>) -> Result<(), Trouble> {
+        if access.time == Epoch::Previous {
+            return Ok(());
+        }
+        for asked in [access.store, access.external_secret] {
+            let knobs = Knobs::of(asked);
+            tokio::time::sleep(knobs.latency).await;
+            if let Some(text) = &knobs.deny {
+                return Err(Trouble::Failed(text.clone()));
+            }
+            if self.fails_yet(asked, &knobs) {
+                return Err(Trouble::Failed(knobs.fail_text.clone().unwrap_or_else(
+                    || "the provider is unavailable (the sandbox was told to fail)".to_owned(),
+                )));
+            }
+            if self.is_throttled(asked, &knobs) {
+                return Err(Trouble::Failed(throttled(kind(access.store))));
+            }
+        }
+        Ok(())
+    }
+
+    fn fails_yet(&self, asked: &Value, knobs: &Knobs) -> bool {
+        if knobs.fail_first == 0 {
+            return false;
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = state.failures.entry(identity(asked)).or_default();
+        let fails = *shown < knobs.fail_first;
+        *shown += u32::from(fails);
+        fails
+    }
+
+    /// A bucket that holds the calls of one second.
+    fn is_throttled(&self, asked: &Value, knobs: &Knobs) -> bool {
+        let Some(rate) = knobs.throttle else {
+            return false;
+        };
+        let now = Instant::now();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, calls) = state
+            .allowances
+            .entry(identity(asked))
+            .or_insert((now, rate));
+        *calls = (*calls + now.duration_since(*last).as_secs_f64() * rate).min(rate);
+        *last = now;
+        let throttled = *calls < 1.0;
+        if !throttled {
+            *calls -= 1.0;
+        }
+        throttled
+    }
+
+    fn values(&self, store: &Value) -> Arc<Values> {
+        if let Some(data) = store.pointer("/spec/provider/fake/data") {
+            return Arc::new(Values::of_fake(data, self.previous(store).as_deref()));
+        }
+        self.previous(store)
+            .unwrap_or_else(|| Arc::new(Values::made_up()))
+    }
+
+    /// The values of a store's ConfigMap.
+    fn previous(&self, store: &Value) -> Option<Arc<Values>> {
+        let config_maps = Resource::of_plural("configmaps")?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = self.store.last_change(config_maps);
+        if state.values_as_of != changed {
+            state.values = self.read(config_maps);
+            state.values_as_of = changed;
+        }
+        state.values.get(&identity(store)).cloned()
+    }
+
+    fn read(&self, config_maps: &Resource) -> BTreeMap<String, Arc<Values>> {
+        let mut read = BTreeMap::new();
+        for (_, config_map) in self.store.list(config_maps, None).objects {
+            let Some(store) = object::annotation(&config_map, knob::STORE) else {
+                continue;
+            };
+            match Values::of_config_map(&config_map) {
+                Ok(values) => {
+                    read.insert(store.to_owned(), Arc::new(values));
+                }
+                Err(key) => tracing::warn!(
+                    store,
+                    key,
+                    "the sandbox could not read the values of a store"
+                ),
+            }
+        }
+        read
+    }
+}
+
+/// `ClusterSecretStore/aws-prod`, `SecretStore/payments/vault`, `ExternalSecret/payments/db`
+fn identity(asked: &Value) -> String {
+    let kind = object::text(asked, "/kind");
+    match object::namespace(asked) {
+        "" => format!("{kind}/{}", object::name(asked)),
+        namespace => format!("{kind}/{namespace}/{}", object::name(asked)),
+    }
+}
+
+/// `aws`, `vault`, …
+pub(super) fn kind(store: &Value) -> &str {
+    let provider = store.pointer("/spec/provider").and_then(Value::as_object);
+    provider
+        .and_then(|provider| provider.keys().next())
+        .map_or("", String::as_str)
+}
+
+/// What the operator says of a value that has no such property; only its fake provider takes that for a missing secret.
+fn missing_property(kind: &str, key: &str, property: &str) -> Trouble {
+    Trouble::Failed(match kind {
+        "fake" => return Trouble::NoSecret,
+        "vault" => format!("cannot find secret data for key: {property:?}"),
+        "azurekv" => format!("property {property} does not exist in key {key}"),
+        _ => format!("key {property} does not exist in secret {key}"),
+    })
+}
+
+/// What a provider says when it is asked too often.
+fn throttled(kind: &str) -> String {
+    match kind {
+        "azurekv" => "GET secrets: RESPONSE 429: 429 Too Many Requests ERROR CODE: Throttled".to_owned(),
+        "gcpsm" => "unable to access Secret from SecretManager Client: rpc error: code = ResourceExhausted desc = Quota \
+                    exceeded for quota metric 'Access requests'"
+            .to_owned(),
+        "vault" => "cannot read secret data from Vault: Error making API request. Code: 429. Errors: * request path: rate \
+                    limit quota exceeded"
+            .to_owned(),
+        _ => "operation error Secrets Manager: GetSecretValue, exceeded maximum number of attempts, 3, https response \
+              error StatusCode: 400, RequestID: 00000000-0000-0000-0000-000000000000, api error ThrottlingException: \
+              Rate exceeded"
+            .to_owned(),
+    }
+}
+
+/// A latency that no knob asks for.
+const NO_LATENCY: Duration = Duration::ZERO;
