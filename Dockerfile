@@ -14,9 +14,11 @@ FROM ${RUST} AS build
 WORKDIR /src
 COPY . .
 # The target is named, though it is the host's own: without it cargo would link build scripts and proc macros statically too,
-# and proc macros cannot be. Sources and objects of dependencies stay in the builder's cache, so a change of ours compiles only us.
-RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/src/target \
+# and proc macros cannot be. Sources and objects of dependencies stay in the builder's cache, so a change of ours compiles only us
+# (always: the cache may have seen another checkout, and cargo goes by the files' times).
+RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
+    --mount=type=cache,target=/src/target,sharing=locked \
+    find src -name '*.rs' -exec touch {} + && \
     target=$(rustc --print host-tuple) && \
     RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile dist --bin eso-sync --target "$target" && \
     mkdir /out && cp "target/$target/dist/eso-sync" /out/
