@@ -1,2 +1,82 @@
-//! The command.
-fn main() {}
+//! The command: reads what comes from outside (arguments, environment, clock, signals), and maps the end to an exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use eso_sync::{
+    cli::Cli,
+    clock::Clock,
+    command::{World, execute},
+    reason::Reason,
+    stop, telemetry,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let environment: std::collections::BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let logging = &cli.logging;
+    telemetry::start(
+        logging.log_format,
+        logging.color,
+        logging.verbose,
+        logging.quiet,
+        environment.get("RUST_LOG").map(|directives| &**directives),
+        environment
+            .get("NO_COLOR")
+            .is_some_and(|value| !value.is_empty()),
+    );
+    // Every TLS client takes the process's provider; with two of them compiled in, an unset one is a panic.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime.block_on(start(cli, environment)),
+        Err(error) => {
+            tracing::error!(%error, "the runtime cannot be started");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start(cli: Cli, environment: std::collections::BTreeMap<String, String>) -> ExitCode {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the time is read"
+    )]
+    let now = jiff::Timestamp::now();
+    let (stopper, stop) = stop::channel();
+    let run = format!(
+        "{}-{:08x}",
+        now.strftime("%Y%m%dt%H%M%Sz"),
+        fastrand::u32(..)
+    );
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let stopper = stopper.clone();
+        match signal(kind) {
+            Ok(mut signals) => {
+                tokio::spawn(async move {
+                    while signals.recv().await.is_some() {
+                        stopper.ask(Reason::Signal);
+                    }
+                });
+            }
+            Err(error) => tracing::warn!(%error, "a signal cannot be handled"),
+        }
+    }
+    execute(
+        cli,
+        World {
+            clock: Clock::starting_at(now),
+            environment,
+            stopper,
+            stop,
+            run,
+        },
+    )
+    .await
+    .into()
+}

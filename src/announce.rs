@@ -1,0 +1,188 @@
+//! Kubernetes Events, written and awaited before the process ends: one on each ExternalSecret that failed, one on the job's
+//! own Pod. None on those that synced: that would double the load on the API server.
+
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::{
+    cluster::{Cluster, FIELD_MANAGER},
+    discover::Api,
+    plan::{Item, Plan},
+    report::Document,
+    sync::{Outcome, Results},
+    wire,
+};
+
+/// Events are worth waiting for, but not for long: a Pod that is told to end has 30 s in all.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Events under way at once.
+const AT_ONCE: usize = 8;
+
+/// What the API server allows in an Event's note.
+const NOTE: usize = 1024;
+
+/// The Pod that the process runs in.
+#[derive(Clone, Debug)]
+pub struct OwnPod {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Writes the Events of a run.
+pub async fn announce(
+    cluster: &Cluster,
+    api: &Api,
+    pod: Option<&OwnPod>,
+    plan: &Plan,
+    results: &Results,
+    document: &Document,
+    now: Timestamp,
+) {
+    let failed = results
+        .items
+        .iter()
+        .zip(&plan.items)
+        .filter_map(|(result, item)| {
+            let result = result
+                .as_ref()
+                .filter(|result| result.outcome == Outcome::Failed)?;
+            let reason = result
+                .reason
+                .map(crate::reason::Reason::as_str)
+                .unwrap_or_default();
+            Some(on_external_secret(
+                api,
+                item,
+                &document.run.id,
+                &format!("{reason}: {}", result.message),
+                now,
+            ))
+        });
+    let written = stream::iter(failed.collect::<Vec<_>>())
+        .map(|(namespace, event)| write(cluster, namespace, event))
+        .buffer_unordered(AT_ONCE)
+        .for_each(|()| std::future::ready(()));
+    let all = async {
+        written.await;
+        if let Some(pod) = pod {
+            on_pod(cluster, pod, document, now).await;
+        }
+    };
+    if timeout(PATIENCE, all).await.is_err() {
+        tracing::warn!("not all Events could be written in time");
+    }
+}
+
+fn on_external_secret(
+    api: &Api,
+    item: &Item,
+    run: &str,
+    message: &str,
+    now: Timestamp,
+) -> (String, Value) {
+    let about = json!({
+        "apiVersion": api.api_version(),
+        "kind": "ExternalSecret",
+        "namespace": item.id.namespace,
+        "name": item.id.name,
+        "uid": item.uid,
+    });
+    let event = event(
+        &about,
+        &item.id.name,
+        run,
+        "Warning",
+        "ForceSyncFailed",
+        message,
+        now,
+    );
+    (item.id.namespace.clone(), event)
+}
+
+async fn on_pod(cluster: &Cluster, pod: &OwnPod, document: &Document, now: Timestamp) {
+    #[derive(serde::Deserialize)]
+    struct Pod {
+        metadata: wire::Meta,
+    }
+    let path = format!("/api/v1/namespaces/{}/pods/{}", pod.namespace, pod.name);
+    let uid = match cluster.get::<Pod>(&path).await {
+        Ok(pod) => pod.metadata.uid,
+        Err(error) => {
+            tracing::debug!(%error, "no Event on the own Pod");
+            return;
+        }
+    };
+    let about = json!({"apiVersion": "v1", "kind": "Pod", "namespace": pod.namespace, "name": pod.name, "uid": uid});
+    let (kind, reason) = if document.run.exit_code == 0 {
+        ("Normal", "RunSucceeded")
+    } else {
+        ("Warning", "RunFailed")
+    };
+    let counts: Vec<String> = document
+        .summary
+        .outcomes
+        .iter()
+        .map(|(outcome, count)| format!("{count} {}", outcome.as_str()))
+        .collect();
+    let message = format!(
+        "run {}: {}; exit code {}",
+        document.run.id,
+        counts.join(", "),
+        document.run.exit_code
+    );
+    let event = event(
+        &about,
+        &pod.name,
+        &document.run.id,
+        kind,
+        reason,
+        &message,
+        now,
+    );
+    write(cluster, pod.namespace.clone(), event).await;
+}
+
+fn event(
+    about: &Value,
+    name: &str,
+    run: &str,
+    kind: &str,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> Value {
+    let time = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    // An Event's name is that of its object and something unique; both together are a DNS subdomain of 253 characters.
+    let room = 252_usize.saturating_sub(run.len());
+    let short: String = name.chars().take(room).collect();
+    let note: String = message.chars().take(NOTE).collect();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": format!("{}.{}", short.trim_end_matches(['.', '-']), run.to_lowercase())},
+        "involvedObject": about,
+        "type": kind,
+        "reason": reason,
+        "message": note,
+        "source": {"component": FIELD_MANAGER},
+        "reportingComponent": FIELD_MANAGER,
+        "reportingInstance": run,
+        "firstTimestamp": time,
+        "lastTimestamp": time,
+        "count": 1,
+    })
+}
+
+async fn write(cluster: &Cluster, namespace: String, event: Value) {
+    let path = format!("/api/v1/namespaces/{namespace}/events");
+    if let Err(error) = cluster.create::<serde::de::IgnoredAny>(&path, &event).await {
+        tracing::debug!(%error, "an Event was not written");
+    }
+}

@@ -1,0 +1,554 @@
+//! The command line: what was typed, and nothing but that.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use secrecy::SecretString;
+
+use crate::{
+    duration::GoDuration,
+    policy::Capability,
+    telemetry::{Color, LogFormat},
+};
+
+/// Where a policy is looked for if none is named: where the CronJob mounts it.
+pub const DEFAULT_CONFIG: &str = "/etc/eso-sync/config.yaml";
+
+/// Force-sync ExternalSecrets after a rotation, and prove that each sync happened.
+///
+/// Annotates the ExternalSecrets that a policy (or the command line) selects, at a pace that no provider suffers from, and
+/// waits for the operator's proof of each. Data goes to stdout, everything else to stderr.
+///
+/// Exit codes: 0 done, 1 differences found, 2 usage or policy invalid, 3 some items failed, 4 no cluster or not enough
+/// rights, 5 a safety limit, 6 another run holds the lock, 7 stopped by deadline or signal.
+#[derive(Debug, Parser)]
+#[command(
+    name = "eso-sync",
+    version,
+    max_term_width = 100,
+    propagate_version = true
+)]
+pub struct Cli {
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// How to log.
+    #[command(flatten)]
+    pub logging: LoggingArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// kubectl's connection flags.
+#[derive(Clone, Args)]
+#[command(next_help_heading = "Connection")]
+pub struct ConnectionArgs {
+    /// Path of the kubeconfig
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "ESO_SYNC_KUBECONFIG",
+        hide_env_values = true
+    )]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "ESO_SYNC_CONTEXT",
+        hide_env_values = true
+    )]
+    pub context: Option<String>,
+    /// Cluster of the kubeconfig
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "ESO_SYNC_CLUSTER",
+        hide_env_values = true
+    )]
+    pub cluster: Option<String>,
+    /// User of the kubeconfig
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "ESO_SYNC_USER",
+        hide_env_values = true
+    )]
+    pub user: Option<String>,
+    /// Address of the API server
+    #[arg(
+        long,
+        short = 's',
+        global = true,
+        value_name = "URL",
+        env = "ESO_SYNC_SERVER",
+        hide_env_values = true
+    )]
+    pub server: Option<String>,
+    /// Bearer token for the API server
+    #[arg(
+        long,
+        global = true,
+        value_name = "TOKEN",
+        env = "ESO_SYNC_TOKEN",
+        hide_env_values = true
+    )]
+    pub token: Option<SecretString>,
+    /// Path of the API server's certificate authority
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "ESO_SYNC_CERTIFICATE_AUTHORITY",
+        hide_env_values = true
+    )]
+    pub certificate_authority: Option<PathBuf>,
+    /// Do not check the API server's certificate
+    #[arg(
+        long,
+        global = true,
+        env = "ESO_SYNC_INSECURE_SKIP_TLS_VERIFY",
+        hide_env_values = true
+    )]
+    pub insecure_skip_tls_verify: bool,
+    /// User to impersonate
+    #[arg(
+        long = "as",
+        global = true,
+        value_name = "USER",
+        env = "ESO_SYNC_AS",
+        hide_env_values = true
+    )]
+    pub impersonate: Option<String>,
+    /// Group to impersonate (repeatable)
+    #[arg(
+        long = "as-group",
+        global = true,
+        value_name = "GROUP",
+        env = "ESO_SYNC_AS_GROUP",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub impersonate_groups: Vec<String>,
+    /// Namespace; default: that of the context
+    #[arg(
+        long,
+        short = 'n',
+        global = true,
+        value_name = "NAME",
+        env = "ESO_SYNC_NAMESPACE",
+        hide_env_values = true
+    )]
+    pub namespace: Option<String>,
+    /// Use an embedded cluster: the default one, `bad-day`, or the manifests in a folder
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        env = "ESO_SYNC_SANDBOX",
+        hide_env_values = true
+    )]
+    pub sandbox: Option<String>,
+}
+
+impl std::fmt::Debug for ConnectionArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConnectionArgs").finish_non_exhaustive()
+    }
+}
+
+/// How to log.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct LoggingArgs {
+    /// Say more on stderr (repeatable)
+    #[arg(long, short = 'v', global = true, action = ArgAction::Count, env = "ESO_SYNC_VERBOSE", hide_env_values = true)]
+    pub verbose: u8,
+    /// Say only what went wrong on stderr
+    #[arg(
+        long,
+        short = 'q',
+        global = true,
+        env = "ESO_SYNC_QUIET",
+        hide_env_values = true
+    )]
+    pub quiet: bool,
+    /// Form of the logs on stderr
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        env = "ESO_SYNC_LOG_FORMAT",
+        hide_env_values = true
+    )]
+    pub log_format: LogFormat,
+    /// When to use colour
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        env = "ESO_SYNC_COLOR",
+        hide_env_values = true
+    )]
+    pub color: Color,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Do the whole job that a policy describes
+    Run(RunArgs),
+    /// Print what `run` would do, changing nothing
+    Plan(PlanArgs),
+    /// Force-sync single ExternalSecrets, without a policy
+    Sync(SyncArgs),
+    /// Show ExternalSecrets and when they last synced
+    Status(StatusArgs),
+    /// Check a policy
+    Validate(ValidateArgs),
+    /// Print a JSON Schema
+    Schema(SchemaArgs),
+    /// Print the Roles and ClusterRoles that a policy (or the ad hoc commands) needs
+    Rbac(RbacArgs),
+    /// Print a completion script for a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// Which policy.
+#[derive(Clone, Debug, Args)]
+pub struct PolicyArgs {
+    /// Policy file (repeatable; later ones win) [default: /etc/eso-sync/config.yaml]
+    #[arg(
+        long,
+        short = 'c',
+        value_name = "FILE",
+        env = "ESO_SYNC_CONFIG",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub config: Vec<PathBuf>,
+}
+
+/// The most that a policy may ask for. Only flags and variables say so, never a policy.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Ceilings")]
+pub struct CeilingArgs {
+    /// Refuse a policy that does anything else [default: everything]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        env = "ESO_SYNC_ALLOW",
+        hide_env_values = true
+    )]
+    pub allow: Option<Vec<Capability>>,
+    /// Refuse a policy that may sync more than this
+    #[arg(
+        long,
+        value_name = "N",
+        env = "ESO_SYNC_MAX_SYNCS",
+        hide_env_values = true
+    )]
+    pub max_syncs: Option<u32>,
+}
+
+/// How to act.
+#[derive(Clone, Debug, Args)]
+pub struct ActArgs {
+    /// Print the plan and change nothing
+    #[arg(long, env = "ESO_SYNC_DRY_RUN", hide_env_values = true)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long, short = 'y', env = "ESO_SYNC_YES", hide_env_values = true)]
+    pub yes: bool,
+    /// How long one ExternalSecret may take, not counting the operator's queue
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "ESO_SYNC_TIMEOUT",
+        hide_env_values = true
+    )]
+    pub timeout: Option<GoDuration>,
+    /// How long to wait for another run that holds the lock
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "0s",
+        env = "ESO_SYNC_WAIT_LOCK",
+        hide_env_values = true
+    )]
+    pub wait_lock: GoDuration,
+    /// Namespace of the lock's Lease [default: that of the own Pod, else eso-sync, else default]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "ESO_SYNC_LOCK_NAMESPACE",
+        hide_env_values = true
+    )]
+    pub lock_namespace: Option<String>,
+    /// Name of the own Pod, which gets an Event at the end
+    #[arg(long, value_name = "NAME", env = "ESO_SYNC_POD_NAME", hide = true)]
+    pub pod_name: Option<String>,
+    /// Namespace of the own Pod
+    #[arg(long, value_name = "NAME", env = "ESO_SYNC_POD_NAMESPACE", hide = true)]
+    pub pod_namespace: Option<String>,
+}
+
+/// `run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Which policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// How to act.
+    #[command(flatten)]
+    pub act: ActArgs,
+    /// The most that may be asked for.
+    #[command(flatten)]
+    pub ceilings: CeilingArgs,
+    /// Form of the report
+    #[arg(
+        long,
+        short = 'o',
+        value_enum,
+        default_value = "table",
+        env = "ESO_SYNC_OUTPUT",
+        hide_env_values = true
+    )]
+    pub output: Output,
+}
+
+/// Which ExternalSecrets, without a policy.
+#[derive(Clone, Debug, Args)]
+pub struct SelectArgs {
+    /// Names of ExternalSecrets (globs work)
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// In all namespaces
+    #[arg(long, short = 'A')]
+    pub all_namespaces: bool,
+    /// With these labels
+    #[arg(long, short = 'l', value_name = "SELECTOR")]
+    pub selector: Option<String>,
+}
+
+/// `plan`
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Which policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Or which ExternalSecrets.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// The most that may be asked for.
+    #[command(flatten)]
+    pub ceilings: CeilingArgs,
+    /// Exit with 1 if anything would be done, as `kubectl diff` does (terraform uses 2)
+    #[arg(long, env = "ESO_SYNC_EXIT_CODE", hide_env_values = true)]
+    pub exit_code: bool,
+    /// Form of the plan
+    #[arg(
+        long,
+        short = 'o',
+        value_enum,
+        default_value = "table",
+        env = "ESO_SYNC_OUTPUT",
+        hide_env_values = true
+    )]
+    pub output: Output,
+}
+
+/// `sync`
+#[derive(Debug, Args)]
+pub struct SyncArgs {
+    /// Which ExternalSecrets.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// All in the namespace
+    #[arg(long)]
+    pub all: bool,
+    /// Those that read from this store: NAME, ClusterSecretStore/NAME or SecretStore/NAMESPACE/NAME
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
+    /// Those whose last sync failed, or that never synced
+    #[arg(long)]
+    pub failed: bool,
+    /// Generators too, which makes new credentials
+    #[arg(long)]
+    pub generators: bool,
+    /// How to act.
+    #[command(flatten)]
+    pub act: ActArgs,
+    /// Refuse to sync more than this
+    #[arg(
+        long,
+        value_name = "N",
+        env = "ESO_SYNC_MAX_SYNCS",
+        hide_env_values = true
+    )]
+    pub max_syncs: Option<u32>,
+    /// Form of the report
+    #[arg(
+        long,
+        short = 'o',
+        value_enum,
+        default_value = "table",
+        env = "ESO_SYNC_OUTPUT",
+        hide_env_values = true
+    )]
+    pub output: Output,
+}
+
+/// `status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Which policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Or which ExternalSecrets.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Form of the table
+    #[arg(
+        long,
+        short = 'o',
+        value_enum,
+        default_value = "table",
+        env = "ESO_SYNC_OUTPUT",
+        hide_env_values = true
+    )]
+    pub output: StatusOutput,
+}
+
+/// `validate`
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// Which policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// The most that may be asked for.
+    #[command(flatten)]
+    pub ceilings: CeilingArgs,
+}
+
+/// `schema`
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Of what
+    #[arg(long = "for", value_enum, default_value = "policy")]
+    pub of: SchemaOf,
+}
+
+/// What a schema describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// A policy file
+    Policy,
+    /// What `-o json|yaml` prints
+    Report,
+}
+
+/// `rbac`
+#[derive(Debug, Args)]
+pub struct RbacArgs {
+    /// Which policy; without one, the ad hoc commands.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// ServiceAccount that gets the rights, in --namespace
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "eso-sync",
+        env = "ESO_SYNC_SERVICE_ACCOUNT",
+        hide_env_values = true
+    )]
+    pub service_account: String,
+}
+
+/// The form of plans and reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// A table, what needs doing, and totals
+    Table,
+    /// One JSON document
+    Json,
+    /// One YAML document
+    Yaml,
+}
+
+/// The form of `status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StatusOutput {
+    /// A table
+    Table,
+    /// A table with more columns
+    Wide,
+    /// One JSON document
+    Json,
+    /// One YAML document
+    Yaml,
+    /// Names only
+    Name,
+}
+
+/// The environment variables that stand for flags: they are no part of a policy.
+pub fn flag_variables() -> Vec<String> {
+    use clap::CommandFactory as _;
+    let command = Cli::command();
+    let mut commands = vec![&command];
+    let mut names = Vec::new();
+    while let Some(command) = commands.pop() {
+        names.extend(
+            command
+                .get_arguments()
+                .filter_map(clap::Arg::get_env)
+                .map(|name| name.to_string_lossy().into_owned()),
+        );
+        commands.extend(command.get_subcommands());
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_a_variable_but_those_that_select() {
+        let names = flag_variables();
+        for name in [
+            "ESO_SYNC_CONFIG",
+            "ESO_SYNC_KUBECONFIG",
+            "ESO_SYNC_WAIT_LOCK",
+            "ESO_SYNC_ALLOW",
+            "ESO_SYNC_SANDBOX",
+        ] {
+            assert!(names.iter().any(|known| known == name), "{name}");
+        }
+    }
+}

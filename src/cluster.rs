@@ -1,0 +1,359 @@
+//! The few calls that are made to the Kubernetes API, over plain paths and slim types.
+//!
+//! Lists are read page by page and projected while they are read: ten thousand ExternalSecrets as whole objects are
+//! 360 MiB, as what a decision needs a tenth of that. The seam for tests is the transport: the sandbox serves real HTTP.
+
+pub mod connect;
+mod gate;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt as _};
+use http::Request;
+use kube::core::{Status, WatchEvent};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+pub use gate::{Access, Ledger};
+
+/// Who writes: the field manager of every change, and the source of every Event.
+pub const FIELD_MANAGER: &str = "eso-sync";
+
+/// Objects in one page of a list.
+const PAGE: u32 = 500;
+
+/// How long one call may take, its retries included; a watch is not bounded by it.
+const CALL_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// The API server ends a watch after this long, so that a silent connection cannot stay unnoticed for ever.
+const WATCH_SECONDS: u32 = 290;
+
+/// A connected cluster.
+#[derive(Clone)]
+pub struct Cluster {
+    client: kube::Client,
+    ledger: Arc<Ledger>,
+    /// The kubeconfig context, if there is one.
+    pub context: Option<String>,
+    /// The API server's address.
+    pub server: String,
+    /// The namespace that the context or the service account stands in.
+    pub namespace: String,
+}
+
+/// What went wrong with a call, as far as callers act on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// 401: no valid credentials.
+    Unauthenticated,
+    /// 403: not allowed.
+    Denied,
+    /// 404.
+    NotFound,
+    /// 409: a precondition did not hold.
+    Conflict,
+    /// 410: the resource version or continue token is too old.
+    Expired,
+    /// 400, 422: the API server, or a webhook, refuses the object.
+    Invalid,
+    /// 429, 5xx, or no connection, also after retries.
+    Unavailable,
+    /// An answer that makes no sense.
+    Unreadable,
+}
+
+/// A failed call: the operation, its object, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation}: {message}")]
+pub struct CallError {
+    /// What went wrong.
+    pub trouble: Trouble,
+    operation: String,
+    message: String,
+}
+
+impl CallError {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all that is left is a connection that does not work"
+    )]
+    fn new(operation: &str, error: kube::Error) -> Self {
+        let (trouble, message) = match error {
+            kube::Error::Api(status) => (trouble_of(&status), status.message.clone()),
+            kube::Error::SerdeError(_) => (
+                Trouble::Unreadable,
+                "the answer is not what the API promises".to_owned(),
+            ),
+            kube::Error::Auth(error) => (Trouble::Unauthenticated, connect::describe_auth(&error)),
+            other => (Trouble::Unavailable, root_cause(&other)),
+        };
+        Self {
+            trouble,
+            operation: operation.to_owned(),
+            message,
+        }
+    }
+
+    fn timed_out(operation: &str) -> Self {
+        Self {
+            trouble: Trouble::Unavailable,
+            operation: operation.to_owned(),
+            message: format!("no answer within {} s", CALL_TIMEOUT.as_secs()),
+        }
+    }
+
+    /// Why, without the operation.
+    pub fn why(&self) -> &str {
+        &self.message
+    }
+}
+
+fn trouble_of(status: &Status) -> Trouble {
+    match status.code {
+        401 => Trouble::Unauthenticated,
+        403 => Trouble::Denied,
+        404 => Trouble::NotFound,
+        409 => Trouble::Conflict,
+        410 => Trouble::Expired,
+        400 | 422 => Trouble::Invalid,
+        _ => Trouble::Unavailable,
+    }
+}
+
+/// The innermost error: the outer ones say "error" in other words.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// One page of a list.
+#[derive(Deserialize)]
+#[serde(bound = "T: DeserializeOwned")]
+struct Page<T> {
+    #[serde(default)]
+    metadata: PageMeta,
+    #[serde(default = "Vec::new")]
+    items: Vec<T>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct PageMeta {
+    resource_version: String,
+    r#continue: Option<String>,
+}
+
+/// A path with its query.
+#[derive(Clone, Debug)]
+pub struct Query {
+    path: String,
+    parameters: Vec<(&'static str, String)>,
+}
+
+impl Query {
+    /// A path without parameters.
+    pub fn new(path: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            parameters: Vec::new(),
+        }
+    }
+
+    /// Adds a parameter.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.parameters.push((name, value.into()));
+        self
+    }
+
+    fn uri(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(&self.parameters);
+        let query = query.finish();
+        if query.is_empty() {
+            self.path.clone()
+        } else {
+            format!("{}?{query}", self.path)
+        }
+    }
+}
+
+impl fmt::Display for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path)
+    }
+}
+
+impl Cluster {
+    /// How many requests were sent so far, retries included.
+    pub fn requests(&self) -> u64 {
+        self.ledger.requests()
+    }
+
+    /// Changes the pace of requests to this many a second.
+    pub fn set_rate(&self, rate: crate::policy::Rate) {
+        self.ledger.set_rate(rate);
+    }
+
+    /// Reads one object.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
+        self.call(
+            "GET",
+            &Query::new(path),
+            Vec::new(),
+            &format!("read {path}"),
+        )
+        .await
+    }
+
+    /// Reads a list page by page, handing each item to `each`; the answer is the resource version of the list.
+    ///
+    /// A continue token that expired on the way starts the list anew once; `each` then sees items again.
+    pub async fn list<T: DeserializeOwned>(
+        &self,
+        query: &Query,
+        mut each: impl FnMut(T),
+    ) -> Result<String, CallError> {
+        let operation = format!("list {query}");
+        let mut token: Option<String> = None;
+        let mut restarted = false;
+        loop {
+            let mut page = query.clone().with("limit", PAGE.to_string());
+            if let Some(token) = &token {
+                page = page.with("continue", token.clone());
+            }
+            match self
+                .call::<Page<T>>("GET", &page, Vec::new(), &operation)
+                .await
+            {
+                Ok(answer) => {
+                    answer.items.into_iter().for_each(&mut each);
+                    match answer.metadata.r#continue.filter(|token| !token.is_empty()) {
+                        Some(next) => token = Some(next),
+                        None => return Ok(answer.metadata.resource_version),
+                    }
+                }
+                Err(error) if error.trouble == Trouble::Expired && !restarted => {
+                    restarted = true;
+                    token = None;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The present resource version of a collection, read with the smallest list there is.
+    pub async fn resource_version(&self, query: &Query) -> Result<String, CallError> {
+        let page = query.clone().with("limit", "1");
+        let answer: Page<serde::de::IgnoredAny> = self
+            .call("GET", &page, Vec::new(), &format!("list {query}"))
+            .await?;
+        Ok(answer.metadata.resource_version)
+    }
+
+    /// Changes an object by a JSON merge patch; the answer is the object as it then is.
+    pub async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        change: &Value,
+    ) -> Result<T, CallError> {
+        let query = Query::new(path).with("fieldManager", FIELD_MANAGER);
+        self.call(
+            "PATCH",
+            &query,
+            change.to_string().into_bytes(),
+            &format!("patch {path}"),
+        )
+        .await
+    }
+
+    /// Creates an object.
+    pub async fn create<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        object: &Value,
+    ) -> Result<T, CallError> {
+        let query = Query::new(path).with("fieldManager", FIELD_MANAGER);
+        self.call(
+            "POST",
+            &query,
+            object.to_string().into_bytes(),
+            &format!("create in {path}"),
+        )
+        .await
+    }
+
+    /// Replaces an object; `object` carries the resource version that it must still have.
+    pub async fn replace<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        object: &Value,
+    ) -> Result<T, CallError> {
+        let query = Query::new(path).with("fieldManager", FIELD_MANAGER);
+        self.call(
+            "PUT",
+            &query,
+            object.to_string().into_bytes(),
+            &format!("replace {path}"),
+        )
+        .await
+    }
+
+    /// Watches a collection from a resource version on.
+    pub async fn watch<T>(
+        &self,
+        query: &Query,
+        resource_version: &str,
+    ) -> Result<impl Stream<Item = Result<WatchEvent<T>, CallError>> + use<T>, CallError>
+    where
+        T: Clone + DeserializeOwned,
+    {
+        let operation = format!("watch {query}");
+        let watch = query
+            .clone()
+            .with("watch", "true")
+            .with("allowWatchBookmarks", "true")
+            .with("timeoutSeconds", WATCH_SECONDS.to_string())
+            .with("resourceVersion", resource_version);
+        let request = request("GET", &watch, Vec::new());
+        let events = tokio::time::timeout(CALL_TIMEOUT, self.client.request_events::<T>(request))
+            .await
+            .map_err(|_| CallError::timed_out(&operation))?
+            .map_err(|error| CallError::new(&operation, error))?;
+        Ok(events.map(move |event| event.map_err(|error| CallError::new(&operation, error))))
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        query: &Query,
+        body: Vec<u8>,
+        operation: &str,
+    ) -> Result<T, CallError> {
+        let request = request(method, query, body);
+        tokio::time::timeout(CALL_TIMEOUT, self.client.request(request))
+            .await
+            .map_err(|_| CallError::timed_out(operation))?
+            .map_err(|error| CallError::new(operation, error))
+    }
+}
+
+fn request(method: &'static str, query: &Query, body: Vec<u8>) -> Request<Vec<u8>> {
+    let content_type = if method == "PATCH" {
+        "application/merge-patch+json"
+    } else {
+        "application/json"
+    };
+    let mut request = Request::new(body);
+    // A path of ours is made of object names, which are valid in a URI; an invalid one becomes "/", which answers nothing.
+    *request.uri_mut() = query.uri().parse().unwrap_or_default();
+    *request.method_mut() = method.parse().unwrap_or_default();
+    request.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static(content_type),
+    );
+    request
+}

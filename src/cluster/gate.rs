@@ -1,0 +1,150 @@
+//! What every request passes on its way out: whether it may change anything, the pace of the API, and the count.
+//!
+//! It sits under the retry layer, so that a retry waits its turn and is counted too.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use http::{Method, Request, Response};
+use kube::client::Body;
+use tower::{BoxError, Layer, Service};
+
+use crate::{pace::Bucket, policy::Rate};
+
+/// How long the API server may take until its answer begins. Larger than the server's own bound of 60 s.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(65);
+
+/// What a client may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reads, and the reviews that ask what is allowed.
+    ReadOnly,
+    /// Everything.
+    Write,
+}
+
+/// The count of requests, and their pace.
+#[derive(Debug)]
+pub struct Ledger {
+    access: Access,
+    requests: AtomicU64,
+    bucket: Mutex<Bucket>,
+}
+
+impl Ledger {
+    /// A new count at this pace.
+    pub fn new(access: Access, rate: Rate) -> Self {
+        Self {
+            access,
+            requests: AtomicU64::new(0),
+            bucket: Mutex::new(Bucket::new(rate)),
+        }
+    }
+
+    /// Requests sent so far.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// From now on, this many a second.
+    pub fn set_rate(&self, rate: Rate) {
+        *self.bucket.lock().unwrap_or_else(PoisonError::into_inner) = Bucket::new(rate);
+    }
+
+    fn refuses(&self, request: &Request<Body>) -> bool {
+        self.access == Access::ReadOnly
+            && request.method() != Method::GET
+            && !(request.method() == Method::POST
+                && request.uri().path().ends_with("accessreviews"))
+    }
+
+    async fn turn(&self) {
+        loop {
+            let wait = self
+                .bucket
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            match wait {
+                Ok(()) => return,
+                Err(wait) => tokio::time::sleep(wait).await,
+            }
+        }
+    }
+}
+
+/// A request that would change something, from a command that only looks.
+#[derive(Debug, thiserror::Error)]
+#[error("{method} {path} would change something, and this command only looks")]
+struct OnlyLooks {
+    method: Method,
+    path: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the API server did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
+struct NoAnswer;
+
+/// Puts the gate in front of a client.
+#[derive(Clone)]
+pub(super) struct GateLayer(pub(super) Arc<Ledger>);
+
+impl<S> Layer<S> for GateLayer {
+    type Service = Gate<S>;
+
+    fn layer(&self, inner: S) -> Gate<S> {
+        Gate {
+            inner,
+            ledger: Arc::clone(&self.0),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Gate<S> {
+    inner: S,
+    ledger: Arc<Ledger>,
+}
+
+impl<S, B> Service<Request<Body>> for Gate<S>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = BoxError> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
+{
+    type Response = Response<B>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Response<B>, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        // The inner service is a buffer: its readiness is a permit, which must not be held while a request waits its turn.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let ledger = Arc::clone(&self.ledger);
+        let inner = self.inner.clone();
+        Box::pin(async move {
+            if ledger.refuses(&request) {
+                let path = request.uri().path().to_owned();
+                return Err(OnlyLooks {
+                    method: request.method().clone(),
+                    path,
+                }
+                .into());
+            }
+            ledger.turn().await;
+            ledger.requests.fetch_add(1, Ordering::Relaxed);
+            tokio::time::timeout(ANSWER_TIMEOUT, tower::ServiceExt::oneshot(inner, request))
+                .await
+                .map_err(|_| NoAnswer)?
+        })
+    }
+}

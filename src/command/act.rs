@@ -1,0 +1,368 @@
+//! Commands that change something: plan, ask, lock, sync, report.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::{
+    Refusal, Session,
+    policy::{Flags, selection, store},
+    print_as,
+};
+use crate::{
+    announce::{OwnPod, announce},
+    cli::{ActArgs, Output, RunArgs, SyncArgs},
+    cluster::{Access, Cluster, Trouble},
+    discover::{Discovered, discover},
+    exit::Exit,
+    lock::{self, Lock, LockError},
+    plan::{self, Plan},
+    policy::Policy,
+    progress::Progress,
+    rbac,
+    reason::Reason,
+    report::{self, Document, Heading, Kind, exit_of, exit_of_plan, text},
+    sync::{Job, Results, carry_out},
+};
+
+/// Where the kubelet reads a summary from.
+const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// What to do, over which connection.
+struct Task<'a> {
+    session: &'a Session,
+    cluster: &'a Cluster,
+    policy: &'a Policy,
+    digest: Option<&'a str>,
+    act: &'a ActArgs,
+    output: Output,
+    started: jiff::Timestamp,
+    /// Whether to ask on a terminal.
+    ask: bool,
+}
+
+pub(super) async fn run(session: &Session, args: RunArgs) -> Result<Exit, Refusal> {
+    let started = session.world.clock.now();
+    let loaded = session.policy_from_files(
+        &args.policy.config,
+        act_flags(&args.act),
+        (&args.ceilings).into(),
+    )?;
+    let access = if args.act.dry_run {
+        Access::ReadOnly
+    } else {
+        Access::Write
+    };
+    let connected = session.connect(access, &loaded.policy).await?;
+    let task = Task {
+        session,
+        cluster: &connected.cluster,
+        policy: &loaded.policy,
+        digest: Some(&loaded.digest),
+        act: &args.act,
+        output: args.output,
+        started,
+        ask: !args.act.yes && session.connection.sandbox.is_none() && is_terminal(),
+    };
+    task.carry_out().await
+}
+
+pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refusal> {
+    let select = &args.select;
+    let says_what = !select.names.is_empty()
+        || select.all_namespaces
+        || select.selector.is_some()
+        || args.all
+        || args.failed
+        || args.store.is_some();
+    if !says_what {
+        return Err(Refusal::usage(
+            "sync what? Give a NAME, --all, -A, --store, --failed or -l",
+        ));
+    }
+    if args.all && !select.names.is_empty() {
+        return Err(Refusal::usage("a NAME and --all exclude each other"));
+    }
+    let sandbox = session.connection.sandbox.is_some();
+    let ask = !args.act.yes && !args.act.dry_run && !sandbox;
+    if ask && !is_terminal() {
+        return Err(Refusal::usage(
+            "there is no terminal to ask on; --yes says that you mean it",
+        ));
+    }
+    let started = session.world.clock.now();
+    let mut flags = act_flags(&args.act);
+    flags.insert("sync.generators".to_owned(), json!(args.generators));
+    if let Some(limit) = args.max_syncs {
+        flags.insert("safety.maxSyncs".to_owned(), json!(limit));
+    }
+    let entry = |namespace: &str| {
+        let mut entry = selection(select, namespace);
+        if let Some(text) = &args.store {
+            entry.insert("stores".to_owned(), json!([store(text)]));
+        }
+        if args.failed {
+            entry.insert("states".to_owned(), json!(["failed", "never-synced"]));
+        }
+        entry
+    };
+    let access = if args.act.dry_run {
+        Access::ReadOnly
+    } else {
+        Access::Write
+    };
+    let (loaded, connected) = session.ad_hoc(access, entry, flags).await?;
+    let task = Task {
+        session,
+        cluster: &connected.cluster,
+        policy: &loaded.policy,
+        digest: None,
+        act: &args.act,
+        output: args.output,
+        started,
+        ask,
+    };
+    let exit = task.carry_out().await?;
+    Ok(exit)
+}
+
+fn act_flags(act: &ActArgs) -> Flags {
+    let mut flags = Flags::new();
+    if let Some(timeout) = act.timeout {
+        flags.insert("sync.timeout".to_owned(), json!(timeout.to_string()));
+    }
+    flags
+}
+
+fn is_terminal() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+impl Task<'_> {
+    async fn carry_out(&self) -> Result<Exit, Refusal> {
+        let world = &self.session.world;
+        let deadline = Instant::now() + self.policy.deadline;
+        let _timer = tokio::spawn(world.stopper.clone().at(deadline));
+        let (discovered, plan) = self.look().await?;
+        if self.act.dry_run || plan.refusal.is_some() {
+            return self.print_plan(&plan);
+        }
+        self.confirm(&plan)?;
+        if plan.steps.is_empty() || !self.policy.lock.enabled {
+            return self.act(&discovered, &plan, None).await;
+        }
+        let lock = self.session.unless_stopped(self.lock()).await??;
+        if !lock.waited {
+            return self.act(&discovered, &plan, Some(lock)).await;
+        }
+        // The other run may have done it all meanwhile.
+        let again = self.look().await;
+        let (discovered, plan) = match again {
+            Ok((discovered, plan)) if plan.refusal.is_none() => (discovered, plan),
+            Ok((_, plan)) => {
+                lock.release(world.clock).await;
+                return self.print_plan(&plan);
+            }
+            Err(refusal) => {
+                lock.release(world.clock).await;
+                return Err(refusal);
+            }
+        };
+        self.act(&discovered, &plan, Some(lock)).await
+    }
+
+    async fn look(&self) -> Result<(Discovered, Plan), Refusal> {
+        let discovered = self
+            .session
+            .unless_stopped(discover(self.cluster, self.policy))
+            .await??;
+        let plan = plan::plan(
+            self.policy,
+            &discovered.inventory,
+            self.session.world.clock.now(),
+        );
+        Ok((discovered, plan))
+    }
+
+    fn heading(&self) -> Heading {
+        Heading {
+            run: self.session.run(self.cluster, self.digest, self.started),
+            requests: self.cluster.requests(),
+        }
+    }
+
+    fn print_plan(&self, plan: &Plan) -> Result<Exit, Refusal> {
+        let exit = exit_of_plan(plan);
+        let document = Document::of_plan(Kind::Plan, plan, self.heading(), exit);
+        print_as(self.output, &document, |document| {
+            text::render(document, false)
+        })?;
+        self.leave_summary(&document);
+        Ok(exit)
+    }
+
+    /// Shows the plan on stderr and asks, where somebody can answer.
+    fn confirm(&self, plan: &Plan) -> Result<(), Refusal> {
+        if !self.ask || plan.steps.is_empty() {
+            return Ok(());
+        }
+        let document = Document::of_plan(Kind::Plan, plan, self.heading(), exit_of_plan(plan));
+        write!(
+            io::stderr(),
+            "{}\nSync {} ExternalSecrets? [y/N] ",
+            text::render(&document, false),
+            plan.syncs()
+        )
+        .ok();
+        let mut answer = String::new();
+        let read = io::stdin().read_line(&mut answer);
+        if read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
+            return Ok(());
+        }
+        Err(Refusal {
+            exit: Exit::Invalid,
+            message: "you did not say yes".to_owned(),
+            hint: None,
+        })
+    }
+
+    async fn lock(&self) -> Result<Lock, LockError> {
+        let world = &self.session.world;
+        let host = self
+            .act
+            .pod_name
+            .clone()
+            .or_else(|| world.environment.get("HOSTNAME").cloned());
+        let identity = format!(
+            "{}_{}",
+            host.unwrap_or_else(|| "eso-sync".to_owned()),
+            world.run
+        );
+        let wait = self.act.wait_lock.0;
+        let own = self
+            .act
+            .lock_namespace
+            .as_ref()
+            .or(self.act.pod_namespace.as_ref());
+        if let Some(namespace) = own {
+            return lock::acquire(self.cluster, namespace, &identity, wait, world.clock).await;
+        }
+        match lock::acquire(
+            self.cluster,
+            rbac::DEFAULT_NAMESPACE,
+            &identity,
+            wait,
+            world.clock,
+        )
+        .await
+        {
+            // Nothing is installed there: runs by hand keep apart from each other in a namespace that always is.
+            Err(LockError::Call(error)) if error.trouble == Trouble::NotFound => {
+                lock::acquire(self.cluster, "default", &identity, wait, world.clock).await
+            }
+            other => other,
+        }
+    }
+
+    async fn act(
+        &self,
+        discovered: &Discovered,
+        plan: &Plan,
+        lock: Option<Lock>,
+    ) -> Result<Exit, Refusal> {
+        let world = &self.session.world;
+        let job = Job {
+            plan,
+            policy: self.policy,
+            cluster: self.cluster,
+            api: &discovered.api,
+            watch_from: &discovered.watch_from,
+            run: &world.run,
+            clock: world.clock,
+            stop: world.stop.clone(),
+        };
+        let mut progress = Progress::new(self.session.progress_style(), plan.syncs());
+        let done = |index: usize, result: &crate::sync::ItemResult| {
+            if let Some(item) = plan.items.get(index) {
+                progress.done(item, result);
+            }
+        };
+        let results = match lock {
+            _ if plan.steps.is_empty() => Results {
+                items: vec![None; plan.items.len()],
+                ..Results::default()
+            },
+            None => carry_out(&job, done).await,
+            Some(mut lock) => {
+                let results = {
+                    let keep = async {
+                        lock.keep(world.clock).await;
+                        world.stopper.ask(Reason::LockLost);
+                        std::future::pending::<()>().await;
+                    };
+                    tokio::select! {
+                        results = carry_out(&job, done) => results,
+                        () = keep => Results::default(),
+                    }
+                };
+                if results.stopped != Some(Reason::LockLost) {
+                    lock.release(world.clock).await;
+                }
+                results
+            }
+        };
+        self.report(discovered, plan, &results).await
+    }
+
+    async fn report(
+        &self,
+        discovered: &Discovered,
+        plan: &Plan,
+        results: &Results,
+    ) -> Result<Exit, Refusal> {
+        let exit = exit_of(plan, results);
+        let document = Document::of_results(plan, results, self.heading(), exit);
+        let pod = match (&self.act.pod_namespace, &self.act.pod_name) {
+            (Some(namespace), Some(name)) => Some(OwnPod {
+                namespace: namespace.clone(),
+                name: name.clone(),
+            }),
+            _ => None,
+        };
+        print_as(self.output, &document, |document| {
+            text::render(document, false)
+        })?;
+        self.leave_summary(&document);
+        let now = self.session.world.clock.now();
+        announce(
+            self.cluster,
+            &discovered.api,
+            pod.as_ref(),
+            plan,
+            results,
+            &document,
+            now,
+        )
+        .await;
+        Ok(exit)
+    }
+
+    /// For `kubectl describe pod`, where there is a kubelet to read it.
+    fn leave_summary(&self, document: &Document) {
+        if self.session.connection.sandbox.is_some() {
+            return;
+        }
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .open(TERMINATION_LOG);
+        let written = file
+            .and_then(|mut file| file.write_all(report::termination_summary(document).as_bytes()));
+        if let Err(error) = written
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::debug!(%error, "no summary for the kubelet");
+        }
+    }
+}

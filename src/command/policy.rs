@@ -1,0 +1,101 @@
+//! From files, variables and flags to a policy.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde_json::{Value, json};
+
+use super::{Refusal, Session};
+use crate::{
+    cli::{self, CeilingArgs, DEFAULT_CONFIG, SelectArgs},
+    inventory::StoreKey,
+    policy::Ceilings,
+    settings::{self, Loaded, Sources},
+};
+
+impl From<&CeilingArgs> for Ceilings {
+    fn from(args: &CeilingArgs) -> Self {
+        Self {
+            allow: args.allow.clone(),
+            max_syncs: args.max_syncs,
+        }
+    }
+}
+
+/// An entry of `select`, as a policy file has it.
+pub(super) type Entry = serde_json::Map<String, Value>;
+
+/// What flags say of a policy's keys.
+pub(super) type Flags = BTreeMap<String, Value>;
+
+impl Session {
+    /// The policy of `run`: from files, or all of an embedded cluster.
+    pub(super) fn policy_from_files(
+        &self,
+        config: &[PathBuf],
+        mut flags: Flags,
+        ceilings: Ceilings,
+    ) -> Result<Loaded, Refusal> {
+        let files = if config.is_empty() && self.connection.sandbox.is_some() {
+            flags.insert("select".to_owned(), json!([{}]));
+            Vec::new()
+        } else if config.is_empty() {
+            vec![PathBuf::from(DEFAULT_CONFIG)]
+        } else {
+            config.to_vec()
+        };
+        self.load(&files, flags, ceilings)
+    }
+
+    /// A policy that selects what was typed.
+    pub(super) fn policy_from_selection(
+        &self,
+        selection: &Entry,
+        mut flags: Flags,
+    ) -> Result<Loaded, Refusal> {
+        flags.insert("select".to_owned(), json!([selection]));
+        self.load(&[], flags, Ceilings::default())
+    }
+
+    fn load(&self, files: &[PathBuf], flags: Flags, ceilings: Ceilings) -> Result<Loaded, Refusal> {
+        let files = settings::read_files(files)?;
+        let sources = Sources {
+            files,
+            environment: self.world.environment.clone(),
+            flags,
+            ceilings,
+        };
+        let known = cli::flag_variables();
+        let known: Vec<&str> = known.iter().map(|name| &**name).collect();
+        let loaded = settings::load(&sources, &known)?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(loaded)
+    }
+}
+
+/// An entry of `select` in the form of a policy file. `namespace` is where to look unless in all of them.
+pub(super) fn selection(select: &SelectArgs, namespace: &str) -> Entry {
+    let mut entry = Entry::new();
+    if !select.names.is_empty() {
+        entry.insert("names".to_owned(), json!(select.names));
+    }
+    if !select.all_namespaces {
+        entry.insert("namespaces".to_owned(), json!([namespace]));
+    }
+    if let Some(selector) = &select.selector {
+        entry.insert("labelSelector".to_owned(), json!(selector));
+    }
+    entry
+}
+
+/// `--store` in the form of a policy file.
+pub(super) fn store(text: &str) -> Value {
+    match text.parse() {
+        Ok(StoreKey::Cluster { name }) => json!({"kind": "ClusterSecretStore", "name": name}),
+        Ok(StoreKey::Namespaced { namespace, name }) => {
+            json!({"kind": "SecretStore", "namespace": namespace, "name": name})
+        }
+        Err(_) => json!({"name": text}),
+    }
+}

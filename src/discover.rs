@@ -1,0 +1,335 @@
+//! From the cluster to an [`Inventory`]: reads only, and what cannot be read becomes a gap or a degraded item.
+
+mod project;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    cluster::{CallError, Cluster, Query, Trouble},
+    eso,
+    inventory::{Gap, Inventory, Operator, Parent, StoreKey, StoreView},
+    policy::{Policy, Selection},
+    wire,
+};
+
+/// What was found, and from where on it can be watched.
+#[derive(Debug)]
+pub struct Discovered {
+    /// What was seen.
+    pub inventory: Inventory,
+    /// Where the objects are served.
+    pub api: Api,
+    /// One entry for each list of ExternalSecrets.
+    pub watch_from: Vec<WatchFrom>,
+}
+
+/// The version of the operator's API that is used, and its paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Api {
+    version: String,
+}
+
+/// A list that was read, to be watched from then on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchFrom {
+    /// None: all namespaces.
+    pub namespace: Option<String>,
+    /// The list's resource version.
+    pub resource_version: String,
+}
+
+/// Why nothing could be found out.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoverError {
+    /// No ExternalSecrets in this cluster's API.
+    #[error(
+        "the cluster serves no ExternalSecrets ({}): is the External Secrets Operator installed?",
+        eso::GROUP
+    )]
+    NotInstalled,
+    /// Neither `v1` nor `v1beta1`.
+    #[error("the cluster serves {group} in {0} only; eso-sync knows v1 and v1beta1", group = eso::GROUP)]
+    UnknownVersion(String),
+    /// A call without whose answer nothing can be done.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+impl Api {
+    /// Finds out which version is served.
+    pub async fn find(cluster: &Cluster) -> Result<Self, DiscoverError> {
+        let group: wire::ApiGroup = match cluster.get(&format!("/apis/{}", eso::GROUP)).await {
+            Err(error) if error.trouble == Trouble::NotFound => {
+                return Err(DiscoverError::NotInstalled);
+            }
+            other => other?,
+        };
+        let served = |version: &str| {
+            group
+                .versions
+                .iter()
+                .any(|served| served.version == version)
+        };
+        let version = ["v1", "v1beta1"]
+            .into_iter()
+            .find(|version| served(version))
+            .ok_or_else(|| {
+                let versions: Vec<&str> = group
+                    .versions
+                    .iter()
+                    .map(|served| &*served.version)
+                    .collect();
+                DiscoverError::UnknownVersion(versions.join(", "))
+            })?;
+        Ok(Self {
+            version: version.to_owned(),
+        })
+    }
+
+    /// The path of a collection: `externalsecrets`, in a namespace or in all.
+    pub fn path(&self, namespace: Option<&str>, plural: &str) -> String {
+        let (group, version) = (eso::GROUP, &self.version);
+        match namespace {
+            Some(namespace) => format!("/apis/{group}/{version}/namespaces/{namespace}/{plural}"),
+            None => format!("/apis/{group}/{version}/{plural}"),
+        }
+    }
+
+    /// `external-secrets.io/v1`
+    pub fn api_version(&self) -> String {
+        format!("{}/{}", eso::GROUP, self.version)
+    }
+}
+
+/// The namespaces that a policy names literally, if it names all of them so: then lists and watches are per namespace,
+/// and Roles suffice.
+pub fn literal_namespaces(policy: &Policy) -> Option<BTreeSet<String>> {
+    let mut namespaces = BTreeSet::new();
+    for selection in &policy.select {
+        if selection.namespaces.is_empty() || selection.namespace_selector.is_some() {
+            return None;
+        }
+        for pattern in &selection.namespaces {
+            namespaces.insert(pattern.literal()?.to_owned());
+        }
+    }
+    Some(namespaces)
+}
+
+/// Reads everything that a plan for this policy needs.
+pub async fn discover(cluster: &Cluster, policy: &Policy) -> Result<Discovered, DiscoverError> {
+    let api = Api::find(cluster).await?;
+    let mut inventory = Inventory::default();
+    let scopes: Vec<Option<String>> = match literal_namespaces(policy) {
+        Some(namespaces) => namespaces.into_iter().map(Some).collect(),
+        None => vec![None],
+    };
+    let labels = namespace_labels(cluster, policy, &mut inventory).await?;
+    let watch_from =
+        external_secrets(cluster, &api, policy, &scopes, &labels, &mut inventory).await?;
+    stores(cluster, &api, &scopes, &mut inventory).await;
+    parents(cluster, &api, &mut inventory).await;
+    if age_matters(&inventory) {
+        inventory.operator = operator(cluster, &api).await;
+    }
+    inventory.external_secrets.sort_by(|a, b| a.id.cmp(&b.id));
+    inventory.gaps.sort();
+    Ok(Discovered {
+        inventory,
+        api,
+        watch_from,
+    })
+}
+
+type NamespaceLabels = BTreeMap<String, BTreeMap<String, String>>;
+
+/// The labels of all namespaces, if any entry of the policy asks for them.
+async fn namespace_labels(
+    cluster: &Cluster,
+    policy: &Policy,
+    inventory: &mut Inventory,
+) -> Result<NamespaceLabels, DiscoverError> {
+    let mut labels = NamespaceLabels::new();
+    let asks = |selection: &Selection| selection.namespace_selector.is_some();
+    if !policy.select.iter().chain(&policy.exclude).any(asks) {
+        return Ok(labels);
+    }
+    let listed = cluster
+        .list(
+            &Query::new("/api/v1/namespaces"),
+            |namespace: wire::Namespace| {
+                labels.insert(namespace.metadata.name, namespace.metadata.labels);
+            },
+        )
+        .await;
+    match listed {
+        // What an `exclude` cannot see it cannot take out, so nothing may be synced on that ground.
+        Err(error) if policy.exclude.iter().any(asks) => return Err(error.into()),
+        Err(error) => inventory.gaps.push(gap("namespaces", None, &error)),
+        Ok(_) => {}
+    }
+    Ok(labels)
+}
+
+async fn external_secrets(
+    cluster: &Cluster,
+    api: &Api,
+    policy: &Policy,
+    scopes: &[Option<String>],
+    labels: &NamespaceLabels,
+    inventory: &mut Inventory,
+) -> Result<Vec<WatchFrom>, DiscoverError> {
+    let mut watch_from = Vec::new();
+    let mut refused = None;
+    for namespace in scopes {
+        let query = Query::new(api.path(namespace.as_deref(), "externalsecrets"));
+        // A list that starts anew hands out items again: by name, so that each is kept once.
+        let mut found = BTreeMap::new();
+        let listed = cluster
+            .list(&query, |object: wire::ExternalSecret| {
+                if let Some(external_secret) = project::external_secret(object, policy, labels) {
+                    found.insert(external_secret.id.clone(), external_secret);
+                }
+            })
+            .await;
+        match listed {
+            Ok(resource_version) => {
+                inventory.external_secrets.extend(found.into_values());
+                watch_from.push(WatchFrom {
+                    namespace: namespace.clone(),
+                    resource_version,
+                });
+            }
+            Err(error) if error.trouble == Trouble::Denied && namespace.is_some() => {
+                inventory
+                    .gaps
+                    .push(gap("externalsecrets", namespace.as_deref(), &error));
+                refused = Some(error);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match refused {
+        Some(error) if watch_from.is_empty() => Err(error.into()),
+        _ => Ok(watch_from),
+    }
+}
+
+/// Reads the stores; one that cannot be read degrades the items that use it.
+async fn stores(
+    cluster: &Cluster,
+    api: &Api,
+    scopes: &[Option<String>],
+    inventory: &mut Inventory,
+) {
+    let wanted: BTreeSet<StoreKey> = inventory
+        .external_secrets
+        .iter()
+        .flat_map(|external_secret| external_secret.stores.iter().cloned())
+        .collect();
+    let mut lists: Vec<(&str, Option<&str>)> = Vec::new();
+    if wanted.iter().any(|key| key.namespace().is_none()) {
+        lists.push(("clustersecretstores", None));
+    }
+    for scope in scopes {
+        let covers = |key: &StoreKey| {
+            key.namespace()
+                .is_some_and(|own| scope.as_deref().is_none_or(|it| it == own))
+        };
+        if wanted.iter().any(covers) {
+            lists.push(("secretstores", scope.as_deref()));
+        }
+    }
+    let mut views = BTreeMap::new();
+    let mut unreadable = Vec::new();
+    for (plural, namespace) in lists {
+        let listed = cluster
+            .list(
+                &Query::new(api.path(namespace, plural)),
+                |object: wire::Store| {
+                    let store = project::store(object);
+                    if wanted.contains(&store.key) {
+                        views.insert(store.key.clone(), StoreView::Seen(store));
+                    }
+                },
+            )
+            .await;
+        if let Err(error) = listed {
+            unreadable.push((plural, namespace, error.why().to_owned()));
+            inventory.gaps.push(gap(plural, namespace, &error));
+        }
+    }
+    for key in wanted {
+        views.entry(key.clone()).or_insert_with(|| {
+            let why = unreadable
+                .iter()
+                .find(|(plural, namespace, _)| match key.namespace() {
+                    None => *plural == "clustersecretstores",
+                    Some(own) => *plural == "secretstores" && namespace.is_none_or(|it| it == own),
+                });
+            why.map_or(StoreView::Missing, |(_, _, why)| {
+                StoreView::Unknown(why.clone())
+            })
+        });
+    }
+    inventory.stores = views;
+}
+
+async fn parents(cluster: &Cluster, api: &Api, inventory: &mut Inventory) {
+    let wanted: BTreeSet<String> = inventory
+        .external_secrets
+        .iter()
+        .filter_map(|external_secret| external_secret.parent.clone())
+        .collect();
+    for name in wanted {
+        let path = format!("{}/{name}", api.path(None, "clusterexternalsecrets"));
+        let parent = match cluster.get::<wire::ClusterExternalSecret>(&path).await {
+            Ok(object) => Some(Parent {
+                uid: object.metadata.uid,
+                child_name: match object.spec.external_secret_name {
+                    empty if empty.is_empty() => name.clone(),
+                    given => given,
+                },
+                namespaces: object.status.provisioned_namespaces,
+            }),
+            Err(error) => {
+                inventory
+                    .gaps
+                    .push(gap(&format!("clusterexternalsecrets/{name}"), None, &error));
+                None
+            }
+        };
+        inventory.parents.insert(name, parent);
+    }
+}
+
+/// The operator's age decides only about these.
+fn age_matters(inventory: &Inventory) -> bool {
+    inventory.external_secrets.iter().any(|external_secret| {
+        external_secret.parent.is_some()
+            || external_secret.refresh == eso::refresh::Refresh::Periodic(std::time::Duration::ZERO)
+    })
+}
+
+/// Reads the operator's age from the fields that its CRD has; nothing is known where the CRD may not be read.
+async fn operator(cluster: &Cluster, api: &Api) -> Operator {
+    let path = format!(
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/externalsecrets.{}",
+        eso::GROUP
+    );
+    match cluster.get::<wire::CustomResourceDefinition>(&path).await {
+        Ok(definition) => project::operator(&definition, &api.version),
+        Err(error) => {
+            tracing::debug!(%error, "the operator's age is unknown");
+            Operator::default()
+        }
+    }
+}
+
+fn gap(what: &str, namespace: Option<&str>, error: &CallError) -> Gap {
+    Gap {
+        what: what.to_owned(),
+        namespace: namespace.map(str::to_owned),
+        why: error.why().to_owned(),
+    }
+}

@@ -1,0 +1,370 @@
+//! From objects of Kubernetes to our types: what a decision needs is taken, the rest dropped.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::NamespaceLabels;
+use crate::{
+    duration::GoDuration,
+    eso::refresh::Refresh,
+    inventory::{
+        Calls, ExternalSecret, FIND_CALLS, Id, Operator, QuotaKey, Store, StoreKey, Target,
+    },
+    policy::{Policy, Selection},
+    wire,
+};
+
+/// Opts an ExternalSecret out.
+pub(super) const IGNORE: &str = "eso-sync/ignore";
+
+/// Lets an ExternalSecret's generators be force-synced.
+pub(super) const ROTATE: &str = "eso-sync/rotate";
+
+/// The ExternalSecret, if an entry of the policy's `select` may cover it.
+pub(super) fn external_secret(
+    object: wire::ExternalSecret,
+    policy: &Policy,
+    labels: &NamespaceLabels,
+) -> Option<ExternalSecret> {
+    let covered_by = covering(&policy.select, &object.metadata, labels);
+    if covered_by.is_empty() {
+        return None;
+    }
+    let excluded_by = covering(&policy.exclude, &object.metadata, labels);
+    let wire::ExternalSecret {
+        metadata,
+        spec,
+        status,
+    } = object;
+    let says = |annotation: &str| {
+        metadata
+            .annotations
+            .get(annotation)
+            .is_some_and(|value| value == "true")
+    };
+    let template = spec.target.template.is_some();
+    Some(ExternalSecret {
+        stores: stores_of(&spec, &metadata.namespace),
+        refresh: refresh_of(&spec),
+        generators: generators_of(&spec),
+        rotation_allowed: says(ROTATE),
+        calls: calls_of(&spec),
+        covered_by,
+        excluded_by,
+        target: Target {
+            written: spec.target.creation_policy.as_deref() != Some("None"),
+            immutable: spec.target.immutable,
+            templated: template,
+        },
+        parent: metadata
+            .owner_references
+            .iter()
+            .find(|owner| owner.controller && owner.kind == "ClusterExternalSecret")
+            .map(|owner| owner.name.clone()),
+        ignored: says(IGNORE),
+        deleting: metadata.deletion_timestamp.is_some(),
+        refreshed: status.refresh_time,
+        ready: wire::ready(&status.conditions),
+        uid: metadata.uid,
+        id: Id {
+            namespace: metadata.namespace,
+            name: metadata.name,
+        },
+    })
+}
+
+fn covering(selections: &[Selection], metadata: &wire::Meta, labels: &NamespaceLabels) -> Vec<u16> {
+    let covers = |selection: &Selection| {
+        (selection.names.is_empty()
+            || selection
+                .names
+                .iter()
+                .any(|name| name.matches(&metadata.name)))
+            && (selection.namespaces.is_empty()
+                || selection
+                    .namespaces
+                    .iter()
+                    .any(|namespace| namespace.matches(&metadata.namespace)))
+            && selection
+                .label_selector
+                .as_ref()
+                .is_none_or(|selector| selector.matches(&metadata.labels))
+            && selection
+                .namespace_selector
+                .as_ref()
+                .is_none_or(|selector| {
+                    labels
+                        .get(&metadata.namespace)
+                        .is_some_and(|labels| selector.matches(labels))
+                })
+    };
+    (0..)
+        .zip(selections)
+        .filter(|(_, selection)| covers(selection))
+        .map(|(index, _)| index)
+        .collect()
+}
+
+fn refresh_of(spec: &wire::ExternalSecretSpec) -> Refresh {
+    let interval = spec
+        .refresh_interval
+        .as_ref()
+        .and_then(|text| text.parse::<GoDuration>().ok());
+    Refresh::from_spec(
+        spec.refresh_policy.as_deref(),
+        interval.map(|interval| interval.0),
+    )
+}
+
+/// Every store that an entry reads from, the one of the spec first.
+fn stores_of(spec: &wire::ExternalSecretSpec, namespace: &str) -> Vec<StoreKey> {
+    let own = spec
+        .data
+        .iter()
+        .map(|entry| entry.source_ref.as_ref())
+        .chain(spec.data_from.iter().map(|entry| entry.source_ref.as_ref()));
+    let own = own.flatten().filter_map(|source| source.store_ref.as_ref());
+    let mut stores = Vec::new();
+    for reference in spec.secret_store_ref.iter().chain(own) {
+        let key = if reference.kind == "ClusterSecretStore" {
+            StoreKey::Cluster {
+                name: reference.name.clone(),
+            }
+        } else {
+            StoreKey::Namespaced {
+                namespace: namespace.to_owned(),
+                name: reference.name.clone(),
+            }
+        };
+        if !reference.name.is_empty() && !stores.contains(&key) {
+            stores.push(key);
+        }
+    }
+    stores
+}
+
+fn generators_of(spec: &wire::ExternalSecretSpec) -> Vec<String> {
+    let sources = spec
+        .data_from
+        .iter()
+        .filter_map(|entry| entry.source_ref.as_ref());
+    let kinds: BTreeSet<String> = sources
+        .filter_map(|source| source.generator_ref.as_ref())
+        .map(|generator| generator.kind.clone())
+        .collect();
+    kinds.into_iter().collect()
+}
+
+fn calls_of(spec: &wire::ExternalSecretSpec) -> Calls {
+    let extracts = spec
+        .data_from
+        .iter()
+        .filter_map(|entry| entry.extract.as_ref());
+    let keys: Vec<&wire::RemoteRef> = spec
+        .data
+        .iter()
+        .map(|entry| &entry.remote_ref)
+        .chain(extracts)
+        .collect();
+    let distinct: BTreeSet<(&str, &str)> =
+        keys.iter().map(|key| (&*key.key, &*key.version)).collect();
+    let finds = spec
+        .data_from
+        .iter()
+        .filter(|entry| entry.find.is_some())
+        .count();
+    let count =
+        |calls: usize| u32::try_from(calls + finds * FIND_CALLS as usize).unwrap_or(u32::MAX);
+    Calls {
+        entries: count(keys.len()),
+        distinct: count(distinct.len()),
+    }
+}
+
+/// The store as far as it is needed.
+pub(super) fn store(object: wire::Store) -> Store {
+    let wire::Store {
+        metadata,
+        spec,
+        status,
+    } = object;
+    let key = if metadata.namespace.is_empty() {
+        StoreKey::Cluster {
+            name: metadata.name,
+        }
+    } else {
+        StoreKey::Namespaced {
+            namespace: metadata.namespace,
+            name: metadata.name,
+        }
+    };
+    let (provider, settings) = spec.provider.into_iter().next().unwrap_or_default();
+    Store {
+        key,
+        reads_keys_once: provider == "aws" && text(&settings, "/service") != "ParameterStore",
+        quota: QuotaKey {
+            account: account(&provider, &settings),
+            provider: provider.clone(),
+        },
+        provider,
+        foreign_class: Some(spec.controller)
+            .filter(|class| !class.is_empty() && class != crate::eso::DEFAULT_CLASS),
+        ready: wire::ready(&status.conditions),
+    }
+}
+
+/// What tells accounts of a provider apart, where its quota is per account, vault or address.
+fn account(provider: &str, settings: &Value) -> String {
+    let parts = match provider {
+        // The quota is the account's in a region; a role names its account (arn:aws:iam::ACCOUNT:role/NAME).
+        "aws" => vec![
+            text(settings, "/service"),
+            text(settings, "/region"),
+            text(settings, "/role")
+                .split(':')
+                .nth(4)
+                .unwrap_or_default(),
+        ],
+        "azurekv" => vec![text(settings, "/vaultUrl")],
+        "gcpsm" => vec![text(settings, "/projectID"), text(settings, "/location")],
+        "vault" | "openBao" => vec![text(settings, "/server")],
+        "kubernetes" => vec![text(settings, "/server/url")],
+        "webhook" => vec![text(settings, "/url").split('/').nth(2).unwrap_or_default()],
+        _ => Vec::new(),
+    };
+    parts
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn text<'a>(settings: &'a Value, pointer: &str) -> &'a str {
+    settings
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// What the CRD of ExternalSecrets tells about the operator's age (read off the CRDs of v0.9.20, v0.10.7, v0.12.1, v0.14.4,
+/// v0.16.2 and v0.20.4): a pattern on `secretKey` came with v0.12 at the latest and not before v0.11, selectable fields with
+/// v0.20.0. Between v0.10 (which obeys a force-sync at interval 0) and v0.11 (which does not) nothing else tells.
+pub(super) fn operator(definition: &wire::CustomResourceDefinition, version: &str) -> Operator {
+    let Some(served) = definition
+        .spec
+        .versions
+        .iter()
+        .find(|served| served.name == version)
+    else {
+        return Operator::default();
+    };
+    let pattern =
+        "/openAPIV3Schema/properties/spec/properties/data/items/properties/secretKey/pattern";
+    Operator {
+        mirrors_force_sync: Some(!served.selectable_fields.is_empty()),
+        ignores_interval_zero: served.schema.pointer(pattern).map(|_| true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn spec(value: Value) -> wire::ExternalSecretSpec {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn stores_of_entries_count_too_and_each_once() {
+        let spec = spec(json!({
+            "secretStoreRef": {"name": "a"},
+            "data": [
+                {"secretKey": "k", "remoteRef": {"key": "x"}, "sourceRef": {"storeRef": {"name": "b", "kind": "ClusterSecretStore"}}},
+                {"secretKey": "l", "remoteRef": {"key": "x"}, "sourceRef": {"storeRef": {"name": "a", "kind": "SecretStore"}}},
+            ],
+        }));
+        let stores: Vec<String> = stores_of(&spec, "ns")
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(stores, ["SecretStore/ns/a", "ClusterSecretStore/b"]);
+    }
+
+    #[test]
+    fn cost_counts_entries_and_distinct_keys() {
+        let spec = spec(json!({
+            "data": [
+                {"remoteRef": {"key": "x", "property": "a"}},
+                {"remoteRef": {"key": "x", "property": "b"}},
+                {"remoteRef": {"key": "x", "version": "1"}},
+            ],
+            "dataFrom": [{"extract": {"key": "y"}}, {"find": {"name": {"regexp": ".*"}}}, {"sourceRef": {"generatorRef": {"kind": "Password", "name": "p"}}}],
+        }));
+        assert_eq!(
+            calls_of(&spec),
+            Calls {
+                entries: 14,
+                distinct: 13
+            }
+        );
+        assert_eq!(generators_of(&spec), ["Password"]);
+    }
+
+    #[test]
+    fn stores_that_share_an_account_share_a_quota() {
+        let quota = |provider: &str, settings: Value| {
+            let object =
+                json!({"metadata": {"name": "s"}, "spec": {"provider": {provider: settings}}});
+            store(serde_json::from_value(object).unwrap())
+                .quota
+                .to_string()
+        };
+        assert_eq!(
+            quota(
+                "aws",
+                json!({"service": "SecretsManager", "region": "eu-west-1", "role": "arn:aws:iam::123456789012:role/r"})
+            ),
+            "aws SecretsManager eu-west-1 123456789012"
+        );
+        assert_eq!(
+            quota("azurekv", json!({"vaultUrl": "https://a.vault.azure.net"})),
+            "azurekv https://a.vault.azure.net"
+        );
+        assert_eq!(
+            quota("vault", json!({"server": "https://v:8200", "path": "kv"})),
+            "vault https://v:8200"
+        );
+        assert_eq!(quota("fake", json!({"data": []})), "fake");
+    }
+
+    #[test]
+    fn age_is_read_from_fields() {
+        let of = |value: Value| operator(&serde_json::from_value(value).unwrap(), "v1");
+        let schema = json!({"openAPIV3Schema": {"properties": {"spec": {"properties": {"data": {"items": {"properties": {
+            "secretKey": {"pattern": "^[-._a-zA-Z0-9]+$"}}}}}}}}});
+        let young = of(
+            json!({"spec": {"versions": [{"name": "v1", "schema": schema, "selectableFields": [{"jsonPath": ".spec.x"}]}]}}),
+        );
+        assert_eq!(
+            young,
+            Operator {
+                mirrors_force_sync: Some(true),
+                ignores_interval_zero: Some(true)
+            }
+        );
+        let older = of(json!({"spec": {"versions": [{"name": "v1", "schema": schema}]}}));
+        assert_eq!(
+            older,
+            Operator {
+                mirrors_force_sync: Some(false),
+                ignores_interval_zero: Some(true)
+            }
+        );
+        let old = of(json!({"spec": {"versions": [{"name": "v1", "schema": {}}]}}));
+        assert_eq!(old.ignores_interval_zero, None);
+        assert_eq!(of(json!({"spec": {"versions": []}})), Operator::default());
+    }
+}

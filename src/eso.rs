@@ -1,0 +1,18 @@
+//! What the External Secrets Operator does, as pure functions: digests, refresh rules, conditions, cost.
+//!
+//! Everything here was read from the operator's source (v0.3.6 to v2.9.0) and is held to the running operator by the
+//! cluster tests. No I/O, no clock; this room could be a crate one day.
+
+pub mod digest;
+pub mod refresh;
+pub mod texts;
+
+/// API group of ExternalSecret, SecretStore and their cluster-wide siblings.
+pub const GROUP: &str = "external-secrets.io";
+
+/// The annotation that a ClusterExternalSecret mirrors to its children
+/// (`AnnotationForceSync` in the operator's `externalsecret_types.go`, since v0.20.0).
+pub const PARENT_FORCE_SYNC: &str = "external-secrets.io/force-sync";
+
+/// `spec.controller` of a store that the operator's default controller class serves (flag `--controller-class`).
+pub const DEFAULT_CLASS: &str = "default";

@@ -1,0 +1,321 @@
+//! What becomes of one ExternalSecret: the rules in the order in which they apply.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use super::{Action, Item};
+use crate::{
+    eso::refresh::ForceSync,
+    inventory::{ExternalSecret, Inventory, Parent, State, Store, StoreKey, StoreView},
+    policy::{Policy, Selection, StorePattern, When},
+    reason::Reason,
+};
+
+/// A rule's answer: skipped, for this reason.
+type Skip = (Reason, String);
+
+/// The item, unless no entry of `select` covers the ExternalSecret after all.
+pub(super) fn item(
+    policy: &Policy,
+    inventory: &Inventory,
+    external_secret: &ExternalSecret,
+    now: Timestamp,
+) -> Option<Item> {
+    let selection = first_covering(
+        &policy.select,
+        &external_secret.covered_by,
+        inventory,
+        external_secret,
+        now,
+    )?;
+    let state = state(external_secret, selection.overdue_after, now);
+    let excluded = first_covering(
+        &policy.exclude,
+        &external_secret.excluded_by,
+        inventory,
+        external_secret,
+        now,
+    );
+    let skip = excluded
+        .map(|_| (Reason::Excluded, String::new()))
+        .or_else(|| wish(policy, external_secret, state))
+        .or_else(|| source(inventory, external_secret))
+        .or_else(|| refresh(inventory, external_secret))
+        .or_else(|| generator(policy, external_secret))
+        .or_else(|| readiness(inventory, external_secret));
+    let action = match skip {
+        Some((reason, message)) => Action::Skip { reason, message },
+        None => Action::Sync {
+            reason: why(policy.sync.when, state),
+            cost: cost(inventory, external_secret),
+        },
+    };
+    let store = external_secret.stores.first().cloned();
+    let provider = store
+        .as_ref()
+        .and_then(|key| seen(inventory, key))
+        .map_or("-", |store| &store.provider);
+    Some(Item {
+        id: external_secret.id.clone(),
+        uid: external_secret.uid.clone(),
+        provider: provider.to_owned(),
+        store,
+        state,
+        refreshed: external_secret.refreshed,
+        age: external_secret.age(now),
+        ready: external_secret.ready.clone(),
+        target: external_secret.target,
+        action,
+    })
+}
+
+fn first_covering<'a>(
+    selections: &'a [Selection],
+    candidates: &[u16],
+    inventory: &Inventory,
+    external_secret: &ExternalSecret,
+    now: Timestamp,
+) -> Option<&'a Selection> {
+    candidates
+        .iter()
+        .filter_map(|&index| selections.get(usize::from(index)))
+        .find(|selection| covers(selection, inventory, external_secret, now))
+}
+
+/// What discovery could not decide yet: stores, providers and states.
+fn covers(
+    selection: &Selection,
+    inventory: &Inventory,
+    external_secret: &ExternalSecret,
+    now: Timestamp,
+) -> bool {
+    let stores = &external_secret.stores;
+    let of_store = |pattern: &StorePattern| stores.iter().any(|key| store_matches(pattern, key));
+    let of_provider = |provider: &String| {
+        stores
+            .iter()
+            .filter_map(|key| seen(inventory, key))
+            .any(|store| store.provider == *provider)
+    };
+    (selection.stores.is_empty() || selection.stores.iter().any(of_store))
+        && (selection.providers.is_empty() || selection.providers.iter().any(of_provider))
+        && (selection.states.is_empty()
+            || selection
+                .states
+                .contains(&state(external_secret, selection.overdue_after, now)))
+}
+
+fn store_matches(pattern: &StorePattern, key: &StoreKey) -> bool {
+    pattern.kind.is_none_or(|kind| kind == key.kind())
+        && pattern.name.matches(key.name())
+        && pattern.namespace.as_ref().is_none_or(|pattern| {
+            key.namespace()
+                .is_some_and(|namespace| pattern.matches(namespace))
+        })
+}
+
+/// What the status says. A failure counts before anything else: it is what people look for.
+pub(super) fn state(
+    external_secret: &ExternalSecret,
+    overdue_after: Option<Duration>,
+    now: Timestamp,
+) -> State {
+    let limit = overdue_after.or_else(|| external_secret.refresh.overdue_after());
+    if external_secret
+        .ready
+        .as_ref()
+        .is_some_and(|ready| !ready.ready)
+    {
+        return State::Failed;
+    }
+    match (external_secret.age(now), limit) {
+        (None, _) => State::NeverSynced,
+        (Some(age), Some(limit)) if age > limit => State::Overdue,
+        (Some(_), _) => State::Ready,
+    }
+}
+
+fn seen<'a>(inventory: &'a Inventory, key: &StoreKey) -> Option<&'a Store> {
+    match inventory.stores.get(key)? {
+        StoreView::Seen(store) => Some(store),
+        StoreView::Missing | StoreView::Unknown(_) => None,
+    }
+}
+
+/// What somebody wished: the author of the object, or the policy.
+fn wish(policy: &Policy, external_secret: &ExternalSecret, state: State) -> Option<Skip> {
+    let due = match policy.sync.when {
+        When::Always => true,
+        When::Failed => matches!(state, State::Failed | State::NeverSynced),
+        When::Overdue => state != State::Ready,
+        When::Never => false,
+    };
+    if external_secret.deleting {
+        Some((Reason::BeingDeleted, String::new()))
+    } else if external_secret.ignored {
+        Some((Reason::Ignored, String::new()))
+    } else if !due {
+        Some((Reason::NotDue, format!("it is {}", state.as_str())))
+    } else {
+        None
+    }
+}
+
+/// Whether the operator reads anything for it at all.
+fn source(inventory: &Inventory, external_secret: &ExternalSecret) -> Option<Skip> {
+    if external_secret.stores.is_empty() && external_secret.generators.is_empty() {
+        return Some((
+            Reason::NoSource,
+            "it names neither a store nor a generator".to_owned(),
+        ));
+    }
+    external_secret.stores.iter().find_map(|key| {
+        let class = seen(inventory, key)?.foreign_class.as_ref()?;
+        Some((
+            Reason::ForeignClass,
+            format!("{key} belongs to the controller class `{class}`"),
+        ))
+    })
+}
+
+/// Whether a changed annotation makes the operator sync. One that has never synced is synced whatever its policy says.
+fn refresh(inventory: &Inventory, external_secret: &ExternalSecret) -> Option<Skip> {
+    let age_known = inventory.operator.ignores_interval_zero;
+    match external_secret
+        .refresh
+        .force_sync(age_known.unwrap_or(true))
+    {
+        _ if external_secret.refreshed.is_none() => None,
+        ForceSync::Works => None,
+        ForceSync::IgnoredOnce => Some((
+            Reason::RefreshCreatedOnce,
+            "the operator ignores a force-sync once it has synced".to_owned(),
+        )),
+        ForceSync::IgnoredZero => {
+            let mut message = "the operator ignores a force-sync at interval 0".to_owned();
+            if age_known.is_none() {
+                message.push_str(" (from v0.11 on; the age of this one cannot be told)");
+            }
+            Some((Reason::RefreshIntervalZero, message))
+        }
+    }
+}
+
+fn generator(policy: &Policy, external_secret: &ExternalSecret) -> Option<Skip> {
+    let kinds = external_secret.generators.join(", ");
+    (!kinds.is_empty() && !policy.sync.generators && !external_secret.rotation_allowed).then(|| {
+        let allow = "allow it with sync.generators, or by the annotation eso-sync/rotate: \"true\"";
+        (
+            Reason::Generator,
+            format!("a sync makes a new credential ({kinds}); {allow}"),
+        )
+    })
+}
+
+/// Whether the operator would use its stores. What could not be read is not held against it.
+fn readiness(inventory: &Inventory, external_secret: &ExternalSecret) -> Option<Skip> {
+    external_secret
+        .stores
+        .iter()
+        .find_map(|key| match inventory.stores.get(key)? {
+            StoreView::Missing => Some((Reason::StoreMissing, format!("{key} does not exist"))),
+            StoreView::Unknown(_) => None,
+            StoreView::Seen(store) => match &store.ready {
+                Some(ready) if ready.ready => None,
+                Some(ready) => Some((
+                    Reason::StoreNotReady,
+                    format!("{key} is not ready: {}", ready.reason),
+                )),
+                None => Some((Reason::StoreNotReady, format!("{key} has no status yet"))),
+            },
+        })
+}
+
+const fn why(when: When, state: State) -> Reason {
+    match (when, state) {
+        (_, State::Failed) => Reason::LastSyncFailed,
+        (_, State::NeverSynced) => Reason::NeverSynced,
+        (_, State::Overdue) => Reason::Overdue,
+        (_, State::Ready) => Reason::Selected,
+    }
+}
+
+fn cost(inventory: &Inventory, external_secret: &ExternalSecret) -> u32 {
+    let once = external_secret
+        .stores
+        .first()
+        .and_then(|key| seen(inventory, key))
+        .is_some_and(|store| store.reads_keys_once);
+    let calls = external_secret.calls;
+    if once { calls.distinct } else { calls.entries }.max(1)
+}
+
+/// Children of a ClusterExternalSecret are synced through it, and only where that syncs nothing that is not to be synced.
+pub(super) fn children(inventory: &Inventory, selected: &mut [(&ExternalSecret, Item)]) {
+    let mut synced: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (external_secret, item) in &*selected {
+        if let (Some(parent), Action::Sync { .. }) = (&external_secret.parent, &item.action) {
+            synced
+                .entry(parent.clone())
+                .or_default()
+                .insert(external_secret.id.namespace.clone());
+        }
+    }
+    for (external_secret, item) in selected {
+        let (Some(name), Action::Sync { .. }) = (&external_secret.parent, &item.action) else {
+            continue;
+        };
+        let namespaces = synced.get(name).cloned().unwrap_or_default();
+        let parent = inventory.parents.get(name).and_then(Option::as_ref);
+        if let Some((reason, message)) = child(
+            name,
+            parent,
+            inventory.operator.mirrors_force_sync,
+            &namespaces,
+        ) {
+            item.action = Action::Skip { reason, message };
+        }
+    }
+}
+
+fn child(
+    name: &str,
+    parent: Option<&Parent>,
+    mirrors: Option<bool>,
+    synced: &BTreeSet<String>,
+) -> Option<Skip> {
+    let Some(parent) = parent else {
+        return Some((
+            Reason::ParentUnavailable,
+            format!("ClusterExternalSecret/{name} cannot be read"),
+        ));
+    };
+    match mirrors {
+        Some(true) => {}
+        Some(false) => {
+            let message = "this operator does not pass a force-sync on to children (v0.20.0 does)";
+            return Some((Reason::ParentUnavailable, message.to_owned()));
+        }
+        None => {
+            let message = "whether this operator passes a force-sync on to children cannot be told: reading its CRD is denied";
+            return Some((Reason::ParentUnavailable, message.to_owned()));
+        }
+    }
+    let left_out: Vec<&str> = parent
+        .namespaces
+        .iter()
+        .filter(|namespace| !synced.contains(*namespace))
+        .map(|namespace| &**namespace)
+        .collect();
+    (!left_out.is_empty()).then(|| {
+        let namespaces = left_out.join(", ");
+        (
+            Reason::ChildOfClusterExternalSecret,
+            format!("ClusterExternalSecret/{name} would sync its children in {namespaces} too"),
+        )
+    })
+}

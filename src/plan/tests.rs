@@ -1,0 +1,522 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    eso::refresh::Refresh,
+    inventory::{Calls, Operator, Parent, Store},
+    pattern::Pattern,
+    policy::{FailureLimit, InFlight, Lock, Safety, Selection, StorePattern, Sync, When},
+};
+
+const NOW: &str = "2026-03-01T12:00:00Z";
+
+fn now() -> Timestamp {
+    NOW.parse().unwrap()
+}
+
+fn policy() -> Policy {
+    let rate = |per_second| Rate::per_second(per_second).unwrap();
+    Policy {
+        select: vec![Selection::default()],
+        exclude: Vec::new(),
+        sync: Sync {
+            when: When::Always,
+            annotation: "force-sync".to_owned(),
+            generators: false,
+            timeout: Duration::from_mins(1),
+            retries: 2,
+        },
+        pace: Pace {
+            in_flight: InFlight::Auto,
+            default: rate(20.0),
+            providers: BTreeMap::new(),
+            stores: BTreeMap::new(),
+            kubernetes: rate(50.0),
+        },
+        safety: Safety {
+            max_syncs: 500,
+            stop_after_failures: FailureLimit::Share(0.2),
+        },
+        lock: Lock { enabled: true },
+        deadline: Duration::from_mins(10),
+    }
+}
+
+fn store(name: &str) -> Store {
+    Store {
+        key: StoreKey::Cluster {
+            name: name.to_owned(),
+        },
+        provider: "aws".to_owned(),
+        quota: QuotaKey {
+            provider: "aws".to_owned(),
+            account: name.to_owned(),
+        },
+        reads_keys_once: true,
+        foreign_class: None,
+        ready: Some(Ready {
+            ready: true,
+            reason: "Valid".to_owned(),
+            message: String::new(),
+        }),
+    }
+}
+
+/// Ready, synced ten minutes ago from the store `s`, every hour.
+fn es(namespace: &str, name: &str) -> ExternalSecret {
+    ExternalSecret {
+        id: Id {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        },
+        uid: format!("uid-{namespace}-{name}"),
+        stores: vec![StoreKey::Cluster {
+            name: "s".to_owned(),
+        }],
+        refresh: Refresh::Periodic(Duration::from_hours(1)),
+        generators: Vec::new(),
+        rotation_allowed: false,
+        calls: Calls {
+            entries: 2,
+            distinct: 1,
+        },
+        covered_by: vec![0],
+        excluded_by: Vec::new(),
+        target: Target {
+            written: true,
+            immutable: false,
+            templated: false,
+        },
+        parent: None,
+        ignored: false,
+        deleting: false,
+        refreshed: Some("2026-03-01T11:50:00Z".parse().unwrap()),
+        ready: Some(Ready {
+            ready: true,
+            reason: "SecretSynced".to_owned(),
+            message: String::new(),
+        }),
+    }
+}
+
+fn inventory(external_secrets: Vec<ExternalSecret>) -> Inventory {
+    let store = store("s");
+    Inventory {
+        external_secrets,
+        stores: BTreeMap::from([(store.key.clone(), StoreView::Seen(store))]),
+        operator: Operator {
+            mirrors_force_sync: Some(true),
+            ignores_interval_zero: Some(true),
+        },
+        ..Inventory::default()
+    }
+}
+
+/// The reason of the only item, whether it is synced, and the message.
+fn only(policy: &Policy, inventory: &Inventory) -> (bool, Reason, String) {
+    let plan = plan(policy, inventory, now());
+    match &plan.items[..] {
+        [
+            Item {
+                action: Action::Sync { reason, .. },
+                ..
+            },
+        ] => (true, *reason, String::new()),
+        [
+            Item {
+                action: Action::Skip { reason, message },
+                ..
+            },
+        ] => (false, *reason, message.clone()),
+        items => panic!("{} items", items.len()),
+    }
+}
+
+fn skipped(external_secret: ExternalSecret) -> Reason {
+    let (synced, reason, _) = only(&policy(), &inventory(vec![external_secret]));
+    assert!(!synced, "{reason:?}");
+    reason
+}
+
+#[test]
+fn a_ready_one_is_synced_because_it_is_selected() {
+    assert_eq!(
+        only(&policy(), &inventory(vec![es("a", "x")])),
+        (true, Reason::Selected, String::new())
+    );
+}
+
+#[test]
+fn wishes_are_respected() {
+    assert_eq!(
+        skipped(ExternalSecret {
+            ignored: true,
+            ..es("a", "x")
+        }),
+        Reason::Ignored
+    );
+    assert_eq!(
+        skipped(ExternalSecret {
+            deleting: true,
+            ..es("a", "x")
+        }),
+        Reason::BeingDeleted
+    );
+    let mut policy = policy();
+    policy.exclude = vec![Selection::default()];
+    let excluded = ExternalSecret {
+        excluded_by: vec![0],
+        ..es("a", "x")
+    };
+    assert_eq!(
+        only(&policy, &inventory(vec![excluded])).1,
+        Reason::Excluded
+    );
+}
+
+#[test]
+fn an_exclude_by_store_takes_out_only_what_reads_from_it() {
+    let mut policy = policy();
+    policy.exclude = vec![Selection {
+        stores: vec![StorePattern {
+            kind: None,
+            namespace: None,
+            name: Pattern::new("other-*").unwrap(),
+        }],
+        ..Selection::default()
+    }];
+    let candidate = ExternalSecret {
+        excluded_by: vec![0],
+        ..es("a", "x")
+    };
+    assert!(only(&policy, &inventory(vec![candidate])).0);
+}
+
+#[test]
+fn what_the_operator_ignores_is_not_waited_for() {
+    let once = ExternalSecret {
+        refresh: Refresh::CreatedOnce,
+        ..es("a", "x")
+    };
+    let zero = ExternalSecret {
+        refresh: Refresh::Periodic(Duration::ZERO),
+        ..es("a", "x")
+    };
+    assert_eq!(skipped(once.clone()), Reason::RefreshCreatedOnce);
+    assert_eq!(skipped(zero.clone()), Reason::RefreshIntervalZero);
+    for never_synced in [once, zero] {
+        let never_synced = ExternalSecret {
+            refreshed: None,
+            ready: None,
+            ..never_synced
+        };
+        assert_eq!(
+            only(&policy(), &inventory(vec![never_synced])).1,
+            Reason::NeverSynced
+        );
+    }
+}
+
+#[test]
+fn interval_zero_of_an_operator_of_unknown_age_says_so() {
+    let mut inventory = inventory(vec![ExternalSecret {
+        refresh: Refresh::Periodic(Duration::ZERO),
+        ..es("a", "x")
+    }]);
+    inventory.operator.ignores_interval_zero = None;
+    let (synced, _, message) = only(&policy(), &inventory);
+    assert!(!synced && message.contains("cannot be told"), "{message}");
+    inventory.operator.ignores_interval_zero = Some(false);
+    assert!(only(&policy(), &inventory).0);
+}
+
+#[test]
+fn a_generator_rotates_only_where_allowed() {
+    let generator = ExternalSecret {
+        generators: vec!["Password".to_owned()],
+        ..es("a", "x")
+    };
+    assert_eq!(skipped(generator.clone()), Reason::Generator);
+    let allowed = ExternalSecret {
+        rotation_allowed: true,
+        ..generator.clone()
+    };
+    assert!(only(&policy(), &inventory(vec![allowed])).0);
+    let mut policy = policy();
+    policy.sync.generators = true;
+    assert!(only(&policy, &inventory(vec![generator])).0);
+}
+
+#[test]
+fn a_store_that_cannot_be_used_skips_its_external_secrets() {
+    let with = |view: StoreView| {
+        let mut inventory = inventory(vec![es("a", "x")]);
+        inventory.stores.insert(
+            StoreKey::Cluster {
+                name: "s".to_owned(),
+            },
+            view,
+        );
+        only(&policy(), &inventory)
+    };
+    assert_eq!(with(StoreView::Missing).1, Reason::StoreMissing);
+    assert_eq!(
+        with(StoreView::Seen(Store {
+            ready: None,
+            ..store("s")
+        }))
+        .1,
+        Reason::StoreNotReady
+    );
+    let not_ready = Ready {
+        ready: false,
+        reason: "InvalidProviderConfig".to_owned(),
+        message: String::new(),
+    };
+    let (_, reason, message) = with(StoreView::Seen(Store {
+        ready: Some(not_ready),
+        ..store("s")
+    }));
+    assert_eq!(
+        (reason, &*message),
+        (
+            Reason::StoreNotReady,
+            "ClusterSecretStore/s is not ready: InvalidProviderConfig"
+        )
+    );
+    let foreign = Store {
+        foreign_class: Some("other".to_owned()),
+        ..store("s")
+    };
+    assert_eq!(with(StoreView::Seen(foreign)).1, Reason::ForeignClass);
+    assert!(
+        with(StoreView::Unknown("forbidden".to_owned())).0,
+        "what cannot be read is not held against it"
+    );
+}
+
+#[test]
+fn when_decides_by_state() {
+    let failed = ExternalSecret {
+        ready: Some(Ready {
+            ready: false,
+            reason: "SecretSyncedError".to_owned(),
+            message: String::new(),
+        }),
+        ..es("a", "failed")
+    };
+    let never = ExternalSecret {
+        refreshed: None,
+        ready: None,
+        ..es("a", "never")
+    };
+    let overdue = ExternalSecret {
+        refreshed: Some("2026-03-01T09:00:00Z".parse().unwrap()),
+        ..es("a", "overdue")
+    };
+    let inventory = inventory(vec![failed, never, overdue, es("a", "ready")]);
+    let synced = |when: When| {
+        let mut policy = policy();
+        policy.sync.when = when;
+        let plan = plan(&policy, &inventory, now());
+        plan.steps
+            .iter()
+            .map(|step| plan.items[step.members[0]].id.name.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        synced(When::Always),
+        ["failed", "never", "overdue", "ready"]
+    );
+    assert_eq!(synced(When::Overdue), ["failed", "never", "overdue"]);
+    assert_eq!(synced(When::Failed), ["failed", "never"]);
+    assert_eq!(synced(When::Never), [""; 0]);
+}
+
+#[test]
+fn states_and_their_age_select() {
+    let mut policy = policy();
+    policy.select[0].states = vec![State::Overdue];
+    assert_eq!(
+        plan(&policy, &inventory(vec![es("a", "x")]), now()).items,
+        []
+    );
+    policy.select[0].overdue_after = Some(Duration::from_mins(5));
+    assert_eq!(
+        only(&policy, &inventory(vec![es("a", "x")])).1,
+        Reason::Overdue
+    );
+}
+
+fn child_of(namespace: &str) -> ExternalSecret {
+    ExternalSecret {
+        parent: Some("p".to_owned()),
+        ..es(namespace, "p")
+    }
+}
+
+fn with_parent(external_secrets: Vec<ExternalSecret>, namespaces: &[&str]) -> Inventory {
+    let parent = Parent {
+        uid: "uid-p".to_owned(),
+        child_name: "p".to_owned(),
+        namespaces: namespaces
+            .iter()
+            .map(|namespace| (*namespace).to_owned())
+            .collect(),
+    };
+    Inventory {
+        parents: BTreeMap::from([("p".to_owned(), Some(parent))]),
+        ..inventory(external_secrets)
+    }
+}
+
+#[test]
+fn children_are_synced_by_one_write_to_their_parent() {
+    let plan = plan(
+        &policy(),
+        &with_parent(vec![child_of("a"), child_of("b")], &["a", "b"]),
+        now(),
+    );
+    let target = StepTarget::Parent {
+        name: "p".to_owned(),
+        uid: "uid-p".to_owned(),
+    };
+    assert_eq!(plan.steps.len(), 1);
+    assert_eq!(
+        (
+            &plan.steps[0].target,
+            &*plan.steps[0].members,
+            plan.steps[0].cost
+        ),
+        (&target, &[0, 1][..], 2)
+    );
+    assert_eq!(plan.syncs(), 2);
+}
+
+#[test]
+fn a_parent_is_left_alone_unless_all_of_its_children_are_synced() {
+    let ignored = ExternalSecret {
+        ignored: true,
+        ..child_of("b")
+    };
+    let plan = plan(
+        &policy(),
+        &with_parent(vec![child_of("a"), ignored], &["a", "b"]),
+        now(),
+    );
+    assert_eq!(plan.steps, []);
+    let reasons: Vec<Reason> = plan.skips().into_keys().collect();
+    assert_eq!(
+        reasons,
+        [Reason::Ignored, Reason::ChildOfClusterExternalSecret]
+    );
+}
+
+#[test]
+fn a_parent_that_does_not_pass_it_on_is_said_so() {
+    let mut inventory = with_parent(vec![child_of("a")], &["a"]);
+    for mirrors in [Some(false), None] {
+        inventory.operator.mirrors_force_sync = mirrors;
+        assert_eq!(only(&policy(), &inventory).1, Reason::ParentUnavailable);
+    }
+    inventory.operator.mirrors_force_sync = Some(true);
+    inventory.parents.insert("p".to_owned(), None);
+    assert_eq!(only(&policy(), &inventory).1, Reason::ParentUnavailable);
+}
+
+#[test]
+fn a_limit_refuses_the_run_as_a_whole() {
+    let mut policy = policy();
+    policy.safety.max_syncs = 1;
+    let inventory = inventory(vec![es("a", "x"), es("a", "y")]);
+    let plan = plan(&policy, &inventory, now());
+    assert_eq!(
+        plan.refusal,
+        Some(Refusal {
+            limit: 1,
+            wanted: 2
+        })
+    );
+    assert_eq!(plan.steps.len(), 2, "the plan still shows what was refused");
+}
+
+#[test]
+fn the_estimate_follows_the_slowest() {
+    let mut policy = policy();
+    let inventory = inventory(
+        (0..100)
+            .map(|index| es("a", &format!("x{index:03}")))
+            .collect(),
+    );
+    let seconds = |policy: &Policy| plan(policy, &inventory, now()).estimate.as_secs_f64();
+    assert!(
+        (seconds(&policy) - 12.5).abs() < 0.1,
+        "the operator: {}",
+        seconds(&policy)
+    );
+    let slow = Rate::per_second(0.1).unwrap();
+    policy.pace.stores.insert(
+        StoreKey::Cluster {
+            name: "s".to_owned(),
+        },
+        slow,
+    );
+    assert!(
+        (seconds(&policy) - 1000.0).abs() < 0.1,
+        "the store: {}",
+        seconds(&policy)
+    );
+    assert_eq!(
+        plan(&policy, &inventory, now()).warnings.len(),
+        1,
+        "longer than the deadline"
+    );
+}
+
+prop_compose! {
+    fn any_es()(
+        namespace in "[ab]", name in "[a-e]", ignored: bool, deleting: bool, has_parent in prop::bool::weighted(0.3),
+        refresh in prop_oneof![
+            Just(Refresh::CreatedOnce), Just(Refresh::OnChange), Just(Refresh::Periodic(Duration::ZERO)),
+            Just(Refresh::Periodic(Duration::from_mins(10))),
+        ],
+        generator: bool, refreshed in prop::option::of(0_i64..7200), store in prop_oneof![Just("s"), Just("gone")],
+        ready in prop::option::of(any::<bool>()),
+    ) -> ExternalSecret {
+        ExternalSecret {
+            ignored, deleting, refresh,
+            parent: has_parent.then(|| "p".to_owned()),
+            generators: if generator { vec!["Password".to_owned()] } else { Vec::new() },
+            stores: vec![StoreKey::Cluster { name: store.to_owned() }],
+            refreshed: refreshed.map(|ago| now() - jiff::SignedDuration::from_secs(ago)),
+            ready: ready.map(|ready| Ready { ready, reason: String::new(), message: String::new() }),
+            ..es(&namespace, &name)
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_seen(mut seen in prop::collection::vec(any_es(), 0..12), max in 0_u32..12) {
+        seen.sort_by(|a, b| a.id.cmp(&b.id));
+        seen.dedup_by(|a, b| a.id == b.id);
+        let inventory = with_parent(seen, &["a", "b"]);
+        let mut policy = policy();
+        policy.safety.max_syncs = max;
+        let plan = plan(&policy, &inventory, now());
+        prop_assert_eq!(plan.items.len(), inventory.external_secrets.len(), "each appears once");
+        prop_assert_eq!(&plan, &super::plan(&policy, &inventory, now()), "same inputs, same plan");
+        let mut members: Vec<usize> = plan.steps.iter().flat_map(|step| step.members.clone()).collect();
+        members.sort_unstable();
+        let synced: Vec<usize> = plan.items.iter().enumerate()
+            .filter(|(_, item)| matches!(item.action, Action::Sync { .. })).map(|(index, _)| index).collect();
+        prop_assert_eq!(members, synced, "each synced item belongs to one step");
+        prop_assert_eq!(plan.refusal.is_some(), plan.syncs() > max as usize);
+        for (item, external_secret) in plan.items.iter().zip(&inventory.external_secrets) {
+            if matches!(item.action, Action::Sync { .. }) {
+                prop_assert!(!external_secret.ignored && !external_secret.deleting);
+                prop_assert!(external_secret.generators.is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,477 @@
+//! What an operator may say: which ExternalSecrets, how fast, how many at most. Parsed, and unable to be wrong.
+//!
+//! [`crate::settings`] reads files, environment and flags into these types; nothing else makes them, so no reader of a
+//! [`Policy`] checks it again. As data they look as they do in a policy file: that form is what layers are merged in, and
+//! what a policy's digest is taken of.
+
+mod written;
+
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    inventory::{State, StoreKey, StoreKind},
+    pattern::Pattern,
+    selector::Selector,
+};
+
+/// Everything that a policy file says, with defaults filled in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Policy {
+    /// Any entry that covers an ExternalSecret selects it.
+    pub select: Vec<Selection>,
+    /// Any entry that covers an ExternalSecret takes it out again.
+    pub exclude: Vec<Selection>,
+    /// What is synced, and how.
+    pub sync: Sync,
+    /// Rates.
+    pub pace: Pace,
+    /// Limits.
+    pub safety: Safety,
+    /// Whether runs exclude each other by a Lease.
+    pub lock: Lock,
+    /// After this long a run starts nothing new.
+    #[serde(with = "written::duration")]
+    pub deadline: Duration,
+}
+
+/// One entry of `select` or `exclude`: an AND of its fields, where an empty field covers everything.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Selection {
+    /// Globs on the namespace's name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<Pattern>,
+    /// On the labels of the Namespace object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<Selector>,
+    /// On the labels of the ExternalSecret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_selector: Option<Selector>,
+    /// Globs on the ExternalSecret's name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<Pattern>,
+    /// Any store that the ExternalSecret reads from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stores: Vec<StorePattern>,
+    /// Provider types as the store's spec names them (`aws`, `azurekv`, …), with the short form `azure`, `gcp`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub providers: Vec<String>,
+    /// What the ExternalSecret's own status says.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub states: Vec<State>,
+    /// From which age of the last sync on an ExternalSecret counts as [`State::Overdue`]. None: twice its own
+    /// `refreshInterval`.
+    #[serde(
+        with = "written::optional_duration",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub overdue_after: Option<Duration>,
+}
+
+/// A store named in a selection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StorePattern {
+    /// SecretStore or ClusterSecretStore; None covers both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<StoreKind>,
+    /// Glob on the namespace of a SecretStore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Pattern>,
+    /// Glob on the store's name.
+    pub name: Pattern,
+}
+
+/// Which of the selected ExternalSecrets are synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// All of them.
+    Always,
+    /// Those whose last sync failed, or that never synced.
+    Failed,
+    /// Those whose last sync is older than asked, or that failed or never synced.
+    Overdue,
+    /// None.
+    Never,
+}
+
+impl When {
+    /// As it is written in policies.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Failed => "failed",
+            Self::Overdue => "overdue",
+            Self::Never => "never",
+        }
+    }
+}
+
+/// The section `sync`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Sync {
+    /// Which of the selected ones.
+    pub when: When,
+    /// The annotation that is written; any key makes the operator sync.
+    pub annotation: String,
+    /// Force-sync ExternalSecrets with generators too, which makes new credentials.
+    pub generators: bool,
+    /// How long one may take, not counting the operator's own queue.
+    #[serde(with = "written::duration")]
+    pub timeout: Duration,
+    /// How often a failed one is tried again.
+    pub retries: u32,
+}
+
+/// How many may be annotated and not yet proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "written::InFlightForm", into = "written::InFlightForm")]
+pub enum InFlight {
+    /// Follow the rate at which the operator proves.
+    Auto,
+    /// This many.
+    Fixed(NonZeroU32),
+}
+
+/// A rate above zero.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    per_second: f64,
+}
+
+impl Rate {
+    /// None unless `per_second` is a finite number above zero.
+    pub fn per_second(per_second: f64) -> Option<Self> {
+        (per_second.is_finite() && per_second > 0.0).then_some(Self { per_second })
+    }
+
+    /// In calls (or requests) per second.
+    pub const fn as_per_second(self) -> f64 {
+        self.per_second
+    }
+}
+
+/// Why a text is not a rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRate {
+    /// It does not look like one.
+    #[error("is not a rate")]
+    Form,
+    /// It allows nothing.
+    #[error("is a rate of zero")]
+    Zero,
+    /// It is too fast to mean anything, or so slow that one call would take longer than any run.
+    #[error("is not from `1/h` to `1000000/s`")]
+    Range,
+}
+
+impl InvalidRate {
+    /// What would be right.
+    pub const HINT: &str = "write it like `20/s`, `30/min` or `100/h`";
+}
+
+/// The names of a rate's units and their seconds. Of two names the first is printed.
+const UNITS: [(&str, f64); 4] = [("s", 1.0), ("min", 60.0), ("m", 60.0), ("h", 3600.0)];
+
+impl FromStr for Rate {
+    type Err = InvalidRate;
+
+    /// Reads `20/s`, `0.5/s`, `30/min`, `30/m`, `100/h`.
+    fn from_str(text: &str) -> Result<Self, InvalidRate> {
+        let (number, unit) = text.split_once('/').ok_or(InvalidRate::Form)?;
+        if number.contains(|c: char| c != '.' && !c.is_ascii_digit()) {
+            return Err(InvalidRate::Form);
+        }
+        let number: f64 = number.parse().map_err(|_| InvalidRate::Form)?;
+        let (_, seconds) = UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .ok_or(InvalidRate::Form)?;
+        let per_second = number / seconds;
+        if per_second == 0.0 {
+            return Err(InvalidRate::Zero);
+        }
+        if !(1.0 / 3600.0..=1e6).contains(&per_second) {
+            return Err(InvalidRate::Range);
+        }
+        Ok(Self { per_second })
+    }
+}
+
+impl fmt::Display for Rate {
+    /// In the unit that makes it a whole number, if one does: `20/s`, `30/min`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (unit, seconds) in UNITS {
+            let number = (self.per_second * seconds).round();
+            #[expect(
+                clippy::float_cmp,
+                reason = "what is printed has to be read back as the very same rate"
+            )]
+            if number >= 1.0 && number / seconds == self.per_second {
+                return write!(f, "{number}/{unit}");
+            }
+        }
+        write!(f, "{}/s", self.per_second)
+    }
+}
+
+/// The section `pace`. Rates of stores and providers count provider calls; that of the API server counts requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Pace {
+    /// The in-flight window.
+    pub in_flight: InFlight,
+    /// For providers without a rate of their own.
+    pub default: Rate,
+    /// By provider type, in the long form (`azurekv`, `gcpsm`).
+    pub providers: BTreeMap<String, Rate>,
+    /// By store, on top of the provider's rate.
+    #[serde(with = "written::store_keys")]
+    pub stores: BTreeMap<StoreKey, Rate>,
+    /// For the Kubernetes API.
+    pub kubernetes: Rate,
+}
+
+/// A bound on failures.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(
+    try_from = "written::FailureLimitForm",
+    into = "written::FailureLimitForm"
+)]
+pub enum FailureLimit {
+    /// A share of those attempted, 0.0 to 1.0, once ten were attempted.
+    Share(f64),
+    /// A number.
+    Count(u32),
+}
+
+/// Why a text is not a bound on failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is neither a number nor a percentage")]
+pub struct InvalidFailureLimit;
+
+impl InvalidFailureLimit {
+    /// What would be right.
+    pub const HINT: &str = "write it like `10` or `20%`";
+}
+
+impl FromStr for FailureLimit {
+    type Err = InvalidFailureLimit;
+
+    /// Reads `20%` and `10`.
+    fn from_str(text: &str) -> Result<Self, InvalidFailureLimit> {
+        let (number, percent) = text
+            .strip_suffix('%')
+            .map_or((text, false), |number| (number, true));
+        if number.contains(|c: char| c != '.' && !c.is_ascii_digit()) {
+            return Err(InvalidFailureLimit);
+        }
+        if !percent {
+            return number
+                .parse()
+                .map(Self::Count)
+                .map_err(|_| InvalidFailureLimit);
+        }
+        match number.parse::<f64>() {
+            Ok(percent) if percent <= 100.0 => Ok(Self::Share(percent / 100.0)),
+            _ => Err(InvalidFailureLimit),
+        }
+    }
+}
+
+impl fmt::Display for FailureLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // Rounded, since 0.07 × 100 is 7.000000000000001.
+            Self::Share(share) => write!(f, "{}%", (share * 1e8).round() / 1e6),
+            Self::Count(count) => write!(f, "{count}"),
+        }
+    }
+}
+
+/// The section `safety`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Safety {
+    /// More ExternalSecrets than this to sync: the run is refused as a whole.
+    pub max_syncs: u32,
+    /// More failures than this stop the run.
+    pub stop_after_failures: FailureLimit,
+}
+
+/// The section `lock`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Lock {
+    /// Off only where something else keeps runs apart.
+    pub enabled: bool,
+}
+
+impl Policy {
+    /// The default of everything but the selection.
+    pub fn selecting(select: Vec<Selection>) -> Self {
+        Self {
+            select,
+            exclude: Vec::new(),
+            sync: Sync::default(),
+            pace: Pace::default(),
+            safety: Safety::default(),
+            lock: Lock::default(),
+            deadline: Duration::from_mins(10),
+        }
+    }
+}
+
+impl Default for Sync {
+    fn default() -> Self {
+        Self {
+            when: When::Always,
+            annotation: "force-sync".to_owned(),
+            generators: false,
+            timeout: Duration::from_mins(1),
+            retries: 2,
+        }
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        let rate = |per_second| Rate { per_second };
+        let providers = [
+            ("aws", 100.0),
+            ("azurekv", 20.0),
+            ("gcpsm", 10.0),
+            ("vault", 50.0),
+        ];
+        Self {
+            in_flight: InFlight::Auto,
+            default: rate(20.0),
+            providers: providers
+                .into_iter()
+                .map(|(name, limit)| (name.to_owned(), rate(limit)))
+                .collect(),
+            stores: BTreeMap::new(),
+            kubernetes: rate(50.0),
+        }
+    }
+}
+
+impl Default for Safety {
+    fn default() -> Self {
+        Self {
+            max_syncs: 500,
+            stop_after_failures: FailureLimit::Share(0.2),
+        }
+    }
+}
+
+impl Default for Lock {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+/// What only flags may say: the most that any policy may ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ceilings {
+    /// What may be done at all (`--allow`). None: everything.
+    pub allow: Option<Vec<Capability>>,
+    /// The highest `safety.maxSyncs` (`--max-syncs`).
+    pub max_syncs: Option<u32>,
+}
+
+/// Something that changes the cluster and can be allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Capability {
+    /// Force-syncing ExternalSecrets.
+    Sync,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_rate_is_read_in_any_unit() {
+        for (text, per_second) in [
+            ("20/s", 20.0),
+            ("0.5/s", 0.5),
+            ("30/min", 0.5),
+            ("30/m", 0.5),
+            ("1/h", 1.0 / 3600.0),
+        ] {
+            assert_eq!(text.parse(), Ok(Rate { per_second }), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rate_prints_whole_numbers_where_it_can() {
+        for (text, shown) in [
+            ("20/s", "20/s"),
+            ("0.5/s", "30/min"),
+            ("10/m", "10/min"),
+            ("7/h", "7/h"),
+            ("1.5/s", "90/min"),
+        ] {
+            assert_eq!(text.parse::<Rate>().unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_no_rate_is_refused() {
+        for text in [
+            "", "10", "/s", "-1/s", "10/d", "10 /s", "1e3/s", "inf/s", "NaN/s", "1.2.3/s", "10/s/s",
+        ] {
+            assert_eq!(text.parse::<Rate>(), Err(InvalidRate::Form), "{text}");
+        }
+        assert_eq!("0/s".parse::<Rate>(), Err(InvalidRate::Zero));
+        assert_eq!("0.00/h".parse::<Rate>(), Err(InvalidRate::Zero));
+        assert_eq!("0.9/h".parse::<Rate>(), Err(InvalidRate::Range));
+        assert_eq!("1000001/s".parse::<Rate>(), Err(InvalidRate::Range));
+    }
+
+    #[test]
+    fn a_failure_limit_is_a_number_or_a_percentage() {
+        for text in ["0", "10", "0%", "7%", "12.5%", "100%"] {
+            assert_eq!(text.parse::<FailureLimit>().unwrap().to_string(), text);
+        }
+        for text in [
+            "", "%", "-1", "-1%", "101%", "0.2", "20 %", "NaN%", "1e1%", "+3",
+        ] {
+            assert_eq!(
+                text.parse::<FailureLimit>(),
+                Err(InvalidFailureLimit),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn words_are_the_same_in_data_and_in_messages() {
+        for when in [When::Always, When::Failed, When::Overdue, When::Never] {
+            assert_eq!(serde_json::to_value(when).unwrap(), when.as_str());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_rate_is_read_back_exactly(per_second in 1.0 / 3600.0..1e6_f64, number in 1..1_000_000_u32, unit in 0..4_usize) {
+            for rate in [Rate { per_second }, Rate { per_second: f64::from(number) / UNITS[unit].1 }] {
+                prop_assert_eq!(rate.to_string().parse(), Ok(rate));
+            }
+        }
+
+        #[test]
+        fn no_text_panics(text in ".*") {
+            let _rate: Result<Rate, _> = text.parse();
+            let _limit: Result<FailureLimit, _> = text.parse();
+        }
+    }
+}

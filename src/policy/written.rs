@@ -1,0 +1,158 @@
+//! How a policy's types are written as data: text and words where serde would derive something else.
+
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+
+use super::{FailureLimit, InFlight, InvalidFailureLimit, Rate};
+use crate::{duration::GoDuration, pattern::Pattern, selector::Selector};
+
+/// Types that are written as the text that they print and parse.
+macro_rules! written_as_text {
+    ($($type:ty),*) => {$(
+        impl Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+written_as_text!(Rate, Pattern, Selector, GoDuration);
+
+/// `auto` or a number.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum InFlightForm {
+    Word(InFlightWord),
+    Number(NonZeroU32),
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum InFlightWord {
+    Auto,
+}
+
+impl From<InFlightForm> for InFlight {
+    fn from(form: InFlightForm) -> Self {
+        match form {
+            InFlightForm::Word(InFlightWord::Auto) => Self::Auto,
+            InFlightForm::Number(number) => Self::Fixed(number),
+        }
+    }
+}
+
+impl From<InFlight> for InFlightForm {
+    fn from(in_flight: InFlight) -> Self {
+        match in_flight {
+            InFlight::Auto => Self::Word(InFlightWord::Auto),
+            InFlight::Fixed(number) => Self::Number(number),
+        }
+    }
+}
+
+/// A number or a percentage.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum FailureLimitForm {
+    Number(u32),
+    Text(String),
+}
+
+impl TryFrom<FailureLimitForm> for FailureLimit {
+    type Error = InvalidFailureLimit;
+
+    fn try_from(form: FailureLimitForm) -> Result<Self, InvalidFailureLimit> {
+        match form {
+            FailureLimitForm::Number(number) => Ok(Self::Count(number)),
+            FailureLimitForm::Text(text) => text.parse(),
+        }
+    }
+}
+
+impl From<FailureLimit> for FailureLimitForm {
+    fn from(limit: FailureLimit) -> Self {
+        match limit {
+            FailureLimit::Count(count) => Self::Number(count),
+            FailureLimit::Share(_) => Self::Text(limit.to_string()),
+        }
+    }
+}
+
+/// A [`Duration`](std::time::Duration) as [`GoDuration`] writes it.
+pub(super) mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::duration::GoDuration;
+
+    pub(crate) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        GoDuration(*duration).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        GoDuration::deserialize(deserializer).map(|duration| duration.0)
+    }
+}
+
+/// The same, where there may be none.
+pub(super) mod optional_duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::duration::GoDuration;
+
+    #[expect(clippy::ref_option, reason = "the signature that serde asks for")]
+    pub(crate) fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        duration.map(GoDuration).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Option::<GoDuration>::deserialize(deserializer)
+            .map(|duration| duration.map(|duration| duration.0))
+    }
+}
+
+/// Stores as the keys of a map, which in data are text.
+pub(super) mod store_keys {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::{inventory::StoreKey, policy::Rate};
+
+    pub(crate) fn serialize<S: Serializer>(
+        stores: &BTreeMap<StoreKey, Rate>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(stores.iter().map(|(key, rate)| (key.to_string(), rate)))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<StoreKey, Rate>, D::Error> {
+        BTreeMap::<String, Rate>::deserialize(deserializer)?
+            .into_iter()
+            .map(|(key, rate)| Ok((key.parse().map_err(D::Error::custom)?, rate)))
+            .collect()
+    }
+}

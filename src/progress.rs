@@ -1,0 +1,88 @@
+//! What happens, as it happens, on stderr: `[3/10] ns/name ✓` on a terminal, a line for each item elsewhere.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use crate::{
+    plan::Item,
+    sync::{ItemResult, Outcome},
+};
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Not at all.
+    Silent,
+    /// Counted, with a mark.
+    Terminal,
+    /// Plain lines.
+    Lines,
+    /// As log records, for machines.
+    Logs,
+}
+
+impl Style {
+    /// What suits stderr.
+    pub fn detect(quiet: bool, json_logs: bool) -> Self {
+        match (quiet, json_logs) {
+            (true, _) => Self::Silent,
+            (false, true) => Self::Logs,
+            (false, false) if std::io::stderr().is_terminal() => Self::Terminal,
+            (false, false) => Self::Lines,
+        }
+    }
+}
+
+/// Counts what is done.
+#[derive(Debug)]
+pub struct Progress {
+    style: Style,
+    total: usize,
+    done: usize,
+}
+
+impl Progress {
+    /// `total` are to come.
+    pub const fn new(style: Style, total: usize) -> Self {
+        Self {
+            style,
+            total,
+            done: 0,
+        }
+    }
+
+    /// One is done.
+    pub fn done(&mut self, item: &Item, result: &ItemResult) {
+        self.done += 1;
+        let outcome = result.outcome.as_str();
+        let reason = result
+            .reason
+            .map(|reason| format!(" ({})", reason.as_str()))
+            .unwrap_or_default();
+        let took = result.took.as_secs_f64();
+        let line = match self.style {
+            Style::Silent => return,
+            Style::Logs => {
+                let reason = result
+                    .reason
+                    .map(crate::reason::Reason::as_str)
+                    .unwrap_or_default();
+                tracing::info!(target: "eso_sync::progress", namespace = item.id.namespace, name = item.id.name, outcome, reason, took);
+                return;
+            }
+            Style::Terminal => {
+                let mark = if result.outcome == Outcome::Synced {
+                    "✓"
+                } else {
+                    "✗"
+                };
+                format!("[{}/{}] {} {mark}{reason}", self.done, self.total, item.id)
+            }
+            Style::Lines => format!(
+                "{outcome} {}{reason} after {took:.1} s, {} of {}",
+                item.id, self.done, self.total
+            ),
+        };
+        // A closed stderr is no reason to stop.
+        writeln!(std::io::stderr(), "{line}").ok();
+    }
+}

@@ -1,0 +1,192 @@
+//! Tables as kubectl prints them: aligned columns, no frames, readable without colour.
+
+use comfy_table::{ContentArrangement, Table, presets::NOTHING};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{DocumentAction, DocumentItem};
+use crate::{
+    reason::Reason,
+    sync::{Outcome, SecretChange},
+};
+
+/// A column of a table of items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// The namespace.
+    Namespace,
+    /// The name.
+    Name,
+    /// The store.
+    Store,
+    /// The kind of the store.
+    StoreKind,
+    /// The provider.
+    Provider,
+    /// The state before.
+    State,
+    /// When it last synced.
+    LastSync,
+    /// How long ago that was.
+    Age,
+    /// Sync or skip.
+    Action,
+    /// What became of it.
+    Status,
+    /// When it synced before the run.
+    Previous,
+    /// When the sync of the run began.
+    Current,
+    /// What became of the target Secret.
+    Secret,
+    /// Why.
+    Reason,
+    /// Why, for people.
+    Message,
+    /// The reason of the Ready condition.
+    Ready,
+}
+
+impl Column {
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Namespace => "NAMESPACE",
+            Self::Name => "NAME",
+            Self::Store => "STORE",
+            Self::StoreKind => "STORE KIND",
+            Self::Provider => "PROVIDER",
+            Self::State => "STATE",
+            Self::LastSync => "LAST SYNC",
+            Self::Age => "AGE",
+            Self::Action => "ACTION",
+            Self::Status => "STATUS",
+            Self::Previous => "PREVIOUS SYNC",
+            Self::Current => "CURRENT SYNC",
+            Self::Secret => "SECRET",
+            Self::Reason => "REASON",
+            Self::Message => "MESSAGE",
+            Self::Ready => "READY REASON",
+        }
+    }
+
+    fn cell(self, item: &DocumentItem) -> String {
+        let dash = || "-".to_owned();
+        match self {
+            Self::Namespace => item.namespace.clone(),
+            Self::Name => item.name.clone(),
+            Self::Store => item
+                .store
+                .as_ref()
+                .map_or_else(dash, |store| store.name.clone()),
+            Self::StoreKind => item
+                .store
+                .as_ref()
+                .map_or_else(dash, |store| store.kind.as_str().to_owned()),
+            Self::Provider => item.provider.clone(),
+            Self::State => item.state.as_str().to_owned(),
+            Self::LastSync | Self::Previous => {
+                time(item.previous_sync).unwrap_or_else(|| "never".to_owned())
+            }
+            Self::Age => item.age_seconds.map_or_else(dash, age),
+            Self::Action => match item.action {
+                DocumentAction::Sync => "sync".to_owned(),
+                DocumentAction::Skip => "skip".to_owned(),
+            },
+            Self::Status => item
+                .outcome
+                .map_or_else(dash, |outcome| outcome.as_str().to_owned()),
+            Self::Current => time(item.current_sync).unwrap_or_else(dash),
+            Self::Secret => match item.secret {
+                Some(SecretChange::Created) => "created".to_owned(),
+                Some(SecretChange::Updated) => "updated".to_owned(),
+                Some(SecretChange::Unknown) => "unknown".to_owned(),
+                None => dash(),
+            },
+            Self::Reason => item
+                .reason
+                .filter(|_| item.outcome != Some(Outcome::Synced))
+                .map_or_else(dash, Reason::as_str),
+            Self::Message => {
+                if item.message.is_empty() {
+                    dash()
+                } else {
+                    item.message.clone()
+                }
+            }
+            Self::Ready => item.ready_reason.clone().unwrap_or_else(dash),
+        }
+    }
+}
+
+fn time(time: Option<Timestamp>) -> Option<String> {
+    Some(time?.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
+}
+
+/// Ages as kubectl prints them: two units at the most.
+fn age(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{minutes}m"),
+        7_200..172_800 if minutes % 60 > 0 => format!("{hours}h{}m", minutes % 60),
+        7_200..172_800 => format!("{hours}h"),
+        _ => format!("{days}d"),
+    }
+}
+
+/// The items as a table, one line each.
+pub fn items_table(items: &[DocumentItem], columns: &[Column]) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns.iter().map(|column| column.title()));
+    for item in items {
+        table.add_row(columns.iter().map(|column| column.cell(item)));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 3));
+    }
+    let lines = table.lines();
+    lines.fold(String::new(), |text, line| text + line.trim_end() + "\n")
+}
+
+impl Outcome {
+    /// As it is written in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Synced => "synced",
+            Self::Unproven => "unproven",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::NotReached => "not-reached",
+        }
+    }
+}
+
+/// A span of time for people: `3.2 s`, `4 min 10 s`.
+pub(super) fn span(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs_f64().max(0.0);
+    if seconds < 60.0 {
+        format!("{seconds:.1} s")
+    } else {
+        format!(
+            "{} min {} s",
+            duration.as_secs() / 60,
+            duration.as_secs() % 60
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::age;
+
+    #[test]
+    fn ages_are_short() {
+        let ages = [0, 119, 120, 3600, 7200, 7260, 100_000, 200_000].map(age);
+        assert_eq!(
+            ages,
+            ["0s", "119s", "2m", "60m", "2h", "2h1m", "27h46m", "2d"]
+        );
+    }
+}

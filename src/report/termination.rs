@@ -1,0 +1,46 @@
+//! The summary for `/dev/termination-log`: JSON of at most 4,096 bytes, which is what the kubelet reads.
+
+use serde_json::{Value, json};
+
+use super::{Document, DocumentItem};
+use crate::sync::Outcome;
+
+/// What the kubelet reads at the most.
+const LIMIT: usize = 4096;
+
+/// The counts, and as many of the failed as there is room for.
+pub fn summary(document: &Document) -> String {
+    let failed: Vec<&DocumentItem> = document
+        .items
+        .iter()
+        .filter(|item| item.outcome == Some(Outcome::Failed))
+        .collect();
+    let mut shown = failed.len().min(50);
+    loop {
+        let text = text(document, &failed, shown);
+        if text.len() <= LIMIT || shown == 0 {
+            return text;
+        }
+        shown -= 1;
+    }
+}
+
+fn text(document: &Document, failed: &[&DocumentItem], shown: usize) -> String {
+    let lines: Vec<Value> = failed
+        .iter()
+        .take(shown)
+        .map(|item| json!({"item": format!("{}/{}", item.namespace, item.name), "reason": item.reason}))
+        .collect();
+    json!({
+        "run": document.run.id,
+        "exitCode": document.run.exit_code,
+        "complete": document.run.complete,
+        "selected": document.summary.selected,
+        "outcomes": document.summary.outcomes,
+        "stopped": document.summary.stopped,
+        "refused": document.summary.refused,
+        "failed": lines,
+        "failedNotShown": failed.len() - shown,
+    })
+    .to_string()
+}

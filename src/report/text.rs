@@ -1,0 +1,196 @@
+//! Documents for people: a table, what needs doing, and a last line that says how it went.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use super::{
+    Document, DocumentItem, Kind,
+    table::{Column, items_table, span},
+};
+use crate::{duration::GoDuration, reason::Reason, sync::Outcome};
+
+const PLAN: [Column; 9] = [
+    Column::Namespace,
+    Column::Name,
+    Column::Store,
+    Column::Provider,
+    Column::State,
+    Column::LastSync,
+    Column::Age,
+    Column::Action,
+    Column::Reason,
+];
+
+const REPORT: [Column; 7] = [
+    Column::Namespace,
+    Column::Name,
+    Column::Status,
+    Column::Previous,
+    Column::Current,
+    Column::Secret,
+    Column::Reason,
+];
+
+const STATUS: [Column; 7] = [
+    Column::Namespace,
+    Column::Name,
+    Column::Store,
+    Column::Provider,
+    Column::State,
+    Column::LastSync,
+    Column::Age,
+];
+
+const STATUS_WIDE: [Column; 11] = [
+    Column::Namespace,
+    Column::Name,
+    Column::StoreKind,
+    Column::Store,
+    Column::Provider,
+    Column::State,
+    Column::LastSync,
+    Column::Age,
+    Column::Ready,
+    Column::Action,
+    Column::Reason,
+];
+
+/// The whole document as text.
+pub fn render(document: &Document, wide: bool) -> String {
+    let columns: &[Column] = match (document.kind, wide) {
+        (Kind::Plan, _) => &PLAN,
+        (Kind::Report, _) => &REPORT,
+        (Kind::Status, false) => &STATUS,
+        (Kind::Status, true) => &STATUS_WIDE,
+    };
+    let mut text = String::new();
+    if document.items.is_empty() {
+        text.push_str("No ExternalSecrets are selected.\n");
+    } else {
+        text.push_str(&items_table(&document.items, columns));
+    }
+    if document.kind != Kind::Status {
+        text.push_str(&details(document));
+        text.push_str(&totals(document));
+    }
+    text
+}
+
+/// What needs a look: each message once, with those that it concerns, and what to do next.
+fn details(document: &Document) -> String {
+    let mut groups: BTreeMap<(Reason, &str), Vec<&DocumentItem>> = BTreeMap::new();
+    for item in &document.items {
+        let Some(reason) = item.reason else { continue };
+        if item.next_step.is_some() || !item.message.is_empty() {
+            groups
+                .entry((reason, &item.message))
+                .or_default()
+                .push(item);
+        }
+    }
+    let mut text = String::new();
+    for ((reason, message), items) in groups {
+        let shown: Vec<String> = items
+            .iter()
+            .take(3)
+            .map(|item| format!("{}/{}", item.namespace, item.name))
+            .collect();
+        let more = items.len() - shown.len();
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        let colon = if message.is_empty() { "" } else { ": " };
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "\n{} ({}{more}){colon}{message}\n",
+            reason.as_str(),
+            shown.join(", ")
+        );
+        if let Some(next) = items.iter().find_map(|item| item.next_step) {
+            let _ = writeln!(text, "  next: {next}");
+        }
+    }
+    for gap in &document.gaps {
+        let within = gap
+            .namespace
+            .as_ref()
+            .map(|namespace| format!(" in {namespace}"))
+            .unwrap_or_default();
+        let _ = write!(text, "\nnot seen: {}{within}: {}\n", gap.what, gap.why);
+    }
+    for warning in &document.warnings {
+        let _ = write!(text, "\nwarning: {warning}\n");
+    }
+    text
+}
+
+fn totals(document: &Document) -> String {
+    let summary = &document.summary;
+    let mut text = format!("\n{} selected", summary.selected);
+    if document.kind == Kind::Plan {
+        let _ = write!(
+            text,
+            ": {} to sync, {} skipped",
+            summary.to_sync, summary.skipped
+        );
+        let calls: Vec<String> = summary
+            .calls
+            .iter()
+            .map(|(quota, calls)| format!("{calls} to {quota}"))
+            .collect();
+        if !calls.is_empty() {
+            let estimate = GoDuration(std::time::Duration::from_secs(
+                summary.estimate_seconds.max(1),
+            ));
+            let _ = write!(
+                text,
+                "\nProvider calls: {}; about {estimate}",
+                calls.join(", ")
+            );
+        }
+    } else {
+        let counts: Vec<String> = Outcome::ALL
+            .into_iter()
+            .filter_map(|outcome| {
+                Some(format!(
+                    "{} {}",
+                    summary.outcomes.get(&outcome)?,
+                    outcome.as_str()
+                ))
+            })
+            .collect();
+        let colon = if counts.is_empty() { "" } else { ": " };
+        let took = span(document.run.finished.duration_since(document.run.started));
+        let _ = write!(
+            text,
+            "{colon}{}; {} API requests, {took}",
+            counts.join(", "),
+            summary.requests
+        );
+    }
+    text.push('\n');
+    if let Some(refused) = &summary.refused {
+        let _ = writeln!(text, "refused as a whole: {refused}; nothing was changed");
+    }
+    if let Some(stopped) = summary.stopped {
+        let _ = writeln!(
+            text,
+            "stopped early: {}; the report is partial",
+            stopped.as_str()
+        );
+    }
+    text
+}
+
+impl Outcome {
+    /// In the order of a summary.
+    const ALL: [Self; 5] = [
+        Self::Synced,
+        Self::Unproven,
+        Self::Failed,
+        Self::Skipped,
+        Self::NotReached,
+    ];
+}

@@ -1,0 +1,222 @@
+//! A cluster to try things in: a Kubernetes API on loopback with a small External Secrets Operator behind it.
+//!
+//! `--sandbox` runs any command against it, and the tests drive their bad days with it. It answers what eso-sync asks, in
+//! the words of a real API server and with the semantics of the real operator (v0.20.4), and no more. What differs from the
+//! real ones is a bug here. Nothing of eso-sync looks in: it is reached over HTTP, by the same client stack as any cluster.
+//!
+//! ```text
+//!   manifests ─► load ─► store ◄── api ◄── server ◄── HTTP
+//!                          ▲
+//!                          └────── operator ── provider
+//! ```
+
+mod api;
+mod call;
+mod data;
+mod discovery;
+mod failure;
+mod fault;
+mod list;
+mod managed;
+mod object;
+mod resource;
+mod schema;
+mod select;
+mod server;
+mod store;
+mod time;
+mod watch;
+
+use std::{io, path::PathBuf, str::FromStr, sync::Arc};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::clock::Clock;
+
+pub use self::fault::Fault;
+use self::{
+    api::Api,
+    resource::Resource,
+    server::Server,
+    store::{Preconditions, Store, Write},
+};
+
+/// What the cluster holds at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A dozen ExternalSecrets on an ordinary day: after a sync all is well.
+    Default,
+    /// The other kind of day.
+    BadDay,
+    /// The manifests in a directory.
+    Directory(PathBuf),
+}
+
+impl FromStr for Content {
+    type Err = std::convert::Infallible;
+
+    /// Reads the value of `--sandbox`: empty, `bad-day`, or a directory.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text {
+            "" => Self::Default,
+            "bad-day" => Self::BadDay,
+            directory => Self::Directory(directory.into()),
+        })
+    }
+}
+
+/// Why there is no sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// No port on loopback.
+    #[error("the sandbox could not listen on loopback")]
+    Listen(#[source] io::Error),
+    /// The API refused a test's object.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A request that the API was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// `GET`, `PATCH`, …
+    pub method: String,
+    /// The path.
+    pub path: String,
+    /// The query, without its question mark.
+    pub query: String,
+    /// `get`, `list`, `watch`, `patch`, …; empty where the path is about no resource.
+    pub verb: &'static str,
+    /// `externalsecrets`, …; empty where the path is about no resource.
+    pub resource: &'static str,
+    /// The header of that name.
+    pub user_agent: String,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// A running sandbox. It ends when it is dropped.
+pub struct Sandbox {
+    api: Arc<Api>,
+    server: Server,
+}
+
+/// What a sandbox is like apart from its content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Serve `external-secrets.io/v1beta1`, as operators before v0.16 do, not `v1`.
+    pub v1beta1: bool,
+}
+
+/// Starts a sandbox with this content, in which it is `now`.
+pub async fn start(content: &Content, now: Timestamp) -> Result<Sandbox, SandboxError> {
+    Sandbox::with(content, Settings::default(), now).await
+}
+
+impl Sandbox {
+    /// A sandbox with nothing in it but the namespace `default`.
+    pub async fn empty(now: Timestamp) -> Result<Self, SandboxError> {
+        Self::build(Settings::default(), now).await
+    }
+
+    /// A sandbox with this content and these settings.
+    pub async fn with(
+        _content: &Content,
+        settings: Settings,
+        now: Timestamp,
+    ) -> Result<Self, SandboxError> {
+        Self::build(settings, now).await
+    }
+
+    async fn build(settings: Settings, now: Timestamp) -> Result<Self, SandboxError> {
+        let version = if settings.v1beta1 { "v1beta1" } else { "v1" };
+        let store = Arc::new(Store::new(Clock::starting_at(now), version));
+        let namespace = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
+        if let Some(resource) = Resource::of_plural("namespaces") {
+            let created = store.create(resource, namespace, Write::by("sandbox"));
+            created.map_err(|failure| SandboxError::Refused(failure.message))?;
+        }
+        let api = Arc::new(Api::new(store));
+        let server = Server::start(Arc::clone(&api)).await.map_err(SandboxError::Listen)?;
+        Ok(Self { api, server })
+    }
+
+    /// The address of the API.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.server.address())
+    }
+
+    /// The requests so far, in the order in which they came.
+    pub fn requests(&self) -> Vec<Request> {
+        self.api.requests()
+    }
+
+    /// An object as it is now, past the API: `get("externalsecrets", "team-a", "db")`.
+    pub fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
+        let object = self.api.store.get(Resource::of_plural(resource)?, namespace, name)?;
+        Some(Value::clone(&object))
+    }
+
+    /// Creates an object, or replaces it where it exists; with its status, if it brings one. Past the API: no fault hits it
+    /// and no request is noted.
+    pub fn apply(&self, object: Value) -> Result<Value, SandboxError> {
+        let refused = |failure: failure::Failure| SandboxError::Refused(failure.message);
+        let (api_version, kind) = (object::text(&object, "/apiVersion"), object::text(&object, "/kind"));
+        let resource = Resource::of_manifest(api_version, kind)
+            .ok_or_else(|| SandboxError::Refused(format!("the sandbox knows no {kind} ({api_version})")))?;
+        let (namespace, name) = (object::namespace(&object).to_owned(), object::name(&object).to_owned());
+        let write = Write::by("test");
+        let store = &self.api.store;
+        let status = object.get("status").cloned();
+        let mut applied = match store.get(resource, &namespace, &name) {
+            None => store.create(resource, object, write),
+            Some(_) => store.update(resource, &namespace, &name, write, |_| Ok(object)),
+        }
+        .map_err(refused)?;
+        if let Some(status) = status.filter(|_| resource.status) {
+            let with_status = |current: &Value| {
+                let mut next = current.clone();
+                object::as_map(&mut next).insert("status".to_owned(), status);
+                Ok(next)
+            };
+            applied = store
+                .update(resource, &namespace, &name, write.status(), with_status)
+                .map_err(refused)?;
+        }
+        Ok(Value::clone(&applied))
+    }
+
+    /// Deletes an object; false where there is none.
+    pub fn delete(&self, resource: &str, namespace: &str, name: &str) -> bool {
+        Resource::of_plural(resource).is_some_and(|resource| {
+            self.api.store.delete(resource, namespace, name, &Preconditions::default(), false).is_ok()
+        })
+    }
+
+    /// Brings a fault about.
+    pub fn inject(&self, fault: Fault) {
+        self.api.faults.inject(fault);
+    }
+
+    /// Ends all faults, and the silence of watches.
+    pub fn clear_faults(&self) {
+        self.api.faults.clear();
+        self.silence_watches(false);
+    }
+
+    /// Cuts all watches that are open.
+    pub fn cut_watches(&self) {
+        self.api.disturbance.send_modify(|disturbance| disturbance.cuts += 1);
+    }
+
+    /// Keeps watches open but sends nothing, or lets them speak again.
+    pub fn silence_watches(&self, silent: bool) {
+        self.api.disturbance.send_modify(|disturbance| disturbance.silent = silent);
+    }
+
+    /// Forgets the past: whoever goes on from an earlier resource version is told `410 Gone`.
+    pub fn compact(&self) {
+        self.api.store.compact();
+    }
+}

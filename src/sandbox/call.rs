@@ -1,0 +1,156 @@
+//! One HTTP request, read: the resource, the object and the verb that it is about.
+
+use std::collections::BTreeMap;
+
+use http::{Method, header};
+use hyper::body::Bytes;
+
+use super::resource::Resource;
+
+/// What a request asks the API to do, in the words of Kubernetes' access rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Get,
+    List,
+    Watch,
+    Create,
+    Update,
+    Patch,
+    Delete,
+    DeleteCollection,
+}
+
+impl Verb {
+    /// As access rules write it.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Watch => "watch",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+            Self::DeleteCollection => "deletecollection",
+        }
+    }
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) query: String,
+    pub(super) accept: String,
+    pub(super) content_type: String,
+    pub(super) user_agent: String,
+    pub(super) body: Bytes,
+    parameters: BTreeMap<String, String>,
+}
+
+/// What in the API a request is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target<'a> {
+    pub(super) verb: Verb,
+    pub(super) resource: &'static Resource,
+    /// The version in the path.
+    pub(super) version: &'a str,
+    /// Empty for the whole cluster.
+    pub(super) namespace: &'a str,
+    /// Empty for a collection.
+    pub(super) name: &'a str,
+    pub(super) subresource: Option<&'a str>,
+}
+
+impl Call {
+    /// Takes a request apart.
+    pub(super) fn new(parts: &http::request::Parts, body: Bytes) -> Self {
+        let header = |name| {
+            let value = parts.headers.get(name).and_then(|value| value.to_str().ok());
+            value.unwrap_or_default().to_owned()
+        };
+        let query = parts.uri.query().unwrap_or_default().to_owned();
+        Self {
+            method: parts.method.clone(),
+            path: parts.uri.path().to_owned(),
+            accept: header(header::ACCEPT),
+            content_type: header(header::CONTENT_TYPE),
+            user_agent: header(header::USER_AGENT),
+            parameters: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
+            query,
+            body,
+        }
+    }
+
+    /// A query parameter; empty where it is not given.
+    pub(super) fn parameter(&self, name: &str) -> &str {
+        self.parameters.get(name).map_or("", String::as_str)
+    }
+
+    /// A query parameter that switches something on.
+    pub(super) fn flag(&self, name: &str) -> bool {
+        matches!(self.parameter(name), "true" | "1")
+    }
+
+    /// Who writes: the field manager that is named, or else the program's name.
+    pub(super) fn manager(&self) -> &str {
+        match self.parameter("fieldManager") {
+            "" => match self.user_agent.split('/').next() {
+                None | Some("") => "unknown",
+                Some(program) => program,
+            },
+            manager => manager,
+        }
+    }
+
+    /// What the path is about; None where no resource is.
+    pub(super) fn target(&self) -> Option<Target<'_>> {
+        let segments: Vec<&str> = self.path.trim_matches('/').split('/').collect();
+        let (group, version, rest) = match segments.as_slice() {
+            ["api", version, rest @ ..] => ("", *version, rest),
+            ["apis", group, version, rest @ ..] => (*group, *version, rest),
+            _ => return None,
+        };
+        self.below(group, version, rest)
+    }
+
+    fn below<'a>(&'a self, group: &str, version: &'a str, rest: &[&'a str]) -> Option<Target<'a>> {
+        let (namespace, rest) = match rest {
+            // A namespace is an object of its own too.
+            ["namespaces", namespace, rest @ ..] if !rest.is_empty() && *rest != ["status"] => (*namespace, rest),
+            _ => ("", rest),
+        };
+        let (plural, name, subresource) = match rest {
+            [plural] => (*plural, "", None),
+            [plural, name] => (*plural, *name, None),
+            [plural, name, subresource] => (*plural, *name, Some(*subresource)),
+            _ => return None,
+        };
+        let resource = Resource::of_plural(plural).filter(|resource| resource.group == group)?;
+        let fits = match (resource.namespaced, namespace.is_empty()) {
+            (true, false) | (false, true) => true,
+            // All namespaces can be listed and watched together, and no more.
+            (true, true) => name.is_empty(),
+            (false, false) => false,
+        };
+        let served = subresource.is_none_or(|subresource| subresource == "status" && resource.status);
+        let verb = self.verb(name)?;
+        (fits && served).then_some(Target { verb, resource, version, namespace, name, subresource })
+    }
+
+    fn verb(&self, name: &str) -> Option<Verb> {
+        let collection = name.is_empty();
+        Some(match self.method {
+            Method::GET if collection && self.flag("watch") => Verb::Watch,
+            Method::GET if collection => Verb::List,
+            Method::GET => Verb::Get,
+            Method::POST => Verb::Create,
+            Method::PUT => Verb::Update,
+            Method::PATCH => Verb::Patch,
+            Method::DELETE if collection => Verb::DeleteCollection,
+            Method::DELETE => Verb::Delete,
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,193 @@
+//! The API server's refusals, in its own words (kube-apiserver v1.34.1 was asked for each).
+
+use serde_json::{Value, json};
+
+use super::resource::Resource;
+
+/// A `Status` of failure.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    /// The HTTP status.
+    pub(super) code: u16,
+    /// A stable word; empty where the server gives none.
+    pub(super) reason: &'static str,
+    /// A text.
+    pub(super) message: String,
+    /// What it is about.
+    pub(super) details: Option<Value>,
+}
+
+impl Failure {
+    /// A failure without details.
+    pub(super) fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), details: None }
+    }
+
+    fn about(mut self, name: &str, group: &str, kind: &str) -> Self {
+        let mut details = json!({"kind": kind});
+        for (key, value) in [("name", name), ("group", group)] {
+            if !value.is_empty() {
+                details[key] = value.into();
+            }
+        }
+        self.details = Some(details);
+        self
+    }
+
+    /// The object as it goes over the wire.
+    pub(super) fn to_json(&self) -> Value {
+        let mut status = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": self.message, "code": self.code,
+        });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.into();
+        }
+        if let Some(details) = &self.details {
+            status["details"] = details.clone();
+        }
+        status
+    }
+
+    /// 400.
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(400, "BadRequest", message)
+    }
+
+    /// 403 for the user of the sandbox.
+    pub(super) fn forbidden(
+        verb: &str,
+        resource: &Resource,
+        subresource: Option<&str>,
+        namespace: &str,
+        name: &str,
+    ) -> Self {
+        let what = match name {
+            "" => resource.qualified(),
+            name => format!("{} {name:?}", resource.qualified()),
+        };
+        let plural = match subresource {
+            Some(subresource) => format!("{}/{subresource}", resource.plural),
+            None => resource.plural.to_owned(),
+        };
+        let scope = match namespace {
+            "" => "at the cluster scope".to_owned(),
+            namespace => format!("in the namespace {namespace:?}"),
+        };
+        let group = resource.group;
+        Self::new(
+            403,
+            "Forbidden",
+            format!(
+                "{what} is forbidden: User \"sandbox\" cannot {verb} resource {plural:?} in API group {group:?} {scope}"
+            ),
+        )
+        .about(name, group, resource.plural)
+    }
+
+    /// 404 for an object.
+    pub(super) fn not_found(resource: &Resource, name: &str) -> Self {
+        Self::new(404, "NotFound", format!("{} {name:?} not found", resource.qualified())).about(
+            name,
+            resource.group,
+            resource.plural,
+        )
+    }
+
+    /// 404 for the namespace of an object that is to be created.
+    pub(super) fn namespace_not_found(namespace: &str) -> Self {
+        let message = format!("namespaces {namespace:?} not found");
+        Self::new(404, "NotFound", message).about(namespace, "", "namespaces")
+    }
+
+    /// 405.
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        )
+    }
+
+    /// 409 for an object that exists already.
+    pub(super) fn already_exists(resource: &Resource, name: &str) -> Self {
+        Self::new(409, "AlreadyExists", format!("{} {name:?} already exists", resource.qualified())).about(
+            name,
+            resource.group,
+            resource.plural,
+        )
+    }
+
+    /// 409 for a write that was based on an older state.
+    pub(super) fn modified(resource: &Resource, name: &str) -> Self {
+        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        Self::conflict(resource, name, why)
+    }
+
+    /// 409 for a PUT whose `metadata.uid` is another object's.
+    pub(super) fn wrong_uid(resource: &Resource, namespace: &str, name: &str, asked: &str, found: &str) -> Self {
+        let group = if resource.is_custom() { "external-secrets.io/" } else { "" };
+        let key = format!("/registry/{group}{}/{}", resource.plural, resource.key(namespace, name));
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition \
+             failed: UID in precondition: {asked}, UID in object meta: {found}"
+        );
+        Self::conflict(resource, name, &why)
+    }
+
+    fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
+        let what = resource.qualified();
+        Self::new(409, "Conflict", format!("Operation cannot be fulfilled on {what} {name:?}: {why}")).about(
+            name,
+            resource.group,
+            resource.plural,
+        )
+    }
+
+    /// 409 for a DELETE whose precondition does not hold.
+    pub(super) fn precondition(resource: &Resource, name: &str, field: &str, asked: &str, found: &str) -> Self {
+        let hint = match field {
+            "UID" => "deleted and then recreated",
+            _ => "modified",
+        };
+        let what = resource.qualified_kind();
+        Self::new(
+            409,
+            "Conflict",
+            format!(
+                "Operation cannot be fulfilled on {what} {name:?}: the {field} in the precondition ({asked}) does not match \
+                 the {field} in record ({found}). The object might have been {hint}"
+            ),
+        )
+        .about(name, resource.group, resource.kind)
+    }
+
+    /// 410 for a list or watch that asks for a state that is no longer kept.
+    pub(super) fn expired(message: impl Into<String>) -> Self {
+        Self::new(410, "Expired", message)
+    }
+
+    /// 415 for a patch in another format than a merge patch.
+    pub(super) fn unsupported_patch() -> Self {
+        Self::new(
+            415,
+            "UnsupportedMediaType",
+            "the body of the request was in an unknown format - accepted media types include: \
+             application/merge-patch+json",
+        )
+    }
+
+    /// 422 for a field.
+    pub(super) fn invalid(resource: &Resource, name: &str, field: &str, reason: &str, message: &str) -> Self {
+        let what = resource.qualified_kind();
+        let mut failure = Self::new(422, "Invalid", format!("{what} {name:?} is invalid: {field}: {message}")).about(
+            name,
+            resource.group,
+            resource.kind,
+        );
+        if let Some(details) = &mut failure.details {
+            details["causes"] = json!([{"reason": reason, "message": message, "field": field}]);
+        }
+        failure
+    }
+}

@@ -1,0 +1,197 @@
+//! Lists: pages that show one moment, however long it takes to read them.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
+use serde_json::Value;
+
+use super::{
+    call::{Call, Target},
+    failure::Failure,
+    resource::Resource,
+    select::Filter,
+    store::{Compacted, Page, Store},
+};
+
+/// A continue token: where to go on, and at which moment. It is opaque to clients.
+#[derive(Deserialize, Serialize)]
+struct Token {
+    v: String,
+    rv: u64,
+    start: String,
+}
+
+/// How an object is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum View {
+    /// Whole.
+    Full,
+    /// Without kind and version, as lists of built-in kinds show their items.
+    Bare,
+    /// Its metadata only.
+    Metadata,
+}
+
+/// An object, shown in one of these ways.
+pub(super) struct Shown<'a>(pub(super) &'a Value, pub(super) View);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(object, view) = self;
+        match view {
+            View::Full => object.serialize(serializer),
+            View::Bare => {
+                let entries = object.as_object().into_iter().flatten();
+                let entries = entries.filter(|(key, _)| *key != "kind" && *key != "apiVersion");
+                serializer.collect_map(entries)
+            }
+            View::Metadata => {
+                let mut map = serializer.serialize_map(Some(3))?;
+                map.serialize_entry("kind", "PartialObjectMetadata")?;
+                map.serialize_entry("apiVersion", "meta.k8s.io/v1")?;
+                map.serialize_entry("metadata", &object["metadata"])?;
+                map.end()
+            }
+        }
+    }
+}
+
+/// Whether the client asks for metadata only.
+pub(super) fn wants_metadata(call: &Call) -> bool {
+    call.accept.contains("as=PartialObjectMetadata")
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct List<'a> {
+    kind: String,
+    api_version: String,
+    metadata: ListMetadata,
+    items: Vec<Shown<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListMetadata {
+    resource_version: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#continue: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remaining_item_count: Option<usize>,
+}
+
+/// The body of the answer to a list request.
+pub(super) fn answer(store: &Store, call: &Call, target: &Target<'_>) -> Result<Vec<u8>, Failure> {
+    let resource = target.resource;
+    let filter = Filter::parse(resource, call.parameter("labelSelector"), call.parameter("fieldSelector"))?;
+    let token = token(call)?;
+    let limit = limit(call)?;
+    let Page { revision, objects } = page(store, call, target, token.as_ref())?;
+    let start = token.as_ref().map_or("", |token| token.start.as_str());
+    let from = objects.partition_point(|(key, _)| key.as_str() < start);
+    let rest = objects.get(from..).unwrap_or_default();
+
+    let mut found = Vec::new();
+    let mut more = None;
+    for (index, (key, object)) in rest.iter().enumerate() {
+        if limit.is_some_and(|limit| found.len() == limit) {
+            more = Some((key, rest.len() - index));
+            break;
+        }
+        if filter.matches(object) {
+            found.push(object);
+        }
+    }
+    let metadata = ListMetadata {
+        resource_version: revision.to_string(),
+        remaining_item_count: more.filter(|_| filter.is_empty()).map(|(_, remaining)| remaining),
+        r#continue: match more {
+            Some((start, _)) => Some(continue_token(revision, start)),
+            // Only the operator's kinds show an empty token.
+            None => resource.is_custom().then(String::new),
+        },
+    };
+    Ok(body(store, resource, wants_metadata(call), metadata, &found))
+}
+
+fn body(
+    store: &Store,
+    resource: &Resource,
+    metadata_only: bool,
+    metadata: ListMetadata,
+    found: &[&Arc<Value>],
+) -> Vec<u8> {
+    let (kind, api_version, view) = if metadata_only {
+        ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned(), View::Metadata)
+    } else {
+        let view = if resource.is_custom() { View::Full } else { View::Bare };
+        (format!("{}List", resource.kind), store.api_version(resource), view)
+    };
+    let items = found.iter().map(|object| Shown(object, view)).collect();
+    // Maps with text keys cannot fail to be written.
+    serde_json::to_vec(&List { kind, api_version, metadata, items }).unwrap_or_default()
+}
+
+fn page(store: &Store, call: &Call, target: &Target<'_>, token: Option<&Token>) -> Result<Page, Failure> {
+    let namespace = Some(target.namespace).filter(|namespace| !namespace.is_empty());
+    let version = call.parameter("resourceVersion");
+    let wanted = match (token, version) {
+        (Some(token), _) => token.rv,
+        (None, "" | "0") => return Ok(store.list(target.resource, namespace)),
+        (None, version) => version.parse().map_err(|_| {
+            Failure::bad_request(format!(
+                "invalid resource version: resourceVersion: Invalid value: {version:?}: strconv.ParseUint: parsing \
+                 {version:?}: invalid syntax"
+            ))
+        })?,
+    };
+    let present = store.revision();
+    if wanted > present {
+        let message = format!("Timeout: Too large resource version: {wanted}, current: {present}");
+        return Err(Failure::new(504, "Timeout", message));
+    }
+    // Without "exactly" a version says how old the answer may be at most.
+    if token.is_none() && call.parameter("resourceVersionMatch") != "Exact" {
+        return Ok(store.list(target.resource, namespace));
+    }
+    store.list_at(target.resource, namespace, wanted).map_err(|Compacted(_)| {
+        Failure::expired(
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+             without the continue parameter, or use the continue token in this response to retrieve the remainder of the \
+             results. Continuing with the provided token results in an inconsistent list - objects that were created, \
+             modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+        )
+    })
+}
+
+fn limit(call: &Call) -> Result<Option<usize>, Failure> {
+    let text = call.parameter("limit");
+    // The state of "some moment, however old" comes from a cache that knows no pages.
+    if text.is_empty() || call.parameter("resourceVersion") == "0" {
+        return Ok(None);
+    }
+    let limit: i64 = text
+        .parse()
+        .map_err(|_| Failure::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))?;
+    Ok(usize::try_from(limit).ok().filter(|limit| *limit > 0))
+}
+
+fn token(call: &Call) -> Result<Option<Token>, Failure> {
+    let text = call.parameter("continue");
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if !matches!(call.parameter("resourceVersion"), "" | "0") {
+        return Err(Failure::bad_request("specifying resource version is not allowed when using continue"));
+    }
+    let token = URL_SAFE_NO_PAD.decode(text).ok().and_then(|json| serde_json::from_slice(&json).ok());
+    token
+        .map(Some)
+        .ok_or_else(|| Failure::bad_request("invalid continue token: continue key is not valid"))
+}
+
+fn continue_token(revision: u64, start: &str) -> String {
+    let token = Token { v: "meta.k8s.io/v1".to_owned(), rv: revision, start: start.to_owned() };
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
+}

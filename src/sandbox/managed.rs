@@ -1,0 +1,203 @@
+//! `metadata.managedFields`: who wrote which field, kept as server-side apply keeps it for plain updates.
+
+use serde_json::{Map, Value, json};
+
+use super::object;
+
+/// Who writes, and through which door.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manager<'a> {
+    /// The field manager's name.
+    pub(super) name: &'a str,
+    /// Whether the write goes to `/status`.
+    pub(super) status: bool,
+    /// The time of the write.
+    pub(super) time: &'a str,
+}
+
+/// Fields that are one value to the server although they are maps or lists of maps.
+const ATOMIC: [&str; 5] = ["binding", "involvedObject", "involved", "source", "matchLabels"];
+
+/// Notes in `next` which fields differ from `before`, and that `manager` owns them now.
+pub(super) fn record(before: &Value, next: &mut Value, manager: Manager<'_>) {
+    let changed = changed(before, next);
+    if changed.is_empty() {
+        return;
+    }
+    let mut entries = object::items(before, "/metadata/managedFields").to_vec();
+    for entry in &mut entries {
+        let fields = object::child(entry, "fieldsV1");
+        remove(fields, &changed);
+        prune(fields, next);
+    }
+    add(&mut entries, next, changed, manager);
+    entries.retain(|entry| entry["fieldsV1"].as_object().is_some_and(|fields| !fields.is_empty()));
+    entries.sort_by_cached_key(|entry| {
+        (object::text(entry, "/time").to_owned(), object::text(entry, "/manager").to_owned())
+    });
+    object::metadata(next).insert("managedFields".to_owned(), entries.into());
+}
+
+fn add(entries: &mut Vec<Value>, next: &Value, changed: Map<String, Value>, manager: Manager<'_>) {
+    let subresource = if manager.status { "status" } else { "" };
+    let same = |entry: &&mut Value| {
+        object::text(entry, "/manager") == manager.name && object::text(entry, "/subresource") == subresource
+    };
+    if let Some(entry) = entries.iter_mut().find(same) {
+        merge(object::child(entry, "fieldsV1"), changed);
+        object::as_map(entry).insert("time".to_owned(), manager.time.into());
+        return;
+    }
+    let mut entry = json!({
+        "manager": manager.name, "operation": "Update", "apiVersion": next["apiVersion"],
+        "time": manager.time, "fieldsType": "FieldsV1", "fieldsV1": changed,
+    });
+    if manager.status {
+        entry["subresource"] = "status".into();
+    }
+    entries.push(entry);
+}
+
+/// The data keys, labels or annotations (`path`) that a manager owns in an object.
+pub(super) fn owned_keys(value: &Value, manager: &str, path: &[&str]) -> Vec<String> {
+    let entries = object::items(value, "/metadata/managedFields").iter();
+    let mut keys = Vec::new();
+    for entry in entries.filter(|entry| object::text(entry, "/manager") == manager) {
+        let fields = path.iter().fold(&entry["fieldsV1"], |fields, step| &fields[format!("f:{step}")]);
+        let owned = fields.as_object().into_iter().flatten();
+        keys.extend(owned.filter_map(|(key, _)| key.strip_prefix("f:").map(str::to_owned)));
+    }
+    keys
+}
+
+/// The fields of `next` that are new or differ, as a `FieldsV1` tree.
+fn changed(before: &Value, next: &Value) -> Map<String, Value> {
+    let mut fields = Map::new();
+    for (key, value) in next.as_object().into_iter().flatten() {
+        match key.as_str() {
+            "apiVersion" | "kind" => {}
+            "metadata" => {
+                let metadata = changed_metadata(&before["metadata"], value);
+                if !metadata.is_empty() {
+                    fields.insert("f:metadata".to_owned(), metadata.into());
+                }
+            }
+            key => compare(&mut fields, key, before.get(key), value),
+        }
+    }
+    fields
+}
+
+fn changed_metadata(before: &Value, next: &Value) -> Map<String, Value> {
+    let mut fields = Map::new();
+    for key in ["annotations", "labels"] {
+        if let Some(value) = next.get(key) {
+            compare(&mut fields, key, before.get(key), value);
+        }
+    }
+    let element_of_finalizers = |item: &Value| format!("v:{item}");
+    let element_of_owners = |item: &Value| format!("k:{{\"uid\":{}}}", item["uid"]);
+    elements(&mut fields, "finalizers", before, next, element_of_finalizers);
+    elements(&mut fields, "ownerReferences", before, next, element_of_owners);
+    fields
+}
+
+fn elements(
+    fields: &mut Map<String, Value>,
+    key: &str,
+    before: &Value,
+    next: &Value,
+    element: impl Fn(&Value) -> String,
+) {
+    let old = before[key].as_array().map_or(&[][..], Vec::as_slice);
+    let new = next[key].as_array().map_or(&[][..], Vec::as_slice);
+    let mut tree: Map<String, Value> =
+        new.iter().filter(|item| !old.contains(item)).map(|item| (element(item), json!({}))).collect();
+    if tree.is_empty() {
+        return;
+    }
+    if old.is_empty() {
+        tree.insert(".".to_owned(), json!({}));
+    }
+    fields.insert(format!("f:{key}"), tree.into());
+}
+
+fn compare(fields: &mut Map<String, Value>, key: &str, before: Option<&Value>, next: &Value) {
+    if before == Some(next) {
+        return;
+    }
+    let tree = match next.as_object() {
+        Some(map) if !ATOMIC.contains(&key) => {
+            let mut tree = Map::new();
+            if before.is_none_or(Value::is_null) {
+                tree.insert(".".to_owned(), json!({}));
+            }
+            for (key, value) in map {
+                compare(&mut tree, key, before.and_then(|before| before.get(key)), value);
+            }
+            tree
+        }
+        _ => Map::new(),
+    };
+    // A map of which entries were only taken away is nobody's change.
+    if next.is_object() && tree.is_empty() && !ATOMIC.contains(&key) {
+        return;
+    }
+    fields.insert(format!("f:{key}"), tree.into());
+}
+
+/// Takes the fields of `taken` out of `fields`.
+fn remove(fields: &mut Map<String, Value>, taken: &Map<String, Value>) {
+    for (key, value) in taken {
+        let Some(Value::Object(inner)) = fields.get_mut(key) else { continue };
+        match value.as_object() {
+            Some(value) if !value.is_empty() && !inner.is_empty() => {
+                remove(inner, value);
+                if inner.is_empty() {
+                    fields.remove(key);
+                }
+            }
+            _ => {
+                fields.remove(key);
+            }
+        }
+    }
+}
+
+/// Takes out of `fields` what `value` no longer has.
+fn prune(fields: &mut Map<String, Value>, value: &Value) {
+    fields.retain(|key, inner| {
+        let Some(name) = key.strip_prefix("f:") else {
+            return still_listed(key, value);
+        };
+        let Some(value) = value.get(name) else { return false };
+        match inner.as_object_mut() {
+            Some(inner) if !inner.is_empty() => {
+                prune(inner, value);
+                !inner.is_empty()
+            }
+            _ => true,
+        }
+    });
+}
+
+/// Whether the list element of a `v:` or `k:` key is still there.
+fn still_listed(key: &str, list: &Value) -> bool {
+    let items = list.as_array().map_or(&[][..], Vec::as_slice);
+    match key.split_once(':') {
+        Some(("v", item)) => items.iter().any(|found| found.to_string() == item),
+        Some(("k", item)) => items.iter().any(|found| format!("{{\"uid\":{}}}", found["uid"]) == item),
+        _ => true,
+    }
+}
+
+fn merge(fields: &mut Map<String, Value>, more: Map<String, Value>) {
+    for (key, value) in more {
+        match (fields.get_mut(&key), value) {
+            (Some(Value::Object(inner)), Value::Object(value)) => merge(inner, value),
+            (_, value) => {
+                fields.insert(key, value);
+            }
+        }
+    }
+}

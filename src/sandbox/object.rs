@@ -1,0 +1,89 @@
+//! Reading objects that are held as JSON.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+/// Labels or annotations.
+pub(super) type Texts = BTreeMap<String, String>;
+
+/// The text at a JSON pointer; empty where there is none.
+pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// `metadata.name`.
+pub(super) fn name(object: &Value) -> &str {
+    text(object, "/metadata/name")
+}
+
+/// `metadata.namespace`.
+pub(super) fn namespace(object: &Value) -> &str {
+    text(object, "/metadata/namespace")
+}
+
+/// `metadata.uid`.
+pub(super) fn uid(object: &Value) -> &str {
+    text(object, "/metadata/uid")
+}
+
+/// `metadata.resourceVersion`.
+pub(super) fn version(object: &Value) -> &str {
+    text(object, "/metadata/resourceVersion")
+}
+
+/// `metadata.generation`.
+pub(super) fn generation(object: &Value) -> i64 {
+    object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default()
+}
+
+/// One annotation.
+pub(super) fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object.get("metadata")?.get("annotations")?.get(key)?.as_str()
+}
+
+/// One label.
+pub(super) fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object.get("metadata")?.get("labels")?.get(key)?.as_str()
+}
+
+/// A map of texts, such as the labels.
+pub(super) fn texts(object: &Value, pointer: &str) -> Texts {
+    let entries = object.pointer(pointer).and_then(Value::as_object).into_iter().flatten();
+    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+/// The entries of a list; none where there is no list.
+pub(super) fn items<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
+    object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// Whether the object is being deleted.
+pub(super) fn is_deleting(object: &Value) -> bool {
+    object.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null())
+}
+
+/// The owner reference that controls the object.
+pub(super) fn controller(object: &Value) -> Option<&Value> {
+    items(object, "/metadata/ownerReferences").iter().find(|owner| owner["controller"] == true)
+}
+
+/// The map under `key`, made where there is none. What is there but no map is replaced.
+pub(super) fn child<'a>(object: &'a mut Value, key: &str) -> &'a mut Map<String, Value> {
+    let parent = as_map(object);
+    as_map(parent.entry(key).or_insert_with(|| json!({})))
+}
+
+/// The metadata.
+pub(super) fn metadata(object: &mut Value) -> &mut Map<String, Value> {
+    child(object, "metadata")
+}
+
+/// The value as a map; what is no map becomes an empty one.
+#[expect(clippy::expect_used, reason = "it was made a map just before")]
+pub(super) fn as_map(value: &mut Value) -> &mut Map<String, Value> {
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    value.as_object_mut().expect("a map")
+}

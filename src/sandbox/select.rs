@@ -1,0 +1,314 @@
+//! Label and field selectors, as the API server reads them.
+//!
+//! eso-sync has a reader of its own; this one is apart from it on purpose, so that one can be held against the other.
+
+use serde_json::Value;
+
+use super::{failure::Failure, object, resource::Resource};
+
+/// What a list or watch asks for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Filter {
+    labels: Vec<Requirement>,
+    fields: Vec<Field>,
+}
+
+#[derive(Clone, Debug)]
+struct Requirement {
+    key: String,
+    test: Test,
+}
+
+#[derive(Clone, Debug)]
+enum Test {
+    Exists,
+    Absent,
+    In(Vec<String>),
+    NotIn(Vec<String>),
+}
+
+#[derive(Clone, Debug)]
+struct Field {
+    pointer: String,
+    value: String,
+    equal: bool,
+}
+
+impl Filter {
+    /// Reads both selectors of a request.
+    pub(super) fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, Failure> {
+        Ok(Self { labels: label_selector(labels)?, fields: field_selector(resource, fields)? })
+    }
+
+    /// Whether everything matches.
+    pub(super) fn is_empty(&self) -> bool {
+        self.labels.is_empty() && self.fields.is_empty()
+    }
+
+    /// Whether the object is asked for.
+    pub(super) fn matches(&self, value: &Value) -> bool {
+        self.labels.iter().all(|requirement| requirement.matches(value))
+            && self.fields.iter().all(|field| (object::text(value, &field.pointer) == field.value) == field.equal)
+    }
+}
+
+impl Requirement {
+    fn matches(&self, value: &Value) -> bool {
+        let label = object::label(value, &self.key);
+        match &self.test {
+            Test::Exists => label.is_some(),
+            Test::Absent => label.is_none(),
+            Test::In(values) => label.is_some_and(|label| values.iter().any(|value| value == label)),
+            // An object without the label matches, as in Kubernetes.
+            Test::NotIn(values) => !label.is_some_and(|label| values.iter().any(|value| value == label)),
+        }
+    }
+}
+
+/// Whether the labels of `value` match a `LabelSelector` object (`matchLabels`, `matchExpressions`).
+pub(super) fn matches_selector(selector: &Value, value: &Value) -> bool {
+    let labels = object::texts(selector, "/matchLabels");
+    let expressions = object::items(selector, "/matchExpressions").iter().map(|expression| {
+        let values = || {
+            let values = object::items(expression, "/values").iter();
+            values.filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        let test = match object::text(expression, "/operator") {
+            "In" => Test::In(values()),
+            "NotIn" => Test::NotIn(values()),
+            "DoesNotExist" => Test::Absent,
+            _ => Test::Exists,
+        };
+        Requirement { key: object::text(expression, "/key").to_owned(), test }
+    });
+    labels.iter().all(|(key, wanted)| object::label(value, key) == Some(wanted))
+        && expressions.into_iter().all(|requirement| requirement.matches(value))
+}
+
+fn label_selector(text: &str) -> Result<Vec<Requirement>, Failure> {
+    let mut tokens = Tokens { rest: text };
+    let mut requirements = Vec::new();
+    while !tokens.is_at_end() {
+        requirements.push(requirement(&mut tokens)?);
+        match tokens.next() {
+            "," | "" => {}
+            other => return Err(unreadable(other, "',' or 'end of string'")),
+        }
+    }
+    Ok(requirements)
+}
+
+fn requirement(tokens: &mut Tokens<'_>) -> Result<Requirement, Failure> {
+    let negated = tokens.take("!");
+    let key = tokens.identifier(true)?.to_owned();
+    if negated {
+        return Ok(Requirement { key, test: Test::Absent });
+    }
+    let test = match tokens.peek() {
+        "" | "," => Test::Exists,
+        operator => {
+            tokens.next();
+            match operator {
+                "=" | "==" => Test::In(vec![tokens.identifier(false)?.to_owned()]),
+                "!=" => Test::NotIn(vec![tokens.identifier(false)?.to_owned()]),
+                "in" => Test::In(values(tokens)?),
+                "notin" => Test::NotIn(values(tokens)?),
+                other => return Err(unreadable(other, "in, notin, =, ==, !=, gt, lt")),
+            }
+        }
+    };
+    Ok(Requirement { key, test })
+}
+
+fn values(tokens: &mut Tokens<'_>) -> Result<Vec<String>, Failure> {
+    match tokens.next() {
+        "(" => {}
+        // The server's own text lacks the comma here.
+        other => {
+            return Err(Failure::bad_request(format!(
+                "unable to parse requirement: found '{other}' expected: '('"
+            )));
+        }
+    }
+    let mut values = Vec::new();
+    loop {
+        values.push(tokens.identifier(false)?.to_owned());
+        match tokens.next() {
+            "," => {}
+            ")" => return Ok(values),
+            other => return Err(unreadable(other, "',' or ')'")),
+        }
+    }
+}
+
+fn unreadable(found: &str, expected: &str) -> Failure {
+    Failure::bad_request(format!("unable to parse requirement: found '{found}', expected: {expected}"))
+}
+
+/// The words and signs of a label selector.
+struct Tokens<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Tokens<'a> {
+    const SIGNS: [&'static str; 7] = ["==", "!=", "!", "=", ",", "(", ")"];
+
+    fn peek(&self) -> &'a str {
+        let rest = self.rest.trim_start();
+        if let Some(sign) = Self::SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
+            return rest.get(..sign.len()).unwrap_or_default();
+        }
+        let end = rest.find(|c: char| c.is_whitespace() || "!=,()".contains(c)).unwrap_or(rest.len());
+        rest.get(..end).unwrap_or_default()
+    }
+
+    fn next(&mut self) -> &'a str {
+        let token = self.peek();
+        self.rest = self.rest.trim_start().get(token.len()..).unwrap_or_default();
+        token
+    }
+
+    fn take(&mut self, sign: &str) -> bool {
+        let found = self.peek() == sign;
+        if found {
+            self.next();
+        }
+        found
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.rest.trim_start().is_empty()
+    }
+
+    /// A word. A value may be empty, a key may not.
+    fn identifier(&mut self, key: bool) -> Result<&'a str, Failure> {
+        let token = self.peek();
+        let sign = Self::SIGNS.contains(&token) || token.is_empty();
+        if sign && !key && (token.is_empty() || token == "," || token == ")") {
+            return Ok("");
+        }
+        if sign {
+            return Err(unreadable(token, "identifier"));
+        }
+        Ok(self.next())
+    }
+}
+
+fn field_selector(resource: &Resource, text: &str) -> Result<Vec<Field>, Failure> {
+    let terms = text.split(',').filter(|term| !term.is_empty());
+    terms.map(|term| field(resource, text, term)).collect()
+}
+
+fn field(resource: &Resource, text: &str, term: &str) -> Result<Field, Failure> {
+    let (name, value, equal) = ["!=", "==", "="]
+        .iter()
+        .find_map(|sign| term.split_once(sign).map(|(name, value)| (name, value, *sign != "!=")))
+        .ok_or_else(|| {
+            Failure::bad_request(format!("invalid selector: '{text}'; can't understand '{term}'"))
+        })?;
+    let pointer = match name {
+        "metadata.name" => "/metadata/name",
+        "metadata.namespace" if resource.namespaced => "/metadata/namespace",
+        // The selector's own short name for a field that is nested.
+        "source" if resource.kind == "Event" => "/source/component",
+        _ if selectable(resource).contains(&name) => &format!("/{}", name.replace('.', "/")),
+        _ => return Err(Failure::bad_request(format!("field label not supported: {name}"))),
+    };
+    Ok(Field { pointer: pointer.to_owned(), value: value.to_owned(), equal })
+}
+
+/// The fields beyond name and namespace.
+fn selectable(resource: &Resource) -> &'static [&'static str] {
+    match resource.kind {
+        "ExternalSecret" => &[
+            "spec.secretStoreRef.name",
+            "spec.secretStoreRef.kind",
+            "spec.target.name",
+            "spec.refreshInterval",
+        ],
+        "Event" => &[
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "type",
+        ],
+        "Secret" => &["type"],
+        "Namespace" | "Pod" => &["status.phase"],
+        _ => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn filter(labels: &str, fields: &str) -> Filter {
+        Filter::parse(Resource::of_plural("externalsecrets").unwrap(), labels, fields).unwrap()
+    }
+
+    fn object() -> Value {
+        json!({
+            "metadata": {"name": "db", "namespace": "team-a", "labels": {"app": "db", "tier": "größe"}},
+            "spec": {"secretStoreRef": {"name": "fake"}},
+        })
+    }
+
+    #[test]
+    fn labels_match_as_in_kubernetes() {
+        for (selector, expected) in [
+            ("", true),
+            ("app=db", true),
+            ("app==db", true),
+            ("app=other", false),
+            ("app!=other", true),
+            ("missing!=x", true),
+            ("app in (db, x),!z", true),
+            ("app notin (db)", false),
+            ("missing notin (db)", true),
+            ("app", true),
+            ("!app", false),
+            ("tier=größe", true),
+            ("missing=", false),
+        ] {
+            assert_eq!(filter(selector, "").matches(&object()), expected, "{selector}");
+        }
+    }
+
+    #[test]
+    fn fields_match_as_in_kubernetes() {
+        for (selector, expected) in [
+            ("metadata.name=db", true),
+            ("metadata.name!=db", false),
+            ("metadata.name=db,metadata.namespace==team-a", true),
+            ("spec.secretStoreRef.name=fake", true),
+            // What is omitted is empty to the selector, not its default.
+            ("spec.secretStoreRef.kind=", true),
+            ("spec.secretStoreRef.kind=SecretStore", false),
+        ] {
+            assert_eq!(filter("", selector).matches(&object()), expected, "{selector}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_a_bad_request() {
+        let resource = Resource::of_plural("externalsecrets").unwrap();
+        for (labels, fields, message) in [
+            ("a in b", "", "unable to parse requirement: found 'b' expected: '('"),
+            ("!!", "", "unable to parse requirement: found '!', expected: identifier"),
+            ("a b", "", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
+            ("", "status.x=y", "field label not supported: status.x"),
+            ("", "xx", "invalid selector: 'xx'; can't understand 'xx'"),
+        ] {
+            let failure = Filter::parse(resource, labels, fields).unwrap_err();
+            assert_eq!((failure.code, &*failure.message), (400, message));
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! The state of the sandbox's cluster: objects, one resource version for all of them, and a log of changes per resource.
+//!
+//! Everybody, the HTTP server and the operator alike, reads and writes here, by the API server's rules: optimistic locking,
+//! a write that changes nothing is none, the generation follows the spec, finalizers hold a deleted object.
+
+mod rules;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+
+use super::{
+    failure::Failure,
+    managed::{self, Manager},
+    object,
+    resource::{RESOURCES, Resource},
+    time,
+};
+
+/// Changes that are kept for each resource. Whoever asks for older ones is told that they expired.
+const KEPT: usize = 50_000;
+
+/// The objects and their history.
+pub(super) struct Store {
+    inner: Mutex<Inner>,
+    revision: watch::Sender<u64>,
+    pub(super) clock: Clock,
+    pub(super) eso_version: &'static str,
+}
+
+struct Inner {
+    tables: BTreeMap<&'static str, Table>,
+    revision: u64,
+    random: fastrand::Rng,
+}
+
+#[derive(Default)]
+struct Table {
+    objects: BTreeMap<String, Arc<Value>>,
+    log: VecDeque<Change>,
+    compacted: u64,
+}
+
+/// One change of one object.
+#[derive(Clone)]
+pub(super) struct Change {
+    /// The resource version that it made.
+    pub(super) revision: u64,
+    key: String,
+    /// The object before; None if it was created.
+    pub(super) before: Option<Arc<Value>>,
+    /// The object after, or as it was last.
+    pub(super) object: Arc<Value>,
+    /// Whether it is gone now.
+    pub(super) deleted: bool,
+}
+
+/// How to write.
+#[derive(Clone, Copy)]
+pub(super) struct Write<'a> {
+    /// The field manager.
+    pub(super) manager: &'a str,
+    /// Through `/status`.
+    pub(super) status: bool,
+    /// Answer as if, and write nothing.
+    pub(super) dry_run: bool,
+}
+
+impl<'a> Write<'a> {
+    /// A plain write by this field manager.
+    pub(super) fn by(manager: &'a str) -> Self {
+        Self { manager, status: false, dry_run: false }
+    }
+
+    /// The same through `/status`.
+    pub(super) fn status(self) -> Self {
+        Self { status: true, ..self }
+    }
+}
+
+/// What a DELETE may ask of the object.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Preconditions {
+    /// `preconditions.uid`
+    pub(super) uid: Option<String>,
+    /// `preconditions.resourceVersion`
+    pub(super) version: Option<String>,
+}
+
+/// Some of the objects of one resource, as they all were at one moment.
+pub(super) struct Page {
+    /// That moment.
+    pub(super) revision: u64,
+    /// In the order of their keys.
+    pub(super) objects: Vec<(String, Arc<Value>)>,
+}
+
+/// Changes since a moment, in order.
+pub(super) struct Changes {
+    /// The moment up to which these are all.
+    pub(super) revision: u64,
+    /// The changes.
+    pub(super) changes: Vec<Change>,
+}
+
+/// The changes asked for are no longer kept; the oldest that are follow this resource version.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Compacted(pub(super) u64);
+
+impl Store {
+    /// An empty cluster that serves the operator's resources in this version.
+    pub(super) fn new(clock: Clock, eso_version: &'static str) -> Self {
+        let tables = RESOURCES.iter().map(|resource| (resource.plural, Table::default())).collect();
+        // A fixed seed: two sandboxes with the same content give the same uids.
+        let random = fastrand::Rng::with_seed(0xe50);
+        let inner = Mutex::new(Inner { tables, revision: 1, random });
+        Self { inner, revision: watch::Sender::new(1), clock, eso_version }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The version in which a resource is served.
+    pub(super) fn version_of(&self, resource: &Resource) -> &'static str {
+        if resource.is_custom() { self.eso_version } else { "v1" }
+    }
+
+    /// The `apiVersion` of its objects.
+    pub(super) fn api_version(&self, resource: &Resource) -> String {
+        match resource.group {
+            "" => "v1".to_owned(),
+            group => format!("{group}/{}", self.version_of(resource)),
+        }
+    }
+
+    /// The present resource version, and a signal when it moves.
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    /// The present resource version.
+    pub(super) fn revision(&self) -> u64 {
+        *self.revision.borrow()
+    }
+
+    /// One object.
+    pub(super) fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        self.lock().table(resource)?.objects.get(&resource.key(namespace, name)).cloned()
+    }
+
+    /// All objects of a resource as they are now, of one namespace or of all.
+    pub(super) fn list(&self, resource: &Resource, namespace: Option<&str>) -> Page {
+        let inner = self.lock();
+        let prefix = prefix(resource, namespace);
+        let objects = inner.table(resource).map_or_else(Vec::new, |table| {
+            let range = table.objects.range(prefix.clone()..);
+            let range = range.take_while(|(key, _)| key.starts_with(&prefix));
+            range.map(|(key, object)| (key.clone(), Arc::clone(object))).collect()
+        });
+        Page { revision: inner.revision, objects }
+    }
+
+    /// The same as they were at an earlier moment.
+    pub(super) fn list_at(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        revision: u64,
+    ) -> Result<Page, Compacted> {
+        let inner = self.lock();
+        let Some(table) = inner.table(resource) else {
+            return Ok(Page { revision, objects: Vec::new() });
+        };
+        if revision < table.compacted {
+            return Err(Compacted(table.compacted));
+        }
+        let prefix = prefix(resource, namespace);
+        let mut objects: BTreeMap<String, Arc<Value>> = table
+            .objects
+            .range(prefix.clone()..)
+            .take_while(|(key, _)| key.starts_with(&prefix))
+            .map(|(key, object)| (key.clone(), Arc::clone(object)))
+            .collect();
+        for change in table.log.iter().rev().take_while(|change| change.revision > revision) {
+            match &change.before {
+                _ if !change.key.starts_with(&prefix) => {}
+                Some(before) => {
+                    objects.insert(change.key.clone(), Arc::clone(before));
+                }
+                None => {
+                    objects.remove(&change.key);
+                }
+            }
+        }
+        Ok(Page { revision, objects: objects.into_iter().collect() })
+    }
+
+    /// What changed after `revision`.
+    pub(super) fn changes_since(&self, resource: &Resource, revision: u64) -> Result<Changes, Compacted> {
+        let inner = self.lock();
+        let changes = match inner.table(resource) {
+            Some(table) if revision < table.compacted => return Err(Compacted(table.compacted)),
+            Some(table) => {
+                let from = table.log.partition_point(|change| change.revision <= revision);
+                table.log.range(from..).cloned().collect()
+            }
+            None => Vec::new(),
+        };
+        Ok(Changes { revision: inner.revision, changes })
+    }
+
+    /// Forgets all changes so far, as etcd's compaction does.
+    pub(super) fn compact(&self) {
+        let mut inner = self.lock();
+        let revision = inner.revision;
+        for table in inner.tables.values_mut() {
+            table.log.clear();
+            table.compacted = revision;
+        }
+    }
+
+    /// Creates an object by the API server's rules.
+    pub(super) fn create(
+        &self,
+        resource: &Resource,
+        object: Value,
+        write: Write<'_>,
+    ) -> Result<Arc<Value>, Failure> {
+        let mut inner = self.lock();
+        let (namespace, name) = (object::namespace(&object).to_owned(), object::name(&object).to_owned());
+        let key = resource.key(&namespace, &name);
+        rules::check_new(resource, &object)?;
+        if resource.namespaced && !inner.has_namespace(&namespace) {
+            return Err(Failure::namespace_not_found(&namespace));
+        }
+        if inner.table(resource).is_some_and(|table| table.objects.contains_key(&key)) {
+            return Err(Failure::already_exists(resource, &name));
+        }
+        let mut object = rules::new_object(resource, object, &self.api_version(resource));
+        let time = time::stamp(self.clock);
+        let metadata = object::metadata(&mut object);
+        metadata.insert("uid".to_owned(), inner.uid().into());
+        metadata.insert("creationTimestamp".to_owned(), time.as_str().into());
+        let manager = Manager { name: write.manager, status: write.status, time: &time };
+        managed::record(&json!({}), &mut object, manager);
+        if write.dry_run {
+            return Ok(Arc::new(object));
+        }
+        Ok(self.commit(&mut inner, resource, key, object, false))
+    }
+
+    /// Replaces an object by what `change` makes of it, by the API server's rules.
+    pub(super) fn update(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+        write: Write<'_>,
+        change: impl FnOnce(&Value) -> Result<Value, Failure>,
+    ) -> Result<Arc<Value>, Failure> {
+        let mut inner = self.lock();
+        let key = resource.key(namespace, name);
+        let current = inner.table(resource).and_then(|table| table.objects.get(&key).cloned());
+        let current = current.ok_or_else(|| Failure::not_found(resource, name))?;
+        let asked = change(&current)?;
+        rules::check_update(resource, &current, &asked)?;
+        let mut next = rules::updated_object(resource, &current, asked, write.status);
+        if next == *current {
+            return Ok(current);
+        }
+        let time = time::stamp(self.clock);
+        let manager = Manager { name: write.manager, status: write.status, time: &time };
+        managed::record(&current, &mut next, manager);
+        if write.dry_run {
+            return Ok(Arc::new(next));
+        }
+        let released =
+            object::is_deleting(&next) && object::items(&next, "/metadata/finalizers").is_empty();
+        let object = self.commit(&mut inner, resource, key, next, released);
+        if released {
+            self.collect_garbage(&mut inner, &object);
+        }
+        Ok(object)
+    }
+
+    /// Deletes an object, or marks it where finalizers hold it. Gives what is left, or None.
+    pub(super) fn delete(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+        preconditions: &Preconditions,
+        dry_run: bool,
+    ) -> Result<(Arc<Value>, bool), Failure> {
+        let mut inner = self.lock();
+        let key = resource.key(namespace, name);
+        let current = inner.table(resource).and_then(|table| table.objects.get(&key).cloned());
+        let current = current.ok_or_else(|| Failure::not_found(resource, name))?;
+        rules::check_preconditions(resource, &current, preconditions)?;
+        let held = !object::items(&current, "/metadata/finalizers").is_empty();
+        if dry_run || (held && object::is_deleting(&current)) {
+            return Ok((current, !held));
+        }
+        let mut last = Value::clone(&current);
+        if held {
+            rules::mark_deleted(&mut last, &time::stamp(self.clock));
+        }
+        let object = self.commit(&mut inner, resource, key, last, !held);
+        if !held {
+            self.collect_garbage(&mut inner, &object);
+        }
+        Ok((object, !held))
+    }
+
+    /// Puts an object as it is, past all rules: what a manifest says of an existing object.
+    pub(super) fn put(&self, resource: &Resource, mut object: Value) -> Arc<Value> {
+        let mut inner = self.lock();
+        let metadata = object::metadata(&mut object);
+        if !metadata.contains_key("uid") {
+            metadata.insert("uid".to_owned(), inner.uid().into());
+        }
+        if !metadata.contains_key("creationTimestamp") {
+            metadata.insert("creationTimestamp".to_owned(), time::stamp(self.clock).into());
+        }
+        let key = resource.key(object::namespace(&object), object::name(&object));
+        self.commit(&mut inner, resource, key, object, false)
+    }
+
+    /// What the garbage collector of a real cluster does once an owner is gone.
+    fn collect_garbage(&self, inner: &mut Inner, owner: &Value) {
+        for resource in RESOURCES.iter().filter(|resource| ["Secret", "ExternalSecret"].contains(&resource.kind)) {
+            let orphans: Vec<(String, Arc<Value>)> = inner.table(resource).map_or_else(Vec::new, |table| {
+                let owned = |object: &Value| {
+                    let mut owners = object::items(object, "/metadata/ownerReferences").iter();
+                    owners.any(|reference| reference["uid"] == owner["metadata"]["uid"])
+                };
+                let objects = table.objects.iter().filter(|(_, object)| owned(object));
+                objects.map(|(key, object)| (key.clone(), Arc::clone(object))).collect()
+            });
+            for (key, object) in orphans {
+                let mut last = Value::clone(&object);
+                let held = !object::items(&object, "/metadata/finalizers").is_empty();
+                if held {
+                    rules::mark_deleted(&mut last, &time::stamp(self.clock));
+                }
+                self.commit(inner, resource, key, last, !held);
+            }
+        }
+    }
+
+    fn commit(
+        &self,
+        inner: &mut Inner,
+        resource: &Resource,
+        key: String,
+        mut object: Value,
+        deleted: bool,
+    ) -> Arc<Value> {
+        inner.revision += 1;
+        let revision = inner.revision;
+        object::metadata(&mut object).insert("resourceVersion".to_owned(), revision.to_string().into());
+        let object = Arc::new(object);
+        if let Some(table) = inner.tables.get_mut(resource.plural) {
+            let before = if deleted {
+                table.objects.remove(&key)
+            } else {
+                table.objects.insert(key.clone(), Arc::clone(&object))
+            };
+            table.log.push_back(Change { revision, key, before, object: Arc::clone(&object), deleted });
+            if table.log.len() > KEPT {
+                table.compacted = table.log.pop_front().map_or(0, |change| change.revision);
+            }
+        }
+        self.revision.send_replace(revision);
+        object
+    }
+}
+
+impl Inner {
+    fn table(&self, resource: &Resource) -> Option<&Table> {
+        self.tables.get(resource.plural)
+    }
+
+    fn has_namespace(&self, name: &str) -> bool {
+        self.tables.get("namespaces").is_some_and(|table| table.objects.contains_key(name))
+    }
+
+    /// A version 4 UUID.
+    fn uid(&mut self) -> String {
+        let bits = self.random.u128(..) & !(0xf000 << 64) & !(0xc000 << 48) | (0x4000 << 64) | (0x8000 << 48);
+        let hex = format!("{bits:032x}");
+        let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+        format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+    }
+}
+
+fn prefix(resource: &Resource, namespace: Option<&str>) -> String {
+    match namespace {
+        Some(namespace) if resource.namespaced => format!("{namespace}/"),
+        _ => String::new(),
+    }
+}

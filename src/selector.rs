@@ -1,0 +1,231 @@
+//! Label selectors as `kubectl -l` reads them, evaluated here because any entry of a policy selects, and the API knows no OR.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use crate::pattern::is_name;
+
+/// A comma-separated AND of requirements: `a=b`, `a!=b`, `a in (b,c)`, `a notin (b,c)`, `a`, `!a`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selector {
+    text: String,
+    requirements: Vec<Requirement>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Requirement {
+    key: String,
+    test: Test,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Test {
+    Exists,
+    Absent,
+    In(Vec<String>),
+    /// Also true where the label is absent, as in Kubernetes.
+    NotIn(Vec<String>),
+}
+
+/// Why a text is not a selector.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not a label selector ({why}); {}", Self::HINT)]
+pub struct InvalidSelector {
+    /// What is wrong.
+    pub why: String,
+}
+
+impl InvalidSelector {
+    /// What would be right.
+    pub const HINT: &str = "write it like `team=payments,tier!=test`";
+}
+
+impl Selector {
+    /// Whether these labels satisfy every requirement.
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.requirements.iter().all(|requirement| {
+            let value = labels.get(&requirement.key);
+            match &requirement.test {
+                Test::Exists => value.is_some(),
+                Test::Absent => value.is_none(),
+                Test::In(values) => value.is_some_and(|value| values.contains(value)),
+                Test::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
+            }
+        })
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for Selector {
+    type Err = InvalidSelector;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSelector> {
+        let requirements = split(text)
+            .into_iter()
+            .map(requirement)
+            .collect::<Result<Vec<_>, _>>()?;
+        if requirements.is_empty() {
+            return Err(invalid("it is empty"));
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            requirements,
+        })
+    }
+}
+
+/// Splits at the commas that stand outside parentheses.
+fn split(text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut depth, mut start) = (0_u32, 0);
+    for (at, character) in text.char_indices() {
+        match character {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if !text.trim().is_empty() {
+        parts.push(&text[start..]);
+    }
+    parts
+}
+
+fn requirement(text: &str) -> Result<Requirement, InvalidSelector> {
+    let text = text.trim();
+    if let Some(key) = text.strip_prefix('!') {
+        return made(key, Test::Absent);
+    }
+    if let Some((key, value)) = text.split_once("!=") {
+        return made(key, Test::NotIn(vec![label_value(value)?]));
+    }
+    if let Some((key, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
+        return made(key, Test::In(vec![label_value(value)?]));
+    }
+    if let Some((head, set)) = text.split_once('(') {
+        let set = set
+            .strip_suffix(')')
+            .ok_or_else(|| invalid("a parenthesis stays open"))?;
+        let values = set
+            .split(',')
+            .map(label_value)
+            .collect::<Result<Vec<_>, _>>()?;
+        return match *head.split_whitespace().collect::<Vec<_>>() {
+            [key, "in"] => made(key, Test::In(values)),
+            [key, "notin"] => made(key, Test::NotIn(values)),
+            _ => Err(invalid("before `(` stands neither `in` nor `notin`")),
+        };
+    }
+    made(text, Test::Exists)
+}
+
+fn made(key: &str, test: Test) -> Result<Requirement, InvalidSelector> {
+    let key = key.trim();
+    if !is_label_key(key) {
+        return Err(invalid(&format!("`{key}` is no label key")));
+    }
+    Ok(Requirement {
+        key: key.to_owned(),
+        test,
+    })
+}
+
+/// Whether Kubernetes allows this as the key of a label or an annotation: `name` or `example.com/name`.
+pub fn is_label_key(key: &str) -> bool {
+    let (prefix, name) = key
+        .split_once('/')
+        .map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    !name.is_empty() && is_word(name) && prefix.is_none_or(is_name)
+}
+
+fn label_value(text: &str) -> Result<String, InvalidSelector> {
+    let value = text.trim();
+    if !is_word(value) {
+        return Err(invalid(&format!("`{value}` is no label value")));
+    }
+    Ok(value.to_owned())
+}
+
+/// At most 63 letters, digits, `-`, `_` and `.`, the first and the last one a letter or a digit.
+fn is_word(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let edge = |end: Option<char>| end.is_none_or(|end| end.is_ascii_alphanumeric());
+    text.len() <= 63
+        && text.bytes().all(allowed)
+        && edge(text.chars().next())
+        && edge(text.chars().next_back())
+}
+
+fn invalid(why: &str) -> InvalidSelector {
+    InvalidSelector {
+        why: why.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
+        entries
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn covers_what_kubectl_covers() {
+        let web = labels(&[("app", "web"), ("tier", "prod"), ("example.com/team", "a")]);
+        for (text, covered) in [
+            ("app=web", true),
+            ("app==web", true),
+            ("app = web , tier != test", true),
+            ("app!=web", false),
+            ("zone!=a", true),
+            ("app in (web, api),tier", true),
+            ("app notin (web)", false),
+            ("zone notin (a)", true),
+            ("!zone", true),
+            ("!app", false),
+            ("zone", false),
+            ("example.com/team=a", true),
+            ("app=", false),
+        ] {
+            let selector: Selector = text
+                .parse()
+                .unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(selector.matches(&web), covered, "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_kubectl_refuses() {
+        for text in [
+            "",
+            " ",
+            "a=b,,c=d",
+            "=a",
+            "a in b",
+            "a in (b",
+            "a of (b)",
+            "a=b c",
+            "a/=b",
+            "/a=b",
+            "a=ü",
+            "-a",
+            "a=b-",
+            "A.com/a=b",
+            "a/b/c",
+        ] {
+            assert!(text.parse::<Selector>().is_err(), "{text:?}");
+        }
+    }
+}

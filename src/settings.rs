@@ -1,0 +1,355 @@
+//! Reads a policy: defaults, then files, then `ESO_SYNC_…` variables, then flags, each over the one before.
+//!
+//! Each layer is read into a tree that remembers lines ([`tree`]), held against the table of what a policy may say
+//! ([`shape`], [`check`]), and only then merged. So every mistake in every layer is told at once, with its place, before
+//! anything else happens; [`Policy`] itself cannot be wrong.
+
+mod check;
+mod environment;
+mod format;
+mod problem;
+mod schema;
+mod shape;
+mod tree;
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use figment::{
+    Figment, Metadata, Profile, Provider,
+    providers::Serialized,
+    value::{Dict, Map},
+};
+use sha2::{Digest, Sha256};
+
+use self::{
+    problem::Found,
+    tree::{Entry, Node, Style, Value},
+};
+pub use self::{
+    problem::{Invalid, Problem, Source},
+    schema::schema,
+};
+use crate::policy::{Capability, Ceilings, Policy, When};
+
+/// A policy file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// As it was given; messages name it so.
+    pub path: PathBuf,
+    /// What it holds.
+    pub text: String,
+}
+
+/// Everything that has a say.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// Later ones win.
+    pub files: Vec<SourceFile>,
+    /// The whole environment; what does not start with `ESO_SYNC_` is left alone.
+    pub environment: BTreeMap<String, String>,
+    /// From dotted keys (`sync.timeout`) to values in the form of a policy file.
+    pub flags: BTreeMap<String, serde_json::Value>,
+    /// The most that the policy may ask for.
+    pub ceilings: Ceilings,
+}
+
+/// A policy that holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The policy.
+    pub policy: Policy,
+    /// Tells policies apart: the start of a SHA-256, in hexadecimal, over what the policy says and not where it says so.
+    pub digest: String,
+    /// What is odd, and no reason to refuse the policy.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the files that `--config` names.
+pub fn read_files(paths: &[PathBuf]) -> Result<Vec<SourceFile>, Invalid> {
+    let mut files = Vec::new();
+    let mut problems = Vec::new();
+    for path in paths {
+        match fs::read_to_string(path) {
+            Ok(text) => files.push(SourceFile {
+                path: path.clone(),
+                text,
+            }),
+            Err(error) => problems.push(Problem {
+                source: Source::File {
+                    path: path.clone(),
+                    line: None,
+                },
+                key: String::new(),
+                what: format!("cannot be read: {error}"),
+                hint: "name the policy with --config FILE".to_owned(),
+            }),
+        }
+    }
+    if problems.is_empty() {
+        Ok(files)
+    } else {
+        Err(Invalid { problems })
+    }
+}
+
+/// Merges the layers and checks all of them. `known_flags` are the variables that stand for flags; they are no part of a
+/// policy.
+pub fn load(sources: &Sources, known_flags: &[&str]) -> Result<Loaded, Invalid> {
+    let (variables, warnings) = environment::layers(&sources.environment, known_flags);
+    let layers: Vec<Layer> = sources
+        .files
+        .iter()
+        .map(Layer::of_file)
+        .chain(variables)
+        .chain(sources.flags.iter().map(Layer::of_flag))
+        .collect();
+    let mut problems = Vec::new();
+    let mut figment = Figment::from(Serialized::defaults(Policy::selecting(Vec::new())));
+    let mut all_read = true;
+    for layer in &layers {
+        let data = layer.check(&mut problems);
+        all_read &= data.is_some();
+        figment = figment.merge(Checked(data.unwrap_or_default()));
+    }
+    // What could not be read may have selected something.
+    if all_read
+        && !layers
+            .iter()
+            .any(|layer| layer.place(&["select"]).is_some())
+    {
+        problems.push(Problem {
+            source: sources.files.last().map_or(Source::Defaults, whole),
+            key: "select".to_owned(),
+            what: "is lacking, so nothing is selected".to_owned(),
+            hint: "write `select: [{namespaces: [\"prod-*\"]}]`, or `select: [{}]` for everything"
+                .to_owned(),
+        });
+    }
+    figment = hold_to_ceilings(figment, &layers, &sources.ceilings, &mut problems);
+    if !problems.is_empty() {
+        return Err(Invalid { problems });
+    }
+    let policy: Policy = figment.extract().map_err(|error| Invalid {
+        problems: error.into_iter().map(|error| unforeseen(&error)).collect(),
+    })?;
+    let digest = digest(&policy);
+    Ok(Loaded {
+        policy,
+        digest,
+        warnings,
+    })
+}
+
+/// What one source says.
+struct Layer {
+    /// Without a line.
+    source: Source,
+    /// None if it could not be read at all.
+    tree: Option<Node>,
+    /// What reading it found.
+    found: Vec<Found>,
+}
+
+impl Layer {
+    fn of_file(file: &SourceFile) -> Self {
+        let mut found = Vec::new();
+        let nothing_said = || Node {
+            line: 1,
+            value: Value::Map(Vec::new()),
+        };
+        let tree = tree::parse(&file.text, "", &mut found).map(|root| {
+            if root.says_nothing() {
+                nothing_said()
+            } else {
+                root
+            }
+        });
+        Self {
+            source: whole(file),
+            tree,
+            found,
+        }
+    }
+
+    fn of_flag((key, value): (&String, &serde_json::Value)) -> Self {
+        let keys: Vec<&str> = key.split('.').collect();
+        Self {
+            source: Source::CommandLine,
+            tree: Some(nested(&keys, from_json(value))),
+            found: Vec::new(),
+        }
+    }
+
+    /// What of it is right, or None if it is nothing that could be a policy; what is wrong goes to `problems`.
+    fn check(&self, problems: &mut Vec<Problem>) -> Option<Dict> {
+        let mut found = self.found.clone();
+        let data = self
+            .tree
+            .as_ref()
+            .and_then(|tree| check::policy(tree, &mut found));
+        found.sort_by_key(|found| found.line);
+        problems.extend(found.into_iter().map(|Found { line, key, fault }| Problem {
+            source: self.at(line),
+            key,
+            what: fault.what,
+            hint: fault.hint,
+        }));
+        data
+    }
+
+    /// Where it says something about this key.
+    fn place(&self, keys: &[&str]) -> Option<Source> {
+        let node = keys
+            .iter()
+            .try_fold(self.tree.as_ref()?, |node, key| node.get(key))?;
+        Some(self.at(node.line))
+    }
+
+    fn at(&self, line: usize) -> Source {
+        let mut source = self.source.clone();
+        if let Source::File { line: place, .. } = &mut source {
+            *place = Some(line);
+        }
+        source
+    }
+}
+
+fn whole(file: &SourceFile) -> Source {
+    Source::File {
+        path: file.path.clone(),
+        line: None,
+    }
+}
+
+/// A layer that was checked, as figment takes it.
+struct Checked(Dict);
+
+impl Provider for Checked {
+    fn metadata(&self) -> Metadata {
+        Metadata::named("policy")
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Map::from([(Profile::Default, self.0.clone())]))
+    }
+}
+
+/// The value below these keys.
+fn nested(keys: &[&str], value: Node) -> Node {
+    let wrap = |inner: Node, key: &&str| {
+        let line = inner.line;
+        Node {
+            line,
+            value: Value::Map(vec![Entry {
+                key: (*key).to_owned(),
+                line,
+                value: inner,
+            }]),
+        }
+    };
+    keys.iter().rev().fold(value, wrap)
+}
+
+/// Values of flags are taken for whatever is asked for, as the command line knows text only.
+fn from_json(json: &serde_json::Value) -> Node {
+    let untyped = |text: String| Value::Scalar {
+        text,
+        style: Style::Untyped,
+    };
+    let value = match json {
+        serde_json::Value::Null => untyped(String::new()),
+        serde_json::Value::Bool(switch) => untyped(switch.to_string()),
+        serde_json::Value::Number(number) => untyped(number.to_string()),
+        serde_json::Value::String(text) => untyped(text.clone()),
+        serde_json::Value::Array(items) => Value::List(items.iter().map(from_json).collect()),
+        serde_json::Value::Object(entries) => Value::Map(
+            entries
+                .iter()
+                .map(|(key, value)| Entry {
+                    key: key.clone(),
+                    line: 0,
+                    value: from_json(value),
+                })
+                .collect(),
+        ),
+    };
+    Node { line: 0, value }
+}
+
+/// A policy may ask for less than the flags allow, not for more. One that says nothing of a limit gets what is allowed.
+fn hold_to_ceilings(
+    figment: Figment,
+    layers: &[Layer],
+    ceilings: &Ceilings,
+    problems: &mut Vec<Problem>,
+) -> Figment {
+    let place = |keys: &[&str]| layers.iter().rev().find_map(|layer| layer.place(keys));
+    let when = figment
+        .extract_inner::<When>("sync.when")
+        .unwrap_or(When::Always);
+    let may_sync = ceilings
+        .allow
+        .as_ref()
+        .is_none_or(|allowed| allowed.contains(&Capability::Sync));
+    if when != When::Never && !may_sync {
+        problems.push(Problem {
+            source: place(&["sync", "when"]).unwrap_or(Source::Defaults),
+            key: "sync.when".to_owned(),
+            what: format!("`{}` needs what --allow does not name", when.as_str()),
+            hint: "write `when: never`, or give --allow sync".to_owned(),
+        });
+    }
+    let (Some(ceiling), Ok(asked)) = (
+        ceilings.max_syncs,
+        figment.extract_inner::<u32>("safety.maxSyncs"),
+    ) else {
+        return figment;
+    };
+    if asked <= ceiling {
+        return figment;
+    }
+    if let Some(source) = place(&["safety", "maxSyncs"]) {
+        problems.push(Problem {
+            source,
+            key: "safety.maxSyncs".to_owned(),
+            what: format!("{asked} is more than --max-syncs allows, which is {ceiling}"),
+            hint: format!("write at most {ceiling}, or raise --max-syncs"),
+        });
+    }
+    figment.merge(Serialized::default("safety.maxSyncs", ceiling))
+}
+
+/// The checks let something through that the types refuse, which no policy should reach.
+fn unforeseen(error: &figment::Error) -> Problem {
+    Problem {
+        source: Source::Defaults,
+        key: error.path.join("."),
+        what: format!("cannot be used: {}", error.kind),
+        hint: String::new(),
+    }
+}
+
+/// Of the policy as data: maps are sorted there, and durations and rates are in one form.
+fn digest(policy: &Policy) -> String {
+    let text = serde_json::to_vec(policy).unwrap_or_default();
+    let digest = Sha256::digest(text);
+    let start = digest
+        .as_slice()
+        .first_chunk()
+        .copied()
+        .map(u64::from_be_bytes)
+        .unwrap_or_default();
+    // 48 bits tell policies apart, and are short enough to read.
+    format!("{:012x}", start >> 16)
+}
+
+/// The default of this key, as a policy file would say it.
+fn default_of(path: &[&str]) -> Option<serde_json::Value> {
+    let defaults = serde_json::to_value(Policy::selecting(Vec::new())).ok()?;
+    path.iter()
+        .try_fold(&defaults, |value, key| value.get(key))
+        .cloned()
+}
+
+#[cfg(test)]
+mod tests;

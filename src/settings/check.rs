@@ -1,0 +1,308 @@
+//! Holds a tree against the table: what is right comes back as data, what is wrong is told with its line and key.
+
+use figment::value::{Dict, Value as Data};
+
+use super::{
+    format::Format,
+    problem::{Fault, Found, listed, quoted},
+    shape::{Field, POLICY, Rule, Shape},
+    tree::{Entry, Node, Style, Value, below, looks_like},
+};
+
+/// What of a policy's tree is right; None if it is no policy at all.
+pub(super) fn policy(root: &Node, found: &mut Vec<Found>) -> Option<Dict> {
+    let fault = if !matches!(root.value, Value::Map(_)) {
+        // Not quoted: a file that holds no keys may be any file, and hold anything.
+        Fault::new(
+            "is no policy",
+            "write keys such as `select:` and `sync:` at the top",
+        )
+    } else if root.get("apiVersion").is_some() && root.get("kind").is_some() {
+        Fault::new(
+            "is a manifest of Kubernetes",
+            "give the policy itself, as it stands in a ConfigMap's `data`",
+        )
+    } else {
+        return value(root, &POLICY, "", found)?.into_dict();
+    };
+    found.push(Found {
+        line: root.line,
+        key: String::new(),
+        fault,
+    });
+    None
+}
+
+/// The value in its normal form; None if it is wrong as a whole.
+pub(super) fn value(
+    node: &Node,
+    shape: &Shape,
+    path: &str,
+    found: &mut Vec<Found>,
+) -> Option<Data> {
+    let outcome = match (&node.value, shape) {
+        (Value::Refused, _) => return None,
+        (Value::List(items), Shape::List { of, least }) => list(items, of, *least, path, found),
+        (Value::Map(entries), Shape::Section { fields, rule }) => Ok(Data::from(section(
+            node, entries, fields, *rule, path, found,
+        ))),
+        (Value::Map(entries), Shape::Entries { key, value }) => {
+            Ok(Data::from(chosen(entries, key, value, path, found)))
+        }
+        (Value::Scalar { .. }, _) if node.says_nothing() => Err(Fault::new(
+            "is empty",
+            format!("{}, or remove it", shape.asks_for()),
+        )),
+        (Value::Scalar { text, style }, _) => scalar(text, *style, shape),
+        (Value::List(_), _) => Err(Fault::new("is a list", shape.asks_for())),
+        (Value::Map(_), _) => Err(Fault::new("has keys below it", shape.asks_for())),
+    };
+    outcome
+        .map_err(|fault| {
+            found.push(Found {
+                line: node.line,
+                key: path.to_owned(),
+                fault,
+            })
+        })
+        .ok()
+}
+
+fn list(
+    items: &[Node],
+    of: &Shape,
+    least: usize,
+    path: &str,
+    found: &mut Vec<Found>,
+) -> Result<Data, Fault> {
+    if items.len() < least {
+        return Err(Fault::new(
+            "is empty, so nothing is selected",
+            "name something, or write `[{}]` for everything",
+        ));
+    }
+    let mut list = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        if least > 0 && item.says_nothing() {
+            let fault = Fault::new(
+                "is empty",
+                "write `{}` if every ExternalSecret is meant, or remove it",
+            );
+            found.push(Found {
+                line: item.line,
+                key: path,
+                fault,
+            });
+        } else {
+            list.extend(value(item, of, &path, found));
+        }
+    }
+    Ok(Data::from(list))
+}
+
+fn section(
+    node: &Node,
+    entries: &[Entry],
+    fields: &[Field],
+    rule: Option<Rule>,
+    path: &str,
+    found: &mut Vec<Found>,
+) -> Dict {
+    let before = found.len();
+    let mut dict = Dict::new();
+    for entry in entries {
+        let path = below(path, &entry.key);
+        if let Some(field) = fields.iter().find(|field| field.name == entry.key) {
+            if let Some(data) = value(&entry.value, &field.shape, &path, found) {
+                dict.insert(entry.key.clone(), data);
+            }
+        } else {
+            found.push(Found {
+                line: entry.line,
+                key: path,
+                fault: unknown(&entry.key, fields),
+            });
+        }
+    }
+    // At the top a later layer may have what this one lacks.
+    let lacking = |field: &&Field| {
+        field.required && !path.is_empty() && !entries.iter().any(|entry| entry.key == field.name)
+    };
+    for field in fields.iter().filter(lacking) {
+        let fault = Fault::new(format!("lacks `{}`", field.name), field.shape.asks_for());
+        found.push(Found {
+            line: node.line,
+            key: path.to_owned(),
+            fault,
+        });
+    }
+    // What is wrong in its parts is not judged as a whole.
+    if found.len() > before {
+        return dict;
+    }
+    if let Some(Err(fault)) = rule.map(|rule| rule(node)) {
+        found.push(Found {
+            line: node.line,
+            key: path.to_owned(),
+            fault,
+        });
+    }
+    dict
+}
+
+fn chosen(
+    entries: &[Entry],
+    key: &Format,
+    shape: &Shape,
+    path: &str,
+    found: &mut Vec<Found>,
+) -> Dict {
+    let mut dict = Dict::new();
+    for entry in entries {
+        let path = below(path, &entry.key);
+        let data = value(&entry.value, shape, &path, found);
+        let fault = match (key.read)(&entry.key) {
+            Err(Fault { what, hint }) => Fault::new(format!("{} {what}", quoted(&entry.key)), hint),
+            Ok(name) if dict.contains_key(&name) => Fault::new(
+                format!("{} was set already, under its other name", quoted(&name)),
+                "remove one of the two",
+            ),
+            Ok(name) => {
+                dict.extend(data.map(|data| (name, data)));
+                continue;
+            }
+        };
+        found.push(Found {
+            line: entry.line,
+            key: path,
+            fault,
+        });
+    }
+    dict
+}
+
+fn scalar(text: &str, style: Style, shape: &Shape) -> Result<Data, Fault> {
+    match shape {
+        Shape::Switch => switch(text, style).ok_or_else(|| mistaken(text, style, shape)),
+        Shape::Count(least) => {
+            count(text, style, *least).ok_or_else(|| mistaken(text, style, shape))
+        }
+        Shape::Word(words) => word(text, words).ok_or_else(|| {
+            Fault::new(
+                format!("{} is not known here", quoted(text)),
+                shape.asks_for(),
+            )
+        }),
+        Shape::Text(format) => formatted(text, style, format),
+        Shape::CountOr(least, format) => match count(text, style, *least) {
+            Some(number) => Ok(number),
+            None if style == Style::Quoted && looks_like(text) == Some("a number") => {
+                Err(mistaken(text, style, shape))
+            }
+            None => formatted(text, style, format),
+        },
+        // Not quoted: it is not a value in the wrong form, but something else altogether.
+        Shape::List { .. } => Err(Fault::new("is no list", shape.asks_for())),
+        Shape::Section { .. } | Shape::Entries { .. } => {
+            Err(Fault::new("has no keys below it", shape.asks_for()))
+        }
+    }
+}
+
+fn switch(text: &str, style: Style) -> Option<Data> {
+    text.parse::<bool>()
+        .ok()
+        .filter(|_| style != Style::Quoted)
+        .map(Data::from)
+}
+
+fn count(text: &str, style: Style, least: u32) -> Option<Data> {
+    let digits =
+        text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    let number = text.parse::<u32>().ok().filter(|number| *number >= least)?;
+    (digits && style != Style::Quoted).then(|| Data::from(number))
+}
+
+fn word(text: &str, words: &[&str]) -> Option<Data> {
+    words.contains(&text).then(|| Data::from(text))
+}
+
+fn formatted(text: &str, style: Style, format: &Format) -> Result<Data, Fault> {
+    let read = (format.read)(text).map_err(|Fault { what, hint }| {
+        let hint = if hint.is_empty() {
+            format.hint.to_owned()
+        } else {
+            hint
+        };
+        Fault::new(format!("{} {what}", quoted(text)), hint)
+    })?;
+    match looks_like(text).filter(|_| style == Style::Plain) {
+        Some(other) => {
+            let what = format!("{} is {other} to YAML, not text", quoted(text));
+            Err(Fault::new(
+                what,
+                format!("quote it: `\"{}\"`", text.escape_debug()),
+            ))
+        }
+        None => Ok(Data::from(read)),
+    }
+}
+
+/// The fault of a scalar that is neither the switch nor the number that was asked for.
+fn mistaken(text: &str, style: Style, shape: &Shape) -> Fault {
+    let what = match (shape, looks_like(text)) {
+        (_, Some(_)) if style == Style::Quoted => "in quotes is text",
+        (Shape::Switch, _) => "is neither `true` nor `false`",
+        (_, Some("a number")) => "is out of range or not a whole number",
+        _ => "is not a number",
+    };
+    Fault::new(format!("{} {what}", quoted(text)), shape.asks_for())
+}
+
+fn unknown(key: &str, fields: &[Field]) -> Fault {
+    let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
+    let hint = if let Some(name) = closest(key, &names) {
+        format!("did you mean `{name}`?")
+    } else if let Some(place) = elsewhere(key, &POLICY, "") {
+        format!("it belongs elsewhere: `{place}`")
+    } else {
+        format!("known here: {}", listed(names))
+    };
+    Fault::new("is no key of a policy", hint)
+}
+
+/// The name that was probably meant: the same but for case and dashes, or but for a slip of the finger.
+pub(super) fn closest<'a>(key: &str, names: &[&'a str]) -> Option<&'a str> {
+    let key = plain(key);
+    let distance = |name: &str| strsim::damerau_levenshtein(&key, &plain(name));
+    names
+        .iter()
+        .copied()
+        .map(|name| (distance(name), name))
+        .filter(|(far, _)| *far <= key.len() / 3)
+        .min()
+        .map(|(_, name)| name)
+}
+
+fn plain(key: &str) -> String {
+    key.chars()
+        .filter(|c| !matches!(c, '-' | '_'))
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+/// Where in the policy a key of that name belongs.
+fn elsewhere(key: &str, shape: &Shape, path: &str) -> Option<String> {
+    shape.fields().iter().find_map(|field| {
+        let place = below(path, field.name);
+        if plain(field.name) == plain(key) {
+            return Some(place);
+        }
+        if let Shape::List { of, .. } = &field.shape {
+            elsewhere(key, of, &format!("{place}[]"))
+        } else {
+            elsewhere(key, &field.shape, &place)
+        }
+    })
+}

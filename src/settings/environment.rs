@@ -1,0 +1,147 @@
+//! `ESO_SYNC_…` variables: `ESO_SYNC_SYNC__TIMEOUT` is `sync.timeout`.
+//!
+//! A value is taken for what its key asks for; lists and sections are written as YAML (`[{names: [web]}]`). Variables that
+//! name nothing are warned of and no more, since Kubernetes itself sets some for a Service called `eso-sync`.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Layer, nested,
+    problem::{Source, listed},
+    shape::{POLICY, Shape},
+    tree::{self, Node, Style, Value, below},
+};
+
+const PREFIX: &str = "ESO_SYNC_";
+
+/// The variables that name a policy's keys, each as a layer, and warnings about those that name nothing.
+pub(super) fn layers(
+    environment: &BTreeMap<String, String>,
+    known_flags: &[&str],
+) -> (Vec<Layer>, Vec<String>) {
+    let mut layers = Vec::new();
+    let mut strangers = Vec::new();
+    for (name, value) in environment {
+        let Some(rest) = name.strip_prefix(PREFIX) else {
+            continue;
+        };
+        if known_flags.contains(&&**name) {
+            continue;
+        }
+        match resolve(rest) {
+            Some((keys, shape)) => layers.push(layer(name, value, &keys, shape)),
+            None => strangers.push(&**name),
+        }
+    }
+    (layers, warnings(&strangers))
+}
+
+fn layer(name: &str, value: &str, keys: &[String], shape: &Shape) -> Layer {
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let mut found = Vec::new();
+    let node = if matches!(
+        shape,
+        Shape::List { .. } | Shape::Section { .. } | Shape::Entries { .. }
+    ) {
+        tree::parse(
+            value,
+            &keys
+                .iter()
+                .fold(String::new(), |path, key| below(&path, key)),
+            &mut found,
+        )
+    } else {
+        Some(Node {
+            line: 1,
+            value: Value::Scalar {
+                text: value.to_owned(),
+                style: Style::Untyped,
+            },
+        })
+    };
+    Layer {
+        source: Source::Variable(name.to_owned()),
+        tree: node.map(|node| nested(&keys, node)),
+        found,
+    }
+}
+
+/// The keys that a name stands for, and what belongs there.
+fn resolve(rest: &str) -> Option<(Vec<String>, &'static Shape)> {
+    let mut shape = &POLICY;
+    let mut keys = Vec::new();
+    for segment in rest.split("__") {
+        if let Shape::Entries { value, .. } = shape {
+            // Names of providers are lower case; those of stores do not fit into the name of a variable.
+            keys.push(segment.to_ascii_lowercase());
+            shape = value;
+        } else {
+            let field = shape
+                .fields()
+                .iter()
+                .find(|field| screaming(field.name) == segment)?;
+            keys.push(field.name.to_owned());
+            shape = &field.shape;
+        }
+    }
+    Some((keys, shape))
+}
+
+/// `maxSyncs` as `MAX_SYNCS`.
+fn screaming(name: &str) -> String {
+    let mut screamed = String::new();
+    for character in name.chars() {
+        if character.is_ascii_uppercase() {
+            screamed.push('_');
+        }
+        screamed.push(character.to_ascii_uppercase());
+    }
+    screamed
+}
+
+fn warnings(strangers: &[&str]) -> Vec<String> {
+    let (injected, others): (Vec<&str>, Vec<&str>) =
+        strangers.iter().partition(|name| is_of_a_service(name));
+    let mut warnings = Vec::new();
+    if !injected.is_empty() {
+        warnings.push(format!(
+            "ignored {}: Kubernetes sets them for a Service called `eso-sync`; `enableServiceLinks: false` in the pod's spec \
+             stops that",
+            listed(injected)
+        ));
+    }
+    let known = names();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    for name in others {
+        let hint = super::check::closest(name.strip_prefix(PREFIX).unwrap_or(name), &known)
+            .map(|close| format!("; did you mean `{PREFIX}{close}`?"));
+        let hint = hint.unwrap_or_default();
+        warnings.push(format!(
+            "ignored environment variable {name}: it names no key of a policy and no flag{hint}"
+        ));
+    }
+    warnings
+}
+
+/// `…_SERVICE_HOST`, `…_SERVICE_PORT…`, `…_PORT`, `…_PORT_443_TCP…`, as the kubelet forms them.
+fn is_of_a_service(name: &str) -> bool {
+    let rest = name.strip_prefix(PREFIX).unwrap_or_default();
+    rest == "SERVICE_HOST"
+        || rest == "PORT"
+        || rest.starts_with("SERVICE_PORT")
+        || rest.starts_with("PORT_")
+}
+
+/// The names of all variables that a policy knows, without the prefix.
+pub(super) fn names() -> Vec<String> {
+    fn collect(shape: &Shape, above: &str, names: &mut Vec<String>) {
+        for field in shape.fields() {
+            let name = format!("{above}{}", screaming(field.name));
+            collect(&field.shape, &format!("{name}__"), names);
+            names.push(name);
+        }
+    }
+    let mut all = Vec::new();
+    collect(&POLICY, "", &mut all);
+    all
+}

@@ -1,0 +1,363 @@
+//! YAML as a tree that remembers lines and quotes.
+//!
+//! Typed readers stop at the first error and take `1234` for text, untyped ones take `no` for a boolean and forget lines.
+//! A policy is checked on this tree instead, before any of that can happen. What a policy has no use for and a reader
+//! stumbles over (aliases, merge keys, tags, a second document) is refused here.
+
+use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput};
+
+use super::problem::{Fault, Found, quoted};
+
+/// One value.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Node {
+    /// Counts from one.
+    pub(super) line: usize,
+    pub(super) value: Value,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    Scalar {
+        text: String,
+        style: Style,
+    },
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+    /// Something that was refused already; whoever checks the tree has nothing to add.
+    Refused,
+}
+
+/// How a scalar was written, which decides what it may be taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Style {
+    /// Without quotes: YAML readers take it for a number, a boolean or nothing where it looks like one.
+    Plain,
+    /// In quotes or as a block: text.
+    Quoted,
+    /// From where everything is text, such as an environment variable: whatever is asked for.
+    Untyped,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) line: usize,
+    pub(super) value: Node,
+}
+
+/// No policy nests deeper; what does is an attack or a mistake.
+const DEEPEST: usize = 32;
+
+impl Node {
+    /// Whether nothing was written, or a word for nothing.
+    pub(super) fn says_nothing(&self) -> bool {
+        match &self.value {
+            Value::Scalar {
+                text,
+                style: Style::Plain,
+            } => looks_like(text) == Some("empty"),
+            Value::Scalar {
+                text,
+                style: Style::Untyped,
+            } => text.is_empty(),
+            Value::Scalar { .. } | Value::List(_) | Value::Map(_) | Value::Refused => false,
+        }
+    }
+
+    /// The entries, of a map.
+    pub(super) fn entries(&self) -> &[Entry] {
+        if let Value::Map(entries) = &self.value {
+            entries
+        } else {
+            &[]
+        }
+    }
+
+    /// The value at this key of a map.
+    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+        self.entries()
+            .iter()
+            .find(|entry| entry.key == key)
+            .map(|entry| &entry.value)
+    }
+}
+
+/// A key below another, as messages name it.
+pub(super) fn below(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
+}
+
+/// Reads one document, whose place in the policy is `path`. Nothing comes back for text that is no YAML.
+pub(super) fn parse(text: &str, path: &str, found: &mut Vec<Found>) -> Option<Node> {
+    let options = granit_parser::options! {
+        emit_comments: false,
+        emit_unresolved_aliases: true,
+        flow_nesting_limit: DEEPEST,
+        block_nesting_limit: DEEPEST,
+    };
+    let mut builder = Builder {
+        events: Parser::new_from_str_with_options(text, options),
+        found,
+    };
+    match builder.document(path) {
+        Ok(node) => Some(node),
+        Err(Stop { line, fault }) => {
+            found.push(Found {
+                line,
+                key: path.to_owned(),
+                fault,
+            });
+            None
+        }
+    }
+}
+
+/// Where reading ends early: nothing behind it can be trusted.
+struct Stop {
+    line: usize,
+    fault: Fault,
+}
+
+struct Builder<'a> {
+    events: Parser<'a, StrInput<'a>>,
+    found: &'a mut Vec<Found>,
+}
+
+impl<'a> Builder<'a> {
+    fn document(&mut self, path: &str) -> Result<Node, Stop> {
+        let mut root = None;
+        let mut documents = 0;
+        while let Some((event, span)) = self.next()? {
+            if matches!(event, Event::DocumentStart(..)) {
+                documents += 1;
+                if documents > 1 {
+                    let hint = "a policy is one document: give several files, or remove the `---`";
+                    return Err(stop(
+                        &span,
+                        Fault::new("a second document starts here", hint),
+                    ));
+                }
+            } else if !matches!(
+                event,
+                Event::StreamStart | Event::StreamEnd | Event::DocumentEnd
+            ) {
+                root = Some(self.node(event, &span, path)?);
+            }
+        }
+        let nothing = Node {
+            line: 1,
+            value: Value::Scalar {
+                text: String::new(),
+                style: Style::Plain,
+            },
+        };
+        Ok(root.unwrap_or(nothing))
+    }
+
+    fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, Stop> {
+        self.events.next().transpose().map_err(|error| {
+            let fault = if matches!(
+                error.kind(),
+                granit_parser::ErrorKind::RecursionLimitExceeded
+            ) {
+                Fault::new(
+                    format!("nests deeper than {DEEPEST} levels"),
+                    "no policy does",
+                )
+            } else {
+                Fault::new(format!("is not YAML: {}", error.kind()), "")
+            };
+            Stop {
+                line: error.marker().line(),
+                fault,
+            }
+        })
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "no other event stands where a value belongs"
+    )]
+    fn node(&mut self, event: Event<'a>, span: &Span, path: &str) -> Result<Node, Stop> {
+        let tagged = event.tag().is_some();
+        let value = match event {
+            Event::Scalar(text, style, ..) => {
+                let style = if style == ScalarStyle::Plain {
+                    Style::Plain
+                } else {
+                    Style::Quoted
+                };
+                Value::Scalar {
+                    text: text.into_owned(),
+                    style,
+                }
+            }
+            Event::SequenceStart(..) => self.list(path)?,
+            Event::MappingStart(..) => self.map(path)?,
+            Event::UnresolvedAlias(name) => {
+                let hint = format!("if a glob is meant, quote it: `\"*{name}\"`");
+                self.report(
+                    span,
+                    path,
+                    Fault::new(
+                        format!("{} is a YAML alias", quoted(&format!("*{name}"))),
+                        hint,
+                    ),
+                );
+                Value::Refused
+            }
+            Event::Alias(_) => {
+                self.report(
+                    span,
+                    path,
+                    Fault::new(
+                        "is a YAML alias, which a policy may not use",
+                        "write the value out",
+                    ),
+                );
+                Value::Refused
+            }
+            _ => {
+                return Err(stop(
+                    span,
+                    Fault::new("is not YAML: a value is missing", ""),
+                ));
+            }
+        };
+        if tagged {
+            let hint = "remove it, or quote the value if it starts with `!`";
+            self.report(
+                span,
+                path,
+                Fault::new("has a YAML tag, which a policy may not use", hint),
+            );
+            return Ok(Node {
+                line: line(span),
+                value: Value::Refused,
+            });
+        }
+        Ok(Node {
+            line: line(span),
+            value,
+        })
+    }
+
+    fn list(&mut self, path: &str) -> Result<Value, Stop> {
+        let mut items = Vec::new();
+        loop {
+            match self.next()? {
+                None | Some((Event::SequenceEnd, _)) => return Ok(Value::List(items)),
+                Some((event, span)) => {
+                    let path = format!("{path}[{}]", items.len());
+                    items.push(self.node(event, &span, &path)?);
+                }
+            }
+        }
+    }
+
+    fn map(&mut self, path: &str) -> Result<Value, Stop> {
+        let mut entries: Vec<Entry> = Vec::new();
+        while let Some((event, span)) = self.next()? {
+            if event == Event::MappingEnd {
+                break;
+            }
+            let key = self.node(event, &span, path)?;
+            let Some((event, value_span)) = self.next()? else {
+                break;
+            };
+            let Value::Scalar { text: key, .. } = key.value else {
+                if key.value != Value::Refused {
+                    self.report(
+                        &span,
+                        path,
+                        Fault::new("a key is not text", "write `key: value`"),
+                    );
+                }
+                self.node(event, &value_span, path)?;
+                continue;
+            };
+            let path = below(path, &key);
+            if key == "<<" {
+                self.report(
+                    &span,
+                    &path,
+                    Fault::new(
+                        "is a YAML merge key, which a policy may not use",
+                        "write the keys out",
+                    ),
+                );
+                self.unread(event, &value_span)?;
+                continue;
+            }
+            let value = self.node(event, &value_span, &path)?;
+            if let Some(first) = entries.iter().find(|entry| entry.key == key) {
+                let what = format!("is set twice, first in line {}", first.line);
+                self.report(&span, &path, Fault::new(what, "remove one of the two"));
+            } else {
+                entries.push(Entry {
+                    key,
+                    line: line(&span),
+                    value,
+                });
+            }
+        }
+        Ok(Value::Map(entries))
+    }
+
+    /// Skips a value without a word about it.
+    fn unread(&mut self, event: Event<'a>, span: &Span) -> Result<(), Stop> {
+        let before = self.found.len();
+        self.node(event, span, "")?;
+        self.found.truncate(before);
+        Ok(())
+    }
+
+    fn report(&mut self, span: &Span, key: &str, fault: Fault) {
+        self.found.push(Found {
+            line: line(span),
+            key: key.to_owned(),
+            fault,
+        });
+    }
+}
+
+fn line(span: &Span) -> usize {
+    span.start.line()
+}
+
+fn stop(span: &Span, fault: Fault) -> Stop {
+    Stop {
+        line: line(span),
+        fault,
+    }
+}
+
+/// What YAML readers take a plain scalar for, if not for text. `yes`, `no`, `on` and `off` are booleans to those that
+/// `kubectl` and Helm are built on.
+pub(super) fn looks_like(plain: &str) -> Option<&'static str> {
+    let lower = plain.to_ascii_lowercase();
+    match &*lower {
+        "" | "~" | "null" => return Some("empty"),
+        "true" | "false" | "yes" | "no" | "on" | "off" => return Some("a boolean"),
+        ".inf" | "+.inf" | "-.inf" | ".nan" => return Some("a number"),
+        _ => {}
+    }
+    let digits = lower.strip_prefix(['-', '+']).unwrap_or(&lower);
+    let number = digits.replace('_', "");
+    let prefixed = ["0x", "0o", "0b"]
+        .iter()
+        .zip([16, 8, 2])
+        .any(|(prefix, radix)| {
+            number.strip_prefix(prefix).is_some_and(|digits| {
+                !digits.is_empty() && digits.chars().all(|c| c.is_digit(radix))
+            })
+        });
+    let decimal = number.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && number.parse::<f64>().is_ok();
+    (prefixed || decimal).then_some("a number")
+}

@@ -1,0 +1,514 @@
+//! Carries a plan out: annotates at the pace, watches for the proof of each, tries again where that may help.
+//!
+//! One loop owns all state and waits for what comes first: an answer to a patch, something seen, a time, a stop. No tasks,
+//! no locks; the decisions it asks for are pure ([`proof`]) or without I/O ([`lane`]).
+
+mod lane;
+mod proof;
+mod track;
+mod watch;
+
+use std::time::Duration;
+
+use futures::{
+    FutureExt as _, Stream, StreamExt as _,
+    future::BoxFuture,
+    stream::{self, FuturesUnordered},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::time::{Instant, sleep_until};
+
+use self::{
+    lane::Lanes,
+    track::{Tracker, Verdict},
+    watch::Sighting,
+};
+use crate::{
+    clock::Clock,
+    cluster::{CallError, Cluster, Trouble},
+    discover::{Api, WatchFrom},
+    eso,
+    inventory::Id,
+    plan::{Item, Plan, Step, StepTarget},
+    policy::{FailureLimit, Policy},
+    reason::Reason,
+    stop::{GRACE, Level, Stop},
+    wire::{Event, Observed},
+};
+
+/// Patches under way at once: each takes a connection, and the API's pace bounds them anyway.
+const PATCHES: usize = 10;
+
+/// After a failure of the connection a patch is tried this often in all, each time after reading what became of the last.
+const PATCH_TRIES: u32 = 3;
+
+/// The share of failures stops a run only once so many were attempted.
+const ENOUGH: usize = 10;
+
+/// What became of an item.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Proven: the operator read the provider after our write and says that it wrote the Secret.
+    Synced,
+    /// The operator processed it, but wrote no Secret, or nobody waited for it.
+    Unproven,
+    /// It failed.
+    Failed,
+    /// The plan left it alone.
+    Skipped,
+    /// The run ended before.
+    NotReached,
+}
+
+/// Whether the target Secret changed, as far as the operator's Events tell without reading Secrets.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecretChange {
+    /// It was created.
+    Created,
+    /// It was rewritten, and no annotation of the ExternalSecret's is copied onto it: its content changed.
+    Updated,
+    /// Not known.
+    #[default]
+    Unknown,
+}
+
+/// What became of one item, in full.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ItemResult {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Why, where it is not synced.
+    pub reason: Option<Reason>,
+    /// For people; cleaned of everything that may come from a value.
+    pub message: String,
+    /// When the proven sync began, by the operator's clock.
+    pub synced_at: Option<Timestamp>,
+    /// How often it was annotated.
+    pub attempts: u32,
+    /// From the first annotation to the answer.
+    pub took: Duration,
+    /// Whether the target Secret changed.
+    pub secret: SecretChange,
+}
+
+/// What became of a plan.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Results {
+    /// By the index of the item; None for those that the plan skips.
+    pub items: Vec<Option<ItemResult>>,
+    /// Why the run ended early, if it did.
+    pub stopped: Option<Reason>,
+    /// Whether anything was written at all.
+    pub wrote: bool,
+    /// Whether the API server refused to let us write.
+    pub denied: bool,
+    /// Why Events could not be watched; failures that repeat themselves were then seen as time-outs.
+    pub deaf: Option<String>,
+}
+
+/// All that carrying out takes.
+pub struct Job<'a> {
+    /// What to do.
+    pub plan: &'a Plan,
+    /// How.
+    pub policy: &'a Policy,
+    /// Where.
+    pub cluster: &'a Cluster,
+    /// The operator's API.
+    pub api: &'a Api,
+    /// From where on to watch.
+    pub watch_from: &'a [WatchFrom],
+    /// Unique to the run.
+    pub run: &'a str,
+    /// The time.
+    pub clock: Clock,
+    /// Learns when to end.
+    pub stop: Stop,
+}
+
+/// Something that an operation on a step answered.
+enum Done {
+    Patched(usize, Result<Observed, PatchFailure>),
+    Checked(usize, Option<Observed>),
+}
+
+/// Why a patch did not go through.
+#[derive(Debug)]
+struct PatchFailure {
+    reason: Reason,
+    message: String,
+    denied: bool,
+}
+
+struct Engine<'a> {
+    job: &'a Job<'a>,
+    lanes: Lanes,
+    tracker: Tracker<'a>,
+    operations: FuturesUnordered<BoxFuture<'a, Done>>,
+    results: Results,
+    /// From when on nothing is waited for any more.
+    end: Option<Instant>,
+}
+
+/// Carries the plan out; `done` hears of each item as it is finished, with its index.
+pub async fn carry_out(job: &Job<'_>, mut done: impl FnMut(usize, &ItemResult)) -> Results {
+    let mut engine = Engine {
+        job,
+        lanes: Lanes::new(job.plan, &job.policy.pace, fastrand::f64),
+        tracker: Tracker::new(job.plan, job.policy, job.clock, job.run),
+        operations: FuturesUnordered::new(),
+        results: Results {
+            items: vec![None; job.plan.items.len()],
+            ..Results::default()
+        },
+        end: None,
+    };
+    // The place from which Events are watched is found before the first patch, so that none of its answers is missed.
+    let (events, deaf) = events(job).await;
+    engine.results.deaf = deaf;
+    let mut events = std::pin::pin!(events);
+    let mut sightings = std::pin::pin!(sightings(job));
+    let mut stop = job.stop.clone();
+    engine.heed(stop.level());
+    loop {
+        let next = engine.dispatch();
+        engine.report(&mut done);
+        if engine.is_finished() {
+            break;
+        }
+        let wake = engine.wake(next);
+        tokio::select! {
+            Some(operation) = engine.operations.next() => engine.finish(operation),
+            Some(sighting) = sightings.next() => engine.see(sighting),
+            Some(event) = events.next() => engine.hear(event),
+            () = sleep_until(wake) => {}
+            level = stop.changed() => engine.heed(level),
+        }
+        engine.tick();
+    }
+    engine.close(&mut done);
+    engine.results
+}
+
+fn sightings<'a>(job: &Job<'a>) -> impl Stream<Item = Sighting> + use<'a> {
+    let run = job.run.to_owned();
+    let key = job.policy.sync.annotation.clone();
+    let ours = move |object: &Observed| {
+        let has = |key: &str| {
+            object
+                .metadata
+                .annotations
+                .get(key)
+                .is_some_and(|value| value.starts_with(&run))
+        };
+        has(&key) || has(eso::PARENT_FORCE_SYNC)
+    };
+    let streams = job.watch_from.iter().map(|from| {
+        let path = job.api.path(from.namespace.as_deref(), "externalsecrets");
+        let (namespace, from) = (from.namespace.clone(), from.resource_version.clone());
+        watch::external_secrets(job.cluster.clone(), path, namespace, from, ours.clone()).boxed()
+    });
+    stream::select_all(streams)
+}
+
+/// The Events of all scopes, and why some of them cannot be heard.
+async fn events(
+    job: &Job<'_>,
+) -> (
+    impl Stream<Item = Result<Event, String>> + use<>,
+    Option<String>,
+) {
+    let mut streams = Vec::new();
+    let mut deaf = None;
+    for from in job.watch_from {
+        let query = watch::events_query(from.namespace.as_deref());
+        match job.cluster.resource_version(&query).await {
+            Ok(resource_version) => {
+                streams.push(watch::events(job.cluster.clone(), query, resource_version).boxed())
+            }
+            Err(error) => deaf = Some(error.to_string()),
+        }
+    }
+    (stream::select_all(streams), deaf)
+}
+
+impl<'a> Engine<'a> {
+    /// Starts what may go now; the answer is when the next may.
+    fn dispatch(&mut self) -> Option<Instant> {
+        while self.results.stopped.is_none() && self.operations.len() < PATCHES {
+            let index = match self.lanes.next(&self.job.plan.steps) {
+                Ok(index) => index,
+                Err(wake) => return wake,
+            };
+            let step = self.job.plan.steps.get(index)?;
+            let value = self.tracker.start(index);
+            self.operations
+                .push(patch(self.job, step, index, value).boxed());
+        }
+        None
+    }
+
+    fn finish(&mut self, operation: Done) {
+        match operation {
+            Done::Patched(step, Ok(object)) => {
+                self.results.wrote = true;
+                self.tracker.annotated(step, &object);
+            }
+            Done::Patched(step, Err(failure)) => {
+                self.results.denied |= failure.denied;
+                self.tracker.refused(step, failure.reason, &failure.message);
+            }
+            Done::Checked(member, object) => self.tracker.checked(member, object.as_ref()),
+        }
+    }
+
+    fn see(&mut self, sighting: Sighting) {
+        match sighting {
+            Sighting::Seen(object) => self.tracker.seen(&object),
+            Sighting::Gone(id, uid) => self.tracker.gone(&id, &uid),
+            Sighting::Listed { namespace, present } => {
+                self.tracker.listed(namespace.as_deref(), &present)
+            }
+            Sighting::Blind(why) => {
+                tracing::warn!(
+                    why,
+                    "ExternalSecrets cannot be watched any more; what is in flight is read once at the end"
+                );
+            }
+        }
+    }
+
+    fn hear(&mut self, event: Result<Event, String>) {
+        match event {
+            Ok(event) => self.tracker.heard(&event),
+            Err(why) => self.results.deaf = Some(why),
+        }
+    }
+
+    /// Lets the lanes, the count of failures and the operations follow what the tracker has concluded.
+    fn tick(&mut self) {
+        let steps = &self.job.plan.steps;
+        for verdict in self.tracker.conclude() {
+            match verdict {
+                Verdict::Landed { step, proven } => {
+                    let Some(planned) = steps.get(step) else {
+                        continue;
+                    };
+                    self.lanes.landed(planned);
+                    if proven {
+                        self.lanes.proven(planned);
+                    }
+                }
+                Verdict::Throttled(step) => {
+                    if let Some(planned) = steps.get(step) {
+                        self.lanes.throttled(planned);
+                    }
+                }
+                Verdict::Again(step) => {
+                    if let Some(planned) = steps.get(step) {
+                        self.lanes.again(planned, step);
+                    }
+                }
+                Verdict::Check(member) => {
+                    if let Some(item) = self.job.plan.items.get(member) {
+                        self.operations.push(check(self.job, item, member).boxed());
+                    }
+                }
+            }
+        }
+        if self.results.stopped.is_none() && self.too_many_failures() {
+            self.results.stopped = Some(Reason::TooManyFailures);
+            self.tracker.no_more_tries();
+        }
+    }
+
+    fn too_many_failures(&self) -> bool {
+        let (failed, attempted) = self.tracker.failures();
+        match self.job.policy.safety.stop_after_failures {
+            FailureLimit::Count(limit) => failed > limit as usize,
+            #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+            FailureLimit::Share(share) => {
+                attempted >= ENOUGH && failed as f64 > share * attempted as f64
+            }
+        }
+    }
+
+    fn heed(&mut self, level: Level) {
+        let now = Instant::now();
+        let (reason, end) = match level {
+            Level::Run => return,
+            Level::Drain(reason) => (reason, now + GRACE),
+            Level::Now(reason) => (reason, now),
+        };
+        // A run that failures stopped first still says so: that is what to mend.
+        self.results.stopped.get_or_insert(reason);
+        self.end = Some(self.end.map_or(end, |before| before.min(end)));
+        self.tracker.no_more_tries();
+    }
+
+    fn is_finished(&self) -> bool {
+        let idle = self.operations.is_empty() && self.tracker.is_idle();
+        let over = self.end.is_some_and(|end| Instant::now() >= end);
+        over || (idle && (self.results.stopped.is_some() || self.lanes.is_empty()))
+    }
+
+    /// When something has to be looked at, whatever comes before.
+    fn wake(&self, next: Option<Instant>) -> Instant {
+        let far = Instant::now() + Duration::from_hours(1);
+        [next, self.tracker.wake(), self.end]
+            .into_iter()
+            .flatten()
+            .fold(far, Instant::min)
+    }
+
+    fn report(&mut self, done: &mut impl FnMut(usize, &ItemResult)) {
+        for (index, result) in self.tracker.take_results() {
+            done(index, &result);
+            if let Some(slot) = self.results.items.get_mut(index) {
+                *slot = Some(result);
+            }
+        }
+    }
+
+    /// What is still open was interrupted, or not reached.
+    fn close(&mut self, done: &mut impl FnMut(usize, &ItemResult)) {
+        let left = self.lanes.drain();
+        left.iter().for_each(|step| self.tracker.abandon(*step));
+        self.tracker.interrupt();
+        self.report(done);
+        let reason = self.results.stopped.unwrap_or(Reason::Interrupted);
+        for step in left {
+            for &member in self
+                .job
+                .plan
+                .steps
+                .get(step)
+                .map_or(&[][..], |step| &step.members)
+            {
+                if let Some(slot @ None) = self.results.items.get_mut(member) {
+                    *slot = Some(ItemResult::not_reached(reason));
+                }
+            }
+        }
+    }
+}
+
+impl ItemResult {
+    /// The run ended before this one, for this reason.
+    pub fn not_reached(reason: Reason) -> Self {
+        Self {
+            outcome: Outcome::NotReached,
+            reason: Some(reason),
+            message: String::new(),
+            synced_at: None,
+            attempts: 0,
+            took: Duration::ZERO,
+            secret: SecretChange::Unknown,
+        }
+    }
+}
+
+/// Writes the annotation of a step. After a lost answer the object is read before it is tried again.
+async fn patch(job: &Job<'_>, step: &Step, index: usize, value: String) -> Done {
+    let (path, key, uid) = match &step.target {
+        StepTarget::ExternalSecret => {
+            let Some(item) = step
+                .members
+                .first()
+                .and_then(|&member| job.plan.items.get(member))
+            else {
+                let failure = PatchFailure {
+                    reason: Reason::Refused,
+                    message: String::new(),
+                    denied: false,
+                };
+                return Done::Patched(index, Err(failure));
+            };
+            (
+                path_of(job, &item.id),
+                &*job.policy.sync.annotation,
+                &item.uid,
+            )
+        }
+        StepTarget::Parent { name, uid } => (
+            format!("{}/{name}", job.api.path(None, "clusterexternalsecrets")),
+            eso::PARENT_FORCE_SYNC,
+            uid,
+        ),
+    };
+    let body = json!({"metadata": {"uid": uid, "annotations": {key: value}}});
+    let mut tries = 0;
+    let outcome = loop {
+        tries += 1;
+        let error = match job.cluster.patch::<Observed>(&path, &body).await {
+            Ok(object) => break Ok(object),
+            Err(error) => error,
+        };
+        let now = job.cluster.get::<Observed>(&path).await;
+        if let Ok(object) = &now
+            && object.metadata.uid == *uid
+            && object
+                .metadata
+                .annotations
+                .get(key)
+                .is_some_and(|present| *present == value)
+        {
+            break now.map_err(|error| refusal(&error, None, uid));
+        }
+        if error.trouble != Trouble::Unavailable || tries == PATCH_TRIES {
+            break Err(refusal(&error, now.as_ref().ok(), uid));
+        }
+    };
+    Done::Patched(index, outcome)
+}
+
+/// What a refused patch means, given the object as it is now.
+fn refusal(error: &CallError, now: Option<&Observed>, uid: &str) -> PatchFailure {
+    let reason = match error.trouble {
+        Trouble::NotFound => Reason::Deleted,
+        _ if now.is_some_and(|object| object.metadata.uid != uid) => Reason::Replaced,
+        _ => Reason::Refused,
+    };
+    PatchFailure {
+        reason,
+        message: error.to_string(),
+        denied: error.trouble == Trouble::Denied,
+    }
+}
+
+/// Reads an item once more before it is said to have timed out: the watch may have been silent.
+async fn check(job: &Job<'_>, item: &Item, member: usize) -> Done {
+    Done::Checked(
+        member,
+        job.cluster
+            .get::<Observed>(&path_of(job, &item.id))
+            .await
+            .ok(),
+    )
+}
+
+fn path_of(job: &Job<'_>, id: &Id) -> String {
+    format!(
+        "{}/{}",
+        job.api.path(Some(&id.namespace), "externalsecrets"),
+        id.name
+    )
+}

@@ -1,0 +1,381 @@
+//! What is paced together: the steps that share a provider's quota, their rate, and how many of them are in flight.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    inventory::{QuotaKey, StoreKey},
+    pace::Adaptive,
+    plan::{Plan, Step, rate_of},
+    policy::{InFlight, Pace},
+};
+
+/// So many may always be in flight in a lane: enough to keep the operator's workers busy, few enough for its queue.
+const LEAST: usize = 20;
+
+/// Never more than this.
+const MOST: usize = 1000;
+
+/// The queue at the operator that the window aims at: so many seconds' worth of what it proves.
+const QUEUE: Duration = Duration::from_secs(2);
+
+/// What shares a provider's quota.
+#[derive(Debug)]
+struct Account {
+    pace: Adaptive,
+    in_flight: usize,
+    /// When the latest proofs came, oldest first.
+    proofs: VecDeque<Instant>,
+    /// Nothing goes before this: a little noise, so that accounts and clusters do not beat in time.
+    not_before: Instant,
+}
+
+impl Account {
+    /// How many may be in flight: what was proven in the last two seconds. While the operator answers faster than that the
+    /// window grows, and where it answers slower it shrinks.
+    fn window(&mut self, now: Instant) -> usize {
+        while self
+            .proofs
+            .front()
+            .is_some_and(|proof| now.duration_since(*proof) > QUEUE)
+        {
+            self.proofs.pop_front();
+        }
+        self.proofs.len().clamp(LEAST, MOST)
+    }
+}
+
+/// The steps that wait for one store.
+#[derive(Debug, Default)]
+struct Lane {
+    queue: VecDeque<usize>,
+    /// How many stores of the first one's have already let it pass, while its account has not.
+    granted: usize,
+}
+
+type LaneKey = (QuotaKey, Option<StoreKey>);
+
+/// All lanes, the accounts that they share, and the rates that single stores have on top.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    lanes: BTreeMap<LaneKey, Lane>,
+    accounts: BTreeMap<QuotaKey, Account>,
+    stores: BTreeMap<StoreKey, Adaptive>,
+    in_flight: InFlight,
+    /// Where the next round begins, so that no lane is always first.
+    turn: usize,
+}
+
+fn lane_of(step: &Step) -> LaneKey {
+    (step.quota.clone(), step.stores.first().cloned())
+}
+
+impl Lanes {
+    /// Every step in its lane, in the plan's order. `noise` gives numbers from 0 to 1.
+    pub(super) fn new(plan: &Plan, pace: &Pace, mut noise: impl FnMut() -> f64) -> Self {
+        let mut lanes: BTreeMap<LaneKey, Lane> = BTreeMap::new();
+        let mut accounts = BTreeMap::new();
+        for (index, step) in plan.steps.iter().enumerate() {
+            lanes
+                .entry(lane_of(step))
+                .or_default()
+                .queue
+                .push_back(index);
+            accounts.entry(step.quota.clone()).or_insert_with(|| {
+                let rate = rate_of(pace, &step.quota.provider);
+                let delay = noise() * (1.0 / rate.as_per_second()).min(1.0);
+                Account {
+                    pace: Adaptive::new(rate),
+                    in_flight: 0,
+                    proofs: VecDeque::new(),
+                    not_before: Instant::now() + Duration::from_secs_f64(delay),
+                }
+            });
+        }
+        let stores = pace
+            .stores
+            .iter()
+            .map(|(store, rate)| (store.clone(), Adaptive::new(*rate)))
+            .collect();
+        Self {
+            lanes,
+            accounts,
+            stores,
+            in_flight: pace.in_flight,
+            turn: 0,
+        }
+    }
+
+    /// The next step that may go now; else when one may, or None where only an answer of the operator's can help.
+    pub(super) fn next(&mut self, steps: &[Step]) -> Result<usize, Option<Instant>> {
+        let now = Instant::now();
+        let in_flight: usize = self
+            .accounts
+            .values()
+            .map(|account| account.in_flight)
+            .sum();
+        if let InFlight::Fixed(limit) = self.in_flight
+            && in_flight >= limit.get() as usize
+        {
+            return Err(None);
+        }
+        let mut wake: Option<Instant> = None;
+        let waiting = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| !lane.queue.is_empty())
+            .map(|(key, _)| key.clone());
+        let mut keys: Vec<LaneKey> = waiting.collect();
+        let count = keys.len().max(1);
+        keys.rotate_left(self.turn % count);
+        for key in keys {
+            self.turn = (self.turn + 1) % count;
+            match self.try_lane(&key, steps, now) {
+                Ok(Some(step)) => return Ok(step),
+                Ok(None) => {}
+                Err(at) => wake = Some(wake.map_or(at, |wake| wake.min(at))),
+            }
+        }
+        Err(wake)
+    }
+
+    fn try_lane(
+        &mut self,
+        key: &LaneKey,
+        steps: &[Step],
+        now: Instant,
+    ) -> Result<Option<usize>, Instant> {
+        let (Some(lane), Some(account)) = (self.lanes.get_mut(key), self.accounts.get_mut(&key.0))
+        else {
+            return Ok(None);
+        };
+        if self.in_flight == InFlight::Auto && account.in_flight >= account.window(now) {
+            return Ok(None);
+        }
+        let Some((index, step)) = lane
+            .queue
+            .front()
+            .and_then(|&index| Some((index, steps.get(index)?)))
+        else {
+            return Ok(None);
+        };
+        if account.not_before > now {
+            return Err(account.not_before);
+        }
+        for store in step.stores.iter().skip(lane.granted) {
+            if let Some(pace) = self.stores.get_mut(store) {
+                pace.take_weighted(step.cost).map_err(|wait| now + wait)?;
+            }
+            lane.granted += 1;
+        }
+        account
+            .pace
+            .take_weighted(step.cost)
+            .map_err(|wait| now + wait)?;
+        lane.granted = 0;
+        lane.queue.pop_front();
+        account.in_flight += 1;
+        Ok(Some(index))
+    }
+
+    /// Puts a step back at the head of its lane, to be tried again.
+    pub(super) fn again(&mut self, step: &Step, index: usize) {
+        if let Some(lane) = self.lanes.get_mut(&lane_of(step)) {
+            lane.queue.push_front(index);
+            lane.granted = 0;
+        }
+    }
+
+    /// A step is not in flight any more.
+    pub(super) fn landed(&mut self, step: &Step) {
+        if let Some(account) = self.accounts.get_mut(&step.quota) {
+            account.in_flight = account.in_flight.saturating_sub(1);
+        }
+    }
+
+    /// A step was proven.
+    pub(super) fn proven(&mut self, step: &Step) {
+        if let Some(account) = self.accounts.get_mut(&step.quota) {
+            account.proofs.push_back(Instant::now());
+        }
+    }
+
+    /// The provider of this step throttled.
+    pub(super) fn throttled(&mut self, step: &Step) {
+        if let Some(account) = self.accounts.get_mut(&step.quota)
+            && account.pace.throttled()
+        {
+            tracing::warn!(quota = %step.quota, rate = account.pace.present(), "the provider throttles; its rate is halved");
+        }
+        for store in &step.stores {
+            if let Some(pace) = self.stores.get_mut(store) {
+                pace.throttled();
+            }
+        }
+    }
+
+    /// What has not gone yet.
+    pub(super) fn drain(&mut self) -> Vec<usize> {
+        self.lanes
+            .values_mut()
+            .flat_map(|lane| lane.queue.drain(..))
+            .collect()
+    }
+
+    /// Whether nothing waits to go.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes.values().all(|lane| lane.queue.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::{plan::StepTarget, policy::Rate};
+
+    fn plan(quotas: &[&str]) -> Plan {
+        let steps = quotas.iter().enumerate().map(|(index, account)| Step {
+            target: StepTarget::ExternalSecret,
+            members: vec![index],
+            quota: QuotaKey {
+                provider: "aws".to_owned(),
+                account: (*account).to_owned(),
+            },
+            stores: vec![StoreKey::Cluster {
+                name: (*account).to_owned(),
+            }],
+            cost: 1,
+        });
+        Plan {
+            items: Vec::new(),
+            steps: steps.collect(),
+            estimate: Duration::ZERO,
+            refusal: None,
+            gaps: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn pace(in_flight: InFlight, per_second: f64) -> Pace {
+        let rate = Rate::per_second(per_second).unwrap();
+        Pace {
+            in_flight,
+            default: rate,
+            providers: BTreeMap::new(),
+            stores: BTreeMap::new(),
+            kubernetes: rate,
+        }
+    }
+
+    fn all_now(lanes: &mut Lanes, plan: &Plan) -> Vec<usize> {
+        std::iter::from_fn(|| lanes.next(&plan.steps).ok()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lanes_take_turns() {
+        let plan = plan(&["a", "a", "a", "b", "b", "c"]);
+        let mut lanes = Lanes::new(&plan, &pace(InFlight::Auto, 1000.0), || 0.0);
+        assert_eq!(all_now(&mut lanes, &plan), [0, 3, 5, 1, 4, 2]);
+        assert!(lanes.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_store_does_not_block_the_others() {
+        let plan = plan(&["slow", "slow", "fast", "fast", "fast"]);
+        let mut pace = pace(InFlight::Auto, 1000.0);
+        pace.stores.insert(
+            StoreKey::Cluster {
+                name: "slow".to_owned(),
+            },
+            Rate::per_second(0.5).unwrap(),
+        );
+        let mut lanes = Lanes::new(&plan, &pace, || 0.0);
+        let mut first = all_now(&mut lanes, &plan);
+        first.sort_unstable();
+        assert_eq!(first, [0, 2, 3, 4]);
+        let wake = lanes
+            .next(&plan.steps)
+            .unwrap_err()
+            .expect("it will go later");
+        assert_eq!(wake, Instant::now() + Duration::from_secs(2));
+        tokio::time::sleep_until(wake).await;
+        assert_eq!(lanes.next(&plan.steps), Ok(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_store_does_not_block_others_of_its_account() {
+        let mut plan = plan(&["a"; 4]);
+        let slow = StoreKey::Cluster {
+            name: "slow".to_owned(),
+        };
+        for step in &mut plan.steps[..2] {
+            step.stores = vec![slow.clone()];
+        }
+        let mut pace = pace(InFlight::Auto, 1000.0);
+        pace.stores.insert(slow, Rate::per_second(0.5).unwrap());
+        let mut lanes = Lanes::new(&plan, &pace, || 0.0);
+        let mut first = all_now(&mut lanes, &plan);
+        first.sort_unstable();
+        assert_eq!(first, [0, 2, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_window_follows_the_proofs() {
+        let plan = plan(&["a"; 100]);
+        let mut lanes = Lanes::new(&plan, &pace(InFlight::Auto, 10_000.0), || 0.0);
+        assert_eq!(all_now(&mut lanes, &plan).len(), LEAST);
+        assert_eq!(lanes.next(&plan.steps), Err(None), "only a proof helps");
+        for _ in 0..30 {
+            lanes.proven(&plan.steps[0]);
+        }
+        assert_eq!(
+            all_now(&mut lanes, &plan).len(),
+            10,
+            "thirty were proven in two seconds"
+        );
+        tokio::time::advance(QUEUE * 2).await;
+        lanes.landed(&plan.steps[0]);
+        assert_eq!(
+            lanes.next(&plan.steps),
+            Err(None),
+            "the operator stalls: 29 are more than enough"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fixed_window_is_kept_over_all_lanes() {
+        let plan = plan(&["a", "a", "b", "b"]);
+        let limit = InFlight::Fixed(NonZeroU32::new(3).unwrap());
+        let mut lanes = Lanes::new(&plan, &pace(limit, 1000.0), || 0.0);
+        assert_eq!(all_now(&mut lanes, &plan).len(), 3);
+        lanes.landed(&plan.steps[0]);
+        assert_eq!(all_now(&mut lanes, &plan).len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn throttling_slows_only_its_own_lane() {
+        let quotas: Vec<&str> = ["a", "b"].repeat(40);
+        let plan = plan(&quotas);
+        let mut lanes = Lanes::new(&plan, &pace(InFlight::Fixed(NonZeroU32::MAX), 10.0), || 0.0);
+        lanes.throttled(&plan.steps[0]);
+        let start = Instant::now();
+        let (mut a, mut b) = (0, 0);
+        while start.elapsed() < Duration::from_secs(3) {
+            match lanes.next(&plan.steps) {
+                Ok(step) if step % 2 == 0 => a += 1,
+                Ok(_) => b += 1,
+                Err(wake) => tokio::time::sleep_until(wake.unwrap()).await,
+            }
+        }
+        assert!(
+            a <= 17 && b >= 30,
+            "half the rate against the whole: {a} {b}"
+        );
+    }
+}

@@ -1,0 +1,251 @@
+//! One watch of all ExternalSecrets, and one of their Events, that go on through disconnects, 410 and silence.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use async_stream::stream;
+use futures::{Stream, StreamExt as _};
+use kube::core::WatchEvent;
+use serde::de::DeserializeOwned;
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    cluster::{CallError, Cluster, Query, Trouble},
+    inventory::Id,
+    wire::{Event, Observed},
+};
+
+/// A watch that says nothing for this long is opened anew. The API server sends a bookmark about every minute.
+const SILENCE: Duration = Duration::from_secs(75);
+
+/// Between two tries to open a watch: doubling from here …
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// … up to here.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What was seen of the ExternalSecrets.
+#[derive(Debug)]
+pub(super) enum Sighting {
+    /// One as it is now.
+    Seen(Box<Observed>),
+    /// One is gone.
+    Gone(Id, String),
+    /// All that there are in the watched scope, after a gap in the watch.
+    Listed {
+        /// None: all namespaces.
+        namespace: Option<String>,
+        /// Their names.
+        present: BTreeSet<Id>,
+    },
+    /// Watching is not allowed (any more).
+    Blind(String),
+}
+
+/// The ExternalSecrets of a scope, from a resource version on. After a gap, those that `ours` picks are handed out again.
+pub(super) fn external_secrets(
+    cluster: Cluster,
+    path: String,
+    namespace: Option<String>,
+    resource_version: String,
+    ours: impl Fn(&Observed) -> bool + Clone,
+) -> impl Stream<Item = Sighting> {
+    stream! {
+        let query = Query::new(path);
+        let mut from = resource_version;
+        loop {
+            let mut end = End::Cut;
+            {
+                let changes = changes::<Observed>(&cluster, &query, &mut from);
+                let mut changes = std::pin::pin!(changes);
+                while let Some(change) = changes.next().await {
+                    match change {
+                        Change::Is(object) => yield Sighting::Seen(object),
+                        Change::Gone(object) => yield Sighting::Gone(id(&object), object.metadata.uid),
+                        Change::End(why) => end = why,
+                    }
+                }
+            }
+            match end {
+                End::Denied(why) => {
+                    yield Sighting::Blind(why);
+                    return;
+                }
+                End::Expired => match relist(&cluster, &query, ours.clone()).await {
+                    Ok((again, present, resource_version)) => {
+                        from = resource_version;
+                        for object in again {
+                            yield Sighting::Seen(Box::new(object));
+                        }
+                        yield Sighting::Listed { namespace: namespace.clone(), present };
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot list again after a gap in the watch");
+                        sleep(LONGEST_PAUSE).await;
+                    }
+                },
+                End::Cut => {}
+            }
+        }
+    }
+}
+
+fn id(object: &Observed) -> Id {
+    Id {
+        namespace: object.metadata.namespace.clone(),
+        name: object.metadata.name.clone(),
+    }
+}
+
+async fn relist(
+    cluster: &Cluster,
+    query: &Query,
+    ours: impl Fn(&Observed) -> bool,
+) -> Result<(Vec<Observed>, BTreeSet<Id>, String), CallError> {
+    let (mut again, mut present) = (Vec::new(), BTreeSet::new());
+    let resource_version = cluster
+        .list(query, |object: Observed| {
+            present.insert(id(&object));
+            if ours(&object) {
+                again.push(object);
+            }
+        })
+        .await?;
+    Ok((again, present, resource_version))
+}
+
+/// The Events about ExternalSecrets in a scope.
+pub(super) fn events_query(namespace: Option<&str>) -> Query {
+    let path = match namespace {
+        Some(namespace) => format!("/api/v1/namespaces/{namespace}/events"),
+        None => "/api/v1/events".to_owned(),
+    };
+    Query::new(path).with("fieldSelector", "involvedObject.kind=ExternalSecret")
+}
+
+/// The Events of a scope from a resource version on. Ends where watching them is not allowed.
+pub(super) fn events(
+    cluster: Cluster,
+    query: Query,
+    resource_version: String,
+) -> impl Stream<Item = Result<Event, String>> {
+    stream! {
+        let mut next = Some(resource_version);
+        loop {
+            let mut from = match next.take() {
+                Some(resource_version) => resource_version,
+                None => match cluster.resource_version(&query).await {
+                    Ok(resource_version) => resource_version,
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot watch Events again");
+                        sleep(LONGEST_PAUSE).await;
+                        continue;
+                    }
+                },
+            };
+            let changes = changes::<Event>(&cluster, &query, &mut from);
+            let mut changes = std::pin::pin!(changes);
+            while let Some(change) = changes.next().await {
+                match change {
+                    Change::Is(event) => yield Ok(*event),
+                    Change::End(End::Denied(why)) => {
+                        yield Err(why);
+                        return;
+                    }
+                    Change::Gone(_) | Change::End(_) => {}
+                }
+            }
+        }
+    }
+}
+
+enum Change<T> {
+    Is(Box<T>),
+    Gone(Box<T>),
+    End(End),
+}
+
+enum End {
+    /// The connection ended; it can be opened anew from where it was.
+    Cut,
+    /// The resource version is too old.
+    Expired,
+    /// It is not allowed.
+    Denied(String),
+}
+
+fn is_final(error: &CallError) -> bool {
+    matches!(
+        error.trouble,
+        Trouble::Denied | Trouble::Unauthenticated | Trouble::NotFound
+    )
+}
+
+/// Changes from a resource version on, over as many connections as it takes; ends with why it cannot go on.
+fn changes<'a, T: Tracked>(
+    cluster: &'a Cluster,
+    query: &'a Query,
+    from: &'a mut String,
+) -> impl Stream<Item = Change<T>> + 'a {
+    stream! {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let mut watch = match cluster.watch::<T>(query, from).await {
+                Ok(watch) => std::pin::pin!(watch),
+                Err(error) if is_final(&error) => {
+                    yield Change::End(End::Denied(error.why().to_owned()));
+                    return;
+                }
+                Err(error) if error.trouble == Trouble::Expired => {
+                    yield Change::End(End::Expired);
+                    return;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the watch cannot be opened");
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    continue;
+                }
+            };
+            loop {
+                match timeout(SILENCE, watch.next()).await {
+                    Ok(Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)))) => {
+                        pause = FIRST_PAUSE;
+                        object.resource_version().clone_into(from);
+                        yield Change::Is(Box::new(object));
+                    }
+                    Ok(Some(Ok(WatchEvent::Deleted(object)))) => {
+                        object.resource_version().clone_into(from);
+                        yield Change::Gone(Box::new(object));
+                    }
+                    Ok(Some(Ok(WatchEvent::Bookmark(bookmark)))) => {
+                        from.clone_from(&bookmark.metadata.resource_version);
+                    }
+                    Ok(Some(Ok(WatchEvent::Error(status)))) if status.code == 410 => {
+                        yield Change::End(End::Expired);
+                        return;
+                    }
+                    Ok(Some(Ok(WatchEvent::Error(_)) | Err(_)) | None) | Err(_) => break,
+                }
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// What can be watched on from where it was seen.
+trait Tracked: Clone + DeserializeOwned + 'static {
+    fn resource_version(&self) -> &str;
+}
+
+impl Tracked for Observed {
+    fn resource_version(&self) -> &str {
+        &self.metadata.resource_version
+    }
+}
+
+impl Tracked for Event {
+    fn resource_version(&self) -> &str {
+        &self.metadata.resource_version
+    }
+}

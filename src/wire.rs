@@ -1,0 +1,351 @@
+//! Objects of Kubernetes as far as they are read: what is not named here is skipped while it is parsed and never held.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{eso::digest, inventory::Ready};
+
+/// `metadata`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Meta {
+    /// The name.
+    pub name: String,
+    /// Empty for an object of the whole cluster.
+    pub namespace: String,
+    /// The identity: another object of the same name has another.
+    pub uid: String,
+    /// Counts changes of the spec.
+    pub generation: i64,
+    /// Changes with every write.
+    pub resource_version: String,
+    /// The labels.
+    pub labels: BTreeMap<String, String>,
+    /// The annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Set once the object is being deleted.
+    pub deletion_timestamp: Option<Timestamp>,
+    /// Who owns it.
+    pub owner_references: Vec<OwnerReference>,
+}
+
+/// An owner of an object.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct OwnerReference {
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it is the one that controls the object.
+    pub controller: bool,
+}
+
+/// A condition of a status.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Condition {
+    /// Its type.
+    pub r#type: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// A stable word.
+    pub reason: String,
+    /// A text.
+    pub message: String,
+}
+
+/// The Ready condition among these.
+pub fn ready(conditions: &[Condition]) -> Option<Ready> {
+    let condition = conditions
+        .iter()
+        .find(|condition| condition.r#type == "Ready")?;
+    Some(Ready {
+        ready: condition.status == "True",
+        reason: condition.reason.clone(),
+        message: condition.message.clone(),
+    })
+}
+
+/// An ExternalSecret with its spec: what discovery reads.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ExternalSecret {
+    /// Its metadata.
+    pub metadata: Meta,
+    /// Its spec.
+    #[serde(default)]
+    pub spec: ExternalSecretSpec,
+    /// Its status.
+    #[serde(default)]
+    pub status: ExternalSecretStatus,
+}
+
+/// An ExternalSecret without its spec: what a watch and the answer to a patch are read as.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Observed {
+    /// Its metadata.
+    pub metadata: Meta,
+    /// Its status.
+    #[serde(default)]
+    pub status: ExternalSecretStatus,
+}
+
+impl Observed {
+    /// Whether its status says that its metadata, as they are here, were synced.
+    pub fn is_synced(&self) -> bool {
+        let Meta {
+            generation,
+            annotations,
+            labels,
+            ..
+        } = &self.metadata;
+        digest::is_synced(
+            &self.status.synced_resource_version,
+            *generation,
+            annotations,
+            labels,
+        )
+    }
+}
+
+/// `status` of an ExternalSecret.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ExternalSecretStatus {
+    /// When the last successful sync began.
+    pub refresh_time: Option<Timestamp>,
+    /// The proof.
+    pub synced_resource_version: String,
+    /// The conditions.
+    pub conditions: Vec<Condition>,
+}
+
+/// `spec` of an ExternalSecret.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ExternalSecretSpec {
+    /// A duration as Go writes it.
+    pub refresh_interval: Option<String>,
+    /// `Periodic`, `OnChange` or `CreatedOnce`.
+    pub refresh_policy: Option<String>,
+    /// The store that entries without one of their own read from.
+    pub secret_store_ref: Option<StoreRef>,
+    /// How the Secret is written.
+    pub target: TargetSpec,
+    /// Single values.
+    pub data: Vec<DataEntry>,
+    /// Whole secrets, searches and generators.
+    pub data_from: Vec<DataFromEntry>,
+}
+
+/// A reference to a store.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct StoreRef {
+    /// Empty means SecretStore.
+    pub kind: String,
+    /// The name.
+    pub name: String,
+}
+
+/// `spec.target`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TargetSpec {
+    /// Owner if absent.
+    pub creation_policy: Option<String>,
+    /// Whether an existing Secret's data stays.
+    pub immutable: bool,
+    /// Anything at all keeps the ExternalSecret's own metadata off the Secret.
+    pub template: Option<serde::de::IgnoredAny>,
+}
+
+/// An entry of `spec.data`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DataEntry {
+    /// What is read.
+    pub remote_ref: RemoteRef,
+    /// From where, if not from the store of the spec.
+    pub source_ref: Option<SourceRef>,
+}
+
+/// What is read at the provider.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct RemoteRef {
+    /// The remote key.
+    pub key: String,
+    /// The version, if not the newest.
+    pub version: String,
+}
+
+/// An entry of `spec.dataFrom`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DataFromEntry {
+    /// A whole secret.
+    pub extract: Option<RemoteRef>,
+    /// A search.
+    pub find: Option<serde::de::IgnoredAny>,
+    /// From where.
+    pub source_ref: Option<SourceRef>,
+}
+
+/// `sourceRef`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SourceRef {
+    /// Another store.
+    pub store_ref: Option<StoreRef>,
+    /// A generator.
+    pub generator_ref: Option<StoreRef>,
+}
+
+/// A SecretStore or ClusterSecretStore.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Store {
+    /// Its metadata.
+    pub metadata: Meta,
+    /// Its spec.
+    #[serde(default)]
+    pub spec: StoreSpec,
+    /// Its status.
+    #[serde(default)]
+    pub status: StoreStatus,
+}
+
+/// `spec` of a store.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct StoreSpec {
+    /// The controller class.
+    pub controller: String,
+    /// One provider by its name.
+    pub provider: BTreeMap<String, Value>,
+}
+
+/// `status` of a store.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct StoreStatus {
+    /// The conditions.
+    pub conditions: Vec<Condition>,
+}
+
+/// A ClusterExternalSecret.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ClusterExternalSecret {
+    /// Its metadata.
+    pub metadata: Meta,
+    /// Its spec.
+    #[serde(default)]
+    pub spec: ClusterExternalSecretSpec,
+    /// Its status.
+    #[serde(default)]
+    pub status: ClusterExternalSecretStatus,
+}
+
+/// `spec` of a ClusterExternalSecret.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClusterExternalSecretSpec {
+    /// The name of the children; empty: its own.
+    pub external_secret_name: String,
+}
+
+/// `status` of a ClusterExternalSecret.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClusterExternalSecretStatus {
+    /// The namespaces that have a child.
+    pub provisioned_namespaces: Vec<String>,
+}
+
+/// A Namespace.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Namespace {
+    /// Its metadata.
+    pub metadata: Meta,
+}
+
+/// An Event of core/v1.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// Its metadata.
+    pub metadata: Meta,
+    /// What it is about.
+    #[serde(default)]
+    pub involved_object: InvolvedObject,
+    /// `Normal` or `Warning`.
+    #[serde(default)]
+    pub r#type: String,
+    /// A stable word.
+    #[serde(default)]
+    pub reason: String,
+    /// A text.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// What an Event is about.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct InvolvedObject {
+    /// Its kind.
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its identity.
+    pub uid: String,
+}
+
+/// A group of the API, as discovery answers.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ApiGroup {
+    /// The versions that are served.
+    #[serde(default)]
+    pub versions: Vec<GroupVersion>,
+}
+
+/// A version in an [`ApiGroup`].
+#[derive(Clone, Debug, Deserialize)]
+pub struct GroupVersion {
+    /// `v1`, `v1beta1`, …
+    pub version: String,
+}
+
+/// The operator's CRD of ExternalSecrets: its fields tell the operator's age.
+#[derive(Clone, Debug, Deserialize)]
+pub struct CustomResourceDefinition {
+    /// Its spec.
+    pub spec: CustomResourceDefinitionSpec,
+}
+
+/// `spec` of a CRD.
+#[derive(Clone, Debug, Deserialize)]
+pub struct CustomResourceDefinitionSpec {
+    /// The versions.
+    #[serde(default)]
+    pub versions: Vec<CustomResourceVersion>,
+}
+
+/// A version of a CRD.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CustomResourceVersion {
+    /// Its name.
+    pub name: String,
+    /// Fields that a field selector may use.
+    #[serde(default)]
+    pub selectable_fields: Vec<serde::de::IgnoredAny>,
+    /// The schema.
+    #[serde(default)]
+    pub schema: Value,
+}

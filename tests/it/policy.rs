@@ -1,0 +1,194 @@
+//! The files that describe policies: the example and the schema.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use eso_sync::{
+    policy::Policy,
+    settings::{self, Loaded, SourceFile, Sources},
+};
+use serde_json::Value;
+
+fn file(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn load(text: &str) -> Result<Loaded, settings::Invalid> {
+    let files = vec![SourceFile {
+        path: "config.yaml".into(),
+        text: text.to_owned(),
+    }];
+    settings::load(
+        &Sources {
+            files,
+            ..Sources::default()
+        },
+        &[],
+    )
+}
+
+fn fulfils_schema(text: &str) -> bool {
+    let data: Value = serde_saphyr::from_str(text).unwrap();
+    jsonschema::is_valid(&settings::schema(), &data)
+}
+
+/// All keys that a schema knows, without those that the operator chooses.
+fn keys_of_schema(schema: &Value, path: &str, keys: &mut BTreeSet<String>) {
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        keys_of_schema(property, &path, keys);
+        keys.insert(path);
+    }
+    if schema["items"].is_object() {
+        keys_of_schema(&schema["items"], &format!("{path}[]"), keys);
+    }
+}
+
+fn keys_of_data(data: &Value, path: &str, keys: &mut BTreeSet<String>) {
+    for (name, value) in data.as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        keys_of_data(value, &path, keys);
+        keys.insert(path);
+    }
+    for item in data.as_array().into_iter().flatten() {
+        keys_of_data(item, &format!("{path}[]"), keys);
+    }
+}
+
+#[test]
+fn the_example_has_every_key() {
+    let (mut known, mut shown) = (BTreeSet::new(), BTreeSet::new());
+    keys_of_schema(&settings::schema(), "", &mut known);
+    known.retain(|key| !key.starts_with(".exclude["));
+    keys_of_data(
+        &serde_saphyr::from_str(&file("config.example.yaml")).unwrap(),
+        "",
+        &mut shown,
+    );
+    let lacking: Vec<_> = known.difference(&shown).collect();
+    assert!(lacking.is_empty(), "{lacking:?}");
+}
+
+#[test]
+fn the_example_shows_the_defaults() {
+    let Loaded { policy, .. } =
+        load(&file("config.example.yaml")).unwrap_or_else(|invalid| panic!("{invalid}"));
+    assert_eq!(policy, Policy::selecting(policy.select.clone()));
+}
+
+#[test]
+fn every_key_of_the_example_has_a_comment() {
+    let text = file("config.example.yaml");
+    let mut above = "";
+    let mut without = Vec::new();
+    for line in text.lines() {
+        let of_the_operator = ["aws", "azure", "gcp", "vault"]
+            .iter()
+            .any(|name| line.trim().starts_with(name));
+        let repeated = ["- kind: SecretStore", "name: vault"].contains(&line.trim());
+        if !line.contains('#')
+            && !above.starts_with('#')
+            && !line.is_empty()
+            && !of_the_operator
+            && !repeated
+        {
+            without.push(line);
+        }
+        above = line;
+    }
+    assert!(without.is_empty(), "{without:?}");
+}
+
+#[test]
+fn the_example_fulfils_the_schema_that_it_names() {
+    let text = file("config.example.yaml");
+    assert!(text.starts_with("# yaml-language-server: $schema=config.schema.json\n"));
+    assert!(fulfils_schema(&text));
+}
+
+#[test]
+fn the_schema_file_is_what_the_program_prints() {
+    let printed = serde_json::to_string_pretty(&settings::schema()).unwrap() + "\n";
+    assert!(
+        file("config.schema.json") == printed,
+        "config.schema.json is out of date: cargo run -- schema > config.schema.json"
+    );
+}
+
+#[test]
+fn the_schema_is_one() {
+    assert!(jsonschema::meta::is_valid(&settings::schema()));
+}
+
+#[test]
+fn every_key_of_the_schema_has_a_description() {
+    fn check(schema: &Value, path: &str) {
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            assert!(
+                property["description"]
+                    .as_str()
+                    .is_some_and(|text| text.ends_with(['.', '…'])),
+                "{path}.{name}"
+            );
+            check(property, &format!("{path}.{name}"));
+        }
+        if schema["items"].is_object() {
+            check(&schema["items"], path);
+        }
+    }
+    check(&settings::schema(), "");
+}
+
+#[test]
+fn what_is_wrong_is_refused_by_the_schema_and_by_the_program() {
+    for below in [
+        "restart: []",
+        "Sync: {}",
+        "sync: {when: drifted}",
+        "sync: {timeout: 5 minutes}",
+        "sync: {timeout: 90}",
+        "sync: {retries: -1}",
+        "sync: {retries: many}",
+        "sync: {generators: 1}",
+        "sync: {annotation: a b}",
+        "sync: now",
+        "pace: {default: 10}",
+        "pace: {default: -1/s}",
+        "pace: {inFlight: 0}",
+        "pace: {inFlight: few}",
+        "pace: {providers: {AWS: 1/s}}",
+        "pace: {providers: [aws]}",
+        "pace: {stores: {vault: 1/s}}",
+        "safety: {maxSyncs: 0}",
+        "safety: {maxSyncs: 1.5}",
+        "safety: {stopAfterFailures: '20'}",
+        "lock: true",
+        "deadline: 1d",
+        "exclude: [{names: [Web]}]",
+        "exclude: [{names: web}]",
+        "exclude: [{labelSelector: {a: b}}]",
+        "exclude: [{states: [stale]}]",
+        "exclude: [{stores: [{kind: Store, name: a}]}]",
+        "exclude: [{stores: [{kind: SecretStore}]}]",
+        "exclude: [{overdueAfter: soon}]",
+    ] {
+        let text = format!("select: [{{}}]\n{below}\n");
+        assert!(load(&text).is_err(), "the program takes {below}");
+        assert!(!fulfils_schema(&text), "the schema takes {below}");
+    }
+    assert!(!fulfils_schema("select: []"));
+}
+
+#[test]
+fn what_is_right_is_taken_by_both() {
+    for text in [
+        "select: [{}]",
+        "select: [{names: ['a-{b,c}', '[!a]*', 'x?'], labelSelector: 'a in (b, c),!d', overdueAfter: 1h30m}]",
+        "select: [{}]\npace: {inFlight: 3, default: .5/s, stores: {SecretStore/a/b: 1/min}, providers: {onepasswordSDK: 1/h}}",
+        "select: [{}]\nsafety: {stopAfterFailures: 3}\nsync: {annotation: example.com/x, timeout: 1.5h, retries: 0}",
+        "select: [{}]\nsafety: {stopAfterFailures: 2.5%}",
+    ] {
+        assert!(load(text).is_ok(), "the program refuses {text}");
+        assert!(fulfils_schema(text), "the schema refuses {text}");
+    }
+}
