@@ -11,9 +11,9 @@ use tokio::time::timeout;
 use crate::{
     cluster::{Cluster, FIELD_MANAGER},
     discover::Api,
+    outcome::{Outcome, Results},
     plan::{Item, Plan},
     report::Document,
-    sync::{Outcome, Results},
     wire,
 };
 

@@ -312,15 +312,6 @@ pub struct ActArgs {
 /// `run`
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Which policy.
-    #[command(flatten)]
-    pub policy: PolicyArgs,
-    /// How to act.
-    #[command(flatten)]
-    pub act: ActArgs,
-    /// The most that may be asked for.
-    #[command(flatten)]
-    pub ceilings: CeilingArgs,
     /// Form of the report
     #[arg(
         long,
@@ -331,6 +322,15 @@ pub struct RunArgs {
         hide_env_values = true
     )]
     pub output: Output,
+    /// Which policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// How to act.
+    #[command(flatten)]
+    pub act: ActArgs,
+    /// The most that may be asked for.
+    #[command(flatten)]
+    pub ceilings: CeilingArgs,
 }
 
 /// Which ExternalSecrets, without a policy.
@@ -350,6 +350,16 @@ pub struct SelectArgs {
 /// `plan`
 #[derive(Debug, Args)]
 pub struct PlanArgs {
+    /// Form of the plan
+    #[arg(
+        long,
+        short = 'o',
+        value_enum,
+        default_value = "table",
+        env = "ESO_SYNC_OUTPUT",
+        hide_env_values = true
+    )]
+    pub output: Output,
     /// Which policy.
     #[command(flatten)]
     pub policy: PolicyArgs,
@@ -362,7 +372,12 @@ pub struct PlanArgs {
     /// Exit with 1 if anything would be done, as `kubectl diff` does (terraform uses 2)
     #[arg(long, env = "ESO_SYNC_EXIT_CODE", hide_env_values = true)]
     pub exit_code: bool,
-    /// Form of the plan
+}
+
+/// `sync`
+#[derive(Debug, Args)]
+pub struct SyncArgs {
+    /// Form of the report
     #[arg(
         long,
         short = 'o',
@@ -372,11 +387,6 @@ pub struct PlanArgs {
         hide_env_values = true
     )]
     pub output: Output,
-}
-
-/// `sync`
-#[derive(Debug, Args)]
-pub struct SyncArgs {
     /// Which ExternalSecrets.
     #[command(flatten)]
     pub select: SelectArgs,
@@ -403,16 +413,6 @@ pub struct SyncArgs {
         hide_env_values = true
     )]
     pub max_syncs: Option<u32>,
-    /// Form of the report
-    #[arg(
-        long,
-        short = 'o',
-        value_enum,
-        default_value = "table",
-        env = "ESO_SYNC_OUTPUT",
-        hide_env_values = true
-    )]
-    pub output: Output,
 }
 
 /// `status`

@@ -221,9 +221,13 @@ impl Session {
         let cluster = connect::connect(&self.options(), access, rate).await?;
         let context = cluster
             .context
-            .as_deref()
-            .unwrap_or("none (the Pod's service account)");
-        self.say(&format!("context {context}, server {}", cluster.server));
+            .as_ref()
+            .map(|context| format!("context {context}, "));
+        self.say(&format!(
+            "{}server {}",
+            context.unwrap_or_default(),
+            cluster.server
+        ));
         Ok(Connected {
             cluster,
             _sandbox: None,

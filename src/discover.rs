@@ -101,26 +101,11 @@ impl Api {
     }
 }
 
-/// The namespaces that a policy names literally, if it names all of them so: then lists and watches are per namespace,
-/// and Roles suffice.
-pub fn literal_namespaces(policy: &Policy) -> Option<BTreeSet<String>> {
-    let mut namespaces = BTreeSet::new();
-    for selection in &policy.select {
-        if selection.namespaces.is_empty() || selection.namespace_selector.is_some() {
-            return None;
-        }
-        for pattern in &selection.namespaces {
-            namespaces.insert(pattern.literal()?.to_owned());
-        }
-    }
-    Some(namespaces)
-}
-
 /// Reads everything that a plan for this policy needs.
 pub async fn discover(cluster: &Cluster, policy: &Policy) -> Result<Discovered, DiscoverError> {
     let api = Api::find(cluster).await?;
     let mut inventory = Inventory::default();
-    let scopes: Vec<Option<String>> = match literal_namespaces(policy) {
+    let scopes: Vec<Option<String>> = match policy.literal_namespaces() {
         Some(namespaces) => namespaces.into_iter().map(Some).collect(),
         None => vec![None],
     };

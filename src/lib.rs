@@ -1,4 +1,16 @@
 //! Closes the chain provider → `ExternalSecret` → Secret after a rotation, and proves it.
+//!
+//! ```text
+//!   files, variables, flags ─► settings ─► Policy
+//!                                            │
+//!   cluster ─► discover ─► Inventory ─► plan(policy, inventory, now) ─► Plan ─► (print, or)
+//!                                                                         │
+//!            lock ─► sync: lanes at a pace, one watch, a proof for each ─► Results ─► report, Events, exit code
+//! ```
+//!
+//! Decisions are pure and separate from the edges that act: [`policy`], [`inventory`], [`eso`], [`plan`], [`outcome`],
+//! [`reason`], [`report`] and [`rbac`] know no Kubernetes client and no runtime, which a test enforces. A plan leaves nothing
+//! to choose: the dry run is the same plan, printed.
 
 pub mod announce;
 pub mod cli;
@@ -11,6 +23,7 @@ pub mod eso;
 pub mod exit;
 pub mod inventory;
 pub mod lock;
+pub mod outcome;
 pub mod pace;
 pub mod pattern;
 pub mod plan;

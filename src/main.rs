@@ -29,7 +29,7 @@ fn main() -> ExitCode {
             .is_some_and(|value| !value.is_empty()),
     );
     // Every TLS client takes the process's provider; with two of them compiled in, an unset one is a panic.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -6,7 +6,13 @@
 
 mod written;
 
-use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    num::NonZeroU32,
+    str::FromStr,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -324,6 +330,29 @@ impl Policy {
             lock: Lock::default(),
             deadline: Duration::from_mins(10),
         }
+    }
+}
+
+impl Policy {
+    /// The namespaces that are selected from, if the policy names all of them in full. Then nothing has to be seen outside
+    /// of them, and Roles suffice.
+    pub fn literal_namespaces(&self) -> Option<BTreeSet<String>> {
+        let mut namespaces = BTreeSet::new();
+        for selection in &self.select {
+            if selection.namespaces.is_empty() || selection.namespace_selector.is_some() {
+                return None;
+            }
+            for pattern in &selection.namespaces {
+                namespaces.insert(pattern.literal()?.to_owned());
+            }
+        }
+        Some(namespaces)
+    }
+
+    /// Whether the labels of namespaces have a say.
+    pub fn asks_for_namespace_labels(&self) -> bool {
+        let mut selections = self.select.iter().chain(&self.exclude);
+        selections.any(|selection| selection.namespace_selector.is_some())
     }
 }
 

@@ -3,8 +3,8 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use crate::{
+    outcome::{ItemResult, Outcome},
     plan::Item,
-    sync::{ItemResult, Outcome},
 };
 
 /// How progress is shown.

@@ -1,18 +1,15 @@
 //! The rights that a job needs for its policy, and no more, as Roles and `ClusterRoles` to apply.
 //!
-//! [`RIGHTS`] is the one list of what eso-sync asks of the API server, and for what; tests hold it to what was really
+//! `RIGHTS` is the one list of what eso-sync asks of the API server, and for what; tests hold it to what was really
 //! asked. Where a policy names its namespaces literally, Roles in those suffice, and the `ClusterRole` keeps only what has no
 //! namespace.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{
-    pattern::Pattern,
-    policy::{Policy, Selection, When},
-};
+use crate::policy::{Policy, When};
 
 /// Who runs eso-sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +34,14 @@ const NAME: &str = "eso-sync";
 enum Need {
     /// Seeing what is there.
     Look,
-    /// Syncing, and telling of it in Events.
+    /// Seeing the labels of namespaces.
+    LookAtNamespaces,
+    /// Saying on the job's own Pod how the run ended.
+    Tell,
+    /// Syncing, proving it, and saying on an ExternalSecret that it failed.
     Sync,
     /// Keeping runs apart.
     Lock,
-    /// Finding namespaces by label or glob.
-    FindNamespaces,
 }
 
 /// Where a right holds.
@@ -56,119 +55,40 @@ enum Scope {
     Cluster,
 }
 
-struct Right {
-    need: Need,
-    scope: Scope,
-    group: &'static str,
-    resource: &'static str,
-    verbs: &'static [&'static str],
-    names: &'static [&'static str],
-}
-
-const fn right(
-    need: Need,
-    scope: Scope,
-    (group, resource): (&'static str, &'static str),
-    verbs: &'static [&'static str],
-) -> Right {
-    Right {
-        need,
-        scope,
-        group,
-        resource,
-        verbs,
-        names: &[],
-    }
-}
+/// Need, scope, API group, resource, names (empty: any), verbs.
+type Right = (
+    Need,
+    Scope,
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    &'static [&'static str],
+);
 
 const ESO: &str = "external-secrets.io";
+const LEASES: &str = "coordination.k8s.io";
+const CRDS: &str = "apiextensions.k8s.io";
 
+#[rustfmt::skip]
 const RIGHTS: &[Right] = &[
-    right(
-        Need::Look,
-        Scope::Selected,
-        (ESO, "externalsecrets"),
-        &["get", "list", "watch"],
-    ),
-    right(
-        Need::Sync,
-        Scope::Selected,
-        (ESO, "externalsecrets"),
-        &["patch"],
-    ),
-    right(
-        Need::Look,
-        Scope::Selected,
-        (ESO, "secretstores"),
-        &["get", "list"],
-    ),
+    (Need::Look, Scope::Selected, ESO, "externalsecrets", &[], &["list"]),
+    (Need::Sync, Scope::Selected, ESO, "externalsecrets", &[], &["get", "watch", "patch"]),
+    (Need::Look, Scope::Selected, ESO, "secretstores", &[], &["list"]),
     // Warnings are the only sign of a failure that repeats itself.
-    right(
-        Need::Sync,
-        Scope::Selected,
-        ("", "events"),
-        &["list", "watch"],
-    ),
-    // An Event on each ExternalSecret that failed, and one on the job's own Pod.
-    right(
-        Need::Sync,
-        Scope::Selected,
-        ("", "events"),
-        &["create", "patch"],
-    ),
-    right(Need::Sync, Scope::Job, ("", "events"), &["create", "patch"]),
-    right(Need::Sync, Scope::Job, ("", "pods"), &["get"]),
-    // The name cannot be asked of `create`: the object does not exist yet when that is authorized.
-    right(
-        Need::Lock,
-        Scope::Job,
-        ("coordination.k8s.io", "leases"),
-        &["create"],
-    ),
-    Right {
-        names: &[LEASE],
-        ..right(
-            Need::Lock,
-            Scope::Job,
-            ("coordination.k8s.io", "leases"),
-            &["get", "update"],
-        )
-    },
-    right(
-        Need::Look,
-        Scope::Cluster,
-        (ESO, "clustersecretstores"),
-        &["get", "list"],
-    ),
-    // Their children are synced through them.
-    right(
-        Need::Look,
-        Scope::Cluster,
-        (ESO, "clusterexternalsecrets"),
-        &["get"],
-    ),
-    right(
-        Need::Sync,
-        Scope::Cluster,
-        (ESO, "clusterexternalsecrets"),
-        &["patch"],
-    ),
-    // The operator's age shows in the fields of its own definitions.
-    Right {
-        names: &["externalsecrets.external-secrets.io"],
-        ..right(
-            Need::Look,
-            Scope::Cluster,
-            ("apiextensions.k8s.io", "customresourcedefinitions"),
-            &["get"],
-        )
-    },
-    right(
-        Need::FindNamespaces,
-        Scope::Cluster,
-        ("", "namespaces"),
-        &["list"],
-    ),
+    (Need::Sync, Scope::Selected, "", "events", &[], &["list", "watch", "create"]),
+    (Need::Tell, Scope::Job, "", "events", &[], &["create"]),
+    // For the uid, without which an Event belongs to no Pod.
+    (Need::Tell, Scope::Job, "", "pods", &[], &["get"]),
+    // A rule with names grants no `create`: there is no object yet when that is asked.
+    (Need::Lock, Scope::Job, LEASES, "leases", &[], &["create"]),
+    (Need::Lock, Scope::Job, LEASES, "leases", &[LEASE], &["get", "update"]),
+    (Need::Look, Scope::Cluster, ESO, "clustersecretstores", &[], &["list"]),
+    // Children are synced through their parent.
+    (Need::Look, Scope::Cluster, ESO, "clusterexternalsecrets", &[], &["get"]),
+    (Need::Sync, Scope::Cluster, ESO, "clusterexternalsecrets", &[], &["patch"]),
+    // The operator's age shows in the fields that its definitions have.
+    (Need::Look, Scope::Cluster, CRDS, "customresourcedefinitions", &["externalsecrets.external-secrets.io"], &["get"]),
+    (Need::LookAtNamespaces, Scope::Cluster, "", "namespaces", &[], &["list"]),
 ];
 
 /// One rule of a Role or `ClusterRole`.
@@ -208,97 +128,70 @@ pub struct Rbac {
 
 /// What this policy needs; None stands for the ad hoc commands, which may be pointed at any ExternalSecret.
 pub fn rules(policy: Option<&Policy>, job: &JobIdentity) -> Rbac {
+    let syncs = policy.is_none_or(|policy| policy.sync.when != When::Never);
     let needed = |need| match need {
-        Need::Look => true,
-        Need::Sync => policy.is_none_or(|policy| policy.sync.when != When::Never),
-        Need::Lock => {
-            policy.is_none_or(|policy| policy.lock.enabled && policy.sync.when != When::Never)
-        }
-        Need::FindNamespaces => policy.is_some_and(finds_namespaces),
+        Need::Look | Need::Tell => true,
+        Need::LookAtNamespaces => policy.is_some_and(Policy::asks_for_namespace_labels),
+        Need::Sync => syncs,
+        Need::Lock => syncs && policy.is_none_or(|policy| policy.lock.enabled),
     };
-    let selected = policy.and_then(|policy| literal_namespaces(&policy.select));
-    let mut rbac = Rbac {
-        job: job.clone(),
-        cluster: Vec::new(),
-        namespaces: BTreeMap::new(),
-    };
-    for right in RIGHTS.iter().filter(|right| needed(right.need)) {
-        match (right.scope, &selected) {
-            (Scope::Selected, Some(namespaces)) => {
-                for namespace in namespaces {
-                    grant(rbac.namespaces.entry(namespace.clone()).or_default(), right);
+    let selected = policy.and_then(Policy::literal_namespaces);
+    let mut cluster = Vec::new();
+    let mut namespaces: BTreeMap<String, Vec<Rule>> = BTreeMap::new();
+    for right in RIGHTS.iter().filter(|(need, ..)| needed(*need)) {
+        let (_, scope, ..) = right;
+        match (scope, &selected) {
+            (Scope::Selected, Some(selected)) => {
+                for namespace in selected {
+                    grant(namespaces.entry(namespace.clone()).or_default(), right);
                 }
             }
-            (Scope::Job, _) => grant(
-                rbac.namespaces.entry(job.namespace.clone()).or_default(),
-                right,
-            ),
-            (Scope::Selected, None) | (Scope::Cluster, _) => grant(&mut rbac.cluster, right),
+            (Scope::Job, _) => {
+                grant(namespaces.entry(job.namespace.clone()).or_default(), right);
+            }
+            (Scope::Selected, None) | (Scope::Cluster, _) => grant(&mut cluster, right),
         }
     }
-    for rules in rbac.namespaces.values_mut() {
-        rules.retain(|rule| !rbac.cluster.iter().any(|wider| wider.covers(rule)));
+    for rules in namespaces.values_mut() {
+        rules.retain(|rule| !cluster.iter().any(|wider| wider.covers(rule)));
     }
-    rbac
-}
-
-/// The namespaces of a policy that names all of them.
-fn literal_namespaces(select: &[Selection]) -> Option<BTreeSet<String>> {
-    let mut namespaces = BTreeSet::new();
-    for entry in select {
-        if entry.namespaces.is_empty() || entry.namespace_selector.is_some() {
-            return None;
-        }
-        for pattern in &entry.namespaces {
-            namespaces.insert(pattern.literal()?.to_owned());
-        }
+    namespaces.retain(|_, rules| !rules.is_empty());
+    Rbac {
+        job: job.clone(),
+        cluster,
+        namespaces,
     }
-    Some(namespaces)
 }
 
-fn finds_namespaces(policy: &Policy) -> bool {
-    let by_glob = |entry: &Selection| {
-        entry
-            .namespaces
-            .iter()
-            .any(|pattern: &Pattern| pattern.literal().is_none())
-    };
-    policy.select.iter().any(by_glob)
-        || policy
-            .select
-            .iter()
-            .chain(&policy.exclude)
-            .any(|entry| entry.namespace_selector.is_some())
-}
-
-fn grant(rules: &mut Vec<Rule>, right: &Right) {
+/// Adds to the rule for the same objects, if there is one.
+fn grant(rules: &mut Vec<Rule>, (_, _, group, resource, names, verbs): &Right) {
     let owned =
         |texts: &[&str]| -> Vec<String> { texts.iter().map(|text| (*text).to_owned()).collect() };
     let wanted = Rule {
-        api_groups: owned(&[right.group]),
-        resources: owned(&[right.resource]),
-        resource_names: owned(right.names),
-        verbs: owned(right.verbs),
+        api_groups: owned(&[group]),
+        resources: owned(&[resource]),
+        resource_names: owned(names),
+        verbs: Vec::new(),
     };
-    let same = |rule: &&mut Rule| {
-        (&rule.api_groups, &rule.resources, &rule.resource_names)
-            == (
-                &wanted.api_groups,
-                &wanted.resources,
-                &wanted.resource_names,
-            )
+    let same = |rule: &Rule| {
+        rule.api_groups == wanted.api_groups
+            && rule.resources == wanted.resources
+            && rule.resource_names == wanted.resource_names
     };
-    match rules.iter_mut().find(same) {
-        Some(rule) => {
-            for verb in wanted.verbs {
-                if !rule.verbs.contains(&verb) {
-                    rule.verbs.push(verb);
-                }
-            }
-        }
-        None => rules.push(wanted),
+    let place = rules.iter().position(same).unwrap_or_else(|| {
+        rules.push(wanted.clone());
+        rules.len() - 1
+    });
+    if let Some(rule) = rules.get_mut(place) {
+        rule.verbs.extend(owned(verbs));
+        rule.verbs
+            .sort_by_key(|verb| VERBS.iter().position(|known| known == verb));
+        rule.verbs.dedup();
     }
 }
+
+/// In the order in which people list them.
+const VERBS: [&str; 6] = ["get", "list", "watch", "create", "update", "patch"];
 
 /// A request to the API server, as far as RBAC sees it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -395,7 +288,10 @@ mod tests {
     use std::fmt::Write;
 
     use super::*;
-    use crate::policy::Lock;
+    use crate::{
+        pattern::Pattern,
+        policy::{Lock, Selection},
+    };
 
     fn job() -> JobIdentity {
         JobIdentity {
@@ -452,9 +348,9 @@ mod tests {
         let policy = Policy::selecting(vec![Selection::default()]);
         insta::assert_snapshot!(shown(&rules(Some(&policy), &job())), @"
         (cluster): externalsecrets: get,list,watch,patch
-        (cluster): secretstores: get,list
-        (cluster): events: list,watch,create,patch
-        (cluster): clustersecretstores: get,list
+        (cluster): secretstores: list
+        (cluster): events: list,watch,create
+        (cluster): clustersecretstores: list
         (cluster): clusterexternalsecrets: get,patch
         (cluster): customresourcedefinitions externalsecrets.external-secrets.io: get
         eso-sync: pods: get
@@ -470,45 +366,38 @@ mod tests {
             within(&["payments"]),
         ]);
         insta::assert_snapshot!(shown(&rules(Some(&policy), &job())), @"
-        (cluster): clustersecretstores: get,list
+        (cluster): clustersecretstores: list
         (cluster): clusterexternalsecrets: get,patch
         (cluster): customresourcedefinitions externalsecrets.external-secrets.io: get
         eso-sync: externalsecrets: get,list,watch,patch
-        eso-sync: secretstores: get,list
-        eso-sync: events: list,watch,create,patch
+        eso-sync: secretstores: list
+        eso-sync: events: list,watch,create
         eso-sync: pods: get
         eso-sync: leases: create
         eso-sync: leases eso-sync: get,update
         payments: externalsecrets: get,list,watch,patch
-        payments: secretstores: get,list
-        payments: events: list,watch,create,patch
+        payments: secretstores: list
+        payments: events: list,watch,create
         ");
     }
 
     #[test]
-    fn globs_and_namespace_labels_need_the_list_of_namespaces() {
-        let mut policy = Policy::selecting(vec![within(&["prod-*"])]);
+    fn only_namespace_labels_need_the_list_of_namespaces() {
         let lists = |policy: &Policy| {
             shown(&rules(Some(policy), &job())).contains("(cluster): namespaces: list")
         };
-        assert!(lists(&policy));
-        policy.select = vec![within(&["prod"])];
-        assert!(!lists(&policy));
-        policy.exclude = vec![within(&["prod-*"])];
-        assert!(
-            !lists(&policy),
-            "an excluded glob is held against names that are known already"
-        );
-        policy.exclude = vec![Selection {
-            namespace_selector: "a=b".parse().ok(),
-            ..Selection::default()
-        }];
-        assert!(lists(&policy));
-        policy.exclude = Vec::new();
-        policy.select = vec![Selection {
+        let labelled = Selection {
             namespace_selector: "a=b".parse().ok(),
             ..within(&["prod"])
-        }];
+        };
+        let mut policy = Policy::selecting(vec![within(&["prod-*"])]);
+        assert!(
+            !lists(&policy),
+            "ExternalSecrets bear the names that a glob is held against"
+        );
+        policy.exclude = vec![labelled.clone()];
+        assert!(lists(&policy));
+        policy = Policy::selecting(vec![labelled]);
         assert!(lists(&policy));
         assert!(
             rules(Some(&policy), &job())
@@ -519,15 +408,17 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_never_syncs_needs_no_right_to_write() {
+    fn a_policy_that_never_syncs_needs_no_right_to_write_outside_the_job() {
         let mut policy = Policy::selecting(vec![Selection::default()]);
         policy.sync.when = When::Never;
         insta::assert_snapshot!(shown(&rules(Some(&policy), &job())), @"
-        (cluster): externalsecrets: get,list,watch
-        (cluster): secretstores: get,list
-        (cluster): clustersecretstores: get,list
+        (cluster): externalsecrets: list
+        (cluster): secretstores: list
+        (cluster): clustersecretstores: list
         (cluster): clusterexternalsecrets: get
         (cluster): customresourcedefinitions externalsecrets.external-secrets.io: get
+        eso-sync: events: create
+        eso-sync: pods: get
         ");
     }
 
@@ -546,9 +437,10 @@ mod tests {
 
     #[test]
     fn no_right_reaches_secrets() {
-        assert!(RIGHTS.iter().all(|right| right.resource != "secrets"
-            && right.resource != "*"
-            && !right.verbs.contains(&"*")));
+        let reaches = |(_, _, _, resource, _, verbs): &Right| {
+            *resource == "secrets" || *resource == "*" || verbs.contains(&"*")
+        };
+        assert!(!RIGHTS.iter().any(reaches));
     }
 
     #[test]
@@ -557,65 +449,40 @@ mod tests {
             Some(&Policy::selecting(vec![within(&["payments"])])),
             &job(),
         );
-        let asks = |verb: &str,
-                    group: &str,
-                    resource: &str,
-                    namespace: Option<&str>,
-                    name: Option<&str>| {
+        // VERB GROUP/RESOURCE NAMESPACE NAME, with `-` for none.
+        let allows = |request: &str| {
+            let words: Vec<&str> = request.split(' ').collect();
+            let some = |word: &str| (word != "-").then(|| word.to_owned());
+            let (group, resource) = words[1].split_once('/').unwrap();
             rbac.allows(&Request {
-                verb: verb.to_owned(),
+                verb: words[0].to_owned(),
                 group: group.to_owned(),
                 resource: resource.to_owned(),
-                namespace: namespace.map(str::to_owned),
-                name: name.map(str::to_owned),
+                namespace: some(words[2]),
+                name: some(words[3]),
             })
         };
-        assert!(asks("list", ESO, "externalsecrets", Some("payments"), None));
-        assert!(!asks("list", ESO, "externalsecrets", None, None));
-        assert!(!asks("list", ESO, "externalsecrets", Some("web"), None));
-        assert!(!asks(
-            "update",
-            ESO,
-            "externalsecrets",
-            Some("payments"),
-            Some("db")
-        ));
-        assert!(!asks(
-            "patch",
-            ESO,
-            "externalsecrets/status",
-            Some("payments"),
-            Some("db")
-        ));
-        assert!(asks("get", ESO, "clustersecretstores", None, Some("vault")));
-        assert!(asks(
-            "create",
-            "coordination.k8s.io",
-            "leases",
-            Some("eso-sync"),
-            None
-        ));
-        assert!(asks(
-            "update",
-            "coordination.k8s.io",
-            "leases",
-            Some("eso-sync"),
-            Some(LEASE)
-        ));
-        assert!(!asks(
-            "update",
-            "coordination.k8s.io",
-            "leases",
-            Some("eso-sync"),
-            Some("other")
-        ));
-        assert!(!asks(
-            "list",
-            "coordination.k8s.io",
-            "leases",
-            Some("eso-sync"),
-            None
-        ));
+        for request in [
+            "list external-secrets.io/externalsecrets payments -",
+            "patch external-secrets.io/externalsecrets payments db",
+            "list external-secrets.io/clustersecretstores - -",
+            "create coordination.k8s.io/leases eso-sync -",
+            "update coordination.k8s.io/leases eso-sync eso-sync",
+            "create /events payments -",
+        ] {
+            assert!(allows(request), "{request}");
+        }
+        for request in [
+            "list external-secrets.io/externalsecrets - -",
+            "list external-secrets.io/externalsecrets web -",
+            "update external-secrets.io/externalsecrets payments db",
+            "patch external-secrets.io/externalsecrets/status payments db",
+            "patch apps/externalsecrets payments db",
+            "update coordination.k8s.io/leases eso-sync other",
+            "list coordination.k8s.io/leases eso-sync -",
+        ] {
+            assert!(!allows(request), "{request}");
+        }
     }
 
     #[test]
@@ -628,33 +495,25 @@ mod tests {
         };
         let yaml = rules(Some(&policy), &job).to_yaml();
         let (cluster, namespaced) = yaml
-            .split_once("---\napiVersion: rbac.authorization.k8s.io/v1\nkind: Role\n")
+            .split_once("---\napiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata:\n  labels:\n    app.kubernetes.io/name: eso-sync\n  name: eso-sync\n  namespace: payments\n")
             .unwrap();
         assert!(
             cluster.contains("kind: ClusterRole\n")
                 && cluster.contains("kind: ClusterRoleBinding\n")
         );
         insta::assert_snapshot!(namespaced, @"
-        metadata:
-          labels:
-            app.kubernetes.io/name: eso-sync
-          name: eso-sync
-          namespace: payments
         rules:
         - apiGroups:
           - external-secrets.io
           resources:
           - externalsecrets
           verbs:
-          - get
           - list
-          - watch
         - apiGroups:
           - external-secrets.io
           resources:
           - secretstores
           verbs:
-          - get
           - list
         ---
         apiVersion: rbac.authorization.k8s.io/v1

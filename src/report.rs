@@ -15,9 +15,9 @@ pub use self::termination::summary as termination_summary;
 use crate::{
     exit::Exit,
     inventory::{Gap, State, StoreKind},
+    outcome::{ItemResult, Outcome, Results, SecretChange},
     plan::{Action, Item, Plan},
     reason::Reason,
-    sync::{ItemResult, Outcome, Results, SecretChange},
 };
 
 /// The version of the shape.

@@ -138,7 +138,9 @@ impl Sandbox {
             created.map_err(|failure| SandboxError::Refused(failure.message))?;
         }
         let api = Arc::new(Api::new(store));
-        let server = Server::start(Arc::clone(&api)).await.map_err(SandboxError::Listen)?;
+        let server = Server::start(Arc::clone(&api))
+            .await
+            .map_err(SandboxError::Listen)?;
         Ok(Self { api, server })
     }
 
@@ -154,7 +156,10 @@ impl Sandbox {
 
     /// An object as it is now, past the API: `get("externalsecrets", "team-a", "db")`.
     pub fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
-        let object = self.api.store.get(Resource::of_plural(resource)?, namespace, name)?;
+        let object = self
+            .api
+            .store
+            .get(Resource::of_plural(resource)?, namespace, name)?;
         Some(Value::clone(&object))
     }
 
@@ -162,10 +167,17 @@ impl Sandbox {
     /// and no request is noted.
     pub fn apply(&self, object: Value) -> Result<Value, SandboxError> {
         let refused = |failure: failure::Failure| SandboxError::Refused(failure.message);
-        let (api_version, kind) = (object::text(&object, "/apiVersion"), object::text(&object, "/kind"));
-        let resource = Resource::of_manifest(api_version, kind)
-            .ok_or_else(|| SandboxError::Refused(format!("the sandbox knows no {kind} ({api_version})")))?;
-        let (namespace, name) = (object::namespace(&object).to_owned(), object::name(&object).to_owned());
+        let (api_version, kind) = (
+            object::text(&object, "/apiVersion"),
+            object::text(&object, "/kind"),
+        );
+        let resource = Resource::of_manifest(api_version, kind).ok_or_else(|| {
+            SandboxError::Refused(format!("the sandbox knows no {kind} ({api_version})"))
+        })?;
+        let (namespace, name) = (
+            object::namespace(&object).to_owned(),
+            object::name(&object).to_owned(),
+        );
         let write = Write::by("test");
         let store = &self.api.store;
         let status = object.get("status").cloned();
@@ -190,7 +202,10 @@ impl Sandbox {
     /// Deletes an object; false where there is none.
     pub fn delete(&self, resource: &str, namespace: &str, name: &str) -> bool {
         Resource::of_plural(resource).is_some_and(|resource| {
-            self.api.store.delete(resource, namespace, name, &Preconditions::default(), false).is_ok()
+            self.api
+                .store
+                .delete(resource, namespace, name, &Preconditions::default(), false)
+                .is_ok()
         })
     }
 
@@ -207,12 +222,16 @@ impl Sandbox {
 
     /// Cuts all watches that are open.
     pub fn cut_watches(&self) {
-        self.api.disturbance.send_modify(|disturbance| disturbance.cuts += 1);
+        self.api
+            .disturbance
+            .send_modify(|disturbance| disturbance.cuts += 1);
     }
 
     /// Keeps watches open but sends nothing, or lets them speak again.
     pub fn silence_watches(&self, silent: bool) {
-        self.api.disturbance.send_modify(|disturbance| disturbance.silent = silent);
+        self.api
+            .disturbance
+            .send_modify(|disturbance| disturbance.silent = silent);
     }
 
     /// Forgets the past: whoever goes on from an earlier resource version is told `410 Gone`.

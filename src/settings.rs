@@ -1,7 +1,7 @@
 //! Reads a policy: defaults, then files, then `ESO_SYNC_…` variables, then flags, each over the one before.
 //!
-//! Each layer is read into a tree that remembers lines ([`tree`]), held against the table of what a policy may say
-//! ([`shape`], [`check`]), and only then merged. So every mistake in every layer is told at once, with its place, before
+//! Each layer is read into a tree that remembers lines (`tree`), held against the table of what a policy may say
+//! (`shape`, `check`), and only then merged. So every mistake in every layer is told at once, with its place, before
 //! anything else happens; [`Policy`] itself cannot be wrong.
 
 mod check;

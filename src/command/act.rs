@@ -17,13 +17,14 @@ use crate::{
     discover::{Discovered, discover},
     exit::Exit,
     lock::{self, Lock, LockError},
+    outcome::Results,
     plan::{self, Plan},
     policy::Policy,
     progress::Progress,
     rbac,
     reason::Reason,
     report::{self, Document, Heading, Kind, exit_of, exit_of_plan, text},
-    sync::{Job, Results, carry_out},
+    sync::{Job, carry_out},
 };
 
 /// Where the kubelet reads a summary from.
@@ -283,7 +284,7 @@ impl Task<'_> {
             stop: world.stop.clone(),
         };
         let mut progress = Progress::new(self.session.progress_style(), plan.syncs());
-        let done = |index: usize, result: &crate::sync::ItemResult| {
+        let done = |index: usize, result: &crate::outcome::ItemResult| {
             if let Some(item) = plan.items.get(index) {
                 progress.done(item, result);
             }

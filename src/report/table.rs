@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{DocumentAction, DocumentItem};
 use crate::{
+    outcome::{Outcome, SecretChange},
     reason::Reason,
-    sync::{Outcome, SecretChange},
 };
 
 /// A column of a table of items.
@@ -148,19 +148,6 @@ pub fn items_table(items: &[DocumentItem], columns: &[Column]) -> String {
     }
     let lines = table.lines();
     lines.fold(String::new(), |text, line| text + line.trim_end() + "\n")
-}
-
-impl Outcome {
-    /// As it is written in reports.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Synced => "synced",
-            Self::Unproven => "unproven",
-            Self::Failed => "failed",
-            Self::Skipped => "skipped",
-            Self::NotReached => "not-reached",
-        }
-    }
 }
 
 /// A span of time for people: `3.2 s`, `4 min 10 s`.

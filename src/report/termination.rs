@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Document, DocumentItem};
-use crate::sync::Outcome;
+use crate::outcome::Outcome;
 
 /// What the kubelet reads at the most.
 const LIMIT: usize = 4096;

@@ -6,7 +6,7 @@ use super::{
     Document, DocumentItem, Kind,
     table::{Column, items_table, span},
 };
-use crate::{duration::GoDuration, reason::Reason, sync::Outcome};
+use crate::{duration::GoDuration, outcome::Outcome, reason::Reason};
 
 const PLAN: [Column; 9] = [
     Column::Namespace,
@@ -182,15 +182,4 @@ fn totals(document: &Document) -> String {
         );
     }
     text
-}
-
-impl Outcome {
-    /// In the order of a summary.
-    const ALL: [Self; 5] = [
-        Self::Synced,
-        Self::Unproven,
-        Self::Failed,
-        Self::Skipped,
-        Self::NotReached,
-    ];
 }

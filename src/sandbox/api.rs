@@ -53,7 +53,10 @@ impl Api {
 
     /// The requests so far, in the order in which they came.
     pub(super) fn requests(&self) -> Vec<Request> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn note(&self, call: &Call, target: Option<&Target<'_>>) {
@@ -66,7 +69,10 @@ impl Api {
             user_agent: call.user_agent.clone(),
             body: call.body.to_vec(),
         };
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        self.requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(request);
     }
 
     /// Answers one request.
@@ -80,15 +86,26 @@ impl Api {
                 Effect::DropBefore => return Err(Dropped),
                 Effect::DropAfter => lose_answer = true,
                 Effect::Forbid => return Ok(refused(&forbidden(call, target.as_ref()))),
-                Effect::Answer { code: 429, retry_after } => return Ok(too_many(retry_after)),
-                Effect::Answer { code, .. } => return Ok(refused(&fault::refusal(code, target.as_ref()))),
+                Effect::Answer {
+                    code: 429,
+                    retry_after,
+                } => return Ok(too_many(retry_after)),
+                Effect::Answer { code, .. } => {
+                    return Ok(refused(&fault::refusal(code, target.as_ref())));
+                }
             }
         }
         let response = match &target {
-            Some(target) => self.resource(call, target).unwrap_or_else(|failure| refused(&failure)),
+            Some(target) => self
+                .resource(call, target)
+                .unwrap_or_else(|failure| refused(&failure)),
             None => self.elsewhere(call),
         };
-        if lose_answer { Err(Dropped) } else { Ok(response) }
+        if lose_answer {
+            Err(Dropped)
+        } else {
+            Ok(response)
+        }
     }
 
     fn elsewhere(&self, call: &Call) -> Response<Body> {
@@ -108,7 +125,11 @@ impl Api {
         match target.verb {
             Verb::Get => {
                 let object = self.get(target)?;
-                let view = if list::wants_metadata(call) { View::Metadata } else { View::Full };
+                let view = if list::wants_metadata(call) {
+                    View::Metadata
+                } else {
+                    View::Full
+                };
                 Ok(json(200, &Shown(&object, view)))
             }
             Verb::List => Ok(bytes(200, list::answer(&self.store, call, target)?)),
@@ -117,30 +138,56 @@ impl Api {
                 let body = StreamBody::new(watch.into_stream()).boxed_unsync();
                 Ok(respond(200, "application/json", body))
             }
-            Verb::Create => write::create(&self.store, call, target).map(|object| json(201, &*object)),
+            Verb::Create => {
+                write::create(&self.store, call, target).map(|object| json(201, &*object))
+            }
             Verb::Update => {
                 write::replace(&self.store, call, target).map(|(code, object)| json(code, &*object))
             }
-            Verb::Patch => write::patch(&self.store, call, target).map(|object| json(200, &*object)),
-            Verb::Delete => write::delete(&self.store, call, target).map(|object| json(200, &object)),
+            Verb::Patch => {
+                write::patch(&self.store, call, target).map(|object| json(200, &*object))
+            }
+            Verb::Delete => {
+                write::delete(&self.store, call, target).map(|object| json(200, &object))
+            }
             Verb::DeleteCollection => Err(Failure::method_not_allowed()),
         }
     }
 
     fn get(&self, target: &Target<'_>) -> Result<Arc<Value>, Failure> {
-        let Target { resource, namespace, name, .. } = *target;
-        if resource.kind == "CustomResourceDefinition" && name == "externalsecrets.external-secrets.io" {
+        let Target {
+            resource,
+            namespace,
+            name,
+            ..
+        } = *target;
+        if resource.kind == "CustomResourceDefinition"
+            && name == "externalsecrets.external-secrets.io"
+        {
             return Ok(Arc::new(schema::crd(self.store.eso_version)));
         }
-        self.store.get(resource, namespace, name).ok_or_else(|| Failure::not_found(resource, name))
+        self.store
+            .get(resource, namespace, name)
+            .ok_or_else(|| Failure::not_found(resource, name))
     }
 }
 
 fn forbidden(call: &Call, target: Option<&Target<'_>>) -> Failure {
     match target {
-        Some(Target { verb, resource, namespace, name, subresource, .. }) => {
+        Some(Target {
+            verb,
+            resource,
+            namespace,
+            name,
+            subresource,
+            ..
+        }) => {
             // A namespace is asked for in itself.
-            let namespace = if resource.kind == "Namespace" { name } else { namespace };
+            let namespace = if resource.kind == "Namespace" {
+                name
+            } else {
+                namespace
+            };
             Failure::forbidden(verb.as_str(), resource, *subresource, namespace, name)
         }
         None => {
@@ -166,7 +213,9 @@ fn refused(failure: &Failure) -> Response<Body> {
 fn too_many(retry_after: Option<u32>) -> Response<Body> {
     let mut response = plain(429, "Too many requests, please try again later.\n");
     if let Some(seconds) = retry_after {
-        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, seconds.into());
     }
     response
 }
@@ -180,14 +229,23 @@ fn bytes(code: u16, body: Vec<u8>) -> Response<Body> {
 }
 
 fn whole(bytes: Bytes) -> Body {
-    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+    Full::new(bytes)
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 fn respond(code: u16, content_type: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
-    headers.insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-cache, private"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        http::HeaderValue::from_static(content_type),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        http::HeaderValue::from_static("no-cache, private"),
+    );
     response
 }

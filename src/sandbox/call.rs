@@ -67,7 +67,10 @@ impl Call {
     /// Takes a request apart.
     pub(super) fn new(parts: &http::request::Parts, body: Bytes) -> Self {
         let header = |name| {
-            let value = parts.headers.get(name).and_then(|value| value.to_str().ok());
+            let value = parts
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok());
             value.unwrap_or_default().to_owned()
         };
         let query = parts.uri.query().unwrap_or_default().to_owned();
@@ -77,7 +80,9 @@ impl Call {
             accept: header(header::ACCEPT),
             content_type: header(header::CONTENT_TYPE),
             user_agent: header(header::USER_AGENT),
-            parameters: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
+            parameters: form_urlencoded::parse(query.as_bytes())
+                .into_owned()
+                .collect(),
             query,
             body,
         }
@@ -118,7 +123,9 @@ impl Call {
     fn below<'a>(&'a self, group: &str, version: &'a str, rest: &[&'a str]) -> Option<Target<'a>> {
         let (namespace, rest) = match rest {
             // A namespace is an object of its own too.
-            ["namespaces", namespace, rest @ ..] if !rest.is_empty() && *rest != ["status"] => (*namespace, rest),
+            ["namespaces", namespace, rest @ ..] if !rest.is_empty() && *rest != ["status"] => {
+                (*namespace, rest)
+            }
             _ => ("", rest),
         };
         let (plural, name, subresource) = match rest {
@@ -134,9 +141,17 @@ impl Call {
             (true, true) => name.is_empty(),
             (false, false) => false,
         };
-        let served = subresource.is_none_or(|subresource| subresource == "status" && resource.status);
+        let served =
+            subresource.is_none_or(|subresource| subresource == "status" && resource.status);
         let verb = self.verb(name)?;
-        (fits && served).then_some(Target { verb, resource, version, namespace, name, subresource })
+        (fits && served).then_some(Target {
+            verb,
+            resource,
+            version,
+            namespace,
+            name,
+            subresource,
+        })
     }
 
     fn verb(&self, name: &str) -> Option<Verb> {

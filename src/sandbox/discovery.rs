@@ -17,7 +17,9 @@ pub(super) fn answer(store: &Store, path: &str) -> Option<Value> {
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     match segments.as_slice() {
         ["version"] => Some(version()),
-        ["api"] => Some(json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})),
+        ["api"] => Some(
+            json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}),
+        ),
         ["api", "v1"] => resources(store, "", "v1"),
         ["apis"] => {
             let groups: Vec<Value> = groups().iter().map(|name| group(store, name)).collect();
@@ -51,7 +53,11 @@ fn groups() -> Vec<&'static str> {
 }
 
 fn version_of(store: &Store, group: &str) -> &'static str {
-    if group == ESO { store.eso_version } else { "v1" }
+    if group == ESO {
+        store.eso_version
+    } else {
+        "v1"
+    }
 }
 
 fn group(store: &Store, name: &str) -> Value {
@@ -64,22 +70,35 @@ fn resources(store: &Store, group: &str, version: &str) -> Option<Value> {
     if version != version_of(store, group) {
         return None;
     }
-    let mut listed: Vec<Value> =
-        RESOURCES.iter().filter(|resource| resource.group == group).flat_map(described).collect();
+    let mut listed: Vec<Value> = RESOURCES
+        .iter()
+        .filter(|resource| resource.group == group)
+        .flat_map(described)
+        .collect();
     if group == "authorization.k8s.io" {
         listed.push(json!({
             "name": "selfsubjectaccessreviews", "singularName": "selfsubjectaccessreview", "namespaced": false,
             "kind": "SelfSubjectAccessReview", "verbs": ["create"],
         }));
     }
-    let name = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let name = if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    };
     (!listed.is_empty()).then(|| {
         json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": listed})
     })
 }
 
 fn described(resource: &Resource) -> Vec<Value> {
-    let Resource { plural, kind, namespaced, short, .. } = resource;
+    let Resource {
+        plural,
+        kind,
+        namespaced,
+        short,
+        ..
+    } = resource;
     let mut described = vec![json!({
         "name": plural, "singularName": kind.to_lowercase(), "namespaced": namespaced, "kind": kind,
         "verbs": ["create", "delete", "get", "list", "patch", "update", "watch"], "shortNames": short,
@@ -99,7 +118,9 @@ pub(super) fn review(call: &Call, faults: &Faults) -> Option<Result<Value, Failu
         return None;
     }
     let Ok(mut review) = serde_json::from_slice::<Value>(&call.body) else {
-        return Some(Err(Failure::bad_request("the object provided is unrecognized")));
+        return Some(Err(Failure::bad_request(
+            "the object provided is unrecognized",
+        )));
     };
     let asked = &review["spec"]["resourceAttributes"];
     let text = |key: &str| asked[key].as_str().unwrap_or_default();

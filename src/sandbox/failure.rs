@@ -20,7 +20,12 @@ pub(super) struct Failure {
 impl Failure {
     /// A failure without details.
     pub(super) fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: None,
+        }
     }
 
     fn about(mut self, name: &str, group: &str, kind: &str) -> Self {
@@ -87,11 +92,12 @@ impl Failure {
 
     /// 404 for an object.
     pub(super) fn not_found(resource: &Resource, name: &str) -> Self {
-        Self::new(404, "NotFound", format!("{} {name:?} not found", resource.qualified())).about(
-            name,
-            resource.group,
-            resource.plural,
+        Self::new(
+            404,
+            "NotFound",
+            format!("{} {name:?} not found", resource.qualified()),
         )
+        .about(name, resource.group, resource.plural)
     }
 
     /// 404 for the namespace of an object that is to be created.
@@ -111,11 +117,12 @@ impl Failure {
 
     /// 409 for an object that exists already.
     pub(super) fn already_exists(resource: &Resource, name: &str) -> Self {
-        Self::new(409, "AlreadyExists", format!("{} {name:?} already exists", resource.qualified())).about(
-            name,
-            resource.group,
-            resource.plural,
+        Self::new(
+            409,
+            "AlreadyExists",
+            format!("{} {name:?} already exists", resource.qualified()),
         )
+        .about(name, resource.group, resource.plural)
     }
 
     /// 409 for a write that was based on an older state.
@@ -125,9 +132,23 @@ impl Failure {
     }
 
     /// 409 for a PUT whose `metadata.uid` is another object's.
-    pub(super) fn wrong_uid(resource: &Resource, namespace: &str, name: &str, asked: &str, found: &str) -> Self {
-        let group = if resource.is_custom() { "external-secrets.io/" } else { "" };
-        let key = format!("/registry/{group}{}/{}", resource.plural, resource.key(namespace, name));
+    pub(super) fn wrong_uid(
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+        asked: &str,
+        found: &str,
+    ) -> Self {
+        let group = if resource.is_custom() {
+            "external-secrets.io/"
+        } else {
+            ""
+        };
+        let key = format!(
+            "/registry/{group}{}/{}",
+            resource.plural,
+            resource.key(namespace, name)
+        );
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition \
              failed: UID in precondition: {asked}, UID in object meta: {found}"
@@ -137,15 +158,22 @@ impl Failure {
 
     fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
         let what = resource.qualified();
-        Self::new(409, "Conflict", format!("Operation cannot be fulfilled on {what} {name:?}: {why}")).about(
-            name,
-            resource.group,
-            resource.plural,
+        Self::new(
+            409,
+            "Conflict",
+            format!("Operation cannot be fulfilled on {what} {name:?}: {why}"),
         )
+        .about(name, resource.group, resource.plural)
     }
 
     /// 409 for a DELETE whose precondition does not hold.
-    pub(super) fn precondition(resource: &Resource, name: &str, field: &str, asked: &str, found: &str) -> Self {
+    pub(super) fn precondition(
+        resource: &Resource,
+        name: &str,
+        field: &str,
+        asked: &str,
+        found: &str,
+    ) -> Self {
         let hint = match field {
             "UID" => "deleted and then recreated",
             _ => "modified",
@@ -178,13 +206,20 @@ impl Failure {
     }
 
     /// 422 for a field.
-    pub(super) fn invalid(resource: &Resource, name: &str, field: &str, reason: &str, message: &str) -> Self {
+    pub(super) fn invalid(
+        resource: &Resource,
+        name: &str,
+        field: &str,
+        reason: &str,
+        message: &str,
+    ) -> Self {
         let what = resource.qualified_kind();
-        let mut failure = Self::new(422, "Invalid", format!("{what} {name:?} is invalid: {field}: {message}")).about(
-            name,
-            resource.group,
-            resource.kind,
-        );
+        let mut failure = Self::new(
+            422,
+            "Invalid",
+            format!("{what} {name:?} is invalid: {field}: {message}"),
+        )
+        .about(name, resource.group, resource.kind);
         if let Some(details) = &mut failure.details {
             details["causes"] = json!([{"reason": reason, "message": message, "field": field}]);
         }

@@ -41,17 +41,31 @@ pub(super) enum Effect {
 
 impl Fault {
     fn new(effect: Effect) -> Self {
-        Self { effect, verb: None, resource: None, namespace: None, path: None, skip: 0, times: None }
+        Self {
+            effect,
+            verb: None,
+            resource: None,
+            namespace: None,
+            path: None,
+            skip: 0,
+            times: None,
+        }
     }
 
     /// An answer with this HTTP status: 401, 409, 429, 500, 503, 504.
     pub fn status(code: u16) -> Self {
-        Self::new(Effect::Answer { code, retry_after: None })
+        Self::new(Effect::Answer {
+            code,
+            retry_after: None,
+        })
     }
 
     /// `429 Too Many Requests`, to be tried again after so many seconds.
     pub fn throttled(retry_after: u32) -> Self {
-        Self::new(Effect::Answer { code: 429, retry_after: Some(retry_after) })
+        Self::new(Effect::Answer {
+            code: 429,
+            retry_after: Some(retry_after),
+        })
     }
 
     /// `403 Forbidden`, in access reviews too.
@@ -117,7 +131,10 @@ impl Fault {
     }
 
     fn hits(&self, call: &Call, target: Option<&Target<'_>>) -> bool {
-        let path = self.path.as_deref().is_none_or(|pattern| is_like(pattern, &call.path));
+        let path = self
+            .path
+            .as_deref()
+            .is_none_or(|pattern| is_like(pattern, &call.path));
         let narrowed = self.verb.is_some() || self.resource.is_some() || self.namespace.is_some();
         path && target.map_or(!narrowed, |target| {
             self.covers(target.verb.as_str(), &plural(target), target.namespace)
@@ -125,7 +142,9 @@ impl Fault {
     }
 
     fn covers(&self, verb: &str, resource: &str, namespace: &str) -> bool {
-        let is = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
+        let is = |wanted: &Option<String>, found: &str| {
+            wanted.as_deref().is_none_or(|wanted| wanted == found)
+        };
         is(&self.verb, verb) && is(&self.resource, resource) && is(&self.namespace, namespace)
     }
 }
@@ -141,9 +160,10 @@ fn is_like(pattern: &str, path: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == path,
         Some((head, tail)) => path.strip_prefix(head).is_some_and(|rest| {
-            rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| {
-                is_like(tail, rest.get(at..).unwrap_or_default())
-            })
+            rest.char_indices()
+                .map(|(at, _)| at)
+                .chain([rest.len()])
+                .any(|at| is_like(tail, rest.get(at..).unwrap_or_default()))
         }),
     }
 }
@@ -154,18 +174,27 @@ pub(super) struct Faults(Mutex<Vec<Fault>>);
 
 impl Faults {
     pub(super) fn inject(&self, fault: Fault) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(fault);
     }
 
     pub(super) fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     /// The effects that a request meets; counts them as shown.
     pub(super) fn take(&self, call: &Call, target: Option<&Target<'_>>) -> Vec<Effect> {
         let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut effects = Vec::new();
-        for fault in faults.iter_mut().filter(|fault| fault.times != Some(0) && fault.hits(call, target)) {
+        for fault in faults
+            .iter_mut()
+            .filter(|fault| fault.times != Some(0) && fault.hits(call, target))
+        {
             if fault.skip > 0 {
                 fault.skip -= 1;
                 continue;
@@ -186,7 +215,9 @@ impl Faults {
     pub(super) fn forbids(&self, verb: &str, resource: &str, namespace: &str) -> bool {
         let faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         faults.iter().any(|fault| {
-            fault.effect == Effect::Forbid && fault.path.is_none() && fault.covers(verb, resource, namespace)
+            fault.effect == Effect::Forbid
+                && fault.path.is_none()
+                && fault.covers(verb, resource, namespace)
         })
     }
 }
@@ -196,11 +227,25 @@ pub(super) fn refusal(code: u16, target: Option<&Target<'_>>) -> Failure {
     match (code, target) {
         (409, Some(target)) => Failure::modified(target.resource, target.name),
         (401, _) => Failure::new(401, "Unauthorized", "Unauthorized"),
-        (503, _) => {
-            Failure::new(503, "ServiceUnavailable", "the server is currently unable to handle the request")
-        }
-        (504, _) => Failure::new(504, "Timeout", "Timeout: request did not complete within the allotted timeout"),
-        (429, _) => Failure::new(429, "TooManyRequests", "Too many requests, please try again later."),
-        (code, _) => Failure::new(code, "InternalError", "Internal error occurred: the sandbox was told to fail"),
+        (503, _) => Failure::new(
+            503,
+            "ServiceUnavailable",
+            "the server is currently unable to handle the request",
+        ),
+        (504, _) => Failure::new(
+            504,
+            "Timeout",
+            "Timeout: request did not complete within the allotted timeout",
+        ),
+        (429, _) => Failure::new(
+            429,
+            "TooManyRequests",
+            "Too many requests, please try again later.",
+        ),
+        (code, _) => Failure::new(
+            code,
+            "InternalError",
+            "Internal error occurred: the sandbox was told to fail",
+        ),
     }
 }

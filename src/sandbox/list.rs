@@ -84,7 +84,11 @@ struct ListMetadata {
 /// The body of the answer to a list request.
 pub(super) fn answer(store: &Store, call: &Call, target: &Target<'_>) -> Result<Vec<u8>, Failure> {
     let resource = target.resource;
-    let filter = Filter::parse(resource, call.parameter("labelSelector"), call.parameter("fieldSelector"))?;
+    let filter = Filter::parse(
+        resource,
+        call.parameter("labelSelector"),
+        call.parameter("fieldSelector"),
+    )?;
     let token = token(call)?;
     let limit = limit(call)?;
     let Page { revision, objects } = page(store, call, target, token.as_ref())?;
@@ -105,14 +109,22 @@ pub(super) fn answer(store: &Store, call: &Call, target: &Target<'_>) -> Result<
     }
     let metadata = ListMetadata {
         resource_version: revision.to_string(),
-        remaining_item_count: more.filter(|_| filter.is_empty()).map(|(_, remaining)| remaining),
+        remaining_item_count: more
+            .filter(|_| filter.is_empty())
+            .map(|(_, remaining)| remaining),
         r#continue: match more {
             Some((start, _)) => Some(continue_token(revision, start)),
             // Only the operator's kinds show an empty token.
             None => resource.is_custom().then(String::new),
         },
     };
-    Ok(body(store, resource, wants_metadata(call), metadata, &found))
+    Ok(body(
+        store,
+        resource,
+        wants_metadata(call),
+        metadata,
+        &found,
+    ))
 }
 
 fn body(
@@ -123,17 +135,40 @@ fn body(
     found: &[&Arc<Value>],
 ) -> Vec<u8> {
     let (kind, api_version, view) = if metadata_only {
-        ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned(), View::Metadata)
+        (
+            "PartialObjectMetadataList".to_owned(),
+            "meta.k8s.io/v1".to_owned(),
+            View::Metadata,
+        )
     } else {
-        let view = if resource.is_custom() { View::Full } else { View::Bare };
-        (format!("{}List", resource.kind), store.api_version(resource), view)
+        let view = if resource.is_custom() {
+            View::Full
+        } else {
+            View::Bare
+        };
+        (
+            format!("{}List", resource.kind),
+            store.api_version(resource),
+            view,
+        )
     };
     let items = found.iter().map(|object| Shown(object, view)).collect();
     // Maps with text keys cannot fail to be written.
-    serde_json::to_vec(&List { kind, api_version, metadata, items }).unwrap_or_default()
+    serde_json::to_vec(&List {
+        kind,
+        api_version,
+        metadata,
+        items,
+    })
+    .unwrap_or_default()
 }
 
-fn page(store: &Store, call: &Call, target: &Target<'_>, token: Option<&Token>) -> Result<Page, Failure> {
+fn page(
+    store: &Store,
+    call: &Call,
+    target: &Target<'_>,
+    token: Option<&Token>,
+) -> Result<Page, Failure> {
     let namespace = Some(target.namespace).filter(|namespace| !namespace.is_empty());
     let version = call.parameter("resourceVersion");
     let wanted = match (token, version) {
@@ -171,9 +206,11 @@ fn limit(call: &Call) -> Result<Option<usize>, Failure> {
     if text.is_empty() || call.parameter("resourceVersion") == "0" {
         return Ok(None);
     }
-    let limit: i64 = text
-        .parse()
-        .map_err(|_| Failure::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))?;
+    let limit: i64 = text.parse().map_err(|_| {
+        Failure::bad_request(format!(
+            "strconv.ParseInt: parsing {text:?}: invalid syntax"
+        ))
+    })?;
     Ok(usize::try_from(limit).ok().filter(|limit| *limit > 0))
 }
 
@@ -183,15 +220,24 @@ fn token(call: &Call) -> Result<Option<Token>, Failure> {
         return Ok(None);
     }
     if !matches!(call.parameter("resourceVersion"), "" | "0") {
-        return Err(Failure::bad_request("specifying resource version is not allowed when using continue"));
+        return Err(Failure::bad_request(
+            "specifying resource version is not allowed when using continue",
+        ));
     }
-    let token = URL_SAFE_NO_PAD.decode(text).ok().and_then(|json| serde_json::from_slice(&json).ok());
+    let token = URL_SAFE_NO_PAD
+        .decode(text)
+        .ok()
+        .and_then(|json| serde_json::from_slice(&json).ok());
     token
         .map(Some)
         .ok_or_else(|| Failure::bad_request("invalid continue token: continue key is not valid"))
 }
 
 fn continue_token(revision: u64, start: &str) -> String {
-    let token = Token { v: "meta.k8s.io/v1".to_owned(), rv: revision, start: start.to_owned() };
+    let token = Token {
+        v: "meta.k8s.io/v1".to_owned(),
+        rv: revision,
+        start: start.to_owned(),
+    };
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
 }

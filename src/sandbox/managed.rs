@@ -16,7 +16,13 @@ pub(super) struct Manager<'a> {
 }
 
 /// Fields that are one value to the server although they are maps or lists of maps.
-const ATOMIC: [&str; 5] = ["binding", "involvedObject", "involved", "source", "matchLabels"];
+const ATOMIC: [&str; 5] = [
+    "binding",
+    "involvedObject",
+    "involved",
+    "source",
+    "matchLabels",
+];
 
 /// Notes in `next` which fields differ from `before`, and that `manager` owns them now.
 pub(super) fn record(before: &Value, next: &mut Value, manager: Manager<'_>) {
@@ -31,9 +37,16 @@ pub(super) fn record(before: &Value, next: &mut Value, manager: Manager<'_>) {
         prune(fields, next);
     }
     add(&mut entries, next, changed, manager);
-    entries.retain(|entry| entry["fieldsV1"].as_object().is_some_and(|fields| !fields.is_empty()));
+    entries.retain(|entry| {
+        entry["fieldsV1"]
+            .as_object()
+            .is_some_and(|fields| !fields.is_empty())
+    });
     entries.sort_by_cached_key(|entry| {
-        (object::text(entry, "/time").to_owned(), object::text(entry, "/manager").to_owned())
+        (
+            object::text(entry, "/time").to_owned(),
+            object::text(entry, "/manager").to_owned(),
+        )
     });
     object::metadata(next).insert("managedFields".to_owned(), entries.into());
 }
@@ -41,7 +54,8 @@ pub(super) fn record(before: &Value, next: &mut Value, manager: Manager<'_>) {
 fn add(entries: &mut Vec<Value>, next: &Value, changed: Map<String, Value>, manager: Manager<'_>) {
     let subresource = if manager.status { "status" } else { "" };
     let same = |entry: &&mut Value| {
-        object::text(entry, "/manager") == manager.name && object::text(entry, "/subresource") == subresource
+        object::text(entry, "/manager") == manager.name
+            && object::text(entry, "/subresource") == subresource
     };
     if let Some(entry) = entries.iter_mut().find(same) {
         merge(object::child(entry, "fieldsV1"), changed);
@@ -63,7 +77,9 @@ pub(super) fn owned_keys(value: &Value, manager: &str, path: &[&str]) -> Vec<Str
     let entries = object::items(value, "/metadata/managedFields").iter();
     let mut keys = Vec::new();
     for entry in entries.filter(|entry| object::text(entry, "/manager") == manager) {
-        let fields = path.iter().fold(&entry["fieldsV1"], |fields, step| &fields[format!("f:{step}")]);
+        let fields = path.iter().fold(&entry["fieldsV1"], |fields, step| {
+            &fields[format!("f:{step}")]
+        });
         let owned = fields.as_object().into_iter().flatten();
         keys.extend(owned.filter_map(|(key, _)| key.strip_prefix("f:").map(str::to_owned)));
     }
@@ -97,8 +113,20 @@ fn changed_metadata(before: &Value, next: &Value) -> Map<String, Value> {
     }
     let element_of_finalizers = |item: &Value| format!("v:{item}");
     let element_of_owners = |item: &Value| format!("k:{{\"uid\":{}}}", item["uid"]);
-    elements(&mut fields, "finalizers", before, next, element_of_finalizers);
-    elements(&mut fields, "ownerReferences", before, next, element_of_owners);
+    elements(
+        &mut fields,
+        "finalizers",
+        before,
+        next,
+        element_of_finalizers,
+    );
+    elements(
+        &mut fields,
+        "ownerReferences",
+        before,
+        next,
+        element_of_owners,
+    );
     fields
 }
 
@@ -111,8 +139,11 @@ fn elements(
 ) {
     let old = before[key].as_array().map_or(&[][..], Vec::as_slice);
     let new = next[key].as_array().map_or(&[][..], Vec::as_slice);
-    let mut tree: Map<String, Value> =
-        new.iter().filter(|item| !old.contains(item)).map(|item| (element(item), json!({}))).collect();
+    let mut tree: Map<String, Value> = new
+        .iter()
+        .filter(|item| !old.contains(item))
+        .map(|item| (element(item), json!({})))
+        .collect();
     if tree.is_empty() {
         return;
     }
@@ -133,7 +164,12 @@ fn compare(fields: &mut Map<String, Value>, key: &str, before: Option<&Value>, n
                 tree.insert(".".to_owned(), json!({}));
             }
             for (key, value) in map {
-                compare(&mut tree, key, before.and_then(|before| before.get(key)), value);
+                compare(
+                    &mut tree,
+                    key,
+                    before.and_then(|before| before.get(key)),
+                    value,
+                );
             }
             tree
         }
@@ -149,7 +185,9 @@ fn compare(fields: &mut Map<String, Value>, key: &str, before: Option<&Value>, n
 /// Takes the fields of `taken` out of `fields`.
 fn remove(fields: &mut Map<String, Value>, taken: &Map<String, Value>) {
     for (key, value) in taken {
-        let Some(Value::Object(inner)) = fields.get_mut(key) else { continue };
+        let Some(Value::Object(inner)) = fields.get_mut(key) else {
+            continue;
+        };
         match value.as_object() {
             Some(value) if !value.is_empty() && !inner.is_empty() => {
                 remove(inner, value);
@@ -170,7 +208,9 @@ fn prune(fields: &mut Map<String, Value>, value: &Value) {
         let Some(name) = key.strip_prefix("f:") else {
             return still_listed(key, value);
         };
-        let Some(value) = value.get(name) else { return false };
+        let Some(value) = value.get(name) else {
+            return false;
+        };
         match inner.as_object_mut() {
             Some(inner) if !inner.is_empty() => {
                 prune(inner, value);
@@ -186,7 +226,9 @@ fn still_listed(key: &str, list: &Value) -> bool {
     let items = list.as_array().map_or(&[][..], Vec::as_slice);
     match key.split_once(':') {
         Some(("v", item)) => items.iter().any(|found| found.to_string() == item),
-        Some(("k", item)) => items.iter().any(|found| format!("{{\"uid\":{}}}", found["uid"]) == item),
+        Some(("k", item)) => items
+            .iter()
+            .any(|found| format!("{{\"uid\":{}}}", found["uid"]) == item),
         _ => true,
     }
 }

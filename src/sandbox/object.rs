@@ -9,7 +9,10 @@ pub(super) type Texts = BTreeMap<String, String>;
 
 /// The text at a JSON pointer; empty where there is none.
 pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// `metadata.name`.
@@ -34,12 +37,19 @@ pub(super) fn version(object: &Value) -> &str {
 
 /// `metadata.generation`.
 pub(super) fn generation(object: &Value) -> i64 {
-    object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default()
+    object
+        .pointer("/metadata/generation")
+        .and_then(Value::as_i64)
+        .unwrap_or_default()
 }
 
 /// One annotation.
 pub(super) fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
-    object.get("metadata")?.get("annotations")?.get(key)?.as_str()
+    object
+        .get("metadata")?
+        .get("annotations")?
+        .get(key)?
+        .as_str()
 }
 
 /// One label.
@@ -49,23 +59,36 @@ pub(super) fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 
 /// A map of texts, such as the labels.
 pub(super) fn texts(object: &Value, pointer: &str) -> Texts {
-    let entries = object.pointer(pointer).and_then(Value::as_object).into_iter().flatten();
-    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+    let entries = object
+        .pointer(pointer)
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten();
+    entries
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
 }
 
 /// The entries of a list; none where there is no list.
 pub(super) fn items<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    object
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 /// Whether the object is being deleted.
 pub(super) fn is_deleting(object: &Value) -> bool {
-    object.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null())
+    object
+        .pointer("/metadata/deletionTimestamp")
+        .is_some_and(|time| !time.is_null())
 }
 
 /// The owner reference that controls the object.
 pub(super) fn controller(object: &Value) -> Option<&Value> {
-    items(object, "/metadata/ownerReferences").iter().find(|owner| owner["controller"] == true)
+    items(object, "/metadata/ownerReferences")
+        .iter()
+        .find(|owner| owner["controller"] == true)
 }
 
 /// The map under `key`, made where there is none. What is there but no map is replaced.

@@ -20,28 +20,64 @@ pub(super) struct Resource {
     pub(super) status: bool,
 }
 
-const fn core(plural: &'static str, kind: &'static str, short: &'static [&'static str]) -> Resource {
-    Resource { group: "", plural, kind, short, namespaced: true, status: false }
+const fn core(
+    plural: &'static str,
+    kind: &'static str,
+    short: &'static [&'static str],
+) -> Resource {
+    Resource {
+        group: "",
+        plural,
+        kind,
+        short,
+        namespaced: true,
+        status: false,
+    }
 }
 
-const fn custom(plural: &'static str, kind: &'static str, short: &'static [&'static str]) -> Resource {
-    Resource { group: ESO, plural, kind, short, namespaced: true, status: true }
+const fn custom(
+    plural: &'static str,
+    kind: &'static str,
+    short: &'static [&'static str],
+) -> Resource {
+    Resource {
+        group: ESO,
+        plural,
+        kind,
+        short,
+        namespaced: true,
+        status: true,
+    }
 }
 
 const fn cluster_wide(resource: Resource) -> Resource {
-    Resource { namespaced: false, ..resource }
+    Resource {
+        namespaced: false,
+        ..resource
+    }
 }
 
 /// Everything that is served.
 pub(super) static RESOURCES: [Resource; 11] = [
     custom("externalsecrets", "ExternalSecret", &["es"]),
     custom("secretstores", "SecretStore", &["ss"]),
-    cluster_wide(custom("clustersecretstores", "ClusterSecretStore", &["css"])),
-    cluster_wide(custom("clusterexternalsecrets", "ClusterExternalSecret", &["ces"])),
+    cluster_wide(custom(
+        "clustersecretstores",
+        "ClusterSecretStore",
+        &["css"],
+    )),
+    cluster_wide(custom(
+        "clusterexternalsecrets",
+        "ClusterExternalSecret",
+        &["ces"],
+    )),
     core("secrets", "Secret", &[]),
     core("configmaps", "ConfigMap", &["cm"]),
     core("events", "Event", &["ev"]),
-    Resource { status: true, ..core("pods", "Pod", &["po"]) },
+    Resource {
+        status: true,
+        ..core("pods", "Pod", &["po"])
+    },
     cluster_wide(core("namespaces", "Namespace", &["ns"])),
     Resource {
         group: "coordination.k8s.io",
@@ -70,7 +106,9 @@ impl Resource {
     /// The resource of a manifest, whatever version of the group it is written in.
     pub(super) fn of_manifest(api_version: &str, kind: &str) -> Option<&'static Self> {
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        RESOURCES.iter().find(|resource| resource.group == group && resource.kind == kind)
+        RESOURCES
+            .iter()
+            .find(|resource| resource.group == group && resource.kind == kind)
     }
 
     /// Whether it is defined by the operator, not built into Kubernetes.

@@ -40,15 +40,27 @@ pub(super) fn check(resource: &Resource, object: &Value) -> Result<(), Failure> 
         "ExternalSecret" => check_value(&root()["properties"]["spec"], &object["spec"], "spec"),
         "ClusterExternalSecret" => {
             let spec = &object["spec"]["externalSecretSpec"];
-            check_value(&root()["properties"]["spec"], spec, "spec.externalSecretSpec")
+            check_value(
+                &root()["properties"]["spec"],
+                spec,
+                "spec.externalSecretSpec",
+            )
         }
         "Event" => check_event(object),
         _ => None,
     };
     match trouble {
-        Some(Trouble { field, reason, message }) => {
-            Err(Failure::invalid(resource, object::name(object), &field, reason, &message))
-        }
+        Some(Trouble {
+            field,
+            reason,
+            message,
+        }) => Err(Failure::invalid(
+            resource,
+            object::name(object),
+            &field,
+            reason,
+            &message,
+        )),
         None => Ok(()),
     }
 }
@@ -74,7 +86,9 @@ fn default(schema: &Value, value: &mut Value) {
                 }
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| default(&schema["items"], item)),
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| default(&schema["items"], item)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
@@ -94,15 +108,25 @@ fn check_value(schema: &Value, value: &Value, path: &str) -> Option<Trouble> {
             ),
         });
     }
-    if let Some(allowed) = schema["enum"].as_array().filter(|allowed| !allowed.contains(value)) {
+    if let Some(allowed) = schema["enum"]
+        .as_array()
+        .filter(|allowed| !allowed.contains(value))
+    {
         let allowed: Vec<String> = allowed.iter().map(Value::to_string).collect();
         return Some(Trouble {
             field: path.to_owned(),
             reason: "FieldValueNotSupported",
-            message: format!("Unsupported value: {value}: supported values: {}", allowed.join(", ")),
+            message: format!(
+                "Unsupported value: {value}: supported values: {}",
+                allowed.join(", ")
+            ),
         });
     }
-    if let Some(missing) = object::items(schema, "/required").iter().filter_map(Value::as_str).find(|key| value[key].is_null()) {
+    if let Some(missing) = object::items(schema, "/required")
+        .iter()
+        .filter_map(Value::as_str)
+        .find(|key| value[key].is_null())
+    {
         return Some(Trouble {
             field: format!("{path}.{missing}"),
             reason: "FieldValueRequired",
@@ -110,11 +134,13 @@ fn check_value(schema: &Value, value: &Value, path: &str) -> Option<Trouble> {
         });
     }
     let properties = schema["properties"].as_object().into_iter().flatten();
-    let mut troubles =
-        properties.filter_map(|(key, schema)| check_value(schema, &value[key], &format!("{path}.{key}")));
+    let mut troubles = properties
+        .filter_map(|(key, schema)| check_value(schema, &value[key], &format!("{path}.{key}")));
     troubles.next().or_else(|| {
         let mut items = value.as_array().into_iter().flatten().enumerate();
-        items.find_map(|(index, item)| check_value(&schema["items"], item, &format!("{path}[{index}]")))
+        items.find_map(|(index, item)| {
+            check_value(&schema["items"], item, &format!("{path}[{index}]"))
+        })
     })
 }
 
@@ -149,7 +175,10 @@ mod tests {
     #[test]
     fn the_crd_can_be_read_and_knows_the_fields_of_v0_20_4() {
         let crd = crd("v1");
-        assert_eq!(crd["metadata"]["name"], "externalsecrets.external-secrets.io");
+        assert_eq!(
+            crd["metadata"]["name"],
+            "externalsecrets.external-secrets.io"
+        );
         let version = &crd["spec"]["versions"][0];
         assert_eq!(version["selectableFields"].as_array().unwrap().len(), 4);
         let target = &root()["properties"]["spec"]["properties"]["target"]["properties"];
@@ -186,12 +215,18 @@ mod tests {
                 "spec.refreshInterval: Invalid value: \"integer\": spec.refreshInterval in body must be of type string: \
                  \"integer\"",
             ),
-            (json!({"data": [{"secretKey": "a"}]}), "spec.data[0].remoteRef: Required value"),
+            (
+                json!({"data": [{"secretKey": "a"}]}),
+                "spec.data[0].remoteRef: Required value",
+            ),
         ] {
             let object = json!({"metadata": {"name": "db"}, "spec": spec});
             let failure = check(resource, &object).unwrap_err();
             assert_eq!(failure.code, 422);
-            assert_eq!(failure.message, format!("ExternalSecret.external-secrets.io \"db\" is invalid: {message}"));
+            assert_eq!(
+                failure.message,
+                format!("ExternalSecret.external-secrets.io \"db\" is invalid: {message}")
+            );
         }
     }
 }

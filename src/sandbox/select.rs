@@ -37,7 +37,10 @@ struct Field {
 impl Filter {
     /// Reads both selectors of a request.
     pub(super) fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, Failure> {
-        Ok(Self { labels: label_selector(labels)?, fields: field_selector(resource, fields)? })
+        Ok(Self {
+            labels: label_selector(labels)?,
+            fields: field_selector(resource, fields)?,
+        })
     }
 
     /// Whether everything matches.
@@ -47,8 +50,13 @@ impl Filter {
 
     /// Whether the object is asked for.
     pub(super) fn matches(&self, value: &Value) -> bool {
-        self.labels.iter().all(|requirement| requirement.matches(value))
-            && self.fields.iter().all(|field| (object::text(value, &field.pointer) == field.value) == field.equal)
+        self.labels
+            .iter()
+            .all(|requirement| requirement.matches(value))
+            && self
+                .fields
+                .iter()
+                .all(|field| (object::text(value, &field.pointer) == field.value) == field.equal)
     }
 }
 
@@ -58,9 +66,13 @@ impl Requirement {
         match &self.test {
             Test::Exists => label.is_some(),
             Test::Absent => label.is_none(),
-            Test::In(values) => label.is_some_and(|label| values.iter().any(|value| value == label)),
+            Test::In(values) => {
+                label.is_some_and(|label| values.iter().any(|value| value == label))
+            }
             // An object without the label matches, as in Kubernetes.
-            Test::NotIn(values) => !label.is_some_and(|label| values.iter().any(|value| value == label)),
+            Test::NotIn(values) => {
+                !label.is_some_and(|label| values.iter().any(|value| value == label))
+            }
         }
     }
 }
@@ -68,21 +80,33 @@ impl Requirement {
 /// Whether the labels of `value` match a `LabelSelector` object (`matchLabels`, `matchExpressions`).
 pub(super) fn matches_selector(selector: &Value, value: &Value) -> bool {
     let labels = object::texts(selector, "/matchLabels");
-    let expressions = object::items(selector, "/matchExpressions").iter().map(|expression| {
-        let values = || {
-            let values = object::items(expression, "/values").iter();
-            values.filter_map(Value::as_str).map(str::to_owned).collect()
-        };
-        let test = match object::text(expression, "/operator") {
-            "In" => Test::In(values()),
-            "NotIn" => Test::NotIn(values()),
-            "DoesNotExist" => Test::Absent,
-            _ => Test::Exists,
-        };
-        Requirement { key: object::text(expression, "/key").to_owned(), test }
-    });
-    labels.iter().all(|(key, wanted)| object::label(value, key) == Some(wanted))
-        && expressions.into_iter().all(|requirement| requirement.matches(value))
+    let expressions = object::items(selector, "/matchExpressions")
+        .iter()
+        .map(|expression| {
+            let values = || {
+                let values = object::items(expression, "/values").iter();
+                values
+                    .filter_map(Value::as_str)
+                    .map(str::to_owned)
+                    .collect()
+            };
+            let test = match object::text(expression, "/operator") {
+                "In" => Test::In(values()),
+                "NotIn" => Test::NotIn(values()),
+                "DoesNotExist" => Test::Absent,
+                _ => Test::Exists,
+            };
+            Requirement {
+                key: object::text(expression, "/key").to_owned(),
+                test,
+            }
+        });
+    labels
+        .iter()
+        .all(|(key, wanted)| object::label(value, key) == Some(wanted))
+        && expressions
+            .into_iter()
+            .all(|requirement| requirement.matches(value))
 }
 
 fn label_selector(text: &str) -> Result<Vec<Requirement>, Failure> {
@@ -102,7 +126,10 @@ fn requirement(tokens: &mut Tokens<'_>) -> Result<Requirement, Failure> {
     let negated = tokens.take("!");
     let key = tokens.identifier(true)?.to_owned();
     if negated {
-        return Ok(Requirement { key, test: Test::Absent });
+        return Ok(Requirement {
+            key,
+            test: Test::Absent,
+        });
     }
     let test = match tokens.peek() {
         "" | "," => Test::Exists,
@@ -142,7 +169,9 @@ fn values(tokens: &mut Tokens<'_>) -> Result<Vec<String>, Failure> {
 }
 
 fn unreadable(found: &str, expected: &str) -> Failure {
-    Failure::bad_request(format!("unable to parse requirement: found '{found}', expected: {expected}"))
+    Failure::bad_request(format!(
+        "unable to parse requirement: found '{found}', expected: {expected}"
+    ))
 }
 
 /// The words and signs of a label selector.
@@ -158,13 +187,19 @@ impl<'a> Tokens<'a> {
         if let Some(sign) = Self::SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
             return rest.get(..sign.len()).unwrap_or_default();
         }
-        let end = rest.find(|c: char| c.is_whitespace() || "!=,()".contains(c)).unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| c.is_whitespace() || "!=,()".contains(c))
+            .unwrap_or(rest.len());
         rest.get(..end).unwrap_or_default()
     }
 
     fn next(&mut self) -> &'a str {
         let token = self.peek();
-        self.rest = self.rest.trim_start().get(token.len()..).unwrap_or_default();
+        self.rest = self
+            .rest
+            .trim_start()
+            .get(token.len()..)
+            .unwrap_or_default();
         token
     }
 
@@ -202,9 +237,14 @@ fn field_selector(resource: &Resource, text: &str) -> Result<Vec<Field>, Failure
 fn field(resource: &Resource, text: &str, term: &str) -> Result<Field, Failure> {
     let (name, value, equal) = ["!=", "==", "="]
         .iter()
-        .find_map(|sign| term.split_once(sign).map(|(name, value)| (name, value, *sign != "!=")))
+        .find_map(|sign| {
+            term.split_once(sign)
+                .map(|(name, value)| (name, value, *sign != "!="))
+        })
         .ok_or_else(|| {
-            Failure::bad_request(format!("invalid selector: '{text}'; can't understand '{term}'"))
+            Failure::bad_request(format!(
+                "invalid selector: '{text}'; can't understand '{term}'"
+            ))
         })?;
     let pointer = match name {
         "metadata.name" => "/metadata/name",
@@ -212,9 +252,17 @@ fn field(resource: &Resource, text: &str, term: &str) -> Result<Field, Failure> 
         // The selector's own short name for a field that is nested.
         "source" if resource.kind == "Event" => "/source/component",
         _ if selectable(resource).contains(&name) => &format!("/{}", name.replace('.', "/")),
-        _ => return Err(Failure::bad_request(format!("field label not supported: {name}"))),
+        _ => {
+            return Err(Failure::bad_request(format!(
+                "field label not supported: {name}"
+            )));
+        }
     };
-    Ok(Field { pointer: pointer.to_owned(), value: value.to_owned(), equal })
+    Ok(Field {
+        pointer: pointer.to_owned(),
+        value: value.to_owned(),
+        equal,
+    })
 }
 
 /// The fields beyond name and namespace.
@@ -251,7 +299,12 @@ mod tests {
     use super::*;
 
     fn filter(labels: &str, fields: &str) -> Filter {
-        Filter::parse(Resource::of_plural("externalsecrets").unwrap(), labels, fields).unwrap()
+        Filter::parse(
+            Resource::of_plural("externalsecrets").unwrap(),
+            labels,
+            fields,
+        )
+        .unwrap()
     }
 
     fn object() -> Value {
@@ -278,7 +331,11 @@ mod tests {
             ("tier=größe", true),
             ("missing=", false),
         ] {
-            assert_eq!(filter(selector, "").matches(&object()), expected, "{selector}");
+            assert_eq!(
+                filter(selector, "").matches(&object()),
+                expected,
+                "{selector}"
+            );
         }
     }
 
@@ -293,7 +350,11 @@ mod tests {
             ("spec.secretStoreRef.kind=", true),
             ("spec.secretStoreRef.kind=SecretStore", false),
         ] {
-            assert_eq!(filter("", selector).matches(&object()), expected, "{selector}");
+            assert_eq!(
+                filter("", selector).matches(&object()),
+                expected,
+                "{selector}"
+            );
         }
     }
 
@@ -301,9 +362,21 @@ mod tests {
     fn what_cannot_be_read_is_a_bad_request() {
         let resource = Resource::of_plural("externalsecrets").unwrap();
         for (labels, fields, message) in [
-            ("a in b", "", "unable to parse requirement: found 'b' expected: '('"),
-            ("!!", "", "unable to parse requirement: found '!', expected: identifier"),
-            ("a b", "", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
+            (
+                "a in b",
+                "",
+                "unable to parse requirement: found 'b' expected: '('",
+            ),
+            (
+                "!!",
+                "",
+                "unable to parse requirement: found '!', expected: identifier",
+            ),
+            (
+                "a b",
+                "",
+                "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt",
+            ),
             ("", "status.x=y", "field label not supported: status.x"),
             ("", "xx", "invalid selector: 'xx'; can't understand 'xx'"),
         ] {

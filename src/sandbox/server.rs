@@ -26,7 +26,10 @@ impl Server {
     pub(super) async fn start(api: Arc<Api>) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        Ok(Self { address, task: tokio::spawn(accept(listener, api)) })
+        Ok(Self {
+            address,
+            task: tokio::spawn(accept(listener, api)),
+        })
     }
 
     /// Where it answers.
@@ -63,7 +66,10 @@ async fn connection(stream: TcpStream, api: Arc<Api>) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "the sandbox could not tune a connection");
     }
-    if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
+    if let Err(error) = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+    {
         tracing::trace!(%error, "a connection to the sandbox ended");
     }
 }

@@ -75,12 +75,19 @@ pub(super) struct Write<'a> {
 impl<'a> Write<'a> {
     /// A plain write by this field manager.
     pub(super) fn by(manager: &'a str) -> Self {
-        Self { manager, status: false, dry_run: false }
+        Self {
+            manager,
+            status: false,
+            dry_run: false,
+        }
     }
 
     /// The same through `/status`.
     pub(super) fn status(self) -> Self {
-        Self { status: true, ..self }
+        Self {
+            status: true,
+            ..self
+        }
     }
 }
 
@@ -116,11 +123,23 @@ pub(super) struct Compacted(pub(super) u64);
 impl Store {
     /// An empty cluster that serves the operator's resources in this version.
     pub(super) fn new(clock: Clock, eso_version: &'static str) -> Self {
-        let tables = RESOURCES.iter().map(|resource| (resource.plural, Table::default())).collect();
+        let tables = RESOURCES
+            .iter()
+            .map(|resource| (resource.plural, Table::default()))
+            .collect();
         // A fixed seed: two sandboxes with the same content give the same uids.
         let random = fastrand::Rng::with_seed(0xe50);
-        let inner = Mutex::new(Inner { tables, revision: 1, random });
-        Self { inner, revision: watch::Sender::new(1), clock, eso_version }
+        let inner = Mutex::new(Inner {
+            tables,
+            revision: 1,
+            random,
+        });
+        Self {
+            inner,
+            revision: watch::Sender::new(1),
+            clock,
+            eso_version,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -129,7 +148,11 @@ impl Store {
 
     /// The version in which a resource is served.
     pub(super) fn version_of(&self, resource: &Resource) -> &'static str {
-        if resource.is_custom() { self.eso_version } else { "v1" }
+        if resource.is_custom() {
+            self.eso_version
+        } else {
+            "v1"
+        }
     }
 
     /// The `apiVersion` of its objects.
@@ -151,8 +174,17 @@ impl Store {
     }
 
     /// One object.
-    pub(super) fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Arc<Value>> {
-        self.lock().table(resource)?.objects.get(&resource.key(namespace, name)).cloned()
+    pub(super) fn get(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Arc<Value>> {
+        self.lock()
+            .table(resource)?
+            .objects
+            .get(&resource.key(namespace, name))
+            .cloned()
     }
 
     /// All objects of a resource as they are now, of one namespace or of all.
@@ -162,9 +194,14 @@ impl Store {
         let objects = inner.table(resource).map_or_else(Vec::new, |table| {
             let range = table.objects.range(prefix.clone()..);
             let range = range.take_while(|(key, _)| key.starts_with(&prefix));
-            range.map(|(key, object)| (key.clone(), Arc::clone(object))).collect()
+            range
+                .map(|(key, object)| (key.clone(), Arc::clone(object)))
+                .collect()
         });
-        Page { revision: inner.revision, objects }
+        Page {
+            revision: inner.revision,
+            objects,
+        }
     }
 
     /// The same as they were at an earlier moment.
@@ -176,7 +213,10 @@ impl Store {
     ) -> Result<Page, Compacted> {
         let inner = self.lock();
         let Some(table) = inner.table(resource) else {
-            return Ok(Page { revision, objects: Vec::new() });
+            return Ok(Page {
+                revision,
+                objects: Vec::new(),
+            });
         };
         if revision < table.compacted {
             return Err(Compacted(table.compacted));
@@ -188,7 +228,12 @@ impl Store {
             .take_while(|(key, _)| key.starts_with(&prefix))
             .map(|(key, object)| (key.clone(), Arc::clone(object)))
             .collect();
-        for change in table.log.iter().rev().take_while(|change| change.revision > revision) {
+        for change in table
+            .log
+            .iter()
+            .rev()
+            .take_while(|change| change.revision > revision)
+        {
             match &change.before {
                 _ if !change.key.starts_with(&prefix) => {}
                 Some(before) => {
@@ -199,21 +244,33 @@ impl Store {
                 }
             }
         }
-        Ok(Page { revision, objects: objects.into_iter().collect() })
+        Ok(Page {
+            revision,
+            objects: objects.into_iter().collect(),
+        })
     }
 
     /// What changed after `revision`.
-    pub(super) fn changes_since(&self, resource: &Resource, revision: u64) -> Result<Changes, Compacted> {
+    pub(super) fn changes_since(
+        &self,
+        resource: &Resource,
+        revision: u64,
+    ) -> Result<Changes, Compacted> {
         let inner = self.lock();
         let changes = match inner.table(resource) {
             Some(table) if revision < table.compacted => return Err(Compacted(table.compacted)),
             Some(table) => {
-                let from = table.log.partition_point(|change| change.revision <= revision);
+                let from = table
+                    .log
+                    .partition_point(|change| change.revision <= revision);
                 table.log.range(from..).cloned().collect()
             }
             None => Vec::new(),
         };
-        Ok(Changes { revision: inner.revision, changes })
+        Ok(Changes {
+            revision: inner.revision,
+            changes,
+        })
     }
 
     /// Forgets all changes so far, as etcd's compaction does.
@@ -234,13 +291,19 @@ impl Store {
         write: Write<'_>,
     ) -> Result<Arc<Value>, Failure> {
         let mut inner = self.lock();
-        let (namespace, name) = (object::namespace(&object).to_owned(), object::name(&object).to_owned());
+        let (namespace, name) = (
+            object::namespace(&object).to_owned(),
+            object::name(&object).to_owned(),
+        );
         let key = resource.key(&namespace, &name);
         rules::check_new(resource, &object)?;
         if resource.namespaced && !inner.has_namespace(&namespace) {
             return Err(Failure::namespace_not_found(&namespace));
         }
-        if inner.table(resource).is_some_and(|table| table.objects.contains_key(&key)) {
+        if inner
+            .table(resource)
+            .is_some_and(|table| table.objects.contains_key(&key))
+        {
             return Err(Failure::already_exists(resource, &name));
         }
         let mut object = rules::new_object(resource, object, &self.api_version(resource));
@@ -248,7 +311,11 @@ impl Store {
         let metadata = object::metadata(&mut object);
         metadata.insert("uid".to_owned(), inner.uid().into());
         metadata.insert("creationTimestamp".to_owned(), time.as_str().into());
-        let manager = Manager { name: write.manager, status: write.status, time: &time };
+        let manager = Manager {
+            name: write.manager,
+            status: write.status,
+            time: &time,
+        };
         managed::record(&json!({}), &mut object, manager);
         if write.dry_run {
             return Ok(Arc::new(object));
@@ -267,7 +334,9 @@ impl Store {
     ) -> Result<Arc<Value>, Failure> {
         let mut inner = self.lock();
         let key = resource.key(namespace, name);
-        let current = inner.table(resource).and_then(|table| table.objects.get(&key).cloned());
+        let current = inner
+            .table(resource)
+            .and_then(|table| table.objects.get(&key).cloned());
         let current = current.ok_or_else(|| Failure::not_found(resource, name))?;
         let asked = change(&current)?;
         rules::check_update(resource, &current, &asked)?;
@@ -276,7 +345,11 @@ impl Store {
             return Ok(current);
         }
         let time = time::stamp(self.clock);
-        let manager = Manager { name: write.manager, status: write.status, time: &time };
+        let manager = Manager {
+            name: write.manager,
+            status: write.status,
+            time: &time,
+        };
         managed::record(&current, &mut next, manager);
         if write.dry_run {
             return Ok(Arc::new(next));
@@ -301,7 +374,9 @@ impl Store {
     ) -> Result<(Arc<Value>, bool), Failure> {
         let mut inner = self.lock();
         let key = resource.key(namespace, name);
-        let current = inner.table(resource).and_then(|table| table.objects.get(&key).cloned());
+        let current = inner
+            .table(resource)
+            .and_then(|table| table.objects.get(&key).cloned());
         let current = current.ok_or_else(|| Failure::not_found(resource, name))?;
         rules::check_preconditions(resource, &current, preconditions)?;
         let held = !object::items(&current, "/metadata/finalizers").is_empty();
@@ -327,7 +402,10 @@ impl Store {
             metadata.insert("uid".to_owned(), inner.uid().into());
         }
         if !metadata.contains_key("creationTimestamp") {
-            metadata.insert("creationTimestamp".to_owned(), time::stamp(self.clock).into());
+            metadata.insert(
+                "creationTimestamp".to_owned(),
+                time::stamp(self.clock).into(),
+            );
         }
         let key = resource.key(object::namespace(&object), object::name(&object));
         self.commit(&mut inner, resource, key, object, false)
@@ -335,15 +413,21 @@ impl Store {
 
     /// What the garbage collector of a real cluster does once an owner is gone.
     fn collect_garbage(&self, inner: &mut Inner, owner: &Value) {
-        for resource in RESOURCES.iter().filter(|resource| ["Secret", "ExternalSecret"].contains(&resource.kind)) {
-            let orphans: Vec<(String, Arc<Value>)> = inner.table(resource).map_or_else(Vec::new, |table| {
-                let owned = |object: &Value| {
-                    let mut owners = object::items(object, "/metadata/ownerReferences").iter();
-                    owners.any(|reference| reference["uid"] == owner["metadata"]["uid"])
-                };
-                let objects = table.objects.iter().filter(|(_, object)| owned(object));
-                objects.map(|(key, object)| (key.clone(), Arc::clone(object))).collect()
-            });
+        for resource in RESOURCES
+            .iter()
+            .filter(|resource| ["Secret", "ExternalSecret"].contains(&resource.kind))
+        {
+            let orphans: Vec<(String, Arc<Value>)> =
+                inner.table(resource).map_or_else(Vec::new, |table| {
+                    let owned = |object: &Value| {
+                        let mut owners = object::items(object, "/metadata/ownerReferences").iter();
+                        owners.any(|reference| reference["uid"] == owner["metadata"]["uid"])
+                    };
+                    let objects = table.objects.iter().filter(|(_, object)| owned(object));
+                    objects
+                        .map(|(key, object)| (key.clone(), Arc::clone(object)))
+                        .collect()
+                });
             for (key, object) in orphans {
                 let mut last = Value::clone(&object);
                 let held = !object::items(&object, "/metadata/finalizers").is_empty();
@@ -365,7 +449,8 @@ impl Store {
     ) -> Arc<Value> {
         inner.revision += 1;
         let revision = inner.revision;
-        object::metadata(&mut object).insert("resourceVersion".to_owned(), revision.to_string().into());
+        object::metadata(&mut object)
+            .insert("resourceVersion".to_owned(), revision.to_string().into());
         let object = Arc::new(object);
         if let Some(table) = inner.tables.get_mut(resource.plural) {
             let before = if deleted {
@@ -373,7 +458,13 @@ impl Store {
             } else {
                 table.objects.insert(key.clone(), Arc::clone(&object))
             };
-            table.log.push_back(Change { revision, key, before, object: Arc::clone(&object), deleted });
+            table.log.push_back(Change {
+                revision,
+                key,
+                before,
+                object: Arc::clone(&object),
+                deleted,
+            });
             if table.log.len() > KEPT {
                 table.compacted = table.log.pop_front().map_or(0, |change| change.revision);
             }
@@ -389,15 +480,26 @@ impl Inner {
     }
 
     fn has_namespace(&self, name: &str) -> bool {
-        self.tables.get("namespaces").is_some_and(|table| table.objects.contains_key(name))
+        self.tables
+            .get("namespaces")
+            .is_some_and(|table| table.objects.contains_key(name))
     }
 
     /// A version 4 UUID.
     fn uid(&mut self) -> String {
-        let bits = self.random.u128(..) & !(0xf000 << 64) & !(0xc000 << 48) | (0x4000 << 64) | (0x8000 << 48);
+        let bits = self.random.u128(..) & !(0xf000 << 64) & !(0xc000 << 48)
+            | (0x4000 << 64)
+            | (0x8000 << 48);
         let hex = format!("{bits:032x}");
         let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-        format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+        format!(
+            "{}-{}-{}-{}-{}",
+            part(0, 8),
+            part(8, 12),
+            part(12, 16),
+            part(16, 20),
+            part(20, 32)
+        )
     }
 }
 

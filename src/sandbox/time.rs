@@ -6,7 +6,9 @@ use crate::clock::Clock;
 
 /// A time as Go's `metav1.Time` writes it: cut to the second, in UTC.
 pub(super) fn whole_seconds(time: Timestamp) -> String {
-    Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
+    Timestamp::from_second(time.as_second())
+        .unwrap_or(time)
+        .to_string()
 }
 
 /// The present, so written.

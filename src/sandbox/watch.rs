@@ -63,14 +63,22 @@ impl Watch {
         mut disturbance: watch::Receiver<Disturbance>,
     ) -> Result<Self, Failure> {
         let resource = target.resource;
-        let filter = Filter::parse(resource, call.parameter("labelSelector"), call.parameter("fieldSelector"))?;
+        let filter = Filter::parse(
+            resource,
+            call.parameter("labelSelector"),
+            call.parameter("fieldSelector"),
+        )?;
         let version = call.parameter("resourceVersion");
         let from = match version {
             "" | "0" => None,
             _ if call.flag("sendInitialEvents") => None,
             version => Some(version.parse().map_err(|_| unreadable(version))?),
         };
-        let seconds = call.parameter("timeoutSeconds").parse().ok().filter(|seconds| *seconds > 0);
+        let seconds = call
+            .parameter("timeoutSeconds")
+            .parse()
+            .ok()
+            .filter(|seconds| *seconds > 0);
         let timeout = seconds.map_or(DEFAULT_TIMEOUT, Duration::from_secs);
         let now = Instant::now();
         let deadline = now + timeout;
@@ -79,11 +87,16 @@ impl Watch {
             resource,
             namespace: target.namespace.to_owned(),
             filter,
-            view: if wants_metadata(call) { View::Metadata } else { View::Full },
+            view: if wants_metadata(call) {
+                View::Metadata
+            } else {
+                View::Full
+            },
             bookmarks: call.flag("allowWatchBookmarks"),
             cursor: from.unwrap_or_default(),
             pending: VecDeque::new(),
-            next_bookmark: (now + BOOKMARKS).min(deadline.checked_sub(LAST_BOOKMARK).unwrap_or(deadline)),
+            next_bookmark: (now + BOOKMARKS)
+                .min(deadline.checked_sub(LAST_BOOKMARK).unwrap_or(deadline)),
             deadline,
             ended: false,
             revision: store.subscribe(),
@@ -134,7 +147,11 @@ impl Watch {
 
     /// Waits until something may have happened.
     async fn rest(&mut self) {
-        let bookmark = if self.bookmarks { self.next_bookmark } else { self.deadline };
+        let bookmark = if self.bookmarks {
+            self.next_bookmark
+        } else {
+            self.deadline
+        };
         tokio::select! {
             changed = self.revision.changed() => self.ended = changed.is_err(),
             _ = self.disturbance.changed() => {}
@@ -175,7 +192,9 @@ impl Watch {
             here && self.filter.matches(object)
         };
         let before = change.before.as_ref().filter(covers);
-        let after = Some(&change.object).filter(covers).filter(|_| !change.deleted);
+        let after = Some(&change.object)
+            .filter(covers)
+            .filter(|_| !change.deleted);
         match (before, after) {
             (None, Some(object)) => self.push("ADDED", object),
             (Some(_), Some(object)) => self.push("MODIFIED", object),
@@ -217,7 +236,8 @@ impl Watch {
     }
 
     fn push(&mut self, kind: &str, object: &Value) {
-        self.pending.push_back(line(kind, &Shown(object, self.view)));
+        self.pending
+            .push_back(line(kind, &Shown(object, self.view)));
     }
 }
 
@@ -227,12 +247,20 @@ fn line(kind: &str, object: &impl Serialize) -> Bytes {
         r#type: &'a str,
         object: &'a T,
     }
-    let mut line = serde_json::to_vec(&Event { r#type: kind, object }).unwrap_or_default();
+    let mut line = serde_json::to_vec(&Event {
+        r#type: kind,
+        object,
+    })
+    .unwrap_or_default();
     line.push(b'\n');
     line.into()
 }
 
 fn unreadable(version: &str) -> Failure {
     let why = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
-    Failure::new(500, "", format!("resourceVersion: Invalid value: {version:?}: {why}"))
+    Failure::new(
+        500,
+        "",
+        format!("resourceVersion: Invalid value: {version:?}: {why}"),
+    )
 }

@@ -57,15 +57,17 @@ pub(super) fn value(
         (Value::List(_), _) => Err(Fault::new("is a list", shape.asks_for())),
         (Value::Map(_), _) => Err(Fault::new("has keys below it", shape.asks_for())),
     };
-    outcome
-        .map_err(|fault| {
+    match outcome {
+        Ok(data) => Some(data),
+        Err(fault) => {
             found.push(Found {
                 line: node.line,
                 key: path.to_owned(),
                 fault,
-            })
-        })
-        .ok()
+            });
+            None
+        }
+    }
 }
 
 fn list(

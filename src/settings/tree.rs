@@ -185,61 +185,34 @@ impl<'a> Builder<'a> {
     )]
     fn node(&mut self, event: Event<'a>, span: &Span, path: &str) -> Result<Node, Stop> {
         let tagged = event.tag().is_some();
-        let value = match event {
-            Event::Scalar(text, style, ..) => {
-                let style = if style == ScalarStyle::Plain {
-                    Style::Plain
-                } else {
-                    Style::Quoted
-                };
-                Value::Scalar {
-                    text: text.into_owned(),
-                    style,
-                }
-            }
+        let mut value = match event {
+            Event::Scalar(text, style, ..) => Value::Scalar {
+                text: text.into_owned(),
+                style: match style {
+                    ScalarStyle::Plain => Style::Plain,
+                    _ => Style::Quoted,
+                },
+            },
             Event::SequenceStart(..) => self.list(path)?,
             Event::MappingStart(..) => self.map(path)?,
             Event::UnresolvedAlias(name) => {
+                let what = format!("{} is a YAML alias", quoted(&format!("*{name}")));
                 let hint = format!("if a glob is meant, quote it: `\"*{name}\"`");
-                self.report(
-                    span,
-                    path,
-                    Fault::new(
-                        format!("{} is a YAML alias", quoted(&format!("*{name}"))),
-                        hint,
-                    ),
-                );
-                Value::Refused
+                self.refuse(span, path, Fault::new(what, hint))
             }
             Event::Alias(_) => {
-                self.report(
-                    span,
-                    path,
-                    Fault::new(
-                        "is a YAML alias, which a policy may not use",
-                        "write the value out",
-                    ),
-                );
-                Value::Refused
+                let what = "is a YAML alias, which a policy may not use";
+                self.refuse(span, path, Fault::new(what, "write the value out"))
             }
             _ => {
-                return Err(stop(
-                    span,
-                    Fault::new("is not YAML: a value is missing", ""),
-                ));
+                let fault = Fault::new("is not YAML: a value is missing", "");
+                return Err(stop(span, fault));
             }
         };
         if tagged {
+            let what = "has a YAML tag, which a policy may not use";
             let hint = "remove it, or quote the value if it starts with `!`";
-            self.report(
-                span,
-                path,
-                Fault::new("has a YAML tag, which a policy may not use", hint),
-            );
-            return Ok(Node {
-                line: line(span),
-                value: Value::Refused,
-            });
+            value = self.refuse(span, path, Fault::new(what, hint));
         }
         Ok(Node {
             line: line(span),
@@ -315,6 +288,11 @@ impl<'a> Builder<'a> {
         self.node(event, span, "")?;
         self.found.truncate(before);
         Ok(())
+    }
+
+    fn refuse(&mut self, span: &Span, key: &str, fault: Fault) -> Value {
+        self.report(span, key, fault);
+        Value::Refused
     }
 
     fn report(&mut self, span: &Span, key: &str, fault: Fault) {

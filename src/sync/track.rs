@@ -7,14 +7,12 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{
-    ItemResult, Outcome, SecretChange,
-    proof::{Expected, Judgement, judge},
-};
+use super::proof::{Expected, Judgement, judge};
 use crate::{
     clock::Clock,
     eso::{self, texts},
     inventory::{Id, Ready},
+    outcome::{ItemResult, Outcome, SecretChange},
     plan::{Item, Plan, StepTarget},
     policy::Policy,
     reason::Reason,

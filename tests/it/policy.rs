@@ -102,7 +102,7 @@ fn every_key_of_the_example_has_a_comment() {
 #[test]
 fn the_example_fulfils_the_schema_that_it_names() {
     let text = file("config.example.yaml");
-    assert!(text.starts_with("# yaml-language-server: $schema=config.schema.json\n"));
+    assert!(text.starts_with("# yaml-language-server: $schema=docs/config.schema.json\n"));
     assert!(fulfils_schema(&text));
 }
 
@@ -110,8 +110,8 @@ fn the_example_fulfils_the_schema_that_it_names() {
 fn the_schema_file_is_what_the_program_prints() {
     let printed = serde_json::to_string_pretty(&settings::schema()).unwrap() + "\n";
     assert!(
-        file("config.schema.json") == printed,
-        "config.schema.json is out of date: cargo run -- schema > config.schema.json"
+        file("docs/config.schema.json") == printed,
+        "docs/config.schema.json is out of date: cargo run -- schema > docs/config.schema.json"
     );
 }
 

@@ -14,7 +14,11 @@ use crate::sandbox::{
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// POST.
-pub(super) fn create(store: &Store, call: &Call, target: &Target<'_>) -> Result<Arc<Value>, Failure> {
+pub(super) fn create(
+    store: &Store,
+    call: &Call,
+    target: &Target<'_>,
+) -> Result<Arc<Value>, Failure> {
     if !target.name.is_empty() {
         return Err(Failure::method_not_allowed());
     }
@@ -28,7 +32,12 @@ pub(super) fn replace(
     call: &Call,
     target: &Target<'_>,
 ) -> Result<(u16, Arc<Value>), Failure> {
-    let Target { resource, namespace, name, .. } = *target;
+    let Target {
+        resource,
+        namespace,
+        name,
+        ..
+    } = *target;
     if name.is_empty() {
         return Err(Failure::bad_request("name must be provided"));
     }
@@ -36,8 +45,9 @@ pub(super) fn replace(
     let write = write(call, target)?;
     let sent_name = object::name(&asked);
     if sent_name != name {
-        let message =
-            format!("the name of the object ({sent_name}) does not match the name on the URL ({name})");
+        let message = format!(
+            "the name of the object ({sent_name}) does not match the name on the URL ({name})"
+        );
         return Err(Failure::bad_request(message));
     }
     let uid = object::uid(&asked).to_owned();
@@ -51,7 +61,13 @@ pub(super) fn replace(
     }
     let object = store.update(resource, namespace, name, write, |current| {
         if !uid.is_empty() && uid != object::uid(current) {
-            return Err(Failure::wrong_uid(resource, namespace, name, &uid, object::uid(current)));
+            return Err(Failure::wrong_uid(
+                resource,
+                namespace,
+                name,
+                &uid,
+                object::uid(current),
+            ));
         }
         let unconditional = resource.group.is_empty();
         if object::version(&asked).is_empty() && !unconditional {
@@ -63,7 +79,10 @@ pub(super) fn replace(
                 "Invalid value: 0: must be specified for an update",
             );
             // Here the server names the resource, not the kind.
-            failure.message = failure.message.replacen(&resource.qualified_kind(), &resource.qualified(), 1);
+            failure.message =
+                failure
+                    .message
+                    .replacen(&resource.qualified_kind(), &resource.qualified(), 1);
             return Err(failure);
         }
         Ok(asked)
@@ -72,8 +91,17 @@ pub(super) fn replace(
 }
 
 /// PATCH, with a merge patch.
-pub(super) fn patch(store: &Store, call: &Call, target: &Target<'_>) -> Result<Arc<Value>, Failure> {
-    let Target { resource, namespace, name, .. } = *target;
+pub(super) fn patch(
+    store: &Store,
+    call: &Call,
+    target: &Target<'_>,
+) -> Result<Arc<Value>, Failure> {
+    let Target {
+        resource,
+        namespace,
+        name,
+        ..
+    } = *target;
     if call.content_type.split(';').next() != Some(MERGE_PATCH) {
         return Err(Failure::unsupported_patch());
     }
@@ -89,20 +117,32 @@ pub(super) fn patch(store: &Store, call: &Call, target: &Target<'_>) -> Result<A
 
 /// DELETE: the object if finalizers hold it, else a Status.
 pub(super) fn delete(store: &Store, call: &Call, target: &Target<'_>) -> Result<Value, Failure> {
-    let Target { resource, namespace, name, .. } = *target;
+    let Target {
+        resource,
+        namespace,
+        name,
+        ..
+    } = *target;
     let options: Value = match &*call.body {
         [] => Value::Null,
-        body => serde_json::from_slice(body)
-            .map_err(|error| Failure::bad_request(format!("couldn't get version/kind; json parse error: {error}")))?,
+        body => serde_json::from_slice(body).map_err(|error| {
+            Failure::bad_request(format!(
+                "couldn't get version/kind; json parse error: {error}"
+            ))
+        })?,
     };
     let asked = |key: &str| options["preconditions"][key].as_str().map(str::to_owned);
-    let preconditions = Preconditions { uid: asked("uid"), version: asked("resourceVersion") };
+    let preconditions = Preconditions {
+        uid: asked("uid"),
+        version: asked("resourceVersion"),
+    };
     let dry_run = write(call, target)?.dry_run || options["dryRun"] == json!(["All"]);
     let (object, gone) = store.delete(resource, namespace, name, &preconditions, dry_run)?;
     if !gone {
         return Ok(Value::clone(&object));
     }
-    let mut details = json!({"name": name, "kind": resource.plural, "uid": object["metadata"]["uid"]});
+    let mut details =
+        json!({"name": name, "kind": resource.plural, "uid": object["metadata"]["uid"]});
     if !resource.group.is_empty() {
         details["group"] = resource.group.into();
     }
@@ -142,12 +182,20 @@ fn write<'a>(call: &'a Call, target: &Target<'_>) -> Result<Write<'a>, Failure> 
             ));
         }
     };
-    Ok(Write { manager: call.manager(), status: target.subresource.is_some(), dry_run })
+    Ok(Write {
+        manager: call.manager(),
+        status: target.subresource.is_some(),
+        dry_run,
+    })
 }
 
 /// The object in the body, which must be of the kind and in the place that the path names.
 fn sent(store: &Store, call: &Call, target: &Target<'_>) -> Result<Value, Failure> {
-    let Target { resource, namespace, .. } = *target;
+    let Target {
+        resource,
+        namespace,
+        ..
+    } = *target;
     let mut object: Value = serde_json::from_slice(&call.body).map_err(|error| {
         Failure::bad_request(format!(
             "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: \
@@ -167,7 +215,13 @@ fn sent(store: &Store, call: &Call, target: &Target<'_>) -> Result<Value, Failur
     if kind != resource.kind {
         let message = format!("Invalid value: {kind:?}: must be {}", resource.kind);
         let name = object::name(&object);
-        return Err(Failure::invalid(resource, name, "kind", "FieldValueInvalid", &message));
+        return Err(Failure::invalid(
+            resource,
+            name,
+            "kind",
+            "FieldValueInvalid",
+            &message,
+        ));
     }
     let found = object::namespace(&object);
     if !found.is_empty() && found != namespace {

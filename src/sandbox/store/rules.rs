@@ -2,13 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::sandbox::{
-    failure::Failure,
-    object,
-    resource::Resource,
-    schema,
-    store::Preconditions,
-};
+use crate::sandbox::{failure::Failure, object, resource::Resource, schema, store::Preconditions};
 
 /// Metadata that the server keeps whatever a client sends.
 const KEPT: [&str; 6] = [
@@ -25,7 +19,13 @@ pub(super) fn check_new(resource: &Resource, object: &Value) -> Result<(), Failu
     let name = object::name(object);
     if name.is_empty() {
         let message = "Required value: name or generateName is required";
-        return Err(Failure::invalid(resource, "", "metadata.name", "FieldValueRequired", message));
+        return Err(Failure::invalid(
+            resource,
+            "",
+            "metadata.name",
+            "FieldValueRequired",
+            message,
+        ));
     }
     if !object::version(object).is_empty() {
         let message = "resourceVersion should not be set on objects to be created";
@@ -36,11 +36,16 @@ pub(super) fn check_new(resource: &Resource, object: &Value) -> Result<(), Failu
 }
 
 /// Refuses an update that was based on another state or object, or that makes the object invalid.
-pub(super) fn check_update(resource: &Resource, current: &Value, next: &Value) -> Result<(), Failure> {
+pub(super) fn check_update(
+    resource: &Resource,
+    current: &Value,
+    next: &Value,
+) -> Result<(), Failure> {
     let name = object::name(current);
     if object::name(next) != name {
         let asked = object::name(next);
-        let message = format!("the name of the object ({asked}) does not match the name on the URL ({name})");
+        let message =
+            format!("the name of the object ({asked}) does not match the name on the URL ({name})");
         return Err(Failure::bad_request(message));
     }
     let version = object::version(next);
@@ -55,7 +60,13 @@ pub(super) fn check_update(resource: &Resource, current: &Value, next: &Value) -
     let uid = object::uid(next);
     if !uid.is_empty() && uid != object::uid(current) {
         let message = format!("Invalid value: {uid:?}: field is immutable");
-        return Err(Failure::invalid(resource, name, "metadata.uid", "FieldValueInvalid", &message));
+        return Err(Failure::invalid(
+            resource,
+            name,
+            "metadata.uid",
+            "FieldValueInvalid",
+            &message,
+        ));
     }
     check_metadata(resource, next)?;
     schema::check(resource, next)
@@ -70,7 +81,11 @@ pub(super) fn check_preconditions(
     let name = object::name(current);
     let checks = [
         ("UID", &preconditions.uid, object::uid(current)),
-        ("ResourceVersion", &preconditions.version, object::version(current)),
+        (
+            "ResourceVersion",
+            &preconditions.version,
+            object::version(current),
+        ),
     ];
     for (field, asked, found) in checks {
         if let Some(asked) = asked.as_deref().filter(|asked| *asked != found) {
@@ -104,12 +119,17 @@ pub(in crate::sandbox) fn complete(resource: &Resource, object: &mut Value, api_
     match resource.kind {
         "Secret" => encode_string_data(object),
         "Event" => {
-            for (key, default) in [("reportingComponent", json!("")), ("reportingInstance", json!(""))] {
+            for (key, default) in [
+                ("reportingComponent", json!("")),
+                ("reportingInstance", json!("")),
+            ] {
                 object::as_map(object).entry(key).or_insert(default);
             }
         }
         "Namespace" => {
-            let labels = object::metadata(object).entry("labels").or_insert_with(|| json!({}));
+            let labels = object::metadata(object)
+                .entry("labels")
+                .or_insert_with(|| json!({}));
             object::as_map(labels).insert("kubernetes.io/metadata.name".to_owned(), name.into());
             object::child(object, "status").insert("phase".to_owned(), "Active".into());
         }
@@ -119,7 +139,12 @@ pub(in crate::sandbox) fn complete(resource: &Resource, object: &mut Value, api_
 }
 
 /// The object that an update makes of what was sent.
-pub(super) fn updated_object(resource: &Resource, current: &Value, asked: Value, status: bool) -> Value {
+pub(super) fn updated_object(
+    resource: &Resource,
+    current: &Value,
+    asked: Value,
+    status: bool,
+) -> Value {
     let mut next = if status {
         let mut next = current.clone();
         set(object::as_map(&mut next), "status", asked.get("status"));
@@ -135,7 +160,10 @@ pub(super) fn updated_object(resource: &Resource, current: &Value, asked: Value,
         set(map, "status", current.get("status"));
     }
     let metadata = object::metadata(&mut next);
-    for key in KEPT.into_iter().chain(["managedFields", "name", "namespace"]) {
+    for key in KEPT
+        .into_iter()
+        .chain(["managedFields", "name", "namespace"])
+    {
         set(metadata, key, current["metadata"].get(key));
     }
     for key in ["annotations", "labels", "finalizers", "ownerReferences"] {
@@ -184,13 +212,17 @@ fn is_empty(value: &Value) -> bool {
 
 /// Moves `stringData` into `data`, as the server does on every write.
 fn encode_string_data(secret: &mut Value) {
-    let Some(Value::Object(texts)) = object::as_map(secret).remove("stringData") else { return };
+    let Some(Value::Object(texts)) = object::as_map(secret).remove("stringData") else {
+        return;
+    };
     let data = object::child(secret, "data");
     for (key, value) in texts {
         let text = value.as_str().unwrap_or_default();
         data.insert(key, super::super::data::encode(text.as_bytes()).into());
     }
-    object::as_map(secret).entry("type").or_insert_with(|| "Opaque".into());
+    object::as_map(secret)
+        .entry("type")
+        .or_insert_with(|| "Opaque".into());
 }
 
 /// Annotations and labels must be texts under well-formed keys.
@@ -201,14 +233,26 @@ fn check_metadata(resource: &Resource, object: &Value) -> Result<(), Failure> {
         for (key, value) in object["metadata"][field].as_object().into_iter().flatten() {
             let trouble = match value {
                 _ if !is_qualified_name(key) => Some(BAD_KEY),
-                Value::String(text) if field == "labels" && !is_label_value(text) => Some(BAD_VALUE),
+                Value::String(text) if field == "labels" && !is_label_value(text) => {
+                    Some(BAD_VALUE)
+                }
                 Value::String(_) => None,
                 _ => Some("must be a string"),
             };
             if let Some(trouble) = trouble {
-                let shown = if trouble == BAD_KEY { key } else { value.as_str().unwrap_or(key) };
+                let shown = if trouble == BAD_KEY {
+                    key
+                } else {
+                    value.as_str().unwrap_or(key)
+                };
                 let message = format!("Invalid value: {shown:?}: {trouble}");
-                return Err(Failure::invalid(resource, name, &path, "FieldValueInvalid", &message));
+                return Err(Failure::invalid(
+                    resource,
+                    name,
+                    &path,
+                    "FieldValueInvalid",
+                    &message,
+                ));
             }
         }
     }
@@ -224,9 +268,12 @@ const BAD_VALUE: &str = "a valid label must be an empty string or consist of alp
     validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 
 fn is_qualified_name(key: &str) -> bool {
-    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let (prefix, name) = key
+        .split_once('/')
+        .map_or((None, key), |(prefix, name)| (Some(prefix), name));
     let is_domain = |prefix: &str| {
-        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+        let allowed =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
         !prefix.is_empty() && prefix.len() <= 253 && prefix.chars().all(allowed)
     };
     !name.is_empty() && is_label_value(name) && prefix.is_none_or(is_domain)
@@ -235,5 +282,8 @@ fn is_qualified_name(key: &str) -> bool {
 fn is_label_value(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let end = |c: char| c.is_ascii_alphanumeric();
-    text.len() <= 63 && text.chars().all(allowed) && !text.starts_with(|c| !end(c)) && !text.ends_with(|c| !end(c))
+    text.len() <= 63
+        && text.chars().all(allowed)
+        && !text.starts_with(|c| !end(c))
+        && !text.ends_with(|c| !end(c))
 }

@@ -1,0 +1,138 @@
+//! The command line from outside: the real binary, its help, its errors and its exit codes.
+
+use insta::assert_snapshot;
+
+use crate::support::Workspace;
+
+/// Without a cluster: a port on which nothing listens.
+fn nowhere() -> Workspace {
+    Workspace::new(Vec::new())
+}
+
+async fn help(command: &[&str]) -> String {
+    let outcome = nowhere().run(&[command, &["-h"]].concat()).await;
+    outcome.exits(0);
+    assert_eq!(outcome.stderr, "");
+    outcome.stdout
+}
+
+#[tokio::test]
+async fn help_is_what_it_was() {
+    assert_snapshot!("help", help(&[]).await);
+    assert_snapshot!("help_run", help(&["run"]).await);
+    assert_snapshot!("help_plan", help(&["plan"]).await);
+    assert_snapshot!("help_sync", help(&["sync"]).await);
+    assert_snapshot!("help_status", help(&["status"]).await);
+}
+
+/// The exit code and stderr of a command that is refused; nothing is on stdout.
+async fn refused(workspace: &Workspace, arguments: &[&str]) -> String {
+    let outcome = workspace.run(arguments).await;
+    assert_eq!(outcome.stdout, "");
+    let stderr = outcome.stderr.replace(&workspace.path().display().to_string(), "[folder]");
+    format!("{}\n{stderr}", outcome.code)
+}
+
+#[tokio::test]
+async fn a_policy_is_refused_with_everything_that_is_wrong() {
+    let workspace = nowhere();
+    let text = "select:\n  - namespaces: [a]\n    namess: [b]\n  - names: [1234]\nsync:\n  timeout: 5 minutes\nsyncs: 1\n";
+    let file = workspace.file("policy.yaml", text);
+    let file = file.to_str().expect("UTF-8");
+    for command in ["validate", "run", "plan"] {
+        let said = refused(&workspace, &[command, "--config", file]).await;
+        assert_snapshot!(said, @"");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_policy_is_named() {
+    assert_snapshot!(refused(&nowhere(), &["run"]).await, @"");
+    assert_snapshot!(refused(&nowhere(), &["run", "--config", "nope.yaml"]).await, @"");
+}
+
+#[tokio::test]
+async fn a_ceiling_refuses_a_policy_that_asks_for_more() {
+    let workspace = nowhere();
+    let file = workspace.file("policy.yaml", "select: [{namespaces: [a]}]\nsafety: {maxSyncs: 100}\n");
+    let file = file.to_str().expect("UTF-8");
+    assert_snapshot!(refused(&workspace, &["run", "--config", file, "--max-syncs", "10"]).await, @"");
+}
+
+#[tokio::test]
+async fn no_cluster_is_exit_code_4() {
+    let workspace = nowhere();
+    assert_snapshot!(refused(&workspace, &["status"]).await, @"");
+    assert_snapshot!(refused(&workspace, &["status", "--kubeconfig", "nope"]).await, @"");
+    assert_snapshot!(refused(&workspace, &["status", "-q", "--server", "http://127.0.0.1:1"]).await, @"");
+}
+
+/// What kube itself would say quotes the lines around the error, the token among them.
+#[tokio::test]
+async fn a_broken_kubeconfig_is_not_quoted() {
+    let workspace = nowhere();
+    let text = "apiVersion: v1\nkind: Config\nusers:\n- name: a\n  user: {token: hunter2-token\nclusters: 7\n";
+    let file = workspace.file("kubeconfig", text);
+    let said = refused(&workspace, &["status", "--kubeconfig", file.to_str().expect("UTF-8")]).await;
+    assert!(said.starts_with("4\n") && !said.contains("hunter2"), "{said}");
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_not_there_is_named() {
+    let workspace = nowhere();
+    let text = "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n\
+                clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\n\
+                users: [{name: u, user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: no-such-plugin, \
+                interactiveMode: Never, installHint: get it from the cloud}}}]\n";
+    let file = workspace.file("kubeconfig", text);
+    assert_snapshot!(refused(&workspace, &["status", "--kubeconfig", file.to_str().expect("UTF-8")]).await, @"");
+}
+
+#[tokio::test]
+async fn usage_is_exit_code_2() {
+    for arguments in [
+        &["sync"][..],
+        &["sync", "a"],
+        &["sync", "a", "--all", "--yes"],
+        &["plan", "a", "--config", "x.yaml"],
+        &["run", "--no-such-flag"],
+        &["frobnicate"],
+        &["sync", "a", "--yes", "--timeout", "soon"],
+        &["status", "-l", "a=b c"],
+    ] {
+        let outcome = nowhere().run(arguments).await;
+        outcome.exits(2);
+        assert!(!outcome.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_variable_is_a_warning() {
+    let mut workspace = nowhere();
+    workspace.set("ESO_SYNC_SERVICE_HOST", "10.0.0.1");
+    workspace.set("ESO_SYNC_SYNC__TIMEOUT", "90s");
+    let file = workspace.file("policy.yaml", "select: [{namespaces: [a]}]\n");
+    let outcome = workspace.run(&["validate", "--config", file.to_str().expect("UTF-8")]).await;
+    outcome.exits(0);
+    assert!(outcome.stderr.contains("ESO_SYNC_SERVICE_HOST"), "{}", outcome.stderr);
+    workspace.set("ESO_SYNC_SYNC__TIMEOUT", "soon");
+    let outcome = workspace.run(&["validate", "--config", file.to_str().expect("UTF-8")]).await;
+    assert!(outcome.exits(2).stderr.contains("ESO_SYNC_SYNC__TIMEOUT"), "{}", outcome.stderr);
+}
+
+#[tokio::test]
+async fn offline_commands_print_data_only() {
+    for (arguments, start) in [
+        (&["schema"][..], "{"),
+        (&["schema", "--for", "report"], "{"),
+        (&["rbac"], "apiVersion: rbac.authorization.k8s.io/v1"),
+        (&["completion", "bash"], "_eso-sync()"),
+        (&["man"], ".ie"),
+        (&["--version"], "eso-sync 0."),
+    ] {
+        let outcome = nowhere().run(arguments).await;
+        outcome.exits(0);
+        assert!(outcome.stdout.starts_with(start), "{arguments:?}: {}", outcome.stdout);
+        assert_eq!(outcome.stderr, "", "{arguments:?}");
+    }
+}

@@ -1,0 +1,365 @@
+//! The same whole runs on a real cluster with the real operator, and what only a real one can show.
+
+mod old_operator;
+
+use serde_json::{Value, json};
+
+use crate::{
+    scenarios::{self, POLICY, real},
+    support::{World, eventually, optional_variable},
+};
+
+/// A scenario on the cluster that the environment names.
+macro_rules! on_the_cluster {
+    ($($name:ident)*) => {
+        $(#[tokio::test]
+        #[ignore = "needs a cluster (tests/cluster/run)"]
+        async fn $name() {
+            real::$name().await;
+        })*
+    };
+}
+
+on_the_cluster! {
+    a_rotation_is_taken_in_and_proven
+    one_failure_is_one_line_of_the_report
+    a_failure_that_repeats_itself_is_heard_of
+    what_the_operator_ignores_is_skipped_with_its_reason
+    processed_but_not_written_is_not_proven
+    children_are_synced_through_their_parent
+    a_child_that_is_left_out_keeps_its_siblings
+    a_store_that_cannot_be_used_skips_what_reads_from_it
+    wishes_are_respected
+    looking_writes_nothing
+    a_limit_refuses_before_anything_is_written
+    selections_select
+    one_is_synced_ad_hoc
+    the_lock_keeps_runs_apart
+    a_lock_that_nobody_renews_is_taken_over
+}
+
+/// Applies what `eso-sync rbac` prints for a policy, runs that policy with just those rights, and takes them away again.
+async fn run_with_least_rights(world: &World, policy: &str) {
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "job", "namespace": world.namespace}});
+    world.apply(account).await;
+    let user = format!("system:serviceaccount:{}:job", world.namespace);
+    let path = world.bin.file("least.yaml", policy);
+    let path = path.to_str().expect("UTF-8");
+    let before = world
+        .bin
+        .run(&["run", "--config", path, "--as", &user])
+        .await;
+    before.exits(4);
+    assert!(before.stderr.contains("eso-sync rbac"), "{}", before.stderr);
+
+    let printed = world
+        .bin
+        .run(&[
+            "rbac",
+            "--config",
+            path,
+            "-n",
+            &world.namespace,
+            "--service-account",
+            "job",
+        ])
+        .await;
+    let mut granted = Vec::new();
+    for document in printed
+        .exits(0)
+        .stdout
+        .split("---\n")
+        .filter(|document| !document.trim().is_empty())
+    {
+        let mut object: Value = serde_saphyr::from_str(document).expect("YAML");
+        // Cluster-wide names are the test's own, so that tests can run side by side.
+        if object["metadata"]["namespace"].is_null() {
+            object["metadata"]["name"] = json!(world.namespace);
+            if object["roleRef"].is_object() {
+                object["roleRef"]["name"] = json!(world.namespace);
+            }
+            granted.push(object["kind"].as_str().expect("a kind").to_owned());
+        }
+        world.apply(object).await;
+    }
+    let outcome = world
+        .bin
+        .run(&["run", "--config", path, "--as", &user, "-o", "json"])
+        .await;
+    outcome.exits(0);
+    assert_eq!([outcome.of("db"), outcome.of("api")], ["synced", "synced"]);
+    let document = outcome.document();
+    assert_eq!(
+        [&document["gaps"], &document["warnings"]],
+        [&json!([]), &json!([])],
+        "nothing was lacking"
+    );
+    for kind in granted {
+        world.delete(&kind, &world.namespace).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn the_rights_that_rbac_prints_suffice_for_the_whole_cluster() {
+    let world = World::cluster().await;
+    scenarios::base(&world).await;
+    run_with_least_rights(
+        &world,
+        &world.named("select: [{namespaces: ['NS*'], namespaceSelector: test=NS}]\n"),
+    )
+    .await;
+    world.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn the_rights_that_rbac_prints_suffice_for_named_namespaces() {
+    let world = World::cluster().await;
+    scenarios::base(&world).await;
+    run_with_least_rights(&world, &world.named(POLICY)).await;
+    world.end().await;
+}
+
+/// A namespace that may not be read is missing from the report, and said to be.
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn a_namespace_that_is_denied_is_a_gap() {
+    let world = World::cluster().await;
+    scenarios::base(&world).await;
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "job", "namespace": world.namespace}});
+    world.apply(account).await;
+    let own = world.bin.file("own.yaml", &world.named(POLICY));
+    let printed = world
+        .bin
+        .run(&[
+            "rbac",
+            "--config",
+            own.to_str().expect("UTF-8"),
+            "-n",
+            &world.namespace,
+            "--service-account",
+            "job",
+        ])
+        .await;
+    for document in printed
+        .exits(0)
+        .stdout
+        .split("---\n")
+        .filter(|document| document.contains("kind: Role"))
+    {
+        world
+            .apply(serde_saphyr::from_str(document).expect("YAML"))
+            .await;
+    }
+    let user = format!("system:serviceaccount:{}:job", world.namespace);
+    let outcome = world
+        .bin
+        .policy(
+            &world.named("select: [{namespaces: [NS, default]}]\n"),
+            &["--as", &user],
+        )
+        .await;
+    outcome.exits(3);
+    assert_eq!(outcome.of("db"), "synced");
+    let gaps = outcome.document()["gaps"].clone();
+    let gap = gaps
+        .as_array()
+        .expect("gaps")
+        .iter()
+        .find(|gap| gap["what"] == "externalsecrets")
+        .expect("a gap");
+    assert_eq!(gap["namespace"], "default");
+    world.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn a_rotation_in_aws_is_taken_in_and_proven() {
+    let Some(moto) = optional_variable("ESO_SYNC_TEST_MOTO") else {
+        return skipped("moto");
+    };
+    let world = World::cluster().await;
+    let name = format!("{}-db", world.namespace);
+    let call = async |operation: &str, body: Value| {
+        let target = format!("X-Amz-Target: secretsmanager.{operation}");
+        let credential = "Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/eu-west-1/secretsmanager/aws4_request";
+        curl(&[
+            "-H",
+            "Content-Type: application/x-amz-json-1.1",
+            "-H",
+            &target,
+            "-H",
+            credential,
+            "-d",
+            &body.to_string(),
+            &moto,
+        ])
+        .await
+    };
+    call(
+        "CreateSecret",
+        json!({"Name": name, "SecretString": "before", "ClientRequestToken": "a".repeat(32)}),
+    )
+    .await;
+    world
+        .apply_yaml(
+            r#"
+apiVersion: v1
+kind: Secret
+metadata: {name: aws, namespace: NS}
+stringData: {id: test, key: test}
+---
+apiVersion: external-secrets.io/VERSION
+kind: SecretStore
+metadata: {name: NS-aws, namespace: NS}
+spec:
+  provider:
+    aws:
+      service: SecretsManager
+      region: eu-west-1
+      auth: {secretRef: {accessKeyIDSecretRef: {name: aws, key: id}, secretAccessKeySecretRef: {name: aws, key: key}}}
+---
+apiVersion: external-secrets.io/VERSION
+kind: ExternalSecret
+metadata: {name: db, namespace: NS}
+spec:
+  refreshInterval: 1h
+  secretStoreRef: {name: NS-aws, kind: SecretStore}
+  data: [{secretKey: password, remoteRef: {key: NS-db}}]
+"#,
+        )
+        .await;
+    world.ready("db", "SecretSynced").await;
+    call(
+        "PutSecretValue",
+        json!({"SecretId": name, "SecretString": "after", "ClientRequestToken": "b".repeat(32)}),
+    )
+    .await;
+    let outcome = world.bin.policy(&world.named(POLICY), &[]).await;
+    outcome.exits(0);
+    assert_eq!(
+        world.secret("db", "password").await.as_deref(),
+        Some(scenarios::AFTER)
+    );
+    assert_eq!(
+        outcome.document()["summary"]["calls"],
+        json!({"aws SecretsManager eu-west-1": 1})
+    );
+    world.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn a_rotation_in_vault_is_taken_in_and_proven() {
+    let (Some(vault), Some(token)) = (
+        optional_variable("ESO_SYNC_TEST_VAULT"),
+        optional_variable("ESO_SYNC_TEST_VAULT_TOKEN"),
+    ) else {
+        return skipped("OpenBao");
+    };
+    let world = World::cluster().await;
+    let write = async |value: &str| {
+        let header = format!("X-Vault-Token: {token}");
+        let body = json!({"data": {"password": value}}).to_string();
+        curl(&[
+            "-H",
+            &header,
+            "-d",
+            &body,
+            &format!("{vault}/v1/secret/data/{}", world.namespace),
+        ])
+        .await
+    };
+    write("before").await;
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "vault", "namespace": world.namespace},
+        "stringData": {"token": token}});
+    world.apply(secret).await;
+    let store = json!({"vault": {"server": vault, "path": "secret", "version": "v2",
+        "auth": {"tokenSecretRef": {"name": "vault", "key": "token"}}}});
+    world
+        .apply(json!({"apiVersion": format!("external-secrets.io/{}", world.version), "kind": "SecretStore",
+            "metadata": {"name": format!("{}-vault", world.namespace), "namespace": world.namespace}, "spec": {"provider": store}}))
+        .await;
+    world
+        .apply_yaml(
+            "apiVersion: external-secrets.io/VERSION\nkind: ExternalSecret\nmetadata: {name: db, namespace: NS}\nspec:\n  \
+             refreshInterval: 1h\n  secretStoreRef: {name: NS-vault, kind: SecretStore}\n  \
+             data: [{secretKey: password, remoteRef: {key: NS, property: password}}]\n",
+        )
+        .await;
+    world.ready("db", "SecretSynced").await;
+    write("after").await;
+    let outcome = world.bin.policy(&world.named(POLICY), &[]).await;
+    outcome.exits(0);
+    assert_eq!(
+        world.secret("db", "password").await.as_deref(),
+        Some(scenarios::AFTER)
+    );
+    world.end().await;
+}
+
+/// The operator stands still: nothing is proven, the run stops by itself, and says what it did not reach.
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn an_operator_that_stands_still_is_a_time_out() {
+    let Some(pid) = optional_variable("ESO_SYNC_TEST_ESO_PID") else {
+        return skipped("the operator's process");
+    };
+    let world = World::cluster().await;
+    scenarios::base(&world).await;
+    signal("STOP", &pid).await;
+    let outcome = world
+        .bin
+        .policy(&world.named(POLICY), &["--timeout", "3s"])
+        .await;
+    signal("CONT", &pid).await;
+    outcome.exits(3);
+    assert_eq!(
+        [outcome.of("db"), outcome.of("api")],
+        ["failed(timed-out)", "failed(timed-out)"]
+    );
+    eventually("the operator takes it in once it goes on", async || {
+        let db = world.get("ExternalSecret", "db").await?;
+        let outcome = world
+            .bin
+            .run(&["status", "db", "-n", &world.namespace, "-o", "json"])
+            .await;
+        (outcome.of("db") == "sync(selected)" && db["status"]["conditions"][0]["status"] == "True")
+            .then_some(())
+    })
+    .await;
+    world.end().await;
+}
+
+async fn signal(name: &str, pid: &str) {
+    let sent = tokio::process::Command::new("kill")
+        .args(["-s", name, pid])
+        .status()
+        .await
+        .expect("kill");
+    assert!(sent.success());
+}
+
+async fn curl(arguments: &[&str]) {
+    let sent = tokio::process::Command::new("curl")
+        .args(["-sSf", "-X", "POST"])
+        .args(arguments)
+        .output()
+        .await
+        .expect("curl");
+    assert!(
+        sent.status.success(),
+        "{}",
+        String::from_utf8_lossy(&sent.stderr)
+    );
+}
+
+/// A cluster of somebody else's has no such server beside it. Said, since the test did not test anything.
+#[expect(
+    clippy::print_stderr,
+    reason = "the reader of the test's output is told"
+)]
+fn skipped(what: &str) {
+    eprintln!("not tested: this cluster has no {what} beside it");
+}

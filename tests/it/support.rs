@@ -1,0 +1,9 @@
+//! What the tests of whole runs share: a world (the sandbox, or a real cluster), and the real binary in it.
+
+mod binary;
+mod world;
+
+pub(crate) use self::{
+    binary::{Outcome, Running, Workspace},
+    world::{World, eventually, optional_variable},
+};

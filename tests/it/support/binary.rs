@@ -1,0 +1,205 @@
+//! The real binary, in an environment that holds nothing but what the test says.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+/// Longer than any run of a test takes; a test that hits it fails.
+const PATIENCE: Duration = Duration::from_secs(170);
+
+/// A folder for a test's files, and the arguments that lead to its world.
+pub(crate) struct Workspace {
+    folder: TempDir,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// A command that still runs.
+pub(crate) struct Running {
+    child: Child,
+    said: String,
+    stderr: tokio::io::Lines<BufReader<tokio::process::ChildStderr>>,
+}
+
+impl Workspace {
+    pub(crate) fn new(arguments: Vec<String>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        Self {
+            folder,
+            arguments,
+            environment: Vec::new(),
+        }
+    }
+
+    /// Sets a variable for all commands.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Writes a file, and tells where.
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).expect("the folder can be written");
+        path
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_eso-sync"));
+        command
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.folder.path())
+            .args(arguments)
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Outcome {
+        let output = timeout(PATIENCE, self.command(arguments).output())
+            .await
+            .expect("the command ends");
+        let output = output.expect("the command starts");
+        Outcome {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+        }
+    }
+
+    /// `run` with a policy; the report as data.
+    pub(crate) async fn policy(&self, policy: &str, more: &[&str]) -> Outcome {
+        let path = self.file("policy.yaml", policy);
+        let path = path.to_str().expect("UTF-8");
+        self.run(&[&["run", "-o", "json", "--config", path], more].concat())
+            .await
+    }
+
+    /// Starts a command.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+        let mut child = self.command(arguments).spawn().expect("the command starts");
+        let stderr = BufReader::new(child.stderr.take().expect("piped")).lines();
+        Running {
+            child,
+            said: String::new(),
+            stderr,
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+impl Running {
+    /// Waits for a line on stderr.
+    pub(crate) async fn says(&mut self, text: &str) {
+        let said = async {
+            while let Ok(Some(line)) = self.stderr.next_line().await {
+                self.said.push_str(&line);
+                self.said.push('\n');
+                if line.contains(text) {
+                    return true;
+                }
+            }
+            false
+        };
+        let found = timeout(PATIENCE, said).await.unwrap_or(false);
+        assert!(found, "never said {text:?}: {}", self.said);
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) async fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("it runs").to_string();
+        let sent = Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .await
+            .expect("kill");
+        assert!(sent.success());
+    }
+
+    /// Waits for the end.
+    pub(crate) async fn end(mut self) -> Outcome {
+        let mut stdout = String::new();
+        let mut pipe = self.child.stdout.take().expect("piped");
+        let all = async {
+            let (read, said) = tokio::join!(pipe.read_to_string(&mut stdout), async {
+                let mut said = String::new();
+                while let Ok(Some(line)) = self.stderr.next_line().await {
+                    said.push_str(&line);
+                    said.push('\n');
+                }
+                said
+            });
+            read.expect("UTF-8");
+            self.said.push_str(&said);
+            self.child.wait().await.expect("it ends")
+        };
+        let status = timeout(PATIENCE, all).await.expect("the command ends");
+        Outcome {
+            code: status.code().unwrap_or(-1),
+            stdout,
+            stderr: self.said,
+        }
+    }
+}
+
+impl Outcome {
+    /// The document on stdout.
+    pub(crate) fn document(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
+            panic!("no document ({error}): {}\n{}", self.stdout, self.stderr)
+        })
+    }
+
+    /// `outcome(reason)` of an item, or `action(reason)` in a plan.
+    pub(crate) fn of(&self, name: &str) -> String {
+        let document = self.document();
+        let items = document["items"].as_array().expect("items");
+        let item = items.iter().find(|item| item["name"] == name);
+        let item = item.unwrap_or_else(|| panic!("no item {name}: {}", self.stdout));
+        let what = item["outcome"]
+            .as_str()
+            .or(item["action"].as_str())
+            .expect("an outcome");
+        match item["reason"].as_str() {
+            Some(reason) if what != "synced" => format!("{what}({reason})"),
+            _ => what.to_owned(),
+        }
+    }
+
+    /// Asserts the exit code; shows everything if it is another.
+    #[track_caller]
+    pub(crate) fn exits(&self, code: i32) -> &Self {
+        assert_eq!(
+            self.code, code,
+            "stdout: {}\nstderr: {}",
+            self.stdout, self.stderr
+        );
+        self
+    }
+}

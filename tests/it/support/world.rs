@@ -1,0 +1,311 @@
+//! A cluster to run in: the sandbox in this process, or a real one. The scenarios cannot tell them apart.
+
+use std::time::Duration;
+
+use eso_sync::sandbox::{Content, Sandbox, Settings};
+use http::{Request, StatusCode};
+use kube::Client;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::Workspace;
+
+/// How long a state is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `state` gives something.
+pub(crate) async fn eventually<T>(what: &str, mut state: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = state().await {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "never: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A cluster, and a namespace in it that belongs to the test alone.
+pub(crate) struct World {
+    pub(crate) sandbox: Option<Sandbox>,
+    client: Client,
+    /// The version of ESO's API that is served.
+    pub(crate) version: &'static str,
+    /// The test's own namespace; names of cluster-wide objects begin with it.
+    pub(crate) namespace: String,
+    pub(crate) bin: Workspace,
+}
+
+impl World {
+    /// A sandbox with nothing in it.
+    pub(crate) async fn sandbox() -> Self {
+        Self::sandbox_with(Settings::default()).await
+    }
+
+    /// A sandbox that serves as it is told.
+    pub(crate) async fn sandbox_with(settings: Settings) -> Self {
+        let sandbox = Sandbox::with(&Content::Default, settings, now())
+            .await
+            .expect("a sandbox");
+        let url = sandbox.url();
+        let config = kube::Config::new(url.parse().expect("a URL"));
+        let client = Client::try_from(config).expect("a client");
+        let version = if settings.v1beta1 { "v1beta1" } else { "v1" };
+        Self::new(
+            Some(sandbox),
+            client,
+            version,
+            vec!["--server".to_owned(), url],
+        )
+        .await
+    }
+
+    /// The real cluster that the environment names.
+    pub(crate) async fn cluster() -> Self {
+        let kubeconfig = variable("ESO_SYNC_TEST_KUBECONFIG");
+        let loaded = kube::config::Kubeconfig::read_from(&kubeconfig).expect("a kubeconfig");
+        let options = kube::config::KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(loaded, &options);
+        let client = Client::try_from(config.await.expect("a context")).expect("a client");
+        let old = optional_variable("ESO_SYNC_TEST_OLD_OPERATOR").is_some();
+        let version = if old { "v1beta1" } else { "v1" };
+        Self::new(
+            None,
+            client,
+            version,
+            vec!["--kubeconfig".to_owned(), kubeconfig],
+        )
+        .await
+    }
+
+    async fn new(
+        sandbox: Option<Sandbox>,
+        client: Client,
+        version: &'static str,
+        arguments: Vec<String>,
+    ) -> Self {
+        let namespace = format!("t-{:08x}", fastrand::u32(..));
+        let mut bin = Workspace::new(arguments);
+        // Each test locks for itself, so that tests can run side by side.
+        bin.set("ESO_SYNC_LOCK_NAMESPACE", &namespace);
+        let world = Self {
+            sandbox,
+            client,
+            version,
+            namespace,
+            bin,
+        };
+        world
+            .apply(json!({
+                "apiVersion": "v1", "kind": "Namespace",
+                "metadata": {"name": world.namespace, "labels": {"test": world.namespace}},
+            }))
+            .await;
+        world
+    }
+
+    /// The embedded cluster, where there is one.
+    pub(crate) fn embedded(&self) -> &Sandbox {
+        self.sandbox
+            .as_ref()
+            .expect("this test runs in the sandbox")
+    }
+
+    fn path(&self, kind: &str, namespace: &str) -> String {
+        let eso = format!("external-secrets.io/{}", self.version);
+        let (group, plural) = match kind {
+            "Namespace" => return "/api/v1/namespaces".to_owned(),
+            "ClusterSecretStore" => return format!("/apis/{eso}/clustersecretstores"),
+            "ClusterExternalSecret" => return format!("/apis/{eso}/clusterexternalsecrets"),
+            "ClusterRole" => return "/apis/rbac.authorization.k8s.io/v1/clusterroles".to_owned(),
+            "ClusterRoleBinding" => {
+                return "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings".to_owned();
+            }
+            "ExternalSecret" => (format!("apis/{eso}"), "externalsecrets"),
+            "SecretStore" => (format!("apis/{eso}"), "secretstores"),
+            "Secret" => ("api/v1".to_owned(), "secrets"),
+            "Event" => ("api/v1".to_owned(), "events"),
+            "Pod" => ("api/v1".to_owned(), "pods"),
+            "ServiceAccount" => ("api/v1".to_owned(), "serviceaccounts"),
+            "Lease" => ("apis/coordination.k8s.io/v1".to_owned(), "leases"),
+            "Role" => ("apis/rbac.authorization.k8s.io/v1".to_owned(), "roles"),
+            "RoleBinding" => (
+                "apis/rbac.authorization.k8s.io/v1".to_owned(),
+                "rolebindings",
+            ),
+            other => panic!("the tests know no {other}"),
+        };
+        format!("/{group}/namespaces/{namespace}/{plural}")
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        content: &str,
+        body: &Value,
+    ) -> Result<Value, kube::Error> {
+        let body = if body.is_null() {
+            Vec::new()
+        } else {
+            body.to_string().into_bytes()
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("Content-Type", content)
+            .body(body);
+        self.client.request(request.expect("a request")).await
+    }
+
+    /// Creates an object, or changes it where it exists.
+    pub(crate) async fn apply(&self, object: Value) -> Value {
+        let namespace = object["metadata"]["namespace"]
+            .as_str()
+            .unwrap_or(&self.namespace)
+            .to_owned();
+        let path = self.path(object["kind"].as_str().expect("a kind"), &namespace);
+        match self.send("POST", &path, "application/json", &object).await {
+            Ok(created) => created,
+            Err(kube::Error::Api(status)) if status.code == StatusCode::CONFLICT.as_u16() => {
+                let path = format!(
+                    "{path}/{}",
+                    object["metadata"]["name"].as_str().expect("a name")
+                );
+                self.send("PATCH", &path, "application/merge-patch+json", &object)
+                    .await
+                    .expect("a change")
+            }
+            Err(error) => panic!("{path}: {error}"),
+        }
+    }
+
+    /// Applies all documents of a YAML stream; `NS` stands for the test's own namespace.
+    pub(crate) async fn apply_yaml(&self, yaml: &str) {
+        let yaml = self.named(yaml);
+        for document in yaml
+            .split("\n---")
+            .filter(|document| !document.trim().is_empty())
+        {
+            let object: Value = serde_saphyr::from_str(document)
+                .unwrap_or_else(|error| panic!("{error}: {document}"));
+            self.apply(object).await;
+        }
+    }
+
+    /// A text in which `NS` stands for the test's own namespace, and `VERSION` for that of ESO's API.
+    pub(crate) fn named(&self, text: &str) -> String {
+        text.replace("VERSION", self.version)
+            .replace("NS", &self.namespace)
+    }
+
+    /// Changes an object of the test's namespace.
+    pub(crate) async fn patch(&self, kind: &str, name: &str, change: &Value) -> Value {
+        let path = format!("{}/{name}", self.path(kind, &self.namespace));
+        self.send("PATCH", &path, "application/merge-patch+json", change)
+            .await
+            .expect("a change")
+    }
+
+    /// An object of the test's namespace, if there is one.
+    pub(crate) async fn get(&self, kind: &str, name: &str) -> Option<Value> {
+        self.get_in(&self.namespace, kind, name).await
+    }
+
+    /// An object, if there is one.
+    pub(crate) async fn get_in(&self, namespace: &str, kind: &str, name: &str) -> Option<Value> {
+        match self
+            .send(
+                "GET",
+                &format!("{}/{name}", self.path(kind, namespace)),
+                "application/json",
+                &Value::Null,
+            )
+            .await
+        {
+            Ok(object) => Some(object),
+            Err(kube::Error::Api(status)) if status.code == StatusCode::NOT_FOUND.as_u16() => None,
+            Err(error) => panic!("{kind} {name}: {error}"),
+        }
+    }
+
+    /// All objects of a kind in the test's namespace.
+    pub(crate) async fn list(&self, kind: &str) -> Vec<Value> {
+        let path = self.path(kind, &self.namespace);
+        let list = self
+            .send("GET", &path, "application/json", &Value::Null)
+            .await
+            .expect("a list");
+        list["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    pub(crate) async fn delete(&self, kind: &str, name: &str) {
+        let path = format!("{}/{name}", self.path(kind, &self.namespace));
+        self.send("DELETE", &path, "application/json", &Value::Null)
+            .await
+            .expect("deleted");
+    }
+
+    /// Waits until an ExternalSecret of the test has this reason in its Ready condition.
+    pub(crate) async fn ready(&self, name: &str, reason: &str) {
+        self.ready_in(&self.namespace, name, reason).await;
+    }
+
+    pub(crate) async fn ready_in(&self, namespace: &str, name: &str, reason: &str) {
+        eventually(&format!("{namespace}/{name} is {reason}"), async || {
+            let object = self.get_in(namespace, "ExternalSecret", name).await?;
+            let conditions = object["status"]["conditions"].as_array()?.clone();
+            conditions
+                .iter()
+                .any(|condition| condition["type"] == "Ready" && condition["reason"] == reason)
+                .then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until a store of the test is ready, or not.
+    pub(crate) async fn store_is(&self, name: &str, status: &str) {
+        eventually(&format!("store {name} has Ready={status}"), async || {
+            let object = self.get("SecretStore", name).await?;
+            let conditions = object["status"]["conditions"].as_array()?.clone();
+            conditions
+                .iter()
+                .any(|condition| condition["type"] == "Ready" && condition["status"] == status)
+                .then_some(())
+        })
+        .await;
+    }
+
+    /// The value under a key of a Secret of the test, in base64.
+    pub(crate) async fn secret(&self, name: &str, key: &str) -> Option<String> {
+        let secret = self.get("Secret", name).await?;
+        secret["data"][key].as_str().map(str::to_owned)
+    }
+
+    /// Ends the world: what is in it goes with its namespace.
+    pub(crate) async fn end(self) {
+        if self.sandbox.is_none() {
+            let path = format!("/api/v1/namespaces/{}", self.namespace);
+            self.send("DELETE", &path, "application/json", &Value::Null)
+                .await
+                .expect("deleted");
+        }
+    }
+}
+
+fn now() -> jiff::Timestamp {
+    "2026-03-01T12:00:00Z".parse().expect("a time")
+}
+
+/// A variable that `tests/cluster/run` sets.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is how the script that starts the cluster tells where it is"
+)]
+pub(crate) fn optional_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn variable(name: &str) -> String {
+    optional_variable(name).unwrap_or_else(|| panic!("{name} is not set; run tests/cluster/run"))
+}
