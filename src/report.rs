@@ -135,6 +135,7 @@ pub struct DocumentItem {
     pub reason: Option<Reason>,
     /// For people.
     #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(default)]
     pub message: String,
     /// What to do next.
     #[serde(skip_serializing_if = "Option::is_none")]

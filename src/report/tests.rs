@@ -97,13 +97,51 @@ fn results() -> Results {
 #[test]
 fn a_plan_for_people() {
     let document = Document::of_plan(Kind::Plan, &plan(), heading(), Exit::Done);
-    assert_snapshot!(text::render(&document, false), @"");
+    assert_snapshot!(text::render(&document, false), @"
+    NAMESPACE   NAME   STORE      PROVIDER   STATE   LAST SYNC              AGE   ACTION   REASON
+    shop        api    aws-prod   aws        ready   2026-03-01 11:15:00Z   45m   sync     selected
+    shop        db     aws-prod   aws        ready   2026-03-01 11:15:00Z   45m   sync     selected
+    shop        mail   aws-prod   aws        ready   2026-03-01 11:15:00Z   45m   sync     selected
+    shop        once   aws-prod   aws        ready   2026-03-01 11:15:00Z   45m   skip     refresh-created-once
+    shop        x1     aws-prod   aws        ready   2026-03-01 11:15:00Z   45m   skip     store-not-ready
+    shop        x2     aws-prod   aws        ready   2026-03-01 11:15:00Z   45m   skip     store-not-ready
+
+    refresh-created-once (shop/once): the operator ignores a force-sync once it has synced
+
+    store-not-ready (shop/x1, shop/x2): SecretStore/shop/v is not ready: InvalidProviderConfig
+      next: mend the store, then run again
+
+    6 selected: 3 to sync, 3 skipped
+    Provider calls: 6 to aws SecretsManager eu-west-1; about 1m30s
+    ");
 }
 
 #[test]
 fn a_report_for_people() {
     let document = Document::of_results(&plan(), &results(), heading(), Exit::Stopped);
-    assert_snapshot!(text::render(&document, false), @"");
+    assert_snapshot!(text::render(&document, false), @"
+    NAMESPACE   NAME   STATUS        PREVIOUS SYNC          CURRENT SYNC           SECRET    REASON
+    shop        api    synced        2026-03-01 11:15:00Z   2026-03-01 12:00:03Z   unknown   -
+    shop        db     failed        2026-03-01 11:15:00Z   -                      -         denied
+    shop        mail   not-reached   2026-03-01 11:15:00Z   -                      -         deadline
+    shop        once   skipped       2026-03-01 11:15:00Z   -                      -         refresh-created-once
+    shop        x1     skipped       2026-03-01 11:15:00Z   -                      -         store-not-ready
+    shop        x2     skipped       2026-03-01 11:15:00Z   -                      -         store-not-ready
+
+    refresh-created-once (shop/once): the operator ignores a force-sync once it has synced
+
+    store-not-ready (shop/x1, shop/x2): SecretStore/shop/v is not ready: InvalidProviderConfig
+      next: mend the store, then run again
+
+    denied (shop/db): AccessDeniedException
+      next: grant the store's identity the read that the provider refused, then run again
+
+    deadline (shop/mail)
+      next: run again
+
+    6 selected: 1 synced, 1 failed, 3 skipped, 1 not-reached; 21 API requests, 1 min 10 s
+    stopped early: deadline; the report is partial
+    ");
 }
 
 #[test]

@@ -41,14 +41,31 @@ async fn a_policy_is_refused_with_everything_that_is_wrong() {
     let file = file.to_str().expect("UTF-8");
     for command in ["validate", "run", "plan"] {
         let said = refused(&workspace, &[command, "--config", file]).await;
-        assert_snapshot!(said, @"");
+        insta::allow_duplicates! {
+            assert_snapshot!(said, @r#"
+            2
+            error: nothing was changed: the policy is invalid
+            [folder]/policy.yaml:3: select[0].namess: is no key of a policy; did you mean `names`?
+            [folder]/policy.yaml:4: select[1].names[0]: `1234` is a number to YAML, not text; quote it: `"1234"`
+            [folder]/policy.yaml:6: sync.timeout: `5 minutes` is not a duration; write it like `30s`, `5m` or `1h30m`
+            [folder]/policy.yaml:7: syncs: is no key of a policy; did you mean `sync`?
+            "#);
+        }
     }
 }
 
 #[tokio::test]
 async fn a_missing_policy_is_named() {
-    assert_snapshot!(refused(&nowhere(), &["run"]).await, @"");
-    assert_snapshot!(refused(&nowhere(), &["run", "--config", "nope.yaml"]).await, @"");
+    assert_snapshot!(refused(&nowhere(), &["run"]).await, @"
+    2
+    error: nothing was changed: the policy is invalid
+    /etc/eso-sync/config.yaml: cannot be read: No such file or directory (os error 2); name the policy with --config FILE
+    ");
+    assert_snapshot!(refused(&nowhere(), &["run", "--config", "nope.yaml"]).await, @"
+    2
+    error: nothing was changed: the policy is invalid
+    nope.yaml: cannot be read: No such file or directory (os error 2); name the policy with --config FILE
+    ");
 }
 
 #[tokio::test]
@@ -56,15 +73,28 @@ async fn a_ceiling_refuses_a_policy_that_asks_for_more() {
     let workspace = nowhere();
     let file = workspace.file("policy.yaml", "select: [{namespaces: [a]}]\nsafety: {maxSyncs: 100}\n");
     let file = file.to_str().expect("UTF-8");
-    assert_snapshot!(refused(&workspace, &["run", "--config", file, "--max-syncs", "10"]).await, @"");
+    assert_snapshot!(refused(&workspace, &["run", "--config", file, "--max-syncs", "10"]).await, @"
+    2
+    error: nothing was changed: the policy is invalid
+    [folder]/policy.yaml:2: safety.maxSyncs: 100 is more than --max-syncs allows, which is 10; write at most 10, or raise --max-syncs
+    ");
 }
 
 #[tokio::test]
 async fn no_cluster_is_exit_code_4() {
     let workspace = nowhere();
-    assert_snapshot!(refused(&workspace, &["status"]).await, @"");
-    assert_snapshot!(refused(&workspace, &["status", "--kubeconfig", "nope"]).await, @"");
-    assert_snapshot!(refused(&workspace, &["status", "-q", "--server", "http://127.0.0.1:1"]).await, @"");
+    assert_snapshot!(refused(&workspace, &["status"]).await, @"
+    4
+    error: nothing was changed: there is no kubeconfig (--kubeconfig, $KUBECONFIG, ~/.kube/config) and no service account of a Pod (KUBERNETES_SERVICE_HOST is not set)
+    ");
+    assert_snapshot!(refused(&workspace, &["status", "--kubeconfig", "nope"]).await, @"
+    4
+    error: nothing was changed: the kubeconfig cannot be used: nope cannot be read: No such file or directory (os error 2)
+    ");
+    assert_snapshot!(refused(&workspace, &["status", "-q", "--server", "http://127.0.0.1:1"]).await, @"
+    4
+    error: nothing was changed: cannot read /apis/external-secrets.io: Connection refused (os error 111)
+    ");
 }
 
 /// What kube itself would say quotes the lines around the error, the token among them.
@@ -85,7 +115,10 @@ async fn a_plugin_that_is_not_there_is_named() {
                 users: [{name: u, user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: no-such-plugin, \
                 interactiveMode: Never, installHint: get it from the cloud}}}]\n";
     let file = workspace.file("kubeconfig", text);
-    assert_snapshot!(refused(&workspace, &["status", "--kubeconfig", file.to_str().expect("UTF-8")]).await, @"");
+    assert_snapshot!(refused(&workspace, &["status", "--kubeconfig", file.to_str().expect("UTF-8")]).await, @"
+    4
+    error: nothing was changed: the kubeconfig's exec plugin `no-such-plugin` is not installed here, or not on the PATH; get it from the cloud
+    ");
 }
 
 #[tokio::test]
@@ -126,7 +159,7 @@ async fn offline_commands_print_data_only() {
         (&["schema"][..], "{"),
         (&["schema", "--for", "report"], "{"),
         (&["rbac"], "apiVersion: rbac.authorization.k8s.io/v1"),
-        (&["completion", "bash"], "_eso-sync()"),
+        (&["completion", "bash"], "_eso__sync()"),
         (&["man"], ".ie"),
         (&["--version"], "eso-sync 0."),
     ] {

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::support::{World, eventually};
+use crate::support::{World, eventually, now};
 
 /// Each scenario as two tests: `scenarios::sandbox::NAME`, and `cluster::NAME` where there is a cluster.
 macro_rules! scenarios {
@@ -580,7 +580,7 @@ async fn the_lock_keeps_runs_apart(world: World) {
             },
         })
     };
-    let start = wall();
+    let start = now();
     world.apply(lease(start, 1)).await;
     // Somebody else is alive for as long as the test takes.
     let alive = async {
@@ -620,7 +620,7 @@ async fn a_lock_that_nobody_renews_is_taken_over(world: World) {
             "metadata": {"name": "eso-sync", "namespace": world.namespace},
             "spec": {
                 "holderIdentity": "killed", "leaseDurationSeconds": 15, "leaseTransitions": 4,
-                "renewTime": wall().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
+                "renewTime": now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
             },
         }))
         .await;
@@ -629,12 +629,4 @@ async fn a_lock_that_nobody_renews_is_taken_over(world: World) {
     let lease = world.get("Lease", "eso-sync").await.expect("the Lease");
     assert_eq!(lease["spec"]["leaseTransitions"], json!(5));
     world.end().await;
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a Lease that is held now holds the present time"
-)]
-fn wall() -> jiff::Timestamp {
-    jiff::Timestamp::now()
 }

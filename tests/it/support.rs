@@ -5,5 +5,5 @@ mod world;
 
 pub(crate) use self::{
     binary::{Outcome, Running, Workspace},
-    world::{World, eventually, optional_variable},
+    world::{World, eventually, now, optional_variable},
 };
