@@ -64,11 +64,12 @@ impl Reconciler {
         let existing = self
             .store
             .get(secrets, object::namespace(external_secret), &name);
-        let conditions = object::items(external_secret, "/status/conditions").iter();
-        let wrote_none = conditions
-            .filter_map(|condition| object::at(condition, "/reason").as_str())
-            .any(|reason| ["SecretDeleted", "SecretMissing"].contains(&reason));
-        if spec.target.creation_policy == "None" || wrote_none || (existing.is_some() && !again) {
+        // Where the operator bound nothing it wrote nothing.
+        let bound = external_secret
+            .pointer("/status/binding/name")
+            .and_then(Value::as_str);
+        let written = bound != Some("") && spec.target.creation_policy != "None";
+        if !written || (existing.is_some() && !again) {
             return;
         }
         let wanted = Wanted {

@@ -1,28 +1,578 @@
-//! The API server's side.
+//! The API server: reads and writes.
 
-use http::Method;
-use serde_json::json;
+use eso_sync::sandbox::{Fault, Settings};
+use http::{Method, Request};
+use serde_json::{Value, json};
 
-use super::support::{call, empty, external_secret, get, namespace};
-
-const TEAM_A: &str = "/apis/external-secrets.io/v1/namespaces/team-a/externalsecrets";
-const ALL: &str = "/apis/external-secrets.io/v1/externalsecrets";
+use super::support::{
+    ALL, TEAM_A, call, external_secret, get, names, patch, resting, send, store, with, with_spec,
+};
 
 #[tokio::test]
-async fn a_patch_that_changes_nothing_keeps_the_resource_version() {
-    let sandbox = empty().await;
-    sandbox.apply(namespace("team-a")).unwrap();
-    sandbox.apply(external_secret("team-a", "db")).unwrap();
-    let patch = json!({"metadata": {"annotations": {"force-sync": "r1"}}});
-    let path = format!("{TEAM_A}/db?fieldManager=eso-sync");
-    let (code, first) = call(&sandbox, Method::PATCH, &path, Some(patch.clone())).await;
-    assert_eq!(code, 200);
-    let (_, second) = call(&sandbox, Method::PATCH, &path, Some(patch)).await;
+async fn discovery_tells_what_is_served() {
+    let sandbox = resting().await;
+    assert_eq!(get(&sandbox, "/version").await["major"], "1");
+    let group = get(&sandbox, "/apis/external-secrets.io").await;
+    assert_eq!(group["preferredVersion"]["version"], "v1");
+    let resources = get(&sandbox, "/apis/external-secrets.io/v1").await;
+    let listed = resources["resources"].as_array().unwrap();
+    let of = |name: &str| {
+        listed
+            .iter()
+            .find(|resource| resource["name"] == name)
+            .cloned()
+    };
+    assert_eq!(of("externalsecrets").unwrap()["namespaced"], true);
+    assert_eq!(of("clusterexternalsecrets").unwrap()["namespaced"], false);
     assert_eq!(
-        first["metadata"]["resourceVersion"],
-        second["metadata"]["resourceVersion"]
+        of("externalsecrets/status").unwrap()["kind"],
+        "ExternalSecret"
     );
-    assert_eq!(second["metadata"]["generation"], 1);
-    let list = get(&sandbox, ALL).await;
-    assert_eq!(list["kind"], "ExternalSecretList", "{list:#}");
+    for path in [
+        "/apis/nope.io",
+        "/apis/external-secrets.io/v1beta1",
+        "/apis/external-secrets.io/v1/nopes",
+        "/nope",
+    ] {
+        let (code, body) = call(&sandbox, Method::GET, path, Value::Null).await;
+        assert_eq!((code, body), (404, json!("404 page not found\n")), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_old_operator_serves_v1beta1_only() {
+    let sandbox = with(Settings {
+        v1beta1: true,
+        operator: false,
+        ..Settings::default()
+    })
+    .await;
+    sandbox.apply(external_secret("db")).unwrap();
+    let group = get(&sandbox, "/apis/external-secrets.io").await;
+    assert_eq!(group["versions"].as_array().unwrap().len(), 1);
+    let list = get(
+        &sandbox,
+        "/apis/external-secrets.io/v1beta1/externalsecrets",
+    )
+    .await;
+    assert_eq!(
+        list["items"][0]["apiVersion"],
+        "external-secrets.io/v1beta1"
+    );
+    let (code, _) = call(&sandbox, Method::GET, ALL, Value::Null).await;
+    assert_eq!(code, 404);
+}
+
+#[tokio::test]
+async fn the_crd_tells_the_operators_age() {
+    let sandbox = resting().await;
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/externalsecrets.external-secrets.io";
+    let crd = get(&sandbox, path).await;
+    let version = &crd["spec"]["versions"][0];
+    assert_eq!(
+        version["selectableFields"][0]["jsonPath"],
+        ".spec.secretStoreRef.name"
+    );
+    assert!(
+        version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["refreshPolicy"]
+            .is_object()
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_not_found_in_the_servers_words() {
+    let sandbox = resting().await;
+    let (code, status) = call(
+        &sandbox,
+        Method::GET,
+        &format!("{TEAM_A}/gone"),
+        Value::Null,
+    )
+    .await;
+    assert_eq!(code, 404);
+    assert_eq!(
+        status,
+        json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": "externalsecrets.external-secrets.io \"gone\" not found", "reason": "NotFound",
+            "details": {"name": "gone", "group": "external-secrets.io", "kind": "externalsecrets"}, "code": 404,
+        })
+    );
+    let nowhere = "/apis/external-secrets.io/v1/namespaces/nowhere/externalsecrets";
+    assert_eq!(
+        get(&sandbox, nowhere).await["items"],
+        json!([]),
+        "a list of nowhere is empty"
+    );
+    let mut object = external_secret("db");
+    object["metadata"]["namespace"] = "nowhere".into();
+    let (code, status) = call(&sandbox, Method::POST, nowhere, object).await;
+    assert_eq!(
+        (code, &status["message"]),
+        (404, &json!("namespaces \"nowhere\" not found"))
+    );
+}
+
+#[tokio::test]
+async fn pages_show_one_moment_however_long_they_take() {
+    let sandbox = resting().await;
+    for name in ["a", "b", "c", "d", "e"] {
+        sandbox.apply(external_secret(name)).unwrap();
+    }
+    let first = get(&sandbox, &format!("{ALL}?limit=2")).await;
+    assert_eq!(names(&first), ["a", "b"]);
+    assert_eq!(first["metadata"]["remainingItemCount"], 3);
+    patch(
+        &sandbox,
+        "c",
+        json!({"metadata": {"labels": {"late": "yes"}}}),
+    )
+    .await;
+    sandbox.delete("externalsecrets", "team-a", "d");
+    sandbox.apply(external_secret("cc")).unwrap();
+
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let second = get(&sandbox, &format!("{ALL}?limit=2&continue={token}")).await;
+    assert_eq!(names(&second), ["c", "d"]);
+    assert!(second["items"][0]["metadata"]["labels"].is_null());
+    assert_eq!(
+        second["metadata"]["resourceVersion"],
+        first["metadata"]["resourceVersion"]
+    );
+    let token = second["metadata"]["continue"].as_str().unwrap();
+    let last = get(&sandbox, &format!("{ALL}?limit=2&continue={token}")).await;
+    assert_eq!(
+        (names(&last), &last["metadata"]["continue"]),
+        (vec!["e".to_owned()], &json!(""))
+    );
+    assert_eq!(names(&get(&sandbox, ALL).await), ["a", "b", "c", "cc", "e"]);
+
+    sandbox.compact();
+    sandbox.apply(external_secret("f")).unwrap();
+    let (code, status) = call(
+        &sandbox,
+        Method::GET,
+        &format!("{ALL}?continue={token}"),
+        Value::Null,
+    )
+    .await;
+    assert_eq!((code, &status["reason"]), (410, &json!("Expired")));
+    let (code, _) = call(
+        &sandbox,
+        Method::GET,
+        &format!("{ALL}?continue=nonsense"),
+        Value::Null,
+    )
+    .await;
+    assert_eq!(code, 400);
+}
+
+#[tokio::test]
+async fn lists_can_be_narrowed() {
+    let sandbox = resting().await;
+    for (name, team) in [("a", "x"), ("b", "y")] {
+        let mut object = external_secret(name);
+        object["metadata"]["labels"] = json!({"team": team});
+        sandbox.apply(object).unwrap();
+    }
+    for (query, expected) in [
+        ("labelSelector=team%3Dx", &["a"][..]),
+        ("labelSelector=team+notin+(x),team", &["b"]),
+        ("fieldSelector=metadata.name%3Db", &["b"]),
+        ("fieldSelector=metadata.namespace%3Dteam-b", &[]),
+        ("fieldSelector=spec.secretStoreRef.name%3Dfake", &["a", "b"]),
+        ("limit=1&labelSelector=team%3Dy", &["b"]),
+    ] {
+        assert_eq!(
+            names(&get(&sandbox, &format!("{ALL}?{query}")).await),
+            expected,
+            "{query}"
+        );
+    }
+    let (code, status) = call(
+        &sandbox,
+        Method::GET,
+        &format!("{ALL}?labelSelector=a+in+b"),
+        Value::Null,
+    )
+    .await;
+    assert_eq!(
+        (code, &status["message"]),
+        (
+            400,
+            &json!("unable to parse requirement: found 'b' expected: '('")
+        )
+    );
+}
+
+#[tokio::test]
+async fn only_the_operators_kinds_say_in_lists_what_they_are() {
+    let sandbox = resting().await;
+    sandbox.apply(external_secret("db")).unwrap();
+    assert_eq!(
+        get(&sandbox, ALL).await["items"][0]["kind"],
+        "ExternalSecret"
+    );
+    let namespaces = get(&sandbox, "/api/v1/namespaces").await;
+    assert_eq!(namespaces["kind"], "NamespaceList");
+    assert!(namespaces["items"][0]["kind"].is_null());
+    assert!(namespaces["metadata"]["continue"].is_null());
+    let accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+    let request = Request::get(ALL)
+        .header("accept", accept)
+        .body(Vec::new().into())
+        .unwrap();
+    let (_, list) = send(&sandbox, request).await;
+    assert_eq!(list["kind"], "PartialObjectMetadataList");
+    assert!(list["items"][0]["spec"].is_null() && list["items"][0]["metadata"]["uid"].is_string());
+}
+
+#[tokio::test]
+async fn a_patch_that_changes_nothing_is_no_write() {
+    let sandbox = resting().await;
+    sandbox.apply(external_secret("db")).unwrap();
+    let change = json!({"metadata": {"annotations": {"force-sync": "r1"}}});
+    let first = patch(&sandbox, "db", change.clone()).await;
+    let second = patch(&sandbox, "db", change).await;
+    assert_eq!(first, second);
+}
+
+#[tokio::test]
+async fn the_generation_counts_changes_of_the_spec_only() {
+    let sandbox = resting().await;
+    sandbox.apply(external_secret("db")).unwrap();
+    let annotated = patch(
+        &sandbox,
+        "db",
+        json!({"metadata": {"annotations": {"a": "1"}, "labels": {"b": "2"}}}),
+    )
+    .await;
+    assert_eq!(annotated["metadata"]["generation"], 1);
+    let path = format!("{TEAM_A}/db/status");
+    let change = json!({"spec": {"refreshInterval": "5m"}, "status": {"refreshTime": "2026-01-01T00:00:00Z"}});
+    let (_, written) = call(&sandbox, Method::PATCH, &path, change.clone()).await;
+    assert_eq!(
+        (
+            &written["metadata"]["generation"],
+            &written["spec"]["refreshInterval"]
+        ),
+        (&json!(1), &json!("1h"))
+    );
+    assert_eq!(written["status"]["refreshTime"], "2026-01-01T00:00:00Z");
+    let edited = patch(&sandbox, "db", change).await;
+    assert_eq!(edited["metadata"]["generation"], 2);
+    assert_eq!(
+        edited["status"], written["status"],
+        "a plain write leaves the status alone"
+    );
+}
+
+#[tokio::test]
+async fn what_the_client_leaves_out_is_filled_in() {
+    let sandbox = resting().await;
+    let (code, created) = call(&sandbox, Method::POST, TEAM_A, external_secret("db")).await;
+    assert_eq!(code, 201);
+    let metadata = &created["metadata"];
+    assert_eq!(metadata["creationTimestamp"], "2026-05-01T12:00:00Z");
+    assert!(metadata["uid"].is_string() && metadata["resourceVersion"].is_string());
+    assert_eq!(
+        metadata["managedFields"][0]["manager"], "tester",
+        "the program's name, where no manager is named"
+    );
+    assert_eq!(
+        created["spec"]["target"],
+        json!({"creationPolicy": "Owner", "deletionPolicy": "Retain"})
+    );
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"a": "b"},
+    });
+    let (_, secret) = call(
+        &sandbox,
+        Method::POST,
+        "/api/v1/namespaces/team-a/secrets",
+        secret,
+    )
+    .await;
+    assert_eq!(
+        (&secret["data"], &secret["type"]),
+        (&json!({"a": "Yg=="}), &json!("Opaque"))
+    );
+}
+
+#[tokio::test]
+async fn who_wrote_what_is_kept() {
+    let sandbox = resting().await;
+    sandbox.apply(external_secret("db")).unwrap();
+    let object = patch(
+        &sandbox,
+        "db",
+        json!({"metadata": {"annotations": {"force-sync": "r1"}}}),
+    )
+    .await;
+    let entries = object["metadata"]["managedFields"]
+        .as_array()
+        .unwrap()
+        .clone();
+    let ours = entries
+        .iter()
+        .find(|entry| entry["manager"] == "tester")
+        .unwrap();
+    let annotations = json!({".": {}, "f:force-sync": {}});
+    assert_eq!(
+        ours["fieldsV1"],
+        json!({"f:metadata": {"f:annotations": annotations}})
+    );
+    let taken = call(
+        &sandbox,
+        Method::PATCH,
+        &format!("{TEAM_A}/db?fieldManager=gitops"),
+        json!({"metadata": {"annotations": {"force-sync": null}}}),
+    )
+    .await
+    .1;
+    let entries = taken["metadata"]["managedFields"].as_array().unwrap();
+    assert!(
+        entries.iter().all(|entry| entry["manager"] != "tester"),
+        "{entries:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_dry_run_answers_as_if() {
+    let sandbox = resting().await;
+    sandbox.apply(external_secret("db")).unwrap();
+    let before = sandbox.get("externalsecrets", "team-a", "db");
+    let path = format!("{TEAM_A}/db?dryRun=All");
+    let change = json!({"metadata": {"annotations": {"a": "1"}}});
+    let (_, answer) = call(&sandbox, Method::PATCH, &path, change).await;
+    assert_eq!(answer["metadata"]["annotations"]["a"], "1");
+    assert_eq!(sandbox.get("externalsecrets", "team-a", "db"), before);
+}
+
+#[tokio::test]
+async fn a_write_that_was_based_on_an_older_state_is_refused() {
+    let sandbox = resting().await;
+    let created = sandbox.apply(external_secret("db")).unwrap();
+    patch(&sandbox, "db", json!({"metadata": {"labels": {"a": "1"}}})).await;
+    let path = format!("{TEAM_A}/db");
+    let stale = json!({"metadata": {"resourceVersion": created["metadata"]["resourceVersion"], "labels": {"a": "2"}}});
+    let (code, status) = call(&sandbox, Method::PATCH, &path, stale).await;
+    let message = "Operation cannot be fulfilled on externalsecrets.external-secrets.io \"db\": the object has been modified; \
+                   please apply your changes to the latest version and try again";
+    assert_eq!(
+        (code, &status["reason"], &status["message"]),
+        (409, &json!("Conflict"), &json!(message))
+    );
+    let (code, _) = call(&sandbox, Method::PUT, &path, created.clone()).await;
+    assert_eq!(code, 409);
+    let (code, _) = call(&sandbox, Method::POST, TEAM_A, external_secret("db")).await;
+    assert_eq!(code, 409, "it exists");
+}
+
+/// The real server answers so, not with a conflict: the uid of an object cannot be changed.
+#[tokio::test]
+async fn a_patch_for_another_object_of_the_same_name_is_invalid() {
+    let sandbox = resting().await;
+    sandbox.apply(external_secret("db")).unwrap();
+    let path = format!("{TEAM_A}/db");
+    let uid = "00000000-0000-0000-0000-000000000000";
+    let change = json!({"metadata": {"uid": uid, "annotations": {"a": "1"}}});
+    let (code, status) = call(&sandbox, Method::PATCH, &path, change).await;
+    assert_eq!(code, 422);
+    let message = format!(
+        "ExternalSecret.external-secrets.io \"db\" is invalid: metadata.uid: Invalid value: \"{uid}\": field is immutable"
+    );
+    assert_eq!(status["message"], json!(message));
+    assert_eq!(status["details"]["causes"][0]["field"], "metadata.uid");
+    let mut replacement = sandbox.get("externalsecrets", "team-a", "db").unwrap();
+    replacement["metadata"]["uid"] = uid.into();
+    let (code, status) = call(&sandbox, Method::PUT, &path, replacement).await;
+    assert_eq!(code, 409);
+    assert!(
+        status["message"]
+            .as_str()
+            .unwrap()
+            .contains("Precondition failed: UID in precondition")
+    );
+}
+
+#[tokio::test]
+async fn what_is_malformed_is_refused() {
+    let sandbox = resting().await;
+    sandbox.apply(external_secret("db")).unwrap();
+    let path = format!("{TEAM_A}/db");
+    for (change, message) in [
+        (
+            json!({"metadata": {"annotations": {"bad key!": "1"}}}),
+            "metadata.annotations: Invalid value: \"bad key!\"",
+        ),
+        (
+            json!({"metadata": {"labels": {"a": "größe"}}}),
+            "metadata.labels: Invalid value: \"größe\"",
+        ),
+        (
+            json!({"spec": {"refreshPolicy": "Nope"}}),
+            "spec.refreshPolicy: Unsupported value: \"Nope\"",
+        ),
+    ] {
+        let (code, status) = call(&sandbox, Method::PATCH, &path, change).await;
+        assert_eq!(code, 422);
+        assert!(
+            status["message"].as_str().unwrap().contains(message),
+            "{status}"
+        );
+    }
+    for content_type in ["application/strategic-merge-patch+json", "application/json"] {
+        let request = Request::patch(&path)
+            .header("content-type", content_type)
+            .body(b"{}".to_vec().into())
+            .unwrap();
+        assert_eq!(send(&sandbox, request).await.0, 415);
+    }
+}
+
+#[tokio::test]
+async fn a_lease_is_created_replaced_and_deleted_under_conditions() {
+    let sandbox = resting().await;
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/team-a/leases";
+    let path = format!("{leases}/eso-sync");
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "eso-sync"},
+        "spec": {"holderIdentity": "me"},
+    });
+    let (code, created) = call(&sandbox, Method::POST, leases, lease.clone()).await;
+    assert_eq!(code, 201);
+    let (code, status) = call(&sandbox, Method::PUT, &path, lease).await;
+    assert_eq!(code, 422, "{status}");
+    let mut renewed = created.clone();
+    renewed["spec"]["holderIdentity"] = "you".into();
+    let (code, replaced) = call(&sandbox, Method::PUT, &path, renewed.clone()).await;
+    assert_eq!(
+        (code, &replaced["spec"]["holderIdentity"]),
+        (200, &json!("you"))
+    );
+    let (code, _) = call(&sandbox, Method::PUT, &path, renewed.clone()).await;
+    assert_eq!(code, 409);
+    let condition =
+        json!({"preconditions": {"resourceVersion": created["metadata"]["resourceVersion"]}});
+    let (code, status) = call(&sandbox, Method::DELETE, &path, condition).await;
+    assert_eq!(code, 409);
+    assert!(
+        status["message"]
+            .as_str()
+            .unwrap()
+            .contains("the ResourceVersion in the precondition")
+    );
+    let (code, status) = call(&sandbox, Method::DELETE, &path, Value::Null).await;
+    assert_eq!((code, &status["status"]), (200, &json!("Success")));
+    let (code, _) = call(&sandbox, Method::PUT, &path, renewed).await;
+    assert_eq!(code, 409, "a Lease that is meant to exist is not made anew");
+}
+
+#[tokio::test]
+async fn a_deleted_object_waits_for_its_finalizers() {
+    let sandbox = resting().await;
+    let mut object = external_secret("db");
+    object["metadata"]["finalizers"] = json!(["example.org/hold"]);
+    sandbox.apply(object).unwrap();
+    let (code, marked) = call(
+        &sandbox,
+        Method::DELETE,
+        &format!("{TEAM_A}/db"),
+        Value::Null,
+    )
+    .await;
+    assert_eq!(
+        (code, &marked["metadata"]["deletionTimestamp"]),
+        (200, &json!("2026-05-01T12:00:00Z"))
+    );
+    assert_eq!(marked["metadata"]["generation"], 2);
+    patch(&sandbox, "db", json!({"metadata": {"finalizers": null}})).await;
+    assert_eq!(sandbox.get("externalsecrets", "team-a", "db"), None);
+}
+
+#[tokio::test]
+async fn names_at_their_limits_are_names() {
+    let sandbox = resting().await;
+    let name = format!("{}.{}", "a".repeat(63), "b".repeat(189));
+    assert_eq!(name.len(), 253);
+    let (code, _) = call(&sandbox, Method::POST, TEAM_A, external_secret(&name)).await;
+    assert_eq!(code, 201);
+    let annotation = "ключ: 値 🔑".repeat(50);
+    let object = patch(
+        &sandbox,
+        &name,
+        json!({"metadata": {"annotations": {"text": annotation}}}),
+    )
+    .await;
+    assert_eq!(object["metadata"]["annotations"]["text"], json!(annotation));
+}
+
+#[tokio::test]
+async fn an_access_review_agrees_with_what_is_forbidden() {
+    let sandbox = resting().await;
+    sandbox.apply(store(&json!({}))).unwrap();
+    sandbox.apply(with_spec("db", json!({}))).unwrap();
+    sandbox.inject(
+        Fault::forbidden()
+            .resource("externalsecrets")
+            .namespace("team-a"),
+    );
+    let review = |namespace: &str| {
+        let attributes = json!({
+            "verb": "patch", "group": "external-secrets.io", "resource": "externalsecrets", "namespace": namespace,
+        });
+        json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        })
+    };
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    for (namespace, allowed) in [("team-a", false), ("team-b", true)] {
+        let (code, answer) = call(&sandbox, Method::POST, path, review(namespace)).await;
+        assert_eq!(
+            (code, &answer["status"]["allowed"]),
+            (201, &json!(allowed)),
+            "{namespace}"
+        );
+    }
+    let (code, status) = call(&sandbox, Method::GET, &format!("{TEAM_A}/db"), Value::Null).await;
+    assert_eq!(code, 403);
+    assert_eq!(
+        status["message"],
+        "externalsecrets.external-secrets.io \"db\" is forbidden: User \"sandbox\" cannot get resource \"externalsecrets\" in API \
+         group \"external-secrets.io\" in the namespace \"team-a\""
+    );
+    assert_eq!(
+        get(&sandbox, ALL).await["kind"],
+        "ExternalSecretList",
+        "the whole cluster is another right"
+    );
+}
+
+#[tokio::test]
+async fn every_request_is_noted() {
+    let sandbox = resting().await;
+    sandbox.apply(external_secret("db")).unwrap();
+    patch(
+        &sandbox,
+        "db",
+        json!({"metadata": {"annotations": {"a": "1"}}}),
+    )
+    .await;
+    get(&sandbox, &format!("{ALL}?limit=500")).await;
+    let requests = sandbox.requests();
+    let seen: Vec<_> = requests
+        .iter()
+        .map(|request| (request.verb, request.resource, &*request.query))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("patch", "externalsecrets", "fieldManager=tester"),
+            ("list", "externalsecrets", "limit=500")
+        ]
+    );
+    assert_eq!(requests[0].user_agent, "tester/1.0");
+    assert!(String::from_utf8_lossy(&requests[0].body).contains("annotations"));
 }

@@ -1,20 +1,50 @@
-//! A sandbox and a client for it.
+//! A sandbox, a client for it, and objects to put in.
 
 use eso_sync::sandbox::{Sandbox, Settings};
 use http::{Method, Request};
+use http_body_util::BodyExt as _;
 use jiff::Timestamp;
-use kube::{Client, Config};
+use kube::{Client, Config, client::Body};
 use serde_json::{Value, json};
+
+/// ExternalSecrets of all namespaces.
+pub(super) const ALL: &str = "/apis/external-secrets.io/v1/externalsecrets";
+
+/// Those of `team-a`.
+pub(super) const TEAM_A: &str = "/apis/external-secrets.io/v1/namespaces/team-a/externalsecrets";
 
 /// The moment at which every test begins.
 pub(super) fn now() -> Timestamp {
     "2026-05-01T12:00:00Z".parse().unwrap()
 }
 
-/// An empty sandbox whose operator rests.
-pub(super) async fn empty() -> Sandbox {
-    let settings = Settings { operator: false, ..Settings::default() };
-    Sandbox::empty(settings, now()).await.unwrap()
+/// A sandbox whose operator rests, with the namespaces `team-a` and `team-b`.
+pub(super) async fn resting() -> Sandbox {
+    let settings = Settings {
+        operator: false,
+        ..Settings::default()
+    };
+    with(settings).await
+}
+
+/// The same with the operator at work, and a ClusterSecretStore `fake`.
+pub(super) async fn working() -> Sandbox {
+    let sandbox = with(Settings::default()).await;
+    sandbox
+        .apply(store(&json!({"user": "u", "password": "before"})))
+        .unwrap();
+    sandbox
+}
+
+/// A sandbox with these settings and the namespaces `team-a` and `team-b`.
+pub(super) async fn with(settings: Settings) -> Sandbox {
+    let sandbox = Sandbox::empty(settings, now()).await.unwrap();
+    for name in ["team-a", "team-b"] {
+        let labels = json!({"team": "yes"});
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+        sandbox.apply(namespace).unwrap();
+    }
+    sandbox
 }
 
 /// The client that talks to real clusters too, without its own retries.
@@ -24,31 +54,34 @@ pub(super) fn client(sandbox: &Sandbox) -> Client {
     Client::try_from(config).unwrap()
 }
 
-/// What the server says: the code and the body.
-pub(super) async fn call(
-    sandbox: &Sandbox,
-    method: Method,
-    path: &str,
-    body: Option<Value>,
-) -> (u16, Value) {
+fn request(method: Method, path: &str, body: Option<&Value>) -> Request<Body> {
     let content_type = match method {
         Method::PATCH => "application/merge-patch+json",
         _ => "application/json",
     };
     let body = body.map_or_else(Vec::new, |body| body.to_string().into_bytes());
-    let request = Request::builder()
+    Request::builder()
         .method(method)
         .uri(path)
         .header("content-type", content_type)
         .header("user-agent", "tester/1.0")
         .body(body.into())
-        .unwrap();
-    send(sandbox, request).await
+        .unwrap()
+}
+
+/// The answer to a request: its code and its body.
+pub(super) async fn call(
+    sandbox: &Sandbox,
+    method: Method,
+    path: &str,
+    body: Value,
+) -> (u16, Value) {
+    let body = Some(body).filter(|body| !body.is_null());
+    send(sandbox, request(method, path, body.as_ref())).await
 }
 
 /// The same for a request of one's own.
-pub(super) async fn send(sandbox: &Sandbox, request: Request<kube::client::Body>) -> (u16, Value) {
-    use http_body_util::BodyExt as _;
+pub(super) async fn send(sandbox: &Sandbox, request: Request<Body>) -> (u16, Value) {
     let response = client(sandbox).send(request).await.unwrap();
     let code = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -59,24 +92,82 @@ pub(super) async fn send(sandbox: &Sandbox, request: Request<kube::client::Body>
     )
 }
 
-/// The body of a GET.
-pub(super) async fn get(sandbox: &Sandbox, path: &str) -> Value {
-    call(sandbox, Method::GET, path, None).await.1
+/// Whether a request is answered at all.
+pub(super) async fn is_answered(
+    sandbox: &Sandbox,
+    method: Method,
+    path: &str,
+    body: Value,
+) -> bool {
+    let body = Some(body).filter(|body| !body.is_null());
+    client(sandbox)
+        .send(request(method, path, body.as_ref()))
+        .await
+        .is_ok()
 }
 
-/// An ExternalSecret that reads one key.
-pub(super) fn external_secret(namespace: &str, name: &str) -> Value {
+/// The body of a GET.
+pub(super) async fn get(sandbox: &Sandbox, path: &str) -> Value {
+    call(sandbox, Method::GET, path, Value::Null).await.1
+}
+
+/// Changes an ExternalSecret of `team-a` over HTTP.
+pub(super) async fn patch(sandbox: &Sandbox, name: &str, change: Value) -> Value {
+    let path = format!("{TEAM_A}/{name}?fieldManager=tester");
+    let (code, object) = call(sandbox, Method::PATCH, &path, change).await;
+    assert_eq!(code, 200, "{object}");
+    object
+}
+
+/// Force-syncs an ExternalSecret of `team-a`.
+pub(super) async fn force(sandbox: &Sandbox, name: &str, value: &str) -> Value {
+    patch(
+        sandbox,
+        name,
+        json!({"metadata": {"annotations": {"force-sync": value}}}),
+    )
+    .await
+}
+
+/// The names in a list.
+pub(super) fn names(list: &Value) -> Vec<String> {
+    let items = list["items"].as_array().into_iter().flatten();
+    items
+        .map(|item| item["metadata"]["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// The ClusterSecretStore `fake` with one value under `/db`.
+pub(super) fn store(value: &Value) -> Value {
     json!({
-        "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
-        "metadata": {"namespace": namespace, "name": name},
-        "spec": {
-            "secretStoreRef": {"kind": "ClusterSecretStore", "name": "fake"},
-            "data": [{"secretKey": "password", "remoteRef": {"key": "/db"}}],
-        },
+        "apiVersion": "external-secrets.io/v1", "kind": "ClusterSecretStore", "metadata": {"name": "fake"},
+        "spec": {"provider": {"fake": {"data": [{"key": "/db", "value": value.to_string()}]}}},
     })
 }
 
-/// A namespace.
-pub(super) fn namespace(name: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+/// An ExternalSecret of `team-a` that reads the password from `/db`.
+pub(super) fn external_secret(name: &str) -> Value {
+    with_spec(name, json!({}))
+}
+
+/// The same with some of its spec replaced.
+pub(super) fn with_spec(name: &str, spec: Value) -> Value {
+    let mut object = json!({
+        "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
+        "metadata": {"namespace": "team-a", "name": name},
+        "spec": {
+            "secretStoreRef": {"kind": "ClusterSecretStore", "name": "fake"},
+            "data": [{"secretKey": "password", "remoteRef": {"key": "/db", "property": "password"}}],
+        },
+    });
+    for (key, value) in spec.as_object().unwrap() {
+        object["spec"][key] = value.clone();
+    }
+    object
+}
+
+/// An object with another name under `metadata`.
+pub(super) fn with_annotations(mut object: Value, annotations: Value) -> Value {
+    object["metadata"]["annotations"] = annotations;
+    object
 }
