@@ -220,6 +220,18 @@ impl Sandbox {
         Some(Value::clone(&object))
     }
 
+    /// All objects of a resource as they are now, of one namespace or of all, past the API.
+    pub fn list(&self, resource: &str, namespace: Option<&str>) -> Vec<Value> {
+        let Some(resource) = Resource::of_plural(resource) else {
+            return Vec::new();
+        };
+        let page = self.api.store.list(resource, namespace);
+        page.objects
+            .iter()
+            .map(|(_, object)| Value::clone(object))
+            .collect()
+    }
+
     /// Creates an object, or replaces it where it exists; with its status, if it brings one. Past the API: no fault hits it
     /// and no request is noted.
     pub fn apply(&self, object: Value) -> Result<Value, SandboxError> {
