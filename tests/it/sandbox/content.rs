@@ -85,7 +85,7 @@ async fn an_ordinary_day_begins_with_an_operator_at_rest() {
             .collect()
     };
     let before = versions(&sandbox);
-    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    tokio::time::sleep(std::time::Duration::from_mins(1)).await;
     assert_eq!(versions(&sandbox), before);
     let secret = sandbox.get("secrets", "payments", "db").unwrap();
     assert_eq!(
@@ -172,7 +172,7 @@ async fn a_printed_cluster_is_at_rest_too() {
     let later = "2026-11-24T17:20:00Z".parse().unwrap();
     let sandbox = sandbox::start(&content, later).await.unwrap();
     let before = sandbox.get("externalsecrets", "team-a", "db").unwrap();
-    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    tokio::time::sleep(std::time::Duration::from_mins(1)).await;
     assert_eq!(
         sandbox.get("externalsecrets", "team-a", "db").unwrap(),
         before
@@ -309,7 +309,7 @@ async fn thousands_load_and_sync() {
     })
     .await;
     assert_eq!(sandbox.list("secrets", None).len(), MANY);
-    let list = get(&sandbox, &format!("{}?limit=500", super::support::ALL)).await;
-    assert_eq!(list["items"].as_array().map(Vec::len), Some(500));
-    assert_eq!(list["metadata"]["remainingItemCount"], json!(MANY - 500));
+    let page = get(&sandbox, &format!("{}?limit=500", super::support::ALL)).await;
+    assert_eq!(page["items"].as_array().map(Vec::len), Some(500));
+    assert_eq!(page["metadata"]["remainingItemCount"], json!(MANY - 500));
 }

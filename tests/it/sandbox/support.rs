@@ -160,8 +160,11 @@ pub(super) fn with_spec(name: &str, spec: Value) -> Value {
             "data": [{"secretKey": "password", "remoteRef": {"key": "/db", "property": "password"}}],
         },
     });
-    for (key, value) in spec.as_object().unwrap() {
-        object["spec"][key] = value.clone();
+    let Value::Object(spec) = spec else {
+        panic!("a spec is a map")
+    };
+    for (key, value) in spec {
+        object["spec"][key] = value;
     }
     object
 }
