@@ -134,6 +134,7 @@ impl Operator {
     }
 
     fn spawn(&self) -> JoinSet<()> {
+        self.reconciler.recorder.forget();
         let speed = self.settings.speed.max(1);
         let queues = Arc::new(Queues {
             external_secrets: Queue::new(speed),

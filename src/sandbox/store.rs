@@ -239,7 +239,13 @@ impl Store {
         }
         let released =
             object::is_deleting(&next) && object::items(&next, "/metadata/finalizers").is_empty();
-        let object = self.commit(&mut inner, resource, key, next, released);
+        // Who watches sees a released object as it was last held.
+        let last = if released {
+            Value::clone(&current)
+        } else {
+            next
+        };
+        let object = self.commit(&mut inner, resource, key, last, released);
         if released {
             self.collect_garbage(&mut inner, &object);
         }

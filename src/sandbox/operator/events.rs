@@ -54,6 +54,11 @@ impl Recorder {
         }
     }
 
+    /// Forgets what was seen, as a new process has.
+    pub(super) fn forget(&self) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen::default();
+    }
+
     /// Notes an event of type `Normal` or `Warning`.
     pub(super) fn event(
         &self,
