@@ -256,7 +256,8 @@ impl<'a> Engine<'a> {
                 }
             }
         }
-        if self.results.stopped.is_none() && self.too_many_failures() {
+        let left = !self.lanes.is_empty() || !self.tracker.is_idle();
+        if self.results.stopped.is_none() && left && self.too_many_failures() {
             self.results.stopped = Some(Reason::TooManyFailures);
             self.tracker.no_more_tries();
         }
@@ -380,7 +381,9 @@ async fn patch(job: &Job<'_>, step: &Step, index: usize, value: String) -> Done 
         {
             break now.map_err(|error| refusal(&error, None, uid));
         }
-        if error.trouble != Trouble::Unavailable || tries == PATCH_TRIES {
+        let other = now.as_ref().is_ok_and(|object| object.metadata.uid != *uid);
+        let may_pass = matches!(error.trouble, Trouble::Unavailable | Trouble::Conflict) && !other;
+        if !may_pass || tries == PATCH_TRIES {
             break Err(refusal(&error, now.as_ref().ok(), uid));
         }
     };

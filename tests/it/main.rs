@@ -1,6 +1,7 @@
 //! The one integration test binary.
 #![cfg(test)]
 
+mod bad_days;
 mod cli;
 mod cluster;
 mod house;
