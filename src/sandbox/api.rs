@@ -173,32 +173,26 @@ impl Api {
 }
 
 fn forbidden(call: &Call, target: Option<&Target<'_>>) -> Failure {
-    match target {
-        Some(Target {
-            verb,
-            resource,
-            namespace,
-            name,
-            subresource,
-            ..
-        }) => {
-            // A namespace is asked for in itself.
-            let namespace = if resource.kind == "Namespace" {
-                name
-            } else {
-                namespace
-            };
-            Failure::forbidden(verb.as_str(), resource, *subresource, namespace, name)
-        }
-        None => {
-            let (method, path) = (call.method.as_str().to_lowercase(), &call.path);
-            Failure::new(
-                403,
-                "Forbidden",
-                format!("forbidden: User \"sandbox\" cannot {method} path {path:?}"),
-            )
-        }
+    if let Some(Target {
+        verb,
+        resource,
+        namespace,
+        name,
+        subresource,
+        ..
+    }) = target
+    {
+        // A namespace is asked for in itself.
+        let namespace = if resource.kind == "Namespace" {
+            name
+        } else {
+            namespace
+        };
+        return Failure::forbidden(verb.as_str(), resource, *subresource, namespace, name);
     }
+    let (method, path) = (call.method.as_str().to_lowercase(), &call.path);
+    let message = format!("forbidden: User \"sandbox\" cannot {method} path {path:?}");
+    Failure::new(403, "Forbidden", message)
 }
 
 fn json(code: u16, body: &impl serde::Serialize) -> Response<Body> {

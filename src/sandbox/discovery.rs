@@ -6,6 +6,7 @@ use super::{
     call::Call,
     failure::Failure,
     fault::Faults,
+    object,
     resource::{ESO, RESOURCES, Resource},
     store::Store,
 };
@@ -27,8 +28,8 @@ pub(super) fn answer(store: &Store, path: &str) -> Option<Value> {
         }
         ["apis", name] if groups().contains(name) => {
             let mut group = group(store, name);
-            group["kind"] = "APIGroup".into();
-            group["apiVersion"] = "v1".into();
+            object::set(&mut group, "kind", "APIGroup");
+            object::set(&mut group, "apiVersion", "v1");
             Some(group)
         }
         ["apis", group, version] => resources(store, group, version),
@@ -122,13 +123,13 @@ pub(super) fn review(call: &Call, faults: &Faults) -> Option<Result<Value, Failu
             "the object provided is unrecognized",
         )));
     };
-    let asked = &review["spec"]["resourceAttributes"];
-    let text = |key: &str| asked[key].as_str().unwrap_or_default();
+    let asked = object::at(&review, "/spec/resourceAttributes");
+    let text = |key: &str| object::member(asked, key).as_str().unwrap_or_default();
     let resource = match text("subresource") {
         "" => text("resource").to_owned(),
         subresource => format!("{}/{subresource}", text("resource")),
     };
     let allowed = !faults.forbids(text("verb"), &resource, text("namespace"));
-    review["status"] = json!({"allowed": allowed});
+    object::set(&mut review, "status", json!({"allowed": allowed}));
     Some(Ok(review))
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::resource::Resource;
+use super::{object, resource::Resource};
 
 /// A `Status` of failure.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ impl Failure {
         let mut details = json!({"kind": kind});
         for (key, value) in [("name", name), ("group", group)] {
             if !value.is_empty() {
-                details[key] = value.into();
+                object::set(&mut details, key, value);
             }
         }
         self.details = Some(details);
@@ -46,10 +46,10 @@ impl Failure {
             "message": self.message, "code": self.code,
         });
         if !self.reason.is_empty() {
-            status["reason"] = self.reason.into();
+            object::set(&mut status, "reason", self.reason);
         }
         if let Some(details) = &self.details {
-            status["details"] = details.clone();
+            object::set(&mut status, "details", details.clone());
         }
         status
     }
@@ -233,7 +233,11 @@ impl Failure {
         )
         .about(name, resource.group, resource.kind);
         if let Some(details) = &mut failure.details {
-            details["causes"] = json!([{"reason": reason, "message": message, "field": field}]);
+            object::set(
+                details,
+                "causes",
+                json!([{"reason": reason, "message": message, "field": field}]),
+            );
         }
         failure
     }

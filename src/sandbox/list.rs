@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{
     call::{Call, Target},
     failure::Failure,
+    object,
     resource::Resource,
     select::Filter,
     store::{Compacted, Page, Store},
@@ -38,11 +39,11 @@ pub(super) struct Shown<'a>(pub(super) &'a Value, pub(super) View);
 
 impl Serialize for Shown<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(object, view) = self;
+        let Self(value, view) = self;
         match view {
-            View::Full => object.serialize(serializer),
+            View::Full => value.serialize(serializer),
             View::Bare => {
-                let entries = object.as_object().into_iter().flatten();
+                let entries = value.as_object().into_iter().flatten();
                 let entries = entries.filter(|(key, _)| *key != "kind" && *key != "apiVersion");
                 serializer.collect_map(entries)
             }
@@ -50,7 +51,7 @@ impl Serialize for Shown<'_> {
                 let mut map = serializer.serialize_map(Some(3))?;
                 map.serialize_entry("kind", "PartialObjectMetadata")?;
                 map.serialize_entry("apiVersion", "meta.k8s.io/v1")?;
-                map.serialize_entry("metadata", &object["metadata"])?;
+                map.serialize_entry("metadata", object::at(value, "/metadata"))?;
                 map.end()
             }
         }

@@ -148,7 +148,8 @@ fn load_document(store: &Store, manifest: &Manifest, document: &Document) -> Res
     let Some(parsed) = parsed.filter(|parsed| !parsed.is_null()) else {
         return Ok(());
     };
-    let is_list = object::text(&parsed, "/kind").ends_with("List") && parsed["items"].is_array();
+    let is_list = object::text(&parsed, "/kind").ends_with("List")
+        && object::at(&parsed, "/items").is_array();
     let objects = if is_list {
         object::items(&parsed, "/items").to_vec()
     } else {

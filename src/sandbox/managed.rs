@@ -32,7 +32,7 @@ pub(super) fn record(before: &Value, next: &mut Value, manager: Manager<'_>) {
     }
     add(&mut entries, next, changed, manager);
     entries.retain(|entry| {
-        entry["fieldsV1"]
+        object::at(entry, "/fieldsV1")
             .as_object()
             .is_some_and(|fields| !fields.is_empty())
     });
@@ -60,11 +60,11 @@ fn add(entries: &mut Vec<Value>, next: &Value, changed: Map<String, Value>, mana
         return;
     }
     let mut entry = json!({
-        "manager": manager.name, "operation": "Update", "apiVersion": next["apiVersion"],
+        "manager": manager.name, "operation": "Update", "apiVersion": object::at(next, "/apiVersion"),
         "time": manager.time, "fieldsType": "FieldsV1", "fieldsV1": changed,
     });
     if manager.status {
-        entry["subresource"] = "status".into();
+        object::set(&mut entry, "subresource", "status");
     }
     entries.push(entry);
 }
@@ -74,9 +74,11 @@ pub(super) fn owned_keys(value: &Value, manager: &str, path: &[&str]) -> Vec<Str
     let entries = object::items(value, "/metadata/managedFields").iter();
     let mut keys = Vec::new();
     for entry in entries.filter(|entry| object::text(entry, "/manager") == manager) {
-        let fields = path.iter().fold(&entry["fieldsV1"], |fields, step| {
-            &fields[format!("f:{step}")]
-        });
+        let fields = path
+            .iter()
+            .fold(object::at(entry, "/fieldsV1"), |fields, step| {
+                object::member(fields, &format!("f:{step}"))
+            });
         let owned = fields.as_object().into_iter().flatten();
         keys.extend(owned.filter_map(|(key, _)| key.strip_prefix("f:").map(str::to_owned)));
     }
@@ -91,7 +93,7 @@ fn changed(before: &Value, next: &Value) -> Map<String, Value> {
         match key.as_str() {
             "apiVersion" | "kind" => {}
             "metadata" => {
-                let metadata = changed_metadata(&before["metadata"], value);
+                let metadata = changed_metadata(object::at(before, "/metadata"), value);
                 if !metadata.is_empty() {
                     fields.insert("f:metadata".to_owned(), metadata.into());
                 }
@@ -109,8 +111,6 @@ fn changed_metadata(before: &Value, next: &Value) -> Map<String, Value> {
             compare(&mut fields, key, before.get(key), value, true);
         }
     }
-    let element_of_finalizers = |item: &Value| format!("v:{item}");
-    let element_of_owners = |item: &Value| format!("k:{{\"uid\":{}}}", item["uid"]);
     elements(
         &mut fields,
         "finalizers",
@@ -128,6 +128,14 @@ fn changed_metadata(before: &Value, next: &Value) -> Map<String, Value> {
     fields
 }
 
+fn element_of_finalizers(item: &Value) -> String {
+    format!("v:{item}")
+}
+
+fn element_of_owners(item: &Value) -> String {
+    format!("k:{{\"uid\":{}}}", object::at(item, "/uid"))
+}
+
 fn elements(
     fields: &mut Map<String, Value>,
     key: &str,
@@ -135,8 +143,12 @@ fn elements(
     next: &Value,
     element: impl Fn(&Value) -> String,
 ) {
-    let old = before[key].as_array().map_or(&[][..], Vec::as_slice);
-    let new = next[key].as_array().map_or(&[][..], Vec::as_slice);
+    let old = object::member(before, key)
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    let new = object::member(next, key)
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
     let mut tree: Map<String, Value> = new
         .iter()
         .filter(|item| !old.contains(item))
@@ -234,10 +246,10 @@ fn prune(fields: &mut Map<String, Value>, value: &Value) {
 fn still_listed(key: &str, list: &Value) -> bool {
     let items = list.as_array().map_or(&[][..], Vec::as_slice);
     match key.split_once(':') {
-        Some(("v", item)) => items.iter().any(|found| found.to_string() == item),
-        Some(("k", item)) => items
+        Some(("v", _)) => items
             .iter()
-            .any(|found| format!("{{\"uid\":{}}}", found["uid"]) == item),
+            .any(|found| element_of_finalizers(found) == key),
+        Some(("k", _)) => items.iter().any(|found| element_of_owners(found) == key),
         _ => true,
     }
 }

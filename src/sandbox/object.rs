@@ -7,6 +7,23 @@ use serde_json::{Map, Value, json};
 /// Labels or annotations.
 pub(super) type Texts = BTreeMap<String, String>;
 
+static NULL: Value = Value::Null;
+
+/// The value at a JSON pointer; null where there is none.
+pub(super) fn at<'a>(object: &'a Value, pointer: &str) -> &'a Value {
+    object.pointer(pointer).unwrap_or(&NULL)
+}
+
+/// The member under a key that may have any signs in it; null where there is none.
+pub(super) fn member<'a>(object: &'a Value, key: &str) -> &'a Value {
+    object.get(key).unwrap_or(&NULL)
+}
+
+/// Sets a member.
+pub(super) fn set(object: &mut Value, key: &str, value: impl Into<Value>) {
+    as_map(object).insert(key.to_owned(), value.into());
+}
+
 /// The text at a JSON pointer; empty where there is none.
 pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object
@@ -88,7 +105,7 @@ pub(super) fn is_deleting(object: &Value) -> bool {
 pub(super) fn controller(object: &Value) -> Option<&Value> {
     items(object, "/metadata/ownerReferences")
         .iter()
-        .find(|owner| owner["controller"] == true)
+        .find(|owner| at(owner, "/controller") == true)
 }
 
 /// The map under `key`, made where there is none. What is there but no map is replaced.

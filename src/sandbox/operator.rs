@@ -7,11 +7,14 @@
 mod events;
 mod fetch;
 mod history;
+mod hold;
 mod parent;
 mod queue;
 mod readiness;
 mod reconcile;
+mod refresh;
 mod spec;
+mod status;
 mod target;
 mod template;
 
@@ -29,7 +32,7 @@ use super::{
     Settings, object,
     provider::Provider,
     resource::Resource,
-    store::{Changes, Compacted, Store},
+    store::{Changes, Store},
 };
 use crate::eso::digest::Algorithm;
 
@@ -90,7 +93,7 @@ impl Reconciler {
 
     fn store_event(&self, about: &Value, kind: &str, reason: &str, message: &str) {
         let [namespaced, cluster_wide] = &self.store_recorders;
-        let recorder = if about["kind"] == "ClusterSecretStore" {
+        let recorder = if object::text(about, "/kind") == "ClusterSecretStore" {
             cluster_wide
         } else {
             namespaced
@@ -237,21 +240,18 @@ impl Informer {
             .cursors
             .get(resource.plural)
             .map(|cursor| store.changes_since(resource, *cursor));
-        let revision = match since {
-            Some(Ok(Changes { revision, changes })) => {
-                for change in changes {
-                    self.saw(resource, &change.object, change.deleted);
-                }
-                revision
+        let revision = if let Some(Ok(Changes { revision, changes })) = since {
+            for change in changes {
+                self.saw(resource, &change.object, change.deleted);
             }
+            revision
+        } else {
             // The first look, or the past was forgotten: everything counts as new.
-            None | Some(Err(Compacted(_))) => {
-                let page = store.list(resource, None);
-                for (_, object) in &page.objects {
-                    self.saw(resource, object, false);
-                }
-                page.revision
+            let page = store.list(resource, None);
+            for (_, object) in &page.objects {
+                self.saw(resource, object, false);
             }
+            page.revision
         };
         self.cursors.insert(resource.plural, revision);
     }
@@ -275,7 +275,7 @@ impl Informer {
                 }
             }
             "SecretStore" | "ClusterSecretStore" if !deleted => {
-                self.reconciler.validate(resource, object)
+                self.reconciler.validate(resource, object);
             }
             _ => {}
         }

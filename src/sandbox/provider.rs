@@ -54,7 +54,7 @@ struct State {
     failures: BTreeMap<String, u32>,
     /// Calls that a throttled store allows at once, and when that was counted.
     allowances: BTreeMap<String, (Instant, f64)>,
-    /// Values from ConfigMaps, and as of which change of any ConfigMap.
+    /// Values that stand in a ConfigMap, by store, and as of which change of any ConfigMap.
     values: BTreeMap<String, Arc<Values>>,
     values_as_of: u64,
 }

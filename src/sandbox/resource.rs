@@ -4,7 +4,7 @@
 pub(super) const ESO: &str = "external-secrets.io";
 
 /// One kind of object that is served.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Resource {
     /// The API group; empty for the core group.
     pub(super) group: &'static str,

@@ -27,7 +27,7 @@ pub(super) fn apply_defaults(resource: &Resource, object: &mut Value) {
         "ExternalSecret" => default(root(), object),
         "ClusterExternalSecret" => {
             if let Some(spec) = object.pointer_mut("/spec/externalSecretSpec") {
-                default(&root()["properties"]["spec"], spec);
+                default(spec_schema(), spec);
             }
         }
         _ => {}
@@ -37,14 +37,10 @@ pub(super) fn apply_defaults(resource: &Resource, object: &mut Value) {
 /// Refuses what the schema does not allow.
 pub(super) fn check(resource: &Resource, object: &Value) -> Result<(), Failure> {
     let trouble = match resource.kind {
-        "ExternalSecret" => check_value(&root()["properties"]["spec"], &object["spec"], "spec"),
+        "ExternalSecret" => check_value(spec_schema(), object::at(object, "/spec"), "spec"),
         "ClusterExternalSecret" => {
-            let spec = &object["spec"]["externalSecretSpec"];
-            check_value(
-                &root()["properties"]["spec"],
-                spec,
-                "spec.externalSecretSpec",
-            )
+            let spec = object::at(object, "/spec/externalSecretSpec");
+            check_value(spec_schema(), spec, "spec.externalSecretSpec")
         }
         "Event" => check_event(object),
         _ => None,
@@ -72,13 +68,21 @@ struct Trouble {
 }
 
 fn root() -> &'static Value {
-    &CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    object::at(&CRD, "/spec/versions/0/schema/openAPIV3Schema")
+}
+
+fn spec_schema() -> &'static Value {
+    object::at(root(), "/properties/spec")
 }
 
 fn default(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(map) => {
-            for (key, schema) in schema["properties"].as_object().into_iter().flatten() {
+            for (key, schema) in object::at(schema, "/properties")
+                .as_object()
+                .into_iter()
+                .flatten()
+            {
                 if let Some(value) = map.get_mut(key) {
                     default(schema, value);
                 } else if let Some(filled) = schema.get("default") {
@@ -88,7 +92,7 @@ fn default(schema: &Value, value: &mut Value) {
         }
         Value::Array(items) => items
             .iter_mut()
-            .for_each(|item| default(&schema["items"], item)),
+            .for_each(|item| default(object::at(schema, "/items"), item)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
@@ -108,7 +112,7 @@ fn check_value(schema: &Value, value: &Value, path: &str) -> Option<Trouble> {
             ),
         });
     }
-    if let Some(allowed) = schema["enum"]
+    if let Some(allowed) = object::at(schema, "/enum")
         .as_array()
         .filter(|allowed| !allowed.contains(value))
     {
@@ -125,7 +129,7 @@ fn check_value(schema: &Value, value: &Value, path: &str) -> Option<Trouble> {
     if let Some(missing) = object::items(schema, "/required")
         .iter()
         .filter_map(Value::as_str)
-        .find(|key| value[key].is_null())
+        .find(|key| object::member(value, key).is_null())
     {
         return Some(Trouble {
             field: format!("{path}.{missing}"),
@@ -133,13 +137,21 @@ fn check_value(schema: &Value, value: &Value, path: &str) -> Option<Trouble> {
             message: "Required value".to_owned(),
         });
     }
-    let properties = schema["properties"].as_object().into_iter().flatten();
-    let mut troubles = properties
-        .filter_map(|(key, schema)| check_value(schema, &value[key], &format!("{path}.{key}")));
+    let properties = object::at(schema, "/properties")
+        .as_object()
+        .into_iter()
+        .flatten();
+    let mut troubles = properties.filter_map(|(key, schema)| {
+        check_value(schema, object::member(value, key), &format!("{path}.{key}"))
+    });
     troubles.next().or_else(|| {
         let mut items = value.as_array().into_iter().flatten().enumerate();
         items.find_map(|(index, item)| {
-            check_value(&schema["items"], item, &format!("{path}[{index}]"))
+            check_value(
+                object::at(schema, "/items"),
+                item,
+                &format!("{path}[{index}]"),
+            )
         })
     })
 }
@@ -181,7 +193,7 @@ mod tests {
         );
         let version = &crd["spec"]["versions"][0];
         assert_eq!(version["selectableFields"].as_array().unwrap().len(), 4);
-        let target = &root()["properties"]["spec"]["properties"]["target"]["properties"];
+        let target = spec_schema()["properties"]["target"]["properties"];
         // Since v1.0.0.
         assert!(target["creationPolicy"].is_object() && target["manifest"].is_null());
     }

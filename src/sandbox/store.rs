@@ -3,10 +3,11 @@
 //! Everybody, the HTTP server and the operator alike, reads and writes here, by the API server's rules: optimistic locking,
 //! a write that changes nothing is none, the generation follows the spec, finalizers hold a deleted object.
 
+mod read;
 mod rules;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -165,126 +166,6 @@ impl Store {
         }
     }
 
-    /// The present resource version, and a signal when it moves.
-    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
-        self.revision.subscribe()
-    }
-
-    /// The present resource version.
-    pub(super) fn revision(&self) -> u64 {
-        *self.revision.borrow()
-    }
-
-    /// One object.
-    pub(super) fn get(
-        &self,
-        resource: &Resource,
-        namespace: &str,
-        name: &str,
-    ) -> Option<Arc<Value>> {
-        self.lock()
-            .table(resource)?
-            .objects
-            .get(&resource.key(namespace, name))
-            .cloned()
-    }
-
-    /// All objects of a resource as they are now, of one namespace or of all.
-    pub(super) fn list(&self, resource: &Resource, namespace: Option<&str>) -> Page {
-        let inner = self.lock();
-        let prefix = prefix(resource, namespace);
-        let objects = inner.table(resource).map_or_else(Vec::new, |table| {
-            let range = table.objects.range(prefix.clone()..);
-            let range = range.take_while(|(key, _)| key.starts_with(&prefix));
-            range
-                .map(|(key, object)| (key.clone(), Arc::clone(object)))
-                .collect()
-        });
-        Page {
-            revision: inner.revision,
-            objects,
-        }
-    }
-
-    /// The same as they were at an earlier moment.
-    pub(super) fn list_at(
-        &self,
-        resource: &Resource,
-        namespace: Option<&str>,
-        revision: u64,
-    ) -> Result<Page, Compacted> {
-        let inner = self.lock();
-        let Some(table) = inner.table(resource) else {
-            return Ok(Page {
-                revision,
-                objects: Vec::new(),
-            });
-        };
-        if revision < table.compacted {
-            return Err(Compacted(table.compacted));
-        }
-        let prefix = prefix(resource, namespace);
-        let mut objects: BTreeMap<String, Arc<Value>> = table
-            .objects
-            .range(prefix.clone()..)
-            .take_while(|(key, _)| key.starts_with(&prefix))
-            .map(|(key, object)| (key.clone(), Arc::clone(object)))
-            .collect();
-        for change in table
-            .log
-            .iter()
-            .rev()
-            .take_while(|change| change.revision > revision)
-        {
-            match &change.before {
-                _ if !change.key.starts_with(&prefix) => {}
-                Some(before) => {
-                    objects.insert(change.key.clone(), Arc::clone(before));
-                }
-                None => {
-                    objects.remove(&change.key);
-                }
-            }
-        }
-        Ok(Page {
-            revision,
-            objects: objects.into_iter().collect(),
-        })
-    }
-
-    /// What changed after `revision`.
-    pub(super) fn changes_since(
-        &self,
-        resource: &Resource,
-        revision: u64,
-    ) -> Result<Changes, Compacted> {
-        let inner = self.lock();
-        let changes = match inner.table(resource) {
-            Some(table) if revision < table.compacted => return Err(Compacted(table.compacted)),
-            Some(table) => {
-                let from = table
-                    .log
-                    .partition_point(|change| change.revision <= revision);
-                table.log.range(from..).cloned().collect()
-            }
-            None => Vec::new(),
-        };
-        Ok(Changes {
-            revision: inner.revision,
-            changes,
-        })
-    }
-
-    /// Forgets all changes so far, as etcd's compaction does.
-    pub(super) fn compact(&self) {
-        let mut inner = self.lock();
-        let revision = inner.revision;
-        for table in inner.tables.values_mut() {
-            table.log.clear();
-            table.compacted = revision;
-        }
-    }
-
     /// Creates an object by the API server's rules.
     pub(super) fn create(
         &self,
@@ -416,7 +297,7 @@ impl Store {
     /// Puts an object as a manifest describes it, with what the server would have filled in.
     pub(super) fn put_manifest(&self, resource: &Resource, mut object: Value) {
         rules::complete(resource, &mut object, &self.api_version(resource));
-        if object["metadata"]["managedFields"].is_null() {
+        if object::at(&object, "/metadata/managedFields").is_null() {
             let status = object::as_map(&mut object).remove("status");
             let time = time::stamp(self.clock);
             let manager = Manager {
@@ -432,27 +313,6 @@ impl Store {
         self.put(resource, object);
     }
 
-    /// The namespaces that objects are in.
-    pub(super) fn namespaces_in_use(&self) -> BTreeSet<String> {
-        let inner = self.lock();
-        let objects = inner
-            .tables
-            .values()
-            .flat_map(|table| table.objects.values());
-        let namespaces = objects.map(|object| object::namespace(object).to_owned());
-        namespaces
-            .filter(|namespace| !namespace.is_empty())
-            .chain(["default".to_owned()])
-            .collect()
-    }
-
-    /// When any object of a resource changed last.
-    pub(super) fn last_change(&self, resource: &Resource) -> u64 {
-        let inner = self.lock();
-        let table = inner.table(resource);
-        table.map_or(0, |table| table.last)
-    }
-
     /// What the garbage collector of a real cluster does once an owner is gone.
     fn collect_garbage(&self, inner: &mut Inner, owner: &Value) {
         for resource in RESOURCES
@@ -461,11 +321,16 @@ impl Store {
         {
             let orphans: Vec<(String, Arc<Value>)> =
                 inner.table(resource).map_or_else(Vec::new, |table| {
-                    let owned = |object: &Value| {
+                    let is_dependent = |object: &Value| {
                         let mut owners = object::items(object, "/metadata/ownerReferences").iter();
-                        owners.any(|reference| reference["uid"] == owner["metadata"]["uid"])
+                        owners.any(|reference| {
+                            object::at(reference, "/uid") == object::at(owner, "/metadata/uid")
+                        })
                     };
-                    let objects = table.objects.iter().filter(|(_, object)| owned(object));
+                    let objects = table
+                        .objects
+                        .iter()
+                        .filter(|(_, object)| is_dependent(object));
                     objects
                         .map(|(key, object)| (key.clone(), Arc::clone(object)))
                         .collect()
@@ -543,12 +408,5 @@ impl Inner {
             part(16, 20),
             part(20, 32)
         )
-    }
-}
-
-fn prefix(resource: &Resource, namespace: Option<&str>) -> String {
-    match namespace {
-        Some(namespace) if resource.namespaced => format!("{namespace}/"),
-        _ => String::new(),
     }
 }

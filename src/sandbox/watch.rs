@@ -226,7 +226,7 @@ impl Watch {
     fn bookmark(&mut self, annotations: Option<Value>) {
         let mut metadata = json!({"resourceVersion": self.cursor.to_string()});
         if let Some(annotations) = annotations {
-            metadata["annotations"] = annotations;
+            object::set(&mut metadata, "annotations", annotations);
         }
         let object = json!({
             "kind": self.resource.kind, "apiVersion": self.store.api_version(self.resource), "metadata": metadata,

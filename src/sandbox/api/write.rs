@@ -84,7 +84,7 @@ pub(super) fn replace(
                     .message
                     .replacen(&resource.qualified_kind(), &resource.qualified(), 1);
             if let Some(details) = &mut failure.details {
-                details["kind"] = resource.plural.into();
+                object::set(details, "kind", resource.plural);
             }
             return Err(failure);
         }
@@ -134,20 +134,24 @@ pub(super) fn delete(store: &Store, call: &Call, target: &Target<'_>) -> Result<
             ))
         })?,
     };
-    let asked = |key: &str| options["preconditions"][key].as_str().map(str::to_owned);
+    let asked = |key: &str| {
+        object::member(object::at(&options, "/preconditions"), key)
+            .as_str()
+            .map(str::to_owned)
+    };
     let preconditions = Preconditions {
         uid: asked("uid"),
         version: asked("resourceVersion"),
     };
-    let dry_run = write(call, target)?.dry_run || options["dryRun"] == json!(["All"]);
+    let dry_run =
+        write(call, target)?.dry_run || *object::at(&options, "/dryRun") == json!(["All"]);
     let (object, gone) = store.delete(resource, namespace, name, &preconditions, dry_run)?;
     if !gone {
         return Ok(Value::clone(&object));
     }
-    let mut details =
-        json!({"name": name, "kind": resource.plural, "uid": object["metadata"]["uid"]});
+    let mut details = json!({"name": name, "kind": resource.plural, "uid": object::uid(&object)});
     if !resource.group.is_empty() {
-        details["group"] = resource.group.into();
+        object::set(&mut details, "group", resource.group);
     }
     Ok(json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,

@@ -69,17 +69,18 @@ impl Recorder {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let of_object = format!(
             "{}/{}/{}",
-            about["kind"],
+            object::at(about, "/kind"),
             object::uid(about),
             object::name(about)
         );
         let of_reason = format!("{of_object}/{kind}/{reason}");
-        let (message, key) = match seen.draw_together(&of_reason, message) {
-            true => (
+        let (message, key) = if seen.draw_together(&of_reason, message) {
+            (
                 format!("(combined from similar events): {message}"),
                 of_reason,
-            ),
-            false => (message.to_owned(), format!("{of_reason}/{message}")),
+            )
+        } else {
+            (message.to_owned(), format!("{of_reason}/{message}"))
         };
         let noted = seen.note(key.clone(), || event_name(store, about));
         if !seen.allows(&of_object) {
@@ -89,7 +90,7 @@ impl Recorder {
             "" => "default",
             namespace => namespace,
         };
-        if noted.count > 1 && self.raise(store, events, namespace, &noted, &message) {
+        if noted.count > 1 && raise(store, events, namespace, &noted, &message) {
             return;
         }
         let event = self.event_object(store, about, namespace, &noted, (kind, reason, &message));
@@ -99,26 +100,6 @@ impl Recorder {
                 "the sandbox's operator could not write an event"
             );
         }
-    }
-
-    fn raise(
-        &self,
-        store: &Store,
-        events: &Resource,
-        namespace: &str,
-        noted: &Noted,
-        message: &str,
-    ) -> bool {
-        let write = Write::by(CONTROLLER);
-        let raised = store.update(events, namespace, &noted.name, write, |event| {
-            let mut event = event.clone();
-            let map = object::as_map(&mut event);
-            map.insert("count".to_owned(), noted.count.into());
-            map.insert("message".to_owned(), message.into());
-            map.insert("lastTimestamp".to_owned(), time::stamp(store.clock).into());
-            Ok(event)
-        });
-        raised.is_ok()
     }
 
     fn event_object(
@@ -131,11 +112,11 @@ impl Recorder {
     ) -> Value {
         let now = time::stamp(store.clock);
         let mut involved = json!({
-            "kind": about["kind"], "name": object::name(about), "uid": object::uid(about),
-            "apiVersion": about["apiVersion"], "resourceVersion": object::version(about),
+            "kind": object::at(about, "/kind"), "name": object::name(about), "uid": object::uid(about),
+            "apiVersion": object::at(about, "/apiVersion"), "resourceVersion": object::version(about),
         });
         if !object::namespace(about).is_empty() {
-            involved["namespace"] = object::namespace(about).into();
+            object::set(&mut involved, "namespace", object::namespace(about));
         }
         json!({
             "apiVersion": "v1", "kind": "Event",
@@ -145,6 +126,19 @@ impl Recorder {
             "firstTimestamp": now, "lastTimestamp": now, "count": noted.count, "eventTime": null,
         })
     }
+}
+
+fn raise(store: &Store, events: &Resource, namespace: &str, noted: &Noted, message: &str) -> bool {
+    let write = Write::by(CONTROLLER);
+    let raised = store.update(events, namespace, &noted.name, write, |event| {
+        let mut event = event.clone();
+        let map = object::as_map(&mut event);
+        map.insert("count".to_owned(), noted.count.into());
+        map.insert("message".to_owned(), message.into());
+        map.insert("lastTimestamp".to_owned(), time::stamp(store.clock).into());
+        Ok(event)
+    });
+    raised.is_ok()
 }
 
 impl Seen {

@@ -228,7 +228,9 @@ fn usable_store(
 /// Whether a store's Ready condition is `True`.
 pub(super) fn is_ready(store: &Value) -> bool {
     let mut conditions = object::items(store, "/status/conditions").iter();
-    conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    conditions.any(|condition| {
+        object::text(condition, "/type") == "Ready" && object::text(condition, "/status") == "True"
+    })
 }
 
 fn allows_namespace(reconciler: &Reconciler, store: &Value, name: &str) -> bool {
@@ -259,9 +261,10 @@ fn allows_namespace(reconciler: &Reconciler, store: &Value, name: &str) -> bool 
 impl Reconciler {
     /// The store that a reference names, seen from a namespace.
     pub(super) fn store_of(&self, reference: &StoreRef, namespace: &str) -> Option<Arc<Value>> {
-        let (plural, namespace) = match reference.is_cluster_wide() {
-            true => ("clustersecretstores", ""),
-            false => ("secretstores", namespace),
+        let (plural, namespace) = if reference.is_cluster_wide() {
+            ("clustersecretstores", "")
+        } else {
+            ("secretstores", namespace)
         };
         self.store
             .get(Resource::of_plural(plural)?, namespace, &reference.name)

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     Reconciler,
     fetch::{self, Wanted},
-    reconcile,
+    hold,
     spec::Spec,
     target,
     template::Data,
@@ -40,10 +40,11 @@ impl Reconciler {
         let finalizers = object::items(external_secret, "/metadata/finalizers");
         let is_held = finalizers
             .iter()
-            .any(|finalizer| finalizer == reconcile::FINALIZER);
-        let mut recalled = match is_held {
-            true => external_secret.clone(),
-            false => reconcile::held(external_secret, reconcile::FINALIZER),
+            .any(|finalizer| finalizer == hold::FINALIZER);
+        let mut recalled = if is_held {
+            external_secret.clone()
+        } else {
+            hold::held(external_secret, hold::FINALIZER)
         };
         let version = self.synced_version(&recalled);
         object::child(&mut recalled, "status")
@@ -65,7 +66,7 @@ impl Reconciler {
             .get(secrets, object::namespace(external_secret), &name);
         let conditions = object::items(external_secret, "/status/conditions").iter();
         let wrote_none = conditions
-            .filter_map(|condition| condition["reason"].as_str())
+            .filter_map(|condition| object::at(condition, "/reason").as_str())
             .any(|reason| ["SecretDeleted", "SecretMissing"].contains(&reason));
         if spec.target.creation_policy == "None" || wrote_none || (existing.is_some() && !again) {
             return;
@@ -94,7 +95,7 @@ impl Reconciler {
 
     /// The Secret is as old as the sync.
     fn date_back(&self, secrets: &Resource, external_secret: &Value, name: &str) {
-        let time = &external_secret["status"]["refreshTime"];
+        let time = object::at(external_secret, "/status/refreshTime");
         let Some(secret) = self
             .store
             .get(secrets, object::namespace(external_secret), name)

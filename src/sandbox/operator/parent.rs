@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{CONTROLLER, Next, Reconciler, reconcile};
+use super::{CONTROLLER, Next, Reconciler, hold};
 use crate::sandbox::{
     object,
     resource::Resource,
@@ -45,7 +45,7 @@ impl Reconciler {
             );
         }
         if !is_held {
-            let held = reconcile::held(&parent, FINALIZER);
+            let held = hold::held(&parent, FINALIZER);
             return done(
                 self.store
                     .update(resource, "", name, write, |_| Ok(held))
@@ -63,7 +63,7 @@ impl Reconciler {
             }
         }
         let next = done(failed.is_empty());
-        self.write_parent_status(&parent, provisioned, failed);
+        self.write_parent_status(&parent, &provisioned, &failed);
         next
     }
 
@@ -144,7 +144,7 @@ impl Reconciler {
         }
     }
 
-    fn write_parent_status(&self, parent: &Value, provisioned: Vec<String>, failed: Vec<Value>) {
+    fn write_parent_status(&self, parent: &Value, provisioned: &[String], failed: &[Value]) {
         let Some(resource) = Resource::of_plural("clusterexternalsecrets") else {
             return;
         };
@@ -153,8 +153,12 @@ impl Reconciler {
             "externalSecretName": child_name(parent), "provisionedNamespaces": provisioned,
         });
         if !failed.is_empty() {
-            status["conditions"] = json!([{"type": "Ready", "status": "False", "message": "one or more namespaces failed"}]);
-            status["failedNamespaces"] = failed.into();
+            object::set(
+                &mut status,
+                "conditions",
+                json!([{"type": "Ready", "status": "False", "message": "one or more namespaces failed"}]),
+            );
+            object::set(&mut status, "failedNamespaces", failed);
         }
         let name = object::name(parent);
         // A patch: it needs no version.
@@ -192,39 +196,40 @@ fn child_name(parent: &Value) -> &str {
 /// Whether an ExternalSecret is a child of this parent.
 fn is_owned(external_secret: &Value, parent: &Value) -> bool {
     object::controller(external_secret).is_some_and(|owner| {
-        owner["kind"] == "ClusterExternalSecret" && owner["name"] == parent["metadata"]["name"]
+        object::text(owner, "/kind") == "ClusterExternalSecret"
+            && object::at(owner, "/name") == object::at(parent, "/metadata/name")
     })
 }
 
 /// The name of the parent of an ExternalSecret, if it is a child.
 pub(super) fn parent_of(external_secret: &Value) -> Option<&str> {
     let owner = object::controller(external_secret)
-        .filter(|owner| owner["kind"] == "ClusterExternalSecret")?;
-    owner["name"].as_str()
+        .filter(|owner| object::text(owner, "/kind") == "ClusterExternalSecret")?;
+    object::at(owner, "/name").as_str()
 }
 
 /// The child as its parent wants it: labels, annotations and spec are assigned, so what others wrote there is gone.
 fn child(parent: &Value, mut child: Value) -> Value {
-    let mut annotations = parent["spec"]["externalSecretMetadata"]["annotations"].clone();
+    let mut annotations = object::at(parent, "/spec/externalSecretMetadata/annotations").clone();
     if let Some(value) = object::annotation(parent, FORCE_SYNC) {
         object::as_map(&mut annotations).insert(FORCE_SYNC.to_owned(), value.into());
     }
     let metadata = object::metadata(&mut child);
     metadata.insert(
         "labels".to_owned(),
-        parent["spec"]["externalSecretMetadata"]["labels"].clone(),
+        object::at(parent, "/spec/externalSecretMetadata/labels").clone(),
     );
     metadata.insert("annotations".to_owned(), annotations);
     metadata.insert(
         "ownerReferences".to_owned(),
         json!([{
-            "apiVersion": parent["apiVersion"], "kind": "ClusterExternalSecret", "name": parent["metadata"]["name"],
-            "uid": parent["metadata"]["uid"], "controller": true, "blockOwnerDeletion": true,
+            "apiVersion": object::at(parent, "/apiVersion"), "kind": "ClusterExternalSecret", "name": object::at(parent, "/metadata/name"),
+            "uid": object::at(parent, "/metadata/uid"), "controller": true, "blockOwnerDeletion": true,
         }]),
     );
     object::as_map(&mut child).insert(
         "spec".to_owned(),
-        parent["spec"]["externalSecretSpec"].clone(),
+        object::at(parent, "/spec/externalSecretSpec").clone(),
     );
     child
 }

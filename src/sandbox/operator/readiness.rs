@@ -19,18 +19,19 @@ impl Reconciler {
         let conditions = object::items(store, "/status/conditions").iter();
         let current = conditions
             .clone()
-            .find(|condition| condition["type"] == "Ready");
+            .find(|condition| object::text(condition, "/type") == "Ready");
         let told = object::annotation(store, knob::NOT_READY).map(str::to_owned);
         if told.is_none() && current.is_some() && !self.has_validated(store) {
             return;
         }
-        let trouble = told.or_else(|| self.missing_secret(store, &store["spec"]["provider"]));
+        let trouble =
+            told.or_else(|| self.missing_secret(store, object::at(store, "/spec/provider")));
         let (ready, reason, message) = match trouble {
             Some(_) => ("False", "InvalidProviderConfig", "unable to create client"),
             None => ("True", "Valid", "store validated"),
         };
         self.note_validated(store);
-        if current.is_some_and(|current| current["status"] == ready) {
+        if current.is_some_and(|current| object::text(current, "/status") == ready) {
             return;
         }
         let condition = json!({
@@ -39,7 +40,7 @@ impl Reconciler {
         });
         let mut status = json!({"conditions": [condition]});
         if trouble.is_none() {
-            status["capabilities"] = "ReadWrite".into();
+            object::set(&mut status, "capabilities", "ReadWrite");
         }
         let (namespace, name) = (object::namespace(store), object::name(store));
         let write = Write::by(CONTROLLER).status();

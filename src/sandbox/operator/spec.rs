@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::duration::GoDuration;
+use crate::{duration::GoDuration, sandbox::object};
 
 /// `spec`
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -101,7 +101,8 @@ pub(super) struct Template {
     pub(super) metadata: TemplateMetadata,
     pub(super) data: BTreeMap<String, String>,
     pub(super) merge_policy: String,
-    pub(super) template_from: Vec<Value>,
+    #[serde(rename = "templateFrom")]
+    pub(super) from: Vec<Value>,
 }
 
 /// `spec.target.template.metadata`
@@ -115,7 +116,7 @@ pub(super) struct TemplateMetadata {
 impl Spec {
     /// The spec of an object.
     pub(super) fn of(external_secret: &Value) -> Result<Self, serde_json::Error> {
-        Self::deserialize(&external_secret["spec"])
+        Self::deserialize(object::at(external_secret, "/spec"))
     }
 
     /// How often the operator refreshes; zero: once.

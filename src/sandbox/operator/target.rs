@@ -122,8 +122,9 @@ pub(super) fn write(
     if updated == *existing {
         return Ok(Written::Unchanged);
     }
-    let frozen = existing["immutable"] == true
-        && (updated["data"] != existing["data"] || updated["type"] != existing["type"]);
+    let frozen = object::at(existing, "/immutable") == true
+        && (object::at(&updated, "/data") != object::at(existing, "/data")
+            || object::at(&updated, "/type") != object::at(existing, "/type"));
     if frozen {
         return Err(Refusal::Final {
             condition: "could not update secret, target is immutable",
@@ -180,11 +181,12 @@ fn mutated(
 
 fn take_ownership(external_secret: &Value, secret: &mut Value, owns: bool) -> Result<(), Refusal> {
     let is_this = |owner: &Value| {
-        owner["kind"] == "ExternalSecret" && owner["name"] == external_secret["metadata"]["name"]
+        object::text(owner, "/kind") == "ExternalSecret"
+            && object::at(owner, "/name") == object::at(external_secret, "/metadata/name")
     };
     let owner = object::controller(secret).cloned();
     match &owner {
-        Some(owner) if owner["kind"] == "ExternalSecret" && !is_this(owner) => {
+        Some(owner) if object::text(owner, "/kind") == "ExternalSecret" && !is_this(owner) => {
             let other = object::text(owner, "/name");
             return Err(Refusal::Final {
                 condition: "target is owned by another ExternalSecret",
@@ -208,8 +210,8 @@ fn take_ownership(external_secret: &Value, secret: &mut Value, owns: bool) -> Re
     owners.retain(|owner| !is_this(owner));
     if owns {
         owners.push(json!({
-            "apiVersion": external_secret["apiVersion"], "kind": "ExternalSecret",
-            "name": external_secret["metadata"]["name"], "uid": external_secret["metadata"]["uid"],
+            "apiVersion": object::at(external_secret, "/apiVersion"), "kind": "ExternalSecret",
+            "name": object::at(external_secret, "/metadata/name"), "uid": object::at(external_secret, "/metadata/uid"),
             "controller": true, "blockOwnerDeletion": true,
         }));
     }
@@ -237,7 +239,7 @@ fn apply_template(
         insert(secret, data);
         return Ok(());
     };
-    if !template.template_from.is_empty() {
+    if !template.from.is_empty() {
         return Err("error fetching templateFrom data: the sandbox has no templateFrom".to_owned());
     }
     if !template.r#type.is_empty() {
@@ -302,7 +304,7 @@ fn set(object: &mut Value, field: &str, key: &str, value: &str) {
 
 /// The digest of a Secret's data, over the text that Go's `%+v` makes of it.
 fn data_hash(secret: &Value, algorithm: Algorithm) -> String {
-    let entries = secret["data"]
+    let entries = object::at(secret, "/data")
         .as_object()
         .into_iter()
         .flatten()

@@ -131,17 +131,15 @@ fn evaluate(place: Place<'_>, body: &str, data: &Data) -> Result<String, String>
 
 fn value(place: Place<'_>, field: &Captures<'_>, data: &Data) -> Result<String, String> {
     let key = field.name("key").map_or("", |key| key.as_str());
-    match data.get(key) {
-        Some(value) => Ok(String::from_utf8_lossy(value).into_owned()),
-        None => {
-            let at = field.name("field").map_or(0, |field| field.start());
-            Err(place.error(
-                at,
-                &format!(".{key}"),
-                &format!("map has no entry for key {key:?}"),
-            ))
-        }
+    if let Some(value) = data.get(key) {
+        return Ok(String::from_utf8_lossy(value).into_owned());
     }
+    let at = field.name("field").map_or(0, |field| field.start());
+    Err(place.error(
+        at,
+        &format!(".{key}"),
+        &format!("map has no entry for key {key:?}"),
+    ))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::Trouble;
+use crate::sandbox::object;
 
 /// Which of the values that a key has had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +32,13 @@ impl Values {
             .as_array()
             .into_iter()
             .flatten()
-            .filter(|entry| entry["version"].as_str().unwrap_or_default().is_empty());
-        let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+            .filter(|entry| object::text(entry, "/version").is_empty());
+        let text = |entry: &Value, key: &str| {
+            object::member(entry, key)
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
         Self {
             present: entries
                 .map(|entry| (text(entry, "key"), text(entry, "value")))
@@ -91,16 +97,20 @@ fn entries(
     config_map: &Value,
     key: &'static str,
 ) -> Result<BTreeMap<String, String>, &'static str> {
-    let text = config_map["data"][key].as_str().unwrap_or_default();
+    let text = object::member(object::at(config_map, "/data"), key)
+        .as_str()
+        .unwrap_or_default();
     if text.trim().is_empty() {
         return Ok(BTreeMap::new());
     }
     let entries: BTreeMap<String, Value> = serde_saphyr::from_str(text).map_err(|_| key)?;
     Ok(entries
         .into_iter()
-        .map(|(key, value)| match value {
-            Value::String(text) => (key, text),
-            other => (key, other.to_string()),
+        .map(|(key, value)| {
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            (key, text)
         })
         .collect())
 }
@@ -116,9 +126,9 @@ pub(super) fn property(value: &str, path: &str) -> Result<Option<String>, Troubl
     let literal = document.get(path);
     let found = literal.or_else(|| {
         path.split('.')
-            .try_fold(&document, |value, key| match value {
-                Value::Array(items) => items.get(key.parse::<usize>().ok()?),
-                other => other.get(key),
+            .try_fold(&document, |value, key| match value.as_array() {
+                Some(items) => items.get(key.parse::<usize>().ok()?),
+                None => value.get(key),
             })
     });
     found.map(text).transpose()

@@ -52,8 +52,7 @@ pub(super) fn check_update(
     }
     let version = object::version(next);
     if version != object::version(current) && !version.is_empty() {
-        if let Err(error) = version.parse::<u64>() {
-            drop(error);
+        if version.parse::<u64>().is_err() {
             let message = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
             return Err(Failure::new(500, "", message));
         }
@@ -169,7 +168,7 @@ pub(super) fn updated_object(
         .into_iter()
         .chain(["managedFields", "name", "namespace"])
     {
-        set(metadata, key, current["metadata"].get(key));
+        set(metadata, key, object::at(current, "/metadata").get(key));
     }
     for key in ["annotations", "labels", "finalizers", "ownerReferences"] {
         if metadata.get(key).is_some_and(is_empty) {
@@ -235,14 +234,16 @@ fn check_metadata(resource: &Resource, object: &Value) -> Result<(), Failure> {
     let name = object::name(object);
     for field in ["annotations", "labels"] {
         let path = format!("metadata.{field}");
-        for (key, value) in object["metadata"][field].as_object().into_iter().flatten() {
-            let trouble = match value {
+        for (key, value) in object::at(object, &format!("/metadata/{field}"))
+            .as_object()
+            .into_iter()
+            .flatten()
+        {
+            let trouble = match value.as_str() {
                 _ if !is_qualified_name(key) => Some(BAD_KEY),
-                Value::String(text) if field == "labels" && !is_label_value(text) => {
-                    Some(BAD_VALUE)
-                }
-                Value::String(_) => None,
-                _ => Some("must be a string"),
+                Some(text) if field == "labels" && !is_label_value(text) => Some(BAD_VALUE),
+                Some(_) => None,
+                None => Some("must be a string"),
             };
             if let Some(trouble) = trouble {
                 let shown = if trouble == BAD_KEY {
