@@ -231,9 +231,11 @@ impl<'a> Tracker<'a> {
     /// One was read once more, since its time is over. Whatever that tells, it is the end.
     pub(super) fn checked(&mut self, index: usize, object: Option<&Observed>) {
         if let Some(object) = object {
-            match self.judge(index, object) {
-                Judgement::NotAnnotated => self.fail(index, Reason::Overwritten, String::new()),
-                judgement => self.follow(index, judgement, object),
+            let judgement = self.judge(index, object);
+            if judgement == Judgement::NotAnnotated {
+                self.fail(index, Reason::Overwritten, String::new());
+            } else {
+                self.follow(index, judgement, object);
             }
         }
         let waited = self.policy.sync.timeout;
@@ -375,7 +377,7 @@ impl<'a> Tracker<'a> {
                 self.answer(index, Outcome::Synced, None, object);
             }
             Judgement::Unproven(reason) => {
-                self.answer(index, Outcome::Unproven, Some(reason), object)
+                self.answer(index, Outcome::Unproven, Some(reason), object);
             }
             Judgement::Failed => {
                 if member.failing.is_none() {
@@ -495,14 +497,16 @@ impl<'a> Tracker<'a> {
         }
         match phase {
             Phase::Backoff(until) if self.tries == 0 || now >= until => {
-                self.leave_backoff(index, &open)
+                self.leave_backoff(index, &open);
             }
             Phase::InFlight => {
                 if open.iter().all(|member| self.has_failed(*member, now)) {
                     if attempts < self.tries && open.iter().any(|member| self.may_pass(*member)) {
                         self.enter_backoff(index, attempts, now);
                     } else {
-                        open.iter().for_each(|member| self.fail_as_seen(*member));
+                        for &member in &open {
+                            self.fail_as_seen(member);
+                        }
                         self.finish_step(index);
                     }
                 } else if now >= self.deadline(index) {
@@ -562,7 +566,9 @@ impl<'a> Tracker<'a> {
 
     fn leave_backoff(&mut self, index: usize, open: &[usize]) {
         if self.tries == 0 {
-            open.iter().for_each(|member| self.fail_as_seen(*member));
+            for &member in open {
+                self.fail_as_seen(member);
+            }
             self.finish_step(index);
             return;
         }

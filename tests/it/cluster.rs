@@ -195,7 +195,7 @@ async fn a_rotation_in_aws_is_taken_in_and_proven() {
             &body.to_string(),
             &moto,
         ])
-        .await
+        .await;
     };
     call(
         "CreateSecret",
@@ -204,7 +204,7 @@ async fn a_rotation_in_aws_is_taken_in_and_proven() {
     .await;
     world
         .apply_yaml(
-            r#"
+            r"
 apiVersion: v1
 kind: Secret
 metadata: {name: aws, namespace: NS}
@@ -227,7 +227,7 @@ spec:
   refreshInterval: 1h
   secretStoreRef: {name: NS-aws, kind: SecretStore}
   data: [{secretKey: password, remoteRef: {key: NS-db}}]
-"#,
+",
         )
         .await;
     world.ready("db", "SecretSynced").await;
@@ -269,7 +269,7 @@ async fn a_rotation_in_vault_is_taken_in_and_proven() {
             &body,
             &format!("{vault}/v1/secret/data/{}", world.namespace),
         ])
-        .await
+        .await;
     };
     write("before").await;
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "vault", "namespace": world.namespace},

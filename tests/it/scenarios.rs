@@ -243,7 +243,7 @@ async fn processed_but_not_written_is_not_proven(world: World) {
 }
 
 /// Two more namespaces, a ClusterSecretStore, and a ClusterExternalSecret with a child in each.
-const FAMILY: &str = r#"
+const FAMILY: &str = r"
 apiVersion: v1
 kind: Namespace
 metadata: {name: NS-one, labels: {family: NS}}
@@ -268,7 +268,7 @@ spec:
     refreshInterval: 1h
     secretStoreRef: {name: NS-cluster, kind: ClusterSecretStore}
     data: [{secretKey: password, remoteRef: {key: db}}]
-"#;
+";
 
 pub(crate) async fn family(world: &World) -> [String; 2] {
     world.apply_yaml(FAMILY).await;

@@ -4,6 +4,6 @@ mod binary;
 mod world;
 
 pub(crate) use self::{
-    binary::{Outcome, Running, Workspace},
+    binary::{Outcome, Workspace},
     world::{World, eventually, now, optional_variable},
 };

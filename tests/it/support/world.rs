@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::Workspace;
 
 /// How long a state is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `state` gives something.
 pub(crate) async fn eventually<T>(what: &str, mut state: impl AsyncFnMut() -> Option<T>) -> T {
@@ -44,9 +44,7 @@ impl World {
 
     /// A sandbox that serves as it is told.
     pub(crate) async fn sandbox_with(settings: Settings) -> Self {
-        let sandbox = Sandbox::empty(settings, now())
-            .await
-            .expect("a sandbox");
+        let sandbox = Sandbox::empty(settings, now()).await.expect("a sandbox");
         let url = sandbox.url();
         let config = kube::Config::new(url.parse().expect("a URL"));
         let client = Client::try_from(config).expect("a client");
