@@ -125,7 +125,7 @@ impl Lanes {
         }
         let mut wake: Option<Instant> = None;
         let waiting = self
-            .lanes
+            .by_store
             .iter()
             .filter(|(_, lane)| !lane.queue.is_empty())
             .map(|(key, _)| key.clone());

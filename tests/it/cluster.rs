@@ -173,6 +173,32 @@ async fn a_namespace_that_is_denied_is_a_gap() {
     world.end().await;
 }
 
+/// A store at moto, with static keys, and an ExternalSecret that reads from it.
+const AWS: &str = r"
+apiVersion: v1
+kind: Secret
+metadata: {name: aws, namespace: NS}
+stringData: {id: test, key: test}
+---
+apiVersion: external-secrets.io/VERSION
+kind: SecretStore
+metadata: {name: NS-aws, namespace: NS}
+spec:
+  provider:
+    aws:
+      service: SecretsManager
+      region: eu-west-1
+      auth: {secretRef: {accessKeyIDSecretRef: {name: aws, key: id}, secretAccessKeySecretRef: {name: aws, key: key}}}
+---
+apiVersion: external-secrets.io/VERSION
+kind: ExternalSecret
+metadata: {name: db, namespace: NS}
+spec:
+  refreshInterval: 1h
+  secretStoreRef: {name: NS-aws, kind: SecretStore}
+  data: [{secretKey: password, remoteRef: {key: NS-db}}]
+";
+
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
 async fn a_rotation_in_aws_is_taken_in_and_proven() {
@@ -202,34 +228,7 @@ async fn a_rotation_in_aws_is_taken_in_and_proven() {
         json!({"Name": name, "SecretString": "before", "ClientRequestToken": "a".repeat(32)}),
     )
     .await;
-    world
-        .apply_yaml(
-            r"
-apiVersion: v1
-kind: Secret
-metadata: {name: aws, namespace: NS}
-stringData: {id: test, key: test}
----
-apiVersion: external-secrets.io/VERSION
-kind: SecretStore
-metadata: {name: NS-aws, namespace: NS}
-spec:
-  provider:
-    aws:
-      service: SecretsManager
-      region: eu-west-1
-      auth: {secretRef: {accessKeyIDSecretRef: {name: aws, key: id}, secretAccessKeySecretRef: {name: aws, key: key}}}
----
-apiVersion: external-secrets.io/VERSION
-kind: ExternalSecret
-metadata: {name: db, namespace: NS}
-spec:
-  refreshInterval: 1h
-  secretStoreRef: {name: NS-aws, kind: SecretStore}
-  data: [{secretKey: password, remoteRef: {key: NS-db}}]
-",
-        )
-        .await;
+    world.apply_yaml(AWS).await;
     world.ready("db", "SecretSynced").await;
     call(
         "PutSecretValue",
