@@ -115,6 +115,7 @@ fn plan() -> Plan {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "results are held so")]
 fn result(outcome: Outcome, reason: Option<Reason>, message: &str) -> Option<ItemResult> {
     Some(ItemResult {
         outcome,

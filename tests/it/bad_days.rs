@@ -7,43 +7,13 @@ use eso_sync::{
     rbac,
     sandbox::{Fault, Settings},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
-    scenarios::{AFTER, POLICY, base, rotate},
-    support::{Outcome, World, eventually},
+    interruptions::{all_is_well, annotated, annotations, many, meanwhile, run},
+    scenarios::{POLICY, base, rotate},
+    support::{World, eventually},
 };
-
-/// The test's own ExternalSecrets, by name, as they are now.
-async fn annotations(world: &World, name: &str) -> Value {
-    world.get("ExternalSecret", name).await.expect("it")["metadata"]["annotations"].clone()
-}
-
-/// Waits until a run has annotated an ExternalSecret.
-async fn annotated(world: &World, name: &str) {
-    eventually("it is annotated", async || {
-        annotations(world, name).await["force-sync"]
-            .as_str()
-            .map(drop)
-    })
-    .await;
-}
-
-async fn run(world: &World, more: &[&str]) -> Outcome {
-    world.bin.policy(&world.named(POLICY), more).await
-}
-
-fn released(lease: &Value) -> bool {
-    lease["spec"]["holderIdentity"] == json!("")
-}
-
-/// Both are synced in spite of everything, each by one attempt.
-async fn all_is_well(world: &World, outcome: &Outcome) {
-    outcome.exits(0);
-    assert_eq!([outcome.of("db"), outcome.of("api")], ["synced", "synced"]);
-    assert_eq!(world.secret("db", "password").await.as_deref(), Some(AFTER));
-    assert_eq!(outcome.document()["items"][0]["attempts"], json!(1));
-}
 
 #[tokio::test]
 async fn an_api_server_that_throttles_is_asked_again_when_it_says() {
@@ -227,40 +197,9 @@ async fn without_the_right_to_hear_events_the_report_says_so() {
     );
 }
 
-/// Starts a run with the operator at rest, changes something once the run waits for `db`, and lets the operator go on.
-async fn meanwhile(change: impl AsyncFnOnce(&World)) -> (World, Outcome) {
-    let world = World::sandbox().await;
-    base(&world).await;
-    rotate(&world).await;
-    world.embedded().stop_operator();
-    let path = world.bin.file("policy.yaml", &world.named(POLICY));
-    let running = world.bin.start(&[
-        "run",
-        "-o",
-        "json",
-        "--config",
-        path.to_str().expect("UTF-8"),
-    ]);
-    annotated(&world, "db").await;
-    change(&world).await;
-    world.embedded().start_operator();
-    let outcome = running.end().await;
-    (world, outcome)
-}
-
-#[tokio::test]
-async fn one_that_is_deleted_meanwhile_is_said_to_be() {
-    let (_, outcome) = meanwhile(async |world| world.delete("ExternalSecret", "db").await).await;
-    outcome.exits(3);
-    assert_eq!(
-        [outcome.of("db"), outcome.of("api")],
-        ["failed(deleted)", "synced"]
-    );
-}
-
 #[tokio::test]
 async fn one_that_is_deleted_during_a_gap_of_the_watch_is_said_to_be() {
-    let (_, outcome) = meanwhile(async |world| {
+    let (_, outcome) = meanwhile(World::sandbox().await, async |world: &World| {
         world.embedded().silence_watches(true);
         world.delete("ExternalSecret", "db").await;
         world.embedded().compact();
@@ -269,34 +208,6 @@ async fn one_that_is_deleted_during_a_gap_of_the_watch_is_said_to_be() {
     })
     .await;
     assert_eq!(outcome.of("db"), "failed(deleted)");
-}
-
-#[tokio::test]
-async fn an_annotation_that_is_taken_away_meanwhile_is_said_to_be() {
-    let (_, outcome) = meanwhile(async |world| {
-        world
-            .patch(
-                "ExternalSecret",
-                "db",
-                &json!({"metadata": {"annotations": {"force-sync": null}}}),
-            )
-            .await;
-    })
-    .await;
-    outcome.exits(3);
-    assert_eq!(outcome.of("db"), "failed(overwritten)");
-}
-
-/// GitOps changes labels and spec in mid-run: the proof is over the metadata as they then are.
-#[tokio::test]
-async fn one_that_is_edited_meanwhile_is_proven_as_it_then_is() {
-    let (world, outcome) = meanwhile(async |world| {
-        let change =
-            json!({"metadata": {"labels": {"team": "renamed"}}, "spec": {"refreshInterval": "2h"}});
-        world.patch("ExternalSecret", "db", &change).await;
-    })
-    .await;
-    all_is_well(&world, &outcome).await;
 }
 
 /// Between plan and write another object takes the name: it is not the one that was planned for.
@@ -351,7 +262,7 @@ async fn one_that_is_replaced_before_it_is_annotated_is_left_alone() {
 
 #[tokio::test]
 async fn a_store_that_turns_not_ready_meanwhile_is_the_reason_of_the_failure() {
-    let (_, outcome) = meanwhile(async |world| {
+    let (_, outcome) = meanwhile(World::sandbox().await, async |world: &World| {
         let store = format!("{}-store", world.namespace);
         world.patch("SecretStore", &store, &json!({"spec": {"provider": {"fake": null, "vault": {
             "server": "http://127.0.0.1:1", "path": "p", "auth": {"tokenSecretRef": {"name": "gone", "key": "token"}}}}}})).await;
@@ -367,202 +278,6 @@ async fn a_store_that_turns_not_ready_meanwhile_is_the_reason_of_the_failure() {
             .any(|reason| reason == "failed(store-not-ready)" || reason == "failed(denied)"),
         "{reasons:?}"
     );
-}
-
-/// `count` ExternalSecrets in the test's namespace, all synced.
-async fn many(world: &World, count: usize) {
-    base(world).await;
-    let template = world.get("ExternalSecret", "db").await.expect("db");
-    for index in 0..count {
-        let object = json!({
-            "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
-            "metadata": {"name": format!("many-{index:05}"), "namespace": world.namespace},
-            "spec": template["spec"],
-        });
-        world.embedded().apply(object).expect("it is created");
-    }
-    eventually("the operator has synced all of them", async || {
-        let last = world.embedded().get(
-            "externalsecrets",
-            &world.namespace,
-            &format!("many-{:05}", count - 1),
-        )?;
-        last["status"]["syncedResourceVersion"].as_str().map(drop)
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn an_operator_that_is_gone_stops_the_run() {
-    let world = World::sandbox().await;
-    many(&world, 60).await;
-    world.embedded().stop_operator();
-    let outcome = run(&world, &["--timeout", "2s"]).await;
-    outcome.exits(5);
-    let document = outcome.document();
-    assert_eq!(document["summary"]["stopped"], "too-many-failures");
-    assert_eq!(document["run"]["complete"], json!(false));
-    let outcomes = &document["summary"]["outcomes"];
-    // Twenty may be in flight, and nine more go before ten have failed.
-    let failed = outcomes["failed"].as_u64().expect("some");
-    assert!(
-        (20..=29).contains(&failed) && outcomes["not-reached"] == json!(62 - failed),
-        "{outcomes}"
-    );
-    assert!(released(
-        &world.get("Lease", "eso-sync").await.expect("the Lease")
-    ));
-}
-
-#[tokio::test]
-async fn a_signal_ends_what_is_in_flight_and_starts_nothing_new() {
-    let world = World::sandbox().await;
-    many(&world, 60).await;
-    world.embedded().stop_operator();
-    let path = world.bin.file("policy.yaml", &world.named(POLICY));
-    let running = world.bin.start(&[
-        "run",
-        "-o",
-        "json",
-        "--config",
-        path.to_str().expect("UTF-8"),
-    ]);
-    annotated(&world, "db").await;
-    running.signal("TERM").await;
-    world.embedded().start_operator();
-    let outcome = running.end().await;
-    outcome.exits(7);
-    let document = outcome.document();
-    let outcomes = &document["summary"]["outcomes"];
-    assert_eq!(document["summary"]["stopped"], "signal");
-    assert_eq!(
-        outcomes["unproven"],
-        Value::Null,
-        "what was in flight has its answer: {outcomes}"
-    );
-    let synced = outcomes["synced"].as_u64().expect("some");
-    assert!(
-        (1..=20).contains(&synced) && outcomes["not-reached"] == json!(62 - synced),
-        "{outcomes}"
-    );
-    assert!(released(
-        &world.get("Lease", "eso-sync").await.expect("the Lease")
-    ));
-}
-
-#[tokio::test]
-async fn a_second_signal_ends_the_run_at_once() {
-    let world = World::sandbox().await;
-    base(&world).await;
-    world.embedded().stop_operator();
-    let path = world.bin.file("policy.yaml", &world.named(POLICY));
-    let running = world.bin.start(&[
-        "run",
-        "-o",
-        "json",
-        "--config",
-        path.to_str().expect("UTF-8"),
-    ]);
-    annotated(&world, "db").await;
-    annotated(&world, "api").await;
-    running.signal("TERM").await;
-    running.signal("INT").await;
-    let outcome = running.end().await;
-    outcome.exits(7);
-    assert_eq!(
-        [outcome.of("db"), outcome.of("api")],
-        ["unproven(interrupted)", "unproven(interrupted)"]
-    );
-    assert!(released(
-        &world.get("Lease", "eso-sync").await.expect("the Lease")
-    ));
-}
-
-#[tokio::test]
-async fn a_deadline_ends_the_run() {
-    let world = World::sandbox().await;
-    base(&world).await;
-    world.embedded().stop_operator();
-    let policy = format!("{POLICY}deadline: 1s\n");
-    let outcome = world.bin.policy(&world.named(&policy), &[]).await;
-    outcome.exits(7);
-    assert_eq!(outcome.document()["summary"]["stopped"], "deadline");
-    assert_eq!(outcome.of("db"), "unproven(interrupted)");
-}
-
-#[tokio::test]
-async fn a_second_run_is_told_who_holds_the_lock() {
-    let world = World::sandbox().await;
-    base(&world).await;
-    world.embedded().stop_operator();
-    let path = world.bin.file("first.yaml", &world.named(POLICY));
-    let first = world.bin.start(&[
-        "run",
-        "-o",
-        "json",
-        "--config",
-        path.to_str().expect("UTF-8"),
-    ]);
-    annotated(&world, "db").await;
-    let lease = world.get("Lease", "eso-sync").await.expect("the Lease");
-    let holder = lease["spec"]["holderIdentity"]
-        .as_str()
-        .expect("a holder")
-        .to_owned();
-    let second = run(&world, &[]).await;
-    assert!(
-        second.exits(6).stderr.contains(&holder),
-        "{}",
-        second.stderr
-    );
-    world.embedded().start_operator();
-    first.end().await.exits(0);
-}
-
-#[tokio::test]
-async fn a_second_run_can_wait_for_the_lock() {
-    let world = World::sandbox().await;
-    base(&world).await;
-    rotate(&world).await;
-    world.embedded().stop_operator();
-    let path = world.bin.file("first.yaml", &world.named(POLICY));
-    let first = world.bin.start(&[
-        "run",
-        "-o",
-        "json",
-        "--config",
-        path.to_str().expect("UTF-8"),
-    ]);
-    annotated(&world, "db").await;
-    let mut second = world.bin.start(&[
-        "run",
-        "-v",
-        "--config",
-        path.to_str().expect("UTF-8"),
-        "--wait-lock",
-        "60s",
-    ]);
-    second.says("another run holds the lock").await;
-    world.embedded().start_operator();
-    first.end().await.exits(0);
-    second.end().await.exits(0);
-}
-
-#[tokio::test]
-async fn a_run_that_is_killed_harms_nothing_and_the_next_takes_over() {
-    let world = World::sandbox().await;
-    base(&world).await;
-    rotate(&world).await;
-    world.embedded().stop_operator();
-    let path = world.bin.file("first.yaml", &world.named(POLICY));
-    let first = world
-        .bin
-        .start(&["run", "--config", path.to_str().expect("UTF-8")]);
-    annotated(&world, "db").await;
-    first.signal("KILL").await;
-    first.end().await;
-    world.embedded().start_operator();
-    all_is_well(&world, &run(&world, &[]).await).await;
 }
 
 #[tokio::test]

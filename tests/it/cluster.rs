@@ -5,22 +5,37 @@ mod old_operator;
 use serde_json::{Value, json};
 
 use crate::{
-    scenarios::{self, POLICY, real},
+    scenarios::{self, POLICY},
     support::{World, eventually, optional_variable},
 };
 
-/// A scenario on the cluster that the environment names.
+/// Scenarios on the cluster that the environment names.
 macro_rules! on_the_cluster {
-    ($($name:ident)*) => {
+    ($module:ident: $($name:ident)*) => {
         $(#[tokio::test]
         #[ignore = "needs a cluster (tests/cluster/run)"]
         async fn $name() {
-            real::$name().await;
+            crate::$module::real::$name().await;
         })*
     };
 }
 
 on_the_cluster! {
+    interruptions:
+    one_that_is_deleted_meanwhile_is_said_to_be
+    an_annotation_that_is_taken_away_meanwhile_is_said_to_be
+    one_that_is_edited_meanwhile_is_proven_as_it_then_is
+    a_signal_ends_what_is_in_flight_and_starts_nothing_new
+    a_second_signal_ends_the_run_at_once
+    a_deadline_ends_the_run
+    a_second_run_is_told_who_holds_the_lock
+    a_second_run_can_wait_for_the_lock
+    a_run_that_is_killed_harms_nothing_and_the_next_takes_over
+    an_operator_that_is_gone_stops_the_run
+}
+
+on_the_cluster! {
+    scenarios:
     a_rotation_is_taken_in_and_proven
     one_failure_is_one_line_of_the_report
     a_failure_that_repeats_itself_is_heard_of

@@ -3,25 +3,7 @@
 
 use serde_json::json;
 
-use crate::support::{World, eventually, now};
-
-/// Each scenario as two tests: `scenarios::sandbox::NAME`, and `cluster::NAME` where there is a cluster.
-macro_rules! scenarios {
-    ($($name:ident)*) => {
-        mod sandbox {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(crate::support::World::sandbox().await).await;
-            })*
-        }
-
-        pub(crate) mod real {
-            $(pub(crate) async fn $name() {
-                super::$name(crate::support::World::cluster().await).await;
-            })*
-        }
-    };
-}
+use crate::support::{World, eventually, now, scenarios};
 
 scenarios! {
     a_rotation_is_taken_in_and_proven
