@@ -140,6 +140,8 @@ fn build(
 ) -> Result<Cluster, kube::Error> {
     // kube's own retries (15 of them, up to 1,000 s apart) would sit below the pace and eat a deadline unseen.
     config.default_retry = false;
+    let agent = http::HeaderValue::from_static(concat!("eso-sync/", env!("CARGO_PKG_VERSION")));
+    config.headers.push((http::header::USER_AGENT, agent));
     let (server, namespace) = (
         config.cluster_url.to_string(),
         config.default_namespace.clone(),

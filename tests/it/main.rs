@@ -1,9 +1,11 @@
 //! The one integration test binary.
 #![cfg(test)]
 
+mod bad_days;
 mod cli;
 mod cluster;
 mod house;
+mod interruptions;
 mod policy;
 mod sandbox;
 mod scenarios;
