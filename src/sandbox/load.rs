@@ -1,6 +1,7 @@
 //! Manifests, as people write them and as `kubectl get … -o yaml` prints them.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -87,14 +88,26 @@ pub(super) fn read_directory(directory: &Path) -> Result<Vec<Manifest>, LoadErro
 
 /// Puts the objects of manifests into the store, as they say they are.
 pub(super) fn load(store: &Store, manifests: &[Manifest]) -> Result<(), LoadError> {
+    let mut unknown = Unknown::new();
     for manifest in manifests {
         for document in documents(&manifest.text) {
-            load_document(store, manifest, &document)?;
+            load_document(store, manifest, &document, &mut unknown)?;
         }
+    }
+    for ((kind, api_version), objects) in unknown {
+        tracing::warn!(
+            kind,
+            api_version,
+            objects,
+            "the sandbox does not serve this kind: ignored"
+        );
     }
     add_namespaces(store);
     Ok(())
 }
+
+/// How many objects there are of each kind that is not served.
+type Unknown = BTreeMap<(String, String), usize>;
 
 /// One document of a file.
 struct Document {
@@ -125,7 +138,12 @@ fn documents(text: &str) -> Vec<Document> {
     documents
 }
 
-fn load_document(store: &Store, manifest: &Manifest, document: &Document) -> Result<(), LoadError> {
+fn load_document(
+    store: &Store,
+    manifest: &Manifest,
+    document: &Document,
+    unknown: &mut Unknown,
+) -> Result<(), LoadError> {
     let wrong = |line: usize, message: String| LoadError::Manifest {
         file: manifest.file.clone(),
         line,
@@ -157,7 +175,7 @@ fn load_document(store: &Store, manifest: &Manifest, document: &Document) -> Res
     };
     let many = objects.len() > 1;
     for (index, object) in objects.into_iter().enumerate() {
-        load_object(store, object).map_err(|message| {
+        load_object(store, object, unknown).map_err(|message| {
             let message = if many {
                 format!("item {}: {message}", index + 1)
             } else {
@@ -174,7 +192,7 @@ fn first_line(document: &Document) -> usize {
     document.line + document.text.lines().take_while(|line| !says(line)).count()
 }
 
-fn load_object(store: &Store, mut object: Value) -> Result<(), String> {
+fn load_object(store: &Store, mut object: Value, unknown: &mut Unknown) -> Result<(), String> {
     if !object.is_object() {
         return Err("is no Kubernetes object".to_owned());
     }
@@ -186,12 +204,9 @@ fn load_object(store: &Store, mut object: Value) -> Result<(), String> {
         return Err("lacks `apiVersion` or `kind`".to_owned());
     }
     let Some(resource) = Resource::of_manifest(api_version, kind) else {
-        tracing::warn!(
-            kind,
-            api_version,
-            name = object::name(&object),
-            "the sandbox does not know this kind: ignored"
-        );
+        *unknown
+            .entry((kind.to_owned(), api_version.to_owned()))
+            .or_default() += 1;
         return Ok(());
     };
     if object::name(&object).is_empty() {
