@@ -164,7 +164,7 @@ async fn events(
         let query = watch::events_query(from.namespace.as_deref());
         match job.cluster.resource_version(&query).await {
             Ok(resource_version) => {
-                streams.push(watch::events(job.cluster.clone(), query, resource_version).boxed())
+                streams.push(watch::events(job.cluster.clone(), query, resource_version).boxed());
             }
             Err(error) => deaf = Some(error.to_string()),
         }
@@ -172,7 +172,7 @@ async fn events(
     (stream::select_all(streams), deaf)
 }
 
-impl<'a> Engine<'a> {
+impl Engine<'_> {
     /// Starts what may go now; the answer is when the next may.
     fn dispatch(&mut self) -> Option<Instant> {
         while self.results.stopped.is_none() && self.operations.len() < PATCHES {
@@ -207,7 +207,7 @@ impl<'a> Engine<'a> {
             Sighting::Seen(object) => self.tracker.seen(&object),
             Sighting::Gone(id, uid) => self.tracker.gone(&id, &uid),
             Sighting::Listed { namespace, present } => {
-                self.tracker.listed(namespace.as_deref(), &present)
+                self.tracker.listed(namespace.as_deref(), &present);
             }
             Sighting::Blind(why) => {
                 tracing::warn!(
@@ -314,7 +314,9 @@ impl<'a> Engine<'a> {
     /// What is still open was interrupted, or not reached.
     fn close(&mut self, done: &mut impl FnMut(usize, &ItemResult)) {
         let left = self.lanes.drain();
-        left.iter().for_each(|step| self.tracker.abandon(*step));
+        for &step in &left {
+            self.tracker.abandon(step);
+        }
         self.tracker.interrupt();
         self.report(done);
         let reason = self.results.stopped.unwrap_or(Reason::Interrupted);
@@ -392,10 +394,13 @@ async fn patch(job: &Job<'_>, step: &Step, index: usize, value: String) -> Done 
 
 /// What a refused patch means, given the object as it is now.
 fn refusal(error: &CallError, now: Option<&Observed>, uid: &str) -> PatchFailure {
-    let reason = match error.trouble {
-        Trouble::NotFound => Reason::Deleted,
-        _ if now.is_some_and(|object| object.metadata.uid != uid) => Reason::Replaced,
-        _ => Reason::Refused,
+    let other = now.is_some_and(|object| object.metadata.uid != uid);
+    let reason = if error.trouble == Trouble::NotFound {
+        Reason::Deleted
+    } else if other {
+        Reason::Replaced
+    } else {
+        Reason::Refused
     };
     PatchFailure {
         reason,

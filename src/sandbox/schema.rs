@@ -193,7 +193,7 @@ mod tests {
         );
         let version = &crd["spec"]["versions"][0];
         assert_eq!(version["selectableFields"].as_array().unwrap().len(), 4);
-        let target = spec_schema()["properties"]["target"]["properties"];
+        let target = &spec_schema()["properties"]["target"]["properties"];
         // Since v1.0.0.
         assert!(target["creationPolicy"].is_object() && target["manifest"].is_null());
     }

@@ -62,7 +62,7 @@ type LaneKey = (QuotaKey, Option<StoreKey>);
 /// All lanes, the accounts that they share, and the rates that single stores have on top.
 #[derive(Debug)]
 pub(super) struct Lanes {
-    lanes: BTreeMap<LaneKey, Lane>,
+    by_store: BTreeMap<LaneKey, Lane>,
     accounts: BTreeMap<QuotaKey, Account>,
     stores: BTreeMap<StoreKey, Adaptive>,
     in_flight: InFlight,
@@ -77,10 +77,10 @@ fn lane_of(step: &Step) -> LaneKey {
 impl Lanes {
     /// Every step in its lane, in the plan's order. `noise` gives numbers from 0 to 1.
     pub(super) fn new(plan: &Plan, pace: &Pace, mut noise: impl FnMut() -> f64) -> Self {
-        let mut lanes: BTreeMap<LaneKey, Lane> = BTreeMap::new();
+        let mut by_store: BTreeMap<LaneKey, Lane> = BTreeMap::new();
         let mut accounts = BTreeMap::new();
         for (index, step) in plan.steps.iter().enumerate() {
-            lanes
+            by_store
                 .entry(lane_of(step))
                 .or_default()
                 .queue
@@ -102,7 +102,7 @@ impl Lanes {
             .map(|(store, rate)| (store.clone(), Adaptive::new(*rate)))
             .collect();
         Self {
-            lanes,
+            by_store,
             accounts,
             stores,
             in_flight: pace.in_flight,
@@ -125,7 +125,7 @@ impl Lanes {
         }
         let mut wake: Option<Instant> = None;
         let waiting = self
-            .lanes
+            .by_store
             .iter()
             .filter(|(_, lane)| !lane.queue.is_empty())
             .map(|(key, _)| key.clone());
@@ -149,7 +149,8 @@ impl Lanes {
         steps: &[Step],
         now: Instant,
     ) -> Result<Option<usize>, Instant> {
-        let (Some(lane), Some(account)) = (self.lanes.get_mut(key), self.accounts.get_mut(&key.0))
+        let (Some(lane), Some(account)) =
+            (self.by_store.get_mut(key), self.accounts.get_mut(&key.0))
         else {
             return Ok(None);
         };
@@ -184,7 +185,7 @@ impl Lanes {
 
     /// Puts a step back at the head of its lane, to be tried again.
     pub(super) fn again(&mut self, step: &Step, index: usize) {
-        if let Some(lane) = self.lanes.get_mut(&lane_of(step)) {
+        if let Some(lane) = self.by_store.get_mut(&lane_of(step)) {
             lane.queue.push_front(index);
             lane.granted = 0;
         }
@@ -220,7 +221,7 @@ impl Lanes {
 
     /// What has not gone yet.
     pub(super) fn drain(&mut self) -> Vec<usize> {
-        self.lanes
+        self.by_store
             .values_mut()
             .flat_map(|lane| lane.queue.drain(..))
             .collect()
@@ -228,7 +229,7 @@ impl Lanes {
 
     /// Whether nothing waits to go.
     pub(super) fn is_empty(&self) -> bool {
-        self.lanes.values().all(|lane| lane.queue.is_empty())
+        self.by_store.values().all(|lane| lane.queue.is_empty())
     }
 }
 

@@ -22,6 +22,9 @@ use crate::{
 /// The operator's condition says that it failed, its Event says why; the Event may come this much later.
 const TEXT_DELAY: Duration = Duration::from_millis(1500);
 
+/// How often all that is under way is looked at, for what only time tells. In between only what was touched is.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// Before the second attempt; it doubles from there.
 const FIRST_BACKOFF: Duration = Duration::from_secs(2);
 
@@ -63,8 +66,6 @@ struct StepState {
     sequence: u64,
     /// Whether the operator answered for one of its members.
     proven: bool,
-    /// When the first step that was annotated later was proven: from then on this one is not waiting in the operator's queue.
-    overtaken: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -98,6 +99,12 @@ pub(super) struct Tracker<'a> {
     members: BTreeMap<usize, Member>,
     by_id: BTreeMap<&'a Id, usize>,
     active: BTreeSet<usize>,
+    /// Those of which something was learnt since the last conclusion.
+    touched: BTreeSet<usize>,
+    /// When all that is active was last looked at, for what only time tells.
+    looked: Instant,
+    /// The highest sequence that was proven so far, and when; both only grow.
+    proven: Vec<(u64, Instant)>,
     sequence: u64,
     last_proof: Option<Instant>,
     tries: u32,
@@ -118,7 +125,6 @@ impl<'a> Tracker<'a> {
             annotated: now,
             sequence: 0,
             proven: false,
-            overtaken: None,
         };
         let mut members = BTreeMap::new();
         let mut by_id = BTreeMap::new();
@@ -140,6 +146,9 @@ impl<'a> Tracker<'a> {
             members,
             by_id,
             active: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            looked: now,
+            proven: Vec::new(),
             sequence: 0,
             last_proof: None,
             tries: policy.sync.retries.saturating_add(1),
@@ -165,7 +174,6 @@ impl<'a> Tracker<'a> {
             attempt => format!("{}.{attempt}", self.run),
         };
         step.phase = Phase::Patching;
-        step.overtaken = None;
         self.active.insert(index);
         for member in self
             .members
@@ -191,6 +199,7 @@ impl<'a> Tracker<'a> {
         if step.phase != Phase::Patching {
             return;
         }
+        self.touched.insert(index);
         step.phase = Phase::InFlight;
         step.annotated = Instant::now();
         step.sequence = self.sequence;
@@ -231,9 +240,11 @@ impl<'a> Tracker<'a> {
     /// One was read once more, since its time is over. Whatever that tells, it is the end.
     pub(super) fn checked(&mut self, index: usize, object: Option<&Observed>) {
         if let Some(object) = object {
-            match self.judge(index, object) {
-                Judgement::NotAnnotated => self.fail(index, Reason::Overwritten, String::new()),
-                judgement => self.follow(index, judgement, object),
+            let judgement = self.judge(index, object);
+            if judgement == Judgement::NotAnnotated {
+                self.fail(index, Reason::Overwritten, String::new());
+            } else {
+                self.follow(index, judgement, object);
             }
         }
         let waited = self.policy.sync.timeout;
@@ -300,6 +311,7 @@ impl<'a> Tracker<'a> {
         if object.uid != item.uid || !answers || member.finished {
             return;
         }
+        self.touched.insert(member.step);
         match (&*event.r#type, &*event.reason) {
             ("Normal", "Created") => member.secret = SecretChange::Created,
             ("Normal", "Updated")
@@ -375,7 +387,7 @@ impl<'a> Tracker<'a> {
                 self.answer(index, Outcome::Synced, None, object);
             }
             Judgement::Unproven(reason) => {
-                self.answer(index, Outcome::Unproven, Some(reason), object)
+                self.answer(index, Outcome::Unproven, Some(reason), object);
             }
             Judgement::Failed => {
                 if member.failing.is_none() {
@@ -414,13 +426,9 @@ impl<'a> Tracker<'a> {
             step.proven = true;
             step.sequence
         });
-        for &step in &self.active {
-            if let (Some(step), Some(sequence)) = (self.steps.get_mut(step), sequence)
-                && step.phase == Phase::InFlight
-                && step.sequence < sequence
-            {
-                step.overtaken.get_or_insert(now);
-            }
+        let highest = self.proven.last().map_or(0, |(sequence, _)| *sequence);
+        if let Some(sequence) = sequence.filter(|sequence| *sequence > highest) {
+            self.proven.push((sequence, now));
         }
         self.end(
             index,
@@ -454,6 +462,7 @@ impl<'a> Tracker<'a> {
             return;
         };
         member.finished = true;
+        self.touched.insert(member.step);
         self.attempted += 1;
         self.failed += usize::from(outcome == Outcome::Failed);
         let result = ItemResult {
@@ -471,8 +480,15 @@ impl<'a> Tracker<'a> {
 
     /// What follows from everything that is known now.
     pub(super) fn conclude(&mut self) -> Vec<Verdict> {
-        for step in self.active.clone() {
-            self.conclude_step(step, Instant::now());
+        let now = Instant::now();
+        let mut steps = std::mem::take(&mut self.touched);
+        if now >= self.looked + LOOK {
+            self.looked = now;
+            steps.clone_from(&self.active);
+        }
+        steps.retain(|step| self.active.contains(step));
+        for step in steps {
+            self.conclude_step(step, now);
         }
         std::mem::take(&mut self.verdicts)
     }
@@ -495,14 +511,16 @@ impl<'a> Tracker<'a> {
         }
         match phase {
             Phase::Backoff(until) if self.tries == 0 || now >= until => {
-                self.leave_backoff(index, &open)
+                self.leave_backoff(index, &open);
             }
             Phase::InFlight => {
                 if open.iter().all(|member| self.has_failed(*member, now)) {
                     if attempts < self.tries && open.iter().any(|member| self.may_pass(*member)) {
                         self.enter_backoff(index, attempts, now);
                     } else {
-                        open.iter().for_each(|member| self.fail_as_seen(*member));
+                        for &member in &open {
+                            self.fail_as_seen(member);
+                        }
                         self.finish_step(index);
                     }
                 } else if now >= self.deadline(index) {
@@ -562,7 +580,9 @@ impl<'a> Tracker<'a> {
 
     fn leave_backoff(&mut self, index: usize, open: &[usize]) {
         if self.tries == 0 {
-            open.iter().for_each(|member| self.fail_as_seen(*member));
+            for &member in open {
+                self.fail_as_seen(member);
+            }
             self.finish_step(index);
             return;
         }
@@ -603,47 +623,24 @@ impl<'a> Tracker<'a> {
         let Some(step) = self.steps.get(index) else {
             return Instant::now();
         };
+        // When the first step that was annotated later was proven: from then on this one is not waiting in the queue.
+        let later = self.proven.partition_point(|(sequence, _)| *sequence <= step.sequence);
+        let overtaken = self.proven.get(later).map(|(_, at)| *at);
         let since_proof = self
             .last_proof
             .map_or(step.annotated, |proof| proof.max(step.annotated));
-        step.overtaken.unwrap_or(since_proof) + self.policy.sync.timeout
+        overtaken.unwrap_or(since_proof) + self.policy.sync.timeout
     }
 
     /// When something may follow without anything being seen.
     pub(super) fn wake(&self) -> Option<Instant> {
-        self.active
-            .iter()
-            .filter_map(|&index| self.wake_of(index))
-            .min()
-    }
-
-    fn wake_of(&self, index: usize) -> Option<Instant> {
-        let step = self.steps.get(index)?;
-        match step.phase {
-            Phase::Backoff(until) => Some(until),
-            Phase::InFlight => {
-                let open = self
-                    .plan
-                    .steps
-                    .get(index)?
-                    .members
-                    .iter()
-                    .filter_map(|member| self.members.get(member));
-                let open: Vec<&Member> = open.filter(|member| !member.finished).collect();
-                let texts = open.iter().filter_map(|member| member.failing.as_ref());
-                let texts = texts
-                    .filter(|failing| !failing.explained)
-                    .map(|failing| failing.since + TEXT_DELAY);
-                let waited_for = open.iter().any(|member| !member.checking);
-                texts.chain(waited_for.then(|| self.deadline(index))).min()
-            }
-            Phase::Waiting | Phase::Patching | Phase::Finished => None,
-        }
+        (!self.active.is_empty()).then(|| self.looked + LOOK)
     }
 
     /// From now on a failure is final.
-    pub(super) const fn no_more_tries(&mut self) {
+    pub(super) fn no_more_tries(&mut self) {
         self.tries = 0;
+        self.touched.clone_from(&self.active);
     }
 
     /// How many failed, of how many that were answered.

@@ -5,22 +5,37 @@ mod old_operator;
 use serde_json::{Value, json};
 
 use crate::{
-    scenarios::{self, POLICY, real},
+    scenarios::{self, POLICY},
     support::{World, eventually, optional_variable},
 };
 
-/// A scenario on the cluster that the environment names.
+/// Scenarios on the cluster that the environment names.
 macro_rules! on_the_cluster {
-    ($($name:ident)*) => {
+    ($module:ident: $($name:ident)*) => {
         $(#[tokio::test]
         #[ignore = "needs a cluster (tests/cluster/run)"]
         async fn $name() {
-            real::$name().await;
+            crate::$module::real::$name().await;
         })*
     };
 }
 
 on_the_cluster! {
+    interruptions:
+    one_that_is_deleted_meanwhile_is_said_to_be
+    an_annotation_that_is_taken_away_meanwhile_is_said_to_be
+    one_that_is_edited_meanwhile_is_proven_as_it_then_is
+    a_signal_ends_what_is_in_flight_and_starts_nothing_new
+    a_second_signal_ends_the_run_at_once
+    a_deadline_ends_the_run
+    a_second_run_is_told_who_holds_the_lock
+    a_second_run_can_wait_for_the_lock
+    a_run_that_is_killed_harms_nothing_and_the_next_takes_over
+    an_operator_that_is_gone_stops_the_run
+}
+
+on_the_cluster! {
+    scenarios:
     a_rotation_is_taken_in_and_proven
     one_failure_is_one_line_of_the_report
     a_failure_that_repeats_itself_is_heard_of
@@ -173,38 +188,8 @@ async fn a_namespace_that_is_denied_is_a_gap() {
     world.end().await;
 }
 
-#[tokio::test]
-#[ignore = "needs a cluster (tests/cluster/run)"]
-async fn a_rotation_in_aws_is_taken_in_and_proven() {
-    let Some(moto) = optional_variable("ESO_SYNC_TEST_MOTO") else {
-        return skipped("moto");
-    };
-    let world = World::cluster().await;
-    let name = format!("{}-db", world.namespace);
-    let call = async |operation: &str, body: Value| {
-        let target = format!("X-Amz-Target: secretsmanager.{operation}");
-        let credential = "Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/eu-west-1/secretsmanager/aws4_request";
-        curl(&[
-            "-H",
-            "Content-Type: application/x-amz-json-1.1",
-            "-H",
-            &target,
-            "-H",
-            credential,
-            "-d",
-            &body.to_string(),
-            &moto,
-        ])
-        .await
-    };
-    call(
-        "CreateSecret",
-        json!({"Name": name, "SecretString": "before", "ClientRequestToken": "a".repeat(32)}),
-    )
-    .await;
-    world
-        .apply_yaml(
-            r#"
+/// A store at moto, with static keys, and an ExternalSecret that reads from it.
+const AWS: &str = r"
 apiVersion: v1
 kind: Secret
 metadata: {name: aws, namespace: NS}
@@ -227,9 +212,38 @@ spec:
   refreshInterval: 1h
   secretStoreRef: {name: NS-aws, kind: SecretStore}
   data: [{secretKey: password, remoteRef: {key: NS-db}}]
-"#,
-        )
+";
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn a_rotation_in_aws_is_taken_in_and_proven() {
+    let Some(moto) = optional_variable("ESO_SYNC_TEST_MOTO") else {
+        return skipped("moto");
+    };
+    let world = World::cluster().await;
+    let name = format!("{}-db", world.namespace);
+    let call = async |operation: &str, body: Value| {
+        let target = format!("X-Amz-Target: secretsmanager.{operation}");
+        let credential = "Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/eu-west-1/secretsmanager/aws4_request";
+        curl(&[
+            "-H",
+            "Content-Type: application/x-amz-json-1.1",
+            "-H",
+            &target,
+            "-H",
+            credential,
+            "-d",
+            &body.to_string(),
+            &moto,
+        ])
         .await;
+    };
+    call(
+        "CreateSecret",
+        json!({"Name": name, "SecretString": "before", "ClientRequestToken": "a".repeat(32)}),
+    )
+    .await;
+    world.apply_yaml(AWS).await;
     world.ready("db", "SecretSynced").await;
     call(
         "PutSecretValue",
@@ -269,7 +283,7 @@ async fn a_rotation_in_vault_is_taken_in_and_proven() {
             &body,
             &format!("{vault}/v1/secret/data/{}", world.namespace),
         ])
-        .await
+        .await;
     };
     write("before").await;
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "vault", "namespace": world.namespace},

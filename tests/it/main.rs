@@ -5,6 +5,7 @@ mod bad_days;
 mod cli;
 mod cluster;
 mod house;
+mod interruptions;
 mod policy;
 mod sandbox;
 mod scenarios;

@@ -3,25 +3,7 @@
 
 use serde_json::json;
 
-use crate::support::{World, eventually, now};
-
-/// Each scenario as two tests: `scenarios::sandbox::NAME`, and `cluster::NAME` where there is a cluster.
-macro_rules! scenarios {
-    ($($name:ident)*) => {
-        mod sandbox {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(crate::support::World::sandbox().await).await;
-            })*
-        }
-
-        pub(crate) mod real {
-            $(pub(crate) async fn $name() {
-                super::$name(crate::support::World::cluster().await).await;
-            })*
-        }
-    };
-}
+use crate::support::{World, eventually, now, scenarios};
 
 scenarios! {
     a_rotation_is_taken_in_and_proven
@@ -243,7 +225,7 @@ async fn processed_but_not_written_is_not_proven(world: World) {
 }
 
 /// Two more namespaces, a ClusterSecretStore, and a ClusterExternalSecret with a child in each.
-const FAMILY: &str = r#"
+const FAMILY: &str = r"
 apiVersion: v1
 kind: Namespace
 metadata: {name: NS-one, labels: {family: NS}}
@@ -268,7 +250,7 @@ spec:
     refreshInterval: 1h
     secretStoreRef: {name: NS-cluster, kind: ClusterSecretStore}
     data: [{secretKey: password, remoteRef: {key: db}}]
-"#;
+";
 
 pub(crate) async fn family(world: &World) -> [String; 2] {
     world.apply_yaml(FAMILY).await;

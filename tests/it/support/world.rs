@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::Workspace;
 
 /// How long a state is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `state` gives something.
 pub(crate) async fn eventually<T>(what: &str, mut state: impl AsyncFnMut() -> Option<T>) -> T {
@@ -44,9 +44,7 @@ impl World {
 
     /// A sandbox that serves as it is told.
     pub(crate) async fn sandbox_with(settings: Settings) -> Self {
-        let sandbox = Sandbox::empty(settings, now())
-            .await
-            .expect("a sandbox");
+        let sandbox = Sandbox::empty(settings, now()).await.expect("a sandbox");
         let url = sandbox.url();
         let config = kube::Config::new(url.parse().expect("a URL"));
         let client = Client::try_from(config).expect("a client");
@@ -67,6 +65,10 @@ impl World {
         let options = kube::config::KubeConfigOptions::default();
         let config = kube::Config::from_custom_kubeconfig(loaded, &options);
         let client = Client::try_from(config.await.expect("a context")).expect("a client");
+        if optional_variable("ESO_SYNC_TEST_ESO_PID").is_some() {
+            // A test that failed may have left it at rest.
+            signal_operator("CONT").await;
+        }
         let old = optional_variable("ESO_SYNC_TEST_OLD_OPERATOR").is_some();
         let version = if old { "v1beta1" } else { "v1" };
         Self::new(
@@ -102,6 +104,22 @@ impl World {
             }))
             .await;
         world
+    }
+
+    /// Lets the operator rest: nothing is synced from now on.
+    pub(crate) async fn rest(&self) {
+        match &self.sandbox {
+            Some(sandbox) => sandbox.stop_operator(),
+            None => signal_operator("STOP").await,
+        }
+    }
+
+    /// Lets the operator go on.
+    pub(crate) async fn resume(&self) {
+        match &self.sandbox {
+            Some(sandbox) => sandbox.start_operator(),
+            None => signal_operator("CONT").await,
+        }
     }
 
     /// The embedded cluster, where there is one.
@@ -285,6 +303,9 @@ impl World {
     /// Ends the world: what is in it goes with its namespace.
     pub(crate) async fn end(self) {
         if self.sandbox.is_none() {
+            if optional_variable("ESO_SYNC_TEST_ESO_PID").is_some() {
+                self.resume().await;
+            }
             let path = format!("/api/v1/namespaces/{}", self.namespace);
             self.send("DELETE", &path, "application/json", &Value::Null)
                 .await
@@ -310,4 +331,15 @@ pub(crate) fn optional_variable(name: &str) -> Option<String> {
 
 fn variable(name: &str) -> String {
     optional_variable(name).unwrap_or_else(|| panic!("{name} is not set; run tests/cluster/run"))
+}
+
+/// A real operator is stopped like any process. On somebody else's cluster it cannot be.
+async fn signal_operator(name: &str) {
+    let pid = variable("ESO_SYNC_TEST_ESO_PID");
+    let sent = tokio::process::Command::new("kill")
+        .args(["-s", name, &pid])
+        .status()
+        .await
+        .expect("kill");
+    assert!(sent.success());
 }

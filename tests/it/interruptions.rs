@@ -1,0 +1,305 @@
+//! Runs in which somebody interferes: objects change, the operator rests, signals come, other runs want in. They end the same
+//! way in the sandbox and on a real cluster.
+
+use serde_json::{Value, json};
+
+use crate::{
+    scenarios::{AFTER, POLICY, base, rotate},
+    support::{Outcome, World, eventually, scenarios},
+};
+
+scenarios! {
+    one_that_is_deleted_meanwhile_is_said_to_be
+    an_annotation_that_is_taken_away_meanwhile_is_said_to_be
+    one_that_is_edited_meanwhile_is_proven_as_it_then_is
+    a_signal_ends_what_is_in_flight_and_starts_nothing_new
+    a_second_signal_ends_the_run_at_once
+    a_deadline_ends_the_run
+    a_second_run_is_told_who_holds_the_lock
+    a_second_run_can_wait_for_the_lock
+    a_run_that_is_killed_harms_nothing_and_the_next_takes_over
+    an_operator_that_is_gone_stops_the_run
+}
+
+/// The annotations of one of the test's own ExternalSecrets, as they are now.
+pub(crate) async fn annotations(world: &World, name: &str) -> Value {
+    world.get("ExternalSecret", name).await.expect("it")["metadata"]["annotations"].clone()
+}
+
+/// Waits until a run has annotated an ExternalSecret.
+pub(crate) async fn annotated(world: &World, name: &str) {
+    eventually("it is annotated", async || {
+        annotations(world, name).await["force-sync"]
+            .as_str()
+            .map(drop)
+    })
+    .await;
+}
+
+pub(crate) async fn run(world: &World, more: &[&str]) -> Outcome {
+    world.bin.policy(&world.named(POLICY), more).await
+}
+
+fn released(lease: &Value) -> bool {
+    lease["spec"]["holderIdentity"] == json!("")
+}
+
+/// Both are synced in spite of everything, each by one attempt.
+pub(crate) async fn all_is_well(world: &World, outcome: &Outcome) {
+    outcome.exits(0);
+    assert_eq!([outcome.of("db"), outcome.of("api")], ["synced", "synced"]);
+    assert_eq!(world.secret("db", "password").await.as_deref(), Some(AFTER));
+    assert_eq!(outcome.document()["items"][0]["attempts"], json!(1));
+}
+
+/// Starts a run with the operator at rest, changes something once the run waits for `db`, and lets the operator go on.
+pub(crate) async fn meanwhile(world: World, change: impl AsyncFnOnce(&World)) -> (World, Outcome) {
+    base(&world).await;
+    rotate(&world).await;
+    world.rest().await;
+    let path = world.bin.file("policy.yaml", &world.named(POLICY));
+    let running = world.bin.start(&[
+        "run",
+        "-o",
+        "json",
+        "--config",
+        path.to_str().expect("UTF-8"),
+    ]);
+    annotated(&world, "db").await;
+    change(&world).await;
+    world.resume().await;
+    let outcome = running.end().await;
+    (world, outcome)
+}
+
+/// `count` ExternalSecrets in the test's namespace, all synced.
+pub(crate) async fn many(world: &World, count: usize) {
+    base(world).await;
+    let template = world.get("ExternalSecret", "db").await.expect("db");
+    for index in 0..count {
+        let object = json!({
+            "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
+            "metadata": {"name": format!("many-{index:05}"), "namespace": world.namespace},
+            "spec": template["spec"],
+        });
+        match &world.sandbox {
+            // Past the API: thousands are there at once.
+            Some(sandbox) => drop(sandbox.apply(object).expect("it is created")),
+            None => drop(world.apply(object).await),
+        }
+    }
+    eventually("the operator has synced all of them", async || {
+        let last = world
+            .get("ExternalSecret", &format!("many-{:05}", count - 1))
+            .await?;
+        last["status"]["syncedResourceVersion"].as_str().map(drop)
+    })
+    .await;
+}
+
+async fn one_that_is_deleted_meanwhile_is_said_to_be(world: World) {
+    let (world, outcome) = meanwhile(world, async |world: &World| {
+        world.delete("ExternalSecret", "db").await
+    })
+    .await;
+    outcome.exits(3);
+    assert_eq!(
+        [outcome.of("db"), outcome.of("api")],
+        ["failed(deleted)", "synced"]
+    );
+    world.end().await;
+}
+
+async fn an_annotation_that_is_taken_away_meanwhile_is_said_to_be(world: World) {
+    let (world, outcome) = meanwhile(world, async |world: &World| {
+        world
+            .patch(
+                "ExternalSecret",
+                "db",
+                &json!({"metadata": {"annotations": {"force-sync": null}}}),
+            )
+            .await;
+    })
+    .await;
+    outcome.exits(3);
+    assert_eq!(outcome.of("db"), "failed(overwritten)");
+    world.end().await;
+}
+
+/// GitOps changes labels and spec in mid-run: the proof is over the metadata as they then are.
+async fn one_that_is_edited_meanwhile_is_proven_as_it_then_is(world: World) {
+    let (world, outcome) = meanwhile(world, async |world: &World| {
+        let change =
+            json!({"metadata": {"labels": {"team": "renamed"}}, "spec": {"refreshInterval": "2h"}});
+        world.patch("ExternalSecret", "db", &change).await;
+    })
+    .await;
+    all_is_well(&world, &outcome).await;
+    world.end().await;
+}
+
+async fn a_signal_ends_what_is_in_flight_and_starts_nothing_new(world: World) {
+    many(&world, 60).await;
+    world.rest().await;
+    let path = world.bin.file("policy.yaml", &world.named(POLICY));
+    let running = world.bin.start(&[
+        "run",
+        "-o",
+        "json",
+        "--config",
+        path.to_str().expect("UTF-8"),
+    ]);
+    annotated(&world, "db").await;
+    running.signal("TERM").await;
+    world.resume().await;
+    let outcome = running.end().await;
+    outcome.exits(7);
+    let document = outcome.document();
+    let outcomes = &document["summary"]["outcomes"];
+    assert_eq!(document["summary"]["stopped"], "signal");
+    assert_eq!(
+        outcomes["unproven"],
+        Value::Null,
+        "what was in flight has its answer: {outcomes}"
+    );
+    let synced = outcomes["synced"].as_u64().expect("some");
+    assert!(
+        (1..=20).contains(&synced) && outcomes["not-reached"] == json!(62 - synced),
+        "{outcomes}"
+    );
+    assert!(released(
+        &world.get("Lease", "eso-sync").await.expect("the Lease")
+    ));
+    world.end().await;
+}
+
+async fn a_second_signal_ends_the_run_at_once(world: World) {
+    base(&world).await;
+    world.rest().await;
+    let path = world.bin.file("policy.yaml", &world.named(POLICY));
+    let running = world.bin.start(&[
+        "run",
+        "-o",
+        "json",
+        "--config",
+        path.to_str().expect("UTF-8"),
+    ]);
+    annotated(&world, "db").await;
+    annotated(&world, "api").await;
+    running.signal("TERM").await;
+    running.signal("INT").await;
+    let outcome = running.end().await;
+    outcome.exits(7);
+    assert_eq!(
+        [outcome.of("db"), outcome.of("api")],
+        ["unproven(interrupted)", "unproven(interrupted)"]
+    );
+    assert!(released(
+        &world.get("Lease", "eso-sync").await.expect("the Lease")
+    ));
+    world.end().await;
+}
+
+async fn a_deadline_ends_the_run(world: World) {
+    base(&world).await;
+    world.rest().await;
+    let policy = format!("{POLICY}deadline: 1s\n");
+    let outcome = world.bin.policy(&world.named(&policy), &[]).await;
+    outcome.exits(7);
+    assert_eq!(outcome.document()["summary"]["stopped"], "deadline");
+    assert_eq!(outcome.of("db"), "unproven(interrupted)");
+    world.end().await;
+}
+
+async fn a_second_run_is_told_who_holds_the_lock(world: World) {
+    base(&world).await;
+    world.rest().await;
+    let path = world.bin.file("first.yaml", &world.named(POLICY));
+    let first = world.bin.start(&[
+        "run",
+        "-o",
+        "json",
+        "--config",
+        path.to_str().expect("UTF-8"),
+    ]);
+    annotated(&world, "db").await;
+    let lease = world.get("Lease", "eso-sync").await.expect("the Lease");
+    let holder = lease["spec"]["holderIdentity"]
+        .as_str()
+        .expect("a holder")
+        .to_owned();
+    let second = run(&world, &[]).await;
+    assert!(
+        second.exits(6).stderr.contains(&holder),
+        "{}",
+        second.stderr
+    );
+    world.resume().await;
+    first.end().await.exits(0);
+    world.end().await;
+}
+
+async fn a_second_run_can_wait_for_the_lock(world: World) {
+    base(&world).await;
+    rotate(&world).await;
+    world.rest().await;
+    let path = world.bin.file("first.yaml", &world.named(POLICY));
+    let first = world.bin.start(&[
+        "run",
+        "-o",
+        "json",
+        "--config",
+        path.to_str().expect("UTF-8"),
+    ]);
+    annotated(&world, "db").await;
+    let mut second = world.bin.start(&[
+        "run",
+        "-v",
+        "--config",
+        path.to_str().expect("UTF-8"),
+        "--wait-lock",
+        "60s",
+    ]);
+    second.says("another run holds the lock").await;
+    world.resume().await;
+    first.end().await.exits(0);
+    second.end().await.exits(0);
+    world.end().await;
+}
+
+async fn a_run_that_is_killed_harms_nothing_and_the_next_takes_over(world: World) {
+    base(&world).await;
+    rotate(&world).await;
+    world.rest().await;
+    let path = world.bin.file("first.yaml", &world.named(POLICY));
+    let first = world
+        .bin
+        .start(&["run", "--config", path.to_str().expect("UTF-8")]);
+    annotated(&world, "db").await;
+    first.signal("KILL").await;
+    first.end().await;
+    world.resume().await;
+    all_is_well(&world, &run(&world, &[]).await).await;
+    world.end().await;
+}
+
+async fn an_operator_that_is_gone_stops_the_run(world: World) {
+    many(&world, 60).await;
+    world.rest().await;
+    let outcome = run(&world, &["--timeout", "2s"]).await;
+    outcome.exits(5);
+    let document = outcome.document();
+    assert_eq!(document["summary"]["stopped"], "too-many-failures");
+    assert_eq!(document["run"]["complete"], json!(false));
+    let outcomes = &document["summary"]["outcomes"];
+    // Twenty may be in flight, and nine more go before ten have failed.
+    let failed = outcomes["failed"].as_u64().expect("some");
+    assert!(
+        (20..=29).contains(&failed) && outcomes["not-reached"] == json!(62 - failed),
+        "{outcomes}"
+    );
+    assert!(released(
+        &world.get("Lease", "eso-sync").await.expect("the Lease")
+    ));
+    world.end().await;
+}
