@@ -82,7 +82,7 @@ static SAFE: LazyLock<Option<Regex>> = LazyLock::new(|| {
         r"(?i:rate exceeded|too many requests|throttling|quota exceeded|rate limit exceeded|permission denied|access denied|unauthorized|forbidden)".to_owned(),
         r"(?:context deadline exceeded|connection refused|connection reset by peer|i/o timeout|TLS handshake timeout|no such host|unexpected EOF|x509: certificate signed by unknown authority|Vault is sealed)".to_owned(),
         r"Code: \d{3}".to_owned(),
-        r"\b(?:could not|unable to|failed to|cannot) (?:apply|execute|parse|decode|render|get|read|fetch|find|merge|convert|rewrite|validate|login|log in)(?: (?:the|a|to|from|at|secret|data|template|key|store|provider|client|value|values|path|token|keys))*".to_owned(),
+        r"\b(?:could not|unable to|failed to|cannot) (?:apply|execute|parse|decode|render|get|read|fetch|find|merge|convert|rewrite|validate|login|log in)(?: (?:the|a|to|from|at|secret|data|template|key|store|provider|client|value|values|path|token|keys)\b)*".to_owned(),
         format!(r#"map has no entry for key "{name}""#),
         r"function .\w+. not defined".to_owned(),
         r"secret name collision during conversion".to_owned(),
