@@ -624,7 +624,9 @@ impl<'a> Tracker<'a> {
             return Instant::now();
         };
         // When the first step that was annotated later was proven: from then on this one is not waiting in the queue.
-        let later = self.proven.partition_point(|(sequence, _)| *sequence <= step.sequence);
+        let later = self
+            .proven
+            .partition_point(|(sequence, _)| *sequence <= step.sequence);
         let overtaken = self.proven.get(later).map(|(_, at)| *at);
         let since_proof = self
             .last_proof

@@ -99,7 +99,7 @@ pub(crate) async fn many(world: &World, count: usize) {
 
 async fn one_that_is_deleted_meanwhile_is_said_to_be(world: World) {
     let (world, outcome) = meanwhile(world, async |world: &World| {
-        world.delete("ExternalSecret", "db").await
+        world.delete("ExternalSecret", "db").await;
     })
     .await;
     outcome.exits(3);
