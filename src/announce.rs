@@ -72,7 +72,7 @@ pub async fn announce(
     let all = async {
         written.await;
         if let Some(pod) = pod {
-            on_pod(cluster, pod, document, now).await;
+            announce_on_pod(cluster, pod, document, now).await;
         }
     };
     if timeout(PATIENCE, all).await.is_err() {
@@ -106,7 +106,8 @@ fn on_external_secret(
     (item.id.namespace.clone(), event)
 }
 
-async fn on_pod(cluster: &Cluster, pod: &OwnPod, document: &Document, now: Timestamp) {
+/// Writes the summary Event on the job's own Pod.
+pub async fn announce_on_pod(cluster: &Cluster, pod: &OwnPod, document: &Document, now: Timestamp) {
     #[derive(serde::Deserialize)]
     struct Pod {
         metadata: wire::Meta,

@@ -131,6 +131,7 @@ pub struct ConnectionArgs {
         global = true,
         value_name = "GROUP",
         env = "ESO_SYNC_AS_GROUP",
+        requires = "impersonate",
         value_delimiter = ',',
         hide_env_values = true
     )]
@@ -430,7 +431,7 @@ pub struct StatusArgs {
         short = 'o',
         value_enum,
         default_value = "table",
-        env = "ESO_SYNC_OUTPUT",
+        env = "ESO_SYNC_STATUS_OUTPUT",
         hide_env_values = true
     )]
     pub output: StatusOutput,
@@ -540,15 +541,28 @@ mod tests {
 
     #[test]
     fn every_flag_has_a_variable_but_those_that_select() {
-        let names = flag_variables();
-        for name in [
-            "ESO_SYNC_CONFIG",
-            "ESO_SYNC_KUBECONFIG",
-            "ESO_SYNC_WAIT_LOCK",
-            "ESO_SYNC_ALLOW",
-            "ESO_SYNC_SANDBOX",
-        ] {
-            assert!(names.iter().any(|known| known == name), "{name}");
+        const SELECTING: [&str; 8] = [
+            "all",
+            "all_namespaces",
+            "failed",
+            "generators",
+            "names",
+            "of",
+            "selector",
+            "shell",
+        ];
+        let command = Cli::command();
+        let subcommands = command.get_subcommands();
+        for argument in subcommands
+            .chain([&command])
+            .flat_map(clap::Command::get_arguments)
+        {
+            let id = argument.get_id().as_str();
+            let selects = SELECTING.contains(&id) || id == "store";
+            assert!(
+                selects || argument.get_env().is_some(),
+                "{id} has no variable"
+            );
         }
     }
 }

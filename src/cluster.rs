@@ -25,6 +25,13 @@ const PAGE: u32 = 500;
 /// How long one call may take, its retries included; a watch is not bounded by it.
 const CALL_TIMEOUT: Duration = Duration::from_mins(2);
 
+/// A read that found no connection is tried again after these pauses; what the server answers is retried below.
+const READ_AGAIN: [Duration; 3] = [
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+];
+
 /// The API server ends a watch after this long, so that a silent connection cannot stay unnoticed for ever.
 const WATCH_SECONDS: u32 = 290;
 
@@ -198,6 +205,11 @@ impl Cluster {
         self.ledger.set_rate(rate);
     }
 
+    /// Takes a turn for a request that is then sent by [`Cluster::patch_paced`]; or says how long to wait.
+    pub fn take_turn(&self) -> Result<(), Duration> {
+        self.ledger.take()
+    }
+
     /// Reads one object.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
         self.call(
@@ -254,8 +266,8 @@ impl Cluster {
         Ok(answer.metadata.resource_version)
     }
 
-    /// Changes an object by a JSON merge patch; the answer is the object as it then is.
-    pub async fn patch<T: DeserializeOwned>(
+    /// Changes an object by a JSON merge patch; the answer is the object as it then is. The caller has taken the turn.
+    pub async fn patch_paced<T: DeserializeOwned>(
         &self,
         path: &str,
         change: &Value,
@@ -333,11 +345,27 @@ impl Cluster {
         body: Vec<u8>,
         operation: &str,
     ) -> Result<T, CallError> {
-        let request = request(method, query, body);
-        tokio::time::timeout(CALL_TIMEOUT, self.client.request(request))
-            .await
-            .map_err(|_| CallError::timed_out(operation))?
-            .map_err(|error| CallError::new(operation, error))
+        let mut pauses = if method == "GET" {
+            &READ_AGAIN[..]
+        } else {
+            &[]
+        };
+        loop {
+            let request = request(method, query, body.clone());
+            let answer = tokio::time::timeout(CALL_TIMEOUT, self.client.request(request)).await;
+            let error = match answer {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => CallError::new(operation, error),
+                Err(_) => return Err(CallError::timed_out(operation)),
+            };
+            match pauses {
+                [pause, rest @ ..] if error.trouble == Trouble::Unavailable => {
+                    pauses = rest;
+                    tokio::time::sleep(*pause).await;
+                }
+                _ => return Err(error),
+            }
+        }
     }
 }
 
@@ -351,6 +379,9 @@ fn request(method: &'static str, query: &Query, body: Vec<u8>) -> Request<Vec<u8
     // A path of ours is made of object names, which are valid in a URI; an invalid one becomes "/", which answers nothing.
     *request.uri_mut() = query.uri().parse().unwrap_or_default();
     *request.method_mut() = method.parse().unwrap_or_default();
+    if method == "PATCH" {
+        request.extensions_mut().insert(gate::Paced);
+    }
     request.headers_mut().insert(
         http::header::CONTENT_TYPE,
         http::HeaderValue::from_static(content_type),

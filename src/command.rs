@@ -69,6 +69,14 @@ impl Refusal {
         }
     }
 
+    fn not_found(message: &str) -> Self {
+        Self {
+            exit: Exit::Failed,
+            message: format!("{message}; nothing was changed"),
+            hint: None,
+        }
+    }
+
     fn usage(message: impl Into<String>) -> Self {
         Self {
             exit: Exit::Invalid,
@@ -108,7 +116,12 @@ impl From<Invalid> for Refusal {
 
 impl From<ConnectError> for Refusal {
     fn from(error: ConnectError) -> Self {
-        Self::new(Exit::NoAccess, &error)
+        let exit = if matches!(error, ConnectError::Address(_)) {
+            Exit::Invalid
+        } else {
+            Exit::NoAccess
+        };
+        Self::new(exit, &error)
     }
 }
 
@@ -143,6 +156,7 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         logging: cli.logging,
         world,
     };
+    let acts = matches!(cli.command, Command::Run(_) | Command::Sync(_));
     let outcome = match cli.command {
         Command::Run(args) => act::run(&session, args).await,
         Command::Sync(args) => act::sync(&session, args).await,
@@ -156,6 +170,14 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
     };
     outcome.unwrap_or_else(|refusal| {
         complain(&refusal);
+        if acts {
+            let summary =
+                serde_json::json!({"exitCode": refusal.exit.code(), "error": refusal.message});
+            act::leave_summary(
+                &session,
+                &summary.to_string().chars().take(1000).collect::<String>(),
+            );
+        }
         refusal.exit
     })
 }

@@ -271,10 +271,6 @@ async fn parents(cluster: &Cluster, api: &Api, inventory: &mut Inventory) {
         let parent = match cluster.get::<wire::ClusterExternalSecret>(&path).await {
             Ok(object) => Some(Parent {
                 uid: object.metadata.uid,
-                child_name: match object.spec.external_secret_name {
-                    empty if empty.is_empty() => name.clone(),
-                    given => given,
-                },
                 namespaces: object.status.provisioned_namespaces,
             }),
             Err(error) => {

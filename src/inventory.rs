@@ -281,8 +281,6 @@ impl fmt::Display for QuotaKey {
 pub struct Parent {
     /// `metadata.uid`.
     pub uid: String,
-    /// The name of its children.
-    pub child_name: String,
     /// The namespaces that have a child.
     pub namespaces: Vec<String>,
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::{
     clock::Clock,
@@ -25,6 +25,12 @@ const RENEWAL: Duration = Duration::from_secs(5);
 
 /// How often a held Lease is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Before the end of its duration the lock counts as lost by this much, so that nothing is written after it.
+const MARGIN: Duration = Duration::from_secs(3);
+
+/// Releasing is a courtesy to the next run, and must not keep this one from telling how it went.
+const RELEASE: Duration = Duration::from_secs(2);
 
 /// Clocks may differ by this much before "long past" is believed.
 const SKEW: SignedDuration = SignedDuration::from_secs(30);
@@ -105,12 +111,9 @@ pub async fn acquire(
     let give_up = Instant::now() + wait.max(DURATION + LOOK);
     let mut seen: Option<(String, Instant)> = None;
     let mut waited = false;
+    let mut told: Option<String> = None;
     loop {
-        let lease = match cluster.get::<Lease>(&path).await {
-            Ok(lease) => Some(lease),
-            Err(error) if error.trouble == Trouble::NotFound => None,
-            Err(error) => return Err(error.into()),
-        };
+        let lease = read(cluster, &path).await?;
         let now = clock.now();
         let resource_version = lease
             .as_ref()
@@ -140,7 +143,7 @@ pub async fn acquire(
             renewed: Instant::now(),
             waited,
         };
-        match held(lease.as_ref(), now, unchanged) {
+        match held(lease.as_ref(), identity, now, unchanged) {
             None => match attempt.take(&collection, lease.as_ref(), clock).await {
                 Ok(lock) => return Ok(lock),
                 // Somebody else was quicker.
@@ -150,19 +153,36 @@ pub async fn acquire(
             Some((holder, until)) if Instant::now() >= give_up => {
                 return Err(LockError::Held { holder, until });
             }
-            Some((holder, until)) => {
-                tracing::info!(holder, %until, "another run holds the lock; waiting");
+            Some((holder, until)) if told.as_ref() != Some(&holder) => {
+                tracing::info!(target: "eso_sync::progress", holder, %until, "another run holds the lock; waiting");
+                told = Some(holder);
             }
+            Some(_) => {}
         }
         waited = true;
         sleep(LOOK).await;
     }
 }
 
+/// The Lease, if there is one.
+async fn read(cluster: &Cluster, path: &str) -> Result<Option<Lease>, CallError> {
+    match cluster.get::<Lease>(path).await {
+        Ok(lease) => Ok(Some(lease)),
+        Err(error) if error.trouble == Trouble::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Who holds it, if anybody still does.
-fn held(lease: Option<&Lease>, now: Timestamp, unchanged: Duration) -> Option<(String, Timestamp)> {
+fn held(
+    lease: Option<&Lease>,
+    identity: &str,
+    now: Timestamp,
+    unchanged: Duration,
+) -> Option<(String, Timestamp)> {
     let spec = &lease?.spec;
-    let holder = spec.holder()?;
+    // Our own name stands there where the answer to our first try was lost.
+    let holder = spec.holder().filter(|holder| *holder != identity)?;
     let until = spec.until()?;
     let long_past = until.checked_add(SKEW).is_ok_and(|until| until < now);
     (!long_past && unchanged < DURATION).then(|| (holder.to_owned(), until))
@@ -225,24 +245,40 @@ impl Lock {
     pub async fn keep(&mut self, clock: Clock) {
         loop {
             sleep(RENEWAL).await;
+            // Not renewed by then, another run may take it over: so from then on it is not ours.
+            let lost = self.renewed + DURATION - MARGIN;
+            let ours = tokio::select! {
+                ours = self.renew(clock) => ours,
+                () = sleep_until(lost) => false,
+            };
+            if !ours {
+                tracing::error!(
+                    "the lock is lost: another run took it over, or it could not be renewed in time"
+                );
+                return;
+            }
+        }
+    }
+
+    /// Renews the lock, with as many tries as it takes; false where another run has it.
+    async fn renew(&mut self, clock: Clock) -> bool {
+        loop {
+            let now = Instant::now();
             let object = self.object(Some(&self.resource_version), clock.now());
             match self.cluster.replace::<Lease>(&self.path, &object).await {
                 Ok(lease) => {
                     self.resource_version = lease.metadata.resource_version;
-                    self.renewed = Instant::now();
+                    self.renewed = now;
+                    return true;
                 }
                 Err(error) if matches!(error.trouble, Trouble::Conflict | Trouble::NotFound) => {
                     if !self.is_still_ours().await {
-                        tracing::error!("another run took the lock over");
-                        return;
+                        return false;
                     }
                 }
-                Err(error) if self.renewed.elapsed() < DURATION => {
-                    tracing::warn!(%error, "the lock was not renewed");
-                }
                 Err(error) => {
-                    tracing::error!(%error, "the lock could not be renewed in time");
-                    return;
+                    tracing::warn!(%error, "the lock was not renewed");
+                    sleep(LOOK).await;
                 }
             }
         }
@@ -254,9 +290,7 @@ impl Lock {
                 self.resource_version = lease.metadata.resource_version;
                 true
             }
-            Err(error) => {
-                error.trouble == Trouble::Unavailable && self.renewed.elapsed() < DURATION
-            }
+            Err(error) => error.trouble == Trouble::Unavailable,
             Ok(_) => false,
         }
     }
@@ -264,8 +298,9 @@ impl Lock {
     /// Gives the lock back, so that the next run need not wait.
     pub async fn release(self, clock: Clock) {
         let object = self.object_held_by("", 1, Some(&self.resource_version), clock.now());
-        if let Err(error) = self.cluster.replace::<Lease>(&self.path, &object).await {
-            tracing::warn!(%error, "the lock was not released; it expires by itself");
+        let released = timeout(RELEASE, self.cluster.replace::<Lease>(&self.path, &object)).await;
+        if !matches!(released, Ok(Ok(_))) {
+            tracing::warn!("the lock was not released; it expires by itself");
         }
     }
 }
@@ -288,7 +323,7 @@ mod tests {
 
     fn holder(lease: Option<&Lease>, unchanged: u64) -> Option<String> {
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
-        held(lease, now, Duration::from_secs(unchanged)).map(|(holder, _)| holder)
+        held(lease, "me", now, Duration::from_secs(unchanged)).map(|(holder, _)| holder)
     }
 
     #[test]
@@ -319,6 +354,14 @@ mod tests {
         );
         assert_eq!(
             holder(Some(&lease("a", "2026-03-01T11:00:00.000000Z")), 0),
+            None
+        );
+    }
+
+    #[test]
+    fn a_lease_in_our_own_name_is_ours() {
+        assert_eq!(
+            holder(Some(&lease("me", "2026-03-01T11:59:58.000000Z")), 0),
             None
         );
     }

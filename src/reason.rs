@@ -85,6 +85,8 @@ pub enum Reason {
     OperatorError,
     /// The operator gave no answer in time.
     TimedOut,
+    /// The API server could not be reached.
+    ApiUnavailable,
     /// The API server refused the annotation.
     Refused,
     /// Somebody removed or changed the annotation before the operator had answered.
@@ -103,8 +105,6 @@ pub enum Reason {
     TooManyFailures,
     /// Another run took the lock over.
     LockLost,
-    /// A limit refused the run as a whole.
-    LimitExceeded,
 }
 
 impl Reason {
@@ -140,6 +140,7 @@ impl Reason {
             Self::TimedOut => {
                 "check that the operator runs and how long its queue is (`workqueue_depth`)"
             }
+            Self::ApiUnavailable => "check the API server, then run again",
             Self::Refused => {
                 "see the API server's answer; an admission webhook or a missing right is the usual cause"
             }
@@ -164,7 +165,6 @@ impl Reason {
             }
             Self::Interrupted | Self::Deadline | Self::Signal | Self::LockLost => "run again",
             Self::TooManyFailures => "mend what failed first, then run again",
-            Self::LimitExceeded => "select less, or raise the limit",
             Self::ChildOfClusterExternalSecret => {
                 "select all of its siblings to sync them through their parent"
             }

@@ -360,7 +360,7 @@ pub fn exit_of(plan: &Plan, results: &Results) -> Exit {
         }
     }
     match results.stopped {
-        Some(Reason::TooManyFailures | Reason::LimitExceeded) => exit = exit.or(Exit::Limit),
+        Some(Reason::TooManyFailures) => exit = exit.or(Exit::Limit),
         Some(_) => exit = exit.or(Exit::Stopped),
         None => {}
     }

@@ -48,6 +48,12 @@ impl Stopper {
         });
     }
 
+    /// Asks to end at once.
+    pub fn now(&self, reason: Reason) {
+        self.ask(reason);
+        self.ask(reason);
+    }
+
     /// Asks to drain at this time.
     pub async fn at(self, deadline: Instant) {
         sleep_until(deadline).await;

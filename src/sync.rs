@@ -1,7 +1,7 @@
 //! Carries a plan out: annotates at the pace, watches for the proof of each, tries again where that may help.
 //!
 //! One loop owns all state and waits for what comes first: an answer to a patch, something seen, a time, a stop. No tasks,
-//! no locks; the decisions it asks for are pure ([`proof`]) or without I/O ([`lane`]).
+//! no locks; the decisions it asks for are pure (`proof`) or without I/O (`lane`, `track`).
 
 mod lane;
 mod proof;
@@ -16,7 +16,7 @@ use futures::{
     stream::{self, FuturesUnordered},
 };
 use serde_json::json;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use self::{
     lane::Lanes,
@@ -29,7 +29,7 @@ use crate::{
     discover::{Api, WatchFrom},
     eso,
     inventory::Id,
-    outcome::{ItemResult, Results},
+    outcome::{ItemResult, Outcome, Results},
     plan::{Item, Plan, Step, StepTarget},
     policy::{FailureLimit, Policy},
     reason::Reason,
@@ -40,8 +40,11 @@ use crate::{
 /// Patches under way at once: each takes a connection, and the API's pace bounds them anyway.
 const PATCHES: usize = 10;
 
-/// After a failure of the connection a patch is tried this often in all, each time after reading what became of the last.
-const PATCH_TRIES: u32 = 3;
+/// Where the API server cannot be reached a patch is tried again after this pause, which doubles …
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// … up to this one, for as long as an item may take. Each time what became of the last try is read first.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The share of failures stops a run only once so many were attempted.
 const ENOUGH: usize = 10;
@@ -69,7 +72,7 @@ pub struct Job<'a> {
 /// Something that an operation on a step answered.
 enum Done {
     Patched(usize, Result<Observed, PatchFailure>),
-    Checked(usize, Option<Observed>),
+    Checked(usize, Result<Observed, CallError>),
 }
 
 /// Why a patch did not go through.
@@ -88,6 +91,8 @@ struct Engine<'a> {
     results: Results,
     /// From when on nothing is waited for any more.
     end: Option<Instant>,
+    /// Whether the turn for the next write has been taken.
+    turn: bool,
 }
 
 /// Carries the plan out; `done` hears of each item as it is finished, with its index.
@@ -102,14 +107,22 @@ pub async fn carry_out(job: &Job<'_>, mut done: impl FnMut(usize, &ItemResult)) 
             ..Results::default()
         },
         end: None,
+        turn: false,
     };
+    let mut stop = job.stop.clone();
     // The place from which Events are watched is found before the first patch, so that none of its answers is missed.
-    let (events, deaf) = events(job).await;
+    let heard = tokio::select! {
+        heard = events(job) => Some(heard),
+        _ = stop.changed() => None,
+    };
+    engine.heed(stop.level());
+    let Some((events, deaf)) = heard else {
+        engine.close(&mut done);
+        return engine.results;
+    };
     engine.results.deaf = deaf;
     let mut events = std::pin::pin!(events);
     let mut sightings = std::pin::pin!(sightings(job));
-    let mut stop = job.stop.clone();
-    engine.heed(stop.level());
     loop {
         let next = engine.dispatch();
         engine.report(&mut done);
@@ -176,10 +189,21 @@ impl Engine<'_> {
     /// Starts what may go now; the answer is when the next may.
     fn dispatch(&mut self) -> Option<Instant> {
         while self.results.stopped.is_none() && self.operations.len() < PATCHES {
+            if self.lanes.is_empty() {
+                return None;
+            }
+            // The turn at the API server comes first: a step that has left its lane goes at once, or not at all.
+            if !self.turn {
+                if let Err(wait) = self.job.cluster.take_turn() {
+                    return Some(Instant::now() + wait);
+                }
+                self.turn = true;
+            }
             let index = match self.lanes.next(&self.job.plan.steps) {
                 Ok(index) => index,
                 Err(wake) => return wake,
             };
+            self.turn = false;
             let step = self.job.plan.steps.get(index)?;
             let value = self.tracker.start(index);
             self.operations
@@ -313,25 +337,25 @@ impl Engine<'_> {
 
     /// What is still open was interrupted, or not reached.
     fn close(&mut self, done: &mut impl FnMut(usize, &ItemResult)) {
-        let left = self.lanes.drain();
-        for &step in &left {
+        for step in self.lanes.drain() {
             self.tracker.abandon(step);
         }
         self.tracker.interrupt();
         self.report(done);
         let reason = self.results.stopped.unwrap_or(Reason::Interrupted);
-        for step in left {
-            for &member in self
-                .job
-                .plan
-                .steps
-                .get(step)
-                .map_or(&[][..], |step| &step.members)
-            {
+        for step in &self.job.plan.steps {
+            for &member in &step.members {
                 if let Some(slot @ None) = self.results.items.get_mut(member) {
                     *slot = Some(ItemResult::not_reached(reason));
                 }
             }
+        }
+        // Asked to end, but everything has its answer: then nothing was cut short.
+        let cut = self.results.items.iter().flatten().any(|result| {
+            result.outcome == Outcome::NotReached || result.reason == Some(Reason::Interrupted)
+        });
+        if !cut {
+            self.results.stopped = None;
         }
     }
 }
@@ -365,31 +389,38 @@ async fn patch(job: &Job<'_>, step: &Step, index: usize, value: String) -> Done 
         ),
     };
     let body = json!({"metadata": {"uid": uid, "annotations": {key: value}}});
-    let mut tries = 0;
+    let give_up = Instant::now() + job.policy.sync.timeout;
+    let mut pause = FIRST_PAUSE;
     let outcome = loop {
-        tries += 1;
-        let error = match job.cluster.patch::<Observed>(&path, &body).await {
+        let error = match job.cluster.patch_paced::<Observed>(&path, &body).await {
             Ok(object) => break Ok(object),
             Err(error) => error,
         };
         let now = job.cluster.get::<Observed>(&path).await;
         if let Ok(object) = &now
-            && object.metadata.uid == *uid
-            && object
-                .metadata
-                .annotations
-                .get(key)
-                .is_some_and(|present| *present == value)
+            && carries(object, uid, key, &value)
         {
             break now.map_err(|error| refusal(&error, None, uid));
         }
         let other = now.as_ref().is_ok_and(|object| object.metadata.uid != *uid);
         let may_pass = matches!(error.trouble, Trouble::Unavailable | Trouble::Conflict) && !other;
-        if !may_pass || tries == PATCH_TRIES {
+        if !may_pass || Instant::now() + pause >= give_up {
             break Err(refusal(&error, now.as_ref().ok(), uid));
         }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     };
     Done::Patched(index, outcome)
+}
+
+/// Whether it is the object that was planned for, with our annotation on it.
+fn carries(object: &Observed, uid: &str, key: &str, value: &str) -> bool {
+    object.metadata.uid == uid
+        && object
+            .metadata
+            .annotations
+            .get(key)
+            .is_some_and(|present| present == value)
 }
 
 /// What a refused patch means, given the object as it is now.
@@ -399,6 +430,8 @@ fn refusal(error: &CallError, now: Option<&Observed>, uid: &str) -> PatchFailure
         Reason::Deleted
     } else if other {
         Reason::Replaced
+    } else if error.trouble == Trouble::Unavailable {
+        Reason::ApiUnavailable
     } else {
         Reason::Refused
     };
@@ -411,13 +444,8 @@ fn refusal(error: &CallError, now: Option<&Observed>, uid: &str) -> PatchFailure
 
 /// Reads an item once more before it is said to have timed out: the watch may have been silent.
 async fn check(job: &Job<'_>, item: &Item, member: usize) -> Done {
-    Done::Checked(
-        member,
-        job.cluster
-            .get::<Observed>(&path_of(job, &item.id))
-            .await
-            .ok(),
-    )
+    let object = job.cluster.get::<Observed>(&path_of(job, &item.id)).await;
+    Done::Checked(member, object)
 }
 
 fn path_of(job: &Job<'_>, id: &Id) -> String {

@@ -241,20 +241,9 @@ pub struct StoreStatus {
 pub struct ClusterExternalSecret {
     /// Its metadata.
     pub metadata: Meta,
-    /// Its spec.
-    #[serde(default)]
-    pub spec: ClusterExternalSecretSpec,
     /// Its status.
     #[serde(default)]
     pub status: ClusterExternalSecretStatus,
-}
-
-/// `spec` of a ClusterExternalSecret.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ClusterExternalSecretSpec {
-    /// The name of the children; empty: its own.
-    pub external_secret_name: String,
 }
 
 /// `status` of a ClusterExternalSecret.

@@ -62,6 +62,9 @@ pub enum ConnectError {
     /// The kubeconfig cannot be used.
     #[error("the kubeconfig cannot be used: {0}")]
     Kubeconfig(String),
+    /// `--server` is no address.
+    #[error("--server `{0}` is no address; write it like https://HOST:PORT")]
+    Address(String),
     /// Neither a kubeconfig nor a service account.
     #[error(
         "there is no kubeconfig (--kubeconfig, $KUBECONFIG, ~/.kube/config) and no service account of a Pod ({0})"
@@ -170,6 +173,13 @@ fn build(
 
 /// The kubeconfig with the flags laid over it; None where only a service account is left.
 fn kubeconfig(options: &Options) -> Result<Option<Kubeconfig>, ConnectError> {
+    if let Some(server) = &options.server {
+        let parsed = server.parse::<Uri>().ok();
+        let whole = parsed.is_some_and(|uri| uri.scheme().is_some() && uri.authority().is_some());
+        if !whole {
+            return Err(ConnectError::Address(server.clone()));
+        }
+    }
     let read = match &options.kubeconfig {
         Some(path) => Kubeconfig::read_from(path).map(Some),
         None => match Kubeconfig::read() {
@@ -185,8 +195,23 @@ fn kubeconfig(options: &Options) -> Result<Option<Kubeconfig>, ConnectError> {
     let found = read.map_err(|error| ConnectError::Kubeconfig(describe_kubeconfig(&error)))?;
     match found.filter(|kubeconfig| !kubeconfig.contexts.is_empty()) {
         Some(mut kubeconfig) => {
+            if let Some(user) = &options.user
+                && !kubeconfig
+                    .auth_infos
+                    .iter()
+                    .any(|named| named.name == *user)
+            {
+                return Err(ConnectError::Kubeconfig(format!("it has no user `{user}`")));
+            }
             overlay(&mut kubeconfig, options);
             Ok(Some(kubeconfig))
+        }
+        None if options.kubeconfig.is_some() || options.context.is_some() => {
+            let missing = options.context.clone().unwrap_or_default();
+            Err(ConnectError::Kubeconfig(format!(
+                "it has no context{}",
+                named(&missing)
+            )))
         }
         None if options.server.is_some() => Ok(Some(from_flags(options))),
         None => Ok(None),
@@ -194,10 +219,11 @@ fn kubeconfig(options: &Options) -> Result<Option<Kubeconfig>, ConnectError> {
 }
 
 fn overlay(kubeconfig: &mut Kubeconfig, options: &Options) {
-    let name = options
+    let current = options
         .context
-        .as_ref()
-        .or(kubeconfig.current_context.as_ref());
+        .clone()
+        .or_else(|| kubeconfig.current_context.clone());
+    let name = current.as_ref();
     let context = kubeconfig
         .contexts
         .iter()
@@ -213,13 +239,41 @@ fn overlay(kubeconfig: &mut Kubeconfig, options: &Options) {
     {
         overlay_cluster(named.cluster.get_or_insert_default(), options);
     }
-    let user = options.user.as_ref().or(context.user.as_ref());
+    let user = options.user.clone().or(context.user);
+    let known = kubeconfig
+        .auth_infos
+        .iter()
+        .any(|named| Some(&named.name) == user.as_ref());
+    if !known && (options.token.is_some() || options.impersonate.is_some()) {
+        // The context names no user, or none that there is: what was typed is the user.
+        let name = user.clone().unwrap_or_else(|| FROM_FLAGS.to_owned());
+        for named in kubeconfig
+            .contexts
+            .iter_mut()
+            .filter(|named| Some(&named.name) == current.as_ref())
+        {
+            named.context.get_or_insert_default().user = Some(name.clone());
+        }
+        kubeconfig.auth_infos.push(NamedAuthInfo {
+            name,
+            ..NamedAuthInfo::default()
+        });
+    }
+    let user = user.unwrap_or_else(|| FROM_FLAGS.to_owned());
     for named in kubeconfig
         .auth_infos
         .iter_mut()
-        .filter(|named| Some(&named.name) == user)
+        .filter(|named| named.name == user)
     {
         overlay_user(named.auth_info.get_or_insert_default(), options);
+    }
+}
+
+fn named(name: &str) -> String {
+    if name.is_empty() {
+        "s".to_owned()
+    } else {
+        format!(" `{name}`")
     }
 }
 

@@ -11,13 +11,14 @@ use super::{
     print_as,
 };
 use crate::{
-    announce::{OwnPod, announce},
+    announce::{OwnPod, announce, announce_on_pod},
     cli::{ActArgs, Output, RunArgs, SyncArgs},
     cluster::{Access, Cluster, Trouble},
     discover::{Discovered, discover},
     exit::Exit,
     lock::{self, Lock, LockError},
     outcome::Results,
+    pattern::Pattern,
     plan::{self, Plan},
     policy::Policy,
     progress::Progress,
@@ -41,9 +42,14 @@ struct Task<'a> {
     started: jiff::Timestamp,
     /// Whether to ask on a terminal.
     ask: bool,
+    /// The names that were typed.
+    named: &'a [String],
+    /// The store that was typed.
+    store: Option<&'a str>,
 }
 
 pub(super) async fn run(session: &Session, args: RunArgs) -> Result<Exit, Refusal> {
+    session.no_namespace_beside_a_policy(&args.policy.config)?;
     let started = session.world.clock.now();
     let loaded = session.policy_from_files(
         &args.policy.config,
@@ -65,6 +71,8 @@ pub(super) async fn run(session: &Session, args: RunArgs) -> Result<Exit, Refusa
         output: args.output,
         started,
         ask: !args.act.yes && session.connection.sandbox.is_none() && is_terminal(),
+        named: &[],
+        store: None,
     };
     task.carry_out().await
 }
@@ -123,9 +131,10 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refu
         output: args.output,
         started,
         ask,
+        named: &args.select.names,
+        store: args.store.as_deref(),
     };
-    let exit = task.carry_out().await?;
-    Ok(exit)
+    task.carry_out().await
 }
 
 fn act_flags(act: &ActArgs) -> Flags {
@@ -146,10 +155,11 @@ impl Task<'_> {
         let deadline = Instant::now() + self.policy.deadline;
         let _timer = tokio::spawn(world.stopper.clone().at(deadline));
         let (discovered, plan) = self.look().await?;
+        self.names_are_found(&plan)?;
         if self.act.dry_run || plan.refusal.is_some() {
-            return self.print_plan(&plan);
+            return self.print_plan(&plan).await;
         }
-        self.confirm(&plan)?;
+        self.confirm(&plan).await?;
         if plan.steps.is_empty() || !self.policy.lock.enabled {
             return self.act(&discovered, &plan, None).await;
         }
@@ -163,7 +173,7 @@ impl Task<'_> {
             Ok((discovered, plan)) if plan.refusal.is_none() => (discovered, plan),
             Ok((_, plan)) => {
                 lock.release(world.clock).await;
-                return self.print_plan(&plan);
+                return self.print_plan(&plan).await;
             }
             Err(refusal) => {
                 lock.release(world.clock).await;
@@ -186,6 +196,17 @@ impl Task<'_> {
         Ok((discovered, plan))
     }
 
+    /// What was named and is not there is a mistake, and no finished rotation.
+    fn names_are_found(&self, plan: &Plan) -> Result<(), Refusal> {
+        names_are_found(self.named, plan, &self.cluster.namespace)?;
+        if let Some(store) = self.store.filter(|_| plan.items.is_empty()) {
+            return Err(Refusal::not_found(&format!(
+                "no ExternalSecret here reads from the store {store}"
+            )));
+        }
+        Ok(())
+    }
+
     fn heading(&self) -> Heading {
         Heading {
             run: self.session.run(self.cluster, self.digest, self.started),
@@ -193,39 +214,55 @@ impl Task<'_> {
         }
     }
 
-    fn print_plan(&self, plan: &Plan) -> Result<Exit, Refusal> {
+    async fn print_plan(&self, plan: &Plan) -> Result<Exit, Refusal> {
         let exit = exit_of_plan(plan);
         let document = Document::of_plan(Kind::Plan, plan, self.heading(), exit);
         print_as(self.output, &document, |document| {
             text::render(document, false)
         })?;
-        self.leave_summary(&document);
+        if plan.refusal.is_some() {
+            leave_summary(self.session, &report::termination_summary(&document));
+            if let Some(pod) = self.pod() {
+                announce_on_pod(
+                    self.cluster,
+                    &pod,
+                    &document,
+                    self.session.world.clock.now(),
+                )
+                .await;
+            }
+        }
         Ok(exit)
     }
 
     /// Shows the plan on stderr and asks, where somebody can answer.
-    fn confirm(&self, plan: &Plan) -> Result<(), Refusal> {
+    async fn confirm(&self, plan: &Plan) -> Result<(), Refusal> {
         if !self.ask || plan.steps.is_empty() {
             return Ok(());
         }
         let document = Document::of_plan(Kind::Plan, plan, self.heading(), exit_of_plan(plan));
+        let shown = text::render(&document, false);
         write!(
             io::stderr(),
-            "{}\nSync {} ExternalSecrets? [y/N] ",
-            text::render(&document, false),
+            "{shown}\nSync {} ExternalSecrets? [y/N] ",
             plan.syncs()
         )
         .ok();
-        let mut answer = String::new();
-        let read = io::stdin().read_line(&mut answer);
-        if read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
+        // A thread of its own, which nobody waits for: a signal ends the command, whether or not somebody answers.
+        let (answered, answer) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            let mut answer = String::new();
+            let read = io::stdin().read_line(&mut answer);
+            answered.send(read.map(|_| answer)).ok();
+        });
+        let answer = self.session.unless_stopped(answer).await.inspect_err(|_| {
+            writeln!(io::stderr()).ok();
+        })?;
+        let answer = answer.ok().and_then(Result::ok).unwrap_or_default();
+        if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
             return Ok(());
         }
-        Err(Refusal {
-            exit: Exit::Invalid,
-            message: "you did not say yes".to_owned(),
-            hint: None,
-        })
+        Err(Refusal::usage("you did not say yes"))
     }
 
     async fn lock(&self) -> Result<Lock, LockError> {
@@ -299,7 +336,7 @@ impl Task<'_> {
                 let results = {
                     let keep = async {
                         lock.keep(world.clock).await;
-                        world.stopper.ask(Reason::LockLost);
+                        world.stopper.now(Reason::LockLost);
                         std::future::pending::<()>().await;
                     };
                     tokio::select! {
@@ -324,46 +361,61 @@ impl Task<'_> {
     ) -> Result<Exit, Refusal> {
         let exit = exit_of(plan, results);
         let document = Document::of_results(plan, results, self.heading(), exit);
-        let pod = match (&self.act.pod_namespace, &self.act.pod_name) {
-            (Some(namespace), Some(name)) => Some(OwnPod {
-                namespace: namespace.clone(),
-                name: name.clone(),
-            }),
-            _ => None,
-        };
-        print_as(self.output, &document, |document| {
-            text::render(document, false)
-        })?;
-        self.leave_summary(&document);
+        // The report last: where nobody reads it, the cluster has been told all the same.
+        leave_summary(self.session, &report::termination_summary(&document));
         let now = self.session.world.clock.now();
+        let printed = print_as(self.output, &document, |document| {
+            text::render(document, false)
+        });
         announce(
             self.cluster,
             &discovered.api,
-            pod.as_ref(),
+            self.pod().as_ref(),
             plan,
             results,
             &document,
             now,
         )
         .await;
-        Ok(exit)
+        printed.map(|()| exit)
     }
 
-    /// For `kubectl describe pod`, where there is a kubelet to read it.
-    fn leave_summary(&self, document: &Document) {
-        if self.session.connection.sandbox.is_some() {
-            return;
-        }
-        let file = std::fs::OpenOptions::new()
-            .write(true)
-            .truncate(true)
-            .open(TERMINATION_LOG);
-        let written = file
-            .and_then(|mut file| file.write_all(report::termination_summary(document).as_bytes()));
-        if let Err(error) = written
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::debug!(%error, "no summary for the kubelet");
-        }
+    fn pod(&self) -> Option<OwnPod> {
+        let (namespace, name) = (self.act.pod_namespace.clone()?, self.act.pod_name.clone()?);
+        Some(OwnPod { namespace, name })
+    }
+}
+
+/// Fails for the first name that is no glob and that nothing has.
+pub(super) fn names_are_found(
+    named: &[String],
+    plan: &Plan,
+    namespace: &str,
+) -> Result<(), Refusal> {
+    let is_literal =
+        |name: &&String| Pattern::new(name).is_ok_and(|pattern| pattern.literal().is_some());
+    let missing = |name: &&String| !plan.items.iter().any(|item| item.id.name == **name);
+    match named.iter().filter(is_literal).find(missing) {
+        Some(name) => Err(Refusal::not_found(&format!(
+            "externalsecrets \"{name}\" not found in namespace {namespace}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// For `kubectl describe pod`, where there is a kubelet to read it.
+pub(super) fn leave_summary(session: &Session, summary: &str) {
+    if session.connection.sandbox.is_some() {
+        return;
+    }
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(TERMINATION_LOG);
+    let written = file.and_then(|mut file| file.write_all(summary.as_bytes()));
+    if let Err(error) = written
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::debug!(%error, "no summary for the kubelet");
     }
 }

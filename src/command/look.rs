@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{
     Connected, Refusal, Session,
+    act::names_are_found,
     policy::{Flags, selection},
     print, print_as,
 };
@@ -12,33 +13,42 @@ use crate::{
     cluster::Access,
     discover::discover,
     exit::Exit,
-    plan,
+    plan::{self, Plan},
     policy::Ceilings,
     report::{Document, Heading, Kind, exit_of_plan, text},
     settings::Loaded,
 };
 
-/// A plan, its document and the connection that it was made over.
+/// What was seen, and how that ends the command.
 struct Looked {
     document: Document,
-    plan: plan::Plan,
+    exit: Exit,
 }
 
 pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Refusal> {
+    let exit = |plan: &Plan| {
+        let differs = args.exit_code && !plan.steps.is_empty();
+        let exit = exit_of_plan(plan);
+        if differs {
+            exit.or(Exit::Differences)
+        } else {
+            exit
+        }
+    };
     let ceilings = Ceilings::from(&args.ceilings);
     let looked = session
-        .look(Kind::Plan, &args.policy.config, &args.select, ceilings)
+        .look(
+            Kind::Plan,
+            &args.policy.config,
+            &args.select,
+            ceilings,
+            exit,
+        )
         .await?;
     print_as(args.output, &looked.document, |document| {
         text::render(document, false)
     })?;
-    let differs = args.exit_code && !looked.plan.steps.is_empty();
-    let exit = exit_of_plan(&looked.plan);
-    Ok(if differs {
-        exit.or(Exit::Differences)
-    } else {
-        exit
-    })
+    Ok(looked.exit)
 }
 
 pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, Refusal> {
@@ -48,6 +58,13 @@ pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, 
             &args.policy.config,
             &args.select,
             Ceilings::default(),
+            |plan| {
+                if plan.gaps.is_empty() {
+                    Exit::Done
+                } else {
+                    Exit::Failed
+                }
+            },
         )
         .await?;
     let wide = args.output == StatusOutput::Wide;
@@ -68,11 +85,7 @@ pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, 
             print(&names.concat())?;
         }
     }
-    Ok(if looked.document.gaps.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Failed
-    })
+    Ok(looked.exit)
 }
 
 impl Session {
@@ -83,6 +96,7 @@ impl Session {
         config: &[PathBuf],
         select: &SelectArgs,
         ceilings: Ceilings,
+        exit: impl Fn(&Plan) -> Exit,
     ) -> Result<Looked, Refusal> {
         let selects =
             !select.names.is_empty() || select.all_namespaces || select.selector.is_some();
@@ -91,6 +105,15 @@ impl Session {
                 "a policy (--config) and names, -A or -l exclude each other",
             ));
         }
+        self.no_namespace_beside_a_policy(config)
+            .or_else(|refusal| {
+                // Without a policy -n says where to look.
+                if config.is_empty() {
+                    Ok(())
+                } else {
+                    Err(refusal)
+                }
+            })?;
         let started = self.world.clock.now();
         let by_policy = !config.is_empty()
             || (self.connection.sandbox.is_some()
@@ -104,7 +127,7 @@ impl Session {
             self.ad_hoc(
                 Access::ReadOnly,
                 |namespace| selection(select, namespace),
-                Flags::new(),
+                limits(&ceilings),
             )
             .await?
         };
@@ -122,8 +145,10 @@ impl Session {
             run: self.run(cluster, digest, started),
             requests: cluster.requests(),
         };
-        let document = Document::of_plan(kind, &plan, heading, exit_of_plan(&plan));
-        Ok(Looked { document, plan })
+        names_are_found(&select.names, &plan, &cluster.namespace)?;
+        let exit = exit(&plan);
+        let document = Document::of_plan(kind, &plan, heading, exit);
+        Ok(Looked { document, exit })
     }
 
     /// A connection and a policy for what was typed: only the connection tells the namespace that is meant.
@@ -134,9 +159,34 @@ impl Session {
         flags: Flags,
     ) -> Result<(Loaded, Connected), Refusal> {
         // Everything but the namespace is checked first, so that a typing error is told before anything is asked for.
-        let checked = self.policy_from_selection(&selection("default"), flags.clone())?;
+        if let Some(namespace) = &self.connection.namespace
+            && !is_namespace(namespace)
+        {
+            return Err(Refusal::usage(format!(
+                "-n `{namespace}` is no name of a namespace"
+            )));
+        }
+        let checked = self.policy_from_selection(&selection("default"), flags.clone(), false)?;
         let connected = self.connect(access, &checked.policy).await?;
-        let loaded = self.policy_from_selection(&selection(&connected.cluster.namespace), flags)?;
+        let loaded =
+            self.policy_from_selection(&selection(&connected.cluster.namespace), flags, true)?;
         Ok((loaded, connected))
     }
+}
+
+/// `--max-syncs` where no policy says how many may be synced.
+fn limits(ceilings: &Ceilings) -> Flags {
+    let limit = ceilings
+        .max_syncs
+        .map(|limit| ("safety.maxSyncs".to_owned(), serde_json::json!(limit)));
+    limit.into_iter().collect()
+}
+
+/// A DNS label, as Kubernetes wants it.
+pub(super) fn is_namespace(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&name.len())
+        && name.bytes().all(allowed)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
 }

@@ -35,15 +35,28 @@ impl Session {
         mut flags: Flags,
         ceilings: Ceilings,
     ) -> Result<Loaded, Refusal> {
+        let namespace = self.connection.namespace.as_ref();
         let files = if config.is_empty() && self.connection.sandbox.is_some() {
-            flags.insert("select".to_owned(), json!([{}]));
+            let all = namespace.map_or(json!({}), |namespace| json!({"namespaces": [namespace]}));
+            flags.insert("select".to_owned(), json!([all]));
             Vec::new()
         } else if config.is_empty() {
             vec![PathBuf::from(DEFAULT_CONFIG)]
         } else {
             config.to_vec()
         };
-        self.load(&files, flags, ceilings)
+        self.load(&files, flags, ceilings, true)
+    }
+
+    /// A policy says itself which namespaces it means: `-n` beside it would be believed to narrow it.
+    pub(super) fn no_namespace_beside_a_policy(&self, config: &[PathBuf]) -> Result<(), Refusal> {
+        let by_files = !config.is_empty() || self.connection.sandbox.is_none();
+        match &self.connection.namespace {
+            Some(namespace) if by_files => Err(Refusal::usage(format!(
+                "-n {namespace} and a policy exclude each other; select the namespace in the policy"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// A policy that selects what was typed.
@@ -51,12 +64,27 @@ impl Session {
         &self,
         selection: &Entry,
         mut flags: Flags,
+        warn: bool,
     ) -> Result<Loaded, Refusal> {
         flags.insert("select".to_owned(), json!([selection]));
-        self.load(&[], flags, Ceilings::default())
+        self.load(&[], flags, Ceilings::default(), warn)
+            .map_err(|mut refusal| {
+                refusal.message = refusal.message.replacen(
+                    "the policy is invalid",
+                    "what was asked for is invalid",
+                    1,
+                );
+                refusal
+            })
     }
 
-    fn load(&self, files: &[PathBuf], flags: Flags, ceilings: Ceilings) -> Result<Loaded, Refusal> {
+    fn load(
+        &self,
+        files: &[PathBuf],
+        flags: Flags,
+        ceilings: Ceilings,
+        warn: bool,
+    ) -> Result<Loaded, Refusal> {
         let files = settings::read_files(files)?;
         let sources = Sources {
             files,
@@ -67,7 +95,7 @@ impl Session {
         let known = cli::flag_variables();
         let known: Vec<&str> = known.iter().map(|name| &**name).collect();
         let loaded = settings::load(&sources, &known)?;
-        for warning in &loaded.warnings {
+        for warning in loaded.warnings.iter().filter(|_| warn) {
             tracing::warn!("{warning}");
         }
         Ok(loaded)

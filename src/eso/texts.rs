@@ -3,7 +3,7 @@
 //! A text of the operator's can hold fragments of values (a failing template or an invalid `.dockerconfigjson` puts them
 //! there). So nothing is quoted but pieces of known shapes; whatever stands between them is left out, and said to be.
 
-use std::sync::LazyLock;
+use std::{borrow::Cow, sync::LazyLock};
 
 use regex::Regex;
 
@@ -53,7 +53,26 @@ static MEANINGS: LazyLock<Vec<(Reason, Regex)>> = LazyLock::new(|| {
     .collect()
 });
 
+/// What users named: it says nothing of what went wrong, whatever words are in it.
+static NAMES: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let names = [
+        r"\bkey: [^\s,)]+",
+        r"\bkey \S+ does not exist in secret \S+",
+        r"\bon resource: \S+",
+        r"arn:\S+",
+        r#""[^"]*""#,
+    ];
+    Regex::new(&names.join("|")).ok()
+});
+
 fn understand(text: &str) -> Reason {
+    if text.contains("does not exist in secret") {
+        return Reason::NotFound;
+    }
+    let named = NAMES
+        .as_ref()
+        .map_or(Cow::Borrowed(text), |names| names.replace_all(text, "\"\""));
+    let text: &str = &named;
     MEANINGS
         .iter()
         .find(|(_, pattern)| pattern.is_match(text))
@@ -64,10 +83,11 @@ fn understand(text: &str) -> Reason {
 static SAFE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     // ASCII and without a bound: with either, the compiled pattern passes the size limit.
     let name = r"[-_A-Za-z0-9./]+";
+    // Only where the operator itself puts the remote key.
+    let key = format!(r"(?:,? ?\(?key: {name})?");
     let pieces = [
-        r"error (?:retrieving|processing|getting) (?:secret|generator)?(?:s|data)?(?: ?at)? ?\.?(?:spec\.)?(?:data|dataFrom)\[\d+\](?:\.\w+)*".to_owned(),
-        r"(?:spec)?\.(?:data|dataFrom)\[\d+\](?:\.\w+)*".to_owned(),
-        format!(r"\bkey: {name}"),
+        format!(r"error (?:retrieving|processing|getting) (?:secret|generator)?(?:s|data)?(?: ?at)? ?\.?(?:spec\.)?(?:data|dataFrom)\[\d+\](?:\.\w+)*{key}"),
+        format!(r"(?:spec)?\.(?:data|dataFrom)\[\d+\](?:\.\w+)*{key}"),
         r"Secret does not exist".to_owned(),
         format!(r"key {name} does not exist in secret {name}"),
         format!(r#"cannot find secret data for key: "{name}""#),
@@ -197,8 +217,31 @@ mod tests {
     }
 
     #[test]
+    fn what_users_named_is_not_what_went_wrong() {
+        for key in [
+            "email-template",
+            "throttle-config",
+            "api/forbidden-fruit",
+            "x-timeout",
+            "db",
+        ] {
+            let text =
+                format!("error processing spec.data[0] (key: {key}), err: Secret does not exist");
+            assert_eq!(quoted(&text), (Reason::NotFound, text.clone()));
+        }
+        let store = r#"ClusterSecretStore "throttled-template" is not ready"#;
+        assert_eq!(quoted(store).0, Reason::StoreNotReady);
+        assert_eq!(
+            quoted("key denied does not exist in secret throttling").0,
+            Reason::NotFound
+        );
+    }
+
+    #[test]
     fn fragments_of_values_are_left_out() {
         for text in [
+            "error calling fromYaml: api-key: hunter2 is bad",
+            "could not parse: key: hunter2 is bad",
             "could not apply template: invalid character 'w' looking for beginning of value",
             r#"error unmarshalling secret: invalid character 'h' after top-level value: "hunter2""#,
             "unable to parse key hunter2 as json",

@@ -25,20 +25,14 @@ pub(super) fn item(
     external_secret: &ExternalSecret,
     now: Timestamp,
 ) -> Option<Item> {
-    let selection = first_covering(
-        &policy.select,
-        &external_secret.covered_by,
-        inventory,
-        external_secret,
-        now,
-    )?;
+    let seen_now = (inventory, external_secret, now);
+    let selection = first_covering(&policy.select, &external_secret.covered_by, seen_now, false)?;
     let state = state(external_secret, selection.overdue_after, now);
     let excluded = first_covering(
         &policy.exclude,
         &external_secret.excluded_by,
-        inventory,
-        external_secret,
-        now,
+        seen_now,
+        true,
     );
     let skip = excluded
         .map(|_| (Reason::Excluded, String::new()))
@@ -73,26 +67,27 @@ pub(super) fn item(
     })
 }
 
+/// The first entry that covers it. `doubt` says whether one that only may cover it counts: what an `exclude` cannot see
+/// must not be synced on that ground.
 fn first_covering<'a>(
     selections: &'a [Selection],
     candidates: &[u16],
-    inventory: &Inventory,
-    external_secret: &ExternalSecret,
-    now: Timestamp,
+    (inventory, external_secret, now): (&Inventory, &ExternalSecret, Timestamp),
+    doubt: bool,
 ) -> Option<&'a Selection> {
     candidates
         .iter()
         .filter_map(|&index| selections.get(usize::from(index)))
-        .find(|selection| covers(selection, inventory, external_secret, now))
+        .find(|selection| covers(selection, inventory, external_secret, now).unwrap_or(doubt))
 }
 
-/// What discovery could not decide yet: stores, providers and states.
+/// What discovery could not decide yet: stores, providers and states. None where a store could not be read.
 fn covers(
     selection: &Selection,
     inventory: &Inventory,
     external_secret: &ExternalSecret,
     now: Timestamp,
-) -> bool {
+) -> Option<bool> {
     let stores = &external_secret.stores;
     let of_store = |pattern: &StorePattern| stores.iter().any(|key| store_matches(pattern, key));
     let of_provider = |provider: &String| {
@@ -101,12 +96,20 @@ fn covers(
             .filter_map(|key| seen(inventory, key))
             .any(|store| store.provider == *provider)
     };
-    (selection.stores.is_empty() || selection.stores.iter().any(of_store))
-        && (selection.providers.is_empty() || selection.providers.iter().any(of_provider))
-        && (selection.states.is_empty()
-            || selection
-                .states
-                .contains(&state(external_secret, selection.overdue_after, now)))
+    let is_in =
+        |states: &[State]| states.contains(&state(external_secret, selection.overdue_after, now));
+    let certain = (selection.stores.is_empty() || selection.stores.iter().any(of_store))
+        && (selection.states.is_empty() || is_in(&selection.states));
+    if !certain || selection.providers.is_empty() || selection.providers.iter().any(of_provider) {
+        return Some(certain);
+    }
+    let is_unknown =
+        |key: &StoreKey| matches!(inventory.stores.get(key), Some(StoreView::Unknown(_)));
+    if stores.iter().any(is_unknown) {
+        None
+    } else {
+        Some(false)
+    }
 }
 
 fn store_matches(pattern: &StorePattern, key: &StoreKey) -> bool {

@@ -193,6 +193,26 @@ fn an_exclude_by_store_takes_out_only_what_reads_from_it() {
 }
 
 #[test]
+fn an_exclude_by_provider_holds_where_the_store_cannot_be_read() {
+    let mut policy = policy();
+    policy.exclude = vec![Selection {
+        providers: vec!["aws".to_owned()],
+        ..Selection::default()
+    }];
+    let mut inventory = inventory(vec![ExternalSecret {
+        excluded_by: vec![0],
+        ..es("a", "x")
+    }]);
+    let key = StoreKey::Cluster {
+        name: "s".to_owned(),
+    };
+    inventory
+        .stores
+        .insert(key, StoreView::Unknown("forbidden".to_owned()));
+    assert_eq!(only(&policy, &inventory).1, Reason::Excluded);
+}
+
+#[test]
 fn what_the_operator_ignores_is_not_waited_for() {
     let once = ExternalSecret {
         refresh: Refresh::CreatedOnce,
@@ -358,7 +378,6 @@ fn child_of(namespace: &str) -> ExternalSecret {
 fn with_parent(external_secrets: Vec<ExternalSecret>, namespaces: &[&str]) -> Inventory {
     let parent = Parent {
         uid: "uid-p".to_owned(),
-        child_name: "p".to_owned(),
         namespaces: namespaces
             .iter()
             .map(|namespace| (*namespace).to_owned())

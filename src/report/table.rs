@@ -40,8 +40,6 @@ pub enum Column {
     Secret,
     /// Why.
     Reason,
-    /// Why, for people.
-    Message,
     /// The reason of the Ready condition.
     Ready,
 }
@@ -63,7 +61,6 @@ impl Column {
             Self::Current => "CURRENT SYNC",
             Self::Secret => "SECRET",
             Self::Reason => "REASON",
-            Self::Message => "MESSAGE",
             Self::Ready => "READY REASON",
         }
     }
@@ -105,13 +102,6 @@ impl Column {
                 .reason
                 .filter(|_| item.outcome != Some(Outcome::Synced))
                 .map_or_else(dash, Reason::as_str),
-            Self::Message => {
-                if item.message.is_empty() {
-                    dash()
-                } else {
-                    item.message.clone()
-                }
-            }
             Self::Ready => item.ready_reason.clone().unwrap_or_else(dash),
         }
     }

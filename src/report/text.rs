@@ -70,6 +70,9 @@ pub fn render(document: &Document, wide: bool) -> String {
     }
     if document.kind != Kind::Status {
         text.push_str(&details(document));
+    }
+    text.push_str(&unseen(document));
+    if document.kind != Kind::Status {
         text.push_str(&totals(document));
     }
     text
@@ -112,6 +115,12 @@ fn details(document: &Document) -> String {
             let _ = writeln!(text, "  next: {next}");
         }
     }
+    text
+}
+
+/// What could not be seen, and warnings.
+fn unseen(document: &Document) -> String {
+    let mut text = String::new();
     for gap in &document.gaps {
         let within = gap
             .namespace

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::proof::{Expected, Judgement, judge};
 use crate::{
     clock::Clock,
+    cluster::{CallError, Trouble},
     eso::{self, texts},
     inventory::{Id, Ready},
     outcome::{ItemResult, Outcome, SecretChange},
@@ -176,13 +177,16 @@ impl<'a> Tracker<'a> {
         step.phase = Phase::Patching;
         self.active.insert(index);
         for member in self
-            .members
-            .values_mut()
-            .filter(|member| member.step == index)
+            .plan
+            .steps
+            .get(index)
+            .map_or(&[][..], |step| &step.members)
         {
-            member.saw_annotation = false;
-            member.failing = None;
-            member.checking = false;
+            if let Some(member) = self.members.get_mut(member) {
+                member.saw_annotation = false;
+                member.failing = None;
+                member.checking = false;
+            }
         }
         self.steps
             .get(index)
@@ -238,14 +242,20 @@ impl<'a> Tracker<'a> {
     }
 
     /// One was read once more, since its time is over. Whatever that tells, it is the end.
-    pub(super) fn checked(&mut self, index: usize, object: Option<&Observed>) {
-        if let Some(object) = object {
-            let judgement = self.judge(index, object);
-            if judgement == Judgement::NotAnnotated {
-                self.fail(index, Reason::Overwritten, String::new());
-            } else {
-                self.follow(index, judgement, object);
+    pub(super) fn checked(&mut self, index: usize, object: Result<&Observed, &CallError>) {
+        let asked = self.members.get(&index).is_some_and(|member| {
+            let phase = self.steps.get(member.step).map(|step| step.phase);
+            member.checking && phase == Some(Phase::InFlight)
+        });
+        if !asked {
+            return;
+        }
+        match object {
+            Ok(object) => self.conclude_check(index, object),
+            Err(error) if error.trouble == Trouble::NotFound => {
+                self.fail(index, Reason::Deleted, String::new());
             }
+            Err(error) => self.fail(index, Reason::ApiUnavailable, error.to_string()),
         }
         let waited = self.policy.sync.timeout;
         self.fail(
@@ -253,6 +263,24 @@ impl<'a> Tracker<'a> {
             Reason::TimedOut,
             format!("the operator gave no answer within {} s", waited.as_secs()),
         );
+    }
+
+    fn conclude_check(&mut self, index: usize, object: &Observed) {
+        let judgement = self.judge(index, object);
+        if judgement != Judgement::NotAnnotated {
+            self.follow(index, judgement, object);
+            self.fail_as_seen(index);
+            return;
+        }
+        // A child that its parent has not reached yet was never annotated, so nothing was taken from it.
+        let own = self.members.get(&index).is_some_and(|member| {
+            let planned = self.plan.steps.get(member.step);
+            member.saw_annotation
+                || planned.is_some_and(|planned| planned.target == StepTarget::ExternalSecret)
+        });
+        if own {
+            self.fail(index, Reason::Overwritten, String::new());
+        }
     }
 
     /// One is gone.
@@ -539,13 +567,16 @@ impl<'a> Tracker<'a> {
             .is_some_and(|member| !member.finished)
     }
 
-    /// Whether the operator's answer is a failure, with its text or without any hope of one.
+    /// Whether the operator's answer is a failure, with its text or without any hope of one. Where it had failed before, what
+    /// is heard may still be of an earlier try of the operator's: its answer to us would follow at once.
     fn has_failed(&self, member: usize, now: Instant) -> bool {
-        let failing = self
-            .members
-            .get(&member)
-            .and_then(|member| member.failing.as_ref());
-        failing.is_some_and(|failing| failing.explained || now >= failing.since + TEXT_DELAY)
+        let Some(member) = self.members.get(&member) else {
+            return false;
+        };
+        let had_failed = member.before.as_ref().is_some_and(|ready| !ready.ready);
+        member.failing.as_ref().is_some_and(|failing| {
+            (failing.explained && !had_failed) || now >= failing.since + TEXT_DELAY
+        })
     }
 
     fn may_pass(&self, member: usize) -> bool {
@@ -674,16 +705,24 @@ impl<'a> Tracker<'a> {
         self.active.remove(&index);
     }
 
-    /// Nobody waits any longer.
+    /// Nobody waits any longer. What has not been seen to be annotated counts as not reached, and gets no result here.
     pub(super) fn interrupt(&mut self) {
         for step in self.active.clone() {
-            for &member in self
+            let members = self
                 .plan
                 .steps
                 .get(step)
-                .map_or(&[][..], |step| &step.members)
-            {
-                if self.is_open(member) {
+                .map_or(&[][..], |step| &step.members);
+            let patching = self
+                .steps
+                .get(step)
+                .is_some_and(|step| step.phase == Phase::Patching);
+            for &member in members {
+                let seen = self
+                    .members
+                    .get(&member)
+                    .is_some_and(|member| member.saw_annotation);
+                if self.is_open(member) && (!patching || seen) {
                     self.fail_as_seen(member);
                     self.end(
                         member,

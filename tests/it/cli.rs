@@ -143,6 +143,9 @@ async fn usage_is_exit_code_2() {
         &["run", "--no-such-flag"],
         &["frobnicate"],
         &["sync", "a", "--yes", "--timeout", "soon"],
+        &["sync", "a", "--yes", "--server", "10.0.0.1:6443"],
+        &["sync", "--all", "--yes", "-n", "*"],
+        &["status", "--as-group", "g"],
         &["status", "-l", "a=b c"],
     ] {
         let outcome = nowhere().run(arguments).await;

@@ -313,6 +313,74 @@ async fn a_rotation_in_vault_is_taken_in_and_proven() {
     world.end().await;
 }
 
+/// The operator's own text about a failing template holds a piece of the value; what is quoted of it does not.
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn a_piece_of_a_value_in_the_operators_text_is_not_repeated() {
+    let world = World::cluster().await;
+    world
+        .apply_yaml(
+            r#"
+apiVersion: external-secrets.io/VERSION
+kind: SecretStore
+metadata: {name: NS-planted, namespace: NS}
+spec: {provider: {fake: {data: [{key: planted, value: "wonderwall-planted"}]}}}
+---
+apiVersion: external-secrets.io/VERSION
+kind: ExternalSecret
+metadata: {name: parsed, namespace: NS}
+spec:
+  refreshInterval: 1h
+  secretStoreRef: {name: NS-planted, kind: SecretStore}
+  target: {template: {data: {out: "{{ (.k | fromJson).x }}"}}}
+  data: [{secretKey: k, remoteRef: {key: planted}}]
+"#,
+        )
+        .await;
+    world.ready("parsed", "SecretSyncedError").await;
+    eventually(
+        "the operator's own Event holds a piece of the value",
+        async || {
+            let events = world.list("Event").await;
+            events
+                .iter()
+                .any(|event| event["message"].to_string().contains("invalid character"))
+                .then_some(())
+        },
+    )
+    .await;
+    let mut said = String::new();
+    for output in ["table", "json"] {
+        let path = world.bin.file("policy.yaml", &world.named(POLICY));
+        let outcome = world
+            .bin
+            .run(&[
+                "run",
+                "-vvv",
+                "-o",
+                output,
+                "--config",
+                path.to_str().expect("UTF-8"),
+            ])
+            .await;
+        said.push_str(&outcome.exits(3).stdout);
+        said.push_str(&outcome.stderr);
+    }
+    for event in world
+        .list("Event")
+        .await
+        .iter()
+        .filter(|event| event["source"]["component"] == "eso-sync")
+    {
+        said.push_str(&event.to_string());
+    }
+    assert!(said.contains("template"), "it was spoken of: {said}");
+    for planted in ["wonderwall", "invalid character", "'w'"] {
+        assert!(!said.contains(planted), "{planted} was said");
+    }
+    world.end().await;
+}
+
 /// The operator stands still: nothing is proven, the run stops by itself, and says what it did not reach.
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
