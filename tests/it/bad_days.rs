@@ -411,14 +411,8 @@ async fn what_is_named_and_not_there_is_no_finished_rotation() {
         .exits(0);
 }
 
-/// Planted values are nowhere to be found, however much is said and in whatever form.
-#[tokio::test]
-async fn no_value_is_said_at_any_level_in_any_form() {
-    let world = World::sandbox().await;
-    base(&world).await;
-    world
-        .apply_yaml(
-            r#"
+/// A value that is easily found, copied by one ExternalSecret and refused by another (it is no JSON).
+const PLANTED: &str = r#"
 apiVersion: external-secrets.io/v1
 kind: SecretStore
 metadata: {name: NS-planted, namespace: NS}
@@ -433,9 +427,14 @@ apiVersion: external-secrets.io/v1
 kind: ExternalSecret
 metadata: {name: copied, namespace: NS}
 spec: {refreshInterval: 1h, secretStoreRef: {name: NS-planted}, data: [{secretKey: k, remoteRef: {key: planted}}]}
-"#,
-        )
-        .await;
+"#;
+
+/// Planted values are nowhere to be found, however much is said and in whatever form.
+#[tokio::test]
+async fn no_value_is_said_at_any_level_in_any_form() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    world.apply_yaml(PLANTED).await;
     world.ready("extracted", "SecretSyncedError").await;
     world.ready("copied", "SecretSynced").await;
     // One try each: how often it fails is not what is looked at.

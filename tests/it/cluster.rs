@@ -313,14 +313,8 @@ async fn a_rotation_in_vault_is_taken_in_and_proven() {
     world.end().await;
 }
 
-/// The operator's own text about a failing template holds a piece of the value; what is quoted of it does not.
-#[tokio::test]
-#[ignore = "needs a cluster (tests/cluster/run)"]
-async fn a_piece_of_a_value_in_the_operators_text_is_not_repeated() {
-    let world = World::cluster().await;
-    world
-        .apply_yaml(
-            r#"
+/// An ExternalSecret whose template wants JSON, and a value that is none.
+const PARSED: &str = r#"
 apiVersion: external-secrets.io/VERSION
 kind: SecretStore
 metadata: {name: NS-planted, namespace: NS}
@@ -334,9 +328,14 @@ spec:
   secretStoreRef: {name: NS-planted, kind: SecretStore}
   target: {template: {data: {out: "{{ (.k | fromJson).x }}"}}}
   data: [{secretKey: k, remoteRef: {key: planted}}]
-"#,
-        )
-        .await;
+"#;
+
+/// The operator's own text about a failing template holds a piece of the value; what is quoted of it does not.
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn a_piece_of_a_value_in_the_operators_text_is_not_repeated() {
+    let world = World::cluster().await;
+    world.apply_yaml(PARSED).await;
     world.ready("parsed", "SecretSyncedError").await;
     eventually(
         "the operator's own Event holds a piece of the value",
