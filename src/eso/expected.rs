@@ -1,8 +1,8 @@
 //! What the Secret of an ExternalSecret should hold, by the operator's own rules, from what the providers hold now.
 //!
 //! The same bytes as the operator's, or none: what cannot be evaluated exactly is [`Unverifiable`], with the place in the spec.
-//! Read from the operator's source and held to its own functions by tables (`expected/…/*.json`) that a Go program made with
-//! v0.20.4; `nullBytePolicy` and `CreateOrMerge`, which are newer, follow the source of v2.9.0 only.
+//! Read from the operator's source and held to its own functions by a table that v0.20.4 made (`expected/tests/table.json`);
+//! `nullBytePolicy` and `CreateOrMerge`, which are newer, follow the source of v2.9.0 only.
 
 mod answer;
 mod compare;

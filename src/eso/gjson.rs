@@ -14,7 +14,9 @@ pub struct NotEvaluated;
 /// The value at `path`; nothing if the library says that it does not exist.
 pub fn get(text: &[u8], path: &str) -> Result<Option<Value>, NotEvaluated> {
     let path = path.as_bytes();
-    if path.len() > 1 && matches!(path.first(), Some(b'@' | b'!' | b'[' | b'{')) || path.starts_with(b"..") {
+    if path.len() > 1 && matches!(path.first(), Some(b'@' | b'!' | b'[' | b'{'))
+        || path.starts_with(b"..")
+    {
         return Err(NotEvaluated);
     }
     let document = match gojson::parse(text) {
@@ -58,7 +60,9 @@ fn number(raw: &[u8]) -> Value {
     if digits.iter().all(u8::is_ascii_digit) {
         return Value::from(raw);
     }
-    let parsed = std::str::from_utf8(raw).ok().and_then(|text| text.parse().ok());
+    let parsed = std::str::from_utf8(raw)
+        .ok()
+        .and_then(|text| text.parse().ok());
     Value::from(float(parsed.unwrap_or_default()).as_str())
 }
 
@@ -68,7 +72,11 @@ fn descend<'n, 'a>(node: &'n Node<'a>, path: &[u8]) -> Result<Option<Found<'n, '
         Shape::Object(members) => {
             let step = object_step(path)?;
             for (key, node) in members {
-                let name = if key.contains(&b'\\') { unescape(key) } else { Value::from(*key) };
+                let name = if key.contains(&b'\\') {
+                    unescape(key)
+                } else {
+                    Value::from(*key)
+                };
                 if name.expose() == step.part
                     && let Some(found) = follow(node, step.rest)?
                 {
@@ -115,7 +123,10 @@ fn object_step(path: &[u8]) -> Result<ObjectStep<'_>, NotEvaluated> {
             b'.' => {
                 let rest = path.get(at..).unwrap_or_default();
                 refuse_pipe(rest)?;
-                return Ok(ObjectStep { part, rest: Some(rest) });
+                return Ok(ObjectStep {
+                    part,
+                    rest: Some(rest),
+                });
             }
             b'\\' => {
                 part.extend(path.get(at));
@@ -135,7 +146,10 @@ enum ArrayStep<'p> {
 
 /// The first part of a path where an array stands: here a backslash means nothing.
 fn array_step(path: &[u8]) -> Result<ArrayStep<'_>, NotEvaluated> {
-    let end = path.iter().position(|byte| matches!(byte, b'.' | b'|')).unwrap_or(path.len());
+    let end = path
+        .iter()
+        .position(|byte| matches!(byte, b'.' | b'|'))
+        .unwrap_or(path.len());
     let (part, tail) = path.split_at(end);
     if tail.first() == Some(&b'|') || part.starts_with(b"#(") || part.starts_with(b"#[") {
         return Err(NotEvaluated);
@@ -163,7 +177,11 @@ fn array_step(path: &[u8]) -> Result<ArrayStep<'_>, NotEvaluated> {
 
 /// After a dot, these start a modifier or a list of paths.
 const fn refuse_pipe(rest: &[u8]) -> Result<(), NotEvaluated> {
-    if matches!(rest.first(), Some(b'@' | b'[' | b'{')) { Err(NotEvaluated) } else { Ok(()) }
+    if matches!(rest.first(), Some(b'@' | b'[' | b'{')) {
+        Err(NotEvaluated)
+    } else {
+        Ok(())
+    }
 }
 
 /// The library's own decoding of strings: what is not UTF-8 stays, and a surrogate swallows any `\u` that follows it.

@@ -8,7 +8,9 @@ mod encode;
 
 use std::collections::BTreeMap;
 
-pub use encode::{Numbers, Style, byte_value, encode, encode_members, encode_strings, float, quoted, to_f64};
+pub use encode::{
+    Numbers, Style, byte_value, encode, encode_members, encode_strings, float, quoted, to_f64,
+};
 
 use crate::secret::{Buffer, Value};
 
@@ -53,9 +55,12 @@ impl<'a> Node<'a> {
     pub fn members(&self) -> Option<BTreeMap<String, &Node<'a>>> {
         match &self.shape {
             Shape::Null => Some(BTreeMap::new()),
-            Shape::Object(members) => {
-                Some(members.iter().map(|(key, node)| (key_text(key), node)).collect())
-            }
+            Shape::Object(members) => Some(
+                members
+                    .iter()
+                    .map(|(key, node)| (key_text(key), node))
+                    .collect(),
+            ),
             Shape::Bool | Shape::Number | Shape::String(_) | Shape::Array(_) => None,
         }
     }
@@ -68,11 +73,19 @@ pub fn key_text(key: &[u8]) -> String {
 
 /// Reads a whole document.
 pub fn parse(text: &[u8]) -> Result<Node<'_>, NotJson> {
-    let mut parser = Parser { text, at: 0, depth: 0 };
+    let mut parser = Parser {
+        text,
+        at: 0,
+        depth: 0,
+    };
     parser.space();
     let node = parser.value()?;
     parser.space();
-    if parser.at == text.len() { Ok(node) } else { Err(NotJson::Invalid) }
+    if parser.at == text.len() {
+        Ok(node)
+    } else {
+        Err(NotJson::Invalid)
+    }
 }
 
 struct Parser<'a> {
@@ -93,7 +106,11 @@ impl<'a> Parser<'a> {
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), NotJson> {
-        if self.take(byte) { Ok(()) } else { Err(NotJson::Invalid) }
+        if self.take(byte) {
+            Ok(())
+        } else {
+            Err(NotJson::Invalid)
+        }
     }
 
     fn space(&mut self) {
@@ -118,7 +135,10 @@ impl<'a> Parser<'a> {
             Some(b'-' | b'0'..=b'9') => self.number()?,
             _ => return Err(NotJson::Invalid),
         };
-        Ok(Node { raw: self.since(start), shape })
+        Ok(Node {
+            raw: self.since(start),
+            shape,
+        })
     }
 
     fn nested(
@@ -198,7 +218,10 @@ impl<'a> Parser<'a> {
         match kind {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(()),
             b'u' => {
-                let digits = self.text.get(self.at..self.at + 4).ok_or(NotJson::Invalid)?;
+                let digits = self
+                    .text
+                    .get(self.at..self.at + 4)
+                    .ok_or(NotJson::Invalid)?;
                 self.at += 4;
                 let hex = digits.iter().all(u8::is_ascii_hexdigit);
                 if hex { Ok(()) } else { Err(NotJson::Invalid) }
@@ -237,7 +260,11 @@ impl<'a> Parser<'a> {
         while matches!(self.peek(), Some(b'0'..=b'9')) {
             self.at += 1;
         }
-        if self.at > start { Ok(()) } else { Err(NotJson::Invalid) }
+        if self.at > start {
+            Ok(())
+        } else {
+            Err(NotJson::Invalid)
+        }
     }
 }
 

@@ -107,6 +107,10 @@ fn group_name(text: &str) -> Option<(&str, &str)> {
         .find(|c| !(c == '_' || letters::is_letter(c) || letters::is_digit(c)))
         .unwrap_or(text.len());
     let (name, rest) = text.split_at(end);
-    let rest = if braced { rest.strip_prefix('}')? } else { rest };
+    let rest = if braced {
+        rest.strip_prefix('}')?
+    } else {
+        rest
+    };
     (!name.is_empty()).then_some((name, rest))
 }

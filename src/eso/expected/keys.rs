@@ -51,7 +51,11 @@ pub(super) fn validate(mut keys: Keys) -> Result<Keys, Failure> {
     let valid = keys
         .keys()
         .all(|key| key.len() <= LONGEST && key.chars().all(is_allowed));
-    if valid { Ok(keys) } else { Err(Failure::InvalidKey) }
+    if valid {
+        Ok(keys)
+    } else {
+        Err(Failure::InvalidKey)
+    }
 }
 
 /// Whether the API server takes it as a key of a Secret: letters of other alphabets pass the operator, but not here.

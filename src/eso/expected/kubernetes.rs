@@ -25,9 +25,13 @@ pub(super) fn get_secret(raw: &Raw, remote: &RemoteRef) -> Result<Value, NotComp
             Ok(strings(keys, false))
         }
         (Raw::Keys(keys), MetadataPolicy::None) => of_data(keys, &remote.property),
-        (Raw::Metadata { labels, annotations }, MetadataPolicy::Fetch) => {
-            of_metadata(labels, annotations, &remote.property)
-        }
+        (
+            Raw::Metadata {
+                labels,
+                annotations,
+            },
+            MetadataPolicy::Fetch,
+        ) => of_metadata(labels, annotations, &remote.property),
         _ => Err(NotComputable::unverifiable(why::PROVIDER)),
     }
 }
@@ -76,10 +80,19 @@ pub(super) fn get_secret_map(raw: &Raw, remote: &RemoteRef) -> Result<Keys, NotC
     let metadata;
     let keys = match (raw, remote.metadata_policy) {
         (Raw::Keys(keys), MetadataPolicy::None) => keys,
-        (Raw::Metadata { labels, annotations }, MetadataPolicy::Fetch) => {
+        (
+            Raw::Metadata {
+                labels,
+                annotations,
+            },
+            MetadataPolicy::Fetch,
+        ) => {
             metadata = Keys::from([
                 ("labels".to_owned(), strings_or_null(labels, false)),
-                ("annotations".to_owned(), strings_or_null(annotations, false)),
+                (
+                    "annotations".to_owned(),
+                    strings_or_null(annotations, false),
+                ),
             ]);
             &metadata
         }
@@ -99,7 +112,11 @@ pub(super) fn get_secret_map(raw: &Raw, remote: &RemoteRef) -> Result<Keys, NotC
 fn of_property(keys: &Keys, property: &str) -> Result<Keys, NotComputable> {
     let secret = in_base64(keys);
     let escaped = property.replace('.', r"\.");
-    let literal = if property.contains('.') { path(secret.expose(), &escaped)? } else { None };
+    let literal = if property.contains('.') {
+        path(secret.expose(), &escaped)?
+    } else {
+        None
+    };
     let value = match literal {
         Some(value) => value,
         None => path(secret.expose(), property)?.ok_or(Failure::NoProperty)?,

@@ -20,15 +20,27 @@ fn is_in(c: char, category: &LazyLock<Option<Regex>>) -> bool {
 
 /// `unicode.IsLetter`.
 pub(super) fn is_letter(c: char) -> bool {
-    if c.is_ascii() { c.is_ascii_alphabetic() } else { is_in(c, &LETTER) }
+    if c.is_ascii() {
+        c.is_ascii_alphabetic()
+    } else {
+        is_in(c, &LETTER)
+    }
 }
 
 /// `unicode.IsNumber`.
 pub(super) fn is_number(c: char) -> bool {
-    if c.is_ascii() { c.is_ascii_digit() } else { is_in(c, &NUMBER) }
+    if c.is_ascii() {
+        c.is_ascii_digit()
+    } else {
+        is_in(c, &NUMBER)
+    }
 }
 
 /// `unicode.IsDigit`.
 pub(super) fn is_digit(c: char) -> bool {
-    if c.is_ascii() { c.is_ascii_digit() } else { is_in(c, &DIGIT) }
+    if c.is_ascii() {
+        c.is_ascii_digit()
+    } else {
+        is_in(c, &DIGIT)
+    }
 }

@@ -135,7 +135,11 @@ fn property(provider: Provider, text: &[u8], property: &str) -> Result<Value, No
                 parse(text)?;
                 literal_first &= !property.starts_with('.');
             }
-            match if literal_first { path(text, &escaped)? } else { None } {
+            match if literal_first {
+                path(text, &escaped)?
+            } else {
+                None
+            } {
                 Some(value) => Some(value),
                 None => path(text, property)?,
             }
@@ -198,11 +202,7 @@ fn check_azure_kind(provider: Provider, remote: &RemoteRef) -> Result<(), NotCom
 }
 
 /// `metadataPolicy: Fetch`.
-fn metadata(
-    provider: Provider,
-    raw: &Raw,
-    remote: &RemoteRef,
-) -> Result<Value, NotComputable> {
+fn metadata(provider: Provider, raw: &Raw, remote: &RemoteRef) -> Result<Value, NotComputable> {
     match (provider, raw) {
         (Provider::AwsSecretsManager | Provider::AwsParameterStore, Raw::Tags(tags)) => {
             let text = strings(tags, true);
@@ -216,9 +216,13 @@ fn metadata(
             .get(&remote.property)
             .map(Value::duplicate)
             .ok_or_else(|| NotComputable::unverifiable(why::METADATA)),
-        (Provider::GcpSecretManager, Raw::Metadata { labels, annotations }) => {
-            gcp_metadata(labels, annotations, &remote.property)
-        }
+        (
+            Provider::GcpSecretManager,
+            Raw::Metadata {
+                labels,
+                annotations,
+            },
+        ) => gcp_metadata(labels, annotations, &remote.property),
         _ => Err(NotComputable::unverifiable(why::PROVIDER)),
     }
 }
@@ -229,7 +233,10 @@ fn gcp_metadata(
     property: &str,
 ) -> Result<Value, NotComputable> {
     for (prefix, entries) in [("annotations.", annotations), ("labels.", labels)] {
-        if let Some(name) = property.strip_prefix(prefix).filter(|name| !name.is_empty()) {
+        if let Some(name) = property
+            .strip_prefix(prefix)
+            .filter(|name| !name.is_empty())
+        {
             let value = entries.get(name).ok_or(Failure::NoProperty)?;
             return Ok(value.duplicate());
         }
@@ -244,7 +251,11 @@ fn gcp_metadata(
 
 /// An absent map is `null` in Go's JSON.
 pub(super) fn strings_or_null(entries: &BTreeMap<String, Value>, html: bool) -> Value {
-    if entries.is_empty() { Value::from("null") } else { strings(entries, html) }
+    if entries.is_empty() {
+        Value::from("null")
+    } else {
+        strings(entries, html)
+    }
 }
 
 /// The object of both maps.

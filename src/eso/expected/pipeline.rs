@@ -114,7 +114,11 @@ fn check(data: &Keys) -> Result<(), Failure> {
         return Err(Failure::InvalidKey);
     }
     let size: usize = data.values().map(|value| value.expose().len()).sum();
-    if size > LARGEST { Err(Failure::TooLarge) } else { Ok(()) }
+    if size > LARGEST {
+        Err(Failure::TooLarge)
+    } else {
+        Ok(())
+    }
 }
 
 struct Pipeline<'s, A, T> {
@@ -175,7 +179,12 @@ impl<'a, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'_, A, T> {
     fn data_from(&self, entry: &DataFrom) -> Result<Keys, NotComputable> {
         if let Some(find) = &entry.find {
             let keys = self.find(entry, find)?;
-            let Find { conversion_strategy, decoding_strategy, null_byte_policy, .. } = find;
+            let Find {
+                conversion_strategy,
+                decoding_strategy,
+                null_byte_policy,
+                ..
+            } = find;
             let keys = self.renamed(keys, entry, *conversion_strategy)?;
             return decoded(keys, *decoding_strategy, *null_byte_policy);
         }

@@ -36,8 +36,8 @@ pub(super) fn rewrite(
 }
 
 fn regexp(keys: Keys, operation: &Regexp) -> Result<Keys, NotComputable> {
-    let regex = GoRegex::new(&operation.source)
-        .map_err(|_| NotComputable::unverifiable(why::REGEXP))?;
+    let regex =
+        GoRegex::new(&operation.source).map_err(|_| NotComputable::unverifiable(why::REGEXP))?;
     rename(keys, |key| Ok(regex.replace_all(key, &operation.target)))
 }
 

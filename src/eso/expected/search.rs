@@ -35,9 +35,9 @@ impl<'a> Operator<'a> {
             Provider::AwsSecretsManager | Provider::GcpSecretManager => {
                 name.map(Self::Name).or(tagged.then_some(Self::Tags))
             }
-            Provider::AwsParameterStore => {
-                name.map(Self::Name).or(tags.is_some().then_some(Self::Tags))
-            }
+            Provider::AwsParameterStore => name
+                .map(Self::Name)
+                .or(tags.is_some().then_some(Self::Tags)),
             Provider::Vault => Some(name.map_or(Self::Tags, Self::Name)),
             Provider::Kubernetes if tags.is_some() => Some(Self::Tags),
             Provider::Kubernetes | Provider::Fake => name.map(Self::Name),

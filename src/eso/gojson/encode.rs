@@ -50,7 +50,9 @@ fn json_float(number: f64) -> Zeroizing<String> {
     }
     let text = Zeroizing::new(format!("{number:e}"));
     Zeroizing::new(match text.split_once('e') {
-        Some((mantissa, exponent)) if !exponent.starts_with('-') => format!("{mantissa}e+{exponent}"),
+        Some((mantissa, exponent)) if !exponent.starts_with('-') => {
+            format!("{mantissa}e+{exponent}")
+        }
         _ => text.to_string(),
     })
 }
@@ -65,7 +67,13 @@ pub fn byte_value(node: &Node<'_>, numbers: Numbers) -> Value {
             (Numbers::Float64, Some(number)) => Value::from(float(number).as_str()),
             _ => Value::from(node.raw),
         },
-        Shape::Array(_) | Shape::Object(_) => encode(node, Style { numbers, html: true }),
+        Shape::Array(_) | Shape::Object(_) => encode(
+            node,
+            Style {
+                numbers,
+                html: true,
+            },
+        ),
     }
 }
 

@@ -207,7 +207,11 @@ impl Translator<'_> {
             && digits.len() <= 6
             && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
         let number = u32::from_str_radix(digits, 16).map_err(|_| NotTranslated)?;
-        if hex { char::from_u32(number).ok_or(NotTranslated) } else { Err(NotTranslated) }
+        if hex {
+            char::from_u32(number).ok_or(NotTranslated)
+        } else {
+            Err(NotTranslated)
+        }
     }
 
     fn group(&mut self) -> Result<Option<Part>, NotTranslated> {
@@ -218,7 +222,9 @@ impl Translator<'_> {
         if self.take("?P<") || self.take("?<") {
             let (name, after) = self.rest.split_once('>').ok_or(NotTranslated)?;
             let valid = !name.is_empty()
-                && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
+                && name
+                    .bytes()
+                    .all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
             if !valid || self.names.iter().any(|other| other == name) {
                 return Err(NotTranslated);
             }
@@ -249,7 +255,10 @@ impl Translator<'_> {
         let (flags, after) = self.rest.split_at(end);
         let (on, off) = flags.split_once('-').unwrap_or((flags, "i"));
         let known = |flags: &str| flags.chars().all(|flag| "imsU".contains(flag));
-        let twice = flags.chars().enumerate().any(|(at, flag)| flags.chars().skip(at + 1).any(|other| other == flag));
+        let twice = flags
+            .chars()
+            .enumerate()
+            .any(|(at, flag)| flags.chars().skip(at + 1).any(|other| other == flag));
         let grouped = after.starts_with(':');
         if !known(on) || !known(off) || off.is_empty() || twice || (flags.is_empty() && !grouped) {
             return Err(NotTranslated);
@@ -315,8 +324,8 @@ impl Translator<'_> {
 
     fn posix_class(&mut self) -> Result<(), NotTranslated> {
         const NAMES: [&str; 14] = [
-            "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct",
-            "space", "upper", "word", "xdigit",
+            "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print",
+            "punct", "space", "upper", "word", "xdigit",
         ];
         let (name, after) = self.rest.split_once(":]").ok_or(NotTranslated)?;
         let name = name.strip_prefix("[:").ok_or(NotTranslated)?;
@@ -385,7 +394,9 @@ fn parse_count(text: &str) -> Option<(u32, Option<u32>, &str)> {
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit())
             && (digits.len() == 1 || !digits.starts_with('0'));
         // Too many digits are too large a number.
-        plain.then(|| digits.parse().unwrap_or(u32::MAX)).filter(|_| !digits.is_empty())
+        plain
+            .then(|| digits.parse().unwrap_or(u32::MAX))
+            .filter(|_| !digits.is_empty())
     };
     let most = match most {
         Some(most) => Some(number(most)?),
