@@ -17,6 +17,7 @@ mod read;
 mod rewrite;
 mod search;
 mod spec;
+mod together;
 mod verdict;
 
 pub use answer::{Answer, Content, Provider, Raw};
@@ -26,6 +27,7 @@ pub use pipeline::{NoTemplates, Templates, expected};
 pub use read::{Read, What, reads};
 pub use search::Operator;
 pub use spec::*;
+pub use together::together;
 pub use verdict::{Effect, Expected, Failure, NotComputable, Unverifiable, WouldFail, why};
 
 #[cfg(test)]

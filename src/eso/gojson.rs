@@ -50,9 +50,9 @@ pub enum Shape<'a> {
     Object(Vec<(&'a [u8], Node<'a>)>),
 }
 
-impl<'a> Node<'a> {
+impl Node<'_> {
     /// The members of an object as a Go map: keys without escapes, the last of duplicates. `null` is an empty map.
-    pub fn members(&self) -> Option<BTreeMap<String, &Node<'a>>> {
+    pub fn members(&self) -> Option<BTreeMap<String, &Self>> {
         match &self.shape {
             Shape::Null => Some(BTreeMap::new()),
             Shape::Object(members) => Some(

@@ -16,7 +16,7 @@ pub enum Provider {
     AzureKeyVault,
     /// Google Cloud Secret Manager.
     GcpSecretManager,
-    /// HashiCorp Vault and OpenBao, KV.
+    /// The KV engines of Vault and of OpenBao.
     Vault,
     /// Another Kubernetes namespace or cluster.
     Kubernetes,

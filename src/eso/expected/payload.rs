@@ -50,15 +50,14 @@ pub(super) fn get_secret_map(
     remote: &RemoteRef,
 ) -> Result<Keys, NotComputable> {
     let fetch = remote.metadata_policy == MetadataPolicy::Fetch;
-    match provider {
-        Provider::Kubernetes => return kubernetes::get_secret_map(raw, remote),
-        Provider::AzureKeyVault if azure_kind(&remote.key).is_some() => {
-            return Err(Failure::Refused.into());
-        }
-        Provider::AzureKeyVault | Provider::Vault if fetch => {
-            return Err(NotComputable::unverifiable(why::METADATA));
-        }
-        _ => {}
+    if provider == Provider::Kubernetes {
+        return kubernetes::get_secret_map(raw, remote);
+    }
+    if provider == Provider::AzureKeyVault && azure_kind(&remote.key).is_some() {
+        return Err(Failure::Refused.into());
+    }
+    if fetch && matches!(provider, Provider::AzureKeyVault | Provider::Vault) {
+        return Err(NotComputable::unverifiable(why::METADATA));
     }
     let value = get_secret(provider, raw, remote)?;
     let document = parse(value.expose())?;
@@ -69,9 +68,10 @@ pub(super) fn get_secret_map(
     Ok(members
         .into_iter()
         .map(|(key, node)| {
-            let value = match provider {
-                Provider::Vault => gojson::byte_value(node, Numbers::Float64),
-                _ => as_written(node),
+            let value = if provider == Provider::Vault {
+                gojson::byte_value(node, Numbers::Float64)
+            } else {
+                as_written(node)
             };
             (key, value)
         })
@@ -82,7 +82,9 @@ pub(super) fn get_secret_map(
 fn as_written(node: &Node<'_>) -> Value {
     match node.shape {
         Shape::Array(_) | Shape::Object(_) => Value::from(node.raw),
-        _ => gojson::byte_value(node, Numbers::Verbatim),
+        Shape::Null | Shape::Bool | Shape::Number | Shape::String(_) => {
+            gojson::byte_value(node, Numbers::Verbatim)
+        }
     }
 }
 
@@ -94,21 +96,22 @@ pub(super) fn whole(provider: Provider, raw: &Raw) -> Result<Value, NotComputabl
             match document.shape {
                 Shape::Null => Err(Failure::NotFound.into()),
                 Shape::Object(_) => Ok(gojson::encode(&document, MARSHAL)),
-                _ => Err(Failure::NotAnObject.into()),
+                Shape::Bool | Shape::Number | Shape::String(_) | Shape::Array(_) => {
+                    Err(Failure::NotAnObject.into())
+                }
             }
         }
         (Provider::Kubernetes, Raw::Keys(keys)) => Ok(strings(keys, false)),
-        (Provider::Vault | Provider::Kubernetes, _) => {
-            Err(NotComputable::unverifiable(why::PROVIDER))
-        }
         // An empty payload arrives there as none.
         (Provider::GcpSecretManager, Raw::Bytes(value)) if value.expose().is_empty() => {
             Err(Failure::NoValue.into())
         }
-        (_, Raw::Bytes(value)) => Ok(value.duplicate()),
-        (_, Raw::Json(_) | Raw::Keys(_) | Raw::Tags(_) | Raw::Metadata { .. }) => {
-            Err(NotComputable::unverifiable(why::PROVIDER))
+        (provider, Raw::Bytes(value))
+            if !matches!(provider, Provider::Vault | Provider::Kubernetes) =>
+        {
+            Ok(value.duplicate())
         }
+        _ => Err(NotComputable::unverifiable(why::PROVIDER)),
     }
 }
 

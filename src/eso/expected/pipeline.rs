@@ -10,8 +10,8 @@ use super::{
     read::{self, Read},
     rewrite, search,
     spec::{
-        CreationPolicy, Data, DataFrom, DecodingStrategy, DeletionPolicy, Find, MergePolicy,
-        MetadataPolicy, NullBytePolicy, RemoteRef, Spec, Template,
+        ConversionStrategy, CreationPolicy, Data, DataFrom, DecodingStrategy, DeletionPolicy, Find,
+        MergePolicy, MetadataPolicy, NullBytePolicy, RemoteRef, Spec, Template,
     },
     verdict::{Effect, Expected, Failure, NotComputable, Unverifiable, WouldFail, why},
 };
@@ -169,7 +169,9 @@ impl<'a, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'_, A, T> {
         let value = match answer.content {
             Content::One(raw) => payload::get_secret(answer.provider, raw, remote)?,
             Content::NotFound => return Err(absent(answer.provider, remote, false)),
-            other => return Err(unusable(other)),
+            content @ (Content::Many(_) | Content::Fails(_) | Content::Unread(_)) => {
+                return Err(unusable(content));
+            }
         };
         let value = decode(value, remote.decoding_strategy)?;
         check_null_bytes(&value, remote.null_byte_policy)?;
@@ -205,10 +207,13 @@ impl<'a, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'_, A, T> {
         let answer = (self.answers)(&read.ok_or(Failure::Refused)?);
         match answer.content {
             Content::Many(found) => search::get_all(answer.provider, found, find),
-            Content::NotFound if answer.provider != Provider::Vault => {
-                Err(Failure::NotFoundError.into())
+            Content::NotFound if answer.provider == Provider::Vault => {
+                Err(Failure::NotFound.into())
             }
-            other => Err(unusable(other)),
+            Content::NotFound => Err(Failure::NotFoundError.into()),
+            content @ (Content::One(_) | Content::Fails(_) | Content::Unread(_)) => {
+                Err(unusable(content))
+            }
         }
     }
 
@@ -218,7 +223,9 @@ impl<'a, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'_, A, T> {
         match answer.content {
             Content::One(raw) => payload::get_secret_map(answer.provider, raw, remote),
             Content::NotFound => Err(absent(answer.provider, remote, true)),
-            other => Err(unusable(other)),
+            content @ (Content::Many(_) | Content::Fails(_) | Content::Unread(_)) => {
+                Err(unusable(content))
+            }
         }
     }
 
@@ -227,7 +234,7 @@ impl<'a, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'_, A, T> {
         &self,
         keys: Keys,
         entry: &DataFrom,
-        strategy: super::spec::ConversionStrategy,
+        strategy: ConversionStrategy,
     ) -> Result<Keys, NotComputable> {
         let keys = if entry.rewrite.is_empty() {
             keys::convert(keys, strategy)?
@@ -273,19 +280,30 @@ fn decoded(
 /// Whether the operator knows an absent secret as absent depends on the provider, and on what was asked for.
 fn absent(provider: Provider, remote: &RemoteRef, whole: bool) -> NotComputable {
     let fetch = remote.metadata_policy == MetadataPolicy::Fetch;
-    match provider {
-        Provider::Kubernetes if !whole => Failure::NotFoundError.into(),
-        Provider::AwsSecretsManager | Provider::Vault if fetch => Failure::NotFoundError.into(),
-        Provider::AwsParameterStore if fetch => NotComputable::unverifiable(why::METADATA),
-        _ => Failure::NotFound.into(),
+    let is_error = match provider {
+        Provider::Kubernetes => !whole,
+        Provider::AwsSecretsManager | Provider::Vault => fetch,
+        Provider::AwsParameterStore if fetch => {
+            return NotComputable::unverifiable(why::METADATA);
+        }
+        Provider::AwsParameterStore
+        | Provider::AzureKeyVault
+        | Provider::GcpSecretManager
+        | Provider::Fake => false,
+    };
+    if is_error {
+        Failure::NotFoundError.into()
+    } else {
+        Failure::NotFound.into()
     }
 }
 
 fn unusable(content: Content<'_>) -> NotComputable {
     match content {
-        Content::NotFound => Failure::NotFound.into(),
         Content::Fails(failure) => failure.into(),
         Content::Unread(unverifiable) => unverifiable.into(),
-        Content::One(_) | Content::Many(_) => NotComputable::unverifiable(why::PROVIDER),
+        Content::One(_) | Content::Many(_) | Content::NotFound => {
+            NotComputable::unverifiable(why::PROVIDER)
+        }
     }
 }

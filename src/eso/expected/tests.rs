@@ -1,4 +1,6 @@
-//! Rules by name, and tables that the operator's own functions made.
+//! Rules by name, and a table that the operator's own functions made.
 
-mod rules;
+mod pipeline;
+mod providers;
 mod table;
+mod world;

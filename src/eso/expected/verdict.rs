@@ -127,6 +127,8 @@ pub mod why {
     pub const METADATA: &str = "metadata";
     /// A document that is nested too deeply.
     pub const DEPTH: &str = "depth";
+    /// Other ExternalSecrets write the same Secret, and fight about it.
+    pub const SHARED: &str = "shared";
     /// The provider was answered for in a way that does not fit it.
     pub const PROVIDER: &str = "provider";
 }

@@ -186,7 +186,11 @@ impl Case {
             },
             Provider::Vault => Raw::Json(Value::new(bytes(&self.r#in))),
             Provider::Kubernetes => Raw::Keys(values(&self.keys)),
-            _ => Raw::Bytes(Value::new(bytes(&self.r#in))),
+            Provider::AwsSecretsManager
+            | Provider::AwsParameterStore
+            | Provider::AzureKeyVault
+            | Provider::GcpSecretManager
+            | Provider::Fake => Raw::Bytes(Value::new(bytes(&self.r#in))),
         }
     }
 }
