@@ -4,6 +4,9 @@
 //! cluster tests. No I/O, no clock; this room could be a crate one day.
 
 pub mod digest;
+pub mod expected;
+pub mod gjson;
+pub mod gojson;
 pub mod refresh;
 pub mod texts;
 

@@ -33,6 +33,7 @@ pub mod rbac;
 pub mod reason;
 pub mod report;
 pub mod sandbox;
+pub mod secret;
 pub mod selector;
 pub mod settings;
 pub mod stop;

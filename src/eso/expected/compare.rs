@@ -1,0 +1,96 @@
+//! What the Secret holds against what it should hold, and against what the operator says that it wrote.
+
+use std::collections::BTreeMap;
+
+use super::verdict::Expected;
+use crate::{
+    eso::digest::Algorithm,
+    secret::{Buffer, RunKey},
+};
+
+/// A key in which a Secret differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyDifference {
+    /// The key.
+    pub name: String,
+    /// How it differs.
+    pub difference: Difference,
+}
+
+/// How a key differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// The Secret holds another value.
+    Changed,
+    /// The Secret lacks it.
+    Missing,
+    /// The Secret should not have it.
+    Extra,
+}
+
+/// The keys that differ, by name. What the expectation is worth (`effect`, `immutable`) is not looked at.
+pub fn compare(
+    expected: &Expected,
+    actual: &BTreeMap<String, Vec<u8>>,
+    key: &RunKey,
+) -> Vec<KeyDifference> {
+    let mut differences = BTreeMap::new();
+    for (name, value) in &expected.data {
+        match actual.get(name) {
+            None => {
+                differences.insert(name, Difference::Missing);
+            }
+            Some(actual) if key.fingerprint(actual) != value.fingerprint(key) => {
+                differences.insert(name, Difference::Changed);
+            }
+            Some(_) => {}
+        }
+    }
+    if expected.exact {
+        for name in actual.keys() {
+            if !expected.data.contains_key(name) {
+                differences.insert(name, Difference::Extra);
+            }
+        }
+    }
+    differences
+        .into_iter()
+        .map(|(name, difference)| KeyDifference {
+            name: name.clone(),
+            difference,
+        })
+        .collect()
+}
+
+/// The `reconcile.external-secrets.io/data-hash` that the operator writes to a Secret with this data. It has no key: never show
+/// it.
+pub fn data_hash(algorithm: Algorithm, data: &BTreeMap<String, Vec<u8>>) -> String {
+    let mut text = Buffer::default();
+    text.push(b"map[");
+    for (index, (key, value)) in data.iter().enumerate() {
+        if index > 0 {
+            text.push(b" ");
+        }
+        text.push(key.as_bytes());
+        text.push(b":[");
+        for (index, byte) in value.iter().enumerate() {
+            if index > 0 {
+                text.push(b" ");
+            }
+            text.push(byte.to_string().as_bytes());
+        }
+        text.push(b"]");
+    }
+    text.push(b"]");
+    algorithm.hex(std::str::from_utf8(text.as_bytes()).unwrap_or_default())
+}
+
+/// Whether the data is what the operator recorded, whichever digest it uses; nothing if the record is no digest.
+pub fn is_as_hashed(recorded: &str, data: &BTreeMap<String, Vec<u8>>) -> Option<bool> {
+    let algorithm = match recorded.len() {
+        32 => Algorithm::Md5,
+        56 => Algorithm::Sha3_224,
+        _ => return None,
+    };
+    Some(data_hash(algorithm, data) == recorded)
+}

@@ -1,0 +1,327 @@
+//! Reads a pattern by Go's grammar and writes it for Rust.
+
+mod class;
+
+use std::fmt::Write as _;
+
+use super::NotTranslated;
+
+/// The most that Go repeats.
+const MOST: u32 = 1000;
+
+/// A pattern for Rust.
+pub(super) struct Translated {
+    pub(super) pattern: String,
+    pub(super) names: Vec<String>,
+}
+
+/// What is known of a part of a pattern.
+#[derive(Clone, Copy, Default)]
+struct Part {
+    /// It may match nothing. Engines differ in how often they repeat nothing.
+    nullable: bool,
+    /// It repeats something a number of times. Go limits the product of nested ones.
+    counted: bool,
+}
+
+pub(super) fn translate(pattern: &str) -> Result<Translated, NotTranslated> {
+    let mut translator = Translator {
+        rest: pattern,
+        out: String::new(),
+        names: vec![String::new()],
+        depth: 0,
+    };
+    let _whole = translator.alternatives()?;
+    if !translator.rest.is_empty() {
+        return Err(NotTranslated);
+    }
+    Ok(Translated {
+        pattern: translator.out,
+        names: translator.names,
+    })
+}
+
+struct Translator<'p> {
+    rest: &'p str,
+    out: String,
+    names: Vec<String>,
+    depth: usize,
+}
+
+impl Translator<'_> {
+    fn peek(&self) -> Option<char> {
+        self.rest.chars().next()
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let mut chars = self.rest.chars();
+        let next = chars.next();
+        self.rest = chars.as_str();
+        next
+    }
+
+    fn take(&mut self, text: &str) -> bool {
+        let after = self.rest.strip_prefix(text);
+        self.rest = after.unwrap_or(self.rest);
+        after.is_some()
+    }
+
+    fn literal(&mut self, c: char) {
+        // Writing to a String cannot fail.
+        let _ = write!(self.out, r"\x{{{:x}}}", u32::from(c));
+    }
+
+    fn alternatives(&mut self) -> Result<Part, NotTranslated> {
+        let mut whole = self.sequence()?;
+        while self.take("|") {
+            self.out.push('|');
+            let next = self.sequence()?;
+            whole.nullable |= next.nullable;
+            whole.counted |= next.counted;
+        }
+        Ok(whole)
+    }
+
+    fn sequence(&mut self) -> Result<Part, NotTranslated> {
+        let mut whole = Part {
+            nullable: true,
+            counted: false,
+        };
+        while let Some(c) = self.peek() {
+            if matches!(c, '|' | ')') {
+                break;
+            }
+            let Some(atom) = self.atom()? else { continue };
+            let atom = self.repeated(atom)?;
+            whole.nullable &= atom.nullable;
+            whole.counted |= atom.counted;
+        }
+        Ok(whole)
+    }
+
+    /// One thing that can be repeated; nothing for a change of flags, or for a quotation.
+    fn atom(&mut self) -> Result<Option<Part>, NotTranslated> {
+        let some = Part::default();
+        let nothing = Part {
+            nullable: true,
+            ..some
+        };
+        if parse_count(self.rest).is_some() {
+            return Err(NotTranslated);
+        }
+        match self.next() {
+            Some('(') => self.group(),
+            Some('[') => self.class().map(|()| Some(some)),
+            Some('.') => {
+                self.out.push('.');
+                Ok(Some(some))
+            }
+            Some(anchor @ ('^' | '$')) => {
+                self.out.push(anchor);
+                Ok(Some(nothing))
+            }
+            Some('\\') => self.escape(),
+            Some('*' | '+' | '?') | None => Err(NotTranslated),
+            Some(c) => {
+                self.literal(c);
+                Ok(Some(some))
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<Option<Part>, NotTranslated> {
+        let nothing = Part {
+            nullable: true,
+            counted: false,
+        };
+        let anchor = match self.peek() {
+            Some('A') => r"\A",
+            Some('z') => r"\z",
+            Some('b') => r"(?-u:\b)",
+            Some('Q') => return self.quotation(),
+            _ => {
+                if let Some(class) = self.perl_class() {
+                    let _ = write!(self.out, "[{class}]");
+                } else {
+                    let c = self.escaped()?;
+                    self.literal(c);
+                }
+                return Ok(Some(Part::default()));
+            }
+        };
+        let _ = self.next();
+        self.out.push_str(anchor);
+        Ok(Some(nothing))
+    }
+
+    /// `\Q…\E`: its last character may be repeated, so that an empty one is the only one that is no atom.
+    fn quotation(&mut self) -> Result<Option<Part>, NotTranslated> {
+        let _ = self.next();
+        let (quoted, after) = self.rest.split_once(r"\E").unwrap_or((self.rest, ""));
+        self.rest = after;
+        for c in quoted.chars() {
+            self.literal(c);
+        }
+        if quoted.is_empty() && matches!(self.peek(), Some('*' | '+' | '?' | '{')) {
+            return Err(NotTranslated);
+        }
+        Ok((!quoted.is_empty()).then_some(Part::default()))
+    }
+
+    /// The character that an escape stands for.
+    fn escaped(&mut self) -> Result<char, NotTranslated> {
+        match self.next() {
+            Some('a') => Ok('\x07'),
+            Some('f') => Ok('\x0c'),
+            Some('n') => Ok('\n'),
+            Some('r') => Ok('\r'),
+            Some('t') => Ok('\t'),
+            Some('v') => Ok('\x0b'),
+            Some('x') => self.hex(),
+            Some(c) if c.is_ascii() && !c.is_ascii_alphanumeric() => Ok(c),
+            _ => Err(NotTranslated),
+        }
+    }
+
+    fn hex(&mut self) -> Result<char, NotTranslated> {
+        let (digits, after) = if self.take("{") {
+            self.rest.split_once('}').ok_or(NotTranslated)?
+        } else {
+            self.rest.split_at_checked(2).ok_or(NotTranslated)?
+        };
+        self.rest = after;
+        let hex = !digits.is_empty()
+            && digits.len() <= 6
+            && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u32::from_str_radix(digits, 16).map_err(|_| NotTranslated)?;
+        if hex {
+            char::from_u32(number).ok_or(NotTranslated)
+        } else {
+            Err(NotTranslated)
+        }
+    }
+
+    fn group(&mut self) -> Result<Option<Part>, NotTranslated> {
+        self.depth += 1;
+        if self.depth > 50 {
+            return Err(NotTranslated);
+        }
+        if self.take("?P<") || self.take("?<") {
+            let (name, after) = self.rest.split_once('>').ok_or(NotTranslated)?;
+            let valid = !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
+            if !valid || self.names.iter().any(|other| other == name) {
+                return Err(NotTranslated);
+            }
+            self.names.push(name.to_owned());
+            self.rest = after;
+            self.out.push('(');
+        } else if self.take("?") {
+            if !self.flags()? {
+                self.depth -= 1;
+                return Ok(None);
+            }
+        } else {
+            self.names.push(String::new());
+            self.out.push('(');
+        }
+        let inner = self.alternatives()?;
+        if !self.take(")") {
+            return Err(NotTranslated);
+        }
+        self.out.push(')');
+        self.depth -= 1;
+        Ok(Some(inner))
+    }
+
+    /// `i`, `m`, `s`, `U`, after a minus too. Whether a group follows them; if not, they hold to the end of the group around.
+    fn flags(&mut self) -> Result<bool, NotTranslated> {
+        let end = self.rest.find([':', ')']).ok_or(NotTranslated)?;
+        let (flags, after) = self.rest.split_at(end);
+        let (on, off) = flags.split_once('-').unwrap_or((flags, "i"));
+        let known = |flags: &str| flags.chars().all(|flag| "imsU".contains(flag));
+        let twice = flags
+            .chars()
+            .enumerate()
+            .any(|(at, flag)| flags.chars().skip(at + 1).any(|other| other == flag));
+        let grouped = after.starts_with(':');
+        if !known(on) || !known(off) || off.is_empty() || twice || (flags.is_empty() && !grouped) {
+            return Err(NotTranslated);
+        }
+        let _ = write!(self.out, "(?{flags}{}", if grouped { ":" } else { ")" });
+        self.rest = after.get(1..).unwrap_or_default();
+        if !grouped && matches!(self.peek(), Some('*' | '+' | '?' | '{')) {
+            return Err(NotTranslated);
+        }
+        Ok(grouped)
+    }
+
+    /// Reads what follows an atom: how often it is repeated.
+    fn repeated(&mut self, atom: Part) -> Result<Part, NotTranslated> {
+        let (nullable, counted) = match self.peek() {
+            Some(sign @ ('*' | '+' | '?')) => {
+                let _ = self.next();
+                self.out.push(sign);
+                (sign != '+', false)
+            }
+            Some('{') => match self.count()? {
+                Some(least) => (least == 0, true),
+                None => return Ok(atom),
+            },
+            _ => return Ok(atom),
+        };
+        if atom.nullable || (counted && atom.counted) {
+            return Err(NotTranslated);
+        }
+        if self.take("?") {
+            self.out.push('?');
+        }
+        let again = matches!(self.peek(), Some('*' | '+' | '?'))
+            || (self.rest.starts_with('{') && parse_count(self.rest).is_some());
+        if again {
+            return Err(NotTranslated);
+        }
+        Ok(Part {
+            nullable,
+            counted: counted || atom.counted,
+        })
+    }
+
+    /// `{n}`, `{n,}` or `{n,m}`: the least. Anything else in braces is text.
+    fn count(&mut self) -> Result<Option<u32>, NotTranslated> {
+        let Some((least, most, after)) = parse_count(self.rest) else {
+            return Ok(None);
+        };
+        if least > MOST || most.is_some_and(|most| most > MOST || most < least) {
+            return Err(NotTranslated);
+        }
+        let end = self.rest.len() - after.len();
+        self.out.push_str(self.rest.get(..end).unwrap_or_default());
+        self.rest = after;
+        Ok(Some(least))
+    }
+}
+
+fn parse_count(text: &str) -> Option<(u32, Option<u32>, &str)> {
+    let (inside, after) = text.strip_prefix('{')?.split_once('}')?;
+    let (least, most) = match inside.split_once(',') {
+        None => (inside, Some(inside)),
+        Some((least, "")) => (least, None),
+        Some((least, most)) => (least, Some(most)),
+    };
+    let number = |digits: &str| {
+        let plain = digits.bytes().all(|byte| byte.is_ascii_digit())
+            && (digits.len() == 1 || !digits.starts_with('0'));
+        // Too many digits are too large a number.
+        plain
+            .then(|| digits.parse().unwrap_or(u32::MAX))
+            .filter(|_| !digits.is_empty())
+    };
+    let most = match most {
+        Some(most) => Some(number(most)?),
+        None => None,
+    };
+    Some((number(least)?, most, after))
+}

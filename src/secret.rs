@@ -1,0 +1,231 @@
+//! Values of secrets in memory: never printed, never copied by accident, wiped when dropped, compared by keyed digest.
+//!
+//! Nothing here implements `Debug`, `Display`, `Serialize` or `Clone`, so that neither a format string, nor a derive on a type
+//! that holds a value, can let one out:
+//!
+//! ```compile_fail
+//! let value = eso_sync::secret::Value::from("hunter2");
+//! format!("{value:?}");
+//! ```
+//!
+//! ```compile_fail
+//! let value = eso_sync::secret::Value::from("hunter2");
+//! value.clone();
+//! ```
+//!
+//! ```compile_fail
+//! let key = eso_sync::secret::RunKey::from_bytes([0; 32]);
+//! format!("{key:?}");
+//! ```
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// The bytes of a value.
+#[derive(Default)]
+pub struct Value(Zeroizing<Vec<u8>>);
+
+impl Value {
+    /// Takes the bytes over; they are wiped with the value.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes. What is made of them has to be wiped too.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Another copy, wiped on its own.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self::from(self.expose())
+    }
+
+    /// The digest that may be compared and kept in place of the value.
+    pub fn fingerprint(&self, key: &RunKey) -> Fingerprint {
+        key.fingerprint(self.expose())
+    }
+}
+
+impl From<&[u8]> for Value {
+    fn from(bytes: &[u8]) -> Self {
+        Self::new(bytes.to_vec())
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::from(text.as_bytes())
+    }
+}
+
+/// A value that is being put together.
+///
+/// A `Vec` that grows leaves its old bytes behind in memory that nobody wipes: this one wipes them.
+#[derive(Default)]
+pub struct Buffer(Zeroizing<Vec<u8>>);
+
+impl Buffer {
+    /// With room for so many bytes.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(Zeroizing::new(Vec::with_capacity(capacity)))
+    }
+
+    /// Adds bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let needed = self.0.len() + bytes.len();
+        if needed > self.0.capacity() {
+            let mut larger = Vec::with_capacity(needed.max(self.0.capacity() * 2));
+            larger.extend_from_slice(&self.0);
+            // The old bytes are wiped as they are replaced.
+            self.0 = Zeroizing::new(larger);
+        }
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Adds a character.
+    pub fn push_char(&mut self, c: char) {
+        let mut utf8 = [0; 4];
+        self.push(c.encode_utf8(&mut utf8).as_bytes());
+        utf8.zeroize();
+    }
+
+    /// The bytes so far.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The value.
+    pub fn finish(self) -> Value {
+        Value(self.0)
+    }
+}
+
+/// The key that a run makes for its fingerprints: without it they tell nothing, and those of two runs cannot be matched.
+pub struct RunKey(Hmac<Sha256>);
+
+impl RunKey {
+    /// From random bytes, which are wiped.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        let bytes = Zeroizing::new(bytes);
+        // HMAC pads a key to the length of its block: this one is used as it is.
+        let mut block = Zeroizing::new([0; 64]);
+        block
+            .iter_mut()
+            .zip(bytes.iter())
+            .for_each(|(to, from)| *to = *from);
+        Self(Hmac::new(&(*block).into()))
+    }
+
+    /// HMAC-SHA-256 of these bytes.
+    pub fn fingerprint(&self, bytes: &[u8]) -> Fingerprint {
+        Fingerprint(
+            self.0
+                .clone()
+                .chain_update(bytes)
+                .finalize()
+                .into_bytes()
+                .into(),
+        )
+    }
+}
+
+/// A keyed digest of a value.
+#[derive(Clone, Copy)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// In hexadecimal digits: nothing that was not made with the same key can be compared with it.
+    pub fn hex(&self) -> String {
+        use std::fmt::Write as _;
+        self.0.iter().fold(String::new(), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+}
+
+/// In a time that does not depend on where they differ.
+impl PartialEq for Fingerprint {
+    fn eq(&self, other: &Self) -> bool {
+        let different = self
+            .0
+            .iter()
+            .zip(other.0)
+            .fold(0, |bits, (a, b)| bits | (a ^ b));
+        std::hint::black_box(different) == 0
+    }
+}
+
+impl Eq for Fingerprint {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Compiles only while the type does not implement the trait: with it, which `is_absent` is meant would be ambiguous.
+    macro_rules! lacks {
+        ($type:ty, $trait:path) => {
+            const _: fn() = || {
+                trait Absent<Which> {
+                    fn is_absent() {}
+                }
+                struct Present;
+                impl<T: ?Sized> Absent<()> for T {}
+                impl<T: ?Sized + $trait> Absent<Present> for T {}
+                let _ = <$type as Absent<_>>::is_absent;
+            };
+        };
+    }
+
+    lacks!(Value, std::fmt::Debug);
+    lacks!(Value, std::fmt::Display);
+    lacks!(Value, serde::Serialize);
+    lacks!(Value, Clone);
+    lacks!(Value, PartialEq);
+    lacks!(Value, AsRef<[u8]>);
+    lacks!(Buffer, std::fmt::Debug);
+    lacks!(Buffer, serde::Serialize);
+    lacks!(Buffer, Clone);
+    lacks!(RunKey, std::fmt::Debug);
+    lacks!(RunKey, serde::Serialize);
+    lacks!(RunKey, Clone);
+    lacks!(Fingerprint, std::fmt::Debug);
+    lacks!(Fingerprint, serde::Serialize);
+
+    #[test]
+    fn a_fingerprint_is_hmac_sha_256() {
+        // RFC 4231, test case 2, has a key of 4 bytes: the same as one of 32 that ends in zeros.
+        let mut key = [0; 32];
+        key[..4].copy_from_slice(b"Jefe");
+        assert_eq!(
+            Value::from("what do ya want for nothing?")
+                .fingerprint(&RunKey::from_bytes(key))
+                .hex(),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+    }
+
+    #[test]
+    fn the_same_value_has_another_fingerprint_in_another_run() {
+        let [one, two] = [1, 2].map(|byte| RunKey::from_bytes([byte; 32]));
+        let value = Value::from("hunter2");
+        assert!(value.fingerprint(&one) == value.duplicate().fingerprint(&one));
+        assert!(value.fingerprint(&one) != value.fingerprint(&two));
+        assert!(value.fingerprint(&one) != Value::from("hunter3").fingerprint(&one));
+    }
+
+    #[test]
+    fn a_buffer_grows() {
+        let mut buffer = Buffer::with_capacity(1);
+        for part in ["", "a", "bc", "def"] {
+            buffer.push(part.as_bytes());
+        }
+        buffer.push_char('é');
+        assert_eq!(buffer.as_bytes(), "abcdefé".as_bytes());
+        assert_eq!(buffer.finish().expose(), "abcdefé".as_bytes());
+    }
+}
