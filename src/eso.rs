@@ -5,6 +5,7 @@
 
 pub mod digest;
 pub mod refresh;
+pub mod template;
 pub mod texts;
 
 /// API group of ExternalSecret, SecretStore and their cluster-wide siblings.
