@@ -87,7 +87,11 @@ impl Run {
                     Parameter::Bool => matches!(value, Value::Bool(_)),
                     Parameter::Int | Parameter::Map => false,
                 };
-                if fits { Ok(value) } else { Err(wrong_type(name)) }
+                if fits {
+                    Ok(value)
+                } else {
+                    Err(wrong_type(name))
+                }
             }
             _ => {
                 let value = self.operand(dot, operand)?;

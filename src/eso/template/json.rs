@@ -89,10 +89,7 @@ impl Reader<'_> {
         }
     }
 
-    fn deeper(
-        &mut self,
-        read: fn(&mut Self) -> Result<Value, Trouble>,
-    ) -> Result<Value, Trouble> {
+    fn deeper(&mut self, read: fn(&mut Self) -> Result<Value, Trouble>) -> Result<Value, Trouble> {
         self.depth += 1;
         if self.depth >= MAX_DEPTH {
             return Err(Failure::unverifiable("deep nesting").into());
@@ -374,7 +371,7 @@ fn number(value: f64) -> String {
     if size != 0.0 && !(1e-6..1e21).contains(&size) {
         return print::scientific(value, 1).replace("e-0", "e-");
     }
-    format!("{value}")
+    print::plain(value)
 }
 
 fn string(text: &[u8], style: Style, output: &mut Vec<u8>) {

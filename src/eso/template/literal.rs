@@ -129,11 +129,12 @@ pub(super) fn number(text: &str) -> Result<Number, Failure> {
         && !hex.is_empty()
         && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
     {
-        let value = i64::from_str_radix(hex, 16)
-            .map_err(|_| Failure::unverifiable("a number's size"))?;
+        let value =
+            i64::from_str_radix(hex, 16).map_err(|_| Failure::unverifiable("a number's size"))?;
         return Ok(Number::whole(value));
     }
-    let plain = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-');
+    let plain =
+        |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-');
     if !digits.bytes().all(plain) {
         return Err(Failure::unverifiable("a number's form"));
     }

@@ -160,7 +160,12 @@ impl Run {
     }
 
     /// Sets a range's variables for a round: the item, or the index and the item.
-    fn set_round(&mut self, pipeline: &Pipeline, index: Value, item: &Value) -> Result<(), Failure> {
+    fn set_round(
+        &mut self,
+        pipeline: &Pipeline,
+        index: Value,
+        item: &Value,
+    ) -> Result<(), Failure> {
         let values = match pipeline.variables.len() {
             0 => return Ok(()),
             1 => vec![item.clone()],
@@ -271,7 +276,9 @@ impl Run {
     fn fields(&self, mut value: Value, names: &[String]) -> Result<Value, Failure> {
         for name in names {
             let Value::Map(id) = value else {
-                return Err(Failure::fails(format!("the field `{name}` of what is no map")));
+                return Err(Failure::fails(format!(
+                    "the field `{name}` of what is no map"
+                )));
             };
             let map = self.heap.get(id)?;
             value = map

@@ -1,15 +1,19 @@
 //! Go's own functions: comparisons, `index`, `len`, printing.
 
 use super::Parameter::{Any, Text};
-use super::{Function, flag, printf, refused, take, text, unproven};
+use super::{Function, flag, printf, refused, take, unproven};
 use crate::eso::template::Failure;
 use crate::eso::template::print;
 use crate::eso::template::value::{Heap, Of, Value};
 
 pub(super) const TABLE: &[Function] = &[
     // The two are evaluated by their caller, which does not look at all their arguments.
-    Function::new("and", &[Any], first).with_rest(Any).in_any_order(),
-    Function::new("or", &[Any], first).with_rest(Any).in_any_order(),
+    Function::new("and", &[Any], first)
+        .with_rest(Any)
+        .in_any_order(),
+    Function::new("or", &[Any], first)
+        .with_rest(Any)
+        .in_any_order(),
     Function::new("not", &[Any], not).in_any_order(),
     Function::new("len", &[Any], len).in_any_order(),
     Function::new("index", &[Any], index).with_rest(Any),

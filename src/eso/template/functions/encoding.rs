@@ -31,9 +31,8 @@ pub(super) const TABLE: &[Function] = &[
     Function::new("b64dec", &[Text], |heap, arguments| {
         let [value] = take(arguments)?;
         // The operator takes the error's text for the value.
-        let decoded = decode(text(&value)?.bytes()).unwrap_or_else(|at| {
-            format!("illegal base64 data at input byte {at}").into_bytes()
-        });
+        let decoded = decode(text(&value)?.bytes())
+            .unwrap_or_else(|at| format!("illegal base64 data at input byte {at}").into_bytes());
         heap.text(decoded)
     }),
     Function::new("sha256sum", &[Text], |heap, arguments| {

@@ -149,7 +149,12 @@ pub(super) fn deep_equal(
             if a.of != b.of || a.nil != b.nil || !a.entries.keys().eq(b.entries.keys()) {
                 return Ok(false);
             }
-            let pairs: Vec<_> = a.entries.values().cloned().zip(b.entries.values().cloned()).collect();
+            let pairs: Vec<_> = a
+                .entries
+                .values()
+                .cloned()
+                .zip(b.entries.values().cloned())
+                .collect();
             for (a, b) in pairs {
                 if !deep_equal(heap, &a, &b, depth + 1)? {
                     return Ok(false);

@@ -18,9 +18,15 @@ pub(super) const TABLE: &[Function] = &[
     Function::new("last", &[Any], last),
     Function::new("mustLast", &[Any], last),
     Function::new("rest", &[Any], |heap, arguments| but(heap, arguments, true)),
-    Function::new("mustRest", &[Any], |heap, arguments| but(heap, arguments, true)),
-    Function::new("initial", &[Any], |heap, arguments| but(heap, arguments, false)),
-    Function::new("mustInitial", &[Any], |heap, arguments| but(heap, arguments, false)),
+    Function::new("mustRest", &[Any], |heap, arguments| {
+        but(heap, arguments, true)
+    }),
+    Function::new("initial", &[Any], |heap, arguments| {
+        but(heap, arguments, false)
+    }),
+    Function::new("mustInitial", &[Any], |heap, arguments| {
+        but(heap, arguments, false)
+    }),
     Function::new("append", APPEND, append),
     Function::new("push", APPEND, append),
     Function::new("mustAppend", APPEND, append),
@@ -236,6 +242,10 @@ fn texts(heap: &mut Heap, value: &Value) -> Result<Vec<Value>, Failure> {
 
 fn sort(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     let [value] = take(arguments)?;
+    if matches!(value, Value::Nil) {
+        let shown = heap.text(b"<nil>".to_vec())?;
+        return heap.list(Of::Text, vec![shown]);
+    }
     let mut texts = texts(heap, &value)?;
     if let Value::List(list) = &value {
         if list.of == Of::Text && !list.is_ours() && !list.unordered {
@@ -256,10 +266,16 @@ fn numbers(heap: &mut Heap, start: i64, stop: i64, step: i64) -> Result<Vec<i64>
         return Ok(numbers);
     }
     let mut number = start;
-    while if step > 0 { number < stop } else { number > stop } {
+    while if step > 0 {
+        number < stop
+    } else {
+        number > stop
+    } {
         heap.step(1)?;
         numbers.push(number);
-        number = number.checked_add(step).ok_or_else(|| unproven("a number's size"))?;
+        number = number
+            .checked_add(step)
+            .ok_or_else(|| unproven("a number's size"))?;
     }
     Ok(numbers)
 }
@@ -283,7 +299,9 @@ fn seq(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     if direction < 0 && step > 0 {
         return heap.text(Vec::new());
     }
-    let stop = end.checked_add(direction).ok_or_else(|| unproven("a number's size"))?;
+    let stop = end
+        .checked_add(direction)
+        .ok_or_else(|| unproven("a number's size"))?;
     let numbers: Vec<String> = numbers(heap, start, stop, step)?
         .iter()
         .map(ToString::to_string)

@@ -3,7 +3,7 @@
 use super::Parameter::Any;
 use super::{Function, refused, take, unproven};
 use crate::eso::template::Failure;
-use crate::eso::template::value::{Heap, Value};
+use crate::eso::template::value::Value;
 
 pub(super) const TABLE: &[Function] = &[
     Function::new("int", &[Any], |_, arguments| {

@@ -104,8 +104,10 @@ fn apply(
         ('v', Value::List(_) | Value::Map(_)) if verb.width == 0 && plain => {
             print::shown(heap, argument)?
         }
-        ('v' | 's', Value::Text(_)) | ('v', Value::Nil | Value::Bool(_) | Value::Float(_))
-        | ('t', Value::Bool(_)) | ('g', Value::Float(_))
+        ('v' | 's', Value::Text(_))
+        | ('v', Value::Nil | Value::Bool(_) | Value::Float(_))
+        | ('t', Value::Bool(_))
+        | ('g', Value::Float(_))
             if plain =>
         {
             print::shown(heap, argument)?
@@ -133,12 +135,7 @@ fn apply(
     pad(heap, verb, shown, output)
 }
 
-fn pad(
-    heap: &mut Heap,
-    verb: &Verb,
-    shown: Vec<u8>,
-    output: &mut Vec<u8>,
-) -> Result<(), Failure> {
+fn pad(heap: &mut Heap, verb: &Verb, shown: Vec<u8>, output: &mut Vec<u8>) -> Result<(), Failure> {
     heap.afford(shown.len() + verb.width)?;
     if verb.width == 0 {
         output.extend_from_slice(&shown);

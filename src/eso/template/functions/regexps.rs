@@ -195,15 +195,15 @@ fn at_most(count: &Value) -> Result<usize, Failure> {
     Ok(usize::try_from(int(count)?).unwrap_or(usize::MAX))
 }
 
-/// A list of texts, which Go leaves nil when it is empty.
-fn texts(heap: &mut Heap, parts: Vec<&str>) -> Result<Value, Failure> {
+/// A list of texts; an empty one may be nil.
+fn texts(heap: &mut Heap, parts: Vec<&str>, nil: bool) -> Result<Value, Failure> {
     heap.step(parts.len())?;
     let items = parts
         .into_iter()
         .map(|part| heap.text(part.as_bytes().to_vec()))
         .collect::<Result<Vec<_>, _>>()?;
     let mut list = List::new(Of::Text, items)?;
-    list.nil = list.items().is_empty();
+    list.nil = nil && list.items().is_empty();
     Ok(Value::List(list))
 }
 
@@ -212,7 +212,7 @@ fn find_all(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     let pattern = compile(heap, &pattern)?;
     let found = pattern.find_iter(text(&value)?.utf8()?);
     let found = found.take(at_most(&count)?).map(|found| found.as_str());
-    texts(heap, found.collect())
+    texts(heap, found.collect(), true)
 }
 
 fn replace(heap: &mut Heap, arguments: Vec<Value>, literal: bool) -> Result<Value, Failure> {
@@ -281,10 +281,10 @@ fn split(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     let pattern = compile(heap, &pattern)?;
     let (value, count) = (text(&value)?.utf8()?, at_most(&count)?);
     if count == 0 {
-        return texts(heap, Vec::new());
+        return texts(heap, Vec::new(), true);
     }
     if !empty && value.is_empty() {
-        return texts(heap, vec![""]);
+        return texts(heap, vec![""], false);
     }
     let mut parts = Vec::new();
     let (mut from, mut end) = (0, 0);
@@ -301,5 +301,5 @@ fn split(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     if end != value.len() {
         parts.push(value.get(from..).unwrap_or_default());
     }
-    texts(heap, parts)
+    texts(heap, parts, false)
 }

@@ -47,21 +47,31 @@ pub(super) const TABLE: &[Function] = &[
     }),
     Function::new("upper", ONE, |heap, arguments| {
         map_case(heap, arguments, |character| {
-            (character.to_uppercase().next(), character.to_uppercase().count())
+            (
+                character.to_uppercase().next(),
+                character.to_uppercase().count(),
+            )
         })
     }),
     Function::new("lower", ONE, |heap, arguments| {
         map_case(heap, arguments, |character| {
-            (character.to_lowercase().next(), character.to_lowercase().count())
+            (
+                character.to_lowercase().next(),
+                character.to_lowercase().count(),
+            )
         })
     }),
     Function::new("title", ONE, title),
     Function::new("untitle", ONE, untitle),
     Function::new("nospace", ONE, |heap, arguments| {
         let [value] = take(arguments)?;
-        let value = text(&value)?.utf8()?;
-        let kept: String = value.chars().filter(|own| !own.is_whitespace()).collect();
-        heap.text(kept.into_bytes())
+        let value = text(&value)?.bytes();
+        // The operator's library takes each byte for a character.
+        if !value.is_ascii() {
+            return Err(unproven("text outside of ASCII"));
+        }
+        let space = |byte: u8| matches!(byte, b'\t'..=b'\r' | b' ');
+        heap.text(value.iter().copied().filter(|byte| !space(*byte)).collect())
     }),
     Function::new("replace", &[String_, String_, String_], replace),
     Function::new("repeat", &[Int, String_], |heap, arguments| {
@@ -70,7 +80,11 @@ pub(super) const TABLE: &[Function] = &[
         let value = text(&value)?.bytes();
         let size = count.checked_mul(value.len()).ok_or_else(refused)?;
         heap.afford(size)?;
-        Ok(Value::Text(Text::from(value.repeat(if size == 0 { 0 } else { count }))))
+        Ok(Value::Text(Text::from(value.repeat(if size == 0 {
+            0
+        } else {
+            count
+        }))))
     }),
     Function::new("indent", &[Int, String_], |heap, arguments| {
         let [spaces, value] = take(arguments)?;
@@ -173,7 +187,10 @@ fn map_case(
     for character in text(&value)?.utf8()?.chars() {
         print::settled(character)?;
         match mapped(character) {
-            (Some(one), 1) => output.push(one),
+            (Some(one), 1) => {
+                print::settled(one)?;
+                output.push(one);
+            }
             _ => return Err(unproven("a letter that is not mapped to one letter")),
         }
     }
