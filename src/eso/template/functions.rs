@@ -1,5 +1,10 @@
 //! The functions that are evaluated here, those that never can be, and those that were not compared yet.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "all functions have one type, in one table"
+)]
+
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 

@@ -94,16 +94,14 @@ pub(super) fn character(text: &str) -> Result<Number, Failure> {
         .strip_prefix('\'')
         .and_then(|text| text.strip_suffix('\''))
         .ok_or_else(malformed)?;
-    let code = match inner.strip_prefix('\\') {
-        Some(_) => return Err(Failure::unverifiable("an escaped character constant")),
-        None => {
-            let mut characters = inner.chars();
-            match (characters.next(), characters.next()) {
-                (Some(character), None) => i64::from(u32::from(character)),
-                _ => return Err(malformed()),
-            }
-        }
+    if inner.starts_with('\\') {
+        return Err(Failure::unverifiable("an escaped character constant"));
+    }
+    let mut characters = inner.chars();
+    let (Some(character), None) = (characters.next(), characters.next()) else {
+        return Err(malformed());
     };
+    let code = i64::from(u32::from(character));
     Ok(Number::whole(code))
 }
 

@@ -8,10 +8,10 @@ use crate::eso::template::value::{Heap, Of, Value};
 
 pub(super) const TABLE: &[Function] = &[
     // The two are evaluated by their caller, which does not look at all their arguments.
-    Function::new("and", &[Any], first)
+    Function::new("and", &[Any], elsewhere)
         .with_rest(Any)
         .in_any_order(),
-    Function::new("or", &[Any], first)
+    Function::new("or", &[Any], elsewhere)
         .with_rest(Any)
         .in_any_order(),
     Function::new("not", &[Any], not).in_any_order(),
@@ -54,8 +54,8 @@ pub(super) const TABLE: &[Function] = &[
     Function::new("hello", &[], |heap, _| heap.text(b"Hello!".to_vec())),
 ];
 
-fn first(_: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
-    Ok(arguments.into_iter().next().unwrap_or(Value::Nil))
+fn elsewhere(_: &mut Heap, _: Vec<Value>) -> Result<Value, Failure> {
+    Err(refused())
 }
 
 fn not(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {

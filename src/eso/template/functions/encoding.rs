@@ -38,8 +38,7 @@ pub(super) const TABLE: &[Function] = &[
     Function::new("sha256sum", &[Text], |heap, arguments| {
         let [value] = take(arguments)?;
         let digest = Sha256::digest(text(&value)?.bytes());
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        heap.text(hex.into_bytes())
+        heap.text(hex(&digest))
     }),
     Function::new("adler32sum", &[Text], |heap, arguments| {
         let [value] = take(arguments)?;
@@ -83,6 +82,18 @@ pub(super) const TABLE: &[Function] = &[
         must_write(heap, arguments, RAW)
     }),
 ];
+
+/// Bytes in lower-case hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> Vec<u8> {
+    let digit = |value: u8| match value {
+        0..10 => b'0' + value,
+        value => b'a' + value - 10,
+    };
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}
 
 fn must_write(heap: &mut Heap, arguments: Vec<Value>, style: Style) -> Result<Value, Failure> {
     let [value] = take(arguments)?;

@@ -260,17 +260,13 @@ fn sort(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
 }
 
 /// The numbers from a start to before a stop.
-fn numbers(heap: &mut Heap, start: i64, stop: i64, step: i64) -> Result<Vec<i64>, Failure> {
+fn numbers(heap: &mut Heap, start: i64, end: i64, step: i64) -> Result<Vec<i64>, Failure> {
     let mut numbers = Vec::new();
-    if (stop < start && step >= 0) || (stop >= start && step <= 0) {
+    if (end < start && step >= 0) || (end >= start && step <= 0) {
         return Ok(numbers);
     }
     let mut number = start;
-    while if step > 0 {
-        number < stop
-    } else {
-        number > stop
-    } {
+    while if step > 0 { number < end } else { number > end } {
         heap.step(1)?;
         numbers.push(number);
         number = number
@@ -280,8 +276,8 @@ fn numbers(heap: &mut Heap, start: i64, stop: i64, step: i64) -> Result<Vec<i64>
     Ok(numbers)
 }
 
-fn steps(heap: &mut Heap, start: i64, stop: i64, step: i64) -> Result<Value, Failure> {
-    let numbers = numbers(heap, start, stop, step)?;
+fn steps(heap: &mut Heap, start: i64, end: i64, step: i64) -> Result<Value, Failure> {
+    let numbers = numbers(heap, start, end, step)?;
     heap.list(Of::Int, numbers.into_iter().map(Value::Int).collect())
 }
 
@@ -299,10 +295,10 @@ fn seq(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     if direction < 0 && step > 0 {
         return heap.text(Vec::new());
     }
-    let stop = end
+    let behind = end
         .checked_add(direction)
         .ok_or_else(|| unproven("a number's size"))?;
-    let numbers: Vec<String> = numbers(heap, start, stop, step)?
+    let numbers: Vec<String> = numbers(heap, start, behind, step)?
         .iter()
         .map(ToString::to_string)
         .collect();

@@ -1,5 +1,6 @@
 //! `printf`, for the verbs and flags whose result is known.
 
+use super::encoding::hex;
 use super::{text, unproven};
 use crate::eso::template::Failure;
 use crate::eso::template::print;
@@ -11,7 +12,7 @@ struct Verb {
     zero: bool,
     width: usize,
     precision: Option<usize>,
-    verb: char,
+    letter: char,
 }
 
 pub(super) fn printf(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
@@ -49,7 +50,7 @@ fn parse(text: &str) -> Result<(Verb, &str), Failure> {
         zero: false,
         width: 0,
         precision: None,
-        verb: ' ',
+        letter: ' ',
     };
     loop {
         if let Some(after) = rest.strip_prefix('-') {
@@ -74,7 +75,7 @@ fn parse(text: &str) -> Result<(Verb, &str), Failure> {
         rest = after;
     }
     let mut characters = rest.chars();
-    verb.verb = characters.next().ok_or_else(unknown)?;
+    verb.letter = characters.next().ok_or_else(unknown)?;
     Ok((verb, characters.as_str()))
 }
 
@@ -100,7 +101,7 @@ fn apply(
 ) -> Result<(), Failure> {
     let unknown = || unproven("a verb with this type of argument");
     let plain = verb.precision.is_none() && !verb.zero;
-    let shown = match (verb.verb, argument) {
+    let shown = match (verb.letter, argument) {
         ('v', Value::List(_) | Value::Map(_)) if verb.width == 0 && plain => {
             print::shown(heap, argument)?
         }
@@ -122,10 +123,7 @@ fn apply(
             print::quote(text.bytes(), &mut quoted)?;
             quoted
         }
-        ('x', Value::Text(text)) if plain => {
-            let hex = text.bytes().iter().map(|byte| format!("{byte:02x}"));
-            hex.collect::<String>().into_bytes()
-        }
+        ('x', Value::Text(text)) if plain => hex(text.bytes()),
         ('f', Value::Float(value)) if value.is_finite() && !verb.zero => {
             let precision = verb.precision.unwrap_or(6);
             format!("{value:.precision$}").into_bytes()

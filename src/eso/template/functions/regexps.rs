@@ -99,10 +99,8 @@ fn translate(pattern: &str) -> Result<String, Failure> {
                 }
                 quantified = true;
             }
+            '{' | '}' if was_quantified || character == '}' => return Err(unknown()),
             '{' => {
-                if was_quantified {
-                    return Err(unknown());
-                }
                 let rest: String = characters.clone().collect();
                 let length = counted(&rest).ok_or_else(unknown)?;
                 output.push('{');
@@ -119,7 +117,6 @@ fn translate(pattern: &str) -> Result<String, Failure> {
                     output.push_str("?:");
                 }
             }
-            '}' => return Err(unknown()),
             character => output.push(character),
         }
     }

@@ -114,7 +114,7 @@ pub(super) const TABLE: &[Function] = &[
         heap.list(Of::Text, parts)
     }),
     Function::new("quote", &[], |heap, arguments| {
-        quoted(heap, arguments, |shown, output| print::quote(shown, output))
+        quoted(heap, arguments, print::quote)
     })
     .with_rest(Any),
     Function::new("squote", &[], |heap, arguments| {
@@ -256,7 +256,7 @@ fn replace(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
 
 fn indent(heap: &mut Heap, spaces: i64, value: &[u8], before: &[u8]) -> Result<Value, Failure> {
     let spaces = usize::try_from(spaces).map_err(|_| refused())?;
-    let lines = 1 + value.iter().filter(|byte| **byte == b'\n').count();
+    let lines = value.split(|byte| *byte == b'\n').count();
     heap.afford(spaces.saturating_mul(lines))?;
     let padding = b" ".repeat(spaces);
     let mut output = before.to_vec();
