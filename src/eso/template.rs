@@ -11,7 +11,10 @@
 
 use std::collections::BTreeMap;
 
+use zeroize::Zeroizing;
+
 mod call;
+mod entries;
 mod functions;
 mod json;
 mod lex;
@@ -96,4 +99,14 @@ pub fn render(
         return Ok(template.as_bytes().to_vec());
     }
     run::run(&parse::parse(template)?, data, limits)
+}
+
+/// Renders a template over the data and takes the text for keys and values, as the operator does with `literal` and with
+/// `templateAs: KeysAndValues`.
+pub fn render_keys_and_values(
+    template: &str,
+    data: &BTreeMap<String, Vec<u8>>,
+    limits: Limits,
+) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+    entries::read(&Zeroizing::new(render(template, data, limits)?))
 }

@@ -16,6 +16,8 @@ pub(super) fn run(
     limits: Limits,
 ) -> Result<Vec<u8>, Failure> {
     let mut heap = Heap::new(limits);
+    // As a rule it need not grow: growing leaves copies behind that nobody wipes.
+    let expected = 4096 + data.values().map(Vec::len).sum::<usize>();
     let entries = data
         .iter()
         .map(|(key, value)| {
@@ -27,7 +29,7 @@ pub(super) fn run(
     let mut run = Run {
         heap,
         variables: vec![("$".to_owned(), data.clone())],
-        output: Zeroizing::new(Vec::new()),
+        output: Zeroizing::new(Vec::with_capacity(expected)),
     };
     run.walk(&data, nodes)?;
     Ok(std::mem::take(&mut run.output))

@@ -211,6 +211,49 @@ fn text_without_actions_is_itself() {
     assert_eq!(rendered("a }} b \n", &[]).unwrap(), "a }} b \n");
 }
 
+fn entries(template: &str) -> Result<Vec<(String, String)>, Failure> {
+    let data = BTreeMap::from([("a".to_owned(), b"x y".to_vec())]);
+    let entries = render_keys_and_values(template, &data, Limits::default())?;
+    Ok(entries
+        .into_iter()
+        .map(|(key, value)| (key, String::from_utf8(value).unwrap()))
+        .collect())
+}
+
+#[test]
+fn plain_keys_and_texts_are_read_as_entries() {
+    let template =
+        "# c\nfile.txt: |\n  one\n    two\n\nplain: {{ .a }}\nquoted: {{ .a | quote }}\n";
+    let expected = [
+        ("file.txt", "one\n  two\n"),
+        ("plain", "x y"),
+        ("quoted", "x y"),
+    ];
+    let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(entries(template).unwrap(), expected);
+}
+
+#[test]
+fn other_yaml_is_unverifiable() {
+    for template in [
+        "",
+        "a: 1",
+        "a: yes",
+        "on: x",
+        "a: [x]",
+        "a:\n  b: c",
+        "a: x\n  y",
+        "a: x #c",
+        "a: x\na: y",
+        "a: é",
+    ] {
+        assert!(
+            matches!(entries(template), Err(Failure::Unverifiable { .. })),
+            "{template}"
+        );
+    }
+}
+
 proptest! {
     #[test]
     fn any_text_is_answered(template in r#"(\{\{-? ?|-? ?\}\}|[a-z .$|()"`:=,/*0-9\-\\]|if|end|else|range|with|list|dict|index|\PC){0,40}"#, value in ".*") {
