@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 use super::Parameter::{Any, Text};
@@ -39,6 +40,10 @@ pub(super) const TABLE: &[Function] = &[
         let [value] = take(arguments)?;
         let digest = Sha256::digest(text(&value)?.bytes());
         heap.text(hex(&digest))
+    }),
+    Function::new("sha1sum", &[Text], |heap, arguments| {
+        let [value] = take(arguments)?;
+        heap.text(hex(&Sha1::digest(text(&value)?.bytes())))
     }),
     Function::new("adler32sum", &[Text], |heap, arguments| {
         let [value] = take(arguments)?;

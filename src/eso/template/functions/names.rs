@@ -105,5 +105,4 @@ pub(super) const NOT_YET: &[&str] = &[
     "wrap",
     "wrapWith",
     "round",
-    "sha1sum",
 ];
