@@ -29,61 +29,27 @@ fn heading() -> Heading {
 
 fn item(name: &str, action: Action) -> Item {
     Item {
-        id: Id {
-            namespace: "shop".to_owned(),
-            name: name.to_owned(),
-        },
+        id: Id { namespace: "shop".to_owned(), name: name.to_owned() },
         uid: format!("uid-{name}"),
-        store: Some(StoreKey::Cluster {
-            name: "aws-prod".to_owned(),
-        }),
+        store: Some(StoreKey::Cluster { name: "aws-prod".to_owned() }),
         provider: "aws".to_owned(),
         state: State::Ready,
         refreshed: Some(time("11:15:00")),
         age: Some(Duration::from_mins(45)),
-        ready: Some(Ready {
-            ready: true,
-            reason: "SecretSynced".to_owned(),
-            message: String::new(),
-        }),
-        target: Target {
-            written: true,
-            immutable: false,
-            templated: false,
-        },
+        ready: Some(Ready { ready: true, reason: "SecretSynced".to_owned(), message: String::new() }),
+        target: Target { written: true, immutable: false, templated: false },
         action,
     }
 }
 
 fn plan() -> Plan {
-    let sync = |name| {
-        item(
-            name,
-            Action::Sync {
-                reason: Reason::Selected,
-                cost: 2,
-            },
-        )
-    };
-    let skip = |name, reason, message: &str| {
-        item(
-            name,
-            Action::Skip {
-                reason,
-                message: message.to_owned(),
-            },
-        )
-    };
+    let sync = |name| item(name, Action::Sync { reason: Reason::Selected, cost: 2 });
+    let skip = |name, reason, message: &str| item(name, Action::Skip { reason, message: message.to_owned() });
     let step = |member| Step {
         target: StepTarget::ExternalSecret,
         members: vec![member],
-        quota: QuotaKey {
-            provider: "aws".to_owned(),
-            account: "SecretsManager eu-west-1".to_owned(),
-        },
-        stores: vec![StoreKey::Cluster {
-            name: "aws-prod".to_owned(),
-        }],
+        quota: QuotaKey { provider: "aws".to_owned(), account: "SecretsManager eu-west-1".to_owned() },
+        stores: vec![StoreKey::Cluster { name: "aws-prod".to_owned() }],
         cost: 2,
     };
     Plan {
@@ -91,21 +57,9 @@ fn plan() -> Plan {
             sync("api"),
             sync("db"),
             sync("mail"),
-            skip(
-                "once",
-                Reason::RefreshCreatedOnce,
-                "the operator ignores a force-sync once it has synced",
-            ),
-            skip(
-                "x1",
-                Reason::StoreNotReady,
-                "SecretStore/shop/v is not ready: InvalidProviderConfig",
-            ),
-            skip(
-                "x2",
-                Reason::StoreNotReady,
-                "SecretStore/shop/v is not ready: InvalidProviderConfig",
-            ),
+            skip("once", Reason::RefreshCreatedOnce, "the operator ignores a force-sync once it has synced"),
+            skip("x1", Reason::StoreNotReady, "SecretStore/shop/v is not ready: InvalidProviderConfig"),
+            skip("x2", Reason::StoreNotReady, "SecretStore/shop/v is not ready: InvalidProviderConfig"),
         ],
         steps: (0..3).map(step).collect(),
         estimate: Duration::from_secs(90),
@@ -128,11 +82,7 @@ fn result(outcome: Outcome, reason: Option<Reason>, message: &str) -> Option<Ite
 }
 
 fn results() -> Results {
-    let failed = result(
-        Outcome::Failed,
-        Some(Reason::Denied),
-        "AccessDeniedException",
-    );
+    let failed = result(Outcome::Failed, Some(Reason::Denied), "AccessDeniedException");
     let items = vec![
         result(Outcome::Synced, None, ""),
         failed,
@@ -141,12 +91,7 @@ fn results() -> Results {
         None,
         None,
     ];
-    Results {
-        items,
-        stopped: Some(Reason::Deadline),
-        wrote: true,
-        ..Results::default()
-    }
+    Results { items, stopped: Some(Reason::Deadline), wrote: true, ..Results::default() }
 }
 
 #[test]
@@ -201,13 +146,7 @@ fn a_report_for_people() {
 
 #[test]
 fn a_refused_plan_says_that_nothing_was_changed() {
-    let plan = Plan {
-        refusal: Some(Refusal {
-            limit: 1,
-            wanted: 3,
-        }),
-        ..plan()
-    };
+    let plan = Plan { refusal: Some(Refusal { limit: 1, wanted: 3 }), ..plan() };
     let document = Document::of_plan(Kind::Plan, &plan, heading(), Exit::Limit);
     let text = text::render(&document, false);
     assert!(text.ends_with(
@@ -217,32 +156,17 @@ fn a_refused_plan_says_that_nothing_was_changed() {
 
 #[test]
 fn what_could_not_be_seen_is_said() {
-    let gap = Gap {
-        what: "externalsecrets".to_owned(),
-        namespace: Some("b".to_owned()),
-        why: "forbidden".to_owned(),
-    };
-    let plan = Plan {
-        gaps: vec![gap],
-        ..plan()
-    };
+    let gap = Gap { what: "externalsecrets".to_owned(), namespace: Some("b".to_owned()), why: "forbidden".to_owned() };
+    let plan = Plan { gaps: vec![gap], ..plan() };
     let document = Document::of_plan(Kind::Plan, &plan, heading(), exit_of_plan(&plan));
-    assert!(
-        text::render(&document, false).contains("\nnot seen: externalsecrets in b: forbidden\n")
-    );
+    assert!(text::render(&document, false).contains("\nnot seen: externalsecrets in b: forbidden\n"));
     assert_eq!(document.run.exit_code, 3, "unknown is never clean");
 }
 
 #[test]
 fn documents_are_what_their_schema_says() {
     let schema = jsonschema::validator_for(&schema()).unwrap();
-    let refused = Plan {
-        refusal: Some(Refusal {
-            limit: 1,
-            wanted: 3,
-        }),
-        ..plan()
-    };
+    let refused = Plan { refusal: Some(Refusal { limit: 1, wanted: 3 }), ..plan() };
     for document in [
         Document::of_plan(Kind::Plan, &plan(), heading(), Exit::Done),
         Document::of_plan(Kind::Plan, &refused, heading(), Exit::Limit),
@@ -250,15 +174,9 @@ fn documents_are_what_their_schema_says() {
         Document::of_results(&plan(), &results(), heading(), Exit::Stopped),
     ] {
         let data = serde_json::to_value(&document).unwrap();
-        let errors: Vec<String> = schema
-            .iter_errors(&data)
-            .map(|error| error.to_string())
-            .collect();
+        let errors: Vec<String> = schema.iter_errors(&data).map(|error| error.to_string()).collect();
         assert_eq!(errors, [""; 0]);
-        assert!(
-            !schema.is_valid(&serde_json::json!({"apiVersion": "eso-sync/v1"})),
-            "the schema refuses something"
-        );
+        assert!(!schema.is_valid(&serde_json::json!({"apiVersion": "eso-sync/v1"})), "the schema refuses something");
     }
 }
 
@@ -267,21 +185,9 @@ fn exit_codes_follow_what_happened() {
     let mut plan = plan();
     assert_eq!(exit_of_plan(&plan), Exit::Failed, "a store is not ready");
     plan.items.truncate(4);
-    assert_eq!(
-        exit_of_plan(&plan),
-        Exit::Done,
-        "CreatedOnce is what its author wished"
-    );
+    assert_eq!(exit_of_plan(&plan), Exit::Done, "CreatedOnce is what its author wished");
     let of = |items: Vec<Option<ItemResult>>, stopped: Option<Reason>| {
-        exit_of(
-            &plan,
-            &Results {
-                items,
-                stopped,
-                wrote: true,
-                ..Results::default()
-            },
-        )
+        exit_of(&plan, &Results { items, stopped, wrote: true, ..Results::default() })
     };
     let synced = || result(Outcome::Synced, None, "");
     let failed = || result(Outcome::Failed, Some(Reason::NotFound), "");
@@ -289,49 +195,19 @@ fn exit_codes_follow_what_happened() {
     assert_eq!(of(vec![synced(), synced()], None), Exit::Done);
     assert_eq!(of(vec![synced(), failed()], None), Exit::Failed);
     assert_eq!(of(vec![synced(), unproven], None), Exit::Failed);
-    assert_eq!(
-        of(vec![failed()], Some(Reason::TooManyFailures)),
-        Exit::Limit
-    );
+    assert_eq!(of(vec![failed()], Some(Reason::TooManyFailures)), Exit::Limit);
     assert_eq!(of(vec![failed()], Some(Reason::Signal)), Exit::Stopped);
-    let denied = Results {
-        items: vec![failed()],
-        denied: true,
-        ..Results::default()
-    };
-    assert_eq!(
-        exit_of(&plan, &denied),
-        Exit::NoAccess,
-        "not a single write was allowed"
-    );
+    let denied = Results { items: vec![failed()], denied: true, ..Results::default() };
+    assert_eq!(exit_of(&plan, &denied), Exit::NoAccess, "not a single write was allowed");
 }
 
 #[test]
 fn the_summary_for_the_kubelet_fits() {
-    let sync = Action::Sync {
-        reason: Reason::Selected,
-        cost: 1,
-    };
-    let items: Vec<Item> = (0..200)
-        .map(|index| item(&format!("{index:0>200}"), sync.clone()))
-        .collect();
-    let plan = Plan {
-        items,
-        steps: Vec::new(),
-        ..plan()
-    };
-    let failed = vec![
-        result(
-            Outcome::Failed,
-            Some(Reason::Denied),
-            "AccessDeniedException"
-        );
-        200
-    ];
-    let results = Results {
-        items: failed,
-        ..Results::default()
-    };
+    let sync = Action::Sync { reason: Reason::Selected, cost: 1 };
+    let items: Vec<Item> = (0..200).map(|index| item(&format!("{index:0>200}"), sync.clone())).collect();
+    let plan = Plan { items, steps: Vec::new(), ..plan() };
+    let failed = vec![result(Outcome::Failed, Some(Reason::Denied), "AccessDeniedException"); 200];
+    let results = Results { items: failed, ..Results::default() };
     let document = Document::of_results(&plan, &results, heading(), Exit::Failed);
     let summary = termination_summary(&document);
     assert!(summary.len() <= 4096, "{}", summary.len());
@@ -339,8 +215,5 @@ fn the_summary_for_the_kubelet_fits() {
     let shown = data["failed"].as_array().unwrap().len();
     assert!(shown > 10);
     assert_eq!(data["failedNotShown"], 200 - shown);
-    assert_eq!(
-        data["outcomes"],
-        serde_json::json!(BTreeMap::from([("failed", 200)]))
-    );
+    assert_eq!(data["outcomes"], serde_json::json!(BTreeMap::from([("failed", 200)])));
 }

@@ -29,9 +29,7 @@ async fn help_is_what_it_was() {
 async fn refused(workspace: &Workspace, arguments: &[&str]) -> String {
     let outcome = workspace.run(arguments).await;
     assert_eq!(outcome.stdout, "");
-    let stderr = outcome
-        .stderr
-        .replace(&workspace.path().display().to_string(), "[folder]");
+    let stderr = outcome.stderr.replace(&workspace.path().display().to_string(), "[folder]");
     format!("{}\n{stderr}", outcome.code)
 }
 
@@ -73,10 +71,7 @@ async fn a_missing_policy_is_named() {
 #[tokio::test]
 async fn a_ceiling_refuses_a_policy_that_asks_for_more() {
     let workspace = nowhere();
-    let file = workspace.file(
-        "policy.yaml",
-        "select: [{namespaces: [a]}]\nsafety: {maxSyncs: 100}\n",
-    );
+    let file = workspace.file("policy.yaml", "select: [{namespaces: [a]}]\nsafety: {maxSyncs: 100}\n");
     let file = file.to_str().expect("UTF-8");
     assert_snapshot!(refused(&workspace, &["run", "--config", file, "--max-syncs", "10"]).await, @"
     2
@@ -108,15 +103,8 @@ async fn a_broken_kubeconfig_is_not_quoted() {
     let workspace = nowhere();
     let text = "apiVersion: v1\nkind: Config\nusers:\n- name: a\n  user: {token: hunter2-token\nclusters: 7\n";
     let file = workspace.file("kubeconfig", text);
-    let said = refused(
-        &workspace,
-        &["status", "--kubeconfig", file.to_str().expect("UTF-8")],
-    )
-    .await;
-    assert!(
-        said.starts_with("4\n") && !said.contains("hunter2"),
-        "{said}"
-    );
+    let said = refused(&workspace, &["status", "--kubeconfig", file.to_str().expect("UTF-8")]).await;
+    assert!(said.starts_with("4\n") && !said.contains("hunter2"), "{said}");
 }
 
 #[tokio::test]
@@ -157,24 +145,12 @@ async fn an_unknown_variable_is_a_warning() {
     workspace.set("ESO_SYNC_SERVICE_HOST", "10.0.0.1");
     workspace.set("ESO_SYNC_SYNC__TIMEOUT", "90s");
     let file = workspace.file("policy.yaml", "select: [{namespaces: [a]}]\n");
-    let outcome = workspace
-        .run(&["validate", "--config", file.to_str().expect("UTF-8")])
-        .await;
+    let outcome = workspace.run(&["validate", "--config", file.to_str().expect("UTF-8")]).await;
     outcome.exits(0);
-    assert!(
-        outcome.stderr.contains("ESO_SYNC_SERVICE_HOST"),
-        "{}",
-        outcome.stderr
-    );
+    assert!(outcome.stderr.contains("ESO_SYNC_SERVICE_HOST"), "{}", outcome.stderr);
     workspace.set("ESO_SYNC_SYNC__TIMEOUT", "soon");
-    let outcome = workspace
-        .run(&["validate", "--config", file.to_str().expect("UTF-8")])
-        .await;
-    assert!(
-        outcome.exits(2).stderr.contains("ESO_SYNC_SYNC__TIMEOUT"),
-        "{}",
-        outcome.stderr
-    );
+    let outcome = workspace.run(&["validate", "--config", file.to_str().expect("UTF-8")]).await;
+    assert!(outcome.exits(2).stderr.contains("ESO_SYNC_SYNC__TIMEOUT"), "{}", outcome.stderr);
 }
 
 #[tokio::test]
@@ -189,11 +165,7 @@ async fn offline_commands_print_data_only() {
     ] {
         let outcome = nowhere().run(arguments).await;
         outcome.exits(0);
-        assert!(
-            outcome.stdout.starts_with(start),
-            "{arguments:?}: {}",
-            outcome.stdout
-        );
+        assert!(outcome.stdout.starts_with(start), "{arguments:?}: {}", outcome.stdout);
         assert_eq!(outcome.stderr, "", "{arguments:?}");
     }
 }

@@ -50,19 +50,14 @@ fn files(path: &Path, found: &mut Vec<(String, String)>) {
             files(&entry.expect("an entry").path(), found);
         }
     } else {
-        found.push((
-            path.display().to_string(),
-            fs::read_to_string(path).expect("a source file"),
-        ));
+        found.push((path.display().to_string(), fs::read_to_string(path).expect("a source file")));
     }
 }
 
 /// The lines of a file that are neither comments nor tests.
 fn code(text: &str) -> impl Iterator<Item = &str> {
     let end = text.find("#[cfg(test)]").unwrap_or(text.len());
-    text[..end]
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
+    text[..end].lines().filter(|line| !line.trim_start().starts_with("//"))
 }
 
 #[test]
@@ -92,10 +87,7 @@ fn nothing_looks_into_the_sandbox() {
     files(&source, &mut found);
     let mut looking: Vec<String> = Vec::new();
     for (path, text) in &found {
-        let name = path
-            .strip_prefix(&source.display().to_string())
-            .expect("below src")
-            .to_owned();
+        let name = path.strip_prefix(&source.display().to_string()).expect("below src").to_owned();
         let inside = name.starts_with("/sandbox");
         let used = code(text).any(|line| line.contains("sandbox::") || line.contains("sandbox::{"));
         if used && !inside {
@@ -110,23 +102,12 @@ fn nothing_looks_into_the_sandbox() {
 fn no_path_of_a_machine_is_written_down() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
-    for part in [
-        "src",
-        "tests",
-        "manifests",
-        "docs",
-        "README.md",
-        "config.example.yaml",
-        ".ci",
-        ".github",
-        "Dockerfile",
-    ] {
+    for part in ["src", "tests", "manifests", "docs", "README.md", "config.example.yaml", ".ci", ".github", "Dockerfile"] {
         if root.join(part).exists() {
             files(&root.join(part), &mut found);
         }
     }
-    let homes = ["/ro", "/wo"]
-        .map(|start| format!("{start}{}", if start == "/ro" { "ot/" } else { "rk/" }));
+    let homes = ["/ro", "/wo"].map(|start| format!("{start}{}", if start == "/ro" { "ot/" } else { "rk/" }));
     for (path, text) in &found {
         for home in &homes {
             assert!(!text.contains(home.as_str()), "{path} names {home}");

@@ -13,10 +13,7 @@ pub(super) fn now() -> Timestamp {
 
 /// An empty sandbox whose operator rests.
 pub(super) async fn empty() -> Sandbox {
-    let settings = Settings {
-        operator: false,
-        ..Settings::default()
-    };
+    let settings = Settings { operator: false, ..Settings::default() };
     Sandbox::empty(settings, now()).await.unwrap()
 }
 

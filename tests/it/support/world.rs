@@ -44,7 +44,9 @@ impl World {
 
     /// A sandbox that serves as it is told.
     pub(crate) async fn sandbox_with(settings: Settings) -> Self {
-        let sandbox = Sandbox::empty(settings, now()).await.expect("a sandbox");
+        let sandbox = Sandbox::empty(settings, now())
+            .await
+            .expect("a sandbox");
         let url = sandbox.url();
         let config = kube::Config::new(url.parse().expect("a URL"));
         let client = Client::try_from(config).expect("a client");
