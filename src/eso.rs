@@ -8,6 +8,7 @@ pub mod expected;
 pub mod gjson;
 pub mod gojson;
 pub mod refresh;
+pub mod template;
 pub mod texts;
 
 /// API group of ExternalSecret, SecretStore and their cluster-wide siblings.
