@@ -5,6 +5,7 @@
 //! that borrows their text, and nothing is copied that would have to be wiped.
 
 mod encode;
+pub(in crate::eso) mod number;
 
 use std::collections::BTreeMap;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
-use super::{Node, Shape, unquote};
+use super::{Node, Shape, number, unquote};
 use crate::secret::{Buffer, Value};
 
 /// What became of numbers when a document was decoded.
@@ -38,7 +38,7 @@ pub fn float(number: f64) -> Zeroizing<String> {
     } else if number.is_infinite() {
         if number > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
     } else {
-        number.to_string()
+        number::plain(number)
     })
 }
 
@@ -48,13 +48,11 @@ fn json_float(number: f64) -> Zeroizing<String> {
     if size == 0.0 || (1e-6..1e21).contains(&size) {
         return float(number);
     }
-    let text = Zeroizing::new(format!("{number:e}"));
-    Zeroizing::new(match text.split_once('e') {
-        Some((mantissa, exponent)) if !exponent.starts_with('-') => {
-            format!("{mantissa}e+{exponent}")
-        }
-        _ => text.to_string(),
-    })
+    let (digits, exponent) = number::digits(number);
+    let sign = if number.is_sign_negative() { "-" } else { "" };
+    let (first, rest) = digits.split_at_checked(1).unwrap_or((&digits, ""));
+    let point = if rest.is_empty() { "" } else { "." };
+    Zeroizing::new(format!("{sign}{first}{point}{rest}e{exponent:+}"))
 }
 
 /// The operator's bytes for a decoded value: strings bare, `null` as nothing, objects and arrays encoded anew.

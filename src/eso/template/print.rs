@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use crate::eso::gojson::number::{digits, plain};
+
 use super::Failure;
 use super::value::{Heap, MAX_DEPTH, Value};
 
@@ -79,50 +81,6 @@ fn show_at(
         }
     }
     heap.afford(output.len().saturating_sub(before).min(64))
-}
-
-/// The shortest digits that tell the number from its neighbours, and the decimal exponent of the first of them.
-fn digits(value: f64) -> (String, i32) {
-    let value = value.abs();
-    let mut text = format!("{value:e}");
-    let (mantissa, _) = text.split_once('e').unwrap_or((&text, ""));
-    let decimals = mantissa.len().saturating_sub(2);
-    // Of two texts that are as short and as near, Go takes the even one.
-    let nearest = format!("{value:.decimals$e}");
-    if nearest.parse() == Ok(value) {
-        text = nearest;
-    }
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    (
-        mantissa.replace('.', ""),
-        exponent.parse().unwrap_or_default(),
-    )
-}
-
-/// The number without an exponent.
-pub(super) fn plain(value: f64) -> String {
-    let (digits, exponent) = digits(value);
-    let mut text = String::new();
-    if value.is_sign_negative() {
-        text.push('-');
-    }
-    let before = usize::try_from(exponent + 1).unwrap_or(0);
-    if before == 0 {
-        let zeros = usize::try_from(-1 - exponent).unwrap_or(0);
-        text.push_str("0.");
-        text.push_str(&"0".repeat(zeros));
-        text.push_str(&digits);
-    } else if let Some((whole, fraction)) = digits.split_at_checked(before)
-        && !fraction.is_empty()
-    {
-        text.push_str(whole);
-        text.push('.');
-        text.push_str(fraction);
-    } else {
-        text.push_str(&digits);
-        text.push_str(&"0".repeat(before.saturating_sub(digits.len())));
-    }
-    text
 }
 
 /// `%v` of a float64.
