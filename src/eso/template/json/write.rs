@@ -116,7 +116,7 @@ fn number(value: f64) -> String {
     if size != 0.0 && !(1e-6..1e21).contains(&size) {
         return print::scientific(value, 1).replace("e-0", "e-");
     }
-    print::plain(value)
+    crate::eso::gojson::number::plain(value)
 }
 
 fn string(text: &[u8], style: Style, output: &mut Vec<u8>) {
