@@ -50,7 +50,8 @@ mod tests {
 
     #[test]
     fn of_two_that_are_as_near_the_even_one_is_written() {
-        assert_eq!(plain(979_736_170_364_911.28), "979736170364911.2");
+        let tie = "979736170364911.28".parse().unwrap();
+        assert_eq!(plain(tie), "979736170364911.2");
         assert_eq!(plain(-0.000_001_5), "-0.0000015");
         assert_eq!(plain(1e21), "1000000000000000000000");
     }
