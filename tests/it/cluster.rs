@@ -326,7 +326,7 @@ metadata: {name: parsed, namespace: NS}
 spec:
   refreshInterval: 1h
   secretStoreRef: {name: NS-planted, kind: SecretStore}
-  target: {template: {data: {out: "{{ (.k | fromJson).x }}"}}}
+  target: {template: {data: {out: "{{ (.k | mustFromJson).x }}"}}}
   data: [{secretKey: k, remoteRef: {key: planted}}]
 "#;
 
