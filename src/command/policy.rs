@@ -37,7 +37,12 @@ impl Session {
     ) -> Result<Loaded, Refusal> {
         let namespace = self.connection.namespace.as_ref();
         let files = if config.is_empty() && self.connection.sandbox.is_some() {
-            let all = namespace.map_or(json!({}), |namespace| json!({"namespaces": [namespace]}));
+            // All there is; what has not synced for half a day is shown to be overdue.
+            let mut all = Entry::new();
+            all.insert("overdueAfter".to_owned(), json!("12h"));
+            if let Some(namespace) = namespace {
+                all.insert("namespaces".to_owned(), json!([namespace]));
+            }
             flags.insert("select".to_owned(), json!([all]));
             Vec::new()
         } else if config.is_empty() {
