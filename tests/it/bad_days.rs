@@ -286,14 +286,7 @@ async fn who_loses_the_lock_stops_writing() {
     many(&world, 60).await;
     // Slow enough that writes are left when the lock is lost.
     let policy = format!("{POLICY}pace: {{kubernetes: 2/s}}\n");
-    let path = world.bin.file("policy.yaml", &world.named(&policy));
-    let running = world.bin.start(&[
-        "run",
-        "-o",
-        "json",
-        "--config",
-        path.to_str().expect("UTF-8"),
-    ]);
+    let running = world.start(&policy);
     eventually("some are written", async || {
         (patches(&world) >= 3).then_some(())
     })
@@ -354,14 +347,7 @@ async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
     let world = World::sandbox().await;
     many(&world, 30).await;
     let policy = format!("{POLICY}pace: {{kubernetes: 5/s}}\n");
-    let path = world.bin.file("policy.yaml", &world.named(&policy));
-    let running = world.bin.start(&[
-        "run",
-        "-o",
-        "json",
-        "--config",
-        path.to_str().expect("UTF-8"),
-    ]);
+    let running = world.start(&policy);
     eventually("some are written", async || {
         (patches(&world) >= 3).then_some(())
     })

@@ -57,14 +57,7 @@ pub(crate) async fn meanwhile(world: World, change: impl AsyncFnOnce(&World)) ->
     base(&world).await;
     rotate(&world).await;
     world.rest().await;
-    let path = world.bin.file("policy.yaml", &world.named(POLICY));
-    let running = world.bin.start(&[
-        "run",
-        "-o",
-        "json",
-        "--config",
-        path.to_str().expect("UTF-8"),
-    ]);
+    let running = world.start(POLICY);
     annotated(&world, "db").await;
     change(&world).await;
     world.resume().await;
@@ -141,14 +134,7 @@ async fn one_that_is_edited_meanwhile_is_proven_as_it_then_is(world: World) {
 async fn a_signal_ends_what_is_in_flight_and_starts_nothing_new(world: World) {
     many(&world, 60).await;
     world.rest().await;
-    let path = world.bin.file("policy.yaml", &world.named(POLICY));
-    let running = world.bin.start(&[
-        "run",
-        "-o",
-        "json",
-        "--config",
-        path.to_str().expect("UTF-8"),
-    ]);
+    let running = world.start(POLICY);
     annotated(&world, "db").await;
     running.signal("TERM").await;
     world.resume().await;
@@ -176,14 +162,7 @@ async fn a_signal_ends_what_is_in_flight_and_starts_nothing_new(world: World) {
 async fn a_second_signal_ends_the_run_at_once(world: World) {
     base(&world).await;
     world.rest().await;
-    let path = world.bin.file("policy.yaml", &world.named(POLICY));
-    let running = world.bin.start(&[
-        "run",
-        "-o",
-        "json",
-        "--config",
-        path.to_str().expect("UTF-8"),
-    ]);
+    let running = world.start(POLICY);
     annotated(&world, "db").await;
     annotated(&world, "api").await;
     running.signal("TERM").await;
@@ -214,14 +193,7 @@ async fn a_deadline_ends_the_run(world: World) {
 async fn a_second_run_is_told_who_holds_the_lock(world: World) {
     base(&world).await;
     world.rest().await;
-    let path = world.bin.file("first.yaml", &world.named(POLICY));
-    let first = world.bin.start(&[
-        "run",
-        "-o",
-        "json",
-        "--config",
-        path.to_str().expect("UTF-8"),
-    ]);
+    let first = world.start(POLICY);
     annotated(&world, "db").await;
     let lease = world.get("Lease", "eso-sync").await.expect("the Lease");
     let holder = lease["spec"]["holderIdentity"]
@@ -243,18 +215,11 @@ async fn a_second_run_can_wait_for_the_lock(world: World) {
     base(&world).await;
     rotate(&world).await;
     world.rest().await;
-    let path = world.bin.file("first.yaml", &world.named(POLICY));
-    let first = world.bin.start(&[
-        "run",
-        "-o",
-        "json",
-        "--config",
-        path.to_str().expect("UTF-8"),
-    ]);
+    let first = world.start(POLICY);
     annotated(&world, "db").await;
+    let path = world.bin.file("second.yaml", &world.named(POLICY));
     let mut second = world.bin.start(&[
         "run",
-        "-v",
         "--config",
         path.to_str().expect("UTF-8"),
         "--wait-lock",

@@ -4,7 +4,7 @@ mod binary;
 mod world;
 
 pub(crate) use self::{
-    binary::{Outcome, Workspace},
+    binary::{Outcome, Running, Workspace},
     world::{World, eventually, now, optional_variable},
 };
 

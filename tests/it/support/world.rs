@@ -8,7 +8,7 @@ use kube::Client;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::Workspace;
+use super::{Running, Workspace};
 
 /// How long a state is waited for.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -215,6 +215,18 @@ impl World {
     pub(crate) fn named(&self, text: &str) -> String {
         text.replace("VERSION", self.version)
             .replace("NS", &self.namespace)
+    }
+
+    /// Starts `run` with a policy, in which `NS` stands for the test's own namespace.
+    pub(crate) fn start(&self, policy: &str) -> Running {
+        let path = self.bin.file("started.yaml", &self.named(policy));
+        self.bin.start(&[
+            "run",
+            "-o",
+            "json",
+            "--config",
+            path.to_str().expect("UTF-8"),
+        ])
     }
 
     /// Changes an object of the test's namespace.
