@@ -575,3 +575,34 @@ fn rbac_request(path: &str, verb: &str, resource: &str) -> rbac::Request {
         name: name.map(|name| (*name).to_owned()),
     }
 }
+
+/// The job's own Pod gets one Event that sums the run up.
+#[tokio::test]
+async fn the_own_pod_is_told_how_the_run_went() {
+    let mut world = World::sandbox().await;
+    base(&world).await;
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "job-abc", "namespace": world.namespace},
+        "spec": {"containers": [{"name": "eso-sync", "image": "eso-sync"}]},
+    });
+    world.apply(pod).await;
+    let namespace = world.namespace.clone();
+    world.bin.set("ESO_SYNC_POD_NAME", "job-abc");
+    world.bin.set("ESO_SYNC_POD_NAMESPACE", &namespace);
+    run(&world, &[]).await.exits(0);
+    let events = world.list("Event").await;
+    let ours: Vec<_> = events
+        .iter()
+        .filter(|event| event["source"]["component"] == "eso-sync")
+        .collect();
+    assert_eq!(ours.len(), 1, "none on what synced: {ours:?}");
+    assert_eq!(
+        [&ours[0]["involvedObject"]["kind"], &ours[0]["reason"]],
+        [&json!("Pod"), &json!("RunSucceeded")]
+    );
+    let message = ours[0]["message"].as_str().expect("a text");
+    assert!(
+        message.contains("2 synced") && message.contains("exit code 0"),
+        "{message}"
+    );
+}
