@@ -63,8 +63,6 @@ struct StepState {
     value: String,
     started: Instant,
     annotated: Instant,
-    /// The order in which steps were annotated.
-    sequence: u64,
     /// Whether the operator answered for one of its members.
     proven: bool,
 }
@@ -104,9 +102,6 @@ pub(super) struct Tracker<'a> {
     touched: BTreeSet<usize>,
     /// When all that is active was last looked at, for what only time tells.
     looked: Instant,
-    /// The highest sequence that was proven so far, and when; both only grow.
-    proven: Vec<(u64, Instant)>,
-    sequence: u64,
     last_proof: Option<Instant>,
     tries: u32,
     failed: usize,
@@ -124,7 +119,6 @@ impl<'a> Tracker<'a> {
             value: String::new(),
             started: now,
             annotated: now,
-            sequence: 0,
             proven: false,
         };
         let mut members = BTreeMap::new();
@@ -149,8 +143,6 @@ impl<'a> Tracker<'a> {
             active: BTreeSet::new(),
             touched: BTreeSet::new(),
             looked: now,
-            proven: Vec::new(),
-            sequence: 0,
             last_proof: None,
             tries: policy.sync.retries.saturating_add(1),
             failed: 0,
@@ -196,7 +188,6 @@ impl<'a> Tracker<'a> {
 
     /// The annotation of a step was written.
     pub(super) fn annotated(&mut self, index: usize, object: &Observed) {
-        self.sequence += 1;
         let Some(step) = self.steps.get_mut(index) else {
             return;
         };
@@ -206,7 +197,6 @@ impl<'a> Tracker<'a> {
         self.touched.insert(index);
         step.phase = Phase::InFlight;
         step.annotated = Instant::now();
-        step.sequence = self.sequence;
         if let Some(planned) = self.plan.steps.get(index)
             && planned.target == StepTarget::ExternalSecret
             && let Some(member) = planned
@@ -450,13 +440,8 @@ impl<'a> Tracker<'a> {
             .get(&index)
             .map(|member| member.step)
             .and_then(|step| self.steps.get_mut(step));
-        let sequence = own.map(|step| {
+        if let Some(step) = own {
             step.proven = true;
-            step.sequence
-        });
-        let highest = self.proven.last().map_or(0, |(sequence, _)| *sequence);
-        if let Some(sequence) = sequence.filter(|sequence| *sequence > highest) {
-            self.proven.push((sequence, now));
         }
         self.end(
             index,
@@ -649,20 +634,16 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// Waiting in the operator's queue does not count: the time runs from the last proof, until a later one overtakes.
+    /// Waiting in the operator's queue does not count: the time runs from the last proof. Its queue keeps no order that could
+    /// tell more: with 3,000 in it some came a minute after others that had been annotated later.
     fn deadline(&self, index: usize) -> Instant {
         let Some(step) = self.steps.get(index) else {
             return Instant::now();
         };
-        // When the first step that was annotated later was proven: from then on this one is not waiting in the queue.
-        let later = self
-            .proven
-            .partition_point(|(sequence, _)| *sequence <= step.sequence);
-        let overtaken = self.proven.get(later).map(|(_, at)| *at);
         let since_proof = self
             .last_proof
             .map_or(step.annotated, |proof| proof.max(step.annotated));
-        overtaken.unwrap_or(since_proof) + self.policy.sync.timeout
+        since_proof + self.policy.sync.timeout
     }
 
     /// When something may follow without anything being seen.
