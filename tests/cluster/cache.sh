@@ -17,11 +17,11 @@ die() {
   exit 1
 }
 
-# place NAME FILE...: the folder of the part NAME, which is built from these FILEs.
+# place NAME FILE…: the folder of the part NAME, which is built from these FILEs. What they remark on themselves builds nothing.
 place() {
   local name=$1
   shift
-  printf '%s/%s-%s\n' "$CACHE" "$name" "$({ uname -sm && cat "$@"; } | openssl sha256 -r | cut -c1-12)"
+  printf '%s/%s-%s\n' "$CACHE" "$name" "$({ uname -sm && grep -hv '^ *#' "$@"; } | openssl sha256 -r | cut -c1-12)"
 }
 
 module_place() {
