@@ -200,11 +200,6 @@ impl Cluster {
         self.ledger.requests()
     }
 
-    /// Changes the pace of requests to this many a second.
-    pub fn set_rate(&self, rate: crate::policy::Rate) {
-        self.ledger.set_rate(rate);
-    }
-
     /// Takes a turn for a request that is then sent by [`Cluster::patch_paced`]; or says how long to wait.
     pub fn take_turn(&self) -> Result<(), Duration> {
         self.ledger.take()
@@ -272,14 +267,8 @@ impl Cluster {
         path: &str,
         change: &Value,
     ) -> Result<T, CallError> {
-        let query = Query::new(path).with("fieldManager", FIELD_MANAGER);
-        self.call(
-            "PATCH",
-            &query,
-            change.to_string().into_bytes(),
-            &format!("patch {path}"),
-        )
-        .await
+        self.write("PATCH", path, change, &format!("patch {path}"))
+            .await
     }
 
     /// Creates an object.
@@ -288,14 +277,8 @@ impl Cluster {
         path: &str,
         object: &Value,
     ) -> Result<T, CallError> {
-        let query = Query::new(path).with("fieldManager", FIELD_MANAGER);
-        self.call(
-            "POST",
-            &query,
-            object.to_string().into_bytes(),
-            &format!("create in {path}"),
-        )
-        .await
+        self.write("POST", path, object, &format!("create in {path}"))
+            .await
     }
 
     /// Replaces an object; `object` carries the resource version that it must still have.
@@ -304,14 +287,21 @@ impl Cluster {
         path: &str,
         object: &Value,
     ) -> Result<T, CallError> {
+        self.write("PUT", path, object, &format!("replace {path}"))
+            .await
+    }
+
+    /// Every write says who it is by.
+    async fn write<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        path: &str,
+        body: &Value,
+        operation: &str,
+    ) -> Result<T, CallError> {
         let query = Query::new(path).with("fieldManager", FIELD_MANAGER);
-        self.call(
-            "PUT",
-            &query,
-            object.to_string().into_bytes(),
-            &format!("replace {path}"),
-        )
-        .await
+        self.call(method, &query, body.to_string().into_bytes(), operation)
+            .await
     }
 
     /// Watches a collection from a resource version on.

@@ -60,11 +60,6 @@ impl Ledger {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// From now on, this many a second.
-    pub fn set_rate(&self, rate: Rate) {
-        *self.bucket.lock().unwrap_or_else(PoisonError::into_inner) = Bucket::new(rate);
-    }
-
     fn refuses(&self, request: &Request<Body>) -> bool {
         self.access == Access::ReadOnly
             && request.method() != Method::GET
