@@ -10,3 +10,4 @@ mod policy;
 mod sandbox;
 mod scenarios;
 mod support;
+mod terminal;
