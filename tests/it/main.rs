@@ -6,6 +6,7 @@ mod cli;
 mod cluster;
 mod house;
 mod interruptions;
+mod oracle;
 mod policy;
 mod sandbox;
 mod scenarios;
