@@ -14,6 +14,7 @@ pub use self::{
 use crate::eso::expected::{Content, Failure, Raw, Unverifiable, What};
 
 mod credentials;
+pub mod trust;
 mod turns;
 
 /// One store, read with one set of credentials.
@@ -105,6 +106,8 @@ pub mod unread {
     pub const UNSUPPORTED: &str = "unsupported-store";
     /// The job's own credentials do not go where this store points, or do not read for it.
     pub const NOT_TRUSTED: &str = "store-not-trusted";
+    /// The conditions of the ClusterSecretStore leave the namespace out: the operator refuses it too.
+    pub const NAMESPACE: &str = "namespace-not-allowed";
     /// The operator reads this store with the identity of its own Pod, which is not ours.
     pub const CONTROLLER_IDENTITY: &str = "controller-identity";
     /// The store, or what its credentials are in, is not there or may not be read.
