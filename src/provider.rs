@@ -13,8 +13,14 @@ pub use self::{
 };
 use crate::eso::expected::{Content, Failure, Raw, Unverifiable, What};
 
+#[cfg(feature = "azure")]
+mod azure;
 mod credentials;
+#[cfg(all(test, any(feature = "azure", feature = "vault")))]
+mod double;
 mod turns;
+#[cfg(feature = "vault")]
+mod vault;
 
 /// One store, read with one set of credentials.
 #[async_trait]
