@@ -18,6 +18,7 @@ mod azure;
 mod credentials;
 #[cfg(all(test, any(feature = "azure", feature = "vault")))]
 mod double;
+pub mod trust;
 mod turns;
 #[cfg(feature = "vault")]
 mod vault;
@@ -111,6 +112,8 @@ pub mod unread {
     pub const UNSUPPORTED: &str = "unsupported-store";
     /// The job's own credentials do not go where this store points, or do not read for it.
     pub const NOT_TRUSTED: &str = "store-not-trusted";
+    /// The conditions of the ClusterSecretStore leave the namespace out: the operator refuses it too.
+    pub const NAMESPACE: &str = "namespace-not-allowed";
     /// The operator reads this store with the identity of its own Pod, which is not ours.
     pub const CONTROLLER_IDENTITY: &str = "controller-identity";
     /// The store, or what its credentials are in, is not there or may not be read.
