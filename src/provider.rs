@@ -11,7 +11,10 @@ pub use self::{
     credentials::{Ambient, Identity, Resolver, StoreSettings},
     turns::Turns,
 };
-use crate::eso::expected::{Content, Failure, Raw, Unverifiable, What};
+use crate::{
+    cluster::Cluster,
+    eso::expected::{Content, Failure, Raw, Unverifiable, What},
+};
 
 #[cfg(feature = "azure")]
 mod azure;
@@ -28,6 +31,31 @@ mod vault;
 pub trait Provider: Send + Sync {
     /// Answers each of these once, in their order, with as few calls as the provider's API allows. Each call takes a turn first.
     async fn read(&self, wanted: &[What], turns: &Turns) -> Vec<Answered>;
+}
+
+/// Connects to a store. `own` is the cluster that the stores are in.
+pub async fn connect(
+    store: &StoreSettings,
+    identity: Identity<'_>,
+    own: &Cluster,
+) -> Result<Box<dyn Provider>, Unread> {
+    let _ = own;
+    match store.provider.as_str() {
+        #[cfg(feature = "azure")]
+        "azurekv" => azure::connect(store, identity).await,
+        #[cfg(feature = "vault")]
+        "vault" => vault::connect(store, identity).await,
+        other => Err(unsupported(other)),
+    }
+}
+
+fn unsupported(provider: &str) -> Unread {
+    let text = if provider.is_empty() {
+        "the store names no provider".to_owned()
+    } else {
+        format!("the provider `{provider}` is not read here")
+    };
+    Unread::store(unread::UNSUPPORTED, text)
 }
 
 /// The answer to one read.

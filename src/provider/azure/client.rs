@@ -2,7 +2,7 @@
 
 use std::{
     error::Error as _,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Once, OnceLock},
     time::Duration,
 };
 
@@ -53,7 +53,9 @@ pub(super) struct Client {
     transport: Transport,
     /// One for each token; it is replaced as a whole.
     connection: Mutex<Option<Arc<SecretClient>>>,
+    /// The first request has the only one: it finds out whether, and how, one logs in.
     slots: Semaphore,
+    opened: Once,
     /// Set once the vault cannot be reached, or does not let one in: nobody else tries.
     lost: OnceLock<Unread>,
 }
@@ -83,7 +85,8 @@ impl Client {
             cloud,
             transport: Transport::new(Arc::new(http)),
             connection: Mutex::new(None),
-            slots: Semaphore::new(CONCURRENT),
+            slots: Semaphore::new(1),
+            opened: Once::new(),
             lost: OnceLock::new(),
         }
     }
@@ -163,6 +166,17 @@ impl Client {
     ) -> Result<T, Problem> {
         // It is not closed.
         let _slot = self.slots.acquire().await;
+        let answer = self.tried(turns, request).await;
+        self.opened
+            .call_once(|| self.slots.add_permits(CONCURRENT - 1));
+        answer
+    }
+
+    async fn tried<'a, T>(
+        &self,
+        turns: &Turns,
+        request: impl Fn(Arc<SecretClient>) -> BoxFuture<'a, azure_core::Result<T>>,
+    ) -> Result<T, Problem> {
         let mut client = self.connection(None).await?;
         let (mut attempt, mut pause, mut renewed) = (1, PAUSE, false);
         loop {
