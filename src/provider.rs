@@ -16,11 +16,17 @@ use crate::{
     eso::expected::{Content, Failure, Raw, Unverifiable, What},
 };
 
+#[cfg(feature = "azure")]
+mod azure;
 mod credentials;
+#[cfg(all(test, any(feature = "azure", feature = "vault")))]
+mod double;
 mod fake;
 mod kubernetes;
 pub mod trust;
 mod turns;
+#[cfg(feature = "vault")]
+mod vault;
 
 /// One store, read with one set of credentials.
 #[async_trait]
@@ -38,6 +44,10 @@ pub async fn connect(
     match store.provider.as_str() {
         "kubernetes" => kubernetes::connect(store, identity, own).await,
         "fake" => Ok(Box::new(fake::Fake::new(store))),
+        #[cfg(feature = "azure")]
+        "azurekv" => azure::connect(store, identity).await,
+        #[cfg(feature = "vault")]
+        "vault" => vault::connect(store, identity).await,
         other => Err(unsupported(other)),
     }
 }
