@@ -11,9 +11,15 @@ pub use self::{
     credentials::{Ambient, Identity, Resolver, StoreSettings},
     turns::Turns,
 };
-use crate::eso::expected::{Content, Failure, Raw, Unverifiable, What};
+use crate::{
+    cluster::Cluster,
+    eso::expected::{Content, Failure, Raw, Unverifiable, What},
+};
 
 mod credentials;
+mod fake;
+mod kubernetes;
+pub mod reader;
 pub mod trust;
 mod turns;
 
@@ -22,6 +28,45 @@ mod turns;
 pub trait Provider: Send + Sync {
     /// Answers each of these once, in their order, with as few calls as the provider's API allows. Each call takes a turn first.
     async fn read(&self, wanted: &[What], turns: &Turns) -> Vec<Answered>;
+}
+
+/// Connects to a store. `own` is the cluster that the stores are in.
+pub async fn connect(
+    store: &StoreSettings,
+    identity: Identity<'_>,
+    own: &Cluster,
+) -> Result<Box<dyn Provider>, Unread> {
+    match store.provider.as_str() {
+        "kubernetes" => kubernetes::connect(store, identity, own).await,
+        "fake" => Ok(Box::new(fake::Fake::new(store))),
+        other => Err(unsupported(other)),
+    }
+}
+
+/// Whether this build reads the provider.
+fn supported(provider: &str) -> Result<(), Unread> {
+    let supported = match provider {
+        "aws" => cfg!(feature = "aws"),
+        "azurekv" => cfg!(feature = "azure"),
+        "gcpsm" => cfg!(feature = "gcp"),
+        "vault" | "openBao" => cfg!(feature = "vault"),
+        "kubernetes" | "fake" => true,
+        _ => false,
+    };
+    if supported {
+        Ok(())
+    } else {
+        Err(unsupported(provider))
+    }
+}
+
+fn unsupported(provider: &str) -> Unread {
+    let text = if provider.is_empty() {
+        "the store names no provider".to_owned()
+    } else {
+        format!("this build does not read the provider `{provider}`")
+    };
+    Unread::store(unread::UNSUPPORTED, text)
 }
 
 /// The answer to one read.
