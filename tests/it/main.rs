@@ -8,6 +8,7 @@ mod house;
 mod interruptions;
 mod oracle;
 mod policy;
+mod providers;
 mod sandbox;
 mod scenarios;
 mod support;
