@@ -6,3 +6,5 @@ mod reader;
 mod resolver;
 mod support;
 mod trust;
+#[cfg(feature = "vault")]
+mod vault;

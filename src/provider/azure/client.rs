@@ -36,11 +36,15 @@ use crate::provider::{Turns, Unread, unread};
 /// Requests at one time.
 const CONCURRENT: usize = 8;
 
-/// Attempts at a request that is throttled, or that meets a server in trouble.
-const ATTEMPTS: u32 = 4;
+/// Attempts at a request that meets a server in trouble.
+const FAILED: u32 = 4;
 
-/// The first pause before another attempt; each next one is twice as long.
+/// Attempts at one that is throttled.
+const THROTTLED: u32 = 6;
+
+/// The first pause before another attempt; each next one is twice as long, up to the longest of ours.
 const PAUSE: Duration = Duration::from_millis(250);
+const LONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// However long a server asks for, one does not wait longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -188,7 +192,8 @@ impl Client {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            let wait = match Fault::of(&error) {
+            let fault = Fault::of(&error);
+            let (attempts, asked) = match fault {
                 Fault::Final(problem) => return Err(self.kept(problem)),
                 Fault::Token if renewed => {
                     let detail = "Key Vault takes no token of this identity";
@@ -201,15 +206,16 @@ impl Client {
                 }
                 Fault::Throttled(after) => {
                     turns.throttled(after);
-                    after
+                    (THROTTLED, after)
                 }
-                Fault::Trouble(..) => None,
+                Fault::Trouble(_) => (FAILED, None),
             };
-            if attempt == ATTEMPTS {
-                return Err(self.kept(Fault::of(&error).in_the_end()));
+            if attempt >= attempts {
+                return Err(self.kept(fault.in_the_end()));
             }
-            tokio::time::sleep(wait.unwrap_or(pause).min(LONGEST_PAUSE)).await;
-            pause *= 2;
+            let wait = asked.unwrap_or_default().max(pause);
+            tokio::time::sleep(wait.min(LONGEST_PAUSE)).await;
+            pause = (pause * 2).min(LONG_PAUSE);
             attempt += 1;
         }
     }

@@ -339,8 +339,8 @@ async fn throttling_is_waited_for_as_long_as_the_vault_says() {
     assert!(answers[0].starts_with("throttled ("), "{answers:?}");
     assert_eq!(
         service.change(|state| state.faults.len()),
-        5,
-        "four attempts, all of them ours"
+        3,
+        "six attempts, all of them ours"
     );
 }
 

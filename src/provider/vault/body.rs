@@ -136,6 +136,8 @@ const KNOWN: &[&str] = &[
     "namespace not authorized",
     "service account name not authorized",
     "service account unauthorized",
+    "namespace not found",
+    "Field validation failed",
     "no handler for route",
     "unsupported path",
     "rate limit quota exceeded",

@@ -31,11 +31,15 @@ use crate::{
 /// Requests at one time.
 const CONCURRENT: usize = 8;
 
-/// Attempts at a request that is throttled, or that meets a server in trouble.
-const ATTEMPTS: u32 = 4;
+/// Attempts at a request that meets a server in trouble.
+const FAILED: u32 = 4;
 
-/// The first pause before another attempt; each next one is twice as long.
+/// Attempts at one that is throttled.
+const THROTTLED: u32 = 6;
+
+/// The first pause before another attempt; each next one is twice as long, up to the longest of ours.
 const PAUSE: Duration = Duration::from_millis(250);
+const LONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// However long a server asks for, one does not wait longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -243,30 +247,36 @@ impl Client {
                 turns.turn().await;
             }
             let answer = self.send(url, login, session).await;
-            let wait = match &answer {
+            let (attempts, asked) = match &answer {
                 Ok(raw) if raw.status == 429 => {
                     if let Some(turns) = turns {
                         turns.throttled(raw.retry_after);
                     }
-                    raw.retry_after.unwrap_or(pause)
+                    (THROTTLED, raw.retry_after)
                 }
-                Ok(raw) if is_trouble(raw) => raw.retry_after.unwrap_or(pause),
-                Err(_) => pause,
-                Ok(_) => return answer.map_err(|_| self.lose("")),
+                Ok(raw) if is_trouble(raw) => (FAILED, raw.retry_after),
+                Err(_) => (FAILED, None),
+                Ok(_) => return answer.map_err(|error| self.lose(&reason(&error))),
             };
-            if attempt == ATTEMPTS {
-                return match answer {
-                    Ok(raw) if raw.status == 429 => {
-                        let detail = "Vault answered 429 each time, also after having waited";
-                        Err(Unread::secret(unread::THROTTLED, detail))
-                    }
-                    Ok(raw) => Err(self.lose(&answered(&raw))),
-                    Err(error) => Err(self.lose(&reason(&error))),
-                };
+            if attempt >= attempts {
+                return Err(self.given_up(&answer));
             }
+            // A server that rounds down asks for no time at all.
+            let wait = asked.unwrap_or_default().max(pause);
             tokio::time::sleep(wait.min(LONGEST_PAUSE)).await;
-            pause *= 2;
+            pause = (pause * 2).min(LONG_PAUSE);
             attempt += 1;
+        }
+    }
+
+    fn given_up(&self, answer: &Result<Raw, reqwest::Error>) -> Unread {
+        match answer {
+            Ok(raw) if raw.status == 429 => {
+                let detail = "Vault answered 429 each time, also after having waited";
+                Unread::secret(unread::THROTTLED, detail)
+            }
+            Ok(raw) => self.lose(&answered(raw)),
+            Err(error) => self.lose(&reason(error)),
         }
     }
 

@@ -215,7 +215,10 @@ impl Reader {
             Err(unread) => return Err(unread),
         };
         if !reply.found {
-            return Err(unconfirmed("Vault does not tell what is mounted there"));
+            let known = body::known_error(reply.body.expose());
+            let known = known.map_or_else(String::new, |known| format!(" ({known})"));
+            let why = format!("Vault does not tell what is mounted there{known}");
+            return Err(unconfirmed(&why));
         }
         let mount = body::mount(reply.body.expose())?;
         if mount.path.is_empty() || !mount.path.ends_with('/') || !folder.starts_with(&mount.path) {

@@ -244,7 +244,7 @@ async fn throttling_without_end_is_said() {
     let turns = turns();
     let answered = read(&*at(&double).await, &turns, &["db"]).await;
     assert!(answered[0].starts_with("throttled ("), "{answered:?}");
-    assert_eq!(turns.calls(), 5, "the mount, and four attempts");
+    assert_eq!(turns.calls(), 7, "the mount, and six attempts");
 }
 
 /// The token goes where the store says, and nowhere from there.
