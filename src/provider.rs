@@ -45,14 +45,11 @@ pub async fn connect(
 
 /// Whether this build reads the provider.
 fn supported(provider: &str) -> Result<(), Unread> {
-    let supported = match provider {
-        "aws" => cfg!(feature = "aws"),
-        "azurekv" => cfg!(feature = "azure"),
-        "gcpsm" => cfg!(feature = "gcp"),
-        "vault" | "openBao" => cfg!(feature = "vault"),
-        "kubernetes" | "fake" => true,
-        _ => false,
-    };
+    let supported = matches!(provider, "kubernetes" | "fake")
+        || (cfg!(feature = "aws") && provider == "aws")
+        || (cfg!(feature = "azure") && provider == "azurekv")
+        || (cfg!(feature = "gcp") && provider == "gcpsm")
+        || (cfg!(feature = "vault") && matches!(provider, "vault" | "openBao"));
     if supported {
         Ok(())
     } else {
