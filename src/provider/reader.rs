@@ -369,7 +369,7 @@ fn kind_of(store: &StoreSettings) -> Option<expected::Provider> {
         "aws" => expected::Provider::AwsSecretsManager,
         "azurekv" => expected::Provider::AzureKeyVault,
         "gcpsm" => expected::Provider::GcpSecretManager,
-        "vault" | "openBao" => expected::Provider::Vault,
+        "vault" => expected::Provider::Vault,
         "kubernetes" => expected::Provider::Kubernetes,
         "fake" => expected::Provider::Fake,
         _ => return None,

@@ -159,7 +159,7 @@ fn has_identity(provider: &str, settings: &Json) -> bool {
             "/auth/workloadIdentity/serviceAccountRef",
             "/auth/workloadIdentityFederation",
         ]),
-        "vault" | "openBao" => {
+        "vault" => {
             let Some(methods) = settings["auth"].as_object() else {
                 return false;
             };

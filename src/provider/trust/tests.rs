@@ -152,7 +152,7 @@ fn what_names_who_reads_is_read_so() {
         ("azurekv", json!({"authSecretRef": {}})),
         ("gcpsm", json!({"auth": {"workloadIdentity": account}})),
         ("vault", json!({"auth": {"kubernetes": account}})),
-        ("openBao", json!({"auth": {"appRole": {}}})),
+        ("vault", json!({"auth": {"appRole": {}}})),
         ("kubernetes", json!({})),
     ] {
         let decision = decided(&rules(Credentials::Store), SHARED, provider, &settings);
