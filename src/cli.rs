@@ -220,7 +220,7 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Print a JSON Schema
     Schema(SchemaArgs),
-    /// Print the Roles and ClusterRoles that a policy (or the ad hoc commands) needs, or the rights at a provider
+    /// Print the Roles and ClusterRoles that a policy needs, or the rights at a provider
     Rbac(RbacArgs),
     /// Print a completion script for a shell
     Completion {
@@ -472,6 +472,9 @@ pub struct RbacArgs {
     /// Which policy; without one, the ad hoc commands.
     #[command(flatten)]
     pub policy: PolicyArgs,
+    /// The most that may be asked for.
+    #[command(flatten)]
+    pub ceilings: CeilingArgs,
     /// ServiceAccount that gets the rights, in --namespace
     #[arg(
         long,
@@ -481,6 +484,9 @@ pub struct RbacArgs {
         hide_env_values = true
     )]
     pub service_account: String,
+    /// Namespace that ClusterSecretStores' references name (repeatable)
+    #[arg(long = "credentials-in", value_name = "NAMESPACE")]
+    pub credentials_in: Vec<String>,
     /// Print what reading needs at this provider instead
     #[arg(long = "for", value_name = "PROVIDER", value_enum)]
     pub side: Option<Side>,
