@@ -47,7 +47,7 @@ impl Workloads {
             self.found(deployment, &family, HASH, first);
             founded = true;
         } else {
-            self.count_revision(key, deployment, &family);
+            self.annotate(key, deployment, &family);
             self.roll(&family, room);
         }
         let status = self.deployment_status(key, deployment, &family, room, founded);

@@ -35,6 +35,7 @@ impl Workloads {
             self.found(rollout, &family, HASH, first);
             founded = true;
         } else {
+            self.annotate(key, rollout, &family);
             self.roll(&family, room);
         }
         let restarted = self.restart(key, rollout, &family, room);
