@@ -133,6 +133,8 @@ pub struct Settings {
     pub speed: u32,
     /// Whether the operator runs from the start.
     pub operator: bool,
+    /// Whether the kinds of Argo Rollouts are installed.
+    pub argo: bool,
 }
 
 impl Default for Settings {
@@ -143,6 +145,7 @@ impl Default for Settings {
             workers: 10,
             speed: 10,
             operator: true,
+            argo: true,
         }
     }
 }
@@ -188,7 +191,7 @@ impl Sandbox {
         now: Timestamp,
     ) -> Result<Self, SandboxError> {
         let version = if settings.v1beta1 { "v1beta1" } else { "v1" };
-        let store = Arc::new(Store::new(Clock::starting_at(now), version));
+        let store = Arc::new(Store::new(Clock::starting_at(now), version, settings.argo));
         load::load(&store, manifests)?;
         let settings = load::settings(&store, settings)?;
         let reconciler = Arc::new(Reconciler::new(Arc::clone(&store), settings));

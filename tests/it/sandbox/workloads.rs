@@ -2,34 +2,27 @@
 
 use std::collections::BTreeSet;
 
-use eso_sync::sandbox::{self, Content, Fault, Sandbox};
+use eso_sync::sandbox::{self, Content, Fault, Sandbox, Settings};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::support::{call, get, now, resting, with_annotations};
+use super::support::{call, get, now, resting, with, with_annotations};
 use crate::support::eventually;
 
 const READY_AFTER: &str = "sandbox.eso-sync/ready-after";
 
-fn workload(kind: &str, name: &str, spec: Value) -> Value {
+fn workload(kind: &str, name: &str, mut spec: Value) -> Value {
     let group = match kind {
         "Rollout" => "argoproj.io/v1alpha1",
         _ => "apps/v1",
     };
-    let mut object = json!({
-        "apiVersion": group, "kind": kind, "metadata": {"namespace": "team-a", "name": name},
-        "spec": {
-            "selector": {"matchLabels": {"app": name}},
-            "template": {
-                "metadata": {"labels": {"app": name}},
-                "spec": {"containers": [{"name": "app", "image": "app:1"}]},
-            },
-        },
+    spec["selector"] = json!({"matchLabels": {"app": name}});
+    spec["template"] = json!({
+        "metadata": {"labels": {"app": name}}, "spec": {"containers": [{"name": "app", "image": "app:1"}]},
     });
-    for (key, value) in spec.as_object().unwrap() {
-        object["spec"][key] = value.clone();
-    }
-    object
+    json!({
+        "apiVersion": group, "kind": kind, "metadata": {"namespace": "team-a", "name": name}, "spec": spec,
+    })
 }
 
 fn path(plural: &str, name: &str) -> String {
@@ -98,12 +91,9 @@ fn condition<'a>(status: &'a Value, kind: &str) -> &'a Value {
 }
 
 /// A Deployment with three Pods that work.
-async fn deployment(sandbox: &Sandbox, spec: Value) -> Value {
-    let mut object = workload("Deployment", "web", json!({"replicas": 3}));
-    for (key, value) in spec.as_object().unwrap() {
-        object["spec"][key] = value.clone();
-    }
-    sandbox.apply(object).unwrap();
+async fn deployment(sandbox: &Sandbox, mut spec: Value) -> Value {
+    spec["replicas"] = 3.into();
+    sandbox.apply(workload("Deployment", "web", spec)).unwrap();
     settled(
         sandbox,
         "deployments",
@@ -607,6 +597,25 @@ async fn an_argo_rollout_restarts_its_pods_and_not_its_template() {
     assert_eq!(all(&sandbox, "replicasets", "ro").len(), 1);
     let list = get(&sandbox, "/apis/argoproj.io/v1alpha1/rollouts").await;
     assert_eq!(list["items"][0]["kind"], "Rollout");
+}
+
+#[tokio::test]
+async fn a_cluster_may_have_no_argo_rollouts() {
+    let sandbox = with(Settings {
+        argo: false,
+        ..Settings::default()
+    })
+    .await;
+    for path in [
+        "/apis/argoproj.io",
+        "/apis/argoproj.io/v1alpha1",
+        "/apis/argoproj.io/v1alpha1/rollouts",
+    ] {
+        let (code, body) = call(&sandbox, Method::GET, path, Value::Null).await;
+        assert_eq!((code, body), (404, json!("404 page not found\n")), "{path}");
+    }
+    let groups = get(&sandbox, "/apis").await;
+    assert!(!groups.to_string().contains("argoproj"), "{groups}");
 }
 
 #[tokio::test]
