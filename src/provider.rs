@@ -12,9 +12,58 @@ pub use self::{
     turns::Turns,
 };
 use crate::eso::expected::{Content, Failure, Raw, Unverifiable, What};
+#[cfg(any(feature = "aws", feature = "gcp"))]
+use crate::eso::expected::{GoRegex, why};
 
+#[cfg(any(feature = "aws", feature = "gcp"))]
+mod attempts;
+#[cfg(feature = "aws")]
+mod aws;
 mod credentials;
+#[cfg(feature = "gcp")]
+mod gcp;
+#[cfg(any(feature = "aws", feature = "gcp"))]
+mod session;
+#[cfg(any(feature = "aws", feature = "gcp"))]
+mod spread;
 mod turns;
+
+/// Connects to a store: settings are checked, and the login is tried.
+pub async fn connect(
+    store: &StoreSettings,
+    identity: Identity<'_>,
+) -> Result<Box<dyn Provider>, Unread> {
+    match store.provider.as_str() {
+        #[cfg(feature = "aws")]
+        "aws" => aws::connect(store, identity).await,
+        #[cfg(feature = "gcp")]
+        "gcpsm" => gcp::connect(store, identity).await,
+        other => Err(Unread::store(
+            unread::UNSUPPORTED,
+            format!("provider `{other}`"),
+        )),
+    }
+}
+
+/// The names that a search is for.
+#[cfg(any(feature = "aws", feature = "gcp"))]
+fn names(regexp: &str) -> Result<GoRegex, Answered> {
+    GoRegex::new(regexp).map_err(|_| {
+        let detail = "Go and Rust may understand `find.name.regexp` differently";
+        Answered::Unread(Unread::secret(why::REGEXP, detail))
+    })
+}
+
+/// Which of a store's settings is not understood.
+#[cfg(any(feature = "aws", feature = "gcp"))]
+fn not_understood(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    // What would be understood is a long list that nobody can choose from here.
+    text.split(", expected")
+        .next()
+        .map(str::to_owned)
+        .unwrap_or(text)
+}
 
 /// One store, read with one set of credentials.
 #[async_trait]

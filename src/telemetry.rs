@@ -42,11 +42,16 @@ pub fn start(
         (false, 2) => "eso_sync=debug,info",
         (false, _) => "trace",
     };
-    // The Kubernetes client logs whole answers that it cannot parse, whatever is in them.
-    let silent: Vec<Directive> = ["kube_client=off"]
-        .iter()
-        .filter_map(|directive| directive.parse().ok())
-        .collect();
+    // The Kubernetes client logs whole answers that it cannot parse, whatever is in them; Google's logs all answers, values of
+    // secrets too, where `GOOGLE_CLOUD_RUST_LOGGING` is set.
+    let silent: Vec<Directive> = [
+        "kube_client=off",
+        "google_cloud_secretmanager_v1=off",
+        "google_cloud_secretmanager_v1::tracing=off",
+    ]
+    .iter()
+    .filter_map(|directive| directive.parse().ok())
+    .collect();
     let filter =
         EnvFilter::try_new(directives.unwrap_or(level)).unwrap_or_else(|_| EnvFilter::new(level));
     let filter = silent.into_iter().fold(filter, EnvFilter::add_directive);
