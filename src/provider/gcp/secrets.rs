@@ -55,6 +55,22 @@ impl Secrets {
         }
     }
 
+    /// The newest by its name is the newest, unless the store's policy is about those that are asked for without one.
+    fn ask(&self, what: &What) -> What {
+        match what {
+            What::Secret {
+                key,
+                version,
+                metadata: false,
+            } if version == LATEST && !self.settings.fetches_enabled() => What::Secret {
+                key: key.clone(),
+                version: String::new(),
+                metadata: false,
+            },
+            other => other.clone(),
+        }
+    }
+
     fn name(&self, key: &str) -> String {
         format!("{}/secrets/{key}", self.parent())
     }
@@ -187,7 +203,7 @@ impl Secrets {
 #[async_trait]
 impl Provider for Secrets {
     async fn read(&self, wanted: &[What], turns: &Turns) -> Vec<Answered> {
-        let distinct = Distinct::of(wanted.iter().cloned());
+        let distinct = Distinct::of(wanted.iter().map(|what| self.ask(what)));
         let calls = distinct
             .asks()
             .map(|what| self.one(what.clone(), turns).boxed());

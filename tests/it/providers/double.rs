@@ -19,6 +19,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::{JoinHandle, JoinSet},
 };
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
 /// A request.
 #[derive(Clone)]
@@ -81,6 +82,40 @@ impl Reply {
 }
 
 type Answer = dyn Fn(&Asked) -> Reply + Send + Sync;
+
+/// What is logged while this runs, at the finest level, and of all libraries that may speak.
+pub(super) async fn logged(run: impl Future<Output = ()>) -> String {
+    let log = Log::default();
+    let writer = {
+        let log = log.clone();
+        move || log.clone()
+    };
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(writer)
+        .with_filter(eso_sync::telemetry::filter(Some("trace"), "trace"));
+    let subscriber = tracing_subscriber::registry().with(layer);
+    // The runtime of a test has one thread.
+    let guard = tracing::subscriber::set_default(subscriber);
+    run.await;
+    drop(guard);
+    let bytes = log.0.lock().expect("no panic").clone();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// The server; it stops when it is dropped.
 pub(super) struct Double {

@@ -32,7 +32,7 @@ use eso_sync::{
 use serde_json::{Value as Json, json};
 
 use self::google::{Google, Secret, error};
-use super::double::{Asked, Double, Reply};
+use super::double::{Asked, Double, Reply, logged};
 
 /// A value that must be seen nowhere.
 const PLANTED: &str = "hunter2-planted";
@@ -250,7 +250,7 @@ async fn each_version_is_a_call_and_each_key_is_read_once() {
         version("db", "3"),
         secret("gone"),
         secret("binary"),
-        secret("db"),
+        version("db", "latest"),
     ];
     let answers = provider.read(&wanted, &turns).await;
     let Answered::One(Raw::Bytes(binary)) = &answers[4] else {
@@ -622,5 +622,31 @@ async fn what_a_store_may_not_have_is_said() {
         assert_eq!(unread.why.reason, reason);
         assert!(unread.why.detail.contains(named), "{}", unread.why);
         assert!(unread.whole_store);
+    }
+}
+
+/// Values and keys, from answers that are good and from those that are not, with every library at its most talkative.
+#[tokio::test]
+async fn nothing_of_a_value_or_a_key_is_logged() {
+    let google = Google([("db", Secret::of(PLANTED.as_bytes()))].into());
+    let double = Double::start(move |asked| {
+        if asked.path.contains("/bad/") {
+            return error(500, "UNKNOWN", PLANTED);
+        }
+        google.answer(asked)
+    })
+    .await;
+    let log = logged(async {
+        let provider = connected(&double.url, &json!({})).await;
+        let wanted = [secret("db"), secret("bad"), find(None, Some("."), &[])];
+        read(&*provider, &wanted, &turns()).await;
+    })
+    .await;
+    assert!(log.contains("TRACE"), "it was heard");
+    let key = STANDARD.encode(KEY.as_der().expect("DER").as_ref());
+    for planted in [PLANTED, &STANDARD.encode(PLANTED), &key[100..150]] {
+        if let Some(line) = log.lines().find(|line| line.contains(planted)) {
+            panic!("{line}");
+        }
     }
 }

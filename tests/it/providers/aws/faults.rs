@@ -7,8 +7,11 @@ use std::{
 
 use serde_json::json;
 
-use super::{PLANTED, connected, error, everything, operations, read, secret, turns};
-use crate::providers::double::{Asked, Double, Reply};
+use super::{
+    PLANTED, assumed, connected, entry, error, everything, find, operation, operations, read,
+    secret, turns,
+};
+use crate::providers::double::{Asked, Double, Reply, logged};
 
 /// The first so many answers are others.
 async fn at_first(times: usize, other: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Double {
@@ -116,4 +119,41 @@ async fn a_batch_that_fails_is_all_of_its_secrets() {
         ["unreadable (BatchGetSecretValue: SomethingNew)"; 2]
     );
     assert_eq!(operations(&double.asked()), ["BatchGetSecretValue"]);
+}
+
+/// Values, keys and tokens, from answers that are good and from those that are not, with every library at its most talkative.
+#[tokio::test]
+async fn nothing_of_a_value_or_a_key_is_logged() {
+    let double = Double::start(|asked| {
+        let parameter = json!({"Name": "/db", "Value": PLANTED, "Type": "SecureString"});
+        match operation(asked).as_str() {
+            "AssumeRole" => assumed(asked, "KEY"),
+            "BatchGetSecretValue" => {
+                let errors = json!([{"SecretId": "api", "ErrorCode": "DecryptionFailure", "Message": PLANTED}]);
+                Reply::json(200, &json!({"SecretValues": [entry("db", PLANTED)], "Errors": errors}))
+            }
+            "GetParameters" => Reply::json(200, &json!({"Parameters": [parameter]})),
+            "GetParametersByPath" => Reply::json(200, &json!({"Parameters": [parameter]})),
+            "GetParameter" => Reply::json(200, &json!({"Parameter": parameter})),
+            _ if asked.json()["SecretId"] == "good" => Reply::json(200, &entry("good", PLANTED)),
+            _ => error(400, "SomethingNew", PLANTED),
+        }
+    })
+    .await;
+    let log = logged(async {
+        let role = "arn:aws:iam::123456789012:role/reader";
+        for service in ["SecretsManager", "ParameterStore"] {
+            let provider = connected(&double.url, &json!({"service": service, "role": role})).await;
+            let wanted = [secret("db"), secret("api"), find(Some("/"), Some("."), &[])];
+            read(&*provider, &wanted, &turns()).await;
+            for one in ["good", "bad"] {
+                read(&*provider, &[secret(one)], &turns()).await;
+            }
+        }
+    })
+    .await;
+    assert!(log.contains("TRACE"), "it was heard");
+    if let Some(line) = log.lines().find(|line| line.contains(PLANTED)) {
+        panic!("{line}");
+    }
 }
