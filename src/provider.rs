@@ -11,38 +11,91 @@ pub use self::{
     credentials::{Ambient, Identity, Resolver, StoreSettings},
     turns::Turns,
 };
-use crate::eso::expected::{Content, Failure, Raw, Unverifiable, What};
 #[cfg(any(feature = "aws", feature = "gcp"))]
 use crate::eso::expected::{GoRegex, why};
+use crate::{
+    cluster::Cluster,
+    eso::expected::{Content, Failure, Raw, Unverifiable, What},
+};
 
 #[cfg(any(feature = "aws", feature = "gcp"))]
 mod attempts;
 #[cfg(feature = "aws")]
 mod aws;
+#[cfg(feature = "azure")]
+mod azure;
 mod credentials;
+#[cfg(all(
+    test,
+    any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault")
+))]
+mod double;
+mod fake;
 #[cfg(feature = "gcp")]
 mod gcp;
+mod kubernetes;
+pub mod reader;
 #[cfg(any(feature = "aws", feature = "gcp"))]
 mod session;
 #[cfg(any(feature = "aws", feature = "gcp"))]
 mod spread;
+pub mod trust;
 mod turns;
+#[cfg(feature = "vault")]
+mod vault;
 
-/// Connects to a store: settings are checked, and the login is tried.
+/// One store, read with one set of credentials.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// Answers each of these once, in their order, with as few calls as the provider's API allows. Each call takes a turn first.
+    async fn read(&self, wanted: &[What], turns: &Turns) -> Vec<Answered>;
+}
+
+/// Connects to a store. `own` is the cluster that the stores are in.
 pub async fn connect(
     store: &StoreSettings,
     identity: Identity<'_>,
+    own: &Cluster,
 ) -> Result<Box<dyn Provider>, Unread> {
     match store.provider.as_str() {
+        "kubernetes" => kubernetes::connect(store, identity, own).await,
+        "fake" => Ok(Box::new(fake::Fake::new(store))),
         #[cfg(feature = "aws")]
         "aws" => aws::connect(store, identity).await,
+        #[cfg(feature = "azure")]
+        "azurekv" => azure::connect(store, identity).await,
         #[cfg(feature = "gcp")]
         "gcpsm" => gcp::connect(store, identity).await,
-        other => Err(Unread::store(
-            unread::UNSUPPORTED,
-            format!("provider `{other}`"),
-        )),
+        #[cfg(feature = "vault")]
+        "vault" => vault::connect(store, identity).await,
+        other => Err(unsupported(other)),
     }
+}
+
+/// Whether this build reads the provider.
+fn supported(provider: &str) -> Result<(), Unread> {
+    let supported = match provider {
+        "aws" => cfg!(feature = "aws"),
+        "azurekv" => cfg!(feature = "azure"),
+        "gcpsm" => cfg!(feature = "gcp"),
+        "vault" | "openBao" => cfg!(feature = "vault"),
+        "kubernetes" | "fake" => true,
+        _ => false,
+    };
+    if supported {
+        Ok(())
+    } else {
+        Err(unsupported(provider))
+    }
+}
+
+fn unsupported(provider: &str) -> Unread {
+    let text = if provider.is_empty() {
+        "the store names no provider".to_owned()
+    } else {
+        format!("this build does not read the provider `{provider}`")
+    };
+    Unread::store(unread::UNSUPPORTED, text)
 }
 
 /// The names that a search is for.
@@ -63,13 +116,6 @@ fn not_understood(error: &serde_json::Error) -> String {
         .next()
         .map(str::to_owned)
         .unwrap_or(text)
-}
-
-/// One store, read with one set of credentials.
-#[async_trait]
-pub trait Provider: Send + Sync {
-    /// Answers each of these once, in their order, with as few calls as the provider's API allows. Each call takes a turn first.
-    async fn read(&self, wanted: &[What], turns: &Turns) -> Vec<Answered>;
 }
 
 /// The answer to one read.
@@ -154,6 +200,8 @@ pub mod unread {
     pub const UNSUPPORTED: &str = "unsupported-store";
     /// The job's own credentials do not go where this store points, or do not read for it.
     pub const NOT_TRUSTED: &str = "store-not-trusted";
+    /// The conditions of the ClusterSecretStore leave the namespace out: the operator refuses it too.
+    pub const NAMESPACE: &str = "namespace-not-allowed";
     /// The operator reads this store with the identity of its own Pod, which is not ours.
     pub const CONTROLLER_IDENTITY: &str = "controller-identity";
     /// The store, or what its credentials are in, is not there or may not be read.

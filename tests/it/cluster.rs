@@ -1,6 +1,7 @@
 //! The same whole runs on a real cluster with the real operator, and what only a real one can show.
 
 mod old_operator;
+mod oracle;
 
 use serde_json::{Value, json};
 

@@ -2,7 +2,13 @@
 
 #[cfg(feature = "aws-parameter-store")]
 mod aws;
-#[cfg(any(feature = "aws-parameter-store", feature = "gcp"))]
 mod double;
 #[cfg(feature = "gcp")]
 mod gcp;
+mod kubernetes;
+mod reader;
+mod resolver;
+mod support;
+mod trust;
+#[cfg(feature = "vault")]
+mod vault;

@@ -4,7 +4,7 @@ mod binary;
 mod world;
 
 pub(crate) use self::{
-    binary::{Outcome, Running, Workspace},
+    binary::{Outcome, Running, Terminal, Workspace},
     world::{World, eventually, now, optional_variable},
 };
 

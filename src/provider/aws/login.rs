@@ -1,6 +1,10 @@
 //! Credentials: the job's own, or those that the store names; and the roles that they take on.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
+    collections::BTreeMap,
     error::Error,
     fmt,
     sync::{Mutex, PoisonError},
@@ -43,6 +47,9 @@ const ANSWER: Duration = Duration::from_secs(20);
 pub(super) struct Login {
     settings: Settings,
     who: Who,
+    /// Where services are that are not where AWS has them, as the job's environment has it: `AWS_ENDPOINT_URL…`. (What the
+    /// process's own environment says, the clients also follow by themselves: with the stores' credentials too.)
+    elsewhere: BTreeMap<String, String>,
 }
 
 enum Who {
@@ -52,26 +59,32 @@ enum Who {
 
 impl Login {
     pub(super) fn new(settings: Settings, identity: Identity<'_>) -> Self {
-        let who = match identity {
-            Identity::Ambient(ambient) => Who::Ambient(ambient.clone()),
-            Identity::Store(resolver) => Who::Store(resolver.clone()),
+        let (who, elsewhere) = match identity {
+            Identity::Ambient(ambient) => {
+                let urls = ambient
+                    .environment
+                    .iter()
+                    .filter(|(name, url)| name.starts_with("AWS_ENDPOINT_URL") && !url.is_empty());
+                let urls = urls.map(|(name, url)| (name.clone(), url.clone()));
+                (Who::Ambient(ambient.clone()), urls.collect())
+            }
+            Identity::Store(resolver) => (Who::Store(resolver.clone()), BTreeMap::new()),
         };
-        Self { settings, who }
+        Self {
+            settings,
+            who,
+            elsewhere,
+        }
     }
 
     pub(super) fn region(&self) -> &str {
         &self.settings.region
     }
 
-    /// Where the job's own operator has a service, if it is not where AWS has it. (What the process's environment says to the
-    /// clients themselves holds for the stores' own credentials too.)
+    /// Where a service is, if it is not where AWS has it.
     pub(super) fn endpoint(&self, service: &str) -> Option<&str> {
-        let Who::Ambient(ambient) = &self.who else {
-            return None;
-        };
-        let of = |name: &str| ambient.environment.get(name).filter(|url| !url.is_empty());
-        of(&format!("AWS_ENDPOINT_URL_{service}"))
-            .or_else(|| of("AWS_ENDPOINT_URL"))
+        let own = self.elsewhere.get(&format!("AWS_ENDPOINT_URL_{service}"));
+        own.or_else(|| self.elsewhere.get("AWS_ENDPOINT_URL"))
             .map(String::as_str)
     }
 

@@ -1,5 +1,8 @@
 //! Credentials: the job's own, or those that the store names.
 
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use google_cloud_auth::{
@@ -23,6 +26,9 @@ use crate::{
 /// A login, or an answer, takes this long at most.
 const ANSWER: Duration = Duration::from_secs(20);
 
+/// As for `gcloud`.
+const ELSEWHERE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER";
+
 /// Where Google exchanges tokens of others for its own.
 const EXCHANGE: &str = "https://sts.googleapis.com/v1/token";
 
@@ -35,6 +41,10 @@ const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 pub(super) struct Login {
     settings: Settings,
     who: Who,
+    /// Where the service is, if the job's environment has it elsewhere than Google.
+    elsewhere: Option<String>,
+    /// Where tokens of others are exchanged for Google's.
+    exchange: String,
 }
 
 enum Who {
@@ -44,11 +54,20 @@ enum Who {
 
 impl Login {
     pub(super) fn new(settings: Settings, identity: Identity<'_>) -> Self {
-        let who = match identity {
-            Identity::Ambient(ambient) => Who::Ambient(ambient.clone()),
-            Identity::Store(resolver) => Who::Store(resolver.clone()),
+        let (who, elsewhere) = match identity {
+            Identity::Ambient(ambient) => {
+                let url = ambient.environment.get(ELSEWHERE);
+                let url = url.filter(|url| !url.is_empty()).cloned();
+                (Who::Ambient(ambient.clone()), url)
+            }
+            Identity::Store(resolver) => (Who::Store(resolver.clone()), None),
         };
-        Self { settings, who }
+        Self {
+            settings,
+            who,
+            elsewhere,
+            exchange: EXCHANGE.to_owned(),
+        }
     }
 
     /// A client with credentials that work: a login that fails is told once, and before anything is read.
@@ -79,24 +98,12 @@ impl Login {
         })
     }
 
-    /// Where the service is, if it is not at its one address for the world: where the job's own operator has it (as for
-    /// `gcloud`), or at the store's location.
+    /// Where the service is, if it is not at its one address for the world.
     fn endpoint(&self) -> Option<String> {
-        let wish = match &self.who {
-            Who::Ambient(ambient) => ambient
-                .environment
-                .get("CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER")
-                .filter(|url| !url.is_empty()),
-            Who::Store(_) => None,
-        };
         let location = &self.settings.location;
-        match (wish, location.as_str()) {
-            (Some(url), _) => Some(url.clone()),
-            (None, "") => None,
-            (None, location) => Some(format!(
-                "https://secretmanager.{location}.rep.googleapis.com"
-            )),
-        }
+        let regional = || format!("https://secretmanager.{location}.rep.googleapis.com");
+        let elsewhere = self.elsewhere.clone();
+        elsewhere.or_else(|| (!location.is_empty()).then(regional))
     }
 
     async fn of_store(&self, resolver: &Resolver) -> Result<Credentials, Unread> {
@@ -107,13 +114,111 @@ impl Login {
             &auth.workload_identity_federation,
         ) {
             (Some(key), _, _) => key_of_secret(resolver, key).await,
-            (None, Some(identity), _) => workload_identity(resolver, identity).await,
-            (None, None, Some(federation)) => federated(resolver, federation).await,
+            (None, Some(identity), _) => self.workload_identity(resolver, identity).await,
+            (None, None, Some(federation)) => self.federated(resolver, federation).await,
             (None, None, None) => Err(Unread::store(
                 unread::CONTROLLER_IDENTITY,
                 "the store has no `auth`",
             )),
         }
+    }
+
+    /// GKE's: the cluster is an identity provider of its project's pool.
+    async fn workload_identity(
+        &self,
+        resolver: &Resolver,
+        identity: &WorkloadIdentity,
+    ) -> Result<Credentials, Unread> {
+        let WorkloadIdentity {
+            service_account_ref: account,
+            cluster_location: location,
+            cluster_name: name,
+            cluster_project: project,
+        } = identity;
+        for (field, value) in [
+            ("clusterProjectID", project),
+            ("clusterLocation", location),
+            ("clusterName", name),
+        ] {
+            if value.is_empty() {
+                // The operator asks the metadata server of the cluster that it runs in.
+                return Err(unsupported(format!(
+                    "`auth.workloadIdentity` without `{field}`"
+                )));
+            }
+        }
+        let pool = format!("{project}.svc.id.goog");
+        let cluster = format!("projects/{project}/locations/{location}/clusters/{name}");
+        let audience =
+            format!("identitynamespace:{pool}:https://container.googleapis.com/v1/{cluster}");
+        let email = annotated(resolver, account).await?;
+        self.exchanged(resolver, account, vec![pool], audience, email)
+    }
+
+    /// A pool of the project's, with the cluster as one of its providers.
+    async fn federated(
+        &self,
+        resolver: &Resolver,
+        federation: &Federation,
+    ) -> Result<Credentials, Unread> {
+        if federation.cred_config.is_some() {
+            return Err(unsupported("`auth.workloadIdentityFederation.credConfig`"));
+        }
+        if federation.aws_security_credentials.is_some() {
+            return Err(unsupported(
+                "`auth.workloadIdentityFederation.awsSecurityCredentials`",
+            ));
+        }
+        let Some(account) = &federation.service_account_ref else {
+            return Err(unsupported(
+                "`auth.workloadIdentityFederation` without `serviceAccountRef`",
+            ));
+        };
+        if federation.audience.is_empty() {
+            return Err(unsupported(
+                "`auth.workloadIdentityFederation` without `audience`",
+            ));
+        }
+        let email = match federation.email.as_str() {
+            "" => annotated(resolver, account).await?,
+            email => Some(email.to_owned()),
+        };
+        // The token is for the audiences of the reference alone.
+        self.exchanged(
+            resolver,
+            account,
+            Vec::new(),
+            federation.audience.clone(),
+            email,
+        )
+    }
+
+    fn exchanged(
+        &self,
+        resolver: &Resolver,
+        account: &Json,
+        audiences: Vec<String>,
+        audience: String,
+        email: Option<String>,
+    ) -> Result<Credentials, Unread> {
+        let source = Account {
+            resolver: resolver.clone(),
+            account: account.clone(),
+            audiences,
+        };
+        let mut builder = external_account::ProgrammaticBuilder::new(Arc::new(source))
+            .with_audience(audience)
+            .with_subject_token_type(JWT)
+            .with_token_url(&self.exchange);
+        if let Some(email) = email {
+            if !is_email(&email) {
+                return Err(failed("the account to impersonate is not an address"));
+            }
+            builder = builder.with_target_principal(email);
+        }
+        builder
+            .build()
+            .map_err(|_| failed("the identity of the service account cannot be exchanged"))
     }
 }
 
@@ -168,103 +273,11 @@ fn of_key(text: &Value) -> Result<Credentials, Unread> {
         .map_err(|_| failed("the key of the service account is not complete"))
 }
 
-/// GKE's: the cluster is an identity provider of its project's pool.
-async fn workload_identity(
-    resolver: &Resolver,
-    identity: &WorkloadIdentity,
-) -> Result<Credentials, Unread> {
-    let WorkloadIdentity {
-        service_account_ref: account,
-        cluster_location: location,
-        cluster_name: name,
-        cluster_project: project,
-    } = identity;
-    for (field, value) in [
-        ("clusterProjectID", project),
-        ("clusterLocation", location),
-        ("clusterName", name),
-    ] {
-        if value.is_empty() {
-            // The operator asks the metadata server of the cluster that it runs in.
-            return Err(unsupported(format!(
-                "`auth.workloadIdentity` without `{field}`"
-            )));
-        }
-    }
-    let pool = format!("{project}.svc.id.goog");
-    let cluster = format!("projects/{project}/locations/{location}/clusters/{name}");
-    let audience =
-        format!("identitynamespace:{pool}:https://container.googleapis.com/v1/{cluster}");
-    let email = annotated(resolver, account).await?;
-    exchanged(resolver, account, vec![pool], audience, email)
-}
-
-/// A pool of the project's, with the cluster as one of its providers.
-async fn federated(resolver: &Resolver, federation: &Federation) -> Result<Credentials, Unread> {
-    if federation.cred_config.is_some() {
-        return Err(unsupported("`auth.workloadIdentityFederation.credConfig`"));
-    }
-    if federation.aws_security_credentials.is_some() {
-        return Err(unsupported(
-            "`auth.workloadIdentityFederation.awsSecurityCredentials`",
-        ));
-    }
-    let Some(account) = &federation.service_account_ref else {
-        return Err(unsupported(
-            "`auth.workloadIdentityFederation` without `serviceAccountRef`",
-        ));
-    };
-    if federation.audience.is_empty() {
-        return Err(unsupported(
-            "`auth.workloadIdentityFederation` without `audience`",
-        ));
-    }
-    let email = match federation.email.as_str() {
-        "" => annotated(resolver, account).await?,
-        email => Some(email.to_owned()),
-    };
-    // The token is for the audiences of the reference alone.
-    exchanged(
-        resolver,
-        account,
-        Vec::new(),
-        federation.audience.clone(),
-        email,
-    )
-}
-
 /// The account that Kubernetes' service account stands for, if it names one.
 async fn annotated(resolver: &Resolver, account: &Json) -> Result<Option<String>, Unread> {
     let mut annotations = resolver.service_account_annotations(account).await?;
     let email = annotations.remove("iam.gke.io/gcp-service-account");
     Ok(email.filter(|email| !email.is_empty()))
-}
-
-fn exchanged(
-    resolver: &Resolver,
-    account: &Json,
-    audiences: Vec<String>,
-    audience: String,
-    email: Option<String>,
-) -> Result<Credentials, Unread> {
-    let source = Account {
-        resolver: resolver.clone(),
-        account: account.clone(),
-        audiences,
-    };
-    let mut builder = external_account::ProgrammaticBuilder::new(Arc::new(source))
-        .with_audience(audience)
-        .with_subject_token_type(JWT)
-        .with_token_url(EXCHANGE);
-    if let Some(email) = email {
-        if !is_email(&email) {
-            return Err(failed("the account to impersonate is not an address"));
-        }
-        builder = builder.with_target_principal(email);
-    }
-    builder
-        .build()
-        .map_err(|_| failed("the identity of the service account cannot be exchanged"))
 }
 
 /// It becomes a part of a path at Google.
@@ -315,34 +328,5 @@ impl std::error::Error for NoToken {}
 impl SubjectTokenProviderError for NoToken {
     fn is_transient(&self) -> bool {
         false
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_key_of_a_service_account_is_taken() {
-        // What names addresses of its own to fetch tokens from is not.
-        for text in [
-            r#"{"type": "external_account", "token_url": "http://127.0.0.1:1"}"#,
-            r#"{"type": "authorized_user"}"#,
-            "{}",
-            "not json: hunter2",
-            r#"{"type": "service_account"}"#,
-        ] {
-            let unread = of_key(&Value::from(text)).map(|_| ()).unwrap_err();
-            assert_eq!(unread.why.reason, unread::LOGIN);
-            assert!(!unread.why.detail.contains("hunter2"));
-        }
-    }
-
-    #[test]
-    fn an_account_cannot_become_another_path() {
-        assert!(is_email("reader@my-project.iam.gserviceaccount.com"));
-        for bad in ["a/b@c", "a@b:generateIdToken?", "a", "a@b#"] {
-            assert!(!is_email(bad), "{bad}");
-        }
     }
 }

@@ -17,7 +17,10 @@ use eso_sync::{
 };
 use serde_json::{Value as Json, json};
 
-use super::double::{Asked, Reply};
+use super::{
+    double::{Asked, Reply},
+    support::nowhere,
+};
 
 /// A value that must be seen nowhere.
 const PLANTED: &str = "hunter2-planted";
@@ -51,7 +54,7 @@ fn ambient(url: &str) -> Ambient {
 }
 
 async fn try_connect(url: &str, more: &Json) -> Result<Box<dyn Provider>, Unread> {
-    connect(&store(more), Identity::Ambient(&ambient(url))).await
+    connect(&store(more), Identity::Ambient(&ambient(url)), &nowhere()).await
 }
 
 async fn connected(url: &str, more: &Json) -> Box<dyn Provider> {

@@ -21,7 +21,6 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use eso_sync::{
-    cluster::{Access, connect::connect_plain},
     eso::expected::{Raw, What},
     inventory::StoreKey,
     policy::Rate,
@@ -32,7 +31,10 @@ use eso_sync::{
 use serde_json::{Value as Json, json};
 
 use self::google::{Google, Secret, error};
-use super::double::{Asked, Double, Reply, logged};
+use super::{
+    double::{Asked, Double, Reply, logged},
+    support::nowhere,
+};
 
 /// A value that must be seen nowhere.
 const PLANTED: &str = "hunter2-planted";
@@ -111,7 +113,7 @@ impl std::ops::Deref for Connected {
 
 async fn connected(url: &str, more: &Json) -> Connected {
     let job = job(url);
-    match connect(&store(more), Identity::Ambient(&job.ambient)).await {
+    match connect(&store(more), Identity::Ambient(&job.ambient), &nowhere()).await {
         Ok(provider) => Connected {
             provider,
             _job: job,
@@ -570,10 +572,14 @@ async fn a_login_that_fails_is_told_before_anything_is_read() {
         job.ambient
             .environment
             .insert("GOOGLE_APPLICATION_CREDENTIALS".to_owned(), path);
-        let unread = connect(&store(&json!({})), Identity::Ambient(&job.ambient))
-            .await
-            .err()
-            .expect("no login");
+        let unread = connect(
+            &store(&json!({})),
+            Identity::Ambient(&job.ambient),
+            &nowhere(),
+        )
+        .await
+        .err()
+        .expect("no login");
         assert_eq!(unread.why.reason, unread::LOGIN);
         assert!(unread.why.detail.contains(why), "{}", unread.why);
         assert!(unread.whole_store && !unread.why.detail.contains(PLANTED));
@@ -583,13 +589,10 @@ async fn a_login_that_fails_is_told_before_anything_is_read() {
 /// What asks for what only the operator's own Pod has, or names addresses of its own, is not followed. Nothing is sent.
 #[tokio::test]
 async fn what_a_store_may_not_have_is_said() {
-    let rate = Rate::per_second(1.0).unwrap();
-    let nowhere = "http://127.0.0.1:1".parse().unwrap();
-    let cluster = connect_plain(nowhere, Access::ReadOnly, rate).expect("a cluster");
     let key = StoreKey::Cluster {
         name: "gcp".to_owned(),
     };
-    let resolver = Resolver::new(cluster, key, "default");
+    let resolver = Resolver::new(nowhere(), key, "default");
     let account = json!({"name": "reader"});
     for (auth, reason, named) in [
         (json!({}), unread::CONTROLLER_IDENTITY, "`auth`"),
@@ -615,10 +618,14 @@ async fn what_a_store_may_not_have_is_said() {
             "`audience`",
         ),
     ] {
-        let unread = connect(&store(&json!({"auth": auth})), Identity::Store(&resolver))
-            .await
-            .err()
-            .expect("no login");
+        let unread = connect(
+            &store(&json!({"auth": auth})),
+            Identity::Store(&resolver),
+            &nowhere(),
+        )
+        .await
+        .err()
+        .expect("no login");
         assert_eq!(unread.why.reason, reason);
         assert!(unread.why.detail.contains(named), "{}", unread.why);
         assert!(unread.whole_store);

@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     process::{Child, Command},
     time::timeout,
 };
@@ -109,8 +109,85 @@ impl Workspace {
         }
     }
 
+    /// Starts a command on a terminal of its own.
+    pub(crate) fn on_terminal(&self, arguments: &[&str]) -> Terminal {
+        let quoted = std::iter::once(env!("CARGO_BIN_EXE_eso-sync"))
+            .chain(arguments.iter().copied())
+            .chain(self.arguments.iter().map(String::as_str))
+            .map(|word| format!("'{}'", word.replace('\'', r"'\''")));
+        // `exec`: else a shell would stand in between, and answer for Ctrl-C itself.
+        let line = format!("exec {}", quoted.collect::<Vec<_>>().join(" "));
+        // Of util-linux: it opens a pseudo-terminal, and takes over the exit code (-e) of what runs there.
+        let mut child = Command::new("script")
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").expect("a PATH"))
+            .env("HOME", self.folder.path())
+            .env("TERM", "xterm")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.folder.path())
+            .args(["-qefc", &line, "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("`script` of util-linux");
+        Terminal {
+            keys: child.stdin.take().expect("piped"),
+            screen: child.stdout.take().expect("piped"),
+            shown: String::new(),
+            child,
+        }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
+    }
+}
+
+/// A command on a terminal: somebody could sit at it.
+pub(crate) struct Terminal {
+    keys: tokio::process::ChildStdin,
+    screen: tokio::process::ChildStdout,
+    shown: String,
+    child: Child,
+}
+
+impl Terminal {
+    /// Waits until the screen has shown this.
+    pub(crate) async fn shows(&mut self, text: &str) {
+        let shown = async {
+            let mut part = [0; 4096];
+            while !self.shown.contains(text) {
+                match self.screen.read(&mut part).await {
+                    Ok(read) if read > 0 => {
+                        self.shown += &String::from_utf8_lossy(&part[..read]);
+                    }
+                    _ => return false,
+                }
+            }
+            true
+        };
+        let found = timeout(PATIENCE, shown).await.unwrap_or(false);
+        assert!(found, "never showed {text:?}: {}", self.shown);
+    }
+
+    /// Presses keys.
+    pub(crate) async fn types(&mut self, keys: &str) {
+        let typed = self.keys.write_all(keys.as_bytes()).await;
+        typed.expect("somebody reads");
+    }
+
+    /// Waits for the end; the exit code, and all that was shown.
+    pub(crate) async fn end(mut self) -> (i32, String) {
+        let all = async {
+            let mut rest = Vec::new();
+            self.screen.read_to_end(&mut rest).await.expect("a pipe");
+            self.shown += &String::from_utf8_lossy(&rest);
+            self.child.wait().await.expect("it ends")
+        };
+        let status = timeout(PATIENCE, all).await.expect("the command ends");
+        (status.code().unwrap_or(-1), self.shown)
     }
 }
 

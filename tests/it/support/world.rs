@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use eso_sync::sandbox::{Sandbox, Settings};
 use http::{Request, StatusCode};
 use kube::Client;
@@ -29,6 +30,8 @@ pub(crate) async fn eventually<T>(what: &str, mut state: impl AsyncFnMut() -> Op
 pub(crate) struct World {
     pub(crate) sandbox: Option<Sandbox>,
     client: Client,
+    /// Where the API is served, and the PEM (in base64) of who vouches for it.
+    api_server: (String, String),
     /// The version of ESO's API that is served.
     pub(crate) version: &'static str,
     /// The test's own namespace; names of cluster-wide objects begin with it.
@@ -49,19 +52,16 @@ impl World {
         let config = kube::Config::new(url.parse().expect("a URL"));
         let client = Client::try_from(config).expect("a client");
         let version = if settings.v1beta1 { "v1beta1" } else { "v1" };
-        Self::new(
-            Some(sandbox),
-            client,
-            version,
-            vec!["--server".to_owned(), url],
-        )
-        .await
+        let api_server = (url.clone(), String::new());
+        let arguments = vec!["--server".to_owned(), url];
+        Self::new(Some(sandbox), client, api_server, version, arguments).await
     }
 
     /// The real cluster that the environment names.
     pub(crate) async fn cluster() -> Self {
         let kubeconfig = variable("ESO_SYNC_TEST_KUBECONFIG");
         let loaded = kube::config::Kubeconfig::read_from(&kubeconfig).expect("a kubeconfig");
+        let api_server = api_server_of(&loaded);
         let options = kube::config::KubeConfigOptions::default();
         let config = kube::Config::from_custom_kubeconfig(loaded, &options);
         let client = Client::try_from(config.await.expect("a context")).expect("a client");
@@ -71,18 +71,14 @@ impl World {
         }
         let old = optional_variable("ESO_SYNC_TEST_OLD_OPERATOR").is_some();
         let version = if old { "v1beta1" } else { "v1" };
-        Self::new(
-            None,
-            client,
-            version,
-            vec!["--kubeconfig".to_owned(), kubeconfig],
-        )
-        .await
+        let arguments = vec!["--kubeconfig".to_owned(), kubeconfig];
+        Self::new(None, client, api_server, version, arguments).await
     }
 
     async fn new(
         sandbox: Option<Sandbox>,
         client: Client,
+        api_server: (String, String),
         version: &'static str,
         arguments: Vec<String>,
     ) -> Self {
@@ -93,6 +89,7 @@ impl World {
         let world = Self {
             sandbox,
             client,
+            api_server,
             version,
             namespace,
             bin,
@@ -127,6 +124,11 @@ impl World {
         self.sandbox
             .as_ref()
             .expect("this test runs in the sandbox")
+    }
+
+    /// Where the API is served, and the PEM of who vouches for it, in base64.
+    pub(crate) fn api_server(&self) -> (&str, &str) {
+        (&self.api_server.0, &self.api_server.1)
     }
 
     fn path(&self, kind: &str, namespace: &str) -> String {
@@ -324,6 +326,21 @@ impl World {
                 .expect("deleted");
         }
     }
+}
+
+fn api_server_of(kubeconfig: &kube::config::Kubeconfig) -> (String, String) {
+    let cluster = kubeconfig.clusters.first();
+    let cluster = cluster
+        .and_then(|named| named.cluster.clone())
+        .expect("a cluster");
+    let authority = cluster.certificate_authority_data.or_else(|| {
+        let pem = std::fs::read(cluster.certificate_authority?).expect("a certificate");
+        Some(BASE64_STANDARD.encode(pem))
+    });
+    (
+        cluster.server.expect("an address"),
+        authority.unwrap_or_default(),
+    )
 }
 
 /// The present time: the binary has no other, and ages are told by it.

@@ -3,9 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use eso_sync::{
-    cluster::{Access, connect::connect_plain},
     inventory::StoreKey,
-    policy::Rate,
     provider::{Identity, Resolver, connect, unread},
 };
 use serde_json::json;
@@ -14,7 +12,7 @@ use super::{
     assumed, connected, error, everything, operation, operations, read, secret, signed_by, store,
     sts_error, try_connect, turns,
 };
-use crate::providers::double::Double;
+use crate::providers::{double::Double, support::nowhere};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/reader";
 
@@ -201,14 +199,11 @@ async fn a_role_that_is_denied_is_named() {
 /// The operator reads it with its own Pod's identity, which is not ours; nothing is sent.
 #[tokio::test]
 async fn a_store_without_auth_is_not_read_with_its_own_credentials() {
-    let rate = Rate::per_second(1.0).unwrap();
-    let nowhere = "http://127.0.0.1:1".parse().unwrap();
-    let cluster = connect_plain(nowhere, Access::ReadOnly, rate).expect("a cluster");
     let key = StoreKey::Cluster {
         name: "aws".to_owned(),
     };
-    let resolver = Resolver::new(cluster, key, "default");
-    let unread = connect(&store(&json!({})), Identity::Store(&resolver))
+    let resolver = Resolver::new(nowhere(), key, "default");
+    let unread = connect(&store(&json!({})), Identity::Store(&resolver), &nowhere())
         .await
         .err()
         .expect("no login");

@@ -1,0 +1,283 @@
+//! The model of the operator against the operator: what it wrote for a generated ExternalSecret is what the drift check expects.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{curl, skipped};
+use crate::{
+    oracle::{Case, Source, cases},
+    support::{Outcome, World, eventually, optional_variable},
+};
+
+/// How many cases there are, for all sources together.
+const CASES: usize = 330;
+
+/// What may keep a case from being verified: each is something that is named and not guessed.
+const TRUE_REASONS: [&str; 6] = [
+    "template",
+    "property-path",
+    "regexp",
+    "collision",
+    "depth",
+    "metadata",
+];
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn generated_cases_in_a_fake_store_are_computed_as_the_operator_does() {
+    let world = World::cluster().await;
+    let cases = of(Source::Fake);
+    let data: Vec<Value> = remote(&cases)
+        .map(|(key, text)| json!({"key": key, "value": text}))
+        .collect();
+    store(&world, Source::Fake, json!({"fake": {"data": data}})).await;
+    hold_to_the_operator(world, cases).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn generated_cases_in_kubernetes_are_computed_as_the_operator_does() {
+    let world = World::cluster().await;
+    let cases = of(Source::Kubernetes);
+    for (key, text) in remote(&cases) {
+        let data: BTreeMap<String, String> =
+            serde_json::from_str(text).expect("an object of texts");
+        world
+            .apply(json!({"apiVersion": "v1", "kind": "Secret",
+                "metadata": {"name": key, "namespace": world.namespace}, "stringData": data}))
+            .await;
+    }
+    world.apply_yaml(READER).await;
+    let (server, authority) = world.api_server();
+    let provider = json!({"kubernetes": {
+        "remoteNamespace": world.namespace,
+        "server": {"url": server, "caBundle": authority},
+        "auth": {"serviceAccount": {"name": "reader"}},
+    }});
+    store(&world, Source::Kubernetes, provider).await;
+    hold_to_the_operator(world, cases).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn generated_cases_in_vault_are_computed_as_the_operator_does() {
+    let (Some(vault), Some(token)) = (
+        optional_variable("ESO_SYNC_TEST_VAULT"),
+        optional_variable("ESO_SYNC_TEST_VAULT_TOKEN"),
+    ) else {
+        return skipped("OpenBao");
+    };
+    let world = World::cluster().await;
+    let header = format!("X-Vault-Token: {token}");
+    let cases = of(Source::Vault);
+    for (key, text) in remote(&cases) {
+        let url = format!("{vault}/v1/secret/data/{}/{key}", world.namespace);
+        curl(&[
+            "-H",
+            &header,
+            "--data-binary",
+            &format!("{{\"data\": {text}}}"),
+            &url,
+        ])
+        .await;
+    }
+    world
+        .apply(json!({"apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "vault", "namespace": world.namespace}, "stringData": {"token": token}}))
+        .await;
+    let provider = json!({"vault": {
+        "server": vault, "path": format!("secret/{}", world.namespace), "version": "v2",
+        "auth": {"tokenSecretRef": {"name": "vault", "key": "token"}},
+    }});
+    store(&world, Source::Vault, provider).await;
+    hold_to_the_operator(world, cases).await;
+}
+
+/// May read the Secrets of the test.
+const READER: &str = r#"
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: reader, namespace: NS}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: reader, namespace: NS}
+rules:
+  - {apiGroups: [""], resources: [secrets], verbs: [get, list, watch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: reader, namespace: NS}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader}
+subjects: [{kind: ServiceAccount, name: reader, namespace: NS}]
+"#;
+
+fn of(source: Source) -> Vec<Case> {
+    cases(CASES)
+        .into_iter()
+        .filter(|case| case.source == source)
+        .collect()
+}
+
+fn remote(cases: &[Case]) -> impl Iterator<Item = (&str, &str)> {
+    cases
+        .iter()
+        .flat_map(|case| &case.remote)
+        .map(|(key, text)| (&**key, &**text))
+}
+
+async fn store(world: &World, source: Source, provider: Value) {
+    world
+        .apply(json!({"apiVersion": format!("external-secrets.io/{}", world.version), "kind": "SecretStore",
+            "metadata": {"name": world.named(source.store()), "namespace": world.namespace},
+            "spec": {"provider": provider}}))
+        .await;
+}
+
+/// Lets the operator sync the cases, and asks eso-sync what it makes of them.
+async fn hold_to_the_operator(world: World, cases: Vec<Case>) {
+    for case in &cases {
+        let spec: Value = serde_json::from_str(&world.named(&case.spec.to_string())).expect("JSON");
+        world
+            .apply(json!({"apiVersion": format!("external-secrets.io/{}", world.version), "kind": "ExternalSecret",
+                "metadata": {"name": case.name, "namespace": world.namespace}, "spec": spec}))
+            .await;
+    }
+    let synced = settled(&world, cases.len()).await;
+    let before = drift(&world).await;
+    let mut verified = 0;
+    for case in &cases {
+        let item = item(&before, &case.name);
+        let (verdict, reason) = (
+            item["verdict"].as_str().expect("a verdict"),
+            item["reason"].as_str().unwrap_or_default(),
+        );
+        let shown = || {
+            format!(
+                "{}: {}\nremote: {:?}\nsays: {item}",
+                case.name, case.spec, case.remote
+            )
+        };
+        match (synced[&case.name], verdict) {
+            (true, "in-sync") => verified += 1,
+            (true, "unverifiable") => assert!(TRUE_REASONS.contains(&reason), "{}", shown()),
+            (true, _) => panic!("the operator has synced it: {}", shown()),
+            // What the operator fails at is never well.
+            (false, verdict) => assert_ne!(verdict, "in-sync", "{}", shown()),
+        }
+    }
+    let all = synced.values().filter(|synced| **synced).count();
+    assert!(
+        verified * 100 >= all * 85,
+        "verified {verified} of {all} that were synced"
+    );
+    edits_are_seen(&world, &before).await;
+    world.end().await;
+}
+
+/// Whether each was synced, once the operator has looked at all of them.
+async fn settled(world: &World, count: usize) -> BTreeMap<String, bool> {
+    eventually("the operator has looked at all of them", async || {
+        let objects = world.list("ExternalSecret").await;
+        let ready = objects.iter().filter_map(|object| {
+            let conditions = object["status"]["conditions"].as_array()?;
+            let ready = conditions
+                .iter()
+                .find(|condition| condition["type"] == "Ready")?;
+            // What is left as it is, or deleted, is not written.
+            let written = ready["reason"] == "SecretSynced" && ready["message"] == "secret synced";
+            Some((object["metadata"]["name"].as_str()?.to_owned(), written))
+        });
+        let ready: BTreeMap<String, bool> = ready.collect();
+        (ready.len() == count).then_some(ready)
+    })
+    .await
+}
+
+async fn drift(world: &World) -> Outcome {
+    let arguments = [
+        "drift",
+        "-n",
+        &world.namespace,
+        "-o",
+        "json",
+        "--credentials",
+        "store",
+    ];
+    world.bin.run(&arguments).await
+}
+
+fn item(outcome: &Outcome, name: &str) -> Value {
+    let document = outcome.document();
+    let items = document["items"].as_array().expect("items");
+    let item = items.iter().find(|item| item["name"] == name);
+    item.unwrap_or_else(|| panic!("no item {name}")).clone()
+}
+
+/// Somebody edits a key, takes one away, adds one, deletes a Secret: exactly those are told, as what they are.
+async fn edits_are_seen(world: &World, before: &Outcome) {
+    world.rest().await;
+    let document = before.document();
+    let items = document["items"].as_array().expect("items");
+    let in_sync = items.iter().filter(|item| item["verdict"] == "in-sync");
+    let mut expected = BTreeMap::new();
+    for (index, item) in in_sync.enumerate().filter(|(index, _)| index % 3 == 0) {
+        let name = item["name"].as_str().expect("a name");
+        let data = world.get("Secret", name).await.expect("it")["data"].clone();
+        let Some(key) = data
+            .as_object()
+            .and_then(|data| data.keys().next())
+            .cloned()
+        else {
+            continue;
+        };
+        let (change, told) = match index / 3 % 4 {
+            0 => (json!({"data": {&key: "ZWRpdGVk"}}), "changed"),
+            1 => (json!({"data": {&key: null}}), "missing"),
+            2 => (json!({"data": {"added": "ZWRpdGVk"}}), "extra"),
+            _ => {
+                world.delete("Secret", name).await;
+                expected.insert(name.to_owned(), None);
+                continue;
+            }
+        };
+        world.patch("Secret", name, &change).await;
+        let key = if told == "extra" {
+            "added".to_owned()
+        } else {
+            key
+        };
+        expected.insert(name.to_owned(), Some((key, told)));
+    }
+    let after = drift(world).await;
+    world.resume().await;
+    let document = after.document();
+    for item in document["items"].as_array().expect("items") {
+        let name = item["name"].as_str().expect("a name");
+        match expected.get(name) {
+            None => assert_eq!(
+                item["verdict"],
+                self::item(before, name)["verdict"],
+                "{item}"
+            ),
+            Some(None) => assert_eq!(item["verdict"], "missing", "{item}"),
+            Some(Some((key, told))) => {
+                assert!(
+                    ["tampered", "partial"].contains(&item["verdict"].as_str().expect("a verdict")),
+                    "{item}"
+                );
+                assert_eq!(
+                    item["keys"],
+                    json!([{"name": key, "difference": told}]),
+                    "{item}"
+                );
+            }
+        }
+    }
+    assert!(
+        expected.len() > 10,
+        "there was something to edit: {}",
+        expected.len()
+    );
+}

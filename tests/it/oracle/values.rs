@@ -1,0 +1,191 @@
+//! What the remote secrets of the generated cases hold, and what is asked of it.
+
+use fastrand::Rng;
+use serde_json::{Map, Value, json};
+
+use super::Source;
+
+/// Texts that somebody has been bitten by.
+const TEXTS: [&str; 22] = [
+    "plain",
+    "",
+    " a space at both ends ",
+    "line one\nline two\n\tindented\r\n",
+    "päßwörd ✓ 日本 🦀",
+    "<a href=\"x\">&'\\",
+    "dGVzdA==",
+    "password",
+    "YR==",
+    "_-8=",
+    "1.50",
+    "0x1F",
+    "1e3",
+    "true",
+    "null",
+    "~",
+    "- a: b # no comment",
+    "{\"a\": 1.50, \"b\": [true, null, {\"c\": \"<d>\"}], \"n\": 12345678901234567890}",
+    "[1, 2.0, \"x\"]",
+    "{\"broken\": ",
+    "{{ not a template }}",
+    "\u{2028}\u{7f}",
+];
+
+/// Numbers as they may be written.
+const NUMBERS: [&str; 10] = [
+    "1.50",
+    "1e3",
+    "1E-7",
+    "0",
+    "-0.0",
+    "12345678901234567890",
+    "1.0",
+    "1e21",
+    "0.1",
+    "9007199254740993",
+];
+
+/// The members that a secret may have; the names that Kubernetes takes come first.
+const MEMBERS: [&str; 9] = [
+    "text",
+    "json.txt",
+    "num",
+    "nest",
+    "list",
+    "UP.per",
+    "with space",
+    "sl/ash",
+    "ümlaut",
+];
+const VALID: usize = 6;
+
+/// What `property` asks for.
+pub(super) const PROPERTIES: [&str; 14] = [
+    "text",
+    "text",
+    "text",
+    "num",
+    "nest",
+    "nest.a",
+    "nest.b.0",
+    "list.1",
+    "list.#",
+    "json.txt",
+    "UP.per",
+    "absent",
+    "with space",
+    "json.txt.a",
+];
+
+pub(super) const REWRITES: [[&str; 2]; 9] = [
+    ["(.*)", "pre_$1"],
+    ["[^a-zA-Z0-9 -]", "_"],
+    ["^(te)(xt)$", "${2}-$1"],
+    ["\\.", "-"],
+    ["\\W", "_"],
+    ["(?i)up", "down"],
+    ["^num$", "number"],
+    ["[[:upper:]]+", "u"],
+    ["\\s|/", "."],
+];
+
+/// Templates over what `data` and `dataFrom` of the cases make. Where a key is not there the operator fails, which is a case too.
+pub(super) const TEMPLATES: [&str; 38] = [
+    "{{ .text }}",
+    "a-{{ .text | upper }}-z",
+    "{{ .k0 }}",
+    "{{ .k1 | b64enc }}",
+    "{{ index . \"json.txt\" }}",
+    "{{ range $k, $v := . }}{{ $k }}={{ $v | b64enc }};{{ end }}",
+    "{{- range $k, $v := . -}}\n{{ $k | quote }}: {{ $v | quote }}\n{{ end -}}",
+    "{{ if .text }}yes{{ else }}no{{ end }}",
+    "{{ if hasKey . \"text\" }}has{{ end }}{{ if not (hasKey . \"none\") }} not{{ end }}",
+    "{{ .text | trim | replace \"a\" \"b\" | squote }}",
+    "{{ .text | sha256sum }}",
+    "{{ .text | b64enc | b64dec }}",
+    "{{ . | toJson }}",
+    "{{ dict \"user\" \"u\" \"pass\" .text | toJson }}",
+    "{{ (dict \"auths\" (dict \"r.example\" (dict \"auth\" (printf \"%s:%s\" \"u\" .text | b64enc)))) | toJson | b64enc }}",
+    "{{ $x := .text }}{{ $x }}{{ $x = \"other\" }}{{ $x }}",
+    "{{/* a comment */}}{{ len .text }}",
+    "{{ printf \"%-10s|%5d|%q\" .text 42 .text }}",
+    "{{ .text | splitList \" \" | join \",\" }}",
+    "{{ with .text }}{{ . | title }}{{ end }}",
+    "{{ .nest | fromJson | toJson }}",
+    "{{ (.nest | fromJson).a }}",
+    "{{ range (.list | fromJson) }}<{{ . }}>{{ end }}",
+    "{{ .num }}",
+    "{{ .num | atoi | add 1 }}",
+    "{{ .text | default \"nothing\" }}",
+    "{{ .text | nindent 4 }}",
+    "{{ .text | trunc 3 }}{{ .text | trunc -3 }}",
+    "{{ .text | regexReplaceAll \"[aeiou]\" \"*\" }}",
+    "{{ and .text \"b\" }}{{ or \"\" .text }}",
+    "{{ eq .text \"plain\" | ternary \"t\" \"f\" }}",
+    "{{ .absent }}",
+    "{{ .text | toYaml }}",
+    "{{ now | date \"2006\" }}",
+    "{{ randAlphaNum 5 }}",
+    "no template at all",
+    "",
+    "{{ .text | html }}{{ .text | urlquery }}",
+];
+
+pub(super) const LITERALS: [&str; 4] = [
+    "from: literal\nother: \"1.50\"\n",
+    "up: {{ .text | upper | quote }}\n",
+    "{{ range $k, $v := . }}lit-{{ $k | lower | replace \" \" \"\" | replace \"/\" \"\" }}: {{ $v | b64enc | quote }}\n{{ end }}",
+    "number: 5\n",
+];
+
+/// A secret as this source stores it.
+pub(super) fn secret(source: Source, rng: &mut Rng) -> String {
+    match source {
+        Source::Fake if rng.u8(..5) == 0 => text(rng).to_owned(),
+        Source::Fake | Source::Vault => object(rng),
+        Source::Kubernetes => {
+            let members = MEMBERS.iter().take(VALID);
+            let members: Map<String, Value> = members
+                .map(|name| ((*name).to_owned(), json!(raw(name, rng, true))))
+                .collect();
+            Value::Object(members).to_string()
+        }
+    }
+}
+
+/// A JSON object, written out by hand so that its numbers and spaces stay as they are.
+fn object(rng: &mut Rng) -> String {
+    let count = rng.usize(4..=MEMBERS.len());
+    let members: Vec<String> = MEMBERS
+        .iter()
+        .take(count)
+        .map(|name| {
+            format!(
+                "{}:{}{}",
+                json!(name),
+                [" ", ""][rng.usize(..2)],
+                raw(name, rng, false)
+            )
+        })
+        .collect();
+    format!("{{{}}}", members.join(", "))
+}
+
+/// A member: as JSON, or as what a Kubernetes Secret would hold.
+fn raw(name: &str, rng: &mut Rng, bare: bool) -> String {
+    match name {
+        "num" => (*rng.choice(&NUMBERS).expect("not empty")).to_owned(),
+        "nest" => format!(
+            "{{\"b\": [{}, null], \"a\":  \"<x>\"}}",
+            rng.choice(&NUMBERS).expect("not empty")
+        ),
+        "list" => "[1.0, \"two\", {\"z\":1, \"a\":2}]".to_owned(),
+        _ if bare => text(rng).to_owned(),
+        "UP.per" if rng.u8(..3) == 0 => "null".to_owned(),
+        _ => json!(text(rng)).to_string(),
+    }
+}
+
+fn text(rng: &mut Rng) -> &'static str {
+    rng.choice(&TEXTS).copied().expect("not empty")
+}

@@ -1,0 +1,648 @@
+//! Vault's KV engines, as a real OpenBao serves them. Each test has a namespace of its own there.
+
+mod server;
+
+use std::collections::BTreeMap;
+
+use eso_sync::{
+    cluster::{
+        Access, Cluster,
+        connect::{Options, connect, connect_plain},
+    },
+    eso::expected::{Raw, What},
+    inventory::StoreKey,
+    policy::Rate,
+    provider::{
+        self, Ambient, Answered, Identity, Provider, Resolver, StoreSettings, Turns, unread,
+    },
+};
+use serde_json::{Value, json};
+
+use self::server::Server;
+use crate::support::{World, eventually, optional_variable};
+
+fn rate() -> Rate {
+    Rate::per_second(1000.0).expect("a rate")
+}
+
+/// A cluster that nobody asks.
+fn nowhere() -> Cluster {
+    let url = "http://127.0.0.1:1".parse().expect("a URL");
+    connect_plain(url, Access::ReadOnly, rate()).expect("a client")
+}
+
+fn store(settings: Value) -> StoreSettings {
+    StoreSettings {
+        key: StoreKey::Cluster {
+            name: "vault".to_owned(),
+        },
+        provider: "vault".to_owned(),
+        settings,
+    }
+}
+
+/// As the job, with these variables.
+async fn as_job(server: &Server, settings: Value, variables: &[(&str, &str)]) -> Box<dyn Provider> {
+    let ambient = Ambient {
+        environment: variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        endpoints: vec![server.url.clone()],
+    };
+    let store = store(server.settings(settings));
+    let connected = provider::connect(&store, Identity::Ambient(&ambient), &nowhere()).await;
+    connected.unwrap_or_else(|unread| panic!("{unread:?}"))
+}
+
+/// With the server's own token, at the mount `secret` of version 2.
+async fn vault(server: &Server) -> Box<dyn Provider> {
+    as_job(
+        server,
+        json!({"path": "secret"}),
+        &[("VAULT_TOKEN", &server.token)],
+    )
+    .await
+}
+
+fn secret(key: &str) -> What {
+    version(key, "")
+}
+
+fn version(key: &str, version: &str) -> What {
+    What::Secret {
+        key: key.to_owned(),
+        version: version.to_owned(),
+        metadata: false,
+    }
+}
+
+fn metadata(key: &str) -> What {
+    What::Secret {
+        key: key.to_owned(),
+        version: String::new(),
+        metadata: true,
+    }
+}
+
+fn find(path: Option<&str>, name: Option<&str>, tags: &[(&str, &str)]) -> What {
+    let tags: BTreeMap<String, String> = tags
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    What::Find {
+        path: path.map(str::to_owned),
+        name: name.map(str::to_owned),
+        tags: (!tags.is_empty()).then_some(tags),
+    }
+}
+
+async fn read(vault: &dyn Provider, wanted: &[What]) -> Vec<String> {
+    let answers = vault.read(wanted, &Turns::new(rate())).await;
+    answers.iter().map(said).collect()
+}
+
+fn said(answered: &Answered) -> String {
+    let text = |raw: &Raw| match raw {
+        Raw::Json(text) => String::from_utf8(text.expose().to_vec()).expect("UTF-8"),
+        Raw::Tags(tags) => tags
+            .iter()
+            .map(|(name, tag)| format!("{name}={} ", String::from_utf8_lossy(tag.expose())))
+            .collect(),
+        _ => "something else".to_owned(),
+    };
+    match answered {
+        Answered::One(raw) => text(raw),
+        Answered::Many(found) => found
+            .iter()
+            .map(|(name, raw)| format!("{name}={} ", text(raw)))
+            .collect(),
+        Answered::NotFound => "not found".to_owned(),
+        Answered::Fails(failure) => format!("fails {}", failure.as_str()),
+        Answered::Unread(unread) => unread.why.to_string(),
+    }
+}
+
+/// OpenBao's KV of version 1 keeps numbers as they were written. Its version 2 stores floats, so that what it answers differs; it is kept as well.
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn data_in_vault_keeps_its_numbers_as_they_are_written() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let numbers =
+        r#"{"big":12345678901234567890,"exp":1e3,"nested":{"n":1.50},"price":1.50,"text":"ü🔑\n"}"#;
+    server.mount("kv1", "kv", "1").await;
+    server
+        .write("secret/data/db", &format!(r#"{{"data":{numbers}}}"#))
+        .await;
+    server.write("kv1/db", numbers).await;
+    let v2 = vault(&server).await;
+    let token = [("VAULT_TOKEN", server.token.as_str())];
+    let v1 = as_job(&server, json!({"path": "kv1", "version": "v1"}), &token).await;
+    let floats =
+        r#"{"big":12345678901234567000,"exp":1000,"nested":{"n":1.5},"price":1.5,"text":"ü🔑\n"}"#;
+    assert_eq!(read(&*v2, &[secret("db")]).await, [floats]);
+    assert_eq!(
+        read(&*v1, &[secret("db"), secret("none")]).await,
+        [numbers, "not found"]
+    );
+    server.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn versions_in_vault_are_told_apart_and_deleted_ones_are_absent() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    for value in ["1", "2", "3", "4"] {
+        server
+            .write(
+                "secret/data/db",
+                &format!(r#"{{"data":{{"k":"{value}"}}}}"#),
+            )
+            .await;
+    }
+    server
+        .write("secret/delete/db", r#"{"versions":[2]}"#)
+        .await;
+    server
+        .write("secret/destroy/db", r#"{"versions":[3]}"#)
+        .await;
+    server.write("secret/data/gone", r#"{"data":{}}"#).await;
+    server.send("DELETE", "secret/data/gone", "").await;
+    let wanted = [
+        secret("db"),
+        version("db", "1"),
+        version("db", "2"),
+        version("db", "3"),
+        version("db", "9"),
+        secret("gone"),
+        secret("none"),
+        version("db", "odd"),
+    ];
+    assert_eq!(
+        read(&*vault(&server).await, &wanted).await,
+        [
+            r#"{"k":"4"}"#,
+            r#"{"k":"1"}"#,
+            "not found",
+            "not found",
+            "not found",
+            "not found",
+            "not found",
+            "unreadable (Vault answered 400 (Field validation failed))",
+        ]
+    );
+    server.end().await;
+}
+
+/// What a key may hold goes over the wire and back, and no part of it is taken for a query, or for an escape.
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn odd_names_in_vault_are_read_as_they_are() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let names = [
+        "a b",
+        "ü/ß",
+        "50%25",
+        "q?version=1",
+        "c#d",
+        "e+f&g=h",
+        "x:y@z",
+        "a.b",
+    ];
+    for name in names {
+        server
+            .write_at(&["secret", "data", name], &json!({"data": {"name": name}}))
+            .await;
+    }
+    let vault = vault(&server).await;
+    let wanted = names.map(secret);
+    let expected = names.map(|name| json!({"name": name}).to_string().replace('&', r"\u0026"));
+    assert_eq!(read(&*vault, &wanted).await, expected);
+    let paths = ["secret/a b", "secret/data/a b", "/a b", "a b/"].map(secret);
+    assert_eq!(read(&*vault, &paths).await, [r#"{"name":"a b"}"#; 4]);
+    let out = read(&*vault, &[secret("../../sys/seal-status")]).await;
+    assert_eq!(
+        out,
+        ["unsupported-store (a path with `..` in it is not read)"]
+    );
+    server.end().await;
+}
+
+/// The operator reads what the store's version says, whatever the mount is.
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn a_store_of_the_wrong_version_in_vault_gets_what_the_operator_gets() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    server.mount("kv1", "kv", "1").await;
+    server.write("kv1/data/db", r#"{"k":"v1"}"#).await;
+    server
+        .write("secret/data/db", r#"{"data":{"k":"v2"}}"#)
+        .await;
+    let token = [("VAULT_TOKEN", server.token.as_str())];
+    let v1 = as_job(&server, json!({"path": "secret", "version": "v1"}), &token).await;
+    let answers = read(&*v1, &[secret("db"), secret("data/db")]).await;
+    assert_eq!(answers[0], "not found");
+    assert!(
+        answers[1].starts_with(r#"{"data":{"k":"v2"},"metadata":{"#),
+        "{answers:?}"
+    );
+    let v2 = as_job(&server, json!({"path": "kv1"}), &token).await;
+    assert_eq!(read(&*v2, &[secret("db")]).await, ["fails no-value"]);
+    let none = as_job(&server, json!({}), &token).await;
+    let wanted = [secret("secret/db"), secret("secret/data/db")];
+    assert_eq!(read(&*none, &wanted).await, [r#"{"k":"v2"}"#; 2]);
+    server.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn metadata_in_vault_are_read_as_tags() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    server
+        .write(
+            "secret/metadata/db",
+            r#"{"custom_metadata":{"owner":"<team>","tier":"1"}}"#,
+        )
+        .await;
+    server
+        .write("secret/data/bare", r#"{"data":{"k":"v"}}"#)
+        .await;
+    let wanted = [metadata("db"), metadata("bare"), metadata("none")];
+    assert_eq!(
+        read(&*vault(&server).await, &wanted).await,
+        ["owner=<team> tier=1 ", "", "not found"]
+    );
+    let token = [("VAULT_TOKEN", server.token.as_str())];
+    let v1 = as_job(&server, json!({"path": "secret", "version": "v1"}), &token).await;
+    assert_eq!(read(&*v1, &[metadata("db")]).await, ["fails refused"]);
+    server.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn a_search_in_vault_goes_down_all_folders() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    for name in ["api", "team/db", "team/deep/er/db", "team/gone", "team/ü x"] {
+        server
+            .write_at(&["secret", "data", name], &json!({"data": {"k": name}}))
+            .await;
+    }
+    server.send("DELETE", "secret/data/team/gone", "").await;
+    for name in ["api", "team/db"] {
+        let tags = r#"{"custom_metadata":{"tier":"1"}}"#;
+        server.write(&format!("secret/metadata/{name}"), tags).await;
+    }
+    let vault = vault(&server).await;
+    let wanted = [
+        find(None, Some("db$"), &[]),
+        find(Some("team"), Some("^team/"), &[]),
+        find(Some("team/deep"), Some("."), &[]),
+        find(None, None, &[("tier", "1")]),
+        find(Some("team"), None, &[("tier", "1")]),
+        find(None, Some("nothing"), &[]),
+        find(Some("none"), Some("."), &[]),
+    ];
+    let deep = r#"team/deep/er/db={"k":"team/deep/er/db"} "#;
+    let db = r#"team/db={"k":"team/db"} "#;
+    assert_eq!(
+        read(&*vault, &wanted).await,
+        [
+            format!("{db}{deep}"),
+            format!("{db}{deep}{}", r#"team/ü x={"k":"team/ü x"} "#),
+            deep.to_owned(),
+            format!("{}{db}", r#"api={"k":"api"} "#),
+            db.to_owned(),
+            String::new(),
+            "not found".to_owned(),
+        ]
+    );
+    server.mount("kv1", "kv", "1").await;
+    server.write("kv1/a/b", r#"{"k":"1"}"#).await;
+    let token = [("VAULT_TOKEN", server.token.as_str())];
+    let v1 = as_job(&server, json!({"path": "kv1", "version": "v1"}), &token).await;
+    let wanted = [
+        find(None, Some("b"), &[]),
+        find(None, None, &[("tier", "1")]),
+    ];
+    assert_eq!(
+        read(&*v1, &wanted).await,
+        [r#"a/b={"k":"1"} "#, "fails refused"]
+    );
+    server.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn other_engines_in_vault_are_not_read() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    server.mount("transit", "transit", "").await;
+    server.write("transit/keys/k", "{}").await;
+    let token = [("VAULT_TOKEN", server.token.as_str())];
+    let any = as_job(&server, json!({"version": "v1"}), &token).await;
+    for (key, what) in [
+        ("transit/keys/k", "transit/ is an engine of type transit"),
+        (
+            "cubbyhole/k",
+            "cubbyhole/ is an engine of type ns_cubbyhole",
+        ),
+        ("auth/token/lookup-self", ""),
+        ("none/k", "there is no such mount"),
+    ] {
+        let answers = read(&*any, &[secret(key)]).await;
+        assert!(answers[0].contains(what), "{key}: {answers:?}");
+        let refused = ["unsupported-store", "denied"];
+        assert!(
+            refused.iter().any(|word| answers[0].starts_with(word)),
+            "{key}: {answers:?}"
+        );
+    }
+    server.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn tokens_in_vault_that_end_are_replaced() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    server
+        .write("secret/data/db", r#"{"data":{"k":"v"}}"#)
+        .await;
+    let (role, id) = server.app_role("5s").await;
+    let variables = [
+        ("VAULT_ROLE_ID", role.as_str()),
+        ("VAULT_SECRET_ID", id.as_str()),
+    ];
+    let vault = as_job(&server, json!({"path": "secret"}), &variables).await;
+    let wanted = [secret("db"), secret("db")];
+    assert_eq!(read(&*vault, &wanted).await, [r#"{"k":"v"}"#; 2]);
+    let first = server.tokens().await;
+    assert_eq!(first.len(), 1, "one login serves all");
+
+    eventually("the token ends", async || {
+        server.tokens().await.is_empty().then_some(())
+    })
+    .await;
+    assert_eq!(read(&*vault, &wanted).await, [r#"{"k":"v"}"#; 2]);
+
+    // Before its time.
+    for accessor in server.tokens().await {
+        let body = json!({"accessor": accessor}).to_string();
+        server.write("auth/token/revoke-accessor", &body).await;
+    }
+    assert_eq!(read(&*vault, &wanted).await, [r#"{"k":"v"}"#; 2]);
+    server.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn what_a_policy_in_vault_denies_is_told_with_the_missing_capability() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    server
+        .write("secret/data/team/db", r#"{"data":{"k":"v"}}"#)
+        .await;
+    server
+        .write("secret/data/other", r#"{"data":{"k":"v"}}"#)
+        .await;
+    let (role, id) = server.app_role("60s").await;
+    let variables = [
+        ("VAULT_ROLE_ID", role.as_str()),
+        ("VAULT_SECRET_ID", id.as_str()),
+    ];
+    server
+        .policy(r#"path "secret/data/team/*" { capabilities = ["read"] }"#)
+        .await;
+    let vault = as_job(&server, json!({"path": "secret"}), &variables).await;
+    let wanted = [
+        secret("team/db"),
+        secret("other"),
+        find(None, Some("db"), &[]),
+    ];
+    let answers = vault.read(&wanted, &Turns::new(rate())).await;
+    let mut permissions = Vec::new();
+    for answered in &answers {
+        if let Answered::Unread(unread) = answered {
+            assert_eq!(
+                (unread.why.reason, unread.whole_store),
+                (unread::DENIED, false)
+            );
+            permissions.push(unread.permission.clone().expect("a right"));
+        }
+    }
+    assert_eq!(said(&answers[0]), r#"{"k":"v"}"#);
+    assert_eq!(
+        permissions,
+        ["`read` on secret/data/other", "`list` on secret/metadata"]
+    );
+    assert_eq!(
+        server.tokens().await.len(),
+        1,
+        "a denial is no reason to log in again"
+    );
+    server.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn a_login_in_vault_that_is_refused_is_told_of_the_store() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let (role, _) = server.app_role("60s").await;
+    for (variables, told) in [
+        (
+            vec![("VAULT_TOKEN", "s.wonderwall")],
+            "login-failed (the token is not valid, or not any more)",
+        ),
+        (
+            vec![
+                ("VAULT_ROLE_ID", role.as_str()),
+                ("VAULT_SECRET_ID", "wonderwall"),
+            ],
+            "login-failed (auth/approle/login: Vault answered 400 (invalid role or secret ID))",
+        ),
+        (
+            vec![
+                ("VAULT_AUTH_ROLE", "x"),
+                ("VAULT_AUTH_PATH", "none"),
+                ("VAULT_AUTH_TOKEN_FILE", "Cargo.toml"),
+            ],
+            "login-failed (auth/none/login: Vault answered 403 (permission denied))",
+        ),
+    ] {
+        let vault = as_job(&server, json!({"path": "secret"}), &variables).await;
+        let answers = vault
+            .read(&[secret("a"), secret("b")], &Turns::new(rate()))
+            .await;
+        for answered in &answers {
+            let Answered::Unread(unread) = answered else {
+                panic!("{}", said(answered));
+            };
+            assert_eq!(unread.why.to_string(), told);
+            assert!(unread.whole_store);
+        }
+    }
+    let token = [("VAULT_TOKEN", server.token.as_str())];
+    let stranger = as_job(
+        &server,
+        json!({"path": "secret", "namespace": "none"}),
+        &token,
+    )
+    .await;
+    let answers = read(&*stranger, &[secret("a")]).await;
+    assert!(answers[0].contains("namespace not found"), "{answers:?}");
+    server.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn a_quota_in_vault_is_waited_for() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    server
+        .write("secret/data/db", r#"{"data":{"k":"v"}}"#)
+        .await;
+    server.quota("secret/", 2).await;
+    let turns = Turns::new(rate());
+    let vault = vault(&server).await;
+    let wanted = ["db"; 6].map(secret);
+    let answers = vault.read(&wanted, &turns).await;
+    assert_eq!(
+        answers.iter().map(said).collect::<Vec<_>>(),
+        [r#"{"k":"v"}"#; 6]
+    );
+    assert!(
+        turns.calls() > 7,
+        "the mount, the reads, and those that were throttled: {}",
+        turns.calls()
+    );
+    server.end().await;
+}
+
+/// Logs in with what is in the cluster, as the operator does.
+async fn as_store(world: &World, server: &Server, auth: Value) -> Vec<String> {
+    let options = Options {
+        kubeconfig: optional_variable("ESO_SYNC_TEST_KUBECONFIG").map(Into::into),
+        ..Options::default()
+    };
+    let cluster = connect(&options, Access::ReadOnly, rate())
+        .await
+        .expect("a cluster");
+    let mut store = store(server.settings(json!({"path": "secret", "auth": auth})));
+    store.key = StoreKey::Namespaced {
+        namespace: world.namespace.clone(),
+        name: "vault".to_owned(),
+    };
+    let resolver = Resolver::new(cluster.clone(), store.key.clone(), &world.namespace);
+    match provider::connect(&store, Identity::Store(&resolver), &cluster).await {
+        Ok(vault) => read(&*vault, &[secret("db")]).await,
+        Err(unread) => vec![unread.why.to_string()],
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn a_stores_own_login_in_vault_is_resolved() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let world = World::cluster().await;
+    server
+        .write("secret/data/db", r#"{"data":{"k":"v"}}"#)
+        .await;
+    let (role, id) = server.app_role("60s").await;
+    server.user("user", "p@ss \"word\"").await;
+    world
+        .apply(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "vault", "namespace": world.namespace},
+            "stringData": {"token": server.token, "role": role, "id": id, "password": "p@ss \"word\""}}))
+        .await;
+    let key = |key: &str| json!({"name": "vault", "key": key});
+    let good = [
+        json!({"tokenSecretRef": key("token")}),
+        json!({"appRole": {"path": "approle", "roleId": role, "secretRef": key("id")}}),
+        json!({"appRole": {"path": "approle", "roleRef": key("role"), "secretRef": key("id")}}),
+        json!({"userPass": {"path": "userpass", "username": "user", "secretRef": key("password")}}),
+        json!({"namespace": server.namespace, "tokenSecretRef": key("token")}),
+    ];
+    for auth in good {
+        assert_eq!(
+            as_store(&world, &server, auth.clone()).await,
+            [r#"{"k":"v"}"#],
+            "{auth}"
+        );
+    }
+    let wrong =
+        json!({"userPass": {"path": "userpass", "username": "user", "secretRef": key("id")}});
+    assert_eq!(
+        as_store(&world, &server, wrong).await,
+        [
+            "login-failed (auth/userpass/login/user: Vault answered 400 (invalid username or password))"
+        ]
+    );
+    for (auth, reason) in [
+        (json!({"tokenSecretRef": key("none")}), unread::STORE),
+        (json!({"cert": {"path": "cert"}}), unread::UNSUPPORTED),
+        (json!({"iam": {}}), unread::UNSUPPORTED),
+        (json!({}), unread::UNSUPPORTED),
+        (
+            json!({"kubernetes": {"mountPath": "kubernetes", "role": "x"}}),
+            unread::CONTROLLER_IDENTITY,
+        ),
+        (Value::Null, unread::CONTROLLER_IDENTITY),
+    ] {
+        let answers = as_store(&world, &server, auth.clone()).await;
+        assert!(answers[0].starts_with(reason), "{auth}: {answers:?}");
+    }
+    world.end().await;
+    server.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn a_service_account_in_vault_logs_in_by_its_token() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let world = World::cluster().await;
+    server
+        .write("secret/data/db", r#"{"data":{"k":"v"}}"#)
+        .await;
+    for name in ["app", "stranger"] {
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": name, "namespace": world.namespace}});
+        world.apply(account).await;
+    }
+    server.kubernetes_auth("app", &world.namespace).await;
+    let auth = |account: &str| {
+        json!({"kubernetes": {"mountPath": "kubernetes", "role": "app",
+            "serviceAccountRef": {"name": account, "audiences": ["vault"]}}})
+    };
+    assert_eq!(
+        as_store(&world, &server, auth("app")).await,
+        [r#"{"k":"v"}"#]
+    );
+    let refused = as_store(&world, &server, auth("stranger")).await;
+    assert!(
+        refused[0].starts_with("login-failed (auth/kubernetes/login: Vault answered 40"),
+        "{refused:?}"
+    );
+    world.end().await;
+    server.end().await;
+}
