@@ -11,19 +11,34 @@ pub use self::{
     credentials::{Ambient, Identity, Resolver, StoreSettings},
     turns::Turns,
 };
+#[cfg(any(feature = "aws", feature = "gcp"))]
+use crate::eso::expected::{GoRegex, why};
 use crate::{
     cluster::Cluster,
     eso::expected::{Content, Failure, Raw, Unverifiable, What},
 };
 
+#[cfg(any(feature = "aws", feature = "gcp"))]
+mod attempts;
+#[cfg(feature = "aws")]
+mod aws;
 #[cfg(feature = "azure")]
 mod azure;
 mod credentials;
-#[cfg(all(test, any(feature = "azure", feature = "vault")))]
+#[cfg(all(
+    test,
+    any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault")
+))]
 mod double;
 mod fake;
+#[cfg(feature = "gcp")]
+mod gcp;
 mod kubernetes;
 pub mod reader;
+#[cfg(any(feature = "aws", feature = "gcp"))]
+mod session;
+#[cfg(any(feature = "aws", feature = "gcp"))]
+mod spread;
 pub mod trust;
 mod turns;
 #[cfg(feature = "vault")]
@@ -45,8 +60,12 @@ pub async fn connect(
     match store.provider.as_str() {
         "kubernetes" => kubernetes::connect(store, identity, own).await,
         "fake" => Ok(Box::new(fake::Fake::new(store))),
+        #[cfg(feature = "aws")]
+        "aws" => aws::connect(store, identity).await,
         #[cfg(feature = "azure")]
         "azurekv" => azure::connect(store, identity).await,
+        #[cfg(feature = "gcp")]
+        "gcpsm" => gcp::connect(store, identity).await,
         #[cfg(feature = "vault")]
         "vault" => vault::connect(store, identity).await,
         other => Err(unsupported(other)),
@@ -75,6 +94,26 @@ fn unsupported(provider: &str) -> Unread {
         format!("this build does not read the provider `{provider}`")
     };
     Unread::store(unread::UNSUPPORTED, text)
+}
+
+/// The names that a search is for.
+#[cfg(any(feature = "aws", feature = "gcp"))]
+fn names(regexp: &str) -> Result<GoRegex, Answered> {
+    GoRegex::new(regexp).map_err(|_| {
+        let detail = "Go and Rust may understand `find.name.regexp` differently";
+        Answered::Unread(Unread::secret(why::REGEXP, detail))
+    })
+}
+
+/// Which of a store's settings is not understood.
+#[cfg(any(feature = "aws", feature = "gcp"))]
+fn not_understood(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    // What would be understood is a long list that nobody can choose from here.
+    text.split(", expected")
+        .next()
+        .map(str::to_owned)
+        .unwrap_or(text)
 }
 
 /// The answer to one read.

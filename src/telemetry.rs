@@ -2,7 +2,13 @@
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::{EnvFilter, filter::Directive};
+use tracing_subscriber::{
+    EnvFilter,
+    filter::{FilterExt as _, filter_fn},
+    fmt,
+    layer::{Filter, Layer as _, SubscriberExt as _},
+    util::SubscriberInitExt as _,
+};
 
 /// The form of the logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -42,25 +48,42 @@ pub fn start(
         (false, 2) => "eso_sync=debug,info",
         (false, _) => "trace",
     };
-    // The Kubernetes client logs whole answers that it cannot parse, whatever is in them.
-    let silent: Vec<Directive> = ["kube_client=off"]
-        .iter()
-        .filter_map(|directive| directive.parse().ok())
-        .collect();
-    let filter =
-        EnvFilter::try_new(directives.unwrap_or(level)).unwrap_or_else(|_| EnvFilter::new(level));
-    let filter = silent.into_iter().fold(filter, EnvFilter::add_directive);
+    let filter = filter(directives, level);
     let ansi = match color {
         Color::Auto => std::io::stderr().is_terminal() && !no_color,
         Color::Always => true,
         Color::Never => false,
     };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(ansi);
+    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
+    let registry = tracing_subscriber::registry();
     match format {
-        LogFormat::Text => builder.with_target(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => registry
+            .with(layer.with_target(false).with_filter(filter))
+            .init(),
+        LogFormat::Json => registry
+            .with(layer.json().flatten_event(true).with_filter(filter))
+            .init(),
     }
+}
+
+/// Libraries that log answers, and errors with what is in them: the Kubernetes client those that it cannot parse, AWS's all of them
+/// at the finest level (tags and errors in clear), Google's all of them where `GOOGLE_CLOUD_RUST_LOGGING` is set (values in clear).
+const SILENT: [&str; 3] = [
+    "kube_client",
+    "aws_smithy_runtime",
+    "google_cloud_secretmanager_v1",
+];
+
+/// What is logged: `directives` in the form of `RUST_LOG`, or what `level` says where there are none or they are not valid. None
+/// of them makes a library speak that would let a value out.
+pub fn filter<S>(directives: Option<&str>, level: &str) -> impl Filter<S> + use<S> {
+    let wanted =
+        EnvFilter::try_new(directives.unwrap_or(level)).unwrap_or_else(|_| EnvFilter::new(level));
+    let silent = |target: &str| {
+        SILENT.iter().any(|name| {
+            let rest = target.strip_prefix(name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        })
+    };
+    wanted.and(filter_fn(move |metadata| !silent(metadata.target())))
 }

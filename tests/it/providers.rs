@@ -1,6 +1,10 @@
 //! The providers, each against the best server that can be had.
 
+#[cfg(feature = "aws-parameter-store")]
+mod aws;
 mod double;
+#[cfg(feature = "gcp")]
+mod gcp;
 mod kubernetes;
 mod reader;
 mod resolver;

@@ -19,13 +19,16 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::{JoinHandle, JoinSet},
 };
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
 /// A request.
 #[derive(Clone)]
 pub(super) struct Asked {
+    pub(super) method: String,
     /// With its query.
     pub(super) path: String,
     pub(super) headers: HeaderMap,
+    pub(super) body: String,
 }
 
 impl Asked {
@@ -34,6 +37,22 @@ impl Asked {
         self.headers
             .get(name)
             .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    /// The body, where it is JSON.
+    pub(super) fn json(&self) -> Json {
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
+
+    /// The fields of the body or of the query, where it is a form.
+    pub(super) fn field(&self, name: &str) -> String {
+        let query = self.path.split_once('?').map_or("", |(_, query)| query);
+        [self.body.as_str(), query]
+            .into_iter()
+            .flat_map(|form| form_urlencoded::parse(form.as_bytes()))
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
             .unwrap_or_default()
     }
 }
@@ -63,6 +82,40 @@ impl Reply {
 }
 
 type Answer = dyn Fn(&Asked) -> Reply + Send + Sync;
+
+/// What is logged while this runs, at the finest level, and of all libraries that may speak.
+pub(super) async fn logged(run: impl Future<Output = ()>) -> String {
+    let log = Log::default();
+    let writer = {
+        let log = log.clone();
+        move || log.clone()
+    };
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(writer)
+        .with_filter(eso_sync::telemetry::filter(Some("trace"), "trace"));
+    let subscriber = tracing_subscriber::registry().with(layer);
+    // The runtime of a test has one thread.
+    let guard = tracing::subscriber::set_default(subscriber);
+    run.await;
+    drop(guard);
+    let bytes = log.0.lock().expect("no panic").clone();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// The server; it stops when it is dropped.
 pub(super) struct Double {
@@ -102,10 +155,12 @@ async fn accept(listener: TcpListener, answer: Arc<Answer>, asked: Arc<Mutex<Vec
 async fn connection(stream: TcpStream, answer: Arc<Answer>, asked: Arc<Mutex<Vec<Asked>>>) {
     let service = service_fn(async |request: Request<Incoming>| {
         let (parts, body) = request.into_parts();
-        body.collect().await.map_err(io::Error::other)?;
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let request = Asked {
+            method: parts.method.to_string(),
             path: parts.uri.to_string(),
             headers: parts.headers,
+            body: String::from_utf8_lossy(&body).into_owned(),
         };
         asked.lock().expect("no panic").push(request.clone());
         match answer(&request) {

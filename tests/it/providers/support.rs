@@ -36,6 +36,11 @@ pub(super) fn looking(url: &str) -> Cluster {
     connect_plain(url.parse().unwrap(), Access::ReadOnly, rate).unwrap()
 }
 
+/// A connection to a cluster that is not there: nothing is asked of it.
+pub(super) fn nowhere() -> Cluster {
+    looking("http://127.0.0.1:1")
+}
+
 /// Puts a Secret there.
 pub(super) fn put(sandbox: &Sandbox, namespace: &str, name: &str, data: &[(&str, &str)]) {
     let data: BTreeMap<&str, String> = data

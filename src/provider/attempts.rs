@@ -1,0 +1,174 @@
+//! How often one call is tried, and how many are on their way at once. The clients' own retries are off, so that each attempt
+//! takes a turn and is counted.
+
+use std::time::Duration;
+
+use futures::{StreamExt as _, future::BoxFuture, stream};
+
+use super::Turns;
+
+/// So often a call is tried that the provider throttles.
+const THROTTLED: u32 = 8;
+
+/// So often one is tried that got no answer, or one of the provider's own failure.
+const FAILED: u32 = 4;
+
+/// The first pause where the provider does not say how long to wait; it doubles each time.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// No pause of ours is longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// So many calls are on their way at once. How many go in a second is the pace's affair.
+const IN_FLIGHT: usize = 8;
+
+/// Makes these calls, several at once.
+pub(super) async fn in_flight<T>(calls: Vec<BoxFuture<'_, T>>) -> Vec<T> {
+    stream::iter(calls)
+        .buffer_unordered(IN_FLIGHT)
+        .collect()
+        .await
+}
+
+/// What an error means for the attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// It was too much; after this time at the earliest, if the provider said so.
+    Throttled(Option<Duration>),
+    /// It may work the next time.
+    Transient,
+    /// The credentials are out of date.
+    Expired,
+    /// It will not.
+    Never,
+}
+
+/// The attempts at one call.
+pub(super) struct Attempts<'a> {
+    turns: &'a Turns,
+    throttled: u32,
+    failed: u32,
+}
+
+impl<'a> Attempts<'a> {
+    /// None yet.
+    pub(super) const fn new(turns: &'a Turns) -> Self {
+        Self {
+            turns,
+            throttled: 0,
+            failed: 0,
+        }
+    }
+
+    /// Waits until the next may go, and counts it.
+    pub(super) async fn turn(&self) {
+        self.turns.turn().await;
+    }
+
+    /// Whether there is another after this error; if so, when the time for it has come.
+    pub(super) async fn again(&mut self, error: Again) -> bool {
+        let (tried, limit) = match error {
+            Again::Never | Again::Expired => return false,
+            Again::Throttled(retry_after) => {
+                self.turns.throttled(retry_after);
+                self.throttled += 1;
+                if retry_after.is_some() {
+                    return self.throttled < THROTTLED;
+                }
+                (self.throttled, THROTTLED)
+            }
+            Again::Transient => {
+                self.failed += 1;
+                (self.failed, FAILED)
+            }
+        };
+        let left = tried < limit;
+        if left {
+            tokio::time::sleep(pause(tried)).await;
+        }
+        left
+    }
+}
+
+/// The pause after so many attempts: doubled each time, and up to half of it left to chance, lest all that failed together come
+/// back together.
+fn pause(tried: u32) -> Duration {
+    let whole = PAUSE
+        .saturating_mul(1 << tried.saturating_sub(1).min(16))
+        .min(LONGEST_PAUSE);
+    whole.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+/// The seconds of a `Retry-After`. (The clouds do not send the form with a date.)
+pub(super) fn retry_after(text: &str) -> Option<Duration> {
+    text.trim().parse().ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::policy::Rate;
+
+    fn turns() -> Turns {
+        Turns::new(Rate::per_second(1000.0).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_throttled_for_ever_is_given_up() {
+        let turns = turns();
+        let mut attempts = Attempts::new(&turns);
+        let start = Instant::now();
+        let mut tried = 1;
+        while attempts.again(Again::Throttled(None)).await {
+            tried += 1;
+        }
+        assert_eq!(tried, THROTTLED);
+        assert!(
+            start.elapsed() > Duration::from_secs(11),
+            "{:?}",
+            start.elapsed()
+        );
+        assert!(
+            start.elapsed() < Duration::from_secs(24),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_the_provider_names_holds_all_turns_back() {
+        let turns = turns();
+        let mut attempts = Attempts::new(&turns);
+        assert!(
+            attempts
+                .again(Again::Throttled(Some(Duration::from_secs(9))))
+                .await
+        );
+        let start = Instant::now();
+        turns.turn().await;
+        assert_eq!(start.elapsed().as_secs(), 9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_are_tried_again_a_few_times_and_others_never() {
+        let turns = turns();
+        let mut attempts = Attempts::new(&turns);
+        let mut tried = 1;
+        while attempts.again(Again::Transient).await {
+            tried += 1;
+        }
+        assert_eq!(tried, FAILED);
+        for never in [Again::Never, Again::Expired] {
+            assert!(!Attempts::new(&turns).again(never).await);
+        }
+    }
+
+    #[test]
+    fn only_seconds_are_taken() {
+        assert_eq!(retry_after(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), None);
+        assert_eq!(retry_after("-1"), None);
+    }
+}

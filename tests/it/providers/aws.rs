@@ -1,0 +1,228 @@
+//! AWS: against a double of its wire format for what can go wrong, and against moto for what it is.
+
+mod credentials;
+mod faults;
+mod moto;
+mod parameters;
+mod search;
+mod secrets;
+
+use std::collections::BTreeMap;
+
+use eso_sync::{
+    eso::expected::{Failure, Raw, What},
+    inventory::StoreKey,
+    policy::Rate,
+    provider::{Ambient, Answered, Identity, Provider, StoreSettings, Turns, Unread, connect},
+};
+use serde_json::{Value as Json, json};
+
+use super::{
+    double::{Asked, Reply},
+    support::nowhere,
+};
+
+/// A value that must be seen nowhere.
+const PLANTED: &str = "hunter2-planted";
+
+fn store(more: &Json) -> StoreSettings {
+    let mut settings = json!({"service": "SecretsManager", "region": "eu-west-1"});
+    for (key, value) in more.as_object().expect("settings") {
+        settings[key] = value.clone();
+    }
+    StoreSettings {
+        key: StoreKey::Cluster {
+            name: "aws".to_owned(),
+        },
+        provider: "aws".to_owned(),
+        settings,
+    }
+}
+
+fn ambient(url: &str) -> Ambient {
+    Ambient {
+        environment: BTreeMap::from(
+            [
+                ("AWS_ENDPOINT_URL", url),
+                ("AWS_ACCESS_KEY_ID", "job"),
+                ("AWS_SECRET_ACCESS_KEY", PLANTED),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        ),
+        endpoints: Vec::new(),
+    }
+}
+
+async fn try_connect(url: &str, more: &Json) -> Result<Box<dyn Provider>, Unread> {
+    connect(&store(more), Identity::Ambient(&ambient(url)), &nowhere()).await
+}
+
+async fn connected(url: &str, more: &Json) -> Box<dyn Provider> {
+    match try_connect(url, more).await {
+        Ok(provider) => provider,
+        Err(unread) => panic!("{unread:?}"),
+    }
+}
+
+/// No pace: what is measured is the number of calls.
+fn turns() -> Turns {
+    Turns::new(Rate::per_second(100_000.0).expect("a rate"))
+}
+
+fn secret(key: &str) -> What {
+    version(key, "")
+}
+
+fn version(key: &str, version: &str) -> What {
+    What::Secret {
+        key: key.to_owned(),
+        version: version.to_owned(),
+        metadata: false,
+    }
+}
+
+fn metadata(key: &str) -> What {
+    What::Secret {
+        key: key.to_owned(),
+        version: String::new(),
+        metadata: true,
+    }
+}
+
+fn find(path: Option<&str>, name: Option<&str>, tags: &[(&str, &str)]) -> What {
+    let tags: BTreeMap<String, String> = tags
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    What::Find {
+        path: path.map(str::to_owned),
+        name: name.map(str::to_owned),
+        tags: Some(tags).filter(|tags| !tags.is_empty()),
+    }
+}
+
+fn bytes(raw: &Raw) -> String {
+    let text =
+        |value: &eso_sync::secret::Value| String::from_utf8_lossy(value.expose()).into_owned();
+    match raw {
+        Raw::Bytes(value) => text(value),
+        Raw::Tags(tags) => {
+            let tags: BTreeMap<&String, String> =
+                tags.iter().map(|(key, value)| (key, text(value))).collect();
+            json!(tags).to_string()
+        }
+        _ => panic!("AWS has neither of these"),
+    }
+}
+
+/// An answer in one line.
+fn line(answer: &Answered) -> String {
+    match answer {
+        Answered::One(raw) => bytes(raw),
+        Answered::Many(found) => found
+            .iter()
+            .map(|(name, raw)| format!("{name}={}", bytes(raw)))
+            .collect::<Vec<_>>()
+            .join(" "),
+        Answered::NotFound => "not found".to_owned(),
+        Answered::Fails(failure) => format!("fails: {}", Failure::as_str(*failure)),
+        Answered::Unread(unread) => {
+            assert!(!format!("{unread:?}").contains(PLANTED), "{unread:?}");
+            let store = if unread.whole_store { " (store)" } else { "" };
+            format!("{}{store}", unread.why)
+        }
+    }
+}
+
+async fn read(provider: &dyn Provider, wanted: &[What], turns: &Turns) -> Vec<String> {
+    let answers = provider.read(wanted, turns).await;
+    assert_eq!(answers.len(), wanted.len());
+    answers.iter().map(line).collect()
+}
+
+/// `BatchGetSecretValue` of `secretsmanager.BatchGetSecretValue`.
+fn operation(asked: &Asked) -> String {
+    let target = asked.header("x-amz-target");
+    match target.split_once('.') {
+        Some((_, operation)) => operation.to_owned(),
+        None => asked.field("Action"),
+    }
+}
+
+fn operations(asked: &[Asked]) -> Vec<String> {
+    asked.iter().map(operation).collect()
+}
+
+fn error(status: u16, code: &str, message: &str) -> Reply {
+    Reply::json(status, &json!({"__type": code, "message": message}))
+}
+
+fn entry(name: &str, value: &str) -> Json {
+    json!({"Name": name, "ARN": arn(name), "SecretString": value, "VersionId": "v", "CreatedDate": 1.5e9})
+}
+
+fn arn(name: &str) -> String {
+    format!("arn:aws:secretsmanager:eu-west-1:123456789012:secret:{name}-AbCdEf")
+}
+
+fn ids(asked: &Asked) -> Vec<String> {
+    asked.json()["SecretIdList"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|id| id.as_str().map(str::to_owned))
+        .collect()
+}
+
+/// Every secret is there, and its value is `value of NAME`.
+fn everything(asked: &Asked) -> Reply {
+    let id = asked.json()["SecretId"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    match operation(asked).as_str() {
+        "BatchGetSecretValue" => {
+            let values: Vec<Json> = ids(asked)
+                .iter()
+                .map(|id| entry(id, &format!("value of {id}")))
+                .collect();
+            Reply::json(200, &json!({"SecretValues": values, "Errors": []}))
+        }
+        "GetSecretValue" => Reply::json(200, &entry(&id, &format!("value of {id}"))),
+        "AssumeRole" => assumed(asked, "AKIAROLE"),
+        other => panic!("{other}"),
+    }
+}
+
+/// STS's answer; the key tells which role it is of.
+fn assumed(asked: &Asked, key: &str) -> Reply {
+    let action = operation(asked);
+    Reply::Say(
+        200,
+        vec![("content-type", "text/xml".to_owned())],
+        format!(
+            "<{action}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><{action}Result><Credentials>\
+             <AccessKeyId>{key}</AccessKeyId><SecretAccessKey>{PLANTED}</SecretAccessKey><SessionToken>{PLANTED}</SessionToken>\
+             <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></{action}Result></{action}Response>"
+        ),
+    )
+}
+
+/// STS's refusal.
+fn sts_error(code: &str) -> Reply {
+    Reply::Say(
+        403,
+        vec![("content-type", "text/xml".to_owned())],
+        format!(
+            "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type><Code>{code}</Code>\
+             <Message>{PLANTED}</Message></Error></ErrorResponse>"
+        ),
+    )
+}
+
+/// Which key signed it.
+fn signed_by(asked: &Asked) -> String {
+    let header = asked.header("authorization");
+    let credential = header.split("Credential=").nth(1).unwrap_or_default();
+    credential.split('/').next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,159 @@
+//! Throttling, failures, connections that end, and errors that hold values.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Instant,
+};
+
+use serde_json::json;
+
+use super::{
+    PLANTED, assumed, connected, entry, error, everything, find, operation, operations, read,
+    secret, turns,
+};
+use crate::providers::double::{Asked, Double, Reply, logged};
+
+/// The first so many answers are others.
+async fn at_first(times: usize, other: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Double {
+    let count = AtomicUsize::new(0);
+    Double::start(move |asked| {
+        if count.fetch_add(1, Ordering::Relaxed) < times {
+            other(asked)
+        } else {
+            everything(asked)
+        }
+    })
+    .await
+}
+
+async fn read_db(double: &Double) -> (String, u64) {
+    let provider = connected(&double.url, &json!({})).await;
+    let turns = turns();
+    let answers = read(&*provider, &[secret("db")], &turns).await;
+    (answers[0].clone(), turns.calls())
+}
+
+#[tokio::test]
+async fn throttling_waits_for_as_long_as_it_was_told() {
+    let double = at_first(1, |_| {
+        error(400, "ThrottlingException", "Rate exceeded").with("retry-after", "1")
+    })
+    .await;
+    let start = Instant::now();
+    assert_eq!(read_db(&double).await, ("value of db".to_owned(), 2));
+    assert!(start.elapsed().as_millis() >= 1000, "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn throttling_without_end_is_said() {
+    let double = at_first(usize::MAX, |_| {
+        error(429, "TooManyRequestsException", PLANTED).with("retry-after", "0")
+    })
+    .await;
+    let (answer, calls) = read_db(&double).await;
+    assert_eq!(
+        answer,
+        "throttled (GetSecretValue: TooManyRequestsException)"
+    );
+    assert_eq!(calls, 8);
+    assert_eq!(
+        double.asked().len(),
+        8,
+        "each attempt was counted, and none more made"
+    );
+}
+
+#[tokio::test]
+async fn a_failure_that_passes_is_waited_out() {
+    let double = at_first(2, |_| error(500, "InternalServiceError", PLANTED)).await;
+    assert_eq!(read_db(&double).await, ("value of db".to_owned(), 3));
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_is_tried_again() {
+    let double = at_first(1, |_| Reply::HangUp).await;
+    assert_eq!(read_db(&double).await, ("value of db".to_owned(), 2));
+}
+
+#[tokio::test]
+async fn a_failure_that_stays_is_said() {
+    let double = at_first(usize::MAX, |_| error(503, "ServiceUnavailable", PLANTED)).await;
+    assert_eq!(
+        read_db(&double).await,
+        (
+            "unavailable (GetSecretValue: ServiceUnavailable)".to_owned(),
+            4
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_said() {
+    let url = Double::start(everything).await.url.clone();
+    let provider = connected(&url, &json!({})).await;
+    assert_eq!(
+        read(&*provider, &[secret("db")], &turns()).await,
+        ["unavailable (GetSecretValue: no connection)"]
+    );
+}
+
+/// A proxy's page in place of an answer.
+#[tokio::test]
+async fn an_answer_that_makes_no_sense_is_not_taken_for_one() {
+    let double = at_first(usize::MAX, |_| {
+        Reply::Say(200, Vec::new(), format!("<html>{PLANTED}"))
+    })
+    .await;
+    assert_eq!(
+        read_db(&double).await,
+        ("unreadable (GetSecretValue: HTTP 200)".to_owned(), 1)
+    );
+}
+
+#[tokio::test]
+async fn a_batch_that_fails_is_all_of_its_secrets() {
+    let double = Double::start(|_| error(400, "SomethingNew", PLANTED)).await;
+    let provider = connected(&double.url, &json!({})).await;
+    assert_eq!(
+        read(&*provider, &["a", "b"].map(secret), &turns()).await,
+        ["unreadable (BatchGetSecretValue: SomethingNew)"; 2]
+    );
+    assert_eq!(operations(&double.asked()), ["BatchGetSecretValue"]);
+}
+
+/// Values, keys and tokens, from answers that are good and from those that are not, with every library at its most talkative.
+#[tokio::test]
+async fn nothing_of_a_value_or_a_key_is_logged() {
+    let double = Double::start(|asked| {
+        let parameter = json!({"Name": "/db", "Value": PLANTED, "Type": "SecureString"});
+        match operation(asked).as_str() {
+            "AssumeRole" => assumed(asked, "KEY"),
+            "BatchGetSecretValue" => {
+                let errors = json!([{"SecretId": "api", "ErrorCode": "DecryptionFailure", "Message": PLANTED}]);
+                Reply::json(200, &json!({"SecretValues": [entry("db", PLANTED)], "Errors": errors}))
+            }
+            "GetParameters" => Reply::json(200, &json!({"Parameters": [parameter]})),
+            "GetParametersByPath" => Reply::json(200, &json!({"Parameters": [parameter]})),
+            "GetParameter" => Reply::json(200, &json!({"Parameter": parameter})),
+            _ if asked.json()["SecretId"] == "good" => Reply::json(200, &entry("good", PLANTED)),
+            _ => error(400, "SomethingNew", PLANTED),
+        }
+    })
+    .await;
+    let log = logged(async {
+        let role = "arn:aws:iam::123456789012:role/reader";
+        for service in ["SecretsManager", "ParameterStore"] {
+            let provider = connected(&double.url, &json!({"service": service, "role": role})).await;
+            let wanted = [secret("db"), secret("api"), find(Some("/"), Some("."), &[])];
+            read(&*provider, &wanted, &turns()).await;
+            for one in ["good", "bad"] {
+                read(&*provider, &[secret(one)], &turns()).await;
+            }
+        }
+    })
+    .await;
+    assert!(log.contains("TRACE"), "it was heard");
+    if let Some(line) = log.lines().find(|line| line.contains(PLANTED)) {
+        panic!("{line}");
+    }
+}

@@ -1,0 +1,263 @@
+//! The same calls against moto, which keeps secrets as AWS does. (It does not throttle, and takes any key.)
+
+use serde_json::{Value as Json, json};
+
+use super::{connected, find, line, metadata, read, secret, turns, version};
+use crate::support::optional_variable;
+
+/// Writes to moto, in a region of the test's own, so that tests can run side by side.
+struct Moto {
+    url: String,
+    region: &'static str,
+}
+
+impl Moto {
+    fn at(region: &'static str) -> Self {
+        Self {
+            url: optional_variable("ESO_SYNC_TEST_MOTO").expect("moto (tests/cluster/run)"),
+            region,
+        }
+    }
+
+    /// Without what an earlier run has left: a moto beside a cluster of somebody's own lives on.
+    async fn emptied(region: &'static str) -> Self {
+        let moto = Self::at(region);
+        let all = json!({"IncludePlannedDeletion": true, "MaxResults": 100});
+        let listed = moto.secrets("ListSecrets", all).await;
+        for secret in listed["SecretList"].as_array().into_iter().flatten() {
+            let body = json!({"SecretId": secret["ARN"], "ForceDeleteWithoutRecovery": true});
+            moto.secrets("DeleteSecret", body).await;
+        }
+        let listed = moto.parameters("DescribeParameters", json!({})).await;
+        for parameter in listed["Parameters"].as_array().into_iter().flatten() {
+            let body = json!({"Name": parameter["Name"]});
+            moto.parameters("DeleteParameter", body).await;
+        }
+        moto
+    }
+
+    async fn call(&self, service: &str, target: &str, body: Json) -> Json {
+        let credential = format!(
+            "Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/{}/{service}/aws4_request",
+            self.region
+        );
+        let sent = tokio::process::Command::new("curl")
+            .args([
+                "-sSf",
+                "-X",
+                "POST",
+                "-H",
+                "Content-Type: application/x-amz-json-1.1",
+            ])
+            .args(["-H", &format!("X-Amz-Target: {target}"), "-H", &credential])
+            .args(["-d", &body.to_string(), &self.url])
+            .output()
+            .await
+            .expect("curl");
+        assert!(
+            sent.status.success(),
+            "{target}: {}",
+            String::from_utf8_lossy(&sent.stderr)
+        );
+        serde_json::from_slice(&sent.stdout).unwrap_or_default()
+    }
+
+    async fn secrets(&self, operation: &str, body: Json) -> Json {
+        self.call(
+            "secretsmanager",
+            &format!("secretsmanager.{operation}"),
+            body,
+        )
+        .await
+    }
+
+    async fn parameters(&self, operation: &str, body: Json) -> Json {
+        self.call("ssm", &format!("AmazonSSM.{operation}"), body)
+            .await
+    }
+
+    async fn connected(&self, more: Json) -> Box<dyn eso_sync::provider::Provider> {
+        let mut settings = json!({"region": self.region});
+        settings
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        connected(&self.url, &settings).await
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs moto (tests/cluster/run)"]
+async fn secrets_in_aws_are_read_by_name_arn_version_and_stage() {
+    let moto = Moto::emptied("eu-west-2").await;
+    let token = |letter: &str| letter.repeat(32);
+    let create = json!({"Name": "prod/db", "SecretString": "one", "ClientRequestToken": token("a"), "Tags": [{"Key": "team", "Value": "x"}]});
+    let created = moto.secrets("CreateSecret", create).await;
+    let arn = created["ARN"].as_str().expect("an ARN").to_owned();
+    let put =
+        json!({"SecretId": "prod/db", "SecretString": "two", "ClientRequestToken": token("b")});
+    moto.secrets("PutSecretValue", put).await;
+    for (name, value) in [
+        ("prod/db-replica", json!({"SecretString": "three"})),
+        ("prod/binary", json!({"SecretBinary": "AP8K"})),
+        ("prod/deleted", json!({"SecretString": "gone"})),
+    ] {
+        let mut body = value;
+        body["Name"] = json!(name);
+        body["ClientRequestToken"] = json!(token("c"));
+        moto.secrets("CreateSecret", body).await;
+    }
+    moto.secrets("DeleteSecret", json!({"SecretId": "prod/deleted"}))
+        .await;
+
+    let provider = moto.connected(json!({})).await;
+    let shortened = &arn[..arn.len() - 7];
+    let wanted = [
+        secret("prod/db"),
+        secret(&arn),
+        secret(shortened),
+        version("prod/db", "AWSPREVIOUS"),
+        version("prod/db", &format!("uuid/{}", token("a"))),
+        version("prod/db", "NOSTAGE"),
+        secret("prod/db-replica"),
+        secret("prod/gone"),
+        secret("prod/deleted"),
+        metadata("prod/db"),
+    ];
+    assert_eq!(
+        read(&*provider, &wanted, &turns()).await,
+        [
+            "two",
+            "two",
+            "two",
+            "one",
+            "one",
+            "not found",
+            "three",
+            "not found",
+            "fails: not-found",
+            r#"{"team":"x"}"#,
+        ]
+    );
+    let prefixed = moto.connected(json!({"prefix": "prod/"})).await;
+    assert_eq!(read(&*prefixed, &[secret("db")], &turns()).await, ["two"]);
+    let found = [
+        find(Some("prod/db"), Some("."), &[]),
+        find(None, Some("^prod/db"), &[]),
+        find(None, None, &[("team", "x")]),
+    ];
+    assert_eq!(
+        read(&*provider, &found, &turns()).await,
+        [
+            "prod/db=two prod/db-replica=three",
+            "prod/db=two prod/db-replica=three",
+            "prod/db=two"
+        ]
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs moto (tests/cluster/run)"]
+async fn forty_five_secrets_in_aws_are_three_calls() {
+    let moto = Moto::emptied("eu-west-3").await;
+    for n in 0..45 {
+        let body = json!({"Name": format!("many/{n}"), "SecretString": n.to_string(), "ClientRequestToken": "a".repeat(32)});
+        moto.secrets("CreateSecret", body).await;
+    }
+    let provider = moto.connected(json!({})).await;
+    let wanted: Vec<_> = (0..45).map(|n| secret(&format!("many/{n}"))).collect();
+    let turns = turns();
+    let answers = read(&*provider, &wanted, &turns).await;
+    assert_eq!(answers, (0..45).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(turns.calls(), 3);
+    // More than a page of names, and more than a page of values.
+    for what in [
+        find(Some("many/"), Some("."), &[]),
+        find(None, Some("^many/"), &[]),
+    ] {
+        let answers = provider.read(&[what], &turns).await;
+        let eso_sync::provider::Answered::Many(found) = &answers[0] else {
+            panic!("{}", line(&answers[0]));
+        };
+        assert_eq!(found.len(), 45);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs moto (tests/cluster/run)"]
+async fn parameters_in_aws_are_read_by_name_arn_version_and_label() {
+    let moto = Moto::emptied("eu-central-1").await;
+    for (name, value, more) in [
+        (
+            "/prod/db",
+            "one",
+            json!({"Tags": [{"Key": "team", "Value": "x"}]}),
+        ),
+        ("/prod/db", "two", json!({"Overwrite": true})),
+        ("/prod/api/key", "three", json!({})),
+        ("/test/db", "four", json!({})),
+    ] {
+        let mut body = more;
+        body["Name"] = json!(name);
+        body["Value"] = json!(value);
+        body["Type"] = json!("SecureString");
+        moto.parameters("PutParameter", body).await;
+    }
+    let label = json!({"Name": "/prod/db", "ParameterVersion": 1, "Labels": ["live"]});
+    moto.parameters("LabelParameterVersion", label).await;
+    let provider = moto.connected(json!({"service": "ParameterStore"})).await;
+    let arn = "arn:aws:ssm:eu-central-1:123456789012:parameter/test/db";
+    let wanted = [
+        secret("/prod/db"),
+        version("/prod/db", "1"),
+        version("/prod/db", "live"),
+        version("/prod/db", "9"),
+        secret("/prod/gone"),
+        secret(arn),
+        metadata("/prod/db"),
+    ];
+    let turns = turns();
+    let answers = read(&*provider, &wanted, &turns).await;
+    assert_eq!(
+        answers,
+        [
+            "two",
+            "one",
+            "one",
+            "fails: not-found",
+            "not found",
+            "four",
+            r#"{"team":"x"}"#
+        ]
+    );
+    let found = [
+        find(Some("/prod"), Some("."), &[]),
+        find(None, Some("db$"), &[]),
+        find(None, None, &[("team", "x")]),
+    ];
+    assert_eq!(
+        read(&*provider, &found, &turns).await,
+        [
+            "/prod/api/key=three /prod/db=two",
+            "/prod/db=two /test/db=four",
+            "/prod/db=two"
+        ]
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs moto (tests/cluster/run)"]
+async fn another_account_in_aws_is_read_with_a_role() {
+    let moto = Moto::emptied("eu-north-1").await;
+    let body = json!({"Name": "db", "SecretString": "ours", "ClientRequestToken": "a".repeat(32)});
+    moto.secrets("CreateSecret", body).await;
+    let provider = moto.connected(json!({})).await;
+    assert_eq!(read(&*provider, &[secret("db")], &turns()).await, ["ours"]);
+    let role = json!({"role": "arn:aws:iam::210987654321:role/reader"});
+    let provider = moto.connected(role).await;
+    assert_eq!(
+        read(&*provider, &[secret("db")], &turns()).await,
+        ["not found"],
+        "the other account has none"
+    );
+}

@@ -1,0 +1,659 @@
+//! Google Cloud: against a double of ours that Google's own client for Python accepts too.
+
+mod google;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use aws_lc_rs::{
+    encoding::AsDer as _,
+    rsa::{KeyPair, KeySize},
+    signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey},
+};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use eso_sync::{
+    eso::expected::{Raw, What},
+    inventory::StoreKey,
+    policy::Rate,
+    provider::{
+        Ambient, Answered, Identity, Provider, Resolver, StoreSettings, Turns, connect, unread,
+    },
+};
+use serde_json::{Value as Json, json};
+
+use self::google::{Google, Secret, error};
+use super::{
+    double::{Asked, Double, Reply, logged},
+    support::nowhere,
+};
+
+/// A value that must be seen nowhere.
+const PLANTED: &str = "hunter2-planted";
+
+const EMAIL: &str = "job@project.iam.gserviceaccount.com";
+
+/// A key of a service account, made for the run.
+static KEY: LazyLock<KeyPair> =
+    LazyLock::new(|| KeyPair::generate(KeySize::Rsa2048).expect("a key"));
+
+/// Where the job finds its key, and the double.
+struct Job {
+    ambient: Ambient,
+    folder: tempfile::TempDir,
+}
+
+fn job(url: &str) -> Job {
+    let der = KEY.as_der().expect("DER");
+    let key = json!({
+        "type": "service_account",
+        "project_id": "project",
+        "private_key_id": "1",
+        "private_key": format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der.as_ref())),
+        "client_email": EMAIL,
+        // Nobody asks there.
+        "token_uri": format!("{url}/token"),
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("key.json");
+    std::fs::write(&path, key.to_string()).expect("a file");
+    let environment = [
+        (
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            path.to_str().expect("UTF-8"),
+        ),
+        ("CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER", url),
+    ];
+    Job {
+        ambient: Ambient {
+            environment: environment
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            endpoints: Vec::new(),
+        },
+        folder,
+    }
+}
+
+fn store(more: &Json) -> StoreSettings {
+    let mut settings = json!({"projectID": "project"});
+    for (key, value) in more.as_object().expect("settings") {
+        settings[key] = value.clone();
+    }
+    StoreSettings {
+        key: StoreKey::Cluster {
+            name: "gcp".to_owned(),
+        },
+        provider: "gcpsm".to_owned(),
+        settings,
+    }
+}
+
+/// A connection, and the key that it logs in anew with.
+struct Connected {
+    provider: Box<dyn Provider>,
+    _job: Job,
+}
+
+impl std::ops::Deref for Connected {
+    type Target = dyn Provider;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.provider
+    }
+}
+
+async fn connected(url: &str, more: &Json) -> Connected {
+    let job = job(url);
+    match connect(&store(more), Identity::Ambient(&job.ambient), &nowhere()).await {
+        Ok(provider) => Connected {
+            provider,
+            _job: job,
+        },
+        Err(unread) => panic!("{unread:?}"),
+    }
+}
+
+/// No pace: what is measured is the number of calls.
+fn turns() -> Turns {
+    Turns::new(Rate::per_second(100_000.0).expect("a rate"))
+}
+
+fn secret(key: &str) -> What {
+    version(key, "")
+}
+
+fn version(key: &str, version: &str) -> What {
+    What::Secret {
+        key: key.to_owned(),
+        version: version.to_owned(),
+        metadata: false,
+    }
+}
+
+fn metadata(key: &str) -> What {
+    What::Secret {
+        key: key.to_owned(),
+        version: String::new(),
+        metadata: true,
+    }
+}
+
+fn find(path: Option<&str>, name: Option<&str>, tags: &[(&str, &str)]) -> What {
+    let tags: BTreeMap<String, String> = tags
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    What::Find {
+        path: path.map(str::to_owned),
+        name: name.map(str::to_owned),
+        tags: Some(tags).filter(|tags| !tags.is_empty()),
+    }
+}
+
+fn raw(raw: &Raw) -> String {
+    let text =
+        |value: &eso_sync::secret::Value| String::from_utf8_lossy(value.expose()).into_owned();
+    let map = |values: &BTreeMap<String, eso_sync::secret::Value>| -> BTreeMap<String, String> {
+        values
+            .iter()
+            .map(|(key, value)| (key.clone(), text(value)))
+            .collect()
+    };
+    match raw {
+        Raw::Bytes(value) => text(value),
+        Raw::Metadata {
+            labels,
+            annotations,
+        } => json!({"labels": map(labels), "annotations": map(annotations)}).to_string(),
+        _ => panic!("Google has neither of these"),
+    }
+}
+
+/// An answer in one line.
+fn line(answer: &Answered) -> String {
+    match answer {
+        Answered::One(one) => raw(one),
+        Answered::Many(found) => found
+            .iter()
+            .map(|(name, one)| format!("{name}={}", raw(one)))
+            .collect::<Vec<_>>()
+            .join(" "),
+        Answered::NotFound => "not found".to_owned(),
+        Answered::Fails(failure) => format!("fails: {}", failure.as_str()),
+        Answered::Unread(unread) => {
+            assert!(!format!("{unread:?}").contains(PLANTED), "{unread:?}");
+            let store = if unread.whole_store { " (store)" } else { "" };
+            format!("{}{store}", unread.why)
+        }
+    }
+}
+
+async fn read(provider: &dyn Provider, wanted: &[What], turns: &Turns) -> Vec<String> {
+    let answers = provider.read(wanted, turns).await;
+    assert_eq!(answers.len(), wanted.len());
+    answers.iter().map(line).collect()
+}
+
+/// The paths that were asked for, sorted.
+fn paths(double: &Double) -> Vec<String> {
+    let mut paths: Vec<String> = double
+        .asked()
+        .iter()
+        .map(|asked| asked.path.split('?').next().unwrap_or_default().to_owned())
+        .collect();
+    paths.sort();
+    paths
+}
+
+async fn double(secrets: impl IntoIterator<Item = (&'static str, Secret)>) -> Double {
+    let google = Google(secrets.into_iter().collect());
+    Double::start(move |asked| google.answer(asked)).await
+}
+
+/// The first so many answers are others.
+async fn at_first(times: usize, other: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Double {
+    let google = Google([("db", Secret::of(b"value"))].into());
+    let count = AtomicUsize::new(0);
+    Double::start(move |asked| {
+        if count.fetch_add(1, Ordering::Relaxed) < times {
+            other(asked)
+        } else {
+            google.answer(asked)
+        }
+    })
+    .await
+}
+
+async fn read_db(double: &Double) -> (String, u64) {
+    let provider = connected(&double.url, &json!({})).await;
+    let turns = turns();
+    let answers = read(&*provider, &[secret("db")], &turns).await;
+    (answers[0].clone(), turns.calls())
+}
+
+#[tokio::test]
+async fn each_version_is_a_call_and_each_key_is_read_once() {
+    let twice = Secret::of(b"one").then("ENABLED", b"two", "2026-02-01T00:00:00Z");
+    let double = double([("db", twice), ("binary", Secret::of(&[0, 255]))]).await;
+    let provider = connected(&double.url, &json!({})).await;
+    let turns = turns();
+    let wanted = [
+        secret("db"),
+        version("db", "1"),
+        version("db", "3"),
+        secret("gone"),
+        secret("binary"),
+        version("db", "latest"),
+    ];
+    let answers = provider.read(&wanted, &turns).await;
+    let Answered::One(Raw::Bytes(binary)) = &answers[4] else {
+        panic!("{}", line(&answers[4]));
+    };
+    assert_eq!(binary.expose(), [0, 255]);
+    assert_eq!(
+        [0, 1, 2, 3, 5].map(|place: usize| line(&answers[place])),
+        ["two", "one", "not found", "not found", "two"]
+    );
+    assert_eq!(turns.calls(), 5);
+    assert_eq!(
+        paths(&double),
+        [
+            "/v1/projects/project/secrets/binary/versions/latest:access",
+            "/v1/projects/project/secrets/db/versions/1:access",
+            "/v1/projects/project/secrets/db/versions/3:access",
+            "/v1/projects/project/secrets/db/versions/latest:access",
+            "/v1/projects/project/secrets/gone/versions/latest:access",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_location_has_secrets_of_its_own() {
+    let double = double([
+        ("db", Secret::of(b"global")),
+        ("@db", Secret::of(b"regional").labelled("a", "b")),
+    ])
+    .await;
+    let provider = connected(&double.url, &json!({"location": "europe-west1"})).await;
+    let wanted = [secret("db"), metadata("db"), find(None, Some("d"), &[])];
+    assert_eq!(
+        read(&*provider, &wanted, &turns()).await,
+        [
+            "regional",
+            r#"{"annotations":{},"labels":{"a":"b"}}"#,
+            "db=regional"
+        ]
+    );
+    let wanted = [find(None, None, &[("a", "b")])];
+    let answers = read(&*provider, &wanted, &turns()).await;
+    assert!(answers[0].starts_with("spec ("), "{}", answers[0]);
+}
+
+/// A damaged payload is unknown, and not a value.
+#[tokio::test]
+async fn a_payload_is_checked() {
+    let double = Double::start(|_| {
+        Reply::json(
+            200,
+            &json!({"payload": {"data": STANDARD.encode(PLANTED), "dataCrc32c": "1"}}),
+        )
+    })
+    .await;
+    assert_eq!(
+        read_db(&double).await.0,
+        "unreadable (AccessSecretVersion: the checksum does not match)"
+    );
+}
+
+#[tokio::test]
+async fn a_newest_version_that_is_disabled_fails_or_gives_way() {
+    let secret_of = || {
+        Secret::of(b"old")
+            .then("ENABLED", b"newest by date", "2026-03-01T00:00:00.5Z")
+            .then("ENABLED", b"made before it", "2026-03-01T00:00:00.25Z")
+            .then("DISABLED", b"no", "2026-04-01T00:00:00Z")
+    };
+    let never = Secret::default().then("DESTROYED", b"no", "2026-04-01T00:00:00Z");
+    let double = double([("db", secret_of()), ("never", never)]).await;
+    let wanted = [secret("db"), version("db", "4"), secret("never")];
+    let provider = connected(&double.url, &json!({})).await;
+    assert_eq!(
+        read(&*provider, &wanted, &turns()).await,
+        ["fails: not-found"; 3]
+    );
+    let settings = json!({"secretVersionSelectionPolicy": "LatestOrFetch"});
+    let provider = connected(&double.url, &settings).await;
+    assert_eq!(
+        read(&*provider, &wanted, &turns()).await,
+        ["newest by date", "fails: not-found", "fails: not-found"],
+        "only where no version was asked for, and where one is enabled"
+    );
+}
+
+#[tokio::test]
+async fn metadata_are_labels_and_annotations() {
+    let tagged = Secret::of(b"")
+        .labelled("team", "a")
+        .annotated("note", "x y");
+    let double = double([("db", tagged)]).await;
+    let provider = connected(&double.url, &json!({})).await;
+    assert_eq!(
+        read(&*provider, &[metadata("db"), metadata("gone")], &turns()).await,
+        [
+            r#"{"annotations":{"note":"x y"},"labels":{"team":"a"}}"#,
+            "not found"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn searches_list_pages_and_read_what_matches() {
+    let names = ["prod-api", "prod-db", "test-prod-db", "prod-web", "other"];
+    let all = names.map(|name| {
+        let team = if name.ends_with("db") { "data" } else { "web" };
+        (
+            name,
+            Secret::of(name.as_bytes())
+                .labelled("team", team)
+                .labelled("env", "x"),
+        )
+    });
+    let double = double(all).await;
+    let provider = connected(&double.url, &json!({})).await;
+    let turns = turns();
+    let wanted = [
+        find(Some("prod-"), Some("b$"), &[]),
+        find(None, Some("(api|db)$"), &[]),
+        find(None, None, &[("team", "data"), ("env", "x")]),
+        find(Some("prod"), None, &[("team", "web")]),
+        find(None, None, &[]),
+    ];
+    assert_eq!(
+        read(&*provider, &wanted, &turns).await,
+        [
+            // The filter finds `test-prod-db` too; a path is where names begin.
+            "prod-db=prod-db prod-web=prod-web",
+            "prod-api=prod-api prod-db=prod-db test-prod-db=test-prod-db",
+            "prod-db=prod-db test-prod-db=test-prod-db",
+            "prod-api=prod-api prod-web=prod-web",
+            "fails: refused",
+        ]
+    );
+    let mut filters: Vec<String> = double
+        .asked()
+        .iter()
+        .filter(|asked| asked.path.starts_with("/v1/projects/project/secrets?"))
+        .map(|asked| asked.field("filter"))
+        .collect();
+    filters.sort();
+    filters.dedup();
+    assert_eq!(
+        filters,
+        [
+            "",
+            "labels.env=x labels.team=data",
+            "labels.team=web name:prod",
+            "name:prod-"
+        ]
+    );
+    assert_eq!(
+        turns.calls(),
+        double.asked().len() as u64,
+        "each call took a turn"
+    );
+}
+
+#[tokio::test]
+async fn a_value_that_may_not_be_read_makes_a_search_unknown() {
+    let google = Google([("a", Secret::of(b"1")), ("b", Secret::of(b"2"))].into());
+    let double = Double::start(move |asked| {
+        if asked.path.contains("/secrets/b/") {
+            return error(403, "PERMISSION_DENIED", PLANTED);
+        }
+        google.answer(asked)
+    })
+    .await;
+    let provider = connected(&double.url, &json!({})).await;
+    let answers = read(&*provider, &[find(None, Some("."), &[])], &turns()).await;
+    assert_eq!(answers, ["denied (AccessSecretVersion: PERMISSION_DENIED)"]);
+}
+
+#[tokio::test]
+async fn the_right_that_is_missing_is_named() {
+    let double = Double::start(|_| error(403, "PERMISSION_DENIED", PLANTED)).await;
+    let provider = connected(&double.url, &json!({})).await;
+    let wanted = [secret("db"), metadata("db"), find(None, Some("."), &[])];
+    let answers = provider.read(&wanted, &turns()).await;
+    let permissions: Vec<_> = answers
+        .iter()
+        .map(|answer| match answer {
+            Answered::Unread(unread) => unread.permission.clone().unwrap_or_default(),
+            other => panic!("{}", line(other)),
+        })
+        .collect();
+    assert_eq!(
+        permissions,
+        [
+            "secretmanager.versions.access on projects/project/secrets/db",
+            "secretmanager.secrets.get on projects/project/secrets/db",
+            "secretmanager.secrets.list on projects/project",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn throttling_waits_for_as_long_as_it_was_told() {
+    let double = at_first(1, |_| {
+        error(429, "RESOURCE_EXHAUSTED", "Quota exceeded").with("retry-after", "1")
+    })
+    .await;
+    let start = Instant::now();
+    assert_eq!(read_db(&double).await, ("value".to_owned(), 2));
+    assert!(start.elapsed().as_millis() >= 1000, "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn throttling_without_end_is_said() {
+    let double = at_first(usize::MAX, |_| {
+        error(429, "RESOURCE_EXHAUSTED", PLANTED).with("retry-after", "0")
+    })
+    .await;
+    let said = "throttled (AccessSecretVersion: RESOURCE_EXHAUSTED)".to_owned();
+    assert_eq!(read_db(&double).await, (said, 8));
+    assert_eq!(
+        double.asked().len(),
+        8,
+        "each attempt was counted, and none more made"
+    );
+}
+
+#[tokio::test]
+async fn failures_that_pass_are_waited_out_and_others_said() {
+    let double = at_first(2, |_| error(503, "UNAVAILABLE", PLANTED)).await;
+    assert_eq!(read_db(&double).await, ("value".to_owned(), 3));
+    let double = at_first(1, |_| Reply::HangUp).await;
+    assert_eq!(read_db(&double).await, ("value".to_owned(), 2));
+    let double = at_first(usize::MAX, |_| {
+        Reply::Say(502, Vec::new(), PLANTED.to_owned())
+    })
+    .await;
+    let (answer, calls) = read_db(&double).await;
+    assert!(
+        answer.starts_with("unavailable (AccessSecretVersion: "),
+        "{answer}"
+    );
+    assert_eq!(calls, 4);
+    let double = at_first(usize::MAX, |_| {
+        Reply::Say(200, Vec::new(), PLANTED.to_owned())
+    })
+    .await;
+    let (answer, calls) = read_db(&double).await;
+    assert!(
+        answer.starts_with("unreadable (AccessSecretVersion: "),
+        "{answer}"
+    );
+    assert_eq!(calls, 1);
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_is_renewed_once() {
+    let refused = |_: &Asked| error(401, "UNAUTHENTICATED", PLANTED);
+    let double = at_first(1, refused).await;
+    assert_eq!(read_db(&double).await, ("value".to_owned(), 2));
+    let double = at_first(usize::MAX, refused).await;
+    let said = "login-failed (AccessSecretVersion: UNAUTHENTICATED) (store)".to_owned();
+    assert_eq!(read_db(&double).await, (said, 2));
+}
+
+/// The key signs a token by itself: it is sent nowhere, and the address that it names for tokens is not asked.
+#[tokio::test]
+async fn a_key_of_a_service_account_signs() {
+    let double = double([("db", Secret::of(b"value"))]).await;
+    assert_eq!(read_db(&double).await, ("value".to_owned(), 1));
+    let asked = double.asked();
+    assert_eq!(asked.len(), 1);
+    let token = asked[0]
+        .header("authorization")
+        .trim_start_matches("Bearer ")
+        .to_owned();
+    let (signed, signature) = token.rsplit_once('.').expect("a signature");
+    let claims = signed.split_once('.').expect("claims").1;
+    let claims: Json =
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).expect("base64")).expect("JSON");
+    assert_eq!([&claims["iss"], &claims["sub"]], [EMAIL, EMAIL]);
+    UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, KEY.public_key().as_ref())
+        .verify(
+            signed.as_bytes(),
+            &URL_SAFE_NO_PAD.decode(signature).expect("base64"),
+        )
+        .expect("signed with the key");
+}
+
+#[tokio::test]
+async fn names_that_are_none_send_nothing() {
+    let double = double([]).await;
+    let provider = connected(&double.url, &json!({})).await;
+    let wanted = [
+        secret("a/../b"),
+        version("a", "../latest"),
+        metadata("a?b"),
+        secret(""),
+    ];
+    assert_eq!(
+        read(&*provider, &wanted, &turns()).await,
+        ["fails: refused"; 4]
+    );
+    assert_eq!(paths(&double), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_login_that_fails_is_told_before_anything_is_read() {
+    for (file, why) in [
+        (None, "cannot be read"),
+        (Some("{broken: hunter2-planted"), "not JSON"),
+        (Some(r#"{"type": "unheard-of"}"#), "unknown type"),
+        (Some(r#"{"type": "service_account"}"#), "not complete"),
+    ] {
+        let mut job = job("http://127.0.0.1:1");
+        let path = job.folder.path().join("other.json");
+        if let Some(text) = file {
+            std::fs::write(&path, text).expect("a file");
+        }
+        let path = path.to_str().expect("UTF-8").to_owned();
+        job.ambient
+            .environment
+            .insert("GOOGLE_APPLICATION_CREDENTIALS".to_owned(), path);
+        let unread = connect(
+            &store(&json!({})),
+            Identity::Ambient(&job.ambient),
+            &nowhere(),
+        )
+        .await
+        .err()
+        .expect("no login");
+        assert_eq!(unread.why.reason, unread::LOGIN);
+        assert!(unread.why.detail.contains(why), "{}", unread.why);
+        assert!(unread.whole_store && !unread.why.detail.contains(PLANTED));
+    }
+}
+
+/// What asks for what only the operator's own Pod has, or names addresses of its own, is not followed. Nothing is sent.
+#[tokio::test]
+async fn what_a_store_may_not_have_is_said() {
+    let key = StoreKey::Cluster {
+        name: "gcp".to_owned(),
+    };
+    let resolver = Resolver::new(nowhere(), key, "default");
+    let account = json!({"name": "reader"});
+    for (auth, reason, named) in [
+        (json!({}), unread::CONTROLLER_IDENTITY, "`auth`"),
+        (
+            json!({"workloadIdentity": {"serviceAccountRef": account, "clusterProjectID": "p"}}),
+            unread::UNSUPPORTED,
+            "`clusterLocation`",
+        ),
+        (
+            json!({"workloadIdentityFederation": {"credConfig": {"name": "c", "key": "k"}}}),
+            unread::UNSUPPORTED,
+            "`auth.workloadIdentityFederation.credConfig`",
+        ),
+        (
+            json!({"workloadIdentityFederation": {"audience": "a",
+                "awsSecurityCredentials": {"region": "r", "awsCredentialsSecretRef": {"name": "s"}}}}),
+            unread::UNSUPPORTED,
+            "awsSecurityCredentials",
+        ),
+        (
+            json!({"workloadIdentityFederation": {"serviceAccountRef": account}}),
+            unread::UNSUPPORTED,
+            "`audience`",
+        ),
+    ] {
+        let unread = connect(
+            &store(&json!({"auth": auth})),
+            Identity::Store(&resolver),
+            &nowhere(),
+        )
+        .await
+        .err()
+        .expect("no login");
+        assert_eq!(unread.why.reason, reason);
+        assert!(unread.why.detail.contains(named), "{}", unread.why);
+        assert!(unread.whole_store);
+    }
+}
+
+/// Values and keys, from answers that are good and from those that are not, with every library at its most talkative.
+#[tokio::test]
+async fn nothing_of_a_value_or_a_key_is_logged() {
+    let google = Google([("db", Secret::of(PLANTED.as_bytes()))].into());
+    let double = Double::start(move |asked| {
+        if asked.path.contains("/bad/") {
+            return error(500, "UNKNOWN", PLANTED);
+        }
+        google.answer(asked)
+    })
+    .await;
+    let log = logged(async {
+        let provider = connected(&double.url, &json!({})).await;
+        let wanted = [secret("db"), secret("bad"), find(None, Some("."), &[])];
+        read(&*provider, &wanted, &turns()).await;
+    })
+    .await;
+    assert!(log.contains("TRACE"), "it was heard");
+    let key = STANDARD.encode(KEY.as_der().expect("DER").as_ref());
+    for planted in [PLANTED, &STANDARD.encode(PLANTED), &key[100..150]] {
+        if let Some(line) = log.lines().find(|line| line.contains(planted)) {
+            panic!("{line}");
+        }
+    }
+}
