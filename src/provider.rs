@@ -19,7 +19,8 @@ use crate::{
 #[cfg(feature = "azure")]
 mod azure;
 mod credentials;
-#[cfg(all(test, any(feature = "azure", feature = "vault")))]
+#[cfg(test)]
+#[cfg(any(feature = "azure", feature = "vault"))]
 mod double;
 pub mod trust;
 mod turns;

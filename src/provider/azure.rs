@@ -105,11 +105,10 @@ impl KeyVault {
     ) -> Result<Answered, Problem> {
         let mut parts = key.split('/');
         let name = match (parts.next(), parts.next()) {
-            (Some("secret"), Some(name)) => name,
             (Some("key" | "cert"), Some(_)) => {
                 return Err(Unread::secret(why::KIND, "only secrets are read").into());
             }
-            (Some(name), None) => name,
+            (Some("secret"), Some(name)) | (Some(name), None) => name,
             _ => return Ok(Answered::Fails(Failure::Refused)),
         };
         // Azure has no other names and versions, and refuses the request.

@@ -1,6 +1,7 @@
 //! A server for the tests of providers: it answers what a function says, and keeps what it was asked.
 
 use std::{
+    fmt::Display,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -61,7 +62,7 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    pub(super) fn new(status: u16, body: impl ToString) -> Self {
+    pub(super) fn new(status: u16, body: impl Display) -> Self {
         Self {
             status,
             headers: Vec::new(),

@@ -10,7 +10,7 @@ use azure_core::{
     Error,
     error::ErrorKind,
     http::{
-        ClientOptions, RetryOptions, Transport, Url,
+        ClientOptions, Response, RetryOptions, Transport, Url,
         headers::RETRY_AFTER,
         pager::{PagerContinuation, PagerOptions},
     },
@@ -47,7 +47,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 const LONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// However long a server asks for, one does not wait longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// A vault.
 pub(super) struct Client {
@@ -140,7 +140,7 @@ impl Client {
                 let page = pages.try_next().await?;
                 page.map_or_else(
                     || Ok(ListSecretPropertiesResult::default()),
-                    |page| page.into_model(),
+                    Response::into_model,
                 )
             })
         })
@@ -257,12 +257,13 @@ impl Client {
 
     /// The same; and what is about the whole vault is kept for whoever asks next.
     fn kept(&self, problem: Problem) -> Problem {
-        match problem {
-            Problem::Unread(unread) if unread.whole_store => {
-                self.lost.get_or_init(|| unread).clone().into()
-            }
-            problem => problem,
+        let Problem::Unread(unread) = &problem else {
+            return problem;
+        };
+        if unread.whole_store {
+            return self.lost.get_or_init(|| unread.clone()).clone().into();
         }
+        problem
     }
 }
 
@@ -304,7 +305,7 @@ impl Fault {
                 Self::Final(Unread::secret(unread::UNREADABLE, detail).into())
             }
             // The check of the challenge: who asks for a token for something else is no vault of this name.
-            _ => {
+            ErrorKind::Other => {
                 let detail = "what answers at vaultUrl is no Key Vault: it asks for a token for something else";
                 Self::Final(Unread::store(unread::UNAVAILABLE, detail).into())
             }
@@ -357,7 +358,7 @@ impl Fault {
                         let detail = format!("no login: {}", cause(error));
                         return Self::Trouble(detail);
                     }
-                    _ => {}
+                    ErrorKind::DataConversion | ErrorKind::Credential | ErrorKind::Other => {}
                 }
             }
             below = error.source();

@@ -41,7 +41,7 @@ fn http(service: &Service) -> reqwest::Client {
     builder.build().unwrap()
 }
 
-fn settings(more: Json) -> Json {
+fn settings(more: &Json) -> Json {
     let mut settings = json!({"vaultUrl": "https://kv.vault.azure.net", "tenantId": TENANT});
     for (name, value) in more.as_object().unwrap() {
         settings[name] = value.clone();
@@ -66,7 +66,7 @@ const SECRET: [(&str, &str); 3] = [
 ];
 
 async fn with(service: &Service, variables: &[(&str, &str)]) -> KeyVault {
-    let settings = Settings::of(&settings(json!({}))).unwrap();
+    let settings = Settings::of(&settings(&json!({}))).unwrap();
     let ambient = job(variables);
     open(&settings, Identity::Ambient(&ambient), http(service))
         .await
@@ -107,8 +107,9 @@ fn text(raw: &Raw) -> String {
         Raw::Tags(tags) => tags
             .iter()
             .map(|(name, tag)| format!("{name}={}", std::str::from_utf8(tag.expose()).unwrap()))
-            .collect(),
-        _ => "something else".to_owned(),
+            .collect::<Vec<_>>()
+            .concat(),
+        Raw::Json(_) | Raw::Keys(_) | Raw::Metadata { .. } => "something else".to_owned(),
     }
 }
 
@@ -119,7 +120,8 @@ async fn read(vault: &KeyVault, wanted: &[What]) -> Vec<String> {
         Answered::Many(found) => found
             .iter()
             .map(|(name, raw)| format!("{name}={} ", text(raw)))
-            .collect(),
+            .collect::<Vec<_>>()
+            .concat(),
         Answered::NotFound => "not found".to_owned(),
         Answered::Fails(failure) => format!("fails {}", failure.as_str()),
         Answered::Unread(unread) => unread.why.to_string(),
@@ -128,10 +130,11 @@ async fn read(vault: &KeyVault, wanted: &[What]) -> Vec<String> {
 }
 
 async fn unread(vault: &KeyVault) -> Unread {
-    match vault.read(&[secret("db")], &turns()).await.remove(0) {
-        Answered::Unread(unread) => unread,
-        _ => panic!("it was read"),
-    }
+    let answered = vault.read(&[secret("db")], &turns()).await.remove(0);
+    let Answered::Unread(unread) = answered else {
+        panic!("it was read");
+    };
+    unread
 }
 
 #[tokio::test]
@@ -334,7 +337,9 @@ async fn throttling_is_waited_for_as_long_as_the_vault_says() {
     let start = Instant::now();
     assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);
     assert!(start.elapsed() >= Duration::from_secs(1));
-    service.change(|state| state.faults.extend((0..9).map(|_| throttled())));
+    service.change(|state| {
+        state.faults.extend((0..9).map(|_| throttled()));
+    });
     let answers = read(&vault, &[secret("db")]).await;
     assert!(answers[0].starts_with("throttled ("), "{answers:?}");
     assert_eq!(
@@ -445,7 +450,7 @@ async fn trouble_that_passes_is_waited_for_and_an_outage_is_told_once() {
     service.change(|state| {
         state
             .faults
-            .extend((0..4).map(|_| Reply::new(500, "wonderwall")))
+            .extend((0..4).map(|_| Reply::new(500, "wonderwall")));
     });
     let wanted = [secret("db")];
     assert_eq!(
@@ -505,7 +510,7 @@ async fn as_store(service: &Service, cluster: &Double, more: Json) -> Result<Key
         name: "azure".to_owned(),
     };
     let resolver = Resolver::new(connected, store, "team");
-    let settings = Settings::of(&settings(more))?;
+    let settings = Settings::of(&settings(&more))?;
     open(&settings, Identity::Store(&resolver), http(service)).await
 }
 
@@ -586,7 +591,7 @@ async fn the_jobs_own_credentials_go_to_azure_alone() {
                 name: "azure".to_owned(),
             },
             provider: "azurekv".to_owned(),
-            settings: settings(more),
+            settings: settings(&more),
         };
         let mut ambient = job(&SECRET);
         ambient.endpoints = endpoints.iter().map(|text| (*text).to_owned()).collect();

@@ -42,7 +42,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 const LONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// However long a server asks for, one does not wait longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// A longer answer is not read: Vault stores no secret of a tenth of this.
 const LONGEST_BODY: usize = 16 << 20;

@@ -123,7 +123,7 @@ fn variable<'a>(ambient: &'a Ambient, name: &str) -> Option<&'a str> {
         .filter(|value| !value.is_empty())
 }
 
-/// The job's own: a token, else an AppRole, else the account of its Pod (Kubernetes and JWT auth are asked alike).
+/// The job's own: a token, else an `AppRole`, else the account of its Pod (Kubernetes and JWT auth are asked alike).
 fn of_job(ambient: &Ambient) -> Result<Login, Unread> {
     let known = |name| variable(ambient, name).map(|it| Source::Known(Value::from(it.trim())));
     let mount = |default| variable(ambient, "VAULT_AUTH_PATH").unwrap_or(default);

@@ -108,15 +108,17 @@ fn said(answered: &Answered) -> String {
         Raw::Tags(tags) => tags
             .iter()
             .map(|(name, tag)| format!("{name}={} ", String::from_utf8_lossy(tag.expose())))
-            .collect(),
-        _ => "something else".to_owned(),
+            .collect::<Vec<_>>()
+            .concat(),
+        Raw::Bytes(_) | Raw::Keys(_) | Raw::Metadata { .. } => "something else".to_owned(),
     };
     match answered {
         Answered::One(raw) => text(raw),
         Answered::Many(found) => found
             .iter()
             .map(|(name, raw)| format!("{name}={} ", text(raw)))
-            .collect(),
+            .collect::<Vec<_>>()
+            .concat(),
         Answered::NotFound => "not found".to_owned(),
         Answered::Fails(failure) => format!("fails {}", failure.as_str()),
         Answered::Unread(unread) => unread.why.to_string(),
