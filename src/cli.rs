@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use crate::{
     duration::GoDuration,
     policy::Capability,
+    rbac::provider::Side,
     telemetry::{Color, LogFormat},
 };
 
@@ -219,7 +220,7 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Print a JSON Schema
     Schema(SchemaArgs),
-    /// Print the Roles and ClusterRoles that a policy (or the ad hoc commands) needs
+    /// Print the Roles and ClusterRoles that a policy (or the ad hoc commands) needs, or the rights at a provider
     Rbac(RbacArgs),
     /// Print a completion script for a shell
     Completion {
@@ -480,6 +481,9 @@ pub struct RbacArgs {
         hide_env_values = true
     )]
     pub service_account: String,
+    /// Print what reading needs at this provider instead
+    #[arg(long = "for", value_name = "PROVIDER", value_enum)]
+    pub side: Option<Side>,
 }
 
 /// The form of plans and reports.

@@ -22,6 +22,9 @@ mod credentials;
 #[cfg(test)]
 #[cfg(any(feature = "azure", feature = "vault"))]
 mod double;
+mod fake;
+mod kubernetes;
+pub mod reader;
 pub mod trust;
 mod turns;
 #[cfg(feature = "vault")]
@@ -40,13 +43,31 @@ pub async fn connect(
     identity: Identity<'_>,
     own: &Cluster,
 ) -> Result<Box<dyn Provider>, Unread> {
-    let _ = own;
     match store.provider.as_str() {
         #[cfg(feature = "azure")]
         "azurekv" => azure::connect(store, identity).await,
         #[cfg(feature = "vault")]
         "vault" => vault::connect(store, identity).await,
+        "kubernetes" => kubernetes::connect(store, identity, own).await,
+        "fake" => Ok(Box::new(fake::Fake::new(store))),
         other => Err(unsupported(other)),
+    }
+}
+
+/// Whether this build reads the provider.
+fn supported(provider: &str) -> Result<(), Unread> {
+    let supported = match provider {
+        "aws" => cfg!(feature = "aws"),
+        "azurekv" => cfg!(feature = "azure"),
+        "gcpsm" => cfg!(feature = "gcp"),
+        "vault" | "openBao" => cfg!(feature = "vault"),
+        "kubernetes" | "fake" => true,
+        _ => false,
+    };
+    if supported {
+        Ok(())
+    } else {
+        Err(unsupported(provider))
     }
 }
 
@@ -54,7 +75,7 @@ fn unsupported(provider: &str) -> Unread {
     let text = if provider.is_empty() {
         "the store names no provider".to_owned()
     } else {
-        format!("the provider `{provider}` is not read here")
+        format!("this build does not read the provider `{provider}`")
     };
     Unread::store(unread::UNSUPPORTED, text)
 }

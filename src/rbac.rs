@@ -4,6 +4,8 @@
 //! asked. Where a policy names its namespaces literally, Roles in those suffice, and the `ClusterRole` keeps only what has no
 //! namespace.
 
+pub mod provider;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;

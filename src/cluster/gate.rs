@@ -34,6 +34,7 @@ pub enum Access {
 #[derive(Debug)]
 pub struct Ledger {
     access: Access,
+    rate: Rate,
     requests: AtomicU64,
     bucket: Mutex<Bucket>,
     /// Who waits for a turn stands in this queue; it is fair.
@@ -49,10 +50,16 @@ impl Ledger {
     pub fn new(access: Access, rate: Rate) -> Self {
         Self {
             access,
+            rate,
             requests: AtomicU64::new(0),
             bucket: Mutex::new(Bucket::new(rate)),
             queue: tokio::sync::Mutex::new(()),
         }
+    }
+
+    /// The pace.
+    pub(super) const fn rate(&self) -> Rate {
+        self.rate
     }
 
     /// Requests sent so far.

@@ -15,6 +15,7 @@ use crate::{
     cli::{ActArgs, Output, RunArgs, SyncArgs},
     cluster::{Access, Cluster, Trouble},
     discover::{Discovered, discover},
+    drift::Findings,
     exit::Exit,
     lock::{self, Lock, LockError},
     outcome::Results,
@@ -191,6 +192,7 @@ impl Task<'_> {
         let plan = plan::plan(
             self.policy,
             &discovered.inventory,
+            &Findings::default(),
             self.session.world.clock.now(),
         );
         Ok((discovered, plan))

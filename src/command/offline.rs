@@ -31,6 +31,10 @@ pub(super) fn schema(of: SchemaOf) -> Result<Exit, Refusal> {
 }
 
 pub(super) fn rbac(session: &Session, args: &RbacArgs) -> Result<Exit, Refusal> {
+    if let Some(side) = args.side {
+        print(&rbac::provider::rights(side))?;
+        return Ok(Exit::Done);
+    }
     let job = JobIdentity {
         namespace: session
             .connection
