@@ -279,8 +279,8 @@ enum Fault {
     Token,
     /// Too much was asked, and how long to wait.
     Throttled(Option<Duration>),
-    /// It may go better the next time.
-    Trouble(String),
+    /// It may go better the next time. If it does not, it may be this one secret, or the vault.
+    Trouble(Unread),
 }
 
 impl Fault {
@@ -299,7 +299,9 @@ impl Fault {
                 Self::of_status(u16::from(*status), code.as_deref(), after)
             }
             ErrorKind::Credential => Self::of_login(error),
-            ErrorKind::Connection | ErrorKind::Io => Self::Trouble(cause(error)),
+            ErrorKind::Connection | ErrorKind::Io => {
+                Self::Trouble(Unread::store(unread::UNAVAILABLE, cause(error)))
+            }
             ErrorKind::DataConversion => {
                 let detail = "Key Vault's answer makes no sense";
                 Self::Final(Unread::secret(unread::UNREADABLE, detail).into())
@@ -320,7 +322,10 @@ impl Fault {
         Self::Final(match (status, code) {
             (401, _) => return Self::Token,
             (429, _) => return Self::Throttled(after),
-            (408 | 500..=599, _) => return Self::Trouble(answered),
+            (500, _) => return Self::Trouble(Unread::secret(unread::UNAVAILABLE, answered)),
+            (408 | 501..=599, _) => {
+                return Self::Trouble(Unread::store(unread::UNAVAILABLE, answered));
+            }
             (404, _) => Problem::NotFound,
             (403, Some("SecretDisabled")) => Problem::Disabled,
             (403, Some("ForbiddenByFirewall" | "ForbiddenByConnection")) => {
@@ -356,7 +361,7 @@ impl Fault {
                     }
                     ErrorKind::Connection | ErrorKind::Io => {
                         let detail = format!("no login: {}", cause(error));
-                        return Self::Trouble(detail);
+                        return Self::Trouble(Unread::store(unread::UNAVAILABLE, detail));
                     }
                     ErrorKind::DataConversion | ErrorKind::Credential | ErrorKind::Other => {}
                 }
@@ -386,7 +391,7 @@ impl Fault {
         let detail = format!("the login was answered with {status}{code}");
         match status {
             429 => Self::Throttled(None),
-            500..=599 => Self::Trouble(detail),
+            500..=599 => Self::Trouble(Unread::store(unread::UNAVAILABLE, detail)),
             _ => Self::Final(Unread::store(unread::LOGIN, detail).into()),
         }
     }
@@ -400,7 +405,7 @@ impl Fault {
                 let detail = "Key Vault answered 429 each time, also after having waited";
                 Unread::secret(unread::THROTTLED, detail).into()
             }
-            Self::Trouble(detail) => Unread::store(unread::UNAVAILABLE, detail).into(),
+            Self::Trouble(unread) => unread.into(),
         }
     }
 }

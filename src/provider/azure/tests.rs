@@ -450,19 +450,38 @@ async fn trouble_that_passes_is_waited_for_and_an_outage_is_told_once() {
     service.change(|state| {
         state
             .faults
+            .extend((0..4).map(|_| Reply::new(502, "wonderwall")));
+    });
+    let wanted = [secret("db")];
+    assert_eq!(
+        read(&vault, &wanted).await,
+        ["unavailable (Key Vault answered 502)"]
+    );
+    let before = service.secure.calls().len();
+    assert_eq!(
+        read(&vault, &wanted).await,
+        ["unavailable (Key Vault answered 502)"]
+    );
+    assert_eq!(service.secure.calls().len(), before);
+}
+
+/// It may be this one secret.
+#[tokio::test]
+async fn what_the_vault_fails_at_is_told_of_the_secret() {
+    let service = Service::start().await;
+    service.change(|state| {
+        state.set("db", "v");
+        state
+            .faults
             .extend((0..4).map(|_| Reply::new(500, "wonderwall")));
     });
+    let vault = vault(&service).await;
     let wanted = [secret("db")];
     assert_eq!(
         read(&vault, &wanted).await,
         ["unavailable (Key Vault answered 500)"]
     );
-    let before = service.secure.calls().len();
-    assert_eq!(
-        read(&vault, &wanted).await,
-        ["unavailable (Key Vault answered 500)"]
-    );
-    assert_eq!(service.secure.calls().len(), before);
+    assert_eq!(read(&vault, &wanted).await, ["v"]);
 }
 
 #[tokio::test]

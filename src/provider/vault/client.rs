@@ -202,18 +202,16 @@ impl Client {
     async fn log_in(&self, request: &Request) -> Result<(Value, Option<Duration>), Unread> {
         let body = request.body().await?;
         let url = self.url(&path::segments(&request.path)?, &[])?;
-        let raw = self.exchange(&url, Some(&body), None, None).await?;
-        if raw.status == 200 {
-            return body::token(raw.body.expose());
-        }
-        let refusal = self.refusal(&raw, "");
-        if refusal.why.reason == unread::UNAVAILABLE {
-            return Err(refusal);
-        }
-        Err(Unread::store(
-            unread::LOGIN,
-            format!("{}: {}", request.path, answered(&raw)),
-        ))
+        let answer = self.exchange(&url, Some(&body), None, None).await;
+        let (reason, detail) = match answer {
+            Ok(raw) if raw.status == 200 => return body::token(raw.body.expose()),
+            Ok(raw) => match self.refusal(&raw, "").why {
+                why if why.reason == unread::UNAVAILABLE => (why.reason, why.detail),
+                _ => (unread::LOGIN, answered(&raw)),
+            },
+            Err(unread) => (unread.why.reason, unread.why.detail),
+        };
+        Err(Unread::store(reason, format!("{}: {detail}", request.path)))
     }
 
     fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Url, Unread> {
@@ -275,6 +273,8 @@ impl Client {
                 let detail = "Vault answered 429 each time, also after having waited";
                 Unread::secret(unread::THROTTLED, detail)
             }
+            // It may be this one path that the server fails at.
+            Ok(raw) if raw.status == 500 => Unread::secret(unread::UNAVAILABLE, answered(raw)),
             Ok(raw) => self.lose(&answered(raw)),
             Err(error) => self.lose(&reason(error)),
         }

@@ -450,7 +450,7 @@ async fn what_a_policy_in_vault_denies_is_told_with_the_missing_capability() {
     assert_eq!(said(&answers[0]), r#"{"k":"v"}"#);
     assert_eq!(
         permissions,
-        ["`read` on secret/data/other", "`list` on secret/metadata"]
+        ["`read` on secret/data/other", "`list` on secret/metadata/"]
     );
     assert_eq!(
         server.tokens().await.len(),
@@ -538,8 +538,8 @@ async fn a_quota_in_vault_is_waited_for() {
     server.end().await;
 }
 
-/// Logs in with what is in the cluster, as the operator does.
-async fn as_store(world: &World, server: &Server, auth: Value) -> Vec<String> {
+/// The cluster, and what reads there what a store of the test's namespace refers to.
+async fn resolver(world: &World) -> (Cluster, Resolver) {
     let options = Options {
         kubeconfig: optional_variable("ESO_SYNC_TEST_KUBECONFIG").map(Into::into),
         ..Options::default()
@@ -547,12 +547,20 @@ async fn as_store(world: &World, server: &Server, auth: Value) -> Vec<String> {
     let cluster = connect(&options, Access::ReadOnly, rate())
         .await
         .expect("a cluster");
-    let mut store = store(server.settings(json!({"path": "secret", "auth": auth})));
-    store.key = StoreKey::Namespaced {
+    let key = StoreKey::Namespaced {
         namespace: world.namespace.clone(),
         name: "vault".to_owned(),
     };
-    let resolver = Resolver::new(cluster.clone(), store.key.clone(), &world.namespace);
+    (
+        cluster.clone(),
+        Resolver::new(cluster, key, &world.namespace),
+    )
+}
+
+/// Logs in with what is in the cluster, as the operator does.
+async fn as_store(world: &World, server: &Server, auth: Value) -> Vec<String> {
+    let (cluster, resolver) = resolver(world).await;
+    let store = store(server.settings(json!({"path": "secret", "auth": auth})));
     match provider::connect(&store, Identity::Store(&resolver), &cluster).await {
         Ok(vault) => read(&*vault, &[secret("db")]).await,
         Err(unread) => vec![unread.why.to_string()],
@@ -645,6 +653,23 @@ async fn a_service_account_in_vault_logs_in_by_its_token() {
         refused[0].starts_with("login-failed (auth/kubernetes/login: Vault answered 40"),
         "{refused:?}"
     );
+    // As the job, with the token of its Pod's account.
+    let (_, resolver) = resolver(&world).await;
+    let account = json!({"name": "app"});
+    let audiences = ["vault".to_owned()];
+    let token = resolver.service_account_token(&account, &audiences);
+    let token = token.await.expect("a token");
+    let file = world
+        .bin
+        .file("token", &String::from_utf8_lossy(token.expose()));
+    let file = ("VAULT_AUTH_TOKEN_FILE", file.to_str().expect("UTF-8"));
+    let job = as_job(
+        &server,
+        json!({"path": "secret"}),
+        &[("VAULT_AUTH_ROLE", "app"), file],
+    )
+    .await;
+    assert_eq!(read(&*job, &[secret("db")]).await, [r#"{"k":"v"}"#]);
     world.end().await;
     server.end().await;
 }
