@@ -1,6 +1,7 @@
 //! Azure Key Vault: secrets. Its certificates and keys are told apart, and not read.
 
 mod client;
+mod fault;
 mod login;
 mod settings;
 #[cfg(test)]
@@ -12,11 +13,7 @@ use async_trait::async_trait;
 use azure_security_keyvault_secrets::models::{Secret, SecretProperties};
 use futures::future::{join_all, try_join_all};
 
-use self::{
-    client::{Client, Problem},
-    login::Login,
-    settings::Settings,
-};
+use self::{client::Client, fault::Problem, login::Login, settings::Settings};
 use super::{Answered, Identity, Provider, StoreSettings, Turns, Unread, unread};
 use crate::{
     eso::expected::{self, Failure, GoRegex, Operator, Raw, What, why},
