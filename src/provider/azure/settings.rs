@@ -108,7 +108,11 @@ impl Cloud {
 impl Settings {
     /// Parsed.
     pub(super) fn of(settings: &Json) -> Result<Self, Unread> {
-        Self::deserialize(settings).map_err(|error| unsupported(error.to_string()))
+        Self::deserialize(settings).map_err(|error| {
+            let text = error.to_string();
+            // What would be understood is a long list that nobody can choose from here.
+            unsupported(text.split(", expected").next().unwrap_or_default())
+        })
     }
 
     /// The vault. Azure's client sends no token over HTTP.

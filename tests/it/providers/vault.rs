@@ -1,6 +1,7 @@
 //! Vault's KV engines, as a real OpenBao serves them. Each test has a namespace of its own there.
 
 mod login;
+mod operator;
 mod server;
 
 use std::collections::BTreeMap;
@@ -45,7 +46,7 @@ async fn as_job(server: &Server, settings: Value, variables: &[(&str, &str)]) ->
             .collect(),
         endpoints: vec![server.url.clone()],
     };
-    let store = store(server.settings(settings));
+    let store = store(server.settings(&settings));
     let connected = provider::connect(&store, Identity::Ambient(&ambient), &nowhere()).await;
     connected.unwrap_or_else(|unread| panic!("{unread:?}"))
 }

@@ -172,7 +172,7 @@ async fn resolver(world: &World) -> (Cluster, Resolver) {
 /// Logs in with what is in the cluster, as the operator does.
 async fn as_store(world: &World, server: &Server, auth: Value) -> Vec<String> {
     let (cluster, resolver) = resolver(world).await;
-    let store = store(server.settings(json!({"path": "secret", "auth": auth})));
+    let store = store(server.settings(&json!({"path": "secret", "auth": auth})));
     match provider::connect(&store, Identity::Store(&resolver), &cluster).await {
         Ok(vault) => read(&*vault, &[secret("db")]).await,
         Err(unread) => vec![unread.why.to_string()],
