@@ -44,7 +44,7 @@ const LONG_PAUSE: Duration = Duration::from_secs(1);
 /// However long a server asks for, one does not wait longer.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// A longer answer is not read: Vault stores no secret of a tenth of this.
+/// A longer answer is not read to its end: Vault stores no secret of a tenth of this.
 const LONGEST_BODY: usize = 16 << 20;
 
 /// A Vault, with what is known about the way in.
@@ -135,6 +135,10 @@ impl Client {
                 .await?;
             match raw.status {
                 200 | 404 => {
+                    // One that was given cannot be replaced, and has now been good for something.
+                    if raw.status == 200 && matches!(self.login, Login::Token(_)) {
+                        session.denials_are_real.store(true, Ordering::Relaxed);
+                    }
                     return Ok(Reply {
                         found: raw.status == 200,
                         body: raw.body,
@@ -305,10 +309,10 @@ impl Client {
         }
         let mut response = request.send().await?;
         let mut body = Buffer::with_capacity(4096);
-        while let Some(chunk) = response.chunk().await? {
-            if body.as_bytes().len() < LONGEST_BODY {
-                body.push(&chunk);
-            }
+        while body.as_bytes().len() < LONGEST_BODY
+            && let Some(chunk) = response.chunk().await?
+        {
+            body.push(&chunk);
             if let Ok(mut chunk) = chunk.try_into_mut() {
                 chunk.zeroize();
             }

@@ -395,6 +395,26 @@ async fn a_denial_is_no_reason_to_log_in_again() {
     assert_eq!(logins, 1);
 }
 
+/// Without the policy `default` a token may not look itself up.
+#[tokio::test]
+async fn a_token_that_was_good_for_something_is_not_taken_for_a_bad_one() {
+    let double = Double::plain(|call| {
+        mounted(call, "kv").unwrap_or_else(|| match call.path() {
+            "/v1/secret/data/db" => data("v"),
+            _ => Reply::new(403, r#"{"errors":["permission denied"]}"#),
+        })
+    })
+    .await;
+    let answered = read(&*at(&double).await, &turns(), &["denied", "db"]).await;
+    assert_eq!(
+        answered,
+        [
+            "denied (Vault answered 403 (permission denied))",
+            r#"{"k":"v"}"#
+        ]
+    );
+}
+
 #[tokio::test]
 async fn a_login_that_is_refused_is_tried_once_and_told_of_the_store() {
     let double =
