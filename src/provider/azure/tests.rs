@@ -16,7 +16,11 @@ use super::{KeyVault, Settings, open};
 use crate::{
     eso::expected::{Raw, What},
     policy::Rate,
-    provider::{Ambient, Answered, Identity, Provider as _, Turns, Unread, double::Reply, unread},
+    provider::{
+        Ambient, Answered, Identity, Provider as _, Turns, Unread,
+        double::{Reply, listen},
+        unread,
+    },
 };
 
 fn turns() -> Turns {
@@ -405,4 +409,24 @@ async fn a_redirect_is_not_followed() {
         "unavailable (Key Vault answered 307: a redirect is not followed)"
     );
     assert_eq!(service.secure.calls().len(), 3);
+}
+
+#[tokio::test]
+async fn no_library_logs_what_is_read_or_what_opens_it() {
+    let service = Service::start().await;
+    service.change(|state| {
+        state.set("db", "wonderwall");
+        state.tag("db", "owner", "wonderwall");
+    });
+    let vault = vault(&service).await;
+    let (guard, log) = listen();
+    let wanted = [secret("db"), secret("none"), find(None, &[])];
+    let answered = read(&vault, &wanted).await;
+    drop(guard);
+    assert_eq!(answered[0], "wonderwall");
+    let log = log.text();
+    assert!(log.contains("kv.vault.azure.net"), "it was listened: {log}");
+    for planted in ["wonderwall", "s3cret", "token-1"] {
+        assert_eq!(log.lines().find(|line| line.contains(planted)), None);
+    }
 }
