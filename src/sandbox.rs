@@ -121,6 +121,10 @@ pub struct Sandbox {
 }
 
 /// What a sandbox is like apart from its content. A ConfigMap `eso-sync-sandbox` in the content can say otherwise.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own, and tests name those that they turn"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Serve `external-secrets.io/v1beta1`, as operators before v0.16 do, not `v1`.
