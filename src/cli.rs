@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use crate::{
     duration::GoDuration,
     policy::Capability,
+    rbac::provider::Side,
     telemetry::{Color, LogFormat},
 };
 
@@ -221,7 +222,7 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Print a JSON Schema
     Schema(SchemaArgs),
-    /// Print the Roles and ClusterRoles that a policy (or the ad hoc commands) needs
+    /// Print the Roles and ClusterRoles that a policy needs, or the rights at a provider
     Rbac(RbacArgs),
     /// Print a completion script for a shell
     Completion {
@@ -523,6 +524,9 @@ pub struct RbacArgs {
     /// Which policy; without one, the ad hoc commands.
     #[command(flatten)]
     pub policy: PolicyArgs,
+    /// The most that may be asked for.
+    #[command(flatten)]
+    pub ceilings: CeilingArgs,
     /// ServiceAccount that gets the rights, in --namespace
     #[arg(
         long,
@@ -532,6 +536,12 @@ pub struct RbacArgs {
         hide_env_values = true
     )]
     pub service_account: String,
+    /// Namespace that ClusterSecretStores' references name (repeatable)
+    #[arg(long = "credentials-in", value_name = "NAMESPACE")]
+    pub credentials_in: Vec<String>,
+    /// Print what reading needs at this provider instead
+    #[arg(long = "for", value_name = "PROVIDER", value_enum)]
+    pub side: Option<Side>,
 }
 
 /// The form of plans and reports.
