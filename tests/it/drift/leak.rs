@@ -1,0 +1,1 @@
+//! No value leaves memory.
