@@ -212,6 +212,8 @@ pub enum Command {
     Run(RunArgs),
     /// Print what `run` would do, changing nothing
     Plan(PlanArgs),
+    /// Compare what the providers hold with what the Secrets hold, changing nothing
+    Drift(DriftArgs),
     /// Force-sync single ExternalSecrets, without a policy
     Sync(SyncArgs),
     /// Show ExternalSecrets and when they last synced
@@ -374,6 +376,56 @@ pub struct PlanArgs {
     /// Exit with 1 if anything would be done, as `kubectl diff` does (terraform uses 2)
     #[arg(long, env = "ESO_SYNC_EXIT_CODE", hide_env_values = true)]
     pub exit_code: bool,
+}
+
+/// `drift`
+#[derive(Debug, Args)]
+pub struct DriftArgs {
+    /// Form of the findings
+    #[arg(
+        long,
+        short = 'o',
+        value_enum,
+        default_value = "table",
+        env = "ESO_SYNC_OUTPUT",
+        hide_env_values = true
+    )]
+    pub output: Output,
+    /// Which policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Or which ExternalSecrets.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Whose credentials.
+    #[command(flatten)]
+    pub providers: ProviderArgs,
+}
+
+/// How providers are read.
+#[derive(Clone, Debug, Args)]
+pub struct ProviderArgs {
+    /// Read providers with your own credentials (ambient) or with those that the stores name (store)
+    #[arg(
+        long,
+        value_name = "WHOSE",
+        value_parser = ["ambient", "store"],
+        env = "ESO_SYNC_CREDENTIALS",
+        hide_env_values = true
+    )]
+    pub credentials: Option<String>,
+    /// Where your own credentials may go beyond the clouds' own hosts, such as https://vault.corp:8200 (repeatable)
+    #[arg(
+        long = "endpoint",
+        value_name = "URL",
+        value_delimiter = ',',
+        env = "ESO_SYNC_ENDPOINT",
+        hide_env_values = true
+    )]
+    pub endpoints: Vec<String>,
+    /// Let your own credentials read for namespaced SecretStores too
+    #[arg(long, env = "ESO_SYNC_NAMESPACED_STORES", hide_env_values = true)]
+    pub namespaced_stores: bool,
 }
 
 /// `sync`
