@@ -282,13 +282,12 @@ fn assign(
                 answered.push((name, Answered::One(Raw::Bytes(value.duplicate()))));
             }
             (Some((_, None)), None) => answered.push((name, Answered::Fails(Failure::NoValue))),
-            // Several versions, of which the answer does not tell which is which.
-            (Some(_), Some(_)) => left.push(name),
             // With a version it may be that only this one is not there, which is something else to the operator.
             (None, _) if absent.contains(name.as_str()) && !name.contains(':') => {
                 answered.push((name, Answered::NotFound));
             }
-            (None, _) => left.push(name),
+            // Nothing, or several versions of which the answer does not tell which is which.
+            (None, _) | (Some(_), Some(_)) => left.push(name),
         }
     }
     (answered, left)
