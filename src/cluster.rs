@@ -14,7 +14,7 @@ use futures::{Stream, StreamExt as _};
 use http::Request;
 use kube::core::{Status, WatchEvent};
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use gate::{Access, Ledger};
 
@@ -44,6 +44,8 @@ pub struct Cluster {
     ledger: Arc<Ledger>,
     /// Where it is, without who asks.
     address: Arc<kube::Config>,
+    /// How long one call may take.
+    patience: Duration,
     /// The kubeconfig context, if there is one.
     pub context: Option<String>,
     /// The API server's address.
@@ -109,11 +111,11 @@ impl CallError {
         }
     }
 
-    fn timed_out(operation: &str) -> Self {
+    fn timed_out(operation: &str, patience: Duration) -> Self {
         Self {
             trouble: Trouble::Unavailable,
             operation: operation.to_owned(),
-            message: format!("no answer within {} s", CALL_TIMEOUT.as_secs()),
+            message: format!("no answer within {} s", patience.as_secs()),
             quoted: false,
         }
     }
@@ -214,6 +216,18 @@ impl Cluster {
         self.ledger.requests()
     }
 
+    /// Waits for a turn, and changes an object by a JSON merge patch.
+    pub async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        change: &Value,
+    ) -> Result<T, CallError> {
+        while let Err(wait) = self.take_turn() {
+            tokio::time::sleep(wait).await;
+        }
+        self.patch_paced(path, change).await
+    }
+
     /// Takes a turn for a request that is then sent by [`Cluster::patch_paced`]; or says how long to wait.
     pub fn take_turn(&self) -> Result<(), Duration> {
         self.ledger.take()
@@ -285,6 +299,29 @@ impl Cluster {
             .await
     }
 
+    /// Deletes an object, if it still is the one that was seen, in the version that was seen.
+    pub async fn delete(
+        &self,
+        path: &str,
+        uid: &str,
+        resource_version: &str,
+    ) -> Result<(), CallError> {
+        let options = json!({
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": uid, "resourceVersion": resource_version},
+        });
+        let operation = format!("delete {path}");
+        self.call::<serde::de::IgnoredAny>(
+            "DELETE",
+            &Query::new(path),
+            options.to_string().into_bytes(),
+            &operation,
+        )
+        .await
+        .map(|_| ())
+    }
+
     /// Creates an object.
     pub async fn create<T: DeserializeOwned>(
         &self,
@@ -335,9 +372,9 @@ impl Cluster {
             .with("timeoutSeconds", WATCH_SECONDS.to_string())
             .with("resourceVersion", resource_version);
         let request = request("GET", &watch, Vec::new());
-        let events = tokio::time::timeout(CALL_TIMEOUT, self.client.request_events::<T>(request))
+        let events = tokio::time::timeout(self.patience, self.client.request_events::<T>(request))
             .await
-            .map_err(|_| CallError::timed_out(&operation))?
+            .map_err(|_| CallError::timed_out(&operation, self.patience))?
             .map_err(|error| CallError::new(&operation, error))?;
         Ok(events.map(move |event| event.map_err(|error| CallError::new(&operation, error))))
     }
@@ -357,11 +394,11 @@ impl Cluster {
         loop {
             let request = request(method, query, body.clone());
             let answer =
-                tokio::time::timeout(CALL_TIMEOUT, answer::to(&self.client, request)).await;
+                tokio::time::timeout(self.patience, answer::to(&self.client, request)).await;
             let error = match answer {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => CallError::new(operation, error),
-                Err(_) => return Err(CallError::timed_out(operation)),
+                Err(_) => return Err(CallError::timed_out(operation, self.patience)),
             };
             match pauses {
                 [pause, rest @ ..] if error.trouble == Trouble::Unavailable => {

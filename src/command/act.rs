@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
-    Refusal, Session,
+    Connected, Refusal, Session,
     policy::{Flags, selection, store},
     print_as,
 };
@@ -15,17 +15,18 @@ use crate::{
     cli::{ActArgs, Output, RunArgs, SyncArgs},
     cluster::{Access, Cluster, Trouble},
     discover::{Discovered, discover},
-    drift::Findings,
+    drift::{afterwards::Afterwards, check::Check},
     exit::Exit,
     lock::{self, Lock, LockError},
     outcome::Results,
     pattern::Pattern,
-    plan::{self, Plan},
+    plan::Plan,
     policy::Policy,
     progress::Progress,
     rbac,
     reason::Reason,
     report::{self, Document, Heading, Kind, exit_of, exit_of_plan, text},
+    stop::Level,
     sync::{Job, carry_out},
 };
 
@@ -35,6 +36,7 @@ const TERMINATION_LOG: &str = "/dev/termination-log";
 /// What to do, over which connection.
 struct Task<'a> {
     session: &'a Session,
+    connected: &'a Connected,
     cluster: &'a Cluster,
     policy: &'a Policy,
     digest: Option<&'a str>,
@@ -47,6 +49,13 @@ struct Task<'a> {
     named: &'a [String],
     /// The store that was typed.
     store: Option<&'a str>,
+}
+
+/// What was seen, and what follows from it.
+struct Looked {
+    discovered: Discovered,
+    plan: Plan,
+    check: Option<Check>,
 }
 
 pub(super) async fn run(session: &Session, args: RunArgs) -> Result<Exit, Refusal> {
@@ -65,6 +74,7 @@ pub(super) async fn run(session: &Session, args: RunArgs) -> Result<Exit, Refusa
     let connected = session.connect(access, &loaded.policy).await?;
     let task = Task {
         session,
+        connected: &connected,
         cluster: &connected.cluster,
         policy: &loaded.policy,
         digest: Some(&loaded.digest),
@@ -104,6 +114,8 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refu
     let started = session.world.clock.now();
     let mut flags = act_flags(&args.act);
     flags.insert("sync.generators".to_owned(), json!(args.generators));
+    // What is typed is meant, whatever its Secret holds.
+    flags.insert("drift.enabled".to_owned(), json!(false));
     if let Some(limit) = args.max_syncs {
         flags.insert("safety.maxSyncs".to_owned(), json!(limit));
     }
@@ -125,6 +137,7 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refu
     let (loaded, connected) = session.ad_hoc(access, entry, flags).await?;
     let task = Task {
         session,
+        connected: &connected,
         cluster: &connected.cluster,
         policy: &loaded.policy,
         digest: None,
@@ -155,47 +168,53 @@ impl Task<'_> {
         let world = &self.session.world;
         let deadline = Instant::now() + self.policy.deadline;
         let _timer = tokio::spawn(world.stopper.clone().at(deadline));
-        let (discovered, plan) = self.look().await?;
+        let Looked {
+            discovered,
+            plan,
+            check,
+        } = self.look().await?;
         self.names_are_found(&plan)?;
         if self.act.dry_run || plan.refusal.is_some() {
             return self.print_plan(&plan).await;
         }
         self.confirm(&plan).await?;
         if plan.steps.is_empty() || !self.policy.lock.enabled {
-            return self.act(&discovered, &plan, None).await;
+            return self.act(&discovered, &plan, check, None).await;
         }
         let lock = self.session.unless_stopped(self.lock()).await??;
         if !lock.waited {
-            return self.act(&discovered, &plan, Some(lock)).await;
+            return self.act(&discovered, &plan, check, Some(lock)).await;
         }
         // The other run may have done it all meanwhile.
-        let again = self.look().await;
-        let (discovered, plan) = match again {
-            Ok((discovered, plan)) if plan.refusal.is_none() => (discovered, plan),
-            Ok((_, plan)) => {
+        let looked = match self.look().await {
+            Ok(looked) if looked.plan.refusal.is_none() => looked,
+            Ok(looked) => {
                 lock.release(world.clock).await;
-                return self.print_plan(&plan).await;
+                return self.print_plan(&looked.plan).await;
             }
             Err(refusal) => {
                 lock.release(world.clock).await;
                 return Err(refusal);
             }
         };
-        self.act(&discovered, &plan, Some(lock)).await
+        self.act(&looked.discovered, &looked.plan, looked.check, Some(lock))
+            .await
     }
 
-    async fn look(&self) -> Result<(Discovered, Plan), Refusal> {
+    async fn look(&self) -> Result<Looked, Refusal> {
         let discovered = self
             .session
             .unless_stopped(discover(self.cluster, self.policy))
             .await??;
-        let plan = plan::plan(
-            self.policy,
-            &discovered.inventory,
-            &Findings::default(),
-            self.session.world.clock.now(),
-        );
-        Ok((discovered, plan))
+        let (plan, check) = self
+            .session
+            .planned(self.connected, self.policy, &discovered)
+            .await?;
+        Ok(Looked {
+            discovered,
+            plan,
+            check,
+        })
     }
 
     /// What was named and is not there is a mistake, and no finished rotation.
@@ -309,8 +328,39 @@ impl Task<'_> {
         &self,
         discovered: &Discovered,
         plan: &Plan,
+        check: Option<Check>,
         lock: Option<Lock>,
     ) -> Result<Exit, Refusal> {
+        let world = &self.session.world;
+        let results = match lock {
+            _ if plan.steps.is_empty() => Results {
+                items: vec![None; plan.items.len()],
+                ..Results::default()
+            },
+            None => self.sync(discovered, plan, check).await,
+            Some(mut lock) => {
+                let results = {
+                    let keep = async {
+                        lock.keep(world.clock).await;
+                        world.stopper.now(Reason::LockLost);
+                        std::future::pending::<()>().await;
+                    };
+                    tokio::select! {
+                        results = self.sync(discovered, plan, check) => results,
+                        () = keep => Results::default(),
+                    }
+                };
+                if results.stopped != Some(Reason::LockLost) {
+                    lock.release(world.clock).await;
+                }
+                results
+            }
+        };
+        self.report(discovered, plan, &results).await
+    }
+
+    /// Carries the plan out, and checks what came of it.
+    async fn sync(&self, discovered: &Discovered, plan: &Plan, check: Option<Check>) -> Results {
         let world = &self.session.world;
         let job = Job {
             plan,
@@ -328,31 +378,29 @@ impl Task<'_> {
                 progress.done(item, result);
             }
         };
-        let results = match lock {
-            _ if plan.steps.is_empty() => Results {
-                items: vec![None; plan.items.len()],
-                ..Results::default()
-            },
-            None => carry_out(&job, done).await,
-            Some(mut lock) => {
-                let results = {
-                    let keep = async {
-                        lock.keep(world.clock).await;
-                        world.stopper.now(Reason::LockLost);
-                        std::future::pending::<()>().await;
-                    };
-                    tokio::select! {
-                        results = carry_out(&job, done) => results,
-                        () = keep => Results::default(),
-                    }
-                };
-                if results.stopped != Some(Reason::LockLost) {
-                    lock.release(world.clock).await;
-                }
-                results
-            }
+        let mut results = carry_out(&job, done).await;
+        let Some(mut check) = check else {
+            return results;
         };
-        self.report(discovered, plan, &results).await
+        let afterwards = Afterwards {
+            plan,
+            inventory: &discovered.inventory,
+            policy: self.policy,
+            cluster: self.cluster,
+        };
+        let mut stop = world.stop.clone();
+        let level = if results.stopped.is_none() && stop.level() == Level::Run {
+            tokio::select! {
+                () = afterwards.verify(&mut check, &mut results) => Level::Run,
+                level = stop.changed() => level,
+            }
+        } else {
+            stop.level()
+        };
+        if let Level::Drain(reason) | Level::Now(reason) = level {
+            results.stopped.get_or_insert(reason);
+        }
+        results
     }
 
     async fn report(

@@ -1,6 +1,7 @@
 //! Azure Key Vault: secrets. Its certificates and keys are told apart, and not read.
 
 mod client;
+mod fault;
 mod login;
 mod settings;
 #[cfg(test)]
@@ -12,11 +13,7 @@ use async_trait::async_trait;
 use azure_security_keyvault_secrets::models::{Secret, SecretProperties};
 use futures::future::{join_all, try_join_all};
 
-use self::{
-    client::{Client, Problem},
-    login::Login,
-    settings::Settings,
-};
+use self::{client::Client, fault::Problem, login::Login, settings::Settings};
 use super::{Answered, Identity, Provider, StoreSettings, Turns, Unread, unread};
 use crate::{
     eso::expected::{self, Failure, GoRegex, Operator, Raw, What, why},
@@ -105,11 +102,10 @@ impl KeyVault {
     ) -> Result<Answered, Problem> {
         let mut parts = key.split('/');
         let name = match (parts.next(), parts.next()) {
-            (Some("secret"), Some(name)) => name,
             (Some("key" | "cert"), Some(_)) => {
                 return Err(Unread::secret(why::KIND, "only secrets are read").into());
             }
-            (Some(name), None) => name,
+            (Some("secret"), Some(name)) | (Some(name), None) => name,
             _ => return Ok(Answered::Fails(Failure::Refused)),
         };
         // Azure has no other names and versions, and refuses the request.

@@ -1,6 +1,8 @@
 //! A server for the tests of providers: it answers what a function says, and keeps what it was asked.
 
 use std::{
+    fmt::Display,
+    io,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -61,7 +63,7 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    pub(super) fn new(status: u16, body: impl ToString) -> Self {
+    pub(super) fn new(status: u16, body: impl Display) -> Self {
         Self {
             status,
             headers: Vec::new(),
@@ -186,5 +188,37 @@ async fn connection(
             }
         }
         None => drop(http.serve_connection(TokioIo::new(stream), service).await),
+    }
+}
+
+/// All that is logged in this thread until the guard goes, at the finest level.
+pub(super) fn listen() -> (tracing::subscriber::DefaultGuard, Log) {
+    let log = Log::default();
+    let kept = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || kept.clone())
+        .finish();
+    (tracing::subscriber::set_default(subscriber), log)
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("the log")).into_owned()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("the log").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

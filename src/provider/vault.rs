@@ -1,4 +1,4 @@
-//! HashiCorp Vault and OpenBao: KV, version 1 and 2.
+//! Vault and OpenBao: KV, version 1 and 2.
 
 mod body;
 mod client;

@@ -9,7 +9,7 @@ use super::{DocumentGap, DocumentItem, Summary, price};
 use crate::{
     drift::{Finding, Verdict},
     eso::expected::Difference,
-    outcome::Results,
+    outcome::{Outcome, Results},
     plan::Plan,
 };
 
@@ -71,6 +71,17 @@ impl DocumentItem {
             .collect();
         self
     }
+
+    /// What was found before a sync holds no longer after it.
+    pub(super) fn forgetting_if_synced(mut self) -> Self {
+        if self.outcome == Some(Outcome::Synced) {
+            self.verdict = None;
+            self.unverifiable = None;
+            self.permission = None;
+            self.keys.clear();
+        }
+        self
+    }
 }
 
 /// Counts of the check, and what it costs.
@@ -102,6 +113,7 @@ pub(super) fn summarize(summary: &mut Summary, plan: &Plan, items: &[DocumentIte
     summary.reads = check
         .reads
         .iter()
+        .filter(|(_, calls)| **calls > 0)
         .map(|(quota, calls)| (quota.to_string(), *calls))
         .collect();
     summary.about_usd = price::about(plan, &check.reads);

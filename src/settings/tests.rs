@@ -941,3 +941,71 @@ pace: {stores: {ClusterSecretStore/a: 1/s}}
         }
     }
 }
+
+mod drift {
+    use super::*;
+    use crate::policy::{OnStillStale, When};
+
+    fn allowing(text: &str, allow: &[Capability]) -> Result<Policy, String> {
+        let ceilings = Ceilings {
+            allow: Some(allow.to_vec()),
+            ..Ceilings::default()
+        };
+        let loaded = with_ceilings(&format!("select: [{{}}]\n{text}"), ceilings);
+        loaded
+            .map(|loaded| loaded.policy)
+            .map_err(|invalid| invalid.to_string())
+    }
+
+    #[test]
+    fn what_drifted_is_synced_where_that_is_checked_and_all_where_it_is_not() {
+        let when = |text: &str| loaded(&format!("select: [{{}}]\n{text}")).sync.when;
+        assert_eq!(when(""), When::Drifted);
+        assert_eq!(when("drift: {enabled: false}"), When::Always);
+        assert_eq!(when("sync: {when: failed}"), When::Failed);
+        assert_eq!(
+            when("drift: {enabled: false}\nsync: {when: never}"),
+            When::Never
+        );
+    }
+
+    #[test]
+    fn what_needs_the_check_is_refused_without_it() {
+        insta::assert_snapshot!(refused_below("drift: {enabled: false}\nsync: {when: drifted, onStillStale: refetch}"), @"
+        config.yaml:3: sync.when: `drifted` cannot be told without the drift check (`drift.enabled`); write `when: always`, or `drift: {enabled: true}` and --allow drift
+        config.yaml:3: sync.onStillStale: `refetch` is never reached without the drift check (`drift.enabled`); write `onStillStale: report`, or `drift: {enabled: true}`
+        ");
+    }
+
+    #[test]
+    fn a_check_that_is_not_allowed_is_refused_where_it_is_asked_for_and_left_out_where_it_is_not() {
+        let policy = allowing("", &[Capability::Sync]).unwrap();
+        assert!(!policy.drift.enabled && policy.sync.when == When::Always);
+        assert!(
+            allowing("", &[Capability::Sync, Capability::Drift])
+                .unwrap()
+                .drift
+                .enabled
+        );
+        insta::assert_snapshot!(allowing("drift: {enabled: true}", &[Capability::Sync]).unwrap_err(), @"config.yaml:2: drift.enabled: `true` needs what --allow does not name; write `enabled: false`, or give --allow drift");
+    }
+
+    #[test]
+    fn each_rung_of_the_ladder_has_to_be_allowed() {
+        let both = [Capability::Sync, Capability::Drift];
+        let recreate = "sync: {onStillStale: recreate}";
+        insta::assert_snapshot!(allowing(recreate, &both).unwrap_err(), @"config.yaml:2: sync.onStillStale: `recreate` needs what --allow does not name; write `onStillStale: report`, or give --allow refetch,recreate");
+        let all = [&both[..], &[Capability::Refetch, Capability::Recreate]].concat();
+        assert_eq!(
+            allowing(recreate, &all).unwrap().sync.on_still_stale,
+            OnStillStale::Recreate
+        );
+        let refetch = [&both[..], &[Capability::Refetch]].concat();
+        assert!(allowing("sync: {onStillStale: refetch}", &refetch).is_ok());
+        assert!(
+            allowing(recreate, &refetch)
+                .unwrap_err()
+                .contains("--allow recreate")
+        );
+    }
+}

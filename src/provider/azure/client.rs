@@ -1,19 +1,13 @@
 //! Requests to a vault: paced, retried here alone, and with a new token where the old one ended before its time.
 
 use std::{
-    error::Error as _,
     sync::{Arc, Once, OnceLock},
     time::Duration,
 };
 
-use azure_core::{
-    Error,
-    error::ErrorKind,
-    http::{
-        ClientOptions, RetryOptions, Transport, Url,
-        headers::RETRY_AFTER,
-        pager::{PagerContinuation, PagerOptions},
-    },
+use azure_core::http::{
+    ClientOptions, Response, RetryOptions, Transport, Url,
+    pager::{PagerContinuation, PagerOptions},
 };
 use azure_security_keyvault_secrets::{
     SecretClient, SecretClientOptions,
@@ -23,12 +17,12 @@ use azure_security_keyvault_secrets::{
     },
 };
 use futures::{TryStreamExt as _, future::BoxFuture};
-use serde::Deserialize;
 use tokio::sync::{Mutex, Semaphore};
 use zeroize::Zeroize as _;
 
 use super::{
-    login::{Login, NoAssertion},
+    fault::{Fault, Problem},
+    login::Login,
     settings::Cloud,
 };
 use crate::provider::{Turns, Unread, unread};
@@ -47,7 +41,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 const LONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// However long a server asks for, one does not wait longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// A vault.
 pub(super) struct Client {
@@ -62,23 +56,6 @@ pub(super) struct Client {
     opened: Once,
     /// Set once the vault cannot be reached, or does not let one in: nobody else tries.
     lost: OnceLock<Unread>,
-}
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub(super) enum Problem {
-    /// There is no such secret, or it is deleted.
-    NotFound,
-    /// It is disabled.
-    Disabled,
-    /// Anything else.
-    Unread(Unread),
-}
-
-impl From<Unread> for Problem {
-    fn from(unread: Unread) -> Self {
-        Self::Unread(unread)
-    }
 }
 
 impl Client {
@@ -140,7 +117,7 @@ impl Client {
                 let page = pages.try_next().await?;
                 page.map_or_else(
                     || Ok(ListSecretPropertiesResult::default()),
-                    |page| page.into_model(),
+                    Response::into_model,
                 )
             })
         })
@@ -257,178 +234,16 @@ impl Client {
 
     /// The same; and what is about the whole vault is kept for whoever asks next.
     fn kept(&self, problem: Problem) -> Problem {
-        match problem {
-            Problem::Unread(unread) if unread.whole_store => {
-                self.lost.get_or_init(|| unread).clone().into()
-            }
-            problem => problem,
+        let Problem::Unread(unread) = &problem else {
+            return problem;
+        };
+        if unread.whole_store {
+            return self.lost.get_or_init(|| unread.clone()).clone().into();
         }
+        problem
     }
 }
 
 fn bytes(body: azure_core::http::response::ResponseBody) -> azure_core::Bytes {
     body.into()
-}
-
-/// What went wrong.
-enum Fault {
-    /// There will be no other answer.
-    Final(Problem),
-    /// The token is not taken.
-    Token,
-    /// Too much was asked, and how long to wait.
-    Throttled(Option<Duration>),
-    /// It may go better the next time.
-    Trouble(String),
-}
-
-impl Fault {
-    fn of(error: &Error) -> Self {
-        match error.kind() {
-            ErrorKind::HttpResponse {
-                status,
-                raw_response,
-                ..
-            } => {
-                let (code, after) = raw_response.as_ref().map_or((None, None), |raw| {
-                    let after = raw.headers().get_optional_str(&RETRY_AFTER);
-                    let after = after.and_then(|after| after.parse().ok());
-                    (code(raw.body()), after.map(Duration::from_secs))
-                });
-                Self::of_status(u16::from(*status), code.as_deref(), after)
-            }
-            ErrorKind::Credential => Self::of_login(error),
-            ErrorKind::Connection | ErrorKind::Io => Self::Trouble(cause(error)),
-            ErrorKind::DataConversion => {
-                let detail = "Key Vault's answer makes no sense";
-                Self::Final(Unread::secret(unread::UNREADABLE, detail).into())
-            }
-            // The check of the challenge: who asks for a token for something else is no vault of this name.
-            _ => {
-                let detail = "what answers at vaultUrl is no Key Vault: it asks for a token for something else";
-                Self::Final(Unread::store(unread::UNAVAILABLE, detail).into())
-            }
-        }
-    }
-
-    fn of_status(status: u16, code: Option<&str>, after: Option<Duration>) -> Self {
-        let answered = match code {
-            Some(code) => format!("Key Vault answered {status} ({code})"),
-            None => format!("Key Vault answered {status}"),
-        };
-        Self::Final(match (status, code) {
-            (401, _) => return Self::Token,
-            (429, _) => return Self::Throttled(after),
-            (408 | 500..=599, _) => return Self::Trouble(answered),
-            (404, _) => Problem::NotFound,
-            (403, Some("SecretDisabled")) => Problem::Disabled,
-            (403, Some("ForbiddenByFirewall" | "ForbiddenByConnection")) => {
-                let detail = format!("{answered}: its network rules do not let this address in");
-                Unread::store(unread::DENIED, detail).into()
-            }
-            (403, _) => Unread::secret(unread::DENIED, answered).into(),
-            (300..=399, _) => {
-                let detail = format!("{answered}: a redirect is not followed");
-                Unread::store(unread::UNAVAILABLE, detail).into()
-            }
-            _ => Unread::secret(unread::UNREADABLE, answered).into(),
-        })
-    }
-
-    /// A login that failed: what failed stands below what the credential says of it.
-    fn of_login(error: &Error) -> Self {
-        let mut below = error.source();
-        while let Some(error) = below {
-            if let Some(NoAssertion(unread)) = error.downcast_ref() {
-                let whole_store = true;
-                return Self::Final(Problem::Unread(Unread {
-                    whole_store,
-                    ..unread.clone()
-                }));
-            }
-            if let Some(error) = error.downcast_ref::<Error>() {
-                match error.kind() {
-                    ErrorKind::HttpResponse {
-                        status, error_code, ..
-                    } => {
-                        return Self::of_refused_login(u16::from(*status), error_code.as_deref());
-                    }
-                    ErrorKind::Connection | ErrorKind::Io => {
-                        let detail = format!("no login: {}", cause(error));
-                        return Self::Trouble(detail);
-                    }
-                    _ => {}
-                }
-            }
-            below = error.source();
-        }
-        Self::Final(Unread::store(unread::LOGIN, "Azure gives no token").into())
-    }
-
-    fn of_refused_login(status: u16, code: Option<&str>) -> Self {
-        // Numbers of Entra's: its texts name tenants and applications, and more.
-        let code = code.filter(|code| {
-            code.bytes()
-                .all(|byte| byte.is_ascii_digit() || byte == b',')
-        });
-        let meaning = match code.and_then(|code| code.split(',').next()) {
-            Some("7000215") => ": the client's secret is wrong",
-            Some("7000222") => ": the client's secret has expired",
-            Some("700016") => ": the tenant has no such client",
-            Some("90002") => ": there is no such tenant",
-            Some("70021" | "700211" | "700212" | "700213") => {
-                ": no federated credential of the client's fits the service account"
-            }
-            _ => "",
-        };
-        let code = code.map_or_else(String::new, |code| format!(" (AADSTS{code}{meaning})"));
-        let detail = format!("the login was answered with {status}{code}");
-        match status {
-            429 => Self::Throttled(None),
-            500..=599 => Self::Trouble(detail),
-            _ => Self::Final(Unread::store(unread::LOGIN, detail).into()),
-        }
-    }
-
-    /// The problem that it is after the last attempt.
-    fn in_the_end(self) -> Problem {
-        match self {
-            Self::Final(problem) => problem,
-            Self::Token => Unread::store(unread::LOGIN, "the token is not taken").into(),
-            Self::Throttled(_) => {
-                let detail = "Key Vault answered 429 each time, also after having waited";
-                Unread::secret(unread::THROTTLED, detail).into()
-            }
-            Self::Trouble(detail) => Unread::store(unread::UNAVAILABLE, detail).into(),
-        }
-    }
-}
-
-/// The innermost code of an error of Key Vault's.
-fn code(body: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Body {
-        error: Fault,
-    }
-    #[derive(Deserialize)]
-    struct Fault {
-        code: Option<String>,
-        innererror: Option<Box<Self>>,
-    }
-    let mut fault = serde_json::from_slice::<Body>(body).ok()?.error;
-    while let Some(inner) = fault.innererror.take() {
-        fault = *inner;
-    }
-    fault
-        .code
-        .filter(|code| code.bytes().all(|byte| byte.is_ascii_alphanumeric()))
-}
-
-/// Why a request got no answer, as the system says it.
-fn cause(error: &Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }

@@ -203,12 +203,12 @@ async fn of_application(settings: &Settings, resolver: &Resolver) -> Result<Logi
     };
     let tenant = match (&settings.tenant_id, tenant_id) {
         (Some(tenant), _) => tenant.clone(),
-        (None, Some(reference)) => text(resolver.secret_key(reference).await?),
+        (None, Some(reference)) => text(&resolver.secret_key(reference).await?),
         (None, None) => return Err(unsupported("ServicePrincipal needs tenantId")),
     };
     Ok(Login::Secret {
         tenant,
-        client: text(resolver.secret_key(client).await?),
+        client: text(&resolver.secret_key(client).await?),
         secret: resolver.secret_key(secret).await?,
     })
 }
@@ -221,11 +221,11 @@ async fn of_account(
     let mut annotations = resolver.service_account_annotations(account).await?;
     let named = settings.auth_secret_ref.clone().unwrap_or_default();
     let client = match named.client_id {
-        Some(reference) => Some(text(resolver.secret_key(&reference).await?)),
+        Some(reference) => Some(text(&resolver.secret_key(&reference).await?)),
         None => annotations.remove(CLIENT_ID),
     };
     let tenant = match (named.tenant_id, &settings.tenant_id) {
-        (Some(reference), _) => Some(text(resolver.secret_key(&reference).await?)),
+        (Some(reference), _) => Some(text(&resolver.secret_key(&reference).await?)),
         (None, Some(tenant)) => Some(tenant.clone()),
         (None, None) => annotations.remove(TENANT_ID),
     };
@@ -241,7 +241,7 @@ async fn of_account(
 }
 
 /// A name, which is no secret.
-fn text(value: Value) -> String {
+fn text(value: &Value) -> String {
     String::from_utf8_lossy(value.expose().trim_ascii()).into_owned()
 }
 

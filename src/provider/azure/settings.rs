@@ -55,12 +55,16 @@ pub(super) struct AuthSecretRef {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 enum Environment {
     #[default]
-    PublicCloud,
+    #[serde(rename = "PublicCloud")]
+    Public,
     #[serde(rename = "USGovernmentCloud")]
-    UsGovernmentCloud,
-    ChinaCloud,
-    GermanCloud,
-    AzureStackCloud,
+    UsGovernment,
+    #[serde(rename = "ChinaCloud")]
+    China,
+    #[serde(rename = "GermanCloud")]
+    German,
+    #[serde(rename = "AzureStackCloud")]
+    AzureStack,
 }
 
 /// `customCloudConfig`. Of its endpoints, the operator too needs the first alone: secrets are at `vaultUrl`.
@@ -104,7 +108,11 @@ impl Cloud {
 impl Settings {
     /// Parsed.
     pub(super) fn of(settings: &Json) -> Result<Self, Unread> {
-        Self::deserialize(settings).map_err(|error| unsupported(error.to_string()))
+        Self::deserialize(settings).map_err(|error| {
+            let text = error.to_string();
+            // What would be understood is a long list that nobody can choose from here.
+            unsupported(text.split(", expected").next().unwrap_or_default())
+        })
     }
 
     /// The vault. Azure's client sends no token over HTTP.
@@ -118,22 +126,20 @@ impl Settings {
     /// The cloud.
     pub(super) fn cloud(&self) -> Result<Cloud, Unread> {
         Ok(match self.environment_type {
-            Environment::PublicCloud => {
+            Environment::Public => {
                 Cloud::of("https://login.microsoftonline.com", ".vault.azure.net")
             }
-            Environment::UsGovernmentCloud => Cloud::of(
+            Environment::UsGovernment => Cloud::of(
                 "https://login.microsoftonline.us",
                 ".vault.usgovcloudapi.net",
             ),
-            Environment::ChinaCloud => {
-                Cloud::of("https://login.chinacloudapi.cn", ".vault.azure.cn")
-            }
-            Environment::GermanCloud => {
+            Environment::China => Cloud::of("https://login.chinacloudapi.cn", ".vault.azure.cn"),
+            Environment::German => {
                 return Err(unsupported(
                     "environmentType GermanCloud was closed in 2021",
                 ));
             }
-            Environment::AzureStackCloud => self.custom_cloud()?,
+            Environment::AzureStack => self.custom_cloud()?,
         })
     }
 

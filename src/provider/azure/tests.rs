@@ -1,5 +1,6 @@
 //! Against a double of the cloud, by the names of the true one: nothing but addresses and the authority is made up.
 
+mod login;
 mod service;
 
 use std::{
@@ -11,15 +12,13 @@ use reqwest::{Certificate, Proxy};
 use serde_json::{Value as Json, json};
 
 use self::service::{CLIENT, Service, TENANT};
-use super::{KeyVault, Settings, connect, open};
+use super::{KeyVault, Settings, open};
 use crate::{
-    cluster::{Access, connect::connect_plain},
     eso::expected::{Raw, What},
-    inventory::StoreKey,
     policy::Rate,
     provider::{
-        Ambient, Answered, Identity, Provider as _, Resolver, StoreSettings, Turns, Unread,
-        double::{Double, Reply},
+        Ambient, Answered, Identity, Provider as _, Turns, Unread,
+        double::{Reply, listen},
         unread,
     },
 };
@@ -41,7 +40,7 @@ fn http(service: &Service) -> reqwest::Client {
     builder.build().unwrap()
 }
 
-fn settings(more: Json) -> Json {
+fn settings(more: &Json) -> Json {
     let mut settings = json!({"vaultUrl": "https://kv.vault.azure.net", "tenantId": TENANT});
     for (name, value) in more.as_object().unwrap() {
         settings[name] = value.clone();
@@ -66,7 +65,7 @@ const SECRET: [(&str, &str); 3] = [
 ];
 
 async fn with(service: &Service, variables: &[(&str, &str)]) -> KeyVault {
-    let settings = Settings::of(&settings(json!({}))).unwrap();
+    let settings = Settings::of(&settings(&json!({}))).unwrap();
     let ambient = job(variables);
     open(&settings, Identity::Ambient(&ambient), http(service))
         .await
@@ -107,8 +106,9 @@ fn text(raw: &Raw) -> String {
         Raw::Tags(tags) => tags
             .iter()
             .map(|(name, tag)| format!("{name}={}", std::str::from_utf8(tag.expose()).unwrap()))
-            .collect(),
-        _ => "something else".to_owned(),
+            .collect::<Vec<_>>()
+            .concat(),
+        Raw::Json(_) | Raw::Keys(_) | Raw::Metadata { .. } => "something else".to_owned(),
     }
 }
 
@@ -119,7 +119,8 @@ async fn read(vault: &KeyVault, wanted: &[What]) -> Vec<String> {
         Answered::Many(found) => found
             .iter()
             .map(|(name, raw)| format!("{name}={} ", text(raw)))
-            .collect(),
+            .collect::<Vec<_>>()
+            .concat(),
         Answered::NotFound => "not found".to_owned(),
         Answered::Fails(failure) => format!("fails {}", failure.as_str()),
         Answered::Unread(unread) => unread.why.to_string(),
@@ -128,10 +129,11 @@ async fn read(vault: &KeyVault, wanted: &[What]) -> Vec<String> {
 }
 
 async fn unread(vault: &KeyVault) -> Unread {
-    match vault.read(&[secret("db")], &turns()).await.remove(0) {
-        Answered::Unread(unread) => unread,
-        _ => panic!("it was read"),
-    }
+    let answered = vault.read(&[secret("db")], &turns()).await.remove(0);
+    let Answered::Unread(unread) = answered else {
+        panic!("it was read");
+    };
+    unread
 }
 
 #[tokio::test]
@@ -334,7 +336,9 @@ async fn throttling_is_waited_for_as_long_as_the_vault_says() {
     let start = Instant::now();
     assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);
     assert!(start.elapsed() >= Duration::from_secs(1));
-    service.change(|state| state.faults.extend((0..9).map(|_| throttled())));
+    service.change(|state| {
+        state.faults.extend((0..9).map(|_| throttled()));
+    });
     let answers = read(&vault, &[secret("db")]).await;
     assert!(answers[0].starts_with("throttled ("), "{answers:?}");
     assert_eq!(
@@ -342,95 +346,6 @@ async fn throttling_is_waited_for_as_long_as_the_vault_says() {
         3,
         "six attempts, all of them ours"
     );
-}
-
-#[tokio::test]
-async fn a_token_that_ended_before_its_time_is_renewed_once() {
-    let service = Service::start().await;
-    service.change(|state| state.set("db", "v"));
-    let vault = vault(&service).await;
-    assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);
-    service.change(service::State::end_tokens);
-    let wanted = [secret("db"), secret("db"), secret("db")];
-    assert_eq!(read(&vault, &wanted).await, ["v"; 3]);
-    assert_eq!(service.logins().len(), 2);
-    service.change(|state| state.takes_no_token = true);
-    let refused = unread(&vault).await;
-    assert_eq!(
-        refused.why.to_string(),
-        "login-failed (Key Vault takes no token of this identity)"
-    );
-    assert!(refused.whole_store);
-    assert_eq!(service.logins().len(), 3);
-}
-
-#[tokio::test]
-async fn a_login_that_is_refused_is_tried_once_and_told_of_the_store() {
-    let service = Service::start().await;
-    let wrong = [SECRET[0], SECRET[1], ("AZURE_CLIENT_SECRET", "wonderwall")];
-    let vault = with(&service, &wrong).await;
-    let wanted = [secret("a"), secret("b"), secret("c")];
-    assert_eq!(
-        read(&vault, &wanted).await,
-        ["login-failed (the login was answered with 401 (AADSTS7000215: the client's secret is wrong))";
-            3]
-    );
-    assert_eq!(service.logins().len(), 1);
-    let odd = with(
-        &service,
-        &[SECRET[0], SECRET[2], ("AZURE_TENANT_ID", "no tenant/..")],
-    )
-    .await;
-    assert_eq!(unread(&odd).await.why.reason, unread::LOGIN);
-}
-
-#[tokio::test]
-async fn a_machines_identity_is_asked_for_where_there_is_nothing_else() {
-    let service = Service::start().await;
-    service.change(|state| state.set("db", "v"));
-    let vault = with(&service, &SECRET[..1]).await;
-    assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);
-    let asked = service.machine.calls();
-    assert_eq!(asked[0].uri.host(), Some("169.254.169.254"));
-    assert_eq!(asked[0].query("client_id").as_deref(), Some(CLIENT));
-    let stranger = with(&service, &[("AZURE_CLIENT_ID", "another")]).await;
-    assert_eq!(
-        unread(&stranger).await.why.to_string(),
-        "login-failed (the login was answered with 400)"
-    );
-}
-
-#[tokio::test]
-async fn the_jobs_token_file_is_read_for_each_login() {
-    let service = Service::start().await;
-    service.change(|state| state.set("db", "v"));
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "old").unwrap();
-    let token = ("AZURE_FEDERATED_TOKEN_FILE", file.path().to_str().unwrap());
-    let vault = with(&service, &[SECRET[0], SECRET[1], token]).await;
-    std::fs::write(file.path(), "a.b.c\n").unwrap();
-    assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);
-    let gone = with(&service, &[SECRET[0], SECRET[1], (token.0, "/nowhere")]).await;
-    let gone = unread(&gone).await;
-    assert!(
-        gone.why
-            .to_string()
-            .starts_with("login-failed (cannot read /nowhere"),
-        "{gone:?}"
-    );
-}
-
-/// Whoever answers in the vault's place wants a token for something else.
-#[tokio::test]
-async fn a_token_is_not_sent_to_what_is_no_vault() {
-    let service = Service::start().await;
-    service.change(|state| state.resource = "https://management.azure.com".to_owned());
-    let refused = unread(&vault(&service).await).await;
-    assert_eq!(
-        (refused.why.reason, refused.whole_store),
-        (unread::UNAVAILABLE, true)
-    );
-    assert!(service.logins().is_empty());
 }
 
 #[tokio::test]
@@ -445,19 +360,38 @@ async fn trouble_that_passes_is_waited_for_and_an_outage_is_told_once() {
     service.change(|state| {
         state
             .faults
-            .extend((0..4).map(|_| Reply::new(500, "wonderwall")))
+            .extend((0..4).map(|_| Reply::new(502, "wonderwall")));
     });
+    let wanted = [secret("db")];
+    assert_eq!(
+        read(&vault, &wanted).await,
+        ["unavailable (Key Vault answered 502)"]
+    );
+    let before = service.secure.calls().len();
+    assert_eq!(
+        read(&vault, &wanted).await,
+        ["unavailable (Key Vault answered 502)"]
+    );
+    assert_eq!(service.secure.calls().len(), before);
+}
+
+/// It may be this one secret.
+#[tokio::test]
+async fn what_the_vault_fails_at_is_told_of_the_secret() {
+    let service = Service::start().await;
+    service.change(|state| {
+        state.set("db", "v");
+        state
+            .faults
+            .extend((0..4).map(|_| Reply::new(500, "wonderwall")));
+    });
+    let vault = vault(&service).await;
     let wanted = [secret("db")];
     assert_eq!(
         read(&vault, &wanted).await,
         ["unavailable (Key Vault answered 500)"]
     );
-    let before = service.secure.calls().len();
-    assert_eq!(
-        read(&vault, &wanted).await,
-        ["unavailable (Key Vault answered 500)"]
-    );
-    assert_eq!(service.secure.calls().len(), before);
+    assert_eq!(read(&vault, &wanted).await, ["v"]);
 }
 
 #[tokio::test]
@@ -477,144 +411,22 @@ async fn a_redirect_is_not_followed() {
     assert_eq!(service.secure.calls().len(), 3);
 }
 
-/// A cluster with an account, and with a Secret of these keys, in one namespace.
-async fn cluster(keys: Json) -> Double {
-    Double::plain(move |call| match (call.method.as_str(), call.path()) {
-        ("GET", "/api/v1/namespaces/team/secrets/azure") => {
-            Reply::new(200, json!({"metadata": {"name": "azure"}, "data": keys}))
-        }
-        ("GET", "/api/v1/namespaces/team/serviceaccounts/app") => Reply::new(
-            200,
-            json!({"metadata": {"name": "app", "annotations": {
-                "azure.workload.identity/client-id": CLIENT, "azure.workload.identity/tenant-id": TENANT}}}),
-        ),
-        ("POST", "/api/v1/namespaces/team/serviceaccounts/app/token") => {
-            Reply::new(201, json!({"status": {"token": "a.b.c", "expirationTimestamp": "2030-01-01T00:00:00Z"}}))
-        }
-        _ => Reply::new(404, json!({"kind": "Status", "apiVersion": "v1", "reason": "NotFound", "code": 404})),
-    })
-    .await
-}
-
-async fn as_store(service: &Service, cluster: &Double, more: Json) -> Result<KeyVault, Unread> {
-    let url = format!("http://{}", cluster.address).parse().unwrap();
-    let rate = Rate::per_second(1000.0).unwrap();
-    let connected = connect_plain(url, Access::ReadOnly, rate).unwrap();
-    let store = StoreKey::Namespaced {
-        namespace: "team".to_owned(),
-        name: "azure".to_owned(),
-    };
-    let resolver = Resolver::new(connected, store, "team");
-    let settings = Settings::of(&settings(more))?;
-    open(&settings, Identity::Store(&resolver), http(service)).await
-}
-
 #[tokio::test]
-async fn a_stores_own_application_is_read_from_its_secret() {
+async fn no_library_logs_what_is_read_or_what_opens_it() {
     let service = Service::start().await;
-    service.change(|state| state.set("db", "v"));
-    let cluster = cluster(json!({"id": "Y2xpZW50", "secret": "czNjcmV0"})).await;
-    let key = |key: &str| json!({"name": "azure", "key": key});
-    let auth = json!({"authSecretRef": {"clientId": key("id"), "clientSecret": key("secret")}});
-    let vault = as_store(&service, &cluster, auth).await.ok().unwrap();
-    assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);
-
-    let lacking = json!({"authSecretRef": {"clientId": key("id"), "clientSecret": key("none")}});
-    let lacking = as_store(&service, &cluster, lacking).await.err().unwrap();
-    assert_eq!(lacking.why.reason, unread::STORE);
-    let certificate =
-        json!({"authSecretRef": {"clientId": key("id"), "clientCertificate": key("pem")}});
-    let certificate = as_store(&service, &cluster, certificate)
-        .await
-        .err()
-        .unwrap();
-    assert_eq!(
-        certificate.why.to_string(),
-        "unsupported-store (spec.provider.azurekv: authSecretRef.clientCertificate is not supported)"
-    );
-}
-
-#[tokio::test]
-async fn a_stores_service_account_is_asked_for_a_token_for_entra() {
-    let service = Service::start().await;
-    service.change(|state| state.set("db", "v"));
-    let cluster = cluster(json!({})).await;
-    let auth = json!({"authType": "WorkloadIdentity", "tenantId": null,
-        "serviceAccountRef": {"name": "app", "audiences": ["extra"]}});
-    let vault = as_store(&service, &cluster, auth)
-        .await
-        .unwrap_or_else(|unread| panic!("{unread:?}"));
-    assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);
-    let asked = cluster
-        .calls()
-        .into_iter()
-        .find(|call| call.method == "POST")
-        .unwrap();
-    let asked: Json = serde_json::from_str(&asked.body).unwrap();
-    assert_eq!(
-        asked["spec"]["audiences"],
-        json!(["extra", "api://AzureADTokenExchange"])
-    );
-
-    let gone = json!({"authType": "WorkloadIdentity", "serviceAccountRef": {"name": "none"}});
-    let gone = as_store(&service, &cluster, gone).await.err().unwrap();
-    assert_eq!(gone.why.reason, unread::STORE);
-}
-
-#[tokio::test]
-async fn the_operators_own_identity_is_not_ours() {
-    let service = Service::start().await;
-    let cluster = cluster(json!({})).await;
-    for auth in ["ManagedIdentity", "WorkloadIdentity"] {
-        let store = as_store(
-            &service,
-            &cluster,
-            json!({"authType": auth, "identityId": "x"}),
-        )
-        .await;
-        assert_eq!(store.err().unwrap().why.reason, unread::CONTROLLER_IDENTITY);
+    service.change(|state| {
+        state.set("db", "wonderwall");
+        state.tag("db", "owner", "wonderwall");
+    });
+    let vault = vault(&service).await;
+    let (guard, log) = listen();
+    let wanted = [secret("db"), secret("none"), find(None, &[])];
+    let answered = read(&vault, &wanted).await;
+    drop(guard);
+    assert_eq!(answered[0], "wonderwall");
+    let log = log.text();
+    assert!(log.contains("kv.vault.azure.net"), "it was listened: {log}");
+    for planted in ["wonderwall", "s3cret", "token-1"] {
+        assert_eq!(log.lines().find(|line| line.contains(planted)), None);
     }
-    assert!(service.secure.calls().is_empty());
-}
-
-/// A tenant who could name the vault, or where one logs in, would be sent the job's credentials.
-#[tokio::test]
-async fn the_jobs_own_credentials_go_to_azure_alone() {
-    let refused = async |more: Json, endpoints: &[&str]| {
-        let store = StoreSettings {
-            key: StoreKey::Cluster {
-                name: "azure".to_owned(),
-            },
-            provider: "azurekv".to_owned(),
-            settings: settings(more),
-        };
-        let mut ambient = job(&SECRET);
-        ambient.endpoints = endpoints.iter().map(|text| (*text).to_owned()).collect();
-        let connected = connect(&store, Identity::Ambient(&ambient)).await;
-        connected.err().map(|unread| unread.why.reason)
-    };
-    let untrusted = Some(unread::NOT_TRUSTED);
-    assert_eq!(refused(json!({}), &[]).await, None);
-    assert_eq!(
-        refused(
-            json!({"vaultUrl": "https://kv.vault.azure.net.evil.example"}),
-            &[]
-        )
-        .await,
-        untrusted
-    );
-    assert_eq!(
-        refused(json!({"vaultUrl": "https://kv.vault.azure.cn"}), &[]).await,
-        untrusted
-    );
-    let stack = json!({"vaultUrl": "https://kv.corp", "environmentType": "AzureStackCloud", "useAzureSDK": true,
-        "customCloudConfig": {"activeDirectoryEndpoint": "https://login.corp/"}});
-    assert_eq!(
-        refused(stack.clone(), &["https://kv.corp"]).await,
-        untrusted
-    );
-    assert_eq!(
-        refused(stack, &["https://kv.corp", "https://login.corp"]).await,
-        None
-    );
 }

@@ -42,9 +42,9 @@ const PAUSE: Duration = Duration::from_millis(250);
 const LONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// However long a server asks for, one does not wait longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// A longer answer is not read: Vault stores no secret of a tenth of this.
+/// A longer answer is not read to its end: Vault stores no secret of a tenth of this.
 const LONGEST_BODY: usize = 16 << 20;
 
 /// A Vault, with what is known about the way in.
@@ -135,6 +135,10 @@ impl Client {
                 .await?;
             match raw.status {
                 200 | 404 => {
+                    // One that was given cannot be replaced, and has now been good for something.
+                    if raw.status == 200 && matches!(self.login, Login::Token(_)) {
+                        session.denials_are_real.store(true, Ordering::Relaxed);
+                    }
                     return Ok(Reply {
                         found: raw.status == 200,
                         body: raw.body,
@@ -202,18 +206,16 @@ impl Client {
     async fn log_in(&self, request: &Request) -> Result<(Value, Option<Duration>), Unread> {
         let body = request.body().await?;
         let url = self.url(&path::segments(&request.path)?, &[])?;
-        let raw = self.exchange(&url, Some(&body), None, None).await?;
-        if raw.status == 200 {
-            return body::token(raw.body.expose());
-        }
-        let refusal = self.refusal(&raw, "");
-        if refusal.why.reason == unread::UNAVAILABLE {
-            return Err(refusal);
-        }
-        Err(Unread::store(
-            unread::LOGIN,
-            format!("{}: {}", request.path, answered(&raw)),
-        ))
+        let answer = self.exchange(&url, Some(&body), None, None).await;
+        let (reason, detail) = match answer {
+            Ok(raw) if raw.status == 200 => return body::token(raw.body.expose()),
+            Ok(raw) => match self.refusal(&raw, "").why {
+                why if why.reason == unread::UNAVAILABLE => (why.reason, why.detail),
+                _ => (unread::LOGIN, answered(&raw)),
+            },
+            Err(unread) => (unread.why.reason, unread.why.detail),
+        };
+        Err(Unread::store(reason, format!("{}: {detail}", request.path)))
     }
 
     fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Url, Unread> {
@@ -275,6 +277,8 @@ impl Client {
                 let detail = "Vault answered 429 each time, also after having waited";
                 Unread::secret(unread::THROTTLED, detail)
             }
+            // It may be this one path that the server fails at.
+            Ok(raw) if raw.status == 500 => Unread::secret(unread::UNAVAILABLE, answered(raw)),
             Ok(raw) => self.lose(&answered(raw)),
             Err(error) => self.lose(&reason(error)),
         }
@@ -305,10 +309,10 @@ impl Client {
         }
         let mut response = request.send().await?;
         let mut body = Buffer::with_capacity(4096);
-        while let Some(chunk) = response.chunk().await? {
-            if body.as_bytes().len() < LONGEST_BODY {
-                body.push(&chunk);
-            }
+        while body.as_bytes().len() < LONGEST_BODY
+            && let Some(chunk) = response.chunk().await?
+        {
+            body.push(&chunk);
             if let Ok(mut chunk) = chunk.try_into_mut() {
                 chunk.zeroize();
             }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-use super::settings::{Settings, unsupported};
+use super::settings::{Settings, not_understood, unsupported};
 use crate::{
     eso::gojson,
     provider::{Ambient, Identity, Resolver, Unread, unread},
@@ -123,7 +123,7 @@ fn variable<'a>(ambient: &'a Ambient, name: &str) -> Option<&'a str> {
         .filter(|value| !value.is_empty())
 }
 
-/// The job's own: a token, else an AppRole, else the account of its Pod (Kubernetes and JWT auth are asked alike).
+/// The job's own: a token, else an `AppRole`, else the account of its Pod (Kubernetes and JWT auth are asked alike).
 fn of_job(ambient: &Ambient) -> Result<Login, Unread> {
     let known = |name| variable(ambient, name).map(|it| Source::Known(Value::from(it.trim())));
     let mount = |default| variable(ambient, "VAULT_AUTH_PATH").unwrap_or(default);
@@ -226,8 +226,7 @@ fn jwt() -> String {
 
 /// In the operator's order: where several are given, the first counts.
 fn of_store(auth: &Json, resolver: &Resolver) -> Result<Login, Unread> {
-    let auth = Auth::deserialize(auth)
-        .map_err(|error| unsupported(format!("spec.provider.vault.auth: {error}")))?;
+    let auth = Auth::deserialize(auth).map_err(|error| not_understood(".auth", &error))?;
     let key = |reference: Json| Source::Key(Box::new(resolver.clone()), reference);
     let request = if let Some(token) = auth.token_secret_ref {
         return Ok(Login::Token(key(token)));

@@ -191,7 +191,9 @@ impl Reader {
         turns: &Turns,
     ) -> Result<Reply, Unread> {
         let path = segments(path)?;
-        let right = format!("`{capability}` on {}", path.join("/"));
+        // A policy for lists names the folder with its slash.
+        let slash = if capability == "list" { "/" } else { "" };
+        let right = format!("`{capability}` on {}{slash}", path.join("/"));
         self.confirm(&path, &right, turns).await?;
         self.client.get(&path, query, &right, turns).await
     }

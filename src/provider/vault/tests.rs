@@ -19,7 +19,7 @@ use crate::{
     policy::Rate,
     provider::{
         Ambient, Answered, Identity, Provider, StoreSettings, Turns, Unread,
-        double::{Call, Double, Reply},
+        double::{Call, Double, Reply, listen},
         unread,
     },
 };
@@ -395,6 +395,26 @@ async fn a_denial_is_no_reason_to_log_in_again() {
     assert_eq!(logins, 1);
 }
 
+/// Without the policy `default` a token may not look itself up.
+#[tokio::test]
+async fn a_token_that_was_good_for_something_is_not_taken_for_a_bad_one() {
+    let double = Double::plain(|call| {
+        mounted(call, "kv").unwrap_or_else(|| match call.path() {
+            "/v1/secret/data/db" => data("v"),
+            _ => Reply::new(403, r#"{"errors":["permission denied"]}"#),
+        })
+    })
+    .await;
+    let answered = read(&*at(&double).await, &turns(), &["denied", "db"]).await;
+    assert_eq!(
+        answered,
+        [
+            "denied (Vault answered 403 (permission denied))",
+            r#"{"k":"v"}"#
+        ]
+    );
+}
+
 #[tokio::test]
 async fn a_login_that_is_refused_is_tried_once_and_told_of_the_store() {
     let double =
@@ -457,4 +477,27 @@ async fn the_jobs_own_token_goes_to_servers_of_the_policy_alone() {
         .unwrap();
     assert_eq!(refused.why.reason, unread::NOT_TRUSTED);
     assert!(double.calls().is_empty());
+}
+
+#[tokio::test]
+async fn no_library_logs_what_is_read_or_what_opens_it() {
+    let double = Double::plain(logins(3600)).await;
+    let server = format!("http://{}", double.address);
+    let vault = vault(&server, json!({}), &ROLE).await.ok().unwrap();
+    let (guard, log) = listen();
+    let answered = read(&*vault, &turns(), &["a", "denied"]).await;
+    drop(guard);
+    assert_eq!(answered[0], r#"{"k":"t1"}"#);
+    let log = log.text();
+    assert!(
+        log.contains(&double.address.to_string()),
+        "it was listened: {log}"
+    );
+    for planted in ["t1", "s3cret"] {
+        let said = log.lines().find(|line| {
+            line.split(|c: char| !c.is_ascii_alphanumeric())
+                .any(|word| word == planted)
+        });
+        assert_eq!(said, None);
+    }
 }

@@ -113,9 +113,13 @@ impl Service {
         let shared = Arc::clone(&state);
         let (secure, pem) = Double::tls(&names, move |call| {
             let state = &mut *shared.lock().expect("the state");
-            match call.path().strip_suffix("/oauth2/v2.0/token") {
-                Some(tenant) => log_in(state, tenant.trim_matches('/'), call),
-                None => vault(state, call),
+            let path = call.path();
+            if path.ends_with("/.well-known/openid-configuration") {
+                discovery(call)
+            } else if let Some(tenant) = path.strip_suffix("/oauth2/v2.0/token") {
+                log_in(state, tenant.trim_matches('/'), call)
+            } else {
+                vault(state, call)
             }
         })
         .await;
@@ -139,6 +143,16 @@ impl Service {
         let calls = self.secure.calls().into_iter();
         calls.filter(|call| call.method == "POST").collect()
     }
+}
+
+/// Where one logs in: some of Azure's clients ask for that first.
+fn discovery(call: &Call) -> Reply {
+    let authority = format!("https://{}/{TENANT}", call.header("host"));
+    Reply::new(
+        200,
+        json!({"issuer": format!("{authority}/v2.0"), "token_endpoint": format!("{authority}/oauth2/v2.0/token"),
+            "authorization_endpoint": format!("{authority}/oauth2/v2.0/authorize")}),
+    )
 }
 
 /// Entra's `/TENANT/oauth2/v2.0/token`.

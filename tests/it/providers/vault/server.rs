@@ -41,7 +41,7 @@ impl Server {
     }
 
     /// The settings of a store in the namespace.
-    pub(super) fn settings(&self, more: Value) -> Value {
+    pub(super) fn settings(&self, more: &Value) -> Value {
         let mut settings = json!({"server": self.url, "namespace": self.namespace});
         for (name, value) in more.as_object().expect("an object") {
             settings[name] = value.clone();
@@ -119,7 +119,7 @@ impl Server {
             .await;
     }
 
-    /// An AppRole whose tokens live so long: its id, and its secret.
+    /// An `AppRole` whose tokens live so long: its id, and its secret.
     pub(super) async fn app_role(&self, life: &str) -> (String, String) {
         self.auth("approle").await;
         let role = json!({"token_ttl": life, "token_policies": ["reader"]}).to_string();
