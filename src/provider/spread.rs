@@ -111,7 +111,9 @@ mod tests {
                 String::from_utf8_lossy(value.expose()).into_owned()
             }
             Answered::Unread(unread) => unread.why.reason.to_owned(),
-            _ => panic!("neither a value nor unread"),
+            Answered::One(_) | Answered::Many(_) | Answered::NotFound | Answered::Fails(_) => {
+                panic!("neither a value nor unread")
+            }
         }
     }
 

@@ -37,7 +37,7 @@ use crate::{
     secret::Value,
 };
 
-/// The name that CloudTrail shows.
+/// The name of the session, which AWS logs.
 const SESSION: &str = "eso-sync";
 
 /// An answer takes this long at most.
@@ -54,7 +54,7 @@ pub(super) struct Login {
 
 enum Who {
     Ambient(Ambient),
-    Store(Resolver),
+    Store(Box<Resolver>),
 }
 
 impl Login {
@@ -68,7 +68,7 @@ impl Login {
                 let urls = urls.map(|(name, url)| (name.clone(), url.clone()));
                 (Who::Ambient(ambient.clone()), urls.collect())
             }
-            Identity::Store(resolver) => (Who::Store(resolver.clone()), BTreeMap::new()),
+            Identity::Store(resolver) => (Who::Store(Box::new(resolver.clone())), BTreeMap::new()),
         };
         Self {
             settings,
@@ -180,17 +180,17 @@ async fn keys_of_secrets(
     resolver: &Resolver,
     keys: &KeyRefs,
 ) -> Result<SharedCredentialsProvider, Unread> {
-    let id = text(resolver.secret_key(&keys.access_key_id).await?)?;
-    let secret = text(resolver.secret_key(&keys.secret_access_key).await?)?;
+    let id = text(&resolver.secret_key(&keys.access_key_id).await?)?;
+    let secret = text(&resolver.secret_key(&keys.secret_access_key).await?)?;
     let token = match &keys.session_token {
-        Some(reference) => Some(text(resolver.secret_key(reference).await?)?),
+        Some(reference) => Some(text(&resolver.secret_key(reference).await?)?),
         None => None,
     };
     let credentials = Credentials::new(id, secret, token, None, "store");
     Ok(SharedCredentialsProvider::new(credentials))
 }
 
-fn text(value: Value) -> Result<String, Unread> {
+fn text(value: &Value) -> Result<String, Unread> {
     match std::str::from_utf8(value.expose()) {
         Ok(text) => Ok(text.to_owned()),
         Err(_) => Err(Unread::store(unread::LOGIN, "a key that is not text")),
@@ -214,7 +214,7 @@ async fn web_identity(
     })?;
     let audience =
         of("eks.amazonaws.com/audience").map_or("sts.amazonaws.com", |audience| audience);
-    Ok(SharedCredentialsProvider::new(Account {
+    Ok(SharedCredentialsProvider::new(WebIdentity {
         client,
         resolver: Whose(resolver.clone()),
         account: account.clone(),
@@ -234,7 +234,7 @@ impl fmt::Debug for Whose {
 
 /// `AssumeRoleWithWebIdentity`, with a new token each time.
 #[derive(Debug)]
-struct Account {
+struct WebIdentity {
     client: aws_sdk_sts::Client,
     resolver: Whose,
     account: serde_json::Value,
@@ -242,7 +242,7 @@ struct Account {
     role: String,
 }
 
-impl Account {
+impl WebIdentity {
     async fn take(&self) -> Result<Credentials, CredentialsError> {
         let audiences = [self.audience.clone()];
         let token = self
@@ -251,7 +251,7 @@ impl Account {
             .service_account_token(&self.account, &audiences)
             .await
             .map_err(|unread| refused(&self.role, unread.why.to_string()))?;
-        let token = text(token).map_err(|unread| refused(&self.role, unread.why.to_string()))?;
+        let token = text(&token).map_err(|unread| refused(&self.role, unread.why.to_string()))?;
         let answer = self
             .client
             .assume_role_with_web_identity()
@@ -265,7 +265,7 @@ impl Account {
     }
 }
 
-impl ProvideCredentials for Account {
+impl ProvideCredentials for WebIdentity {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,

@@ -264,23 +264,30 @@ fn assign(
     absent: &[String],
 ) -> (Vec<(String, Answered)>, Vec<String>) {
     let absent: BTreeSet<&str> = absent.iter().map(String::as_str).collect();
-    let mut entries: Vec<Parameter> = parameters;
+    let entries: Vec<(Parameter, Option<Value>)> = parameters
+        .into_iter()
+        .map(|mut parameter| {
+            let value = parameter.value.take();
+            (parameter, value.map(|text| Value::new(text.into_bytes())))
+        })
+        .collect();
     let mut answered = Vec::new();
     let mut left = Vec::new();
     for name in names {
-        let place = entries
+        let mut fitting = entries
             .iter()
-            .position(|parameter| stands_for(&name, parameter));
-        match place {
-            Some(place) => {
-                let parameter = entries.swap_remove(place);
-                answered.push((name, value(parameter.value)));
+            .filter(|(parameter, _)| stands_for(&name, parameter));
+        match (fitting.next(), fitting.next()) {
+            (Some((_, Some(value))), None) => {
+                answered.push((name, Answered::One(Raw::Bytes(value.duplicate()))));
             }
+            (Some((_, None)), None) => answered.push((name, Answered::Fails(Failure::NoValue))),
             // With a version it may be that only this one is not there, which is something else to the operator.
-            None if absent.contains(name.as_str()) && !name.contains(':') => {
+            (None, _) if absent.contains(name.as_str()) && !name.contains(':') => {
                 answered.push((name, Answered::NotFound));
             }
-            None => left.push(name),
+            // Nothing, or several versions of which the answer does not tell which is which.
+            (None, _) | (Some(_), Some(_)) => left.push(name),
         }
     }
     (answered, left)
@@ -331,7 +338,11 @@ mod tests {
                 Answered::One(Raw::Bytes(value)) => {
                     format!("{name}={}", String::from_utf8_lossy(value.expose()))
                 }
-                _ => format!("{name}-"),
+                Answered::One(_)
+                | Answered::Many(_)
+                | Answered::NotFound
+                | Answered::Fails(_)
+                | Answered::Unread(_) => format!("{name}-"),
             })
             .chain(left.into_iter().map(|name| format!("{name}?")))
             .collect()
@@ -360,6 +371,20 @@ mod tests {
                 "/db:4?",
             ],
             "a version that is not there is asked for by itself"
+        );
+    }
+
+    /// Some servers do not say which version they give.
+    #[test]
+    fn versions_that_cannot_be_told_apart_are_asked_for_one_by_one() {
+        let parameters = vec![
+            parameter("/db", None, "one"),
+            parameter("/db", None, "two"),
+            parameter("/api", None, "three"),
+        ];
+        assert_eq!(
+            assigned(&["/db", "/db:1", "/api"], parameters, &[]),
+            ["/api=three", "/db?", "/db:1?"]
         );
     }
 

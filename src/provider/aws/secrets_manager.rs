@@ -358,7 +358,11 @@ mod tests {
                 Answered::One(Raw::Bytes(value)) => {
                     format!("{key}={}", String::from_utf8_lossy(value.expose()))
                 }
-                _ => format!("{key}: no value"),
+                Answered::One(_)
+                | Answered::Many(_)
+                | Answered::NotFound
+                | Answered::Fails(_)
+                | Answered::Unread(_) => format!("{key}: no value"),
             })
             .chain(left.into_iter().map(|key| format!("{key}?")))
             .collect()

@@ -49,7 +49,7 @@ pub(super) struct Login {
 
 enum Who {
     Ambient(Ambient),
-    Store(Resolver),
+    Store(Box<Resolver>),
 }
 
 impl Login {
@@ -60,7 +60,7 @@ impl Login {
                 let url = url.filter(|url| !url.is_empty()).cloned();
                 (Who::Ambient(ambient.clone()), url)
             }
-            Identity::Store(resolver) => (Who::Store(resolver.clone()), None),
+            Identity::Store(resolver) => (Who::Store(Box::new(resolver.clone())), None),
         };
         Self {
             settings,
@@ -201,7 +201,7 @@ impl Login {
         audience: String,
         email: Option<String>,
     ) -> Result<Credentials, Unread> {
-        let source = Account {
+        let source = Tokens {
             resolver: resolver.clone(),
             account: account.clone(),
             audiences,
@@ -242,7 +242,7 @@ async fn of_job(ambient: &Ambient) -> Result<Credentials, Unread> {
         .map(Value::new)
         .map_err(|_| failed("the file that GOOGLE_APPLICATION_CREDENTIALS names cannot be read"))?;
     let json = json_of(&text)?;
-    let built = match json["type"].as_str() {
+    let built = match type_of(&json) {
         Some("service_account") => service_account::Builder::new(json).build(),
         Some("external_account") => external_account::Builder::new(json).build(),
         Some("authorized_user") => user_account::Builder::new(json).build(),
@@ -257,6 +257,10 @@ fn json_of(text: &Value) -> Result<Json, Unread> {
     serde_json::from_slice(text.expose()).map_err(|_| failed("the credentials are not JSON"))
 }
 
+fn type_of(json: &Json) -> Option<&str> {
+    json.get("type")?.as_str()
+}
+
 /// Signs tokens by itself: the address for tokens that such a key names is not asked.
 async fn key_of_secret(resolver: &Resolver, key: &KeyRef) -> Result<Credentials, Unread> {
     of_key(&resolver.secret_key(&key.key).await?)
@@ -264,7 +268,7 @@ async fn key_of_secret(resolver: &Resolver, key: &KeyRef) -> Result<Credentials,
 
 fn of_key(text: &Value) -> Result<Credentials, Unread> {
     let json = json_of(text)?;
-    if json["type"] != "service_account" {
+    if type_of(&json) != Some("service_account") {
         return Err(failed("the key is not that of a service account"));
     }
     service_account::Builder::new(json)
@@ -287,19 +291,19 @@ fn is_email(text: &str) -> bool {
 }
 
 /// Tokens of a service account of Kubernetes'.
-struct Account {
+struct Tokens {
     resolver: Resolver,
     account: Json,
     audiences: Vec<String>,
 }
 
-impl fmt::Debug for Account {
+impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Account")
+        f.write_str("Tokens")
     }
 }
 
-impl SubjectTokenProvider for Account {
+impl SubjectTokenProvider for Tokens {
     type Error = NoToken;
 
     async fn subject_token(&self) -> Result<SubjectToken, NoToken> {

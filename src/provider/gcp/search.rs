@@ -60,8 +60,8 @@ impl Secrets {
                     found.insert(key, raw);
                 }
                 // What is not known goes before what the operator would fail with.
-                unread @ Answered::Unread(_) => return unread,
-                other => ends = Some(other),
+                Answered::Unread(_) => return answer,
+                Answered::NotFound | Answered::Fails(_) | Answered::Many(_) => ends = Some(answer),
             }
         }
         ends.unwrap_or(Answered::Many(found))

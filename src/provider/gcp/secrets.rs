@@ -67,7 +67,7 @@ impl Secrets {
                 version: String::new(),
                 metadata: false,
             },
-            other => other.clone(),
+            What::Secret { .. } | What::Find { .. } => what.clone(),
         }
     }
 

@@ -85,7 +85,15 @@ impl Trouble {
             Code::Unavailable | Code::Internal | Code::DeadlineExceeded | Code::Aborted => {
                 Kind::Again(Again::Transient)
             }
-            _ => status.map_or(Kind::Other, of_status),
+            Code::Ok
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::AlreadyExists
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::DataLoss
+            | _ => status.map_or(Kind::Other, of_status),
         };
         Self::new(code.name(), kind)
     }

@@ -111,7 +111,7 @@ fn bytes(raw: &Raw) -> String {
                 tags.iter().map(|(key, value)| (key, text(value))).collect();
             json!(tags).to_string()
         }
-        _ => panic!("AWS has neither of these"),
+        Raw::Json(_) | Raw::Keys(_) | Raw::Metadata { .. } => panic!("AWS has none of these"),
     }
 }
 

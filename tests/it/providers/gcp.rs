@@ -174,7 +174,7 @@ fn raw(raw: &Raw) -> String {
             labels,
             annotations,
         } => json!({"labels": map(labels), "annotations": map(annotations)}).to_string(),
-        _ => panic!("Google has neither of these"),
+        Raw::Json(_) | Raw::Keys(_) | Raw::Tags(_) => panic!("Google has none of these"),
     }
 }
 
@@ -435,9 +435,11 @@ async fn the_right_that_is_missing_is_named() {
     let answers = provider.read(&wanted, &turns()).await;
     let permissions: Vec<_> = answers
         .iter()
-        .map(|answer| match answer {
-            Answered::Unread(unread) => unread.permission.clone().unwrap_or_default(),
-            other => panic!("{}", line(other)),
+        .map(|answer| {
+            let Answered::Unread(unread) = answer else {
+                panic!("{}", line(answer));
+            };
+            unread.permission.clone().unwrap_or_default()
         })
         .collect();
     assert_eq!(

@@ -132,8 +132,9 @@ async fn nothing_of_a_value_or_a_key_is_logged() {
                 let errors = json!([{"SecretId": "api", "ErrorCode": "DecryptionFailure", "Message": PLANTED}]);
                 Reply::json(200, &json!({"SecretValues": [entry("db", PLANTED)], "Errors": errors}))
             }
-            "GetParameters" => Reply::json(200, &json!({"Parameters": [parameter]})),
-            "GetParametersByPath" => Reply::json(200, &json!({"Parameters": [parameter]})),
+            "GetParameters" | "GetParametersByPath" => {
+                Reply::json(200, &json!({"Parameters": [parameter]}))
+            }
             "GetParameter" => Reply::json(200, &json!({"Parameter": parameter})),
             _ if asked.json()["SecretId"] == "good" => Reply::json(200, &entry("good", PLANTED)),
             _ => error(400, "SomethingNew", PLANTED),

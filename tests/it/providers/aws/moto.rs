@@ -122,6 +122,7 @@ async fn secrets_in_aws_are_read_by_name_arn_version_and_stage() {
         secret("prod/db-replica"),
         secret("prod/gone"),
         secret("prod/deleted"),
+        secret("prod/binary"),
         metadata("prod/db"),
     ];
     assert_eq!(
@@ -136,11 +137,27 @@ async fn secrets_in_aws_are_read_by_name_arn_version_and_stage() {
             "three",
             "not found",
             "fails: not-found",
+            "\u{0}\u{fffd}\n",
             r#"{"team":"x"}"#,
         ]
     );
     let prefixed = moto.connected(json!({"prefix": "prod/"})).await;
     assert_eq!(read(&*prefixed, &[secret("db")], &turns()).await, ["two"]);
+}
+
+#[tokio::test]
+#[ignore = "needs moto (tests/cluster/run)"]
+async fn secrets_in_aws_are_found_by_name_and_tags() {
+    let moto = Moto::emptied("eu-south-1").await;
+    for (name, value, tags) in [
+        ("prod/db", "two", json!([{"Key": "team", "Value": "x"}])),
+        ("prod/db-replica", "three", json!([])),
+        ("test/db", "four", json!([])),
+    ] {
+        let body = json!({"Name": name, "SecretString": value, "Tags": tags, "ClientRequestToken": "a".repeat(32)});
+        moto.secrets("CreateSecret", body).await;
+    }
+    let provider = moto.connected(json!({})).await;
     let found = [
         find(Some("prod/db"), Some("."), &[]),
         find(None, Some("^prod/db"), &[]),
