@@ -218,6 +218,8 @@ pub enum Command {
     Sync(SyncArgs),
     /// Show ExternalSecrets and when they last synced
     Status(StatusArgs),
+    /// Say why one ExternalSecret is stale or failing, and what to do
+    Diagnose(DiagnoseArgs),
     /// Check a policy
     Validate(ValidateArgs),
     /// Print a JSON Schema
@@ -397,6 +399,27 @@ pub struct DriftArgs {
     /// Or which ExternalSecrets.
     #[command(flatten)]
     pub select: SelectArgs,
+    /// Whose credentials.
+    #[command(flatten)]
+    pub providers: ProviderArgs,
+}
+
+/// `diagnose`
+#[derive(Debug, Args)]
+pub struct DiagnoseArgs {
+    /// Name of the ExternalSecret
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Form of the diagnosis
+    #[arg(
+        long,
+        short = 'o',
+        value_enum,
+        default_value = "table",
+        env = "ESO_SYNC_OUTPUT",
+        hide_env_values = true
+    )]
+    pub output: Output,
     /// Whose credentials.
     #[command(flatten)]
     pub providers: ProviderArgs,
@@ -603,11 +626,12 @@ mod tests {
 
     #[test]
     fn every_flag_has_a_variable_but_those_that_select() {
-        const SELECTING: [&str; 8] = [
+        const SELECTING: [&str; 9] = [
             "all",
             "all_namespaces",
             "failed",
             "generators",
+            "name",
             "names",
             "of",
             "selector",

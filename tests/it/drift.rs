@@ -468,3 +468,28 @@ spec: {provider: {vault: {server: 'http://127.0.0.1:1', path: kv, auth: {tokenSe
         outcome.stdout
     );
 }
+
+#[tokio::test]
+async fn a_diagnosis_follows_the_chain_and_says_what_to_do() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    let_drift(&world).await;
+    let diagnose = async |name: &str| {
+        let arguments = ["diagnose", name, "-n", &world.namespace, "-o", "json"];
+        world.bin.run(&arguments).await
+    };
+    let well = diagnose("same").await;
+    assert_eq!(well.exits(0).document()["next"], json!([]));
+    let stale = diagnose("stale").await;
+    let document = stale.exits(1).document();
+    assert_eq!(document["verdict"], "stale");
+    assert_eq!(document["next"], json!([world.named("eso-sync sync stale -n NS")]));
+    let gone = diagnose("gone").await;
+    let document = gone.exits(1).document();
+    assert_eq!(document["next"][0], "create gone in the provider, or mend the key in the spec");
+    let links = document["links"].as_array().expect("links");
+    let about: Vec<&str> = links.iter().filter_map(|link| link["about"].as_str()).collect();
+    assert!(about.iter().any(|about| about.starts_with("gone at SecretStore/")), "{about:?}");
+    diagnose("nobody").await.exits(3);
+    world.bin.run(&["diagnose", "a*"]).await.exits(2);
+}

@@ -237,6 +237,10 @@ async fn no_value_leaves_memory() {
     let always = always.to_str().expect("UTF-8");
     let_drift(&world).await;
     for output in ["table", "json", "yaml"] {
+        for name in ["stale", "edited", "templated", "failing", "denied"] {
+            let arguments = ["diagnose", name, "-n", &world.namespace, "-o", output];
+            is_silent(&world, &arguments).await;
+        }
         is_silent(&world, &["drift", "-o", output, "--config", path]).await;
         is_silent(&world, &["plan", "-o", output, "--config", path]).await;
     }
