@@ -3,6 +3,8 @@
 //! The checks, the JSON Schema and the names of environment variables all come from it. That it covers
 //! [`Policy`](crate::policy::Policy) exactly is held by a test.
 
+mod restart;
+
 use super::{
     format::{self, Format},
     problem::{Fault, listed},
@@ -102,6 +104,14 @@ pub(super) static POLICY: Shape = section(&[
          the ExternalSecret.",
     ),
     field("sync", section(SYNC), "What is synced, and how."),
+    field(
+        "restart",
+        list(&Shape::Section {
+            fields: restart::RULE,
+            rule: Some(restart::covers_something),
+        }),
+        "Which workloads are restarted once they run on old data, and how; the first entry that covers one decides about it.",
+    ),
     field(
         "pace",
         section(PACE),
@@ -267,6 +277,11 @@ const PACE: &[Field] = &[
         Shape::Text(&format::RATE),
         "Requests to the Kubernetes API.",
     ),
+    field(
+        "restarts",
+        Shape::Text(&format::RATE),
+        "Restarts of workloads.",
+    ),
 ];
 
 const SAFETY: &[Field] = &[
@@ -274,6 +289,11 @@ const SAFETY: &[Field] = &[
         "maxSyncs",
         Shape::Count(1),
         "More to sync than this, and the run is refused as a whole.",
+    ),
+    field(
+        "maxRestarts",
+        Shape::Count(0),
+        "More workloads than this that would be restarted if their data changes, and the run is refused as a whole.",
     ),
     field(
         "stopAfterFailures",
