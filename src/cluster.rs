@@ -3,8 +3,10 @@
 //! Lists are read page by page and projected while they are read: ten thousand ExternalSecrets as whole objects are
 //! 360 MiB, as what a decision needs a tenth of that. The seam for tests is the transport: the sandbox serves real HTTP.
 
+mod answer;
 pub mod connect;
 mod gate;
+pub mod remote;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -40,6 +42,8 @@ const WATCH_SECONDS: u32 = 290;
 pub struct Cluster {
     client: kube::Client,
     ledger: Arc<Ledger>,
+    /// Where it is, without who asks.
+    address: Arc<kube::Config>,
     /// The kubeconfig context, if there is one.
     pub context: Option<String>,
     /// The API server's address.
@@ -77,6 +81,8 @@ pub struct CallError {
     pub trouble: Trouble,
     operation: String,
     message: String,
+    /// Whether the message is in the server's words.
+    quoted: bool,
 }
 
 impl CallError {
@@ -85,6 +91,7 @@ impl CallError {
         reason = "all that is left is a connection that does not work"
     )]
     fn new(operation: &str, error: kube::Error) -> Self {
+        let quoted = matches!(error, kube::Error::Api(_));
         let (trouble, message) = match error {
             kube::Error::Api(status) => (trouble_of(&status), status.message.clone()),
             kube::Error::SerdeError(_) => (
@@ -98,6 +105,7 @@ impl CallError {
             trouble,
             operation: operation.to_owned(),
             message,
+            quoted,
         }
     }
 
@@ -106,12 +114,18 @@ impl CallError {
             trouble: Trouble::Unavailable,
             operation: operation.to_owned(),
             message: format!("no answer within {} s", CALL_TIMEOUT.as_secs()),
+            quoted: false,
         }
     }
 
     /// Why, without the operation.
     pub fn why(&self) -> &str {
         &self.message
+    }
+
+    /// Why, unless that is in the words of the server, who may be anybody.
+    pub fn own_words(&self) -> Option<&str> {
+        (!self.quoted).then_some(&self.message)
     }
 }
 
@@ -342,7 +356,8 @@ impl Cluster {
         };
         loop {
             let request = request(method, query, body.clone());
-            let answer = tokio::time::timeout(CALL_TIMEOUT, self.client.request(request)).await;
+            let answer =
+                tokio::time::timeout(CALL_TIMEOUT, answer::to(&self.client, request)).await;
             let error = match answer {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => CallError::new(operation, error),

@@ -11,9 +11,15 @@ pub use self::{
     credentials::{Ambient, Identity, Resolver, StoreSettings},
     turns::Turns,
 };
-use crate::eso::expected::{Content, Failure, Raw, Unverifiable, What};
+use crate::{
+    cluster::Cluster,
+    eso::expected::{Content, Failure, Raw, Unverifiable, What},
+};
 
 mod credentials;
+mod fake;
+mod kubernetes;
+pub mod trust;
 mod turns;
 
 /// One store, read with one set of credentials.
@@ -21,6 +27,28 @@ mod turns;
 pub trait Provider: Send + Sync {
     /// Answers each of these once, in their order, with as few calls as the provider's API allows. Each call takes a turn first.
     async fn read(&self, wanted: &[What], turns: &Turns) -> Vec<Answered>;
+}
+
+/// Connects to a store. `own` is the cluster that the stores are in.
+pub async fn connect(
+    store: &StoreSettings,
+    identity: Identity<'_>,
+    own: &Cluster,
+) -> Result<Box<dyn Provider>, Unread> {
+    match store.provider.as_str() {
+        "kubernetes" => kubernetes::connect(store, identity, own).await,
+        "fake" => Ok(Box::new(fake::Fake::new(store))),
+        other => Err(unsupported(other)),
+    }
+}
+
+fn unsupported(provider: &str) -> Unread {
+    let text = if provider.is_empty() {
+        "the store names no provider".to_owned()
+    } else {
+        format!("the provider `{provider}` is not read here")
+    };
+    Unread::store(unread::UNSUPPORTED, text)
 }
 
 /// The answer to one read.
@@ -105,6 +133,8 @@ pub mod unread {
     pub const UNSUPPORTED: &str = "unsupported-store";
     /// The job's own credentials do not go where this store points, or do not read for it.
     pub const NOT_TRUSTED: &str = "store-not-trusted";
+    /// The conditions of the ClusterSecretStore leave the namespace out: the operator refuses it too.
+    pub const NAMESPACE: &str = "namespace-not-allowed";
     /// The operator reads this store with the identity of its own Pod, which is not ours.
     pub const CONTROLLER_IDENTITY: &str = "controller-identity";
     /// The store, or what its credentials are in, is not there or may not be read.

@@ -146,6 +146,11 @@ pub fn is_label_key(key: &str) -> bool {
     !name.is_empty() && is_word(name) && prefix.is_none_or(is_name)
 }
 
+/// Whether Kubernetes allows this as the value of a label.
+pub fn is_label_value(text: &str) -> bool {
+    is_word(text)
+}
+
 fn label_value(text: &str) -> Result<String, InvalidSelector> {
     let value = text.trim();
     if !is_word(value) {

@@ -1,6 +1,10 @@
 //! Objects of Kubernetes as far as they are read: what is not named here is skipped while it is parsed and never held.
 
+mod secret;
+
 use std::collections::BTreeMap;
+
+pub use secret::{Secret, SecretMeta, TokenRequest, TokenRequestStatus};
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -259,6 +263,21 @@ pub struct ClusterExternalSecretStatus {
 pub struct Namespace {
     /// Its metadata.
     pub metadata: Meta,
+}
+
+/// A ServiceAccount.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ServiceAccount {
+    /// Its metadata.
+    pub metadata: Meta,
+}
+
+/// A ConfigMap.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ConfigMap {
+    /// Its data, as far as it is text.
+    #[serde(default)]
+    pub data: BTreeMap<String, String>,
 }
 
 /// An Event of core/v1.

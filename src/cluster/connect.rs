@@ -124,18 +124,27 @@ pub async fn connect(
             why: describe_auth(&error),
             hint,
         },
-        (kube::Error::Auth(error), None) => ConnectError::Client(describe_auth(&error)),
-        (error, _) => ConnectError::Client(super::root_cause(&error)),
+        (error, _) => describe(error),
     })
 }
 
 /// Connects to a server on loopback that wants no credentials: the sandbox.
 pub fn connect_plain(url: Uri, access: Access, rate: Rate) -> Result<Cluster, ConnectError> {
-    build(Config::new(url), Some("sandbox".to_owned()), access, rate)
-        .map_err(|error| ConnectError::Client(super::root_cause(&error)))
+    build(Config::new(url), Some("sandbox".to_owned()), access, rate).map_err(describe)
 }
 
-fn build(
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the texts of the others hold nothing secret"
+)]
+pub(super) fn describe(error: kube::Error) -> ConnectError {
+    ConnectError::Client(match error {
+        kube::Error::Auth(error) => describe_auth(&error),
+        other => super::root_cause(&other),
+    })
+}
+
+pub(super) fn build(
     mut config: Config,
     context: Option<String>,
     access: Access,
@@ -143,6 +152,8 @@ fn build(
 ) -> Result<Cluster, kube::Error> {
     // kube's own retries (15 of them, up to 1,000 s apart) would sit below the pace and eat a deadline unseen.
     config.default_retry = false;
+    let mut address = config.clone();
+    address.auth_info = AuthInfo::default();
     let agent = http::HeaderValue::from_static(concat!("eso-sync/", env!("CARGO_PKG_VERSION")));
     config.headers.push((http::header::USER_AGENT, agent));
     let (server, namespace) = (
@@ -165,6 +176,7 @@ fn build(
     Ok(Cluster {
         client,
         ledger,
+        address: Arc::new(address),
         context,
         server: server.trim_end_matches('/').to_owned(),
         namespace,
@@ -376,7 +388,7 @@ fn has_proxy(kubeconfig: &Kubeconfig) -> bool {
 }
 
 /// kube 5.0 holds `NO_PROXY` against the proxy's own address instead of the server's, so the decision is made here.
-fn proxy_from_environment(server: &Uri) -> Option<Uri> {
+pub(super) fn proxy_from_environment(server: &Uri) -> Option<Uri> {
     hyper_util::client::proxy::matcher::Matcher::from_env()
         .intercept(server)
         .map(|proxy| proxy.uri().clone())

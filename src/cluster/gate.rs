@@ -16,7 +16,7 @@ use http::{Method, Request, Response};
 use kube::client::Body;
 use tower::{BoxError, Layer, Service};
 
-use crate::{pace::Bucket, policy::Rate};
+use crate::{pace::Bucket, pattern::is_name, policy::Rate};
 
 /// How long the API server may take until its answer begins. Larger than the server's own bound of 60 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(65);
@@ -24,7 +24,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(65);
 /// What a client may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Reads, and the reviews that ask what is allowed.
+    /// Reads, the reviews that ask what is allowed, and requests for tokens: nothing that is kept.
     ReadOnly,
     /// Everything.
     Write,
@@ -34,6 +34,7 @@ pub enum Access {
 #[derive(Debug)]
 pub struct Ledger {
     access: Access,
+    rate: Rate,
     requests: AtomicU64,
     bucket: Mutex<Bucket>,
     /// Who waits for a turn stands in this queue; it is fair.
@@ -49,10 +50,16 @@ impl Ledger {
     pub fn new(access: Access, rate: Rate) -> Self {
         Self {
             access,
+            rate,
             requests: AtomicU64::new(0),
             bucket: Mutex::new(Bucket::new(rate)),
             queue: tokio::sync::Mutex::new(()),
         }
+    }
+
+    /// The pace.
+    pub(super) const fn rate(&self) -> Rate {
+        self.rate
     }
 
     /// Requests sent so far.
@@ -63,8 +70,7 @@ impl Ledger {
     fn refuses(&self, request: &Request<Body>) -> bool {
         self.access == Access::ReadOnly
             && request.method() != Method::GET
-            && !(request.method() == Method::POST
-                && request.uri().path().ends_with("accessreviews"))
+            && !(request.method() == Method::POST && keeps_nothing(request.uri().path()))
     }
 
     /// Takes a turn, or says how long to wait for one.
@@ -81,6 +87,17 @@ impl Ledger {
             tokio::time::sleep(wait).await;
         }
     }
+}
+
+/// Whether a POST to this path is answered and forgotten: reviews, and tokens of service accounts, which the API server signs
+/// and does not store.
+fn keeps_nothing(path: &str) -> bool {
+    let token = matches!(
+        *path.split('/').collect::<Vec<_>>(),
+        ["", "api", "v1", "namespaces", namespace, "serviceaccounts", account, "token"]
+            if is_name(namespace) && is_name(account)
+    );
+    token || path.ends_with("accessreviews")
 }
 
 /// A request that would change something, from a command that only looks.
@@ -154,5 +171,58 @@ where
                 .await
                 .map_err(|_| NoAnswer)?
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refuses(access: Access, method: &str, path: &str) -> bool {
+        let ledger = Ledger::new(access, Rate::per_second(1.0).unwrap());
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("https://kubernetes{path}"));
+        ledger.refuses(&request.body(Body::empty()).unwrap())
+    }
+
+    #[test]
+    fn what_only_looks_reads_and_asks_for_tokens() {
+        for (method, path) in [
+            ("GET", "/api/v1/namespaces/a/secrets/b"),
+            (
+                "POST",
+                "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+            ),
+            ("POST", "/api/v1/namespaces/a/serviceaccounts/b.c/token"),
+            (
+                "POST",
+                "/api/v1/namespaces/a/serviceaccounts/b/token?fieldManager=eso-sync",
+            ),
+        ] {
+            assert!(!refuses(Access::ReadOnly, method, path), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_keeps_nothing() {
+        for (method, path) in [
+            ("PUT", "/api/v1/namespaces/a/serviceaccounts/b/token"),
+            ("PATCH", "/api/v1/namespaces/a/serviceaccounts/b"),
+            ("POST", "/api/v1/namespaces/a/serviceaccounts"),
+            ("POST", "/api/v1/namespaces/a/serviceaccounts/token"),
+            (
+                "POST",
+                "/api/v1/namespaces/a/secrets/serviceaccounts/b/token",
+            ),
+            ("POST", "/api/v1/namespaces/a/serviceaccounts//token"),
+            ("POST", "/api/v1/namespaces/a/serviceaccounts/b%2F../token"),
+            ("POST", "/api/v1/namespaces/a/pods/b/token"),
+            ("POST", "/api/v1/namespaces/a/serviceaccounts/b/token/x"),
+            ("DELETE", "/api/v1/namespaces/a/secrets/b"),
+        ] {
+            assert!(refuses(Access::ReadOnly, method, path), "{method} {path}");
+            assert!(!refuses(Access::Write, method, path), "{method} {path}");
+        }
     }
 }

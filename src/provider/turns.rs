@@ -83,11 +83,15 @@ mod tests {
         for _ in 0..12 {
             turns.turn().await;
         }
-        assert_eq!(start.elapsed(), Duration::from_secs(1), "two at once, then ten a second");
-        turns.throttled(Some(Duration::from_secs(7)));
+        assert_eq!(
+            start.elapsed(),
+            Duration::from_secs(1),
+            "two at once, then ten a second"
+        );
+        turns.throttled(Some(Duration::from_secs(3)));
         let start = Instant::now();
         turns.turn().await;
-        assert_eq!(start.elapsed(), Duration::from_secs(7));
+        assert_eq!(start.elapsed(), Duration::from_secs(3));
         assert_eq!(turns.calls(), 13);
     }
 }

@@ -1,5 +1,6 @@
 //! The API server: what it answers to a request.
 
+mod action;
 mod write;
 
 use std::{
@@ -121,6 +122,9 @@ impl Api {
     fn resource(&self, call: &Call, target: &Target<'_>) -> Result<Response<Body>, Failure> {
         if target.version != self.store.version_of(target.resource) {
             return Ok(plain(404, "404 page not found\n"));
+        }
+        if let Some(action) = target.action() {
+            return action::act(&self.store, call, target, action).map(|answer| json(201, &answer));
         }
         match target.verb {
             Verb::Get => {

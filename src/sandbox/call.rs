@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http::{Method, header};
 use hyper::body::Bytes;
 
-use super::resource::Resource;
+use super::resource::{Action, Resource};
 
 /// What a request asks the API to do, in the words of Kubernetes' access rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,15 @@ pub(super) struct Target<'a> {
     /// Empty for a collection.
     pub(super) name: &'a str,
     pub(super) subresource: Option<&'a str>,
+}
+
+impl Target<'_> {
+    /// What is asked of the object, if it is neither to be read nor to be written.
+    pub(super) fn action(&self) -> Option<Action> {
+        self.resource
+            .action
+            .filter(|action| self.subresource == Some(action.as_str()))
+    }
 }
 
 impl Call {
@@ -141,9 +150,12 @@ impl Call {
             (true, true) => name.is_empty(),
             (false, false) => false,
         };
-        let served =
-            subresource.is_none_or(|subresource| subresource == "status" && resource.status);
         let verb = self.verb(name)?;
+        let served = subresource.is_none_or(|subresource| {
+            let action = resource.action.map(Action::as_str);
+            (subresource == "status" && resource.status)
+                || (action == Some(subresource) && verb == Verb::Create)
+        });
         (fits && served).then_some(Target {
             verb,
             resource,

@@ -7,8 +7,8 @@ use super::{
     failure::Failure,
     fault::Faults,
     object,
-    resource::{ESO, RESOURCES, Resource},
-    store::Store,
+    resource::{RESOURCES, Resource},
+    store::{Store, version_of},
 };
 
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
@@ -53,22 +53,14 @@ fn groups() -> Vec<&'static str> {
     groups
 }
 
-fn version_of(store: &Store, group: &str) -> &'static str {
-    if group == ESO {
-        store.eso_version
-    } else {
-        "v1"
-    }
-}
-
 fn group(store: &Store, name: &str) -> Value {
-    let version = version_of(store, name);
+    let version = version_of(name, store.eso_version);
     let version = json!({"groupVersion": format!("{name}/{version}"), "version": version});
     json!({"name": name, "versions": [version], "preferredVersion": version})
 }
 
 fn resources(store: &Store, group: &str, version: &str) -> Option<Value> {
-    if version != version_of(store, group) {
+    if version != version_of(group, store.eso_version) {
         return None;
     }
     let mut listed: Vec<Value> = RESOURCES
@@ -98,6 +90,7 @@ fn described(resource: &Resource) -> Vec<Value> {
         kind,
         namespaced,
         short,
+        action,
         ..
     } = resource;
     let mut described = vec![json!({
@@ -108,6 +101,13 @@ fn described(resource: &Resource) -> Vec<Value> {
         described.push(json!({
             "name": format!("{plural}/status"), "singularName": "", "namespaced": namespaced, "kind": kind,
             "verbs": ["get", "patch", "update"],
+        }));
+    }
+    if let Some(action) = action {
+        let (group, kind) = action.sent();
+        described.push(json!({
+            "name": format!("{plural}/{}", action.as_str()), "singularName": "", "namespaced": namespaced,
+            "group": group, "version": "v1", "kind": kind, "verbs": ["create"],
         }));
     }
     described

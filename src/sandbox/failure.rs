@@ -140,9 +140,9 @@ impl Failure {
         found: &str,
     ) -> Self {
         let group = if resource.is_custom() {
-            "external-secrets.io/"
+            format!("{}/", resource.group)
         } else {
-            ""
+            String::new()
         };
         let key = format!(
             "/registry/{group}{}/{}",

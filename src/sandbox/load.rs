@@ -226,7 +226,7 @@ fn load_object(store: &Store, mut object: Value, unknown: &mut Unknown) -> Resul
     } else {
         metadata.remove("namespace");
     }
-    if resource.is_custom() {
+    if resource.generation {
         metadata.entry("generation").or_insert_with(|| 1.into());
     }
     store.put_manifest(resource, object);

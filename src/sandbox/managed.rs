@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{object, resource::ESO};
+use super::{object, resource};
 
 /// Who writes, and through which door.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +88,8 @@ pub(super) fn owned_keys(value: &Value, manager: &str, path: &[&str]) -> Vec<Str
 /// The fields of `next` that are new or differ, as a `FieldsV1` tree.
 fn changed(before: &Value, next: &Value) -> Map<String, Value> {
     let mut fields = Map::new();
-    let typed = !object::text(next, "/apiVersion").starts_with(ESO);
+    let group = object::text(next, "/apiVersion").split('/').next();
+    let typed = !group.is_some_and(resource::is_custom);
     for (key, value) in next.as_object().into_iter().flatten() {
         match key.as_str() {
             "apiVersion" | "kind" => {}

@@ -3,6 +3,9 @@
 /// The group of the operator's resources.
 pub(super) const ESO: &str = "external-secrets.io";
 
+/// The group of Argo Rollouts.
+pub(super) const ARGO: &str = "argoproj.io";
+
 /// One kind of object that is served.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Resource {
@@ -18,8 +21,40 @@ pub(super) struct Resource {
     pub(super) namespaced: bool,
     /// Whether `/status` is served. Then a plain write leaves the status alone, and a write to `/status` all the rest.
     pub(super) status: bool,
+    /// Whether objects count the changes of their spec.
+    pub(super) generation: bool,
+    /// What can be asked of an object by a POST below it.
+    pub(super) action: Option<Action>,
 }
 
+/// A subresource that takes a POST and keeps nothing of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// `serviceaccounts/token`
+    Token,
+    /// `pods/eviction`
+    Eviction,
+}
+
+impl Action {
+    /// The name in paths.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Eviction => "eviction",
+        }
+    }
+
+    /// Group and kind of what is sent.
+    pub(super) const fn sent(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Token => ("authentication.k8s.io", "TokenRequest"),
+            Self::Eviction => ("policy", "Eviction"),
+        }
+    }
+}
+
+/// A kind of the core group.
 const fn core(
     plural: &'static str,
     kind: &'static str,
@@ -32,21 +67,23 @@ const fn core(
         short,
         namespaced: true,
         status: false,
+        generation: false,
+        action: None,
     }
 }
 
-const fn custom(
+/// A kind whose controller reports how far it has come with the spec.
+const fn controlled(
+    group: &'static str,
     plural: &'static str,
     kind: &'static str,
     short: &'static [&'static str],
 ) -> Resource {
     Resource {
-        group: ESO,
-        plural,
-        kind,
-        short,
-        namespaced: true,
+        group,
         status: true,
+        generation: true,
+        ..core(plural, kind, short)
     }
 }
 
@@ -58,15 +95,17 @@ const fn cluster_wide(resource: Resource) -> Resource {
 }
 
 /// Everything that is served.
-pub(super) static RESOURCES: [Resource; 11] = [
-    custom("externalsecrets", "ExternalSecret", &["es"]),
-    custom("secretstores", "SecretStore", &["ss"]),
-    cluster_wide(custom(
+pub(super) static RESOURCES: [Resource; 19] = [
+    controlled(ESO, "externalsecrets", "ExternalSecret", &["es"]),
+    controlled(ESO, "secretstores", "SecretStore", &["ss"]),
+    cluster_wide(controlled(
+        ESO,
         "clustersecretstores",
         "ClusterSecretStore",
         &["css"],
     )),
-    cluster_wide(custom(
+    cluster_wide(controlled(
+        ESO,
         "clusterexternalsecrets",
         "ClusterExternalSecret",
         &["ces"],
@@ -75,25 +114,42 @@ pub(super) static RESOURCES: [Resource; 11] = [
     core("configmaps", "ConfigMap", &["cm"]),
     core("events", "Event", &["ev"]),
     Resource {
+        action: Some(Action::Token),
+        ..core("serviceaccounts", "ServiceAccount", &["sa"])
+    },
+    Resource {
         status: true,
+        action: Some(Action::Eviction),
         ..core("pods", "Pod", &["po"])
     },
     cluster_wide(core("namespaces", "Namespace", &["ns"])),
+    controlled("apps", "deployments", "Deployment", &["deploy"]),
+    controlled("apps", "replicasets", "ReplicaSet", &["rs"]),
+    controlled("apps", "statefulsets", "StatefulSet", &["sts"]),
+    controlled("apps", "daemonsets", "DaemonSet", &["ds"]),
+    Resource {
+        group: "apps",
+        ..core("controllerrevisions", "ControllerRevision", &[])
+    },
+    controlled(
+        "policy",
+        "poddisruptionbudgets",
+        "PodDisruptionBudget",
+        &["pdb"],
+    ),
+    controlled(ARGO, "rollouts", "Rollout", &["ro"]),
     Resource {
         group: "coordination.k8s.io",
-        plural: "leases",
-        kind: "Lease",
-        short: &[],
-        namespaced: true,
-        status: false,
+        ..core("leases", "Lease", &[])
     },
     Resource {
         group: "apiextensions.k8s.io",
-        plural: "customresourcedefinitions",
-        kind: "CustomResourceDefinition",
-        short: &["crd", "crds"],
-        namespaced: false,
         status: true,
+        ..cluster_wide(core(
+            "customresourcedefinitions",
+            "CustomResourceDefinition",
+            &["crd", "crds"],
+        ))
     },
 ];
 
@@ -111,9 +167,9 @@ impl Resource {
             .find(|resource| resource.group == group && resource.kind == kind)
     }
 
-    /// Whether it is defined by the operator, not built into Kubernetes.
+    /// Whether it is defined by a CustomResourceDefinition, not built into Kubernetes.
     pub(super) fn is_custom(&self) -> bool {
-        self.group == ESO
+        is_custom(self.group)
     }
 
     /// `externalsecrets.external-secrets.io`, as errors name it.
@@ -134,6 +190,11 @@ impl Resource {
             name.to_owned()
         }
     }
+}
+
+/// Whether the kinds of a group are defined by CustomResourceDefinitions.
+pub(super) fn is_custom(group: &str) -> bool {
+    [ESO, ARGO].contains(&group)
 }
 
 fn qualify(name: &str, group: &str) -> String {

@@ -17,15 +17,25 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 
 use super::{
+    data,
     failure::Failure,
     managed::{self, Manager},
     object,
-    resource::{RESOURCES, Resource},
+    resource::{ARGO, ESO, RESOURCES, Resource},
     time,
 };
 
 /// Changes that are kept for each resource. Whoever asks for older ones is told that they expired.
 const KEPT: usize = 50_000;
+
+/// The kinds that go with their owner.
+const DEPENDENTS: [&str; 5] = [
+    "Secret",
+    "ExternalSecret",
+    "ReplicaSet",
+    "ControllerRevision",
+    "Pod",
+];
 
 /// The objects and their history.
 pub(super) struct Store {
@@ -151,11 +161,7 @@ impl Store {
 
     /// The version in which a resource is served.
     pub(super) fn version_of(&self, resource: &Resource) -> &'static str {
-        if resource.is_custom() {
-            self.eso_version
-        } else {
-            "v1"
-        }
+        version_of(resource.group, self.eso_version)
     }
 
     /// The `apiVersion` of its objects.
@@ -224,6 +230,7 @@ impl Store {
         let asked = change(&current)?;
         rules::check_update(resource, &current, &asked)?;
         let mut next = rules::updated_object(resource, &current, asked, write.status);
+        data::check_update(resource, &current, &next)?;
         if next == *current {
             return Ok(current);
         }
@@ -323,31 +330,18 @@ impl Store {
     fn collect_garbage(&self, inner: &mut Inner, owner: &Value) {
         for resource in RESOURCES
             .iter()
-            .filter(|resource| ["Secret", "ExternalSecret"].contains(&resource.kind))
+            .filter(|resource| DEPENDENTS.contains(&resource.kind))
         {
-            let orphans: Vec<(String, Arc<Value>)> =
-                inner.table(resource).map_or_else(Vec::new, |table| {
-                    let is_dependent = |object: &Value| {
-                        let mut owners = object::items(object, "/metadata/ownerReferences").iter();
-                        owners.any(|reference| {
-                            object::at(reference, "/uid") == object::at(owner, "/metadata/uid")
-                        })
-                    };
-                    let objects = table
-                        .objects
-                        .iter()
-                        .filter(|(_, object)| is_dependent(object));
-                    objects
-                        .map(|(key, object)| (key.clone(), Arc::clone(object)))
-                        .collect()
-                });
-            for (key, object) in orphans {
+            for (key, object) in inner.dependents(resource, object::uid(owner)) {
                 let mut last = Value::clone(&object);
                 let held = !object::items(&object, "/metadata/finalizers").is_empty();
                 if held {
                     rules::mark_deleted(&mut last, &time::stamp(self.clock));
                 }
-                self.commit(inner, resource, key, last, !held);
+                let last = self.commit(inner, resource, key, last, !held);
+                if !held {
+                    self.collect_garbage(inner, &last);
+                }
             }
         }
     }
@@ -388,9 +382,33 @@ impl Store {
     }
 }
 
+/// The version in which a group is served; the operator's group is served in one of two.
+pub(super) fn version_of(group: &str, eso_version: &'static str) -> &'static str {
+    match group {
+        ESO => eso_version,
+        ARGO => "v1alpha1",
+        _ => "v1",
+    }
+}
+
 impl Inner {
     fn table(&self, resource: &Resource) -> Option<&Table> {
         self.tables.get(resource.plural)
+    }
+
+    fn dependents(&self, resource: &Resource, owner: &str) -> Vec<(String, Arc<Value>)> {
+        let is_dependent = |object: &Value| {
+            let mut owners = object::items(object, "/metadata/ownerReferences").iter();
+            owners.any(|reference| object::text(reference, "/uid") == owner)
+        };
+        let objects = self
+            .table(resource)
+            .into_iter()
+            .flat_map(|table| &table.objects);
+        objects
+            .filter(|(_, object)| is_dependent(object))
+            .map(|(key, object)| (key.clone(), Arc::clone(object)))
+            .collect()
     }
 
     fn has_namespace(&self, name: &str) -> bool {

@@ -15,12 +15,15 @@ const PURE: &[&str] = &[
     "plan.rs",
     "policy",
     "policy.rs",
+    "provider/trust",
+    "provider/trust.rs",
     "rbac.rs",
     "reason.rs",
     "report",
     "report.rs",
     "selector.rs",
     "sync/proof.rs",
+    "wire",
     "wire.rs",
 ];
 

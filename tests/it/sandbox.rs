@@ -4,5 +4,6 @@ mod api;
 mod content;
 mod fault;
 mod operator;
+mod secrets;
 mod support;
 mod watch;

@@ -34,6 +34,7 @@ pub(super) fn check_new(resource: &Resource, object: &Value) -> Result<(), Failu
         return Err(Failure::new(500, "", message));
     }
     check_metadata(resource, object)?;
+    data::check(resource, object)?;
     schema::check(resource, object)
 }
 
@@ -70,6 +71,7 @@ pub(super) fn check_update(
         ));
     }
     check_metadata(resource, next)?;
+    data::check(resource, next)?;
     schema::check(resource, next)
 }
 
@@ -104,7 +106,7 @@ pub(super) fn new_object(resource: &Resource, mut object: Value, api_version: &s
     if resource.status {
         object::as_map(&mut object).remove("status");
     }
-    if resource.is_custom() {
+    if resource.generation {
         object::metadata(&mut object).insert("generation".to_owned(), 1.into());
     }
     complete(resource, &mut object, api_version);
@@ -179,7 +181,7 @@ pub(super) fn updated_object(
         encode_string_data(&mut next);
     }
     schema::apply_defaults(resource, &mut next);
-    if resource.is_custom() && next.get("spec") != current.get("spec") {
+    if resource.generation && next.get("spec") != current.get("spec") {
         raise_generation(&mut next);
     }
     next
@@ -216,6 +218,9 @@ fn is_empty(value: &Value) -> bool {
 
 /// Moves `stringData` into `data`, as the server does on every write.
 fn encode_string_data(secret: &mut Value) {
+    object::as_map(secret)
+        .entry("type")
+        .or_insert_with(|| "Opaque".into());
     let Some(Value::Object(texts)) = object::as_map(secret).remove("stringData") else {
         return;
     };
@@ -224,9 +229,6 @@ fn encode_string_data(secret: &mut Value) {
         let text = value.as_str().unwrap_or_default();
         data.insert(key, data::encode(text.as_bytes()).into());
     }
-    object::as_map(secret)
-        .entry("type")
-        .or_insert_with(|| "Opaque".into());
 }
 
 /// Annotations and labels must be texts under well-formed keys.

@@ -1,0 +1,176 @@
+//! How a Kubernetes store's API server is reached, and as whom.
+
+use http::Uri;
+use tokio::sync::Mutex;
+
+use crate::{
+    cluster::{
+        Cluster,
+        remote::{Login, Server},
+    },
+    provider::{Identity, Resolver, StoreSettings, Unread, trust::Origin, unread},
+};
+
+/// The operator's default address, and what else means the cluster that it runs in.
+const OWN: [&str; 4] = [
+    "https://kubernetes.default",
+    "https://kubernetes.default.svc",
+    "https://kubernetes.default.svc.cluster.local",
+    "https://kubernetes",
+];
+
+/// A connection, and how it is made anew.
+pub(super) struct Session {
+    present: Mutex<(Cluster, u32)>,
+    again: Option<Again>,
+}
+
+/// The store's own credentials: a token expires, a Secret may hold another one by now.
+struct Again {
+    store: StoreSettings,
+    resolver: Resolver,
+    own: Cluster,
+}
+
+impl Session {
+    /// Logs in; nothing is sent to the store's server yet.
+    pub(super) async fn open(
+        store: &StoreSettings,
+        identity: Identity<'_>,
+        own: &Cluster,
+    ) -> Result<Self, Unread> {
+        let (cluster, again) = match identity {
+            Identity::Ambient(_) => {
+                let server = &store.settings["server"]["url"];
+                if !is_own(server.as_str().unwrap_or_default(), own) {
+                    return Err(Unread::store(
+                        unread::NOT_TRUSTED,
+                        "the job's own credentials are for its own cluster, and the store is in another",
+                    ));
+                }
+                (own.clone(), None)
+            }
+            Identity::Store(resolver) => {
+                let again = Again {
+                    store: store.clone(),
+                    resolver: resolver.clone(),
+                    own: own.clone(),
+                };
+                (again.connect().await?, Some(again))
+            }
+        };
+        Ok(Self {
+            present: Mutex::new((cluster, 0)),
+            again,
+        })
+    }
+
+    /// The connection, and how often it was made anew.
+    pub(super) async fn present(&self) -> (Cluster, u32) {
+        self.present.lock().await.clone()
+    }
+
+    /// A connection that is younger than this, made now unless somebody else just did; nothing where there is nothing fresher.
+    pub(super) async fn renewed(&self, age: u32) -> Result<Option<Cluster>, Unread> {
+        let Some(again) = &self.again else {
+            return Ok(None);
+        };
+        let mut present = self.present.lock().await;
+        if present.1 == age {
+            *present = (again.connect().await?, age + 1);
+        }
+        Ok(Some(present.0.clone()))
+    }
+}
+
+impl Again {
+    async fn connect(&self) -> Result<Cluster, Unread> {
+        let settings = &self.store.settings;
+        if !settings["authRef"].is_null() {
+            return Err(Unread::store(
+                unread::UNSUPPORTED,
+                "the store's kubeconfig (`authRef`) is not read",
+            ));
+        }
+        let login = self.login().await?;
+        let address = settings["server"]["url"].as_str().unwrap_or_default();
+        let server = if is_own(address, &self.own) {
+            None
+        } else {
+            Some(self.server(address, &login).await?)
+        };
+        self.own.under(login, server).map_err(|error| {
+            Unread::store(
+                unread::LOGIN,
+                format!("the API server cannot be connected to: {error}"),
+            )
+        })
+    }
+
+    async fn login(&self) -> Result<Login, Unread> {
+        let auth = &self.store.settings["auth"];
+        if auth.is_null() {
+            return Ok(Login::Anonymous);
+        }
+        let (token, account, certificate) =
+            (&auth["token"], &auth["serviceAccount"], &auth["cert"]);
+        if !token.is_null() {
+            let value = self.resolver.secret_key(&token["bearerToken"]).await?;
+            Ok(Login::Token(value))
+        } else if !account.is_null() {
+            let value = self.resolver.service_account_token(account, &[]).await?;
+            Ok(Login::Token(value))
+        } else if !certificate.is_null() {
+            Ok(Login::Certificate {
+                certificate: self.resolver.secret_key(&certificate["clientCert"]).await?,
+                key: self.resolver.secret_key(&certificate["clientKey"]).await?,
+            })
+        } else {
+            Err(Unread::store(unread::STORE, "`auth` names no method"))
+        }
+    }
+
+    async fn server(&self, address: &str, login: &Login) -> Result<Server, Unread> {
+        let authorities = self
+            .resolver
+            .ca_bundle(&self.store.settings["server"])
+            .await?;
+        let secure = authorities.is_some() || matches!(login, Login::Certificate { .. });
+        let whole = match (address.contains("://"), secure) {
+            (true, _) => address.to_owned(),
+            // As the operator's client does.
+            (false, true) => format!("https://{address}"),
+            (false, false) => format!("http://{address}"),
+        };
+        let parsed = whole.parse::<Uri>().ok();
+        let address = parsed
+            .filter(|uri| {
+                matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+            })
+            .ok_or_else(|| Unread::store(unread::STORE, "`server.url` is no address"))?;
+        Ok(Server {
+            address,
+            authorities,
+        })
+    }
+}
+
+/// Whether this address means the cluster that the stores are in.
+fn is_own(address: &str, own: &Cluster) -> bool {
+    if address.is_empty() {
+        return true;
+    }
+    let whole = if address.contains("://") {
+        address.to_owned()
+    } else {
+        format!("https://{address}")
+    };
+    let Ok(origin) = whole.parse::<Origin>() else {
+        return false;
+    };
+    OWN.iter()
+        .copied()
+        .chain([own.server.as_str()])
+        .filter_map(|text| text.parse::<Origin>().ok())
+        .any(|known| known == origin)
+}

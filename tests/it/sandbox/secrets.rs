@@ -1,0 +1,380 @@
+//! Secrets, ConfigMaps and ServiceAccounts: read and written by clients, and kept by the operator.
+
+use eso_sync::sandbox::{Fault, Sandbox, Settings};
+use http::Method;
+use serde_json::{Value, json};
+
+use super::support::{
+    call, external_secret, force, get, names, resting, store, with, with_spec, working,
+};
+use crate::support::eventually;
+
+const SECRETS: &str = "/api/v1/namespaces/team-a/secrets";
+
+fn object(kind: &str, name: &str, rest: Value) -> Value {
+    let mut object = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}});
+    for (key, value) in rest.as_object().unwrap() {
+        object[key] = value.clone();
+    }
+    object
+}
+
+async fn create(sandbox: &Sandbox, path: &str, object: Value) -> Value {
+    let (code, created) = call(sandbox, Method::POST, path, object).await;
+    assert_eq!(code, 201, "{created}");
+    created
+}
+
+/// The Secret of an ExternalSecret, once it holds this password.
+async fn written(sandbox: &Sandbox, name: &str, password: &str) -> Value {
+    eventually("the Secret holds the password", async || {
+        sandbox
+            .get("secrets", "team-a", name)
+            .filter(|secret| secret["data"]["password"] == password)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn secrets_are_created_listed_replaced_and_deleted_under_conditions() {
+    let sandbox = resting().await;
+    for (name, labels) in [
+        ("a", json!({})),
+        ("b", json!({"app": "x"})),
+        ("c", json!({"app": "x"})),
+    ] {
+        let mut secret = object(
+            "Secret",
+            name,
+            json!({"data": {"k": "dg=="}, "stringData": {"text": "v"}}),
+        );
+        secret["metadata"]["labels"] = labels;
+        let created = create(&sandbox, &format!("{SECRETS}?fieldManager=me"), secret).await;
+        assert_eq!(created["data"], json!({"k": "dg==", "text": "dg=="}));
+        assert_eq!(created["type"], "Opaque");
+        assert_eq!(created["metadata"]["generation"], Value::Null);
+        let fields = &created["metadata"]["managedFields"][0];
+        assert_eq!(fields["manager"], "me");
+        assert_eq!(
+            fields["fieldsV1"]["f:data"],
+            json!({".": {}, "f:k": {}, "f:text": {}})
+        );
+    }
+    assert_eq!(
+        names(&get(&sandbox, &format!("{SECRETS}?labelSelector=app%3Dx")).await),
+        ["b", "c"]
+    );
+    let page = get(&sandbox, &format!("{SECRETS}?limit=2")).await;
+    assert_eq!(
+        (names(&page), &page["metadata"]["remainingItemCount"]),
+        (vec!["a".to_owned(), "b".to_owned()], &json!(1))
+    );
+    assert_eq!(
+        page["items"][0]["kind"],
+        Value::Null,
+        "items of a built-in kind do not say theirs"
+    );
+
+    let path = format!("{SECRETS}/a");
+    let before = get(&sandbox, &path).await;
+    let mut replacement = before.clone();
+    replacement["data"] = json!({"k": "dw=="});
+    let (code, replaced) = call(&sandbox, Method::PUT, &path, replacement.clone()).await;
+    assert_eq!((code, &replaced["data"]), (200, &json!({"k": "dw=="})));
+    assert_eq!(
+        call(&sandbox, Method::PUT, &path, replacement).await.0,
+        409,
+        "based on an older state"
+    );
+    let (_, patched) = call(
+        &sandbox,
+        Method::PATCH,
+        &path,
+        json!({"data": {"k": null, "n": "bg=="}}),
+    )
+    .await;
+    assert_eq!(patched["data"], json!({"n": "bg=="}));
+
+    for (field, stale) in [
+        ("uid", json!("00000000-0000-0000-0000-000000000000")),
+        (
+            "resourceVersion",
+            before["metadata"]["resourceVersion"].clone(),
+        ),
+    ] {
+        let (code, status) = call(
+            &sandbox,
+            Method::DELETE,
+            &path,
+            json!({"preconditions": {field: stale}}),
+        )
+        .await;
+        assert_eq!(
+            (code, &status["reason"]),
+            (409, &json!("Conflict")),
+            "{field}"
+        );
+    }
+    let metadata = &patched["metadata"];
+    let options = json!({"preconditions": {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}});
+    assert_eq!(call(&sandbox, Method::DELETE, &path, options).await.0, 200);
+    assert_eq!(sandbox.get("secrets", "team-a", "a"), None);
+}
+
+#[tokio::test]
+async fn what_is_immutable_keeps_its_data() {
+    let sandbox = resting().await;
+    let config_maps = "/api/v1/namespaces/team-a/configmaps";
+    create(
+        &sandbox,
+        SECRETS,
+        object(
+            "Secret",
+            "x",
+            json!({"data": {"k": "dg=="}, "immutable": true}),
+        ),
+    )
+    .await;
+    create(
+        &sandbox,
+        config_maps,
+        object(
+            "ConfigMap",
+            "x",
+            json!({"data": {"k": "v"}, "immutable": true}),
+        ),
+    )
+    .await;
+    for (path, kind, change, field) in [
+        (SECRETS, "Secret", json!({"data": {"k": "dw=="}}), "data"),
+        (SECRETS, "Secret", json!({"stringData": {"n": "v"}}), "data"),
+        (SECRETS, "Secret", json!({"immutable": false}), "immutable"),
+        (
+            config_maps,
+            "ConfigMap",
+            json!({"data": {"k": "w"}}),
+            "data",
+        ),
+    ] {
+        let (code, status) = call(&sandbox, Method::PATCH, &format!("{path}/x"), change).await;
+        let message = format!(
+            "{kind} \"x\" is invalid: {field}: Forbidden: field is immutable when `immutable` is set"
+        );
+        assert_eq!((code, &status["message"]), (422, &json!(message)));
+    }
+    let labels = json!({"metadata": {"labels": {"a": "b"}}});
+    assert_eq!(
+        call(&sandbox, Method::PATCH, &format!("{SECRETS}/x"), labels)
+            .await
+            .0,
+        200
+    );
+    let (code, status) = call(
+        &sandbox,
+        Method::PATCH,
+        &format!("{SECRETS}/x"),
+        json!({"type": "other"}),
+    )
+    .await;
+    assert_eq!(
+        (code, &status["details"]["causes"][0]["field"]),
+        (422, &json!("type"))
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_data_is_refused_without_a_word_of_it() {
+    let sandbox = resting().await;
+    for (data, expected) in [
+        (json!({"k": "hunter2!"}), 400),
+        (json!({"k": 5}), 400),
+        (json!({"a key": "dg=="}), 422),
+    ] {
+        let (code, status) = call(
+            &sandbox,
+            Method::POST,
+            SECRETS,
+            object("Secret", "x", json!({"data": data})),
+        )
+        .await;
+        assert_eq!(code, expected, "{status}");
+        assert!(!status.to_string().contains("hunter2"));
+    }
+}
+
+#[tokio::test]
+async fn the_operator_marks_what_it_writes() {
+    let sandbox = working().await;
+    let long = "an-external-secret-with-a-long-name";
+    for name in ["db", long] {
+        sandbox.apply(external_secret(name)).unwrap();
+        let secret = written(&sandbox, name, "YmVmb3Jl").await;
+        let metadata = &secret["metadata"];
+        assert_eq!(
+            metadata["labels"]["reconcile.external-secrets.io/managed"],
+            "true"
+        );
+        assert_eq!(
+            metadata["labels"]["reconcile.external-secrets.io/created-by"]
+                .as_str()
+                .map(str::len),
+            Some(56)
+        );
+        assert_eq!(
+            metadata["annotations"]["reconcile.external-secrets.io/data-hash"]
+                .as_str()
+                .map(str::len),
+            Some(56)
+        );
+        let owner = &metadata["ownerReferences"][0];
+        assert_eq!(
+            (&owner["kind"], &owner["name"], &owner["controller"]),
+            (&json!("ExternalSecret"), &json!(name), &json!(true))
+        );
+        let manager = metadata["managedFields"][0]["manager"].as_str().unwrap();
+        let start = if name == long {
+            "externalsecrets.external-secrets.io/sha3/"
+        } else {
+            "externalsecrets.external-secrets.io/db"
+        };
+        assert!(manager.starts_with(start), "{manager}");
+    }
+}
+
+/// Whatever its policy: without the hash the operator does not know the Secret as its own work.
+#[tokio::test]
+async fn a_secret_without_its_hash_is_fetched_again() {
+    let sandbox = working().await;
+    for (name, spec) in [
+        ("once", json!({"refreshPolicy": "CreatedOnce"})),
+        ("never", json!({"refreshInterval": "0s"})),
+    ] {
+        sandbox.apply(with_spec(name, spec)).unwrap();
+        written(&sandbox, name, "YmVmb3Jl").await;
+        sandbox
+            .apply(store(&json!({"user": "u", "password": "after"})))
+            .unwrap();
+        let path = format!("{SECRETS}/{name}");
+        force(&sandbox, name, "1").await;
+        let change =
+            json!({"metadata": {"annotations": {"reconcile.external-secrets.io/data-hash": null}}});
+        assert_eq!(call(&sandbox, Method::PATCH, &path, change).await.0, 200);
+        let secret = written(&sandbox, name, "YWZ0ZXI=").await;
+        assert!(
+            secret["metadata"]["annotations"]["reconcile.external-secrets.io/data-hash"]
+                .is_string()
+        );
+        sandbox
+            .apply(store(&json!({"user": "u", "password": "before"})))
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_orphan_is_not_made_good_until_its_time_comes() {
+    let sandbox = working().await;
+    let spec = json!({"target": {"creationPolicy": "Orphan"}});
+    sandbox.apply(with_spec("orphan", spec)).unwrap();
+    written(&sandbox, "orphan", "YmVmb3Jl").await;
+    let path = format!("{SECRETS}/orphan");
+    call(
+        &sandbox,
+        Method::PATCH,
+        &path,
+        json!({"data": {"password": "aGFja2Vk"}}),
+    )
+    .await;
+    // Whoever comes later has been seen to: so has this one.
+    sandbox.apply(external_secret("later")).unwrap();
+    written(&sandbox, "later", "YmVmb3Jl").await;
+    assert_eq!(get(&sandbox, &path).await["data"]["password"], "aGFja2Vk");
+    call(&sandbox, Method::DELETE, &path, Value::Null).await;
+    sandbox.apply(external_secret("latest")).unwrap();
+    written(&sandbox, "latest", "YmVmb3Jl").await;
+    assert_eq!(sandbox.get("secrets", "team-a", "orphan"), None);
+    force(&sandbox, "orphan", "1").await;
+    written(&sandbox, "orphan", "YmVmb3Jl").await;
+}
+
+#[tokio::test]
+async fn an_account_is_given_tokens() {
+    let sandbox = resting().await;
+    let accounts = "/api/v1/namespaces/team-a/serviceaccounts";
+    create(
+        &sandbox,
+        accounts,
+        object("ServiceAccount", "vault", json!({})),
+    )
+    .await;
+    let request = |seconds: i64| {
+        json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+            "spec": {"audiences": ["vault"], "expirationSeconds": seconds},
+        })
+    };
+    let token = create(&sandbox, &format!("{accounts}/vault/token"), request(600)).await;
+    assert_eq!(
+        token["status"]["expirationTimestamp"],
+        "2026-05-01T12:10:00Z"
+    );
+    assert!(
+        token["status"]["token"]
+            .as_str()
+            .is_some_and(|token| !token.is_empty())
+    );
+    assert_eq!(token["spec"]["audiences"], json!(["vault"]));
+    let (code, status) = call(
+        &sandbox,
+        Method::POST,
+        &format!("{accounts}/gone/token"),
+        request(600),
+    )
+    .await;
+    assert_eq!(
+        (code, &status["message"]),
+        (404, &json!("serviceaccounts \"gone\" not found"))
+    );
+    assert_eq!(
+        call(
+            &sandbox,
+            Method::POST,
+            &format!("{accounts}/vault/token"),
+            request(60)
+        )
+        .await
+        .0,
+        422
+    );
+    sandbox.inject(Fault::forbidden().resource("serviceaccounts/token"));
+    let (code, status) = call(
+        &sandbox,
+        Method::POST,
+        &format!("{accounts}/vault/token"),
+        request(600),
+    )
+    .await;
+    assert_eq!(code, 403);
+    assert!(
+        status["message"]
+            .as_str()
+            .unwrap()
+            .contains("cannot create resource \"serviceaccounts/token\""),
+        "{status}"
+    );
+}
+
+#[tokio::test]
+async fn secrets_may_be_forbidden_in_a_namespace() {
+    let sandbox = with(Settings {
+        operator: false,
+        ..Settings::default()
+    })
+    .await;
+    create(&sandbox, SECRETS, object("Secret", "x", json!({}))).await;
+    sandbox.inject(Fault::forbidden().resource("secrets").namespace("team-a"));
+    let (code, status) = call(&sandbox, Method::GET, &format!("{SECRETS}/x"), Value::Null).await;
+    let message = "secrets \"x\" is forbidden: User \"sandbox\" cannot get resource \"secrets\" in API group \"\" in the namespace \
+                   \"team-a\"";
+    assert_eq!((code, &status["message"]), (403, &json!(message)));
+    assert_eq!(get(&sandbox, "/api/v1/secrets").await["kind"], "SecretList");
+}
