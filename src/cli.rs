@@ -213,6 +213,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Force-sync single ExternalSecrets, without a policy
     Sync(SyncArgs),
+    /// Restart only what runs on old data, as the policy's `restart` says; nothing is synced
+    Restart(RestartArgs),
     /// Show ExternalSecrets and when they last synced
     Status(StatusArgs),
     /// Check a policy
@@ -266,6 +268,26 @@ pub struct CeilingArgs {
         hide_env_values = true
     )]
     pub max_syncs: Option<u32>,
+    /// Refuse a policy that may restart more than this
+    #[arg(
+        long,
+        value_name = "N",
+        env = "ESO_SYNC_MAX_RESTARTS",
+        hide_env_values = true
+    )]
+    pub max_restarts: Option<u32>,
+}
+
+/// How to restart.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Restarts")]
+pub struct RestartFlags {
+    /// Restart also what is not healthy, and go on although something that was restarted is not
+    #[arg(long, env = "ESO_SYNC_RETRY", hide_env_values = true)]
+    pub retry: bool,
+    /// Note anew what pods started with where that note vanished or cannot be read
+    #[arg(long, env = "ESO_SYNC_ADOPT_ANEW", hide_env_values = true)]
+    pub adopt_anew: bool,
 }
 
 /// How to act.
@@ -329,6 +351,36 @@ pub struct RunArgs {
     /// How to act.
     #[command(flatten)]
     pub act: ActArgs,
+    /// How to restart.
+    #[command(flatten)]
+    pub restart: RestartFlags,
+    /// The most that may be asked for.
+    #[command(flatten)]
+    pub ceilings: CeilingArgs,
+}
+
+/// `restart`
+#[derive(Debug, Args)]
+pub struct RestartArgs {
+    /// Form of the report
+    #[arg(
+        long,
+        short = 'o',
+        value_enum,
+        default_value = "table",
+        env = "ESO_SYNC_OUTPUT",
+        hide_env_values = true
+    )]
+    pub output: Output,
+    /// Which policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// How to act.
+    #[command(flatten)]
+    pub act: ActArgs,
+    /// How to restart.
+    #[command(flatten)]
+    pub restart: RestartFlags,
     /// The most that may be asked for.
     #[command(flatten)]
     pub ceilings: CeilingArgs,
@@ -403,9 +455,15 @@ pub struct SyncArgs {
     /// Generators too, which makes new credentials
     #[arg(long)]
     pub generators: bool,
+    /// Restart what uses their Secrets and is not known to run on the present data; tells every link up to the pods
+    #[arg(long = "restart")]
+    pub restart: bool,
     /// How to act.
     #[command(flatten)]
     pub act: ActArgs,
+    /// How to restart.
+    #[command(flatten)]
+    pub restart_flags: RestartFlags,
     /// Refuse to sync more than this
     #[arg(
         long,
@@ -414,6 +472,14 @@ pub struct SyncArgs {
         hide_env_values = true
     )]
     pub max_syncs: Option<u32>,
+    /// Refuse to restart more than this
+    #[arg(
+        long,
+        value_name = "N",
+        env = "ESO_SYNC_MAX_RESTARTS",
+        hide_env_values = true
+    )]
+    pub max_restarts: Option<u32>,
 }
 
 /// `status`
@@ -541,13 +607,14 @@ mod tests {
 
     #[test]
     fn every_flag_has_a_variable_but_those_that_select() {
-        const SELECTING: [&str; 8] = [
+        const SELECTING: [&str; 9] = [
             "all",
             "all_namespaces",
             "failed",
             "generators",
             "names",
             "of",
+            "restart",
             "selector",
             "shell",
         ];

@@ -285,6 +285,18 @@ impl Cluster {
             .await
     }
 
+    /// The same, once there is a turn.
+    pub async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        change: &Value,
+    ) -> Result<T, CallError> {
+        while let Err(wait) = self.take_turn() {
+            tokio::time::sleep(wait).await;
+        }
+        self.patch_paced(path, change).await
+    }
+
     /// Creates an object.
     pub async fn create<T: DeserializeOwned>(
         &self,

@@ -204,6 +204,10 @@ pub struct ExternalSecret {
     pub excluded_by: Vec<u16>,
     /// How its target Secret is written.
     pub target: Target,
+    /// The name of its target Secret.
+    pub secret: String,
+    /// Whether its status says that it was synced as it now is.
+    pub proven: bool,
     /// The ClusterExternalSecret that controls it.
     pub parent: Option<String>,
     /// Whether the annotation `eso-sync/ignore: "true"` opts it out.

@@ -23,6 +23,12 @@ pub struct JobIdentity {
 /// The name of the Lease that keeps runs apart.
 pub const LEASE: &str = "eso-sync";
 
+/// The name of the Secret with the key of all stamps.
+pub const STAMP_KEY: &str = "eso-sync-stamp-key";
+
+/// The name of the ConfigMap with the workloads that were stamped.
+pub const KNOWN: &str = "eso-sync-stamped";
+
 /// The namespace that the manifests install into, and where the Lease lives unless somebody says otherwise.
 pub const DEFAULT_NAMESPACE: &str = "eso-sync";
 

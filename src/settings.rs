@@ -319,25 +319,27 @@ fn hold_to_ceilings(
         ("maxSyncs", "--max-syncs", ceilings.max_syncs),
         ("maxRestarts", "--max-restarts", ceilings.max_restarts),
     ];
-    limits.into_iter().fold(figment, |figment, (key, flag, ceiling)| {
-        let path = format!("safety.{key}");
-        let asked = figment.extract_inner::<u32>(&path);
-        let (Some(ceiling), Ok(asked)) = (ceiling, asked) else {
-            return figment;
-        };
-        if asked <= ceiling {
-            return figment;
-        }
-        if let Some(source) = place(&["safety", key]) {
-            problems.push(Problem {
-                source,
-                key: path.clone(),
-                what: format!("{asked} is more than {flag} allows, which is {ceiling}"),
-                hint: format!("write at most {ceiling}, or raise {flag}"),
-            });
-        }
-        figment.merge(Serialized::default(&path, ceiling))
-    })
+    limits
+        .into_iter()
+        .fold(figment, |figment, (key, flag, ceiling)| {
+            let path = format!("safety.{key}");
+            let asked = figment.extract_inner::<u32>(&path);
+            let (Some(ceiling), Ok(asked)) = (ceiling, asked) else {
+                return figment;
+            };
+            if asked <= ceiling {
+                return figment;
+            }
+            if let Some(source) = place(&["safety", key]) {
+                problems.push(Problem {
+                    source,
+                    key: path.clone(),
+                    what: format!("{asked} is more than {flag} allows, which is {ceiling}"),
+                    hint: format!("write at most {ceiling}, or raise {flag}"),
+                });
+            }
+            figment.merge(Serialized::default(&path, ceiling))
+        })
 }
 
 /// The checks let something through that the types refuse, which no policy should reach.

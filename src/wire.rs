@@ -159,6 +159,8 @@ pub struct StoreRef {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TargetSpec {
+    /// The Secret's name, if it is not that of the ExternalSecret.
+    pub name: String,
     /// Owner if absent.
     pub creation_policy: Option<String>,
     /// Whether an existing Secret's data stays.

@@ -135,13 +135,7 @@ impl WorkloadId {
 
 impl fmt::Display for WorkloadId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}/{}/{}",
-            self.namespace,
-            self.kind.as_str(),
-            self.name
-        )
+        write!(f, "{}/{}/{}", self.namespace, self.kind.as_str(), self.name)
     }
 }
 

@@ -9,9 +9,10 @@ use super::{
     Refusal, Session,
     policy::{Flags, selection, store},
     print_as,
+    restart::{ad_hoc_rules, restart_options},
 };
 use crate::{
-    announce::{OwnPod, announce, announce_on_pod},
+    announce::{OwnPod, Told, announce, announce_on_pod},
     cli::{ActArgs, Output, RunArgs, SyncArgs},
     cluster::{Access, Cluster, Trouble},
     discover::{Discovered, discover},
@@ -24,7 +25,11 @@ use crate::{
     progress::Progress,
     rbac,
     reason::Reason,
-    report::{self, Document, Heading, Kind, exit_of, exit_of_plan, text},
+    report::{
+        self, Document, Heading, Kind, exit_of, exit_of_plan, exit_of_restart_plan,
+        exit_of_restarts, text,
+    },
+    restart::{self, Looked, results::RestartResults, targets::Verdicts},
     sync::{Job, carry_out},
 };
 
@@ -32,20 +37,54 @@ use crate::{
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
 /// What to do, over which connection.
-struct Task<'a> {
-    session: &'a Session,
-    cluster: &'a Cluster,
-    policy: &'a Policy,
-    digest: Option<&'a str>,
-    act: &'a ActArgs,
-    output: Output,
-    started: jiff::Timestamp,
+pub(super) struct Task<'a> {
+    pub(super) session: &'a Session,
+    pub(super) cluster: &'a Cluster,
+    pub(super) policy: &'a Policy,
+    pub(super) digest: Option<&'a str>,
+    pub(super) act: &'a ActArgs,
+    pub(super) restart: restart::Options,
+    /// Whether workloads are all that is asked for.
+    pub(super) only_restarts: bool,
+    /// Whether to tell every link from the provider to the pods.
+    pub(super) tells_chain: bool,
+    pub(super) output: Output,
+    pub(super) started: jiff::Timestamp,
     /// Whether to ask on a terminal.
-    ask: bool,
+    pub(super) ask: bool,
     /// The names that were typed.
-    named: &'a [String],
+    pub(super) named: &'a [String],
     /// The store that was typed.
-    store: Option<&'a str>,
+    pub(super) store: Option<&'a str>,
+}
+
+/// What was looked at, and what is planned for it.
+pub(super) struct Seen {
+    pub(super) discovered: Discovered,
+    pub(super) plan: Plan,
+    pub(super) verdicts: Verdicts,
+    pub(super) restarts: Option<Looked>,
+}
+
+impl Seen {
+    /// Whether a limit refuses the run.
+    fn is_refused(&self) -> bool {
+        let of_restarts = self.restarts.as_ref();
+        self.plan.refusal.is_some()
+            || of_restarts.is_some_and(|looked| looked.plan.refusal.is_some())
+    }
+
+    fn writes_anything(&self) -> bool {
+        let of_restarts = self.restarts.as_ref();
+        !self.plan.steps.is_empty()
+            || of_restarts.is_some_and(|looked| looked.plan.writes_anything())
+    }
+}
+
+/// What was done.
+struct Done {
+    synced: Results,
+    restarted: RestartResults,
 }
 
 pub(super) async fn run(session: &Session, args: RunArgs) -> Result<Exit, Refusal> {
@@ -68,6 +107,9 @@ pub(super) async fn run(session: &Session, args: RunArgs) -> Result<Exit, Refusa
         policy: &loaded.policy,
         digest: Some(&loaded.digest),
         act: &args.act,
+        restart: restart_options(&args.act, &args.restart),
+        only_restarts: false,
+        tells_chain: false,
         output: args.output,
         started,
         ask: !args.act.yes && session.connection.sandbox.is_none() && is_terminal(),
@@ -106,6 +148,12 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refu
     if let Some(limit) = args.max_syncs {
         flags.insert("safety.maxSyncs".to_owned(), json!(limit));
     }
+    if args.restart {
+        flags.insert("restart".to_owned(), ad_hoc_rules());
+    }
+    if let Some(limit) = args.max_restarts {
+        flags.insert("safety.maxRestarts".to_owned(), json!(limit));
+    }
     let entry = |namespace: &str| {
         let mut entry = selection(select, namespace);
         if let Some(text) = &args.store {
@@ -128,6 +176,9 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refu
         policy: &loaded.policy,
         digest: None,
         act: &args.act,
+        restart: restart_options(&args.act, &args.restart_flags),
+        only_restarts: false,
+        tells_chain: args.restart,
         output: args.output,
         started,
         ask,
@@ -137,7 +188,7 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refu
     task.carry_out().await
 }
 
-fn act_flags(act: &ActArgs) -> Flags {
+pub(super) fn act_flags(act: &ActArgs) -> Flags {
     let mut flags = Flags::new();
     if let Some(timeout) = act.timeout {
         flags.insert("sync.timeout".to_owned(), json!(timeout.to_string()));
@@ -145,45 +196,43 @@ fn act_flags(act: &ActArgs) -> Flags {
     flags
 }
 
-fn is_terminal() -> bool {
+pub(super) fn is_terminal() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
 impl Task<'_> {
-    async fn carry_out(&self) -> Result<Exit, Refusal> {
+    pub(super) async fn carry_out(&self) -> Result<Exit, Refusal> {
         let world = &self.session.world;
         let deadline = Instant::now() + self.policy.deadline;
         let _timer = tokio::spawn(world.stopper.clone().at(deadline));
-        let (discovered, plan) = self.look().await?;
-        self.names_are_found(&plan)?;
-        if self.act.dry_run || plan.refusal.is_some() {
-            return self.print_plan(&plan).await;
+        let seen = self.look().await?;
+        self.names_are_found(&seen.plan)?;
+        if self.act.dry_run || seen.is_refused() {
+            return self.print_plan(&seen).await;
         }
-        self.confirm(&plan).await?;
-        if plan.steps.is_empty() || !self.policy.lock.enabled {
-            return self.act(&discovered, &plan, None).await;
+        self.confirm(&seen).await?;
+        if !seen.writes_anything() || !self.policy.lock.enabled {
+            return self.act(seen, None).await;
         }
         let lock = self.session.unless_stopped(self.lock()).await??;
         if !lock.waited {
-            return self.act(&discovered, &plan, Some(lock)).await;
+            return self.act(seen, Some(lock)).await;
         }
         // The other run may have done it all meanwhile.
-        let again = self.look().await;
-        let (discovered, plan) = match again {
-            Ok((discovered, plan)) if plan.refusal.is_none() => (discovered, plan),
-            Ok((_, plan)) => {
+        match self.look().await {
+            Ok(seen) if !seen.is_refused() => self.act(seen, Some(lock)).await,
+            Ok(seen) => {
                 lock.release(world.clock).await;
-                return self.print_plan(&plan).await;
+                self.print_plan(&seen).await
             }
             Err(refusal) => {
                 lock.release(world.clock).await;
-                return Err(refusal);
+                Err(refusal)
             }
-        };
-        self.act(&discovered, &plan, Some(lock)).await
+        }
     }
 
-    async fn look(&self) -> Result<(Discovered, Plan), Refusal> {
+    async fn look(&self) -> Result<Seen, Refusal> {
         let discovered = self
             .session
             .unless_stopped(discover(self.cluster, self.policy))
@@ -193,7 +242,17 @@ impl Task<'_> {
             &discovered.inventory,
             self.session.world.clock.now(),
         );
-        Ok((discovered, plan))
+        let mut seen = Seen {
+            discovered,
+            plan,
+            verdicts: Verdicts::new(),
+            restarts: None,
+        };
+        if !self.policy.restart.is_empty() {
+            let restarts = self.restarts(&seen).look();
+            seen.restarts = Some(self.session.unless_stopped(restarts).await?);
+        }
+        Ok(seen)
     }
 
     /// What was named and is not there is a mistake, and no finished rotation.
@@ -214,13 +273,34 @@ impl Task<'_> {
         }
     }
 
-    async fn print_plan(&self, plan: &Plan) -> Result<Exit, Refusal> {
-        let exit = exit_of_plan(plan);
-        let document = Document::of_plan(Kind::Plan, plan, self.heading(), exit);
+    /// What would be done, as a document.
+    fn planned(&self, seen: &Seen) -> (Document, Exit) {
+        let mut exit = exit_of_plan(&seen.plan);
+        let restarts = seen.restarts.as_ref().map(|looked| &looked.plan);
+        if let Some(plan) = restarts {
+            exit = exit.or(exit_of_restart_plan(plan));
+        }
+        let mut document = Document::of_plan(Kind::Plan, &seen.plan, self.heading(), exit);
+        if let Some(plan) = restarts {
+            document = document.with_restarts(plan);
+        }
+        (self.narrowed(document), exit)
+    }
+
+    /// Without ExternalSecrets where workloads are all that was asked for.
+    fn narrowed(&self, mut document: Document) -> Document {
+        if self.only_restarts {
+            document.items.clear();
+        }
+        document
+    }
+
+    async fn print_plan(&self, seen: &Seen) -> Result<Exit, Refusal> {
+        let (document, exit) = self.planned(seen);
         print_as(self.output, &document, |document| {
             text::render(document, false)
         })?;
-        if plan.refusal.is_some() {
+        if seen.is_refused() {
             leave_summary(self.session, &report::termination_summary(&document));
             if let Some(pod) = self.pod() {
                 announce_on_pod(
@@ -236,18 +316,23 @@ impl Task<'_> {
     }
 
     /// Shows the plan on stderr and asks, where somebody can answer.
-    async fn confirm(&self, plan: &Plan) -> Result<(), Refusal> {
-        if !self.ask || plan.steps.is_empty() {
+    async fn confirm(&self, seen: &Seen) -> Result<(), Refusal> {
+        let restarts = seen
+            .restarts
+            .as_ref()
+            .map_or(0, |looked| looked.plan.restarts());
+        let syncs = seen.plan.syncs();
+        if !self.ask || (syncs == 0 && restarts == 0) {
             return Ok(());
         }
-        let document = Document::of_plan(Kind::Plan, plan, self.heading(), exit_of_plan(plan));
+        let (document, _) = self.planned(seen);
         let shown = text::render(&document, false);
-        write!(
-            io::stderr(),
-            "{shown}\nSync {} ExternalSecrets? [y/N] ",
-            plan.syncs()
-        )
-        .ok();
+        let question = match (syncs, restarts) {
+            (_, 0) => format!("Sync {syncs} ExternalSecrets?"),
+            (0, _) => format!("Restart up to {restarts} workloads?"),
+            _ => format!("Sync {syncs} ExternalSecrets, and restart up to {restarts} workloads?"),
+        };
+        write!(io::stderr(), "{shown}\n{question} [y/N] ").ok();
         // A thread of its own, which nobody waits for: a signal ends the command, whether or not somebody answers.
         let (answered, answer) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
@@ -303,77 +388,115 @@ impl Task<'_> {
         }
     }
 
-    async fn act(
-        &self,
-        discovered: &Discovered,
-        plan: &Plan,
-        lock: Option<Lock>,
-    ) -> Result<Exit, Refusal> {
+    async fn act(&self, seen: Seen, lock: Option<Lock>) -> Result<Exit, Refusal> {
         let world = &self.session.world;
+        let Some(mut lock) = lock else {
+            let (seen, done) = self.work(seen).await;
+            return self.report(&seen, &done).await;
+        };
+        let (seen, done) = {
+            let keep = async {
+                lock.keep(world.clock).await;
+                world.stopper.now(Reason::LockLost);
+                std::future::pending::<()>().await;
+            };
+            let mut work = std::pin::pin!(self.work(seen));
+            tokio::select! {
+                done = &mut work => done,
+                () = keep => work.await,
+            }
+        };
+        if done.synced.stopped != Some(Reason::LockLost)
+            && done.restarted.stopped != Some(Reason::LockLost)
+        {
+            lock.release(world.clock).await;
+        }
+        self.report(&seen, &done).await
+    }
+
+    /// Notes what pods started with, syncs, and restarts what is owed.
+    async fn work(&self, mut seen: Seen) -> (Seen, Done) {
+        let mut adopted = RestartResults::default();
+        let stop = &self.session.world.stop;
+        if let Some(looked) = seen.restarts.take() {
+            let (looked, results) = self.restarts(&seen).adopt(looked, stop).await;
+            seen.restarts = Some(looked);
+            adopted = results;
+        }
+        let synced = self.sync(&seen).await;
+        let mut restarted = match &seen.restarts {
+            Some(looked) => self.restart(&seen, looked, &synced).await,
+            None => RestartResults::default(),
+        };
+        restarted.warnings.extend(adopted.warnings);
+        for (id, result) in adopted.of {
+            restarted.of.entry(id).or_insert(result);
+        }
+        (seen, Done { synced, restarted })
+    }
+
+    async fn sync(&self, seen: &Seen) -> Results {
+        let world = &self.session.world;
+        let plan = &seen.plan;
+        if plan.steps.is_empty() {
+            return Results {
+                items: vec![None; plan.items.len()],
+                ..Results::default()
+            };
+        }
         let job = Job {
             plan,
             policy: self.policy,
             cluster: self.cluster,
-            api: &discovered.api,
-            watch_from: &discovered.watch_from,
+            api: &seen.discovered.api,
+            watch_from: &seen.discovered.watch_from,
             run: &world.run,
             clock: world.clock,
             stop: world.stop.clone(),
         };
         let mut progress = Progress::new(self.session.progress_style(), plan.syncs());
-        let done = |index: usize, result: &crate::outcome::ItemResult| {
+        carry_out(&job, |index, result| {
             if let Some(item) = plan.items.get(index) {
                 progress.done(item, result);
             }
-        };
-        let results = match lock {
-            _ if plan.steps.is_empty() => Results {
-                items: vec![None; plan.items.len()],
-                ..Results::default()
-            },
-            None => carry_out(&job, done).await,
-            Some(mut lock) => {
-                let results = {
-                    let keep = async {
-                        lock.keep(world.clock).await;
-                        world.stopper.now(Reason::LockLost);
-                        std::future::pending::<()>().await;
-                    };
-                    tokio::select! {
-                        results = carry_out(&job, done) => results,
-                        () = keep => Results::default(),
-                    }
-                };
-                if results.stopped != Some(Reason::LockLost) {
-                    lock.release(world.clock).await;
-                }
-                results
-            }
-        };
-        self.report(discovered, plan, &results).await
+        })
+        .await
     }
 
-    async fn report(
-        &self,
-        discovered: &Discovered,
-        plan: &Plan,
-        results: &Results,
-    ) -> Result<Exit, Refusal> {
-        let exit = exit_of(plan, results);
-        let document = Document::of_results(plan, results, self.heading(), exit);
+    async fn report(&self, seen: &Seen, done: &Done) -> Result<Exit, Refusal> {
+        let Done { synced, restarted } = done;
+        let plan = &seen.plan;
+        let mut exit = exit_of(plan, synced);
+        let restarts = seen.restarts.as_ref().map(|looked| &looked.plan);
+        if let Some(restarts) = restarts {
+            exit = exit.or(exit_of_restarts(restarts, restarted));
+        }
+        let mut document = Document::of_results(plan, synced, self.heading(), exit);
+        if let Some(restarts) = restarts {
+            document = document.with_restart_results(restarts, restarted);
+        }
+        if self.tells_chain {
+            let inventory = &seen.discovered.inventory;
+            document = document.with_chain(inventory, plan, restarted, &seen.verdicts);
+        }
+        let document = self.narrowed(document);
         // The report last: where nobody reads it, the cluster has been told all the same.
         leave_summary(self.session, &report::termination_summary(&document));
         let now = self.session.world.clock.now();
         let printed = print_as(self.output, &document, |document| {
             text::render(document, false)
         });
+        let told = Told {
+            plan,
+            results: synced,
+            restarts: restarts.map(|plan| (plan, restarted)),
+            document: &document,
+        };
         announce(
             self.cluster,
-            &discovered.api,
+            &seen.discovered.api,
             self.pod().as_ref(),
-            plan,
-            results,
-            &document,
+            told,
             now,
         )
         .await;

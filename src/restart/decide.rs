@@ -55,8 +55,18 @@ pub enum Action {
 pub struct Write {
     /// The stamp.
     pub stamp: Stamp,
-    /// Whether it is the workload's first, and no renewal of one that is understood.
-    pub adopts: bool,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Write {
+    /// Whether it is not the renewal of a stamp that was understood.
+    pub fn adopts(&self) -> bool {
+        matches!(
+            self.reason,
+            Reason::Adopted | Reason::StampCopied | Reason::KeyReplaced
+        )
+    }
 }
 
 /// How a key differs from what the pods started with.
@@ -207,7 +217,9 @@ fn anew(
         );
     }
     let mut stamp = Stamp::new(&subject.workload, context.key);
-    let known = context.known.seq(&subject.workload.id, &subject.workload.uid);
+    let known = context
+        .known
+        .seq(&subject.workload.id, &subject.workload.uid);
     stamp.seq = known.map_or(stamp.seq, |seq| seq + 1);
     stamp.secrets = subject.prints();
     stamp.assumed = subject
@@ -232,10 +244,7 @@ fn anew(
     if decision.message.is_empty() {
         decision.message = message;
     }
-    decision.write = Some(Write {
-        stamp,
-        adopts: true,
-    });
+    decision.write = Some(Write { stamp, reason });
     decision
 }
 
@@ -253,11 +262,11 @@ fn brought_back(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> Decis
             ),
         );
     }
-    let known = context.known.seq(&subject.workload.id, &subject.workload.uid);
-    let newest = Stamp {
-        seq: known.unwrap_or(stamp.seq).max(stamp.seq),
-        ..stamp.clone()
-    };
+    let known = context
+        .known
+        .seq(&subject.workload.id, &subject.workload.uid);
+    let mut newest = stamp.clone();
+    newest.seq = known.unwrap_or(stamp.seq).max(stamp.seq);
     renewed(subject, context, &newest, Reason::PodsAreNewer)
 }
 
@@ -398,7 +407,7 @@ fn renewed(subject: &Subject, context: Context<'_>, stamp: &Stamp, reason: Reaso
     if context.before_sync {
         decision.write = Some(Write {
             stamp: next,
-            adopts: false,
+            reason,
         });
     }
     decision

@@ -127,7 +127,7 @@ fn step(subject: &Subject, decision: Decision) -> Step {
         let old = |pod: &&crate::workload::Pod| {
             decision.changes.iter().any(|change| {
                 let concern = subject.secrets.get(&change.secret);
-                concern.is_some_and(|concern| !subject.has_present(concern, pod))
+                concern.is_some_and(|concern| !concern.is_had_by(pod))
             })
         };
         let pods = subject.pods.iter().flatten().filter(old);
@@ -199,8 +199,8 @@ pub(super) fn order(plan: &mut RestartPlan, policy: &Policy) {
 
 fn warnings(steps: &[Step]) -> Vec<String> {
     let count = |reason: Reason| {
-        let of = |step: &&Step| step.decision.write.is_some() && step.decision.reason == reason;
-        steps.iter().filter(of).count()
+        let written = steps.iter().filter_map(|step| step.decision.write.as_ref());
+        written.filter(|write| write.reason == reason).count()
     };
     let mut warnings = Vec::new();
     let replaced = count(Reason::KeyReplaced);

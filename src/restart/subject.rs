@@ -91,22 +91,9 @@ impl Subject {
 
     /// Whether all of its pods were created well after this Secret was last written. Without pods nothing is known.
     pub fn is_current(&self, concern: &Concern) -> bool {
-        let written = concern.now().and_then(|now| now.written);
-        let (Some(written), Some(pods)) = (written, &self.pods) else {
-            return false;
-        };
-        !pods.is_empty() && pods.iter().all(|pod| came_after(pod, written))
+        let mut pods = self.pods.iter().flatten().peekable();
+        pods.peek().is_some() && pods.all(|pod| concern.is_had_by(pod))
     }
-
-    /// Whether this pod is known to have read this Secret as it is.
-    pub fn has_present(&self, concern: &Concern, pod: &Pod) -> bool {
-        let written = concern.now().and_then(|now| now.written);
-        written.is_some_and(|written| came_after(pod, written))
-    }
-}
-
-fn came_after(pod: &Pod, written: Timestamp) -> bool {
-    pod.created.duration_since(written) > WELL_AFTER
 }
 
 impl Concern {
@@ -116,5 +103,11 @@ impl Concern {
             View::Seen(now) => Some(now),
             View::Missing | View::Unreadable(_) => None,
         }
+    }
+
+    /// Whether this pod is known to have read it as it is.
+    pub fn is_had_by(&self, pod: &Pod) -> bool {
+        let written = self.now().and_then(|now| now.written);
+        written.is_some_and(|written| pod.created.duration_since(written) > WELL_AFTER)
     }
 }

@@ -770,6 +770,7 @@ mod ceilings {
         let ceilings = Ceilings {
             max_syncs: Some(100),
             allow: Some(Vec::new()),
+            ..Ceilings::default()
         };
         let text = "select: [{}]\nsync:\n  when: failed\nsafety:\n  maxSyncs: 101\n";
         insta::assert_snapshot!(with_ceilings(text, ceilings.clone()).unwrap_err(), @"
@@ -785,6 +786,7 @@ mod ceilings {
             let ceilings = Ceilings {
                 max_syncs,
                 allow: Some(vec![Capability::Sync]),
+                ..Ceilings::default()
             };
             with_ceilings(text, ceilings)
                 .unwrap()
@@ -818,7 +820,7 @@ mod ceilings {
     fn looking_only_needs_no_capability() {
         let ceilings = Ceilings {
             allow: Some(Vec::new()),
-            max_syncs: None,
+            ..Ceilings::default()
         };
         assert!(with_ceilings("select: [{}]\nsync: {when: never}", ceilings).is_ok());
     }

@@ -28,7 +28,10 @@ impl Reloader {
         let get = |name: &str| workload.get(name).or_else(|| template.get(name));
         let is = |name: &str| get(name).is_some_and(|value| value == "true");
         let list = |name: &str| -> Vec<String> {
-            let names = get(name).map(|value| value.split(',')).into_iter().flatten();
+            let names = get(name)
+                .map(|value| value.split(','))
+                .into_iter()
+                .flatten();
             names
                 .map(|name| name.trim().to_owned())
                 .filter(|name| !name.is_empty())

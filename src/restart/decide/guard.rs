@@ -114,9 +114,8 @@ fn broken(
 
 /// What did not change the pods have already; where nothing changed, they get all of it anew.
 fn unverified(subject: &Subject, changes: &[Change]) -> Option<Against> {
-    let changed = |name: &String| {
-        changes.is_empty() || changes.iter().any(|change| change.secret == *name)
-    };
+    let changed =
+        |name: &String| changes.is_empty() || changes.iter().any(|change| change.secret == *name);
     subject
         .counting()
         .filter(|(name, _)| changed(name))

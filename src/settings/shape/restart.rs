@@ -24,10 +24,7 @@ const WHEN: &[&str] = &[
 
 const REQUIRE: &[&str] = &[Require::InSync.as_str(), Require::Proven.as_str()];
 
-const ON_BROKEN_DATA: &[&str] = &[
-    OnBrokenData::Leave.as_str(),
-    OnBrokenData::Restart.as_str(),
-];
+const ON_BROKEN_DATA: &[&str] = &[OnBrokenData::Leave.as_str(), OnBrokenData::Restart.as_str()];
 
 const STRATEGY: &[&str] = &[Strategy::Rollout.as_str(), Strategy::Evict.as_str()];
 
