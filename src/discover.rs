@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     cluster::{CallError, Cluster, Query, Trouble},
     eso,
-    inventory::{Gap, Inventory, Operator, Parent, StoreKey, StoreView},
+    inventory::{Gap, Id, Inventory, Operator, Parent, StoreKey, StoreView},
     policy::{Policy, Selection},
     wire,
 };
@@ -170,16 +170,39 @@ async fn external_secrets(
         let query = Query::new(api.path(namespace.as_deref(), "externalsecrets"));
         // A list that starts anew hands out items again: by name, so that each is kept once.
         let mut found = BTreeMap::new();
-        let listed = cluster
-            .list(&query, |object: wire::ExternalSecret| {
+        let mut others = BTreeMap::new();
+        let listed = if policy.drift.enabled {
+            let each = |object: wire::WholeExternalSecret| {
+                let (object, spec) = object.split();
+                let target = project::target(&object);
+                let id = project::id(&object);
+                if let Some(mut external_secret) = project::external_secret(object, policy, labels)
+                {
+                    external_secret.spec = Some(spec);
+                    found.insert(id, external_secret);
+                } else {
+                    others.insert(id, target);
+                }
+            };
+            cluster.list(&query, each).await
+        } else {
+            let each = |object: wire::ExternalSecret| {
                 if let Some(external_secret) = project::external_secret(object, policy, labels) {
                     found.insert(external_secret.id.clone(), external_secret);
                 }
-            })
-            .await;
+            };
+            cluster.list(&query, each).await
+        };
         match listed {
             Ok(resource_version) => {
                 inventory.external_secrets.extend(found.into_values());
+                for (id, secret) in others {
+                    let target = Id {
+                        namespace: id.namespace,
+                        name: secret,
+                    };
+                    inventory.others.entry(target).or_default().push(id.name);
+                }
                 watch_from.push(WatchFrom {
                     namespace: namespace.clone(),
                     resource_version,

@@ -1,8 +1,25 @@
 //! The drift check: what the providers hold now against what the target Secrets hold.
+//!
+//! ```text
+//!   specs, Secrets ─► check ─► provider::Reader ─► eso::expected, templates ─► judge ─► Findings ─► plan
+//! ```
+//!
+//! Values stay within [`check`]: what is compared, and what leaves it, are fingerprints with a key of the run, names of keys and
+//! verdicts.
+
+pub mod judge;
+mod target;
+pub mod templates;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::eso::expected::{KeyDifference, Unverifiable};
+use crate::{
+    eso::expected::{KeyDifference, Unverifiable},
+    inventory::{Id, QuotaKey, StoreKey},
+    reason::Reason,
+};
 
 /// What the check says of one ExternalSecret.
 #[derive(
@@ -34,6 +51,35 @@ pub enum Verdict {
     Unverifiable,
 }
 
+impl Verdict {
+    /// In the order of a summary.
+    pub const ALL: [Self; 6] = [
+        Self::InSync,
+        Self::Stale,
+        Self::Tampered,
+        Self::Partial,
+        Self::Missing,
+        Self::Unverifiable,
+    ];
+
+    /// As it is written in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InSync => "in-sync",
+            Self::Stale => "stale",
+            Self::Tampered => "tampered",
+            Self::Partial => "partial",
+            Self::Missing => "missing",
+            Self::Unverifiable => "unverifiable",
+        }
+    }
+
+    /// Whether the Secret is known to hold something else than it should.
+    pub const fn is_drift(self) -> bool {
+        !matches!(self, Self::InSync | Self::Unverifiable)
+    }
+}
+
 /// The verdict, and what is known of the why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -41,8 +87,52 @@ pub struct Finding {
     pub verdict: Verdict,
     /// Why it cannot be told.
     pub unverifiable: Option<Unverifiable>,
+    /// Why a sync would not mend it, where that is known.
+    pub beyond_sync: Option<Reason>,
+    /// The right that is missing at the provider, as the provider names it.
+    pub permission: Option<String>,
     /// The keys that differ, by name.
     pub keys: Vec<KeyDifference>,
     /// For people; never a part of a value.
     pub message: String,
+}
+
+impl Finding {
+    /// It cannot be told, for this reason.
+    pub fn unverifiable(why: Unverifiable) -> Self {
+        Self {
+            verdict: Verdict::Unverifiable,
+            beyond_sync: None,
+            permission: None,
+            keys: Vec::new(),
+            message: if why.detail.is_empty() {
+                why.reason.to_owned()
+            } else {
+                why.to_string()
+            },
+            unverifiable: Some(why),
+        }
+    }
+
+    fn of(verdict: Verdict, message: impl Into<String>) -> Self {
+        Self {
+            verdict,
+            unverifiable: None,
+            beyond_sync: None,
+            permission: None,
+            keys: Vec::new(),
+            message: message.into(),
+        }
+    }
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Of each ExternalSecret that was checked.
+    pub of: BTreeMap<Id, Finding>,
+    /// Stores that could not be read as a whole, each with the reason: told once, and not for each ExternalSecret.
+    pub stores: BTreeMap<StoreKey, String>,
+    /// Calls to providers, by what shares a quota.
+    pub reads: BTreeMap<QuotaKey, u64>,
 }

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::eso::refresh::Refresh;
+use crate::eso::{expected::CreationPolicy, refresh::Refresh};
 
 /// Namespace and name of a namespaced object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -208,6 +208,8 @@ pub struct ExternalSecret {
     pub secret: String,
     /// Whether its status says that it was synced as it now is.
     pub proven: bool,
+    /// Its spec, where drift is checked; as text, which takes a fraction of the room.
+    pub spec: Option<Box<str>>,
     /// The ClusterExternalSecret that controls it.
     pub parent: Option<String>,
     /// Whether the annotation `eso-sync/ignore: "true"` opts it out.
@@ -239,6 +241,8 @@ pub struct Target {
     pub written: bool,
     /// `immutable: true`: an existing Secret's data stays.
     pub immutable: bool,
+    /// Whose the Secret is.
+    pub creation: CreationPolicy,
     /// Whether a template keeps the ExternalSecret's own annotations off the Secret. Without one each force-sync rewrites
     /// the Secret, so that the operator's `Updated` says nothing of its data.
     pub templated: bool,
@@ -325,6 +329,8 @@ pub struct Operator {
 pub struct Inventory {
     /// The ExternalSecrets that the policy's names, namespaces and labels cover.
     pub external_secrets: Vec<ExternalSecret>,
+    /// Other ExternalSecrets that were seen, by the Secret that they write. They matter where one of those above writes it too.
+    pub others: BTreeMap<Id, Vec<String>>,
     /// Their stores.
     pub stores: BTreeMap<StoreKey, StoreView>,
     /// The ClusterExternalSecrets that control some of them; None where one could not be read.

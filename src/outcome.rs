@@ -1,11 +1,11 @@
 //! What became of a plan: data that the report reads, whoever carried the plan out.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::reason::Reason;
+use crate::{drift::Finding, inventory::QuotaKey, reason::Reason};
 
 /// What became of an item.
 #[derive(
@@ -82,6 +82,10 @@ pub struct Results {
     pub denied: bool,
     /// Why Events could not be watched; failures that repeat themselves were then seen as time-outs.
     pub deaf: Option<String>,
+    /// What the drift check says of those that were synced, by the index of the item.
+    pub checked: BTreeMap<usize, Finding>,
+    /// Calls to providers of all drift checks, by what shares a quota.
+    pub reads: BTreeMap<QuotaKey, u64>,
 }
 
 impl ItemResult {

@@ -9,10 +9,12 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
+    drift::{Finding, Findings, Verdict},
+    eso::expected::CreationPolicy,
     inventory::{
         ExternalSecret, Gap, Id, Inventory, QuotaKey, Ready, State, StoreKey, StoreView, Target,
     },
-    policy::{Pace, Policy, Rate},
+    policy::{OnStillStale, OnUnverifiable, Pace, Policy, Rate},
     reason::Reason,
 };
 
@@ -33,8 +35,21 @@ pub struct Plan {
     pub refusal: Option<Refusal>,
     /// What could not be seen.
     pub gaps: Vec<Gap>,
+    /// What was read to find out what drifted; None where that is not checked.
+    pub check: Option<Check>,
     /// What people should know.
     pub warnings: Vec<String>,
+}
+
+/// The drift check that a plan rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Calls to providers, by what shares a quota.
+    pub reads: BTreeMap<QuotaKey, u64>,
+    /// Stores that could not be read as a whole, with the reason.
+    pub unread: BTreeMap<StoreKey, String>,
+    /// Whether what cannot be told counts as failed.
+    pub unknown_fails: bool,
 }
 
 /// One selected ExternalSecret and what becomes of it.
@@ -58,6 +73,12 @@ pub struct Item {
     pub ready: Option<Ready>,
     /// How its Secret is written.
     pub target: Target,
+    /// The name of that Secret.
+    pub secret: String,
+    /// What the drift check says of it.
+    pub finding: Option<Finding>,
+    /// What is done where its Secret is still stale after a proven sync.
+    pub if_still_stale: Option<OnStillStale>,
     /// What becomes of it.
     pub action: Action,
 }
@@ -135,6 +156,19 @@ impl Plan {
         calls
     }
 
+    /// How many of those that were checked cannot be told, where that counts as failed.
+    pub fn unknown(&self) -> usize {
+        if !self.check.as_ref().is_some_and(|check| check.unknown_fails) {
+            return 0;
+        }
+        let unknown = |item: &&Item| {
+            item.finding
+                .as_ref()
+                .is_some_and(|finding| finding.verdict == Verdict::Unverifiable)
+        };
+        self.items.iter().filter(unknown).count()
+    }
+
     /// How many are skipped, by reason.
     pub fn skips(&self) -> BTreeMap<Reason, usize> {
         let mut skips = BTreeMap::new();
@@ -147,19 +181,26 @@ impl Plan {
     }
 }
 
-/// Decides.
-pub fn plan(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Plan {
+/// Decides. `findings` is empty where drift is not checked.
+pub fn plan(policy: &Policy, inventory: &Inventory, findings: &Findings, now: Timestamp) -> Plan {
     let mut selected: Vec<(&ExternalSecret, Item)> = inventory
         .external_secrets
         .iter()
         .filter_map(|external_secret| {
-            let item = classify::item(policy, inventory, external_secret, now)?;
+            let finding = findings.of.get(&external_secret.id);
+            let item = classify::item(policy, inventory, external_secret, finding, now)?;
             Some((external_secret, item))
         })
         .collect();
     classify::children(inventory, &mut selected);
     let steps = steps(inventory, &selected);
-    let items: Vec<Item> = selected.into_iter().map(|(_, item)| item).collect();
+    let items: Vec<Item> = selected
+        .into_iter()
+        .map(|(_, item)| Item {
+            if_still_stale: remedy(policy, &item),
+            ..item
+        })
+        .collect();
     let estimate = estimate(&policy.pace, &steps);
     let mut plan = Plan {
         items,
@@ -167,6 +208,11 @@ pub fn plan(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Plan {
         estimate,
         refusal: None,
         gaps: inventory.gaps.clone(),
+        check: policy.drift.enabled.then(|| Check {
+            reads: findings.reads.clone(),
+            unread: findings.stores.clone(),
+            unknown_fails: policy.drift.on_unverifiable == OnUnverifiable::Fail,
+        }),
         warnings: Vec::new(),
     };
     let wanted = plan.syncs();
@@ -184,6 +230,24 @@ pub fn plan(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Plan {
         ));
     }
     plan
+}
+
+/// How far the ladder of the policy may be climbed for this one, should a proven sync leave its Secret stale. The operator never
+/// looks whether the Secret of an `Orphan` is as it wrote it, and leaves an immutable one as it is; one that belongs to others too
+/// is not deleted.
+fn remedy(policy: &Policy, item: &Item) -> Option<OnStillStale> {
+    let synced = matches!(item.action, Action::Sync { .. });
+    if !policy.drift.enabled || !synced || !item.target.written {
+        return None;
+    }
+    let asked = policy.sync.on_still_stale;
+    let able = match item.target.creation {
+        _ if item.target.immutable => OnStillStale::Report,
+        CreationPolicy::None | CreationPolicy::Orphan => OnStillStale::Report,
+        CreationPolicy::Merge => OnStillStale::Refetch,
+        CreationPolicy::Owner | CreationPolicy::CreateOrMerge => OnStillStale::Recreate,
+    };
+    Some(asked.min(able))
 }
 
 /// A step for each ExternalSecret to sync, and one for each parent with all of its children.

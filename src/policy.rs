@@ -4,6 +4,7 @@
 //! [`Policy`] checks it again. As data they look as they do in a policy file: that form is what layers are merged in, and
 //! what a policy's digest is taken of.
 
+mod drift;
 mod restart;
 mod written;
 
@@ -17,6 +18,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use self::drift::{Drift, OnStillStale, OnUnverifiable};
 pub use self::restart::{
     Match, OnBrokenData, Require, RestartRule, RestartWhen, Strategy, WorkloadPattern,
 };
@@ -42,6 +44,8 @@ pub struct Policy {
     pub pace: Pace,
     /// Limits.
     pub safety: Safety,
+    /// Whether, and how, what the providers hold is compared with what the Secrets hold.
+    pub drift: Drift,
     /// Whether runs exclude each other by a Lease.
     pub lock: Lock,
     /// After this long a run starts nothing new.
@@ -103,6 +107,8 @@ pub struct StorePattern {
 pub enum When {
     /// All of them.
     Always,
+    /// Those whose Secret holds something else than it should.
+    Drifted,
     /// Those whose last sync failed, or that never synced.
     Failed,
     /// Those whose last sync is older than asked, or that failed or never synced.
@@ -116,6 +122,7 @@ impl When {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Always => "always",
+            Self::Drifted => "drifted",
             Self::Failed => "failed",
             Self::Overdue => "overdue",
             Self::Never => "never",
@@ -138,6 +145,8 @@ pub struct Sync {
     pub timeout: Duration,
     /// How often a failed one is tried again.
     pub retries: u32,
+    /// What is done about a Secret that is still stale after a proven sync.
+    pub on_still_stale: OnStillStale,
 }
 
 /// How many may be annotated and not yet proven.
@@ -338,6 +347,7 @@ impl Policy {
             restart: Vec::new(),
             pace: Pace::default(),
             safety: Safety::default(),
+            drift: Drift::default(),
             lock: Lock::default(),
             deadline: Duration::from_mins(10),
         }
@@ -370,11 +380,12 @@ impl Policy {
 impl Default for Sync {
     fn default() -> Self {
         Self {
-            when: When::Always,
+            when: When::Drifted,
             annotation: "force-sync".to_owned(),
             generators: false,
             timeout: Duration::from_mins(1),
             retries: 2,
+            on_still_stale: OnStillStale::Report,
         }
     }
 }
@@ -432,10 +443,16 @@ pub struct Ceilings {
 /// Something that changes the cluster and can be allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Capability {
+    /// Reading what providers and Secrets hold. It changes nothing, but sees values.
+    Drift,
     /// Force-syncing ExternalSecrets.
     Sync,
     /// Restarting workloads.
     Restart,
+    /// Taking the operator's hash off a Secret that is still stale.
+    Refetch,
+    /// Deleting a Secret that is still stale.
+    Recreate,
 }
 
 #[cfg(test)]

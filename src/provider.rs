@@ -19,6 +19,7 @@ use crate::{
 mod credentials;
 mod fake;
 mod kubernetes;
+pub mod reader;
 pub mod trust;
 mod turns;
 
@@ -42,11 +43,28 @@ pub async fn connect(
     }
 }
 
+/// Whether this build reads the provider.
+fn supported(provider: &str) -> Result<(), Unread> {
+    let supported = match provider {
+        "aws" => cfg!(feature = "aws"),
+        "azurekv" => cfg!(feature = "azure"),
+        "gcpsm" => cfg!(feature = "gcp"),
+        "vault" | "openBao" => cfg!(feature = "vault"),
+        "kubernetes" | "fake" => true,
+        _ => false,
+    };
+    if supported {
+        Ok(())
+    } else {
+        Err(unsupported(provider))
+    }
+}
+
 fn unsupported(provider: &str) -> Unread {
     let text = if provider.is_empty() {
         "the store names no provider".to_owned()
     } else {
-        format!("the provider `{provider}` is not read here")
+        format!("this build does not read the provider `{provider}`")
     };
     Unread::store(unread::UNSUPPORTED, text)
 }

@@ -27,6 +27,14 @@ pub enum Reason {
     NeverSynced,
     /// Its last sync is older than asked.
     Overdue,
+    /// The provider moved on.
+    Stale,
+    /// Somebody edited its Secret.
+    Tampered,
+    /// Its Secret lacks keys.
+    Partial,
+    /// It has no Secret.
+    Missing,
 
     // Why it is skipped.
     /// The annotation `eso-sync/ignore` opts it out.
@@ -55,6 +63,12 @@ pub enum Reason {
     ParentUnavailable,
     /// It is being deleted.
     BeingDeleted,
+    /// Its Secret holds what the provider does.
+    InSync,
+    /// Whether its Secret holds what the provider does cannot be told. As the reason of a sync: the policy syncs these too.
+    Unverifiable,
+    /// With what the provider holds now the operator's sync would fail.
+    WouldFail,
 
     // Why it is synced but not proven.
     /// `creationPolicy: None`: the operator writes no Secret.
@@ -69,6 +83,8 @@ pub enum Reason {
     Immutable,
     /// The run was stopped before the operator had answered.
     Interrupted,
+    /// The operator has read the provider anew, and the Secret holds something else all the same.
+    StillStale,
 
     // Why it failed.
     /// The provider refuses the operator.
@@ -210,6 +226,10 @@ impl Reason {
                 | Self::Flapping
                 | Self::RuleStopped
                 | Self::NotPlanned
+                | Self::WouldFail
+                | Self::Retained
+                | Self::SecretMissing
+                | Self::Immutable
         )
     }
 
@@ -251,6 +271,15 @@ impl Reason {
             }
             Self::NotWritten => {
                 "nothing can be proven without a Secret; exclude it to keep the report clean"
+            }
+            Self::Unverifiable => {
+                "`eso-sync diagnose NAME` says what is in the way; `drift.onUnverifiable` says what becomes of these"
+            }
+            Self::WouldFail => {
+                "mend what the operator would fail on, in the provider or in the spec"
+            }
+            Self::StillStale => {
+                "`eso-sync diagnose NAME`; `sync.onStillStale` can have the operator write the Secret anew"
             }
             Self::Interrupted | Self::Deadline | Self::Signal | Self::LockLost => "run again",
             Self::TooManyFailures => "mend what failed first, then run again",
@@ -306,6 +335,11 @@ impl Reason {
             | Self::LastSyncFailed
             | Self::NeverSynced
             | Self::Overdue
+            | Self::Stale
+            | Self::Tampered
+            | Self::Partial
+            | Self::Missing
+            | Self::InSync
             | Self::Ignored
             | Self::Excluded
             | Self::NotDue

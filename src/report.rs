@@ -1,6 +1,8 @@
 //! What a command tells: one document, printed as data or as text. Its shape is versioned; fields are only ever added.
 
 mod chain;
+mod drift;
+mod price;
 mod restarts;
 mod table;
 mod termination;
@@ -13,17 +15,20 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use self::chain::{Link, LinkKind};
+pub use self::drift::{DocumentDifference, DocumentKey, DocumentVerifiable};
 pub use self::restarts::{
-    DocumentKey, DocumentRestart, DocumentSecret, RestartAction, RestartSummary, StampAction,
+    DocumentRestart, DocumentSecret, DocumentSecretKey, RestartAction, RestartSummary, StampAction,
     exit_of_restart_plan, exit_of_restarts, took,
 };
 pub use self::table::{Column, items_table};
 pub use self::termination::summary as termination_summary;
 use crate::{
+    drift::Verdict,
     exit::Exit,
     inventory::{Gap, State, StoreKind},
     outcome::{ItemResult, Outcome, Results, SecretChange},
     plan::{Action, Item, Plan},
+    policy::OnStillStale,
     reason::Reason,
 };
 
@@ -54,6 +59,10 @@ pub struct Document {
     pub chain: Vec<Link>,
     /// What could not be seen, and is therefore missing from `items`.
     pub gaps: Vec<DocumentGap>,
+    /// Stores whose provider could not be read, each with the reason; what reads from them is unverifiable.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub unread: Vec<DocumentGap>,
     /// What people should know.
     pub warnings: Vec<String>,
 }
@@ -65,6 +74,8 @@ pub enum Kind {
     Plan,
     /// What was done.
     Report,
+    /// What differs.
+    Drift,
     /// What there is.
     Status,
 }
@@ -111,6 +122,21 @@ pub struct Summary {
     pub outcomes: BTreeMap<Outcome, usize>,
     /// Skipped, failed, unproven and not reached, by reason.
     pub reasons: BTreeMap<Reason, usize>,
+    /// By verdict of the drift check; in a report, as it is after the run.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
+    pub verdicts: BTreeMap<Verdict, usize>,
+    /// Of how many the drift check can tell, by store.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub verifiable: Vec<DocumentVerifiable>,
+    /// Calls that the drift check made to providers, by what shares a quota.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
+    pub reads: BTreeMap<String, u64>,
+    /// What `reads` and `calls` cost together by the providers' list prices, about, in US dollars.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub about_usd: Option<f64>,
     /// Requests to the Kubernetes API so far.
     pub requests: u64,
     /// Provider calls that the syncs cost, as the specs tell, by what shares a quota.
@@ -145,6 +171,22 @@ pub struct DocumentItem {
     pub state: State,
     /// Whether it is synced.
     pub action: DocumentAction,
+    /// What the drift check says; in a report, after the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// Why it cannot be told: a stable word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unverifiable: Option<&'static str>,
+    /// The right that is missing at the provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permission: Option<String>,
+    /// The keys that differ.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub keys: Vec<DocumentKey>,
+    /// What is done, if its Secret is still stale after a proven sync.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub if_still_stale: Option<OnStillStale>,
     /// What became of it; absent in a plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
@@ -240,12 +282,22 @@ impl Document {
     /// What was done.
     pub fn of_results(plan: &Plan, results: &Results, heading: Heading, exit: Exit) -> Self {
         let result = |index: usize| results.items.get(index).and_then(Option::as_ref);
-        let items = (0..)
+        let items: Vec<DocumentItem> = (0..)
             .zip(&plan.items)
-            .map(|(index, item)| DocumentItem::new(item, result(index)));
-        let items: Vec<DocumentItem> = items.map(DocumentItem::done).collect();
+            .map(|(index, item)| {
+                let document = DocumentItem::new(item, result(index)).done();
+                match results.checked.get(&index) {
+                    Some(finding) => document.found(finding),
+                    None => document,
+                }
+            })
+            .collect();
         let mut document = Self::new(Kind::Report, plan, items, heading, exit);
         document.summary.stopped = results.stopped;
+        for (quota, calls) in &results.reads {
+            document.summary.reads.insert(quota.to_string(), *calls);
+        }
+        document.summary.about_usd = price::about(plan, &results.reads);
         document.run.complete = results.stopped.is_none();
         if let Some(why) = &results.deaf {
             document.warnings.push(format!(
@@ -291,6 +343,7 @@ impl Document {
                 *summary.reasons.entry(reason).or_default() += 1;
             }
         }
+        drift::summarize(&mut summary, plan, &items);
         let gaps = plan.gaps.iter().map(DocumentGap::from).collect();
         Self {
             api_version: API_VERSION,
@@ -301,6 +354,7 @@ impl Document {
             restarts: Vec::new(),
             chain: Vec::new(),
             gaps,
+            unread: drift::unread(plan),
             warnings: plan.warnings.clone(),
         }
     }
@@ -322,6 +376,11 @@ impl DocumentItem {
             provider: item.provider.clone(),
             state: item.state,
             action,
+            verdict: None,
+            unverifiable: None,
+            permission: None,
+            keys: Vec::new(),
+            if_still_stale: item.if_still_stale,
             outcome: None,
             reason: Some(reason),
             message: message.to_owned(),
@@ -337,6 +396,12 @@ impl DocumentItem {
             secret: None,
             ready_reason: item.ready.as_ref().map(|ready| ready.reason.clone()),
         };
+        if let Some(finding) = &item.finding {
+            document = document.found(finding);
+            if action == DocumentAction::Sync {
+                document.message.clone_from(&finding.message);
+            }
+        }
         if let Some(result) = result {
             document.outcome = Some(result.outcome);
             document.reason = result.reason.or(document.reason);
@@ -373,7 +438,10 @@ impl From<&Gap> for DocumentGap {
 
 /// The exit code of what was done.
 pub fn exit_of(plan: &Plan, results: &Results) -> Exit {
-    let mut exit = exit_of_plan(plan);
+    let mut exit = exit_of_seen(plan);
+    if drift::unknown(plan, results) > 0 {
+        exit = exit.or(Exit::Failed);
+    }
     for result in results.items.iter().flatten() {
         if matches!(result.outcome, Outcome::Failed | Outcome::Unproven) {
             exit = exit.or(Exit::Failed);
@@ -390,8 +458,35 @@ pub fn exit_of(plan: &Plan, results: &Results) -> Exit {
     exit
 }
 
-/// The exit code that a plan has by itself: what is skipped for trouble, or cannot be seen, is not clean.
+/// The exit code that a plan has by itself: what is skipped for trouble, cannot be seen or cannot be told is not clean.
 pub fn exit_of_plan(plan: &Plan) -> Exit {
+    let exit = exit_of_seen(plan);
+    if plan.unknown() > 0 {
+        exit.or(Exit::Failed)
+    } else {
+        exit
+    }
+}
+
+/// The exit code of a drift check by itself.
+pub fn exit_of_drift(plan: &Plan) -> Exit {
+    let differs = plan
+        .items
+        .iter()
+        .filter_map(|item| item.finding.as_ref())
+        .any(|finding| finding.verdict.is_drift());
+    let mut exit = if differs {
+        Exit::Differences
+    } else {
+        Exit::Done
+    };
+    if plan.unknown() > 0 || !plan.gaps.is_empty() {
+        exit = exit.or(Exit::Failed);
+    }
+    exit
+}
+
+fn exit_of_seen(plan: &Plan) -> Exit {
     let trouble = plan.skips().keys().any(|reason| reason.is_trouble());
     let mut exit = if trouble || !plan.gaps.is_empty() {
         Exit::Failed

@@ -10,6 +10,7 @@
 //!                          └────── operator ── provider
 //! ```
 
+mod access;
 mod api;
 mod call;
 mod data;
@@ -35,7 +36,10 @@ use std::{io, path::PathBuf, str::FromStr, sync::Arc};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::clock::Clock;
+use crate::{
+    clock::Clock,
+    provider::{Provider, StoreSettings, Unread},
+};
 
 use self::{
     api::Api,
@@ -204,6 +208,12 @@ impl Sandbox {
     /// The address of the API.
     pub fn url(&self) -> String {
         format!("http://{}", self.server.address())
+    }
+
+    /// Connects to the provider behind a store, which holds what the operator finds there. It is asked nothing of where the
+    /// store points and whose credentials it names: in the sandbox there is nobody to send them to.
+    pub fn connect(&self, store: &StoreSettings) -> Result<Box<dyn Provider>, Unread> {
+        access::connect(&self.api.store, self.operator.provider(), store)
     }
 
     /// The requests so far, in the order in which they came.

@@ -5,6 +5,7 @@
 //! anything else happens; [`Policy`] itself cannot be wrong.
 
 mod check;
+mod drift;
 mod environment;
 mod format;
 mod problem;
@@ -125,6 +126,7 @@ pub fn load(sources: &Sources, known_flags: &[&str]) -> Result<Loaded, Invalid> 
                 .to_owned(),
         });
     }
+    figment = drift::settle(figment, &layers, &sources.ceilings, &mut problems);
     figment = hold_to_ceilings(figment, &layers, &sources.ceilings, &mut problems);
     if !problems.is_empty() {
         return Err(Invalid { problems });

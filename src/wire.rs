@@ -87,6 +87,33 @@ pub struct ExternalSecret {
     pub status: ExternalSecretStatus,
 }
 
+/// An ExternalSecret with all that its spec says: what discovery reads where drift is checked.
+#[derive(Clone, Debug, Deserialize)]
+pub struct WholeExternalSecret {
+    /// Its metadata.
+    pub metadata: Meta,
+    /// Its spec.
+    #[serde(default)]
+    pub spec: Value,
+    /// Its status.
+    #[serde(default)]
+    pub status: ExternalSecretStatus,
+}
+
+impl WholeExternalSecret {
+    /// What decisions need, and the spec as text. A spec that makes no sense says nothing.
+    pub fn split(self) -> (ExternalSecret, Box<str>) {
+        let spec = ExternalSecretSpec::deserialize(&self.spec).unwrap_or_default();
+        let text = self.spec.to_string().into_boxed_str();
+        let object = ExternalSecret {
+            metadata: self.metadata,
+            spec,
+            status: self.status,
+        };
+        (object, text)
+    }
+}
+
 /// An ExternalSecret without its spec: what a watch and the answer to a patch are read as.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Observed {

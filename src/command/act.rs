@@ -9,13 +9,14 @@ use super::{
     Refusal, Session,
     policy::{Flags, selection, store},
     print_as,
-    restart::{ad_hoc_rules, restart_options},
+    restart::{ad_hoc_rules, restart_options, verdicts},
 };
 use crate::{
     announce::{OwnPod, Told, announce, announce_on_pod},
     cli::{ActArgs, Output, RunArgs, SyncArgs},
     cluster::{Access, Cluster, Trouble},
     discover::{Discovered, discover},
+    drift::Findings,
     exit::Exit,
     lock::{self, Lock, LockError},
     outcome::Results,
@@ -240,12 +241,14 @@ impl Task<'_> {
         let plan = plan::plan(
             self.policy,
             &discovered.inventory,
+            &Findings::default(),
             self.session.world.clock.now(),
         );
+        let verdicts = verdicts(&plan);
         let mut seen = Seen {
             discovered,
             plan,
-            verdicts: Verdicts::new(),
+            verdicts,
             restarts: None,
         };
         if !self.policy.restart.is_empty() {

@@ -12,6 +12,7 @@ use crate::{
     cli::{Output, PlanArgs, SelectArgs, StatusArgs, StatusOutput},
     cluster::Access,
     discover::discover,
+    drift::Findings,
     exit::Exit,
     plan::{self, Plan},
     policy::Ceilings,
@@ -138,6 +139,7 @@ impl Session {
         let plan = plan::plan(
             &loaded.policy,
             &discovered.inventory,
+            &Findings::default(),
             self.world.clock.now(),
         );
         let digest = by_policy.then_some(&*loaded.digest);

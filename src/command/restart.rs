@@ -11,12 +11,14 @@ use crate::{
     cluster::Access,
     exit::Exit,
     outcome::Results,
+    plan::Plan,
     policy::{Match, Require, RestartWhen},
     rbac,
     report::took,
     restart::{
         Looked, Options, Restarts,
         results::{RestartOutcome, RestartResult, RestartResults},
+        targets::Verdicts,
     },
     workload::{Kind, WorkloadId},
 };
@@ -79,6 +81,14 @@ pub(super) fn restart_options(act: &ActArgs, flags: &RestartFlags) -> Options {
         adopt_anew: flags.adopt_anew,
         retry: flags.retry,
     }
+}
+
+/// What the drift check of a plan says.
+pub(super) fn verdicts(plan: &Plan) -> Verdicts {
+    let checked = plan.items.iter();
+    checked
+        .filter_map(|item| Some((item.id.clone(), item.finding.as_ref()?.verdict)))
+        .collect()
 }
 
 /// Where nothing is installed, `default` always is.

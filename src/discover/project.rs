@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::NamespaceLabels;
 use crate::{
     duration::GoDuration,
-    eso::{digest, refresh::Refresh},
+    eso::{digest, expected::CreationPolicy, refresh::Refresh},
     inventory::{
         Calls, ExternalSecret, FIND_CALLS, Id, Operator, QuotaKey, Store, StoreKey, Target,
     },
@@ -21,6 +21,25 @@ pub(super) const IGNORE: &str = "eso-sync/ignore";
 /// Lets an ExternalSecret's generators be force-synced.
 pub(super) const ROTATE: &str = "eso-sync/rotate";
 
+/// Namespace and name.
+pub(super) fn id(object: &wire::ExternalSecret) -> Id {
+    Id {
+        namespace: object.metadata.namespace.clone(),
+        name: object.metadata.name.clone(),
+    }
+}
+
+/// The name of the target Secret: its own, unless the spec says another.
+pub(super) fn target(object: &wire::ExternalSecret) -> String {
+    let named = &object.spec.target.name;
+    let name = if named.is_empty() {
+        &object.metadata.name
+    } else {
+        named
+    };
+    name.clone()
+}
+
 /// The ExternalSecret, if an entry of the policy's `select` may cover it.
 pub(super) fn external_secret(
     object: wire::ExternalSecret,
@@ -32,6 +51,7 @@ pub(super) fn external_secret(
         return None;
     }
     let excluded_by = covering(&policy.exclude, &object.metadata, labels);
+    let secret = target(&object);
     let wire::ExternalSecret {
         metadata,
         spec,
@@ -49,11 +69,6 @@ pub(super) fn external_secret(
     let (annotations, labels) = (&metadata.annotations, &metadata.labels);
     let synced = digest::is_synced(recorded, metadata.generation, annotations, labels);
     Some(ExternalSecret {
-        secret: if spec.target.name.is_empty() {
-            metadata.name.clone()
-        } else {
-            spec.target.name.clone()
-        },
         proven: synced && ready.as_ref().is_some_and(|ready| ready.ready),
         stores: stores_of(&spec, &metadata.namespace),
         refresh: refresh_of(&spec),
@@ -65,8 +80,11 @@ pub(super) fn external_secret(
         target: Target {
             written: spec.target.creation_policy.as_deref() != Some("None"),
             immutable: spec.target.immutable,
+            creation: creation(spec.target.creation_policy.as_deref()),
             templated: template,
         },
+        secret,
+        spec: None,
         parent: metadata
             .owner_references
             .iter()
@@ -82,6 +100,17 @@ pub(super) fn external_secret(
             name: metadata.name,
         },
     })
+}
+
+/// A policy that is not known is one that may not be relied on.
+fn creation(policy: Option<&str>) -> CreationPolicy {
+    match policy {
+        None | Some("" | "Owner") => CreationPolicy::Owner,
+        Some("Orphan") => CreationPolicy::Orphan,
+        Some("Merge") => CreationPolicy::Merge,
+        Some("CreateOrMerge") => CreationPolicy::CreateOrMerge,
+        Some(_) => CreationPolicy::None,
+    }
 }
 
 fn covering(selections: &[Selection], metadata: &wire::Meta, labels: &NamespaceLabels) -> Vec<u16> {

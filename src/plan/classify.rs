@@ -9,9 +9,10 @@ use jiff::Timestamp;
 
 use super::{Action, Item};
 use crate::{
+    drift::{Finding, Verdict},
     eso::refresh::ForceSync,
     inventory::{ExternalSecret, Inventory, Parent, State, Store, StoreKey, StoreView},
-    policy::{Policy, Selection, StorePattern, When},
+    policy::{OnUnverifiable, Policy, Selection, StorePattern, When},
     reason::Reason,
 };
 
@@ -23,6 +24,7 @@ pub(super) fn item(
     policy: &Policy,
     inventory: &Inventory,
     external_secret: &ExternalSecret,
+    finding: Option<&Finding>,
     now: Timestamp,
 ) -> Option<Item> {
     let seen_now = (inventory, external_secret, now);
@@ -36,7 +38,7 @@ pub(super) fn item(
     );
     let skip = excluded
         .map(|_| (Reason::Excluded, String::new()))
-        .or_else(|| wish(policy, external_secret, state))
+        .or_else(|| wish(policy, external_secret, state, finding))
         .or_else(|| source(inventory, external_secret))
         .or_else(|| refresh(inventory, external_secret))
         .or_else(|| generator(policy, external_secret))
@@ -44,7 +46,7 @@ pub(super) fn item(
     let action = match skip {
         Some((reason, message)) => Action::Skip { reason, message },
         None => Action::Sync {
-            reason: why(policy.sync.when, state),
+            reason: why(policy.sync.when, state, finding),
             cost: cost(inventory, external_secret),
         },
     };
@@ -63,6 +65,9 @@ pub(super) fn item(
         age: external_secret.age(now),
         ready: external_secret.ready.clone(),
         target: external_secret.target,
+        secret: external_secret.secret.clone(),
+        finding: finding.cloned(),
+        if_still_stale: None,
         action,
     })
 }
@@ -150,21 +155,41 @@ fn seen<'a>(inventory: &'a Inventory, key: &StoreKey) -> Option<&'a Store> {
 }
 
 /// What somebody wished: the author of the object, or the policy.
-fn wish(policy: &Policy, external_secret: &ExternalSecret, state: State) -> Option<Skip> {
+fn wish(
+    policy: &Policy,
+    external_secret: &ExternalSecret,
+    state: State,
+    finding: Option<&Finding>,
+) -> Option<Skip> {
+    if external_secret.deleting {
+        return Some((Reason::BeingDeleted, String::new()));
+    }
+    if external_secret.ignored {
+        return Some((Reason::Ignored, String::new()));
+    }
     let due = match policy.sync.when {
         When::Always => true,
+        When::Drifted => return undrifted(policy, finding),
         When::Failed => matches!(state, State::Failed | State::NeverSynced),
         When::Overdue => state != State::Ready,
         When::Never => false,
     };
-    if external_secret.deleting {
-        Some((Reason::BeingDeleted, String::new()))
-    } else if external_secret.ignored {
-        Some((Reason::Ignored, String::new()))
-    } else if !due {
-        Some((Reason::NotDue, format!("it is {}", state.as_str())))
-    } else {
-        None
+    (!due).then(|| (Reason::NotDue, format!("it is {}", state.as_str())))
+}
+
+/// Why one is left alone that is synced only if it drifted.
+fn undrifted(policy: &Policy, finding: Option<&Finding>) -> Option<Skip> {
+    let Some(finding) = finding else {
+        return Some((Reason::Unverifiable, "it was not checked".to_owned()));
+    };
+    if let Some(reason) = finding.beyond_sync {
+        return Some((reason, finding.message.clone()));
+    }
+    match finding.verdict {
+        Verdict::InSync => Some((Reason::InSync, String::new())),
+        Verdict::Unverifiable if policy.drift.on_unverifiable == OnUnverifiable::Sync => None,
+        Verdict::Unverifiable => Some((Reason::Unverifiable, finding.message.clone())),
+        Verdict::Stale | Verdict::Tampered | Verdict::Partial | Verdict::Missing => None,
     }
 }
 
@@ -238,12 +263,20 @@ fn readiness(inventory: &Inventory, external_secret: &ExternalSecret) -> Option<
         })
 }
 
-const fn why(when: When, state: State) -> Reason {
-    match (when, state) {
-        (_, State::Failed) => Reason::LastSyncFailed,
-        (_, State::NeverSynced) => Reason::NeverSynced,
-        (_, State::Overdue) => Reason::Overdue,
-        (_, State::Ready) => Reason::Selected,
+fn why(when: When, state: State, finding: Option<&Finding>) -> Reason {
+    match (when, finding.map(|finding| finding.verdict)) {
+        (When::Drifted, Some(Verdict::Stale)) => return Reason::Stale,
+        (When::Drifted, Some(Verdict::Tampered)) => return Reason::Tampered,
+        (When::Drifted, Some(Verdict::Partial)) => return Reason::Partial,
+        (When::Drifted, Some(Verdict::Missing)) => return Reason::Missing,
+        (When::Drifted, Some(Verdict::Unverifiable)) => return Reason::Unverifiable,
+        _ => {}
+    }
+    match state {
+        State::Failed => Reason::LastSyncFailed,
+        State::NeverSynced => Reason::NeverSynced,
+        State::Overdue => Reason::Overdue,
+        State::Ready => Reason::Selected,
     }
 }
 

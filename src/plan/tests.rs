@@ -2,16 +2,21 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    eso::refresh::Refresh,
+    eso::{expected::CreationPolicy, refresh::Refresh},
     inventory::{Calls, Operator, Parent, Store},
     pattern::Pattern,
-    policy::{FailureLimit, InFlight, Lock, Safety, Selection, StorePattern, Sync, When},
+    policy::{Drift, FailureLimit, InFlight, Lock, Safety, Selection, StorePattern, Sync, When},
 };
 
 const NOW: &str = "2026-03-01T12:00:00Z";
 
 fn now() -> Timestamp {
     NOW.parse().unwrap()
+}
+
+/// Where drift is not checked.
+fn plan(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Plan {
+    super::plan(policy, inventory, &Findings::default(), now)
 }
 
 fn policy() -> Policy {
@@ -25,6 +30,11 @@ fn policy() -> Policy {
             generators: false,
             timeout: Duration::from_mins(1),
             retries: 2,
+            on_still_stale: OnStillStale::Report,
+        },
+        drift: Drift {
+            enabled: false,
+            ..Drift::default()
         },
         restart: Vec::new(),
         pace: Pace {
@@ -88,10 +98,12 @@ fn es(namespace: &str, name: &str) -> ExternalSecret {
         target: Target {
             written: true,
             immutable: false,
+            creation: CreationPolicy::Owner,
             templated: false,
         },
         secret: name.to_owned(),
         proven: true,
+        spec: None,
         parent: None,
         ignored: false,
         deleting: false,
@@ -529,7 +541,7 @@ proptest! {
         policy.safety.max_syncs = max;
         let plan = plan(&policy, &inventory, now());
         prop_assert_eq!(plan.items.len(), inventory.external_secrets.len(), "each appears once");
-        prop_assert_eq!(&plan, &super::plan(&policy, &inventory, now()), "same inputs, same plan");
+        prop_assert_eq!(&plan, &super::plan(&policy, &inventory, &Findings::default(), now()), "same inputs, same plan");
         let mut members: Vec<usize> = plan.steps.iter().flat_map(|step| step.members.clone()).collect();
         members.sort_unstable();
         let synced: Vec<usize> = plan.items.iter().enumerate()

@@ -136,23 +136,23 @@ pub(super) mod optional_duration {
 pub(super) mod store_keys {
     use std::collections::BTreeMap;
 
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-    use crate::{inventory::StoreKey, policy::Rate};
+    use crate::inventory::StoreKey;
 
-    pub(crate) fn serialize<S: Serializer>(
-        stores: &BTreeMap<StoreKey, Rate>,
+    pub(crate) fn serialize<S: Serializer, V: Serialize>(
+        stores: &BTreeMap<StoreKey, V>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(stores.iter().map(|(key, rate)| (key.to_string(), rate)))
+        serializer.collect_map(stores.iter().map(|(key, value)| (key.to_string(), value)))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>, V: Deserialize<'de>>(
         deserializer: D,
-    ) -> Result<BTreeMap<StoreKey, Rate>, D::Error> {
-        BTreeMap::<String, Rate>::deserialize(deserializer)?
+    ) -> Result<BTreeMap<StoreKey, V>, D::Error> {
+        BTreeMap::<String, V>::deserialize(deserializer)?
             .into_iter()
-            .map(|(key, rate)| Ok((key.parse().map_err(D::Error::custom)?, rate)))
+            .map(|(key, value)| Ok((key.parse().map_err(D::Error::custom)?, value)))
             .collect()
     }
 }

@@ -188,7 +188,9 @@ impl Kubernetes {
 
     /// The connection, after a turn.
     async fn ready(&self, turns: &Turns, lost: &Lost) -> Result<(Cluster, u32), Unread> {
+        lost.check()?;
         turns.turn().await;
+        // Another call may have found out meanwhile.
         lost.check()?;
         Ok(self.session.present().await)
     }
@@ -269,7 +271,7 @@ async fn list(
     let mut found = BTreeMap::new();
     let each = |secret: Secret| {
         if name.is_none_or(|name| name.is_match(&secret.metadata.name)) {
-            found.insert(secret.metadata.name.clone(), raw(&secret, false));
+            found.insert(secret.metadata.name, Raw::Keys(secret.data));
         }
     };
     cluster.list(query, each).await?;

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -12,33 +12,41 @@ use tokio::time::Instant;
 
 use crate::{pace::Adaptive, policy::Rate};
 
-/// The turns at one quota.
-#[derive(Debug)]
+/// The turns at one quota, and the rate that one store may have on top.
+#[derive(Clone, Debug)]
 pub struct Turns {
-    pace: Mutex<Adaptive>,
+    quota: Arc<Quota>,
+    store: Option<Arc<Line>>,
+}
+
+/// What shares a quota.
+#[derive(Debug)]
+struct Quota {
+    line: Line,
     calls: AtomicU64,
     /// Nothing goes before this: the provider said how long to wait.
     not_before: Mutex<Option<Instant>>,
-    /// Who waits stands in this queue; it is fair.
+}
+
+/// Who waits at one rate; the line is fair.
+#[derive(Debug)]
+struct Line {
+    pace: Mutex<Adaptive>,
     queue: tokio::sync::Mutex<()>,
 }
 
-impl Turns {
-    /// At this rate, in calls per second.
-    pub fn new(rate: Rate) -> Self {
+impl Line {
+    fn new(rate: Rate) -> Self {
         Self {
             pace: Mutex::new(Adaptive::new(rate)),
-            calls: AtomicU64::new(0),
-            not_before: Mutex::new(None),
             queue: tokio::sync::Mutex::new(()),
         }
     }
 
-    /// Waits until one call may go, and counts it.
-    pub async fn turn(&self) {
+    async fn turn(&self, not_before: &Mutex<Option<Instant>>) {
         let _place = self.queue.lock().await;
         loop {
-            let pause = *lock(&self.not_before);
+            let pause = *lock(not_before);
             if let Some(at) = pause.filter(|at| *at > Instant::now()) {
                 tokio::time::sleep_until(at).await;
                 continue;
@@ -49,22 +57,60 @@ impl Turns {
                 Err(wait) => tokio::time::sleep(wait).await,
             }
         }
-        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Turns {
+    /// At this rate, in calls per second.
+    pub fn new(rate: Rate) -> Self {
+        Self {
+            quota: Arc::new(Quota {
+                line: Line::new(rate),
+                calls: AtomicU64::new(0),
+                not_before: Mutex::new(None),
+            }),
+            store: None,
+        }
+    }
+
+    /// At the same quota, for a store that has this rate on top.
+    #[must_use]
+    pub fn also_at(&self, rate: Rate) -> Self {
+        Self {
+            quota: Arc::clone(&self.quota),
+            store: Some(Arc::new(Line::new(rate))),
+        }
+    }
+
+    /// Waits until one call may go, and counts it.
+    pub async fn turn(&self) {
+        if let Some(store) = &self.store {
+            store.turn(&self.quota.not_before).await;
+        }
+        self.quota.line.turn(&self.quota.not_before).await;
+        self.quota.calls.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The provider throttled: the rate is halved at once, and nothing goes before `retry_after` has passed.
     pub fn throttled(&self, retry_after: Option<Duration>) {
-        lock(&self.pace).throttled();
+        for line in self
+            .store
+            .iter()
+            .map(|line| &**line)
+            .chain([&self.quota.line])
+        {
+            lock(&line.pace).throttled();
+        }
         if let Some(wait) = retry_after {
             let at = Instant::now() + wait;
-            let mut pause = lock(&self.not_before);
+            let mut pause = lock(&self.quota.not_before);
             *pause = Some(pause.map_or(at, |before| before.max(at)));
         }
     }
 
-    /// Calls so far.
+    /// Calls at the quota so far.
     pub fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
+        self.quota.calls.load(Ordering::Relaxed)
     }
 }
 
@@ -93,5 +139,22 @@ mod tests {
         turns.turn().await;
         assert_eq!(start.elapsed(), Duration::from_secs(3));
         assert_eq!(turns.calls(), 13);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_of_its_own_rate_holds_nobody_up() {
+        let quota = Turns::new(Rate::per_second(1000.0).unwrap());
+        let slow = quota.also_at(Rate::per_second(1.0).unwrap());
+        let start = Instant::now();
+        let ten = async |turns: &Turns| {
+            for _ in 0..10 {
+                turns.turn().await;
+            }
+            start.elapsed()
+        };
+        let (slowly, fast) = tokio::join!(ten(&slow), ten(&quota));
+        assert_eq!(slowly.as_secs(), 9, "one at once, then one a second");
+        assert!(fast < Duration::from_secs(1));
+        assert_eq!(quota.calls(), 20);
     }
 }

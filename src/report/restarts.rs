@@ -89,12 +89,12 @@ pub struct DocumentSecret {
     /// Its name.
     pub name: String,
     /// Its keys.
-    pub keys: Vec<DocumentKey>,
+    pub keys: Vec<DocumentSecretKey>,
 }
 
 /// A key of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct DocumentKey {
+pub struct DocumentSecretKey {
     /// Its name.
     pub name: String,
     /// How it differs from what the pods started with, if it does.
@@ -351,10 +351,13 @@ impl DocumentSecret {
 
 impl From<&Change> for DocumentSecret {
     fn from(change: &Change) -> Self {
-        let keys = change.keys.iter().map(|(name, difference)| DocumentKey {
-            name: name.clone(),
-            difference: *difference,
-        });
+        let keys = change
+            .keys
+            .iter()
+            .map(|(name, difference)| DocumentSecretKey {
+                name: name.clone(),
+                difference: *difference,
+            });
         Self {
             name: change.secret.clone(),
             keys: keys.collect(),
@@ -369,7 +372,7 @@ pub(super) fn render(document: &Document) -> String {
     }
     let what = match document.kind {
         Kind::Status => "PODS",
-        Kind::Plan => "ACTION",
+        Kind::Plan | Kind::Drift => "ACTION",
         Kind::Report => "STATUS",
     };
     let header = [

@@ -3,7 +3,7 @@
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{DocumentAction, DocumentItem};
+use super::{DocumentAction, DocumentItem, DocumentKey};
 use crate::{
     outcome::{Outcome, SecretChange},
     reason::Reason,
@@ -28,6 +28,10 @@ pub enum Column {
     LastSync,
     /// How long ago that was.
     Age,
+    /// What the drift check says.
+    Verdict,
+    /// The keys that differ.
+    Keys,
     /// Sync or skip.
     Action,
     /// What became of it.
@@ -55,6 +59,8 @@ impl Column {
             Self::State => "STATE",
             Self::LastSync => "LAST SYNC",
             Self::Age => "AGE",
+            Self::Verdict => "VERDICT",
+            Self::Keys => "KEYS",
             Self::Action => "ACTION",
             Self::Status => "STATUS",
             Self::Previous => "PREVIOUS SYNC",
@@ -84,6 +90,10 @@ impl Column {
                 time(item.previous_sync).unwrap_or_else(|| "never".to_owned())
             }
             Self::Age => item.age_seconds.map_or_else(dash, age),
+            Self::Verdict => item
+                .verdict
+                .map_or_else(dash, |verdict| verdict.as_str().to_owned()),
+            Self::Keys => keys(&item.keys),
             Self::Action => match item.action {
                 DocumentAction::Sync => "sync".to_owned(),
                 DocumentAction::Skip => "skip".to_owned(),
@@ -104,6 +114,18 @@ impl Column {
                 .map_or_else(dash, Reason::as_str),
             Self::Ready => item.ready_reason.clone().unwrap_or_else(dash),
         }
+    }
+}
+
+/// The first three, and how many more.
+fn keys(keys: &[DocumentKey]) -> String {
+    if keys.is_empty() {
+        return "-".to_owned();
+    }
+    let names: Vec<&str> = keys.iter().take(3).map(|key| &*key.name).collect();
+    match keys.len().saturating_sub(names.len()) {
+        0 => names.join(","),
+        more => format!("{} and {more} more", names.join(",")),
     }
 }
 

@@ -4,6 +4,7 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::{
+    eso::expected::CreationPolicy,
     inventory::{Id, QuotaKey, Ready, StoreKey, Target},
     plan::{Refusal, Step, StepTarget},
 };
@@ -49,8 +50,12 @@ fn item(name: &str, action: Action) -> Item {
         target: Target {
             written: true,
             immutable: false,
+            creation: CreationPolicy::Owner,
             templated: false,
         },
+        secret: name.to_owned(),
+        finding: None,
+        if_still_stale: None,
         action,
     }
 }
@@ -111,6 +116,7 @@ fn plan() -> Plan {
         estimate: Duration::from_secs(90),
         refusal: None,
         gaps: Vec::new(),
+        check: None,
         warnings: Vec::new(),
     }
 }
@@ -196,6 +202,7 @@ fn a_report_for_people() {
       next: run again
 
     6 selected: 1 synced, 1 failed, 3 skipped, 1 not-reached; 21 API requests, 1 min 10 s
+    These calls cost less than $0.01 by list prices
     stopped early: deadline; the report is partial
     ");
 }

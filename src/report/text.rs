@@ -6,7 +6,9 @@ use super::{
     Document, DocumentItem, Kind, chain, restarts,
     table::{Column, items_table, span},
 };
-use crate::{duration::GoDuration, outcome::Outcome, reason::Reason};
+use crate::{
+    drift::Verdict, duration::GoDuration, outcome::Outcome, policy::OnStillStale, reason::Reason,
+};
 
 const PLAN: [Column; 9] = [
     Column::Namespace,
@@ -54,19 +56,34 @@ const STATUS_WIDE: [Column; 11] = [
     Column::Reason,
 ];
 
+const DRIFT: [Column; 7] = [
+    Column::Namespace,
+    Column::Name,
+    Column::Store,
+    Column::Provider,
+    Column::LastSync,
+    Column::Verdict,
+    Column::Keys,
+];
+
 /// The whole document as text.
 pub fn render(document: &Document, wide: bool) -> String {
-    let columns: &[Column] = match (document.kind, wide) {
-        (Kind::Plan, _) => &PLAN,
-        (Kind::Report, _) => &REPORT,
-        (Kind::Status, false) => &STATUS,
-        (Kind::Status, true) => &STATUS_WIDE,
+    let mut columns: Vec<Column> = match (document.kind, wide) {
+        (Kind::Plan, _) => PLAN.to_vec(),
+        (Kind::Report, _) => REPORT.to_vec(),
+        (Kind::Drift, _) => DRIFT.to_vec(),
+        (Kind::Status, false) => STATUS.to_vec(),
+        (Kind::Status, true) => STATUS_WIDE.to_vec(),
     };
-    let mut text = String::new();
+    let checked = !document.summary.verdicts.is_empty();
+    if checked && matches!(document.kind, Kind::Plan | Kind::Report) {
+        columns.insert(columns.len() - 1, Column::Verdict);
+    }
+    let mut text = verifiable(document);
     if document.items.is_empty() {
         text.push_str("No ExternalSecrets are selected.\n");
     } else {
-        text.push_str(&items_table(&document.items, columns));
+        text.push_str(&items_table(&document.items, &columns));
     }
     if document.kind != Kind::Status {
         text.push_str(&details(document));
@@ -77,6 +94,29 @@ pub fn render(document: &Document, wide: bool) -> String {
     if document.kind != Kind::Status {
         text.push_str(&totals(document));
     }
+    text
+}
+
+/// Of how many it can be told whether they drifted; by store, where it is not of all.
+fn verifiable(document: &Document) -> String {
+    let stores = &document.summary.verifiable;
+    if stores.is_empty() {
+        return String::new();
+    }
+    let sum = |count: fn(&super::DocumentVerifiable) -> usize| -> usize {
+        stores.iter().map(count).sum()
+    };
+    let (known, total) = (sum(|store| store.verifiable), sum(|store| store.total));
+    let mut text = format!("verifiable {known} of {total}");
+    let partly: Vec<String> = stores
+        .iter()
+        .filter(|store| store.verifiable < store.total)
+        .map(|store| format!("{} {} of {}", store.store, store.verifiable, store.total))
+        .collect();
+    if !partly.is_empty() {
+        let _ = write!(text, " ({})", partly.join(", "));
+    }
+    text.push_str("\n\n");
     text
 }
 
@@ -123,6 +163,9 @@ fn details(document: &Document) -> String {
 /// What could not be seen, and warnings.
 fn unseen(document: &Document) -> String {
     let mut text = String::new();
+    for store in &document.unread {
+        let _ = write!(text, "\nnot read: {}: {}\n", store.what, store.why);
+    }
     for gap in &document.gaps {
         let within = gap
             .namespace
@@ -137,10 +180,61 @@ fn unseen(document: &Document) -> String {
     text
 }
 
+/// What the check read, what it all costs, and what may come of it.
+fn reads(document: &Document) -> String {
+    let summary = &document.summary;
+    let mut text = String::new();
+    let reads: Vec<String> = summary
+        .reads
+        .iter()
+        .map(|(quota, calls)| format!("{calls} to {quota}"))
+        .collect();
+    if !reads.is_empty() {
+        let _ = write!(text, "\nRead for the drift check: {}", reads.join(", "));
+    }
+    if let Some(cost) = summary.about_usd {
+        let cost = if cost < 0.01 {
+            "less than $0.01".to_owned()
+        } else {
+            format!("about ${cost:.2}")
+        };
+        let _ = write!(text, "\nThese calls cost {cost} by list prices");
+    }
+    for remedy in [OnStillStale::Refetch, OnStillStale::Recreate] {
+        let may = |item: &&DocumentItem| item.if_still_stale == Some(remedy);
+        let count = document.items.iter().filter(may).count();
+        if count > 0 && document.kind == Kind::Plan {
+            let what = match remedy {
+                OnStillStale::Recreate => {
+                    "the operator's hash is taken off its Secret, and if that does not help the Secret is deleted"
+                }
+                OnStillStale::Refetch | OnStillStale::Report => {
+                    "the operator's hash is taken off its Secret"
+                }
+            };
+            let _ = write!(
+                text,
+                "\nIf one is still stale after its sync, {what} ({}): {count} at the most",
+                remedy.as_str()
+            );
+        }
+    }
+    text
+}
+
 fn totals(document: &Document) -> String {
     let summary = &document.summary;
     let mut text = format!("\n{} selected", summary.selected);
-    if document.kind == Kind::Plan {
+    let verdicts: Vec<String> = Verdict::ALL
+        .into_iter()
+        .filter_map(|verdict| {
+            let count = summary.verdicts.get(&verdict)?;
+            Some(format!("{count} {}", verdict.as_str()))
+        })
+        .collect();
+    if document.kind == Kind::Drift {
+        let _ = write!(text, ": {}", verdicts.join(", "));
+    } else if document.kind == Kind::Plan {
         let _ = write!(
             text,
             ": {} to sync, {} skipped",
@@ -181,6 +275,7 @@ fn totals(document: &Document) -> String {
             summary.requests
         );
     }
+    text.push_str(&reads(document));
     text.push('\n');
     if let Some(refused) = &summary.refused {
         let _ = writeln!(text, "refused as a whole: {refused}; nothing was changed");

@@ -384,14 +384,7 @@ fn written(secret: &wire::Secret) -> Option<Timestamp> {
 fn intact(secret: &wire::Secret) -> Option<bool> {
     let recorded = secret.metadata.annotations.get(DATA_HASH)?;
     let recorded = std::str::from_utf8(recorded.expose()).ok()?;
-    let mut data: BTreeMap<String, Vec<u8>> = secret
-        .data
-        .iter()
-        .map(|(name, value)| (name.clone(), value.expose().to_vec()))
-        .collect();
-    let intact = is_as_hashed(recorded, &data);
-    data.values_mut().for_each(zeroize::Zeroize::zeroize);
-    intact
+    is_as_hashed(recorded, &secret.data)
 }
 
 fn unreadable(name: &str, by: &[usize], error: &CallError, subjects: &mut [Subject]) {

@@ -58,7 +58,7 @@ enum Next {
 /// What the controllers share.
 pub(super) struct Reconciler {
     store: Arc<Store>,
-    provider: Provider,
+    provider: Arc<Provider>,
     algorithm: Algorithm,
     recorder: Recorder,
     store_recorders: [Recorder; 2],
@@ -74,7 +74,7 @@ impl Reconciler {
             Algorithm::Sha3_224
         };
         Self {
-            provider: Provider::new(Arc::clone(&store)),
+            provider: Arc::new(Provider::new(Arc::clone(&store))),
             store,
             algorithm,
             recorder: Recorder::new(CONTROLLER),
@@ -117,6 +117,11 @@ impl Operator {
             settings,
             tasks: Mutex::new(None),
         }
+    }
+
+    /// The providers that it reads.
+    pub(super) fn provider(&self) -> &Arc<Provider> {
+        &self.reconciler.provider
     }
 
     /// Starts it, as a new process that looks at everything; nothing happens if it runs.

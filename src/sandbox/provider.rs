@@ -5,6 +5,7 @@
 //! becomes JSON), `previous.yaml` those that were others before the rotation. A store without either gets made-up values.
 
 pub(super) mod knob;
+mod made_up;
 mod values;
 
 use std::{
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 
 use self::{
     knob::Knobs,
+    made_up::Parts,
     values::{Epoch, Values},
 };
 use super::{object, resource::Resource, store::Store};
@@ -42,6 +44,30 @@ impl std::fmt::Display for Trouble {
     }
 }
 
+/// Why a provider did not listen at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Mood {
+    /// The right is missing, in the provider's words.
+    Denied(String),
+    /// It does not work, in its own words or in none.
+    Failing(Option<String>),
+    /// It was asked too often.
+    Throttled,
+}
+
+impl Mood {
+    /// What the operator makes of it.
+    fn trouble(self, store: &Value) -> Trouble {
+        Trouble::Failed(match self {
+            Self::Denied(text) | Self::Failing(Some(text)) => text,
+            Self::Failing(None) => {
+                "the provider is unavailable (the sandbox was told to fail)".to_owned()
+            }
+            Self::Throttled => throttled(kind(store)),
+        })
+    }
+}
+
 /// All providers.
 pub(super) struct Provider {
     store: Arc<Store>,
@@ -57,6 +83,8 @@ struct State {
     /// Values that stand in a ConfigMap, by store, and as of which change of any ConfigMap.
     values: BTreeMap<String, Arc<Values>>,
     values_as_of: u64,
+    /// What made-up secrets consist of.
+    parts: Parts,
 }
 
 /// One call of a provider's API.
@@ -64,8 +92,8 @@ struct State {
 pub(super) struct Access<'a> {
     /// The store.
     pub(super) store: &'a Value,
-    /// For whom.
-    pub(super) external_secret: &'a Value,
+    /// For whom; None where somebody looks for himself.
+    pub(super) external_secret: Option<&'a Value>,
     /// Which of the values that a key has had. What was is told without moods.
     pub(super) time: Time,
 }
@@ -85,18 +113,21 @@ impl Provider {
         key: &str,
         property: &str,
     ) -> Result<Vec<u8>, Trouble> {
-        self.call(access).await?;
+        self.call(access)
+            .await
+            .map_err(|mood| mood.trouble(access.store))?;
         let kind = kind(access.store);
-        let values = self.values(access.store);
-        let value = values.get(key, access.time).ok_or(Trouble::NoSecret)?;
+        let value = self.value(access, key).ok_or(Trouble::NoSecret)?;
         if property.is_empty() {
-            return Ok(value.into_bytes());
+            return Ok(if kind == "vault" {
+                values::escaped(&value).into_bytes()
+            } else {
+                value.into_bytes()
+            });
         }
-        match values::property(&value, property)? {
-            Some(found) => Ok(found.into_bytes()),
-            None if values.are_made_up() => Ok(value.into_bytes()),
-            None => Err(missing_property(kind, key, property)),
-        }
+        let found = values::property(&value, property)?;
+        let found = found.ok_or_else(|| missing_property(kind, key, property))?;
+        Ok(found.into_bytes())
     }
 
     /// The members of the JSON object under a key.
@@ -106,11 +137,7 @@ impl Provider {
         key: &str,
         property: &str,
     ) -> Result<BTreeMap<String, Vec<u8>>, Trouble> {
-        let made_up = self.values(access.store).are_made_up();
         let value = self.get(access, key, property).await?;
-        if made_up {
-            return Ok(BTreeMap::from([("made-up".to_owned(), value)]));
-        }
         values::members(&String::from_utf8_lossy(&value))
     }
 
@@ -120,33 +147,60 @@ impl Provider {
         access: Access<'_>,
         regexp: &str,
     ) -> Result<BTreeMap<String, Vec<u8>>, Trouble> {
-        self.call(access).await?;
+        self.call(access)
+            .await
+            .map_err(|mood| mood.trouble(access.store))?;
         let pattern = regex::Regex::new(regexp).map_err(|_| {
             Trouble::Failed(format!(
                 "could not compile find.name.regexp [{regexp}]: error parsing regexp"
             ))
         })?;
-        Ok(self.values(access.store).matching(&pattern, access.time))
+        Ok(self.matching(access, &pattern))
+    }
+
+    /// The whole value of a key, without asking the provider's mood.
+    pub(super) fn value(&self, access: Access<'_>, key: &str) -> Option<String> {
+        if let Some(values) = self.values(access.store) {
+            return values.get(key, access.time);
+        }
+        let structured = ["vault", "kubernetes"].contains(&kind(access.store));
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.parts.look(&self.store);
+        let identity = identity(access.store);
+        Some(state.parts.value(&identity, key, structured, access.time))
+    }
+
+    /// All whole values whose keys match, likewise. Nothing can be found where values are made up.
+    pub(super) fn matching(
+        &self,
+        access: Access<'_>,
+        pattern: &regex::Regex,
+    ) -> BTreeMap<String, Vec<u8>> {
+        self.values(access.store)
+            .map_or_else(BTreeMap::new, |values| {
+                values.matching(pattern, access.time)
+            })
     }
 
     /// What happens on the way to the provider.
-    async fn call(&self, access: Access<'_>) -> Result<(), Trouble> {
+    pub(super) async fn call(&self, access: Access<'_>) -> Result<(), Mood> {
         if access.time == Epoch::Previous {
             return Ok(());
         }
-        for asked in [access.store, access.external_secret] {
+        for asked in [Some(access.store), access.external_secret]
+            .into_iter()
+            .flatten()
+        {
             let knobs = Knobs::of(asked);
             tokio::time::sleep(knobs.latency).await;
             if let Some(text) = &knobs.deny {
-                return Err(Trouble::Failed(text.clone()));
+                return Err(Mood::Denied(text.clone()));
             }
             if self.fails_yet(asked, &knobs) {
-                return Err(Trouble::Failed(knobs.fail_text.clone().unwrap_or_else(
-                    || "the provider is unavailable (the sandbox was told to fail)".to_owned(),
-                )));
+                return Err(Mood::Failing(knobs.fail_text));
             }
             if self.is_throttled(asked, &knobs) {
-                return Err(Trouble::Failed(throttled(kind(access.store))));
+                return Err(Mood::Throttled);
             }
         }
         Ok(())
@@ -183,12 +237,13 @@ impl Provider {
         throttled
     }
 
-    fn values(&self, store: &Value) -> Arc<Values> {
+    /// The values of a store; None where nothing is known of them.
+    fn values(&self, store: &Value) -> Option<Arc<Values>> {
         if let Some(data) = store.pointer("/spec/provider/fake/data") {
-            return Arc::new(Values::of_fake(data, self.previous(store).as_deref()));
+            let values = Values::of_fake(data, self.previous(store).as_deref());
+            return Some(Arc::new(values));
         }
         self.previous(store)
-            .unwrap_or_else(|| Arc::new(Values::made_up()))
     }
 
     /// The values of a store's ConfigMap.

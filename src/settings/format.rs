@@ -8,6 +8,7 @@ use crate::{
     inventory::StoreKey,
     pattern::{Pattern, is_name},
     policy::{FailureLimit, InvalidFailureLimit, InvalidRate, Rate},
+    provider::trust::{InvalidOrigin, Origin},
     selector::{InvalidSelector, Selector, is_label_key},
 };
 
@@ -127,6 +128,16 @@ pub(super) static STORE: Format = Format {
             Ok(text.to_owned())
         }
         _ => Err(Fault::new("names no store", STORE.hint)),
+    },
+};
+
+pub(super) static ENDPOINT: Format = Format {
+    hint: InvalidOrigin::HINT,
+    example: "https://vault.corp:8200",
+    pattern: r"^[hH][tT][tT][pP][sS]?://[^/?#@]+/?$",
+    read: |text| match text.parse::<Origin>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(Fault::new(error.to_string(), InvalidOrigin::HINT)),
     },
 };
 

@@ -3,6 +3,7 @@
 //! The checks, the JSON Schema and the names of environment variables all come from it. That it covers
 //! [`Policy`](crate::policy::Policy) exactly is held by a test.
 
+mod drift;
 mod restart;
 
 use super::{
@@ -119,6 +120,11 @@ pub(super) static POLICY: Shape = section(&[
     ),
     field("safety", section(SAFETY), "Limits."),
     field(
+        "drift",
+        section(drift::FIELDS),
+        "Whether, and how, what the providers hold is compared with what the Secrets hold.",
+    ),
+    field(
         "lock",
         section(LOCK),
         "How runs keep out of each other's way.",
@@ -189,6 +195,7 @@ const STATES: &[&str] = &[
 
 const WHEN: &[&str] = &[
     When::Always.as_str(),
+    When::Drifted.as_str(),
     When::Failed.as_str(),
     When::Overdue.as_str(),
     When::Never.as_str(),
@@ -220,7 +227,8 @@ const SYNC: &[Field] = &[
     field(
         "when",
         Shape::Word(WHEN),
-        "Which of the selected ones: all; those that failed or never synced; those, and the overdue ones; or none.",
+        "Which of the selected ones: all; those whose Secret holds something else than the provider (the default where \
+         `drift.enabled`); those that failed or never synced; those, and the overdue ones; or none.",
     ),
     field(
         "annotation",
@@ -242,6 +250,13 @@ const SYNC: &[Field] = &[
         "retries",
         Shape::Count(0),
         "How often a failed sync is tried again.",
+    ),
+    field(
+        "onStillStale",
+        Shape::Word(drift::STILL_STALE),
+        "What is done about a Secret that is still stale after a proven sync: tell it; take the operator's hash off it, so that \
+         the operator writes it anew; or, where that does not help, delete it too, if the ExternalSecret owns it or may create \
+         it.",
     ),
 ];
 
@@ -367,10 +382,25 @@ impl Shape {
                     listed(fields.iter().map(|field| field.name))
                 )
             }
-            Self::Entries { key, .. } => format!(
-                "write `key: value` pairs below it, such as `{}: 5/s`",
-                key.example
+            Self::Entries { key, value } => format!(
+                "write `key: value` pairs below it, such as `{}: {}`",
+                key.example,
+                value.example()
             ),
+        }
+    }
+
+    /// A value that would be right, of those that stand in one word.
+    fn example(&self) -> &'static str {
+        match self {
+            Self::Text(format) => format.example,
+            Self::Word(words) => words.first().copied().unwrap_or_default(),
+            Self::Switch
+            | Self::Count(_)
+            | Self::CountOr(..)
+            | Self::List { .. }
+            | Self::Section { .. }
+            | Self::Entries { .. } => "…",
         }
     }
 

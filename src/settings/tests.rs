@@ -91,11 +91,12 @@ mod layers {
           - c
         exclude: []
         sync:
-          when: always
+          when: drifted
           annotation: force-sync
           generators: false
           timeout: 9s
           retries: 7
+          onStillStale: report
         pace:
           inFlight: auto
           default: 20/s
@@ -109,6 +110,13 @@ mod layers {
         safety:
           maxSyncs: 500
           stopAfterFailures: 20%
+        drift:
+          enabled: true
+          credentials: ambient
+          stores: {}
+          endpoints: []
+          namespacedStores: false
+          onUnverifiable: fail
         lock:
           enabled: true
         deadline: 10m
@@ -233,7 +241,6 @@ restart: []
         config.yaml:2: select[0].namespaces[1]: `1234` is a number to YAML, not text; quote it: `"1234"`
         config.yaml:3: select[0].labelselector: is no key of a policy; did you mean `labelSelector`?
         config.yaml:4: select[0].states[1]: `stale` is not known here; write one of `ready`, `failed`, `never-synced`, `overdue`
-        config.yaml:6: sync.when: `drifted` is not known here; write one of `always`, `failed`, `overdue`, `never`
         config.yaml:7: sync.timeout: `5 minutes` is not a duration; write it like `30s`, `5m` or `1h30m`
         config.yaml:8: sync.retries: `many` is not a number; write a whole number from 0 on, without quotes
         config.yaml:10: pace.default: `0/s` is a rate of zero; write it like `20/s`, `30/min` or `100/h`
@@ -242,7 +249,7 @@ restart: []
         config.yaml:14: safety.stopAfterFailures: `120%` is neither a number nor a percentage; write it like `10` or `20%`
         config.yaml:15: lock: has no keys below it; write keys below it: `enabled`
         config.yaml:16: deadline: `1d` is not a duration; write it like `30s`, `5m` or `1h30m`
-        config.yaml:17: restart: is no key of a policy; known here: `select`, `exclude`, `sync`, `pace`, `safety`, `lock`, `deadline`
+        config.yaml:17: restart: is no key of a policy; known here: `select`, `exclude`, `sync`, `pace`, `safety`, `drift`, `lock`, `deadline`
         "#);
     }
 
@@ -282,13 +289,13 @@ allow: [sync]
         config.yaml:2: Sync: is no key of a policy; did you mean `sync`?
         config.yaml:3: sync.time-out: is no key of a policy; did you mean `timeout`?
         config.yaml:3: sync.retrys: is no key of a policy; did you mean `retries`?
-        config.yaml:3: sync.restart: is no key of a policy; known here: `when`, `annotation`, `generators`, `timeout`, `retries`
+        config.yaml:3: sync.restart: is no key of a policy; known here: `when`, `annotation`, `generators`, `timeout`, `retries`, `onStillStale`
         config.yaml:4: timeout: is no key of a policy; it belongs elsewhere: `sync.timeout`
-        config.yaml:5: labels: is no key of a policy; known here: `select`, `exclude`, `sync`, `pace`, `safety`, `lock`, `deadline`
+        config.yaml:5: labels: is no key of a policy; known here: `select`, `exclude`, `sync`, `pace`, `safety`, `drift`, `lock`, `deadline`
         config.yaml:6: pace.in_flight: is no key of a policy; did you mean `inFlight`?
         config.yaml:6: pace.Kubernetes: is no key of a policy; did you mean `kubernetes`?
         config.yaml:7: safety.max-syncs: is no key of a policy; did you mean `maxSyncs`?
-        config.yaml:8: allow: is no key of a policy; known here: `select`, `exclude`, `sync`, `pace`, `safety`, `lock`, `deadline`
+        config.yaml:8: allow: is no key of a policy; known here: `select`, `exclude`, `sync`, `pace`, `safety`, `drift`, `lock`, `deadline`
         ");
     }
 
@@ -360,9 +367,9 @@ safety: [1]
 "), @"
         config.yaml:1: select: is no list; write a list: `[…]`, or one `- …` per line
         config.yaml:2: exclude: has keys below it; write a list: `[…]`, or one `- …` per line
-        config.yaml:3: sync: has no keys below it; write keys below it: `when`, `annotation`, `generators`, `timeout`, `retries`
-        config.yaml:4: pace.providers: is a list; write `key: value` pairs below it, such as `vault: 5/s`
-        config.yaml:4: pace.stores: has no keys below it; write `key: value` pairs below it, such as `ClusterSecretStore/vault: 5/s`
+        config.yaml:3: sync: has no keys below it; write keys below it: `when`, `annotation`, `generators`, `timeout`, `retries`, `onStillStale`
+        config.yaml:4: pace.providers: is a list; write `key: value` pairs below it, such as `vault: 20/s`
+        config.yaml:4: pace.stores: has no keys below it; write `key: value` pairs below it, such as `ClusterSecretStore/vault: 20/s`
         config.yaml:4: pace.default: is a list; write it like `20/s`, `30/min` or `100/h`
         config.yaml:4: pace.kubernetes: has keys below it; write it like `20/s`, `30/min` or `100/h`
         config.yaml:5: safety: is a list; write keys below it: `maxSyncs`, `stopAfterFailures`
@@ -684,11 +691,12 @@ mod environment {
         - names:
           - "1234"
         sync:
-          when: always
+          when: drifted
           annotation: "1234"
           generators: true
           timeout: 1m30s
           retries: 2
+          onStillStale: report
         pace:
           inFlight: 7
           default: 20/s
@@ -703,6 +711,13 @@ mod environment {
         safety:
           maxSyncs: 10
           stopAfterFailures: 5%
+        drift:
+          enabled: true
+          credentials: ambient
+          stores: {}
+          endpoints: []
+          namespacedStores: false
+          onUnverifiable: fail
         lock:
           enabled: true
         deadline: 1h
@@ -829,7 +844,7 @@ mod ceilings {
     fn a_ceiling_is_no_key_of_a_policy() {
         insta::assert_snapshot!(refused_below("maxSyncs: 5\nmax-restarts: 1\n"), @"
         config.yaml:2: maxSyncs: is no key of a policy; it belongs elsewhere: `safety.maxSyncs`
-        config.yaml:3: max-restarts: is no key of a policy; known here: `select`, `exclude`, `sync`, `pace`, `safety`, `lock`, `deadline`
+        config.yaml:3: max-restarts: is no key of a policy; known here: `select`, `exclude`, `sync`, `pace`, `safety`, `drift`, `lock`, `deadline`
         ");
     }
 }

@@ -263,6 +263,7 @@ mod tests {
             estimate: Duration::ZERO,
             refusal: None,
             gaps: Vec::new(),
+            check: None,
             warnings: Vec::new(),
         }
     }

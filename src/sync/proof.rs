@@ -93,11 +93,15 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::eso::digest::{Algorithm, synced_resource_version};
+    use crate::eso::{
+        digest::{Algorithm, synced_resource_version},
+        expected::CreationPolicy,
+    };
 
     const WRITTEN: Target = Target {
         written: true,
         immutable: false,
+        creation: CreationPolicy::Owner,
         templated: false,
     };
 

@@ -4,6 +4,11 @@ use std::{fs, path::Path};
 
 /// The rooms that decide. They know no client and no runtime, and nothing of the rooms that act.
 const PURE: &[&str] = &[
+    "drift.rs",
+    "drift/judge",
+    "drift/judge.rs",
+    "drift/target.rs",
+    "drift/templates.rs",
     "duration.rs",
     "eso",
     "eso.rs",

@@ -7,6 +7,7 @@ mod cluster;
 mod house;
 mod interruptions;
 mod policy;
+mod providers;
 mod sandbox;
 mod scenarios;
 mod support;

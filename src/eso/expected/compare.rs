@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::verdict::Expected;
 use crate::{
     eso::digest::Algorithm,
-    secret::{Buffer, RunKey},
+    secret::{Buffer, Fingerprint, RunKey, Value},
 };
 
 /// A key in which a Secret differs.
@@ -28,10 +28,10 @@ pub enum Difference {
     Extra,
 }
 
-/// The keys that differ, by name. What the expectation is worth (`effect`, `immutable`) is not looked at.
+/// The keys that differ, by name; what the Secret holds is known by its fingerprints alone. What the expectation is worth (`effect`, `immutable`) is not looked at.
 pub fn compare(
     expected: &Expected,
-    actual: &BTreeMap<String, Vec<u8>>,
+    actual: &BTreeMap<String, Fingerprint>,
     key: &RunKey,
 ) -> Vec<KeyDifference> {
     let mut differences = BTreeMap::new();
@@ -40,7 +40,7 @@ pub fn compare(
             None => {
                 differences.insert(name, Difference::Missing);
             }
-            Some(actual) if key.fingerprint(actual) != value.fingerprint(key) => {
+            Some(actual) if *actual != value.fingerprint(key) => {
                 differences.insert(name, Difference::Changed);
             }
             Some(_) => {}
@@ -64,7 +64,7 @@ pub fn compare(
 
 /// The `reconcile.external-secrets.io/data-hash` that the operator writes to a Secret with this data. It has no key: never show
 /// it.
-pub fn data_hash(algorithm: Algorithm, data: &BTreeMap<String, Vec<u8>>) -> String {
+pub fn data_hash(algorithm: Algorithm, data: &BTreeMap<String, Value>) -> String {
     let mut text = Buffer::default();
     text.push(b"map[");
     for (index, (key, value)) in data.iter().enumerate() {
@@ -73,7 +73,7 @@ pub fn data_hash(algorithm: Algorithm, data: &BTreeMap<String, Vec<u8>>) -> Stri
         }
         text.push(key.as_bytes());
         text.push(b":[");
-        for (index, byte) in value.iter().enumerate() {
+        for (index, byte) in value.expose().iter().enumerate() {
             if index > 0 {
                 text.push(b" ");
             }
@@ -86,7 +86,7 @@ pub fn data_hash(algorithm: Algorithm, data: &BTreeMap<String, Vec<u8>>) -> Stri
 }
 
 /// Whether the data is what the operator recorded, whichever digest it uses; nothing if the record is no digest.
-pub fn is_as_hashed(recorded: &str, data: &BTreeMap<String, Vec<u8>>) -> Option<bool> {
+pub fn is_as_hashed(recorded: &str, data: &BTreeMap<String, Value>) -> Option<bool> {
     let algorithm = match recorded.len() {
         32 => Algorithm::Md5,
         56 => Algorithm::Sha3_224,

@@ -113,7 +113,7 @@ pub(super) fn patch(
     let patch = Value::Object(patch);
     store.update(resource, namespace, name, write(call, target)?, |current| {
         let mut next = current.clone();
-        merge(&mut next, &patch);
+        object::merge(&mut next, &patch);
         Ok(next)
     })
 }
@@ -156,22 +156,6 @@ pub(super) fn delete(store: &Store, call: &Call, target: &Target<'_>) -> Result<
     Ok(json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
     }))
-}
-
-/// RFC 7386.
-pub(super) fn merge(target: &mut Value, patch: &Value) {
-    let Some(patch) = patch.as_object() else {
-        *target = patch.clone();
-        return;
-    };
-    let map = object::as_map(target);
-    for (key, value) in patch {
-        if value.is_null() {
-            map.remove(key);
-        } else {
-            merge(map.entry(key.clone()).or_insert(Value::Null), value);
-        }
-    }
 }
 
 fn write<'a>(call: &'a Call, target: &Target<'_>) -> Result<Write<'a>, Failure> {

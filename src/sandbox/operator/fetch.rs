@@ -170,7 +170,7 @@ async fn found(
 fn access<'a>(wanted: Wanted<'a>, store: &'a Value) -> Access<'a> {
     Access {
         store,
-        external_secret: wanted.external_secret,
+        external_secret: Some(wanted.external_secret),
         time: wanted.time,
     }
 }

@@ -12,7 +12,12 @@ use super::{
     target,
     template::Data,
 };
-use crate::sandbox::{object, provider::Time, resource::Resource};
+use crate::sandbox::{
+    object,
+    provider::{Time, knob},
+    resource::Resource,
+    store::Write,
+};
 
 /// In a manifest's `status.syncedResourceVersion`: that of the object as it stands there.
 pub(in crate::sandbox) const SYNCED: &str = "${synced}";
@@ -32,6 +37,7 @@ impl Reconciler {
             } else if !recorded.is_empty() {
                 self.recall_secret(&external_secret, false).await;
             }
+            self.recall_edit(&external_secret);
         }
     }
 
@@ -91,6 +97,37 @@ impl Reconciler {
         }
         if existing.is_none() {
             self.date_back(secrets, external_secret, &name);
+        }
+    }
+
+    /// Does to the Secret what somebody did behind the operator's back.
+    fn recall_edit(&self, external_secret: &Value) {
+        let edit = object::annotation(external_secret, knob::EDITED).and_then(knob::edit);
+        let (Some(edit), Ok(spec)) = (edit, Spec::of(external_secret)) else {
+            return;
+        };
+        let Some(secrets) = Resource::of_plural("secrets") else {
+            return;
+        };
+        let namespace = object::namespace(external_secret);
+        let name = spec.secret_name(object::name(external_secret));
+        if edit.is_null() {
+            return self.delete_secret(namespace, name);
+        }
+        let write = Write::by("kubectl-edit");
+        let edited = self
+            .store
+            .update(secrets, namespace, name, write, |current| {
+                let mut next = current.clone();
+                object::merge(&mut next, &edit);
+                Ok(next)
+            });
+        if let Err(failure) = edited {
+            let message = failure.message;
+            tracing::warn!(
+                message,
+                "the sandbox could not edit the Secret of an ExternalSecret"
+            );
         }
     }
 

@@ -10,6 +10,9 @@ use crate::{duration::GoDuration, sandbox::object};
 /// On a ConfigMap: the store whose values it holds.
 pub(in crate::sandbox) const STORE: &str = "sandbox.eso-sync/store";
 
+/// On an ExternalSecret: what somebody did to its Secret after the last sync, as a merge patch; `null` if it was deleted.
+pub(in crate::sandbox) const EDITED: &str = "sandbox.eso-sync/edited";
+
 /// On a store: it is not Ready, with this text in its Event.
 pub(in crate::sandbox) const NOT_READY: &str = "sandbox.eso-sync/not-ready";
 
@@ -58,6 +61,13 @@ fn rate(text: &str) -> Option<f64> {
         .filter(|rate| *rate > 0.0)
 }
 
+/// `null`, or `{stringData: {password: edited}}`
+pub(in crate::sandbox) fn edit(text: &str) -> Option<Value> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    let edit: Value = serde_saphyr::from_str_with_options(text, options).ok()?;
+    (edit.is_null() || edit.is_object()).then_some(edit)
+}
+
 /// Whether the annotations of an object can be understood; else the key of the first that cannot.
 pub(in crate::sandbox) fn check(asked: &Value) -> Result<(), &'static str> {
     let understood = |key, understood: fn(&str) -> bool| match object::annotation(asked, key) {
@@ -66,5 +76,6 @@ pub(in crate::sandbox) fn check(asked: &Value) -> Result<(), &'static str> {
     };
     understood(LATENCY, |text| text.parse::<GoDuration>().is_ok())?;
     understood(FAIL_FIRST, |text| text.parse::<u32>().is_ok())?;
-    understood(THROTTLE, |text| rate(text).is_some())
+    understood(THROTTLE, |text| rate(text).is_some())?;
+    understood(EDITED, |text| edit(text).is_some())
 }

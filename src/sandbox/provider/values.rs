@@ -22,7 +22,6 @@ pub(in crate::sandbox) enum Epoch {
 pub(super) struct Values {
     present: BTreeMap<String, String>,
     previous: BTreeMap<String, String>,
-    made_up: bool,
 }
 
 impl Values {
@@ -46,7 +45,6 @@ impl Values {
             previous: previous
                 .map(|values| values.previous.clone())
                 .unwrap_or_default(),
-            made_up: false,
         }
     }
 
@@ -55,32 +53,11 @@ impl Values {
         Ok(Self {
             present: entries(config_map, "values.yaml")?,
             previous: entries(config_map, "previous.yaml")?,
-            made_up: false,
         })
-    }
-
-    /// One for every key, because nothing is known of the store.
-    pub(super) fn made_up() -> Self {
-        Self {
-            made_up: true,
-            ..Self::default()
-        }
-    }
-
-    pub(super) fn are_made_up(&self) -> bool {
-        self.made_up
     }
 
     /// The value of a key.
     pub(super) fn get(&self, key: &str, epoch: Epoch) -> Option<String> {
-        if self.made_up {
-            let when = if epoch == Epoch::Previous {
-                ", before"
-            } else {
-                ""
-            };
-            return Some(format!("made up by the sandbox{when}: {key}"));
-        }
         let previous = self.previous.get(key).filter(|_| epoch == Epoch::Previous);
         previous.or_else(|| self.present.get(key)).cloned()
     }
@@ -132,6 +109,20 @@ pub(super) fn property(value: &str, path: &str) -> Result<Option<String>, Troubl
             })
     });
     found.map(text).transpose()
+}
+
+/// A JSON text as Go's `json.Marshal` writes it: nothing in it means anything in HTML.
+pub(super) fn escaped(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
+            }
+            c => escaped.push(c),
+        }
+    }
+    escaped
 }
 
 /// The members of a JSON object, each as the operator writes it into a Secret.

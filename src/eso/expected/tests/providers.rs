@@ -164,12 +164,12 @@ fn a_secret_differs_by_key() {
         effect: Effect::Write,
         immutable: false,
     };
-    let actual = BTreeMap::from([
-        ("same".to_owned(), b"1".to_vec()),
-        ("changed".to_owned(), b"3".to_vec()),
-        ("extra".to_owned(), b"".to_vec()),
-    ]);
     let key = RunKey::from_bytes([7; 32]);
+    let actual = BTreeMap::from([
+        ("same".to_owned(), key.fingerprint(b"1")),
+        ("changed".to_owned(), key.fingerprint(b"3")),
+        ("extra".to_owned(), key.fingerprint(b"")),
+    ]);
     let differences = |exact| {
         compare(&expectation(exact), &actual, &key)
             .into_iter()
@@ -185,10 +185,10 @@ fn a_secret_differs_by_key() {
 
 #[test]
 fn the_data_hash_is_what_real_operators_published() {
-    let data = |entries: &[(&str, &str)]| -> BTreeMap<String, Vec<u8>> {
+    let data = |entries: &[(&str, &str)]| -> BTreeMap<String, Value> {
         entries
             .iter()
-            .map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec()))
+            .map(|(key, value)| ((*key).to_owned(), Value::from(*value)))
             .collect()
     };
     let one = data(&[("foo", "bar")]);

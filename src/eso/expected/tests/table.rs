@@ -142,7 +142,7 @@ impl Case {
                 let data = self
                     .keys
                     .iter()
-                    .map(|(key, value)| (key.clone(), bytes(value)))
+                    .map(|(key, value)| (key.clone(), Value::new(bytes(value))))
                     .collect();
                 Out::Value(STANDARD.encode(data_hash(Algorithm::Sha3_224, &data)))
             }

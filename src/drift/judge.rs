@@ -1,0 +1,357 @@
+//! From what a Secret should hold and what it holds to verdicts. Pure: values come in, and only names of keys go out.
+//!
+//! A Secret that the provider can no longer fill (its secret is gone there, a template fails on what it holds now) is `stale`: it
+//! holds what the provider does not. That a sync would not mend it is said beside the verdict.
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use jiff::Timestamp;
+
+pub use super::target::Target;
+use super::{
+    Finding, Verdict,
+    target::{Actual, Writer},
+};
+use crate::{
+    eso::expected::{
+        CreationPolicy, DeletionPolicy, Difference, Effect, Expected, KeyDifference, NotComputable,
+        Unverifiable, WouldFail, compare, together, why,
+    },
+    reason::Reason,
+    secret::RunKey,
+};
+
+/// The word for a Secret that the operator does not write.
+pub const NOT_WRITTEN: &str = "not-written";
+
+/// The word for a Secret that could not be read.
+pub const SECRET_UNREADABLE: &str = "secret-unreadable";
+
+/// One of the ExternalSecrets that write a Secret, and what it would write.
+pub struct Member {
+    /// Which one.
+    pub by: Author,
+    /// What it would write.
+    pub computed: Result<Expected, NotComputable>,
+}
+
+/// An ExternalSecret that writes a Secret.
+pub struct Author {
+    /// Its name.
+    pub name: String,
+    /// Whose the Secret is.
+    pub creation: CreationPolicy,
+    /// What happens where the provider has nothing.
+    pub deletion: DeletionPolicy,
+    /// When it last synced.
+    pub refreshed: Option<Timestamp>,
+}
+
+/// What one of several would write, by name.
+struct Part {
+    keys: BTreeSet<String>,
+    exact: bool,
+    effect: Effect,
+}
+
+/// What is compared, and how the Secret comes about.
+struct Comparison {
+    differences: Vec<KeyDifference>,
+    exact: bool,
+    effect: Effect,
+    immutable: bool,
+}
+
+/// Judges all ExternalSecrets that write one Secret, in their order. `strangers` write it too, and nothing more is known of them.
+pub fn judge(
+    members: Vec<Member>,
+    strangers: &[String],
+    target: &Target,
+    key: &RunKey,
+) -> Vec<Finding> {
+    if members.len() > 1 || !strangers.is_empty() {
+        return several(members, strangers, target, key);
+    }
+    members
+        .into_iter()
+        .map(|Member { by, computed }| match computed {
+            Err(error) => not_computed(&by, &error, target),
+            Ok(expected) => {
+                let comparison = Comparison {
+                    differences: differences(&expected, target, key),
+                    exact: expected.exact,
+                    effect: expected.effect,
+                    immutable: expected.immutable,
+                };
+                compared(&by, comparison, target)
+            }
+        })
+        .collect()
+}
+
+fn differences(expected: &Expected, target: &Target, key: &RunKey) -> Vec<KeyDifference> {
+    match target {
+        Target::There(actual) => compare(expected, &actual.data, key),
+        Target::Absent | Target::Unread(_) => Vec::new(),
+    }
+}
+
+fn several(
+    members: Vec<Member>,
+    strangers: &[String],
+    target: &Target,
+    key: &RunKey,
+) -> Vec<Finding> {
+    let known =
+        |member: &&Member| member.computed.is_ok() || member.by.creation == CreationPolicy::None;
+    let unknown: Vec<String> = members
+        .iter()
+        .filter(|member| !known(member))
+        .map(|member| member.by.name.clone())
+        .chain(strangers.iter().cloned())
+        .collect();
+    let mut parts = Vec::new();
+    let mut authors: Vec<(Author, Result<Part, NotComputable>)> = Vec::new();
+    for Member { by, computed } in members {
+        let part = computed.map(|expected| {
+            let part = Part {
+                keys: expected.data.keys().cloned().collect(),
+                exact: expected.exact,
+                effect: expected.effect,
+            };
+            parts.push(expected);
+            part
+        });
+        authors.push((by, part));
+    }
+    let whole = together(parts, unknown.is_empty(), key)
+        .map(|whole| (differences(&whole, target, key), whole.immutable));
+    authors
+        .into_iter()
+        .map(|(by, part)| match part {
+            Err(error) => not_computed(&by, &error, target),
+            Ok(part) => one_of_several(&by, part, &whole, &unknown, target),
+        })
+        .collect()
+}
+
+/// `whole` is what differs in the Secret, and whether it is immutable; or why that cannot be told.
+fn one_of_several(
+    by: &Author,
+    part: Part,
+    whole: &Result<(Vec<KeyDifference>, bool), Unverifiable>,
+    unknown: &[String],
+    target: &Target,
+) -> Finding {
+    let mut comparison = Comparison {
+        differences: Vec::new(),
+        exact: part.exact,
+        effect: part.effect,
+        immutable: false,
+    };
+    if matches!(part.effect, Effect::Nothing | Effect::Keep) {
+        return compared(by, comparison, target);
+    }
+    let (differences, immutable) = match whole {
+        Ok((differences, immutable)) => (differences, *immutable),
+        Err(shared) => return Finding::unverifiable(shared.clone()),
+    };
+    let own = |it: &&KeyDifference| {
+        part.keys.contains(&it.name) || (part.exact && it.difference == Difference::Extra)
+    };
+    comparison.differences = differences.iter().filter(own).cloned().collect();
+    comparison.immutable = immutable;
+    let finding = compared(by, comparison, target);
+    if finding.verdict.is_drift() && !unknown.is_empty() {
+        let detail = format!("{} may have written what differs", unknown.join(", "));
+        return Finding::unverifiable(Unverifiable::new(why::SHARED, detail));
+    }
+    finding
+}
+
+/// There is nothing to compare with; some things can be told all the same.
+fn not_computed(by: &Author, error: &NotComputable, target: &Target) -> Finding {
+    let creates = matches!(
+        by.creation,
+        CreationPolicy::Owner | CreationPolicy::Orphan | CreationPolicy::CreateOrMerge
+    );
+    let mut finding = match target {
+        Target::Unread(why) => return unread(why),
+        Target::Absent if creates && by.deletion == DeletionPolicy::Retain => {
+            Finding::of(Verdict::Missing, "there is no Secret")
+        }
+        Target::There(actual) if is_edited(actual, exact(by.creation), &[]) => {
+            Finding::of(Verdict::Tampered, edited_by(actual.writers.first()))
+        }
+        Target::There(_) | Target::Absent => match error {
+            NotComputable::Unverifiable(why) => return Finding::unverifiable(why.clone()),
+            NotComputable::WouldFail(_) if matches!(target, Target::Absent) => {
+                Finding::of(Verdict::Missing, "there is no Secret")
+            }
+            NotComputable::WouldFail(_) => Finding::of(
+                Verdict::Stale,
+                "what the provider holds now makes no Secret",
+            ),
+        },
+    };
+    match error {
+        NotComputable::Unverifiable(why) => {
+            let _ = write!(
+                finding.message,
+                "; what it should hold cannot be told: {why}"
+            );
+        }
+        NotComputable::WouldFail(fails) => {
+            finding.beyond_sync = Some(Reason::WouldFail);
+            let _ = write!(
+                finding.message,
+                "; the operator's next sync would fail: {}",
+                told(fails)
+            );
+        }
+    }
+    finding
+}
+
+fn told(fails: &WouldFail) -> String {
+    if fails.detail.is_empty() {
+        fails.failure.as_str().to_owned()
+    } else {
+        fails.to_string()
+    }
+}
+
+const fn exact(creation: CreationPolicy) -> bool {
+    matches!(creation, CreationPolicy::Owner | CreationPolicy::Orphan)
+}
+
+fn unread(why: &str) -> Finding {
+    Finding {
+        permission: Some("get and list on secrets".to_owned()),
+        ..Finding::unverifiable(Unverifiable::new(SECRET_UNREADABLE, why))
+    }
+}
+
+fn compared(by: &Author, comparison: Comparison, target: &Target) -> Finding {
+    let actual = match (target, comparison.effect) {
+        (_, Effect::Nothing) => {
+            return Finding::unverifiable(Unverifiable::new(NOT_WRITTEN, "creationPolicy: None"));
+        }
+        (Target::Unread(why), _) => return unread(why),
+        (Target::Absent, effect) => return absent(effect),
+        (Target::There(actual), Effect::Keep) => {
+            return if actual.data.is_empty() {
+                Finding::of(Verdict::InSync, "")
+            } else {
+                Finding {
+                    beyond_sync: Some(Reason::Retained),
+                    ..Finding::of(
+                        Verdict::Stale,
+                        "the provider holds nothing for it any more, and `deletionPolicy: Retain` keeps what was there",
+                    )
+                }
+            };
+        }
+        (Target::There(actual), Effect::Delete) => {
+            let keys = actual.data.keys().map(|name| KeyDifference {
+                name: name.clone(),
+                difference: Difference::Extra,
+            });
+            return Finding {
+                keys: keys.collect(),
+                ..Finding::of(
+                    Verdict::Stale,
+                    "the provider holds nothing for it any more, so the operator will delete the Secret",
+                )
+            };
+        }
+        (Target::There(actual), Effect::Write | Effect::WriteIfThere) => actual,
+    };
+    if comparison.differences.is_empty() {
+        return Finding::of(Verdict::InSync, "");
+    }
+    let mut finding = differing(by, &comparison, actual);
+    if comparison.immutable || actual.immutable {
+        finding.beyond_sync = Some(Reason::Immutable);
+        finding
+            .message
+            .push_str("; it is immutable, so the operator leaves it as it is");
+    }
+    let other = actual.owner.as_ref().filter(|owner| **owner != by.name);
+    if let Some(owner) = other.filter(|_| by.creation == CreationPolicy::Owner) {
+        finding.beyond_sync = Some(Reason::WouldFail);
+        let _ = write!(finding.message, "; ExternalSecret {owner} owns the Secret");
+    }
+    finding.keys = comparison.differences;
+    finding
+}
+
+fn absent(effect: Effect) -> Finding {
+    let missing = Finding::of(Verdict::Missing, "there is no Secret");
+    match effect {
+        Effect::Write | Effect::Nothing => missing,
+        Effect::WriteIfThere => Finding {
+            beyond_sync: Some(Reason::SecretMissing),
+            message: "there is no Secret, and `creationPolicy: Merge` does not create one"
+                .to_owned(),
+            ..missing
+        },
+        Effect::Keep => Finding {
+            beyond_sync: Some(Reason::Retained),
+            message: "there is no Secret, and the provider holds nothing for it".to_owned(),
+            ..missing
+        },
+        Effect::Delete => Finding::of(Verdict::InSync, ""),
+    }
+}
+
+fn differing(by: &Author, comparison: &Comparison, actual: &Actual) -> Finding {
+    let names: Vec<&str> = comparison
+        .differences
+        .iter()
+        .map(|difference| difference.name.as_str())
+        .collect();
+    if is_edited(actual, comparison.exact, &names) {
+        let writer = writer_of(actual, &names).or_else(|| actual.writers.first());
+        return Finding::of(Verdict::Tampered, edited_by(writer));
+    }
+    let lacking = comparison
+        .differences
+        .iter()
+        .all(|difference| difference.difference == Difference::Missing);
+    let since = by.refreshed.map_or_else(
+        || "it has never synced".to_owned(),
+        |at| format!("the provider (or the ExternalSecret) changed since the last sync at {at}"),
+    );
+    if lacking {
+        Finding::of(Verdict::Partial, format!("keys are lacking: {since}"))
+    } else {
+        Finding::of(Verdict::Stale, since)
+    }
+}
+
+/// Whether somebody edited it. Where others may add keys of their own, only who wrote these keys counts.
+fn is_edited(actual: &Actual, exact: bool, names: &[&str]) -> bool {
+    actual.edited == Some(true) && (exact || writer_of(actual, names).is_some())
+}
+
+fn writer_of<'a>(actual: &'a Actual, names: &[&str]) -> Option<&'a Writer> {
+    actual
+        .writers
+        .iter()
+        .find(|writer| writer.keys.iter().any(|key| names.contains(&key.as_str())))
+}
+
+fn edited_by(writer: Option<&Writer>) -> String {
+    let mut text = "edited in the cluster".to_owned();
+    if let Some(writer) = writer {
+        let _ = write!(text, " by {}", writer.manager);
+        if let Some(time) = writer.time {
+            let _ = write!(text, " at {time}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,341 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::{eso::expected::Failure, secret::Value};
+
+fn key() -> RunKey {
+    RunKey::from_bytes([9; 32])
+}
+
+fn by(name: &str, creation: CreationPolicy) -> Author {
+    Author {
+        name: name.to_owned(),
+        creation,
+        deletion: DeletionPolicy::Retain,
+        refreshed: Some("2026-03-01T11:00:00Z".parse().unwrap()),
+    }
+}
+
+fn writes(keys: &[(&str, &str)]) -> Expected {
+    let data = keys
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), Value::from(*value)));
+    Expected {
+        data: data.collect(),
+        exact: true,
+        effect: Effect::Write,
+        immutable: false,
+    }
+}
+
+fn owner(keys: &[(&str, &str)]) -> Member {
+    Member {
+        by: by("es", CreationPolicy::Owner),
+        computed: Ok(writes(keys)),
+    }
+}
+
+fn merges(name: &str, keys: &[(&str, &str)]) -> Member {
+    Member {
+        by: by(name, CreationPolicy::Merge),
+        computed: Ok(Expected {
+            exact: false,
+            effect: Effect::WriteIfThere,
+            ..writes(keys)
+        }),
+    }
+}
+
+fn fails(failure: Failure) -> NotComputable {
+    NotComputable::WouldFail(WouldFail {
+        failure,
+        detail: "spec.data[0]".to_owned(),
+    })
+}
+
+fn holds(keys: &[(&str, &str)]) -> Actual {
+    let data = keys
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), key().fingerprint(value.as_bytes())));
+    Actual {
+        uid: "u".to_owned(),
+        resource_version: "1".to_owned(),
+        data: data.collect::<BTreeMap<_, _>>(),
+        edited: Some(false),
+        has_hash: true,
+        owner: Some("es".to_owned()),
+        immutable: false,
+        writers: Vec::new(),
+    }
+}
+
+fn edited(keys: &[(&str, &str)]) -> Actual {
+    Actual {
+        edited: Some(true),
+        ..holds(keys)
+    }
+}
+
+fn by_hand(keys: &[&str]) -> Vec<Writer> {
+    vec![Writer {
+        manager: "kubectl-edit".to_owned(),
+        time: Some("2026-03-01T11:30:00Z".parse().unwrap()),
+        keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+    }]
+}
+
+/// `verdict [keys] message`, and why a sync would not help.
+fn shown(finding: &Finding) -> String {
+    let keys: Vec<String> = finding
+        .keys
+        .iter()
+        .map(|key| format!("{} {:?}", key.name, key.difference))
+        .collect();
+    let beyond = finding
+        .beyond_sync
+        .map(|reason| format!(" <{}>", reason.as_str()))
+        .unwrap_or_default();
+    format!(
+        "{} [{}] {}{beyond}",
+        finding.verdict.as_str(),
+        keys.join(", "),
+        finding.message
+    )
+}
+
+fn one(member: Member, target: &Target) -> String {
+    shown(&judge(vec![member], &[], target, &key())[0])
+}
+
+const AB: &[(&str, &str)] = &[("a", "1"), ("b", "2")];
+
+#[test]
+fn what_is_the_same_is_in_sync_whatever_the_hash_says() {
+    assert_eq!(one(owner(AB), &Target::There(holds(AB))), "in-sync [] ");
+    assert_eq!(one(owner(AB), &Target::There(edited(AB))), "in-sync [] ");
+}
+
+#[test]
+fn a_value_that_the_operator_wrote_and_the_provider_no_longer_has_is_stale() {
+    let old = holds(&[("a", "0"), ("b", "2")]);
+    assert_eq!(
+        one(owner(AB), &Target::There(old)),
+        "stale [a Changed] the provider (or the ExternalSecret) changed since the last sync at 2026-03-01T11:00:00Z"
+    );
+}
+
+#[test]
+fn what_was_edited_is_tampered_and_says_by_whom() {
+    let target = Target::There(Actual {
+        writers: by_hand(&["a"]),
+        ..edited(&[("a", "0"), ("b", "2"), ("c", "3")])
+    });
+    assert_eq!(
+        one(owner(AB), &target),
+        "tampered [a Changed, c Extra] edited in the cluster by kubectl-edit at 2026-03-01T11:30:00Z"
+    );
+}
+
+#[test]
+fn keys_that_are_lacking_are_partial_unless_somebody_took_them() {
+    let lacking = &[("a", "1")];
+    assert_eq!(
+        one(owner(AB), &Target::There(holds(lacking))),
+        "partial [b Missing] keys are lacking: the provider (or the ExternalSecret) changed since the last sync at \
+         2026-03-01T11:00:00Z"
+    );
+    assert_eq!(
+        one(owner(AB), &Target::There(edited(lacking))),
+        "tampered [b Missing] edited in the cluster"
+    );
+}
+
+#[test]
+fn beside_keys_of_others_only_who_wrote_these_tampered_with_them() {
+    let stale = || edited(&[("a", "0"), ("x", "theirs")]);
+    let ours = || merges("es", &[("a", "1")]);
+    let theirs = Actual {
+        writers: by_hand(&["x"]),
+        ..stale()
+    };
+    assert!(one(ours(), &Target::There(theirs)).starts_with("stale [a Changed]"));
+    let both = Actual {
+        writers: by_hand(&["a", "x"]),
+        ..stale()
+    };
+    assert!(one(ours(), &Target::There(both)).starts_with("tampered [a Changed]"));
+}
+
+#[test]
+fn no_secret_is_missing_unless_there_should_be_none() {
+    assert_eq!(
+        one(owner(AB), &Target::Absent),
+        "missing [] there is no Secret"
+    );
+    assert_eq!(
+        one(merges("es", AB), &Target::Absent),
+        "missing [] there is no Secret, and `creationPolicy: Merge` does not create one <secret-missing>"
+    );
+    let effect = |effect| Member {
+        computed: Ok(Expected {
+            effect,
+            ..writes(&[])
+        }),
+        ..owner(&[])
+    };
+    assert_eq!(one(effect(Effect::Delete), &Target::Absent), "in-sync [] ");
+    assert_eq!(
+        one(effect(Effect::Delete), &Target::There(holds(&[("a", "1")]))),
+        "stale [a Extra] the provider holds nothing for it any more, so the operator will delete the Secret"
+    );
+    assert!(one(effect(Effect::Keep), &Target::There(holds(AB))).ends_with("<retained>"));
+    assert_eq!(
+        one(effect(Effect::Keep), &Target::There(holds(&[]))),
+        "in-sync [] "
+    );
+    assert_eq!(
+        one(effect(Effect::Nothing), &Target::Absent),
+        "unverifiable [] not-written (creationPolicy: None)"
+    );
+}
+
+#[test]
+fn what_a_sync_would_not_mend_says_so() {
+    let immutable = Member {
+        computed: Ok(Expected {
+            immutable: true,
+            ..writes(AB)
+        }),
+        ..owner(AB)
+    };
+    let old = || holds(&[("a", "0"), ("b", "2")]);
+    let shown = one(immutable, &Target::There(old()));
+    assert!(
+        shown.starts_with("stale [a Changed]") && shown.ends_with("<immutable>"),
+        "{shown}"
+    );
+    let theirs = Actual {
+        owner: Some("other".to_owned()),
+        ..old()
+    };
+    assert!(
+        one(owner(AB), &Target::There(theirs))
+            .ends_with("; ExternalSecret other owns the Secret <would-fail>")
+    );
+}
+
+#[test]
+fn a_sync_that_would_fail_leaves_something_old_behind() {
+    let gone = || Member {
+        computed: Err(fails(Failure::NotFound)),
+        ..owner(AB)
+    };
+    let told = "the operator's next sync would fail: not-found (spec.data[0]) <would-fail>";
+    assert_eq!(
+        one(gone(), &Target::There(holds(AB))),
+        format!("stale [] what the provider holds now makes no Secret; {told}")
+    );
+    assert_eq!(
+        one(gone(), &Target::There(edited(AB))),
+        format!("tampered [] edited in the cluster; {told}")
+    );
+    assert_eq!(
+        one(gone(), &Target::Absent),
+        format!("missing [] there is no Secret; {told}")
+    );
+}
+
+#[test]
+fn what_is_not_known_is_never_clean() {
+    let unknown = || Member {
+        computed: Err(NotComputable::unverifiable(why::GENERATOR)),
+        ..owner(AB)
+    };
+    assert_eq!(
+        one(unknown(), &Target::There(holds(AB))),
+        "unverifiable [] generator"
+    );
+    assert_eq!(
+        one(owner(AB), &Target::Unread("forbidden".to_owned())),
+        "unverifiable [] secret-unreadable (forbidden)"
+    );
+    // That it is not there, or not as it was written, shows all the same.
+    assert!(
+        one(unknown(), &Target::Absent)
+            .starts_with("missing [] there is no Secret; what it should hold")
+    );
+    assert!(
+        one(unknown(), &Target::There(edited(AB)))
+            .starts_with("tampered [] edited in the cluster; what")
+    );
+    let deletes = Member {
+        by: Author {
+            deletion: DeletionPolicy::Delete,
+            ..by("es", CreationPolicy::Owner)
+        },
+        ..unknown()
+    };
+    assert_eq!(one(deletes, &Target::Absent), "unverifiable [] generator");
+}
+
+fn all(members: Vec<Member>, strangers: &[&str], target: &Target) -> Vec<String> {
+    let strangers: Vec<String> = strangers.iter().map(|name| (*name).to_owned()).collect();
+    judge(members, &strangers, target, &key())
+        .iter()
+        .map(|finding| shown(finding).chars().take(60).collect())
+        .collect()
+}
+
+#[test]
+fn those_that_write_one_secret_are_judged_together_and_each_by_its_keys() {
+    let members = || vec![owner(&[("a", "1")]), merges("more", &[("b", "2")])];
+    let both = Target::There(holds(AB));
+    assert_eq!(all(members(), &[], &both), ["in-sync [] ", "in-sync [] "]);
+    let old = Target::There(holds(&[("a", "1"), ("b", "0")]));
+    assert_eq!(
+        all(members(), &[], &old),
+        [
+            "in-sync [] ",
+            "stale [b Changed] the provider (or the ExternalSecret) chang"
+        ]
+    );
+    let more = Target::There(edited(&[("a", "1"), ("b", "2"), ("c", "3")]));
+    assert_eq!(
+        all(members(), &[], &more),
+        ["tampered [c Extra] edited in the cluster", "in-sync [] "]
+    );
+}
+
+#[test]
+fn what_a_stranger_may_have_written_is_not_called_drift() {
+    let old = Target::There(holds(&[("a", "0"), ("x", "?")]));
+    assert_eq!(
+        all(vec![owner(&[("a", "1")])], &["stranger"], &old),
+        ["unverifiable [] shared (stranger may have written what diffe"]
+    );
+    let same = Target::There(holds(&[("a", "1"), ("x", "?")]));
+    assert_eq!(
+        all(vec![owner(&[("a", "1")])], &["stranger"], &same),
+        ["in-sync [] "]
+    );
+    let unknown = Member {
+        computed: Err(NotComputable::unverifiable(why::TEMPLATE)),
+        ..merges("unknown", &[])
+    };
+    assert_eq!(
+        all(vec![owner(&[("a", "1")]), unknown], &[], &old),
+        [
+            "unverifiable [] shared (unknown may have written what diffe",
+            "unverifiable [] template"
+        ]
+    );
+}
+
+#[test]
+fn those_that_fight_cannot_be_told() {
+    let fighting = vec![owner(&[("a", "1")]), owner(&[("a", "1")])];
+    assert_eq!(
+        all(fighting, &[], &Target::There(holds(&[("a", "1")]))),
+        ["unverifiable [] shared (two of them write it whole)"; 2]
+    );
+}

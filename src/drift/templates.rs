@@ -1,0 +1,380 @@
+//! The templates of a target, rendered in the operator's order: `templateFrom`, then `data`, then labels and annotations.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value as Json};
+use zeroize::Zeroize as _;
+
+use crate::{
+    eso::{
+        expected::{
+            Failure, NotComputable, Spec, Template, Templates, Unverifiable, WouldFail, why,
+        },
+        template::{self, Limits, render, render_keys_and_values},
+    },
+    secret::Value,
+};
+
+/// What `templateFrom` takes templates from, in the namespace of the ExternalSecret.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourceName {
+    /// ConfigMap or Secret.
+    pub kind: SourceKind,
+    /// Its name.
+    pub name: String,
+}
+
+/// The kinds of object that hold templates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SourceKind {
+    /// A ConfigMap.
+    ConfigMap,
+    /// A Secret.
+    Secret,
+}
+
+/// What was read of such an object.
+pub enum Source {
+    /// Its texts by key.
+    Texts(BTreeMap<String, Value>),
+    /// There is none.
+    Absent,
+    /// It could not be read.
+    Unread(String),
+}
+
+/// The objects that were read.
+pub type Sources = BTreeMap<SourceName, Source>;
+
+/// The objects that the templates of a spec are taken from.
+pub fn sources(spec: &Spec) -> BTreeSet<SourceName> {
+    let template = spec.target.template.iter();
+    template
+        .flat_map(|template| &template.template_from)
+        .flat_map(|from| {
+            let named = |field: &str, kind| {
+                let name = from.get(field)?.get("name")?.as_str()?.to_owned();
+                Some(SourceName { kind, name })
+            };
+            [
+                named("configMap", SourceKind::ConfigMap),
+                named("secret", SourceKind::Secret),
+            ]
+        })
+        .flatten()
+        .collect()
+}
+
+/// Renders with these objects at hand.
+pub struct Rendering<'a>(pub &'a Sources);
+
+type Texts = BTreeMap<String, Vec<u8>>;
+
+impl Templates for Rendering<'_> {
+    fn render(
+        &self,
+        template: &Template,
+        data: &BTreeMap<String, Value>,
+    ) -> Result<BTreeMap<String, Value>, NotComputable> {
+        if !matches!(template.engine_version.as_deref(), None | Some("v2" | "")) {
+            return Err(Unverifiable::new(why::TEMPLATE, "engineVersion").into());
+        }
+        let mut texts: Texts = data
+            .iter()
+            .map(|(key, value)| (key.clone(), value.expose().to_vec()))
+            .collect();
+        let rendered = self.all(template, &texts);
+        wipe(&mut texts);
+        rendered
+    }
+
+    fn transform(&self, template: &str, key: &str) -> Result<String, NotComputable> {
+        let data = Texts::from([("value".to_owned(), key.as_bytes().to_vec())]);
+        // The operator renders these without `missingkey=error`: what fails here may not fail there.
+        let bytes = render(template, &data, Limits::default())
+            .map_err(|_| Unverifiable::new(why::TEMPLATE, "transform"))?;
+        String::from_utf8(bytes).map_err(|_| Unverifiable::new(why::TEMPLATE, "transform").into())
+    }
+}
+
+impl Rendering<'_> {
+    fn all(
+        &self,
+        template: &Template,
+        data: &Texts,
+    ) -> Result<BTreeMap<String, Value>, NotComputable> {
+        let mut all = BTreeMap::new();
+        for (index, from) in template.template_from.iter().enumerate() {
+            let place = format!("templateFrom[{index}]");
+            let keys = self.from(from, data).map_err(|error| error.at(&place))?;
+            if into_data(from).map_err(|error| error.at(&place))? {
+                all.extend(keys);
+            }
+        }
+        for (key, text) in &template.data {
+            let value = one(text, data).map_err(|error| error.at(&format!("data.{key}")))?;
+            all.insert(key.clone(), value);
+        }
+        for field in ["labels", "annotations"] {
+            let texts = template
+                .metadata
+                .as_ref()
+                .and_then(|metadata| metadata.get(field)?.as_object());
+            for (key, text) in texts.into_iter().flatten() {
+                let text = text.as_str().unwrap_or_default();
+                one(text, data).map_err(|error| error.at(&format!("metadata.{field}.{key}")))?;
+            }
+        }
+        Ok(all)
+    }
+
+    /// What one entry makes: of its ConfigMap, then of its Secret, then of its literal text.
+    fn from(
+        &self,
+        from: &Map<String, Json>,
+        data: &Texts,
+    ) -> Result<BTreeMap<String, Value>, NotComputable> {
+        let mut all = BTreeMap::new();
+        for (field, value) in from {
+            let known = match field.as_str() {
+                "configMap" | "secret" | "literal" | "target" => true,
+                "valuesDecodingStrategy" => matches!(value.as_str(), Some("" | "None")),
+                _ => false,
+            };
+            if !known {
+                return Err(Unverifiable::new(why::TEMPLATE, field).into());
+            }
+        }
+        for (field, kind) in [
+            ("configMap", SourceKind::ConfigMap),
+            ("secret", SourceKind::Secret),
+        ] {
+            if let Some(reference) = from.get(field).filter(|value| value.is_object()) {
+                all.extend(
+                    self.referred(reference, kind, data)
+                        .map_err(|error| error.at(field))?,
+                );
+            }
+        }
+        if let Some(literal) = from.get("literal").and_then(Json::as_str) {
+            all.extend(many(literal, data).map_err(|error| error.at("literal"))?);
+        }
+        Ok(all)
+    }
+
+    fn referred(
+        &self,
+        reference: &Json,
+        kind: SourceKind,
+        data: &Texts,
+    ) -> Result<BTreeMap<String, Value>, NotComputable> {
+        let text = |value: &Json, field: &str| {
+            let text = value.get(field).and_then(Json::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        let name = SourceName {
+            kind,
+            name: text(reference, "name"),
+        };
+        let texts = match self.0.get(&name) {
+            Some(Source::Texts(texts)) => texts,
+            Some(Source::Absent) => return Err(fails(format!("{} does not exist", name.name))),
+            Some(Source::Unread(why)) => {
+                return Err(Unverifiable::new(UNREAD_TEMPLATE, why.as_str()).into());
+            }
+            None => return Err(Unverifiable::new(UNREAD_TEMPLATE, name.name).into()),
+        };
+        let mut all = BTreeMap::new();
+        let items = reference.get("items").and_then(Json::as_array);
+        for item in items.into_iter().flatten() {
+            let key = text(item, "key");
+            let template = texts
+                .get(&key)
+                .ok_or_else(|| fails(format!("{} has no key {key}", name.name)))?;
+            let template = std::str::from_utf8(template.expose())
+                .map_err(|_| Unverifiable::new(why::TEMPLATE, "text that is not UTF-8"))?;
+            match &*text(item, "templateAs") {
+                "" | "Values" => {
+                    let value = one(template, data).map_err(|error| error.at(&key))?;
+                    all.insert(key, value);
+                }
+                "KeysAndValues" => {
+                    all.extend(many(template, data).map_err(|error| error.at(&key))?);
+                }
+                _ => return Err(Unverifiable::new(why::TEMPLATE, "templateAs").into()),
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// The word for a template whose ConfigMap or Secret could not be read.
+const UNREAD_TEMPLATE: &str = "template-unreadable";
+
+/// Whether an entry makes data, and not labels or annotations.
+fn into_data(from: &Map<String, Json>) -> Result<bool, NotComputable> {
+    match from.get("target").and_then(Json::as_str) {
+        None | Some("" | "Data") => Ok(true),
+        Some("Annotations" | "Labels") => Ok(false),
+        Some(_) => Err(Unverifiable::new(why::TEMPLATE, "target").into()),
+    }
+}
+
+fn one(template: &str, data: &Texts) -> Result<Value, NotComputable> {
+    render(template, data, Limits::default())
+        .map(Value::new)
+        .map_err(not_computable)
+}
+
+fn many(template: &str, data: &Texts) -> Result<BTreeMap<String, Value>, NotComputable> {
+    let entries =
+        render_keys_and_values(template, data, Limits::default()).map_err(not_computable)?;
+    let values = entries.into_iter();
+    Ok(values
+        .map(|(key, value)| (key, Value::new(value)))
+        .collect())
+}
+
+fn not_computable(failure: template::Failure) -> NotComputable {
+    match failure {
+        template::Failure::Unverifiable { what } => Unverifiable::new(why::TEMPLATE, what).into(),
+        template::Failure::WouldFail { what } => fails(what),
+    }
+}
+
+fn fails(detail: String) -> NotComputable {
+    NotComputable::WouldFail(WouldFail {
+        failure: Failure::Template,
+        detail,
+    })
+}
+
+fn wipe(texts: &mut Texts) {
+    texts.values_mut().for_each(|text| text.zeroize());
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn template(json: Json) -> Template {
+        let spec = json!({"target": {"template": json}});
+        Spec::parse(&spec).unwrap().target.template.unwrap()
+    }
+
+    fn world() -> Sources {
+        let texts = |entries: &[(&str, &str)]| {
+            let entries = entries.iter();
+            Source::Texts(
+                entries
+                    .map(|(key, text)| ((*key).to_owned(), Value::from(*text)))
+                    .collect(),
+            )
+        };
+        let name = |kind, name: &str| SourceName {
+            kind,
+            name: name.to_owned(),
+        };
+        Sources::from([
+            (
+                name(SourceKind::ConfigMap, "cm"),
+                texts(&[("a", "cm:{{ .p }}"), ("kv", "x: one\nz: '{{ .p }}'\n")]),
+            ),
+            (name(SourceKind::Secret, "s"), texts(&[("a", "s:{{ .p }}")])),
+            (name(SourceKind::ConfigMap, "gone"), Source::Absent),
+            (
+                name(SourceKind::ConfigMap, "denied"),
+                Source::Unread("forbidden".to_owned()),
+            ),
+        ])
+    }
+
+    fn rendered(json: Json) -> Result<String, NotComputable> {
+        let data = BTreeMap::from([("p".to_owned(), Value::from("v"))]);
+        let sources = world();
+        let keys = Rendering(&sources).render(&template(json), &data)?;
+        let shown = keys
+            .iter()
+            .map(|(key, value)| format!("{key}={}", String::from_utf8_lossy(value.expose())));
+        Ok(shown.collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn later_ones_win_in_the_operators_order() {
+        let both = json!({"templateFrom": [
+            {"secret": {"name": "s", "items": [{"key": "a"}]}, "configMap": {"name": "cm", "items": [{"key": "a"}]}, "literal": "b: text"},
+        ]});
+        assert_eq!(rendered(both).unwrap(), "a=s:v b=text");
+        let data = json!({
+            "templateFrom": [{"configMap": {"name": "cm", "items": [{"key": "a", "templateAs": "Values"}, {"key": "kv", "templateAs": "KeysAndValues"}]}}],
+            "data": {"x": "{{ .p }}2"},
+        });
+        assert_eq!(rendered(data).unwrap(), "a=cm:v x=v2 z=v");
+    }
+
+    #[test]
+    fn labels_and_annotations_are_no_data_and_fail_all_the_same() {
+        let labels = json!({"templateFrom": [{"literal": "b: text", "target": "Labels"}], "data": {"a": "{{ .p }}"}});
+        assert_eq!(rendered(labels).unwrap(), "a=v");
+        let error =
+            rendered(json!({"metadata": {"annotations": {"x": "{{ .nope }}"}}})).unwrap_err();
+        let NotComputable::WouldFail(fails) = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(
+            fails.to_string(),
+            "template (metadata.annotations.x: the missing key `nope`)"
+        );
+    }
+
+    #[test]
+    fn what_is_absent_fails_and_what_was_not_read_is_not_guessed() {
+        let from = |name: &str| json!({"templateFrom": [{"configMap": {"name": name, "items": [{"key": "b"}]}}]});
+        assert!(matches!(
+            rendered(from("gone")),
+            Err(NotComputable::WouldFail(_))
+        ));
+        assert!(matches!(
+            rendered(from("cm")),
+            Err(NotComputable::WouldFail(_))
+        ));
+        let Err(NotComputable::Unverifiable(why)) = rendered(from("denied")) else {
+            panic!("it was not read")
+        };
+        assert_eq!(
+            why.to_string(),
+            "template-unreadable (templateFrom[0]: configMap: forbidden)"
+        );
+    }
+
+    #[test]
+    fn what_is_newer_is_not_guessed() {
+        for json in [
+            json!({"engineVersion": "v1", "data": {"a": "b"}}),
+            json!({"templateFrom": [{"literal": "a: b", "valuesDecodingStrategy": "Base64"}]}),
+            json!({"templateFrom": [{"literal": "a: b", "target": "spec.x"}]}),
+            json!({"templateFrom": [{"oci": {}}]}),
+            json!({"data": {"a": "{{ now }}"}}),
+        ] {
+            let outcome = rendered(json.clone());
+            assert!(
+                matches!(outcome, Err(NotComputable::Unverifiable(_))),
+                "{json}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_objects_to_read_are_named_once() {
+        let spec = json!({"target": {"template": {"templateFrom": [
+            {"configMap": {"name": "a", "items": []}}, {"configMap": {"name": "a", "items": []}, "secret": {"name": "b", "items": []}},
+        ]}}});
+        let names: Vec<String> = sources(&Spec::parse(&spec).unwrap())
+            .into_iter()
+            .map(|source| format!("{:?} {}", source.kind, source.name))
+            .collect();
+        assert_eq!(names, ["ConfigMap a", "Secret b"]);
+    }
+}

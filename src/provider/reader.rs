@@ -1,0 +1,373 @@
+//! What all ExternalSecrets of a run read: each store connected once, each secret read once, at the pace of its quota.
+//!
+//! A connection is made when the first read needs it, and shared by all whose credentials are the same: a ClusterSecretStore
+//! whose own credentials depend on the namespace has one for each. A store that cannot be read is asked no more. Values live
+//! as long as the reader does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{StreamExt as _, stream};
+use serde_json::Value as Json;
+
+use super::{
+    Ambient, Answered, Identity, Provider, Resolver, StoreSettings, Turns, Unread,
+    trust::{Asked, Condition, Decision, Rules, is_referent},
+    unread,
+};
+use crate::{
+    cluster::Cluster,
+    eso::expected::{self, Answer, Content, Read, What},
+    inventory::{QuotaKey, StoreKey},
+    plan::rate_of,
+    policy::Pace,
+};
+
+/// Stores that are read at a time.
+const AT_A_TIME: usize = 32;
+
+/// A store that can be read.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its provider, and what stands under that in its spec.
+    pub settings: StoreSettings,
+    /// Which namespaces it serves, if it is a ClusterSecretStore.
+    pub conditions: Vec<Condition>,
+    /// What it shares a quota with.
+    pub quota: QuotaKey,
+}
+
+/// The labels of namespaces.
+pub type NamespaceLabels = BTreeMap<String, BTreeMap<String, String>>;
+
+/// What a [`Reader`] knows before it reads.
+pub struct Known {
+    /// The cluster that the stores are in.
+    pub cluster: Cluster,
+    /// The stores that the ExternalSecrets name; or why one cannot be had.
+    pub stores: BTreeMap<StoreKey, Result<Source, Unread>>,
+    /// For conditions of stores; None where they could not be read.
+    pub labels: Option<NamespaceLabels>,
+    /// Whose credentials go where.
+    pub rules: Rules,
+    /// The environment that the job's own credentials are in.
+    pub environment: BTreeMap<String, String>,
+    /// How fast providers are read.
+    pub pace: Pace,
+}
+
+/// Reads providers, and remembers what it read.
+pub struct Reader {
+    known: Known,
+    ambient: Ambient,
+    quotas: BTreeMap<QuotaKey, Turns>,
+    /// By store and namespace of the ExternalSecret.
+    routes: BTreeMap<(StoreKey, String), Result<Link, Unread>>,
+    links: BTreeMap<Link, Line>,
+}
+
+/// One connection: a store and whose credentials.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Link {
+    store: StoreKey,
+    /// The job's own.
+    ambient: bool,
+    /// The namespace that the store's own credentials depend on.
+    namespace: Option<String>,
+}
+
+/// A connection with what came over it.
+struct Line {
+    state: State,
+    turns: Turns,
+    answers: BTreeMap<What, Answered>,
+}
+
+enum State {
+    Untried,
+    Open(Box<dyn Provider>),
+    /// The store cannot be read; it is not asked again.
+    Lost(Unread),
+}
+
+impl Reader {
+    /// Nothing is sent yet.
+    pub fn new(known: Known) -> Self {
+        let ambient = Ambient {
+            environment: known.environment.clone(),
+            endpoints: known
+                .rules
+                .endpoints
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        };
+        Self {
+            known,
+            ambient,
+            quotas: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            links: BTreeMap::new(),
+        }
+    }
+
+    /// Reads what ExternalSecrets of these namespaces need, as far as it was not read yet.
+    pub async fn read<'r>(&mut self, wanted: impl IntoIterator<Item = (&'r str, &'r Read)>) {
+        let mut reads: BTreeMap<Link, BTreeSet<What>> = BTreeMap::new();
+        for (namespace, read) in wanted {
+            if let Ok(link) = self.route(namespace, read) {
+                let known = self.links.get(&link);
+                if !known.is_some_and(|line| line.answers.contains_key(&read.what)) {
+                    reads.entry(link).or_default().insert(read.what.clone());
+                }
+            }
+        }
+        let mut under_way = Vec::new();
+        for (link, what) in reads {
+            let line = self.links.remove(&link).unwrap_or_else(|| Line {
+                state: State::Untried,
+                turns: self.turns(&link.store),
+                answers: BTreeMap::new(),
+            });
+            under_way.push((link, line, what));
+        }
+        let this = &*self;
+        let reads: Vec<_> = under_way
+            .into_iter()
+            .map(|(link, line, what)| this.read_over(link, line, what))
+            .collect();
+        let lines: Vec<(Link, Line)> = stream::iter(reads)
+            .buffer_unordered(AT_A_TIME)
+            .collect()
+            .await;
+        self.links.extend(lines);
+    }
+
+    /// Forgets what was read of this, and reads it anew.
+    pub async fn read_again<'r>(&mut self, wanted: impl IntoIterator<Item = (&'r str, &'r Read)>) {
+        let wanted: Vec<(&str, &Read)> = wanted.into_iter().collect();
+        for (namespace, read) in &wanted {
+            if let Ok(link) = self.route(namespace, read)
+                && let Some(line) = self.links.get_mut(&link)
+            {
+                line.answers.remove(&read.what);
+            }
+        }
+        self.read(wanted).await;
+    }
+
+    /// The answer to a read of an ExternalSecret in this namespace.
+    pub fn answer(&self, namespace: &str, read: &Read) -> Answer<'_> {
+        let key = key_of(namespace, read);
+        let source = self.known.stores.get(&key).and_then(|it| it.as_ref().ok());
+        let kind = source.and_then(|source| kind_of(&source.settings));
+        let content = match self.answered(namespace, read) {
+            Ok(answered) => answered.content(),
+            Err(unread) => Content::Unread(unread.why),
+        };
+        Answer {
+            // Of what is not known here nothing was read, and nothing depends on it.
+            provider: kind.unwrap_or(expected::Provider::Fake),
+            content,
+        }
+    }
+
+    /// Why there is no answer, with the right that is missing; None where there is one.
+    pub fn unread(&self, namespace: &str, read: &Read) -> Option<Unread> {
+        match self.answered(namespace, read) {
+            Ok(Answered::Unread(unread)) => Some(unread.clone()),
+            Ok(_) => None,
+            Err(unread) => Some(unread),
+        }
+    }
+
+    /// The stores that cannot be read at all, each once.
+    pub fn store_troubles(&self) -> Vec<(StoreKey, Unread)> {
+        let routes = self.routes.iter().filter_map(|((store, _), route)| {
+            let unread = route.as_ref().err().filter(|unread| unread.whole_store)?;
+            Some((store, unread))
+        });
+        let links = self
+            .links
+            .iter()
+            .filter_map(|(link, line)| match &line.state {
+                State::Lost(unread) => Some((&link.store, unread)),
+                State::Untried | State::Open(_) => None,
+            });
+        let mut troubles: BTreeMap<&StoreKey, (&Unread, BTreeSet<&str>)> = BTreeMap::new();
+        for (store, unread) in routes.chain(links) {
+            let (_, details) = troubles
+                .entry(store)
+                .or_insert_with(|| (unread, BTreeSet::new()));
+            details.insert(&unread.why.detail);
+        }
+        troubles
+            .into_iter()
+            .map(|(store, (first, details))| {
+                let mut unread = first.clone();
+                if details.len() > 1 {
+                    let more = details.len() - 1;
+                    unread.why.detail += &format!(" (and {more} more of the kind)");
+                }
+                (store.clone(), unread)
+            })
+            .collect()
+    }
+
+    /// Calls so far, by quota.
+    pub fn calls(&self) -> BTreeMap<QuotaKey, u64> {
+        let calls = self.quotas.iter();
+        calls
+            .map(|(quota, turns)| (quota.clone(), turns.calls()))
+            .collect()
+    }
+
+    fn answered(&self, namespace: &str, read: &Read) -> Result<&Answered, Unread> {
+        let not_read = || Unread::secret(unread::UNAVAILABLE, "it was not read");
+        let route = self
+            .routes
+            .get(&(key_of(namespace, read), namespace.to_owned()));
+        let link = route
+            .ok_or_else(not_read)?
+            .as_ref()
+            .map_err(Unread::clone)?;
+        let line = self.links.get(link).ok_or_else(not_read)?;
+        match (line.answers.get(&read.what), &line.state) {
+            (Some(answered), _) => Ok(answered),
+            (None, State::Lost(unread)) => Err(unread.clone()),
+            (None, State::Untried | State::Open(_)) => Err(not_read()),
+        }
+    }
+
+    /// The connection for this read, decided once for each store and namespace.
+    fn route(&mut self, namespace: &str, read: &Read) -> Result<Link, Unread> {
+        let key = (key_of(namespace, read), namespace.to_owned());
+        if let Some(route) = self.routes.get(&key) {
+            return route.clone();
+        }
+        let route = self.decide(&key.0, namespace);
+        self.routes.insert(key, route.clone());
+        route
+    }
+
+    fn decide(&self, store: &StoreKey, namespace: &str) -> Result<Link, Unread> {
+        let source = match self.known.stores.get(store) {
+            Some(source) => source.as_ref().map_err(Unread::clone)?,
+            None => {
+                return Err(Unread::store(
+                    unread::STORE,
+                    format!("{store} was not seen"),
+                ));
+            }
+        };
+        let StoreSettings {
+            provider, settings, ..
+        } = &source.settings;
+        super::supported(provider)?;
+        let asked = Asked {
+            store,
+            provider,
+            settings,
+            conditions: &source.conditions,
+        };
+        let all = self.known.labels.as_ref();
+        let labels = all.and_then(|all| all.get(namespace));
+        let own = match self.known.rules.decide(asked, namespace, labels) {
+            Decision::Refused(refused) => return Err(refused),
+            Decision::Ambient => false,
+            Decision::Store => true,
+        };
+        Ok(Link {
+            store: store.clone(),
+            ambient: !own,
+            namespace: (own && is_referent(store, settings)).then(|| namespace.to_owned()),
+        })
+    }
+
+    /// The turns of a store: those of its quota, and its own rate if the policy names one.
+    fn turns(&mut self, store: &StoreKey) -> Turns {
+        let Known { stores, pace, .. } = &self.known;
+        let quota = match stores.get(store) {
+            Some(Ok(source)) => source.quota.clone(),
+            _ => QuotaKey {
+                provider: String::new(),
+                account: store.to_string(),
+            },
+        };
+        let rate = rate_of(pace, &quota.provider);
+        let shared = self.quotas.entry(quota).or_insert_with(|| Turns::new(rate));
+        match pace.stores.get(store) {
+            Some(own) => shared.also_at(*own),
+            None => shared.clone(),
+        }
+    }
+
+    async fn read_over(&self, link: Link, mut line: Line, wanted: BTreeSet<What>) -> (Link, Line) {
+        if matches!(line.state, State::Untried) {
+            line.state = match self.connect(&link).await {
+                Ok(provider) => State::Open(provider),
+                Err(unread) => State::Lost(unread),
+            };
+        }
+        let State::Open(provider) = &line.state else {
+            return (link, line);
+        };
+        let wanted: Vec<What> = wanted.into_iter().collect();
+        let answers = provider.read(&wanted, &line.turns).await;
+        let mut lost = None;
+        for (what, answered) in wanted.into_iter().zip(answers) {
+            if let Answered::Unread(unread) = &answered
+                && unread.whole_store
+            {
+                lost = Some(unread.clone());
+            }
+            line.answers.insert(what, answered);
+        }
+        if let Some(unread) = lost {
+            line.state = State::Lost(unread);
+        }
+        (link, line)
+    }
+
+    async fn connect(&self, link: &Link) -> Result<Box<dyn Provider>, Unread> {
+        let Some(Ok(source)) = self.known.stores.get(&link.store) else {
+            return Err(Unread::store(unread::STORE, "it was not seen"));
+        };
+        let cluster = &self.known.cluster;
+        if link.ambient {
+            let identity = Identity::Ambient(&self.ambient);
+            return super::connect(&source.settings, identity, cluster).await;
+        }
+        // Where the namespace is not in the link no reference lacks one.
+        let namespace = link.namespace.as_deref().unwrap_or_default();
+        let resolver = Resolver::new(cluster.clone(), link.store.clone(), namespace);
+        super::connect(&source.settings, Identity::Store(&resolver), cluster).await
+    }
+}
+
+fn key_of(namespace: &str, read: &Read) -> StoreKey {
+    let name = read.store.name.clone();
+    if read.store.kind == "ClusterSecretStore" {
+        StoreKey::Cluster { name }
+    } else {
+        StoreKey::Namespaced {
+            namespace: namespace.to_owned(),
+            name,
+        }
+    }
+}
+
+/// Whose rules the answers of a store follow.
+fn kind_of(store: &StoreSettings) -> Option<expected::Provider> {
+    Some(match store.provider.as_str() {
+        "aws" if store.settings["service"] == Json::from("ParameterStore") => {
+            expected::Provider::AwsParameterStore
+        }
+        "aws" => expected::Provider::AwsSecretsManager,
+        "azurekv" => expected::Provider::AzureKeyVault,
+        "gcpsm" => expected::Provider::GcpSecretManager,
+        "vault" | "openBao" => expected::Provider::Vault,
+        "kubernetes" => expected::Provider::Kubernetes,
+        "fake" => expected::Provider::Fake,
+        _ => return None,
+    })
+}

@@ -1,0 +1,136 @@
+//! What documents tell of the drift check.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{DocumentGap, DocumentItem, Summary, price};
+use crate::{
+    drift::{Finding, Verdict},
+    eso::expected::Difference,
+    outcome::Results,
+    plan::Plan,
+};
+
+/// A key that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DocumentKey {
+    /// Its name.
+    pub name: String,
+    /// How it differs.
+    pub difference: DocumentDifference,
+}
+
+/// How a key differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DocumentDifference {
+    /// The Secret holds another value.
+    Changed,
+    /// The Secret lacks it.
+    Missing,
+    /// The Secret should not have it.
+    Extra,
+}
+
+/// Of how many the drift check can tell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DocumentVerifiable {
+    /// The store: `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`; `-` stands for none.
+    pub store: String,
+    /// Those of which it can be told.
+    pub verifiable: usize,
+    /// Those that were checked.
+    pub total: usize,
+}
+
+impl From<Difference> for DocumentDifference {
+    fn from(difference: Difference) -> Self {
+        match difference {
+            Difference::Changed => Self::Changed,
+            Difference::Missing => Self::Missing,
+            Difference::Extra => Self::Extra,
+        }
+    }
+}
+
+impl DocumentItem {
+    /// The same, with what was found.
+    pub(super) fn found(mut self, finding: &Finding) -> Self {
+        self.verdict = Some(finding.verdict);
+        self.unverifiable = finding.unverifiable.as_ref().map(|why| why.reason);
+        self.permission.clone_from(&finding.permission);
+        self.keys = finding
+            .keys
+            .iter()
+            .map(|key| DocumentKey {
+                name: key.name.clone(),
+                difference: key.difference.into(),
+            })
+            .collect();
+        self
+    }
+}
+
+/// Counts of the check, and what it costs.
+pub(super) fn summarize(summary: &mut Summary, plan: &Plan, items: &[DocumentItem]) {
+    let Some(check) = &plan.check else {
+        return;
+    };
+    let mut verifiable: BTreeMap<String, DocumentVerifiable> = BTreeMap::new();
+    for (item, planned) in items.iter().zip(&plan.items) {
+        let Some(verdict) = item.verdict else {
+            continue;
+        };
+        *summary.verdicts.entry(verdict).or_default() += 1;
+        let store = planned
+            .store
+            .as_ref()
+            .map_or_else(|| "-".to_owned(), ToString::to_string);
+        let counts = verifiable
+            .entry(store.clone())
+            .or_insert(DocumentVerifiable {
+                store,
+                verifiable: 0,
+                total: 0,
+            });
+        counts.total += 1;
+        counts.verifiable += usize::from(verdict != Verdict::Unverifiable);
+    }
+    summary.verifiable = verifiable.into_values().collect();
+    summary.reads = check
+        .reads
+        .iter()
+        .map(|(quota, calls)| (quota.to_string(), *calls))
+        .collect();
+    summary.about_usd = price::about(plan, &check.reads);
+}
+
+/// Stores that could not be read.
+pub(super) fn unread(plan: &Plan) -> Vec<DocumentGap> {
+    let unread = plan.check.iter().flat_map(|check| &check.unread);
+    unread
+        .map(|(store, why)| DocumentGap {
+            what: store.to_string(),
+            namespace: None,
+            why: why.clone(),
+        })
+        .collect()
+}
+
+/// How many cannot be told at the end, where that counts as failed.
+pub(super) fn unknown(plan: &Plan, results: &Results) -> usize {
+    if !plan.check.as_ref().is_some_and(|check| check.unknown_fails) {
+        return 0;
+    }
+    let last = |(index, item): (usize, &crate::plan::Item)| {
+        let finding = results.checked.get(&index).or(item.finding.as_ref())?;
+        Some(finding.verdict)
+    };
+    (0..)
+        .zip(&plan.items)
+        .filter_map(last)
+        .filter(|verdict| *verdict == Verdict::Unverifiable)
+        .count()
+}

@@ -1,0 +1,27 @@
+//! What calls to providers cost, about: the list prices for reading secrets, without free tiers and discounts.
+
+use std::collections::BTreeMap;
+
+use crate::{inventory::QuotaKey, plan::Plan};
+
+/// US dollars for 10,000 calls; none where calls are free, or one's own.
+fn price(quota: &QuotaKey) -> Option<f64> {
+    match quota.provider.as_str() {
+        "aws" if quota.account.starts_with("ParameterStore") => None,
+        "aws" => Some(0.05),
+        "azurekv" | "gcpsm" => Some(0.03),
+        _ => None,
+    }
+}
+
+/// What the syncs of the plan and these reads cost together; none where nothing of it is charged for.
+pub(super) fn about(plan: &Plan, reads: &BTreeMap<QuotaKey, u64>) -> Option<f64> {
+    let calls = plan.calls();
+    let costs = calls.iter().chain(reads).filter_map(|(quota, calls)| {
+        #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+        let calls = *calls as f64;
+        Some(calls * price(quota)? / 10_000.0)
+    });
+    let cost: f64 = costs.sum();
+    (cost > 0.0).then_some((cost * 1e6).round() / 1e6)
+}

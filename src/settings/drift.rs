@@ -1,0 +1,129 @@
+//! What the keys about drift say together, and what the flags allow of it.
+
+use figment::{Figment, providers::Serialized};
+
+use super::{
+    Layer,
+    problem::{Problem, Source},
+};
+use crate::policy::{Capability, Ceilings, OnStillStale, When};
+
+/// Fills in what depends on other keys, and tells what does not go together.
+pub(super) fn settle(
+    figment: Figment,
+    layers: &[Layer],
+    ceilings: &Ceilings,
+    problems: &mut Vec<Problem>,
+) -> Figment {
+    let place = |keys: &[&str]| layers.iter().rev().find_map(|layer| layer.place(keys));
+    let asked = place(&["drift", "enabled"]);
+    let mut enabled = figment.extract_inner("drift.enabled").unwrap_or(true);
+    let mut figment = figment;
+    if enabled && !allows(ceilings, Capability::Drift) {
+        if let Some(source) = asked {
+            problems.push(Problem {
+                source,
+                key: "drift.enabled".to_owned(),
+                what: "`true` needs what --allow does not name".to_owned(),
+                hint: "write `enabled: false`, or give --allow drift".to_owned(),
+            });
+        } else {
+            // One that says nothing of it gets what is allowed.
+            enabled = false;
+            figment = figment.merge(Serialized::default("drift.enabled", false));
+        }
+    }
+    figment = when(figment, enabled, place(&["sync", "when"]), problems);
+    still_stale(
+        &figment,
+        enabled,
+        ceilings,
+        place(&["sync", "onStillStale"]),
+        problems,
+    );
+    figment
+}
+
+fn allows(ceilings: &Ceilings, capability: Capability) -> bool {
+    ceilings
+        .allow
+        .as_ref()
+        .is_none_or(|allowed| allowed.contains(&capability))
+}
+
+/// Without a check nobody knows what drifted: then all are synced, unless the policy says otherwise.
+fn when(
+    figment: Figment,
+    enabled: bool,
+    said: Option<Source>,
+    problems: &mut Vec<Problem>,
+) -> Figment {
+    let drifted = figment
+        .extract_inner::<When>("sync.when")
+        .is_ok_and(|when| when == When::Drifted);
+    if enabled || !drifted {
+        return figment;
+    }
+    if let Some(source) = said {
+        problems.push(Problem {
+            source,
+            key: "sync.when".to_owned(),
+            what: "`drifted` cannot be told without the drift check (`drift.enabled`)".to_owned(),
+            hint: "write `when: always`, or `drift: {enabled: true}` and --allow drift".to_owned(),
+        });
+    }
+    figment.merge(Serialized::default("sync.when", When::Always))
+}
+
+fn still_stale(
+    figment: &Figment,
+    enabled: bool,
+    ceilings: &Ceilings,
+    said: Option<Source>,
+    problems: &mut Vec<Problem>,
+) {
+    let Ok(asked) = figment.extract_inner::<OnStillStale>("sync.onStillStale") else {
+        return;
+    };
+    let Some(source) = said.filter(|_| asked != OnStillStale::Report) else {
+        return;
+    };
+    let word = asked.as_str();
+    let mut problem = |what: String, hint: String| {
+        problems.push(Problem {
+            source: source.clone(),
+            key: "sync.onStillStale".to_owned(),
+            what,
+            hint,
+        });
+    };
+    if !enabled {
+        problem(
+            format!("`{word}` is never reached without the drift check (`drift.enabled`)"),
+            "write `onStillStale: report`, or `drift: {enabled: true}`".to_owned(),
+        );
+    }
+    // Recreating is what comes after refetching.
+    let needed: &[(Capability, &str)] = match asked {
+        OnStillStale::Report => &[],
+        OnStillStale::Refetch => &[(Capability::Refetch, "refetch")],
+        OnStillStale::Recreate => &[
+            (Capability::Refetch, "refetch"),
+            (Capability::Recreate, "recreate"),
+        ],
+    };
+    let lacking: Vec<&str> = needed
+        .iter()
+        .filter(|(capability, _)| !allows(ceilings, *capability))
+        .map(|(_, name)| *name)
+        .collect();
+    if !lacking.is_empty() {
+        problem(
+            format!("`{word}` needs what --allow does not name"),
+            format!(
+                "write `onStillStale: report`, or give --allow {}",
+                lacking.join(",")
+            ),
+        );
+    }
+}

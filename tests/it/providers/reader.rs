@@ -1,0 +1,234 @@
+//! What all ExternalSecrets of a run read together.
+
+use std::collections::BTreeMap;
+
+use eso_sync::{
+    eso::expected::{Content, Read},
+    inventory::QuotaKey,
+    policy::Pace,
+    provider::{
+        StoreSettings, Unread,
+        reader::{Known, Reader, Source},
+        trust::{Credentials, Rules},
+        unread,
+    },
+    sandbox::Sandbox,
+};
+use serde_json::{Value as Json, json};
+
+use super::{
+    double::{Double, Reply},
+    support::{asked, looking, put, read, sandbox, shown_raw},
+};
+
+/// A reader that uses the stores' own credentials.
+pub(super) fn reader(sandbox: &Sandbox, stores: &[(&str, &str, Json)]) -> Reader {
+    let rules = Rules {
+        credentials: Credentials::Store,
+        ..Rules::default()
+    };
+    reader_with(sandbox, stores, rules)
+}
+
+/// A reader of these stores (key, provider, settings) by these rules.
+pub(super) fn reader_with(
+    sandbox: &Sandbox,
+    stores: &[(&str, &str, Json)],
+    rules: Rules,
+) -> Reader {
+    let stores = stores.iter().map(|(key, provider, settings)| {
+        let key = key.parse::<eso_sync::inventory::StoreKey>().unwrap();
+        let source = Source {
+            settings: StoreSettings {
+                key: key.clone(),
+                provider: (*provider).to_owned(),
+                settings: settings.clone(),
+            },
+            conditions: serde_json::from_value(settings["conditions"].clone()).unwrap_or_default(),
+            quota: QuotaKey {
+                provider: (*provider).to_owned(),
+                account: settings["server"]["url"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned(),
+            },
+        };
+        (key, Ok(source))
+    });
+    Reader::new(Known {
+        cluster: looking(&sandbox.url()),
+        stores: stores.collect(),
+        labels: Some(BTreeMap::new()),
+        rules,
+        environment: BTreeMap::new(),
+        pace: Pace::default(),
+    })
+}
+
+/// An answer in a line.
+pub(super) fn answer(reader: &Reader, namespace: &str, read: &Read) -> String {
+    match reader.answer(namespace, read).content {
+        Content::One(raw) => shown_raw(raw),
+        Content::NotFound => "not found".to_owned(),
+        Content::Unread(unread) => unread.reason.to_owned(),
+        Content::Many(_) | Content::Fails(_) => panic!("nothing of the kind was asked"),
+    }
+}
+
+fn shared(key: &str) -> Read {
+    read("ClusterSecretStore", "shared", key)
+}
+
+const SHARED: &str = "ClusterSecretStore/shared";
+
+#[tokio::test]
+async fn a_secret_is_read_once_for_all() {
+    let sandbox = sandbox().await;
+    put(&sandbox, "remote", "db", &[("k", "v")]);
+    let mut reader = reader(
+        &sandbox,
+        &[(SHARED, "kubernetes", json!({"remoteNamespace": "remote"}))],
+    );
+    let (db, absent) = (shared("db"), shared("absent"));
+    let wanted = [("team-a", &db), ("team-b", &db), ("team-a", &absent)];
+    reader.read(wanted).await;
+    reader.read(wanted).await;
+    for namespace in ["team-a", "team-b"] {
+        assert_eq!(answer(&reader, namespace, &db), "k=v");
+    }
+    assert_eq!(answer(&reader, "team-a", &absent), "not found");
+    assert_eq!(asked(&sandbox).len(), 2);
+    let calls: Vec<u64> = reader.calls().into_values().collect();
+    assert_eq!(calls, [2]);
+    assert!(reader.store_troubles().is_empty());
+}
+
+#[tokio::test]
+async fn what_moved_is_read_again() {
+    let sandbox = sandbox().await;
+    put(&sandbox, "remote", "db", &[("k", "before")]);
+    put(&sandbox, "remote", "web", &[("k", "before")]);
+    let mut reader = reader(
+        &sandbox,
+        &[(SHARED, "kubernetes", json!({"remoteNamespace": "remote"}))],
+    );
+    let (db, web) = (shared("db"), shared("web"));
+    reader.read([("team-a", &db), ("team-a", &web)]).await;
+    for name in ["db", "web"] {
+        put(&sandbox, "remote", name, &[("k", "after")]);
+    }
+    reader.read_again([("team-a", &db)]).await;
+    assert_eq!(answer(&reader, "team-a", &db), "k=after");
+    assert_eq!(answer(&reader, "team-a", &web), "k=before");
+}
+
+#[tokio::test]
+async fn a_failed_login_is_one_line_for_the_store_and_not_tried_again() {
+    let sandbox = sandbox().await;
+    let settings = json!({"auth": {"token": {"bearerToken": {"name": "login", "key": "token"}}}});
+    let mut reader = reader(
+        &sandbox,
+        &[("SecretStore/team-a/own", "kubernetes", settings)],
+    );
+    let reads: Vec<Read> = (0..50)
+        .map(|index| read("SecretStore", "own", &format!("s{index}")))
+        .collect();
+    let wanted = || reads.iter().map(|read| ("team-a", read));
+    reader.read(wanted()).await;
+    reader.read(wanted()).await;
+    reader.read_again(wanted()).await;
+    for read in &reads {
+        assert_eq!(answer(&reader, "team-a", read), unread::STORE);
+        assert!(reader.unread("team-a", read).unwrap().whole_store);
+    }
+    assert_eq!(
+        asked(&sandbox),
+        ["GET /api/v1/namespaces/team-a/secrets/login"]
+    );
+    let troubles: Vec<String> = reader
+        .store_troubles()
+        .iter()
+        .map(|(store, unread)| format!("{store}: {}", unread.why.detail))
+        .collect();
+    assert_eq!(
+        troubles,
+        ["SecretStore/team-a/own: Secret team-a/login does not exist"]
+    );
+}
+
+#[tokio::test]
+async fn a_store_that_is_lost_while_it_is_read_is_asked_no_more() {
+    let sandbox = sandbox().await;
+    let other = Double::start(|_| Reply::json(401, &json!({"kind": "Status", "code": 401}))).await;
+    let settings = json!({"server": {"url": other.url}});
+    let mut reader = reader(&sandbox, &[(SHARED, "kubernetes", settings)]);
+    let (a, b) = (shared("a"), shared("b"));
+    reader.read([("team-a", &a)]).await;
+    let calls = other.asked().len();
+    reader.read([("team-a", &b)]).await;
+    reader.read_again([("team-a", &a)]).await;
+    assert_eq!(other.asked().len(), calls);
+    for read in [&a, &b] {
+        assert_eq!(answer(&reader, "team-a", read), unread::LOGIN);
+    }
+    assert_eq!(reader.store_troubles().len(), 1);
+}
+
+#[tokio::test]
+async fn a_referent_store_is_connected_once_for_each_namespace() {
+    let sandbox = sandbox().await;
+    for namespace in ["team-a", "team-b"] {
+        put(&sandbox, namespace, "login", &[("token", namespace)]);
+    }
+    // Who asks is told who it is.
+    let other = Double::start(|asked| {
+        let who = asked.header("authorization").replace("Bearer ", "");
+        let data = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, who);
+        Reply::json(200, &json!({"data": {"who": data}}))
+    })
+    .await;
+    let settings = json!({
+        "server": {"url": other.url},
+        "auth": {"token": {"bearerToken": {"name": "login", "key": "token"}}},
+    });
+    let mut reader = reader(&sandbox, &[(SHARED, "kubernetes", settings)]);
+    let (a, b) = (shared("a"), shared("b"));
+    let of_both = ["team-a", "team-b"].map(|namespace| [(namespace, &a), (namespace, &b)]);
+    reader.read(of_both.concat()).await;
+    for namespace in ["team-a", "team-b"] {
+        let who = format!("who={namespace}");
+        assert_eq!(answer(&reader, namespace, &a), who);
+        assert_eq!(answer(&reader, namespace, &b), who);
+    }
+    assert_eq!(asked(&sandbox).len(), 2, "each login is resolved once");
+}
+
+#[tokio::test]
+async fn what_was_not_read_or_seen_is_never_taken_for_an_answer() {
+    let sandbox = sandbox().await;
+    let mut reader = reader(
+        &sandbox,
+        &[
+            (SHARED, "kubernetes", json!({})),
+            ("ClusterSecretStore/odd", "doppler", json!({})),
+        ],
+    );
+    assert_eq!(
+        answer(&reader, "team-a", &shared("db")),
+        unread::UNAVAILABLE
+    );
+    let (odd, unseen) = (
+        read("ClusterSecretStore", "odd", "k"),
+        read("SecretStore", "unseen", "k"),
+    );
+    reader.read([("team-a", &odd), ("team-a", &unseen)]).await;
+    assert_eq!(answer(&reader, "team-a", &odd), unread::UNSUPPORTED);
+    assert_eq!(answer(&reader, "team-a", &unseen), unread::STORE);
+    assert_eq!(asked(&sandbox), [""; 0]);
+    let troubled: Vec<Unread> = reader
+        .store_troubles()
+        .into_iter()
+        .map(|(_, unread)| unread)
+        .collect();
+    assert_eq!(troubled.len(), 2);
+}

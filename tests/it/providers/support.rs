@@ -1,0 +1,146 @@
+//! A cluster with tenants, and what its stores are read with.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use eso_sync::{
+    cluster::{Access, Cluster, connect::connect_plain},
+    eso::expected::{Raw, Read, StoreRef, What},
+    policy::Rate,
+    provider::{Answered, Resolver, StoreSettings, Turns},
+    sandbox::{Sandbox, Settings},
+    secret::Value,
+};
+use serde_json::{Value as Json, json};
+
+use crate::support::now;
+
+/// A sandbox with the namespaces `team-a`, `team-b` and `remote`, in which no operator runs.
+pub(super) async fn sandbox() -> Sandbox {
+    let settings = Settings {
+        operator: false,
+        ..Settings::default()
+    };
+    let sandbox = Sandbox::empty(settings, now()).await.unwrap();
+    for name in ["team-a", "team-b", "remote"] {
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        sandbox.apply(namespace).unwrap();
+    }
+    sandbox
+}
+
+/// A connection that only looks.
+pub(super) fn looking(url: &str) -> Cluster {
+    let rate = Rate::per_second(10_000.0).unwrap();
+    connect_plain(url.parse().unwrap(), Access::ReadOnly, rate).unwrap()
+}
+
+/// Puts a Secret there.
+pub(super) fn put(sandbox: &Sandbox, namespace: &str, name: &str, data: &[(&str, &str)]) {
+    let data: BTreeMap<&str, String> = data
+        .iter()
+        .map(|(key, value)| (*key, STANDARD.encode(value)))
+        .collect();
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "data": data, "type": "Opaque",
+        "metadata": {"namespace": namespace, "name": name, "labels": {"app": name}},
+    });
+    sandbox.apply(secret).unwrap();
+}
+
+/// Puts a ServiceAccount there.
+pub(super) fn put_account(sandbox: &Sandbox, namespace: &str, name: &str) {
+    let account = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"namespace": namespace, "name": name, "annotations": {"role": "reader"}},
+    });
+    sandbox.apply(account).unwrap();
+}
+
+/// What was asked of a sandbox: `GET /api/…`.
+pub(super) fn asked(sandbox: &Sandbox) -> Vec<String> {
+    let requests = sandbox.requests();
+    requests
+        .iter()
+        .map(|request| format!("{} {}", request.method, request.path))
+        .collect()
+}
+
+/// What a store's references are resolved with for an ExternalSecret in this namespace.
+pub(super) fn resolver(sandbox: &Sandbox, store: &str, namespace: &str) -> Resolver {
+    Resolver::new(looking(&sandbox.url()), store.parse().unwrap(), namespace)
+}
+
+/// A Kubernetes store.
+pub(super) fn kubernetes(store: &str, settings: Json) -> StoreSettings {
+    StoreSettings {
+        key: store.parse().unwrap(),
+        provider: "kubernetes".to_owned(),
+        settings,
+    }
+}
+
+/// Turns that nobody waits for.
+pub(super) fn turns() -> Turns {
+    Turns::new(Rate::per_second(10_000.0).unwrap())
+}
+
+/// One secret.
+pub(super) fn one(key: &str) -> What {
+    What::Secret {
+        key: key.to_owned(),
+        version: String::new(),
+        metadata: false,
+    }
+}
+
+/// One secret of a store.
+pub(super) fn read(kind: &str, store: &str, key: &str) -> Read {
+    Read {
+        store: StoreRef {
+            kind: kind.to_owned(),
+            name: store.to_owned(),
+        },
+        what: one(key),
+    }
+}
+
+/// An answer in a line.
+pub(super) fn shown(answered: &Answered) -> String {
+    match answered {
+        Answered::One(raw) => shown_raw(raw),
+        Answered::Many(found) => {
+            let each = found.iter();
+            each.map(|(name, raw)| format!("{name}({})", shown_raw(raw)))
+                .collect()
+        }
+        Answered::NotFound => "not found".to_owned(),
+        Answered::Fails(failure) => failure.as_str().to_owned(),
+        Answered::Unread(unread) => unread.why.reason.to_owned(),
+    }
+}
+
+pub(super) fn shown_raw(raw: &Raw) -> String {
+    match raw {
+        Raw::Bytes(value) => text(value),
+        Raw::Keys(keys) => pairs(keys),
+        Raw::Metadata {
+            labels,
+            annotations,
+        } => format!("{};{}", pairs(labels), pairs(annotations)),
+        Raw::Json(_) | Raw::Tags(_) => panic!("no answer of these providers"),
+    }
+}
+
+fn pairs(values: &BTreeMap<String, Value>) -> String {
+    let each: Vec<String> = values
+        .iter()
+        .map(|(key, value)| format!("{key}={}", text(value)))
+        .collect();
+    each.join(",")
+}
+
+pub(super) fn text(value: &Value) -> String {
+    String::from_utf8(value.expose().to_vec()).unwrap()
+}

@@ -1,0 +1,334 @@
+//! The stores of the sandbox as a provider: what is read there is what the operator writes.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use eso_sync::{
+    eso::expected::{Raw, What},
+    inventory::StoreKey,
+    policy::Rate,
+    provider::{Answered, StoreSettings, Turns, Unread, unread},
+    sandbox::{self, Content, Sandbox, Settings},
+};
+use serde_json::{Value, json};
+
+use super::support::{
+    external_secret, now, store as fake_store, with, with_annotations, with_spec,
+};
+use crate::support::eventually;
+
+fn settings(name: &str, provider: &str) -> StoreSettings {
+    StoreSettings {
+        key: StoreKey::Cluster {
+            name: name.to_owned(),
+        },
+        provider: provider.to_owned(),
+        settings: json!({}),
+    }
+}
+
+fn store(name: &str, provider: &str, annotations: Value) -> Value {
+    let object = json!({
+        "apiVersion": "external-secrets.io/v1", "kind": "ClusterSecretStore", "metadata": {"name": name},
+        "spec": {"provider": {provider: {}}},
+    });
+    with_annotations(object, annotations)
+}
+
+fn values(store: &str, values: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"namespace": "team-a", "name": store, "annotations": {"sandbox.eso-sync/store": format!("ClusterSecretStore/{store}")}},
+        "data": {"values.yaml": values},
+    })
+}
+
+fn secret(key: &str) -> What {
+    What::Secret {
+        key: key.to_owned(),
+        version: String::new(),
+        metadata: false,
+    }
+}
+
+fn turns() -> Turns {
+    Turns::new(Rate::per_second(1000.0).unwrap())
+}
+
+/// An answer in a form that can be compared. (Values have none by themselves; nothing here is one.)
+fn shown(answered: &Answered) -> String {
+    let text =
+        |value: &eso_sync::secret::Value| String::from_utf8_lossy(value.expose()).into_owned();
+    let raw = |raw: &Raw| match raw {
+        Raw::Bytes(value) => format!("bytes {}", text(value)),
+        Raw::Json(value) => format!("json {}", text(value)),
+        Raw::Keys(keys) => {
+            let keys: Vec<String> = keys
+                .iter()
+                .map(|(key, value)| format!("{key}={}", text(value)))
+                .collect();
+            format!("keys {}", keys.join(" "))
+        }
+        Raw::Tags(_) | Raw::Metadata { .. } => "metadata".to_owned(),
+    };
+    match answered {
+        Answered::One(one) => raw(one),
+        Answered::Many(many) => {
+            let many: BTreeMap<&str, String> = many
+                .iter()
+                .map(|(key, one)| (key.as_str(), raw(one)))
+                .collect();
+            format!("{many:?}")
+        }
+        Answered::NotFound => "not found".to_owned(),
+        Answered::Fails(failure) => format!("{failure:?}"),
+        Answered::Unread(unread) => format!("{unread:?}"),
+    }
+}
+
+async fn read(sandbox: &Sandbox, settings: &StoreSettings, what: What) -> String {
+    let provider = sandbox.connect(settings).unwrap();
+    let answers = provider.read(&[what], &turns()).await;
+    assert_eq!(answers.len(), 1);
+    shown(&answers[0])
+}
+
+async fn unread(sandbox: &Sandbox, settings: &StoreSettings) -> Unread {
+    let provider = sandbox.connect(settings).unwrap();
+    match provider.read(&[secret("db")], &turns()).await.remove(0) {
+        Answered::Unread(unread) => unread,
+        other => panic!("{}", shown(&other)),
+    }
+}
+
+#[tokio::test]
+async fn each_provider_answers_in_its_own_form() {
+    let sandbox = with(Settings {
+        operator: false,
+        ..Settings::default()
+    })
+    .await;
+    for (provider, expected) in [
+        ("aws", r#"bytes {"password":"p"}"#),
+        ("azurekv", r#"bytes {"password":"p"}"#),
+        ("gcpsm", r#"bytes {"password":"p"}"#),
+        ("vault", r#"json {"password":"p"}"#),
+        ("kubernetes", "keys password=p"),
+    ] {
+        sandbox.apply(store(provider, provider, json!({}))).unwrap();
+        sandbox
+            .apply(values(provider, "db: {password: p}\ndb-old: {}\nother: {}"))
+            .unwrap();
+        let settings = settings(provider, provider);
+        assert_eq!(read(&sandbox, &settings, secret("db")).await, expected);
+        assert_eq!(read(&sandbox, &settings, secret("gone")).await, "not found");
+        let find = What::Find {
+            path: None,
+            name: Some("^db".to_owned()),
+            tags: None,
+        };
+        let found = read(&sandbox, &settings, find).await;
+        assert!(
+            found.contains("db-old") && !found.contains("other"),
+            "{found}"
+        );
+    }
+    sandbox
+        .apply(fake_store(&json!({"password": "p"})))
+        .unwrap();
+    assert_eq!(
+        read(&sandbox, &settings("fake", "fake"), secret("/db")).await,
+        r#"bytes {"password":"p"}"#
+    );
+    let versioned = What::Secret {
+        key: "db".to_owned(),
+        version: "3".to_owned(),
+        metadata: false,
+    };
+    assert!(
+        read(&sandbox, &settings("aws", "aws"), versioned)
+            .await
+            .contains(unread::UNSUPPORTED)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn moods_are_told_in_stable_words() {
+    let sandbox = with(Settings {
+        operator: false,
+        ..Settings::default()
+    })
+    .await;
+    let told = "p4ssw0rd";
+    for (name, annotations) in [
+        ("denied", json!({"sandbox.eso-sync/deny": told})),
+        (
+            "failing",
+            json!({"sandbox.eso-sync/fail-first": "1", "sandbox.eso-sync/fail-text": told}),
+        ),
+        ("busy", json!({"sandbox.eso-sync/throttle": "0.01/s"})),
+        ("slow", json!({"sandbox.eso-sync/throttle": "1/s"})),
+        ("unready", json!({"sandbox.eso-sync/not-ready": told})),
+    ] {
+        sandbox.apply(store(name, "aws", annotations)).unwrap();
+    }
+    let denied = unread(&sandbox, &settings("denied", "aws")).await;
+    assert_eq!(
+        (denied.why.reason, denied.whole_store),
+        (unread::DENIED, true)
+    );
+    assert_eq!(
+        denied.permission.as_deref(),
+        Some("secretsmanager:GetSecretValue")
+    );
+    let failing = settings("failing", "aws");
+    let failed = unread(&sandbox, &failing).await;
+    assert_eq!(
+        (failed.why.reason, failed.whole_store),
+        (unread::UNAVAILABLE, false)
+    );
+    assert_eq!(
+        read(&sandbox, &failing, secret("db")).await,
+        "bytes made up by the sandbox: db",
+        "once means once"
+    );
+    assert_eq!(
+        unread(&sandbox, &settings("busy", "aws")).await.why.reason,
+        unread::THROTTLED
+    );
+    let provider = sandbox.connect(&settings("slow", "aws")).unwrap();
+    let turns = turns();
+    let answers = provider
+        .read(&[secret("a"), secret("b"), secret("c")], &turns)
+        .await;
+    assert!(
+        answers
+            .iter()
+            .all(|answer| matches!(answer, Answered::One(_))),
+        "waited for"
+    );
+    assert!(turns.calls() > 3, "every call counts");
+    for (name, provider, reason) in [
+        ("unready", "aws", unread::LOGIN),
+        ("nowhere", "aws", unread::STORE),
+        ("denied", "webhook", unread::UNSUPPORTED),
+    ] {
+        let unread = sandbox.connect(&settings(name, provider)).err().unwrap();
+        assert_eq!((unread.why.reason, unread.whole_store), (reason, true));
+        assert!(!format!("{unread:?}").contains(told));
+    }
+}
+
+/// Two readers of a store of which nothing is known find the same.
+#[tokio::test]
+async fn made_up_secrets_have_the_parts_that_are_asked_for() {
+    let sandbox = with(Settings::default()).await;
+    for provider in ["aws", "vault"] {
+        sandbox.apply(store(provider, provider, json!({}))).unwrap();
+        let mut parts = with_spec(
+            &format!("{provider}-parts"),
+            json!({"secretStoreRef": {"kind": "ClusterSecretStore", "name": provider}}),
+        );
+        parts["spec"]["data"] = json!([
+            {"secretKey": "user", "remoteRef": {"key": "db", "property": "user"}},
+            {"secretKey": "password", "remoteRef": {"key": "db", "property": "pass.word"}},
+        ]);
+        sandbox.apply(parts).unwrap();
+        let mut members = with_spec(
+            &format!("{provider}-members"),
+            json!({"secretStoreRef": {"kind": "ClusterSecretStore", "name": provider}}),
+        );
+        members["spec"]["data"] = json!([]);
+        members["spec"]["dataFrom"] = json!([{"extract": {"key": "all"}}]);
+        sandbox.apply(members).unwrap();
+        let form = if provider == "aws" { "bytes" } else { "json" };
+        let settings = settings(provider, provider);
+        let made_up = |key: &str| format!("made up by the sandbox: {key}");
+        assert_eq!(
+            read(&sandbox, &settings, secret("db")).await,
+            format!(
+                "{form} {}",
+                json!({"pass.word": made_up("db"), "user": made_up("db")})
+            )
+        );
+        assert_eq!(
+            read(&sandbox, &settings, secret("all")).await,
+            format!("{form} {}", json!({"made-up": made_up("all")}))
+        );
+        for (name, expected) in [
+            (
+                "parts",
+                json!({"user": STANDARD.encode(made_up("db")), "password": STANDARD.encode(made_up("db"))}),
+            ),
+            (
+                "members",
+                json!({"made-up": STANDARD.encode(made_up("all"))}),
+            ),
+        ] {
+            let secret = eventually("the Secret", async || {
+                sandbox.get("secrets", "team-a", &format!("{provider}-{name}"))
+            })
+            .await;
+            assert_eq!(secret["data"], expected);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ordinary_day_has_one_of_each_kind_of_drift() {
+    let sandbox = sandbox::start(&Content::Default, now()).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_mins(1)).await;
+    let data = |namespace: &str, name: &str, key: &str| {
+        let secret = sandbox.get("secrets", namespace, name)?;
+        let bytes = STANDARD.decode(secret["data"][key].as_str()?).unwrap();
+        Some(String::from_utf8(bytes).unwrap())
+    };
+    assert_eq!(
+        data("web", "session", "key").as_deref(),
+        Some("fake-session-key"),
+        "in order"
+    );
+    assert_eq!(
+        data("payments", "db", "password").as_deref(),
+        Some("fake-db-password-of-yesterday"),
+        "stale"
+    );
+    assert_eq!(
+        data("data", "etl", "token").as_deref(),
+        Some("edited-by-hand"),
+        "tampered with"
+    );
+    assert_eq!(
+        (
+            data("web", "cdn", "token").as_deref(),
+            data("web", "cdn", "purge-token")
+        ),
+        (Some("fake-cdn-token"), None),
+        "partial"
+    );
+    assert_eq!(sandbox.get("secrets", "data", "reports"), None, "missing");
+    let aws = settings("aws-prod", "aws");
+    assert_eq!(
+        read(&sandbox, &aws, secret("prod/web/cdn")).await,
+        r#"bytes {"purge-token":"fake-cdn-purge-token","token":"fake-cdn-token"}"#
+    );
+}
+
+#[tokio::test]
+async fn an_edit_that_cannot_be_understood_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let object = with_annotations(
+        external_secret("db"),
+        json!({"sandbox.eso-sync/edited": "gone"}),
+    );
+    std::fs::write(folder.path().join("m.json"), object.to_string()).unwrap();
+    let error = sandbox::start(&Content::Directory(folder.path().to_owned()), now())
+        .await
+        .err()
+        .unwrap();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(
+        cause.contains("cannot understand the annotation sandbox.eso-sync/edited"),
+        "{cause}"
+    );
+}
