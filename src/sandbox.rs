@@ -6,14 +6,16 @@
 //!
 //! ```text
 //!   manifests ─► load ─► store ◄── api ◄── server ◄── HTTP
-//!                          ▲
-//!                          └────── operator ── provider
+//!                          ▲ ▲
+//!                          │ └──── operator ── provider
+//!                          └────── workloads
 //! ```
 
 mod access;
 mod api;
 mod call;
 mod data;
+mod defaults;
 mod discovery;
 mod failure;
 mod fault;
@@ -30,6 +32,7 @@ mod server;
 mod store;
 mod time;
 mod watch;
+mod workloads;
 
 use std::{io, path::PathBuf, str::FromStr, sync::Arc};
 
@@ -48,6 +51,7 @@ use self::{
     resource::Resource,
     server::Server,
     store::{Preconditions, Store, Write},
+    workloads::Controllers,
 };
 pub use self::{fault::Fault, load::LoadError};
 
@@ -113,6 +117,7 @@ pub struct Sandbox {
     api: Arc<Api>,
     server: Server,
     operator: Operator,
+    _controllers: Controllers,
 }
 
 /// What a sandbox is like apart from its content. A ConfigMap `eso-sync-sandbox` in the content can say otherwise.
@@ -188,6 +193,7 @@ impl Sandbox {
         let settings = load::settings(&store, settings)?;
         let reconciler = Arc::new(Reconciler::new(Arc::clone(&store), settings));
         reconciler.recall().await;
+        let controllers = workloads::start(Arc::clone(&store)).await;
         // A cluster has a past that nobody remembers.
         store.compact();
         let operator = Operator::new(reconciler, settings);
@@ -202,6 +208,7 @@ impl Sandbox {
             api,
             server,
             operator,
+            _controllers: controllers,
         })
     }
 

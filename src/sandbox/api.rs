@@ -14,6 +14,7 @@ use hyper::body::Bytes;
 use serde_json::Value;
 use tokio::sync::watch;
 
+pub(super) use self::action::evict;
 use super::{
     Request,
     call::{Call, Target, Verb},

@@ -307,6 +307,19 @@ impl Store {
         self.commit(&mut inner, resource, key, object, false)
     }
 
+    /// Says of an object that it was made, and written, at another time.
+    pub(super) fn date_back(&self, resource: &Resource, object: &Value, time: &str) -> Arc<Value> {
+        let mut object = object.clone();
+        let metadata = object::metadata(&mut object);
+        metadata.insert("creationTimestamp".to_owned(), time.into());
+        if let Some(Value::Array(entries)) = metadata.get_mut("managedFields") {
+            for entry in entries {
+                object::as_map(entry).insert("time".to_owned(), time.into());
+            }
+        }
+        self.put(resource, object)
+    }
+
     /// Puts an object as a manifest describes it, with what the server would have filled in.
     pub(super) fn put_manifest(&self, resource: &Resource, mut object: Value) {
         rules::complete(resource, &mut object, &self.api_version(resource));

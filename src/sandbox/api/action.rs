@@ -99,7 +99,11 @@ fn token(store: &Store, mut asked: Value, account: &Value) -> Result<Value, Fail
 }
 
 /// Deletes a Pod, if its disruption budget allows that.
-fn evict(store: &Store, asked: &Value, pod: &Value) -> Result<Value, Failure> {
+pub(in crate::sandbox) fn evict(
+    store: &Store,
+    asked: &Value,
+    pod: &Value,
+) -> Result<Value, Failure> {
     let precondition = |key: &str| {
         let text = object::text(asked, &format!("/deleteOptions/preconditions/{key}"));
         Some(text.to_owned()).filter(|text| !text.is_empty())
