@@ -13,6 +13,8 @@ mod adopt;
 mod carry_out;
 pub mod decide;
 pub mod discover;
+#[cfg(test)]
+mod fixtures;
 pub mod key;
 pub mod known;
 mod owner;
