@@ -332,6 +332,22 @@ pub struct ActArgs {
     pub pod_namespace: Option<String>,
 }
 
+/// Where the job keeps what it owns.
+#[derive(Clone, Debug, Args)]
+pub struct HomeArgs {
+    /// Namespace of what the job owns: the lock, the key of stamps [default: that of the own Pod, else eso-sync, else default]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "ESO_SYNC_LOCK_NAMESPACE",
+        hide_env_values = true
+    )]
+    pub lock_namespace: Option<String>,
+    /// Namespace of the own Pod
+    #[arg(long, value_name = "NAME", env = "ESO_SYNC_POD_NAMESPACE", hide = true)]
+    pub pod_namespace: Option<String>,
+}
+
 /// `run`
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -422,6 +438,9 @@ pub struct PlanArgs {
     /// The most that may be asked for.
     #[command(flatten)]
     pub ceilings: CeilingArgs,
+    /// Where what the job owns is kept.
+    #[command(flatten)]
+    pub home: HomeArgs,
     /// Exit with 1 if anything would be done, as `kubectl diff` does (terraform uses 2)
     #[arg(long, env = "ESO_SYNC_EXIT_CODE", hide_env_values = true)]
     pub exit_code: bool,
@@ -491,6 +510,9 @@ pub struct StatusArgs {
     /// Or which ExternalSecrets.
     #[command(flatten)]
     pub select: SelectArgs,
+    /// Where what the job owns is kept.
+    #[command(flatten)]
+    pub home: HomeArgs,
     /// Form of the table
     #[arg(
         long,

@@ -7,16 +7,18 @@ use super::{
     act::names_are_found,
     policy::{Flags, selection},
     print, print_as,
+    restart::{homes, verdicts},
 };
 use crate::{
-    cli::{Output, PlanArgs, SelectArgs, StatusArgs, StatusOutput},
+    cli::{HomeArgs, Output, PlanArgs, SelectArgs, StatusArgs, StatusOutput},
     cluster::Access,
     discover::discover,
     drift::Findings,
     exit::Exit,
     plan::{self, Plan},
     policy::Ceilings,
-    report::{Document, Heading, Kind, exit_of_plan, text},
+    report::{Document, Heading, Kind, exit_of_plan, exit_of_restart_plan, text},
+    restart::{self, Restarts, plan::RestartPlan},
     settings::Loaded,
 };
 
@@ -27,9 +29,9 @@ struct Looked {
 }
 
 pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Refusal> {
-    let exit = |plan: &Plan| {
-        let differs = args.exit_code && !plan.steps.is_empty();
-        let exit = exit_of_plan(plan);
+    let exit = |plan: &Plan, restarts: &RestartPlan| {
+        let differs = args.exit_code && (!plan.steps.is_empty() || restarts.writes_anything());
+        let exit = exit_of_plan(plan).or(exit_of_restart_plan(restarts));
         if differs {
             exit.or(Exit::Differences)
         } else {
@@ -42,6 +44,7 @@ pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Refu
             Kind::Plan,
             &args.policy.config,
             &args.select,
+            &args.home,
             ceilings,
             exit,
         )
@@ -58,9 +61,10 @@ pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, 
             Kind::Status,
             &args.policy.config,
             &args.select,
+            &args.home,
             Ceilings::default(),
-            |plan| {
-                if plan.gaps.is_empty() {
+            |plan, restarts| {
+                if plan.gaps.is_empty() && restarts.gaps.is_empty() {
                     Exit::Done
                 } else {
                     Exit::Failed
@@ -96,8 +100,9 @@ impl Session {
         kind: Kind,
         config: &[PathBuf],
         select: &SelectArgs,
+        home: &HomeArgs,
         ceilings: Ceilings,
-        exit: impl Fn(&Plan) -> Exit,
+        exit: impl Fn(&Plan, &RestartPlan) -> Exit,
     ) -> Result<Looked, Refusal> {
         let selects =
             !select.names.is_empty() || select.all_namespaces || select.selector.is_some();
@@ -148,8 +153,25 @@ impl Session {
             requests: cluster.requests(),
         };
         names_are_found(&select.names, &plan, &cluster.namespace)?;
-        let exit = exit(&plan);
-        let document = Document::of_plan(kind, &plan, heading, exit);
+        let restarts = if loaded.policy.restart.is_empty() {
+            RestartPlan::default()
+        } else {
+            let restarts = Restarts {
+                cluster,
+                policy: &loaded.policy,
+                inventory: &discovered.inventory,
+                plan: &plan,
+                verdicts: &verdicts(&plan),
+                options: &restart::Options {
+                    namespaces: homes(home.lock_namespace.as_ref().or(home.pod_namespace.as_ref())),
+                    ..restart::Options::default()
+                },
+                clock: self.world.clock,
+            };
+            self.unless_stopped(restarts.look()).await?.plan
+        };
+        let exit = exit(&plan, &restarts);
+        let document = Document::of_plan(kind, &plan, heading, exit).with_restarts(&restarts);
         Ok(Looked { document, exit })
     }
 

@@ -8,6 +8,7 @@ mod house;
 mod interruptions;
 mod policy;
 mod providers;
+mod restart;
 mod sandbox;
 mod scenarios;
 mod support;
