@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use crate::{
     duration::GoDuration,
     policy::Capability,
+    rbac::provider::Side,
     telemetry::{Color, LogFormat},
 };
 
@@ -211,6 +212,8 @@ pub enum Command {
     Run(RunArgs),
     /// Print what `run` would do, changing nothing
     Plan(PlanArgs),
+    /// Compare what the providers hold with what the Secrets hold, changing nothing
+    Drift(DriftArgs),
     /// Force-sync single ExternalSecrets, without a policy
     Sync(SyncArgs),
     /// Restart only what runs on old data, as the policy's `restart` says; nothing is synced
@@ -221,7 +224,7 @@ pub enum Command {
     Validate(ValidateArgs),
     /// Print a JSON Schema
     Schema(SchemaArgs),
-    /// Print the Roles and ClusterRoles that a policy (or the ad hoc commands) needs
+    /// Print the Roles and ClusterRoles that a policy needs, or the rights at a provider
     Rbac(RbacArgs),
     /// Print a completion script for a shell
     Completion {
@@ -446,6 +449,56 @@ pub struct PlanArgs {
     pub exit_code: bool,
 }
 
+/// `drift`
+#[derive(Debug, Args)]
+pub struct DriftArgs {
+    /// Form of the findings
+    #[arg(
+        long,
+        short = 'o',
+        value_enum,
+        default_value = "table",
+        env = "ESO_SYNC_OUTPUT",
+        hide_env_values = true
+    )]
+    pub output: Output,
+    /// Which policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Or which ExternalSecrets.
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Whose credentials.
+    #[command(flatten)]
+    pub providers: ProviderArgs,
+}
+
+/// How providers are read.
+#[derive(Clone, Debug, Args)]
+pub struct ProviderArgs {
+    /// Read providers with your own credentials (ambient) or with those that the stores name (store)
+    #[arg(
+        long,
+        value_name = "WHOSE",
+        value_parser = ["ambient", "store"],
+        env = "ESO_SYNC_CREDENTIALS",
+        hide_env_values = true
+    )]
+    pub credentials: Option<String>,
+    /// Where your own credentials may go beyond the clouds' own hosts, such as https://vault.corp:8200 (repeatable)
+    #[arg(
+        long = "endpoint",
+        value_name = "URL",
+        value_delimiter = ',',
+        env = "ESO_SYNC_ENDPOINT",
+        hide_env_values = true
+    )]
+    pub endpoints: Vec<String>,
+    /// Let your own credentials read for namespaced SecretStores too
+    #[arg(long, env = "ESO_SYNC_NAMESPACED_STORES", hide_env_values = true)]
+    pub namespaced_stores: bool,
+}
+
 /// `sync`
 #[derive(Debug, Args)]
 pub struct SyncArgs {
@@ -559,6 +612,9 @@ pub struct RbacArgs {
     /// Which policy; without one, the ad hoc commands.
     #[command(flatten)]
     pub policy: PolicyArgs,
+    /// The most that may be asked for.
+    #[command(flatten)]
+    pub ceilings: CeilingArgs,
     /// ServiceAccount that gets the rights, in --namespace
     #[arg(
         long,
@@ -568,6 +624,12 @@ pub struct RbacArgs {
         hide_env_values = true
     )]
     pub service_account: String,
+    /// Namespace that ClusterSecretStores' references name (repeatable)
+    #[arg(long = "credentials-in", value_name = "NAMESPACE")]
+    pub credentials_in: Vec<String>,
+    /// Print what reading needs at this provider instead
+    #[arg(long = "for", value_name = "PROVIDER", value_enum)]
+    pub side: Option<Side>,
 }
 
 /// The form of plans and reports.

@@ -14,7 +14,7 @@ use futures::{Stream, StreamExt as _};
 use http::Request;
 use kube::core::{Status, WatchEvent};
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use gate::{Access, Ledger};
 
@@ -214,6 +214,18 @@ impl Cluster {
         self.ledger.requests()
     }
 
+    /// Waits for a turn, and changes an object by a JSON merge patch.
+    pub async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        change: &Value,
+    ) -> Result<T, CallError> {
+        while let Err(wait) = self.take_turn() {
+            tokio::time::sleep(wait).await;
+        }
+        self.patch_paced(path, change).await
+    }
+
     /// Takes a turn for a request that is then sent by [`Cluster::patch_paced`]; or says how long to wait.
     pub fn take_turn(&self) -> Result<(), Duration> {
         self.ledger.take()
@@ -285,16 +297,27 @@ impl Cluster {
             .await
     }
 
-    /// The same, once there is a turn.
-    pub async fn patch<T: DeserializeOwned>(
+    /// Deletes an object, if it still is the one that was seen, in the version that was seen.
+    pub async fn delete(
         &self,
         path: &str,
-        change: &Value,
-    ) -> Result<T, CallError> {
-        while let Err(wait) = self.take_turn() {
-            tokio::time::sleep(wait).await;
-        }
-        self.patch_paced(path, change).await
+        uid: &str,
+        resource_version: &str,
+    ) -> Result<(), CallError> {
+        let options = json!({
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": uid, "resourceVersion": resource_version},
+        });
+        let operation = format!("delete {path}");
+        self.call::<serde::de::IgnoredAny>(
+            "DELETE",
+            &Query::new(path),
+            options.to_string().into_bytes(),
+            &operation,
+        )
+        .await
+        .map(|_| ())
     }
 
     /// Creates an object.

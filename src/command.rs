@@ -9,6 +9,7 @@ mod restart;
 use std::{
     collections::BTreeMap,
     io::{self, Write as _},
+    sync::Arc,
 };
 
 use serde::Serialize;
@@ -20,11 +21,13 @@ use crate::{
         Access, Cluster, Trouble,
         connect::{self, ConnectError, Options},
     },
-    discover::DiscoverError,
+    discover::{DiscoverError, Discovered},
+    drift::check::Check,
     exit::Exit,
     lock::LockError,
     policy::Policy,
     progress::Style,
+    provider::reader::StandIn,
     report::{API_VERSION, Run},
     sandbox::{self, Sandbox},
     settings::Invalid,
@@ -166,6 +169,7 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         Command::Sync(args) => act::sync(&session, args).await,
         Command::Restart(args) => restart::restart(&session, args).await,
         Command::Plan(args) => look::plan(&session, args).await,
+        Command::Drift(args) => look::drift(&session, args).await,
         Command::Status(args) => look::status(&session, args).await,
         Command::Validate(args) => offline::validate(&session, &args),
         Command::Schema(args) => offline::schema(args.of),
@@ -217,7 +221,25 @@ struct Session {
 struct Connected {
     cluster: Cluster,
     /// Served for as long as this lives.
-    _sandbox: Option<Sandbox>,
+    sandbox: Option<Arc<Sandbox>>,
+}
+
+impl Connected {
+    /// A drift check over this connection; in an embedded cluster it reads the providers that are embedded too.
+    fn check(
+        &self,
+        session: &Session,
+        policy: &Policy,
+        discovered: &Discovered,
+    ) -> Result<Check, Refusal> {
+        let stand_in = self
+            .sandbox
+            .clone()
+            .map(|sandbox| -> StandIn { Arc::new(move |store| sandbox.connect(store)) });
+        let environment = session.world.environment.clone();
+        Check::new(&self.cluster, policy, discovered, environment, stand_in)
+            .map_err(|error| Refusal::new(Exit::NoAccess, &error))
+    }
 }
 
 impl Session {
@@ -242,7 +264,7 @@ impl Session {
             self.say("an embedded cluster: nothing real is touched");
             return Ok(Connected {
                 cluster,
-                _sandbox: Some(sandbox),
+                sandbox: Some(Arc::new(sandbox)),
             });
         }
         let cluster = connect::connect(&self.options(), access, rate).await?;
@@ -257,7 +279,7 @@ impl Session {
         ));
         Ok(Connected {
             cluster,
-            _sandbox: None,
+            sandbox: None,
         })
     }
 

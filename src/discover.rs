@@ -9,6 +9,11 @@ use crate::{
     eso,
     inventory::{Gap, Id, Inventory, Operator, Parent, StoreKey, StoreView},
     policy::{Policy, Selection},
+    provider::{
+        Unread,
+        reader::{NamespaceLabels, Source},
+        unread,
+    },
     wire,
 };
 
@@ -21,6 +26,10 @@ pub struct Discovered {
     pub api: Api,
     /// One entry for each list of ExternalSecrets.
     pub watch_from: Vec<WatchFrom>,
+    /// The stores as their providers are read, or why one cannot be had; empty where drift is not checked.
+    pub sources: BTreeMap<StoreKey, Result<Source, Unread>>,
+    /// The labels of namespaces, where the conditions of a store ask for them; None where they could not be read.
+    pub labels: Option<NamespaceLabels>,
 }
 
 /// The version of the operator's API that is used, and its paths.
@@ -112,7 +121,8 @@ pub async fn discover(cluster: &Cluster, policy: &Policy) -> Result<Discovered, 
     let labels = namespace_labels(cluster, policy, &mut inventory).await?;
     let watch_from =
         external_secrets(cluster, &api, policy, &scopes, &labels, &mut inventory).await?;
-    stores(cluster, &api, &scopes, &mut inventory).await;
+    let sources = stores(cluster, &api, policy, &scopes, &mut inventory).await;
+    let labels = labels_for(&sources, labels, cluster).await;
     parents(cluster, &api, &mut inventory).await;
     if age_matters(&inventory) {
         inventory.operator = operator(cluster, &api).await;
@@ -123,10 +133,31 @@ pub async fn discover(cluster: &Cluster, policy: &Policy) -> Result<Discovered, 
         inventory,
         api,
         watch_from,
+        sources,
+        labels,
     })
 }
 
-type NamespaceLabels = BTreeMap<String, BTreeMap<String, String>>;
+/// The labels that conditions of stores ask for; a check that does not get them degrades what depends on them.
+async fn labels_for(
+    sources: &BTreeMap<StoreKey, Result<Source, Unread>>,
+    known: NamespaceLabels,
+    cluster: &Cluster,
+) -> Option<NamespaceLabels> {
+    let asks = |source: &Source| {
+        let mut conditions = source.conditions.iter();
+        conditions.any(|condition| condition.namespace_selector.is_some())
+    };
+    if !known.is_empty() || !sources.values().flatten().any(asks) {
+        return Some(known);
+    }
+    let mut labels = NamespaceLabels::new();
+    let each = |namespace: wire::Namespace| {
+        labels.insert(namespace.metadata.name, namespace.metadata.labels);
+    };
+    let listed = cluster.list(&Query::new("/api/v1/namespaces"), each).await;
+    listed.ok().map(|_| labels)
+}
 
 /// The labels of all namespaces, if any entry of the policy asks for them.
 async fn namespace_labels(
@@ -227,9 +258,10 @@ async fn external_secrets(
 async fn stores(
     cluster: &Cluster,
     api: &Api,
+    policy: &Policy,
     scopes: &[Option<String>],
     inventory: &mut Inventory,
-) {
+) -> BTreeMap<StoreKey, Result<Source, Unread>> {
     let wanted: BTreeSet<StoreKey> = inventory
         .external_secrets
         .iter()
@@ -249,14 +281,18 @@ async fn stores(
         }
     }
     let mut views = BTreeMap::new();
+    let mut sources = BTreeMap::new();
     let mut unreadable = Vec::new();
     for (plural, namespace) in lists {
         let listed = cluster
             .list(
                 &Query::new(api.path(namespace, plural)),
                 |object: wire::Store| {
-                    let store = project::store(object);
+                    let store = project::store(&object);
                     if wanted.contains(&store.key) {
+                        if policy.drift.enabled {
+                            sources.insert(store.key.clone(), project::source(&object, &store));
+                        }
                         views.insert(store.key.clone(), StoreView::Seen(store));
                     }
                 },
@@ -280,7 +316,18 @@ async fn stores(
             })
         });
     }
+    if policy.drift.enabled {
+        for (key, view) in &views {
+            let why = match view {
+                StoreView::Seen(_) => continue,
+                StoreView::Missing => "it does not exist",
+                StoreView::Unknown(why) => why,
+            };
+            sources.insert(key.clone(), Err(Unread::store(unread::STORE, why)));
+        }
+    }
     inventory.stores = views;
+    sources
 }
 
 async fn parents(cluster: &Cluster, api: &Api, inventory: &mut Inventory) {

@@ -7,7 +7,10 @@
 //! Values stay within [`check`]: what is compared, and what leaves it, are fingerprints with a key of the run, names of keys and
 //! verdicts.
 
+pub mod afterwards;
+pub mod check;
 pub mod judge;
+mod read;
 mod target;
 pub mod templates;
 

@@ -4,12 +4,17 @@
 //! asked. Where a policy names its namespaces literally, Roles in those suffice, and the `ClusterRole` keeps only what has no
 //! namespace.
 
+pub mod provider;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::policy::{Policy, When};
+use crate::{
+    policy::{Drift, Policy, When},
+    provider::trust::Credentials,
+};
 
 /// Who runs eso-sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +47,10 @@ enum Need {
     Look,
     /// Seeing the labels of namespaces.
     LookAtNamespaces,
+    /// Seeing what the target Secrets hold.
+    Compare,
+    /// Resolving the credentials that stores name.
+    Resolve,
     /// Saying on the job's own Pod how the run ended.
     Tell,
     /// Syncing, proving it, and saying on an ExternalSecret that it failed.
@@ -95,6 +104,11 @@ const RIGHTS: &[Right] = &[
     // The operator's age shows in the fields that its definitions have.
     (Need::Look, Scope::Cluster, CRDS, "customresourcedefinitions", &["externalsecrets.external-secrets.io"], &["get"]),
     (Need::LookAtNamespaces, Scope::Cluster, "", "namespaces", &[], &["list"]),
+    (Need::Compare, Scope::Selected, "", "secrets", &[], &["get", "list"]),
+    (Need::Resolve, Scope::Selected, "", "secrets", &[], &["get"]),
+    (Need::Resolve, Scope::Selected, "", "configmaps", &[], &["get"]),
+    (Need::Resolve, Scope::Selected, "", "serviceaccounts", &[], &["get"]),
+    (Need::Resolve, Scope::Selected, "", "serviceaccounts/token", &[], &["create"]),
 ];
 
 /// One rule of a Role or `ClusterRole`.
@@ -135,9 +149,15 @@ pub struct Rbac {
 /// What this policy needs; None stands for the ad hoc commands, which may be pointed at any ExternalSecret.
 pub fn rules(policy: Option<&Policy>, job: &JobIdentity) -> Rbac {
     let syncs = policy.is_none_or(|policy| policy.sync.when != When::Never);
+    let drift = policy.map_or_else(Drift::default, |policy| policy.drift.clone());
     let needed = |need| match need {
         Need::Look | Need::Tell => true,
-        Need::LookAtNamespaces => policy.is_some_and(Policy::asks_for_namespace_labels),
+        // Conditions of stores ask for them too.
+        Need::LookAtNamespaces => {
+            drift.enabled || policy.is_some_and(Policy::asks_for_namespace_labels)
+        }
+        Need::Compare => drift.enabled,
+        Need::Resolve => drift.enabled && uses_stores_credentials(&drift),
         Need::Sync => syncs,
         Need::Lock => syncs && policy.is_none_or(|policy| policy.lock.enabled),
     };
@@ -167,6 +187,11 @@ pub fn rules(policy: Option<&Policy>, job: &JobIdentity) -> Rbac {
         cluster,
         namespaces,
     }
+}
+
+fn uses_stores_credentials(drift: &Drift) -> bool {
+    let mut used = drift.stores.values().chain([&drift.credentials]);
+    used.any(|credentials| *credentials == Credentials::Store)
 }
 
 /// Adds to the rule for the same objects, if there is one.
@@ -215,6 +240,27 @@ pub struct Request {
 }
 
 impl Rbac {
+    /// The same, with the rights to resolve what ClusterSecretStores refer to in these namespaces.
+    #[must_use]
+    pub fn with_credentials_in(mut self, namespaces: &[String]) -> Self {
+        for namespace in namespaces {
+            let mut rules = Vec::new();
+            let rights = RIGHTS.iter();
+            for right in rights.filter(|(need, ..)| *need == Need::Resolve) {
+                grant(&mut rules, right);
+            }
+            let there = self.namespaces.entry(namespace.clone()).or_default();
+            for rule in rules {
+                let known = self.cluster.iter().chain(there.iter());
+                if !known.into_iter().any(|wider| wider.covers(&rule)) {
+                    there.push(rule);
+                }
+            }
+        }
+        self.namespaces.retain(|_, rules| !rules.is_empty());
+        self
+    }
+
     /// Whether the API server would let this pass.
     pub fn allows(&self, request: &Request) -> bool {
         let covers = |rule: &Rule| {
@@ -290,253 +336,4 @@ impl Rbac {
 const GROUP: &str = "rbac.authorization.k8s.io";
 
 #[cfg(test)]
-mod tests {
-    use std::fmt::Write;
-
-    use super::*;
-    use crate::{
-        pattern::Pattern,
-        policy::{Lock, Selection},
-    };
-
-    fn job() -> JobIdentity {
-        JobIdentity {
-            namespace: "eso-sync".to_owned(),
-            service_account: "eso-sync".to_owned(),
-        }
-    }
-
-    fn within(namespaces: &[&str]) -> Selection {
-        let namespaces = namespaces
-            .iter()
-            .map(|text| Pattern::new(text).unwrap())
-            .collect();
-        Selection {
-            namespaces,
-            ..Selection::default()
-        }
-    }
-
-    /// One line per rule.
-    fn shown(rbac: &Rbac) -> String {
-        let mut text = String::new();
-        let places = rbac
-            .namespaces
-            .iter()
-            .map(|(namespace, rules)| (namespace.as_str(), rules));
-        for (place, rules) in [("(cluster)", &rbac.cluster)].into_iter().chain(places) {
-            for Rule {
-                resources,
-                resource_names,
-                verbs,
-                ..
-            } in rules
-            {
-                let names = if resource_names.is_empty() {
-                    String::new()
-                } else {
-                    format!(" {}", resource_names.join(","))
-                };
-                writeln!(
-                    text,
-                    "{place}: {}{names}: {}",
-                    resources.join(","),
-                    verbs.join(",")
-                )
-                .unwrap();
-            }
-        }
-        text
-    }
-
-    #[test]
-    fn a_policy_without_namespaces_needs_cluster_roles() {
-        let policy = Policy::selecting(vec![Selection::default()]);
-        insta::assert_snapshot!(shown(&rules(Some(&policy), &job())), @"
-        (cluster): externalsecrets: get,list,watch,patch
-        (cluster): secretstores: list
-        (cluster): events: list,watch,create
-        (cluster): clustersecretstores: list
-        (cluster): clusterexternalsecrets: get,patch
-        (cluster): customresourcedefinitions externalsecrets.external-secrets.io: get
-        eso-sync: pods: get
-        eso-sync: leases: create
-        eso-sync: leases eso-sync: get,update
-        ");
-    }
-
-    #[test]
-    fn literal_namespaces_need_roles_only() {
-        let policy = Policy::selecting(vec![
-            within(&["payments", "eso-sync"]),
-            within(&["payments"]),
-        ]);
-        insta::assert_snapshot!(shown(&rules(Some(&policy), &job())), @"
-        (cluster): clustersecretstores: list
-        (cluster): clusterexternalsecrets: get,patch
-        (cluster): customresourcedefinitions externalsecrets.external-secrets.io: get
-        eso-sync: externalsecrets: get,list,watch,patch
-        eso-sync: secretstores: list
-        eso-sync: events: list,watch,create
-        eso-sync: pods: get
-        eso-sync: leases: create
-        eso-sync: leases eso-sync: get,update
-        payments: externalsecrets: get,list,watch,patch
-        payments: secretstores: list
-        payments: events: list,watch,create
-        ");
-    }
-
-    #[test]
-    fn only_namespace_labels_need_the_list_of_namespaces() {
-        let lists = |policy: &Policy| {
-            shown(&rules(Some(policy), &job())).contains("(cluster): namespaces: list")
-        };
-        let labelled = Selection {
-            namespace_selector: "a=b".parse().ok(),
-            ..within(&["prod"])
-        };
-        let mut policy = Policy::selecting(vec![within(&["prod-*"])]);
-        assert!(
-            !lists(&policy),
-            "ExternalSecrets bear the names that a glob is held against"
-        );
-        policy.exclude = vec![labelled.clone()];
-        assert!(lists(&policy));
-        policy = Policy::selecting(vec![labelled]);
-        assert!(lists(&policy));
-        assert!(
-            rules(Some(&policy), &job())
-                .namespaces
-                .keys()
-                .eq(["eso-sync"])
-        );
-    }
-
-    #[test]
-    fn a_policy_that_never_syncs_needs_no_right_to_write_outside_the_job() {
-        let mut policy = Policy::selecting(vec![Selection::default()]);
-        policy.sync.when = When::Never;
-        insta::assert_snapshot!(shown(&rules(Some(&policy), &job())), @"
-        (cluster): externalsecrets: list
-        (cluster): secretstores: list
-        (cluster): clustersecretstores: list
-        (cluster): clusterexternalsecrets: get
-        (cluster): customresourcedefinitions externalsecrets.external-secrets.io: get
-        eso-sync: events: create
-        eso-sync: pods: get
-        ");
-    }
-
-    #[test]
-    fn without_the_lock_no_right_to_leases_is_needed() {
-        let mut policy = Policy::selecting(vec![Selection::default()]);
-        policy.lock = Lock { enabled: false };
-        assert!(!shown(&rules(Some(&policy), &job())).contains("leases"));
-    }
-
-    #[test]
-    fn the_ad_hoc_commands_need_the_whole_cluster() {
-        let any = Policy::selecting(vec![Selection::default()]);
-        assert_eq!(rules(None, &job()), rules(Some(&any), &job()));
-    }
-
-    #[test]
-    fn no_right_reaches_secrets() {
-        let reaches = |(_, _, _, resource, _, verbs): &Right| {
-            *resource == "secrets" || *resource == "*" || verbs.contains(&"*")
-        };
-        assert!(!RIGHTS.iter().any(reaches));
-    }
-
-    #[test]
-    fn what_is_granted_is_what_is_allowed() {
-        let rbac = rules(
-            Some(&Policy::selecting(vec![within(&["payments"])])),
-            &job(),
-        );
-        // VERB GROUP/RESOURCE NAMESPACE NAME, with `-` for none.
-        let allows = |request: &str| {
-            let words: Vec<&str> = request.split(' ').collect();
-            let some = |word: &str| (word != "-").then(|| word.to_owned());
-            let (group, resource) = words[1].split_once('/').unwrap();
-            rbac.allows(&Request {
-                verb: words[0].to_owned(),
-                group: group.to_owned(),
-                resource: resource.to_owned(),
-                namespace: some(words[2]),
-                name: some(words[3]),
-            })
-        };
-        for request in [
-            "list external-secrets.io/externalsecrets payments -",
-            "patch external-secrets.io/externalsecrets payments db",
-            "list external-secrets.io/clustersecretstores - -",
-            "create coordination.k8s.io/leases eso-sync -",
-            "update coordination.k8s.io/leases eso-sync eso-sync",
-            "create /events payments -",
-        ] {
-            assert!(allows(request), "{request}");
-        }
-        for request in [
-            "list external-secrets.io/externalsecrets - -",
-            "list external-secrets.io/externalsecrets web -",
-            "update external-secrets.io/externalsecrets payments db",
-            "patch external-secrets.io/externalsecrets/status payments db",
-            "patch apps/externalsecrets payments db",
-            "update coordination.k8s.io/leases eso-sync other",
-            "list coordination.k8s.io/leases eso-sync -",
-        ] {
-            assert!(!allows(request), "{request}");
-        }
-    }
-
-    #[test]
-    fn the_manifests_can_be_applied_as_they_are() {
-        let mut policy = Policy::selecting(vec![within(&["payments"])]);
-        policy.sync.when = When::Never;
-        let job = JobIdentity {
-            namespace: "ops".to_owned(),
-            service_account: "syncer".to_owned(),
-        };
-        let yaml = rules(Some(&policy), &job).to_yaml();
-        let (cluster, namespaced) = yaml
-            .split_once("---\napiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata:\n  labels:\n    app.kubernetes.io/name: eso-sync\n  name: eso-sync\n  namespace: payments\n")
-            .unwrap();
-        assert!(
-            cluster.contains("kind: ClusterRole\n")
-                && cluster.contains("kind: ClusterRoleBinding\n")
-        );
-        insta::assert_snapshot!(namespaced, @"
-        rules:
-        - apiGroups:
-          - external-secrets.io
-          resources:
-          - externalsecrets
-          verbs:
-          - list
-        - apiGroups:
-          - external-secrets.io
-          resources:
-          - secretstores
-          verbs:
-          - list
-        ---
-        apiVersion: rbac.authorization.k8s.io/v1
-        kind: RoleBinding
-        metadata:
-          labels:
-            app.kubernetes.io/name: eso-sync
-          name: eso-sync
-          namespace: payments
-        roleRef:
-          apiGroup: rbac.authorization.k8s.io
-          kind: Role
-          name: eso-sync
-        subjects:
-        - kind: ServiceAccount
-          name: syncer
-          namespace: ops
-        ");
-    }
-}
+mod tests;

@@ -288,7 +288,7 @@ impl Document {
                 let document = DocumentItem::new(item, result(index)).done();
                 match results.checked.get(&index) {
                     Some(finding) => document.found(finding),
-                    None => document,
+                    None => document.forgetting_if_synced(),
                 }
             })
             .collect();

@@ -190,6 +190,15 @@ impl Restarts<'_> {
             stop,
         };
         let mut results = carry_out::carry_out(&job, done).await;
+        let mut noted = known.clone();
+        for step in &plan.steps {
+            if let Some(seq) = results.of.get(&step.id).and_then(|result| result.seq) {
+                noted.note(&step.id, &step.uid, seq);
+            }
+        }
+        if let Err(warning) = adopt::remember(self.cluster, keeper, known, &noted).await {
+            results.warnings.push(warning);
+        }
         let planned = planned(&looked.plan);
         for step in &plan.steps {
             if planned.contains(&step.id) {

@@ -259,6 +259,8 @@ pub struct StoreSpec {
     pub controller: String,
     /// One provider by its name.
     pub provider: BTreeMap<String, Value>,
+    /// Which namespaces a ClusterSecretStore serves.
+    pub conditions: Value,
 }
 
 /// `status` of a store.

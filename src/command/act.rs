@@ -6,22 +6,22 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
-    Refusal, Session,
+    Connected, Refusal, Session,
     policy::{Flags, selection, store},
     print_as,
-    restart::{ad_hoc_rules, restart_options, verdicts},
+    restart::{ad_hoc_rules, restart_options, verdicts, verdicts_after},
 };
 use crate::{
     announce::{OwnPod, Told, announce, announce_on_pod},
     cli::{ActArgs, Output, RunArgs, SyncArgs},
     cluster::{Access, Cluster, Trouble},
     discover::{Discovered, discover},
-    drift::Findings,
+    drift::{afterwards::Afterwards, check::Check},
     exit::Exit,
     lock::{self, Lock, LockError},
     outcome::Results,
     pattern::Pattern,
-    plan::{self, Plan},
+    plan::Plan,
     policy::Policy,
     progress::Progress,
     rbac,
@@ -31,6 +31,7 @@ use crate::{
         exit_of_restarts, text,
     },
     restart::{self, Looked, results::RestartResults, targets::Verdicts},
+    stop::Level,
     sync::{Job, carry_out},
 };
 
@@ -40,6 +41,7 @@ const TERMINATION_LOG: &str = "/dev/termination-log";
 /// What to do, over which connection.
 pub(super) struct Task<'a> {
     pub(super) session: &'a Session,
+    pub(super) connected: &'a Connected,
     pub(super) cluster: &'a Cluster,
     pub(super) policy: &'a Policy,
     pub(super) digest: Option<&'a str>,
@@ -65,6 +67,7 @@ pub(super) struct Seen {
     pub(super) plan: Plan,
     pub(super) verdicts: Verdicts,
     pub(super) restarts: Option<Looked>,
+    check: Option<Check>,
 }
 
 impl Seen {
@@ -104,6 +107,7 @@ pub(super) async fn run(session: &Session, args: RunArgs) -> Result<Exit, Refusa
     let connected = session.connect(access, &loaded.policy).await?;
     let task = Task {
         session,
+        connected: &connected,
         cluster: &connected.cluster,
         policy: &loaded.policy,
         digest: Some(&loaded.digest),
@@ -146,6 +150,8 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refu
     let started = session.world.clock.now();
     let mut flags = act_flags(&args.act);
     flags.insert("sync.generators".to_owned(), json!(args.generators));
+    // What is typed is meant, whatever its Secret holds.
+    flags.insert("drift.enabled".to_owned(), json!(false));
     if let Some(limit) = args.max_syncs {
         flags.insert("safety.maxSyncs".to_owned(), json!(limit));
     }
@@ -173,6 +179,7 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refu
     let (loaded, connected) = session.ad_hoc(access, entry, flags).await?;
     let task = Task {
         session,
+        connected: &connected,
         cluster: &connected.cluster,
         policy: &loaded.policy,
         digest: None,
@@ -238,14 +245,13 @@ impl Task<'_> {
             .session
             .unless_stopped(discover(self.cluster, self.policy))
             .await??;
-        let plan = plan::plan(
-            self.policy,
-            &discovered.inventory,
-            &Findings::default(),
-            self.session.world.clock.now(),
-        );
+        let (plan, check) = self
+            .session
+            .planned(self.connected, self.policy, &discovered)
+            .await?;
         let verdicts = verdicts(&plan);
         let mut seen = Seen {
+            check,
             discovered,
             plan,
             verdicts,
@@ -426,19 +432,27 @@ impl Task<'_> {
             seen.restarts = Some(looked);
             adopted = results;
         }
-        let synced = self.sync(&seen).await;
+        let check = seen.check.take();
+        let synced = self.sync(&seen, check).await;
+        seen.verdicts.extend(verdicts_after(&seen.plan, &synced));
         let mut restarted = match &seen.restarts {
             Some(looked) => self.restart(&seen, looked, &synced).await,
             None => RestartResults::default(),
         };
         restarted.warnings.extend(adopted.warnings);
         for (id, result) in adopted.of {
-            restarted.of.entry(id).or_insert(result);
+            // What was noted first says more than that nothing was owed then.
+            match restarted.of.get(&id) {
+                Some(later) if later.reason != Reason::Current => {}
+                _ => drop(restarted.of.insert(id, result)),
+            }
         }
+        restarted.stopped = restarted.stopped.or(adopted.stopped);
         (seen, Done { synced, restarted })
     }
 
-    async fn sync(&self, seen: &Seen) -> Results {
+    /// Carries the plan out, and checks what came of it.
+    async fn sync(&self, seen: &Seen, check: Option<Check>) -> Results {
         let world = &self.session.world;
         let plan = &seen.plan;
         if plan.steps.is_empty() {
@@ -458,12 +472,38 @@ impl Task<'_> {
             stop: world.stop.clone(),
         };
         let mut progress = Progress::new(self.session.progress_style(), plan.syncs());
-        carry_out(&job, |index, result| {
+        let done = |index: usize, result: &crate::outcome::ItemResult| {
             if let Some(item) = plan.items.get(index) {
                 progress.done(item, result);
             }
-        })
-        .await
+        };
+        let mut results = carry_out(&job, done).await;
+        if let Some(check) = check {
+            self.verify(seen, check, &mut results).await;
+        }
+        results
+    }
+
+    /// Checks what was synced anew, unless the run has to end.
+    async fn verify(&self, seen: &Seen, mut check: Check, results: &mut Results) {
+        let afterwards = Afterwards {
+            plan: &seen.plan,
+            inventory: &seen.discovered.inventory,
+            policy: self.policy,
+            cluster: self.cluster,
+        };
+        let mut stop = self.session.world.stop.clone();
+        let level = if results.stopped.is_none() && stop.level() == Level::Run {
+            tokio::select! {
+                () = afterwards.verify(&mut check, results) => Level::Run,
+                level = stop.changed() => level,
+            }
+        } else {
+            stop.level()
+        };
+        if let Level::Drain(reason) | Level::Now(reason) = level {
+            results.stopped.get_or_insert(reason);
+        }
     }
 
     async fn report(&self, seen: &Seen, done: &Done) -> Result<Exit, Refusal> {

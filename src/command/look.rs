@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde_json::json;
+
 use super::{
     Connected, Refusal, Session,
     act::names_are_found,
@@ -10,14 +12,19 @@ use super::{
     restart::{homes, verdicts},
 };
 use crate::{
-    cli::{HomeArgs, Output, PlanArgs, SelectArgs, StatusArgs, StatusOutput},
+    cli::{
+        DriftArgs, HomeArgs, Output, PlanArgs, ProviderArgs, SelectArgs, StatusArgs, StatusOutput,
+    },
     cluster::Access,
-    discover::discover,
-    drift::Findings,
+    discover::{Discovered, discover},
+    drift::{
+        Findings,
+        check::{Check, checked},
+    },
     exit::Exit,
     plan::{self, Plan},
-    policy::Ceilings,
-    report::{Document, Heading, Kind, exit_of_plan, exit_of_restart_plan, text},
+    policy::{Ceilings, Policy, When},
+    report::{Document, Heading, Kind, exit_of_drift, exit_of_plan, exit_of_restart_plan, text},
     restart::{self, Restarts, plan::RestartPlan},
     settings::Loaded,
 };
@@ -44,8 +51,9 @@ pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Refu
             Kind::Plan,
             &args.policy.config,
             &args.select,
-            &args.home,
+            Some(&args.home),
             ceilings,
+            Flags::new(),
             exit,
         )
         .await?;
@@ -55,14 +63,49 @@ pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Refu
     Ok(looked.exit)
 }
 
+pub(super) async fn drift(session: &Session, args: DriftArgs) -> Result<Exit, Refusal> {
+    let looked = session
+        .look(
+            Kind::Drift,
+            &args.policy.config,
+            &args.select,
+            None,
+            Ceilings::default(),
+            reading(&args.providers),
+            |plan, _| exit_of_drift(plan),
+        )
+        .await?;
+    print_as(args.output, &looked.document, |document| {
+        text::render(document, false)
+    })?;
+    Ok(looked.exit)
+}
+
+/// What the flags say of how providers are read.
+pub(super) fn reading(args: &ProviderArgs) -> Flags {
+    let mut flags = Flags::new();
+    flags.insert("drift.enabled".to_owned(), json!(true));
+    if let Some(whose) = &args.credentials {
+        flags.insert("drift.credentials".to_owned(), json!(whose));
+    }
+    if !args.endpoints.is_empty() {
+        flags.insert("drift.endpoints".to_owned(), json!(args.endpoints));
+    }
+    if args.namespaced_stores {
+        flags.insert("drift.namespacedStores".to_owned(), json!(true));
+    }
+    flags
+}
+
 pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, Refusal> {
     let looked = session
         .look(
             Kind::Status,
             &args.policy.config,
             &args.select,
-            &args.home,
+            Some(&args.home),
             Ceilings::default(),
+            Flags::new(),
             |plan, restarts| {
                 if plan.gaps.is_empty() && restarts.gaps.is_empty() {
                     Exit::Done
@@ -100,8 +143,9 @@ impl Session {
         kind: Kind,
         config: &[PathBuf],
         select: &SelectArgs,
-        home: &HomeArgs,
+        home: Option<&HomeArgs>,
         ceilings: Ceilings,
+        flags: Flags,
         exit: impl Fn(&Plan, &RestartPlan) -> Exit,
     ) -> Result<Looked, Refusal> {
         let selects =
@@ -125,54 +169,77 @@ impl Session {
             || (self.connection.sandbox.is_some()
                 && self.connection.namespace.is_none()
                 && !selects);
-        let (loaded, connected) = if by_policy {
-            let loaded = self.policy_from_files(config, Flags::new(), ceilings)?;
+        let (mut loaded, connected) = if by_policy {
+            let loaded = self.policy_from_files(config, flags, ceilings)?;
             let connected = self.connect(Access::ReadOnly, &loaded.policy).await?;
             (loaded, connected)
         } else {
             self.ad_hoc(
                 Access::ReadOnly,
                 |namespace| selection(select, namespace),
-                limits(&ceilings),
+                limits(&ceilings, flags),
             )
             .await?
         };
+        if kind == Kind::Status {
+            without_drift(&mut loaded.policy);
+        }
         let cluster = &connected.cluster;
         let discovered = self
             .unless_stopped(discover(cluster, &loaded.policy))
             .await??;
-        let plan = plan::plan(
-            &loaded.policy,
-            &discovered.inventory,
-            &Findings::default(),
-            self.world.clock.now(),
-        );
+        let (plan, _) = self
+            .planned(&connected, &loaded.policy, &discovered)
+            .await?;
         let digest = by_policy.then_some(&*loaded.digest);
         let heading = Heading {
             run: self.run(cluster, digest, started),
             requests: cluster.requests(),
         };
         names_are_found(&select.names, &plan, &cluster.namespace)?;
-        let restarts = if loaded.policy.restart.is_empty() {
-            RestartPlan::default()
-        } else {
-            let restarts = Restarts {
-                cluster,
-                policy: &loaded.policy,
-                inventory: &discovered.inventory,
-                plan: &plan,
-                verdicts: &verdicts(&plan),
-                options: &restart::Options {
-                    namespaces: homes(home.lock_namespace.as_ref().or(home.pod_namespace.as_ref())),
-                    ..restart::Options::default()
-                },
-                clock: self.world.clock,
-            };
-            self.unless_stopped(restarts.look()).await?.plan
+        let restarts = match home.filter(|_| !loaded.policy.restart.is_empty()) {
+            None => RestartPlan::default(),
+            Some(home) => {
+                let looked = Restarts {
+                    cluster,
+                    policy: &loaded.policy,
+                    inventory: &discovered.inventory,
+                    plan: &plan,
+                    verdicts: &verdicts(&plan),
+                    options: &restart::Options {
+                        namespaces: homes(
+                            home.lock_namespace.as_ref().or(home.pod_namespace.as_ref()),
+                        ),
+                        ..restart::Options::default()
+                    },
+                    clock: self.world.clock,
+                };
+                self.unless_stopped(looked.look()).await?.plan
+            }
         };
         let exit = exit(&plan, &restarts);
         let document = Document::of_plan(kind, &plan, heading, exit).with_restarts(&restarts);
         Ok(Looked { document, exit })
+    }
+
+    /// The plan, and the drift check that it rests on.
+    pub(super) async fn planned(
+        &self,
+        connected: &Connected,
+        policy: &Policy,
+        discovered: &Discovered,
+    ) -> Result<(Plan, Option<Check>), Refusal> {
+        let inventory = &discovered.inventory;
+        let now = self.world.clock.now();
+        let unchecked = plan::plan(policy, inventory, &Findings::default(), now);
+        if !policy.drift.enabled {
+            return Ok((unchecked, None));
+        }
+        let mut check = connected.check(self, policy, discovered)?;
+        let wanted = checked(&unchecked);
+        let findings = self.unless_stopped(check.first(inventory, &wanted)).await?;
+        let now = self.world.clock.now();
+        Ok((plan::plan(policy, inventory, &findings, now), Some(check)))
     }
 
     /// A connection and a policy for what was typed: only the connection tells the namespace that is meant.
@@ -198,12 +265,24 @@ impl Session {
     }
 }
 
-/// `--max-syncs` where no policy says how many may be synced.
-fn limits(ceilings: &Ceilings) -> Flags {
-    let limit = ceilings
-        .max_syncs
-        .map(|limit| ("safety.maxSyncs".to_owned(), serde_json::json!(limit)));
-    limit.into_iter().collect()
+/// What flags say where no policy does: how many may be synced, and whether drift is checked, which what is typed does not ask for
+/// by itself.
+fn limits(ceilings: &Ceilings, mut flags: Flags) -> Flags {
+    if let Some(limit) = ceilings.max_syncs {
+        flags.insert("safety.maxSyncs".to_owned(), json!(limit));
+    }
+    flags
+        .entry("drift.enabled".to_owned())
+        .or_insert_with(|| json!(false));
+    flags
+}
+
+/// What is only shown needs no check.
+fn without_drift(policy: &mut Policy) {
+    policy.drift.enabled = false;
+    if policy.sync.when == When::Drifted {
+        policy.sync.when = When::Always;
+    }
 }
 
 /// A DNS label, as Kubernetes wants it.

@@ -31,6 +31,10 @@ pub(super) fn schema(of: SchemaOf) -> Result<Exit, Refusal> {
 }
 
 pub(super) fn rbac(session: &Session, args: &RbacArgs) -> Result<Exit, Refusal> {
+    if let Some(side) = args.side {
+        print(&rbac::provider::rights(side))?;
+        return Ok(Exit::Done);
+    }
     let job = JobIdentity {
         namespace: session
             .connection
@@ -42,14 +46,15 @@ pub(super) fn rbac(session: &Session, args: &RbacArgs) -> Result<Exit, Refusal> 
     let policy = if args.policy.config.is_empty() {
         None
     } else {
-        let ceilings = crate::policy::Ceilings::default();
+        let ceilings = (&args.ceilings).into();
         Some(
             session
                 .policy_from_files(&args.policy.config, super::policy::Flags::new(), ceilings)?
                 .policy,
         )
     };
-    print(&rbac::rules(policy.as_ref(), &job).to_yaml())?;
+    let rules = rbac::rules(policy.as_ref(), &job).with_credentials_in(&args.credentials_in);
+    print(&rules.to_yaml())?;
     Ok(Exit::Done)
 }
 

@@ -45,6 +45,8 @@ impl Session {
                 all.insert("namespaces".to_owned(), json!([namespace]));
             }
             flags.insert("select".to_owned(), json!([all]));
+            // In the embedded cluster there are no tenants to mistrust.
+            flags.insert("drift.namespacedStores".to_owned(), json!(true));
             Vec::new()
         } else if config.is_empty() {
             vec![PathBuf::from(DEFAULT_CONFIG)]

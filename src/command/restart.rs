@@ -42,6 +42,7 @@ pub(super) async fn restart(session: &Session, args: RestartArgs) -> Result<Exit
     let connected = session.connect(access, &loaded.policy).await?;
     let task = Task {
         session,
+        connected: &connected,
         cluster: &connected.cluster,
         policy: &loaded.policy,
         digest: Some(&loaded.digest),
@@ -88,6 +89,14 @@ pub(super) fn verdicts(plan: &Plan) -> Verdicts {
     let checked = plan.items.iter();
     checked
         .filter_map(|item| Some((item.id.clone(), item.finding.as_ref()?.verdict)))
+        .collect()
+}
+
+/// What it says of those that were synced since.
+pub(super) fn verdicts_after(plan: &Plan, results: &Results) -> Verdicts {
+    let checked = results.checked.iter();
+    checked
+        .filter_map(|(&index, finding)| Some((plan.items.get(index)?.id.clone(), finding.verdict)))
         .collect()
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::NamespaceLabels;
@@ -12,6 +13,7 @@ use crate::{
         Calls, ExternalSecret, FIND_CALLS, Id, Operator, QuotaKey, Store, StoreKey, Target,
     },
     policy::{Policy, Selection},
+    provider::{StoreSettings, Unread, reader::Source, unread},
     wire,
 };
 
@@ -222,12 +224,12 @@ fn calls_of(spec: &wire::ExternalSecretSpec) -> Calls {
 }
 
 /// The store as far as it is needed.
-pub(super) fn store(object: wire::Store) -> Store {
+pub(super) fn store(object: &wire::Store) -> Store {
     let wire::Store {
         metadata,
         spec,
         status,
-    } = object;
+    } = object.clone();
     let key = if metadata.namespace.is_empty() {
         StoreKey::Cluster {
             name: metadata.name,
@@ -251,6 +253,32 @@ pub(super) fn store(object: wire::Store) -> Store {
             .filter(|class| !class.is_empty() && class != crate::eso::DEFAULT_CLASS),
         ready: wire::ready(&status.conditions),
     }
+}
+
+/// The store as its provider is read, where drift is checked.
+pub(super) fn source(object: &wire::Store, store: &Store) -> Result<Source, Unread> {
+    let conditions = &object.spec.conditions;
+    let conditions = if conditions.is_null() {
+        Ok(Vec::new())
+    } else {
+        Vec::deserialize(conditions)
+    };
+    let conditions = conditions.map_err(|_| {
+        Unread::store(
+            unread::STORE,
+            "its conditions on namespaces are not understood",
+        )
+    })?;
+    let (provider, settings) = object.spec.provider.iter().next().unzip();
+    Ok(Source {
+        settings: StoreSettings {
+            key: store.key.clone(),
+            provider: provider.cloned().unwrap_or_default(),
+            settings: settings.cloned().unwrap_or_default(),
+        },
+        conditions,
+        quota: store.quota.clone(),
+    })
 }
 
 /// What tells accounts of a provider apart, where its quota is per account, vault or address.
@@ -357,7 +385,7 @@ mod tests {
         let quota = |provider: &str, settings: Value| {
             let object =
                 json!({"metadata": {"name": "s"}, "spec": {"provider": {provider: settings}}});
-            store(serde_json::from_value(object).unwrap())
+            store(&serde_json::from_value(object).unwrap())
                 .quota
                 .to_string()
         };

@@ -319,10 +319,11 @@ fn differing(by: &Author, comparison: &Comparison, actual: &Actual) -> Finding {
         .differences
         .iter()
         .all(|difference| difference.difference == Difference::Missing);
-    let since = by.refreshed.map_or_else(
-        || "it has never synced".to_owned(),
-        |at| format!("the provider (or the ExternalSecret) changed since the last sync at {at}"),
-    );
+    let since = if by.refreshed.is_some() {
+        "the provider (or the ExternalSecret) changed since the last sync"
+    } else {
+        "it has never synced"
+    };
     if lacking {
         Finding::of(Verdict::Partial, format!("keys are lacking: {since}"))
     } else {

@@ -4,7 +4,10 @@
 //! whose own credentials depend on the namespace has one for each. A store that cannot be read is asked no more. Values live
 //! as long as the reader does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use futures::{StreamExt as _, stream};
 use serde_json::Value as Json;
@@ -55,9 +58,13 @@ pub struct Known {
     pub pace: Pace,
 }
 
+/// Connects to what stands in for the providers themselves.
+pub type StandIn = Arc<dyn Fn(&StoreSettings) -> Result<Box<dyn Provider>, Unread> + Send + Sync>;
+
 /// Reads providers, and remembers what it read.
 pub struct Reader {
     known: Known,
+    stand_in: Option<StandIn>,
     ambient: Ambient,
     quotas: BTreeMap<QuotaKey, Turns>,
     /// By store and namespace of the ExternalSecret.
@@ -103,11 +110,18 @@ impl Reader {
         };
         Self {
             known,
+            stand_in: None,
             ambient,
             quotas: BTreeMap::new(),
             routes: BTreeMap::new(),
             links: BTreeMap::new(),
         }
+    }
+
+    /// The same, connecting to what stands in for the providers. Who may be read for whom is decided all the same.
+    #[must_use]
+    pub fn through(self, stand_in: Option<StandIn>) -> Self {
+        Self { stand_in, ..self }
     }
 
     /// Reads what ExternalSecrets of these namespaces need, as far as it was not read yet.
@@ -332,6 +346,9 @@ impl Reader {
         let Some(Ok(source)) = self.known.stores.get(&link.store) else {
             return Err(Unread::store(unread::STORE, "it was not seen"));
         };
+        if let Some(stand_in) = &self.stand_in {
+            return stand_in(&source.settings);
+        }
         let cluster = &self.known.cluster;
         if link.ambient {
             let identity = Identity::Ambient(&self.ambient);

@@ -9,7 +9,7 @@ use super::{DocumentGap, DocumentItem, Summary, price};
 use crate::{
     drift::{Finding, Verdict},
     eso::expected::Difference,
-    outcome::Results,
+    outcome::{Outcome, Results},
     plan::Plan,
 };
 
@@ -69,6 +69,17 @@ impl DocumentItem {
                 difference: key.difference.into(),
             })
             .collect();
+        self
+    }
+
+    /// What was found before a sync holds no longer after it.
+    pub(super) fn forgetting_if_synced(mut self) -> Self {
+        if self.outcome == Some(Outcome::Synced) {
+            self.verdict = None;
+            self.unverifiable = None;
+            self.permission = None;
+            self.keys.clear();
+        }
         self
     }
 }

@@ -72,14 +72,29 @@ pub(super) async fn adopt(
                 .or_insert_with(|| RestartResult::without(RestartOutcome::NotReached, reason, ""));
         }
     }
-    if *known != before
-        && let Err(error) = key::remember(cluster, &keeper.namespace, &before, known).await
-    {
-        results.warnings.push(format!(
-            "which workloads bear a stamp could not be noted, so that one that vanishes will not be missed: {error}"
-        ));
+    if let Err(warning) = remember(cluster, keeper, &before, known).await {
+        results.warnings.push(warning);
     }
     results
+}
+
+/// Notes which workloads bear which stamp, where that differs from what was noted.
+pub(super) async fn remember(
+    cluster: &Cluster,
+    keeper: &Keeper,
+    before: &Known,
+    after: &Known,
+) -> Result<(), String> {
+    if before == after {
+        return Ok(());
+    }
+    key::remember(cluster, &keeper.namespace, before, after)
+        .await
+        .map_err(|error| {
+            format!(
+                "which workloads bear a stamp could not be noted, so that one that vanishes will not be missed: {error}"
+            )
+        })
 }
 
 /// Stamps that a killed run left unnoted, and workloads that are no more.

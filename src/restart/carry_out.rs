@@ -386,6 +386,7 @@ impl<'a> Job<'a> {
             reason,
             message,
             at: stamp.restarts.last().map(|restart| restart.at),
+            seq: Some(stamp.seq),
             took,
             pods_before: pods.len(),
             old_pods: names(old),

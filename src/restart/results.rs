@@ -66,6 +66,8 @@ pub struct RestartResult {
     pub message: String,
     /// When it was restarted.
     pub at: Option<Timestamp>,
+    /// The sequence number of the stamp that the restart wrote.
+    pub seq: Option<u64>,
     /// From the restart to its being healthy again.
     pub took: Duration,
     /// Pods that were there before the restart, and how many of them still are.
@@ -84,6 +86,7 @@ impl RestartResult {
             reason,
             message: message.into(),
             at: None,
+            seq: None,
             took: Duration::ZERO,
             pods_before: 0,
             old_pods: Vec::new(),

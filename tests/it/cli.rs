@@ -186,6 +186,8 @@ async fn offline_commands_print_data_only() {
         (&["schema"][..], "{"),
         (&["schema", "--for", "report"], "{"),
         (&["rbac"], "apiVersion: rbac.authorization.k8s.io/v1"),
+        (&["rbac", "--for", "aws"], "{"),
+        (&["rbac", "--for", "vault"], "# "),
         (&["completion", "bash"], "_eso__sync()"),
         (&["man"], ".ie"),
         (&["--version"], "eso-sync 0."),

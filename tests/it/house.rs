@@ -22,6 +22,7 @@ const PURE: &[&str] = &[
     "policy.rs",
     "provider/trust",
     "provider/trust.rs",
+    "rbac",
     "rbac.rs",
     "reason.rs",
     "report",

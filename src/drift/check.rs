@@ -1,0 +1,296 @@
+//! The check itself: reads specs, Secrets and providers, computes, and lets it be judged.
+//!
+//! It goes through the ExternalSecrets some hundreds at a time, so that only so many specs and expected values are held at once.
+//! What seems to have drifted is read again at the provider and in the cluster before it is said to have.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustls::crypto::aws_lc_rs;
+
+use super::{
+    Finding, Findings,
+    judge::{Author, Member, judge},
+    read,
+    target::Target,
+    templates::{Rendering, Sources, sources},
+};
+use crate::{
+    cluster::Cluster,
+    discover::Discovered,
+    eso::expected::{
+        CreationPolicy, DeletionPolicy, NotComputable, Read, Spec, Unverifiable, expected, reads,
+        why,
+    },
+    inventory::{ExternalSecret, Id, Inventory},
+    plan::{Action, Plan},
+    policy::Policy,
+    provider::reader::{Known, Reader, StandIn},
+    reason::Reason,
+    secret::RunKey,
+};
+
+/// ExternalSecrets that are computed at a time.
+const AT_A_TIME: usize = 500;
+
+/// The system gives no random bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the system gives no random bytes, so nothing can be compared safely")]
+pub struct NoRandomness;
+
+/// A check, and all that it has read so far.
+pub struct Check {
+    cluster: Cluster,
+    namespaces: Option<BTreeSet<String>>,
+    reader: Reader,
+    key: RunKey,
+}
+
+/// One that is computed, with its spec.
+struct Subject<'a> {
+    external_secret: &'a ExternalSecret,
+    spec: Result<Spec, Unverifiable>,
+    reads: Vec<Read>,
+}
+
+/// The ExternalSecrets of a plan that are checked: all but those that somebody took out.
+pub fn checked(plan: &Plan) -> BTreeSet<Id> {
+    let taken_out = |action: &Action| match action {
+        Action::Skip { reason, .. } => matches!(
+            reason,
+            Reason::Excluded | Reason::Ignored | Reason::BeingDeleted
+        ),
+        Action::Sync { .. } => false,
+    };
+    plan.items
+        .iter()
+        .filter(|item| !taken_out(&item.action))
+        .map(|item| item.id.clone())
+        .collect()
+}
+
+impl Check {
+    /// Nothing is read yet.
+    pub fn new(
+        cluster: &Cluster,
+        policy: &Policy,
+        discovered: &Discovered,
+        environment: BTreeMap<String, String>,
+        stand_in: Option<StandIn>,
+    ) -> Result<Self, NoRandomness> {
+        let mut bytes = [0; 32];
+        aws_lc_rs::default_provider()
+            .secure_random
+            .fill(&mut bytes)
+            .map_err(|_| NoRandomness)?;
+        let known = Known {
+            cluster: cluster.clone(),
+            stores: discovered.sources.clone(),
+            labels: discovered.labels.clone(),
+            rules: policy.drift.rules(),
+            environment,
+            pace: policy.pace.clone(),
+        };
+        Ok(Self {
+            cluster: cluster.clone(),
+            namespaces: policy.literal_namespaces(),
+            reader: Reader::new(known).through(stand_in),
+            key: RunKey::from_bytes(bytes),
+        })
+    }
+
+    /// Checks these, with what was read of providers before.
+    pub async fn first(&mut self, inventory: &Inventory, wanted: &BTreeSet<Id>) -> Findings {
+        self.twice(inventory, wanted, false).await
+    }
+
+    /// Checks these anew: nothing that was read before is relied on.
+    pub async fn anew(&mut self, inventory: &Inventory, wanted: &BTreeSet<Id>) -> Findings {
+        self.twice(inventory, wanted, true).await
+    }
+
+    async fn twice(
+        &mut self,
+        inventory: &Inventory,
+        wanted: &BTreeSet<Id>,
+        fresh: bool,
+    ) -> Findings {
+        let mut of = self.look(inventory, wanted, fresh).await;
+        let differing: BTreeSet<Id> = of
+            .iter()
+            .filter(|(_, finding)| finding.verdict.is_drift())
+            .map(|(id, _)| id.clone())
+            .collect();
+        if !differing.is_empty() {
+            // A value may have moved between the two reads that were compared.
+            of.extend(self.look(inventory, &differing, true).await);
+        }
+        let stores = self.reader.store_troubles().into_iter();
+        Findings {
+            of,
+            stores: stores
+                .map(|(store, unread)| {
+                    let lacking = unread.permission.map(|it| format!("; lacking: {it}"));
+                    let why = format!("{}{}", unread.why, lacking.unwrap_or_default());
+                    (store, why)
+                })
+                .collect(),
+            reads: self.reader.calls(),
+        }
+    }
+
+    /// The findings on those that are wanted, and on nothing else.
+    async fn look(
+        &mut self,
+        inventory: &Inventory,
+        wanted: &BTreeSet<Id>,
+        fresh: bool,
+    ) -> BTreeMap<Id, Finding> {
+        let groups = groups(inventory, wanted);
+        let secrets: BTreeSet<Id> = groups.keys().cloned().collect();
+        let targets =
+            read::targets(&self.cluster, &secrets, self.namespaces.as_ref(), &self.key).await;
+        let mut findings = BTreeMap::new();
+        let mut groups = groups.into_iter().peekable();
+        while groups.peek().is_some() {
+            let mut part = Vec::new();
+            let mut count = 0;
+            while let Some((target, members)) = groups.next_if(|_| count < AT_A_TIME) {
+                count += members.len();
+                part.push((target, members));
+            }
+            self.part(inventory, part, &targets, fresh, &mut findings)
+                .await;
+        }
+        findings.retain(|id, _| wanted.contains(id));
+        findings
+    }
+
+    async fn part(
+        &mut self,
+        inventory: &Inventory,
+        part: Vec<(Id, Vec<&ExternalSecret>)>,
+        targets: &BTreeMap<Id, Target>,
+        fresh: bool,
+        findings: &mut BTreeMap<Id, Finding>,
+    ) {
+        let part: Vec<(Id, Vec<Subject<'_>>)> = part
+            .into_iter()
+            .map(|(target, members)| (target, members.into_iter().map(Subject::of).collect()))
+            .collect();
+        let subjects = || part.iter().flat_map(|(_, subjects)| subjects);
+        let wanted = subjects().flat_map(|subject| {
+            let namespace = &*subject.external_secret.id.namespace;
+            subject.reads.iter().map(move |read| (namespace, read))
+        });
+        if fresh {
+            self.reader.read_again(wanted).await;
+        } else {
+            self.reader.read(wanted).await;
+        }
+        let named = subjects().flat_map(|subject| {
+            let namespace = &subject.external_secret.id.namespace;
+            let names = subject.spec.as_ref().map(sources).unwrap_or_default();
+            names.into_iter().map(|name| (namespace.clone(), name))
+        });
+        let templates = read::sources(&self.cluster, named.collect()).await;
+        let none = Sources::new();
+        for (id, subjects) in part {
+            let sources = templates.get(&id.namespace).unwrap_or(&none);
+            let strangers = inventory.others.get(&id).map_or(&[][..], |names| names);
+            let unread = Target::Unread("it was not read".to_owned());
+            let target = targets.get(&id).unwrap_or(&unread);
+            let members = subjects
+                .iter()
+                .map(|subject| self.member(subject, sources))
+                .collect();
+            let judged = judge(members, strangers, target, &self.key);
+            for (subject, finding) in subjects.iter().zip(judged) {
+                let finding = self.explained(finding, subject);
+                findings.insert(subject.external_secret.id.clone(), finding);
+            }
+        }
+    }
+
+    fn member(&self, subject: &Subject<'_>, sources: &Sources) -> Member {
+        let ExternalSecret { id, refreshed, .. } = subject.external_secret;
+        let target = subject.spec.as_ref().map(|spec| &spec.target).ok();
+        Member {
+            by: Author {
+                name: id.name.clone(),
+                creation: target.map_or(CreationPolicy::None, |target| target.creation_policy),
+                deletion: target.map_or(DeletionPolicy::Merge, |target| target.deletion_policy),
+                refreshed: *refreshed,
+            },
+            computed: match &subject.spec {
+                Err(why) => Err(NotComputable::Unverifiable(why.clone())),
+                Ok(spec) => expected(
+                    spec,
+                    |read| self.reader.answer(&id.namespace, read),
+                    &Rendering(sources),
+                ),
+            },
+        }
+    }
+
+    /// Adds the right that is missing; what concerns a whole store is told with the store.
+    fn explained(&self, mut finding: Finding, subject: &Subject<'_>) -> Finding {
+        let Some(why) = finding.unverifiable.as_ref() else {
+            return finding;
+        };
+        let namespace = &subject.external_secret.id.namespace;
+        let unread = subject
+            .reads
+            .iter()
+            .filter_map(|read| self.reader.unread(namespace, read))
+            .find(|unread| unread.why.reason == why.reason);
+        if let Some(unread) = unread {
+            if unread.whole_store {
+                finding.message = format!("its store cannot be read: {}", why.reason);
+            } else if let Some(permission) = &unread.permission {
+                finding.message = format!("{}; lacking: {permission}", finding.message);
+            }
+            finding.permission = unread.permission;
+        }
+        finding
+    }
+}
+
+impl<'a> Subject<'a> {
+    fn of(external_secret: &'a ExternalSecret) -> Self {
+        let spec = external_secret
+            .spec
+            .as_ref()
+            .and_then(|text| serde_json::from_str(text).ok())
+            .ok_or_else(|| Unverifiable::new(why::SPEC, "it was not read"))
+            .and_then(|spec| Spec::parse(&spec));
+        let reads = spec.as_ref().map(reads).unwrap_or_default();
+        Self {
+            external_secret,
+            spec,
+            reads,
+        }
+    }
+}
+
+/// All that write the Secrets of those that are wanted, by Secret.
+fn groups<'a>(
+    inventory: &'a Inventory,
+    wanted: &BTreeSet<Id>,
+) -> BTreeMap<Id, Vec<&'a ExternalSecret>> {
+    let target = |external_secret: &ExternalSecret| Id {
+        namespace: external_secret.id.namespace.clone(),
+        name: external_secret.secret.clone(),
+    };
+    let mut groups: BTreeMap<Id, Vec<&ExternalSecret>> = inventory
+        .external_secrets
+        .iter()
+        .filter(|external_secret| wanted.contains(&external_secret.id))
+        .map(|external_secret| (target(external_secret), Vec::new()))
+        .collect();
+    for external_secret in &inventory.external_secrets {
+        if let Some(group) = groups.get_mut(&target(external_secret)) {
+            group.push(external_secret);
+        }
+    }
+    groups
+}

@@ -1,0 +1,155 @@
+//! What the check reads from the cluster: target Secrets, and the objects that templates are taken from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{StreamExt as _, stream};
+
+use super::{
+    target::{Actual, Target},
+    templates::{Source, SourceKind, SourceName},
+};
+use crate::{
+    cluster::{CallError, Cluster, Query, Trouble},
+    inventory::Id,
+    secret::{RunKey, Value},
+    wire,
+};
+
+/// So many Secrets are read one by one; of more, those that the operator marks as its own are listed.
+const ONE_BY_ONE: usize = 20;
+
+/// Reads under way at once.
+const AT_A_TIME: usize = 16;
+
+/// What the operator marks its Secrets with (since v0.11).
+const MANAGED: &str = "reconcile.external-secrets.io/managed=true";
+
+/// The target Secrets. `namespaces` are those that may be read, where the policy names them; None: all.
+pub(super) async fn targets(
+    cluster: &Cluster,
+    wanted: &BTreeSet<Id>,
+    namespaces: Option<&BTreeSet<String>>,
+    key: &RunKey,
+) -> BTreeMap<Id, Target> {
+    let mut found = BTreeMap::new();
+    if wanted.len() > ONE_BY_ONE {
+        let whole = match namespaces {
+            None => list(cluster, None, wanted, key, &mut found).await,
+            Some(_) => Ok(false),
+        };
+        // Who may not list all of them may list those of single namespaces.
+        if !matches!(whole, Ok(true)) {
+            let all: BTreeSet<&str> = wanted.iter().map(|id| &*id.namespace).collect();
+            for namespace in all {
+                let listed = list(cluster, Some(namespace), wanted, key, &mut found).await;
+                if let Err(error) = listed {
+                    let refused = wanted.iter().filter(|id| id.namespace == namespace);
+                    let unread = refused.map(|id| (id.clone(), Target::Unread(error.to_string())));
+                    found.extend(unread);
+                }
+            }
+        }
+    }
+    // A Secret without the mark is not listed: older operators write none, and somebody may have taken it off.
+    let single: Vec<&Id> = wanted.iter().filter(|id| !found.contains_key(id)).collect();
+    let reads: Vec<_> = single
+        .into_iter()
+        .map(|id| target(cluster, id, key))
+        .collect();
+    let read: Vec<(Id, Target)> = stream::iter(reads)
+        .buffer_unordered(AT_A_TIME)
+        .collect()
+        .await;
+    found.extend(read);
+    found
+}
+
+/// Whether the list could be had.
+async fn list(
+    cluster: &Cluster,
+    namespace: Option<&str>,
+    wanted: &BTreeSet<Id>,
+    key: &RunKey,
+    found: &mut BTreeMap<Id, Target>,
+) -> Result<bool, CallError> {
+    let path = match namespace {
+        Some(namespace) => format!("/api/v1/namespaces/{namespace}/secrets"),
+        None => "/api/v1/secrets".to_owned(),
+    };
+    let each = |secret: wire::Secret| {
+        let id = Id {
+            namespace: secret.metadata.namespace.clone(),
+            name: secret.metadata.name.clone(),
+        };
+        if wanted.contains(&id) {
+            found.insert(id, Target::There(Actual::of(secret, key)));
+        }
+    };
+    let query = Query::new(path).with("labelSelector", MANAGED);
+    cluster.list(&query, each).await.map(|_| true)
+}
+
+async fn target(cluster: &Cluster, id: &Id, key: &RunKey) -> (Id, Target) {
+    let target = match cluster.get::<wire::Secret>(&path(id)).await {
+        Ok(secret) => Target::There(Actual::of(secret, key)),
+        Err(error) if error.trouble == Trouble::NotFound => Target::Absent,
+        Err(error) => Target::Unread(error.to_string()),
+    };
+    (id.clone(), target)
+}
+
+/// Where a Secret is served.
+pub(super) fn path(id: &Id) -> String {
+    format!("/api/v1/namespaces/{}/secrets/{}", id.namespace, id.name)
+}
+
+/// The objects that templates are taken from, by namespace.
+pub(super) async fn sources(
+    cluster: &Cluster,
+    wanted: BTreeSet<(String, SourceName)>,
+) -> BTreeMap<String, super::templates::Sources> {
+    let reads: Vec<_> = wanted
+        .into_iter()
+        .map(|(namespace, name)| async move {
+            let source = source(cluster, &namespace, &name).await;
+            (namespace, name, source)
+        })
+        .collect();
+    let read: Vec<(String, SourceName, Source)> = stream::iter(reads)
+        .buffer_unordered(AT_A_TIME)
+        .collect()
+        .await;
+    let mut sources: BTreeMap<String, super::templates::Sources> = BTreeMap::new();
+    for (namespace, name, source) in read {
+        sources.entry(namespace).or_default().insert(name, source);
+    }
+    sources
+}
+
+async fn source(cluster: &Cluster, namespace: &str, name: &SourceName) -> Source {
+    let texts = match name.kind {
+        SourceKind::ConfigMap => {
+            let path = format!("/api/v1/namespaces/{namespace}/configmaps/{}", name.name);
+            let object = cluster.get::<wire::ConfigMap>(&path).await;
+            object.map(|object| {
+                let texts = object.data.into_iter();
+                texts
+                    .map(|(key, text)| (key, Value::new(text.into_bytes())))
+                    .collect()
+            })
+        }
+        SourceKind::Secret => {
+            let id = Id {
+                namespace: namespace.to_owned(),
+                name: name.name.clone(),
+            };
+            let object = cluster.get::<wire::Secret>(&path(&id)).await;
+            object.map(|object| object.data)
+        }
+    };
+    match texts {
+        Ok(texts) => Source::Texts(texts),
+        Err(error) if error.trouble == Trouble::NotFound => Source::Absent,
+        Err(error) => Source::Unread(error.to_string()),
+    }
+}

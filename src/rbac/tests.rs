@@ -1,0 +1,328 @@
+use std::fmt::Write;
+
+use super::*;
+use crate::{
+    pattern::Pattern,
+    policy::{Lock, Selection},
+};
+
+fn job() -> JobIdentity {
+    JobIdentity {
+        namespace: "eso-sync".to_owned(),
+        service_account: "eso-sync".to_owned(),
+    }
+}
+
+fn within(namespaces: &[&str]) -> Selection {
+    let namespaces = namespaces
+        .iter()
+        .map(|text| Pattern::new(text).unwrap())
+        .collect();
+    Selection {
+        namespaces,
+        ..Selection::default()
+    }
+}
+
+fn without_drift(select: Vec<Selection>) -> Policy {
+    let mut policy = Policy::selecting(select);
+    policy.drift.enabled = false;
+    policy
+}
+
+/// One line per rule.
+fn shown(rbac: &Rbac) -> String {
+    let mut text = String::new();
+    let places = rbac
+        .namespaces
+        .iter()
+        .map(|(namespace, rules)| (namespace.as_str(), rules));
+    for (place, rules) in [("(cluster)", &rbac.cluster)].into_iter().chain(places) {
+        for Rule {
+            resources,
+            resource_names,
+            verbs,
+            ..
+        } in rules
+        {
+            let names = if resource_names.is_empty() {
+                String::new()
+            } else {
+                format!(" {}", resource_names.join(","))
+            };
+            writeln!(
+                text,
+                "{place}: {}{names}: {}",
+                resources.join(","),
+                verbs.join(",")
+            )
+            .unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn a_policy_without_namespaces_needs_cluster_roles() {
+    let policy = Policy::selecting(vec![Selection::default()]);
+    insta::assert_snapshot!(shown(&rules(Some(&policy), &job())), @"
+    (cluster): externalsecrets: get,list,watch,patch
+    (cluster): secretstores: list
+    (cluster): events: list,watch,create
+    (cluster): clustersecretstores: list
+    (cluster): clusterexternalsecrets: get,patch
+    (cluster): customresourcedefinitions externalsecrets.external-secrets.io: get
+    (cluster): namespaces: list
+    (cluster): secrets: get,list
+    eso-sync: pods: get
+    eso-sync: leases: create
+    eso-sync: leases eso-sync: get,update
+    ");
+}
+
+#[test]
+fn literal_namespaces_need_roles_only() {
+    let policy = Policy::selecting(vec![
+        within(&["payments", "eso-sync"]),
+        within(&["payments"]),
+    ]);
+    insta::assert_snapshot!(shown(&rules(Some(&policy), &job())), @"
+    (cluster): clustersecretstores: list
+    (cluster): clusterexternalsecrets: get,patch
+    (cluster): customresourcedefinitions externalsecrets.external-secrets.io: get
+    (cluster): namespaces: list
+    eso-sync: externalsecrets: get,list,watch,patch
+    eso-sync: secretstores: list
+    eso-sync: events: list,watch,create
+    eso-sync: pods: get
+    eso-sync: leases: create
+    eso-sync: leases eso-sync: get,update
+    eso-sync: secrets: get,list
+    payments: externalsecrets: get,list,watch,patch
+    payments: secretstores: list
+    payments: events: list,watch,create
+    payments: secrets: get,list
+    ");
+}
+
+#[test]
+fn only_namespace_labels_need_the_list_of_namespaces() {
+    let lists = |policy: &Policy| {
+        shown(&rules(Some(policy), &job())).contains("(cluster): namespaces: list")
+    };
+    let labelled = Selection {
+        namespace_selector: "a=b".parse().ok(),
+        ..within(&["prod"])
+    };
+    let mut policy = without_drift(vec![within(&["prod-*"])]);
+    assert!(
+        !lists(&policy),
+        "ExternalSecrets bear the names that a glob is held against"
+    );
+    policy.exclude = vec![labelled.clone()];
+    assert!(lists(&policy));
+    policy = without_drift(vec![labelled]);
+    assert!(lists(&policy));
+    assert!(
+        rules(Some(&policy), &job())
+            .namespaces
+            .keys()
+            .eq(["eso-sync"])
+    );
+}
+
+#[test]
+fn a_policy_that_never_syncs_needs_no_right_to_write_outside_the_job() {
+    let mut policy = Policy::selecting(vec![Selection::default()]);
+    policy.sync.when = When::Never;
+    insta::assert_snapshot!(shown(&rules(Some(&policy), &job())), @"
+    (cluster): externalsecrets: list
+    (cluster): secretstores: list
+    (cluster): clustersecretstores: list
+    (cluster): clusterexternalsecrets: get
+    (cluster): customresourcedefinitions externalsecrets.external-secrets.io: get
+    (cluster): namespaces: list
+    (cluster): secrets: get,list
+    eso-sync: events: create
+    eso-sync: pods: get
+    ");
+}
+
+#[test]
+fn without_the_lock_no_right_to_leases_is_needed() {
+    let mut policy = Policy::selecting(vec![Selection::default()]);
+    policy.lock = Lock { enabled: false };
+    assert!(!shown(&rules(Some(&policy), &job())).contains("leases"));
+}
+
+#[test]
+fn the_ad_hoc_commands_need_the_whole_cluster() {
+    let any = Policy::selecting(vec![Selection::default()]);
+    assert_eq!(rules(None, &job()), rules(Some(&any), &job()));
+}
+
+#[test]
+fn without_the_drift_check_no_right_reaches_secrets() {
+    let reaches = |(_, _, _, resource, _, verbs): &Right| {
+        resource.split('/').next() == Some("secrets") || *resource == "*" || verbs.contains(&"*")
+    };
+    for (need, ..) in RIGHTS.iter().filter(|right| reaches(right)) {
+        assert!(matches!(need, Need::Compare | Need::Resolve));
+    }
+    let policy = without_drift(vec![Selection::default()]);
+    assert!(!shown(&rules(Some(&policy), &job())).contains(" secrets:"));
+}
+
+#[test]
+fn the_stores_own_credentials_take_rights_of_their_own() {
+    let mut policy = Policy::selecting(vec![within(&["payments"])]);
+    let lines = |policy: &Policy| -> Vec<String> {
+        let text = shown(&rules(Some(policy), &job()));
+        text.lines()
+            .filter(|line| !line.contains("external") && line.starts_with("payments"))
+            .map(str::to_owned)
+            .collect()
+    };
+    let ambient = [
+        "payments: secretstores: list",
+        "payments: events: list,watch,create",
+        "payments: secrets: get,list",
+    ];
+    assert_eq!(lines(&policy), ambient);
+    let resolving = [
+        &ambient[..],
+        &[
+            "payments: configmaps: get",
+            "payments: serviceaccounts: get",
+            "payments: serviceaccounts/token: create",
+        ],
+    ]
+    .concat();
+    let own = "SecretStore/payments/vault".parse().unwrap();
+    policy.drift.stores.insert(own, Credentials::Store);
+    assert_eq!(lines(&policy), resolving);
+    policy.drift.stores.clear();
+    policy.drift.credentials = Credentials::Store;
+    assert_eq!(lines(&policy), resolving);
+    policy.drift.enabled = false;
+    assert_eq!(lines(&policy), ambient[..2]);
+}
+
+#[test]
+fn a_namespace_that_cluster_stores_refer_to_gets_a_role() {
+    let mut policy = Policy::selecting(vec![within(&["payments"])]);
+    policy.drift.credentials = Credentials::Store;
+    let also = ["vault".to_owned(), "payments".to_owned()];
+    let before = rules(Some(&policy), &job());
+    let after = before.clone().with_credentials_in(&also);
+    let text = shown(&after);
+    let there: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("vault"))
+        .collect();
+    assert_eq!(
+        there,
+        [
+            "vault: secrets: get",
+            "vault: configmaps: get",
+            "vault: serviceaccounts: get",
+            "vault: serviceaccounts/token: create",
+        ]
+    );
+    assert_eq!(after.namespaces["payments"], before.namespaces["payments"]);
+    let whole = rules(None, &job());
+    policy.select = vec![Selection::default()];
+    let everywhere = rules(Some(&policy), &job());
+    assert_eq!(everywhere.clone().with_credentials_in(&also), everywhere);
+    assert_ne!(whole.clone().with_credentials_in(&also), whole);
+}
+
+#[test]
+fn what_is_granted_is_what_is_allowed() {
+    let rbac = rules(
+        Some(&Policy::selecting(vec![within(&["payments"])])),
+        &job(),
+    );
+    // VERB GROUP/RESOURCE NAMESPACE NAME, with `-` for none.
+    let allows = |request: &str| {
+        let words: Vec<&str> = request.split(' ').collect();
+        let some = |word: &str| (word != "-").then(|| word.to_owned());
+        let (group, resource) = words[1].split_once('/').unwrap();
+        rbac.allows(&Request {
+            verb: words[0].to_owned(),
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+            namespace: some(words[2]),
+            name: some(words[3]),
+        })
+    };
+    for request in [
+        "list external-secrets.io/externalsecrets payments -",
+        "patch external-secrets.io/externalsecrets payments db",
+        "list external-secrets.io/clustersecretstores - -",
+        "create coordination.k8s.io/leases eso-sync -",
+        "update coordination.k8s.io/leases eso-sync eso-sync",
+        "create /events payments -",
+    ] {
+        assert!(allows(request), "{request}");
+    }
+    for request in [
+        "list external-secrets.io/externalsecrets - -",
+        "list external-secrets.io/externalsecrets web -",
+        "update external-secrets.io/externalsecrets payments db",
+        "patch external-secrets.io/externalsecrets/status payments db",
+        "patch apps/externalsecrets payments db",
+        "update coordination.k8s.io/leases eso-sync other",
+        "list coordination.k8s.io/leases eso-sync -",
+    ] {
+        assert!(!allows(request), "{request}");
+    }
+}
+
+#[test]
+fn the_manifests_can_be_applied_as_they_are() {
+    let mut policy = without_drift(vec![within(&["payments"])]);
+    policy.sync.when = When::Never;
+    let job = JobIdentity {
+        namespace: "ops".to_owned(),
+        service_account: "syncer".to_owned(),
+    };
+    let yaml = rules(Some(&policy), &job).to_yaml();
+    let (cluster, namespaced) = yaml
+        .split_once("---\napiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata:\n  labels:\n    app.kubernetes.io/name: eso-sync\n  name: eso-sync\n  namespace: payments\n")
+        .unwrap();
+    assert!(
+        cluster.contains("kind: ClusterRole\n") && cluster.contains("kind: ClusterRoleBinding\n")
+    );
+    insta::assert_snapshot!(namespaced, @"
+    rules:
+    - apiGroups:
+      - external-secrets.io
+      resources:
+      - externalsecrets
+      verbs:
+      - list
+    - apiGroups:
+      - external-secrets.io
+      resources:
+      - secretstores
+      verbs:
+      - list
+    ---
+    apiVersion: rbac.authorization.k8s.io/v1
+    kind: RoleBinding
+    metadata:
+      labels:
+        app.kubernetes.io/name: eso-sync
+      name: eso-sync
+      namespace: payments
+    roleRef:
+      apiGroup: rbac.authorization.k8s.io
+      kind: Role
+      name: eso-sync
+    subjects:
+    - kind: ServiceAccount
+      name: syncer
+      namespace: ops
+    ");
+}
