@@ -30,7 +30,7 @@ pub use self::{
     problem::{Invalid, Problem, Source},
     schema::schema,
 };
-use crate::policy::{Capability, Ceilings, Policy, RestartRule, When};
+use crate::policy::{Capability, Ceilings, Policy, Require, RestartRule, When};
 
 /// A policy file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -317,6 +317,7 @@ fn hold_to_ceilings(
             hint: "remove it, or give --allow restart".to_owned(),
         });
     }
+    restarts_on_checked_data(&figment, &place, problems);
     let limits = [
         ("maxSyncs", "--max-syncs", ceilings.max_syncs),
         ("maxRestarts", "--max-restarts", ceilings.max_restarts),
@@ -342,6 +343,31 @@ fn hold_to_ceilings(
             }
             figment.merge(Serialized::default(&path, ceiling))
         })
+}
+
+/// What the drift check has to say first cannot be had where nothing is checked.
+fn restarts_on_checked_data(
+    figment: &Figment,
+    place: &dyn Fn(&[&str]) -> Option<Source>,
+    problems: &mut Vec<Problem>,
+) {
+    let checked = figment.extract_inner::<bool>("drift.enabled");
+    let rules = figment.extract_inner::<Vec<RestartRule>>("restart");
+    let (Ok(false), Ok(rules)) = (checked, rules) else {
+        return;
+    };
+    for (index, _) in rules
+        .iter()
+        .enumerate()
+        .filter(|(_, rule)| rule.require == Require::InSync)
+    {
+        problems.push(Problem {
+            source: place(&["restart"]).unwrap_or(Source::Defaults),
+            key: format!("restart[{index}].require"),
+            what: "`in-sync` needs the drift check, and `drift.enabled` is `false`".to_owned(),
+            hint: "write `require: proven`, or let drift be checked".to_owned(),
+        });
+    }
 }
 
 /// The checks let something through that the types refuse, which no policy should reach.

@@ -1,4 +1,4 @@
-//! Workloads: what uses Secrets, how healthy it is, and since when its pods run. Pure; the objects come from
+//! Workloads: what uses Secrets, how healthy it is, and since when its pods run. The objects come from
 //! [`crate::restart::discover`].
 
 pub mod health;

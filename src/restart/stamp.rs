@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     secret::{Buffer, RunKey},
-    workload::{Keys, Workload},
+    workload::{Keys, Pod, Workload},
 };
 
 /// The form that is written; of a later one nothing is understood.
@@ -65,10 +65,31 @@ pub struct Restarted {
 /// An eviction of all pods that is under way: if the run is killed, the next one goes on with what is left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evicting {
-    /// Pods that were created after this, by the API server's clock, are new.
+    /// When the newest of the old pods was created, by the API server's clock, which knows whole seconds only …
     pub since: Timestamp,
+    /// … so that the old ones of that second are told by the uid.
+    pub last: BTreeSet<String>,
     /// What new pods start with.
     pub secrets: BTreeMap<String, Prints>,
+}
+
+impl Evicting {
+    /// Evicts these pods.
+    pub fn of(pods: &[Pod], secrets: BTreeMap<String, Prints>) -> Self {
+        let newest = pods.iter().map(|pod| pod.created).max();
+        let since = newest.unwrap_or(Timestamp::UNIX_EPOCH);
+        let last = pods.iter().filter(|pod| pod.created == since);
+        Self {
+            since,
+            last: last.map(|pod| pod.uid.clone()).collect(),
+            secrets,
+        }
+    }
+
+    /// Whether this pod has to go.
+    pub fn covers(&self, pod: &Pod) -> bool {
+        pod.created < self.since || (pod.created == self.since && self.last.contains(&pod.uid))
+    }
 }
 
 /// Why an annotation is no stamp.

@@ -36,19 +36,19 @@ impl Job<'_> {
     ) -> Result<Begun, Failure> {
         let at = Instant::now();
         let mut left = super::TRIES;
-        let (subject, since) = loop {
+        let (subject, evicting) = loop {
             let (subject, stamp) = self.again(step, rule).await?;
             if let Some(evicting) = under_way(&subject, &stamp) {
-                break (subject, evicting.since);
+                break (subject, evicting);
             }
             match self.begin_to_evict(&subject, &stamp).await {
-                Ok(since) => break (subject, since),
+                Ok(evicting) => break (subject, evicting),
                 Err(Failure::Failed(Reason::ChangedMeanwhile, _)) if left > 1 => left -= 1,
                 Err(failure) => return Err(failure),
             }
         };
         let before = subject.pods.clone().unwrap_or_default();
-        let mut old: Vec<&Pod> = before.iter().filter(|pod| pod.created <= since).collect();
+        let mut old: Vec<&Pod> = before.iter().filter(|pod| evicting.covers(pod)).collect();
         old.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
         for pod in old {
             self.evict_one(pod, give_up).await?;
@@ -64,20 +64,13 @@ impl Job<'_> {
         })
     }
 
-    /// Writes down what is meant. The newest pod that is there now is the last of the old ones.
-    async fn begin_to_evict(
-        &self,
-        subject: &Subject,
-        stamp: &Stamp,
-    ) -> Result<jiff::Timestamp, Failure> {
-        let newest = subject.pods.iter().flatten().map(|pod| pod.created).max();
-        let since = newest.unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    /// Writes down what is meant: all pods that are there now.
+    async fn begin_to_evict(&self, subject: &Subject, stamp: &Stamp) -> Result<Evicting, Failure> {
+        let pods = subject.pods.as_deref().unwrap_or_default();
+        let evicting = Evicting::of(pods, subject.prints());
         let mut next = stamp.clone();
         next.seq += 1;
-        next.evicting = Some(Evicting {
-            since,
-            secrets: subject.prints(),
-        });
+        next.evicting = Some(evicting.clone());
         let Some(text) = next.to_text() else {
             return Err(Failure::Left(Reason::StampTooLarge, String::new()));
         };
@@ -89,7 +82,7 @@ impl Job<'_> {
             .cluster
             .patch::<Object>(&workload.id.path(), &body)
             .await?;
-        Ok(since)
+        Ok(evicting)
     }
 
     async fn evict_one(&self, pod: &Pod, give_up: Instant) -> Result<(), Failure> {
@@ -190,8 +183,8 @@ impl Job<'_> {
 }
 
 /// An eviction of an earlier run, if it was for the data as it is.
-fn under_way<'a>(subject: &Subject, stamp: &'a Stamp) -> Option<&'a Evicting> {
-    let evicting = stamp.evicting.as_ref()?;
+fn under_way(subject: &Subject, stamp: &Stamp) -> Option<Evicting> {
+    let evicting = stamp.evicting.clone()?;
     (evicting.secrets == subject.prints()).then_some(evicting)
 }
 

@@ -397,6 +397,7 @@ fn a_restart_writes_all_that_new_pods_get() {
         stamp.secrets.insert("dropped".to_owned(), Prints::new());
         stamp.evicting = Some(Evicting {
             since: time("10:00:00"),
+            last: names(&[]),
             secrets: std::collections::BTreeMap::new(),
         });
     });
@@ -435,6 +436,7 @@ fn an_eviction_that_was_cut_off_goes_on() {
     let subject = subject("api", NEW).stamped(OLD).with_stamp(|stamp| {
         stamp.evicting = Some(Evicting {
             since: time("10:00:00"),
+            last: names(&[]),
             secrets: std::collections::BTreeMap::from([(
                 "db".to_owned(),
                 now_of("db", "uid-api", NEW).prints,
