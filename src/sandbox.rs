@@ -121,6 +121,10 @@ pub struct Sandbox {
 }
 
 /// What a sandbox is like apart from its content. A ConfigMap `eso-sync-sandbox` in the content can say otherwise.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own, and tests name those that they turn"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Serve `external-secrets.io/v1beta1`, as operators before v0.16 do, not `v1`.
@@ -133,6 +137,8 @@ pub struct Settings {
     pub speed: u32,
     /// Whether the operator runs from the start.
     pub operator: bool,
+    /// Whether the kinds of Argo Rollouts are installed.
+    pub argo: bool,
 }
 
 impl Default for Settings {
@@ -143,6 +149,7 @@ impl Default for Settings {
             workers: 10,
             speed: 10,
             operator: true,
+            argo: true,
         }
     }
 }
@@ -188,7 +195,7 @@ impl Sandbox {
         now: Timestamp,
     ) -> Result<Self, SandboxError> {
         let version = if settings.v1beta1 { "v1beta1" } else { "v1" };
-        let store = Arc::new(Store::new(Clock::starting_at(now), version));
+        let store = Arc::new(Store::new(Clock::starting_at(now), version, settings.argo));
         load::load(&store, manifests)?;
         let settings = load::settings(&store, settings)?;
         let reconciler = Arc::new(Reconciler::new(Arc::clone(&store), settings));

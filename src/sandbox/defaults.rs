@@ -34,10 +34,11 @@ pub(super) fn apply(resource: &Resource, object: &mut Value) {
         _ => return,
     };
     let (field, defaults) = rolling;
-    if let Some(strategy) = object.pointer_mut(&format!("/spec/{field}")) {
-        if object::text(strategy, "/type") == "RollingUpdate" {
-            fill(object::child(strategy, "rollingUpdate"), &defaults);
-        }
+    let strategy = object.pointer_mut(&format!("/spec/{field}"));
+    if let Some(strategy) =
+        strategy.filter(|strategy| object::text(strategy, "/type") == "RollingUpdate")
+    {
+        fill(object::child(strategy, "rollingUpdate"), &defaults);
     }
 }
 

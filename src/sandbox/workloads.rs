@@ -11,6 +11,7 @@ mod daemon_set;
 mod deployment;
 mod family;
 mod pods;
+mod progress;
 mod replica_set;
 mod revision;
 mod rollout;

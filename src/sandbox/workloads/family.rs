@@ -2,13 +2,24 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Key, Kind, Workloads, number, reference};
 use crate::{eso::digest::Algorithm, sandbox::object};
 
-/// Where the controllers count templates.
-const REVISION: &str = "deployment.kubernetes.io/revision";
+/// Where the two controllers count templates.
+const REVISIONS: [&str; 2] = [
+    "deployment.kubernetes.io/revision",
+    "rollout.argoproj.io/revision",
+];
+
+fn revision_key(owner: &Value) -> &'static str {
+    let [deployment, rollout] = REVISIONS;
+    match object::text(owner, "/kind") {
+        "Rollout" => rollout,
+        _ => deployment,
+    }
+}
 
 /// The ReplicaSets of one owner.
 pub(super) struct Family {
@@ -46,8 +57,11 @@ fn wanted(set: &Value) -> i64 {
     number(set, "/spec/replicas", 1)
 }
 
-fn revision(object: &Value) -> i64 {
-    object::annotation(object, REVISION)
+fn revision(set: &Value) -> i64 {
+    let counted = REVISIONS
+        .iter()
+        .find_map(|key| object::annotation(set, key));
+    counted
         .and_then(|text| text.parse().ok())
         .unwrap_or_default()
 }
@@ -89,11 +103,9 @@ impl Workloads {
             .or_insert_with(|| json!({}));
         object::set(labels, label, hash.as_str());
         let labels = labels.clone();
-        let mut annotations = object::at(owner, "/metadata/annotations").clone();
-        let map = object::as_map(&mut annotations);
-        map.retain(|key, _| key != "kubectl.kubernetes.io/last-applied-configuration");
-        map.insert(
-            REVISION.to_owned(),
+        let mut annotations = annotations_for_sets(owner);
+        annotations.insert(
+            revision_key(owner).to_owned(),
             next_revision(family).to_string().into(),
         );
         let mut spec = json!({"replicas": replicas, "selector": selector, "template": template});
@@ -111,21 +123,22 @@ impl Workloads {
         self.create("replicasets", set, owner);
     }
 
-    /// Keeps the count of templates: on the new ReplicaSet, and on the owner.
-    pub(super) fn count_revision(&self, key: &Key, owner: &Value, family: &Family) {
+    /// Keeps the count of templates, on the new ReplicaSet and on the owner, and passes the owner's annotations on.
+    pub(super) fn annotate(&self, key: &Key, owner: &Value, family: &Family) {
         let Some(new) = &family.new else {
             return;
         };
-        let count = revision(new).max(next_revision(family));
-        for (key, object) in [(&Key::of(Kind::ReplicaSet, new), &**new), (key, owner)] {
-            if revision(object) != count {
-                self.change(key, false, |object| {
-                    let annotations = object::metadata(object)
-                        .entry("annotations")
-                        .or_insert_with(|| json!({}));
-                    object::set(annotations, REVISION, count.to_string());
-                });
-            }
+        let count = revision(new).max(next_revision(family)).to_string();
+        let mut passed = annotations_for_sets(owner);
+        passed.insert(revision_key(owner).to_owned(), count.as_str().into());
+        let counted = Map::from_iter([(revision_key(owner).to_owned(), count.into())]);
+        for (key, annotations) in [(&Key::of(Kind::ReplicaSet, new), passed), (key, counted)] {
+            self.change(key, false, |object| {
+                let present = object::metadata(object)
+                    .entry("annotations")
+                    .or_insert_with(|| json!({}));
+                object::as_map(present).extend(annotations);
+            });
         }
     }
 
@@ -189,6 +202,17 @@ impl Workloads {
             self.delete(set, Kind::ReplicaSet);
         }
     }
+}
+
+/// Those that a ReplicaSet has from its owner.
+fn annotations_for_sets(owner: &Value) -> Map<String, Value> {
+    let mut annotations = object::at(owner, "/metadata/annotations").clone();
+    let annotations = object::as_map(&mut annotations);
+    annotations.retain(|key, _| {
+        !REVISIONS.contains(&key.as_str())
+            && key != "kubectl.kubernetes.io/last-applied-configuration"
+    });
+    std::mem::take(annotations)
 }
 
 fn next_revision(family: &Family) -> i64 {

@@ -91,7 +91,8 @@ impl Workloads {
 
     /// What a kubelet does with a Pod.
     pub(super) fn pod(&mut self, key: &Key, pod: &Value) {
-        if object::text(pod, "/status/startTime").is_empty() {
+        let is_new = ["", "Pending"].contains(&object::text(pod, "/status/phase"));
+        if is_new && object::text(pod, "/status/startTime").is_empty() {
             let started = self.start_pod(pod);
             self.change(key, true, |pod| {
                 let status = object::child(pod, "status");

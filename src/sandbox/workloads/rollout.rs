@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use super::{
     Key, Kind, Workloads, amount,
     condition::{self, Condition},
-    deployment::Course,
     family::{Family, Room},
-    number, without_zeros,
+    number,
+    progress::Course,
+    without_zeros,
 };
 use crate::sandbox::{api::evict, object};
 
@@ -35,6 +36,7 @@ impl Workloads {
             self.found(rollout, &family, HASH, first);
             founded = true;
         } else {
+            self.annotate(key, rollout, &family);
             self.roll(&family, room);
         }
         let restarted = self.restart(key, rollout, &family, room);
@@ -148,24 +150,7 @@ impl Workloads {
             stable if !complete && !stable.is_empty() => stable.to_owned(),
             _ => present,
         };
-        let asked = object::text(rollout, "/spec/restartAt");
-        let restarts = !asked.is_empty() && restarted.as_deref() != Some(asked);
-        let late = condition::find(&conditions, "Progressing")
-            .is_some_and(|condition| object::text(condition, "/status") == "False");
-        let (phase, message) = if object::at(rollout, "/spec/paused") == true {
-            ("Paused", "manually paused")
-        } else if late {
-            ("Degraded", "ProgressDeadlineExceeded")
-        } else if !complete {
-            (
-                "Progressing",
-                "updated replicas are still becoming available",
-            )
-        } else if restarts {
-            ("Progressing", "rollout is restarting")
-        } else {
-            ("Healthy", "")
-        };
+        let (phase, message) = phase(rollout, &conditions, complete, restarted.as_deref());
         for (field, text) in [
             ("stableRS", stable.as_str()),
             ("phase", phase),
@@ -180,5 +165,31 @@ impl Workloads {
         }
         object::set(&mut status, "conditions", conditions);
         status
+    }
+}
+
+/// How it is with a Rollout, in one word, and why.
+fn phase(
+    rollout: &Value,
+    conditions: &[Value],
+    complete: bool,
+    restarted: Option<&str>,
+) -> (&'static str, &'static str) {
+    let asked = object::text(rollout, "/spec/restartAt");
+    let is_late = condition::find(conditions, "Progressing")
+        .is_some_and(|condition| object::text(condition, "/status") == "False");
+    if object::at(rollout, "/spec/paused") == true {
+        ("Paused", "manually paused")
+    } else if is_late {
+        ("Degraded", "ProgressDeadlineExceeded")
+    } else if !complete {
+        (
+            "Progressing",
+            "updated replicas are still becoming available",
+        )
+    } else if !asked.is_empty() && restarted != Some(asked) {
+        ("Progressing", "rollout is restarting")
+    } else {
+        ("Healthy", "")
     }
 }
