@@ -44,6 +44,8 @@ pub struct Cluster {
     ledger: Arc<Ledger>,
     /// Where it is, without who asks.
     address: Arc<kube::Config>,
+    /// How long one call may take.
+    patience: Duration,
     /// The kubeconfig context, if there is one.
     pub context: Option<String>,
     /// The API server's address.
@@ -109,11 +111,11 @@ impl CallError {
         }
     }
 
-    fn timed_out(operation: &str) -> Self {
+    fn timed_out(operation: &str, patience: Duration) -> Self {
         Self {
             trouble: Trouble::Unavailable,
             operation: operation.to_owned(),
-            message: format!("no answer within {} s", CALL_TIMEOUT.as_secs()),
+            message: format!("no answer within {} s", patience.as_secs()),
             quoted: false,
         }
     }
@@ -370,9 +372,9 @@ impl Cluster {
             .with("timeoutSeconds", WATCH_SECONDS.to_string())
             .with("resourceVersion", resource_version);
         let request = request("GET", &watch, Vec::new());
-        let events = tokio::time::timeout(CALL_TIMEOUT, self.client.request_events::<T>(request))
+        let events = tokio::time::timeout(self.patience, self.client.request_events::<T>(request))
             .await
-            .map_err(|_| CallError::timed_out(&operation))?
+            .map_err(|_| CallError::timed_out(&operation, self.patience))?
             .map_err(|error| CallError::new(&operation, error))?;
         Ok(events.map(move |event| event.map_err(|error| CallError::new(&operation, error))))
     }
@@ -392,11 +394,11 @@ impl Cluster {
         loop {
             let request = request(method, query, body.clone());
             let answer =
-                tokio::time::timeout(CALL_TIMEOUT, answer::to(&self.client, request)).await;
+                tokio::time::timeout(self.patience, answer::to(&self.client, request)).await;
             let error = match answer {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => CallError::new(operation, error),
-                Err(_) => return Err(CallError::timed_out(operation)),
+                Err(_) => return Err(CallError::timed_out(operation, self.patience)),
             };
             match pauses {
                 [pause, rest @ ..] if error.trouble == Trouble::Unavailable => {

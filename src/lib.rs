@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Decisions are pure and separate from the edges that act: [`policy`], [`inventory`], [`eso`], [`plan`], [`outcome`],
-//! [`reason`], [`report`] and [`rbac`] know no Kubernetes client and no runtime, which a test enforces. A plan leaves nothing
+//! [`reason`], [`report`], [`rbac`] and [`provider::trust`] know no Kubernetes client and no runtime, which a test enforces. A plan leaves nothing
 //! to choose: the dry run is the same plan, printed.
 
 pub mod announce;

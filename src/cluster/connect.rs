@@ -177,6 +177,7 @@ pub(super) fn build(
         client,
         ledger,
         address: Arc::new(address),
+        patience: super::CALL_TIMEOUT,
         context,
         server: server.trim_end_matches('/').to_owned(),
         namespace,

@@ -1,5 +1,7 @@
 //! Other API servers, and this one under another identity: where the Secrets of a Kubernetes store are.
 
+use std::time::Duration;
+
 use http::Uri;
 use kube::config::AuthInfo;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
@@ -10,6 +12,11 @@ use super::{
     connect::{self, ConnectError},
 };
 use crate::secret::Value;
+
+/// How long a server that may be anybody's has for an answer, and for a connection: one that keeps silent holds up a store, and
+/// not the run.
+const PATIENCE: Duration = Duration::from_secs(20);
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// An API server.
 pub struct Server {
@@ -44,8 +51,13 @@ impl Cluster {
             config.root_cert = server.authorities.as_deref().map(ders).transpose()?;
         }
         config.auth_info = auth_info(login)?;
-        connect::build(config, None, Access::ReadOnly, self.ledger.rate())
-            .map_err(|error| connect::describe(error))
+        config.connect_timeout = Some(CONNECT);
+        let cluster = connect::build(config, None, Access::ReadOnly, self.ledger.rate())
+            .map_err(connect::describe)?;
+        Ok(Self {
+            patience: PATIENCE,
+            ..cluster
+        })
     }
 }
 

@@ -21,6 +21,13 @@ pub struct StoreSettings {
     pub settings: Json,
 }
 
+impl StoreSettings {
+    /// What stands there in the settings (`/auth/token`); null where nothing does.
+    pub fn at(&self, pointer: &str) -> &Json {
+        self.settings.pointer(pointer).unwrap_or(&Json::Null)
+    }
+}
+
 /// Whose credentials.
 #[derive(Clone, Copy)]
 pub enum Identity<'a> {

@@ -23,7 +23,7 @@ pub(super) struct Fake(BTreeMap<String, Entry>);
 impl Fake {
     /// The data of this store.
     pub(super) fn new(store: &StoreSettings) -> Self {
-        let entries = store.settings["data"].as_array().into_iter().flatten();
+        let entries = store.at("/data").as_array().into_iter().flatten();
         Self(
             entries
                 .map(|entry| {
@@ -116,14 +116,19 @@ mod tests {
         assert_eq!(turns.calls(), 0);
         let text = |raw: &Raw| match raw {
             Raw::Bytes(value) => String::from_utf8(value.expose().to_vec()).unwrap(),
-            _ => "another kind".to_owned(),
+            Raw::Json(_) | Raw::Keys(_) | Raw::Tags(_) | Raw::Metadata { .. } => {
+                "another kind".to_owned()
+            }
         };
         match &answers[0] {
             Answered::One(raw) => text(raw),
-            Answered::Many(found) => found
-                .iter()
-                .map(|(key, raw)| format!("{key}={} ", text(raw)))
-                .collect(),
+            Answered::Many(found) => {
+                let each = found.iter();
+                let each: Vec<String> = each
+                    .map(|(key, raw)| format!("{key}={}", text(raw)))
+                    .collect();
+                each.join(" ")
+            }
             Answered::NotFound => "not found".to_owned(),
             Answered::Unread(unread) => unread.why.to_string(),
             Answered::Fails(failure) => failure.as_str().to_owned(),
@@ -174,7 +179,7 @@ mod tests {
             name: None,
             tags: None,
         };
-        assert_eq!(read(&fake, all).await, "a=nine b=b ");
+        assert_eq!(read(&fake, all).await, "a=nine b=b");
     }
 
     #[tokio::test]

@@ -33,7 +33,8 @@ pub(super) async fn connect(
     identity: Identity<'_>,
     own: &Cluster,
 ) -> Result<Box<dyn Provider>, Unread> {
-    let namespace = store.settings["remoteNamespace"]
+    let namespace = store
+        .at("/remoteNamespace")
         .as_str()
         .filter(|name| !name.is_empty())
         .unwrap_or(DEFAULT_NAMESPACE);
@@ -143,9 +144,11 @@ impl Kubernetes {
         if let Some(cluster) = self.fresher(trouble(&read), age, turns, lost).await? {
             read = cluster.get(&path).await;
         }
-        read.map_err(|error| match error.trouble {
-            Trouble::NotFound => Missed::NotFound,
-            _ => Missed::Unread(self.unread(&error, &format!("get secrets/{key}"), lost)),
+        read.map_err(|error| {
+            if error.trouble == Trouble::NotFound {
+                return Missed::NotFound;
+            }
+            Missed::Unread(self.unread(&error, &format!("get secrets/{key}"), lost))
         })
     }
 

@@ -10,7 +10,6 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream};
-use serde_json::Value as Json;
 
 use super::{
     Ambient, Answered, Identity, Provider, Resolver, StoreSettings, Turns, Unread,
@@ -69,7 +68,7 @@ pub struct Reader {
     quotas: BTreeMap<QuotaKey, Turns>,
     /// By store and namespace of the ExternalSecret.
     routes: BTreeMap<(StoreKey, String), Result<Link, Unread>>,
-    links: BTreeMap<Link, Line>,
+    links: BTreeMap<Link, Connection>,
 }
 
 /// One connection: a store and whose credentials.
@@ -83,7 +82,7 @@ struct Link {
 }
 
 /// A connection with what came over it.
-struct Line {
+struct Connection {
     state: State,
     turns: Turns,
     answers: BTreeMap<What, Answered>,
@@ -130,30 +129,30 @@ impl Reader {
         for (namespace, read) in wanted {
             if let Ok(link) = self.route(namespace, read) {
                 let known = self.links.get(&link);
-                if !known.is_some_and(|line| line.answers.contains_key(&read.what)) {
+                if !known.is_some_and(|connection| connection.answers.contains_key(&read.what)) {
                     reads.entry(link).or_default().insert(read.what.clone());
                 }
             }
         }
         let mut under_way = Vec::new();
         for (link, what) in reads {
-            let line = self.links.remove(&link).unwrap_or_else(|| Line {
+            let connection = self.links.remove(&link).unwrap_or_else(|| Connection {
                 state: State::Untried,
                 turns: self.turns(&link.store),
                 answers: BTreeMap::new(),
             });
-            under_way.push((link, line, what));
+            under_way.push((link, connection, what));
         }
         let this = &*self;
         let reads: Vec<_> = under_way
             .into_iter()
-            .map(|(link, line, what)| this.read_over(link, line, what))
+            .map(|(link, connection, what)| this.read_over(link, connection, what))
             .collect();
-        let lines: Vec<(Link, Line)> = stream::iter(reads)
+        let connections: Vec<(Link, Connection)> = stream::iter(reads)
             .buffer_unordered(AT_A_TIME)
             .collect()
             .await;
-        self.links.extend(lines);
+        self.links.extend(connections);
     }
 
     /// Forgets what was read of this, and reads it anew.
@@ -161,9 +160,9 @@ impl Reader {
         let wanted: Vec<(&str, &Read)> = wanted.into_iter().collect();
         for (namespace, read) in &wanted {
             if let Ok(link) = self.route(namespace, read)
-                && let Some(line) = self.links.get_mut(&link)
+                && let Some(connection) = self.links.get_mut(&link)
             {
-                line.answers.remove(&read.what);
+                connection.answers.remove(&read.what);
             }
         }
         self.read(wanted).await;
@@ -174,7 +173,7 @@ impl Reader {
         let key = key_of(namespace, read);
         let source = self.known.stores.get(&key).and_then(|it| it.as_ref().ok());
         let kind = source.and_then(|source| kind_of(&source.settings));
-        let content = match self.answered(namespace, read) {
+        let content = match self.found(namespace, read) {
             Ok(answered) => answered.content(),
             Err(unread) => Content::Unread(unread.why),
         };
@@ -187,7 +186,7 @@ impl Reader {
 
     /// Why there is no answer, with the right that is missing; None where there is one.
     pub fn unread(&self, namespace: &str, read: &Read) -> Option<Unread> {
-        match self.answered(namespace, read) {
+        match self.found(namespace, read) {
             Ok(Answered::Unread(unread)) => Some(unread.clone()),
             Ok(_) => None,
             Err(unread) => Some(unread),
@@ -203,7 +202,7 @@ impl Reader {
         let links = self
             .links
             .iter()
-            .filter_map(|(link, line)| match &line.state {
+            .filter_map(|(link, connection)| match &connection.state {
                 State::Lost(unread) => Some((&link.store, unread)),
                 State::Untried | State::Open(_) => None,
             });
@@ -219,8 +218,8 @@ impl Reader {
             .map(|(store, (first, details))| {
                 let mut unread = first.clone();
                 if details.len() > 1 {
-                    let more = details.len() - 1;
-                    unread.why.detail += &format!(" (and {more} more of the kind)");
+                    let (told, more) = (&first.why.detail, details.len() - 1);
+                    unread.why.detail = format!("{told} (and {more} more of the kind)");
                 }
                 (store.clone(), unread)
             })
@@ -235,7 +234,7 @@ impl Reader {
             .collect()
     }
 
-    fn answered(&self, namespace: &str, read: &Read) -> Result<&Answered, Unread> {
+    fn found(&self, namespace: &str, read: &Read) -> Result<&Answered, Unread> {
         let not_read = || Unread::secret(unread::UNAVAILABLE, "it was not read");
         let route = self
             .routes
@@ -244,8 +243,8 @@ impl Reader {
             .ok_or_else(not_read)?
             .as_ref()
             .map_err(Unread::clone)?;
-        let line = self.links.get(link).ok_or_else(not_read)?;
-        match (line.answers.get(&read.what), &line.state) {
+        let connection = self.links.get(link).ok_or_else(not_read)?;
+        match (connection.answers.get(&read.what), &connection.state) {
             (Some(answered), _) => Ok(answered),
             (None, State::Lost(unread)) => Err(unread.clone()),
             (None, State::Untried | State::Open(_)) => Err(not_read()),
@@ -284,8 +283,8 @@ impl Reader {
             conditions: &source.conditions,
         };
         let all = self.known.labels.as_ref();
-        let labels = all.and_then(|all| all.get(namespace));
-        let own = match self.known.rules.decide(asked, namespace, labels) {
+        let of_namespace = all.and_then(|all| all.get(namespace));
+        let own = match self.known.rules.decide(asked, namespace, of_namespace) {
             Decision::Refused(refused) => return Err(refused),
             Decision::Ambient => false,
             Decision::Store => true,
@@ -315,18 +314,23 @@ impl Reader {
         }
     }
 
-    async fn read_over(&self, link: Link, mut line: Line, wanted: BTreeSet<What>) -> (Link, Line) {
-        if matches!(line.state, State::Untried) {
-            line.state = match self.connect(&link).await {
+    async fn read_over(
+        &self,
+        link: Link,
+        mut connection: Connection,
+        wanted: BTreeSet<What>,
+    ) -> (Link, Connection) {
+        if matches!(connection.state, State::Untried) {
+            connection.state = match self.connect(&link).await {
                 Ok(provider) => State::Open(provider),
                 Err(unread) => State::Lost(unread),
             };
         }
-        let State::Open(provider) = &line.state else {
-            return (link, line);
+        let State::Open(provider) = &connection.state else {
+            return (link, connection);
         };
         let wanted: Vec<What> = wanted.into_iter().collect();
-        let answers = provider.read(&wanted, &line.turns).await;
+        let answers = provider.read(&wanted, &connection.turns).await;
         let mut lost = None;
         for (what, answered) in wanted.into_iter().zip(answers) {
             if let Answered::Unread(unread) = &answered
@@ -334,12 +338,12 @@ impl Reader {
             {
                 lost = Some(unread.clone());
             }
-            line.answers.insert(what, answered);
+            connection.answers.insert(what, answered);
         }
         if let Some(unread) = lost {
-            line.state = State::Lost(unread);
+            connection.state = State::Lost(unread);
         }
-        (link, line)
+        (link, connection)
     }
 
     async fn connect(&self, link: &Link) -> Result<Box<dyn Provider>, Unread> {
@@ -376,13 +380,13 @@ fn key_of(namespace: &str, read: &Read) -> StoreKey {
 /// Whose rules the answers of a store follow.
 fn kind_of(store: &StoreSettings) -> Option<expected::Provider> {
     Some(match store.provider.as_str() {
-        "aws" if store.settings["service"] == Json::from("ParameterStore") => {
+        "aws" if store.at("/service").as_str() == Some("ParameterStore") => {
             expected::Provider::AwsParameterStore
         }
         "aws" => expected::Provider::AwsSecretsManager,
         "azurekv" => expected::Provider::AzureKeyVault,
         "gcpsm" => expected::Provider::GcpSecretManager,
-        "vault" | "openBao" => expected::Provider::Vault,
+        "vault" => expected::Provider::Vault,
         "kubernetes" => expected::Provider::Kubernetes,
         "fake" => expected::Provider::Fake,
         _ => return None,

@@ -864,6 +864,13 @@ select:
     states: [ready]
     overdueAfter: 1h
 exclude: [{names: [a]}]
+restart:
+  - namespaces: [a]
+    labelSelector: a=b
+    names: [a]
+    match: references
+    secrets: [a]
+    exclude: [{names: [a]}]
 pace: {stores: {ClusterSecretStore/a: 1/s}}
 ";
 

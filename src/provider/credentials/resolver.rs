@@ -207,34 +207,27 @@ impl Object {
     }
 
     fn unread(&self, error: &CallError) -> Unread {
-        match error.trouble {
-            Trouble::NotFound => Unread::store(unread::STORE, format!("{self} does not exist")),
-            Trouble::Denied => self.cannot("be read", error).lacking(format!(
-                "get {}/{} in {}",
-                self.kind.plural(),
-                self.name,
-                self.namespace
-            )),
-            _ => self.cannot("be read", error),
-        }
+        let right = format!("get {}/{}", self.kind.plural(), self.name);
+        self.refused(error, "be read", &right)
     }
 
     fn no_token(&self, error: &CallError) -> Unread {
-        match error.trouble {
-            Trouble::NotFound => Unread::store(unread::STORE, format!("{self} does not exist")),
-            Trouble::Denied => self.cannot("be asked for a token", error).lacking(format!(
-                "create serviceaccounts/token of {} in {}",
-                self.name, self.namespace
-            )),
-            _ => self.cannot("be asked for a token", error),
-        }
+        let right = format!("create serviceaccounts/token of {}", self.name);
+        self.refused(error, "be asked for a token", &right)
     }
 
-    fn cannot(&self, what: &str, error: &CallError) -> Unread {
-        Unread::store(
+    fn refused(&self, error: &CallError, what: &str, right: &str) -> Unread {
+        if error.trouble == Trouble::NotFound {
+            return Unread::store(unread::STORE, format!("{self} does not exist"));
+        }
+        let unread = Unread::store(
             unread::STORE,
             format!("{self} cannot {what}: {}", error.why()),
-        )
+        );
+        if error.trouble == Trouble::Denied {
+            return unread.lacking(format!("{right} in {}", self.namespace));
+        }
+        unread
     }
 
     fn lacks(&self, key: &str) -> Unread {

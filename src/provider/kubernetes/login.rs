@@ -41,8 +41,8 @@ impl Session {
     ) -> Result<Self, Unread> {
         let (cluster, again) = match identity {
             Identity::Ambient(_) => {
-                let server = &store.settings["server"]["url"];
-                if !is_own(server.as_str().unwrap_or_default(), own) {
+                let server = store.at("/server/url").as_str().unwrap_or_default();
+                if !is_own(server, own) {
                     return Err(Unread::store(
                         unread::NOT_TRUSTED,
                         "the job's own credentials are for its own cluster, and the store is in another",
@@ -85,15 +85,14 @@ impl Session {
 
 impl Again {
     async fn connect(&self) -> Result<Cluster, Unread> {
-        let settings = &self.store.settings;
-        if !settings["authRef"].is_null() {
+        if !self.store.at("/authRef").is_null() {
             return Err(Unread::store(
                 unread::UNSUPPORTED,
                 "the store's kubeconfig (`authRef`) is not read",
             ));
         }
         let login = self.login().await?;
-        let address = settings["server"]["url"].as_str().unwrap_or_default();
+        let address = self.store.at("/server/url").as_str().unwrap_or_default();
         let server = if is_own(address, &self.own) {
             None
         } else {
@@ -108,22 +107,23 @@ impl Again {
     }
 
     async fn login(&self) -> Result<Login, Unread> {
-        let auth = &self.store.settings["auth"];
-        if auth.is_null() {
+        let (store, resolver) = (&self.store, &self.resolver);
+        if store.at("/auth").is_null() {
             return Ok(Login::Anonymous);
         }
-        let (token, account, certificate) =
-            (&auth["token"], &auth["serviceAccount"], &auth["cert"]);
-        if !token.is_null() {
-            let value = self.resolver.secret_key(&token["bearerToken"]).await?;
-            Ok(Login::Token(value))
+        let account = store.at("/auth/serviceAccount");
+        if !store.at("/auth/token").is_null() {
+            let token = resolver.secret_key(store.at("/auth/token/bearerToken"));
+            Ok(Login::Token(token.await?))
         } else if !account.is_null() {
-            let value = self.resolver.service_account_token(account, &[]).await?;
-            Ok(Login::Token(value))
-        } else if !certificate.is_null() {
+            let token = resolver.service_account_token(account, &[]);
+            Ok(Login::Token(token.await?))
+        } else if !store.at("/auth/cert").is_null() {
+            let certificate = resolver.secret_key(store.at("/auth/cert/clientCert"));
+            let key = resolver.secret_key(store.at("/auth/cert/clientKey"));
             Ok(Login::Certificate {
-                certificate: self.resolver.secret_key(&certificate["clientCert"]).await?,
-                key: self.resolver.secret_key(&certificate["clientKey"]).await?,
+                certificate: certificate.await?,
+                key: key.await?,
             })
         } else {
             Err(Unread::store(unread::STORE, "`auth` names no method"))
@@ -131,10 +131,7 @@ impl Again {
     }
 
     async fn server(&self, address: &str, login: &Login) -> Result<Server, Unread> {
-        let authorities = self
-            .resolver
-            .ca_bundle(&self.store.settings["server"])
-            .await?;
+        let authorities = self.resolver.ca_bundle(self.store.at("/server")).await?;
         let secure = authorities.is_some() || matches!(login, Login::Certificate { .. });
         let whole = match (address.contains("://"), secure) {
             (true, _) => address.to_owned(),

@@ -160,12 +160,13 @@ async fn a_right_that_lacks_is_named() {
     let read = provider.read(&wanted, &turns()).await;
     let rights: Vec<Option<String>> = read
         .into_iter()
-        .map(|answered| match answered {
-            Answered::Unread(refused) if refused.why.reason == unread::DENIED => {
-                assert!(!refused.whole_store);
-                refused.permission
-            }
-            other => panic!("{}", shown(&other)),
+        .map(|answered| {
+            let Answered::Unread(refused) = answered else {
+                panic!("{}", shown(&answered));
+            };
+            assert_eq!(refused.why.reason, unread::DENIED);
+            assert!(!refused.whole_store);
+            refused.permission
         })
         .collect();
     let right = |what: &str| Some(format!("{what} in remote"));

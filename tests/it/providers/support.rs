@@ -111,9 +111,11 @@ pub(super) fn shown(answered: &Answered) -> String {
     match answered {
         Answered::One(raw) => shown_raw(raw),
         Answered::Many(found) => {
-            let each = found.iter();
-            each.map(|(name, raw)| format!("{name}({})", shown_raw(raw)))
-                .collect()
+            let each: Vec<String> = found
+                .iter()
+                .map(|(name, raw)| format!("{name}({})", shown_raw(raw)))
+                .collect();
+            each.concat()
         }
         Answered::NotFound => "not found".to_owned(),
         Answered::Fails(failure) => failure.as_str().to_owned(),

@@ -1,0 +1,196 @@
+use serde_json::json;
+
+use super::*;
+
+const TEAM: &str = "SecretStore/team-a/vault";
+const SHARED: &str = "ClusterSecretStore/vault";
+
+fn vault() -> Json {
+    json!({"server": "https://vault.corp:8200", "auth": {"tokenSecretRef": {"name": "t", "key": "k"}}})
+}
+
+fn rules(credentials: Credentials) -> Rules {
+    Rules {
+        credentials,
+        ..Rules::default()
+    }
+}
+
+/// The decision for an ExternalSecret of `team-a`, in a word.
+fn decided(rules: &Rules, store: &str, provider: &str, settings: &Json) -> String {
+    decided_with(rules, store, provider, settings, &[])
+}
+
+fn decided_with(
+    rules: &Rules,
+    store: &str,
+    provider: &str,
+    settings: &Json,
+    conditions: &[Condition],
+) -> String {
+    let asked = Asked {
+        store: &store.parse().unwrap(),
+        provider,
+        settings,
+        conditions,
+    };
+    match rules.decide(asked, "team-a", Some(&BTreeMap::new())) {
+        Decision::Ambient => "ambient".to_owned(),
+        Decision::Store => "store".to_owned(),
+        Decision::Refused(refused) => refused.why.reason.to_owned(),
+    }
+}
+
+#[test]
+fn the_jobs_own_credentials_read_for_cluster_stores_alone() {
+    let mut rules = rules(Credentials::Ambient);
+    assert_eq!(decided(&rules, SHARED, "vault", &vault()), "ambient");
+    assert_eq!(
+        decided(&rules, TEAM, "vault", &vault()),
+        unread::NOT_TRUSTED
+    );
+    rules.namespaced_stores = true;
+    assert_eq!(decided(&rules, TEAM, "vault", &vault()), "ambient");
+}
+
+#[test]
+fn a_store_that_the_policy_names_is_trusted_alone() {
+    let mut rules = rules(Credentials::Ambient);
+    rules
+        .stores
+        .insert(TEAM.parse().unwrap(), Credentials::Ambient);
+    assert_eq!(decided(&rules, TEAM, "vault", &vault()), "ambient");
+    let other = "SecretStore/team-a/other";
+    assert_eq!(
+        decided(&rules, other, "vault", &vault()),
+        unread::NOT_TRUSTED
+    );
+    rules
+        .stores
+        .insert(SHARED.parse().unwrap(), Credentials::Store);
+    assert_eq!(decided(&rules, SHARED, "vault", &vault()), "store");
+}
+
+#[test]
+fn a_cluster_store_reads_for_no_namespace_that_its_conditions_leave_out() {
+    let conditions: Vec<Condition> =
+        serde_json::from_value(json!([{"namespaces": ["team-b"]}])).unwrap();
+    for credentials in [Credentials::Ambient, Credentials::Store] {
+        let decision = decided_with(&rules(credentials), SHARED, "vault", &vault(), &conditions);
+        assert_eq!(decision, unread::NAMESPACE);
+    }
+    // Of a SecretStore they say nothing.
+    let decision = decided_with(
+        &rules(Credentials::Store),
+        TEAM,
+        "vault",
+        &vault(),
+        &conditions,
+    );
+    assert_eq!(decision, "store");
+}
+
+#[test]
+fn a_secret_store_reads_for_its_own_namespace() {
+    let rules = Rules {
+        namespaced_stores: true,
+        ..Rules::default()
+    };
+    let elsewhere = "SecretStore/team-b/vault";
+    assert_eq!(
+        decided(&rules, elsewhere, "vault", &vault()),
+        unread::NAMESPACE
+    );
+}
+
+#[test]
+fn labels_that_could_not_be_read_are_a_right_that_lacks() {
+    let conditions: Vec<Condition> =
+        serde_json::from_value(json!([{"namespaceSelector": {"matchLabels": {"a": "b"}}}]))
+            .unwrap();
+    let asked = Asked {
+        store: &SHARED.parse().unwrap(),
+        provider: "vault",
+        settings: &vault(),
+        conditions: &conditions,
+    };
+    let Decision::Refused(refused) = Rules::default().decide(asked, "team-a", None) else {
+        panic!("it is not known whether the namespace is let in");
+    };
+    assert_eq!(refused.permission.as_deref(), Some("list namespaces"));
+}
+
+#[test]
+fn what_the_operator_reads_as_its_own_pod_is_not_guessed() {
+    let role = json!({"role": "r"});
+    for (provider, settings) in [
+        ("aws", json!({"region": "r"})),
+        ("aws", json!({"role": "r", "auth": {}})),
+        ("aws", json!({"auth": {"secretRef": null}})),
+        ("azurekv", json!({"authType": "ManagedIdentity"})),
+        ("azurekv", json!({"authType": "WorkloadIdentity"})),
+        ("gcpsm", json!({"projectID": "p"})),
+        ("vault", json!({"auth": {"namespace": "n"}})),
+        ("vault", json!({"auth": {"kubernetes": role}})),
+        ("vault", json!({"auth": {"iam": role}})),
+    ] {
+        let decision = decided(&rules(Credentials::Store), SHARED, provider, &settings);
+        let expected = unread::CONTROLLER_IDENTITY;
+        assert_eq!(decision, expected, "{provider} {settings}");
+    }
+}
+
+#[test]
+fn what_names_who_reads_is_read_so() {
+    let account = json!({"serviceAccountRef": {"name": "a"}});
+    for (provider, settings) in [
+        ("aws", json!({"auth": {"jwt": account}})),
+        (
+            "azurekv",
+            json!({"authType": "WorkloadIdentity", "serviceAccountRef": {"name": "a"}}),
+        ),
+        ("azurekv", json!({"authSecretRef": {}})),
+        ("gcpsm", json!({"auth": {"workloadIdentity": account}})),
+        ("vault", json!({"auth": {"kubernetes": account}})),
+        ("vault", json!({"auth": {"appRole": {}}})),
+        ("kubernetes", json!({})),
+    ] {
+        let decision = decided(&rules(Credentials::Store), SHARED, provider, &settings);
+        assert_eq!(decision, "store", "{provider} {settings}");
+    }
+}
+
+#[test]
+fn data_in_the_store_itself_needs_no_credentials() {
+    for credentials in [Credentials::Ambient, Credentials::Store] {
+        assert_eq!(
+            decided(&rules(credentials), TEAM, "fake", &json!({})),
+            "store"
+        );
+    }
+}
+
+#[test]
+fn references_without_a_namespace_make_a_cluster_store_referent() {
+    let shared: StoreKey = SHARED.parse().unwrap();
+    let named = json!({"auth": {"tokenSecretRef": {"name": "t", "key": "k", "namespace": "n"}}});
+    assert!(is_referent(&shared, &vault()));
+    assert!(!is_referent(&shared, &named));
+    assert!(!is_referent(&TEAM.parse().unwrap(), &vault()));
+    let azure = json!({"authSecretRef": {
+        "clientId": {"name": "t", "key": "k", "namespace": "n"},
+        "clientSecret": {"name": "t", "key": "k"},
+    }});
+    assert!(is_referent(&shared, &azure));
+}
+
+#[test]
+fn rules_are_written_as_words_and_addresses() {
+    let parse = |value: Json| serde_json::from_value::<Origin>(value);
+    assert!(parse(json!("https://vault.corp:8200")).is_ok());
+    assert!(parse(json!("vault.corp")).is_err());
+    assert_eq!(
+        serde_json::to_value(Credentials::Store).unwrap(),
+        json!("store")
+    );
+}
