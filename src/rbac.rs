@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    policy::{Drift, Policy, RestartRule, Strategy, When},
+    policy::{Drift, OnStillStale, Policy, RestartRule, Strategy, When},
     provider::trust::Credentials,
     workload::Kind,
 };
@@ -52,6 +52,10 @@ enum Need {
     Compare,
     /// Resolving the credentials that stores name.
     Resolve,
+    /// Having the operator write a Secret anew.
+    Refetch,
+    /// Having it create a Secret anew.
+    Recreate,
     /// Saying on the job's own Pod how the run ended.
     Tell,
     /// Syncing, proving it, and saying on an ExternalSecret that it failed.
@@ -112,6 +116,10 @@ const RIGHTS: &[Right] = &[
     (Need::Look, Scope::Cluster, CRDS, "customresourcedefinitions", &["externalsecrets.external-secrets.io"], &["get"]),
     (Need::LookAtNamespaces, Scope::Cluster, "", "namespaces", &[], &["list"]),
     (Need::Compare, Scope::Selected, "", "secrets", &[], &["get", "list"]),
+    // Templates may stand in ConfigMaps.
+    (Need::Compare, Scope::Selected, "", "configmaps", &[], &["get"]),
+    (Need::Refetch, Scope::Selected, "", "secrets", &[], &["patch"]),
+    (Need::Recreate, Scope::Selected, "", "secrets", &[], &["delete"]),
     (Need::Resolve, Scope::Selected, "", "secrets", &[], &["get"]),
     (Need::Resolve, Scope::Selected, "", "configmaps", &[], &["get"]),
     (Need::Resolve, Scope::Selected, "", "serviceaccounts", &[], &["get"]),
@@ -176,6 +184,7 @@ pub fn rules(policy: Option<&Policy>, job: &JobIdentity) -> Rbac {
     let drift = policy.map_or_else(Drift::default, |policy| policy.drift.clone());
     let restarts: &[RestartRule] = policy.map_or(&[], |policy| &policy.restart);
     let restarts_kind = |kind| restarts.iter().any(|rule| rule.kinds.contains(&kind));
+    let rung = policy.map_or(OnStillStale::Report, |policy| policy.sync.on_still_stale);
     let needed = |need| match need {
         Need::Look | Need::Tell => true,
         Need::Stamp => !restarts.is_empty(),
@@ -186,6 +195,8 @@ pub fn rules(policy: Option<&Policy>, job: &JobIdentity) -> Rbac {
             drift.enabled || policy.is_some_and(Policy::asks_for_namespace_labels)
         }
         Need::Compare => drift.enabled,
+        Need::Refetch => syncs && drift.enabled && rung >= OnStillStale::Refetch,
+        Need::Recreate => syncs && drift.enabled && rung >= OnStillStale::Recreate,
         Need::Resolve => drift.enabled && uses_stores_credentials(&drift),
         Need::Sync => syncs,
         Need::Lock => {
@@ -253,7 +264,9 @@ fn grant(rules: &mut Vec<Rule>, (_, _, group, resource, names, verbs): &Right) {
 }
 
 /// In the order in which people list them.
-const VERBS: [&str; 6] = ["get", "list", "watch", "create", "update", "patch"];
+const VERBS: [&str; 7] = [
+    "get", "list", "watch", "create", "update", "patch", "delete",
+];
 
 /// A request to the API server, as far as RBAC sees it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -294,7 +294,7 @@ impl Document {
             .collect();
         let mut document = Self::new(Kind::Report, plan, items, heading, exit);
         document.summary.stopped = results.stopped;
-        for (quota, calls) in &results.reads {
+        for (quota, calls) in results.reads.iter().filter(|(_, calls)| **calls > 0) {
             document.summary.reads.insert(quota.to_string(), *calls);
         }
         document.summary.about_usd = price::about(plan, &results.reads);

@@ -42,7 +42,8 @@ pub(super) fn item(
         .or_else(|| source(inventory, external_secret))
         .or_else(|| refresh(inventory, external_secret))
         .or_else(|| generator(policy, external_secret))
-        .or_else(|| readiness(inventory, external_secret));
+        .or_else(|| readiness(inventory, external_secret))
+        .or_else(|| unknown(policy, finding));
     let action = match skip {
         Some((reason, message)) => Action::Skip { reason, message },
         None => Action::Sync {
@@ -169,7 +170,7 @@ fn wish(
     }
     let due = match policy.sync.when {
         When::Always => true,
-        When::Drifted => return undrifted(policy, finding),
+        When::Drifted => return undrifted(finding),
         When::Failed => matches!(state, State::Failed | State::NeverSynced),
         When::Overdue => state != State::Ready,
         When::Never => false,
@@ -178,19 +179,26 @@ fn wish(
 }
 
 /// Why one is left alone that is synced only if it drifted.
-fn undrifted(policy: &Policy, finding: Option<&Finding>) -> Option<Skip> {
+fn undrifted(finding: Option<&Finding>) -> Option<Skip> {
+    let finding = finding?;
+    match (finding.beyond_sync, finding.verdict) {
+        (Some(reason), _) => Some((reason, finding.message.clone())),
+        (None, Verdict::InSync) => Some((Reason::InSync, String::new())),
+        (None, _) => None,
+    }
+}
+
+/// Of which it cannot be told whether they drifted. Comes last: what else keeps one from being synced says more.
+fn unknown(policy: &Policy, finding: Option<&Finding>) -> Option<Skip> {
+    if policy.sync.when != When::Drifted {
+        return None;
+    }
     let Some(finding) = finding else {
         return Some((Reason::Unverifiable, "it was not checked".to_owned()));
     };
-    if let Some(reason) = finding.beyond_sync {
-        return Some((reason, finding.message.clone()));
-    }
-    match finding.verdict {
-        Verdict::InSync => Some((Reason::InSync, String::new())),
-        Verdict::Unverifiable if policy.drift.on_unverifiable == OnUnverifiable::Sync => None,
-        Verdict::Unverifiable => Some((Reason::Unverifiable, finding.message.clone())),
-        Verdict::Stale | Verdict::Tampered | Verdict::Partial | Verdict::Missing => None,
-    }
+    let leave = finding.verdict == Verdict::Unverifiable
+        && policy.drift.on_unverifiable != OnUnverifiable::Sync;
+    leave.then(|| (Reason::Unverifiable, finding.message.clone()))
 }
 
 /// Whether the operator reads anything for it at all.

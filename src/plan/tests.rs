@@ -556,3 +556,147 @@ proptest! {
         }
     }
 }
+
+mod drifted {
+    use super::*;
+    use crate::{
+        drift::{Finding, Verdict},
+        eso::expected::Unverifiable,
+        policy::{OnStillStale, OnUnverifiable},
+    };
+
+    fn found(verdict: Verdict, beyond_sync: Option<Reason>) -> Finding {
+        Finding {
+            verdict,
+            unverifiable: (verdict == Verdict::Unverifiable)
+                .then(|| Unverifiable::new("template", "")),
+            beyond_sync,
+            permission: None,
+            keys: Vec::new(),
+            message: "why".to_owned(),
+        }
+    }
+
+    fn when_drifted() -> Policy {
+        let mut policy = policy();
+        policy.drift.enabled = true;
+        policy.sync.when = When::Drifted;
+        policy
+    }
+
+    fn planned(policy: &Policy, external_secret: ExternalSecret, finding: Finding) -> Plan {
+        let findings = Findings {
+            of: BTreeMap::from([(external_secret.id.clone(), finding)]),
+            ..Findings::default()
+        };
+        super::super::plan(policy, &inventory(vec![external_secret]), &findings, now())
+    }
+
+    /// Whether it is synced, why, and whether it is unknown where that counts.
+    fn shown(policy: &Policy, external_secret: ExternalSecret, finding: Finding) -> String {
+        let plan = planned(policy, external_secret, finding);
+        let unknown = if plan.unknown() > 0 { " unknown" } else { "" };
+        match &plan.items[0].action {
+            Action::Sync { reason, .. } => format!("sync {}{unknown}", reason.as_str()),
+            Action::Skip { reason, .. } => format!("skip {}{unknown}", reason.as_str()),
+        }
+    }
+
+    #[test]
+    fn what_drifted_is_synced_and_what_is_in_sync_is_not() {
+        for (verdict, expected) in [
+            (Verdict::InSync, "skip in-sync"),
+            (Verdict::Stale, "sync stale"),
+            (Verdict::Tampered, "sync tampered"),
+            (Verdict::Partial, "sync partial"),
+            (Verdict::Missing, "sync missing"),
+            (Verdict::Unverifiable, "skip unverifiable unknown"),
+        ] {
+            assert_eq!(
+                shown(&when_drifted(), es("a", "x"), found(verdict, None)),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_sync_would_not_mend_is_trouble_and_not_synced() {
+        for reason in [
+            Reason::WouldFail,
+            Reason::Retained,
+            Reason::Immutable,
+            Reason::SecretMissing,
+        ] {
+            let finding = found(Verdict::Stale, Some(reason));
+            let expected = format!("skip {}", reason.as_str());
+            assert_eq!(shown(&when_drifted(), es("a", "x"), finding), expected);
+            assert!(reason.is_trouble());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_up_to_the_policy() {
+        let with = |on_unverifiable| {
+            let mut policy = when_drifted();
+            policy.drift.on_unverifiable = on_unverifiable;
+            shown(&policy, es("a", "x"), found(Verdict::Unverifiable, None))
+        };
+        assert_eq!(with(OnUnverifiable::Fail), "skip unverifiable unknown");
+        assert_eq!(with(OnUnverifiable::Report), "skip unverifiable");
+        assert_eq!(with(OnUnverifiable::Sync), "sync unverifiable");
+        // Whatever is synced, unknown is never clean.
+        let mut always = when_drifted();
+        always.sync.when = When::Always;
+        let finding = found(Verdict::Unverifiable, None);
+        assert_eq!(
+            shown(&always, es("a", "x"), finding),
+            "sync selected unknown"
+        );
+    }
+
+    #[test]
+    fn what_else_keeps_it_from_being_synced_says_more() {
+        let generator = ExternalSecret {
+            generators: vec!["Password".to_owned()],
+            ..es("a", "x")
+        };
+        let finding = found(Verdict::Unverifiable, None);
+        assert_eq!(
+            shown(&when_drifted(), generator, finding),
+            "skip generator unknown"
+        );
+    }
+
+    #[test]
+    fn the_ladder_is_planned_as_far_as_it_is_safe() {
+        let rung = |asked, creation, immutable| {
+            let mut policy = when_drifted();
+            policy.sync.on_still_stale = asked;
+            let mut external_secret = es("a", "x");
+            external_secret.target.creation = creation;
+            external_secret.target.immutable = immutable;
+            planned(&policy, external_secret, found(Verdict::Stale, None)).items[0].if_still_stale
+        };
+        let recreate = OnStillStale::Recreate;
+        for (creation, most) in [
+            (CreationPolicy::Owner, OnStillStale::Recreate),
+            (CreationPolicy::CreateOrMerge, OnStillStale::Recreate),
+            (CreationPolicy::Merge, OnStillStale::Refetch),
+            (CreationPolicy::Orphan, OnStillStale::Report),
+        ] {
+            assert_eq!(rung(recreate, creation, false), Some(most), "{creation:?}");
+        }
+        assert_eq!(
+            rung(recreate, CreationPolicy::Owner, true),
+            Some(OnStillStale::Report)
+        );
+        let refetch = rung(OnStillStale::Refetch, CreationPolicy::Owner, false);
+        assert_eq!(
+            refetch,
+            Some(OnStillStale::Refetch),
+            "no further than the policy says"
+        );
+        let in_sync = planned(&when_drifted(), es("a", "x"), found(Verdict::InSync, None));
+        assert_eq!(in_sync.items[0].if_still_stale, None);
+    }
+}

@@ -74,6 +74,7 @@ fn a_policy_without_namespaces_needs_cluster_roles() {
     (cluster): customresourcedefinitions externalsecrets.external-secrets.io: get
     (cluster): namespaces: list
     (cluster): secrets: get,list
+    (cluster): configmaps: get
     eso-sync: pods: get
     eso-sync: leases: create
     eso-sync: leases eso-sync: get,update
@@ -98,10 +99,12 @@ fn literal_namespaces_need_roles_only() {
     eso-sync: leases: create
     eso-sync: leases eso-sync: get,update
     eso-sync: secrets: get,list
+    eso-sync: configmaps: get
     payments: externalsecrets: get,list,watch,patch
     payments: secretstores: list
     payments: events: list,watch,create
     payments: secrets: get,list
+    payments: configmaps: get
     ");
 }
 
@@ -143,6 +146,7 @@ fn a_policy_that_never_syncs_needs_no_right_to_write_outside_the_job() {
     (cluster): customresourcedefinitions externalsecrets.external-secrets.io: get
     (cluster): namespaces: list
     (cluster): secrets: get,list
+    (cluster): configmaps: get
     eso-sync: events: create
     eso-sync: pods: get
     ");
@@ -167,7 +171,10 @@ fn without_the_drift_check_no_right_reaches_secrets() {
         resource.split('/').next() == Some("secrets") || *resource == "*" || verbs.contains(&"*")
     };
     for (need, ..) in RIGHTS.iter().filter(|right| reaches(right)) {
-        assert!(matches!(need, Need::Compare | Need::Resolve | Need::Stamp));
+        assert!(matches!(
+            need,
+            Need::Compare | Need::Resolve | Need::Refetch | Need::Recreate | Need::Stamp
+        ));
     }
     let policy = without_drift(vec![Selection::default()]);
     assert!(!shown(&rules(Some(&policy), &job())).contains(" secrets:"));
@@ -187,12 +194,12 @@ fn the_stores_own_credentials_take_rights_of_their_own() {
         "payments: secretstores: list",
         "payments: events: list,watch,create",
         "payments: secrets: get,list",
+        "payments: configmaps: get",
     ];
     assert_eq!(lines(&policy), ambient);
     let resolving = [
         &ambient[..],
         &[
-            "payments: configmaps: get",
             "payments: serviceaccounts: get",
             "payments: serviceaccounts/token: create",
         ],
@@ -341,6 +348,7 @@ fn restarts_take_the_kinds_of_the_policy_and_what_the_job_owns_by_name() {
         .filter(|line| !line.contains("external"))
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @"
+    (cluster): clustersecretstores: list
     eso-sync: events: create
     eso-sync: pods: get
     eso-sync: leases: create
@@ -349,6 +357,7 @@ fn restarts_take_the_kinds_of_the_policy_and_what_the_job_owns_by_name() {
     eso-sync: secrets eso-sync-stamp-key: get
     eso-sync: configmaps: create
     eso-sync: configmaps eso-sync-stamped: get,patch
+    payments: secretstores: list
     payments: secrets: get,list
     payments: pods: list
     payments: events: create
@@ -358,4 +367,28 @@ fn restarts_take_the_kinds_of_the_policy_and_what_the_job_owns_by_name() {
     assert!(!shown_rules.contains("eviction"));
     policy.restart[0].strategy = Strategy::Evict;
     assert!(shown(&rules(Some(&policy), &job())).contains("payments: pods/eviction: create"));
+}
+
+#[test]
+fn each_rung_of_the_ladder_takes_its_right_to_secrets() {
+    let mut policy = Policy::selecting(vec![within(&["payments"])]);
+    let secrets = |policy: &Policy| {
+        let text = shown(&rules(Some(policy), &job()));
+        let line = text.lines().find(|line| line.contains(": secrets:"));
+        line.unwrap_or_default().to_owned()
+    };
+    for (rung, verbs) in [
+        (OnStillStale::Report, "get,list"),
+        (OnStillStale::Refetch, "get,list,patch"),
+        (OnStillStale::Recreate, "get,list,patch,delete"),
+    ] {
+        policy.sync.on_still_stale = rung;
+        assert_eq!(secrets(&policy), format!("payments: secrets: {verbs}"));
+    }
+    policy.sync.when = When::Never;
+    assert_eq!(
+        secrets(&policy),
+        "payments: secrets: get,list",
+        "what is not synced is not mended"
+    );
 }

@@ -113,6 +113,7 @@ pub(super) fn summarize(summary: &mut Summary, plan: &Plan, items: &[DocumentIte
     summary.reads = check
         .reads
         .iter()
+        .filter(|(_, calls)| **calls > 0)
         .map(|(quota, calls)| (quota.to_string(), *calls))
         .collect();
     summary.about_usd = price::about(plan, &check.reads);

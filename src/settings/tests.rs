@@ -97,6 +97,7 @@ mod layers {
           timeout: 9s
           retries: 7
           onStillStale: report
+        restart: []
         pace:
           inFlight: auto
           default: 20/s
@@ -107,8 +108,10 @@ mod layers {
             vault: 50/s
           stores: {}
           kubernetes: 50/s
+          restarts: 30/min
         safety:
           maxSyncs: 500
+          maxRestarts: 50
           stopAfterFailures: 20%
         drift:
           enabled: true
@@ -249,7 +252,6 @@ restart: []
         config.yaml:14: safety.stopAfterFailures: `120%` is neither a number nor a percentage; write it like `10` or `20%`
         config.yaml:15: lock: has no keys below it; write keys below it: `enabled`
         config.yaml:16: deadline: `1d` is not a duration; write it like `30s`, `5m` or `1h30m`
-        config.yaml:17: restart: is no key of a policy; known here: `select`, `exclude`, `sync`, `pace`, `safety`, `drift`, `lock`, `deadline`
         "#);
     }
 
@@ -289,13 +291,13 @@ allow: [sync]
         config.yaml:2: Sync: is no key of a policy; did you mean `sync`?
         config.yaml:3: sync.time-out: is no key of a policy; did you mean `timeout`?
         config.yaml:3: sync.retrys: is no key of a policy; did you mean `retries`?
-        config.yaml:3: sync.restart: is no key of a policy; known here: `when`, `annotation`, `generators`, `timeout`, `retries`, `onStillStale`
+        config.yaml:3: sync.restart: is no key of a policy; it belongs elsewhere: `restart`
         config.yaml:4: timeout: is no key of a policy; it belongs elsewhere: `sync.timeout`
-        config.yaml:5: labels: is no key of a policy; known here: `select`, `exclude`, `sync`, `pace`, `safety`, `drift`, `lock`, `deadline`
+        config.yaml:5: labels: is no key of a policy; known here: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `lock`, `deadline`
         config.yaml:6: pace.in_flight: is no key of a policy; did you mean `inFlight`?
         config.yaml:6: pace.Kubernetes: is no key of a policy; did you mean `kubernetes`?
         config.yaml:7: safety.max-syncs: is no key of a policy; did you mean `maxSyncs`?
-        config.yaml:8: allow: is no key of a policy; known here: `select`, `exclude`, `sync`, `pace`, `safety`, `drift`, `lock`, `deadline`
+        config.yaml:8: allow: is no key of a policy; known here: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `lock`, `deadline`
         ");
     }
 
@@ -372,7 +374,7 @@ safety: [1]
         config.yaml:4: pace.stores: has no keys below it; write `key: value` pairs below it, such as `ClusterSecretStore/vault: 20/s`
         config.yaml:4: pace.default: is a list; write it like `20/s`, `30/min` or `100/h`
         config.yaml:4: pace.kubernetes: has keys below it; write it like `20/s`, `30/min` or `100/h`
-        config.yaml:5: safety: is a list; write keys below it: `maxSyncs`, `stopAfterFailures`
+        config.yaml:5: safety: is a list; write keys below it: `maxSyncs`, `maxRestarts`, `stopAfterFailures`
         ");
     }
 
@@ -697,6 +699,7 @@ mod environment {
           timeout: 1m30s
           retries: 2
           onStillStale: report
+        restart: []
         pace:
           inFlight: 7
           default: 20/s
@@ -708,8 +711,10 @@ mod environment {
           stores:
             ClusterSecretStore/a: 3/s
           kubernetes: 50/s
+          restarts: 30/min
         safety:
           maxSyncs: 10
+          maxRestarts: 50
           stopAfterFailures: 5%
         drift:
           enabled: true
@@ -743,7 +748,7 @@ mod environment {
         environment variable ESO_SYNC_LOCK__ENABLED: lock.enabled: `yes` is neither `true` nor `false`; write `true` or `false`
         environment variable ESO_SYNC_PACE: pace: is not YAML: unclosed bracket '['
         environment variable ESO_SYNC_PACE__STORES__VAULT: pace.stores.vault: `vault` names no store; write `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`
-        environment variable ESO_SYNC_SAFETY: safety: is empty; write keys below it: `maxSyncs`, `stopAfterFailures`, or remove it
+        environment variable ESO_SYNC_SAFETY: safety: is empty; write keys below it: `maxSyncs`, `maxRestarts`, `stopAfterFailures`, or remove it
         environment variable ESO_SYNC_SAFETY__MAX_SYNCS: safety.maxSyncs: `ten` is not a number; write a whole number from 1 on, without quotes
         environment variable ESO_SYNC_SELECT: select: is no list; write a list: `[…]`, or one `- …` per line
         environment variable ESO_SYNC_SYNC: sync.retries: `x` is not a number; write a whole number from 0 on, without quotes
@@ -844,7 +849,7 @@ mod ceilings {
     fn a_ceiling_is_no_key_of_a_policy() {
         insta::assert_snapshot!(refused_below("maxSyncs: 5\nmax-restarts: 1\n"), @"
         config.yaml:2: maxSyncs: is no key of a policy; it belongs elsewhere: `safety.maxSyncs`
-        config.yaml:3: max-restarts: is no key of a policy; known here: `select`, `exclude`, `sync`, `pace`, `safety`, `drift`, `lock`, `deadline`
+        config.yaml:3: max-restarts: is no key of a policy; it belongs elsewhere: `safety.maxRestarts`
         ");
     }
 }
@@ -948,5 +953,73 @@ pace: {stores: {ClusterSecretStore/a: 1/s}}
         fn no_value_under_a_known_key_panics(key in prop::sample::select(super::super::environment::names()), value in ".*") {
             let _loaded = with_variables(&[(&format!("ESO_SYNC_{key}"), &value)]);
         }
+    }
+}
+
+mod drift {
+    use super::*;
+    use crate::policy::{OnStillStale, When};
+
+    fn allowing(text: &str, allow: &[Capability]) -> Result<Policy, String> {
+        let ceilings = Ceilings {
+            allow: Some(allow.to_vec()),
+            ..Ceilings::default()
+        };
+        let loaded = with_ceilings(&format!("select: [{{}}]\n{text}"), ceilings);
+        loaded
+            .map(|loaded| loaded.policy)
+            .map_err(|invalid| invalid.to_string())
+    }
+
+    #[test]
+    fn what_drifted_is_synced_where_that_is_checked_and_all_where_it_is_not() {
+        let when = |text: &str| loaded(&format!("select: [{{}}]\n{text}")).sync.when;
+        assert_eq!(when(""), When::Drifted);
+        assert_eq!(when("drift: {enabled: false}"), When::Always);
+        assert_eq!(when("sync: {when: failed}"), When::Failed);
+        assert_eq!(
+            when("drift: {enabled: false}\nsync: {when: never}"),
+            When::Never
+        );
+    }
+
+    #[test]
+    fn what_needs_the_check_is_refused_without_it() {
+        insta::assert_snapshot!(refused_below("drift: {enabled: false}\nsync: {when: drifted, onStillStale: refetch}"), @"
+        config.yaml:3: sync.when: `drifted` cannot be told without the drift check (`drift.enabled`); write `when: always`, or `drift: {enabled: true}` and --allow drift
+        config.yaml:3: sync.onStillStale: `refetch` is never reached without the drift check (`drift.enabled`); write `onStillStale: report`, or `drift: {enabled: true}`
+        ");
+    }
+
+    #[test]
+    fn a_check_that_is_not_allowed_is_refused_where_it_is_asked_for_and_left_out_where_it_is_not() {
+        let policy = allowing("", &[Capability::Sync]).unwrap();
+        assert!(!policy.drift.enabled && policy.sync.when == When::Always);
+        assert!(
+            allowing("", &[Capability::Sync, Capability::Drift])
+                .unwrap()
+                .drift
+                .enabled
+        );
+        insta::assert_snapshot!(allowing("drift: {enabled: true}", &[Capability::Sync]).unwrap_err(), @"config.yaml:2: drift.enabled: `true` needs what --allow does not name; write `enabled: false`, or give --allow drift");
+    }
+
+    #[test]
+    fn each_rung_of_the_ladder_has_to_be_allowed() {
+        let both = [Capability::Sync, Capability::Drift];
+        let recreate = "sync: {onStillStale: recreate}";
+        insta::assert_snapshot!(allowing(recreate, &both).unwrap_err(), @"config.yaml:2: sync.onStillStale: `recreate` needs what --allow does not name; write `onStillStale: report`, or give --allow refetch,recreate");
+        let all = [&both[..], &[Capability::Refetch, Capability::Recreate]].concat();
+        assert_eq!(
+            allowing(recreate, &all).unwrap().sync.on_still_stale,
+            OnStillStale::Recreate
+        );
+        let refetch = [&both[..], &[Capability::Refetch]].concat();
+        assert!(allowing("sync: {onStillStale: refetch}", &refetch).is_ok());
+        assert!(
+            allowing(recreate, &refetch)
+                .unwrap_err()
+                .contains("--allow recreate")
+        );
     }
 }

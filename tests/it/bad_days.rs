@@ -101,7 +101,10 @@ async fn a_namespace_in_which_nothing_may_be_written_is_no_reason_to_stop() {
     );
     let outcome = world
         .bin
-        .policy(&world.named("select: [{namespaces: ['NS*']}]\n"), &[])
+        .policy(
+            &world.named("select: [{namespaces: ['NS*']}]\ndrift: {enabled: false}\n"),
+            &[],
+        )
         .await;
     outcome.exits(3);
     assert_eq!(
@@ -229,7 +232,7 @@ async fn one_that_is_replaced_before_it_is_annotated_is_left_alone() {
     );
     let path = world.bin.file(
         "policy.yaml",
-        &world.named("select: [{namespaces: [NS], names: [db]}]\n"),
+        &world.named("select: [{namespaces: [NS], names: [db]}]\ndrift: {enabled: false}\n"),
     );
     let running = world.bin.start(&[
         "run",

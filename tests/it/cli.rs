@@ -210,13 +210,13 @@ async fn the_sandbox_shows_an_ordinary_day_and_a_bad_one() {
         plan.exits(0).of("bootstrap-ca"),
         "skip(refresh-created-once)"
     );
-    assert_eq!(plan.of("oauth"), "sync(overdue)");
+    assert_eq!(plan.of("oauth"), "sync(stale)");
     let ordinary = nowhere().run(&["run", "--sandbox", "-o", "json"]).await;
     let outcomes = ordinary.exits(0).document()["summary"]["outcomes"].clone();
-    assert_eq!(outcomes, serde_json::json!({"skipped": 1, "synced": 14}));
+    assert_eq!(outcomes, serde_json::json!({"skipped": 3, "synced": 12}));
     let bad = nowhere()
         .run(&["run", "--sandbox=bad-day", "-o", "json"])
         .await;
-    assert_eq!(bad.exits(3).of("cdn"), "failed(denied)");
+    assert_eq!(bad.exits(3).of("cdn"), "skipped(unverifiable)");
     assert_eq!(bad.of("warehouse"), "skipped(store-not-ready)");
 }

@@ -70,6 +70,15 @@ on_the_cluster! {
     a_lock_that_nobody_renews_is_taken_over
 }
 
+on_the_cluster! {
+    drift:
+    each_kind_of_drift_is_told_as_what_it_is
+    only_what_drifted_is_synced_and_a_second_run_writes_nothing
+    what_cannot_be_told_is_as_clean_as_the_policy_says
+    templates_are_rendered_from_where_they_stand
+    those_that_write_one_secret_are_judged_together
+}
+
 /// Applies what `eso-sync rbac` prints for a policy, runs that policy with just those rights, and takes them away again.
 async fn run_with_least_rights(world: &World, policy: &str) {
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "job", "namespace": world.namespace}});
@@ -138,7 +147,7 @@ async fn the_rights_that_rbac_prints_suffice_for_the_whole_cluster() {
     scenarios::base(&world).await;
     run_with_least_rights(
         &world,
-        &world.named("select: [{namespaces: ['NS*'], namespaceSelector: test=NS}]\n"),
+        &world.named("select: [{namespaces: ['NS*'], namespaceSelector: test=NS}]\ndrift: {enabled: false}\n"),
     )
     .await;
     world.end().await;
@@ -188,7 +197,7 @@ async fn a_namespace_that_is_denied_is_a_gap() {
     let outcome = world
         .bin
         .policy(
-            &world.named("select: [{namespaces: [NS, default]}]\n"),
+            &world.named("select: [{namespaces: [NS, default]}]\ndrift: {enabled: false}\n"),
             &["--as", &user],
         )
         .await;

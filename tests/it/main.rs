@@ -4,6 +4,7 @@
 mod bad_days;
 mod cli;
 mod cluster;
+mod drift;
 mod house;
 mod interruptions;
 mod policy;

@@ -144,7 +144,17 @@ fn what_is_wrong_is_refused_by_the_schema_and_by_the_program() {
     for below in [
         "restart: []",
         "Sync: {}",
-        "sync: {when: drifted}",
+        "sync: {when: stale}",
+        "sync: {onStillStale: delete}",
+        "drift: yes",
+        "drift: {enabled: 1}",
+        "drift: {credentials: mine}",
+        "drift: {stores: {vault: store}}",
+        "drift: {stores: {ClusterSecretStore/vault: mine}}",
+        "drift: {endpoints: https://vault.corp}",
+        "drift: {endpoints: [vault.corp]}",
+        "drift: {endpoints: ['https://vault.corp/v1']}",
+        "drift: {onUnverifiable: ignore}",
         "sync: {timeout: 5 minutes}",
         "sync: {timeout: 90}",
         "sync: {retries: -1}",
@@ -187,6 +197,8 @@ fn what_is_right_is_taken_by_both() {
         "select: [{}]\npace: {inFlight: 3, default: .5/s, stores: {SecretStore/a/b: 1/min}, providers: {onepasswordSDK: 1/h}}",
         "select: [{}]\nsafety: {stopAfterFailures: 3}\nsync: {annotation: example.com/x, timeout: 1.5h, retries: 0}",
         "select: [{}]\nsafety: {stopAfterFailures: 2.5%}",
+        "select: [{}]\ndrift: {stores: {SecretStore/a/b: ambient}, endpoints: ['https://vault.corp:8200', 'http://10.0.0.1']}",
+        "select: [{}]\ndrift: {enabled: false}\nsync: {when: always}",
     ] {
         assert!(load(text).is_ok(), "the program refuses {text}");
         assert!(fulfils_schema(text), "the schema refuses {text}");

@@ -24,7 +24,7 @@ scenarios! {
 }
 
 /// Everything in the test's own namespace.
-pub(crate) const POLICY: &str = "select:\n  - namespaces: [NS]\n";
+pub(crate) const POLICY: &str = "select:\n  - namespaces: [NS]\ndrift: {enabled: false}\n";
 
 /// A store with two keys, and two ExternalSecrets that read them.
 pub(crate) const BASE: &str = r#"
@@ -276,7 +276,7 @@ async fn children_are_synced_through_their_parent(world: World) {
     let outcome = world
         .bin
         .policy(
-            &world.named("select:\n  - namespaces: [NS-one, NS-two]\n"),
+            &world.named("select:\n  - namespaces: [NS-one, NS-two]\ndrift: {enabled: false}\n"),
             &[],
         )
         .await;
@@ -309,7 +309,10 @@ async fn a_child_that_is_left_out_keeps_its_siblings(world: World) {
     family(&world).await;
     let outcome = world
         .bin
-        .policy(&world.named("select:\n  - namespaces: [NS-one]\n"), &[])
+        .policy(
+            &world.named("select:\n  - namespaces: [NS-one]\ndrift: {enabled: false}\n"),
+            &[],
+        )
         .await;
     outcome.exits(0);
     assert_eq!(
@@ -504,7 +507,9 @@ async fn selections_select(world: World) {
     ] {
         let policy = world.bin.file(
             "select.yaml",
-            &world.named(&format!("select: [{selection}]\n")),
+            &world.named(&format!(
+                "select: [{selection}]\ndrift: {{enabled: false}}\n"
+            )),
         );
         let outcome = world
             .bin

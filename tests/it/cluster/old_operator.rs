@@ -68,7 +68,7 @@ async fn children_of_a_parent_are_left_alone() {
     let namespaces = scenarios::family(&world).await;
     let policy = world.bin.file(
         "family.yaml",
-        &world.named("select:\n  - namespaces: [NS-one, NS-two]\n"),
+        &world.named("select:\n  - namespaces: [NS-one, NS-two]\ndrift: {enabled: false}\n"),
     );
     let outcome = world
         .bin

@@ -1,0 +1,221 @@
+//! What is still stale after its sync climbs the ladder, as far as the policy says, and no further than is safe.
+//!
+//! The operator does what it should, so here it is our own eyes that are deceived: the provider that the check reads holds
+//! something else than the one that the operator reads, until it has been asked often enough.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use eso_sync::{
+    cluster::{Access, connect::connect_plain},
+    discover::discover,
+    drift::{
+        Findings,
+        afterwards::Afterwards,
+        check::{Check, checked},
+    },
+    eso::expected::{Raw, What},
+    outcome::{ItemResult, Outcome, Results, SecretChange},
+    plan,
+    policy::{OnStillStale, Policy, Rate, Selection, When},
+    provider::{Answered, Provider, Turns, reader::StandIn},
+    reason::Reason,
+    secret::Value,
+};
+
+use super::base;
+use crate::support::World;
+
+/// Answers `other` so many times, and `before` from then on.
+struct Deceiving(Arc<AtomicU32>);
+
+#[async_trait]
+impl Provider for Deceiving {
+    async fn read(&self, wanted: &[What], _: &Turns) -> Vec<Answered> {
+        let lie = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            })
+            .is_ok();
+        let value = if lie { "other" } else { "before" };
+        let answer = |_: &What| Answered::One(Raw::Bytes(Value::from(value)));
+        wanted.iter().map(answer).collect()
+    }
+}
+
+/// Verifies one ExternalSecret whose sync is proven, with a provider that lies so many times.
+async fn verified(world: &World, name: &str, rung: OnStillStale, lies: u32) -> ItemResult {
+    let url = world.embedded().url().parse().expect("an address");
+    let rate = Rate::per_second(1000.0).expect("a rate");
+    let cluster = connect_plain(url, Access::Write, rate).expect("a connection");
+    let mut policy = Policy::selecting(vec![Selection {
+        names: vec![eso_sync::pattern::Pattern::new(name).expect("a name")],
+        ..Selection::default()
+    }]);
+    policy.sync.when = When::Always;
+    policy.sync.on_still_stale = rung;
+    policy.sync.timeout = std::time::Duration::from_secs(5);
+    let discovered = discover(&cluster, &policy).await.expect("a cluster");
+    let now = crate::support::now();
+    let plan = plan::plan(&policy, &discovered.inventory, &Findings::default(), now);
+    assert_eq!(checked(&plan).len(), 1);
+    let left = Arc::new(AtomicU32::new(lies));
+    let stand_in: StandIn = Arc::new(move |_| Ok(Box::new(Deceiving(Arc::clone(&left)))));
+    let mut check = Check::new(
+        &cluster,
+        &policy,
+        &discovered,
+        BTreeMap::new(),
+        Some(stand_in),
+    )
+    .expect("random bytes");
+    let mut results = Results {
+        items: vec![Some(ItemResult {
+            outcome: Outcome::Synced,
+            ..ItemResult::not_reached(Reason::Signal)
+        })],
+        ..Results::default()
+    };
+    let afterwards = Afterwards {
+        plan: &plan,
+        inventory: &discovered.inventory,
+        policy: &policy,
+        cluster: &cluster,
+    };
+    afterwards.verify(&mut check, &mut results).await;
+    let result = results.items.remove(0).expect("a result");
+    assert_eq!(result.secret, SecretChange::Unknown);
+    result
+}
+
+async fn uid(world: &World, name: &str) -> String {
+    let secret = world.get("Secret", name).await.expect("a Secret");
+    secret["metadata"]["uid"]
+        .as_str()
+        .expect("a uid")
+        .to_owned()
+}
+
+fn writes(world: &World, since: usize) -> Vec<String> {
+    let requests = world.embedded().requests().split_off(since);
+    requests
+        .iter()
+        .filter(|request| request.method != "GET")
+        .map(|request| format!("{} {}", request.verb, request.resource))
+        .collect()
+}
+
+/// A mismatch is read twice, and so is what was written anew.
+const ALWAYS: u32 = 1000;
+
+#[tokio::test]
+async fn what_is_in_sync_at_the_second_look_is_left_alone() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    let before = world.embedded().requests().len();
+    let result = verified(&world, "same", OnStillStale::Recreate, 1).await;
+    assert_eq!(result.outcome, Outcome::Synced);
+    assert_eq!(writes(&world, before), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_report_changes_nothing_and_is_not_clean() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    let before = world.embedded().requests().len();
+    let result = verified(&world, "same", OnStillStale::Report, ALWAYS).await;
+    assert_eq!(
+        (result.outcome, result.reason),
+        (Outcome::Unproven, Some(Reason::StillStale))
+    );
+    assert!(
+        result.message.starts_with("stale after its sync: "),
+        "{}",
+        result.message
+    );
+    assert_eq!(writes(&world, before), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_refetch_takes_the_hash_off_and_keeps_the_secret() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    let secret = uid(&world, "same").await;
+    let result = verified(&world, "same", OnStillStale::Refetch, 2).await;
+    assert_eq!(result.outcome, Outcome::Synced);
+    assert_eq!(
+        result.message,
+        "it was still stale after its sync; its Secret was written anew (refetch), and is in sync"
+    );
+    assert_eq!(uid(&world, "same").await, secret);
+    let still = verified(&world, "same", OnStillStale::Refetch, ALWAYS).await;
+    assert_eq!(
+        (still.outcome, still.reason),
+        (Outcome::Unproven, Some(Reason::StillStale))
+    );
+    assert_eq!(
+        uid(&world, "same").await,
+        secret,
+        "that is as far as the policy goes"
+    );
+}
+
+#[tokio::test]
+async fn a_recreation_comes_only_after_a_refetch_that_did_not_help() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    let secret = uid(&world, "same").await;
+    let before = world.embedded().requests().len();
+    let result = verified(&world, "same", OnStillStale::Recreate, 4).await;
+    assert_eq!(result.outcome, Outcome::Synced, "{}", result.message);
+    assert!(
+        result
+            .message
+            .ends_with("its Secret was created anew (recreate), and is in sync"),
+        "{}",
+        result.message
+    );
+    assert_ne!(uid(&world, "same").await, secret);
+    let ours: Vec<String> = writes(&world, before)
+        .into_iter()
+        .filter(|write| write == "patch secrets" || write == "delete secrets")
+        .collect();
+    assert_eq!(ours, ["patch secrets", "delete secrets"]);
+}
+
+#[tokio::test]
+async fn a_secret_that_does_not_come_back_is_a_failure() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    world.rest().await;
+    let result = verified(&world, "same", OnStillStale::Recreate, ALWAYS).await;
+    assert_eq!(
+        (result.outcome, result.reason),
+        (Outcome::Failed, Some(Reason::StillStale))
+    );
+    assert!(
+        result
+            .message
+            .contains("the operator has not written it within 5s"),
+        "{}",
+        result.message
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_the_operators_alone_is_not_deleted() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    // The operator never looks whether the Secret of an Orphan is as it wrote it.
+    let before = world.embedded().requests().len();
+    let result = verified(&world, "edited", OnStillStale::Recreate, ALWAYS).await;
+    assert_eq!(result.outcome, Outcome::Unproven);
+    assert_eq!(writes(&world, before), [""; 0]);
+}
