@@ -1023,3 +1023,55 @@ mod drift {
         );
     }
 }
+
+mod restart {
+    use super::*;
+
+    const HEAD: &str = "select: [{}]\ndrift: {enabled: false}\n";
+
+    fn refused(rules: &str) -> String {
+        let text = format!("{HEAD}restart:\n{rules}");
+        with_ceilings(&text, Ceilings::default())
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn a_rule_has_to_name_workloads() {
+        insta::assert_snapshot!(refused("  - require: proven\n  - {match: references, require: proven, kinds: []}\n"), @"
+        config.yaml:4: restart[0]: names no workloads; write `labelSelector`, `names` or `namespaces`, or `match: references` for all that use a selected Secret
+        config.yaml:5: restart[1]: covers no kind of workload; name kinds, or remove `kinds`
+        ");
+    }
+
+    #[test]
+    fn a_rule_that_asks_for_what_is_not_there_is_told_so() {
+        insta::assert_snapshot!(refused("  - {names: [a], kinds: [CronJob], when: sometimes, maxConcurrent: 0, exclude: [{}], wait: 5}\n"), @"
+        config.yaml:4: restart[0].kinds[0]: `CronJob` is not known here; write one of `DaemonSet`, `Deployment`, `ReplicaSet`, `Rollout`, `StatefulSet`
+        config.yaml:4: restart[0].when: `sometimes` is not known here; write one of `changed`, `unproven`, `always`
+        config.yaml:4: restart[0].maxConcurrent: `0` is out of range or not a whole number; write a whole number from 1 on, without quotes
+        config.yaml:4: restart[0].exclude[0]: names nothing, which would exclude every workload; name something, or remove the entry
+        config.yaml:4: restart[0].wait: `5` is not a duration; write it like `30s`, `5m` or `1h30m`
+        config.yaml:4: restart[0].require: `in-sync` needs the drift check, and `drift.enabled` is `false`; write `require: proven`, or let drift be checked
+        ");
+        insta::assert_snapshot!(refused("  - {names: [a]}\n"), @"config.yaml:4: restart[0].require: `in-sync` needs the drift check, and `drift.enabled` is `false`; write `require: proven`, or let drift be checked");
+    }
+
+    #[test]
+    fn restarts_need_to_be_allowed_and_within_the_ceiling() {
+        let ceilings = Ceilings {
+            allow: Some(vec![Capability::Sync]),
+            max_restarts: Some(10),
+            ..Ceilings::default()
+        };
+        let text = format!(
+            "{HEAD}restart: [{{names: [a], require: proven}}]\nsafety: {{maxRestarts: 11}}\n"
+        );
+        insta::assert_snapshot!(with_ceilings(&text, ceilings.clone()).unwrap_err(), @"
+        config.yaml:3: restart: needs what --allow does not name; remove it, or give --allow restart
+        config.yaml:4: safety.maxRestarts: 11 is more than --max-restarts allows, which is 10; write at most 10, or raise --max-restarts
+        ");
+        let silent = with_ceilings(HEAD, ceilings).unwrap().policy;
+        assert_eq!(silent.safety.max_restarts, 10);
+    }
+}
