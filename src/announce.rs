@@ -14,6 +14,10 @@ use crate::{
     outcome::{Outcome, Results},
     plan::{Item, Plan},
     report::Document,
+    restart::{
+        plan::{RestartPlan, Step},
+        results::{RestartOutcome, RestartResults},
+    },
     wire,
 };
 
@@ -35,16 +39,33 @@ pub struct OwnPod {
     pub name: String,
 }
 
+/// What is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// What was planned.
+    pub plan: &'a Plan,
+    /// What became of it.
+    pub results: &'a Results,
+    /// Likewise for workloads, where the policy restarts any.
+    pub restarts: Option<(&'a RestartPlan, &'a RestartResults)>,
+    /// The report.
+    pub document: &'a Document,
+}
+
 /// Writes the Events of a run.
 pub async fn announce(
     cluster: &Cluster,
     api: &Api,
     pod: Option<&OwnPod>,
-    plan: &Plan,
-    results: &Results,
-    document: &Document,
+    told: Told<'_>,
     now: Timestamp,
 ) {
+    let Told {
+        plan,
+        results,
+        restarts,
+        document,
+    } = told;
     let failed = results
         .items
         .iter()
@@ -65,7 +86,17 @@ pub async fn announce(
                 now,
             ))
         });
-    let written = stream::iter(failed.collect::<Vec<_>>())
+    let not_restarted = restarts.into_iter().flat_map(|(plan, results)| {
+        let failed = plan.steps.iter().filter_map(|step| {
+            let result = results.of.get(&step.id)?;
+            (result.outcome == RestartOutcome::Failed).then(|| {
+                let message = format!("{}: {}", result.reason.as_str(), result.message);
+                on_workload(step, &document.run.id, &message, now)
+            })
+        });
+        failed.collect::<Vec<_>>()
+    });
+    let written = stream::iter(failed.chain(not_restarted).collect::<Vec<_>>())
         .map(|(namespace, event)| write(cluster, namespace, event))
         .buffer_unordered(AT_ONCE)
         .for_each(|()| std::future::ready(()));
@@ -104,6 +135,21 @@ fn on_external_secret(
         now,
     );
     (item.id.namespace.clone(), event)
+}
+
+fn on_workload(step: &Step, run: &str, message: &str, now: Timestamp) -> (String, Value) {
+    let kind = step.id.kind;
+    let about = json!({
+        "apiVersion": format!("{}/{}", kind.group(), kind.version()),
+        "kind": kind.as_str(),
+        "namespace": step.id.namespace,
+        "name": step.id.name,
+        "uid": step.uid,
+    });
+    // A workload and an ExternalSecret may have one name: their Events have two.
+    let name = format!("{}-{}", kind.as_str().to_lowercase(), step.id.name);
+    let event = event(&about, &name, run, "Warning", "RestartFailed", message, now);
+    (step.id.namespace.clone(), event)
 }
 
 /// Writes the summary Event on the job's own Pod.

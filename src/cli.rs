@@ -216,6 +216,8 @@ pub enum Command {
     Drift(DriftArgs),
     /// Force-sync single ExternalSecrets, without a policy
     Sync(SyncArgs),
+    /// Restart only what runs on old data, as the policy's `restart` says; nothing is synced
+    Restart(RestartArgs),
     /// Show ExternalSecrets and when they last synced
     Status(StatusArgs),
     /// Say why one ExternalSecret is stale or failing, and what to do
@@ -271,6 +273,26 @@ pub struct CeilingArgs {
         hide_env_values = true
     )]
     pub max_syncs: Option<u32>,
+    /// Refuse a policy that may restart more than this
+    #[arg(
+        long,
+        value_name = "N",
+        env = "ESO_SYNC_MAX_RESTARTS",
+        hide_env_values = true
+    )]
+    pub max_restarts: Option<u32>,
+}
+
+/// How to restart.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Restarts")]
+pub struct RestartFlags {
+    /// Restart also what is not healthy, and go on although something that was restarted is not
+    #[arg(long, env = "ESO_SYNC_RETRY", hide_env_values = true)]
+    pub retry: bool,
+    /// Note anew what pods started with where that note vanished or cannot be read
+    #[arg(long, env = "ESO_SYNC_ADOPT_ANEW", hide_env_values = true)]
+    pub adopt_anew: bool,
 }
 
 /// How to act.
@@ -315,6 +337,22 @@ pub struct ActArgs {
     pub pod_namespace: Option<String>,
 }
 
+/// Where the job keeps what it owns.
+#[derive(Clone, Debug, Args)]
+pub struct HomeArgs {
+    /// Namespace of what the job owns: the lock, the key of stamps [default: that of the own Pod, else eso-sync, else default]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "ESO_SYNC_LOCK_NAMESPACE",
+        hide_env_values = true
+    )]
+    pub lock_namespace: Option<String>,
+    /// Namespace of the own Pod
+    #[arg(long, value_name = "NAME", env = "ESO_SYNC_POD_NAMESPACE", hide = true)]
+    pub pod_namespace: Option<String>,
+}
+
 /// `run`
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -334,6 +372,36 @@ pub struct RunArgs {
     /// How to act.
     #[command(flatten)]
     pub act: ActArgs,
+    /// How to restart.
+    #[command(flatten)]
+    pub restart: RestartFlags,
+    /// The most that may be asked for.
+    #[command(flatten)]
+    pub ceilings: CeilingArgs,
+}
+
+/// `restart`
+#[derive(Debug, Args)]
+pub struct RestartArgs {
+    /// Form of the report
+    #[arg(
+        long,
+        short = 'o',
+        value_enum,
+        default_value = "table",
+        env = "ESO_SYNC_OUTPUT",
+        hide_env_values = true
+    )]
+    pub output: Output,
+    /// Which policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// How to act.
+    #[command(flatten)]
+    pub act: ActArgs,
+    /// How to restart.
+    #[command(flatten)]
+    pub restart: RestartFlags,
     /// The most that may be asked for.
     #[command(flatten)]
     pub ceilings: CeilingArgs,
@@ -375,6 +443,9 @@ pub struct PlanArgs {
     /// The most that may be asked for.
     #[command(flatten)]
     pub ceilings: CeilingArgs,
+    /// Where what the job owns is kept.
+    #[command(flatten)]
+    pub home: HomeArgs,
     /// Exit with 1 if anything would be done, as `kubectl diff` does (terraform uses 2)
     #[arg(long, env = "ESO_SYNC_EXIT_CODE", hide_env_values = true)]
     pub exit_code: bool,
@@ -479,9 +550,15 @@ pub struct SyncArgs {
     /// Generators too, which makes new credentials
     #[arg(long)]
     pub generators: bool,
+    /// Restart what uses their Secrets and is not known to run on the present data; tells every link up to the pods
+    #[arg(long = "restart")]
+    pub restart: bool,
     /// How to act.
     #[command(flatten)]
     pub act: ActArgs,
+    /// How to restart.
+    #[command(flatten)]
+    pub restart_flags: RestartFlags,
     /// Refuse to sync more than this
     #[arg(
         long,
@@ -490,6 +567,14 @@ pub struct SyncArgs {
         hide_env_values = true
     )]
     pub max_syncs: Option<u32>,
+    /// Refuse to restart more than this
+    #[arg(
+        long,
+        value_name = "N",
+        env = "ESO_SYNC_MAX_RESTARTS",
+        hide_env_values = true
+    )]
+    pub max_restarts: Option<u32>,
 }
 
 /// `status`
@@ -501,6 +586,9 @@ pub struct StatusArgs {
     /// Or which ExternalSecrets.
     #[command(flatten)]
     pub select: SelectArgs,
+    /// Where what the job owns is kept.
+    #[command(flatten)]
+    pub home: HomeArgs,
     /// Form of the table
     #[arg(
         long,
@@ -626,7 +714,7 @@ mod tests {
 
     #[test]
     fn every_flag_has_a_variable_but_those_that_select() {
-        const SELECTING: [&str; 9] = [
+        const SELECTING: [&str; 10] = [
             "all",
             "all_namespaces",
             "failed",
@@ -634,6 +722,7 @@ mod tests {
             "name",
             "names",
             "of",
+            "restart",
             "selector",
             "shell",
         ];

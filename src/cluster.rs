@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 pub use gate::{Access, Ledger};
 
 /// Who writes: the field manager of every change, and the source of every Event.
-pub const FIELD_MANAGER: &str = "eso-sync";
+pub const FIELD_MANAGER: &str = crate::workload::MANAGER;
 
 /// Objects in one page of a list.
 const PAGE: u32 = 500;

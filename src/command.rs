@@ -5,6 +5,7 @@ mod diagnose;
 mod look;
 mod offline;
 mod policy;
+mod restart;
 
 use std::{
     collections::BTreeMap,
@@ -160,10 +161,14 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         logging: cli.logging,
         world,
     };
-    let acts = matches!(cli.command, Command::Run(_) | Command::Sync(_));
+    let acts = matches!(
+        cli.command,
+        Command::Run(_) | Command::Sync(_) | Command::Restart(_)
+    );
     let outcome = match cli.command {
         Command::Run(args) => act::run(&session, args).await,
         Command::Sync(args) => act::sync(&session, args).await,
+        Command::Restart(args) => restart::restart(&session, args).await,
         Command::Plan(args) => look::plan(&session, args).await,
         Command::Drift(args) => look::drift(&session, args).await,
         Command::Diagnose(args) => diagnose::diagnose(&session, args).await,

@@ -206,6 +206,8 @@ pub struct ExternalSecret {
     pub target: Target,
     /// The name of its target Secret.
     pub secret: String,
+    /// Whether its status says that it was synced as it now is.
+    pub proven: bool,
     /// Its spec, where drift is checked; as text, which takes a fraction of the room.
     pub spec: Option<Box<str>>,
     /// The ClusterExternalSecret that controls it.

@@ -5,6 +5,7 @@
 //! what a policy's digest is taken of.
 
 mod drift;
+mod restart;
 mod written;
 
 use std::{
@@ -18,6 +19,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use self::drift::{Drift, OnStillStale, OnUnverifiable};
+pub use self::restart::{
+    Match, OnBrokenData, Require, RestartRule, RestartWhen, Strategy, WorkloadPattern,
+};
 use crate::{
     inventory::{State, StoreKey, StoreKind},
     pattern::Pattern,
@@ -34,6 +38,8 @@ pub struct Policy {
     pub exclude: Vec<Selection>,
     /// What is synced, and how.
     pub sync: Sync,
+    /// Which workloads are restarted, and how; the first entry that covers one decides.
+    pub restart: Vec<RestartRule>,
     /// Rates.
     pub pace: Pace,
     /// Limits.
@@ -250,6 +256,8 @@ pub struct Pace {
     pub stores: BTreeMap<StoreKey, Rate>,
     /// For the Kubernetes API.
     pub kubernetes: Rate,
+    /// For restarts.
+    pub restarts: Rate,
 }
 
 /// A bound on failures.
@@ -315,6 +323,8 @@ impl fmt::Display for FailureLimit {
 pub struct Safety {
     /// More ExternalSecrets than this to sync: the run is refused as a whole.
     pub max_syncs: u32,
+    /// More workloads than this that may be restarted: likewise.
+    pub max_restarts: u32,
     /// More failures than this stop the run.
     pub stop_after_failures: FailureLimit,
 }
@@ -334,6 +344,7 @@ impl Policy {
             select,
             exclude: Vec::new(),
             sync: Sync::default(),
+            restart: Vec::new(),
             pace: Pace::default(),
             safety: Safety::default(),
             drift: Drift::default(),
@@ -397,6 +408,7 @@ impl Default for Pace {
                 .collect(),
             stores: BTreeMap::new(),
             kubernetes: rate(50.0),
+            restarts: rate(0.5),
         }
     }
 }
@@ -405,6 +417,7 @@ impl Default for Safety {
     fn default() -> Self {
         Self {
             max_syncs: 500,
+            max_restarts: 50,
             stop_after_failures: FailureLimit::Share(0.2),
         }
     }
@@ -423,6 +436,8 @@ pub struct Ceilings {
     pub allow: Option<Vec<Capability>>,
     /// The highest `safety.maxSyncs` (`--max-syncs`).
     pub max_syncs: Option<u32>,
+    /// The highest `safety.maxRestarts` (`--max-restarts`).
+    pub max_restarts: Option<u32>,
 }
 
 /// Something that changes the cluster and can be allowed.
@@ -432,6 +447,8 @@ pub enum Capability {
     Drift,
     /// Force-syncing ExternalSecrets.
     Sync,
+    /// Restarting workloads.
+    Restart,
     /// Taking the operator's hash off a Secret that is still stale.
     Refetch,
     /// Deleting a Secret that is still stale.

@@ -12,8 +12,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    policy::{Drift, OnStillStale, Policy, When},
+    policy::{Drift, OnStillStale, Policy, RestartRule, Strategy, When},
     provider::trust::Credentials,
+    workload::Kind,
 };
 
 /// Who runs eso-sync.
@@ -27,6 +28,12 @@ pub struct JobIdentity {
 
 /// The name of the Lease that keeps runs apart.
 pub const LEASE: &str = "eso-sync";
+
+/// The name of the Secret with the key of all stamps.
+pub const STAMP_KEY: &str = "eso-sync-stamp-key";
+
+/// The name of the ConfigMap with the workloads that were stamped.
+pub const KNOWN: &str = "eso-sync-stamped";
 
 /// The namespace that the manifests install into, and where the Lease lives unless somebody says otherwise.
 pub const DEFAULT_NAMESPACE: &str = "eso-sync";
@@ -55,6 +62,12 @@ enum Need {
     Sync,
     /// Keeping runs apart.
     Lock,
+    /// Telling what workloads started with, and noting it; and saying on one that its restart failed.
+    Stamp,
+    /// Restarting workloads of this kind.
+    Restart(Kind),
+    /// Restarting by eviction.
+    Evict,
 }
 
 /// Where a right holds.
@@ -111,7 +124,23 @@ const RIGHTS: &[Right] = &[
     (Need::Resolve, Scope::Selected, "", "configmaps", &[], &["get"]),
     (Need::Resolve, Scope::Selected, "", "serviceaccounts", &[], &["get"]),
     (Need::Resolve, Scope::Selected, "", "serviceaccounts/token", &[], &["create"]),
+    (Need::Stamp, Scope::Selected, "", "secrets", &[], &["get", "list"]),
+    (Need::Stamp, Scope::Selected, "", "pods", &[], &["list"]),
+    (Need::Stamp, Scope::Selected, "", "events", &[], &["create"]),
+    // The key, and the names of what was stamped.
+    (Need::Stamp, Scope::Job, "", "secrets", &[], &["create"]),
+    (Need::Stamp, Scope::Job, "", "secrets", &[STAMP_KEY], &["get"]),
+    (Need::Stamp, Scope::Job, "", "configmaps", &[], &["create"]),
+    (Need::Stamp, Scope::Job, "", "configmaps", &[KNOWN], &["get", "patch"]),
+    (Need::Restart(Kind::DaemonSet), Scope::Selected, "apps", "daemonsets", &[], RESTARTS),
+    (Need::Restart(Kind::Deployment), Scope::Selected, "apps", "deployments", &[], RESTARTS),
+    (Need::Restart(Kind::ReplicaSet), Scope::Selected, "apps", "replicasets", &[], RESTARTS),
+    (Need::Restart(Kind::Rollout), Scope::Selected, "argoproj.io", "rollouts", &[], RESTARTS),
+    (Need::Restart(Kind::StatefulSet), Scope::Selected, "apps", "statefulsets", &[], RESTARTS),
+    (Need::Evict, Scope::Selected, "", "pods/eviction", &[], &["create"]),
 ];
+
+const RESTARTS: &[&str] = &["get", "list", "watch", "patch"];
 
 /// One rule of a Role or `ClusterRole`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -148,13 +177,19 @@ pub struct Rbac {
     pub namespaces: BTreeMap<String, Vec<Rule>>,
 }
 
-/// What this policy needs; None stands for the ad hoc commands, which may be pointed at any ExternalSecret.
+/// What this policy needs; None stands for the ad hoc commands, which may be pointed at any ExternalSecret. Those restart with the
+/// rights of whoever types them.
 pub fn rules(policy: Option<&Policy>, job: &JobIdentity) -> Rbac {
     let syncs = policy.is_none_or(|policy| policy.sync.when != When::Never);
     let drift = policy.map_or_else(Drift::default, |policy| policy.drift.clone());
+    let restarts: &[RestartRule] = policy.map_or(&[], |policy| &policy.restart);
+    let restarts_kind = |kind| restarts.iter().any(|rule| rule.kinds.contains(&kind));
     let rung = policy.map_or(OnStillStale::Report, |policy| policy.sync.on_still_stale);
     let needed = |need| match need {
         Need::Look | Need::Tell => true,
+        Need::Stamp => !restarts.is_empty(),
+        Need::Restart(kind) => restarts_kind(kind),
+        Need::Evict => restarts.iter().any(|rule| rule.strategy == Strategy::Evict),
         // Conditions of stores ask for them too.
         Need::LookAtNamespaces => {
             drift.enabled || policy.is_some_and(Policy::asks_for_namespace_labels)
@@ -164,7 +199,9 @@ pub fn rules(policy: Option<&Policy>, job: &JobIdentity) -> Rbac {
         Need::Recreate => syncs && drift.enabled && rung >= OnStillStale::Recreate,
         Need::Resolve => drift.enabled && uses_stores_credentials(&drift),
         Need::Sync => syncs,
-        Need::Lock => syncs && policy.is_none_or(|policy| policy.lock.enabled),
+        Need::Lock => {
+            (syncs || !restarts.is_empty()) && policy.is_none_or(|policy| policy.lock.enabled)
+        }
     };
     let selected = policy.and_then(Policy::literal_namespaces);
     let mut cluster = Vec::new();

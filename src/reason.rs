@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Why an ExternalSecret is synced, skipped, unproven, failed or not reached.
+/// Why an ExternalSecret is synced, skipped, unproven, failed or not reached; and why a workload is restarted or left alone.
 #[derive(
     Clone,
     Copy,
@@ -121,6 +121,78 @@ pub enum Reason {
     TooManyFailures,
     /// Another run took the lock over.
     LockLost,
+
+    // Why a workload is, or would be, restarted.
+    /// A Secret holds other data than the pods started with.
+    DataChanged,
+    /// The run may change the data that it uses.
+    DataMayChange,
+    /// The policy restarts it each run.
+    Always,
+    /// Nobody knows what data its pods started with.
+    PodsUnproven,
+    /// A run that was ended was evicting its pods.
+    EvictionUnderWay,
+
+    // Why a workload is not restarted.
+    /// It runs on the present data.
+    Current,
+    /// It was not known before: what its pods started with is noted from now on.
+    Adopted,
+    /// Its stamp was made for another workload; it is noted anew.
+    StampCopied,
+    /// Its stamp was made with another key; it is noted anew.
+    KeyReplaced,
+    /// It uses a Secret that is new to its stamp, which is noted.
+    SecretAdded,
+    /// All of its pods started well after the data was written.
+    PodsAreNewer,
+    /// It uses none of the selected Secrets.
+    NoReference,
+    /// Stakater Reloader restarts it.
+    HandledByReloader,
+    /// Its stamp vanished, or an older one was brought back.
+    StampReverted,
+    /// Its stamp cannot be read.
+    StampUnreadable,
+    /// Its stamp would not fit into an annotation.
+    StampTooLarge,
+    /// A Secret that it uses cannot be read.
+    SecretUnreadable,
+    /// A Secret that it uses was edited by somebody else than the operator.
+    SecretTampered,
+    /// A Secret that it uses was not verified in this run.
+    SecretNotVerified,
+    /// Keys of a Secret that it uses vanished, or values became empty.
+    DataLooksBroken,
+    /// A Secret changed after it was verified.
+    ChangedMeanwhile,
+    /// Its rollout is paused.
+    Paused,
+    /// It asks for no pods.
+    ScaledToZero,
+    /// Its pods are only replaced by hand.
+    OnDelete,
+    /// It is being rolled out already.
+    AlreadyRolling,
+    /// It was not healthy before.
+    Unhealthy,
+    /// Its last restart is too recent.
+    CoolingDown,
+    /// It was restarted too often within a day.
+    RestartLoop,
+    /// Its data goes to and fro.
+    Flapping,
+    /// Another workload of its rule is not healthy after its restart.
+    RuleStopped,
+    /// The plan did not foresee its restart.
+    NotPlanned,
+
+    // Why a restart failed.
+    /// It was not healthy again in time.
+    NotHealthyAgain,
+    /// A PodDisruptionBudget did not let its pods go in time.
+    EvictionBlocked,
 }
 
 impl Reason {
@@ -140,6 +212,20 @@ impl Reason {
                 | Self::StoreNotReady
                 | Self::ParentUnavailable
                 | Self::NoSource
+                | Self::StampReverted
+                | Self::StampUnreadable
+                | Self::StampTooLarge
+                | Self::SecretUnreadable
+                | Self::SecretTampered
+                | Self::SecretNotVerified
+                | Self::DataLooksBroken
+                | Self::ChangedMeanwhile
+                | Self::AlreadyRolling
+                | Self::Unhealthy
+                | Self::RestartLoop
+                | Self::Flapping
+                | Self::RuleStopped
+                | Self::NotPlanned
                 | Self::WouldFail
                 | Self::Retained
                 | Self::SecretMissing
@@ -200,7 +286,52 @@ impl Reason {
             Self::ChildOfClusterExternalSecret => {
                 "select all of its siblings to sync them through their parent"
             }
-            Self::Selected
+            Self::StampReverted => {
+                "make the tool that owns the workload leave the stamp alone, then run with --adopt-anew"
+            }
+            Self::StampUnreadable => {
+                "run with --adopt-anew, or with the version of eso-sync that wrote the stamp"
+            }
+            Self::StampTooLarge => "split its Secrets, or exclude it",
+            Self::SecretUnreadable => {
+                "grant `get` and `list` on secrets; `eso-sync rbac` prints the rights"
+            }
+            Self::SecretTampered => "sync its ExternalSecret, which writes the Secret anew",
+            Self::SecretNotVerified => {
+                "see why its ExternalSecret is not verified; `require: proven` asks for less"
+            }
+            Self::DataLooksBroken => {
+                "look at the data in the provider; `onBrokenData: restart` restarts all the same"
+            }
+            Self::Unhealthy | Self::RuleStopped => {
+                "look at its pods; `--retry` restarts it all the same"
+            }
+            Self::NotHealthyAgain => "look at its pods: `kubectl describe` and `kubectl logs`",
+            Self::EvictionBlocked => "look at its PodDisruptionBudget: `kubectl get pdb`",
+            Self::RestartLoop | Self::Flapping => "find what keeps changing its Secrets",
+            Self::ChangedMeanwhile
+            | Self::AlreadyRolling
+            | Self::CoolingDown
+            | Self::NotPlanned
+            | Self::EvictionUnderWay => "run again later",
+            Self::KeyReplaced => {
+                "find who deleted the key: what was owed before is no longer known"
+            }
+            Self::DataChanged
+            | Self::DataMayChange
+            | Self::Always
+            | Self::PodsUnproven
+            | Self::Current
+            | Self::Adopted
+            | Self::StampCopied
+            | Self::SecretAdded
+            | Self::PodsAreNewer
+            | Self::NoReference
+            | Self::HandledByReloader
+            | Self::Paused
+            | Self::ScaledToZero
+            | Self::OnDelete
+            | Self::Selected
             | Self::LastSyncFailed
             | Self::NeverSynced
             | Self::Overdue

@@ -1,7 +1,9 @@
 //! What a command tells: one document, printed as data or as text. Its shape is versioned; fields are only ever added.
 
+mod chain;
 mod drift;
 mod price;
+mod restarts;
 mod table;
 mod termination;
 pub mod text;
@@ -12,7 +14,12 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use self::chain::{Link, LinkKind};
 pub use self::drift::{DocumentDifference, DocumentKey, DocumentVerifiable};
+pub use self::restarts::{
+    DocumentRestart, DocumentSecret, DocumentSecretKey, RestartAction, RestartSummary, StampAction,
+    exit_of_restart_plan, exit_of_restarts, took,
+};
 pub use self::table::{Column, items_table};
 pub use self::termination::summary as termination_summary;
 use crate::{
@@ -42,6 +49,14 @@ pub struct Document {
     pub summary: Summary,
     /// Every selected ExternalSecret once, by namespace and name.
     pub items: Vec<DocumentItem>,
+    /// Every workload that a rule of `restart` covers, by namespace, kind and name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub restarts: Vec<DocumentRestart>,
+    /// From the provider to the pods, link by link; only of `sync --restart`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub chain: Vec<Link>,
     /// What could not be seen, and is therefore missing from `items`.
     pub gaps: Vec<DocumentGap>,
     /// Stores whose provider could not be read, each with the reason; what reads from them is unverifiable.
@@ -126,6 +141,9 @@ pub struct Summary {
     pub requests: u64,
     /// Provider calls that the syncs cost, as the specs tell, by what shares a quota.
     pub calls: BTreeMap<String, u64>,
+    /// Workloads, where a rule of `restart` covers any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<RestartSummary>,
     /// How long the syncs take, about, in seconds.
     pub estimate_seconds: u64,
     /// The limit that refused the run, if one did.
@@ -333,6 +351,8 @@ impl Document {
             run,
             summary,
             items,
+            restarts: Vec::new(),
+            chain: Vec::new(),
             gaps,
             unread: drift::unread(plan),
             warnings: plan.warnings.clone(),

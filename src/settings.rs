@@ -30,7 +30,7 @@ pub use self::{
     problem::{Invalid, Problem, Source},
     schema::schema,
 };
-use crate::policy::{Capability, Ceilings, Policy, When};
+use crate::policy::{Capability, Ceilings, Policy, Require, RestartRule, When};
 
 /// A policy file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -301,24 +301,73 @@ fn hold_to_ceilings(
             hint: "write `when: never`, or give --allow sync".to_owned(),
         });
     }
-    let (Some(ceiling), Ok(asked)) = (
-        ceilings.max_syncs,
-        figment.extract_inner::<u32>("safety.maxSyncs"),
-    ) else {
-        return figment;
-    };
-    if asked <= ceiling {
-        return figment;
-    }
-    if let Some(source) = place(&["safety", "maxSyncs"]) {
+    let may_restart = ceilings
+        .allow
+        .as_ref()
+        .is_none_or(|allowed| allowed.contains(&Capability::Restart));
+    if let (false, Some(source)) = (may_restart, place(&["restart"]))
+        && figment
+            .extract_inner::<Vec<RestartRule>>("restart")
+            .is_ok_and(|rules| !rules.is_empty())
+    {
         problems.push(Problem {
             source,
-            key: "safety.maxSyncs".to_owned(),
-            what: format!("{asked} is more than --max-syncs allows, which is {ceiling}"),
-            hint: format!("write at most {ceiling}, or raise --max-syncs"),
+            key: "restart".to_owned(),
+            what: "needs what --allow does not name".to_owned(),
+            hint: "remove it, or give --allow restart".to_owned(),
         });
     }
-    figment.merge(Serialized::default("safety.maxSyncs", ceiling))
+    restarts_on_checked_data(&figment, &place, problems);
+    let limits = [
+        ("maxSyncs", "--max-syncs", ceilings.max_syncs),
+        ("maxRestarts", "--max-restarts", ceilings.max_restarts),
+    ];
+    limits
+        .into_iter()
+        .fold(figment, |figment, (key, flag, ceiling)| {
+            let path = format!("safety.{key}");
+            let asked = figment.extract_inner::<u32>(&path);
+            let (Some(ceiling), Ok(asked)) = (ceiling, asked) else {
+                return figment;
+            };
+            if asked <= ceiling {
+                return figment;
+            }
+            if let Some(source) = place(&["safety", key]) {
+                problems.push(Problem {
+                    source,
+                    key: path.clone(),
+                    what: format!("{asked} is more than {flag} allows, which is {ceiling}"),
+                    hint: format!("write at most {ceiling}, or raise {flag}"),
+                });
+            }
+            figment.merge(Serialized::default(&path, ceiling))
+        })
+}
+
+/// What the drift check has to say first cannot be had where nothing is checked.
+fn restarts_on_checked_data(
+    figment: &Figment,
+    place: &dyn Fn(&[&str]) -> Option<Source>,
+    problems: &mut Vec<Problem>,
+) {
+    let checked = figment.extract_inner::<bool>("drift.enabled");
+    let rules = figment.extract_inner::<Vec<RestartRule>>("restart");
+    let (Ok(false), Ok(rules)) = (checked, rules) else {
+        return;
+    };
+    for (index, _) in rules
+        .iter()
+        .enumerate()
+        .filter(|(_, rule)| rule.require == Require::InSync)
+    {
+        problems.push(Problem {
+            source: place(&["restart"]).unwrap_or(Source::Defaults),
+            key: format!("restart[{index}].require"),
+            what: "`in-sync` needs the drift check, and `drift.enabled` is `false`".to_owned(),
+            hint: "write `require: proven`, or let drift be checked".to_owned(),
+        });
+    }
 }
 
 /// The checks let something through that the types refuse, which no policy should reach.

@@ -186,7 +186,7 @@ pub struct StoreRef {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TargetSpec {
-    /// That of the ExternalSecret if absent.
+    /// The Secret's name, if it is not that of the ExternalSecret.
     pub name: String,
     /// Owner if absent.
     pub creation_policy: Option<String>,

@@ -9,9 +9,10 @@ use super::{
     Connected, Refusal, Session,
     policy::{Flags, selection, store},
     print_as,
+    restart::{ad_hoc_rules, restart_options, verdicts, verdicts_after},
 };
 use crate::{
-    announce::{OwnPod, announce, announce_on_pod},
+    announce::{OwnPod, Told, announce, announce_on_pod},
     cli::{ActArgs, Output, RunArgs, SyncArgs},
     cluster::{Access, Cluster, Trouble},
     discover::{Discovered, discover},
@@ -25,7 +26,11 @@ use crate::{
     progress::Progress,
     rbac,
     reason::Reason,
-    report::{self, Document, Heading, Kind, exit_of, exit_of_plan, text},
+    report::{
+        self, Document, Heading, Kind, exit_of, exit_of_plan, exit_of_restart_plan,
+        exit_of_restarts, text,
+    },
+    restart::{self, Looked, results::RestartResults, targets::Verdicts},
     stop::Level,
     sync::{Job, carry_out},
 };
@@ -34,28 +39,56 @@ use crate::{
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
 /// What to do, over which connection.
-struct Task<'a> {
-    session: &'a Session,
-    connected: &'a Connected,
-    cluster: &'a Cluster,
-    policy: &'a Policy,
-    digest: Option<&'a str>,
-    act: &'a ActArgs,
-    output: Output,
-    started: jiff::Timestamp,
+pub(super) struct Task<'a> {
+    pub(super) session: &'a Session,
+    pub(super) connected: &'a Connected,
+    pub(super) cluster: &'a Cluster,
+    pub(super) policy: &'a Policy,
+    pub(super) digest: Option<&'a str>,
+    pub(super) act: &'a ActArgs,
+    pub(super) restart: restart::Options,
+    /// Whether workloads are all that is asked for.
+    pub(super) only_restarts: bool,
+    /// Whether to tell every link from the provider to the pods.
+    pub(super) tells_chain: bool,
+    pub(super) output: Output,
+    pub(super) started: jiff::Timestamp,
     /// Whether to ask on a terminal.
-    ask: bool,
+    pub(super) ask: bool,
     /// The names that were typed.
-    named: &'a [String],
+    pub(super) named: &'a [String],
     /// The store that was typed.
-    store: Option<&'a str>,
+    pub(super) store: Option<&'a str>,
 }
 
-/// What was seen, and what follows from it.
-struct Looked {
-    discovered: Discovered,
-    plan: Plan,
+/// What was looked at, and what is planned for it.
+pub(super) struct Seen {
+    pub(super) discovered: Discovered,
+    pub(super) plan: Plan,
+    pub(super) verdicts: Verdicts,
+    pub(super) restarts: Option<Looked>,
     check: Option<Check>,
+}
+
+impl Seen {
+    /// Whether a limit refuses the run.
+    fn is_refused(&self) -> bool {
+        let of_restarts = self.restarts.as_ref();
+        self.plan.refusal.is_some()
+            || of_restarts.is_some_and(|looked| looked.plan.refusal.is_some())
+    }
+
+    fn writes_anything(&self) -> bool {
+        let of_restarts = self.restarts.as_ref();
+        !self.plan.steps.is_empty()
+            || of_restarts.is_some_and(|looked| looked.plan.writes_anything())
+    }
+}
+
+/// What was done.
+struct Done {
+    synced: Results,
+    restarted: RestartResults,
 }
 
 pub(super) async fn run(session: &Session, args: RunArgs) -> Result<Exit, Refusal> {
@@ -79,6 +112,9 @@ pub(super) async fn run(session: &Session, args: RunArgs) -> Result<Exit, Refusa
         policy: &loaded.policy,
         digest: Some(&loaded.digest),
         act: &args.act,
+        restart: restart_options(&args.act, &args.restart),
+        only_restarts: false,
+        tells_chain: false,
         output: args.output,
         started,
         ask: !args.act.yes && session.connection.sandbox.is_none() && is_terminal(),
@@ -119,6 +155,12 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refu
     if let Some(limit) = args.max_syncs {
         flags.insert("safety.maxSyncs".to_owned(), json!(limit));
     }
+    if args.restart {
+        flags.insert("restart".to_owned(), ad_hoc_rules());
+    }
+    if let Some(limit) = args.max_restarts {
+        flags.insert("safety.maxRestarts".to_owned(), json!(limit));
+    }
     let entry = |namespace: &str| {
         let mut entry = selection(select, namespace);
         if let Some(text) = &args.store {
@@ -142,6 +184,9 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refu
         policy: &loaded.policy,
         digest: None,
         act: &args.act,
+        restart: restart_options(&args.act, &args.restart_flags),
+        only_restarts: false,
+        tells_chain: args.restart,
         output: args.output,
         started,
         ask,
@@ -151,7 +196,7 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refu
     task.carry_out().await
 }
 
-fn act_flags(act: &ActArgs) -> Flags {
+pub(super) fn act_flags(act: &ActArgs) -> Flags {
     let mut flags = Flags::new();
     if let Some(timeout) = act.timeout {
         flags.insert("sync.timeout".to_owned(), json!(timeout.to_string()));
@@ -159,49 +204,43 @@ fn act_flags(act: &ActArgs) -> Flags {
     flags
 }
 
-fn is_terminal() -> bool {
+pub(super) fn is_terminal() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
 impl Task<'_> {
-    async fn carry_out(&self) -> Result<Exit, Refusal> {
+    pub(super) async fn carry_out(&self) -> Result<Exit, Refusal> {
         let world = &self.session.world;
         let deadline = Instant::now() + self.policy.deadline;
         let _timer = tokio::spawn(world.stopper.clone().at(deadline));
-        let Looked {
-            discovered,
-            plan,
-            check,
-        } = self.look().await?;
-        self.names_are_found(&plan)?;
-        if self.act.dry_run || plan.refusal.is_some() {
-            return self.print_plan(&plan).await;
+        let seen = self.look().await?;
+        self.names_are_found(&seen.plan)?;
+        if self.act.dry_run || seen.is_refused() {
+            return self.print_plan(&seen).await;
         }
-        self.confirm(&plan).await?;
-        if plan.steps.is_empty() || !self.policy.lock.enabled {
-            return self.act(&discovered, &plan, check, None).await;
+        self.confirm(&seen).await?;
+        if !seen.writes_anything() || !self.policy.lock.enabled {
+            return self.act(seen, None).await;
         }
         let lock = self.session.unless_stopped(self.lock()).await??;
         if !lock.waited {
-            return self.act(&discovered, &plan, check, Some(lock)).await;
+            return self.act(seen, Some(lock)).await;
         }
         // The other run may have done it all meanwhile.
-        let looked = match self.look().await {
-            Ok(looked) if looked.plan.refusal.is_none() => looked,
-            Ok(looked) => {
+        match self.look().await {
+            Ok(seen) if !seen.is_refused() => self.act(seen, Some(lock)).await,
+            Ok(seen) => {
                 lock.release(world.clock).await;
-                return self.print_plan(&looked.plan).await;
+                self.print_plan(&seen).await
             }
             Err(refusal) => {
                 lock.release(world.clock).await;
-                return Err(refusal);
+                Err(refusal)
             }
-        };
-        self.act(&looked.discovered, &looked.plan, looked.check, Some(lock))
-            .await
+        }
     }
 
-    async fn look(&self) -> Result<Looked, Refusal> {
+    async fn look(&self) -> Result<Seen, Refusal> {
         let discovered = self
             .session
             .unless_stopped(discover(self.cluster, self.policy))
@@ -210,11 +249,19 @@ impl Task<'_> {
             .session
             .planned(self.connected, self.policy, &discovered)
             .await?;
-        Ok(Looked {
+        let verdicts = verdicts(&plan);
+        let mut seen = Seen {
+            check,
             discovered,
             plan,
-            check,
-        })
+            verdicts,
+            restarts: None,
+        };
+        if !self.policy.restart.is_empty() {
+            let restarts = self.restarts(&seen).look();
+            seen.restarts = Some(self.session.unless_stopped(restarts).await?);
+        }
+        Ok(seen)
     }
 
     /// What was named and is not there is a mistake, and no finished rotation.
@@ -235,13 +282,34 @@ impl Task<'_> {
         }
     }
 
-    async fn print_plan(&self, plan: &Plan) -> Result<Exit, Refusal> {
-        let exit = exit_of_plan(plan);
-        let document = Document::of_plan(Kind::Plan, plan, self.heading(), exit);
+    /// What would be done, as a document.
+    fn planned(&self, seen: &Seen) -> (Document, Exit) {
+        let mut exit = exit_of_plan(&seen.plan);
+        let restarts = seen.restarts.as_ref().map(|looked| &looked.plan);
+        if let Some(plan) = restarts {
+            exit = exit.or(exit_of_restart_plan(plan));
+        }
+        let mut document = Document::of_plan(Kind::Plan, &seen.plan, self.heading(), exit);
+        if let Some(plan) = restarts {
+            document = document.with_restarts(plan);
+        }
+        (self.narrowed(document), exit)
+    }
+
+    /// Without ExternalSecrets where workloads are all that was asked for.
+    fn narrowed(&self, mut document: Document) -> Document {
+        if self.only_restarts {
+            document.items.clear();
+        }
+        document
+    }
+
+    async fn print_plan(&self, seen: &Seen) -> Result<Exit, Refusal> {
+        let (document, exit) = self.planned(seen);
         print_as(self.output, &document, |document| {
             text::render(document, false)
         })?;
-        if plan.refusal.is_some() {
+        if seen.is_refused() {
             leave_summary(self.session, &report::termination_summary(&document));
             if let Some(pod) = self.pod() {
                 announce_on_pod(
@@ -257,18 +325,23 @@ impl Task<'_> {
     }
 
     /// Shows the plan on stderr and asks, where somebody can answer.
-    async fn confirm(&self, plan: &Plan) -> Result<(), Refusal> {
-        if !self.ask || plan.steps.is_empty() {
+    async fn confirm(&self, seen: &Seen) -> Result<(), Refusal> {
+        let restarts = seen
+            .restarts
+            .as_ref()
+            .map_or(0, |looked| looked.plan.restarts());
+        let syncs = seen.plan.syncs();
+        if !self.ask || (syncs == 0 && restarts == 0) {
             return Ok(());
         }
-        let document = Document::of_plan(Kind::Plan, plan, self.heading(), exit_of_plan(plan));
+        let (document, _) = self.planned(seen);
         let shown = text::render(&document, false);
-        write!(
-            io::stderr(),
-            "{shown}\nSync {} ExternalSecrets? [y/N] ",
-            plan.syncs()
-        )
-        .ok();
+        let question = match (syncs, restarts) {
+            (_, 0) => format!("Sync {syncs} ExternalSecrets?"),
+            (0, _) => format!("Restart up to {restarts} workloads?"),
+            _ => format!("Sync {syncs} ExternalSecrets, and restart up to {restarts} workloads?"),
+        };
+        write!(io::stderr(), "{shown}\n{question} [y/N] ").ok();
         // A thread of its own, which nobody waits for: a signal ends the command, whether or not somebody answers.
         let (answered, answer) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
@@ -324,50 +397,76 @@ impl Task<'_> {
         }
     }
 
-    async fn act(
-        &self,
-        discovered: &Discovered,
-        plan: &Plan,
-        check: Option<Check>,
-        lock: Option<Lock>,
-    ) -> Result<Exit, Refusal> {
+    async fn act(&self, seen: Seen, lock: Option<Lock>) -> Result<Exit, Refusal> {
         let world = &self.session.world;
-        let results = match lock {
-            _ if plan.steps.is_empty() => Results {
-                items: vec![None; plan.items.len()],
-                ..Results::default()
-            },
-            None => self.sync(discovered, plan, check).await,
-            Some(mut lock) => {
-                let results = {
-                    let keep = async {
-                        lock.keep(world.clock).await;
-                        world.stopper.now(Reason::LockLost);
-                        std::future::pending::<()>().await;
-                    };
-                    tokio::select! {
-                        results = self.sync(discovered, plan, check) => results,
-                        () = keep => Results::default(),
-                    }
-                };
-                if results.stopped != Some(Reason::LockLost) {
-                    lock.release(world.clock).await;
-                }
-                results
+        let Some(mut lock) = lock else {
+            let (seen, done) = self.work(seen).await;
+            return self.report(&seen, &done).await;
+        };
+        let (seen, done) = {
+            let keep = async {
+                lock.keep(world.clock).await;
+                world.stopper.now(Reason::LockLost);
+                std::future::pending::<()>().await;
+            };
+            let mut work = std::pin::pin!(self.work(seen));
+            tokio::select! {
+                done = &mut work => done,
+                () = keep => work.await,
             }
         };
-        self.report(discovered, plan, &results).await
+        if done.synced.stopped != Some(Reason::LockLost)
+            && done.restarted.stopped != Some(Reason::LockLost)
+        {
+            lock.release(world.clock).await;
+        }
+        self.report(&seen, &done).await
+    }
+
+    /// Notes what pods started with, syncs, and restarts what is owed.
+    async fn work(&self, mut seen: Seen) -> (Seen, Done) {
+        let mut adopted = RestartResults::default();
+        let stop = &self.session.world.stop;
+        if let Some(looked) = seen.restarts.take() {
+            let (looked, results) = self.restarts(&seen).adopt(looked, stop).await;
+            seen.restarts = Some(looked);
+            adopted = results;
+        }
+        let check = seen.check.take();
+        let synced = self.sync(&seen, check).await;
+        seen.verdicts.extend(verdicts_after(&seen.plan, &synced));
+        let mut restarted = match &seen.restarts {
+            Some(looked) => self.restart(&seen, looked, &synced).await,
+            None => RestartResults::default(),
+        };
+        restarted.warnings.extend(adopted.warnings);
+        for (id, result) in adopted.of {
+            // What was noted first says more than that nothing was owed then.
+            match restarted.of.get(&id) {
+                Some(later) if later.reason != Reason::Current => {}
+                _ => drop(restarted.of.insert(id, result)),
+            }
+        }
+        restarted.stopped = restarted.stopped.or(adopted.stopped);
+        (seen, Done { synced, restarted })
     }
 
     /// Carries the plan out, and checks what came of it.
-    async fn sync(&self, discovered: &Discovered, plan: &Plan, check: Option<Check>) -> Results {
+    async fn sync(&self, seen: &Seen, check: Option<Check>) -> Results {
         let world = &self.session.world;
+        let plan = &seen.plan;
+        if plan.steps.is_empty() {
+            return Results {
+                items: vec![None; plan.items.len()],
+                ..Results::default()
+            };
+        }
         let job = Job {
             plan,
             policy: self.policy,
             cluster: self.cluster,
-            api: &discovered.api,
-            watch_from: &discovered.watch_from,
+            api: &seen.discovered.api,
+            watch_from: &seen.discovered.watch_from,
             run: &world.run,
             clock: world.clock,
             stop: world.stop.clone(),
@@ -379,19 +478,24 @@ impl Task<'_> {
             }
         };
         let mut results = carry_out(&job, done).await;
-        let Some(mut check) = check else {
-            return results;
-        };
+        if let Some(check) = check {
+            self.verify(seen, check, &mut results).await;
+        }
+        results
+    }
+
+    /// Checks what was synced anew, unless the run has to end.
+    async fn verify(&self, seen: &Seen, mut check: Check, results: &mut Results) {
         let afterwards = Afterwards {
-            plan,
-            inventory: &discovered.inventory,
+            plan: &seen.plan,
+            inventory: &seen.discovered.inventory,
             policy: self.policy,
             cluster: self.cluster,
         };
-        let mut stop = world.stop.clone();
+        let mut stop = self.session.world.stop.clone();
         let level = if results.stopped.is_none() && stop.level() == Level::Run {
             tokio::select! {
-                () = afterwards.verify(&mut check, &mut results) => Level::Run,
+                () = afterwards.verify(&mut check, results) => Level::Run,
                 level = stop.changed() => level,
             }
         } else {
@@ -400,30 +504,42 @@ impl Task<'_> {
         if let Level::Drain(reason) | Level::Now(reason) = level {
             results.stopped.get_or_insert(reason);
         }
-        results
     }
 
-    async fn report(
-        &self,
-        discovered: &Discovered,
-        plan: &Plan,
-        results: &Results,
-    ) -> Result<Exit, Refusal> {
-        let exit = exit_of(plan, results);
-        let document = Document::of_results(plan, results, self.heading(), exit);
+    async fn report(&self, seen: &Seen, done: &Done) -> Result<Exit, Refusal> {
+        let Done { synced, restarted } = done;
+        let plan = &seen.plan;
+        let mut exit = exit_of(plan, synced);
+        let restarts = seen.restarts.as_ref().map(|looked| &looked.plan);
+        if let Some(restarts) = restarts {
+            exit = exit.or(exit_of_restarts(restarts, restarted));
+        }
+        let mut document = Document::of_results(plan, synced, self.heading(), exit);
+        if let Some(restarts) = restarts {
+            document = document.with_restart_results(restarts, restarted);
+        }
+        if self.tells_chain {
+            let inventory = &seen.discovered.inventory;
+            document = document.with_chain(inventory, plan, restarted, &seen.verdicts);
+        }
+        let document = self.narrowed(document);
         // The report last: where nobody reads it, the cluster has been told all the same.
         leave_summary(self.session, &report::termination_summary(&document));
         let now = self.session.world.clock.now();
         let printed = print_as(self.output, &document, |document| {
             text::render(document, false)
         });
+        let told = Told {
+            plan,
+            results: synced,
+            restarts: restarts.map(|plan| (plan, restarted)),
+            document: &document,
+        };
         announce(
             self.cluster,
-            &discovered.api,
+            &seen.discovered.api,
             self.pod().as_ref(),
-            plan,
-            results,
-            &document,
+            told,
             now,
         )
         .await;

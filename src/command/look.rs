@@ -9,9 +9,12 @@ use super::{
     act::names_are_found,
     policy::{Flags, selection},
     print, print_as,
+    restart::{homes, verdicts},
 };
 use crate::{
-    cli::{DriftArgs, Output, PlanArgs, ProviderArgs, SelectArgs, StatusArgs, StatusOutput},
+    cli::{
+        DriftArgs, HomeArgs, Output, PlanArgs, ProviderArgs, SelectArgs, StatusArgs, StatusOutput,
+    },
     cluster::Access,
     discover::{Discovered, discover},
     drift::{
@@ -21,7 +24,8 @@ use crate::{
     exit::Exit,
     plan::{self, Plan},
     policy::{Ceilings, Policy, When},
-    report::{Document, Heading, Kind, exit_of_drift, exit_of_plan, text},
+    report::{Document, Heading, Kind, exit_of_drift, exit_of_plan, exit_of_restart_plan, text},
+    restart::{self, Restarts, plan::RestartPlan},
     settings::Loaded,
 };
 
@@ -32,9 +36,9 @@ struct Looked {
 }
 
 pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Refusal> {
-    let exit = |plan: &Plan| {
-        let differs = args.exit_code && !plan.steps.is_empty();
-        let exit = exit_of_plan(plan);
+    let exit = |plan: &Plan, restarts: &RestartPlan| {
+        let differs = args.exit_code && (!plan.steps.is_empty() || restarts.writes_anything());
+        let exit = exit_of_plan(plan).or(exit_of_restart_plan(restarts));
         if differs {
             exit.or(Exit::Differences)
         } else {
@@ -47,6 +51,7 @@ pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Refu
             Kind::Plan,
             &args.policy.config,
             &args.select,
+            Some(&args.home),
             ceilings,
             Flags::new(),
             exit,
@@ -64,9 +69,10 @@ pub(super) async fn drift(session: &Session, args: DriftArgs) -> Result<Exit, Re
             Kind::Drift,
             &args.policy.config,
             &args.select,
+            None,
             Ceilings::default(),
             reading(&args.providers),
-            exit_of_drift,
+            |plan, _| exit_of_drift(plan),
         )
         .await?;
     print_as(args.output, &looked.document, |document| {
@@ -97,10 +103,11 @@ pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, 
             Kind::Status,
             &args.policy.config,
             &args.select,
+            Some(&args.home),
             Ceilings::default(),
             Flags::new(),
-            |plan| {
-                if plan.gaps.is_empty() {
+            |plan, restarts| {
+                if plan.gaps.is_empty() && restarts.gaps.is_empty() {
                     Exit::Done
                 } else {
                     Exit::Failed
@@ -136,9 +143,10 @@ impl Session {
         kind: Kind,
         config: &[PathBuf],
         select: &SelectArgs,
+        home: Option<&HomeArgs>,
         ceilings: Ceilings,
         flags: Flags,
-        exit: impl Fn(&Plan) -> Exit,
+        exit: impl Fn(&Plan, &RestartPlan) -> Exit,
     ) -> Result<Looked, Refusal> {
         let selects =
             !select.names.is_empty() || select.all_namespaces || select.selector.is_some();
@@ -189,8 +197,28 @@ impl Session {
             requests: cluster.requests(),
         };
         names_are_found(&select.names, &plan, &cluster.namespace)?;
-        let exit = exit(&plan);
-        let document = Document::of_plan(kind, &plan, heading, exit);
+        let restarts = match home.filter(|_| !loaded.policy.restart.is_empty()) {
+            None => RestartPlan::default(),
+            Some(home) => {
+                let looked = Restarts {
+                    cluster,
+                    policy: &loaded.policy,
+                    inventory: &discovered.inventory,
+                    plan: &plan,
+                    verdicts: &verdicts(&plan),
+                    options: &restart::Options {
+                        namespaces: homes(
+                            home.lock_namespace.as_ref().or(home.pod_namespace.as_ref()),
+                        ),
+                        ..restart::Options::default()
+                    },
+                    clock: self.world.clock,
+                };
+                self.unless_stopped(looked.look()).await?.plan
+            }
+        };
+        let exit = exit(&plan, &restarts);
+        let document = Document::of_plan(kind, &plan, heading, exit).with_restarts(&restarts);
         Ok(Looked { document, exit })
     }
 

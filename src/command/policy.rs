@@ -17,6 +17,7 @@ impl From<&CeilingArgs> for Ceilings {
         Self {
             allow: args.allow.clone(),
             max_syncs: args.max_syncs,
+            max_restarts: args.max_restarts,
         }
     }
 }

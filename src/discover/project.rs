@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::NamespaceLabels;
 use crate::{
     duration::GoDuration,
-    eso::{expected::CreationPolicy, refresh::Refresh},
+    eso::{digest, expected::CreationPolicy, refresh::Refresh},
     inventory::{
         Calls, ExternalSecret, FIND_CALLS, Id, Operator, QuotaKey, Store, StoreKey, Target,
     },
@@ -66,7 +66,12 @@ pub(super) fn external_secret(
             .is_some_and(|value| value == "true")
     };
     let template = spec.target.template.is_some();
+    let ready = wire::ready(&status.conditions);
+    let recorded = &status.synced_resource_version;
+    let (annotations, labels) = (&metadata.annotations, &metadata.labels);
+    let synced = digest::is_synced(recorded, metadata.generation, annotations, labels);
     Some(ExternalSecret {
+        proven: synced && ready.as_ref().is_some_and(|ready| ready.ready),
         stores: stores_of(&spec, &metadata.namespace),
         refresh: refresh_of(&spec),
         generators: generators_of(&spec),
@@ -90,7 +95,7 @@ pub(super) fn external_secret(
         ignored: says(IGNORE),
         deleting: metadata.deletion_timestamp.is_some(),
         refreshed: status.refresh_time,
-        ready: wire::ready(&status.conditions),
+        ready,
         uid: metadata.uid,
         id: Id {
             namespace: metadata.namespace,

@@ -36,15 +36,18 @@ fn policy() -> Policy {
             enabled: false,
             ..Drift::default()
         },
+        restart: Vec::new(),
         pace: Pace {
             in_flight: InFlight::Auto,
             default: rate(20.0),
             providers: BTreeMap::new(),
             stores: BTreeMap::new(),
             kubernetes: rate(50.0),
+            restarts: rate(1.0),
         },
         safety: Safety {
             max_syncs: 500,
+            max_restarts: 50,
             stop_after_failures: FailureLimit::Share(0.2),
         },
         lock: Lock { enabled: true },
@@ -99,6 +102,7 @@ fn es(namespace: &str, name: &str) -> ExternalSecret {
             templated: false,
         },
         secret: name.to_owned(),
+        proven: true,
         spec: None,
         parent: None,
         ignored: false,

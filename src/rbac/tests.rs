@@ -173,7 +173,7 @@ fn without_the_drift_check_no_right_reaches_secrets() {
     for (need, ..) in RIGHTS.iter().filter(|right| reaches(right)) {
         assert!(matches!(
             need,
-            Need::Compare | Need::Resolve | Need::Refetch | Need::Recreate
+            Need::Compare | Need::Resolve | Need::Refetch | Need::Recreate | Need::Stamp
         ));
     }
     let policy = without_drift(vec![Selection::default()]);
@@ -332,6 +332,41 @@ fn the_manifests_can_be_applied_as_they_are() {
       name: syncer
       namespace: ops
     ");
+}
+
+#[test]
+fn restarts_take_the_kinds_of_the_policy_and_what_the_job_owns_by_name() {
+    let mut policy = without_drift(vec![within(&["payments"])]);
+    policy.sync.when = When::Never;
+    policy.restart = vec![RestartRule {
+        kinds: vec![Kind::Deployment, Kind::Rollout],
+        ..RestartRule::default()
+    }];
+    let shown_rules = shown(&rules(Some(&policy), &job()));
+    let lines: Vec<&str> = shown_rules
+        .lines()
+        .filter(|line| !line.contains("external"))
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"), @"
+    (cluster): clustersecretstores: list
+    eso-sync: events: create
+    eso-sync: pods: get
+    eso-sync: leases: create
+    eso-sync: leases eso-sync: get,update
+    eso-sync: secrets: create
+    eso-sync: secrets eso-sync-stamp-key: get
+    eso-sync: configmaps: create
+    eso-sync: configmaps eso-sync-stamped: get,patch
+    payments: secretstores: list
+    payments: secrets: get,list
+    payments: pods: list
+    payments: events: create
+    payments: deployments: get,list,watch,patch
+    payments: rollouts: get,list,watch,patch
+    ");
+    assert!(!shown_rules.contains("eviction"));
+    policy.restart[0].strategy = Strategy::Evict;
+    assert!(shown(&rules(Some(&policy), &job())).contains("payments: pods/eviction: create"));
 }
 
 #[test]

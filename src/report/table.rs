@@ -147,13 +147,26 @@ fn age(seconds: u64) -> String {
 
 /// The items as a table, one line each.
 pub fn items_table(items: &[DocumentItem], columns: &[Column]) -> String {
+    aligned(
+        columns.iter().map(|column| column.title()),
+        items
+            .iter()
+            .map(|item| columns.iter().map(|column| column.cell(item))),
+    )
+}
+
+/// A header and rows in aligned columns.
+pub(super) fn aligned(
+    header: impl IntoIterator<Item = &'static str>,
+    rows: impl Iterator<Item = impl IntoIterator<Item = String>>,
+) -> String {
     let mut table = Table::new();
     table
         .load_style(NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(columns.iter().map(|column| column.title()));
-    for item in items {
-        table.add_row(columns.iter().map(|column| column.cell(item)));
+    table.set_header(header.into_iter().collect::<Vec<_>>());
+    for row in rows {
+        table.add_row(row.into_iter().collect::<Vec<_>>());
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 3));

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{
-    Document, DocumentItem, Kind,
+    Document, DocumentItem, Kind, chain, restarts,
     table::{Column, items_table, span},
 };
 use crate::{
@@ -88,6 +88,8 @@ pub fn render(document: &Document, wide: bool) -> String {
     if document.kind != Kind::Status {
         text.push_str(&details(document));
     }
+    text.push_str(&restarts::render(document));
+    text.push_str(&chain::render(&document.chain));
     text.push_str(&unseen(document));
     if document.kind != Kind::Status {
         text.push_str(&totals(document));

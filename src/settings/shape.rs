@@ -4,6 +4,7 @@
 //! [`Policy`](crate::policy::Policy) exactly is held by a test.
 
 mod drift;
+mod restart;
 
 use super::{
     format::{self, Format},
@@ -104,6 +105,14 @@ pub(super) static POLICY: Shape = section(&[
          the ExternalSecret.",
     ),
     field("sync", section(SYNC), "What is synced, and how."),
+    field(
+        "restart",
+        list(&Shape::Section {
+            fields: restart::RULE,
+            rule: Some(restart::covers_something),
+        }),
+        "Which workloads are restarted once they run on old data, and how; the first entry that covers one decides about it.",
+    ),
     field(
         "pace",
         section(PACE),
@@ -283,6 +292,11 @@ const PACE: &[Field] = &[
         Shape::Text(&format::RATE),
         "Requests to the Kubernetes API.",
     ),
+    field(
+        "restarts",
+        Shape::Text(&format::RATE),
+        "Restarts of workloads.",
+    ),
 ];
 
 const SAFETY: &[Field] = &[
@@ -290,6 +304,11 @@ const SAFETY: &[Field] = &[
         "maxSyncs",
         Shape::Count(1),
         "More to sync than this, and the run is refused as a whole.",
+    ),
+    field(
+        "maxRestarts",
+        Shape::Count(0),
+        "More workloads than this that would be restarted if their data changes, and the run is refused as a whole.",
     ),
     field(
         "stopAfterFailures",

@@ -97,6 +97,7 @@ mod layers {
           timeout: 9s
           retries: 7
           onStillStale: report
+        restart: []
         pace:
           inFlight: auto
           default: 20/s
@@ -107,8 +108,10 @@ mod layers {
             vault: 50/s
           stores: {}
           kubernetes: 50/s
+          restarts: 30/min
         safety:
           maxSyncs: 500
+          maxRestarts: 50
           stopAfterFailures: 20%
         drift:
           enabled: true
@@ -249,7 +252,6 @@ restart: []
         config.yaml:14: safety.stopAfterFailures: `120%` is neither a number nor a percentage; write it like `10` or `20%`
         config.yaml:15: lock: has no keys below it; write keys below it: `enabled`
         config.yaml:16: deadline: `1d` is not a duration; write it like `30s`, `5m` or `1h30m`
-        config.yaml:17: restart: is no key of a policy; known here: `select`, `exclude`, `sync`, `pace`, `safety`, `drift`, `lock`, `deadline`
         "#);
     }
 
@@ -289,13 +291,13 @@ allow: [sync]
         config.yaml:2: Sync: is no key of a policy; did you mean `sync`?
         config.yaml:3: sync.time-out: is no key of a policy; did you mean `timeout`?
         config.yaml:3: sync.retrys: is no key of a policy; did you mean `retries`?
-        config.yaml:3: sync.restart: is no key of a policy; known here: `when`, `annotation`, `generators`, `timeout`, `retries`, `onStillStale`
+        config.yaml:3: sync.restart: is no key of a policy; it belongs elsewhere: `restart`
         config.yaml:4: timeout: is no key of a policy; it belongs elsewhere: `sync.timeout`
-        config.yaml:5: labels: is no key of a policy; known here: `select`, `exclude`, `sync`, `pace`, `safety`, `drift`, `lock`, `deadline`
+        config.yaml:5: labels: is no key of a policy; known here: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `lock`, `deadline`
         config.yaml:6: pace.in_flight: is no key of a policy; did you mean `inFlight`?
         config.yaml:6: pace.Kubernetes: is no key of a policy; did you mean `kubernetes`?
         config.yaml:7: safety.max-syncs: is no key of a policy; did you mean `maxSyncs`?
-        config.yaml:8: allow: is no key of a policy; known here: `select`, `exclude`, `sync`, `pace`, `safety`, `drift`, `lock`, `deadline`
+        config.yaml:8: allow: is no key of a policy; known here: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `lock`, `deadline`
         ");
     }
 
@@ -372,7 +374,7 @@ safety: [1]
         config.yaml:4: pace.stores: has no keys below it; write `key: value` pairs below it, such as `ClusterSecretStore/vault: 20/s`
         config.yaml:4: pace.default: is a list; write it like `20/s`, `30/min` or `100/h`
         config.yaml:4: pace.kubernetes: has keys below it; write it like `20/s`, `30/min` or `100/h`
-        config.yaml:5: safety: is a list; write keys below it: `maxSyncs`, `stopAfterFailures`
+        config.yaml:5: safety: is a list; write keys below it: `maxSyncs`, `maxRestarts`, `stopAfterFailures`
         ");
     }
 
@@ -697,6 +699,7 @@ mod environment {
           timeout: 1m30s
           retries: 2
           onStillStale: report
+        restart: []
         pace:
           inFlight: 7
           default: 20/s
@@ -708,8 +711,10 @@ mod environment {
           stores:
             ClusterSecretStore/a: 3/s
           kubernetes: 50/s
+          restarts: 30/min
         safety:
           maxSyncs: 10
+          maxRestarts: 50
           stopAfterFailures: 5%
         drift:
           enabled: true
@@ -743,7 +748,7 @@ mod environment {
         environment variable ESO_SYNC_LOCK__ENABLED: lock.enabled: `yes` is neither `true` nor `false`; write `true` or `false`
         environment variable ESO_SYNC_PACE: pace: is not YAML: unclosed bracket '['
         environment variable ESO_SYNC_PACE__STORES__VAULT: pace.stores.vault: `vault` names no store; write `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`
-        environment variable ESO_SYNC_SAFETY: safety: is empty; write keys below it: `maxSyncs`, `stopAfterFailures`, or remove it
+        environment variable ESO_SYNC_SAFETY: safety: is empty; write keys below it: `maxSyncs`, `maxRestarts`, `stopAfterFailures`, or remove it
         environment variable ESO_SYNC_SAFETY__MAX_SYNCS: safety.maxSyncs: `ten` is not a number; write a whole number from 1 on, without quotes
         environment variable ESO_SYNC_SELECT: select: is no list; write a list: `[…]`, or one `- …` per line
         environment variable ESO_SYNC_SYNC: sync.retries: `x` is not a number; write a whole number from 0 on, without quotes
@@ -785,6 +790,7 @@ mod ceilings {
         let ceilings = Ceilings {
             max_syncs: Some(100),
             allow: Some(Vec::new()),
+            ..Ceilings::default()
         };
         let text = "select: [{}]\nsync:\n  when: failed\nsafety:\n  maxSyncs: 101\n";
         insta::assert_snapshot!(with_ceilings(text, ceilings.clone()).unwrap_err(), @"
@@ -800,6 +806,7 @@ mod ceilings {
             let ceilings = Ceilings {
                 max_syncs,
                 allow: Some(vec![Capability::Sync]),
+                ..Ceilings::default()
             };
             with_ceilings(text, ceilings)
                 .unwrap()
@@ -833,7 +840,7 @@ mod ceilings {
     fn looking_only_needs_no_capability() {
         let ceilings = Ceilings {
             allow: Some(Vec::new()),
-            max_syncs: None,
+            ..Ceilings::default()
         };
         assert!(with_ceilings("select: [{}]\nsync: {when: never}", ceilings).is_ok());
     }
@@ -842,7 +849,7 @@ mod ceilings {
     fn a_ceiling_is_no_key_of_a_policy() {
         insta::assert_snapshot!(refused_below("maxSyncs: 5\nmax-restarts: 1\n"), @"
         config.yaml:2: maxSyncs: is no key of a policy; it belongs elsewhere: `safety.maxSyncs`
-        config.yaml:3: max-restarts: is no key of a policy; known here: `select`, `exclude`, `sync`, `pace`, `safety`, `drift`, `lock`, `deadline`
+        config.yaml:3: max-restarts: is no key of a policy; it belongs elsewhere: `safety.maxRestarts`
         ");
     }
 }
@@ -862,6 +869,13 @@ select:
     states: [ready]
     overdueAfter: 1h
 exclude: [{names: [a]}]
+restart:
+  - namespaces: [a]
+    labelSelector: a=b
+    names: [a]
+    match: references
+    secrets: [a]
+    exclude: [{names: [a]}]
 pace: {stores: {ClusterSecretStore/a: 1/s}}
 ";
 
@@ -1007,5 +1021,57 @@ mod drift {
                 .unwrap_err()
                 .contains("--allow recreate")
         );
+    }
+}
+
+mod restart {
+    use super::*;
+
+    const HEAD: &str = "select: [{}]\ndrift: {enabled: false}\n";
+
+    fn refused(rules: &str) -> String {
+        let text = format!("{HEAD}restart:\n{rules}");
+        with_ceilings(&text, Ceilings::default())
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn a_rule_has_to_name_workloads() {
+        insta::assert_snapshot!(refused("  - require: proven\n  - {match: references, require: proven, kinds: []}\n"), @"
+        config.yaml:4: restart[0]: names no workloads; write `labelSelector`, `names` or `namespaces`, or `match: references` for all that use a selected Secret
+        config.yaml:5: restart[1]: covers no kind of workload; name kinds, or remove `kinds`
+        ");
+    }
+
+    #[test]
+    fn a_rule_that_asks_for_what_is_not_there_is_told_so() {
+        insta::assert_snapshot!(refused("  - {names: [a], kinds: [CronJob], when: sometimes, maxConcurrent: 0, exclude: [{}], wait: 5}\n"), @"
+        config.yaml:4: restart[0].kinds[0]: `CronJob` is not known here; write one of `DaemonSet`, `Deployment`, `ReplicaSet`, `Rollout`, `StatefulSet`
+        config.yaml:4: restart[0].when: `sometimes` is not known here; write one of `changed`, `unproven`, `always`
+        config.yaml:4: restart[0].maxConcurrent: `0` is out of range or not a whole number; write a whole number from 1 on, without quotes
+        config.yaml:4: restart[0].exclude[0]: names nothing, which would exclude every workload; name something, or remove the entry
+        config.yaml:4: restart[0].wait: `5` is not a duration; write it like `30s`, `5m` or `1h30m`
+        config.yaml:4: restart[0].require: `in-sync` needs the drift check, and `drift.enabled` is `false`; write `require: proven`, or let drift be checked
+        ");
+        insta::assert_snapshot!(refused("  - {names: [a]}\n"), @"config.yaml:4: restart[0].require: `in-sync` needs the drift check, and `drift.enabled` is `false`; write `require: proven`, or let drift be checked");
+    }
+
+    #[test]
+    fn restarts_need_to_be_allowed_and_within_the_ceiling() {
+        let ceilings = Ceilings {
+            allow: Some(vec![Capability::Sync]),
+            max_restarts: Some(10),
+            ..Ceilings::default()
+        };
+        let text = format!(
+            "{HEAD}restart: [{{names: [a], require: proven}}]\nsafety: {{maxRestarts: 11}}\n"
+        );
+        insta::assert_snapshot!(with_ceilings(&text, ceilings.clone()).unwrap_err(), @"
+        config.yaml:3: restart: needs what --allow does not name; remove it, or give --allow restart
+        config.yaml:4: safety.maxRestarts: 11 is more than --max-restarts allows, which is 10; write at most 10, or raise --max-restarts
+        ");
+        let silent = with_ceilings(HEAD, ceilings).unwrap().policy;
+        assert_eq!(silent.safety.max_restarts, 10);
     }
 }

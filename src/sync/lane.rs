@@ -276,6 +276,7 @@ mod tests {
             providers: BTreeMap::new(),
             stores: BTreeMap::new(),
             kubernetes: rate,
+            restarts: rate,
         }
     }
 

@@ -37,6 +37,22 @@ on_the_cluster! {
 }
 
 on_the_cluster! {
+    restart:
+    a_rotation_restarts_what_uses_the_secret_and_nothing_else
+    unchanged_data_writes_to_no_workload
+    a_restart_that_another_run_owes_is_made_without_a_sync
+    every_kind_is_restarted
+    what_must_not_be_rolled_is_left_with_its_reason
+    a_lost_key_restarts_nothing
+    a_plan_names_what_restarts_if_its_data_changes_and_writes_nothing
+    a_limit_refuses_restarts_before_anything_is_written
+    pods_are_evicted_one_by_one
+    a_budget_that_allows_none_is_waited_for_and_reported
+    one_is_synced_and_restarted_ad_hoc_and_every_link_is_told
+    edited_data_restarts_nothing
+}
+
+on_the_cluster! {
     scenarios:
     a_rotation_is_taken_in_and_proven
     one_failure_is_one_line_of_the_report

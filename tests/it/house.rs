@@ -29,10 +29,23 @@ const PURE: &[&str] = &[
     "reason.rs",
     "report",
     "report.rs",
+    "restart/decide",
+    "restart/decide.rs",
+    "restart/known.rs",
+    "restart/owner.rs",
+    "restart/plan",
+    "restart/plan.rs",
+    "restart/results.rs",
+    "restart/stamp.rs",
+    "restart/subject.rs",
+    "restart/targets.rs",
+    "restart/waves.rs",
     "selector.rs",
     "sync/proof.rs",
     "wire",
     "wire.rs",
+    "workload",
+    "workload.rs",
 ];
 
 /// What a room that decides does not name.

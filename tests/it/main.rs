@@ -10,6 +10,7 @@ mod interruptions;
 mod oracle;
 mod policy;
 mod providers;
+mod restart;
 mod sandbox;
 mod scenarios;
 mod support;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use eso_sync::{
-    policy::Policy,
+    policy::{Policy, RestartRule},
     settings::{self, Loaded, SourceFile, Sources},
 };
 use serde_json::Value;
@@ -73,7 +73,22 @@ fn the_example_has_every_key() {
 fn the_example_shows_the_defaults() {
     let Loaded { policy, .. } =
         load(&file("config.example.yaml")).unwrap_or_else(|invalid| panic!("{invalid}"));
-    assert_eq!(policy, Policy::selecting(policy.select.clone()));
+    let mut defaults = Policy::selecting(policy.select.clone());
+    // What selects workloads has no default either.
+    let shown = policy.restart.clone();
+    defaults.restart = shown
+        .into_iter()
+        .map(|rule| RestartRule {
+            namespaces: rule.namespaces,
+            label_selector: rule.label_selector,
+            names: rule.names,
+            r#match: rule.r#match,
+            secrets: rule.secrets,
+            exclude: rule.exclude,
+            ..RestartRule::default()
+        })
+        .collect();
+    assert_eq!(policy, defaults);
 }
 
 #[test]
@@ -142,7 +157,7 @@ fn every_key_of_the_schema_has_a_description() {
 #[test]
 fn what_is_wrong_is_refused_by_the_schema_and_by_the_program() {
     for below in [
-        "restart: []",
+        "restart: {}",
         "Sync: {}",
         "sync: {when: stale}",
         "sync: {onStillStale: delete}",

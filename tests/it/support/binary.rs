@@ -269,6 +269,17 @@ impl Outcome {
         }
     }
 
+    /// `outcome(reason)` of a workload, or `action(reason)` in a plan.
+    pub(crate) fn restart_of(&self, name: &str) -> String {
+        let document = self.document();
+        let restarts = document["restarts"].as_array().expect("restarts");
+        let restart = restarts.iter().find(|restart| restart["name"] == name);
+        let restart = restart.unwrap_or_else(|| panic!("no workload {name}: {}", self.stdout));
+        let what = restart["outcome"].as_str().or(restart["action"].as_str());
+        let reason = restart["reason"].as_str().expect("a reason");
+        format!("{}({reason})", what.expect("an outcome"))
+    }
+
     /// Asserts the exit code; shows everything if it is another.
     #[track_caller]
     pub(crate) fn exits(&self, code: i32) -> &Self {

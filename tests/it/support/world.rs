@@ -147,6 +147,13 @@ impl World {
             "Event" => ("api/v1".to_owned(), "events"),
             "Pod" => ("api/v1".to_owned(), "pods"),
             "ServiceAccount" => ("api/v1".to_owned(), "serviceaccounts"),
+            "ConfigMap" => ("api/v1".to_owned(), "configmaps"),
+            "Deployment" => ("apis/apps/v1".to_owned(), "deployments"),
+            "StatefulSet" => ("apis/apps/v1".to_owned(), "statefulsets"),
+            "DaemonSet" => ("apis/apps/v1".to_owned(), "daemonsets"),
+            "ReplicaSet" => ("apis/apps/v1".to_owned(), "replicasets"),
+            "PodDisruptionBudget" => ("apis/policy/v1".to_owned(), "poddisruptionbudgets"),
+            "Rollout" => ("apis/argoproj.io/v1alpha1".to_owned(), "rollouts"),
             "Lease" => ("apis/coordination.k8s.io/v1".to_owned(), "leases"),
             "Role" => ("apis/rbac.authorization.k8s.io/v1".to_owned(), "roles"),
             "RoleBinding" => (

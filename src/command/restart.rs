@@ -1,0 +1,144 @@
+//! What commands do about workloads.
+
+use serde_json::{Value, json};
+
+use super::{
+    Refusal, Session,
+    act::{Seen, Task, act_flags, is_terminal},
+};
+use crate::{
+    cli::{ActArgs, RestartArgs, RestartFlags},
+    cluster::Access,
+    exit::Exit,
+    outcome::Results,
+    plan::Plan,
+    policy::{Match, Require, RestartWhen},
+    rbac,
+    report::took,
+    restart::{
+        Looked, Options, Restarts,
+        results::{RestartOutcome, RestartResult, RestartResults},
+        targets::Verdicts,
+    },
+    workload::{Kind, WorkloadId},
+};
+
+/// Restarts what is owed; syncs nothing.
+pub(super) async fn restart(session: &Session, args: RestartArgs) -> Result<Exit, Refusal> {
+    session.no_namespace_beside_a_policy(&args.policy.config)?;
+    let started = session.world.clock.now();
+    let mut flags = act_flags(&args.act);
+    flags.insert("sync.when".to_owned(), json!("never"));
+    let loaded = session.policy_from_files(&args.policy.config, flags, (&args.ceilings).into())?;
+    if loaded.policy.restart.is_empty() {
+        return Err(Refusal::usage("the policy restarts nothing")
+            .hint("add an entry to `restart`, or use `eso-sync sync NAME --restart`"));
+    }
+    let access = if args.act.dry_run {
+        Access::ReadOnly
+    } else {
+        Access::Write
+    };
+    let connected = session.connect(access, &loaded.policy).await?;
+    let task = Task {
+        session,
+        connected: &connected,
+        cluster: &connected.cluster,
+        policy: &loaded.policy,
+        digest: Some(&loaded.digest),
+        act: &args.act,
+        restart: restart_options(&args.act, &args.restart),
+        only_restarts: true,
+        tells_chain: false,
+        output: args.output,
+        started,
+        ask: !args.act.yes && session.connection.sandbox.is_none() && is_terminal(),
+        named: &[],
+        store: None,
+    };
+    task.carry_out().await
+}
+
+/// What is restarted with an ExternalSecret that was named: all that uses its Secret, unless it is known to run on it.
+pub(super) fn ad_hoc_rules() -> Value {
+    let kinds = [
+        Kind::Deployment,
+        Kind::StatefulSet,
+        Kind::DaemonSet,
+        Kind::Rollout,
+    ];
+    json!([{
+        "match": Match::References.as_str(),
+        "kinds": kinds.map(Kind::as_str),
+        "when": RestartWhen::Unproven.as_str(),
+        "require": Require::Proven.as_str(),
+    }])
+}
+
+/// What the job owns lives beside its lock.
+pub(super) fn restart_options(act: &ActArgs, flags: &RestartFlags) -> Options {
+    Options {
+        namespaces: homes(act.lock_namespace.as_ref().or(act.pod_namespace.as_ref())),
+        adopt_anew: flags.adopt_anew,
+        retry: flags.retry,
+    }
+}
+
+/// What the drift check of a plan says.
+pub(super) fn verdicts(plan: &Plan) -> Verdicts {
+    let checked = plan.items.iter();
+    checked
+        .filter_map(|item| Some((item.id.clone(), item.finding.as_ref()?.verdict)))
+        .collect()
+}
+
+/// What it says of those that were synced since.
+pub(super) fn verdicts_after(plan: &Plan, results: &Results) -> Verdicts {
+    let checked = results.checked.iter();
+    checked
+        .filter_map(|(&index, finding)| Some((plan.items.get(index)?.id.clone(), finding.verdict)))
+        .collect()
+}
+
+/// Where nothing is installed, `default` always is.
+pub(super) fn homes(own: Option<&String>) -> Vec<String> {
+    match own {
+        Some(namespace) => vec![namespace.clone()],
+        None => vec![rbac::DEFAULT_NAMESPACE.to_owned(), "default".to_owned()],
+    }
+}
+
+impl Task<'_> {
+    /// The part of the run that restarts.
+    pub(super) fn restarts<'a>(&'a self, seen: &'a Seen) -> Restarts<'a> {
+        Restarts {
+            cluster: self.cluster,
+            policy: self.policy,
+            inventory: &seen.discovered.inventory,
+            plan: &seen.plan,
+            verdicts: &seen.verdicts,
+            options: &self.restart,
+            clock: self.session.world.clock,
+        }
+    }
+
+    /// Restarts what is owed now that everything is synced, and says so as it goes.
+    pub(super) async fn restart(
+        &self,
+        seen: &Seen,
+        looked: &Looked,
+        synced: &Results,
+    ) -> RestartResults {
+        let stop = self.session.world.stop.clone();
+        let done = |id: &WorkloadId, result: &RestartResult| {
+            let how = match result.outcome {
+                RestartOutcome::Restarted => format!("restarted in {}", took(result)),
+                other => format!("{} ({})", other.as_str(), result.reason.as_str()),
+            };
+            self.session.say(&format!("{id}: {how}"));
+        };
+        self.restarts(seen)
+            .carry_out(looked, synced, &seen.verdicts, stop, done)
+            .await
+    }
+}

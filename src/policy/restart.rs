@@ -1,0 +1,165 @@
+//! The section `restart`: which workloads, when, and how carefully.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::written;
+use crate::{pattern::Pattern, selector::Selector, workload::Kind};
+
+/// One entry of `restart`. The first that covers a workload decides about it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RestartRule {
+    /// Globs on the namespace's name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<Pattern>,
+    /// On the labels of the workload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_selector: Option<Selector>,
+    /// Globs on the workload's name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<Pattern>,
+    /// Set: only workloads that use one of the selected Secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r#match: Option<Match>,
+    /// Kinds of workload.
+    pub kinds: Vec<Kind>,
+    /// Globs on the name of the Secret: with `match`, which of the selected Secrets count; without it, which of those in the
+    /// workload's namespace concern it, used or not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Pattern>,
+    /// What an entry covers is left alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<WorkloadPattern>,
+    /// What makes a restart owed.
+    pub when: RestartWhen,
+    /// What the data has to be.
+    pub require: Require,
+    /// What happens where the new data looks broken.
+    pub on_broken_data: OnBrokenData,
+    /// How.
+    pub strategy: Strategy,
+    /// How many at once, after the first.
+    pub max_concurrent: NonZeroU32,
+    /// How long one may take to be healthy again.
+    #[serde(with = "written::duration")]
+    pub wait: Duration,
+    /// How long one is left alone after a restart.
+    #[serde(with = "written::duration")]
+    pub cooldown: Duration,
+    /// More restarts of one workload in 24 hours look like a loop.
+    pub max_per_day: NonZeroU32,
+}
+
+/// Workloads that a rule leaves alone: an AND of its fields, where an empty field covers everything.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct WorkloadPattern {
+    /// Globs on the namespace's name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<Pattern>,
+    /// On the labels of the workload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_selector: Option<Selector>,
+    /// Globs on the workload's name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<Pattern>,
+    /// Kinds of workload.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<Kind>,
+}
+
+/// How a rule finds its workloads, beside labels and names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Match {
+    /// By the Secrets that they use.
+    References,
+}
+
+/// What makes a restart owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartWhen {
+    /// The data is another than that which the pods started with.
+    Changed,
+    /// That, and also where nobody knows what the pods started with.
+    Unproven,
+    /// Each run.
+    Always,
+}
+
+/// What the data has to be before a workload is restarted on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Require {
+    /// What the provider holds, as the drift check says.
+    InSync,
+    /// What the operator wrote, as its proof says.
+    Proven,
+}
+
+/// What happens where keys vanished or values became empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnBrokenData {
+    /// The workload is left alone.
+    Leave,
+    /// It is restarted all the same.
+    Restart,
+}
+
+/// How a workload is restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// By a new pod template, as `kubectl rollout restart` does it; a Rollout by its `restartAt`.
+    Rollout,
+    /// By evicting its pods, which PodDisruptionBudgets can forbid.
+    Evict,
+}
+
+impl Default for RestartRule {
+    fn default() -> Self {
+        Self {
+            namespaces: Vec::new(),
+            label_selector: None,
+            names: Vec::new(),
+            r#match: None,
+            kinds: vec![Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet],
+            secrets: Vec::new(),
+            exclude: Vec::new(),
+            when: RestartWhen::Changed,
+            require: Require::InSync,
+            on_broken_data: OnBrokenData::Leave,
+            strategy: Strategy::Rollout,
+            max_concurrent: NonZeroU32::MIN,
+            wait: Duration::from_mins(5),
+            cooldown: Duration::from_mins(10),
+            max_per_day: NonZeroU32::MIN.saturating_add(3),
+        }
+    }
+}
+
+/// The words of a policy.
+macro_rules! words {
+    ($($type:ident: $($variant:ident $word:literal),*;)*) => {$(
+        impl $type {
+            /// As it is written in policies.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word),*
+                }
+            }
+        }
+    )*};
+}
+
+words! {
+    Match: References "references";
+    RestartWhen: Changed "changed", Unproven "unproven", Always "always";
+    Require: InSync "in-sync", Proven "proven";
+    OnBrokenData: Leave "leave", Restart "restart";
+    Strategy: Rollout "rollout", Evict "evict";
+}

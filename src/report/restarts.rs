@@ -1,0 +1,506 @@
+//! The part of a document that tells of workloads.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{
+    Document, Kind,
+    table::{aligned, span},
+};
+use crate::{
+    exit::Exit,
+    reason::Reason,
+    restart::{
+        decide::{Action, Change, Difference},
+        plan::{RestartPlan, Step},
+        results::{RestartOutcome, RestartResult, RestartResults},
+    },
+    workload,
+};
+
+/// One workload that a rule of `restart` covers.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentRestart {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its kind.
+    pub kind: workload::Kind,
+    /// Its name.
+    pub name: String,
+    /// The entry of `restart` that decides about it, from 0 on.
+    pub rule: usize,
+    /// What is planned.
+    pub action: RestartAction,
+    /// Whether what its pods started with is noted beside that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<StampAction>,
+    /// What became of it; absent in a plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<RestartOutcome>,
+    /// Why.
+    pub reason: Reason,
+    /// For people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schemars(default)]
+    pub message: String,
+    /// What to do next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_step: Option<&'static str>,
+    /// Whether it runs on data that is not the present one, as far as is known.
+    pub behind: bool,
+    /// The Secrets that concern it here, with the keys that differ or may.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub secrets: Vec<DocumentSecret>,
+    /// Secrets of which nobody knows whether its pods started with that data.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub assumed: Vec<String>,
+    /// Its place among the waves of its rule, from 1 on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wave: Option<u32>,
+    /// When it was restarted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub restarted_at: Option<Timestamp>,
+    /// From the restart to its being healthy again, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub took_seconds: Option<f64>,
+    /// How many pods it had before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods_before: Option<usize>,
+    /// Its pods that still run on old data.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub old_pods: Vec<String>,
+    /// Its pods that came with the restart.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub new_pods: Vec<String>,
+}
+
+/// A Secret that concerns a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DocumentSecret {
+    /// Its name.
+    pub name: String,
+    /// Its keys.
+    pub keys: Vec<DocumentSecretKey>,
+}
+
+/// A key of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DocumentSecretKey {
+    /// Its name.
+    pub name: String,
+    /// How it differs from what the pods started with, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Difference>,
+}
+
+/// What is planned for a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartAction {
+    /// It is restarted.
+    Restart,
+    /// It is restarted if the run changes its data.
+    RestartIfChanged,
+    /// It is left alone.
+    Leave,
+}
+
+impl RestartAction {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::RestartIfChanged => "restart-if-changed",
+            Self::Leave => "leave",
+        }
+    }
+}
+
+/// What is noted on a workload without a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StampAction {
+    /// For the first time, or anew.
+    Adopt,
+    /// What changed since.
+    Renew,
+}
+
+/// Counts of workloads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestartSummary {
+    /// Workloads that a rule covers.
+    pub covered: usize,
+    /// Those that are, or would be, restarted, whatever the run changes.
+    pub to_restart: usize,
+    /// Those that are restarted if the run changes their data.
+    pub if_changed: usize,
+    /// Those that run on old data, as far as is known.
+    pub behind: usize,
+    /// Those with a Secret of which nobody knows whether their pods started with its data.
+    pub assumed: usize,
+    /// By outcome, once something was done.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
+    pub outcomes: BTreeMap<RestartOutcome, usize>,
+}
+
+impl Document {
+    /// Adds what is planned for workloads.
+    #[must_use]
+    pub fn with_restarts(mut self, plan: &RestartPlan) -> Self {
+        self.restarts = plan.steps.iter().map(DocumentRestart::planned).collect();
+        self.gaps.extend(plan.gaps.iter().map(Into::into));
+        self.warnings.extend(plan.warnings.iter().cloned());
+        if let Some(refusal) = &plan.refusal {
+            let before = self.summary.refused.take();
+            let texts = before.into_iter().chain([refusal.to_string()]);
+            self.summary.refused = Some(texts.collect::<Vec<_>>().join("; "));
+        }
+        self.count_restarts();
+        self
+    }
+
+    /// Adds what became of workloads.
+    #[must_use]
+    pub fn with_restart_results(mut self, plan: &RestartPlan, results: &RestartResults) -> Self {
+        self = self.with_restarts(plan);
+        for (restart, step) in self.restarts.iter_mut().zip(&plan.steps) {
+            restart.done(results.of.get(&step.id));
+        }
+        self.warnings.extend(results.warnings.iter().cloned());
+        self.summary.stopped = self.summary.stopped.or(results.stopped);
+        self.run.complete &= results.stopped.is_none();
+        self.count_restarts();
+        self
+    }
+
+    fn count_restarts(&mut self) {
+        let count = |of: &dyn Fn(&DocumentRestart) -> bool| {
+            self.restarts.iter().filter(|restart| of(restart)).count()
+        };
+        let mut summary = RestartSummary {
+            covered: self.restarts.len(),
+            to_restart: count(&|restart| restart.action == RestartAction::Restart),
+            if_changed: count(&|restart| restart.action == RestartAction::RestartIfChanged),
+            behind: count(&|restart| restart.behind),
+            assumed: count(&|restart| !restart.assumed.is_empty()),
+            outcomes: BTreeMap::new(),
+        };
+        for outcome in self.restarts.iter().filter_map(|restart| restart.outcome) {
+            *summary.outcomes.entry(outcome).or_default() += 1;
+        }
+        self.summary.restarts = (summary.covered > 0).then_some(summary);
+    }
+}
+
+impl DocumentRestart {
+    fn planned(step: &Step) -> Self {
+        let decision = &step.decision;
+        let action = match decision.action {
+            Action::Restart => RestartAction::Restart,
+            Action::IfChanged => RestartAction::RestartIfChanged,
+            Action::Leave => RestartAction::Leave,
+        };
+        let stamp = decision.write.as_ref().map(|write| {
+            if write.adopts() {
+                StampAction::Adopt
+            } else {
+                StampAction::Renew
+            }
+        });
+        Self {
+            namespace: step.id.namespace.clone(),
+            kind: step.id.kind,
+            name: step.id.name.clone(),
+            rule: step.rule,
+            action,
+            stamp,
+            outcome: None,
+            reason: decision.reason,
+            message: decision.message.clone(),
+            next_step: (action == RestartAction::Leave)
+                .then(|| decision.reason.next_step())
+                .flatten(),
+            behind: decision.behind,
+            secrets: decision.changes.iter().map(DocumentSecret::from).collect(),
+            assumed: decision.assumed.iter().cloned().collect(),
+            wave: step.wave,
+            restarted_at: None,
+            took_seconds: None,
+            pods_before: None,
+            old_pods: step.old_pods.clone(),
+            new_pods: Vec::new(),
+        }
+    }
+
+    fn done(&mut self, result: Option<&RestartResult>) {
+        let Some(result) = result else {
+            let left = match self.action {
+                RestartAction::Leave => RestartOutcome::Left,
+                RestartAction::Restart | RestartAction::RestartIfChanged => {
+                    RestartOutcome::NotReached
+                }
+            };
+            self.outcome = Some(left);
+            return;
+        };
+        self.outcome = Some(result.outcome);
+        let noted = matches!(
+            result.outcome,
+            RestartOutcome::Adopted | RestartOutcome::Renewed
+        );
+        // A stamp that was written beside says nothing of why it is left alone.
+        if !noted || self.action != RestartAction::Leave || self.reason == Reason::Current {
+            self.reason = result.reason;
+            self.message.clone_from(&result.message);
+            self.next_step = result.reason.next_step();
+        }
+        match result.outcome {
+            RestartOutcome::Restarted => {
+                self.behind = !result.old_pods.is_empty();
+                self.assumed.clear();
+                self.next_step = None;
+            }
+            RestartOutcome::Renewed => self.behind = false,
+            RestartOutcome::Left => self.behind = !result.old_pods.is_empty(),
+            _ => {}
+        }
+        self.restarted_at = result.at;
+        if result.at.is_some() {
+            self.took_seconds = Some((result.took.as_secs_f64() * 1000.0).round() / 1000.0);
+            self.pods_before = Some(result.pods_before);
+        }
+        if result.at.is_some() || result.outcome == RestartOutcome::Left {
+            self.old_pods.clone_from(&result.old_pods);
+        }
+        self.new_pods.clone_from(&result.new_pods);
+    }
+
+    fn row(&self, kind: Kind) -> [String; 7] {
+        let what = match (kind, self.outcome) {
+            (Kind::Status, _) => self.state().to_owned(),
+            (_, Some(outcome)) => outcome.as_str().to_owned(),
+            (_, None) => match (self.action, self.stamp) {
+                (RestartAction::Leave, Some(StampAction::Adopt)) => "adopt".to_owned(),
+                (RestartAction::Leave, Some(StampAction::Renew)) => "renew".to_owned(),
+                (action, _) => action.as_str().to_owned(),
+            },
+        };
+        let wave = self
+            .wave
+            .map_or_else(|| "-".to_owned(), |wave| wave.to_string());
+        [
+            self.namespace.clone(),
+            self.kind.as_str().to_owned(),
+            self.name.clone(),
+            what,
+            wave,
+            self.secrets_cell(),
+            self.reason.as_str(),
+        ]
+    }
+
+    /// For `status`: how it stands, in one word.
+    fn state(&self) -> &'static str {
+        if self.behind {
+            "behind"
+        } else if self.stamp == Some(StampAction::Adopt) || self.reason.is_trouble() {
+            "unknown"
+        } else if self.assumed.is_empty() {
+            "current"
+        } else {
+            "assumed"
+        }
+    }
+
+    fn secrets_cell(&self) -> String {
+        let shown: Vec<String> = self
+            .secrets
+            .iter()
+            .take(2)
+            .map(DocumentSecret::short)
+            .collect();
+        match self.secrets.len() {
+            0 => "-".to_owned(),
+            1 | 2 => shown.join(" "),
+            more => format!("{} +{}", shown.join(" "), more - 2),
+        }
+    }
+}
+
+impl DocumentSecret {
+    fn short(&self) -> String {
+        let keys: Vec<&str> = self.keys.iter().take(3).map(|key| &*key.name).collect();
+        match self.keys.len() {
+            0 => self.name.clone(),
+            1..=3 => format!("{}[{}]", self.name, keys.join(",")),
+            more => format!("{}[{},+{}]", self.name, keys.join(","), more - 3),
+        }
+    }
+}
+
+impl From<&Change> for DocumentSecret {
+    fn from(change: &Change) -> Self {
+        let keys = change
+            .keys
+            .iter()
+            .map(|(name, difference)| DocumentSecretKey {
+                name: name.clone(),
+                difference: *difference,
+            });
+        Self {
+            name: change.secret.clone(),
+            keys: keys.collect(),
+        }
+    }
+}
+
+/// The workloads as text: a table, and what needs a look. Empty where no rule covers any.
+pub(super) fn render(document: &Document) -> String {
+    if document.restarts.is_empty() {
+        return String::new();
+    }
+    let what = match document.kind {
+        Kind::Status => "PODS",
+        Kind::Plan | Kind::Drift => "ACTION",
+        Kind::Report => "STATUS",
+    };
+    let header = [
+        "NAMESPACE",
+        "KIND",
+        "NAME",
+        what,
+        "WAVE",
+        "SECRETS[KEYS]",
+        "REASON",
+    ];
+    let rows = document
+        .restarts
+        .iter()
+        .map(|restart| restart.row(document.kind));
+    let mut text = format!("\n{}", aligned(header, rows));
+    for restart in &document.restarts {
+        text.push_str(&detail(restart));
+    }
+    if let Some(summary) = &document.summary.restarts {
+        text.push_str(&totals(document.kind, summary));
+    }
+    text
+}
+
+fn detail(restart: &DocumentRestart) -> String {
+    let mut text = String::new();
+    if restart.next_step.is_none() && restart.message.is_empty() && restart.old_pods.is_empty() {
+        return text;
+    }
+    let colon = if restart.message.is_empty() { "" } else { ": " };
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        text,
+        "\n{} ({}/{}/{}){colon}{}",
+        restart.reason.as_str(),
+        restart.namespace,
+        restart.kind.as_str(),
+        restart.name,
+        restart.message
+    );
+    if !restart.old_pods.is_empty() {
+        let shown: Vec<&str> = restart
+            .old_pods
+            .iter()
+            .take(5)
+            .map(String::as_str)
+            .collect();
+        let more = restart.old_pods.len() - shown.len();
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        let _ = writeln!(text, "  on old data: {}{more}", shown.join(", "));
+    }
+    if let Some(next) = restart.next_step {
+        let _ = writeln!(text, "  next: {next}");
+    }
+    text
+}
+
+fn totals(kind: Kind, summary: &RestartSummary) -> String {
+    let mut text = format!("\n{} workloads", summary.covered);
+    if kind == Kind::Report {
+        let counts: Vec<String> = RestartOutcome::ALL
+            .into_iter()
+            .filter_map(|outcome| {
+                Some(format!(
+                    "{} {}",
+                    summary.outcomes.get(&outcome)?,
+                    outcome.as_str()
+                ))
+            })
+            .collect();
+        let _ = write!(text, ": {}", counts.join(", "));
+    } else {
+        let _ = write!(
+            text,
+            ": {} to restart, {} if their data changes",
+            summary.to_restart, summary.if_changed
+        );
+    }
+    let _ = writeln!(
+        text,
+        "; {} behind, {} assumed",
+        summary.behind, summary.assumed
+    );
+    text
+}
+
+/// The exit code that the planned part has by itself.
+pub fn exit_of_restart_plan(plan: &RestartPlan) -> Exit {
+    let trouble = plan
+        .steps
+        .iter()
+        .any(|step| step.decision.action == Action::Leave && step.decision.reason.is_trouble());
+    let mut exit = if trouble || !plan.gaps.is_empty() {
+        Exit::Failed
+    } else {
+        Exit::Done
+    };
+    if plan.refusal.is_some() {
+        exit = exit.or(Exit::Limit);
+    }
+    exit
+}
+
+/// The exit code of what was done.
+pub fn exit_of_restarts(plan: &RestartPlan, results: &RestartResults) -> Exit {
+    let mut exit = exit_of_restart_plan(plan);
+    for result in results.of.values() {
+        let failed = match result.outcome {
+            RestartOutcome::Failed | RestartOutcome::Unproven => true,
+            RestartOutcome::Left | RestartOutcome::NotReached => result.reason.is_trouble(),
+            RestartOutcome::Restarted | RestartOutcome::Adopted | RestartOutcome::Renewed => false,
+        };
+        if failed {
+            exit = exit.or(Exit::Failed);
+        }
+    }
+    if results.stopped.is_some() {
+        exit = exit.or(Exit::Stopped);
+    }
+    exit
+}
+
+/// How long it took, for a line of progress.
+pub fn took(result: &RestartResult) -> String {
+    span(jiff::SignedDuration::try_from(result.took).unwrap_or_default())
+}

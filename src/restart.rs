@@ -1,0 +1,304 @@
+//! Restarts what still runs on old data: level-triggered, careful, exactly once.
+//!
+//! ```text
+//!   workloads, Secrets, pods ─► discover ─► Subjects ─► plan (decide, waves) ─► RestartPlan
+//!                                                           │
+//!      adopt: stamps, before anything is synced ─► (sync, verify) ─► decided again ─► carry_out ─► RestartResults
+//! ```
+//!
+//! What is owed is decided from objects alone. A restart and the stamp that says so are one patch; so a run that is killed
+//! leaves none undone and none done twice.
+
+mod adopt;
+mod carry_out;
+pub mod decide;
+pub mod discover;
+#[cfg(test)]
+mod fixtures;
+pub mod key;
+pub mod known;
+mod owner;
+pub mod plan;
+pub mod results;
+pub mod stamp;
+pub mod subject;
+pub mod targets;
+pub mod waves;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::{
+    decide::{Action, Context},
+    discover::{Look, Seen},
+    key::{Keeper, KeyError},
+    known::Known,
+    plan::RestartPlan,
+    results::{RestartOutcome, RestartResult, RestartResults, SecretSeen},
+    subject::Standing,
+    targets::{Targets, Verdicts},
+};
+use crate::{
+    clock::Clock,
+    cluster::Cluster,
+    inventory::{Gap, Id, Inventory},
+    outcome::Results,
+    plan::Plan,
+    policy::Policy,
+    rbac::{KNOWN, STAMP_KEY},
+    reason::Reason,
+    stop::Stop,
+    workload::WorkloadId,
+};
+
+/// What restarts need beside the policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Where the job keeps what it owns: the first of these namespaces that exists.
+    pub namespaces: Vec<String>,
+    /// Stamps that vanished or cannot be read are made anew.
+    pub adopt_anew: bool,
+    /// Workloads that are not healthy are restarted too, and stop no other.
+    pub retry: bool,
+}
+
+/// The part of a run that restarts.
+#[derive(Clone, Copy)]
+pub struct Restarts<'a> {
+    /// Where.
+    pub cluster: &'a Cluster,
+    /// Which rules.
+    pub policy: &'a Policy,
+    /// The ExternalSecrets.
+    pub inventory: &'a Inventory,
+    /// What becomes of those.
+    pub plan: &'a Plan,
+    /// What the drift check says of them.
+    pub verdicts: &'a Verdicts,
+    /// What else is needed.
+    pub options: &'a Options,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// What was looked at, and the plan for it.
+pub struct Looked {
+    /// The plan.
+    pub plan: RestartPlan,
+    seen: Seen,
+    kept: Option<(Keeper, Known)>,
+}
+
+impl Restarts<'_> {
+    /// Looks, and decides; nothing is written. Without rules nothing is asked for.
+    pub async fn look(self) -> Looked {
+        self.look_with(key::read(self.cluster, &self.options.namespaces).await)
+            .await
+    }
+
+    /// The same for a run that is about to write: there is a key from now on.
+    async fn look_to_write(self) -> Looked {
+        self.look_with(key::ensure(self.cluster, &self.options.namespaces).await)
+            .await
+    }
+
+    async fn look_with(self, keeper: Result<Keeper, KeyError>) -> Looked {
+        let unseen = |what: &str, error: &dyn std::error::Error| {
+            let mut why = error.to_string();
+            if let Some(cause) = error.source() {
+                why = format!("{why}: {cause}");
+            }
+            let gap = Gap {
+                what: what.to_owned(),
+                namespace: self.options.namespaces.first().cloned(),
+                why,
+            };
+            Looked {
+                plan: RestartPlan {
+                    gaps: vec![gap],
+                    ..RestartPlan::default()
+                },
+                seen: Seen::default(),
+                kept: None,
+            }
+        };
+        let keeper = match keeper {
+            Ok(keeper) => keeper,
+            Err(error) => return unseen(&format!("secrets/{STAMP_KEY}"), &error),
+        };
+        let known = match key::known(self.cluster, &keeper.namespace).await {
+            Ok(known) => known,
+            Err(error) => return unseen(&format!("configmaps/{KNOWN}"), &error),
+        };
+        let targets = Targets::new(self.inventory, self.plan, None, self.verdicts);
+        let context = self.context(&keeper, &known, true);
+        let mut seen = self.with(&targets, context).all().await;
+        let mut plan = plan::plan(self.policy, &seen.subjects, context);
+        plan.gaps = std::mem::take(&mut seen.gaps);
+        Looked {
+            plan,
+            seen,
+            kept: Some((keeper, known)),
+        }
+    }
+
+    /// Writes the stamps that are due before anything is synced. What is looked at first with a key that nobody kept is looked
+    /// at again with one that is.
+    pub async fn adopt(self, mut looked: Looked, stop: &Stop) -> (Looked, RestartResults) {
+        let kept = looked.kept.as_ref().is_none_or(|(keeper, _)| keeper.kept);
+        if !kept && looked.plan.writes_anything() {
+            let planned = looked.plan;
+            looked = self.look_to_write().await;
+            only_planned(&mut looked.plan, &planned, self.policy);
+        }
+        let Looked { plan, seen, kept } = &mut looked;
+        let results = match kept {
+            Some((keeper, known)) if keeper.kept => {
+                adopt::adopt(self.cluster, keeper, known, seen, plan, stop).await
+            }
+            _ => RestartResults::default(),
+        };
+        (looked, results)
+    }
+
+    /// Looks again at what the plan restarts or may restart, now that everything was synced, and restarts what is owed.
+    pub async fn carry_out(
+        self,
+        looked: &Looked,
+        synced: &Results,
+        verdicts: &Verdicts,
+        stop: Stop,
+        done: impl FnMut(&WorkloadId, &RestartResult),
+    ) -> RestartResults {
+        let Some((keeper, known)) = looked.kept.as_ref().filter(|_| looked.plan.restarts() > 0)
+        else {
+            return RestartResults::default();
+        };
+        if let Some(reason) = synced.stopped {
+            return nothing_reached(&looked.plan, reason);
+        }
+        let targets = Targets::new(self.inventory, self.plan, Some(synced), verdicts);
+        let context = self.context(keeper, known, false);
+        let look = self.with(&targets, context);
+        let seen = look.all().await;
+        let mut plan = plan::plan(self.policy, &seen.subjects, context);
+        only_planned(&mut plan, &looked.plan, self.policy);
+        let job = carry_out::Job {
+            look,
+            subjects: &seen.subjects,
+            plan: &plan,
+            clock: self.clock,
+            stop,
+        };
+        let mut results = carry_out::carry_out(&job, done).await;
+        let mut noted = known.clone();
+        for step in &plan.steps {
+            if let Some(seq) = results.of.get(&step.id).and_then(|result| result.seq) {
+                noted.note(&step.id, &step.uid, seq);
+            }
+        }
+        if let Err(warning) = adopt::remember(self.cluster, keeper, known, &noted).await {
+            results.warnings.push(warning);
+        }
+        let planned = planned(&looked.plan);
+        for step in &plan.steps {
+            if planned.contains(&step.id) {
+                results.of.entry(step.id.clone()).or_insert_with(|| {
+                    let decision = &step.decision;
+                    let mut result = RestartResult::without(
+                        RestartOutcome::Left,
+                        decision.reason,
+                        decision.message.clone(),
+                    );
+                    result.old_pods.clone_from(&step.old_pods);
+                    result
+                });
+            }
+        }
+        results.secrets = secrets_seen(&seen);
+        for gap in &seen.gaps {
+            let warning = format!("{} could not be seen again: {}", gap.what, gap.why);
+            results.warnings.push(warning);
+        }
+        results
+    }
+
+    fn context<'b>(&self, keeper: &'b Keeper, known: &'b Known, before_sync: bool) -> Context<'b> {
+        Context {
+            key: &keeper.key,
+            known,
+            now: self.clock.now(),
+            before_sync,
+            adopt_anew: self.options.adopt_anew && before_sync,
+            retry: self.options.retry,
+        }
+    }
+
+    fn with<'b>(&'b self, targets: &'b Targets, context: Context<'b>) -> Look<'b> {
+        Look {
+            cluster: self.cluster,
+            policy: self.policy,
+            targets,
+            context,
+        }
+    }
+}
+
+/// Those that the plan restarts, or may restart.
+fn planned(plan: &RestartPlan) -> BTreeSet<WorkloadId> {
+    plan.steps
+        .iter()
+        .filter(|step| step.decision.action != Action::Leave)
+        .map(|step| step.id.clone())
+        .collect()
+}
+
+/// Nothing is restarted that the plan did not foresee.
+fn only_planned(plan: &mut RestartPlan, before: &RestartPlan, policy: &Policy) {
+    let planned = planned(before);
+    for step in &mut plan.steps {
+        if step.decision.action != Action::Leave && !planned.contains(&step.id) {
+            step.decision.action = Action::Leave;
+            step.decision.reason = Reason::NotPlanned;
+        }
+    }
+    plan::order(plan, policy);
+}
+
+fn nothing_reached(plan: &RestartPlan, reason: Reason) -> RestartResults {
+    let of = planned(plan).into_iter().map(|id| {
+        let result = RestartResult::without(RestartOutcome::NotReached, reason, String::new());
+        (id, result)
+    });
+    RestartResults {
+        of: of.collect(),
+        stopped: Some(reason),
+        ..RestartResults::default()
+    }
+}
+
+/// The Secrets that count for any of the workloads.
+fn secrets_seen(seen: &Seen) -> BTreeMap<Id, SecretSeen> {
+    let mut secrets: BTreeMap<Id, SecretSeen> = BTreeMap::new();
+    for subject in &seen.subjects {
+        let workload = &subject.workload.id;
+        for (name, concern) in subject.counting() {
+            let id = Id {
+                namespace: workload.namespace.clone(),
+                name: name.clone(),
+            };
+            let entry = secrets.entry(id).or_default();
+            entry.used_by.push(workload.clone());
+            let keys = concern.now().into_iter().flat_map(|now| now.prints.keys());
+            entry.keys.extend(keys.cloned());
+            entry.keys.sort();
+            entry.keys.dedup();
+            entry.doubt = match &concern.standing {
+                Standing::Verified => None,
+                Standing::Pending => Some("it was not synced".to_owned()),
+                Standing::Tampered => Some("somebody else than the operator edited it".to_owned()),
+                Standing::Unverified(why) => Some(why.clone()),
+            };
+        }
+    }
+    secrets
+}

@@ -1,0 +1,180 @@
+//! Writes stamps without a restart, before the run's first annotation: so the first rotation that a run syncs counts already.
+
+use futures::{StreamExt as _, stream};
+use serde_json::{Value, json};
+
+use super::{
+    decide::Write,
+    discover::Seen,
+    key::{self, Keeper},
+    known::Known,
+    plan::{RestartPlan, Step},
+    results::{RestartOutcome, RestartResult, RestartResults},
+    stamp::Stamp,
+};
+use crate::{
+    cluster::{CallError, Cluster, Trouble},
+    reason::Reason,
+    stop::{Level, Stop},
+    workload::{STAMP, object::Object},
+};
+
+/// Stamps under way at once.
+const AT_ONCE: usize = 10;
+
+/// How often a stamp is tried where somebody else writes to the workload at the same time.
+const TRIES: usize = 5;
+
+/// Writes the stamps of the plan, then notes which workloads bear one. In this order: killed in between, the next run finds
+/// stamps that it does not know, and not the loss of stamps that were never written.
+pub(super) async fn adopt(
+    cluster: &Cluster,
+    keeper: &Keeper,
+    known: &mut Known,
+    seen: &Seen,
+    plan: &RestartPlan,
+    stop: &Stop,
+) -> RestartResults {
+    let mut results = RestartResults::default();
+    let due = plan.writes().take_while(|_| stop.level() == Level::Run);
+    let written: Vec<(&Step, &Write, Result<(), CallError>)> = stream::iter(due)
+        .map(async |(step, write)| (step, write, put(cluster, seen, step, &write.stamp).await))
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let before = known.clone();
+    note_what_is_there(known, seen);
+    for (step, write, outcome) in written {
+        let result = match outcome {
+            Ok(()) => {
+                known.note(&step.id, &step.uid, write.stamp.seq);
+                let outcome = if write.adopts() {
+                    RestartOutcome::Adopted
+                } else {
+                    RestartOutcome::Renewed
+                };
+                RestartResult::without(outcome, write.reason, step.decision.message.clone())
+            }
+            Err(error) => RestartResult::without(
+                RestartOutcome::Failed,
+                reason_of(&error),
+                format!("its stamp was not written: {error}"),
+            ),
+        };
+        results.of.insert(step.id.clone(), result);
+    }
+    for (step, _) in plan.writes() {
+        if let Level::Drain(reason) | Level::Now(reason) = stop.level() {
+            results.stopped = Some(reason);
+            results
+                .of
+                .entry(step.id.clone())
+                .or_insert_with(|| RestartResult::without(RestartOutcome::NotReached, reason, ""));
+        }
+    }
+    if let Err(warning) = remember(cluster, keeper, &before, known).await {
+        results.warnings.push(warning);
+    }
+    results
+}
+
+/// Notes which workloads bear which stamp, where that differs from what was noted.
+pub(super) async fn remember(
+    cluster: &Cluster,
+    keeper: &Keeper,
+    before: &Known,
+    after: &Known,
+) -> Result<(), String> {
+    if before == after {
+        return Ok(());
+    }
+    key::remember(cluster, &keeper.namespace, before, after)
+        .await
+        .map_err(|error| {
+            format!(
+                "which workloads bear a stamp could not be noted, so that one that vanishes will not be missed: {error}"
+            )
+        })
+}
+
+/// Stamps that a killed run left unnoted, and workloads that are no more.
+fn note_what_is_there(known: &mut Known, seen: &Seen) {
+    let gone: Vec<_> = known
+        .ids()
+        .filter(|id| seen.would_show(id) && !seen.present.contains(id))
+        .cloned()
+        .collect();
+    for id in &gone {
+        known.forget(id);
+    }
+    for subject in &seen.subjects {
+        let workload = &subject.workload;
+        let stamp = workload.stamp.as_deref().map(Stamp::parse);
+        let Some(Ok(stamp)) =
+            stamp.filter(|stamp| stamp.as_ref().is_ok_and(|stamp| stamp.of == workload.uid))
+        else {
+            continue;
+        };
+        if known
+            .seq(&workload.id, &workload.uid)
+            .is_none_or(|seq| seq < stamp.seq)
+        {
+            known.note(&workload.id, &workload.uid, stamp.seq);
+        }
+    }
+}
+
+/// Writes one stamp onto the workload as it was decided about: its spec and its stamp have to be the same.
+async fn put(cluster: &Cluster, seen: &Seen, step: &Step, stamp: &Stamp) -> Result<(), CallError> {
+    let decided = seen
+        .subjects
+        .iter()
+        .find(|subject| subject.workload.id == step.id)
+        .map(|subject| &subject.workload);
+    let mut version = decided
+        .map(|workload| workload.resource_version.clone())
+        .unwrap_or_default();
+    let mut left = TRIES;
+    loop {
+        let error = match cluster
+            .patch::<serde::de::IgnoredAny>(&step.id.path(), &body(&step.uid, &version, stamp))
+            .await
+        {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        left -= 1;
+        if left == 0 || !matches!(error.trouble, Trouble::Conflict | Trouble::Unavailable) {
+            return Err(error);
+        }
+        // Most writes to a workload are its controller's, to the status.
+        let now = cluster.get::<Object>(&step.id.path()).await?;
+        let now = now.workload(step.id.kind);
+        if now.stamp == stamp.to_text() {
+            return Ok(());
+        }
+        let same = decided.is_some_and(|decided| {
+            decided.uid == now.uid && decided.stamp == now.stamp && decided.uses == now.uses
+        });
+        if !same {
+            return Err(error);
+        }
+        version = now.resource_version;
+    }
+}
+
+fn body(uid: &str, version: &str, stamp: &Stamp) -> Value {
+    json!({"metadata": {
+        "uid": uid, "resourceVersion": version, "annotations": {STAMP: stamp.to_text()},
+    }})
+}
+
+/// What a failed call means for the item.
+pub(super) const fn reason_of(error: &CallError) -> Reason {
+    match error.trouble {
+        Trouble::NotFound => Reason::Deleted,
+        Trouble::Unavailable | Trouble::Unreadable | Trouble::Expired => Reason::ApiUnavailable,
+        Trouble::Conflict => Reason::ChangedMeanwhile,
+        Trouble::Unauthenticated | Trouble::Denied | Trouble::Invalid => Reason::Refused,
+    }
+}

@@ -1,0 +1,415 @@
+//! Carries restarts out: wave by wave, each workload read, decided about and patched anew, then watched until it is healthy.
+
+mod evict;
+mod healthy;
+
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use self::healthy::Ended;
+use super::{
+    adopt::reason_of,
+    decide::{Action, decide, restarted},
+    discover::{Look, pods_of},
+    plan::{RestartPlan, Step},
+    results::{RestartOutcome, RestartResult, RestartResults},
+    stamp::Stamp,
+    subject::Subject,
+    waves::Wave,
+};
+use crate::{
+    clock::Clock,
+    cluster::{CallError, Trouble},
+    pace::Bucket,
+    policy::{RestartRule, Strategy},
+    reason::Reason,
+    stop::{GRACE, Level, Stop},
+    workload::{Kind, Pod, RESTARTED_AT, STAMP, WorkloadId, object::Object},
+};
+
+/// How often a restart is tried where somebody else writes to the workload at the same time.
+const TRIES: usize = 5;
+
+/// Where the API server cannot be reached the next try comes after this pause.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a last look at what was cut off may take.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+
+/// All that carrying out takes.
+#[derive(Clone)]
+pub(super) struct Job<'a> {
+    /// How a workload is looked at again.
+    pub(super) look: Look<'a>,
+    /// What was seen and decided about.
+    pub(super) subjects: &'a [Subject],
+    /// What to do.
+    pub(super) plan: &'a RestartPlan,
+    /// The time.
+    pub(super) clock: Clock,
+    /// Learns when to end.
+    pub(super) stop: Stop,
+}
+
+/// What ended a restart before it was healthy.
+enum Failure {
+    /// It was not touched.
+    Left(Reason, String),
+    /// It failed.
+    Failed(Reason, String),
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        Self::Failed(reason_of(&error), error.to_string())
+    }
+}
+
+/// A restart that was begun.
+struct Begun {
+    id: WorkloadId,
+    object: Object,
+    stamp: Stamp,
+    at: Instant,
+    pods: Vec<Pod>,
+}
+
+/// Restarts what the plan restarts; `done` hears of each as it ends.
+pub(super) async fn carry_out(
+    job: &Job<'_>,
+    mut done: impl FnMut(&WorkloadId, &RestartResult),
+) -> RestartResults {
+    let mut results = RestartResults::default();
+    let mut bucket = Bucket::new(job.look.policy.pace.restarts);
+    let mut halted: Option<(usize, String)> = None;
+    let mut awaited = None;
+    for wave in &job.plan.waves {
+        let Some(rule) = job.look.policy.restart.get(wave.rule) else {
+            continue;
+        };
+        if awaited != Some(wave.rule) {
+            awaited = Some(wave.rule);
+            halted = job
+                .await_earlier(wave.rule, rule)
+                .await
+                .map(|why| (wave.rule, why));
+        }
+        let stopped = match job.stop.level() {
+            Level::Run => halted
+                .as_ref()
+                .filter(|(of, _)| *of == wave.rule)
+                .map(|(_, why)| (Reason::RuleStopped, why.clone())),
+            Level::Drain(reason) | Level::Now(reason) => {
+                results.stopped.get_or_insert(reason);
+                Some((reason, String::new()))
+            }
+        };
+        if let Some((reason, message)) = stopped {
+            for step in job.steps(wave) {
+                let result =
+                    RestartResult::without(RestartOutcome::NotReached, reason, message.clone());
+                results.of.insert(step.id.clone(), result);
+            }
+            continue;
+        }
+        for (id, result) in job.wave(wave, rule, &mut bucket).await {
+            if result.outcome == RestartOutcome::Failed {
+                halted = Some((wave.rule, format!("{id} failed: {}", result.message)));
+            }
+            done(&id, &result);
+            results.of.insert(id, result);
+        }
+    }
+    if let (Level::Drain(reason) | Level::Now(reason), true) = (
+        job.stop.level(),
+        results
+            .of
+            .values()
+            .any(|result| result.reason == Reason::Interrupted),
+    ) {
+        results.stopped.get_or_insert(reason);
+    }
+    results
+}
+
+impl<'a> Job<'a> {
+    fn steps<'b>(&'b self, wave: &'b Wave) -> impl Iterator<Item = &'a Step> + use<'a, 'b> {
+        wave.members
+            .iter()
+            .filter_map(|&member| self.plan.steps.get(member))
+    }
+
+    /// Waits for what an earlier run restarted; says what is not healthy in time.
+    async fn await_earlier(&self, rule: usize, settings: &RestartRule) -> Option<String> {
+        let give_up = Instant::now() + settings.wait;
+        for id in self.plan.awaited.get(&rule).into_iter().flatten() {
+            let waited = tokio::select! {
+                waited = healthy::wait(self.look.cluster, id, None, give_up) => waited,
+                () = self.ended() => return Some(String::new()),
+            };
+            if let Err(Ended { message, .. }) = waited
+                && !self.look.context.retry
+            {
+                return Some(format!(
+                    "{id} was restarted on the present data and is not healthy: {message}"
+                ));
+            }
+        }
+        None
+    }
+
+    /// The members of a wave, each with what became of it.
+    async fn wave(
+        &self,
+        wave: &Wave,
+        rule: &RestartRule,
+        bucket: &mut Bucket,
+    ) -> Vec<(WorkloadId, RestartResult)> {
+        let mut open: Vec<&Step> = self.steps(wave).collect();
+        let mut waiting = open.clone().into_iter();
+        let mut running = FuturesUnordered::new();
+        let mut results = Vec::new();
+        let mut next = waiting.next();
+        let mut ended = std::pin::pin!(self.ended());
+        let mut stop = self.stop.clone();
+        while next.is_some() || !running.is_empty() {
+            let mut wake = None;
+            if let Some(step) = next {
+                if stop.level() != Level::Run {
+                    next = None;
+                    continue;
+                }
+                match bucket.take() {
+                    Ok(()) => {
+                        running.push(self.restart(step, rule));
+                        next = waiting.next();
+                        continue;
+                    }
+                    Err(wait) => wake = Some(wait),
+                }
+            }
+            tokio::select! {
+                Some((id, result)) = running.next() => {
+                    open.retain(|step| step.id != id);
+                    results.push((id, result));
+                }
+                () = sleep(wake.unwrap_or(Duration::from_hours(1))) => {}
+                _ = stop.changed() => {}
+                () = &mut ended => break,
+            }
+        }
+        drop(running);
+        for step in open {
+            let result = self.interrupted(step).await;
+            results.push((step.id.clone(), result));
+        }
+        results
+    }
+
+    /// Ends once nothing may be waited for any more.
+    async fn ended(&self) {
+        let mut stop = self.stop.clone();
+        let mut level = stop.level();
+        let mut end: Option<Instant> = None;
+        loop {
+            match level {
+                Level::Run => {}
+                Level::Drain(_) => {
+                    end.get_or_insert(Instant::now() + GRACE);
+                }
+                Level::Now(_) => return,
+            }
+            let far = Instant::now() + Duration::from_hours(1);
+            tokio::select! {
+                changed = stop.changed() => level = changed,
+                () = tokio::time::sleep_until(end.unwrap_or(far)), if end.is_some() => return,
+            }
+        }
+    }
+
+    /// What was cut off is looked at once: the stamp tells whether it was restarted.
+    async fn interrupted(&self, step: &Step) -> RestartResult {
+        let (Level::Drain(reason) | Level::Now(reason)) = self.stop.level() else {
+            return RestartResult::without(RestartOutcome::NotReached, Reason::Interrupted, "");
+        };
+        let before = self
+            .subject(&step.id)
+            .map(|subject| &subject.workload.stamp);
+        let path = step.id.path();
+        let now = self.look.cluster.get::<Object>(&path);
+        let began = match tokio::time::timeout(LAST_LOOK, now).await {
+            Ok(Ok(object)) => before
+                .is_some_and(|before| object.metadata.annotations.get(STAMP) != before.as_ref()),
+            _ => false,
+        };
+        if began {
+            RestartResult::without(
+                RestartOutcome::Unproven,
+                Reason::Interrupted,
+                "it was restarted, and the run ended before it was seen to be healthy",
+            )
+        } else {
+            RestartResult::without(RestartOutcome::NotReached, reason, "")
+        }
+    }
+
+    fn subject(&self, id: &WorkloadId) -> Option<&Subject> {
+        self.subjects
+            .iter()
+            .find(|subject| subject.workload.id == *id)
+    }
+
+    async fn restart(&self, step: &Step, rule: &RestartRule) -> (WorkloadId, RestartResult) {
+        let give_up = Instant::now() + rule.wait;
+        let begun = match rule.strategy {
+            Strategy::Rollout => self.begin(step, rule).await,
+            Strategy::Evict => self.evict(step, rule, give_up).await,
+        };
+        let result = match begun {
+            Ok(begun) => self.finish(begun, give_up, step).await,
+            Err(Failure::Left(reason, message)) => {
+                RestartResult::without(RestartOutcome::Left, reason, message)
+            }
+            Err(Failure::Failed(reason, message)) => {
+                RestartResult::without(RestartOutcome::Failed, reason, message)
+            }
+        };
+        (step.id.clone(), result)
+    }
+
+    /// Reads the workload and its Secrets, and decides again on what is there now.
+    async fn again(&self, step: &Step, rule: &RestartRule) -> Result<(Subject, Stamp), Failure> {
+        let Some(subject) = self.look.one(&step.id).await? else {
+            return Err(Failure::Left(Reason::Deleted, String::new()));
+        };
+        if subject.workload.uid != step.uid {
+            return Err(Failure::Left(Reason::Replaced, String::new()));
+        }
+        let mut context = self.look.context;
+        context.now = self.clock.now();
+        let decision = decide(&subject, rule, context);
+        if decision.action != Action::Restart {
+            return Err(Failure::Left(decision.reason, decision.message));
+        }
+        let same = self
+            .subject(&step.id)
+            .is_some_and(|seen| seen.prints() == subject.prints());
+        if !same {
+            let message = "its Secrets changed after they were verified".to_owned();
+            return Err(Failure::Left(Reason::ChangedMeanwhile, message));
+        }
+        let stamp = subject.workload.stamp.as_deref().map(Stamp::parse);
+        match stamp {
+            Some(Ok(stamp)) => Ok((subject, stamp)),
+            _ => Err(Failure::Left(Reason::StampReverted, String::new())),
+        }
+    }
+
+    /// The restart and the new stamp, in one patch.
+    async fn begin(&self, step: &Step, rule: &RestartRule) -> Result<Begun, Failure> {
+        let mut left = TRIES;
+        loop {
+            let (subject, stamp) = self.again(step, rule).await?;
+            let mut context = self.look.context;
+            context.now = self.clock.now();
+            let Some(next) = restarted(&subject, context, &stamp) else {
+                return Err(Failure::Left(Reason::StampTooLarge, String::new()));
+            };
+            let body = rollout(&subject, &next, context.now);
+            let error = match self
+                .look
+                .cluster
+                .patch::<Object>(&step.id.path(), &body)
+                .await
+            {
+                Ok(object) => return Ok(self.begun(step, object, next, subject)),
+                Err(error) => error,
+            };
+            left -= 1;
+            match error.trouble {
+                Trouble::Conflict if left > 0 => {}
+                // The answer may be lost, and the restart made.
+                Trouble::Unavailable if left > 0 => {
+                    sleep(PAUSE).await;
+                    let now = self.look.cluster.get::<Object>(&step.id.path()).await?;
+                    if now.metadata.annotations.get(STAMP) == next.to_text().as_ref() {
+                        return Ok(self.begun(step, now, next, subject));
+                    }
+                }
+                _ => return Err(error.into()),
+            }
+        }
+    }
+
+    fn begun(&self, step: &Step, object: Object, stamp: Stamp, subject: Subject) -> Begun {
+        tracing::info!(workload = %step.id, "restarted");
+        Begun {
+            id: step.id.clone(),
+            object,
+            stamp,
+            at: Instant::now(),
+            pods: subject.pods.unwrap_or_default(),
+        }
+    }
+
+    /// Waits until it is healthy, and looks at its pods.
+    async fn finish(&self, begun: Begun, give_up: Instant, step: &Step) -> RestartResult {
+        let Begun {
+            id,
+            object,
+            at,
+            pods,
+            stamp,
+        } = begun;
+        let waited = healthy::wait(self.look.cluster, &id, Some(&object), give_up).await;
+        let took = at.elapsed();
+        let workload = object.workload(id.kind);
+        let now = pods_of(self.look.cluster, &workload).await;
+        let (old, new): (Vec<Pod>, Vec<Pod>) = now
+            .unwrap_or_default()
+            .into_iter()
+            .partition(|pod| pods.iter().any(|before| before.uid == pod.uid));
+        let names = |pods: Vec<Pod>| pods.into_iter().map(|pod| pod.name).collect();
+        let (outcome, reason, message) = match waited {
+            Ok(()) => (
+                RestartOutcome::Restarted,
+                step.decision.reason,
+                String::new(),
+            ),
+            Err(Ended { reason, message }) => (RestartOutcome::Failed, reason, message),
+        };
+        RestartResult {
+            outcome,
+            reason,
+            message,
+            at: stamp.restarts.last().map(|restart| restart.at),
+            seq: Some(stamp.seq),
+            took,
+            pods_before: pods.len(),
+            old_pods: names(old),
+            new_pods: names(new),
+        }
+    }
+}
+
+/// One patch: a new pod template (or a Rollout's `restartAt`), and the stamp for what its pods will start with.
+fn rollout(subject: &Subject, stamp: &Stamp, now: jiff::Timestamp) -> Value {
+    let workload = &subject.workload;
+    let at = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let spec = if workload.id.kind == Kind::Rollout {
+        json!({"restartAt": at})
+    } else {
+        json!({"template": {"metadata": {"annotations": {RESTARTED_AT: at}}}})
+    };
+    json!({
+        "metadata": {
+            "uid": workload.uid,
+            "resourceVersion": workload.resource_version,
+            "annotations": {STAMP: stamp.to_text()},
+        },
+        "spec": spec,
+    })
+}

@@ -1,0 +1,196 @@
+//! Restarts by evicting pods: one after another, each only once the workload is healthy again.
+//!
+//! What is meant is written down first: killed in between, the next run goes on with the pods that are left, and evicts none of
+//! those that came instead.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::{Begun, Failure, Job, healthy};
+use crate::{
+    cluster::Trouble,
+    policy::RestartRule,
+    reason::Reason,
+    restart::{
+        decide::restarted,
+        discover::pods_of,
+        plan::Step,
+        stamp::{Evicting, Stamp},
+        subject::Subject,
+    },
+    workload::{Pod, STAMP, object::Object},
+};
+
+/// A budget that allows none is asked again after this pause.
+const PAUSE: Duration = Duration::from_secs(2);
+
+impl Job<'_> {
+    /// Evicts all pods that are older than the restart.
+    pub(super) async fn evict(
+        &self,
+        step: &Step,
+        rule: &RestartRule,
+        give_up: Instant,
+    ) -> Result<Begun, Failure> {
+        let at = Instant::now();
+        let mut left = super::TRIES;
+        let (subject, evicting) = loop {
+            let (subject, stamp) = self.again(step, rule).await?;
+            if let Some(evicting) = under_way(&subject, &stamp) {
+                break (subject, evicting);
+            }
+            match self.begin_to_evict(&subject, &stamp).await {
+                Ok(evicting) => break (subject, evicting),
+                Err(Failure::Failed(Reason::ChangedMeanwhile, _)) if left > 1 => left -= 1,
+                Err(failure) => return Err(failure),
+            }
+        };
+        let before = subject.pods.clone().unwrap_or_default();
+        let mut old: Vec<&Pod> = before.iter().filter(|pod| evicting.covers(pod)).collect();
+        old.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+        for pod in old {
+            self.evict_one(pod, give_up).await?;
+            self.replaced(&subject, pod, give_up).await?;
+        }
+        let (object, stamp) = self.note_restart(step, &subject).await?;
+        Ok(Begun {
+            id: step.id.clone(),
+            object,
+            stamp,
+            at,
+            pods: before,
+        })
+    }
+
+    /// Writes down what is meant: all pods that are there now.
+    async fn begin_to_evict(&self, subject: &Subject, stamp: &Stamp) -> Result<Evicting, Failure> {
+        let pods = subject.pods.as_deref().unwrap_or_default();
+        let evicting = Evicting::of(pods, subject.prints());
+        let mut next = stamp.clone();
+        next.seq += 1;
+        next.evicting = Some(evicting.clone());
+        let Some(text) = next.to_text() else {
+            return Err(Failure::Left(Reason::StampTooLarge, String::new()));
+        };
+        let workload = &subject.workload;
+        let body = json!({"metadata": {
+            "uid": workload.uid, "resourceVersion": workload.resource_version, "annotations": {STAMP: text},
+        }});
+        self.look
+            .cluster
+            .patch::<Object>(&workload.id.path(), &body)
+            .await?;
+        Ok(evicting)
+    }
+
+    async fn evict_one(&self, pod: &Pod, give_up: Instant) -> Result<(), Failure> {
+        let (namespace, name) = (&pod.namespace, &pod.name);
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/eviction");
+        let body = json!({
+            "apiVersion": "policy/v1", "kind": "Eviction",
+            "metadata": {"namespace": namespace, "name": name},
+            "deleteOptions": {"preconditions": {"uid": pod.uid}},
+        });
+        loop {
+            let evicted = self
+                .look
+                .cluster
+                .create::<serde::de::IgnoredAny>(&path, &body);
+            let error = match tokio::time::timeout_at(give_up, evicted).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(blocked(pod, "no answer in time")),
+            };
+            match error.trouble {
+                // Gone, or another pod of the same name by now.
+                Trouble::NotFound | Trouble::Conflict => return Ok(()),
+                Trouble::Unavailable if Instant::now() + PAUSE < give_up => sleep(PAUSE).await,
+                Trouble::Unavailable => return Err(blocked(pod, error.why())),
+                _ => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Waits until the pod is gone and the workload is healthy without it.
+    async fn replaced(
+        &self,
+        subject: &Subject,
+        pod: &Pod,
+        give_up: Instant,
+    ) -> Result<(), Failure> {
+        let workload = &subject.workload;
+        loop {
+            let pods = pods_of(self.look.cluster, workload).await?;
+            if !pods.iter().any(|other| other.uid == pod.uid) {
+                break;
+            }
+            if Instant::now() >= give_up {
+                let message = format!("pod {} does not end", pod.name);
+                return Err(Failure::Failed(Reason::NotHealthyAgain, message));
+            }
+            sleep(PAUSE).await;
+        }
+        // Its controller may not have noticed yet: as many pods as before have to be there.
+        let wanted = subject.pods.as_ref().map_or(0, Vec::len);
+        loop {
+            healthy::wait(self.look.cluster, &workload.id, None, give_up)
+                .await
+                .map_err(|ended| Failure::Failed(ended.reason, ended.message))?;
+            let pods = pods_of(self.look.cluster, workload).await?;
+            if pods.len() >= wanted || Instant::now() >= give_up {
+                return Ok(());
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Writes the stamp for what the new pods started with.
+    async fn note_restart(
+        &self,
+        step: &Step,
+        subject: &Subject,
+    ) -> Result<(Object, Stamp), Failure> {
+        let mut context = self.look.context;
+        context.now = self.clock.now();
+        let mut left = super::TRIES;
+        loop {
+            let object = self.look.cluster.get::<Object>(&step.id.path()).await?;
+            let version = object.metadata.resource_version.clone();
+            let stamp = object.metadata.annotations.get(STAMP);
+            let Some(Ok(stamp)) = stamp.map(|text| Stamp::parse(text)) else {
+                return Err(Failure::Failed(Reason::StampReverted, String::new()));
+            };
+            let Some(next) = restarted(subject, context, &stamp) else {
+                return Err(Failure::Failed(Reason::StampTooLarge, String::new()));
+            };
+            let body = json!({"metadata": {
+                "uid": step.uid, "resourceVersion": version, "annotations": {STAMP: next.to_text()},
+            }});
+            match self
+                .look
+                .cluster
+                .patch::<Object>(&step.id.path(), &body)
+                .await
+            {
+                Ok(object) => return Ok((object, next)),
+                Err(error) if error.trouble == Trouble::Conflict && left > 1 => left -= 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// An eviction of an earlier run, if it was for the data as it is.
+fn under_way(subject: &Subject, stamp: &Stamp) -> Option<Evicting> {
+    let evicting = stamp.evicting.clone()?;
+    (evicting.secrets == subject.prints()).then_some(evicting)
+}
+
+fn blocked(pod: &Pod, why: &str) -> Failure {
+    Failure::Failed(
+        Reason::EvictionBlocked,
+        format!("pod {} was not let go in time: {why}", pod.name),
+    )
+}

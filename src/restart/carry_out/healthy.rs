@@ -1,0 +1,130 @@
+//! Waits until a workload is healthy, by a watch on it.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use kube::core::WatchEvent;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::{
+    cluster::{Cluster, Query, Trouble},
+    reason::Reason,
+    workload::{Health, Kind, WorkloadId, object::Object},
+};
+
+/// A watch that ends is begun anew after this pause.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Why it was not seen to be healthy.
+pub(super) struct Ended {
+    pub(super) reason: Reason,
+    pub(super) message: String,
+}
+
+/// Waits until it is healthy. `from` is the workload as its restart left it.
+pub(super) async fn wait(
+    cluster: &Cluster,
+    id: &WorkloadId,
+    from: Option<&Object>,
+    give_up: Instant,
+) -> Result<(), Ended> {
+    let mut last = String::new();
+    let generation = from.map_or(0, |object| object.metadata.generation);
+    let mut version = from.map(|object| object.metadata.resource_version.clone());
+    if let Some(object) = from
+        && let Some(verdict) = verdict(id.kind, object.clone(), generation, &mut last)
+    {
+        return verdict;
+    }
+    let watching = async {
+        loop {
+            let from = match version.take() {
+                Some(version) => version,
+                None => match cluster.get::<Object>(&id.path()).await {
+                    Ok(object) => {
+                        let version = object.metadata.resource_version.clone();
+                        if let Some(verdict) = verdict(id.kind, object, generation, &mut last) {
+                            return verdict;
+                        }
+                        version
+                    }
+                    Err(error) if error.trouble == Trouble::NotFound => return Err(deleted()),
+                    Err(error) => {
+                        last = error.to_string();
+                        sleep(PAUSE).await;
+                        continue;
+                    }
+                },
+            };
+            if let Some(verdict) = watch(cluster, id, &from, generation, &mut last).await {
+                return verdict;
+            }
+            sleep(PAUSE).await;
+        }
+    };
+    match timeout_at(give_up, watching).await {
+        Ok(verdict) => verdict,
+        Err(_) => Err(Ended {
+            reason: Reason::NotHealthyAgain,
+            message: last,
+        }),
+    }
+}
+
+/// Watches one workload until something is certain; None where the watch ends before.
+async fn watch(
+    cluster: &Cluster,
+    id: &WorkloadId,
+    from: &str,
+    generation: i64,
+    last: &mut String,
+) -> Option<Result<(), Ended>> {
+    let query = Query::new(id.kind.path(Some(&id.namespace)))
+        .with("fieldSelector", format!("metadata.name={}", id.name));
+    let stream = cluster.watch::<Object>(&query, from).await.ok()?;
+    let mut stream = std::pin::pin!(stream);
+    while let Some(event) = stream.next().await {
+        match event.ok()? {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                let verdict = verdict(id.kind, object, generation, last);
+                if verdict.is_some() {
+                    return verdict;
+                }
+            }
+            WatchEvent::Deleted(_) => return Some(Err(deleted())),
+            WatchEvent::Bookmark(_) => {}
+            WatchEvent::Error(_) => return None,
+        }
+    }
+    None
+}
+
+/// What is certain by this state of it; None: it may yet become healthy.
+fn verdict(
+    kind: Kind,
+    object: Object,
+    generation: i64,
+    last: &mut String,
+) -> Option<Result<(), Ended>> {
+    if object.metadata.generation < generation {
+        return None;
+    }
+    match object.workload(kind).health {
+        Health::Healthy => Some(Ok(())),
+        Health::Failing(message) => Some(Err(Ended {
+            reason: Reason::NotHealthyAgain,
+            message,
+        })),
+        Health::Rolling(message) | Health::Unavailable(message) => {
+            *last = message;
+            None
+        }
+    }
+}
+
+fn deleted() -> Ended {
+    Ended {
+        reason: Reason::Deleted,
+        message: "it was deleted meanwhile".to_owned(),
+    }
+}

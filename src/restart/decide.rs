@@ -1,0 +1,515 @@
+//! Whether a workload is restarted: decided from objects alone, so that a run that was killed changes nothing about it.
+//!
+//! A restart is owed where a Secret that stands both in the stamp and in the workload's references holds other data now. What
+//! is owed is still left alone where it would do harm, or where somebody else sees to it.
+
+mod guard;
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{
+    known::Known,
+    owner,
+    stamp::{Prints, Stamp, StampKey},
+    subject::{Concern, Subject, View},
+};
+use crate::{
+    policy::{RestartRule, RestartWhen},
+    reason::Reason,
+    workload::Keys,
+};
+
+/// What all decisions of a run share.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The cluster's key.
+    pub key: &'a StampKey,
+    /// Workloads that were stamped before.
+    pub known: &'a Known,
+    /// The time.
+    pub now: Timestamp,
+    /// Whether nothing was synced yet: only then does the data tell what pods started with.
+    pub before_sync: bool,
+    /// `--adopt-anew`: stamps that vanished or cannot be read are made anew.
+    pub adopt_anew: bool,
+    /// `--retry`: workloads that are not healthy are restarted too.
+    pub retry: bool,
+}
+
+/// What becomes of a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It is restarted.
+    Restart,
+    /// It is restarted if the run changes its data.
+    IfChanged,
+    /// It is left alone.
+    Leave,
+}
+
+/// A stamp that is written without a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// The stamp.
+    pub stamp: Stamp,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Write {
+    /// Whether it is not the renewal of a stamp that was understood.
+    pub fn adopts(&self) -> bool {
+        matches!(
+            self.reason,
+            Reason::Adopted | Reason::StampCopied | Reason::KeyReplaced
+        )
+    }
+}
+
+/// How a key differs from what the pods started with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Difference {
+    /// It has another value.
+    Changed,
+    /// It is gone.
+    Missing,
+    /// It was not there.
+    Extra,
+}
+
+/// A Secret that has a part in the decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The Secret.
+    pub secret: String,
+    /// Its keys, and how they differ where they do.
+    pub keys: Vec<(String, Option<Difference>)>,
+}
+
+/// What is decided about a workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What becomes of it.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+    /// Whether it runs on data that is not the present one, as far as is known.
+    pub behind: bool,
+    /// The Secrets that concern it.
+    pub changes: Vec<Change>,
+    /// What is written whatever becomes of it.
+    pub write: Option<Write>,
+    /// Secrets of which nobody knows whether its pods started with that data.
+    pub assumed: BTreeSet<String>,
+}
+
+impl Decision {
+    fn leave(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            action: Action::Leave,
+            reason,
+            message: message.into(),
+            behind: false,
+            changes: Vec::new(),
+            write: None,
+            assumed: BTreeSet::new(),
+        }
+    }
+}
+
+/// Whether the pods of a workload have a say in the decision.
+pub fn needs_pods(subject: &Subject, rule: &RestartRule, context: Context<'_>) -> bool {
+    match stamp_of(subject, context) {
+        Found::Anew(..) | Found::Old(_) => true,
+        Found::Trouble(..) => false,
+        Found::Good(stamp) => {
+            let unproven = rule.when == RestartWhen::Unproven && !stamp.assumed.is_empty();
+            unproven || stamp.evicting.is_some() || !changes(subject, &stamp).is_empty()
+        }
+    }
+}
+
+/// Decides about a workload.
+pub fn decide(subject: &Subject, rule: &RestartRule, context: Context<'_>) -> Decision {
+    if let Some((reason, message)) = guard::outside(subject, rule) {
+        return Decision::leave(reason, message);
+    }
+    for (name, concern) in subject.counting() {
+        if let View::Unreadable(why) = &concern.view {
+            return Decision::leave(Reason::SecretUnreadable, format!("Secret {name}: {why}"));
+        }
+    }
+    match stamp_of(subject, context) {
+        Found::Trouble(reason, message) => Decision::leave(reason, message),
+        Found::Anew(reason, message) => anew(subject, rule, context, reason, message),
+        Found::Old(stamp) => brought_back(subject, context, &stamp),
+        Found::Good(stamp) => hold_against(subject, rule, context, stamp),
+    }
+}
+
+/// The stamp of a workload, as it is found.
+enum Found {
+    /// It says what the pods started with.
+    Good(Stamp),
+    /// An older one than was seen before.
+    Old(Stamp),
+    /// There is none to go by, and a new one may be made.
+    Anew(Reason, String),
+    /// There is none to go by, and somebody has to look.
+    Trouble(Reason, String),
+}
+
+fn stamp_of(subject: &Subject, context: Context<'_>) -> Found {
+    let workload = &subject.workload;
+    let known = context.known.seq(&workload.id, &workload.uid);
+    let Some(text) = &workload.stamp else {
+        if known.is_some() && !context.adopt_anew {
+            let message = format!("its stamp is gone. {}", owner::who_took_it(workload));
+            return Found::Trouble(Reason::StampReverted, message);
+        }
+        return Found::Anew(Reason::Adopted, String::new());
+    };
+    let stamp = match Stamp::parse(text) {
+        Ok(stamp) => stamp,
+        Err(_) if context.adopt_anew => {
+            return Found::Anew(Reason::Adopted, "its stamp could not be read".to_owned());
+        }
+        Err(error) => {
+            let message = format!("the annotation that should be its stamp: {error}");
+            return Found::Trouble(Reason::StampUnreadable, message);
+        }
+    };
+    if stamp.of != workload.uid {
+        let message = "its stamp was made for another workload".to_owned();
+        return Found::Anew(Reason::StampCopied, message);
+    }
+    if stamp.key != context.key.id {
+        let message = format!(
+            "its stamp was made with the key {}, and the key is {} now",
+            stamp.key, context.key.id
+        );
+        return Found::Anew(Reason::KeyReplaced, message);
+    }
+    if known.is_some_and(|seq| stamp.seq < seq) && !context.adopt_anew {
+        return Found::Old(stamp);
+    }
+    Found::Good(stamp)
+}
+
+/// A stamp from the data as it is, and what follows from it.
+fn anew(
+    subject: &Subject,
+    rule: &RestartRule,
+    context: Context<'_>,
+    reason: Reason,
+    message: String,
+) -> Decision {
+    if !context.before_sync {
+        return Decision::leave(
+            Reason::NotPlanned,
+            "it has no stamp, and what its pods started with can only be told before anything is synced",
+        );
+    }
+    let mut stamp = Stamp::new(&subject.workload, context.key);
+    let known = context
+        .known
+        .seq(&subject.workload.id, &subject.workload.uid);
+    stamp.seq = known.map_or(stamp.seq, |seq| seq + 1);
+    stamp.secrets = subject.prints();
+    stamp.assumed = subject
+        .secrets
+        .iter()
+        .filter(|(_, concern)| concern.now().is_some() && !subject.is_current(concern))
+        .map(|(name, _)| name.clone())
+        .collect();
+    if stamp.secrets.is_empty() {
+        return Decision::leave(
+            Reason::SecretMissing,
+            "none of its Secrets exists, so there is nothing to note",
+        );
+    }
+    if stamp.to_text().is_none() {
+        return too_large();
+    }
+    let mut decision = hold_against(subject, rule, context, stamp.clone());
+    if decision.action == Action::Leave && decision.reason == Reason::Current {
+        decision.reason = reason;
+    }
+    if decision.message.is_empty() {
+        decision.message = message;
+    }
+    decision.write = Some(Write { stamp, reason });
+    decision
+}
+
+/// Somebody brought an older stamp back, as `kubectl rollout undo` does. If all pods came after the data, no harm is done.
+fn brought_back(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> Decision {
+    let current = subject
+        .counting()
+        .all(|(_, concern)| subject.is_current(concern));
+    if !current {
+        return Decision::leave(
+            Reason::StampReverted,
+            format!(
+                "its stamp is an older one than it had. {}",
+                owner::who_took_it(&subject.workload)
+            ),
+        );
+    }
+    let known = context
+        .known
+        .seq(&subject.workload.id, &subject.workload.uid);
+    let mut newest = stamp.clone();
+    newest.seq = known.unwrap_or(stamp.seq).max(stamp.seq);
+    renewed(subject, context, &newest, Reason::PodsAreNewer)
+}
+
+fn hold_against(
+    subject: &Subject,
+    rule: &RestartRule,
+    context: Context<'_>,
+    stamp: Stamp,
+) -> Decision {
+    let changes = changes(subject, &stamp);
+    let assumed = unproven(subject, &stamp);
+    let why = if !changes.is_empty() {
+        Some(Reason::DataChanged)
+    } else if stamp.evicting.is_some() {
+        Some(Reason::EvictionUnderWay)
+    } else if rule.when == RestartWhen::Always {
+        Some(Reason::Always)
+    } else if rule.when == RestartWhen::Unproven && !assumed.is_empty() {
+        Some(Reason::PodsUnproven)
+    } else {
+        None
+    };
+    let mut decision = match why {
+        None => nothing_owed(subject, rule, context, &stamp),
+        Some(reason) => {
+            let by_data = matches!(reason, Reason::DataChanged | Reason::EvictionUnderWay);
+            if by_data && are_newer(subject, &changes) && rule.when != RestartWhen::Always {
+                renewed(subject, context, &stamp, Reason::PodsAreNewer)
+            } else {
+                owed(subject, rule, context, &stamp, &changes, reason)
+            }
+        }
+    };
+    if decision.changes.is_empty() {
+        decision.changes = changes;
+    }
+    if decision.write.is_none() {
+        decision.assumed = stamp.assumed;
+    }
+    decision
+}
+
+/// A restart is owed, if nothing speaks against it.
+fn owed(
+    subject: &Subject,
+    rule: &RestartRule,
+    context: Context<'_>,
+    stamp: &Stamp,
+    changes: &[Change],
+    reason: Reason,
+) -> Decision {
+    let mut decision = match guard::against(subject, rule, context, stamp, changes) {
+        Some((reason, message)) => Decision::leave(reason, message),
+        None => Decision {
+            action: Action::Restart,
+            ..Decision::leave(reason, "")
+        },
+    };
+    decision.behind = matches!(reason, Reason::DataChanged | Reason::EvictionUnderWay);
+    decision
+}
+
+/// Nothing is owed now: a Secret that is new is noted, and what the run may change is a condition.
+fn nothing_owed(
+    subject: &Subject,
+    rule: &RestartRule,
+    context: Context<'_>,
+    stamp: &Stamp,
+) -> Decision {
+    let mut decision = if context.before_sync && has_news(subject, stamp) {
+        renewed(subject, context, stamp, Reason::SecretAdded)
+    } else {
+        Decision::leave(Reason::Current, "")
+    };
+    let may_change: Vec<Change> = subject
+        .counting()
+        .filter(|(_, concern)| concern.may_change)
+        .map(|(name, concern)| Change {
+            secret: name.clone(),
+            keys: concern
+                .now()
+                .map(|now| now.prints.keys().map(|key| (key.clone(), None)).collect())
+                .unwrap_or_default(),
+        })
+        .collect();
+    if may_change.is_empty() || !context.before_sync {
+        return decision;
+    }
+    decision.changes = may_change;
+    if let Some((reason, message)) = subject.workload.hold(rule.strategy) {
+        decision.reason = reason;
+        message.clone_into(&mut decision.message);
+        return decision;
+    }
+    decision.action = Action::IfChanged;
+    decision.reason = Reason::DataMayChange;
+    decision
+}
+
+/// The stamp as the present data makes it, without a restart.
+fn renewed(subject: &Subject, context: Context<'_>, stamp: &Stamp, reason: Reason) -> Decision {
+    let mut decision = Decision::leave(reason, "");
+    let all = reason == Reason::PodsAreNewer;
+    let mut next = stamp.clone();
+    next.seq += 1;
+    for (name, concern) in &subject.secrets {
+        let Some(now) = concern.now() else { continue };
+        let entry = next.secrets.get_mut(name);
+        let current = subject.is_current(concern);
+        match entry {
+            None => {
+                next.secrets.insert(name.clone(), now.prints.clone());
+                if !current {
+                    next.assumed.insert(name.clone());
+                }
+            }
+            Some(prints) if all => {
+                if current {
+                    next.assumed.remove(name);
+                    prints.clone_from(&now.prints);
+                }
+            }
+            Some(prints) => {
+                for (key, print) in &now.prints {
+                    prints.entry(key.clone()).or_insert_with(|| print.clone());
+                }
+            }
+        }
+    }
+    if all {
+        next.evicting = None;
+    }
+    forget_unused(subject, &mut next);
+    decision.assumed.clone_from(&next.assumed);
+    if next.to_text().is_none() {
+        return too_large();
+    }
+    if context.before_sync {
+        decision.write = Some(Write {
+            stamp: next,
+            reason,
+        });
+    }
+    decision
+}
+
+/// The stamp that a restart writes: all that new pods get, also what another policy looks after.
+pub fn restarted(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> Option<Stamp> {
+    let mut next = stamp.clone();
+    next.seq += 1;
+    next.evicting = None;
+    for (name, prints) in subject.prints() {
+        next.assumed.remove(&name);
+        next.secrets.insert(name, prints);
+    }
+    forget_unused(subject, &mut next);
+    next.note_restart(context.now, context.key);
+    next.to_text().is_some().then_some(next)
+}
+
+/// What the workload neither uses nor is concerned by any more.
+fn forget_unused(subject: &Subject, stamp: &mut Stamp) {
+    stamp
+        .secrets
+        .retain(|name, _| subject.secrets.contains_key(name));
+    stamp
+        .assumed
+        .retain(|name| subject.secrets.contains_key(name));
+}
+
+fn too_large() -> Decision {
+    Decision::leave(
+        Reason::StampTooLarge,
+        "its Secrets have more keys than a stamp has room for",
+    )
+}
+
+/// What of the stamp and of the references differs now.
+fn changes(subject: &Subject, stamp: &Stamp) -> Vec<Change> {
+    subject
+        .counting()
+        .filter_map(|(name, concern)| {
+            let before = stamp.secrets.get(name)?;
+            let keys = differences(before, concern);
+            (!keys.is_empty()).then(|| Change {
+                secret: name.clone(),
+                keys,
+            })
+        })
+        .collect()
+}
+
+fn differences(before: &Prints, concern: &Concern) -> Vec<(String, Option<Difference>)> {
+    let nothing = Prints::new();
+    let now = concern.now().map_or(&nothing, |now| &now.prints);
+    let mut keys = Vec::new();
+    for (key, print) in before.iter().filter(|(key, _)| concern.keys.covers(key)) {
+        match now.get(key) {
+            Some(same) if same == print => {}
+            Some(_) => keys.push((key.clone(), Some(Difference::Changed))),
+            None => keys.push((key.clone(), Some(Difference::Missing))),
+        }
+    }
+    // Where single keys are used, one that is new is a reference that is new: its pods came with it.
+    if concern.keys == Keys::All {
+        let new = now.keys().filter(|key| !before.contains_key(*key));
+        keys.extend(new.map(|key| (key.clone(), Some(Difference::Extra))));
+    }
+    keys
+}
+
+/// Whether a Secret, or a single key of one, is not in the stamp yet.
+fn has_news(subject: &Subject, stamp: &Stamp) -> bool {
+    subject.secrets.iter().any(|(name, concern)| {
+        let Some(now) = concern.now() else {
+            return false;
+        };
+        match stamp.secrets.get(name) {
+            None => true,
+            Some(prints) => now.prints.keys().any(|key| !prints.contains_key(key)),
+        }
+    })
+}
+
+/// The Secrets that count and of which nobody knows whether the pods have them.
+fn unproven(subject: &Subject, stamp: &Stamp) -> BTreeSet<String> {
+    subject
+        .counting()
+        .filter(|(name, concern)| stamp.assumed.contains(*name) && !subject.is_current(concern))
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
+/// Whether all pods came well after everything that changed.
+fn are_newer(subject: &Subject, changes: &[Change]) -> bool {
+    !changes.is_empty()
+        && changes.iter().all(|change| {
+            subject
+                .secrets
+                .get(&change.secret)
+                .is_some_and(|concern| subject.is_current(concern))
+        })
+}
+
+#[cfg(test)]
+mod tests;

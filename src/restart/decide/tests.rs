@@ -1,0 +1,449 @@
+use std::num::NonZeroU32;
+
+use super::{super::fixtures::*, *};
+use crate::{
+    policy::OnBrokenData,
+    restart::{
+        stamp::{Evicting, Restarted},
+        subject::Standing,
+    },
+    workload::{Health, Manager},
+};
+
+const OLD: Data = &[("password", "old"), ("user", "u")];
+const NEW: Data = &[("password", "new"), ("user", "u")];
+
+/// `action (reason)`
+fn shown(decision: &Decision) -> String {
+    let action = match decision.action {
+        Action::Restart => "restart",
+        Action::IfChanged => "if changed",
+        Action::Leave => "leave",
+    };
+    format!("{action} ({})", decision.reason.as_str())
+}
+
+fn owed() -> Subject {
+    subject("api", NEW).stamped(OLD)
+}
+
+#[test]
+fn data_that_changed_owes_a_restart_and_names_the_key() {
+    let decision = decided(&owed());
+    assert_eq!(shown(&decision), "restart (data-changed)");
+    assert_eq!(
+        decision.changes,
+        [Change {
+            secret: "db".to_owned(),
+            keys: vec![("password".to_owned(), Some(Difference::Changed))],
+        }]
+    );
+    assert!(decision.behind && decision.write.is_none());
+}
+
+#[test]
+fn unchanged_data_owes_nothing_and_writes_nothing() {
+    for before_sync in [true, false] {
+        let subject = subject("api", OLD).stamped(OLD);
+        let decision = decided_by(
+            &subject,
+            &RestartRule::default(),
+            &Known::default(),
+            before_sync,
+        );
+        assert_eq!(shown(&decision), "leave (current)");
+        assert_eq!(decision.write, None);
+    }
+}
+
+#[test]
+fn a_write_that_changes_no_data_owes_nothing() {
+    let mut subject = subject("api", OLD).stamped(OLD);
+    let View::Seen(now) = &mut subject.db().view else {
+        unreachable!()
+    };
+    now.written = Some(time("11:59:59"));
+    assert_eq!(shown(&decided(&subject)), "leave (current)");
+}
+
+#[test]
+fn what_is_not_known_is_adopted_before_the_sync_and_assumed() {
+    let decision = decided_before(&subject("api", OLD));
+    assert_eq!(shown(&decision), "leave (adopted)");
+    assert_eq!(decision.assumed, names(&["db"]));
+    let write = decision.write.unwrap();
+    assert!(write.adopts());
+    // From then on a change counts.
+    let next = subject("api", NEW).after(&write.stamp);
+    assert_eq!(shown(&decided(&next)), "restart (data-changed)");
+}
+
+#[test]
+fn pods_that_came_well_after_the_data_are_not_assumed() {
+    let mut subject = subject("api", OLD);
+    subject.pods = Some(vec![pod("api", "11:01:01")]);
+    assert_eq!(decided_before(&subject).assumed, names(&[]));
+    subject.pods = Some(vec![pod("api", "11:00:30")]);
+    assert_eq!(
+        decided_before(&subject).assumed,
+        names(&["db"]),
+        "a kubelet may have had it in its cache"
+    );
+    subject.pods = Some(vec![pod("api", "11:30:00"), pod("old", "10:00:00")]);
+    assert_eq!(decided_before(&subject).assumed, names(&["db"]));
+    subject.pods = None;
+    assert_eq!(decided_before(&subject).assumed, names(&["db"]));
+}
+
+#[test]
+fn nothing_is_adopted_once_something_was_synced() {
+    let decision = decided(&subject("api", OLD));
+    assert_eq!(shown(&decision), "leave (not-planned)");
+    assert_eq!(decision.write, None);
+}
+
+#[test]
+fn what_the_run_may_change_is_a_condition() {
+    let mut subject = subject("api", OLD).stamped(OLD);
+    subject.db().may_change = true;
+    subject.db().standing = Standing::Pending;
+    let decision = decided_before(&subject);
+    assert_eq!(shown(&decision), "if changed (data-may-change)");
+    let keys: Vec<_> = decision.changes[0]
+        .keys
+        .iter()
+        .map(|(key, _)| &**key)
+        .collect();
+    assert_eq!(keys, ["password", "user"]);
+    subject.workload.holds.paused = true;
+    assert_eq!(shown(&decided_before(&subject)), "leave (paused)");
+}
+
+#[test]
+fn pods_that_came_after_the_change_renew_the_stamp_without_a_restart() {
+    let mut subject = owed();
+    subject.pods = Some(vec![pod("api", "11:30:00")]);
+    let decision = decided_before(&subject);
+    assert_eq!(shown(&decision), "leave (pods-are-newer)");
+    let stamp = decision.write.unwrap().stamp;
+    assert_eq!(
+        shown(&decided_before(&subject.after(&stamp))),
+        "leave (current)"
+    );
+}
+
+#[test]
+fn a_secret_that_is_new_is_added_without_a_restart() {
+    let mut subject = subject("api", OLD).stamped(OLD);
+    let mut other = subject.db().clone();
+    other.view = View::Seen(now_of("cache", "uid-api", OLD));
+    subject.secrets.insert("cache".to_owned(), other);
+    let decision = decided_before(&subject);
+    assert_eq!(shown(&decision), "leave (secret-added)");
+    let stamp = decision.write.unwrap().stamp;
+    assert_eq!(stamp.seq, 2);
+    assert!(stamp.secrets.contains_key("cache") && stamp.assumed.contains("cache"));
+    assert_eq!(
+        shown(&decided_before(&subject.after(&stamp))),
+        "leave (current)"
+    );
+}
+
+#[test]
+fn only_the_keys_that_are_used_count() {
+    let mut subject = owed();
+    let used = Keys::Some(names(&["user"]));
+    let bytes = NEW.iter().map(|(name, value)| (*name, value.as_bytes()));
+    let prints = key().prints("uid-api", "db", &used, bytes);
+    let concern = subject.db();
+    concern.keys = used;
+    let View::Seen(now) = &mut concern.view else {
+        unreachable!()
+    };
+    now.prints = prints;
+    assert_eq!(shown(&decided(&subject)), "leave (current)");
+}
+
+#[test]
+fn a_key_that_came_to_a_whole_secret_owes_a_restart() {
+    let more: Data = &[("password", "old"), ("token", "t"), ("user", "u")];
+    let decision = decided(&subject("api", more).stamped(OLD));
+    assert_eq!(shown(&decision), "restart (data-changed)");
+    assert_eq!(
+        decision.changes[0].keys,
+        [("token".to_owned(), Some(Difference::Extra))]
+    );
+}
+
+#[test]
+fn data_that_looks_broken_restarts_nothing_unless_asked_for() {
+    let vanished: Data = &[("user", "u")];
+    let empty: Data = &[("password", ""), ("user", "u")];
+    for (data, message) in [
+        (vanished, "key password of Secret db vanished"),
+        (empty, "key password of Secret db became empty"),
+    ] {
+        let subject = subject("api", data).stamped(OLD);
+        let decision = decided(&subject);
+        assert_eq!(shown(&decision), "leave (data-looks-broken)");
+        assert_eq!(decision.message, message);
+        let rule = RestartRule {
+            on_broken_data: OnBrokenData::Restart,
+            ..RestartRule::default()
+        };
+        let decision = decided_by(&subject, &rule, &Known::default(), false);
+        assert_eq!(shown(&decision), "restart (data-changed)");
+    }
+    let mut gone = owed();
+    gone.db().view = View::Missing;
+    assert_eq!(shown(&decided(&gone)), "leave (data-looks-broken)");
+    let always_empty = subject("api", empty).stamped(empty);
+    assert_eq!(shown(&decided(&always_empty)), "leave (current)");
+}
+
+#[test]
+fn data_that_is_not_as_it_should_be_restarts_nothing() {
+    for (standing, reason) in [
+        (Standing::Tampered, "leave (secret-tampered)"),
+        (
+            Standing::Unverified("is stale".to_owned()),
+            "leave (secret-not-verified)",
+        ),
+        (Standing::Pending, "restart (data-changed)"),
+    ] {
+        let mut subject = owed();
+        subject.db().standing = standing;
+        assert_eq!(shown(&decided(&subject)), reason);
+    }
+}
+
+#[test]
+fn a_secret_that_cannot_be_read_is_never_clean() {
+    let mut subject = subject("api", OLD).stamped(OLD);
+    subject.db().view = View::Unreadable("forbidden".to_owned());
+    assert_eq!(shown(&decided(&subject)), "leave (secret-unreadable)");
+    assert!(decided(&subject).reason.is_trouble());
+}
+
+#[test]
+fn what_cannot_or_must_not_be_rolled_is_left_alone_with_the_reason() {
+    type Change = fn(&mut Subject);
+    let cases: [(Change, &str); 9] = [
+        (|it| it.workload.holds.paused = true, "paused"),
+        (|it| it.workload.holds.deleting = true, "being-deleted"),
+        (
+            |it| it.workload.holds.scaled_to_zero = true,
+            "scaled-to-zero",
+        ),
+        (|it| it.workload.holds.on_delete = true, "on-delete"),
+        (|it| it.workload.holds.partitioned = true, "on-delete"),
+        (
+            |it| it.workload.health = Health::Rolling(String::new()),
+            "already-rolling",
+        ),
+        (
+            |it| it.workload.health = Health::Failing(String::new()),
+            "unhealthy",
+        ),
+        (
+            |it| it.workload.health = Health::Unavailable(String::new()),
+            "unhealthy",
+        ),
+        (|it| it.workload.ignored = true, "ignored"),
+    ];
+    for (change, reason) in cases {
+        let mut subject = owed();
+        change(&mut subject);
+        assert_eq!(shown(&decided(&subject)), format!("leave ({reason})"));
+    }
+}
+
+#[test]
+fn a_workload_that_reloader_restarts_is_left_to_it() {
+    let mut subject = owed();
+    subject.db().counts = false;
+    subject.db().left_to_reloader = true;
+    assert_eq!(shown(&decided(&subject)), "leave (handled-by-reloader)");
+    subject.db().left_to_reloader = false;
+    assert_eq!(shown(&decided(&subject)), "leave (no-reference)");
+}
+
+#[test]
+fn a_stamp_of_another_key_or_workload_is_made_anew_and_restarts_nothing() {
+    let other_key = owed().with_stamp(|stamp| stamp.key = "another".to_owned());
+    let decision = decided_before(&other_key);
+    assert_eq!(shown(&decision), "leave (key-replaced)");
+    assert!(decision.write.unwrap().adopts());
+    let copied = owed().with_stamp(|stamp| stamp.of = "uid-other".to_owned());
+    let decision = decided_before(&copied);
+    assert_eq!(shown(&decision), "leave (stamp-copied)");
+    assert!(decision.write.unwrap().adopts());
+}
+
+#[test]
+fn a_stamp_that_vanished_is_not_adopted_again_in_silence() {
+    let mut subject = subject("api", NEW);
+    subject.workload.managers = vec![Manager {
+        name: "argocd-controller".to_owned(),
+        time: Some(time("11:40:00")),
+        annotations: true,
+    }];
+    let mut known = Known::default();
+    known.note(&subject.workload.id, &subject.workload.uid, 1);
+    let decision = decided_by(&subject, &RestartRule::default(), &known, true);
+    assert_eq!(shown(&decision), "leave (stamp-reverted)");
+    assert_eq!(decision.write, None);
+    assert!(
+        decision.message.contains("argocd-controller")
+            && decision.message.contains("ignoreDifferences"),
+        "{}",
+        decision.message
+    );
+    let key = key();
+    let anew = Context {
+        adopt_anew: true,
+        ..context(&key, &known, true)
+    };
+    let decision = decide(&subject, &RestartRule::default(), anew);
+    assert_eq!(shown(&decision), "leave (adopted)");
+    assert_eq!(decision.write.unwrap().stamp.seq, 2, "newer than the last");
+}
+
+#[test]
+fn an_older_stamp_that_came_back_restarts_nothing() {
+    let subject = owed();
+    let mut known = Known::default();
+    known.note(&subject.workload.id, &subject.workload.uid, 5);
+    let decided = |subject: &Subject| decided_by(subject, &RestartRule::default(), &known, true);
+    assert_eq!(shown(&decided(&subject)), "leave (stamp-reverted)");
+    // As after `kubectl rollout undo`: the pods came with it.
+    let mut undone = subject;
+    undone.pods = Some(vec![pod("api", "11:50:00")]);
+    let decision = decided(&undone);
+    assert_eq!(shown(&decision), "leave (pods-are-newer)");
+    assert_eq!(decision.write.unwrap().stamp.seq, 6);
+}
+
+#[test]
+fn what_is_no_stamp_is_said_and_left() {
+    for text in ["", "{}", "{\"v\":9}"] {
+        let mut subject = subject("api", NEW);
+        subject.workload.stamp = Some(text.to_owned());
+        assert_eq!(shown(&decided_before(&subject)), "leave (stamp-unreadable)");
+    }
+}
+
+fn restarted_at(times: &[(&str, &str)]) -> Subject {
+    owed().with_stamp(|stamp| {
+        stamp.restarts = times
+            .iter()
+            .map(|(at, data)| Restarted {
+                at: time(at),
+                data: (*data).to_owned(),
+            })
+            .collect();
+    })
+}
+
+#[test]
+fn a_cool_down_and_a_limit_a_day_hold_restarts_back() {
+    let decision = decided(&restarted_at(&[("11:55:00", "a")]));
+    assert_eq!(shown(&decision), "leave (cooling-down)");
+    assert!(decision.behind, "it stays owed");
+    assert_eq!(
+        shown(&decided(&restarted_at(&[("11:49:00", "a")]))),
+        "restart (data-changed)"
+    );
+    let four = [
+        ("08:00:00", "a"),
+        ("09:00:00", "b"),
+        ("10:00:00", "c"),
+        ("11:00:00", "d"),
+    ];
+    assert_eq!(
+        shown(&decided(&restarted_at(&four))),
+        "leave (restart-loop)"
+    );
+    let rule = RestartRule {
+        max_per_day: NonZeroU32::new(5).unwrap(),
+        ..RestartRule::default()
+    };
+    let decision = decided_by(&restarted_at(&four), &rule, &Known::default(), false);
+    assert_eq!(shown(&decision), "restart (data-changed)");
+}
+
+#[test]
+fn data_that_goes_to_and_fro_is_seen() {
+    let digest = |data: Data| {
+        let prints = now_of("db", "uid-api", data).prints;
+        key().digest_of(
+            "uid-api",
+            &std::collections::BTreeMap::from([("db".to_owned(), prints)]),
+        )
+    };
+    let (old, new) = (digest(OLD), digest(NEW));
+    // old → new → old → new: there are two writers.
+    let to_and_fro = restarted_at(&[("10:00:00", &*new), ("11:00:00", &*old)]);
+    assert_eq!(shown(&decided(&to_and_fro)), "leave (flapping)");
+    // Back once is somebody who took a rotation back.
+    let back = restarted_at(&[("11:00:00", &*old)]);
+    assert_eq!(shown(&decided(&back)), "restart (data-changed)");
+}
+
+#[test]
+fn a_restart_writes_all_that_new_pods_get() {
+    let subject = owed().with_stamp(|stamp| {
+        stamp.assumed = names(&["db"]);
+        stamp.secrets.insert("dropped".to_owned(), Prints::new());
+        stamp.evicting = Some(Evicting {
+            since: time("10:00:00"),
+            last: names(&[]),
+            secrets: std::collections::BTreeMap::new(),
+        });
+    });
+    let stamp = Stamp::parse(subject.workload.stamp.as_deref().unwrap()).unwrap();
+    let (key, known) = (key(), Known::default());
+    let next = restarted(&subject, context(&key, &known, false), &stamp).unwrap();
+    assert_eq!(next.secrets, subject.prints());
+    assert!(next.assumed.is_empty() && next.evicting.is_none());
+    assert_eq!((next.seq, next.restarts.len()), (2, 1));
+    assert_eq!(shown(&decided(&subject.after(&next))), "leave (current)");
+}
+
+#[test]
+fn unproven_restarts_what_nobody_knows_and_once_only() {
+    let rule = RestartRule {
+        when: RestartWhen::Unproven,
+        ..RestartRule::default()
+    };
+    let decided = |subject: &Subject, before| decided_by(subject, &rule, &Known::default(), before);
+    let mut unknown = subject("api", OLD);
+    let decision = decided(&unknown, true);
+    assert_eq!(shown(&decision), "restart (pods-unproven)");
+    unknown = unknown.after(&decision.write.unwrap().stamp);
+    assert_eq!(shown(&decided(&unknown, false)), "restart (pods-unproven)");
+    let stamp = Stamp::parse(unknown.workload.stamp.as_deref().unwrap()).unwrap();
+    let (key, known) = (key(), Known::default());
+    let next = restarted(&unknown, context(&key, &known, false), &stamp).unwrap();
+    assert_eq!(
+        shown(&decided(&unknown.after(&next), true)),
+        "leave (current)"
+    );
+}
+
+#[test]
+fn an_eviction_that_was_cut_off_goes_on() {
+    let subject = subject("api", NEW).stamped(OLD).with_stamp(|stamp| {
+        stamp.evicting = Some(Evicting {
+            since: time("10:00:00"),
+            last: names(&[]),
+            secrets: std::collections::BTreeMap::from([(
+                "db".to_owned(),
+                now_of("db", "uid-api", NEW).prints,
+            )]),
+        });
+    });
+    let mut rolling = subject;
+    rolling.workload.health = Health::Unavailable(String::new());
+    assert_eq!(shown(&decided(&rolling)), "restart (data-changed)");
+}

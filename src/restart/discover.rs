@@ -1,0 +1,407 @@
+//! From the cluster to [`Subject`]s: workloads, the Secrets that concern them, and pods where those have a say. Reads only.
+//!
+//! Values of Secrets become keyed digests as soon as they are read, and are wiped.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{
+    decide::{Context, needs_pods},
+    stamp::{Stamp, StampKey},
+    subject::{Concern, Now, Subject, View},
+    targets::Targets,
+};
+use crate::{
+    cluster::{CallError, Cluster, Query, Trouble},
+    eso::expected::is_as_hashed,
+    inventory::Gap,
+    policy::{Policy, RestartRule},
+    wire,
+    workload::{
+        Keys, Kind, Pod, Reloader, Workload, WorkloadId,
+        object::{Object, PodObject},
+    },
+};
+
+/// From this many Secrets of one namespace on, one list of them all costs less than reading each.
+const ENOUGH_TO_LIST: usize = 8;
+
+/// The operator's own digest of what it wrote.
+const DATA_HASH: &str = "reconcile.external-secrets.io/data-hash";
+
+/// All that looking takes.
+#[derive(Clone, Copy)]
+pub struct Look<'a> {
+    /// Where.
+    pub cluster: &'a Cluster,
+    /// Which rules.
+    pub policy: &'a Policy,
+    /// Which Secrets.
+    pub targets: &'a Targets,
+    /// What decisions share.
+    pub context: Context<'a>,
+}
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Every workload that a rule covers, in order.
+    pub subjects: Vec<Subject>,
+    /// Every workload that there is, of the kinds and namespaces that were listed in full.
+    pub present: BTreeSet<WorkloadId>,
+    /// The lists that were read in full: kind, and namespace or all.
+    pub listed: Vec<(Kind, Option<String>)>,
+    /// What could not be seen.
+    pub gaps: Vec<Gap>,
+}
+
+impl Seen {
+    /// Whether this workload would have been seen if it were there.
+    pub fn would_show(&self, id: &WorkloadId) -> bool {
+        self.listed.iter().any(|(kind, namespace)| {
+            *kind == id.kind
+                && namespace
+                    .as_ref()
+                    .is_none_or(|namespace| *namespace == id.namespace)
+        })
+    }
+}
+
+impl Look<'_> {
+    /// Looks at everything that the rules cover.
+    pub async fn all(self) -> Seen {
+        let mut seen = Seen::default();
+        if self.targets.is_empty() {
+            return seen;
+        }
+        let mut found: Vec<(usize, Workload)> = Vec::new();
+        for kind in self.kinds() {
+            self.list(kind, &mut found, &mut seen).await;
+        }
+        found.sort_by(|(_, a), (_, b)| a.id.cmp(&b.id));
+        seen.subjects = self.subjects(found).await;
+        let mut wanting: BTreeSet<String> = BTreeSet::new();
+        for subject in &seen.subjects {
+            if self.wants_pods(subject) {
+                wanting.insert(subject.workload.id.namespace.clone());
+            }
+        }
+        for namespace in wanting {
+            self.add_pods(&namespace, &mut seen).await;
+        }
+        seen
+    }
+
+    /// Looks at one workload again, with its pods; None if it is gone, or covered no more.
+    pub async fn one(self, id: &WorkloadId) -> Result<Option<Subject>, CallError> {
+        let workload = match self.cluster.get::<Object>(&id.path()).await {
+            Ok(object) => object.workload(id.kind),
+            Err(error) if error.trouble == Trouble::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(rule) = self.targets.rule_of(&self.policy.restart, &workload) else {
+            return Ok(None);
+        };
+        let mut subjects = self.subjects(vec![(rule, workload)]).await;
+        let Some(mut subject) = subjects.pop() else {
+            return Ok(None);
+        };
+        subject.pods = Some(pods_of(self.cluster, &subject.workload).await?);
+        Ok(Some(subject))
+    }
+
+    fn kinds(self) -> BTreeSet<Kind> {
+        let rules = self.policy.restart.iter();
+        rules.flat_map(|rule| rule.kinds.iter().copied()).collect()
+    }
+
+    async fn list(self, kind: Kind, found: &mut Vec<(usize, Workload)>, seen: &mut Seen) {
+        let scopes: Vec<Option<String>> = match self.policy.literal_namespaces() {
+            Some(namespaces) => namespaces.into_iter().map(Some).collect(),
+            None => vec![None],
+        };
+        for namespace in scopes {
+            // A list that starts anew hands out items again: by name, so that each is kept once.
+            let mut covered = BTreeMap::new();
+            let query = Query::new(kind.path(namespace.as_deref()));
+            let listed = self
+                .cluster
+                .list(&query, |object: Object| {
+                    let workload = object.workload(kind);
+                    let bare = kind != Kind::ReplicaSet || !workload.controlled;
+                    seen.present.insert(workload.id.clone());
+                    if !bare || !self.targets.reach(&workload.id.namespace) {
+                        return;
+                    }
+                    if let Some(rule) = self.targets.rule_of(&self.policy.restart, &workload) {
+                        covered.insert(workload.id.clone(), (rule, workload));
+                    }
+                })
+                .await;
+            match listed {
+                Ok(_) => {
+                    found.extend(covered.into_values());
+                    seen.listed.push((kind, namespace));
+                }
+                // Where Argo Rollouts is not installed there is none.
+                Err(error) if error.trouble == Trouble::NotFound && kind == Kind::Rollout => {}
+                Err(error) => seen
+                    .gaps
+                    .push(gap(kind.plural(), namespace.as_deref(), &error)),
+            }
+        }
+    }
+
+    /// The workloads with the Secrets that concern them.
+    async fn subjects(self, found: Vec<(usize, Workload)>) -> Vec<Subject> {
+        let mut subjects = Vec::new();
+        let mut wanted: BTreeMap<String, BTreeMap<String, Vec<usize>>> = BTreeMap::new();
+        for (rule, workload) in found {
+            let Some(settings) = self.policy.restart.get(rule) else {
+                continue;
+            };
+            let secrets = self.concerns(settings, &workload);
+            for name in secrets.keys() {
+                wanted
+                    .entry(workload.id.namespace.clone())
+                    .or_default()
+                    .entry(name.clone())
+                    .or_default()
+                    .push(subjects.len());
+            }
+            subjects.push(Subject {
+                workload,
+                rule,
+                secrets,
+                pods: None,
+            });
+        }
+        for (namespace, secrets) in wanted {
+            self.read_secrets(&namespace, &secrets, &mut subjects).await;
+        }
+        for subject in &mut subjects {
+            let uses = &subject.workload.uses;
+            // What is gone and not used any more has no business in a stamp.
+            subject.secrets.retain(|name, concern| {
+                concern.counts || concern.view != View::Missing || uses.contains_key(name)
+            });
+        }
+        subjects
+    }
+
+    /// The Secrets that concern a workload, before any is read.
+    fn concerns(self, rule: &RestartRule, workload: &Workload) -> BTreeMap<String, Concern> {
+        let namespace = &workload.id.namespace;
+        let concern = |name: &str, keys: Keys, counts: bool| Concern {
+            keys,
+            view: View::Missing,
+            counts,
+            left_to_reloader: false,
+            standing: self.targets.standing(namespace, name, rule.require, None),
+            may_change: self.targets.may_change(namespace, name),
+        };
+        let mut concerns = BTreeMap::new();
+        let stamp = workload.stamp.as_deref().map(Stamp::parse);
+        let stamped = stamp.and_then(Result::ok).map(|stamp| stamp.secrets);
+        for name in stamped.into_iter().flat_map(BTreeMap::into_keys) {
+            let keys = workload.uses.get(&name).cloned().unwrap_or(Keys::All);
+            let entry = concern(&name, keys, false);
+            concerns.insert(name, entry);
+        }
+        for (name, keys) in self.targets.concerning(rule, workload) {
+            let left = workload.reloader.covers(&name, false);
+            let mut entry = concern(&name, keys, !left);
+            entry.left_to_reloader = left;
+            concerns.insert(name, entry);
+        }
+        concerns
+    }
+
+    async fn read_secrets(
+        self,
+        namespace: &str,
+        wanted: &BTreeMap<String, Vec<usize>>,
+        subjects: &mut [Subject],
+    ) {
+        let path = format!("/api/v1/namespaces/{namespace}/secrets");
+        if wanted.len() < ENOUGH_TO_LIST {
+            for (name, by) in wanted {
+                match self
+                    .cluster
+                    .get::<wire::Secret>(&format!("{path}/{name}"))
+                    .await
+                {
+                    Ok(secret) => self.take(&secret, by, subjects),
+                    Err(error) if error.trouble == Trouble::NotFound => {}
+                    Err(error) => unreadable(name, by, &error, subjects),
+                }
+            }
+            return;
+        }
+        let listed = self
+            .cluster
+            .list(&Query::new(path), |secret: wire::Secret| {
+                if let Some(by) = wanted.get(&secret.metadata.name) {
+                    self.take(&secret, by, subjects);
+                }
+            })
+            .await;
+        if let Err(error) = listed {
+            for (name, by) in wanted {
+                unreadable(name, by, &error, subjects);
+            }
+        }
+    }
+
+    /// Notes what a Secret is to each workload that wants it.
+    fn take(self, secret: &wire::Secret, by: &[usize], subjects: &mut [Subject]) {
+        let name = &secret.metadata.name;
+        let written = written(secret);
+        let intact = intact(secret);
+        let matched = secret
+            .metadata
+            .annotations
+            .get(Reloader::MATCH)
+            .is_some_and(|value| value.expose() == b"true");
+        for &index in by {
+            let Some(subject) = subjects.get_mut(index) else {
+                continue;
+            };
+            let Some(rule) = self.policy.restart.get(subject.rule) else {
+                continue;
+            };
+            let Subject {
+                workload, secrets, ..
+            } = subject;
+            let Some(concern) = secrets.get_mut(name) else {
+                continue;
+            };
+            if concern.counts && workload.reloader.covers(name, matched) {
+                concern.counts = false;
+                concern.left_to_reloader = true;
+            }
+            let namespace = &workload.id.namespace;
+            concern.standing = self.targets.standing(namespace, name, rule.require, intact);
+            concern.view = View::Seen(now(
+                self.context.key,
+                &workload.uid,
+                secret,
+                &concern.keys,
+                written,
+            ));
+        }
+    }
+
+    fn wants_pods(self, subject: &Subject) -> bool {
+        let rule = self.policy.restart.get(subject.rule);
+        rule.is_some_and(|rule| needs_pods(subject, rule, self.context))
+    }
+
+    async fn add_pods(self, namespace: &str, seen: &mut Seen) {
+        let query = Query::new(format!("/api/v1/namespaces/{namespace}/pods"));
+        let mut pods: BTreeMap<String, Pod> = BTreeMap::new();
+        let listed = self
+            .cluster
+            .list(&query, |pod: PodObject| {
+                pods.extend(pod.pod().map(|pod| (pod.name.clone(), pod)));
+            })
+            .await;
+        if let Err(error) = listed {
+            seen.gaps.push(gap("pods", Some(namespace), &error));
+            return;
+        }
+        for subject in &mut seen.subjects {
+            if subject.workload.id.namespace == namespace && self.wants_pods(subject) {
+                let own = |pod: &&Pod| subject.workload.owns(pod);
+                subject.pods = Some(pods.values().filter(own).cloned().collect());
+            }
+        }
+    }
+}
+
+/// The pods of one workload.
+pub async fn pods_of(cluster: &Cluster, workload: &Workload) -> Result<Vec<Pod>, CallError> {
+    let mut query = Query::new(format!("/api/v1/namespaces/{}/pods", workload.id.namespace));
+    let labels: Vec<String> = workload
+        .selector
+        .match_labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    if !labels.is_empty() {
+        query = query.with("labelSelector", labels.join(","));
+    }
+    let mut pods: BTreeMap<String, Pod> = BTreeMap::new();
+    cluster
+        .list(&query, |pod: PodObject| {
+            if let Some(pod) = pod.pod().filter(|pod| workload.owns(pod)) {
+                pods.insert(pod.name.clone(), pod);
+            }
+        })
+        .await?;
+    Ok(pods.into_values().collect())
+}
+
+fn now(
+    key: &StampKey,
+    workload: &str,
+    secret: &wire::Secret,
+    keys: &Keys,
+    written: Option<Timestamp>,
+) -> Now {
+    let data = secret
+        .data
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.expose()));
+    let empty = data
+        .clone()
+        .filter(|(_, value)| value.is_empty())
+        .map(|(name, _)| name.to_owned());
+    Now {
+        empty: empty.collect(),
+        prints: key.prints(workload, &secret.metadata.name, keys, data),
+        written,
+    }
+}
+
+/// The last time that is noted beside any of its fields; without such notes nobody knows.
+fn written(secret: &wire::Secret) -> Option<Timestamp> {
+    let times = secret
+        .metadata
+        .managed_fields
+        .iter()
+        .filter_map(|entry| entry.get("time")?.as_str()?.parse::<Timestamp>().ok());
+    times.max().max(
+        secret
+            .metadata
+            .creation_timestamp
+            .filter(|_| !secret.metadata.managed_fields.is_empty()),
+    )
+}
+
+/// Whether it holds what the operator says that it wrote; None where the operator says nothing.
+fn intact(secret: &wire::Secret) -> Option<bool> {
+    let recorded = secret.metadata.annotations.get(DATA_HASH)?;
+    let recorded = std::str::from_utf8(recorded.expose()).ok()?;
+    is_as_hashed(recorded, &secret.data)
+}
+
+fn unreadable(name: &str, by: &[usize], error: &CallError, subjects: &mut [Subject]) {
+    for &index in by {
+        let concern = subjects
+            .get_mut(index)
+            .and_then(|subject| subject.secrets.get_mut(name));
+        if let Some(concern) = concern {
+            concern.view = View::Unreadable(error.why().to_owned());
+        }
+    }
+}
+
+fn gap(what: &str, namespace: Option<&str>, error: &CallError) -> Gap {
+    Gap {
+        what: what.to_owned(),
+        namespace: namespace.map(str::to_owned),
+        why: error.why().to_owned(),
+    }
+}

@@ -1,0 +1,159 @@
+//! Builders for tests of decisions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{
+    decide::{Context, Decision, decide},
+    known::Known,
+    stamp::{Stamp, StampKey},
+    subject::{Concern, Now, Standing, Subject, View},
+};
+use crate::{
+    policy::RestartRule,
+    workload::{
+        Health, Holds, Keys, Kind, Pod, Reloader, Workload, WorkloadId, object::LabelSelector,
+    },
+};
+
+pub(super) const NOW: &str = "2026-03-01T12:00:00Z";
+
+pub(super) fn time(text: &str) -> Timestamp {
+    format!("2026-03-01T{text}Z").parse().unwrap()
+}
+
+pub(super) fn key() -> StampKey {
+    StampKey::from_bytes([7; 32])
+}
+
+/// Data of a Secret: keys and values.
+pub(super) type Data = &'static [(&'static str, &'static str)];
+
+pub(super) fn now_of(secret: &str, uid: &str, data: &[(&str, &str)]) -> Now {
+    let bytes = data.iter().map(|(name, value)| (*name, value.as_bytes()));
+    Now {
+        prints: key().prints(uid, secret, &Keys::All, bytes),
+        empty: data
+            .iter()
+            .filter(|(_, value)| value.is_empty())
+            .map(|(name, _)| (*name).to_owned())
+            .collect(),
+        written: Some(time("11:00:00")),
+    }
+}
+
+/// A healthy Deployment that uses the Secret `db`, written at 11:00, with a pod from 10:00.
+pub(super) fn subject(name: &str, data: &[(&str, &str)]) -> Subject {
+    let id = WorkloadId {
+        namespace: "shop".to_owned(),
+        kind: Kind::Deployment,
+        name: name.to_owned(),
+    };
+    let uid = format!("uid-{name}");
+    let concern = Concern {
+        keys: Keys::All,
+        view: View::Seen(now_of("db", &uid, data)),
+        counts: true,
+        left_to_reloader: false,
+        standing: Standing::Verified,
+        may_change: false,
+    };
+    let workload = Workload {
+        id,
+        uid,
+        resource_version: "1".to_owned(),
+        labels: BTreeMap::new(),
+        uses: BTreeMap::from([("db".to_owned(), Keys::All)]),
+        stamp: None,
+        ignored: false,
+        reloader: Reloader::default(),
+        controlled: false,
+        holds: Holds::default(),
+        health: Health::Healthy,
+        managers: Vec::new(),
+        selector: LabelSelector::default(),
+    };
+    Subject {
+        workload,
+        rule: 0,
+        secrets: BTreeMap::from([("db".to_owned(), concern)]),
+        pods: Some(vec![pod(name, "10:00:00")]),
+    }
+}
+
+pub(super) fn pod(name: &str, created: &str) -> Pod {
+    Pod {
+        namespace: "shop".to_owned(),
+        name: format!("{name}-1"),
+        uid: format!("pod-{name}-1"),
+        created: time(created),
+        labels: BTreeMap::new(),
+        owner: None,
+    }
+}
+
+impl Subject {
+    /// Stamped on this data, for sure.
+    pub(super) fn stamped(mut self, data: &[(&str, &str)]) -> Self {
+        let mut stamp = Stamp::new(&self.workload, &key());
+        stamp.secrets = BTreeMap::from([(
+            "db".to_owned(),
+            now_of("db", &self.workload.uid, data).prints,
+        )]);
+        self.workload.stamp = stamp.to_text();
+        self
+    }
+
+    /// With another stamp than it has.
+    pub(super) fn with_stamp(mut self, change: impl FnOnce(&mut Stamp)) -> Self {
+        let mut stamp = Stamp::parse(self.workload.stamp.as_deref().unwrap()).unwrap();
+        change(&mut stamp);
+        self.workload.stamp = stamp.to_text();
+        self
+    }
+
+    pub(super) fn db(&mut self) -> &mut Concern {
+        self.secrets.get_mut("db").unwrap()
+    }
+
+    /// As it is once its restart was written.
+    pub(super) fn after(mut self, stamp: &Stamp) -> Self {
+        self.workload.stamp = stamp.to_text();
+        self
+    }
+}
+
+/// A decision about it, once everything is synced.
+pub(super) fn decided(subject: &Subject) -> Decision {
+    decided_by(subject, &RestartRule::default(), &Known::default(), false)
+}
+
+pub(super) fn decided_before(subject: &Subject) -> Decision {
+    decided_by(subject, &RestartRule::default(), &Known::default(), true)
+}
+
+pub(super) fn decided_by(
+    subject: &Subject,
+    rule: &RestartRule,
+    known: &Known,
+    before_sync: bool,
+) -> Decision {
+    let key = key();
+    decide(subject, rule, context(&key, known, before_sync))
+}
+
+pub(super) fn context<'a>(key: &'a StampKey, known: &'a Known, before_sync: bool) -> Context<'a> {
+    Context {
+        key,
+        known,
+        now: NOW.parse().unwrap(),
+        before_sync,
+        adopt_anew: false,
+        retry: false,
+    }
+}
+
+pub(super) fn names(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}

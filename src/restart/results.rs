@@ -1,0 +1,135 @@
+//! What became of the workloads: data that the report reads.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{inventory::Id, reason::Reason, workload::WorkloadId};
+
+/// What became of a workload.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartOutcome {
+    /// It was restarted, and is healthy again.
+    Restarted,
+    /// It was restarted, and the run ended before it was seen to be healthy.
+    Unproven,
+    /// What its pods started with was noted for the first time, or anew.
+    Adopted,
+    /// Its stamp was renewed.
+    Renewed,
+    /// It was left alone.
+    Left,
+    /// It could not be restarted, or was not healthy afterwards.
+    Failed,
+    /// The run ended before.
+    NotReached,
+}
+
+impl RestartOutcome {
+    /// In the order of a summary.
+    pub const ALL: [Self; 7] = [
+        Self::Restarted,
+        Self::Unproven,
+        Self::Adopted,
+        Self::Renewed,
+        Self::Left,
+        Self::Failed,
+        Self::NotReached,
+    ];
+
+    /// As it is written in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Restarted => "restarted",
+            Self::Unproven => "unproven",
+            Self::Adopted => "adopted",
+            Self::Renewed => "renewed",
+            Self::Left => "left",
+            Self::Failed => "failed",
+            Self::NotReached => "not-reached",
+        }
+    }
+}
+
+/// What became of one workload, in full.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RestartResult {
+    /// What became of it.
+    pub outcome: RestartOutcome,
+    /// Why.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+    /// When it was restarted.
+    pub at: Option<Timestamp>,
+    /// The sequence number of the stamp that the restart wrote.
+    pub seq: Option<u64>,
+    /// From the restart to its being healthy again.
+    pub took: Duration,
+    /// Pods that were there before the restart, and how many of them still are.
+    pub pods_before: usize,
+    /// Those that are left.
+    pub old_pods: Vec<String>,
+    /// Pods that came with the restart.
+    pub new_pods: Vec<String>,
+}
+
+impl RestartResult {
+    /// Without a restart.
+    pub fn without(outcome: RestartOutcome, reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            outcome,
+            reason,
+            message: message.into(),
+            at: None,
+            seq: None,
+            took: Duration::ZERO,
+            pods_before: 0,
+            old_pods: Vec::new(),
+            new_pods: Vec::new(),
+        }
+    }
+}
+
+/// What became of all of them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RestartResults {
+    /// By workload; those without an entry were left alone as planned.
+    pub of: BTreeMap<WorkloadId, RestartResult>,
+    /// The Secrets that were looked at again after everything was synced.
+    pub secrets: BTreeMap<Id, SecretSeen>,
+    /// Why the run ended early, if it did.
+    pub stopped: Option<Reason>,
+    /// What people should know.
+    pub warnings: Vec<String>,
+}
+
+/// A Secret that was looked at again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecretSeen {
+    /// Its keys that workloads use.
+    pub keys: Vec<String>,
+    /// Why it is not known to hold what it should.
+    pub doubt: Option<String>,
+    /// What uses it.
+    pub used_by: Vec<WorkloadId>,
+}
+
+impl RestartResults {
+    /// Whether anything was written to a workload.
+    pub fn wrote(&self) -> bool {
+        self.of.values().any(|result| {
+            matches!(
+                result.outcome,
+                RestartOutcome::Restarted
+                    | RestartOutcome::Unproven
+                    | RestartOutcome::Adopted
+                    | RestartOutcome::Renewed
+            )
+        })
+    }
+}

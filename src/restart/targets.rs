@@ -1,0 +1,206 @@
+//! The Secrets that the policy selects, and what is known of each: whether it is as it should be, and whether it may change.
+
+use std::collections::BTreeMap;
+
+use super::subject::Standing;
+use crate::{
+    drift::Verdict,
+    inventory::{Id, Inventory},
+    outcome::{ItemResult, Outcome, Results},
+    plan::{Action, Plan},
+    policy::{Require, RestartRule},
+    reason::Reason,
+    workload::{Keys, Workload},
+};
+
+/// What the drift check says, by ExternalSecret.
+pub type Verdicts = BTreeMap<Id, Verdict>;
+
+/// The target Secrets of the selected ExternalSecrets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Targets(BTreeMap<Id, Vec<Source>>);
+
+/// An ExternalSecret that writes a Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Source {
+    id: Id,
+    /// Whether the run has yet to sync it.
+    pending: bool,
+    /// Why it is not proven, if it is not.
+    unproven: Option<String>,
+    verdict: Option<Verdict>,
+}
+
+impl Targets {
+    /// As the plan has it, and as it is once there are results.
+    pub fn new(
+        inventory: &Inventory,
+        plan: &Plan,
+        results: Option<&Results>,
+        verdicts: &Verdicts,
+    ) -> Self {
+        let by_id: BTreeMap<&Id, _> = inventory
+            .external_secrets
+            .iter()
+            .map(|external_secret| (&external_secret.id, external_secret))
+            .collect();
+        let mut targets: BTreeMap<Id, Vec<Source>> = BTreeMap::new();
+        for (index, item) in plan.items.iter().enumerate() {
+            let (Some(external_secret), true) = (by_id.get(&item.id), item.target.written) else {
+                continue;
+            };
+            let syncs = match &item.action {
+                Action::Skip {
+                    reason: Reason::Ignored | Reason::Excluded,
+                    ..
+                } => continue,
+                Action::Skip { .. } => false,
+                Action::Sync { .. } => true,
+            };
+            let result = results.and_then(|results| results.items.get(index)?.as_ref());
+            let source = Source {
+                id: item.id.clone(),
+                pending: syncs && results.is_none(),
+                unproven: unproven(result, external_secret.proven),
+                verdict: verdicts.get(&item.id).copied(),
+            };
+            let secret = Id {
+                namespace: item.id.namespace.clone(),
+                name: external_secret.secret.clone(),
+            };
+            targets.entry(secret).or_default().push(source);
+        }
+        Self(targets)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The names of those in a namespace.
+    pub fn within<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0
+            .keys()
+            .filter(move |secret| secret.namespace == namespace)
+            .map(|secret| &*secret.name)
+    }
+
+    /// Whether any is in this namespace.
+    pub fn reach(&self, namespace: &str) -> bool {
+        self.within(namespace).next().is_some()
+    }
+
+    fn sources(&self, namespace: &str, secret: &str) -> &[Source] {
+        let id = Id {
+            namespace: namespace.to_owned(),
+            name: secret.to_owned(),
+        };
+        self.0.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the run may change what this Secret holds.
+    pub fn may_change(&self, namespace: &str, secret: &str) -> bool {
+        self.sources(namespace, secret)
+            .iter()
+            .any(|source| source.pending && source.verdict != Some(Verdict::InSync))
+    }
+
+    /// Whether this Secret is as it should be. `intact` is what the operator's own digest on it says.
+    pub fn standing(
+        &self,
+        namespace: &str,
+        secret: &str,
+        require: Require,
+        intact: Option<bool>,
+    ) -> Standing {
+        let sources = self.sources(namespace, secret);
+        if sources.iter().any(|source| source.pending) {
+            return Standing::Pending;
+        }
+        let tampered = |source: &Source| source.verdict == Some(Verdict::Tampered);
+        if intact == Some(false) || sources.iter().any(tampered) {
+            return Standing::Tampered;
+        }
+        sources
+            .iter()
+            .find_map(|source| Some((source, source.lacks(require)?)))
+            .map_or(Standing::Verified, |(source, why)| {
+                Standing::Unverified(format!("its ExternalSecret {} {why}", source.id.name))
+            })
+    }
+
+    /// The Secrets that concern a workload by this rule, with the keys that count.
+    pub fn concerning(&self, rule: &RestartRule, workload: &Workload) -> BTreeMap<String, Keys> {
+        let named = |name: &str| {
+            rule.secrets.is_empty() || rule.secrets.iter().any(|glob| glob.matches(name))
+        };
+        // Without `match`, naming Secrets is enough: they need not be used.
+        let used_only = rule.r#match.is_some() || rule.secrets.is_empty();
+        self.within(&workload.id.namespace)
+            .filter(|name| named(name))
+            .filter_map(|name| match workload.uses.get(name) {
+                Some(keys) => Some((name.to_owned(), keys.clone())),
+                None => (!used_only).then(|| (name.to_owned(), Keys::All)),
+            })
+            .collect()
+    }
+
+    /// The first rule that covers a workload.
+    pub fn rule_of(&self, rules: &[RestartRule], workload: &Workload) -> Option<usize> {
+        let id = &workload.id;
+        let covers = |rule: &RestartRule| {
+            rule.kinds.contains(&id.kind)
+                && (rule.namespaces.is_empty()
+                    || rule
+                        .namespaces
+                        .iter()
+                        .any(|glob| glob.matches(&id.namespace)))
+                && (rule.names.is_empty() || rule.names.iter().any(|glob| glob.matches(&id.name)))
+                && rule
+                    .label_selector
+                    .as_ref()
+                    .is_none_or(|selector| selector.matches(&workload.labels))
+                && (rule.r#match.is_none() || !self.concerning(rule, workload).is_empty())
+        };
+        rules.iter().position(covers)
+    }
+}
+
+impl Source {
+    /// What it lacks of what is required.
+    fn lacks(&self, require: Require) -> Option<String> {
+        match (require, self.verdict) {
+            (Require::Proven, _) => self.unproven.clone(),
+            (Require::InSync, Some(Verdict::InSync)) => None,
+            (Require::InSync, None) => {
+                Some("was not held against the provider in this run".to_owned())
+            }
+            (Require::InSync, Some(verdict)) => Some(format!("is {}", word(verdict))),
+        }
+    }
+}
+
+/// What was synced in the run has its proof; what was not may have one from before.
+fn unproven(result: Option<&ItemResult>, proven: bool) -> Option<String> {
+    match result {
+        Some(result) if result.outcome == Outcome::Synced => None,
+        Some(result) => {
+            let reason = result.reason.map(Reason::as_str).unwrap_or_default();
+            Some(format!("is {}({reason})", result.outcome.as_str()))
+        }
+        None if proven => None,
+        None => Some("has no proof that it was synced as it now is".to_owned()),
+    }
+}
+
+const fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::InSync => "in sync",
+        Verdict::Stale => "stale",
+        Verdict::Tampered => "tampered with",
+        Verdict::Partial => "partial",
+        Verdict::Missing => "missing",
+        Verdict::Unverifiable => "unverifiable",
+    }
+}

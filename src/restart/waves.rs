@@ -1,0 +1,89 @@
+//! In which order workloads are restarted: of each rule one alone first, then groups.
+
+use crate::policy::RestartRule;
+
+/// Workloads that are restarted at once; the next wave starts when all of them are healthy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wave {
+    /// The rule.
+    pub rule: usize,
+    /// Its place among the waves of that rule, from 1 on.
+    pub number: u32,
+    /// Indices of the steps.
+    pub members: Vec<usize>,
+}
+
+/// The waves of these steps, each given by its index and its rule.
+pub fn waves(rules: &[RestartRule], steps: &[(usize, usize)]) -> Vec<Wave> {
+    let mut waves = Vec::new();
+    for (rule, settings) in rules.iter().enumerate() {
+        let members: Vec<usize> = steps
+            .iter()
+            .filter(|(_, of)| *of == rule)
+            .map(|(step, _)| *step)
+            .collect();
+        let Some((first, others)) = members.split_first() else {
+            continue;
+        };
+        let group = settings.max_concurrent.get() as usize;
+        let groups = std::iter::once(vec![*first]).chain(others.chunks(group).map(<[_]>::to_vec));
+        waves.extend((1..).zip(groups).map(|(number, members)| Wave {
+            rule,
+            number,
+            members,
+        }));
+    }
+    waves
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rule(at_once: u32) -> RestartRule {
+        RestartRule {
+            max_concurrent: NonZeroU32::new(at_once).unwrap(),
+            ..RestartRule::default()
+        }
+    }
+
+    #[test]
+    fn one_goes_alone_and_then_groups() {
+        let steps = [(0, 0), (1, 1), (2, 0), (3, 0), (4, 0)];
+        let shown: Vec<_> = waves(&[rule(2), rule(1)], &steps)
+            .into_iter()
+            .map(|wave| (wave.rule, wave.number, wave.members))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                (0, 1, vec![0]),
+                (0, 2, vec![2, 3]),
+                (0, 3, vec![4]),
+                (1, 1, vec![1])
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn each_step_stands_in_one_wave_and_no_wave_is_too_large(
+            at_once in 1u32..7, of in prop::collection::vec(0usize..3, 0..60)
+        ) {
+            let rules = [rule(at_once), rule(1), rule(3)];
+            let steps: Vec<_> = of.into_iter().enumerate().collect();
+            let waves = waves(&rules, &steps);
+            let mut members: Vec<usize> = waves.iter().flat_map(|wave| wave.members.clone()).collect();
+            members.sort_unstable();
+            prop_assert_eq!(members, (0..steps.len()).collect::<Vec<_>>());
+            for wave in &waves {
+                let most = if wave.number == 1 { 1 } else { rules[wave.rule].max_concurrent.get() as usize };
+                prop_assert!(wave.members.len() <= most);
+            }
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Workloads: what uses Secrets, how healthy it is, and since when its pods run. The objects come from
+//! [`crate::restart::discover`].
+
+pub mod health;
+pub mod object;
+mod references;
+mod reloader;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use self::{health::Health, references::references, reloader::Reloader};
+use crate::policy::Strategy;
+use crate::reason::Reason;
+
+/// The field manager of all that eso-sync writes.
+pub const MANAGER: &str = "eso-sync";
+
+/// Opts a workload out of restarts.
+pub const IGNORE: &str = "eso-sync/ignore";
+
+/// What a workload's pods started with, in its own metadata.
+pub const STAMP: &str = "eso-sync/stamp";
+
+/// In a pod template: when it was restarted, as `kubectl rollout restart` writes it.
+pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+
+/// The kinds that can be restarted.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
+pub enum Kind {
+    /// `apps/v1`
+    DaemonSet,
+    /// `apps/v1`
+    Deployment,
+    /// `apps/v1`, where nothing else controls it; its pods can only be evicted.
+    ReplicaSet,
+    /// Of Argo Rollouts.
+    Rollout,
+    /// `apps/v1`
+    StatefulSet,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::DaemonSet,
+        Self::Deployment,
+        Self::ReplicaSet,
+        Self::Rollout,
+        Self::StatefulSet,
+    ];
+
+    /// The kind's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DaemonSet => "DaemonSet",
+            Self::Deployment => "Deployment",
+            Self::ReplicaSet => "ReplicaSet",
+            Self::Rollout => "Rollout",
+            Self::StatefulSet => "StatefulSet",
+        }
+    }
+
+    /// The group of its API.
+    pub const fn group(self) -> &'static str {
+        match self {
+            Self::Rollout => "argoproj.io",
+            Self::DaemonSet | Self::Deployment | Self::ReplicaSet | Self::StatefulSet => "apps",
+        }
+    }
+
+    /// The version of its API.
+    pub const fn version(self) -> &'static str {
+        match self {
+            Self::Rollout => "v1alpha1",
+            Self::DaemonSet | Self::Deployment | Self::ReplicaSet | Self::StatefulSet => "v1",
+        }
+    }
+
+    /// The name of the resource.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::DaemonSet => "daemonsets",
+            Self::Deployment => "deployments",
+            Self::ReplicaSet => "replicasets",
+            Self::Rollout => "rollouts",
+            Self::StatefulSet => "statefulsets",
+        }
+    }
+
+    /// The path of the collection, in a namespace or in all.
+    pub fn path(self, namespace: Option<&str>) -> String {
+        let (group, version, plural) = (self.group(), self.version(), self.plural());
+        match namespace {
+            Some(namespace) => format!("/apis/{group}/{version}/namespaces/{namespace}/{plural}"),
+            None => format!("/apis/{group}/{version}/{plural}"),
+        }
+    }
+}
+
+/// Which workload.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkloadId {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+}
+
+impl WorkloadId {
+    /// The path of the object.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.kind.path(Some(&self.namespace)), self.name)
+    }
+}
+
+impl fmt::Display for WorkloadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.namespace, self.kind.as_str(), self.name)
+    }
+}
+
+/// Which keys of a Secret a workload uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// Whatever it holds.
+    All,
+    /// These alone.
+    Some(BTreeSet<String>),
+}
+
+impl Keys {
+    /// Whether this key is among them.
+    pub fn covers(&self, key: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(keys) => keys.contains(key),
+        }
+    }
+}
+
+/// What rolls out by itself, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holds {
+    /// It is being deleted.
+    pub deleting: bool,
+    /// Its rollout is paused.
+    pub paused: bool,
+    /// It asks for no pods.
+    pub scaled_to_zero: bool,
+    /// New pods come only as old ones are deleted by hand.
+    pub on_delete: bool,
+    /// A partition keeps all of its pods from being rolled.
+    pub partitioned: bool,
+}
+
+/// Who writes fields of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manager {
+    /// The name that it gives itself.
+    pub name: String,
+    /// When it last wrote.
+    pub time: Option<Timestamp>,
+    /// Whether annotations of the object are among its fields.
+    pub annotations: bool,
+}
+
+/// One workload, as far as decisions need it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// Which one.
+    pub id: WorkloadId,
+    /// Another object of the same name has another.
+    pub uid: String,
+    /// Changes with every write.
+    pub resource_version: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The Secrets that its pods use.
+    pub uses: BTreeMap<String, Keys>,
+    /// The stamp, as it is written there.
+    pub stamp: Option<String>,
+    /// Whether the annotation `eso-sync/ignore: "true"` opts it out.
+    pub ignored: bool,
+    /// What Stakater Reloader is set to do.
+    pub reloader: Reloader,
+    /// Whether another object controls it.
+    pub controlled: bool,
+    /// What keeps it from being restarted.
+    pub holds: Holds,
+    /// How it is.
+    pub health: Health,
+    /// Who writes its fields.
+    pub managers: Vec<Manager>,
+    /// Which pods are its own.
+    pub selector: object::LabelSelector,
+}
+
+impl Workload {
+    /// Why it is not restarted in this way, whatever its data.
+    pub fn hold(&self, strategy: Strategy) -> Option<(Reason, &'static str)> {
+        let holds = &self.holds;
+        let rollout = strategy == Strategy::Rollout;
+        if holds.deleting {
+            Some((Reason::BeingDeleted, ""))
+        } else if holds.scaled_to_zero {
+            Some((Reason::ScaledToZero, "it asks for no pods"))
+        } else if holds.paused && rollout {
+            Some((Reason::Paused, "its rollout is paused"))
+        } else if rollout && self.id.kind == Kind::ReplicaSet {
+            Some((
+                Reason::OnDelete,
+                "a ReplicaSet replaces no pods by itself; `strategy: evict` does",
+            ))
+        } else if rollout && holds.on_delete {
+            Some((
+                Reason::OnDelete,
+                "its update strategy is OnDelete; `strategy: evict` replaces its pods",
+            ))
+        } else if rollout && holds.partitioned {
+            Some((
+                Reason::OnDelete,
+                "its partition keeps all of its pods from being replaced",
+            ))
+        } else {
+            None
+        }
+    }
+
+    /// Whether this pod is one of its own.
+    pub fn owns(&self, pod: &Pod) -> bool {
+        let Some(owner) = &pod.owner else {
+            return false;
+        };
+        if pod.namespace != self.id.namespace || !self.selector.matches(&pod.labels) {
+            return false;
+        }
+        match self.id.kind {
+            // Between them stands a ReplicaSet that bears the name and a hash.
+            Kind::Deployment | Kind::Rollout => {
+                owner.kind == "ReplicaSet"
+                    && owner
+                        .name
+                        .strip_prefix(&*self.id.name)
+                        .is_some_and(|rest| rest.starts_with('-'))
+            }
+            Kind::DaemonSet | Kind::ReplicaSet | Kind::StatefulSet => owner.uid == self.uid,
+        }
+    }
+}
+
+/// One pod that is neither over nor on its way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Another pod of the same name has another.
+    pub uid: String,
+    /// When it was created: before that it read nothing.
+    pub created: Timestamp,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// What controls it.
+    pub owner: Option<PodOwner>,
+}
+
+/// What controls a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodOwner {
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its identity.
+    pub uid: String,
+}
+
+#[cfg(test)]
+mod tests;

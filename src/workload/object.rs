@@ -1,0 +1,376 @@
+//! Workloads and pods as the API server writes them, as far as they are read.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    Holds, IGNORE, Kind, Manager, Pod, PodOwner, Reloader, STAMP, Workload, WorkloadId,
+    health::{self, Counts},
+    references,
+};
+use crate::wire::Condition;
+
+/// A Deployment, StatefulSet, DaemonSet, ReplicaSet or Rollout.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Object {
+    /// Its metadata.
+    pub metadata: Meta,
+    /// Its spec.
+    pub spec: Spec,
+    /// Its status.
+    pub status: Status,
+}
+
+/// `metadata`, with who wrote what.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Meta {
+    /// The name.
+    pub name: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The identity.
+    pub uid: String,
+    /// Counts changes of the spec.
+    pub generation: i64,
+    /// Changes with every write.
+    pub resource_version: String,
+    /// When it was created.
+    pub creation_timestamp: Option<Timestamp>,
+    /// Set once it is being deleted.
+    pub deletion_timestamp: Option<Timestamp>,
+    /// The labels.
+    pub labels: BTreeMap<String, String>,
+    /// The annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Who owns it.
+    pub owner_references: Vec<Owner>,
+    /// Who wrote what.
+    pub managed_fields: Vec<ManagedFields>,
+}
+
+/// An owner of an object.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Owner {
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its identity.
+    pub uid: String,
+    /// Whether it is the one that controls the object.
+    pub controller: bool,
+}
+
+/// What one manager wrote.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ManagedFields {
+    /// The name that it gives itself.
+    pub manager: String,
+    /// When.
+    pub time: Option<Timestamp>,
+    /// `status`, or empty.
+    pub subresource: String,
+    /// What.
+    pub fields_v1: Value,
+}
+
+/// `spec` of a workload.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Spec {
+    /// How many pods; one if absent.
+    pub replicas: Option<i64>,
+    /// Whether its rollout is paused.
+    pub paused: bool,
+    /// Its pods.
+    pub selector: LabelSelector,
+    /// What pods are made of.
+    pub template: Template,
+    /// Of StatefulSets and DaemonSets.
+    pub update_strategy: UpdateStrategy,
+    /// Of a Rollout: pods older than this are replaced.
+    pub restart_at: Option<Timestamp>,
+}
+
+/// `spec.updateStrategy`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UpdateStrategy {
+    /// `RollingUpdate` or `OnDelete`.
+    pub r#type: String,
+    /// Of the former.
+    pub rolling_update: RollingUpdate,
+}
+
+/// `spec.updateStrategy.rollingUpdate`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct RollingUpdate {
+    /// Pods of a StatefulSet with a smaller ordinal are not touched.
+    pub partition: i64,
+}
+
+/// `spec.template`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Template {
+    /// Its metadata.
+    pub metadata: TemplateMeta,
+    /// Its pods' spec.
+    pub spec: PodSpec,
+}
+
+/// `spec.template.metadata`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TemplateMeta {
+    /// The annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What of a pod's spec can name a Secret.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpec {
+    /// The containers.
+    pub containers: Vec<Container>,
+    /// Those that run before.
+    pub init_containers: Vec<Container>,
+    /// By type of volume.
+    pub volumes: Vec<BTreeMap<String, Value>>,
+    /// What images are pulled with.
+    pub image_pull_secrets: Vec<Named>,
+}
+
+/// A container.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Container {
+    /// Single variables.
+    pub env: Vec<Variable>,
+    /// Whole Secrets as variables.
+    pub env_from: Vec<EnvFrom>,
+}
+
+/// An entry of `env`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Variable {
+    /// From where.
+    pub value_from: ValueFrom,
+}
+
+/// `valueFrom`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ValueFrom {
+    /// A key of a Secret.
+    pub secret_key_ref: Option<SecretKey>,
+}
+
+/// `secretKeyRef`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct SecretKey {
+    /// The Secret.
+    pub name: String,
+    /// The key.
+    pub key: String,
+}
+
+/// An entry of `envFrom`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EnvFrom {
+    /// The Secret.
+    pub secret_ref: Option<Named>,
+}
+
+/// A reference by name.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Named {
+    /// The name.
+    pub name: String,
+}
+
+/// `spec.selector`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LabelSelector {
+    /// All of these.
+    pub match_labels: BTreeMap<String, String>,
+    /// And all of these.
+    pub match_expressions: Vec<Expression>,
+}
+
+/// An entry of `matchExpressions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Expression {
+    /// The label.
+    pub key: String,
+    /// `In`, `NotIn`, `Exists` or `DoesNotExist`.
+    pub operator: String,
+    /// Of the two first.
+    pub values: Vec<String>,
+}
+
+impl LabelSelector {
+    /// Whether these labels are selected. A selector that says nothing selects nothing: the API server refuses one.
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        let fits = |expression: &Expression| {
+            let value = labels.get(&expression.key);
+            let listed = value.is_some_and(|value| expression.values.contains(value));
+            match &*expression.operator {
+                "In" => listed,
+                "NotIn" => !listed,
+                "Exists" => value.is_some(),
+                "DoesNotExist" => value.is_none(),
+                _ => false,
+            }
+        };
+        !(self.match_labels.is_empty() && self.match_expressions.is_empty())
+            && self
+                .match_labels
+                .iter()
+                .all(|(key, value)| labels.get(key) == Some(value))
+            && self.match_expressions.iter().all(fits)
+    }
+}
+
+/// `status` of a workload.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Status {
+    /// A number; Argo Rollouts writes it as text.
+    pub observed_generation: Value,
+    /// Pods, old and new.
+    pub replicas: i64,
+    /// New ones.
+    pub updated_replicas: i64,
+    /// Ready ones.
+    pub ready_replicas: i64,
+    /// Ready for long enough.
+    pub available_replicas: i64,
+    /// Of a StatefulSet.
+    pub current_revision: String,
+    /// Of a StatefulSet.
+    pub update_revision: String,
+    /// Of a DaemonSet.
+    pub desired_number_scheduled: i64,
+    /// Of a DaemonSet.
+    pub updated_number_scheduled: i64,
+    /// Of a DaemonSet.
+    pub number_available: i64,
+    /// The conditions.
+    pub conditions: Vec<Condition>,
+    /// Of a Rollout.
+    pub phase: String,
+    /// Of a Rollout, for people.
+    pub message: String,
+    /// Of a Rollout: the `restartAt` that was carried out.
+    pub restarted_at: Option<Timestamp>,
+}
+
+impl Object {
+    /// What decisions need of it.
+    pub fn workload(self, kind: Kind) -> Workload {
+        let counts = Counts::of(kind, &self);
+        let Self { metadata, spec, .. } = self;
+        let annotation = |name: &str| metadata.annotations.get(name);
+        let on_delete = spec.update_strategy.r#type == "OnDelete";
+        let partition = spec.update_strategy.rolling_update.partition;
+        Workload {
+            uses: references(&spec.template.spec),
+            stamp: annotation(STAMP).cloned(),
+            ignored: annotation(IGNORE).is_some_and(|value| value == "true"),
+            reloader: Reloader::of(&metadata.annotations, &spec.template.metadata.annotations),
+            controlled: metadata
+                .owner_references
+                .iter()
+                .any(|owner| owner.controller),
+            holds: Holds {
+                deleting: metadata.deletion_timestamp.is_some(),
+                paused: spec.paused || counts.phase == "Paused",
+                scaled_to_zero: counts.wanted == 0,
+                on_delete,
+                partitioned: kind == Kind::StatefulSet && !on_delete && partition >= counts.wanted,
+            },
+            health: health::health(&counts),
+            managers: metadata.managed_fields.iter().map(manager).collect(),
+            selector: spec.selector,
+            id: WorkloadId {
+                namespace: metadata.namespace,
+                kind,
+                name: metadata.name,
+            },
+            uid: metadata.uid,
+            resource_version: metadata.resource_version,
+            labels: metadata.labels,
+        }
+    }
+}
+
+fn manager(entry: &ManagedFields) -> Manager {
+    Manager {
+        name: entry.manager.clone(),
+        time: entry.time,
+        annotations: entry
+            .fields_v1
+            .pointer("/f:metadata/f:annotations")
+            .is_some(),
+    }
+}
+
+/// A pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PodObject {
+    /// Its metadata.
+    pub metadata: Meta,
+    /// Its status.
+    pub status: PodStatus,
+}
+
+/// `status` of a pod.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PodStatus {
+    /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
+    pub phase: String,
+}
+
+impl PodObject {
+    /// The pod, unless it is over or on its way out.
+    pub fn pod(self) -> Option<Pod> {
+        let over = matches!(&*self.status.phase, "Succeeded" | "Failed");
+        if over || self.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        let owner = self
+            .metadata
+            .owner_references
+            .into_iter()
+            .find(|owner| owner.controller);
+        Some(Pod {
+            created: self.metadata.creation_timestamp?,
+            namespace: self.metadata.namespace,
+            name: self.metadata.name,
+            uid: self.metadata.uid,
+            labels: self.metadata.labels,
+            owner: owner.map(|owner| PodOwner {
+                kind: owner.kind,
+                name: owner.name,
+                uid: owner.uid,
+            }),
+        })
+    }
+}

@@ -1,0 +1,236 @@
+use serde_json::{Value, json};
+
+use super::{object::Object, *};
+
+fn workload(kind: Kind, object: Value) -> Workload {
+    serde_json::from_value::<Object>(object)
+        .unwrap()
+        .workload(kind)
+}
+
+fn of_template(spec: Value) -> Workload {
+    workload(
+        Kind::Deployment,
+        json!({"spec": {"template": {"spec": spec}}}),
+    )
+}
+
+#[test]
+fn every_form_of_reference_is_found() {
+    let found = of_template(json!({
+        "containers": [{
+            "name": "a",
+            "env": [
+                {"name": "A", "value": "plain"},
+                {"name": "B", "valueFrom": {"secretKeyRef": {"name": "env", "key": "k"}}},
+                {"name": "C", "valueFrom": {"configMapKeyRef": {"name": "no-secret", "key": "k"}}},
+            ],
+            "envFrom": [{"secretRef": {"name": "env-from"}}, {"configMapRef": {"name": "no-secret"}}],
+        }],
+        "initContainers": [{"name": "i", "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "init", "key": "k"}}}]}],
+        "volumes": [
+            {"name": "a", "secret": {"secretName": "volume"}},
+            {"name": "b", "secret": {"secretName": "items", "items": [{"key": "one", "path": "x"}]}},
+            {"name": "c", "projected": {"sources": [{"secret": {"name": "projected"}}, {"configMap": {"name": "no-secret"}}]}},
+            {"name": "d", "csi": {"driver": "d", "nodePublishSecretRef": {"name": "csi"}}},
+            {"name": "e", "azureFile": {"secretName": "azure", "shareName": "s"}},
+            {"name": "f", "cephfs": {"monitors": [], "secretRef": {"name": "ceph"}}},
+            {"name": "g", "emptyDir": {}},
+        ],
+        "imagePullSecrets": [{"name": "pull"}],
+    }));
+    let names: Vec<&str> = found.uses.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "azure",
+            "ceph",
+            "csi",
+            "env",
+            "env-from",
+            "init",
+            "items",
+            "projected",
+            "pull",
+            "volume"
+        ]
+    );
+    let some = |key: &str| Keys::Some(BTreeSet::from([key.to_owned()]));
+    assert_eq!(found.uses["env"], some("k"));
+    assert_eq!(found.uses["items"], some("one"));
+    assert_eq!(found.uses["volume"], Keys::All);
+}
+
+#[test]
+fn keys_add_up_over_containers() {
+    let env = |key: &str| json!({"name": key, "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": key}}}]});
+    let both = of_template(json!({"containers": [env("a"), env("b")]}));
+    assert_eq!(
+        both.uses["s"],
+        Keys::Some(BTreeSet::from(["a".to_owned(), "b".to_owned()]))
+    );
+    let whole = json!({"name": "c", "envFrom": [{"secretRef": {"name": "s"}}]});
+    for containers in [json!([env("a"), whole]), json!([whole, env("a")])] {
+        let all = of_template(json!({"containers": containers}));
+        assert_eq!(all.uses["s"], Keys::All);
+    }
+}
+
+fn reloader(annotations: Value) -> Reloader {
+    workload(
+        Kind::Deployment,
+        json!({"metadata": {"annotations": annotations}}),
+    )
+    .reloader
+}
+
+#[test]
+fn what_reloader_restarts_is_known() {
+    let auto = reloader(json!({"reloader.stakater.com/auto": "true"}));
+    assert!(auto.covers("any", false));
+    let of_secrets = reloader(json!({"secret.reloader.stakater.com/auto": "true"}));
+    assert!(of_secrets.covers("any", false));
+    let except = reloader(
+        json!({"reloader.stakater.com/auto": "true", "secrets.exclude.reloader.stakater.com/reload": "a, b"}),
+    );
+    assert!(!except.covers("b", false) && except.covers("c", false));
+    let named = reloader(json!({"secret.reloader.stakater.com/reload": "a,db-.*"}));
+    assert!(named.covers("a", false) && named.covers("db-1", false) && !named.covers("b", false));
+    let search = reloader(json!({"reloader.stakater.com/search": "true"}));
+    assert!(search.covers("a", true) && !search.covers("a", false));
+    let off = reloader(json!({"reloader.stakater.com/auto": "false"}));
+    assert!(!off.covers("a", true));
+    let config_maps = reloader(json!({"configmap.reloader.stakater.com/reload": "a"}));
+    assert!(!config_maps.covers("a", true));
+}
+
+/// A workload of generation 2 with three pods.
+fn health(kind: Kind, spec: Value, status: Value) -> Health {
+    let mut object = json!({
+        "metadata": {"generation": 2}, "spec": {"replicas": 3}, "status": {"observedGeneration": 2},
+    });
+    for (part, more) in [("spec", spec), ("status", status)] {
+        for (key, value) in more.as_object().unwrap() {
+            object[part][key] = value.clone();
+        }
+    }
+    workload(kind, object).health
+}
+
+fn is_rolling(health: &Health) -> bool {
+    matches!(health, Health::Rolling(_))
+}
+
+#[test]
+fn a_deployment_is_healthy_once_all_pods_are_new_and_available() {
+    let of = |status| health(Kind::Deployment, json!({}), status);
+    let done = json!({"replicas": 3, "updatedReplicas": 3, "availableReplicas": 3});
+    assert_eq!(of(done.clone()), Health::Healthy);
+    let mut unseen = done.clone();
+    unseen["observedGeneration"] = json!(1);
+    assert!(is_rolling(&of(unseen)));
+    assert!(is_rolling(&of(
+        json!({"replicas": 4, "updatedReplicas": 3, "availableReplicas": 4})
+    )));
+    assert!(is_rolling(&of(
+        json!({"replicas": 3, "updatedReplicas": 1, "availableReplicas": 3})
+    )));
+    let lacking = of(json!({"replicas": 3, "updatedReplicas": 3, "availableReplicas": 2}));
+    assert!(matches!(lacking, Health::Unavailable(_)));
+    let mut exceeded = done;
+    exceeded["conditions"] = json!([{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "m"}]);
+    assert_eq!(of(exceeded), Health::Failing("m".to_owned()));
+}
+
+#[test]
+fn a_partition_holds_pods_back() {
+    let spec =
+        json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}});
+    let of = |updated: i64| {
+        let status = json!({
+            "replicas": 3, "updatedReplicas": updated, "availableReplicas": 3, "currentRevision": "a", "updateRevision": "b",
+        });
+        health(Kind::StatefulSet, spec.clone(), status)
+    };
+    assert!(is_rolling(&of(0)));
+    assert_eq!(of(1), Health::Healthy, "one of three is not held back");
+    let all = workload(
+        Kind::StatefulSet,
+        json!({"spec": {"replicas": 3, "updateStrategy": {"rollingUpdate": {"partition": 3}}}}),
+    );
+    assert!(all.holds.partitioned);
+}
+
+#[test]
+fn a_daemon_set_counts_nodes() {
+    let of = |updated: i64, available: i64| {
+        let status = json!({"desiredNumberScheduled": 2, "updatedNumberScheduled": updated, "numberAvailable": available});
+        health(Kind::DaemonSet, json!({}), status)
+    };
+    assert_eq!(of(2, 2), Health::Healthy);
+    assert!(is_rolling(&of(1, 2)));
+    assert!(matches!(of(2, 1), Health::Unavailable(_)));
+}
+
+#[test]
+fn a_rollout_is_done_when_its_restart_is() {
+    let of = |spec: Value, mut status: Value| {
+        status["observedGeneration"] = json!("2");
+        status["availableReplicas"] = json!(3);
+        health(Kind::Rollout, spec, status)
+    };
+    let at = json!({"restartAt": "2026-03-01T12:00:00Z"});
+    assert!(is_rolling(&of(at.clone(), json!({"phase": "Healthy"}))));
+    let done = json!({"phase": "Healthy", "restartedAt": "2026-03-01T12:00:00Z"});
+    assert_eq!(of(at, done), Health::Healthy);
+    let degraded = of(json!({}), json!({"phase": "Degraded", "message": "m"}));
+    assert_eq!(degraded, Health::Failing("m".to_owned()));
+    let paused = workload(Kind::Rollout, json!({"status": {"phase": "Paused"}}));
+    assert!(paused.holds.paused);
+}
+
+#[test]
+fn pods_are_told_by_selector_and_owner() {
+    let pod = |owner: Value, labels: Value| {
+        let object = json!({
+            "metadata": {"namespace": "shop", "name": "p", "uid": "u", "creationTimestamp": "2026-03-01T12:00:00Z",
+                "labels": labels, "ownerReferences": [owner]},
+            "status": {"phase": "Running"},
+        });
+        serde_json::from_value::<object::PodObject>(object)
+            .unwrap()
+            .pod()
+            .unwrap()
+    };
+    let deployment = workload(
+        Kind::Deployment,
+        json!({
+            "metadata": {"namespace": "shop", "name": "api", "uid": "d"},
+            "spec": {"selector": {"matchLabels": {"app": "api"}}},
+        }),
+    );
+    let replica_set =
+        |name: &str| json!({"kind": "ReplicaSet", "name": name, "uid": "r", "controller": true});
+    let labels = json!({"app": "api", "pod-template-hash": "1"});
+    assert!(deployment.owns(&pod(replica_set("api-1"), labels.clone())));
+    assert!(!deployment.owns(&pod(replica_set("api1-1"), labels.clone())));
+    assert!(!deployment.owns(&pod(replica_set("api-1"), json!({"app": "web"}))));
+    let job = json!({"kind": "Job", "name": "api-1", "uid": "j", "controller": true});
+    assert!(!deployment.owns(&pod(job, labels)));
+}
+
+#[test]
+fn a_pod_that_is_over_or_leaving_counts_no_more() {
+    let pod = |status: &str, deleted: Value| {
+        let object = json!({
+            "metadata": {"name": "p", "creationTimestamp": "2026-03-01T12:00:00Z", "deletionTimestamp": deleted},
+            "status": {"phase": status},
+        });
+        serde_json::from_value::<object::PodObject>(object)
+            .unwrap()
+            .pod()
+    };
+    assert!(pod("Running", Value::Null).is_some() && pod("Pending", Value::Null).is_some());
+    assert!(pod("Succeeded", Value::Null).is_none() && pod("Failed", Value::Null).is_none());
+    assert!(pod("Running", json!("2026-03-01T12:00:00Z")).is_none());
+}

@@ -1,0 +1,449 @@
+//! Whole runs that restart workloads. They end the same way in the sandbox and on a real cluster.
+
+mod gitops;
+mod killed;
+mod many;
+
+use serde_json::{Value, json};
+
+use crate::{
+    scenarios::{AFTER, base, rotate},
+    support::{Outcome, World, eventually, scenarios},
+};
+
+scenarios! {
+    a_rotation_restarts_what_uses_the_secret_and_nothing_else
+    unchanged_data_writes_to_no_workload
+    a_restart_that_another_run_owes_is_made_without_a_sync
+    every_kind_is_restarted
+    what_must_not_be_rolled_is_left_with_its_reason
+    a_lost_key_restarts_nothing
+    a_plan_names_what_restarts_if_its_data_changes_and_writes_nothing
+    a_limit_refuses_restarts_before_anything_is_written
+    pods_are_evicted_one_by_one
+    a_budget_that_allows_none_is_waited_for_and_reported
+    one_is_synced_and_restarted_ad_hoc_and_every_link_is_told
+    edited_data_restarts_nothing
+}
+
+/// Everything in the test's namespace, synced each run; what uses a synced Secret is restarted.
+pub(super) const POLICY: &str = "select: [{namespaces: [NS]}]
+sync: {when: always}
+drift: {enabled: false}
+pace: {restarts: 100/s}
+restart: [{match: references, require: proven, wait: 1m}]
+";
+
+/// A workload of three pods (a DaemonSet has one on each node) that uses the Secret `db`.
+pub(super) fn workload(kind: &str, name: &str, secret: &str) -> Value {
+    let version = if kind == "Rollout" {
+        "argoproj.io/v1alpha1"
+    } else {
+        "apps/v1"
+    };
+    let template = json!({
+        "metadata": {"labels": {"app": name}},
+        "spec": {"terminationGracePeriodSeconds": 0, "containers": [{
+            "name": "main", "image": "none", "envFrom": [{"secretRef": {"name": secret}}],
+        }]},
+    });
+    let mut spec = json!({"selector": {"matchLabels": {"app": name}}, "template": template});
+    if kind != "DaemonSet" {
+        spec["replicas"] = json!(3);
+    }
+    if kind == "StatefulSet" {
+        spec["serviceName"] = json!(name);
+    }
+    json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec})
+}
+
+/// Waits until all pods of a workload are ready.
+pub(super) async fn is_up(world: &World, kind: &str, name: &str) {
+    eventually(&format!("{kind} {name} is up"), async || {
+        let object = world.get(kind, name).await?;
+        let status = &object["status"];
+        let generation = &object["metadata"]["generation"];
+        let observed = &status["observedGeneration"];
+        let seen = observed == generation || observed.as_str() == Some(&generation.to_string());
+        let (available, wanted) = match kind {
+            "DaemonSet" => (
+                &status["numberAvailable"],
+                status["desiredNumberScheduled"].clone(),
+            ),
+            _ => (
+                &status["availableReplicas"],
+                object["spec"]["replicas"].clone(),
+            ),
+        };
+        (seen && wanted != json!(0) && *available == wanted).then_some(())
+    })
+    .await;
+}
+
+/// A Deployment `web` that uses the Secret of the ExternalSecret `db`, and one that uses none.
+pub(super) async fn shop(world: &World) {
+    base(world).await;
+    world.apply(workload("Deployment", "web", "db")).await;
+    world
+        .apply(workload("Deployment", "other", "none-of-ours"))
+        .await;
+    is_up(world, "Deployment", "web").await;
+}
+
+pub(super) async fn run(world: &World, more: &[&str]) -> Outcome {
+    world.bin.policy(&world.named(POLICY), more).await
+}
+
+/// How often a workload was rolled: its generation counts changes of its spec alone.
+pub(super) async fn generation(world: &World, kind: &str, name: &str) -> i64 {
+    let object = world.get(kind, name).await.expect("it");
+    object["metadata"]["generation"].as_i64().expect("a number")
+}
+
+pub(super) async fn version(world: &World, kind: &str, name: &str) -> String {
+    let object = world.get(kind, name).await.expect("it");
+    object["metadata"]["resourceVersion"].to_string()
+}
+
+pub(super) async fn pods(world: &World, app: &str) -> Vec<String> {
+    let pods = world.list("Pod").await;
+    let mut names: Vec<String> = pods
+        .iter()
+        .filter(|pod| pod["metadata"]["labels"]["app"] == app)
+        .filter(|pod| pod["metadata"]["deletionTimestamp"].is_null())
+        .map(|pod| pod["metadata"]["uid"].to_string())
+        .collect();
+    names.sort();
+    names
+}
+
+pub(super) async fn stamp(world: &World, kind: &str, name: &str) -> Option<Value> {
+    let object = world.get(kind, name).await.expect("it");
+    let text = object["metadata"]["annotations"]["eso-sync/stamp"].as_str()?;
+    Some(serde_json::from_str(text).expect("a stamp"))
+}
+
+async fn a_rotation_restarts_what_uses_the_secret_and_nothing_else(world: World) {
+    shop(&world).await;
+    let before = pods(&world, "web").await;
+    rotate(&world).await;
+    let outcome = run(&world, &[]).await;
+    outcome.exits(0);
+    assert_eq!(outcome.of("db"), "synced");
+    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    let document = outcome.document();
+    let restart = &document["restarts"][0];
+    assert_eq!(document["restarts"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        restart["secrets"],
+        json!([{"name": "db", "keys": [{"name": "password"}]}]),
+        "the plan's condition"
+    );
+    assert_eq!(restart["podsBefore"], json!(3));
+    assert_eq!(restart["newPods"].as_array().map(Vec::len), Some(3));
+    assert_eq!(restart["behind"], json!(false));
+    assert_eq!(generation(&world, "Deployment", "web").await, 2);
+    assert_eq!(generation(&world, "Deployment", "other").await, 1);
+    let after = pods(&world, "web").await;
+    assert!(after.iter().all(|pod| !before.contains(pod)));
+    let object = world.get("Deployment", "web").await.expect("it");
+    let template = &object["spec"]["template"]["metadata"]["annotations"];
+    assert!(template["kubectl.kubernetes.io/restartedAt"].is_string());
+    assert!(template["eso-sync/stamp"].is_null());
+    let managers = object["metadata"]["managedFields"]
+        .as_array()
+        .expect("some");
+    assert!(managers.iter().any(|entry| entry["manager"] == "eso-sync"));
+    assert_eq!(world.secret("db", "password").await.as_deref(), Some(AFTER));
+    world.end().await;
+}
+
+async fn unchanged_data_writes_to_no_workload(world: World) {
+    shop(&world).await;
+    run(&world, &[]).await.exits(0);
+    let before = version(&world, "Deployment", "web").await;
+    for _ in 0..10 {
+        let outcome = run(&world, &[]).await;
+        outcome.exits(0);
+        assert_eq!(outcome.restart_of("web"), "left(current)");
+    }
+    assert_eq!(version(&world, "Deployment", "web").await, before);
+    world.end().await;
+}
+
+async fn a_restart_that_another_run_owes_is_made_without_a_sync(world: World) {
+    shop(&world).await;
+    run(&world, &[]).await.exits(0);
+    rotate(&world).await;
+    // The operator takes the new value in by itself, or another run did it and was killed.
+    let sync = ["sync", "db", "-y", "-n", &world.namespace];
+    world.bin.run(&sync).await.exits(0);
+    let path = world.bin.file("restart.yaml", &world.named(POLICY));
+    let path = path.to_str().expect("UTF-8");
+    let status = world
+        .bin
+        .run(&["status", "--config", path, "-o", "json"])
+        .await;
+    status.exits(0);
+    assert_eq!(status.document()["restarts"][0]["behind"], json!(true));
+    let outcome = world
+        .bin
+        .run(&["restart", "--config", path, "-o", "json"])
+        .await;
+    outcome.exits(0);
+    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    assert_eq!(outcome.document()["items"], json!([]));
+    assert_eq!(
+        outcome.document()["restarts"][0]["secrets"][0]["keys"],
+        json!([{"name": "password", "difference": "changed"}])
+    );
+    let again = world
+        .bin
+        .run(&["restart", "--config", path, "-o", "json"])
+        .await;
+    again.exits(0);
+    assert_eq!(again.restart_of("web"), "left(current)");
+    assert_eq!(generation(&world, "Deployment", "web").await, 2);
+    world.end().await;
+}
+
+async fn every_kind_is_restarted(world: World) {
+    base(&world).await;
+    for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
+        let name = kind.to_lowercase();
+        world.apply(workload(kind, &name, "db")).await;
+    }
+    for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
+        is_up(&world, kind, &kind.to_lowercase()).await;
+    }
+    rotate(&world).await;
+    let outcome = run(&world, &[]).await;
+    outcome.exits(0);
+    for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
+        let name = kind.to_lowercase();
+        assert_eq!(outcome.restart_of(&name), "restarted(data-changed)");
+        assert_eq!(generation(&world, kind, &name).await, 2);
+    }
+    let waves: Vec<Value> = outcome.document()["restarts"]
+        .as_array()
+        .expect("some")
+        .iter()
+        .map(|restart| restart["wave"].clone())
+        .collect();
+    assert_eq!(waves, [json!(1), json!(2), json!(3)]);
+    world.end().await;
+}
+
+async fn what_must_not_be_rolled_is_left_with_its_reason(world: World) {
+    base(&world).await;
+    let mut paused = workload("Deployment", "paused", "db");
+    paused["spec"]["paused"] = json!(true);
+    let mut zero = workload("Deployment", "zero", "db");
+    zero["spec"]["replicas"] = json!(0);
+    let mut by_hand = workload("StatefulSet", "by-hand", "db");
+    by_hand["spec"]["updateStrategy"] = json!({"type": "OnDelete"});
+    let mut reloader = workload("Deployment", "reloader", "db");
+    reloader["metadata"]["annotations"] = json!({"reloader.stakater.com/auto": "true"});
+    let mut ignored = workload("Deployment", "ignored", "db");
+    ignored["metadata"]["annotations"] = json!({"eso-sync/ignore": "true"});
+    for object in [paused, zero, by_hand, reloader, ignored] {
+        world.apply(object).await;
+    }
+    run(&world, &[]).await.exits(0);
+    rotate(&world).await;
+    let outcome = run(&world, &[]).await;
+    outcome.exits(0);
+    for (name, left) in [
+        ("paused", "left(paused)"),
+        ("zero", "left(scaled-to-zero)"),
+        ("by-hand", "left(on-delete)"),
+        ("reloader", "left(handled-by-reloader)"),
+        ("ignored", "left(ignored)"),
+    ] {
+        assert_eq!(outcome.restart_of(name), left);
+    }
+    assert_eq!(stamp(&world, "Deployment", "reloader").await, None);
+    world.end().await;
+}
+
+async fn a_lost_key_restarts_nothing(world: World) {
+    shop(&world).await;
+    run(&world, &[]).await.exits(0);
+    rotate(&world).await;
+    world.delete("Secret", "eso-sync-stamp-key").await;
+    let sync = ["sync", "db", "-y", "-n", &world.namespace];
+    world.bin.run(&sync).await.exits(0);
+    let outcome = run(&world, &[]).await;
+    outcome.exits(0);
+    assert_eq!(outcome.restart_of("web"), "adopted(key-replaced)");
+    let warnings = outcome.document()["warnings"].to_string();
+    assert!(warnings.contains("another key"), "{warnings}");
+    assert_eq!(generation(&world, "Deployment", "web").await, 1);
+    world.end().await;
+}
+
+async fn a_plan_names_what_restarts_if_its_data_changes_and_writes_nothing(world: World) {
+    shop(&world).await;
+    let before = version(&world, "Deployment", "web").await;
+    let path = world.bin.file("plan.yaml", &world.named(POLICY));
+    let plan = world
+        .bin
+        .run(&[
+            "plan",
+            "-o",
+            "json",
+            "--config",
+            path.to_str().expect("UTF-8"),
+        ])
+        .await;
+    plan.exits(0);
+    assert_eq!(
+        plan.restart_of("web"),
+        "restart-if-changed(data-may-change)"
+    );
+    let document = plan.document();
+    assert_eq!(document["restarts"][0]["stamp"], json!("adopt"));
+    assert_eq!(document["restarts"][0]["wave"], json!(1));
+    assert_eq!(
+        document["restarts"][0]["secrets"],
+        json!([{"name": "db", "keys": [{"name": "password"}]}])
+    );
+    let dry = run(&world, &["--dry-run"]).await;
+    dry.exits(0);
+    assert_eq!(dry.document()["restarts"], document["restarts"]);
+    assert_eq!(version(&world, "Deployment", "web").await, before);
+    assert!(world.get("Secret", "eso-sync-stamp-key").await.is_none());
+    world.end().await;
+}
+
+async fn a_limit_refuses_restarts_before_anything_is_written(world: World) {
+    shop(&world).await;
+    let policy = format!("{POLICY}safety: {{maxRestarts: 0}}\n");
+    let outcome = world.bin.policy(&world.named(&policy), &[]).await;
+    outcome.exits(5);
+    assert_eq!(
+        outcome.document()["summary"]["refused"],
+        "1 workloads would be restarted if their data changes, and safety.maxRestarts allows 0"
+    );
+    assert_eq!(stamp(&world, "Deployment", "web").await, None);
+    world.end().await;
+}
+
+const EVICT: &str = "select: [{namespaces: [NS]}]
+sync: {when: always}
+drift: {enabled: false}
+pace: {restarts: 100/s}
+restart: [{match: references, require: proven, strategy: evict, wait: WAIT}]
+";
+
+async fn pods_are_evicted_one_by_one(world: World) {
+    shop(&world).await;
+    let before = pods(&world, "web").await;
+    rotate(&world).await;
+    let policy = world.named(EVICT).replace("WAIT", "1m");
+    let outcome = world.bin.policy(&policy, &[]).await;
+    outcome.exits(0);
+    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    let after = pods(&world, "web").await;
+    assert!(after.len() == 3 && after.iter().all(|pod| !before.contains(pod)));
+    assert_eq!(
+        generation(&world, "Deployment", "web").await,
+        1,
+        "the template is left alone"
+    );
+    let again = world.bin.policy(&policy, &[]).await;
+    assert_eq!(again.exits(0).restart_of("web"), "left(current)");
+    assert_eq!(pods(&world, "web").await, after);
+    world.end().await;
+}
+
+async fn a_budget_that_allows_none_is_waited_for_and_reported(world: World) {
+    shop(&world).await;
+    let before = pods(&world, "web").await;
+    world
+        .apply(json!({
+            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
+            "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"app": "web"}}},
+        }))
+        .await;
+    eventually("the budget is counted", async || {
+        let budget = world.get("PodDisruptionBudget", "web").await?;
+        (budget["status"]["observedGeneration"] == budget["metadata"]["generation"]).then_some(())
+    })
+    .await;
+    rotate(&world).await;
+    let policy = world.named(EVICT).replace("WAIT", "4s");
+    let outcome = world.bin.policy(&policy, &[]).await;
+    outcome.exits(3);
+    assert_eq!(outcome.restart_of("web"), "failed(eviction-blocked)");
+    assert_eq!(pods(&world, "web").await, before);
+    world.end().await;
+}
+
+async fn one_is_synced_and_restarted_ad_hoc_and_every_link_is_told(world: World) {
+    shop(&world).await;
+    rotate(&world).await;
+    let arguments = ["sync", "db", "-y", "-n", &world.namespace, "--restart"];
+    let outcome = world
+        .bin
+        .run(&[&arguments[..], &["-o", "json"]].concat())
+        .await;
+    outcome.exits(0);
+    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    let document = outcome.document();
+    let links: Vec<(String, bool)> = document["chain"]
+        .as_array()
+        .expect("a chain")
+        .iter()
+        .map(|link| {
+            (
+                link["link"].as_str().expect("a kind").to_owned(),
+                link["proven"] == json!(true),
+            )
+        })
+        .collect();
+    let expected = [
+        ("provider", false),
+        ("external-secret", true),
+        ("secret", true),
+        ("workload", true),
+        ("pods", true),
+    ];
+    assert_eq!(
+        links,
+        expected.map(|(link, proven)| (link.to_owned(), proven))
+    );
+    let text = world.bin.run(&arguments).await;
+    text.exits(0);
+    assert!(text.stdout.contains("not checked: "), "{}", text.stdout);
+    assert_eq!(
+        generation(&world, "Deployment", "web").await,
+        2,
+        "the second time it is known to run on it"
+    );
+    world.end().await;
+}
+
+async fn edited_data_restarts_nothing(world: World) {
+    shop(&world).await;
+    run(&world, &[]).await.exits(0);
+    world.rest().await;
+    world
+        .patch("Secret", "db", &json!({"data": {"password": "ZWRpdGVk"}}))
+        .await;
+    let path = world.bin.file("restart.yaml", &world.named(POLICY));
+    let outcome = world
+        .bin
+        .run(&[
+            "restart",
+            "-o",
+            "json",
+            "--config",
+            path.to_str().expect("UTF-8"),
+        ])
+        .await;
+    outcome.exits(3);
+    assert_eq!(outcome.restart_of("web"), "left(secret-tampered)");
+    assert_eq!(generation(&world, "Deployment", "web").await, 1);
+    world.end().await;
+}
