@@ -162,8 +162,8 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
     };
     let acts = matches!(cli.command, Command::Run(_) | Command::Sync(_));
     let outcome = match cli.command {
-        Command::Run(args) => act::run(&session, args).await,
-        Command::Sync(args) => act::sync(&session, args).await,
+        Command::Run(args) => Box::pin(act::run(&session, args)).await,
+        Command::Sync(args) => Box::pin(act::sync(&session, args)).await,
         Command::Plan(args) => look::plan(&session, args).await,
         Command::Drift(args) => look::drift(&session, args).await,
         Command::Diagnose(args) => diagnose::diagnose(&session, args).await,

@@ -483,13 +483,27 @@ async fn a_diagnosis_follows_the_chain_and_says_what_to_do() {
     let stale = diagnose("stale").await;
     let document = stale.exits(1).document();
     assert_eq!(document["verdict"], "stale");
-    assert_eq!(document["next"], json!([world.named("eso-sync sync stale -n NS")]));
+    assert_eq!(
+        document["next"],
+        json!([world.named("eso-sync sync stale -n NS")])
+    );
     let gone = diagnose("gone").await;
     let document = gone.exits(1).document();
-    assert_eq!(document["next"][0], "create gone in the provider, or mend the key in the spec");
+    assert_eq!(
+        document["next"][0],
+        "create gone in the provider, or mend the key in the spec"
+    );
     let links = document["links"].as_array().expect("links");
-    let about: Vec<&str> = links.iter().filter_map(|link| link["about"].as_str()).collect();
-    assert!(about.iter().any(|about| about.starts_with("gone at SecretStore/")), "{about:?}");
+    let about: Vec<&str> = links
+        .iter()
+        .filter_map(|link| link["about"].as_str())
+        .collect();
+    assert!(
+        about
+            .iter()
+            .any(|about| about.starts_with("gone at SecretStore/")),
+        "{about:?}"
+    );
     diagnose("nobody").await.exits(3);
     world.bin.run(&["diagnose", "a*"]).await.exits(2);
 }
