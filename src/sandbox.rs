@@ -6,14 +6,16 @@
 //!
 //! ```text
 //!   manifests ─► load ─► store ◄── api ◄── server ◄── HTTP
-//!                          ▲
-//!                          └────── operator ── provider
+//!                          ▲ ▲
+//!                          │ └──── operator ── provider
+//!                          └────── workloads
 //! ```
 
 mod access;
 mod api;
 mod call;
 mod data;
+mod defaults;
 mod discovery;
 mod failure;
 mod fault;
@@ -30,6 +32,7 @@ mod server;
 mod store;
 mod time;
 mod watch;
+mod workloads;
 
 use std::{io, path::PathBuf, str::FromStr, sync::Arc};
 
@@ -48,6 +51,7 @@ use self::{
     resource::Resource,
     server::Server,
     store::{Preconditions, Store, Write},
+    workloads::Controllers,
 };
 pub use self::{fault::Fault, load::LoadError};
 
@@ -113,9 +117,14 @@ pub struct Sandbox {
     api: Arc<Api>,
     server: Server,
     operator: Operator,
+    _controllers: Controllers,
 }
 
 /// What a sandbox is like apart from its content. A ConfigMap `eso-sync-sandbox` in the content can say otherwise.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own, and tests name those that they turn"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Serve `external-secrets.io/v1beta1`, as operators before v0.16 do, not `v1`.
@@ -128,6 +137,8 @@ pub struct Settings {
     pub speed: u32,
     /// Whether the operator runs from the start.
     pub operator: bool,
+    /// Whether the kinds of Argo Rollouts are installed.
+    pub argo: bool,
 }
 
 impl Default for Settings {
@@ -138,6 +149,7 @@ impl Default for Settings {
             workers: 10,
             speed: 10,
             operator: true,
+            argo: true,
         }
     }
 }
@@ -183,11 +195,12 @@ impl Sandbox {
         now: Timestamp,
     ) -> Result<Self, SandboxError> {
         let version = if settings.v1beta1 { "v1beta1" } else { "v1" };
-        let store = Arc::new(Store::new(Clock::starting_at(now), version));
+        let store = Arc::new(Store::new(Clock::starting_at(now), version, settings.argo));
         load::load(&store, manifests)?;
         let settings = load::settings(&store, settings)?;
         let reconciler = Arc::new(Reconciler::new(Arc::clone(&store), settings));
         reconciler.recall().await;
+        let controllers = workloads::start(Arc::clone(&store)).await;
         // A cluster has a past that nobody remembers.
         store.compact();
         let operator = Operator::new(reconciler, settings);
@@ -202,6 +215,7 @@ impl Sandbox {
             api,
             server,
             operator,
+            _controllers: controllers,
         })
     }
 

@@ -168,9 +168,9 @@ impl Reader {
                     let detail = "the secret is no object";
                     return Err(Unread::secret(unread::UNREADABLE, detail));
                 };
-                let value = |value: Json| match value {
-                    Json::String(text) => Value::from(text.as_str()),
-                    other => Value::from(other.to_string().as_str()),
+                let value = |found: Json| match found.as_str() {
+                    Some(text) => Value::from(text),
+                    None => Value::from(found.to_string().as_str()),
                 };
                 Raw::Keys(
                     keys.into_iter()

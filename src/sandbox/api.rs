@@ -14,6 +14,7 @@ use hyper::body::Bytes;
 use serde_json::Value;
 use tokio::sync::watch;
 
+pub(super) use self::action::evict;
 use super::{
     Request,
     call::{Call, Target, Verb},
@@ -120,7 +121,8 @@ impl Api {
     }
 
     fn resource(&self, call: &Call, target: &Target<'_>) -> Result<Response<Body>, Failure> {
-        if target.version != self.store.version_of(target.resource) {
+        let is_served = self.store.serves(target.resource.group);
+        if !is_served || target.version != self.store.version_of(target.resource) {
             return Ok(plain(404, "404 page not found\n"));
         }
         if let Some(action) = target.action() {

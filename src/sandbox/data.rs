@@ -63,9 +63,10 @@ pub(super) fn check_update(
         return Ok(());
     }
     let name = object::name(current);
-    let part = |object: &Value, key: &str| match object::member(object, key) {
-        Value::Object(map) if map.is_empty() => Value::Null,
-        value => value.clone(),
+    // What is empty is not there.
+    let part = |object: &Value, key: &str| {
+        let part = object.get(key).cloned();
+        part.filter(|part| !part.is_null() && part.as_object().is_none_or(|map| !map.is_empty()))
     };
     let differs = |key: &str| part(current, key) != part(next, key);
     if resource.kind == "Secret" && differs("type") {

@@ -23,10 +23,13 @@ pub(super) fn answer(store: &Store, path: &str) -> Option<Value> {
         ),
         ["api", "v1"] => resources(store, "", "v1"),
         ["apis"] => {
-            let groups: Vec<Value> = groups().iter().map(|name| group(store, name)).collect();
+            let groups: Vec<Value> = groups(store)
+                .iter()
+                .map(|name| group(store, name))
+                .collect();
             Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
         }
-        ["apis", name] if groups().contains(name) => {
+        ["apis", name] if groups(store).contains(name) => {
             let mut group = group(store, name);
             object::set(&mut group, "kind", "APIGroup");
             object::set(&mut group, "apiVersion", "v1");
@@ -44,10 +47,10 @@ fn version() -> Value {
     })
 }
 
-fn groups() -> Vec<&'static str> {
+fn groups(store: &Store) -> Vec<&'static str> {
     let mut groups: Vec<&str> = RESOURCES.iter().map(|resource| resource.group).collect();
     groups.push("authorization.k8s.io");
-    groups.retain(|group| !group.is_empty());
+    groups.retain(|group| !group.is_empty() && store.serves(group));
     groups.sort_unstable();
     groups.dedup();
     groups
@@ -60,7 +63,7 @@ fn group(store: &Store, name: &str) -> Value {
 }
 
 fn resources(store: &Store, group: &str, version: &str) -> Option<Value> {
-    if version != version_of(group, store.eso_version) {
+    if !store.serves(group) || version != version_of(group, store.eso_version) {
         return None;
     }
     let mut listed: Vec<Value> = RESOURCES

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::{
     Settings, object, provider::knob, resource::Resource, store::Store, time::whole_seconds,
+    workloads,
 };
 use crate::duration::GoDuration;
 
@@ -212,12 +213,14 @@ fn load_object(store: &Store, mut object: Value, unknown: &mut Unknown) -> Resul
     if object::name(&object).is_empty() {
         return Err(format!("{kind} lacks `metadata.name`"));
     }
-    knob::check(&object).map_err(|key| {
-        format!(
-            "{kind} {}: cannot understand the annotation {key}",
-            object::name(&object)
-        )
-    })?;
+    knob::check(&object)
+        .and_then(|()| workloads::check(&object))
+        .map_err(|key| {
+            format!(
+                "{kind} {}: cannot understand the annotation {key}",
+                object::name(&object)
+            )
+        })?;
     let metadata = object::metadata(&mut object);
     if resource.namespaced {
         metadata

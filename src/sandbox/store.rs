@@ -43,6 +43,7 @@ pub(super) struct Store {
     revision: watch::Sender<u64>,
     pub(super) clock: Clock,
     pub(super) eso_version: &'static str,
+    argo: bool,
 }
 
 struct Inner {
@@ -134,8 +135,8 @@ pub(super) struct Changes {
 pub(super) struct Compacted(pub(super) u64);
 
 impl Store {
-    /// An empty cluster that serves the operator's resources in this version.
-    pub(super) fn new(clock: Clock, eso_version: &'static str) -> Self {
+    /// An empty cluster that serves the operator's resources in this version, and those of Argo Rollouts if it has them.
+    pub(super) fn new(clock: Clock, eso_version: &'static str, argo: bool) -> Self {
         let tables = RESOURCES
             .iter()
             .map(|resource| (resource.plural, Table::default()))
@@ -152,11 +153,17 @@ impl Store {
             revision: watch::Sender::new(1),
             clock,
             eso_version,
+            argo,
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the kinds of a group are there at all.
+    pub(super) fn serves(&self, group: &str) -> bool {
+        self.argo || group != ARGO
     }
 
     /// The version in which a resource is served.
@@ -305,6 +312,19 @@ impl Store {
         }
         let key = resource.key(object::namespace(&object), object::name(&object));
         self.commit(&mut inner, resource, key, object, false)
+    }
+
+    /// Says of an object that it was made, and written, at another time.
+    pub(super) fn date_back(&self, resource: &Resource, object: &Value, time: &str) -> Arc<Value> {
+        let mut object = object.clone();
+        let metadata = object::metadata(&mut object);
+        metadata.insert("creationTimestamp".to_owned(), time.into());
+        if let Some(Value::Array(entries)) = metadata.get_mut("managedFields") {
+            for entry in entries {
+                object::as_map(entry).insert("time".to_owned(), time.into());
+            }
+        }
+        self.put(resource, object)
     }
 
     /// Puts an object as a manifest describes it, with what the server would have filled in.

@@ -8,3 +8,4 @@ mod operator;
 mod secrets;
 mod support;
 mod watch;
+mod workloads;

@@ -1,5 +1,7 @@
 //! What is asked of an object by a POST below it, and not kept: a token of a ServiceAccount, the eviction of a Pod.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -99,7 +101,11 @@ fn token(store: &Store, mut asked: Value, account: &Value) -> Result<Value, Fail
 }
 
 /// Deletes a Pod, if its disruption budget allows that.
-fn evict(store: &Store, asked: &Value, pod: &Value) -> Result<Value, Failure> {
+pub(in crate::sandbox) fn evict(
+    store: &Store,
+    asked: &Value,
+    pod: &Value,
+) -> Result<Value, Failure> {
     let precondition = |key: &str| {
         let text = object::text(asked, &format!("/deleteOptions/preconditions/{key}"));
         Some(text.to_owned()).filter(|text| !text.is_empty())
@@ -120,30 +126,42 @@ fn evict(store: &Store, asked: &Value, pod: &Value) -> Result<Value, Failure> {
     )
 }
 
+/// The budget that covers a Pod; two are one too many.
+fn budget_of(
+    store: &Store,
+    budgets: &Resource,
+    pod: &Value,
+) -> Result<Option<Arc<Value>>, Failure> {
+    let page = store.list(budgets, Some(object::namespace(pod)));
+    let mut found = page.objects.into_iter().map(|(_, budget)| budget);
+    let mut next = || {
+        found.find(|budget| {
+            budget
+                .pointer("/spec/selector")
+                .is_some_and(|selector| select::matches_selector(selector, pod))
+        })
+    };
+    let first = next();
+    if next().is_some() {
+        return Err(Failure::new(
+            500,
+            "InternalError",
+            "Internal error occurred: This pod has more than one PodDisruptionBudget, which the eviction subresource does \
+             not support.",
+        ));
+    }
+    Ok(first)
+}
+
 /// Takes one disruption out of the budget that covers the Pod.
 fn ask_budget(store: &Store, pod: &Value) -> Result<(), Failure> {
     let Some(budgets) = Resource::of_plural("poddisruptionbudgets") else {
         return Ok(());
     };
-    let namespace = object::namespace(pod);
-    let mut found = store.list(budgets, Some(namespace)).objects;
-    found.retain(|(_, budget)| {
-        budget
-            .pointer("/spec/selector")
-            .is_some_and(|selector| select::matches_selector(selector, pod))
-    });
-    let budget = match found.as_slice() {
-        [] => return Ok(()),
-        [(_, budget)] => budget,
-        _ => {
-            return Err(Failure::new(
-                500,
-                "InternalError",
-                "Internal error occurred: This pod has more than one PodDisruptionBudget, which the eviction subresource \
-                 does not support.",
-            ));
-        }
+    let Some(budget) = budget_of(store, budgets, pod)? else {
+        return Ok(());
     };
+    let budget = &*budget;
     let name = object::name(budget);
     let number = |key: &str| {
         object::at(budget, &format!("/status/{key}"))
@@ -155,14 +173,14 @@ fn ask_budget(store: &Store, pod: &Value) -> Result<(), Failure> {
     }
     if number("observedGeneration") < object::generation(budget) {
         return Err(too_many(
-            format!("The disruption budget {name} is still being processed by the server."),
+            &format!("The disruption budget {name} is still being processed by the server."),
             Some(10),
         ));
     }
     let (wanted, healthy) = (number("desiredHealthy"), number("currentHealthy"));
     if number("disruptionsAllowed") <= 0 {
         return Err(too_many(
-            format!(
+            &format!(
                 "The disruption budget {name} needs {wanted} healthy pods and has {healthy} currently"
             ),
             None,
@@ -171,7 +189,7 @@ fn ask_budget(store: &Store, pod: &Value) -> Result<(), Failure> {
     let now = stamp(store.clock);
     store.update(
         budgets,
-        namespace,
+        object::namespace(pod),
         name,
         Write::by("kube-apiserver").status(),
         |current| {
@@ -199,7 +217,7 @@ fn is_broken_anyway(pod: &Value, budget: &Value, number: &impl Fn(&str) -> i64) 
         && (enough || object::text(budget, "/spec/unhealthyPodEvictionPolicy") == "AlwaysAllow")
 }
 
-fn too_many(cause: String, retry_after: Option<u32>) -> Failure {
+fn too_many(cause: &str, retry_after: Option<u32>) -> Failure {
     let mut details = json!({"causes": [{"reason": "DisruptionBudget", "message": cause}]});
     if let Some(seconds) = retry_after {
         object::set(&mut details, "retryAfterSeconds", seconds);

@@ -140,18 +140,9 @@ impl Reconciler {
         else {
             return;
         };
-        if !time.is_string() {
-            return;
+        if let Some(time) = time.as_str() {
+            self.store.date_back(secrets, &secret, time);
         }
-        let mut secret = Value::clone(&secret);
-        let metadata = object::metadata(&mut secret);
-        metadata.insert("creationTimestamp".to_owned(), time.clone());
-        if let Some(Value::Array(entries)) = metadata.get_mut("managedFields") {
-            for entry in entries {
-                object::as_map(entry).insert("time".to_owned(), time.clone());
-            }
-        }
-        self.store.put(secrets, secret);
     }
 }
 

@@ -117,7 +117,11 @@ pub(super) fn escaped(json: &str) -> String {
     for c in json.chars() {
         match c {
             '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
+                escaped.push_str("\\u");
+                for shift in [12, 8, 4, 0] {
+                    let digit = char::from_digit(u32::from(c) >> shift & 0xf, 16);
+                    escaped.extend(digit);
+                }
             }
             c => escaped.push(c),
         }

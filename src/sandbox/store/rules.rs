@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::sandbox::{
-    data, failure::Failure, object, resource::Resource, schema, store::Preconditions,
+    data, defaults, failure::Failure, object, resource::Resource, schema, store::Preconditions,
 };
 
 /// Metadata that the server keeps whatever a client sends.
@@ -142,6 +142,7 @@ pub(in crate::sandbox) fn complete(resource: &Resource, object: &mut Value, api_
         _ => {}
     }
     schema::apply_defaults(resource, object);
+    defaults::apply(resource, object);
 }
 
 /// The object that an update makes of what was sent.
@@ -181,6 +182,7 @@ pub(super) fn updated_object(
         encode_string_data(&mut next);
     }
     schema::apply_defaults(resource, &mut next);
+    defaults::apply(resource, &mut next);
     if resource.generation && next.get("spec") != current.get("spec") {
         raise_generation(&mut next);
     }

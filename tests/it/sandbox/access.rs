@@ -13,7 +13,7 @@ use eso_sync::{
 use serde_json::{Value, json};
 
 use super::support::{
-    external_secret, now, store as fake_store, with, with_annotations, with_spec,
+    external_secret, now, resting, store as fake_store, with, with_annotations, with_spec,
 };
 use crate::support::eventually;
 
@@ -95,19 +95,16 @@ async fn read(sandbox: &Sandbox, settings: &StoreSettings, what: What) -> String
 
 async fn unread(sandbox: &Sandbox, settings: &StoreSettings) -> Unread {
     let provider = sandbox.connect(settings).unwrap();
-    match provider.read(&[secret("db")], &turns()).await.remove(0) {
-        Answered::Unread(unread) => unread,
-        other => panic!("{}", shown(&other)),
-    }
+    let answer = provider.read(&[secret("db")], &turns()).await.remove(0);
+    let Answered::Unread(unread) = answer else {
+        panic!("{}", shown(&answer))
+    };
+    unread
 }
 
 #[tokio::test]
 async fn each_provider_answers_in_its_own_form() {
-    let sandbox = with(Settings {
-        operator: false,
-        ..Settings::default()
-    })
-    .await;
+    let sandbox = resting().await;
     for (provider, expected) in [
         ("aws", r#"bytes {"password":"p"}"#),
         ("azurekv", r#"bytes {"password":"p"}"#),
@@ -154,11 +151,7 @@ async fn each_provider_answers_in_its_own_form() {
 
 #[tokio::test(start_paused = true)]
 async fn moods_are_told_in_stable_words() {
-    let sandbox = with(Settings {
-        operator: false,
-        ..Settings::default()
-    })
-    .await;
+    let sandbox = resting().await;
     let told = "p4ssw0rd";
     for (name, annotations) in [
         ("denied", json!({"sandbox.eso-sync/deny": told})),
@@ -167,7 +160,6 @@ async fn moods_are_told_in_stable_words() {
             json!({"sandbox.eso-sync/fail-first": "1", "sandbox.eso-sync/fail-text": told}),
         ),
         ("busy", json!({"sandbox.eso-sync/throttle": "0.01/s"})),
-        ("slow", json!({"sandbox.eso-sync/throttle": "1/s"})),
         ("unready", json!({"sandbox.eso-sync/not-ready": told})),
     ] {
         sandbox.apply(store(name, "aws", annotations)).unwrap();
@@ -196,6 +188,22 @@ async fn moods_are_told_in_stable_words() {
         unread(&sandbox, &settings("busy", "aws")).await.why.reason,
         unread::THROTTLED
     );
+    for (name, provider, reason) in [
+        ("unready", "aws", unread::LOGIN),
+        ("nowhere", "aws", unread::STORE),
+        ("denied", "webhook", unread::UNSUPPORTED),
+    ] {
+        let unread = sandbox.connect(&settings(name, provider)).err().unwrap();
+        assert_eq!((unread.why.reason, unread.whole_store), (reason, true));
+        assert!(!format!("{unread:?}").contains(told));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_throttled_is_called_again() {
+    let sandbox = resting().await;
+    let slow = json!({"sandbox.eso-sync/throttle": "1/s"});
+    sandbox.apply(store("slow", "aws", slow)).unwrap();
     let provider = sandbox.connect(&settings("slow", "aws")).unwrap();
     let turns = turns();
     let answers = provider
@@ -208,15 +216,6 @@ async fn moods_are_told_in_stable_words() {
         "waited for"
     );
     assert!(turns.calls() > 3, "every call counts");
-    for (name, provider, reason) in [
-        ("unready", "aws", unread::LOGIN),
-        ("nowhere", "aws", unread::STORE),
-        ("denied", "webhook", unread::UNSUPPORTED),
-    ] {
-        let unread = sandbox.connect(&settings(name, provider)).err().unwrap();
-        assert_eq!((unread.why.reason, unread.whole_store), (reason, true));
-        assert!(!format!("{unread:?}").contains(told));
-    }
 }
 
 /// Two readers of a store of which nothing is known find the same.
