@@ -508,7 +508,7 @@ pub struct ProviderArgs {
         hide_env_values = true
     )]
     pub credentials: Option<String>,
-    /// Where your own credentials may go beyond the clouds' own hosts, such as https://vault.corp:8200 (repeatable)
+    /// Where your own credentials may go beyond the clouds' own hosts, such as `https://vault.corp:8200` (repeatable)
     #[arg(
         long = "endpoint",
         value_name = "URL",
@@ -714,9 +714,10 @@ mod tests {
 
     #[test]
     fn every_flag_has_a_variable_but_those_that_select() {
-        const SELECTING: [&str; 10] = [
+        const SELECTING: [&str; 11] = [
             "all",
             "all_namespaces",
+            "credentials_in",
             "failed",
             "generators",
             "name",

@@ -285,7 +285,13 @@ fn secret(facts: Facts<'_>, notes: &mut Notes) {
     let keys: Vec<String> = keys.into_iter().collect();
     let mut text = match finding.verdict {
         Verdict::InSync => "it holds what it should".to_owned(),
-        verdict => format!("{}: {}", verdict.as_str(), finding.message),
+        Verdict::Stale
+        | Verdict::Tampered
+        | Verdict::Partial
+        | Verdict::Missing
+        | Verdict::Unverifiable => {
+            format!("{}: {}", finding.verdict.as_str(), finding.message)
+        }
     };
     if !keys.is_empty() {
         let _ = write!(text, " ({})", keys.join(", "));

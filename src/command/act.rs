@@ -148,19 +148,7 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refu
         ));
     }
     let started = session.world.clock.now();
-    let mut flags = act_flags(&args.act);
-    flags.insert("sync.generators".to_owned(), json!(args.generators));
-    // What is typed is meant, whatever its Secret holds.
-    flags.insert("drift.enabled".to_owned(), json!(false));
-    if let Some(limit) = args.max_syncs {
-        flags.insert("safety.maxSyncs".to_owned(), json!(limit));
-    }
-    if args.restart {
-        flags.insert("restart".to_owned(), ad_hoc_rules());
-    }
-    if let Some(limit) = args.max_restarts {
-        flags.insert("safety.maxRestarts".to_owned(), json!(limit));
-    }
+    let flags = sync_flags(&args);
     let entry = |namespace: &str| {
         let mut entry = selection(select, namespace);
         if let Some(text) = &args.store {
@@ -194,6 +182,23 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refu
         store: args.store.as_deref(),
     };
     task.carry_out().await
+}
+
+fn sync_flags(args: &SyncArgs) -> Flags {
+    let mut flags = act_flags(&args.act);
+    flags.insert("sync.generators".to_owned(), json!(args.generators));
+    // What is typed is meant, whatever its Secret holds.
+    flags.insert("drift.enabled".to_owned(), json!(false));
+    if let Some(limit) = args.max_syncs {
+        flags.insert("safety.maxSyncs".to_owned(), json!(limit));
+    }
+    if args.restart {
+        flags.insert("restart".to_owned(), ad_hoc_rules());
+    }
+    if let Some(limit) = args.max_restarts {
+        flags.insert("safety.maxRestarts".to_owned(), json!(limit));
+    }
+    flags
 }
 
 pub(super) fn act_flags(act: &ActArgs) -> Flags {
