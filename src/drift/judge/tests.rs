@@ -324,7 +324,7 @@ fn what_a_stranger_may_have_written_is_not_called_drift() {
     assert_eq!(
         all(vec![owner(&[("a", "1")]), unknown], &[], &old),
         [
-            "unverifiable [] shared (unknown may have written what diffe",
+            "unverifiable [] shared (unknown may have written what differ",
             "unverifiable [] template"
         ]
     );
