@@ -9,7 +9,9 @@ use super::{Kind, object::Object};
 pub enum Health {
     /// All of its pods are of the present template, and available.
     Healthy,
-    /// Pods are being replaced, or the controller has not looked yet.
+    /// Its controller has not seen it as it is: nothing can be told. A stamp is enough for that, on a Deployment.
+    Unobserved,
+    /// Pods are being replaced.
     Rolling(String),
     /// It is said to have failed.
     Failing(String),
@@ -133,7 +135,7 @@ pub(super) fn health(counts: &Counts) -> Health {
         ..
     } = counts;
     if !counts.observed {
-        return Health::Rolling("its controller has not seen the present spec yet".to_owned());
+        return Health::Unobserved;
     }
     if let Some(message) = &counts.failed {
         return Health::Failing(message.clone());

@@ -128,7 +128,7 @@ fn a_deployment_is_healthy_once_all_pods_are_new_and_available() {
     assert_eq!(of(done.clone()), Health::Healthy);
     let mut unseen = done.clone();
     unseen["observedGeneration"] = json!(1);
-    assert!(is_rolling(&of(unseen)));
+    assert_eq!(of(unseen), Health::Unobserved);
     assert!(is_rolling(&of(
         json!({"replicas": 4, "updatedReplicas": 3, "availableReplicas": 4})
     )));

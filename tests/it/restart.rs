@@ -94,9 +94,16 @@ pub(super) async fn run(world: &World, more: &[&str]) -> Outcome {
     world.bin.policy(&world.named(POLICY), more).await
 }
 
-/// How often a workload was rolled: its generation counts changes of its spec alone.
-pub(super) async fn generation(world: &World, kind: &str, name: &str) -> i64 {
+/// How often a workload was rolled, from 1 on. The generation counts changes of the spec; of a Deployment it counts those of
+/// annotations too, and its revision counts pod templates.
+pub(super) async fn rolled(world: &World, kind: &str, name: &str) -> i64 {
     let object = world.get(kind, name).await.expect("it");
+    if kind == "Deployment" {
+        let revision = &object["metadata"]["annotations"]["deployment.kubernetes.io/revision"];
+        return revision
+            .as_str()
+            .map_or(1, |text| text.parse().expect("a number"));
+    }
     object["metadata"]["generation"].as_i64().expect("a number")
 }
 
@@ -142,8 +149,8 @@ async fn a_rotation_restarts_what_uses_the_secret_and_nothing_else(world: World)
     assert_eq!(restart["podsBefore"], json!(3));
     assert_eq!(restart["newPods"].as_array().map(Vec::len), Some(3));
     assert_eq!(restart["behind"], json!(false));
-    assert_eq!(generation(&world, "Deployment", "web").await, 2);
-    assert_eq!(generation(&world, "Deployment", "other").await, 1);
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
+    assert_eq!(rolled(&world, "Deployment", "other").await, 1);
     let after = pods(&world, "web").await;
     assert!(after.iter().all(|pod| !before.contains(pod)));
     let object = world.get("Deployment", "web").await.expect("it");
@@ -203,7 +210,7 @@ async fn a_restart_that_another_run_owes_is_made_without_a_sync(world: World) {
         .await;
     again.exits(0);
     assert_eq!(again.restart_of("web"), "left(current)");
-    assert_eq!(generation(&world, "Deployment", "web").await, 2);
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     world.end().await;
 }
 
@@ -222,7 +229,7 @@ async fn every_kind_is_restarted(world: World) {
     for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
         let name = kind.to_lowercase();
         assert_eq!(outcome.restart_of(&name), "restarted(data-changed)");
-        assert_eq!(generation(&world, kind, &name).await, 2);
+        assert_eq!(rolled(&world, kind, &name).await, 2);
     }
     let waves: Vec<Value> = outcome.document()["restarts"]
         .as_array()
@@ -278,7 +285,7 @@ async fn a_lost_key_restarts_nothing(world: World) {
     assert_eq!(outcome.restart_of("web"), "adopted(key-replaced)");
     let warnings = outcome.document()["warnings"].to_string();
     assert!(warnings.contains("another key"), "{warnings}");
-    assert_eq!(generation(&world, "Deployment", "web").await, 1);
+    assert_eq!(rolled(&world, "Deployment", "web").await, 1);
     world.end().await;
 }
 
@@ -347,7 +354,7 @@ async fn pods_are_evicted_one_by_one(world: World) {
     let after = pods(&world, "web").await;
     assert!(after.len() == 3 && after.iter().all(|pod| !before.contains(pod)));
     assert_eq!(
-        generation(&world, "Deployment", "web").await,
+        rolled(&world, "Deployment", "web").await,
         1,
         "the template is left alone"
     );
@@ -417,7 +424,7 @@ async fn one_is_synced_and_restarted_ad_hoc_and_every_link_is_told(world: World)
     text.exits(0);
     assert!(text.stdout.contains("not checked: "), "{}", text.stdout);
     assert_eq!(
-        generation(&world, "Deployment", "web").await,
+        rolled(&world, "Deployment", "web").await,
         2,
         "the second time it is known to run on it"
     );
@@ -444,6 +451,6 @@ async fn edited_data_restarts_nothing(world: World) {
         .await;
     outcome.exits(3);
     assert_eq!(outcome.restart_of("web"), "left(secret-tampered)");
-    assert_eq!(generation(&world, "Deployment", "web").await, 1);
+    assert_eq!(rolled(&world, "Deployment", "web").await, 1);
     world.end().await;
 }

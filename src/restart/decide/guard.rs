@@ -138,6 +138,10 @@ fn unhealthy(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> Option<A
     }
     match &subject.workload.health {
         Health::Healthy => None,
+        Health::Unobserved => Some((
+            Reason::AlreadyRolling,
+            "its controller has not seen it as it is yet".to_owned(),
+        )),
         Health::Rolling(message) => Some((Reason::AlreadyRolling, message.clone())),
         Health::Failing(_) | Health::Unavailable(_) if context.retry => None,
         Health::Failing(message) | Health::Unavailable(message) => {
