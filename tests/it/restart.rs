@@ -3,6 +3,7 @@
 mod gitops;
 mod killed;
 mod many;
+mod rollouts;
 
 use serde_json::{Value, json};
 
@@ -24,10 +25,11 @@ scenarios! {
     a_budget_that_allows_none_is_waited_for_and_reported
     one_is_synced_and_restarted_ad_hoc_and_every_link_is_told
     edited_data_restarts_nothing
+    a_restart_waits_for_the_drift_check
 }
 
 /// Everything in the test's namespace, synced each run; what uses a synced Secret is restarted.
-pub(super) const POLICY: &str = "select: [{namespaces: [NS]}]
+pub(crate) const POLICY: &str = "select: [{namespaces: [NS]}]
 sync: {when: always}
 drift: {enabled: false}
 pace: {restarts: 100/s}
@@ -81,7 +83,7 @@ pub(super) async fn is_up(world: &World, kind: &str, name: &str) {
 }
 
 /// A Deployment `web` that uses the Secret of the ExternalSecret `db`, and one that uses none.
-pub(super) async fn shop(world: &World) {
+pub(crate) async fn shop(world: &World) {
     base(world).await;
     world.apply(workload("Deployment", "web", "db")).await;
     world
@@ -124,7 +126,7 @@ pub(super) async fn pods(world: &World, app: &str) -> Vec<String> {
     names
 }
 
-pub(super) async fn stamp(world: &World, kind: &str, name: &str) -> Option<Value> {
+pub(crate) async fn stamp(world: &World, kind: &str, name: &str) -> Option<Value> {
     let object = world.get(kind, name).await.expect("it");
     let text = object["metadata"]["annotations"]["eso-sync/stamp"].as_str()?;
     Some(serde_json::from_str(text).expect("a stamp"))
@@ -375,7 +377,10 @@ async fn a_budget_that_allows_none_is_waited_for_and_reported(world: World) {
         .await;
     eventually("the budget is counted", async || {
         let budget = world.get("PodDisruptionBudget", "web").await?;
-        (budget["status"]["observedGeneration"] == budget["metadata"]["generation"]).then_some(())
+        (budget["status"]["expectedPods"] == json!(3)
+            && budget["status"]["currentHealthy"] == json!(3)
+            && budget["status"]["disruptionsAllowed"] == json!(0))
+        .then_some(())
     })
     .await;
     rotate(&world).await;
@@ -428,6 +433,38 @@ async fn one_is_synced_and_restarted_ad_hoc_and_every_link_is_told(world: World)
         2,
         "the second time it is known to run on it"
     );
+    world.end().await;
+}
+
+/// Pods are restarted on what the provider holds, and not on what it held before.
+async fn a_restart_waits_for_the_drift_check(world: World) {
+    shop(&world).await;
+    let policy = "select: [{namespaces: [NS]}]\nsync: {when: always}\nrestart: [{match: references, wait: 1m}]\n";
+    let policy = world.named(policy);
+    world.bin.policy(&policy, &[]).await.exits(0);
+    rotate(&world).await;
+    let sync = ["sync", "db", "-y", "-n", &world.namespace];
+    world.bin.run(&sync).await.exits(0);
+    // By now the provider has moved on again, and nobody has taken that in.
+    world.rest().await;
+    let name = format!("{}-store", world.namespace);
+    let data = json!([{"key": "db", "value": "later"}, {"key": "api", "value": "{\"user\":\"u\",\"token\":\"later\"}"}]);
+    let change = json!({"spec": {"provider": {"fake": {"data": data}}}});
+    world.patch("SecretStore", &name, &change).await;
+    let path = world.bin.file("restart.yaml", &policy);
+    let path = path.to_str().expect("UTF-8");
+    let stale = world
+        .bin
+        .run(&["restart", "-o", "json", "--config", path])
+        .await;
+    stale.exits(3);
+    assert_eq!(stale.restart_of("web"), "left(secret-not-verified)");
+    assert_eq!(rolled(&world, "Deployment", "web").await, 1);
+    world.resume().await;
+    let outcome = world.bin.policy(&policy, &[]).await;
+    outcome.exits(0);
+    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     world.end().await;
 }
 
