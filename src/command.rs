@@ -165,9 +165,9 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         Command::Run(_) | Command::Sync(_) | Command::Restart(_)
     );
     let outcome = match cli.command {
-        Command::Run(args) => act::run(&session, args).await,
-        Command::Sync(args) => act::sync(&session, args).await,
-        Command::Restart(args) => restart::restart(&session, args).await,
+        Command::Run(args) => Box::pin(act::run(&session, args)).await,
+        Command::Sync(args) => Box::pin(act::sync(&session, args)).await,
+        Command::Restart(args) => Box::pin(restart::restart(&session, args)).await,
         Command::Plan(args) => look::plan(&session, args).await,
         Command::Drift(args) => look::drift(&session, args).await,
         Command::Status(args) => look::status(&session, args).await,

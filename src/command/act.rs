@@ -121,7 +121,7 @@ pub(super) async fn run(session: &Session, args: RunArgs) -> Result<Exit, Refusa
         named: &[],
         store: None,
     };
-    task.carry_out().await
+    Box::pin(task.carry_out()).await
 }
 
 pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refusal> {
@@ -148,19 +148,7 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refu
         ));
     }
     let started = session.world.clock.now();
-    let mut flags = act_flags(&args.act);
-    flags.insert("sync.generators".to_owned(), json!(args.generators));
-    // What is typed is meant, whatever its Secret holds.
-    flags.insert("drift.enabled".to_owned(), json!(false));
-    if let Some(limit) = args.max_syncs {
-        flags.insert("safety.maxSyncs".to_owned(), json!(limit));
-    }
-    if args.restart {
-        flags.insert("restart".to_owned(), ad_hoc_rules());
-    }
-    if let Some(limit) = args.max_restarts {
-        flags.insert("safety.maxRestarts".to_owned(), json!(limit));
-    }
+    let flags = sync_flags(&args);
     let entry = |namespace: &str| {
         let mut entry = selection(select, namespace);
         if let Some(text) = &args.store {
@@ -193,7 +181,25 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refu
         named: &args.select.names,
         store: args.store.as_deref(),
     };
-    task.carry_out().await
+    Box::pin(task.carry_out()).await
+}
+
+/// What the flags of `sync` say of a policy.
+fn sync_flags(args: &SyncArgs) -> Flags {
+    let mut flags = act_flags(&args.act);
+    flags.insert("sync.generators".to_owned(), json!(args.generators));
+    // What is typed is meant, whatever its Secret holds.
+    flags.insert("drift.enabled".to_owned(), json!(false));
+    if let Some(limit) = args.max_syncs {
+        flags.insert("safety.maxSyncs".to_owned(), json!(limit));
+    }
+    if args.restart {
+        flags.insert("restart".to_owned(), ad_hoc_rules());
+    }
+    if let Some(limit) = args.max_restarts {
+        flags.insert("safety.maxRestarts".to_owned(), json!(limit));
+    }
+    flags
 }
 
 pub(super) fn act_flags(act: &ActArgs) -> Flags {
@@ -220,15 +226,15 @@ impl Task<'_> {
         }
         self.confirm(&seen).await?;
         if !seen.writes_anything() || !self.policy.lock.enabled {
-            return self.act(seen, None).await;
+            return Box::pin(self.act(seen, None)).await;
         }
         let lock = self.session.unless_stopped(self.lock()).await??;
         if !lock.waited {
-            return self.act(seen, Some(lock)).await;
+            return Box::pin(self.act(seen, Some(lock))).await;
         }
         // The other run may have done it all meanwhile.
         match self.look().await {
-            Ok(seen) if !seen.is_refused() => self.act(seen, Some(lock)).await,
+            Ok(seen) if !seen.is_refused() => Box::pin(self.act(seen, Some(lock))).await,
             Ok(seen) => {
                 lock.release(world.clock).await;
                 self.print_plan(&seen).await
@@ -409,7 +415,7 @@ impl Task<'_> {
                 world.stopper.now(Reason::LockLost);
                 std::future::pending::<()>().await;
             };
-            let mut work = std::pin::pin!(self.work(seen));
+            let mut work = Box::pin(self.work(seen));
             tokio::select! {
                 done = &mut work => done,
                 () = keep => work.await,

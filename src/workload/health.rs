@@ -49,10 +49,10 @@ impl Counts {
             spec,
             status,
         } = object;
-        let observed = match &status.observed_generation {
-            serde_json::Value::Number(number) => number.as_i64(),
-            serde_json::Value::String(text) => text.parse().ok(),
-            _ => None,
+        let observed = &status.observed_generation;
+        let observed = match observed.as_str() {
+            Some(text) => text.parse().ok(),
+            None => observed.as_i64(),
         };
         let wanted = spec.replicas.unwrap_or(1);
         let mut counts = Self {

@@ -114,11 +114,11 @@ fn broken(
 
 /// What did not change the pods have already; where nothing changed, they get all of it anew.
 fn unverified(subject: &Subject, changes: &[Change]) -> Option<Against> {
-    let changed =
+    let is_looked_at =
         |name: &String| changes.is_empty() || changes.iter().any(|change| change.secret == *name);
     subject
         .counting()
-        .filter(|(name, _)| changed(name))
+        .filter(|(name, _)| is_looked_at(name))
         .find_map(|(name, concern)| match &concern.standing {
             Standing::Verified | Standing::Pending => None,
             Standing::Tampered => Some((
