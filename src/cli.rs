@@ -220,6 +220,8 @@ pub enum Command {
     Restart(RestartArgs),
     /// Show ExternalSecrets and when they last synced
     Status(StatusArgs),
+    /// Say why one ExternalSecret is stale or failing, and what to do
+    Diagnose(DiagnoseArgs),
     /// Check a policy
     Validate(ValidateArgs),
     /// Print a JSON Schema
@@ -473,6 +475,27 @@ pub struct DriftArgs {
     pub providers: ProviderArgs,
 }
 
+/// `diagnose`
+#[derive(Debug, Args)]
+pub struct DiagnoseArgs {
+    /// Name of the ExternalSecret
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Form of the diagnosis
+    #[arg(
+        long,
+        short = 'o',
+        value_enum,
+        default_value = "table",
+        env = "ESO_SYNC_OUTPUT",
+        hide_env_values = true
+    )]
+    pub output: Output,
+    /// Whose credentials.
+    #[command(flatten)]
+    pub providers: ProviderArgs,
+}
+
 /// How providers are read.
 #[derive(Clone, Debug, Args)]
 pub struct ProviderArgs {
@@ -485,7 +508,7 @@ pub struct ProviderArgs {
         hide_env_values = true
     )]
     pub credentials: Option<String>,
-    /// Where your own credentials may go beyond the clouds' own hosts, such as https://vault.corp:8200 (repeatable)
+    /// Where your own credentials may go beyond the clouds' own hosts, such as `https://vault.corp:8200` (repeatable)
     #[arg(
         long = "endpoint",
         value_name = "URL",
@@ -692,11 +715,13 @@ mod tests {
 
     #[test]
     fn every_flag_has_a_variable_but_those_that_select() {
-        const SELECTING: [&str; 9] = [
+        const SELECTING: [&str; 11] = [
             "all",
             "all_namespaces",
+            "credentials_in",
             "failed",
             "generators",
+            "name",
             "names",
             "of",
             "restart",

@@ -1,6 +1,7 @@
 //! The commands: what was typed becomes a policy, a connection and a flow of calls to the other modules.
 
 mod act;
+mod diagnose;
 mod look;
 mod offline;
 mod policy;
@@ -170,6 +171,7 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         Command::Restart(args) => Box::pin(restart::restart(&session, args)).await,
         Command::Plan(args) => look::plan(&session, args).await,
         Command::Drift(args) => look::drift(&session, args).await,
+        Command::Diagnose(args) => diagnose::diagnose(&session, args).await,
         Command::Status(args) => look::status(&session, args).await,
         Command::Validate(args) => offline::validate(&session, &args),
         Command::Schema(args) => offline::schema(args.of),

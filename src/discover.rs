@@ -280,8 +280,7 @@ async fn stores(
             lists.push(("secretstores", scope.as_deref()));
         }
     }
-    let mut views = BTreeMap::new();
-    let mut sources = BTreeMap::new();
+    let (mut views, mut sources) = (BTreeMap::new(), BTreeMap::new());
     let mut unreadable = Vec::new();
     for (plural, namespace) in lists {
         let listed = cluster
@@ -317,17 +316,25 @@ async fn stores(
         });
     }
     if policy.drift.enabled {
-        for (key, view) in &views {
-            let why = match view {
-                StoreView::Seen(_) => continue,
-                StoreView::Missing => "it does not exist",
-                StoreView::Unknown(why) => why,
-            };
-            sources.insert(key.clone(), Err(Unread::store(unread::STORE, why)));
-        }
+        lacking(&views, &mut sources);
     }
     inventory.stores = views;
     sources
+}
+
+/// Why the others cannot be read.
+fn lacking(
+    views: &BTreeMap<StoreKey, StoreView>,
+    sources: &mut BTreeMap<StoreKey, Result<Source, Unread>>,
+) {
+    for (key, view) in views {
+        let why = match view {
+            StoreView::Seen(_) => continue,
+            StoreView::Missing => "it does not exist",
+            StoreView::Unknown(why) => why,
+        };
+        sources.insert(key.clone(), Err(Unread::store(unread::STORE, why)));
+    }
 }
 
 async fn parents(cluster: &Cluster, api: &Api, inventory: &mut Inventory) {

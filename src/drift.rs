@@ -139,3 +139,32 @@ pub struct Findings {
     /// Calls to providers, by what shares a quota.
     pub reads: BTreeMap<QuotaKey, u64>,
 }
+
+/// What became of one read at a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadFact {
+    /// The store, as the ExternalSecret names it.
+    pub store: String,
+    /// What was asked for, as the spec says it.
+    pub what: String,
+    /// What was answered.
+    pub state: ReadState,
+}
+
+/// What a provider answered, without the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadState {
+    /// It is there.
+    Found,
+    /// There is no such secret or version.
+    NotFound,
+    /// The operator would fail on it: a stable word.
+    Fails(&'static str),
+    /// It could not be read.
+    Unread {
+        /// Why.
+        why: String,
+        /// The right that is missing, as the provider names it.
+        permission: Option<String>,
+    },
+}

@@ -17,6 +17,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod command;
+pub mod diagnose;
 pub mod discover;
 pub mod drift;
 pub mod duration;

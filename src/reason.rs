@@ -237,6 +237,15 @@ impl Reason {
     #[expect(clippy::too_many_lines, reason = "a line or two for each word")]
     pub const fn next_step(self) -> Option<&'static str> {
         Some(match self {
+            Self::Unverifiable => {
+                "`eso-sync diagnose NAME` says what is in the way; `drift.onUnverifiable` says what becomes of these"
+            }
+            Self::WouldFail => {
+                "mend what the operator would fail on, in the provider or in the spec"
+            }
+            Self::StillStale => {
+                "`eso-sync diagnose NAME`; `sync.onStillStale` can have the operator write the Secret anew"
+            }
             Self::Denied => {
                 "grant the store's identity the read that the provider refused, then run again"
             }
@@ -272,15 +281,6 @@ impl Reason {
             }
             Self::NotWritten => {
                 "nothing can be proven without a Secret; exclude it to keep the report clean"
-            }
-            Self::Unverifiable => {
-                "`eso-sync diagnose NAME` says what is in the way; `drift.onUnverifiable` says what becomes of these"
-            }
-            Self::WouldFail => {
-                "mend what the operator would fail on, in the provider or in the spec"
-            }
-            Self::StillStale => {
-                "`eso-sync diagnose NAME`; `sync.onStillStale` can have the operator write the Secret anew"
             }
             Self::Interrupted | Self::Deadline | Self::Signal | Self::LockLost => "run again",
             Self::TooManyFailures => "mend what failed first, then run again",

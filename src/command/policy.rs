@@ -75,6 +75,9 @@ impl Session {
         warn: bool,
     ) -> Result<Loaded, Refusal> {
         flags.insert("select".to_owned(), json!([selection]));
+        if self.connection.sandbox.is_some() {
+            flags.insert("drift.namespacedStores".to_owned(), json!(true));
+        }
         self.load(&[], flags, Ceilings::default(), warn)
             .map_err(|mut refusal| {
                 refusal.message = refusal.message.replacen(

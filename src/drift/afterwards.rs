@@ -262,9 +262,10 @@ fn note(results: &mut Results, index: usize, told: &str, mended: bool) {
 fn fail(results: &mut Results, index: usize, finding: &Finding) {
     if let Some(Some(result)) = results.items.get_mut(index) {
         // Without its Secret a workload does not start: that is worse than not proven.
-        result.outcome = match finding.verdict {
-            Verdict::Missing => Outcome::Failed,
-            _ => Outcome::Unproven,
+        result.outcome = if finding.verdict == Verdict::Missing {
+            Outcome::Failed
+        } else {
+            Outcome::Unproven
         };
         result.reason = Some(Reason::StillStale);
         let before = std::mem::take(&mut result.message);

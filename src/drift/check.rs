@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustls::crypto::aws_lc_rs;
 
 use super::{
-    Finding, Findings,
+    Finding, Findings, ReadFact, ReadState,
     judge::{Author, Member, judge},
     read,
     target::Target,
@@ -18,8 +18,8 @@ use crate::{
     cluster::Cluster,
     discover::Discovered,
     eso::expected::{
-        CreationPolicy, DeletionPolicy, NotComputable, Read, Spec, Unverifiable, expected, reads,
-        why,
+        Content, CreationPolicy, DeletionPolicy, NotComputable, Read, Spec, Unverifiable, What,
+        expected, reads, why,
     },
     inventory::{ExternalSecret, Id, Inventory},
     plan::{Action, Plan},
@@ -106,6 +106,32 @@ impl Check {
     /// Checks these anew: nothing that was read before is relied on.
     pub async fn anew(&mut self, inventory: &Inventory, wanted: &BTreeSet<Id>) -> Findings {
         self.twice(inventory, wanted, true).await
+    }
+
+    /// What became of the reads that this one needs.
+    pub fn reads(&self, external_secret: &ExternalSecret) -> Vec<ReadFact> {
+        let namespace = &external_secret.id.namespace;
+        let subject = Subject::of(external_secret);
+        subject
+            .reads
+            .iter()
+            .map(|read| ReadFact {
+                store: format!("{}/{}", read.store.kind, read.store.name),
+                what: described(&read.what),
+                state: match self.reader.answer(namespace, read).content {
+                    Content::One(_) | Content::Many(_) => ReadState::Found,
+                    Content::NotFound => ReadState::NotFound,
+                    Content::Fails(failure) => ReadState::Fails(failure.as_str()),
+                    Content::Unread(why) => ReadState::Unread {
+                        why: why.to_string(),
+                        permission: self
+                            .reader
+                            .unread(namespace, read)
+                            .and_then(|unread| unread.permission),
+                    },
+                },
+            })
+            .collect()
     }
 
     async fn twice(
@@ -269,6 +295,14 @@ impl<'a> Subject<'a> {
             spec,
             reads,
         }
+    }
+}
+
+fn described(what: &What) -> String {
+    match what {
+        What::Secret { key, version, .. } if version.is_empty() => key.clone(),
+        What::Secret { key, version, .. } => format!("{key} (version {version})"),
+        What::Find { .. } => "what `find` searches for".to_owned(),
     }
 }
 

@@ -130,7 +130,7 @@ fn several(
         .into_iter()
         .map(|(by, part)| match part {
             Err(error) => not_computed(&by, &error, target),
-            Ok(part) => one_of_several(&by, part, &whole, &unknown, target),
+            Ok(part) => one_of_several(&by, &part, &whole, &unknown, target),
         })
         .collect()
 }
@@ -138,7 +138,7 @@ fn several(
 /// `whole` is what differs in the Secret, and whether it is immutable; or why that cannot be told.
 fn one_of_several(
     by: &Author,
-    part: Part,
+    part: &Part,
     whole: &Result<(Vec<KeyDifference>, bool), Unverifiable>,
     unknown: &[String],
     target: &Target,

@@ -250,7 +250,9 @@ fn fails(detail: String) -> NotComputable {
 }
 
 fn wipe(texts: &mut Texts) {
-    texts.values_mut().for_each(|text| text.zeroize());
+    for text in texts.values_mut() {
+        text.zeroize();
+    }
 }
 
 #[cfg(test)]
@@ -259,7 +261,7 @@ mod tests {
 
     use super::*;
 
-    fn template(json: Json) -> Template {
+    fn template(json: &Json) -> Template {
         let spec = json!({"target": {"template": json}});
         Spec::parse(&spec).unwrap().target.template.unwrap()
     }
@@ -291,7 +293,7 @@ mod tests {
         ])
     }
 
-    fn rendered(json: Json) -> Result<String, NotComputable> {
+    fn rendered(json: &Json) -> Result<String, NotComputable> {
         let data = BTreeMap::from([("p".to_owned(), Value::from("v"))]);
         let sources = world();
         let keys = Rendering(&sources).render(&template(json), &data)?;
@@ -306,20 +308,20 @@ mod tests {
         let both = json!({"templateFrom": [
             {"secret": {"name": "s", "items": [{"key": "a"}]}, "configMap": {"name": "cm", "items": [{"key": "a"}]}, "literal": "b: text"},
         ]});
-        assert_eq!(rendered(both).unwrap(), "a=s:v b=text");
+        assert_eq!(rendered(&both).unwrap(), "a=s:v b=text");
         let data = json!({
             "templateFrom": [{"configMap": {"name": "cm", "items": [{"key": "a", "templateAs": "Values"}, {"key": "kv", "templateAs": "KeysAndValues"}]}}],
             "data": {"x": "{{ .p }}2"},
         });
-        assert_eq!(rendered(data).unwrap(), "a=cm:v x=v2 z=v");
+        assert_eq!(rendered(&data).unwrap(), "a=cm:v x=v2 z=v");
     }
 
     #[test]
     fn labels_and_annotations_are_no_data_and_fail_all_the_same() {
         let labels = json!({"templateFrom": [{"literal": "b: text", "target": "Labels"}], "data": {"a": "{{ .p }}"}});
-        assert_eq!(rendered(labels).unwrap(), "a=v");
+        assert_eq!(rendered(&labels).unwrap(), "a=v");
         let error =
-            rendered(json!({"metadata": {"annotations": {"x": "{{ .nope }}"}}})).unwrap_err();
+            rendered(&json!({"metadata": {"annotations": {"x": "{{ .nope }}"}}})).unwrap_err();
         let NotComputable::WouldFail(fails) = error else {
             panic!("{error:?}")
         };
@@ -333,14 +335,14 @@ mod tests {
     fn what_is_absent_fails_and_what_was_not_read_is_not_guessed() {
         let from = |name: &str| json!({"templateFrom": [{"configMap": {"name": name, "items": [{"key": "b"}]}}]});
         assert!(matches!(
-            rendered(from("gone")),
+            rendered(&from("gone")),
             Err(NotComputable::WouldFail(_))
         ));
         assert!(matches!(
-            rendered(from("cm")),
+            rendered(&from("cm")),
             Err(NotComputable::WouldFail(_))
         ));
-        let Err(NotComputable::Unverifiable(why)) = rendered(from("denied")) else {
+        let Err(NotComputable::Unverifiable(why)) = rendered(&from("denied")) else {
             panic!("it was not read")
         };
         assert_eq!(
@@ -358,7 +360,7 @@ mod tests {
             json!({"templateFrom": [{"oci": {}}]}),
             json!({"data": {"a": "{{ now }}"}}),
         ] {
-            let outcome = rendered(json.clone());
+            let outcome = rendered(&json);
             assert!(
                 matches!(outcome, Err(NotComputable::Unverifiable(_))),
                 "{json}"

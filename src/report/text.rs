@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{
-    Document, DocumentItem, Kind, chain, restarts,
+    Document, DocumentItem, Kind, Summary, chain, restarts,
     table::{Column, items_table, span},
 };
 use crate::{
@@ -222,18 +222,22 @@ fn reads(document: &Document) -> String {
     text
 }
 
-fn totals(document: &Document) -> String {
-    let summary = &document.summary;
-    let mut text = format!("\n{} selected", summary.selected);
-    let verdicts: Vec<String> = Verdict::ALL
+fn verdicts(summary: &Summary) -> String {
+    let counts: Vec<String> = Verdict::ALL
         .into_iter()
         .filter_map(|verdict| {
             let count = summary.verdicts.get(&verdict)?;
             Some(format!("{count} {}", verdict.as_str()))
         })
         .collect();
+    counts.join(", ")
+}
+
+fn totals(document: &Document) -> String {
+    let summary = &document.summary;
+    let mut text = format!("\n{} selected", summary.selected);
     if document.kind == Kind::Drift {
-        let _ = write!(text, ": {}", verdicts.join(", "));
+        let _ = write!(text, ": {}", verdicts(summary));
     } else if document.kind == Kind::Plan {
         let _ = write!(
             text,

@@ -187,6 +187,26 @@ async fn each_kind_of_drift_is_told_as_what_it_is(world: World) {
         document["summary"]["verifiable"],
         json!([{"store": world.named("SecretStore/NS/NS-store"), "verifiable": 6, "total": 7}])
     );
+    explains_itself(&document);
+    // Where nothing has to stay unknown, what differs is what counts.
+    drift(&world, "drift: {onUnverifiable: report}\n")
+        .await
+        .exits(1);
+    let table = world
+        .bin
+        .run(&["drift", "stale", "-n", &world.namespace])
+        .await;
+    table.exits(1);
+    assert!(
+        table.stdout.starts_with("verifiable 1 of 1\n"),
+        "{}",
+        table.stdout
+    );
+    world.end().await;
+}
+
+/// Each says why, and what would become of it.
+fn explains_itself(document: &Value) {
     let item = |name: &str| {
         let mut items = document["items"].as_array().expect("items").iter();
         items
@@ -209,22 +229,7 @@ async fn each_kind_of_drift_is_told_as_what_it_is(world: World) {
         "{document:#}"
     );
     assert_eq!(item("gone")["reason"], "would-fail");
-    fulfils_its_schema(&document);
-    // Where nothing has to stay unknown, what differs is what counts.
-    drift(&world, "drift: {onUnverifiable: report}\n")
-        .await
-        .exits(1);
-    let table = world
-        .bin
-        .run(&["drift", "stale", "-n", &world.namespace])
-        .await;
-    table.exits(1);
-    assert!(
-        table.stdout.starts_with("verifiable 1 of 1\n"),
-        "{}",
-        table.stdout
-    );
-    world.end().await;
+    fulfils_its_schema(document);
 }
 
 async fn annotations(world: &World) -> Vec<Value> {
@@ -347,7 +352,7 @@ async fn those_that_write_one_secret_are_judged_together(world: World) {
     base(&world).await;
     world
         .apply_yaml(
-            r#"
+            r"
 apiVersion: external-secrets.io/VERSION
 kind: ExternalSecret
 metadata: {name: more, namespace: NS}
@@ -356,7 +361,7 @@ spec:
   secretStoreRef: {name: NS-store, kind: SecretStore}
   target: {name: edited, creationPolicy: Merge}
   data: [{secretKey: more, remoteRef: {key: lost}}]
-"#,
+",
         )
         .await;
     world.ready("more", "SecretSynced").await;
@@ -467,4 +472,43 @@ spec: {provider: {vault: {server: 'http://127.0.0.1:1', path: kv, auth: {tokenSe
         "{}",
         outcome.stdout
     );
+}
+
+#[tokio::test]
+async fn a_diagnosis_follows_the_chain_and_says_what_to_do() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    let_drift(&world).await;
+    let diagnose = async |name: &str| {
+        let arguments = ["diagnose", name, "-n", &world.namespace, "-o", "json"];
+        world.bin.run(&arguments).await
+    };
+    let well = diagnose("same").await;
+    assert_eq!(well.exits(0).document()["next"], json!([]));
+    let stale = diagnose("stale").await;
+    let document = stale.exits(1).document();
+    assert_eq!(document["verdict"], "stale");
+    assert_eq!(
+        document["next"],
+        json!([world.named("eso-sync sync stale -n NS")])
+    );
+    let gone = diagnose("gone").await;
+    let document = gone.exits(1).document();
+    assert_eq!(
+        document["next"][0],
+        "create gone in the provider, or mend the key in the spec"
+    );
+    let links = document["links"].as_array().expect("links");
+    let about: Vec<&str> = links
+        .iter()
+        .filter_map(|link| link["about"].as_str())
+        .collect();
+    assert!(
+        about
+            .iter()
+            .any(|about| about.starts_with("gone at SecretStore/")),
+        "{about:?}"
+    );
+    diagnose("nobody").await.exits(3);
+    world.bin.run(&["diagnose", "a*"]).await.exits(2);
 }

@@ -4,6 +4,8 @@ use std::{fs, path::Path};
 
 /// The rooms that decide. They know no client and no runtime, and nothing of the rooms that act.
 const PURE: &[&str] = &[
+    "diagnose",
+    "diagnose.rs",
     "drift.rs",
     "drift/judge",
     "drift/judge.rs",

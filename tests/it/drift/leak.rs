@@ -220,6 +220,29 @@ async fn is_silent(world: &World, arguments: &[&str]) {
     }
 }
 
+fn files_are_silent(world: &World) {
+    let files = std::fs::read_dir(world.bin.path()).expect("a folder");
+    for file in files {
+        let path = file.expect("a file").path();
+        if path.is_file() {
+            let text = std::fs::read(&path).expect("a file");
+            finds_nothing(&path.display().to_string(), &String::from_utf8_lossy(&text));
+        }
+    }
+}
+
+/// Looks in every form of output.
+async fn looking_is_silent(world: &World, path: &str) {
+    for output in ["table", "json", "yaml"] {
+        for name in ["stale", "edited", "templated", "failing", "denied"] {
+            let arguments = ["diagnose", name, "-n", &world.namespace, "-o", output];
+            is_silent(world, &arguments).await;
+        }
+        is_silent(world, &["drift", "-o", output, "--config", path]).await;
+        is_silent(world, &["plan", "-o", output, "--config", path]).await;
+    }
+}
+
 #[tokio::test]
 async fn no_value_leaves_memory() {
     let mut world = World::sandbox().await;
@@ -236,10 +259,7 @@ async fn no_value_leaves_memory() {
     );
     let always = always.to_str().expect("UTF-8");
     let_drift(&world).await;
-    for output in ["table", "json", "yaml"] {
-        is_silent(&world, &["drift", "-o", output, "--config", path]).await;
-        is_silent(&world, &["plan", "-o", output, "--config", path]).await;
-    }
+    looking_is_silent(&world, path).await;
     for fault in [
         Fault::status(500).resource("secrets").times(3),
         Fault::drop_after().resource("secrets").times(3),
@@ -277,14 +297,7 @@ async fn no_value_leaves_memory() {
     )
     .await;
     is_silent(&world, &["run", "-o", "yaml", "--config", always]).await;
-    let files = std::fs::read_dir(world.bin.path()).expect("a folder");
-    for file in files {
-        let path = file.expect("a file").path();
-        if path.is_file() {
-            let text = std::fs::read(&path).expect("a file");
-            finds_nothing(&path.display().to_string(), &String::from_utf8_lossy(&text));
-        }
-    }
+    files_are_silent(&world);
     // What the run wrote to objects is in its requests; that the operator wrote the values shows that there was something to leak.
     assert_eq!(world.secret("stale", "k").await, Some(encoded(AFTER)));
 }

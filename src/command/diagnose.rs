@@ -1,0 +1,89 @@
+//! `diagnose`: one ExternalSecret, looked at from all sides.
+
+use serde_json::json;
+
+use super::{Refusal, Session, look::reading, policy::Entry, print_as};
+use crate::{
+    cli::DiagnoseArgs,
+    cluster::{Access, Cluster, Query},
+    diagnose::{self, Diagnosis, Facts},
+    discover::discover,
+    exit::Exit,
+    inventory::Id,
+    pattern::is_name,
+    wire,
+};
+
+pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Exit, Refusal> {
+    let name = &args.name;
+    if !is_name(name) {
+        return Err(Refusal::usage(format!(
+            "`{name}` is no name of an ExternalSecret; give one, without globs"
+        )));
+    }
+    let started = session.world.clock.now();
+    let entry = |namespace: &str| {
+        let mut entry = Entry::new();
+        entry.insert("names".to_owned(), json!([name]));
+        entry.insert("namespaces".to_owned(), json!([namespace]));
+        entry
+    };
+    let flags = reading(&args.providers);
+    let (loaded, connected) = session.ad_hoc(Access::ReadOnly, entry, flags).await?;
+    let cluster = &connected.cluster;
+    let discovered = session
+        .unless_stopped(discover(cluster, &loaded.policy))
+        .await??;
+    let (plan, check) = session
+        .planned(&connected, &loaded.policy, &discovered)
+        .await?;
+    let item = plan.items.iter().find(|item| item.id.name == *name);
+    let external_secret = discovered
+        .inventory
+        .external_secrets
+        .iter()
+        .find(|external_secret| external_secret.id.name == *name);
+    let (Some(item), Some(external_secret)) = (item, external_secret) else {
+        return Err(Refusal::not_found(&format!(
+            "externalsecrets \"{name}\" not found in namespace {}",
+            cluster.namespace
+        )));
+    };
+    let reads = check
+        .map(|check| check.reads(external_secret))
+        .unwrap_or_default();
+    let warnings = session
+        .unless_stopped(warnings(cluster, &item.id, &item.uid))
+        .await?;
+    let facts = Facts {
+        item,
+        inventory: &discovered.inventory,
+        warnings: match &warnings {
+            Ok(warnings) => Ok(warnings),
+            Err(why) => Err(why),
+        },
+        reads: &reads,
+    };
+    let diagnosis = diagnose::diagnose(facts, session.run(cluster, None, started));
+    print_as(args.output, &diagnosis, Diagnosis::text)?;
+    Ok(diagnosis.exit())
+}
+
+/// What the operator warned of, the last warning last.
+async fn warnings(cluster: &Cluster, id: &Id, uid: &str) -> Result<Vec<String>, String> {
+    let path = format!("/api/v1/namespaces/{}/events", id.namespace);
+    let query = Query::new(path).with("fieldSelector", "involvedObject.kind=ExternalSecret");
+    let mut found: Vec<(u64, String)> = Vec::new();
+    let each = |event: wire::Event| {
+        if event.involved_object.uid == uid && event.r#type == "Warning" {
+            let version = event.metadata.resource_version.parse().unwrap_or_default();
+            found.push((version, event.message));
+        }
+    };
+    cluster
+        .list(&query, each)
+        .await
+        .map_err(|error| error.to_string())?;
+    found.sort_by_key(|(version, _)| *version);
+    Ok(found.into_iter().map(|(_, message)| message).collect())
+}
