@@ -524,6 +524,7 @@ pub struct ProviderArgs {
 
 /// `sync`
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct SyncArgs {
     /// Form of the report
     #[arg(

@@ -183,6 +183,7 @@ pub struct Ready {
 
 /// One ExternalSecret.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct ExternalSecret {
     /// Namespace and name.
     pub id: Id,

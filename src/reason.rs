@@ -234,7 +234,7 @@ impl Reason {
     }
 
     /// What to do next, for people; None where nothing needs doing.
-    #[expect(clippy::too_many_lines, reason = "a line or two for each reason")]
+    #[expect(clippy::too_many_lines, reason = "a line or two for each word")]
     pub const fn next_step(self) -> Option<&'static str> {
         Some(match self {
             Self::Unverifiable => {

@@ -25,7 +25,10 @@ pub mod subject;
 pub mod targets;
 pub mod waves;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use self::{
     decide::{Action, Context},
@@ -47,8 +50,14 @@ use crate::{
     rbac::{KNOWN, STAMP_KEY},
     reason::Reason,
     stop::Stop,
-    workload::WorkloadId,
+    workload::{Health, WorkloadId},
 };
+
+/// How often controllers are given a moment to see what was written …
+const LOOKS: u32 = 10;
+
+/// … and how long it is.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// What restarts need beside the policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -179,7 +188,7 @@ impl Restarts<'_> {
         let targets = Targets::new(self.inventory, self.plan, Some(synced), verdicts);
         let context = self.context(keeper, known, false);
         let look = self.with(&targets, context);
-        let seen = look.all().await;
+        let seen = observed(look, &looked.plan).await;
         let mut plan = plan::plan(self.policy, &seen.subjects, context);
         only_planned(&mut plan, &looked.plan, self.policy);
         let job = carry_out::Job {
@@ -240,6 +249,23 @@ impl Restarts<'_> {
             targets,
             context,
         }
+    }
+}
+
+/// Looks until the controllers have seen the stamps that were written, which takes them a moment.
+async fn observed(look: Look<'_>, plan: &RestartPlan) -> Seen {
+    let planned = planned(plan);
+    let mut left = LOOKS;
+    loop {
+        let seen = look.all().await;
+        let unobserved = seen.subjects.iter().any(|subject| {
+            subject.workload.health == Health::Unobserved && planned.contains(&subject.workload.id)
+        });
+        left -= 1;
+        if !unobserved || left == 0 {
+            return seen;
+        }
+        tokio::time::sleep(MOMENT).await;
     }
 }
 

@@ -160,6 +160,7 @@ impl Keys {
 
 /// What rolls out by itself, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Holds {
     /// It is being deleted.
     pub deleting: bool,

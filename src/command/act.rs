@@ -121,7 +121,7 @@ pub(super) async fn run(session: &Session, args: RunArgs) -> Result<Exit, Refusa
         named: &[],
         store: None,
     };
-    task.carry_out().await
+    Box::pin(task.carry_out()).await
 }
 
 pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refusal> {
@@ -181,9 +181,10 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refu
         named: &args.select.names,
         store: args.store.as_deref(),
     };
-    task.carry_out().await
+    Box::pin(task.carry_out()).await
 }
 
+/// What the flags of `sync` say of a policy.
 fn sync_flags(args: &SyncArgs) -> Flags {
     let mut flags = act_flags(&args.act);
     flags.insert("sync.generators".to_owned(), json!(args.generators));
@@ -225,15 +226,15 @@ impl Task<'_> {
         }
         self.confirm(&seen).await?;
         if !seen.writes_anything() || !self.policy.lock.enabled {
-            return self.act(seen, None).await;
+            return Box::pin(self.act(seen, None)).await;
         }
         let lock = self.session.unless_stopped(self.lock()).await??;
         if !lock.waited {
-            return self.act(seen, Some(lock)).await;
+            return Box::pin(self.act(seen, Some(lock))).await;
         }
         // The other run may have done it all meanwhile.
         match self.look().await {
-            Ok(seen) if !seen.is_refused() => self.act(seen, Some(lock)).await,
+            Ok(seen) if !seen.is_refused() => Box::pin(self.act(seen, Some(lock))).await,
             Ok(seen) => {
                 lock.release(world.clock).await;
                 self.print_plan(&seen).await
@@ -414,7 +415,7 @@ impl Task<'_> {
                 world.stopper.now(Reason::LockLost);
                 std::future::pending::<()>().await;
             };
-            let mut work = std::pin::pin!(self.work(seen));
+            let mut work = Box::pin(self.work(seen));
             tokio::select! {
                 done = &mut work => done,
                 () = keep => work.await,

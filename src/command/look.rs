@@ -15,19 +15,31 @@ use crate::{
     cli::{
         DriftArgs, HomeArgs, Output, PlanArgs, ProviderArgs, SelectArgs, StatusArgs, StatusOutput,
     },
-    cluster::Access,
+    cluster::{Access, Cluster},
     discover::{Discovered, discover},
     drift::{
         Findings,
         check::{Check, checked},
     },
     exit::Exit,
+    inventory::Inventory,
     plan::{self, Plan},
     policy::{Ceilings, Policy, When},
     report::{Document, Heading, Kind, exit_of_drift, exit_of_plan, exit_of_restart_plan, text},
     restart::{self, Restarts, plan::RestartPlan},
     settings::Loaded,
 };
+
+/// What a command is asked to look at.
+struct Asked<'a> {
+    kind: Kind,
+    config: &'a [PathBuf],
+    select: &'a SelectArgs,
+    /// Where stamps are understood; None: workloads are of no interest.
+    home: Option<&'a HomeArgs>,
+    ceilings: Ceilings,
+    flags: Flags,
+}
 
 /// What was seen, and how that ends the command.
 struct Looked {
@@ -48,12 +60,14 @@ pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Refu
     let ceilings = Ceilings::from(&args.ceilings);
     let looked = session
         .look(
-            Kind::Plan,
-            &args.policy.config,
-            &args.select,
-            Some(&args.home),
-            ceilings,
-            Flags::new(),
+            Asked {
+                kind: Kind::Plan,
+                config: &args.policy.config,
+                select: &args.select,
+                home: Some(&args.home),
+                ceilings,
+                flags: Flags::new(),
+            },
             exit,
         )
         .await?;
@@ -66,12 +80,14 @@ pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Refu
 pub(super) async fn drift(session: &Session, args: DriftArgs) -> Result<Exit, Refusal> {
     let looked = session
         .look(
-            Kind::Drift,
-            &args.policy.config,
-            &args.select,
-            None,
-            Ceilings::default(),
-            reading(&args.providers),
+            Asked {
+                kind: Kind::Drift,
+                config: &args.policy.config,
+                select: &args.select,
+                home: None,
+                ceilings: Ceilings::default(),
+                flags: reading(&args.providers),
+            },
             |plan, _| exit_of_drift(plan),
         )
         .await?;
@@ -100,12 +116,14 @@ pub(super) fn reading(args: &ProviderArgs) -> Flags {
 pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, Refusal> {
     let looked = session
         .look(
-            Kind::Status,
-            &args.policy.config,
-            &args.select,
-            Some(&args.home),
-            Ceilings::default(),
-            Flags::new(),
+            Asked {
+                kind: Kind::Status,
+                config: &args.policy.config,
+                select: &args.select,
+                home: Some(&args.home),
+                ceilings: Ceilings::default(),
+                flags: Flags::new(),
+            },
             |plan, restarts| {
                 if plan.gaps.is_empty() && restarts.gaps.is_empty() {
                     Exit::Done
@@ -140,14 +158,58 @@ impl Session {
     /// Looks by a policy, or at what names, `-n`, `-A` and `-l` select.
     async fn look(
         &self,
-        kind: Kind,
-        config: &[PathBuf],
-        select: &SelectArgs,
-        home: Option<&HomeArgs>,
-        ceilings: Ceilings,
-        flags: Flags,
+        asked: Asked<'_>,
         exit: impl Fn(&Plan, &RestartPlan) -> Exit,
     ) -> Result<Looked, Refusal> {
+        let Asked {
+            kind, select, home, ..
+        } = asked;
+        let started = self.world.clock.now();
+        let (by_policy, loaded, connected) = self.load_and_connect(asked).await?;
+        let cluster = &connected.cluster;
+        let discovered = self
+            .unless_stopped(discover(cluster, &loaded.policy))
+            .await??;
+        let (plan, _) = self
+            .planned(&connected, &loaded.policy, &discovered)
+            .await?;
+        let digest = by_policy.then_some(&*loaded.digest);
+        let heading = Heading {
+            run: self.run(cluster, digest, started),
+            requests: cluster.requests(),
+        };
+        names_are_found(&select.names, &plan, &cluster.namespace)?;
+        let restarts = match home {
+            Some(home) if !loaded.policy.restart.is_empty() => {
+                let looked = self.look_at_workloads(
+                    home,
+                    cluster,
+                    &loaded.policy,
+                    &discovered.inventory,
+                    &plan,
+                );
+                looked.await?
+            }
+            _ => RestartPlan::default(),
+        };
+        let exit = exit(&plan, &restarts);
+        let document = Document::of_plan(kind, &plan, heading, exit).with_restarts(&restarts);
+        Ok(Looked { document, exit })
+    }
+
+    /// By a policy or not, and where.
+    async fn load_and_connect(
+        &self,
+        asked: Asked<'_>,
+    ) -> Result<(bool, Loaded, Connected), Refusal> {
+        let Asked {
+            kind,
+            config,
+            select,
+            ceilings,
+            flags,
+            ..
+        } = asked;
         let selects =
             !select.names.is_empty() || select.all_namespaces || select.selector.is_some();
         if selects && !config.is_empty() {
@@ -164,7 +226,6 @@ impl Session {
                     Err(refusal)
                 }
             })?;
-        let started = self.world.clock.now();
         let by_policy = !config.is_empty()
             || (self.connection.sandbox.is_some()
                 && self.connection.namespace.is_none()
@@ -184,42 +245,32 @@ impl Session {
         if kind == Kind::Status {
             without_drift(&mut loaded.policy);
         }
-        let cluster = &connected.cluster;
-        let discovered = self
-            .unless_stopped(discover(cluster, &loaded.policy))
-            .await??;
-        let (plan, _) = self
-            .planned(&connected, &loaded.policy, &discovered)
-            .await?;
-        let digest = by_policy.then_some(&*loaded.digest);
-        let heading = Heading {
-            run: self.run(cluster, digest, started),
-            requests: cluster.requests(),
+        Ok((by_policy, loaded, connected))
+    }
+
+    /// What would be restarted.
+    async fn look_at_workloads(
+        &self,
+        home: &HomeArgs,
+        cluster: &Cluster,
+        policy: &Policy,
+        inventory: &Inventory,
+        plan: &Plan,
+    ) -> Result<RestartPlan, Refusal> {
+        let own = home.lock_namespace.as_ref().or(home.pod_namespace.as_ref());
+        let restarts = Restarts {
+            cluster,
+            policy,
+            inventory,
+            plan,
+            verdicts: &verdicts(plan),
+            options: &restart::Options {
+                namespaces: homes(own),
+                ..restart::Options::default()
+            },
+            clock: self.world.clock,
         };
-        names_are_found(&select.names, &plan, &cluster.namespace)?;
-        let restarts = match home.filter(|_| !loaded.policy.restart.is_empty()) {
-            None => RestartPlan::default(),
-            Some(home) => {
-                let looked = Restarts {
-                    cluster,
-                    policy: &loaded.policy,
-                    inventory: &discovered.inventory,
-                    plan: &plan,
-                    verdicts: &verdicts(&plan),
-                    options: &restart::Options {
-                        namespaces: homes(
-                            home.lock_namespace.as_ref().or(home.pod_namespace.as_ref()),
-                        ),
-                        ..restart::Options::default()
-                    },
-                    clock: self.world.clock,
-                };
-                self.unless_stopped(looked.look()).await?.plan
-            }
-        };
-        let exit = exit(&plan, &restarts);
-        let document = Document::of_plan(kind, &plan, heading, exit).with_restarts(&restarts);
-        Ok(Looked { document, exit })
+        Ok(self.unless_stopped(restarts.look()).await?.plan)
     }
 
     /// The plan, and the drift check that it rests on.

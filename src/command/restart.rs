@@ -56,7 +56,7 @@ pub(super) async fn restart(session: &Session, args: RestartArgs) -> Result<Exit
         named: &[],
         store: None,
     };
-    task.carry_out().await
+    Box::pin(task.carry_out()).await
 }
 
 /// What is restarted with an ExternalSecret that was named: all that uses its Secret, unless it is known to run on it.
@@ -131,9 +131,10 @@ impl Task<'_> {
     ) -> RestartResults {
         let stop = self.session.world.stop.clone();
         let done = |id: &WorkloadId, result: &RestartResult| {
-            let how = match result.outcome {
-                RestartOutcome::Restarted => format!("restarted in {}", took(result)),
-                other => format!("{} ({})", other.as_str(), result.reason.as_str()),
+            let how = if result.outcome == RestartOutcome::Restarted {
+                format!("restarted in {}", took(result))
+            } else {
+                format!("{} ({})", result.outcome.as_str(), result.reason.as_str())
             };
             self.session.say(&format!("{id}: {how}"));
         };

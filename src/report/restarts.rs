@@ -273,7 +273,10 @@ impl DocumentRestart {
             }
             RestartOutcome::Renewed => self.behind = false,
             RestartOutcome::Left => self.behind = !result.old_pods.is_empty(),
-            _ => {}
+            RestartOutcome::Unproven
+            | RestartOutcome::Adopted
+            | RestartOutcome::Failed
+            | RestartOutcome::NotReached => {}
         }
         self.restarted_at = result.at;
         if result.at.is_some() {

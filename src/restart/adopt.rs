@@ -136,12 +136,11 @@ async fn put(cluster: &Cluster, seen: &Seen, step: &Step, stamp: &Stamp) -> Resu
         .unwrap_or_default();
     let mut left = TRIES;
     loop {
-        let error = match cluster
-            .patch::<serde::de::IgnoredAny>(&step.id.path(), &body(&step.uid, &version, stamp))
-            .await
-        {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
+        let body = body(&step.uid, &version, stamp);
+        let path = step.id.path();
+        let patched = cluster.patch::<serde::de::IgnoredAny>(&path, &body);
+        let Err(error) = patched.await else {
+            return Ok(());
         };
         left -= 1;
         if left == 0 || !matches!(error.trouble, Trouble::Conflict | Trouble::Unavailable) {

@@ -176,7 +176,7 @@ impl<'a> Job<'a> {
         let mut ended = std::pin::pin!(self.ended());
         let mut stop = self.stop.clone();
         while next.is_some() || !running.is_empty() {
-            let mut wake = None;
+            let mut pause = None;
             if let Some(step) = next {
                 if stop.level() != Level::Run {
                     next = None;
@@ -188,7 +188,7 @@ impl<'a> Job<'a> {
                         next = waiting.next();
                         continue;
                     }
-                    Err(wait) => wake = Some(wait),
+                    Err(wait) => pause = Some(wait),
                 }
             }
             tokio::select! {
@@ -196,7 +196,7 @@ impl<'a> Job<'a> {
                     open.retain(|step| step.id != id);
                     results.push((id, result));
                 }
-                () = sleep(wake.unwrap_or(Duration::from_hours(1))) => {}
+                () = sleep(pause.unwrap_or(Duration::from_hours(1))) => {}
                 _ = stop.changed() => {}
                 () = &mut ended => break,
             }
@@ -325,26 +325,25 @@ impl<'a> Job<'a> {
                 .patch::<Object>(&step.id.path(), &body)
                 .await
             {
-                Ok(object) => return Ok(self.begun(step, object, next, subject)),
+                Ok(object) => return Ok(Self::begun(step, object, next, subject)),
                 Err(error) => error,
             };
             left -= 1;
-            match error.trouble {
-                Trouble::Conflict if left > 0 => {}
-                // The answer may be lost, and the restart made.
-                Trouble::Unavailable if left > 0 => {
-                    sleep(PAUSE).await;
-                    let now = self.look.cluster.get::<Object>(&step.id.path()).await?;
-                    if now.metadata.annotations.get(STAMP) == next.to_text().as_ref() {
-                        return Ok(self.begun(step, now, next, subject));
-                    }
+            if left == 0 || !matches!(error.trouble, Trouble::Conflict | Trouble::Unavailable) {
+                return Err(error.into());
+            }
+            // The answer may be lost, and the restart made.
+            if error.trouble == Trouble::Unavailable {
+                sleep(PAUSE).await;
+                let now = self.look.cluster.get::<Object>(&step.id.path()).await?;
+                if now.metadata.annotations.get(STAMP) == next.to_text().as_ref() {
+                    return Ok(Self::begun(step, now, next, subject));
                 }
-                _ => return Err(error.into()),
             }
         }
     }
 
-    fn begun(&self, step: &Step, object: Object, stamp: Stamp, subject: Subject) -> Begun {
+    fn begun(step: &Step, object: Object, stamp: Stamp, subject: Subject) -> Begun {
         tracing::info!(workload = %step.id, "restarted");
         Begun {
             id: step.id.clone(),

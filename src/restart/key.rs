@@ -11,6 +11,7 @@ use super::{known::Known, stamp::StampKey};
 use crate::{
     cluster::{CallError, Cluster, Trouble},
     rbac::{KNOWN, STAMP_KEY},
+    secret::Value,
     wire,
 };
 
@@ -95,7 +96,7 @@ pub async fn ensure(cluster: &Cluster, namespaces: &[String]) -> Result<Keeper, 
 }
 
 fn from_secret(secret: &wire::Secret, namespace: &str) -> Result<Keeper, KeyError> {
-    let bytes = secret.data.get(ENTRY).map(|value| value.expose());
+    let bytes = secret.data.get(ENTRY).map(Value::expose);
     let bytes: [u8; 32] = bytes
         .and_then(|bytes| bytes.try_into().ok())
         .ok_or_else(|| KeyError::NoKey(format!("{namespace}/{STAMP_KEY}")))?;

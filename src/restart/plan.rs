@@ -93,7 +93,7 @@ pub fn plan(policy: &Policy, subjects: &[Subject], context: Context<'_>) -> Rest
             let id = &subject.workload.id;
             match &subject.workload.health {
                 Health::Healthy => {}
-                Health::Rolling(_) => {
+                Health::Unobserved | Health::Rolling(_) => {
                     let awaited = plan.awaited.entry(subject.rule).or_default();
                     awaited.push(id.clone());
                 }

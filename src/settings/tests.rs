@@ -664,6 +664,7 @@ mod environment {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a line for each key")]
     fn every_key_has_its_variable() {
         let policy = with_variables(&[
             (

@@ -9,7 +9,9 @@ use super::{Kind, object::Object};
 pub enum Health {
     /// All of its pods are of the present template, and available.
     Healthy,
-    /// Pods are being replaced, or the controller has not looked yet.
+    /// Its controller has not seen it as it is: nothing can be told. A stamp is enough for that, on a Deployment.
+    Unobserved,
+    /// Pods are being replaced.
     Rolling(String),
     /// It is said to have failed.
     Failing(String),
@@ -47,10 +49,10 @@ impl Counts {
             spec,
             status,
         } = object;
-        let observed = match &status.observed_generation {
-            serde_json::Value::Number(number) => number.as_i64(),
-            serde_json::Value::String(text) => text.parse().ok(),
-            _ => None,
+        let observed = &status.observed_generation;
+        let observed = match observed.as_str() {
+            Some(text) => text.parse().ok(),
+            None => observed.as_i64(),
         };
         let wanted = spec.replicas.unwrap_or(1);
         let mut counts = Self {
@@ -133,7 +135,7 @@ pub(super) fn health(counts: &Counts) -> Health {
         ..
     } = counts;
     if !counts.observed {
-        return Health::Rolling("its controller has not seen the present spec yet".to_owned());
+        return Health::Unobserved;
     }
     if let Some(message) = &counts.failed {
         return Health::Failing(message.clone());

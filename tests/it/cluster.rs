@@ -50,6 +50,7 @@ on_the_cluster! {
     a_budget_that_allows_none_is_waited_for_and_reported
     one_is_synced_and_restarted_ad_hoc_and_every_link_is_told
     edited_data_restarts_nothing
+    a_restart_waits_for_the_drift_check
 }
 
 on_the_cluster! {
@@ -160,6 +161,20 @@ async fn the_rights_that_rbac_prints_suffice_for_named_namespaces() {
     let world = World::cluster().await;
     scenarios::base(&world).await;
     run_with_least_rights(&world, &world.named(POLICY)).await;
+    world.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn the_rights_that_rbac_prints_suffice_for_restarts() {
+    let world = World::cluster().await;
+    crate::restart::shop(&world).await;
+    run_with_least_rights(&world, &world.named(crate::restart::POLICY)).await;
+    assert!(
+        crate::restart::stamp(&world, "Deployment", "web")
+            .await
+            .is_some()
+    );
     world.end().await;
 }
 

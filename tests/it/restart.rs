@@ -3,6 +3,7 @@
 mod gitops;
 mod killed;
 mod many;
+mod rollouts;
 
 use serde_json::{Value, json};
 
@@ -24,10 +25,11 @@ scenarios! {
     a_budget_that_allows_none_is_waited_for_and_reported
     one_is_synced_and_restarted_ad_hoc_and_every_link_is_told
     edited_data_restarts_nothing
+    a_restart_waits_for_the_drift_check
 }
 
 /// Everything in the test's namespace, synced each run; what uses a synced Secret is restarted.
-pub(super) const POLICY: &str = "select: [{namespaces: [NS]}]
+pub(crate) const POLICY: &str = "select: [{namespaces: [NS]}]
 sync: {when: always}
 drift: {enabled: false}
 pace: {restarts: 100/s}
@@ -81,7 +83,7 @@ pub(super) async fn is_up(world: &World, kind: &str, name: &str) {
 }
 
 /// A Deployment `web` that uses the Secret of the ExternalSecret `db`, and one that uses none.
-pub(super) async fn shop(world: &World) {
+pub(crate) async fn shop(world: &World) {
     base(world).await;
     world.apply(workload("Deployment", "web", "db")).await;
     world
@@ -94,9 +96,16 @@ pub(super) async fn run(world: &World, more: &[&str]) -> Outcome {
     world.bin.policy(&world.named(POLICY), more).await
 }
 
-/// How often a workload was rolled: its generation counts changes of its spec alone.
-pub(super) async fn generation(world: &World, kind: &str, name: &str) -> i64 {
+/// How often a workload was rolled, from 1 on. The generation counts changes of the spec; of a Deployment it counts those of
+/// annotations too, and its revision counts pod templates.
+pub(super) async fn rolled(world: &World, kind: &str, name: &str) -> i64 {
     let object = world.get(kind, name).await.expect("it");
+    if kind == "Deployment" {
+        let revision = &object["metadata"]["annotations"]["deployment.kubernetes.io/revision"];
+        return revision
+            .as_str()
+            .map_or(1, |text| text.parse().expect("a number"));
+    }
     object["metadata"]["generation"].as_i64().expect("a number")
 }
 
@@ -117,7 +126,7 @@ pub(super) async fn pods(world: &World, app: &str) -> Vec<String> {
     names
 }
 
-pub(super) async fn stamp(world: &World, kind: &str, name: &str) -> Option<Value> {
+pub(crate) async fn stamp(world: &World, kind: &str, name: &str) -> Option<Value> {
     let object = world.get(kind, name).await.expect("it");
     let text = object["metadata"]["annotations"]["eso-sync/stamp"].as_str()?;
     Some(serde_json::from_str(text).expect("a stamp"))
@@ -142,8 +151,8 @@ async fn a_rotation_restarts_what_uses_the_secret_and_nothing_else(world: World)
     assert_eq!(restart["podsBefore"], json!(3));
     assert_eq!(restart["newPods"].as_array().map(Vec::len), Some(3));
     assert_eq!(restart["behind"], json!(false));
-    assert_eq!(generation(&world, "Deployment", "web").await, 2);
-    assert_eq!(generation(&world, "Deployment", "other").await, 1);
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
+    assert_eq!(rolled(&world, "Deployment", "other").await, 1);
     let after = pods(&world, "web").await;
     assert!(after.iter().all(|pod| !before.contains(pod)));
     let object = world.get("Deployment", "web").await.expect("it");
@@ -203,7 +212,7 @@ async fn a_restart_that_another_run_owes_is_made_without_a_sync(world: World) {
         .await;
     again.exits(0);
     assert_eq!(again.restart_of("web"), "left(current)");
-    assert_eq!(generation(&world, "Deployment", "web").await, 2);
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     world.end().await;
 }
 
@@ -222,7 +231,7 @@ async fn every_kind_is_restarted(world: World) {
     for kind in ["Deployment", "StatefulSet", "DaemonSet"] {
         let name = kind.to_lowercase();
         assert_eq!(outcome.restart_of(&name), "restarted(data-changed)");
-        assert_eq!(generation(&world, kind, &name).await, 2);
+        assert_eq!(rolled(&world, kind, &name).await, 2);
     }
     let waves: Vec<Value> = outcome.document()["restarts"]
         .as_array()
@@ -278,7 +287,7 @@ async fn a_lost_key_restarts_nothing(world: World) {
     assert_eq!(outcome.restart_of("web"), "adopted(key-replaced)");
     let warnings = outcome.document()["warnings"].to_string();
     assert!(warnings.contains("another key"), "{warnings}");
-    assert_eq!(generation(&world, "Deployment", "web").await, 1);
+    assert_eq!(rolled(&world, "Deployment", "web").await, 1);
     world.end().await;
 }
 
@@ -347,7 +356,7 @@ async fn pods_are_evicted_one_by_one(world: World) {
     let after = pods(&world, "web").await;
     assert!(after.len() == 3 && after.iter().all(|pod| !before.contains(pod)));
     assert_eq!(
-        generation(&world, "Deployment", "web").await,
+        rolled(&world, "Deployment", "web").await,
         1,
         "the template is left alone"
     );
@@ -368,7 +377,10 @@ async fn a_budget_that_allows_none_is_waited_for_and_reported(world: World) {
         .await;
     eventually("the budget is counted", async || {
         let budget = world.get("PodDisruptionBudget", "web").await?;
-        (budget["status"]["observedGeneration"] == budget["metadata"]["generation"]).then_some(())
+        (budget["status"]["expectedPods"] == json!(3)
+            && budget["status"]["currentHealthy"] == json!(3)
+            && budget["status"]["disruptionsAllowed"] == json!(0))
+        .then_some(())
     })
     .await;
     rotate(&world).await;
@@ -417,10 +429,42 @@ async fn one_is_synced_and_restarted_ad_hoc_and_every_link_is_told(world: World)
     text.exits(0);
     assert!(text.stdout.contains("not checked: "), "{}", text.stdout);
     assert_eq!(
-        generation(&world, "Deployment", "web").await,
+        rolled(&world, "Deployment", "web").await,
         2,
         "the second time it is known to run on it"
     );
+    world.end().await;
+}
+
+/// Pods are restarted on what the provider holds, and not on what it held before.
+async fn a_restart_waits_for_the_drift_check(world: World) {
+    shop(&world).await;
+    let policy = "select: [{namespaces: [NS]}]\nsync: {when: always}\nrestart: [{match: references, wait: 1m}]\n";
+    let policy = world.named(policy);
+    world.bin.policy(&policy, &[]).await.exits(0);
+    rotate(&world).await;
+    let sync = ["sync", "db", "-y", "-n", &world.namespace];
+    world.bin.run(&sync).await.exits(0);
+    // By now the provider has moved on again, and nobody has taken that in.
+    world.rest().await;
+    let name = format!("{}-store", world.namespace);
+    let data = json!([{"key": "db", "value": "later"}, {"key": "api", "value": "{\"user\":\"u\",\"token\":\"later\"}"}]);
+    let change = json!({"spec": {"provider": {"fake": {"data": data}}}});
+    world.patch("SecretStore", &name, &change).await;
+    let path = world.bin.file("restart.yaml", &policy);
+    let path = path.to_str().expect("UTF-8");
+    let stale = world
+        .bin
+        .run(&["restart", "-o", "json", "--config", path])
+        .await;
+    stale.exits(3);
+    assert_eq!(stale.restart_of("web"), "left(secret-not-verified)");
+    assert_eq!(rolled(&world, "Deployment", "web").await, 1);
+    world.resume().await;
+    let outcome = world.bin.policy(&policy, &[]).await;
+    outcome.exits(0);
+    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     world.end().await;
 }
 
@@ -444,6 +488,6 @@ async fn edited_data_restarts_nothing(world: World) {
         .await;
     outcome.exits(3);
     assert_eq!(outcome.restart_of("web"), "left(secret-tampered)");
-    assert_eq!(generation(&world, "Deployment", "web").await, 1);
+    assert_eq!(rolled(&world, "Deployment", "web").await, 1);
     world.end().await;
 }

@@ -103,13 +103,17 @@ impl Job<'_> {
                 Ok(Err(error)) => error,
                 Err(_) => return Err(blocked(pod, "no answer in time")),
             };
-            match error.trouble {
-                // Gone, or another pod of the same name by now.
-                Trouble::NotFound | Trouble::Conflict => return Ok(()),
-                Trouble::Unavailable if Instant::now() + PAUSE < give_up => sleep(PAUSE).await,
-                Trouble::Unavailable => return Err(blocked(pod, error.why())),
-                _ => return Err(error.into()),
+            // Gone, or another pod of the same name by now.
+            if matches!(error.trouble, Trouble::NotFound | Trouble::Conflict) {
+                return Ok(());
             }
+            if error.trouble != Trouble::Unavailable {
+                return Err(error.into());
+            }
+            if Instant::now() + PAUSE >= give_up {
+                return Err(blocked(pod, error.why()));
+            }
+            sleep(PAUSE).await;
         }
     }
 

@@ -115,6 +115,7 @@ fn verdict(
             reason: Reason::NotHealthyAgain,
             message,
         })),
+        Health::Unobserved => None,
         Health::Rolling(message) | Health::Unavailable(message) => {
             *last = message;
             None

@@ -114,11 +114,11 @@ fn broken(
 
 /// What did not change the pods have already; where nothing changed, they get all of it anew.
 fn unverified(subject: &Subject, changes: &[Change]) -> Option<Against> {
-    let changed =
+    let is_looked_at =
         |name: &String| changes.is_empty() || changes.iter().any(|change| change.secret == *name);
     subject
         .counting()
-        .filter(|(name, _)| changed(name))
+        .filter(|(name, _)| is_looked_at(name))
         .find_map(|(name, concern)| match &concern.standing {
             Standing::Verified | Standing::Pending => None,
             Standing::Tampered => Some((
@@ -138,6 +138,10 @@ fn unhealthy(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> Option<A
     }
     match &subject.workload.health {
         Health::Healthy => None,
+        Health::Unobserved => Some((
+            Reason::AlreadyRolling,
+            "its controller has not seen it as it is yet".to_owned(),
+        )),
         Health::Rolling(message) => Some((Reason::AlreadyRolling, message.clone())),
         Health::Failing(_) | Health::Unavailable(_) if context.retry => None,
         Health::Failing(message) | Health::Unavailable(message) => {

@@ -129,13 +129,13 @@ pub(super) fn covers_something(rule: &Node) -> Result<(), Fault> {
         .into_iter()
         .any(says)
     {
-        return match rule.get("kinds").is_some_and(is_empty_list) {
-            true => Err(Fault::new(
+        if rule.get("kinds").is_some_and(is_empty_list) {
+            return Err(Fault::new(
                 "covers no kind of workload",
                 "name kinds, or remove `kinds`",
-            )),
-            false => Ok(()),
-        };
+            ));
+        }
+        return Ok(());
     }
     Err(Fault::new(
         "names no workloads",

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{POLICY, generation, run, shop, stamp, workload};
+use super::{POLICY, rolled, run, shop, stamp, workload};
 use crate::{scenarios::rotate, support::World};
 
 /// Stamped and restarted once.
@@ -31,7 +31,7 @@ async fn ten_applies_of_the_manifest_cause_no_further_rollout() {
         let outcome = run(&world, &[]).await;
         assert_eq!(outcome.exits(0).restart_of("web"), "left(current)");
     }
-    assert_eq!(generation(&world, "Deployment", "web").await, 2);
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     assert_eq!(stamp(&world, "Deployment", "web").await, before);
     world.end().await;
 }
@@ -56,7 +56,7 @@ async fn ten_replacements_cause_no_rollout_of_ours_and_no_silent_adoption() {
             "{message}"
         );
     }
-    assert_eq!(generation(&world, "Deployment", "web").await, 2);
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     assert_eq!(stamp(&world, "Deployment", "web").await, None);
     let anew = run(&world, &["--adopt-anew"]).await;
     assert_eq!(anew.exits(0).restart_of("web"), "adopted(adopted)");
@@ -83,7 +83,7 @@ async fn an_old_stamp_that_is_brought_back_restarts_nothing() {
         outcome.exits(3);
         assert_eq!(outcome.restart_of("web"), "left(stamp-reverted)");
     }
-    assert_eq!(generation(&world, "Deployment", "web").await, 2);
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     world.end().await;
 }
 
@@ -101,7 +101,7 @@ async fn a_copied_stamp_restarts_nothing() {
     super::is_up(&world, "Deployment", "copy").await;
     let outcome = run(&world, &[]).await;
     assert_eq!(outcome.exits(0).restart_of("copy"), "adopted(stamp-copied)");
-    assert_eq!(generation(&world, "Deployment", "copy").await, 1);
+    assert_eq!(rolled(&world, "Deployment", "copy").await, 1);
     world.end().await;
 }
 
@@ -131,6 +131,6 @@ async fn a_second_policy_restarts_nothing_again() {
     assert_eq!(first.exits(0).restart_of("both"), "restarted(data-changed)");
     let second = world.bin.policy(&of("api"), &[]).await;
     assert_eq!(second.exits(0).restart_of("both"), "left(current)");
-    assert_eq!(generation(&world, "Deployment", "both").await, 2);
+    assert_eq!(rolled(&world, "Deployment", "both").await, 2);
     world.end().await;
 }

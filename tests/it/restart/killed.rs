@@ -5,7 +5,7 @@ use std::time::Duration;
 use eso_sync::sandbox::Fault;
 use serde_json::json;
 
-use super::{POLICY, generation, pods, run, shop, stamp, workload};
+use super::{POLICY, pods, rolled, run, shop, stamp, workload};
 use crate::{
     scenarios::rotate,
     support::{World, eventually},
@@ -64,10 +64,10 @@ async fn a_first_run_that_is_killed_at_any_step_restarts_once_in_the_end() {
         outcome.exits(0);
         let at = format!("killed before write {number}: {verb} {resource}");
         assert_eq!(outcome.restart_of("web"), "restarted(data-changed)", "{at}");
-        assert_eq!(generation(&world, "Deployment", "web").await, 2, "{at}");
+        assert_eq!(rolled(&world, "Deployment", "web").await, 2, "{at}");
         let again = run(&world, &[]).await;
         assert_eq!(again.exits(0).restart_of("web"), "left(current)", "{at}");
-        assert_eq!(generation(&world, "Deployment", "web").await, 2, "{at}");
+        assert_eq!(rolled(&world, "Deployment", "web").await, 2, "{at}");
         world.end().await;
     }
 }
@@ -88,7 +88,7 @@ async fn a_run_that_is_killed_after_its_restart_makes_no_second_one() {
     rotate(&world).await;
     let running = world.start(POLICY);
     eventually("it is restarted", async || {
-        (generation(&world, "Deployment", "web").await == 2).then_some(())
+        (rolled(&world, "Deployment", "web").await == 2).then_some(())
     })
     .await;
     running.signal("KILL").await;
@@ -96,7 +96,7 @@ async fn a_run_that_is_killed_after_its_restart_makes_no_second_one() {
     let outcome = run(&world, &["--wait-lock", "20s"]).await;
     outcome.exits(0);
     assert_eq!(outcome.restart_of("web"), "left(current)");
-    assert_eq!(generation(&world, "Deployment", "web").await, 2);
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     world.end().await;
 }
 
@@ -116,7 +116,7 @@ async fn a_restart_whose_answer_is_lost_is_made_once() {
     let outcome = run(&world, &[]).await;
     outcome.exits(0);
     assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
-    assert_eq!(generation(&world, "Deployment", "web").await, 2);
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     world.end().await;
 }
 
@@ -136,7 +136,7 @@ async fn a_conflict_is_decided_again() {
     let outcome = run(&world, &[]).await;
     outcome.exits(0);
     assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
-    assert_eq!(generation(&world, "Deployment", "web").await, 2);
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     world.end().await;
 }
 
@@ -198,8 +198,8 @@ async fn the_first_that_fails_stops_its_rule_and_later_runs_too() {
     let later = world.bin.policy(&policy, &[]).await;
     later.exits(3);
     assert!(later.restart_of("xyz").ends_with("(rule-stopped)"));
-    assert_eq!(generation(&world, "Deployment", "xyz").await, 1);
-    assert_eq!(generation(&world, "Deployment", "web").await, 2);
+    assert_eq!(rolled(&world, "Deployment", "xyz").await, 1);
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     let retried = world.bin.policy(&policy, &["--retry"]).await;
     assert_eq!(retried.restart_of("xyz"), "restarted(data-changed)");
     assert!(stamp(&world, "Deployment", "xyz").await.is_some());
@@ -219,7 +219,7 @@ async fn a_signal_starts_no_other_restart() {
     rotate(&world).await;
     let running = world.start(POLICY);
     eventually("the first is restarted", async || {
-        (generation(&world, "Deployment", "web").await == 2).then_some(())
+        (rolled(&world, "Deployment", "web").await == 2).then_some(())
     })
     .await;
     running.signal("TERM").await;
@@ -227,6 +227,6 @@ async fn a_signal_starts_no_other_restart() {
     outcome.exits(7);
     assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
     assert_eq!(outcome.restart_of("xyz"), "not-reached(signal)");
-    assert_eq!(generation(&world, "Deployment", "xyz").await, 1);
+    assert_eq!(rolled(&world, "Deployment", "xyz").await, 1);
     world.end().await;
 }

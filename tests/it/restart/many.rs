@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{POLICY, generation, is_up, run, workload};
+use super::{POLICY, is_up, rolled, run, workload};
 use crate::{
     scenarios::{base, rotate},
     support::{World, eventually},
@@ -45,7 +45,7 @@ async fn eighty_secrets_that_change_at_once_are_one_rollout() {
     let outcome = run(&world, &[]).await;
     outcome.exits(0);
     assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
-    assert_eq!(generation(&world, "Deployment", "web").await, 2);
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     let replica_sets = world.list("ReplicaSet").await;
     assert_eq!(replica_sets.len(), 2);
     world.end().await;
