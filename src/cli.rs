@@ -560,6 +560,9 @@ pub struct SyncArgs {
     /// How to restart.
     #[command(flatten)]
     pub restart_flags: RestartFlags,
+    /// How `--restart` reads providers.
+    #[command(flatten)]
+    pub providers: ProviderArgs,
     /// Refuse to sync more than this
     #[arg(
         long,

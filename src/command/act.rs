@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     Connected, Refusal, Session,
+    look::reading,
     policy::{Flags, selection, store},
     print_as,
     restart::{ad_hoc_rules, restart_options, verdicts, verdicts_after},
@@ -22,7 +23,7 @@ use crate::{
     outcome::Results,
     pattern::Pattern,
     plan::Plan,
-    policy::Policy,
+    policy::{Policy, When},
     progress::Progress,
     rbac,
     reason::Reason,
@@ -189,12 +190,16 @@ fn sync_flags(args: &SyncArgs) -> Flags {
     let mut flags = act_flags(&args.act);
     flags.insert("sync.generators".to_owned(), json!(args.generators));
     // What is typed is meant, whatever its Secret holds.
+    flags.insert("sync.when".to_owned(), json!(When::Always.as_str()));
     flags.insert("drift.enabled".to_owned(), json!(false));
     if let Some(limit) = args.max_syncs {
         flags.insert("safety.maxSyncs".to_owned(), json!(limit));
     }
     if args.restart {
         flags.insert("restart".to_owned(), ad_hoc_rules());
+        // The chain begins at the provider. Where that cannot be read, the rest of it is told all the same.
+        flags.extend(reading(&args.providers));
+        flags.insert("drift.onUnverifiable".to_owned(), json!("report"));
     }
     if let Some(limit) = args.max_restarts {
         flags.insert("safety.maxRestarts".to_owned(), json!(limit));

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Document, DocumentRestart};
+use super::{Document, DocumentItem, DocumentRestart};
 use crate::{
     drift::Verdict,
     inventory::{Id, Inventory},
     outcome::Outcome,
-    plan::Plan,
+    plan::{Item, Plan},
     restart::{
         results::{RestartOutcome, RestartResults},
         targets::Verdicts,
@@ -88,7 +88,7 @@ impl Document {
             chain.push(link(
                 LinkKind::Provider,
                 format!("{} of {of}", item.provider),
-                provider(verdicts.get(&planned.id)),
+                provider(verdicts.get(&planned.id), item, planned),
             ));
             let synced = match (item.outcome, item.current_sync) {
                 (Some(Outcome::Synced), Some(at)) => {
@@ -120,9 +120,20 @@ impl Document {
     }
 }
 
-fn provider(verdict: Option<&Verdict>) -> Result<String, String> {
+fn provider(
+    verdict: Option<&Verdict>,
+    item: &DocumentItem,
+    planned: &Item,
+) -> Result<String, String> {
     match verdict {
         Some(Verdict::InSync) => Ok("the Secret holds what the provider holds".to_owned()),
+        Some(Verdict::Unverifiable) => {
+            let found = planned.finding.as_ref();
+            Err(reason(
+                item.unverifiable.map(str::to_owned),
+                found.map_or("", |finding| &finding.message),
+            ))
+        }
         Some(_) => Err("the Secret does not hold what the provider holds".to_owned()),
         None => Err("the provider was not read by this command".to_owned()),
     }
