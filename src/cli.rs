@@ -626,7 +626,7 @@ mod tests {
 
     #[test]
     fn every_flag_has_a_variable_but_those_that_select() {
-        const SELECTING: [&str; 10] = [
+        const SELECTING: [&str; 11] = [
             "all",
             "all_namespaces",
             "credentials_in",
@@ -637,6 +637,7 @@ mod tests {
             "of",
             "selector",
             "shell",
+            "side",
         ];
         let command = Cli::command();
         let subcommands = command.get_subcommands();

@@ -189,6 +189,8 @@ impl Session {
             requests: cluster.requests(),
         };
         names_are_found(&select.names, &plan, &cluster.namespace)?;
+        // The document of ten thousand takes its room.
+        drop(discovered);
         let exit = exit(&plan);
         let document = Document::of_plan(kind, &plan, heading, exit);
         Ok(Looked { document, exit })
@@ -209,6 +211,7 @@ impl Session {
         }
         let mut check = connected.check(self, policy, discovered)?;
         let wanted = checked(&unchecked);
+        drop(unchecked);
         let findings = self.unless_stopped(check.first(inventory, &wanted)).await?;
         let now = self.world.clock.now();
         Ok((plan::plan(policy, inventory, &findings, now), Some(check)))
