@@ -715,7 +715,7 @@ mod tests {
 
     #[test]
     fn every_flag_has_a_variable_but_those_that_select() {
-        const SELECTING: [&str; 11] = [
+        const SELECTING: [&str; 12] = [
             "all",
             "all_namespaces",
             "credentials_in",
@@ -727,6 +727,7 @@ mod tests {
             "restart",
             "selector",
             "shell",
+            "side",
         ];
         let command = Cli::command();
         let subcommands = command.get_subcommands();
