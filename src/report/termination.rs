@@ -31,7 +31,7 @@ fn text(document: &Document, failed: &[&DocumentItem], shown: usize) -> String {
         .take(shown)
         .map(|item| json!({"item": format!("{}/{}", item.namespace, item.name), "reason": item.reason}))
         .collect();
-    json!({
+    let mut summary = json!({
         "run": document.run.id,
         "exitCode": document.run.exit_code,
         "complete": document.run.complete,
@@ -41,6 +41,9 @@ fn text(document: &Document, failed: &[&DocumentItem], shown: usize) -> String {
         "refused": document.summary.refused,
         "failed": lines,
         "failedNotShown": failed.len() - shown,
-    })
-    .to_string()
+    });
+    if let (Some(restarts), Some(summary)) = (&document.summary.restarts, summary.as_object_mut()) {
+        summary.insert("restarts".to_owned(), json!(restarts));
+    }
+    summary.to_string()
 }

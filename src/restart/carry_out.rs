@@ -6,6 +6,7 @@ mod healthy;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -397,11 +398,12 @@ impl<'a> Job<'a> {
 /// One patch: a new pod template (or a Rollout's `restartAt`), and the stamp for what its pods will start with.
 fn rollout(subject: &Subject, stamp: &Stamp, now: jiff::Timestamp) -> Value {
     let workload = &subject.workload;
-    let at = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let spec = if workload.id.kind == Kind::Rollout {
-        json!({"restartAt": at})
+        let at = after_all_pods(subject, now);
+        json!({"restartAt": at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()})
     } else {
-        json!({"template": {"metadata": {"annotations": {RESTARTED_AT: at}}}})
+        // Not in whole seconds: two restarts within one have to be two templates.
+        json!({"template": {"metadata": {"annotations": {RESTARTED_AT: now.to_string()}}}})
     };
     json!({
         "metadata": {
@@ -411,4 +413,12 @@ fn rollout(subject: &Subject, stamp: &Stamp, now: jiff::Timestamp) -> Value {
         },
         "spec": spec,
     })
+}
+
+/// Argo Rollouts replaces pods that were created before `restartAt`, and both are told in whole seconds: one that was created in
+/// the second of the restart would stay.
+fn after_all_pods(subject: &Subject, now: jiff::Timestamp) -> jiff::Timestamp {
+    let newest = subject.pods.iter().flatten().map(|pod| pod.created).max();
+    let after = newest.and_then(|newest| newest.checked_add(SignedDuration::from_secs(1)).ok());
+    after.map_or(now, |after| after.max(now))
 }

@@ -210,15 +210,6 @@ fn warnings(steps: &[Step]) -> Vec<String> {
              before is no longer known. Was the key deleted, or does another run keep one elsewhere?"
         ));
     }
-    let assumed = steps
-        .iter()
-        .filter(|step| !step.decision.assumed.is_empty())
-        .count();
-    if assumed > 0 {
-        warnings.push(format!(
-            "of {assumed} workloads nobody knows whether their pods started with the present data: it is assumed"
-        ));
-    }
     warnings
 }
 
