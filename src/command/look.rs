@@ -192,6 +192,8 @@ impl Session {
             }
             _ => RestartPlan::default(),
         };
+        // The document of ten thousand takes its room.
+        drop(discovered);
         let exit = exit(&plan, &restarts);
         let document = Document::of_plan(kind, &plan, heading, exit).with_restarts(&restarts);
         Ok(Looked { document, exit })
@@ -288,6 +290,7 @@ impl Session {
         }
         let mut check = connected.check(self, policy, discovered)?;
         let wanted = checked(&unchecked);
+        drop(unchecked);
         let findings = self.unless_stopped(check.first(inventory, &wanted)).await?;
         let now = self.world.clock.now();
         Ok((plan::plan(policy, inventory, &findings, now), Some(check)))

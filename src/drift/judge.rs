@@ -254,7 +254,7 @@ fn compared(by: &Author, comparison: Comparison, target: &Target) -> Finding {
         }
         (Target::There(actual), Effect::Delete) => {
             let keys = actual.data.keys().map(|name| KeyDifference {
-                name: name.clone(),
+                name: name.to_owned(),
                 difference: Difference::Extra,
             });
             return Finding {

@@ -1,13 +1,11 @@
 //! The target Secret, as far as it may be kept: fingerprints in place of values, and who wrote it.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
 use crate::{
-    eso::expected::is_as_hashed,
-    secret::{Fingerprint, RunKey},
+    eso::expected::{Held, is_as_hashed},
+    secret::RunKey,
     wire,
 };
 
@@ -17,16 +15,10 @@ pub(crate) const DATA_HASH: &str = "reconcile.external-secrets.io/data-hash";
 /// A Secret.
 #[derive(Clone)]
 pub struct Actual {
-    /// Its identity.
-    pub uid: String,
-    /// Its version.
-    pub resource_version: String,
     /// What it holds.
-    pub data: BTreeMap<String, Fingerprint>,
+    pub data: Held,
     /// Whether it was edited since the operator wrote it; None where that cannot be told.
     pub edited: Option<bool>,
-    /// Whether the operator has recorded what it wrote.
-    pub has_hash: bool,
     /// The ExternalSecret that controls it.
     pub owner: Option<String>,
     /// Whether the API server refuses changes of its data.
@@ -66,19 +58,12 @@ impl Actual {
         let hashed = recorded.and_then(|recorded| is_as_hashed(recorded, &secret.data));
         let old = recorded.is_some_and(|recorded| recorded.len() == 32);
         Self {
-            uid: meta.uid,
-            resource_version: meta.resource_version,
-            data: secret
-                .data
-                .iter()
-                .map(|(name, value)| (name.clone(), value.fingerprint(key)))
-                .collect(),
+            data: Held::of(&secret.data, key),
             edited: match hashed {
                 // Operators before v0.11 recorded keys too that they had removed: that it does not fit proves nothing alone.
                 Some(false) if old && writers.is_empty() => None,
                 hashed => hashed.map(|fits| !fits),
             },
-            has_hash: recorded.is_some(),
             owner: meta
                 .owner_references
                 .into_iter()

@@ -21,7 +21,7 @@ mod together;
 mod verdict;
 
 pub use answer::{Answer, Content, Provider, Raw};
-pub use compare::{Difference, KeyDifference, compare, data_hash, is_as_hashed};
+pub use compare::{Difference, Held, KeyDifference, compare, data_hash, is_as_hashed};
 pub use go_regex::{GoRegex, NotTranslated};
 pub use pipeline::{NoTemplates, Templates, expected};
 pub use read::{Read, What, reads};

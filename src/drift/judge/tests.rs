@@ -1,7 +1,8 @@
-use std::collections::BTreeMap;
-
 use super::*;
-use crate::{eso::expected::Failure, secret::Value};
+use crate::{
+    eso::expected::{Failure, Held},
+    secret::Value,
+};
 
 fn key() -> RunKey {
     RunKey::from_bytes([9; 32])
@@ -54,15 +55,10 @@ fn fails(failure: Failure) -> NotComputable {
 }
 
 fn holds(keys: &[(&str, &str)]) -> Actual {
-    let data = keys
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), key().fingerprint(value.as_bytes())));
+    let data = writes(keys).data;
     Actual {
-        uid: "u".to_owned(),
-        resource_version: "1".to_owned(),
-        data: data.collect::<BTreeMap<_, _>>(),
+        data: Held::of(&data, &key()),
         edited: Some(false),
-        has_hash: true,
         owner: Some("es".to_owned()),
         immutable: false,
         writers: Vec::new(),
@@ -324,7 +320,7 @@ fn what_a_stranger_may_have_written_is_not_called_drift() {
     assert_eq!(
         all(vec![owner(&[("a", "1")]), unknown], &[], &old),
         [
-            "unverifiable [] shared (unknown may have written what diffe",
+            "unverifiable [] shared (unknown may have written what differ",
             "unverifiable [] template"
         ]
     );

@@ -17,6 +17,38 @@ pub struct KeyDifference {
     pub difference: Difference,
 }
 
+/// What a Secret holds: fingerprints by key, in the order of the keys. (A tree would take several times the room.)
+#[derive(Clone, Default)]
+pub struct Held(Box<[(Box<str>, Fingerprint)]>);
+
+impl Held {
+    /// The fingerprints of this data.
+    pub fn of(data: &BTreeMap<String, Value>, key: &RunKey) -> Self {
+        let held = data
+            .iter()
+            .map(|(name, value)| (Box::from(name.as_str()), value.fingerprint(key)));
+        Self(held.collect())
+    }
+
+    /// The keys, in their order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| &**name)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn get(&self, name: &str) -> Option<&Fingerprint> {
+        let index = self
+            .0
+            .binary_search_by(|(held, _)| (**held).cmp(name))
+            .ok()?;
+        self.0.get(index).map(|(_, fingerprint)| fingerprint)
+    }
+}
+
 /// How a key differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Difference {
@@ -29,12 +61,8 @@ pub enum Difference {
 }
 
 /// The keys that differ, by name; what the Secret holds is known by its fingerprints alone. What the expectation is worth (`effect`, `immutable`) is not looked at.
-pub fn compare(
-    expected: &Expected,
-    actual: &BTreeMap<String, Fingerprint>,
-    key: &RunKey,
-) -> Vec<KeyDifference> {
-    let mut differences = BTreeMap::new();
+pub fn compare(expected: &Expected, actual: &Held, key: &RunKey) -> Vec<KeyDifference> {
+    let mut differences: BTreeMap<&str, Difference> = BTreeMap::new();
     for (name, value) in &expected.data {
         match actual.get(name) {
             None => {
@@ -56,7 +84,7 @@ pub fn compare(
     differences
         .into_iter()
         .map(|(name, difference)| KeyDifference {
-            name: name.clone(),
+            name: name.to_owned(),
             difference,
         })
         .collect()
