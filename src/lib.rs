@@ -3,12 +3,12 @@
 //! ```text
 //!   files, variables, flags ─► settings ─► Policy
 //!                                            │
-//!   cluster ─► discover ─► Inventory ─► plan(policy, inventory, now) ─► Plan ─► (print, or)
-//!                                                                         │
-//!            lock ─► sync: lanes at a pace, one watch, a proof for each ─► Results ─► report, Events, exit code
+//!   cluster ─► discover ─► Inventory ─► drift ─► plan(policy, inventory, findings, now) ─► Plan ─► (print, or)
+//!                                                                                           │
+//!            lock ─► sync: lanes at a pace, one watch, a proof for each ─► drift again ─► Results ─► report, Events, exit code
 //! ```
 //!
-//! Decisions are pure and separate from the edges that act: [`policy`], [`inventory`], [`eso`], [`plan`], [`outcome`],
+//! Decisions are pure and separate from the edges that act: [`policy`], [`inventory`], [`eso`], [`drift::judge`], [`plan`], [`outcome`],
 //! [`reason`], [`report`], [`rbac`] and [`provider::trust`] know no Kubernetes client and no runtime, which a test enforces. A plan leaves nothing
 //! to choose: the dry run is the same plan, printed.
 

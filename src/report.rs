@@ -297,7 +297,10 @@ impl Document {
         for (quota, calls) in results.reads.iter().filter(|(_, calls)| **calls > 0) {
             document.summary.reads.insert(quota.to_string(), *calls);
         }
-        document.summary.about_usd = price::about(plan, &results.reads);
+        // Where nothing was synced, what the plan has read is all.
+        if !results.reads.is_empty() {
+            document.summary.about_usd = price::about(plan, &results.reads);
+        }
         document.run.complete = results.stopped.is_none();
         if let Some(why) = &results.deaf {
             document.warnings.push(format!(

@@ -245,6 +245,7 @@ mod tests {
             "could not apply template: invalid character 'w' looking for beginning of value",
             r#"error unmarshalling secret: invalid character 'h' after top-level value: "hunter2""#,
             "unable to parse key hunter2 as json",
+            r#"could not update secret: Secret "x" is invalid: data[.dockerconfigjson]: Invalid value: "hunter2": invalid character 'h' looking for beginning of value"#,
             r#"template: x:1:2: executing "x" at <fromJson .a>: error calling fromJson: hunter2 is not json"#,
             "hunter2",
         ] {

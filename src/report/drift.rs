@@ -87,6 +87,7 @@ impl DocumentItem {
 /// Counts of the check, and what it costs.
 pub(super) fn summarize(summary: &mut Summary, plan: &Plan, items: &[DocumentItem]) {
     let Some(check) = &plan.check else {
+        summary.about_usd = price::about(plan, &BTreeMap::new());
         return;
     };
     let mut verifiable: BTreeMap<String, DocumentVerifiable> = BTreeMap::new();

@@ -175,6 +175,7 @@ fn a_plan_for_people() {
 
     6 selected: 3 to sync, 3 skipped
     Provider calls: 6 to aws SecretsManager eu-west-1; about 1m30s
+    These calls cost less than $0.01 by list prices
     ");
 }
 
