@@ -12,6 +12,9 @@ use tokio::time::Instant;
 
 use crate::{pace::Adaptive, policy::Rate};
 
+/// However long a provider asks for, nobody waits longer: who answers may be a tenant's server, and what it holds up is others'.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
 /// The turns at one quota, and the rate that one store may have on top.
 #[derive(Clone, Debug)]
 pub struct Turns {
@@ -91,7 +94,7 @@ impl Turns {
         self.quota.calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The provider throttled: the rate is halved at once, and nothing goes before `retry_after` has passed.
+    /// The provider throttled: the rate is halved at once, and nothing goes before `retry_after` has passed, or a minute.
     pub fn throttled(&self, retry_after: Option<Duration>) {
         for line in self
             .store
@@ -101,8 +104,9 @@ impl Turns {
         {
             lock(&line.pace).throttled();
         }
-        if let Some(wait) = retry_after {
-            let at = Instant::now() + wait;
+        if let Some(wait) = retry_after
+            && let Some(at) = Instant::now().checked_add(wait.min(LONGEST_PAUSE))
+        {
             let mut pause = lock(&self.quota.not_before);
             *pause = Some(pause.map_or(at, |before| before.max(at)));
         }
@@ -139,6 +143,18 @@ mod tests {
         turns.turn().await;
         assert_eq!(start.elapsed(), Duration::from_secs(3));
         assert_eq!(turns.calls(), 13);
+    }
+
+    /// Of a tenant's server, for a start.
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_of_years_ends_in_a_minute() {
+        let turns = Turns::new(Rate::per_second(10.0).unwrap());
+        for seconds in [1_000_000_000, u64::MAX] {
+            turns.throttled(Some(Duration::from_secs(seconds)));
+            let start = Instant::now();
+            turns.turn().await;
+            assert_eq!(start.elapsed().as_secs(), LONGEST_PAUSE.as_secs());
+        }
     }
 
     #[tokio::test(start_paused = true)]

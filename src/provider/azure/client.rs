@@ -25,7 +25,7 @@ use super::{
     login::Login,
     settings::Cloud,
 };
-use crate::provider::{Turns, Unread, unread};
+use crate::provider::{Turns, Unread, turns::LONGEST_PAUSE, unread};
 
 /// Requests at one time.
 const CONCURRENT: usize = 8;
@@ -39,9 +39,6 @@ const THROTTLED: u32 = 6;
 /// The first pause before another attempt; each next one is twice as long, up to the longest of ours.
 const PAUSE: Duration = Duration::from_millis(250);
 const LONG_PAUSE: Duration = Duration::from_secs(1);
-
-/// However long a server asks for, one does not wait longer.
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// A vault.
 pub(super) struct Client {

@@ -24,7 +24,7 @@ use super::{
     path,
 };
 use crate::{
-    provider::{Turns, Unread, unread},
+    provider::{Turns, Unread, turns::LONGEST_PAUSE, unread},
     secret::{Buffer, Value},
 };
 
@@ -40,9 +40,6 @@ const THROTTLED: u32 = 6;
 /// The first pause before another attempt; each next one is twice as long, up to the longest of ours.
 const PAUSE: Duration = Duration::from_millis(250);
 const LONG_PAUSE: Duration = Duration::from_secs(1);
-
-/// However long a server asks for, one does not wait longer.
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// A longer answer is not read to its end: Vault stores no secret of a tenth of this.
 const LONGEST_BODY: usize = 16 << 20;
@@ -358,7 +355,8 @@ fn open(token: &Value, lease: Option<Duration>) -> Result<Session, Unread> {
     header.set_sensitive(true);
     Ok(Session {
         token: header,
-        renew: lease.map(|lease| Instant::now() + lease.mul_f64(0.8)),
+        // One that lives for ages is not asked for anew.
+        renew: lease.and_then(|lease| Instant::now().checked_add(lease / 5 * 4)),
         denials_are_real: AtomicBool::new(false),
     })
 }
