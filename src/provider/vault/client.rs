@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -24,7 +24,7 @@ use super::{
     path,
 };
 use crate::{
-    provider::{Turns, Unread, turns::LONGEST_PAUSE, unread},
+    provider::{Turns, Unread, health::Health, turns::LONGEST_PAUSE, unread},
     secret::{Buffer, Value},
 };
 
@@ -55,8 +55,7 @@ pub(super) struct Client {
     /// Held while one logs in: who waits for it finds the token.
     session: Mutex<State>,
     slots: Semaphore,
-    /// Set once the server cannot be reached: nobody else tries.
-    lost: OnceLock<Unread>,
+    health: Health,
 }
 
 enum State {
@@ -109,7 +108,7 @@ impl Client {
             login,
             session: Mutex::new(State::Out),
             slots: Semaphore::new(CONCURRENT),
-            lost: OnceLock::new(),
+            health: Health::default(),
         }
     }
 
@@ -132,6 +131,7 @@ impl Client {
                 .await?;
             match raw.status {
                 200 | 404 => {
+                    self.health.answered();
                     // One that was given cannot be replaced, and has now been good for something.
                     if raw.status == 200 && matches!(self.login, Login::Token(_)) {
                         session.denials_are_real.store(true, Ordering::Relaxed);
@@ -149,7 +149,7 @@ impl Client {
                 }
                 _ => {}
             }
-            return Err(self.refusal(&raw, right));
+            return Err(self.refusal(&url, &raw, right));
         }
     }
 
@@ -206,7 +206,7 @@ impl Client {
         let answer = self.exchange(&url, Some(&body), None, None).await;
         let (reason, detail) = match answer {
             Ok(raw) if raw.status == 200 => return body::token(raw.body.expose()),
-            Ok(raw) => match self.refusal(&raw, "").why {
+            Ok(raw) => match self.refusal(&url, &raw, "").why {
                 why if why.reason == unread::UNAVAILABLE => (why.reason, why.detail),
                 _ => (unread::LOGIN, answered(&raw)),
             },
@@ -222,6 +222,10 @@ impl Client {
             .pop_if_empty()
             .push("v1")
             .extend(path);
+        if !path::leads_to(&url, path) {
+            let detail = "the path cannot be asked for as it is written";
+            return Err(Unread::secret(unread::UNSUPPORTED, detail));
+        }
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -236,14 +240,14 @@ impl Client {
         session: Option<&Session>,
         turns: Option<&Turns>,
     ) -> Result<Raw, Unread> {
-        if let Some(lost) = self.lost.get() {
-            return Err(lost.clone());
-        }
         let mut pause = PAUSE;
         let mut attempt = 1;
         loop {
+            self.health.check()?;
             if let Some(turns) = turns {
                 turns.turn().await;
+                // Another may have found out meanwhile.
+                self.health.check()?;
             }
             let answer = self.send(url, login, session).await;
             let (attempts, asked) = match &answer {
@@ -253,14 +257,17 @@ impl Client {
                     }
                     (THROTTLED, raw.retry_after)
                 }
-                Ok(raw) if is_trouble(raw) => (FAILED, raw.retry_after),
+                Ok(raw) if is_trouble(raw) => (FAILED, None),
+                // It could not even be sent.
+                Err(error) if error.is_builder() => (1, None),
                 Err(_) => (FAILED, None),
-                Ok(_) => return answer.map_err(|error| self.lose(&reason(&error))),
+                Ok(_) => return answer.map_err(|error| self.unreachable(&error)),
             };
             if attempt >= attempts {
-                return Err(self.given_up(&answer));
+                return Err(self.given_up(url, &answer));
             }
-            // A server that rounds down asks for no time at all.
+            // How long it asks to be left alone holds for all turns; a login takes none.
+            let asked = asked.filter(|_| turns.is_none());
             let wait = asked.unwrap_or_default().max(pause);
             tokio::time::sleep(wait.min(LONGEST_PAUSE)).await;
             pause = (pause * 2).min(LONG_PAUSE);
@@ -268,16 +275,18 @@ impl Client {
         }
     }
 
-    fn given_up(&self, answer: &Result<Raw, reqwest::Error>) -> Unread {
+    fn given_up(&self, url: &Url, answer: &Result<Raw, reqwest::Error>) -> Unread {
         match answer {
             Ok(raw) if raw.status == 429 => {
                 let detail = "Vault answered 429 each time, also after having waited";
                 Unread::secret(unread::THROTTLED, detail)
             }
             // It may be this one path that the server fails at.
-            Ok(raw) if raw.status == 500 => Unread::secret(unread::UNAVAILABLE, answered(raw)),
-            Ok(raw) => self.lose(&answered(raw)),
-            Err(error) => self.lose(&reason(error)),
+            Ok(raw) => self.failed_at(url, answered(raw)),
+            Err(error) if error.is_builder() => {
+                Unread::secret(unread::UNSUPPORTED, "no request can be made of this key")
+            }
+            Err(error) => self.unreachable(error),
         }
     }
 
@@ -326,24 +335,36 @@ impl Client {
     }
 
     /// What an answer means that is none.
-    fn refusal(&self, raw: &Raw, right: &str) -> Unread {
+    fn refusal(&self, url: &Url, raw: &Raw, right: &str) -> Unread {
         match raw.status {
             403 => Unread::secret(unread::DENIED, answered(raw)).lacking(right),
-            300..=399 => self.lose(&format!(
+            300..=399 => self.failed_at(url, format!(
                 "{} (a redirect is not followed: `server` has to name the active node, or one that forwards)",
                 answered(raw)
             )),
-            401 | 407 => Unread::store(unread::LOGIN, answered(raw)),
-            472 | 473 => self.lose("Vault answered that it is a standby"),
-            500..=599 => self.lose(&answered(raw)),
+            401 | 407 => self
+                .health
+                .failed_at(url.path(), Unread::secret(unread::LOGIN, answered(raw))),
+            472 | 473 => {
+                let detail = "Vault answered that it is a standby";
+                self.health.lose(Unread::store(unread::UNAVAILABLE, detail))
+            }
+            503 if is_sealed(raw) => {
+                self.health.lose(Unread::store(unread::UNAVAILABLE, answered(raw)))
+            }
+            500..=599 => self.failed_at(url, answered(raw)),
             _ => Unread::secret(unread::UNREADABLE, answered(raw)),
         }
     }
 
-    fn lose(&self, detail: &str) -> Unread {
-        self.lost
-            .get_or_init(|| Unread::store(unread::UNAVAILABLE, detail))
-            .clone()
+    fn failed_at(&self, url: &Url, detail: String) -> Unread {
+        let unread = Unread::secret(unread::UNAVAILABLE, detail);
+        self.health.failed_at(url.path(), unread)
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Unread {
+        let unread = Unread::store(unread::UNAVAILABLE, reason(error));
+        self.health.lose(unread)
     }
 }
 
@@ -363,8 +384,11 @@ fn open(token: &Value, lease: Option<Duration>) -> Result<Session, Unread> {
 
 /// Whether it may go better the next time. A sealed Vault stays sealed.
 fn is_trouble(raw: &Raw) -> bool {
-    let sealed = body::known_error(raw.body.expose()) == Some("Vault is sealed");
-    matches!(raw.status, 412 | 500 | 502 | 503 | 504) && !sealed
+    matches!(raw.status, 412 | 500 | 502 | 503 | 504) && !is_sealed(raw)
+}
+
+fn is_sealed(raw: &Raw) -> bool {
+    body::known_error(raw.body.expose()) == Some("Vault is sealed")
 }
 
 /// The status, with the words for it that are known.
