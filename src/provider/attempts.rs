@@ -37,6 +37,8 @@ pub(super) enum Again {
     Throttled(Option<Duration>),
     /// It may work the next time.
     Transient,
+    /// Nobody answers. It may be otherwise the next time; where it is not, nobody answers other calls either.
+    Unreachable,
     /// The credentials are out of date.
     Expired,
     /// It will not.
@@ -75,7 +77,7 @@ impl<'a> Attempts<'a> {
                 self.throttled += 1;
                 (self.throttled, THROTTLED)
             }
-            Again::Transient => {
+            Again::Transient | Again::Unreachable => {
                 self.failed += 1;
                 (self.failed, FAILED)
             }
