@@ -367,6 +367,20 @@ async fn what_is_not_supported_is_named() {
             "store-unreadable: `auth` names no method",
         ),
         (
+            json!({"auth": {
+                "token": {"bearerToken": {"name": "login", "key": "token"}},
+                "serviceAccount": {"name": "reader"},
+            }}),
+            "store-unreadable: `auth` names several methods, which the operator refuses",
+        ),
+        (
+            json!({
+                "authRef": {"name": "login", "key": "token"},
+                "auth": {"serviceAccount": {"name": "reader"}},
+            }),
+            "unsupported-store: the store's kubeconfig (`authRef`) is not read",
+        ),
+        (
             json!({"server": {"url": "https://"}}),
             "store-unreadable: `server.url` is no address",
         ),
