@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use hyper::body::Bytes;
 use reqwest::{
     Method, Url,
     header::{HeaderMap, HeaderValue, RETRY_AFTER},
@@ -311,7 +312,7 @@ impl Client {
         if let Some(body) = login {
             request = request
                 .header("content-type", "application/json")
-                .body(body.expose().to_vec());
+                .body(Bytes::from_owner(Wiped(body.duplicate())));
         }
         let mut response = request.send().await?;
         let mut body = Buffer::with_capacity(4096);
@@ -365,6 +366,15 @@ impl Client {
     fn unreachable(&self, error: &reqwest::Error) -> Unread {
         let unread = Unread::store(unread::UNAVAILABLE, reason(error));
         self.health.lose(unread)
+    }
+}
+
+/// What is sent and wiped then.
+struct Wiped(Value);
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        self.0.expose()
     }
 }
 
