@@ -46,6 +46,9 @@ pub struct Cluster {
     address: Arc<kube::Config>,
     /// How long one call may take.
     patience: Duration,
+    /// How many bytes an answer, and how many pages a list may have.
+    longest_answer: usize,
+    most_pages: usize,
     /// The kubeconfig context, if there is one.
     pub context: Option<String>,
     /// The API server's address.
@@ -255,7 +258,7 @@ impl Cluster {
         let operation = format!("list {query}");
         let mut token: Option<String> = None;
         let mut restarted = false;
-        loop {
+        for _ in 0..self.most_pages {
             let mut page = query.clone().with("limit", PAGE.to_string());
             if let Some(token) = &token {
                 page = page.with("continue", token.clone());
@@ -278,6 +281,12 @@ impl Cluster {
                 Err(error) => return Err(error),
             }
         }
+        Err(CallError {
+            trouble: Trouble::Unreadable,
+            operation,
+            message: format!("the list has more than {} pages", self.most_pages),
+            quoted: false,
+        })
     }
 
     /// The present resource version of a collection, read with the smallest list there is.
@@ -393,8 +402,8 @@ impl Cluster {
         };
         loop {
             let request = request(method, query, body.clone());
-            let answer =
-                tokio::time::timeout(self.patience, answer::to(&self.client, request)).await;
+            let answer = answer::to(&self.client, request, self.longest_answer);
+            let answer = tokio::time::timeout(self.patience, answer).await;
             let error = match answer {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => CallError::new(operation, error),

@@ -33,6 +33,7 @@ mod double;
 mod fake;
 #[cfg(feature = "gcp")]
 mod gcp;
+mod health;
 mod kubernetes;
 pub mod reader;
 #[cfg(any(feature = "aws", feature = "gcp"))]

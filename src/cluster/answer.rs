@@ -8,10 +8,11 @@ use serde::de::DeserializeOwned;
 use crate::secret::Buffer;
 
 /// Sends a request and reads the answer. (The client's own way to do it keeps the text in plain memory, and logs what it cannot
-/// parse.)
+/// parse.) One that is longer than this makes no sense.
 pub(super) async fn to<T: DeserializeOwned>(
     client: &kube::Client,
     request: Request<Vec<u8>>,
+    longest: usize,
 ) -> Result<T, kube::Error> {
     let response = client.send(request.map(Body::from)).await?;
     let status = response.status();
@@ -19,6 +20,10 @@ pub(super) async fn to<T: DeserializeOwned>(
     let mut bytes = Buffer::default();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {
+            if data.len() > longest.saturating_sub(bytes.as_bytes().len()) {
+                let error = serde::de::Error::custom("too long");
+                return Err(kube::Error::SerdeError(error));
+            }
             bytes.push(&data);
         }
     }

@@ -178,6 +178,9 @@ pub(super) fn build(
         ledger,
         address: Arc::new(address),
         patience: super::CALL_TIMEOUT,
+        // The cluster is trusted.
+        longest_answer: usize::MAX,
+        most_pages: usize::MAX,
         context,
         server: server.trim_end_matches('/').to_owned(),
         namespace,

@@ -100,6 +100,31 @@ fn keeps_nothing(path: &str) -> bool {
     token || path.ends_with("accessreviews")
 }
 
+/// Whether a path is that of Leases, and not one in which a tenant's object is only called so.
+fn is_of_leases(path: &str) -> bool {
+    matches!(
+        *path.split('/').collect::<Vec<_>>(),
+        [
+            "",
+            "apis",
+            "coordination.k8s.io",
+            _,
+            "namespaces",
+            _,
+            "leases"
+        ] | [
+            "",
+            "apis",
+            "coordination.k8s.io",
+            _,
+            "namespaces",
+            _,
+            "leases",
+            _
+        ]
+    )
+}
+
 /// A request that would change something, from a command that only looks.
 #[derive(Debug, thiserror::Error)]
 #[error("{method} {path} would change something, and this command only looks")]
@@ -161,8 +186,8 @@ where
                 .into());
             }
             // The lock's renewal must not wait behind what it protects.
-            let at_once = request.extensions().get::<Paced>().is_some()
-                || request.uri().path().contains("/leases");
+            let at_once =
+                request.extensions().get::<Paced>().is_some() || is_of_leases(request.uri().path());
             if !at_once {
                 ledger.turn().await;
             }
@@ -201,6 +226,23 @@ mod tests {
             ),
         ] {
             assert!(!refuses(Access::ReadOnly, method, path), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn an_object_that_is_called_leases_waits_its_turn() {
+        let lease = "/apis/coordination.k8s.io/v1/namespaces/ops/leases";
+        for path in [lease, &format!("{lease}/eso-sync")] {
+            assert!(is_of_leases(path), "{path}");
+        }
+        for path in [
+            "/api/v1/namespaces/team-a/secrets/leases",
+            "/api/v1/namespaces/leases/secrets/db",
+            "/apis/external-secrets.io/v1/namespaces/team-a/externalsecrets/leases-1",
+            "/apis/evil.example/v1/namespaces/team-a/leases/x",
+            "/apis/coordination.k8s.io/v1/namespaces/ops/leasesx",
+        ] {
+            assert!(!is_of_leases(path), "{path}");
         }
     }
 

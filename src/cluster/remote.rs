@@ -18,6 +18,10 @@ use crate::secret::Value;
 const PATIENCE: Duration = Duration::from_secs(20);
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// How long an answer, and a list, of such a server may be: a page of 500 Secrets, and a hundred thousand of them.
+const LONGEST_ANSWER: usize = 64 << 20;
+const MOST_PAGES: usize = 200;
+
 /// An API server.
 pub struct Server {
     /// Its address.
@@ -56,6 +60,8 @@ impl Cluster {
             .map_err(connect::describe)?;
         Ok(Self {
             patience: PATIENCE,
+            longest_answer: LONGEST_ANSWER,
+            most_pages: MOST_PAGES,
             ..cluster
         })
     }

@@ -37,6 +37,8 @@ pub(super) enum Again {
     Throttled(Option<Duration>),
     /// It may work the next time.
     Transient,
+    /// Nobody answers. It may be otherwise the next time; where it is not, nobody answers other calls either.
+    Unreachable,
     /// The credentials are out of date.
     Expired,
     /// It will not.
@@ -65,19 +67,17 @@ impl<'a> Attempts<'a> {
         self.turns.turn().await;
     }
 
-    /// Whether there is another after this error; if so, when the time for it has come.
+    /// Whether there is another after this error; if so, when the time for it has come. A wait that the provider names is that
+    /// of the next turn; the pause is slept all the same, for who rounds down names no time at all.
     pub(super) async fn again(&mut self, error: Again) -> bool {
         let (tried, limit) = match error {
             Again::Never | Again::Expired => return false,
             Again::Throttled(retry_after) => {
                 self.turns.throttled(retry_after);
                 self.throttled += 1;
-                if retry_after.is_some() {
-                    return self.throttled < THROTTLED;
-                }
                 (self.throttled, THROTTLED)
             }
-            Again::Transient => {
+            Again::Transient | Again::Unreachable => {
                 self.failed += 1;
                 (self.failed, FAILED)
             }
@@ -141,14 +141,27 @@ mod tests {
     async fn a_wait_that_the_provider_names_holds_all_turns_back() {
         let turns = turns();
         let mut attempts = Attempts::new(&turns);
+        let start = Instant::now();
         assert!(
             attempts
                 .again(Again::Throttled(Some(Duration::from_secs(9))))
                 .await
         );
-        let start = Instant::now();
         turns.turn().await;
         assert_eq!(start.elapsed().as_secs(), 9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_of_no_time_does_not_do_away_with_the_pauses() {
+        let turns = turns();
+        let mut attempts = Attempts::new(&turns);
+        let start = Instant::now();
+        while attempts.again(Again::Throttled(Some(Duration::ZERO))).await {}
+        assert!(
+            start.elapsed() > Duration::from_secs(11),
+            "{:?}",
+            start.elapsed()
+        );
     }
 
     #[tokio::test(start_paused = true)]

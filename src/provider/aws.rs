@@ -124,6 +124,11 @@ fn is_region(text: &str) -> bool {
     text.len() <= 50 && !text.starts_with('-') && !text.ends_with('-') && text.bytes().all(inner)
 }
 
+/// Whether a name or ARN is one that AWS takes; a longer one is refused.
+fn fits(key: &str) -> bool {
+    key.chars().count() <= 2048
+}
+
 fn unsupported(what: impl Into<String>) -> Unread {
     Unread::store(unread::UNSUPPORTED, what)
 }

@@ -23,6 +23,18 @@ use crate::{
 const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
 
+/// For a whole answer: one that trickles in is none.
+const WHOLE_ANSWER: Duration = Duration::from_mins(1);
+
+/// Names that a search looks at; a vault that lists more, or lists without end, is not read to its end.
+const MOST_NAMES: usize = 100_000;
+
+/// Pages of such a list: those of Azure's have up to 25 names on them, and may have none.
+const MOST_PAGES: usize = 10_000;
+
+/// Azure has no longer names.
+const LONGEST_NAME: usize = 127;
+
 struct KeyVault {
     client: Client,
     /// The vault, as it is named to people.
@@ -38,6 +50,7 @@ pub(super) async fn connect(
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
         .read_timeout(ANSWER)
+        .timeout(WHOLE_ANSWER)
         .build()
         .map_err(|error| Unread::store(unread::UNAVAILABLE, format!("no TLS: {error}")))?;
     let settings = Settings::of(&store.settings)?;
@@ -110,7 +123,8 @@ impl KeyVault {
         };
         // Azure has no other names and versions, and refuses the request.
         let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        if name.is_empty() || !is_name(name) || !is_name(version) {
+        let fits = (1..=LONGEST_NAME).contains(&name.len()) && version.len() <= LONGEST_NAME;
+        if !fits || !is_name(name) || !is_name(version) {
             return Ok(Answered::Fails(Failure::Refused));
         }
         let secret = self.client.secret(name, version, turns).await?;
@@ -142,7 +156,7 @@ impl KeyVault {
             .map_err(|_| Unread::secret(why::REGEXP, "find.name.regexp"))?;
         let mut names = Vec::new();
         let mut next = None;
-        loop {
+        for pages in 1.. {
             let page = self.client.page(next.as_ref(), turns).await?;
             next = self.client.next(&page)?;
             names.extend(
@@ -152,6 +166,10 @@ impl KeyVault {
             );
             if next.is_none() {
                 break;
+            }
+            if pages >= MOST_PAGES || names.len() > MOST_NAMES {
+                let detail = "the list of the vault's secrets has no end";
+                return Err(Unread::secret(unread::UNREADABLE, detail).into());
             }
         }
         let found = names.into_iter().map(async |name| {

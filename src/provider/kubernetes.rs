@@ -2,16 +2,13 @@
 
 mod login;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
 
 use self::login::Session;
-use super::{Answered, Identity, Provider, StoreSettings, Turns, Unread, unread};
+use super::{Answered, Identity, Provider, StoreSettings, Turns, Unread, health::Health, unread};
 use crate::{
     cluster::{CallError, Cluster, Query, Trouble},
     eso::expected::{self, Failure, GoRegex, Operator, Raw, What, why},
@@ -23,6 +20,9 @@ use crate::{
 
 /// Reads under way at a time.
 const AT_A_TIME: usize = 8;
+
+/// What a search may find: the server may be anybody's.
+const MOST_BYTES: usize = 256 << 20;
 
 /// The namespace that the operator reads unless the store names one.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -69,10 +69,10 @@ impl Provider for Kubernetes {
                 What::Find { .. } => searches.push(place),
             }
         }
-        let lost = Lost::default();
+        let health = Health::default();
         let reads: Vec<_> = places
             .into_iter()
-            .map(|(key, places)| self.secret(key, places, turns, &lost))
+            .map(|(key, places)| self.secret(key, places, turns, &health))
             .collect();
         let secrets: Vec<Vec<(usize, Answered)>> = stream::iter(reads)
             .buffer_unordered(AT_A_TIME)
@@ -81,28 +81,11 @@ impl Provider for Kubernetes {
         let mut answers: BTreeMap<usize, Answered> = secrets.into_iter().flatten().collect();
         for place in searches {
             if let Some(What::Find { name, tags, .. }) = wanted.get(place) {
-                let found = self.search(name.as_deref(), tags.as_ref(), turns, &lost);
+                let found = self.search(name.as_deref(), tags.as_ref(), turns, &health);
                 answers.insert(place, found.await.unwrap_or_else(Answered::Unread));
             }
         }
         answers.into_values().collect()
-    }
-}
-
-/// Why the whole store cannot be read, once that is known: then nothing more is asked.
-#[derive(Default)]
-struct Lost(Mutex<Option<Unread>>);
-
-impl Lost {
-    fn check(&self) -> Result<(), Unread> {
-        let lost = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lost.clone().map_or(Ok(()), Err)
-    }
-
-    fn note(&self, unread: &Unread) {
-        if unread.whole_store {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(unread.clone());
-        }
     }
 }
 
@@ -113,9 +96,9 @@ impl Kubernetes {
         key: &str,
         places: Vec<(usize, bool)>,
         turns: &Turns,
-        lost: &Lost,
+        health: &Health,
     ) -> Vec<(usize, Answered)> {
-        let read = self.get(key, turns, lost).await;
+        let read = self.get(key, turns, health).await;
         places
             .into_iter()
             .map(|(place, metadata)| {
@@ -130,7 +113,7 @@ impl Kubernetes {
             .collect()
     }
 
-    async fn get(&self, key: &str, turns: &Turns, lost: &Lost) -> Result<Secret, Missed> {
+    async fn get(&self, key: &str, turns: &Turns, health: &Health) -> Result<Secret, Missed> {
         // The operator's own client refuses what would be another path; what is merely no name is asked for, and not there.
         if key.is_empty() || matches!(key, "." | "..") || key.contains(['/', '%']) {
             return Err(Missed::Refused);
@@ -139,16 +122,19 @@ impl Kubernetes {
             return Err(Missed::NotFound);
         }
         let path = format!("{}/{key}", self.secrets());
-        let (cluster, age) = self.ready(turns, lost).await?;
+        let (cluster, age) = self.ready(turns, health).await?;
         let mut read: Result<Secret, CallError> = cluster.get(&path).await;
-        if let Some(cluster) = self.fresher(trouble(&read), age, turns, lost).await? {
+        if let Some(cluster) = self.fresher(trouble(&read), age, turns, health).await? {
             read = cluster.get(&path).await;
+        }
+        if read.is_ok() || trouble(&read) == Some(Trouble::NotFound) {
+            health.answered();
         }
         read.map_err(|error| {
             if error.trouble == Trouble::NotFound {
                 return Missed::NotFound;
             }
-            Missed::Unread(self.unread(&error, &format!("get secrets/{key}"), lost))
+            Missed::Unread(self.unread(&error, &format!("get secrets/{key}"), health))
         })
     }
 
@@ -157,7 +143,7 @@ impl Kubernetes {
         name: Option<&str>,
         tags: Option<&BTreeMap<String, String>>,
         turns: &Turns,
-        lost: &Lost,
+        health: &Health,
     ) -> Result<Answered, Unread> {
         let mut query = Query::new(self.secrets());
         let mut regex = None;
@@ -178,23 +164,27 @@ impl Kubernetes {
             }
             _ => return Ok(Answered::Fails(Failure::Refused)),
         }
-        let (cluster, age) = self.ready(turns, lost).await?;
+        let (cluster, age) = self.ready(turns, health).await?;
         let mut listed = list(&cluster, &query, regex.as_ref()).await;
-        if let Some(cluster) = self.fresher(trouble(&listed), age, turns, lost).await? {
+        if let Some(cluster) = self.fresher(trouble(&listed), age, turns, health).await? {
             listed = list(&cluster, &query, regex.as_ref()).await;
         }
         match listed {
-            Ok(found) => Ok(Answered::Many(found)),
-            Err(error) => Err(self.unread(&error, "list secrets", lost)),
+            Ok(Some(found)) => Ok(Answered::Many(found)),
+            Ok(None) => Err(Unread::secret(
+                unread::UNREADABLE,
+                "the Secrets that were found are too many to be read",
+            )),
+            Err(error) => Err(self.unread(&error, "list secrets", health)),
         }
     }
 
     /// The connection, after a turn.
-    async fn ready(&self, turns: &Turns, lost: &Lost) -> Result<(Cluster, u32), Unread> {
-        lost.check()?;
+    async fn ready(&self, turns: &Turns, health: &Health) -> Result<(Cluster, u32), Unread> {
+        health.check()?;
         turns.turn().await;
         // Another call may have found out meanwhile.
-        lost.check()?;
+        health.check()?;
         Ok(self.session.present().await)
     }
 
@@ -204,13 +194,13 @@ impl Kubernetes {
         trouble: Option<Trouble>,
         age: u32,
         turns: &Turns,
-        lost: &Lost,
+        health: &Health,
     ) -> Result<Option<Cluster>, Unread> {
         if trouble != Some(Trouble::Unauthenticated) {
             return Ok(None);
         }
         let renewed = self.session.renewed(age).await;
-        let renewed = renewed.inspect_err(|unread| lost.note(unread))?;
+        let renewed = renewed.map_err(|unread| health.lose(unread))?;
         if renewed.is_some() {
             turns.turn().await;
         }
@@ -222,18 +212,21 @@ impl Kubernetes {
     }
 
     /// The server may be anybody's: what it says is not repeated.
-    fn unread(&self, error: &CallError, right: &str, lost: &Lost) -> Unread {
-        let unread = match error.trouble {
+    fn unread(&self, error: &CallError, right: &str, health: &Health) -> Unread {
+        match error.trouble {
             Trouble::Denied => Unread::secret(unread::DENIED, "the API server refuses the read")
                 .lacking(format!("{right} in {}", self.namespace)),
-            Trouble::Unauthenticated => Unread::store(
+            Trouble::Unauthenticated => health.lose(Unread::store(
                 unread::LOGIN,
                 "the API server does not take the credentials",
-            ),
-            Trouble::Unavailable => Unread::store(
-                unread::UNAVAILABLE,
-                error.own_words().unwrap_or("the API server fails"),
-            ),
+            )),
+            Trouble::Unavailable => match error.own_words() {
+                Some(why) => health.lose(Unread::store(unread::UNAVAILABLE, why)),
+                None => health.failed_at(
+                    right,
+                    Unread::secret(unread::UNAVAILABLE, "the API server fails"),
+                ),
+            },
             Trouble::NotFound
             | Trouble::Conflict
             | Trouble::Expired
@@ -242,9 +235,7 @@ impl Kubernetes {
                 unread::UNREADABLE,
                 "the API server answers in a way that makes no sense",
             ),
-        };
-        lost.note(&unread);
-        unread
+        }
     }
 }
 
@@ -265,20 +256,29 @@ fn trouble<T>(answer: &Result<T, CallError>) -> Option<Trouble> {
     answer.as_ref().err().map(|error| error.trouble)
 }
 
-/// All Secrets that the query gives and whose names match.
+/// All Secrets that the query gives and whose names match; nothing if they are more than a job could hold.
 async fn list(
     cluster: &Cluster,
     query: &Query,
     name: Option<&GoRegex>,
-) -> Result<BTreeMap<String, Raw>, CallError> {
+) -> Result<Option<BTreeMap<String, Raw>>, CallError> {
     let mut found = BTreeMap::new();
+    let mut room = MOST_BYTES;
     let each = |secret: Secret| {
+        let data = secret.data.iter();
+        let size: usize = data
+            .map(|(key, value)| key.len() + value.expose().len())
+            .sum();
         if name.is_none_or(|name| name.is_match(&secret.metadata.name)) {
+            room = room.saturating_sub(size);
+            if room == 0 {
+                return;
+            }
             found.insert(secret.metadata.name, Raw::Keys(secret.data));
         }
     };
     cluster.list(query, each).await?;
-    Ok(found)
+    Ok((room > 0).then_some(found))
 }
 
 fn raw(secret: &Secret, metadata: bool) -> Raw {

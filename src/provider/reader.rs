@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use futures::{StreamExt as _, stream};
@@ -26,6 +27,9 @@ use crate::{
 
 /// Stores that are read at a time.
 const AT_A_TIME: usize = 32;
+
+/// How long it may take to connect.
+const LOGIN: Duration = Duration::from_mins(2);
 
 /// A store that can be read.
 #[derive(Clone, Debug)]
@@ -66,6 +70,8 @@ pub struct Reader {
     stand_in: Option<StandIn>,
     ambient: Ambient,
     quotas: BTreeMap<QuotaKey, Turns>,
+    /// Those of each store, which all its connections share.
+    turns: BTreeMap<StoreKey, Turns>,
     /// By store and namespace of the ExternalSecret.
     routes: BTreeMap<(StoreKey, String), Result<Link, Unread>>,
     links: BTreeMap<Link, Connection>,
@@ -112,6 +118,7 @@ impl Reader {
             stand_in: None,
             ambient,
             quotas: BTreeMap::new(),
+            turns: BTreeMap::new(),
             routes: BTreeMap::new(),
             links: BTreeMap::new(),
         }
@@ -298,6 +305,15 @@ impl Reader {
 
     /// The turns of a store: those of its quota, and its own rate if the policy names one.
     fn turns(&mut self, store: &StoreKey) -> Turns {
+        if let Some(turns) = self.turns.get(store) {
+            return turns.clone();
+        }
+        let turns = self.new_turns(store);
+        self.turns.insert(store.clone(), turns.clone());
+        turns
+    }
+
+    fn new_turns(&mut self, store: &StoreKey) -> Turns {
         let Known { stores, pace, .. } = &self.known;
         let quota = match stores.get(store) {
             Some(Ok(source)) => source.quota.clone(),
@@ -321,7 +337,8 @@ impl Reader {
         wanted: BTreeSet<What>,
     ) -> (Link, Connection) {
         if matches!(connection.state, State::Untried) {
-            connection.state = match self.connect(&link).await {
+            let connected = tokio::time::timeout(LOGIN, self.connect(&link)).await;
+            connection.state = match connected.unwrap_or_else(|_| Err(too_slow())) {
                 Ok(provider) => State::Open(provider),
                 Err(unread) => State::Lost(unread),
             };
@@ -330,7 +347,11 @@ impl Reader {
             return (link, connection);
         };
         let wanted: Vec<What> = wanted.into_iter().collect();
-        let answers = provider.read(&wanted, &connection.turns).await;
+        let read = async |turns: &Turns| provider.read(&wanted, turns).await;
+        let Some(answers) = connection.turns.within_patience(read).await else {
+            connection.state = State::Lost(too_slow());
+            return (link, connection);
+        };
         let mut lost = None;
         for (what, answered) in wanted.into_iter().zip(answers) {
             if let Answered::Unread(unread) = &answered
@@ -363,6 +384,13 @@ impl Reader {
         let resolver = Resolver::new(cluster.clone(), link.store.clone(), namespace);
         super::connect(&source.settings, Identity::Store(&resolver), cluster).await
     }
+}
+
+fn too_slow() -> Unread {
+    Unread::store(
+        unread::UNAVAILABLE,
+        "it answers too slowly: it was waited for as long as for a good many answers",
+    )
 }
 
 fn key_of(namespace: &str, read: &Read) -> StoreKey {

@@ -3,7 +3,9 @@
 //! The job's own credentials reach more than a tenant's do. Sent where a tenant's store points, they would be his; used to
 //! read what a tenant's `ExternalSecret` names, the verdict would tell him about secrets that are not his. So they serve
 //! ClusterSecretStores, which administrators write, within their conditions; a SecretStore only where the policy says so; and
-//! they go to the clouds' own hosts and to what the policy names.
+//! they go to the clouds' own hosts and to what the policy names. A store that is read with somebody else's rights than the
+//! operator's, the tenant's own or those of a Kubernetes account, would show him through us what the operator does not: it is
+//! read with the job's own only where the policy names it.
 
 mod conditions;
 mod origin;
@@ -38,7 +40,7 @@ pub enum Credentials {
 pub struct Rules {
     /// For all stores.
     pub credentials: Credentials,
-    /// For single stores. To name a SecretStore here as `ambient` trusts it with the job's own credentials.
+    /// For single stores. To name one here as `ambient` trusts it, and who may use it, with the job's own credentials.
     pub stores: BTreeMap<StoreKey, Credentials>,
     /// Where the job's own credentials may go beyond the clouds' own hosts.
     pub endpoints: Vec<Origin>,
@@ -93,6 +95,9 @@ impl Rules {
                     "the job's own credentials do not read for a SecretStore: `drift.namespacedStores` of the policy is not true",
                 ))
             }
+            (Credentials::Ambient, _) if named.is_none() => {
+                narrower(asked).map_or(Decision::Ambient, Decision::Refused)
+            }
             (Credentials::Ambient, _) => Decision::Ambient,
             (Credentials::Store, _) if has_identity(asked.provider, asked.settings) => {
                 Decision::Store
@@ -106,6 +111,24 @@ impl Rules {
             )),
         }
     }
+}
+
+/// Why the job's own credentials would read more here than the operator does for who asks.
+fn narrower(asked: Asked<'_>) -> Option<Unread> {
+    let key = asked.store;
+    let whose = if asked.provider == "kubernetes" {
+        "as an account of that cluster, with its rights"
+    } else if is_referent(key, asked.settings) {
+        "with credentials of the ExternalSecret's namespace"
+    } else {
+        return None;
+    };
+    Some(Unread::store(
+        unread::NOT_TRUSTED,
+        format!(
+            "the operator reads this store {whose}, not with more: `drift.stores` of the policy can say `{key}: store`, or `{key}: ambient` for the job's own credentials"
+        ),
+    ))
 }
 
 fn check_namespace(

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -12,11 +12,48 @@ use tokio::time::Instant;
 
 use crate::{pace::Adaptive, policy::Rate};
 
+/// However long a provider asks for, nobody waits longer: who answers may be a tenant's server, and what it holds up is others'.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// How long one read may wait for its provider, beyond what its calls give it.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// What each call adds. Several are on their way at once: one that takes ten times as long is still within it.
+const PATIENCE_PER_CALL: Duration = Duration::from_secs(1);
+
+/// How often it is looked who waits for whom.
+const GLANCE: Duration = Duration::from_secs(1);
+
 /// The turns at one quota, and the rate that one store may have on top.
 #[derive(Clone, Debug)]
 pub struct Turns {
     quota: Arc<Quota>,
     store: Option<Arc<Line>>,
+    meter: Arc<Meter>,
+}
+
+/// How those who read one thing get on.
+#[derive(Debug, Default)]
+struct Meter {
+    /// Who waits for a turn: then it is the pace that is waited for, and not the provider.
+    waiting: AtomicUsize,
+    calls: AtomicU64,
+}
+
+/// Waits for a turn as long as it lives.
+struct Waiting<'a>(&'a Meter);
+
+impl<'a> Waiting<'a> {
+    fn at(meter: &'a Meter) -> Self {
+        meter.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(meter)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What shares a quota.
@@ -70,6 +107,7 @@ impl Turns {
                 not_before: Mutex::new(None),
             }),
             store: None,
+            meter: Arc::default(),
         }
     }
 
@@ -79,19 +117,56 @@ impl Turns {
         Self {
             quota: Arc::clone(&self.quota),
             store: Some(Arc::new(Line::new(rate))),
+            meter: Arc::default(),
+        }
+    }
+
+    /// The same turns, for one read whose slowness is measured on its own.
+    #[must_use]
+    fn metered(&self) -> Self {
+        Self {
+            meter: Arc::default(),
+            ..self.clone()
+        }
+    }
+
+    /// What a read with these turns answers; nothing if the provider takes too long. What is waited for the turns themselves is
+    /// the pace's affair and not counted, so that a check of thousands at a slow pace is not cut off; what is waited for the
+    /// provider may be [`PATIENCE`], and [`PATIENCE_PER_CALL`] for each call that was made.
+    pub async fn within_patience<T>(&self, read: impl AsyncFnOnce(&Self) -> T) -> Option<T> {
+        let turns = self.metered();
+        let too_long = async {
+            let mut waited = Duration::ZERO;
+            loop {
+                tokio::time::sleep(GLANCE).await;
+                if turns.meter.waiting.load(Ordering::Relaxed) == 0 {
+                    waited += GLANCE;
+                }
+                let calls = turns.meter.calls.load(Ordering::Relaxed);
+                let more = u32::try_from(calls).unwrap_or(u32::MAX);
+                if waited > PATIENCE.saturating_add(PATIENCE_PER_CALL.saturating_mul(more)) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            answer = read(&turns) => Some(answer),
+            () = too_long => None,
         }
     }
 
     /// Waits until one call may go, and counts it.
     pub async fn turn(&self) {
+        let _waiting = Waiting::at(&self.meter);
         if let Some(store) = &self.store {
             store.turn(&self.quota.not_before).await;
         }
         self.quota.line.turn(&self.quota.not_before).await;
         self.quota.calls.fetch_add(1, Ordering::Relaxed);
+        self.meter.calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The provider throttled: the rate is halved at once, and nothing goes before `retry_after` has passed.
+    /// The provider throttled: the rate is halved at once, and nothing goes before `retry_after` has passed, or a minute.
     pub fn throttled(&self, retry_after: Option<Duration>) {
         for line in self
             .store
@@ -101,8 +176,9 @@ impl Turns {
         {
             lock(&line.pace).throttled();
         }
-        if let Some(wait) = retry_after {
-            let at = Instant::now() + wait;
+        if let Some(wait) = retry_after
+            && let Some(at) = Instant::now().checked_add(wait.min(LONGEST_PAUSE))
+        {
             let mut pause = lock(&self.quota.not_before);
             *pause = Some(pause.map_or(at, |before| before.max(at)));
         }
@@ -139,6 +215,51 @@ mod tests {
         turns.turn().await;
         assert_eq!(start.elapsed(), Duration::from_secs(3));
         assert_eq!(turns.calls(), 13);
+    }
+
+    /// Of a tenant's server, for a start.
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_of_years_ends_in_a_minute() {
+        let turns = Turns::new(Rate::per_second(10.0).unwrap());
+        for seconds in [1_000_000_000, u64::MAX] {
+            turns.throttled(Some(Duration::from_secs(seconds)));
+            let start = Instant::now();
+            turns.turn().await;
+            assert_eq!(start.elapsed().as_secs(), LONGEST_PAUSE.as_secs());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_slow_pace_is_not_cut_off() {
+        let turns = Turns::new(Rate::per_second(0.5).unwrap());
+        let start = Instant::now();
+        let read = turns
+            .within_patience(async |turns| {
+                for _ in 0..2000 {
+                    turns.turn().await;
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+            })
+            .await;
+        assert!(read.is_some());
+        assert!(start.elapsed() > Duration::from_mins(60));
+    }
+
+    /// Each answer comes in time, and the last of a thousand would tomorrow.
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_answers_as_late_as_it_may_does_not_hold_up_the_run() {
+        let turns = Turns::new(Rate::per_second(100.0).unwrap());
+        let start = Instant::now();
+        let read = turns
+            .within_patience(async |turns| {
+                for _ in 0..1000 {
+                    turns.turn().await;
+                    tokio::time::sleep(Duration::from_secs(50)).await;
+                }
+            })
+            .await;
+        assert!(read.is_none());
+        assert!(start.elapsed() < Duration::from_mins(3));
     }
 
     #[tokio::test(start_paused = true)]

@@ -31,6 +31,9 @@ use crate::{
 const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
 
+/// For a whole answer: one that trickles in is none.
+const WHOLE_ANSWER: Duration = Duration::from_mins(1);
+
 struct Vault {
     reader: Reader,
 }
@@ -74,7 +77,8 @@ async fn http(
     let mut builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
-        .read_timeout(ANSWER);
+        .read_timeout(ANSWER)
+        .timeout(WHOLE_ANSWER);
     if let Some(pem) = ca_bundle(store, settings, identity).await? {
         let certificates = Certificate::from_pem_bundle(&pem)
             .ok()

@@ -17,6 +17,7 @@ use aws_sdk_ssm::{
 use futures::FutureExt as _;
 
 use super::{
+    fits,
     login::Login,
     trouble::{Needed, Trouble},
 };
@@ -36,7 +37,7 @@ const BATCH: usize = 10;
 
 /// A store.
 pub(super) struct ParameterStore {
-    session: Session<Client>,
+    session: Session<Client, Trouble>,
     region: String,
     prefix: String,
     /// The right to read several at once is lacking.
@@ -135,7 +136,7 @@ impl ParameterStore {
                 all
             }
             // One name that is none spoils it for all.
-            Err(trouble) if trouble.is_invalid() => self.one_by_one(names, turns).await,
+            Err(trouble) if trouble.is_of_what_was_asked() => self.one_by_one(names, turns).await,
             Err(trouble) => {
                 let unread = trouble.unread(&self.needed("GetParameters", None));
                 names
@@ -220,18 +221,18 @@ impl Provider for ParameterStore {
         let distinct = Distinct::of(wanted.iter().map(|what| self.ask(what)));
         let mut names = Vec::new();
         let mut others = Vec::new();
+        let mut answers = Vec::new();
         for ask in distinct.asks() {
             match ask {
+                Ask::Parameter(name) | Ask::Tags(name) if !fits(name) => {
+                    answers.push((ask.clone(), Answered::Fails(Failure::Refused)));
+                }
                 Ask::Parameter(name) => names.push(name.clone()),
                 Ask::Tags(_) | Ask::Find(_) => others.push(ask.clone()),
             }
         }
-        let mut answers: Vec<(Ask, Answered)> = self
-            .parameters(names, turns)
-            .await
-            .into_iter()
-            .map(|(name, answer)| (Ask::Parameter(name), answer))
-            .collect();
+        let parameters = self.parameters(names, turns).await.into_iter();
+        answers.extend(parameters.map(|(name, answer)| (Ask::Parameter(name), answer)));
         let others = others.into_iter().map(|ask| self.other(ask, turns).boxed());
         answers.extend(in_flight(others.collect()).await);
         distinct.spread(answers)

@@ -1,11 +1,8 @@
 //! Secrets Manager.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use async_trait::async_trait;
@@ -18,13 +15,18 @@ use aws_sdk_secretsmanager::{
 use futures::FutureExt as _;
 
 use super::{
+    fits,
     login::Login,
-    trouble::{Needed, Trouble},
+    trouble::{Kind, Needed, Trouble},
 };
 use crate::{
     eso::expected::{Failure, Raw, What},
     provider::{
-        Answered, Provider, Turns, Unread, attempts::in_flight, session::Session, spread::Distinct,
+        Answered, Provider, Turns, Unread,
+        attempts::{Again, in_flight},
+        session::Session,
+        spread::Distinct,
+        unread,
     },
     secret::Value,
 };
@@ -39,7 +41,7 @@ const CURRENT: &str = "AWSCURRENT";
 
 /// A store.
 pub(super) struct SecretsManager {
-    session: Session<Client>,
+    session: Session<Client, Trouble>,
     region: String,
     prefix: String,
     /// The right to read several at once is lacking.
@@ -125,24 +127,23 @@ impl SecretsManager {
             .await;
         match answer {
             Ok(answer) => {
-                let (answered, left) = assign(
-                    keys,
-                    answer.secret_values.unwrap_or_default(),
-                    answer.errors.unwrap_or_default(),
-                    &|key, trouble: Trouble| {
-                        trouble.answer(&self.needed("GetSecretValue", Some(key)))
-                    },
-                );
-                let mut all = answered;
+                if answer.errors.iter().flatten().any(is_throttled) {
+                    turns.throttled(None);
+                }
+                let (mut all, left) = assign(keys, answer.secret_values.unwrap_or_default());
+                // A batch fails at what the operator's own call reads: secrets of other accounts, what was throttled.
                 all.extend(self.one_by_one(left, turns).await);
                 all
             }
             Err(trouble) if trouble.is_denied() => {
-                self.batches_are_denied();
-                self.one_by_one(keys, turns).await
+                let all = self.one_by_one(keys, turns).await;
+                if all.iter().any(|(_, answer)| !is_denied(answer)) {
+                    self.batches_are_denied();
+                }
+                all
             }
             // One key that is none spoils it for all.
-            Err(trouble) if trouble.is_invalid() => self.one_by_one(keys, turns).await,
+            Err(trouble) if trouble.is_of_what_was_asked() => self.one_by_one(keys, turns).await,
             Err(trouble) => {
                 let unread = trouble.unread(&self.needed("BatchGetSecretValue", None));
                 keys.into_iter()
@@ -229,18 +230,18 @@ impl Provider for SecretsManager {
         let distinct = Distinct::of(wanted.iter().map(|what| self.ask(what)));
         let mut newest = Vec::new();
         let mut others = Vec::new();
+        let mut answers = Vec::new();
         for ask in distinct.asks() {
             match ask {
+                Ask::Newest(key) | Ask::Version(key, _) | Ask::Tags(key) if !fits(key) => {
+                    answers.push((ask.clone(), Answered::Fails(Failure::Refused)));
+                }
                 Ask::Newest(key) => newest.push(key.clone()),
                 Ask::Version(..) | Ask::Tags(_) | Ask::Find(_) => others.push(ask.clone()),
             }
         }
-        let mut answers: Vec<(Ask, Answered)> = self
-            .newest(newest, turns)
-            .await
-            .into_iter()
-            .map(|(key, answer)| (Ask::Newest(key), answer))
-            .collect();
+        let newest = self.newest(newest, turns).await.into_iter();
+        answers.extend(newest.map(|(key, answer)| (Ask::Newest(key), answer)));
         let others = others.into_iter().map(|ask| self.other(ask, turns).boxed());
         answers.extend(in_flight(others.collect()).await);
         distinct.spread(answers)
@@ -281,12 +282,19 @@ fn stands_for(key: &str, arn: Option<&str>, name: Option<&str>) -> bool {
         .is_some_and(|short| short == key && short.ends_with(&format!(":secret:{name}")))
 }
 
-/// Gives each key what was answered for it. Those that nothing was answered for are left.
+fn is_throttled(error: &ApiErrorType) -> bool {
+    let trouble = Trouble::said(error.error_code.as_deref(), None, None);
+    matches!(trouble.kind, Kind::Again(Again::Throttled(_)))
+}
+
+fn is_denied(answer: &Answered) -> bool {
+    matches!(answer, Answered::Unread(unread) if unread.why.reason == unread::DENIED)
+}
+
+/// Gives each key the value that was answered for it. Those without one are left.
 fn assign(
     keys: Vec<String>,
     values: Vec<SecretValueEntry>,
-    errors: Vec<ApiErrorType>,
-    refused: &dyn Fn(&str, Trouble) -> Answered,
 ) -> (Vec<(String, Answered)>, Vec<String>) {
     let entries: Vec<(Option<String>, Option<String>, Answered)> = values
         .into_iter()
@@ -296,14 +304,6 @@ fn assign(
                 entry.name,
                 value(entry.secret_string, entry.secret_binary),
             )
-        })
-        .collect();
-    let errors: BTreeMap<String, Trouble> = errors
-        .into_iter()
-        .filter_map(|error| {
-            let trouble =
-                Trouble::said(error.error_code.as_deref(), error.message.as_deref(), None);
-            Some((error.secret_id?, trouble))
         })
         .collect();
     let mut answered = Vec::new();
@@ -318,16 +318,12 @@ fn assign(
                 .iter()
                 .find(|(arn, name, _)| stands_for(&key, arn.as_deref(), name.as_deref()))
         });
-        match (entry, errors.get(&key)) {
-            (Some((_, _, Answered::One(Raw::Bytes(value)))), _) => {
+        match entry {
+            Some((_, _, Answered::One(Raw::Bytes(value)))) => {
                 answered.push((key, Answered::One(Raw::Bytes(value.duplicate()))));
             }
-            (Some(_), _) => answered.push((key, Answered::Fails(Failure::NoValue))),
-            (None, Some(trouble)) => {
-                let answer = refused(&key, trouble.clone());
-                answered.push((key, answer));
-            }
-            (None, None) => left.push(key),
+            Some(_) => answered.push((key, Answered::Fails(Failure::NoValue))),
+            None => left.push(key),
         }
     }
     (answered, left)
@@ -351,7 +347,7 @@ mod tests {
 
     fn assigned(keys: &[&str], values: Vec<SecretValueEntry>) -> Vec<String> {
         let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-        let (answered, left) = assign(keys, values, Vec::new(), &|_, _| Answered::NotFound);
+        let (answered, left) = assign(keys, values);
         answered
             .into_iter()
             .map(|(key, answer)| match answer {

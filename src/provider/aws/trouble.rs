@@ -67,8 +67,8 @@ impl Trouble {
             return Self::new(super::login::why(error), Kind::Login);
         }
         match (error, status) {
-            (SdkError::TimeoutError(_), _) => Self::transient("no answer in time"),
-            (SdkError::DispatchFailure(_), _) => Self::transient("no connection"),
+            (SdkError::TimeoutError(_), _) => Self::unreachable("no answer in time"),
+            (SdkError::DispatchFailure(_), _) => Self::unreachable("no connection"),
             (_, Some(status)) => Self::said(None, None, Some(status)),
             _ => Self::new("the request could not be made", Kind::Other),
         }
@@ -102,8 +102,8 @@ impl Trouble {
         }
     }
 
-    fn transient(code: &str) -> Self {
-        Self::new(code, Kind::Again(Again::Transient))
+    fn unreachable(code: &str) -> Self {
+        Self::new(code, Kind::Again(Again::Unreachable))
     }
 
     /// Whether the call itself is refused, for whatever it asks.
@@ -111,9 +111,9 @@ impl Trouble {
         self.kind == Kind::Denied
     }
 
-    /// Whether something in what was asked is refused: one bad name of several is enough.
-    pub(super) fn is_invalid(&self) -> bool {
-        matches!(self.kind, Kind::Invalid | Kind::NotFound)
+    /// Whether it may be something in what was asked: one bad name of several is enough.
+    pub(super) fn is_of_what_was_asked(&self) -> bool {
+        matches!(self.kind, Kind::Invalid | Kind::NotFound | Kind::Other)
     }
 
     /// The answer to a read of this, which the operator reads with the same call.
@@ -138,6 +138,7 @@ impl Trouble {
         match self.kind {
             Kind::Again(Again::Throttled(_)) => Unread::secret(unread::THROTTLED, said),
             Kind::Again(Again::Expired) | Kind::Login => Unread::store(unread::LOGIN, said),
+            Kind::Again(Again::Unreachable) => Unread::store(unread::UNAVAILABLE, said),
             Kind::Again(_) => Unread::secret(unread::UNAVAILABLE, said),
             Kind::Denied => Unread::secret(unread::DENIED, said).lacking(self.permission(needed)),
             Kind::NotFound | Kind::Invalid | Kind::Other => {
@@ -183,6 +184,13 @@ impl Classified for Trouble {
                 Again::Never
             }
         }
+    }
+
+    fn is_of_all(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Login | Kind::Again(Again::Expired | Again::Unreachable)
+        )
     }
 }
 

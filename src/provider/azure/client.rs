@@ -1,13 +1,18 @@
 //! Requests to a vault: paced, retried here alone, and with a new token where the old one ended before its time.
 
 use std::{
-    sync::{Arc, Once, OnceLock},
+    sync::{Arc, Once},
     time::Duration,
 };
 
-use azure_core::http::{
-    ClientOptions, Response, RetryOptions, Transport, Url,
-    pager::{PagerContinuation, PagerOptions},
+use azure_core::{
+    Error,
+    error::ErrorKind,
+    http::{
+        AsyncRawResponse, ClientOptions, HttpClient, Request, Response, RetryOptions, Transport,
+        Url,
+        pager::{PagerContinuation, PagerOptions},
+    },
 };
 use azure_security_keyvault_secrets::{
     SecretClient, SecretClientOptions,
@@ -16,7 +21,10 @@ use azure_security_keyvault_secrets::{
         SecretClientListSecretPropertiesOptions,
     },
 };
-use futures::{TryStreamExt as _, future::BoxFuture};
+use futures::{
+    TryStreamExt as _,
+    future::{self, BoxFuture},
+};
 use tokio::sync::{Mutex, Semaphore};
 use zeroize::Zeroize as _;
 
@@ -25,7 +33,7 @@ use super::{
     login::Login,
     settings::Cloud,
 };
-use crate::provider::{Turns, Unread, unread};
+use crate::provider::{Turns, Unread, health::Health, unread};
 
 /// Requests at one time.
 const CONCURRENT: usize = 8;
@@ -40,8 +48,8 @@ const THROTTLED: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(250);
 const LONG_PAUSE: Duration = Duration::from_secs(1);
 
-/// However long a server asks for, one does not wait longer.
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// A longer answer is not read to its end: a secret has up to 25 kB, and a page 25 names.
+const LONGEST_BODY: usize = 4 << 20;
 
 /// A vault.
 pub(super) struct Client {
@@ -54,8 +62,7 @@ pub(super) struct Client {
     /// The first request has the only one: it finds out whether, and how, one logs in.
     slots: Semaphore,
     opened: Once,
-    /// Set once the vault cannot be reached, or does not let one in: nobody else tries.
-    lost: OnceLock<Unread>,
+    health: Health,
 }
 
 impl Client {
@@ -64,11 +71,11 @@ impl Client {
             vault,
             login,
             cloud,
-            transport: Transport::new(Arc::new(http)),
+            transport: Transport::new(Arc::new(Bounded(http))),
             connection: Mutex::new(None),
             slots: Semaphore::new(1),
             opened: Once::new(),
-            lost: OnceLock::new(),
+            health: Health::default(),
         }
     }
 
@@ -80,7 +87,7 @@ impl Client {
         turns: &Turns,
     ) -> Result<Secret, Problem> {
         let version = (!version.is_empty()).then(|| version.to_owned());
-        self.ask(turns, |client| {
+        self.ask(name, turns, |client| {
             let secret_version = version.clone();
             Box::pin(async move {
                 let options = SecretClientGetSecretOptions {
@@ -104,7 +111,7 @@ impl Client {
         next: Option<&Url>,
         turns: &Turns,
     ) -> Result<ListSecretPropertiesResult, Problem> {
-        self.ask(turns, |client| {
+        self.ask("", turns, |client| {
             let options = SecretClientListSecretPropertiesOptions {
                 method_options: PagerOptions {
                     continuation: next.cloned().map(PagerContinuation::Link),
@@ -140,14 +147,16 @@ impl Client {
             })
     }
 
+    /// `name` is what is asked for; a list has none.
     async fn ask<'a, T>(
         &self,
+        name: &str,
         turns: &Turns,
         request: impl Fn(Arc<SecretClient>) -> BoxFuture<'a, azure_core::Result<T>>,
     ) -> Result<T, Problem> {
         // It is not closed.
         let _slot = self.slots.acquire().await;
-        let answer = self.tried(turns, request).await;
+        let answer = self.tried(name, turns, request).await;
         self.opened
             .call_once(|| self.slots.add_permits(CONCURRENT - 1));
         answer
@@ -155,26 +164,28 @@ impl Client {
 
     async fn tried<'a, T>(
         &self,
+        name: &str,
         turns: &Turns,
         request: impl Fn(Arc<SecretClient>) -> BoxFuture<'a, azure_core::Result<T>>,
     ) -> Result<T, Problem> {
         let mut client = self.connection(None).await?;
         let (mut attempt, mut pause, mut renewed) = (1, PAUSE, false);
         loop {
-            if let Some(lost) = self.lost.get() {
-                return Err(lost.clone().into());
-            }
+            self.health.check()?;
             turns.turn().await;
             let error = match request(Arc::clone(&client)).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    self.health.answered();
+                    return Ok(answer);
+                }
                 Err(error) => error,
             };
             let fault = Fault::of(&error);
-            let (attempts, asked) = match fault {
-                Fault::Final(problem) => return Err(self.kept(problem)),
+            let attempts = match fault {
+                Fault::Final(problem) => return Err(self.kept(name, problem)),
                 Fault::Token if renewed => {
                     let detail = "Key Vault takes no token of this identity";
-                    return Err(self.kept(Unread::store(unread::LOGIN, detail).into()));
+                    return Err(self.kept(name, Unread::store(unread::LOGIN, detail).into()));
                 }
                 Fault::Token => {
                     client = self.connection(Some(&client)).await?;
@@ -183,15 +194,15 @@ impl Client {
                 }
                 Fault::Throttled(after) => {
                     turns.throttled(after);
-                    (THROTTLED, after)
+                    THROTTLED
                 }
-                Fault::Trouble(_) => (FAILED, None),
+                Fault::Trouble(_) => FAILED,
             };
             if attempt >= attempts {
-                return Err(self.kept(fault.in_the_end()));
+                return Err(self.kept(name, fault.in_the_end()));
             }
-            let wait = asked.unwrap_or_default().max(pause);
-            tokio::time::sleep(wait.min(LONGEST_PAUSE)).await;
+            // How long the vault asks to be left alone holds for the next turn.
+            tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONG_PAUSE);
             attempt += 1;
         }
@@ -225,7 +236,7 @@ impl Client {
             .map_err(|_| {
                 // Names of tenants and clients that are none, or an empty secret: its text may hold them.
                 let detail = "the tenant, the client or its secret is none that Azure could have";
-                self.kept(Unread::store(unread::LOGIN, detail).into())
+                Problem::from(self.health.lose(Unread::store(unread::LOGIN, detail)))
             })?;
         let new = Arc::new(new);
         *connection = Some(Arc::clone(&new));
@@ -233,14 +244,41 @@ impl Client {
     }
 
     /// The same; and what is about the whole vault is kept for whoever asks next.
-    fn kept(&self, problem: Problem) -> Problem {
-        let Problem::Unread(unread) = &problem else {
+    fn kept(&self, name: &str, problem: Problem) -> Problem {
+        let Problem::Unread(unread) = problem else {
+            self.health.answered();
             return problem;
         };
-        if unread.whole_store {
-            return self.lost.get_or_init(|| unread.clone()).clone().into();
-        }
-        problem
+        Problem::Unread(if unread.whole_store {
+            self.health.lose(unread)
+        } else if unread.why.reason == unread::UNAVAILABLE {
+            self.health.failed_at(name, unread)
+        } else {
+            unread
+        })
+    }
+}
+
+/// Reads no answer that is longer than [`LONGEST_BODY`].
+#[derive(Debug)]
+struct Bounded(reqwest::Client);
+
+#[async_trait::async_trait]
+impl HttpClient for Bounded {
+    async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
+        let answer = self.0.execute_request(request).await?;
+        let (status, headers, body) = answer.deconstruct();
+        let mut length = 0;
+        let body = body.and_then(move |chunk| {
+            length += chunk.len();
+            future::ready(if length <= LONGEST_BODY {
+                Ok(chunk)
+            } else {
+                let detail = "the answer is too long";
+                Err(Error::with_message(ErrorKind::DataConversion, detail))
+            })
+        });
+        Ok(AsyncRawResponse::new(status, headers, Box::pin(body)))
     }
 }
 

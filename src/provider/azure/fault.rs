@@ -76,9 +76,8 @@ impl Fault {
         Self::Final(match (status, code) {
             (401, _) => return Self::Token,
             (429, _) => return Self::Throttled(after),
-            (500, _) => return Self::Trouble(Unread::secret(unread::UNAVAILABLE, answered)),
-            (408 | 501..=599, _) => {
-                return Self::Trouble(Unread::store(unread::UNAVAILABLE, answered));
+            (408 | 500..=599, _) => {
+                return Self::Trouble(Unread::secret(unread::UNAVAILABLE, answered));
             }
             (404, _) => Problem::NotFound,
             (403, Some("SecretDisabled")) => Problem::Disabled,
@@ -89,7 +88,7 @@ impl Fault {
             (403, _) => Unread::secret(unread::DENIED, answered).into(),
             (300..=399, _) => {
                 let detail = format!("{answered}: a redirect is not followed");
-                Unread::store(unread::UNAVAILABLE, detail).into()
+                Unread::secret(unread::UNAVAILABLE, detail).into()
             }
             _ => Unread::secret(unread::UNREADABLE, answered).into(),
         })

@@ -184,7 +184,7 @@ fn of_job(ambient: &Ambient) -> Login {
 async fn of_application(settings: &Settings, resolver: &Resolver) -> Result<Login, Unread> {
     let Some(AuthSecretRef {
         client_id: Some(client),
-        tenant_id,
+        tenant_id: _,
         client_secret,
         client_certificate,
     }) = &settings.auth_secret_ref
@@ -201,13 +201,12 @@ async fn of_application(settings: &Settings, resolver: &Resolver) -> Result<Logi
             "ServicePrincipal needs authSecretRef.clientSecret",
         ));
     };
-    let tenant = match (&settings.tenant_id, tenant_id) {
-        (Some(tenant), _) => tenant.clone(),
-        (None, Some(reference)) => text(&resolver.secret_key(reference).await?),
-        (None, None) => return Err(unsupported("ServicePrincipal needs tenantId")),
+    // The operator does not look at the reference to one.
+    let Some(tenant) = &settings.tenant_id else {
+        return Err(unsupported("ServicePrincipal needs tenantId"));
     };
     Ok(Login::Secret {
-        tenant,
+        tenant: tenant.clone(),
         client: text(&resolver.secret_key(client).await?),
         secret: resolver.secret_key(secret).await?,
     })
@@ -219,16 +218,25 @@ async fn of_account(
     resolver: &Resolver,
 ) -> Result<Login, Unread> {
     let mut annotations = resolver.service_account_annotations(account).await?;
-    let named = settings.auth_secret_ref.clone().unwrap_or_default();
-    let client = match named.client_id {
-        Some(reference) => Some(text(&resolver.secret_key(&reference).await?)),
-        None => annotations.remove(CLIENT_ID),
+    let (client, tenant) = match &settings.auth_secret_ref {
+        None => (None, None),
+        Some(AuthSecretRef {
+            client_id: Some(client),
+            tenant_id,
+            ..
+        }) => (Some(client), tenant_id.as_ref()),
+        Some(_) => return Err(unsupported("authSecretRef needs clientId")),
     };
-    let tenant = match (named.tenant_id, &settings.tenant_id) {
-        (Some(reference), _) => Some(text(&resolver.secret_key(&reference).await?)),
-        (None, Some(tenant)) => Some(tenant.clone()),
-        (None, None) => annotations.remove(TENANT_ID),
+    let client = match client {
+        Some(reference) => Some(text(&resolver.secret_key(reference).await?)),
+        None => None,
     };
+    let tenant = match tenant {
+        Some(reference) => Some(text(&resolver.secret_key(reference).await?)),
+        None => settings.tenant_id.clone(),
+    };
+    let client = once(client, annotations.remove(CLIENT_ID), "client", CLIENT_ID)?;
+    let tenant = once(tenant, annotations.remove(TENANT_ID), "tenant", TENANT_ID)?;
     let lacking = |annotation: &str| {
         let detail = format!("the service account lacks the annotation {annotation}");
         Unread::store(unread::STORE, detail)
@@ -238,6 +246,24 @@ async fn of_account(
         client: client.ok_or_else(|| lacking(CLIENT_ID))?,
         assertion: Assertion::Account(Box::new(resolver.clone()), account.clone()),
     })
+}
+
+/// What the store or the annotation says. The operator refuses a store where both do, also where they say the same.
+fn once(
+    named: Option<String>,
+    annotated: Option<String>,
+    what: &str,
+    annotation: &str,
+) -> Result<Option<String>, Unread> {
+    match (named, annotated) {
+        (Some(_), Some(_)) => Err(Unread::store(
+            unread::STORE,
+            format!(
+                "the operator refuses the store: the {what} stands in it and in the annotation {annotation} of the service account"
+            ),
+        )),
+        (named, annotated) => Ok(named.or(annotated)),
+    }
 }
 
 /// A name, which is no secret.

@@ -360,38 +360,61 @@ async fn trouble_that_passes_is_waited_for_and_an_outage_is_told_once() {
     service.change(|state| {
         state
             .faults
-            .extend((0..4).map(|_| Reply::new(502, "wonderwall")));
+            .extend((0..99).map(|_| Reply::new(502, "wonderwall")));
     });
-    let wanted = [secret("db")];
-    assert_eq!(
-        read(&vault, &wanted).await,
-        ["unavailable (Key Vault answered 502)"]
-    );
+    for name in ["a", "b", "c", "d", "db"] {
+        assert_eq!(
+            read(&vault, &[secret(name)]).await,
+            ["unavailable (Key Vault answered 502)"]
+        );
+    }
     let before = service.secure.calls().len();
     assert_eq!(
-        read(&vault, &wanted).await,
-        ["unavailable (Key Vault answered 502)"]
+        read(&vault, &[secret("e"), secret("db")]).await,
+        ["unavailable (Key Vault answered 502)"; 2]
     );
     assert_eq!(service.secure.calls().len(), before);
 }
 
 /// It may be this one secret.
 #[tokio::test]
-async fn what_the_vault_fails_at_is_told_of_the_secret() {
+async fn one_tenants_key_does_not_lose_the_vault_of_all() {
+    let service = Service::start().await;
+    let vault = vault(&service).await;
+    service.change(|state| state.set("db", "v"));
+    for status in [500, 502, 504] {
+        service.change(|state| {
+            state
+                .faults
+                .extend((0..4).map(|_| Reply::new(status, "wonderwall")));
+        });
+        let long = "a".repeat(70_000);
+        assert_eq!(
+            read(&vault, &[secret(&long), secret("evil")]).await,
+            [
+                "fails refused".to_owned(),
+                format!("unavailable (Key Vault answered {status})")
+            ]
+        );
+        assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_no_job_could_hold_is_not_held() {
     let service = Service::start().await;
     service.change(|state| {
-        state.set("db", "v");
+        let long = "a".repeat(5 << 20);
         state
             .faults
-            .extend((0..4).map(|_| Reply::new(500, "wonderwall")));
+            .push_back(Reply::new(200, json!({"value": long})));
     });
-    let vault = vault(&service).await;
-    let wanted = [secret("db")];
-    assert_eq!(
-        read(&vault, &wanted).await,
-        ["unavailable (Key Vault answered 500)"]
+    let answered = read(&vault(&service).await, &[secret("db")]).await;
+    assert!(
+        answered[0].starts_with("unreadable"),
+        "{}",
+        answered[0].len()
     );
-    assert_eq!(read(&vault, &wanted).await, ["v"]);
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ const LATEST: &str = "latest";
 
 /// A store.
 pub(super) struct Secrets {
-    pub(super) session: Session<SecretManagerService>,
+    pub(super) session: Session<SecretManagerService, Trouble>,
     pub(super) settings: Settings,
 }
 

@@ -58,9 +58,9 @@ impl Trouble {
         }
         match status {
             Some(status) => Self::new(format!("HTTP {status}"), of_status(status)),
-            None if error.is_timeout() => Self::transient("no answer in time"),
+            None if error.is_timeout() => Self::unreachable("no answer in time"),
             None if error.is_io() || error.is_connect() || error.is_transport() => {
-                Self::transient("no connection")
+                Self::unreachable("no connection")
             }
             None if error.is_binding() => Self::new("not a name", Kind::Invalid),
             None if error.is_deserialization() => Self::new("not an answer", Kind::Other),
@@ -105,8 +105,8 @@ impl Trouble {
         }
     }
 
-    fn transient(code: &str) -> Self {
-        Self::new(code, Kind::Again(Again::Transient))
+    fn unreachable(code: &str) -> Self {
+        Self::new(code, Kind::Again(Again::Unreachable))
     }
 
     /// The answer to a read of this, which the operator reads with the same call.
@@ -127,6 +127,7 @@ impl Trouble {
         match self.kind {
             Kind::Again(Again::Throttled(_)) => Unread::secret(unread::THROTTLED, said),
             Kind::Again(Again::Expired) | Kind::Login => Unread::store(unread::LOGIN, said),
+            Kind::Again(Again::Unreachable) => Unread::store(unread::UNAVAILABLE, said),
             Kind::Again(_) => Unread::secret(unread::UNAVAILABLE, said),
             Kind::Denied => Unread::secret(unread::DENIED, said)
                 .lacking(format!("{} on {}", needed.permission, needed.on)),
@@ -148,6 +149,13 @@ impl Classified for Trouble {
             | Kind::Invalid
             | Kind::Other => Again::Never,
         }
+    }
+
+    fn is_of_all(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Login | Kind::Again(Again::Expired | Again::Unreachable)
+        )
     }
 }
 

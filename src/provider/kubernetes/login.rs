@@ -111,6 +111,15 @@ impl Again {
         if store.at("/auth").is_null() {
             return Ok(Login::Anonymous);
         }
+        let given = ["token", "serviceAccount", "cert"]
+            .iter()
+            .filter(|method| !store.at(&format!("/auth/{method}")).is_null());
+        if given.count() > 1 {
+            return Err(Unread::store(
+                unread::STORE,
+                "`auth` names several methods, which the operator refuses",
+            ));
+        }
         let account = store.at("/auth/serviceAccount");
         if !store.at("/auth/token").is_null() {
             let token = resolver.secret_key(store.at("/auth/token/bearerToken"));

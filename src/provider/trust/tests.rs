@@ -5,7 +5,16 @@ use super::*;
 const TEAM: &str = "SecretStore/team-a/vault";
 const SHARED: &str = "ClusterSecretStore/vault";
 
+/// With a credential that is the same for all namespaces.
 fn vault() -> Json {
+    json!({
+        "server": "https://vault.corp:8200",
+        "auth": {"tokenSecretRef": {"name": "t", "key": "k", "namespace": "vault"}},
+    })
+}
+
+/// With one of each namespace's own.
+fn referent() -> Json {
     json!({"server": "https://vault.corp:8200", "auth": {"tokenSecretRef": {"name": "t", "key": "k"}}})
 }
 
@@ -69,6 +78,34 @@ fn a_store_that_the_policy_names_is_trusted_alone() {
         .stores
         .insert(SHARED.parse().unwrap(), Credentials::Store);
     assert_eq!(decided(&rules, SHARED, "vault", &vault()), "store");
+}
+
+#[test]
+fn a_store_that_is_read_with_the_tenants_own_rights_is_no_oracle_for_him() {
+    let account = json!({"auth": {"serviceAccount": {"name": "reader", "namespace": "remote"}}});
+    let kubeconfig = json!({"authRef": {"name": "k", "key": "k", "namespace": "remote"}});
+    let mut rules = Rules {
+        namespaced_stores: true,
+        ..rules(Credentials::Ambient)
+    };
+    for (store, provider, settings) in [
+        (SHARED, "vault", &referent()),
+        (SHARED, "kubernetes", &account),
+        (SHARED, "kubernetes", &kubeconfig),
+        (SHARED, "kubernetes", &json!({})),
+        (TEAM, "kubernetes", &account),
+    ] {
+        let decision = decided(&rules, store, provider, settings);
+        assert_eq!(decision, unread::NOT_TRUSTED, "{store} {settings}");
+        for (named, as_named) in [
+            (Credentials::Ambient, "ambient"),
+            (Credentials::Store, "store"),
+        ] {
+            rules.stores.insert(store.parse().unwrap(), named);
+            assert_eq!(decided(&rules, store, provider, settings), as_named);
+        }
+        rules.stores.clear();
+    }
 }
 
 #[test]
@@ -173,10 +210,9 @@ fn data_in_the_store_itself_needs_no_credentials() {
 #[test]
 fn references_without_a_namespace_make_a_cluster_store_referent() {
     let shared: StoreKey = SHARED.parse().unwrap();
-    let named = json!({"auth": {"tokenSecretRef": {"name": "t", "key": "k", "namespace": "n"}}});
-    assert!(is_referent(&shared, &vault()));
-    assert!(!is_referent(&shared, &named));
-    assert!(!is_referent(&TEAM.parse().unwrap(), &vault()));
+    assert!(is_referent(&shared, &referent()));
+    assert!(!is_referent(&shared, &vault()));
+    assert!(!is_referent(&TEAM.parse().unwrap(), &referent()));
     let azure = json!({"authSecretRef": {
         "clientId": {"name": "t", "key": "k", "namespace": "n"},
         "clientSecret": {"name": "t", "key": "k"},

@@ -2,12 +2,13 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
+use hyper::body::Bytes;
 use reqwest::{
     Method, Url,
     header::{HeaderMap, HeaderValue, RETRY_AFTER},
@@ -24,7 +25,7 @@ use super::{
     path,
 };
 use crate::{
-    provider::{Turns, Unread, unread},
+    provider::{Turns, Unread, health::Health, turns::LONGEST_PAUSE, unread},
     secret::{Buffer, Value},
 };
 
@@ -41,9 +42,6 @@ const THROTTLED: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(250);
 const LONG_PAUSE: Duration = Duration::from_secs(1);
 
-/// However long a server asks for, one does not wait longer.
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
-
 /// A longer answer is not read to its end: Vault stores no secret of a tenth of this.
 const LONGEST_BODY: usize = 16 << 20;
 
@@ -58,8 +56,7 @@ pub(super) struct Client {
     /// Held while one logs in: who waits for it finds the token.
     session: Mutex<State>,
     slots: Semaphore,
-    /// Set once the server cannot be reached: nobody else tries.
-    lost: OnceLock<Unread>,
+    health: Health,
 }
 
 enum State {
@@ -112,7 +109,7 @@ impl Client {
             login,
             session: Mutex::new(State::Out),
             slots: Semaphore::new(CONCURRENT),
-            lost: OnceLock::new(),
+            health: Health::default(),
         }
     }
 
@@ -135,6 +132,7 @@ impl Client {
                 .await?;
             match raw.status {
                 200 | 404 => {
+                    self.health.answered();
                     // One that was given cannot be replaced, and has now been good for something.
                     if raw.status == 200 && matches!(self.login, Login::Token(_)) {
                         session.denials_are_real.store(true, Ordering::Relaxed);
@@ -152,7 +150,7 @@ impl Client {
                 }
                 _ => {}
             }
-            return Err(self.refusal(&raw, right));
+            return Err(self.refusal(&url, &raw, right));
         }
     }
 
@@ -209,7 +207,7 @@ impl Client {
         let answer = self.exchange(&url, Some(&body), None, None).await;
         let (reason, detail) = match answer {
             Ok(raw) if raw.status == 200 => return body::token(raw.body.expose()),
-            Ok(raw) => match self.refusal(&raw, "").why {
+            Ok(raw) => match self.refusal(&url, &raw, "").why {
                 why if why.reason == unread::UNAVAILABLE => (why.reason, why.detail),
                 _ => (unread::LOGIN, answered(&raw)),
             },
@@ -225,6 +223,10 @@ impl Client {
             .pop_if_empty()
             .push("v1")
             .extend(path);
+        if !path::leads_to(&url, path) {
+            let detail = "the path cannot be asked for as it is written";
+            return Err(Unread::secret(unread::UNSUPPORTED, detail));
+        }
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -239,14 +241,14 @@ impl Client {
         session: Option<&Session>,
         turns: Option<&Turns>,
     ) -> Result<Raw, Unread> {
-        if let Some(lost) = self.lost.get() {
-            return Err(lost.clone());
-        }
         let mut pause = PAUSE;
         let mut attempt = 1;
         loop {
+            self.health.check()?;
             if let Some(turns) = turns {
                 turns.turn().await;
+                // Another may have found out meanwhile.
+                self.health.check()?;
             }
             let answer = self.send(url, login, session).await;
             let (attempts, asked) = match &answer {
@@ -256,14 +258,17 @@ impl Client {
                     }
                     (THROTTLED, raw.retry_after)
                 }
-                Ok(raw) if is_trouble(raw) => (FAILED, raw.retry_after),
+                Ok(raw) if is_trouble(raw) => (FAILED, None),
+                // It could not even be sent.
+                Err(error) if error.is_builder() => (1, None),
                 Err(_) => (FAILED, None),
-                Ok(_) => return answer.map_err(|error| self.lose(&reason(&error))),
+                Ok(_) => return answer.map_err(|error| self.unreachable(&error)),
             };
             if attempt >= attempts {
-                return Err(self.given_up(&answer));
+                return Err(self.given_up(url, &answer));
             }
-            // A server that rounds down asks for no time at all.
+            // How long it asks to be left alone holds for all turns; a login takes none.
+            let asked = asked.filter(|_| turns.is_none());
             let wait = asked.unwrap_or_default().max(pause);
             tokio::time::sleep(wait.min(LONGEST_PAUSE)).await;
             pause = (pause * 2).min(LONG_PAUSE);
@@ -271,16 +276,18 @@ impl Client {
         }
     }
 
-    fn given_up(&self, answer: &Result<Raw, reqwest::Error>) -> Unread {
+    fn given_up(&self, url: &Url, answer: &Result<Raw, reqwest::Error>) -> Unread {
         match answer {
             Ok(raw) if raw.status == 429 => {
                 let detail = "Vault answered 429 each time, also after having waited";
                 Unread::secret(unread::THROTTLED, detail)
             }
             // It may be this one path that the server fails at.
-            Ok(raw) if raw.status == 500 => Unread::secret(unread::UNAVAILABLE, answered(raw)),
-            Ok(raw) => self.lose(&answered(raw)),
-            Err(error) => self.lose(&reason(error)),
+            Ok(raw) => self.failed_at(url, answered(raw)),
+            Err(error) if error.is_builder() => {
+                Unread::secret(unread::UNSUPPORTED, "no request can be made of this key")
+            }
+            Err(error) => self.unreachable(error),
         }
     }
 
@@ -305,7 +312,7 @@ impl Client {
         if let Some(body) = login {
             request = request
                 .header("content-type", "application/json")
-                .body(body.expose().to_vec());
+                .body(Bytes::from_owner(Wiped(body.duplicate())));
         }
         let mut response = request.send().await?;
         let mut body = Buffer::with_capacity(4096);
@@ -329,24 +336,45 @@ impl Client {
     }
 
     /// What an answer means that is none.
-    fn refusal(&self, raw: &Raw, right: &str) -> Unread {
+    fn refusal(&self, url: &Url, raw: &Raw, right: &str) -> Unread {
         match raw.status {
             403 => Unread::secret(unread::DENIED, answered(raw)).lacking(right),
-            300..=399 => self.lose(&format!(
+            300..=399 => self.failed_at(url, format!(
                 "{} (a redirect is not followed: `server` has to name the active node, or one that forwards)",
                 answered(raw)
             )),
-            401 | 407 => Unread::store(unread::LOGIN, answered(raw)),
-            472 | 473 => self.lose("Vault answered that it is a standby"),
-            500..=599 => self.lose(&answered(raw)),
+            401 | 407 => self
+                .health
+                .failed_at(url.path(), Unread::secret(unread::LOGIN, answered(raw))),
+            472 | 473 => {
+                let detail = "Vault answered that it is a standby";
+                self.health.lose(Unread::store(unread::UNAVAILABLE, detail))
+            }
+            503 if is_sealed(raw) => {
+                self.health.lose(Unread::store(unread::UNAVAILABLE, answered(raw)))
+            }
+            500..=599 => self.failed_at(url, answered(raw)),
             _ => Unread::secret(unread::UNREADABLE, answered(raw)),
         }
     }
 
-    fn lose(&self, detail: &str) -> Unread {
-        self.lost
-            .get_or_init(|| Unread::store(unread::UNAVAILABLE, detail))
-            .clone()
+    fn failed_at(&self, url: &Url, detail: String) -> Unread {
+        let unread = Unread::secret(unread::UNAVAILABLE, detail);
+        self.health.failed_at(url.path(), unread)
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Unread {
+        let unread = Unread::store(unread::UNAVAILABLE, reason(error));
+        self.health.lose(unread)
+    }
+}
+
+/// What is sent and wiped then.
+struct Wiped(Value);
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        self.0.expose()
     }
 }
 
@@ -358,15 +386,19 @@ fn open(token: &Value, lease: Option<Duration>) -> Result<Session, Unread> {
     header.set_sensitive(true);
     Ok(Session {
         token: header,
-        renew: lease.map(|lease| Instant::now() + lease.mul_f64(0.8)),
+        // One that lives for ages is not asked for anew.
+        renew: lease.and_then(|lease| Instant::now().checked_add(lease / 5 * 4)),
         denials_are_real: AtomicBool::new(false),
     })
 }
 
 /// Whether it may go better the next time. A sealed Vault stays sealed.
 fn is_trouble(raw: &Raw) -> bool {
-    let sealed = body::known_error(raw.body.expose()) == Some("Vault is sealed");
-    matches!(raw.status, 412 | 500 | 502 | 503 | 504) && !sealed
+    matches!(raw.status, 412 | 500 | 502 | 503 | 504) && !is_sealed(raw)
+}
+
+fn is_sealed(raw: &Raw) -> bool {
+    body::known_error(raw.body.expose()) == Some("Vault is sealed")
 }
 
 /// The status, with the words for it that are known.

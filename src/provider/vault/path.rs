@@ -1,9 +1,14 @@
 //! Which paths of Vault's API a remote key stands for: the operator's rules, their oddities included.
 
+use reqwest::Url;
+
 use crate::{
     eso::expected::Failure,
     provider::{Unread, unread},
 };
+
+/// The longest path that is asked for, in bytes.
+const LONGEST: usize = 4096;
 
 /// Of the KV engine, as the store's spec has it. (The mount may be of the other version: the operator does not look.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -68,24 +73,75 @@ fn strip_folder<'a>(path: &'a str, folder: &str) -> Option<&'a str> {
 
 /// The segments of a path as Vault's client sends it: empty ones and `.` are left out.
 ///
-/// It would also follow `..`, out of the mount and wherever that leads: such a key is not read.
+/// It would also follow `..`, out of the mount and wherever that leads: such a key is not read. Nor is one with control
+/// characters, which the operator's client encodes and ours leaves out, or one that no Vault would have.
 pub(super) fn segments(path: &str) -> Result<Vec<&str>, Unread> {
+    let unread = |detail| Err(Unread::secret(unread::UNSUPPORTED, detail));
+    if path.len() > LONGEST {
+        return unread("a path of more than 4096 bytes is not read");
+    }
+    if path.contains(|c: char| c.is_ascii_control()) {
+        return unread("a path with control characters in it is not read");
+    }
     let segments: Vec<&str> = path
         .split('/')
         .filter(|segment| !matches!(*segment, "" | "."))
         .collect();
     if segments.contains(&"..") {
-        return Err(Unread::secret(
-            unread::UNSUPPORTED,
-            "a path with `..` in it is not read",
-        ));
+        return unread("a path with `..` in it is not read");
     }
     Ok(segments)
+}
+
+/// Whether an address ends in just these segments, below `v1`: who made it may have understood one of them in another way.
+pub(super) fn leads_to(address: &Url, segments: &[&str]) -> bool {
+    let Some(made) = address.path_segments() else {
+        return false;
+    };
+    let wanted = segments.iter().rev().chain([&"v1"]);
+    let mut made = made.rev();
+    wanted
+        .map(|segment| Some(segment.as_bytes()))
+        .all(|segment| made.next().map(decoded).as_deref() == segment)
+}
+
+fn decoded(segment: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment;
+    while let Some((before, after)) = rest.split_once('%') {
+        bytes.extend_from_slice(before.as_bytes());
+        let code = after.get(..2).map(|code| u8::from_str_radix(code, 16));
+        let Some(Ok(byte)) = code else {
+            bytes.push(b'%');
+            rest = after;
+            continue;
+        };
+        bytes.push(byte);
+        rest = after.get(2..).unwrap_or_default();
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    bytes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_means_another_path_is_noticed() {
+        let leads =
+            |address: &str, segments: &[&str]| leads_to(&Url::parse(address).unwrap(), segments);
+        assert!(leads(
+            "http://v/base/v1/kv/a%20b%252F%C3%A4",
+            &["kv", "a b%2F\u{e4}"]
+        ));
+        assert!(!leads("http://v/v1/kv/db", &["kv", "db\n"]));
+        assert!(!leads(
+            "http://v/v1/sys/seal-status",
+            &["kv", ".\t.", "sys", "seal-status"]
+        ));
+        assert!(!leads("http://v/v2/db", &["db"]));
+    }
 
     fn paths(mount: Option<&str>, version: Version) -> Paths {
         Paths {
@@ -143,6 +199,11 @@ mod tests {
     fn no_key_leads_out_of_its_mount() {
         let refused = segments("secret/data/../../sys/seal-status").unwrap_err();
         assert_eq!(refused.why.reason, unread::UNSUPPORTED);
+        for odd in ["secret/data/db\n", "a/.\t./b", "a/.\r./b", "a/\u{7f}"] {
+            let refused = segments(odd).unwrap_err();
+            assert_eq!(refused.why.reason, unread::UNSUPPORTED, "{odd:?}");
+        }
+        assert!(segments(&"a".repeat(LONGEST + 1)).is_err());
         assert_eq!(
             segments("secret//data/./a b/").unwrap(),
             ["secret", "data", "a b"]

@@ -1,7 +1,10 @@
 //! Secrets, their metadata, and searches. Nothing is read under a mount that is not known to be KV: in another engine a read
 //! can make a credential.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use futures::future::{BoxFuture, join_all, try_join_all};
 use tokio::sync::Mutex;
@@ -16,6 +19,37 @@ use crate::{
     provider::{Answered, Turns, Unread, unread},
     secret::Value,
 };
+
+/// How far a search goes: a server can make up folders and names without end.
+const MOST_FOLDERS: usize = 10_000;
+const MOST_NAMES: usize = 100_000;
+const DEEPEST: usize = 64;
+
+/// How far a search went.
+#[derive(Default)]
+struct Walk {
+    folders: AtomicUsize,
+    names: AtomicUsize,
+}
+
+impl Walk {
+    /// Counts a folder with what is in it.
+    fn through(&self, folder: &str, names: &[String]) -> Result<(), Unread> {
+        let folders = self.folders.fetch_add(1, Ordering::Relaxed);
+        let before = self.names.fetch_add(names.len(), Ordering::Relaxed);
+        let ends = folders < MOST_FOLDERS
+            && before.saturating_add(names.len()) <= MOST_NAMES
+            && folder.matches('/').count() <= DEEPEST
+            // Such a name leads back to where it was found.
+            && !names.iter().any(|name| name.trim_matches('/').is_empty());
+        if ends {
+            Ok(())
+        } else {
+            let detail = "the folders that are searched have no end";
+            Err(Unread::secret(unread::UNREADABLE, detail))
+        }
+    }
+}
 
 /// The KV engines of a Vault, as a store names them.
 pub(super) struct Reader {
@@ -119,7 +153,7 @@ impl Reader {
             _ => None,
         };
         let folder = path.map_or_else(String::new, |path| format!("{path}/"));
-        let names = self.names(folder, turns).await?;
+        let names = self.names(folder, &Walk::default(), turns).await?;
         let candidates = names
             .into_iter()
             .filter(|candidate| name.as_ref().is_none_or(|name| name.is_match(candidate)));
@@ -160,16 +194,18 @@ impl Reader {
     fn names<'a>(
         &'a self,
         folder: String,
+        walk: &'a Walk,
         turns: &'a Turns,
     ) -> BoxFuture<'a, Result<Vec<String>, Ends>> {
         Box::pin(async move {
             let path = self.paths.metadata(&folder).map_err(fails)?;
             let Reply { found, body } = self.get(&path, &[("list", "true")], "list", turns).await?;
             let names = body::names(body.expose(), found)?.ok_or(Ends::As(Answered::NotFound))?;
+            walk.through(&folder, &names)?;
             let below = join_all(names.into_iter().map(async |name| {
                 let full = format!("{folder}{name}");
                 if full.ends_with('/') {
-                    self.names(full, turns).await
+                    self.names(full, walk, turns).await
                 } else {
                     Ok(vec![full])
                 }
@@ -245,4 +281,27 @@ fn fails(failure: Failure) -> Ends {
 fn unconfirmed(why: &str) -> Unread {
     let detail = format!("nothing is read where it is not certain that it only reads: {why}");
     Unread::secret(unread::UNSUPPORTED, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_without_end_are_not_walked_to_their_end() {
+        let names = |name: &str| vec![name.to_owned()];
+        let walk = Walk::default();
+        assert!(walk.through("a/b/", &names("c/")).is_ok());
+        assert!(walk.through(&"a/".repeat(65), &names("c/")).is_err());
+        for back in ["", "/"] {
+            assert!(walk.through("a/", &names(back)).is_err());
+        }
+        let many = vec!["n".to_owned(); MOST_NAMES];
+        assert!(walk.through("a/", &many).is_err(), "with those before");
+        let walk = Walk::default();
+        for _ in 0..MOST_FOLDERS {
+            assert!(walk.through("a/", &[]).is_ok());
+        }
+        assert!(walk.through("a/", &[]).is_err());
+    }
 }

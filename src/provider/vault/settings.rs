@@ -106,11 +106,32 @@ impl Settings {
     }
 }
 
+/// What is ours to say, what only the next hop is told, and what would make something else of a plain read: the answer of a
+/// wrapped one is another token.
 const OURS: &[&str] = &[
-    "x-vault-token",
-    "x-vault-namespace",
+    "accept-encoding",
     "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
     "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-vault-namespace",
+    "x-vault-request",
+    "x-vault-token",
+    "x-vault-wrap-format",
+    "x-vault-wrap-ttl",
 ];
 
 /// Which of the settings is not understood. What would be is a long list that nobody can choose from here.
@@ -151,6 +172,23 @@ mod tests {
             refused(&json!({"server": "https://v:8200", "headers": {"X-Vault-Token": "x"}})),
             @"unsupported-store (spec.provider.vault.headers: `X-Vault-Token` is not supported)"
         );
+    }
+
+    #[test]
+    fn a_header_that_makes_another_request_of_a_read_is_refused_by_name() {
+        for name in [
+            "X-Vault-Wrap-TTL",
+            "Content-Length",
+            "Transfer-Encoding",
+            "connection",
+            "HOST",
+        ] {
+            let store = json!({"server": "https://v:8200", "headers": {name: "1"}});
+            let expected = format!(
+                "unsupported-store (spec.provider.vault.headers: `{name}` is not supported)"
+            );
+            assert_eq!(refused(&store), expected);
+        }
     }
 
     #[test]

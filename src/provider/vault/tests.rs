@@ -276,6 +276,33 @@ async fn a_sealed_vault_is_not_asked_again() {
     assert_eq!(double.calls().len(), 1);
 }
 
+/// What stands before a Vault may fail at a path that a tenant chose, and a request of an endless one cannot even be made.
+#[tokio::test]
+async fn one_tenants_key_does_not_lose_the_store_of_all() {
+    for status in [502, 302, 401] {
+        let double = Double::plain(move |call| {
+            mounted(call, "kv").unwrap_or_else(|| match call.path() {
+                path if path.ends_with("/evil") => Reply::new(status, "wonderwall"),
+                _ => data("v"),
+            })
+        })
+        .await;
+        let vault = at(&double).await;
+        let turns = turns();
+        let long = "a".repeat(70_000);
+        for _ in 0..2 {
+            let wanted = [secret("evil"), secret(&long)];
+            for answered in vault.read(&wanted, &turns).await {
+                let Answered::Unread(unread) = answered else {
+                    panic!("{}", said(&answered));
+                };
+                assert!(!unread.whole_store, "{unread:?}");
+            }
+        }
+        assert_eq!(read(&*vault, &turns, &["db"]).await, [r#"{"k":"v"}"#]);
+    }
+}
+
 #[tokio::test]
 async fn trouble_that_passes_is_waited_for_and_an_outage_is_told_once() {
     let times = AtomicU32::new(0);

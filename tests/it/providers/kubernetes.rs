@@ -303,6 +303,33 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
+async fn a_list_that_has_no_end_is_not_read_to_its_end() {
+    let sandbox = filled().await;
+    let other = Double::start(|_| {
+        let page =
+            json!({"metadata": {"continue": "more"}, "items": [{"metadata": {"name": "a"}}]});
+        Reply::json(200, &page)
+    })
+    .await;
+    let provider = open(&sandbox, elsewhere(&other.url)).await.ok().unwrap();
+    let found = answers(&*provider, &[find(Some("a"), None)]).await;
+    assert_eq!(found, ["unreadable"]);
+    assert_eq!(other.asked().len(), 200);
+}
+
+#[tokio::test]
+async fn an_answer_that_no_job_could_hold_is_not_held() {
+    let sandbox = filled().await;
+    let other = Double::start(|_| {
+        let value = "AAAA".repeat(17 << 20);
+        Reply::json(200, &json!({"data": {"k": value}}))
+    })
+    .await;
+    let provider = open(&sandbox, elsewhere(&other.url)).await.ok().unwrap();
+    assert_eq!(answers(&*provider, &[one("db")]).await, ["unreadable"]);
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_told_in_words_of_ones_own() {
     let sandbox = filled().await;
     let gone = Double::start(|_| secret_reply()).await.url.clone();
@@ -338,6 +365,20 @@ async fn what_is_not_supported_is_named() {
         (
             json!({"auth": {}}),
             "store-unreadable: `auth` names no method",
+        ),
+        (
+            json!({"auth": {
+                "token": {"bearerToken": {"name": "login", "key": "token"}},
+                "serviceAccount": {"name": "reader"},
+            }}),
+            "store-unreadable: `auth` names several methods, which the operator refuses",
+        ),
+        (
+            json!({
+                "authRef": {"name": "login", "key": "token"},
+                "auth": {"serviceAccount": {"name": "reader"}},
+            }),
+            "unsupported-store: the store's kubeconfig (`authRef`) is not read",
         ),
         (
             json!({"server": {"url": "https://"}}),

@@ -1,11 +1,14 @@
 //! What all ExternalSecrets of a run read together.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use eso_sync::{
     eso::expected::{Content, Read},
     inventory::QuotaKey,
-    policy::Pace,
+    policy::{Pace, Rate},
     provider::{
         StoreSettings, Unread,
         reader::{Known, Reader, Source},
@@ -36,6 +39,11 @@ pub(super) fn reader_with(
     stores: &[(&str, &str, Json)],
     rules: Rules,
 ) -> Reader {
+    paced(sandbox, stores, rules, Pace::default())
+}
+
+/// The same at this pace.
+fn paced(sandbox: &Sandbox, stores: &[(&str, &str, Json)], rules: Rules, pace: Pace) -> Reader {
     let stores = stores.iter().map(|(key, provider, settings)| {
         let key = key.parse::<eso_sync::inventory::StoreKey>().unwrap();
         let source = Source {
@@ -61,7 +69,7 @@ pub(super) fn reader_with(
         labels: Some(BTreeMap::new()),
         rules,
         environment: BTreeMap::new(),
-        pace: Pace::default(),
+        pace,
     })
 }
 
@@ -201,6 +209,37 @@ async fn a_referent_store_is_connected_once_for_each_namespace() {
         assert_eq!(answer(&reader, namespace, &b), who);
     }
     assert_eq!(asked(&sandbox).len(), 2, "each login is resolved once");
+}
+
+#[tokio::test]
+async fn the_rate_of_a_store_is_not_multiplied_by_its_namespaces() {
+    let sandbox = sandbox().await;
+    for namespace in ["team-a", "team-b"] {
+        put(&sandbox, namespace, "login", &[("token", namespace)]);
+    }
+    let other = Double::start(|_| Reply::json(200, &json!({"data": {}}))).await;
+    let settings = json!({
+        "server": {"url": other.url},
+        "auth": {"token": {"bearerToken": {"name": "login", "key": "token"}}},
+    });
+    let rules = Rules {
+        credentials: Credentials::Store,
+        ..Rules::default()
+    };
+    let mut pace = Pace::default();
+    let rate = Rate::per_second(4.0).unwrap();
+    pace.stores.insert(SHARED.parse().unwrap(), rate);
+    let mut reader = paced(&sandbox, &[(SHARED, "kubernetes", settings)], rules, pace);
+    let reads = ["a", "b", "c", "d"].map(shared);
+    let wanted = ["team-a", "team-b"].map(|of| reads.each_ref().map(|read| (of, read)));
+    let start = Instant::now();
+    reader.read(wanted.concat()).await;
+    assert_eq!(other.asked().len(), 8);
+    assert!(
+        start.elapsed() > Duration::from_millis(1600),
+        "one at once, and seven at four a second: {:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What a tenant tries with a store of his own, and with one that is not meant for him.
 
 use eso_sync::{
+    eso::expected::Read,
     inventory::StoreKey,
     provider::{
         trust::{Credentials, Rules},
@@ -17,6 +18,53 @@ use super::{
 
 fn ambient() -> Rules {
     Rules::default()
+}
+
+/// The same, where the policy names this store.
+fn trusting(store: &str) -> Rules {
+    let mut rules = ambient();
+    rules
+        .stores
+        .insert(store.parse().unwrap(), Credentials::Ambient);
+    rules
+}
+
+#[tokio::test]
+async fn a_verdict_tells_a_tenant_no_more_than_his_own_credential_would() {
+    let sandbox = sandbox().await;
+    put(&sandbox, "remote", "db", &[("k", "not the tenant's")]);
+    put(&sandbox, "team-a", "login", &[("token", "tenant-token")]);
+    let referent = json!({
+        "remoteNamespace": "remote",
+        "auth": {"token": {"bearerToken": {"name": "login", "key": "token"}}},
+    });
+    let narrow = json!({
+        "remoteNamespace": "remote",
+        "auth": {"serviceAccount": {"name": "reader", "namespace": "remote"}},
+    });
+    let vault = json!({
+        "server": "http://127.0.0.1:1",
+        "auth": {"tokenSecretRef": {"name": "login", "key": "token"}},
+    });
+    let stores = [
+        ("ClusterSecretStore/referent", "kubernetes", referent),
+        ("ClusterSecretStore/narrow", "kubernetes", narrow),
+        ("ClusterSecretStore/vault", "vault", vault),
+    ];
+    let supported = if cfg!(feature = "vault") { 3 } else { 2 };
+    let mut reader = reader_with(&sandbox, &stores, ambient());
+    let wanted: Vec<Read> = ["referent", "narrow", "vault"]
+        .iter()
+        .take(supported)
+        .map(|store| read("ClusterSecretStore", store, "db"))
+        .collect();
+    reader
+        .read(wanted.iter().map(|read| ("team-a", read)))
+        .await;
+    for read in &wanted {
+        assert_eq!(answer(&reader, "team-a", read), unread::NOT_TRUSTED);
+    }
+    assert_eq!(asked(&sandbox), [""; 0]);
 }
 
 #[tokio::test]
@@ -58,10 +106,7 @@ async fn trust_in_tenants_stores_does_not_let_them_choose_where_credentials_go()
         "kubernetes",
         json!({"server": {"url": evil.url}}),
     )];
-    let rules = Rules {
-        namespaced_stores: true,
-        ..ambient()
-    };
+    let rules = trusting("SecretStore/team-a/there");
     let mut reader = reader_with(&sandbox, &stores, rules);
     let there = read("SecretStore", "there", "db");
     reader.read([("team-a", &there)]).await;
@@ -76,7 +121,8 @@ async fn a_cluster_store_that_is_not_meant_for_a_tenant_tells_him_nothing() {
     let settings = json!({"remoteNamespace": "remote", "conditions": [{"namespaces": ["team-b"]}]});
     let stores = [("ClusterSecretStore/shared", "kubernetes", settings)];
     let db = read("ClusterSecretStore", "shared", "db");
-    let mut reader = reader_with(&sandbox, &stores, ambient());
+    let rules = trusting("ClusterSecretStore/shared");
+    let mut reader = reader_with(&sandbox, &stores, rules);
     reader.read([("team-a", &db)]).await;
     assert_eq!(answer(&reader, "team-a", &db), unread::NAMESPACE);
     assert_eq!(asked(&sandbox), [""; 0]);

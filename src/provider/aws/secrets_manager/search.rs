@@ -7,7 +7,7 @@ use aws_sdk_secretsmanager::{
     types::{Filter, FilterNameStringType, SecretValueEntry},
 };
 
-use super::{SecretsManager, value};
+use super::{SecretsManager, is_throttled, value};
 use crate::{
     eso::expected::{Failure, GoRegex, What, why},
     provider::{
@@ -71,7 +71,6 @@ impl SecretsManager {
             let page = match page {
                 Ok(page) => page,
                 Err(trouble) if trouble.is_denied() => {
-                    self.batches_are_denied();
                     return self.listed(filters, names, turns).await;
                 }
                 Err(trouble) => {
@@ -92,7 +91,11 @@ impl SecretsManager {
                     found.insert(name, raw);
                 }
             }
-            for error in page.errors.unwrap_or_default() {
+            let errors = page.errors.unwrap_or_default();
+            if errors.iter().any(is_throttled) {
+                turns.throttled(None);
+            }
+            for error in errors {
                 let trouble =
                     Trouble::said(error.error_code.as_deref(), error.message.as_deref(), None);
                 let id = error.secret_id.unwrap_or_default();
@@ -120,7 +123,7 @@ impl SecretsManager {
         let mut keys = self.list(filters, turns).await?;
         keys.retain(|name| names.is_none_or(|names| names.is_match(name)));
         let mut found = BTreeMap::new();
-        for (name, answer) in self.newest(keys, turns).await {
+        for (name, answer) in self.one_by_one(keys, turns).await {
             match answer {
                 Answered::One(raw) => {
                     found.insert(name, raw);

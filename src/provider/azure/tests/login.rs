@@ -193,6 +193,36 @@ async fn a_stores_service_account_is_asked_for_a_token_for_entra() {
 }
 
 #[tokio::test]
+async fn a_store_that_says_twice_who_it_is_is_refused_as_the_operator_does() {
+    let service = Service::start().await;
+    let cluster = cluster(json!({"id": "Y2xpZW50"})).await;
+    let reference = json!({"name": "azure", "key": "id"});
+    let refused = async |more: Json| {
+        let mut store = json!({"authType": "WorkloadIdentity", "tenantId": null,
+            "serviceAccountRef": {"name": "app"}});
+        for (name, value) in more.as_object().unwrap() {
+            store[name] = value.clone();
+        }
+        let refused = as_store(&service, &cluster, store).await.err().unwrap();
+        refused.why.to_string()
+    };
+    assert_eq!(
+        refused(json!({"authSecretRef": {"clientId": reference}})).await,
+        "store-unreadable (the operator refuses the store: the client stands in it and in the annotation \
+         azure.workload.identity/client-id of the service account)"
+    );
+    assert_eq!(
+        refused(json!({"tenantId": TENANT})).await,
+        "store-unreadable (the operator refuses the store: the tenant stands in it and in the annotation \
+         azure.workload.identity/tenant-id of the service account)"
+    );
+    assert_eq!(
+        refused(json!({"authSecretRef": {"tenantId": reference}})).await,
+        "unsupported-store (spec.provider.azurekv: authSecretRef needs clientId)"
+    );
+}
+
+#[tokio::test]
 async fn the_operators_own_identity_is_not_ours() {
     let service = Service::start().await;
     let cluster = cluster(json!({})).await;

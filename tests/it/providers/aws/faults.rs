@@ -93,7 +93,7 @@ async fn a_server_that_is_not_there_is_said() {
     let provider = connected(&url, &json!({})).await;
     assert_eq!(
         read(&*provider, &[secret("db")], &turns()).await,
-        ["unavailable (GetSecretValue: no connection)"]
+        ["unavailable (GetSecretValue: no connection) (store)"]
     );
 }
 
@@ -111,14 +111,17 @@ async fn an_answer_that_makes_no_sense_is_not_taken_for_one() {
 }
 
 #[tokio::test]
-async fn a_batch_that_fails_is_all_of_its_secrets() {
+async fn a_batch_that_fails_for_no_known_reason_is_read_one_by_one() {
     let double = Double::start(|_| error(400, "SomethingNew", PLANTED)).await;
     let provider = connected(&double.url, &json!({})).await;
     assert_eq!(
         read(&*provider, &["a", "b"].map(secret), &turns()).await,
-        ["unreadable (BatchGetSecretValue: SomethingNew)"; 2]
+        ["unreadable (GetSecretValue: SomethingNew)"; 2]
     );
-    assert_eq!(operations(&double.asked()), ["BatchGetSecretValue"]);
+    assert_eq!(
+        operations(&double.asked()),
+        ["BatchGetSecretValue", "GetSecretValue", "GetSecretValue"]
+    );
 }
 
 /// Values, keys and tokens, from answers that are good and from those that are not, with every library at its most talkative.

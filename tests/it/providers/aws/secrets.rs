@@ -1,6 +1,6 @@
 //! What is read of Secrets Manager, and with how many calls.
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::{
     arn, connected, entry, error, everything, ids, metadata, operation, operations, read, secret,
@@ -90,38 +90,63 @@ async fn bytes_and_the_lack_of_a_value_are_told_apart() {
     assert_eq!(super::line(&answers[2]), "fails: no-value");
 }
 
+/// What the batch says nothing good about is read by the operator's own call: it may be of another account, or throttled.
 #[tokio::test]
-async fn a_failure_of_one_secret_is_its_own() {
-    let double = Double::start(|asked| match operation(asked).as_str() {
-        "BatchGetSecretValue" => {
-            let errors = json!([
-                {"SecretId": "gone", "ErrorCode": "ResourceNotFoundException", "Message": "can't find it"},
-                {"SecretId": "mine", "ErrorCode": "AccessDeniedException",
-                    "Message": "User: arn:aws:iam::123456789012:user/job is not authorized"},
-                {"SecretId": "deleted", "ErrorCode": "InvalidRequestException", "Message": "it was marked for deletion"},
-                {"SecretId": "sealed", "ErrorCode": "AccessDeniedException", "Message": "Access to KMS is not allowed"},
-            ]);
-            Reply::json(200, &json!({"SecretValues": [entry("db", "here")], "Errors": errors}))
+async fn a_failure_of_one_secret_in_a_batch_is_not_the_last_word_on_it() {
+    let other_account = "arn:aws:secretsmanager:eu-west-1:210987654321:secret:theirs-AbCdEf";
+    let double = Double::start(move |asked| {
+        let refused = |code: &'static str, text: &'static str| error(400, code, text);
+        if operation(asked) == "BatchGetSecretValue" {
+            let errors: Vec<Json> = [
+                ("gone", "ResourceNotFoundException"),
+                ("mine", "AccessDeniedException"),
+                ("sealed", "AccessDeniedException"),
+                ("busy", "ThrottlingException"),
+                (other_account, "ResourceNotFoundException"),
+            ]
+            .map(|(id, code)| json!({"SecretId": id, "ErrorCode": code, "Message": "no"}))
+            .to_vec();
+            return Reply::json(
+                200,
+                &json!({"SecretValues": [entry("db", "here")], "Errors": errors}),
+            );
         }
-        "GetSecretValue" => Reply::json(200, &entry("forgotten", "there")),
-        other => panic!("{other}"),
+        match asked.json()["SecretId"].as_str().unwrap_or_default() {
+            "gone" => refused("ResourceNotFoundException", "can't find it"),
+            "mine" => refused(
+                "AccessDeniedException",
+                "User: arn:aws:iam::123456789012:user/job is not authorized",
+            ),
+            "sealed" => refused("AccessDeniedException", "Access to KMS is not allowed"),
+            name => Reply::json(200, &entry(name, "there")),
+        }
     })
     .await;
     let provider = connected(&double.url, &json!({})).await;
-    let keys = ["db", "gone", "mine", "deleted", "sealed", "forgotten"];
+    let keys = [
+        "db",
+        "gone",
+        "mine",
+        "sealed",
+        "busy",
+        "forgotten",
+        other_account,
+    ];
     let answers = provider.read(&keys.map(secret), &turns()).await;
+    let denied = "denied (GetSecretValue: AccessDeniedException)";
     assert_eq!(
         answers.iter().map(super::line).collect::<Vec<_>>(),
         [
             "here",
             "not found",
-            "denied (GetSecretValue: AccessDeniedException)",
-            "fails: not-found",
-            "denied (GetSecretValue: AccessDeniedException)",
+            denied,
+            denied,
             "there",
+            "there",
+            "there"
         ]
     );
-    let permissions = [2, 4].map(|place: usize| {
+    let permissions = [2, 3].map(|place: usize| {
         let eso_sync::provider::Answered::Unread(unread) = &answers[place] else {
             panic!("{}", super::line(&answers[place]));
         };
@@ -135,10 +160,48 @@ async fn a_failure_of_one_secret_is_its_own() {
         ]
     );
     assert_eq!(
-        operations(&double.asked()),
-        ["BatchGetSecretValue", "GetSecretValue"],
-        "what the batch said nothing about is read by itself"
+        operations(&double.asked()).len(),
+        1 + 6,
+        "what the batch said nothing good about is read by itself"
     );
+}
+
+/// Else one tenant's secret that nobody may read would cost everybody twenty times the calls.
+#[tokio::test]
+async fn a_batch_of_what_nobody_may_read_does_not_end_all_batches() {
+    let double = Double::start(|asked| {
+        let is_denied = |id: &str| id.starts_with("denied");
+        let one = asked.json()["SecretId"].as_str().is_some_and(is_denied);
+        if one || ids(asked).iter().any(|id| is_denied(id)) {
+            return error(400, "AccessDeniedException", "no");
+        }
+        everything(asked)
+    })
+    .await;
+    let provider = connected(&double.url, &json!({})).await;
+    let turns = turns();
+    let denied = ["denied", "denied2"].map(secret);
+    let answers = read(&*provider, &denied, &turns).await;
+    assert_eq!(
+        answers,
+        ["denied (GetSecretValue: AccessDeniedException)"; 2]
+    );
+    let before = turns.calls();
+    read(&*provider, &["a", "b", "c"].map(secret), &turns).await;
+    assert_eq!(turns.calls() - before, 1);
+}
+
+#[tokio::test]
+async fn an_endless_key_is_refused_and_spoils_nothing() {
+    let double = Double::start(everything).await;
+    let provider = connected(&double.url, &json!({})).await;
+    let long = "a".repeat(70_000);
+    let wanted = [secret(&long), metadata(&long), secret("db")];
+    assert_eq!(
+        read(&*provider, &wanted, &turns()).await,
+        ["fails: refused", "fails: refused", "value of db"]
+    );
+    assert_eq!(double.asked().len(), 1);
 }
 
 #[tokio::test]
