@@ -160,7 +160,7 @@ async fn hold_to_the_operator(world: World, cases: Vec<Case>) {
         match (synced[&case.name], verdict) {
             (Settled::Written, "in-sync") => verified += 1,
             (Settled::Written, "unverifiable") => {
-                assert!(TRUE_REASONS.contains(&why), "{}", shown())
+                assert!(TRUE_REASONS.contains(&why), "{}", shown());
             }
             (Settled::Written, _) => panic!("the operator has synced it: {}", shown()),
             // What the operator fails at is never well.
