@@ -1,15 +1,15 @@
 //! The part of a document that tells of workloads.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+mod text;
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{
-    Document, Kind,
-    table::{aligned, span},
-};
+pub(super) use self::text::render;
+use super::{Document, table::span};
 use crate::{
     exit::Exit,
     reason::Reason,
@@ -288,68 +288,6 @@ impl DocumentRestart {
         }
         self.new_pods.clone_from(&result.new_pods);
     }
-
-    fn row(&self, kind: Kind) -> [String; 7] {
-        let what = match (kind, self.outcome) {
-            (Kind::Status, _) => self.state().to_owned(),
-            (_, Some(outcome)) => outcome.as_str().to_owned(),
-            (_, None) => match (self.action, self.stamp) {
-                (RestartAction::Leave, Some(StampAction::Adopt)) => "adopt".to_owned(),
-                (RestartAction::Leave, Some(StampAction::Renew)) => "renew".to_owned(),
-                (action, _) => action.as_str().to_owned(),
-            },
-        };
-        let wave = self
-            .wave
-            .map_or_else(|| "-".to_owned(), |wave| wave.to_string());
-        [
-            self.namespace.clone(),
-            self.kind.as_str().to_owned(),
-            self.name.clone(),
-            what,
-            wave,
-            self.secrets_cell(),
-            self.reason.as_str(),
-        ]
-    }
-
-    /// For `status`: how it stands, in one word.
-    fn state(&self) -> &'static str {
-        if self.behind {
-            "behind"
-        } else if self.stamp == Some(StampAction::Adopt) || self.reason.is_trouble() {
-            "unknown"
-        } else if self.assumed.is_empty() {
-            "current"
-        } else {
-            "assumed"
-        }
-    }
-
-    fn secrets_cell(&self) -> String {
-        let shown: Vec<String> = self
-            .secrets
-            .iter()
-            .take(2)
-            .map(DocumentSecret::short)
-            .collect();
-        match self.secrets.len() {
-            0 => "-".to_owned(),
-            1 | 2 => shown.join(" "),
-            more => format!("{} +{}", shown.join(" "), more - 2),
-        }
-    }
-}
-
-impl DocumentSecret {
-    fn short(&self) -> String {
-        let keys: Vec<&str> = self.keys.iter().take(3).map(|key| &*key.name).collect();
-        match self.keys.len() {
-            0 => self.name.clone(),
-            1..=3 => format!("{}[{}]", self.name, keys.join(",")),
-            more => format!("{}[{},+{}]", self.name, keys.join(","), more - 3),
-        }
-    }
 }
 
 impl From<&Change> for DocumentSecret {
@@ -366,105 +304,6 @@ impl From<&Change> for DocumentSecret {
             keys: keys.collect(),
         }
     }
-}
-
-/// The workloads as text: a table, and what needs a look. Empty where no rule covers any.
-pub(super) fn render(document: &Document) -> String {
-    if document.restarts.is_empty() {
-        return String::new();
-    }
-    let what = match document.kind {
-        Kind::Status => "PODS",
-        Kind::Plan | Kind::Drift => "ACTION",
-        Kind::Report => "STATUS",
-    };
-    let header = [
-        "NAMESPACE",
-        "KIND",
-        "NAME",
-        what,
-        "WAVE",
-        "SECRETS[KEYS]",
-        "REASON",
-    ];
-    let rows = document
-        .restarts
-        .iter()
-        .map(|restart| restart.row(document.kind));
-    let mut text = format!("\n{}", aligned(header, rows));
-    for restart in &document.restarts {
-        text.push_str(&detail(restart));
-    }
-    if let Some(summary) = &document.summary.restarts {
-        text.push_str(&totals(document.kind, summary));
-    }
-    text
-}
-
-fn detail(restart: &DocumentRestart) -> String {
-    let mut text = String::new();
-    if restart.next_step.is_none() && restart.message.is_empty() && restart.old_pods.is_empty() {
-        return text;
-    }
-    let colon = if restart.message.is_empty() { "" } else { ": " };
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        text,
-        "\n{} ({}/{}/{}){colon}{}",
-        restart.reason.as_str(),
-        restart.namespace,
-        restart.kind.as_str(),
-        restart.name,
-        restart.message
-    );
-    if !restart.old_pods.is_empty() {
-        let shown: Vec<&str> = restart
-            .old_pods
-            .iter()
-            .take(5)
-            .map(String::as_str)
-            .collect();
-        let more = restart.old_pods.len() - shown.len();
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
-        let _ = writeln!(text, "  on old data: {}{more}", shown.join(", "));
-    }
-    if let Some(next) = restart.next_step {
-        let _ = writeln!(text, "  next: {next}");
-    }
-    text
-}
-
-fn totals(kind: Kind, summary: &RestartSummary) -> String {
-    let mut text = format!("\n{} workloads", summary.covered);
-    if kind == Kind::Report {
-        let counts: Vec<String> = RestartOutcome::ALL
-            .into_iter()
-            .filter_map(|outcome| {
-                Some(format!(
-                    "{} {}",
-                    summary.outcomes.get(&outcome)?,
-                    outcome.as_str()
-                ))
-            })
-            .collect();
-        let _ = write!(text, ": {}", counts.join(", "));
-    } else {
-        let _ = write!(
-            text,
-            ": {} to restart, {} if their data changes",
-            summary.to_restart, summary.if_changed
-        );
-    }
-    let _ = writeln!(
-        text,
-        "; {} behind, {} assumed",
-        summary.behind, summary.assumed
-    );
-    text
 }
 
 /// The exit code that the planned part has by itself.

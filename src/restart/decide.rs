@@ -3,6 +3,7 @@
 //! A restart is owed where a Secret that stands both in the stamp and in the workload's references holds other data now. What
 //! is owed is still left alone where it would do harm, or where somebody else sees to it.
 
+mod compare;
 mod guard;
 
 use std::collections::BTreeSet;
@@ -10,16 +11,16 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use self::compare::{are_newer, changes, has_news, unproven};
 use super::{
     known::Known,
     owner,
-    stamp::{Prints, Stamp, StampKey},
-    subject::{Concern, Subject, View},
+    stamp::{Stamp, StampKey},
+    subject::{Subject, View},
 };
 use crate::{
     policy::{RestartRule, RestartWhen},
     reason::Reason,
-    workload::Keys,
 };
 
 /// What all decisions of a run share.
@@ -442,73 +443,6 @@ fn too_large() -> Decision {
         Reason::StampTooLarge,
         "its Secrets have more keys than a stamp has room for",
     )
-}
-
-/// What of the stamp and of the references differs now.
-fn changes(subject: &Subject, stamp: &Stamp) -> Vec<Change> {
-    subject
-        .counting()
-        .filter_map(|(name, concern)| {
-            let before = stamp.secrets.get(name)?;
-            let keys = differences(before, concern);
-            (!keys.is_empty()).then(|| Change {
-                secret: name.clone(),
-                keys,
-            })
-        })
-        .collect()
-}
-
-fn differences(before: &Prints, concern: &Concern) -> Vec<(String, Option<Difference>)> {
-    let nothing = Prints::new();
-    let now = concern.now().map_or(&nothing, |now| &now.prints);
-    let mut keys = Vec::new();
-    for (key, print) in before.iter().filter(|(key, _)| concern.keys.covers(key)) {
-        match now.get(key) {
-            Some(same) if same == print => {}
-            Some(_) => keys.push((key.clone(), Some(Difference::Changed))),
-            None => keys.push((key.clone(), Some(Difference::Missing))),
-        }
-    }
-    // Where single keys are used, one that is new is a reference that is new: its pods came with it.
-    if concern.keys == Keys::All {
-        let new = now.keys().filter(|key| !before.contains_key(*key));
-        keys.extend(new.map(|key| (key.clone(), Some(Difference::Extra))));
-    }
-    keys
-}
-
-/// Whether a Secret, or a single key of one, is not in the stamp yet.
-fn has_news(subject: &Subject, stamp: &Stamp) -> bool {
-    subject.secrets.iter().any(|(name, concern)| {
-        let Some(now) = concern.now() else {
-            return false;
-        };
-        match stamp.secrets.get(name) {
-            None => true,
-            Some(prints) => now.prints.keys().any(|key| !prints.contains_key(key)),
-        }
-    })
-}
-
-/// The Secrets that count and of which nobody knows whether the pods have them.
-fn unproven(subject: &Subject, stamp: &Stamp) -> BTreeSet<String> {
-    subject
-        .counting()
-        .filter(|(name, concern)| stamp.assumed.contains(*name) && !subject.is_current(concern))
-        .map(|(name, _)| name.clone())
-        .collect()
-}
-
-/// Whether all pods came well after everything that changed.
-fn are_newer(subject: &Subject, changes: &[Change]) -> bool {
-    !changes.is_empty()
-        && changes.iter().all(|change| {
-            subject
-                .secrets
-                .get(&change.secret)
-                .is_some_and(|concern| subject.is_current(concern))
-        })
 }
 
 #[cfg(test)]

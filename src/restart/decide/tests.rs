@@ -4,10 +4,10 @@ use super::{super::fixtures::*, *};
 use crate::{
     policy::OnBrokenData,
     restart::{
-        stamp::{Evicting, Restarted},
+        stamp::{Evicting, Prints, Restarted},
         subject::Standing,
     },
-    workload::{Health, Manager},
+    workload::{Health, Keys, Manager},
 };
 
 const OLD: Data = &[("password", "old"), ("user", "u")];
