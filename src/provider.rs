@@ -25,10 +25,8 @@ mod aws;
 #[cfg(feature = "azure")]
 mod azure;
 mod credentials;
-#[cfg(all(
-    test,
-    any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault")
-))]
+#[cfg(test)]
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))]
 mod double;
 mod fake;
 #[cfg(feature = "gcp")]
