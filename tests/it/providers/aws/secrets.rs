@@ -6,7 +6,7 @@ use super::{
     arn, connected, entry, error, everything, ids, metadata, operation, operations, read, secret,
     turns, version,
 };
-use crate::providers::double::{Double, Reply};
+use crate::providers::double::{Asked, Double, Reply};
 
 #[tokio::test]
 async fn a_thousand_secrets_take_fifty_calls() {
@@ -90,38 +90,40 @@ async fn bytes_and_the_lack_of_a_value_are_told_apart() {
     assert_eq!(super::line(&answers[2]), "fails: no-value");
 }
 
+const OF_ANOTHER_ACCOUNT: &str =
+    "arn:aws:secretsmanager:eu-west-1:210987654321:secret:theirs-AbCdEf";
+
+/// A batch that fails at more than what cannot be read.
+fn failing(asked: &Asked) -> Reply {
+    if operation(asked) == "BatchGetSecretValue" {
+        let errors: Vec<Json> = [
+            ("gone", "ResourceNotFoundException"),
+            ("mine", "AccessDeniedException"),
+            ("sealed", "AccessDeniedException"),
+            ("busy", "ThrottlingException"),
+            (OF_ANOTHER_ACCOUNT, "ResourceNotFoundException"),
+        ]
+        .map(|(id, code)| json!({"SecretId": id, "ErrorCode": code, "Message": "no"}))
+        .to_vec();
+        let values = [entry("db", "here")];
+        return Reply::json(200, &json!({"SecretValues": values, "Errors": errors}));
+    }
+    match asked.json()["SecretId"].as_str().unwrap_or_default() {
+        "gone" => error(400, "ResourceNotFoundException", "can't find it"),
+        "mine" => error(
+            400,
+            "AccessDeniedException",
+            "User: arn:aws:iam::123456789012:user/job is not authorized",
+        ),
+        "sealed" => error(400, "AccessDeniedException", "Access to KMS is not allowed"),
+        name => Reply::json(200, &entry(name, "there")),
+    }
+}
+
 /// What the batch says nothing good about is read by the operator's own call: it may be of another account, or throttled.
 #[tokio::test]
 async fn a_failure_of_one_secret_in_a_batch_is_not_the_last_word_on_it() {
-    let other_account = "arn:aws:secretsmanager:eu-west-1:210987654321:secret:theirs-AbCdEf";
-    let double = Double::start(move |asked| {
-        let refused = |code: &'static str, text: &'static str| error(400, code, text);
-        if operation(asked) == "BatchGetSecretValue" {
-            let errors: Vec<Json> = [
-                ("gone", "ResourceNotFoundException"),
-                ("mine", "AccessDeniedException"),
-                ("sealed", "AccessDeniedException"),
-                ("busy", "ThrottlingException"),
-                (other_account, "ResourceNotFoundException"),
-            ]
-            .map(|(id, code)| json!({"SecretId": id, "ErrorCode": code, "Message": "no"}))
-            .to_vec();
-            return Reply::json(
-                200,
-                &json!({"SecretValues": [entry("db", "here")], "Errors": errors}),
-            );
-        }
-        match asked.json()["SecretId"].as_str().unwrap_or_default() {
-            "gone" => refused("ResourceNotFoundException", "can't find it"),
-            "mine" => refused(
-                "AccessDeniedException",
-                "User: arn:aws:iam::123456789012:user/job is not authorized",
-            ),
-            "sealed" => refused("AccessDeniedException", "Access to KMS is not allowed"),
-            name => Reply::json(200, &entry(name, "there")),
-        }
-    })
-    .await;
+    let double = Double::start(failing).await;
     let provider = connected(&double.url, &json!({})).await;
     let keys = [
         "db",
@@ -130,7 +132,7 @@ async fn a_failure_of_one_secret_in_a_batch_is_not_the_last_word_on_it() {
         "sealed",
         "busy",
         "forgotten",
-        other_account,
+        OF_ANOTHER_ACCOUNT,
     ];
     let answers = provider.read(&keys.map(secret), &turns()).await;
     let denied = "denied (GetSecretValue: AccessDeniedException)";
