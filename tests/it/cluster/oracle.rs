@@ -231,69 +231,58 @@ fn item(outcome: &Outcome, name: &str) -> Value {
     item.unwrap_or_else(|| panic!("no item {name}")).clone()
 }
 
+/// How a Secret was edited behind the operator's back.
+enum Edit {
+    Deleted,
+    Key(String, &'static str),
+}
+
+/// Edits a Secret in one of four ways; nothing where there is none, or nothing in it.
+async fn edit(world: &World, name: &str, way: usize) -> Option<Edit> {
+    let data = world.get("Secret", name).await?["data"].clone();
+    let first = data.as_object()?.keys().next()?.clone();
+    let (key, value, told) = match way % 4 {
+        0 => (first, json!("ZWRpdGVk"), "changed"),
+        1 => (first, Value::Null, "missing"),
+        2 => ("added".to_owned(), json!("ZWRpdGVk"), "extra"),
+        _ => {
+            world.delete("Secret", name).await;
+            return Some(Edit::Deleted);
+        }
+    };
+    let change = json!({"data": {&key: value}});
+    world.patch("Secret", name, &change).await;
+    Some(Edit::Key(key, told))
+}
+
 /// Somebody edits a key, takes one away, adds one, deletes a Secret: exactly those are told, as what they are.
 async fn edits_are_seen(world: &World, before: &Outcome) {
     world.rest().await;
     let document = before.document();
     let items = document["items"].as_array().expect("items");
     let in_sync = items.iter().filter(|item| item["verdict"] == "in-sync");
-    let mut expected = BTreeMap::new();
-    for (index, item) in in_sync.enumerate().filter(|(index, _)| index % 3 == 0) {
+    let mut edits = BTreeMap::new();
+    for (way, item) in in_sync.step_by(3).enumerate() {
         let name = item["name"].as_str().expect("a name");
-        let data = world.get("Secret", name).await.expect("it")["data"].clone();
-        let Some(key) = data
-            .as_object()
-            .and_then(|data| data.keys().next())
-            .cloned()
-        else {
-            continue;
-        };
-        let (change, told) = match index / 3 % 4 {
-            0 => (json!({"data": {&key: "ZWRpdGVk"}}), "changed"),
-            1 => (json!({"data": {&key: null}}), "missing"),
-            2 => (json!({"data": {"added": "ZWRpdGVk"}}), "extra"),
-            _ => {
-                world.delete("Secret", name).await;
-                expected.insert(name.to_owned(), None);
-                continue;
-            }
-        };
-        world.patch("Secret", name, &change).await;
-        let key = if told == "extra" {
-            "added".to_owned()
-        } else {
-            key
-        };
-        expected.insert(name.to_owned(), Some((key, told)));
+        if let Some(edit) = edit(world, name, way).await {
+            edits.insert(name.to_owned(), edit);
+        }
     }
     let after = drift(world).await;
     world.resume().await;
     let document = after.document();
     for item in document["items"].as_array().expect("items") {
         let name = item["name"].as_str().expect("a name");
-        match expected.get(name) {
-            None => assert_eq!(
-                item["verdict"],
-                self::item(before, name)["verdict"],
-                "{item}"
-            ),
-            Some(None) => assert_eq!(item["verdict"], "missing", "{item}"),
-            Some(Some((key, told))) => {
-                assert!(
-                    ["tampered", "partial"].contains(&item["verdict"].as_str().expect("a verdict")),
-                    "{item}"
-                );
-                assert_eq!(
-                    item["keys"],
-                    json!([{"name": key, "difference": told}]),
-                    "{item}"
-                );
+        let verdict = &item["verdict"];
+        match edits.get(name) {
+            None => assert_eq!(verdict, &self::item(before, name)["verdict"], "{item}"),
+            Some(Edit::Deleted) => assert_eq!(verdict, "missing", "{item}"),
+            Some(Edit::Key(key, told)) => {
+                assert!(verdict == "tampered" || verdict == "partial", "{item}");
+                let keys = json!([{"name": key, "difference": told}]);
+                assert_eq!(item["keys"], keys, "{item}");
             }
         }
     }
-    assert!(
-        expected.len() > 10,
-        "there was something to edit: {}",
-        expected.len()
-    );
+    assert!(edits.len() > 10, "{} were edited", edits.len());
 }
