@@ -32,13 +32,13 @@ pub struct Diagnosis {
     /// What the drift check says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
-    /// What was seen, from the ExternalSecret to its Secret.
+    /// What was seen, from the store to the workloads that use the Secret.
     pub links: Vec<Link>,
     /// What to do next, the first thing first.
     pub next: Vec<String>,
 }
 
-/// One link of the chain from the provider to the Secret.
+/// One link of the chain from the provider to the workloads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Link {
@@ -73,6 +73,8 @@ pub struct Facts<'a> {
     pub warnings: Result<&'a [String], &'a str>,
     /// What the providers answered.
     pub reads: &'a [ReadFact],
+    /// The workloads whose pods use the Secret, as `KIND/NAME`; or why they could not be listed.
+    pub consumers: Result<&'a [String], &'a str>,
 }
 
 struct Notes {
@@ -111,6 +113,7 @@ pub fn diagnose(facts: Facts<'_>, run: Run) -> Diagnosis {
     provider(facts, &mut notes);
     external_secret(facts, &mut notes);
     secret(facts, &mut notes);
+    consumers(facts, &mut notes);
     let Item { id, finding, .. } = facts.item;
     let mut diagnosis = Diagnosis {
         api_version: API_VERSION,
@@ -302,20 +305,38 @@ fn secret(facts: Facts<'_>, notes: &mut Notes) {
         Verdict::Stale | Verdict::Tampered | Verdict::Partial | Verdict::Missing => Health::Wrong,
     };
     notes.add(about, health, text);
-    mend(item, finding, notes);
+    mend(facts, finding, notes);
 }
 
-fn mend(item: &Item, finding: &Finding, notes: &mut Notes) {
+fn consumers(facts: Facts<'_>, notes: &mut Notes) {
+    let about = "Consumers";
+    match facts.consumers {
+        Ok([]) => notes.well(about, "no workload uses the Secret"),
+        Ok(names) => notes.well(about, names.join(", ")),
+        Err(why) => notes.add(
+            about,
+            Health::Unknown,
+            format!("they cannot be listed: {why}"),
+        ),
+    }
+}
+
+fn mend(facts: Facts<'_>, finding: &Finding, notes: &mut Notes) {
     if let Some(reason) = finding.beyond_sync {
         if let Some(next) = reason.next_step() {
             notes.then(next);
         }
     } else if finding.verdict.is_drift() {
-        let id = &item.id;
+        let id = &facts.item.id;
         if finding.verdict == Verdict::Tampered {
             notes.then("find out who edits the Secret: the operator's next sync overwrites it");
         }
-        notes.then(format!("eso-sync sync {} -n {}", id.name, id.namespace));
+        let used = facts.consumers.is_ok_and(|consumers| !consumers.is_empty());
+        let restart = if used { " --restart" } else { "" };
+        notes.then(format!(
+            "eso-sync sync {} -n {}{restart}",
+            id.name, id.namespace
+        ));
     }
 }
 

@@ -1,17 +1,20 @@
 //! `diagnose`: one ExternalSecret, looked at from all sides.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::{Refusal, Session, look::reading, policy::Entry, print_as};
 use crate::{
     cli::DiagnoseArgs,
-    cluster::{Access, Cluster, Query},
+    cluster::{Access, Cluster, Query, Trouble},
     diagnose::{self, Diagnosis, Facts},
     discover::discover,
     exit::Exit,
     inventory::Id,
     pattern::is_name,
     wire,
+    workload::{Kind, object::Object},
 };
 
 pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Exit, Refusal> {
@@ -55,6 +58,9 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
     let warnings = session
         .unless_stopped(warnings(cluster, &item.id, &item.uid))
         .await?;
+    let consumers = session
+        .unless_stopped(consumers(cluster, &item.id.namespace, &item.secret))
+        .await?;
     let facts = Facts {
         item,
         inventory: &discovered.inventory,
@@ -63,10 +69,42 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
             Err(why) => Err(why),
         },
         reads: &reads,
+        consumers: match &consumers {
+            Ok(consumers) => Ok(consumers),
+            Err(why) => Err(why),
+        },
     };
     let diagnosis = diagnose::diagnose(facts, session.run(cluster, None, started));
     print_as(args.output, &diagnosis, Diagnosis::text)?;
     Ok(diagnosis.exit())
+}
+
+/// The workloads whose pods use a Secret in any form.
+async fn consumers(
+    cluster: &Cluster,
+    namespace: &str,
+    secret: &str,
+) -> Result<Vec<String>, String> {
+    let mut found = BTreeSet::new();
+    for kind in Kind::ALL {
+        let each = |object: Object| {
+            let workload = object.workload(kind);
+            // A ReplicaSet of a Deployment's is told of as the Deployment.
+            if workload.uses.contains_key(secret) && !workload.controlled {
+                found.insert(format!("{}/{}", kind.as_str(), workload.id.name));
+            }
+        };
+        match cluster
+            .list(&Query::new(kind.path(Some(namespace))), each)
+            .await
+        {
+            Ok(_) => {}
+            // Where Argo Rollouts is not installed there is none.
+            Err(error) if error.trouble == Trouble::NotFound && kind == Kind::Rollout => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Ok(found.into_iter().collect())
 }
 
 /// What the operator warned of, the last warning last.

@@ -93,11 +93,13 @@ fn read(state: ReadState) -> ReadFact {
 }
 
 fn told(item: &Item, inventory: &Inventory, reads: &[ReadFact], warnings: &[String]) -> Diagnosis {
+    let consumers = ["Deployment/shop".to_owned()];
     let facts = Facts {
         item,
         inventory,
         warnings: Ok(warnings),
         reads,
+        consumers: Ok(&consumers),
     };
     diagnose(facts, run())
 }
@@ -114,6 +116,7 @@ fn all_is_well() {
        ok  prod/db at ClusterSecretStore/aws: it is there, and can be read
        ok  ExternalSecret: ready; it last synced at 2026-03-01T11:00:00Z
        ok  Secret db: it holds what it should
+       ok  Consumers: Deployment/shop
 
     Nothing is wrong.
     ");
@@ -138,8 +141,9 @@ fn a_stale_secret_says_what_differs_and_how_to_mend_it() {
        ok  prod/db at ClusterSecretStore/aws: it is there, and can be read
        ok  ExternalSecret: ready; it last synced at 2026-03-01T11:00:00Z
     WRONG  Secret db: stale: the provider changed (password differs)
+       ok  Consumers: Deployment/shop
 
-    1. eso-sync sync db -n shop
+    1. eso-sync sync db -n shop --restart
     ");
 }
 
@@ -166,6 +170,7 @@ fn a_denied_read_names_the_right_and_a_failing_operator_its_reason_without_value
         ?  prod/db at ClusterSecretStore/aws: it cannot be read: denied (prod/db); lacking: secretsmanager:GetSecretValue on prod/db
     WRONG  ExternalSecret: the operator fails to sync it; it last synced at 2026-03-01T11:00:00Z; it says (denied): could not parse … AccessDeniedException
         ?  Secret db: unverifiable: denied (prod/db)
+       ok  Consumers: Deployment/shop
 
     1. mend ClusterSecretStore/aws: its credentials or its address; `kubectl describe` shows the operator's text
     2. grant secretsmanager:GetSecretValue on prod/db to whom the provider is read with
