@@ -139,7 +139,7 @@ impl Turns {
             let mut waited = Duration::ZERO;
             loop {
                 tokio::time::sleep(GLANCE).await;
-                if turns.meter.waiting.load(Ordering::Relaxed) == 0 {
+                if turns.meter.waiting.load(Ordering::Relaxed) == 0 || turns.are_paused() {
                     waited += GLANCE;
                 }
                 let calls = turns.meter.calls.load(Ordering::Relaxed);
@@ -182,6 +182,11 @@ impl Turns {
             let mut pause = lock(&self.quota.not_before);
             *pause = Some(pause.map_or(at, |before| before.max(at)));
         }
+    }
+
+    /// Whether the provider asked to be left alone: that is waited for it, and not for the pace.
+    fn are_paused(&self) -> bool {
+        lock(&self.quota.not_before).is_some_and(|at| at > Instant::now())
     }
 
     /// Calls at the quota so far.
@@ -255,6 +260,22 @@ mod tests {
                 for _ in 0..1000 {
                     turns.turn().await;
                     tokio::time::sleep(Duration::from_secs(50)).await;
+                }
+            })
+            .await;
+        assert!(read.is_none());
+        assert!(start.elapsed() < Duration::from_mins(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_asks_to_be_left_alone_each_time_does_not_hold_up_the_run() {
+        let turns = Turns::new(Rate::per_second(100.0).unwrap());
+        let start = Instant::now();
+        let read = turns
+            .within_patience(async |turns| {
+                for _ in 0..1000 {
+                    turns.turn().await;
+                    turns.throttled(Some(Duration::from_hours(1)));
                 }
             })
             .await;

@@ -53,9 +53,11 @@ impl Fault {
                 Self::of_status(u16::from(*status), code.as_deref(), after)
             }
             ErrorKind::Credential => Self::of_login(error),
-            ErrorKind::Connection | ErrorKind::Io => {
+            ErrorKind::Connection => {
                 Self::Trouble(Unread::store(unread::UNAVAILABLE, cause(error)))
             }
+            // Over a connection it may be this one secret that is not answered.
+            ErrorKind::Io => Self::Trouble(Unread::secret(unread::UNAVAILABLE, cause(error))),
             ErrorKind::DataConversion => {
                 let detail = "Key Vault's answer makes no sense";
                 Self::Final(Unread::secret(unread::UNREADABLE, detail).into())

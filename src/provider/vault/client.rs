@@ -262,7 +262,7 @@ impl Client {
                 // It could not even be sent.
                 Err(error) if error.is_builder() => (1, None),
                 Err(_) => (FAILED, None),
-                Ok(_) => return answer.map_err(|error| self.unreachable(&error)),
+                Ok(_) => return answer.map_err(|error| self.unanswered(url, &error)),
             };
             if attempt >= attempts {
                 return Err(self.given_up(url, &answer));
@@ -287,7 +287,7 @@ impl Client {
             Err(error) if error.is_builder() => {
                 Unread::secret(unread::UNSUPPORTED, "no request can be made of this key")
             }
-            Err(error) => self.unreachable(error),
+            Err(error) => self.unanswered(url, error),
         }
     }
 
@@ -363,9 +363,13 @@ impl Client {
         self.health.failed_at(url.path(), unread)
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> Unread {
-        let unread = Unread::store(unread::UNAVAILABLE, reason(error));
-        self.health.lose(unread)
+    /// Without a connection nothing can be asked; over one it may be this path that is not answered.
+    fn unanswered(&self, url: &Url, error: &reqwest::Error) -> Unread {
+        if error.is_connect() {
+            let unread = Unread::store(unread::UNAVAILABLE, reason(error));
+            return self.health.lose(unread);
+        }
+        self.failed_at(url, reason(error))
     }
 }
 
