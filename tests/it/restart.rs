@@ -37,7 +37,7 @@ restart: [{match: references, require: proven, wait: 1m}]
 ";
 
 /// A workload of three pods (a DaemonSet has one on each node) that uses the Secret `db`.
-pub(super) fn workload(kind: &str, name: &str, secret: &str) -> Value {
+pub(crate) fn workload(kind: &str, name: &str, secret: &str) -> Value {
     let version = if kind == "Rollout" {
         "argoproj.io/v1alpha1"
     } else {
@@ -60,7 +60,7 @@ pub(super) fn workload(kind: &str, name: &str, secret: &str) -> Value {
 }
 
 /// Waits until all pods of a workload are ready.
-pub(super) async fn is_up(world: &World, kind: &str, name: &str) {
+pub(crate) async fn is_up(world: &World, kind: &str, name: &str) {
     eventually(&format!("{kind} {name} is up"), async || {
         let object = world.get(kind, name).await?;
         let status = &object["status"];

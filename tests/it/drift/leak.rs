@@ -8,7 +8,10 @@ use eso_sync::sandbox::Fault;
 use serde_json::json;
 use sha2::Digest as _;
 
-use crate::support::World;
+use crate::{
+    restart::{is_up, stamp, workload},
+    support::World,
+};
 
 /// At the provider before and after a rotation, in a key of a document, in a Secret that somebody edited, in a template, in the
 /// token of a store and of the API, and in the operator's own texts.
@@ -243,6 +246,36 @@ async fn looking_is_silent(world: &World, path: &str) {
     }
 }
 
+/// Stamps are made of values, and the restart of one that changed tells of its keys.
+async fn restarting_is_silent(world: &World, policy: &str) {
+    world.apply(workload("Deployment", "web", "stale")).await;
+    is_up(world, "Deployment", "web").await;
+    let restarts = format!("{policy}restart: [{{match: references, require: proven}}]\n");
+    let path = world.bin.file("restarts.yaml", &restarts);
+    let path = path.to_str().expect("UTF-8");
+    is_silent(world, &["restart", "-o", "json", "--config", path]).await;
+    let_drift(world).await;
+    is_silent(world, &["run", "-o", "table", "--config", path]).await;
+    let namespace = &world.namespace;
+    for output in ["table", "json", "yaml"] {
+        let sync = [
+            "sync",
+            "stale",
+            "-n",
+            namespace,
+            "--yes",
+            "--credentials",
+            "store",
+        ];
+        is_silent(world, &[&sync[..], &["--restart", "-o", output]].concat()).await;
+        is_silent(world, &["status", "-o", output, "--config", path]).await;
+    }
+    assert!(
+        stamp(world, "Deployment", "web").await.is_some(),
+        "there was a stamp to leak"
+    );
+}
+
 #[tokio::test]
 async fn no_value_leaves_memory() {
     let mut world = World::sandbox().await;
@@ -297,6 +330,7 @@ async fn no_value_leaves_memory() {
     )
     .await;
     is_silent(&world, &["run", "-o", "yaml", "--config", always]).await;
+    restarting_is_silent(&world, &policy).await;
     files_are_silent(&world);
     // What the run wrote to objects is in its requests; that the operator wrote the values shows that there was something to leak.
     assert_eq!(world.secret("stale", "k").await, Some(encoded(AFTER)));
