@@ -35,7 +35,7 @@ pub enum Outcome {
     NotReached,
 }
 
-/// Whether the target Secret changed, as far as the operator's Events tell without reading Secrets.
+/// Whether the target Secret changed: as the drift check has seen it before and after, else as far as the operator's Events tell.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
 )]
@@ -43,7 +43,7 @@ pub enum Outcome {
 pub enum SecretChange {
     /// It was created.
     Created,
-    /// It was rewritten, and no annotation of the ExternalSecret's is copied onto it: its content changed.
+    /// Its content changed.
     Updated,
     /// Not known.
     #[default]

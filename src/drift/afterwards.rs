@@ -17,7 +17,7 @@ use super::{Finding, Verdict, check::Check, read, target::DATA_HASH};
 use crate::{
     cluster::{CallError, Cluster, Trouble},
     inventory::{Id, Inventory},
-    outcome::{Outcome, Results},
+    outcome::{Outcome, Results, SecretChange},
     plan::{Item, Plan},
     policy::{OnStillStale, Policy},
     reason::Reason,
@@ -113,6 +113,9 @@ impl<'a> Afterwards<'a> {
             };
             if finding.verdict.is_drift() {
                 stale.insert(index, (item, finding.clone()));
+            }
+            if let Some(Some(result)) = results.items.get_mut(index) {
+                result.secret = changed(item.finding.as_ref(), &finding, result.secret);
             }
             results.checked.insert(index, finding);
         }
@@ -275,5 +278,16 @@ fn fail(results: &mut Results, index: usize, finding: &Finding) {
             "{before}{joint}{verdict} after its sync: {}",
             finding.message
         );
+    }
+}
+
+/// Whether the Secret changed: what differed before the sync and does not now was written.
+fn changed(before: Option<&Finding>, after: &Finding, heard: SecretChange) -> SecretChange {
+    match before.map(|before| before.verdict) {
+        Some(Verdict::Missing) if after.verdict == Verdict::InSync => SecretChange::Created,
+        Some(before) if before.is_drift() && after.verdict == Verdict::InSync => {
+            SecretChange::Updated
+        }
+        _ => heard,
     }
 }
