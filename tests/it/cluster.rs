@@ -1,5 +1,6 @@
 //! The same whole runs on a real cluster with the real operator, and what only a real one can show.
 
+mod gitops;
 mod kubernetes_store;
 mod old_operator;
 mod oracle;

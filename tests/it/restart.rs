@@ -98,7 +98,7 @@ pub(super) async fn run(world: &World, more: &[&str]) -> Outcome {
 
 /// How often a workload was rolled, from 1 on. The generation counts changes of the spec; of a Deployment it counts those of
 /// annotations too, and its revision counts pod templates.
-pub(super) async fn rolled(world: &World, kind: &str, name: &str) -> i64 {
+pub(crate) async fn rolled(world: &World, kind: &str, name: &str) -> i64 {
     let object = world.get(kind, name).await.expect("it");
     if kind == "Deployment" {
         let revision = &object["metadata"]["annotations"]["deployment.kubernetes.io/revision"];

@@ -246,6 +246,29 @@ impl World {
             .expect("a change")
     }
 
+    /// Applies an object of the test's namespace as another field manager that insists.
+    pub(crate) async fn apply_server_side(&self, object: &Value, manager: &str) {
+        let path = self.path_of(object);
+        let path = format!("{path}?fieldManager={manager}&force=true");
+        self.send("PATCH", &path, "application/apply-patch+yaml", object)
+            .await
+            .expect("applied");
+    }
+
+    /// Replaces an object of the test's namespace, whatever it has become, as this field manager.
+    pub(crate) async fn replace(&self, object: &Value, manager: &str) {
+        let path = format!("{}?fieldManager={manager}", self.path_of(object));
+        self.send("PUT", &path, "application/json", object)
+            .await
+            .expect("replaced");
+    }
+
+    fn path_of(&self, object: &Value) -> String {
+        let kind = object["kind"].as_str().expect("a kind");
+        let name = object["metadata"]["name"].as_str().expect("a name");
+        format!("{}/{name}", self.path(kind, &self.namespace))
+    }
+
     /// An object of the test's namespace, if there is one.
     pub(crate) async fn get(&self, kind: &str, name: &str) -> Option<Value> {
         self.get_in(&self.namespace, kind, name).await
