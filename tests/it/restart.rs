@@ -415,7 +415,7 @@ async fn one_is_synced_and_restarted_ad_hoc_and_every_link_is_told(world: World)
         })
         .collect();
     let expected = [
-        ("provider", false),
+        ("provider", true),
         ("external-secret", true),
         ("secret", true),
         ("workload", true),
@@ -427,7 +427,8 @@ async fn one_is_synced_and_restarted_ad_hoc_and_every_link_is_told(world: World)
     );
     let text = world.bin.run(&arguments).await;
     text.exits(0);
-    assert!(text.stdout.contains("not checked: "), "{}", text.stdout);
+    let provider = "proven: the Secret holds what the provider holds";
+    assert!(text.stdout.contains(provider), "{}", text.stdout);
     assert_eq!(
         rolled(&world, "Deployment", "web").await,
         2,

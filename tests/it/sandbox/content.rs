@@ -121,7 +121,7 @@ fn a_run_on_a_bad_day_tells_what_is_wrong_and_no_value() {
     for reason in [
         "denied",
         "store-not-ready",
-        "not-found",
+        "no-property",
         "template",
         "secret-missing",
         "foreign-class",
