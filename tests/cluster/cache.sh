@@ -28,6 +28,11 @@ module_place() {
   place "$1" "$CLUSTER_SOURCE/modules/$1/go.mod" "$CLUSTER_SOURCE/modules/$1/go.sum" "$CLUSTER_SOURCE/build"
 }
 
+# Kept apart from the other modules: it is built by tests/cluster/argo, and only for who wants it.
+argo_place() {
+  place argo-rollouts "$CLUSTER_SOURCE/modules/argo-rollouts/go.mod" "$CLUSTER_SOURCE/modules/argo-rollouts/go.sum" "$CLUSTER_SOURCE/argo"
+}
+
 venv_place() {
   place venv "$CLUSTER_SOURCE/requirements.txt"
 }
