@@ -132,7 +132,7 @@ impl Turns {
 
     /// What a read with these turns answers; nothing if the provider takes too long. What is waited for the turns themselves is
     /// the pace's affair and not counted, so that a check of thousands at a slow pace is not cut off; what is waited for the
-    /// provider may be [`PATIENCE`], and [`PATIENCE_PER_CALL`] for each call that was made.
+    /// provider may be two minutes, and a second more for each call that was made.
     pub async fn within_patience<T>(&self, read: impl AsyncFnOnce(&Self) -> T) -> Option<T> {
         let turns = self.metered();
         let too_long = async {

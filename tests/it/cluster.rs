@@ -43,6 +43,7 @@ on_the_cluster! {
     unchanged_data_writes_to_no_workload
     a_restart_that_another_run_owes_is_made_without_a_sync
     every_kind_is_restarted
+    a_rollout_is_restarted_by_its_controller
     what_must_not_be_rolled_is_left_with_its_reason
     a_lost_key_restarts_nothing
     a_plan_names_what_restarts_if_its_data_changes_and_writes_nothing

@@ -17,6 +17,7 @@ scenarios! {
     unchanged_data_writes_to_no_workload
     a_restart_that_another_run_owes_is_made_without_a_sync
     every_kind_is_restarted
+    a_rollout_is_restarted_by_its_controller
     what_must_not_be_rolled_is_left_with_its_reason
     a_lost_key_restarts_nothing
     a_plan_names_what_restarts_if_its_data_changes_and_writes_nothing
@@ -55,6 +56,9 @@ pub(crate) fn workload(kind: &str, name: &str, secret: &str) -> Value {
     }
     if kind == "StatefulSet" {
         spec["serviceName"] = json!(name);
+    }
+    if kind == "Rollout" {
+        spec["strategy"] = json!({"canary": {}});
     }
     json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec})
 }
@@ -240,6 +244,26 @@ async fn every_kind_is_restarted(world: World) {
         .map(|restart| restart["wave"].clone())
         .collect();
     assert_eq!(waves, [json!(1), json!(2), json!(3)]);
+    world.end().await;
+}
+
+/// Argo's own controller takes the pods down, when `spec.restartAt` says so.
+async fn a_rollout_is_restarted_by_its_controller(world: World) {
+    base(&world).await;
+    world.apply(workload("Rollout", "canary", "db")).await;
+    is_up(&world, "Rollout", "canary").await;
+    let before = pods(&world, "canary").await;
+    rotate(&world).await;
+    let policy = world
+        .named(POLICY)
+        .replace("match: references", "match: references, kinds: [Rollout]");
+    let outcome = world.bin.policy(&policy, &[]).await;
+    outcome.exits(0);
+    assert_eq!(outcome.restart_of("canary"), "restarted(data-changed)");
+    let after = pods(&world, "canary").await;
+    assert!(after.len() == 3 && after.iter().all(|pod| !before.contains(pod)));
+    let again = world.bin.policy(&policy, &[]).await;
+    assert_eq!(again.exits(0).restart_of("canary"), "left(current)");
     world.end().await;
 }
 

@@ -83,8 +83,8 @@ async fn ten_replacements_are_said_and_cause_no_rollout_of_ours() {
             .expect("it");
         let message = web["message"].as_str().expect("a message");
         assert!(
-            message.contains("eso-sync~1stamp"),
-            "the rule to add: {message}"
+            message.contains("eso-sync/stamp"),
+            "what to leave alone: {message}"
         );
     }
     assert_eq!(rolled(&world, "Deployment", "web").await, replaced);
