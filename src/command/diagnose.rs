@@ -25,12 +25,7 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
         )));
     }
     let started = session.world.clock.now();
-    let entry = |namespace: &str| {
-        let mut entry = Entry::new();
-        entry.insert("names".to_owned(), json!([name]));
-        entry.insert("namespaces".to_owned(), json!([namespace]));
-        entry
-    };
+    let entry = |namespace: &str| only(name, namespace);
     let flags = reading(&args.providers);
     let (loaded, connected) = session.ad_hoc(Access::ReadOnly, entry, flags).await?;
     let cluster = &connected.cluster;
@@ -77,6 +72,14 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
     let diagnosis = diagnose::diagnose(facts, session.run(cluster, None, started));
     print_as(args.output, &diagnosis, Diagnosis::text)?;
     Ok(diagnosis.exit())
+}
+
+/// Selects this one.
+fn only(name: &str, namespace: &str) -> Entry {
+    let mut entry = Entry::new();
+    entry.insert("names".to_owned(), json!([name]));
+    entry.insert("namespaces".to_owned(), json!([namespace]));
+    entry
 }
 
 /// The workloads whose pods use a Secret in any form.
