@@ -1,0 +1,106 @@
+//! How long it takes to compute what a thousand keys of Secrets should hold, and to compare them: no provider, no cluster.
+//!
+//! `cargo bench --bench expected` prints the best of twenty rounds for each way in which ExternalSecrets make their keys.
+
+use std::{collections::BTreeMap, hint::black_box, time::Duration};
+
+use eso_sync::{
+    eso::{
+        expected::{
+            Answer, Content, NotComputable, Provider, Raw, Read, Spec, Template, Unverifiable,
+            expected,
+        },
+        template::{Limits, render},
+    },
+    secret::{RunKey, Value},
+};
+use serde_json::json;
+
+const KEYS: usize = 1000;
+const ROUNDS: usize = 20;
+
+/// A secret of ten members, as a provider holds it.
+const DOCUMENT: &str = r#"{"m0":"a text","m1":"1.50","m2":1.50,"m3":"line\nline","m4":"päßwörd","m5":"YWJj","m6":true,
+    "m7":{"nested":"one"},"m8":"-----BEGIN-----","m9":"postgres://user:password@host:5432/db"}"#;
+
+/// What evaluates a template here, as the drift check does.
+fn templates(
+    template: &Template,
+    data: &BTreeMap<String, Value>,
+) -> Result<BTreeMap<String, Value>, NotComputable> {
+    let data: BTreeMap<String, Vec<u8>> = data
+        .iter()
+        .map(|(name, value)| (name.clone(), value.expose().to_vec()))
+        .collect();
+    let rendered = template.data.iter().map(|(key, text)| {
+        let value = render(text, &data, Limits::default())
+            .map_err(|failure| Unverifiable::new("template", failure.to_string()))?;
+        Ok((key.clone(), Value::new(value)))
+    });
+    rendered.collect()
+}
+
+/// The best time of all rounds for a thousand keys.
+fn best(spec: &Spec, keys: usize) -> Duration {
+    let raw = Raw::Bytes(Value::from(DOCUMENT));
+    let answer = |_: &Read| Answer {
+        provider: Provider::AwsSecretsManager,
+        content: Content::One(&raw),
+    };
+    let key = RunKey::from_bytes([7; 32]);
+    let round = || {
+        let start = std::time::Instant::now();
+        for _ in 0..KEYS / keys {
+            let Ok(made) = expected(spec, answer, &templates) else {
+                continue;
+            };
+            assert_eq!(made.data.len(), keys, "all keys were made");
+            for value in made.data.values() {
+                black_box(value.fingerprint(&key) == value.fingerprint(&key));
+            }
+        }
+        start.elapsed()
+    };
+    (0..ROUNDS).map(|_| round()).min().unwrap_or_default()
+}
+
+#[expect(clippy::print_stdout, reason = "figures are what this prints")]
+fn main() {
+    let entry = |n: usize| json!({"secretKey": format!("k{n}"), "remoteRef": {"key": "doc", "property": format!("m{n}")}});
+    let entries: Vec<_> = (0..10).map(entry).collect();
+    let texts: BTreeMap<String, String> = (0..10)
+        .map(|n| {
+            (
+                format!("t{n}"),
+                format!("{{{{ .m{n} | b64enc }}}} of {{{{ .m0 }}}}"),
+            )
+        })
+        .collect();
+    let store = json!({"name": "s", "kind": "SecretStore"});
+    let extract = json!([{"extract": {"key": "doc"}}]);
+    for (what, spec) in [
+        (
+            "data, one property each",
+            json!({"secretStoreRef": store, "data": entries}),
+        ),
+        (
+            "dataFrom.extract",
+            json!({"secretStoreRef": store, "dataFrom": extract}),
+        ),
+        (
+            "dataFrom.extract, rewritten",
+            json!({"secretStoreRef": store, "dataFrom": [{"extract": {"key": "doc"},
+                "rewrite": [{"regexp": {"source": "(.*)", "target": "db_$1"}}]}]}),
+        ),
+        (
+            "dataFrom.extract and a template",
+            json!({"secretStoreRef": store, "dataFrom": extract, "target": {"template": {"data": texts}}}),
+        ),
+    ] {
+        let Ok(spec) = Spec::parse(&spec) else {
+            continue;
+        };
+        let milliseconds = best(&spec, 10).as_secs_f64() * 1000.0;
+        println!("{what:34} {milliseconds:>7.2} ms per 1,000 keys");
+    }
+}
