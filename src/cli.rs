@@ -217,7 +217,7 @@ pub enum Command {
     /// Force-sync single ExternalSecrets, without a policy
     Sync(SyncArgs),
     /// Restart only what runs on old data, as the policy's `restart` says; nothing is synced
-    Restart(RestartArgs),
+    Restart(RunArgs),
     /// Show ExternalSecrets and when they last synced
     Status(StatusArgs),
     /// Say why one ExternalSecret is stale or failing, and what to do
@@ -353,46 +353,13 @@ pub struct HomeArgs {
     pub pod_namespace: Option<String>,
 }
 
-/// `run`
+/// `run`, and `restart`, which leaves out all but the restarts.
 #[derive(Debug, Args)]
+#[command(mut_arg("output", |arg| arg.help("Form of the report")))]
 pub struct RunArgs {
-    /// Form of the report
-    #[arg(
-        long,
-        short = 'o',
-        value_enum,
-        default_value = "table",
-        env = "ESO_SYNC_OUTPUT",
-        hide_env_values = true
-    )]
-    pub output: Output,
-    /// Which policy.
+    /// In which form.
     #[command(flatten)]
-    pub policy: PolicyArgs,
-    /// How to act.
-    #[command(flatten)]
-    pub act: ActArgs,
-    /// How to restart.
-    #[command(flatten)]
-    pub restart: RestartFlags,
-    /// The most that may be asked for.
-    #[command(flatten)]
-    pub ceilings: CeilingArgs,
-}
-
-/// `restart`
-#[derive(Debug, Args)]
-pub struct RestartArgs {
-    /// Form of the report
-    #[arg(
-        long,
-        short = 'o',
-        value_enum,
-        default_value = "table",
-        env = "ESO_SYNC_OUTPUT",
-        hide_env_values = true
-    )]
-    pub output: Output,
+    pub form: FormArgs,
     /// Which policy.
     #[command(flatten)]
     pub policy: PolicyArgs,
@@ -423,17 +390,11 @@ pub struct SelectArgs {
 
 /// `plan`
 #[derive(Debug, Args)]
+#[command(mut_arg("output", |arg| arg.help("Form of the plan")))]
 pub struct PlanArgs {
-    /// Form of the plan
-    #[arg(
-        long,
-        short = 'o',
-        value_enum,
-        default_value = "table",
-        env = "ESO_SYNC_OUTPUT",
-        hide_env_values = true
-    )]
-    pub output: Output,
+    /// In which form.
+    #[command(flatten)]
+    pub form: FormArgs,
     /// Which policy.
     #[command(flatten)]
     pub policy: PolicyArgs,
@@ -453,17 +414,11 @@ pub struct PlanArgs {
 
 /// `drift`
 #[derive(Debug, Args)]
+#[command(mut_arg("output", |arg| arg.help("Form of the findings")))]
 pub struct DriftArgs {
-    /// Form of the findings
-    #[arg(
-        long,
-        short = 'o',
-        value_enum,
-        default_value = "table",
-        env = "ESO_SYNC_OUTPUT",
-        hide_env_values = true
-    )]
-    pub output: Output,
+    /// In which form.
+    #[command(flatten)]
+    pub form: FormArgs,
     /// Which policy.
     #[command(flatten)]
     pub policy: PolicyArgs,
@@ -477,20 +432,14 @@ pub struct DriftArgs {
 
 /// `diagnose`
 #[derive(Debug, Args)]
+#[command(mut_arg("output", |arg| arg.help("Form of the diagnosis")))]
 pub struct DiagnoseArgs {
     /// Name of the ExternalSecret
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// Form of the diagnosis
-    #[arg(
-        long,
-        short = 'o',
-        value_enum,
-        default_value = "table",
-        env = "ESO_SYNC_OUTPUT",
-        hide_env_values = true
-    )]
-    pub output: Output,
+    /// In which form.
+    #[command(flatten)]
+    pub form: FormArgs,
     /// Whose credentials.
     #[command(flatten)]
     pub providers: ProviderArgs,
@@ -524,18 +473,12 @@ pub struct ProviderArgs {
 
 /// `sync`
 #[derive(Debug, Args)]
+#[command(mut_arg("output", |arg| arg.help("Form of the report")))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct SyncArgs {
-    /// Form of the report
-    #[arg(
-        long,
-        short = 'o',
-        value_enum,
-        default_value = "table",
-        env = "ESO_SYNC_OUTPUT",
-        hide_env_values = true
-    )]
-    pub output: Output,
+    /// In which form.
+    #[command(flatten)]
+    pub form: FormArgs,
     /// Which ExternalSecrets.
     #[command(flatten)]
     pub select: SelectArgs,
@@ -657,6 +600,21 @@ pub struct RbacArgs {
     /// Print what reading needs at this provider instead
     #[arg(long = "for", value_name = "PROVIDER", value_enum)]
     pub side: Option<Side>,
+}
+
+/// In which form a document is printed; each command says what it is that it prints.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct FormArgs {
+    /// Form of the document
+    #[arg(
+        long,
+        short = 'o',
+        value_enum,
+        default_value = "table",
+        env = "ESO_SYNC_OUTPUT",
+        hide_env_values = true
+    )]
+    pub output: Output,
 }
 
 /// The form of plans and reports.

@@ -384,7 +384,8 @@ async fn operator(cluster: &Cluster, api: &Api) -> Operator {
     }
 }
 
-fn gap(what: &str, namespace: Option<&str>, error: &CallError) -> Gap {
+/// What could not be seen, as a call failed.
+pub(crate) fn gap(what: &str, namespace: Option<&str>, error: &CallError) -> Gap {
     Gap {
         what: what.to_owned(),
         namespace: namespace.map(str::to_owned),

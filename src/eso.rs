@@ -20,3 +20,6 @@ pub const PARENT_FORCE_SYNC: &str = "external-secrets.io/force-sync";
 
 /// `spec.controller` of a store that the operator's default controller class serves (flag `--controller-class`).
 pub const DEFAULT_CLASS: &str = "default";
+
+/// The annotation of a target Secret in which the operator records a digest of what it wrote.
+pub const DATA_HASH: &str = "reconcile.external-secrets.io/data-hash";

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use self::chain::{Link, LinkKind};
-pub use self::drift::{DocumentDifference, DocumentKey, DocumentVerifiable};
+pub use self::drift::{DocumentKey, DocumentVerifiable};
 pub use self::restarts::{
     DocumentRestart, DocumentSecret, DocumentSecretKey, RestartAction, RestartSummary, StampAction,
     exit_of_restart_plan, exit_of_restarts, took,

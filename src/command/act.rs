@@ -93,19 +93,25 @@ struct Done {
 }
 
 pub(super) async fn run(session: &Session, args: RunArgs) -> Result<Exit, Refusal> {
+    let flags = act_flags(&args.act);
+    by_policy(session, args, flags, false).await
+}
+
+/// Does what a policy says, or only its restarts.
+pub(super) async fn by_policy(
+    session: &Session,
+    args: RunArgs,
+    flags: Flags,
+    only_restarts: bool,
+) -> Result<Exit, Refusal> {
     session.no_namespace_beside_a_policy(&args.policy.config)?;
     let started = session.world.clock.now();
-    let loaded = session.policy_from_files(
-        &args.policy.config,
-        act_flags(&args.act),
-        (&args.ceilings).into(),
-    )?;
-    let access = if args.act.dry_run {
-        Access::ReadOnly
-    } else {
-        Access::Write
-    };
-    let connected = session.connect(access, &loaded.policy).await?;
+    let loaded = session.policy_from_files(&args.policy.config, flags, (&args.ceilings).into())?;
+    if only_restarts && loaded.policy.restart.is_empty() {
+        return Err(Refusal::usage("the policy restarts nothing")
+            .hint("add an entry to `restart`, or use `eso-sync sync NAME --restart`"));
+    }
+    let connected = session.connect(access(&args.act), &loaded.policy).await?;
     let task = Task {
         session,
         connected: &connected,
@@ -114,15 +120,24 @@ pub(super) async fn run(session: &Session, args: RunArgs) -> Result<Exit, Refusa
         digest: Some(&loaded.digest),
         act: &args.act,
         restart: restart_options(&args.act, &args.restart),
-        only_restarts: false,
+        only_restarts,
         tells_chain: false,
-        output: args.output,
+        output: args.form.output,
         started,
         ask: !args.act.yes && session.connection.sandbox.is_none() && is_terminal(),
         named: &[],
         store: None,
     };
     Box::pin(task.carry_out()).await
+}
+
+/// A dry run only looks.
+const fn access(act: &ActArgs) -> Access {
+    if act.dry_run {
+        Access::ReadOnly
+    } else {
+        Access::Write
+    }
 }
 
 pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refusal> {
@@ -160,12 +175,7 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refu
         }
         entry
     };
-    let access = if args.act.dry_run {
-        Access::ReadOnly
-    } else {
-        Access::Write
-    };
-    let (loaded, connected) = session.ad_hoc(access, entry, flags).await?;
+    let (loaded, connected) = session.ad_hoc(access(&args.act), entry, flags).await?;
     let task = Task {
         session,
         connected: &connected,
@@ -176,7 +186,7 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Refu
         restart: restart_options(&args.act, &args.restart_flags),
         only_restarts: false,
         tells_chain: args.restart,
-        output: args.output,
+        output: args.form.output,
         started,
         ask,
         named: &args.select.names,
@@ -215,7 +225,7 @@ pub(super) fn act_flags(act: &ActArgs) -> Flags {
     flags
 }
 
-pub(super) fn is_terminal() -> bool {
+fn is_terminal() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 

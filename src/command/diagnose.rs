@@ -70,7 +70,7 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
         },
     };
     let diagnosis = diagnose::diagnose(facts, session.run(cluster, None, started));
-    print_as(args.output, &diagnosis, Diagnosis::text)?;
+    print_as(args.form.output, &diagnosis, Diagnosis::text)?;
     Ok(diagnosis.exit())
 }
 

@@ -71,7 +71,7 @@ pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Refu
             exit,
         )
         .await?;
-    print_as(args.output, &looked.document, |document| {
+    print_as(args.form.output, &looked.document, |document| {
         text::render(document, false)
     })?;
     Ok(looked.exit)
@@ -91,7 +91,7 @@ pub(super) async fn drift(session: &Session, args: DriftArgs) -> Result<Exit, Re
             |plan, _| exit_of_drift(plan),
         )
         .await?;
-    print_as(args.output, &looked.document, |document| {
+    print_as(args.form.output, &looked.document, |document| {
         text::render(document, false)
     })?;
     Ok(looked.exit)

@@ -4,11 +4,10 @@ use serde_json::{Value, json};
 
 use super::{
     Refusal, Session,
-    act::{Seen, Task, act_flags, is_terminal},
+    act::{Seen, Task, act_flags, by_policy},
 };
 use crate::{
-    cli::{ActArgs, RestartArgs, RestartFlags},
-    cluster::Access,
+    cli::{ActArgs, RestartFlags, RunArgs},
     exit::Exit,
     outcome::Results,
     plan::Plan,
@@ -24,39 +23,10 @@ use crate::{
 };
 
 /// Restarts what is owed; syncs nothing.
-pub(super) async fn restart(session: &Session, args: RestartArgs) -> Result<Exit, Refusal> {
-    session.no_namespace_beside_a_policy(&args.policy.config)?;
-    let started = session.world.clock.now();
+pub(super) async fn restart(session: &Session, args: RunArgs) -> Result<Exit, Refusal> {
     let mut flags = act_flags(&args.act);
     flags.insert("sync.when".to_owned(), json!("never"));
-    let loaded = session.policy_from_files(&args.policy.config, flags, (&args.ceilings).into())?;
-    if loaded.policy.restart.is_empty() {
-        return Err(Refusal::usage("the policy restarts nothing")
-            .hint("add an entry to `restart`, or use `eso-sync sync NAME --restart`"));
-    }
-    let access = if args.act.dry_run {
-        Access::ReadOnly
-    } else {
-        Access::Write
-    };
-    let connected = session.connect(access, &loaded.policy).await?;
-    let task = Task {
-        session,
-        connected: &connected,
-        cluster: &connected.cluster,
-        policy: &loaded.policy,
-        digest: Some(&loaded.digest),
-        act: &args.act,
-        restart: restart_options(&args.act, &args.restart),
-        only_restarts: true,
-        tells_chain: false,
-        output: args.output,
-        started,
-        ask: !args.act.yes && session.connection.sandbox.is_none() && is_terminal(),
-        named: &[],
-        store: None,
-    };
-    Box::pin(task.carry_out()).await
+    by_policy(session, args, flags, true).await
 }
 
 /// What is restarted with an ExternalSecret that was named: all that uses its Secret, unless it is known to run on it.

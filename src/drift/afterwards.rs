@@ -13,9 +13,10 @@ use futures::{StreamExt as _, stream};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::{Finding, Verdict, check::Check, read, target::DATA_HASH};
+use super::{Finding, Verdict, check::Check, read};
 use crate::{
     cluster::{CallError, Cluster, Trouble},
+    eso::DATA_HASH,
     inventory::{Id, Inventory},
     outcome::{Outcome, Results, SecretChange},
     plan::{Item, Plan},

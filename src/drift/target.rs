@@ -3,14 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
-use crate::{
-    eso::expected::{Held, is_as_hashed},
-    secret::RunKey,
-    wire,
-};
-
-/// Where the operator records what it wrote.
-pub(crate) const DATA_HASH: &str = "reconcile.external-secrets.io/data-hash";
+use crate::{eso::expected::Held, secret::RunKey, wire};
 
 /// A Secret.
 #[derive(Clone)]
@@ -51,12 +44,12 @@ pub enum Target {
 impl Actual {
     /// Takes what may be kept; the values are wiped with `secret`.
     pub fn of(secret: wire::Secret, key: &RunKey) -> Self {
+        let hashed = secret.is_as_hashed();
+        let old = secret
+            .recorded_hash()
+            .is_some_and(|recorded| recorded.len() == 32);
         let meta = secret.metadata;
         let writers = writers(&meta.managed_fields);
-        let recorded = meta.annotations.get(DATA_HASH);
-        let recorded = recorded.and_then(|value| std::str::from_utf8(value.expose()).ok());
-        let hashed = recorded.and_then(|recorded| is_as_hashed(recorded, &secret.data));
-        let old = recorded.is_some_and(|recorded| recorded.len() == 32);
         Self {
             data: Held::of(&secret.data, key),
             edited: match hashed {
@@ -108,6 +101,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::eso::DATA_HASH;
 
     fn actual(secret: &Json) -> Actual {
         let secret = serde_json::from_value(secret.clone()).unwrap();

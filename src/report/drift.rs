@@ -19,19 +19,7 @@ pub struct DocumentKey {
     /// Its name.
     pub name: String,
     /// How it differs.
-    pub difference: DocumentDifference,
-}
-
-/// How a key differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum DocumentDifference {
-    /// The Secret holds another value.
-    Changed,
-    /// The Secret lacks it.
-    Missing,
-    /// The Secret should not have it.
-    Extra,
+    pub difference: Difference,
 }
 
 /// Of how many the drift check can tell.
@@ -45,16 +33,6 @@ pub struct DocumentVerifiable {
     pub total: usize,
 }
 
-impl From<Difference> for DocumentDifference {
-    fn from(difference: Difference) -> Self {
-        match difference {
-            Difference::Changed => Self::Changed,
-            Difference::Missing => Self::Missing,
-            Difference::Extra => Self::Extra,
-        }
-    }
-}
-
 impl DocumentItem {
     /// The same, with what was found.
     pub(super) fn found(mut self, finding: &Finding) -> Self {
@@ -66,7 +44,7 @@ impl DocumentItem {
             .iter()
             .map(|key| DocumentKey {
                 name: key.name.clone(),
-                difference: key.difference.into(),
+                difference: key.difference,
             })
             .collect();
         self

@@ -11,10 +11,11 @@ use serde::Serialize;
 pub(super) use self::text::render;
 use super::{Document, table::span};
 use crate::{
+    eso::expected::Difference,
     exit::Exit,
     reason::Reason,
     restart::{
-        decide::{Action, Change, Difference},
+        decide::{Action, Change},
         plan::{RestartPlan, Step},
         results::{RestartOutcome, RestartResult, RestartResults},
     },

@@ -260,16 +260,7 @@ fn totals(document: &Document) -> String {
             );
         }
     } else {
-        let counts: Vec<String> = Outcome::ALL
-            .into_iter()
-            .filter_map(|outcome| {
-                Some(format!(
-                    "{} {}",
-                    summary.outcomes.get(&outcome)?,
-                    outcome.as_str()
-                ))
-            })
-            .collect();
+        let counts = counted(&summary.outcomes, &Outcome::ALL, Outcome::as_str);
         let colon = if counts.is_empty() { "" } else { ": " };
         let took = span(document.run.finished.duration_since(document.run.started));
         let _ = write!(
@@ -292,4 +283,16 @@ fn totals(document: &Document) -> String {
         );
     }
     text
+}
+
+/// How many there are of each, in this order: `12 synced`.
+pub(in crate::report) fn counted<T: Copy + Ord>(
+    counts: &BTreeMap<T, usize>,
+    order: &[T],
+    name: impl Fn(T) -> &'static str,
+) -> Vec<String> {
+    let each = order
+        .iter()
+        .filter_map(|&what| Some(format!("{} {}", counts.get(&what)?, name(what))));
+    each.collect()
 }

@@ -9,7 +9,6 @@ mod guard;
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use serde::Serialize;
 
 use self::compare::{are_newer, changes, has_news, unproven};
 use super::{
@@ -19,6 +18,7 @@ use super::{
     subject::{Subject, View},
 };
 use crate::{
+    eso::expected::Difference,
     policy::{RestartRule, RestartWhen},
     reason::Reason,
 };
@@ -68,18 +68,6 @@ impl Write {
             Reason::Adopted | Reason::StampCopied | Reason::KeyReplaced
         )
     }
-}
-
-/// How a key differs from what the pods started with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Difference {
-    /// It has another value.
-    Changed,
-    /// It is gone.
-    Missing,
-    /// It was not there.
-    Extra,
 }
 
 /// A Secret that has a part in the decision.

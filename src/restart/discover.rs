@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     cluster::{CallError, Cluster, Query, Trouble},
-    eso::expected::is_as_hashed,
+    discover::gap,
     inventory::Gap,
     policy::{Policy, RestartRule},
     wire,
@@ -26,9 +26,6 @@ use crate::{
 
 /// From this many Secrets of one namespace on, one list of them all costs less than reading each.
 const ENOUGH_TO_LIST: usize = 8;
-
-/// The operator's own digest of what it wrote.
-const DATA_HASH: &str = "reconcile.external-secrets.io/data-hash";
 
 /// All that looking takes.
 #[derive(Clone, Copy)]
@@ -258,7 +255,7 @@ impl Look<'_> {
     fn take(self, secret: &wire::Secret, by: &[usize], subjects: &mut [Subject]) {
         let name = &secret.metadata.name;
         let written = written(secret);
-        let intact = intact(secret);
+        let intact = secret.is_as_hashed();
         let matched = secret
             .metadata
             .annotations
@@ -380,13 +377,6 @@ fn written(secret: &wire::Secret) -> Option<Timestamp> {
     )
 }
 
-/// Whether it holds what the operator says that it wrote; None where the operator says nothing.
-fn intact(secret: &wire::Secret) -> Option<bool> {
-    let recorded = secret.metadata.annotations.get(DATA_HASH)?;
-    let recorded = std::str::from_utf8(recorded.expose()).ok()?;
-    is_as_hashed(recorded, &secret.data)
-}
-
 fn unreadable(name: &str, by: &[usize], error: &CallError, subjects: &mut [Subject]) {
     for &index in by {
         let concern = subjects
@@ -395,13 +385,5 @@ fn unreadable(name: &str, by: &[usize], error: &CallError, subjects: &mut [Subje
         if let Some(concern) = concern {
             concern.view = View::Unreadable(error.why().to_owned());
         }
-    }
-}
-
-fn gap(what: &str, namespace: Option<&str>, error: &CallError) -> Gap {
-    Gap {
-        what: what.to_owned(),
-        namespace: namespace.map(str::to_owned),
-        why: error.why().to_owned(),
     }
 }

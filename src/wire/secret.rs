@@ -11,7 +11,10 @@ use serde::{
 use serde_json::Value as Json;
 
 use super::OwnerReference;
-use crate::secret::Value;
+use crate::{
+    eso::{DATA_HASH, expected::is_as_hashed},
+    secret::Value,
+};
 
 /// A Secret.
 #[derive(Default, Deserialize)]
@@ -26,6 +29,19 @@ pub struct Secret {
     pub r#type: String,
     /// Whether the API server refuses changes of its data.
     pub immutable: bool,
+}
+
+impl Secret {
+    /// The digest that the operator says its data had when it wrote it.
+    pub fn recorded_hash(&self) -> Option<&str> {
+        let recorded = self.metadata.annotations.get(DATA_HASH)?;
+        std::str::from_utf8(recorded.expose()).ok()
+    }
+
+    /// Whether it holds what that digest was made of; None where the operator says nothing.
+    pub fn is_as_hashed(&self) -> Option<bool> {
+        is_as_hashed(self.recorded_hash()?, &self.data)
+    }
 }
 
 /// `metadata` of a Secret.

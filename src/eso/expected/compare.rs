@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::verdict::Expected;
 use crate::{
     eso::digest::Algorithm,
@@ -50,13 +53,14 @@ impl Held {
 }
 
 /// How a key differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Difference {
-    /// The Secret holds another value.
+    /// It has another value.
     Changed,
-    /// The Secret lacks it.
+    /// It is lacking.
     Missing,
-    /// The Secret should not have it.
+    /// It should not be there; for a workload, it was not there when its pods started.
     Extra,
 }
 

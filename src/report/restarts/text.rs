@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{DocumentRestart, DocumentSecret, RestartAction, RestartSummary, StampAction};
 use crate::{
-    report::{Document, Kind, table::aligned},
+    report::{Document, Kind, table::aligned, text::counted},
     restart::results::RestartOutcome,
 };
 
@@ -81,16 +81,11 @@ fn detail(restart: &DocumentRestart) -> String {
 fn totals(kind: Kind, summary: &RestartSummary) -> String {
     let mut text = format!("\n{} workloads", summary.covered);
     if kind == Kind::Report {
-        let counts: Vec<String> = RestartOutcome::ALL
-            .into_iter()
-            .filter_map(|outcome| {
-                Some(format!(
-                    "{} {}",
-                    summary.outcomes.get(&outcome)?,
-                    outcome.as_str()
-                ))
-            })
-            .collect();
+        let counts = counted(
+            &summary.outcomes,
+            &RestartOutcome::ALL,
+            RestartOutcome::as_str,
+        );
         let _ = write!(text, ": {}", counts.join(", "));
     } else {
         let _ = write!(

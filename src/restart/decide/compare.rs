@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Change, Difference};
+use super::Change;
 use crate::{
+    eso::expected::Difference,
     restart::{
         stamp::{Prints, Stamp},
         subject::{Concern, Subject},

@@ -198,22 +198,22 @@ fn map_case(
 }
 
 fn title(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
-    let [value] = take(arguments)?;
-    let mut output = text(&value)?.bytes().to_vec();
-    if !output.is_ascii() {
-        return Err(unproven("text outside of ASCII"));
-    }
-    let mut begins = true;
-    for byte in &mut output {
-        if begins {
-            byte.make_ascii_uppercase();
-        }
-        begins = !(byte.is_ascii_alphanumeric() || *byte == b'_');
-    }
-    heap.text(output)
+    let separates = |byte: u8| !(byte.is_ascii_alphanumeric() || byte == b'_');
+    first_letters(heap, arguments, u8::make_ascii_uppercase, separates)
 }
 
 fn untitle(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
+    let separates = |byte: u8| matches!(byte, b'\t'..=b'\r' | b' ');
+    first_letters(heap, arguments, u8::make_ascii_lowercase, separates)
+}
+
+/// Changes the letter that each word begins with.
+fn first_letters(
+    heap: &mut Heap,
+    arguments: Vec<Value>,
+    change: fn(&mut u8),
+    separates: impl Fn(u8) -> bool,
+) -> Result<Value, Failure> {
     let [value] = take(arguments)?;
     let mut output = text(&value)?.bytes().to_vec();
     if !output.is_ascii() {
@@ -222,9 +222,9 @@ fn untitle(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     let mut begins = true;
     for byte in &mut output {
         if begins {
-            byte.make_ascii_lowercase();
+            change(byte);
         }
-        begins = matches!(*byte, b'\t'..=b'\r' | b' ');
+        begins = separates(*byte);
     }
     heap.text(output)
 }
