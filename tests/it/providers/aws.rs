@@ -12,14 +12,13 @@ use std::collections::BTreeMap;
 use eso_sync::{
     eso::expected::{Failure, Raw, What},
     inventory::StoreKey,
-    policy::Rate,
     provider::{Ambient, Answered, Identity, Provider, StoreSettings, Turns, Unread, connect},
 };
 use serde_json::{Value as Json, json};
 
 use super::{
     double::{Asked, Reply},
-    support::nowhere,
+    support::{find, metadata, nowhere, secret, turns, version},
 };
 
 /// A value that must be seen nowhere.
@@ -61,43 +60,6 @@ async fn connected(url: &str, more: &Json) -> Box<dyn Provider> {
     match try_connect(url, more).await {
         Ok(provider) => provider,
         Err(unread) => panic!("{unread:?}"),
-    }
-}
-
-/// No pace: what is measured is the number of calls.
-fn turns() -> Turns {
-    Turns::new(Rate::per_second(100_000.0).expect("a rate"))
-}
-
-fn secret(key: &str) -> What {
-    version(key, "")
-}
-
-fn version(key: &str, version: &str) -> What {
-    What::Secret {
-        key: key.to_owned(),
-        version: version.to_owned(),
-        metadata: false,
-    }
-}
-
-fn metadata(key: &str) -> What {
-    What::Secret {
-        key: key.to_owned(),
-        version: String::new(),
-        metadata: true,
-    }
-}
-
-fn find(path: Option<&str>, name: Option<&str>, tags: &[(&str, &str)]) -> What {
-    let tags: BTreeMap<String, String> = tags
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect();
-    What::Find {
-        path: path.map(str::to_owned),
-        name: name.map(str::to_owned),
-        tags: Some(tags).filter(|tags| !tags.is_empty()),
     }
 }
 

@@ -23,7 +23,6 @@ use base64::{
 use eso_sync::{
     eso::expected::{Raw, What},
     inventory::StoreKey,
-    policy::Rate,
     provider::{
         Ambient, Answered, Identity, Provider, Resolver, StoreSettings, Turns, connect, unread,
     },
@@ -33,7 +32,7 @@ use serde_json::{Value as Json, json};
 use self::google::{Google, Secret, error};
 use super::{
     double::{Asked, Double, Reply, logged},
-    support::nowhere,
+    support::{find, metadata, nowhere, secret, turns, version},
 };
 
 /// A value that must be seen nowhere.
@@ -119,43 +118,6 @@ async fn connected(url: &str, more: &Json) -> Connected {
             _job: job,
         },
         Err(unread) => panic!("{unread:?}"),
-    }
-}
-
-/// No pace: what is measured is the number of calls.
-fn turns() -> Turns {
-    Turns::new(Rate::per_second(100_000.0).expect("a rate"))
-}
-
-fn secret(key: &str) -> What {
-    version(key, "")
-}
-
-fn version(key: &str, version: &str) -> What {
-    What::Secret {
-        key: key.to_owned(),
-        version: version.to_owned(),
-        metadata: false,
-    }
-}
-
-fn metadata(key: &str) -> What {
-    What::Secret {
-        key: key.to_owned(),
-        version: String::new(),
-        metadata: true,
-    }
-}
-
-fn find(path: Option<&str>, name: Option<&str>, tags: &[(&str, &str)]) -> What {
-    let tags: BTreeMap<String, String> = tags
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect();
-    What::Find {
-        path: path.map(str::to_owned),
-        name: name.map(str::to_owned),
-        tags: Some(tags).filter(|tags| !tags.is_empty()),
     }
 }
 

@@ -11,7 +11,9 @@ use serde_json::{Value as Json, json};
 
 use super::{
     double::{Double, Reply},
-    support::{asked, kubernetes, looking, one, put, put_account, resolver, sandbox, shown, turns},
+    support::{
+        asked, kubernetes, looking, put, put_account, resolver, sandbox, secret, shown, turns,
+    },
 };
 
 const STORE: &str = "SecretStore/team-a/other";
@@ -87,7 +89,7 @@ async fn a_secret_is_read_once_whatever_is_wanted_of_it() {
     let turns = turns();
     let read = provider
         .read(
-            &[one("web"), metadata, one("absent"), old, one("db")],
+            &[secret("web"), metadata, secret("absent"), old, secret("db")],
             &turns,
         )
         .await;
@@ -113,7 +115,7 @@ async fn a_key_that_is_a_path_is_refused_as_the_operator_does() {
     let sandbox = filled().await;
     let provider = open_own(&sandbox).await;
     let before = asked(&sandbox).len();
-    let wanted = ["../team-a/secrets/login", "a%2Fb", "..", "", "No_Name"].map(one);
+    let wanted = ["../team-a/secrets/login", "a%2Fb", "..", "", "No_Name"].map(secret);
     let read = answers(&*provider, &wanted).await;
     assert_eq!(
         read,
@@ -156,7 +158,7 @@ async fn a_right_that_lacks_is_named() {
     let sandbox = filled().await;
     let provider = open_own(&sandbox).await;
     sandbox.inject(Fault::forbidden().namespace("remote"));
-    let wanted = [one("db"), find(Some("d"), None)];
+    let wanted = [secret("db"), find(Some("d"), None)];
     let read = provider.read(&wanted, &turns()).await;
     let rights: Vec<Option<String>> = read
         .into_iter()
@@ -191,7 +193,7 @@ async fn another_cluster_is_asked_with_the_stores_own_token() {
     let sandbox = filled().await;
     let other = Double::start(|_| secret_reply()).await;
     let provider = open(&sandbox, elsewhere(&other.url)).await.ok().unwrap();
-    assert_eq!(answers(&*provider, &[one("db")]).await, ["k=v"]);
+    assert_eq!(answers(&*provider, &[secret("db")]).await, ["k=v"]);
     let seen = other.asked();
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].path, "/api/v1/namespaces/remote/secrets/db");
@@ -204,7 +206,7 @@ async fn a_store_without_auth_is_read_by_nobody_in_particular() {
     let other = Double::start(|_| secret_reply()).await;
     let settings = json!({"server": {"url": other.url}});
     let provider = open(&sandbox, settings).await.ok().unwrap();
-    assert_eq!(answers(&*provider, &[one("db")]).await, ["k=v"]);
+    assert_eq!(answers(&*provider, &[secret("db")]).await, ["k=v"]);
     let seen = other.asked();
     assert_eq!(seen[0].path, "/api/v1/namespaces/default/secrets/db");
     assert_eq!(seen[0].header("authorization"), "");
@@ -230,7 +232,7 @@ async fn an_expired_token_is_renewed_once() {
     let settings =
         json!({"server": {"url": other.url}, "auth": {"serviceAccount": {"name": "reader"}}});
     let provider = open(&sandbox, settings).await.ok().unwrap();
-    let wanted = ["a", "b", "c"].map(one);
+    let wanted = ["a", "b", "c"].map(secret);
     assert_eq!(answers(&*provider, &wanted).await, ["k=v"; 3]);
     let tokens = asked(&sandbox)
         .iter()
@@ -251,7 +253,7 @@ async fn a_token_that_is_not_taken_loses_the_store() {
     .await;
     let provider = open(&sandbox, elsewhere(&other.url)).await.ok().unwrap();
     let names: Vec<String> = (0..100).map(|index| format!("s{index}")).collect();
-    let wanted: Vec<What> = names.iter().map(|name| one(name)).collect();
+    let wanted: Vec<What> = names.iter().map(|name| secret(name)).collect();
     let read = provider.read(&wanted, &turns()).await;
     for answered in &read {
         let Answered::Unread(lost) = answered else {
@@ -280,7 +282,7 @@ async fn what_another_server_says_is_not_repeated() {
     })
     .await;
     let provider = open(&sandbox, elsewhere(&other.url)).await.ok().unwrap();
-    let wanted = ["denied", "text", "no-base64", "teapot"].map(one);
+    let wanted = ["denied", "text", "no-base64", "teapot"].map(secret);
     for answered in provider.read(&wanted, &turns()).await {
         let Answered::Unread(unread) = answered else {
             panic!("{}", shown(&answered));
@@ -298,7 +300,7 @@ async fn a_redirect_is_not_followed() {
         Double::start(move |_| Reply::Say(302, Vec::new(), String::new()).with("location", &to))
             .await;
     let provider = open(&sandbox, elsewhere(&other.url)).await.ok().unwrap();
-    assert_eq!(answers(&*provider, &[one("db")]).await, ["unreadable"]);
+    assert_eq!(answers(&*provider, &[secret("db")]).await, ["unreadable"]);
     assert!(evil.asked().is_empty());
 }
 
@@ -326,7 +328,7 @@ async fn an_answer_that_no_job_could_hold_is_not_held() {
     })
     .await;
     let provider = open(&sandbox, elsewhere(&other.url)).await.ok().unwrap();
-    assert_eq!(answers(&*provider, &[one("db")]).await, ["unreadable"]);
+    assert_eq!(answers(&*provider, &[secret("db")]).await, ["unreadable"]);
 }
 
 #[tokio::test]
@@ -334,7 +336,7 @@ async fn a_server_that_is_not_there_is_told_in_words_of_ones_own() {
     let sandbox = filled().await;
     let gone = Double::start(|_| secret_reply()).await.url.clone();
     let provider = open(&sandbox, elsewhere(&gone)).await.ok().unwrap();
-    let read = provider.read(&[one("db")], &turns()).await;
+    let read = provider.read(&[secret("db")], &turns()).await;
     let Answered::Unread(unread) = &read[0] else {
         panic!("nobody is there");
     };
@@ -415,7 +417,11 @@ async fn the_jobs_own_credentials_are_for_its_own_cluster() {
         &sandbox_url,
     ] {
         let provider = open(url).await.ok().unwrap();
-        assert_eq!(answers(&*provider, &[one("web")]).await, ["k=v"], "{url}");
+        assert_eq!(
+            answers(&*provider, &[secret("web")]).await,
+            ["k=v"],
+            "{url}"
+        );
     }
     for url in [
         &evil.url,

@@ -86,17 +86,44 @@ pub(super) fn kubernetes(store: &str, settings: Json) -> StoreSettings {
     }
 }
 
-/// Turns that nobody waits for.
+/// Turns that nobody waits for: what is measured is the number of calls.
 pub(super) fn turns() -> Turns {
-    Turns::new(Rate::per_second(10_000.0).unwrap())
+    Turns::new(Rate::per_second(100_000.0).unwrap())
 }
 
-/// One secret.
-pub(super) fn one(key: &str) -> What {
+/// The newest version of a secret.
+pub(super) fn secret(key: &str) -> What {
+    version(key, "")
+}
+
+/// A version of a secret.
+pub(super) fn version(key: &str, version: &str) -> What {
+    What::Secret {
+        key: key.to_owned(),
+        version: version.to_owned(),
+        metadata: false,
+    }
+}
+
+/// The tags or labels of a secret.
+pub(super) fn metadata(key: &str) -> What {
     What::Secret {
         key: key.to_owned(),
         version: String::new(),
-        metadata: false,
+        metadata: true,
+    }
+}
+
+/// A search.
+pub(super) fn find(path: Option<&str>, name: Option<&str>, tags: &[(&str, &str)]) -> What {
+    let tags: BTreeMap<String, String> = tags
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    What::Find {
+        path: path.map(str::to_owned),
+        name: name.map(str::to_owned),
+        tags: Some(tags).filter(|tags| !tags.is_empty()),
     }
 }
 
@@ -107,7 +134,7 @@ pub(super) fn read(kind: &str, store: &str, key: &str) -> Read {
             kind: kind.to_owned(),
             name: store.to_owned(),
         },
-        what: one(key),
+        what: secret(key),
     }
 }
 

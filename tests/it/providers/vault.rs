@@ -4,10 +4,7 @@ mod login;
 mod operator;
 mod server;
 
-use std::collections::BTreeMap;
-
 use eso_sync::{
-    cluster::{Access, Cluster, connect::connect_plain},
     eso::expected::{Raw, What},
     inventory::StoreKey,
     policy::Rate,
@@ -16,15 +13,10 @@ use eso_sync::{
 use serde_json::{Value, json};
 
 use self::server::Server;
+use super::support::{find, metadata, nowhere, secret, version};
 
 fn rate() -> Rate {
     Rate::per_second(1000.0).expect("a rate")
-}
-
-/// A cluster that nobody asks.
-fn nowhere() -> Cluster {
-    let url = "http://127.0.0.1:1".parse().expect("a URL");
-    connect_plain(url, Access::ReadOnly, rate()).expect("a client")
 }
 
 fn store(settings: Value) -> StoreSettings {
@@ -59,38 +51,6 @@ async fn vault(server: &Server) -> Box<dyn Provider> {
         &[("VAULT_TOKEN", &server.token)],
     )
     .await
-}
-
-fn secret(key: &str) -> What {
-    version(key, "")
-}
-
-fn version(key: &str, version: &str) -> What {
-    What::Secret {
-        key: key.to_owned(),
-        version: version.to_owned(),
-        metadata: false,
-    }
-}
-
-fn metadata(key: &str) -> What {
-    What::Secret {
-        key: key.to_owned(),
-        version: String::new(),
-        metadata: true,
-    }
-}
-
-fn find(path: Option<&str>, name: Option<&str>, tags: &[(&str, &str)]) -> What {
-    let tags: BTreeMap<String, String> = tags
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
-    What::Find {
-        path: path.map(str::to_owned),
-        name: name.map(str::to_owned),
-        tags: (!tags.is_empty()).then_some(tags),
-    }
 }
 
 async fn read(vault: &dyn Provider, wanted: &[What]) -> Vec<String> {

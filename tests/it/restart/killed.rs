@@ -100,19 +100,15 @@ async fn a_run_that_is_killed_after_its_restart_makes_no_second_one() {
     world.end().await;
 }
 
-/// The answer to the patch is lost, but not the restart.
-#[tokio::test]
-async fn a_restart_whose_answer_is_lost_is_made_once() {
+/// Owed, and made once in spite of what happens to the patch.
+async fn restarted_once_in_spite_of(fault: Fault) {
     let world = World::sandbox().await;
     shop(&world).await;
     run(&world, &[]).await.exits(0);
     rotate(&world).await;
-    world.embedded().inject(
-        Fault::drop_after()
-            .verb("patch")
-            .resource("deployments")
-            .times(1),
-    );
+    world
+        .embedded()
+        .inject(fault.verb("patch").resource("deployments"));
     let outcome = run(&world, &[]).await;
     outcome.exits(0);
     assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
@@ -120,24 +116,16 @@ async fn a_restart_whose_answer_is_lost_is_made_once() {
     world.end().await;
 }
 
+/// The answer to the patch is lost, but not the restart.
+#[tokio::test]
+async fn a_restart_whose_answer_is_lost_is_made_once() {
+    restarted_once_in_spite_of(Fault::drop_after().times(1)).await;
+}
+
 /// Somebody writes to the workload between the look and the patch.
 #[tokio::test]
 async fn a_conflict_is_decided_again() {
-    let world = World::sandbox().await;
-    shop(&world).await;
-    run(&world, &[]).await.exits(0);
-    rotate(&world).await;
-    world.embedded().inject(
-        Fault::status(409)
-            .verb("patch")
-            .resource("deployments")
-            .times(2),
-    );
-    let outcome = run(&world, &[]).await;
-    outcome.exits(0);
-    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
-    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
-    world.end().await;
+    restarted_once_in_spite_of(Fault::status(409).times(2)).await;
 }
 
 /// Evictions that were begun go on, with the pods that are left.
