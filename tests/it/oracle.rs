@@ -32,7 +32,7 @@ impl Source {
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) source: Source,
-    /// By remote key: the text of a Fake or Vault secret, and for Kubernetes a JSON object of texts.
+    /// By remote key: the text of a Fake or Vault secret, and for Kubernetes a JSON object of values in base64.
     pub(crate) remote: Vec<(String, String)>,
     pub(crate) spec: Value,
 }

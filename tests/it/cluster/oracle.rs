@@ -42,10 +42,10 @@ async fn generated_cases_in_kubernetes_are_computed_as_the_operator_does() {
     let cases = of(Source::Kubernetes);
     for (key, text) in remote(&cases) {
         let data: BTreeMap<String, String> =
-            serde_json::from_str(text).expect("an object of texts");
+            serde_json::from_str(text).expect("an object of values");
         world
             .apply(json!({"apiVersion": "v1", "kind": "Secret",
-                "metadata": {"name": key, "namespace": world.namespace}, "stringData": data}))
+                "metadata": {"name": key, "namespace": world.namespace}, "data": data}))
             .await;
     }
     world.apply_yaml(READER).await;

@@ -1,5 +1,6 @@
 //! What the remote secrets of the generated cases hold, and what is asked of it.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
@@ -31,6 +32,9 @@ const TEXTS: [&str; 22] = [
     "\u{2028}\u{7f}",
 ];
 
+/// Bytes that are no text. Only a Kubernetes Secret can hold them.
+const BINARY: [&[u8]; 4] = [b"\x00\xff\n\x80", b"\xc3\x28", b"\x00", b"a\xed\xa0\x80z"];
+
 /// Numbers as they may be written.
 const NUMBERS: [&str; 10] = [
     "1.50",
@@ -60,7 +64,7 @@ const MEMBERS: [&str; 9] = [
 const VALID: usize = 6;
 
 /// What `property` asks for.
-pub(super) const PROPERTIES: [&str; 14] = [
+pub(super) const PROPERTIES: [&str; 15] = [
     "text",
     "text",
     "text",
@@ -75,6 +79,7 @@ pub(super) const PROPERTIES: [&str; 14] = [
     "absent",
     "with space",
     "json.txt.a",
+    "bin",
 ];
 
 pub(super) const REWRITES: [[&str; 2]; 9] = [
@@ -145,9 +150,16 @@ pub(super) fn secret(source: Source, rng: &mut Rng) -> String {
         Source::Fake | Source::Vault => object(rng),
         Source::Kubernetes => {
             let members = MEMBERS.iter().take(VALID);
-            let members: Map<String, Value> = members
-                .map(|name| ((*name).to_owned(), json!(raw(name, rng, true))))
+            let mut members: Map<String, Value> = members
+                .map(|name| {
+                    (
+                        (*name).to_owned(),
+                        json!(STANDARD.encode(raw(name, rng, true))),
+                    )
+                })
                 .collect();
+            let bytes = rng.choice(&BINARY).expect("not empty");
+            members.insert("bin".to_owned(), json!(STANDARD.encode(bytes)));
             Value::Object(members).to_string()
         }
     }
