@@ -2,6 +2,7 @@
 
 mod evict;
 mod healthy;
+mod lone_pod;
 
 use std::time::Duration;
 
@@ -244,6 +245,8 @@ impl<'a> Job<'a> {
         let began = match tokio::time::timeout(LAST_LOOK, now).await {
             Ok(Ok(object)) => before
                 .is_some_and(|before| object.metadata.annotations.get(STAMP) != before.as_ref()),
+            // A pod that was evicted is gone.
+            Ok(Err(error)) => step.id.kind == Kind::Pod && error.trouble == Trouble::NotFound,
             _ => false,
         };
         if began {
@@ -265,12 +268,19 @@ impl<'a> Job<'a> {
 
     async fn restart(&self, step: &Step, rule: &RestartRule) -> (WorkloadId, RestartResult) {
         let give_up = Instant::now() + rule.wait;
-        let begun = match rule.strategy {
-            Strategy::Rollout => self.begin(step, rule).await,
-            Strategy::Evict => self.evict(step, rule, give_up).await,
+        let ended = match (rule.strategy, step.id.kind) {
+            (Strategy::Rollout, _) => match self.begin(step, rule).await {
+                Ok(begun) => Ok(self.finish(begun, give_up, step).await),
+                Err(failure) => Err(failure),
+            },
+            (Strategy::Evict, Kind::Pod) => self.replace(step, rule, give_up).await,
+            (Strategy::Evict, _) => match self.evict(step, rule, give_up).await {
+                Ok(begun) => Ok(self.finish(begun, give_up, step).await),
+                Err(failure) => Err(failure),
+            },
         };
-        let result = match begun {
-            Ok(begun) => self.finish(begun, give_up, step).await,
+        let result = match ended {
+            Ok(result) => result,
             Err(Failure::Left(reason, message)) => {
                 RestartResult::without(RestartOutcome::Left, reason, message)
             }

@@ -19,7 +19,7 @@ use crate::{
     policy::{Policy, RestartRule},
     wire,
     workload::{
-        Keys, Kind, Pod, Reloader, Workload, WorkloadId,
+        Health, Keys, Kind, Owner, Pod, Reloader, Workload, WorkloadId, health,
         object::{Object, PodObject},
     },
 };
@@ -92,14 +92,21 @@ impl Look<'_> {
 
     /// Looks at one workload again, with its pods; None if it is gone, or covered no more.
     pub async fn one(self, id: &WorkloadId) -> Result<Option<Subject>, CallError> {
-        let workload = match self.cluster.get::<Object>(&id.path()).await {
-            Ok(object) => object.workload(id.kind),
+        let object = match self.cluster.get::<Object>(&id.path()).await {
+            Ok(object) => object,
             Err(error) if error.trouble == Trouble::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let Some(rule) = self.targets.rule_of(&self.policy.restart, &workload) else {
+        let mut workload = object.workload(id.kind);
+        let rule = self.targets.rule_of(&self.policy.restart, &workload);
+        let Some(rule) = rule.filter(|_| workload.addressed) else {
             return Ok(None);
         };
+        if let (Kind::Pod, Some(owner)) = (id.kind, &workload.controller) {
+            let family = family_of(self.cluster, &id.namespace, owner).await?;
+            workload.health = health::lacking(owner, family.iter().map(|pod| pod.ready))
+                .map_or(Health::Healthy, Health::Unavailable);
+        }
         let mut subjects = self.subjects(vec![(rule, workload)]).await;
         let Some(mut subject) = subjects.pop() else {
             return Ok(None);
@@ -120,16 +127,24 @@ impl Look<'_> {
         };
         for namespace in scopes {
             // A list that starts anew hands out items again: by name, so that each is kept once.
-            let mut covered = BTreeMap::new();
+            let mut covered: BTreeMap<WorkloadId, (usize, Workload)> = BTreeMap::new();
+            // Of each controller of pods: its pods, and whether they are ready.
+            let mut families: BTreeMap<String, BTreeMap<String, bool>> = BTreeMap::new();
             let query = Query::new(kind.path(namespace.as_deref()));
             let listed = self
                 .cluster
                 .list(&query, |object: Object| {
                     let workload = object.workload(kind);
-                    let bare = kind != Kind::ReplicaSet || !workload.controlled;
-                    seen.present.insert(workload.id.clone());
-                    if !bare || !self.targets.reach(&workload.id.namespace) {
+                    if !workload.addressed {
                         return;
+                    }
+                    seen.present.insert(workload.id.clone());
+                    if !self.targets.reach(&workload.id.namespace) {
+                        return;
+                    }
+                    if let (Kind::Pod, Some(owner)) = (kind, &workload.controller) {
+                        let family = families.entry(owner.uid.clone()).or_default();
+                        family.insert(workload.uid.clone(), workload.health == Health::Healthy);
                     }
                     if let Some(rule) = self.targets.rule_of(&self.policy.restart, &workload) {
                         covered.insert(workload.id.clone(), (rule, workload));
@@ -138,6 +153,15 @@ impl Look<'_> {
                 .await;
             match listed {
                 Ok(_) => {
+                    for (_, workload) in covered.values_mut() {
+                        let owner = workload.controller.as_ref();
+                        let family =
+                            owner.and_then(|owner| Some((owner, families.get(&owner.uid)?)));
+                        if let Some((owner, family)) = family {
+                            workload.health = health::lacking(owner, family.values().copied())
+                                .map_or(Health::Healthy, Health::Unavailable);
+                        }
+                    }
                     found.extend(covered.into_values());
                     seen.listed.push((kind, namespace));
                 }
@@ -296,22 +320,17 @@ impl Look<'_> {
     }
 
     async fn add_pods(self, namespace: &str, seen: &mut Seen) {
-        let query = Query::new(format!("/api/v1/namespaces/{namespace}/pods"));
-        let mut pods: BTreeMap<String, Pod> = BTreeMap::new();
-        let listed = self
-            .cluster
-            .list(&query, |pod: PodObject| {
-                pods.extend(pod.pod().map(|pod| (pod.name.clone(), pod)));
-            })
-            .await;
-        if let Err(error) = listed {
-            seen.gaps.push(gap("pods", Some(namespace), &error));
-            return;
-        }
+        let pods = match pods(self.cluster, &pods_in(namespace), |_| true).await {
+            Ok(pods) => pods,
+            Err(error) => {
+                seen.gaps.push(gap("pods", Some(namespace), &error));
+                return;
+            }
+        };
         for subject in &mut seen.subjects {
             if subject.workload.id.namespace == namespace && self.wants_pods(subject) {
                 let own = |pod: &&Pod| subject.workload.owns(pod);
-                subject.pods = Some(pods.values().filter(own).cloned().collect());
+                subject.pods = Some(pods.iter().filter(own).cloned().collect());
             }
         }
     }
@@ -319,7 +338,13 @@ impl Look<'_> {
 
 /// The pods of one workload.
 pub async fn pods_of(cluster: &Cluster, workload: &Workload) -> Result<Vec<Pod>, CallError> {
-    let mut query = Query::new(format!("/api/v1/namespaces/{}/pods", workload.id.namespace));
+    let mut query = pods_in(&workload.id.namespace);
+    if workload.id.kind == Kind::Pod {
+        query = query.with(
+            "fieldSelector",
+            format!("metadata.name={}", workload.id.name),
+        );
+    }
     let labels: Vec<String> = workload
         .selector
         .match_labels
@@ -329,10 +354,33 @@ pub async fn pods_of(cluster: &Cluster, workload: &Workload) -> Result<Vec<Pod>,
     if !labels.is_empty() {
         query = query.with("labelSelector", labels.join(","));
     }
+    pods(cluster, &query, |pod| workload.owns(pod)).await
+}
+
+/// The pods that a controller keeps. What their labels have in common only it knows: all of the namespace are looked through.
+pub async fn family_of(
+    cluster: &Cluster,
+    namespace: &str,
+    owner: &Owner,
+) -> Result<Vec<Pod>, CallError> {
+    let own = |pod: &Pod| pod.owner.as_ref().is_some_and(|of| of.uid == owner.uid);
+    pods(cluster, &pods_in(namespace), own).await
+}
+
+fn pods_in(namespace: &str) -> Query {
+    Query::new(Kind::Pod.path(Some(namespace)))
+}
+
+async fn pods(
+    cluster: &Cluster,
+    query: &Query,
+    wanted: impl Fn(&Pod) -> bool,
+) -> Result<Vec<Pod>, CallError> {
+    // A list that starts anew hands out items again: by name, so that each is kept once.
     let mut pods: BTreeMap<String, Pod> = BTreeMap::new();
     cluster
-        .list(&query, |pod: PodObject| {
-            if let Some(pod) = pod.pod().filter(|pod| workload.owns(pod)) {
+        .list(query, |pod: PodObject| {
+            if let Some(pod) = pod.pod().filter(&wanted) {
                 pods.insert(pod.name.clone(), pod);
             }
         })

@@ -68,7 +68,8 @@ pub(super) fn subject(name: &str, data: &[(&str, &str)]) -> Subject {
         stamp: None,
         ignored: false,
         reloader: Reloader::default(),
-        controlled: false,
+        controller: None,
+        addressed: true,
         holds: Holds::default(),
         health: Health::Healthy,
         managers: Vec::new(),
@@ -90,6 +91,7 @@ pub(super) fn pod(name: &str, created: &str) -> Pod {
         created: time(created),
         labels: BTreeMap::new(),
         owner: None,
+        ready: true,
     }
 }
 

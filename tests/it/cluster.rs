@@ -8,6 +8,8 @@ mod oracle;
 use serde_json::{Value, json};
 
 use crate::{
+    drift, interruptions,
+    restart::{self, lone_pods},
     scenarios::{self, POLICY},
     support::{World, eventually, optional_variable},
 };
@@ -18,7 +20,7 @@ macro_rules! on_the_cluster {
         $(#[tokio::test]
         #[ignore = "needs a cluster (tests/cluster/run)"]
         async fn $name() {
-            crate::$module::real::$name().await;
+            $module::real::$name().await;
         })*
     };
 }
@@ -53,6 +55,12 @@ on_the_cluster! {
     one_is_synced_and_restarted_ad_hoc_and_every_link_is_told
     edited_data_restarts_nothing
     a_restart_waits_for_the_drift_check
+}
+
+on_the_cluster! {
+    lone_pods:
+    pods_of_another_controller_are_evicted_one_after_the_other
+    nothing_rolls_single_pods_and_that_is_said
 }
 
 on_the_cluster! {
@@ -170,13 +178,9 @@ async fn the_rights_that_rbac_prints_suffice_for_named_namespaces() {
 #[ignore = "needs a cluster (tests/cluster/run)"]
 async fn the_rights_that_rbac_prints_suffice_for_restarts() {
     let world = World::cluster().await;
-    crate::restart::shop(&world).await;
-    run_with_least_rights(&world, &world.named(crate::restart::POLICY)).await;
-    assert!(
-        crate::restart::stamp(&world, "Deployment", "web")
-            .await
-            .is_some()
-    );
+    restart::shop(&world).await;
+    run_with_least_rights(&world, &world.named(restart::POLICY)).await;
+    assert!(restart::stamp(&world, "Deployment", "web").await.is_some());
     world.end().await;
 }
 

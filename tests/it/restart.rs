@@ -2,6 +2,7 @@
 
 mod gitops;
 mod killed;
+pub(crate) mod lone_pods;
 mod many;
 mod rollouts;
 
@@ -296,6 +297,20 @@ async fn what_must_not_be_rolled_is_left_with_its_reason(world: World) {
         assert_eq!(outcome.restart_of(name), left);
     }
     assert_eq!(stamp(&world, "Deployment", "reloader").await, None);
+    // It is left as it wants to be, and yet it runs on old data from now on. One that was paused from the start has no pods.
+    let document = outcome.document();
+    let restarts = document["restarts"].as_array().expect("restarts");
+    let behind: Vec<(&Value, usize)> = restarts
+        .iter()
+        .filter(|restart| restart["behind"] == json!(true))
+        .map(|restart| {
+            (
+                &restart["name"],
+                restart["oldPods"].as_array().map_or(0, Vec::len),
+            )
+        })
+        .collect();
+    assert_eq!(behind, [(&json!("by-hand"), 3)]);
     world.end().await;
 }
 

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A budget that allows none is asked again after this pause.
-const PAUSE: Duration = Duration::from_secs(2);
+pub(super) const PAUSE: Duration = Duration::from_secs(2);
 
 impl Job<'_> {
     /// Evicts all pods that are older than the restart.
@@ -35,18 +35,7 @@ impl Job<'_> {
         give_up: Instant,
     ) -> Result<Begun, Failure> {
         let at = Instant::now();
-        let mut left = super::TRIES;
-        let (subject, evicting) = loop {
-            let (subject, stamp) = self.again(step, rule).await?;
-            if let Some(evicting) = under_way(&subject, &stamp) {
-                break (subject, evicting);
-            }
-            match self.begin_to_evict(&subject, &stamp).await {
-                Ok(evicting) => break (subject, evicting),
-                Err(Failure::Failed(Reason::ChangedMeanwhile, _)) if left > 1 => left -= 1,
-                Err(failure) => return Err(failure),
-            }
-        };
+        let (subject, evicting) = self.mean_to_evict(step, rule).await?;
         let before = subject.pods.clone().unwrap_or_default();
         let mut old: Vec<&Pod> = before.iter().filter(|pod| evicting.covers(pod)).collect();
         old.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
@@ -62,6 +51,26 @@ impl Job<'_> {
             at,
             pods: before,
         })
+    }
+
+    /// Decides again, and writes down which pods are to go, unless an earlier run has.
+    pub(super) async fn mean_to_evict(
+        &self,
+        step: &Step,
+        rule: &RestartRule,
+    ) -> Result<(Subject, Evicting), Failure> {
+        let mut left = super::TRIES;
+        loop {
+            let (subject, stamp) = self.again(step, rule).await?;
+            if let Some(evicting) = under_way(&subject, &stamp) {
+                return Ok((subject, evicting));
+            }
+            match self.begin_to_evict(&subject, &stamp).await {
+                Ok(evicting) => return Ok((subject, evicting)),
+                Err(Failure::Failed(Reason::ChangedMeanwhile, _)) if left > 1 => left -= 1,
+                Err(failure) => return Err(failure),
+            }
+        }
     }
 
     /// Writes down what is meant: all pods that are there now.
@@ -85,7 +94,7 @@ impl Job<'_> {
         Ok(evicting)
     }
 
-    async fn evict_one(&self, pod: &Pod, give_up: Instant) -> Result<(), Failure> {
+    pub(super) async fn evict_one(&self, pod: &Pod, give_up: Instant) -> Result<(), Failure> {
         let (namespace, name) = (&pod.namespace, &pod.name);
         let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/eviction");
         let body = json!({
