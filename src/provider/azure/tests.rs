@@ -337,6 +337,13 @@ async fn throttling_is_waited_for_as_long_as_the_vault_says() {
     assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);
     assert!(start.elapsed() >= Duration::from_secs(1));
     service.change(|state| {
+        let trouble = Reply::new(503, "").with("retry-after", "1");
+        state.faults.push_back(trouble);
+    });
+    let start = Instant::now();
+    assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    service.change(|state| {
         state.faults.extend((0..9).map(|_| throttled()));
     });
     let answers = read(&vault, &[secret("db")]).await;
