@@ -1,5 +1,7 @@
 //! The same whole runs on a real cluster with the real operator, and what only a real one can show.
 
+#[cfg(feature = "azure")]
+mod azure;
 #[cfg(feature = "aws-parameter-store")]
 mod faults;
 mod gitops;

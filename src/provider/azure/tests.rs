@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reqwest::{Certificate, Proxy};
+use reqwest::Proxy;
 use serde_json::{Value as Json, json};
 
 use self::service::{CLIENT, Service, TENANT};
@@ -18,7 +18,7 @@ use crate::{
     policy::Rate,
     provider::{
         Ambient, Answered, Identity, Provider as _, Turns, Unread,
-        double::{Reply, listen},
+        double::{Call, Certificate, Double, Reply, listen},
         unread,
     },
 };
@@ -29,7 +29,7 @@ fn turns() -> Turns {
 
 /// A client that finds the double under the names of the cloud.
 fn http(service: &Service) -> reqwest::Client {
-    let authority = Certificate::from_pem(service.pem.as_bytes()).unwrap();
+    let authority = reqwest::Certificate::from_pem(service.pem.as_bytes()).unwrap();
     let mut builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .tls_certs_only([authority])

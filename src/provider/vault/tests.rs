@@ -19,7 +19,7 @@ use crate::{
     policy::Rate,
     provider::{
         Ambient, Answered, Identity, Provider, StoreSettings, Turns, Unread,
-        double::{Call, Double, Reply, listen},
+        double::{Call, Certificate, Double, Reply, listen},
         unread,
     },
 };
@@ -460,7 +460,9 @@ async fn a_login_that_is_refused_is_tried_once_and_told_of_the_store() {
 
 #[tokio::test]
 async fn a_server_of_a_private_authority_is_known_by_the_stores_bundle() {
-    let (double, pem) = Double::tls(&["localhost"], |call| {
+    let certificate = Certificate::self_signed(&["localhost"]);
+    let pem = certificate.authority.clone();
+    let double = Double::tls(certificate, |call| {
         mounted(call, "kv").unwrap_or_else(|| data("v"))
     })
     .await;
