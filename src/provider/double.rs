@@ -82,7 +82,7 @@ impl Reply {
 
 /// What a server shows over HTTPS.
 pub(super) struct Certificate {
-    pub(super) certificate: CertificateDer<'static>,
+    pub(super) public: CertificateDer<'static>,
     pub(super) key: PrivateKeyDer<'static>,
     /// Who vouches for it, as PEM.
     pub(super) authority: String,
@@ -94,7 +94,7 @@ impl Certificate {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
         Self {
-            certificate: made.cert.der().clone(),
+            public: made.cert.der().clone(),
             key: PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key"),
             authority: made.cert.pem(),
         }
@@ -132,7 +132,7 @@ impl Double {
             .with_safe_default_protocol_versions()
             .expect("versions")
             .with_no_client_auth()
-            .with_single_cert(vec![shown.certificate], shown.key)
+            .with_single_cert(vec![shown.public], shown.key)
             .expect("a certificate with its key");
         let tls = TlsAcceptor::from(Arc::new(config));
         Self::start(Some(tls), Arc::new(answer)).await

@@ -78,7 +78,7 @@ async fn azure(world: &mut World, proxy: &str, certificates: &str) -> (Service, 
     let folder = Path::new(certificates);
     let authority = folder.join("ca.crt");
     let certificate = Certificate {
-        certificate: CertificateDer::from_pem_file(folder.join("server.crt")).expect("PEM"),
+        public: CertificateDer::from_pem_file(folder.join("server.crt")).expect("PEM"),
         key: PrivateKeyDer::from_pem_file(folder.join("server.key")).expect("PEM"),
         authority: std::fs::read_to_string(&authority).expect("PEM"),
     };

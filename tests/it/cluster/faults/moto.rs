@@ -18,6 +18,10 @@ pub(super) const MANY: usize = 25;
 /// More than `GetParameters` takes at once.
 pub(super) const PARAMETERS: usize = 12;
 
+/// The stores.
+const SECRETS: &str = "secrets";
+const STORE: &str = "parameters";
+
 /// The real server.
 struct Moto(SocketAddr);
 
@@ -76,7 +80,8 @@ pub(super) async fn prepare(world: &World, moto: &str) {
     }
     moto.parameter(&format!("/{ns}/rotated"), PLANTED).await;
 
-    apply(world).await;
+    stores(world).await;
+    external_secrets(world).await;
     for (name, _) in super::aws::WITHOUT_FAULTS {
         let lacks_its_version = name == "unstaged";
         let reason = if lacks_its_version {
@@ -93,72 +98,57 @@ pub(super) async fn prepare(world: &World, moto: &str) {
         .await;
 }
 
-async fn apply(world: &World) {
+async fn stores(world: &World) {
     let ns = &world.namespace;
-    world
-        .apply(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "aws", "namespace": ns},
-            "stringData": {"id": "test", "key": "test"}}))
-        .await;
-    let eso = format!("external-secrets.io/{}", world.version);
-    for service in ["SecretsManager", "ParameterStore"] {
-        let keys = json!({"accessKeyIDSecretRef": {"name": "aws", "key": "id"}, "secretAccessKeySecretRef": {"name": "aws", "key": "key"}});
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "aws", "namespace": ns},
+        "stringData": {"id": "test", "key": "test"}});
+    world.apply(secret).await;
+    let key = |key: &str| json!({"name": "aws", "key": key});
+    let keys = json!({"accessKeyIDSecretRef": key("id"), "secretAccessKeySecretRef": key("key")});
+    for (name, service) in [(SECRETS, "SecretsManager"), (STORE, "ParameterStore")] {
         // A role is taken on with each login, which tells the logins.
-        let aws = json!({"service": service, "region": REGION, "role": "arn:aws:iam::123456789012:role/reader", "auth": {"secretRef": keys}});
-        world
-            .apply(json!({"apiVersion": eso, "kind": "SecretStore", "metadata": {"name": store(world, service), "namespace": ns},
-                "spec": {"provider": {"aws": aws}}}))
-            .await;
-    }
-    let one = |key: &str, version: &str| json!({"data": [{"secretKey": "k", "remoteRef": {"key": format!("{ns}-{key}"), "version": version}}]});
-    let all = |prefix: String, count| -> Vec<Value> {
-        (0..count)
-            .map(|n| json!({"secretKey": format!("k{n}"), "remoteRef": {"key": format!("{prefix}p-{n}")}}))
-            .collect()
-    };
-    for (name, service, mut spec) in [
-        (
-            "many",
-            "SecretsManager",
-            json!({"data": all(format!("{ns}-"), MANY)}),
-        ),
-        ("binary", "SecretsManager", one("binary", "")),
-        ("rotated", "SecretsManager", one("rotated", "")),
-        (
-            "version",
-            "SecretsManager",
-            one("version", &format!("uuid/{}", "a".repeat(32))),
-        ),
-        ("doomed", "SecretsManager", one("doomed", "")),
-        ("unstaged", "SecretsManager", one("version", "NOSTAGE")),
-        (
-            "found",
-            "SecretsManager",
-            json!({"dataFrom": [{"find": {"name": {"regexp": format!("^{ns}-p-")}}}]}),
-        ),
-        (
-            "tagged",
-            "SecretsManager",
-            json!({"dataFrom": [{"find": {"tags": {"run": ns}}}]}),
-        ),
-        (
-            "parameters",
-            "ParameterStore",
-            json!({"data": all(format!("/{ns}/"), PARAMETERS)}),
-        ),
-        (
-            "parameter-rotated",
-            "ParameterStore",
-            json!({"data": [{"secretKey": "k", "remoteRef": {"key": format!("/{ns}/rotated")}}]}),
-        ),
-    ] {
-        spec["refreshInterval"] = json!("24h");
-        spec["secretStoreRef"] = json!({"kind": "SecretStore", "name": store(world, service)});
-        world
-            .apply(json!({"apiVersion": eso, "kind": "ExternalSecret", "metadata": {"name": name, "namespace": ns}, "spec": spec}))
-            .await;
+        let role = "arn:aws:iam::123456789012:role/reader";
+        let aws = json!({"service": service, "region": REGION, "role": role, "auth": {"secretRef": keys}});
+        let version = format!("external-secrets.io/{}", world.version);
+        let store = json!({"apiVersion": version, "kind": "SecretStore", "metadata": {"name": name, "namespace": ns},
+            "spec": {"provider": {"aws": aws}}});
+        world.apply(store).await;
     }
 }
 
-fn store(world: &World, service: &str) -> String {
-    format!("{}-{}", world.namespace, service.to_ascii_lowercase())
+/// What is read, and from which store.
+fn specs(ns: &str) -> Vec<(&'static str, &'static str, Value)> {
+    let one = |key: &str, version: &str| json!({"data": [{"secretKey": "k", "remoteRef": {"key": key, "version": version}}]});
+    let secret = |name: &str, version: &str| one(&format!("{ns}-{name}"), version);
+    let all = |prefix: &str, count| {
+        let each = (0..count).map(|n| json!({"secretKey": format!("k{n}"), "remoteRef": {"key": format!("{prefix}p-{n}")}}));
+        json!({"data": each.collect::<Vec<_>>()})
+    };
+    let found = |find: Value| json!({"dataFrom": [{"find": find}]});
+    let first = format!("uuid/{}", "a".repeat(32));
+    let regexp = format!("^{ns}-p-");
+    let parameter = format!("/{ns}/rotated");
+    vec![
+        ("many", SECRETS, all(&format!("{ns}-"), MANY)),
+        ("binary", SECRETS, secret("binary", "")),
+        ("rotated", SECRETS, secret("rotated", "")),
+        ("version", SECRETS, secret("version", &first)),
+        ("doomed", SECRETS, secret("doomed", "")),
+        ("unstaged", SECRETS, secret("version", "NOSTAGE")),
+        ("found", SECRETS, found(json!({"name": {"regexp": regexp}}))),
+        ("tagged", SECRETS, found(json!({"tags": {"run": ns}}))),
+        ("parameters", STORE, all(&format!("/{ns}/"), PARAMETERS)),
+        ("parameter-rotated", STORE, one(&parameter, "")),
+    ]
+}
+
+async fn external_secrets(world: &World) {
+    for (name, store, mut spec) in specs(&world.namespace) {
+        spec["refreshInterval"] = json!("24h");
+        spec["secretStoreRef"] = json!({"kind": "SecretStore", "name": store});
+        let version = format!("external-secrets.io/{}", world.version);
+        let object = json!({"apiVersion": version, "kind": "ExternalSecret",
+            "metadata": {"name": name, "namespace": world.namespace}, "spec": spec});
+        world.apply(object).await;
+    }
 }
