@@ -489,6 +489,6 @@ async fn curl(arguments: &[&str]) {
     clippy::print_stderr,
     reason = "the reader of the test's output is told"
 )]
-fn skipped(what: &str) {
+pub(crate) fn skipped(what: &str) {
     eprintln!("not tested: this cluster has no {what} beside it");
 }

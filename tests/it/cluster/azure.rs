@@ -23,6 +23,7 @@ use crate::{
     support::{Outcome, World, optional_variable},
 };
 
+mod client;
 #[path = "../../../src/provider/double.rs"]
 #[expect(dead_code, reason = "the providers' own tests use all of it")]
 mod double;
@@ -34,23 +35,28 @@ mod service;
 const PLANTED: &str = "wonderwall-planted";
 
 /// What is asked of any host of Azure's goes to the double.
-struct Proxy(JoinHandle<()>);
+struct Proxy {
+    address: SocketAddr,
+    serving: JoinHandle<()>,
+}
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.0.abort();
+        self.serving.abort();
     }
 }
 
 impl Proxy {
     async fn start(at: &str, double: SocketAddr) -> Self {
         let listener = TcpListener::bind(at).await.expect("the operator's proxy");
-        Self(tokio::spawn(async move {
+        let address = listener.local_addr().expect("an address");
+        let serving = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 connections.spawn(tunnel(stream, double));
             }
-        }))
+        });
+        Self { address, serving }
     }
 }
 
@@ -256,7 +262,7 @@ async fn what_the_operator_reads_in_azure_is_what_is_expected() {
         optional_variable("ESO_SYNC_TEST_CLOUDS"),
         optional_variable("ESO_SYNC_TEST_CERTIFICATES"),
     ) else {
-        return skipped("double of Azure");
+        return skipped("proxy to the clouds");
     };
     let mut world = World::cluster().await;
     let (service, _proxy) = azure(&mut world, &proxy, &certificates).await;
