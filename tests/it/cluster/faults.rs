@@ -14,7 +14,7 @@ use crate::{
     support::{Outcome, Workspace, World, optional_variable},
 };
 
-/// A part of each value, and of each error's text. It is to be seen nowhere.
+/// A part of each value, and of the text of each refusal. It is to be seen nowhere.
 const PLANTED: &str = "wonderwall-planted";
 
 /// A fault, and what is to be told then.
