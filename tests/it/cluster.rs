@@ -1,5 +1,9 @@
 //! The same whole runs on a real cluster with the real operator, and what only a real one can show.
 
+#[cfg(feature = "azure")]
+mod azure;
+#[cfg(feature = "aws-parameter-store")]
+mod faults;
 mod gitops;
 mod kubernetes_store;
 mod old_operator;
@@ -506,6 +510,6 @@ async fn curl(arguments: &[&str]) {
     clippy::print_stderr,
     reason = "the reader of the test's output is told"
 )]
-fn skipped(what: &str) {
+pub(crate) fn skipped(what: &str) {
     eprintln!("not tested: this cluster has no {what} beside it");
 }
