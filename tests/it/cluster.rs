@@ -38,6 +38,16 @@ on_the_cluster! {
 }
 
 on_the_cluster! {
+    pods:
+    those_that_are_late_are_waited_for
+    those_of_a_deployment_that_are_never_ready_stop_the_rule_until_it_is_healthy
+    those_of_a_deployment_that_crash_are_told_with_the_reason
+    a_deployment_that_passes_its_deadline_fails_at_once
+    those_of_a_stateful_set_that_are_never_ready_stop_the_rule
+    those_of_a_daemon_set_that_are_never_ready_stop_the_rule
+}
+
+on_the_cluster! {
     restart:
     a_rotation_restarts_what_uses_the_secret_and_nothing_else
     unchanged_data_writes_to_no_workload

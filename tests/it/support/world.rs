@@ -308,6 +308,20 @@ impl World {
             .expect("deleted");
     }
 
+    /// Deletes an object, unless it is gone by itself.
+    pub(crate) async fn delete_if_there(&self, kind: &str, name: &str) {
+        let path = format!("{}/{name}", self.path(kind, &self.namespace));
+        let sent = self.send("DELETE", &path, "application/json", &Value::Null);
+        is_done_or_gone(sent.await);
+    }
+
+    /// Changes an object, unless it is gone.
+    pub(crate) async fn patch_if_there(&self, kind: &str, name: &str, change: &Value) {
+        let path = format!("{}/{name}", self.path(kind, &self.namespace));
+        let sent = self.send("PATCH", &path, "application/merge-patch+json", change);
+        is_done_or_gone(sent.await);
+    }
+
     /// Waits until an ExternalSecret of the test has this reason in its Ready condition.
     pub(crate) async fn ready(&self, name: &str, reason: &str) {
         self.ready_in(&self.namespace, name, reason).await;
@@ -355,6 +369,13 @@ impl World {
                 .await
                 .expect("deleted");
         }
+    }
+}
+
+fn is_done_or_gone(sent: Result<Value, kube::Error>) {
+    match sent {
+        Err(kube::Error::Api(status)) if status.code == StatusCode::NOT_FOUND.as_u16() => {}
+        sent => drop(sent.expect("done")),
     }
 }
 
