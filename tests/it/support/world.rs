@@ -255,6 +255,24 @@ impl World {
             .expect("applied");
     }
 
+    /// What an object of the test's namespace would become if that manager applied it.
+    pub(crate) async fn applied(&self, object: &Value, manager: &str) -> Value {
+        let path = self.path_of(object);
+        let path = format!("{path}?fieldManager={manager}&force=true&dryRun=All");
+        self.send("PATCH", &path, "application/apply-patch+yaml", object)
+            .await
+            .expect("it can be applied")
+    }
+
+    /// Changes an object of the test's namespace by a JSON patch, as this field manager.
+    pub(crate) async fn patch_json(&self, object: &Value, operations: &[Value], manager: &str) {
+        let path = format!("{}?fieldManager={manager}", self.path_of(object));
+        let operations = Value::from(operations);
+        self.send("PATCH", &path, "application/json-patch+json", &operations)
+            .await
+            .expect("a change");
+    }
+
     /// Replaces an object of the test's namespace, whatever it has become, as this field manager.
     pub(crate) async fn replace(&self, object: &Value, manager: &str) {
         let path = format!("{}?fieldManager={manager}", self.path_of(object));
