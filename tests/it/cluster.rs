@@ -2,6 +2,7 @@
 
 mod gitops;
 mod kubernetes_store;
+mod ladder;
 mod old_operator;
 mod oracle;
 
