@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     restart::{POLICY, is_up, rolled, shop, stamp, workload},
     scenarios::rotate,
-    support::{Outcome, World},
+    support::{Outcome, World, eventually},
 };
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -183,6 +183,15 @@ async fn correct_drift(world: &World, ignored: &[&str]) -> Vec<String> {
 
 const HELM: &str = "helm-controller";
 
+/// Waits until the controller has taken a template in, and all pods are of it.
+async fn is_rolled(world: &World, times: i64) {
+    eventually("its controller has seen the template", async || {
+        (rolled(world, "Deployment", "web").await == times).then_some(())
+    })
+    .await;
+    is_up(world, "Deployment", "web").await;
+}
+
 /// Somebody takes away what the chart has set.
 async fn let_drift(world: &World) {
     let change = json!({
@@ -231,19 +240,20 @@ async fn ten_corrections_of_drift_cause_no_further_rollout() {
     assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     assert_eq!(stamp(&world, "Deployment", "web").await, before);
     // An edited template rolls the pods, and so does its correction; our restart is not undone by that.
-    let change = json!({"spec": {"template": {"metadata": {"annotations": {"checksum/config": null, "checksum/more": null}}}}});
+    let none = json!({"checksum/config": null, "checksum/more": null});
+    let change = json!({"spec": {"template": {"metadata": {"annotations": none}}}});
     world.patch("Deployment", "web", &change).await;
+    is_rolled(&world, 3).await;
     assert_eq!(correct_drift(&world, &[]).await, [TEMPLATE]);
     let web = world.get("Deployment", "web").await.expect("it");
     assert!(
         web.pointer(TEMPLATE)
             .is_some_and(|annotations| annotations[OURS[1]].is_string())
     );
-    is_up(&world, "Deployment", "web").await;
-    let rolls = rolled(&world, "Deployment", "web").await;
+    is_rolled(&world, 4).await;
     let outcome = run(&world).await;
     assert_eq!(outcome.exits(0).restart_of("web"), "left(current)");
-    assert_eq!(rolled(&world, "Deployment", "web").await, rolls);
+    assert_eq!(rolled(&world, "Deployment", "web").await, 4);
     world.end().await;
 }
 
