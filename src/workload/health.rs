@@ -231,7 +231,7 @@ mod tests {
 
     use super::trouble;
 
-    fn told(status: Value) -> Option<String> {
+    fn told(status: &Value) -> Option<String> {
         let pod = json!({"metadata": {"name": "web-1"}, "status": status});
         trouble(&serde_json::from_value(pod).unwrap())
     }
@@ -239,16 +239,16 @@ mod tests {
     #[test]
     fn what_keeps_a_pod_from_being_ready_is_told_without_what_its_containers_say() {
         let not_ready = json!([{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False"}]);
-        let of = |containers: Value| {
+        let of = |containers: &Value| {
             let status = json!({"conditions": not_ready, "containerStatuses": containers});
-            told(status).unwrap()
+            told(&status).unwrap()
         };
         assert_eq!(
-            told(json!({"conditions": [{"type": "Ready", "status": "True"}]})),
+            told(&json!({"conditions": [{"type": "Ready", "status": "True"}]})),
             None
         );
         assert_eq!(
-            of(json!([
+            of(&json!([
                 {"name": "side", "ready": true, "state": {"running": {}}},
                 {"name": "main", "ready": false, "restartCount": 5,
                  "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "wonderwall"}},
@@ -258,18 +258,18 @@ mod tests {
              code 1 (Error)"
         );
         assert_eq!(
-            of(json!([{"name": "main", "ready": false, "state": {"running": {}}}])),
+            of(&json!([{"name": "main", "ready": false, "state": {"running": {}}}])),
             "container main of pod web-1 runs and is not ready"
         );
         assert_eq!(
             of(
-                json!([{"name": "main", "ready": false, "state": {"terminated": {"reason": "no word: wonderwall", "exitCode": 137}}}])
+                &json!([{"name": "main", "ready": false, "state": {"terminated": {"reason": "no word: wonderwall", "exitCode": 137}}}])
             ),
             "container main of pod web-1 ended with exit code 137"
         );
-        assert_eq!(of(json!([])), "pod web-1 is not ready");
+        assert_eq!(of(&json!([])), "pod web-1 is not ready");
         assert_eq!(
-            told(json!({
+            told(&json!({
                 "conditions": not_ready,
                 "initContainerStatuses": [{"name": "migrate", "state": {"waiting": {"reason": "ImagePullBackOff"}}}],
                 "containerStatuses": [{"name": "main", "state": {"waiting": {"reason": "PodInitializing"}}}],
@@ -280,7 +280,7 @@ mod tests {
         let unscheduled =
             json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]);
         assert_eq!(
-            told(json!({"conditions": unscheduled})).unwrap(),
+            told(&json!({"conditions": unscheduled})).unwrap(),
             "no node takes pod web-1"
         );
     }

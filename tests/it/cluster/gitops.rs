@@ -150,7 +150,7 @@ fn released() -> Value {
     released
 }
 
-/// Corrects drift as helm-controller does for a HelmRelease: it applies the manifest in a dry run, compares what comes of it with
+/// Corrects drift as Flux's controller for Helm releases does: it applies the manifest in a dry run, compares what comes of it with
 /// what there is, both without what a rule ignores, and sends the difference as a JSON patch, which has no precondition. Several
 /// changes become one of what holds them, where that is shorter: so it is always here. The paths that it changes.
 async fn correct_drift(world: &World, ignored: &[&str]) -> Vec<String> {
