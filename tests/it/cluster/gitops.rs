@@ -1,6 +1,6 @@
 //! What GitOps tools send to the API server, sent to a real one: what stays of a stamp, and what is said where none does.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::{
     restart::{POLICY, is_up, rolled, shop, stamp, workload},
@@ -95,32 +95,63 @@ async fn ten_replacements_are_said_and_cause_no_rollout_of_ours() {
     world.end().await;
 }
 
-/// Where Argo CD replaces and is told to respect the differences that it ignores, it puts in what it sees of them.
+/// What Argo CD applies where it is told to respect the differences that it ignores: the manifest, with what it has seen of them.
+fn respecting(seen: &Value) -> Value {
+    let mut wanted = manifest();
+    for pointer in [METADATA, TEMPLATE] {
+        let annotations = seen.pointer(pointer).and_then(Value::as_object);
+        let mut kept = annotations.cloned().unwrap_or_default();
+        kept.retain(|key, _| OURS.contains(&&**key));
+        set(&mut wanted, pointer, kept.into());
+    }
+    wanted
+}
+
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
 async fn ten_replacements_that_respect_ignored_differences_cause_no_rollout() {
     let world = restarted().await;
     let before = stamp(&world, "Deployment", "web").await;
     for _ in 0..10 {
-        let live = world.get("Deployment", "web").await.expect("it");
-        let mut wanted = manifest();
-        for pointer in [METADATA, TEMPLATE] {
-            let kept = live.pointer(pointer).and_then(Value::as_object);
-            let kept = kept
-                .into_iter()
-                .flatten()
-                .filter(|(key, _)| OURS.contains(&&***key));
-            let kept: Map<String, Value> = kept
-                .map(|(key, text)| (key.clone(), text.clone()))
-                .collect();
-            set(&mut wanted, pointer, kept.into());
-        }
-        world.replace(&wanted, "argocd-controller").await;
+        let seen = world.get("Deployment", "web").await.expect("it");
+        world.replace(&respecting(&seen), "argocd-controller").await;
         let outcome = run(&world).await;
         assert_eq!(outcome.exits(0).restart_of("web"), "left(current)");
     }
     assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     assert_eq!(stamp(&world, "Deployment", "web").await, before);
+    world.end().await;
+}
+
+/// What Argo CD has seen can be older than our last restart: then it undoes that, stamp and all. We do not make it again.
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn an_older_restart_that_is_applied_again_is_said_and_not_answered() {
+    let world = restarted().await;
+    let seen = world.get("Deployment", "web").await.expect("it");
+    let data = json!([{"key": "db", "value": "later"}, {"key": "api", "value": "{\"user\":\"u\",\"token\":\"later\"}"}]);
+    let store = format!("{}-store", world.namespace);
+    let change = json!({"spec": {"provider": {"fake": {"data": data}}}});
+    world.patch("SecretStore", &store, &change).await;
+    world.store_is(&store, "True").await;
+    let at_once = world
+        .named(POLICY)
+        .replace("wait: 1m", "wait: 1m, cooldown: 1ms");
+    let outcome = world.bin.policy(&at_once, &[]).await;
+    assert_eq!(
+        outcome.exits(0).restart_of("web"),
+        "restarted(data-changed)"
+    );
+    is_rolled(&world, 3).await;
+    world
+        .apply_server_side(&respecting(&seen), "argocd-controller")
+        .await;
+    is_rolled(&world, 4).await;
+    for _ in 0..3 {
+        let outcome = world.bin.policy(&at_once, &[]).await;
+        assert_eq!(outcome.exits(3).restart_of("web"), "left(stamp-reverted)");
+    }
+    assert_eq!(rolled(&world, "Deployment", "web").await, 4);
     world.end().await;
 }
 
