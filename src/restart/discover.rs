@@ -400,14 +400,8 @@ pub async fn pods_of(cluster: &Cluster, workload: &Workload) -> Result<Vec<Pod>,
             format!("metadata.name={}", workload.id.name),
         );
     }
-    let labels: Vec<String> = workload
-        .selector
-        .match_labels
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    if !labels.is_empty() {
-        query = query.with("labelSelector", labels.join(","));
+    if let Some(labels) = workload.selector.to_query() {
+        query = query.with("labelSelector", labels);
     }
     pods(cluster, &query, |pod| workload.owns(pod)).await
 }

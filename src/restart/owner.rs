@@ -1,6 +1,6 @@
 //! Who takes a stamp away, and what to tell them.
 
-use crate::workload::{MANAGER, Manager, Workload};
+use crate::workload::{Kind, MANAGER, Manager, Workload};
 
 /// Those that write every workload, and no annotation of ours.
 const BYSTANDERS: [&str; 4] = [
@@ -10,7 +10,7 @@ const BYSTANDERS: [&str; 4] = [
     "kubelet",
 ];
 
-/// Who wrote the workload's annotations last, and the rule that makes them leave the stamp alone.
+/// Who wrote the workload's annotations last, and what makes them leave the stamp alone.
 pub(super) fn who_took_it(workload: &Workload) -> String {
     let last = workload
         .managers
@@ -30,21 +30,25 @@ pub(super) fn who_took_it(workload: &Workload) -> String {
 
 const ANEW: &str = "Once that is done, `--adopt-anew` makes a new stamp";
 
-/// The ignore rule, by what the manager seems to be.
+/// How to make it leave the stamp alone, by what the manager seems to be.
 fn rule(manager: &str, workload: &Workload) -> String {
     let (group, kind) = (workload.id.kind.group(), workload.id.kind.as_str());
     if manager.contains("argocd") {
+        let restart = if workload.id.kind == Kind::Rollout {
+            "/spec/restartAt"
+        } else {
+            "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt"
+        };
         return format!(
-            "In the Argo CD Application, add `ignoreDifferences: [{{group: {group}, kind: {kind}, jsonPointers: \
-             [/metadata/annotations/eso-sync~1stamp]}}]` with the sync option RespectIgnoreDifferences=true, and do not sync \
-             it with Replace=true."
+            "In the Argo CD Application, do not sync it with Replace=true. Where that has to be, add `ignoreDifferences: [{{group: \
+             {group}, kind: {kind}, jsonPointers: [/metadata/annotations/eso-sync~1stamp, {restart}]}}]` with the sync option \
+             RespectIgnoreDifferences=true."
         );
     }
     if manager.contains("helm") {
-        return format!(
-            "In the Flux HelmRelease, add `driftDetection: {{mode: enabled, ignore: [{{paths: \
-             [/metadata/annotations/eso-sync~1stamp], target: {{kind: {kind}}}}}]}}`; with Helm itself, do not use --force."
-        );
+        return "In the Flux HelmRelease, set neither `upgrade.force` nor `rollback.force`, and have no rule in \
+                `driftDetection.ignore` for annotations of it; with Helm itself, do not use --force or --force-replace."
+            .to_owned();
     }
     if manager.contains("kustomize") || manager.contains("flux") {
         return "In the Flux Kustomization, do not set `force: true` for it, and let the object bear `kustomize.toolkit.fluxcd.io/ssa: \

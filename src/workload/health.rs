@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     Kind, Owner,
-    object::{Object, is_ready},
+    object::{ContainerStatus, Object, PodObject, Terminated, is_ready},
 };
 
 /// How a workload is.
@@ -170,8 +170,12 @@ pub(super) fn health(counts: &Counts) -> Health {
         return Health::Failing(message.clone());
     }
     if updated < renewed || (*renewed > 0 && present > wanted) {
+        let old = match present - wanted {
+            old @ 1.. => format!(", and {old} too many have not gone"),
+            _ => String::new(),
+        };
         return Health::Rolling(format!(
-            "{updated} of {renewed} pods are of the present template, {available} of {wanted} available"
+            "{updated} of {renewed} pods are of the present template, {available} of {wanted} available{old}"
         ));
     }
     if counts.restarting {
@@ -183,4 +187,127 @@ pub(super) fn health(counts: &Counts) -> Health {
         return Health::Unavailable(format!("{available} of {wanted} pods are available"));
     }
     Health::Healthy
+}
+
+/// What keeps a pod from being ready; None where nothing does.
+pub fn trouble(pod: &PodObject) -> Option<String> {
+    let status = &pod.status;
+    let holds = |name: &str, wanted: &str| {
+        let mut conditions = status.conditions.iter();
+        conditions.any(|condition| condition.r#type == name && condition.status == wanted)
+    };
+    if holds("Ready", "True") {
+        return None;
+    }
+    let name = &pod.metadata.name;
+    if holds("PodScheduled", "False") {
+        return Some(format!("no node takes pod {name}"));
+    }
+    let mut containers = status
+        .init_container_statuses
+        .iter()
+        .map(|it| ("init ", it));
+    let first = containers
+        .find(|(_, container)| !container.ready)
+        .or_else(|| {
+            let mut containers = status.container_statuses.iter().map(|it| ("", it));
+            containers.find(|(_, container)| !container.ready)
+        });
+    Some(match first {
+        Some((init, container)) => {
+            let of = &container.name;
+            format!("{init}container {of} of pod {name} {}", as_it_is(container))
+        }
+        None => format!("pod {name} is not ready"),
+    })
+}
+
+fn as_it_is(container: &ContainerStatus) -> String {
+    let ended = |how: &Terminated| {
+        let code = how.exit_code;
+        format!("ended with exit code {code}{}", in_brackets(&how.reason))
+    };
+    let now = match (&container.state.waiting, &container.state.terminated) {
+        (Some(waiting), _) => format!("does not run{}", in_brackets(&waiting.reason)),
+        (None, Some(how)) => ended(how),
+        (None, None) => "runs and is not ready".to_owned(),
+    };
+    let again = match container.restart_count {
+        0 => String::new(),
+        count => format!(", was started {count} times again"),
+    };
+    let before = container.last_state.terminated.as_ref();
+    let before = before.map(|how| format!(", and last {}", ended(how)));
+    format!("{now}{again}{}", before.unwrap_or_default())
+}
+
+/// A reason is one word; anything else is not passed on.
+fn in_brackets(reason: &str) -> String {
+    let is_word = !reason.is_empty() && reason.chars().all(|letter| letter.is_ascii_alphanumeric());
+    if is_word {
+        format!(" ({reason})")
+    } else {
+        String::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::trouble;
+
+    fn told(status: &Value) -> Option<String> {
+        let pod = json!({"metadata": {"name": "web-1"}, "status": status});
+        trouble(&serde_json::from_value(pod).unwrap())
+    }
+
+    #[test]
+    fn what_keeps_a_pod_from_being_ready_is_told_without_what_its_containers_say() {
+        let not_ready = json!([{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False"}]);
+        let of = |containers: &Value| {
+            let status = json!({"conditions": not_ready, "containerStatuses": containers});
+            told(&status).unwrap()
+        };
+        assert_eq!(
+            told(&json!({"conditions": [{"type": "Ready", "status": "True"}]})),
+            None
+        );
+        assert_eq!(
+            of(&json!([
+                {"name": "side", "ready": true, "state": {"running": {}}},
+                {"name": "main", "ready": false, "restartCount": 5,
+                 "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "wonderwall"}},
+                 "lastState": {"terminated": {"reason": "Error", "exitCode": 1, "message": "wonderwall"}}},
+            ])),
+            "container main of pod web-1 does not run (CrashLoopBackOff), was started 5 times again, and last ended with exit \
+             code 1 (Error)"
+        );
+        assert_eq!(
+            of(&json!([{"name": "main", "ready": false, "state": {"running": {}}}])),
+            "container main of pod web-1 runs and is not ready"
+        );
+        assert_eq!(
+            of(
+                &json!([{"name": "main", "ready": false, "state": {"terminated": {"reason": "no word: wonderwall", "exitCode": 137}}}])
+            ),
+            "container main of pod web-1 ended with exit code 137"
+        );
+        assert_eq!(of(&json!([])), "pod web-1 is not ready");
+        assert_eq!(
+            told(&json!({
+                "conditions": not_ready,
+                "initContainerStatuses": [{"name": "migrate", "state": {"waiting": {"reason": "ImagePullBackOff"}}}],
+                "containerStatuses": [{"name": "main", "state": {"waiting": {"reason": "PodInitializing"}}}],
+            }))
+            .unwrap(),
+            "init container migrate of pod web-1 does not run (ImagePullBackOff)"
+        );
+        let unscheduled =
+            json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]);
+        assert_eq!(
+            told(&json!({"conditions": unscheduled})).unwrap(),
+            "no node takes pod web-1"
+        );
+    }
 }

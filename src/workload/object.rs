@@ -254,6 +254,15 @@ pub struct Expression {
 }
 
 impl LabelSelector {
+    /// What a query can ask for, as `labelSelector`: those that this selects, and maybe more.
+    pub fn to_query(&self) -> Option<String> {
+        let labels = self.match_labels.iter();
+        let labels: Vec<String> = labels
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        (!labels.is_empty()).then(|| labels.join(","))
+    }
+
     /// Whether these labels are selected. A selector that says nothing selects nothing: the API server refuses one.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         let fits = |expression: &Expression| {
@@ -432,12 +441,60 @@ pub struct PodObject {
 
 /// `status` of a pod.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct PodStatus {
     /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
     pub phase: String,
     /// The conditions.
     pub conditions: Vec<Condition>,
+    /// Its containers.
+    pub container_statuses: Vec<ContainerStatus>,
+    /// Those that run before.
+    pub init_container_statuses: Vec<ContainerStatus>,
+}
+
+/// How a container is. Its messages are not read: they can hold what the container itself wrote.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether it is ready; one that runs before has done its work.
+    pub ready: bool,
+    /// How often it was started again.
+    pub restart_count: u64,
+    /// As it is.
+    pub state: ContainerState,
+    /// As it was before it was started again.
+    pub last_state: ContainerState,
+}
+
+/// One of these; both absent while it runs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ContainerState {
+    /// It is to be started.
+    pub waiting: Option<Waiting>,
+    /// It has ended.
+    pub terminated: Option<Terminated>,
+}
+
+/// Why a container does not run yet.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Waiting {
+    /// One word.
+    pub reason: String,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Terminated {
+    /// One word.
+    pub reason: String,
+    /// Its exit code.
+    pub exit_code: i64,
 }
 
 impl PodObject {

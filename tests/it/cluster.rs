@@ -6,6 +6,7 @@ mod azure;
 mod faults;
 mod gitops;
 mod kubernetes_store;
+mod ladder;
 mod old_operator;
 mod oracle;
 mod rollouts;
@@ -13,7 +14,7 @@ mod rollouts;
 use serde_json::{Value, json};
 
 use crate::{
-    drift, interruptions,
+    drift, interruptions, pods,
     restart::{self, evictions, lone_pods},
     scenarios::{self, POLICY},
     support::{World, eventually, optional_variable},
@@ -42,6 +43,16 @@ on_the_cluster! {
     a_second_run_can_wait_for_the_lock
     a_run_that_is_killed_harms_nothing_and_the_next_takes_over
     an_operator_that_is_gone_stops_the_run
+}
+
+on_the_cluster! {
+    pods:
+    those_that_are_late_are_waited_for
+    those_of_a_deployment_that_are_never_ready_stop_the_rule_until_it_is_healthy
+    those_of_a_deployment_that_crash_are_told_with_the_reason
+    a_deployment_that_passes_its_deadline_fails_at_once
+    those_of_a_stateful_set_that_are_never_ready_stop_the_rule
+    those_of_a_daemon_set_that_are_never_ready_stop_the_rule
 }
 
 on_the_cluster! {

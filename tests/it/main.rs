@@ -8,6 +8,7 @@ mod drift;
 mod house;
 mod interruptions;
 mod oracle;
+mod pods;
 mod policy;
 mod providers;
 mod restart;

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "aws-parameter-store")]
 mod aws;
-mod double;
+pub(crate) mod double;
 #[cfg(feature = "gcp")]
 mod gcp;
 mod kubernetes;

@@ -155,6 +155,8 @@ impl Job<'_> {
                 Err(error) => return Err(error.into()),
             };
             if Instant::now() + PAUSE >= give_up {
+                let id = &subject.workload.id;
+                let lacks = healthy::explained(self.look.cluster, id, lacks).await;
                 return Err(Failure::Failed(Reason::NotHealthyAgain, lacks));
             }
             sleep(PAUSE).await;

@@ -1,19 +1,26 @@
 //! Waits until a workload is healthy, by a watch on it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::StreamExt as _;
 use kube::core::WatchEvent;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
     cluster::{Cluster, Query, Trouble},
     reason::Reason,
-    workload::{Health, Kind, WorkloadId, object::Object},
+    workload::{
+        Health, Kind, WorkloadId,
+        health::trouble,
+        object::{Object, PodObject},
+    },
 };
 
 /// A watch that ends is begun anew after this pause.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long it may take to find out why.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Why it was not seen to be healthy.
 pub(super) struct Ended {
@@ -21,14 +28,70 @@ pub(super) struct Ended {
     pub(super) message: String,
 }
 
-/// Waits until it is healthy. `from` is the workload as its restart left it.
+/// Waits until it is healthy; where it is not, says what its pods lack. `from` is the workload as its restart left it.
 pub(super) async fn wait(
     cluster: &Cluster,
     id: &WorkloadId,
     from: Option<&Object>,
     give_up: Instant,
 ) -> Result<(), Ended> {
-    let mut last = String::new();
+    let Err(mut ended) = until_healthy(cluster, id, from, give_up).await else {
+        return Ok(());
+    };
+    if ended.reason == Reason::NotHealthyAgain {
+        ended.message = explained(cluster, id, ended.message).await;
+    }
+    Err(ended)
+}
+
+/// What is lacking, and why if its pods tell.
+pub(super) async fn explained(cluster: &Cluster, id: &WorkloadId, lacking: String) -> String {
+    match timeout(LOOK, of_its_pods(cluster, id)).await {
+        Ok(Some(why)) => format!("{lacking}; {why}"),
+        Ok(None) | Err(_) => lacking,
+    }
+}
+
+/// What keeps its pods from being ready: of the one that was started again most often, and how many there are beside it.
+async fn of_its_pods(cluster: &Cluster, id: &WorkloadId) -> Option<String> {
+    let workload = cluster.get::<Object>(&id.path()).await.ok()?;
+    let workload = workload.workload(id.kind);
+    let mut query = Query::new(format!("/api/v1/namespaces/{}/pods", id.namespace));
+    if let Some(labels) = workload.selector.to_query() {
+        query = query.with("labelSelector", labels);
+    }
+    let mut troubles: BTreeMap<String, (u64, String)> = BTreeMap::new();
+    let listed = cluster.list(&query, |pod: PodObject| {
+        let status = &pod.status;
+        let containers = status
+            .init_container_statuses
+            .iter()
+            .chain(&status.container_statuses);
+        let again = containers.map(|container| container.restart_count).max();
+        if let Some(trouble) = trouble(&pod)
+            && let Some(pod) = pod.pod().filter(|pod| workload.owns(pod))
+        {
+            troubles.insert(pod.name, (again.unwrap_or(0), trouble));
+        }
+    });
+    listed.await.ok()?;
+    let others = troubles.len().checked_sub(1)?;
+    let (_, worst) = troubles.into_values().max_by_key(|(again, _)| *again)?;
+    let others = if others == 0 {
+        String::new()
+    } else {
+        format!(" ({others} more are not ready)")
+    };
+    Some(format!("{worst}{others}"))
+}
+
+async fn until_healthy(
+    cluster: &Cluster,
+    id: &WorkloadId,
+    from: Option<&Object>,
+    give_up: Instant,
+) -> Result<(), Ended> {
+    let mut last = "its controller has not taken the restart in".to_owned();
     let generation = from.map_or(0, |object| object.metadata.generation);
     let mut version = from.map(|object| object.metadata.resource_version.clone());
     if let Some(object) = from

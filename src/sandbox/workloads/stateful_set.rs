@@ -43,10 +43,12 @@ impl Workloads {
     fn step(&self, set: &Value, pods: &Numbered, revisions: &Revisions) {
         let replicas = number(set, "/spec/replicas", 1);
         let parallel = object::text(set, "/spec/podManagementPolicy") == "Parallel";
+        let mut complete = true;
         for index in 0..replicas {
             match pods.get(&index) {
                 None => {
                     self.make_numbered(set, index, revisions);
+                    complete = false;
                     if !parallel {
                         return;
                     }
@@ -61,7 +63,8 @@ impl Workloads {
                 return;
             }
         }
-        if object::text(set, "/spec/updateStrategy/type") == "OnDelete" {
+        // Also where they are made all at once, they are replaced one by one.
+        if !complete || object::text(set, "/spec/updateStrategy/type") == "OnDelete" {
             return;
         }
         for (_, pod) in pods

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     restart::{POLICY, is_up, rolled, shop, stamp, workload},
     scenarios::rotate,
-    support::{Outcome, World},
+    support::{Outcome, World, eventually},
 };
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -38,6 +38,15 @@ async fn apply_client_side(world: &World) {
     let mut applied = manifest();
     applied["metadata"]["annotations"] = json!({LAST_APPLIED: manifest().to_string()});
     world.patch("Deployment", "web", &applied).await;
+}
+
+/// What the report says about `web`.
+fn told(outcome: &Outcome) -> String {
+    let document = outcome.document();
+    let restarts = document["restarts"].as_array().expect("restarts");
+    let web = restarts.iter().find(|restart| restart["name"] == "web");
+    let message = web.expect("it")["message"].as_str();
+    message.expect("a message").to_owned()
 }
 
 #[tokio::test]
@@ -75,13 +84,7 @@ async fn ten_replacements_are_said_and_cause_no_rollout_of_ours() {
         world.replace(&manifest(), "argocd-controller").await;
         let outcome = run(&world).await;
         assert_eq!(outcome.exits(3).restart_of("web"), "left(stamp-reverted)");
-        let document = outcome.document();
-        let told = document["restarts"].as_array().expect("restarts");
-        let web = told
-            .iter()
-            .find(|restart| restart["name"] == "web")
-            .expect("it");
-        let message = web["message"].as_str().expect("a message");
+        let message = told(&outcome);
         assert!(
             message.contains("eso-sync/stamp"),
             "what to leave alone: {message}"
@@ -89,5 +92,225 @@ async fn ten_replacements_are_said_and_cause_no_rollout_of_ours() {
     }
     assert_eq!(rolled(&world, "Deployment", "web").await, replaced);
     assert_eq!(stamp(&world, "Deployment", "web").await, None);
+    world.end().await;
+}
+
+/// What Argo CD applies where it is told to respect the differences that it ignores: the manifest, with what it has seen of them.
+fn respecting(seen: &Value) -> Value {
+    let mut wanted = manifest();
+    for pointer in [METADATA, TEMPLATE] {
+        let annotations = seen.pointer(pointer).and_then(Value::as_object);
+        let mut kept = annotations.cloned().unwrap_or_default();
+        kept.retain(|key, _| OURS.contains(&&**key));
+        set(&mut wanted, pointer, kept.into());
+    }
+    wanted
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn ten_replacements_that_respect_ignored_differences_cause_no_rollout() {
+    let world = restarted().await;
+    let before = stamp(&world, "Deployment", "web").await;
+    for _ in 0..10 {
+        let seen = world.get("Deployment", "web").await.expect("it");
+        world.replace(&respecting(&seen), "argocd-controller").await;
+        let outcome = run(&world).await;
+        assert_eq!(outcome.exits(0).restart_of("web"), "left(current)");
+    }
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
+    assert_eq!(stamp(&world, "Deployment", "web").await, before);
+    world.end().await;
+}
+
+/// What Argo CD has seen can be older than our last restart: then it undoes that, stamp and all. We do not make it again.
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn an_older_restart_that_is_applied_again_is_said_and_not_answered() {
+    let world = restarted().await;
+    let seen = world.get("Deployment", "web").await.expect("it");
+    let data = json!([{"key": "db", "value": "later"}, {"key": "api", "value": "{\"user\":\"u\",\"token\":\"later\"}"}]);
+    let store = format!("{}-store", world.namespace);
+    let change = json!({"spec": {"provider": {"fake": {"data": data}}}});
+    world.patch("SecretStore", &store, &change).await;
+    world.store_is(&store, "True").await;
+    let at_once = world
+        .named(POLICY)
+        .replace("wait: 1m", "wait: 1m, cooldown: 1ms");
+    let outcome = world.bin.policy(&at_once, &[]).await;
+    assert_eq!(
+        outcome.exits(0).restart_of("web"),
+        "restarted(data-changed)"
+    );
+    is_rolled(&world, 3).await;
+    world
+        .apply_server_side(&respecting(&seen), "argocd-controller")
+        .await;
+    is_rolled(&world, 4).await;
+    for _ in 0..3 {
+        let outcome = world.bin.policy(&at_once, &[]).await;
+        assert_eq!(outcome.exits(3).restart_of("web"), "left(stamp-reverted)");
+    }
+    assert_eq!(rolled(&world, "Deployment", "web").await, 4);
+    world.end().await;
+}
+
+/// What a restart leaves on a workload.
+const OURS: [&str; 2] = ["eso-sync/stamp", "kubectl.kubernetes.io/restartedAt"];
+const METADATA: &str = "/metadata/annotations";
+const TEMPLATE: &str = "/spec/template/metadata/annotations";
+
+/// What of a Deployment is compared here, by pointer.
+const COMPARED: [&str; 3] = [METADATA, TEMPLATE, "/spec/replicas"];
+
+fn set(object: &mut Value, pointer: &str, value: Value) {
+    let mut at = object;
+    for name in pointer.split('/').skip(1) {
+        at = &mut at[name];
+    }
+    *at = value;
+}
+
+/// The chart's manifest, as Helm marks it.
+fn released() -> Value {
+    let mut released = manifest();
+    released["metadata"]["annotations"] =
+        json!({"meta.helm.sh/release-name": "shop", "meta.helm.sh/release-namespace": "shop"});
+    released["spec"]["template"]["metadata"]["annotations"] =
+        json!({"checksum/config": "1", "checksum/more": "1"});
+    released
+}
+
+/// Corrects drift as Flux's controller for Helm releases does: it applies the manifest in a dry run, compares what comes of it with
+/// what there is, both without what a rule ignores, and sends the difference as a JSON patch, which has no precondition. Several
+/// changes become one of what holds them, where that is shorter: so it is always here. The paths that it changes.
+async fn correct_drift(world: &World, ignored: &[&str]) -> Vec<String> {
+    let without = |mut object: Value| {
+        for pointer in [METADATA, TEMPLATE] {
+            let annotations = object.pointer_mut(pointer).and_then(Value::as_object_mut);
+            if let Some(annotations) = annotations {
+                annotations.retain(|key, _| !ignored.contains(&&**key));
+            }
+        }
+        object
+    };
+    let live = without(world.get("Deployment", "web").await.expect("it"));
+    let wanted = without(world.applied(&released(), HELM).await);
+    let mut operations = Vec::new();
+    for pointer in COMPARED {
+        let (live, wanted) = (live.pointer(pointer), wanted.pointer(pointer));
+        if live != wanted {
+            operations.push(json!({"op": "replace", "path": pointer, "value": wanted}));
+        }
+    }
+    if !operations.is_empty() {
+        world.patch_json(&released(), &operations, HELM).await;
+    }
+    let paths = operations
+        .iter()
+        .map(|operation| operation["path"].as_str().expect("a path").to_owned());
+    paths.collect()
+}
+
+const HELM: &str = "helm-controller";
+
+/// Waits until the controller has taken a template in, and all pods are of it.
+async fn is_rolled(world: &World, times: i64) {
+    eventually("its controller has seen the template", async || {
+        (rolled(world, "Deployment", "web").await == times).then_some(())
+    })
+    .await;
+    is_up(world, "Deployment", "web").await;
+}
+
+/// Somebody takes away what the chart has set.
+async fn let_drift(world: &World) {
+    let change = json!({
+        "metadata": {"annotations": {"meta.helm.sh/release-name": null, "meta.helm.sh/release-namespace": null}},
+        "spec": {"replicas": 4},
+    });
+    world.patch("Deployment", "web", &change).await;
+}
+
+/// A workload of a chart, stamped and restarted once.
+async fn released_and_restarted() -> World {
+    let world = World::cluster().await;
+    crate::scenarios::base(&world).await;
+    world.apply_server_side(&released(), HELM).await;
+    is_up(&world, "Deployment", "web").await;
+    run(&world).await.exits(0);
+    rotate(&world).await;
+    let outcome = run(&world).await;
+    assert_eq!(
+        outcome.exits(0).restart_of("web"),
+        "restarted(data-changed)"
+    );
+    world
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn ten_corrections_of_drift_cause_no_further_rollout() {
+    let world = released_and_restarted().await;
+    let before = stamp(&world, "Deployment", "web").await;
+    for _ in 0..10 {
+        assert_eq!(
+            correct_drift(&world, &[]).await,
+            [""; 0],
+            "ours is no drift"
+        );
+        let_drift(&world).await;
+        assert_eq!(
+            correct_drift(&world, &[]).await,
+            [METADATA, "/spec/replicas"]
+        );
+        is_up(&world, "Deployment", "web").await;
+        let outcome = run(&world).await;
+        assert_eq!(outcome.exits(0).restart_of("web"), "left(current)");
+    }
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
+    assert_eq!(stamp(&world, "Deployment", "web").await, before);
+    // An edited template rolls the pods, and so does its correction; our restart is not undone by that.
+    let none = json!({"checksum/config": null, "checksum/more": null});
+    let change = json!({"spec": {"template": {"metadata": {"annotations": none}}}});
+    world.patch("Deployment", "web", &change).await;
+    is_rolled(&world, 3).await;
+    assert_eq!(correct_drift(&world, &[]).await, [TEMPLATE]);
+    let web = world.get("Deployment", "web").await.expect("it");
+    assert!(
+        web.pointer(TEMPLATE)
+            .is_some_and(|annotations| annotations[OURS[1]].is_string())
+    );
+    is_rolled(&world, 4).await;
+    let outcome = run(&world).await;
+    assert_eq!(outcome.exits(0).restart_of("web"), "left(current)");
+    assert_eq!(rolled(&world, "Deployment", "web").await, 4);
+    world.end().await;
+}
+
+/// A rule that ignores the stamp makes helm-controller leave it out of what it puts in the place of all annotations.
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn a_rule_that_ignores_the_stamp_is_what_takes_it_away_and_is_told() {
+    let world = released_and_restarted().await;
+    for _ in 0..3 {
+        let_drift(&world).await;
+        assert_eq!(
+            correct_drift(&world, &OURS).await,
+            [METADATA, "/spec/replicas"]
+        );
+        assert_eq!(stamp(&world, "Deployment", "web").await, None);
+        is_up(&world, "Deployment", "web").await;
+        let outcome = run(&world).await;
+        assert_eq!(outcome.exits(3).restart_of("web"), "left(stamp-reverted)");
+        let message = told(&outcome);
+        for part in [
+            "field manager helm-controller",
+            "no rule in `driftDetection.ignore`",
+        ] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     world.end().await;
 }

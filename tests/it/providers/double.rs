@@ -23,17 +23,17 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
 /// A request.
 #[derive(Clone)]
-pub(super) struct Asked {
-    pub(super) method: String,
+pub(crate) struct Asked {
+    pub(crate) method: String,
     /// With its query.
-    pub(super) path: String,
-    pub(super) headers: HeaderMap,
-    pub(super) body: String,
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
 }
 
 impl Asked {
     /// A header's text; empty without one.
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
             .and_then(|value| value.to_str().ok())
@@ -41,12 +41,12 @@ impl Asked {
     }
 
     /// The body, where it is JSON.
-    pub(super) fn json(&self) -> Json {
+    pub(crate) fn json(&self) -> Json {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
 
     /// The fields of the body or of the query, where it is a form.
-    pub(super) fn field(&self, name: &str) -> String {
+    pub(crate) fn field(&self, name: &str) -> String {
         let query = self.path.split_once('?').map_or("", |(_, query)| query);
         [self.body.as_str(), query]
             .into_iter()
@@ -58,7 +58,7 @@ impl Asked {
 }
 
 /// An answer.
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// Status, headers, body.
     Say(u16, Vec<(&'static str, String)>, String),
     /// The connection ends without one.
@@ -68,11 +68,11 @@ pub(super) enum Reply {
 }
 
 impl Reply {
-    pub(super) fn json(status: u16, body: &Json) -> Self {
+    pub(crate) fn json(status: u16, body: &Json) -> Self {
         Self::Say(status, Vec::new(), body.to_string())
     }
 
-    pub(super) fn with(self, name: &'static str, value: &str) -> Self {
+    pub(crate) fn with(self, name: &'static str, value: &str) -> Self {
         match self {
             Self::Say(status, mut headers, body) => {
                 headers.push((name, value.to_owned()));
@@ -86,7 +86,7 @@ impl Reply {
 type Answer = dyn Fn(&Asked) -> Reply + Send + Sync;
 
 /// What is logged while this runs, at the finest level, and of all libraries that may speak.
-pub(super) async fn logged(run: impl Future<Output = ()>) -> String {
+pub(crate) async fn logged(run: impl Future<Output = ()>) -> String {
     let log = Log::default();
     let writer = {
         let log = log.clone();
@@ -120,14 +120,14 @@ impl io::Write for Log {
 }
 
 /// The server; it stops when it is dropped.
-pub(super) struct Double {
-    pub(super) url: String,
+pub(crate) struct Double {
+    pub(crate) url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
     task: JoinHandle<()>,
 }
 
 impl Double {
-    pub(super) async fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -136,7 +136,7 @@ impl Double {
     }
 
     /// What it was asked so far.
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().expect("no panic").clone()
     }
 }

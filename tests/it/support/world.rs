@@ -256,6 +256,24 @@ impl World {
             .expect("applied");
     }
 
+    /// What an object of the test's namespace would become if that manager applied it.
+    pub(crate) async fn applied(&self, object: &Value, manager: &str) -> Value {
+        let path = self.path_of(object);
+        let path = format!("{path}?fieldManager={manager}&force=true&dryRun=All");
+        self.send("PATCH", &path, "application/apply-patch+yaml", object)
+            .await
+            .expect("it can be applied")
+    }
+
+    /// Changes an object of the test's namespace by a JSON patch, as this field manager.
+    pub(crate) async fn patch_json(&self, object: &Value, operations: &[Value], manager: &str) {
+        let path = format!("{}?fieldManager={manager}", self.path_of(object));
+        let operations = Value::from(operations);
+        self.send("PATCH", &path, "application/json-patch+json", &operations)
+            .await
+            .expect("a change");
+    }
+
     /// Replaces an object of the test's namespace, whatever it has become, as this field manager.
     pub(crate) async fn replace(&self, object: &Value, manager: &str) {
         let path = format!("{}?fieldManager={manager}", self.path_of(object));
@@ -309,6 +327,20 @@ impl World {
             .expect("deleted");
     }
 
+    /// Deletes an object, unless it is gone by itself.
+    pub(crate) async fn delete_if_there(&self, kind: &str, name: &str) {
+        let path = format!("{}/{name}", self.path(kind, &self.namespace));
+        let sent = self.send("DELETE", &path, "application/json", &Value::Null);
+        is_done_or_gone(sent.await);
+    }
+
+    /// Changes an object, unless it is gone.
+    pub(crate) async fn patch_if_there(&self, kind: &str, name: &str, change: &Value) {
+        let path = format!("{}/{name}", self.path(kind, &self.namespace));
+        let sent = self.send("PATCH", &path, "application/merge-patch+json", change);
+        is_done_or_gone(sent.await);
+    }
+
     /// Waits until an ExternalSecret of the test has this reason in its Ready condition.
     pub(crate) async fn ready(&self, name: &str, reason: &str) {
         self.ready_in(&self.namespace, name, reason).await;
@@ -356,6 +388,13 @@ impl World {
                 .await
                 .expect("deleted");
         }
+    }
+}
+
+fn is_done_or_gone(sent: Result<Value, kube::Error>) {
+    match sent {
+        Err(kube::Error::Api(status)) if status.code == StatusCode::NOT_FOUND.as_u16() => {}
+        sent => drop(sent.expect("done")),
     }
 }
 

@@ -1,0 +1,309 @@
+//! Pods that become ready late, never, or crash, after a restart: what is waited for, what is stopped, and what is said.
+
+use serde_json::{Value, json};
+
+use crate::{
+    restart::{POLICY, is_up, rolled, workload},
+    scenarios::{base, rotate},
+    support::{Outcome, World, eventually, scenarios},
+};
+
+scenarios! {
+    those_that_are_late_are_waited_for
+    those_of_a_deployment_that_are_never_ready_stop_the_rule_until_it_is_healthy
+    those_of_a_deployment_that_crash_are_told_with_the_reason
+    a_deployment_that_passes_its_deadline_fails_at_once
+    those_of_a_stateful_set_that_are_never_ready_stop_the_rule
+    those_of_a_daemon_set_that_are_never_ready_stop_the_rule
+}
+
+/// What the simulated nodes of a cluster obey, once a restart has made the pods (tests/cluster/stages.yaml).
+const AFTER_RESTART: &str = "test/after-restart";
+
+/// What the pods of the sandbox obey from now on.
+const IN_THE_SANDBOX: [&str; 2] = ["sandbox.eso-sync/ready-after", "sandbox.eso-sync/crashes"];
+
+/// Brings a workload up; the pods that a restart makes of it are late by a duration, `never` ready, or `crash`.
+async fn up(world: &World, mut object: Value, after_restart: &str) {
+    object["spec"]["template"]["metadata"]["annotations"] = json!({AFTER_RESTART: after_restart});
+    let [kind, name] = [&object["kind"], &object["metadata"]["name"]]
+        .map(|text| text.as_str().expect("a text").to_owned());
+    world.apply(object).await;
+    is_up(world, &kind, &name).await;
+    if world.sandbox.is_some() {
+        let told = match after_restart {
+            "crash" => json!({IN_THE_SANDBOX[1]: "true"}),
+            after => json!({IN_THE_SANDBOX[0]: after}),
+        };
+        obey(world, &kind, &name, &told).await;
+    }
+}
+
+async fn obey(world: &World, kind: &str, name: &str, told: &Value) {
+    let change = json!({"metadata": {"annotations": told}});
+    world.patch(kind, name, &change).await;
+}
+
+/// Lets all pods of a workload become ready, those that are there and those that come.
+async fn heal(world: &World, kind: &str, name: &str) {
+    if world.sandbox.is_some() {
+        let at_once = json!({IN_THE_SANDBOX[0]: "0s"});
+        obey(world, kind, name, &at_once).await;
+    }
+    eventually(&format!("{kind} {name} is healthy"), async || {
+        for pod in world.list("Pod").await {
+            if pod["metadata"]["labels"]["app"] != name || is_ready(&pod) {
+                continue;
+            }
+            let pod = pod["metadata"]["name"].as_str().expect("a name").to_owned();
+            if world.sandbox.is_some() {
+                world.delete_if_there("Pod", &pod).await;
+            } else {
+                let change = json!({"metadata": {"annotations": {AFTER_RESTART: null}}});
+                world.patch_if_there("Pod", &pod, &change).await;
+            }
+        }
+        let status = &world.get(kind, name).await?["status"];
+        let counts = ["replicas", "updatedReplicas", "availableReplicas"];
+        counts
+            .iter()
+            .all(|count| status[count] == json!(3))
+            .then_some(())
+    })
+    .await;
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+/// A Deployment whose new pods all come at once, so that a test does not wait for one after the other.
+fn deployment(name: &str) -> Value {
+    let mut object = workload("Deployment", name, "db");
+    object["spec"]["strategy"] =
+        json!({"rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}});
+    object
+}
+
+/// Another of the same rule, which is healthy; it comes after all that are called `web`.
+async fn next(world: &World) {
+    world.apply(deployment("xyz")).await;
+    is_up(world, "Deployment", "xyz").await;
+}
+
+async fn run(world: &World, wait: &str, more: &[&str]) -> Outcome {
+    let policy = world
+        .named(POLICY)
+        .replace("wait: 1m", &format!("wait: {wait}"));
+    world.bin.policy(&policy, more).await
+}
+
+/// What the report says about a workload.
+fn told(outcome: &Outcome, name: &str) -> Value {
+    let document = outcome.document();
+    let restarts = document["restarts"].as_array().expect("restarts");
+    let found = restarts.iter().find(|restart| restart["name"] == name);
+    found.expect("it").clone()
+}
+
+fn message(outcome: &Outcome, name: &str) -> String {
+    let message = told(outcome, name)["message"].clone();
+    message.as_str().expect("a message").to_owned()
+}
+
+#[track_caller]
+fn says(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "{part:?} in {message:?}");
+    }
+}
+
+async fn those_that_are_late_are_waited_for(world: World) {
+    base(&world).await;
+    up(&world, deployment("web"), "2s").await;
+    next(&world).await;
+    rotate(&world).await;
+    let running = world.start(POLICY);
+    eventually("the second is restarted", async || {
+        (rolled(&world, "Deployment", "xyz").await == 2).then_some(())
+    })
+    .await;
+    let first = world.get("Deployment", "web").await.expect("it")["status"].clone();
+    for count in ["replicas", "updatedReplicas", "availableReplicas"] {
+        assert_eq!(
+            first[count],
+            json!(3),
+            "not before all of the first are: {first}"
+        );
+    }
+    let outcome = running.end().await;
+    outcome.exits(0);
+    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    assert_eq!(outcome.restart_of("xyz"), "restarted(data-changed)");
+    let took = told(&outcome, "web")["tookSeconds"].as_f64();
+    // Told from when the answer to the patch arrived.
+    assert!(took.is_some_and(|took| took >= 1.0), "{took:?}");
+    world.end().await;
+}
+
+async fn those_of_a_deployment_that_are_never_ready_stop_the_rule_until_it_is_healthy(
+    world: World,
+) {
+    base(&world).await;
+    up(&world, deployment("web"), "never").await;
+    next(&world).await;
+    rotate(&world).await;
+    let outcome = run(&world, "2s", &[]).await;
+    outcome.exits(3);
+    assert_eq!(outcome.restart_of("web"), "failed(not-healthy-again)");
+    assert_eq!(outcome.restart_of("xyz"), "not-reached(rule-stopped)");
+    let lacking = [
+        "container main of pod web-",
+        "runs and is not ready (2 more are not ready)",
+    ];
+    says(&message(&outcome, "web"), &lacking);
+    let took = told(&outcome, "web")["tookSeconds"]
+        .as_f64()
+        .expect("a time");
+    assert!(
+        (1.5..30.0).contains(&took),
+        "as long as the rule says: {took}"
+    );
+
+    let later = run(&world, "1s", &[]).await;
+    later.exits(3);
+    assert_eq!(later.restart_of("xyz"), "not-reached(rule-stopped)");
+    says(
+        &message(&later, "xyz"),
+        &["Deployment/web was restarted on the present data and is not healthy"],
+    );
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
+    assert_eq!(rolled(&world, "Deployment", "xyz").await, 1);
+
+    heal(&world, "Deployment", "web").await;
+    let healthy = run(&world, "1m", &[]).await;
+    healthy.exits(0);
+    assert_eq!(healthy.restart_of("web"), "left(current)");
+    assert_eq!(healthy.restart_of("xyz"), "restarted(data-changed)");
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
+    world.end().await;
+}
+
+async fn those_of_a_deployment_that_crash_are_told_with_the_reason(world: World) {
+    base(&world).await;
+    up(&world, deployment("web"), "crash").await;
+    next(&world).await;
+    rotate(&world).await;
+    let outcome = run(&world, "2s", &[]).await;
+    outcome.exits(3);
+    assert_eq!(outcome.restart_of("web"), "failed(not-healthy-again)");
+    assert_eq!(outcome.restart_of("xyz"), "not-reached(rule-stopped)");
+    let why = [
+        "container main of pod web-",
+        "does not run (CrashLoopBackOff), was started 5 times again",
+    ];
+    says(&message(&outcome, "web"), &why);
+    // Whoever insists gets the others restarted, and not this one again.
+    let retried = run(&world, "2s", &["--retry"]).await;
+    assert_eq!(retried.restart_of("web"), "left(current)");
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
+    assert_eq!(rolled(&world, "Deployment", "xyz").await, 2);
+    world.end().await;
+}
+
+/// The controller says that it has failed: nothing is gained by waiting on.
+async fn a_deployment_that_passes_its_deadline_fails_at_once(world: World) {
+    base(&world).await;
+    let mut web = deployment("web");
+    web["spec"]["progressDeadlineSeconds"] = json!(2);
+    up(&world, web, "never").await;
+    next(&world).await;
+    rotate(&world).await;
+    let outcome = run(&world, "1m", &[]).await;
+    outcome.exits(3);
+    assert_eq!(outcome.restart_of("web"), "failed(not-healthy-again)");
+    assert_eq!(outcome.restart_of("xyz"), "not-reached(rule-stopped)");
+    says(
+        &message(&outcome, "web"),
+        &["has timed out progressing", "runs and is not ready"],
+    );
+    let took = told(&outcome, "web")["tookSeconds"]
+        .as_f64()
+        .expect("a time");
+    assert!(took < 40.0, "before the end of the wait: {took}");
+    let later = run(&world, "1m", &[]).await;
+    later.exits(3);
+    // This time it is known from the start, so that the plan says so.
+    assert_eq!(later.restart_of("xyz"), "left(rule-stopped)");
+    says(&message(&later, "xyz"), &["has timed out progressing"]);
+    assert_eq!(rolled(&world, "Deployment", "xyz").await, 1);
+    world.end().await;
+}
+
+/// A partition holds the first pods back: one that is healthy with that is done, and one whose last pod is never ready has failed.
+async fn those_of_a_stateful_set_that_are_never_ready_stop_the_rule(world: World) {
+    base(&world).await;
+    let held = |name: &str, partition: u32| {
+        let mut object = workload("StatefulSet", name, "db");
+        let rolling = json!({"partition": partition});
+        object["spec"]["updateStrategy"] =
+            json!({"type": "RollingUpdate", "rollingUpdate": rolling});
+        object["spec"]["podManagementPolicy"] = json!("Parallel");
+        object
+    };
+    let mut done = held("a", 2);
+    done["metadata"]["labels"] = json!({"held": "but-one"});
+    world.apply(done).await;
+    is_up(&world, "StatefulSet", "a").await;
+    up(&world, held("web", 1), "never").await;
+    world.apply(held("xyz", 0)).await;
+    is_up(&world, "StatefulSet", "xyz").await;
+    rotate(&world).await;
+    let policy = world.named(POLICY).replace(
+        "restart: [{match: references, require: proven, wait: 1m}]",
+        "restart: [{labelSelector: held=but-one, match: references, require: proven, wait: 1m}, \
+         {match: references, require: proven, wait: 2s}]",
+    );
+    let outcome = world.bin.policy(&policy, &[]).await;
+    outcome.exits(3);
+    assert_eq!(outcome.restart_of("a"), "restarted(data-changed)");
+    assert_eq!(told(&outcome, "a")["newPods"], json!(["a-2"]));
+    assert_eq!(outcome.restart_of("web"), "failed(not-healthy-again)");
+    let lacking = [
+        "of 2 pods are of the present template",
+        "container main of pod web-2 runs and is not ready",
+    ];
+    says(&message(&outcome, "web"), &lacking);
+    assert_eq!(told(&outcome, "web")["newPods"], json!(["web-2"]));
+    assert_eq!(told(&outcome, "web")["oldPods"], json!(["web-0", "web-1"]));
+    assert_eq!(outcome.restart_of("xyz"), "not-reached(rule-stopped)");
+    let later = world.bin.policy(&policy, &[]).await;
+    later.exits(3);
+    assert_eq!(later.restart_of("xyz"), "not-reached(rule-stopped)");
+    assert_eq!(rolled(&world, "StatefulSet", "xyz").await, 1);
+    world.end().await;
+}
+
+async fn those_of_a_daemon_set_that_are_never_ready_stop_the_rule(world: World) {
+    base(&world).await;
+    up(&world, workload("DaemonSet", "web", "db"), "never").await;
+    next(&world).await;
+    rotate(&world).await;
+    let outcome = run(&world, "2s", &[]).await;
+    outcome.exits(3);
+    assert_eq!(outcome.restart_of("web"), "failed(not-healthy-again)");
+    says(
+        &message(&outcome, "web"),
+        &["container main of pod web-", "runs and is not ready"],
+    );
+    assert_eq!(outcome.restart_of("xyz"), "not-reached(rule-stopped)");
+    let later = run(&world, "1s", &[]).await;
+    assert_eq!(
+        later.exits(3).restart_of("xyz"),
+        "not-reached(rule-stopped)"
+    );
+    assert_eq!(rolled(&world, "Deployment", "xyz").await, 1);
+    world.end().await;
+}
