@@ -2,15 +2,16 @@
 
 mod evict;
 mod healthy;
+mod pace;
 
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use self::healthy::Ended;
+use self::{healthy::Ended, pace::Pace};
 use super::{
     adopt::reason_of,
     decide::{Action, decide, restarted},
@@ -24,7 +25,6 @@ use super::{
 use crate::{
     clock::Clock,
     cluster::{CallError, Trouble},
-    pace::Bucket,
     policy::{RestartRule, Strategy},
     reason::Reason,
     stop::{GRACE, Level, Stop},
@@ -84,7 +84,7 @@ pub(super) async fn carry_out(
     mut done: impl FnMut(&WorkloadId, &RestartResult),
 ) -> RestartResults {
     let mut results = RestartResults::default();
-    let mut bucket = Bucket::new(job.look.policy.pace.restarts);
+    let mut pace = Pace::new(job.look.policy.pace.restarts);
     let mut halted: Option<(usize, String)> = None;
     let mut awaited = None;
     for wave in &job.plan.waves {
@@ -116,7 +116,7 @@ pub(super) async fn carry_out(
             }
             continue;
         }
-        for (id, result) in job.wave(wave, rule, &mut bucket).await {
+        for (id, result) in job.wave(wave, rule, &mut pace).await {
             if result.outcome == RestartOutcome::Failed {
                 halted = Some((wave.rule, format!("{id} failed: {}", result.message)));
             }
@@ -162,47 +162,53 @@ impl<'a> Job<'a> {
         None
     }
 
-    /// The members of a wave, each with what became of it.
+    /// The members of a wave, each with what became of it. One after another is begun, at the pace; then all are waited for.
     async fn wave(
         &self,
         wave: &Wave,
         rule: &RestartRule,
-        bucket: &mut Bucket,
+        pace: &mut Pace,
     ) -> Vec<(WorkloadId, RestartResult)> {
         let mut open: Vec<&Step> = self.steps(wave).collect();
         let mut waiting = open.clone().into_iter();
+        let mut beginning = FuturesUnordered::new();
         let mut running = FuturesUnordered::new();
         let mut results = Vec::new();
         let mut next = waiting.next();
         let mut ended = std::pin::pin!(self.ended());
         let mut stop = self.stop.clone();
-        while next.is_some() || !running.is_empty() {
-            let mut pause = None;
-            if let Some(step) = next {
+        while next.is_some() || !beginning.is_empty() || !running.is_empty() {
+            let mut turn = None;
+            if let (Some(step), true) = (next, beginning.is_empty()) {
                 if stop.level() != Level::Run {
                     next = None;
                     continue;
                 }
-                match bucket.take() {
-                    Ok(()) => {
-                        running.push(self.restart(step, rule));
-                        next = waiting.next();
-                        continue;
-                    }
-                    Err(wait) => pause = Some(wait),
+                if pace.turn() <= Instant::now() {
+                    beginning.push(self.begin(step, rule));
+                    next = waiting.next();
+                } else {
+                    turn = Some(pace.turn());
                 }
             }
+            let far = Instant::now() + Duration::from_hours(1);
             tokio::select! {
+                Some((step, begun, give_up)) = beginning.next() => {
+                    if !matches!(begun, Err(Failure::Left(..))) {
+                        pace.taken();
+                    }
+                    running.push(self.see_through(step, rule, begun, give_up));
+                }
                 Some((id, result)) = running.next() => {
                     open.retain(|step| step.id != id);
                     results.push((id, result));
                 }
-                () = sleep(pause.unwrap_or(Duration::from_hours(1))) => {}
+                () = sleep_until(turn.unwrap_or(far)) => {}
                 _ = stop.changed() => {}
                 () = &mut ended => break,
             }
         }
-        drop(running);
+        drop((beginning, running));
         for step in open {
             let result = self.interrupted(step).await;
             results.push((step.id.clone(), result));
@@ -226,7 +232,7 @@ impl<'a> Job<'a> {
             let far = Instant::now() + Duration::from_hours(1);
             tokio::select! {
                 changed = stop.changed() => level = changed,
-                () = tokio::time::sleep_until(end.unwrap_or(far)), if end.is_some() => return,
+                () = sleep_until(end.unwrap_or(far)), if end.is_some() => return,
             }
         }
     }
@@ -258,16 +264,38 @@ impl<'a> Job<'a> {
     }
 
     fn subject(&self, id: &WorkloadId) -> Option<&Subject> {
-        self.subjects
-            .iter()
-            .find(|subject| subject.workload.id == *id)
+        let at = self
+            .subjects
+            .binary_search_by(|subject| subject.workload.id.cmp(id));
+        self.subjects.get(at.ok()?)
     }
 
-    async fn restart(&self, step: &Step, rule: &RestartRule) -> (WorkloadId, RestartResult) {
+    /// The patch that restarts; evictions take their time, and begin with what is seen through.
+    async fn begin<'b>(
+        &self,
+        step: &'b Step,
+        rule: &RestartRule,
+    ) -> (&'b Step, Result<Option<Begun>, Failure>, Instant) {
         let give_up = Instant::now() + rule.wait;
         let begun = match rule.strategy {
-            Strategy::Rollout => self.begin(step, rule).await,
-            Strategy::Evict => self.evict(step, rule, give_up).await,
+            Strategy::Rollout => self.roll(step, rule).await.map(Some),
+            Strategy::Evict => Ok(None),
+        };
+        (step, begun, give_up)
+    }
+
+    /// Waits until it is healthy.
+    async fn see_through(
+        &self,
+        step: &Step,
+        rule: &RestartRule,
+        begun: Result<Option<Begun>, Failure>,
+        give_up: Instant,
+    ) -> (WorkloadId, RestartResult) {
+        let begun = match begun {
+            Ok(Some(begun)) => Ok(begun),
+            Ok(None) => self.evict(step, rule, give_up).await,
+            Err(failure) => Err(failure),
         };
         let result = match begun {
             Ok(begun) => self.finish(begun, give_up, step).await,
@@ -310,7 +338,7 @@ impl<'a> Job<'a> {
     }
 
     /// The restart and the new stamp, in one patch.
-    async fn begin(&self, step: &Step, rule: &RestartRule) -> Result<Begun, Failure> {
+    async fn roll(&self, step: &Step, rule: &RestartRule) -> Result<Begun, Failure> {
         let mut left = TRIES;
         loop {
             let (subject, stamp) = self.again(step, rule).await?;

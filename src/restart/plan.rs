@@ -155,10 +155,11 @@ fn carries_a_restart(subject: &Subject, context: Context<'_>) -> bool {
     let Some(stamp) = stamp.filter(|stamp| stamp.of == subject.workload.uid) else {
         return false;
     };
+    let key = context.key_of(&subject.workload);
     stamp
         .restarts
         .last()
-        .is_some_and(|last| last.data == context.key.digest_of(&stamp.of, &stamp.secrets))
+        .is_some_and(|last| last.data == key.digest_of(&stamp.of, &stamp.secrets))
 }
 
 /// Starts no other of a rule while one that it restarted is not healthy.

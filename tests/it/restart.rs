@@ -2,8 +2,10 @@
 
 mod gitops;
 mod killed;
+mod laptop;
 mod many;
 mod rollouts;
+mod thousand;
 
 use serde_json::{Value, json};
 
