@@ -73,3 +73,74 @@ impl Others {
             .map(|(origin, _)| &*origin.namespace)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        policy::RestartRule,
+        reason::Reason,
+        restart::{
+            decide::{Action, Context, decide},
+            fixtures::{context, key, subject},
+            known::Known,
+        },
+    };
+
+    fn elsewhere() -> StampKey {
+        StampKey::from_bytes([9; 32]).kept_in("ops")
+    }
+
+    #[test]
+    fn a_key_is_looked_for_where_the_stamp_says_unless_that_is_here() {
+        let own = key().kept_in("home");
+        let mut stamp = Stamp::new(&subject("api", &[]).workload, &elsewhere());
+        let origin = Origin::of(&stamp, &own).unwrap();
+        assert_eq!((&*origin.namespace, origin.id), ("ops", elsewhere().id));
+        for place in ["home", ""] {
+            place.clone_into(&mut stamp.key_in);
+            assert_eq!(Origin::of(&stamp, &own), None, "lost");
+        }
+        stamp.key_in = "ops".to_owned();
+        stamp.key.clone_from(&own.id);
+        assert_eq!(Origin::of(&stamp, &own), None, "the very same key");
+    }
+
+    #[test]
+    fn a_stamp_of_another_key_counts_is_made_anew_or_is_left_by_what_became_of_that() {
+        let other = elsewhere();
+        let subject = subject("api", &[("password", "new")])
+            .stamped(&[("password", "old")])
+            .with_stamp(|stamp| {
+                stamp.key.clone_from(&other.id);
+                stamp.key_in.clone_from(&other.home);
+            });
+        let origin = Origin {
+            namespace: other.home.clone(),
+            id: other.id.clone(),
+        };
+        let decided = |other: Other, adopt_anew: bool| {
+            let others = Others::new(BTreeMap::from([(origin.clone(), other)]));
+            let (key, known) = (key(), Known::default());
+            let context = Context {
+                others: &others,
+                adopt_anew,
+                ..context(&key, &known, true)
+            };
+            let decision = decide(&subject, &RestartRule::default(), context);
+            (decision.action, decision.reason)
+        };
+        let unknown = || Other::Unknown("denied".to_owned());
+        let replaced = (Action::Leave, Reason::KeyReplaced);
+        assert_eq!(
+            decided(Other::Kept(other), false),
+            (Action::Restart, Reason::DataChanged)
+        );
+        assert_eq!(decided(Other::Gone, false), replaced);
+        assert_eq!(
+            decided(unknown(), false),
+            (Action::Leave, Reason::KeyElsewhere)
+        );
+        assert_eq!(decided(unknown(), true), replaced);
+    }
+}

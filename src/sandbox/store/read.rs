@@ -64,6 +64,14 @@ impl Store {
         }
     }
 
+    /// The objects of a resource that go with an owner, in the order of their keys.
+    pub(in crate::sandbox) fn owned_by(&self, resource: &Resource, owner: &str) -> Vec<Arc<Value>> {
+        let all = self.lock().dependents(owner).into_iter();
+        all.filter(|(of, ..)| of.plural == resource.plural)
+            .map(|(_, _, object)| object)
+            .collect()
+    }
+
     /// The same as they were at an earlier moment.
     pub(in crate::sandbox) fn list_at(
         &self,

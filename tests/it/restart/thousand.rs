@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use eso_sync::sandbox::{Fault, Request};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::workload;
 use crate::{
     scenarios::{base, rotate},
-    support::{World, eventually},
+    support::{Outcome, World, eventually},
 };
 
 /// Restarts are this far apart at the least: `pace.restarts` is 200/s.
@@ -34,7 +35,7 @@ safety: {maxRestarts: 1000}
 restart: [{match: references, require: proven, wait: 1m, maxConcurrent: 40}]
 ";
 
-/// One of each workload's Secrets is rotated.
+/// Every workload uses one Secret that is rotated.
 async fn fleet(world: &World) {
     base(world).await;
     let spec = world.get("ExternalSecret", "db").await.expect("db")["spec"].clone();
@@ -144,9 +145,8 @@ fn restarts(world: &World) -> Vec<Restart> {
     restarts
 }
 
-/// When the API server was asked for each restart.
-fn times(world: &World) -> Vec<Instant> {
-    let requests = world.embedded().requests();
+/// When the API server was asked for each of these restarts.
+fn times(requests: &[Request]) -> Vec<Instant> {
     let restarts = requests.iter().filter(|request| {
         let body = String::from_utf8_lossy(&request.body);
         request.verb == "patch" && body.contains("kubectl.kubernetes.io/restartedAt")
@@ -154,43 +154,86 @@ fn times(world: &World) -> Vec<Instant> {
     restarts.map(|request| request.at).collect()
 }
 
-fn requests_for_workloads(world: &World) -> BTreeMap<(&'static str, &'static str), usize> {
-    let mut counts = BTreeMap::new();
-    for request in world.embedded().requests() {
-        *counts.entry((request.verb, request.resource)).or_default() += 1;
+#[track_caller]
+fn are_apart(times: &[Instant], least: Duration) {
+    for pair in times.windows(2) {
+        let apart = pair[1] - pair[0];
+        assert!(apart >= least, "{apart:?}");
     }
-    counts
+}
+
+/// A run, and what it asked of the API server.
+async fn run(world: &World, policy: &str) -> (Outcome, Vec<Request>) {
+    let before = world.embedded().requests().len();
+    let outcome = world.bin.policy(&world.named(policy), &[]).await;
+    let requests = world.embedded().requests().split_off(before);
+    (outcome, requests)
 }
 
 #[tokio::test]
 async fn a_thousand_workloads_are_restarted_in_waves_at_the_pace() {
-    let begin = Instant::now();
     let world = World::sandbox().await;
     fleet(&world).await;
-    eprintln!("up {:?}", begin.elapsed());
-    let path = world.bin.file("restart.yaml", &world.named(POLICY));
-    let path = path.to_str().expect("UTF-8");
     world.bin.policy(&world.named(POLICY), &[]).await.exits(0);
-    eprintln!("adopted {:?}", begin.elapsed());
     rotate(&world).await;
-    let outcome = world.bin.policy(&world.named(POLICY), &[]).await;
-    eprintln!("restarted {:?}", begin.elapsed());
+    let (outcome, requests) = run(&world, POLICY).await;
     outcome.exits(0);
-    eprintln!("{:#?}", requests_for_workloads(&world));
     let restarts = restarts(&world);
-    let times = times(&world);
+    let times = times(&requests);
     assert_eq!(times.len(), restarts.len(), "no patch is repeated");
-    for pair in times.windows(2) {
-        let apart = pair[1] - pair[0];
-        assert!(apart >= APART, "{apart:?}");
-    }
-    let (first, others) = restarts.split_first().expect("a thousand");
-    let mut before = first.over;
+    are_apart(&times, APART);
+    let (canary, others) = restarts.split_first().expect("a thousand");
+    let mut over = canary.over;
     for wave in others.chunks(AT_ONCE) {
         let began = wave.first().expect("one").began;
-        assert!(before < began, "the wave before is healthy");
-        before = wave.iter().map(|restart| restart.over).max().expect("one");
+        assert!(over < began, "what went before is healthy");
+        over = wave.iter().map(|restart| restart.over).max().expect("one");
     }
-    let _ = path;
+    // Of each: the workload, its Secret, its pods before and after, the patch, and a watch until it is healthy.
+    let shared = requests.len() - 6 * restarts.len();
+    assert!(
+        shared < 150,
+        "{shared} requests beyond six for each restart"
+    );
+    let (again, requests) = run(&world, POLICY).await;
+    again.exits(0);
+    let mut kinds = KINDS.into_iter();
+    let written = |resource| {
+        requests
+            .iter()
+            .any(|request| (request.verb, request.resource) == ("patch", resource))
+    };
+    assert!(
+        !kinds.any(|(_, resource, _)| written(resource)),
+        "nothing is owed"
+    );
+    world.end().await;
+}
+
+/// The first of a wave is slow to be looked at: the others do not catch up with it.
+#[tokio::test]
+async fn restarts_stay_apart_however_slow_the_api_server_is() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    for number in 0..4 {
+        world
+            .apply(workload("Deployment", &name("Deployment", number), "db"))
+            .await;
+    }
+    for number in 0..4 {
+        super::is_up(&world, "Deployment", &name("Deployment", number)).await;
+    }
+    let policy = POLICY.replace("200/s", "2/s");
+    run(&world, &policy).await.0.exits(0);
+    rotate(&world).await;
+    let slow = Fault::latency(Duration::from_millis(800))
+        .verb("get")
+        .path("*/deployment-001");
+    world.embedded().inject(slow);
+    let (outcome, requests) = run(&world, &policy).await;
+    outcome.exits(0);
+    let times = times(&requests);
+    assert_eq!(times.len(), 4);
+    are_apart(&times, Duration::from_millis(500));
     world.end().await;
 }
