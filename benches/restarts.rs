@@ -8,6 +8,12 @@
 //! N workloads (1000) of P Pods each (3), each with an ExternalSecret and a Secret of its own, in M namespaces (1). All Secrets are
 //! rotated; the run finds that out, syncs them and restarts all workloads. The pace is out of the way.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "what goes wrong ends a benchmark"
+)]
+
 use std::{collections::BTreeMap, path::PathBuf, process::Stdio, time::Duration};
 
 use eso_sync::sandbox::{Sandbox, Settings};
@@ -41,7 +47,7 @@ async fn main() {
     bed.fill().await;
     let (adopting, took) = bed.run("adopted").await;
     println!(
-        "adopting {} workloads: {adopting} MiB, {took:.1?}",
+        "adopting {} workloads: {adopting} MiB, {took:.1} s",
         bed.workloads
     );
     bed.rotate("second");
@@ -52,7 +58,7 @@ async fn main() {
         "MISSED"
     };
     println!(
-        "restarting {} workloads of {} pods in {} namespaces: {restarting} MiB (goal: {GOAL} MiB, {met}), {took:.1?}",
+        "restarting {} workloads of {} pods in {} namespaces: {restarting} MiB (goal: {GOAL} MiB, {met}), {took:.1} s",
         bed.workloads, bed.pods, bed.namespaces
     );
 }
@@ -152,7 +158,7 @@ impl Bed {
     }
 
     /// The most memory that a run had, in MiB, and its time. All workloads have to come to this end.
-    async fn run(&self, outcome: &str) -> (u64, Duration) {
+    async fn run(&self, outcome: &str) -> (u64, f64) {
         let policy = self.folder.path().join("policy.yaml");
         std::fs::write(&policy, POLICY).expect("the folder can be written");
         let report = std::fs::File::create(self.folder.path().join("report.json")).expect("a file");
@@ -183,7 +189,7 @@ impl Bed {
                 () = sleep(Duration::from_millis(5)) => peak = peak.max(high_water(&status)),
             }
         };
-        let took = start.elapsed();
+        let took = start.elapsed().as_secs_f64();
         let report =
             std::fs::read_to_string(self.folder.path().join("report.json")).expect("a report");
         let report: Value = serde_json::from_str(&report).expect("JSON");

@@ -36,7 +36,7 @@ use self::{
     discover::{Look, Seen},
     key::{Keeper, KeyError},
     known::Known,
-    plan::RestartPlan,
+    plan::{RestartPlan, Step},
     results::{RestartOutcome, RestartResult, RestartResults, SecretSeen},
     subject::Standing,
     targets::{Targets, Verdicts},
@@ -174,7 +174,8 @@ impl Restarts<'_> {
         (looked, results)
     }
 
-    /// Looks again at what the plan restarts or may restart, now that everything was synced, and restarts what is owed.
+    /// Looks again at what the plan restarts or may restart, now that everything was synced, and restarts what is owed. What is
+    /// left alone for reasons of its own is looked at too: it may run on old data from now on.
     pub async fn carry_out(
         self,
         looked: &Looked,
@@ -183,8 +184,9 @@ impl Restarts<'_> {
         stop: Stop,
         done: impl FnMut(&WorkloadId, &RestartResult),
     ) -> RestartResults {
-        let Some((keeper, known)) = looked.kept.as_ref().filter(|_| looked.plan.restarts() > 0)
-        else {
+        let concerned = |step: &Step| !step.decision.changes.is_empty();
+        let any = looked.plan.restarts() > 0 || looked.plan.steps.iter().any(concerned);
+        let Some((keeper, known)) = looked.kept.as_ref().filter(|_| any) else {
             return RestartResults::default();
         };
         if let Some(reason) = synced.stopped {
@@ -206,8 +208,10 @@ impl Restarts<'_> {
         let mut results = carry_out::carry_out(&job, done).await;
         let mut noted = known.clone();
         for step in &plan.steps {
-            if let Some(seq) = results.of.get(&step.id).and_then(|result| result.seq) {
-                noted.note(&step.id, &step.uid, seq);
+            let result = results.of.get(&step.id);
+            if let Some((result, seq)) = result.and_then(|result| Some((result, result.seq?))) {
+                let pending = result.outcome != RestartOutcome::Restarted;
+                noted.note_restart(&step.id, &step.uid, seq, pending);
             }
         }
         if let Err(warning) = adopt::remember(self.cluster, keeper, known, &noted).await {
@@ -215,7 +219,7 @@ impl Restarts<'_> {
         }
         let planned = planned(&looked.plan);
         for step in &plan.steps {
-            if planned.contains(&step.id) {
+            if planned.contains(&step.id) || step.decision.behind {
                 results.of.entry(step.id.clone()).or_insert_with(|| {
                     let decision = &step.decision;
                     let mut result = RestartResult::without(

@@ -49,6 +49,8 @@ pub enum Kind {
     DaemonSet,
     /// `apps/v1`
     Deployment,
+    /// `v1`, of a controller that is none of these, such as an operator's of its own; it can only be evicted.
+    Pod,
     /// `apps/v1`, where nothing else controls it; its pods can only be evicted.
     ReplicaSet,
     /// Of Argo Rollouts.
@@ -59,9 +61,10 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::DaemonSet,
         Self::Deployment,
+        Self::Pod,
         Self::ReplicaSet,
         Self::Rollout,
         Self::StatefulSet,
@@ -72,15 +75,17 @@ impl Kind {
         match self {
             Self::DaemonSet => "DaemonSet",
             Self::Deployment => "Deployment",
+            Self::Pod => "Pod",
             Self::ReplicaSet => "ReplicaSet",
             Self::Rollout => "Rollout",
             Self::StatefulSet => "StatefulSet",
         }
     }
 
-    /// The group of its API.
+    /// The group of its API; empty for the core's.
     pub const fn group(self) -> &'static str {
         match self {
+            Self::Pod => "",
             Self::Rollout => "argoproj.io",
             Self::DaemonSet | Self::Deployment | Self::ReplicaSet | Self::StatefulSet => "apps",
         }
@@ -90,7 +95,11 @@ impl Kind {
     pub const fn version(self) -> &'static str {
         match self {
             Self::Rollout => "v1alpha1",
-            Self::DaemonSet | Self::Deployment | Self::ReplicaSet | Self::StatefulSet => "v1",
+            Self::DaemonSet
+            | Self::Deployment
+            | Self::Pod
+            | Self::ReplicaSet
+            | Self::StatefulSet => "v1",
         }
     }
 
@@ -99,6 +108,7 @@ impl Kind {
         match self {
             Self::DaemonSet => "daemonsets",
             Self::Deployment => "deployments",
+            Self::Pod => "pods",
             Self::ReplicaSet => "replicasets",
             Self::Rollout => "rollouts",
             Self::StatefulSet => "statefulsets",
@@ -107,10 +117,14 @@ impl Kind {
 
     /// The path of the collection, in a namespace or in all.
     pub fn path(self, namespace: Option<&str>) -> String {
-        let (group, version, plural) = (self.group(), self.version(), self.plural());
+        let (version, plural) = (self.version(), self.plural());
+        let api = match self.group() {
+            "" => format!("/api/{version}"),
+            group => format!("/apis/{group}/{version}"),
+        };
         match namespace {
-            Some(namespace) => format!("/apis/{group}/{version}/namespaces/{namespace}/{plural}"),
-            None => format!("/apis/{group}/{version}/{plural}"),
+            Some(namespace) => format!("{api}/namespaces/{namespace}/{plural}"),
+            None => format!("{api}/{plural}"),
         }
     }
 }
@@ -204,8 +218,10 @@ pub struct Workload {
     pub ignored: bool,
     /// What Stakater Reloader is set to do.
     pub reloader: Reloader,
-    /// Whether another object controls it.
-    pub controlled: bool,
+    /// What controls it.
+    pub controller: Option<Owner>,
+    /// Whether rules can cover it: no ReplicaSet of a Deployment's, no pod of what can be covered itself, of a Job, or of nothing.
+    pub addressed: bool,
     /// What keeps it from being restarted.
     pub holds: Holds,
     /// How it is.
@@ -214,6 +230,21 @@ pub struct Workload {
     pub managers: Vec<Manager>,
     /// Which pods are its own.
     pub selector: object::LabelSelector,
+    /// How many pods it asks for.
+    pub wanted: i64,
+    /// Where a partition keeps some of its pods as they are: the revision that the others have.
+    pub partly: Option<String>,
+    /// Of a Rollout: what its pod template stands in, where that is not itself.
+    pub template_in: Option<TemplateIn>,
+}
+
+/// What the pod template of a Rollout stands in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TemplateIn {
+    /// A workload of this kind and name.
+    Workload(Kind, String),
+    /// Something else, of this kind and name.
+    Other(String),
 }
 
 impl Workload {
@@ -232,6 +263,11 @@ impl Workload {
                 Reason::OnDelete,
                 "a ReplicaSet replaces no pods by itself; `strategy: evict` does",
             ))
+        } else if rollout && self.id.kind == Kind::Pod {
+            Some((
+                Reason::OnDelete,
+                "nothing rolls a single pod; `strategy: evict` has its controller make a new one",
+            ))
         } else if rollout && holds.on_delete {
             Some((
                 Reason::OnDelete,
@@ -247,24 +283,36 @@ impl Workload {
         }
     }
 
+    /// Whether a partition keeps this pod as it was before the last change of its template.
+    pub fn keeps(&self, pod: &Pod) -> bool {
+        let revision = pod.labels.get("controller-revision-hash");
+        self.partly.is_some() && revision != self.partly.as_ref()
+    }
+
     /// Whether this pod is one of its own.
     pub fn owns(&self, pod: &Pod) -> bool {
+        if self.id.kind == Kind::Pod {
+            return pod.uid == self.uid;
+        }
         let Some(owner) = &pod.owner else {
             return false;
         };
         if pod.namespace != self.id.namespace || !self.selector.matches(&pod.labels) {
             return false;
         }
+        // Between them stands a ReplicaSet, which bears the name and the hash of the template, as its pods do. Another workload's
+        // name may begin with this one's.
+        let through = |label: &str| {
+            let hash = pod.labels.get(label);
+            owner.kind == "ReplicaSet"
+                && hash.is_some_and(|hash| owner.name == format!("{}-{hash}", self.id.name))
+        };
         match self.id.kind {
-            // Between them stands a ReplicaSet that bears the name and a hash.
-            Kind::Deployment | Kind::Rollout => {
-                owner.kind == "ReplicaSet"
-                    && owner
-                        .name
-                        .strip_prefix(&*self.id.name)
-                        .is_some_and(|rest| rest.starts_with('-'))
+            Kind::Deployment => through("pod-template-hash"),
+            Kind::Rollout => through("rollouts-pod-template-hash"),
+            Kind::DaemonSet | Kind::Pod | Kind::ReplicaSet | Kind::StatefulSet => {
+                owner.uid == self.uid
             }
-            Kind::DaemonSet | Kind::ReplicaSet | Kind::StatefulSet => owner.uid == self.uid,
         }
     }
 }
@@ -283,12 +331,16 @@ pub struct Pod {
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// What controls it.
-    pub owner: Option<PodOwner>,
+    pub owner: Option<Owner>,
+    /// Whether it is ready.
+    pub ready: bool,
 }
 
-/// What controls a pod.
+/// What controls an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodOwner {
+pub struct Owner {
+    /// The group and version of its API.
+    pub api_version: String,
     /// Its kind.
     pub kind: String,
     /// Its name.

@@ -92,8 +92,7 @@ async fn consumers(
     for kind in Kind::ALL {
         let each = |object: Object| {
             let workload = object.workload(kind);
-            // A ReplicaSet of a Deployment's is told of as the Deployment.
-            if workload.uses.contains_key(secret) && !workload.controlled {
+            if workload.uses.contains_key(secret) && workload.addressed {
                 found.insert(format!("{}/{}", kind.as_str(), workload.id.name));
             }
         };

@@ -367,6 +367,8 @@ fn restarts_take_the_kinds_of_the_policy_and_what_the_job_owns_by_name() {
     assert!(!shown_rules.contains("eviction"));
     policy.restart[0].strategy = Strategy::Evict;
     assert!(shown(&rules(Some(&policy), &job())).contains("payments: pods/eviction: create"));
+    policy.restart[0].kinds = vec![Kind::Pod];
+    assert!(shown(&rules(Some(&policy), &job())).contains("payments: pods: get,list,patch"));
 }
 
 #[test]

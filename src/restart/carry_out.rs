@@ -2,14 +2,15 @@
 
 mod evict;
 mod healthy;
+mod lone_pod;
 mod pace;
+mod wave;
 
 use std::time::Duration;
 
-use futures::{StreamExt as _, stream::FuturesUnordered};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use self::{healthy::Ended, pace::Pace};
 use super::{
@@ -27,7 +28,7 @@ use crate::{
     cluster::{CallError, Trouble},
     policy::{RestartRule, Strategy},
     reason::Reason,
-    stop::{GRACE, Level, Stop},
+    stop::{Level, Stop},
     workload::{Kind, Pod, RESTARTED_AT, STAMP, WorkloadId, object::Object},
 };
 
@@ -36,9 +37,6 @@ const TRIES: usize = 5;
 
 /// Where the API server cannot be reached the next try comes after this pause.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// How long a last look at what was cut off may take.
-const LAST_LOOK: Duration = Duration::from_secs(2);
 
 /// All that carrying out takes.
 #[derive(Clone)]
@@ -61,6 +59,8 @@ enum Failure {
     Left(Reason, String),
     /// It failed.
     Failed(Reason, String),
+    /// The run has to end, for this reason; with what of it was done, if anything.
+    Stopped(Reason, Option<String>),
 }
 
 impl From<CallError> for Failure {
@@ -126,10 +126,12 @@ pub(super) async fn carry_out(
     }
     if let (Level::Drain(reason) | Level::Now(reason), true) = (
         job.stop.level(),
-        results
-            .of
-            .values()
-            .any(|result| result.reason == Reason::Interrupted),
+        results.of.values().any(|result| {
+            matches!(
+                result.outcome,
+                RestartOutcome::NotReached | RestartOutcome::Unproven
+            )
+        }),
     ) {
         results.stopped.get_or_insert(reason);
     }
@@ -162,107 +164,6 @@ impl<'a> Job<'a> {
         None
     }
 
-    /// The members of a wave, each with what became of it. One after another is begun, at the pace; then all are waited for.
-    async fn wave(
-        &self,
-        wave: &Wave,
-        rule: &RestartRule,
-        pace: &mut Pace,
-    ) -> Vec<(WorkloadId, RestartResult)> {
-        let mut open: Vec<&Step> = self.steps(wave).collect();
-        let mut waiting = open.clone().into_iter();
-        let mut beginning = FuturesUnordered::new();
-        let mut running = FuturesUnordered::new();
-        let mut results = Vec::new();
-        let mut next = waiting.next();
-        let mut ended = std::pin::pin!(self.ended());
-        let mut stop = self.stop.clone();
-        while next.is_some() || !beginning.is_empty() || !running.is_empty() {
-            let mut turn = None;
-            if let (Some(step), true) = (next, beginning.is_empty()) {
-                if stop.level() != Level::Run {
-                    next = None;
-                    continue;
-                }
-                if pace.turn() <= Instant::now() {
-                    beginning.push(self.begin(step, rule));
-                    next = waiting.next();
-                } else {
-                    turn = Some(pace.turn());
-                }
-            }
-            let far = Instant::now() + Duration::from_hours(1);
-            tokio::select! {
-                Some((step, begun, give_up)) = beginning.next() => {
-                    if !matches!(begun, Err(Failure::Left(..))) {
-                        pace.taken();
-                    }
-                    running.push(self.see_through(step, rule, begun, give_up));
-                }
-                Some((id, result)) = running.next() => {
-                    open.retain(|step| step.id != id);
-                    results.push((id, result));
-                }
-                () = sleep_until(turn.unwrap_or(far)) => {}
-                _ = stop.changed() => {}
-                () = &mut ended => break,
-            }
-        }
-        drop((beginning, running));
-        for step in open {
-            let result = self.interrupted(step).await;
-            results.push((step.id.clone(), result));
-        }
-        results
-    }
-
-    /// Ends once nothing may be waited for any more.
-    async fn ended(&self) {
-        let mut stop = self.stop.clone();
-        let mut level = stop.level();
-        let mut end: Option<Instant> = None;
-        loop {
-            match level {
-                Level::Run => {}
-                Level::Drain(_) => {
-                    end.get_or_insert(Instant::now() + GRACE);
-                }
-                Level::Now(_) => return,
-            }
-            let far = Instant::now() + Duration::from_hours(1);
-            tokio::select! {
-                changed = stop.changed() => level = changed,
-                () = sleep_until(end.unwrap_or(far)), if end.is_some() => return,
-            }
-        }
-    }
-
-    /// What was cut off is looked at once: the stamp tells whether it was restarted.
-    async fn interrupted(&self, step: &Step) -> RestartResult {
-        let (Level::Drain(reason) | Level::Now(reason)) = self.stop.level() else {
-            return RestartResult::without(RestartOutcome::NotReached, Reason::Interrupted, "");
-        };
-        let before = self
-            .subject(&step.id)
-            .map(|subject| &subject.workload.stamp);
-        let path = step.id.path();
-        let now = self.look.cluster.get::<Object>(&path);
-        let began = match tokio::time::timeout(LAST_LOOK, now).await {
-            Ok(Ok(object)) => before
-                .is_some_and(|before| object.metadata.annotations.get(STAMP) != before.as_ref()),
-            _ => false,
-        };
-        if began {
-            RestartResult::without(
-                RestartOutcome::Unproven,
-                Reason::Interrupted,
-                "it was restarted, and the run ended before it was seen to be healthy",
-            )
-        } else {
-            RestartResult::without(RestartOutcome::NotReached, reason, "")
-        }
-    }
-
     fn subject(&self, id: &WorkloadId) -> Option<&Subject> {
         let at = self
             .subjects
@@ -292,21 +193,39 @@ impl<'a> Job<'a> {
         begun: Result<Option<Begun>, Failure>,
         give_up: Instant,
     ) -> (WorkloadId, RestartResult) {
-        let begun = match begun {
-            Ok(Some(begun)) => Ok(begun),
-            Ok(None) => self.evict(step, rule, give_up).await,
+        let ended = match begun {
+            Ok(Some(begun)) => Ok(self.finish(begun, give_up, step).await),
+            Ok(None) if step.id.kind == Kind::Pod => self.replace(step, rule, give_up).await,
+            Ok(None) => match self.evict(step, rule, give_up).await {
+                Ok(begun) => Ok(self.finish(begun, give_up, step).await),
+                Err(failure) => Err(failure),
+            },
             Err(failure) => Err(failure),
         };
-        let result = match begun {
-            Ok(begun) => self.finish(begun, give_up, step).await,
+        let result = match ended {
+            Ok(result) => result,
             Err(Failure::Left(reason, message)) => {
                 RestartResult::without(RestartOutcome::Left, reason, message)
             }
             Err(Failure::Failed(reason, message)) => {
                 RestartResult::without(RestartOutcome::Failed, reason, message)
             }
+            Err(Failure::Stopped(reason, None)) => {
+                RestartResult::without(RestartOutcome::NotReached, reason, "")
+            }
+            Err(Failure::Stopped(_, Some(done))) => {
+                RestartResult::without(RestartOutcome::Unproven, Reason::Interrupted, done)
+            }
         };
         (step.id.clone(), result)
+    }
+
+    /// Nothing new is begun once the run has to end.
+    fn go_on(&self, done: impl FnOnce() -> Option<String>) -> Result<(), Failure> {
+        match self.stop.level() {
+            Level::Run => Ok(()),
+            Level::Drain(reason) | Level::Now(reason) => Err(Failure::Stopped(reason, done())),
+        }
     }
 
     /// Reads the workload and its Secrets, and decides again on what is there now.
@@ -445,8 +364,31 @@ fn rollout(subject: &Subject, stamp: &Stamp, now: jiff::Timestamp) -> Value {
 
 /// Argo Rollouts replaces pods that were created before `restartAt`, and both are told in whole seconds: one that was created in
 /// the second of the restart would stay.
+///
+/// Our own clock is not asked where there are pods: one that goes ahead would put the restart off.
 fn after_all_pods(subject: &Subject, now: jiff::Timestamp) -> jiff::Timestamp {
     let newest = subject.pods.iter().flatten().map(|pod| pod.created).max();
     let after = newest.and_then(|newest| newest.checked_add(SignedDuration::from_secs(1)).ok());
-    after.map_or(now, |after| after.max(now))
+    after.unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::restart::fixtures::{pod, subject, time};
+
+    #[test]
+    fn a_rollout_is_restarted_after_its_newest_pod_by_the_clock_of_the_api_server() {
+        let mut rollout = subject("web", &[]);
+        rollout.pods = Some(vec![pod("web", "10:00:00"), pod("web", "10:30:00")]);
+        for ours in ["09:00:00", "10:30:00", "23:00:00"] {
+            assert_eq!(
+                after_all_pods(&rollout, time(ours)),
+                time("10:30:01"),
+                "{ours}"
+            );
+        }
+        rollout.pods = None;
+        assert_eq!(after_all_pods(&rollout, time("11:00:00")), time("11:00:00"));
+    }
 }

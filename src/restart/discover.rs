@@ -19,7 +19,7 @@ use crate::{
     policy::{Policy, RestartRule},
     wire,
     workload::{
-        Keys, Kind, Pod, Reloader, Workload, WorkloadId,
+        Health, Keys, Kind, Owner, Pod, Reloader, TemplateIn, Workload, WorkloadId, health,
         object::{Object, PodObject},
     },
 };
@@ -82,6 +82,31 @@ impl Seen {
     }
 }
 
+/// What one list holds that matters. A list that starts anew hands out items again: by name, each is kept once.
+#[derive(Default)]
+struct Listing {
+    /// The workloads that a rule covers, with that rule.
+    covered: BTreeMap<WorkloadId, (usize, Workload)>,
+    /// Those whose pod template stands elsewhere: whether a rule covers them is still to be seen.
+    borrowing: BTreeMap<WorkloadId, Workload>,
+    /// Of each controller of single pods: its pods, and whether they are ready.
+    families: BTreeMap<String, BTreeMap<String, bool>>,
+}
+
+impl Listing {
+    /// A single pod is as well as all those of its controller.
+    fn join_families(&mut self) {
+        for (_, workload) in self.covered.values_mut() {
+            let owner = workload.controller.as_ref();
+            let family = owner.and_then(|owner| Some((owner, self.families.get(&owner.uid)?)));
+            if let Some((owner, family)) = family {
+                workload.health = health::lacking(owner, family.values().copied())
+                    .map_or(Health::Healthy, Health::Unavailable);
+            }
+        }
+    }
+}
+
 impl Look<'_> {
     /// Looks at everything that the rules cover.
     pub async fn all(self) -> Seen {
@@ -120,14 +145,22 @@ impl Look<'_> {
 
     /// Looks at one workload again, with its pods; None if it is gone, or covered no more.
     pub async fn one(self, id: &WorkloadId) -> Result<Option<Subject>, CallError> {
-        let workload = match self.cluster.get::<Object>(&id.path()).await {
-            Ok(object) => object.workload(id.kind),
+        let object = match self.cluster.get::<Object>(&id.path()).await {
+            Ok(object) => object,
             Err(error) if error.trouble == Trouble::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let Some(rule) = self.targets.rule_of(&self.policy.restart, &workload) else {
+        let mut workload = object.workload(id.kind);
+        self.borrow_template(&mut workload).await?;
+        let rule = self.targets.rule_of(&self.policy.restart, &workload);
+        let Some(rule) = rule.filter(|_| workload.addressed) else {
             return Ok(None);
         };
+        if let (Kind::Pod, Some(owner)) = (id.kind, &workload.controller) {
+            let family = family_of(self.cluster, &id.namespace, owner).await?;
+            workload.health = health::lacking(owner, family.iter().map(|pod| pod.ready))
+                .map_or(Health::Healthy, Health::Unavailable);
+        }
         let mut subjects = self.subjects(vec![(rule, workload)]).await;
         let Some(mut subject) = subjects.pop() else {
             return Ok(None);
@@ -147,26 +180,26 @@ impl Look<'_> {
             None => vec![None],
         };
         for namespace in scopes {
-            // A list that starts anew hands out items again: by name, so that each is kept once.
-            let mut covered = BTreeMap::new();
+            let mut listing = Listing::default();
             let query = Query::new(kind.path(namespace.as_deref()));
             let listed = self
                 .cluster
                 .list(&query, |object: Object| {
                     let workload = object.workload(kind);
-                    let bare = kind != Kind::ReplicaSet || !workload.controlled;
-                    seen.present.insert(workload.id.clone());
-                    if !bare || !self.targets.reach(&workload.id.namespace) {
+                    if !workload.addressed {
                         return;
                     }
-                    if let Some(rule) = self.targets.rule_of(&self.policy.restart, &workload) {
-                        covered.insert(workload.id.clone(), (rule, workload));
+                    seen.present.insert(workload.id.clone());
+                    if self.targets.reach(&workload.id.namespace) {
+                        self.take_workload(workload, &mut listing);
                     }
                 })
                 .await;
             match listed {
                 Ok(_) => {
-                    found.extend(covered.into_values());
+                    self.borrow_templates(&mut listing, &mut seen.gaps).await;
+                    listing.join_families();
+                    found.extend(listing.covered.into_values());
                     seen.listed.push((kind, namespace));
                 }
                 // Where Argo Rollouts is not installed there is none.
@@ -176,6 +209,52 @@ impl Look<'_> {
                     .push(gap(kind.plural(), namespace.as_deref(), &error)),
             }
         }
+    }
+
+    fn take_workload(self, workload: Workload, listing: &mut Listing) {
+        if let (Kind::Pod, Some(owner)) = (workload.id.kind, &workload.controller) {
+            let family = listing.families.entry(owner.uid.clone()).or_default();
+            family.insert(workload.uid.clone(), workload.health == Health::Healthy);
+        }
+        if workload.template_in.is_some() {
+            listing.borrowing.insert(workload.id.clone(), workload);
+        } else if let Some(rule) = self.targets.rule_of(&self.policy.restart, &workload) {
+            let entry = (rule, workload);
+            listing.covered.insert(entry.1.id.clone(), entry);
+        }
+    }
+
+    /// What cannot be had is a gap: whether the workload uses a Secret is not known then.
+    async fn borrow_templates(self, listing: &mut Listing, gaps: &mut Vec<Gap>) {
+        for (id, mut workload) in std::mem::take(&mut listing.borrowing) {
+            let what = format!("the pod template of {}/{}", id.kind.plural(), id.name);
+            if let Some(TemplateIn::Other(of)) = &workload.template_in {
+                gaps.push(Gap {
+                    what,
+                    namespace: Some(id.namespace),
+                    why: format!("it stands in {of}, which is not read"),
+                });
+            } else if let Err(error) = self.borrow_template(&mut workload).await {
+                gaps.push(gap(&what, Some(&id.namespace), &error));
+            } else if let Some(rule) = self.targets.rule_of(&self.policy.restart, &workload) {
+                listing.covered.insert(id, (rule, workload));
+            }
+        }
+    }
+
+    /// A Rollout may have its pod template in another workload: then it uses what that one does.
+    async fn borrow_template(self, workload: &mut Workload) -> Result<(), CallError> {
+        let Some(TemplateIn::Workload(kind, name)) = &workload.template_in else {
+            return Ok(());
+        };
+        let of = WorkloadId {
+            namespace: workload.id.namespace.clone(),
+            kind: *kind,
+            name: name.clone(),
+        };
+        let template = self.cluster.get::<Object>(&of.path()).await?;
+        workload.uses = template.workload(of.kind).uses;
+        Ok(())
     }
 
     /// The workloads with the Secrets that concern them.
@@ -324,22 +403,17 @@ impl Look<'_> {
     }
 
     async fn add_pods(self, namespace: &str, seen: &mut Seen) {
-        let query = Query::new(format!("/api/v1/namespaces/{namespace}/pods"));
-        let mut pods: BTreeMap<String, Pod> = BTreeMap::new();
-        let listed = self
-            .cluster
-            .list(&query, |pod: PodObject| {
-                pods.extend(pod.pod().map(|pod| (pod.name.clone(), pod)));
-            })
-            .await;
-        if let Err(error) = listed {
-            seen.gaps.push(gap("pods", Some(namespace), &error));
-            return;
-        }
+        let pods = match pods(self.cluster, &pods_in(namespace), |_| true).await {
+            Ok(pods) => pods,
+            Err(error) => {
+                seen.gaps.push(gap("pods", Some(namespace), &error));
+                return;
+            }
+        };
         for subject in &mut seen.subjects {
             if subject.workload.id.namespace == namespace && self.wants_pods(subject) {
                 let own = |pod: &&Pod| subject.workload.owns(pod);
-                subject.pods = Some(pods.values().filter(own).cloned().collect());
+                subject.pods = Some(pods.iter().filter(own).cloned().collect());
             }
         }
     }
@@ -347,7 +421,13 @@ impl Look<'_> {
 
 /// The pods of one workload.
 pub async fn pods_of(cluster: &Cluster, workload: &Workload) -> Result<Vec<Pod>, CallError> {
-    let mut query = Query::new(format!("/api/v1/namespaces/{}/pods", workload.id.namespace));
+    let mut query = pods_in(&workload.id.namespace);
+    if workload.id.kind == Kind::Pod {
+        query = query.with(
+            "fieldSelector",
+            format!("metadata.name={}", workload.id.name),
+        );
+    }
     let labels: Vec<String> = workload
         .selector
         .match_labels
@@ -357,10 +437,33 @@ pub async fn pods_of(cluster: &Cluster, workload: &Workload) -> Result<Vec<Pod>,
     if !labels.is_empty() {
         query = query.with("labelSelector", labels.join(","));
     }
+    pods(cluster, &query, |pod| workload.owns(pod)).await
+}
+
+/// The pods that a controller keeps. What their labels have in common only it knows: all of the namespace are looked through.
+pub async fn family_of(
+    cluster: &Cluster,
+    namespace: &str,
+    owner: &Owner,
+) -> Result<Vec<Pod>, CallError> {
+    let own = |pod: &Pod| pod.owner.as_ref().is_some_and(|of| of.uid == owner.uid);
+    pods(cluster, &pods_in(namespace), own).await
+}
+
+fn pods_in(namespace: &str) -> Query {
+    Query::new(Kind::Pod.path(Some(namespace)))
+}
+
+async fn pods(
+    cluster: &Cluster,
+    query: &Query,
+    wanted: impl Fn(&Pod) -> bool,
+) -> Result<Vec<Pod>, CallError> {
+    // A list that starts anew hands out items again: by name, so that each is kept once.
     let mut pods: BTreeMap<String, Pod> = BTreeMap::new();
     cluster
-        .list(&query, |pod: PodObject| {
-            if let Some(pod) = pod.pod().filter(|pod| workload.owns(pod)) {
+        .list(query, |pod: PodObject| {
+            if let Some(pod) = pod.pod().filter(&wanted) {
                 pods.insert(pod.name.clone(), pod);
             }
         })

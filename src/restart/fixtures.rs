@@ -69,11 +69,15 @@ pub(super) fn subject(name: &str, data: &[(&str, &str)]) -> Subject {
         stamp: None,
         ignored: false,
         reloader: Reloader::default(),
-        controlled: false,
+        controller: None,
+        addressed: true,
         holds: Holds::default(),
         health: Health::Healthy,
         managers: Vec::new(),
         selector: LabelSelector::default(),
+        wanted: 1,
+        partly: None,
+        template_in: None,
     };
     Subject {
         workload,
@@ -91,6 +95,7 @@ pub(super) fn pod(name: &str, created: &str) -> Pod {
         created: time(created),
         labels: BTreeMap::new(),
         owner: None,
+        ready: true,
     }
 }
 

@@ -169,6 +169,7 @@ impl StampKey {
     }
 
     /// The same, kept there.
+    #[must_use]
     pub fn kept_in(mut self, namespace: &str) -> Self {
         namespace.clone_into(&mut self.home);
         self

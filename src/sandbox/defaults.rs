@@ -10,7 +10,7 @@ pub(super) fn apply(resource: &Resource, object: &mut Value) {
         "Deployment" => json!({
             "replicas": 1, "progressDeadlineSeconds": 600, "revisionHistoryLimit": 10, "strategy": {"type": "RollingUpdate"},
         }),
-        "ReplicaSet" => json!({"replicas": 1}),
+        "ReplicaSet" | "ReplicationController" => json!({"replicas": 1}),
         "StatefulSet" => json!({
             "replicas": 1, "revisionHistoryLimit": 10, "podManagementPolicy": "OrderedReady",
             "updateStrategy": {"type": "RollingUpdate"},

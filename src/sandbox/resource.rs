@@ -95,7 +95,7 @@ const fn cluster_wide(resource: Resource) -> Resource {
 }
 
 /// Everything that is served.
-pub(super) static RESOURCES: [Resource; 19] = [
+pub(super) static RESOURCES: [Resource; 20] = [
     controlled(ESO, "externalsecrets", "ExternalSecret", &["es"]),
     controlled(ESO, "secretstores", "SecretStore", &["ss"]),
     cluster_wide(controlled(
@@ -123,6 +123,12 @@ pub(super) static RESOURCES: [Resource; 19] = [
         ..core("pods", "Pod", &["po"])
     },
     cluster_wide(core("namespaces", "Namespace", &["ns"])),
+    controlled(
+        "",
+        "replicationcontrollers",
+        "ReplicationController",
+        &["rc"],
+    ),
     controlled("apps", "deployments", "Deployment", &["deploy"]),
     controlled("apps", "replicasets", "ReplicaSet", &["rs"]),
     controlled("apps", "statefulsets", "StatefulSet", &["sts"]),

@@ -47,6 +47,7 @@ enum Kind {
     Pod,
     Budget,
     ReplicaSet,
+    ReplicationController,
     Deployment,
     StatefulSet,
     DaemonSet,
@@ -54,10 +55,11 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Pod,
         Self::Budget,
         Self::ReplicaSet,
+        Self::ReplicationController,
         Self::Deployment,
         Self::StatefulSet,
         Self::DaemonSet,
@@ -69,6 +71,7 @@ impl Kind {
             Self::Pod => "pods",
             Self::Budget => "poddisruptionbudgets",
             Self::ReplicaSet => "replicasets",
+            Self::ReplicationController => "replicationcontrollers",
             Self::Deployment => "deployments",
             Self::StatefulSet => "statefulsets",
             Self::DaemonSet => "daemonsets",
@@ -212,7 +215,7 @@ impl Workloads {
         match key.kind {
             Kind::Pod => self.pod(key, &object),
             Kind::Budget => self.budget(key, &object),
-            Kind::ReplicaSet => self.replica_set(key, &object),
+            Kind::ReplicaSet | Kind::ReplicationController => self.replica_set(key, &object),
             Kind::Deployment => self.deployment(key, &object),
             Kind::StatefulSet => self.stateful_set(key, &object),
             Kind::DaemonSet => self.daemon_set(key, &object),

@@ -1048,7 +1048,7 @@ mod restart {
     #[test]
     fn a_rule_that_asks_for_what_is_not_there_is_told_so() {
         insta::assert_snapshot!(refused("  - {names: [a], kinds: [CronJob], when: sometimes, maxConcurrent: 0, exclude: [{}], wait: 5}\n"), @"
-        config.yaml:4: restart[0].kinds[0]: `CronJob` is not known here; write one of `DaemonSet`, `Deployment`, `ReplicaSet`, `Rollout`, `StatefulSet`
+        config.yaml:4: restart[0].kinds[0]: `CronJob` is not known here; write one of `DaemonSet`, `Deployment`, `Pod`, `ReplicaSet`, `Rollout`, `StatefulSet`
         config.yaml:4: restart[0].when: `sometimes` is not known here; write one of `changed`, `unproven`, `always`
         config.yaml:4: restart[0].maxConcurrent: `0` is out of range or not a whole number; write a whole number from 1 on, without quotes
         config.yaml:4: restart[0].exclude[0]: names nothing, which would exclude every workload; name something, or remove the entry

@@ -2,7 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::{Kind, object::Object};
+use super::{
+    Kind, Owner,
+    object::{Object, is_ready},
+};
 
 /// How a workload is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +69,7 @@ impl Counts {
         };
         match kind {
             Kind::Deployment => counts.failed = deadline_exceeded(object),
+            Kind::Pod => counts.pod(object),
             Kind::ReplicaSet => counts.updated = status.replicas,
             Kind::Rollout => counts.rollout(object),
             Kind::StatefulSet => counts.stateful_set(object),
@@ -84,6 +88,13 @@ impl Counts {
             counts.renewed = 0;
         }
         counts
+    }
+
+    /// A pod is as its kubelet reports it.
+    fn pod(&mut self, object: &Object) {
+        self.phase.clone_from(&object.status.phase);
+        (self.observed, self.wanted, self.renewed) = (true, 1, 0);
+        self.available = i64::from(is_ready(&object.status.conditions));
     }
 
     fn stateful_set(&mut self, object: &Object) {
@@ -112,6 +123,24 @@ impl Counts {
             self.restarting = true;
         }
     }
+}
+
+/// A pod is one of those that its controller keeps: while another of them is lacking, it is not the time to take this one away.
+/// Says what is lacking.
+pub fn lacking(owner: &Owner, ready: impl Iterator<Item = bool>) -> Option<String> {
+    let (mut all, mut lacking) = (0_usize, 0_usize);
+    for ready in ready {
+        all += 1;
+        lacking += usize::from(!ready);
+    }
+    if lacking == 0 {
+        return None;
+    }
+    let Owner { kind, name, .. } = owner;
+    Some(format!(
+        "{} of {all} pods of {kind} {name} are ready",
+        all - lacking
+    ))
 }
 
 fn deadline_exceeded(object: &Object) -> Option<String> {

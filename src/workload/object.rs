@@ -7,13 +7,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Holds, IGNORE, Kind, Manager, Pod, PodOwner, Reloader, STAMP, Workload, WorkloadId,
+    Holds, IGNORE, Kind, Manager, Owner, Pod, Reloader, STAMP, TemplateIn, Workload, WorkloadId,
     health::{self, Counts},
     references,
 };
 use crate::wire::Condition;
 
-/// A Deployment, StatefulSet, DaemonSet, ReplicaSet or Rollout.
+/// An object of any of the kinds.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Object {
@@ -48,15 +48,17 @@ pub struct Meta {
     /// The annotations.
     pub annotations: BTreeMap<String, String>,
     /// Who owns it.
-    pub owner_references: Vec<Owner>,
+    pub owner_references: Vec<OwnerReference>,
     /// Who wrote what.
     pub managed_fields: Vec<ManagedFields>,
 }
 
 /// An owner of an object.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Owner {
+#[serde(rename_all = "camelCase", default)]
+pub struct OwnerReference {
+    /// The group and version of its API.
+    pub api_version: String,
     /// Its kind.
     pub kind: String,
     /// Its name.
@@ -95,8 +97,34 @@ pub struct Spec {
     pub template: Template,
     /// Of StatefulSets and DaemonSets.
     pub update_strategy: UpdateStrategy,
+    /// Of a Rollout: where the pod template stands, if not in itself.
+    pub workload_ref: Option<WorkloadRef>,
     /// Of a Rollout: pods older than this are replaced.
     pub restart_at: Option<Timestamp>,
+    /// Of a pod itself.
+    #[serde(flatten)]
+    pub pod: PodSpec,
+}
+
+/// `spec.workloadRef`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct WorkloadRef {
+    /// The kind.
+    pub kind: String,
+    /// The name.
+    pub name: String,
+}
+
+impl WorkloadRef {
+    fn template_in(self) -> TemplateIn {
+        let Self { kind, name } = self;
+        match &*kind {
+            "Deployment" => TemplateIn::Workload(Kind::Deployment, name),
+            "ReplicaSet" => TemplateIn::Workload(Kind::ReplicaSet, name),
+            _ => TemplateIn::Other(format!("{kind} {name}")),
+        }
+    }
 }
 
 /// `spec.updateStrategy`.
@@ -135,7 +163,7 @@ pub struct TemplateMeta {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// What of a pod's spec can name a Secret.
+/// What of a pod's spec can name a Secret, and whether it runs on for ever.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodSpec {
@@ -147,6 +175,8 @@ pub struct PodSpec {
     pub volumes: Vec<BTreeMap<String, Value>>,
     /// What images are pulled with.
     pub image_pull_secrets: Vec<Named>,
+    /// `Always` if absent.
+    pub restart_policy: String,
 }
 
 /// A container.
@@ -272,7 +302,7 @@ pub struct Status {
     pub number_available: i64,
     /// The conditions.
     pub conditions: Vec<Condition>,
-    /// Of a Rollout.
+    /// Of a Rollout, or of a pod.
     pub phase: String,
     /// Of a Rollout, for people.
     pub message: String,
@@ -284,27 +314,54 @@ impl Object {
     /// What decisions need of it.
     pub fn workload(self, kind: Kind) -> Workload {
         let counts = Counts::of(kind, &self);
-        let Self { metadata, spec, .. } = self;
+        let Self {
+            metadata,
+            spec,
+            status,
+        } = self;
         let annotation = |name: &str| metadata.annotations.get(name);
         let on_delete = spec.update_strategy.r#type == "OnDelete";
         let partition = spec.update_strategy.rolling_update.partition;
+        let (uses, reloader) = if kind == Kind::Pod {
+            // Reloader restarts none of their controllers.
+            (references(&spec.pod), Reloader::default())
+        } else {
+            let template = &spec.template;
+            let annotations = &template.metadata.annotations;
+            let reloader = Reloader::of(&metadata.annotations, annotations);
+            (references(&template.spec), reloader)
+        };
+        let controller = controller(metadata.owner_references);
+        let deleting = metadata.deletion_timestamp.is_some();
+        let addressed = match (kind, &controller) {
+            (Kind::ReplicaSet, owner) => owner.is_none(),
+            (Kind::Pod, None) => false,
+            (Kind::Pod, Some(owner)) => {
+                comes_back(owner, &spec.pod) && !deleting && !is_over(&counts.phase)
+            }
+            (Kind::DaemonSet | Kind::Deployment | Kind::Rollout | Kind::StatefulSet, _) => true,
+        };
         Workload {
-            uses: references(&spec.template.spec),
+            uses,
             stamp: annotation(STAMP).cloned(),
             ignored: annotation(IGNORE).is_some_and(|value| value == "true"),
-            reloader: Reloader::of(&metadata.annotations, &spec.template.metadata.annotations),
-            controlled: metadata
-                .owner_references
-                .iter()
-                .any(|owner| owner.controller),
+            reloader,
+            controller,
+            addressed,
             holds: Holds {
-                deleting: metadata.deletion_timestamp.is_some(),
+                deleting,
                 paused: spec.paused || counts.phase == "Paused",
                 scaled_to_zero: counts.wanted == 0,
                 on_delete,
                 partitioned: kind == Kind::StatefulSet && !on_delete && partition >= counts.wanted,
             },
             health: health::health(&counts),
+            wanted: counts.wanted,
+            partly: (kind == Kind::StatefulSet
+                && !on_delete
+                && (1..counts.wanted).contains(&partition))
+            .then_some(status.update_revision),
+            template_in: spec.workload_ref.map(WorkloadRef::template_in),
             managers: metadata.managed_fields.iter().map(manager).collect(),
             selector: spec.selector,
             id: WorkloadId {
@@ -330,6 +387,39 @@ fn manager(entry: &ManagedFields) -> Manager {
     }
 }
 
+fn controller(owners: Vec<OwnerReference>) -> Option<Owner> {
+    let owner = owners.into_iter().find(|owner| owner.controller)?;
+    Some(Owner {
+        api_version: owner.api_version,
+        kind: owner.kind,
+        name: owner.name,
+        uid: owner.uid,
+    })
+}
+
+/// Whether a pod's controller makes another in its place, and is none that has a kind of its own here. What runs to an end is
+/// never one that does, whatever its controller is called; a node does not recreate the pods of its static manifests.
+fn comes_back(owner: &Owner, spec: &PodSpec) -> bool {
+    let group = owner
+        .api_version
+        .split_once('/')
+        .map_or("", |(group, _)| group);
+    let has_a_kind = group == "apps" || (group.is_empty() && owner.kind == "Node");
+    let runs_on = matches!(&*spec.restart_policy, "" | "Always");
+    runs_on && !has_a_kind && !owner.kind.ends_with("Job")
+}
+
+/// Whether a pod of this phase runs no more.
+fn is_over(phase: &str) -> bool {
+    matches!(phase, "Succeeded" | "Failed")
+}
+
+pub(super) fn is_ready(conditions: &[Condition]) -> bool {
+    conditions
+        .iter()
+        .any(|condition| condition.r#type == "Ready" && condition.status == "True")
+}
+
 /// A pod.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -346,31 +436,24 @@ pub struct PodObject {
 pub struct PodStatus {
     /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
     pub phase: String,
+    /// The conditions.
+    pub conditions: Vec<Condition>,
 }
 
 impl PodObject {
     /// The pod, unless it is over or on its way out.
     pub fn pod(self) -> Option<Pod> {
-        let over = matches!(&*self.status.phase, "Succeeded" | "Failed");
-        if over || self.metadata.deletion_timestamp.is_some() {
+        if is_over(&self.status.phase) || self.metadata.deletion_timestamp.is_some() {
             return None;
         }
-        let owner = self
-            .metadata
-            .owner_references
-            .into_iter()
-            .find(|owner| owner.controller);
         Some(Pod {
             created: self.metadata.creation_timestamp?,
             namespace: self.metadata.namespace,
             name: self.metadata.name,
             uid: self.metadata.uid,
             labels: self.metadata.labels,
-            owner: owner.map(|owner| PodOwner {
-                kind: owner.kind,
-                name: owner.name,
-                uid: owner.uid,
-            }),
+            owner: controller(self.metadata.owner_references),
+            ready: is_ready(&self.status.conditions),
         })
     }
 }

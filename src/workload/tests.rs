@@ -234,3 +234,92 @@ fn a_pod_that_is_over_or_leaving_counts_no_more() {
     assert!(pod("Succeeded", Value::Null).is_none() && pod("Failed", Value::Null).is_none());
     assert!(pod("Running", json!("2026-03-01T12:00:00Z")).is_none());
 }
+
+#[test]
+fn rules_cover_what_no_other_kind_stands_for_and_what_comes_back() {
+    let controlled = |kind: &str, api: &str| json!([{"apiVersion": api, "kind": kind, "name": "o", "uid": "o", "controller": true}]);
+    let pod = |owners: Value, restart_policy: &str, phase: &str| {
+        let pod = json!({
+            "metadata": {"namespace": "shop", "name": "p", "uid": "p", "ownerReferences": owners},
+            "spec": {"restartPolicy": restart_policy}, "status": {"phase": phase},
+        });
+        workload(Kind::Pod, pod).addressed
+    };
+    for (kind, api) in [
+        ("StrimziPodSet", "core.strimzi.io/v1beta2"),
+        ("StatefulSet", "apps.kruise.io/v1beta1"),
+        ("ReplicationController", "v1"),
+        ("Cluster", "postgresql.cnpg.io/v1"),
+    ] {
+        assert!(pod(controlled(kind, api), "Always", "Running"), "{kind}");
+        assert!(
+            !pod(controlled(kind, api), "OnFailure", "Running"),
+            "{kind}: it runs to an end"
+        );
+        assert!(
+            !pod(controlled(kind, api), "Always", "Failed"),
+            "{kind}: it is over"
+        );
+    }
+    for (kind, api) in [
+        ("ReplicaSet", "apps/v1"),
+        ("StatefulSet", "apps/v1"),
+        ("DaemonSet", "apps/v1"),
+        ("Node", "v1"),
+        ("Job", "batch/v1"),
+        ("Job", "batch.volcano.sh/v1alpha1"),
+        ("SparkJob", "example.org/v1"),
+    ] {
+        assert!(
+            !pod(controlled(kind, api), "Always", "Running"),
+            "{kind} {api}"
+        );
+    }
+    assert!(
+        !pod(json!([]), "Always", "Running"),
+        "nothing makes it anew"
+    );
+    let set = |owners: Value| {
+        let set = json!({"metadata": {"namespace": "shop", "name": "s", "uid": "s", "ownerReferences": owners}});
+        workload(Kind::ReplicaSet, set).addressed
+    };
+    assert!(set(json!([])) && !set(controlled("Deployment", "apps/v1")));
+}
+
+#[test]
+fn a_pod_uses_what_its_own_spec_names() {
+    let pod = json!({
+        "metadata": {"namespace": "shop", "name": "p", "uid": "p"},
+        "spec": {
+            "containers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}}]}],
+            "volumes": [{"name": "v", "secret": {"secretName": "tls"}}],
+            "imagePullSecrets": [{"name": "registry"}],
+        },
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+    });
+    let pod = workload(Kind::Pod, pod);
+    assert_eq!(
+        pod.uses.keys().collect::<Vec<_>>(),
+        ["db", "registry", "tls"]
+    );
+    assert_eq!(
+        pod.uses["db"],
+        Keys::Some(BTreeSet::from(["password".to_owned()]))
+    );
+    assert_eq!(pod.health, Health::Healthy);
+}
+
+#[test]
+fn pods_of_one_controller_are_as_well_as_all_of_them() {
+    let owner = Owner {
+        api_version: "core.strimzi.io/v1beta2".to_owned(),
+        kind: "StrimziPodSet".to_owned(),
+        name: "kafka".to_owned(),
+        uid: "o".to_owned(),
+    };
+    assert_eq!(health::lacking(&owner, [true, true].into_iter()), None);
+    assert_eq!(
+        health::lacking(&owner, [true, false, true].into_iter()),
+        Some("2 of 3 pods of StrimziPodSet kafka are ready".to_owned())
+    );
+}

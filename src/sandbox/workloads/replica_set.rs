@@ -1,4 +1,5 @@
-//! ReplicaSets: so many Pods of one template.
+//! ReplicaSets: so many Pods of one template. A `ReplicationController` does the same, and stands for all controllers that keep
+//! Pods and that eso-sync knows nothing of.
 
 use std::sync::Arc;
 

@@ -9,6 +9,7 @@ use crate::{
 const KINDS: &[&str] = &[
     Kind::DaemonSet.as_str(),
     Kind::Deployment.as_str(),
+    Kind::Pod.as_str(),
     Kind::ReplicaSet.as_str(),
     Kind::Rollout.as_str(),
     Kind::StatefulSet.as_str(),
@@ -56,7 +57,8 @@ pub(super) const RULE: &[Field] = &[
     field(
         "kinds",
         list(&A_KIND),
-        "Kinds of workload. Of a ReplicaSet, which has to be one that nothing controls, pods can only be evicted.",
+        "Kinds of workload. A ReplicaSet has to be one that nothing controls, and a Pod one of a controller that is none of the \
+         other kinds, nor a Job: their pods can only be evicted.",
     ),
     field(
         "secrets",

@@ -152,6 +152,7 @@ impl World {
             "StatefulSet" => ("apis/apps/v1".to_owned(), "statefulsets"),
             "DaemonSet" => ("apis/apps/v1".to_owned(), "daemonsets"),
             "ReplicaSet" => ("apis/apps/v1".to_owned(), "replicasets"),
+            "ReplicationController" => ("api/v1".to_owned(), "replicationcontrollers"),
             "PodDisruptionBudget" => ("apis/policy/v1".to_owned(), "poddisruptionbudgets"),
             "Rollout" => ("apis/argoproj.io/v1alpha1".to_owned(), "rollouts"),
             "Lease" => ("apis/coordination.k8s.io/v1".to_owned(), "leases"),

@@ -1,0 +1,140 @@
+//! Pods of a controller that has no kind of its own in the policy: a `ReplicationController` stands for all of those.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{is_up, stamp, version};
+use crate::{
+    scenarios::{base, rotate},
+    support::{Outcome, World, scenarios},
+};
+
+scenarios! {
+    pods_of_another_controller_are_evicted_one_after_the_other
+    nothing_rolls_single_pods_and_that_is_said
+}
+
+/// Synced each run; any number of restarts, one after the other.
+pub(crate) const POLICY: &str = "select: [{namespaces: [NS]}]
+sync: {when: always}
+drift: {enabled: false}
+pace: {restarts: 100/s}
+restart: [{match: references, kinds: [Pod, Deployment], strategy: evict, require: proven, wait: 1m}]
+";
+
+fn only(outcome: &str) -> BTreeSet<String> {
+    BTreeSet::from([outcome.to_owned()])
+}
+
+async fn run(world: &World, policy: &str) -> Outcome {
+    world.bin.policy(&world.named(policy), &[]).await
+}
+
+fn keeper() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ReplicationController", "metadata": {"name": "keeper"},
+        "spec": {"replicas": 3, "selector": {"app": "kept"}, "template": {
+            "metadata": {"labels": {"app": "kept"}},
+            "spec": {"terminationGracePeriodSeconds": 0, "containers": [{
+                "name": "main", "image": "none", "envFrom": [{"secretRef": {"name": "db"}}],
+            }]},
+        }},
+    })
+}
+
+/// Names and uids.
+async fn kept(world: &World) -> Vec<(String, String)> {
+    let pods = world.list("Pod").await;
+    let kept = pods
+        .iter()
+        .map(|pod| &pod["metadata"])
+        .filter(|pod| pod["labels"]["app"] == "kept" && pod["deletionTimestamp"].is_null())
+        .map(|pod| (pod["name"].as_str(), pod["uid"].as_str()))
+        .map(|(name, uid)| {
+            (
+                name.expect("a name").to_owned(),
+                uid.expect("a uid").to_owned(),
+            )
+        });
+    kept.collect()
+}
+
+/// What became of each of these.
+fn told(outcome: &Outcome, pods: &[(String, String)]) -> BTreeSet<String> {
+    pods.iter()
+        .map(|(name, _)| outcome.restart_of(name))
+        .collect()
+}
+
+/// Three pods of a controller that use the Secret `db`.
+pub(crate) async fn kept_up(world: &World) {
+    world.apply(keeper()).await;
+    is_up(world, "ReplicationController", "keeper").await;
+}
+
+/// They are adopted once and then left alone.
+async fn adopted(world: &World) -> Vec<(String, String)> {
+    base(world).await;
+    kept_up(world).await;
+    let pods = kept(world).await;
+    let first = run(world, POLICY).await;
+    assert_eq!(told(first.exits(0), &pods), only("adopted(adopted)"));
+    let (name, _) = &pods[0];
+    let noted = version(world, "Pod", name).await;
+    let second = run(world, POLICY).await;
+    assert_eq!(told(second.exits(0), &pods), only("left(current)"));
+    assert_eq!(
+        version(world, "Pod", name).await,
+        noted,
+        "nothing is written to it"
+    );
+    pods
+}
+
+async fn pods_of_another_controller_are_evicted_one_after_the_other(world: World) {
+    let first = adopted(&world).await;
+    rotate(&world).await;
+    let evicted = run(&world, POLICY).await;
+    assert_eq!(
+        told(evicted.exits(0), &first),
+        only("restarted(data-changed)")
+    );
+    let second = kept(&world).await;
+    assert!(second.len() == 3 && second.iter().all(|pod| !first.contains(pod)));
+    for (name, uid) in &second {
+        let stamp = stamp(&world, "Pod", name).await.expect("a stamp");
+        assert_eq!(stamp["of"], json!(uid));
+        assert_eq!(
+            stamp["restarts"].as_array().map(Vec::len),
+            Some(1),
+            "{stamp}"
+        );
+        assert!(
+            stamp["assumed"].as_array().is_none_or(Vec::is_empty),
+            "{stamp}"
+        );
+    }
+    let after = run(&world, POLICY).await;
+    assert_eq!(told(after.exits(0), &second), only("left(current)"));
+
+    // What came instead was restarted a moment ago, although it is another pod.
+    let store = format!("{}-store", world.namespace);
+    let data = json!([{"key": "db", "value": "later"}]);
+    let change = json!({"spec": {"provider": {"fake": {"data": data}}}});
+    world.patch("SecretStore", &store, &change).await;
+    let cooling = run(&world, POLICY).await;
+    assert_eq!(told(cooling.exits(3), &second), only("left(cooling-down)"));
+    assert_eq!(kept(&world).await, second);
+    world.end().await;
+}
+
+async fn nothing_rolls_single_pods_and_that_is_said(world: World) {
+    let pods = adopted(&world).await;
+    rotate(&world).await;
+    let rolled = run(&world, &POLICY.replace("strategy: evict, ", "")).await;
+    assert_eq!(told(rolled.exits(0), &pods), only("left(on-delete)"));
+    assert_eq!(rolled.document()["summary"]["restarts"]["behind"], json!(3));
+    assert_eq!(kept(&world).await, pods);
+    world.end().await;
+}
