@@ -12,8 +12,8 @@ use crate::{
     support::{Outcome, World, eventually},
 };
 
-/// Restarts are this far apart at the least: `pace.restarts` is 200/s.
-const APART: Duration = Duration::from_millis(5);
+/// Restarts are this far apart at the least: `pace.restarts` is 500/s.
+const APART: Duration = Duration::from_millis(2);
 
 /// `maxConcurrent`
 const AT_ONCE: usize = 40;
@@ -30,7 +30,7 @@ const KINDS: [(&str, &str, usize); 3] = [
 const POLICY: &str = "select: [{namespaces: [NS]}]
 sync: {when: always}
 drift: {enabled: false}
-pace: {restarts: 200/s, kubernetes: 10000/s}
+pace: {restarts: 500/s, kubernetes: 10000/s}
 safety: {maxRestarts: 1000}
 restart: [{match: references, require: proven, wait: 1m, maxConcurrent: 40}]
 ";
@@ -223,7 +223,7 @@ async fn restarts_stay_apart_however_slow_the_api_server_is() {
     for number in 0..4 {
         super::is_up(&world, "Deployment", &name("Deployment", number)).await;
     }
-    let policy = POLICY.replace("200/s", "2/s");
+    let policy = POLICY.replace("500/s", "2/s");
     run(&world, &policy).await.0.exits(0);
     rotate(&world).await;
     let slow = Fault::latency(Duration::from_millis(800))
