@@ -143,6 +143,8 @@ pub enum Reason {
     StampCopied,
     /// Its stamp was made with another key; it is noted anew.
     KeyReplaced,
+    /// Its stamp was made with a key that is kept elsewhere and cannot be read.
+    KeyElsewhere,
     /// It uses a Secret that is new to its stamp, which is noted.
     SecretAdded,
     /// All of its pods started well after the data was written.
@@ -213,6 +215,7 @@ impl Reason {
                 | Self::ParentUnavailable
                 | Self::NoSource
                 | Self::StampReverted
+                | Self::KeyElsewhere
                 | Self::StampUnreadable
                 | Self::StampTooLarge
                 | Self::SecretUnreadable
@@ -315,6 +318,9 @@ impl Reason {
             | Self::CoolingDown
             | Self::NotPlanned
             | Self::EvictionUnderWay => "run again later",
+            Self::KeyElsewhere => {
+                "grant `get` on that Secret, or run with --lock-namespace; --adopt-anew makes a new stamp with the own key"
+            }
             Self::KeyReplaced => {
                 "find who deleted the key: what was owed before is no longer known"
             }

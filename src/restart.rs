@@ -17,6 +17,7 @@ pub mod discover;
 mod fixtures;
 pub mod key;
 pub mod known;
+pub mod others;
 mod owner;
 pub mod plan;
 pub mod results;
@@ -130,7 +131,7 @@ impl Restarts<'_> {
                 kept: None,
             }
         };
-        let keeper = match keeper {
+        let mut keeper = match keeper {
             Ok(keeper) => keeper,
             Err(error) => return unseen(&format!("secrets/{STAMP_KEY}"), &error),
         };
@@ -139,9 +140,13 @@ impl Restarts<'_> {
             Err(error) => return unseen(&format!("configmaps/{KNOWN}"), &error),
         };
         let targets = Targets::new(self.inventory, self.plan, None, self.verdicts);
+        let unread = self.context(&keeper, &known, true);
+        let listed = self.with(&targets, unread).list_all().await;
+        keeper.others = key::others(self.cluster, &keeper.key, listed.stamps()).await;
         let context = self.context(&keeper, &known, true);
-        let mut seen = self.with(&targets, context).all().await;
+        let mut seen = self.with(&targets, context).complete(listed).await;
         let mut plan = plan::plan(self.policy, &seen.subjects, context);
+        plan.warnings.extend(kept_elsewhere(&keeper));
         plan.gaps = std::mem::take(&mut seen.gaps);
         Looked {
             plan,
@@ -238,6 +243,7 @@ impl Restarts<'_> {
     fn context<'b>(&self, keeper: &'b Keeper, known: &'b Known, before_sync: bool) -> Context<'b> {
         Context {
             key: &keeper.key,
+            others: &keeper.others,
             known,
             now: self.clock.now(),
             before_sync,
@@ -254,6 +260,17 @@ impl Restarts<'_> {
             context,
         }
     }
+}
+
+/// Whose keys are used beside the own one: whoever keeps another has another lock too.
+fn kept_elsewhere(keeper: &Keeper) -> Option<String> {
+    let homes: BTreeSet<&str> = keeper.others.homes().collect();
+    let first = homes.first()?;
+    let all: Vec<&str> = homes.iter().copied().collect();
+    Some(format!(
+        "workloads bear stamps whose key is kept in namespace {}, by another installation: they are held against that, but its lock          is not this run's. One home for all is better: --lock-namespace {first}",
+        all.join(", ")
+    ))
 }
 
 /// Looks until the controllers have seen the stamps that were written, which takes them a moment.

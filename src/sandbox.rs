@@ -38,6 +38,7 @@ use std::{io, path::PathBuf, str::FromStr, sync::Arc};
 
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::{
     clock::Clock,
@@ -110,6 +111,8 @@ pub struct Request {
     pub user_agent: String,
     /// The body.
     pub body: Vec<u8>,
+    /// When it was read in full.
+    pub at: Instant,
 }
 
 /// A running sandbox. It ends when it is dropped.
@@ -254,6 +257,12 @@ impl Sandbox {
             .iter()
             .map(|(_, object)| Value::clone(object))
             .collect()
+    }
+
+    /// Every state that objects of a resource were in, in order, as far back as watches may begin.
+    pub fn history(&self, resource: &str) -> Vec<Arc<Value>> {
+        Resource::of_plural(resource)
+            .map_or_else(Vec::new, |resource| self.api.store.history(resource))
     }
 
     /// Creates an object, or replaces it where it exists; with its status, if it brings one. Past the API: no fault hits it

@@ -3,15 +3,16 @@
 mod evict;
 mod healthy;
 mod lone_pod;
+mod pace;
+mod wave;
 
 use std::time::Duration;
 
-use futures::{StreamExt as _, stream::FuturesUnordered};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use self::healthy::Ended;
+use self::{healthy::Ended, pace::Pace};
 use super::{
     adopt::reason_of,
     decide::{Action, decide, restarted},
@@ -25,10 +26,9 @@ use super::{
 use crate::{
     clock::Clock,
     cluster::{CallError, Trouble},
-    pace::Bucket,
     policy::{RestartRule, Strategy},
     reason::Reason,
-    stop::{GRACE, Level, Stop},
+    stop::{Level, Stop},
     workload::{Kind, Pod, RESTARTED_AT, STAMP, WorkloadId, object::Object},
 };
 
@@ -37,9 +37,6 @@ const TRIES: usize = 5;
 
 /// Where the API server cannot be reached the next try comes after this pause.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// How long a last look at what was cut off may take.
-const LAST_LOOK: Duration = Duration::from_secs(2);
 
 /// All that carrying out takes.
 #[derive(Clone)]
@@ -87,7 +84,7 @@ pub(super) async fn carry_out(
     mut done: impl FnMut(&WorkloadId, &RestartResult),
 ) -> RestartResults {
     let mut results = RestartResults::default();
-    let mut bucket = Bucket::new(job.look.policy.pace.restarts);
+    let mut pace = Pace::new(job.look.policy.pace.restarts);
     let mut halted: Option<(usize, String)> = None;
     let mut awaited = None;
     for wave in &job.plan.waves {
@@ -119,7 +116,7 @@ pub(super) async fn carry_out(
             }
             continue;
         }
-        for (id, result) in job.wave(wave, rule, &mut bucket).await {
+        for (id, result) in job.wave(wave, rule, &mut pace).await {
             if result.outcome == RestartOutcome::Failed {
                 halted = Some((wave.rule, format!("{id} failed: {}", result.message)));
             }
@@ -167,121 +164,43 @@ impl<'a> Job<'a> {
         None
     }
 
-    /// The members of a wave, each with what became of it.
-    async fn wave(
-        &self,
-        wave: &Wave,
-        rule: &RestartRule,
-        bucket: &mut Bucket,
-    ) -> Vec<(WorkloadId, RestartResult)> {
-        let mut open: Vec<&Step> = self.steps(wave).collect();
-        let mut waiting = open.clone().into_iter();
-        let mut running = FuturesUnordered::new();
-        let mut results = Vec::new();
-        let mut next = waiting.next();
-        let mut ended = std::pin::pin!(self.ended());
-        let mut stop = self.stop.clone();
-        while next.is_some() || !running.is_empty() {
-            let mut pause = None;
-            if let Some(step) = next {
-                if stop.level() != Level::Run {
-                    next = None;
-                    continue;
-                }
-                match bucket.take() {
-                    Ok(()) => {
-                        running.push(self.restart(step, rule));
-                        next = waiting.next();
-                        continue;
-                    }
-                    Err(wait) => pause = Some(wait),
-                }
-            }
-            tokio::select! {
-                Some((id, result)) = running.next() => {
-                    open.retain(|step| step.id != id);
-                    results.push((id, result));
-                }
-                () = sleep(pause.unwrap_or(Duration::from_hours(1))) => {}
-                _ = stop.changed() => {}
-                () = &mut ended => break,
-            }
-        }
-        drop(running);
-        for step in open {
-            let result = self.interrupted(step).await;
-            results.push((step.id.clone(), result));
-        }
-        results
-    }
-
-    /// Ends once nothing may be waited for any more.
-    async fn ended(&self) {
-        let mut stop = self.stop.clone();
-        let mut level = stop.level();
-        let mut end: Option<Instant> = None;
-        loop {
-            match level {
-                Level::Run => {}
-                Level::Drain(_) => {
-                    end.get_or_insert(Instant::now() + GRACE);
-                }
-                Level::Now(_) => return,
-            }
-            let far = Instant::now() + Duration::from_hours(1);
-            tokio::select! {
-                changed = stop.changed() => level = changed,
-                () = tokio::time::sleep_until(end.unwrap_or(far)), if end.is_some() => return,
-            }
-        }
-    }
-
-    /// What was cut off is looked at once: the stamp tells whether it was restarted.
-    async fn interrupted(&self, step: &Step) -> RestartResult {
-        let (Level::Drain(reason) | Level::Now(reason)) = self.stop.level() else {
-            return RestartResult::without(RestartOutcome::NotReached, Reason::Interrupted, "");
-        };
-        let before = self
-            .subject(&step.id)
-            .map(|subject| &subject.workload.stamp);
-        let path = step.id.path();
-        let now = self.look.cluster.get::<Object>(&path);
-        let began = match tokio::time::timeout(LAST_LOOK, now).await {
-            Ok(Ok(object)) => before
-                .is_some_and(|before| object.metadata.annotations.get(STAMP) != before.as_ref()),
-            // A pod that was evicted is gone.
-            Ok(Err(error)) => step.id.kind == Kind::Pod && error.trouble == Trouble::NotFound,
-            _ => false,
-        };
-        if began {
-            RestartResult::without(
-                RestartOutcome::Unproven,
-                Reason::Interrupted,
-                "it was restarted, and the run ended before it was seen to be healthy",
-            )
-        } else {
-            RestartResult::without(RestartOutcome::NotReached, reason, "")
-        }
-    }
-
     fn subject(&self, id: &WorkloadId) -> Option<&Subject> {
-        self.subjects
-            .iter()
-            .find(|subject| subject.workload.id == *id)
+        let at = self
+            .subjects
+            .binary_search_by(|subject| subject.workload.id.cmp(id));
+        self.subjects.get(at.ok()?)
     }
 
-    async fn restart(&self, step: &Step, rule: &RestartRule) -> (WorkloadId, RestartResult) {
+    /// The patch that restarts; evictions take their time, and begin with what is seen through.
+    async fn begin<'b>(
+        &self,
+        step: &'b Step,
+        rule: &RestartRule,
+    ) -> (&'b Step, Result<Option<Begun>, Failure>, Instant) {
         let give_up = Instant::now() + rule.wait;
-        let ended = match (rule.strategy, step.id.kind) {
-            (Strategy::Rollout, _) => match self.begin(step, rule).await {
+        let begun = match rule.strategy {
+            Strategy::Rollout => self.roll(step, rule).await.map(Some),
+            Strategy::Evict => Ok(None),
+        };
+        (step, begun, give_up)
+    }
+
+    /// Waits until it is healthy.
+    async fn see_through(
+        &self,
+        step: &Step,
+        rule: &RestartRule,
+        begun: Result<Option<Begun>, Failure>,
+        give_up: Instant,
+    ) -> (WorkloadId, RestartResult) {
+        let ended = match begun {
+            Ok(Some(begun)) => Ok(self.finish(begun, give_up, step).await),
+            Ok(None) if step.id.kind == Kind::Pod => self.replace(step, rule, give_up).await,
+            Ok(None) => match self.evict(step, rule, give_up).await {
                 Ok(begun) => Ok(self.finish(begun, give_up, step).await),
                 Err(failure) => Err(failure),
             },
-            (Strategy::Evict, Kind::Pod) => self.replace(step, rule, give_up).await,
-            (Strategy::Evict, _) => match self.evict(step, rule, give_up).await {
-                Ok(begun) => Ok(self.finish(begun, give_up, step).await),
-                Err(failure) => Err(failure),
-            },
+            Err(failure) => Err(failure),
         };
         let result = match ended {
             Ok(result) => result,
@@ -338,7 +257,7 @@ impl<'a> Job<'a> {
     }
 
     /// The restart and the new stamp, in one patch.
-    async fn begin(&self, step: &Step, rule: &RestartRule) -> Result<Begun, Failure> {
+    async fn roll(&self, step: &Step, rule: &RestartRule) -> Result<Begun, Failure> {
         let mut left = TRIES;
         loop {
             let (subject, stamp) = self.again(step, rule).await?;

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use self::compare::{are_newer, changes, has_news, unproven};
 use super::{
     known::Known,
+    others::{Other, Others},
     owner,
     stamp::{Stamp, StampKey},
     subject::{Subject, View},
@@ -21,13 +22,16 @@ use crate::{
     eso::expected::Difference,
     policy::{RestartRule, RestartWhen},
     reason::Reason,
+    workload::Workload,
 };
 
 /// What all decisions of a run share.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
-    /// The cluster's key.
+    /// The key that new stamps are made with.
     pub key: &'a StampKey,
+    /// Other keys that stamps were made with.
+    pub others: &'a Others,
     /// Workloads that were stamped before.
     pub known: &'a Known,
     /// The time.
@@ -38,6 +42,13 @@ pub struct Context<'a> {
     pub adopt_anew: bool,
     /// `--retry`: workloads that are not healthy are restarted too.
     pub retry: bool,
+}
+
+impl Context<'_> {
+    /// The key of a workload's stamp, or of the one that it gets.
+    pub fn key_of(&self, workload: &Workload) -> &StampKey {
+        self.others.key_of(workload).unwrap_or(self.key)
+    }
 }
 
 /// What becomes of a workload.
@@ -180,11 +191,23 @@ fn stamp_of(subject: &Subject, context: Context<'_>) -> Found {
         return Found::Anew(Reason::StampCopied, message);
     }
     if stamp.key != context.key.id {
-        let message = format!(
-            "its stamp was made with the key {}, and the key is {} now",
-            stamp.key, context.key.id
-        );
-        return Found::Anew(Reason::KeyReplaced, message);
+        match context.others.of(&stamp) {
+            Some(Other::Kept(_)) => {}
+            Some(Other::Unknown(why)) if !context.adopt_anew => {
+                let message = format!(
+                    "its stamp was made with the key that is kept in namespace {}, and that cannot be read: {why}",
+                    stamp.key_in
+                );
+                return Found::Trouble(Reason::KeyElsewhere, message);
+            }
+            Some(Other::Unknown(_) | Other::Gone) | None => {
+                let message = format!(
+                    "its stamp was made with the key {}, and the key is {} now",
+                    stamp.key, context.key.id
+                );
+                return Found::Anew(Reason::KeyReplaced, message);
+            }
+        }
     }
     if known.is_some_and(|seq| stamp.seq < seq) && !context.adopt_anew {
         return Found::Old(stamp);
@@ -422,7 +445,7 @@ pub fn restarted(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> Opti
         next.secrets.insert(name, prints);
     }
     forget_unused(subject, &mut next);
-    next.note_restart(context.now, context.key);
+    next.note_restart(context.now, context.key_of(&subject.workload));
     next.to_text().is_some().then_some(next)
 }
 

@@ -40,6 +40,23 @@ pub struct Look<'a> {
     pub context: Context<'a>,
 }
 
+/// The workloads that rules cover, each with the index of its rule, before anything else is looked at.
+#[derive(Debug, Default)]
+pub struct Listed {
+    found: Vec<(usize, Workload)>,
+    seen: Seen,
+}
+
+impl Listed {
+    /// Their stamps, as far as they can be read and are their own.
+    pub fn stamps(&self) -> impl Iterator<Item = Stamp> {
+        self.found.iter().filter_map(|(_, workload)| {
+            let stamp = Stamp::parse(workload.stamp.as_deref()?).ok()?;
+            (stamp.of == workload.uid).then_some(stamp)
+        })
+    }
+}
+
 /// What was seen.
 #[derive(Debug, Default)]
 pub struct Seen {
@@ -93,15 +110,26 @@ impl Listing {
 impl Look<'_> {
     /// Looks at everything that the rules cover.
     pub async fn all(self) -> Seen {
-        let mut seen = Seen::default();
+        let listed = self.list_all().await;
+        self.complete(listed).await
+    }
+
+    /// The workloads alone.
+    pub async fn list_all(self) -> Listed {
+        let mut listed = Listed::default();
         if self.targets.is_empty() {
-            return seen;
+            return listed;
         }
-        let mut found: Vec<(usize, Workload)> = Vec::new();
         for kind in self.kinds() {
-            self.list(kind, &mut found, &mut seen).await;
+            self.list(kind, &mut listed.found, &mut listed.seen).await;
         }
-        found.sort_by(|(_, a), (_, b)| a.id.cmp(&b.id));
+        listed.found.sort_by(|(_, a), (_, b)| a.id.cmp(&b.id));
+        listed
+    }
+
+    /// All that belongs to them.
+    pub async fn complete(self, listed: Listed) -> Seen {
+        let Listed { found, mut seen } = listed;
         seen.subjects = self.subjects(found).await;
         let mut wanting: BTreeSet<String> = BTreeSet::new();
         for subject in &seen.subjects {
@@ -360,7 +388,7 @@ impl Look<'_> {
             let namespace = &workload.id.namespace;
             concern.standing = self.targets.standing(namespace, name, rule.require, intact);
             concern.view = View::Seen(now(
-                self.context.key,
+                self.context.key_of(workload),
                 &workload.uid,
                 secret,
                 &concern.keys,

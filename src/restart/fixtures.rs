@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::{
     decide::{Context, Decision, decide},
     known::Known,
+    others::Others,
     stamp::{Stamp, StampKey},
     subject::{Concern, Now, Standing, Subject, View},
 };
@@ -148,9 +149,13 @@ pub(super) fn decided_by(
     decide(subject, rule, context(&key, known, before_sync))
 }
 
+/// Nobody keeps a key elsewhere.
+static OTHERS: Others = Others::new(BTreeMap::new());
+
 pub(super) fn context<'a>(key: &'a StampKey, known: &'a Known, before_sync: bool) -> Context<'a> {
     Context {
         key,
+        others: &OTHERS,
         known,
         now: NOW.parse().unwrap(),
         before_sync,

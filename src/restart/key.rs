@@ -1,15 +1,20 @@
 //! The cluster's key for stamps, in a Secret that the job owns, and the ConfigMap with the names of what was stamped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rustls::crypto::aws_lc_rs;
 use serde_json::json;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{known::Known, stamp::StampKey};
+use super::{
+    known::Known,
+    others::{Origin, Other, Others},
+    stamp::{Stamp, StampKey},
+};
 use crate::{
     cluster::{CallError, Cluster, Trouble},
+    pattern::is_name,
     rbac::{KNOWN, STAMP_KEY},
     secret::Value,
     wire,
@@ -38,6 +43,8 @@ pub enum KeyError {
 pub struct Keeper {
     /// The key.
     pub key: StampKey,
+    /// The keys of others.
+    pub others: Others,
     /// The namespace of its Secret.
     pub namespace: String,
     /// Whether its Secret exists. If not, the key is one that nothing was ever stamped with.
@@ -54,11 +61,45 @@ pub async fn read(cluster: &Cluster, namespaces: &[String]) -> Result<Keeper, Ke
             Err(error) => return Err(error.into()),
         }
     }
+    let namespace = namespaces.first().cloned().unwrap_or_default();
     Ok(Keeper {
-        key: StampKey::from_bytes(random()?),
-        namespace: namespaces.first().cloned().unwrap_or_default(),
+        key: StampKey::from_bytes(random()?).kept_in(&namespace),
+        others: Others::default(),
+        namespace,
         kept: false,
     })
+}
+
+/// Reads the keys that these stamps were made with, where they say that those are kept elsewhere. Who may write a workload says
+/// where; so a key has to be the very one of the stamp, and counts for that stamp only.
+pub async fn others(
+    cluster: &Cluster,
+    own: &StampKey,
+    stamps: impl Iterator<Item = Stamp>,
+) -> Others {
+    let origins: BTreeSet<Origin> = stamps.filter_map(|stamp| Origin::of(&stamp, own)).collect();
+    let mut found = BTreeMap::new();
+    for origin in origins {
+        let other = other(cluster, &origin).await;
+        found.insert(origin, other);
+    }
+    Others::new(found)
+}
+
+async fn other(cluster: &Cluster, origin: &Origin) -> Other {
+    let Origin { namespace, id } = origin;
+    if !is_name(namespace) {
+        return Other::Gone;
+    }
+    let path = format!("/api/v1/namespaces/{namespace}/secrets/{STAMP_KEY}");
+    match cluster.get::<wire::Secret>(&path).await {
+        Ok(secret) => match from_secret(&secret, namespace) {
+            Ok(keeper) if keeper.key.id == *id => Other::Kept(keeper.key),
+            Ok(_) | Err(_) => Other::Gone,
+        },
+        Err(error) if error.trouble == Trouble::NotFound => Other::Gone,
+        Err(error) => Other::Unknown(error.why().to_owned()),
+    }
 }
 
 /// Reads the key, and makes one where there is none. Of two runs that make one, the first wins and the other takes that.
@@ -101,7 +142,8 @@ fn from_secret(secret: &wire::Secret, namespace: &str) -> Result<Keeper, KeyErro
         .and_then(|bytes| bytes.try_into().ok())
         .ok_or_else(|| KeyError::NoKey(format!("{namespace}/{STAMP_KEY}")))?;
     Ok(Keeper {
-        key: StampKey::from_bytes(bytes),
+        key: StampKey::from_bytes(bytes).kept_in(namespace),
+        others: Others::default(),
         namespace: namespace.to_owned(),
         kept: true,
     })

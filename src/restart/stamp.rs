@@ -40,6 +40,9 @@ pub struct Stamp {
     pub of: String,
     /// The id of the key that the digests were made with.
     pub key: String,
+    /// The namespace in which that key is kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key_in: String,
     /// By Secret.
     pub secrets: BTreeMap<String, Prints>,
     /// Secrets of which nobody knows whether the pods started with that data.
@@ -111,6 +114,7 @@ impl Stamp {
             seq: 1,
             of: workload.uid.clone(),
             key: key.id.clone(),
+            key_in: key.home.clone(),
             secrets: BTreeMap::new(),
             assumed: BTreeSet::new(),
             restarts: Vec::new(),
@@ -146,11 +150,13 @@ impl Stamp {
     }
 }
 
-/// The key that all stamps of a cluster are made with.
+/// A key that stamps are made with: one for all of a cluster, unless somebody keeps another elsewhere.
 pub struct StampKey {
     key: RunKey,
     /// Tells keys apart, and nothing of the key.
     pub id: String,
+    /// The namespace in which it is kept.
+    pub home: String,
 }
 
 impl StampKey {
@@ -158,7 +164,15 @@ impl StampKey {
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         let key = RunKey::from_bytes(bytes);
         let id = start(&key, &[b"id"], 12);
-        Self { key, id }
+        let home = String::new();
+        Self { key, id, home }
+    }
+
+    /// The same, kept there.
+    #[must_use]
+    pub fn kept_in(mut self, namespace: &str) -> Self {
+        namespace.clone_into(&mut self.home);
+        self
     }
 
     /// The digest of a value, for this workload.

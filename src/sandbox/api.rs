@@ -12,7 +12,7 @@ use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Bytes;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 pub(super) use self::action::evict;
 use super::{
@@ -70,6 +70,7 @@ impl Api {
             resource: target.map_or("", |target| target.resource.plural),
             user_agent: call.user_agent.clone(),
             body: call.body.to_vec(),
+            at: Instant::now(),
         };
         self.requests
             .lock()

@@ -92,7 +92,7 @@ pub(super) fn answer(store: &Store, call: &Call, target: &Target<'_>) -> Result<
     )?;
     let token = token(call)?;
     let limit = limit(call)?;
-    let Page { revision, objects } = page(store, call, target, token.as_ref())?;
+    let Page { revision, objects } = page(store, call, target, token.as_ref(), &filter)?;
     let start = token.as_ref().map_or("", |token| token.start.as_str());
     let from = objects.partition_point(|(key, _)| key.as_str() < start);
     let rest = objects.get(from..).unwrap_or_default();
@@ -164,17 +164,20 @@ fn body(
     .unwrap_or_default()
 }
 
+/// The objects of one moment. Of the present only those that are asked for: there may be many others.
 fn page(
     store: &Store,
     call: &Call,
     target: &Target<'_>,
     token: Option<&Token>,
+    filter: &Filter,
 ) -> Result<Page, Failure> {
     let namespace = Some(target.namespace).filter(|namespace| !namespace.is_empty());
+    let present = || store.list_those(target.resource, namespace, |object| filter.matches(object));
     let version = call.parameter("resourceVersion");
     let wanted = match (token, version) {
         (Some(token), _) => token.rv,
-        (None, "" | "0") => return Ok(store.list(target.resource, namespace)),
+        (None, "" | "0") => return Ok(present()),
         (None, version) => version.parse().map_err(|_| {
             Failure::bad_request(format!(
                 "invalid resource version: resourceVersion: Invalid value: {version:?}: strconv.ParseUint: parsing \
@@ -182,13 +185,13 @@ fn page(
             ))
         })?,
     };
-    let present = store.revision();
-    if wanted > present {
-        return Err(Failure::too_large_version(wanted, present));
+    let newest = store.revision();
+    if wanted > newest {
+        return Err(Failure::too_large_version(wanted, newest));
     }
     // Without "exactly" a version says how old the answer may be at most.
     if token.is_none() && call.parameter("resourceVersionMatch") != "Exact" {
-        return Ok(store.list(target.resource, namespace));
+        return Ok(present());
     }
     store.list_at(target.resource, namespace, wanted).map_err(|Compacted(_)| {
         Failure::expired(

@@ -7,7 +7,7 @@ mod read;
 mod rules;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -48,6 +48,8 @@ pub(super) struct Store {
 
 struct Inner {
     tables: BTreeMap<&'static str, Table>,
+    /// By the uid of an owner: the tables and keys of what goes with it.
+    dependents: BTreeMap<String, BTreeSet<(&'static str, String)>>,
     revision: u64,
     random: fastrand::Rng,
 }
@@ -145,6 +147,7 @@ impl Store {
         let random = fastrand::Rng::with_seed(0xe50);
         let inner = Mutex::new(Inner {
             tables,
+            dependents: BTreeMap::new(),
             revision: 1,
             random,
         });
@@ -348,20 +351,15 @@ impl Store {
 
     /// What the garbage collector of a real cluster does once an owner is gone.
     fn collect_garbage(&self, inner: &mut Inner, owner: &Value) {
-        for resource in RESOURCES
-            .iter()
-            .filter(|resource| DEPENDENTS.contains(&resource.kind))
-        {
-            for (key, object) in inner.dependents(resource, object::uid(owner)) {
-                let mut last = Value::clone(&object);
-                let held = !object::items(&object, "/metadata/finalizers").is_empty();
-                if held {
-                    rules::mark_deleted(&mut last, &time::stamp(self.clock));
-                }
-                let last = self.commit(inner, resource, key, last, !held);
-                if !held {
-                    self.collect_garbage(inner, &last);
-                }
+        for (resource, key, object) in inner.dependents(object::uid(owner)) {
+            let mut last = Value::clone(&object);
+            let held = !object::items(&object, "/metadata/finalizers").is_empty();
+            if held {
+                rules::mark_deleted(&mut last, &time::stamp(self.clock));
+            }
+            let last = self.commit(inner, resource, key, last, !held);
+            if !held {
+                self.collect_garbage(inner, &last);
             }
         }
     }
@@ -386,6 +384,15 @@ impl Store {
             } else {
                 table.objects.insert(key.clone(), Arc::clone(&object))
             };
+            if DEPENDENTS.contains(&resource.kind) {
+                let after = (!deleted).then_some(&*object);
+                note_owners(
+                    &mut inner.dependents,
+                    (resource.plural, &key),
+                    before.as_deref(),
+                    after,
+                );
+            }
             table.log.push_back(Change {
                 revision,
                 key,
@@ -399,6 +406,37 @@ impl Store {
         }
         self.revision.send_replace(revision);
         object
+    }
+}
+
+/// Notes whose an object is now, and whose it is no more.
+fn note_owners(
+    dependents: &mut BTreeMap<String, BTreeSet<(&'static str, String)>>,
+    (plural, key): (&'static str, &str),
+    before: Option<&Value>,
+    after: Option<&Value>,
+) {
+    let owners = |object: Option<&Value>| -> BTreeSet<String> {
+        let references = object.map_or(&[][..], |object| {
+            object::items(object, "/metadata/ownerReferences")
+        });
+        let uids = references
+            .iter()
+            .map(|reference| object::text(reference, "/uid").to_owned());
+        uids.collect()
+    };
+    let (before, after) = (owners(before), owners(after));
+    for gone in before.difference(&after) {
+        if let Some(entries) = dependents.get_mut(gone) {
+            entries.remove(&(plural, key.to_owned()));
+            if entries.is_empty() {
+                dependents.remove(gone);
+            }
+        }
+    }
+    for uid in after.difference(&before) {
+        let entries = dependents.entry(uid.clone()).or_default();
+        entries.insert((plural, key.to_owned()));
     }
 }
 
@@ -416,19 +454,17 @@ impl Inner {
         self.tables.get(resource.plural)
     }
 
-    fn dependents(&self, resource: &Resource, owner: &str) -> Vec<(String, Arc<Value>)> {
-        let is_dependent = |object: &Value| {
-            let mut owners = object::items(object, "/metadata/ownerReferences").iter();
-            owners.any(|reference| object::text(reference, "/uid") == owner)
-        };
-        let objects = self
-            .table(resource)
-            .into_iter()
-            .flat_map(|table| &table.objects);
-        objects
-            .filter(|(_, object)| is_dependent(object))
-            .map(|(key, object)| (key.clone(), Arc::clone(object)))
-            .collect()
+    fn dependents(&self, owner: &str) -> Vec<(&'static Resource, String, Arc<Value>)> {
+        let of_owner = self.dependents.get(owner).into_iter().flatten();
+        let found = of_owner.filter_map(|(plural, key)| {
+            let object = self.tables.get(plural)?.objects.get(key)?;
+            Some((
+                Resource::of_plural(plural)?,
+                key.clone(),
+                Arc::clone(object),
+            ))
+        });
+        found.collect()
     }
 
     fn has_namespace(&self, name: &str) -> bool {

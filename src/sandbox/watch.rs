@@ -168,6 +168,9 @@ impl Watch {
 
     /// Puts what changed since the last time into lines.
     fn collect(&mut self) {
+        if self.store.last_change(self.resource) <= self.cursor {
+            return;
+        }
         match self.store.changes_since(self.resource, self.cursor) {
             Ok(Changes { revision, changes }) => {
                 for change in changes {

@@ -32,6 +32,7 @@ const PURE: &[&str] = &[
     "restart/decide",
     "restart/decide.rs",
     "restart/known.rs",
+    "restart/others.rs",
     "restart/owner.rs",
     "restart/plan",
     "restart/plan.rs",

@@ -3,9 +3,11 @@
 pub(crate) mod evictions;
 mod gitops;
 mod killed;
+mod laptop;
 pub(crate) mod lone_pods;
 mod many;
 mod rollouts;
+mod thousand;
 
 use serde_json::{Value, json};
 

@@ -170,7 +170,7 @@ fn too_often(
         .collect();
     let last = today.last()?;
     let next = context
-        .key
+        .key_of(&subject.workload)
         .digest_of(&subject.workload.uid, &expected(subject, stamp));
     // Back to what it was restarted on before, and since then on something else: somebody writes, and somebody writes back.
     if last.data != next && today.iter().any(|restart| restart.data == next) {
@@ -230,7 +230,9 @@ pub(in crate::restart) fn is_on_present_data(
 ) -> bool {
     let digest = || {
         let data = expected(subject, stamp);
-        context.key.digest_of(&subject.workload.uid, &data)
+        context
+            .key_of(&subject.workload)
+            .digest_of(&subject.workload.uid, &data)
     };
     stamp
         .restarts

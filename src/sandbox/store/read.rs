@@ -38,12 +38,23 @@ impl Store {
 
     /// All objects of a resource as they are now, of one namespace or of all.
     pub(in crate::sandbox) fn list(&self, resource: &Resource, namespace: Option<&str>) -> Page {
+        self.list_those(resource, namespace, |_| true)
+    }
+
+    /// Those of them that are wanted.
+    pub(in crate::sandbox) fn list_those(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Page {
         let inner = self.lock();
         let prefix = prefix(resource, namespace);
         let objects = inner.table(resource).map_or_else(Vec::new, |table| {
             let range = table.objects.range(prefix.clone()..);
             let range = range.take_while(|(key, _)| key.starts_with(&prefix));
             range
+                .filter(|(_, object)| wanted(object))
                 .map(|(key, object)| (key.clone(), Arc::clone(object)))
                 .collect()
         });
@@ -51,6 +62,14 @@ impl Store {
             revision: inner.revision,
             objects,
         }
+    }
+
+    /// The objects of a resource that go with an owner, in the order of their keys.
+    pub(in crate::sandbox) fn owned_by(&self, resource: &Resource, owner: &str) -> Vec<Arc<Value>> {
+        let all = self.lock().dependents(owner).into_iter();
+        all.filter(|(of, ..)| of.plural == resource.plural)
+            .map(|(_, _, object)| object)
+            .collect()
     }
 
     /// The same as they were at an earlier moment.
@@ -120,6 +139,16 @@ impl Store {
             revision: inner.revision,
             changes,
         })
+    }
+
+    /// Every state that objects of a resource were in since the last compaction.
+    pub(in crate::sandbox) fn history(&self, resource: &Resource) -> Vec<Arc<Value>> {
+        let inner = self.lock();
+        let changes = inner
+            .table(resource)
+            .into_iter()
+            .flat_map(|table| &table.log);
+        changes.map(|change| Arc::clone(&change.object)).collect()
     }
 
     /// Forgets all changes so far, as etcd's compaction does.

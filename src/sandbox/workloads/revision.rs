@@ -46,12 +46,6 @@ impl Workloads {
         let Some(resource) = Resource::of_plural("controllerrevisions") else {
             return Vec::new();
         };
-        let page = self.store.list(resource, Some(object::namespace(owner)));
-        let all = page.objects.into_iter().map(|(_, revision)| revision);
-        all.filter(|revision| {
-            object::controller(revision)
-                .is_some_and(|controller| object::text(controller, "/uid") == object::uid(owner))
-        })
-        .collect()
+        self.store.owned_by(resource, object::uid(owner))
     }
 }

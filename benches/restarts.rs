@@ -1,0 +1,212 @@
+//! How much memory a run needs that restarts a thousand workloads, and how long it takes: the real binary against the sandbox,
+//! whose controllers replace the Pods of each.
+//!
+//! ```text
+//! cargo bench --bench restarts -- [N] [--pods P] [--namespaces M] [--binary FILE]
+//! ```
+//!
+//! N workloads (1000) of P Pods each (3), each with an ExternalSecret and a Secret of its own, in M namespaces (1). All Secrets are
+//! rotated; the run finds that out, syncs them and restarts all workloads. The pace is out of the way.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "what goes wrong ends a benchmark"
+)]
+
+use std::{collections::BTreeMap, path::PathBuf, process::Stdio, time::Duration};
+
+use eso_sync::sandbox::{Sandbox, Settings};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+const POLICY: &str = r#"select: [{namespaces: ["bench-*"]}]
+sync: {when: drifted}
+pace: {inFlight: 10000, default: 1000/s, kubernetes: 10000/s, restarts: 1000/s}
+safety: {maxSyncs: 100000, maxRestarts: 100000}
+restart: [{match: references, maxConcurrent: 50}]
+deadline: 60m
+"#;
+
+/// What it may need at the most, in MiB.
+const GOAL: u64 = 64;
+
+struct Bed {
+    sandbox: Sandbox,
+    workloads: usize,
+    pods: usize,
+    namespaces: usize,
+    binary: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+#[tokio::main]
+#[expect(clippy::print_stdout, reason = "figures are what this prints")]
+async fn main() {
+    let bed = Bed::new().await;
+    bed.fill().await;
+    let (adopting, took) = bed.run("adopted").await;
+    println!(
+        "adopting {} workloads: {adopting} MiB, {took:.1} s",
+        bed.workloads
+    );
+    bed.rotate("second");
+    let (restarting, took) = bed.run("restarted").await;
+    let met = if adopting.max(restarting) <= GOAL {
+        "met"
+    } else {
+        "MISSED"
+    };
+    println!(
+        "restarting {} workloads of {} pods in {} namespaces: {restarting} MiB (goal: {GOAL} MiB, {met}), {took:.1} s",
+        bed.workloads, bed.pods, bed.namespaces
+    );
+}
+
+impl Bed {
+    #[expect(clippy::disallowed_methods, reason = "the binary runs now")]
+    async fn new() -> Self {
+        let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
+        let (mut workloads, mut options) = (1000, BTreeMap::new());
+        while let Some(word) = words.next() {
+            match word.strip_prefix("--") {
+                Some(name) => drop(options.insert(name.to_owned(), words.next().expect("a value"))),
+                None => workloads = word.parse().expect("a number of workloads"),
+            }
+        }
+        let mut number = |name: &str, otherwise: usize| {
+            let given = options.remove(name);
+            given.map_or(otherwise, |text| text.parse().expect("a number"))
+        };
+        let (pods, namespaces) = (number("pods", 3), number("namespaces", 1));
+        let binary = options
+            .remove("binary")
+            .unwrap_or_else(|| env!("CARGO_BIN_EXE_eso-sync").to_owned());
+        assert!(options.is_empty(), "unknown: {options:?}");
+        let now = jiff::Timestamp::now();
+        Self {
+            sandbox: Sandbox::empty(Settings::default(), now)
+                .await
+                .expect("a sandbox"),
+            workloads,
+            pods,
+            namespaces,
+            binary: binary.into(),
+            folder: tempfile::tempdir().expect("a folder for temporary files"),
+        }
+    }
+
+    fn apply(&self, object: Value) {
+        drop(self.sandbox.apply(object).expect("applied"));
+    }
+
+    fn namespace(&self, number: usize) -> String {
+        format!("bench-{}", number % self.namespaces)
+    }
+
+    /// The provider holds this for all of them.
+    fn rotate(&self, value: &str) {
+        for number in 0..self.namespaces {
+            self.apply(json!({
+                "apiVersion": "external-secrets.io/v1", "kind": "SecretStore",
+                "metadata": {"name": "store", "namespace": self.namespace(number)},
+                "spec": {"provider": {"fake": {"data": [{"key": "password", "value": value}]}}},
+            }));
+        }
+    }
+
+    async fn fill(&self) {
+        for number in 0..self.namespaces {
+            let name = self.namespace(number);
+            self.apply(
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
+            );
+        }
+        self.rotate("first");
+        for number in 0..self.workloads {
+            let (namespace, name) = (self.namespace(number), format!("app-{number:05}"));
+            let metadata = json!({"name": name, "namespace": namespace});
+            self.apply(json!({
+                "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": metadata,
+                "spec": {
+                    "refreshInterval": "24h", "secretStoreRef": {"kind": "SecretStore", "name": "store"},
+                    "data": [{"secretKey": "password", "remoteRef": {"key": "password"}}],
+                },
+            }));
+            let container = json!({"name": "main", "image": "none", "envFrom": [{"secretRef": {"name": name}}]});
+            self.apply(json!({
+                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata,
+                "spec": {
+                    "replicas": self.pods, "selector": {"matchLabels": {"app": name}},
+                    "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container]}},
+                },
+            }));
+        }
+        for number in 0..self.workloads {
+            while !self.is_up(number) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    fn is_up(&self, number: usize) -> bool {
+        let (namespace, name) = (self.namespace(number), format!("app-{number:05}"));
+        let deployment = self.sandbox.get("deployments", &namespace, &name);
+        let available = deployment
+            .is_some_and(|object| object["status"]["availableReplicas"] == json!(self.pods));
+        available && self.sandbox.get("secrets", &namespace, &name).is_some()
+    }
+
+    /// The most memory that a run had, in MiB, and its time. All workloads have to come to this end.
+    async fn run(&self, outcome: &str) -> (u64, f64) {
+        let policy = self.folder.path().join("policy.yaml");
+        std::fs::write(&policy, POLICY).expect("the folder can be written");
+        let report = std::fs::File::create(self.folder.path().join("report.json")).expect("a file");
+        let start = Instant::now();
+        let mut run = tokio::process::Command::new(&self.binary)
+            .env_clear()
+            .args([
+                "run",
+                "--yes",
+                "-q",
+                "-o",
+                "json",
+                "--lock-namespace",
+                "default",
+                "--server",
+                &self.sandbox.url(),
+            ])
+            .arg("--config")
+            .arg(&policy)
+            .stdout(Stdio::from(report))
+            .spawn()
+            .expect("the binary starts");
+        let status = format!("/proc/{}/status", run.id().expect("it runs"));
+        let mut peak = 0;
+        let ended = loop {
+            tokio::select! {
+                ended = run.wait() => break ended.expect("it ends"),
+                () = sleep(Duration::from_millis(5)) => peak = peak.max(high_water(&status)),
+            }
+        };
+        let took = start.elapsed().as_secs_f64();
+        let report =
+            std::fs::read_to_string(self.folder.path().join("report.json")).expect("a report");
+        let report: Value = serde_json::from_str(&report).expect("JSON");
+        let outcomes = &report["summary"]["restarts"]["outcomes"];
+        assert!(
+            ended.success() && outcomes[outcome] == json!(self.workloads),
+            "{ended}: {}",
+            report["summary"]
+        );
+        (peak, took)
+    }
+}
+
+/// The most memory that a process has had, in MiB; 0 once it is gone.
+fn high_water(status: &str) -> u64 {
+    let text = std::fs::read_to_string(status).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or_default().div_ceil(1024)
+}

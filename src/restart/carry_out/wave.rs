@@ -1,0 +1,128 @@
+//! One wave: its members are begun one after another, and waited for all together.
+
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use tokio::time::{Instant, sleep_until};
+
+use super::{Failure, Job, pace::Pace};
+use crate::{
+    cluster::Trouble,
+    policy::RestartRule,
+    reason::Reason,
+    restart::{
+        plan::Step,
+        results::{RestartOutcome, RestartResult},
+        waves::Wave,
+    },
+    stop::{GRACE, Level},
+    workload::{Kind, STAMP, WorkloadId, object::Object},
+};
+
+/// How long a last look at what was cut off may take.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+
+impl Job<'_> {
+    /// The members of a wave, each with what became of it. One after another is begun, at the pace; then all are waited for.
+    pub(super) async fn wave(
+        &self,
+        wave: &Wave,
+        rule: &RestartRule,
+        pace: &mut Pace,
+    ) -> Vec<(WorkloadId, RestartResult)> {
+        let mut open: Vec<&Step> = self.steps(wave).collect();
+        let mut waiting = open.clone().into_iter();
+        let mut beginning = FuturesUnordered::new();
+        let mut running = FuturesUnordered::new();
+        let mut results = Vec::new();
+        let mut next = waiting.next();
+        let mut ended = std::pin::pin!(self.ended());
+        let mut stop = self.stop.clone();
+        while next.is_some() || !beginning.is_empty() || !running.is_empty() {
+            let mut turn = None;
+            if let (Some(step), true) = (next, beginning.is_empty()) {
+                if stop.level() != Level::Run {
+                    next = None;
+                    continue;
+                }
+                if pace.turn() <= Instant::now() {
+                    beginning.push(self.begin(step, rule));
+                    next = waiting.next();
+                } else {
+                    turn = Some(pace.turn());
+                }
+            }
+            let far = Instant::now() + Duration::from_hours(1);
+            tokio::select! {
+                Some((of, begun, give_up)) = beginning.next() => {
+                    if !matches!(begun, Err(Failure::Left(..))) {
+                        pace.taken();
+                    }
+                    running.push(self.see_through(of, rule, begun, give_up));
+                }
+                Some((id, result)) = running.next() => {
+                    open.retain(|step| step.id != id);
+                    results.push((id, result));
+                }
+                () = sleep_until(turn.unwrap_or(far)) => {}
+                _ = stop.changed() => {}
+                () = &mut ended => break,
+            }
+        }
+        drop((beginning, running));
+        for step in open {
+            let result = self.interrupted(step).await;
+            results.push((step.id.clone(), result));
+        }
+        results
+    }
+
+    /// Ends once nothing may be waited for any more.
+    pub(super) async fn ended(&self) {
+        let mut stop = self.stop.clone();
+        let mut level = stop.level();
+        let mut end: Option<Instant> = None;
+        loop {
+            match level {
+                Level::Run => {}
+                Level::Drain(_) => {
+                    end.get_or_insert(Instant::now() + GRACE);
+                }
+                Level::Now(_) => return,
+            }
+            let far = Instant::now() + Duration::from_hours(1);
+            tokio::select! {
+                changed = stop.changed() => level = changed,
+                () = sleep_until(end.unwrap_or(far)), if end.is_some() => return,
+            }
+        }
+    }
+
+    /// What was cut off is looked at once: the stamp tells whether it was restarted.
+    async fn interrupted(&self, step: &Step) -> RestartResult {
+        let (Level::Drain(reason) | Level::Now(reason)) = self.stop.level() else {
+            return RestartResult::without(RestartOutcome::NotReached, Reason::Interrupted, "");
+        };
+        let before = self
+            .subject(&step.id)
+            .map(|subject| &subject.workload.stamp);
+        let path = step.id.path();
+        let now = self.look.cluster.get::<Object>(&path);
+        let began = match tokio::time::timeout(LAST_LOOK, now).await {
+            Ok(Ok(object)) => before
+                .is_some_and(|before| object.metadata.annotations.get(STAMP) != before.as_ref()),
+            // A pod that was evicted is gone.
+            Ok(Err(error)) => step.id.kind == Kind::Pod && error.trouble == Trouble::NotFound,
+            _ => false,
+        };
+        if began {
+            RestartResult::without(
+                RestartOutcome::Unproven,
+                Reason::Interrupted,
+                "it was restarted, and the run ended before it was seen to be healthy",
+            )
+        } else {
+            RestartResult::without(RestartOutcome::NotReached, reason, "")
+        }
+    }
+}

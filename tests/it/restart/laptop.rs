@@ -1,0 +1,362 @@
+//! Who restarts does not always do it from the same place: a job, a person's laptop, a second job. Each owed restart happens
+//! once, whoever comes first, and nobody writes over the stamps of another.
+
+use eso_sync::sandbox::Fault;
+use serde_json::{Value, json};
+
+use super::{POLICY, rolled, shop, stamp, version};
+use crate::{
+    scenarios::rotate,
+    support::{Outcome, Workspace, World},
+};
+
+/// The namespace of a job that is not installed where it usually is.
+const OPS: &str = "ops";
+
+async fn namespace(world: &World, name: &str) {
+    let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    world.apply(object).await;
+}
+
+fn somewhere(world: &World) -> Workspace {
+    Workspace::new(vec!["--server".to_owned(), world.embedded().url()])
+}
+
+/// A job that is installed in this namespace.
+async fn job(world: &World, home: &str) -> Workspace {
+    namespace(world, home).await;
+    let mut bin = somewhere(world);
+    bin.set("ESO_SYNC_POD_NAMESPACE", home);
+    bin
+}
+
+/// Nothing in its environment says where the job is.
+fn laptop(world: &World) -> Workspace {
+    somewhere(world)
+}
+
+async fn run(world: &World, bin: &Workspace) -> Outcome {
+    run_with(world, bin, &[]).await
+}
+
+async fn run_with(world: &World, bin: &Workspace, more: &[&str]) -> Outcome {
+    let policy = world
+        .named(POLICY)
+        .replace("wait: 1m", "wait: 1m, cooldown: 1ms");
+    bin.policy(&policy, more).await
+}
+
+/// The provider's new value is in the Secret, and no pod has it.
+async fn rotated_and_synced(world: &World) {
+    rotate(world).await;
+    let sync = ["sync", "db", "-y", "-n", &world.namespace];
+    world.bin.run(&sync).await.exits(0);
+}
+
+/// The provider has yet another value, and no pod has it.
+async fn rotated_again(world: &World, value: &str) {
+    let data = json!([{"key": "db", "value": value}, {"key": "api", "value": "{\"user\":\"u\",\"token\":\"t\"}"}]);
+    let store = format!("{}-store", world.namespace);
+    let change = json!({"spec": {"provider": {"fake": {"data": data}}}});
+    world.patch("SecretStore", &store, &change).await;
+    world.store_is(&store, "True").await;
+}
+
+async fn has_key(world: &World, namespace: &str) -> bool {
+    let key = world
+        .get_in(namespace, "Secret", "eso-sync-stamp-key")
+        .await;
+    key.is_some()
+}
+
+/// Where the key of a workload's stamp is kept.
+async fn key_in(world: &World, name: &str) -> Value {
+    stamp(world, "Deployment", name).await.expect("a stamp")["keyIn"].clone()
+}
+
+fn warns(outcome: &Outcome, of: &str) {
+    let warnings = outcome.document()["warnings"].to_string();
+    assert!(warnings.contains(of), "{warnings}");
+}
+
+/// Nobody writes to the workload, whoever runs.
+async fn all_is_quiet(world: &World, all: &[&Workspace]) {
+    let before = version(world, "Deployment", "web").await;
+    for _ in 0..2 {
+        for bin in all {
+            let outcome = run(world, bin).await;
+            assert_eq!(outcome.exits(0).restart_of("web"), "left(current)");
+        }
+    }
+    assert_eq!(version(world, "Deployment", "web").await, before);
+}
+
+#[tokio::test]
+async fn the_key_of_the_job_is_found_from_a_laptop() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    let (job, laptop) = (job(&world, "eso-sync").await, laptop(&world));
+    run(&world, &job).await.exits(0);
+    rotated_and_synced(&world).await;
+    let ad_hoc = [
+        "sync",
+        "db",
+        "-y",
+        "-n",
+        &world.namespace,
+        "--restart",
+        "-o",
+        "json",
+    ];
+    let outcome = laptop.run(&ad_hoc).await;
+    assert_eq!(
+        outcome.exits(0).restart_of("web"),
+        "restarted(data-changed)"
+    );
+    all_is_quiet(&world, &[&job, &laptop]).await;
+    rotated_again(&world, "later").await;
+    let outcome = run(&world, &laptop).await;
+    assert_eq!(
+        outcome.exits(0).restart_of("web"),
+        "restarted(data-changed)"
+    );
+    assert_eq!(outcome.document()["warnings"], json!([]));
+    rotated_again(&world, "last").await;
+    let outcome = run(&world, &job).await;
+    assert_eq!(
+        outcome.exits(0).restart_of("web"),
+        "restarted(data-changed)"
+    );
+    assert_eq!(rolled(&world, "Deployment", "web").await, 4);
+    assert!(!has_key(&world, "default").await, "there is one key");
+    world.end().await;
+}
+
+/// The job is not where it is looked for, and came first.
+#[tokio::test]
+async fn a_laptop_restarts_what_is_owed_by_the_stamps_of_a_job_elsewhere() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    let (job, laptop) = (job(&world, OPS).await, laptop(&world));
+    run(&world, &job).await.exits(0);
+    rotated_and_synced(&world).await;
+    let outcome = run(&world, &laptop).await;
+    assert_eq!(
+        outcome.exits(0).restart_of("web"),
+        "restarted(data-changed)"
+    );
+    warns(&outcome, "kept in namespace ops");
+    warns(&outcome, "--lock-namespace ops");
+    assert_eq!(
+        key_in(&world, "web").await,
+        json!(OPS),
+        "nobody makes it his own"
+    );
+    all_is_quiet(&world, &[&job, &laptop]).await;
+    rotated_again(&world, "later").await;
+    let outcome = run(&world, &job).await;
+    assert_eq!(
+        outcome.exits(0).restart_of("web"),
+        "restarted(data-changed)"
+    );
+    assert_eq!(rolled(&world, "Deployment", "web").await, 3);
+    world.end().await;
+}
+
+/// The laptop came first, with a key of its own, and the job is installed afterwards.
+#[tokio::test]
+async fn a_job_restarts_what_is_owed_by_the_stamps_of_a_laptop() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    let laptop = laptop(&world);
+    run(&world, &laptop).await.exits(0);
+    assert_eq!(key_in(&world, "web").await, json!("default"));
+    rotated_and_synced(&world).await;
+    let job = job(&world, OPS).await;
+    let outcome = run(&world, &job).await;
+    assert_eq!(
+        outcome.exits(0).restart_of("web"),
+        "restarted(data-changed)"
+    );
+    warns(&outcome, "kept in namespace default");
+    all_is_quiet(&world, &[&laptop, &job]).await;
+    rotated_again(&world, "later").await;
+    let outcome = run(&world, &laptop).await;
+    assert_eq!(
+        outcome.exits(0).restart_of("web"),
+        "restarted(data-changed)"
+    );
+    assert_eq!(rolled(&world, "Deployment", "web").await, 3);
+    world.end().await;
+}
+
+/// Tried out from a laptop where nothing was installed; then the job moves in where it usually lives.
+#[tokio::test]
+async fn a_job_that_moves_in_later_goes_on_with_the_stamps_of_the_laptop() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    let laptop = laptop(&world);
+    run(&world, &laptop).await.exits(0);
+    rotated_and_synced(&world).await;
+    let job = job(&world, "eso-sync").await;
+    let outcome = run(&world, &job).await;
+    assert_eq!(
+        outcome.exits(0).restart_of("web"),
+        "restarted(data-changed)"
+    );
+    all_is_quiet(&world, &[&laptop, &job]).await;
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
+    world.end().await;
+}
+
+/// What cannot be told is neither restarted nor noted anew, which would lose what is owed.
+#[tokio::test]
+async fn a_key_elsewhere_that_cannot_be_read_restarts_nothing_and_loses_nothing() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    let (job, laptop) = (job(&world, OPS).await, laptop(&world));
+    run(&world, &job).await.exits(0);
+    rotated_and_synced(&world).await;
+    let before = version(&world, "Deployment", "web").await;
+    let denied = Fault::forbidden()
+        .verb("get")
+        .resource("secrets")
+        .namespace(OPS);
+    world.embedded().inject(denied);
+    let outcome = run(&world, &laptop).await;
+    outcome.exits(3);
+    assert_eq!(outcome.restart_of("web"), "left(key-elsewhere)");
+    assert_eq!(version(&world, "Deployment", "web").await, before);
+    world.embedded().clear_faults();
+    let outcome = run(&world, &job).await;
+    assert_eq!(
+        outcome.exits(0).restart_of("web"),
+        "restarted(data-changed)"
+    );
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
+    world.end().await;
+}
+
+/// Somebody insists, and takes the workloads over; the job holds with that.
+#[tokio::test]
+async fn a_key_that_cannot_be_read_is_given_up_by_hand_only() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    let (job, laptop) = (job(&world, OPS).await, laptop(&world));
+    run(&world, &job).await.exits(0);
+    let denied = Fault::forbidden()
+        .verb("get")
+        .resource("secrets")
+        .namespace(OPS);
+    world.embedded().inject(denied);
+    let outcome = run_with(&world, &laptop, &["--adopt-anew"]).await;
+    assert_eq!(outcome.exits(0).restart_of("web"), "adopted(key-replaced)");
+    warns(&outcome, "another key");
+    assert_eq!(key_in(&world, "web").await, json!("default"));
+    world.embedded().clear_faults();
+    all_is_quiet(&world, &[&job, &laptop]).await;
+    assert_eq!(rolled(&world, "Deployment", "web").await, 1);
+    world.end().await;
+}
+
+/// The key of the stamps is gone: they are noted anew once, loudly, by whoever comes first, and by nobody again.
+#[tokio::test]
+async fn a_key_elsewhere_that_is_lost_is_replaced_once() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    let (job, laptop) = (job(&world, OPS).await, laptop(&world));
+    run(&world, &job).await.exits(0);
+    assert!(
+        world
+            .embedded()
+            .delete("secrets", OPS, "eso-sync-stamp-key")
+    );
+    rotated_and_synced(&world).await;
+    let outcome = run(&world, &laptop).await;
+    assert_eq!(outcome.exits(0).restart_of("web"), "adopted(key-replaced)");
+    warns(
+        &outcome,
+        "a restart that was owed before is no longer known",
+    );
+    all_is_quiet(&world, &[&job, &laptop]).await;
+    assert_eq!(rolled(&world, "Deployment", "web").await, 1);
+    world.end().await;
+}
+
+/// Two jobs in two namespaces, each with a policy of its own over the same workload.
+#[tokio::test]
+async fn two_jobs_do_not_fight_over_stamps() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    let mut both = super::workload("Deployment", "both", "db");
+    both["spec"]["template"]["spec"]["imagePullSecrets"] = json!([{"name": "api"}]);
+    world.apply(both).await;
+    super::is_up(&world, "Deployment", "both").await;
+    let (one, other) = (job(&world, "ops-a").await, job(&world, "ops-b").await);
+    let of = |secret: &str| {
+        let rule = format!("match: references, names: [both], secrets: [{secret}]");
+        world.named(POLICY).replace("match: references", &rule)
+    };
+    for _ in 0..2 {
+        one.policy(&of("db"), &[]).await.exits(0);
+        other.policy(&of("api"), &[]).await.exits(0);
+    }
+    assert_eq!(key_in(&world, "both").await, json!("ops-a"));
+    rotate(&world).await;
+    let second = other.policy(&of("api"), &[]).await;
+    assert_eq!(
+        second.exits(0).restart_of("both"),
+        "restarted(data-changed)"
+    );
+    let first = one.policy(&of("db"), &[]).await;
+    assert_eq!(first.exits(0).restart_of("both"), "left(current)");
+    let before = version(&world, "Deployment", "both").await;
+    for _ in 0..2 {
+        one.policy(&of("db"), &[]).await.exits(0);
+        other.policy(&of("api"), &[]).await.exits(0);
+    }
+    assert_eq!(version(&world, "Deployment", "both").await, before);
+    assert_eq!(rolled(&world, "Deployment", "both").await, 2);
+    world.end().await;
+}
+
+/// Who may write a workload may write any stamp. It leads nowhere but to Secrets of the key's own name, and a key that is not the
+/// stamp's very own is not used.
+#[tokio::test]
+async fn a_stamp_that_points_somewhere_else_is_made_anew() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    let job = job(&world, OPS).await;
+    run(&world, &job).await.exits(0);
+    let foreign = job_elsewhere(&world).await;
+    for place in ["../../api/v1/namespaces/ops-b", "ops-b", "none"] {
+        let mut planted = stamp(&world, "Deployment", "web").await.expect("a stamp");
+        planted["key"] = json!("0123456789ab");
+        planted["keyIn"] = json!(place);
+        let change = json!({"metadata": {"annotations": {"eso-sync/stamp": planted.to_string()}}});
+        world.patch("Deployment", "web", &change).await;
+        let outcome = run(&world, &job).await;
+        assert_eq!(
+            outcome.exits(0).restart_of("web"),
+            "adopted(key-replaced)",
+            "{place}"
+        );
+        assert_eq!(key_in(&world, "web").await, json!(OPS));
+    }
+    let asked = world.embedded().requests();
+    assert!(asked.iter().all(|request| !request.path.contains("..")));
+    drop(foreign);
+    world.end().await;
+}
+
+/// Another job, which has a key.
+async fn job_elsewhere(world: &World) -> Workspace {
+    let other = job(world, "ops-b").await;
+    run(world, &other).await.exits(0);
+    let key = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "eso-sync-stamp-key", "namespace": "ops-b"},
+        "data": {"key": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="},
+    });
+    drop(world.embedded().apply(key));
+    other
+}
