@@ -19,7 +19,7 @@ use crate::{
     policy::{Policy, RestartRule},
     wire,
     workload::{
-        Health, Keys, Kind, Owner, Pod, Reloader, Workload, WorkloadId, health,
+        Health, Keys, Kind, Marks, Owner, Pod, Workload, WorkloadId, health,
         object::{Object, PodObject},
     },
 };
@@ -231,7 +231,7 @@ impl Look<'_> {
             concerns.insert(name, entry);
         }
         for (name, keys) in self.targets.concerning(rule, workload) {
-            let left = workload.reloader.covers(&name, false);
+            let left = workload.reloader.covers(&name, Marks::default());
             let mut entry = concern(&name, keys, !left);
             entry.left_to_reloader = left;
             concerns.insert(name, entry);
@@ -280,11 +280,14 @@ impl Look<'_> {
         let name = &secret.metadata.name;
         let written = written(secret);
         let intact = secret.is_as_hashed();
-        let matched = secret
-            .metadata
-            .annotations
-            .get(Reloader::MATCH)
-            .is_some_and(|value| value.expose() == b"true");
+        let marked = |annotation: &str| {
+            let value = secret.metadata.annotations.get(annotation);
+            value.is_some_and(|value| value.expose() == b"true")
+        };
+        let marks = Marks {
+            matched: marked(Marks::MATCH),
+            ignored: marked(Marks::IGNORE),
+        };
         for &index in by {
             let Some(subject) = subjects.get_mut(index) else {
                 continue;
@@ -298,9 +301,10 @@ impl Look<'_> {
             let Some(concern) = secrets.get_mut(name) else {
                 continue;
             };
-            if concern.counts && workload.reloader.covers(name, matched) {
-                concern.counts = false;
-                concern.left_to_reloader = true;
+            // What only stands in the stamp is nobody's to restart on.
+            if concern.counts || concern.left_to_reloader {
+                concern.left_to_reloader = workload.reloader.covers(name, marks);
+                concern.counts = !concern.left_to_reloader;
             }
             let namespace = &workload.id.namespace;
             concern.standing = self.targets.standing(namespace, name, rule.require, intact);
