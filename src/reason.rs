@@ -309,10 +309,12 @@ impl Reason {
             }
             Self::NotHealthyAgain => "look at its pods: `kubectl describe` and `kubectl logs`",
             Self::EvictionBlocked => "look at its PodDisruptionBudget: `kubectl get pdb`",
-            Self::RestartLoop | Self::Flapping => "find what keeps changing its Secrets",
+            Self::RestartLoop | Self::Flapping => {
+                "find what keeps changing its Secrets; `--retry` restarts it all the same"
+            }
+            Self::CoolingDown => "run again later; `--retry` restarts it at once",
             Self::ChangedMeanwhile
             | Self::AlreadyRolling
-            | Self::CoolingDown
             | Self::NotPlanned
             | Self::EvictionUnderWay => "run again later",
             Self::KeyReplaced => {

@@ -66,7 +66,8 @@ pub struct Options {
     pub namespaces: Vec<String>,
     /// Stamps that vanished or cannot be read are made anew.
     pub adopt_anew: bool,
-    /// Workloads that are not healthy are restarted too, and stop no other.
+    /// Workloads that are not healthy are restarted too, and stop no other; those that were restarted too often or too recently
+    /// are as well.
     pub retry: bool,
 }
 

@@ -29,7 +29,7 @@ use crate::{
     reason::Reason,
     report::{
         self, Document, Heading, Kind, exit_of, exit_of_plan, exit_of_restart_plan,
-        exit_of_restarts, text,
+        exit_of_restarts, exit_of_undone, text,
     },
     restart::{self, Looked, results::RestartResults, targets::Verdicts},
     stop::Level,
@@ -540,6 +540,8 @@ impl Task<'_> {
             document = document.with_restart_results(restarts, restarted);
         }
         if self.tells_chain {
+            exit = exit.or(exit_of_undone(&document.restarts));
+            document.run.exit_code = exit.code();
             let inventory = &seen.discovered.inventory;
             document = document.with_chain(inventory, plan, restarted, &seen.verdicts);
         }

@@ -29,7 +29,8 @@ pub(super) async fn restart(session: &Session, args: RunArgs) -> Result<Exit, Re
     by_policy(session, args, flags, true).await
 }
 
-/// What is restarted with an ExternalSecret that was named: all that uses its Secret, unless it is known to run on it.
+/// What is restarted with an ExternalSecret that was named: all that uses its Secret, unless it is known to run on it. What is typed
+/// is meant now, and no later run makes it up: it waits for no cool-down.
 pub(super) fn ad_hoc_rules() -> Value {
     let kinds = [
         Kind::Deployment,
@@ -42,6 +43,7 @@ pub(super) fn ad_hoc_rules() -> Value {
         "kinds": kinds.map(Kind::as_str),
         "when": RestartWhen::Unproven.as_str(),
         "require": Require::Proven.as_str(),
+        "cooldown": "0s",
     }])
 }
 

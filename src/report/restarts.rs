@@ -343,6 +343,24 @@ pub fn exit_of_restarts(plan: &RestartPlan, results: &RestartResults) -> Exit {
     exit
 }
 
+/// The exit code of what was typed for once: no later run makes up for what is left undone. What is left to somebody else, or asks
+/// for no pods, is none of that.
+pub fn exit_of_undone(restarts: &[DocumentRestart]) -> Exit {
+    let undone = |restart: &DocumentRestart| {
+        let unknown = !restart.assumed.is_empty()
+            && matches!(
+                restart.reason,
+                Reason::CoolingDown | Reason::OnDelete | Reason::Paused
+            );
+        (restart.behind || unknown) && restart.reason != Reason::HandledByReloader
+    };
+    if restarts.iter().any(undone) {
+        Exit::Failed
+    } else {
+        Exit::Done
+    }
+}
+
 /// How long it took, for a line of progress.
 pub fn took(result: &RestartResult) -> String {
     span(jiff::SignedDuration::try_from(result.took).unwrap_or_default())

@@ -157,7 +157,7 @@ fn too_often(
     context: Context<'_>,
     stamp: &Stamp,
 ) -> Option<Against> {
-    if stamp.evicting.is_some() {
+    if stamp.evicting.is_some() || context.retry {
         return None;
     }
     let today: Vec<_> = stamp
