@@ -30,6 +30,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::timeout;
+
 use self::{
     decide::{Action, Context},
     discover::{Look, Seen},
@@ -37,7 +39,7 @@ use self::{
     known::Known,
     plan::{RestartPlan, Step},
     results::{RestartOutcome, RestartResult, RestartResults, SecretSeen},
-    subject::Standing,
+    subject::{Standing, Subject},
     targets::{Targets, Verdicts},
 };
 use crate::{
@@ -49,7 +51,7 @@ use crate::{
     policy::Policy,
     rbac::{KNOWN, STAMP_KEY},
     reason::Reason,
-    stop::Stop,
+    stop::{Level, Stop},
     workload::{Health, WorkloadId},
 };
 
@@ -58,6 +60,9 @@ const LOOKS: u32 = 10;
 
 /// … and how long it is.
 const MOMENT: Duration = Duration::from_millis(500);
+
+/// How long a last look may take, once nothing is restarted any more.
+const LAST_LOOK: Duration = Duration::from_secs(5);
 
 /// What restarts need beside the policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -185,15 +190,14 @@ impl Restarts<'_> {
         let Some((keeper, known)) = looked.kept.as_ref().filter(|_| any) else {
             return RestartResults::default();
         };
-        if let Some(reason) = synced.stopped {
-            return nothing_reached(&looked.plan, reason);
-        }
         let targets = Targets::new(self.inventory, self.plan, Some(synced), verdicts);
         let context = self.context(keeper, known, false);
         let look = self.with(&targets, context);
+        if let Some(reason) = synced.stopped {
+            return self.not_reached(look, &looked.plan, reason, &stop).await;
+        }
         let seen = observed(look, &looked.plan).await;
-        let mut plan = plan::plan(self.policy, &seen.subjects, context);
-        only_planned(&mut plan, &looked.plan, self.policy);
+        let plan = self.decided(&seen, &looked.plan, context);
         let job = carry_out::Job {
             look,
             subjects: &seen.subjects,
@@ -211,19 +215,17 @@ impl Restarts<'_> {
         if let Err(warning) = adopt::remember(self.cluster, keeper, known, &noted).await {
             results.warnings.push(warning);
         }
-        let planned = planned(&looked.plan);
+        let before: BTreeSet<&WorkloadId> = looked
+            .plan
+            .steps
+            .iter()
+            .filter(|step| step.decision.action != Action::Leave || step.decision.behind)
+            .map(|step| &step.id)
+            .collect();
         for step in &plan.steps {
-            if planned.contains(&step.id) || step.decision.behind {
-                results.of.entry(step.id.clone()).or_insert_with(|| {
-                    let decision = &step.decision;
-                    let mut result = RestartResult::without(
-                        RestartOutcome::Left,
-                        decision.reason,
-                        decision.message.clone(),
-                    );
-                    result.old_pods.clone_from(&step.old_pods);
-                    result
-                });
+            if before.contains(&step.id) || step.decision.behind {
+                let left = || RestartResult::left(step);
+                results.of.entry(step.id.clone()).or_insert_with(left);
             }
         }
         results.secrets = secrets_seen(&seen);
@@ -232,6 +234,66 @@ impl Restarts<'_> {
             results.warnings.push(warning);
         }
         results
+    }
+
+    /// What is decided by now, and was foreseen.
+    fn decided(self, seen: &Seen, before: &RestartPlan, context: Context<'_>) -> RestartPlan {
+        let mut plan = plan::plan(self.policy, &seen.subjects, context);
+        only_planned(&mut plan, before, self.policy);
+        let without_pods = |subject: &&Subject| subject.pods.as_ref().is_some_and(Vec::is_empty);
+        let without_pods: BTreeSet<&WorkloadId> = seen
+            .subjects
+            .iter()
+            .filter(without_pods)
+            .map(|subject| &subject.workload.id)
+            .collect();
+        for step in &mut plan.steps {
+            // What has no pods runs on no data.
+            step.decision.behind &= !without_pods.contains(&step.id);
+        }
+        plan
+    }
+
+    /// Nothing is restarted any more. Who runs on old data by now is told all the same, if that can be seen at once.
+    async fn not_reached(
+        self,
+        look: Look<'_>,
+        before: &RestartPlan,
+        reason: Reason,
+        stop: &Stop,
+    ) -> RestartResults {
+        let seen = match stop.level() {
+            Level::Run | Level::Drain(_) => timeout(LAST_LOOK, look.all()).await.ok(),
+            Level::Now(_) => None,
+        };
+        let now = seen.map(|seen| self.decided(&seen, before, look.context));
+        let now: BTreeMap<&WorkloadId, &Step> = now
+            .iter()
+            .flat_map(|plan| &plan.steps)
+            .map(|step| (&step.id, step))
+            .collect();
+        let concerned = before
+            .steps
+            .iter()
+            .filter(|step| step.decision.action != Action::Leave);
+        let of = concerned.map(|step| {
+            let outcome = RestartOutcome::NotReached;
+            let result = match now.get(&step.id) {
+                Some(now) => RestartResult::as_it_stands(now, outcome, reason, ""),
+                None => RestartResult::as_it_stands(
+                    step,
+                    outcome,
+                    reason,
+                    "whether it runs on old data by now was not seen",
+                ),
+            };
+            (step.id.clone(), result)
+        });
+        RestartResults {
+            of: of.collect(),
+            stopped: Some(reason),
+            ..RestartResults::default()
+        }
     }
 
     fn context<'b>(&self, keeper: &'b Keeper, known: &'b Known, before_sync: bool) -> Context<'b> {
@@ -291,18 +353,6 @@ fn only_planned(plan: &mut RestartPlan, before: &RestartPlan, policy: &Policy) {
         }
     }
     plan::order(plan, policy);
-}
-
-fn nothing_reached(plan: &RestartPlan, reason: Reason) -> RestartResults {
-    let of = planned(plan).into_iter().map(|id| {
-        let result = RestartResult::without(RestartOutcome::NotReached, reason, String::new());
-        (id, result)
-    });
-    RestartResults {
-        of: of.collect(),
-        stopped: Some(reason),
-        ..RestartResults::default()
-    }
 }
 
 /// The Secrets that count for any of the workloads.

@@ -266,27 +266,17 @@ impl DocumentRestart {
             self.message.clone_from(&result.message);
             self.next_step = result.reason.next_step();
         }
-        match result.outcome {
-            RestartOutcome::Restarted => {
-                self.behind = !result.old_pods.is_empty();
-                self.assumed.clear();
-                self.next_step = None;
-            }
-            RestartOutcome::Renewed => self.behind = false,
-            RestartOutcome::Left => self.behind = !result.old_pods.is_empty(),
-            RestartOutcome::Unproven
-            | RestartOutcome::Adopted
-            | RestartOutcome::Failed
-            | RestartOutcome::NotReached => {}
+        if result.outcome == RestartOutcome::Restarted {
+            self.assumed.clear();
+            self.next_step = None;
         }
+        self.behind = result.behind;
         self.restarted_at = result.at;
         if result.at.is_some() {
             self.took_seconds = Some((result.took.as_secs_f64() * 1000.0).round() / 1000.0);
             self.pods_before = Some(result.pods_before);
         }
-        if result.at.is_some() || result.outcome == RestartOutcome::Left {
-            self.old_pods.clone_from(&result.old_pods);
-        }
+        self.old_pods.clone_from(&result.old_pods);
         self.new_pods.clone_from(&result.new_pods);
     }
 }
@@ -337,10 +327,11 @@ pub fn exit_of_restarts(plan: &RestartPlan, results: &RestartResults) -> Exit {
             exit = exit.or(Exit::Failed);
         }
     }
-    if results.stopped.is_some() {
-        exit = exit.or(Exit::Stopped);
+    match results.stopped {
+        Some(Reason::TooManyFailures) => exit.or(Exit::Limit),
+        Some(_) => exit.or(Exit::Stopped),
+        None => exit,
     }
-    exit
 }
 
 /// The exit code of what was typed for once: no later run makes up for what is left undone. What is left to somebody else, or asks

@@ -53,9 +53,11 @@ pub(super) async fn adopt(
                 } else {
                     RestartOutcome::Renewed
                 };
-                RestartResult::without(outcome, write.reason, step.decision.message.clone())
+                let message = step.decision.message.clone();
+                RestartResult::as_it_stands(step, outcome, write.reason, message)
             }
-            Err(error) => RestartResult::without(
+            Err(error) => RestartResult::as_it_stands(
+                step,
                 RestartOutcome::Failed,
                 reason_of(&error),
                 format!("its stamp was not written: {error}"),
@@ -66,10 +68,9 @@ pub(super) async fn adopt(
     for (step, _) in plan.writes() {
         if let Level::Drain(reason) | Level::Now(reason) = stop.level() {
             results.stopped = Some(reason);
-            results
-                .of
-                .entry(step.id.clone())
-                .or_insert_with(|| RestartResult::without(RestartOutcome::NotReached, reason, ""));
+            results.of.entry(step.id.clone()).or_insert_with(|| {
+                RestartResult::as_it_stands(step, RestartOutcome::NotReached, reason, "")
+            });
         }
     }
     if let Err(warning) = remember(cluster, keeper, &before, known).await {

@@ -16,7 +16,7 @@ use super::{
     adopt::reason_of,
     decide::{Action, decide, restarted},
     discover::{Look, pods_of},
-    plan::{RestartPlan, Step},
+    plan::{self, RestartPlan, Step},
     results::{RestartOutcome, RestartResult, RestartResults},
     stamp::Stamp,
     subject::Subject,
@@ -60,6 +60,8 @@ pub(super) struct Job<'a> {
 enum Failure {
     /// It was not touched.
     Left(Reason, String),
+    /// Likewise, since something else was decided by now.
+    Decided(Box<Step>),
     /// It failed.
     Failed(Reason, String),
 }
@@ -111,8 +113,8 @@ pub(super) async fn carry_out(
         };
         if let Some((reason, message)) = stopped {
             for step in job.steps(wave) {
-                let result =
-                    RestartResult::without(RestartOutcome::NotReached, reason, message.clone());
+                let outcome = RestartOutcome::NotReached;
+                let result = RestartResult::as_it_stands(step, outcome, reason, message.clone());
                 results.of.insert(step.id.clone(), result);
             }
             continue;
@@ -235,7 +237,8 @@ impl<'a> Job<'a> {
     /// What was cut off is looked at once: the stamp tells whether it was restarted.
     async fn interrupted(&self, step: &Step) -> RestartResult {
         let (Level::Drain(reason) | Level::Now(reason)) = self.stop.level() else {
-            return RestartResult::without(RestartOutcome::NotReached, Reason::Interrupted, "");
+            let outcome = RestartOutcome::NotReached;
+            return RestartResult::as_it_stands(step, outcome, Reason::Interrupted, "");
         };
         let before = self
             .subject(&step.id)
@@ -250,13 +253,14 @@ impl<'a> Job<'a> {
             _ => false,
         };
         if began {
-            RestartResult::without(
+            RestartResult::as_it_stands(
+                step,
                 RestartOutcome::Unproven,
                 Reason::Interrupted,
                 "it was restarted, and the run ended before it was seen to be healthy",
             )
         } else {
-            RestartResult::without(RestartOutcome::NotReached, reason, "")
+            RestartResult::as_it_stands(step, RestartOutcome::NotReached, reason, "")
         }
     }
 
@@ -281,14 +285,37 @@ impl<'a> Job<'a> {
         };
         let result = match ended {
             Ok(result) => result,
-            Err(Failure::Left(reason, message)) => {
+            Err(Failure::Left(reason @ (Reason::Deleted | Reason::Replaced), message)) => {
                 RestartResult::without(RestartOutcome::Left, reason, message)
             }
-            Err(Failure::Failed(reason, message)) => {
-                RestartResult::without(RestartOutcome::Failed, reason, message)
+            Err(Failure::Left(reason, message)) => {
+                RestartResult::as_it_stands(step, RestartOutcome::Left, reason, message)
             }
+            Err(Failure::Decided(now)) => RestartResult::left(&now),
+            Err(Failure::Failed(reason, message)) => self.failed(step, reason, message).await,
         };
         (step.id.clone(), result)
+    }
+
+    /// Some of its old pods may be gone all the same.
+    async fn failed(&self, step: &Step, reason: Reason, message: String) -> RestartResult {
+        let mut result = RestartResult::as_it_stands(step, RestartOutcome::Failed, reason, message);
+        let Some(subject) = self.subject(&step.id).filter(|_| !step.old_pods.is_empty()) else {
+            return result;
+        };
+        match pods_of(self.look.cluster, &subject.workload).await {
+            Ok(now) => {
+                let before = subject.pods.as_deref().unwrap_or_default();
+                let left = before
+                    .iter()
+                    .filter(|pod| now.iter().any(|other| other.uid == pod.uid));
+                let left: Vec<&str> = left.map(|pod| &*pod.name).collect();
+                result.old_pods.retain(|name| left.contains(&&**name));
+                result.behind = !result.old_pods.is_empty();
+            }
+            Err(error) => result.pods_unread = Some(error.why().to_owned()),
+        }
+        result
     }
 
     /// Reads the workload and its Secrets, and decides again on what is there now.
@@ -301,9 +328,11 @@ impl<'a> Job<'a> {
         }
         let mut context = self.look.context;
         context.now = self.clock.now();
-        let decision = decide(&subject, rule, context);
+        let mut decision = decide(&subject, rule, context);
         if decision.action != Action::Restart {
-            return Err(Failure::Left(decision.reason, decision.message));
+            decision.behind &= subject.pods.as_ref().is_none_or(|pods| !pods.is_empty());
+            let now = plan::step(&subject, decision);
+            return Err(Failure::Decided(Box::new(now)));
         }
         let same = self
             .subject(&step.id)
@@ -395,12 +424,14 @@ impl<'a> Job<'a> {
             outcome,
             reason,
             message,
+            behind: !old.is_empty(),
             at: stamp.restarts.last().map(|restart| restart.at),
             seq: Some(stamp.seq),
             took,
             pods_before: pods.len(),
             old_pods: names(old),
             new_pods: names(new),
+            pods_unread: None,
         }
     }
 }

@@ -121,7 +121,8 @@ pub fn plan(policy: &Policy, subjects: &[Subject], context: Context<'_>) -> Rest
     plan
 }
 
-fn step(subject: &Subject, decision: Decision) -> Step {
+/// What is decided about a workload, with the pods that may run on old data.
+pub(super) fn step(subject: &Subject, decision: Decision) -> Step {
     let mut old_pods = Vec::new();
     if decision.behind {
         let old = |pod: &&crate::workload::Pod| {

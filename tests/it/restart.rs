@@ -1,5 +1,6 @@
 //! Whole runs that restart workloads. They end the same way in the sandbox and on a real cluster.
 
+mod faults;
 mod gitops;
 mod killed;
 pub(crate) mod lone_pods;
@@ -427,6 +428,10 @@ async fn a_budget_that_allows_none_is_waited_for_and_reported(world: World) {
     let outcome = world.bin.policy(&policy, &[]).await;
     outcome.exits(3);
     assert_eq!(outcome.restart_of("web"), "failed(eviction-blocked)");
+    let document = outcome.document();
+    assert_eq!(document["summary"]["restarts"]["behind"], json!(1));
+    let old = document["restarts"][0]["oldPods"].as_array();
+    assert_eq!(old.map(Vec::len), Some(3), "{document}");
     assert_eq!(pods(&world, "web").await, before);
     world.end().await;
 }

@@ -56,6 +56,7 @@ impl Job<'_> {
         }
         let evicted_at = self.clock.now();
         let after = self.family(step, owner, before.len().max(1), give_up).await;
+        let stays = after.pods.iter().any(|pod| pod.uid == step.uid);
         let came: Vec<Pod> = after
             .pods
             .into_iter()
@@ -70,6 +71,8 @@ impl Job<'_> {
             at: Some(evicted_at),
             took: at.elapsed(),
             pods_before: 1,
+            behind: stays,
+            old_pods: stays.then(|| step.id.name.clone()).into_iter().collect(),
             new_pods: match heir {
                 Some(heir) => vec![heir],
                 None => came.into_iter().map(|pod| pod.name).collect(),
