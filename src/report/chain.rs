@@ -195,8 +195,14 @@ fn workloads(id: &Id, documents: &[DocumentRestart], restarts: &RestartResults) 
 }
 
 fn pods(document: &DocumentRestart) -> Result<String, String> {
+    if let Some(why) = &document.pods_unread {
+        return Err(format!("pods could not be read: {why}"));
+    }
     let (before, after) = (document.old_pods.len(), document.new_pods.len());
     match document.outcome {
+        Some(RestartOutcome::Restarted) if before == 0 && after == 0 => {
+            Err("no pod has started since the restart".to_owned())
+        }
         Some(RestartOutcome::Restarted) if before == 0 => Ok(format!(
             "{after} started after the restart, none of the {} from before is left",
             document.pods_before.unwrap_or_default()

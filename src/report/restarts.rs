@@ -82,6 +82,9 @@ pub struct DocumentRestart {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub new_pods: Vec<String>,
+    /// Why its pods could not be read after the restart, if they could not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods_unread: Option<String>,
 }
 
 /// A Secret that concerns a workload.
@@ -241,6 +244,7 @@ impl DocumentRestart {
             pods_before: None,
             old_pods: step.old_pods.clone(),
             new_pods: Vec::new(),
+            pods_unread: None,
         }
     }
 
@@ -278,6 +282,7 @@ impl DocumentRestart {
         }
         self.old_pods.clone_from(&result.old_pods);
         self.new_pods.clone_from(&result.new_pods);
+        self.pods_unread.clone_from(&result.pods_unread);
     }
 }
 

@@ -406,32 +406,47 @@ impl<'a> Job<'a> {
         let waited = healthy::wait(self.look.cluster, &id, Some(&object), give_up).await;
         let took = at.elapsed();
         let workload = object.workload(id.kind);
-        let now = pods_of(self.look.cluster, &workload).await;
+        let (now, unread) = match pods_of(self.look.cluster, &workload).await {
+            Ok(now) => (now, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
         let (old, new): (Vec<Pod>, Vec<Pod>) = now
-            .unwrap_or_default()
             .into_iter()
             .partition(|pod| pods.iter().any(|before| before.uid == pod.uid));
         let names = |pods: Vec<Pod>| pods.into_iter().map(|pod| pod.name).collect();
-        let (outcome, reason, message) = match waited {
-            Ok(()) => (
+        let (outcome, reason, message) = match (waited, &unread) {
+            (Ok(()), None) => (
                 RestartOutcome::Restarted,
                 step.decision.reason,
                 String::new(),
             ),
-            Err(Ended { reason, message }) => (RestartOutcome::Failed, reason, message),
+            (Ok(()), Some(error)) => (
+                RestartOutcome::Unproven,
+                reason_of(error),
+                format!(
+                    "it is healthy again, but its pods could not be read: {}",
+                    error.why()
+                ),
+            ),
+            (Err(Ended { reason, message }), _) => (RestartOutcome::Failed, reason, message),
+        };
+        // Which of the old pods are left is not known where they could not be read.
+        let (behind, old_pods) = match &unread {
+            None => (!old.is_empty(), names(old)),
+            Some(_) => (step.decision.behind, step.old_pods.clone()),
         };
         RestartResult {
             outcome,
             reason,
             message,
-            behind: !old.is_empty(),
+            behind,
             at: stamp.restarts.last().map(|restart| restart.at),
             seq: Some(stamp.seq),
             took,
             pods_before: pods.len(),
-            old_pods: names(old),
+            old_pods,
             new_pods: names(new),
-            pods_unread: None,
+            pods_unread: unread.map(|error| error.why().to_owned()),
         }
     }
 }

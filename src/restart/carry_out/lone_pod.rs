@@ -26,6 +26,8 @@ use crate::{
 struct Family {
     pods: Vec<Pod>,
     lacks: Option<String>,
+    /// Why they could not be read in the end, if they could not.
+    unread: Option<String>,
 }
 
 impl Job<'_> {
@@ -48,7 +50,11 @@ impl Job<'_> {
         } else {
             give_up
         };
-        let before = self.family(step, owner, 0, patience).await.pods;
+        let before = self.family(step, owner, 0, patience).await;
+        if let Some(why) = before.unread {
+            return Err(Failure::Failed(Reason::ApiUnavailable, why));
+        }
+        let before = before.pods;
         let at = Instant::now();
         let (subject, _) = self.mean_to_evict(step, rule).await?;
         for pod in subject.pods.iter().flatten() {
@@ -71,6 +77,7 @@ impl Job<'_> {
             at: Some(evicted_at),
             took: at.elapsed(),
             pods_before: 1,
+            pods_unread: after.unread,
             behind: stays,
             old_pods: stays.then(|| step.id.name.clone()).into_iter().collect(),
             new_pods: match heir {
@@ -85,15 +92,20 @@ impl Job<'_> {
     async fn family(&self, step: &Step, owner: &Owner, wanted: usize, give_up: Instant) -> Family {
         let mut pods = Vec::new();
         loop {
-            let lacks = match family_of(self.look.cluster, &step.id.namespace, owner).await {
-                Ok(now) => {
-                    pods = now;
-                    lacks(&pods, step, owner, wanted)
-                }
-                Err(error) => Some(error.to_string()),
-            };
+            let (lacks, unread) =
+                match family_of(self.look.cluster, &step.id.namespace, owner).await {
+                    Ok(now) => {
+                        pods = now;
+                        (lacks(&pods, step, owner, wanted), None)
+                    }
+                    Err(error) => (Some(error.to_string()), Some(error.why().to_owned())),
+                };
             if lacks.is_none() || Instant::now() >= give_up {
-                return Family { pods, lacks };
+                return Family {
+                    pods,
+                    lacks,
+                    unread,
+                };
             }
             sleep(PAUSE).await;
         }
