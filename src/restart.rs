@@ -228,11 +228,14 @@ impl Restarts<'_> {
                 results.of.entry(step.id.clone()).or_insert_with(left);
             }
         }
-        results.secrets = secrets_seen(&seen);
-        for gap in &seen.gaps {
-            let warning = format!("{} could not be seen again: {}", gap.what, gap.why);
-            results.warnings.push(warning);
+        for step in &looked.plan.steps {
+            if step.decision.action != Action::Leave {
+                let unseen = || not_seen_again(step, &seen);
+                results.of.entry(step.id.clone()).or_insert_with(unseen);
+            }
         }
+        results.secrets = secrets_seen(&seen);
+        results.gaps = seen.gaps;
         results
     }
 
@@ -266,6 +269,7 @@ impl Restarts<'_> {
             Level::Run | Level::Drain(_) => timeout(LAST_LOOK, look.all()).await.ok(),
             Level::Now(_) => None,
         };
+        let gaps = seen.as_ref().map(|seen| seen.gaps.clone());
         let now = seen.map(|seen| self.decided(&seen, before, look.context));
         let now: BTreeMap<&WorkloadId, &Step> = now
             .iter()
@@ -291,6 +295,7 @@ impl Restarts<'_> {
         });
         RestartResults {
             of: of.collect(),
+            gaps: gaps.unwrap_or_default(),
             stopped: Some(reason),
             ..RestartResults::default()
         }
@@ -341,6 +346,20 @@ fn planned(plan: &RestartPlan) -> BTreeSet<WorkloadId> {
         .filter(|step| step.decision.action != Action::Leave)
         .map(|step| step.id.clone())
         .collect()
+}
+
+/// What became of one that the plan restarts, or may restart, and that is covered no more.
+fn not_seen_again(step: &Step, seen: &Seen) -> RestartResult {
+    if let Some(unseen) = seen.unseen(&step.id) {
+        let outcome = RestartOutcome::NotReached;
+        return RestartResult::as_it_stands(step, outcome, unseen.reason, unseen.why.clone());
+    }
+    let reason = if seen.present.contains(&step.id) {
+        Reason::NoReference
+    } else {
+        Reason::Deleted
+    };
+    RestartResult::without(RestartOutcome::Left, reason, "")
 }
 
 /// Nothing is restarted that the plan did not foresee.

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(super) use self::text::render;
-use super::{Document, table::span};
+use super::{Document, DocumentGap, table::span};
 use crate::{
     eso::expected::Difference,
     exit::Exit,
@@ -181,6 +181,11 @@ impl Document {
         for (restart, step) in self.restarts.iter_mut().zip(&plan.steps) {
             restart.done(results.of.get(&step.id));
         }
+        for gap in results.gaps.iter().map(DocumentGap::from) {
+            if !self.gaps.contains(&gap) {
+                self.gaps.push(gap);
+            }
+        }
         self.warnings.extend(results.warnings.iter().cloned());
         self.summary.stopped = self.summary.stopped.or(results.stopped);
         self.run.complete &= results.stopped.is_none();
@@ -322,15 +327,18 @@ pub fn exit_of_restart_plan(plan: &RestartPlan) -> Exit {
 /// The exit code of what was done.
 pub fn exit_of_restarts(plan: &RestartPlan, results: &RestartResults) -> Exit {
     let mut exit = exit_of_restart_plan(plan);
-    for result in results.of.values() {
-        let failed = match result.outcome {
-            RestartOutcome::Failed | RestartOutcome::Unproven => true,
-            RestartOutcome::Left | RestartOutcome::NotReached => result.reason.is_trouble(),
-            RestartOutcome::Restarted | RestartOutcome::Adopted | RestartOutcome::Renewed => false,
-        };
-        if failed {
-            exit = exit.or(Exit::Failed);
-        }
+    let failed = |result: &RestartResult| match result.outcome {
+        RestartOutcome::Failed | RestartOutcome::Unproven | RestartOutcome::NotReached => true,
+        RestartOutcome::Left => result.reason.is_trouble(),
+        RestartOutcome::Restarted | RestartOutcome::Adopted | RestartOutcome::Renewed => false,
+    };
+    let forgotten =
+        |step: &Step| step.decision.action != Action::Leave && !results.of.contains_key(&step.id);
+    if results.of.values().any(failed)
+        || !results.gaps.is_empty()
+        || plan.steps.iter().any(forgotten)
+    {
+        exit = exit.or(Exit::Failed);
     }
     match results.stopped {
         Some(Reason::TooManyFailures) => exit.or(Exit::Limit),

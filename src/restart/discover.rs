@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{
+    adopt::reason_of,
     decide::{Context, needs_pods},
     stamp::{Stamp, StampKey},
     subject::{Concern, Now, Subject, View},
@@ -17,6 +18,7 @@ use crate::{
     discover::gap,
     inventory::Gap,
     policy::{Policy, RestartRule},
+    reason::Reason,
     wire,
     workload::{
         Health, Keys, Kind, Marks, Owner, Pod, Workload, WorkloadId, health,
@@ -40,6 +42,19 @@ pub struct Look<'a> {
     pub context: Context<'a>,
 }
 
+/// Workloads that could not be seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unseen {
+    /// Of which kind; None: of all.
+    pub kind: Option<Kind>,
+    /// In which namespace; None: in all.
+    pub namespace: Option<String>,
+    /// In a word.
+    pub reason: Reason,
+    /// For people.
+    pub why: String,
+}
+
 /// What was seen.
 #[derive(Debug, Default)]
 pub struct Seen {
@@ -49,11 +64,30 @@ pub struct Seen {
     pub present: BTreeSet<WorkloadId>,
     /// The lists that were read in full: kind, and namespace or all.
     pub listed: Vec<(Kind, Option<String>)>,
+    /// The lists that could not be had.
+    pub unseen: Vec<Unseen>,
     /// What could not be seen.
     pub gaps: Vec<Gap>,
 }
 
+impl Unseen {
+    /// Whether this workload may be one of them.
+    fn may_be(&self, id: &WorkloadId) -> bool {
+        self.kind.is_none_or(|kind| kind == id.kind) && self.is_in(&id.namespace)
+    }
+
+    /// Whether some of them may be in this namespace.
+    pub fn is_in(&self, namespace: &str) -> bool {
+        self.namespace.as_ref().is_none_or(|of| of == namespace)
+    }
+}
+
 impl Seen {
+    /// Why this workload could not be seen, if it could not.
+    pub fn unseen(&self, id: &WorkloadId) -> Option<&Unseen> {
+        self.unseen.iter().find(|unseen| unseen.may_be(id))
+    }
+
     /// Whether this workload would have been seen if it were there.
     pub fn would_show(&self, id: &WorkloadId) -> bool {
         self.listed.iter().any(|(kind, namespace)| {
@@ -165,12 +199,40 @@ impl Look<'_> {
                     found.extend(covered.into_values());
                     seen.listed.push((kind, namespace));
                 }
-                // Where Argo Rollouts is not installed there is none.
-                Err(error) if error.trouble == Trouble::NotFound && kind == Kind::Rollout => {}
-                Err(error) => seen
-                    .gaps
-                    .push(gap(kind.plural(), namespace.as_deref(), &error)),
+                Err(error) if kind == Kind::Rollout && self.has_no_rollouts(&error).await => {}
+                Err(error) => {
+                    let gap = gap(kind.plural(), namespace.as_deref(), &error);
+                    seen.unseen.push(Unseen {
+                        kind: Some(kind),
+                        namespace,
+                        reason: reason_of(&error),
+                        why: format!("{} could not be listed: {}", gap.what, gap.why),
+                    });
+                    seen.gaps.push(gap);
+                }
             }
+        }
+    }
+
+    /// Where Argo Rollouts is not installed there is none; whoever lacks the right to list them is refused there too.
+    async fn has_no_rollouts(self, error: &CallError) -> bool {
+        match error.trouble {
+            Trouble::NotFound => true,
+            Trouble::Denied => {
+                let api = format!(
+                    "/apis/{}/{}",
+                    Kind::Rollout.group(),
+                    Kind::Rollout.version()
+                );
+                let api = self.cluster.get::<serde::de::IgnoredAny>(&api).await;
+                api.is_err_and(|error| error.trouble == Trouble::NotFound)
+            }
+            Trouble::Conflict
+            | Trouble::Expired
+            | Trouble::Invalid
+            | Trouble::Unauthenticated
+            | Trouble::Unavailable
+            | Trouble::Unreadable => false,
         }
     }
 
