@@ -15,6 +15,7 @@ pub mod decide;
 pub mod discover;
 #[cfg(test)]
 mod fixtures;
+mod hold;
 pub mod key;
 pub mod known;
 mod owner;
@@ -34,7 +35,7 @@ use tokio::time::timeout;
 
 use self::{
     decide::{Action, Context},
-    discover::{Look, Seen},
+    discover::{Look, Seen, Unseen},
     key::{Keeper, KeyError},
     known::Known,
     plan::{RestartPlan, Step},
@@ -122,6 +123,13 @@ impl Restarts<'_> {
             if let Some(cause) = error.source() {
                 why = format!("{why}: {cause}");
             }
+            // Without these nothing is known of any workload.
+            let all = Unseen {
+                kind: None,
+                namespace: None,
+                reason: Reason::ApiUnavailable,
+                why: format!("{what} could not be read: {why}"),
+            };
             let gap = Gap {
                 what: what.to_owned(),
                 namespace: self.options.namespaces.first().cloned(),
@@ -132,7 +140,10 @@ impl Restarts<'_> {
                     gaps: vec![gap],
                     ..RestartPlan::default()
                 },
-                seen: Seen::default(),
+                seen: Seen {
+                    unseen: vec![all],
+                    ..Seen::default()
+                },
                 kept: None,
             }
         };
@@ -173,6 +184,14 @@ impl Restarts<'_> {
             _ => RestartResults::default(),
         };
         (looked, results)
+    }
+
+    /// What must not be synced, by the index of the item, each with what is in the way: a rotation that is synced before it is noted
+    /// what pods started with owes no restart that anybody could know of.
+    pub fn held_back(self, looked: &Looked, adopted: &RestartResults) -> BTreeMap<usize, String> {
+        let key = looked.kept.as_ref().map(|(keeper, _)| &keeper.key);
+        let seen = (&looked.plan, &looked.seen, key);
+        hold::held_back(self.policy, self.plan, seen, adopted)
     }
 
     /// Looks again at what the plan restarts or may restart, now that everything was synced, and restarts what is owed. What is

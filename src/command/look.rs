@@ -25,8 +25,9 @@ use crate::{
     inventory::Inventory,
     plan::{self, Plan},
     policy::{Ceilings, Policy, When},
+    reason::Reason,
     report::{Document, Heading, Kind, exit_of_drift, exit_of_plan, exit_of_restart_plan, text},
-    restart::{self, Restarts, plan::RestartPlan},
+    restart::{self, Restarts, plan::RestartPlan, results::RestartResults},
     settings::Loaded,
 };
 
@@ -170,7 +171,7 @@ impl Session {
         let discovered = self
             .unless_stopped(discover(cluster, &loaded.policy))
             .await??;
-        let (plan, _) = self
+        let (mut plan, _) = self
             .planned(&connected, &loaded.policy, &discovered)
             .await?;
         let digest = by_policy.then_some(&*loaded.digest);
@@ -186,7 +187,7 @@ impl Session {
                     cluster,
                     &loaded.policy,
                     &discovered.inventory,
-                    &plan,
+                    &mut plan,
                 );
                 looked.await?
             }
@@ -257,7 +258,7 @@ impl Session {
         cluster: &Cluster,
         policy: &Policy,
         inventory: &Inventory,
-        plan: &Plan,
+        plan: &mut Plan,
     ) -> Result<RestartPlan, Refusal> {
         let own = home.lock_namespace.as_ref().or(home.pod_namespace.as_ref());
         let restarts = Restarts {
@@ -272,7 +273,10 @@ impl Session {
             },
             clock: self.world.clock,
         };
-        Ok(self.unless_stopped(restarts.look()).await?.plan)
+        let looked = self.unless_stopped(restarts.look()).await?;
+        let held = restarts.held_back(&looked, &RestartResults::default());
+        plan.hold_back(Reason::StampNotWritten, held);
+        Ok(looked.plan)
     }
 
     /// The plan, and the drift check that it rests on.

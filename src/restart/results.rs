@@ -158,6 +158,32 @@ pub struct SecretSeen {
 }
 
 impl RestartResults {
+    /// Adds what was done before, to workloads that this is about too.
+    pub fn add_earlier(&mut self, earlier: Self) {
+        self.warnings.extend(earlier.warnings);
+        self.stopped = self.stopped.or(earlier.stopped);
+        for (id, mut before) in earlier.of {
+            if let Some(later) = self.of.get(&id) {
+                let counts = if before.outcome == RestartOutcome::Failed {
+                    // Whatever else is said of it follows from that.
+                    matches!(
+                        later.outcome,
+                        RestartOutcome::Left | RestartOutcome::NotReached
+                    )
+                } else {
+                    // What was noted first says more than that nothing was owed then.
+                    later.reason == Reason::Current
+                };
+                if !counts {
+                    continue;
+                }
+                before.behind = later.behind;
+                before.old_pods.clone_from(&later.old_pods);
+            }
+            self.of.insert(id, before);
+        }
+    }
+
     /// Whether anything was written to a workload.
     pub fn wrote(&self) -> bool {
         self.of.values().any(|result| {

@@ -1,0 +1,115 @@
+//! What must not be synced yet: where it could not be noted what pods started with, a rotation that is synced now would never be
+//! known to owe a restart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    discover::{Seen, Unseen},
+    plan::RestartPlan,
+    results::{RestartOutcome, RestartResults},
+    stamp::{Stamp, StampKey},
+    subject::Subject,
+};
+use crate::{
+    inventory::Id,
+    plan::{Action, Item, Plan},
+    policy::{Policy, RestartRule},
+    reason::Reason,
+    workload::WorkloadId,
+};
+
+/// The items of a plan that have to wait, by index, each with what is in the way. `key` is that of the cluster, where it is known.
+pub(super) fn held_back(
+    policy: &Policy,
+    plan: &Plan,
+    (restarts, seen, key): (&RestartPlan, &Seen, Option<&StampKey>),
+    adopted: &RestartResults,
+) -> BTreeMap<usize, String> {
+    let unnoted = unnoted(restarts, seen, key, adopted);
+    let in_the_way = |item: &Item| {
+        let secret = Id {
+            namespace: item.id.namespace.clone(),
+            name: item.secret.clone(),
+        };
+        let reaching = || seen.unseen.iter().find(|it| reaches(it, policy, &secret));
+        unnoted.get(&secret).cloned().or_else(|| {
+            reaching().map(|unseen| format!("what uses its Secret is not known: {}", unseen.why))
+        })
+    };
+    let synced = |item: &Item| matches!(item.action, Action::Sync { .. }) && item.target.written;
+    (0..)
+        .zip(&plan.items)
+        .filter(|(_, item)| synced(item))
+        .filter_map(|(index, item)| Some((index, in_the_way(item)?)))
+        .collect()
+}
+
+/// Whether a rule may cover any of these workloads for this Secret.
+fn reaches(unseen: &Unseen, policy: &Policy, secret: &Id) -> bool {
+    let may_cover = |rule: &RestartRule| {
+        let namespaces = &rule.namespaces;
+        unseen.kind.is_none_or(|kind| rule.kinds.contains(&kind))
+            && (namespaces.is_empty()
+                || namespaces
+                    .iter()
+                    .any(|glob| glob.matches(&secret.namespace)))
+            && (rule.secrets.is_empty()
+                || rule.secrets.iter().any(|glob| glob.matches(&secret.name)))
+    };
+    unseen.is_in(&secret.namespace) && policy.restart.iter().any(may_cover)
+}
+
+/// The Secrets that concern a workload whose stamp was due and was not written.
+fn unnoted(
+    restarts: &RestartPlan,
+    seen: &Seen,
+    key: Option<&StampKey>,
+    adopted: &RestartResults,
+) -> BTreeMap<Id, String> {
+    let subjects: BTreeMap<&WorkloadId, &Subject> = seen
+        .subjects
+        .iter()
+        .map(|subject| (&subject.workload.id, subject))
+        .collect();
+    let mut unnoted = BTreeMap::new();
+    for step in &restarts.steps {
+        let Some(subject) = subjects.get(&step.id) else {
+            continue;
+        };
+        let failed = adopted
+            .of
+            .get(&step.id)
+            .filter(|result| result.outcome == RestartOutcome::Failed);
+        let (why, noted) = match failed {
+            Some(result) => (&result.message, BTreeSet::new()),
+            // No stamp can be made then. One that is there already tells later what its pods started with.
+            None if step.decision.reason == Reason::SecretUnreadable => {
+                (&step.decision.message, noted(subject, key))
+            }
+            None => continue,
+        };
+        for (name, _) in subject.counting() {
+            if !noted.contains(name) {
+                let secret = Id {
+                    namespace: step.id.namespace.clone(),
+                    name: name.clone(),
+                };
+                let why = format!("{}: {why}", step.id);
+                unnoted.entry(secret).or_insert(why);
+            }
+        }
+    }
+    unnoted
+}
+
+/// The Secrets in a workload's stamp, if that counts.
+fn noted(subject: &Subject, key: Option<&StampKey>) -> BTreeSet<String> {
+    let workload = &subject.workload;
+    let stamp = workload.stamp.as_deref().map(Stamp::parse);
+    let counts =
+        |stamp: &Stamp| stamp.of == workload.uid && key.is_some_and(|key| key.id == stamp.key);
+    match stamp {
+        Some(Ok(stamp)) if counts(&stamp) => stamp.secrets.into_keys().collect(),
+        _ => BTreeSet::new(),
+    }
+}
