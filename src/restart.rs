@@ -40,7 +40,7 @@ use self::{
     known::Known,
     plan::{RestartPlan, Step},
     results::{RestartOutcome, RestartResult, RestartResults, SecretSeen},
-    subject::{Standing, Subject},
+    subject::{Concern, Standing, Subject},
     targets::{Targets, Verdicts},
 };
 use crate::{
@@ -204,7 +204,10 @@ impl Restarts<'_> {
         stop: Stop,
         done: impl FnMut(&WorkloadId, &RestartResult),
     ) -> RestartResults {
-        let concerned = |step: &Step| !step.decision.changes.is_empty();
+        let concerned = |step: &Step| {
+            let by_reloader = step.decision.reason == Reason::HandledByReloader;
+            !step.decision.changes.is_empty() || (by_reloader && synced.wrote)
+        };
         let any = looked.plan.restarts() > 0 || looked.plan.steps.iter().any(concerned);
         let Some((keeper, known)) = looked.kept.as_ref().filter(|_| any) else {
             return RestartResults::default();
@@ -246,6 +249,9 @@ impl Restarts<'_> {
                 let left = || RestartResult::left(step);
                 results.of.entry(step.id.clone()).or_insert_with(left);
             }
+        }
+        for (id, result) in left_to_reloader(&plan, &looked.seen, &seen) {
+            results.of.insert(id, result);
         }
         for step in &looked.plan.steps {
             if step.decision.action != Action::Leave {
@@ -364,6 +370,44 @@ fn planned(plan: &RestartPlan) -> BTreeSet<WorkloadId> {
         .iter()
         .filter(|step| step.decision.action != Action::Leave)
         .map(|step| step.id.clone())
+        .collect()
+}
+
+/// What Stakater Reloader is set to restart, and whose data changed between the two looks: which of its pods are still there.
+fn left_to_reloader(
+    plan: &RestartPlan,
+    before: &Seen,
+    now: &Seen,
+) -> Vec<(WorkloadId, RestartResult)> {
+    let by_id = |seen: &'_ Seen| -> BTreeMap<WorkloadId, usize> {
+        let ids = seen
+            .subjects
+            .iter()
+            .map(|subject| subject.workload.id.clone());
+        ids.zip(0..).collect()
+    };
+    let (then, now_by_id) = (by_id(before), by_id(now));
+    let left = |step: &Step| {
+        let was = before.subjects.get(*then.get(&step.id)?)?;
+        let is = now.subjects.get(*now_by_id.get(&step.id)?)?;
+        let changed = is.secrets.iter().any(|(name, concern)| {
+            let then = was.secrets.get(name).and_then(Concern::now);
+            let both = then.zip(concern.now());
+            concern.left_to_reloader && both.is_some_and(|(then, now)| then.prints != now.prints)
+        });
+        let (pods_then, pods_now) = was.pods.as_ref().zip(is.pods.as_ref())?;
+        let old = pods_now
+            .iter()
+            .filter(|pod| pods_then.iter().any(|then| then.uid == pod.uid));
+        let mut result = RestartResult::left(step);
+        result.old_pods = old.map(|pod| pod.name.clone()).collect();
+        result.behind = !result.old_pods.is_empty();
+        changed.then_some((step.id.clone(), result))
+    };
+    plan.steps
+        .iter()
+        .filter(|step| step.decision.reason == Reason::HandledByReloader)
+        .filter_map(left)
         .collect()
 }
 

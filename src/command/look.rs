@@ -1,6 +1,6 @@
 //! Commands that only look: their client refuses everything but reads.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde_json::json;
 
@@ -180,19 +180,22 @@ impl Session {
             requests: cluster.requests(),
         };
         names_are_found(&select.names, &plan, &cluster.namespace)?;
-        let restarts = match home {
+        let (restarts, held) = match home {
             Some(home) if !loaded.policy.restart.is_empty() => {
                 let looked = self.look_at_workloads(
                     home,
                     cluster,
                     &loaded.policy,
                     &discovered.inventory,
-                    &mut plan,
+                    &plan,
                 );
                 looked.await?
             }
-            _ => RestartPlan::default(),
+            _ => (RestartPlan::default(), BTreeMap::new()),
         };
+        if kind == Kind::Plan {
+            plan.hold_back(Reason::StampNotWritten, held);
+        }
         // The document of ten thousand takes its room.
         drop(discovered);
         let exit = exit(&plan, &restarts);
@@ -251,15 +254,15 @@ impl Session {
         Ok((by_policy, loaded, connected))
     }
 
-    /// What would be restarted.
+    /// What would be restarted, and what would not be synced for its sake.
     async fn look_at_workloads(
         &self,
         home: &HomeArgs,
         cluster: &Cluster,
         policy: &Policy,
         inventory: &Inventory,
-        plan: &mut Plan,
-    ) -> Result<RestartPlan, Refusal> {
+        plan: &Plan,
+    ) -> Result<(RestartPlan, BTreeMap<usize, String>), Refusal> {
         let own = home.lock_namespace.as_ref().or(home.pod_namespace.as_ref());
         let restarts = Restarts {
             cluster,
@@ -275,8 +278,7 @@ impl Session {
         };
         let looked = self.unless_stopped(restarts.look()).await?;
         let held = restarts.held_back(&looked, &RestartResults::default());
-        plan.hold_back(Reason::StampNotWritten, held);
-        Ok(looked.plan)
+        Ok((looked.plan, held))
     }
 
     /// The plan, and the drift check that it rests on.

@@ -311,7 +311,11 @@ async fn what_must_not_be_rolled_is_left_with_its_reason(world: World) {
             )
         })
         .collect();
-    assert_eq!(behind, [(&json!("by-hand"), 3)]);
+    assert_eq!(
+        behind,
+        [(&json!("reloader"), 3), (&json!("by-hand"), 3)],
+        "nothing restarts in Reloader's place"
+    );
     world.end().await;
 }
 
