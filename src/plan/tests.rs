@@ -574,6 +574,7 @@ mod drifted {
             permission: None,
             keys: Vec::new(),
             message: "why".to_owned(),
+            judged: None,
         }
     }
 

@@ -88,7 +88,11 @@ impl Document {
             chain.push(link(
                 LinkKind::Provider,
                 format!("{} of {of}", item.provider),
-                provider(verdicts.get(&planned.id), item, planned),
+                provider(
+                    verdicts.get(&planned.id).map(|found| found.verdict),
+                    item,
+                    planned,
+                ),
             ));
             let synced = match (item.outcome, item.current_sync) {
                 (Some(Outcome::Synced), Some(at)) => {
@@ -121,7 +125,7 @@ impl Document {
 }
 
 fn provider(
-    verdict: Option<&Verdict>,
+    verdict: Option<Verdict>,
     item: &DocumentItem,
     planned: &Item,
 ) -> Result<String, String> {

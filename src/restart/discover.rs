@@ -11,7 +11,7 @@ use super::{
     decide::{Context, needs_pods},
     stamp::{Stamp, StampKey},
     subject::{Concern, Now, Subject, View},
-    targets::Targets,
+    targets::{Found, Targets},
 };
 use crate::{
     cluster::{CallError, Cluster, Query, Trouble},
@@ -281,7 +281,9 @@ impl Look<'_> {
             view: View::Missing,
             counts,
             left_to_reloader: false,
-            standing: self.targets.standing(namespace, name, rule.require, None),
+            standing: self
+                .targets
+                .standing(namespace, name, rule.require, Found::default()),
             may_change: self.targets.may_change(namespace, name),
         };
         let mut concerns = BTreeMap::new();
@@ -315,7 +317,7 @@ impl Look<'_> {
                     .get::<wire::Secret>(&format!("{path}/{name}"))
                     .await
                 {
-                    Ok(secret) => self.take(&secret, by, subjects),
+                    Ok(secret) => self.take(namespace, &secret, by, subjects),
                     Err(error) if error.trouble == Trouble::NotFound => {}
                     Err(error) => unreadable(name, by, &error, subjects),
                 }
@@ -326,7 +328,7 @@ impl Look<'_> {
             .cluster
             .list(&Query::new(path), |secret: wire::Secret| {
                 if let Some(by) = wanted.get(&secret.metadata.name) {
-                    self.take(&secret, by, subjects);
+                    self.take(namespace, &secret, by, subjects);
                 }
             })
             .await;
@@ -338,10 +340,10 @@ impl Look<'_> {
     }
 
     /// Notes what a Secret is to each workload that wants it.
-    fn take(self, secret: &wire::Secret, by: &[usize], subjects: &mut [Subject]) {
+    fn take(self, namespace: &str, secret: &wire::Secret, by: &[usize], subjects: &mut [Subject]) {
         let name = &secret.metadata.name;
         let written = written(secret);
-        let intact = secret.is_as_hashed();
+        let found = self.targets.found(namespace, secret);
         let marked = |annotation: &str| {
             let value = secret.metadata.annotations.get(annotation);
             value.is_some_and(|value| value.expose() == b"true")
@@ -368,8 +370,7 @@ impl Look<'_> {
                 concern.left_to_reloader = workload.reloader.covers(name, marks);
                 concern.counts = !concern.left_to_reloader;
             }
-            let namespace = &workload.id.namespace;
-            concern.standing = self.targets.standing(namespace, name, rule.require, intact);
+            concern.standing = self.targets.standing(namespace, name, rule.require, found);
             concern.view = View::Seen(now(
                 self.context.key,
                 &workload.uid,

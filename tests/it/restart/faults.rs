@@ -11,6 +11,9 @@ use crate::{
     support::{Outcome, World, eventually},
 };
 
+/// `later`, in base64.
+const LATER: &str = "bGF0ZXI=";
+
 /// One workload of the report.
 fn restart(outcome: &Outcome, name: &str) -> Value {
     let document = outcome.document();
@@ -194,7 +197,7 @@ async fn an_api_server_that_is_gone_for_a_moment_costs_no_stamp() {
     shop(&world).await;
     rotate(&world).await;
     let gone = Fault::drop_before().verb("patch").resource("deployments");
-    world.embedded().inject(gone.times(12));
+    world.embedded().inject(gone.times(3));
     let outcome = run(&world, &[]).await;
     outcome.exits(0);
     assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
@@ -351,6 +354,53 @@ async fn a_secret_that_reloader_ignores_is_not_left_to_it() {
     world.patch("Secret", "db", &ignored).await;
     rotate(&world).await;
     let outcome = run(&world, &[]).await;
+    outcome.exits(0);
+    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    world.end().await;
+}
+
+/// Found in sync, and then it moves on before the restart: the run has not checked what the pods would start with.
+#[tokio::test]
+async fn data_that_moves_after_the_check_restarts_nothing_in_that_run() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    let policy = "select: [{namespaces: [NS]}]\nsync: {when: always}\nrestart: [{match: references, wait: 1m}]\n";
+    let policy = world.named(policy);
+    world.bin.policy(&policy, &[]).await.exits(0);
+    rotate(&world).await;
+    let sync = ["sync", "db", "-y", "-n", &world.namespace];
+    world.bin.run(&sync).await.exits(0);
+    let sandbox = world.embedded();
+    let looks = || {
+        let requests = sandbox.requests();
+        let looks = requests
+            .iter()
+            .filter(|request| request.verb == "list" && request.resource == "deployments");
+        looks.count()
+    };
+    let before = looks();
+    let slow = Fault::latency(Duration::from_secs(5));
+    sandbox.inject(slow.verb("list").resource("deployments").times(1));
+    let path = world.bin.file("restart.yaml", &policy);
+    let path = path.to_str().expect("UTF-8");
+    let restart = ["restart", "-o", "json", "--config", path];
+    let running = world.bin.start(&restart);
+    eventually("it has checked, and looks", async || {
+        (looks() > before).then_some(())
+    })
+    .await;
+    rotate_again(&world).await;
+    let sync = json!({"metadata": {"annotations": {"force-sync": "now"}}});
+    world.patch("ExternalSecret", "db", &sync).await;
+    let taken_in = async || (world.secret("db", "password").await? == LATER).then_some(());
+    eventually("the operator takes it in", taken_in).await;
+    let outcome = running.end().await;
+    outcome.exits(3);
+    assert_eq!(outcome.restart_of("web"), "left(secret-not-verified)");
+    let message = self::restart(&outcome, "web")["message"].to_string();
+    assert!(message.contains("has changed since"), "{message}");
+    assert_eq!(rolled(&world, "Deployment", "web").await, 1);
+    let outcome = world.bin.run(&restart).await;
     outcome.exits(0);
     assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
     world.end().await;
