@@ -113,3 +113,125 @@ fn noted(subject: &Subject, key: Option<&StampKey>) -> BTreeSet<String> {
         _ => BTreeSet::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        pattern::Pattern,
+        policy::Selection,
+        restart::{
+            fixtures::{Data, context, key, subject},
+            known::Known,
+            plan::plan,
+            results::RestartResult,
+            subject::View,
+        },
+        workload::Kind,
+    };
+
+    const DATA: Data = &[("password", "old")];
+
+    fn policy(rule: RestartRule) -> Policy {
+        let mut policy = Policy::selecting(vec![Selection::default()]);
+        policy.restart = vec![rule];
+        policy
+    }
+
+    fn secret(namespace: &str, name: &str) -> Id {
+        Id {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_list_that_could_not_be_had_holds_back_what_its_rules_reach() {
+        let of = |kind: Option<Kind>, namespace: Option<&str>| Unseen {
+            kind,
+            namespace: namespace.map(str::to_owned),
+            reason: Reason::Refused,
+            why: String::new(),
+        };
+        let narrow = policy(RestartRule {
+            namespaces: vec![Pattern::new("shop*").unwrap()],
+            secrets: vec![Pattern::new("db").unwrap()],
+            kinds: vec![Kind::Deployment],
+            ..RestartRule::default()
+        });
+        let db = secret("shop-1", "db");
+        let deployments = of(Some(Kind::Deployment), None);
+        assert!(reaches(&deployments, &narrow, &db));
+        assert!(reaches(&of(None, None), &narrow, &db), "the key");
+        assert!(reaches(&of(None, Some("shop-1")), &narrow, &db));
+        assert!(!reaches(&of(None, Some("shop-2")), &narrow, &db));
+        assert!(!reaches(&of(Some(Kind::StatefulSet), None), &narrow, &db));
+        for other in [secret("bank", "db"), secret("shop-1", "api")] {
+            assert!(!reaches(&deployments, &narrow, &other), "{other}");
+            let wide = policy(RestartRule::default());
+            assert!(reaches(&deployments, &wide, &other), "{other}");
+        }
+    }
+
+    fn unnoted_of(subject: Subject, adopted: &RestartResults) -> Vec<String> {
+        let (key, known) = (key(), Known::default());
+        let policy = policy(RestartRule::default());
+        let restarts = plan(
+            &policy,
+            std::slice::from_ref(&subject),
+            context(&key, &known, true),
+        );
+        let seen = Seen {
+            subjects: vec![subject],
+            ..Seen::default()
+        };
+        unnoted(&restarts, &seen, Some(&key), adopted)
+            .into_iter()
+            .map(|(secret, why)| format!("{secret}: {why}"))
+            .collect()
+    }
+
+    #[test]
+    fn a_stamp_that_was_not_written_holds_its_secrets_back() {
+        let web = || subject("web", DATA);
+        assert_eq!(unnoted_of(web(), &RestartResults::default()), [""; 0]);
+        let of = |outcome| {
+            let result = RestartResult::without(outcome, Reason::Refused, "refused");
+            RestartResults {
+                of: BTreeMap::from([(web().workload.id, result)]),
+                ..RestartResults::default()
+            }
+        };
+        assert_eq!(
+            unnoted_of(web(), &of(RestartOutcome::Failed)),
+            ["shop/db: shop/Deployment/web: refused"]
+        );
+        assert_eq!(
+            unnoted_of(web(), &of(RestartOutcome::Adopted)),
+            [""; 0],
+            "it was written"
+        );
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_read_is_held_back_unless_a_stamp_tells_what_it_held() {
+        let unreadable = |mut subject: Subject| {
+            subject.db().view = View::Unreadable("forbidden".to_owned());
+            subject
+        };
+        let nothing_done = RestartResults::default();
+        assert_eq!(
+            unnoted_of(unreadable(subject("web", DATA)), &nothing_done),
+            ["shop/db: shop/Deployment/web: Secret db: forbidden"]
+        );
+        let stamped = subject("web", DATA).stamped(DATA);
+        assert_eq!(unnoted_of(unreadable(stamped), &nothing_done), [""; 0]);
+        let by_another_key = subject("web", DATA)
+            .stamped(DATA)
+            .with_stamp(|stamp| stamp.key = "another".to_owned());
+        assert_eq!(
+            unnoted_of(unreadable(by_another_key), &nothing_done).len(),
+            1
+        );
+    }
+}

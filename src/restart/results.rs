@@ -197,3 +197,63 @@ impl RestartResults {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::Kind;
+
+    fn results(outcome: RestartOutcome, reason: Reason, behind: bool) -> RestartResults {
+        let id = WorkloadId {
+            namespace: "shop".to_owned(),
+            kind: Kind::Deployment,
+            name: "web".to_owned(),
+        };
+        let result = RestartResult {
+            behind,
+            ..RestartResult::without(outcome, reason, "")
+        };
+        RestartResults {
+            of: BTreeMap::from([(id, result)]),
+            ..RestartResults::default()
+        }
+    }
+
+    #[test]
+    fn a_stamp_that_was_not_written_is_not_forgotten() {
+        use RestartOutcome::{Adopted, Failed, Left, NotReached, Restarted};
+        for (before, later, told) in [
+            (
+                (Failed, Reason::Refused),
+                (Left, Reason::NotPlanned),
+                Reason::Refused,
+            ),
+            (
+                (Failed, Reason::Refused),
+                (NotReached, Reason::RuleStopped),
+                Reason::Refused,
+            ),
+            (
+                (Failed, Reason::Refused),
+                (Restarted, Reason::DataChanged),
+                Reason::DataChanged,
+            ),
+            (
+                (Adopted, Reason::Adopted),
+                (Left, Reason::Current),
+                Reason::Adopted,
+            ),
+            (
+                (Adopted, Reason::Adopted),
+                (Left, Reason::Paused),
+                Reason::Paused,
+            ),
+        ] {
+            let mut all = results(later.0, later.1, true);
+            all.add_earlier(results(before.0, before.1, false));
+            let result = all.of.into_values().next().unwrap();
+            assert_eq!(result.reason, told, "{before:?} {later:?}");
+            assert!(result.behind, "it is as it was seen last");
+        }
+    }
+}
