@@ -10,6 +10,7 @@
 //! leaves none undone and none done twice.
 
 mod adopt;
+mod afterwards;
 mod carry_out;
 pub mod decide;
 pub mod discover;
@@ -34,19 +35,20 @@ use std::{
 use tokio::time::timeout;
 
 use self::{
+    afterwards::{complete, secrets_seen},
     decide::{Action, Context},
     discover::{Look, Seen, Unseen},
     key::{Keeper, KeyError},
     known::Known,
     plan::{RestartPlan, Step},
-    results::{RestartOutcome, RestartResult, RestartResults, SecretSeen},
-    subject::{Concern, Standing, Subject},
+    results::{RestartOutcome, RestartResult, RestartResults},
+    subject::Subject,
     targets::{Targets, Verdicts},
 };
 use crate::{
     clock::Clock,
     cluster::Cluster,
-    inventory::{Gap, Id, Inventory},
+    inventory::{Gap, Inventory},
     outcome::Results,
     plan::Plan,
     policy::Policy,
@@ -205,8 +207,10 @@ impl Restarts<'_> {
         done: impl FnMut(&WorkloadId, &RestartResult),
     ) -> RestartResults {
         let concerned = |step: &Step| {
-            let by_reloader = step.decision.reason == Reason::HandledByReloader;
-            !step.decision.changes.is_empty() || (by_reloader && synced.wrote)
+            let decision = &step.decision;
+            let by_reloader = decision.reason == Reason::HandledByReloader;
+            let may_be = by_reloader || !decision.assumed.is_empty();
+            !decision.changes.is_empty() || (may_be && synced.wrote)
         };
         let any = looked.plan.restarts() > 0 || looked.plan.steps.iter().any(concerned);
         let Some((keeper, known)) = looked.kept.as_ref().filter(|_| any) else {
@@ -237,28 +241,7 @@ impl Restarts<'_> {
         if let Err(warning) = adopt::remember(self.cluster, keeper, known, &noted).await {
             results.warnings.push(warning);
         }
-        let before: BTreeSet<&WorkloadId> = looked
-            .plan
-            .steps
-            .iter()
-            .filter(|step| step.decision.action != Action::Leave || step.decision.behind)
-            .map(|step| &step.id)
-            .collect();
-        for step in &plan.steps {
-            if before.contains(&step.id) || step.decision.behind {
-                let left = || RestartResult::left(step);
-                results.of.entry(step.id.clone()).or_insert_with(left);
-            }
-        }
-        for (id, result) in left_to_reloader(&plan, &looked.seen, &seen) {
-            results.of.insert(id, result);
-        }
-        for step in &looked.plan.steps {
-            if step.decision.action != Action::Leave {
-                let unseen = || not_seen_again(step, &seen);
-                results.of.entry(step.id.clone()).or_insert_with(unseen);
-            }
-        }
+        complete(&mut results, (&looked.plan, &looked.seen), (&plan, &seen));
         results.secrets = secrets_seen(&seen);
         results.gaps = seen.gaps;
         results
@@ -373,58 +356,6 @@ fn planned(plan: &RestartPlan) -> BTreeSet<WorkloadId> {
         .collect()
 }
 
-/// What Stakater Reloader is set to restart, and whose data changed between the two looks: which of its pods are still there.
-fn left_to_reloader(
-    plan: &RestartPlan,
-    before: &Seen,
-    now: &Seen,
-) -> Vec<(WorkloadId, RestartResult)> {
-    let by_id = |seen: &'_ Seen| -> BTreeMap<WorkloadId, usize> {
-        let ids = seen
-            .subjects
-            .iter()
-            .map(|subject| subject.workload.id.clone());
-        ids.zip(0..).collect()
-    };
-    let (then, now_by_id) = (by_id(before), by_id(now));
-    let left = |step: &Step| {
-        let was = before.subjects.get(*then.get(&step.id)?)?;
-        let is = now.subjects.get(*now_by_id.get(&step.id)?)?;
-        let changed = is.secrets.iter().any(|(name, concern)| {
-            let then = was.secrets.get(name).and_then(Concern::now);
-            let both = then.zip(concern.now());
-            concern.left_to_reloader && both.is_some_and(|(then, now)| then.prints != now.prints)
-        });
-        let (pods_then, pods_now) = was.pods.as_ref().zip(is.pods.as_ref())?;
-        let old = pods_now
-            .iter()
-            .filter(|pod| pods_then.iter().any(|then| then.uid == pod.uid));
-        let mut result = RestartResult::left(step);
-        result.old_pods = old.map(|pod| pod.name.clone()).collect();
-        result.behind = !result.old_pods.is_empty();
-        changed.then_some((step.id.clone(), result))
-    };
-    plan.steps
-        .iter()
-        .filter(|step| step.decision.reason == Reason::HandledByReloader)
-        .filter_map(left)
-        .collect()
-}
-
-/// What became of one that the plan restarts, or may restart, and that is covered no more.
-fn not_seen_again(step: &Step, seen: &Seen) -> RestartResult {
-    if let Some(unseen) = seen.unseen(&step.id) {
-        let outcome = RestartOutcome::NotReached;
-        return RestartResult::as_it_stands(step, outcome, unseen.reason, unseen.why.clone());
-    }
-    let reason = if seen.present.contains(&step.id) {
-        Reason::NoReference
-    } else {
-        Reason::Deleted
-    };
-    RestartResult::without(RestartOutcome::Left, reason, "")
-}
-
 /// Nothing is restarted that the plan did not foresee.
 fn only_planned(plan: &mut RestartPlan, before: &RestartPlan, policy: &Policy) {
     let planned = planned(before);
@@ -435,31 +366,4 @@ fn only_planned(plan: &mut RestartPlan, before: &RestartPlan, policy: &Policy) {
         }
     }
     plan::order(plan, policy);
-}
-
-/// The Secrets that count for any of the workloads.
-fn secrets_seen(seen: &Seen) -> BTreeMap<Id, SecretSeen> {
-    let mut secrets: BTreeMap<Id, SecretSeen> = BTreeMap::new();
-    for subject in &seen.subjects {
-        let workload = &subject.workload.id;
-        for (name, concern) in subject.counting() {
-            let id = Id {
-                namespace: workload.namespace.clone(),
-                name: name.clone(),
-            };
-            let entry = secrets.entry(id).or_default();
-            entry.used_by.push(workload.clone());
-            let keys = concern.now().into_iter().flat_map(|now| now.prints.keys());
-            entry.keys.extend(keys.cloned());
-            entry.keys.sort();
-            entry.keys.dedup();
-            entry.doubt = match &concern.standing {
-                Standing::Verified => None,
-                Standing::Pending => Some("it was not synced".to_owned()),
-                Standing::Tampered => Some("somebody else than the operator edited it".to_owned()),
-                Standing::Unverified(why) => Some(why.clone()),
-            };
-        }
-    }
-    secrets
 }

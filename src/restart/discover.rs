@@ -83,6 +83,14 @@ impl Unseen {
 }
 
 impl Seen {
+    /// Every workload that a rule covers, by its name.
+    pub fn by_id(&self) -> BTreeMap<&WorkloadId, &Subject> {
+        self.subjects
+            .iter()
+            .map(|subject| (&subject.workload.id, subject))
+            .collect()
+    }
+
     /// Why this workload could not be seen, if it could not.
     pub fn unseen(&self, id: &WorkloadId) -> Option<&Unseen> {
         self.unseen.iter().find(|unseen| unseen.may_be(id))

@@ -15,7 +15,6 @@ use crate::{
     plan::{Action, Item, Plan},
     policy::{Policy, RestartRule},
     reason::Reason,
-    workload::WorkloadId,
 };
 
 /// The items of a plan that have to wait, by index, each with what is in the way. `key` is that of the cluster, where it is known.
@@ -66,11 +65,7 @@ fn unnoted(
     key: Option<&StampKey>,
     adopted: &RestartResults,
 ) -> BTreeMap<Id, String> {
-    let subjects: BTreeMap<&WorkloadId, &Subject> = seen
-        .subjects
-        .iter()
-        .map(|subject| (&subject.workload.id, subject))
-        .collect();
+    let subjects = seen.by_id();
     let mut unnoted = BTreeMap::new();
     for step in &restarts.steps {
         let Some(subject) = subjects.get(&step.id) else {
