@@ -143,7 +143,7 @@ async fn put(
     seen: &Seen,
     step: &Step,
     stamp: &Stamp,
-    stop: &Stop,
+    until: &Stop,
 ) -> Result<(), CallError> {
     let decided = seen
         .subjects
@@ -164,7 +164,7 @@ async fn put(
         };
         left -= 1;
         let may_help = matches!(error.trouble, Trouble::Conflict | Trouble::Unavailable);
-        if left == 0 || !may_help || stop.level() != Level::Run {
+        if left == 0 || !may_help || until.level() != Level::Run {
             return Err(error);
         }
         sleep(pause).await;
