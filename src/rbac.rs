@@ -137,6 +137,8 @@ const RIGHTS: &[Right] = &[
     (Need::Restart(Kind::Pod), Scope::Selected, "", "pods", &[], &["get", "list", "patch"]),
     (Need::Restart(Kind::ReplicaSet), Scope::Selected, "apps", "replicasets", &[], RESTARTS),
     (Need::Restart(Kind::Rollout), Scope::Selected, "argoproj.io", "rollouts", &[], RESTARTS),
+    // A Rollout may have its pod template in a Deployment.
+    (Need::Restart(Kind::Rollout), Scope::Selected, "apps", "deployments", &[], &["get"]),
     (Need::Restart(Kind::StatefulSet), Scope::Selected, "apps", "statefulsets", &[], RESTARTS),
     (Need::Evict, Scope::Selected, "", "pods/eviction", &[], &["create"]),
 ];

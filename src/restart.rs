@@ -234,8 +234,10 @@ impl Restarts<'_> {
         let mut results = carry_out::carry_out(&job, done).await;
         let mut noted = known.clone();
         for step in &plan.steps {
-            if let Some(seq) = results.of.get(&step.id).and_then(|result| result.seq) {
-                noted.note(&step.id, &step.uid, seq);
+            let result = results.of.get(&step.id);
+            if let Some((result, seq)) = result.and_then(|result| Some((result, result.seq?))) {
+                let pending = result.outcome != RestartOutcome::Restarted;
+                noted.note_restart(&step.id, &step.uid, seq, pending);
             }
         }
         if let Err(warning) = adopt::remember(self.cluster, keeper, known, &noted).await {

@@ -234,6 +234,21 @@ pub struct Workload {
     pub managers: Vec<Manager>,
     /// Which pods are its own.
     pub selector: object::LabelSelector,
+    /// How many pods it asks for.
+    pub wanted: i64,
+    /// Where a partition keeps some of its pods as they are: the revision that the others have.
+    pub partly: Option<String>,
+    /// Of a Rollout: what its pod template stands in, where that is not itself.
+    pub template_in: Option<TemplateIn>,
+}
+
+/// What the pod template of a Rollout stands in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TemplateIn {
+    /// A workload of this kind and name.
+    Workload(Kind, String),
+    /// Something else, of this kind and name.
+    Other(String),
 }
 
 impl Workload {
@@ -272,6 +287,12 @@ impl Workload {
         }
     }
 
+    /// Whether a partition keeps this pod as it was before the last change of its template.
+    pub fn keeps(&self, pod: &Pod) -> bool {
+        let revision = pod.labels.get("controller-revision-hash");
+        self.partly.is_some() && revision != self.partly.as_ref()
+    }
+
     /// Whether this pod is one of its own.
     pub fn owns(&self, pod: &Pod) -> bool {
         if self.id.kind == Kind::Pod {
@@ -283,15 +304,16 @@ impl Workload {
         if pod.namespace != self.id.namespace || !self.selector.matches(&pod.labels) {
             return false;
         }
+        // Between them stands a ReplicaSet, which bears the name and the hash of the template, as its pods do. Another workload's
+        // name may begin with this one's.
+        let through = |label: &str| {
+            let hash = pod.labels.get(label);
+            owner.kind == "ReplicaSet"
+                && hash.is_some_and(|hash| owner.name == format!("{}-{hash}", self.id.name))
+        };
         match self.id.kind {
-            // Between them stands a ReplicaSet that bears the name and a hash.
-            Kind::Deployment | Kind::Rollout => {
-                owner.kind == "ReplicaSet"
-                    && owner
-                        .name
-                        .strip_prefix(&*self.id.name)
-                        .is_some_and(|rest| rest.starts_with('-'))
-            }
+            Kind::Deployment => through("pod-template-hash"),
+            Kind::Rollout => through("rollouts-pod-template-hash"),
             Kind::DaemonSet | Kind::Pod | Kind::ReplicaSet | Kind::StatefulSet => {
                 owner.uid == self.uid
             }

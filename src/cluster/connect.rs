@@ -2,17 +2,21 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use http::Uri;
+use http::{Request, Response, Uri};
 use kube::{
     Config,
-    client::{AuthError, ClientBuilder, retry::RetryPolicy},
+    client::{AuthError, Body, ClientBuilder, retry::RetryPolicy},
     config::{
         AuthInfo, Cluster as KubeconfigCluster, Context, InClusterError, KubeConfigOptions,
         Kubeconfig, KubeconfigError, NamedAuthInfo, NamedCluster, NamedContext,
     },
 };
 use secrecy::SecretString;
-use tower::{buffer::BufferLayer, retry::RetryLayer};
+use tower::{
+    BoxError,
+    buffer::BufferLayer,
+    retry::{Policy, RetryLayer},
+};
 
 use super::{
     Cluster,
@@ -171,7 +175,7 @@ pub(super) fn build(
     let client = ClientBuilder::try_from(config)?
         .with_layer(&BufferLayer::new(BUFFER))
         .with_layer(&GateLayer(Arc::clone(&ledger)))
-        .with_layer(&RetryLayer::new(retries))
+        .with_layer(&RetryLayer::new(Retries(retries)))
         .build();
     Ok(Cluster {
         client,
@@ -185,6 +189,32 @@ pub(super) fn build(
         server: server.trim_end_matches('/').to_owned(),
         namespace,
     })
+}
+
+/// Tries again what the API server had no time for. An eviction that a budget forbids is refused in the same words (429): whoever
+/// evicts waits by itself, and wants to know why.
+#[derive(Clone)]
+struct Retries(RetryPolicy);
+
+impl<Res> Policy<Request<Body>, Response<Res>, BoxError> for Retries {
+    type Future = tokio::time::Sleep;
+
+    fn retry(
+        &mut self,
+        request: &mut Request<Body>,
+        result: &mut Result<Response<Res>, BoxError>,
+    ) -> Option<Self::Future> {
+        if request.uri().path().ends_with("/eviction") {
+            return None;
+        }
+        self.0.retry(request, result)
+    }
+
+    fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {
+        let policy: &mut dyn Policy<_, Response<Res>, BoxError, Future = Self::Future> =
+            &mut self.0;
+        policy.clone_request(request)
+    }
 }
 
 /// The kubeconfig with the flags laid over it; None where only a service account is left.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, future::BoxFuture, stream};
 
-use super::Turns;
+use super::{Turns, turns::LONGEST_PAUSE as LONGEST_ASKED};
 
 /// So often a call is tried that the provider throttles.
 const THROTTLED: u32 = 8;
@@ -35,8 +35,8 @@ pub(super) async fn in_flight<T>(calls: Vec<BoxFuture<'_, T>>) -> Vec<T> {
 pub(super) enum Again {
     /// It was too much; after this time at the earliest, if the provider said so.
     Throttled(Option<Duration>),
-    /// It may work the next time.
-    Transient,
+    /// It may work the next time; after this time at the earliest, if the provider said so.
+    Transient(Option<Duration>),
     /// Nobody answers. It may be otherwise the next time; where it is not, nobody answers other calls either.
     Unreachable,
     /// The credentials are out of date.
@@ -67,24 +67,29 @@ impl<'a> Attempts<'a> {
         self.turns.turn().await;
     }
 
-    /// Whether there is another after this error; if so, when the time for it has come. A wait that the provider names is that
-    /// of the next turn; the pause is slept all the same, for who rounds down names no time at all.
+    /// Whether there is another after this error; if so, when the time for it has come. A wait that a provider names which
+    /// throttles is that of the next turn; the pause is slept all the same, for who rounds down names no time at all.
     pub(super) async fn again(&mut self, error: Again) -> bool {
-        let (tried, limit) = match error {
+        let (tried, limit, asked) = match error {
             Again::Never | Again::Expired => return false,
             Again::Throttled(retry_after) => {
                 self.turns.throttled(retry_after);
                 self.throttled += 1;
-                (self.throttled, THROTTLED)
+                (self.throttled, THROTTLED, None)
             }
-            Again::Transient | Again::Unreachable => {
+            Again::Transient(retry_after) => {
                 self.failed += 1;
-                (self.failed, FAILED)
+                (self.failed, FAILED, retry_after)
+            }
+            Again::Unreachable => {
+                self.failed += 1;
+                (self.failed, FAILED, None)
             }
         };
         let left = tried < limit;
         if left {
-            tokio::time::sleep(pause(tried)).await;
+            let asked = asked.unwrap_or_default().min(LONGEST_ASKED);
+            tokio::time::sleep(pause(tried).max(asked)).await;
         }
         left
     }
@@ -164,12 +169,28 @@ mod tests {
         );
     }
 
+    /// Of this call alone: the provider did not say that it is too much.
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_that_says_when_it_is_over_is_waited_out() {
+        let turns = turns();
+        for (asked, slept) in [(9, 9), (u64::MAX, 60)] {
+            let mut attempts = Attempts::new(&turns);
+            let start = Instant::now();
+            let asked = Some(Duration::from_secs(asked));
+            assert!(attempts.again(Again::Transient(asked)).await);
+            assert_eq!(start.elapsed().as_secs(), slept);
+        }
+        let start = Instant::now();
+        turns.turn().await;
+        assert_eq!(start.elapsed(), Duration::ZERO, "others go on");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn failures_are_tried_again_a_few_times_and_others_never() {
         let turns = turns();
         let mut attempts = Attempts::new(&turns);
         let mut tried = 1;
-        while attempts.again(Again::Transient).await {
+        while attempts.again(Again::Transient(None)).await {
             tried += 1;
         }
         assert_eq!(tried, FAILED);

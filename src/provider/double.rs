@@ -13,7 +13,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{
     TlsAcceptor,
-    rustls::{ServerConfig, pki_types::PrivateKeyDer},
+    rustls::{
+        ServerConfig,
+        pki_types::{CertificateDer, PrivateKeyDer},
+    },
 };
 
 /// A request.
@@ -77,6 +80,27 @@ impl Reply {
     }
 }
 
+/// What a server shows over HTTPS.
+pub(super) struct Certificate {
+    pub(super) public: CertificateDer<'static>,
+    pub(super) key: PrivateKeyDer<'static>,
+    /// Who vouches for it, as PEM.
+    pub(super) authority: String,
+}
+
+impl Certificate {
+    /// For these names. It is its own authority.
+    pub(super) fn self_signed(names: &[&str]) -> Self {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+        Self {
+            public: made.cert.der().clone(),
+            key: PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key"),
+            authority: made.cert.pem(),
+        }
+    }
+}
+
 type Answer = Arc<dyn Fn(&Call) -> Reply + Send + Sync>;
 
 /// The server; it ends with the value.
@@ -98,26 +122,20 @@ impl Double {
         Self::start(None, Arc::new(answer)).await
     }
 
-    /// Over HTTPS, with a certificate for these names, which is its own authority.
+    /// Over HTTPS.
     pub(super) async fn tls(
-        names: &[&str],
+        shown: Certificate,
         answer: impl Fn(&Call) -> Reply + Send + Sync + 'static,
-    ) -> (Self, String) {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+    ) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("versions")
             .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
+            .with_single_cert(vec![shown.public], shown.key)
             .expect("a certificate with its key");
         let tls = TlsAcceptor::from(Arc::new(config));
-        (
-            Self::start(Some(tls), Arc::new(answer)).await,
-            made.cert.pem(),
-        )
+        Self::start(Some(tls), Arc::new(answer)).await
     }
 
     async fn start(tls: Option<TlsAcceptor>, answer: Answer) -> Self {

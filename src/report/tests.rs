@@ -347,6 +347,7 @@ fn what_was_planned_for_workloads_and_did_not_happen_is_no_success() {
         rule: 0,
         decision,
         wave: Some(1),
+        first: false,
         old_pods: Vec::new(),
     };
     let plan = RestartPlan {

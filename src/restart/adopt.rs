@@ -19,7 +19,7 @@ use crate::{
     cluster::{CallError, Cluster, Trouble},
     reason::Reason,
     stop::{Level, Stop},
-    workload::{STAMP, object::Object},
+    workload::{Health, STAMP, object::Object},
 };
 
 /// Stamps under way at once.
@@ -128,11 +128,12 @@ fn note_what_is_there(known: &mut Known, seen: &Seen) {
         else {
             continue;
         };
-        if known
-            .seq(&workload.id, &workload.uid)
-            .is_none_or(|seq| seq < stamp.seq)
-        {
-            known.note(&workload.id, &workload.uid, stamp.seq);
+        let (id, uid) = (&workload.id, &workload.uid);
+        let healthy = workload.health == Health::Healthy;
+        let unnoted = known.seq(id, uid).is_none_or(|seq| seq < stamp.seq);
+        if unnoted || (healthy && known.is_pending(id, uid)) {
+            let pending = !healthy && !stamp.restarts.is_empty();
+            known.note_restart(id, uid, stamp.seq, pending);
         }
     }
 }

@@ -64,6 +64,8 @@ enum Failure {
     Decided(Box<Step>),
     /// It failed.
     Failed(Reason, String),
+    /// The run has to end, for this reason; with what of it was done, if anything.
+    Stopped(Reason, Option<String>),
 }
 
 impl From<CallError> for Failure {
@@ -129,10 +131,12 @@ pub(super) async fn carry_out(
     }
     if let (Level::Drain(reason) | Level::Now(reason), true) = (
         job.stop.level(),
-        results
-            .of
-            .values()
-            .any(|result| result.reason == Reason::Interrupted),
+        results.of.values().any(|result| {
+            matches!(
+                result.outcome,
+                RestartOutcome::NotReached | RestartOutcome::Unproven
+            )
+        }),
     ) {
         results.stopped.get_or_insert(reason);
     }
@@ -293,6 +297,13 @@ impl<'a> Job<'a> {
             }
             Err(Failure::Decided(now)) => RestartResult::left(&now),
             Err(Failure::Failed(reason, message)) => self.failed(step, reason, message).await,
+            Err(Failure::Stopped(reason, None)) => {
+                RestartResult::as_it_stands(step, RestartOutcome::NotReached, reason, "")
+            }
+            Err(Failure::Stopped(_, Some(done))) => {
+                let outcome = RestartOutcome::Unproven;
+                RestartResult::as_it_stands(step, outcome, Reason::Interrupted, done)
+            }
         };
         (step.id.clone(), result)
     }
@@ -318,6 +329,14 @@ impl<'a> Job<'a> {
         result
     }
 
+    /// Nothing new is begun once the run has to end.
+    fn go_on(&self, done: impl FnOnce() -> Option<String>) -> Result<(), Failure> {
+        match self.stop.level() {
+            Level::Run => Ok(()),
+            Level::Drain(reason) | Level::Now(reason) => Err(Failure::Stopped(reason, done())),
+        }
+    }
+
     /// Reads the workload and its Secrets, and decides again on what is there now.
     async fn again(&self, step: &Step, rule: &RestartRule) -> Result<(Subject, Stamp), Failure> {
         let Some(subject) = self.look.one(&step.id).await? else {
@@ -331,7 +350,8 @@ impl<'a> Job<'a> {
         let mut decision = decide(&subject, rule, context);
         if decision.action != Action::Restart {
             decision.behind &= subject.pods.as_ref().is_none_or(|pods| !pods.is_empty());
-            let now = plan::step(&subject, decision);
+            let stamp = plan::stamp_of(&subject);
+            let now = plan::step(&subject, decision, stamp.as_ref());
             return Err(Failure::Decided(Box::new(now)));
         }
         let same = self
@@ -473,8 +493,31 @@ fn rollout(subject: &Subject, stamp: &Stamp, now: jiff::Timestamp) -> Value {
 
 /// Argo Rollouts replaces pods that were created before `restartAt`, and both are told in whole seconds: one that was created in
 /// the second of the restart would stay.
+///
+/// Our own clock is not asked where there are pods: one that goes ahead would put the restart off.
 fn after_all_pods(subject: &Subject, now: jiff::Timestamp) -> jiff::Timestamp {
     let newest = subject.pods.iter().flatten().map(|pod| pod.created).max();
     let after = newest.and_then(|newest| newest.checked_add(SignedDuration::from_secs(1)).ok());
-    after.map_or(now, |after| after.max(now))
+    after.unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::restart::fixtures::{pod, subject, time};
+
+    #[test]
+    fn a_rollout_is_restarted_after_its_newest_pod_by_the_clock_of_the_api_server() {
+        let mut rollout = subject("web", &[]);
+        rollout.pods = Some(vec![pod("web", "10:00:00"), pod("web", "10:30:00")]);
+        for ours in ["09:00:00", "10:30:00", "23:00:00"] {
+            assert_eq!(
+                after_all_pods(&rollout, time(ours)),
+                time("10:30:01"),
+                "{ours}"
+            );
+        }
+        rollout.pods = None;
+        assert_eq!(after_all_pods(&rollout, time("11:00:00")), time("11:00:00"));
+    }
 }

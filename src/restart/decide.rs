@@ -4,7 +4,7 @@
 //! is owed is still left alone where it would do harm, or where somebody else sees to it.
 
 mod compare;
-mod guard;
+pub(super) mod guard;
 
 use std::collections::BTreeSet;
 
@@ -119,7 +119,8 @@ pub fn needs_pods(subject: &Subject, rule: &RestartRule, context: Context<'_>) -
         Found::Trouble(..) => false,
         Found::Good(stamp) => {
             let unproven = rule.when == RestartWhen::Unproven && !stamp.assumed.is_empty();
-            unproven || stamp.evicting.is_some() || !changes(subject, &stamp).is_empty()
+            let partly = subject.workload.partly.is_some() && !stamp.restarts.is_empty();
+            unproven || partly || stamp.evicting.is_some() || !changes(subject, &stamp).is_empty()
         }
     }
 }
@@ -291,6 +292,15 @@ fn hold_against(
     };
     if decision.changes.is_empty() {
         decision.changes = changes;
+    }
+    let kept = subject.kept_back();
+    if decision.reason == Reason::Current && !stamp.restarts.is_empty() && !kept.is_empty() {
+        decision.reason = Reason::OnDelete;
+        decision.message = format!(
+            "its partition kept back {} when it was restarted",
+            kept.join(", ")
+        );
+        decision.behind = true;
     }
     if decision.write.is_none() {
         decision.assumed = stamp.assumed;

@@ -21,7 +21,7 @@ use crate::{
     reason::Reason,
     wire,
     workload::{
-        Health, Keys, Kind, Marks, Owner, Pod, Workload, WorkloadId, health,
+        Health, Keys, Kind, Marks, Owner, Pod, TemplateIn, Workload, WorkloadId, health,
         object::{Object, PodObject},
     },
 };
@@ -107,6 +107,31 @@ impl Seen {
     }
 }
 
+/// What one list holds that matters. A list that starts anew hands out items again: by name, each is kept once.
+#[derive(Default)]
+struct Listing {
+    /// The workloads that a rule covers, with that rule.
+    covered: BTreeMap<WorkloadId, (usize, Workload)>,
+    /// Those whose pod template stands elsewhere: whether a rule covers them is still to be seen.
+    borrowing: BTreeMap<WorkloadId, Workload>,
+    /// Of each controller of single pods: its pods, and whether they are ready.
+    families: BTreeMap<String, BTreeMap<String, bool>>,
+}
+
+impl Listing {
+    /// A single pod is as well as all those of its controller.
+    fn join_families(&mut self) {
+        for (_, workload) in self.covered.values_mut() {
+            let owner = workload.controller.as_ref();
+            let family = owner.and_then(|owner| Some((owner, self.families.get(&owner.uid)?)));
+            if let Some((owner, family)) = family {
+                workload.health = health::lacking(owner, family.values().copied())
+                    .map_or(Health::Healthy, Health::Unavailable);
+            }
+        }
+    }
+}
+
 impl Look<'_> {
     /// Looks at everything that the rules cover.
     pub async fn all(self) -> Seen {
@@ -140,6 +165,7 @@ impl Look<'_> {
             Err(error) => return Err(error),
         };
         let mut workload = object.workload(id.kind);
+        self.borrow_template(&mut workload).await?;
         let rule = self.targets.rule_of(&self.policy.restart, &workload);
         let Some(rule) = rule.filter(|_| workload.addressed) else {
             return Ok(None);
@@ -168,10 +194,7 @@ impl Look<'_> {
             None => vec![None],
         };
         for namespace in scopes {
-            // A list that starts anew hands out items again: by name, so that each is kept once.
-            let mut covered: BTreeMap<WorkloadId, (usize, Workload)> = BTreeMap::new();
-            // Of each controller of pods: its pods, and whether they are ready.
-            let mut families: BTreeMap<String, BTreeMap<String, bool>> = BTreeMap::new();
+            let mut listing = Listing::default();
             let query = Query::new(kind.path(namespace.as_deref()));
             let listed = self
                 .cluster
@@ -181,30 +204,16 @@ impl Look<'_> {
                         return;
                     }
                     seen.present.insert(workload.id.clone());
-                    if !self.targets.reach(&workload.id.namespace) {
-                        return;
-                    }
-                    if let (Kind::Pod, Some(owner)) = (kind, &workload.controller) {
-                        let family = families.entry(owner.uid.clone()).or_default();
-                        family.insert(workload.uid.clone(), workload.health == Health::Healthy);
-                    }
-                    if let Some(rule) = self.targets.rule_of(&self.policy.restart, &workload) {
-                        covered.insert(workload.id.clone(), (rule, workload));
+                    if self.targets.reach(&workload.id.namespace) {
+                        self.take_workload(workload, &mut listing);
                     }
                 })
                 .await;
             match listed {
                 Ok(_) => {
-                    for (_, workload) in covered.values_mut() {
-                        let owner = workload.controller.as_ref();
-                        let family =
-                            owner.and_then(|owner| Some((owner, families.get(&owner.uid)?)));
-                        if let Some((owner, family)) = family {
-                            workload.health = health::lacking(owner, family.values().copied())
-                                .map_or(Health::Healthy, Health::Unavailable);
-                        }
-                    }
-                    found.extend(covered.into_values());
+                    self.borrow_templates(&mut listing, seen).await;
+                    listing.join_families();
+                    found.extend(listing.covered.into_values());
                     seen.listed.push((kind, namespace));
                 }
                 Err(error) if kind == Kind::Rollout && self.has_no_rollouts(&error).await => {}
@@ -242,6 +251,62 @@ impl Look<'_> {
             | Trouble::Unavailable
             | Trouble::Unreadable => false,
         }
+    }
+
+    fn take_workload(self, workload: Workload, listing: &mut Listing) {
+        if let (Kind::Pod, Some(owner)) = (workload.id.kind, &workload.controller) {
+            let family = listing.families.entry(owner.uid.clone()).or_default();
+            family.insert(workload.uid.clone(), workload.health == Health::Healthy);
+        }
+        if workload.template_in.is_some() {
+            listing.borrowing.insert(workload.id.clone(), workload);
+        } else if let Some(rule) = self.targets.rule_of(&self.policy.restart, &workload) {
+            let entry = (rule, workload);
+            listing.covered.insert(entry.1.id.clone(), entry);
+        }
+    }
+
+    /// What cannot be had is a gap: whether the workload uses a Secret is not known then.
+    async fn borrow_templates(self, listing: &mut Listing, seen: &mut Seen) {
+        for (id, mut workload) in std::mem::take(&mut listing.borrowing) {
+            let what = format!("the pod template of {}/{}", id.kind.plural(), id.name);
+            if let Some(TemplateIn::Other(of)) = &workload.template_in {
+                seen.gaps.push(Gap {
+                    what,
+                    namespace: Some(id.namespace),
+                    why: format!("it stands in {of}, which is not read"),
+                });
+            } else if let Err(error) = self.borrow_template(&mut workload).await {
+                let gap = gap(&what, Some(&id.namespace), &error);
+                // What is not there is not there in the next run either.
+                if error.trouble != Trouble::NotFound {
+                    seen.unseen.push(Unseen {
+                        kind: Some(id.kind),
+                        namespace: Some(id.namespace),
+                        reason: reason_of(&error),
+                        why: format!("{} could not be read: {}", gap.what, gap.why),
+                    });
+                }
+                seen.gaps.push(gap);
+            } else if let Some(rule) = self.targets.rule_of(&self.policy.restart, &workload) {
+                listing.covered.insert(id, (rule, workload));
+            }
+        }
+    }
+
+    /// A Rollout may have its pod template in another workload: then it uses what that one does.
+    async fn borrow_template(self, workload: &mut Workload) -> Result<(), CallError> {
+        let Some(TemplateIn::Workload(kind, name)) = &workload.template_in else {
+            return Ok(());
+        };
+        let of = WorkloadId {
+            namespace: workload.id.namespace.clone(),
+            kind: *kind,
+            name: name.clone(),
+        };
+        let template = self.cluster.get::<Object>(&of.path()).await?;
+        workload.uses = template.workload(of.kind).uses;
+        Ok(())
     }
 
     /// The workloads with the Secrets that concern them.

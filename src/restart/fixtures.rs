@@ -74,6 +74,9 @@ pub(super) fn subject(name: &str, data: &[(&str, &str)]) -> Subject {
         health: Health::Healthy,
         managers: Vec::new(),
         selector: LabelSelector::default(),
+        wanted: 1,
+        partly: None,
+        template_in: None,
     };
     Subject {
         workload,

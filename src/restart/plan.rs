@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    decide::{Action, Context, Decision, Write, decide},
+    decide::{Action, Context, Decision, Write, decide, guard},
     stamp::Stamp,
     subject::Subject,
     waves::{Wave, waves},
@@ -12,7 +12,7 @@ use crate::{
     inventory::Gap,
     policy::Policy,
     reason::Reason,
-    workload::{Health, WorkloadId},
+    workload::{Health, Pod, WorkloadId},
 };
 
 /// What is restarted, what may be, and what is left alone.
@@ -47,6 +47,8 @@ pub struct Step {
     pub wave: Option<u32>,
     /// Where it runs on old data: the pods that may.
     pub old_pods: Vec<String>,
+    /// Whether it goes before all others of its rule: what was begun and is not well.
+    pub first: bool,
 }
 
 /// A limit that the plan passes.
@@ -89,22 +91,26 @@ pub fn plan(policy: &Policy, subjects: &[Subject], context: Context<'_>) -> Rest
             continue;
         };
         let decision = decide(subject, rule, context);
-        if decision.action != Action::Restart && carries_a_restart(subject, context) {
+        let stamp = stamp_of(subject);
+        let stamp = stamp.as_ref();
+        if stamp.is_some_and(|stamp| {
+            decision.action != Action::Restart && is_awaited(subject, context, stamp)
+        }) {
             let id = &subject.workload.id;
             match &subject.workload.health {
                 Health::Healthy => {}
-                Health::Unobserved | Health::Rolling(_) => {
+                Health::Unobserved | Health::Rolling(_) | Health::Unavailable(_) => {
                     let awaited = plan.awaited.entry(subject.rule).or_default();
                     awaited.push(id.clone());
                 }
-                Health::Failing(why) | Health::Unavailable(why) => {
+                Health::Failing(why) => {
                     let why =
                         format!("{id} was restarted on the present data and is not healthy: {why}");
                     stopped.entry(subject.rule).or_insert(why);
                 }
             }
         }
-        plan.steps.push(step(subject, decision));
+        plan.steps.push(step(subject, decision, stamp));
     }
     if !context.retry {
         stop(&mut plan.steps, &stopped);
@@ -122,20 +128,33 @@ pub fn plan(policy: &Policy, subjects: &[Subject], context: Context<'_>) -> Rest
 }
 
 /// What is decided about a workload, with the pods that may run on old data.
-pub(super) fn step(subject: &Subject, decision: Decision) -> Step {
+pub(super) fn step(subject: &Subject, decision: Decision, stamp: Option<&Stamp>) -> Step {
+    let evicting = stamp
+        .and_then(|stamp| stamp.evicting.as_ref())
+        .filter(|evicting| evicting.secrets == subject.prints());
     let mut old_pods = Vec::new();
     if decision.behind {
-        let old = |pod: &&crate::workload::Pod| {
-            decision.changes.iter().any(|change| {
+        let old = |pod: &&Pod| {
+            let changed = decision.changes.iter().any(|change| {
                 let concern = subject.secrets.get(&change.secret);
                 concern.is_some_and(|concern| !concern.is_had_by(pod))
-            })
+            });
+            // What came since an eviction began came with the present data.
+            match evicting {
+                Some(evicting) => evicting.covers(pod),
+                None => changed || subject.workload.keeps(pod),
+            }
         };
         let pods = subject.pods.iter().flatten().filter(old);
         old_pods.extend(pods.map(|pod| pod.name.clone()));
         old_pods.sort();
     }
+    let unwell = subject.workload.health != Health::Healthy;
+    let first = unwell
+        && decision.action == Action::Restart
+        && stamp.is_some_and(|stamp| stamp.evicting.is_some() || !stamp.restarts.is_empty());
     Step {
+        first,
         id: subject.workload.id.clone(),
         uid: subject.workload.uid.clone(),
         rule: subject.rule,
@@ -145,21 +164,15 @@ pub(super) fn step(subject: &Subject, decision: Decision) -> Step {
     }
 }
 
-/// Whether the last thing that happened to it was a restart of ours, on the data as it is.
-fn carries_a_restart(subject: &Subject, context: Context<'_>) -> bool {
-    let stamp = subject
-        .workload
-        .stamp
-        .as_deref()
-        .map(Stamp::parse)
-        .and_then(Result::ok);
-    let Some(stamp) = stamp.filter(|stamp| stamp.of == subject.workload.uid) else {
-        return false;
-    };
-    stamp
-        .restarts
-        .last()
-        .is_some_and(|last| last.data == context.key.digest_of(&stamp.of, &stamp.secrets))
+/// Its stamp, if that was made for it.
+pub(super) fn stamp_of(subject: &Subject) -> Option<Stamp> {
+    let stamp = Stamp::parse(subject.workload.stamp.as_deref()?).ok()?;
+    (stamp.of == subject.workload.uid).then_some(stamp)
+}
+
+/// Whether a restart of ours, on the data as it is, was not seen to end well. What befalls a workload later is another matter.
+fn is_awaited(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> bool {
+    guard::is_pending(subject, context, stamp) && guard::is_on_present_data(subject, context, stamp)
 }
 
 /// Starts no other of a rule while one that it restarted is not healthy.
@@ -178,11 +191,15 @@ fn stop(steps: &mut [Step], stopped: &BTreeMap<usize, String>) {
 
 /// Puts the restarts in waves.
 pub(super) fn order(plan: &mut RestartPlan, policy: &Policy) {
-    let restarts: Vec<(usize, usize)> = plan
+    let mut restarts: Vec<(usize, &Step)> = plan
         .steps
         .iter()
         .enumerate()
         .filter(|(_, step)| step.decision.action != Action::Leave)
+        .collect();
+    restarts.sort_by_key(|(_, step)| !step.first);
+    let restarts: Vec<(usize, usize)> = restarts
+        .into_iter()
         .map(|(index, step)| (index, step.rule))
         .collect();
     plan.waves = waves(&policy.restart, &restarts);

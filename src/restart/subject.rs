@@ -89,6 +89,13 @@ impl Subject {
             .collect()
     }
 
+    /// The pods that a partition keeps as they were.
+    pub fn kept_back(&self) -> Vec<&str> {
+        let pods = self.pods.iter().flatten();
+        let kept = pods.filter(|pod| self.workload.keeps(pod));
+        kept.map(|pod| &*pod.name).collect()
+    }
+
     /// Whether all of its pods were created well after this Secret was last written. Without pods nothing is known.
     pub fn is_current(&self, concern: &Concern) -> bool {
         let mut pods = self.pods.iter().flatten().peekable();

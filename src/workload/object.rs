@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Holds, IGNORE, Kind, Manager, Owner, Pod, Reloader, STAMP, Workload, WorkloadId,
+    Holds, IGNORE, Kind, Manager, Owner, Pod, Reloader, STAMP, TemplateIn, Workload, WorkloadId,
     health::{self, Counts},
     references,
 };
@@ -97,11 +97,34 @@ pub struct Spec {
     pub template: Template,
     /// Of StatefulSets and DaemonSets.
     pub update_strategy: UpdateStrategy,
+    /// Of a Rollout: where the pod template stands, if not in itself.
+    pub workload_ref: Option<WorkloadRef>,
     /// Of a Rollout: pods older than this are replaced.
     pub restart_at: Option<Timestamp>,
     /// Of a pod itself.
     #[serde(flatten)]
     pub pod: PodSpec,
+}
+
+/// `spec.workloadRef`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct WorkloadRef {
+    /// The kind.
+    pub kind: String,
+    /// The name.
+    pub name: String,
+}
+
+impl WorkloadRef {
+    fn template_in(self) -> TemplateIn {
+        let Self { kind, name } = self;
+        match &*kind {
+            "Deployment" => TemplateIn::Workload(Kind::Deployment, name),
+            "ReplicaSet" => TemplateIn::Workload(Kind::ReplicaSet, name),
+            _ => TemplateIn::Other(format!("{kind} {name}")),
+        }
+    }
 }
 
 /// `spec.updateStrategy`.
@@ -291,7 +314,11 @@ impl Object {
     /// What decisions need of it.
     pub fn workload(self, kind: Kind) -> Workload {
         let counts = Counts::of(kind, &self);
-        let Self { metadata, spec, .. } = self;
+        let Self {
+            metadata,
+            spec,
+            status,
+        } = self;
         let annotation = |name: &str| metadata.annotations.get(name);
         let on_delete = spec.update_strategy.r#type == "OnDelete";
         let partition = spec.update_strategy.rolling_update.partition;
@@ -305,16 +332,14 @@ impl Object {
             (references(&template.spec), reloader)
         };
         let controller = controller(metadata.owner_references);
-        let addressed = match kind {
-            Kind::ReplicaSet => controller.is_none(),
-            Kind::Pod => {
-                let gone = metadata.deletion_timestamp.is_some() || is_over(&counts.phase);
-                let comes_back = controller
-                    .as_ref()
-                    .is_some_and(|owner| comes_back(owner, &spec.pod));
-                comes_back && !gone
+        let deleting = metadata.deletion_timestamp.is_some();
+        let addressed = match (kind, &controller) {
+            (Kind::ReplicaSet, owner) => owner.is_none(),
+            (Kind::Pod, None) => false,
+            (Kind::Pod, Some(owner)) => {
+                comes_back(owner, &spec.pod) && !deleting && !is_over(&counts.phase)
             }
-            Kind::DaemonSet | Kind::Deployment | Kind::Rollout | Kind::StatefulSet => true,
+            (Kind::DaemonSet | Kind::Deployment | Kind::Rollout | Kind::StatefulSet, _) => true,
         };
         Workload {
             uses,
@@ -324,13 +349,19 @@ impl Object {
             controller,
             addressed,
             holds: Holds {
-                deleting: metadata.deletion_timestamp.is_some(),
+                deleting,
                 paused: spec.paused || counts.phase == "Paused",
                 scaled_to_zero: counts.wanted == 0,
                 on_delete,
                 partitioned: kind == Kind::StatefulSet && !on_delete && partition >= counts.wanted,
             },
             health: health::health(&counts),
+            wanted: counts.wanted,
+            partly: (kind == Kind::StatefulSet
+                && !on_delete
+                && (1..counts.wanted).contains(&partition))
+            .then_some(status.update_revision),
+            template_in: spec.workload_ref.map(WorkloadRef::template_in),
             managers: metadata.managed_fields.iter().map(manager).collect(),
             selector: spec.selector,
             id: WorkloadId {

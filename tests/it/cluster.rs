@@ -1,15 +1,20 @@
 //! The same whole runs on a real cluster with the real operator, and what only a real one can show.
 
+#[cfg(feature = "azure")]
+mod azure;
+#[cfg(feature = "aws-parameter-store")]
+mod faults;
 mod gitops;
 mod kubernetes_store;
 mod old_operator;
 mod oracle;
+mod rollouts;
 
 use serde_json::{Value, json};
 
 use crate::{
     drift, interruptions,
-    restart::{self, lone_pods},
+    restart::{self, evictions, lone_pods},
     scenarios::{self, POLICY},
     support::{World, eventually, optional_variable},
 };
@@ -50,11 +55,17 @@ on_the_cluster! {
     a_lost_key_restarts_nothing
     a_plan_names_what_restarts_if_its_data_changes_and_writes_nothing
     a_limit_refuses_restarts_before_anything_is_written
-    pods_are_evicted_one_by_one
-    a_budget_that_allows_none_is_waited_for_and_reported
+    what_a_partition_keeps_back_is_told_in_every_run
     one_is_synced_and_restarted_ad_hoc_and_every_link_is_told
     edited_data_restarts_nothing
     a_restart_waits_for_the_drift_check
+}
+
+on_the_cluster! {
+    evictions:
+    pods_are_evicted_one_by_one
+    pods_of_a_workload_whose_name_begins_the_same_are_none_of_ours
+    a_budget_that_allows_none_is_waited_for_and_reported
 }
 
 on_the_cluster! {
@@ -181,6 +192,16 @@ async fn the_rights_that_rbac_prints_suffice_for_restarts() {
     restart::shop(&world).await;
     run_with_least_rights(&world, &world.named(restart::POLICY)).await;
     assert!(restart::stamp(&world, "Deployment", "web").await.is_some());
+    world.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn the_rights_that_rbac_prints_suffice_for_evictions() {
+    let world = World::cluster().await;
+    restart::shop(&world).await;
+    lone_pods::kept_up(&world).await;
+    run_with_least_rights(&world, &world.named(lone_pods::POLICY)).await;
     world.end().await;
 }
 
@@ -489,6 +510,6 @@ async fn curl(arguments: &[&str]) {
     clippy::print_stderr,
     reason = "the reader of the test's output is told"
 )]
-fn skipped(what: &str) {
+pub(crate) fn skipped(what: &str) {
     eprintln!("not tested: this cluster has no {what} beside it");
 }

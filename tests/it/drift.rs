@@ -114,7 +114,7 @@ async fn drift(world: &World, more: &str) -> Outcome {
 }
 
 /// `verdict`, with the keys that differ, or with why it cannot be told.
-fn verdicts(document: &Value) -> BTreeMap<String, String> {
+pub(crate) fn verdicts(document: &Value) -> BTreeMap<String, String> {
     let shown = |item: &Value| {
         let keys: Vec<String> = item["keys"]
             .as_array()

@@ -6,6 +6,7 @@ mod double;
 #[cfg(feature = "gcp")]
 mod gcp;
 mod kubernetes;
+pub(crate) mod proxy;
 mod reader;
 mod resolver;
 mod support;

@@ -1,5 +1,6 @@
 //! Whole runs that restart workloads. They end the same way in the sandbox and on a real cluster.
 
+pub(crate) mod evictions;
 mod faults;
 mod gitops;
 mod killed;
@@ -24,8 +25,7 @@ scenarios! {
     a_lost_key_restarts_nothing
     a_plan_names_what_restarts_if_its_data_changes_and_writes_nothing
     a_limit_refuses_restarts_before_anything_is_written
-    pods_are_evicted_one_by_one
-    a_budget_that_allows_none_is_waited_for_and_reported
+    what_a_partition_keeps_back_is_told_in_every_run
     one_is_synced_and_restarted_ad_hoc_and_every_link_is_told
     edited_data_restarts_nothing
     a_restart_waits_for_the_drift_check
@@ -120,7 +120,7 @@ pub(super) async fn version(world: &World, kind: &str, name: &str) -> String {
     object["metadata"]["resourceVersion"].to_string()
 }
 
-pub(super) async fn pods(world: &World, app: &str) -> Vec<String> {
+pub(crate) async fn pods(world: &World, app: &str) -> Vec<String> {
     let pods = world.list("Pod").await;
     let mut names: Vec<String> = pods
         .iter()
@@ -382,64 +382,6 @@ async fn a_limit_refuses_restarts_before_anything_is_written(world: World) {
     world.end().await;
 }
 
-const EVICT: &str = "select: [{namespaces: [NS]}]
-sync: {when: always}
-drift: {enabled: false}
-pace: {restarts: 100/s}
-restart: [{match: references, require: proven, strategy: evict, wait: WAIT}]
-";
-
-async fn pods_are_evicted_one_by_one(world: World) {
-    shop(&world).await;
-    let before = pods(&world, "web").await;
-    rotate(&world).await;
-    let policy = world.named(EVICT).replace("WAIT", "1m");
-    let outcome = world.bin.policy(&policy, &[]).await;
-    outcome.exits(0);
-    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
-    let after = pods(&world, "web").await;
-    assert!(after.len() == 3 && after.iter().all(|pod| !before.contains(pod)));
-    assert_eq!(
-        rolled(&world, "Deployment", "web").await,
-        1,
-        "the template is left alone"
-    );
-    let again = world.bin.policy(&policy, &[]).await;
-    assert_eq!(again.exits(0).restart_of("web"), "left(current)");
-    assert_eq!(pods(&world, "web").await, after);
-    world.end().await;
-}
-
-async fn a_budget_that_allows_none_is_waited_for_and_reported(world: World) {
-    shop(&world).await;
-    let before = pods(&world, "web").await;
-    world
-        .apply(json!({
-            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
-            "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"app": "web"}}},
-        }))
-        .await;
-    eventually("the budget is counted", async || {
-        let budget = world.get("PodDisruptionBudget", "web").await?;
-        (budget["status"]["expectedPods"] == json!(3)
-            && budget["status"]["currentHealthy"] == json!(3)
-            && budget["status"]["disruptionsAllowed"] == json!(0))
-        .then_some(())
-    })
-    .await;
-    rotate(&world).await;
-    let policy = world.named(EVICT).replace("WAIT", "4s");
-    let outcome = world.bin.policy(&policy, &[]).await;
-    outcome.exits(3);
-    assert_eq!(outcome.restart_of("web"), "failed(eviction-blocked)");
-    let document = outcome.document();
-    assert_eq!(document["summary"]["restarts"]["behind"], json!(1));
-    let old = document["restarts"][0]["oldPods"].as_array();
-    assert_eq!(old.map(Vec::len), Some(3), "{document}");
-    assert_eq!(pods(&world, "web").await, before);
-    world.end().await;
-}
-
 async fn one_is_synced_and_restarted_ad_hoc_and_every_link_is_told(world: World) {
     shop(&world).await;
     rotate(&world).await;
@@ -538,5 +480,26 @@ async fn edited_data_restarts_nothing(world: World) {
     outcome.exits(3);
     assert_eq!(outcome.restart_of("web"), "left(secret-tampered)");
     assert_eq!(rolled(&world, "Deployment", "web").await, 1);
+    world.end().await;
+}
+
+async fn what_a_partition_keeps_back_is_told_in_every_run(world: World) {
+    base(&world).await;
+    let mut set = workload("StatefulSet", "set", "db");
+    set["spec"]["updateStrategy"] =
+        json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 1}});
+    world.apply(set).await;
+    is_up(&world, "StatefulSet", "set").await;
+    run(&world, &[]).await.exits(0);
+    rotate(&world).await;
+    let first = run(&world, &[]).await;
+    assert_eq!(first.exits(0).restart_of("set"), "restarted(data-changed)");
+    let later = run(&world, &[]).await;
+    assert_eq!(later.exits(0).restart_of("set"), "left(on-delete)");
+    for outcome in [first, later] {
+        let restart = &outcome.document()["restarts"][0];
+        assert_eq!(restart["oldPods"], json!(["set-0"]), "{restart}");
+        assert_eq!(restart["behind"], json!(true));
+    }
     world.end().await;
 }

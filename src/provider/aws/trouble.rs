@@ -51,17 +51,23 @@ impl Trouble {
     pub(super) fn of<E: ProvideErrorMetadata + Error + 'static>(
         error: &SdkError<E, HttpResponse>,
     ) -> Self {
+        let mut trouble = Self::without_wait(error);
+        if let Kind::Again(Again::Throttled(wait) | Again::Transient(wait)) = &mut trouble.kind {
+            // Also where it is not AWS that answers, but something on the way there.
+            let headers = error.raw_response().map(HttpResponse::headers);
+            *wait = headers
+                .and_then(|headers| headers.get("retry-after"))
+                .and_then(attempts::retry_after);
+        }
+        trouble
+    }
+
+    fn without_wait<E: ProvideErrorMetadata + Error + 'static>(
+        error: &SdkError<E, HttpResponse>,
+    ) -> Self {
         let status = error.raw_response().map(|raw| raw.status().as_u16());
         if let Some(service) = error.as_service_error() {
-            let mut trouble = Self::said(service.code(), service.message(), status);
-            if let Kind::Again(Again::Throttled(_)) = trouble.kind {
-                let headers = error.raw_response().map(HttpResponse::headers);
-                let wait = headers
-                    .and_then(|headers| headers.get("retry-after"))
-                    .and_then(attempts::retry_after);
-                trouble.kind = Kind::Again(Again::Throttled(wait));
-            }
-            return trouble;
+            return Self::said(service.code(), service.message(), status);
         }
         if in_chain::<CredentialsError>(error).is_some() {
             return Self::new(super::login::why(error), Kind::Login);
@@ -69,6 +75,11 @@ impl Trouble {
         match (error, status) {
             (SdkError::TimeoutError(_), _) => Self::unreachable("no answer in time"),
             (SdkError::DispatchFailure(_), _) => Self::unreachable("no connection"),
+            // Whatever the status promised.
+            (SdkError::ResponseError(_), _) if in_chain::<hyper::Error>(error).is_some() => {
+                let again = Kind::Again(Again::Transient(None));
+                Self::new("the answer broke off", again)
+            }
             (_, Some(status)) => Self::said(None, None, Some(status)),
             _ => Self::new("the request could not be made", Kind::Other),
         }
@@ -252,10 +263,10 @@ fn kind(code: &str, status: Option<u16>) -> Kind {
         | "InternalFailure"
         | "ServiceUnavailable"
         | "RequestTimeout"
-        | "RequestTimeoutException" => Kind::Again(Again::Transient),
+        | "RequestTimeoutException" => Kind::Again(Again::Transient(None)),
         _ => match status {
             Some(429) => Kind::Again(Again::Throttled(None)),
-            Some(500..) => Kind::Again(Again::Transient),
+            Some(500..) => Kind::Again(Again::Transient(None)),
             Some(401 | 403) => Kind::Denied,
             _ => Kind::Other,
         },
@@ -419,7 +430,7 @@ mod tests {
             Kind::Again(Again::Throttled(None))
         );
         assert_eq!(kind("", 429), Kind::Again(Again::Throttled(None)));
-        assert_eq!(kind("", 503), Kind::Again(Again::Transient));
+        assert_eq!(kind("", 503), Kind::Again(Again::Transient(None)));
         assert_eq!(
             kind("ExpiredTokenException", 400),
             Kind::Again(Again::Expired)

@@ -33,7 +33,7 @@ use super::{
     login::Login,
     settings::Cloud,
 };
-use crate::provider::{Turns, Unread, health::Health, unread};
+use crate::provider::{Turns, Unread, health::Health, turns::LONGEST_PAUSE, unread};
 
 /// Requests at one time.
 const CONCURRENT: usize = 8;
@@ -181,7 +181,7 @@ impl Client {
                 Err(error) => error,
             };
             let fault = Fault::of(&error);
-            let attempts = match fault {
+            let (attempts, asked) = match fault {
                 Fault::Final(problem) => return Err(self.kept(name, problem)),
                 Fault::Token if renewed => {
                     let detail = "Key Vault takes no token of this identity";
@@ -193,16 +193,17 @@ impl Client {
                     continue;
                 }
                 Fault::Throttled(after) => {
+                    // How long the vault asks to be left alone holds for the next turn.
                     turns.throttled(after);
-                    THROTTLED
+                    (THROTTLED, None)
                 }
-                Fault::Trouble(_) => FAILED,
+                Fault::Trouble(_, after) => (FAILED, after),
             };
             if attempt >= attempts {
                 return Err(self.kept(name, fault.in_the_end()));
             }
-            // How long the vault asks to be left alone holds for the next turn.
-            tokio::time::sleep(pause).await;
+            let wait = asked.unwrap_or_default().max(pause);
+            tokio::time::sleep(wait.min(LONGEST_PAUSE)).await;
             pause = (pause * 2).min(LONG_PAUSE);
             attempt += 1;
         }

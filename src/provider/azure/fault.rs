@@ -33,8 +33,8 @@ pub(super) enum Fault {
     Token,
     /// Too much was asked, and how long to wait.
     Throttled(Option<Duration>),
-    /// It may go better the next time. If it does not, it may be this one secret, or the vault.
-    Trouble(Unread),
+    /// It may go better the next time, and how long to wait. If it does not, it may be this one secret, or the vault.
+    Trouble(Unread, Option<Duration>),
 }
 
 impl Fault {
@@ -54,10 +54,10 @@ impl Fault {
             }
             ErrorKind::Credential => Self::of_login(error),
             ErrorKind::Connection => {
-                Self::Trouble(Unread::store(unread::UNAVAILABLE, cause(error)))
+                Self::Trouble(Unread::store(unread::UNAVAILABLE, cause(error)), None)
             }
             // Over a connection it may be this one secret that is not answered.
-            ErrorKind::Io => Self::Trouble(Unread::secret(unread::UNAVAILABLE, cause(error))),
+            ErrorKind::Io => Self::Trouble(Unread::secret(unread::UNAVAILABLE, cause(error)), None),
             ErrorKind::DataConversion => {
                 let detail = "Key Vault's answer makes no sense";
                 Self::Final(Unread::secret(unread::UNREADABLE, detail).into())
@@ -79,7 +79,7 @@ impl Fault {
             (401, _) => return Self::Token,
             (429, _) => return Self::Throttled(after),
             (408 | 500..=599, _) => {
-                return Self::Trouble(Unread::secret(unread::UNAVAILABLE, answered));
+                return Self::Trouble(Unread::secret(unread::UNAVAILABLE, answered), after);
             }
             (404, _) => Problem::NotFound,
             (403, Some("SecretDisabled")) => Problem::Disabled,
@@ -116,7 +116,7 @@ impl Fault {
                     }
                     ErrorKind::Connection | ErrorKind::Io => {
                         let detail = format!("no login: {}", cause(error));
-                        return Self::Trouble(Unread::store(unread::UNAVAILABLE, detail));
+                        return Self::Trouble(Unread::store(unread::UNAVAILABLE, detail), None);
                     }
                     ErrorKind::DataConversion | ErrorKind::Credential | ErrorKind::Other => {}
                 }
@@ -146,7 +146,7 @@ impl Fault {
         let detail = format!("the login was answered with {status}{code}");
         match status {
             429 => Self::Throttled(None),
-            500..=599 => Self::Trouble(Unread::store(unread::UNAVAILABLE, detail)),
+            500..=599 => Self::Trouble(Unread::store(unread::UNAVAILABLE, detail), None),
             _ => Self::Final(Unread::store(unread::LOGIN, detail).into()),
         }
     }
@@ -160,7 +160,7 @@ impl Fault {
                 let detail = "Key Vault answered 429 each time, also after having waited";
                 Unread::secret(unread::THROTTLED, detail).into()
             }
-            Self::Trouble(unread) => unread.into(),
+            Self::Trouble(unread, _) => unread.into(),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reqwest::{Certificate, Proxy};
+use reqwest::Proxy;
 use serde_json::{Value as Json, json};
 
 use self::service::{CLIENT, Service, TENANT};
@@ -18,7 +18,7 @@ use crate::{
     policy::Rate,
     provider::{
         Ambient, Answered, Identity, Provider as _, Turns, Unread,
-        double::{Reply, listen},
+        double::{Call, Certificate, Double, Reply, listen},
         unread,
     },
 };
@@ -29,7 +29,7 @@ fn turns() -> Turns {
 
 /// A client that finds the double under the names of the cloud.
 fn http(service: &Service) -> reqwest::Client {
-    let authority = Certificate::from_pem(service.pem.as_bytes()).unwrap();
+    let authority = reqwest::Certificate::from_pem(service.pem.as_bytes()).unwrap();
     let mut builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .tls_certs_only([authority])
@@ -333,6 +333,13 @@ async fn throttling_is_waited_for_as_long_as_the_vault_says() {
         state.faults.push_back(throttled().with("retry-after", "1"));
     });
     let vault = vault(&service).await;
+    let start = Instant::now();
+    assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    service.change(|state| {
+        let trouble = Reply::new(503, "").with("retry-after", "1");
+        state.faults.push_back(trouble);
+    });
     let start = Instant::now();
     assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);
     assert!(start.elapsed() >= Duration::from_secs(1));

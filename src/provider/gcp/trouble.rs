@@ -41,20 +41,24 @@ pub(super) enum Kind {
 impl Trouble {
     /// Of the client's error.
     pub(super) fn of(error: &Error) -> Self {
+        let mut trouble = Self::without_wait(error);
+        if let Kind::Again(Again::Throttled(wait) | Again::Transient(wait)) = &mut trouble.kind {
+            // Also where it is not Google that answers, but something on the way there.
+            let header = error.http_headers().and_then(|all| all.get("retry-after"));
+            *wait = header
+                .and_then(|value| value.to_str().ok())
+                .and_then(retry_after);
+        }
+        trouble
+    }
+
+    fn without_wait(error: &Error) -> Self {
         if error.is_authentication() {
             return Self::new("the credentials could not be fetched", Kind::Login);
         }
         let status = error.http_status_code();
         if let Some(said) = error.status() {
-            let mut trouble = Self::said(said.code, &said.message, status);
-            if let Kind::Again(Again::Throttled(_)) = trouble.kind {
-                let header = error.http_headers().and_then(|all| all.get("retry-after"));
-                let wait = header
-                    .and_then(|value| value.to_str().ok())
-                    .and_then(retry_after);
-                trouble.kind = Kind::Again(Again::Throttled(wait));
-            }
-            return trouble;
+            return Self::said(said.code, &said.message, status);
         }
         match status {
             Some(status) => Self::new(format!("HTTP {status}"), of_status(status)),
@@ -83,7 +87,7 @@ impl Trouble {
             }
             Code::InvalidArgument => Kind::Invalid,
             Code::Unavailable | Code::Internal | Code::DeadlineExceeded | Code::Aborted => {
-                Kind::Again(Again::Transient)
+                Kind::Again(Again::Transient(None))
             }
             Code::Ok
             | Code::Cancelled
@@ -172,7 +176,7 @@ const fn of_status(status: u16) -> Kind {
         401 => Kind::Again(Again::Expired),
         403 => Kind::Denied,
         429 => Kind::Again(Again::Throttled(None)),
-        500.. => Kind::Again(Again::Transient),
+        500.. => Kind::Again(Again::Transient(None)),
         _ => Kind::Other,
     }
 }
@@ -203,7 +207,10 @@ mod tests {
     fn a_code_says_more_than_a_status() {
         let kind = |code, status| Trouble::said(code, "", Some(status)).kind;
         assert_eq!(kind(Code::NotFound, 404), Kind::NotFound);
-        assert_eq!(kind(Code::Unknown, 503), Kind::Again(Again::Transient));
+        assert_eq!(
+            kind(Code::Unknown, 503),
+            Kind::Again(Again::Transient(None))
+        );
         assert_eq!(of_status(404), Kind::Other, "a proxy's page is no absence");
     }
 }

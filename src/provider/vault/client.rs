@@ -253,12 +253,13 @@ impl Client {
             let answer = self.send(url, login, session).await;
             let (attempts, asked) = match &answer {
                 Ok(raw) if raw.status == 429 => {
+                    // How long it asks to be left alone holds for all turns; a login takes none.
                     if let Some(turns) = turns {
                         turns.throttled(raw.retry_after);
                     }
-                    (THROTTLED, raw.retry_after)
+                    (THROTTLED, raw.retry_after.filter(|_| turns.is_none()))
                 }
-                Ok(raw) if is_trouble(raw) => (FAILED, None),
+                Ok(raw) if is_trouble(raw) => (FAILED, raw.retry_after),
                 // It could not even be sent.
                 Err(error) if error.is_builder() => (1, None),
                 Err(_) => (FAILED, None),
@@ -267,8 +268,6 @@ impl Client {
             if attempt >= attempts {
                 return Err(self.given_up(url, &answer));
             }
-            // How long it asks to be left alone holds for all turns; a login takes none.
-            let asked = asked.filter(|_| turns.is_none());
             let wait = asked.unwrap_or_default().max(pause);
             tokio::time::sleep(wait.min(LONGEST_PAUSE)).await;
             pause = (pause * 2).min(LONG_PAUSE);

@@ -19,7 +19,7 @@ use crate::{
     policy::Rate,
     provider::{
         Ambient, Answered, Identity, Provider, StoreSettings, Turns, Unread,
-        double::{Call, Double, Reply, listen},
+        double::{Call, Certificate, Double, Reply, listen},
         unread,
     },
 };
@@ -222,19 +222,21 @@ async fn a_mount_covers_whole_folders_only() {
 
 #[tokio::test]
 async fn a_wait_that_the_server_asks_for_is_kept() {
-    let times = AtomicU32::new(0);
-    let double = Double::plain(move |call| {
-        mounted(call, "kv").unwrap_or_else(|| match times.fetch_add(1, Ordering::Relaxed) {
-            0 => Reply::new(429, r#"{"errors":["rate limit quota exceeded"]}"#)
-                .with("retry-after", "1"),
-            _ => data("v"),
+    for status in [429, 503] {
+        let times = AtomicU32::new(0);
+        let double = Double::plain(move |call| {
+            mounted(call, "kv").unwrap_or_else(|| match times.fetch_add(1, Ordering::Relaxed) {
+                0 => Reply::new(status, r#"{"errors":["rate limit quota exceeded"]}"#)
+                    .with("retry-after", "1"),
+                _ => data("v"),
+            })
         })
-    })
-    .await;
-    let start = Instant::now();
-    let answered = read(&*at(&double).await, &turns(), &["db"]).await;
-    assert_eq!(answered, [r#"{"k":"v"}"#]);
-    assert!(start.elapsed() >= Duration::from_secs(1));
+        .await;
+        let start = Instant::now();
+        let answered = read(&*at(&double).await, &turns(), &["db"]).await;
+        assert_eq!(answered, [r#"{"k":"v"}"#]);
+        assert!(start.elapsed() >= Duration::from_secs(1), "{status}");
+    }
 }
 
 #[tokio::test]
@@ -458,7 +460,9 @@ async fn a_login_that_is_refused_is_tried_once_and_told_of_the_store() {
 
 #[tokio::test]
 async fn a_server_of_a_private_authority_is_known_by_the_stores_bundle() {
-    let (double, pem) = Double::tls(&["localhost"], |call| {
+    let certificate = Certificate::self_signed(&["localhost"]);
+    let pem = certificate.authority.clone();
+    let double = Double::tls(certificate, |call| {
         mounted(call, "kv").unwrap_or_else(|| data("v"))
     })
     .await;

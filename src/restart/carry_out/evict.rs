@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Begun, Failure, Job, healthy};
 use crate::{
-    cluster::Trouble,
+    cluster::{CallError, Trouble},
     policy::RestartRule,
     reason::Reason,
     restart::{
@@ -20,7 +20,7 @@ use crate::{
         stamp::{Evicting, Stamp},
         subject::Subject,
     },
-    workload::{Pod, STAMP, object::Object},
+    workload::{Health, Pod, STAMP, object::Object},
 };
 
 /// A budget that allows none is asked again after this pause.
@@ -39,7 +39,21 @@ impl Job<'_> {
         let before = subject.pods.clone().unwrap_or_default();
         let mut old: Vec<&Pod> = before.iter().filter(|pod| evicting.covers(pod)).collect();
         old.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
-        for pod in old {
+        // One that an earlier run evicted may have no healthy successor: then no other is taken away.
+        if !old.is_empty() && !self.look.context.retry {
+            healthy::wait(self.look.cluster, &step.id, None, give_up)
+                .await
+                .map_err(|ended| Failure::Failed(ended.reason, ended.message))?;
+        }
+        for (index, pod) in old.iter().enumerate() {
+            self.go_on(|| {
+                (index > 0).then(|| {
+                    format!(
+                        "{index} of {} pods were evicted; the next run goes on",
+                        old.len()
+                    )
+                })
+            })?;
             self.evict_one(pod, give_up).await?;
             self.replaced(&subject, pod, give_up).await?;
         }
@@ -133,30 +147,40 @@ impl Job<'_> {
         pod: &Pod,
         give_up: Instant,
     ) -> Result<(), Failure> {
-        let workload = &subject.workload;
         loop {
-            let pods = pods_of(self.look.cluster, workload).await?;
-            if !pods.iter().any(|other| other.uid == pod.uid) {
-                break;
-            }
-            if Instant::now() >= give_up {
-                let message = format!("pod {} does not end", pod.name);
-                return Err(Failure::Failed(Reason::NotHealthyAgain, message));
+            let lacks = match self.lacks(subject, pod).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(lacks)) => lacks,
+                Err(error) if error.trouble == Trouble::Unavailable => error.to_string(),
+                Err(error) => return Err(error.into()),
+            };
+            if Instant::now() + PAUSE >= give_up {
+                return Err(Failure::Failed(Reason::NotHealthyAgain, lacks));
             }
             sleep(PAUSE).await;
         }
-        // Its controller may not have noticed yet: as many pods as before have to be there.
-        let wanted = subject.pods.as_ref().map_or(0, Vec::len);
-        loop {
-            healthy::wait(self.look.cluster, &workload.id, None, give_up)
-                .await
-                .map_err(|ended| Failure::Failed(ended.reason, ended.message))?;
-            let pods = pods_of(self.look.cluster, workload).await?;
-            if pods.len() >= wanted || Instant::now() >= give_up {
-                return Ok(());
-            }
-            sleep(PAUSE).await;
+    }
+
+    /// What is lacking without this pod. The status of the workload tells of its pods late: it may not know yet that one has gone.
+    /// So the pods themselves are asked first, for as many as are wanted now: somebody may scale it meanwhile.
+    async fn lacks(&self, subject: &Subject, gone: &Pod) -> Result<Option<String>, CallError> {
+        let id = &subject.workload.id;
+        let pods = pods_of(self.look.cluster, &subject.workload).await?;
+        if pods.iter().any(|pod| pod.uid == gone.uid) {
+            return Ok(Some(format!("pod {} does not end", gone.name)));
         }
+        let object = self.look.cluster.get::<Object>(&id.path()).await?;
+        let workload = object.workload(id.kind);
+        let ready = pods.iter().filter(|pod| pod.ready).count();
+        let wanted = usize::try_from(workload.wanted).unwrap_or_default();
+        if ready < wanted {
+            return Ok(Some(format!("{ready} of {wanted} pods are ready")));
+        }
+        Ok(match workload.health {
+            Health::Healthy => None,
+            Health::Unobserved => Some("its controller has not seen it as it is yet".to_owned()),
+            Health::Rolling(why) | Health::Failing(why) | Health::Unavailable(why) => Some(why),
+        })
     }
 
     /// Writes the stamp for what the new pods started with.

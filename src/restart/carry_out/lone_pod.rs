@@ -44,17 +44,21 @@ impl Job<'_> {
         else {
             return Err(Failure::Left(Reason::Deleted, String::new()));
         };
-        // Another of them may have been evicted just now: had they not been well before, this one would not be planned.
-        let patience = if self.look.context.retry {
-            Instant::now()
-        } else {
-            give_up
-        };
-        let before = self.family(step, owner, 0, patience).await;
-        if let Some(why) = before.unread {
+        // Another of them may have been evicted just now, or by an earlier run.
+        let retry = self.look.context.retry;
+        let patience = if retry { Instant::now() } else { give_up };
+        let Family {
+            pods: before,
+            lacks,
+            unread,
+        } = self.family(step, owner, 0, patience).await;
+        if let Some(why) = unread {
             return Err(Failure::Failed(Reason::ApiUnavailable, why));
         }
-        let before = before.pods;
+        if let Some(lacks) = lacks.filter(|_| !retry) {
+            return Err(Failure::Failed(Reason::NotHealthyAgain, lacks));
+        }
+        self.go_on(|| None)?;
         let at = Instant::now();
         let (subject, _) = self.mean_to_evict(step, rule).await?;
         for pod in subject.pods.iter().flatten() {

@@ -132,12 +132,14 @@ fn unverified(subject: &Subject, changes: &[Change]) -> Option<Against> {
 }
 
 fn unhealthy(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> Option<Against> {
-    // Pods that are on their way out for our own eviction are no trouble of somebody else's.
+    // Pods that are on their way out for our own eviction are no trouble of somebody else's; it goes on once they are replaced.
     if stamp.evicting.is_some() {
         return None;
     }
     match &subject.workload.health {
         Health::Healthy => None,
+        // What a restart of ours on other data brought about is not left at that.
+        Health::Failing(_) | Health::Unavailable(_) if is_the_cure(subject, context, stamp) => None,
         Health::Unobserved => Some((
             Reason::AlreadyRolling,
             "its controller has not seen it as it is yet".to_owned(),
@@ -157,7 +159,9 @@ fn too_often(
     context: Context<'_>,
     stamp: &Stamp,
 ) -> Option<Against> {
-    if stamp.evicting.is_some() || context.retry {
+    // What was begun for the present data is ended.
+    let begun = matches!(&stamp.evicting, Some(evicting) if evicting.secrets == subject.prints());
+    if begun || context.retry {
         return None;
     }
     let today: Vec<_> = stamp
@@ -205,6 +209,40 @@ fn too_often(
         ));
     }
     None
+}
+
+/// Whether it was restarted, and not seen to be healthy since.
+pub(in crate::restart) fn is_pending(
+    subject: &Subject,
+    context: Context<'_>,
+    stamp: &Stamp,
+) -> bool {
+    let (known, id, uid) = (context.known, &subject.workload.id, &subject.workload.uid);
+    // A run that was killed notes nothing.
+    let unnoted = || known.seq(id, uid).is_none_or(|seq| seq < stamp.seq);
+    !stamp.restarts.is_empty() && (known.is_pending(id, uid) || unnoted())
+}
+
+/// Whether it was restarted last on the data as it is.
+pub(in crate::restart) fn is_on_present_data(
+    subject: &Subject,
+    context: Context<'_>,
+    stamp: &Stamp,
+) -> bool {
+    let digest = || {
+        let data = expected(subject, stamp);
+        context.key.digest_of(&subject.workload.uid, &data)
+    };
+    stamp
+        .restarts
+        .last()
+        .is_some_and(|last| last.data == digest())
+}
+
+fn is_the_cure(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> bool {
+    let workload = &subject.workload;
+    context.known.is_pending(&workload.id, &workload.uid)
+        && !is_on_present_data(subject, context, stamp)
 }
 
 /// The data that the stamp would hold after a restart.

@@ -482,3 +482,26 @@ fn an_eviction_that_was_cut_off_goes_on() {
     rolling.workload.health = Health::Unavailable(String::new());
     assert_eq!(shown(&decided(&rolling)), "restart (data-changed)");
 }
+
+#[test]
+fn what_a_partition_keeps_back_stays_behind_in_later_runs() {
+    let mut set = subject("api", NEW).stamped(NEW);
+    set.workload.partly = Some("new".to_owned());
+    let mut pods = vec![pod("api", "10:00:00"), pod("api", "11:30:00")];
+    for (pod, (name, revision)) in pods.iter_mut().zip([("api-0", "old"), ("api-1", "new")]) {
+        pod.name = name.to_owned();
+        let label = "controller-revision-hash".to_owned();
+        pod.labels.insert(label, revision.to_owned());
+    }
+    set.pods = Some(pods);
+    // A rollout of somebody else's that a partition keeps back is not ours to tell of.
+    assert_eq!(shown(&decided(&set)), "leave (current)");
+    let set = set.with_stamp(|stamp| {
+        let at = time("11:29:00");
+        stamp.note_restart(at, &key());
+    });
+    let decision = decided(&set);
+    assert_eq!(shown(&decision), "leave (on-delete)");
+    assert!(decision.behind && decision.message.contains("api-0"));
+    assert!(!decision.message.contains("api-1"));
+}

@@ -3,8 +3,12 @@ use proptest::prelude::*;
 use super::{super::fixtures::*, *};
 use crate::{
     policy::{RestartRule, Selection},
-    restart::{decide::restarted, known::Known},
-    workload::Health,
+    restart::{
+        decide::restarted,
+        known::Known,
+        stamp::{Evicting, Restarted},
+    },
+    workload::{Health, Workload},
 };
 
 fn policy(rules: Vec<RestartRule>) -> Policy {
@@ -79,6 +83,78 @@ fn one_that_still_rolls_after_its_restart_is_waited_for() {
     let plan = planned(&[rolling.clone(), subject("b", NEW).stamped(OLD)], 10);
     assert_eq!(plan.restarts(), 1);
     assert_eq!(plan.awaited[&0], [rolling.workload.id]);
+}
+
+/// What is known of a workload after its restart.
+fn known(subject: &Subject, pending: bool) -> Known {
+    let mut known = Known::default();
+    let Workload { id, uid, .. } = &subject.workload;
+    let stamp = stamp_of(subject).expect("a stamp");
+    known.note_restart(id, uid, stamp.seq, pending);
+    known
+}
+
+fn planned_knowing(known: &Known, subjects: &[Subject]) -> RestartPlan {
+    let policy = policy(vec![RestartRule::default()]);
+    plan(&policy, subjects, context(&key(), known, false))
+}
+
+#[test]
+fn pods_that_are_lacking_after_a_restart_are_waited_for_and_those_that_are_lost_later_are_not() {
+    let mut lacking = restarted_now("a");
+    lacking.workload.health = Health::Unavailable("2 of 3".to_owned());
+    let subjects = [lacking.clone(), subject("b", NEW).stamped(OLD)];
+    let pending = planned_knowing(&known(&lacking, true), &subjects);
+    assert_eq!(pending.awaited[&0], [lacking.workload.id.clone()]);
+    let settled = planned_knowing(&known(&lacking, false), &subjects);
+    assert!(settled.awaited.is_empty());
+    assert_eq!(settled.restarts(), 1);
+    // Nor does it stop others if it fails long after: somebody deployed a bad image, say.
+    let mut failing = subjects;
+    failing[0].workload.health = Health::Failing(String::new());
+    let settled = planned_knowing(&known(&lacking, false), &failing);
+    assert_eq!(settled.restarts(), 1);
+}
+
+#[test]
+fn other_data_is_the_cure_for_what_a_restart_broke_and_is_tried_there_first() {
+    let broken = |name: &str| {
+        let data = [(
+            "db".to_owned(),
+            now_of("db", &format!("uid-{name}"), OLD).prints,
+        )];
+        let digest = key().digest_of(&format!("uid-{name}"), &BTreeMap::from(data));
+        let mut subject = subject(name, NEW).stamped(OLD).with_stamp(|stamp| {
+            stamp.restarts.push(Restarted {
+                at: time("11:10:00"),
+                data: digest,
+            });
+        });
+        subject.workload.health = Health::Failing("it crashes".to_owned());
+        subject
+    };
+    let subjects = [subject("a", NEW).stamped(OLD), broken("b")];
+    let cured = planned_knowing(&known(&subjects[1], true), &subjects);
+    assert_eq!(cured.waves[0].members, [1], "alone, before all others");
+    assert_eq!(cured.restarts(), 2);
+    // What fails for reasons of its own is left to itself.
+    let left = planned_knowing(&known(&subjects[1], false), &subjects);
+    assert_eq!(left.steps[1].decision.reason, Reason::Unhealthy);
+    assert_eq!(left.restarts(), 1);
+}
+
+#[test]
+fn an_eviction_that_is_under_way_goes_before_all_others_and_names_the_pods_that_are_left() {
+    let mut under_way = subject("b", NEW).stamped(OLD);
+    let evicting = Evicting::of(under_way.pods.as_deref().unwrap(), under_way.prints());
+    under_way = under_way.with_stamp(|stamp| stamp.evicting = Some(evicting));
+    let mut came = pod("b", "11:00:05");
+    came.name = "b-2".to_owned();
+    under_way.pods.as_mut().unwrap().push(came);
+    under_way.workload.health = Health::Unavailable("1 of 2".to_owned());
+    let plan = planned(&[subject("a", NEW).stamped(OLD), under_way], 10);
+    assert_eq!(plan.waves[0].members, [1]);
+    assert_eq!(plan.steps[1].old_pods, ["b-1"]);
 }
 
 #[test]

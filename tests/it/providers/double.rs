@@ -2,14 +2,14 @@
 
 use std::{
     convert::Infallible,
-    io,
+    io::{self, ErrorKind},
     sync::{Arc, Mutex},
 };
 
 use http::{HeaderMap, Request, Response};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::{
-    body::{Bytes, Incoming},
+    body::{Bytes, Frame, Incoming},
     server::conn::http1,
     service::service_fn,
 };
@@ -63,6 +63,8 @@ pub(super) enum Reply {
     Say(u16, Vec<(&'static str, String)>, String),
     /// The connection ends without one.
     HangUp,
+    /// The connection ends in the middle of one.
+    BreakOff,
 }
 
 impl Reply {
@@ -76,7 +78,7 @@ impl Reply {
                 headers.push((name, value.to_owned()));
                 Self::Say(status, headers, body)
             }
-            Self::HangUp => Self::HangUp,
+            Self::HangUp | Self::BreakOff => self,
         }
     }
 }
@@ -165,6 +167,15 @@ async fn connection(stream: TcpStream, answer: Arc<Answer>, asked: Arc<Mutex<Vec
         asked.lock().expect("no panic").push(request.clone());
         match answer(&request) {
             Reply::HangUp => Err(io::Error::other("hung up")),
+            Reply::BreakOff => {
+                let parts = async_stream::stream! {
+                    yield Ok(Frame::data(Bytes::from_static(b"{\"Name\":")));
+                    // It goes out meanwhile.
+                    tokio::task::yield_now().await;
+                    yield Err(io::Error::from(ErrorKind::ConnectionReset));
+                };
+                Ok(Response::new(StreamBody::new(parts).boxed_unsync()))
+            }
             Reply::Say(status, headers, body) => {
                 let mut response = Response::builder().status(status);
                 for (name, value) in headers {
@@ -172,7 +183,7 @@ async fn connection(stream: TcpStream, answer: Arc<Answer>, asked: Arc<Mutex<Vec
                 }
                 let body =
                     Full::<Bytes>::new(body.into()).map_err(|never: Infallible| match never {});
-                Ok(response.body(body).expect("a response"))
+                Ok(response.body(body.boxed_unsync()).expect("a response"))
             }
         }
     });

@@ -1,5 +1,6 @@
 //! Google Cloud: against a double of ours that Google's own client for Python accepts too.
 
+mod client;
 mod google;
 
 use std::{

@@ -1,5 +1,6 @@
 //! Vault's KV engines, as a real OpenBao serves them. Each test has a namespace of its own there.
 
+mod faults;
 mod login;
 mod operator;
 mod server;
@@ -31,14 +32,14 @@ fn store(settings: Value) -> StoreSettings {
 
 /// As the job, with these variables.
 async fn as_job(server: &Server, settings: Value, variables: &[(&str, &str)]) -> Box<dyn Provider> {
+    let store = store(server.settings(&settings));
     let ambient = Ambient {
         environment: variables
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect(),
-        endpoints: vec![server.url.clone()],
+        endpoints: vec![store.at("/server").as_str().expect("a URL").to_owned()],
     };
-    let store = store(server.settings(&settings));
     let connected = provider::connect(&store, Identity::Ambient(&ambient), &nowhere()).await;
     connected.unwrap_or_else(|unread| panic!("{unread:?}"))
 }

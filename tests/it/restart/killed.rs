@@ -3,43 +3,40 @@
 use std::time::Duration;
 
 use eso_sync::sandbox::Fault;
+use futures::future::join_all;
 use serde_json::json;
 
 use super::{POLICY, pods, rolled, run, shop, stamp, workload};
 use crate::{
-    scenarios::rotate,
+    scenarios::{base, rotate},
     support::{World, eventually},
 };
 
-/// What a run writes, in its order, as far as it changes anything but the lock.
-const WRITES: [(&str, &str); 5] = [
-    ("create", "secrets"),
-    ("patch", "deployments"),
-    ("create", "configmaps"),
-    ("patch", "externalsecrets"),
-    ("patch", "deployments"),
-];
+const EVICTIONS: &str = "pods/eviction";
 
-/// Kills a run as it sends the write of this number; the write itself is not carried out.
-async fn kill_at(world: &World, verb: &str, resource: &str, after: u32) {
+/// What a run writes before its first restart, in its order, as far as it changes anything but the lock.
+fn writes_before(resource: &'static str) -> Vec<(&'static str, &'static str)> {
+    vec![
+        ("create", "secrets"),
+        ("patch", resource),
+        ("create", "configmaps"),
+        ("patch", "externalsecrets"),
+    ]
+}
+
+/// Kills a run as it sends the write of this number among its like; the write itself is not carried out.
+async fn kill_at(world: &World, policy: &str, (verb, resource): (&str, &str), after: usize) {
     let sandbox = world.embedded();
-    let seen = || {
-        let requests = sandbox.requests();
-        let ours = requests
-            .iter()
-            .filter(|request| request.verb == verb && request.resource == resource);
-        ours.count()
-    };
-    let before = seen();
+    let before = sent(world, verb, resource);
     sandbox.inject(
         Fault::latency(Duration::from_hours(1))
             .verb(verb)
             .resource(resource)
-            .after(after),
+            .after(u32::try_from(after).expect("few")),
     );
-    let running = world.start(POLICY);
+    let running = world.start(policy);
     eventually("the run is about to write", async || {
-        (seen() > before + after as usize).then_some(())
+        (sent(world, verb, resource) > before + after).then_some(())
     })
     .await;
     running.signal("KILL").await;
@@ -47,29 +44,117 @@ async fn kill_at(world: &World, verb: &str, resource: &str, after: u32) {
     sandbox.clear_faults();
 }
 
-/// Also when the very first run is the one that is killed.
+/// How many of these requests there were.
+fn sent(world: &World, verb: &str, resource: &str) -> usize {
+    let (plural, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+    let requests = world.embedded().requests();
+    let alike = requests.iter().filter(|request| {
+        request.verb == verb && request.resource == plural && request.path.ends_with(subresource)
+    });
+    alike.count()
+}
+
+/// The run that is killed is the very first one. Whatever its last write was, there is one restart in the end.
+async fn restarted_once_wherever_it_is_killed(kind: &'static str, resource: &'static str) {
+    let mut writes = writes_before(resource);
+    writes.push(("patch", resource));
+    let policy = &POLICY.replace(
+        "match: references",
+        &format!("match: references, kinds: [{kind}]"),
+    );
+    let killed = async |number: usize| {
+        let at = format!("{kind}, killed before write {number}");
+        let world = World::sandbox().await;
+        base(&world).await;
+        world.apply(workload(kind, "web", "db")).await;
+        super::is_up(&world, kind, "web").await;
+        let once = rolled(&world, kind, "web").await + 1;
+        rotate(&world).await;
+        let alike = writes[..number]
+            .iter()
+            .filter(|write| **write == writes[number]);
+        kill_at(&world, policy, writes[number], alike.count()).await;
+        let outcome = world
+            .bin
+            .policy(&world.named(policy), &["--wait-lock", "20s"])
+            .await;
+        assert_eq!(
+            outcome.exits(0).restart_of("web"),
+            "restarted(data-changed)",
+            "{at}"
+        );
+        assert_eq!(rolled(&world, kind, "web").await, once, "{at}");
+        let again = world.bin.policy(&world.named(policy), &[]).await;
+        assert_eq!(again.exits(0).restart_of("web"), "left(current)", "{at}");
+        assert_eq!(rolled(&world, kind, "web").await, once, "{at}");
+        world.end().await;
+    };
+    // They wait for the dead run's lock to expire, most of the time.
+    join_all((0..writes.len()).map(killed)).await;
+}
+
 #[tokio::test]
-async fn a_first_run_that_is_killed_at_any_step_restarts_once_in_the_end() {
-    for (number, (verb, resource)) in WRITES.into_iter().enumerate() {
+async fn a_deployment_is_restarted_once_wherever_a_run_is_killed() {
+    restarted_once_wherever_it_is_killed("Deployment", "deployments").await;
+}
+
+#[tokio::test]
+async fn a_stateful_set_is_restarted_once_wherever_a_run_is_killed() {
+    restarted_once_wherever_it_is_killed("StatefulSet", "statefulsets").await;
+}
+
+#[tokio::test]
+async fn a_daemon_set_is_restarted_once_wherever_a_run_is_killed() {
+    restarted_once_wherever_it_is_killed("DaemonSet", "daemonsets").await;
+}
+
+#[tokio::test]
+async fn a_rollout_is_restarted_once_wherever_a_run_is_killed() {
+    restarted_once_wherever_it_is_killed("Rollout", "rollouts").await;
+}
+
+/// Three pods, each of which is evicted once.
+#[tokio::test]
+async fn pods_are_evicted_once_wherever_a_run_is_killed() {
+    let eviction = ("create", EVICTIONS);
+    let mut writes = writes_before("deployments");
+    writes.extend([
+        ("patch", "deployments"),
+        eviction,
+        eviction,
+        eviction,
+        ("patch", "deployments"),
+    ]);
+    let policy = &POLICY.replace("require: proven", "require: proven, strategy: evict");
+    let killed = async |number: usize| {
+        let at = format!("killed before write {number}");
         let world = World::sandbox().await;
         shop(&world).await;
+        let before = pods(&world, "web").await;
         rotate(&world).await;
-        let same_before = WRITES[..number]
+        let alike = writes[..number]
             .iter()
-            .filter(|write| **write == (verb, resource))
-            .count();
-        let same_before = u32::try_from(same_before).expect("few");
-        kill_at(&world, verb, resource, same_before).await;
-        let outcome = run(&world, &["--wait-lock", "20s"]).await;
-        outcome.exits(0);
-        let at = format!("killed before write {number}: {verb} {resource}");
-        assert_eq!(outcome.restart_of("web"), "restarted(data-changed)", "{at}");
-        assert_eq!(rolled(&world, "Deployment", "web").await, 2, "{at}");
-        let again = run(&world, &[]).await;
-        assert_eq!(again.exits(0).restart_of("web"), "left(current)", "{at}");
-        assert_eq!(rolled(&world, "Deployment", "web").await, 2, "{at}");
+            .filter(|write| **write == writes[number]);
+        kill_at(&world, policy, writes[number], alike.count()).await;
+        let outcome = world
+            .bin
+            .policy(&world.named(policy), &["--wait-lock", "20s"])
+            .await;
+        assert_eq!(
+            outcome.exits(0).restart_of("web"),
+            "restarted(data-changed)",
+            "{at}"
+        );
+        let after = pods(&world, "web").await;
+        assert!(
+            after.len() == 3 && after.iter().all(|pod| !before.contains(pod)),
+            "{at}"
+        );
+        let in_vain = usize::from(writes[number] == eviction);
+        assert_eq!(sent(&world, "create", EVICTIONS), 3 + in_vain, "{at}");
         world.end().await;
-    }
+    };
+    join_all((4..writes.len()).map(killed)).await;
 }
 
 /// The restart is made, and the run dies while it waits for health.
@@ -126,37 +211,6 @@ async fn a_restart_whose_answer_is_lost_is_made_once() {
 #[tokio::test]
 async fn a_conflict_is_decided_again() {
     restarted_once_in_spite_of(Fault::status(409).times(2)).await;
-}
-
-/// Evictions that were begun go on, with the pods that are left.
-#[tokio::test]
-async fn an_eviction_that_is_killed_goes_on_with_the_pods_that_are_left() {
-    let world = World::sandbox().await;
-    shop(&world).await;
-    let policy = POLICY.replace("require: proven", "require: proven, strategy: evict");
-    world.bin.policy(&world.named(&policy), &[]).await.exits(0);
-    let before = pods(&world, "web").await;
-    rotate(&world).await;
-    let running = world.start(&policy);
-    let between = eventually("one pod is replaced", async || {
-        let now = pods(&world, "web").await;
-        let old = now.iter().filter(|pod| before.contains(pod)).count();
-        (now.len() == 3 && old == 2).then_some(now)
-    })
-    .await;
-    running.signal("KILL").await;
-    drop(running.end().await);
-    let kept: Vec<&String> = between.iter().filter(|pod| !before.contains(pod)).collect();
-    let outcome = world
-        .bin
-        .policy(&world.named(&policy), &["--wait-lock", "20s"])
-        .await;
-    outcome.exits(0);
-    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
-    let after = pods(&world, "web").await;
-    assert!(after.iter().all(|pod| !before.contains(pod)));
-    assert!(kept.iter().all(|pod| after.contains(pod)), "not twice");
-    world.end().await;
 }
 
 /// One that does not become ready stops the others, and stays stopped until it is.

@@ -16,7 +16,7 @@ scenarios! {
 }
 
 /// Synced each run; any number of restarts, one after the other.
-const POLICY: &str = "select: [{namespaces: [NS]}]
+pub(crate) const POLICY: &str = "select: [{namespaces: [NS]}]
 sync: {when: always}
 drift: {enabled: false}
 pace: {restarts: 100/s}
@@ -67,11 +67,16 @@ fn told(outcome: &Outcome, pods: &[(String, String)]) -> BTreeSet<String> {
         .collect()
 }
 
-/// Three pods of a controller, adopted once and then left alone.
-async fn adopted(world: &World) -> Vec<(String, String)> {
-    base(world).await;
+/// Three pods of a controller that use the Secret `db`.
+pub(crate) async fn kept_up(world: &World) {
     world.apply(keeper()).await;
     is_up(world, "ReplicationController", "keeper").await;
+}
+
+/// They are adopted once and then left alone.
+async fn adopted(world: &World) -> Vec<(String, String)> {
+    base(world).await;
+    kept_up(world).await;
     let pods = kept(world).await;
     let first = run(world, POLICY).await;
     assert_eq!(told(first.exits(0), &pods), only("adopted(adopted)"));

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use aws_sdk_secretsmanager::{
     Client,
-    types::{Filter, FilterNameStringType, SecretValueEntry},
+    types::{ApiErrorType, Filter, FilterNameStringType, SecretValueEntry},
 };
 
-use super::{SecretsManager, is_throttled, value};
+use super::{CURRENT, SecretsManager, is_throttled, value};
 use crate::{
-    eso::expected::{Failure, GoRegex, What, why},
+    eso::expected::{Failure, GoRegex, Raw, What, why},
     provider::{
         Answered, Turns, Unread,
         aws::trouble::{Kind, Trouble},
@@ -96,20 +96,37 @@ impl SecretsManager {
                 turns.throttled(None);
             }
             for error in errors {
-                let trouble =
-                    Trouble::said(error.error_code.as_deref(), error.message.as_deref(), None);
-                let id = error.secret_id.unwrap_or_default();
-                // The operator leaves out what it may not read, without a word. Whether it may read what we may not is not known.
-                if trouble.kind != Kind::NotFound
-                    && names.is_none_or(|names| names.is_match(name_of(&id)))
-                {
-                    return Err(trouble.unread(&self.needed("GetSecretValue", Some(&id))));
-                }
+                found.extend(self.lacking(error, names, turns).await?);
             }
             next = page.next_token;
             if next.is_none() {
                 return Ok(Answered::Many(found));
             }
+        }
+    }
+
+    /// A secret whose value a page lacks.
+    async fn lacking(
+        &self,
+        error: ApiErrorType,
+        names: Option<&GoRegex>,
+        turns: &Turns,
+    ) -> Result<Option<(String, Raw)>, Unread> {
+        let trouble = Trouble::said(error.error_code.as_deref(), error.message.as_deref(), None);
+        let id = error.secret_id.unwrap_or_default();
+        let name = name_of(&id);
+        if trouble.kind == Kind::NotFound || names.is_some_and(|names| !names.is_match(name)) {
+            return Ok(None);
+        }
+        // The operator leaves out what it may not read, without a word. Whether it may read what we may not is not known.
+        if !matches!(trouble.kind, Kind::Again(_)) {
+            return Err(trouble.unread(&self.needed("GetSecretValue", Some(&id))));
+        }
+        // It was too much, or failed; alone it may not.
+        match self.single(&id, CURRENT, turns).await {
+            Answered::One(raw) => Ok(Some((name.to_owned(), raw))),
+            Answered::Unread(unread) => Err(unread),
+            Answered::NotFound | Answered::Fails(_) | Answered::Many(_) => Ok(None),
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value as Json, json};
 
-use crate::provider::double::{Call, Double, Reply};
+use super::{Call, Certificate, Double, Reply};
 
 pub(super) const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 pub(super) const CLIENT: &str = "client";
@@ -100,24 +100,38 @@ pub(super) struct Service {
 
 impl Service {
     pub(super) async fn start() -> Self {
-        let state = Arc::new(Mutex::new(State {
-            page: 25,
-            resource: "https://vault.azure.net".to_owned(),
-            ..State::default()
-        }));
         let names = [
             "kv.vault.azure.net",
             "login.microsoftonline.com",
             "localhost",
         ];
+        Self::showing(Certificate::self_signed(&names)).await
+    }
+
+    /// With this certificate.
+    pub(super) async fn showing(certificate: Certificate) -> Self {
+        let pem = certificate.authority.clone();
+        let state = Arc::new(Mutex::new(State {
+            page: 25,
+            resource: "https://vault.azure.net".to_owned(),
+            ..State::default()
+        }));
         let shared = Arc::clone(&state);
-        let (secure, pem) = Double::tls(&names, move |call| {
+        let secure = Double::tls(certificate, move |call| {
             let state = &mut *shared.lock().expect("the state");
             let path = call.path();
             if path.ends_with("/.well-known/openid-configuration") {
                 discovery(call)
+            } else if path == "/common/discovery/instance" {
+                instances(call)
             } else if let Some(tenant) = path.strip_suffix("/oauth2/v2.0/token") {
-                log_in(state, tenant.trim_matches('/'), call)
+                let wanted = format!("{}/.default", state.resource);
+                let scope = call.form("scope").unwrap_or_default();
+                let wanted = scope.split(' ').any(|word| word == wanted);
+                log_in(state, tenant.trim_matches('/'), wanted, call)
+            } else if let Some(tenant) = path.strip_suffix("/oauth2/token") {
+                let wanted = call.form("resource").as_deref() == Some(&state.resource);
+                log_in(state, tenant.trim_matches('/'), wanted, call)
             } else {
                 vault(state, call)
             }
@@ -155,8 +169,19 @@ fn discovery(call: &Call) -> Reply {
     )
 }
 
-/// Entra's `/TENANT/oauth2/v2.0/token`.
-fn log_in(state: &mut State, tenant: &str, call: &Call) -> Reply {
+/// Which hosts are one and the same place to log in.
+fn instances(call: &Call) -> Reply {
+    let host = call.header("host");
+    Reply::new(
+        200,
+        json!({"tenant_discovery_endpoint": format!("https://{host}/{TENANT}/v2.0/.well-known/openid-configuration"),
+            "api-version": "1.1",
+            "metadata": [{"preferred_network": host, "preferred_cache": host, "aliases": [host]}]}),
+    )
+}
+
+/// Entra's `/TENANT/oauth2/v2.0/token`, and `/TENANT/oauth2/token` of old: whether a token for the vault is `wanted` is told differently.
+fn log_in(state: &mut State, tenant: &str, wanted: bool, call: &Call) -> Reply {
     let refused = |status: u16, number: u32, error: &str| {
         let description = format!("AADSTS{number}: it is told at length, with names. Trace ID: x");
         Reply::new(
@@ -169,9 +194,7 @@ fn log_in(state: &mut State, tenant: &str, call: &Call) -> Reply {
     if tenant != TENANT {
         return refused(400, 90002, "invalid_request");
     }
-    if form("grant_type") != "client_credentials"
-        || form("scope") != format!("{}/.default", state.resource)
-    {
+    if form("grant_type") != "client_credentials" || !wanted {
         return refused(400, 70011, "invalid_scope");
     }
     if form("client_id") != CLIENT {
@@ -181,7 +204,7 @@ fn log_in(state: &mut State, tenant: &str, call: &Call) -> Reply {
     match (call.form("client_secret"), call.form("client_assertion")) {
         (Some(secret), None) if secret == "s3cret" => {}
         (Some(_), None) => return refused(401, 7_000_215, "invalid_client"),
-        (None, Some(token)) if token == "a.b.c" && form("client_assertion_type") == kind => {}
+        (None, Some(token)) if is_token(&token) && form("client_assertion_type") == kind => {}
         (None, Some(_)) => return refused(400, 700_213, "invalid_client"),
         _ => return refused(400, 900_144, "invalid_request"),
     }
@@ -190,6 +213,11 @@ fn log_in(state: &mut State, tenant: &str, call: &Call) -> Reply {
         200,
         json!({"token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599, "access_token": token}),
     )
+}
+
+/// Whether it has the form of a service account's.
+fn is_token(text: &str) -> bool {
+    text.split('.').filter(|part| !part.is_empty()).count() == 3
 }
 
 /// `169.254.169.254/metadata/identity/oauth2/token`.

@@ -75,6 +75,58 @@ async fn a_connection_that_ends_is_tried_again() {
     assert_eq!(read_db(&double).await, ("value of db".to_owned(), 2));
 }
 
+/// The status said that all was well.
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_asked_for_again() {
+    let double = at_first(1, |_| Reply::BreakOff).await;
+    assert_eq!(read_db(&double).await, ("value of db".to_owned(), 2));
+    let double = at_first(usize::MAX, |_| Reply::BreakOff).await;
+    assert_eq!(
+        read_db(&double).await,
+        (
+            "unavailable (GetSecretValue: the answer broke off)".to_owned(),
+            4
+        )
+    );
+}
+
+/// It would be back in time, and is not asked before.
+#[tokio::test]
+async fn a_failure_that_says_when_it_is_over_is_waited_out() {
+    let double = at_first(1, |_| {
+        error(503, "ServiceUnavailable", PLANTED).with("retry-after", "1")
+    })
+    .await;
+    let start = Instant::now();
+    assert_eq!(read_db(&double).await, ("value of db".to_owned(), 2));
+    assert!(start.elapsed().as_millis() >= 1000, "{:?}", start.elapsed());
+}
+
+/// What answers is something on the way there: its page is no JSON, and holds no code.
+#[tokio::test]
+async fn a_gateway_that_says_when_it_is_back_is_not_asked_before() {
+    for service in ["SecretsManager", "ParameterStore"] {
+        let times = AtomicUsize::new(0);
+        let double = Double::start(move |asked| {
+            if times.fetch_add(1, Ordering::Relaxed) == 0 {
+                return Reply::Say(503, Vec::new(), "<html>".to_owned()).with("retry-after", "1");
+            }
+            match operation(asked).as_str() {
+                "GetParameter" => {
+                    Reply::json(200, &json!({"Parameter": {"Name": "db", "Value": "there"}}))
+                }
+                _ => Reply::json(200, &entry("db", "there")),
+            }
+        })
+        .await;
+        let provider = connected(&double.url, &json!({"service": service})).await;
+        let start = Instant::now();
+        let answers = read(&*provider, &[secret("db")], &turns()).await;
+        assert_eq!(answers, ["there"], "{service}");
+        assert!(start.elapsed().as_millis() >= 1000, "{service}");
+    }
+}
+
 #[tokio::test]
 async fn a_failure_that_stays_is_said() {
     let double = at_first(usize::MAX, |_| error(503, "ServiceUnavailable", PLANTED)).await;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{connected, entry, error, find, ids, operation, operations, read, turns};
+use super::{arn, connected, entry, error, find, ids, operation, operations, read, turns};
 use crate::providers::double::{Asked, Double, Reply};
 
 const NAMES: [&str; 4] = ["prod/api", "prod/db", "test/db", "prod/db/replica"];
@@ -151,6 +151,27 @@ async fn without_the_batch_right_names_are_listed() {
             "ListSecrets",
             "GetSecretValue"
         ]
+    );
+}
+
+/// The operator would leave it out; but what a search finds is what is there.
+#[tokio::test]
+async fn what_was_too_much_in_a_page_is_read_alone() {
+    let double = Double::start(|asked| match operation(asked).as_str() {
+        "BatchGetSecretValue" => {
+            let errors =
+                json!([{"SecretId": arn("a/db2"), "ErrorCode": "ThrottlingException", "Message": "no"}]);
+            let values = json!([entry("a/db", "x")]);
+            Reply::json(200, &json!({"SecretValues": values, "Errors": errors}))
+        }
+        _ => Reply::json(200, &entry("a/db2", "y")),
+    })
+    .await;
+    let provider = connected(&double.url, &json!({})).await;
+    let wanted = [find(Some("a/"), Some("db"), &[])];
+    assert_eq!(
+        read(&*provider, &wanted, &turns()).await,
+        ["a/db=x a/db2=y"]
     );
 }
 

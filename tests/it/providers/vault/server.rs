@@ -3,7 +3,7 @@
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
-use crate::support::optional_variable;
+use crate::support::{eventually, optional_variable};
 
 /// A namespace of the server, with KV of version 2 at `secret/`.
 pub(super) struct Server {
@@ -49,15 +49,25 @@ impl Server {
         settings
     }
 
-    async fn request(&self, method: &str, url: Url, namespace: &str, body: &str) -> Value {
+    async fn answer(
+        &self,
+        method: &str,
+        url: Url,
+        namespace: &str,
+        body: &str,
+    ) -> reqwest::Response {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         let request = self
             .http
-            .request(method, url.clone())
+            .request(method, url)
             .header("x-vault-token", &self.token)
             .header("x-vault-namespace", namespace)
             .body(body.to_owned());
-        let response = request.send().await.expect("an answer");
+        request.send().await.expect("an answer")
+    }
+
+    async fn request(&self, method: &str, url: Url, namespace: &str, body: &str) -> Value {
+        let response = self.answer(method, url.clone(), namespace, body).await;
         let status = response.status();
         let text = response.text().await.expect("a text");
         let empty_list = status == 404 && text.contains(r#""errors":[]"#);
@@ -104,6 +114,15 @@ impl Server {
         }
         self.write(&format!("sys/mounts/{path}"), &mount.to_string())
             .await;
+        // One of version 2 calls itself unavailable at first.
+        if version == "2" {
+            eventually("the mount can be used", async || {
+                let config = self.at(&[path, "config"]);
+                let answer = self.answer("GET", config, &self.namespace, "").await;
+                answer.status().is_success().then_some(())
+            })
+            .await;
+        }
     }
 
     /// What those who log in may do.

@@ -1,0 +1,67 @@
+//! Azure's own clients for Python against the double: whom they take for Azure is near enough to it.
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::{
+    Proxy,
+    service::{CLIENT, Service, TENANT},
+};
+use crate::{cluster::skipped, support::optional_variable};
+
+#[tokio::test]
+#[ignore = "needs the clouds' clients (tests/cluster/run)"]
+async fn azures_own_clients_take_the_double_for_azure() {
+    let Some(python) = optional_variable("ESO_SYNC_TEST_PYTHON") else {
+        return skipped("Python with Azure's clients");
+    };
+    let service = Service::start().await;
+    service.change(|vault| {
+        vault.page = 2;
+        vault.set("db", "before");
+        vault.set("db", "after");
+        vault.tag("db", "owner", "team");
+        for name in ["off", "doomed", "third"] {
+            vault.set(name, name);
+        }
+        vault.disable("off");
+        vault.delete("doomed");
+    });
+    let proxy = Proxy::start("127.0.0.1:0", service.secure.address).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = folder.path().join("authority.pem");
+    std::fs::write(&authority, &service.pem).expect("a file");
+    let ran = Command::new(python)
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/it/cluster/azure/client.py"
+        ))
+        .args([TENANT, CLIENT])
+        .env_clear()
+        .env("HTTPS_PROXY", format!("http://{}", proxy.address))
+        .env("REQUESTS_CA_BUNDLE", &authority)
+        .env(
+            "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+            format!("http://{}", service.machine.address),
+        )
+        .output()
+        .await
+        .expect("Python");
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{said}");
+    let read: Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+    let expected = json!({
+        "value": "after",
+        "tags": {"owner": "team"},
+        "first": "before",
+        "list": [["db", true], ["off", false], ["third", true]],
+        "off": ["HttpResponseError", 403, "SecretDisabled"],
+        "doomed": ["ResourceNotFoundError", 404, "SecretNotFound"],
+        "none": ["ResourceNotFoundError", 404, "SecretNotFound"],
+        "recovery": "https://kv.vault.azure.net/deletedsecrets/doomed",
+        "wrong": "ClientAuthenticationError",
+        "assertion": "after",
+        "managed": "after",
+    });
+    assert_eq!(read, expected);
+}

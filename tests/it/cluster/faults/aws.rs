@@ -1,0 +1,318 @@
+//! Secrets Manager and Parameter Store.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::future::join_all;
+use serde_json::json;
+
+use super::{Calls, Case, PLANTED, complaints, drift, leaks, moto};
+use crate::{
+    cluster::skipped,
+    drift::verdicts,
+    providers::proxy::{Asked, Fault, Proxy, Script, always, first, page},
+    support::{World, optional_variable},
+};
+
+/// What is told of moto's secrets as they are.
+pub(super) const WITHOUT_FAULTS: [(&str, &str); 10] = [
+    ("many", "in-sync"),
+    ("binary", "in-sync"),
+    ("rotated", "stale: k changed"),
+    ("version", "in-sync"),
+    // It is to be deleted, and the operator would fail at it.
+    ("doomed", "stale"),
+    // A version with this stage has never been there.
+    ("unstaged", "missing"),
+    ("found", "in-sync"),
+    ("tagged", "in-sync"),
+    ("parameters", "in-sync"),
+    ("parameter-rotated", "stale: k changed"),
+];
+
+/// One of each service, each a call.
+const ROTATED: [&str; 2] = ["rotated", "parameter-rotated"];
+const BATCH: &str = "secretsmanager.BatchGetSecretValue";
+const SECRET: &str = "secretsmanager.GetSecretValue";
+const PARAMETER: &str = "AmazonSSM.GetParameter";
+
+/// As both services answer what they refuse.
+fn error(code: &str) -> Fault {
+    let kind = ("content-type", "application/x-amz-json-1.1".to_owned());
+    let body = json!({"__type": code, "message": PLANTED});
+    Fault::Instead(400, vec![kind], body.to_string())
+}
+
+type Faulty = (Case, Box<Script>);
+
+fn case(name: &'static str, calls: usize) -> Case {
+    Case {
+        logins: 2..=2,
+        ..Case::passes(name, &WITHOUT_FAULTS, calls)
+    }
+}
+
+/// What passes, or can be had in another way: nothing else is told than without.
+fn passing(calls: usize) -> Vec<Faulty> {
+    let case = |name| case(name, calls);
+    let ends_early = |asked: &Asked| {
+        let first = ["secretsmanager.ListSecrets", "AmazonSSM.GetParameters"]
+            .contains(&asked.operation.as_str());
+        if first && asked.before == 0 {
+            error("ExpiredTokenException")
+        } else {
+            Fault::None
+        }
+    };
+    let half_a_batch = |asked: &Asked| {
+        let batch = asked.json()["SecretIdList"].is_array() || asked.json()["Names"].is_array();
+        if batch && asked.before < 2 {
+            Fault::Halved
+        } else {
+            Fault::None
+        }
+    };
+    vec![
+        (
+            case("throttled twice"),
+            first(2, || error("ThrottlingException")),
+        ),
+        (case("429 once"), first(1, || page(429, None))),
+        (case("503 once"), first(1, || page(503, None))),
+        (case("an answer breaks off"), first(1, || Fault::Reset)),
+        (
+            case("no answer in time").of(&ROTATED, Calls::OneMoreEach(4)),
+            first(1, || Fault::Late),
+        ),
+        (
+            Case {
+                logins: 4..=4,
+                ..case("tokens end early")
+            },
+            Box::new(ends_early),
+        ),
+        (
+            Case {
+                calls: Calls::AtMost(calls + moto::MANY + 4 + moto::PARAMETERS + 1),
+                ..case("half an answer to a batch")
+            },
+            Box::new(half_a_batch),
+        ),
+    ]
+}
+
+/// What stays: nothing can be told, and why.
+fn staying(ns: &str, calls: usize) -> Vec<Faulty> {
+    let case = |name| case(name, calls);
+    let each = moto::MANY + moto::PARAMETERS;
+    let denied = case("denied").stays(
+        "denied",
+        Calls::AtMost(calls + each),
+        &format!("lacking: ssm:GetParameter on arn:aws:ssm:sa-east-1:*:parameter/{ns}/rotated"),
+    );
+    let no_login = |name, code: &str, calls| Case {
+        unread: 2,
+        ..case(name).stays("login-failed", Calls::AtMost(calls), code)
+    };
+    vec![
+        (
+            case("throttled for ever")
+                .stays(
+                    "throttled",
+                    Calls::AtMost(0),
+                    "GetSecretValue: ThrottlingException",
+                )
+                .of(&ROTATED, Calls::Exactly(16)),
+            always(|| error("ThrottlingException")),
+        ),
+        (
+            case("503 for ever").stays("unavailable", Calls::AtMost(36), "HTTP 503"),
+            always(|| page(503, None)),
+        ),
+        (
+            case("answers break off").stays(
+                "unavailable",
+                Calls::AtMost(36),
+                "GetParameters: the answer broke off",
+            ),
+            always(|| Fault::Reset),
+        ),
+        (
+            case("half answers").stays("unreadable", Calls::AtMost(calls + each), "HTTP 200"),
+            always(|| Fault::Halved),
+        ),
+        (denied, always(|| error("AccessDeniedException"))),
+        (
+            // Those that are on their way at once may each have a try.
+            Case {
+                logins: 4..=6,
+                ..no_login("tokens are always old", "ExpiredTokenException", 8)
+            },
+            always(|| error("ExpiredTokenException")),
+        ),
+        (
+            no_login("a key that nobody knows", "UnrecognizedClientException", 4),
+            always(|| error("UnrecognizedClientException")),
+        ),
+    ]
+}
+
+/// What happens to one secret of several.
+fn of_batches(ns: &str, calls: usize) -> Vec<Faulty> {
+    let case = |name| case(name, calls);
+    let one = format!("{ns}-p-3");
+    let arn = format!("arn:aws:secretsmanager:sa-east-1:*:secret:{one}-*");
+    let mut denied = case("one of a batch is denied").stays(
+        "denied",
+        Calls::AtMost(calls + 2),
+        &format!("secretsmanager:GetSecretValue on {arn}"),
+    );
+    for (name, verdict) in WITHOUT_FAULTS {
+        if !["many", "found", "tagged"].contains(&name) {
+            denied.told.insert(name.to_owned(), verdict.to_owned());
+        }
+    }
+    let id = one.clone();
+    let is_denied = move |asked: &Asked| match asked.operation.as_str() {
+        BATCH => lacks(&id, "AccessDeniedException"),
+        SECRET if asked.json()["SecretId"] == *id => error("AccessDeniedException"),
+        _ => Fault::None,
+    };
+    let is_throttled = move |asked: &Asked| match asked.operation.as_str() {
+        BATCH => lacks(&one, "ThrottlingException"),
+        _ => Fault::None,
+    };
+    let shortened = |asked: &Asked| {
+        if asked.json()["SecretIdList"].is_array() {
+            Fault::Edited(Box::new(|answer| {
+                let values = answer["SecretValues"].as_array_mut().expect("values");
+                values.truncate(values.len() / 2);
+                answer["NextToken"] = json!("more");
+            }))
+        } else {
+            Fault::None
+        }
+    };
+    vec![
+        (denied, Box::new(is_denied)),
+        (
+            Case {
+                calls: Calls::AtMost(calls + 3),
+                ..case("one of a batch is throttled")
+            },
+            Box::new(is_throttled),
+        ),
+        (
+            Case {
+                calls: Calls::AtMost(calls + moto::MANY + 4),
+                ..case("a batch goes on on another page")
+            },
+            Box::new(shortened),
+        ),
+    ]
+}
+
+/// An error in place of this secret's value.
+fn lacks(name: &str, code: &'static str) -> Fault {
+    let name = name.to_owned();
+    Fault::Edited(Box::new(move |answer| {
+        let values = answer["SecretValues"].as_array_mut().expect("values");
+        let before = values.len();
+        values.retain(|value| value["Name"] != *name);
+        if values.len() < before {
+            let lacking = json!({"SecretId": name, "ErrorCode": code, "Message": PLANTED});
+            answer["Errors"]
+                .as_array_mut()
+                .expect("errors")
+                .push(lacking);
+        }
+    }))
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn faults_in_aws_are_told_as_what_they_are() {
+    let Some(url) = optional_variable("ESO_SYNC_TEST_MOTO") else {
+        return skipped("moto");
+    };
+    let world = World::cluster().await;
+    moto::prepare(&world, &url).await;
+    let calls = calls_without_faults(&world, &url).await;
+    let ns = &world.namespace;
+    let cases = [passing(calls), staying(ns, calls), of_batches(ns, calls)];
+    // All at once: what one waits for costs the others nothing.
+    let checks = cases.into_iter().flatten().map(async |(case, script)| {
+        let proxy = Proxy::before(&url, script).await;
+        complaints(&world, &proxy, &case).await
+    });
+    let (wrong, waits, pace) = futures::join!(
+        join_all(checks),
+        waits_are_kept(&world, &url),
+        pace_is_halved(&world, &url)
+    );
+    let wrong: Vec<String> = wrong.into_iter().chain([waits, pace]).flatten().collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    world.end().await;
+}
+
+async fn calls_without_faults(world: &World, url: &str) -> usize {
+    let proxy = Proxy::before(url, Box::new(|_| Fault::None)).await;
+    let outcome = drift(&proxy, &["-n", &world.namespace]).await;
+    let told = verdicts(&outcome.exits(1).document());
+    let expected = WITHOUT_FAULTS.map(|(name, verdict)| (name.to_owned(), verdict.to_owned()));
+    assert_eq!(told, BTreeMap::from(expected));
+    assert_eq!(leaks("without a fault", &outcome), None);
+    let asked = proxy.asked();
+    asked.iter().filter(|asked| !asked.is_login()).count()
+}
+
+/// Nothing is asked before the time that the service names.
+async fn waits_are_kept(world: &World, url: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (status, name) in [(429, "429 with a time"), (503, "503 with a time")] {
+        let case = case(name, 0).of(&ROTATED, Calls::OneMoreEach(4));
+        let proxy = Proxy::before(url, first(1, move || page(status, Some("1")))).await;
+        wrong.extend(complaints(world, &proxy, &case).await);
+        for operation in [SECRET, PARAMETER] {
+            let pause = proxy.pause(operation);
+            if pause < Duration::from_secs(1) {
+                wrong.push(format!("{name}: {operation} again after {pause:?}"));
+            }
+        }
+    }
+    wrong
+}
+
+/// Each secret takes a call, at twenty a second; from the first that is throttled on there are ten a second.
+async fn pace_is_halved(world: &World, url: &str) -> Vec<String> {
+    let denied_and_throttled = |asked: &Asked| match asked.operation.as_str() {
+        BATCH => error("AccessDeniedException"),
+        SECRET if asked.before == 0 => error("ThrottlingException"),
+        _ => Fault::None,
+    };
+    let proxy = Proxy::before(url, Box::new(denied_and_throttled)).await;
+    let policy = "select: [{namespaces: [NS], names: [many]}]\npace: {providers: {aws: 20/s}}\n";
+    let policy = world.bin.file("pace.yaml", &world.named(policy));
+    let arguments = ["--config", policy.to_str().expect("UTF-8")];
+    let outcome = drift(&proxy, &arguments).await;
+    let mut wrong: Vec<String> = leaks("pace", &outcome).into_iter().collect();
+    if outcome.code != 0 {
+        wrong.push(format!(
+            "pace: exit code {}: {}",
+            outcome.code, outcome.stdout
+        ));
+        return wrong;
+    }
+    let said = "AWS denies secretsmanager:BatchGetSecretValue";
+    if outcome.stderr.matches(said).count() != 1 {
+        wrong.push("pace: that batches are denied is said once".to_owned());
+    }
+    let asked = proxy.asked();
+    let mut calls = asked.iter().filter(|asked| asked.operation == SECRET);
+    let throttled = calls.next().expect("a call").at;
+    let spent = calls.next_back().expect("another call").at - throttled;
+    // It is 2.4 s for the 24 others; a few of them may have had their turns before.
+    if spent < Duration::from_secs(2) {
+        wrong.push(format!("pace: all were read within {spent:?}"));
+    }
+    wrong
+}

@@ -1,0 +1,43 @@
+//! What only the real controller of Argo Rollouts can show.
+
+use serde_json::json;
+
+use crate::{
+    restart::{POLICY, is_up, pods, workload},
+    scenarios::{base, rotate},
+    support::World,
+};
+
+/// As Argo suggests it for a migration: the Deployment keeps the template, and its pods are the Rollout's.
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn a_rollout_whose_pod_template_stands_in_a_deployment_is_restarted() {
+    let world = World::cluster().await;
+    base(&world).await;
+    let mut template = workload("Deployment", "web", "db");
+    template["spec"]["replicas"] = json!(0);
+    world.apply(template).await;
+    let mut rollout = workload("Rollout", "web", "db");
+    let spec = rollout["spec"].as_object_mut().expect("a spec");
+    spec.remove("template");
+    spec.insert(
+        "workloadRef".to_owned(),
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}),
+    );
+    world.apply(rollout).await;
+    is_up(&world, "Rollout", "web").await;
+    let policy = world
+        .named(POLICY)
+        .replace("match: references", "match: references, kinds: [Rollout]");
+    world.bin.policy(&policy, &[]).await.exits(0);
+    let before = pods(&world, "web").await;
+    rotate(&world).await;
+    let outcome = world.bin.policy(&policy, &[]).await;
+    assert_eq!(
+        outcome.exits(0).restart_of("web"),
+        "restarted(data-changed)"
+    );
+    let after = pods(&world, "web").await;
+    assert!(after.len() == 3 && after.iter().all(|pod| !before.contains(pod)));
+    world.end().await;
+}

@@ -1,0 +1,283 @@
+//! Stands before a real server, lets requests through, and does to their answers what a test says.
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use form_urlencoded::parse;
+use http::{HeaderMap, Method, Request, Response, Uri, header};
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    body::{Bytes, Frame, Incoming},
+    client, server,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{JoinHandle, JoinSet},
+    time::Instant,
+};
+
+/// A request.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    /// What AWS calls it, such as `secretsmanager.GetSecretValue`; else the method and the path.
+    pub(crate) operation: String,
+    pub(crate) body: Bytes,
+    /// How many of the same operation came before it.
+    pub(crate) before: usize,
+    pub(crate) at: Instant,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Asked {
+    async fn of(request: Request<Incoming>) -> Result<Self, hyper::Error> {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        let target = head.headers.get("x-amz-target");
+        let target = target.map(|target| target.to_str().expect("text").to_owned());
+        let action = || {
+            let action = parse(&body).find(|(name, _)| name == "Action");
+            action.map(|(_, action)| format!("sts.{action}"))
+        };
+        let operation = target
+            .or_else(action)
+            .unwrap_or_else(|| format!("{} {}", head.method, head.uri.path()));
+        Ok(Self {
+            operation,
+            body,
+            before: 0,
+            at: Instant::now(),
+            method: head.method,
+            uri: head.uri,
+            headers: head.headers,
+        })
+    }
+
+    /// Whether it is asked for credentials.
+    pub(crate) fn is_login(&self) -> bool {
+        self.operation.starts_with("sts.") || self.operation.ends_with("/login")
+    }
+
+    /// The body, which is JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+/// What happens to the answer.
+pub(crate) enum Fault {
+    /// Nothing.
+    None,
+    /// The server is not asked, and this is answered.
+    Instead(u16, Vec<(&'static str, String)>, String),
+    /// It is changed.
+    Edited(Box<dyn FnOnce(&mut Value) + Send>),
+    /// Half of it, as if that were all.
+    Halved,
+    /// Half of it; then the connection is reset.
+    Reset,
+    /// It does not come as long as anybody waits.
+    Late,
+}
+
+pub(crate) type Script = dyn Fn(&Asked) -> Fault + Send + Sync;
+
+/// What was asked so far, and how much of that met a fault.
+#[derive(Default)]
+struct Seen {
+    asked: Vec<Asked>,
+    faults: usize,
+    times: BTreeMap<String, usize>,
+}
+
+/// The proxy; it ends with the value.
+pub(crate) struct Proxy {
+    pub(crate) url: String,
+    seen: Arc<Mutex<Seen>>,
+    serving: JoinHandle<()>,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+impl Proxy {
+    /// Before the server at this URL, which is on loopback.
+    pub(crate) async fn before(server: &str, script: Box<Script>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let (server, script) = (address(server), Arc::from(script));
+        let seen = Arc::default();
+        let kept = Arc::clone(&seen);
+        let serving = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                // What ends before its time ends with a reset.
+                stream.set_zero_linger().expect("a socket");
+                let (script, kept) = (Arc::clone(&script), Arc::clone(&kept));
+                connections.spawn(connection(stream, server, script, kept));
+            }
+        });
+        Self { url, seen, serving }
+    }
+
+    /// What was asked so far.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.seen.lock().expect("no panic").asked.clone()
+    }
+
+    /// The time between the first call of an operation and the second.
+    pub(crate) fn pause(&self, operation: &str) -> Duration {
+        let asked = self.asked();
+        let mut calls = asked.iter().filter(|asked| asked.operation == operation);
+        let [first, second] = [calls.next(), calls.next()].map(|call| call.expect("a call").at);
+        second - first
+    }
+
+    /// How many requests met a fault.
+    pub(crate) fn faults(&self) -> usize {
+        self.seen.lock().expect("no panic").faults
+    }
+}
+
+/// The first so many answers of each operation meet a fault; logins do not.
+pub(crate) fn first(
+    times: usize,
+    fault: impl Fn() -> Fault + Send + Sync + 'static,
+) -> Box<Script> {
+    Box::new(move |asked| {
+        if asked.before < times && !asked.is_login() {
+            fault()
+        } else {
+            Fault::None
+        }
+    })
+}
+
+/// All answers do.
+pub(crate) fn always(fault: impl Fn() -> Fault + Send + Sync + 'static) -> Box<Script> {
+    first(usize::MAX, fault)
+}
+
+/// A gateway's page in place of an answer.
+pub(crate) fn page(status: u16, retry_after: Option<&str>) -> Fault {
+    let wait = retry_after.map(|wait| ("retry-after", wait.to_owned()));
+    Fault::Instead(status, wait.into_iter().collect(), "<html>".to_owned())
+}
+
+/// Where a server on loopback listens.
+pub(crate) fn address(url: &str) -> SocketAddr {
+    let address = url.strip_prefix("http://").expect("plain HTTP");
+    address.trim_end_matches('/').parse().expect("an address")
+}
+
+async fn connection(
+    stream: TcpStream,
+    server: SocketAddr,
+    script: Arc<Script>,
+    seen: Arc<Mutex<Seen>>,
+) {
+    let service = service_fn(async |request| {
+        let mut asked = Asked::of(request).await?;
+        let fault = {
+            let mut seen = seen.lock().expect("no panic");
+            let times = seen.times.entry(asked.operation.clone()).or_default();
+            asked.before = *times;
+            *times += 1;
+            seen.asked.push(asked.clone());
+            let fault = script(&asked);
+            seen.faults += usize::from(!matches!(fault, Fault::None));
+            fault
+        };
+        answer(server, asked, fault).await
+    });
+    let http = server::conn::http1::Builder::new();
+    // A client that goes away, and a reset, are what this is for.
+    drop(http.serve_connection(TokioIo::new(stream), service).await);
+}
+
+type Body = UnsyncBoxBody<Bytes, Cut>;
+
+/// The end of a connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is cut")]
+struct Cut;
+
+async fn answer(
+    server: SocketAddr,
+    asked: Asked,
+    fault: Fault,
+) -> Result<Response<Body>, hyper::Error> {
+    let edit = match fault {
+        Fault::Instead(status, headers, body) => {
+            let mut response = Response::builder().status(status);
+            for (name, value) in headers {
+                response = response.header(name, value);
+            }
+            return Ok(response.body(whole(body.into())).expect("a response"));
+        }
+        Fault::Late => return std::future::pending().await,
+        Fault::None | Fault::Edited(_) | Fault::Halved | Fault::Reset => fault,
+    };
+    let mut request = Request::builder().method(asked.method).uri(asked.uri);
+    *request.headers_mut().expect("a request") = asked.headers;
+    let request = request.body(Full::new(asked.body)).expect("a request");
+    let (mut head, body) = send(server, request).await.into_parts();
+    head.headers.remove(header::CONNECTION);
+    let half = body.slice(..body.len() / 2);
+    let body = match edit {
+        Fault::Edited(edit) => {
+            let mut said = serde_json::from_slice(&body).expect("JSON");
+            edit(&mut said);
+            whole(said.to_string().into())
+        }
+        Fault::Halved => whole(half),
+        Fault::Reset => return Ok(Response::from_parts(head, cut_after(half))),
+        Fault::None | Fault::Instead(..) | Fault::Late => whole(body),
+    };
+    head.headers.remove(header::CONTENT_LENGTH);
+    Ok(Response::from_parts(head, body))
+}
+
+fn whole(body: Bytes) -> Body {
+    let body = Full::new(body).map_err(|never: Infallible| match never {});
+    body.boxed_unsync()
+}
+
+/// This much is sent, and then nothing more, whatever was announced.
+fn cut_after(sent: Bytes) -> Body {
+    let parts = async_stream::stream! {
+        yield Ok(Frame::data(sent));
+        // It goes out meanwhile.
+        tokio::task::yield_now().await;
+        yield Err(Cut);
+    };
+    StreamBody::new(parts).boxed_unsync()
+}
+
+/// Sends a request, and reads the answer.
+pub(crate) async fn send(server: SocketAddr, request: Request<Full<Bytes>>) -> Response<Bytes> {
+    let stream = TcpStream::connect(server).await.expect("a server");
+    let http = client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = http.expect("a connection");
+    let connection = tokio::spawn(connection);
+    let (head, body) = sender
+        .send_request(request)
+        .await
+        .expect("an answer")
+        .into_parts();
+    let body = body.collect().await.expect("a body").to_bytes();
+    connection.abort();
+    Response::from_parts(head, body)
+}

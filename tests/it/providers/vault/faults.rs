@@ -1,0 +1,141 @@
+//! A real OpenBao whose answers meet faults on the way.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use eso_sync::provider::Turns;
+use futures::future::join_all;
+use serde_json::json;
+
+use super::{as_job, rate, said, secret, server::Server};
+use crate::providers::proxy::{Asked, Fault, Proxy, Script, always, first, page};
+
+const DB: &str = "GET /v1/secret/data/db";
+const THERE: [&str; 2] = [r#"{"k":"v"}"#; 2];
+
+/// A fault, and what comes of it.
+struct Case {
+    name: &'static str,
+    script: Box<Script>,
+    /// How the answers begin.
+    read: [&'static str; 2],
+    /// Beside the logins.
+    calls: RangeInclusive<usize>,
+    logins: usize,
+}
+
+/// What is read all the same: what is mounted is asked for, and two secrets are, and all of it twice.
+fn passes(name: &'static str, script: Box<Script>) -> Case {
+    Case {
+        name,
+        script,
+        read: THERE,
+        calls: 6..=6,
+        logins: 1,
+    }
+}
+
+fn refusal(status: u16, text: &str) -> Fault {
+    Fault::Instead(status, Vec::new(), json!({"errors": [text]}).to_string())
+}
+
+fn cases() -> Vec<Case> {
+    let denied = |asked: &Asked| match asked.operation.as_str() {
+        DB => refusal(403, "permission denied"),
+        _ => Fault::None,
+    };
+    let ended = |asked: &Asked| match asked.operation.as_str() {
+        DB | "GET /v1/auth/token/lookup-self" if asked.before == 0 => {
+            refusal(403, "permission denied")
+        }
+        _ => Fault::None,
+    };
+    vec![
+        passes("429 once", first(1, || refusal(429, "quota exceeded"))),
+        passes("503 once", first(1, || page(503, None))),
+        passes("an answer breaks off", first(1, || Fault::Reset)),
+        passes("a time is named", first(1, || page(503, Some("1")))),
+        Case {
+            read: ["unreadable (this is no answer of Vault's)"; 2],
+            calls: 1..=2,
+            ..passes("half answers", always(|| Fault::Halved))
+        },
+        Case {
+            read: ["unavailable (the connection broke"; 2],
+            calls: 4..=8,
+            ..passes("answers break off", always(|| Fault::Reset))
+        },
+        Case {
+            read: ["unavailable (Vault answered 503 (Vault is sealed))"; 2],
+            calls: 1..=1,
+            ..passes("sealed", always(|| refusal(503, "Vault is sealed")))
+        },
+        Case {
+            read: ["unavailable (Vault answered that it is a standby)"; 2],
+            calls: 1..=1,
+            ..passes("a standby", always(|| page(473, None)))
+        },
+        Case {
+            read: ["denied (Vault answered 403 (permission denied))", THERE[1]],
+            calls: 4..=4,
+            ..passes("one is denied", Box::new(denied))
+        },
+        Case {
+            calls: 5..=5,
+            logins: 2,
+            ..passes("a token ends early", Box::new(ended))
+        },
+        Case {
+            read: ["denied (there is no such mount, or nothing under it may be read)"; 2],
+            calls: 3..=6,
+            logins: 2,
+            ..passes(
+                "no token is good",
+                always(|| refusal(403, "permission denied")),
+            )
+        },
+    ]
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn faults_in_vault_are_told_as_what_they_are() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    for name in ["db", "api"] {
+        let path = format!("secret/data/{name}");
+        server.write(&path, r#"{"data":{"k":"v"}}"#).await;
+    }
+    let (role, id) = server.app_role("60s").await;
+    let wrong = join_all(cases().into_iter().map(async |case| {
+        let proxy = Proxy::before(&server.url, case.script).await;
+        let variables = [
+            ("VAULT_ROLE_ID", role.as_str()),
+            ("VAULT_SECRET_ID", id.as_str()),
+        ];
+        let settings = json!({"path": "secret", "server": proxy.url});
+        let vault = as_job(&server, settings, &variables).await;
+        let turns = Turns::new(rate());
+        let wanted = [secret("db"), secret("api")];
+        let read: Vec<String> = vault.read(&wanted, &turns).await.iter().map(said).collect();
+        let asked = proxy.asked();
+        let logins = asked.iter().filter(|asked| asked.is_login()).count();
+        let calls = asked.len() - logins;
+        let mut both = read.iter().zip(case.read);
+        let as_told = both.all(|(read, begins)| read.starts_with(begins))
+            && case.calls.contains(&calls)
+            && logins == case.logins
+            && proxy.faults() > 0
+            && turns.calls() == calls as u64;
+        let kept = case.name != "a time is named" || proxy.pause(DB) >= Duration::from_secs(1);
+        let counted = turns.calls();
+        let name = case.name;
+        (!as_told || !kept).then(|| {
+            format!("{name}: {read:?} in {calls} calls (told as {counted}) and {logins} logins")
+        })
+    }))
+    .await;
+    let wrong: Vec<String> = wrong.into_iter().flatten().collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    server.end().await;
+}

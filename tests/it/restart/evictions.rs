@@ -1,0 +1,260 @@
+//! Restarts by eviction: one pod after the other, and none while another is lacking.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{is_up, pods, rolled, shop, workload};
+use crate::{
+    scenarios::rotate,
+    support::{Outcome, World, eventually, scenarios},
+};
+
+scenarios! {
+    pods_are_evicted_one_by_one
+    pods_of_a_workload_whose_name_begins_the_same_are_none_of_ours
+    a_budget_that_allows_none_is_waited_for_and_reported
+}
+
+const EVICT: &str = "select: [{namespaces: [NS]}]
+sync: {when: always}
+drift: {enabled: false}
+pace: {restarts: 100/s}
+restart: [{match: references, require: proven, strategy: evict, wait: WAIT}]
+";
+
+async fn pods_are_evicted_one_by_one(world: World) {
+    shop(&world).await;
+    let before = pods(&world, "web").await;
+    rotate(&world).await;
+    let policy = world.named(EVICT).replace("WAIT", "1m");
+    let outcome = world.bin.policy(&policy, &[]).await;
+    outcome.exits(0);
+    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    let after = pods(&world, "web").await;
+    assert!(after.len() == 3 && after.iter().all(|pod| !before.contains(pod)));
+    assert_eq!(
+        rolled(&world, "Deployment", "web").await,
+        1,
+        "the template is left alone"
+    );
+    let again = world.bin.policy(&policy, &[]).await;
+    assert_eq!(again.exits(0).restart_of("web"), "left(current)");
+    assert_eq!(pods(&world, "web").await, after);
+    world.end().await;
+}
+
+async fn a_budget_that_allows_none_is_waited_for_and_reported(world: World) {
+    shop(&world).await;
+    let before = pods(&world, "web").await;
+    world
+        .apply(json!({
+            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
+            "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"app": "web"}}},
+        }))
+        .await;
+    eventually("the budget is counted", async || {
+        let budget = world.get("PodDisruptionBudget", "web").await?;
+        (budget["status"]["expectedPods"] == json!(3)
+            && budget["status"]["currentHealthy"] == json!(3)
+            && budget["status"]["disruptionsAllowed"] == json!(0))
+        .then_some(())
+    })
+    .await;
+    rotate(&world).await;
+    let policy = world.named(EVICT).replace("WAIT", "4s");
+    let outcome = world.bin.policy(&policy, &[]).await;
+    outcome.exits(3);
+    assert_eq!(outcome.restart_of("web"), "failed(eviction-blocked)");
+    let told = outcome.document()["restarts"][0]["message"].to_string();
+    assert!(told.contains("disruption budget"), "{told}");
+    let document = outcome.document();
+    assert_eq!(document["summary"]["restarts"]["behind"], json!(1));
+    let old = document["restarts"][0]["oldPods"].as_array();
+    assert_eq!(old.map(Vec::len), Some(3), "{document}");
+    assert_eq!(pods(&world, "web").await, before);
+    world.end().await;
+}
+
+async fn run(world: &World, wait: &str) -> Outcome {
+    let policy = world.named(EVICT).replace("WAIT", wait);
+    world.bin.policy(&policy, &[]).await
+}
+
+async fn pods_of_a_workload_whose_name_begins_the_same_are_none_of_ours(world: World) {
+    shop(&world).await;
+    let mut canary = workload("Deployment", "web-canary", "none-of-ours");
+    // The labels of the one are the other's too.
+    for labels in [
+        "/spec/selector/matchLabels",
+        "/spec/template/metadata/labels",
+    ] {
+        *canary.pointer_mut(labels).expect("labels") = json!({"app": "web", "track": "canary"});
+    }
+    world.apply(canary).await;
+    is_up(&world, "Deployment", "web-canary").await;
+    let of_canary = async || -> BTreeSet<String> {
+        let pods = world.list("Pod").await;
+        pods.iter()
+            .map(|pod| &pod["metadata"])
+            .filter(|pod| pod["labels"]["track"] == "canary")
+            .map(|pod| pod["uid"].to_string())
+            .collect()
+    };
+    let before = of_canary().await;
+    assert_eq!(before.len(), 3);
+    run(&world, "1m").await.exits(0);
+    rotate(&world).await;
+    let outcome = run(&world, "1m").await;
+    assert_eq!(
+        outcome.exits(0).restart_of("web"),
+        "restarted(data-changed)"
+    );
+    assert_eq!(of_canary().await, before);
+    world.end().await;
+}
+
+/// New pods of `web` behave like this from now on.
+async fn new_pods(world: &World, how: Value) {
+    let change = json!({"metadata": {"annotations": how}});
+    world.patch("Deployment", "web", &change).await;
+    eventually("its ReplicaSet says so", async || {
+        let sets = world.list("ReplicaSet").await;
+        let tells = |set: &&Value| {
+            let told = &set["metadata"]["annotations"];
+            how.as_object()
+                .expect("annotations")
+                .iter()
+                .all(|(key, value)| told[key] == *value)
+        };
+        sets.iter()
+            .filter(|set| {
+                set["metadata"]["name"]
+                    .as_str()
+                    .is_some_and(|name| name.starts_with("web-"))
+            })
+            .find(tells)
+            .map(drop)
+    })
+    .await;
+}
+
+/// Three pods of which the first to come anew never gets ready: the other two are left, however often it is run.
+#[tokio::test]
+async fn no_pod_is_taken_from_a_workload_that_lacks_one() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    run(&world, "1m").await.exits(0);
+    let before = pods(&world, "web").await;
+    new_pods(&world, json!({"sandbox.eso-sync/ready-after": "never"})).await;
+    rotate(&world).await;
+    for _ in 0..3 {
+        let outcome = run(&world, "3s").await;
+        assert_eq!(
+            outcome.exits(3).restart_of("web"),
+            "failed(not-healthy-again)"
+        );
+        let now = pods(&world, "web").await;
+        let left = now.iter().filter(|pod| before.contains(pod)).count();
+        assert_eq!((now.len(), left), (3, 2));
+    }
+    // Once it is well, the next run goes on.
+    new_pods(&world, json!({"sandbox.eso-sync/ready-after": "0s"})).await;
+    let sick = world.list("Pod").await;
+    let sick = sick
+        .iter()
+        .find(|pod| {
+            pod["metadata"]["labels"]["app"] == "web"
+                && !before.contains(&pod["metadata"]["uid"].to_string())
+        })
+        .expect("it");
+    world
+        .delete("Pod", sick["metadata"]["name"].as_str().expect("a name"))
+        .await;
+    is_up(&world, "Deployment", "web").await;
+    let outcome = run(&world, "1m").await;
+    assert_eq!(
+        outcome.exits(0).restart_of("web"),
+        "restarted(data-changed)"
+    );
+    let after = pods(&world, "web").await;
+    assert!(after.len() == 3 && after.iter().all(|pod| !before.contains(pod)));
+    world.end().await;
+}
+
+/// The next pod is evicted once the one before has a successor that is ready, not once a status says so that is not up to date.
+#[tokio::test]
+async fn at_most_one_pod_is_lacking_at_any_time() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    run(&world, "1m").await.exits(0);
+    new_pods(&world, json!({"sandbox.eso-sync/ready-after": "1s"})).await;
+    rotate(&world).await;
+    let fewest = async {
+        let mut fewest = usize::MAX;
+        loop {
+            let pods = world.list("Pod").await;
+            let ready = pods
+                .iter()
+                .filter(|pod| pod["metadata"]["labels"]["app"] == "web")
+                .filter(|pod| pod["metadata"]["deletionTimestamp"].is_null())
+                .filter(|pod| {
+                    let conditions = pod["status"]["conditions"].as_array();
+                    conditions.is_some_and(|all| {
+                        all.iter()
+                            .any(|one| one["type"] == "Ready" && one["status"] == "True")
+                    })
+                })
+                .count();
+            fewest = fewest.min(ready);
+            let policy = world.get("Deployment", "web").await.expect("it");
+            let stamp = policy["metadata"]["annotations"]["eso-sync/stamp"]
+                .as_str()
+                .expect("a stamp");
+            let stamp: Value = serde_json::from_str(stamp).expect("JSON");
+            if stamp["restarts"].is_array() {
+                return fewest;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let (outcome, fewest) = tokio::join!(run(&world, "1m"), fewest);
+    assert_eq!(
+        outcome.exits(0).restart_of("web"),
+        "restarted(data-changed)"
+    );
+    assert_eq!(fewest, 2);
+    world.end().await;
+}
+
+/// Fewer pods than before are enough where fewer are wanted.
+#[tokio::test]
+async fn a_workload_that_is_scaled_down_meanwhile_is_evicted_to_its_end() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    run(&world, "1m").await.exits(0);
+    let before = pods(&world, "web").await;
+    new_pods(&world, json!({"sandbox.eso-sync/ready-after": "2s"})).await;
+    rotate(&world).await;
+    let policy = EVICT.replace("WAIT", "1m");
+    let running = world.start(&policy);
+    eventually("the first is evicted", async || {
+        (pods(&world, "web")
+            .await
+            .iter()
+            .any(|pod| !before.contains(pod)))
+        .then_some(())
+    })
+    .await;
+    world
+        .patch("Deployment", "web", &json!({"spec": {"replicas": 2}}))
+        .await;
+    let outcome = running.end().await;
+    assert_eq!(
+        outcome.exits(0).restart_of("web"),
+        "restarted(data-changed)"
+    );
+    let after = pods(&world, "web").await;
+    assert!(after.len() == 2 && after.iter().all(|pod| !before.contains(pod)));
+    world.end().await;
+}
