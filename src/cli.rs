@@ -287,7 +287,8 @@ pub struct CeilingArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Restarts")]
 pub struct RestartFlags {
-    /// Restart also what is not healthy, and go on although something that was restarted is not
+    /// Restart also what is not healthy, cools down or was restarted too often, and go on although something that was restarted is
+    /// not healthy
     #[arg(long, env = "ESO_SYNC_RETRY", hide_env_values = true)]
     pub retry: bool,
     /// Note anew what pods started with where that note vanished or cannot be read

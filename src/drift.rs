@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::target::{Judged, is_edited};
 use crate::{
     eso::expected::{KeyDifference, Unverifiable},
     inventory::{Id, QuotaKey, StoreKey},
@@ -98,6 +99,8 @@ pub struct Finding {
     pub keys: Vec<KeyDifference>,
     /// For people; never a part of a value.
     pub message: String,
+    /// The data that was judged, where there was any.
+    pub judged: Option<Judged>,
 }
 
 impl Finding {
@@ -108,6 +111,7 @@ impl Finding {
             beyond_sync: None,
             permission: None,
             keys: Vec::new(),
+            judged: None,
             message: if why.detail.is_empty() {
                 why.reason.to_owned()
             } else {
@@ -125,6 +129,7 @@ impl Finding {
             permission: None,
             keys: Vec::new(),
             message: message.into(),
+            judged: None,
         }
     }
 }

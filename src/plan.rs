@@ -147,6 +147,28 @@ impl Plan {
         self.steps.iter().map(|step| step.members.len()).sum()
     }
 
+    /// Leaves these alone after all: by index, each with what is in the way. What can only be synced together with one of them is left
+    /// alone too.
+    pub fn hold_back(&mut self, reason: Reason, mut held: BTreeMap<usize, String>) {
+        self.steps.retain(|step| {
+            let in_the_way = step.members.iter().find_map(|member| held.get(member));
+            let Some(why) = in_the_way.cloned() else {
+                return true;
+            };
+            for &member in &step.members {
+                held.entry(member)
+                    .or_insert_with(|| format!("it is only synced together with others: {why}"));
+            }
+            false
+        });
+        for (index, message) in held {
+            if let Some(item) = self.items.get_mut(index) {
+                item.if_still_stale = None;
+                item.action = Action::Skip { reason, message };
+            }
+        }
+    }
+
     /// Provider calls of all steps, by what shares a quota.
     pub fn calls(&self) -> BTreeMap<QuotaKey, u64> {
         let mut calls = BTreeMap::new();

@@ -69,6 +69,9 @@ pub enum Reason {
     Unverifiable,
     /// With what the provider holds now the operator's sync would fail.
     WouldFail,
+    /// What the pods of a workload that uses its Secret started with could not be noted, or which workloads do could not be seen:
+    /// synced now, it would owe them a restart that nobody knows of.
+    StampNotWritten,
 
     // Why it is synced but not proven.
     /// `creationPolicy: None`: the operator writes no Secret.
@@ -230,6 +233,7 @@ impl Reason {
                 | Self::RuleStopped
                 | Self::NotPlanned
                 | Self::WouldFail
+                | Self::StampNotWritten
                 | Self::Retained
                 | Self::SecretMissing
                 | Self::Immutable
@@ -245,6 +249,9 @@ impl Reason {
             }
             Self::WouldFail => {
                 "mend what the operator would fail on, in the provider or in the spec"
+            }
+            Self::StampNotWritten => {
+                "mend what is in the way, then run again; `eso-sync sync NAME` without --restart syncs it, and nothing will restart"
             }
             Self::StillStale => {
                 "`eso-sync diagnose NAME`; `sync.onStillStale` can have the operator write the Secret anew"
@@ -312,10 +319,12 @@ impl Reason {
             }
             Self::NotHealthyAgain => "look at its pods: `kubectl describe` and `kubectl logs`",
             Self::EvictionBlocked => "look at its PodDisruptionBudget: `kubectl get pdb`",
-            Self::RestartLoop | Self::Flapping => "find what keeps changing its Secrets",
+            Self::RestartLoop | Self::Flapping => {
+                "find what keeps changing its Secrets; `--retry` restarts it all the same"
+            }
+            Self::CoolingDown => "run again later; `--retry` restarts it at once",
             Self::ChangedMeanwhile
             | Self::AlreadyRolling
-            | Self::CoolingDown
             | Self::NotPlanned
             | Self::EvictionUnderWay => "run again later",
             Self::KeyElsewhere => {

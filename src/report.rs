@@ -18,7 +18,7 @@ pub use self::chain::{Link, LinkKind};
 pub use self::drift::{DocumentKey, DocumentVerifiable};
 pub use self::restarts::{
     DocumentRestart, DocumentSecret, DocumentSecretKey, RestartAction, RestartSummary, StampAction,
-    exit_of_restart_plan, exit_of_restarts, took,
+    exit_of_restart_plan, exit_of_restarts, exit_of_undone, took,
 };
 pub use self::table::{Column, items_table};
 pub use self::termination::summary as termination_summary;

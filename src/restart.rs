@@ -10,11 +10,13 @@
 //! leaves none undone and none done twice.
 
 mod adopt;
+mod afterwards;
 mod carry_out;
 pub mod decide;
 pub mod discover;
 #[cfg(test)]
 mod fixtures;
+mod hold;
 pub mod key;
 pub mod known;
 pub mod others;
@@ -31,26 +33,29 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::timeout;
+
 use self::{
+    afterwards::{complete, secrets_seen},
     decide::{Action, Context},
-    discover::{Look, Seen},
+    discover::{Look, Seen, Unseen},
     key::{Keeper, KeyError},
     known::Known,
     plan::{RestartPlan, Step},
-    results::{RestartOutcome, RestartResult, RestartResults, SecretSeen},
-    subject::Standing,
+    results::{RestartOutcome, RestartResult, RestartResults},
+    subject::Subject,
     targets::{Targets, Verdicts},
 };
 use crate::{
     clock::Clock,
     cluster::Cluster,
-    inventory::{Gap, Id, Inventory},
+    inventory::{Gap, Inventory},
     outcome::Results,
     plan::Plan,
     policy::Policy,
     rbac::{KNOWN, STAMP_KEY},
     reason::Reason,
-    stop::Stop,
+    stop::{Level, Stop},
     workload::{Health, WorkloadId},
 };
 
@@ -60,6 +65,9 @@ const LOOKS: u32 = 10;
 /// … and how long it is.
 const MOMENT: Duration = Duration::from_millis(500);
 
+/// How long a last look may take, once nothing is restarted any more.
+const LAST_LOOK: Duration = Duration::from_secs(5);
+
 /// What restarts need beside the policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -67,7 +75,8 @@ pub struct Options {
     pub namespaces: Vec<String>,
     /// Stamps that vanished or cannot be read are made anew.
     pub adopt_anew: bool,
-    /// Workloads that are not healthy are restarted too, and stop no other.
+    /// Workloads that are not healthy are restarted too, and stop no other; those that were restarted too often or too recently
+    /// are as well.
     pub retry: bool,
 }
 
@@ -117,6 +126,13 @@ impl Restarts<'_> {
             if let Some(cause) = error.source() {
                 why = format!("{why}: {cause}");
             }
+            // Without these nothing is known of any workload.
+            let all = Unseen {
+                kind: None,
+                namespace: None,
+                reason: Reason::ApiUnavailable,
+                why: format!("{what} could not be read: {why}"),
+            };
             let gap = Gap {
                 what: what.to_owned(),
                 namespace: self.options.namespaces.first().cloned(),
@@ -127,7 +143,10 @@ impl Restarts<'_> {
                     gaps: vec![gap],
                     ..RestartPlan::default()
                 },
-                seen: Seen::default(),
+                seen: Seen {
+                    unseen: vec![all],
+                    ..Seen::default()
+                },
                 kept: None,
             }
         };
@@ -174,6 +193,14 @@ impl Restarts<'_> {
         (looked, results)
     }
 
+    /// What must not be synced, by the index of the item, each with what is in the way: a rotation that is synced before it is noted
+    /// what pods started with owes no restart that anybody could know of.
+    pub fn held_back(self, looked: &Looked, adopted: &RestartResults) -> BTreeMap<usize, String> {
+        let key = looked.kept.as_ref().map(|(keeper, _)| &keeper.key);
+        let seen = (&looked.plan, &looked.seen, key);
+        hold::held_back(self.policy, self.plan, seen, adopted)
+    }
+
     /// Looks again at what the plan restarts or may restart, now that everything was synced, and restarts what is owed. What is
     /// left alone for reasons of its own is looked at too: it may run on old data from now on.
     pub async fn carry_out(
@@ -184,20 +211,24 @@ impl Restarts<'_> {
         stop: Stop,
         done: impl FnMut(&WorkloadId, &RestartResult),
     ) -> RestartResults {
-        let concerned = |step: &Step| !step.decision.changes.is_empty();
+        let concerned = |step: &Step| {
+            let decision = &step.decision;
+            let by_reloader = decision.reason == Reason::HandledByReloader;
+            let may_be = by_reloader || !decision.assumed.is_empty();
+            !decision.changes.is_empty() || (may_be && synced.wrote)
+        };
         let any = looked.plan.restarts() > 0 || looked.plan.steps.iter().any(concerned);
         let Some((keeper, known)) = looked.kept.as_ref().filter(|_| any) else {
             return RestartResults::default();
         };
-        if let Some(reason) = synced.stopped {
-            return nothing_reached(&looked.plan, reason);
-        }
         let targets = Targets::new(self.inventory, self.plan, Some(synced), verdicts);
         let context = self.context(keeper, known, false);
         let look = self.with(&targets, context);
+        if let Some(reason) = synced.stopped {
+            return self.not_reached(look, &looked.plan, reason, &stop).await;
+        }
         let seen = observed(look, &looked.plan).await;
-        let mut plan = plan::plan(self.policy, &seen.subjects, context);
-        only_planned(&mut plan, &looked.plan, self.policy);
+        let plan = self.decided(&seen, &looked.plan, context);
         let job = carry_out::Job {
             look,
             subjects: &seen.subjects,
@@ -217,27 +248,72 @@ impl Restarts<'_> {
         if let Err(warning) = adopt::remember(self.cluster, keeper, known, &noted).await {
             results.warnings.push(warning);
         }
-        let planned = planned(&looked.plan);
-        for step in &plan.steps {
-            if planned.contains(&step.id) || step.decision.behind {
-                results.of.entry(step.id.clone()).or_insert_with(|| {
-                    let decision = &step.decision;
-                    let mut result = RestartResult::without(
-                        RestartOutcome::Left,
-                        decision.reason,
-                        decision.message.clone(),
-                    );
-                    result.old_pods.clone_from(&step.old_pods);
-                    result
-                });
-            }
-        }
+        complete(&mut results, (&looked.plan, &looked.seen), (&plan, &seen));
         results.secrets = secrets_seen(&seen);
-        for gap in &seen.gaps {
-            let warning = format!("{} could not be seen again: {}", gap.what, gap.why);
-            results.warnings.push(warning);
-        }
+        results.gaps = seen.gaps;
         results
+    }
+
+    /// What is decided by now, and was foreseen.
+    fn decided(self, seen: &Seen, before: &RestartPlan, context: Context<'_>) -> RestartPlan {
+        let mut plan = plan::plan(self.policy, &seen.subjects, context);
+        only_planned(&mut plan, before, self.policy);
+        let without_pods = |subject: &&Subject| subject.pods.as_ref().is_some_and(Vec::is_empty);
+        let without_pods: BTreeSet<&WorkloadId> = seen
+            .subjects
+            .iter()
+            .filter(without_pods)
+            .map(|subject| &subject.workload.id)
+            .collect();
+        for step in &mut plan.steps {
+            // What has no pods runs on no data.
+            step.decision.behind &= !without_pods.contains(&step.id);
+        }
+        plan
+    }
+
+    /// Nothing is restarted any more. Who runs on old data by now is told all the same, if that can be seen at once.
+    async fn not_reached(
+        self,
+        look: Look<'_>,
+        before: &RestartPlan,
+        reason: Reason,
+        stop: &Stop,
+    ) -> RestartResults {
+        let seen = match stop.level() {
+            Level::Run | Level::Drain(_) => timeout(LAST_LOOK, look.all()).await.ok(),
+            Level::Now(_) => None,
+        };
+        let gaps = seen.as_ref().map(|seen| seen.gaps.clone());
+        let now = seen.map(|seen| self.decided(&seen, before, look.context));
+        let now: BTreeMap<&WorkloadId, &Step> = now
+            .iter()
+            .flat_map(|plan| &plan.steps)
+            .map(|step| (&step.id, step))
+            .collect();
+        let concerned = before
+            .steps
+            .iter()
+            .filter(|step| step.decision.action != Action::Leave);
+        let of = concerned.map(|step| {
+            let outcome = RestartOutcome::NotReached;
+            let result = match now.get(&step.id) {
+                Some(now) => RestartResult::as_it_stands(now, outcome, reason, ""),
+                None => RestartResult::as_it_stands(
+                    step,
+                    outcome,
+                    reason,
+                    "whether it runs on old data by now was not seen",
+                ),
+            };
+            (step.id.clone(), result)
+        });
+        RestartResults {
+            of: of.collect(),
+            gaps: gaps.unwrap_or_default(),
+            stopped: Some(reason),
+            ..RestartResults::default()
+        }
     }
 
     fn context<'b>(&self, keeper: &'b Keeper, known: &'b Known, before_sync: bool) -> Context<'b> {
@@ -309,43 +385,4 @@ fn only_planned(plan: &mut RestartPlan, before: &RestartPlan, policy: &Policy) {
         }
     }
     plan::order(plan, policy);
-}
-
-fn nothing_reached(plan: &RestartPlan, reason: Reason) -> RestartResults {
-    let of = planned(plan).into_iter().map(|id| {
-        let result = RestartResult::without(RestartOutcome::NotReached, reason, String::new());
-        (id, result)
-    });
-    RestartResults {
-        of: of.collect(),
-        stopped: Some(reason),
-        ..RestartResults::default()
-    }
-}
-
-/// The Secrets that count for any of the workloads.
-fn secrets_seen(seen: &Seen) -> BTreeMap<Id, SecretSeen> {
-    let mut secrets: BTreeMap<Id, SecretSeen> = BTreeMap::new();
-    for subject in &seen.subjects {
-        let workload = &subject.workload.id;
-        for (name, concern) in subject.counting() {
-            let id = Id {
-                namespace: workload.namespace.clone(),
-                name: name.clone(),
-            };
-            let entry = secrets.entry(id).or_default();
-            entry.used_by.push(workload.clone());
-            let keys = concern.now().into_iter().flat_map(|now| now.prints.keys());
-            entry.keys.extend(keys.cloned());
-            entry.keys.sort();
-            entry.keys.dedup();
-            entry.doubt = match &concern.standing {
-                Standing::Verified => None,
-                Standing::Pending => Some("it was not synced".to_owned()),
-                Standing::Tampered => Some("somebody else than the operator edited it".to_owned()),
-                Standing::Unverified(why) => Some(why.clone()),
-            };
-        }
-    }
-    secrets
 }

@@ -14,7 +14,11 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::{health::Health, references::references, reloader::Reloader};
+pub use self::{
+    health::Health,
+    references::references,
+    reloader::{Marks, Reloader},
+};
 use crate::policy::Strategy;
 use crate::reason::Reason;
 

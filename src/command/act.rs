@@ -29,7 +29,7 @@ use crate::{
     reason::Reason,
     report::{
         self, Document, Heading, Kind, exit_of, exit_of_plan, exit_of_restart_plan,
-        exit_of_restarts, text,
+        exit_of_restarts, exit_of_undone, text,
     },
     restart::{self, Looked, results::RestartResults, targets::Verdicts},
     stop::Level,
@@ -279,8 +279,11 @@ impl Task<'_> {
             restarts: None,
         };
         if !self.policy.restart.is_empty() {
-            let restarts = self.restarts(&seen).look();
-            seen.restarts = Some(self.session.unless_stopped(restarts).await?);
+            let restarts = self.restarts(&seen);
+            let looked = self.session.unless_stopped(restarts.look()).await?;
+            let held = restarts.held_back(&looked, &RestartResults::default());
+            seen.plan.hold_back(Reason::StampNotWritten, held);
+            seen.restarts = Some(looked);
         }
         Ok(seen)
     }
@@ -449,7 +452,10 @@ impl Task<'_> {
         let mut adopted = RestartResults::default();
         let stop = &self.session.world.stop;
         if let Some(looked) = seen.restarts.take() {
-            let (looked, results) = self.restarts(&seen).adopt(looked, stop).await;
+            let restarts = self.restarts(&seen);
+            let (looked, results) = restarts.adopt(looked, stop).await;
+            let held = restarts.held_back(&looked, &results);
+            seen.plan.hold_back(Reason::StampNotWritten, held);
             seen.restarts = Some(looked);
             adopted = results;
         }
@@ -460,15 +466,7 @@ impl Task<'_> {
             Some(looked) => self.restart(&seen, looked, &synced).await,
             None => RestartResults::default(),
         };
-        restarted.warnings.extend(adopted.warnings);
-        for (id, result) in adopted.of {
-            // What was noted first says more than that nothing was owed then.
-            match restarted.of.get(&id) {
-                Some(later) if later.reason != Reason::Current => {}
-                _ => drop(restarted.of.insert(id, result)),
-            }
-        }
-        restarted.stopped = restarted.stopped.or(adopted.stopped);
+        restarted.add_earlier(adopted);
         (seen, Done { synced, restarted })
     }
 
@@ -540,6 +538,8 @@ impl Task<'_> {
             document = document.with_restart_results(restarts, restarted);
         }
         if self.tells_chain {
+            exit = exit.or(exit_of_undone(&document.restarts));
+            document.run.exit_code = exit.code();
             let inventory = &seen.discovered.inventory;
             document = document.with_chain(inventory, plan, restarted, &seen.verdicts);
         }

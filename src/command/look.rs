@@ -1,6 +1,6 @@
 //! Commands that only look: their client refuses everything but reads.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde_json::json;
 
@@ -25,8 +25,9 @@ use crate::{
     inventory::Inventory,
     plan::{self, Plan},
     policy::{Ceilings, Policy, When},
+    reason::Reason,
     report::{Document, Heading, Kind, exit_of_drift, exit_of_plan, exit_of_restart_plan, text},
-    restart::{self, Restarts, plan::RestartPlan},
+    restart::{self, Restarts, plan::RestartPlan, results::RestartResults},
     settings::Loaded,
 };
 
@@ -170,7 +171,7 @@ impl Session {
         let discovered = self
             .unless_stopped(discover(cluster, &loaded.policy))
             .await??;
-        let (plan, _) = self
+        let (mut plan, _) = self
             .planned(&connected, &loaded.policy, &discovered)
             .await?;
         let digest = by_policy.then_some(&*loaded.digest);
@@ -179,7 +180,7 @@ impl Session {
             requests: cluster.requests(),
         };
         names_are_found(&select.names, &plan, &cluster.namespace)?;
-        let restarts = match home {
+        let (restarts, held) = match home {
             Some(home) if !loaded.policy.restart.is_empty() => {
                 let looked = self.look_at_workloads(
                     home,
@@ -190,8 +191,11 @@ impl Session {
                 );
                 looked.await?
             }
-            _ => RestartPlan::default(),
+            _ => (RestartPlan::default(), BTreeMap::new()),
         };
+        if kind == Kind::Plan {
+            plan.hold_back(Reason::StampNotWritten, held);
+        }
         // The document of ten thousand takes its room.
         drop(discovered);
         let exit = exit(&plan, &restarts);
@@ -250,7 +254,7 @@ impl Session {
         Ok((by_policy, loaded, connected))
     }
 
-    /// What would be restarted.
+    /// What would be restarted, and what would not be synced for its sake.
     async fn look_at_workloads(
         &self,
         home: &HomeArgs,
@@ -258,7 +262,7 @@ impl Session {
         policy: &Policy,
         inventory: &Inventory,
         plan: &Plan,
-    ) -> Result<RestartPlan, Refusal> {
+    ) -> Result<(RestartPlan, BTreeMap<usize, String>), Refusal> {
         let own = home.lock_namespace.as_ref().or(home.pod_namespace.as_ref());
         let restarts = Restarts {
             cluster,
@@ -272,7 +276,9 @@ impl Session {
             },
             clock: self.world.clock,
         };
-        Ok(self.unless_stopped(restarts.look()).await?.plan)
+        let looked = self.unless_stopped(restarts.look()).await?;
+        let held = restarts.held_back(&looked, &RestartResults::default());
+        Ok((looked.plan, held))
     }
 
     /// The plan, and the drift check that it rests on.

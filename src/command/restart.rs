@@ -29,7 +29,8 @@ pub(super) async fn restart(session: &Session, args: RunArgs) -> Result<Exit, Re
     by_policy(session, args, flags, true).await
 }
 
-/// What is restarted with an ExternalSecret that was named: all that uses its Secret, unless it is known to run on it.
+/// What is restarted with an ExternalSecret that was named: all that uses its Secret, unless it is known to run on it. What is typed
+/// is meant now, and no later run makes it up: it waits for no cool-down.
 pub(super) fn ad_hoc_rules() -> Value {
     let kinds = [
         Kind::Deployment,
@@ -37,11 +38,14 @@ pub(super) fn ad_hoc_rules() -> Value {
         Kind::DaemonSet,
         Kind::Rollout,
     ];
+    // As little as a policy can say.
+    let no_time = "1ns";
     json!([{
         "match": Match::References.as_str(),
         "kinds": kinds.map(Kind::as_str),
         "when": RestartWhen::Unproven.as_str(),
         "require": Require::Proven.as_str(),
+        "cooldown": no_time,
     }])
 }
 
@@ -58,7 +62,7 @@ pub(super) fn restart_options(act: &ActArgs, flags: &RestartFlags) -> Options {
 pub(super) fn verdicts(plan: &Plan) -> Verdicts {
     let checked = plan.items.iter();
     checked
-        .filter_map(|item| Some((item.id.clone(), item.finding.as_ref()?.verdict)))
+        .filter_map(|item| Some((item.id.clone(), item.finding.as_ref()?.into())))
         .collect()
 }
 
@@ -66,7 +70,7 @@ pub(super) fn verdicts(plan: &Plan) -> Verdicts {
 pub(super) fn verdicts_after(plan: &Plan, results: &Results) -> Verdicts {
     let checked = results.checked.iter();
     checked
-        .filter_map(|(&index, finding)| Some((plan.items.get(index)?.id.clone(), finding.verdict)))
+        .filter_map(|(&index, finding)| Some((plan.items.get(index)?.id.clone(), finding.into())))
         .collect()
 }
 

@@ -58,6 +58,7 @@ fn finding(verdict: Verdict, message: &str) -> Finding {
         permission: None,
         keys: Vec::new(),
         message: message.to_owned(),
+        judged: None,
     }
 }
 

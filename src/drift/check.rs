@@ -3,7 +3,10 @@
 //! It goes through the ExternalSecrets some hundreds at a time, so that only so many specs and expected values are held at once.
 //! What seems to have drifted is read again at the provider and in the cluster before it is said to have.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use rustls::crypto::aws_lc_rs;
 
@@ -11,7 +14,7 @@ use super::{
     Finding, Findings, ReadFact, ReadState,
     judge::{Author, Member, judge},
     read,
-    target::Target,
+    target::{Judged, Target},
     templates::{Rendering, Sources, sources},
 };
 use crate::{
@@ -42,7 +45,7 @@ pub struct Check {
     cluster: Cluster,
     namespaces: Option<BTreeSet<String>>,
     reader: Reader,
-    key: RunKey,
+    key: Arc<RunKey>,
 }
 
 /// One that is computed, with its spec.
@@ -94,7 +97,7 @@ impl Check {
             cluster: cluster.clone(),
             namespaces: policy.literal_namespaces(),
             reader: Reader::new(known).through(stand_in),
-            key: RunKey::from_bytes(bytes),
+            key: Arc::new(RunKey::from_bytes(bytes)),
         })
     }
 
@@ -229,9 +232,11 @@ impl Check {
                 .iter()
                 .map(|subject| self.member(subject, sources))
                 .collect();
+            let data = Judged::of(target, &self.key);
             let judged = judge(members, strangers, target, &self.key);
             for (subject, finding) in subjects.iter().zip(judged) {
-                let finding = self.explained(finding, subject);
+                let mut finding = self.explained(finding, subject);
+                finding.judged.clone_from(&data);
                 findings.insert(subject.external_secret.id.clone(), finding);
             }
         }

@@ -180,7 +180,7 @@ fn not_computed(by: &Author, error: &NotComputable, target: &Target) -> Finding 
         Target::Absent if creates && by.deletion == DeletionPolicy::Retain => {
             Finding::of(Verdict::Missing, "there is no Secret")
         }
-        Target::There(actual) if is_edited(actual, exact(by.creation), &[]) => {
+        Target::There(actual) if is_edited(actual, by.creation.is_exclusive(), &[]) => {
             Finding::of(Verdict::Tampered, edited_by(actual.writers.first()))
         }
         Target::There(_) | Target::Absent => match error {
@@ -219,10 +219,6 @@ fn told(fails: &WouldFail) -> String {
     } else {
         fails.to_string()
     }
-}
-
-const fn exact(creation: CreationPolicy) -> bool {
-    matches!(creation, CreationPolicy::Owner | CreationPolicy::Orphan)
 }
 
 fn unread(why: &str) -> Finding {

@@ -1,9 +1,15 @@
 //! The target Secret, as far as it may be kept: fingerprints in place of values, and who wrote it.
 
+use std::{fmt, sync::Arc};
+
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
-use crate::{eso::expected::Held, secret::RunKey, wire};
+use crate::{
+    eso::expected::Held,
+    secret::{Fingerprint, RunKey},
+    wire,
+};
 
 /// A Secret.
 #[derive(Clone)]
@@ -41,22 +47,54 @@ pub enum Target {
     Unread(String),
 }
 
+/// What a Secret held as it was judged: it tells whether it still does.
+#[derive(Clone)]
+pub struct Judged {
+    data: Fingerprint,
+    key: Arc<RunKey>,
+}
+
+impl Judged {
+    /// What was found there; None where nothing was.
+    pub fn of(target: &Target, key: &Arc<RunKey>) -> Option<Self> {
+        match target {
+            Target::There(actual) => Some(Self {
+                data: actual.data.digest(key),
+                key: key.clone(),
+            }),
+            Target::Absent | Target::Unread(_) => None,
+        }
+    }
+
+    /// Whether this Secret holds the same.
+    pub fn fits(&self, secret: &wire::Secret) -> bool {
+        Held::of(&secret.data, &self.key).digest(&self.key) == self.data
+    }
+}
+
+impl fmt::Debug for Judged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Judged")
+    }
+}
+
+impl PartialEq for Judged {
+    fn eq(&self, other: &Self) -> bool {
+        self.data == other.data
+    }
+}
+
+impl Eq for Judged {}
+
 impl Actual {
     /// Takes what may be kept; the values are wiped with `secret`.
     pub fn of(secret: wire::Secret, key: &RunKey) -> Self {
-        let hashed = secret.is_as_hashed();
-        let old = secret
-            .recorded_hash()
-            .is_some_and(|recorded| recorded.len() == 32);
+        let edited = is_edited(&secret);
         let meta = secret.metadata;
         let writers = writers(&meta.managed_fields);
         Self {
             data: Held::of(&secret.data, key),
-            edited: match hashed {
-                // Operators before v0.11 recorded keys too that they had removed: that it does not fit proves nothing alone.
-                Some(false) if old && writers.is_empty() => None,
-                hashed => hashed.map(|fits| !fits),
-            },
+            edited,
             owner: meta
                 .owner_references
                 .into_iter()
@@ -66,6 +104,19 @@ impl Actual {
             writers,
         }
     }
+}
+
+/// Whether a Secret was edited since the operator wrote it; None where that cannot be told.
+pub fn is_edited(secret: &wire::Secret) -> Option<bool> {
+    let fits = secret.is_as_hashed()?;
+    let md5 = secret
+        .recorded_hash()
+        .is_some_and(|recorded| recorded.len() == 32);
+    // Operators before v0.11 recorded keys too that they had removed: that it does not fit proves nothing alone.
+    if !fits && md5 && writers(&secret.metadata.managed_fields).is_empty() {
+        return None;
+    }
+    Some(!fits)
 }
 
 fn writers(managed_fields: &[Json]) -> Vec<Writer> {
@@ -142,6 +193,28 @@ mod tests {
             actual(&secret(OLD_HASH, "cm9vdA==", &managed)).edited,
             Some(true)
         );
+    }
+
+    #[test]
+    fn other_data_is_not_what_was_judged() {
+        let key = Arc::new(RunKey::from_bytes([3; 32]));
+        let read = |secret: &Json| serde_json::from_value::<wire::Secret>(secret.clone()).unwrap();
+        let of = |data: &Json| read(&json!({"data": data}));
+        let data = json!({"user": "YWRtaW4=", "password": "czNjcjN0"});
+        let target = Target::There(Actual::of(of(&data), &key));
+        let judged = Judged::of(&target, &key).unwrap();
+        let mut written_again = of(&data);
+        written_again.metadata.resource_version = "2".to_owned();
+        assert!(judged.fits(&written_again));
+        for other in [
+            json!({"user": "YWRtaW4=", "password": "YWRtaW4="}),
+            json!({"user": "YWRtaW4="}),
+            json!({"user": "czNjcjN0", "password": "YWRtaW4="}),
+            json!({}),
+        ] {
+            assert!(!judged.fits(&of(&other)), "{other}");
+        }
+        assert!(Judged::of(&Target::Absent, &key).is_none());
     }
 
     #[test]

@@ -574,6 +574,7 @@ mod drifted {
             permission: None,
             keys: Vec::new(),
             message: "why".to_owned(),
+            judged: None,
         }
     }
 
@@ -699,4 +700,37 @@ mod drifted {
         let in_sync = planned(&when_drifted(), es("a", "x"), found(Verdict::InSync, None));
         assert_eq!(in_sync.items[0].if_still_stale, None);
     }
+}
+
+#[test]
+fn what_is_held_back_keeps_those_that_are_synced_with_it() {
+    let step = |members: &[usize]| Step {
+        target: StepTarget::ExternalSecret,
+        members: members.to_vec(),
+        quota: QuotaKey {
+            provider: "aws".to_owned(),
+            account: String::new(),
+        },
+        stores: Vec::new(),
+        cost: 1,
+    };
+    let inventory = inventory(["x", "y", "z"].map(|name| es("a", name)).to_vec());
+    let mut plan = plan(&policy(), &inventory, now());
+    plan.steps = vec![step(&[0, 1]), step(&[2])];
+    plan.hold_back(
+        Reason::StampNotWritten,
+        BTreeMap::from([(1, "why".to_owned())]),
+    );
+    assert_eq!(plan.steps, [step(&[2])]);
+    let messages: Vec<Option<&str>> = plan
+        .items
+        .iter()
+        .map(|item| match &item.action {
+            Action::Skip { message, .. } => Some(&**message),
+            Action::Sync { .. } => None,
+        })
+        .collect();
+    let together = "it is only synced together with others: why";
+    assert_eq!(messages, [Some(together), Some("why"), None]);
+    assert!(Reason::StampNotWritten.is_trouble());
 }

@@ -88,7 +88,11 @@ impl Document {
             chain.push(link(
                 LinkKind::Provider,
                 format!("{} of {of}", item.provider),
-                provider(verdicts.get(&planned.id), item, planned),
+                provider(
+                    verdicts.get(&planned.id).map(|found| found.verdict),
+                    item,
+                    planned,
+                ),
             ));
             let synced = match (item.outcome, item.current_sync) {
                 (Some(Outcome::Synced), Some(at)) => {
@@ -121,7 +125,7 @@ impl Document {
 }
 
 fn provider(
-    verdict: Option<&Verdict>,
+    verdict: Option<Verdict>,
     item: &DocumentItem,
     planned: &Item,
 ) -> Result<String, String> {
@@ -195,8 +199,14 @@ fn workloads(id: &Id, documents: &[DocumentRestart], restarts: &RestartResults) 
 }
 
 fn pods(document: &DocumentRestart) -> Result<String, String> {
+    if let Some(why) = &document.pods_unread {
+        return Err(format!("pods could not be read: {why}"));
+    }
     let (before, after) = (document.old_pods.len(), document.new_pods.len());
     match document.outcome {
+        Some(RestartOutcome::Restarted) if before == 0 && after == 0 => {
+            Err("no pod has started since the restart".to_owned())
+        }
         Some(RestartOutcome::Restarted) if before == 0 => Ok(format!(
             "{after} started after the restart, none of the {} from before is left",
             document.pods_before.unwrap_or_default()
@@ -238,5 +248,61 @@ pub(super) fn render(chain: &[Link]) -> String {
         text
     } else {
         format!("\n{text}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{reason::Reason, report::RestartAction, workload::Kind};
+
+    fn restarted(old: &[&str], new: &[&str]) -> DocumentRestart {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        DocumentRestart {
+            namespace: "shop".to_owned(),
+            kind: Kind::Deployment,
+            name: "web".to_owned(),
+            rule: 0,
+            action: RestartAction::Restart,
+            stamp: None,
+            outcome: Some(RestartOutcome::Restarted),
+            reason: Reason::DataChanged,
+            message: String::new(),
+            next_step: None,
+            behind: !old.is_empty(),
+            secrets: Vec::new(),
+            assumed: Vec::new(),
+            wave: None,
+            restarted_at: None,
+            took_seconds: None,
+            pods_before: Some(2),
+            old_pods: names(old),
+            new_pods: names(new),
+            pods_unread: None,
+        }
+    }
+
+    #[test]
+    fn only_new_pods_in_place_of_all_old_ones_are_proof() {
+        assert_eq!(
+            pods(&restarted(&[], &["b"])),
+            Ok("1 started after the restart, none of the 2 from before is left".to_owned())
+        );
+        assert_eq!(
+            pods(&restarted(&["a"], &["b"])),
+            Err("1 started after the restart, 1 from before are left: a".to_owned())
+        );
+        assert_eq!(
+            pods(&restarted(&[], &[])),
+            Err("no pod has started since the restart".to_owned())
+        );
+        let unread = DocumentRestart {
+            pods_unread: Some("forbidden".to_owned()),
+            ..restarted(&[], &["b"])
+        };
+        assert_eq!(
+            pods(&unread),
+            Err("pods could not be read: forbidden".to_owned())
+        );
     }
 }

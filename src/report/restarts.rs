@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(super) use self::text::render;
-use super::{Document, table::span};
+use super::{Document, DocumentGap, table::span};
 use crate::{
     eso::expected::Difference,
     exit::Exit,
@@ -82,6 +82,9 @@ pub struct DocumentRestart {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub new_pods: Vec<String>,
+    /// Why its pods could not be read after the restart, if they could not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pods_unread: Option<String>,
 }
 
 /// A Secret that concerns a workload.
@@ -178,6 +181,11 @@ impl Document {
         for (restart, step) in self.restarts.iter_mut().zip(&plan.steps) {
             restart.done(results.of.get(&step.id));
         }
+        for gap in results.gaps.iter().map(DocumentGap::from) {
+            if !self.gaps.contains(&gap) {
+                self.gaps.push(gap);
+            }
+        }
         self.warnings.extend(results.warnings.iter().cloned());
         self.summary.stopped = self.summary.stopped.or(results.stopped);
         self.run.complete &= results.stopped.is_none();
@@ -241,6 +249,7 @@ impl DocumentRestart {
             pods_before: None,
             old_pods: step.old_pods.clone(),
             new_pods: Vec::new(),
+            pods_unread: None,
         }
     }
 
@@ -266,28 +275,19 @@ impl DocumentRestart {
             self.message.clone_from(&result.message);
             self.next_step = result.reason.next_step();
         }
-        match result.outcome {
-            RestartOutcome::Restarted => {
-                self.behind = !result.old_pods.is_empty();
-                self.assumed.clear();
-                self.next_step = None;
-            }
-            RestartOutcome::Renewed => self.behind = false,
-            RestartOutcome::Left => self.behind = !result.old_pods.is_empty(),
-            RestartOutcome::Unproven
-            | RestartOutcome::Adopted
-            | RestartOutcome::Failed
-            | RestartOutcome::NotReached => {}
+        if result.outcome == RestartOutcome::Restarted {
+            self.assumed.clear();
+            self.next_step = None;
         }
+        self.behind = result.behind;
         self.restarted_at = result.at;
         if result.at.is_some() {
             self.took_seconds = Some((result.took.as_secs_f64() * 1000.0).round() / 1000.0);
             self.pods_before = Some(result.pods_before);
         }
-        if result.at.is_some() || result.outcome == RestartOutcome::Left {
-            self.old_pods.clone_from(&result.old_pods);
-        }
+        self.old_pods.clone_from(&result.old_pods);
         self.new_pods.clone_from(&result.new_pods);
+        self.pods_unread.clone_from(&result.pods_unread);
     }
 }
 
@@ -327,20 +327,42 @@ pub fn exit_of_restart_plan(plan: &RestartPlan) -> Exit {
 /// The exit code of what was done.
 pub fn exit_of_restarts(plan: &RestartPlan, results: &RestartResults) -> Exit {
     let mut exit = exit_of_restart_plan(plan);
-    for result in results.of.values() {
-        let failed = match result.outcome {
-            RestartOutcome::Failed | RestartOutcome::Unproven => true,
-            RestartOutcome::Left | RestartOutcome::NotReached => result.reason.is_trouble(),
-            RestartOutcome::Restarted | RestartOutcome::Adopted | RestartOutcome::Renewed => false,
-        };
-        if failed {
-            exit = exit.or(Exit::Failed);
-        }
+    let failed = |result: &RestartResult| match result.outcome {
+        RestartOutcome::Failed | RestartOutcome::Unproven | RestartOutcome::NotReached => true,
+        RestartOutcome::Left => result.reason.is_trouble(),
+        RestartOutcome::Restarted | RestartOutcome::Adopted | RestartOutcome::Renewed => false,
+    };
+    let forgotten =
+        |step: &Step| step.decision.action != Action::Leave && !results.of.contains_key(&step.id);
+    if results.of.values().any(failed)
+        || !results.gaps.is_empty()
+        || plan.steps.iter().any(forgotten)
+    {
+        exit = exit.or(Exit::Failed);
     }
-    if results.stopped.is_some() {
-        exit = exit.or(Exit::Stopped);
+    match results.stopped {
+        Some(Reason::TooManyFailures) => exit.or(Exit::Limit),
+        Some(_) => exit.or(Exit::Stopped),
+        None => exit,
     }
-    exit
+}
+
+/// The exit code of what was typed for once: no later run makes up for what is left undone. What is left to somebody else, or asks
+/// for no pods, is none of that.
+pub fn exit_of_undone(restarts: &[DocumentRestart]) -> Exit {
+    let undone = |restart: &DocumentRestart| {
+        let unknown = !restart.assumed.is_empty()
+            && matches!(
+                restart.reason,
+                Reason::CoolingDown | Reason::OnDelete | Reason::Paused
+            );
+        (restart.behind || unknown) && restart.reason != Reason::HandledByReloader
+    };
+    if restarts.iter().any(undone) {
+        Exit::Failed
+    } else {
+        Exit::Done
+    }
 }
 
 /// How long it took, for a line of progress.

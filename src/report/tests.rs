@@ -1,4 +1,7 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use insta::assert_snapshot;
 
@@ -7,6 +10,13 @@ use crate::{
     eso::expected::CreationPolicy,
     inventory::{Id, QuotaKey, Ready, StoreKey, Target},
     plan::{Refusal, Step, StepTarget},
+    restart::{
+        self,
+        decide::Decision,
+        plan::RestartPlan,
+        results::{RestartOutcome, RestartResult, RestartResults},
+    },
+    workload::WorkloadId,
 };
 
 fn time(text: &str) -> Timestamp {
@@ -313,6 +323,67 @@ fn exit_codes_follow_what_happened() {
         Exit::NoAccess,
         "not a single write was allowed"
     );
+}
+
+#[test]
+fn what_was_planned_for_workloads_and_did_not_happen_is_no_success() {
+    let decision = Decision {
+        action: restart::decide::Action::IfChanged,
+        reason: Reason::DataMayChange,
+        message: String::new(),
+        behind: false,
+        changes: Vec::new(),
+        write: None,
+        assumed: BTreeSet::new(),
+    };
+    let id = WorkloadId {
+        namespace: "shop".to_owned(),
+        kind: crate::workload::Kind::Deployment,
+        name: "web".to_owned(),
+    };
+    let step = restart::plan::Step {
+        id: id.clone(),
+        uid: "uid".to_owned(),
+        rule: 0,
+        decision,
+        wave: Some(1),
+        first: false,
+        old_pods: Vec::new(),
+    };
+    let plan = RestartPlan {
+        steps: vec![step],
+        ..RestartPlan::default()
+    };
+    let of = |outcome, reason| RestartResults {
+        of: BTreeMap::from([(id.clone(), RestartResult::without(outcome, reason, ""))]),
+        ..RestartResults::default()
+    };
+    let exit = |results: RestartResults| exit_of_restarts(&plan, &results);
+    let left = || of(RestartOutcome::Left, Reason::Current);
+    assert_eq!(exit(left()), Exit::Done);
+    assert_eq!(exit(RestartResults::default()), Exit::Failed, "forgotten");
+    let not_reached = of(RestartOutcome::NotReached, Reason::ApiUnavailable);
+    assert_eq!(exit(not_reached), Exit::Failed);
+    let gap = Gap {
+        what: "pods".to_owned(),
+        namespace: None,
+        why: "forbidden".to_owned(),
+    };
+    let gaps = RestartResults {
+        gaps: vec![gap],
+        ..left()
+    };
+    assert_eq!(exit(gaps), Exit::Failed, "unknown is never clean");
+    for (reason, code) in [
+        (Reason::TooManyFailures, Exit::Limit),
+        (Reason::Deadline, Exit::Stopped),
+    ] {
+        let stopped = RestartResults {
+            stopped: Some(reason),
+            ..of(RestartOutcome::NotReached, reason)
+        };
+        assert_eq!(exit(stopped), code);
+    }
 }
 
 #[test]

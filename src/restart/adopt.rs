@@ -1,7 +1,10 @@
 //! Writes stamps without a restart, before the run's first annotation: so the first rotation that a run syncs counts already.
 
+use std::time::Duration;
+
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::{
     decide::Write,
@@ -22,8 +25,11 @@ use crate::{
 /// Stamps under way at once.
 const AT_ONCE: usize = 10;
 
-/// How often a stamp is tried where somebody else writes to the workload at the same time.
-const TRIES: usize = 5;
+/// How often a stamp is tried where somebody else writes to the workload at the same time, or the API server cannot be reached …
+const TRIES: usize = 7;
+
+/// … after this pause, which doubles each time: an API server that is gone for some seconds is waited for.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
 /// Writes the stamps of the plan, then notes which workloads bear one. In this order: killed in between, the next run finds
 /// stamps that it does not know, and not the loss of stamps that were never written.
@@ -38,7 +44,10 @@ pub(super) async fn adopt(
     let mut results = RestartResults::default();
     let due = plan.writes().take_while(|_| stop.level() == Level::Run);
     let written: Vec<(&Step, &Write, Result<(), CallError>)> = stream::iter(due)
-        .map(async |(step, write)| (step, write, put(cluster, seen, step, &write.stamp).await))
+        .map(async |(step, write)| {
+            let put = put(cluster, seen, step, &write.stamp, stop);
+            (step, write, put.await)
+        })
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
@@ -53,9 +62,14 @@ pub(super) async fn adopt(
                 } else {
                     RestartOutcome::Renewed
                 };
-                RestartResult::without(outcome, write.reason, step.decision.message.clone())
+                let message = step.decision.message.clone();
+                RestartResult::as_it_stands(step, outcome, write.reason, message)
             }
-            Err(error) => RestartResult::without(
+            Err(error) if error.trouble == Trouble::NotFound => {
+                RestartResult::without(RestartOutcome::Left, Reason::Deleted, "")
+            }
+            Err(error) => RestartResult::as_it_stands(
+                step,
                 RestartOutcome::Failed,
                 reason_of(&error),
                 format!("its stamp was not written: {error}"),
@@ -66,10 +80,9 @@ pub(super) async fn adopt(
     for (step, _) in plan.writes() {
         if let Level::Drain(reason) | Level::Now(reason) = stop.level() {
             results.stopped = Some(reason);
-            results
-                .of
-                .entry(step.id.clone())
-                .or_insert_with(|| RestartResult::without(RestartOutcome::NotReached, reason, ""));
+            results.of.entry(step.id.clone()).or_insert_with(|| {
+                RestartResult::as_it_stands(step, RestartOutcome::NotReached, reason, "")
+            });
         }
     }
     if let Err(warning) = remember(cluster, keeper, &before, known).await {
@@ -126,7 +139,13 @@ fn note_what_is_there(known: &mut Known, seen: &Seen) {
 }
 
 /// Writes one stamp onto the workload as it was decided about: its spec and its stamp have to be the same.
-async fn put(cluster: &Cluster, seen: &Seen, step: &Step, stamp: &Stamp) -> Result<(), CallError> {
+async fn put(
+    cluster: &Cluster,
+    seen: &Seen,
+    step: &Step,
+    stamp: &Stamp,
+    until: &Stop,
+) -> Result<(), CallError> {
     let decided = seen
         .subjects
         .iter()
@@ -135,21 +154,28 @@ async fn put(cluster: &Cluster, seen: &Seen, step: &Step, stamp: &Stamp) -> Resu
     let mut version = decided
         .map(|workload| workload.resource_version.clone())
         .unwrap_or_default();
+    let path = step.id.path();
     let mut left = TRIES;
+    let mut pause = FIRST_PAUSE;
     loop {
         let body = body(&step.uid, &version, stamp);
-        let path = step.id.path();
         let patched = cluster.patch::<serde::de::IgnoredAny>(&path, &body);
         let Err(error) = patched.await else {
             return Ok(());
         };
         left -= 1;
-        if left == 0 || !matches!(error.trouble, Trouble::Conflict | Trouble::Unavailable) {
+        let may_help = matches!(error.trouble, Trouble::Conflict | Trouble::Unavailable);
+        if left == 0 || !may_help || until.level() != Level::Run {
             return Err(error);
         }
+        sleep(pause).await;
+        pause *= 2;
         // Most writes to a workload are its controller's, to the status.
-        let now = cluster.get::<Object>(&step.id.path()).await?;
-        let now = now.workload(step.id.kind);
+        let now = match cluster.get::<Object>(&path).await {
+            Ok(now) => now.workload(step.id.kind),
+            Err(error) if error.trouble == Trouble::Unavailable => continue,
+            Err(error) => return Err(error),
+        };
         if now.stamp == stamp.to_text() {
             return Ok(());
         }

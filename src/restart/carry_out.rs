@@ -17,7 +17,7 @@ use super::{
     adopt::reason_of,
     decide::{Action, decide, restarted},
     discover::{Look, pods_of},
-    plan::{RestartPlan, Step},
+    plan::{self, RestartPlan, Step},
     results::{RestartOutcome, RestartResult, RestartResults},
     stamp::Stamp,
     subject::Subject,
@@ -57,6 +57,8 @@ pub(super) struct Job<'a> {
 enum Failure {
     /// It was not touched.
     Left(Reason, String),
+    /// Likewise, since something else was decided by now.
+    Decided(Box<Step>),
     /// It failed.
     Failed(Reason, String),
     /// The run has to end, for this reason; with what of it was done, if anything.
@@ -66,6 +68,12 @@ enum Failure {
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         Self::Failed(reason_of(&error), error.to_string())
+    }
+}
+
+impl From<Ended> for Failure {
+    fn from(Ended { reason, message }: Ended) -> Self {
+        Self::Failed(reason, message)
     }
 }
 
@@ -110,8 +118,8 @@ pub(super) async fn carry_out(
         };
         if let Some((reason, message)) = stopped {
             for step in job.steps(wave) {
-                let result =
-                    RestartResult::without(RestartOutcome::NotReached, reason, message.clone());
+                let outcome = RestartOutcome::NotReached;
+                let result = RestartResult::as_it_stands(step, outcome, reason, message.clone());
                 results.of.insert(step.id.clone(), result);
             }
             continue;
@@ -204,20 +212,44 @@ impl<'a> Job<'a> {
         };
         let result = match ended {
             Ok(result) => result,
-            Err(Failure::Left(reason, message)) => {
+            Err(Failure::Left(reason @ (Reason::Deleted | Reason::Replaced), message)) => {
                 RestartResult::without(RestartOutcome::Left, reason, message)
             }
-            Err(Failure::Failed(reason, message)) => {
-                RestartResult::without(RestartOutcome::Failed, reason, message)
+            Err(Failure::Left(reason, message)) => {
+                RestartResult::as_it_stands(step, RestartOutcome::Left, reason, message)
             }
+            Err(Failure::Decided(now)) => RestartResult::left(&now),
+            Err(Failure::Failed(reason, message)) => self.failed(step, reason, message).await,
             Err(Failure::Stopped(reason, None)) => {
-                RestartResult::without(RestartOutcome::NotReached, reason, "")
+                RestartResult::as_it_stands(step, RestartOutcome::NotReached, reason, "")
             }
             Err(Failure::Stopped(_, Some(done))) => {
-                RestartResult::without(RestartOutcome::Unproven, Reason::Interrupted, done)
+                let outcome = RestartOutcome::Unproven;
+                RestartResult::as_it_stands(step, outcome, Reason::Interrupted, done)
             }
         };
         (step.id.clone(), result)
+    }
+
+    /// Some of its old pods may be gone all the same.
+    async fn failed(&self, step: &Step, reason: Reason, message: String) -> RestartResult {
+        let mut result = RestartResult::as_it_stands(step, RestartOutcome::Failed, reason, message);
+        let Some(subject) = self.subject(&step.id).filter(|_| !step.old_pods.is_empty()) else {
+            return result;
+        };
+        match pods_of(self.look.cluster, &subject.workload).await {
+            Ok(now) => {
+                let before = subject.pods.as_deref().unwrap_or_default();
+                let left = before
+                    .iter()
+                    .filter(|pod| now.iter().any(|other| other.uid == pod.uid));
+                let left: Vec<&str> = left.map(|pod| &*pod.name).collect();
+                result.old_pods.retain(|name| left.contains(&&**name));
+                result.behind = !result.old_pods.is_empty();
+            }
+            Err(error) => result.pods_unread = Some(error.why().to_owned()),
+        }
+        result
     }
 
     /// Nothing new is begun once the run has to end.
@@ -238,9 +270,12 @@ impl<'a> Job<'a> {
         }
         let mut context = self.look.context;
         context.now = self.clock.now();
-        let decision = decide(&subject, rule, context);
+        let mut decision = decide(&subject, rule, context);
         if decision.action != Action::Restart {
-            return Err(Failure::Left(decision.reason, decision.message));
+            decision.behind &= subject.pods.as_ref().is_none_or(|pods| !pods.is_empty());
+            let stamp = plan::stamp_of(&subject);
+            let now = plan::step(&subject, decision, stamp.as_ref());
+            return Err(Failure::Decided(Box::new(now)));
         }
         let same = self
             .subject(&step.id)
@@ -311,33 +346,55 @@ impl<'a> Job<'a> {
             pods,
             stamp,
         } = begun;
-        let waited = healthy::wait(self.look.cluster, &id, Some(&object), give_up).await;
-        let took = at.elapsed();
+        let mut waited = healthy::wait(self.look.cluster, &id, Some(&object), give_up).await;
         let workload = object.workload(id.kind);
-        let now = pods_of(self.look.cluster, &workload).await;
+        // Argo deletes pods, as an eviction does, and calls it done with the last of them: its successor may be yet to come.
+        if id.kind == Kind::Rollout && waited.is_ok() {
+            let gone: Vec<&Pod> = pods.iter().collect();
+            waited = self.replaced(&workload, &gone, give_up).await;
+        }
+        let took = at.elapsed();
+        let (now, unread) = match pods_of(self.look.cluster, &workload).await {
+            Ok(now) => (now, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
         let (old, new): (Vec<Pod>, Vec<Pod>) = now
-            .unwrap_or_default()
             .into_iter()
             .partition(|pod| pods.iter().any(|before| before.uid == pod.uid));
         let names = |pods: Vec<Pod>| pods.into_iter().map(|pod| pod.name).collect();
-        let (outcome, reason, message) = match waited {
-            Ok(()) => (
+        let (outcome, reason, message) = match (waited, &unread) {
+            (Ok(()), None) => (
                 RestartOutcome::Restarted,
                 step.decision.reason,
                 String::new(),
             ),
-            Err(Ended { reason, message }) => (RestartOutcome::Failed, reason, message),
+            (Ok(()), Some(error)) => (
+                RestartOutcome::Unproven,
+                reason_of(error),
+                format!(
+                    "it is healthy again, but its pods could not be read: {}",
+                    error.why()
+                ),
+            ),
+            (Err(Ended { reason, message }), _) => (RestartOutcome::Failed, reason, message),
+        };
+        // Which of the old pods are left is not known where they could not be read.
+        let (behind, old_pods) = match &unread {
+            None => (!old.is_empty(), names(old)),
+            Some(_) => (step.decision.behind, step.old_pods.clone()),
         };
         RestartResult {
             outcome,
             reason,
             message,
+            behind,
             at: stamp.restarts.last().map(|restart| restart.at),
             seq: Some(stamp.seq),
             took,
             pods_before: pods.len(),
-            old_pods: names(old),
+            old_pods,
             new_pods: names(new),
+            pods_unread: unread.map(|error| error.why().to_owned()),
         }
     }
 }

@@ -40,7 +40,7 @@ pub struct Context<'a> {
     pub before_sync: bool,
     /// `--adopt-anew`: stamps that vanished or cannot be read are made anew.
     pub adopt_anew: bool,
-    /// `--retry`: workloads that are not healthy are restarted too.
+    /// `--retry`: workloads that are not healthy, or were restarted too often or too recently, are restarted too.
     pub retry: bool,
 }
 

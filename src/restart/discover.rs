@@ -7,19 +7,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{
+    adopt::reason_of,
     decide::{Context, needs_pods},
     stamp::{Stamp, StampKey},
     subject::{Concern, Now, Subject, View},
-    targets::Targets,
+    targets::{Found, Targets},
 };
 use crate::{
     cluster::{CallError, Cluster, Query, Trouble},
     discover::gap,
     inventory::Gap,
     policy::{Policy, RestartRule},
+    reason::Reason,
     wire,
     workload::{
-        Health, Keys, Kind, Owner, Pod, Reloader, TemplateIn, Workload, WorkloadId, health,
+        Health, Keys, Kind, Marks, Owner, Pod, TemplateIn, Workload, WorkloadId, health,
         object::{Object, PodObject},
     },
 };
@@ -57,6 +59,19 @@ impl Listed {
     }
 }
 
+/// Workloads that could not be seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unseen {
+    /// Of which kind; None: of all.
+    pub kind: Option<Kind>,
+    /// In which namespace; None: in all.
+    pub namespace: Option<String>,
+    /// In a word.
+    pub reason: Reason,
+    /// For people.
+    pub why: String,
+}
+
 /// What was seen.
 #[derive(Debug, Default)]
 pub struct Seen {
@@ -66,11 +81,38 @@ pub struct Seen {
     pub present: BTreeSet<WorkloadId>,
     /// The lists that were read in full: kind, and namespace or all.
     pub listed: Vec<(Kind, Option<String>)>,
+    /// The lists that could not be had.
+    pub unseen: Vec<Unseen>,
     /// What could not be seen.
     pub gaps: Vec<Gap>,
 }
 
+impl Unseen {
+    /// Whether this workload may be one of them.
+    fn may_be(&self, id: &WorkloadId) -> bool {
+        self.kind.is_none_or(|kind| kind == id.kind) && self.is_in(&id.namespace)
+    }
+
+    /// Whether some of them may be in this namespace.
+    pub fn is_in(&self, namespace: &str) -> bool {
+        self.namespace.as_ref().is_none_or(|of| of == namespace)
+    }
+}
+
 impl Seen {
+    /// Every workload that a rule covers, by its name.
+    pub fn by_id(&self) -> BTreeMap<&WorkloadId, &Subject> {
+        self.subjects
+            .iter()
+            .map(|subject| (&subject.workload.id, subject))
+            .collect()
+    }
+
+    /// Why this workload could not be seen, if it could not.
+    pub fn unseen(&self, id: &WorkloadId) -> Option<&Unseen> {
+        self.unseen.iter().find(|unseen| unseen.may_be(id))
+    }
+
     /// Whether this workload would have been seen if it were there.
     pub fn would_show(&self, id: &WorkloadId) -> bool {
         self.listed.iter().any(|(kind, namespace)| {
@@ -197,17 +239,45 @@ impl Look<'_> {
                 .await;
             match listed {
                 Ok(_) => {
-                    self.borrow_templates(&mut listing, &mut seen.gaps).await;
+                    self.borrow_templates(&mut listing, seen).await;
                     listing.join_families();
                     found.extend(listing.covered.into_values());
                     seen.listed.push((kind, namespace));
                 }
-                // Where Argo Rollouts is not installed there is none.
-                Err(error) if error.trouble == Trouble::NotFound && kind == Kind::Rollout => {}
-                Err(error) => seen
-                    .gaps
-                    .push(gap(kind.plural(), namespace.as_deref(), &error)),
+                Err(error) if kind == Kind::Rollout && self.has_no_rollouts(&error).await => {}
+                Err(error) => {
+                    let gap = gap(kind.plural(), namespace.as_deref(), &error);
+                    seen.unseen.push(Unseen {
+                        kind: Some(kind),
+                        namespace,
+                        reason: reason_of(&error),
+                        why: format!("{} could not be listed: {}", gap.what, gap.why),
+                    });
+                    seen.gaps.push(gap);
+                }
             }
+        }
+    }
+
+    /// Where Argo Rollouts is not installed there is none; whoever lacks the right to list them is refused there too.
+    async fn has_no_rollouts(self, error: &CallError) -> bool {
+        match error.trouble {
+            Trouble::NotFound => true,
+            Trouble::Denied => {
+                let api = format!(
+                    "/apis/{}/{}",
+                    Kind::Rollout.group(),
+                    Kind::Rollout.version()
+                );
+                let api = self.cluster.get::<serde::de::IgnoredAny>(&api).await;
+                api.is_err_and(|error| error.trouble == Trouble::NotFound)
+            }
+            Trouble::Conflict
+            | Trouble::Expired
+            | Trouble::Invalid
+            | Trouble::Unauthenticated
+            | Trouble::Unavailable
+            | Trouble::Unreadable => false,
         }
     }
 
@@ -225,17 +295,27 @@ impl Look<'_> {
     }
 
     /// What cannot be had is a gap: whether the workload uses a Secret is not known then.
-    async fn borrow_templates(self, listing: &mut Listing, gaps: &mut Vec<Gap>) {
+    async fn borrow_templates(self, listing: &mut Listing, seen: &mut Seen) {
         for (id, mut workload) in std::mem::take(&mut listing.borrowing) {
             let what = format!("the pod template of {}/{}", id.kind.plural(), id.name);
             if let Some(TemplateIn::Other(of)) = &workload.template_in {
-                gaps.push(Gap {
+                seen.gaps.push(Gap {
                     what,
                     namespace: Some(id.namespace),
                     why: format!("it stands in {of}, which is not read"),
                 });
             } else if let Err(error) = self.borrow_template(&mut workload).await {
-                gaps.push(gap(&what, Some(&id.namespace), &error));
+                let gap = gap(&what, Some(&id.namespace), &error);
+                // What is not there is not there in the next run either.
+                if error.trouble != Trouble::NotFound {
+                    seen.unseen.push(Unseen {
+                        kind: Some(id.kind),
+                        namespace: Some(id.namespace),
+                        reason: reason_of(&error),
+                        why: format!("{} could not be read: {}", gap.what, gap.why),
+                    });
+                }
+                seen.gaps.push(gap);
             } else if let Some(rule) = self.targets.rule_of(&self.policy.restart, &workload) {
                 listing.covered.insert(id, (rule, workload));
             }
@@ -302,7 +382,9 @@ impl Look<'_> {
             view: View::Missing,
             counts,
             left_to_reloader: false,
-            standing: self.targets.standing(namespace, name, rule.require, None),
+            standing: self
+                .targets
+                .standing(namespace, name, rule.require, Found::default()),
             may_change: self.targets.may_change(namespace, name),
         };
         let mut concerns = BTreeMap::new();
@@ -314,7 +396,7 @@ impl Look<'_> {
             concerns.insert(name, entry);
         }
         for (name, keys) in self.targets.concerning(rule, workload) {
-            let left = workload.reloader.covers(&name, false);
+            let left = workload.reloader.covers(&name, Marks::default());
             let mut entry = concern(&name, keys, !left);
             entry.left_to_reloader = left;
             concerns.insert(name, entry);
@@ -336,7 +418,7 @@ impl Look<'_> {
                     .get::<wire::Secret>(&format!("{path}/{name}"))
                     .await
                 {
-                    Ok(secret) => self.take(&secret, by, subjects),
+                    Ok(secret) => self.take(namespace, &secret, by, subjects),
                     Err(error) if error.trouble == Trouble::NotFound => {}
                     Err(error) => unreadable(name, by, &error, subjects),
                 }
@@ -347,7 +429,7 @@ impl Look<'_> {
             .cluster
             .list(&Query::new(path), |secret: wire::Secret| {
                 if let Some(by) = wanted.get(&secret.metadata.name) {
-                    self.take(&secret, by, subjects);
+                    self.take(namespace, &secret, by, subjects);
                 }
             })
             .await;
@@ -359,15 +441,18 @@ impl Look<'_> {
     }
 
     /// Notes what a Secret is to each workload that wants it.
-    fn take(self, secret: &wire::Secret, by: &[usize], subjects: &mut [Subject]) {
+    fn take(self, namespace: &str, secret: &wire::Secret, by: &[usize], subjects: &mut [Subject]) {
         let name = &secret.metadata.name;
         let written = written(secret);
-        let intact = secret.is_as_hashed();
-        let matched = secret
-            .metadata
-            .annotations
-            .get(Reloader::MATCH)
-            .is_some_and(|value| value.expose() == b"true");
+        let found = self.targets.found(namespace, secret);
+        let marked = |annotation: &str| {
+            let value = secret.metadata.annotations.get(annotation);
+            value.is_some_and(|value| value.expose() == b"true")
+        };
+        let marks = Marks {
+            matched: marked(Marks::MATCH),
+            ignored: marked(Marks::IGNORE),
+        };
         for &index in by {
             let Some(subject) = subjects.get_mut(index) else {
                 continue;
@@ -381,12 +466,12 @@ impl Look<'_> {
             let Some(concern) = secrets.get_mut(name) else {
                 continue;
             };
-            if concern.counts && workload.reloader.covers(name, matched) {
-                concern.counts = false;
-                concern.left_to_reloader = true;
+            // What only stands in the stamp is nobody's to restart on.
+            if concern.counts || concern.left_to_reloader {
+                concern.left_to_reloader = workload.reloader.covers(name, marks);
+                concern.counts = !concern.left_to_reloader;
             }
-            let namespace = &workload.id.namespace;
-            concern.standing = self.targets.standing(namespace, name, rule.require, intact);
+            concern.standing = self.targets.standing(namespace, name, rule.require, found);
             concern.view = View::Seen(now(
                 self.context.key_of(workload),
                 &workload.uid,

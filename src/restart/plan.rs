@@ -127,7 +127,8 @@ pub fn plan(policy: &Policy, subjects: &[Subject], context: Context<'_>) -> Rest
     plan
 }
 
-fn step(subject: &Subject, decision: Decision, stamp: Option<&Stamp>) -> Step {
+/// What is decided about a workload, with the pods that may run on old data.
+pub(super) fn step(subject: &Subject, decision: Decision, stamp: Option<&Stamp>) -> Step {
     let evicting = stamp
         .and_then(|stamp| stamp.evicting.as_ref())
         .filter(|evicting| evicting.secrets == subject.prints());
@@ -163,7 +164,8 @@ fn step(subject: &Subject, decision: Decision, stamp: Option<&Stamp>) -> Step {
     }
 }
 
-fn stamp_of(subject: &Subject) -> Option<Stamp> {
+/// Its stamp, if that was made for it.
+pub(super) fn stamp_of(subject: &Subject) -> Option<Stamp> {
     let stamp = Stamp::parse(subject.workload.stamp.as_deref()?).ok()?;
     (stamp.of == subject.workload.uid).then_some(stamp)
 }

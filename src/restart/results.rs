@@ -5,7 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::{inventory::Id, reason::Reason, workload::WorkloadId};
+use super::plan::Step;
+use crate::{
+    inventory::{Gap, Id},
+    reason::Reason,
+    workload::WorkloadId,
+};
 
 /// What became of a workload.
 #[derive(
@@ -15,7 +20,7 @@ use crate::{inventory::Id, reason::Reason, workload::WorkloadId};
 pub enum RestartOutcome {
     /// It was restarted, and is healthy again.
     Restarted,
-    /// It was restarted, and the run ended before it was seen to be healthy.
+    /// It was restarted, and the run ended before it was seen to be healthy, or its pods could not be read.
     Unproven,
     /// What its pods started with was noted for the first time, or anew.
     Adopted,
@@ -64,34 +69,65 @@ pub struct RestartResult {
     pub reason: Reason,
     /// For people.
     pub message: String,
+    /// Whether it runs on data that is not the present one, as far as is known.
+    pub behind: bool,
     /// When it was restarted.
     pub at: Option<Timestamp>,
     /// The sequence number of the stamp that the restart wrote.
     pub seq: Option<u64>,
     /// From the restart to its being healthy again.
     pub took: Duration,
-    /// Pods that were there before the restart, and how many of them still are.
+    /// How many pods there were before the restart.
     pub pods_before: usize,
-    /// Those that are left.
+    /// Those that still run on old data.
     pub old_pods: Vec<String>,
     /// Pods that came with the restart.
     pub new_pods: Vec<String>,
+    /// Why its pods could not be read after that, if they could not.
+    pub pods_unread: Option<String>,
 }
 
 impl RestartResult {
-    /// Without a restart.
+    /// Without a restart, of a workload that runs on the data as it is.
     pub fn without(outcome: RestartOutcome, reason: Reason, message: impl Into<String>) -> Self {
         Self {
             outcome,
             reason,
             message: message.into(),
+            behind: false,
             at: None,
             seq: None,
             took: Duration::ZERO,
             pods_before: 0,
             old_pods: Vec::new(),
             new_pods: Vec::new(),
+            pods_unread: None,
         }
+    }
+
+    /// Without a restart, of a workload that stands as this step says.
+    pub fn as_it_stands(
+        step: &Step,
+        outcome: RestartOutcome,
+        reason: Reason,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            behind: step.decision.behind,
+            old_pods: step.old_pods.clone(),
+            ..Self::without(outcome, reason, message)
+        }
+    }
+
+    /// Left alone, as this step says.
+    pub fn left(step: &Step) -> Self {
+        let decision = &step.decision;
+        Self::as_it_stands(
+            step,
+            RestartOutcome::Left,
+            decision.reason,
+            decision.message.clone(),
+        )
     }
 }
 
@@ -102,6 +138,8 @@ pub struct RestartResults {
     pub of: BTreeMap<WorkloadId, RestartResult>,
     /// The Secrets that were looked at again after everything was synced.
     pub secrets: BTreeMap<Id, SecretSeen>,
+    /// What could not be seen again.
+    pub gaps: Vec<Gap>,
     /// Why the run ended early, if it did.
     pub stopped: Option<Reason>,
     /// What people should know.
@@ -120,6 +158,32 @@ pub struct SecretSeen {
 }
 
 impl RestartResults {
+    /// Adds what was done before, to workloads that this is about too.
+    pub fn add_earlier(&mut self, earlier: Self) {
+        self.warnings.extend(earlier.warnings);
+        self.stopped = self.stopped.or(earlier.stopped);
+        for (id, mut before) in earlier.of {
+            if let Some(later) = self.of.get(&id) {
+                let counts = if before.outcome == RestartOutcome::Failed {
+                    // Whatever else is said of it follows from that.
+                    matches!(
+                        later.outcome,
+                        RestartOutcome::Left | RestartOutcome::NotReached
+                    )
+                } else {
+                    // What was noted first says more than that nothing was owed then.
+                    later.reason == Reason::Current
+                };
+                if !counts {
+                    continue;
+                }
+                before.behind = later.behind;
+                before.old_pods.clone_from(&later.old_pods);
+            }
+            self.of.insert(id, before);
+        }
+    }
+
     /// Whether anything was written to a workload.
     pub fn wrote(&self) -> bool {
         self.of.values().any(|result| {
@@ -131,5 +195,65 @@ impl RestartResults {
                     | RestartOutcome::Renewed
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::Kind;
+
+    fn results(outcome: RestartOutcome, reason: Reason, behind: bool) -> RestartResults {
+        let id = WorkloadId {
+            namespace: "shop".to_owned(),
+            kind: Kind::Deployment,
+            name: "web".to_owned(),
+        };
+        let result = RestartResult {
+            behind,
+            ..RestartResult::without(outcome, reason, "")
+        };
+        RestartResults {
+            of: BTreeMap::from([(id, result)]),
+            ..RestartResults::default()
+        }
+    }
+
+    #[test]
+    fn a_stamp_that_was_not_written_is_not_forgotten() {
+        use RestartOutcome::{Adopted, Failed, Left, NotReached, Restarted};
+        for (before, later, told) in [
+            (
+                (Failed, Reason::Refused),
+                (Left, Reason::NotPlanned),
+                Reason::Refused,
+            ),
+            (
+                (Failed, Reason::Refused),
+                (NotReached, Reason::RuleStopped),
+                Reason::Refused,
+            ),
+            (
+                (Failed, Reason::Refused),
+                (Restarted, Reason::DataChanged),
+                Reason::DataChanged,
+            ),
+            (
+                (Adopted, Reason::Adopted),
+                (Left, Reason::Current),
+                Reason::Adopted,
+            ),
+            (
+                (Adopted, Reason::Adopted),
+                (Left, Reason::Paused),
+                Reason::Paused,
+            ),
+        ] {
+            let mut all = results(later.0, later.1, true);
+            all.add_earlier(results(before.0, before.1, false));
+            let result = all.of.into_values().next().unwrap();
+            assert_eq!(result.reason, told, "{before:?} {later:?}");
+            assert!(result.behind, "it is as it was seen last");
+        }
     }
 }

@@ -4,17 +4,45 @@ use std::collections::BTreeMap;
 
 use super::subject::Standing;
 use crate::{
-    drift::Verdict,
+    drift::{Finding, Judged, Verdict, is_edited},
     inventory::{Id, Inventory},
     outcome::{ItemResult, Outcome, Results},
     plan::{Action, Plan},
     policy::{Require, RestartRule},
     reason::Reason,
+    wire,
     workload::{Keys, Workload},
 };
 
 /// What the drift check says, by ExternalSecret.
-pub type Verdicts = BTreeMap<Id, Verdict>;
+pub type Verdicts = BTreeMap<Id, Judgement>;
+
+/// What it says of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The data that it is about, where there was any.
+    pub judged: Option<Judged>,
+}
+
+impl From<&Finding> for Judgement {
+    fn from(finding: &Finding) -> Self {
+        Self {
+            verdict: finding.verdict,
+            judged: finding.judged.clone(),
+        }
+    }
+}
+
+/// What a Secret says of itself, as it was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Whether it holds what the operator's own digest on it was made of; None where that is not known.
+    pub intact: Option<bool>,
+    /// Whether it holds other data than that which is known to be in sync.
+    pub changed: bool,
+}
 
 /// The target Secrets of the selected ExternalSecrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +56,9 @@ struct Source {
     pending: bool,
     /// Why it is not proven, if it is not.
     unproven: Option<String>,
-    verdict: Option<Verdict>,
+    judgement: Option<Judgement>,
+    /// Whether nobody else may write the Secret.
+    exclusive: bool,
 }
 
 impl Targets {
@@ -62,7 +92,8 @@ impl Targets {
                 id: item.id.clone(),
                 pending: syncs && results.is_none(),
                 unproven: unproven(result, external_secret.proven),
-                verdict: verdicts.get(&item.id).copied(),
+                judgement: verdicts.get(&item.id).cloned(),
+                exclusive: item.target.creation.is_exclusive(),
             };
             let secret = Id {
                 namespace: item.id.namespace.clone(),
@@ -103,28 +134,40 @@ impl Targets {
     pub fn may_change(&self, namespace: &str, secret: &str) -> bool {
         self.sources(namespace, secret)
             .iter()
-            .any(|source| source.pending && source.verdict != Some(Verdict::InSync))
+            .any(|source| source.pending && source.verdict() != Some(Verdict::InSync))
     }
 
-    /// Whether this Secret is as it should be. `intact` is what the operator's own digest on it says.
+    /// What this Secret says of itself.
+    pub fn found(&self, namespace: &str, secret: &wire::Secret) -> Found {
+        let sources = self.sources(namespace, &secret.metadata.name);
+        Found {
+            // Where others may add keys of their own, a digest that does not fit says nothing of the operator's.
+            intact: is_edited(secret)
+                .map(|edited| !edited)
+                .filter(|intact| *intact || sources.iter().all(|source| source.exclusive)),
+            changed: sources.iter().any(|source| source.is_outdated(secret)),
+        }
+    }
+
+    /// Whether this Secret is as it should be.
     pub fn standing(
         &self,
         namespace: &str,
         secret: &str,
         require: Require,
-        intact: Option<bool>,
+        found: Found,
     ) -> Standing {
         let sources = self.sources(namespace, secret);
         if sources.iter().any(|source| source.pending) {
             return Standing::Pending;
         }
-        let tampered = |source: &Source| source.verdict == Some(Verdict::Tampered);
-        if intact == Some(false) || sources.iter().any(tampered) {
+        let tampered = |source: &Source| source.verdict() == Some(Verdict::Tampered);
+        if found.intact == Some(false) || sources.iter().any(tampered) {
             return Standing::Tampered;
         }
         sources
             .iter()
-            .find_map(|source| Some((source, source.lacks(require)?)))
+            .find_map(|source| Some((source, source.lacks(require, found)?)))
             .map_or(Standing::Verified, |(source, why)| {
                 Standing::Unverified(format!("its ExternalSecret {} {why}", source.id.name))
             })
@@ -168,10 +211,25 @@ impl Targets {
 }
 
 impl Source {
+    fn verdict(&self) -> Option<Verdict> {
+        self.judgement.as_ref().map(|judgement| judgement.verdict)
+    }
+
+    /// Whether it was in sync with other data than this.
+    fn is_outdated(&self, secret: &wire::Secret) -> bool {
+        self.judgement.as_ref().is_some_and(|judgement| {
+            let fits = |judged: &Judged| judged.fits(secret);
+            judgement.verdict == Verdict::InSync && !judgement.judged.as_ref().is_some_and(fits)
+        })
+    }
+
     /// What it lacks of what is required.
-    fn lacks(&self, require: Require) -> Option<String> {
-        match (require, self.verdict) {
+    fn lacks(&self, require: Require, found: Found) -> Option<String> {
+        match (require, self.verdict()) {
             (Require::Proven, _) => self.unproven.clone(),
+            (Require::InSync, Some(Verdict::InSync)) if found.changed => Some(
+                "was in sync, but its Secret's data has changed since that was checked".to_owned(),
+            ),
             (Require::InSync, Some(Verdict::InSync)) => None,
             (Require::InSync, None) => {
                 Some("was not held against the provider in this run".to_owned())

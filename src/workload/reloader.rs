@@ -9,54 +9,76 @@ type Annotations = BTreeMap<String, String>;
 /// Reloader's own annotations on a workload or its pod template, as far as they concern Secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reloader {
-    /// Every Secret that the workload uses …
+    /// Every Secret that the workload uses.
     auto: bool,
-    /// … but these.
-    except: Vec<String>,
     /// These, by name or regular expression.
     named: Vec<String>,
-    /// Those that bear [`Reloader::MATCH`].
+    /// Those whose marks say so.
     search: bool,
+    /// Whatever the others say, not these.
+    except: Vec<String>,
+}
+
+/// Reloader's own annotations on a Secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Workloads that search take it.
+    pub matched: bool,
+    /// Reloader restarts nothing on it.
+    pub ignored: bool,
+}
+
+impl Marks {
+    /// Says that a Secret is matched.
+    pub const MATCH: &str = "reloader.stakater.com/match";
+
+    /// Says that a Secret is ignored. On a workload it says nothing.
+    pub const IGNORE: &str = "reloader.stakater.com/ignore";
 }
 
 impl Reloader {
-    /// On a Secret: workloads that search take it.
-    pub const MATCH: &str = "reloader.stakater.com/match";
-
-    /// As these annotations say. Reloader looks at the workload first, and at the pod template where that says nothing.
+    /// As these annotations say. Where those of the workload say nothing of which Secrets, those of the pod template count.
     pub(super) fn of(workload: &Annotations, template: &Annotations) -> Self {
-        let get = |name: &str| workload.get(name).or_else(|| template.get(name));
-        let is = |name: &str| get(name).is_some_and(|value| value == "true");
-        let list = |name: &str| -> Vec<String> {
-            let names = get(name)
-                .map(|value| value.split(','))
-                .into_iter()
-                .flatten();
-            names
-                .map(|name| name.trim().to_owned())
-                .filter(|name| !name.is_empty())
-                .collect()
-        };
-        if is("reloader.stakater.com/ignore") {
-            return Self::default();
+        const AUTO: &str = "reloader.stakater.com/auto";
+        const AUTO_SECRETS: &str = "secret.reloader.stakater.com/auto";
+        const NAMED: &str = "secret.reloader.stakater.com/reload";
+        const SEARCH: &str = "reloader.stakater.com/search";
+        const EXCEPT: &str = "secrets.exclude.reloader.stakater.com/reload";
+        let says = |name: &str| workload.contains_key(name);
+        let own = [AUTO, AUTO_SECRETS, NAMED, SEARCH].into_iter().any(says);
+        let counts = if own { workload } else { template };
+        let is = |name: &str| counts.get(name).is_some_and(|value| value == "true");
+        let mut except = list(workload, EXCEPT);
+        // Reloader's versions differ in where they look for this. What one of them leaves alone is better restarted twice than never.
+        if !own {
+            except.extend(list(template, EXCEPT));
         }
         Self {
-            auto: is("reloader.stakater.com/auto") || is("secret.reloader.stakater.com/auto"),
-            except: list("secrets.exclude.reloader.stakater.com/reload"),
-            named: list("secret.reloader.stakater.com/reload"),
-            search: is("reloader.stakater.com/search"),
+            auto: is(AUTO) || is(AUTO_SECRETS),
+            named: list(counts, NAMED),
+            search: is(SEARCH),
+            except,
         }
     }
 
-    /// Whether Reloader restarts the workload when this Secret changes; `matched` says whether the Secret bears
-    /// [`Reloader::MATCH`].
-    pub fn covers(&self, secret: &str, matched: bool) -> bool {
+    /// Whether Reloader restarts the workload when this Secret, which bears these marks, changes.
+    pub fn covers(&self, secret: &str, marks: Marks) -> bool {
         let fits = |pattern: &String| {
             pattern == secret
                 || Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|regex| regex.is_match(secret))
         };
-        (self.auto && !self.except.iter().any(fits))
-            || self.named.iter().any(fits)
-            || (self.search && matched)
+        !marks.ignored
+            && !self.except.iter().any(|name| name == secret)
+            && (self.auto || self.named.iter().any(fits) || (self.search && marks.matched))
     }
+}
+
+fn list(annotations: &Annotations, name: &str) -> Vec<String> {
+    let names = annotations.get(name).map(|value| value.split(','));
+    names
+        .into_iter()
+        .flatten()
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .collect()
 }

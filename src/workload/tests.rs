@@ -84,24 +84,76 @@ fn reloader(annotations: &Value) -> Reloader {
     .reloader
 }
 
+const UNMARKED: Marks = Marks {
+    matched: false,
+    ignored: false,
+};
+
+const MATCHED: Marks = Marks {
+    matched: true,
+    ..UNMARKED
+};
+
 #[test]
 fn what_reloader_restarts_is_known() {
     let auto = reloader(&json!({"reloader.stakater.com/auto": "true"}));
-    assert!(auto.covers("any", false));
+    assert!(auto.covers("any", UNMARKED));
     let of_secrets = reloader(&json!({"secret.reloader.stakater.com/auto": "true"}));
-    assert!(of_secrets.covers("any", false));
-    let except = reloader(
-        &json!({"reloader.stakater.com/auto": "true", "secrets.exclude.reloader.stakater.com/reload": "a, b"}),
-    );
-    assert!(!except.covers("b", false) && except.covers("c", false));
+    assert!(of_secrets.covers("any", UNMARKED));
     let named = reloader(&json!({"secret.reloader.stakater.com/reload": "a,db-.*"}));
-    assert!(named.covers("a", false) && named.covers("db-1", false) && !named.covers("b", false));
+    assert!(named.covers("a", UNMARKED) && named.covers("db-1", UNMARKED));
+    assert!(!named.covers("b", UNMARKED));
     let search = reloader(&json!({"reloader.stakater.com/search": "true"}));
-    assert!(search.covers("a", true) && !search.covers("a", false));
+    assert!(search.covers("a", MATCHED) && !search.covers("a", UNMARKED));
     let off = reloader(&json!({"reloader.stakater.com/auto": "false"}));
-    assert!(!off.covers("a", true));
+    assert!(!off.covers("a", MATCHED));
     let config_maps = reloader(&json!({"configmap.reloader.stakater.com/reload": "a"}));
-    assert!(!config_maps.covers("a", true));
+    assert!(!config_maps.covers("a", MATCHED));
+}
+
+#[test]
+fn what_reloader_leaves_out_is_out_in_every_mode() {
+    for (mode, value) in [
+        ("reloader.stakater.com/auto", "true"),
+        ("secret.reloader.stakater.com/auto", "true"),
+        ("secret.reloader.stakater.com/reload", "a,b,ab"),
+        ("reloader.stakater.com/search", "true"),
+    ] {
+        let except =
+            reloader(&json!({mode: value, "secrets.exclude.reloader.stakater.com/reload": "a, b"}));
+        assert!(!except.covers("b", MATCHED), "{mode}");
+        assert!(except.covers("ab", MATCHED), "{mode}: by name alone");
+    }
+}
+
+#[test]
+fn reloader_ignores_secrets_and_no_workloads() {
+    let ignored = Marks {
+        ignored: true,
+        matched: true,
+    };
+    let auto = json!({"reloader.stakater.com/auto": "true"});
+    assert!(!reloader(&auto).covers("a", ignored));
+    let both =
+        json!({"reloader.stakater.com/auto": "true", "reloader.stakater.com/ignore": "true"});
+    assert!(reloader(&both).covers("a", UNMARKED));
+}
+
+#[test]
+fn reloader_reads_the_pod_template_only_where_the_workload_says_nothing() {
+    let of = |own: Value, template: Value| {
+        let object = json!({
+            "metadata": {"annotations": own},
+            "spec": {"template": {"metadata": {"annotations": template}}},
+        });
+        workload(Kind::Deployment, object).reloader
+    };
+    let auto = json!({"reloader.stakater.com/auto": "true"});
+    assert!(of(json!({}), auto.clone()).covers("a", UNMARKED));
+    let named = json!({"secret.reloader.stakater.com/reload": "b"});
+    assert!(!of(named, auto.clone()).covers("a", UNMARKED));
+    let except = json!({"secrets.exclude.reloader.stakater.com/reload": "a"});
+    assert!(!of(except, auto).covers("a", UNMARKED));
 }
 
 /// A workload of generation 2 with three pods.

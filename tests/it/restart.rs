@@ -1,6 +1,7 @@
 //! Whole runs that restart workloads. They end the same way in the sandbox and on a real cluster.
 
 pub(crate) mod evictions;
+mod faults;
 mod gitops;
 mod killed;
 mod laptop;
@@ -312,7 +313,11 @@ async fn what_must_not_be_rolled_is_left_with_its_reason(world: World) {
             )
         })
         .collect();
-    assert_eq!(behind, [(&json!("by-hand"), 3)]);
+    assert_eq!(
+        behind,
+        [(&json!("reloader"), 3), (&json!("by-hand"), 3)],
+        "nothing restarts in Reloader's place"
+    );
     world.end().await;
 }
 

@@ -43,6 +43,18 @@ impl Held {
         self.0.is_empty()
     }
 
+    /// One fingerprint of it all: with another key, or of other data, it is another.
+    pub fn digest(&self, key: &RunKey) -> Fingerprint {
+        let mut text = Buffer::default();
+        for (name, fingerprint) in &self.0 {
+            // No name of a key holds a line break, and a fingerprint has no other length.
+            text.push(name.as_bytes());
+            text.push(b"\n");
+            text.push(fingerprint.hex().as_bytes());
+        }
+        key.fingerprint(text.as_bytes())
+    }
+
     fn get(&self, name: &str) -> Option<&Fingerprint> {
         let index = self
             .0

@@ -82,7 +82,7 @@ pub fn expected<'a>(
     let policy = spec.target.creation_policy;
     let done = |data, effect| Expected {
         data,
-        exact: matches!(policy, CreationPolicy::Owner | CreationPolicy::Orphan),
+        exact: policy.is_exclusive(),
         effect,
         immutable: spec.target.immutable,
     };

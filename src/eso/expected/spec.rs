@@ -325,6 +325,14 @@ words! {
         None,
     }
 }
+
+impl CreationPolicy {
+    /// Whether the Secret holds what the operator writes and nothing else: others may add no keys.
+    pub const fn is_exclusive(self) -> bool {
+        matches!(self, Self::Owner | Self::Orphan)
+    }
+}
+
 words! {
     /// `target.deletionPolicy`.
     DeletionPolicy {

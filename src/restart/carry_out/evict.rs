@@ -8,7 +8,11 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::{Begun, Failure, Job, healthy};
+use super::{
+    Begun, Failure, Job,
+    healthy::{self, Ended},
+    reason_of,
+};
 use crate::{
     cluster::{CallError, Trouble},
     policy::RestartRule,
@@ -20,7 +24,7 @@ use crate::{
         stamp::{Evicting, Stamp},
         subject::Subject,
     },
-    workload::{Health, Pod, STAMP, object::Object},
+    workload::{Health, Pod, STAMP, Workload, object::Object},
 };
 
 /// A budget that allows none is asked again after this pause.
@@ -41,9 +45,7 @@ impl Job<'_> {
         old.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
         // One that an earlier run evicted may have no healthy successor: then no other is taken away.
         if !old.is_empty() && !self.look.context.retry {
-            healthy::wait(self.look.cluster, &step.id, None, give_up)
-                .await
-                .map_err(|ended| Failure::Failed(ended.reason, ended.message))?;
+            healthy::wait(self.look.cluster, &step.id, None, give_up).await?;
         }
         for (index, pod) in old.iter().enumerate() {
             self.go_on(|| {
@@ -55,7 +57,7 @@ impl Job<'_> {
                 })
             })?;
             self.evict_one(pod, give_up).await?;
-            self.replaced(&subject, pod, give_up).await?;
+            self.replaced(&subject.workload, &[pod], give_up).await?;
         }
         let (object, stamp) = self.note_restart(step, &subject).await?;
         Ok(Begun {
@@ -140,36 +142,44 @@ impl Job<'_> {
         }
     }
 
-    /// Waits until the pod is gone and the workload is healthy without it.
-    async fn replaced(
+    /// Waits until these pods are gone and the workload is healthy without them.
+    pub(super) async fn replaced(
         &self,
-        subject: &Subject,
-        pod: &Pod,
+        workload: &Workload,
+        gone: &[&Pod],
         give_up: Instant,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Ended> {
         loop {
-            let lacks = match self.lacks(subject, pod).await {
+            let lacks = match self.lacks(workload, gone).await {
                 Ok(None) => return Ok(()),
                 Ok(Some(lacks)) => lacks,
                 Err(error) if error.trouble == Trouble::Unavailable => error.to_string(),
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    return Err(Ended {
+                        reason: reason_of(&error),
+                        message: error.to_string(),
+                    });
+                }
             };
             if Instant::now() + PAUSE >= give_up {
-                let id = &subject.workload.id;
-                let lacks = healthy::explained(self.look.cluster, id, lacks).await;
-                return Err(Failure::Failed(Reason::NotHealthyAgain, lacks));
+                let lacks = healthy::explained(self.look.cluster, &workload.id, lacks).await;
+                return Err(Ended {
+                    reason: Reason::NotHealthyAgain,
+                    message: lacks,
+                });
             }
             sleep(PAUSE).await;
         }
     }
 
-    /// What is lacking without this pod. The status of the workload tells of its pods late: it may not know yet that one has gone.
+    /// What is lacking without these pods. The status of the workload tells of its pods late: it may not know yet that one has gone.
     /// So the pods themselves are asked first, for as many as are wanted now: somebody may scale it meanwhile.
-    async fn lacks(&self, subject: &Subject, gone: &Pod) -> Result<Option<String>, CallError> {
-        let id = &subject.workload.id;
-        let pods = pods_of(self.look.cluster, &subject.workload).await?;
-        if pods.iter().any(|pod| pod.uid == gone.uid) {
-            return Ok(Some(format!("pod {} does not end", gone.name)));
+    async fn lacks(&self, workload: &Workload, gone: &[&Pod]) -> Result<Option<String>, CallError> {
+        let id = &workload.id;
+        let pods = pods_of(self.look.cluster, workload).await?;
+        let left = |gone: &&&Pod| pods.iter().any(|pod| pod.uid == gone.uid);
+        if let Some(left) = gone.iter().find(left) {
+            return Ok(Some(format!("pod {} does not end", left.name)));
         }
         let object = self.look.cluster.get::<Object>(&id.path()).await?;
         let workload = object.workload(id.kind);

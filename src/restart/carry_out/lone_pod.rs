@@ -26,6 +26,8 @@ use crate::{
 struct Family {
     pods: Vec<Pod>,
     lacks: Option<String>,
+    /// Why they could not be read in the end, if they could not.
+    unread: Option<String>,
 }
 
 impl Job<'_> {
@@ -48,7 +50,11 @@ impl Job<'_> {
         let Family {
             pods: before,
             lacks,
+            unread,
         } = self.family(step, owner, 0, patience).await;
+        if let Some(why) = unread {
+            return Err(Failure::Failed(Reason::ApiUnavailable, why));
+        }
         if let Some(lacks) = lacks.filter(|_| !retry) {
             return Err(Failure::Failed(Reason::NotHealthyAgain, lacks));
         }
@@ -60,6 +66,7 @@ impl Job<'_> {
         }
         let evicted_at = self.clock.now();
         let after = self.family(step, owner, before.len().max(1), give_up).await;
+        let stays = after.pods.iter().any(|pod| pod.uid == step.uid);
         let came: Vec<Pod> = after
             .pods
             .into_iter()
@@ -74,6 +81,9 @@ impl Job<'_> {
             at: Some(evicted_at),
             took: at.elapsed(),
             pods_before: 1,
+            pods_unread: after.unread,
+            behind: stays,
+            old_pods: stays.then(|| step.id.name.clone()).into_iter().collect(),
             new_pods: match heir {
                 Some(heir) => vec![heir],
                 None => came.into_iter().map(|pod| pod.name).collect(),
@@ -86,15 +96,20 @@ impl Job<'_> {
     async fn family(&self, step: &Step, owner: &Owner, wanted: usize, give_up: Instant) -> Family {
         let mut pods = Vec::new();
         loop {
-            let lacks = match family_of(self.look.cluster, &step.id.namespace, owner).await {
-                Ok(now) => {
-                    pods = now;
-                    lacks(&pods, step, owner, wanted)
-                }
-                Err(error) => Some(error.to_string()),
-            };
+            let (lacks, unread) =
+                match family_of(self.look.cluster, &step.id.namespace, owner).await {
+                    Ok(now) => {
+                        pods = now;
+                        (lacks(&pods, step, owner, wanted), None)
+                    }
+                    Err(error) => (Some(error.to_string()), Some(error.why().to_owned())),
+                };
             if lacks.is_none() || Instant::now() >= give_up {
-                return Family { pods, lacks };
+                return Family {
+                    pods,
+                    lacks,
+                    unread,
+                };
             }
             sleep(PAUSE).await;
         }

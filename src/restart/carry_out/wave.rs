@@ -55,7 +55,7 @@ impl Job<'_> {
             let far = Instant::now() + Duration::from_hours(1);
             tokio::select! {
                 Some((of, begun, give_up)) = beginning.next() => {
-                    if !matches!(begun, Err(Failure::Left(..))) {
+                    if !matches!(begun, Err(Failure::Left(..) | Failure::Decided(_))) {
                         pace.taken();
                     }
                     running.push(self.see_through(of, rule, begun, give_up));
@@ -101,7 +101,8 @@ impl Job<'_> {
     /// What was cut off is looked at once: the stamp tells whether it was restarted.
     async fn interrupted(&self, step: &Step) -> RestartResult {
         let (Level::Drain(reason) | Level::Now(reason)) = self.stop.level() else {
-            return RestartResult::without(RestartOutcome::NotReached, Reason::Interrupted, "");
+            let outcome = RestartOutcome::NotReached;
+            return RestartResult::as_it_stands(step, outcome, Reason::Interrupted, "");
         };
         let before = self
             .subject(&step.id)
@@ -116,13 +117,14 @@ impl Job<'_> {
             _ => false,
         };
         if began {
-            RestartResult::without(
+            RestartResult::as_it_stands(
+                step,
                 RestartOutcome::Unproven,
                 Reason::Interrupted,
                 "it was restarted, and the run ended before it was seen to be healthy",
             )
         } else {
-            RestartResult::without(RestartOutcome::NotReached, reason, "")
+            RestartResult::as_it_stands(step, RestartOutcome::NotReached, reason, "")
         }
     }
 }

@@ -160,7 +160,8 @@ fn too_often(
     stamp: &Stamp,
 ) -> Option<Against> {
     // What was begun for the present data is ended.
-    if matches!(&stamp.evicting, Some(evicting) if evicting.secrets == subject.prints()) {
+    let begun = matches!(&stamp.evicting, Some(evicting) if evicting.secrets == subject.prints());
+    if begun || context.retry {
         return None;
     }
     let today: Vec<_> = stamp

@@ -269,6 +269,41 @@ fn a_workload_that_reloader_restarts_is_left_to_it() {
 }
 
 #[test]
+fn retry_restarts_what_was_restarted_too_often_or_too_recently() {
+    let (key, known) = (key(), Known::default());
+    let restart = |hour: &str, data: &str| Restarted {
+        at: time(hour),
+        data: data.to_owned(),
+    };
+    let again = key.digest_of("uid-api", &owed().prints());
+    for (restarts, reason) in [
+        (vec![restart("11:59:00", "a")], "leave (cooling-down)"),
+        (
+            ["01", "02", "03", "04"]
+                .map(|hour| restart(&format!("{hour}:00:00"), hour))
+                .to_vec(),
+            "leave (restart-loop)",
+        ),
+        (
+            vec![restart("01:00:00", &again), restart("02:00:00", "a")],
+            "leave (flapping)",
+        ),
+    ] {
+        let subject = owed().with_stamp(|stamp| stamp.restarts = restarts);
+        let mut context = context(&key, &known, false);
+        let rule = RestartRule::default();
+        let decision = decide(&subject, &rule, context);
+        assert_eq!(shown(&decision), reason);
+        assert!(decision.behind);
+        let next = decision.reason.next_step().unwrap();
+        assert!(next.contains("--retry"), "{next}");
+        context.retry = true;
+        let decision = decide(&subject, &rule, context);
+        assert_eq!(shown(&decision), "restart (data-changed)");
+    }
+}
+
+#[test]
 fn a_stamp_of_another_key_or_workload_is_made_anew_and_restarts_nothing() {
     let other_key = owed().with_stamp(|stamp| stamp.key = "another".to_owned());
     let decision = decided_before(&other_key);

@@ -68,6 +68,10 @@ async fn a_budget_that_allows_none_is_waited_for_and_reported(world: World) {
     assert_eq!(outcome.restart_of("web"), "failed(eviction-blocked)");
     let told = outcome.document()["restarts"][0]["message"].to_string();
     assert!(told.contains("disruption budget"), "{told}");
+    let document = outcome.document();
+    assert_eq!(document["summary"]["restarts"]["behind"], json!(1));
+    let old = document["restarts"][0]["oldPods"].as_array();
+    assert_eq!(old.map(Vec::len), Some(3), "{document}");
     assert_eq!(pods(&world, "web").await, before);
     world.end().await;
 }

@@ -1,0 +1,112 @@
+//! What the second look tells: of workloads that are not covered any more, of those that are left to somebody else, of Secrets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    decide::Action,
+    discover::Seen,
+    plan::{RestartPlan, Step},
+    results::{RestartOutcome, RestartResult, RestartResults, SecretSeen},
+    subject::{Concern, Standing},
+};
+use crate::{inventory::Id, reason::Reason, workload::WorkloadId};
+
+/// Adds those that were left alone: all that the plan restarts, or may restart, and all that ran on old data before or do so now.
+pub(super) fn complete(
+    results: &mut RestartResults,
+    (before, seen_before): (&RestartPlan, &Seen),
+    (now, seen_now): (&RestartPlan, &Seen),
+) {
+    let told: BTreeSet<&WorkloadId> = before
+        .steps
+        .iter()
+        .filter(|step| step.decision.action != Action::Leave || step.decision.behind)
+        .map(|step| &step.id)
+        .collect();
+    for step in &now.steps {
+        if told.contains(&step.id) || step.decision.behind {
+            let left = || RestartResult::left(step);
+            results.of.entry(step.id.clone()).or_insert_with(left);
+        }
+    }
+    results
+        .of
+        .extend(left_to_reloader(now, seen_before, seen_now));
+    for step in &before.steps {
+        if step.decision.action != Action::Leave {
+            let unseen = || not_seen_again(step, seen_now);
+            results.of.entry(step.id.clone()).or_insert_with(unseen);
+        }
+    }
+}
+
+/// What became of one that the plan restarts, or may restart, and that is covered no more.
+fn not_seen_again(step: &Step, seen: &Seen) -> RestartResult {
+    if let Some(unseen) = seen.unseen(&step.id) {
+        let outcome = RestartOutcome::NotReached;
+        return RestartResult::as_it_stands(step, outcome, unseen.reason, unseen.why.clone());
+    }
+    let reason = if seen.present.contains(&step.id) {
+        Reason::NoReference
+    } else {
+        Reason::Deleted
+    };
+    RestartResult::without(RestartOutcome::Left, reason, "")
+}
+
+/// What Stakater Reloader is set to restart, and whose data changed between the two looks: which of its pods are still there.
+fn left_to_reloader(
+    plan: &RestartPlan,
+    before: &Seen,
+    now: &Seen,
+) -> Vec<(WorkloadId, RestartResult)> {
+    let (before, now) = (before.by_id(), now.by_id());
+    let left = |step: &Step| {
+        let (was, is) = before.get(&step.id).zip(now.get(&step.id))?;
+        let changed = is.secrets.iter().any(|(name, concern)| {
+            let then = was.secrets.get(name).and_then(Concern::now);
+            let both = then.zip(concern.now());
+            concern.left_to_reloader && both.is_some_and(|(then, now)| then.prints != now.prints)
+        });
+        let (pods_then, pods_now) = was.pods.as_ref().zip(is.pods.as_ref())?;
+        let old = pods_now
+            .iter()
+            .filter(|pod| pods_then.iter().any(|then| then.uid == pod.uid));
+        let mut result = RestartResult::left(step);
+        result.old_pods = old.map(|pod| pod.name.clone()).collect();
+        result.behind = !result.old_pods.is_empty();
+        changed.then_some((step.id.clone(), result))
+    };
+    plan.steps
+        .iter()
+        .filter(|step| step.decision.reason == Reason::HandledByReloader)
+        .filter_map(left)
+        .collect()
+}
+
+/// The Secrets that count for any of the workloads.
+pub(super) fn secrets_seen(seen: &Seen) -> BTreeMap<Id, SecretSeen> {
+    let mut secrets: BTreeMap<Id, SecretSeen> = BTreeMap::new();
+    for subject in &seen.subjects {
+        let workload = &subject.workload.id;
+        for (name, concern) in subject.counting() {
+            let id = Id {
+                namespace: workload.namespace.clone(),
+                name: name.clone(),
+            };
+            let entry = secrets.entry(id).or_default();
+            entry.used_by.push(workload.clone());
+            let keys = concern.now().into_iter().flat_map(|now| now.prints.keys());
+            entry.keys.extend(keys.cloned());
+            entry.keys.sort();
+            entry.keys.dedup();
+            entry.doubt = match &concern.standing {
+                Standing::Verified => None,
+                Standing::Pending => Some("it was not synced".to_owned()),
+                Standing::Tampered => Some("somebody else than the operator edited it".to_owned()),
+                Standing::Unverified(why) => Some(why.clone()),
+            };
+        }
+    }
+    secrets
+}

@@ -1,0 +1,407 @@
+//! Runs in which a part fails: nothing that is owed is lost over it, and the report says how things stand.
+
+use std::time::Duration;
+
+use eso_sync::sandbox::Fault;
+use serde_json::{Value, json};
+
+use super::{POLICY, is_up, rolled, run, shop, workload};
+use crate::{
+    scenarios::{AFTER, base, rotate},
+    support::{Outcome, World, eventually},
+};
+
+/// `later`, in base64.
+const LATER: &str = "bGF0ZXI=";
+
+/// One workload of the report.
+fn restart(outcome: &Outcome, name: &str) -> Value {
+    let document = outcome.document();
+    let restarts = document["restarts"].as_array().expect("restarts");
+    let restart = restarts.iter().find(|restart| restart["name"] == name);
+    restart.expect("it").clone()
+}
+
+fn old_pods(outcome: &Outcome, name: &str) -> usize {
+    let restart = restart(outcome, name);
+    restart["oldPods"].as_array().map_or(0, Vec::len)
+}
+
+/// The provider has another value once more.
+async fn rotate_again(world: &World) {
+    let name = format!("{}-store", world.namespace);
+    let data = json!([{"key": "db", "value": "later"}, {"key": "api", "value": "{\"user\":\"u\",\"token\":\"later\"}"}]);
+    let change = json!({"spec": {"provider": {"fake": {"data": data}}}});
+    world.patch("SecretStore", &name, &change).await;
+    world.store_is(&name, "True").await;
+}
+
+/// Who types it a second time within minutes means it.
+#[tokio::test]
+async fn what_is_typed_waits_for_no_cool_down() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    rotate(&world).await;
+    let sync = [
+        "sync",
+        "db",
+        "-y",
+        "-n",
+        &world.namespace,
+        "--restart",
+        "-o",
+        "json",
+    ];
+    world.bin.run(&sync).await.exits(0);
+    rotate_again(&world).await;
+    let outcome = world.bin.run(&sync).await;
+    outcome.exits(0);
+    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    assert_eq!(rolled(&world, "Deployment", "web").await, 3);
+    world.end().await;
+}
+
+/// By a policy the next run makes it up.
+#[tokio::test]
+async fn what_cools_down_stays_behind_unless_somebody_insists() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    run(&world, &[]).await.exits(0);
+    rotate(&world).await;
+    run(&world, &[]).await.exits(0);
+    rotate_again(&world).await;
+    let outcome = run(&world, &[]).await;
+    outcome.exits(0);
+    assert_eq!(outcome.restart_of("web"), "left(cooling-down)");
+    assert_eq!(restart(&outcome, "web")["behind"], json!(true));
+    assert_eq!(old_pods(&outcome, "web"), 3);
+    let outcome = run(&world, &["--retry"]).await;
+    outcome.exits(0);
+    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    world.end().await;
+}
+
+/// An owed restart that is left undone is no success where no later run makes it up.
+#[tokio::test]
+async fn what_is_typed_and_cannot_be_restarted_is_no_success() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    run(&world, &[]).await.exits(0);
+    let paused = json!({"spec": {"paused": true}});
+    world.patch("Deployment", "web", &paused).await;
+    rotate(&world).await;
+    let sync = [
+        "sync",
+        "db",
+        "-y",
+        "-n",
+        &world.namespace,
+        "--restart",
+        "-o",
+        "json",
+    ];
+    let outcome = world.bin.run(&sync).await;
+    outcome.exits(3);
+    assert_eq!(outcome.document()["run"]["exitCode"], json!(3));
+    assert_eq!(outcome.restart_of("web"), "left(paused)");
+    assert_eq!(old_pods(&outcome, "web"), 3);
+    world.end().await;
+}
+
+/// The first fails, and the others of its rule stay on old data: that is said in the same run.
+#[tokio::test]
+async fn those_that_a_failed_one_holds_back_are_behind() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    for name in ["xyz", "yyy"] {
+        world.apply(workload("Deployment", name, "db")).await;
+        is_up(&world, "Deployment", name).await;
+    }
+    let policy = world.named(POLICY).replace("wait: 1m", "wait: 2s");
+    world.bin.policy(&policy, &[]).await.exits(0);
+    let never = json!({"metadata": {"annotations": {"sandbox.eso-sync/ready-after": "never"}}});
+    world.patch("Deployment", "web", &never).await;
+    rotate(&world).await;
+    let outcome = world.bin.policy(&policy, &[]).await;
+    outcome.exits(3);
+    assert_eq!(outcome.restart_of("web"), "failed(not-healthy-again)");
+    for name in ["xyz", "yyy"] {
+        assert_eq!(outcome.restart_of(name), "not-reached(rule-stopped)");
+        assert_eq!(old_pods(&outcome, name), 3);
+    }
+    let counts = &outcome.document()["summary"]["restarts"];
+    assert_eq!(counts["behind"], json!(3), "{counts}");
+    world.end().await;
+}
+
+/// A run that has to end before its restarts says who runs on old data by then.
+#[tokio::test]
+async fn a_run_that_ends_while_it_syncs_says_who_is_behind() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    run(&world, &[]).await.exits(0);
+    rotate(&world).await;
+    let slow = Fault::latency(Duration::from_secs(3));
+    world
+        .embedded()
+        .inject(slow.verb("patch").path("*/externalsecrets/api"));
+    let running = world.start(POLICY);
+    eventually("db is synced", async || {
+        (world.secret("db", "password").await.as_deref() == Some(AFTER)).then_some(())
+    })
+    .await;
+    running.signal("TERM").await;
+    let outcome = running.end().await;
+    outcome.exits(7);
+    assert_eq!(outcome.restart_of("web"), "not-reached(signal)");
+    assert_eq!(restart(&outcome, "web")["behind"], json!(true));
+    assert_eq!(old_pods(&outcome, "web"), 3);
+    world.end().await;
+}
+
+/// While the workload bears no stamp, its Secret is left as it is: else nobody would know that a restart is owed.
+#[tokio::test]
+async fn a_stamp_that_is_refused_holds_the_sync_back() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    let before = world.secret("db", "password").await;
+    rotate(&world).await;
+    let refused = Fault::forbidden().verb("patch").resource("deployments");
+    world.embedded().inject(refused);
+    let outcome = run(&world, &[]).await;
+    outcome.exits(3);
+    assert_eq!(outcome.of("db"), "skipped(stamp-not-written)");
+    assert_eq!(outcome.of("api"), "synced", "no workload uses it");
+    assert_eq!(outcome.restart_of("web"), "failed(refused)");
+    let document = outcome.document();
+    for (part, name) in [("items", "db"), ("restarts", "web")] {
+        let of = document[part].as_array().expect("some");
+        let it = of.iter().find(|it| it["name"] == name).expect("it");
+        let message = it["message"].as_str().expect("why");
+        assert!(message.contains("its stamp was not written"), "{message}");
+        assert!(it["nextStep"].is_string(), "{it}");
+    }
+    assert!(outcome.stdout.contains("Deployment/web: its stamp"));
+    assert_eq!(world.secret("db", "password").await, before);
+    world.embedded().clear_faults();
+    let outcome = run(&world, &[]).await;
+    outcome.exits(0);
+    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    assert_eq!(rolled(&world, "Deployment", "web").await, 2);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_api_server_that_is_gone_for_a_moment_costs_no_stamp() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    rotate(&world).await;
+    let gone = Fault::drop_before().verb("patch").resource("deployments");
+    world.embedded().inject(gone.times(3));
+    let outcome = run(&world, &[]).await;
+    outcome.exits(0);
+    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    world.end().await;
+}
+
+/// Nothing is synced that rules may restart on while nobody can say which workloads there are.
+async fn nothing_is_synced_blindly(fault: Fault, why: &str) {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    let before = world.secret("db", "password").await;
+    rotate(&world).await;
+    world.embedded().inject(fault);
+    let outcome = run(&world, &[]).await;
+    outcome.exits(3);
+    for name in ["db", "api"] {
+        assert_eq!(outcome.of(name), "skipped(stamp-not-written)");
+    }
+    assert!(outcome.stdout.contains(why), "{}", outcome.stdout);
+    assert_eq!(world.secret("db", "password").await, before);
+    world.embedded().clear_faults();
+    let outcome = run(&world, &[]).await;
+    outcome.exits(0);
+    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn nothing_is_synced_while_workloads_cannot_be_listed() {
+    let fault = Fault::forbidden().verb("list").resource("deployments");
+    nothing_is_synced_blindly(fault, "deployments could not be listed").await;
+}
+
+#[tokio::test]
+async fn nothing_is_synced_while_there_is_no_key_for_stamps() {
+    let fault = Fault::forbidden().verb("create").resource("secrets");
+    nothing_is_synced_blindly(fault, "secrets/eso-sync-stamp-key could not be read").await;
+}
+
+/// A plan says so before.
+#[tokio::test]
+async fn a_plan_says_what_would_not_be_synced() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    let fault = Fault::forbidden().verb("list").resource("deployments");
+    world.embedded().inject(fault);
+    let path = world.bin.file("plan.yaml", &world.named(POLICY));
+    let path = path.to_str().expect("UTF-8");
+    let plan = ["plan", "-o", "json", "--config", path];
+    let plan = world.bin.run(&plan).await;
+    plan.exits(3);
+    assert_eq!(plan.of("db"), "skip(stamp-not-written)");
+    assert_eq!(plan.document()["summary"]["toSync"], json!(0));
+    world.end().await;
+}
+
+/// Who may not list Rollouts is refused where Argo Rollouts is not installed as well.
+#[tokio::test]
+async fn rollouts_that_nobody_installed_hold_nothing_back() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    rotate(&world).await;
+    let sandbox = world.embedded();
+    sandbox.inject(Fault::forbidden().verb("list").resource("rollouts"));
+    let sync = [
+        "sync",
+        "db",
+        "-y",
+        "-n",
+        &world.namespace,
+        "--restart",
+        "-o",
+        "json",
+    ];
+    world.bin.run(&sync).await.exits(3);
+    sandbox.inject(Fault::status(404).path("/apis/argoproj.io/v1alpha1"));
+    let outcome = world.bin.run(&sync).await;
+    outcome.exits(0);
+    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    world.end().await;
+}
+
+/// What was synced, and who uses it cannot be seen any more.
+#[tokio::test]
+async fn workloads_that_cannot_be_listed_again_are_not_reached() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    run(&world, &[]).await.exits(0);
+    rotate(&world).await;
+    let fault = Fault::status(500).verb("list").resource("deployments");
+    world.embedded().inject(fault.after(1));
+    let outcome = run(&world, &[]).await;
+    outcome.exits(3);
+    assert_eq!(outcome.of("db"), "synced");
+    assert_eq!(outcome.restart_of("web"), "not-reached(api-unavailable)");
+    let gaps = outcome.document()["gaps"].to_string();
+    assert!(gaps.contains("deployments"), "{gaps}");
+    world.embedded().clear_faults();
+    let outcome = run(&world, &[]).await;
+    outcome.exits(0);
+    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    world.end().await;
+}
+
+/// That a workload is healthy says nothing of its pods.
+#[tokio::test]
+async fn pods_that_cannot_be_read_prove_nothing() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    let late = json!({"metadata": {"annotations": {"sandbox.eso-sync/ready-after": "2s"}}});
+    world.patch("Deployment", "web", &late).await;
+    rotate(&world).await;
+    let sync = [
+        "sync",
+        "db",
+        "-y",
+        "-n",
+        &world.namespace,
+        "--restart",
+        "-o",
+        "json",
+    ];
+    let running = world.bin.start(&sync);
+    eventually("it is restarted", async || {
+        (rolled(&world, "Deployment", "web").await == 2).then_some(())
+    })
+    .await;
+    let fault = Fault::status(500).verb("list").resource("pods");
+    world.embedded().inject(fault);
+    let outcome = running.end().await;
+    outcome.exits(3);
+    assert_eq!(outcome.restart_of("web"), "unproven(api-unavailable)");
+    assert_eq!(restart(&outcome, "web")["behind"], json!(true));
+    let document = outcome.document();
+    let chain = document["chain"].as_array().expect("a chain");
+    let pods = chain.iter().find(|link| link["link"] == "pods");
+    let pods = pods.expect("a link");
+    assert_eq!(pods["proven"], json!(false), "{pods}");
+    let message = pods["message"].as_str().expect("why");
+    assert!(message.starts_with("pods could not be read"), "{message}");
+    world.end().await;
+}
+
+/// Reloader reads that on the Secret, so nobody else would restart it.
+#[tokio::test]
+async fn a_secret_that_reloader_ignores_is_not_left_to_it() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    let mut web = workload("Deployment", "web", "db");
+    web["metadata"]["annotations"] = json!({"reloader.stakater.com/auto": "true"});
+    world.apply(web).await;
+    is_up(&world, "Deployment", "web").await;
+    let ignored = json!({"metadata": {"annotations": {"reloader.stakater.com/ignore": "true"}}});
+    world.patch("Secret", "db", &ignored).await;
+    rotate(&world).await;
+    let outcome = run(&world, &[]).await;
+    outcome.exits(0);
+    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    world.end().await;
+}
+
+/// Found in sync, and then it moves on before the restart: the run has not checked what the pods would start with.
+#[tokio::test]
+async fn data_that_moves_after_the_check_restarts_nothing_in_that_run() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    let policy = "select: [{namespaces: [NS]}]\nsync: {when: always}\nrestart: [{match: references, wait: 1m}]\n";
+    let policy = world.named(policy);
+    world.bin.policy(&policy, &[]).await.exits(0);
+    rotate(&world).await;
+    let sync = ["sync", "db", "-y", "-n", &world.namespace];
+    world.bin.run(&sync).await.exits(0);
+    let sandbox = world.embedded();
+    let looks = || {
+        let requests = sandbox.requests();
+        let looks = requests
+            .iter()
+            .filter(|request| request.verb == "list" && request.resource == "deployments");
+        looks.count()
+    };
+    let before = looks();
+    let slow = Fault::latency(Duration::from_secs(5));
+    sandbox.inject(slow.verb("list").resource("deployments").times(1));
+    let path = world.bin.file("restart.yaml", &policy);
+    let path = path.to_str().expect("UTF-8");
+    let restart = ["restart", "-o", "json", "--config", path];
+    let running = world.bin.start(&restart);
+    eventually("it has checked, and looks", async || {
+        (looks() > before).then_some(())
+    })
+    .await;
+    rotate_again(&world).await;
+    let sync = json!({"metadata": {"annotations": {"force-sync": "now"}}});
+    world.patch("ExternalSecret", "db", &sync).await;
+    let taken_in = async || (world.secret("db", "password").await? == LATER).then_some(());
+    eventually("the operator takes it in", taken_in).await;
+    let outcome = running.end().await;
+    outcome.exits(3);
+    assert_eq!(outcome.restart_of("web"), "left(secret-not-verified)");
+    let message = self::restart(&outcome, "web")["message"].to_string();
+    assert!(message.contains("has changed since"), "{message}");
+    assert_eq!(rolled(&world, "Deployment", "web").await, 1);
+    let outcome = world.bin.run(&restart).await;
+    outcome.exits(0);
+    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    world.end().await;
+}
