@@ -262,3 +262,52 @@ const fn word(verdict: Verdict) -> &'static str {
         Verdict::Unverifiable => "unverifiable",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+
+    fn target(exclusive: bool) -> Targets {
+        let id = |name: &str| Id {
+            namespace: "shop".to_owned(),
+            name: name.to_owned(),
+        };
+        let source = Source {
+            id: id("db"),
+            pending: false,
+            unproven: None,
+            judgement: None,
+            exclusive,
+        };
+        Targets(BTreeMap::from([(id("db"), vec![source])]))
+    }
+
+    /// A Secret whose data is not what this digest was made of, with what others wrote.
+    fn secret(digest: &str, managed: &Json) -> wire::Secret {
+        let secret = json!({
+            "metadata": {
+                "namespace": "shop", "name": "db", "managedFields": managed,
+                "annotations": {"reconcile.external-secrets.io/data-hash": digest},
+            },
+            "data": {"password": "YQ=="},
+        });
+        serde_json::from_value(secret).unwrap()
+    }
+
+    #[test]
+    fn a_digest_that_does_not_fit_is_judged_as_the_drift_check_does() {
+        let others =
+            json!([{"manager": "kubectl-edit", "fieldsV1": {"f:data": {"f:password": {}}}}]);
+        let (new, old) = ("0".repeat(56), "0".repeat(32));
+        let intact =
+            |exclusive, secret: &wire::Secret| target(exclusive).found("shop", secret).intact;
+        assert_eq!(intact(true, &secret(&new, &json!([]))), Some(false));
+        assert_eq!(intact(true, &secret(&old, &others)), Some(false));
+        // Old operators recorded keys that they had removed.
+        assert_eq!(intact(true, &secret(&old, &json!([]))), None);
+        // Others may add keys to what is merged into.
+        assert_eq!(intact(false, &secret(&new, &others)), None);
+    }
+}

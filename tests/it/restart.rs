@@ -6,6 +6,7 @@ mod gitops;
 mod killed;
 mod laptop;
 pub(crate) mod lone_pods;
+mod loops;
 mod many;
 mod rollouts;
 mod thousand;

@@ -1,0 +1,77 @@
+//! Restarts without end: seen, stopped, and said.
+
+use serde_json::{Value, json};
+
+use super::{POLICY, rolled, shop};
+use crate::support::{Outcome, World};
+
+async fn run(world: &World, rule: &str) -> Outcome {
+    let policy = POLICY.replace("match: references", &format!("match: references, {rule}"));
+    world.bin.policy(&world.named(&policy), &[]).await
+}
+
+/// What the report says of `web` beside its outcome.
+fn told(outcome: &Outcome) -> String {
+    let document = outcome.document();
+    let restarts = document["restarts"].as_array().expect("restarts");
+    let web = restarts.iter().find(|restart| restart["name"] == "web");
+    web.and_then(|web| web["message"].as_str())
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// Two that write the same secret in turn.
+#[tokio::test]
+async fn data_that_goes_to_and_fro_is_not_followed_for_ever() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    let rule = "cooldown: 1ms, maxPerDay: 50";
+    run(&world, rule).await.exits(0);
+    let store = format!("{}-store", world.namespace);
+    let write = async |value: &str| {
+        let data = json!([{"key": "db", "value": value}, {"key": "api", "value": "{\"user\":\"u\",\"token\":\"t\"}"}]);
+        let change: Value = json!({"spec": {"provider": {"fake": {"data": data}}}});
+        world.patch("SecretStore", &store, &change).await;
+    };
+    for (value, times) in [("mine", 2), ("yours", 3)] {
+        write(value).await;
+        let outcome = run(&world, rule).await;
+        assert_eq!(
+            outcome.exits(0).restart_of("web"),
+            "restarted(data-changed)"
+        );
+        assert_eq!(rolled(&world, "Deployment", "web").await, times);
+    }
+    for value in ["mine", "yours", "mine"] {
+        write(value).await;
+        let outcome = run(&world, rule).await;
+        let expected = if value == "mine" {
+            "left(flapping)"
+        } else {
+            "left(current)"
+        };
+        assert_eq!(outcome.restart_of("web"), expected);
+        if value == "mine" {
+            outcome.exits(3);
+            assert!(told(&outcome).contains("to and fro"), "{}", told(&outcome));
+        }
+        assert_eq!(rolled(&world, "Deployment", "web").await, 3);
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_restart_in_every_run_ends_at_the_limit_of_a_day() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    let rule = "when: always, cooldown: 1ms, maxPerDay: 2";
+    for _ in 0..2 {
+        let outcome = run(&world, rule).await;
+        assert_eq!(outcome.exits(0).restart_of("web"), "restarted(always)");
+    }
+    let outcome = run(&world, rule).await;
+    assert_eq!(outcome.exits(3).restart_of("web"), "left(restart-loop)");
+    assert!(told(&outcome).contains("maxPerDay"), "{}", told(&outcome));
+    assert_eq!(rolled(&world, "Deployment", "web").await, 3);
+    world.end().await;
+}
