@@ -168,7 +168,10 @@ impl Watch {
 
     /// Puts what changed since the last time into lines.
     fn collect(&mut self) {
+        // Read before the last change is: what comes in between is not passed over.
+        let revision = self.store.revision();
         if self.store.last_change(self.resource) <= self.cursor {
+            self.cursor = self.cursor.max(revision);
             return;
         }
         match self.store.changes_since(self.resource, self.cursor) {
