@@ -304,16 +304,8 @@ impl Workload {
         if pod.namespace != self.id.namespace || !self.selector.matches(&pod.labels) {
             return false;
         }
-        // Between them stands a ReplicaSet, which bears the name and the hash of the template, as its pods do. Another workload's
-        // name may begin with this one's.
-        let through = |label: &str| {
-            let hash = pod.labels.get(label);
-            owner.kind == "ReplicaSet"
-                && hash.is_some_and(|hash| owner.name == format!("{}-{hash}", self.id.name))
-        };
         match self.id.kind {
-            Kind::Deployment => through("pod-template-hash"),
-            Kind::Rollout => through("rollouts-pod-template-hash"),
+            Kind::Deployment | Kind::Rollout => pod.above(self.id.kind) == Some(&self.id.name),
             Kind::DaemonSet | Kind::Pod | Kind::ReplicaSet | Kind::StatefulSet => {
                 owner.uid == self.uid
             }
@@ -338,6 +330,24 @@ pub struct Pod {
     pub owner: Option<Owner>,
     /// Whether it is ready.
     pub ready: bool,
+}
+
+impl Pod {
+    /// The name of the Deployment or the Rollout above its ReplicaSet. That bears the name and the hash of the template, as its pods
+    /// do; another workload's name may begin the same.
+    pub fn above(&self, kind: Kind) -> Option<&str> {
+        let label = match kind {
+            Kind::Deployment => "pod-template-hash",
+            Kind::Rollout => "rollouts-pod-template-hash",
+            Kind::DaemonSet | Kind::Pod | Kind::ReplicaSet | Kind::StatefulSet => return None,
+        };
+        let owner = self
+            .owner
+            .as_ref()
+            .filter(|owner| owner.kind == "ReplicaSet")?;
+        let name = owner.name.strip_suffix(self.labels.get(label)?.as_str())?;
+        name.strip_suffix('-')
+    }
 }
 
 /// What controls an object.

@@ -212,16 +212,46 @@ proptest! {
         }
     }
 
-    /// Nothing is restarted that is not owed, and nothing is in two waves.
+    /// Nothing is restarted that is not owed, that opted out, or on Secrets that the policy does not select; more than the limit is
+    /// refused as a whole, and no wave is larger than the rule says.
     #[test]
-    fn no_restart_outside_of_what_is_owed(states in prop::collection::vec((0u8..3, any::<bool>()), 0..12)) {
-        let subjects: Vec<Subject> =
-            states.iter().copied().enumerate().map(|(index, state)| any_subject(index, state)).collect();
-        let plan = planned(&subjects, 100);
-        let owed = states.iter().filter(|(state, healthy)| *state == 1 && *healthy).count();
-        prop_assert_eq!(plan.restarts(), owed);
+    fn no_restart_outside_of_what_is_owed_selected_and_allowed(
+        states in prop::collection::vec(((0u8..3, any::<bool>()), any::<bool>(), any::<bool>()), 0..12),
+        limit in 0u32..12,
+        at_once in 1u32..4,
+    ) {
+        let mut owed = Vec::new();
+        let mut subjects = Vec::new();
+        for (index, (state, ignored, selected)) in states.into_iter().enumerate() {
+            let mut subject = any_subject(index, state);
+            subject.workload.ignored = ignored;
+            subject.secrets.get_mut("db").unwrap().counts = selected;
+            if state == (1, true) && !ignored && selected {
+                owed.push(subject.workload.id.clone());
+            }
+            subjects.push(subject);
+        }
+        let mut policy = policy(vec![RestartRule {
+            max_concurrent: std::num::NonZeroU32::new(at_once).unwrap(),
+            ..RestartRule::default()
+        }]);
+        policy.safety.max_restarts = limit;
+        let (key, known) = (key(), Known::default());
+        let plan = plan(&policy, &subjects, context(&key, &known, false));
+        let in_waves: Vec<&Step> = plan
+            .waves
+            .iter()
+            .flat_map(|wave| &wave.members)
+            .map(|&member| &plan.steps[member])
+            .collect();
+        let mut restarted: Vec<WorkloadId> = in_waves.iter().map(|step| step.id.clone()).collect();
+        restarted.sort();
+        prop_assert_eq!(&restarted, &owed);
+        prop_assert!(in_waves.iter().all(|step| step.decision.action == Action::Restart));
+        prop_assert_eq!(plan.refusal.is_some(), owed.len() > limit as usize);
         for wave in &plan.waves {
-            prop_assert_eq!(wave.members.len(), 1);
+            let most = if wave.number == 1 { 1 } else { at_once as usize };
+            prop_assert!(wave.members.len() <= most);
         }
     }
 }

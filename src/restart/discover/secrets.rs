@@ -1,0 +1,216 @@
+//! The Secrets that concern workloads: read, digested, wiped.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::Look;
+use crate::{
+    cluster::{CallError, Query, Trouble},
+    policy::RestartRule,
+    restart::{
+        stamp::{Stamp, StampKey},
+        subject::{Concern, Now, Subject, View},
+        targets::Found,
+    },
+    wire,
+    workload::{Keys, Marks, Workload},
+};
+
+/// From this many Secrets of one namespace on, one list of them all costs less than reading each.
+const ENOUGH_TO_LIST: usize = 8;
+
+impl Look<'_> {
+    /// The workloads with the Secrets that concern them.
+    pub(super) async fn subjects(self, found: Vec<(usize, Workload)>) -> Vec<Subject> {
+        let mut subjects = Vec::new();
+        let mut wanted: BTreeMap<String, BTreeMap<String, Vec<usize>>> = BTreeMap::new();
+        for (rule, workload) in found {
+            let Some(settings) = self.policy.restart.get(rule) else {
+                continue;
+            };
+            let secrets = self.concerns(settings, &workload);
+            for name in secrets.keys() {
+                wanted
+                    .entry(workload.id.namespace.clone())
+                    .or_default()
+                    .entry(name.clone())
+                    .or_default()
+                    .push(subjects.len());
+            }
+            subjects.push(Subject {
+                workload,
+                rule,
+                secrets,
+                pods: None,
+            });
+        }
+        for (namespace, secrets) in wanted {
+            self.read_secrets(&namespace, &secrets, &mut subjects).await;
+        }
+        for subject in &mut subjects {
+            let uses = &subject.workload.uses;
+            // What is gone and not used any more has no business in a stamp.
+            subject.secrets.retain(|name, concern| {
+                concern.counts || concern.view != View::Missing || uses.contains_key(name)
+            });
+        }
+        subjects
+    }
+
+    /// The Secrets that concern a workload, before any is read.
+    fn concerns(self, rule: &RestartRule, workload: &Workload) -> BTreeMap<String, Concern> {
+        let namespace = &workload.id.namespace;
+        let concern = |name: &str, keys: Keys, counts: bool| Concern {
+            keys,
+            view: View::Missing,
+            counts,
+            left_to_reloader: false,
+            standing: self
+                .targets
+                .standing(namespace, name, rule.require, Found::default()),
+            may_change: self.targets.may_change(namespace, name),
+        };
+        let mut concerns = BTreeMap::new();
+        let stamp = workload.stamp.as_deref().map(Stamp::parse);
+        let stamped = stamp.and_then(Result::ok).map(|stamp| stamp.secrets);
+        for name in stamped.into_iter().flat_map(BTreeMap::into_keys) {
+            let keys = workload.uses.get(&name).cloned().unwrap_or(Keys::All);
+            let entry = concern(&name, keys, false);
+            concerns.insert(name, entry);
+        }
+        for (name, keys) in self.targets.concerning(rule, workload) {
+            let left = workload.reloader.covers(&name, Marks::default());
+            let mut entry = concern(&name, keys, !left);
+            entry.left_to_reloader = left;
+            concerns.insert(name, entry);
+        }
+        concerns
+    }
+
+    async fn read_secrets(
+        self,
+        namespace: &str,
+        wanted: &BTreeMap<String, Vec<usize>>,
+        subjects: &mut [Subject],
+    ) {
+        let path = format!("/api/v1/namespaces/{namespace}/secrets");
+        if wanted.len() < ENOUGH_TO_LIST {
+            for (name, by) in wanted {
+                match self
+                    .cluster
+                    .get::<wire::Secret>(&format!("{path}/{name}"))
+                    .await
+                {
+                    Ok(secret) => self.take(namespace, &secret, by, subjects),
+                    Err(error) if error.trouble == Trouble::NotFound => {}
+                    Err(error) => unreadable(name, by, &error, subjects),
+                }
+            }
+            return;
+        }
+        let listed = self
+            .cluster
+            .list(&Query::new(path), |secret: wire::Secret| {
+                if let Some(by) = wanted.get(&secret.metadata.name) {
+                    self.take(namespace, &secret, by, subjects);
+                }
+            })
+            .await;
+        if let Err(error) = listed {
+            for (name, by) in wanted {
+                unreadable(name, by, &error, subjects);
+            }
+        }
+    }
+
+    /// Notes what a Secret is to each workload that wants it.
+    fn take(self, namespace: &str, secret: &wire::Secret, by: &[usize], subjects: &mut [Subject]) {
+        let name = &secret.metadata.name;
+        let written = written(secret);
+        let found = self.targets.found(namespace, secret);
+        let marked = |annotation: &str| {
+            let value = secret.metadata.annotations.get(annotation);
+            value.is_some_and(|value| value.expose() == b"true")
+        };
+        let marks = Marks {
+            matched: marked(Marks::MATCH),
+            ignored: marked(Marks::IGNORE),
+        };
+        for &index in by {
+            let Some(subject) = subjects.get_mut(index) else {
+                continue;
+            };
+            let Some(rule) = self.policy.restart.get(subject.rule) else {
+                continue;
+            };
+            let Subject {
+                workload, secrets, ..
+            } = subject;
+            let Some(concern) = secrets.get_mut(name) else {
+                continue;
+            };
+            // What only stands in the stamp is nobody's to restart on.
+            if concern.counts || concern.left_to_reloader {
+                concern.left_to_reloader = workload.reloader.covers(name, marks);
+                concern.counts = !concern.left_to_reloader;
+            }
+            concern.standing = self.targets.standing(namespace, name, rule.require, found);
+            concern.view = View::Seen(now(
+                self.context.key_of(workload),
+                &workload.uid,
+                secret,
+                &concern.keys,
+                written,
+            ));
+        }
+    }
+}
+
+fn now(
+    key: &StampKey,
+    workload: &str,
+    secret: &wire::Secret,
+    keys: &Keys,
+    written: Option<Timestamp>,
+) -> Now {
+    let data = secret
+        .data
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.expose()));
+    let empty = data
+        .clone()
+        .filter(|(_, value)| value.is_empty())
+        .map(|(name, _)| name.to_owned());
+    Now {
+        empty: empty.collect(),
+        prints: key.prints(workload, &secret.metadata.name, keys, data),
+        written,
+    }
+}
+
+/// The last time that is noted beside any of its fields; without such notes nobody knows.
+fn written(secret: &wire::Secret) -> Option<Timestamp> {
+    let times = secret
+        .metadata
+        .managed_fields
+        .iter()
+        .filter_map(|entry| entry.get("time")?.as_str()?.parse::<Timestamp>().ok());
+    times.max().max(
+        secret
+            .metadata
+            .creation_timestamp
+            .filter(|_| !secret.metadata.managed_fields.is_empty()),
+    )
+}
+
+fn unreadable(name: &str, by: &[usize], error: &CallError, subjects: &mut [Subject]) {
+    for &index in by {
+        let concern = subjects
+            .get_mut(index)
+            .and_then(|subject| subject.secrets.get_mut(name));
+        if let Some(concern) = concern {
+            concern.view = View::Unreadable(error.why().to_owned());
+        }
+    }
+}
