@@ -118,6 +118,28 @@ pub(crate) async fn rolled(world: &World, kind: &str, name: &str) -> i64 {
     object["metadata"]["generation"].as_i64().expect("a number")
 }
 
+/// What a person types at 3 a.m.
+pub(super) fn typed(world: &World) -> [&str; 8] {
+    let namespace = &world.namespace;
+    [
+        "sync",
+        "db",
+        "-y",
+        "-n",
+        namespace,
+        "--restart",
+        "-o",
+        "json",
+    ]
+}
+
+/// All three pods of `app` are others than these.
+#[track_caller]
+pub(crate) fn are_replaced(before: &[String], after: &[String]) {
+    assert_eq!(after.len(), 3);
+    assert!(after.iter().all(|pod| !before.contains(pod)), "{after:?}");
+}
+
 pub(super) async fn version(world: &World, kind: &str, name: &str) -> String {
     let object = world.get(kind, name).await.expect("it");
     object["metadata"]["resourceVersion"].to_string()
@@ -266,7 +288,7 @@ async fn a_rollout_is_restarted_by_its_controller(world: World) {
     outcome.exits(0);
     assert_eq!(outcome.restart_of("canary"), "restarted(data-changed)");
     let after = pods(&world, "canary").await;
-    assert!(after.len() == 3 && after.iter().all(|pod| !before.contains(pod)));
+    are_replaced(&before, &after);
     let again = world.bin.policy(&policy, &[]).await;
     assert_eq!(again.exits(0).restart_of("canary"), "left(current)");
     world.end().await;

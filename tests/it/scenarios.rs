@@ -68,17 +68,17 @@ pub(crate) async fn base(world: &World) {
 
 /// The provider has new values from now on.
 pub(crate) async fn rotate(world: &World) {
-    let data = json!([{"key": "db", "value": "after"}, {"key": "api", "value": "{\"user\":\"u\",\"token\":\"after\"}"}]);
-    world
-        .patch(
-            "SecretStore",
-            &format!("{}-store", world.namespace),
-            &json!({"spec": {"provider": {"fake": {"data": data}}}}),
-        )
-        .await;
-    world
-        .store_is(&format!("{}-store", world.namespace), "True")
-        .await;
+    rotate_to(world, "after").await;
+}
+
+/// The provider has this value from now on.
+pub(crate) async fn rotate_to(world: &World, value: &str) {
+    let api = json!({"user": "u", "token": value}).to_string();
+    let data = json!([{"key": "db", "value": value}, {"key": "api", "value": api}]);
+    let store = format!("{}-store", world.namespace);
+    let change = json!({"spec": {"provider": {"fake": {"data": data}}}});
+    world.patch("SecretStore", &store, &change).await;
+    world.store_is(&store, "True").await;
 }
 
 /// `after`, in base64.

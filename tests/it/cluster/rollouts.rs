@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::{
-    restart::{POLICY, is_up, pods, workload},
+    restart::{POLICY, are_replaced, is_up, pods, workload},
     scenarios::{base, rotate},
     support::World,
 };
@@ -38,6 +38,6 @@ async fn a_rollout_whose_pod_template_stands_in_a_deployment_is_restarted() {
         "restarted(data-changed)"
     );
     let after = pods(&world, "web").await;
-    assert!(after.len() == 3 && after.iter().all(|pod| !before.contains(pod)));
+    are_replaced(&before, &after);
     world.end().await;
 }

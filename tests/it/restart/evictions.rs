@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{is_up, pods, rolled, shop, workload};
+use super::{are_replaced, is_up, pods, rolled, shop, workload};
 use crate::{
     scenarios::rotate,
     support::{Outcome, World, eventually, scenarios},
@@ -32,7 +32,7 @@ async fn pods_are_evicted_one_by_one(world: World) {
     outcome.exits(0);
     assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
     let after = pods(&world, "web").await;
-    assert!(after.len() == 3 && after.iter().all(|pod| !before.contains(pod)));
+    are_replaced(&before, &after);
     assert_eq!(
         rolled(&world, "Deployment", "web").await,
         1,
@@ -178,7 +178,7 @@ async fn no_pod_is_taken_from_a_workload_that_lacks_one() {
         "restarted(data-changed)"
     );
     let after = pods(&world, "web").await;
-    assert!(after.len() == 3 && after.iter().all(|pod| !before.contains(pod)));
+    are_replaced(&before, &after);
     world.end().await;
 }
 

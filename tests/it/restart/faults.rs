@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use eso_sync::sandbox::Fault;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{POLICY, is_up, rolled, run, shop, workload};
+use super::{POLICY, is_up, rolled, run, shop, typed, workload};
 use crate::{
-    scenarios::{AFTER, base, rotate},
+    scenarios::{AFTER, base, rotate, rotate_to},
     support::{Outcome, World, eventually},
 };
 
@@ -15,25 +15,10 @@ use crate::{
 const LATER: &str = "bGF0ZXI=";
 
 /// One workload of the report.
-fn restart(outcome: &Outcome, name: &str) -> Value {
-    let document = outcome.document();
-    let restarts = document["restarts"].as_array().expect("restarts");
-    let restart = restarts.iter().find(|restart| restart["name"] == name);
-    restart.expect("it").clone()
-}
-
 fn old_pods(outcome: &Outcome, name: &str) -> usize {
-    let restart = restart(outcome, name);
-    restart["oldPods"].as_array().map_or(0, Vec::len)
-}
-
-/// The provider has another value once more.
-async fn rotate_again(world: &World) {
-    let name = format!("{}-store", world.namespace);
-    let data = json!([{"key": "db", "value": "later"}, {"key": "api", "value": "{\"user\":\"u\",\"token\":\"later\"}"}]);
-    let change = json!({"spec": {"provider": {"fake": {"data": data}}}});
-    world.patch("SecretStore", &name, &change).await;
-    world.store_is(&name, "True").await;
+    outcome.restart(name)["oldPods"]
+        .as_array()
+        .map_or(0, Vec::len)
 }
 
 /// Who types it a second time within minutes means it.
@@ -42,18 +27,9 @@ async fn what_is_typed_waits_for_no_cool_down() {
     let world = World::sandbox().await;
     shop(&world).await;
     rotate(&world).await;
-    let sync = [
-        "sync",
-        "db",
-        "-y",
-        "-n",
-        &world.namespace,
-        "--restart",
-        "-o",
-        "json",
-    ];
+    let sync = typed(&world);
     world.bin.run(&sync).await.exits(0);
-    rotate_again(&world).await;
+    rotate_to(&world, "later").await;
     let outcome = world.bin.run(&sync).await;
     outcome.exits(0);
     assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
@@ -69,11 +45,11 @@ async fn what_cools_down_stays_behind_unless_somebody_insists() {
     run(&world, &[]).await.exits(0);
     rotate(&world).await;
     run(&world, &[]).await.exits(0);
-    rotate_again(&world).await;
+    rotate_to(&world, "later").await;
     let outcome = run(&world, &[]).await;
     outcome.exits(0);
     assert_eq!(outcome.restart_of("web"), "left(cooling-down)");
-    assert_eq!(restart(&outcome, "web")["behind"], json!(true));
+    assert_eq!(outcome.restart("web")["behind"], json!(true));
     assert_eq!(old_pods(&outcome, "web"), 3);
     let outcome = run(&world, &["--retry"]).await;
     outcome.exits(0);
@@ -90,16 +66,7 @@ async fn what_is_typed_and_cannot_be_restarted_is_no_success() {
     let paused = json!({"spec": {"paused": true}});
     world.patch("Deployment", "web", &paused).await;
     rotate(&world).await;
-    let sync = [
-        "sync",
-        "db",
-        "-y",
-        "-n",
-        &world.namespace,
-        "--restart",
-        "-o",
-        "json",
-    ];
+    let sync = typed(&world);
     let outcome = world.bin.run(&sync).await;
     outcome.exits(3);
     assert_eq!(outcome.document()["run"]["exitCode"], json!(3));
@@ -154,7 +121,7 @@ async fn a_run_that_ends_while_it_syncs_says_who_is_behind() {
     let outcome = running.end().await;
     outcome.exits(7);
     assert_eq!(outcome.restart_of("web"), "not-reached(signal)");
-    assert_eq!(restart(&outcome, "web")["behind"], json!(true));
+    assert_eq!(outcome.restart("web")["behind"], json!(true));
     assert_eq!(old_pods(&outcome, "web"), 3);
     world.end().await;
 }
@@ -262,16 +229,7 @@ async fn rollouts_that_nobody_installed_hold_nothing_back() {
     rotate(&world).await;
     let sandbox = world.embedded();
     sandbox.inject(Fault::forbidden().verb("list").resource("rollouts"));
-    let sync = [
-        "sync",
-        "db",
-        "-y",
-        "-n",
-        &world.namespace,
-        "--restart",
-        "-o",
-        "json",
-    ];
+    let sync = typed(&world);
     world.bin.run(&sync).await.exits(3);
     sandbox.inject(Fault::status(404).path("/apis/argoproj.io/v1alpha1"));
     let outcome = world.bin.run(&sync).await;
@@ -310,16 +268,7 @@ async fn pods_that_cannot_be_read_prove_nothing() {
     let late = json!({"metadata": {"annotations": {"sandbox.eso-sync/ready-after": "2s"}}});
     world.patch("Deployment", "web", &late).await;
     rotate(&world).await;
-    let sync = [
-        "sync",
-        "db",
-        "-y",
-        "-n",
-        &world.namespace,
-        "--restart",
-        "-o",
-        "json",
-    ];
+    let sync = typed(&world);
     let running = world.bin.start(&sync);
     eventually("it is restarted", async || {
         (rolled(&world, "Deployment", "web").await == 2).then_some(())
@@ -330,7 +279,7 @@ async fn pods_that_cannot_be_read_prove_nothing() {
     let outcome = running.end().await;
     outcome.exits(3);
     assert_eq!(outcome.restart_of("web"), "unproven(api-unavailable)");
-    assert_eq!(restart(&outcome, "web")["behind"], json!(true));
+    assert_eq!(outcome.restart("web")["behind"], json!(true));
     let document = outcome.document();
     let chain = document["chain"].as_array().expect("a chain");
     let pods = chain.iter().find(|link| link["link"] == "pods");
@@ -389,7 +338,7 @@ async fn data_that_moves_after_the_check_restarts_nothing_in_that_run() {
         (looks() > before).then_some(())
     })
     .await;
-    rotate_again(&world).await;
+    rotate_to(&world, "later").await;
     let sync = json!({"metadata": {"annotations": {"force-sync": "now"}}});
     world.patch("ExternalSecret", "db", &sync).await;
     let taken_in = async || (world.secret("db", "password").await? == LATER).then_some(());
@@ -397,7 +346,7 @@ async fn data_that_moves_after_the_check_restarts_nothing_in_that_run() {
     let outcome = running.end().await;
     outcome.exits(3);
     assert_eq!(outcome.restart_of("web"), "left(secret-not-verified)");
-    let message = self::restart(&outcome, "web")["message"].to_string();
+    let message = outcome.restart("web")["message"].to_string();
     assert!(message.contains("has changed since"), "{message}");
     assert_eq!(rolled(&world, "Deployment", "web").await, 1);
     let outcome = world.bin.run(&restart).await;

@@ -6,7 +6,7 @@ use eso_sync::sandbox::Fault;
 use futures::future::join_all;
 use serde_json::json;
 
-use super::{POLICY, pods, rolled, run, shop, stamp, workload};
+use super::{POLICY, are_replaced, pods, rolled, run, shop, stamp, workload};
 use crate::{
     scenarios::{base, rotate},
     support::{World, eventually},
@@ -146,10 +146,7 @@ async fn pods_are_evicted_once_wherever_a_run_is_killed() {
             "{at}"
         );
         let after = pods(&world, "web").await;
-        assert!(
-            after.len() == 3 && after.iter().all(|pod| !before.contains(pod)),
-            "{at}"
-        );
+        are_replaced(&before, &after);
         let in_vain = usize::from(writes[number] == eviction);
         assert_eq!(sent(&world, "create", EVICTIONS), 3 + in_vain, "{at}");
         world.end().await;

@@ -4,9 +4,9 @@
 use eso_sync::sandbox::Fault;
 use serde_json::{Value, json};
 
-use super::{POLICY, rolled, shop, stamp, version};
+use super::{POLICY, rolled, shop, stamp, typed, version};
 use crate::{
-    scenarios::rotate,
+    scenarios::{rotate, rotate_to},
     support::{Outcome, Workspace, World},
 };
 
@@ -53,15 +53,6 @@ async fn rotated_and_synced(world: &World) {
     world.bin.run(&sync).await.exits(0);
 }
 
-/// The provider has yet another value, and no pod has it.
-async fn rotated_again(world: &World, value: &str) {
-    let data = json!([{"key": "db", "value": value}, {"key": "api", "value": "{\"user\":\"u\",\"token\":\"t\"}"}]);
-    let store = format!("{}-store", world.namespace);
-    let change = json!({"spec": {"provider": {"fake": {"data": data}}}});
-    world.patch("SecretStore", &store, &change).await;
-    world.store_is(&store, "True").await;
-}
-
 async fn has_key(world: &World, namespace: &str) -> bool {
     let key = world
         .get_in(namespace, "Secret", "eso-sync-stamp-key")
@@ -98,30 +89,21 @@ async fn the_key_of_the_job_is_found_from_a_laptop() {
     let (job, laptop) = (job(&world, "eso-sync").await, laptop(&world));
     run(&world, &job).await.exits(0);
     rotated_and_synced(&world).await;
-    let ad_hoc = [
-        "sync",
-        "db",
-        "-y",
-        "-n",
-        &world.namespace,
-        "--restart",
-        "-o",
-        "json",
-    ];
+    let ad_hoc = typed(&world);
     let outcome = laptop.run(&ad_hoc).await;
     assert_eq!(
         outcome.exits(0).restart_of("web"),
         "restarted(data-changed)"
     );
     all_is_quiet(&world, &[&job, &laptop]).await;
-    rotated_again(&world, "later").await;
+    rotate_to(&world, "later").await;
     let outcome = run(&world, &laptop).await;
     assert_eq!(
         outcome.exits(0).restart_of("web"),
         "restarted(data-changed)"
     );
     assert_eq!(outcome.document()["warnings"], json!([]));
-    rotated_again(&world, "last").await;
+    rotate_to(&world, "last").await;
     let outcome = run(&world, &job).await;
     assert_eq!(
         outcome.exits(0).restart_of("web"),
@@ -153,7 +135,7 @@ async fn a_laptop_restarts_what_is_owed_by_the_stamps_of_a_job_elsewhere() {
         "nobody makes it his own"
     );
     all_is_quiet(&world, &[&job, &laptop]).await;
-    rotated_again(&world, "later").await;
+    rotate_to(&world, "later").await;
     let outcome = run(&world, &job).await;
     assert_eq!(
         outcome.exits(0).restart_of("web"),
@@ -180,7 +162,7 @@ async fn a_job_restarts_what_is_owed_by_the_stamps_of_a_laptop() {
     );
     warns(&outcome, "kept in namespace default");
     all_is_quiet(&world, &[&laptop, &job]).await;
-    rotated_again(&world, "later").await;
+    rotate_to(&world, "later").await;
     let outcome = run(&world, &laptop).await;
     assert_eq!(
         outcome.exits(0).restart_of("web"),

@@ -1,9 +1,10 @@
 //! Restarts without end: seen, stopped, and said.
 
-use serde_json::{Value, json};
-
 use super::{POLICY, rolled, shop};
-use crate::support::{Outcome, World};
+use crate::{
+    scenarios::rotate_to,
+    support::{Outcome, World},
+};
 
 async fn run(world: &World, rule: &str) -> Outcome {
     let policy = POLICY.replace("match: references", &format!("match: references, {rule}"));
@@ -12,12 +13,7 @@ async fn run(world: &World, rule: &str) -> Outcome {
 
 /// What the report says of `web` beside its outcome.
 fn told(outcome: &Outcome) -> String {
-    let document = outcome.document();
-    let restarts = document["restarts"].as_array().expect("restarts");
-    let web = restarts.iter().find(|restart| restart["name"] == "web");
-    web.and_then(|web| web["message"].as_str())
-        .unwrap_or_default()
-        .to_owned()
+    outcome.restart("web")["message"].to_string()
 }
 
 /// Two that write the same secret in turn.
@@ -27,14 +23,8 @@ async fn data_that_goes_to_and_fro_is_not_followed_for_ever() {
     shop(&world).await;
     let rule = "cooldown: 1ms, maxPerDay: 50";
     run(&world, rule).await.exits(0);
-    let store = format!("{}-store", world.namespace);
-    let write = async |value: &str| {
-        let data = json!([{"key": "db", "value": value}, {"key": "api", "value": "{\"user\":\"u\",\"token\":\"t\"}"}]);
-        let change: Value = json!({"spec": {"provider": {"fake": {"data": data}}}});
-        world.patch("SecretStore", &store, &change).await;
-    };
     for (value, times) in [("mine", 2), ("yours", 3)] {
-        write(value).await;
+        rotate_to(&world, value).await;
         let outcome = run(&world, rule).await;
         assert_eq!(
             outcome.exits(0).restart_of("web"),
@@ -43,7 +33,7 @@ async fn data_that_goes_to_and_fro_is_not_followed_for_ever() {
         assert_eq!(rolled(&world, "Deployment", "web").await, times);
     }
     for value in ["mine", "yours", "mine"] {
-        write(value).await;
+        rotate_to(&world, value).await;
         let outcome = run(&world, rule).await;
         let expected = if value == "mine" {
             "left(flapping)"

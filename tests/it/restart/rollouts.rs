@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{POLICY, is_up, pods, rolled, workload};
+use super::{POLICY, are_replaced, is_up, pods, rolled, workload};
 use crate::{
     scenarios::{base, rotate},
     support::World,
@@ -27,7 +27,7 @@ async fn a_rollout_is_restarted_by_its_restart_at() {
     outcome.exits(0);
     assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
     let after = pods(&world, "web").await;
-    assert!(after.len() == 3 && after.iter().all(|pod| !before.contains(pod)));
+    are_replaced(&before, &after);
     let object = world.get("Rollout", "web").await.expect("it");
     assert!(object["spec"]["restartAt"].is_string());
     assert!(object["spec"]["template"]["metadata"]["annotations"].is_null());

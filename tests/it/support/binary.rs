@@ -269,12 +269,19 @@ impl Outcome {
         }
     }
 
-    /// `outcome(reason)` of a workload, or `action(reason)` in a plan.
-    pub(crate) fn restart_of(&self, name: &str) -> String {
+    /// What the document says of a workload.
+    pub(crate) fn restart(&self, name: &str) -> Value {
         let document = self.document();
         let restarts = document["restarts"].as_array().expect("restarts");
         let restart = restarts.iter().find(|restart| restart["name"] == name);
-        let restart = restart.unwrap_or_else(|| panic!("no workload {name}: {}", self.stdout));
+        restart
+            .unwrap_or_else(|| panic!("no workload {name}: {}", self.stdout))
+            .clone()
+    }
+
+    /// `outcome(reason)` of a workload, or `action(reason)` in a plan.
+    pub(crate) fn restart_of(&self, name: &str) -> String {
+        let restart = self.restart(name);
         let what = restart["outcome"].as_str().or(restart["action"].as_str());
         let reason = restart["reason"].as_str().expect("a reason");
         format!("{}({reason})", what.expect("an outcome"))
