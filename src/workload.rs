@@ -34,6 +34,9 @@ pub const STAMP: &str = "eso-sync/stamp";
 /// In a pod template: when it was restarted, as `kubectl rollout restart` writes it.
 pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
+/// On a pod of a StatefulSet: the revision of its template.
+const REVISION: &str = "controller-revision-hash";
+
 /// The kinds that can be restarted.
 #[derive(
     Clone,
@@ -289,7 +292,7 @@ impl Workload {
 
     /// Whether a partition keeps this pod as it was before the last change of its template.
     pub fn keeps(&self, pod: &Pod) -> bool {
-        let revision = pod.labels.get("controller-revision-hash");
+        let revision = pod.labels.get(REVISION);
         self.partly.is_some() && revision != self.partly.as_ref()
     }
 
@@ -333,6 +336,12 @@ pub struct Pod {
 }
 
 impl Pod {
+    /// Forgets what nobody asks for once it is known whose it is.
+    pub fn keep_for_its_owner(&mut self) {
+        self.labels.retain(|label, _| label == REVISION);
+        self.owner = None;
+    }
+
     /// The name of the Deployment or the Rollout above its ReplicaSet. That bears the name and the hash of the template, as its pods
     /// do; another workload's name may begin the same.
     pub fn above(&self, kind: Kind) -> Option<&str> {

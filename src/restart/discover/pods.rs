@@ -16,59 +16,84 @@ impl Look<'_> {
         rule.is_some_and(|rule| needs_pods(subject, rule, self.context))
     }
 
+    /// Gives each workload of a namespace that wants them its pods. There can be many thousands: what is nobody's is not kept.
     pub(super) async fn add_pods(self, namespace: &str, seen: &mut Seen) {
-        let pods = match pods(self.cluster, &pods_in(namespace), |_| true).await {
-            Ok(pods) => pods,
-            Err(error) => {
-                seen.gaps.push(gap("pods", Some(namespace), &error));
-                return;
-            }
-        };
-        let pods = Owned::new(&pods);
-        for subject in &mut seen.subjects {
-            if subject.workload.id.namespace == namespace && self.wants_pods(subject) {
-                subject.pods = Some(pods.of(&subject.workload));
+        let wanting = seen
+            .subjects
+            .iter()
+            .enumerate()
+            .filter(|(_, subject)| subject.workload.id.namespace == namespace)
+            .filter(|(_, subject)| self.wants_pods(subject));
+        let mut owners = Owners::default();
+        for (index, subject) in wanting {
+            owners.note(index, &subject.workload);
+        }
+        let subjects = &seen.subjects;
+        let mut found: BTreeMap<usize, BTreeMap<String, Pod>> = BTreeMap::new();
+        let listed = self
+            .cluster
+            .list(&pods_in(namespace), |pod: PodObject| {
+                let Some(mut pod) = pod.pod() else { return };
+                let owns = |index: &usize| {
+                    subjects
+                        .get(*index)
+                        .is_some_and(|subject| subject.workload.owns(&pod))
+                };
+                if let Some(index) = owners.of(&pod).into_iter().flatten().find(owns) {
+                    pod.keep_for_its_owner();
+                    found
+                        .entry(index)
+                        .or_default()
+                        .insert(pod.name.clone(), pod);
+                }
+            })
+            .await;
+        if let Err(error) = listed {
+            seen.gaps.push(gap("pods", Some(namespace), &error));
+            return;
+        }
+        for index in owners.all {
+            if let Some(subject) = seen.subjects.get_mut(index) {
+                let pods = found.remove(&index).unwrap_or_default();
+                subject.pods = Some(pods.into_values().collect());
             }
         }
     }
 }
 
-/// Pods by what controls them: a namespace can have thousands, of as many workloads.
-struct Owned<'a> {
-    by_uid: BTreeMap<&'a str, Vec<&'a Pod>>,
-    /// By the name of what stands above their ReplicaSet.
-    by_name: BTreeMap<&'a str, Vec<&'a Pod>>,
+/// Who may own a pod, by what the pod says.
+#[derive(Default)]
+struct Owners {
+    all: Vec<usize>,
+    by_uid: BTreeMap<String, usize>,
+    /// Those with a ReplicaSet between them and their pods.
+    by_name: BTreeMap<(Kind, String), usize>,
 }
 
-impl<'a> Owned<'a> {
-    fn new(pods: &'a [Pod]) -> Self {
-        let mut owned = Self {
-            by_uid: BTreeMap::new(),
-            by_name: BTreeMap::new(),
-        };
-        for pod in pods {
-            if let Some(owner) = &pod.owner {
-                owned.by_uid.entry(&owner.uid).or_default().push(pod);
-            }
-            let above = [Kind::Deployment, Kind::Rollout].map(|kind| pod.above(kind));
-            for name in above.into_iter().flatten() {
-                owned.by_name.entry(name).or_default().push(pod);
-            }
+impl Owners {
+    fn note(&mut self, index: usize, workload: &Workload) {
+        self.all.push(index);
+        let id = &workload.id;
+        if matches!(id.kind, Kind::Deployment | Kind::Rollout) {
+            self.by_name.insert((id.kind, id.name.clone()), index);
+        } else {
+            self.by_uid.insert(workload.uid.clone(), index);
         }
-        owned
     }
 
-    fn of(&self, workload: &Workload) -> Vec<Pod> {
-        let found = match (workload.id.kind, &workload.controller) {
-            (Kind::Deployment | Kind::Rollout, _) => self.by_name.get(&*workload.id.name),
-            (Kind::Pod, Some(owner)) => self.by_uid.get(&*owner.uid),
-            (Kind::Pod, None) => None,
-            (Kind::DaemonSet | Kind::ReplicaSet | Kind::StatefulSet, _) => {
-                self.by_uid.get(&*workload.uid)
-            }
+    fn of(&self, pod: &Pod) -> [Option<usize>; 4] {
+        let above = |kind: Kind| {
+            let name = pod.above(kind)?.to_owned();
+            self.by_name.get(&(kind, name)).copied()
         };
-        let own = found.into_iter().flatten().copied();
-        own.filter(|pod| workload.owns(pod)).cloned().collect()
+        let by_uid = |uid: &str| self.by_uid.get(uid).copied();
+        let owner = pod.owner.as_ref();
+        [
+            above(Kind::Deployment),
+            above(Kind::Rollout),
+            owner.and_then(|owner| by_uid(&owner.uid)),
+            by_uid(&pod.uid),
+        ]
     }
 }
 
