@@ -134,11 +134,12 @@ const RIGHTS: &[Right] = &[
     (Need::Stamp, Scope::Job, "", "configmaps", &[KNOWN], &["get", "patch"]),
     (Need::Restart(Kind::DaemonSet), Scope::Selected, "apps", "daemonsets", &[], RESTARTS),
     (Need::Restart(Kind::Deployment), Scope::Selected, "apps", "deployments", &[], RESTARTS),
-    (Need::Restart(Kind::Pod), Scope::Selected, "", "pods", &[], &["get", "list", "patch"]),
+    (Need::Restart(Kind::Pod), Scope::Selected, "", "pods", &[], RESTARTS),
     (Need::Restart(Kind::ReplicaSet), Scope::Selected, "apps", "replicasets", &[], RESTARTS),
     (Need::Restart(Kind::Rollout), Scope::Selected, "argoproj.io", "rollouts", &[], RESTARTS),
-    // A Rollout may have its pod template in a Deployment.
+    // A Rollout may have its pod template in one of these.
     (Need::Restart(Kind::Rollout), Scope::Selected, "apps", "deployments", &[], &["get"]),
+    (Need::Restart(Kind::Rollout), Scope::Selected, "apps", "replicasets", &[], &["get"]),
     (Need::Restart(Kind::StatefulSet), Scope::Selected, "apps", "statefulsets", &[], RESTARTS),
     (Need::Evict, Scope::Selected, "", "pods/eviction", &[], &["create"]),
 ];

@@ -235,6 +235,7 @@ impl Restarts<'_> {
             plan: &plan,
             clock: self.clock,
             stop,
+            families: carry_out::Families::default(),
         };
         let mut results = carry_out::carry_out(&job, done).await;
         let mut noted = known.clone();

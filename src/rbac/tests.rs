@@ -363,12 +363,13 @@ fn restarts_take_the_kinds_of_the_policy_and_what_the_job_owns_by_name() {
     payments: events: create
     payments: deployments: get,list,watch,patch
     payments: rollouts: get,list,watch,patch
+    payments: replicasets: get
     ");
     assert!(!shown_rules.contains("eviction"));
     policy.restart[0].strategy = Strategy::Evict;
     assert!(shown(&rules(Some(&policy), &job())).contains("payments: pods/eviction: create"));
     policy.restart[0].kinds = vec![Kind::Pod];
-    assert!(shown(&rules(Some(&policy), &job())).contains("payments: pods: get,list,patch"));
+    assert!(shown(&rules(Some(&policy), &job())).contains("payments: pods: get,list,watch,patch"));
 }
 
 #[test]

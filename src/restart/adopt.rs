@@ -130,8 +130,11 @@ fn note_what_is_there(known: &mut Known, seen: &Seen) {
         };
         let (id, uid) = (&workload.id, &workload.uid);
         let healthy = workload.health == Health::Healthy;
-        let unnoted = known.seq(id, uid).is_none_or(|seq| seq < stamp.seq);
-        if unnoted || (healthy && known.is_pending(id, uid)) {
+        let noted = known.seq(id, uid);
+        // An older stamp that came back tells nothing of the restart that was noted last.
+        let is_newest = noted.is_none_or(|seq| seq <= stamp.seq);
+        let ended = healthy && known.is_pending(id, uid);
+        if is_newest && (noted != Some(stamp.seq) || ended) {
             let pending = !healthy && !stamp.restarts.is_empty();
             known.note_restart(id, uid, stamp.seq, pending);
         }
@@ -202,5 +205,32 @@ pub(super) const fn reason_of(error: &CallError) -> Reason {
         Trouble::Unavailable | Trouble::Unreadable | Trouble::Expired => Reason::ApiUnavailable,
         Trouble::Conflict => Reason::ChangedMeanwhile,
         Trouble::Unauthenticated | Trouble::Denied | Trouble::Invalid => Reason::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::restart::{fixtures::subject, subject::Subject};
+
+    fn seen(subject: Subject) -> Seen {
+        Seen {
+            subjects: vec![subject],
+            ..Seen::default()
+        }
+    }
+
+    #[test]
+    fn an_older_stamp_that_came_back_forgives_no_restart() {
+        let old = subject("web", &[]).stamped(&[]);
+        let (id, uid) = (old.workload.id.clone(), old.workload.uid.clone());
+        let mut known = Known::default();
+        known.note_restart(&id, &uid, 2, true);
+        note_what_is_there(&mut known, &seen(old.clone()));
+        assert_eq!(known.seq(&id, &uid), Some(2));
+        assert!(known.is_pending(&id, &uid));
+        let new = old.with_stamp(|stamp| stamp.seq = 2);
+        note_what_is_there(&mut known, &seen(new));
+        assert!(!known.is_pending(&id, &uid), "it is seen to be healthy");
     }
 }

@@ -12,6 +12,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+pub(super) use self::lone_pod::Families;
 use self::{healthy::Ended, pace::Pace};
 use super::{
     adopt::reason_of,
@@ -29,7 +30,7 @@ use crate::{
     policy::{RestartRule, Strategy},
     reason::Reason,
     stop::{Level, Stop},
-    workload::{Kind, Pod, RESTARTED_AT, STAMP, WorkloadId, object::Object},
+    workload::{Kind, Pod, RESTARTED_AT, STAMP, Workload, WorkloadId, object::Object},
 };
 
 /// How often a restart is tried where somebody else writes to the workload at the same time.
@@ -51,6 +52,8 @@ pub(super) struct Job<'a> {
     pub(super) clock: Clock,
     /// Learns when to end.
     pub(super) stop: Stop,
+    /// Of each controller of single pods one goes at a time.
+    pub(super) families: Families,
 }
 
 /// What ended a restart before it was healthy.
@@ -79,7 +82,7 @@ impl From<Ended> for Failure {
 
 /// A restart that was begun.
 struct Begun {
-    id: WorkloadId,
+    workload: Workload,
     object: Object,
     stamp: Stamp,
     at: Instant,
@@ -203,7 +206,7 @@ impl<'a> Job<'a> {
     ) -> (WorkloadId, RestartResult) {
         let ended = match begun {
             Ok(Some(begun)) => Ok(self.finish(begun, give_up, step).await),
-            Ok(None) if step.id.kind == Kind::Pod => self.replace(step, rule, give_up).await,
+            Ok(None) if step.id.kind == Kind::Pod => self.replace(step, rule).await,
             Ok(None) => match self.evict(step, rule, give_up).await {
                 Ok(begun) => Ok(self.finish(begun, give_up, step).await),
                 Err(failure) => Err(failure),
@@ -329,7 +332,7 @@ impl<'a> Job<'a> {
     fn begun(step: &Step, object: Object, stamp: Stamp, subject: Subject) -> Begun {
         tracing::info!(workload = %step.id, "restarted");
         Begun {
-            id: step.id.clone(),
+            workload: subject.workload,
             object,
             stamp,
             at: Instant::now(),
@@ -340,14 +343,14 @@ impl<'a> Job<'a> {
     /// Waits until it is healthy, and looks at its pods.
     async fn finish(&self, begun: Begun, give_up: Instant, step: &Step) -> RestartResult {
         let Begun {
-            id,
+            workload,
             object,
             at,
             pods,
             stamp,
         } = begun;
-        let mut waited = healthy::wait(self.look.cluster, &id, Some(&object), give_up).await;
-        let workload = object.workload(id.kind);
+        let id = &workload.id;
+        let mut waited = healthy::wait(self.look.cluster, id, Some(&object), give_up).await;
         // Argo deletes pods, as an eviction does, and calls it done with the last of them: its successor may be yet to come.
         if id.kind == Kind::Rollout && waited.is_ok() {
             let gone: Vec<&Pod> = pods.iter().collect();

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     eso::expected::Difference,
-    policy::{RestartRule, RestartWhen},
+    policy::{RestartRule, RestartWhen, Strategy},
     reason::Reason,
     workload::Workload,
 };
@@ -316,8 +316,11 @@ fn hold_against(
     if decision.changes.is_empty() {
         decision.changes = changes;
     }
-    let kept = subject.kept_back();
-    if decision.reason == Reason::Current && !stamp.restarts.is_empty() && !kept.is_empty() {
+    let kept = subject.kept_back(&stamp);
+    // Pods that were evicted came back with the data, whatever their template.
+    if decision.reason == Reason::Current && rule.strategy == Strategy::Rollout && !kept.is_empty()
+    {
+        let kept: Vec<&str> = kept.iter().map(|pod| &*pod.name).collect();
         decision.reason = Reason::OnDelete;
         decision.message = format!(
             "its partition kept back {} when it was restarted",

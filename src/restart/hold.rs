@@ -76,6 +76,16 @@ fn unnoted(
             .get(&step.id)
             .filter(|result| result.outcome == RestartOutcome::Failed);
         let (why, noted) = match failed {
+            // What stands in the stamp that it has already is not forgotten.
+            Some(result)
+                if step
+                    .decision
+                    .write
+                    .as_ref()
+                    .is_some_and(|write| !write.adopts()) =>
+            {
+                (&result.message, noted(subject, key))
+            }
             Some(result) => (&result.message, BTreeSet::new()),
             // No stamp can be made then. One that is there already tells later what its pods started with.
             None if step.decision.reason == Reason::SecretUnreadable => {

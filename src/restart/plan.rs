@@ -103,6 +103,8 @@ pub fn plan(policy: &Policy, subjects: &[Subject], context: Context<'_>) -> Rest
                     let awaited = plan.awaited.entry(subject.rule).or_default();
                     awaited.push(id.clone());
                 }
+                // The run may bring other data, which is the cure; then it is decided about again.
+                Health::Failing(_) if context.before_sync && may_change(subject) => {}
                 Health::Failing(why) => {
                     let why =
                         format!("{id} was restarted on the present data and is not healthy: {why}");
@@ -133,6 +135,7 @@ pub(super) fn step(subject: &Subject, decision: Decision, stamp: Option<&Stamp>)
         .and_then(|stamp| stamp.evicting.as_ref())
         .filter(|evicting| evicting.secrets == subject.prints());
     let mut old_pods = Vec::new();
+    let kept = stamp.map_or_else(Vec::new, |stamp| subject.kept_back(stamp));
     if decision.behind {
         let old = |pod: &&Pod| {
             let changed = decision.changes.iter().any(|change| {
@@ -142,7 +145,7 @@ pub(super) fn step(subject: &Subject, decision: Decision, stamp: Option<&Stamp>)
             // What came since an eviction began came with the present data.
             match evicting {
                 Some(evicting) => evicting.covers(pod),
-                None => changed || subject.workload.keeps(pod),
+                None => changed || kept.iter().any(|kept| kept.uid == pod.uid),
             }
         };
         let pods = subject.pods.iter().flatten().filter(old);
@@ -165,6 +168,10 @@ pub(super) fn step(subject: &Subject, decision: Decision, stamp: Option<&Stamp>)
 }
 
 /// Its stamp, if that was made for it.
+fn may_change(subject: &Subject) -> bool {
+    subject.counting().any(|(_, concern)| concern.may_change)
+}
+
 pub(super) fn stamp_of(subject: &Subject) -> Option<Stamp> {
     let stamp = Stamp::parse(subject.workload.stamp.as_deref()?).ok()?;
     (stamp.of == subject.workload.uid).then_some(stamp)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::stamp::Prints;
+use super::stamp::{Prints, Stamp};
 use crate::workload::{Keys, Pod, Workload};
 
 /// Pods that were created this long after a Secret was last written have read it as it is: no cache of a kubelet is older.
@@ -89,11 +89,15 @@ impl Subject {
             .collect()
     }
 
-    /// The pods that a partition keeps as they were.
-    pub fn kept_back(&self) -> Vec<&str> {
+    /// The pods that a partition kept as they were when this stamp's last restart was made. One that came since, and is held back
+    /// by somebody else's rollout, has the data.
+    pub fn kept_back(&self, stamp: &Stamp) -> Vec<&Pod> {
+        let last = stamp.restarts.last();
         let pods = self.pods.iter().flatten();
-        let kept = pods.filter(|pod| self.workload.keeps(pod));
-        kept.map(|pod| &*pod.name).collect()
+        let kept = pods.filter(|pod| {
+            self.workload.keeps(pod) && last.is_some_and(|last| pod.created < last.at)
+        });
+        kept.collect()
     }
 
     /// Whether all of its pods were created well after this Secret was last written. Without pods nothing is known.

@@ -18,9 +18,9 @@ use crate::{
     policy::RestartRule,
     reason::Reason,
     restart::{
-        decide::restarted,
+        decide::{guard::is_the_cure, restarted},
         discover::pods_of,
-        plan::Step,
+        plan::{Step, stamp_of},
         stamp::{Evicting, Stamp},
         subject::Subject,
     },
@@ -42,9 +42,14 @@ impl Job<'_> {
         let (subject, evicting) = self.mean_to_evict(step, rule).await?;
         let before = subject.pods.clone().unwrap_or_default();
         let mut old: Vec<&Pod> = before.iter().filter(|pod| evicting.covers(pod)).collect();
-        old.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
-        // One that an earlier run evicted may have no healthy successor: then no other is taken away.
-        if !old.is_empty() && !self.look.context.retry {
+        old.sort_by(|a, b| (a.ready, a.created, &a.name).cmp(&(b.ready, b.created, &b.name)));
+        // One that an earlier run evicted may have no healthy successor: then no other is taken away, unless that one goes first and
+        // other data may help it.
+        let context = self.look.context;
+        let cure = stamp_of(&subject).is_some_and(|stamp| is_the_cure(&subject, context, &stamp));
+        let first_is_sick = old.first().is_some_and(|pod| !pod.ready);
+        let at_once = context.retry || (cure && first_is_sick);
+        if !old.is_empty() && !at_once {
             healthy::wait(self.look.cluster, &step.id, None, give_up).await?;
         }
         for (index, pod) in old.iter().enumerate() {
@@ -61,11 +66,11 @@ impl Job<'_> {
         }
         let (object, stamp) = self.note_restart(step, &subject).await?;
         Ok(Begun {
-            id: step.id.clone(),
+            pods: old.into_iter().cloned().collect(),
+            workload: subject.workload,
             object,
             stamp,
             at,
-            pods: before,
         })
     }
 

@@ -2,7 +2,11 @@
 //!
 //! Without the stamp it would look like any pod that is seen for the first time, and how often it was restarted would be forgotten.
 
-use std::cmp::Reverse;
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -30,13 +34,35 @@ struct Family {
     unread: Option<String>,
 }
 
+/// What a controller's pods are waited for to be.
+#[derive(Clone, Copy)]
+struct Whole<'a> {
+    /// So many, at the least.
+    pods: usize,
+    /// None of them with this uid.
+    without: Option<&'a str>,
+}
+
+/// Whose turn it is, by the uid of the controller, with the number of its pods: until it has made another in the place of one that was
+/// evicted, those that are left look well.
+#[derive(Clone, Default)]
+pub(in crate::restart) struct Families(Arc<Mutex<BTreeMap<String, Turn>>>);
+
+type Turn = Arc<tokio::sync::Mutex<usize>>;
+
+impl Families {
+    fn of(&self, owner: &str) -> Turn {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(owner.to_owned()).or_default())
+    }
+}
+
 impl Job<'_> {
     /// Evicts one pod, once all others of its controller are ready, and waits until they are again, with one in its place.
     pub(super) async fn replace(
         &self,
         step: &Step,
         rule: &RestartRule,
-        give_up: Instant,
     ) -> Result<RestartResult, Failure> {
         let Some(owner) = self
             .subject(&step.id)
@@ -44,20 +70,11 @@ impl Job<'_> {
         else {
             return Err(Failure::Left(Reason::Deleted, String::new()));
         };
-        // Another of them may have been evicted just now, or by an earlier run.
-        let retry = self.look.context.retry;
-        let patience = if retry { Instant::now() } else { give_up };
-        let Family {
-            pods: before,
-            lacks,
-            unread,
-        } = self.family(step, owner, 0, patience).await;
-        if let Some(why) = unread {
-            return Err(Failure::Failed(Reason::ApiUnavailable, why));
-        }
-        if let Some(lacks) = lacks.filter(|_| !retry) {
-            return Err(Failure::Failed(Reason::NotHealthyAgain, lacks));
-        }
+        let turn = self.families.of(&owner.uid);
+        let mut size = turn.lock().await;
+        let give_up = Instant::now() + rule.wait;
+        let before = self.may_go(step, owner, *size, give_up).await?;
+        *size = before.len().max(*size).max(1);
         self.go_on(|| None)?;
         let at = Instant::now();
         let (subject, _) = self.mean_to_evict(step, rule).await?;
@@ -65,7 +82,11 @@ impl Job<'_> {
             self.evict_one(pod, give_up).await?;
         }
         let evicted_at = self.clock.now();
-        let after = self.family(step, owner, before.len().max(1), give_up).await;
+        let whole = Whole {
+            pods: *size,
+            without: Some(&step.uid),
+        };
+        let after = self.family(step, owner, whole, give_up).await;
         let stays = after.pods.iter().any(|pod| pod.uid == step.uid);
         let came: Vec<Pod> = after
             .pods
@@ -92,15 +113,47 @@ impl Job<'_> {
         })
     }
 
-    /// Waits until there are so many pods of a controller, all of them ready; `wanted` is 0 where it is not to be replaced yet.
-    async fn family(&self, step: &Step, owner: &Owner, wanted: usize, give_up: Instant) -> Family {
+    /// Waits until a pod can be done without: another may have been evicted just now, or by an earlier run. Those that there are.
+    async fn may_go(
+        &self,
+        step: &Step,
+        owner: &Owner,
+        pods: usize,
+        give_up: Instant,
+    ) -> Result<Vec<Pod>, Failure> {
+        let whole = Whole {
+            pods,
+            without: None,
+        };
+        let mut family = self.family(step, owner, whole, Instant::now()).await;
+        // One that is not ready itself is not missed.
+        let spare = |pod: &Pod| pod.uid == step.uid && !pod.ready;
+        let at_once = self.look.context.retry || family.pods.iter().any(spare);
+        if family.lacks.is_some() && !at_once {
+            family = self.family(step, owner, whole, give_up).await;
+        }
+        match (family.unread, family.lacks) {
+            (Some(why), _) => Err(Failure::Failed(Reason::ApiUnavailable, why)),
+            (None, Some(lacks)) if !at_once => Err(Failure::Failed(Reason::NotHealthyAgain, lacks)),
+            (None, _) => Ok(family.pods),
+        }
+    }
+
+    /// Waits until a controller has all of its pods, and they are ready.
+    async fn family(
+        &self,
+        step: &Step,
+        owner: &Owner,
+        whole: Whole<'_>,
+        give_up: Instant,
+    ) -> Family {
         let mut pods = Vec::new();
         loop {
             let (lacks, unread) =
                 match family_of(self.look.cluster, &step.id.namespace, owner).await {
                     Ok(now) => {
                         pods = now;
-                        (lacks(&pods, step, owner, wanted), None)
+                        (lacks(&pods, owner, whole), None)
                     }
                     Err(error) => (Some(error.to_string()), Some(error.why().to_owned())),
                 };
@@ -172,11 +225,15 @@ impl Job<'_> {
     }
 }
 
-/// What these pods lack of what they were: the evicted one is gone, and so many are ready.
-fn lacks(pods: &[Pod], step: &Step, owner: &Owner, wanted: usize) -> Option<String> {
-    if wanted > 0 && pods.iter().any(|pod| pod.uid == step.uid) {
-        return Some(format!("pod {} does not end", step.id.name));
+/// What these pods lack of being all that there were, and ready.
+fn lacks(pods: &[Pod], owner: &Owner, whole: Whole<'_>) -> Option<String> {
+    let left = whole
+        .without
+        .and_then(|uid| pods.iter().find(|pod| pod.uid == uid));
+    if let Some(left) = left {
+        return Some(format!("pod {} does not end", left.name));
     }
+    let wanted = whole.pods;
     if pods.len() < wanted {
         let Owner { kind, name, .. } = owner;
         return Some(format!(

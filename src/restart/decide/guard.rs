@@ -241,10 +241,17 @@ pub(in crate::restart) fn is_on_present_data(
         .is_some_and(|last| last.data == digest())
 }
 
-fn is_the_cure(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> bool {
+/// Whether a restart or an eviction of ours on other data was not seen to end well: the present data may be the cure.
+pub(in crate::restart) fn is_the_cure(
+    subject: &Subject,
+    context: Context<'_>,
+    stamp: &Stamp,
+) -> bool {
     let workload = &subject.workload;
-    context.known.is_pending(&workload.id, &workload.uid)
-        && !is_on_present_data(subject, context, stamp)
+    let evicting = stamp.evicting.as_ref();
+    let restarted = context.known.is_pending(&workload.id, &workload.uid)
+        && !is_on_present_data(subject, context, stamp);
+    restarted || evicting.is_some_and(|evicting| evicting.secrets != subject.prints())
 }
 
 /// The data that the stamp would hold after a restart.

@@ -504,4 +504,10 @@ fn what_a_partition_keeps_back_stays_behind_in_later_runs() {
     assert_eq!(shown(&decision), "leave (on-delete)");
     assert!(decision.behind && decision.message.contains("api-0"));
     assert!(!decision.message.contains("api-1"));
+    // Pods that came with that restart have the data, whoever holds them back now.
+    let mut later = set;
+    for pod in later.pods.as_mut().unwrap() {
+        pod.created = time("11:30:00");
+    }
+    assert_eq!(shown(&decided(&later)), "leave (current)");
 }

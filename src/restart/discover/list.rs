@@ -8,7 +8,10 @@ use crate::{
     discover::gap,
     inventory::Gap,
     restart::adopt::reason_of,
-    workload::{Health, Kind, TemplateIn, Workload, WorkloadId, health, object::Object},
+    workload::{
+        Health, Kind, TemplateIn, Workload, WorkloadId, health,
+        object::{LabelSelector, Object},
+    },
 };
 
 /// What one list holds that matters. A list that starts anew hands out items again: by name, each is kept once.
@@ -159,7 +162,11 @@ impl Look<'_> {
             name: name.clone(),
         };
         let template = self.cluster.get::<Object>(&of.path()).await?;
-        workload.uses = template.workload(of.kind).uses;
+        let template = template.workload(of.kind);
+        workload.uses = template.uses;
+        if workload.selector == LabelSelector::default() {
+            workload.selector = template.selector;
+        }
         Ok(())
     }
 }

@@ -144,6 +144,17 @@ fn other_data_is_the_cure_for_what_a_restart_broke_and_is_tried_there_first() {
 }
 
 #[test]
+fn what_may_get_other_data_in_this_run_stops_nothing_before_that() {
+    let mut broken = restarted_now("a");
+    broken.workload.health = Health::Failing("it crashes".to_owned());
+    broken.secrets.get_mut("db").unwrap().may_change = true;
+    let known = known(&broken, true);
+    let policy = policy(vec![RestartRule::default()]);
+    let plan = plan(&policy, &[broken], context(&key(), &known, true));
+    assert_eq!(plan.steps[0].decision.action, Action::IfChanged);
+}
+
+#[test]
 fn an_eviction_that_is_under_way_goes_before_all_others_and_names_the_pods_that_are_left() {
     let mut under_way = subject("b", NEW).stamped(OLD);
     let evicting = Evicting::of(under_way.pods.as_deref().unwrap(), under_way.prints());

@@ -103,7 +103,8 @@ pub(super) const RULE: &[Field] = &[
     field(
         "wait",
         Shape::Text(&format::DURATION),
-        "How long one may take to be healthy again; longer, and no other of this entry is started.",
+        "How long one may take to be healthy again, with `evict` for all of its pods, one after another; longer, and no other of this \
+         entry is started.",
     ),
     field(
         "cooldown",

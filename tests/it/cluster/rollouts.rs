@@ -19,6 +19,8 @@ async fn a_rollout_whose_pod_template_stands_in_a_deployment_is_restarted() {
     world.apply(template).await;
     let mut rollout = workload("Rollout", "web", "db");
     let spec = rollout["spec"].as_object_mut().expect("a spec");
+    // Argo takes the selector from there too.
+    spec.remove("selector");
     spec.remove("template");
     spec.insert(
         "workloadRef".to_owned(),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{are_replaced, is_up, pods, rolled, shop, workload};
 use crate::{
-    scenarios::rotate,
+    scenarios::{rotate, rotate_to},
     support::{Outcome, World, eventually, scenarios},
 };
 
@@ -179,6 +179,34 @@ async fn no_pod_is_taken_from_a_workload_that_lacks_one() {
     );
     let after = pods(&world, "web").await;
     are_replaced(&before, &after);
+    world.end().await;
+}
+
+/// What an eviction broke, other data may mend: the sick pod goes first then.
+#[tokio::test]
+async fn other_data_is_tried_on_the_sick_pod_first() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    run(&world, "1m").await.exits(0);
+    let before = pods(&world, "web").await;
+    new_pods(&world, json!({"sandbox.eso-sync/ready-after": "never"})).await;
+    rotate(&world).await;
+    let outcome = run(&world, "3s").await;
+    assert_eq!(
+        outcome.exits(3).restart_of("web"),
+        "failed(not-healthy-again)"
+    );
+    let between = pods(&world, "web").await;
+    new_pods(&world, json!({"sandbox.eso-sync/ready-after": "0s"})).await;
+    rotate_to(&world, "later").await;
+    let outcome = run(&world, "1m").await;
+    assert_eq!(
+        outcome.exits(0).restart_of("web"),
+        "restarted(data-changed)"
+    );
+    let after = pods(&world, "web").await;
+    are_replaced(&before, &after);
+    are_replaced(&between, &after);
     world.end().await;
 }
 

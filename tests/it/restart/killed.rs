@@ -147,6 +147,8 @@ async fn pods_are_evicted_once_wherever_a_run_is_killed() {
         );
         let after = pods(&world, "web").await;
         are_replaced(&before, &after);
+        let behind = &outcome.document()["summary"]["restarts"]["behind"];
+        assert_eq!(*behind, json!(0), "{at}");
         let in_vain = usize::from(writes[number] == eviction);
         assert_eq!(sent(&world, "create", EVICTIONS), 3 + in_vain, "{at}");
         world.end().await;

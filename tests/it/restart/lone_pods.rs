@@ -126,6 +126,31 @@ async fn pods_of_another_controller_are_evicted_one_after_the_other(world: World
     world.end().await;
 }
 
+/// Several may be evicted at once, but not of one controller.
+#[tokio::test]
+async fn one_pod_of_a_controller_is_evicted_at_a_time() {
+    let world = World::sandbox().await;
+    let first = adopted(&world).await;
+    let slow = json!({"metadata": {"annotations": {"sandbox.eso-sync/ready-after": "1s"}}});
+    world
+        .patch(
+            "ReplicationController",
+            "keeper",
+            &json!({"spec": {"template": slow}}),
+        )
+        .await;
+    rotate(&world).await;
+    let policy = POLICY.replace("strategy: evict", "strategy: evict, maxConcurrent: 3");
+    let evicted = run(&world, &policy).await;
+    assert_eq!(
+        told(evicted.exits(0), &first),
+        only("restarted(data-changed)")
+    );
+    let second = kept(&world).await;
+    assert!(second.len() == 3 && second.iter().all(|pod| !first.contains(pod)));
+    world.end().await;
+}
+
 async fn nothing_rolls_single_pods_and_that_is_said(world: World) {
     let pods = adopted(&world).await;
     rotate(&world).await;
