@@ -345,7 +345,8 @@ fn kept_elsewhere(keeper: &Keeper) -> Option<String> {
     let first = homes.first()?;
     let all: Vec<&str> = homes.iter().copied().collect();
     Some(format!(
-        "workloads bear stamps whose key is kept in namespace {}, by another installation: they are held against that, but its lock          is not this run's. One home for all is better: --lock-namespace {first}",
+        "workloads bear stamps whose key is kept in namespace {}, by another installation: they are held against that, but its lock \
+         is not this run's. One home for all is better: --lock-namespace {first}",
         all.join(", ")
     ))
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    decide::Write,
     discover::{Seen, Unseen},
     plan::RestartPlan,
     results::{RestartOutcome, RestartResults},
@@ -75,23 +76,18 @@ fn unnoted(
             .of
             .get(&step.id)
             .filter(|result| result.outcome == RestartOutcome::Failed);
-        let (why, noted) = match failed {
-            // What stands in the stamp that it has already is not forgotten.
-            Some(result)
-                if step
-                    .decision
-                    .write
-                    .as_ref()
-                    .is_some_and(|write| !write.adopts()) =>
-            {
-                (&result.message, noted(subject, key))
-            }
-            Some(result) => (&result.message, BTreeSet::new()),
-            // No stamp can be made then. One that is there already tells later what its pods started with.
-            None if step.decision.reason == Reason::SecretUnreadable => {
-                (&step.decision.message, noted(subject, key))
-            }
+        let why = match failed {
+            Some(result) => &result.message,
+            // No stamp can be made then.
+            None if step.decision.reason == Reason::SecretUnreadable => &step.decision.message,
             None => continue,
+        };
+        // A stamp that is there already, and was not to be made anew, tells later what its pods started with.
+        let anew = step.decision.write.as_ref().is_some_and(Write::adopts);
+        let noted = if anew {
+            BTreeSet::new()
+        } else {
+            noted(subject, key)
         };
         for (name, _) in subject.counting() {
             if !noted.contains(name) {

@@ -230,8 +230,7 @@ async fn a_restart_that_another_run_owes_is_made_without_a_sync(world: World) {
         .bin
         .run(&["restart", "--config", path, "-o", "json"])
         .await;
-    outcome.exits(0);
-    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    outcome.restarted("web");
     assert_eq!(outcome.document()["items"], json!([]));
     assert_eq!(
         outcome.document()["restarts"][0]["secrets"][0]["keys"],
@@ -285,8 +284,7 @@ async fn a_rollout_is_restarted_by_its_controller(world: World) {
         .named(POLICY)
         .replace("match: references", "match: references, kinds: [Rollout]");
     let outcome = world.bin.policy(&policy, &[]).await;
-    outcome.exits(0);
-    assert_eq!(outcome.restart_of("canary"), "restarted(data-changed)");
+    outcome.restarted("canary");
     let after = pods(&world, "canary").await;
     are_replaced(&before, &after);
     let again = world.bin.policy(&policy, &[]).await;
@@ -415,8 +413,7 @@ async fn one_is_synced_and_restarted_ad_hoc_and_every_link_is_told(world: World)
         .bin
         .run(&[&arguments[..], &["-o", "json"]].concat())
         .await;
-    outcome.exits(0);
-    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    outcome.restarted("web");
     let document = outcome.document();
     let links: Vec<(String, bool)> = document["chain"]
         .as_array()
@@ -478,8 +475,7 @@ async fn a_restart_waits_for_the_drift_check(world: World) {
     assert_eq!(rolled(&world, "Deployment", "web").await, 1);
     world.resume().await;
     let outcome = world.bin.policy(&policy, &[]).await;
-    outcome.exits(0);
-    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    outcome.restarted("web");
     assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     world.end().await;
 }
@@ -518,7 +514,7 @@ async fn what_a_partition_keeps_back_is_told_in_every_run(world: World) {
     run(&world, &[]).await.exits(0);
     rotate(&world).await;
     let first = run(&world, &[]).await;
-    assert_eq!(first.exits(0).restart_of("set"), "restarted(data-changed)");
+    first.restarted("set");
     let later = run(&world, &[]).await;
     assert_eq!(later.exits(0).restart_of("set"), "left(on-delete)");
     for outcome in [first, later] {

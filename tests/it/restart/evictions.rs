@@ -29,8 +29,7 @@ async fn pods_are_evicted_one_by_one(world: World) {
     rotate(&world).await;
     let policy = world.named(EVICT).replace("WAIT", "1m");
     let outcome = world.bin.policy(&policy, &[]).await;
-    outcome.exits(0);
-    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    outcome.restarted("web");
     let after = pods(&world, "web").await;
     are_replaced(&before, &after);
     assert_eq!(
@@ -106,10 +105,7 @@ async fn pods_of_a_workload_whose_name_begins_the_same_are_none_of_ours(world: W
     run(&world, "1m").await.exits(0);
     rotate(&world).await;
     let outcome = run(&world, "1m").await;
-    assert_eq!(
-        outcome.exits(0).restart_of("web"),
-        "restarted(data-changed)"
-    );
+    outcome.restarted("web");
     assert_eq!(of_canary().await, before);
     world.end().await;
 }
@@ -173,10 +169,7 @@ async fn no_pod_is_taken_from_a_workload_that_lacks_one() {
         .await;
     is_up(&world, "Deployment", "web").await;
     let outcome = run(&world, "1m").await;
-    assert_eq!(
-        outcome.exits(0).restart_of("web"),
-        "restarted(data-changed)"
-    );
+    outcome.restarted("web");
     let after = pods(&world, "web").await;
     are_replaced(&before, &after);
     world.end().await;
@@ -200,10 +193,7 @@ async fn other_data_is_tried_on_the_sick_pod_first() {
     new_pods(&world, json!({"sandbox.eso-sync/ready-after": "0s"})).await;
     rotate_to(&world, "later").await;
     let outcome = run(&world, "1m").await;
-    assert_eq!(
-        outcome.exits(0).restart_of("web"),
-        "restarted(data-changed)"
-    );
+    outcome.restarted("web");
     let after = pods(&world, "web").await;
     are_replaced(&before, &after);
     are_replaced(&between, &after);
@@ -247,10 +237,7 @@ async fn at_most_one_pod_is_lacking_at_any_time() {
         }
     };
     let (outcome, fewest) = tokio::join!(run(&world, "1m"), fewest);
-    assert_eq!(
-        outcome.exits(0).restart_of("web"),
-        "restarted(data-changed)"
-    );
+    outcome.restarted("web");
     assert_eq!(fewest, 2);
     world.end().await;
 }
@@ -278,10 +265,7 @@ async fn a_workload_that_is_scaled_down_meanwhile_is_evicted_to_its_end() {
         .patch("Deployment", "web", &json!({"spec": {"replicas": 2}}))
         .await;
     let outcome = running.end().await;
-    assert_eq!(
-        outcome.exits(0).restart_of("web"),
-        "restarted(data-changed)"
-    );
+    outcome.restarted("web");
     let after = pods(&world, "web").await;
     assert!(after.len() == 2 && after.iter().all(|pod| !before.contains(pod)));
     world.end().await;

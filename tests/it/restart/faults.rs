@@ -31,8 +31,7 @@ async fn what_is_typed_waits_for_no_cool_down() {
     world.bin.run(&sync).await.exits(0);
     rotate_to(&world, "later").await;
     let outcome = world.bin.run(&sync).await;
-    outcome.exits(0);
-    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    outcome.restarted("web");
     assert_eq!(rolled(&world, "Deployment", "web").await, 3);
     world.end().await;
 }
@@ -52,8 +51,7 @@ async fn what_cools_down_stays_behind_unless_somebody_insists() {
     assert_eq!(outcome.restart("web")["behind"], json!(true));
     assert_eq!(old_pods(&outcome, "web"), 3);
     let outcome = run(&world, &["--retry"]).await;
-    outcome.exits(0);
-    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    outcome.restarted("web");
     world.end().await;
 }
 
@@ -152,8 +150,7 @@ async fn a_stamp_that_is_refused_holds_the_sync_back() {
     assert_eq!(world.secret("db", "password").await, before);
     world.embedded().clear_faults();
     let outcome = run(&world, &[]).await;
-    outcome.exits(0);
-    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    outcome.restarted("web");
     assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     world.end().await;
 }
@@ -166,8 +163,7 @@ async fn an_api_server_that_is_gone_for_a_moment_costs_no_stamp() {
     let gone = Fault::drop_before().verb("patch").resource("deployments");
     world.embedded().inject(gone.times(3));
     let outcome = run(&world, &[]).await;
-    outcome.exits(0);
-    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    outcome.restarted("web");
     world.end().await;
 }
 
@@ -187,8 +183,7 @@ async fn nothing_is_synced_blindly(fault: Fault, why: &str) {
     assert_eq!(world.secret("db", "password").await, before);
     world.embedded().clear_faults();
     let outcome = run(&world, &[]).await;
-    outcome.exits(0);
-    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    outcome.restarted("web");
     world.end().await;
 }
 
@@ -233,8 +228,7 @@ async fn rollouts_that_nobody_installed_hold_nothing_back() {
     world.bin.run(&sync).await.exits(3);
     sandbox.inject(Fault::status(404).path("/apis/argoproj.io/v1alpha1"));
     let outcome = world.bin.run(&sync).await;
-    outcome.exits(0);
-    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    outcome.restarted("web");
     world.end().await;
 }
 
@@ -255,8 +249,7 @@ async fn workloads_that_cannot_be_listed_again_are_not_reached() {
     assert!(gaps.contains("deployments"), "{gaps}");
     world.embedded().clear_faults();
     let outcome = run(&world, &[]).await;
-    outcome.exits(0);
-    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    outcome.restarted("web");
     world.end().await;
 }
 
@@ -303,8 +296,7 @@ async fn a_secret_that_reloader_ignores_is_not_left_to_it() {
     world.patch("Secret", "db", &ignored).await;
     rotate(&world).await;
     let outcome = run(&world, &[]).await;
-    outcome.exits(0);
-    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    outcome.restarted("web");
     world.end().await;
 }
 
@@ -350,7 +342,6 @@ async fn data_that_moves_after_the_check_restarts_nothing_in_that_run() {
     assert!(message.contains("has changed since"), "{message}");
     assert_eq!(rolled(&world, "Deployment", "web").await, 1);
     let outcome = world.bin.run(&restart).await;
-    outcome.exits(0);
-    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    outcome.restarted("web");
     world.end().await;
 }

@@ -91,24 +91,15 @@ async fn the_key_of_the_job_is_found_from_a_laptop() {
     rotated_and_synced(&world).await;
     let ad_hoc = typed(&world);
     let outcome = laptop.run(&ad_hoc).await;
-    assert_eq!(
-        outcome.exits(0).restart_of("web"),
-        "restarted(data-changed)"
-    );
+    outcome.restarted("web");
     all_is_quiet(&world, &[&job, &laptop]).await;
     rotate_to(&world, "later").await;
     let outcome = run(&world, &laptop).await;
-    assert_eq!(
-        outcome.exits(0).restart_of("web"),
-        "restarted(data-changed)"
-    );
+    outcome.restarted("web");
     assert_eq!(outcome.document()["warnings"], json!([]));
     rotate_to(&world, "last").await;
     let outcome = run(&world, &job).await;
-    assert_eq!(
-        outcome.exits(0).restart_of("web"),
-        "restarted(data-changed)"
-    );
+    outcome.restarted("web");
     assert_eq!(rolled(&world, "Deployment", "web").await, 4);
     assert!(!has_key(&world, "default").await, "there is one key");
     world.end().await;
@@ -123,10 +114,7 @@ async fn a_laptop_restarts_what_is_owed_by_the_stamps_of_a_job_elsewhere() {
     run(&world, &job).await.exits(0);
     rotated_and_synced(&world).await;
     let outcome = run(&world, &laptop).await;
-    assert_eq!(
-        outcome.exits(0).restart_of("web"),
-        "restarted(data-changed)"
-    );
+    outcome.restarted("web");
     warns(&outcome, "kept in namespace ops");
     warns(&outcome, "--lock-namespace ops");
     assert_eq!(
@@ -137,10 +125,7 @@ async fn a_laptop_restarts_what_is_owed_by_the_stamps_of_a_job_elsewhere() {
     all_is_quiet(&world, &[&job, &laptop]).await;
     rotate_to(&world, "later").await;
     let outcome = run(&world, &job).await;
-    assert_eq!(
-        outcome.exits(0).restart_of("web"),
-        "restarted(data-changed)"
-    );
+    outcome.restarted("web");
     assert_eq!(rolled(&world, "Deployment", "web").await, 3);
     world.end().await;
 }
@@ -156,18 +141,12 @@ async fn a_job_restarts_what_is_owed_by_the_stamps_of_a_laptop() {
     rotated_and_synced(&world).await;
     let job = job(&world, OPS).await;
     let outcome = run(&world, &job).await;
-    assert_eq!(
-        outcome.exits(0).restart_of("web"),
-        "restarted(data-changed)"
-    );
+    outcome.restarted("web");
     warns(&outcome, "kept in namespace default");
     all_is_quiet(&world, &[&laptop, &job]).await;
     rotate_to(&world, "later").await;
     let outcome = run(&world, &laptop).await;
-    assert_eq!(
-        outcome.exits(0).restart_of("web"),
-        "restarted(data-changed)"
-    );
+    outcome.restarted("web");
     assert_eq!(rolled(&world, "Deployment", "web").await, 3);
     world.end().await;
 }
@@ -182,10 +161,7 @@ async fn a_job_that_moves_in_later_goes_on_with_the_stamps_of_the_laptop() {
     rotated_and_synced(&world).await;
     let job = job(&world, "eso-sync").await;
     let outcome = run(&world, &job).await;
-    assert_eq!(
-        outcome.exits(0).restart_of("web"),
-        "restarted(data-changed)"
-    );
+    outcome.restarted("web");
     all_is_quiet(&world, &[&laptop, &job]).await;
     assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     world.end().await;
@@ -211,10 +187,7 @@ async fn a_key_elsewhere_that_cannot_be_read_restarts_nothing_and_loses_nothing(
     assert_eq!(version(&world, "Deployment", "web").await, before);
     world.embedded().clear_faults();
     let outcome = run(&world, &job).await;
-    assert_eq!(
-        outcome.exits(0).restart_of("web"),
-        "restarted(data-changed)"
-    );
+    outcome.restarted("web");
     assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     world.end().await;
 }
@@ -286,10 +259,7 @@ async fn two_jobs_do_not_fight_over_stamps() {
     assert_eq!(key_in(&world, "both").await, json!("ops-a"));
     rotate(&world).await;
     let second = other.policy(&of("api"), &[]).await;
-    assert_eq!(
-        second.exits(0).restart_of("both"),
-        "restarted(data-changed)"
-    );
+    second.restarted("both");
     let first = one.policy(&of("db"), &[]).await;
     assert_eq!(first.exits(0).restart_of("both"), "left(current)");
     let before = version(&world, "Deployment", "both").await;

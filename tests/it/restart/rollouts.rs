@@ -24,8 +24,7 @@ async fn a_rollout_is_restarted_by_its_restart_at() {
     let before = pods(&world, "web").await;
     rotate(&world).await;
     let outcome = world.bin.policy(&policy, &[]).await;
-    outcome.exits(0);
-    assert_eq!(outcome.restart_of("web"), "restarted(data-changed)");
+    outcome.restarted("web");
     let after = pods(&world, "web").await;
     are_replaced(&before, &after);
     let object = world.get("Rollout", "web").await.expect("it");

@@ -287,6 +287,13 @@ impl Outcome {
         format!("{}({reason})", what.expect("an outcome"))
     }
 
+    /// Asserts that all went well, and that this workload was restarted on data that changed.
+    #[track_caller]
+    pub(crate) fn restarted(&self, name: &str) {
+        let found = self.exits(0).restart_of(name);
+        assert_eq!(found, "restarted(data-changed)");
+    }
+
     /// Asserts the exit code; shows everything if it is another.
     #[track_caller]
     pub(crate) fn exits(&self, code: i32) -> &Self {
