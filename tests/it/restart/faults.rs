@@ -345,3 +345,29 @@ async fn data_that_moves_after_the_check_restarts_nothing_in_that_run() {
     outcome.restarted("web");
     world.end().await;
 }
+
+/// Nothing is restarted by looking.
+#[tokio::test]
+async fn the_status_says_who_is_behind() {
+    let world = World::sandbox().await;
+    shop(&world).await;
+    run(&world, &[]).await.exits(0);
+    let path = world.bin.file("status.yaml", &world.named(POLICY));
+    let path = path.to_str().expect("UTF-8");
+    let status = async |form: &str| {
+        let arguments = ["status", "--config", path, "-o", form];
+        world.bin.run(&arguments).await
+    };
+    assert_eq!(status("json").await.restart("web")["behind"], json!(false));
+    rotate(&world).await;
+    let sync = ["sync", "db", "-y", "-n", &world.namespace];
+    world.bin.run(&sync).await.exits(0);
+    let outcome = status("json").await;
+    assert_eq!(outcome.restart("web")["behind"], json!(true));
+    assert_eq!(old_pods(&outcome, "web"), 3);
+    let table = status("table").await.stdout;
+    let web = table.lines().find(|line| line.contains("web"));
+    assert!(web.is_some_and(|web| web.contains("behind")), "{table}");
+    assert_eq!(rolled(&world, "Deployment", "web").await, 1);
+    world.end().await;
+}
