@@ -8,6 +8,7 @@ mod drift;
 mod house;
 mod interruptions;
 mod oracle;
+mod outputs;
 mod pods;
 mod policy;
 mod providers;

@@ -1,0 +1,148 @@
+//! What every command prints, as a whole: a change of a column, a sentence or an exit code shows up here.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use crate::support::{Outcome, Workspace};
+
+/// What differs from run to run, and what stands in its place.
+static VARYING: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+    [
+        (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
+        (r"\d{8}t\d{6}z-[0-9a-f]{8}", "RUN"),
+        (r"127\.0\.0\.1:\d+", "ADDRESS"),
+        (r"\b\d+(\.\d+)? s\b", "SECONDS"),
+        (r"\b\d+(\.\d+)? ms\b", "SECONDS"),
+        (r"\b\d+[hm]\d+[ms]\b", "AGE"),
+        (r"\d+ API requests", "N API requests"),
+        (r#"(?m)("?(?:\w*Seconds|requests)"?): [\d.]+"#, "$1: 0"),
+        (r#""version": "[^"]+""#, "\"version\": VERSION"),
+        (r" +", " "),
+        (r"-{3,}|─{3,}", "---"),
+    ]
+    .into_iter()
+    .map(|(pattern, text)| (Regex::new(pattern).expect("a pattern"), text))
+    .collect()
+});
+
+/// Lines of progress: their order and number depend on the pace of the machine.
+fn is_progress(line: &str) -> bool {
+    line.starts_with("synced ") && line.contains(" after ")
+        || line.contains(" WARN ")
+        || line.starts_with("retrying ")
+        || line.ends_with(" SECONDS") && line.contains(": restarted in ")
+}
+
+fn stable(text: &str) -> String {
+    let mut text = text.to_owned();
+    for (pattern, instead) in VARYING.iter() {
+        text = pattern.replace_all(&text, *instead).into_owned();
+    }
+    let lines = text.lines().filter(|line| !is_progress(line));
+    lines.map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+fn shown(arguments: &[&str], outcome: &Outcome) -> String {
+    format!(
+        "$ eso-sync {}\nexit {}\n--- stdout\n{}--- stderr\n{}",
+        arguments.join(" "),
+        outcome.code,
+        stable(&outcome.stdout),
+        stable(&outcome.stderr)
+    )
+}
+
+async fn print(name: &str, arguments: &[&str], files: &[(&str, &str)]) {
+    let workspace = Workspace::new(Vec::new());
+    for (file, text) in files {
+        workspace.file(file, text);
+    }
+    let outcome = workspace.run(arguments).await;
+    insta::with_settings!({prepend_module_to_snapshot => false, snapshot_path => "snapshots/outputs", omit_expression => true}, {
+        insta::assert_snapshot!(name, shown(arguments, &outcome));
+    });
+}
+
+/// A policy with every section, and a rule for restarts.
+const POLICY: &str = "
+select:
+  - namespaces: [payments, 'web*']
+exclude:
+  - names: [session]
+sync: {when: drifted, retries: 1}
+pace: {stores: {'SecretStore/payments/vault': 50/s}}
+safety: {maxSyncs: 20}
+restart:
+  - match: references
+";
+
+const INVALID: &str = "
+select:
+  - namespaces: [Prod]
+    label: {}
+sync: {when: sometimes, timeout: 0s}
+pace: {aws: fast}
+restart: [{match: labels, cooldown: -1s}]
+";
+
+macro_rules! outputs {
+    ($($name:ident: [$($argument:literal),*] $(with $file:literal = $text:expr)?;)*) => {
+        $(#[tokio::test]
+        async fn $name() {
+            print(stringify!($name), &[$($argument),*], &[$(($file, $text))?]).await;
+        })*
+    };
+}
+
+outputs! {
+    help_restart: ["restart", "--help"];
+    help_drift: ["drift", "--help"];
+    help_diagnose: ["diagnose", "--help"];
+    help_validate: ["validate", "--help"];
+    help_schema: ["schema", "--help"];
+    help_rbac: ["rbac", "--help"];
+    short_help_run: ["run", "-h"];
+    status: ["status", "--sandbox"];
+    status_wide: ["status", "--sandbox", "-A", "-o", "wide"];
+    status_json: ["status", "--sandbox", "-n", "payments", "-o", "json"];
+    status_yaml: ["status", "--sandbox=bad-day", "-o", "yaml"];
+    status_names: ["status", "--sandbox", "-o", "name"];
+    plan: ["plan", "--sandbox"];
+    plan_differences: ["plan", "--sandbox", "--exit-code", "-n", "payments"];
+    plan_json: ["plan", "--sandbox=bad-day", "-o", "json"];
+    plan_policy: ["plan", "--sandbox", "--config", "policy.yaml"] with "policy.yaml" = POLICY;
+    plan_refused: ["plan", "--sandbox", "--max-syncs", "3"];
+    drift: ["drift", "--sandbox"];
+    drift_bad_day: ["drift", "--sandbox=bad-day"];
+    drift_json: ["drift", "--sandbox=bad-day", "-o", "json"];
+    diagnose: ["diagnose", "stripe", "-n", "payments", "--sandbox"];
+    diagnose_bad_day: ["diagnose", "pipeline", "-n", "platform", "--sandbox=bad-day"];
+    diagnose_json: ["diagnose", "warehouse", "-n", "data", "--sandbox=bad-day", "-o", "json"];
+    run: ["run", "--sandbox"];
+    run_bad_day: ["run", "--sandbox=bad-day"];
+    run_bad_day_json: ["run", "--sandbox=bad-day", "-o", "json"];
+    run_policy: ["run", "--sandbox", "--config", "policy.yaml"] with "policy.yaml" = POLICY;
+    run_policy_dry: ["run", "--sandbox", "--config", "policy.yaml", "--dry-run"] with "policy.yaml" = POLICY;
+    sync_restart: ["sync", "db", "-n", "payments", "--restart", "--sandbox", "--yes"];
+    sync_without_yes: ["sync", "db", "-n", "payments", "--sandbox"];
+    sync_nothing_named: ["sync", "--sandbox"];
+    sync_unknown_name: ["sync", "nope", "-n", "payments", "--sandbox", "--yes"];
+    sync_unknown_store: ["sync", "--store", "ClusterSecretStore/nope", "-A", "--sandbox", "--yes"];
+    sync_all_dry: ["sync", "--all", "-A", "--sandbox", "--dry-run", "-o", "json"];
+    restart_without_rule: ["restart", "--sandbox"];
+    restart_policy: ["restart", "--sandbox", "--config", "policy.yaml", "--dry-run"] with "policy.yaml" = POLICY;
+    validate: ["validate", "--config", "policy.yaml"] with "policy.yaml" = POLICY;
+    validate_invalid: ["validate", "--config", "policy.yaml"] with "policy.yaml" = INVALID;
+    validate_json: ["validate", "--config", "policy.yaml", "-o", "json"] with "policy.yaml" = INVALID;
+    schema_report: ["schema", "--for", "report"];
+    rbac: ["rbac"];
+    rbac_policy: ["rbac", "--config", "policy.yaml"] with "policy.yaml" = POLICY;
+    rbac_aws: ["rbac", "--for", "aws"];
+    rbac_azure: ["rbac", "--for", "azure"];
+    rbac_gcp: ["rbac", "--for", "gcp"];
+    rbac_vault: ["rbac", "--for", "vault"];
+    no_cluster: ["status"];
+    unknown_command: ["synk"];
+    bad_server: ["status", "--server", "not an address"];
+}
