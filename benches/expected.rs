@@ -4,16 +4,13 @@
 
 use std::{collections::BTreeMap, hint::black_box, time::Duration};
 
-use eso_sync::{
-    eso::{
-        expected::{
-            Answer, Content, NotComputable, Provider, Raw, Read, Spec, Template, Unverifiable,
-            expected,
-        },
-        template::{Limits, render},
+use eso_model::{
+    expected::{
+        Answer, Content, NotComputable, Provider, Raw, Read, Spec, Template, Unverifiable, expected,
     },
-    secret::{RunKey, Value},
+    template::{Limits, render},
 };
+use secret::{RunKey, Value};
 use serde_json::json;
 
 const KEYS: usize = 1000;

@@ -16,7 +16,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, process::Stdio, time::Duration};
 
-use eso_sync::sandbox::{Sandbox, Settings};
+use sandbox::{Sandbox, Settings};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 

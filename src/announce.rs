@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
+use cluster::{Cluster, FIELD_MANAGER, wire};
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
-    cluster::{Cluster, FIELD_MANAGER},
     discover::Api,
     outcome::{Outcome, Results},
     plan::{Item, Plan},
@@ -18,7 +18,6 @@ use crate::{
         plan::{RestartPlan, Step},
         results::{RestartOutcome, RestartResults},
     },
-    wire,
 };
 
 /// Events are worth waiting for, but not for long: a Pod that is told to end has 30 s in all.

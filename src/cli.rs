@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use eso_model::duration::GoDuration;
 use secrecy::SecretString;
 
 use crate::{
-    duration::GoDuration,
     policy::Capability,
     rbac::provider::Side,
     telemetry::{Color, LogFormat},

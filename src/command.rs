@@ -13,24 +13,25 @@ use std::{
     sync::Arc,
 };
 
+use cluster::{
+    Access, Cluster, Trouble,
+    connect::{self, ConnectError, Options},
+};
+use pace::Clock;
+use providers::reader::StandIn;
+use sandbox::{self, Sandbox};
 use serde::Serialize;
 
 use crate::{
     cli::{Cli, Command, ConnectionArgs, LoggingArgs, Output},
-    clock::Clock,
-    cluster::{
-        Access, Cluster, Trouble,
-        connect::{self, ConnectError, Options},
-    },
     discover::{DiscoverError, Discovered},
     drift::check::Check,
     exit::Exit,
     lock::LockError,
     policy::Policy,
     progress::Style,
-    provider::reader::StandIn,
     report::{API_VERSION, Run},
-    sandbox::{self, Sandbox},
+    sandbox_access,
     settings::Invalid,
     stop::{Level, Stop, Stopper},
     telemetry::LogFormat,
@@ -234,10 +235,9 @@ impl Connected {
         policy: &Policy,
         discovered: &Discovered,
     ) -> Result<Check, Refusal> {
-        let stand_in = self
-            .sandbox
-            .clone()
-            .map(|sandbox| -> StandIn { Arc::new(move |store| sandbox.connect(store)) });
+        let stand_in = self.sandbox.clone().map(|sandbox| -> StandIn {
+            Arc::new(move |store| sandbox_access::connect(&sandbox, store))
+        });
         let environment = session.world.environment.clone();
         Check::new(&self.cluster, policy, discovered, environment, stand_in)
             .map_err(|error| Refusal::new(Exit::NoAccess, &error))

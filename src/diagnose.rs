@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
+use eso_model::{expected::Difference, texts};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
     drift::{Finding, ReadFact, ReadState, Verdict},
-    eso::{expected::Difference, texts},
     exit::Exit,
     inventory::{Inventory, State, StoreView},
     plan::{Action, Item},
@@ -248,13 +248,9 @@ fn failed(facts: Facts<'_>, since: &str, notes: &mut Notes) {
         Ok(warnings) => {
             if let Some(warning) = warnings.last() {
                 let quoted = texts::quote(warning);
-                let _ = write!(
-                    text,
-                    "; it says ({}): {}",
-                    quoted.reason.as_str(),
-                    quoted.text
-                );
-                if let Some(next) = quoted.reason.next_step() {
+                let reason = Reason::from(quoted.class);
+                let _ = write!(text, "; it says ({}): {}", reason.as_str(), quoted.text);
+                if let Some(next) = reason.next_step() {
                     notes.then(next);
                 }
             }

@@ -4,16 +4,17 @@ mod project;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cluster::{CallError, Cluster, Query, Trouble};
+use eso_model::{self, Id, StoreKey};
+use providers::{
+    Unread,
+    reader::{NamespaceLabels, Source},
+    unread,
+};
+
 use crate::{
-    cluster::{CallError, Cluster, Query, Trouble},
-    eso,
-    inventory::{Gap, Id, Inventory, Operator, Parent, StoreKey, StoreView},
+    inventory::{Gap, Inventory, Operator, Parent, StoreView},
     policy::{Policy, Selection},
-    provider::{
-        Unread,
-        reader::{NamespaceLabels, Source},
-        unread,
-    },
     wire,
 };
 
@@ -53,11 +54,11 @@ pub enum DiscoverError {
     /// No ExternalSecrets in this cluster's API.
     #[error(
         "the cluster serves no ExternalSecrets ({}): is the External Secrets Operator installed?",
-        eso::GROUP
+        eso_model::GROUP
     )]
     NotInstalled,
     /// Neither `v1` nor `v1beta1`.
-    #[error("the cluster serves {group} in {0} only; eso-sync knows v1 and v1beta1", group = eso::GROUP)]
+    #[error("the cluster serves {group} in {0} only; eso-sync knows v1 and v1beta1", group = eso_model::GROUP)]
     UnknownVersion(String),
     /// A call without whose answer nothing can be done.
     #[error(transparent)]
@@ -67,12 +68,13 @@ pub enum DiscoverError {
 impl Api {
     /// Finds out which version is served.
     pub async fn find(cluster: &Cluster) -> Result<Self, DiscoverError> {
-        let group: wire::ApiGroup = match cluster.get(&format!("/apis/{}", eso::GROUP)).await {
-            Err(error) if error.trouble == Trouble::NotFound => {
-                return Err(DiscoverError::NotInstalled);
-            }
-            other => other?,
-        };
+        let group: cluster::wire::ApiGroup =
+            match cluster.get(&format!("/apis/{}", eso_model::GROUP)).await {
+                Err(error) if error.trouble == Trouble::NotFound => {
+                    return Err(DiscoverError::NotInstalled);
+                }
+                other => other?,
+            };
         let served = |version: &str| {
             group
                 .versions
@@ -97,7 +99,7 @@ impl Api {
 
     /// The path of a collection: `externalsecrets`, in a namespace or in all.
     pub fn path(&self, namespace: Option<&str>, plural: &str) -> String {
-        let (group, version) = (eso::GROUP, &self.version);
+        let (group, version) = (eso_model::GROUP, &self.version);
         match namespace {
             Some(namespace) => format!("/apis/{group}/{version}/namespaces/{namespace}/{plural}"),
             None => format!("/apis/{group}/{version}/{plural}"),
@@ -106,7 +108,7 @@ impl Api {
 
     /// `external-secrets.io/v1`
     pub fn api_version(&self) -> String {
-        format!("{}/{}", eso::GROUP, self.version)
+        format!("{}/{}", eso_model::GROUP, self.version)
     }
 }
 
@@ -152,7 +154,7 @@ async fn labels_for(
         return Some(known);
     }
     let mut labels = NamespaceLabels::new();
-    let each = |namespace: wire::Namespace| {
+    let each = |namespace: cluster::wire::Namespace| {
         labels.insert(namespace.metadata.name, namespace.metadata.labels);
     };
     let listed = cluster.list(&Query::new("/api/v1/namespaces"), each).await;
@@ -173,7 +175,7 @@ async fn namespace_labels(
     let listed = cluster
         .list(
             &Query::new("/api/v1/namespaces"),
-            |namespace: wire::Namespace| {
+            |namespace: cluster::wire::Namespace| {
                 labels.insert(namespace.metadata.name, namespace.metadata.labels);
             },
         )
@@ -365,7 +367,8 @@ async fn parents(cluster: &Cluster, api: &Api, inventory: &mut Inventory) {
 fn age_matters(inventory: &Inventory) -> bool {
     inventory.external_secrets.iter().any(|external_secret| {
         external_secret.parent.is_some()
-            || external_secret.refresh == eso::refresh::Refresh::Periodic(std::time::Duration::ZERO)
+            || external_secret.refresh
+                == eso_model::refresh::Refresh::Periodic(std::time::Duration::ZERO)
     })
 }
 
@@ -373,9 +376,12 @@ fn age_matters(inventory: &Inventory) -> bool {
 async fn operator(cluster: &Cluster, api: &Api) -> Operator {
     let path = format!(
         "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/externalsecrets.{}",
-        eso::GROUP
+        eso_model::GROUP
     );
-    match cluster.get::<wire::CustomResourceDefinition>(&path).await {
+    match cluster
+        .get::<cluster::wire::CustomResourceDefinition>(&path)
+        .await
+    {
         Ok(definition) => project::operator(&definition, &api.version),
         Err(error) => {
             tracing::debug!(%error, "the operator's age is unknown");

@@ -1,7 +1,7 @@
 //! The drift check: what the providers hold now against what the target Secrets hold.
 //!
 //! ```text
-//!   specs, Secrets ─► check ─► provider::Reader ─► eso::expected, templates ─► judge ─► Findings ─► plan
+//!   specs, Secrets ─► check ─► provider::Reader ─► eso_model::expected, templates ─► judge ─► Findings ─► plan
 //! ```
 //!
 //! Values stay within [`check`]: what is compared, and what leaves it, are fingerprints with a key of the run, names of keys and
@@ -19,11 +19,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::target::{Judged, is_edited};
-use crate::{
-    eso::expected::{KeyDifference, Unverifiable},
-    inventory::{Id, QuotaKey, StoreKey},
-    reason::Reason,
+use eso_model::{
+    Id, QuotaKey, StoreKey,
+    expected::{KeyDifference, Unverifiable},
 };
+
+use crate::reason::Reason;
 
 /// What the check says of one ExternalSecret.
 #[derive(

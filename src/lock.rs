@@ -6,16 +6,14 @@
 
 use std::time::Duration;
 
+use cluster::{CallError, Cluster, Trouble};
 use jiff::{SignedDuration, Timestamp};
+use pace::Clock;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::{
-    clock::Clock,
-    cluster::{CallError, Cluster, Trouble},
-    rbac::LEASE,
-};
+use crate::rbac::LEASE;
 
 /// How long a Lease holds without being renewed.
 const DURATION: Duration = Duration::from_secs(15);
@@ -68,7 +66,7 @@ pub struct Lock {
 
 #[derive(Debug, Deserialize)]
 struct Lease {
-    metadata: crate::wire::Meta,
+    metadata: cluster::wire::Meta,
     #[serde(default)]
     spec: Spec,
 }

@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use eso_sync::{
     cli::Cli,
-    clock::Clock,
     command::{World, execute},
     reason::Reason,
     stop, telemetry,
 };
+use pace::Clock;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {

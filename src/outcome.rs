@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use eso_model::QuotaKey;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{drift::Finding, inventory::QuotaKey, reason::Reason};
+use crate::{drift::Finding, reason::Reason};
 
 /// What became of an item.
 #[derive(

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use cluster::names::{in_a_name, is_name};
 use globset::{GlobBuilder, GlobMatcher};
 
 /// A glob (`prod-*`, `vault-{a,b}`, `web-?`) on a name.
@@ -13,9 +14,6 @@ pub struct Pattern {
 
 /// What makes a pattern more than a name.
 const GLOB: [char; 7] = ['*', '?', '[', ']', '{', '}', '\\'];
-
-/// The longest name that Kubernetes allows.
-const LONGEST: usize = 253;
 
 impl Pattern {
     /// The error says what is wrong with `text`. A pattern that no name can match is an error: it would select nothing,
@@ -57,19 +55,6 @@ impl Pattern {
     pub fn literal(&self) -> Option<&str> {
         (!self.text.contains(GLOB)).then_some(&*self.text)
     }
-}
-
-/// Whether Kubernetes allows this as the name of a namespace, a store or an ExternalSecret.
-pub fn is_name(text: &str) -> bool {
-    text.len() <= LONGEST
-        && text.chars().all(in_a_name)
-        && text
-            .split('.')
-            .all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
-}
-
-const fn in_a_name(c: char) -> bool {
-    c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.')
 }
 
 impl FromStr for Pattern {

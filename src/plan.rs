@@ -6,15 +6,13 @@ mod classify;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use eso_model::{Id, QuotaKey, StoreKey, expected::CreationPolicy};
 use jiff::Timestamp;
 
 use crate::{
     drift::{Finding, Findings, Verdict},
-    eso::expected::CreationPolicy,
-    inventory::{
-        ExternalSecret, Gap, Id, Inventory, QuotaKey, Ready, State, StoreKey, StoreView, Target,
-    },
-    policy::{OnStillStale, OnUnverifiable, Pace, Policy, Rate},
+    inventory::{ExternalSecret, Gap, Inventory, Ready, State, StoreView, Target},
+    policy::{OnStillStale, OnUnverifiable, Pace, Policy},
     reason::Reason,
 };
 
@@ -247,8 +245,8 @@ pub fn plan(policy: &Policy, inventory: &Inventory, findings: &Findings, now: Ti
     if estimate > policy.deadline {
         plan.warnings.push(format!(
             "this takes about {}, longer than the deadline of {}: what is not reached by then is left for the next run",
-            crate::duration::GoDuration(whole_seconds(estimate)),
-            crate::duration::GoDuration(policy.deadline)
+            eso_model::duration::GoDuration(whole_seconds(estimate)),
+            eso_model::duration::GoDuration(policy.deadline)
         ));
     }
     plan
@@ -324,14 +322,6 @@ fn quota_of(inventory: &Inventory, external_secret: &ExternalSecret) -> QuotaKey
     }
 }
 
-/// The rate of a provider: its own, or the default.
-pub fn rate_of(pace: &Pace, provider: &str) -> Rate {
-    pace.providers
-        .get(provider)
-        .copied()
-        .unwrap_or(pace.default)
-}
-
 fn estimate(pace: &Pace, steps: &[Step]) -> Duration {
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
     let seconds = |count: u64, per_second: f64| count as f64 / per_second;
@@ -345,7 +335,7 @@ fn estimate(pace: &Pace, steps: &[Step]) -> Duration {
     }
     let quotas = by_quota
         .into_iter()
-        .map(|(quota, calls)| seconds(calls, rate_of(pace, &quota.provider).as_per_second()));
+        .map(|(quota, calls)| seconds(calls, pace.rate_of(&quota.provider).as_per_second()));
     let stores = by_store
         .into_iter()
         .filter_map(|(store, calls)| Some(seconds(calls, pace.stores.get(store)?.as_per_second())));

@@ -8,12 +8,12 @@ pub mod provider;
 
 use std::collections::BTreeMap;
 
+use providers::trust::Credentials;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
     policy::{Drift, OnStillStale, Policy, RestartRule, Strategy, When},
-    provider::trust::Credentials,
     workload::Kind,
 };
 

@@ -1,5 +1,6 @@
 //! The stable words that plans and reports use to say why: one list, documented, only ever added to.
 
+use eso_model::texts::ErrorClass;
 use serde::{Deserialize, Serialize};
 
 /// Why an ExternalSecret is synced, skipped, unproven, failed or not reached; and why a workload is restarted or left alone.
@@ -200,6 +201,21 @@ pub enum Reason {
     EvictionBlocked,
 }
 
+impl From<ErrorClass> for Reason {
+    fn from(class: ErrorClass) -> Self {
+        match class {
+            ErrorClass::Throttled => Self::Throttled,
+            ErrorClass::StoreNotReady => Self::StoreNotReady,
+            ErrorClass::StoreMissing => Self::StoreMissing,
+            ErrorClass::Denied => Self::Denied,
+            ErrorClass::Template => Self::Template,
+            ErrorClass::NotFound => Self::NotFound,
+            ErrorClass::Unavailable => Self::Unavailable,
+            ErrorClass::Other => Self::OperatorError,
+        }
+    }
+}
+
 impl Reason {
     /// As it is written in reports.
     pub fn as_str(self) -> String {
@@ -207,6 +223,14 @@ impl Reason {
             Ok(serde_json::Value::String(word)) => word,
             _ => String::new(),
         }
+    }
+
+    /// True if a failure with this reason may pass by itself, so that another try is worth its calls.
+    pub const fn may_be_temporary(self) -> bool {
+        matches!(
+            self,
+            Self::Throttled | Self::Unavailable | Self::OperatorError
+        )
     }
 
     /// Whether a skip for this reason is trouble that somebody should look at, and not the author's own wish.
@@ -385,5 +409,13 @@ mod tests {
             Reason::RefreshIntervalZero.as_str(),
             "refresh-interval-zero"
         );
+    }
+
+    #[test]
+    fn only_temporary_failures_are_retried() {
+        let reason = |text| Reason::from(eso_model::texts::quote(text).class);
+        assert!(reason("i/o timeout").may_be_temporary() && reason("???").may_be_temporary());
+        assert!(!reason("permission denied").may_be_temporary());
+        assert!(!reason("Secret does not exist").may_be_temporary());
     }
 }

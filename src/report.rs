@@ -22,10 +22,12 @@ pub use self::restarts::{
 };
 pub use self::table::{Column, items_table};
 pub use self::termination::summary as termination_summary;
+use eso_model::StoreKind;
+
 use crate::{
     drift::Verdict,
     exit::Exit,
-    inventory::{Gap, State, StoreKind},
+    inventory::{Gap, State},
     outcome::{ItemResult, Outcome, Results, SecretChange},
     plan::{Action, Item, Plan},
     policy::OnStillStale,

@@ -33,6 +33,8 @@ use std::{
     time::Duration,
 };
 
+use cluster::Cluster;
+use pace::Clock;
 use tokio::time::timeout;
 
 use self::{
@@ -47,8 +49,6 @@ use self::{
     targets::{Targets, Verdicts},
 };
 use crate::{
-    clock::Clock,
-    cluster::Cluster,
     inventory::{Gap, Inventory},
     outcome::Results,
     plan::Plan,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use crate::pattern::is_name;
+use cluster::names::{is_label_key, is_label_value};
 
 /// A comma-separated AND of requirements: `a=b`, `a!=b`, `a in (b,c)`, `a notin (b,c)`, `a`, `!a`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,35 +138,12 @@ fn made(key: &str, test: Test) -> Result<Requirement, InvalidSelector> {
     })
 }
 
-/// Whether Kubernetes allows this as the key of a label or an annotation: `name` or `example.com/name`.
-pub fn is_label_key(key: &str) -> bool {
-    let (prefix, name) = key
-        .split_once('/')
-        .map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    !name.is_empty() && is_word(name) && prefix.is_none_or(is_name)
-}
-
-/// Whether Kubernetes allows this as the value of a label.
-pub fn is_label_value(text: &str) -> bool {
-    is_word(text)
-}
-
 fn label_value(text: &str) -> Result<String, InvalidSelector> {
     let value = text.trim();
-    if !is_word(value) {
+    if !is_label_value(value) {
         return Err(invalid(&format!("`{value}` is no label value")));
     }
     Ok(value.to_owned())
-}
-
-/// At most 63 letters, digits, `-`, `_` and `.`, the first and the last one a letter or a digit.
-fn is_word(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let edge = |end: Option<char>| end.is_none_or(|end| end.is_ascii_alphanumeric());
-    text.len() <= 63
-        && text.bytes().all(allowed)
-        && edge(text.chars().next())
-        && edge(text.chars().next_back())
 }
 
 fn invalid(why: &str) -> InvalidSelector {

@@ -10,11 +10,14 @@ mod watch;
 
 use std::time::Duration;
 
+use cluster::{CallError, Cluster, Trouble, wire::Event};
+use eso_model::{self, Id};
 use futures::{
     FutureExt as _, Stream, StreamExt as _,
     future::BoxFuture,
     stream::{self, FuturesUnordered},
 };
+use pace::Clock;
 use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -24,17 +27,13 @@ use self::{
     watch::Sighting,
 };
 use crate::{
-    clock::Clock,
-    cluster::{CallError, Cluster, Trouble},
     discover::{Api, WatchFrom},
-    eso,
-    inventory::Id,
     outcome::{ItemResult, Outcome, Results},
     plan::{Item, Plan, Step, StepTarget},
     policy::{FailureLimit, Policy},
     reason::Reason,
     stop::{GRACE, Level, Stop},
-    wire::{Event, Observed},
+    wire::Observed,
 };
 
 /// Patches under way at once: each takes a connection, and the API's pace bounds them anyway.
@@ -154,7 +153,7 @@ fn sightings<'a>(job: &Job<'a>) -> impl Stream<Item = Sighting> + use<'a> {
                 .get(key)
                 .is_some_and(|value| value.starts_with(&run))
         };
-        has(&key) || has(eso::PARENT_FORCE_SYNC)
+        has(&key) || has(eso_model::PARENT_FORCE_SYNC)
     };
     let streams = job.watch_from.iter().map(|from| {
         let path = job.api.path(from.namespace.as_deref(), "externalsecrets");
@@ -384,7 +383,7 @@ async fn patch(job: &Job<'_>, step: &Step, index: usize, value: String) -> Done 
         }
         StepTarget::Parent { name, uid } => (
             format!("{}/{name}", job.api.path(None, "clusterexternalsecrets")),
-            eso::PARENT_FORCE_SYNC,
+            eso_model::PARENT_FORCE_SYNC,
             uid,
         ),
     };

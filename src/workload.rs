@@ -19,11 +19,7 @@ pub use self::{
     references::references,
     reloader::{Marks, Reloader},
 };
-use crate::policy::Strategy;
-use crate::reason::Reason;
-
-/// The field manager of all that eso-sync writes.
-pub const MANAGER: &str = "eso-sync";
+use crate::{policy::Strategy, reason::Reason};
 
 /// Opts a workload out of restarts.
 pub const IGNORE: &str = "eso-sync/ignore";

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
+use cluster::{Access, Cluster, Trouble};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -15,7 +16,6 @@ use super::{
 use crate::{
     announce::{OwnPod, Told, announce, announce_on_pod},
     cli::{ActArgs, Output, RunArgs, SyncArgs},
-    cluster::{Access, Cluster, Trouble},
     discover::{Discovered, discover},
     drift::{afterwards::Afterwards, check::Check},
     exit::Exit,

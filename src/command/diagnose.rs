@@ -2,18 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use cluster::{Access, Cluster, Query, Trouble, names::is_name, wire};
+use eso_model::Id;
 use serde_json::json;
 
 use super::{Refusal, Session, look::reading, policy::Entry, print_as};
 use crate::{
     cli::DiagnoseArgs,
-    cluster::{Access, Cluster, Query, Trouble},
     diagnose::{self, Diagnosis, Facts},
     discover::discover,
     exit::Exit,
-    inventory::Id,
-    pattern::is_name,
-    wire,
     workload::{Kind, object::Object},
 };
 

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use cluster::{Access, Cluster};
 use serde_json::json;
 
 use super::{
@@ -15,7 +16,6 @@ use crate::{
     cli::{
         DriftArgs, HomeArgs, Output, PlanArgs, ProviderArgs, SelectArgs, StatusArgs, StatusOutput,
     },
-    cluster::{Access, Cluster},
     discover::{Discovered, discover},
     drift::{
         Findings,

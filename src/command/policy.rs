@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use eso_model::StoreKey;
 use serde_json::{Value, json};
 
 use super::{Refusal, Session};
 use crate::{
     cli::{self, CeilingArgs, DEFAULT_CONFIG, SelectArgs},
-    inventory::StoreKey,
     policy::Ceilings,
     settings::{self, Loaded, Sources},
 };

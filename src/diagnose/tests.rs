@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
 
-use super::*;
-use crate::{
-    eso::expected::{CreationPolicy, KeyDifference, Unverifiable},
-    inventory::{Id, QuotaKey, Ready, Store, StoreKey, Target},
+use eso_model::{
+    Id, QuotaKey, StoreKey,
+    expected::{CreationPolicy, KeyDifference, Unverifiable},
 };
+
+use super::*;
+use crate::inventory::{Ready, Store, Target};
 
 fn run() -> Run {
     let time: jiff::Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();

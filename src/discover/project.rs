@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use eso_model::{
+    Id, QuotaKey, StoreKey, digest, duration::GoDuration, expected::CreationPolicy,
+    refresh::Refresh,
+};
+use providers::{StoreSettings, Unread, reader::Source, unread};
 use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::NamespaceLabels;
 use crate::{
-    duration::GoDuration,
-    eso::{digest, expected::CreationPolicy, refresh::Refresh},
-    inventory::{
-        Calls, ExternalSecret, FIND_CALLS, Id, Operator, QuotaKey, Store, StoreKey, Target,
-    },
+    inventory::{Calls, ExternalSecret, FIND_CALLS, Operator, Store, Target},
     policy::{Policy, Selection},
-    provider::{StoreSettings, Unread, reader::Source, unread},
     wire,
 };
 
@@ -115,7 +115,11 @@ fn creation(policy: Option<&str>) -> CreationPolicy {
     }
 }
 
-fn covering(selections: &[Selection], metadata: &wire::Meta, labels: &NamespaceLabels) -> Vec<u16> {
+fn covering(
+    selections: &[Selection],
+    metadata: &cluster::wire::Meta,
+    labels: &NamespaceLabels,
+) -> Vec<u16> {
     let covers = |selection: &Selection| {
         (selection.names.is_empty()
             || selection
@@ -250,7 +254,7 @@ pub(super) fn store(object: &wire::Store) -> Store {
         },
         provider,
         foreign_class: Some(spec.controller)
-            .filter(|class| !class.is_empty() && class != crate::eso::DEFAULT_CLASS),
+            .filter(|class| !class.is_empty() && class != eso_model::DEFAULT_CLASS),
         ready: wire::ready(&status.conditions),
     }
 }
@@ -317,7 +321,10 @@ fn text<'a>(settings: &'a Value, pointer: &str) -> &'a str {
 /// What the CRD of ExternalSecrets tells about the operator's age (read off the CRDs of v0.9.20, v0.10.7, v0.12.1, v0.14.4,
 /// v0.16.2 and v0.20.4): a pattern on `secretKey` came with v0.12 at the latest and not before v0.11, selectable fields with
 /// v0.20.0. Between v0.10 (which obeys a force-sync at interval 0) and v0.11 (which does not) nothing else tells.
-pub(super) fn operator(definition: &wire::CustomResourceDefinition, version: &str) -> Operator {
+pub(super) fn operator(
+    definition: &cluster::wire::CustomResourceDefinition,
+    version: &str,
+) -> Operator {
     let Some(served) = definition
         .spec
         .versions

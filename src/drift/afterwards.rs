@@ -9,20 +9,19 @@ use std::{
     time::Duration,
 };
 
+use cluster::{CallError, Cluster, Trouble, wire};
+use eso_model::{DATA_HASH, Id};
 use futures::{StreamExt as _, stream};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{Finding, Verdict, check::Check, read};
 use crate::{
-    cluster::{CallError, Cluster, Trouble},
-    eso::DATA_HASH,
-    inventory::{Id, Inventory},
+    inventory::Inventory,
     outcome::{Outcome, Results, SecretChange},
     plan::{Item, Plan},
     policy::{OnStillStale, Policy},
     reason::Reason,
-    wire,
 };
 
 /// Secrets that are written anew at a time.
@@ -213,7 +212,7 @@ impl<'a> Afterwards<'a> {
                 Err(error) => return Err(error.to_string()),
             }
             if Instant::now() + pause >= end {
-                let timeout = crate::duration::GoDuration(self.policy.sync.timeout);
+                let timeout = eso_model::duration::GoDuration(self.policy.sync.timeout);
                 return Err(format!("the operator has not written it within {timeout}"));
             }
             sleep(pause).await;

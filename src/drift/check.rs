@@ -8,7 +8,17 @@ use std::{
     sync::Arc,
 };
 
+use cluster::Cluster;
+use eso_model::{
+    Id,
+    expected::{
+        Content, CreationPolicy, DeletionPolicy, NotComputable, Read, Spec, Unverifiable, What,
+        expected, reads, why,
+    },
+};
+use providers::reader::{Known, Reader, StandIn};
 use rustls::crypto::aws_lc_rs;
+use secret::RunKey;
 
 use super::{
     Finding, Findings, ReadFact, ReadState,
@@ -18,18 +28,11 @@ use super::{
     templates::{Rendering, Sources, sources},
 };
 use crate::{
-    cluster::Cluster,
     discover::Discovered,
-    eso::expected::{
-        Content, CreationPolicy, DeletionPolicy, NotComputable, Read, Spec, Unverifiable, What,
-        expected, reads, why,
-    },
-    inventory::{ExternalSecret, Id, Inventory},
+    inventory::{ExternalSecret, Inventory},
     plan::{Action, Plan},
     policy::Policy,
-    provider::reader::{Known, Reader, StandIn},
     reason::Reason,
-    secret::RunKey,
 };
 
 /// ExternalSecrets that are computed at a time.
@@ -91,7 +94,7 @@ impl Check {
             labels: discovered.labels.clone(),
             rules: policy.drift.rules(),
             environment,
-            pace: policy.pace.clone(),
+            rates: policy.pace.rates(),
         };
         Ok(Self {
             cluster: cluster.clone(),

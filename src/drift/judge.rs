@@ -8,18 +8,17 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use jiff::Timestamp;
 
 pub use super::target::Target;
+use eso_model::expected::{
+    CreationPolicy, DeletionPolicy, Difference, Effect, Expected, KeyDifference, NotComputable,
+    Unverifiable, WouldFail, compare, together, why,
+};
+use secret::RunKey;
+
 use super::{
     Finding, Verdict,
     target::{Actual, Writer},
 };
-use crate::{
-    eso::expected::{
-        CreationPolicy, DeletionPolicy, Difference, Effect, Expected, KeyDifference, NotComputable,
-        Unverifiable, WouldFail, compare, together, why,
-    },
-    reason::Reason,
-    secret::RunKey,
-};
+use crate::reason::Reason;
 
 /// The word for a Secret that the operator does not write.
 pub const NOT_WRITTEN: &str = "not-written";

@@ -2,17 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cluster::{CallError, Cluster, Query, Trouble, wire};
+use eso_model::Id;
 use futures::{StreamExt as _, stream};
+use secret::{RunKey, Value};
 
 use super::{
     target::{Actual, Target},
     templates::{Source, SourceKind, SourceName},
-};
-use crate::{
-    cluster::{CallError, Cluster, Query, Trouble},
-    inventory::Id,
-    secret::{RunKey, Value},
-    wire,
 };
 
 /// So many Secrets are read one by one; of more, those that the operator marks as its own are listed.

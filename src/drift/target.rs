@@ -2,14 +2,14 @@
 
 use std::{fmt, sync::Arc};
 
-use jiff::Timestamp;
-use serde_json::Value as Json;
-
-use crate::{
-    eso::expected::Held,
-    secret::{Fingerprint, RunKey},
-    wire,
+use cluster::wire;
+use eso_model::{
+    DATA_HASH,
+    expected::{Held, is_as_hashed},
 };
+use jiff::Timestamp;
+use secret::{Fingerprint, RunKey};
+use serde_json::Value as Json;
 
 /// A Secret.
 #[derive(Clone)]
@@ -108,10 +108,10 @@ impl Actual {
 
 /// Whether a Secret was edited since the operator wrote it; None where that cannot be told.
 pub fn is_edited(secret: &wire::Secret) -> Option<bool> {
-    let fits = secret.is_as_hashed()?;
-    let md5 = secret
-        .recorded_hash()
-        .is_some_and(|recorded| recorded.len() == 32);
+    let recorded = secret.metadata.annotations.get(DATA_HASH)?;
+    let recorded = std::str::from_utf8(recorded.expose()).ok()?;
+    let fits = is_as_hashed(recorded, &secret.data)?;
+    let md5 = recorded.len() == 32;
     // Operators before v0.11 recorded keys too that they had removed: that it does not fit proves nothing alone.
     if !fits && md5 && writers(&secret.metadata.managed_fields).is_empty() {
         return None;
@@ -149,10 +149,10 @@ fn is_operator(manager: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use eso_model::DATA_HASH;
     use serde_json::json;
 
     use super::*;
-    use crate::eso::DATA_HASH;
 
     fn actual(secret: &Json) -> Actual {
         let secret = serde_json::from_value(secret.clone()).unwrap();

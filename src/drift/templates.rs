@@ -2,18 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use eso_model::{
+    expected::{Failure, NotComputable, Spec, Template, Templates, Unverifiable, WouldFail, why},
+    template::{self, Limits, render, render_keys_and_values},
+};
+use secret::Value;
 use serde_json::{Map, Value as Json};
 use zeroize::Zeroize as _;
-
-use crate::{
-    eso::{
-        expected::{
-            Failure, NotComputable, Spec, Template, Templates, Unverifiable, WouldFail, why,
-        },
-        template::{self, Limits, render, render_keys_and_values},
-    },
-    secret::Value,
-};
 
 /// What `templateFrom` takes templates from, in the namespace of the ExternalSecret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

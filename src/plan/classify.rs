@@ -5,13 +5,13 @@ use std::{
     time::Duration,
 };
 
+use eso_model::{StoreKey, refresh::ForceSync};
 use jiff::Timestamp;
 
 use super::{Action, Item};
 use crate::{
     drift::{Finding, Verdict},
-    eso::refresh::ForceSync,
-    inventory::{ExternalSecret, Inventory, Parent, State, Store, StoreKey, StoreView},
+    inventory::{ExternalSecret, Inventory, Parent, State, Store, StoreView},
     policy::{OnUnverifiable, Policy, Selection, StorePattern, When},
     reason::Reason,
 };

@@ -1,8 +1,9 @@
+use eso_model::{expected::CreationPolicy, refresh::Refresh};
+use pace::Rate;
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    eso::{expected::CreationPolicy, refresh::Refresh},
     inventory::{Calls, Operator, Parent, Store},
     pattern::Pattern,
     policy::{Drift, FailureLimit, InFlight, Lock, Safety, Selection, StorePattern, Sync, When},
@@ -558,10 +559,11 @@ proptest! {
 }
 
 mod drifted {
+    use eso_model::expected::Unverifiable;
+
     use super::*;
     use crate::{
         drift::{Finding, Verdict},
-        eso::expected::Unverifiable,
         policy::{OnStillStale, OnUnverifiable},
     };
 

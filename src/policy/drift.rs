@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use eso_model::StoreKey;
+use providers::trust::{Credentials, Origin, Rules};
 use serde::{Deserialize, Serialize};
 
 use super::written;
-use crate::{
-    inventory::StoreKey,
-    provider::trust::{Credentials, Origin, Rules},
-};
 
 /// What is done about a Secret that does not hold what it should, although the operator has proven to have read the provider.
 #[derive(

@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FailureLimit, InFlight, InvalidFailureLimit, Rate};
-use crate::{duration::GoDuration, pattern::Pattern, selector::Selector};
+use super::{FailureLimit, InFlight, InvalidFailureLimit};
+use crate::{pattern::Pattern, selector::Selector};
 
 /// Types that are written as the text that they print and parse.
 macro_rules! written_as_text {
@@ -24,7 +24,7 @@ macro_rules! written_as_text {
     )*};
 }
 
-written_as_text!(Rate, Pattern, Selector, GoDuration);
+written_as_text!(Pattern, Selector);
 
 /// `auto` or a number.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -90,9 +90,8 @@ impl From<FailureLimit> for FailureLimitForm {
 pub(super) mod duration {
     use std::time::Duration;
 
+    use eso_model::duration::GoDuration;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use crate::duration::GoDuration;
 
     pub(crate) fn serialize<S: Serializer>(
         duration: &Duration,
@@ -112,9 +111,8 @@ pub(super) mod duration {
 pub(super) mod optional_duration {
     use std::time::Duration;
 
+    use eso_model::duration::GoDuration;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use crate::duration::GoDuration;
 
     #[expect(clippy::ref_option, reason = "the signature that serde asks for")]
     pub(crate) fn serialize<S: Serializer>(
@@ -136,9 +134,8 @@ pub(super) mod optional_duration {
 pub(super) mod store_keys {
     use std::collections::BTreeMap;
 
+    use eso_model::StoreKey;
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-
-    use crate::inventory::StoreKey;
 
     pub(crate) fn serialize<S: Serializer, V: Serialize>(
         stores: &BTreeMap<StoreKey, V>,

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use eso_model::Id;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Document, DocumentItem, DocumentRestart};
 use crate::{
     drift::Verdict,
-    inventory::{Id, Inventory},
+    inventory::Inventory,
     outcome::Outcome,
     plan::{Item, Plan},
     restart::{

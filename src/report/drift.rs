@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use eso_model::expected::Difference;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{DocumentGap, DocumentItem, Summary, price};
 use crate::{
     drift::{Finding, Verdict},
-    eso::expected::Difference,
     outcome::{Outcome, Results},
     plan::Plan,
 };

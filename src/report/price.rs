@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::{inventory::QuotaKey, plan::Plan};
+use eso_model::QuotaKey;
+
+use crate::plan::Plan;
 
 /// US dollars for 10,000 calls; none where calls are free, or one's own.
 fn price(quota: &QuotaKey) -> Option<f64> {

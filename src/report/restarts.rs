@@ -9,9 +9,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(super) use self::text::render;
+use eso_model::expected::Difference;
+
 use super::{Document, DocumentGap, table::span};
 use crate::{
-    eso::expected::Difference,
     exit::Exit,
     reason::Reason,
     restart::{

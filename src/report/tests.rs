@@ -3,12 +3,12 @@ use std::{
     time::Duration,
 };
 
+use eso_model::{Id, QuotaKey, StoreKey, expected::CreationPolicy};
 use insta::assert_snapshot;
 
 use super::*;
 use crate::{
-    eso::expected::CreationPolicy,
-    inventory::{Id, QuotaKey, Ready, StoreKey, Target},
+    inventory::{Ready, Target},
     plan::{Refusal, Step, StepTarget},
     restart::{
         self,

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
+use eso_model::duration::GoDuration;
+
 use super::{
     Document, DocumentItem, Kind, Summary, chain, restarts,
     table::{Column, items_table, span},
 };
-use crate::{
-    drift::Verdict, duration::GoDuration, outcome::Outcome, policy::OnStillStale, reason::Reason,
-};
+use crate::{drift::Verdict, outcome::Outcome, policy::OnStillStale, reason::Reason};
 
 const PLAN: [Column; 9] = [
     Column::Namespace,

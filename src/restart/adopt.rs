@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cluster::{CallError, Cluster, Trouble};
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -16,7 +17,6 @@ use super::{
     stamp::Stamp,
 };
 use crate::{
-    cluster::{CallError, Cluster, Trouble},
     reason::Reason,
     stop::{Level, Stop},
     workload::{Health, STAMP, object::Object},

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use eso_model::Id;
+
 use super::{
     decide::Action,
     discover::Seen,
@@ -9,7 +11,7 @@ use super::{
     results::{RestartOutcome, RestartResult, RestartResults, SecretSeen},
     subject::{Concern, Standing},
 };
-use crate::{inventory::Id, reason::Reason, workload::WorkloadId};
+use crate::{reason::Reason, workload::WorkloadId};
 
 /// Adds those that were left alone: all that the plan restarts, or may restart, and all that ran on old data before or do so now.
 pub(super) fn complete(

@@ -3,7 +3,7 @@
 mod evict;
 mod healthy;
 mod lone_pod;
-mod pace;
+mod spacing;
 mod wave;
 
 use std::time::Duration;
@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 pub(super) use self::lone_pod::Families;
-use self::{healthy::Ended, pace::Pace};
+use cluster::{CallError, Trouble};
+use pace::Clock;
+
+use self::{healthy::Ended, spacing::Pace};
 use super::{
     adopt::reason_of,
     decide::{Action, decide, restarted},
@@ -25,8 +28,6 @@ use super::{
     waves::Wave,
 };
 use crate::{
-    clock::Clock,
-    cluster::{CallError, Trouble},
     policy::{RestartRule, Strategy},
     reason::Reason,
     stop::{Level, Stop},

@@ -8,6 +8,7 @@ pub(super) mod guard;
 
 use std::collections::BTreeSet;
 
+use eso_model::expected::Difference;
 use jiff::Timestamp;
 
 use self::compare::{are_newer, changes, has_news, unproven};
@@ -19,7 +20,6 @@ use super::{
     subject::{Subject, View},
 };
 use crate::{
-    eso::expected::Difference,
     policy::{RestartRule, RestartWhen, Strategy},
     reason::Reason,
     workload::Workload,

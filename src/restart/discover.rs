@@ -9,9 +9,10 @@ mod secrets;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::pods::{family_of, pods_of};
+use cluster::{CallError, Cluster, Trouble};
+
 use super::{decide::Context, stamp::Stamp, subject::Subject, targets::Targets};
 use crate::{
-    cluster::{CallError, Cluster, Trouble},
     inventory::Gap,
     policy::Policy,
     reason::Reason,

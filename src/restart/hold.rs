@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use eso_model::Id;
+
 use super::{
     decide::Write,
     discover::{Seen, Unseen},
@@ -12,7 +14,6 @@ use super::{
     subject::Subject,
 };
 use crate::{
-    inventory::Id,
     plan::{Action, Item, Plan},
     policy::{Policy, RestartRule},
     reason::Reason,

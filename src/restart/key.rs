@@ -2,23 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rustls::crypto::aws_lc_rs;
-use serde_json::json;
-
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use cluster::{CallError, Cluster, Trouble, names::is_name, wire};
+use rustls::crypto::aws_lc_rs;
+use secret::Value;
+use serde_json::json;
 
 use super::{
     known::Known,
     others::{Origin, Other, Others},
     stamp::{Stamp, StampKey},
 };
-use crate::{
-    cluster::{CallError, Cluster, Trouble},
-    pattern::is_name,
-    rbac::{KNOWN, STAMP_KEY},
-    secret::Value,
-    wire,
-};
+use crate::rbac::{KNOWN, STAMP_KEY};
 
 /// The key's entry in its Secret.
 const ENTRY: &str = "key";

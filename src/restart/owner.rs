@@ -1,10 +1,12 @@
 //! Who takes a stamp away, and what to tell them.
 
-use crate::workload::{Kind, MANAGER, Manager, Workload};
+use cluster::FIELD_MANAGER;
+
+use crate::workload::{Kind, Manager, Workload};
 
 /// Those that write every workload, and no annotation of ours.
 const BYSTANDERS: [&str; 4] = [
-    MANAGER,
+    FIELD_MANAGER,
     "kube-controller-manager",
     "rollouts-controller",
     "kubelet",

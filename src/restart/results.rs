@@ -2,15 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use eso_model::Id;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::plan::Step;
-use crate::{
-    inventory::{Gap, Id},
-    reason::Reason,
-    workload::WorkloadId,
-};
+use crate::{inventory::Gap, reason::Reason, workload::WorkloadId};
 
 /// What became of a workload.
 #[derive(

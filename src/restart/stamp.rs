@@ -6,12 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use secret::{Buffer, RunKey};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    secret::{Buffer, RunKey},
-    workload::{Keys, Pod, Workload},
-};
+use crate::workload::{Keys, Pod, Workload};
 
 /// The form that is written; of a later one nothing is understood.
 const VERSION: u32 = 1;

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use cluster::wire;
+use eso_model::Id;
+
 use super::subject::Standing;
 use crate::{
     drift::{Finding, Judged, Verdict, is_edited},
-    inventory::{Id, Inventory},
+    inventory::Inventory,
     outcome::{ItemResult, Outcome, Results},
     plan::{Action, Plan},
     policy::{Require, RestartRule},
     reason::Reason,
-    wire,
     workload::{Keys, Workload},
 };
 

@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
+use cluster::names::{is_label_key, is_name};
+use eso_model::{
+    StoreKey,
+    duration::{GoDuration, InvalidDuration},
+};
+use pace::{InvalidRate, Rate};
+use providers::trust::{InvalidOrigin, Origin};
+
 use super::problem::Fault;
 use crate::{
-    duration::{GoDuration, InvalidDuration},
-    inventory::StoreKey,
-    pattern::{Pattern, is_name},
-    policy::{FailureLimit, InvalidFailureLimit, InvalidRate, Rate},
-    provider::trust::{InvalidOrigin, Origin},
-    selector::{InvalidSelector, Selector, is_label_key},
+    pattern::Pattern,
+    policy::{FailureLimit, InvalidFailureLimit},
+    selector::{InvalidSelector, Selector},
 };
 
 /// A form of text.

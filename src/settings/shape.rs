@@ -6,15 +6,14 @@
 mod drift;
 mod restart;
 
+use eso_model::StoreKind;
+
 use super::{
     format::{self, Format},
     problem::{Fault, listed},
     tree::{Node, Value},
 };
-use crate::{
-    inventory::{State, StoreKind},
-    policy::When,
-};
+use crate::{inventory::State, policy::When};
 
 /// What a value has to look like.
 #[derive(Debug)]

@@ -5,12 +5,12 @@ use std::{
     time::Duration,
 };
 
+use eso_model::{QuotaKey, StoreKey};
+use pace::Adaptive;
 use tokio::time::Instant;
 
 use crate::{
-    inventory::{QuotaKey, StoreKey},
-    pace::Adaptive,
-    plan::{Plan, Step, rate_of},
+    plan::{Plan, Step},
     policy::{InFlight, Pace},
 };
 
@@ -90,7 +90,7 @@ impl Lanes {
                 .queue
                 .push_back(index);
             accounts.entry(step.quota.clone()).or_insert_with(|| {
-                let rate = rate_of(pace, &step.quota.provider);
+                let rate = pace.rate_of(&step.quota.provider);
                 let delay = noise() * (1.0 / rate.as_per_second()).min(1.0);
                 Account {
                     pace: Adaptive::new(rate),
@@ -241,8 +241,10 @@ impl Lanes {
 mod tests {
     use std::num::NonZeroU32;
 
+    use pace::Rate;
+
     use super::*;
-    use crate::{plan::StepTarget, policy::Rate};
+    use crate::plan::StepTarget;
 
     fn plan(quotas: &[&str]) -> Plan {
         let steps = quotas.iter().enumerate().map(|(index, account)| Step {

@@ -90,13 +90,13 @@ fn answered(expected: Expected<'_>, ready: &Ready) -> Judgement {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::eso::{
+    use eso_model::{
         digest::{Algorithm, synced_resource_version},
         expected::CreationPolicy,
     };
+    use serde_json::{Value, json};
+
+    use super::*;
 
     const WRITTEN: Target = Target {
         written: true,

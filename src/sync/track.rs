@@ -5,19 +5,19 @@ use std::{
     time::Duration,
 };
 
+use cluster::{CallError, Trouble, wire::Event};
+use eso_model::{self, Id, texts};
+use pace::Clock;
 use tokio::time::Instant;
 
 use super::proof::{Expected, Judgement, judge};
 use crate::{
-    clock::Clock,
-    cluster::{CallError, Trouble},
-    eso::{self, texts},
-    inventory::{Id, Ready},
+    inventory::Ready,
     outcome::{ItemResult, Outcome, SecretChange},
     plan::{Item, Plan, StepTarget},
     policy::Policy,
     reason::Reason,
-    wire::{self, Event, Observed},
+    wire::{self, Observed},
 };
 
 /// The operator's condition says that it failed, its Event says why; the Event may come this much later.
@@ -339,7 +339,7 @@ impl<'a> Tracker<'a> {
             }
             ("Warning", "UpdateFailed") => {
                 let quoted = texts::quote(&event.message);
-                if quoted.reason == Reason::Throttled {
+                if quoted.class == texts::ErrorClass::Throttled {
                     self.verdicts.push(Verdict::Throttled(member.step));
                 }
                 let since = member
@@ -348,7 +348,7 @@ impl<'a> Tracker<'a> {
                     .map_or_else(Instant::now, |failing| failing.since);
                 member.failing = Some(Failing {
                     since,
-                    reason: quoted.reason,
+                    reason: quoted.class.into(),
                     text: quoted.text,
                     explained: true,
                 });
@@ -370,7 +370,7 @@ impl<'a> Tracker<'a> {
         };
         let key = match planned.target {
             StepTarget::ExternalSecret => &*self.policy.sync.annotation,
-            StepTarget::Parent { .. } => eso::PARENT_FORCE_SYNC,
+            StepTarget::Parent { .. } => eso_model::PARENT_FORCE_SYNC,
         };
         let expected = Expected {
             uid: &item.uid,
@@ -415,7 +415,7 @@ impl<'a> Tracker<'a> {
                     let quoted = texts::quote(&message);
                     member.failing = Some(Failing {
                         since: Instant::now(),
-                        reason: quoted.reason,
+                        reason: quoted.class.into(),
                         text: quoted.text,
                         explained: false,
                     });
@@ -569,7 +569,7 @@ impl<'a> Tracker<'a> {
             .members
             .get(&member)
             .and_then(|member| member.failing.as_ref());
-        failing.is_some_and(|failing| texts::may_pass(failing.reason))
+        failing.is_some_and(|failing| failing.reason.may_be_temporary())
     }
 
     fn fail_as_seen(&mut self, member: usize) {

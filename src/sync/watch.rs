@@ -3,16 +3,14 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use async_stream::stream;
+use cluster::{CallError, Cluster, Query, Trouble, wire::Event};
+use eso_model::Id;
 use futures::{Stream, StreamExt as _};
 use kube::core::WatchEvent;
 use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
 
-use crate::{
-    cluster::{CallError, Cluster, Query, Trouble},
-    inventory::Id,
-    wire::{Event, Observed},
-};
+use crate::wire::Observed;
 
 /// A watch that says nothing for this long is opened anew. The API server sends a bookmark about every minute.
 const SILENCE: Duration = Duration::from_secs(75);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cluster::wire::Condition;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,7 +12,6 @@ use super::{
     health::{self, Counts},
     references,
 };
-use crate::wire::Condition;
 
 /// An object of any of the kinds.
 #[derive(Clone, Debug, Default, Deserialize)]

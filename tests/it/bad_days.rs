@@ -5,8 +5,8 @@ use std::time::Duration;
 use eso_sync::{
     policy::{Policy, Selection},
     rbac,
-    sandbox::{Fault, Request, Settings},
 };
+use sandbox::{Fault, Request, Settings};
 use serde_json::json;
 
 use crate::{

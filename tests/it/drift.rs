@@ -5,7 +5,7 @@ mod leak;
 
 use std::collections::BTreeMap;
 
-use eso_sync::sandbox::Fault;
+use ::sandbox::Fault;
 use serde_json::{Value, json};
 
 use crate::support::{Outcome, World, eventually, scenarios};

@@ -1,8 +1,7 @@
+use eso_model::expected::{Failure, Held};
+use secret::Value;
+
 use super::*;
-use crate::{
-    eso::expected::{Failure, Held},
-    secret::Value,
-};
 
 fn key() -> RunKey {
     RunKey::from_bytes([9; 32])

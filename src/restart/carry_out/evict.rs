@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use cluster::{CallError, Trouble};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -14,7 +15,6 @@ use super::{
     reason_of,
 };
 use crate::{
-    cluster::{CallError, Trouble},
     policy::RestartRule,
     reason::Reason,
     restart::{

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use cluster::{Cluster, Query, Trouble};
 use futures::StreamExt as _;
 use kube::core::WatchEvent;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
-    cluster::{Cluster, Query, Trouble},
     reason::Reason,
     workload::{
         Health, Kind, WorkloadId,

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use cluster::Trouble;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Failure, Job, pace::Pace};
+use super::{Failure, Job, spacing::Pace};
 use crate::{
-    cluster::Trouble,
     policy::RestartRule,
     reason::Reason,
     restart::{

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use eso_model::expected::Difference;
+
 use super::Change;
 use crate::{
-    eso::expected::Difference,
     restart::{
         stamp::{Prints, Stamp},
         subject::{Concern, Subject},

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use eso_model::duration::GoDuration;
 use jiff::SignedDuration;
 
 use super::{Change, Context, Difference};
 use crate::{
-    duration::GoDuration,
     policy::{OnBrokenData, RestartRule, WorkloadPattern},
     reason::Reason,
     restart::{

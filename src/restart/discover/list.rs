@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use cluster::{CallError, Query, Trouble};
+
 use super::{Look, Seen, Unseen};
 use crate::{
-    cluster::{CallError, Query, Trouble},
     discover::gap,
     inventory::Gap,
     restart::adopt::reason_of,

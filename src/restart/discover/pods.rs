@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use cluster::{CallError, Cluster, Query};
+
 use super::{Look, Seen};
 use crate::{
-    cluster::{CallError, Cluster, Query},
     discover::gap,
     restart::{decide::needs_pods, subject::Subject},
     workload::{Kind, Owner, Pod, Workload, object::PodObject},

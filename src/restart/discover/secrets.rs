@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use cluster::{CallError, Query, Trouble, wire};
 use jiff::Timestamp;
 
 use super::Look;
 use crate::{
-    cluster::{CallError, Query, Trouble},
     policy::RestartRule,
     restart::{
         stamp::{Stamp, StampKey},
         subject::{Concern, Now, Subject, View},
         targets::Found,
     },
-    wire,
     workload::{Keys, Marks, Workload},
 };
 

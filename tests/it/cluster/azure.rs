@@ -24,10 +24,10 @@ use crate::{
 };
 
 mod client;
-#[path = "../../../src/provider/double.rs"]
+#[path = "../../../crates/providers/src/double.rs"]
 #[expect(dead_code, reason = "the providers' own tests use all of it")]
 mod double;
-#[path = "../../../src/provider/azure/tests/service.rs"]
+#[path = "../../../crates/providers/src/azure/tests/service.rs"]
 #[expect(dead_code, reason = "the provider's own tests use all of it")]
 mod service;
 

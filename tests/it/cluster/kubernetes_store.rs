@@ -3,17 +3,17 @@
 use std::process::Command;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use eso_sync::{
-    cluster::{
-        Access, Cluster,
-        connect::{Options, connect},
-    },
-    eso::expected::{Raw, What},
-    inventory::StoreKey,
-    policy::Rate,
-    provider::{Answered, Identity, Resolver, StoreSettings, Turns, connect as open},
+use cluster::{
+    Access, Cluster,
+    connect::{Options, connect},
+};
+use eso_model::{
+    StoreKey,
+    expected::{Raw, What},
 };
 use kube::config::Kubeconfig;
+use pace::Rate;
+use providers::{Answered, Identity, Resolver, StoreSettings, Turns, connect as open};
 use serde_json::{Value, json};
 
 use crate::support::{World, eventually, optional_variable};

@@ -12,22 +12,23 @@ use std::{
 };
 
 use async_trait::async_trait;
+use cluster::{Access, connect::connect_plain};
+use eso_model::expected::{Raw, What};
 use eso_sync::{
-    cluster::{Access, connect::connect_plain},
     discover::discover,
     drift::{
         Findings,
         afterwards::Afterwards,
         check::{Check, checked},
     },
-    eso::expected::{Raw, What},
     outcome::{ItemResult, Outcome, Results, SecretChange},
     plan,
-    policy::{OnStillStale, Policy, Rate, Selection, When},
-    provider::{Answered, Provider, Turns, reader::StandIn},
+    policy::{OnStillStale, Policy, Selection, When},
     reason::Reason,
-    secret::Value,
 };
+use pace::Rate;
+use providers::{Answered, Provider, Turns, reader::StandIn};
+use secret::Value;
 
 use super::base;
 use crate::support::World;

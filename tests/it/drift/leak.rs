@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use eso_sync::sandbox::Fault;
+use sandbox::Fault;
 use serde_json::json;
 use sha2::Digest as _;
 

@@ -9,11 +9,11 @@ mod secrets;
 
 use std::collections::BTreeMap;
 
-use eso_sync::{
-    eso::expected::{Failure, Raw, What},
-    inventory::StoreKey,
-    provider::{Ambient, Answered, Identity, Provider, StoreSettings, Turns, Unread, connect},
+use eso_model::{
+    StoreKey,
+    expected::{Failure, Raw, What},
 };
+use providers::{Ambient, Answered, Identity, Provider, StoreSettings, Turns, Unread, connect};
 use serde_json::{Value as Json, json};
 
 use super::{
@@ -64,8 +64,7 @@ async fn connected(url: &str, more: &Json) -> Box<dyn Provider> {
 }
 
 fn bytes(raw: &Raw) -> String {
-    let text =
-        |value: &eso_sync::secret::Value| String::from_utf8_lossy(value.expose()).into_owned();
+    let text = |value: &secret::Value| String::from_utf8_lossy(value.expose()).into_owned();
     match raw {
         Raw::Bytes(value) => text(value),
         Raw::Tags(tags) => {

@@ -21,12 +21,12 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use eso_sync::{
-    eso::expected::{Raw, What},
-    inventory::StoreKey,
-    provider::{
-        Ambient, Answered, Identity, Provider, Resolver, StoreSettings, Turns, connect, unread,
-    },
+use eso_model::{
+    StoreKey,
+    expected::{Raw, What},
+};
+use providers::{
+    Ambient, Answered, Identity, Provider, Resolver, StoreSettings, Turns, connect, unread,
 };
 use serde_json::{Value as Json, json};
 
@@ -123,9 +123,8 @@ async fn connected(url: &str, more: &Json) -> Connected {
 }
 
 fn raw(raw: &Raw) -> String {
-    let text =
-        |value: &eso_sync::secret::Value| String::from_utf8_lossy(value.expose()).into_owned();
-    let map = |values: &BTreeMap<String, eso_sync::secret::Value>| -> BTreeMap<String, String> {
+    let text = |value: &secret::Value| String::from_utf8_lossy(value.expose()).into_owned();
+    let map = |values: &BTreeMap<String, secret::Value>| -> BTreeMap<String, String> {
         values
             .iter()
             .map(|(key, value)| (key.clone(), text(value)))

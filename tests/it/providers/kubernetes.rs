@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use eso_sync::{
-    eso::expected::What,
-    provider::{Ambient, Answered, Identity, Provider, Unread, connect, unread},
-    sandbox::{Fault, Sandbox},
-};
+use eso_model::expected::What;
+use providers::{Ambient, Answered, Identity, Provider, Unread, connect, unread};
+use sandbox::{Fault, Sandbox};
 use serde_json::{Value as Json, json};
 
 use super::{

@@ -5,18 +5,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use eso_sync::{
-    eso::expected::{Content, Read},
-    inventory::QuotaKey,
-    policy::{Pace, Rate},
-    provider::{
-        StoreSettings, Unread,
-        reader::{Known, Reader, Source},
-        trust::{Credentials, Rules},
-        unread,
-    },
-    sandbox::Sandbox,
+use eso_model::{
+    QuotaKey,
+    expected::{Content, Read},
 };
+use eso_sync::policy::Pace;
+use pace::Rate;
+use providers::{
+    StoreSettings, Unread,
+    reader::{Known, Reader, Source},
+    trust::{Credentials, Rules},
+    unread,
+};
+use sandbox::Sandbox;
 use serde_json::{Value as Json, json};
 
 use super::{
@@ -45,7 +46,7 @@ pub(super) fn reader_with(
 /// The same at this pace.
 fn paced(sandbox: &Sandbox, stores: &[(&str, &str, Json)], rules: Rules, pace: Pace) -> Reader {
     let stores = stores.iter().map(|(key, provider, settings)| {
-        let key = key.parse::<eso_sync::inventory::StoreKey>().unwrap();
+        let key = key.parse::<eso_model::StoreKey>().unwrap();
         let source = Source {
             settings: StoreSettings {
                 key: key.clone(),
@@ -69,7 +70,7 @@ fn paced(sandbox: &Sandbox, stores: &[(&str, &str, Json)], rules: Rules, pace: P
         labels: Some(BTreeMap::new()),
         rules,
         environment: BTreeMap::new(),
-        pace,
+        rates: pace.rates(),
     })
 }
 

@@ -1,10 +1,8 @@
 //! What a store's `auth` refers to, and how far a tenant's store reaches.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use eso_sync::{
-    provider::{Unread, unread},
-    sandbox::{Fault, Sandbox},
-};
+use providers::{Unread, unread};
+use sandbox::{Fault, Sandbox};
 use serde_json::{Value as Json, json};
 
 use super::support::{asked, put, put_account, resolver, sandbox, text};

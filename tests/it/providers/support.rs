@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use eso_sync::{
-    cluster::{Access, Cluster, connect::connect_plain},
-    eso::expected::{Raw, Read, StoreRef, What},
-    policy::Rate,
-    provider::{Answered, Resolver, StoreSettings, Turns},
-    sandbox::{Sandbox, Settings},
-    secret::Value,
-};
+use cluster::{Access, Cluster, connect::connect_plain};
+use eso_model::expected::{Raw, Read, StoreRef, What};
+use pace::Rate;
+use providers::{Answered, Resolver, StoreSettings, Turns};
+use sandbox::{Sandbox, Settings};
+use secret::Value;
 use serde_json::{Value as Json, json};
 
 use crate::support::now;

@@ -1,12 +1,9 @@
 //! What a tenant tries with a store of his own, and with one that is not meant for him.
 
-use eso_sync::{
-    eso::expected::Read,
-    inventory::StoreKey,
-    provider::{
-        trust::{Credentials, Rules},
-        unread,
-    },
+use eso_model::{StoreKey, expected::Read};
+use providers::{
+    trust::{Credentials, Rules},
+    unread,
 };
 use serde_json::json;
 

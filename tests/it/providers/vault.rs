@@ -5,12 +5,12 @@ mod login;
 mod operator;
 mod server;
 
-use eso_sync::{
-    eso::expected::{Raw, What},
-    inventory::StoreKey,
-    policy::Rate,
-    provider::{self, Ambient, Answered, Identity, Provider, StoreSettings, Turns},
+use eso_model::{
+    StoreKey,
+    expected::{Raw, What},
 };
+use pace::Rate;
+use providers::{self, Ambient, Answered, Identity, Provider, StoreSettings, Turns};
 use serde_json::{Value, json};
 
 use self::server::Server;
@@ -40,7 +40,7 @@ async fn as_job(server: &Server, settings: Value, variables: &[(&str, &str)]) ->
             .collect(),
         endpoints: vec![store.at("/server").as_str().expect("a URL").to_owned()],
     };
-    let connected = provider::connect(&store, Identity::Ambient(&ambient), &nowhere()).await;
+    let connected = providers::connect(&store, Identity::Ambient(&ambient), &nowhere()).await;
     connected.unwrap_or_else(|unread| panic!("{unread:?}"))
 }
 

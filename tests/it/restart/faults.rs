@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use eso_sync::sandbox::Fault;
+use sandbox::Fault;
 use serde_json::json;
 
 use super::{POLICY, is_up, rolled, run, shop, typed, workload};

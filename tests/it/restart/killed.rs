@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use eso_sync::sandbox::Fault;
 use futures::future::join_all;
+use sandbox::Fault;
 use serde_json::json;
 
 use super::{POLICY, are_replaced, pods, rolled, run, shop, stamp, workload};

@@ -1,7 +1,7 @@
 //! Who restarts does not always do it from the same place: a job, a person's laptop, a second job. Each owed restart happens
 //! once, whoever comes first, and nobody writes over the stamps of another.
 
-use eso_sync::sandbox::Fault;
+use sandbox::Fault;
 use serde_json::{Value, json};
 
 use super::{POLICY, rolled, shop, stamp, typed, version};

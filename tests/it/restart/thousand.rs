@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use eso_sync::sandbox::{Fault, Request};
+use sandbox::{Fault, Request};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 

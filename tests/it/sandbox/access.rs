@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use eso_sync::{
-    eso::expected::{Raw, What},
-    inventory::StoreKey,
-    policy::Rate,
-    provider::{Answered, StoreSettings, Turns, Unread, unread},
-    sandbox::{self, Content, Sandbox, Settings},
+use eso_model::{
+    StoreKey,
+    expected::{Raw, What},
 };
+use eso_sync::sandbox_access;
+use pace::Rate;
+use providers::{Answered, StoreSettings, Turns, Unread, unread};
+use sandbox::{Content, Sandbox, Settings};
 use serde_json::{Value, json};
 
 use super::support::{
@@ -57,8 +58,7 @@ fn turns() -> Turns {
 
 /// An answer in a form that can be compared. (Values have none by themselves; nothing here is one.)
 fn shown(answered: &Answered) -> String {
-    let text =
-        |value: &eso_sync::secret::Value| String::from_utf8_lossy(value.expose()).into_owned();
+    let text = |value: &secret::Value| String::from_utf8_lossy(value.expose()).into_owned();
     let raw = |raw: &Raw| match raw {
         Raw::Bytes(value) => format!("bytes {}", text(value)),
         Raw::Json(value) => format!("json {}", text(value)),
@@ -87,14 +87,14 @@ fn shown(answered: &Answered) -> String {
 }
 
 async fn read(sandbox: &Sandbox, settings: &StoreSettings, what: What) -> String {
-    let provider = sandbox.connect(settings).unwrap();
+    let provider = sandbox_access::connect(sandbox, settings).unwrap();
     let answers = provider.read(&[what], &turns()).await;
     assert_eq!(answers.len(), 1);
     shown(&answers[0])
 }
 
 async fn unread(sandbox: &Sandbox, settings: &StoreSettings) -> Unread {
-    let provider = sandbox.connect(settings).unwrap();
+    let provider = sandbox_access::connect(sandbox, settings).unwrap();
     let answer = provider.read(&[secret("db")], &turns()).await.remove(0);
     let Answered::Unread(unread) = answer else {
         panic!("{}", shown(&answer))
@@ -193,7 +193,9 @@ async fn moods_are_told_in_stable_words() {
         ("nowhere", "aws", unread::STORE),
         ("denied", "webhook", unread::UNSUPPORTED),
     ] {
-        let unread = sandbox.connect(&settings(name, provider)).err().unwrap();
+        let unread = sandbox_access::connect(&sandbox, &settings(name, provider))
+            .err()
+            .unwrap();
         assert_eq!((unread.why.reason, unread.whole_store), (reason, true));
         assert!(!format!("{unread:?}").contains(told));
     }
@@ -204,7 +206,7 @@ async fn what_is_throttled_is_called_again() {
     let sandbox = resting().await;
     let slow = json!({"sandbox.eso-sync/throttle": "1/s"});
     sandbox.apply(store("slow", "aws", slow)).unwrap();
-    let provider = sandbox.connect(&settings("slow", "aws")).unwrap();
+    let provider = sandbox_access::connect(&sandbox, &settings("slow", "aws")).unwrap();
     let turns = turns();
     let answers = provider
         .read(&[secret("a"), secret("b"), secret("c")], &turns)

@@ -1,7 +1,7 @@
 //! The API server: reads and writes.
 
-use eso_sync::sandbox::{Fault, Settings};
 use http::{Method, Request};
+use sandbox::{Fault, Settings};
 use serde_json::{Value, json};
 
 use super::support::{

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
-use eso_sync::sandbox::{self, Content, Sandbox, SandboxError, Settings};
+use sandbox::{self, Content, Sandbox, SandboxError, Settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use eso_sync::sandbox::Fault;
 use http::{Method, Request, StatusCode};
+use sandbox::Fault;
 use serde_json::{Value, json};
 
 use super::support::{ALL, TEAM_A, call, client, external_secret, get, is_answered, resting};

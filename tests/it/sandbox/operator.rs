@@ -1,9 +1,7 @@
 //! The operator behind the API.
 
-use eso_sync::{
-    eso::digest,
-    sandbox::{Sandbox, Settings},
-};
+use eso_model::digest;
+use sandbox::{Sandbox, Settings};
 use serde_json::{Value, json};
 
 use super::support::{

@@ -1,7 +1,7 @@
 //! Secrets, ConfigMaps and service accounts: read and written by clients, and kept by the operator.
 
-use eso_sync::sandbox::{Fault, Sandbox, Settings};
 use http::Method;
+use sandbox::{Fault, Sandbox, Settings};
 use serde_json::{Value, json};
 
 use super::support::{

@@ -1,10 +1,10 @@
 //! A sandbox, a client for it, and objects to put in.
 
-use eso_sync::sandbox::{Sandbox, Settings};
 use http::{Method, Request};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use kube::{Client, Config, client::Body};
+use sandbox::{Sandbox, Settings};
 use serde_json::{Value, json};
 
 /// ExternalSecrets of all namespaces.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use eso_sync::sandbox::Sandbox;
 use futures::{FutureExt as _, Stream, StreamExt as _, io::AsyncBufReadExt as _};
 use http::Request;
+use sandbox::Sandbox;
 use serde_json::{Value, json};
 
 use super::support::{ALL, client, external_secret, get, patch, resting};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use eso_sync::sandbox::{self, Content, Fault, Sandbox, Settings};
 use http::Method;
+use sandbox::{self, Content, Fault, Sandbox, Settings};
 use serde_json::{Value, json};
 
 use super::support::{call, get, now, resting, with, with_annotations};

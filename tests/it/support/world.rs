@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use eso_sync::sandbox::{Sandbox, Settings};
 use http::{Request, StatusCode};
 use kube::Client;
+use sandbox::{Sandbox, Settings};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 

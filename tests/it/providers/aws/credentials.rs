@@ -2,10 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use eso_sync::{
-    inventory::StoreKey,
-    provider::{Identity, Resolver, connect, unread},
-};
+use eso_model::StoreKey;
+use providers::{Identity, Resolver, connect, unread};
 use serde_json::json;
 
 use super::{

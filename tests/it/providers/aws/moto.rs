@@ -76,7 +76,7 @@ impl Moto {
             .await
     }
 
-    async fn connected(&self, more: Json) -> Box<dyn eso_sync::provider::Provider> {
+    async fn connected(&self, more: Json) -> Box<dyn providers::Provider> {
         let mut settings = json!({"region": self.region});
         settings
             .as_object_mut()
@@ -193,7 +193,7 @@ async fn forty_five_secrets_in_aws_are_three_calls() {
         find(None, Some("^many/"), &[]),
     ] {
         let answers = provider.read(&[what], &turns).await;
-        let eso_sync::provider::Answered::Many(found) = &answers[0] else {
+        let providers::Answered::Many(found) = &answers[0] else {
             panic!("{}", line(&answers[0]));
         };
         assert_eq!(found.len(), 45);

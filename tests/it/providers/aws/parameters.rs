@@ -140,7 +140,7 @@ async fn one_that_is_denied_does_not_deny_the_others() {
             "denied (GetParameter: AccessDeniedException)"
         ]
     );
-    let eso_sync::provider::Answered::Unread(unread) = &answers[2] else {
+    let providers::Answered::Unread(unread) = &answers[2] else {
         panic!("it is denied");
     };
     assert_eq!(

@@ -216,7 +216,7 @@ async fn a_search_that_may_not_be_made_names_the_right() {
     let answers = provider
         .read(&[find(None, Some("db"), &[])], &turns())
         .await;
-    let eso_sync::provider::Answered::Unread(unread) = &answers[0] else {
+    let providers::Answered::Unread(unread) = &answers[0] else {
         panic!("{}", super::line(&answers[0]));
     };
     assert_eq!(

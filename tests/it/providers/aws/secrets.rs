@@ -81,8 +81,7 @@ async fn bytes_and_the_lack_of_a_value_are_told_apart() {
     let provider = connected(&double.url, &json!({})).await;
     let wanted = ["binary", "empty", "none"].map(secret);
     let answers = provider.read(&wanted, &turns()).await;
-    let eso_sync::provider::Answered::One(eso_sync::eso::expected::Raw::Bytes(value)) = &answers[0]
-    else {
+    let providers::Answered::One(eso_model::expected::Raw::Bytes(value)) = &answers[0] else {
         panic!("{}", super::line(&answers[0]));
     };
     assert_eq!(value.expose(), [0, 255, 10]);
@@ -149,7 +148,7 @@ async fn a_failure_of_one_secret_in_a_batch_is_not_the_last_word_on_it() {
         ]
     );
     let permissions = [2, 3].map(|place: usize| {
-        let eso_sync::provider::Answered::Unread(unread) = &answers[place] else {
+        let providers::Answered::Unread(unread) = &answers[place] else {
             panic!("{}", super::line(&answers[place]));
         };
         unread.permission.clone().unwrap_or_default()

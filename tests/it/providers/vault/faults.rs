@@ -2,8 +2,8 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use eso_sync::provider::Turns;
 use futures::future::join_all;
+use providers::Turns;
 use serde_json::json;
 
 use super::{as_job, rate, said, secret, server::Server};

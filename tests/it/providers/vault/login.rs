@@ -1,13 +1,11 @@
 //! Logins, and what those who logged in may read.
 
-use eso_sync::{
-    cluster::{
-        Access, Cluster,
-        connect::{Options, connect},
-    },
-    inventory::StoreKey,
-    provider::{self, Answered, Identity, Resolver, Turns, unread},
+use cluster::{
+    Access, Cluster,
+    connect::{Options, connect},
 };
+use eso_model::StoreKey;
+use providers::{self, Answered, Identity, Resolver, Turns, unread};
 use serde_json::{Value, json};
 
 use super::{as_job, find, rate, read, said, secret, server::Server, store};
@@ -173,7 +171,7 @@ async fn resolver(world: &World) -> (Cluster, Resolver) {
 async fn as_store(world: &World, server: &Server, auth: Value) -> Vec<String> {
     let (cluster, resolver) = resolver(world).await;
     let store = store(server.settings(&json!({"path": "secret", "auth": auth})));
-    match provider::connect(&store, Identity::Store(&resolver), &cluster).await {
+    match providers::connect(&store, Identity::Store(&resolver), &cluster).await {
         Ok(vault) => read(&*vault, &[secret("db")]).await,
         Err(unread) => vec![unread.why.to_string()],
     }

@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use eso_sync::{
-    eso::expected::{self, Answer, NoTemplates, NotComputable, Spec, expected, reads},
-    provider::Turns,
-};
+use eso_model::expected::{self, Answer, NoTemplates, NotComputable, Spec, expected, reads};
+use providers::Turns;
 use serde_json::{Value, json};
 
 use super::{as_job, rate, server::Server};

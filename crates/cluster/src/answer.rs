@@ -1,0 +1,43 @@
+//! What the API server answers, read into memory that is wiped: it may hold Secrets.
+
+use http::Request;
+use http_body_util::BodyExt as _;
+use kube::{client::Body, core::Status};
+use secret::Buffer;
+use serde::de::DeserializeOwned;
+
+/// Sends a request and reads the answer. (The client's own way to do it keeps the text in plain memory, and logs what it cannot
+/// parse.) One that is longer than this makes no sense.
+pub(super) async fn to<T: DeserializeOwned>(
+    client: &kube::Client,
+    request: Request<Vec<u8>>,
+    longest: usize,
+) -> Result<T, kube::Error> {
+    let response = client.send(request.map(Body::from)).await?;
+    let status = response.status();
+    let mut body = response.into_body();
+    let mut bytes = Buffer::default();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            if data.len() > longest.saturating_sub(bytes.as_bytes().len()) {
+                let error = serde::de::Error::custom("too long");
+                return Err(kube::Error::SerdeError(error));
+            }
+            bytes.push(&data);
+        }
+    }
+    if status.is_client_error() || status.is_server_error() {
+        return Err(kube::Error::Api(
+            refusal(bytes.as_bytes(), status.as_u16()).boxed(),
+        ));
+    }
+    serde_json::from_slice(bytes.as_bytes()).map_err(kube::Error::SerdeError)
+}
+
+/// What stands in front of an API server refuses in words of its own.
+fn refusal(body: &[u8], code: u16) -> Status {
+    serde_json::from_slice(body).unwrap_or_else(|_| {
+        let text = String::from_utf8_lossy(body);
+        Status::failure(text.trim(), "Unknown").with_code(code)
+    })
+}

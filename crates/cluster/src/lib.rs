@@ -1,0 +1,443 @@
+//! The few calls that are made to the Kubernetes API, over plain paths and slim types.
+//!
+//! Lists are read page by page and projected while they are read: ten thousand ExternalSecrets as whole objects are
+//! 360 MiB, as what a decision needs a tenth of that. The seam for tests is the transport: the sandbox serves real HTTP.
+
+mod answer;
+pub mod connect;
+mod gate;
+pub mod names;
+pub mod remote;
+pub mod wire;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt as _};
+use http::Request;
+use kube::core::{Status, WatchEvent};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+pub use gate::{Access, Ledger};
+
+/// Who writes: the field manager of every change, and the source of every Event.
+pub const FIELD_MANAGER: &str = "eso-sync";
+
+/// Objects in one page of a list.
+const PAGE: u32 = 500;
+
+/// How long one call may take, its retries included; a watch is not bounded by it.
+const CALL_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// A read that found no connection is tried again after these pauses; what the server answers is retried below.
+const READ_AGAIN: [Duration; 3] = [
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+];
+
+/// The API server ends a watch after this long, so that a silent connection cannot stay unnoticed for ever.
+const WATCH_SECONDS: u32 = 290;
+
+/// A connected cluster.
+#[derive(Clone)]
+pub struct Cluster {
+    client: kube::Client,
+    ledger: Arc<Ledger>,
+    /// Where it is, without who asks.
+    address: Arc<kube::Config>,
+    /// How long one call may take.
+    patience: Duration,
+    /// How many bytes an answer, and how many pages a list may have.
+    longest_answer: usize,
+    most_pages: usize,
+    /// The kubeconfig context, if there is one.
+    pub context: Option<String>,
+    /// The API server's address.
+    pub server: String,
+    /// The namespace that the context or the service account stands in.
+    pub namespace: String,
+}
+
+/// What went wrong with a call, as far as callers act on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// 401: no valid credentials.
+    Unauthenticated,
+    /// 403: not allowed.
+    Denied,
+    /// 404.
+    NotFound,
+    /// 409: a precondition did not hold.
+    Conflict,
+    /// 410: the resource version or continue token is too old.
+    Expired,
+    /// 400, 422: the API server, or a webhook, refuses the object.
+    Invalid,
+    /// 429, 5xx, or no connection, also after retries.
+    Unavailable,
+    /// An answer that makes no sense.
+    Unreadable,
+}
+
+/// A failed call: the operation, its object, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation}: {message}")]
+pub struct CallError {
+    /// What went wrong.
+    pub trouble: Trouble,
+    operation: String,
+    message: String,
+    /// Whether the message is in the server's words.
+    quoted: bool,
+}
+
+impl CallError {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all that is left is a connection that does not work"
+    )]
+    fn new(operation: &str, error: kube::Error) -> Self {
+        let quoted = matches!(error, kube::Error::Api(_));
+        let (trouble, message) = match error {
+            kube::Error::Api(status) => (trouble_of(&status), status.message.clone()),
+            kube::Error::SerdeError(_) => (
+                Trouble::Unreadable,
+                "the answer is not what the API promises".to_owned(),
+            ),
+            kube::Error::Auth(error) => (Trouble::Unauthenticated, connect::describe_auth(&error)),
+            other => (Trouble::Unavailable, root_cause(&other)),
+        };
+        Self {
+            trouble,
+            operation: operation.to_owned(),
+            message,
+            quoted,
+        }
+    }
+
+    fn timed_out(operation: &str, patience: Duration) -> Self {
+        Self {
+            trouble: Trouble::Unavailable,
+            operation: operation.to_owned(),
+            message: format!("no answer within {} s", patience.as_secs()),
+            quoted: false,
+        }
+    }
+
+    /// Why, without the operation.
+    pub fn why(&self) -> &str {
+        &self.message
+    }
+
+    /// Why, unless that is in the words of the server, who may be anybody.
+    pub fn own_words(&self) -> Option<&str> {
+        (!self.quoted).then_some(&self.message)
+    }
+}
+
+fn trouble_of(status: &Status) -> Trouble {
+    match status.code {
+        401 => Trouble::Unauthenticated,
+        403 => Trouble::Denied,
+        404 => Trouble::NotFound,
+        409 => Trouble::Conflict,
+        410 => Trouble::Expired,
+        400 | 422 => Trouble::Invalid,
+        _ => Trouble::Unavailable,
+    }
+}
+
+/// The innermost error: the outer ones say "error" in other words.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+/// One page of a list.
+#[derive(Deserialize)]
+#[serde(bound = "T: DeserializeOwned")]
+struct Page<T> {
+    #[serde(default)]
+    metadata: PageMeta,
+    #[serde(default = "Vec::new")]
+    items: Vec<T>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct PageMeta {
+    resource_version: String,
+    r#continue: Option<String>,
+}
+
+/// A path with its query.
+#[derive(Clone, Debug)]
+pub struct Query {
+    path: String,
+    parameters: Vec<(&'static str, String)>,
+}
+
+impl Query {
+    /// A path without parameters.
+    pub fn new(path: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            parameters: Vec::new(),
+        }
+    }
+
+    /// Adds a parameter.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.parameters.push((name, value.into()));
+        self
+    }
+
+    fn uri(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(&self.parameters);
+        let query = query.finish();
+        if query.is_empty() {
+            self.path.clone()
+        } else {
+            format!("{}?{query}", self.path)
+        }
+    }
+}
+
+impl fmt::Display for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path)
+    }
+}
+
+impl Cluster {
+    /// How many requests were sent so far, retries included.
+    pub fn requests(&self) -> u64 {
+        self.ledger.requests()
+    }
+
+    /// Waits for a turn, and changes an object by a JSON merge patch.
+    pub async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        change: &Value,
+    ) -> Result<T, CallError> {
+        while let Err(wait) = self.take_turn() {
+            tokio::time::sleep(wait).await;
+        }
+        self.patch_paced(path, change).await
+    }
+
+    /// Takes a turn for a request that is then sent by [`Cluster::patch_paced`]; or says how long to wait.
+    pub fn take_turn(&self) -> Result<(), Duration> {
+        self.ledger.take()
+    }
+
+    /// Reads one object.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
+        self.call(
+            "GET",
+            &Query::new(path),
+            Vec::new(),
+            &format!("read {path}"),
+        )
+        .await
+    }
+
+    /// Reads a list page by page, handing each item to `each`; the answer is the resource version of the list.
+    ///
+    /// A continue token that expired on the way starts the list anew once; `each` then sees items again.
+    pub async fn list<T: DeserializeOwned>(
+        &self,
+        query: &Query,
+        mut each: impl FnMut(T),
+    ) -> Result<String, CallError> {
+        let operation = format!("list {query}");
+        let mut token: Option<String> = None;
+        let mut restarted = false;
+        for _ in 0..self.most_pages {
+            let mut page = query.clone().with("limit", PAGE.to_string());
+            if let Some(token) = &token {
+                page = page.with("continue", token.clone());
+            }
+            match self
+                .call::<Page<T>>("GET", &page, Vec::new(), &operation)
+                .await
+            {
+                Ok(answer) => {
+                    answer.items.into_iter().for_each(&mut each);
+                    match answer.metadata.r#continue.filter(|token| !token.is_empty()) {
+                        Some(next) => token = Some(next),
+                        None => return Ok(answer.metadata.resource_version),
+                    }
+                }
+                Err(error) if error.trouble == Trouble::Expired && !restarted => {
+                    restarted = true;
+                    token = None;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(CallError {
+            trouble: Trouble::Unreadable,
+            operation,
+            message: format!("the list has more than {} pages", self.most_pages),
+            quoted: false,
+        })
+    }
+
+    /// The present resource version of a collection, read with the smallest list there is.
+    pub async fn resource_version(&self, query: &Query) -> Result<String, CallError> {
+        let page = query.clone().with("limit", "1");
+        let answer: Page<serde::de::IgnoredAny> = self
+            .call("GET", &page, Vec::new(), &format!("list {query}"))
+            .await?;
+        Ok(answer.metadata.resource_version)
+    }
+
+    /// Changes an object by a JSON merge patch; the answer is the object as it then is. The caller has taken the turn.
+    pub async fn patch_paced<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        change: &Value,
+    ) -> Result<T, CallError> {
+        self.write("PATCH", path, change, &format!("patch {path}"))
+            .await
+    }
+
+    /// Deletes an object, if it still is the one that was seen, in the version that was seen.
+    pub async fn delete(
+        &self,
+        path: &str,
+        uid: &str,
+        resource_version: &str,
+    ) -> Result<(), CallError> {
+        let options = json!({
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": {"uid": uid, "resourceVersion": resource_version},
+        });
+        let operation = format!("delete {path}");
+        self.call::<serde::de::IgnoredAny>(
+            "DELETE",
+            &Query::new(path),
+            options.to_string().into_bytes(),
+            &operation,
+        )
+        .await
+        .map(|_| ())
+    }
+
+    /// Creates an object.
+    pub async fn create<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        object: &Value,
+    ) -> Result<T, CallError> {
+        self.write("POST", path, object, &format!("create in {path}"))
+            .await
+    }
+
+    /// Replaces an object; `object` carries the resource version that it must still have.
+    pub async fn replace<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        object: &Value,
+    ) -> Result<T, CallError> {
+        self.write("PUT", path, object, &format!("replace {path}"))
+            .await
+    }
+
+    /// Every write says who it is by.
+    async fn write<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        path: &str,
+        body: &Value,
+        operation: &str,
+    ) -> Result<T, CallError> {
+        let query = Query::new(path).with("fieldManager", FIELD_MANAGER);
+        self.call(method, &query, body.to_string().into_bytes(), operation)
+            .await
+    }
+
+    /// Watches a collection from a resource version on.
+    pub async fn watch<T>(
+        &self,
+        query: &Query,
+        resource_version: &str,
+    ) -> Result<impl Stream<Item = Result<WatchEvent<T>, CallError>> + use<T>, CallError>
+    where
+        T: Clone + DeserializeOwned,
+    {
+        let operation = format!("watch {query}");
+        let watch = query
+            .clone()
+            .with("watch", "true")
+            .with("allowWatchBookmarks", "true")
+            .with("timeoutSeconds", WATCH_SECONDS.to_string())
+            .with("resourceVersion", resource_version);
+        let request = request("GET", &watch, Vec::new());
+        let events = tokio::time::timeout(self.patience, self.client.request_events::<T>(request))
+            .await
+            .map_err(|_| CallError::timed_out(&operation, self.patience))?
+            .map_err(|error| CallError::new(&operation, error))?;
+        Ok(events.map(move |event| event.map_err(|error| CallError::new(&operation, error))))
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        query: &Query,
+        body: Vec<u8>,
+        operation: &str,
+    ) -> Result<T, CallError> {
+        let mut pauses = if method == "GET" {
+            &READ_AGAIN[..]
+        } else {
+            &[]
+        };
+        loop {
+            let request = request(method, query, body.clone());
+            let answer = answer::to(&self.client, request, self.longest_answer);
+            let answer = tokio::time::timeout(self.patience, answer).await;
+            let error = match answer {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => CallError::new(operation, error),
+                Err(_) => return Err(CallError::timed_out(operation, self.patience)),
+            };
+            match pauses {
+                [pause, rest @ ..] if error.trouble == Trouble::Unavailable => {
+                    pauses = rest;
+                    tokio::time::sleep(*pause).await;
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+}
+
+fn request(method: &'static str, query: &Query, body: Vec<u8>) -> Request<Vec<u8>> {
+    let content_type = if method == "PATCH" {
+        "application/merge-patch+json"
+    } else {
+        "application/json"
+    };
+    let mut request = Request::new(body);
+    // A path of ours is made of object names, which are valid in a URI; an invalid one becomes "/", which answers nothing.
+    *request.uri_mut() = query.uri().parse().unwrap_or_default();
+    *request.method_mut() = method.parse().unwrap_or_default();
+    if method == "PATCH" {
+        request.extensions_mut().insert(gate::Paced);
+    }
+    request.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static(content_type),
+    );
+    request
+}

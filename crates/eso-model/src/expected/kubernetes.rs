@@ -1,0 +1,151 @@
+//! The operator's Kubernetes provider, whose secrets are maps.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use secret::{Buffer, Value};
+use zeroize::Zeroizing;
+
+use super::{
+    answer::Raw,
+    decode,
+    keys::Keys,
+    payload::{both, check_floats, parse, path, strings, strings_or_null},
+    spec::{MetadataPolicy, RemoteRef},
+    verdict::{Failure, NotComputable, why},
+};
+use crate::gojson::{self, Numbers, Style};
+
+/// `GetSecret`.
+pub(super) fn get_secret(raw: &Raw, remote: &RemoteRef) -> Result<Value, NotComputable> {
+    match (raw, remote.metadata_policy) {
+        (Raw::Keys(keys), MetadataPolicy::None) if remote.property.is_empty() => {
+            Ok(strings(keys, false))
+        }
+        (Raw::Keys(keys), MetadataPolicy::None) => of_data(keys, &remote.property),
+        (
+            Raw::Metadata {
+                labels,
+                annotations,
+            },
+            MetadataPolicy::Fetch,
+        ) => of_metadata(labels, annotations, &remote.property),
+        _ => Err(NotComputable::unverifiable(why::PROVIDER)),
+    }
+}
+
+/// The key of that name; else the key before the first dot, and a path in its value.
+fn of_data(keys: &Keys, property: &str) -> Result<Value, NotComputable> {
+    if let Some(value) = keys.get(property) {
+        return Ok(value.duplicate());
+    }
+    let (key, rest) = property.split_once('.').ok_or(Failure::NoProperty)?;
+    if key.is_empty() || rest.is_empty() {
+        return Err(Failure::NoProperty.into());
+    }
+    let value = keys.get(key).ok_or(Failure::NoProperty)?;
+    path(value.expose(), rest)?.ok_or_else(|| Failure::NoProperty.into())
+}
+
+fn of_metadata(
+    labels: &BTreeMap<String, Value>,
+    annotations: &BTreeMap<String, Value>,
+    property: &str,
+) -> Result<Value, NotComputable> {
+    if property.is_empty() {
+        return Ok(both(labels, annotations, false));
+    }
+    let mut parts = property.split('.');
+    let entries = match parts.next() {
+        Some("labels") => labels,
+        Some("annotations") => annotations,
+        _ => return Err(Failure::NoProperty.into()),
+    };
+    let Some(name) = parts.next() else {
+        return Ok(strings_or_null(entries, false));
+    };
+    let value = entries.get(name).ok_or(Failure::NoProperty)?;
+    let rest: Vec<&str> = parts.collect();
+    if rest.is_empty() {
+        return Ok(value.duplicate());
+    }
+    // The operator joins the rest without the dots.
+    path(value.expose(), &rest.concat())?.ok_or_else(|| Failure::NoProperty.into())
+}
+
+/// `GetSecretMap`.
+pub(super) fn get_secret_map(raw: &Raw, remote: &RemoteRef) -> Result<Keys, NotComputable> {
+    let metadata;
+    let keys = match (raw, remote.metadata_policy) {
+        (Raw::Keys(keys), MetadataPolicy::None) => keys,
+        (
+            Raw::Metadata {
+                labels,
+                annotations,
+            },
+            MetadataPolicy::Fetch,
+        ) => {
+            metadata = Keys::from([
+                ("labels".to_owned(), strings_or_null(labels, false)),
+                (
+                    "annotations".to_owned(),
+                    strings_or_null(annotations, false),
+                ),
+            ]);
+            &metadata
+        }
+        _ => return Err(NotComputable::unverifiable(why::PROVIDER)),
+    };
+    if remote.property.is_empty() {
+        return Ok(keys
+            .iter()
+            .map(|(key, value)| (key.clone(), value.duplicate()))
+            .collect());
+    }
+    of_property(keys, &remote.property)
+}
+
+/// The members of the object that a key holds, as JSON: strings keep their quotes. The path is evaluated on the whole Secret
+/// written as JSON, with its values in base64.
+fn of_property(keys: &Keys, property: &str) -> Result<Keys, NotComputable> {
+    let secret = in_base64(keys);
+    let escaped = property.replace('.', r"\.");
+    let literal = if property.contains('.') {
+        path(secret.expose(), &escaped)?
+    } else {
+        None
+    };
+    let value = match literal {
+        Some(value) => value,
+        None => path(secret.expose(), property)?.ok_or(Failure::NoProperty)?,
+    };
+    let text = decode::standard(value.expose()).ok_or(Failure::Decoding)?;
+    let document = parse(text.expose())?;
+    let members = document.members().ok_or(Failure::NotAnObject)?;
+    check_floats(&document)?;
+    let style = Style {
+        numbers: Numbers::Float64,
+        html: false,
+    };
+    Ok(members
+        .into_iter()
+        .map(|(key, node)| (key, gojson::encode(node, style)))
+        .collect())
+}
+
+fn in_base64(keys: &Keys) -> Value {
+    let mut out = Buffer::default();
+    out.push(b"{");
+    for (index, (key, value)) in keys.iter().enumerate() {
+        if index > 0 {
+            out.push(b",");
+        }
+        let encoded = Zeroizing::new(STANDARD.encode(value.expose()));
+        out.push(gojson::quoted(key, false).expose());
+        out.push(b":\"");
+        out.push(encoded.as_bytes());
+        out.push(b"\"");
+    }
+    out.push(b"}");
+    out.finish()
+}

@@ -1,0 +1,276 @@
+//! The operator's `GetSecret` and `GetSecretMap`, for each provider, on what the provider's API answered.
+
+use std::collections::BTreeMap;
+
+use secret::Value;
+
+use super::{
+    answer::{Provider, Raw},
+    keys::Keys,
+    kubernetes,
+    spec::{MetadataPolicy, RemoteRef},
+    verdict::{Failure, NotComputable, why},
+};
+use crate::{
+    gjson,
+    gojson::{self, Node, NotJson, Numbers, Shape, Style},
+};
+
+/// Go's `json.Marshal`.
+pub(super) const MARSHAL: Style = Style {
+    numbers: Numbers::Verbatim,
+    html: true,
+};
+
+/// `GetSecret`.
+pub(super) fn get_secret(
+    provider: Provider,
+    raw: &Raw,
+    remote: &RemoteRef,
+) -> Result<Value, NotComputable> {
+    if provider == Provider::Kubernetes {
+        return kubernetes::get_secret(raw, remote);
+    }
+    if remote.metadata_policy == MetadataPolicy::Fetch && provider != Provider::Fake {
+        return metadata(provider, raw, remote);
+    }
+    check_azure_kind(provider, remote)?;
+    let whole = whole(provider, raw)?;
+    if remote.property.is_empty() {
+        return Ok(whole);
+    }
+    property(provider, whole.expose(), &remote.property)
+}
+
+/// `GetSecretMap`.
+pub(super) fn get_secret_map(
+    provider: Provider,
+    raw: &Raw,
+    remote: &RemoteRef,
+) -> Result<Keys, NotComputable> {
+    let fetch = remote.metadata_policy == MetadataPolicy::Fetch;
+    if provider == Provider::Kubernetes {
+        return kubernetes::get_secret_map(raw, remote);
+    }
+    if provider == Provider::AzureKeyVault && azure_kind(&remote.key).is_some() {
+        return Err(Failure::Refused.into());
+    }
+    if fetch && matches!(provider, Provider::AzureKeyVault | Provider::Vault) {
+        return Err(NotComputable::unverifiable(why::METADATA));
+    }
+    let value = get_secret(provider, raw, remote)?;
+    let document = parse(value.expose())?;
+    let members = document.members().ok_or(Failure::NotAnObject)?;
+    if provider == Provider::Vault {
+        check_floats(&document)?;
+    }
+    Ok(members
+        .into_iter()
+        .map(|(key, node)| {
+            let value = if provider == Provider::Vault {
+                gojson::byte_value(node, Numbers::Float64)
+            } else {
+                as_written(node)
+            };
+            (key, value)
+        })
+        .collect())
+}
+
+/// A string bare, `null` as nothing, anything else as it stands in the document.
+fn as_written(node: &Node<'_>) -> Value {
+    match node.shape {
+        Shape::Array(_) | Shape::Object(_) => Value::from(node.raw),
+        Shape::Null | Shape::Bool | Shape::Number | Shape::String(_) => {
+            gojson::byte_value(node, Numbers::Verbatim)
+        }
+    }
+}
+
+/// The whole value.
+pub(super) fn whole(provider: Provider, raw: &Raw) -> Result<Value, NotComputable> {
+    match (provider, raw) {
+        (Provider::Vault, Raw::Json(text)) => {
+            let document = parse(text.expose())?;
+            match document.shape {
+                Shape::Null => Err(Failure::NotFound.into()),
+                Shape::Object(_) => Ok(gojson::encode(&document, MARSHAL)),
+                Shape::Bool | Shape::Number | Shape::String(_) | Shape::Array(_) => {
+                    Err(Failure::NotAnObject.into())
+                }
+            }
+        }
+        (Provider::Kubernetes, Raw::Keys(keys)) => Ok(strings(keys, false)),
+        // An empty payload arrives there as none.
+        (Provider::GcpSecretManager, Raw::Bytes(value)) if value.expose().is_empty() => {
+            Err(Failure::NoValue.into())
+        }
+        (provider, Raw::Bytes(value))
+            if !matches!(provider, Provider::Vault | Provider::Kubernetes) =>
+        {
+            Ok(value.duplicate())
+        }
+        _ => Err(NotComputable::unverifiable(why::PROVIDER)),
+    }
+}
+
+/// A part of the value: some providers look for a key of that name first, others evaluate the path first.
+fn property(provider: Provider, text: &[u8], property: &str) -> Result<Value, NotComputable> {
+    let escaped = property.replace('.', r"\.");
+    let dotted = property.contains('.');
+    let found = match provider {
+        Provider::Vault => match literal(text, property)? {
+            Some(value) => Some(value),
+            None => path(text, property)?,
+        },
+        Provider::AzureKeyVault => match path(text, property)? {
+            None if dotted => path(text, &escaped)?,
+            found => found,
+        },
+        Provider::Fake => return path(text, property)?.ok_or_else(|| Failure::NotFound.into()),
+        Provider::AwsSecretsManager
+        | Provider::AwsParameterStore
+        | Provider::GcpSecretManager
+        | Provider::Kubernetes => {
+            let mut literal_first = dotted;
+            if provider == Provider::GcpSecretManager {
+                parse(text)?;
+                literal_first &= !property.starts_with('.');
+            }
+            match if literal_first {
+                path(text, &escaped)?
+            } else {
+                None
+            } {
+                Some(value) => Some(value),
+                None => path(text, property)?,
+            }
+        }
+    };
+    found.ok_or_else(|| Failure::NoProperty.into())
+}
+
+/// The member of exactly that name, numbers as they are written.
+fn literal(text: &[u8], property: &str) -> Result<Option<Value>, NotComputable> {
+    let document = parse(text)?;
+    let members = document.members().ok_or(Failure::NotAnObject)?;
+    Ok(members
+        .get(property)
+        .map(|node| gojson::byte_value(node, Numbers::Verbatim)))
+}
+
+pub(super) fn path(text: &[u8], path: &str) -> Result<Option<Value>, NotComputable> {
+    gjson::get(text, path).map_err(|_| NotComputable::unverifiable(why::PROPERTY_PATH))
+}
+
+pub(super) fn parse(text: &[u8]) -> Result<Node<'_>, NotComputable> {
+    gojson::parse(text).map_err(|error| match error {
+        NotJson::Invalid => Failure::NotJson.into(),
+        NotJson::TooDeep => NotComputable::unverifiable(why::DEPTH),
+    })
+}
+
+/// Go refuses a document in which any number is out of range, even one that a later key replaces.
+pub(super) fn check_floats(node: &Node<'_>) -> Result<(), Failure> {
+    match &node.shape {
+        Shape::Number if gojson::to_f64(node.raw).is_none() => Err(Failure::Number),
+        Shape::Array(items) => items.iter().try_for_each(check_floats),
+        Shape::Object(members) => members.iter().try_for_each(|(_, node)| check_floats(node)),
+        Shape::Null | Shape::Bool | Shape::Number | Shape::String(_) => Ok(()),
+    }
+}
+
+pub(super) fn strings(members: &BTreeMap<String, Value>, html: bool) -> Value {
+    let members = members
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.expose()));
+    gojson::encode_strings(members, html)
+}
+
+/// `key/…` and `cert/…`, and what Azure does not have.
+fn azure_kind(key: &str) -> Option<&str> {
+    let (kind, _) = key.split_once('/')?;
+    (kind != "secret").then_some(kind)
+}
+
+fn check_azure_kind(provider: Provider, remote: &RemoteRef) -> Result<(), NotComputable> {
+    match azure_kind(&remote.key) {
+        Some("key" | "cert") if provider == Provider::AzureKeyVault => {
+            Err(NotComputable::unverifiable(why::KIND))
+        }
+        Some(_) if provider == Provider::AzureKeyVault => Err(Failure::Refused.into()),
+        _ => Ok(()),
+    }
+}
+
+/// `metadataPolicy: Fetch`.
+fn metadata(provider: Provider, raw: &Raw, remote: &RemoteRef) -> Result<Value, NotComputable> {
+    match (provider, raw) {
+        (Provider::AwsSecretsManager | Provider::AwsParameterStore, Raw::Tags(tags)) => {
+            let text = strings(tags, true);
+            if remote.property.is_empty() {
+                return Ok(text);
+            }
+            property(provider, text.expose(), &remote.property)
+        }
+        // Later versions add entries of their own, so that only what the tags have is certain.
+        (Provider::AzureKeyVault | Provider::Vault, Raw::Tags(tags)) => tags
+            .get(&remote.property)
+            .map(Value::duplicate)
+            .ok_or_else(|| NotComputable::unverifiable(why::METADATA)),
+        (
+            Provider::GcpSecretManager,
+            Raw::Metadata {
+                labels,
+                annotations,
+            },
+        ) => gcp_metadata(labels, annotations, &remote.property),
+        _ => Err(NotComputable::unverifiable(why::PROVIDER)),
+    }
+}
+
+fn gcp_metadata(
+    labels: &BTreeMap<String, Value>,
+    annotations: &BTreeMap<String, Value>,
+    property: &str,
+) -> Result<Value, NotComputable> {
+    for (prefix, entries) in [("annotations.", annotations), ("labels.", labels)] {
+        if let Some(name) = property
+            .strip_prefix(prefix)
+            .filter(|name| !name.is_empty())
+        {
+            let value = entries.get(name).ok_or(Failure::NoProperty)?;
+            return Ok(value.duplicate());
+        }
+    }
+    match property {
+        "" => Ok(both(labels, annotations, true)),
+        "annotations" => Ok(strings_or_null(annotations, true)),
+        "labels" => Ok(strings_or_null(labels, true)),
+        _ => Err(Failure::NoProperty.into()),
+    }
+}
+
+/// An absent map is `null` in Go's JSON.
+pub(super) fn strings_or_null(entries: &BTreeMap<String, Value>, html: bool) -> Value {
+    if entries.is_empty() {
+        Value::from("null")
+    } else {
+        strings(entries, html)
+    }
+}
+
+/// The object of both maps.
+pub(super) fn both(
+    labels: &BTreeMap<String, Value>,
+    annotations: &BTreeMap<String, Value>,
+    html: bool,
+) -> Value {
+    let mut out = secret::Buffer::default();
+    out.push(b"{\"annotations\":");
+    out.push(strings_or_null(annotations, html).expose());
+    out.push(b",\"labels\":");
+    out.push(strings_or_null(labels, html).expose());
+    out.push(b"}");
+    out.finish()
+}

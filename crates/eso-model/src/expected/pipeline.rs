@@ -1,0 +1,310 @@
+//! From the entries of a spec to the data of a Secret.
+
+use std::collections::BTreeMap;
+
+use secret::Value;
+
+use super::{
+    answer::{Answer, Content, Provider},
+    decode::{check_null_bytes, decode},
+    keys::{self, Keys},
+    payload,
+    read::{self, Read},
+    rewrite, search,
+    spec::{
+        ConversionStrategy, CreationPolicy, Data, DataFrom, DecodingStrategy, DeletionPolicy, Find,
+        MergePolicy, MetadataPolicy, NullBytePolicy, RemoteRef, Spec, Template,
+    },
+    verdict::{Effect, Expected, Failure, NotComputable, Unverifiable, WouldFail, why},
+};
+
+/// The most that all values of a Secret may hold.
+const LARGEST: usize = 1 << 20;
+
+/// Evaluates templates. A closure with the signature of [`Templates::render`] is one that refuses `transform`.
+pub trait Templates {
+    /// The keys that the template makes of the provider's data (`templateFrom`, then `data`). Labels and annotations have to
+    /// be rendered too, for a failure in them.
+    fn render(
+        &self,
+        template: &Template,
+        data: &BTreeMap<String, Value>,
+    ) -> Result<BTreeMap<String, Value>, NotComputable>;
+
+    /// `rewrite.transform`: the key (`.value`) rendered.
+    fn transform(&self, template: &str, key: &str) -> Result<String, NotComputable> {
+        let _ = (template, key);
+        Err(Unverifiable::new(why::TEMPLATE, "transform").into())
+    }
+}
+
+impl<F> Templates for F
+where
+    F: Fn(&Template, &BTreeMap<String, Value>) -> Result<BTreeMap<String, Value>, NotComputable>,
+{
+    fn render(
+        &self,
+        template: &Template,
+        data: &BTreeMap<String, Value>,
+    ) -> Result<BTreeMap<String, Value>, NotComputable> {
+        self(template, data)
+    }
+}
+
+/// No template is evaluated.
+#[derive(Clone, Copy, Debug)]
+pub struct NoTemplates;
+
+impl Templates for NoTemplates {
+    fn render(
+        &self,
+        _: &Template,
+        _: &BTreeMap<String, Value>,
+    ) -> Result<BTreeMap<String, Value>, NotComputable> {
+        Err(Unverifiable::new(why::TEMPLATE, "").into())
+    }
+}
+
+/// What the Secret should hold, given the answers to [`super::reads`].
+pub fn expected<'a>(
+    spec: &Spec,
+    answers: impl Fn(&Read) -> Answer<'a>,
+    templates: &impl Templates,
+) -> Result<Expected, NotComputable> {
+    if spec.target.manifest.is_some() {
+        return Err(Unverifiable::new(why::MANIFEST, "spec.target.manifest").into());
+    }
+    let pipeline = Pipeline {
+        spec,
+        answers,
+        templates,
+    };
+    let data = pipeline.provider_data()?;
+    let policy = spec.target.creation_policy;
+    let done = |data, effect| Expected {
+        data,
+        exact: policy.is_exclusive(),
+        effect,
+        immutable: spec.target.immutable,
+    };
+    if data.is_empty() {
+        match spec.target.deletion_policy {
+            DeletionPolicy::Retain => return Ok(done(data, Effect::Keep)),
+            DeletionPolicy::Delete if policy == CreationPolicy::Owner => {
+                return Ok(done(data, Effect::Delete));
+            }
+            DeletionPolicy::Delete => return Err(Failure::DeleteNotOwned.into()),
+            DeletionPolicy::Merge => {}
+        }
+    }
+    let effect = match policy {
+        CreationPolicy::None => return Ok(done(Keys::new(), Effect::Nothing)),
+        CreationPolicy::Merge => Effect::WriteIfThere,
+        CreationPolicy::Owner | CreationPolicy::Orphan | CreationPolicy::CreateOrMerge => {
+            Effect::Write
+        }
+    };
+    let data = pipeline.templated(data)?;
+    check(&data)?;
+    Ok(done(data, effect))
+}
+
+/// What the API server refuses.
+fn check(data: &Keys) -> Result<(), Failure> {
+    if !data.keys().all(|key| keys::is_key(key)) {
+        return Err(Failure::InvalidKey);
+    }
+    let size: usize = data.values().map(|value| value.expose().len()).sum();
+    if size > LARGEST {
+        Err(Failure::TooLarge)
+    } else {
+        Ok(())
+    }
+}
+
+struct Pipeline<'s, A, T> {
+    spec: &'s Spec,
+    answers: A,
+    templates: &'s T,
+}
+
+impl<'a, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'_, A, T> {
+    fn provider_data(&self) -> Result<Keys, NotComputable> {
+        let mut all = Keys::new();
+        for (index, entry) in self.spec.data_from.iter().enumerate() {
+            let place = format!("spec.dataFrom[{index}]");
+            if let Some(keys) = self.unless_absent(self.data_from(entry), &place)? {
+                all.extend(keys);
+            }
+        }
+        for (index, entry) in self.spec.data.iter().enumerate() {
+            let place = format!("spec.data[{index}]");
+            if let Some(value) = self.unless_absent(self.data(entry), &place)? {
+                all.insert(entry.secret_key.clone(), value);
+            }
+        }
+        Ok(all)
+    }
+
+    /// What the provider does not have is left out, unless `deletionPolicy` is Retain.
+    fn unless_absent<D>(
+        &self,
+        result: Result<D, NotComputable>,
+        place: &str,
+    ) -> Result<Option<D>, NotComputable> {
+        let lenient = self.spec.target.deletion_policy != DeletionPolicy::Retain;
+        match result {
+            Ok(data) => Ok(Some(data)),
+            Err(NotComputable::WouldFail(WouldFail {
+                failure: Failure::NotFound,
+                ..
+            })) if lenient => Ok(None),
+            Err(error) => Err(error.at(place)),
+        }
+    }
+
+    fn data(&self, entry: &Data) -> Result<Value, NotComputable> {
+        let remote = &entry.remote_ref;
+        let read = read::of_ref(self.spec, entry.source_ref.as_ref(), remote);
+        let answer = (self.answers)(&read.ok_or(Failure::Refused)?);
+        let value = match answer.content {
+            Content::One(raw) => payload::get_secret(answer.provider, raw, remote)?,
+            Content::NotFound => return Err(absent(answer.provider, remote, false)),
+            content @ (Content::Many(_) | Content::Fails(_) | Content::Unread(_)) => {
+                return Err(unusable(content));
+            }
+        };
+        let value = decode(value, remote.decoding_strategy)?;
+        check_null_bytes(&value, remote.null_byte_policy)?;
+        Ok(value)
+    }
+
+    fn data_from(&self, entry: &DataFrom) -> Result<Keys, NotComputable> {
+        if let Some(find) = &entry.find {
+            let keys = self.find(entry, find)?;
+            let Find {
+                conversion_strategy,
+                decoding_strategy,
+                null_byte_policy,
+                ..
+            } = find;
+            let keys = self.renamed(keys, entry, *conversion_strategy)?;
+            return decoded(keys, *decoding_strategy, *null_byte_policy);
+        }
+        if let Some(remote) = &entry.extract {
+            let keys = self.extract(entry, remote)?;
+            let keys = self.renamed(keys, entry, remote.conversion_strategy)?;
+            return decoded(keys, remote.decoding_strategy, remote.null_byte_policy);
+        }
+        let source = entry.source_ref.as_ref();
+        if source.is_some_and(|source| source.generator_ref.is_some()) {
+            return Err(NotComputable::unverifiable(why::GENERATOR));
+        }
+        Ok(Keys::new())
+    }
+
+    fn find(&self, entry: &DataFrom, find: &Find) -> Result<Keys, NotComputable> {
+        let read = read::of_find(self.spec, entry.source_ref.as_ref(), find);
+        let answer = (self.answers)(&read.ok_or(Failure::Refused)?);
+        match answer.content {
+            Content::Many(found) => search::get_all(answer.provider, found, find),
+            Content::NotFound if answer.provider == Provider::Vault => {
+                Err(Failure::NotFound.into())
+            }
+            Content::NotFound => Err(Failure::NotFoundError.into()),
+            content @ (Content::One(_) | Content::Fails(_) | Content::Unread(_)) => {
+                Err(unusable(content))
+            }
+        }
+    }
+
+    fn extract(&self, entry: &DataFrom, remote: &RemoteRef) -> Result<Keys, NotComputable> {
+        let read = read::of_ref(self.spec, entry.source_ref.as_ref(), remote);
+        let answer = (self.answers)(&read.ok_or(Failure::Refused)?);
+        match answer.content {
+            Content::One(raw) => payload::get_secret_map(answer.provider, raw, remote),
+            Content::NotFound => Err(absent(answer.provider, remote, true)),
+            content @ (Content::Many(_) | Content::Fails(_) | Content::Unread(_)) => {
+                Err(unusable(content))
+            }
+        }
+    }
+
+    /// Rewritten keys are not converted, whatever the operator's guide says.
+    fn renamed(
+        &self,
+        keys: Keys,
+        entry: &DataFrom,
+        strategy: ConversionStrategy,
+    ) -> Result<Keys, NotComputable> {
+        let keys = if entry.rewrite.is_empty() {
+            keys::convert(keys, strategy)?
+        } else {
+            rewrite::rewrite(keys, &entry.rewrite, self.templates)?
+        };
+        Ok(keys::validate(keys)?)
+    }
+
+    /// The provider's keys, unless a template replaces them, and above them those of the template.
+    fn templated(&self, data: Keys) -> Result<Keys, NotComputable> {
+        let Some(template) = &self.spec.target.template else {
+            return Ok(data);
+        };
+        if !template.has_templates() {
+            return Ok(data);
+        }
+        let rendered = self
+            .templates
+            .render(template, &data)
+            .map_err(|error| error.at("spec.target.template"))?;
+        let keeps = template.merge_policy == MergePolicy::Merge || !template.has_data();
+        let mut all = if keeps { data } else { Keys::new() };
+        all.extend(rendered);
+        Ok(all)
+    }
+}
+
+fn decoded(
+    keys: Keys,
+    strategy: DecodingStrategy,
+    policy: NullBytePolicy,
+) -> Result<Keys, NotComputable> {
+    let mut decoded = Keys::new();
+    for (key, value) in keys {
+        let value = decode(value, strategy)?;
+        check_null_bytes(&value, policy)?;
+        decoded.insert(key, value);
+    }
+    Ok(decoded)
+}
+
+/// Whether the operator knows an absent secret as absent depends on the provider, and on what was asked for.
+fn absent(provider: Provider, remote: &RemoteRef, whole: bool) -> NotComputable {
+    let fetch = remote.metadata_policy == MetadataPolicy::Fetch;
+    let is_error = match provider {
+        Provider::Kubernetes => !whole,
+        Provider::AwsSecretsManager | Provider::Vault => fetch,
+        Provider::AwsParameterStore if fetch => {
+            return NotComputable::unverifiable(why::METADATA);
+        }
+        Provider::AwsParameterStore
+        | Provider::AzureKeyVault
+        | Provider::GcpSecretManager
+        | Provider::Fake => false,
+    };
+    if is_error {
+        Failure::NotFoundError.into()
+    } else {
+        Failure::NotFound.into()
+    }
+}
+
+fn unusable(content: Content<'_>) -> NotComputable {
+    match content {
+        Content::Fails(failure) => failure.into(),
+        Content::Unread(unverifiable) => unverifiable.into(),
+        Content::One(_) | Content::Many(_) | Content::NotFound => {
+            NotComputable::unverifiable(why::PROVIDER)
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! `table.json`: inputs, and what the operator's own functions (v0.20.4, built with Go 1.26) made of them.
+//!
+//! The generator calls the providers with their clients replaced, and `esutils`. What is reported as unverifiable is only
+//! counted: a handful may be, by name.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use secret::Value;
+use serde::Deserialize;
+
+use super::super::{
+    decode::decode,
+    go_regex::GoRegex,
+    keys::{self, Keys},
+    payload,
+    pipeline::NoTemplates,
+    rewrite::rewrite,
+    *,
+};
+use crate::digest::Algorithm;
+
+type Encoded = BTreeMap<String, String>;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Case {
+    r#fn: String,
+    provider: String,
+    r#in: String,
+    keys: Encoded,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    args: Vec<String>,
+    ok: Option<String>,
+    map: Option<Encoded>,
+    failed: bool,
+    absent: bool,
+}
+
+fn bytes(text: &str) -> Vec<u8> {
+    STANDARD.decode(text).unwrap()
+}
+
+fn encoded(keys: Keys) -> Encoded {
+    keys.into_iter()
+        .map(|(key, value)| (key, STANDARD.encode(value.expose())))
+        .collect()
+}
+
+fn values(keys: &Encoded) -> Keys {
+    keys.iter()
+        .map(|(key, value)| (key.clone(), Value::new(bytes(value))))
+        .collect()
+}
+
+/// What came out: the value, or the map.
+#[derive(Debug, PartialEq, Eq)]
+enum Out {
+    Value(String),
+    Map(Encoded),
+    Failed { absent: bool },
+    Unverifiable(&'static str),
+}
+
+impl From<NotComputable> for Out {
+    fn from(error: NotComputable) -> Self {
+        match error {
+            NotComputable::Unverifiable(it) => Self::Unverifiable(it.reason),
+            NotComputable::WouldFail(it) => Self::Failed {
+                absent: it.failure == Failure::NotFound,
+            },
+        }
+    }
+}
+
+fn value(result: Result<Value, impl Into<NotComputable>>) -> Out {
+    match result {
+        Ok(value) => Out::Value(STANDARD.encode(value.expose())),
+        Err(error) => error.into().into(),
+    }
+}
+
+fn map(result: Result<Keys, impl Into<NotComputable>>) -> Out {
+    match result {
+        Ok(keys) => Out::Map(encoded(keys)),
+        Err(error) => error.into().into(),
+    }
+}
+
+impl Case {
+    fn operator(&self) -> Out {
+        match (&self.ok, &self.map) {
+            (Some(value), _) => Out::Value(value.clone()),
+            (_, Some(map)) => Out::Map(map.clone()),
+            _ => {
+                assert!(self.failed);
+                Out::Failed {
+                    absent: self.absent,
+                }
+            }
+        }
+    }
+
+    fn ours(&self) -> Out {
+        let arg = |index: usize| self.args[index].as_str();
+        let input = || Value::new(bytes(&self.r#in));
+        match self.r#fn.as_str() {
+            "get" => value(payload::get_secret(
+                self.provider(),
+                &self.raw(),
+                &self.remote(),
+            )),
+            "map" => map(payload::get_secret_map(
+                self.provider(),
+                &self.raw(),
+                &self.remote(),
+            )),
+            "regexp" => {
+                let operation = serde_json::json!({"regexp": {"source": arg(0), "target": arg(1)}});
+                map(rewrite(
+                    values(&self.keys),
+                    &[from(operation)],
+                    &NoTemplates,
+                ))
+            }
+            "merge" => {
+                let merge: serde_json::Value = serde_json::from_str(arg(0)).unwrap();
+                let operation = from(serde_json::json!({ "merge": merge }));
+                map(rewrite(values(&self.keys), &[operation], &NoTemplates))
+            }
+            "match" => match GoRegex::new(arg(0)) {
+                Ok(regex) => {
+                    let text = String::from_utf8(bytes(&self.r#in)).unwrap();
+                    Out::Value(STANDARD.encode(regex.is_match(&text).to_string()))
+                }
+                Err(NotTranslated) => Out::Unverifiable(why::REGEXP),
+            },
+            "convert" => map(keys::convert(values(&self.keys), from(arg(0).into()))),
+            "validate" => map(keys::validate(values(&self.keys))),
+            "decode" => value(decode(input(), from(arg(0).into()))),
+            "hash" => {
+                let data = self
+                    .keys
+                    .iter()
+                    .map(|(key, value)| (key.clone(), Value::new(bytes(value))))
+                    .collect();
+                Out::Value(STANDARD.encode(data_hash(Algorithm::Sha3_224, &data)))
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    fn provider(&self) -> Provider {
+        match self.provider.as_str() {
+            "AwsSecretsManager" => Provider::AwsSecretsManager,
+            "AwsParameterStore" => Provider::AwsParameterStore,
+            "AzureKeyVault" => Provider::AzureKeyVault,
+            "GcpSecretManager" => Provider::GcpSecretManager,
+            "Vault" => Provider::Vault,
+            "Kubernetes" => Provider::Kubernetes,
+            "Fake" => Provider::Fake,
+            other => panic!("{other}"),
+        }
+    }
+
+    fn remote(&self) -> RemoteRef {
+        let policy = if self.args[1] == "true" {
+            "Fetch"
+        } else {
+            "None"
+        };
+        from(serde_json::json!({"key": "k", "property": self.args[0], "metadataPolicy": policy}))
+    }
+
+    fn raw(&self) -> Raw {
+        let texts = |texts: &BTreeMap<String, String>| {
+            texts
+                .iter()
+                .map(|(key, text)| (key.clone(), Value::from(text.as_str())))
+                .collect()
+        };
+        match self.provider() {
+            _ if self.args[1] == "true" => Raw::Metadata {
+                labels: texts(&self.labels),
+                annotations: texts(&self.annotations),
+            },
+            Provider::Vault => Raw::Json(Value::new(bytes(&self.r#in))),
+            Provider::Kubernetes => Raw::Keys(values(&self.keys)),
+            Provider::AwsSecretsManager
+            | Provider::AwsParameterStore
+            | Provider::AzureKeyVault
+            | Provider::GcpSecretManager
+            | Provider::Fake => Raw::Bytes(Value::new(bytes(&self.r#in))),
+        }
+    }
+}
+
+fn from<T: for<'de> Deserialize<'de>>(json: serde_json::Value) -> T {
+    serde_json::from_value(json).unwrap()
+}
+
+#[test]
+fn the_operators_own_functions_agree() {
+    let (mut cases, mut wrong) = (0, Vec::new());
+    let mut unverifiable: BTreeMap<(String, &str, bool), usize> = BTreeMap::new();
+    for line in include_str!("table.json").lines() {
+        let case: Case = serde_json::from_str(line).unwrap();
+        cases += 1;
+        match (case.ours(), case.operator()) {
+            (Out::Unverifiable(reason), operator) => {
+                let failed = matches!(operator, Out::Failed { .. });
+                *unverifiable
+                    .entry((case.r#fn.clone(), reason, failed))
+                    .or_default() += 1;
+            }
+            (ours, operator) if ours != operator => {
+                wrong.push(format!(
+                    "{line}\n  ours: {ours:?}\n  operator: {operator:?}"
+                ));
+            }
+            _ => {}
+        }
+    }
+    let shown = wrong
+        .iter()
+        .take(12)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert!(
+        wrong.is_empty(),
+        "{} of {cases} cases:\n{shown}",
+        wrong.len()
+    );
+    let given_up: usize = unverifiable.values().sum();
+    assert!(
+        given_up * 5 < cases,
+        "{given_up} of {cases}: {unverifiable:#?}"
+    );
+}

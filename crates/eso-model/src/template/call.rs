@@ -1,0 +1,133 @@
+//! Calls functions: how many arguments, of which types.
+
+use super::{
+    Failure,
+    functions::{self, Function, Parameter},
+    run::Run,
+    tree::Operand,
+    value::{Of, Value},
+};
+
+impl Run {
+    /// Calls a function; `last` is its last argument, from the pipeline.
+    pub(super) fn call(
+        &mut self,
+        dot: &Value,
+        name: &str,
+        operands: &[Operand],
+        last: Option<Value>,
+    ) -> Result<Value, Failure> {
+        self.heap.step(1)?;
+        let function = functions::find(name)?;
+        let count = operands.len() + usize::from(last.is_some());
+        let fixed = function.fixed.len();
+        if count < fixed || (count > fixed && function.rest.is_none()) {
+            return Err(Failure::fails(format!("the arguments of `{name}`")));
+        }
+        if matches!(name, "and" | "or") {
+            return self.logic(dot, name == "or", operands, last);
+        }
+        let mut arguments = Vec::with_capacity(count);
+        for (index, operand) in operands.iter().enumerate() {
+            let parameter = parameter(function, index)?;
+            arguments.push(self.argument(dot, name, parameter, operand)?);
+        }
+        if let Some(last) = last {
+            let parameter = parameter(function, operands.len())?;
+            arguments.push(self.check(name, parameter, last)?);
+        }
+        for argument in &arguments {
+            if let Value::List(list) = argument
+                && !function.any_order
+            {
+                list.ordered()?;
+            }
+        }
+        (function.run)(&mut self.heap, arguments).map_err(|failure| failure.within(name))
+    }
+
+    /// `and` and `or`: the argument that decides, without looking at those behind it.
+    fn logic(
+        &mut self,
+        dot: &Value,
+        decides: bool,
+        operands: &[Operand],
+        last: Option<Value>,
+    ) -> Result<Value, Failure> {
+        let mut value = Value::Nil;
+        for operand in operands {
+            value = self.operand(dot, operand)?;
+            if self.heap.truth(&value)? == decides {
+                return Ok(value);
+            }
+        }
+        Ok(last.unwrap_or(value))
+    }
+
+    fn argument(
+        &mut self,
+        dot: &Value,
+        name: &str,
+        parameter: Parameter,
+        operand: &Operand,
+    ) -> Result<Value, Failure> {
+        match (operand, parameter) {
+            (Operand::Nil, Parameter::Any) => Ok(Value::Nil),
+            (Operand::Nil, Parameter::Map) => Ok(self.heap.nil_map()),
+            (Operand::Number(number), Parameter::Int) => match number.whole {
+                Some(whole) => Ok(Value::Int(whole)),
+                None => Err(wrong_type(name)),
+            },
+            (
+                Operand::Nil | Operand::Number(_) | Operand::Bool(_) | Operand::Text(_),
+                parameter,
+            ) => {
+                let value = self.operand(dot, operand)?;
+                let fits = match parameter {
+                    Parameter::Any => true,
+                    Parameter::Text => matches!(value, Value::Text(_)),
+                    Parameter::Bool => matches!(value, Value::Bool(_)),
+                    Parameter::Int | Parameter::Map => false,
+                };
+                if fits {
+                    Ok(value)
+                } else {
+                    Err(wrong_type(name))
+                }
+            }
+            _ => {
+                let value = self.operand(dot, operand)?;
+                self.check(name, parameter, value)
+            }
+        }
+    }
+
+    /// A value as an argument of the type.
+    fn check(&mut self, name: &str, parameter: Parameter, value: Value) -> Result<Value, Failure> {
+        match (parameter, value) {
+            (Parameter::Any, Value::NilElement) => Ok(Value::Nil),
+            (Parameter::Map, Value::Nil) => Ok(self.heap.nil_map()),
+            (Parameter::Map, Value::Map(id)) if self.heap.get(id)?.of == Of::Any => {
+                Ok(Value::Map(id))
+            }
+            (Parameter::Any, value)
+            | (Parameter::Text, value @ Value::Text(_))
+            | (Parameter::Int, value @ Value::Int(_))
+            | (Parameter::Bool, value @ Value::Bool(_)) => Ok(value),
+            _ => Err(wrong_type(name)),
+        }
+    }
+}
+
+fn parameter(function: &Function, index: usize) -> Result<Parameter, Failure> {
+    function
+        .fixed
+        .get(index)
+        .copied()
+        .or(function.rest)
+        .ok_or_else(|| Failure::fails("the arguments"))
+}
+
+fn wrong_type(name: &str) -> Failure {
+    Failure::fails(format!("an argument's type in `{name}`"))
+}

@@ -1,0 +1,159 @@
+//! The functions that are evaluated here, those that never can be, and those that were not compared yet.
+
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "all functions have one type, in one table"
+)]
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use super::{
+    Failure,
+    value::{Heap, List, MapId, Text, Value},
+};
+
+mod builtin;
+mod dicts;
+mod encoding;
+mod kinds;
+mod lists;
+mod names;
+mod numbers;
+mod printf;
+mod regexps;
+mod text;
+
+/// The type of a parameter, as far as it decides what Go accepts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parameter {
+    /// `interface{}`, or the template package's own any.
+    Any,
+    /// `string`
+    Text,
+    /// `int`
+    Int,
+    /// `bool`
+    Bool,
+    /// `map[string]interface{}`
+    Map,
+}
+
+type Run = fn(&mut Heap, Vec<Value>) -> Result<Value, Failure>;
+
+/// A function of the operator's.
+pub(super) struct Function {
+    name: &'static str,
+    /// The types of its parameters.
+    pub(super) fixed: &'static [Parameter],
+    /// The type of any further arguments.
+    pub(super) rest: Option<Parameter>,
+    /// It gives the same for lists in any order.
+    pub(super) any_order: bool,
+    pub(super) run: Run,
+}
+
+impl Function {
+    const fn new(name: &'static str, fixed: &'static [Parameter], run: Run) -> Self {
+        Self {
+            name,
+            fixed,
+            rest: None,
+            any_order: false,
+            run,
+        }
+    }
+
+    const fn with_rest(mut self, rest: Parameter) -> Self {
+        self.rest = Some(rest);
+        self
+    }
+
+    const fn in_any_order(mut self) -> Self {
+        self.any_order = true;
+        self
+    }
+}
+
+static TABLE: LazyLock<BTreeMap<&str, &Function>> = LazyLock::new(|| {
+    [
+        builtin::TABLE,
+        dicts::TABLE,
+        encoding::TABLE,
+        kinds::TABLE,
+        lists::TABLE,
+        numbers::TABLE,
+        regexps::TABLE,
+        text::TABLE,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|function| (function.name, function))
+    .collect()
+});
+
+/// Whether the operator has this function: if not, no template with it can be parsed.
+pub(super) fn exists(name: &str) -> bool {
+    TABLE.contains_key(name) || names::NEVER.contains(&name) || names::NOT_YET.contains(&name)
+}
+
+/// The function, if it is evaluated here.
+pub(super) fn find(name: &str) -> Result<&'static Function, Failure> {
+    TABLE.get(name).copied().ok_or_else(|| {
+        let why = if names::NEVER.contains(&name) {
+            " (it gives something else each time)"
+        } else {
+            ""
+        };
+        Failure::unverifiable(format!("the function `{name}`{why}"))
+    })
+}
+
+/// The function itself fails, or panics.
+fn refused() -> Failure {
+    Failure::fails("")
+}
+
+/// Something in the function that was not proven.
+fn unproven(what: &str) -> Failure {
+    Failure::unverifiable(what)
+}
+
+/// Exactly so many arguments; their number was checked.
+fn take<const N: usize>(arguments: Vec<Value>) -> Result<[Value; N], Failure> {
+    arguments.try_into().map_err(|_| refused())
+}
+
+fn text(value: &Value) -> Result<&Text, Failure> {
+    match value {
+        Value::Text(text) => Ok(text),
+        _ => Err(refused()),
+    }
+}
+
+fn int(value: &Value) -> Result<i64, Failure> {
+    match value {
+        Value::Int(value) => Ok(*value),
+        _ => Err(refused()),
+    }
+}
+
+fn flag(value: &Value) -> Result<bool, Failure> {
+    match value {
+        Value::Bool(value) => Ok(*value),
+        _ => Err(refused()),
+    }
+}
+
+fn map(value: &Value) -> Result<MapId, Failure> {
+    match value {
+        Value::Map(id) => Ok(*id),
+        _ => Err(refused()),
+    }
+}
+
+fn list(value: &Value) -> Result<&List, Failure> {
+    match value {
+        Value::List(list) => Ok(list),
+        _ => Err(refused()),
+    }
+}

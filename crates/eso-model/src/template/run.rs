@@ -1,0 +1,295 @@
+//! Walks a parsed template.
+
+use std::collections::BTreeMap;
+
+use zeroize::Zeroizing;
+
+use super::{
+    Failure, Limits, print,
+    tree::{Branches, Node, Operand, Pipeline},
+    value::{Heap, Of, Text, Value, element},
+};
+
+/// Renders the nodes over the data.
+pub(super) fn run(
+    nodes: &[Node],
+    data: &BTreeMap<String, Vec<u8>>,
+    limits: Limits,
+) -> Result<Vec<u8>, Failure> {
+    let mut heap = Heap::new(limits);
+    // As a rule it need not grow: growing leaves copies behind that nobody wipes.
+    let expected = 4096 + data.values().map(Vec::len).sum::<usize>();
+    let entries = data
+        .iter()
+        .map(|(key, value)| {
+            let value = Value::Text(Text::from(value.clone()));
+            (key.clone().into_bytes(), value)
+        })
+        .collect();
+    let data = heap.map(Of::Text, entries)?;
+    let mut run = Run {
+        heap,
+        variables: vec![("$".to_owned(), data.clone())],
+        output: Zeroizing::new(Vec::with_capacity(expected)),
+    };
+    run.walk(&data, nodes)?;
+    Ok(std::mem::take(&mut run.output))
+}
+
+/// Where a walk goes on.
+#[derive(PartialEq, Eq)]
+enum Flow {
+    On,
+    Break,
+    Continue,
+}
+
+pub(super) struct Run {
+    pub(super) heap: Heap,
+    /// Innermost last; a name may be there more than once.
+    variables: Vec<(String, Value)>,
+    output: Zeroizing<Vec<u8>>,
+}
+
+impl Run {
+    fn walk(&mut self, dot: &Value, nodes: &[Node]) -> Result<Flow, Failure> {
+        for node in nodes {
+            self.heap.step(1)?;
+            let flow = match node {
+                Node::Text(text) => {
+                    self.heap.afford(text.len())?;
+                    self.output.extend_from_slice(text);
+                    Flow::On
+                }
+                Node::Print(pipeline) => {
+                    let value = self.pipeline(dot, pipeline)?;
+                    if pipeline.variables.is_empty() {
+                        print::print(&mut self.heap, &value, &mut self.output)?;
+                    }
+                    Flow::On
+                }
+                Node::If(branches) => self.branch(dot, branches, false)?,
+                Node::With(branches) => self.branch(dot, branches, true)?,
+                Node::Range(branches) => self.range(dot, branches)?,
+                Node::Break => Flow::Break,
+                Node::Continue => Flow::Continue,
+            };
+            if flow != Flow::On {
+                return Ok(flow);
+            }
+        }
+        Ok(Flow::On)
+    }
+
+    fn branch(&mut self, dot: &Value, branches: &Branches, sets: bool) -> Result<Flow, Failure> {
+        let visible = self.variables.len();
+        let value = self.pipeline(dot, &branches.pipeline)?;
+        let flow = if !self.heap.truth(&value)? {
+            self.walk(dot, &branches.otherwise)?
+        } else if sets {
+            self.walk(&value, &branches.then)?
+        } else {
+            self.walk(dot, &branches.then)?
+        };
+        self.variables.truncate(visible);
+        Ok(flow)
+    }
+
+    fn range(&mut self, dot: &Value, branches: &Branches) -> Result<Flow, Failure> {
+        let visible = self.variables.len();
+        let over = self.pipeline(dot, &branches.pipeline)?;
+        let rounds = self.rounds(&over, branches.pipeline.variables.len())?;
+        let mut flow = Flow::On;
+        if rounds.is_empty() {
+            flow = self.walk(dot, &branches.otherwise)?;
+        }
+        let inner = self.variables.len();
+        for (index, item) in rounds {
+            self.heap.step(1)?;
+            self.set_round(&branches.pipeline, index, &item)?;
+            let end = self.walk(&item, &branches.then)?;
+            self.variables.truncate(inner);
+            if end == Flow::Break {
+                break;
+            }
+        }
+        self.variables.truncate(visible);
+        Ok(flow)
+    }
+
+    /// What a range goes over: indexes or keys, and items.
+    fn rounds(&mut self, over: &Value, names: usize) -> Result<Vec<(Value, Value)>, Failure> {
+        match over {
+            Value::Nil | Value::NilElement => Ok(Vec::new()),
+            Value::Int(count) | Value::Int64(count) => {
+                if names > 1 {
+                    return Err(Failure::fails("a range over a number with two variables"));
+                }
+                let count = usize::try_from(*count).unwrap_or(0);
+                self.heap.step(count)?;
+                let of = |number: i64| match over {
+                    Value::Int64(_) => Value::Int64(number),
+                    _ => Value::Int(number),
+                };
+                Ok((0..)
+                    .take(count)
+                    .map(|number| (Value::Nil, of(number)))
+                    .collect())
+            }
+            Value::List(list) => {
+                self.heap.step(list.items().len())?;
+                Ok((0..)
+                    .zip(list.ordered()?)
+                    .map(|(index, item)| (Value::Int(index), list.element(item)))
+                    .collect())
+            }
+            Value::Map(id) => {
+                let map = self.heap.get(*id)?;
+                let rounds: Vec<_> = map
+                    .entries
+                    .iter()
+                    .map(|(key, item)| {
+                        let key = Value::Text(Text::from(key.clone()));
+                        (key, element(map.of, item))
+                    })
+                    .collect();
+                self.heap.step(rounds.len())?;
+                Ok(rounds)
+            }
+            Value::Bool(_) | Value::Float(_) | Value::Text(_) => {
+                Err(Failure::fails("a range over what cannot be ranged over"))
+            }
+        }
+    }
+
+    /// Sets a range's variables for a round: the item, or the index and the item.
+    fn set_round(
+        &mut self,
+        pipeline: &Pipeline,
+        index: Value,
+        item: &Value,
+    ) -> Result<(), Failure> {
+        let values = match pipeline.variables.len() {
+            0 => return Ok(()),
+            1 => vec![item.clone()],
+            _ => vec![index, item.clone()],
+        };
+        if pipeline.assigns {
+            for (name, value) in pipeline.variables.iter().zip(values) {
+                self.assign(name, value)?;
+            }
+            return Ok(());
+        }
+        let first = self.variables.len() - values.len();
+        for ((_, slot), value) in self.variables.iter_mut().skip(first).zip(values) {
+            *slot = value;
+        }
+        Ok(())
+    }
+
+    fn assign(&mut self, name: &str, value: Value) -> Result<(), Failure> {
+        let slot = self.variables.iter_mut().rev().find(|(own, _)| own == name);
+        let Some((_, slot)) = slot else {
+            return Err(Failure::fails("an undefined variable"));
+        };
+        *slot = value;
+        Ok(())
+    }
+
+    pub(super) fn variable(&self, name: &str) -> Result<Value, Failure> {
+        self.variables
+            .iter()
+            .rev()
+            .find(|(own, _)| own == name)
+            .map(|(_, value)| value.clone())
+            .ok_or_else(|| Failure::fails("an undefined variable"))
+    }
+
+    pub(super) fn pipeline(&mut self, dot: &Value, pipeline: &Pipeline) -> Result<Value, Failure> {
+        let mut value = None;
+        for command in &pipeline.commands {
+            self.heap.step(1)?;
+            let next = self.command(dot, command, value)?;
+            value = Some(match next {
+                Value::NilElement => Value::Nil,
+                next => next,
+            });
+        }
+        let value = value.unwrap_or(Value::Nil);
+        for name in &pipeline.variables {
+            if pipeline.assigns {
+                self.assign(name, value.clone())?;
+            } else {
+                self.variables.push((name.clone(), value.clone()));
+            }
+        }
+        Ok(value)
+    }
+
+    /// Evaluates a command; `last` is what the command before it in the pipeline gave.
+    fn command(
+        &mut self,
+        dot: &Value,
+        command: &[Operand],
+        last: Option<Value>,
+    ) -> Result<Value, Failure> {
+        let Some((first, rest)) = command.split_first() else {
+            return Ok(Value::Nil);
+        };
+        if let Operand::Function(name) = first {
+            return self.call(dot, name, rest, last);
+        }
+        if !rest.is_empty() || last.is_some() {
+            return Err(Failure::fails("arguments to what is no function"));
+        }
+        match first {
+            Operand::Nil => Err(Failure::fails("`nil` as a command")),
+            operand => self.operand(dot, operand),
+        }
+    }
+
+    /// The value of an operand where any type will do.
+    pub(super) fn operand(&mut self, dot: &Value, operand: &Operand) -> Result<Value, Failure> {
+        match operand {
+            Operand::Dot => Ok(dot.clone()),
+            Operand::Nil => Ok(Value::Nil),
+            Operand::Bool(value) => Ok(Value::Bool(*value)),
+            Operand::Number(number) => match number.whole {
+                Some(whole) if !number.fraction => Ok(Value::Int(whole)),
+                _ => Ok(Value::Float(number.float)),
+            },
+            Operand::Text(text) => Ok(Value::Text(text.clone())),
+            Operand::Field(fields) => self.fields(dot.clone(), fields),
+            Operand::Variable(name, fields) => {
+                let value = self.variable(name)?;
+                self.fields(value, fields)
+            }
+            Operand::Chain(of, fields) => {
+                let value = self.operand(dot, of)?;
+                self.fields(value, fields)
+            }
+            Operand::Pipeline(pipeline) => self.pipeline(dot, pipeline),
+            Operand::Function(name) => match self.call(dot, name, &[], None)? {
+                Value::Nil => Ok(Value::NilElement),
+                value => Ok(value),
+            },
+        }
+    }
+
+    fn fields(&self, mut value: Value, names: &[String]) -> Result<Value, Failure> {
+        for name in names {
+            let Value::Map(id) = value else {
+                return Err(Failure::fails(format!(
+                    "the field `{name}` of what is no map"
+                )));
+            };
+            let map = self.heap.get(id)?;
+            value = map
+                .entries
+                .get(name.as_bytes())
+                .map(|value| element(map.of, value))
+                .ok_or_else(|| Failure::fails(format!("the missing key `{name}`")))?;
+        }
+        Ok(value)
+    }
+}

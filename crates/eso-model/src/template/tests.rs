@@ -1,0 +1,274 @@
+//! The rules of this room, and the cases that the operator's own renderer answered.
+
+use std::fmt::Write as _;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use proptest::prelude::*;
+use serde::Deserialize;
+
+use super::*;
+
+fn rendered(template: &str, data: &[(&str, &str)]) -> Result<String, Failure> {
+    let data = data
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec()))
+        .collect();
+    render(template, &data, Limits::default()).map(|text| String::from_utf8(text).unwrap())
+}
+
+fn is_unverifiable(template: &str) -> bool {
+    matches!(
+        rendered(template, &[("a", "x")]),
+        Err(Failure::Unverifiable { .. })
+    )
+}
+
+fn would_fail(template: &str) -> bool {
+    matches!(
+        rendered(template, &[("a", "x")]),
+        Err(Failure::WouldFail { .. })
+    )
+}
+
+/// A template over data, with what the operator (v0.20.4) made of it: text, or an error where there is none.
+#[derive(Deserialize)]
+struct Case {
+    t: String,
+    #[serde(default)]
+    d: BTreeMap<String, String>,
+    o: Option<String>,
+}
+
+#[test]
+fn the_operator_renders_the_same() {
+    let cases: Vec<Case> = serde_json::from_str(include_str!("cases.json")).unwrap();
+    assert!(cases.len() > 600, "{}", cases.len());
+    let mut different = String::new();
+    for case in cases {
+        let data = case
+            .d
+            .iter()
+            .map(|(key, value)| (key.clone(), STANDARD.decode(value).unwrap()))
+            .collect();
+        let ours = render(&case.t, &data, Limits::default());
+        let same = match (&ours, &case.o) {
+            (Ok(ours), Some(theirs)) => *ours == STANDARD.decode(theirs).unwrap(),
+            (Err(Failure::WouldFail { .. }), None) => true,
+            _ => false,
+        };
+        if !same {
+            writeln!(different, "{}", case.t).unwrap();
+        }
+    }
+    assert!(different.is_empty(), "{different}");
+}
+
+#[test]
+fn a_missing_key_fails_and_an_absent_index_is_empty() {
+    assert_eq!(
+        rendered("{{ .nope }}", &[]),
+        Err(Failure::fails("the missing key `nope`"))
+    );
+    assert_eq!(rendered(r#"[{{ index . "nope" }}]"#, &[]).unwrap(), "[]");
+}
+
+#[test]
+fn numbers_from_json_are_floats() {
+    let data = [("a", r#"{"n":12345678,"m":1.50}"#)];
+    let template = "{{ (fromJson .a).n }} {{ (fromJson .a).m }} {{ fromJson .a | toJson }}";
+    assert_eq!(
+        rendered(template, &data).unwrap(),
+        r#"1.2345678e+07 1.5 {"m":1.5,"n":12345678}"#
+    );
+}
+
+#[test]
+fn what_is_not_base64_decodes_to_the_error() {
+    assert_eq!(
+        rendered("{{ b64dec .a }}", &[("a", "a.b")]).unwrap(),
+        "illegal base64 data at input byte 1"
+    );
+}
+
+#[test]
+fn what_differs_each_time_is_never_evaluated() {
+    for name in [
+        "now",
+        "uuidv4",
+        "randAlphaNum 8",
+        "htpasswd .a .a",
+        "genPrivateKey \"rsa\"",
+    ] {
+        assert!(is_unverifiable(&format!("{{{{ {name} }}}}")), "{name}");
+    }
+    assert!(is_unverifiable(r#"{{ keys (dict "a" 1 "b" 2) }}"#));
+    assert_eq!(
+        rendered(
+            r#"{{ keys (dict "b" 1 "a" 2) | sortAlpha | join "," }}"#,
+            &[]
+        )
+        .unwrap(),
+        "a,b"
+    );
+}
+
+#[test]
+fn what_is_not_reached_does_not_matter() {
+    assert_eq!(
+        rendered("{{ if false }}{{ now }}{{ end }}ok", &[]).unwrap(),
+        "ok"
+    );
+}
+
+#[test]
+fn what_is_unknown_is_named() {
+    assert_eq!(
+        rendered("{{ frobnicate .a }}", &[("a", "x")]),
+        Err(Failure::unverifiable("the function `frobnicate`"))
+    );
+    for template in [
+        r#"{{ define "x" }}{{ end }}"#,
+        r#"{{ template "x" }}"#,
+        "{{ toYaml .a }}",
+        "{{ .é }}",
+    ] {
+        assert!(is_unverifiable(template), "{template}");
+    }
+}
+
+#[test]
+fn a_failure_never_shows_a_value() {
+    let data = [("a", "hunter2"), ("b", "[")];
+    for template in [
+        "{{ .a.b }}",
+        "{{ regexFind .b .a }}",
+        "{{ fail .a }}",
+        "{{ mustFromJson .a }}",
+        "{{ index .a .a }}",
+        "{{ range .a }}{{ end }}",
+        "{{ printf .a .a }}",
+        "{{ eq .a 1 }}",
+    ] {
+        let shown = rendered(template, &data).unwrap_err().to_string();
+        assert!(!shown.contains("hunter"), "{shown}");
+    }
+}
+
+#[test]
+fn the_limits_hold() {
+    for template in [
+        r#"{{ repeat 1000000000 "a" }}"#,
+        "{{ range until 1000000000 }}{{ end }}",
+        "{{ indent 1000000000 .a }}",
+        "{{ $x := .a }}{{ range until 100 }}{{ $x = print $x $x }}{{ end }}",
+        "{{ $x := list }}{{ range until 10000 }}{{ $x = list $x }}{{ end }}",
+        r#"{{ $x := dict }}{{ $y := set $x "x" $x }}{{ $x }}"#,
+        r#"{{ $x := dict }}{{ $y := set $x "x" $x }}{{ toJson $x }}"#,
+    ] {
+        assert!(is_unverifiable(template), "{template}");
+    }
+    for (open, close) in [("(", ")"), ("{{if 1}}", "{{end}}"), ("{{else if 1}}", "")] {
+        let deep = format!("{}{}", open.repeat(10_000), close.repeat(10_000));
+        let template = match open {
+            "(" => format!("{{{{ {}1{} }}}}", open.repeat(10_000), close.repeat(10_000)),
+            "{{if 1}}" => deep,
+            _ => format!("{{{{if 1}}}}{deep}{{{{end}}}}"),
+        };
+        assert!(is_unverifiable(&template), "{open}");
+    }
+    let json = "[".repeat(100_000);
+    assert!(rendered("{{ fromJson .a }}", &[("a", &json)]).is_err());
+}
+
+#[test]
+fn as_deep_as_is_allowed_fits_the_stack() {
+    let deep = MAX_NESTING;
+    let template = format!("{}x{}", "{{if 1}}".repeat(deep), "{{end}}".repeat(deep));
+    assert_eq!(rendered(&template, &[]).unwrap(), "x");
+    let template = format!("{{{{ {}1{} }}}}", "(not ".repeat(deep), ")".repeat(deep));
+    assert_eq!(rendered(&template, &[]).unwrap(), "true");
+}
+
+#[test]
+fn syntax_errors_fail() {
+    for template in [
+        "{{",
+        "{{ .a",
+        "{{ end }}",
+        "{{ if .a }}",
+        "{{ $x }}",
+        "{{ break }}",
+        "{{ \"a }}",
+        "{{ . | 1 }}",
+    ] {
+        assert!(would_fail(template), "{template}");
+    }
+}
+
+#[test]
+fn text_without_actions_is_itself() {
+    assert_eq!(rendered("a }} b \n", &[]).unwrap(), "a }} b \n");
+}
+
+fn entries(template: &str) -> Result<Vec<(String, String)>, Failure> {
+    let data = BTreeMap::from([("a".to_owned(), b"x y".to_vec())]);
+    let entries = render_keys_and_values(template, &data, Limits::default())?;
+    Ok(entries
+        .into_iter()
+        .map(|(key, value)| (key, String::from_utf8(value).unwrap()))
+        .collect())
+}
+
+#[test]
+fn plain_keys_and_texts_are_read_as_entries() {
+    let template =
+        "# c\nfile.txt: |\n  one\n    two\n\nplain: {{ .a }}\nquoted: {{ .a | quote }}\n";
+    let expected = [
+        ("file.txt", "one\n  two\n"),
+        ("plain", "x y"),
+        ("quoted", "x y"),
+    ];
+    let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(entries(template).unwrap(), expected);
+}
+
+#[test]
+fn other_yaml_is_unverifiable() {
+    for template in [
+        "",
+        "a: 1",
+        "a: yes",
+        "on: x",
+        "a: [x]",
+        "a:\n  b: c",
+        "a: x\n  y",
+        "a: x #c",
+        "a: x\na: y",
+        "a: é",
+    ] {
+        assert!(
+            matches!(entries(template), Err(Failure::Unverifiable { .. })),
+            "{template}"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_answered(template in r#"(\{\{-? ?|-? ?\}\}|[a-z .$|()"`:=,/*0-9\-\\]|if|end|else|range|with|list|dict|index|\PC){0,40}"#, value in ".*") {
+        let data = BTreeMap::from([("a".to_owned(), value.into_bytes())]);
+        let answered = render(&template, &data, Limits::default());
+        prop_assert!(answered.is_ok() || answered.is_err());
+    }
+
+    #[test]
+    fn any_bytes_go_through_the_functions(value in proptest::collection::vec(any::<u8>(), 0..40), template in prop::sample::select(vec![
+        "{{ .a | b64dec | quote }}", "{{ fromJson .a | toJson }}", "{{ .a | trim | upper | title }}", "{{ splitList \"\" .a | join .a }}",
+        "{{ regexReplaceAll .a .a .a }}", "{{ printf .a .a }}", "{{ substr 1 3 .a }}{{ trunc -2 .a }}", "{{ replace .a .a .a | html | urlquery }}",
+        "{{ int .a }}{{ float64 .a }}{{ atoi .a }}",
+    ])) {
+        let data = BTreeMap::from([("a".to_owned(), value)]);
+        let answered = render(template, &data, Limits::default());
+        prop_assert!(answered.is_ok() || answered.is_err());
+    }
+}

@@ -1,0 +1,233 @@
+//! The values of a template: Go's, as far as a template tells them apart. They have no `Debug`, and their text is wiped.
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use zeroize::Zeroizing;
+
+use super::{Failure, Limits};
+
+/// Lists may lie this deep in lists, and values this deep when they are walked.
+pub(super) const MAX_DEPTH: usize = 64;
+
+/// A Go string: bytes, usually of text.
+#[derive(Clone)]
+pub(super) struct Text(Rc<Zeroizing<Vec<u8>>>);
+
+impl Text {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The text, where only a text's meaning is known to be the same in Go and here.
+    pub(super) fn utf8(&self) -> Result<&str, Failure> {
+        std::str::from_utf8(&self.0).map_err(|_| Failure::unverifiable("text that is not UTF-8"))
+    }
+}
+
+impl From<Vec<u8>> for Text {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Rc::new(Zeroizing::new(bytes)))
+    }
+}
+
+/// A value. Types that Go tells apart are told apart.
+#[derive(Clone)]
+pub(super) enum Value {
+    /// No value.
+    Nil,
+    /// No value, read from a container of anything: Go refuses it as a map where it takes the other.
+    NilElement,
+    Bool(bool),
+    Int(i64),
+    Int64(i64),
+    Float(f64),
+    Text(Text),
+    List(List),
+    Map(MapId),
+}
+
+/// What a list or a map holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// `interface{}`
+    Any,
+    /// `string`
+    Text,
+    /// `int`
+    Int,
+}
+
+/// A slice.
+#[derive(Clone)]
+pub(super) struct List {
+    pub(super) of: Of,
+    /// A nil slice, which JSON tells from an empty one.
+    pub(super) nil: bool,
+    /// In no order: the keys of a map.
+    pub(super) unordered: bool,
+    /// A part of another list: what is sorted here is sorted there.
+    pub(super) part: bool,
+    depth: usize,
+    items: Rc<Vec<Value>>,
+}
+
+impl List {
+    pub(super) fn new(of: Of, items: Vec<Value>) -> Result<Self, Failure> {
+        let depth = items
+            .iter()
+            .map(|item| match item {
+                Value::List(list) => list.depth + 1,
+                _ => 1,
+            })
+            .max()
+            .unwrap_or(1);
+        if depth > MAX_DEPTH {
+            return Err(Failure::unverifiable("deep nesting"));
+        }
+        Ok(Self {
+            of,
+            nil: false,
+            unordered: false,
+            part: false,
+            depth,
+            items: Rc::new(items),
+        })
+    }
+
+    pub(super) fn items(&self) -> &[Value] {
+        &self.items
+    }
+
+    /// Whether nothing else holds this list.
+    pub(super) fn is_ours(&self) -> bool {
+        Rc::strong_count(&self.items) == 1 && !self.part
+    }
+
+    /// Refuses a list whose order is random.
+    pub(super) fn ordered(&self) -> Result<&[Value], Failure> {
+        if self.unordered && self.items.len() > 1 {
+            return Err(Failure::unverifiable("the random order of a map's keys"));
+        }
+        Ok(&self.items)
+    }
+
+    /// An item as Go reads it from the list.
+    pub(super) fn element(&self, value: &Value) -> Value {
+        element(self.of, value)
+    }
+}
+
+/// What is read from a container of anything keeps being "anything" when it is nil.
+pub(super) fn element(of: Of, value: &Value) -> Value {
+    match value {
+        Value::Nil if of == Of::Any => Value::NilElement,
+        value => value.clone(),
+    }
+}
+
+/// A map, which several values may hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct MapId(usize);
+
+/// A map with string keys.
+pub(super) struct Map {
+    pub(super) of: Of,
+    pub(super) nil: bool,
+    pub(super) entries: BTreeMap<Vec<u8>, Value>,
+}
+
+/// All maps of a run, and what the run may still use.
+pub(super) struct Heap {
+    maps: Vec<Map>,
+    steps: usize,
+    bytes: usize,
+}
+
+impl Heap {
+    pub(super) const fn new(limits: Limits) -> Self {
+        Self {
+            maps: Vec::new(),
+            steps: limits.steps,
+            bytes: limits.bytes,
+        }
+    }
+
+    /// Pays for a step, or for several.
+    pub(super) fn step(&mut self, count: usize) -> Result<(), Failure> {
+        self.steps = self
+            .steps
+            .checked_sub(count)
+            .ok_or_else(|| Failure::unverifiable("more steps than are allowed"))?;
+        Ok(())
+    }
+
+    /// Pays for text before it is made.
+    pub(super) fn afford(&mut self, bytes: usize) -> Result<(), Failure> {
+        self.bytes = self
+            .bytes
+            .checked_sub(bytes)
+            .ok_or_else(|| Failure::unverifiable("more text than is allowed"))?;
+        Ok(())
+    }
+
+    pub(super) fn text(&mut self, bytes: Vec<u8>) -> Result<Value, Failure> {
+        self.afford(bytes.len())?;
+        Ok(Value::Text(Text::from(bytes)))
+    }
+
+    pub(super) fn list(&mut self, of: Of, items: Vec<Value>) -> Result<Value, Failure> {
+        self.step(items.len())?;
+        Ok(Value::List(List::new(of, items)?))
+    }
+
+    pub(super) fn map(
+        &mut self,
+        of: Of,
+        entries: BTreeMap<Vec<u8>, Value>,
+    ) -> Result<Value, Failure> {
+        self.step(entries.len() + 1)?;
+        Ok(Value::Map(self.add(Map {
+            of,
+            nil: false,
+            entries,
+        })))
+    }
+
+    pub(super) fn nil_map(&mut self) -> Value {
+        Value::Map(self.add(Map {
+            of: Of::Any,
+            nil: true,
+            entries: BTreeMap::new(),
+        }))
+    }
+
+    fn add(&mut self, map: Map) -> MapId {
+        self.maps.push(map);
+        MapId(self.maps.len() - 1)
+    }
+
+    pub(super) fn get(&self, id: MapId) -> Result<&Map, Failure> {
+        self.maps.get(id.0).ok_or_else(lost)
+    }
+
+    pub(super) fn get_mut(&mut self, id: MapId) -> Result<&mut Map, Failure> {
+        self.maps.get_mut(id.0).ok_or_else(lost)
+    }
+
+    /// Whether the value counts as true.
+    pub(super) fn truth(&self, value: &Value) -> Result<bool, Failure> {
+        Ok(match value {
+            Value::Nil | Value::NilElement => false,
+            Value::Bool(value) => *value,
+            Value::Int(value) | Value::Int64(value) => *value != 0,
+            Value::Float(value) => *value != 0.0,
+            Value::Text(text) => !text.bytes().is_empty(),
+            Value::List(list) => !list.items().is_empty(),
+            Value::Map(id) => !self.get(*id)?.entries.is_empty(),
+        })
+    }
+}
+
+fn lost() -> Failure {
+    Failure::unverifiable("a map")
+}

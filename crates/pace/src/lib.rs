@@ -1,0 +1,11 @@
+//! Rates, rate limiters and a clock. All follow tokio's time, so that tests can pause it.
+
+mod bucket;
+mod clock;
+mod rate;
+
+pub use self::{
+    bucket::{Adaptive, Bucket},
+    clock::Clock,
+    rate::{InvalidRate, Rate},
+};

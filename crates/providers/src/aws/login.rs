@@ -1,0 +1,447 @@
+//! Credentials: the job's own, or those that the store names; and the roles that they take on.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use aws_config::{
+    BehaviorVersion, SdkConfig, default_provider::credentials::DefaultCredentialsChain,
+    timeout::TimeoutConfig,
+};
+use aws_credential_types::{
+    Credentials,
+    provider::{ProvideCredentials, SharedCredentialsProvider, error::CredentialsError, future},
+};
+use aws_sdk_sts::{
+    config::Region,
+    error::ProvideErrorMetadata,
+    operation::{
+        assume_role::AssumeRoleError, assume_role_with_web_identity::AssumeRoleWithWebIdentityError,
+    },
+};
+use secret::Value;
+
+use super::{
+    Jwt, KeyRefs, Settings,
+    trouble::{Trouble, in_chain},
+    unsupported,
+};
+use crate::{Ambient, Identity, Resolver, Unread, unread};
+
+/// The name of the session, which AWS logs.
+const SESSION: &str = "eso-sync";
+
+/// An answer takes this long at most.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// How to log in at a store.
+pub(super) struct Login {
+    settings: Settings,
+    who: Who,
+    /// Where services are that are not where AWS has them, as the job's environment has it: `AWS_ENDPOINT_URL…`. (What the
+    /// process's own environment says, the clients also follow by themselves: with the stores' credentials too.)
+    elsewhere: BTreeMap<String, String>,
+}
+
+enum Who {
+    Ambient(Ambient),
+    Store(Box<Resolver>),
+}
+
+impl Login {
+    pub(super) fn new(settings: Settings, identity: Identity<'_>) -> Self {
+        let (who, elsewhere) = match identity {
+            Identity::Ambient(ambient) => {
+                let urls = ambient
+                    .environment
+                    .iter()
+                    .filter(|(name, url)| name.starts_with("AWS_ENDPOINT_URL") && !url.is_empty());
+                let urls = urls.map(|(name, url)| (name.clone(), url.clone()));
+                (Who::Ambient(ambient.clone()), urls.collect())
+            }
+            Identity::Store(resolver) => (Who::Store(Box::new(resolver.clone())), BTreeMap::new()),
+        };
+        Self {
+            settings,
+            who,
+            elsewhere,
+        }
+    }
+
+    pub(super) fn region(&self) -> &str {
+        &self.settings.region
+    }
+
+    /// Where a service is, if it is not where AWS has it.
+    pub(super) fn endpoint(&self, service: &str) -> Option<&str> {
+        let own = self.elsewhere.get(&format!("AWS_ENDPOINT_URL_{service}"));
+        own.or_else(|| self.elsewhere.get("AWS_ENDPOINT_URL"))
+            .map(String::as_str)
+    }
+
+    /// Logs in; the first credentials have been fetched when this returns.
+    pub(super) async fn config(&self) -> Result<SdkConfig, Unread> {
+        let bare = self.bare().await;
+        let first = match &self.who {
+            Who::Ambient(ambient) => self.ambient(ambient).await,
+            Who::Store(resolver) => self.of_store(&bare, resolver).await?,
+        };
+        let mut config = with(&bare, first);
+        for role in &self.settings.additional_roles {
+            let taken = Role::new(self.sts(&config), role);
+            config = with(&config, SharedCredentialsProvider::new(taken));
+        }
+        if !self.settings.role.is_empty() {
+            let taken = Role {
+                settings: Some(self.settings.clone()),
+                ..Role::new(self.sts(&config), &self.settings.role)
+            };
+            config = with(&config, SharedCredentialsProvider::new(taken));
+        }
+        primed(&config).await
+    }
+
+    /// Region and time limits; no credentials.
+    async fn bare(&self) -> SdkConfig {
+        let limits = TimeoutConfig::builder()
+            .operation_attempt_timeout(ANSWER)
+            .build();
+        aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new(self.settings.region.clone()))
+            .timeout_config(limits)
+            .no_credentials()
+            .load()
+            .await
+    }
+
+    fn sts(&self, config: &SdkConfig) -> aws_sdk_sts::Client {
+        let mut builder = aws_sdk_sts::config::Builder::from(config);
+        if let Some(url) = self.endpoint("STS") {
+            builder = builder.endpoint_url(url);
+        }
+        aws_sdk_sts::Client::from_conf(builder.build())
+    }
+
+    /// The environment first, as in the SDK's chain; then the rest of that chain.
+    async fn ambient(&self, ambient: &Ambient) -> SharedCredentialsProvider {
+        let variable = |name| {
+            ambient
+                .environment
+                .get(name)
+                .filter(|value| !value.is_empty())
+        };
+        let keys = (
+            variable("AWS_ACCESS_KEY_ID"),
+            variable("AWS_SECRET_ACCESS_KEY"),
+        );
+        if let (Some(id), Some(secret)) = keys {
+            let token = variable("AWS_SESSION_TOKEN").cloned();
+            return SharedCredentialsProvider::new(Credentials::new(
+                id,
+                secret,
+                token,
+                None,
+                "environment",
+            ));
+        }
+        let chain = DefaultCredentialsChain::builder()
+            .region(Region::new(self.settings.region.clone()))
+            .build()
+            .await;
+        SharedCredentialsProvider::new(chain)
+    }
+
+    async fn of_store(
+        &self,
+        bare: &SdkConfig,
+        resolver: &Resolver,
+    ) -> Result<SharedCredentialsProvider, Unread> {
+        match (&self.settings.auth.jwt, &self.settings.auth.secret_ref) {
+            (Some(jwt), _) => web_identity(self.sts(bare), resolver, jwt).await,
+            (None, Some(keys)) => keys_of_secrets(resolver, keys).await,
+            (None, None) => Err(Unread::store(
+                unread::CONTROLLER_IDENTITY,
+                "the store has no `auth`",
+            )),
+        }
+    }
+}
+
+async fn keys_of_secrets(
+    resolver: &Resolver,
+    keys: &KeyRefs,
+) -> Result<SharedCredentialsProvider, Unread> {
+    let id = text(&resolver.secret_key(&keys.access_key_id).await?)?;
+    let secret = text(&resolver.secret_key(&keys.secret_access_key).await?)?;
+    let token = match &keys.session_token {
+        Some(reference) => Some(text(&resolver.secret_key(reference).await?)?),
+        None => None,
+    };
+    let credentials = Credentials::new(id, secret, token, None, "store");
+    Ok(SharedCredentialsProvider::new(credentials))
+}
+
+fn text(value: &Value) -> Result<String, Unread> {
+    match std::str::from_utf8(value.expose()) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(_) => Err(Unread::store(unread::LOGIN, "a key that is not text")),
+    }
+}
+
+/// The role of a service account, as the operator has it.
+async fn web_identity(
+    client: aws_sdk_sts::Client,
+    resolver: &Resolver,
+    jwt: &Jwt,
+) -> Result<SharedCredentialsProvider, Unread> {
+    let account = &jwt.service_account_ref;
+    let annotations = resolver.service_account_annotations(account).await?;
+    let of = |name| annotations.get(name).filter(|value| !value.is_empty());
+    let role = of("eks.amazonaws.com/role-arn").ok_or_else(|| {
+        Unread::store(
+            unread::LOGIN,
+            "the service account has no annotation eks.amazonaws.com/role-arn",
+        )
+    })?;
+    let audience =
+        of("eks.amazonaws.com/audience").map_or("sts.amazonaws.com", |audience| audience);
+    Ok(SharedCredentialsProvider::new(WebIdentity {
+        client,
+        resolver: Whose(resolver.clone()),
+        account: account.clone(),
+        audience: audience.to_owned(),
+        role: role.clone(),
+    }))
+}
+
+/// A resolver in what has to be `Debug`.
+struct Whose(Resolver);
+
+impl fmt::Debug for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resolver")
+    }
+}
+
+/// `AssumeRoleWithWebIdentity`, with a new token each time.
+#[derive(Debug)]
+struct WebIdentity {
+    client: aws_sdk_sts::Client,
+    resolver: Whose,
+    account: serde_json::Value,
+    audience: String,
+    role: String,
+}
+
+impl WebIdentity {
+    async fn take(&self) -> Result<Credentials, CredentialsError> {
+        let audiences = [self.audience.clone()];
+        let token = self
+            .resolver
+            .0
+            .service_account_token(&self.account, &audiences)
+            .await
+            .map_err(|unread| refused(&self.role, unread.why.to_string()))?;
+        let token = text(&token).map_err(|unread| refused(&self.role, unread.why.to_string()))?;
+        let answer = self
+            .client
+            .assume_role_with_web_identity()
+            .role_arn(&self.role)
+            .role_session_name(SESSION)
+            .web_identity_token(token)
+            .send()
+            .await
+            .map_err(|error| refused(&self.role, Trouble::of(&error).code))?;
+        credentials(&self.role, answer.credentials)
+    }
+}
+
+impl ProvideCredentials for WebIdentity {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.take())
+    }
+}
+
+/// `AssumeRole`. External id and tags go with the last role of a chain, as with the operator.
+#[derive(Debug)]
+struct Role {
+    client: aws_sdk_sts::Client,
+    arn: String,
+    settings: Option<Settings>,
+}
+
+impl Role {
+    fn new(client: aws_sdk_sts::Client, arn: &str) -> Self {
+        Self {
+            client,
+            arn: arn.to_owned(),
+            settings: None,
+        }
+    }
+
+    async fn take(&self) -> Result<Credentials, CredentialsError> {
+        let mut call = self
+            .client
+            .assume_role()
+            .role_arn(&self.arn)
+            .role_session_name(SESSION);
+        if let Some(settings) = &self.settings {
+            let external = Some(settings.external_id.clone()).filter(|id| !id.is_empty());
+            call = call.set_external_id(external);
+            for tag in &settings.session_tags {
+                let tag = aws_sdk_sts::types::Tag::builder()
+                    .key(&tag.key)
+                    .value(&tag.value)
+                    .build()
+                    .map_err(CredentialsError::invalid_configuration)?;
+                call = call.tags(tag);
+            }
+            for key in &settings.transitive_tag_keys {
+                call = call.transitive_tag_keys(key);
+            }
+        }
+        match call.send().await {
+            Ok(answer) => credentials(&self.arn, answer.credentials),
+            // What it is taken on with was refused: that is told, and not that this one cannot be taken on.
+            Err(error) => match in_chain::<CredentialsError>(&error) {
+                Some(_) => Err(CredentialsError::provider_error(error)),
+                None => Err(refused(&self.arn, Trouble::of(&error).code)),
+            },
+        }
+    }
+}
+
+impl ProvideCredentials for Role {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.take())
+    }
+}
+
+/// A role could not be taken on.
+#[derive(Debug)]
+struct Refused {
+    role: String,
+    code: String,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.role, self.code)
+    }
+}
+
+impl Error for Refused {}
+
+fn refused(role: &str, code: String) -> CredentialsError {
+    CredentialsError::provider_error(Refused {
+        role: role.to_owned(),
+        code,
+    })
+}
+
+fn credentials(
+    role: &str,
+    answer: Option<aws_sdk_sts::types::Credentials>,
+) -> Result<Credentials, CredentialsError> {
+    let answer = answer.ok_or_else(|| refused(role, "no credentials in the answer".to_owned()))?;
+    let seconds = u64::try_from(answer.expiration.secs()).unwrap_or_default();
+    Ok(Credentials::new(
+        answer.access_key_id,
+        answer.secret_access_key,
+        Some(answer.session_token),
+        Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)),
+        "sts",
+    ))
+}
+
+fn with(config: &SdkConfig, provider: SharedCredentialsProvider) -> SdkConfig {
+    config
+        .clone()
+        .into_builder()
+        .credentials_provider(provider)
+        .build()
+}
+
+/// Fetches the first credentials, so that a login that fails is told once, and before anything is read.
+async fn primed(config: &SdkConfig) -> Result<SdkConfig, Unread> {
+    let Some(inner) = config.credentials_provider() else {
+        return Err(unsupported("no credentials"));
+    };
+    match inner.provide_credentials().await {
+        Ok(first) => Ok(with(
+            config,
+            SharedCredentialsProvider::new(Primed {
+                first: Mutex::new(Some(first)),
+                inner,
+            }),
+        )),
+        Err(error) => {
+            let login = Unread::store(unread::LOGIN, why(&error));
+            Err(match in_chain::<Refused>(&error) {
+                Some(refused) if refused.code.starts_with("AccessDenied") => {
+                    login.lacking(format!("sts:AssumeRole on {}", refused.role))
+                }
+                _ => login,
+            })
+        }
+    }
+}
+
+/// Gives what was fetched already, once.
+#[derive(Debug)]
+struct Primed {
+    first: Mutex<Option<Credentials>>,
+    inner: SharedCredentialsProvider,
+}
+
+impl ProvideCredentials for Primed {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let first = self
+            .first
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        match first {
+            Some(first) => future::ProvideCredentials::ready(Ok(first)),
+            None => self.inner.provide_credentials(),
+        }
+    }
+}
+
+/// Why a login failed: the role and a code, or what else is known; never a text of the provider's.
+pub(super) fn why(error: &(dyn Error + 'static)) -> String {
+    if let Some(refused) = in_chain::<Refused>(error) {
+        return format!("AssumeRole {refused}");
+    }
+    let code = in_chain::<AssumeRoleWithWebIdentityError>(error)
+        .and_then(ProvideErrorMetadata::code)
+        .or_else(|| in_chain::<AssumeRoleError>(error).and_then(ProvideErrorMetadata::code));
+    if let Some(code) = code {
+        return Trouble::said(Some(code), None, None).code;
+    }
+    match in_chain::<CredentialsError>(error) {
+        Some(CredentialsError::CredentialsNotLoaded(_)) => "no credentials were found",
+        Some(CredentialsError::ProviderTimedOut(_)) => "the credentials did not come in time",
+        Some(CredentialsError::InvalidConfiguration(_)) => {
+            "the configuration of the credentials is not valid"
+        }
+        _ => "the credentials could not be fetched",
+    }
+    .to_owned()
+}

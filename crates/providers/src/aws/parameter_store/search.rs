@@ -1,0 +1,164 @@
+//! `find` in Parameter Store, call by call as the operator does it.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ssm::{Client, types::ParameterStringFilter};
+use eso_model::expected::{Failure, GoRegex, Raw, What};
+use secret::Value;
+
+use super::ParameterStore;
+use crate::{Answered, Turns, Unread, aws::trouble::Trouble, unread};
+
+impl ParameterStore {
+    /// What a search finds.
+    pub(super) async fn find(&self, what: &What, turns: &Turns) -> Answered {
+        let What::Find { path, name, tags } = what else {
+            return Answered::Fails(Failure::Refused);
+        };
+        let searched = match (name, tags) {
+            (Some(regexp), _) => match crate::names(regexp) {
+                Ok(names) => {
+                    let path = path.as_deref().unwrap_or("/");
+                    self.by_path(path, &names, turns).await
+                }
+                Err(answer) => return answer,
+            },
+            (None, Some(tags)) => {
+                let filters = filters(tags, path.as_deref());
+                self.described(&filters, None, turns).await
+            }
+            (None, None) => return Answered::Fails(Failure::Refused),
+        };
+        match searched {
+            Ok(found) => found,
+            Err(unread) => Answered::Unread(unread),
+        }
+    }
+
+    async fn by_path(
+        &self,
+        path: &str,
+        names: &GoRegex,
+        turns: &Turns,
+    ) -> Result<Answered, Unread> {
+        let mut found = BTreeMap::new();
+        let mut next: Option<String> = None;
+        loop {
+            let page = self
+                .session
+                .call(turns, |client: Client| {
+                    let call = client
+                        .get_parameters_by_path()
+                        .path(path)
+                        .recursive(true)
+                        .with_decryption(true)
+                        .set_next_token(next.clone());
+                    async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+                })
+                .await;
+            let page = match page {
+                Ok(page) => page,
+                Err(trouble) if trouble.is_denied() => {
+                    return self.described(&[below(path)], Some(names), turns).await;
+                }
+                Err(trouble) => {
+                    return Ok(trouble.answer(&self.needed("GetParametersByPath", Some(path))));
+                }
+            };
+            for parameter in page.parameters.unwrap_or_default() {
+                if let (Some(name), Some(value)) = (parameter.name, parameter.value) {
+                    let value = Value::new(value.into_bytes());
+                    if names.is_match(&name) {
+                        found.insert(name, Raw::Bytes(value));
+                    }
+                }
+            }
+            next = page.next_token;
+            if next.is_none() {
+                return Ok(Answered::Many(found));
+            }
+        }
+    }
+
+    /// Names, then each of them.
+    async fn described(
+        &self,
+        filters: &[ParameterStringFilter],
+        names: Option<&GoRegex>,
+        turns: &Turns,
+    ) -> Result<Answered, Unread> {
+        let mut listed = self.describe(filters, turns).await?;
+        listed.retain(|name| names.is_none_or(|names| names.is_match(name)));
+        let mut found = BTreeMap::new();
+        for (name, answer) in self.parameters(listed, turns).await {
+            match answer {
+                Answered::One(raw) => {
+                    found.insert(name, raw);
+                }
+                Answered::Unread(unread) => return Err(unread),
+                // It was there a moment ago.
+                Answered::NotFound | Answered::Fails(_) | Answered::Many(_) => {
+                    let detail = "parameters went away while they were searched";
+                    return Err(Unread::secret(unread::UNREADABLE, detail));
+                }
+            }
+        }
+        Ok(Answered::Many(found))
+    }
+
+    async fn describe(
+        &self,
+        filters: &[ParameterStringFilter],
+        turns: &Turns,
+    ) -> Result<Vec<String>, Unread> {
+        let mut names = Vec::new();
+        let mut next: Option<String> = None;
+        loop {
+            let page = self
+                .session
+                .call(turns, |client: Client| {
+                    let call = client
+                        .describe_parameters()
+                        .set_parameter_filters(Some(filters.to_vec()))
+                        .set_next_token(next.clone());
+                    async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+                })
+                .await
+                .map_err(|trouble| trouble.unread(&self.needed("DescribeParameters", None)))?;
+            names.extend(
+                page.parameters
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(|parameter| parameter.name),
+            );
+            next = page.next_token;
+            if next.is_none() {
+                return Ok(names);
+            }
+        }
+    }
+}
+
+fn below(path: &str) -> ParameterStringFilter {
+    filter("Path", "Recursive", path)
+}
+
+/// `Key` is the only field that has to be there, and it is.
+fn filter(key: &str, option: &str, value: &str) -> ParameterStringFilter {
+    let filter = ParameterStringFilter::builder()
+        .key(key)
+        .option(option)
+        .values(value);
+    #[expect(
+        clippy::expect_used,
+        reason = "the key, which alone is required, was given"
+    )]
+    filter.build().expect("a filter with a key")
+}
+
+fn filters(tags: &BTreeMap<String, String>, path: Option<&str>) -> Vec<ParameterStringFilter> {
+    tags.iter()
+        .map(|(key, value)| filter(&format!("tag:{key}"), "Equals", value))
+        .chain(path.map(below))
+        .collect()
+}

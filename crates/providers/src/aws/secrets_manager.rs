@@ -1,0 +1,425 @@
+//! Secrets Manager.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use async_trait::async_trait;
+use aws_sdk_secretsmanager::{
+    Client,
+    config::{Builder, retry::RetryConfig},
+    primitives::Blob,
+    types::{ApiErrorType, SecretValueEntry},
+};
+use eso_model::expected::{Failure, Raw, What};
+use futures::FutureExt as _;
+use secret::Value;
+
+use super::{
+    fits,
+    login::Login,
+    trouble::{Kind, Needed, Trouble},
+};
+use crate::{
+    Answered, Provider, Turns, Unread,
+    attempts::{Again, in_flight},
+    session::Session,
+    spread::Distinct,
+    unread,
+};
+
+mod search;
+
+/// What one `BatchGetSecretValue` takes.
+const BATCH: usize = 20;
+
+/// The stage that is read where no version is asked for.
+const CURRENT: &str = "AWSCURRENT";
+
+/// A store.
+pub(super) struct SecretsManager {
+    session: Session<Client, Trouble>,
+    region: String,
+    prefix: String,
+    /// The right to read several at once is lacking.
+    singly: AtomicBool,
+}
+
+/// One thing to read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Ask {
+    /// The newest version of a secret, by its name or ARN.
+    Newest(String),
+    /// Another one.
+    Version(String, String),
+    /// Its tags.
+    Tags(String),
+    Find(What),
+}
+
+impl SecretsManager {
+    /// Logs in.
+    pub(super) async fn connect(login: Login, prefix: String) -> Result<Self, Unread> {
+        let region = login.region().to_owned();
+        let login = Arc::new(login);
+        let session = Session::start(move || client(Arc::clone(&login)).boxed()).await?;
+        Ok(Self {
+            session,
+            region,
+            prefix,
+            singly: AtomicBool::new(false),
+        })
+    }
+
+    fn ask(&self, what: &What) -> Ask {
+        match what {
+            What::Find { .. } => Ask::Find(what.clone()),
+            What::Secret {
+                key,
+                version,
+                metadata,
+            } => {
+                let key = format!("{}{key}", self.prefix);
+                match version.as_str() {
+                    _ if *metadata => Ask::Tags(key),
+                    "" | CURRENT => Ask::Newest(key),
+                    version => Ask::Version(key, version.to_owned()),
+                }
+            }
+        }
+    }
+
+    fn needed<'a>(&'a self, call: &'static str, key: Option<&'a str>) -> Needed<'a> {
+        Needed {
+            service: "secretsmanager",
+            call,
+            region: &self.region,
+            key,
+        }
+    }
+
+    /// The newest versions of these secrets.
+    async fn newest(&self, keys: Vec<String>, turns: &Turns) -> Vec<(String, Answered)> {
+        let batches = keys.chunks(BATCH);
+        let calls = batches.map(|keys| self.batch(keys.to_vec(), turns).boxed());
+        in_flight(calls.collect())
+            .await
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    async fn batch(&self, keys: Vec<String>, turns: &Turns) -> Vec<(String, Answered)> {
+        if keys.len() < 2 || self.singly.load(Ordering::Relaxed) {
+            return self.one_by_one(keys, turns).await;
+        }
+        let answer = self
+            .session
+            .call(turns, |client: Client| {
+                let call = client
+                    .batch_get_secret_value()
+                    .set_secret_id_list(Some(keys.clone()));
+                async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+            })
+            .await;
+        match answer {
+            Ok(answer) => {
+                if answer.errors.iter().flatten().any(is_throttled) {
+                    turns.throttled(None);
+                }
+                let (mut all, left) = assign(keys, answer.secret_values.unwrap_or_default());
+                // A batch fails at what the operator's own call reads: secrets of other accounts, what was throttled.
+                all.extend(self.one_by_one(left, turns).await);
+                all
+            }
+            Err(trouble) if trouble.is_denied() => {
+                let all = self.one_by_one(keys, turns).await;
+                if all.iter().any(|(_, answer)| !is_denied(answer)) {
+                    self.batches_are_denied();
+                }
+                all
+            }
+            // One key that is none spoils it for all.
+            Err(trouble) if trouble.is_of_what_was_asked() => self.one_by_one(keys, turns).await,
+            Err(trouble) => {
+                let unread = trouble.unread(&self.needed("BatchGetSecretValue", None));
+                keys.into_iter()
+                    .map(|key| (key, Answered::Unread(unread.clone())))
+                    .collect()
+            }
+        }
+    }
+
+    /// Said once: it costs twenty times the calls.
+    fn batches_are_denied(&self) {
+        if !self.singly.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "AWS denies secretsmanager:BatchGetSecretValue on *: each secret takes a call of its own, in place of one for twenty"
+            );
+        }
+    }
+
+    async fn one_by_one(&self, keys: Vec<String>, turns: &Turns) -> Vec<(String, Answered)> {
+        let calls = keys.into_iter().map(|key| {
+            let call = async move {
+                let answer = self.single(&key, CURRENT, turns).await;
+                (key, answer)
+            };
+            call.boxed()
+        });
+        in_flight(calls.collect()).await
+    }
+
+    /// One version of one secret: `uuid/…` is its id, anything else a stage.
+    async fn single(&self, key: &str, version: &str, turns: &Turns) -> Answered {
+        let answer = self
+            .session
+            .call(turns, |client: Client| {
+                let call = client.get_secret_value().secret_id(key);
+                let call = match version.strip_prefix("uuid/") {
+                    Some(id) => call.version_id(id),
+                    None => call.version_stage(version),
+                };
+                async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+            })
+            .await;
+        match answer {
+            Ok(answer) => value(answer.secret_string, answer.secret_binary),
+            Err(trouble) => trouble.answer(&self.needed("GetSecretValue", Some(key))),
+        }
+    }
+
+    async fn tags(&self, key: &str, turns: &Turns) -> Answered {
+        let answer = self
+            .session
+            .call(turns, |client: Client| {
+                let call = client.describe_secret().secret_id(key);
+                async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+            })
+            .await;
+        match answer {
+            Ok(answer) => Answered::One(Raw::Tags(
+                answer
+                    .tags
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(|tag| Some((tag.key?, Value::new(tag.value?.into_bytes()))))
+                    .collect(),
+            )),
+            Err(trouble) => trouble.answer(&self.needed("DescribeSecret", Some(key))),
+        }
+    }
+
+    async fn other(&self, ask: Ask, turns: &Turns) -> (Ask, Answered) {
+        let answer = match &ask {
+            Ask::Newest(key) => self.single(key, CURRENT, turns).await,
+            Ask::Version(key, version) => self.single(key, version, turns).await,
+            Ask::Tags(key) => self.tags(key, turns).await,
+            Ask::Find(what) => self.find(what, turns).await,
+        };
+        (ask, answer)
+    }
+}
+
+#[async_trait]
+impl Provider for SecretsManager {
+    async fn read(&self, wanted: &[What], turns: &Turns) -> Vec<Answered> {
+        let distinct = Distinct::of(wanted.iter().map(|what| self.ask(what)));
+        let mut newest = Vec::new();
+        let mut others = Vec::new();
+        let mut answers = Vec::new();
+        for ask in distinct.asks() {
+            match ask {
+                Ask::Newest(key) | Ask::Version(key, _) | Ask::Tags(key) if !fits(key) => {
+                    answers.push((ask.clone(), Answered::Fails(Failure::Refused)));
+                }
+                Ask::Newest(key) => newest.push(key.clone()),
+                Ask::Version(..) | Ask::Tags(_) | Ask::Find(_) => others.push(ask.clone()),
+            }
+        }
+        let newest = self.newest(newest, turns).await.into_iter();
+        answers.extend(newest.map(|(key, answer)| (Ask::Newest(key), answer)));
+        let others = others.into_iter().map(|ask| self.other(ask, turns).boxed());
+        answers.extend(in_flight(others.collect()).await);
+        distinct.spread(answers)
+    }
+}
+
+async fn client(login: Arc<Login>) -> Result<Client, Unread> {
+    let mut builder = Builder::from(&login.config().await?).retry_config(RetryConfig::disabled());
+    if let Some(url) = login.endpoint("SECRETS_MANAGER") {
+        builder = builder.endpoint_url(url);
+    }
+    Ok(Client::from_conf(builder.build()))
+}
+
+/// Text or bytes.
+fn value(text: Option<String>, bytes: Option<Blob>) -> Answered {
+    let bytes = text
+        .map(String::into_bytes)
+        .or_else(|| bytes.map(Blob::into_inner));
+    match bytes {
+        Some(bytes) => Answered::One(Raw::Bytes(Value::new(bytes))),
+        None => Answered::Fails(Failure::NoValue),
+    }
+}
+
+/// Whether this key, which may be a name, an ARN, or an ARN without its random end, stands for this secret.
+fn stands_for(key: &str, arn: Option<&str>, name: Option<&str>) -> bool {
+    if name == Some(key) || arn == Some(key) {
+        return true;
+    }
+    let (Some(arn), Some(name)) = (arn, name) else {
+        return false;
+    };
+    // The end is a dash and six characters; the name before it decides, for names may look like names with such an end.
+    arn.len()
+        .checked_sub(7)
+        .and_then(|end| arn.get(..end))
+        .is_some_and(|short| short == key && short.ends_with(&format!(":secret:{name}")))
+}
+
+fn is_throttled(error: &ApiErrorType) -> bool {
+    let trouble = Trouble::said(error.error_code.as_deref(), None, None);
+    matches!(trouble.kind, Kind::Again(Again::Throttled(_)))
+}
+
+fn is_denied(answer: &Answered) -> bool {
+    matches!(answer, Answered::Unread(unread) if unread.why.reason == unread::DENIED)
+}
+
+/// Gives each key the value that was answered for it. Those without one are left.
+fn assign(
+    keys: Vec<String>,
+    values: Vec<SecretValueEntry>,
+) -> (Vec<(String, Answered)>, Vec<String>) {
+    let entries: Vec<(Option<String>, Option<String>, Answered)> = values
+        .into_iter()
+        .map(|entry| {
+            (
+                entry.arn,
+                entry.name,
+                value(entry.secret_string, entry.secret_binary),
+            )
+        })
+        .collect();
+    let mut answered = Vec::new();
+    let mut left = Vec::new();
+    for key in keys {
+        // An ARN is exact; only where none is, a shorter one may stand for it.
+        let exact = entries
+            .iter()
+            .find(|(arn, _, _)| arn.as_deref() == Some(&key));
+        let entry = exact.or_else(|| {
+            entries
+                .iter()
+                .find(|(arn, name, _)| stands_for(&key, arn.as_deref(), name.as_deref()))
+        });
+        match entry {
+            Some((_, _, Answered::One(Raw::Bytes(value)))) => {
+                answered.push((key, Answered::One(Raw::Bytes(value.duplicate()))));
+            }
+            Some(_) => answered.push((key, Answered::Fails(Failure::NoValue))),
+            None => left.push(key),
+        }
+    }
+    (answered, left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, end: &str, value: &str) -> SecretValueEntry {
+        SecretValueEntry::builder()
+            .name(name)
+            .arn(arn(name, end))
+            .secret_string(value)
+            .build()
+    }
+
+    fn arn(name: &str, end: &str) -> String {
+        format!("arn:aws:secretsmanager:eu-west-1:123456789012:secret:{name}{end}")
+    }
+
+    fn assigned(keys: &[&str], values: Vec<SecretValueEntry>) -> Vec<String> {
+        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        let (answered, left) = assign(keys, values);
+        answered
+            .into_iter()
+            .map(|(key, answer)| match answer {
+                Answered::One(Raw::Bytes(value)) => {
+                    format!("{key}={}", String::from_utf8_lossy(value.expose()))
+                }
+                Answered::One(_)
+                | Answered::Many(_)
+                | Answered::NotFound
+                | Answered::Fails(_)
+                | Answered::Unread(_) => format!("{key}: no value"),
+            })
+            .chain(left.into_iter().map(|key| format!("{key}?")))
+            .collect()
+    }
+
+    /// Names that begin like others, and names that end like ARNs.
+    #[test]
+    fn a_value_goes_to_the_key_that_it_was_asked_for_by() {
+        let values = || {
+            vec![
+                entry("db", "-AbCdEf", "one"),
+                entry("db-AbCdEf", "-123456", "two"),
+                entry("db-replica", "-GhIjKl", "three"),
+            ]
+        };
+        let full = arn("db", "-AbCdEf");
+        let short = arn("db", "");
+        let other = arn("db-AbCdEf", "-123456");
+        let keys = [
+            "db-replica",
+            "db",
+            &full,
+            &short,
+            "db-AbCdEf",
+            &other,
+            "d",
+            "b-replica",
+        ];
+        assert_eq!(
+            assigned(&keys, values()),
+            [
+                "db-replica=three".to_owned(),
+                "db=one".to_owned(),
+                format!("{full}=one"),
+                format!("{short}=one"),
+                "db-AbCdEf=two".to_owned(),
+                format!("{other}=two"),
+                "d?".to_owned(),
+                "b-replica?".to_owned(),
+            ]
+        );
+    }
+
+    /// The ARN of one secret is also what another's would be without its end.
+    #[test]
+    fn a_whole_arn_wins_over_a_shortened_one() {
+        let values = vec![
+            entry("db-AbCdEf", "-123456", "two"),
+            entry("db", "-AbCdEf", "one"),
+        ];
+        let full = arn("db", "-AbCdEf");
+        assert_eq!(assigned(&[&full], values), [format!("{full}=one")]);
+        let alone = vec![entry("db-AbCdEf", "-123456", "two")];
+        assert_eq!(assigned(&[&full], alone), [format!("{full}=two")]);
+    }
+
+    #[test]
+    fn neither_text_nor_bytes_is_no_value() {
+        let empty = SecretValueEntry::builder().name("db").build();
+        assert_eq!(assigned(&["db"], vec![empty]), ["db: no value"]);
+        assert!(matches!(
+            value(Some(String::new()), None),
+            Answered::One(Raw::Bytes(_))
+        ));
+    }
+}

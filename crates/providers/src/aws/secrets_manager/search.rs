@@ -1,0 +1,233 @@
+//! `find` in Secrets Manager, call by call as the operator does it.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_secretsmanager::{
+    Client,
+    types::{ApiErrorType, Filter, FilterNameStringType, SecretValueEntry},
+};
+use eso_model::expected::{Failure, GoRegex, Raw, What, why};
+
+use super::{CURRENT, SecretsManager, is_throttled, value};
+use crate::{
+    Answered, Turns, Unread,
+    aws::trouble::{Kind, Trouble},
+};
+
+impl SecretsManager {
+    /// What a search finds.
+    pub(super) async fn find(&self, what: &What, turns: &Turns) -> Answered {
+        let What::Find { path, name, tags } = what else {
+            return Answered::Fails(Failure::Refused);
+        };
+        let tags = tags.as_ref().filter(|tags| !tags.is_empty());
+        let searched = match (name, tags) {
+            (None, None) => return Answered::Fails(Failure::Refused),
+            (Some(_), Some(_)) => {
+                let detail = "`find` by name and tags: some versions of the operator look at the tags, others do not";
+                return Answered::Unread(Unread::secret(why::SPEC, detail));
+            }
+            (None, Some(tags)) => {
+                self.filtered(filters(tags, path.as_deref()), None, turns)
+                    .await
+            }
+            (Some(regexp), None) => match (crate::names(regexp), path) {
+                (Err(answer), _) => return answer,
+                (Ok(names), Some(path)) => {
+                    let filters = vec![filter(FilterNameStringType::Name, path)];
+                    self.filtered(filters, Some(&names), turns).await
+                }
+                (Ok(names), None) => self.everywhere(&names, turns).await,
+            },
+        };
+        match searched {
+            Ok(found) => found,
+            Err(unread) => Answered::Unread(unread),
+        }
+    }
+
+    /// Values by `BatchGetSecretValue`, page by page.
+    async fn filtered(
+        &self,
+        filters: Vec<Filter>,
+        names: Option<&GoRegex>,
+        turns: &Turns,
+    ) -> Result<Answered, Unread> {
+        let mut found = BTreeMap::new();
+        let mut next: Option<String> = None;
+        loop {
+            let page = self
+                .session
+                .call(turns, |client: Client| {
+                    let call = client
+                        .batch_get_secret_value()
+                        .set_filters(Some(filters.clone()))
+                        .set_next_token(next.clone());
+                    async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+                })
+                .await;
+            let page = match page {
+                Ok(page) => page,
+                Err(trouble) if trouble.is_denied() => {
+                    return self.listed(filters, names, turns).await;
+                }
+                Err(trouble) => {
+                    return Ok(trouble.answer(&self.needed("BatchGetSecretValue", None)));
+                }
+            };
+            for entry in page.secret_values.unwrap_or_default() {
+                let SecretValueEntry {
+                    name,
+                    secret_string,
+                    secret_binary,
+                    ..
+                } = entry;
+                // Neither text nor bytes: the operator leaves it out.
+                if let (Some(name), Answered::One(raw)) =
+                    (name, value(secret_string, secret_binary))
+                {
+                    found.insert(name, raw);
+                }
+            }
+            let errors = page.errors.unwrap_or_default();
+            if errors.iter().any(is_throttled) {
+                turns.throttled(None);
+            }
+            for error in errors {
+                found.extend(self.lacking(error, names, turns).await?);
+            }
+            next = page.next_token;
+            if next.is_none() {
+                return Ok(Answered::Many(found));
+            }
+        }
+    }
+
+    /// A secret whose value a page lacks.
+    async fn lacking(
+        &self,
+        error: ApiErrorType,
+        names: Option<&GoRegex>,
+        turns: &Turns,
+    ) -> Result<Option<(String, Raw)>, Unread> {
+        let trouble = Trouble::said(error.error_code.as_deref(), error.message.as_deref(), None);
+        let id = error.secret_id.unwrap_or_default();
+        let name = name_of(&id);
+        if trouble.kind == Kind::NotFound || names.is_some_and(|names| !names.is_match(name)) {
+            return Ok(None);
+        }
+        // The operator leaves out what it may not read, without a word. Whether it may read what we may not is not known.
+        if !matches!(trouble.kind, Kind::Again(_)) {
+            return Err(trouble.unread(&self.needed("GetSecretValue", Some(&id))));
+        }
+        // It was too much, or failed; alone it may not.
+        match self.single(&id, CURRENT, turns).await {
+            Answered::One(raw) => Ok(Some((name.to_owned(), raw))),
+            Answered::Unread(unread) => Err(unread),
+            Answered::NotFound | Answered::Fails(_) | Answered::Many(_) => Ok(None),
+        }
+    }
+
+    /// The same where batches are denied: names, then each of them.
+    async fn listed(
+        &self,
+        filters: Vec<Filter>,
+        names: Option<&GoRegex>,
+        turns: &Turns,
+    ) -> Result<Answered, Unread> {
+        let mut keys = self.list(filters, turns).await?;
+        keys.retain(|name| names.is_none_or(|names| names.is_match(name)));
+        let mut found = BTreeMap::new();
+        for (name, answer) in self.one_by_one(keys, turns).await {
+            match answer {
+                Answered::One(raw) => {
+                    found.insert(name, raw);
+                }
+                Answered::Unread(unread) => return Err(unread),
+                Answered::NotFound | Answered::Fails(_) | Answered::Many(_) => {}
+            }
+        }
+        Ok(Answered::Many(found))
+    }
+
+    /// All names, then each of them. The operator puts the store's prefix before the names that it finds, which it need not.
+    async fn everywhere(&self, names: &GoRegex, turns: &Turns) -> Result<Answered, Unread> {
+        let mut listed = self.list(Vec::new(), turns).await?;
+        listed.retain(|name| names.is_match(name));
+        let keys = listed
+            .iter()
+            .map(|name| format!("{}{name}", self.prefix))
+            .collect();
+        let mut answers: BTreeMap<String, Answered> =
+            self.newest(keys, turns).await.into_iter().collect();
+        let mut found = BTreeMap::new();
+        for name in listed {
+            match answers.remove(&format!("{}{name}", self.prefix)) {
+                Some(Answered::One(raw)) => {
+                    found.insert(name, raw);
+                }
+                Some(Answered::Unread(unread)) => return Err(unread),
+                Some(Answered::Fails(Failure::NoValue) | Answered::Many(_)) | None => {}
+                // The first that is not there ends the operator's search.
+                Some(ends @ (Answered::NotFound | Answered::Fails(_))) => return Ok(ends),
+            }
+        }
+        Ok(Answered::Many(found))
+    }
+
+    async fn list(&self, filters: Vec<Filter>, turns: &Turns) -> Result<Vec<String>, Unread> {
+        let mut names = Vec::new();
+        let mut next: Option<String> = None;
+        loop {
+            let page = self
+                .session
+                .call(turns, |client: Client| {
+                    let call = client
+                        .list_secrets()
+                        .set_filters(Some(filters.clone()).filter(|filters| !filters.is_empty()))
+                        .set_next_token(next.clone());
+                    async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+                })
+                .await
+                .map_err(|trouble| trouble.unread(&self.needed("ListSecrets", None)))?;
+            names.extend(
+                page.secret_list
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(|secret| secret.name),
+            );
+            next = page.next_token;
+            if next.is_none() {
+                return Ok(names);
+            }
+        }
+    }
+}
+
+fn filter(key: FilterNameStringType, value: &str) -> Filter {
+    Filter::builder().key(key).values(value).build()
+}
+
+fn filters(tags: &BTreeMap<String, String>, path: Option<&str>) -> Vec<Filter> {
+    let path = path.map(|path| filter(FilterNameStringType::Name, path));
+    tags.iter()
+        .flat_map(|(key, value)| {
+            [
+                filter(FilterNameStringType::TagKey, key),
+                filter(FilterNameStringType::TagValue, value),
+            ]
+        })
+        .chain(path)
+        .collect()
+}
+
+/// The name of a secret, which may be given by its ARN.
+fn name_of(id: &str) -> &str {
+    let Some((_, name)) = id.split_once(":secret:") else {
+        return id;
+    };
+    name.len()
+        .checked_sub(7)
+        .and_then(|end| name.get(..end))
+        .unwrap_or(name)
+}

@@ -1,0 +1,440 @@
+//! What AWS's errors mean. Of their texts nothing is passed on: only codes, and what is recognised in them.
+
+use std::error::Error;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use eso_model::expected::Failure;
+
+use crate::{
+    Answered, Unread,
+    attempts::{self, Again},
+    session::Classified,
+    unread,
+};
+
+/// An error, as far as it matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trouble {
+    /// A stable word: AWS's code where it answered.
+    pub(super) code: String,
+    pub(super) kind: Kind,
+    /// The text says that it is to be deleted.
+    deleted: bool,
+    /// The text is about a key of KMS.
+    key: bool,
+    /// The caller's partition and account, which stand in a text about rights.
+    caller: Option<(String, String)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// See [`Again`].
+    Again(Again),
+    /// There are none, or AWS does not take them.
+    Login,
+    /// They are good, and do not suffice.
+    Denied,
+    /// There is no such thing.
+    NotFound,
+    /// AWS does not take the name, or something else that was asked.
+    Invalid,
+    /// What nobody knows.
+    Other,
+}
+
+impl Trouble {
+    /// Of the client's error.
+    pub(super) fn of<E: ProvideErrorMetadata + Error + 'static>(
+        error: &SdkError<E, HttpResponse>,
+    ) -> Self {
+        let mut trouble = Self::without_wait(error);
+        if let Kind::Again(Again::Throttled(wait) | Again::Transient(wait)) = &mut trouble.kind {
+            // Also where it is not AWS that answers, but something on the way there.
+            let headers = error.raw_response().map(HttpResponse::headers);
+            *wait = headers
+                .and_then(|headers| headers.get("retry-after"))
+                .and_then(attempts::retry_after);
+        }
+        trouble
+    }
+
+    fn without_wait<E: ProvideErrorMetadata + Error + 'static>(
+        error: &SdkError<E, HttpResponse>,
+    ) -> Self {
+        let status = error.raw_response().map(|raw| raw.status().as_u16());
+        if let Some(service) = error.as_service_error() {
+            return Self::said(service.code(), service.message(), status);
+        }
+        if in_chain::<CredentialsError>(error).is_some() {
+            return Self::new(super::login::why(error), Kind::Login);
+        }
+        match (error, status) {
+            (SdkError::TimeoutError(_), _) => Self::unreachable("no answer in time"),
+            (SdkError::DispatchFailure(_), _) => Self::unreachable("no connection"),
+            // Whatever the status promised.
+            (SdkError::ResponseError(_), _) if in_chain::<hyper::Error>(error).is_some() => {
+                let again = Kind::Again(Again::Transient(None));
+                Self::new("the answer broke off", again)
+            }
+            (_, Some(status)) => Self::said(None, None, Some(status)),
+            _ => Self::new("the request could not be made", Kind::Other),
+        }
+    }
+
+    /// Of what AWS says in an answer of its own, or of one secret in an answer about several.
+    pub(super) fn said(code: Option<&str>, text: Option<&str>, status: Option<u16>) -> Self {
+        let text = text.unwrap_or_default();
+        let code = code.filter(|code| is_code(code));
+        let lower = text.to_ascii_lowercase();
+        Self {
+            kind: kind(code.unwrap_or_default(), status),
+            deleted: lower.contains("marked for deletion") || lower.contains("marked deleted"),
+            key: lower.contains("kms") || lower.contains("ciphertext"),
+            caller: caller(text),
+            code: match (code, status) {
+                (Some(code), _) => code.to_owned(),
+                (None, Some(status)) => format!("HTTP {status}"),
+                (None, None) => "no code".to_owned(),
+            },
+        }
+    }
+
+    fn new(code: impl Into<String>, kind: Kind) -> Self {
+        Self {
+            code: code.into(),
+            kind,
+            deleted: false,
+            key: false,
+            caller: None,
+        }
+    }
+
+    fn unreachable(code: &str) -> Self {
+        Self::new(code, Kind::Again(Again::Unreachable))
+    }
+
+    /// Whether the call itself is refused, for whatever it asks.
+    pub(super) fn is_denied(&self) -> bool {
+        self.kind == Kind::Denied
+    }
+
+    /// Whether it may be something in what was asked: one bad name of several is enough.
+    pub(super) fn is_of_what_was_asked(&self) -> bool {
+        matches!(self.kind, Kind::Invalid | Kind::NotFound | Kind::Other)
+    }
+
+    /// The answer to a read of this, which the operator reads with the same call.
+    pub(super) fn answer(&self, needed: &Needed<'_>) -> Answered {
+        match self.kind {
+            // The operator takes only one of the two codes for an absence; the other is an error like any other to it.
+            Kind::Invalid if self.deleted && self.code == "InvalidParameterException" => {
+                Answered::NotFound
+            }
+            Kind::Invalid if self.deleted => Answered::Fails(Failure::NotFoundError),
+            Kind::Invalid => Answered::Fails(Failure::Refused),
+            Kind::NotFound => needed.absent(&self.code),
+            Kind::Again(_) | Kind::Login | Kind::Denied | Kind::Other => {
+                Answered::Unread(self.unread(needed))
+            }
+        }
+    }
+
+    /// The same, where nothing can be an answer.
+    pub(super) fn unread(&self, needed: &Needed<'_>) -> Unread {
+        let said = format!("{}: {}", needed.call, self.code);
+        match self.kind {
+            Kind::Again(Again::Throttled(_)) => Unread::secret(unread::THROTTLED, said),
+            Kind::Again(Again::Expired) | Kind::Login => Unread::store(unread::LOGIN, said),
+            Kind::Again(Again::Unreachable) => Unread::store(unread::UNAVAILABLE, said),
+            Kind::Again(_) => Unread::secret(unread::UNAVAILABLE, said),
+            Kind::Denied => Unread::secret(unread::DENIED, said).lacking(self.permission(needed)),
+            Kind::NotFound | Kind::Invalid | Kind::Other => {
+                Unread::secret(unread::UNREADABLE, said)
+            }
+        }
+    }
+
+    fn permission(&self, needed: &Needed<'_>) -> String {
+        if self.key {
+            return format!("kms:Decrypt on the key of {}", needed.key.unwrap_or("it"));
+        }
+        let (partition, account) = match &self.caller {
+            Some((partition, account)) => (partition.as_str(), account.as_str()),
+            None => (partition(needed.region), "*"),
+        };
+        let on = match needed.key {
+            None => "*".to_owned(),
+            Some(arn) if arn.starts_with("arn:") => arn.to_owned(),
+            Some(key) => {
+                let region = needed.region;
+                match needed.service {
+                    "ssm" => {
+                        let name = key.trim_start_matches('/');
+                        let name = name.split(':').next().unwrap_or(name);
+                        format!("arn:{partition}:ssm:{region}:{account}:parameter/{name}")
+                    }
+                    service => {
+                        format!("arn:{partition}:{service}:{region}:{account}:secret:{key}-*")
+                    }
+                }
+            }
+        };
+        format!("{}:{} on {on}", needed.service, needed.call)
+    }
+}
+
+impl Classified for Trouble {
+    fn again(&self) -> Again {
+        match self.kind {
+            Kind::Again(again) => again,
+            Kind::Login | Kind::Denied | Kind::NotFound | Kind::Invalid | Kind::Other => {
+                Again::Never
+            }
+        }
+    }
+
+    fn is_of_all(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Login | Kind::Again(Again::Expired | Again::Unreachable)
+        )
+    }
+}
+
+/// What a call needs to be allowed.
+pub(super) struct Needed<'a> {
+    pub(super) service: &'static str,
+    pub(super) call: &'static str,
+    pub(super) region: &'a str,
+    /// What it reads; nothing if it lists.
+    pub(super) key: Option<&'a str>,
+}
+
+impl Needed<'_> {
+    /// What the operator makes of an absence: it asks for metadata and versions of parameters without knowing this error.
+    fn absent(&self, code: &str) -> Answered {
+        match self.call {
+            "DescribeSecret" | "ListTagsForResource" => Answered::Fails(Failure::NotFoundError),
+            _ if code == "ParameterVersionNotFound" => Answered::Fails(Failure::NotFoundError),
+            _ => Answered::NotFound,
+        }
+    }
+}
+
+fn kind(code: &str, status: Option<u16>) -> Kind {
+    match code {
+        "ThrottlingException"
+        | "Throttling"
+        | "ThrottledException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "TooManyRequestsException"
+        | "RequestLimitExceeded"
+        | "ProvisionedThroughputExceededException"
+        | "SlowDown" => Kind::Again(Again::Throttled(None)),
+        "ExpiredTokenException" | "ExpiredToken" | "TokenRefreshRequired" => {
+            Kind::Again(Again::Expired)
+        }
+        "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidAccessKeyId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "InvalidIdentityToken"
+        | "AuthFailure" => Kind::Login,
+        "AccessDeniedException" | "AccessDenied" => Kind::Denied,
+        "ResourceNotFoundException"
+        | "ParameterNotFound"
+        | "ParameterVersionNotFound"
+        | "InvalidResourceId" => Kind::NotFound,
+        "InvalidParameterException" | "InvalidRequestException" | "ValidationException" => {
+            Kind::Invalid
+        }
+        "InternalServiceError"
+        | "InternalServerError"
+        | "InternalFailure"
+        | "ServiceUnavailable"
+        | "RequestTimeout"
+        | "RequestTimeoutException" => Kind::Again(Again::Transient(None)),
+        _ => match status {
+            Some(429) => Kind::Again(Again::Throttled(None)),
+            Some(500..) => Kind::Again(Again::Transient(None)),
+            Some(401 | 403) => Kind::Denied,
+            _ => Kind::Other,
+        },
+    }
+}
+
+/// AWS's codes are identifiers; nothing else is taken for one.
+fn is_code(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// `arn:aws:sts::123456789012:assumed-role/…` in the text about a right that is lacking.
+fn caller(text: &str) -> Option<(String, String)> {
+    let arn = text
+        .split_whitespace()
+        .find(|word| word.starts_with("arn:"))?;
+    let mut parts = arn.split(':').skip(1);
+    let partition = parts.next()?;
+    let account = parts.nth(2)?;
+    let good = partition.starts_with("aws")
+        && account.len() == 12
+        && account.bytes().all(|byte| byte.is_ascii_digit());
+    good.then(|| (partition.to_owned(), account.to_owned()))
+}
+
+fn partition(region: &str) -> &'static str {
+    match region {
+        region if region.starts_with("cn-") => "aws-cn",
+        region if region.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    }
+}
+
+/// The outermost error of this type below another.
+pub(super) fn in_chain<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut present = Some(error);
+    while let Some(error) = present {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        present = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const READ: Needed<'static> = Needed {
+        service: "secretsmanager",
+        call: "GetSecretValue",
+        region: "eu-west-1",
+        key: Some("prod/db"),
+    };
+
+    fn denied(text: &str, needed: &Needed<'_>) -> String {
+        let trouble = Trouble::said(Some("AccessDeniedException"), Some(text), Some(400));
+        let Answered::Unread(unread) = trouble.answer(needed) else {
+            panic!("it is denied");
+        };
+        assert_eq!(unread.why.reason, unread::DENIED);
+        unread.permission.unwrap()
+    }
+
+    #[test]
+    fn the_right_that_is_missing_is_named() {
+        let text = "User: arn:aws-cn:sts::123456789012:assumed-role/job/x is not authorized to perform: \
+                    secretsmanager:GetSecretValue on resource: prod/db because no identity-based policy allows it";
+        assert_eq!(
+            denied(text, &READ),
+            "secretsmanager:GetSecretValue on arn:aws-cn:secretsmanager:eu-west-1:123456789012:secret:prod/db-*"
+        );
+        assert_eq!(
+            denied("", &READ),
+            "secretsmanager:GetSecretValue on arn:aws:secretsmanager:eu-west-1:*:secret:prod/db-*"
+        );
+        assert_eq!(
+            denied("Access to KMS is not allowed", &READ),
+            "kms:Decrypt on the key of prod/db"
+        );
+        let arn = Needed {
+            key: Some("arn:aws:secretsmanager:eu-west-1:210987654321:secret:db-AbCdEf"),
+            ..READ
+        };
+        assert_eq!(
+            denied(text, &arn),
+            "secretsmanager:GetSecretValue on arn:aws:secretsmanager:eu-west-1:210987654321:secret:db-AbCdEf"
+        );
+        let parameter = Needed {
+            service: "ssm",
+            call: "GetParameter",
+            key: Some("/prod/db:3"),
+            ..READ
+        };
+        assert_eq!(
+            denied(text, &parameter),
+            "ssm:GetParameter on arn:aws-cn:ssm:eu-west-1:123456789012:parameter/prod/db"
+        );
+        let list = Needed {
+            call: "ListSecrets",
+            key: None,
+            ..READ
+        };
+        assert_eq!(denied(text, &list), "secretsmanager:ListSecrets on *");
+    }
+
+    /// As the operator has it: one of the two codes is an absence to it, the other is not.
+    #[test]
+    fn a_secret_that_is_to_be_deleted_is_what_the_operator_takes_it_for() {
+        let text = Some(
+            "You can't perform this operation on the secret because it was marked for deletion.",
+        );
+        let answer = |code| Trouble::said(Some(code), text, Some(400)).answer(&READ);
+        assert!(matches!(
+            answer("InvalidParameterException"),
+            Answered::NotFound
+        ));
+        assert!(matches!(
+            answer("InvalidRequestException"),
+            Answered::Fails(Failure::NotFoundError)
+        ));
+        let other = Trouble::said(Some("InvalidRequestException"), Some("no"), Some(400));
+        assert!(matches!(
+            other.answer(&READ),
+            Answered::Fails(Failure::Refused)
+        ));
+    }
+
+    #[test]
+    fn an_absence_of_metadata_is_an_error_to_the_operator() {
+        let trouble = Trouble::said(Some("ResourceNotFoundException"), None, Some(400));
+        assert!(matches!(trouble.answer(&READ), Answered::NotFound));
+        let metadata = Needed {
+            call: "DescribeSecret",
+            ..READ
+        };
+        assert!(matches!(
+            trouble.answer(&metadata),
+            Answered::Fails(Failure::NotFoundError)
+        ));
+    }
+
+    #[test]
+    fn no_text_of_an_error_is_passed_on() {
+        let trouble = Trouble::said(Some("Oops: hunter2 is wrong"), Some("hunter2"), Some(400));
+        let Answered::Unread(unread) = trouble.answer(&READ) else {
+            panic!("it is unread");
+        };
+        assert_eq!(
+            unread.why.to_string(),
+            "unreadable (GetSecretValue: HTTP 400)"
+        );
+    }
+
+    #[test]
+    fn words_and_statuses_are_told_apart() {
+        let kind = |code, status| Trouble::said(Some(code), None, Some(status)).kind;
+        assert_eq!(
+            kind("ThrottlingException", 400),
+            Kind::Again(Again::Throttled(None))
+        );
+        assert_eq!(kind("", 429), Kind::Again(Again::Throttled(None)));
+        assert_eq!(kind("", 503), Kind::Again(Again::Transient(None)));
+        assert_eq!(
+            kind("ExpiredTokenException", 400),
+            Kind::Again(Again::Expired)
+        );
+        assert_eq!(kind("UnrecognizedClientException", 400), Kind::Login);
+        assert_eq!(kind("", 403), Kind::Denied);
+        assert_eq!(kind("Surprise", 400), Kind::Other);
+    }
+}

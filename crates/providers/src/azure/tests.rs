@@ -1,0 +1,460 @@
+//! Against a double of the cloud, by the names of the true one: nothing but addresses and the authority is made up.
+
+mod login;
+mod service;
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use eso_model::expected::{Raw, What};
+use pace::Rate;
+use reqwest::Proxy;
+use serde_json::{Value as Json, json};
+
+use self::service::{CLIENT, Service, TENANT};
+use super::{KeyVault, Settings, open};
+use crate::{
+    Ambient, Answered, Identity, Provider as _, Turns, Unread,
+    double::{Call, Certificate, Double, Reply, listen},
+    unread,
+};
+
+fn turns() -> Turns {
+    Turns::new(Rate::per_second(1000.0).unwrap())
+}
+
+/// A client that finds the double under the names of the cloud.
+fn http(service: &Service) -> reqwest::Client {
+    let authority = reqwest::Certificate::from_pem(service.pem.as_bytes()).unwrap();
+    let mut builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .tls_certs_only([authority])
+        .proxy(Proxy::http(format!("http://{}", service.machine.address)).unwrap());
+    for name in ["kv.vault.azure.net", "login.microsoftonline.com"] {
+        builder = builder.resolve(name, service.secure.address);
+    }
+    builder.build().unwrap()
+}
+
+fn settings(more: &Json) -> Json {
+    let mut settings = json!({"vaultUrl": "https://kv.vault.azure.net", "tenantId": TENANT});
+    for (name, value) in more.as_object().unwrap() {
+        settings[name] = value.clone();
+    }
+    settings
+}
+
+fn job(variables: &[(&str, &str)]) -> Ambient {
+    Ambient {
+        environment: variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        endpoints: Vec::new(),
+    }
+}
+
+const SECRET: [(&str, &str); 3] = [
+    ("AZURE_CLIENT_ID", CLIENT),
+    ("AZURE_TENANT_ID", TENANT),
+    ("AZURE_CLIENT_SECRET", "s3cret"),
+];
+
+async fn with(service: &Service, variables: &[(&str, &str)]) -> KeyVault {
+    let settings = Settings::of(&settings(&json!({}))).unwrap();
+    let ambient = job(variables);
+    open(&settings, Identity::Ambient(&ambient), http(service))
+        .await
+        .unwrap_or_else(|unread| panic!("{unread:?}"))
+}
+
+async fn vault(service: &Service) -> KeyVault {
+    with(service, &SECRET).await
+}
+
+fn secret(key: &str) -> What {
+    version(key, "")
+}
+
+fn version(key: &str, version: &str) -> What {
+    What::Secret {
+        key: key.to_owned(),
+        version: version.to_owned(),
+        metadata: false,
+    }
+}
+
+fn find(name: Option<&str>, tags: &[(&str, &str)]) -> What {
+    let tags: BTreeMap<String, String> = tags
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    What::Find {
+        path: None,
+        name: name.map(str::to_owned),
+        tags: (!tags.is_empty()).then_some(tags),
+    }
+}
+
+fn text(raw: &Raw) -> String {
+    match raw {
+        Raw::Bytes(value) => String::from_utf8(value.expose().to_vec()).unwrap(),
+        Raw::Tags(tags) => tags
+            .iter()
+            .map(|(name, tag)| format!("{name}={}", std::str::from_utf8(tag.expose()).unwrap()))
+            .collect::<Vec<_>>()
+            .concat(),
+        Raw::Json(_) | Raw::Keys(_) | Raw::Metadata { .. } => "something else".to_owned(),
+    }
+}
+
+async fn read(vault: &KeyVault, wanted: &[What]) -> Vec<String> {
+    let answers = vault.read(wanted, &turns()).await;
+    let said = answers.iter().map(|answer| match answer {
+        Answered::One(raw) => text(raw),
+        Answered::Many(found) => found
+            .iter()
+            .map(|(name, raw)| format!("{name}={} ", text(raw)))
+            .collect::<Vec<_>>()
+            .concat(),
+        Answered::NotFound => "not found".to_owned(),
+        Answered::Fails(failure) => format!("fails {}", failure.as_str()),
+        Answered::Unread(unread) => unread.why.to_string(),
+    });
+    said.collect()
+}
+
+async fn unread(vault: &KeyVault) -> Unread {
+    let answered = vault.read(&[secret("db")], &turns()).await.remove(0);
+    let Answered::Unread(unread) = answered else {
+        panic!("it was read");
+    };
+    unread
+}
+
+#[tokio::test]
+async fn secrets_are_read_by_name_and_version() {
+    let service = Service::start().await;
+    let awkward = "{\"n\": 1.50}\n\u{1f511} \"quoted\" \u{2028}";
+    let first = service.change(|state| {
+        let first = state.set("db", "before");
+        state.set("db", awkward);
+        state.set("empty", "");
+        state.set("off", "x");
+        state.disable("off");
+        state.set("gone", "x");
+        state.delete("gone");
+        first
+    });
+    let wanted = [
+        secret("db"),
+        secret("secret/db/whatever"),
+        version("db", &first),
+        version("db", "0000"),
+        secret("empty"),
+        secret("off"),
+        secret("gone"),
+        secret("nothing"),
+    ];
+    let vault = vault(&service).await;
+    assert_eq!(
+        read(&vault, &wanted).await,
+        [
+            awkward,
+            awkward,
+            "before",
+            "not found",
+            "",
+            "fails no-value",
+            "not found",
+            "not found"
+        ]
+    );
+    let logins = service.logins();
+    assert_eq!(logins.len(), 1);
+    assert_eq!(logins[0].header("host"), "login.microsoftonline.com");
+    let challenged = service
+        .secure
+        .calls()
+        .iter()
+        .filter(|call| call.header("authorization").is_empty())
+        .count();
+    assert_eq!(
+        challenged, 2,
+        "one request was challenged, and one was for the token"
+    );
+}
+
+#[tokio::test]
+async fn what_azure_has_no_name_for_is_not_asked_for() {
+    let service = Service::start().await;
+    let wanted = [
+        "key/a",
+        "cert/a",
+        "certificate/a",
+        "a_b",
+        "secret/",
+        "",
+        "../a",
+        "a?x",
+    ]
+    .map(secret);
+    let answers = read(&vault(&service).await, &wanted).await;
+    assert_eq!(answers[..2], ["kind (only secrets are read)"; 2]);
+    assert_eq!(answers[2..], ["fails refused"; 6]);
+    assert!(service.secure.calls().is_empty());
+}
+
+#[tokio::test]
+async fn tags_are_read_in_place_of_the_value() {
+    let service = Service::start().await;
+    service.change(|state| {
+        state.set("db", "v");
+        state.tag("db", "owner", "<team>");
+    });
+    let wanted = What::Secret {
+        key: "db".to_owned(),
+        version: String::new(),
+        metadata: true,
+    };
+    assert_eq!(
+        read(&vault(&service).await, &[wanted]).await,
+        ["owner=<team>"]
+    );
+}
+
+#[tokio::test]
+async fn a_search_reads_all_pages_and_what_fits() {
+    let service = Service::start().await;
+    service.change(|state| {
+        state.page = 2;
+        for name in ["api", "db-a", "db-b", "off", "web"] {
+            state.set(name, name);
+        }
+        state.disable("off");
+        state.tag("api", "tier", "1");
+        state.tag("db-b", "tier", "1");
+        state.tag("web", "tier", "2");
+    });
+    let vault = vault(&service).await;
+    let wanted = [
+        find(None, &[]),
+        find(Some("^db-"), &[]),
+        find(Some(""), &[("tier", "1")]),
+        find(Some("b$"), &[("tier", "1")]),
+        find(Some("nothing"), &[]),
+        find(Some("(?=b)"), &[]),
+    ];
+    assert_eq!(
+        read(&vault, &wanted).await,
+        [
+            "api=api db-a=db-a db-b=db-b web=web ",
+            "db-a=db-a db-b=db-b ",
+            "api=api db-b=db-b ",
+            "db-b=db-b ",
+            "",
+            "regexp (find.name.regexp)"
+        ]
+    );
+    let before = service.secure.calls().len();
+    let turns = turns();
+    vault.read(&[find(Some("^db-"), &[])], &turns).await;
+    assert_eq!(
+        service.secure.calls().len() - before,
+        5,
+        "three pages, two secrets"
+    );
+    assert_eq!(turns.calls(), 5);
+}
+
+/// The token would go along.
+#[tokio::test]
+async fn a_next_page_somewhere_else_is_not_fetched() {
+    let service = Service::start().await;
+    service.change(|state| {
+        state.page = 1;
+        state.set("a", "1");
+        state.set("b", "2");
+        state.elsewhere = Some("https://login.microsoftonline.com".to_owned());
+    });
+    let answers = read(&vault(&service).await, &[find(None, &[])]).await;
+    assert_eq!(
+        answers,
+        ["unreadable (the next page of the list is said to be somewhere else)"]
+    );
+    assert_eq!(
+        service.secure.calls().len(),
+        3,
+        "the challenge, the login, one page"
+    );
+}
+
+#[tokio::test]
+async fn a_denial_names_the_role_that_is_missing() {
+    let service = Service::start().await;
+    let denied = |inner: &str| json!({"error": {"code": "Forbidden", "message": "Caller: appid=…", "innererror": {"code": inner}}});
+    service.change(|state| {
+        state
+            .faults
+            .push_back(Reply::new(403, denied("ForbiddenByRbac")));
+        state
+            .faults
+            .push_back(Reply::new(403, denied("ForbiddenByFirewall")));
+    });
+    let vault = vault(&service).await;
+    let missing = unread(&vault).await;
+    assert_eq!(
+        missing.why.to_string(),
+        "denied (Key Vault answered 403 (ForbiddenByRbac))"
+    );
+    assert_eq!(
+        missing.permission.as_deref(),
+        Some("\"Key Vault Secrets User\" on kv.vault.azure.net")
+    );
+    assert!(!missing.whole_store);
+    let shut_out = unread(&vault).await;
+    assert!(
+        shut_out.why.detail.contains("network rules"),
+        "{shut_out:?}"
+    );
+    assert_eq!((shut_out.permission, shut_out.whole_store), (None, true));
+}
+
+#[tokio::test]
+async fn throttling_is_waited_for_as_long_as_the_vault_says() {
+    let service = Service::start().await;
+    let throttled = || Reply::new(429, json!({"error": {"code": "Throttled", "message": "…"}}));
+    service.change(|state| {
+        state.set("db", "v");
+        state.faults.push_back(throttled().with("retry-after", "1"));
+    });
+    let vault = vault(&service).await;
+    let start = Instant::now();
+    assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    service.change(|state| {
+        let trouble = Reply::new(503, "").with("retry-after", "1");
+        state.faults.push_back(trouble);
+    });
+    let start = Instant::now();
+    assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    service.change(|state| {
+        state.faults.extend((0..9).map(|_| throttled()));
+    });
+    let answers = read(&vault, &[secret("db")]).await;
+    assert!(answers[0].starts_with("throttled ("), "{answers:?}");
+    assert_eq!(
+        service.change(|state| state.faults.len()),
+        3,
+        "six attempts, all of them ours"
+    );
+}
+
+#[tokio::test]
+async fn trouble_that_passes_is_waited_for_and_an_outage_is_told_once() {
+    let service = Service::start().await;
+    service.change(|state| {
+        state.set("db", "v");
+        state.faults.push_back(Reply::new(503, "wonderwall"));
+    });
+    let vault = vault(&service).await;
+    assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);
+    service.change(|state| {
+        state
+            .faults
+            .extend((0..99).map(|_| Reply::new(502, "wonderwall")));
+    });
+    for name in ["a", "b", "c", "d", "db"] {
+        assert_eq!(
+            read(&vault, &[secret(name)]).await,
+            ["unavailable (Key Vault answered 502)"]
+        );
+    }
+    let before = service.secure.calls().len();
+    assert_eq!(
+        read(&vault, &[secret("e"), secret("db")]).await,
+        ["unavailable (Key Vault answered 502)"; 2]
+    );
+    assert_eq!(service.secure.calls().len(), before);
+}
+
+/// It may be this one secret.
+#[tokio::test]
+async fn one_tenants_key_does_not_lose_the_vault_of_all() {
+    let service = Service::start().await;
+    let vault = vault(&service).await;
+    service.change(|state| state.set("db", "v"));
+    for status in [500, 502, 504] {
+        service.change(|state| {
+            state
+                .faults
+                .extend((0..4).map(|_| Reply::new(status, "wonderwall")));
+        });
+        let long = "a".repeat(70_000);
+        assert_eq!(
+            read(&vault, &[secret(&long), secret("evil")]).await,
+            [
+                "fails refused".to_owned(),
+                format!("unavailable (Key Vault answered {status})")
+            ]
+        );
+        assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_no_job_could_hold_is_not_held() {
+    let service = Service::start().await;
+    service.change(|state| {
+        let long = "a".repeat(5 << 20);
+        state
+            .faults
+            .push_back(Reply::new(200, json!({"value": long})));
+    });
+    let answered = read(&vault(&service).await, &[secret("db")]).await;
+    assert!(
+        answered[0].starts_with("unreadable"),
+        "{}",
+        answered[0].len()
+    );
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let service = Service::start().await;
+    let elsewhere = "https://login.microsoftonline.com/secrets/db?api-version=7.4";
+    service.change(|state| {
+        state
+            .faults
+            .push_back(Reply::new(307, "").with("location", elsewhere));
+    });
+    let refused = unread(&vault(&service).await).await;
+    assert_eq!(
+        refused.why.to_string(),
+        "unavailable (Key Vault answered 307: a redirect is not followed)"
+    );
+    assert_eq!(service.secure.calls().len(), 3);
+}
+
+#[tokio::test]
+async fn no_library_logs_what_is_read_or_what_opens_it() {
+    let service = Service::start().await;
+    service.change(|state| {
+        state.set("db", "wonderwall");
+        state.tag("db", "owner", "wonderwall");
+    });
+    let vault = vault(&service).await;
+    let (guard, log) = listen();
+    let wanted = [secret("db"), secret("none"), find(None, &[])];
+    let answered = read(&vault, &wanted).await;
+    drop(guard);
+    assert_eq!(answered[0], "wonderwall");
+    let log = log.text();
+    assert!(log.contains("kv.vault.azure.net"), "it was listened: {log}");
+    for planted in ["wonderwall", "s3cret", "token-1"] {
+        assert_eq!(log.lines().find(|line| line.contains(planted)), None);
+    }
+}

@@ -1,0 +1,273 @@
+//! What a store's `auth` refers to: keys of Secrets, service accounts and their tokens, certificates.
+//!
+//! A SecretStore's references stay in its own namespace, whatever they say; a ClusterSecretStore's without a namespace are those
+//! of the ExternalSecret's. Names come from tenants: only what Kubernetes allows as a name becomes part of a path.
+
+use std::{collections::BTreeMap, fmt};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use cluster::{CallError, Cluster, Trouble, names::is_name, wire};
+use eso_model::StoreKey;
+use secret::Value;
+use serde::de::DeserializeOwned;
+use serde_json::{Value as Json, json};
+
+use crate::{Unread, unread};
+
+/// The shortest life that Kubernetes gives a token.
+const TOKEN_SECONDS: u32 = 600;
+
+/// Reads what a store's `auth` refers to.
+#[derive(Clone)]
+pub struct Resolver {
+    cluster: Cluster,
+    store: StoreKey,
+    /// The namespace of the ExternalSecret: that of references without one, where the store is a ClusterSecretStore.
+    namespace: String,
+}
+
+impl Resolver {
+    /// For an ExternalSecret in this namespace.
+    pub fn new(cluster: Cluster, store: StoreKey, namespace: impl Into<String>) -> Self {
+        Self {
+            cluster,
+            store,
+            namespace: namespace.into(),
+        }
+    }
+
+    /// The value that a `{name, key, namespace}` points at.
+    pub async fn secret_key(&self, reference: &Json) -> Result<Value, Unread> {
+        let object = self.object(Kind::Secret, reference)?;
+        let key = key_of(&object, reference)?;
+        let mut secret: wire::Secret = self.read(&object).await?;
+        secret.data.remove(key).ok_or_else(|| object.lacks(key))
+    }
+
+    /// A token of the account that a `{name, namespace, audiences}` names, for its own audiences and these.
+    pub async fn service_account_token(
+        &self,
+        account: &Json,
+        audiences: &[String],
+    ) -> Result<Value, Unread> {
+        let object = self.object(Kind::ServiceAccount, account)?;
+        let own = account["audiences"].as_array().into_iter().flatten();
+        let mut all: Vec<&str> = own.filter_map(Json::as_str).collect();
+        for audience in audiences {
+            if !all.contains(&audience.as_str()) {
+                all.push(audience);
+            }
+        }
+        let wanted = json!({
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"audiences": all, "expirationSeconds": TOKEN_SECONDS},
+        });
+        let path = format!("{}/token", object.path());
+        let answer: Result<wire::TokenRequest, CallError> =
+            self.cluster.create(&path, &wanted).await;
+        match answer {
+            Ok(answer) => Ok(answer.status.token),
+            Err(error) => Err(object.no_token(&error)),
+        }
+    }
+
+    /// The annotations of such an account.
+    pub async fn service_account_annotations(
+        &self,
+        account: &Json,
+    ) -> Result<BTreeMap<String, String>, Unread> {
+        let object = self.object(Kind::ServiceAccount, account)?;
+        let account: wire::ServiceAccount = self.read(&object).await?;
+        Ok(account.metadata.annotations)
+    }
+
+    /// The PEM of `caBundle` or `caProvider` in a store's settings, if there is one.
+    pub async fn ca_bundle(&self, settings: &Json) -> Result<Option<Vec<u8>>, Unread> {
+        if let Some(bundle) = settings["caBundle"]
+            .as_str()
+            .filter(|text| !text.is_empty())
+        {
+            return pem(bundle).map(Some).ok_or_else(|| {
+                Unread::store(
+                    unread::STORE,
+                    "`caBundle` holds no PEM certificate in base64",
+                )
+            });
+        }
+        let provider = &settings["caProvider"];
+        if provider.is_null() {
+            return Ok(None);
+        }
+        let named = provider["namespace"].as_str();
+        if matches!(self.store, StoreKey::Cluster { .. }) && named.is_none() {
+            return Err(Unread::store(
+                unread::STORE,
+                "`caProvider` names no namespace, which a ClusterSecretStore's has to",
+            ));
+        }
+        match provider["type"].as_str() {
+            Some("Secret") => {
+                let value = self.secret_key(provider).await?;
+                Ok(Some(value.expose().to_vec()))
+            }
+            Some("ConfigMap") => {
+                let object = self.object(Kind::ConfigMap, provider)?;
+                // The operator would go there; a tenant does not get us to.
+                if named.is_some_and(|named| named != object.namespace) {
+                    return Err(Unread::store(
+                        unread::NOT_TRUSTED,
+                        "`caProvider` of a SecretStore names another namespace",
+                    ));
+                }
+                let key = key_of(&object, provider)?;
+                let mut map: wire::ConfigMap = self.read(&object).await?;
+                let text = map.data.remove(key).ok_or_else(|| object.lacks(key))?;
+                Ok(Some(text.into_bytes()))
+            }
+            _ => Err(Unread::store(
+                unread::UNSUPPORTED,
+                "`caProvider` is of a type that is neither `Secret` nor `ConfigMap`",
+            )),
+        }
+    }
+
+    fn object(&self, kind: Kind, reference: &Json) -> Result<Object, Unread> {
+        let namespace = match (&self.store, reference["namespace"].as_str()) {
+            (StoreKey::Namespaced { namespace, .. }, _) => namespace,
+            (StoreKey::Cluster { .. }, Some(named)) => named,
+            (StoreKey::Cluster { .. }, None) => &self.namespace,
+        };
+        let name = reference["name"].as_str().unwrap_or_default();
+        if !is_name(namespace) || !is_name(name) {
+            return Err(Unread::store(
+                unread::STORE,
+                format!("the store's reference to a {kind} has no name that Kubernetes allows"),
+            ));
+        }
+        Ok(Object {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    async fn read<T: DeserializeOwned>(&self, object: &Object) -> Result<T, Unread> {
+        let read: Result<T, CallError> = self.cluster.get(&object.path()).await;
+        read.map_err(|error| object.unread(&error))
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Secret,
+    ConfigMap,
+    ServiceAccount,
+}
+
+impl Kind {
+    const fn plural(self) -> &'static str {
+        match self {
+            Self::Secret => "secrets",
+            Self::ConfigMap => "configmaps",
+            Self::ServiceAccount => "serviceaccounts",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+            Self::ServiceAccount => "ServiceAccount",
+        })
+    }
+}
+
+/// What a reference points at.
+struct Object {
+    kind: Kind,
+    namespace: String,
+    name: String,
+}
+
+impl Object {
+    fn path(&self) -> String {
+        let Self {
+            kind,
+            namespace,
+            name,
+        } = self;
+        format!("/api/v1/namespaces/{namespace}/{}/{name}", kind.plural())
+    }
+
+    fn unread(&self, error: &CallError) -> Unread {
+        let right = format!("get {}/{}", self.kind.plural(), self.name);
+        self.refused(error, "be read", &right)
+    }
+
+    fn no_token(&self, error: &CallError) -> Unread {
+        let right = format!("create serviceaccounts/token of {}", self.name);
+        self.refused(error, "be asked for a token", &right)
+    }
+
+    fn refused(&self, error: &CallError, what: &str, right: &str) -> Unread {
+        if error.trouble == Trouble::NotFound {
+            return Unread::store(unread::STORE, format!("{self} does not exist"));
+        }
+        let unread = Unread::store(
+            unread::STORE,
+            format!("{self} cannot {what}: {}", error.why()),
+        );
+        if error.trouble == Trouble::Denied {
+            return unread.lacking(format!("{right} in {}", self.namespace));
+        }
+        unread
+    }
+
+    fn lacks(&self, key: &str) -> Unread {
+        Unread::store(unread::STORE, format!("{self} has no key `{key}`"))
+    }
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+fn key_of<'a>(object: &Object, reference: &'a Json) -> Result<&'a str, Unread> {
+    reference["key"]
+        .as_str()
+        .filter(|key| !key.is_empty())
+        .ok_or_else(|| {
+            Unread::store(
+                unread::STORE,
+                format!("the store's reference to {object} names no key"),
+            )
+        })
+}
+
+/// The PEM in base64; some write the base64 twice, and the operator takes that.
+fn pem(bundle: &str) -> Option<Vec<u8>> {
+    let once = decoded(bundle.as_bytes())?;
+    if is_pem(&once) {
+        return Some(once);
+    }
+    decoded(&once).filter(|twice| is_pem(twice))
+}
+
+fn decoded(text: &[u8]) -> Option<Vec<u8>> {
+    let text: Vec<u8> = text
+        .iter()
+        .copied()
+        .filter(|byte| !matches!(byte, b'\r' | b'\n'))
+        .collect();
+    STANDARD.decode(text).ok()
+}
+
+fn is_pem(bytes: &[u8]) -> bool {
+    const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    bytes.windows(BEGIN.len()).any(|window| window == BEGIN)
+}

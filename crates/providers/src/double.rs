@@ -1,0 +1,246 @@
+//! A server for the tests of providers: it answers what a function says, and keeps what it was asked.
+
+use std::{
+    fmt::Display,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    Request, Response,
+    body::{Bytes, Incoming},
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        pki_types::{CertificateDer, PrivateKeyDer},
+    },
+};
+
+/// A request.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) method: String,
+    /// As it was sent: the host too, if a proxy is asked.
+    pub(super) uri: http::Uri,
+    pub(super) headers: http::HeaderMap,
+    pub(super) body: String,
+}
+
+impl Call {
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().expect("text"))
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// A parameter of the query.
+    pub(super) fn query(&self, name: &str) -> Option<String> {
+        parameter(self.uri.query().unwrap_or(""), name)
+    }
+
+    /// A field of a form.
+    pub(super) fn form(&self, name: &str) -> Option<String> {
+        parameter(&self.body, name)
+    }
+}
+
+fn parameter(encoded: &str, name: &str) -> Option<String> {
+    form_urlencoded::parse(encoded.as_bytes())
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.into_owned())
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub(super) struct Reply {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: String,
+}
+
+impl Reply {
+    pub(super) fn new(status: u16, body: impl Display) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: body.to_string(),
+        }
+    }
+
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+/// What a server shows over HTTPS.
+pub(super) struct Certificate {
+    pub(super) public: CertificateDer<'static>,
+    pub(super) key: PrivateKeyDer<'static>,
+    /// Who vouches for it, as PEM.
+    pub(super) authority: String,
+}
+
+impl Certificate {
+    /// For these names. It is its own authority.
+    pub(super) fn self_signed(names: &[&str]) -> Self {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+        Self {
+            public: made.cert.der().clone(),
+            key: PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key"),
+            authority: made.cert.pem(),
+        }
+    }
+}
+
+type Answer = Arc<dyn Fn(&Call) -> Reply + Send + Sync>;
+
+/// The server; it ends with the value.
+pub(super) struct Double {
+    pub(super) address: SocketAddr,
+    calls: Arc<Mutex<Vec<Call>>>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Double {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+impl Double {
+    /// Over HTTP.
+    pub(super) async fn plain(answer: impl Fn(&Call) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start(None, Arc::new(answer)).await
+    }
+
+    /// Over HTTPS.
+    pub(super) async fn tls(
+        shown: Certificate,
+        answer: impl Fn(&Call) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![shown.public], shown.key)
+            .expect("a certificate with its key");
+        let tls = TlsAcceptor::from(Arc::new(config));
+        Self::start(Some(tls), Arc::new(answer)).await
+    }
+
+    async fn start(tls: Option<TlsAcceptor>, answer: Answer) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&calls);
+        let serving = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (tls, answer, kept) = (tls.clone(), Arc::clone(&answer), Arc::clone(&kept));
+                tokio::spawn(connection(stream, tls, answer, kept));
+            }
+        });
+        Self {
+            address,
+            calls,
+            serving,
+        }
+    }
+
+    /// What was asked so far.
+    pub(super) fn calls(&self) -> Vec<Call> {
+        self.calls.lock().expect("calls").clone()
+    }
+
+    /// Method and path of what was asked so far.
+    pub(super) fn asked(&self) -> Vec<String> {
+        self.calls()
+            .iter()
+            .map(|call| format!("{} {}", call.method, call.path()))
+            .collect()
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    answer: Answer,
+    kept: Arc<Mutex<Vec<Call>>>,
+) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (answer, kept) = (Arc::clone(&answer), Arc::clone(&kept));
+        async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await?.to_bytes();
+            let call = Call {
+                method: head.method.to_string(),
+                uri: head.uri,
+                headers: head.headers,
+                body: String::from_utf8_lossy(&body).into_owned(),
+            };
+            let reply = answer(&call);
+            kept.lock().expect("calls").push(call);
+            let mut response = Response::builder().status(reply.status);
+            for (name, value) in reply.headers {
+                response = response.header(name, value);
+            }
+            let body = Full::new(Bytes::from(reply.body));
+            Ok::<_, hyper::Error>(response.body(body).expect("a response"))
+        }
+    });
+    let http = hyper::server::conn::http1::Builder::new();
+    // A client that goes away is its own affair.
+    match tls {
+        Some(tls) => {
+            if let Ok(stream) = tls.accept(stream).await {
+                drop(http.serve_connection(TokioIo::new(stream), service).await);
+            }
+        }
+        None => drop(http.serve_connection(TokioIo::new(stream), service).await),
+    }
+}
+
+/// All that is logged in this thread until the guard goes, at the finest level.
+pub(super) fn listen() -> (tracing::subscriber::DefaultGuard, Log) {
+    let log = Log::default();
+    let kept = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || kept.clone())
+        .finish();
+    (tracing::subscriber::set_default(subscriber), log)
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("the log")).into_owned()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("the log").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

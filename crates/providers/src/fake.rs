@@ -1,0 +1,192 @@
+//! The operator's Fake provider: the data stands in the store's own spec, and no call is made.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use eso_model::expected::{Raw, What};
+use secret::Value;
+use serde_json::Value as Json;
+
+use super::{Answered, Provider, StoreSettings, Turns, Unread, unread};
+
+/// One entry: its value, or nothing where that is in a form that later operators dropped.
+struct Entry {
+    version: String,
+    value: Option<Value>,
+}
+
+/// By key and version, one after the other with nothing between, as the operator keeps them: a later entry replaces an earlier one.
+pub(super) struct Fake(BTreeMap<String, Entry>);
+
+impl Fake {
+    /// The data of this store.
+    pub(super) fn new(store: &StoreSettings) -> Self {
+        let entries = store.at("/data").as_array().into_iter().flatten();
+        Self(
+            entries
+                .map(|entry| {
+                    let text = |field: &str| entry[field].as_str().unwrap_or_default();
+                    let version = text("version").to_owned();
+                    let value =
+                        Json::is_null(&entry["valueMap"]).then(|| Value::from(text("value")));
+                    (
+                        format!("{}{version}", text("key")),
+                        Entry { version, value },
+                    )
+                })
+                .collect(),
+        )
+    }
+
+    fn one(&self, key: &str, version: &str) -> Answered {
+        match self.0.get(&format!("{key}{version}")) {
+            Some(entry) if entry.version == version => match &entry.value {
+                Some(value) => Answered::One(Raw::Bytes(value.duplicate())),
+                None => Answered::Unread(Unread::secret(
+                    unread::UNSUPPORTED,
+                    format!("`{key}` is a `valueMap`"),
+                )),
+            },
+            _ => Answered::NotFound,
+        }
+    }
+
+    /// Each key with its newest version, which the operator finds by the order of text.
+    fn all(&self) -> Answered {
+        let mut newest: BTreeMap<&str, &Entry> = BTreeMap::new();
+        for (combined, entry) in &self.0 {
+            let key = combined.strip_suffix(&entry.version).unwrap_or(combined);
+            let known = newest.entry(key).or_insert(entry);
+            if known.version < entry.version {
+                *known = entry;
+            }
+        }
+        if newest.values().any(|entry| entry.value.is_none()) {
+            return Answered::Unread(Unread::secret(
+                unread::UNSUPPORTED,
+                "the store has a `valueMap`",
+            ));
+        }
+        let raw = |entry: &Entry| {
+            entry
+                .value
+                .as_ref()
+                .map(|value| Raw::Bytes(value.duplicate()))
+        };
+        let found = newest
+            .into_iter()
+            .filter_map(|(key, entry)| Some((key.to_owned(), raw(entry)?)));
+        Answered::Many(found.collect())
+    }
+}
+
+#[async_trait]
+impl Provider for Fake {
+    async fn read(&self, wanted: &[What], _: &Turns) -> Vec<Answered> {
+        let answer = |what: &What| match what {
+            What::Secret { key, version, .. } => self.one(key, version),
+            What::Find { .. } => self.all(),
+        };
+        wanted.iter().map(answer).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eso_model::StoreKey;
+    use pace::Rate;
+    use serde_json::json;
+
+    use super::*;
+
+    fn store(data: &Json) -> Fake {
+        Fake::new(&StoreSettings {
+            key: StoreKey::Cluster {
+                name: "fake".to_owned(),
+            },
+            provider: "fake".to_owned(),
+            settings: json!({"data": data}),
+        })
+    }
+
+    async fn read(fake: &Fake, what: What) -> String {
+        let turns = Turns::new(Rate::per_second(1.0).unwrap());
+        let answers = fake.read(&[what], &turns).await;
+        assert_eq!(turns.calls(), 0);
+        let text = |raw: &Raw| match raw {
+            Raw::Bytes(value) => String::from_utf8(value.expose().to_vec()).unwrap(),
+            Raw::Json(_) | Raw::Keys(_) | Raw::Tags(_) | Raw::Metadata { .. } => {
+                "another kind".to_owned()
+            }
+        };
+        match &answers[0] {
+            Answered::One(raw) => text(raw),
+            Answered::Many(found) => {
+                let each = found.iter();
+                let each: Vec<String> = each
+                    .map(|(key, raw)| format!("{key}={}", text(raw)))
+                    .collect();
+                each.join(" ")
+            }
+            Answered::NotFound => "not found".to_owned(),
+            Answered::Unread(unread) => unread.why.to_string(),
+            Answered::Fails(failure) => failure.as_str().to_owned(),
+        }
+    }
+
+    fn secret(key: &str, version: &str) -> What {
+        What::Secret {
+            key: key.to_owned(),
+            version: version.to_owned(),
+            metadata: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn key_and_version_have_to_be_those_of_the_entry() {
+        let fake = store(&json!([
+            {"key": "a", "value": "plain"},
+            {"key": "a", "value": "first", "version": "v1"},
+            {"key": "a", "value": "second", "version": "v1"},
+        ]));
+        assert_eq!(read(&fake, secret("a", "")).await, "plain");
+        assert_eq!(read(&fake, secret("a", "v1")).await, "second");
+        assert_eq!(read(&fake, secret("a", "v2")).await, "not found");
+        assert_eq!(read(&fake, secret("av1", "")).await, "not found");
+    }
+
+    #[tokio::test]
+    async fn two_keys_that_run_together_are_one_entry_to_the_operator() {
+        let fake = store(&json!([
+            {"key": "a", "value": "lost", "version": "b1"},
+            {"key": "ab", "value": "kept", "version": "1"},
+        ]));
+        assert_eq!(read(&fake, secret("a", "b1")).await, "not found");
+        assert_eq!(read(&fake, secret("ab", "1")).await, "kept");
+    }
+
+    #[tokio::test]
+    async fn a_search_gives_the_newest_version_by_the_order_of_text() {
+        let fake = store(&json!([
+            {"key": "a", "value": "nine", "version": "v9"},
+            {"key": "a", "value": "ten", "version": "v10"},
+            {"key": "a", "value": "none"},
+            {"key": "b", "value": "b"},
+        ]));
+        let all = What::Find {
+            path: None,
+            name: None,
+            tags: None,
+        };
+        assert_eq!(read(&fake, all).await, "a=nine b=b");
+    }
+
+    #[tokio::test]
+    async fn a_map_of_values_is_not_read() {
+        let fake = store(&json!([{"key": "a", "valueMap": {"k": "v"}}]));
+        assert_eq!(
+            read(&fake, secret("a", "")).await,
+            "unsupported-store (`a` is a `valueMap`)"
+        );
+    }
+}

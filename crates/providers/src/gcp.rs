@@ -1,0 +1,224 @@
+//! Google Cloud Secret Manager.
+//!
+//! Calls, and the permissions that they need on the secret or its project:
+//!
+//! | call | when | permission |
+//! |---|---|---|
+//! | `AccessSecretVersion` | each version of each secret: there is no call for several | `secretmanager.versions.access` (`roles/secretmanager.secretAccessor`) |
+//! | `ListSecretVersions` | `secretVersionSelectionPolicy: LatestOrFetch`, where the newest is disabled or destroyed | `secretmanager.versions.list` (`roles/secretmanager.viewer`) |
+//! | `GetSecret` | `metadataPolicy: Fetch` | `secretmanager.secrets.get` (`roles/secretmanager.viewer`) |
+//! | `ListSecrets` | `find` | `secretmanager.secrets.list` (`roles/secretmanager.viewer`) |
+//!
+//! An account that is impersonated needs `iam.serviceAccounts.getAccessToken` (`roles/iam.workloadIdentityUser`).
+//!
+//! A store names no address: its location becomes a part of one of Google's own host names, and is refused if it could become
+//! more than that. The exception would be the `credConfig` of a workload identity federation, whose URLs anybody may have
+//! written: it is not supported.
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use self::{login::Login, secrets::Secrets};
+use super::{Identity, Provider, StoreSettings, Unread, unread};
+
+mod login;
+mod search;
+mod secrets;
+mod trouble;
+
+/// What stands under `provider.gcpsm`.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    #[serde(default, rename = "projectID")]
+    project: String,
+    #[serde(default)]
+    location: String,
+    #[serde(default, rename = "secretVersionSelectionPolicy")]
+    policy: Option<String>,
+    #[serde(default)]
+    auth: Auth,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Auth {
+    secret_ref: Option<KeyRef>,
+    workload_identity: Option<WorkloadIdentity>,
+    workload_identity_federation: Option<Federation>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyRef {
+    #[serde(rename = "secretAccessKeySecretRef")]
+    key: Json,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WorkloadIdentity {
+    service_account_ref: Json,
+    #[serde(default)]
+    cluster_location: String,
+    #[serde(default)]
+    cluster_name: String,
+    #[serde(default, rename = "clusterProjectID")]
+    cluster_project: String,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Federation {
+    cred_config: Option<Json>,
+    service_account_ref: Option<Json>,
+    aws_security_credentials: Option<Json>,
+    #[serde(default)]
+    audience: String,
+    #[serde(default, rename = "externalTokenEndpoint")]
+    _external_token_endpoint: String,
+    #[serde(default, rename = "gcpServiceAccountEmail")]
+    email: String,
+}
+
+impl Settings {
+    /// Those of a store, if all that it says is understood.
+    fn of(store: &StoreSettings) -> Result<Self, Unread> {
+        let mut settings: Self = serde_json::from_value(store.settings.clone())
+            .map_err(|error| unsupported(super::not_understood(&error)))?;
+        if settings.project.is_empty()
+            && let Some(identity) = &settings.auth.workload_identity
+        {
+            settings.project.clone_from(&identity.cluster_project);
+        }
+        let policy = settings.policy.as_deref();
+        if settings.project.is_empty() {
+            // The operator asks the metadata server of where it runs, which may be another project than ours.
+            Err(unsupported("`projectID` is missing"))
+        } else if !is_project(&settings.project) {
+            Err(unsupported("`projectID` is not the id of a project"))
+        } else if !is_location(&settings.location) {
+            Err(unsupported(
+                "`location` is not the name of a location, such as europe-west1",
+            ))
+        } else if !matches!(policy, None | Some("" | "LatestOrFail" | "LatestOrFetch")) {
+            Err(unsupported("`secretVersionSelectionPolicy`"))
+        } else {
+            Ok(settings)
+        }
+    }
+
+    /// Whether the newest version that is enabled will do where the newest is not.
+    fn fetches_enabled(&self) -> bool {
+        self.policy.as_deref() == Some("LatestOrFetch")
+    }
+}
+
+/// `my-project`, `example.com:my-project`, or its number.
+fn is_project(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:_".contains(&byte);
+    !text.is_empty() && !text.starts_with('.') && text.bytes().all(inner)
+}
+
+/// A part of a host name and no more; or nothing.
+fn is_location(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    text.len() <= 50 && !text.starts_with('-') && !text.ends_with('-') && text.bytes().all(inner)
+}
+
+fn unsupported(what: impl Into<String>) -> Unread {
+    Unread::store(unread::UNSUPPORTED, what)
+}
+
+/// Logs in, once.
+pub(super) async fn connect(
+    store: &StoreSettings,
+    identity: Identity<'_>,
+) -> Result<Box<dyn Provider>, Unread> {
+    let settings = Settings::of(store)?;
+    let login = Login::new(settings.clone(), identity);
+    Ok(Box::new(Secrets::connect(login, settings).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use eso_model::StoreKey;
+    use serde_json::json;
+
+    use super::*;
+
+    fn settings(settings: Json) -> Result<Settings, String> {
+        let store = StoreSettings {
+            key: StoreKey::Cluster {
+                name: "gcp".to_owned(),
+            },
+            provider: "gcpsm".to_owned(),
+            settings,
+        };
+        Settings::of(&store).map_err(|unread| {
+            assert!(unread.whole_store);
+            unread.why.to_string()
+        })
+    }
+
+    #[test]
+    fn what_is_not_supported_is_named() {
+        let cases = [
+            (json!({}), "`projectID` is missing"),
+            (
+                json!({"projectID": "p/secrets/x"}),
+                "`projectID` is not the id of a project",
+            ),
+            (
+                json!({"projectID": ".."}),
+                "`projectID` is not the id of a project",
+            ),
+            (
+                json!({"projectID": "p", "secretVersionSelectionPolicy": "Newest"}),
+                "`secretVersionSelectionPolicy`",
+            ),
+            (
+                json!({"projectID": "p", "endpoint": "x"}),
+                "unknown field `endpoint`",
+            ),
+        ];
+        for (given, detail) in cases {
+            assert_eq!(
+                settings(given).err(),
+                Some(format!("unsupported-store ({detail})"))
+            );
+        }
+    }
+
+    /// It becomes a part of a host name that the job's own credentials go to.
+    #[test]
+    fn a_location_cannot_become_another_host() {
+        for bad in [
+            "evil.example/",
+            "evil.example",
+            "a#",
+            "a@b",
+            "-a",
+            "A",
+            "a/../b",
+        ] {
+            let result = settings(json!({"projectID": "p", "location": bad}));
+            assert!(
+                result.err().is_some_and(|why| why.contains("`location`")),
+                "{bad}"
+            );
+        }
+        assert!(
+            settings(json!({"projectID": "example.com:p", "location": "europe-west1"})).is_ok()
+        );
+    }
+
+    #[test]
+    fn the_clusters_project_stands_in_as_with_the_operator() {
+        let given = json!({"auth": {"workloadIdentity": {"serviceAccountRef": {"name": "a"}, "clusterProjectID": "c"}}});
+        assert_eq!(
+            settings(given).map(|settings| settings.project),
+            Ok("c".to_owned())
+        );
+    }
+}

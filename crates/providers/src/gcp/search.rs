@@ -1,0 +1,116 @@
+//! `find`, call by call as the operator does it.
+
+use std::collections::BTreeMap;
+
+use eso_model::expected::{Failure, why};
+use futures::FutureExt as _;
+use google_cloud_secretmanager_v1::client::SecretManagerService;
+
+use super::{
+    secrets::Secrets,
+    trouble::{Needed, Trouble},
+};
+use crate::{Answered, Turns, Unread, attempts::in_flight};
+
+impl Secrets {
+    /// What a search finds.
+    pub(super) async fn find(
+        &self,
+        path: Option<&str>,
+        name: Option<&str>,
+        tags: Option<&BTreeMap<String, String>>,
+        turns: &Turns,
+    ) -> Answered {
+        let tags = tags.filter(|tags| !tags.is_empty());
+        let (filter, names) = match (name, tags) {
+            (Some(regexp), _) => match crate::names(regexp) {
+                Ok(names) => (path.map(by_path).unwrap_or_default(), Some(names)),
+                Err(answer) => return answer,
+            },
+            // The operator asks the location's address for what has none.
+            (None, Some(_)) if !self.settings.location.is_empty() => {
+                let detail = "`find` by tags in a store with a `location`";
+                return Answered::Unread(Unread::secret(why::SPEC, detail));
+            }
+            (None, Some(tags)) => (by_tags(tags, path), None),
+            (None, None) => return Answered::Fails(Failure::Refused),
+        };
+        let mut keys = match self.list(&filter, turns).await {
+            Ok(keys) => keys,
+            Err(answer) => return answer,
+        };
+        keys.retain(|key| {
+            names.as_ref().is_none_or(|names| names.is_match(key))
+                && path.is_none_or(|path| key.starts_with(path))
+        });
+        let calls = keys.into_iter().map(|key| {
+            let call = async move {
+                let answer = self.value(&key, "", turns).await;
+                (key, answer)
+            };
+            call.boxed()
+        });
+        let mut found = BTreeMap::new();
+        let mut ends = None;
+        for (key, answer) in in_flight(calls.collect()).await {
+            match answer {
+                Answered::One(raw) => {
+                    found.insert(key, raw);
+                }
+                // What is not known goes before what the operator would fail with.
+                Answered::Unread(_) => return answer,
+                Answered::NotFound | Answered::Fails(_) | Answered::Many(_) => ends = Some(answer),
+            }
+        }
+        ends.unwrap_or(Answered::Many(found))
+    }
+
+    /// The ids of secrets.
+    async fn list(&self, filter: &str, turns: &Turns) -> Result<Vec<String>, Answered> {
+        let parent = self.parent();
+        let mut keys = Vec::new();
+        let mut next = String::new();
+        loop {
+            let page = self
+                .session
+                .call(turns, |client: SecretManagerService| {
+                    let call = client
+                        .list_secrets()
+                        .set_parent(&parent)
+                        .set_filter(filter)
+                        .set_page_token(next.clone());
+                    async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+                })
+                .await
+                .map_err(|trouble| {
+                    let unread = trouble.unread(&Needed {
+                        call: "ListSecrets",
+                        permission: "secretmanager.secrets.list",
+                        on: &parent,
+                    });
+                    Answered::Unread(unread)
+                })?;
+            // They come with the number of the project, whatever it was asked for by.
+            keys.extend(page.secrets.into_iter().filter_map(|secret| {
+                let (_, key) = secret.name.split_once("/secrets/")?;
+                Some(key.to_owned())
+            }));
+            next = page.next_page_token;
+            if next.is_empty() {
+                return Ok(keys);
+            }
+        }
+    }
+}
+
+fn by_path(path: &str) -> String {
+    format!("name:{path}")
+}
+
+fn by_tags(tags: &BTreeMap<String, String>, path: Option<&str>) -> String {
+    tags.iter()
+        .map(|(key, value)| format!("labels.{key}={value}"))
+        .chain(path.map(by_path))
+        .collect::<Vec<_>>()
+        .join(" ")
+}

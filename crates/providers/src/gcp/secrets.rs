@@ -1,0 +1,266 @@
+//! Reads of secrets, one version in a call.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use eso_model::expected::{Failure, Raw, What};
+use futures::FutureExt as _;
+use google_cloud_secretmanager_v1::{client::SecretManagerService, model::SecretPayload};
+use secret::Value;
+use zeroize::Zeroize as _;
+
+use super::{
+    Settings,
+    login::Login,
+    trouble::{Kind, Needed, Trouble},
+};
+use crate::{
+    Answered, Provider, Turns, Unread, attempts::in_flight, session::Session, spread::Distinct,
+    unread,
+};
+
+/// The version that is read where none is asked for.
+const LATEST: &str = "latest";
+
+/// A store.
+pub(super) struct Secrets {
+    pub(super) session: Session<SecretManagerService, Trouble>,
+    pub(super) settings: Settings,
+}
+
+impl Secrets {
+    /// Logs in.
+    pub(super) async fn connect(login: Login, settings: Settings) -> Result<Self, Unread> {
+        let login = Arc::new(login);
+        let connect = move || {
+            let login = Arc::clone(&login);
+            async move { login.client().await }.boxed()
+        };
+        Ok(Self {
+            session: Session::start(connect).await?,
+            settings,
+        })
+    }
+
+    /// `projects/P`, with its location where there is one.
+    pub(super) fn parent(&self) -> String {
+        let Settings {
+            project, location, ..
+        } = &self.settings;
+        match location.as_str() {
+            "" => format!("projects/{project}"),
+            location => format!("projects/{project}/locations/{location}"),
+        }
+    }
+
+    /// The newest by its name is the newest, unless the store's policy is about those that are asked for without one.
+    fn ask(&self, what: &What) -> What {
+        match what {
+            What::Secret {
+                key,
+                version,
+                metadata: false,
+            } if version == LATEST && !self.settings.fetches_enabled() => What::Secret {
+                key: key.clone(),
+                version: String::new(),
+                metadata: false,
+            },
+            What::Secret { .. } | What::Find { .. } => what.clone(),
+        }
+    }
+
+    fn name(&self, key: &str) -> String {
+        format!("{}/secrets/{key}", self.parent())
+    }
+
+    /// `AccessSecretVersion`, with what the store's policy says of a newest version that is disabled.
+    pub(super) async fn value(&self, key: &str, version: &str, turns: &Turns) -> Answered {
+        let asked = if version.is_empty() { LATEST } else { version };
+        if !is_id(key) || !is_id(asked) {
+            return Answered::Fails(Failure::Refused);
+        }
+        let secret = self.name(key);
+        let mut answer = self
+            .access(&format!("{secret}/versions/{asked}"), turns)
+            .await;
+        let disabled = matches!(&answer, Err(trouble) if trouble.kind == Kind::Disabled);
+        if disabled && version.is_empty() && self.settings.fetches_enabled() {
+            answer = match self.newest_enabled(&secret, turns).await {
+                Ok(Some(version)) => self.access(&version, turns).await,
+                Ok(None) => answer,
+                Err(trouble) => {
+                    return trouble.answer(&Needed {
+                        call: "ListSecretVersions",
+                        permission: "secretmanager.versions.list",
+                        on: &secret,
+                    });
+                }
+            };
+        }
+        match answer {
+            Ok(payload) => checked(payload),
+            Err(trouble) => trouble.answer(&Needed {
+                call: "AccessSecretVersion",
+                permission: "secretmanager.versions.access",
+                on: &secret,
+            }),
+        }
+    }
+
+    async fn access(&self, version: &str, turns: &Turns) -> Result<Option<SecretPayload>, Trouble> {
+        self.session
+            .call(turns, |client: SecretManagerService| {
+                let call = client.access_secret_version().set_name(version);
+                async move {
+                    let answer = call.send().await.map_err(|error| Trouble::of(&error))?;
+                    Ok(answer.payload)
+                }
+            })
+            .await
+    }
+
+    /// The name of the version that was made last of those that are enabled.
+    async fn newest_enabled(&self, secret: &str, turns: &Turns) -> Result<Option<String>, Trouble> {
+        let mut newest: Option<((i64, i32), String)> = None;
+        let mut next = String::new();
+        loop {
+            let page = self
+                .session
+                .call(turns, |client: SecretManagerService| {
+                    let call = client
+                        .list_secret_versions()
+                        .set_parent(secret)
+                        .set_filter("state:ENABLED")
+                        .set_page_token(next.clone());
+                    async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+                })
+                .await?;
+            for version in page.versions {
+                let made = version
+                    .create_time
+                    .map_or((0, 0), |time| (time.seconds(), time.nanos()));
+                if newest.as_ref().is_none_or(|(latest, _)| made > *latest) {
+                    newest = Some((made, version.name));
+                }
+            }
+            next = page.next_page_token;
+            if next.is_empty() {
+                return Ok(newest.map(|(_, name)| name));
+            }
+        }
+    }
+
+    /// Labels and annotations.
+    async fn metadata(&self, key: &str, turns: &Turns) -> Answered {
+        if !is_id(key) {
+            return Answered::Fails(Failure::Refused);
+        }
+        let name = self.name(key);
+        let answer = self
+            .session
+            .call(turns, |client: SecretManagerService| {
+                let call = client.get_secret().set_name(&name);
+                async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+            })
+            .await;
+        let values = |map: std::collections::HashMap<String, String>| -> BTreeMap<String, Value> {
+            map.into_iter()
+                .map(|(key, value)| (key, Value::new(value.into_bytes())))
+                .collect()
+        };
+        match answer {
+            Ok(secret) => Answered::One(Raw::Metadata {
+                labels: values(secret.labels),
+                annotations: values(secret.annotations),
+            }),
+            Err(trouble) => trouble.answer(&Needed {
+                call: "GetSecret",
+                permission: "secretmanager.secrets.get",
+                on: &name,
+            }),
+        }
+    }
+
+    async fn one(&self, what: What, turns: &Turns) -> (What, Answered) {
+        let answer = match &what {
+            What::Secret {
+                key,
+                metadata: true,
+                ..
+            } => self.metadata(key, turns).await,
+            What::Secret { key, version, .. } => self.value(key, version, turns).await,
+            What::Find { path, name, tags } => {
+                self.find(path.as_deref(), name.as_deref(), tags.as_ref(), turns)
+                    .await
+            }
+        };
+        (what, answer)
+    }
+}
+
+#[async_trait]
+impl Provider for Secrets {
+    async fn read(&self, wanted: &[What], turns: &Turns) -> Vec<Answered> {
+        let distinct = Distinct::of(wanted.iter().map(|what| self.ask(what)));
+        let calls = distinct
+            .asks()
+            .map(|what| self.one(what.clone(), turns).boxed());
+        let answers = in_flight(calls.collect()).await;
+        distinct.spread(answers)
+    }
+}
+
+/// The ids of secrets and versions. Google refuses all else; nothing else may become a part of a path.
+fn is_id(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    (1..=255).contains(&text.len()) && text.bytes().all(inner)
+}
+
+/// The payload, if it arrived as it was sent. Its `Debug` shows it: it goes no further than here.
+fn checked(payload: Option<SecretPayload>) -> Answered {
+    let Some(payload) = payload else {
+        return Answered::Fails(Failure::NoValue);
+    };
+    let value = Value::from(&payload.data[..]);
+    let sum = i64::from(crc32c::crc32c(value.expose()));
+    if let Ok(mut bytes) = payload.data.try_into_mut() {
+        bytes.as_mut().zeroize();
+    }
+    match payload.data_crc32c {
+        Some(sent) if sent != sum => Answered::Unread(Unread::secret(
+            unread::UNREADABLE,
+            "AccessSecretVersion: the checksum does not match",
+        )),
+        _ => Answered::One(Raw::Bytes(value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_that_was_damaged_is_not_taken() {
+        // RFC 3720, appendix B.4: 32 bytes of zeros.
+        let zeros = || SecretPayload::new().set_data(vec![0; 32]);
+        let good = i64::from(u32::from_be_bytes([0x8a, 0x91, 0x36, 0xaa]));
+        assert!(matches!(
+            checked(Some(zeros().set_data_crc32c(good))),
+            Answered::One(_)
+        ));
+        assert!(matches!(checked(Some(zeros())), Answered::One(_)));
+        let Answered::Unread(unread) = checked(Some(zeros().set_data_crc32c(good + 1))) else {
+            panic!("it is damaged");
+        };
+        assert_eq!(unread.why.reason, unread::UNREADABLE);
+        assert!(matches!(checked(None), Answered::Fails(Failure::NoValue)));
+    }
+
+    #[test]
+    fn only_ids_become_parts_of_a_path() {
+        for bad in ["", "a/b", "..", "a%2fb", "a?b", "ä", "a b"] {
+            assert!(!is_id(bad), "{bad}");
+        }
+        assert!(is_id("db-password_1"));
+    }
+}

@@ -1,0 +1,441 @@
+//! What all ExternalSecrets of a run read: each store connected once, each secret read once, at the pace of its quota.
+//!
+//! A connection is made when the first read needs it, and shared by all whose credentials are the same: a ClusterSecretStore
+//! whose own credentials depend on the namespace has one for each. A store that cannot be read is asked no more. Values live
+//! as long as the reader does.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use cluster::Cluster;
+use eso_model::{
+    QuotaKey, StoreKey,
+    expected::{self, Answer, Content, Read, What},
+};
+use futures::{StreamExt as _, stream};
+use pace::Rate;
+
+use super::{
+    Ambient, Answered, Identity, Provider, Resolver, StoreSettings, Turns, Unread,
+    trust::{Asked, Condition, Decision, Rules, is_referent},
+    unread,
+};
+
+/// Stores that are read at a time.
+const AT_A_TIME: usize = 32;
+
+/// How long it may take to connect.
+const LOGIN: Duration = Duration::from_mins(2);
+
+/// A store that can be read.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its provider, and what stands under that in its spec.
+    pub settings: StoreSettings,
+    /// Which namespaces it serves, if it is a ClusterSecretStore.
+    pub conditions: Vec<Condition>,
+    /// What it shares a quota with.
+    pub quota: QuotaKey,
+}
+
+/// The labels of namespaces.
+pub type NamespaceLabels = BTreeMap<String, BTreeMap<String, String>>;
+
+/// How many calls per second each provider and store gets.
+#[derive(Clone, Debug)]
+pub struct Rates {
+    /// For providers without a rate of their own.
+    pub default: Rate,
+    /// By the provider's name in a store's spec.
+    pub providers: BTreeMap<String, Rate>,
+    /// By store, on top of the provider's rate.
+    pub stores: BTreeMap<StoreKey, Rate>,
+}
+
+impl Rates {
+    fn of(&self, provider: &str) -> Rate {
+        self.providers
+            .get(provider)
+            .copied()
+            .unwrap_or(self.default)
+    }
+}
+
+/// What a [`Reader`] knows before it reads.
+pub struct Known {
+    /// The cluster that the stores are in.
+    pub cluster: Cluster,
+    /// The stores that the ExternalSecrets name; or why one cannot be had.
+    pub stores: BTreeMap<StoreKey, Result<Source, Unread>>,
+    /// For conditions of stores; None where they could not be read.
+    pub labels: Option<NamespaceLabels>,
+    /// Whose credentials go where.
+    pub rules: Rules,
+    /// The environment that the job's own credentials are in.
+    pub environment: BTreeMap<String, String>,
+    /// How fast providers are read.
+    pub rates: Rates,
+}
+
+/// Connects to what stands in for the providers themselves.
+pub type StandIn = Arc<dyn Fn(&StoreSettings) -> Result<Box<dyn Provider>, Unread> + Send + Sync>;
+
+/// Reads providers, and remembers what it read.
+pub struct Reader {
+    known: Known,
+    stand_in: Option<StandIn>,
+    ambient: Ambient,
+    quotas: BTreeMap<QuotaKey, Turns>,
+    /// Those of each store, which all its connections share.
+    turns: BTreeMap<StoreKey, Turns>,
+    /// By store and namespace of the ExternalSecret.
+    routes: BTreeMap<(StoreKey, String), Result<Link, Unread>>,
+    links: BTreeMap<Link, Connection>,
+}
+
+/// One connection: a store and whose credentials.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Link {
+    store: StoreKey,
+    /// The job's own.
+    ambient: bool,
+    /// The namespace that the store's own credentials depend on.
+    namespace: Option<String>,
+}
+
+/// A connection with what came over it.
+struct Connection {
+    state: State,
+    turns: Turns,
+    answers: BTreeMap<What, Answered>,
+}
+
+enum State {
+    Untried,
+    Open(Box<dyn Provider>),
+    /// The store cannot be read; it is not asked again.
+    Lost(Unread),
+}
+
+impl Reader {
+    /// Nothing is sent yet.
+    pub fn new(known: Known) -> Self {
+        let ambient = Ambient {
+            environment: known.environment.clone(),
+            endpoints: known
+                .rules
+                .endpoints
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        };
+        Self {
+            known,
+            stand_in: None,
+            ambient,
+            quotas: BTreeMap::new(),
+            turns: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            links: BTreeMap::new(),
+        }
+    }
+
+    /// The same, connecting to what stands in for the providers. Who may be read for whom is decided all the same.
+    #[must_use]
+    pub fn through(self, stand_in: Option<StandIn>) -> Self {
+        Self { stand_in, ..self }
+    }
+
+    /// Reads what ExternalSecrets of these namespaces need, as far as it was not read yet.
+    pub async fn read<'r>(&mut self, wanted: impl IntoIterator<Item = (&'r str, &'r Read)>) {
+        let mut reads: BTreeMap<Link, BTreeSet<What>> = BTreeMap::new();
+        for (namespace, read) in wanted {
+            if let Ok(link) = self.route(namespace, read) {
+                let known = self.links.get(&link);
+                if !known.is_some_and(|connection| connection.answers.contains_key(&read.what)) {
+                    reads.entry(link).or_default().insert(read.what.clone());
+                }
+            }
+        }
+        let mut under_way = Vec::new();
+        for (link, what) in reads {
+            let connection = self.links.remove(&link).unwrap_or_else(|| Connection {
+                state: State::Untried,
+                turns: self.turns(&link.store),
+                answers: BTreeMap::new(),
+            });
+            under_way.push((link, connection, what));
+        }
+        let this = &*self;
+        let reads: Vec<_> = under_way
+            .into_iter()
+            .map(|(link, connection, what)| this.read_over(link, connection, what))
+            .collect();
+        let connections: Vec<(Link, Connection)> = stream::iter(reads)
+            .buffer_unordered(AT_A_TIME)
+            .collect()
+            .await;
+        self.links.extend(connections);
+    }
+
+    /// Forgets what was read of this, and reads it anew.
+    pub async fn read_again<'r>(&mut self, wanted: impl IntoIterator<Item = (&'r str, &'r Read)>) {
+        let wanted: Vec<(&str, &Read)> = wanted.into_iter().collect();
+        for (namespace, read) in &wanted {
+            if let Ok(link) = self.route(namespace, read)
+                && let Some(connection) = self.links.get_mut(&link)
+            {
+                connection.answers.remove(&read.what);
+            }
+        }
+        self.read(wanted).await;
+    }
+
+    /// The answer to a read of an ExternalSecret in this namespace.
+    pub fn answer(&self, namespace: &str, read: &Read) -> Answer<'_> {
+        let key = key_of(namespace, read);
+        let source = self.known.stores.get(&key).and_then(|it| it.as_ref().ok());
+        let kind = source.and_then(|source| kind_of(&source.settings));
+        let content = match self.found(namespace, read) {
+            Ok(answered) => answered.content(),
+            Err(unread) => Content::Unread(unread.why),
+        };
+        Answer {
+            // Of what is not known here nothing was read, and nothing depends on it.
+            provider: kind.unwrap_or(expected::Provider::Fake),
+            content,
+        }
+    }
+
+    /// Why there is no answer, with the right that is missing; None where there is one.
+    pub fn unread(&self, namespace: &str, read: &Read) -> Option<Unread> {
+        match self.found(namespace, read) {
+            Ok(Answered::Unread(unread)) => Some(unread.clone()),
+            Ok(_) => None,
+            Err(unread) => Some(unread),
+        }
+    }
+
+    /// The stores that cannot be read at all, each once.
+    pub fn store_troubles(&self) -> Vec<(StoreKey, Unread)> {
+        let routes = self.routes.iter().filter_map(|((store, _), route)| {
+            let unread = route.as_ref().err().filter(|unread| unread.whole_store)?;
+            Some((store, unread))
+        });
+        let links = self
+            .links
+            .iter()
+            .filter_map(|(link, connection)| match &connection.state {
+                State::Lost(unread) => Some((&link.store, unread)),
+                State::Untried | State::Open(_) => None,
+            });
+        let mut troubles: BTreeMap<&StoreKey, (&Unread, BTreeSet<&str>)> = BTreeMap::new();
+        for (store, unread) in routes.chain(links) {
+            let (_, details) = troubles
+                .entry(store)
+                .or_insert_with(|| (unread, BTreeSet::new()));
+            details.insert(&unread.why.detail);
+        }
+        troubles
+            .into_iter()
+            .map(|(store, (first, details))| {
+                let mut unread = first.clone();
+                if details.len() > 1 {
+                    let (told, more) = (&first.why.detail, details.len() - 1);
+                    unread.why.detail = format!("{told} (and {more} more of the kind)");
+                }
+                (store.clone(), unread)
+            })
+            .collect()
+    }
+
+    /// Calls so far, by quota.
+    pub fn calls(&self) -> BTreeMap<QuotaKey, u64> {
+        let calls = self.quotas.iter();
+        calls
+            .map(|(quota, turns)| (quota.clone(), turns.calls()))
+            .collect()
+    }
+
+    fn found(&self, namespace: &str, read: &Read) -> Result<&Answered, Unread> {
+        let not_read = || Unread::secret(unread::UNAVAILABLE, "it was not read");
+        let route = self
+            .routes
+            .get(&(key_of(namespace, read), namespace.to_owned()));
+        let link = route
+            .ok_or_else(not_read)?
+            .as_ref()
+            .map_err(Unread::clone)?;
+        let connection = self.links.get(link).ok_or_else(not_read)?;
+        match (connection.answers.get(&read.what), &connection.state) {
+            (Some(answered), _) => Ok(answered),
+            (None, State::Lost(unread)) => Err(unread.clone()),
+            (None, State::Untried | State::Open(_)) => Err(not_read()),
+        }
+    }
+
+    /// The connection for this read, decided once for each store and namespace.
+    fn route(&mut self, namespace: &str, read: &Read) -> Result<Link, Unread> {
+        let key = (key_of(namespace, read), namespace.to_owned());
+        if let Some(route) = self.routes.get(&key) {
+            return route.clone();
+        }
+        let route = self.decide(&key.0, namespace);
+        self.routes.insert(key, route.clone());
+        route
+    }
+
+    fn decide(&self, store: &StoreKey, namespace: &str) -> Result<Link, Unread> {
+        let source = match self.known.stores.get(store) {
+            Some(source) => source.as_ref().map_err(Unread::clone)?,
+            None => {
+                return Err(Unread::store(
+                    unread::STORE,
+                    format!("{store} was not seen"),
+                ));
+            }
+        };
+        let StoreSettings {
+            provider, settings, ..
+        } = &source.settings;
+        super::supported(provider)?;
+        let asked = Asked {
+            store,
+            provider,
+            settings,
+            conditions: &source.conditions,
+        };
+        let all = self.known.labels.as_ref();
+        let of_namespace = all.and_then(|all| all.get(namespace));
+        let own = match self.known.rules.decide(asked, namespace, of_namespace) {
+            Decision::Refused(refused) => return Err(refused),
+            Decision::Ambient => false,
+            Decision::Store => true,
+        };
+        Ok(Link {
+            store: store.clone(),
+            ambient: !own,
+            namespace: (own && is_referent(store, settings)).then(|| namespace.to_owned()),
+        })
+    }
+
+    /// The turns of a store: those of its quota, and its own rate if the policy names one.
+    fn turns(&mut self, store: &StoreKey) -> Turns {
+        if let Some(turns) = self.turns.get(store) {
+            return turns.clone();
+        }
+        let turns = self.new_turns(store);
+        self.turns.insert(store.clone(), turns.clone());
+        turns
+    }
+
+    fn new_turns(&mut self, store: &StoreKey) -> Turns {
+        let Known { stores, rates, .. } = &self.known;
+        let quota = match stores.get(store) {
+            Some(Ok(source)) => source.quota.clone(),
+            _ => QuotaKey {
+                provider: String::new(),
+                account: store.to_string(),
+            },
+        };
+        let rate = rates.of(&quota.provider);
+        let shared = self.quotas.entry(quota).or_insert_with(|| Turns::new(rate));
+        match rates.stores.get(store) {
+            Some(own) => shared.also_at(*own),
+            None => shared.clone(),
+        }
+    }
+
+    async fn read_over(
+        &self,
+        link: Link,
+        mut connection: Connection,
+        wanted: BTreeSet<What>,
+    ) -> (Link, Connection) {
+        if matches!(connection.state, State::Untried) {
+            let connected = tokio::time::timeout(LOGIN, self.connect(&link)).await;
+            connection.state = match connected.unwrap_or_else(|_| Err(too_slow())) {
+                Ok(provider) => State::Open(provider),
+                Err(unread) => State::Lost(unread),
+            };
+        }
+        let State::Open(provider) = &connection.state else {
+            return (link, connection);
+        };
+        let wanted: Vec<What> = wanted.into_iter().collect();
+        let read = async |turns: &Turns| provider.read(&wanted, turns).await;
+        let Some(answers) = connection.turns.within_patience(read).await else {
+            connection.state = State::Lost(too_slow());
+            return (link, connection);
+        };
+        let mut lost = None;
+        for (what, answered) in wanted.into_iter().zip(answers) {
+            if let Answered::Unread(unread) = &answered
+                && unread.whole_store
+            {
+                lost = Some(unread.clone());
+            }
+            connection.answers.insert(what, answered);
+        }
+        if let Some(unread) = lost {
+            connection.state = State::Lost(unread);
+        }
+        (link, connection)
+    }
+
+    async fn connect(&self, link: &Link) -> Result<Box<dyn Provider>, Unread> {
+        let Some(Ok(source)) = self.known.stores.get(&link.store) else {
+            return Err(Unread::store(unread::STORE, "it was not seen"));
+        };
+        if let Some(stand_in) = &self.stand_in {
+            return stand_in(&source.settings);
+        }
+        let cluster = &self.known.cluster;
+        if link.ambient {
+            let identity = Identity::Ambient(&self.ambient);
+            return super::connect(&source.settings, identity, cluster).await;
+        }
+        // Where the namespace is not in the link no reference lacks one.
+        let namespace = link.namespace.as_deref().unwrap_or_default();
+        let resolver = Resolver::new(cluster.clone(), link.store.clone(), namespace);
+        super::connect(&source.settings, Identity::Store(&resolver), cluster).await
+    }
+}
+
+fn too_slow() -> Unread {
+    Unread::store(
+        unread::UNAVAILABLE,
+        "it answers too slowly: it was waited for as long as for a good many answers",
+    )
+}
+
+fn key_of(namespace: &str, read: &Read) -> StoreKey {
+    let name = read.store.name.clone();
+    if read.store.kind == "ClusterSecretStore" {
+        StoreKey::Cluster { name }
+    } else {
+        StoreKey::Namespaced {
+            namespace: namespace.to_owned(),
+            name,
+        }
+    }
+}
+
+/// Whose rules the answers of a store follow.
+fn kind_of(store: &StoreSettings) -> Option<expected::Provider> {
+    Some(match store.provider.as_str() {
+        "aws" if store.at("/service").as_str() == Some("ParameterStore") => {
+            expected::Provider::AwsParameterStore
+        }
+        "aws" => expected::Provider::AwsSecretsManager,
+        "azurekv" => expected::Provider::AzureKeyVault,
+        "gcpsm" => expected::Provider::GcpSecretManager,
+        "vault" => expected::Provider::Vault,
+        "kubernetes" => expected::Provider::Kubernetes,
+        "fake" => expected::Provider::Fake,
+        _ => return None,
+    })
+}

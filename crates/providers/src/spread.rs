@@ -1,0 +1,134 @@
+//! One read for all that ask for the same, and its answer for each of them.
+
+use std::collections::BTreeMap;
+
+use eso_model::expected::Raw;
+use secret::Value;
+
+use super::{Answered, Unread, unread};
+
+/// Who asks for what: each thing once, with the places of those who want it.
+#[derive(Debug)]
+pub(super) struct Distinct<A>(BTreeMap<A, Vec<usize>>);
+
+impl<A: Ord> Distinct<A> {
+    /// Of these, in their order.
+    pub(super) fn of(asked: impl IntoIterator<Item = A>) -> Self {
+        let mut places: BTreeMap<A, Vec<usize>> = BTreeMap::new();
+        for (place, ask) in asked.into_iter().enumerate() {
+            places.entry(ask).or_default().push(place);
+        }
+        Self(places)
+    }
+
+    /// What is asked for.
+    pub(super) fn asks(&self) -> impl Iterator<Item = &A> {
+        self.0.keys()
+    }
+
+    /// The answers, in the order of those who asked.
+    pub(super) fn spread(
+        mut self,
+        answers: impl IntoIterator<Item = (A, Answered)>,
+    ) -> Vec<Answered> {
+        let count = self.0.values().map(Vec::len).sum();
+        let mut spread: Vec<Option<Answered>> = (0..count).map(|_| None).collect();
+        for (ask, answer) in answers {
+            let Some(mut places) = self.0.remove(&ask) else {
+                continue;
+            };
+            let last = places.pop();
+            for place in places {
+                put(&mut spread, place, duplicate(&answer));
+            }
+            if let Some(place) = last {
+                put(&mut spread, place, answer);
+            }
+        }
+        spread
+            .into_iter()
+            .map(|answer| answer.unwrap_or_else(nothing))
+            .collect()
+    }
+}
+
+fn put(spread: &mut [Option<Answered>], place: usize, answer: Answered) {
+    if let Some(slot) = spread.get_mut(place) {
+        *slot = Some(answer);
+    }
+}
+
+fn nothing() -> Answered {
+    Answered::Unread(Unread::secret(
+        unread::UNREADABLE,
+        "the provider did not answer for it",
+    ))
+}
+
+/// The same answer for another.
+fn duplicate(answer: &Answered) -> Answered {
+    match answer {
+        Answered::One(raw) => Answered::One(duplicate_raw(raw)),
+        Answered::Many(found) => Answered::Many(
+            found
+                .iter()
+                .map(|(name, raw)| (name.clone(), duplicate_raw(raw)))
+                .collect(),
+        ),
+        Answered::NotFound => Answered::NotFound,
+        Answered::Fails(failure) => Answered::Fails(*failure),
+        Answered::Unread(unread) => Answered::Unread(unread.clone()),
+    }
+}
+
+fn duplicate_raw(raw: &Raw) -> Raw {
+    let map = |values: &BTreeMap<String, Value>| {
+        values
+            .iter()
+            .map(|(key, value)| (key.clone(), value.duplicate()))
+            .collect()
+    };
+    match raw {
+        Raw::Bytes(value) => Raw::Bytes(value.duplicate()),
+        Raw::Json(value) => Raw::Json(value.duplicate()),
+        Raw::Keys(values) => Raw::Keys(map(values)),
+        Raw::Tags(values) => Raw::Tags(map(values)),
+        Raw::Metadata {
+            labels,
+            annotations,
+        } => Raw::Metadata {
+            labels: map(labels),
+            annotations: map(annotations),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(answer: &Answered) -> String {
+        match answer {
+            Answered::One(Raw::Bytes(value)) => {
+                String::from_utf8_lossy(value.expose()).into_owned()
+            }
+            Answered::Unread(unread) => unread.why.reason.to_owned(),
+            Answered::One(_) | Answered::Many(_) | Answered::NotFound | Answered::Fails(_) => {
+                panic!("neither a value nor unread")
+            }
+        }
+    }
+
+    #[test]
+    fn each_gets_the_answer_to_what_it_asked() {
+        let distinct = Distinct::of(["b", "a", "b", "c"]);
+        assert_eq!(distinct.asks().collect::<Vec<_>>(), [&"a", &"b", &"c"]);
+        let answers = ["a", "b"].map(|ask| (ask, Answered::One(Raw::Bytes(Value::from(ask)))));
+        let spread = distinct.spread(answers);
+        assert_eq!(
+            spread.iter().map(text).collect::<Vec<_>>(),
+            ["b", "a", "b", unread::UNREADABLE],
+            "what got no answer is not taken for anything"
+        );
+    }
+}

@@ -1,0 +1,174 @@
+//! Vault and OpenBao: KV, version 1 and 2.
+
+mod body;
+mod client;
+mod login;
+mod path;
+mod read;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use eso_model::expected::What;
+use futures::future::join_all;
+use reqwest::{Certificate, header::HeaderValue};
+use secret::{Buffer, Value};
+
+use self::{
+    client::Client,
+    login::Login,
+    read::Reader,
+    settings::{Settings, unsupported},
+};
+use super::{Answered, Identity, Provider, StoreSettings, Turns, Unread, unread};
+
+const CONNECT: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// For a whole answer: one that trickles in is none.
+const WHOLE_ANSWER: Duration = Duration::from_mins(1);
+
+struct Vault {
+    reader: Reader,
+}
+
+/// A connection to the Vault of a store. Nothing is sent before something is read.
+pub(super) async fn connect(
+    store: &StoreSettings,
+    identity: Identity<'_>,
+) -> Result<Box<dyn Provider>, Unread> {
+    let settings = Settings::of(&store.settings)?;
+    let server = settings.server()?;
+    if let Identity::Ambient(ambient) = identity {
+        // No host is Vault's own: anybody may have a Vault at HashiCorp's.
+        ambient.may_go_to(server.as_str(), &[])?;
+    }
+    let login = Login::of(&settings, identity)?;
+    let namespaces = [
+        namespace(settings.namespace.as_deref())?,
+        namespace(login::namespace(&settings, identity).as_deref())?,
+    ];
+    let http = http(store, &settings, identity).await?;
+    let client = Client::new(http, server, settings.headers()?, namespaces, login);
+    Ok(Box::new(Vault {
+        reader: Reader::new(client, settings.paths()),
+    }))
+}
+
+fn namespace(name: Option<&str>) -> Result<Option<HeaderValue>, Unread> {
+    name.filter(|name| !name.is_empty())
+        .map(HeaderValue::try_from)
+        .transpose()
+        .map_err(|_| unsupported("spec.provider.vault: the namespace is no name".to_owned()))
+}
+
+/// The client: no redirect is followed, for the token would go along.
+async fn http(
+    store: &StoreSettings,
+    settings: &Settings,
+    identity: Identity<'_>,
+) -> Result<reqwest::Client, Unread> {
+    let mut builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT)
+        .read_timeout(ANSWER)
+        .timeout(WHOLE_ANSWER);
+    if let Some(pem) = ca_bundle(store, settings, identity).await? {
+        let certificates = Certificate::from_pem_bundle(&pem)
+            .ok()
+            .filter(|certificates| !certificates.is_empty());
+        builder = builder.tls_certs_only(certificates.ok_or_else(|| {
+            Unread::store(unread::STORE, "the store's CA bundle holds no certificate")
+        })?);
+    }
+    if let Some(pem) = client_certificate(settings, identity).await? {
+        builder = builder.identity(reqwest::Identity::from_pem(pem.expose()).map_err(|_| {
+            let detail = "spec.provider.vault.tls: the Secrets hold no certificate with its key";
+            Unread::store(unread::STORE, detail)
+        })?);
+    }
+    builder
+        .build()
+        .map_err(|error| Unread::store(unread::UNAVAILABLE, format!("no TLS: {error}")))
+}
+
+async fn ca_bundle(
+    store: &StoreSettings,
+    settings: &Settings,
+    identity: Identity<'_>,
+) -> Result<Option<Vec<u8>>, Unread> {
+    match (identity, &settings.ca_bundle) {
+        (Identity::Store(resolver), _) => resolver.ca_bundle(&store.settings).await,
+        (Identity::Ambient(_), Some(bundle)) if !bundle.is_empty() => {
+            let decoded = STANDARD.decode(bundle);
+            decoded.map(Some).map_err(|_| {
+                Unread::store(unread::STORE, "spec.provider.vault.caBundle is not base64")
+            })
+        }
+        (Identity::Ambient(_), _) if settings.ca_provider.is_some() => {
+            Err(unsupported(with_ambient("caProvider")))
+        }
+        (Identity::Ambient(_), _) => Ok(None),
+    }
+}
+
+/// Certificate and key, one behind the other.
+async fn client_certificate(
+    settings: &Settings,
+    identity: Identity<'_>,
+) -> Result<Option<Value>, Unread> {
+    let tls = &settings.tls;
+    // As the operator: one without the other is none.
+    let (Some(certificate), Some(key)) = (&tls.cert_secret_ref, &tls.key_secret_ref) else {
+        return Ok(None);
+    };
+    let Identity::Store(resolver) = identity else {
+        return Err(unsupported(with_ambient("tls")));
+    };
+    let mut pem = Buffer::default();
+    for (reference, default) in [(certificate, "tls.crt"), (key, "tls.key")] {
+        let mut reference = reference.clone();
+        if let Some(reference) = reference.as_object_mut()
+            && reference
+                .get("key")
+                .and_then(|key| key.as_str())
+                .unwrap_or("")
+                .is_empty()
+        {
+            reference.insert("key".to_owned(), default.into());
+        }
+        pem.push(resolver.secret_key(&reference).await?.expose());
+        pem.push(b"\n");
+    }
+    Ok(Some(pem.finish()))
+}
+
+fn with_ambient(field: &str) -> String {
+    format!("spec.provider.vault.{field} is read with the store's own credentials only")
+}
+
+#[async_trait]
+impl Provider for Vault {
+    async fn read(&self, wanted: &[What], turns: &Turns) -> Vec<Answered> {
+        join_all(wanted.iter().map(async |what| {
+            let answer = match what {
+                What::Secret {
+                    key,
+                    metadata: true,
+                    ..
+                } => self.reader.metadata(key, turns).await,
+                What::Secret { key, version, .. } => self.reader.secret(key, version, turns).await,
+                What::Find { path, name, tags } => {
+                    let (path, name) = (path.as_deref(), name.as_deref());
+                    self.reader.find(path, name, tags.as_ref(), turns).await
+                }
+            };
+            answer.unwrap_or_else(Answered::Unread)
+        }))
+        .await
+    }
+}

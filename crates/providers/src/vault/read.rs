@@ -1,0 +1,305 @@
+//! Secrets, their metadata, and searches. Nothing is read under a mount that is not known to be KV: in another engine a read
+//! can make a credential.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use eso_model::expected::{self, Failure, GoRegex, Operator, Raw, why};
+use futures::future::{BoxFuture, join_all, try_join_all};
+use secret::Value;
+use tokio::sync::Mutex;
+
+use super::{
+    body::{self, Mount, Secret},
+    client::{Client, Reply},
+    path::{Paths, Version, segments},
+};
+use crate::{Answered, Turns, Unread, unread};
+
+/// How far a search goes: a server can make up folders and names without end.
+const MOST_FOLDERS: usize = 10_000;
+const MOST_NAMES: usize = 100_000;
+const DEEPEST: usize = 64;
+
+/// How far a search went.
+#[derive(Default)]
+struct Walk {
+    folders: AtomicUsize,
+    names: AtomicUsize,
+}
+
+impl Walk {
+    /// Counts a folder with what is in it.
+    fn through(&self, folder: &str, names: &[String]) -> Result<(), Unread> {
+        let folders = self.folders.fetch_add(1, Ordering::Relaxed);
+        let before = self.names.fetch_add(names.len(), Ordering::Relaxed);
+        let ends = folders < MOST_FOLDERS
+            && before.saturating_add(names.len()) <= MOST_NAMES
+            && folder.matches('/').count() <= DEEPEST
+            // Such a name leads back to where it was found.
+            && !names.iter().any(|name| name.trim_matches('/').is_empty());
+        if ends {
+            Ok(())
+        } else {
+            let detail = "the folders that are searched have no end";
+            Err(Unread::secret(unread::UNREADABLE, detail))
+        }
+    }
+}
+
+/// The KV engines of a Vault, as a store names them.
+pub(super) struct Reader {
+    client: Client,
+    paths: Paths,
+    /// Mounts that are known to be KV, with the slash behind them.
+    kv: Mutex<BTreeSet<String>>,
+}
+
+/// Why a search comes to nothing.
+enum Ends {
+    Unread(Unread),
+    As(Answered),
+}
+
+impl From<Unread> for Ends {
+    fn from(unread: Unread) -> Self {
+        Self::Unread(unread)
+    }
+}
+
+impl Reader {
+    pub(super) fn new(client: Client, paths: Paths) -> Self {
+        Self {
+            client,
+            paths,
+            kv: Mutex::new(BTreeSet::new()),
+        }
+    }
+
+    /// `GetSecret`.
+    pub(super) async fn secret(
+        &self,
+        key: &str,
+        version: &str,
+        turns: &Turns,
+    ) -> Result<Answered, Unread> {
+        Ok(match self.data(key, version, turns).await? {
+            Secret::Data(text) => Answered::One(Raw::Json(text)),
+            Secret::Absent => Answered::NotFound,
+            Secret::Fails(failure) => Answered::Fails(failure),
+        })
+    }
+
+    async fn data(&self, key: &str, version: &str, turns: &Turns) -> Result<Secret, Unread> {
+        let path = self.paths.data(key);
+        let query = [("version", version)];
+        let query = if version.is_empty() { &[][..] } else { &query };
+        let reply = self.get(&path, query, "read", turns).await?;
+        body::secret(reply.body.expose(), reply.found, self.paths.version)
+    }
+
+    /// `GetSecret` with `metadataPolicy: Fetch`, which asks for no mount and no version.
+    pub(super) async fn metadata(&self, key: &str, turns: &Turns) -> Result<Answered, Unread> {
+        if self.paths.version == Version::V1 {
+            return Ok(Answered::Fails(Failure::Refused));
+        }
+        match self.tags(key, turns).await {
+            Ok(tags) => Ok(Answered::One(Raw::Tags(tags))),
+            Err(Ends::As(answered)) => Ok(answered),
+            Err(Ends::Unread(unread)) => Err(unread),
+        }
+    }
+
+    async fn tags(&self, key: &str, turns: &Turns) -> Result<BTreeMap<String, Value>, Ends> {
+        let path = self.paths.metadata(key).map_err(fails)?;
+        let reply = self.get(&path, &[], "read", turns).await?;
+        body::custom_metadata(reply.body.expose(), reply.found)?.ok_or(Ends::As(Answered::NotFound))
+    }
+
+    /// `GetAllSecrets`.
+    pub(super) async fn find(
+        &self,
+        path: Option<&str>,
+        name: Option<&str>,
+        tags: Option<&BTreeMap<String, String>>,
+        turns: &Turns,
+    ) -> Result<Answered, Unread> {
+        match self.search(path, name, tags, turns).await {
+            Ok(found) => Ok(Answered::Many(found)),
+            Err(Ends::As(answered)) => Ok(answered),
+            Err(Ends::Unread(unread)) => Err(unread),
+        }
+    }
+
+    async fn search(
+        &self,
+        path: Option<&str>,
+        name: Option<&str>,
+        tags: Option<&BTreeMap<String, String>>,
+        turns: &Turns,
+    ) -> Result<BTreeMap<String, Raw>, Ends> {
+        if self.paths.version == Version::V1 && tags.is_some() {
+            return Err(fails(Failure::Refused));
+        }
+        let name = match Operator::of(expected::Provider::Vault, name, tags) {
+            Some(Operator::Name(regexp)) => Some(
+                GoRegex::new(regexp)
+                    .map_err(|_| Unread::secret(why::REGEXP, "find.name.regexp"))?,
+            ),
+            _ => None,
+        };
+        let folder = path.map_or_else(String::new, |path| format!("{path}/"));
+        let names = self.names(folder, &Walk::default(), turns).await?;
+        let candidates = names
+            .into_iter()
+            .filter(|candidate| name.as_ref().is_none_or(|name| name.is_match(candidate)));
+        let wanted = if name.is_none() { Some(tags) } else { None };
+        let found = candidates.map(async |candidate| {
+            if let Some(tags) = wanted
+                && !self.has_tags(&candidate, tags, turns).await?
+            {
+                return Ok(None);
+            }
+            match self.data(&candidate, "", turns).await? {
+                Secret::Data(text) => Ok(Some((candidate, Raw::Json(text)))),
+                Secret::Absent => Ok(None),
+                Secret::Fails(failure) => Err(fails(failure)),
+            }
+        });
+        Ok(try_join_all(found).await?.into_iter().flatten().collect())
+    }
+
+    /// The metadata of each candidate has to be there, whatever is asked of it.
+    async fn has_tags(
+        &self,
+        key: &str,
+        wanted: Option<&BTreeMap<String, String>>,
+        turns: &Turns,
+    ) -> Result<bool, Ends> {
+        let tags = match self.tags(key, turns).await {
+            Err(Ends::As(Answered::NotFound)) => return Err(fails(Failure::NotFoundError)),
+            tags => tags?,
+        };
+        Ok(wanted.into_iter().flatten().all(|(name, value)| {
+            tags.get(name)
+                .is_some_and(|tag| tag.expose() == value.as_bytes())
+        }))
+    }
+
+    /// All names below a folder, with its own name before them.
+    fn names<'a>(
+        &'a self,
+        folder: String,
+        walk: &'a Walk,
+        turns: &'a Turns,
+    ) -> BoxFuture<'a, Result<Vec<String>, Ends>> {
+        Box::pin(async move {
+            let path = self.paths.metadata(&folder).map_err(fails)?;
+            let Reply { found, body } = self.get(&path, &[("list", "true")], "list", turns).await?;
+            let names = body::names(body.expose(), found)?.ok_or(Ends::As(Answered::NotFound))?;
+            walk.through(&folder, &names)?;
+            let below = join_all(names.into_iter().map(async |name| {
+                let full = format!("{folder}{name}");
+                if full.ends_with('/') {
+                    self.names(full, walk, turns).await
+                } else {
+                    Ok(vec![full])
+                }
+            }));
+            let mut all = Vec::new();
+            for names in below.await {
+                all.extend(names?);
+            }
+            Ok(all)
+        })
+    }
+
+    /// Reads what is at a path of a KV engine.
+    async fn get(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        capability: &str,
+        turns: &Turns,
+    ) -> Result<Reply, Unread> {
+        let path = segments(path)?;
+        // A policy for lists names the folder with its slash.
+        let slash = if capability == "list" { "/" } else { "" };
+        let right = format!("`{capability}` on {}{slash}", path.join("/"));
+        self.confirm(&path, &right, turns).await?;
+        self.client.get(&path, query, &right, turns).await
+    }
+
+    /// Makes sure that the path is under a mount of KV. Who may read anything there may ask this.
+    async fn confirm(&self, path: &[&str], right: &str, turns: &Turns) -> Result<(), Unread> {
+        let folder = format!("{}/", path.join("/"));
+        // Held while it is asked: who waits for it finds the answer.
+        let mut kv = self.kv.lock().await;
+        if kv.iter().any(|mount| folder.starts_with(mount)) {
+            return Ok(());
+        }
+        let mut question = vec!["sys", "internal", "ui", "mounts"];
+        question.extend(path);
+        let reply = match self.client.get(&question, &[], right, turns).await {
+            Ok(reply) => reply,
+            Err(unread) if unread.why.reason == unread::DENIED => {
+                let detail = "there is no such mount, or nothing under it may be read";
+                return Err(Unread::secret(unread::DENIED, detail).lacking(right));
+            }
+            Err(unread) => return Err(unread),
+        };
+        if !reply.found {
+            let known = body::known_error(reply.body.expose());
+            let known = known.map_or_else(String::new, |known| format!(" ({known})"));
+            let why = format!("Vault does not tell what is mounted there{known}");
+            return Err(unconfirmed(&why));
+        }
+        let mount = body::mount(reply.body.expose())?;
+        if mount.path.is_empty() || !mount.path.ends_with('/') || !folder.starts_with(&mount.path) {
+            return Err(unconfirmed("Vault tells of another mount"));
+        }
+        // `generic` is what KV was called at first.
+        if !matches!(mount.kind.as_str(), "kv" | "generic") {
+            let Mount { path, kind } = mount;
+            return Err(unconfirmed(&format!(
+                "{path} is an engine of type {kind}, not of KV"
+            )));
+        }
+        kv.insert(mount.path);
+        Ok(())
+    }
+}
+
+fn fails(failure: Failure) -> Ends {
+    Ends::As(Answered::Fails(failure))
+}
+
+fn unconfirmed(why: &str) -> Unread {
+    let detail = format!("nothing is read where it is not certain that it only reads: {why}");
+    Unread::secret(unread::UNSUPPORTED, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_without_end_are_not_walked_to_their_end() {
+        let names = |name: &str| vec![name.to_owned()];
+        let walk = Walk::default();
+        assert!(walk.through("a/b/", &names("c/")).is_ok());
+        assert!(walk.through(&"a/".repeat(65), &names("c/")).is_err());
+        for back in ["", "/"] {
+            assert!(walk.through("a/", &names(back)).is_err());
+        }
+        let many = vec!["n".to_owned(); MOST_NAMES];
+        assert!(walk.through("a/", &many).is_err(), "with those before");
+        let walk = Walk::default();
+        for _ in 0..MOST_FOLDERS {
+            assert!(walk.through("a/", &[]).is_ok());
+        }
+        assert!(walk.through("a/", &[]).is_err());
+    }
+}

@@ -1,0 +1,534 @@
+//! What a Vault does only when it is in trouble, or when it is not what it should be. (How a real one reads is tested with one.)
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use eso_model::{
+    StoreKey,
+    expected::{Raw, What},
+};
+use pace::Rate;
+use serde_json::{Value as Json, json};
+
+use super::connect;
+use crate::{
+    Ambient, Answered, Identity, Provider, StoreSettings, Turns, Unread,
+    double::{Call, Certificate, Double, Reply, listen},
+    unread,
+};
+
+fn turns() -> Turns {
+    Turns::new(Rate::per_second(1000.0).unwrap())
+}
+
+fn secret(key: &str) -> What {
+    What::Secret {
+        key: key.to_owned(),
+        version: String::new(),
+        metadata: false,
+    }
+}
+
+/// With a token, unless other variables are given.
+async fn vault(
+    server: &str,
+    more: Json,
+    variables: &[(&str, &str)],
+) -> Result<Box<dyn Provider>, Unread> {
+    let mut settings = json!({"server": server, "path": "secret"});
+    for (name, value) in more.as_object().unwrap() {
+        settings[name] = value.clone();
+    }
+    let mut environment: BTreeMap<String, String> = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    if environment.is_empty() {
+        environment.insert("VAULT_TOKEN".to_owned(), "t0ken".to_owned());
+    }
+    let ambient = Ambient {
+        environment,
+        endpoints: vec![server.to_owned()],
+    };
+    let store = StoreSettings {
+        key: StoreKey::Cluster {
+            name: "vault".to_owned(),
+        },
+        provider: "vault".to_owned(),
+        settings,
+    };
+    connect(&store, Identity::Ambient(&ambient)).await
+}
+
+async fn at(double: &Double) -> Box<dyn Provider> {
+    vault(&format!("http://{}", double.address), json!({}), &[])
+        .await
+        .unwrap_or_else(|unread| panic!("{unread:?}"))
+}
+
+/// What was answered, for a test to compare.
+fn said(answered: &Answered) -> String {
+    match answered {
+        Answered::One(Raw::Json(text)) => String::from_utf8(text.expose().to_vec()).unwrap(),
+        Answered::One(_) => "something else".to_owned(),
+        Answered::Many(found) => format!("{:?}", found.keys().collect::<Vec<_>>()),
+        Answered::NotFound => "not found".to_owned(),
+        Answered::Fails(failure) => format!("fails {}", failure.as_str()),
+        Answered::Unread(unread) => unread.why.to_string(),
+    }
+}
+
+async fn read(vault: &dyn Provider, turns: &Turns, keys: &[&str]) -> Vec<String> {
+    let wanted: Vec<What> = keys.iter().map(|key| secret(key)).collect();
+    vault.read(&wanted, turns).await.iter().map(said).collect()
+}
+
+const MOUNT: &str = "/v1/sys/internal/ui/mounts/";
+
+/// What is mounted at `secret/`: an engine of this type.
+fn mounted(call: &Call, kind: &str) -> Option<Reply> {
+    let mount = json!({"data": {"path": "secret/", "type": kind, "options": {"version": "2"}}});
+    call.path()
+        .starts_with(MOUNT)
+        .then(|| Reply::new(200, mount))
+}
+
+fn data(value: &str) -> Reply {
+    Reply::new(200, json!({"data": {"data": {"k": value}, "metadata": {}}}))
+}
+
+/// A read under an engine of databases would make a user.
+#[tokio::test]
+async fn nothing_is_read_under_a_mount_that_is_not_kv() {
+    let double =
+        Double::plain(|call| mounted(call, "database").unwrap_or_else(|| data("made"))).await;
+    let vault = at(&double).await;
+    let turns = turns();
+    let metadata = What::Secret {
+        key: "creds/admin".to_owned(),
+        version: String::new(),
+        metadata: true,
+    };
+    let find = What::Find {
+        path: None,
+        name: Some("a".to_owned()),
+        tags: None,
+    };
+    for answered in vault
+        .read(&[secret("creds/admin"), metadata, find], &turns)
+        .await
+    {
+        insta::allow_duplicates!(insta::assert_snapshot!(
+            said(&answered),
+            @"unsupported-store (nothing is read where it is not certain that it only reads: secret/ is an engine of type database, not of KV)"
+        ));
+    }
+    let asked = double.asked();
+    assert!(
+        asked
+            .iter()
+            .all(|asked| asked.starts_with("GET /v1/sys/internal/ui/mounts/secret/")),
+        "{asked:?}"
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_read_where_it_is_not_told_what_is_mounted() {
+    let answers = [
+        (
+            Reply::new(
+                403,
+                r#"{"errors":["preflight capability check returned 403"]}"#,
+            ),
+            "denied",
+        ),
+        (Reply::new(404, r#"{"errors":[]}"#), "unsupported-store"),
+        (Reply::new(200, "{}"), "unreadable"),
+        (
+            Reply::new(200, json!({"data": {"path": "other/", "type": "kv"}})),
+            "unsupported-store",
+        ),
+        (
+            Reply::new(200, json!({"data": {"path": "", "type": "kv"}})),
+            "unsupported-store",
+        ),
+    ];
+    for (answer, reason) in answers {
+        let double = Double::plain(move |call| match call.path() {
+            "/v1/auth/token/lookup-self" => Reply::new(200, "{}"),
+            _ => answer.clone(),
+        })
+        .await;
+        let answered = read(&*at(&double).await, &turns(), &["db"]).await;
+        assert!(answered[0].starts_with(reason), "{answered:?}");
+        assert!(
+            !double
+                .asked()
+                .contains(&"GET /v1/secret/data/db".to_owned())
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_mount_is_asked_for_once() {
+    let double = Double::plain(|call| mounted(call, "kv").unwrap_or_else(|| data("v"))).await;
+    let turns = turns();
+    let answered = read(&*at(&double).await, &turns, &["a", "b", "c"]).await;
+    assert_eq!(answered, [r#"{"k":"v"}"#; 3]);
+    let asked = double.asked();
+    assert_eq!(
+        asked.iter().filter(|asked| asked.contains(MOUNT)).count(),
+        1,
+        "{asked:?}"
+    );
+    assert_eq!(turns.calls(), 4, "each request took a turn");
+    assert!(
+        double
+            .calls()
+            .iter()
+            .all(|call| call.header("x-vault-token") == "t0ken")
+    );
+}
+
+/// A mount that begins with the same letters is another.
+#[tokio::test]
+async fn a_mount_covers_whole_folders_only() {
+    let double = Double::plain(|call| match call.path() {
+        path if path.starts_with("/v1/sys/internal/ui/mounts/secret/") => {
+            Reply::new(200, json!({"data": {"path": "secret/", "type": "kv"}}))
+        }
+        path if path.starts_with(MOUNT) => {
+            Reply::new(200, json!({"data": {"path": "secretive/", "type": "pki"}}))
+        }
+        _ => data("v"),
+    })
+    .await;
+    let server = format!("http://{}", double.address);
+    let vault = vault(&server, json!({"path": null}), &[])
+        .await
+        .ok()
+        .unwrap();
+    let answered = read(&*vault, &turns(), &["secret/a", "secretive/a"]).await;
+    assert_eq!(answered[0], r#"{"k":"v"}"#);
+    assert!(answered[1].contains("engine of type pki"), "{answered:?}");
+}
+
+#[tokio::test]
+async fn a_wait_that_the_server_asks_for_is_kept() {
+    for status in [429, 503] {
+        let times = AtomicU32::new(0);
+        let double = Double::plain(move |call| {
+            mounted(call, "kv").unwrap_or_else(|| match times.fetch_add(1, Ordering::Relaxed) {
+                0 => Reply::new(status, r#"{"errors":["rate limit quota exceeded"]}"#)
+                    .with("retry-after", "1"),
+                _ => data("v"),
+            })
+        })
+        .await;
+        let start = Instant::now();
+        let answered = read(&*at(&double).await, &turns(), &["db"]).await;
+        assert_eq!(answered, [r#"{"k":"v"}"#]);
+        assert!(start.elapsed() >= Duration::from_secs(1), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn throttling_without_end_is_said() {
+    let double =
+        Double::plain(|call| mounted(call, "kv").unwrap_or_else(|| Reply::new(429, ""))).await;
+    let turns = turns();
+    let answered = read(&*at(&double).await, &turns, &["db"]).await;
+    assert!(answered[0].starts_with("throttled ("), "{answered:?}");
+    assert_eq!(turns.calls(), 7, "the mount, and six attempts");
+}
+
+/// The token goes where the store says, and nowhere from there.
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let other = Double::plain(|_| data("v")).await;
+    let location = format!("http://{}/v1/secret/data/db", other.address);
+    let double = Double::plain(move |call| {
+        mounted(call, "kv")
+            .unwrap_or_else(|| Reply::new(307, "").with("location", location.clone()))
+    })
+    .await;
+    let answered = read(&*at(&double).await, &turns(), &["db"]).await;
+    assert!(
+        answered[0].starts_with("unavailable (Vault answered 307 (a redirect"),
+        "{answered:?}"
+    );
+    assert!(other.calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_sealed_vault_is_not_asked_again() {
+    let double = Double::plain(|_| Reply::new(503, r#"{"errors":["Vault is sealed"]}"#)).await;
+    let answered = read(&*at(&double).await, &turns(), &["a", "b"]).await;
+    assert_eq!(
+        answered,
+        ["unavailable (Vault answered 503 (Vault is sealed))"; 2]
+    );
+    assert_eq!(double.calls().len(), 1);
+}
+
+/// What stands before a Vault may fail at a path that a tenant chose, and a request of an endless one cannot even be made.
+#[tokio::test]
+async fn one_tenants_key_does_not_lose_the_store_of_all() {
+    for status in [502, 302, 401] {
+        let double = Double::plain(move |call| {
+            mounted(call, "kv").unwrap_or_else(|| match call.path() {
+                path if path.ends_with("/evil") => Reply::new(status, "wonderwall"),
+                _ => data("v"),
+            })
+        })
+        .await;
+        let vault = at(&double).await;
+        let turns = turns();
+        let long = "a".repeat(70_000);
+        for _ in 0..2 {
+            let wanted = [secret("evil"), secret(&long)];
+            for answered in vault.read(&wanted, &turns).await {
+                let Answered::Unread(unread) = answered else {
+                    panic!("{}", said(&answered));
+                };
+                assert!(!unread.whole_store, "{unread:?}");
+            }
+        }
+        assert_eq!(read(&*vault, &turns, &["db"]).await, [r#"{"k":"v"}"#]);
+    }
+}
+
+#[tokio::test]
+async fn trouble_that_passes_is_waited_for_and_an_outage_is_told_once() {
+    let times = AtomicU32::new(0);
+    let double = Double::plain(move |call| {
+        mounted(call, "kv").unwrap_or_else(|| match times.fetch_add(1, Ordering::Relaxed) {
+            0 => Reply::new(500, "wonderwall"),
+            _ => data("v"),
+        })
+    })
+    .await;
+    assert_eq!(
+        read(&*at(&double).await, &turns(), &["db"]).await,
+        [r#"{"k":"v"}"#]
+    );
+
+    let server = format!("http://{}", double.address);
+    let lost = vault(&server, json!({}), &[]).await.ok().unwrap();
+    drop(double);
+    let turns = turns();
+    let answered = lost.read(&[secret("a"), secret("b")], &turns).await;
+    for answered in &answered {
+        let Answered::Unread(unread) = answered else {
+            panic!("{}", said(answered));
+        };
+        assert_eq!(unread.why.reason, unread::UNAVAILABLE);
+        assert!(unread.whole_store);
+    }
+    assert!(turns.calls() <= 4, "the others do not try");
+}
+
+/// Tokens of a login, each good for one secret: `t1`, `t2`, …
+fn logins(lease: u64) -> impl Fn(&Call) -> Reply + Send + Sync {
+    let issued = AtomicU32::new(0);
+    let used = Arc::new(Mutex::new(Vec::new()));
+    move |call| {
+        let token = call.header("x-vault-token").to_owned();
+        if call.path() == "/v1/auth/approle/login" {
+            let number = issued.fetch_add(1, Ordering::Relaxed) + 1;
+            return Reply::new(
+                200,
+                json!({"auth": {"client_token": format!("t{number}"), "lease_duration": lease}}),
+            );
+        }
+        if used.lock().unwrap().contains(&token) {
+            return Reply::new(403, r#"{"errors":["permission denied"]}"#);
+        }
+        if let Some(mount) = mounted(call, "kv") {
+            return mount;
+        }
+        if call.path() == "/v1/secret/data/denied" {
+            return Reply::new(
+                403,
+                r#"{"errors":["1 error occurred: * permission denied"]}"#,
+            );
+        }
+        if call.path() == "/v1/auth/token/lookup-self" {
+            return Reply::new(200, "{}");
+        }
+        used.lock().unwrap().push(token.clone());
+        data(&token)
+    }
+}
+
+const ROLE: [(&str, &str); 2] = [("VAULT_ROLE_ID", "role"), ("VAULT_SECRET_ID", "s3cret")];
+
+#[tokio::test]
+async fn a_token_that_ended_before_its_time_is_replaced_once() {
+    let double = Double::plain(logins(3600)).await;
+    let server = format!("http://{}", double.address);
+    let vault = vault(&server, json!({"namespace": "team/a"}), &ROLE)
+        .await
+        .ok()
+        .unwrap();
+    let turns = turns();
+    assert_eq!(read(&*vault, &turns, &["a"]).await, [r#"{"k":"t1"}"#]);
+    assert_eq!(read(&*vault, &turns, &["b"]).await, [r#"{"k":"t2"}"#]);
+    let logins = double
+        .calls()
+        .into_iter()
+        .filter(|call| call.method == "POST");
+    for login in logins {
+        assert_eq!(login.body, r#"{"role_id":"role","secret_id":"s3cret"}"#);
+        assert_eq!(login.header("x-vault-namespace"), "team/a");
+    }
+}
+
+#[tokio::test]
+async fn a_denial_is_no_reason_to_log_in_again() {
+    let double = Double::plain(logins(0)).await;
+    let server = format!("http://{}", double.address);
+    let vault = vault(&server, json!({}), &ROLE).await.ok().unwrap();
+    let answered = vault
+        .read(
+            &[secret("denied"), secret("denied"), secret("denied")],
+            &turns(),
+        )
+        .await;
+    for answered in &answered {
+        let Answered::Unread(unread) = answered else {
+            panic!("{}", said(answered));
+        };
+        assert_eq!(
+            unread.why.to_string(),
+            "denied (Vault answered 403 (permission denied))"
+        );
+        assert_eq!(
+            unread.permission.as_deref(),
+            Some("`read` on secret/data/denied")
+        );
+        assert!(!unread.whole_store);
+    }
+    let logins = double
+        .asked()
+        .iter()
+        .filter(|asked| asked.starts_with("POST"))
+        .count();
+    assert_eq!(logins, 1);
+}
+
+/// Without the policy `default` a token may not look itself up.
+#[tokio::test]
+async fn a_token_that_was_good_for_something_is_not_taken_for_a_bad_one() {
+    let double = Double::plain(|call| {
+        mounted(call, "kv").unwrap_or_else(|| match call.path() {
+            "/v1/secret/data/db" => data("v"),
+            _ => Reply::new(403, r#"{"errors":["permission denied"]}"#),
+        })
+    })
+    .await;
+    let answered = read(&*at(&double).await, &turns(), &["denied", "db"]).await;
+    assert_eq!(
+        answered,
+        [
+            "denied (Vault answered 403 (permission denied))",
+            r#"{"k":"v"}"#
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_login_that_is_refused_is_tried_once_and_told_of_the_store() {
+    let double =
+        Double::plain(|_| Reply::new(400, r#"{"errors":["invalid role or secret ID"]}"#)).await;
+    let server = format!("http://{}", double.address);
+    let vault = vault(&server, json!({}), &ROLE).await.ok().unwrap();
+    let answered = read(&*vault, &turns(), &["a", "b", "c"]).await;
+    assert_eq!(
+        answered,
+        ["login-failed (auth/approle/login: Vault answered 400 (invalid role or secret ID))"; 3]
+    );
+    assert_eq!(double.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_of_a_private_authority_is_known_by_the_stores_bundle() {
+    let certificate = Certificate::self_signed(&["localhost"]);
+    let pem = certificate.authority.clone();
+    let double = Double::tls(certificate, |call| {
+        mounted(call, "kv").unwrap_or_else(|| data("v"))
+    })
+    .await;
+    let server = format!("https://localhost:{}", double.address.port());
+    let bundle = json!({"caBundle": STANDARD.encode(&pem)});
+    let vault_ = vault(&server, bundle, &[]).await.ok().unwrap();
+    assert_eq!(read(&*vault_, &turns(), &["db"]).await, [r#"{"k":"v"}"#]);
+
+    let stranger = vault(&server, json!({}), &[]).await.ok().unwrap();
+    let answered = read(&*stranger, &turns(), &["db"]).await;
+    assert!(
+        answered[0].starts_with("unavailable (no connection: "),
+        "{answered:?}"
+    );
+
+    for (bundle, reason) in [("bm9uZQ==", unread::STORE), ("%", unread::STORE)] {
+        let refused = vault(&server, json!({"caBundle": bundle}), &[])
+            .await
+            .err()
+            .unwrap();
+        assert_eq!(refused.why.reason, reason);
+    }
+}
+
+/// A tenant who could name the server would be sent the job's token.
+#[tokio::test]
+async fn the_jobs_own_token_goes_to_servers_of_the_policy_alone() {
+    let double = Double::plain(|_| data("v")).await;
+    let store = StoreSettings {
+        key: StoreKey::Cluster {
+            name: "vault".to_owned(),
+        },
+        provider: "vault".to_owned(),
+        settings: json!({"server": format!("http://{}", double.address), "path": "secret"}),
+    };
+    let ambient = Ambient {
+        environment: BTreeMap::from([("VAULT_TOKEN".to_owned(), "t0ken".to_owned())]),
+        endpoints: vec!["https://vault.corp:8200".to_owned()],
+    };
+    let refused = connect(&store, Identity::Ambient(&ambient))
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(refused.why.reason, unread::NOT_TRUSTED);
+    assert!(double.calls().is_empty());
+}
+
+#[tokio::test]
+async fn no_library_logs_what_is_read_or_what_opens_it() {
+    let double = Double::plain(logins(3600)).await;
+    let server = format!("http://{}", double.address);
+    let vault = vault(&server, json!({}), &ROLE).await.ok().unwrap();
+    let (guard, log) = listen();
+    let answered = read(&*vault, &turns(), &["a", "denied"]).await;
+    drop(guard);
+    assert_eq!(answered[0], r#"{"k":"t1"}"#);
+    let log = log.text();
+    assert!(
+        log.contains(&double.address.to_string()),
+        "it was listened: {log}"
+    );
+    for planted in ["t1", "s3cret"] {
+        let said = log.lines().find(|line| {
+            line.split(|c: char| !c.is_ascii_alphanumeric())
+                .any(|word| word == planted)
+        });
+        assert_eq!(said, None);
+    }
+}

@@ -1,0 +1,227 @@
+//! Requests that write.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    call::{Call, Target},
+    failure::Failure,
+    object,
+    store::{Preconditions, Store, Write},
+};
+
+const MERGE_PATCH: &str = "application/merge-patch+json";
+
+/// POST.
+pub(super) fn create(
+    store: &Store,
+    call: &Call,
+    target: &Target<'_>,
+) -> Result<Arc<Value>, Failure> {
+    if !target.name.is_empty() {
+        return Err(Failure::method_not_allowed());
+    }
+    let object = sent(store, call, target)?;
+    store.create(target.resource, object, write(call, target)?)
+}
+
+/// PUT: the code and what is there now.
+pub(super) fn replace(
+    store: &Store,
+    call: &Call,
+    target: &Target<'_>,
+) -> Result<(u16, Arc<Value>), Failure> {
+    let Target {
+        resource,
+        namespace,
+        name,
+        ..
+    } = *target;
+    if name.is_empty() {
+        return Err(Failure::bad_request("name must be provided"));
+    }
+    let mut asked = sent(store, call, target)?;
+    let write = write(call, target)?;
+    let sent_name = object::name(&asked);
+    if sent_name != name {
+        let message = format!(
+            "the name of the object ({sent_name}) does not match the name on the URL ({name})"
+        );
+        return Err(Failure::bad_request(message));
+    }
+    let uid = object::uid(&asked).to_owned();
+    if resource.kind == "Lease" && store.get(resource, namespace, name).is_none() {
+        // A Lease may be created by a PUT, but not one that is meant to exist.
+        if !uid.is_empty() {
+            return Err(Failure::wrong_uid(resource, namespace, name, &uid, ""));
+        }
+        object::metadata(&mut asked).remove("resourceVersion");
+        return Ok((201, store.create(resource, asked, write)?));
+    }
+    let object = store.update(resource, namespace, name, write, |current| {
+        if !uid.is_empty() && uid != object::uid(current) {
+            return Err(Failure::wrong_uid(
+                resource,
+                namespace,
+                name,
+                &uid,
+                object::uid(current),
+            ));
+        }
+        let unconditional = resource.group.is_empty();
+        if object::version(&asked).is_empty() && !unconditional {
+            let mut failure = Failure::invalid(
+                resource,
+                name,
+                "metadata.resourceVersion",
+                "FieldValueInvalid",
+                "Invalid value: 0: must be specified for an update",
+            );
+            // Here the server names the resource, not the kind.
+            failure.message =
+                failure
+                    .message
+                    .replacen(&resource.qualified_kind(), &resource.qualified(), 1);
+            if let Some(details) = &mut failure.details {
+                object::set(details, "kind", resource.plural);
+            }
+            return Err(failure);
+        }
+        Ok(asked)
+    })?;
+    Ok((200, object))
+}
+
+/// PATCH, with a merge patch.
+pub(super) fn patch(
+    store: &Store,
+    call: &Call,
+    target: &Target<'_>,
+) -> Result<Arc<Value>, Failure> {
+    let Target {
+        resource,
+        namespace,
+        name,
+        ..
+    } = *target;
+    if call.content_type.split(';').next() != Some(MERGE_PATCH) {
+        return Err(Failure::unsupported_patch());
+    }
+    let patch: Map<String, Value> = serde_json::from_slice(&call.body)
+        .map_err(|error| Failure::bad_request(format!("error decoding patch: {error}")))?;
+    let patch = Value::Object(patch);
+    store.update(resource, namespace, name, write(call, target)?, |current| {
+        let mut next = current.clone();
+        object::merge(&mut next, &patch);
+        Ok(next)
+    })
+}
+
+/// DELETE: the object if finalizers hold it, else a Status.
+pub(super) fn delete(store: &Store, call: &Call, target: &Target<'_>) -> Result<Value, Failure> {
+    let Target {
+        resource,
+        namespace,
+        name,
+        ..
+    } = *target;
+    let options: Value = match &*call.body {
+        [] => Value::Null,
+        body => serde_json::from_slice(body).map_err(|error| {
+            Failure::bad_request(format!(
+                "couldn't get version/kind; json parse error: {error}"
+            ))
+        })?,
+    };
+    let asked = |key: &str| {
+        object::member(object::at(&options, "/preconditions"), key)
+            .as_str()
+            .map(str::to_owned)
+    };
+    let preconditions = Preconditions {
+        uid: asked("uid"),
+        version: asked("resourceVersion"),
+    };
+    let dry_run =
+        write(call, target)?.dry_run || *object::at(&options, "/dryRun") == json!(["All"]);
+    let (object, gone) = store.delete(resource, namespace, name, &preconditions, dry_run)?;
+    if !gone {
+        return Ok(Value::clone(&object));
+    }
+    let mut details = json!({"name": name, "kind": resource.plural, "uid": object::uid(&object)});
+    if !resource.group.is_empty() {
+        object::set(&mut details, "group", resource.group);
+    }
+    Ok(json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
+    }))
+}
+
+fn write<'a>(call: &'a Call, target: &Target<'_>) -> Result<Write<'a>, Failure> {
+    let dry_run = match call.parameter("dryRun") {
+        "" => false,
+        "All" => true,
+        other => {
+            return Err(Failure::new(
+                422,
+                "Invalid",
+                format!(
+                    "PatchOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [{other:?}]: supported values: \
+                     \"All\""
+                ),
+            ));
+        }
+    };
+    Ok(Write {
+        manager: call.manager(),
+        status: target.subresource.is_some(),
+        dry_run,
+    })
+}
+
+/// The object in the body, which must be of the kind and in the place that the path names.
+fn sent(store: &Store, call: &Call, target: &Target<'_>) -> Result<Value, Failure> {
+    let Target {
+        resource,
+        namespace,
+        ..
+    } = *target;
+    let mut object: Value = serde_json::from_slice(&call.body).map_err(|error| {
+        Failure::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: \
+             {error}",
+            resource.kind
+        ))
+    })?;
+    let expected = store.api_version(resource);
+    let found = object::text(&object, "/apiVersion");
+    if found != expected {
+        let message = format!(
+            "the API version in the data ({found}) does not match the expected API version ({expected})"
+        );
+        return Err(Failure::bad_request(message));
+    }
+    let kind = object::text(&object, "/kind");
+    if kind != resource.kind {
+        let message = format!("Invalid value: {kind:?}: must be {}", resource.kind);
+        let name = object::name(&object);
+        return Err(Failure::invalid(
+            resource,
+            name,
+            "kind",
+            "FieldValueInvalid",
+            &message,
+        ));
+    }
+    let found = object::namespace(&object);
+    if !found.is_empty() && found != namespace {
+        return Err(Failure::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    if resource.namespaced {
+        object::metadata(&mut object).insert("namespace".to_owned(), namespace.into());
+    }
+    Ok(object)
+}

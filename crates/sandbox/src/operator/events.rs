@@ -1,0 +1,210 @@
+//! Events, as client-go's recorder writes them: the same event again raises the count of the first, too many different ones
+//! are drawn together, and an object that has too many gets no more.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::CONTROLLER;
+use crate::{
+    object,
+    resource::Resource,
+    store::{Store, Write},
+    time,
+};
+
+/// Events of one object at once; beyond them one in five minutes.
+const BURST: f64 = 25.0;
+const REFILL: Duration = Duration::from_mins(5);
+
+/// Different messages of one kind within ten minutes, before they are drawn together.
+const MESSAGES: usize = 10;
+const MESSAGES_WITHIN: Duration = Duration::from_mins(10);
+
+/// Writes Events about objects.
+pub(super) struct Recorder {
+    component: &'static str,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    events: BTreeMap<String, Noted>,
+    messages: BTreeMap<String, (Instant, BTreeSet<String>)>,
+    spam: BTreeMap<String, (Instant, f64)>,
+}
+
+#[derive(Clone)]
+struct Noted {
+    name: String,
+    count: u64,
+}
+
+impl Recorder {
+    /// A recorder with this `source.component`.
+    pub(super) fn new(component: &'static str) -> Self {
+        Self {
+            component,
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Forgets what was seen, as a new process has.
+    pub(super) fn forget(&self) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen::default();
+    }
+
+    /// Notes an event of type `Normal` or `Warning`.
+    pub(super) fn event(
+        &self,
+        store: &Store,
+        about: &Value,
+        kind: &str,
+        reason: &str,
+        message: &str,
+    ) {
+        let Some(events) = Resource::of_plural("events") else {
+            return;
+        };
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_object = format!(
+            "{}/{}/{}",
+            object::at(about, "/kind"),
+            object::uid(about),
+            object::name(about)
+        );
+        let of_reason = format!("{of_object}/{kind}/{reason}");
+        let (message, key) = if seen.draw_together(&of_reason, message) {
+            (
+                format!("(combined from similar events): {message}"),
+                of_reason,
+            )
+        } else {
+            (message.to_owned(), format!("{of_reason}/{message}"))
+        };
+        let noted = seen.note(key.clone(), || event_name(store, about));
+        if !seen.allows(&of_object) {
+            return;
+        }
+        let namespace = match object::namespace(about) {
+            "" => "default",
+            namespace => namespace,
+        };
+        if noted.count > 1 && raise(store, events, namespace, &noted, &message) {
+            return;
+        }
+        let event = self.event_object(store, about, namespace, &noted, (kind, reason, &message));
+        if let Err(failure) = store.create(events, event, Write::by(CONTROLLER)) {
+            tracing::debug!(
+                message = failure.message,
+                "the sandbox's operator could not write an event"
+            );
+        }
+    }
+
+    fn event_object(
+        &self,
+        store: &Store,
+        about: &Value,
+        namespace: &str,
+        noted: &Noted,
+        (kind, reason, message): (&str, &str, &str),
+    ) -> Value {
+        let now = time::stamp(store.clock);
+        let mut involved = json!({
+            "kind": object::at(about, "/kind"), "name": object::name(about), "uid": object::uid(about),
+            "apiVersion": object::at(about, "/apiVersion"), "resourceVersion": object::version(about),
+        });
+        if !object::namespace(about).is_empty() {
+            object::set(&mut involved, "namespace", object::namespace(about));
+        }
+        json!({
+            "apiVersion": "v1", "kind": "Event",
+            "metadata": {"name": noted.name, "namespace": namespace},
+            "involvedObject": involved, "reason": reason, "message": message, "type": kind,
+            "source": {"component": self.component}, "reportingComponent": self.component, "reportingInstance": "",
+            "firstTimestamp": now, "lastTimestamp": now, "count": noted.count, "eventTime": null,
+        })
+    }
+}
+
+fn raise(store: &Store, events: &Resource, namespace: &str, noted: &Noted, message: &str) -> bool {
+    let write = Write::by(CONTROLLER);
+    let raised = store.update(events, namespace, &noted.name, write, |event| {
+        let mut event = event.clone();
+        let map = object::as_map(&mut event);
+        map.insert("count".to_owned(), noted.count.into());
+        map.insert("message".to_owned(), message.into());
+        map.insert("lastTimestamp".to_owned(), time::stamp(store.clock).into());
+        Ok(event)
+    });
+    raised.is_ok()
+}
+
+impl Seen {
+    /// Whether there are too many different messages of this kind.
+    fn draw_together(&mut self, of_reason: &str, message: &str) -> bool {
+        let now = Instant::now();
+        let fresh = (now, BTreeSet::new());
+        let (last, messages) = self.messages.entry(of_reason.to_owned()).or_insert(fresh);
+        if now.duration_since(*last) > MESSAGES_WITHIN {
+            messages.clear();
+        }
+        *last = now;
+        messages.insert(message.to_owned());
+        messages.len() >= MESSAGES
+    }
+
+    fn note(&mut self, key: String, name: impl FnOnce() -> String) -> Noted {
+        let noted = self.events.entry(key).or_insert_with(|| Noted {
+            name: name(),
+            count: 0,
+        });
+        noted.count += 1;
+        noted.clone()
+    }
+
+    /// Whether the object may have another event.
+    fn allows(&mut self, of_object: &str) -> bool {
+        let now = Instant::now();
+        let (last, tokens) = self
+            .spam
+            .entry(of_object.to_owned())
+            .or_insert((now, BURST));
+        *tokens = (*tokens + now.duration_since(*last).div_duration_f64(REFILL)).min(BURST);
+        *last = now;
+        let allowed = *tokens >= 1.0;
+        if allowed {
+            *tokens -= 1.0;
+        }
+        allowed
+    }
+}
+
+/// The object's name and the time in hexadecimal nanoseconds.
+fn event_name(store: &Store, about: &Value) -> String {
+    let name = object::name(about);
+    let mut nanos = store.clock.now().as_nanosecond();
+    let taken = |nanos: i128| {
+        let events = Resource::of_plural("events");
+        events.is_some_and(|events| {
+            store
+                .get(
+                    events,
+                    object::namespace(about),
+                    &format!("{name}.{nanos:x}"),
+                )
+                .is_some()
+        })
+    };
+    // Two events within one tick of a paused clock.
+    while taken(nanos) {
+        nanos += 1;
+    }
+    format!("{name}.{nanos:x}")
+}

@@ -1,0 +1,87 @@
+//! When the operator syncs, and when it looks again.
+
+use std::time::Duration;
+
+use eso_model::digest;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::{CLASS, Next, Reconciler, spec::Spec};
+use crate::object;
+
+impl Reconciler {
+    /// `status.syncedResourceVersion` for an object as it is.
+    pub(super) fn synced_version(&self, external_secret: &Value) -> String {
+        digest::synced_resource_version(
+            self.algorithm,
+            object::generation(external_secret),
+            &object::texts(external_secret, "/metadata/annotations"),
+            &object::texts(external_secret, "/metadata/labels"),
+        )
+    }
+
+    pub(super) fn should_refresh(&self, external_secret: &Value, spec: &Spec) -> bool {
+        let recorded = object::text(external_secret, "/status/syncedResourceVersion");
+        let refreshed = refresh_time(external_secret);
+        let never = recorded.is_empty() || refreshed.is_none();
+        let changed = || recorded != self.synced_version(external_secret);
+        match spec.refresh_policy.as_str() {
+            "CreatedOnce" => never,
+            "OnChange" => never || changed(),
+            _ => {
+                let interval = spec.interval();
+                if interval.is_zero() && !recorded.is_empty() {
+                    return false;
+                }
+                let now = self.store.clock.now();
+                changed()
+                    || refreshed.is_none_or(|refreshed| {
+                        let due = SignedDuration::try_from(interval)
+                            .ok()
+                            .and_then(|interval| refreshed.checked_add(interval).ok());
+                        refreshed > now || due.is_some_and(|due| due < now)
+                    })
+            }
+        }
+    }
+
+    /// When the operator looks again at an object that is in order (`getRequeueResult`).
+    pub(super) fn wait(&self, external_secret: &Value, spec: &Spec) -> Next {
+        let interval = spec.interval();
+        if interval.is_zero() {
+            return Next::Done;
+        }
+        let Some(refreshed) = refresh_time(external_secret) else {
+            return Next::After(interval);
+        };
+        let age = self.store.clock.now().duration_since(refreshed);
+        match Duration::try_from(age) {
+            Ok(age) if age < interval => Next::After(interval.saturating_sub(age)),
+            _ => Next::Again,
+        }
+    }
+
+    /// Whether it uses a store of another controller class. Then the operator does not touch it.
+    pub(super) fn is_foreign(&self, spec: &Spec, namespace: &str) -> bool {
+        // As in the operator, the namespace is lost after the first store of the whole cluster.
+        let mut namespace = namespace;
+        for reference in spec.stores() {
+            if reference.is_cluster_wide() {
+                namespace = "";
+            }
+            let store = self.store_of(reference, namespace);
+            if store.is_some_and(|store| {
+                !matches!(object::text(&store, "/spec/controller"), "" | CLASS)
+            }) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+fn refresh_time(external_secret: &Value) -> Option<Timestamp> {
+    object::text(external_secret, "/status/refreshTime")
+        .parse()
+        .ok()
+}

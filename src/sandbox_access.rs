@@ -1,0 +1,172 @@
+//! The stores of the sandbox as the drift check reads providers: the values that the sandbox's operator gets.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use eso_model::expected::{Raw, What};
+use providers::{Answered, Provider, StoreSettings, Turns, Unread, unread};
+use sandbox::{Backend, CallError, Sandbox};
+use secret::Value;
+use serde_json::Value as Json;
+
+/// Attempts at a call that is throttled, and the pause that the provider asks for.
+const ATTEMPTS: u32 = 5;
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// One store.
+struct Reader {
+    backend: Backend,
+    holds: Holds,
+    permission: &'static str,
+}
+
+/// The form of a provider's secrets.
+#[derive(Clone, Copy)]
+enum Holds {
+    Bytes,
+    Json,
+    Keys,
+}
+
+/// Connects to a store of the sandbox.
+pub fn connect(sandbox: &Sandbox, settings: &StoreSettings) -> Result<Box<dyn Provider>, Unread> {
+    let (holds, permission) = match settings.provider.as_str() {
+        "aws" if settings.at("/service").as_str() == Some("ParameterStore") => {
+            (Holds::Bytes, "ssm:GetParameters")
+        }
+        "aws" => (Holds::Bytes, "secretsmanager:GetSecretValue"),
+        "azurekv" => (Holds::Bytes, "Key Vault Secrets User"),
+        "gcpsm" => (Holds::Bytes, "secretmanager.versions.access"),
+        "fake" => (Holds::Bytes, ""),
+        "vault" => (Holds::Json, "the capability read"),
+        "kubernetes" => (Holds::Keys, "get secrets"),
+        other => {
+            let detail = format!("the provider {other}");
+            return Err(Unread::store(unread::UNSUPPORTED, detail));
+        }
+    };
+    let reader = Reader {
+        backend: sandbox.backend(&settings.key),
+        holds,
+        permission,
+    };
+    if reader
+        .backend
+        .accepts_login()
+        .map_err(|error| reader.failed(error))?
+    {
+        Ok(Box::new(reader))
+    } else {
+        Err(Unread::store(
+            unread::LOGIN,
+            "the provider does not take the store's credentials",
+        ))
+    }
+}
+
+#[async_trait]
+impl Provider for Reader {
+    async fn read(&self, wanted: &[What], turns: &Turns) -> Vec<Answered> {
+        let mut answers = Vec::with_capacity(wanted.len());
+        for what in wanted {
+            answers.push(
+                self.answer(what, turns)
+                    .await
+                    .unwrap_or_else(Answered::Unread),
+            );
+        }
+        answers
+    }
+}
+
+impl Reader {
+    async fn answer(&self, what: &What, turns: &Turns) -> Result<Answered, Unread> {
+        match what {
+            What::Secret { version, .. } if !version.is_empty() => Err(lacks("keeps no versions")),
+            What::Secret { metadata: true, .. } => Err(lacks("has no metadata")),
+            What::Secret { key, .. } => {
+                self.call(turns).await?;
+                let value = self
+                    .backend
+                    .value(key)
+                    .map_err(|error| self.failed(error))?;
+                match value {
+                    Some(text) => self.raw(&text).map(Answered::One),
+                    None => Ok(Answered::NotFound),
+                }
+            }
+            What::Find {
+                path: None,
+                name: Some(name),
+                tags: None,
+            } => {
+                self.call(turns).await?;
+                let pattern = regex::Regex::new(name)
+                    .map_err(|_| lacks("does not understand this regular expression"))?;
+                let found = self
+                    .backend
+                    .matching(&pattern)
+                    .map_err(|error| self.failed(error))?;
+                let raw = |(key, value): (String, Vec<u8>)| {
+                    let text = String::from_utf8_lossy(&value);
+                    Ok((key, self.raw(&text)?))
+                };
+                let found = found.into_iter().map(raw).collect::<Result<_, Unread>>()?;
+                Ok(Answered::Many(found))
+            }
+            What::Find { .. } => Err(lacks("finds by name only")),
+        }
+    }
+
+    /// Waits for a rate permit and calls; again where the provider throttles.
+    async fn call(&self, turns: &Turns) -> Result<(), Unread> {
+        for _ in 0..ATTEMPTS {
+            turns.turn().await;
+            match self.backend.call().await {
+                Ok(()) => return Ok(()),
+                Err(CallError::Throttled) => turns.throttled(Some(RETRY_AFTER)),
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+        Err(self.failed(CallError::Throttled))
+    }
+
+    fn failed(&self, error: CallError) -> Unread {
+        match error {
+            CallError::NoStore => Unread::store(unread::STORE, "there is no such store"),
+            CallError::Throttled => Unread::secret(unread::THROTTLED, "the provider throttles"),
+            CallError::Denied => Unread::store(unread::DENIED, "the provider refuses the read")
+                .lacking(self.permission),
+            CallError::Unavailable => Unread::secret(unread::UNAVAILABLE, "the provider fails"),
+        }
+    }
+
+    fn raw(&self, text: &str) -> Result<Raw, Unread> {
+        Ok(match self.holds {
+            Holds::Bytes => Raw::Bytes(Value::from(text)),
+            Holds::Json => Raw::Json(Value::from(text)),
+            Holds::Keys => {
+                let Ok(Json::Object(keys)) = serde_json::from_str(text) else {
+                    let detail = "the secret is no object";
+                    return Err(Unread::secret(unread::UNREADABLE, detail));
+                };
+                let value = |found: Json| match found.as_str() {
+                    Some(text) => Value::from(text),
+                    None => Value::from(found.to_string().as_str()),
+                };
+                Raw::Keys(
+                    keys.into_iter()
+                        .map(|(key, found)| (key, value(found)))
+                        .collect(),
+                )
+            }
+        })
+    }
+}
+
+fn lacks(what: &str) -> Unread {
+    Unread::secret(
+        unread::UNSUPPORTED,
+        format!("the sandbox's provider {what}"),
+    )
+}
