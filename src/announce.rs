@@ -11,13 +11,11 @@ use tokio::time::timeout;
 
 use crate::{
     discover::Api,
-    outcome::{Outcome, Results},
+    outcome::Outcome,
     plan::{Item, Plan},
     report::Document,
-    restart::{
-        plan::{RestartPlan, Step},
-        results::{RestartOutcome, RestartResults},
-    },
+    restart::{plan::Step, results::RestartOutcome},
+    results::Results,
 };
 
 /// Events are worth waiting for, but not for long: a Pod that is told to end has 30 s in all.
@@ -45,8 +43,6 @@ pub struct Told<'a> {
     pub plan: &'a Plan,
     /// What became of it.
     pub results: &'a Results,
-    /// Likewise for workloads, where the policy restarts any.
-    pub restarts: Option<(&'a RestartPlan, &'a RestartResults)>,
     /// The report.
     pub document: &'a Document,
 }
@@ -62,38 +58,32 @@ pub async fn announce(
     let Told {
         plan,
         results,
-        restarts,
         document,
     } = told;
     let failed = results
         .items
         .iter()
-        .zip(&plan.items)
-        .filter_map(|(result, item)| {
-            let result = result
-                .as_ref()
-                .filter(|result| result.outcome == Outcome::Failed)?;
+        .filter(|(_, result)| result.outcome == Outcome::Failed)
+        .map(|(&at, result)| {
+            let item = &plan.items[at];
             let reason = result
                 .reason
                 .map(crate::reason::Reason::as_str)
                 .unwrap_or_default();
-            Some(on_external_secret(
+            on_external_secret(
                 api,
                 item,
                 &document.run.id,
                 &format!("{reason}: {}", result.message),
                 now,
-            ))
+            )
         });
-    let not_restarted = restarts.into_iter().flat_map(|(plan, results)| {
-        let failed = plan.steps.iter().filter_map(|step| {
-            let result = results.of.get(&step.id)?;
-            (result.outcome == RestartOutcome::Failed).then(|| {
-                let message = format!("{}: {}", result.reason.as_str(), result.message);
-                on_workload(step, &document.run.id, &message, now)
-            })
-        });
-        failed.collect::<Vec<_>>()
+    let not_restarted = plan.restarts.steps.iter().filter_map(|step| {
+        let result = results.restarts.of.get(&step.id)?;
+        (result.outcome == RestartOutcome::Failed).then(|| {
+            let message = format!("{}: {}", result.reason.as_str(), result.message);
+            on_workload(step, &document.run.id, &message, now)
+        })
     });
     let written = stream::iter(failed.chain(not_restarted).collect::<Vec<_>>())
         .map(|(namespace, event)| write(cluster, namespace, event))

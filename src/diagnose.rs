@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    drift::{Finding, ReadFact, ReadState, Verdict},
     exit::Exit,
+    finding::{Finding, ReadFact, ReadState, Verdict},
     inventory::{Inventory, State, StoreView},
     plan::{Action, Item},
     reason::Reason,

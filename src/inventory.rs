@@ -200,7 +200,25 @@ pub struct Inventory {
     pub operator: Operator,
 }
 
+impl Inventory {
+    /// A store, where it could be read.
+    pub fn store(&self, key: &StoreKey) -> Option<&Store> {
+        match self.stores.get(key)? {
+            StoreView::Seen(store) => Some(store),
+            StoreView::Missing | StoreView::Unknown(_) => None,
+        }
+    }
+}
+
 impl ExternalSecret {
+    /// Its target Secret.
+    pub fn secret_id(&self) -> Id {
+        Id {
+            namespace: self.id.namespace.clone(),
+            name: self.secret.clone(),
+        }
+    }
+
     /// How long ago the last successful sync began, as of `now`.
     pub fn age(&self, now: Timestamp) -> Option<Duration> {
         let refreshed = self.refreshed?;

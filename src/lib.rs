@@ -3,38 +3,53 @@
 //! ```text
 //!   files, variables, flags ─► settings ─► Policy
 //!                                            │
-//!   cluster ─► discover ─► Inventory ─► drift ─► plan(policy, inventory, findings, now) ─► Plan ─► (print, or)
-//!                                                                                           │
-//!            lock ─► sync: lanes at a pace, one watch, a proof for each ─► drift again ─► Results ─► report, Events, exit code
+//!   cluster ─► discover ─► Inventory ─► select ─► drift ─► Findings ─► restart::read ─► Workloads
+//!                                                                                          │
+//!                         plan(policy, inventory, selected, findings, workloads, now) ─► Plan ─► (print, or)
+//!                                                                                          │
+//!        confirm, lock ─► adopt ─► sync ─► verify ─► remedy ─► restart ─► Results ─► report, Events, exit code
 //! ```
 //!
-//! Decisions are pure and separate from the edges that act: [`policy`], [`inventory`], [`eso`], [`drift::judge`], [`plan`], [`outcome`],
-//! [`reason`], [`report`], [`rbac`] and [`provider::trust`] know no Kubernetes client and no runtime, which a test enforces. A plan leaves nothing
+//! Decisions are pure and separate from the edges that act: [`policy`], [`inventory`], [`eso_model`], [`select`], [`finding`], [`drift::judge`], [`plan`],
+//! [`outcome`], [`results`], [`reason`], [`report`], [`rbac`] and [`providers::trust`] know no Kubernetes client and no runtime, which a test enforces. A plan leaves nothing
 //! to choose: the dry run is the same plan, printed.
 
 pub mod announce;
+pub mod asked;
 pub mod cli;
-pub mod command;
+pub mod commands;
 pub mod diagnose;
 pub mod discover;
 pub mod drift;
+pub mod edits;
 pub mod exit;
+pub mod failure;
+pub mod finding;
+pub mod home;
+pub mod index;
 pub mod inventory;
 pub mod lock;
 pub mod outcome;
+pub mod output;
 pub mod pattern;
 pub mod plan;
 pub mod policy;
 pub mod progress;
 pub mod rbac;
 pub mod reason;
+pub mod remedy;
 pub mod report;
 pub mod restart;
+pub mod results;
+pub mod run;
 pub mod sandbox_access;
+pub mod select;
 pub mod selector;
+pub mod session;
 pub mod settings;
 pub mod stop;
 pub mod sync;
 pub mod telemetry;
+pub mod verify;
 pub mod wire;
 pub mod workload;

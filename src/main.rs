@@ -3,12 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use eso_sync::{
-    cli::Cli,
-    command::{World, execute},
-    reason::Reason,
-    stop, telemetry,
-};
+use eso_sync::{cli::Cli, commands::execute, reason::Reason, session::World, stop, telemetry};
 use pace::Clock;
 use tokio::signal::unix::{SignalKind, signal};
 

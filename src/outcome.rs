@@ -1,12 +1,11 @@
-//! What became of a plan: data that the report reads, whoever carried the plan out.
+//! What became of one item of a plan: data that the report reads, whoever carried the plan out.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use eso_model::QuotaKey;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{drift::Finding, reason::Reason};
+use crate::reason::Reason;
 
 /// What became of an item.
 #[derive(
@@ -68,25 +67,6 @@ pub struct ItemResult {
     pub took: Duration,
     /// Whether the target Secret changed.
     pub secret: SecretChange,
-}
-
-/// What became of a plan.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Results {
-    /// By the index of the item; None for those that the plan skips.
-    pub items: Vec<Option<ItemResult>>,
-    /// Why the run ended early, if it did.
-    pub stopped: Option<Reason>,
-    /// Whether anything was written at all.
-    pub wrote: bool,
-    /// Whether the API server refused to let us write.
-    pub denied: bool,
-    /// Why Events could not be watched; failures that repeat themselves were then seen as time-outs.
-    pub deaf: Option<String>,
-    /// What the drift check says of those that were synced, by the index of the item.
-    pub checked: BTreeMap<usize, Finding>,
-    /// Calls to providers of all drift checks, by what shares a quota.
-    pub reads: BTreeMap<QuotaKey, u64>,
 }
 
 impl ItemResult {

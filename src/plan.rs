@@ -1,37 +1,90 @@
-//! The decision: which ExternalSecrets are synced, which are left alone, and why. Total, deterministic, free of I/O.
+//! The decision: which ExternalSecrets are synced, which workloads are restarted, which are left alone, and why. Total,
+//! deterministic, free of I/O.
 //!
-//! A plan leaves nothing to choose: carrying it out can fail, but not improvise. The dry run is the same plan, printed.
+//! A plan leaves nothing to choose: carrying it out can fail, but not improvise. What it cannot know yet are conditions of its steps,
+//! and [`Plan::once_stamped`] and [`restart::plan::due`] hold those against what came of them. The dry run is the same plan, printed.
 
 mod classify;
+pub mod hold;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use eso_model::{Id, QuotaKey, StoreKey, expected::CreationPolicy};
 use jiff::Timestamp;
 
 use crate::{
-    drift::{Finding, Findings, Verdict},
-    inventory::{ExternalSecret, Gap, Inventory, Ready, State, StoreView, Target},
+    finding::{Finding, Findings},
+    index::{Place as _, Table, place},
+    inventory::{ExternalSecret, Gap, Inventory, Ready, State, Target},
+    plan::hold::Holds,
     policy::{OnStillStale, OnUnverifiable, Pace, Policy},
     reason::Reason,
+    restart::{
+        self,
+        plan::RestartPlan,
+        workloads::{Options, Workloads},
+    },
+    select::Selected,
+    workload::WorkloadId,
 };
 
 /// ExternalSecrets that the operator syncs in a second with its default of one worker (measured on v0.20.4 against a
 /// provider that answers at once: 8 a second). More workers are faster; an estimate may be pessimistic.
 const OPERATOR_RATE: f64 = 8.0;
 
+place! {
+    /// Of an item in a [`Plan`].
+    pub ItemAt
+}
+
+place! {
+    /// Of a step in a [`Plan`] that syncs.
+    pub StepAt
+}
+
+/// All that a plan is made from.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// What was read of ExternalSecrets.
+    pub inventory: &'a Inventory,
+    /// Which of them the policy selects.
+    pub selected: &'a Selected<'a>,
+    /// What the drift check says of them; empty where drift is not checked.
+    pub findings: &'a Findings,
+    /// What was read of workloads.
+    pub restarts: RestartFacts<'a>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// What is known of workloads, and of what their restarts ask for.
+#[derive(Clone, Copy)]
+pub struct RestartFacts<'a> {
+    /// As they were read; empty where none are restarted.
+    pub workloads: &'a Workloads,
+    /// The Secrets that must not change.
+    pub holds: &'a Holds,
+    /// What restarts are told beside the policy.
+    pub options: &'a Options,
+}
+
 /// Everything that a run will do, and what it leaves alone.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// Every selected ExternalSecret once, by namespace and name.
-    pub items: Vec<Item>,
+    pub items: Table<ItemAt, Item>,
     /// What is written: one step for each ExternalSecret, or for each ClusterExternalSecret with all of its children.
-    pub steps: Vec<Step>,
-    /// How long it will take, about.
+    pub steps: Table<StepAt, Step>,
+    /// What becomes of workloads.
+    pub restarts: RestartPlan,
+    /// How long the syncs will take, about.
     pub estimate: Duration,
-    /// Set where a limit refuses the run as a whole.
-    pub refusal: Option<Refusal>,
-    /// What could not be seen.
+    /// The limits that it passes: then nothing of it is done.
+    pub exceeded: Vec<LimitExceeded>,
+    /// What could not be seen of ExternalSecrets.
     pub gaps: Vec<Gap>,
     /// What was read to find out what drifted; None where that is not checked.
     pub check: Option<Check>,
@@ -105,8 +158,10 @@ pub enum Action {
 pub struct Step {
     /// What is annotated.
     pub target: StepTarget,
-    /// Indices into [`Plan::items`]: what that syncs.
-    pub members: Vec<usize>,
+    /// What that syncs.
+    pub members: Vec<ItemAt>,
+    /// The stamps that have to be written before.
+    pub requires: Vec<StampWritten>,
     /// What is paced together.
     pub quota: QuotaKey,
     /// The stores that it reads from.
@@ -118,8 +173,8 @@ pub struct Step {
 /// What a step annotates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepTarget {
-    /// The ExternalSecret itself.
-    ExternalSecret,
+    /// The only member itself.
+    ExternalSecret(ItemAt),
     /// The ClusterExternalSecret that controls its members.
     Parent {
         /// Its name.
@@ -129,14 +184,36 @@ pub enum StepTarget {
     },
 }
 
-/// A limit that the plan passes.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{wanted} ExternalSecrets would be synced, and safety.maxSyncs allows {limit}")]
-pub struct Refusal {
-    /// What the policy allows.
-    pub limit: u32,
-    /// What would be done.
-    pub wanted: usize,
+/// A condition of a step: until a workload's stamp tells what its pods started with, its Secret must not change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StampWritten {
+    /// Which member writes that Secret.
+    pub member: ItemAt,
+    /// The workload.
+    pub workload: WorkloadId,
+}
+
+/// A safety limit that a plan passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LimitExceeded {
+    /// `safety.maxSyncs`
+    #[error("{wanted} ExternalSecrets would be synced, and safety.maxSyncs allows {allowed}")]
+    Syncs {
+        /// What the policy allows.
+        allowed: u32,
+        /// What would be done.
+        wanted: usize,
+    },
+    /// `safety.maxRestarts`
+    #[error(
+        "{wanted} workloads would be restarted if their data changes, and safety.maxRestarts allows {allowed}"
+    )]
+    Restarts {
+        /// What the policy allows.
+        allowed: u32,
+        /// What may be done.
+        wanted: usize,
+    },
 }
 
 impl Plan {
@@ -145,25 +222,79 @@ impl Plan {
         self.steps.iter().map(|step| step.members.len()).sum()
     }
 
-    /// Leaves these alone after all: by index, each with what is in the way. What can only be synced together with one of them is left
-    /// alone too.
-    pub fn hold_back(&mut self, reason: Reason, mut held: BTreeMap<usize, String>) {
-        self.steps.retain(|step| {
+    /// Whether carrying it out writes anything.
+    pub fn writes_anything(&self) -> bool {
+        !self.steps.is_empty() || self.restarts.writes_anything()
+    }
+
+    /// The plan as it stands once stamps were written, save for these, each with the reason: what required them is left alone.
+    #[must_use]
+    pub fn once_stamped(mut self, policy: &Policy, missing: &BTreeMap<WorkloadId, String>) -> Self {
+        if missing.is_empty() {
+            return self;
+        }
+        let mut held = BTreeMap::new();
+        for condition in self.steps.iter().flat_map(|step| &step.requires) {
+            if let Some(why) = missing.get(&condition.workload) {
+                let why = || format!("{}: {why}", condition.workload);
+                held.entry(condition.member).or_insert_with(why);
+            }
+        }
+        self.hold(held);
+        self.bound(policy);
+        self
+    }
+
+    /// Leaves these alone, each with what is in the way; and with them what can only be synced together with one of them.
+    fn hold(&mut self, mut held: BTreeMap<ItemAt, String>) {
+        let mut steps = Table::default();
+        for step in std::mem::take(&mut self.steps) {
             let in_the_way = step.members.iter().find_map(|member| held.get(member));
             let Some(why) = in_the_way.cloned() else {
-                return true;
+                steps.push(step);
+                continue;
             };
             for &member in &step.members {
                 held.entry(member)
                     .or_insert_with(|| format!("it is only synced together with others: {why}"));
             }
-            false
-        });
-        for (index, message) in held {
-            if let Some(item) = self.items.get_mut(index) {
-                item.if_still_stale = None;
-                item.action = Action::Skip { reason, message };
-            }
+        }
+        self.steps = steps;
+        for (member, message) in held {
+            let item = &mut self.items[member];
+            item.if_still_stale = None;
+            item.action = Action::Skip {
+                reason: Reason::StampNotWritten,
+                message,
+            };
+        }
+    }
+
+    /// What follows from the number of its steps: how long it takes, and whether that is too many.
+    fn bound(&mut self, policy: &Policy) {
+        self.estimate = estimate(&policy.pace, &self.steps);
+        self.exceeded.clear();
+        let (syncs, restarts) = (self.syncs(), self.restarts.restarts());
+        let safety = &policy.safety;
+        if syncs > safety.max_syncs as usize {
+            self.exceeded.push(LimitExceeded::Syncs {
+                allowed: safety.max_syncs,
+                wanted: syncs,
+            });
+        }
+        if restarts > safety.max_restarts as usize {
+            self.exceeded.push(LimitExceeded::Restarts {
+                allowed: safety.max_restarts,
+                wanted: restarts,
+            });
+        }
+        self.warnings.clear();
+        if self.estimate > policy.deadline {
+            self.warnings.push(format!(
+                "this takes about {}, longer than the deadline of {}: what is not reached by then is left for the next run",
+                eso_model::duration::GoDuration(whole_seconds(self.estimate)),
+                eso_model::duration::GoDuration(policy.deadline)
+            ));
         }
     }
 
@@ -174,19 +305,6 @@ impl Plan {
             *calls.entry(step.quota.clone()).or_default() += u64::from(step.cost);
         }
         calls
-    }
-
-    /// How many of those that were checked cannot be told, where that counts as failed.
-    pub fn unknown(&self) -> usize {
-        if !self.check.as_ref().is_some_and(|check| check.unknown_fails) {
-            return 0;
-        }
-        let unknown = |item: &&Item| {
-            item.finding
-                .as_ref()
-                .is_some_and(|finding| finding.verdict == Verdict::Unverifiable)
-        };
-        self.items.iter().filter(unknown).count()
     }
 
     /// How many are skipped, by reason.
@@ -201,54 +319,128 @@ impl Plan {
     }
 }
 
-/// Decides. `findings` is empty where drift is not checked.
-pub fn plan(policy: &Policy, inventory: &Inventory, findings: &Findings, now: Timestamp) -> Plan {
-    let mut selected: Vec<(&ExternalSecret, Item)> = inventory
-        .external_secrets
+/// Decides.
+pub fn plan(policy: &Policy, facts: Facts<'_>) -> Plan {
+    let Facts {
+        inventory,
+        findings,
+        now,
+        ..
+    } = facts;
+    let mut selected: Vec<(&ExternalSecret, Item)> = facts
+        .selected
         .iter()
-        .filter_map(|external_secret| {
-            let finding = findings.of.get(&external_secret.id);
-            let item = classify::item(policy, inventory, external_secret, finding, now)?;
-            Some((external_secret, item))
+        .map(|one| {
+            let finding = findings.of.get(&one.external_secret.id);
+            let item = classify::item(policy, inventory, one, finding, now);
+            (one.external_secret, item)
         })
         .collect();
     classify::children(inventory, &mut selected);
     let steps = steps(inventory, &selected);
-    let items: Vec<Item> = selected
-        .into_iter()
-        .map(|(_, item)| Item {
-            if_still_stale: remedy(policy, &item),
-            ..item
-        })
-        .collect();
-    let estimate = estimate(&policy.pace, &steps);
-    let mut plan = Plan {
-        items,
+    let items = selected.into_iter().map(|(_, item)| Item {
+        if_still_stale: remedy(policy, &item),
+        ..item
+    });
+    let plan = Plan {
+        items: items.collect(),
         steps,
-        estimate,
-        refusal: None,
         gaps: inventory.gaps.clone(),
         check: policy.drift.enabled.then(|| Check {
             reads: findings.reads.clone(),
             unread: findings.stores.clone(),
             unknown_fails: policy.drift.on_unverifiable == OnUnverifiable::Fail,
         }),
-        warnings: Vec::new(),
+        ..Plan::default()
     };
-    let wanted = plan.syncs();
-    if wanted > policy.safety.max_syncs as usize {
-        plan.refusal = Some(Refusal {
-            limit: policy.safety.max_syncs,
-            wanted,
+    plan.with_workloads(policy, facts.restarts, None, now)
+}
+
+impl Item {
+    /// Its target Secret.
+    pub fn secret_id(&self) -> Id {
+        Id {
+            namespace: self.id.namespace.clone(),
+            name: self.secret.clone(),
+        }
+    }
+
+    /// Whether the run may change what its Secret holds.
+    fn may_change_its_secret(&self) -> bool {
+        matches!(self.action, Action::Sync { .. }) && self.target.written
+    }
+}
+
+impl Plan {
+    /// The same for workloads as they were read again since it was shown. Nothing is restarted that it did not foresee, and what it
+    /// leaves alone stays left alone.
+    #[must_use]
+    pub fn again(self, policy: &Policy, facts: RestartFacts<'_>, now: Timestamp) -> Self {
+        let shown = self.restarts.clone();
+        self.with_workloads(policy, facts, Some(&shown), now)
+    }
+
+    fn with_workloads(
+        mut self,
+        policy: &Policy,
+        facts: RestartFacts<'_>,
+        shown: Option<&RestartPlan>,
+        now: Timestamp,
+    ) -> Self {
+        self.restarts = restarts(policy, facts, &self.items, shown, now);
+        self.require_stamps(facts.workloads);
+        let held = self.items.entries().filter_map(|(at, item)| {
+            let why = facts.holds.why(&item.secret_id());
+            let why = why.filter(|_| item.may_change_its_secret())?;
+            Some((at, why.clone()))
         });
+        let held = held.collect();
+        self.hold(held);
+        self.bound(policy);
+        self
     }
-    if estimate > policy.deadline {
-        plan.warnings.push(format!(
-            "this takes about {}, longer than the deadline of {}: what is not reached by then is left for the next run",
-            eso_model::duration::GoDuration(whole_seconds(estimate)),
-            eso_model::duration::GoDuration(policy.deadline)
-        ));
+
+    /// Adds to each step the stamps that have to be written before it.
+    fn require_stamps(&mut self, workloads: &Workloads) {
+        let due = hold::due(&self.restarts, workloads);
+        for step in self.steps.iter_mut() {
+            step.requires.clear();
+            for &member in &step.members {
+                let item = &self.items[member];
+                let stamps = due
+                    .get(&item.secret_id())
+                    .filter(|_| item.may_change_its_secret());
+                let stamps = stamps.into_iter().flatten();
+                step.requires.extend(stamps.map(|workload| StampWritten {
+                    member,
+                    workload: (*workload).clone(),
+                }));
+            }
+        }
     }
+}
+
+/// What becomes of workloads, given what is to be synced.
+fn restarts(
+    policy: &Policy,
+    facts: RestartFacts<'_>,
+    items: &Table<ItemAt, Item>,
+    shown: Option<&RestartPlan>,
+    now: Timestamp,
+) -> RestartPlan {
+    let workloads = facts.workloads;
+    let mut plan = RestartPlan::default();
+    if let Some(stamps) = &workloads.stamps {
+        let synced = |item: &&Item| matches!(item.action, Action::Sync { .. });
+        let synced: BTreeSet<&Id> = items.iter().filter(synced).map(|item| &item.id).collect();
+        let targets = workloads.targets.clone();
+        let targets = targets.planned(|id| synced.contains(id));
+        let context = stamps.context(&targets, facts.options, now);
+        let foresaw = shown.map(RestartPlan::foreseen);
+        plan = restart::plan::plan(policy, &workloads.subjects, context, foresaw.as_ref());
+        plan.warnings.extend(stamps.keeper.kept_elsewhere());
+    }
+    plan.gaps.clone_from(&workloads.gaps);
     plan
 }
 
@@ -271,10 +463,11 @@ fn remedy(policy: &Policy, item: &Item) -> Option<OnStillStale> {
 }
 
 /// A step for each ExternalSecret to sync, and one for each parent with all of its children.
-fn steps(inventory: &Inventory, selected: &[(&ExternalSecret, Item)]) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
-    let mut of_parent: BTreeMap<&str, usize> = BTreeMap::new();
-    for (index, (external_secret, item)) in selected.iter().enumerate() {
+fn steps(inventory: &Inventory, selected: &[(&ExternalSecret, Item)]) -> Table<StepAt, Step> {
+    let mut steps: Table<StepAt, Step> = Table::default();
+    let mut of_parent: BTreeMap<&str, StepAt> = BTreeMap::new();
+    for (place, (external_secret, item)) in selected.iter().enumerate() {
+        let member = ItemAt::at(place);
         let Action::Sync { cost, .. } = item.action else {
             continue;
         };
@@ -282,28 +475,32 @@ fn steps(inventory: &Inventory, selected: &[(&ExternalSecret, Item)]) -> Vec<Ste
             .parent
             .as_deref()
             .and_then(|parent| of_parent.get(parent));
-        if let Some(step) = known.and_then(|&step| steps.get_mut(step)) {
-            step.members.push(index);
+        if let Some(&step) = known {
+            let step = &mut steps[step];
+            step.members.push(member);
             step.cost = step.cost.saturating_add(cost);
             continue;
         }
-        let mut target = StepTarget::ExternalSecret;
-        if let Some(name) = &external_secret.parent
-            && let Some(Some(parent)) = inventory.parents.get(name)
-        {
-            of_parent.insert(name, steps.len());
-            target = StepTarget::Parent {
+        let parent = external_secret.parent.as_ref();
+        let parent = parent.and_then(|name| Some((name, inventory.parents.get(name)?.as_ref()?)));
+        let target = match parent {
+            None => StepTarget::ExternalSecret(member),
+            Some((name, parent)) => StepTarget::Parent {
                 name: name.clone(),
                 uid: parent.uid.clone(),
-            };
-        }
-        steps.push(Step {
+            },
+        };
+        let step = steps.push(Step {
             target,
-            members: vec![index],
+            members: vec![member],
+            requires: Vec::new(),
             quota: quota_of(inventory, external_secret),
             stores: external_secret.stores.clone(),
             cost,
         });
+        if let Some((name, _)) = parent {
+            of_parent.insert(name, step);
+        }
     }
     steps
 }
@@ -315,14 +512,14 @@ fn quota_of(inventory: &Inventory, external_secret: &ExternalSecret) -> QuotaKey
     };
     match external_secret.stores.first() {
         None => unknown("generator", String::new()),
-        Some(key) => match inventory.stores.get(key) {
-            Some(StoreView::Seen(store)) => store.quota.clone(),
-            _ => unknown("unknown", key.to_string()),
+        Some(key) => match inventory.store(key) {
+            Some(store) => store.quota.clone(),
+            None => unknown("unknown", key.to_string()),
         },
     }
 }
 
-fn estimate(pace: &Pace, steps: &[Step]) -> Duration {
+fn estimate(pace: &Pace, steps: &Table<StepAt, Step>) -> Duration {
     #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
     let seconds = |count: u64, per_second: f64| count as f64 / per_second;
     let mut by_quota: BTreeMap<&QuotaKey, u64> = BTreeMap::new();
@@ -335,7 +532,7 @@ fn estimate(pace: &Pace, steps: &[Step]) -> Duration {
     }
     let quotas = by_quota
         .into_iter()
-        .map(|(quota, calls)| seconds(calls, pace.rate_of(&quota.provider).as_per_second()));
+        .map(|(quota, calls)| seconds(calls, pace.of(&quota.provider).as_per_second()));
     let stores = by_store
         .into_iter()
         .filter_map(|(store, calls)| Some(seconds(calls, pace.stores.get(store)?.as_per_second())));

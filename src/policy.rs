@@ -254,6 +254,16 @@ pub struct Lock {
     pub enabled: bool,
 }
 
+impl Pace {
+    /// The rate of a provider: its own, or the default.
+    pub fn of(&self, provider: &str) -> Rate {
+        self.providers
+            .get(provider)
+            .copied()
+            .unwrap_or(self.default)
+    }
+}
+
 impl Policy {
     /// The default of everything but the selection.
     pub fn selecting(select: Vec<Selection>) -> Self {
@@ -303,25 +313,6 @@ impl Default for Sync {
             timeout: Duration::from_mins(1),
             retries: 2,
             on_still_stale: OnStillStale::Report,
-        }
-    }
-}
-
-impl Pace {
-    /// The rate of a provider: its own, or the default.
-    pub fn rate_of(&self, provider: &str) -> Rate {
-        self.providers
-            .get(provider)
-            .copied()
-            .unwrap_or(self.default)
-    }
-
-    /// The rates at which providers are read.
-    pub fn rates(&self) -> providers::reader::Rates {
-        providers::reader::Rates {
-            default: self.default,
-            providers: self.providers.clone(),
-            stores: self.stores.clone(),
         }
     }
 }

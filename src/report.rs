@@ -18,20 +18,21 @@ pub use self::chain::{Link, LinkKind};
 pub use self::drift::{DocumentKey, DocumentVerifiable};
 pub use self::restarts::{
     DocumentRestart, DocumentSecret, DocumentSecretKey, RestartAction, RestartSummary, StampAction,
-    exit_of_restart_plan, exit_of_restarts, exit_of_undone, took,
+    took,
 };
 pub use self::table::{Column, items_table};
 pub use self::termination::summary as termination_summary;
 use eso_model::StoreKind;
 
 use crate::{
-    drift::Verdict,
     exit::Exit,
+    finding::Verdict,
     inventory::{Gap, State},
-    outcome::{ItemResult, Outcome, Results, SecretChange},
+    outcome::{ItemResult, Outcome, SecretChange},
     plan::{Action, Item, Plan},
     policy::OnStillStale,
     reason::Reason,
+    results::Results,
 };
 
 /// The version of the shape.
@@ -278,24 +279,31 @@ impl Document {
             .iter()
             .map(|item| DocumentItem::new(item, None))
             .collect();
-        Self::new(kind, plan, items, heading, exit)
+        Self::new(kind, plan, items, heading, exit).with_restarts(&plan.restarts, None)
+    }
+
+    /// The same without ExternalSecrets, where workloads are all that was asked for.
+    #[must_use]
+    pub fn without_items(mut self) -> Self {
+        self.items.clear();
+        self
     }
 
     /// What was done.
     pub fn of_results(plan: &Plan, results: &Results, heading: Heading, exit: Exit) -> Self {
-        let result = |index: usize| results.items.get(index).and_then(Option::as_ref);
-        let items: Vec<DocumentItem> = (0..)
-            .zip(&plan.items)
-            .map(|(index, item)| {
-                let document = DocumentItem::new(item, result(index)).done();
-                match results.checked.get(&index) {
+        let items: Vec<DocumentItem> = plan
+            .items
+            .entries()
+            .map(|(at, item)| {
+                let document = DocumentItem::new(item, results.items.get(&at)).done();
+                match results.checked.get(&at) {
                     Some(finding) => document.found(finding),
                     None => document.forgetting_if_synced(),
                 }
             })
             .collect();
         let mut document = Self::new(Kind::Report, plan, items, heading, exit);
-        document.summary.stopped = results.stopped;
+        document.summary.stopped = results.stopped();
         for (quota, calls) in results.reads.iter().filter(|(_, calls)| **calls > 0) {
             document.summary.reads.insert(quota.to_string(), *calls);
         }
@@ -303,13 +311,13 @@ impl Document {
         if !results.reads.is_empty() {
             document.summary.about_usd = price::about(plan, &results.reads);
         }
-        document.run.complete = results.stopped.is_none();
+        document.run.complete = results.stopped().is_none();
         if let Some(why) = &results.deaf {
             document.warnings.push(format!(
                 "Events could not be watched, so a failure that repeats itself was only seen as a time-out: {why}"
             ));
         }
-        document
+        document.with_restarts(&plan.restarts, Some(&results.restarts))
     }
 
     fn new(
@@ -335,7 +343,7 @@ impl Document {
                 .map(|(quota, calls)| (quota.to_string(), calls))
                 .collect(),
             estimate_seconds: plan.estimate.as_secs(),
-            refused: plan.refusal.as_ref().map(ToString::to_string),
+            refused: refused(plan),
             ..Summary::default()
         };
         for item in &items {
@@ -441,67 +449,10 @@ impl From<&Gap> for DocumentGap {
     }
 }
 
-/// The exit code of what was done.
-pub fn exit_of(plan: &Plan, results: &Results) -> Exit {
-    let mut exit = exit_of_seen(plan);
-    if drift::unknown(plan, results) > 0 {
-        exit = exit.or(Exit::Failed);
-    }
-    for result in results.items.iter().flatten() {
-        if matches!(result.outcome, Outcome::Failed | Outcome::Unproven) {
-            exit = exit.or(Exit::Failed);
-        }
-    }
-    match results.stopped {
-        Some(Reason::TooManyFailures) => exit = exit.or(Exit::Limit),
-        Some(_) => exit = exit.or(Exit::Stopped),
-        None => {}
-    }
-    if results.denied && !results.wrote {
-        exit = exit.or(Exit::NoAccess);
-    }
-    exit
-}
-
-/// The exit code that a plan has by itself: what is skipped for trouble, cannot be seen or cannot be told is not clean.
-pub fn exit_of_plan(plan: &Plan) -> Exit {
-    let exit = exit_of_seen(plan);
-    if plan.unknown() > 0 {
-        exit.or(Exit::Failed)
-    } else {
-        exit
-    }
-}
-
-/// The exit code of a drift check by itself.
-pub fn exit_of_drift(plan: &Plan) -> Exit {
-    let differs = plan
-        .items
-        .iter()
-        .filter_map(|item| item.finding.as_ref())
-        .any(|finding| finding.verdict.is_drift());
-    let mut exit = if differs {
-        Exit::Differences
-    } else {
-        Exit::Done
-    };
-    if plan.unknown() > 0 || !plan.gaps.is_empty() {
-        exit = exit.or(Exit::Failed);
-    }
-    exit
-}
-
-fn exit_of_seen(plan: &Plan) -> Exit {
-    let trouble = plan.skips().keys().any(|reason| reason.is_trouble());
-    let mut exit = if trouble || !plan.gaps.is_empty() {
-        Exit::Failed
-    } else {
-        Exit::Done
-    };
-    if plan.refusal.is_some() {
-        exit = exit.or(Exit::Limit);
-    }
-    exit
+/// The limits that a plan passes, in one line.
+fn refused(plan: &Plan) -> Option<String> {
+    let limits: Vec<String> = plan.exceeded.iter().map(ToString::to_string).collect();
+    (!limits.is_empty()).then(|| limits.join("; "))
 }
 
 /// The JSON Schema of [`Document`].

@@ -1,13 +1,13 @@
 //! Restarts what still runs on old data: level-triggered, careful, exactly once.
 //!
 //! ```text
-//!   workloads, Secrets, pods ─► discover ─► Subjects ─► plan (decide, waves) ─► RestartPlan
+//!   workloads, Secrets, pods ─► discover ─► Workloads ─► plan (decide, waves) ─► RestartPlan
 //!                                                           │
-//!      adopt: stamps, before anything is synced ─► (sync, verify) ─► decided again ─► carry_out ─► RestartResults
+//!      adopt: stamps, before anything is synced ─► (sync, verify, remedy) ─► due: conditions ─► carry_out ─► RestartResults
 //! ```
 //!
-//! What is owed is decided from objects alone. A restart and the stamp that says so are one patch; so a run that is killed
-//! leaves none undone and none done twice.
+//! Which workloads are read depends on what is selected, and not on what is planned. What is owed is decided from objects alone. A
+//! restart and the stamp that says so are one patch; so a run that is killed leaves none undone and none done twice.
 
 mod adopt;
 mod afterwards;
@@ -15,18 +15,19 @@ mod carry_out;
 pub mod decide;
 pub mod discover;
 #[cfg(test)]
-mod fixtures;
-mod hold;
+pub(crate) mod fixtures;
 pub mod key;
 pub mod known;
 pub mod others;
 mod owner;
 pub mod plan;
+mod reasons;
 pub mod results;
 pub mod stamp;
 pub mod subject;
 pub mod targets;
 pub mod waves;
+pub mod workloads;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,18 +41,15 @@ use tokio::time::timeout;
 use self::{
     afterwards::{complete, secrets_seen},
     decide::{Action, Context},
-    discover::{Look, Seen, Unseen},
-    key::{Keeper, KeyError},
-    known::Known,
-    plan::{RestartPlan, Step},
+    discover::Look,
+    key::KeyError,
+    plan::{RestartPlan, Step, due},
     results::{RestartOutcome, RestartResult, RestartResults},
-    subject::Subject,
-    targets::{Targets, Verdicts},
+    targets::Targets,
+    workloads::{Keeper, Options, Stamps, Unseen, Workloads},
 };
 use crate::{
-    inventory::{Gap, Inventory},
-    outcome::Results,
-    plan::Plan,
+    inventory::Gap,
     policy::Policy,
     rbac::{KNOWN, STAMP_KEY},
     reason::Reason,
@@ -68,297 +66,232 @@ const MOMENT: Duration = Duration::from_millis(500);
 /// How long a last look may take, once nothing is restarted any more.
 const LAST_LOOK: Duration = Duration::from_secs(5);
 
-/// What restarts need beside the policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// Where the job keeps what it owns: the first of these namespaces that exists.
-    pub namespaces: Vec<String>,
-    /// Stamps that vanished or cannot be read are made anew.
-    pub adopt_anew: bool,
-    /// Workloads that are not healthy are restarted too, and stop no other; those that were restarted too often or too recently
-    /// are as well.
-    pub retry: bool,
-}
-
-/// The part of a run that restarts.
+/// Where restarts happen, and by which rules.
 #[derive(Clone, Copy)]
 pub struct Restarts<'a> {
     /// Where.
     pub cluster: &'a Cluster,
     /// Which rules.
     pub policy: &'a Policy,
-    /// The ExternalSecrets.
-    pub inventory: &'a Inventory,
-    /// What becomes of those.
-    pub plan: &'a Plan,
-    /// What the drift check says of them.
-    pub verdicts: &'a Verdicts,
-    /// What else is needed.
+    /// What else was said.
     pub options: &'a Options,
     /// The time.
     pub clock: Clock,
 }
 
-/// What was looked at, and the plan for it.
-pub struct Looked {
-    /// The plan.
-    pub plan: RestartPlan,
-    seen: Seen,
-    kept: Option<(Keeper, Known)>,
+/// How the syncs went, as far as restarts ask.
+#[derive(Clone, Copy)]
+pub struct Synced<'a> {
+    /// The Secrets, as they stand by now.
+    pub targets: &'a Targets,
+    /// Whether anything was written.
+    pub wrote: bool,
+    /// Why they ended early, if they did.
+    pub stopped: Option<Reason>,
 }
 
 impl Restarts<'_> {
-    /// Looks, and decides; nothing is written. Without rules nothing is asked for.
-    pub async fn look(self) -> Looked {
-        self.look_with(key::read(self.cluster, &self.options.namespaces).await)
-            .await
+    /// Reads the workloads that use these Secrets; nothing is written.
+    pub async fn read(self, targets: Targets) -> Workloads {
+        let keeper = key::read(self.cluster, &self.options.namespaces).await;
+        self.read_with(keeper, targets).await
     }
 
-    /// The same for a run that is about to write: there is a key from now on.
-    async fn look_to_write(self) -> Looked {
-        self.look_with(key::ensure(self.cluster, &self.options.namespaces).await)
-            .await
+    /// Reads them again for a run that is about to write: there is a key from now on.
+    pub async fn read_to_write(self, targets: Targets) -> Workloads {
+        let keeper = key::ensure(self.cluster, &self.options.namespaces).await;
+        self.read_with(keeper, targets).await
     }
 
-    async fn look_with(self, keeper: Result<Keeper, KeyError>) -> Looked {
-        let unseen = |what: &str, error: &dyn std::error::Error| {
-            let mut why = error.to_string();
-            if let Some(cause) = error.source() {
-                why = format!("{why}: {cause}");
-            }
-            // Without these nothing is known of any workload.
-            let all = Unseen {
-                kind: None,
-                namespace: None,
-                reason: Reason::ApiUnavailable,
-                why: format!("{what} could not be read: {why}"),
-            };
-            let gap = Gap {
-                what: what.to_owned(),
-                namespace: self.options.namespaces.first().cloned(),
-                why,
-            };
-            Looked {
-                plan: RestartPlan {
-                    gaps: vec![gap],
-                    ..RestartPlan::default()
-                },
-                seen: Seen {
-                    unseen: vec![all],
-                    ..Seen::default()
-                },
-                kept: None,
-            }
-        };
-        let mut keeper = match keeper {
+    async fn read_with(self, keeper: Result<Keeper, KeyError>, targets: Targets) -> Workloads {
+        let keeper = match keeper {
             Ok(keeper) => keeper,
-            Err(error) => return unseen(&format!("secrets/{STAMP_KEY}"), &error),
+            Err(error) => return self.unread(&format!("secrets/{STAMP_KEY}"), &error, targets),
         };
         let known = match key::known(self.cluster, &keeper.namespace).await {
             Ok(known) => known,
-            Err(error) => return unseen(&format!("configmaps/{KNOWN}"), &error),
+            Err(error) => return self.unread(&format!("configmaps/{KNOWN}"), &error, targets),
         };
-        let targets = Targets::new(self.inventory, self.plan, None, self.verdicts);
-        let unread = self.context(&keeper, &known, true);
-        let listed = self.with(&targets, unread).list_all().await;
-        keeper.others = key::others(self.cluster, &keeper.key, listed.stamps()).await;
-        let context = self.context(&keeper, &known, true);
-        let mut seen = self.with(&targets, context).complete(listed).await;
-        let mut plan = plan::plan(self.policy, &seen.subjects, context);
-        plan.warnings.extend(kept_elsewhere(&keeper));
-        plan.gaps = std::mem::take(&mut seen.gaps);
-        Looked {
-            plan,
-            seen,
-            kept: Some((keeper, known)),
+        let mut stamps = Stamps { keeper, known };
+        let context = stamps.context(&targets, self.options, self.clock.now());
+        let listed = self.look(context).list_all().await;
+        let key = &stamps.keeper.key;
+        stamps.keeper.others = key::others(self.cluster, key, listed.stamps()).await;
+        let context = stamps.context(&targets, self.options, self.clock.now());
+        let workloads = self.look(context).complete(listed).await;
+        Workloads {
+            stamps: Some(stamps),
+            targets,
+            ..workloads
         }
     }
 
-    /// Writes the stamps that are due before anything is synced. What is looked at first with a key that nobody kept is looked
-    /// at again with one that is.
-    pub async fn adopt(self, mut looked: Looked, stop: &Stop) -> (Looked, RestartResults) {
-        let kept = looked.kept.as_ref().is_none_or(|(keeper, _)| keeper.kept);
-        if !kept && looked.plan.writes_anything() {
-            let planned = looked.plan;
-            looked = self.look_to_write().await;
-            only_planned(&mut looked.plan, &planned, self.policy);
+    /// Without the key, and the list of what was stamped, nothing is known of any workload.
+    fn unread(self, what: &str, error: &dyn std::error::Error, targets: Targets) -> Workloads {
+        let mut why = error.to_string();
+        if let Some(cause) = error.source() {
+            why = format!("{why}: {cause}");
         }
-        let Looked { plan, seen, kept } = &mut looked;
-        let results = match kept {
-            Some((keeper, known)) if keeper.kept => {
-                adopt::adopt(self.cluster, keeper, known, seen, plan, stop).await
+        let all = Unseen {
+            kind: None,
+            namespace: None,
+            reason: Reason::ApiUnavailable,
+            why: format!("{what} could not be read: {why}"),
+        };
+        let gap = Gap {
+            what: what.to_owned(),
+            namespace: self.options.namespaces.first().cloned(),
+            why,
+        };
+        Workloads {
+            unseen: vec![all],
+            gaps: vec![gap],
+            targets,
+            ..Workloads::default()
+        }
+    }
+
+    /// Writes the stamps of the plan, before anything is synced.
+    pub async fn adopt(
+        self,
+        workloads: &mut Workloads,
+        plan: &RestartPlan,
+        stop: &Stop,
+    ) -> RestartResults {
+        match workloads.stamps.take() {
+            Some(mut stamps) if stamps.keeper.kept => {
+                let adopted = adopt::adopt(self.cluster, &mut stamps, workloads, plan, stop).await;
+                workloads.stamps = Some(stamps);
+                adopted
             }
-            _ => RestartResults::default(),
-        };
-        (looked, results)
+            stamps => {
+                workloads.stamps = stamps;
+                RestartResults::default()
+            }
+        }
     }
 
-    /// What must not be synced, by the index of the item, each with what is in the way: a rotation that is synced before it is noted
-    /// what pods started with owes no restart that anybody could know of.
-    pub fn held_back(self, looked: &Looked, adopted: &RestartResults) -> BTreeMap<usize, String> {
-        let key = looked.kept.as_ref().map(|(keeper, _)| &keeper.key);
-        let seen = (&looked.plan, &looked.seen, key);
-        hold::held_back(self.policy, self.plan, seen, adopted)
-    }
-
-    /// Looks again at what the plan restarts or may restart, now that everything was synced, and restarts what is owed. What is
-    /// left alone for reasons of its own is looked at too: it may run on old data from now on.
+    /// Reads again what the plan restarts or may restart, now that everything was synced, and restarts what is due. What is left
+    /// alone for reasons of its own is read too: it may run on old data from now on.
     pub async fn carry_out(
         self,
-        looked: &Looked,
-        synced: &Results,
-        verdicts: &Verdicts,
+        (plan, workloads): (&RestartPlan, &Workloads),
+        synced: Synced<'_>,
         stop: Stop,
         done: impl FnMut(&WorkloadId, &RestartResult),
     ) -> RestartResults {
-        let concerned = |step: &Step| {
-            let decision = &step.decision;
-            let by_reloader = decision.reason == Reason::HandledByReloader;
-            let may_be = by_reloader || !decision.assumed.is_empty();
-            !decision.changes.is_empty() || (may_be && synced.wrote)
-        };
-        let any = looked.plan.restarts() > 0 || looked.plan.steps.iter().any(concerned);
-        let Some((keeper, known)) = looked.kept.as_ref().filter(|_| any) else {
+        let Some(stamps) = &workloads.stamps else {
             return RestartResults::default();
         };
-        let targets = Targets::new(self.inventory, self.plan, Some(synced), verdicts);
-        let context = self.context(keeper, known, false);
-        let look = self.with(&targets, context);
-        if let Some(reason) = synced.stopped {
-            return self.not_reached(look, &looked.plan, reason, &stop).await;
+        if plan.restarts() == 0 && !plan.steps.iter().any(|step| is_concerned(step, synced)) {
+            return RestartResults::default();
         }
-        let seen = observed(look, &looked.plan).await;
-        let plan = self.decided(&seen, &looked.plan, context);
+        let context = Context {
+            // What pods started with can no longer be told.
+            adopt_anew: false,
+            ..stamps.context(synced.targets, self.options, self.clock.now())
+        };
+        let look = self.look(context);
+        if let Some(reason) = synced.stopped {
+            return not_reached(look, plan, reason, &stop).await;
+        }
+        let seen = observed(look, plan).await;
+        let due = due(plan, self.policy, &seen.subjects, context);
         let job = carry_out::Job {
             look,
             subjects: &seen.subjects,
-            plan: &plan,
+            plan: &due,
             clock: self.clock,
             stop,
             families: carry_out::Families::default(),
         };
         let mut results = carry_out::carry_out(&job, done).await;
-        let mut noted = known.clone();
-        for step in &plan.steps {
+        let mut noted = stamps.known.clone();
+        for step in &due.steps {
             let result = results.of.get(&step.id);
             if let Some((result, seq)) = result.and_then(|result| Some((result, result.seq?))) {
                 let pending = result.outcome != RestartOutcome::Restarted;
                 noted.note_restart(&step.id, &step.uid, seq, pending);
             }
         }
-        if let Err(warning) = adopt::remember(self.cluster, keeper, known, &noted).await {
+        let remembered = adopt::remember(self.cluster, &stamps.keeper, &stamps.known, &noted);
+        if let Err(warning) = remembered.await {
             results.warnings.push(warning);
         }
-        complete(&mut results, (&looked.plan, &looked.seen), (&plan, &seen));
-        results.secrets = secrets_seen(&seen);
+        complete(&mut results, (plan, workloads), (&due, &seen));
+        results.secrets = secrets_seen(&seen, self.policy, context);
         results.gaps = seen.gaps;
         results
     }
 
-    /// What is decided by now, and was foreseen.
-    fn decided(self, seen: &Seen, before: &RestartPlan, context: Context<'_>) -> RestartPlan {
-        let mut plan = plan::plan(self.policy, &seen.subjects, context);
-        only_planned(&mut plan, before, self.policy);
-        let without_pods = |subject: &&Subject| subject.pods.as_ref().is_some_and(Vec::is_empty);
-        let without_pods: BTreeSet<&WorkloadId> = seen
-            .subjects
-            .iter()
-            .filter(without_pods)
-            .map(|subject| &subject.workload.id)
-            .collect();
-        for step in &mut plan.steps {
-            // What has no pods runs on no data.
-            step.decision.behind &= !without_pods.contains(&step.id);
-        }
-        plan
-    }
-
-    /// Nothing is restarted any more. Who runs on old data by now is told all the same, if that can be seen at once.
-    async fn not_reached(
-        self,
-        look: Look<'_>,
-        before: &RestartPlan,
-        reason: Reason,
-        stop: &Stop,
-    ) -> RestartResults {
-        let seen = match stop.level() {
-            Level::Run | Level::Drain(_) => timeout(LAST_LOOK, look.all()).await.ok(),
-            Level::Now(_) => None,
-        };
-        let gaps = seen.as_ref().map(|seen| seen.gaps.clone());
-        let now = seen.map(|seen| self.decided(&seen, before, look.context));
-        let now: BTreeMap<&WorkloadId, &Step> = now
-            .iter()
-            .flat_map(|plan| &plan.steps)
-            .map(|step| (&step.id, step))
-            .collect();
-        let concerned = before
-            .steps
-            .iter()
-            .filter(|step| step.decision.action != Action::Leave);
-        let of = concerned.map(|step| {
-            let outcome = RestartOutcome::NotReached;
-            let result = match now.get(&step.id) {
-                Some(now) => RestartResult::as_it_stands(now, outcome, reason, ""),
-                None => RestartResult::as_it_stands(
-                    step,
-                    outcome,
-                    reason,
-                    "whether it runs on old data by now was not seen",
-                ),
-            };
-            (step.id.clone(), result)
-        });
-        RestartResults {
-            of: of.collect(),
-            gaps: gaps.unwrap_or_default(),
-            stopped: Some(reason),
-            ..RestartResults::default()
-        }
-    }
-
-    fn context<'b>(&self, keeper: &'b Keeper, known: &'b Known, before_sync: bool) -> Context<'b> {
-        Context {
-            key: &keeper.key,
-            others: &keeper.others,
-            known,
-            now: self.clock.now(),
-            before_sync,
-            adopt_anew: self.options.adopt_anew && before_sync,
-            retry: self.options.retry,
-        }
-    }
-
-    fn with<'b>(&'b self, targets: &'b Targets, context: Context<'b>) -> Look<'b> {
+    fn look<'b>(&'b self, context: Context<'b>) -> Look<'b> {
         Look {
             cluster: self.cluster,
             policy: self.policy,
-            targets,
             context,
         }
     }
 }
 
-/// Whose keys are used beside the own one: whoever keeps another has another lock too.
-fn kept_elsewhere(keeper: &Keeper) -> Option<String> {
-    let homes: BTreeSet<&str> = keeper.others.homes().collect();
-    let first = homes.first()?;
-    let all: Vec<&str> = homes.iter().copied().collect();
-    Some(format!(
-        "workloads bear stamps whose key is kept in namespace {}, by another installation: they are held against that, but its lock \
-         is not this run's. One home for all is better: --lock-namespace {first}",
-        all.join(", ")
-    ))
+/// Whether a workload is read again although the plan does not restart it.
+fn is_concerned(step: &Step, synced: Synced<'_>) -> bool {
+    let decision = &step.decision;
+    let by_reloader = decision.reason == Reason::HandledByReloader;
+    let may_be = by_reloader || !decision.assumed.is_empty();
+    !decision.changes.is_empty() || (may_be && synced.wrote)
+}
+
+/// Nothing is restarted any more. Who runs on old data by now is told all the same, if that can be seen at once.
+async fn not_reached(
+    look: Look<'_>,
+    plan: &RestartPlan,
+    reason: Reason,
+    stop: &Stop,
+) -> RestartResults {
+    let seen = match stop.level() {
+        Level::Run | Level::Drain(_) => timeout(LAST_LOOK, look.all()).await.ok(),
+        Level::Now(_) => None,
+    };
+    let gaps = seen.as_ref().map(|seen| seen.gaps.clone());
+    let now = seen.map(|seen| due(plan, look.policy, &seen.subjects, look.context));
+    let now: BTreeMap<&WorkloadId, &Step> = now
+        .iter()
+        .flat_map(|due| &due.steps)
+        .map(|step| (&step.id, step))
+        .collect();
+    let concerned = plan
+        .steps
+        .iter()
+        .filter(|step| step.decision.action != Action::Leave);
+    let of = concerned.map(|step| {
+        let outcome = RestartOutcome::NotReached;
+        let result = match now.get(&step.id) {
+            Some(now) => RestartResult::as_it_stands(now, outcome, reason, ""),
+            None => RestartResult::as_it_stands(
+                step,
+                outcome,
+                reason,
+                "whether it runs on old data by now was not seen",
+            ),
+        };
+        (step.id.clone(), result)
+    });
+    RestartResults {
+        of: of.collect(),
+        gaps: gaps.unwrap_or_default(),
+        stopped: Some(reason),
+        ..RestartResults::default()
+    }
 }
 
 /// Looks until the controllers have seen the stamps that were written, which takes them a moment.
-async fn observed(look: Look<'_>, plan: &RestartPlan) -> Seen {
-    let planned = planned(plan);
+async fn observed(look: Look<'_>, plan: &RestartPlan) -> Workloads {
+    let foreseen: BTreeSet<&WorkloadId> = plan.foreseen();
     let mut left = LOOKS;
     loop {
         let seen = look.all().await;
         let unobserved = seen.subjects.iter().any(|subject| {
-            subject.workload.health == Health::Unobserved && planned.contains(&subject.workload.id)
+            subject.workload.health == Health::Unobserved && foreseen.contains(&subject.workload.id)
         });
         left -= 1;
         if !unobserved || left == 0 {
@@ -366,25 +299,4 @@ async fn observed(look: Look<'_>, plan: &RestartPlan) -> Seen {
         }
         tokio::time::sleep(MOMENT).await;
     }
-}
-
-/// Those that the plan restarts, or may restart.
-fn planned(plan: &RestartPlan) -> BTreeSet<WorkloadId> {
-    plan.steps
-        .iter()
-        .filter(|step| step.decision.action != Action::Leave)
-        .map(|step| step.id.clone())
-        .collect()
-}
-
-/// Nothing is restarted that the plan did not foresee.
-fn only_planned(plan: &mut RestartPlan, before: &RestartPlan, policy: &Policy) {
-    let planned = planned(before);
-    for step in &mut plan.steps {
-        if step.decision.action != Action::Leave && !planned.contains(&step.id) {
-            step.decision.action = Action::Leave;
-            step.decision.reason = Reason::NotPlanned;
-        }
-    }
-    plan::order(plan, policy);
 }

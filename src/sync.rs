@@ -23,15 +23,16 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use self::{
     lane::Lanes,
-    track::{Tracker, Verdict},
+    track::{Effect, MemberAt, Tracker},
     watch::Sighting,
 };
 use crate::{
     discover::{Api, WatchFrom},
-    outcome::{ItemResult, Outcome, Results},
-    plan::{Item, Plan, Step, StepTarget},
+    outcome::{ItemResult, Outcome},
+    plan::{Item, Plan, Step, StepAt, StepTarget},
     policy::{FailureLimit, Policy},
     reason::Reason,
+    results::Results,
     stop::{GRACE, Level, Stop},
     wire::Observed,
 };
@@ -70,8 +71,8 @@ pub struct Job<'a> {
 
 /// Something that an operation on a step answered.
 enum Done {
-    Patched(usize, Result<Observed, PatchFailure>),
-    Checked(usize, Result<Observed, CallError>),
+    Patched(StepAt, Result<Observed, PatchFailure>),
+    Checked(MemberAt, Result<Observed, CallError>),
 }
 
 /// Why a patch did not go through.
@@ -94,17 +95,17 @@ struct Engine<'a> {
     turn: bool,
 }
 
-/// Carries the plan out; `done` hears of each item as it is finished, with its index.
-pub async fn carry_out(job: &Job<'_>, mut done: impl FnMut(usize, &ItemResult)) -> Results {
+/// Carries the steps of the plan that sync out; `done` hears of each item as it is finished.
+pub async fn carry_out(job: &Job<'_>, mut done: impl FnMut(&Item, &ItemResult)) -> Results {
+    if job.plan.steps.is_empty() {
+        return Results::default();
+    }
     let mut engine = Engine {
         job,
         lanes: Lanes::new(job.plan, &job.policy.pace, fastrand::f64),
         tracker: Tracker::new(job.plan, job.policy, job.clock, job.run),
         operations: FuturesUnordered::new(),
-        results: Results {
-            items: vec![None; job.plan.items.len()],
-            ..Results::default()
-        },
+        results: Results::default(),
         end: None,
         turn: false,
     };
@@ -198,15 +199,13 @@ impl Engine<'_> {
                 }
                 self.turn = true;
             }
-            let index = match self.lanes.next(&self.job.plan.steps) {
-                Ok(index) => index,
+            let at = match self.lanes.next(&self.job.plan.steps) {
+                Ok(at) => at,
                 Err(wake) => return wake,
             };
             self.turn = false;
-            let step = self.job.plan.steps.get(index)?;
-            let value = self.tracker.start(index);
-            self.operations
-                .push(patch(self.job, step, index, value).boxed());
+            let value = self.tracker.start(at);
+            self.operations.push(patch(self.job, at, value).boxed());
         }
         None
     }
@@ -251,31 +250,19 @@ impl Engine<'_> {
     /// Lets the lanes, the count of failures and the operations follow what the tracker has concluded.
     fn tick(&mut self) {
         let steps = &self.job.plan.steps;
-        for verdict in self.tracker.conclude() {
-            match verdict {
-                Verdict::Landed { step, proven } => {
-                    let Some(planned) = steps.get(step) else {
-                        continue;
-                    };
-                    self.lanes.landed(planned);
+        for effect in self.tracker.conclude() {
+            match effect {
+                Effect::Landed { step, proven } => {
+                    self.lanes.landed(&steps[step]);
                     if proven {
-                        self.lanes.proven(planned);
+                        self.lanes.proven(&steps[step]);
                     }
                 }
-                Verdict::Throttled(step) => {
-                    if let Some(planned) = steps.get(step) {
-                        self.lanes.throttled(planned);
-                    }
-                }
-                Verdict::Again(step) => {
-                    if let Some(planned) = steps.get(step) {
-                        self.lanes.again(planned, step);
-                    }
-                }
-                Verdict::Check(member) => {
-                    if let Some(item) = self.job.plan.items.get(member) {
-                        self.operations.push(check(self.job, item, member).boxed());
-                    }
+                Effect::Throttled(step) => self.lanes.throttled(&steps[step]),
+                Effect::Again(step) => self.lanes.again(&steps[step], step),
+                Effect::Check(member) => {
+                    let item = self.tracker.item(member);
+                    self.operations.push(check(self.job, item, member).boxed());
                 }
             }
         }
@@ -325,32 +312,28 @@ impl Engine<'_> {
             .fold(far, Instant::min)
     }
 
-    fn report(&mut self, done: &mut impl FnMut(usize, &ItemResult)) {
-        for (index, result) in self.tracker.take_results() {
-            done(index, &result);
-            if let Some(slot) = self.results.items.get_mut(index) {
-                *slot = Some(result);
-            }
+    fn report(&mut self, done: &mut impl FnMut(&Item, &ItemResult)) {
+        for (at, result) in self.tracker.take_results() {
+            done(&self.job.plan.items[at], &result);
+            self.results.items.insert(at, result);
         }
     }
 
     /// What is still open was interrupted, or not reached.
-    fn close(&mut self, done: &mut impl FnMut(usize, &ItemResult)) {
+    fn close(&mut self, done: &mut impl FnMut(&Item, &ItemResult)) {
         for step in self.lanes.drain() {
             self.tracker.abandon(step);
         }
         self.tracker.interrupt();
         self.report(done);
         let reason = self.results.stopped.unwrap_or(Reason::Interrupted);
-        for step in &self.job.plan.steps {
-            for &member in &step.members {
-                if let Some(slot @ None) = self.results.items.get_mut(member) {
-                    *slot = Some(ItemResult::not_reached(reason));
-                }
-            }
+        let planned = self.job.plan.steps.iter().flat_map(|step| &step.members);
+        for &member in planned {
+            let not_reached = || ItemResult::not_reached(reason);
+            self.results.items.entry(member).or_insert_with(not_reached);
         }
         // Asked to end, but everything has its answer: then nothing was cut short.
-        let cut = self.results.items.iter().flatten().any(|result| {
+        let cut = self.results.items.values().any(|result| {
             result.outcome == Outcome::NotReached || result.reason == Some(Reason::Interrupted)
         });
         if !cut {
@@ -360,33 +343,8 @@ impl Engine<'_> {
 }
 
 /// Writes the annotation of a step. After a lost answer the object is read before it is tried again.
-async fn patch(job: &Job<'_>, step: &Step, index: usize, value: String) -> Done {
-    let (path, key, uid) = match &step.target {
-        StepTarget::ExternalSecret => {
-            let Some(item) = step
-                .members
-                .first()
-                .and_then(|&member| job.plan.items.get(member))
-            else {
-                let failure = PatchFailure {
-                    reason: Reason::Refused,
-                    message: String::new(),
-                    denied: false,
-                };
-                return Done::Patched(index, Err(failure));
-            };
-            (
-                path_of(job, &item.id),
-                &*job.policy.sync.annotation,
-                &item.uid,
-            )
-        }
-        StepTarget::Parent { name, uid } => (
-            format!("{}/{name}", job.api.path(None, "clusterexternalsecrets")),
-            eso_model::PARENT_FORCE_SYNC,
-            uid,
-        ),
-    };
+async fn patch(job: &Job<'_>, at: StepAt, value: String) -> Done {
+    let Annotated { path, key, uid } = annotated(job, &job.plan.steps[at]);
     let body = json!({"metadata": {"uid": uid, "annotations": {key: value}}});
     let give_up = Instant::now() + job.policy.sync.timeout;
     let mut pause = FIRST_PAUSE;
@@ -401,7 +359,7 @@ async fn patch(job: &Job<'_>, step: &Step, index: usize, value: String) -> Done 
         {
             break now.map_err(|error| refusal(&error, None, uid));
         }
-        let other = now.as_ref().is_ok_and(|object| object.metadata.uid != *uid);
+        let other = now.as_ref().is_ok_and(|object| object.metadata.uid != uid);
         let may_pass = matches!(error.trouble, Trouble::Unavailable | Trouble::Conflict) && !other;
         if !may_pass || Instant::now() + pause >= give_up {
             break Err(refusal(&error, now.as_ref().ok(), uid));
@@ -409,7 +367,32 @@ async fn patch(job: &Job<'_>, step: &Step, index: usize, value: String) -> Done 
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     };
-    Done::Patched(index, outcome)
+    Done::Patched(at, outcome)
+}
+
+/// What a step annotates.
+struct Annotated<'a> {
+    path: String,
+    key: &'a str,
+    uid: &'a str,
+}
+
+fn annotated<'a>(job: &Job<'a>, step: &'a Step) -> Annotated<'a> {
+    match &step.target {
+        StepTarget::ExternalSecret(member) => {
+            let item = &job.plan.items[*member];
+            Annotated {
+                path: path_of(job, &item.id),
+                key: &job.policy.sync.annotation,
+                uid: &item.uid,
+            }
+        }
+        StepTarget::Parent { name, uid } => Annotated {
+            path: format!("{}/{name}", job.api.path(None, "clusterexternalsecrets")),
+            key: eso_model::PARENT_FORCE_SYNC,
+            uid,
+        },
+    }
 }
 
 /// Whether it is the object that was planned for, with our annotation on it.
@@ -442,7 +425,7 @@ fn refusal(error: &CallError, now: Option<&Observed>, uid: &str) -> PatchFailure
 }
 
 /// Reads an item once more before it is said to have timed out: the watch may have been silent.
-async fn check(job: &Job<'_>, item: &Item, member: usize) -> Done {
+async fn check(job: &Job<'_>, item: &Item, member: MemberAt) -> Done {
     let object = job.cluster.get::<Observed>(&path_of(job, &item.id)).await;
     Done::Checked(member, object)
 }

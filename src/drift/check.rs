@@ -21,18 +21,14 @@ use rustls::crypto::aws_lc_rs;
 use secret::RunKey;
 
 use super::{
-    Finding, Findings, ReadFact, ReadState,
     judge::{Author, Member, judge},
     read,
-    target::{Judged, Target},
+    target::Target,
     templates::{Rendering, Sources, sources},
 };
 use crate::{
-    discover::Discovered,
+    finding::{Finding, Findings, Judged, ReadFact, ReadState},
     inventory::{ExternalSecret, Inventory},
-    plan::{Action, Plan},
-    policy::Policy,
-    reason::Reason,
 };
 
 /// ExternalSecrets that are computed at a time.
@@ -58,29 +54,11 @@ struct Subject<'a> {
     reads: Vec<Read>,
 }
 
-/// The ExternalSecrets of a plan that are checked: all but those that somebody took out.
-pub fn checked(plan: &Plan) -> BTreeSet<Id> {
-    let taken_out = |action: &Action| match action {
-        Action::Skip { reason, .. } => matches!(
-            reason,
-            Reason::Excluded | Reason::Ignored | Reason::BeingDeleted
-        ),
-        Action::Sync { .. } => false,
-    };
-    plan.items
-        .iter()
-        .filter(|item| !taken_out(&item.action))
-        .map(|item| item.id.clone())
-        .collect()
-}
-
 impl Check {
-    /// Nothing is read yet.
+    /// Nothing is read yet. Whatever it is given, its connection to the cluster changes nothing from then on.
     pub fn new(
-        cluster: &Cluster,
-        policy: &Policy,
-        discovered: &Discovered,
-        environment: BTreeMap<String, String>,
+        known: Known,
+        namespaces: Option<BTreeSet<String>>,
         stand_in: Option<StandIn>,
     ) -> Result<Self, NoRandomness> {
         let mut bytes = [0; 32];
@@ -89,16 +67,12 @@ impl Check {
             .fill(&mut bytes)
             .map_err(|_| NoRandomness)?;
         let known = Known {
-            cluster: cluster.clone(),
-            stores: discovered.sources.clone(),
-            labels: discovered.labels.clone(),
-            rules: policy.drift.rules(),
-            environment,
-            rates: policy.pace.rates(),
+            cluster: known.cluster.read_only(),
+            ..known
         };
         Ok(Self {
-            cluster: cluster.clone(),
-            namespaces: policy.literal_namespaces(),
+            cluster: known.cluster.clone(),
+            namespaces,
             reader: Reader::new(known).through(stand_in),
             key: Arc::new(RunKey::from_bytes(bytes)),
         })
@@ -235,7 +209,10 @@ impl Check {
                 .iter()
                 .map(|subject| self.member(subject, sources))
                 .collect();
-            let data = Judged::of(target, &self.key);
+            let data = match target {
+                Target::There(actual) => Some(Judged::of(&actual.data, &self.key)),
+                Target::Absent | Target::Unread(_) => None,
+            };
             let judged = judge(members, strangers, target, &self.key);
             for (subject, finding) in subjects.iter().zip(judged) {
                 let mut finding = self.explained(finding, subject);

@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use jiff::Timestamp;
 
+use super::target::Actual;
 pub use super::target::Target;
 use eso_model::expected::{
     CreationPolicy, DeletionPolicy, Difference, Effect, Expected, KeyDifference, NotComputable,
@@ -14,11 +15,11 @@ use eso_model::expected::{
 };
 use secret::RunKey;
 
-use super::{
-    Finding, Verdict,
-    target::{Actual, Writer},
+use crate::{
+    edits::Writer,
+    finding::{Finding, Verdict},
+    reason::Reason,
 };
-use crate::reason::Reason;
 
 /// The word for a Secret that the operator does not write.
 pub const NOT_WRITTEN: &str = "not-written";

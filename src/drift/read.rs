@@ -96,7 +96,7 @@ async fn target(cluster: &Cluster, id: &Id, key: &RunKey) -> (Id, Target) {
 }
 
 /// Where a Secret is served.
-pub(super) fn path(id: &Id) -> String {
+fn path(id: &Id) -> String {
     format!("/api/v1/namespaces/{}/secrets/{}", id.namespace, id.name)
 }
 

@@ -1,15 +1,10 @@
 //! The target Secret, as far as it may be kept: fingerprints in place of values, and who wrote it.
 
-use std::{fmt, sync::Arc};
-
 use cluster::wire;
-use eso_model::{
-    DATA_HASH,
-    expected::{Held, is_as_hashed},
-};
-use jiff::Timestamp;
-use secret::{Fingerprint, RunKey};
-use serde_json::Value as Json;
+use eso_model::expected::Held;
+use secret::RunKey;
+
+use crate::edits::{Writer, is_edited, writers};
 
 /// A Secret.
 #[derive(Clone)]
@@ -26,17 +21,6 @@ pub struct Actual {
     pub writers: Vec<Writer>,
 }
 
-/// Somebody other than the operator who wrote data.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Writer {
-    /// The field manager.
-    pub manager: String,
-    /// When it last wrote.
-    pub time: Option<Timestamp>,
-    /// The keys that are its.
-    pub keys: Vec<String>,
-}
-
 /// The target of an ExternalSecret, as it was found.
 pub enum Target {
     /// It is there.
@@ -47,51 +31,11 @@ pub enum Target {
     Unread(String),
 }
 
-/// What a Secret held as it was judged: it tells whether it still does.
-#[derive(Clone)]
-pub struct Judged {
-    data: Fingerprint,
-    key: Arc<RunKey>,
-}
-
-impl Judged {
-    /// What was found there; None where nothing was.
-    pub fn of(target: &Target, key: &Arc<RunKey>) -> Option<Self> {
-        match target {
-            Target::There(actual) => Some(Self {
-                data: actual.data.digest(key),
-                key: key.clone(),
-            }),
-            Target::Absent | Target::Unread(_) => None,
-        }
-    }
-
-    /// Whether this Secret holds the same.
-    pub fn fits(&self, secret: &wire::Secret) -> bool {
-        Held::of(&secret.data, &self.key).digest(&self.key) == self.data
-    }
-}
-
-impl fmt::Debug for Judged {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Judged")
-    }
-}
-
-impl PartialEq for Judged {
-    fn eq(&self, other: &Self) -> bool {
-        self.data == other.data
-    }
-}
-
-impl Eq for Judged {}
-
 impl Actual {
     /// Takes what may be kept; the values are wiped with `secret`.
     pub fn of(secret: wire::Secret, key: &RunKey) -> Self {
-        let edited = is_edited(&secret);
+        let (edited, writers) = (is_edited(&secret), writers(&secret));
         let meta = secret.metadata;
-        let writers = writers(&meta.managed_fields);
         Self {
             data: Held::of(&secret.data, key),
             edited,
@@ -106,51 +50,10 @@ impl Actual {
     }
 }
 
-/// Whether a Secret was edited since the operator wrote it; None where that cannot be told.
-pub fn is_edited(secret: &wire::Secret) -> Option<bool> {
-    let recorded = secret.metadata.annotations.get(DATA_HASH)?;
-    let recorded = std::str::from_utf8(recorded.expose()).ok()?;
-    let fits = is_as_hashed(recorded, &secret.data)?;
-    let md5 = recorded.len() == 32;
-    // Operators before v0.11 recorded keys too that they had removed: that it does not fit proves nothing alone.
-    if !fits && md5 && writers(&secret.metadata.managed_fields).is_empty() {
-        return None;
-    }
-    Some(!fits)
-}
-
-fn writers(managed_fields: &[Json]) -> Vec<Writer> {
-    let mut writers: Vec<Writer> = managed_fields
-        .iter()
-        .filter_map(|entry| {
-            let manager = entry.get("manager")?.as_str()?;
-            let data = entry.get("fieldsV1")?.get("f:data")?.as_object()?;
-            (!is_operator(manager)).then(|| Writer {
-                manager: manager.to_owned(),
-                time: entry
-                    .get("time")
-                    .and_then(Json::as_str)
-                    .and_then(|time| time.parse().ok()),
-                keys: data
-                    .keys()
-                    .filter_map(|field| Some(field.strip_prefix("f:")?.to_owned()))
-                    .collect(),
-            })
-        })
-        .collect();
-    writers.sort_by_key(|writer| std::cmp::Reverse(writer.time));
-    writers
-}
-
-/// The operator writes under a name for each ExternalSecret; before v0.11 under that of its program.
-fn is_operator(manager: &str) -> bool {
-    manager.starts_with("externalsecrets.external-secrets.io/") || manager == "external-secrets"
-}
-
 #[cfg(test)]
 mod tests {
     use eso_model::DATA_HASH;
-    use serde_json::json;
+    use serde_json::{Value as Json, json};
 
     use super::*;
 
@@ -193,28 +96,6 @@ mod tests {
             actual(&secret(OLD_HASH, "cm9vdA==", &managed)).edited,
             Some(true)
         );
-    }
-
-    #[test]
-    fn other_data_is_not_what_was_judged() {
-        let key = Arc::new(RunKey::from_bytes([3; 32]));
-        let read = |secret: &Json| serde_json::from_value::<wire::Secret>(secret.clone()).unwrap();
-        let of = |data: &Json| read(&json!({"data": data}));
-        let data = json!({"user": "YWRtaW4=", "password": "czNjcjN0"});
-        let target = Target::There(Actual::of(of(&data), &key));
-        let judged = Judged::of(&target, &key).unwrap();
-        let mut written_again = of(&data);
-        written_again.metadata.resource_version = "2".to_owned();
-        assert!(judged.fits(&written_again));
-        for other in [
-            json!({"user": "YWRtaW4=", "password": "YWRtaW4="}),
-            json!({"user": "YWRtaW4="}),
-            json!({"user": "czNjcjN0", "password": "YWRtaW4="}),
-            json!({}),
-        ] {
-            assert!(!judged.fits(&of(&other)), "{other}");
-        }
-        assert!(Judged::of(&Target::Absent, &key).is_none());
     }
 
     #[test]

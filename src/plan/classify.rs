@@ -1,44 +1,38 @@
 //! What becomes of one ExternalSecret: the rules in the order in which they apply.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use eso_model::{StoreKey, refresh::ForceSync};
+use eso_model::refresh::ForceSync;
 use jiff::Timestamp;
 
 use super::{Action, Item};
 use crate::{
-    drift::{Finding, Verdict},
-    inventory::{ExternalSecret, Inventory, Parent, State, Store, StoreView},
-    policy::{OnUnverifiable, Policy, Selection, StorePattern, When},
+    finding::{Finding, Verdict},
+    inventory::{ExternalSecret, Inventory, Parent, State, StoreView},
+    policy::{OnUnverifiable, Policy, When},
     reason::Reason,
+    select::One,
 };
 
 /// A rule's answer: skipped, for this reason.
 type Skip = (Reason, String);
 
-/// The item, unless no entry of `select` covers the ExternalSecret after all.
+/// What becomes of one that is selected.
 pub(super) fn item(
     policy: &Policy,
     inventory: &Inventory,
-    external_secret: &ExternalSecret,
+    one: &One<'_>,
     finding: Option<&Finding>,
     now: Timestamp,
-) -> Option<Item> {
-    let seen_now = (inventory, external_secret, now);
-    let selection = first_covering(&policy.select, &external_secret.covered_by, seen_now, false)?;
-    let state = state(external_secret, selection.overdue_after, now);
-    let excluded = first_covering(
-        &policy.exclude,
-        &external_secret.excluded_by,
-        seen_now,
-        true,
-    );
-    let skip = excluded
-        .map(|_| (Reason::Excluded, String::new()))
-        .or_else(|| wish(policy, external_secret, state, finding))
+) -> Item {
+    let One {
+        external_secret,
+        state,
+        taken_out,
+    } = *one;
+    let skip = taken_out
+        .map(|reason| (reason, String::new()))
+        .or_else(|| not_due(policy.sync.when, state, finding))
         .or_else(|| source(inventory, external_secret))
         .or_else(|| refresh(inventory, external_secret))
         .or_else(|| generator(policy, external_secret))
@@ -54,9 +48,9 @@ pub(super) fn item(
     let store = external_secret.stores.first().cloned();
     let provider = store
         .as_ref()
-        .and_then(|key| seen(inventory, key))
+        .and_then(|key| inventory.store(key))
         .map_or("-", |store| &store.provider);
-    Some(Item {
+    Item {
         id: external_secret.id.clone(),
         uid: external_secret.uid.clone(),
         provider: provider.to_owned(),
@@ -70,105 +64,12 @@ pub(super) fn item(
         finding: finding.cloned(),
         if_still_stale: None,
         action,
-    })
-}
-
-/// The first entry that covers it. `doubt` says whether one that only may cover it counts: what an `exclude` cannot see
-/// must not be synced on that ground.
-fn first_covering<'a>(
-    selections: &'a [Selection],
-    candidates: &[u16],
-    (inventory, external_secret, now): (&Inventory, &ExternalSecret, Timestamp),
-    doubt: bool,
-) -> Option<&'a Selection> {
-    candidates
-        .iter()
-        .filter_map(|&index| selections.get(usize::from(index)))
-        .find(|selection| covers(selection, inventory, external_secret, now).unwrap_or(doubt))
-}
-
-/// What discovery could not decide yet: stores, providers and states. None where a store could not be read.
-fn covers(
-    selection: &Selection,
-    inventory: &Inventory,
-    external_secret: &ExternalSecret,
-    now: Timestamp,
-) -> Option<bool> {
-    let stores = &external_secret.stores;
-    let of_store = |pattern: &StorePattern| stores.iter().any(|key| store_matches(pattern, key));
-    let of_provider = |provider: &String| {
-        stores
-            .iter()
-            .filter_map(|key| seen(inventory, key))
-            .any(|store| store.provider == *provider)
-    };
-    let is_in =
-        |states: &[State]| states.contains(&state(external_secret, selection.overdue_after, now));
-    let certain = (selection.stores.is_empty() || selection.stores.iter().any(of_store))
-        && (selection.states.is_empty() || is_in(&selection.states));
-    if !certain || selection.providers.is_empty() || selection.providers.iter().any(of_provider) {
-        return Some(certain);
-    }
-    let is_unknown =
-        |key: &StoreKey| matches!(inventory.stores.get(key), Some(StoreView::Unknown(_)));
-    if stores.iter().any(is_unknown) {
-        None
-    } else {
-        Some(false)
     }
 }
 
-fn store_matches(pattern: &StorePattern, key: &StoreKey) -> bool {
-    pattern.kind.is_none_or(|kind| kind == key.kind())
-        && pattern.name.matches(key.name())
-        && pattern.namespace.as_ref().is_none_or(|pattern| {
-            key.namespace()
-                .is_some_and(|namespace| pattern.matches(namespace))
-        })
-}
-
-/// What the status says. A failure counts before anything else: it is what people look for.
-pub(super) fn state(
-    external_secret: &ExternalSecret,
-    overdue_after: Option<Duration>,
-    now: Timestamp,
-) -> State {
-    let limit = overdue_after.or_else(|| external_secret.refresh.overdue_after());
-    if external_secret
-        .ready
-        .as_ref()
-        .is_some_and(|ready| !ready.ready)
-    {
-        return State::Failed;
-    }
-    match (external_secret.age(now), limit) {
-        (None, _) => State::NeverSynced,
-        (Some(age), Some(limit)) if age > limit => State::Overdue,
-        (Some(_), _) => State::Ready,
-    }
-}
-
-fn seen<'a>(inventory: &'a Inventory, key: &StoreKey) -> Option<&'a Store> {
-    match inventory.stores.get(key)? {
-        StoreView::Seen(store) => Some(store),
-        StoreView::Missing | StoreView::Unknown(_) => None,
-    }
-}
-
-/// What somebody wished: the author of the object, or the policy.
-fn wish(
-    policy: &Policy,
-    external_secret: &ExternalSecret,
-    state: State,
-    finding: Option<&Finding>,
-) -> Option<Skip> {
-    if external_secret.deleting {
-        return Some((Reason::BeingDeleted, String::new()));
-    }
-    if external_secret.ignored {
-        return Some((Reason::Ignored, String::new()));
-    }
-    let due = match policy.sync.when {
+/// Whether the policy wishes it to be synced now.
+fn not_due(when: When, state: State, finding: Option<&Finding>) -> Option<Skip> {
+    let due = match when {
         When::Always => true,
         When::Drifted => return undrifted(finding),
         When::Failed => matches!(state, State::Failed | State::NeverSynced),
@@ -210,7 +111,7 @@ fn source(inventory: &Inventory, external_secret: &ExternalSecret) -> Option<Ski
         ));
     }
     external_secret.stores.iter().find_map(|key| {
-        let class = seen(inventory, key)?.foreign_class.as_ref()?;
+        let class = inventory.store(key)?.foreign_class.as_ref()?;
         Some((
             Reason::ForeignClass,
             format!("{key} belongs to the controller class `{class}`"),
@@ -292,7 +193,7 @@ fn cost(inventory: &Inventory, external_secret: &ExternalSecret) -> u32 {
     let once = external_secret
         .stores
         .first()
-        .and_then(|key| seen(inventory, key))
+        .and_then(|key| inventory.store(key))
         .is_some_and(|store| store.reads_keys_once);
     let calls = external_secret.calls;
     if once { calls.distinct } else { calls.entries }.max(1)

@@ -4,9 +4,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    inventory::{Calls, Operator, Parent, Store},
+    inventory::{Calls, Operator, Parent, Store, StoreView},
     pattern::Pattern,
-    policy::{Drift, FailureLimit, InFlight, Lock, Safety, Selection, StorePattern, Sync, When},
+    policy::{
+        Drift, FailureLimit, InFlight, Lock, RestartRule, Safety, Selection, StorePattern, Sync,
+        When,
+    },
+    restart::{fixtures, subject::View, targets::Targets},
+    select::select,
 };
 
 const NOW: &str = "2026-03-01T12:00:00Z";
@@ -15,9 +20,34 @@ fn now() -> Timestamp {
     NOW.parse().unwrap()
 }
 
-/// Where drift is not checked.
+/// Where drift is not checked, and nothing restarted.
 fn plan(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Plan {
-    super::plan(policy, inventory, &Findings::default(), now)
+    planned(policy, inventory, &Findings::default(), now)
+}
+
+fn planned(policy: &Policy, inventory: &Inventory, findings: &Findings, now: Timestamp) -> Plan {
+    with_workloads(policy, inventory, findings, &Workloads::default(), now)
+}
+
+fn with_workloads(
+    policy: &Policy,
+    inventory: &Inventory,
+    findings: &Findings,
+    workloads: &Workloads,
+    now: Timestamp,
+) -> Plan {
+    let facts = Facts {
+        inventory,
+        selected: &select(policy, inventory, now),
+        findings,
+        restarts: RestartFacts {
+            workloads,
+            holds: &Holds::of(policy, workloads),
+            options: &Options::default(),
+        },
+        now,
+    };
+    super::plan(policy, facts)
 }
 
 fn policy() -> Policy {
@@ -130,23 +160,17 @@ fn inventory(external_secrets: Vec<ExternalSecret>) -> Inventory {
     }
 }
 
+fn first(plan: &Plan) -> &Item {
+    &plan.items[ItemAt::at(0)]
+}
+
 /// The reason of the only item, whether it is synced, and the message.
 fn only(policy: &Policy, inventory: &Inventory) -> (bool, Reason, String) {
     let plan = plan(policy, inventory, now());
-    match &plan.items[..] {
-        [
-            Item {
-                action: Action::Sync { reason, .. },
-                ..
-            },
-        ] => (true, *reason, String::new()),
-        [
-            Item {
-                action: Action::Skip { reason, message },
-                ..
-            },
-        ] => (false, *reason, message.clone()),
-        items => panic!("{} items", items.len()),
+    assert_eq!(plan.items.len(), 1);
+    match &first(&plan).action {
+        Action::Sync { reason, .. } => (true, *reason, String::new()),
+        Action::Skip { reason, message } => (false, *reason, message.clone()),
     }
 }
 
@@ -375,10 +399,8 @@ fn when_decides_by_state() {
 fn states_and_their_age_select() {
     let mut policy = policy();
     policy.select[0].states = vec![State::Overdue];
-    assert_eq!(
-        plan(&policy, &inventory(vec![es("a", "x")]), now()).items,
-        []
-    );
+    let nothing = plan(&policy, &inventory(vec![es("a", "x")]), now());
+    assert!(nothing.items.is_empty());
     policy.select[0].overdue_after = Some(Duration::from_mins(5));
     assert_eq!(
         only(&policy, &inventory(vec![es("a", "x")])).1,
@@ -419,13 +441,10 @@ fn children_are_synced_by_one_write_to_their_parent() {
         uid: "uid-p".to_owned(),
     };
     assert_eq!(plan.steps.len(), 1);
+    let step = &plan.steps[StepAt::at(0)];
     assert_eq!(
-        (
-            &plan.steps[0].target,
-            &*plan.steps[0].members,
-            plan.steps[0].cost
-        ),
-        (&target, &[0, 1][..], 2)
+        (&step.target, &*step.members, step.cost),
+        (&target, &[0, 1].map(ItemAt::at)[..], 2)
     );
     assert_eq!(plan.syncs(), 2);
 }
@@ -441,7 +460,7 @@ fn a_parent_is_left_alone_unless_all_of_its_children_are_synced() {
         &with_parent(vec![child_of("a"), ignored], &["a", "b"]),
         now(),
     );
-    assert_eq!(plan.steps, []);
+    assert!(plan.steps.is_empty());
     let reasons: Vec<Reason> = plan.skips().into_keys().collect();
     assert_eq!(
         reasons,
@@ -467,13 +486,11 @@ fn a_limit_refuses_the_run_as_a_whole() {
     policy.safety.max_syncs = 1;
     let inventory = inventory(vec![es("a", "x"), es("a", "y")]);
     let plan = plan(&policy, &inventory, now());
-    assert_eq!(
-        plan.refusal,
-        Some(Refusal {
-            limit: 1,
-            wanted: 2
-        })
-    );
+    let exceeded = LimitExceeded::Syncs {
+        allowed: 1,
+        wanted: 2,
+    };
+    assert_eq!(plan.exceeded, [exceeded]);
     assert_eq!(plan.steps.len(), 2, "the plan still shows what was refused");
 }
 
@@ -542,13 +559,13 @@ proptest! {
         policy.safety.max_syncs = max;
         let plan = plan(&policy, &inventory, now());
         prop_assert_eq!(plan.items.len(), inventory.external_secrets.len(), "each appears once");
-        prop_assert_eq!(&plan, &super::plan(&policy, &inventory, &Findings::default(), now()), "same inputs, same plan");
-        let mut members: Vec<usize> = plan.steps.iter().flat_map(|step| step.members.clone()).collect();
+        prop_assert_eq!(&plan, &planned(&policy, &inventory, &Findings::default(), now()), "same inputs, same plan");
+        let mut members: Vec<ItemAt> = plan.steps.iter().flat_map(|step| step.members.clone()).collect();
         members.sort_unstable();
-        let synced: Vec<usize> = plan.items.iter().enumerate()
-            .filter(|(_, item)| matches!(item.action, Action::Sync { .. })).map(|(index, _)| index).collect();
+        let synced: Vec<ItemAt> = plan.items.entries()
+            .filter(|(_, item)| matches!(item.action, Action::Sync { .. })).map(|(at, _)| at).collect();
         prop_assert_eq!(members, synced, "each synced item belongs to one step");
-        prop_assert_eq!(plan.refusal.is_some(), plan.syncs() > max as usize);
+        prop_assert_eq!(!plan.exceeded.is_empty(), plan.syncs() > max as usize);
         for (item, external_secret) in plan.items.iter().zip(&inventory.external_secrets) {
             if matches!(item.action, Action::Sync { .. }) {
                 prop_assert!(!external_secret.ignored && !external_secret.deleting);
@@ -563,8 +580,10 @@ mod drifted {
 
     use super::*;
     use crate::{
-        drift::{Finding, Verdict},
+        exit::Exit,
+        finding::{Finding, Verdict},
         policy::{OnStillStale, OnUnverifiable},
+        results::{Results, Tells, exit_of},
     };
 
     fn found(verdict: Verdict, beyond_sync: Option<Reason>) -> Finding {
@@ -587,19 +606,36 @@ mod drifted {
         policy
     }
 
-    fn planned(policy: &Policy, external_secret: ExternalSecret, finding: Finding) -> Plan {
+    fn planned_for(policy: &Policy, external_secret: ExternalSecret, finding: Finding) -> Plan {
         let findings = Findings {
             of: BTreeMap::from([(external_secret.id.clone(), finding)]),
             ..Findings::default()
         };
-        super::super::plan(policy, &inventory(vec![external_secret]), &findings, now())
+        planned(policy, &inventory(vec![external_secret]), &findings, now())
+    }
+
+    /// Left alone for no trouble, so that only what is unknown has a say.
+    fn as_wished(item: Item) -> Item {
+        Item {
+            action: Action::Skip {
+                reason: Reason::InSync,
+                message: String::new(),
+            },
+            ..item
+        }
     }
 
     /// Whether it is synced, why, and whether it is unknown where that counts.
     fn shown(policy: &Policy, external_secret: ExternalSecret, finding: Finding) -> String {
-        let plan = planned(policy, external_secret, finding);
-        let unknown = if plan.unknown() > 0 { " unknown" } else { "" };
-        match &plan.items[0].action {
+        let plan = planned_for(policy, external_secret, finding);
+        let without_its_reason = Plan {
+            items: plan.items.iter().cloned().map(as_wished).collect(),
+            ..plan.clone()
+        };
+        let tells = Tells::Plan { differences: false };
+        let exit = exit_of(tells, &without_its_reason, &Results::default());
+        let unknown = if exit == Exit::Failed { " unknown" } else { "" };
+        match &first(&plan).action {
             Action::Sync { reason, .. } => format!("sync {}{unknown}", reason.as_str()),
             Action::Skip { reason, .. } => format!("skip {}{unknown}", reason.as_str()),
         }
@@ -678,7 +714,8 @@ mod drifted {
             let mut external_secret = es("a", "x");
             external_secret.target.creation = creation;
             external_secret.target.immutable = immutable;
-            planned(&policy, external_secret, found(Verdict::Stale, None)).items[0].if_still_stale
+            let plan = planned_for(&policy, external_secret, found(Verdict::Stale, None));
+            first(&plan).if_still_stale
         };
         let recreate = OnStillStale::Recreate;
         for (creation, most) in [
@@ -699,40 +736,104 @@ mod drifted {
             Some(OnStillStale::Refetch),
             "no further than the policy says"
         );
-        let in_sync = planned(&when_drifted(), es("a", "x"), found(Verdict::InSync, None));
-        assert_eq!(in_sync.items[0].if_still_stale, None);
+        let in_sync = planned_for(&when_drifted(), es("a", "x"), found(Verdict::InSync, None));
+        assert_eq!(first(&in_sync).if_still_stale, None);
     }
+}
+
+/// The messages of what is left alone.
+fn messages(plan: &Plan) -> Vec<Option<&str>> {
+    let items = plan.items.iter();
+    let messages = items.map(|item| match &item.action {
+        Action::Skip { message, .. } => Some(&**message),
+        Action::Sync { .. } => None,
+    });
+    messages.collect()
 }
 
 #[test]
 fn what_is_held_back_keeps_those_that_are_synced_with_it() {
-    let step = |members: &[usize]| Step {
-        target: StepTarget::ExternalSecret,
-        members: members.to_vec(),
-        quota: QuotaKey {
-            provider: "aws".to_owned(),
-            account: String::new(),
-        },
-        stores: Vec::new(),
-        cost: 1,
+    let inventory = Inventory {
+        external_secrets: vec![child_of("a"), child_of("b"), es("c", "z")],
+        ..with_parent(Vec::new(), &["a", "b"])
     };
-    let inventory = inventory(["x", "y", "z"].map(|name| es("a", name)).to_vec());
     let mut plan = plan(&policy(), &inventory, now());
-    plan.steps = vec![step(&[0, 1]), step(&[2])];
-    plan.hold_back(
-        Reason::StampNotWritten,
-        BTreeMap::from([(1, "why".to_owned())]),
-    );
-    assert_eq!(plan.steps, [step(&[2])]);
-    let messages: Vec<Option<&str>> = plan
-        .items
-        .iter()
-        .map(|item| match &item.action {
-            Action::Skip { message, .. } => Some(&**message),
-            Action::Sync { .. } => None,
-        })
-        .collect();
+    assert_eq!(plan.steps.len(), 2);
+    plan.hold(BTreeMap::from([(ItemAt::at(1), "why".to_owned())]));
+    let left: Vec<&[ItemAt]> = plan.steps.iter().map(|step| &*step.members).collect();
+    assert_eq!(left, [[ItemAt::at(2)]]);
     let together = "it is only synced together with others: why";
-    assert_eq!(messages, [Some(together), Some("why"), None]);
+    assert_eq!(messages(&plan), [Some(together), Some("why"), None]);
     assert!(Reason::StampNotWritten.is_trouble());
+}
+
+/// A workload without a stamp that uses the Secret `shop/db`, and another ExternalSecret that nothing uses.
+fn unstamped() -> (Policy, Inventory, Workloads) {
+    let mut policy = policy();
+    policy.restart = vec![RestartRule::default()];
+    let inventory = inventory(vec![es("shop", "api"), es("shop", "db")]);
+    let selected = select(&policy, &inventory, now());
+    let workloads = Workloads {
+        subjects: vec![fixtures::subject("web", &[("password", "old")])],
+        stamps: Some(fixtures::stamps(fixtures::key())),
+        targets: Targets::selected(&selected, &Findings::default()),
+        ..Workloads::default()
+    };
+    (policy, inventory, workloads)
+}
+
+#[test]
+fn a_stamp_that_is_due_is_a_condition_of_the_step() {
+    let (policy, inventory, workloads) = unstamped();
+    let plan = with_workloads(&policy, &inventory, &Findings::default(), &workloads, now());
+    let web = workloads.subjects[0].workload.id.clone();
+    let requires: Vec<&[StampWritten]> = plan.steps.iter().map(|step| &*step.requires).collect();
+    let stamp = StampWritten {
+        member: ItemAt::at(1),
+        workload: web.clone(),
+    };
+    assert_eq!(requires, [&[][..], &[stamp][..]]);
+    assert_eq!(plan.clone().once_stamped(&policy, &BTreeMap::new()), plan);
+    let missing = BTreeMap::from([(web, "refused".to_owned())]);
+    let held = plan.once_stamped(&policy, &missing);
+    let why = "shop/Deployment/web: refused";
+    assert_eq!(messages(&held), [None, Some(why)]);
+    assert_eq!(held.syncs(), 1);
+}
+
+/// The estimate and the limits are those of what is done.
+#[test]
+fn what_is_held_back_counts_for_no_limit_and_takes_no_time() {
+    let (mut policy, inventory, mut workloads) = unstamped();
+    policy.safety.max_syncs = 1;
+    let of = |workloads: &Workloads| {
+        with_workloads(&policy, &inventory, &Findings::default(), workloads, now())
+    };
+    let both = of(&workloads);
+    assert_eq!((both.syncs(), both.exceeded.len()), (2, 1));
+    let concern = workloads.subjects[0].secrets.get_mut("db").unwrap();
+    concern.view = View::Unreadable("forbidden".to_owned());
+    let one = of(&workloads);
+    assert_eq!((one.syncs(), one.exceeded.len()), (1, 0));
+    assert!(one.estimate < both.estimate);
+}
+
+#[test]
+fn more_restarts_than_allowed_refuse_the_run_as_a_whole() {
+    let (mut policy, inventory, mut workloads) = unstamped();
+    let data = |name: &str| fixtures::subject(name, &[("password", "new")]);
+    workloads.subjects = ["a", "b"]
+        .map(|name| data(name).stamped(&[("password", "old")]))
+        .to_vec();
+    let mut exceeded = |limit: u32| {
+        policy.safety.max_restarts = limit;
+        let plan = with_workloads(&policy, &inventory, &Findings::default(), &workloads, now());
+        let exceeded = plan.exceeded.iter();
+        exceeded.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(exceeded(2), [""; 0]);
+    assert_eq!(
+        exceeded(1),
+        ["2 workloads would be restarted if their data changes, and safety.maxRestarts allows 1"]
+    );
 }

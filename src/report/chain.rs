@@ -1,21 +1,16 @@
 //! From the provider to the pods, one line for each link: proven, or not checked and why.
 
-use std::collections::BTreeMap;
-
 use eso_model::Id;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Document, DocumentItem, DocumentRestart};
 use crate::{
-    drift::Verdict,
-    inventory::Inventory,
+    finding::Verdict,
     outcome::Outcome,
     plan::{Item, Plan},
-    restart::{
-        results::{RestartOutcome, RestartResults},
-        targets::Verdicts,
-    },
+    restart::results::{RestartOutcome, RestartResults},
+    results::Results,
 };
 
 /// One link of the chain.
@@ -71,26 +66,16 @@ fn link(link: LinkKind, of: impl Into<String>, found: Result<String, String>) ->
 impl Document {
     /// Adds the chain of every item.
     #[must_use]
-    pub fn with_chain(
-        mut self,
-        inventory: &Inventory,
-        plan: &Plan,
-        restarts: &RestartResults,
-        verdicts: &Verdicts,
-    ) -> Self {
-        let secrets: BTreeMap<&Id, &str> = inventory
-            .external_secrets
-            .iter()
-            .map(|external_secret| (&external_secret.id, &*external_secret.secret))
-            .collect();
+    pub fn with_chain(mut self, plan: &Plan, results: &Results) -> Self {
+        let restarts = &results.restarts;
         let mut chain = Vec::new();
-        for (item, planned) in self.items.iter().zip(&plan.items) {
+        for (item, (at, planned)) in self.items.iter().zip(plan.items.entries()) {
             let of = planned.id.to_string();
             chain.push(link(
                 LinkKind::Provider,
                 format!("{} of {of}", item.provider),
                 provider(
-                    verdicts.get(&planned.id).map(|found| found.verdict),
+                    results.finding(at, planned).map(|found| found.verdict),
                     item,
                     planned,
                 ),
@@ -106,13 +91,7 @@ impl Document {
                 )),
             };
             chain.push(link(LinkKind::ExternalSecret, &*of, synced));
-            let Some(name) = secrets.get(&planned.id) else {
-                continue;
-            };
-            let id = Id {
-                namespace: planned.id.namespace.clone(),
-                name: (*name).to_owned(),
-            };
+            let id = planned.secret_id();
             chain.push(link(
                 LinkKind::Secret,
                 id.to_string(),

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::{DocumentGap, DocumentItem, Summary, price};
 use crate::{
-    drift::{Finding, Verdict},
-    outcome::{Outcome, Results},
+    finding::{Finding, Verdict},
+    outcome::Outcome,
     plan::Plan,
 };
 
@@ -108,20 +108,4 @@ pub(super) fn unread(plan: &Plan) -> Vec<DocumentGap> {
             why: why.clone(),
         })
         .collect()
-}
-
-/// How many cannot be told at the end, where that counts as failed.
-pub(super) fn unknown(plan: &Plan, results: &Results) -> usize {
-    if !plan.check.as_ref().is_some_and(|check| check.unknown_fails) {
-        return 0;
-    }
-    let last = |(index, item): (usize, &crate::plan::Item)| {
-        let finding = results.checked.get(&index).or(item.finding.as_ref())?;
-        Some(finding.verdict)
-    };
-    (0..)
-        .zip(&plan.items)
-        .filter_map(last)
-        .filter(|verdict| *verdict == Verdict::Unverifiable)
-        .count()
 }

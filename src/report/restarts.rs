@@ -13,12 +13,11 @@ use eso_model::expected::Difference;
 
 use super::{Document, DocumentGap, table::span};
 use crate::{
-    exit::Exit,
     reason::Reason,
     restart::{
         decide::{Action, Change},
         plan::{RestartPlan, Step},
-        results::{RestartOutcome, RestartResult, RestartResults},
+        results::{RestartOutcome, RestartResult, RestartResults, ended},
     },
     workload,
 };
@@ -160,36 +159,30 @@ pub struct RestartSummary {
 }
 
 impl Document {
-    /// Adds what is planned for workloads.
-    #[must_use]
-    pub fn with_restarts(mut self, plan: &RestartPlan) -> Self {
-        self.restarts = plan.steps.iter().map(DocumentRestart::planned).collect();
+    /// Adds what is planned for workloads, and what became of it once something was done.
+    pub(super) fn with_restarts(
+        mut self,
+        plan: &RestartPlan,
+        results: Option<&RestartResults>,
+    ) -> Self {
+        let restarts = plan.steps.iter().map(|step| {
+            let mut restart = DocumentRestart::planned(step);
+            if let Some(results) = results {
+                restart.done(step, results.of.get(&step.id));
+            }
+            restart
+        });
+        self.restarts = restarts.collect();
         self.gaps.extend(plan.gaps.iter().map(Into::into));
         self.warnings.extend(plan.warnings.iter().cloned());
-        if let Some(refusal) = &plan.refusal {
-            let before = self.summary.refused.take();
-            let texts = before.into_iter().chain([refusal.to_string()]);
-            self.summary.refused = Some(texts.collect::<Vec<_>>().join("; "));
-        }
-        self.count_restarts();
-        self
-    }
-
-    /// Adds what became of workloads.
-    #[must_use]
-    pub fn with_restart_results(mut self, plan: &RestartPlan, results: &RestartResults) -> Self {
-        self = self.with_restarts(plan);
-        for (restart, step) in self.restarts.iter_mut().zip(&plan.steps) {
-            restart.done(results.of.get(&step.id));
-        }
-        for gap in results.gaps.iter().map(DocumentGap::from) {
-            if !self.gaps.contains(&gap) {
-                self.gaps.push(gap);
+        if let Some(results) = results {
+            for gap in results.gaps.iter().map(DocumentGap::from) {
+                if !self.gaps.contains(&gap) {
+                    self.gaps.push(gap);
+                }
             }
+            self.warnings.extend(results.warnings.iter().cloned());
         }
-        self.warnings.extend(results.warnings.iter().cloned());
-        self.summary.stopped = self.summary.stopped.or(results.stopped);
-        self.run.complete &= results.stopped.is_none();
         self.count_restarts();
         self
     }
@@ -254,7 +247,7 @@ impl DocumentRestart {
         }
     }
 
-    fn done(&mut self, result: Option<&RestartResult>) {
+    fn done(&mut self, step: &Step, result: Option<&RestartResult>) {
         let Some(result) = result else {
             let left = match self.action {
                 RestartAction::Leave => RestartOutcome::Left,
@@ -265,16 +258,12 @@ impl DocumentRestart {
             self.outcome = Some(left);
             return;
         };
+        let ended = ended(step, Some(result));
         self.outcome = Some(result.outcome);
-        let noted = matches!(
-            result.outcome,
-            RestartOutcome::Adopted | RestartOutcome::Renewed
-        );
-        // A stamp that was written beside says nothing of why it is left alone.
-        if !noted || self.action != RestartAction::Leave || self.reason == Reason::Current {
-            self.reason = result.reason;
-            self.message.clone_from(&result.message);
-            self.next_step = result.reason.next_step();
+        self.reason = ended.reason;
+        ended.message.clone_into(&mut self.message);
+        if ended.is_told {
+            self.next_step = ended.reason.next_step();
         }
         if result.outcome == RestartOutcome::Restarted {
             self.assumed.clear();
@@ -305,64 +294,6 @@ impl From<&Change> for DocumentSecret {
             name: change.secret.clone(),
             keys: keys.collect(),
         }
-    }
-}
-
-/// The exit code that the planned part has by itself.
-pub fn exit_of_restart_plan(plan: &RestartPlan) -> Exit {
-    let trouble = plan
-        .steps
-        .iter()
-        .any(|step| step.decision.action == Action::Leave && step.decision.reason.is_trouble());
-    let mut exit = if trouble || !plan.gaps.is_empty() {
-        Exit::Failed
-    } else {
-        Exit::Done
-    };
-    if plan.refusal.is_some() {
-        exit = exit.or(Exit::Limit);
-    }
-    exit
-}
-
-/// The exit code of what was done.
-pub fn exit_of_restarts(plan: &RestartPlan, results: &RestartResults) -> Exit {
-    let mut exit = exit_of_restart_plan(plan);
-    let failed = |result: &RestartResult| match result.outcome {
-        RestartOutcome::Failed | RestartOutcome::Unproven | RestartOutcome::NotReached => true,
-        RestartOutcome::Left => result.reason.is_trouble(),
-        RestartOutcome::Restarted | RestartOutcome::Adopted | RestartOutcome::Renewed => false,
-    };
-    let forgotten =
-        |step: &Step| step.decision.action != Action::Leave && !results.of.contains_key(&step.id);
-    if results.of.values().any(failed)
-        || !results.gaps.is_empty()
-        || plan.steps.iter().any(forgotten)
-    {
-        exit = exit.or(Exit::Failed);
-    }
-    match results.stopped {
-        Some(Reason::TooManyFailures) => exit.or(Exit::Limit),
-        Some(_) => exit.or(Exit::Stopped),
-        None => exit,
-    }
-}
-
-/// The exit code of what was typed for once: no later run makes up for what is left undone. What is left to somebody else, or asks
-/// for no pods, is none of that.
-pub fn exit_of_undone(restarts: &[DocumentRestart]) -> Exit {
-    let undone = |restart: &DocumentRestart| {
-        let unknown = !restart.assumed.is_empty()
-            && matches!(
-                restart.reason,
-                Reason::CoolingDown | Reason::OnDelete | Reason::Paused
-            );
-        (restart.behind || unknown) && restart.reason != Reason::HandledByReloader
-    };
-    if restarts.iter().any(undone) {
-        Exit::Failed
-    } else {
-        Exit::Done
     }
 }
 

@@ -8,14 +8,16 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::{
+    index::{Place as _, Table},
     inventory::{Ready, Target},
-    plan::{Refusal, Step, StepTarget},
+    plan::{ItemAt, LimitExceeded, Step, StepTarget},
     restart::{
         self,
         decide::Decision,
         plan::RestartPlan,
         results::{RestartOutcome, RestartResult, RestartResults},
     },
+    results::{Tells, exit_of},
     workload::WorkloadId,
 };
 
@@ -90,8 +92,9 @@ fn plan() -> Plan {
         )
     };
     let step = |member| Step {
-        target: StepTarget::ExternalSecret,
-        members: vec![member],
+        target: StepTarget::ExternalSecret(ItemAt::at(member)),
+        members: vec![ItemAt::at(member)],
+        requires: Vec::new(),
         quota: QuotaKey {
             provider: "aws".to_owned(),
             account: "SecretsManager eu-west-1".to_owned(),
@@ -102,7 +105,7 @@ fn plan() -> Plan {
         cost: 2,
     };
     Plan {
-        items: vec![
+        items: Table::new(vec![
             sync("api"),
             sync("db"),
             sync("mail"),
@@ -121,19 +124,15 @@ fn plan() -> Plan {
                 Reason::StoreNotReady,
                 "SecretStore/shop/v is not ready: InvalidProviderConfig",
             ),
-        ],
+        ]),
         steps: (0..3).map(step).collect(),
         estimate: Duration::from_secs(90),
-        refusal: None,
-        gaps: Vec::new(),
-        check: None,
-        warnings: Vec::new(),
+        ..Plan::default()
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "results are held so")]
-fn result(outcome: Outcome, reason: Option<Reason>, message: &str) -> Option<ItemResult> {
-    Some(ItemResult {
+fn result(outcome: Outcome, reason: Option<Reason>, message: &str) -> ItemResult {
+    ItemResult {
         outcome,
         reason,
         message: message.to_owned(),
@@ -141,7 +140,18 @@ fn result(outcome: Outcome, reason: Option<Reason>, message: &str) -> Option<Ite
         attempts: 1,
         took: Duration::from_millis(1234),
         secret: SecretChange::Unknown,
-    })
+    }
+}
+
+/// Of the first items of a plan.
+fn of_first(results: Vec<ItemResult>) -> Results {
+    let items = results.into_iter().enumerate();
+    Results {
+        items: items
+            .map(|(place, result)| (ItemAt::at(place), result))
+            .collect(),
+        ..Results::default()
+    }
 }
 
 fn results() -> Results {
@@ -150,20 +160,26 @@ fn results() -> Results {
         Some(Reason::Denied),
         "AccessDeniedException",
     );
-    let items = vec![
-        result(Outcome::Synced, None, ""),
-        failed,
-        Some(ItemResult::not_reached(Reason::Deadline)),
-        None,
-        None,
-        None,
-    ];
     Results {
-        items,
         stopped: Some(Reason::Deadline),
         wrote: true,
-        ..Results::default()
+        ..of_first(vec![
+            result(Outcome::Synced, None, ""),
+            failed,
+            ItemResult::not_reached(Reason::Deadline),
+        ])
     }
+}
+
+/// That of a plan by itself.
+fn exit(plan: &Plan) -> Exit {
+    let tells = Tells::Plan { differences: false };
+    exit_of(tells, plan, &Results::default())
+}
+
+/// That of what was done.
+fn exit_of_run(plan: &Plan, results: &Results) -> Exit {
+    exit_of(Tells::Run { once: false }, plan, results)
 }
 
 #[test]
@@ -221,10 +237,10 @@ fn a_report_for_people() {
 #[test]
 fn a_refused_plan_says_that_nothing_was_changed() {
     let plan = Plan {
-        refusal: Some(Refusal {
-            limit: 1,
+        exceeded: vec![LimitExceeded::Syncs {
+            allowed: 1,
             wanted: 3,
-        }),
+        }],
         ..plan()
     };
     let document = Document::of_plan(Kind::Plan, &plan, heading(), Exit::Limit);
@@ -245,7 +261,7 @@ fn what_could_not_be_seen_is_said() {
         gaps: vec![gap],
         ..plan()
     };
-    let document = Document::of_plan(Kind::Plan, &plan, heading(), exit_of_plan(&plan));
+    let document = Document::of_plan(Kind::Plan, &plan, heading(), exit(&plan));
     assert!(
         text::render(&document, false).contains("\nnot seen: externalsecrets in b: forbidden\n")
     );
@@ -256,10 +272,10 @@ fn what_could_not_be_seen_is_said() {
 fn documents_are_what_their_schema_says() {
     let schema = jsonschema::validator_for(&schema()).unwrap();
     let refused = Plan {
-        refusal: Some(Refusal {
-            limit: 1,
+        exceeded: vec![LimitExceeded::Syncs {
+            allowed: 1,
             wanted: 3,
-        }),
+        }],
         ..plan()
     };
     for document in [
@@ -284,23 +300,20 @@ fn documents_are_what_their_schema_says() {
 #[test]
 fn exit_codes_follow_what_happened() {
     let mut plan = plan();
-    assert_eq!(exit_of_plan(&plan), Exit::Failed, "a store is not ready");
-    plan.items.truncate(4);
+    assert_eq!(exit(&plan), Exit::Failed, "a store is not ready");
+    plan.items = plan.items.iter().take(4).cloned().collect();
     assert_eq!(
-        exit_of_plan(&plan),
+        exit(&plan),
         Exit::Done,
         "CreatedOnce is what its author wished"
     );
-    let of = |items: Vec<Option<ItemResult>>, stopped: Option<Reason>| {
-        exit_of(
-            &plan,
-            &Results {
-                items,
-                stopped,
-                wrote: true,
-                ..Results::default()
-            },
-        )
+    let of = |items: Vec<ItemResult>, stopped: Option<Reason>| {
+        let results = Results {
+            stopped,
+            wrote: true,
+            ..of_first(items)
+        };
+        exit_of_run(&plan, &results)
     };
     let synced = || result(Outcome::Synced, None, "");
     let failed = || result(Outcome::Failed, Some(Reason::NotFound), "");
@@ -314,12 +327,11 @@ fn exit_codes_follow_what_happened() {
     );
     assert_eq!(of(vec![failed()], Some(Reason::Signal)), Exit::Stopped);
     let denied = Results {
-        items: vec![failed()],
         denied: true,
-        ..Results::default()
+        ..of_first(vec![failed()])
     };
     assert_eq!(
-        exit_of(&plan, &denied),
+        exit_of_run(&plan, &denied),
         Exit::NoAccess,
         "not a single write was allowed"
     );
@@ -350,15 +362,24 @@ fn what_was_planned_for_workloads_and_did_not_happen_is_no_success() {
         first: false,
         old_pods: Vec::new(),
     };
-    let plan = RestartPlan {
-        steps: vec![step],
-        ..RestartPlan::default()
+    let plan = Plan {
+        restarts: RestartPlan {
+            steps: Table::new(vec![step]),
+            ..RestartPlan::default()
+        },
+        ..Plan::default()
     };
     let of = |outcome, reason| RestartResults {
         of: BTreeMap::from([(id.clone(), RestartResult::without(outcome, reason, ""))]),
         ..RestartResults::default()
     };
-    let exit = |results: RestartResults| exit_of_restarts(&plan, &results);
+    let exit = |restarts: RestartResults| {
+        let results = Results {
+            restarts,
+            ..Results::default()
+        };
+        exit_of_run(&plan, &results)
+    };
     let left = || of(RestartOutcome::Left, Reason::Current);
     assert_eq!(exit(left()), Exit::Done);
     assert_eq!(exit(RestartResults::default()), Exit::Failed, "forgotten");
@@ -396,8 +417,8 @@ fn the_summary_for_the_kubelet_fits() {
         .map(|index| item(&format!("{index:0>200}"), sync.clone()))
         .collect();
     let plan = Plan {
-        items,
-        steps: Vec::new(),
+        items: Table::new(items),
+        steps: Table::default(),
         ..plan()
     };
     let failed = vec![
@@ -408,10 +429,7 @@ fn the_summary_for_the_kubelet_fits() {
         );
         200
     ];
-    let results = Results {
-        items: failed,
-        ..Results::default()
-    };
+    let results = of_first(failed);
     let document = Document::of_results(&plan, &results, heading(), Exit::Failed);
     let summary = termination_summary(&document);
     assert!(summary.len() <= 4096, "{}", summary.len());

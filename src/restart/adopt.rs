@@ -9,12 +9,13 @@ use tokio::time::sleep;
 
 use super::{
     decide::Write,
-    discover::Seen,
-    key::{self, Keeper},
+    key,
     known::Known,
     plan::{RestartPlan, Step},
+    reasons::reason_of,
     results::{RestartOutcome, RestartResult, RestartResults},
     stamp::Stamp,
+    workloads::{Keeper, Stamps, Workloads},
 };
 use crate::{
     reason::Reason,
@@ -35,12 +36,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// stamps that it does not know, and not the loss of stamps that were never written.
 pub(super) async fn adopt(
     cluster: &Cluster,
-    keeper: &Keeper,
-    known: &mut Known,
-    seen: &Seen,
+    stamps: &mut Stamps,
+    seen: &Workloads,
     plan: &RestartPlan,
     stop: &Stop,
 ) -> RestartResults {
+    let Stamps { keeper, known } = stamps;
     let mut results = RestartResults::default();
     let due = plan.writes().take_while(|_| stop.level() == Level::Run);
     let written: Vec<(&Step, &Write, Result<(), CallError>)> = stream::iter(due)
@@ -111,7 +112,7 @@ pub(super) async fn remember(
 }
 
 /// Stamps that a killed run left unnoted, and workloads that are no more.
-fn note_what_is_there(known: &mut Known, seen: &Seen) {
+fn note_what_is_there(known: &mut Known, seen: &Workloads) {
     let gone: Vec<_> = known
         .ids()
         .filter(|id| seen.would_show(id) && !seen.present.contains(id))
@@ -144,7 +145,7 @@ fn note_what_is_there(known: &mut Known, seen: &Seen) {
 /// Writes one stamp onto the workload as it was decided about: its spec and its stamp have to be the same.
 async fn put(
     cluster: &Cluster,
-    seen: &Seen,
+    seen: &Workloads,
     step: &Step,
     stamp: &Stamp,
     until: &Stop,
@@ -198,25 +199,15 @@ fn body(uid: &str, version: &str, stamp: &Stamp) -> Value {
     }})
 }
 
-/// What a failed call means for the item.
-pub(super) const fn reason_of(error: &CallError) -> Reason {
-    match error.trouble {
-        Trouble::NotFound => Reason::Deleted,
-        Trouble::Unavailable | Trouble::Unreadable | Trouble::Expired => Reason::ApiUnavailable,
-        Trouble::Conflict => Reason::ChangedMeanwhile,
-        Trouble::Unauthenticated | Trouble::Denied | Trouble::Invalid => Reason::Refused,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::restart::{fixtures::subject, subject::Subject};
 
-    fn seen(subject: Subject) -> Seen {
-        Seen {
+    fn seen(subject: Subject) -> Workloads {
+        Workloads {
             subjects: vec![subject],
-            ..Seen::default()
+            ..Workloads::default()
         }
     }
 

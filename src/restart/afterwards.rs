@@ -5,19 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use eso_model::Id;
 
 use super::{
-    decide::Action,
-    discover::Seen,
+    decide::{Action, Context},
     plan::{RestartPlan, Step},
     results::{RestartOutcome, RestartResult, RestartResults, SecretSeen},
     subject::{Concern, Standing},
+    workloads::Workloads,
 };
-use crate::{reason::Reason, workload::WorkloadId};
+use crate::{policy::Policy, reason::Reason, workload::WorkloadId};
 
 /// Adds those that were left alone: all that the plan restarts, or may restart, and all that ran on old data before or do so now.
 pub(super) fn complete(
     results: &mut RestartResults,
-    (before, seen_before): (&RestartPlan, &Seen),
-    (now, seen_now): (&RestartPlan, &Seen),
+    (before, seen_before): (&RestartPlan, &Workloads),
+    (now, seen_now): (&RestartPlan, &Workloads),
 ) {
     let told: BTreeSet<&WorkloadId> = before
         .steps
@@ -43,7 +43,7 @@ pub(super) fn complete(
 }
 
 /// What became of one that the plan restarts, or may restart, and that is covered no more.
-fn not_seen_again(step: &Step, seen: &Seen) -> RestartResult {
+fn not_seen_again(step: &Step, seen: &Workloads) -> RestartResult {
     if let Some(unseen) = seen.unseen(&step.id) {
         let outcome = RestartOutcome::NotReached;
         return RestartResult::as_it_stands(step, outcome, unseen.reason, unseen.why.clone());
@@ -59,8 +59,8 @@ fn not_seen_again(step: &Step, seen: &Seen) -> RestartResult {
 /// What Stakater Reloader is set to restart, and whose data changed between the two looks: which of its pods are still there.
 fn left_to_reloader(
     plan: &RestartPlan,
-    before: &Seen,
-    now: &Seen,
+    before: &Workloads,
+    now: &Workloads,
 ) -> Vec<(WorkloadId, RestartResult)> {
     let (before, now) = (before.by_id(), now.by_id());
     let left = |step: &Step| {
@@ -87,10 +87,17 @@ fn left_to_reloader(
 }
 
 /// The Secrets that count for any of the workloads.
-pub(super) fn secrets_seen(seen: &Seen) -> BTreeMap<Id, SecretSeen> {
+pub(super) fn secrets_seen(
+    seen: &Workloads,
+    policy: &Policy,
+    context: Context<'_>,
+) -> BTreeMap<Id, SecretSeen> {
     let mut secrets: BTreeMap<Id, SecretSeen> = BTreeMap::new();
     for subject in &seen.subjects {
         let workload = &subject.workload.id;
+        let Some(rule) = policy.restart.get(subject.rule) else {
+            continue;
+        };
         for (name, concern) in subject.counting() {
             let id = Id {
                 namespace: workload.namespace.clone(),
@@ -102,11 +109,11 @@ pub(super) fn secrets_seen(seen: &Seen) -> BTreeMap<Id, SecretSeen> {
             entry.keys.extend(keys.cloned());
             entry.keys.sort();
             entry.keys.dedup();
-            entry.doubt = match &concern.standing {
+            entry.doubt = match context.standing(&subject.workload, rule, name, concern) {
                 Standing::Verified => None,
                 Standing::Pending => Some("it was not synced".to_owned()),
                 Standing::Tampered => Some("somebody else than the operator edited it".to_owned()),
-                Standing::Unverified(why) => Some(why.clone()),
+                Standing::Unverified(why) => Some(why),
             };
         }
     }

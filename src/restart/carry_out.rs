@@ -18,10 +18,10 @@ use pace::Clock;
 
 use self::{healthy::Ended, spacing::Pace};
 use super::{
-    adopt::reason_of,
-    decide::{Action, decide, restarted},
+    decide::{Action, evaluate, restarted},
     discover::{Look, pods_of},
     plan::{self, RestartPlan, Step},
+    reasons::reason_of,
     results::{RestartOutcome, RestartResult, RestartResults},
     stamp::Stamp,
     subject::Subject,
@@ -152,9 +152,7 @@ pub(super) async fn carry_out(
 
 impl<'a> Job<'a> {
     fn steps<'b>(&'b self, wave: &'b Wave) -> impl Iterator<Item = &'a Step> + use<'a, 'b> {
-        wave.members
-            .iter()
-            .filter_map(|&member| self.plan.steps.get(member))
+        wave.members.iter().map(|&member| &self.plan.steps[member])
     }
 
     /// Waits for what an earlier run restarted; says what is not healthy in time.
@@ -264,7 +262,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Reads the workload and its Secrets, and decides again on what is there now.
+    /// Reads the workload and its Secrets, and holds the condition of its restart against what is there now.
     async fn again(&self, step: &Step, rule: &RestartRule) -> Result<(Subject, Stamp), Failure> {
         let Some(subject) = self.look.one(&step.id).await? else {
             return Err(Failure::Left(Reason::Deleted, String::new()));
@@ -274,7 +272,7 @@ impl<'a> Job<'a> {
         }
         let mut context = self.look.context;
         context.now = self.clock.now();
-        let mut decision = decide(&subject, rule, context);
+        let mut decision = evaluate(&subject, rule, context);
         if decision.action != Action::Restart {
             decision.behind &= subject.pods.as_ref().is_none_or(|pods| !pods.is_empty());
             let stamp = plan::stamp_of(&subject);

@@ -2,6 +2,10 @@
 //!
 //! A restart is owed where a Secret that stands both in the stamp and in the workload's references holds other data now. What
 //! is owed is still left alone where it would do harm, or where somebody else sees to it.
+//!
+//! [`decide`] is called once for each workload, by the plan: it says what is restarted, on which condition, and which stamp is written.
+//! [`evaluate`] holds a condition against what is there once everything is synced, and says nothing else: it writes no stamp, and what
+//! the plan leaves alone stays left alone.
 
 mod compare;
 pub(super) mod guard;
@@ -17,7 +21,8 @@ use super::{
     others::{Other, Others},
     owner,
     stamp::{Stamp, StampKey},
-    subject::{Subject, View},
+    subject::{Concern, Standing, Subject, View},
+    targets::Targets,
 };
 use crate::{
     policy::{RestartRule, RestartWhen, Strategy},
@@ -34,10 +39,10 @@ pub struct Context<'a> {
     pub others: &'a Others,
     /// Workloads that were stamped before.
     pub known: &'a Known,
+    /// The Secrets: which the run may change, and which are as they should be.
+    pub targets: &'a Targets,
     /// The time.
     pub now: Timestamp,
-    /// Whether nothing was synced yet: only then does the data tell what pods started with.
-    pub before_sync: bool,
     /// `--adopt-anew`: stamps that vanished or cannot be read are made anew.
     pub adopt_anew: bool,
     /// `--retry`: workloads that are not healthy, or were restarted too often or too recently, are restarted too.
@@ -48,6 +53,23 @@ impl Context<'_> {
     /// The key of a workload's stamp, or of the one that it gets.
     pub fn key_of(&self, workload: &Workload) -> &StampKey {
         self.others.key_of(workload).unwrap_or(self.key)
+    }
+
+    /// Whether the run may change what this Secret of a workload holds.
+    pub fn may_change(&self, workload: &Workload, secret: &str) -> bool {
+        self.targets.may_change(&workload.id.namespace, secret)
+    }
+
+    /// Whether this Secret of a workload is as the rule demands it.
+    pub fn standing(
+        &self,
+        workload: &Workload,
+        rule: &RestartRule,
+        secret: &str,
+        concern: &Concern,
+    ) -> Standing {
+        self.targets
+            .standing(&workload.id.namespace, secret, rule.require, concern.found)
     }
 }
 
@@ -136,22 +158,59 @@ pub fn needs_pods(subject: &Subject, rule: &RestartRule, context: Context<'_>) -
     }
 }
 
-/// Decides about a workload.
+/// Whether stamps may be written: the data tells what pods started with only as long as nothing was synced.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stamps {
+    MayBeWritten,
+    AreFinal,
+}
+
+/// Decides about a workload, before anything is synced.
 pub fn decide(subject: &Subject, rule: &RestartRule, context: Context<'_>) -> Decision {
+    settle(subject, rule, context, Stamps::MayBeWritten)
+}
+
+/// Whether the restart that was decided about is owed now, and nothing speaks against it.
+pub fn evaluate(subject: &Subject, rule: &RestartRule, context: Context<'_>) -> Decision {
+    settle(subject, rule, context, Stamps::AreFinal)
+}
+
+fn settle(subject: &Subject, rule: &RestartRule, context: Context<'_>, stamps: Stamps) -> Decision {
     if let Some((reason, message)) = guard::outside(subject, rule) {
         return Decision::leave(reason, message);
     }
-    for (name, concern) in subject.counting() {
-        if let View::Unreadable(why) = &concern.view {
-            return Decision::leave(Reason::SecretUnreadable, format!("Secret {name}: {why}"));
-        }
+    if let Some(message) = unreadable(subject) {
+        return Decision::leave(Reason::SecretUnreadable, message);
     }
     match stamp_of(subject, context) {
         Found::Trouble(reason, message) => Decision::leave(reason, message),
+        Found::Anew(..) if stamps == Stamps::AreFinal => Decision::leave(
+            Reason::NotPlanned,
+            "it has no stamp, and what its pods started with can only be told before anything is synced",
+        ),
         Found::Anew(reason, message) => anew(subject, rule, context, reason, message),
-        Found::Old(stamp) => brought_back(subject, context, &stamp),
-        Found::Good(stamp) => hold_against(subject, rule, context, stamp),
+        Found::Old(stamp) => brought_back(subject, context, &stamp, stamps),
+        Found::Good(stamp) => hold_against(subject, rule, context, stamp, stamps),
     }
+}
+
+/// Why no stamp can be made: a Secret that counts cannot be read.
+fn unreadable(subject: &Subject) -> Option<String> {
+    subject
+        .counting()
+        .find_map(|(name, concern)| match &concern.view {
+            View::Unreadable(why) => Some(format!("Secret {name}: {why}")),
+            View::Seen(_) | View::Missing => None,
+        })
+}
+
+/// Why nobody can tell what the pods of a workload started with, where that is so for a Secret that cannot be read. What the policy
+/// does not look after is not asked.
+pub fn cannot_be_noted(subject: &Subject, rule: &RestartRule) -> Option<String> {
+    if guard::outside(subject, rule).is_some() {
+        return None;
+    }
+    unreadable(subject)
 }
 
 /// The stamp of a workload, as it is found.
@@ -223,12 +282,6 @@ fn anew(
     reason: Reason,
     message: String,
 ) -> Decision {
-    if !context.before_sync {
-        return Decision::leave(
-            Reason::NotPlanned,
-            "it has no stamp, and what its pods started with can only be told before anything is synced",
-        );
-    }
     let mut stamp = Stamp::new(&subject.workload, context.key);
     let known = context
         .known
@@ -250,7 +303,7 @@ fn anew(
     if stamp.to_text().is_none() {
         return too_large();
     }
-    let mut decision = hold_against(subject, rule, context, stamp.clone());
+    let mut decision = hold_against(subject, rule, context, stamp.clone(), Stamps::MayBeWritten);
     if decision.action == Action::Leave && decision.reason == Reason::Current {
         decision.reason = reason;
     }
@@ -262,7 +315,12 @@ fn anew(
 }
 
 /// Somebody brought an older stamp back, as `kubectl rollout undo` does. If all pods came after the data, no harm is done.
-fn brought_back(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> Decision {
+fn brought_back(
+    subject: &Subject,
+    context: Context<'_>,
+    stamp: &Stamp,
+    stamps: Stamps,
+) -> Decision {
     let current = subject
         .counting()
         .all(|(_, concern)| subject.is_current(concern));
@@ -280,7 +338,7 @@ fn brought_back(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> Decis
         .seq(&subject.workload.id, &subject.workload.uid);
     let mut newest = stamp.clone();
     newest.seq = known.unwrap_or(stamp.seq).max(stamp.seq);
-    renewed(subject, context, &newest, Reason::PodsAreNewer)
+    renewed(subject, &newest, Reason::PodsAreNewer, stamps)
 }
 
 fn hold_against(
@@ -288,6 +346,7 @@ fn hold_against(
     rule: &RestartRule,
     context: Context<'_>,
     stamp: Stamp,
+    stamps: Stamps,
 ) -> Decision {
     let changes = changes(subject, &stamp);
     let assumed = unproven(subject, &stamp);
@@ -303,11 +362,11 @@ fn hold_against(
         None
     };
     let mut decision = match why {
-        None => nothing_owed(subject, rule, context, &stamp),
+        None => nothing_owed(subject, rule, context, &stamp, stamps),
         Some(reason) => {
             let by_data = matches!(reason, Reason::DataChanged | Reason::EvictionUnderWay);
             if by_data && are_newer(subject, &changes) && rule.when != RestartWhen::Always {
-                renewed(subject, context, &stamp, Reason::PodsAreNewer)
+                renewed(subject, &stamp, Reason::PodsAreNewer, stamps)
             } else {
                 owed(subject, rule, context, &stamp, &changes, reason)
             }
@@ -360,15 +419,17 @@ fn nothing_owed(
     rule: &RestartRule,
     context: Context<'_>,
     stamp: &Stamp,
+    stamps: Stamps,
 ) -> Decision {
-    let mut decision = if context.before_sync && has_news(subject, stamp) {
-        renewed(subject, context, stamp, Reason::SecretAdded)
+    let may_be_written = stamps == Stamps::MayBeWritten;
+    let mut decision = if may_be_written && has_news(subject, stamp) {
+        renewed(subject, stamp, Reason::SecretAdded, stamps)
     } else {
         Decision::leave(Reason::Current, "")
     };
     let may_change: Vec<Change> = subject
         .counting()
-        .filter(|(_, concern)| concern.may_change)
+        .filter(|(name, _)| context.may_change(&subject.workload, name))
         .map(|(name, concern)| Change {
             secret: name.clone(),
             keys: concern
@@ -377,7 +438,7 @@ fn nothing_owed(
                 .unwrap_or_default(),
         })
         .collect();
-    if may_change.is_empty() || !context.before_sync {
+    if may_change.is_empty() {
         return decision;
     }
     decision.changes = may_change;
@@ -392,7 +453,7 @@ fn nothing_owed(
 }
 
 /// The stamp as the present data makes it, without a restart.
-fn renewed(subject: &Subject, context: Context<'_>, stamp: &Stamp, reason: Reason) -> Decision {
+fn renewed(subject: &Subject, stamp: &Stamp, reason: Reason, stamps: Stamps) -> Decision {
     let mut decision = Decision::leave(reason, "");
     let all = reason == Reason::PodsAreNewer;
     let mut next = stamp.clone();
@@ -429,7 +490,7 @@ fn renewed(subject: &Subject, context: Context<'_>, stamp: &Stamp, reason: Reaso
     if next.to_text().is_none() {
         return too_large();
     }
-    if context.before_sync {
+    if stamps == Stamps::MayBeWritten {
         decision.write = Some(Write {
             stamp: next,
             reason,

@@ -6,16 +6,14 @@ mod list;
 mod pods;
 mod secrets;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 pub use self::pods::{family_of, pods_of};
 use cluster::{CallError, Cluster, Trouble};
 
-use super::{decide::Context, stamp::Stamp, subject::Subject, targets::Targets};
+use super::{decide::Context, stamp::Stamp, subject::Subject, workloads::Workloads};
 use crate::{
-    inventory::Gap,
     policy::Policy,
-    reason::Reason,
     workload::{Health, Kind, Workload, WorkloadId, health, object::Object},
 };
 
@@ -26,17 +24,15 @@ pub struct Look<'a> {
     pub cluster: &'a Cluster,
     /// Which rules.
     pub policy: &'a Policy,
-    /// Which Secrets.
-    pub targets: &'a Targets,
-    /// What decisions share.
+    /// What decisions share, the Secrets that they are about among it.
     pub context: Context<'a>,
 }
 
 /// The workloads that rules cover, each with the index of its rule, before anything else is looked at.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Listed {
     found: Vec<(usize, Workload)>,
-    seen: Seen,
+    seen: Workloads,
 }
 
 impl Listed {
@@ -49,74 +45,9 @@ impl Listed {
     }
 }
 
-/// Workloads that could not be seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unseen {
-    /// Of which kind; None: of all.
-    pub kind: Option<Kind>,
-    /// In which namespace; None: in all.
-    pub namespace: Option<String>,
-    /// In a word.
-    pub reason: Reason,
-    /// For people.
-    pub why: String,
-}
-
-/// What was seen.
-#[derive(Debug, Default)]
-pub struct Seen {
-    /// Every workload that a rule covers, in order.
-    pub subjects: Vec<Subject>,
-    /// Every workload that there is, of the kinds and namespaces that were listed in full.
-    pub present: BTreeSet<WorkloadId>,
-    /// The lists that were read in full: kind, and namespace or all.
-    pub listed: Vec<(Kind, Option<String>)>,
-    /// The lists that could not be had.
-    pub unseen: Vec<Unseen>,
-    /// What could not be seen.
-    pub gaps: Vec<Gap>,
-}
-
-impl Unseen {
-    /// Whether this workload may be one of them.
-    fn may_be(&self, id: &WorkloadId) -> bool {
-        self.kind.is_none_or(|kind| kind == id.kind) && self.is_in(&id.namespace)
-    }
-
-    /// Whether some of them may be in this namespace.
-    pub fn is_in(&self, namespace: &str) -> bool {
-        self.namespace.as_ref().is_none_or(|of| of == namespace)
-    }
-}
-
-impl Seen {
-    /// Every workload that a rule covers, by its name.
-    pub fn by_id(&self) -> BTreeMap<&WorkloadId, &Subject> {
-        self.subjects
-            .iter()
-            .map(|subject| (&subject.workload.id, subject))
-            .collect()
-    }
-
-    /// Why this workload could not be seen, if it could not.
-    pub fn unseen(&self, id: &WorkloadId) -> Option<&Unseen> {
-        self.unseen.iter().find(|unseen| unseen.may_be(id))
-    }
-
-    /// Whether this workload would have been seen if it were there.
-    pub fn would_show(&self, id: &WorkloadId) -> bool {
-        self.listed.iter().any(|(kind, namespace)| {
-            *kind == id.kind
-                && namespace
-                    .as_ref()
-                    .is_none_or(|namespace| *namespace == id.namespace)
-        })
-    }
-}
-
 impl Look<'_> {
     /// Looks at everything that the rules cover.
-    pub async fn all(self) -> Seen {
+    pub async fn all(self) -> Workloads {
         let listed = self.list_all().await;
         self.complete(listed).await
     }
@@ -124,7 +55,7 @@ impl Look<'_> {
     /// The workloads alone.
     pub async fn list_all(self) -> Listed {
         let mut listed = Listed::default();
-        if self.targets.is_empty() {
+        if self.context.targets.is_empty() {
             return listed;
         }
         for kind in self.kinds() {
@@ -135,7 +66,7 @@ impl Look<'_> {
     }
 
     /// All that belongs to them.
-    pub async fn complete(self, listed: Listed) -> Seen {
+    pub async fn complete(self, listed: Listed) -> Workloads {
         let Listed { found, mut seen } = listed;
         seen.subjects = self.subjects(found).await;
         let mut wanting: BTreeSet<String> = BTreeSet::new();
@@ -159,7 +90,10 @@ impl Look<'_> {
         };
         let mut workload = object.workload(id.kind);
         self.borrow_template(&mut workload).await?;
-        let rule = self.targets.rule_of(&self.policy.restart, &workload);
+        let rule = self
+            .context
+            .targets
+            .rule_of(&self.policy.restart, &workload);
         let Some(rule) = rule.filter(|_| workload.addressed) else {
             return Ok(None);
         };

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{
-    decide::{Context, Decision, decide},
+    decide::{Context, Decision, decide, evaluate},
     known::Known,
     others::Others,
     stamp::{Stamp, StampKey},
-    subject::{Concern, Now, Standing, Subject, View},
+    subject::{Concern, Found, Now, Subject, View},
+    targets::Targets,
+    workloads::{Keeper, Stamps},
 };
 use crate::{
     policy::RestartRule,
@@ -18,20 +20,20 @@ use crate::{
     },
 };
 
-pub(super) const NOW: &str = "2026-03-01T12:00:00Z";
+pub(crate) const NOW: &str = "2026-03-01T12:00:00Z";
 
-pub(super) fn time(text: &str) -> Timestamp {
+pub(crate) fn time(text: &str) -> Timestamp {
     format!("2026-03-01T{text}Z").parse().unwrap()
 }
 
-pub(super) fn key() -> StampKey {
+pub(crate) fn key() -> StampKey {
     StampKey::from_bytes([7; 32])
 }
 
 /// Data of a Secret: keys and values.
-pub(super) type Data = &'static [(&'static str, &'static str)];
+pub(crate) type Data = &'static [(&'static str, &'static str)];
 
-pub(super) fn now_of(secret: &str, uid: &str, data: &[(&str, &str)]) -> Now {
+pub(crate) fn now_of(secret: &str, uid: &str, data: &[(&str, &str)]) -> Now {
     let bytes = data.iter().map(|(name, value)| (*name, value.as_bytes()));
     Now {
         prints: key().prints(uid, secret, &Keys::All, bytes),
@@ -45,7 +47,7 @@ pub(super) fn now_of(secret: &str, uid: &str, data: &[(&str, &str)]) -> Now {
 }
 
 /// A healthy Deployment that uses the Secret `db`, written at 11:00, with a pod from 10:00.
-pub(super) fn subject(name: &str, data: &[(&str, &str)]) -> Subject {
+pub(crate) fn subject(name: &str, data: &[(&str, &str)]) -> Subject {
     let id = WorkloadId {
         namespace: "shop".to_owned(),
         kind: Kind::Deployment,
@@ -57,8 +59,7 @@ pub(super) fn subject(name: &str, data: &[(&str, &str)]) -> Subject {
         view: View::Seen(now_of("db", &uid, data)),
         counts: true,
         left_to_reloader: false,
-        standing: Standing::Verified,
-        may_change: false,
+        found: Found::default(),
     };
     let workload = Workload {
         id,
@@ -87,7 +88,7 @@ pub(super) fn subject(name: &str, data: &[(&str, &str)]) -> Subject {
     }
 }
 
-pub(super) fn pod(name: &str, created: &str) -> Pod {
+pub(crate) fn pod(name: &str, created: &str) -> Pod {
     Pod {
         namespace: "shop".to_owned(),
         name: format!("{name}-1"),
@@ -101,7 +102,7 @@ pub(super) fn pod(name: &str, created: &str) -> Pod {
 
 impl Subject {
     /// Stamped on this data, for sure.
-    pub(super) fn stamped(mut self, data: &[(&str, &str)]) -> Self {
+    pub(crate) fn stamped(mut self, data: &[(&str, &str)]) -> Self {
         let mut stamp = Stamp::new(&self.workload, &key());
         stamp.secrets = BTreeMap::from([(
             "db".to_owned(),
@@ -112,58 +113,75 @@ impl Subject {
     }
 
     /// With another stamp than it has.
-    pub(super) fn with_stamp(mut self, change: impl FnOnce(&mut Stamp)) -> Self {
+    pub(crate) fn with_stamp(mut self, change: impl FnOnce(&mut Stamp)) -> Self {
         let mut stamp = Stamp::parse(self.workload.stamp.as_deref().unwrap()).unwrap();
         change(&mut stamp);
         self.workload.stamp = stamp.to_text();
         self
     }
 
-    pub(super) fn db(&mut self) -> &mut Concern {
+    pub(crate) fn db(&mut self) -> &mut Concern {
         self.secrets.get_mut("db").unwrap()
     }
 
     /// As it is once its restart was written.
-    pub(super) fn after(mut self, stamp: &Stamp) -> Self {
+    pub(crate) fn after(mut self, stamp: &Stamp) -> Self {
         self.workload.stamp = stamp.to_text();
         self
     }
 }
 
 /// A decision about it, once everything is synced.
-pub(super) fn decided(subject: &Subject) -> Decision {
+pub(crate) fn decided(subject: &Subject) -> Decision {
     decided_by(subject, &RestartRule::default(), &Known::default(), false)
 }
 
-pub(super) fn decided_before(subject: &Subject) -> Decision {
+pub(crate) fn decided_before(subject: &Subject) -> Decision {
     decided_by(subject, &RestartRule::default(), &Known::default(), true)
 }
 
-pub(super) fn decided_by(
+pub(crate) fn decided_by(
     subject: &Subject,
     rule: &RestartRule,
     known: &Known,
     before_sync: bool,
 ) -> Decision {
     let key = key();
-    decide(subject, rule, context(&key, known, before_sync))
+    let decide = if before_sync { decide } else { evaluate };
+    decide(subject, rule, context(&key, known))
 }
 
 /// Nobody keeps a key elsewhere.
 static OTHERS: Others = Others::new(BTreeMap::new());
 
-pub(super) fn context<'a>(key: &'a StampKey, known: &'a Known, before_sync: bool) -> Context<'a> {
+/// Nothing is known of any Secret but what it says of itself.
+static TARGETS: Targets = Targets::none();
+
+/// The key as it is kept, and no other.
+pub(crate) fn stamps(key: StampKey) -> Stamps {
+    Stamps {
+        keeper: Keeper {
+            key,
+            others: Others::default(),
+            namespace: "eso-sync".to_owned(),
+            kept: true,
+        },
+        known: Known::default(),
+    }
+}
+
+pub(crate) fn context<'a>(key: &'a StampKey, known: &'a Known) -> Context<'a> {
     Context {
         key,
         others: &OTHERS,
         known,
+        targets: &TARGETS,
         now: NOW.parse().unwrap(),
-        before_sync,
         adopt_anew: false,
         retry: false,
     }
 }
 
-pub(super) fn names(names: &[&str]) -> BTreeSet<String> {
+pub(crate) fn names(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }

@@ -12,6 +12,7 @@ use super::{
     known::Known,
     others::{Origin, Other, Others},
     stamp::{Stamp, StampKey},
+    workloads::Keeper,
 };
 use crate::rbac::{KNOWN, STAMP_KEY};
 
@@ -32,18 +33,6 @@ pub enum KeyError {
     /// There is no randomness.
     #[error("the system gives no random bytes")]
     NoRandomness,
-}
-
-/// The key, and where it lives.
-pub struct Keeper {
-    /// The key.
-    pub key: StampKey,
-    /// The keys of others.
-    pub others: Others,
-    /// The namespace of its Secret.
-    pub namespace: String,
-    /// Whether its Secret exists. If not, the key is one that nothing was ever stamped with.
-    pub kept: bool,
 }
 
 /// Reads the key from the first of these namespaces that has one.

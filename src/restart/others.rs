@@ -125,7 +125,7 @@ mod tests {
             let context = Context {
                 others: &others,
                 adopt_anew,
-                ..context(&key, &known, true)
+                ..context(&key, &known)
             };
             let decision = decide(&subject, &RestartRule::default(), context);
             (decision.action, decision.reason)

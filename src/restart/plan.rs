@@ -1,16 +1,17 @@
 //! The part of the plan that restarts: every workload that a rule covers, once, with what becomes of it and why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    decide::{Action, Context, Decision, Write, decide, guard},
+    decide::{Action, Context, Decision, Write, decide, evaluate, guard},
     stamp::Stamp,
     subject::Subject,
-    waves::{Wave, waves},
+    waves::{RestartAt, Wave, waves},
 };
 use crate::{
+    index::Table,
     inventory::Gap,
-    policy::Policy,
+    policy::{Policy, RestartRule},
     reason::Reason,
     workload::{Health, Pod, WorkloadId},
 };
@@ -19,13 +20,11 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RestartPlan {
     /// Every workload that a rule covers, in order.
-    pub steps: Vec<Step>,
+    pub steps: Table<RestartAt, Step>,
     /// The order in which those are restarted that are, or may be.
     pub waves: Vec<Wave>,
     /// By rule: workloads that were restarted on the present data and still roll. They are waited for first.
     pub awaited: BTreeMap<usize, Vec<WorkloadId>>,
-    /// Set where a limit refuses the run as a whole.
-    pub refusal: Option<Refusal>,
     /// What could not be seen.
     pub gaps: Vec<Gap>,
     /// What people should know.
@@ -51,18 +50,6 @@ pub struct Step {
     pub first: bool,
 }
 
-/// A limit that the plan passes.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{wanted} workloads would be restarted if their data changes, and safety.maxRestarts allows {limit}"
-)]
-pub struct Refusal {
-    /// What the policy allows.
-    pub limit: u32,
-    /// What may be done.
-    pub wanted: usize,
-}
-
 impl RestartPlan {
     /// Those that are restarted, or may be.
     pub fn restarts(&self) -> usize {
@@ -76,14 +63,67 @@ impl RestartPlan {
             .filter_map(|step| Some((step, step.decision.write.as_ref()?)))
     }
 
+    /// Those that are restarted, or may be, by name.
+    pub fn foreseen(&self) -> BTreeSet<&WorkloadId> {
+        let foreseen = self.steps.iter();
+        foreseen
+            .filter(|step| step.decision.action != Action::Leave)
+            .map(|step| &step.id)
+            .collect()
+    }
+
     /// Whether carrying it out writes anything.
     pub fn writes_anything(&self) -> bool {
         self.restarts() > 0 || self.writes().next().is_some()
     }
 }
 
-/// Decides about all of them.
-pub fn plan(policy: &Policy, subjects: &[Subject], context: Context<'_>) -> RestartPlan {
+/// Decides about all of them, before anything is synced. Where a plan was shown before, only those are restarted that it
+/// `foresaw`.
+pub fn plan(
+    policy: &Policy,
+    subjects: &[Subject],
+    context: Context<'_>,
+    foresaw: Option<&BTreeSet<&WorkloadId>>,
+) -> RestartPlan {
+    let mut plan = of_each(policy, subjects, context, decide);
+    if let Some(foresaw) = foresaw {
+        leave_all_but(&mut plan.steps, foresaw);
+    }
+    order(&mut plan, policy);
+    plan
+}
+
+/// The plan as it is due once everything is synced: which of its conditions hold. Nothing is restarted that it did not foresee.
+pub fn due(
+    plan: &RestartPlan,
+    policy: &Policy,
+    subjects: &[Subject],
+    context: Context<'_>,
+) -> RestartPlan {
+    let mut due = of_each(policy, subjects, context, evaluate);
+    leave_all_but(&mut due.steps, &plan.foreseen());
+    let without_pods = |subject: &&Subject| subject.pods.as_ref().is_some_and(Vec::is_empty);
+    let without_pods: BTreeSet<&WorkloadId> = subjects
+        .iter()
+        .filter(without_pods)
+        .map(|subject| &subject.workload.id)
+        .collect();
+    for step in due.steps.iter_mut() {
+        // What has no pods runs on no data.
+        step.decision.behind &= !without_pods.contains(&step.id);
+    }
+    order(&mut due, policy);
+    due
+}
+
+/// A step for each, by what is decided about it and by what the others of its rule have come to.
+fn of_each(
+    policy: &Policy,
+    subjects: &[Subject],
+    context: Context<'_>,
+    decide: impl Fn(&Subject, &RestartRule, Context<'_>) -> Decision,
+) -> RestartPlan {
     let mut plan = RestartPlan::default();
     let mut stopped: BTreeMap<usize, String> = BTreeMap::new();
     for subject in subjects {
@@ -103,8 +143,8 @@ pub fn plan(policy: &Policy, subjects: &[Subject], context: Context<'_>) -> Rest
                     let awaited = plan.awaited.entry(subject.rule).or_default();
                     awaited.push(id.clone());
                 }
-                // The run may bring other data, which is the cure; then it is decided about again.
-                Health::Failing(_) if context.before_sync && may_change(subject) => {}
+                // The run may bring other data, which is the cure; then its condition is held against that.
+                Health::Failing(_) if may_change(subject, context) => {}
                 Health::Failing(why) => {
                     let why =
                         format!("{id} was restarted on the present data and is not healthy: {why}");
@@ -117,15 +157,7 @@ pub fn plan(policy: &Policy, subjects: &[Subject], context: Context<'_>) -> Rest
     if !context.retry {
         stop(&mut plan.steps, &stopped);
     }
-    order(&mut plan, policy);
     plan.warnings = warnings(&plan.steps);
-    let wanted = plan.restarts();
-    if wanted > policy.safety.max_restarts as usize {
-        plan.refusal = Some(Refusal {
-            limit: policy.safety.max_restarts,
-            wanted,
-        });
-    }
     plan
 }
 
@@ -167,11 +199,14 @@ pub(super) fn step(subject: &Subject, decision: Decision, stamp: Option<&Stamp>)
     }
 }
 
-/// Its stamp, if that was made for it.
-fn may_change(subject: &Subject) -> bool {
-    subject.counting().any(|(_, concern)| concern.may_change)
+fn may_change(subject: &Subject, context: Context<'_>) -> bool {
+    let workload = &subject.workload;
+    subject
+        .counting()
+        .any(|(name, _)| context.may_change(workload, name))
 }
 
+/// Its stamp, if that was made for it.
 pub(super) fn stamp_of(subject: &Subject) -> Option<Stamp> {
     let stamp = Stamp::parse(subject.workload.stamp.as_deref()?).ok()?;
     (stamp.of == subject.workload.uid).then_some(stamp)
@@ -183,8 +218,8 @@ fn is_awaited(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> bool {
 }
 
 /// Starts no other of a rule while one that it restarted is not healthy.
-fn stop(steps: &mut [Step], stopped: &BTreeMap<usize, String>) {
-    for step in steps {
+fn stop(steps: &mut Table<RestartAt, Step>, stopped: &BTreeMap<usize, String>) {
+    for step in steps.iter_mut() {
         let Some(why) = stopped.get(&step.rule) else {
             continue;
         };
@@ -196,33 +231,40 @@ fn stop(steps: &mut [Step], stopped: &BTreeMap<usize, String>) {
     }
 }
 
-/// Puts the restarts in waves.
-pub(super) fn order(plan: &mut RestartPlan, policy: &Policy) {
-    let mut restarts: Vec<(usize, &Step)> = plan
-        .steps
-        .iter()
-        .enumerate()
-        .filter(|(_, step)| step.decision.action != Action::Leave)
-        .collect();
-    restarts.sort_by_key(|(_, step)| !step.first);
-    let restarts: Vec<(usize, usize)> = restarts
-        .into_iter()
-        .map(|(index, step)| (index, step.rule))
-        .collect();
-    plan.waves = waves(&policy.restart, &restarts);
-    for step in &mut plan.steps {
-        step.wave = None;
-    }
-    for wave in &plan.waves {
-        for &member in &wave.members {
-            if let Some(step) = plan.steps.get_mut(member) {
-                step.wave = Some(wave.number);
-            }
+/// Nothing is restarted that nobody was shown.
+fn leave_all_but(steps: &mut Table<RestartAt, Step>, foreseen: &BTreeSet<&WorkloadId>) {
+    for step in steps.iter_mut() {
+        if step.decision.action != Action::Leave && !foreseen.contains(&step.id) {
+            step.decision.action = Action::Leave;
+            step.decision.reason = Reason::NotPlanned;
         }
     }
 }
 
-fn warnings(steps: &[Step]) -> Vec<String> {
+/// Puts the restarts in waves.
+fn order(plan: &mut RestartPlan, policy: &Policy) {
+    let mut restarts: Vec<(RestartAt, &Step)> = plan
+        .steps
+        .entries()
+        .filter(|(_, step)| step.decision.action != Action::Leave)
+        .collect();
+    restarts.sort_by_key(|(_, step)| !step.first);
+    let restarts: Vec<(RestartAt, usize)> = restarts
+        .into_iter()
+        .map(|(at, step)| (at, step.rule))
+        .collect();
+    plan.waves = waves(&policy.restart, &restarts);
+    for step in plan.steps.iter_mut() {
+        step.wave = None;
+    }
+    for wave in &plan.waves {
+        for &member in &wave.members {
+            plan.steps[member].wave = Some(wave.number);
+        }
+    }
+}
+
+fn warnings(steps: &Table<RestartAt, Step>) -> Vec<String> {
     let count = |reason: Reason| {
         let written = steps.iter().filter_map(|step| step.decision.write.as_ref());
         written.filter(|write| write.reason == reason).count()

@@ -6,7 +6,7 @@ use eso_model::Id;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::plan::Step;
+use super::{decide::Action, plan::Step};
 use crate::{inventory::Gap, reason::Reason, workload::WorkloadId};
 
 /// What became of a workload.
@@ -128,6 +128,54 @@ impl RestartResult {
     }
 }
 
+/// How a workload stands at the end: as it was planned, and as it was seen since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended<'a> {
+    /// Why it was restarted or left alone.
+    pub reason: Reason,
+    /// For people.
+    pub message: &'a str,
+    /// Whether what became of it says why, and not only the plan.
+    pub is_told: bool,
+    /// Whether it runs on data that is not the present one, as far as is known.
+    pub behind: bool,
+    /// Whether nobody knows of some Secret whether its pods started with that data.
+    pub is_assumed: bool,
+}
+
+/// What a plan and what became of it say together of a workload.
+pub fn ended<'a>(step: &'a Step, result: Option<&'a RestartResult>) -> Ended<'a> {
+    let decision = &step.decision;
+    let planned = Ended {
+        reason: decision.reason,
+        message: &decision.message,
+        is_told: false,
+        behind: decision.behind,
+        is_assumed: !decision.assumed.is_empty(),
+    };
+    let Some(result) = result else {
+        return planned;
+    };
+    let noted = matches!(
+        result.outcome,
+        RestartOutcome::Adopted | RestartOutcome::Renewed
+    );
+    // A stamp that was written beside says nothing of why it is left alone.
+    let is_told = !noted || decision.action != Action::Leave || decision.reason == Reason::Current;
+    let (reason, message) = if is_told {
+        (result.reason, &*result.message)
+    } else {
+        (planned.reason, planned.message)
+    };
+    Ended {
+        reason,
+        message,
+        is_told,
+        behind: result.behind,
+        is_assumed: planned.is_assumed && result.outcome != RestartOutcome::Restarted,
+    }
+}
+
 /// What became of all of them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RestartResults {
@@ -179,6 +227,15 @@ impl RestartResults {
             }
             self.of.insert(id, before);
         }
+    }
+
+    /// The stamps that could not be written, each with the reason.
+    pub fn missing_stamps(&self) -> BTreeMap<WorkloadId, String> {
+        let failed = self.of.iter();
+        failed
+            .filter(|(_, result)| result.outcome == RestartOutcome::Failed)
+            .map(|(id, result)| (id.clone(), result.message.clone()))
+            .collect()
     }
 
     /// Whether anything was written to a workload.

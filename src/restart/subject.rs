@@ -34,10 +34,17 @@ pub struct Concern {
     pub counts: bool,
     /// Whether Stakater Reloader restarts the workload on it.
     pub left_to_reloader: bool,
-    /// Whether it is as it should be.
-    pub standing: Standing,
-    /// Whether the run may change what it holds.
-    pub may_change: bool,
+    /// What it says of itself.
+    pub found: Found,
+}
+
+/// What a Secret says of itself, as it was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Whether it holds what the operator's own digest on it was made of; None where that is not known.
+    pub intact: Option<bool>,
+    /// Whether it holds other data than that which is known to be in sync.
+    pub changed: bool,
 }
 
 /// What a Secret holds now.

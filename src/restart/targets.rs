@@ -1,52 +1,25 @@
-//! The Secrets that the policy selects, and what is known of each: whether it is as it should be, and whether it may change.
+//! The Secrets that the policy selects, and what is known of each: whether it is as it should be, and whether it may change. Pure.
 
 use std::collections::BTreeMap;
 
 use cluster::wire;
 use eso_model::Id;
 
-use super::subject::Standing;
+use super::subject::{Found, Standing};
 use crate::{
-    drift::{Finding, Judged, Verdict, is_edited},
-    inventory::Inventory,
-    outcome::{ItemResult, Outcome, Results},
-    plan::{Action, Plan},
+    edits::is_edited,
+    finding::{Finding, Findings, Judged, Verdict},
+    outcome::{ItemResult, Outcome},
     policy::{Require, RestartRule},
     reason::Reason,
+    select::Selected,
     workload::{Keys, Workload},
 };
 
-/// What the drift check says, by ExternalSecret.
-pub type Verdicts = BTreeMap<Id, Judgement>;
-
-/// What it says of one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Judgement {
-    /// The verdict.
-    pub verdict: Verdict,
-    /// The data that it is about, where there was any.
-    pub judged: Option<Judged>,
-}
-
-impl From<&Finding> for Judgement {
-    fn from(finding: &Finding) -> Self {
-        Self {
-            verdict: finding.verdict,
-            judged: finding.judged.clone(),
-        }
-    }
-}
-
-/// What a Secret says of itself, as it was read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// Whether it holds what the operator's own digest on it was made of; None where that is not known.
-    pub intact: Option<bool>,
-    /// Whether it holds other data than that which is known to be in sync.
-    pub changed: bool,
-}
-
 /// The target Secrets of the selected ExternalSecrets.
+///
+/// Which they are is known once it is selected, before anything is planned: workloads are listed by that. What is planned, and what
+/// came of it, only says whether a Secret may change still, and whether it is as it should be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Targets(BTreeMap<Id, Vec<Source>>);
 
@@ -63,52 +36,86 @@ struct Source {
     exclusive: bool,
 }
 
+/// What the drift check says of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Judgement {
+    verdict: Verdict,
+    /// The data that it is about, where there was any.
+    judged: Option<Judged>,
+}
+
+impl From<&Finding> for Judgement {
+    fn from(finding: &Finding) -> Self {
+        Self {
+            verdict: finding.verdict,
+            judged: finding.judged.clone(),
+        }
+    }
+}
+
 impl Targets {
-    /// As the plan has it, and as it is once there are results.
-    pub fn new(
-        inventory: &Inventory,
-        plan: &Plan,
-        results: Option<&Results>,
-        verdicts: &Verdicts,
-    ) -> Self {
-        let by_id: BTreeMap<&Id, _> = inventory
-            .external_secrets
-            .iter()
-            .map(|external_secret| (&external_secret.id, external_secret))
-            .collect();
+    /// Before anything is planned.
+    pub fn selected(selected: &Selected<'_>, findings: &Findings) -> Self {
         let mut targets: BTreeMap<Id, Vec<Source>> = BTreeMap::new();
-        for (index, item) in plan.items.iter().enumerate() {
-            let (Some(external_secret), true) = (by_id.get(&item.id), item.target.written) else {
+        for one in selected.iter() {
+            let external_secret = one.external_secret;
+            let opted_out = matches!(one.taken_out, Some(Reason::Ignored | Reason::Excluded));
+            if opted_out || !external_secret.target.written {
                 continue;
-            };
-            let syncs = match &item.action {
-                Action::Skip {
-                    reason: Reason::Ignored | Reason::Excluded,
-                    ..
-                } => continue,
-                Action::Skip { .. } => false,
-                Action::Sync { .. } => true,
-            };
-            let result = results.and_then(|results| results.items.get(index)?.as_ref());
+            }
+            let finding = findings.of.get(&external_secret.id);
             let source = Source {
-                id: item.id.clone(),
-                pending: syncs && results.is_none(),
-                unproven: unproven(result, external_secret.proven),
-                judgement: verdicts.get(&item.id).cloned(),
-                exclusive: item.target.creation.is_exclusive(),
+                id: external_secret.id.clone(),
+                pending: false,
+                unproven: unproven(None, external_secret.proven),
+                judgement: finding.map(Judgement::from),
+                exclusive: external_secret.target.creation.is_exclusive(),
             };
-            let secret = Id {
-                namespace: item.id.namespace.clone(),
-                name: external_secret.secret.clone(),
-            };
-            targets.entry(secret).or_default().push(source);
+            targets
+                .entry(external_secret.secret_id())
+                .or_default()
+                .push(source);
         }
         Self(targets)
+    }
+
+    /// The same, where the run is to sync these.
+    #[must_use]
+    pub fn planned(mut self, is_synced: impl Fn(&Id) -> bool) -> Self {
+        for source in self.0.values_mut().flatten() {
+            source.pending = is_synced(&source.id);
+        }
+        self
+    }
+
+    /// The same, once the run has: by what came of it, and what the drift check says since.
+    #[must_use]
+    pub fn synced<'a>(
+        mut self,
+        of: impl Fn(&Id) -> (Option<&'a ItemResult>, Option<&'a Finding>),
+    ) -> Self {
+        for source in self.0.values_mut().flatten() {
+            let (result, finding) = of(&source.id);
+            source.pending = false;
+            // What was not synced has the proof that it had before, or none.
+            if let Some(result) = result {
+                source.unproven = unproven(Some(result), false);
+            }
+            if let Some(finding) = finding {
+                source.judgement = Some(finding.into());
+            }
+        }
+        self
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// All of them.
+    pub fn ids(&self) -> impl Iterator<Item = &Id> {
+        self.0.keys()
     }
 
     /// The names of those in a namespace.
@@ -262,6 +269,33 @@ const fn word(verdict: Verdict) -> &'static str {
         Verdict::Partial => "partial",
         Verdict::Missing => "missing",
         Verdict::Unverifiable => "unverifiable",
+    }
+}
+
+#[cfg(test)]
+impl Targets {
+    /// None.
+    pub(super) const fn none() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// The Secret `shop/db`, which the run has yet to sync, or of which this is known.
+    pub(super) fn db(pending: bool, verdict: Option<Verdict>) -> Self {
+        let id = Id {
+            namespace: "shop".to_owned(),
+            name: "db".to_owned(),
+        };
+        let source = Source {
+            id: id.clone(),
+            pending,
+            unproven: None,
+            judgement: verdict.map(|verdict| Judgement {
+                verdict,
+                judged: None,
+            }),
+            exclusive: true,
+        };
+        Self(BTreeMap::from([(id, vec![source])]))
     }
 }
 

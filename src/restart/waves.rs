@@ -1,6 +1,11 @@
 //! In which order workloads are restarted: of each rule one alone first, then groups.
 
-use crate::policy::RestartRule;
+use crate::{index::place, policy::RestartRule};
+
+place! {
+    /// Of a step among those of a plan that restart.
+    pub RestartAt
+}
 
 /// Workloads that are restarted at once; the next wave starts when all of them are healthy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,15 +14,15 @@ pub struct Wave {
     pub rule: usize,
     /// Its place among the waves of that rule, from 1 on.
     pub number: u32,
-    /// Indices of the steps.
-    pub members: Vec<usize>,
+    /// The steps.
+    pub members: Vec<RestartAt>,
 }
 
-/// The waves of these steps, each given by its index and its rule.
-pub fn waves(rules: &[RestartRule], steps: &[(usize, usize)]) -> Vec<Wave> {
+/// The waves of these steps, each given by its place and its rule.
+pub fn waves(rules: &[RestartRule], steps: &[(RestartAt, usize)]) -> Vec<Wave> {
     let mut waves = Vec::new();
     for (rule, settings) in rules.iter().enumerate() {
-        let members: Vec<usize> = steps
+        let members: Vec<RestartAt> = steps
             .iter()
             .filter(|(_, of)| *of == rule)
             .map(|(step, _)| *step)
@@ -43,6 +48,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::index::Place as _;
+
+    /// From a place and a rule each.
+    fn waves_of(rules: &[RestartRule], steps: &[(usize, usize)]) -> Vec<Wave> {
+        let steps: Vec<_> = steps
+            .iter()
+            .map(|&(place, rule)| (RestartAt::at(place), rule))
+            .collect();
+        waves(rules, &steps)
+    }
+
+    fn places(members: &[RestartAt]) -> Vec<usize> {
+        members.iter().map(|member| member.place()).collect()
+    }
 
     fn rule(at_once: u32) -> RestartRule {
         RestartRule {
@@ -54,9 +73,9 @@ mod tests {
     #[test]
     fn one_goes_alone_and_then_groups() {
         let steps = [(0, 0), (1, 1), (2, 0), (3, 0), (4, 0)];
-        let shown: Vec<_> = waves(&[rule(2), rule(1)], &steps)
+        let shown: Vec<_> = waves_of(&[rule(2), rule(1)], &steps)
             .into_iter()
-            .map(|wave| (wave.rule, wave.number, wave.members))
+            .map(|wave| (wave.rule, wave.number, places(&wave.members)))
             .collect();
         assert_eq!(
             shown,
@@ -76,8 +95,8 @@ mod tests {
         ) {
             let rules = [rule(at_once), rule(1), rule(3)];
             let steps: Vec<_> = of.into_iter().enumerate().collect();
-            let waves = waves(&rules, &steps);
-            let mut members: Vec<usize> = waves.iter().flat_map(|wave| wave.members.clone()).collect();
+            let waves = waves_of(&rules, &steps);
+            let mut members: Vec<usize> = waves.iter().flat_map(|wave| places(&wave.members)).collect();
             members.sort_unstable();
             prop_assert_eq!(members, (0..steps.len()).collect::<Vec<_>>());
             for wave in &waves {

@@ -10,7 +10,8 @@ use pace::Adaptive;
 use tokio::time::Instant;
 
 use crate::{
-    plan::{Plan, Step},
+    index::Table,
+    plan::{Plan, Step, StepAt},
     policy::{InFlight, Pace},
 };
 
@@ -56,7 +57,7 @@ impl Account {
 /// The steps that wait for one store.
 #[derive(Debug, Default)]
 struct Lane {
-    queue: VecDeque<usize>,
+    queue: VecDeque<StepAt>,
     /// How many stores of the first one's have already let it pass, while its account has not.
     granted: usize,
 }
@@ -83,14 +84,14 @@ impl Lanes {
     pub(super) fn new(plan: &Plan, pace: &Pace, mut noise: impl FnMut() -> f64) -> Self {
         let mut by_store: BTreeMap<LaneKey, Lane> = BTreeMap::new();
         let mut accounts = BTreeMap::new();
-        for (index, step) in plan.steps.iter().enumerate() {
+        for (at, step) in plan.steps.entries() {
             by_store
                 .entry(lane_of(step))
                 .or_default()
                 .queue
-                .push_back(index);
+                .push_back(at);
             accounts.entry(step.quota.clone()).or_insert_with(|| {
-                let rate = pace.rate_of(&step.quota.provider);
+                let rate = pace.of(&step.quota.provider);
                 let delay = noise() * (1.0 / rate.as_per_second()).min(1.0);
                 Account {
                     pace: Adaptive::new(rate),
@@ -115,7 +116,7 @@ impl Lanes {
     }
 
     /// The next step that may go now; else when one may, or None where only an answer of the operator's can help.
-    pub(super) fn next(&mut self, steps: &[Step]) -> Result<usize, Option<Instant>> {
+    pub(super) fn next(&mut self, steps: &Table<StepAt, Step>) -> Result<StepAt, Option<Instant>> {
         let now = Instant::now();
         let in_flight: usize = self
             .accounts
@@ -150,9 +151,9 @@ impl Lanes {
     fn try_lane(
         &mut self,
         key: &LaneKey,
-        steps: &[Step],
+        steps: &Table<StepAt, Step>,
         now: Instant,
-    ) -> Result<Option<usize>, Instant> {
+    ) -> Result<Option<StepAt>, Instant> {
         let (Some(lane), Some(account)) =
             (self.by_store.get_mut(key), self.accounts.get_mut(&key.0))
         else {
@@ -161,13 +162,10 @@ impl Lanes {
         if self.in_flight == InFlight::Auto && account.in_flight >= account.window(now) {
             return Ok(None);
         }
-        let Some((index, step)) = lane
-            .queue
-            .front()
-            .and_then(|&index| Some((index, steps.get(index)?)))
-        else {
+        let Some(&at) = lane.queue.front() else {
             return Ok(None);
         };
+        let step = &steps[at];
         if account.not_before > now {
             return Err(account.not_before);
         }
@@ -184,13 +182,13 @@ impl Lanes {
         lane.granted = 0;
         lane.queue.pop_front();
         account.in_flight += 1;
-        Ok(Some(index))
+        Ok(Some(at))
     }
 
     /// Puts a step back at the head of its lane, to be tried again.
-    pub(super) fn again(&mut self, step: &Step, index: usize) {
+    pub(super) fn again(&mut self, step: &Step, at: StepAt) {
         if let Some(lane) = self.by_store.get_mut(&lane_of(step)) {
-            lane.queue.push_front(index);
+            lane.queue.push_front(at);
             lane.granted = 0;
         }
     }
@@ -224,7 +222,7 @@ impl Lanes {
     }
 
     /// What has not gone yet.
-    pub(super) fn drain(&mut self) -> Vec<usize> {
+    pub(super) fn drain(&mut self) -> Vec<StepAt> {
         self.by_store
             .values_mut()
             .flat_map(|lane| lane.queue.drain(..))
@@ -244,12 +242,16 @@ mod tests {
     use pace::Rate;
 
     use super::*;
-    use crate::plan::StepTarget;
+    use crate::{
+        index::Place as _,
+        plan::{ItemAt, StepTarget},
+    };
 
     fn plan(quotas: &[&str]) -> Plan {
         let steps = quotas.iter().enumerate().map(|(index, account)| Step {
-            target: StepTarget::ExternalSecret,
-            members: vec![index],
+            target: StepTarget::ExternalSecret(ItemAt::at(index)),
+            members: vec![ItemAt::at(index)],
+            requires: Vec::new(),
             quota: QuotaKey {
                 provider: "aws".to_owned(),
                 account: (*account).to_owned(),
@@ -260,13 +262,8 @@ mod tests {
             cost: 1,
         });
         Plan {
-            items: Vec::new(),
             steps: steps.collect(),
-            estimate: Duration::ZERO,
-            refusal: None,
-            gaps: Vec::new(),
-            check: None,
-            warnings: Vec::new(),
+            ..Plan::default()
         }
     }
 
@@ -283,7 +280,11 @@ mod tests {
     }
 
     fn all_now(lanes: &mut Lanes, plan: &Plan) -> Vec<usize> {
-        std::iter::from_fn(|| lanes.next(&plan.steps).ok()).collect()
+        std::iter::from_fn(|| Some(lanes.next(&plan.steps).ok()?.place())).collect()
+    }
+
+    fn first(plan: &Plan) -> &Step {
+        &plan.steps[StepAt::at(0)]
     }
 
     #[tokio::test(start_paused = true)]
@@ -314,7 +315,7 @@ mod tests {
             .expect("it will go later");
         assert_eq!(wake, Instant::now() + Duration::from_secs(2));
         tokio::time::sleep_until(wake).await;
-        assert_eq!(lanes.next(&plan.steps), Ok(1));
+        assert_eq!(lanes.next(&plan.steps), Ok(StepAt::at(1)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -323,7 +324,7 @@ mod tests {
         let slow = StoreKey::Cluster {
             name: "slow".to_owned(),
         };
-        for step in &mut plan.steps[..2] {
+        for step in plan.steps.iter_mut().take(2) {
             step.stores = vec![slow.clone()];
         }
         let mut pace = pace(InFlight::Auto, 1000.0);
@@ -341,11 +342,11 @@ mod tests {
         assert_eq!(all_now(&mut lanes, &plan).len(), LEAST);
         assert_eq!(lanes.next(&plan.steps), Err(None), "only a proof helps");
         for _ in 0..5 {
-            lanes.proven(&plan.steps[0]);
+            lanes.proven(first(&plan));
         }
         assert_eq!(all_now(&mut lanes, &plan).len(), 5 * GROWTH);
         tokio::time::advance(MEMORY * 2).await;
-        lanes.landed(&plan.steps[0]);
+        lanes.landed(first(&plan));
         assert_eq!(
             lanes.next(&plan.steps),
             Err(None),
@@ -359,7 +360,7 @@ mod tests {
         let limit = InFlight::Fixed(NonZeroU32::new(3).unwrap());
         let mut lanes = Lanes::new(&plan, &pace(limit, 1000.0), || 0.0);
         assert_eq!(all_now(&mut lanes, &plan).len(), 3);
-        lanes.landed(&plan.steps[0]);
+        lanes.landed(first(&plan));
         assert_eq!(all_now(&mut lanes, &plan).len(), 1);
     }
 
@@ -368,12 +369,12 @@ mod tests {
         let quotas: Vec<&str> = ["a", "b"].repeat(40);
         let plan = plan(&quotas);
         let mut lanes = Lanes::new(&plan, &pace(InFlight::Fixed(NonZeroU32::MAX), 10.0), || 0.0);
-        lanes.throttled(&plan.steps[0]);
+        lanes.throttled(first(&plan));
         let start = Instant::now();
         let (mut a, mut b) = (0, 0);
         while start.elapsed() < Duration::from_secs(3) {
             match lanes.next(&plan.steps) {
-                Ok(step) if step % 2 == 0 => a += 1,
+                Ok(step) if step.place() % 2 == 0 => a += 1,
                 Ok(_) => b += 1,
                 Err(wake) => tokio::time::sleep_until(wake.unwrap()).await,
             }

@@ -1,4 +1,7 @@
 //! What is known of each step and item while they are under way, and what follows from it. No I/O.
+//!
+//! Steps and items are found by places that the plan hands out, and members by places of the tracker's own: there is none that is not
+//! there.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,9 +15,10 @@ use tokio::time::Instant;
 
 use super::proof::{Expected, Judgement, judge};
 use crate::{
+    index::{Table, place},
     inventory::Ready,
     outcome::{ItemResult, Outcome, SecretChange},
-    plan::{Item, Plan, StepTarget},
+    plan::{Item, ItemAt, Plan, StepAt, StepTarget},
     policy::Policy,
     reason::Reason,
     wire::{self, Observed},
@@ -29,22 +33,27 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Before the second attempt; it doubles from there.
 const FIRST_BACKOFF: Duration = Duration::from_secs(2);
 
+place! {
+    /// Of an item that a step syncs, among those of a tracker.
+    pub(super) MemberAt
+}
+
 /// Something that the engine has to act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Effect {
     /// A step is not in flight any more.
     Landed {
         /// The step.
-        step: usize,
+        step: StepAt,
         /// Whether the operator proved it.
         proven: bool,
     },
     /// The provider of a step throttles.
-    Throttled(usize),
+    Throttled(StepAt),
     /// A step is to be tried again.
-    Again(usize),
+    Again(StepAt),
     /// An item is to be read once more.
-    Check(usize),
+    Check(MemberAt),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +67,7 @@ enum Phase {
 
 #[derive(Debug)]
 struct StepState {
+    members: Vec<MemberAt>,
     phase: Phase,
     attempts: u32,
     value: String,
@@ -78,7 +88,8 @@ struct Failing {
 
 #[derive(Debug)]
 struct Member {
-    step: usize,
+    item: ItemAt,
+    step: StepAt,
     before: Option<Ready>,
     saw_annotation: bool,
     failing: Option<Failing>,
@@ -94,42 +105,42 @@ pub(super) struct Tracker<'a> {
     policy: &'a Policy,
     clock: Clock,
     run: &'a str,
-    steps: Vec<StepState>,
-    members: BTreeMap<usize, Member>,
-    by_id: BTreeMap<&'a Id, usize>,
-    active: BTreeSet<usize>,
+    steps: Table<StepAt, StepState>,
+    members: Table<MemberAt, Member>,
+    by_id: BTreeMap<&'a Id, MemberAt>,
+    active: BTreeSet<StepAt>,
     /// Those of which something was learnt since the last conclusion.
-    touched: BTreeSet<usize>,
+    touched: BTreeSet<StepAt>,
     /// When all that is active was last looked at, for what only time tells.
     looked: Instant,
     last_proof: Option<Instant>,
     tries: u32,
     failed: usize,
     attempted: usize,
-    verdicts: Vec<Verdict>,
-    results: Vec<(usize, ItemResult)>,
+    effects: Vec<Effect>,
+    results: Vec<(ItemAt, ItemResult)>,
 }
 
 impl<'a> Tracker<'a> {
     pub(super) fn new(plan: &'a Plan, policy: &'a Policy, clock: Clock, run: &'a str) -> Self {
         let now = Instant::now();
-        let step = |_| StepState {
+        let mut members = Table::default();
+        let mut by_id = BTreeMap::new();
+        let mut steps = plan.steps.beside(|_| StepState {
+            members: Vec::new(),
             phase: Phase::Waiting,
             attempts: 0,
             value: String::new(),
             started: now,
             annotated: now,
             proven: false,
-        };
-        let mut members = BTreeMap::new();
-        let mut by_id = BTreeMap::new();
-        for (step, planned) in plan.steps.iter().enumerate() {
-            for &index in &planned.members {
-                let Some(item) = plan.items.get(index) else {
-                    continue;
-                };
-                by_id.insert(&item.id, index);
-                members.insert(index, Member::new(step, item));
+        });
+        for (step, planned) in plan.steps.entries() {
+            for &at in &planned.members {
+                let item = &plan.items[at];
+                let member = members.push(Member::new(at, step, item));
+                by_id.insert(&item.id, member);
+                steps[step].members.push(member);
             }
         }
         Self {
@@ -137,7 +148,7 @@ impl<'a> Tracker<'a> {
             policy,
             clock,
             run,
-            steps: plan.steps.iter().map(step).collect(),
+            steps,
             members,
             by_id,
             active: BTreeSet::new(),
@@ -147,74 +158,60 @@ impl<'a> Tracker<'a> {
             tries: policy.sync.retries.saturating_add(1),
             failed: 0,
             attempted: 0,
-            verdicts: Vec::new(),
+            effects: Vec::new(),
             results: Vec::new(),
         }
     }
 
+    /// The item of a member.
+    pub(super) fn item(&self, member: MemberAt) -> &'a Item {
+        &self.plan.items[self.members[member].item]
+    }
+
     /// A step begins; the answer is the value to annotate, unique to the run and the attempt.
-    pub(super) fn start(&mut self, index: usize) -> String {
-        let now = Instant::now();
-        let Some(step) = self.steps.get_mut(index) else {
-            return String::new();
-        };
+    pub(super) fn start(&mut self, at: StepAt) -> String {
+        let step = &mut self.steps[at];
         step.attempts += 1;
         if step.attempts == 1 {
-            step.started = now;
+            step.started = Instant::now();
         }
         step.value = match step.attempts {
             1 => self.run.to_owned(),
             attempt => format!("{}.{attempt}", self.run),
         };
         step.phase = Phase::Patching;
-        self.active.insert(index);
-        for member in self
-            .plan
-            .steps
-            .get(index)
-            .map_or(&[][..], |step| &step.members)
-        {
-            if let Some(member) = self.members.get_mut(member) {
-                member.saw_annotation = false;
-                member.failing = None;
-                member.checking = false;
-            }
+        self.active.insert(at);
+        for &member in &step.members {
+            let member = &mut self.members[member];
+            member.saw_annotation = false;
+            member.failing = None;
+            member.checking = false;
         }
-        self.steps
-            .get(index)
-            .map(|step| step.value.clone())
-            .unwrap_or_default()
+        step.value.clone()
     }
 
     /// The annotation of a step was written.
-    pub(super) fn annotated(&mut self, index: usize, object: &Observed) {
-        let Some(step) = self.steps.get_mut(index) else {
-            return;
-        };
+    pub(super) fn annotated(&mut self, at: StepAt, object: &Observed) {
+        let step = &mut self.steps[at];
         if step.phase != Phase::Patching {
             return;
         }
-        self.touched.insert(index);
+        self.touched.insert(at);
         step.phase = Phase::InFlight;
         step.annotated = Instant::now();
-        if let Some(planned) = self.plan.steps.get(index)
-            && planned.target == StepTarget::ExternalSecret
-            && let Some(member) = planned
-                .members
-                .first()
-                .and_then(|index| self.members.get_mut(index))
-            && !member.saw_annotation
-        {
-            member.before = wire::ready(&object.status.conditions);
+        if matches!(self.plan.steps[at].target, StepTarget::ExternalSecret(_)) {
+            for &member in &step.members {
+                let member = &mut self.members[member];
+                if !member.saw_annotation {
+                    member.before = wire::ready(&object.status.conditions);
+                }
+            }
         }
     }
 
     /// The annotation of a step could not be written.
-    pub(super) fn refused(&mut self, index: usize, reason: Reason, message: &str) {
-        let Some(planned) = self.plan.steps.get(index) else {
-            return;
-        };
-        for &member in &planned.members {
+    pub(super) fn refused(&mut self, at: StepAt, reason: Reason, message: &str) {
+        for member in self.steps[at].members.clone() {
             self.fail(member, reason, message.to_owned());
         }
     }
@@ -225,82 +222,71 @@ impl<'a> Tracker<'a> {
             namespace: object.metadata.namespace.clone(),
             name: object.metadata.name.clone(),
         };
-        if let Some(&index) = self.by_id.get(&id) {
-            let judgement = self.judge(index, object);
-            self.follow(index, judgement, object);
+        if let Some(&member) = self.by_id.get(&id) {
+            let judgement = self.judge(member, object);
+            self.follow(member, judgement, object);
         }
     }
 
     /// One was read once more, since its time is over. Whatever that tells, it is the end.
-    pub(super) fn checked(&mut self, index: usize, object: Result<&Observed, &CallError>) {
-        let asked = self.members.get(&index).is_some_and(|member| {
-            let phase = self.steps.get(member.step).map(|step| step.phase);
-            member.checking && phase == Some(Phase::InFlight)
-        });
-        if !asked {
+    pub(super) fn checked(&mut self, at: MemberAt, object: Result<&Observed, &CallError>) {
+        let member = &self.members[at];
+        if !member.checking || self.steps[member.step].phase != Phase::InFlight {
             return;
         }
         match object {
-            Ok(object) => self.conclude_check(index, object),
+            Ok(object) => self.conclude_check(at, object),
             Err(error) if error.trouble == Trouble::NotFound => {
-                self.fail(index, Reason::Deleted, String::new());
+                self.fail(at, Reason::Deleted, String::new());
             }
-            Err(error) => self.fail(index, Reason::ApiUnavailable, error.to_string()),
+            Err(error) => self.fail(at, Reason::ApiUnavailable, error.to_string()),
         }
         let waited = self.policy.sync.timeout;
         self.fail(
-            index,
+            at,
             Reason::TimedOut,
             format!("the operator gave no answer within {} s", waited.as_secs()),
         );
     }
 
-    fn conclude_check(&mut self, index: usize, object: &Observed) {
-        let judgement = self.judge(index, object);
+    fn conclude_check(&mut self, at: MemberAt, object: &Observed) {
+        let judgement = self.judge(at, object);
         if judgement != Judgement::NotAnnotated {
-            self.follow(index, judgement, object);
-            self.fail_as_seen(index);
+            self.follow(at, judgement, object);
+            self.fail_as_seen(at);
             return;
         }
         // A child that its parent has not reached yet was never annotated, so nothing was taken from it.
-        let own = self.members.get(&index).is_some_and(|member| {
-            let planned = self.plan.steps.get(member.step);
-            member.saw_annotation
-                || planned.is_some_and(|planned| planned.target == StepTarget::ExternalSecret)
-        });
-        if own {
-            self.fail(index, Reason::Overwritten, String::new());
+        let member = &self.members[at];
+        let target = &self.plan.steps[member.step].target;
+        let own = matches!(target, StepTarget::ExternalSecret(_));
+        if member.saw_annotation || own {
+            self.fail(at, Reason::Overwritten, String::new());
         }
     }
 
     /// One is gone.
     pub(super) fn gone(&mut self, id: &Id, uid: &str) {
-        let Some(&index) = self.by_id.get(id) else {
-            return;
-        };
-        if self
-            .plan
-            .items
-            .get(index)
-            .is_some_and(|item| item.uid == uid)
+        if let Some(&member) = self.by_id.get(id)
+            && self.item(member).uid == uid
         {
-            self.fail(index, Reason::Deleted, String::new());
+            self.fail(member, Reason::Deleted, String::new());
         }
     }
 
     /// All that there are in a scope: what is missing is gone.
     pub(super) fn listed(&mut self, namespace: Option<&str>, present: &BTreeSet<Id>) {
-        let gone: Vec<usize> = self
+        let gone: Vec<MemberAt> = self
             .by_id
             .iter()
             .filter(|(id, _)| {
                 namespace.is_none_or(|namespace| id.namespace == namespace)
                     && !present.contains(**id)
             })
-            .map(|(_, &index)| index)
+            .map(|(_, &member)| member)
             .collect();
-        for index in gone {
-            self.fail(index, Reason::Deleted, String::new());
+        for member in gone {
+            self.fail(member, Reason::Deleted, String::new());
         }
     }
 
@@ -311,17 +297,12 @@ impl<'a> Tracker<'a> {
             namespace: object.namespace.clone(),
             name: object.name.clone(),
         };
-        let Some(&index) = self.by_id.get(&id) else {
+        let Some(&at) = self.by_id.get(&id) else {
             return;
         };
-        let (Some(item), Some(member)) = (self.plan.items.get(index), self.members.get_mut(&index))
-        else {
-            return;
-        };
-        let Some(step) = self.steps.get(member.step) else {
-            return;
-        };
-        let answers = match step.phase {
+        let item = self.item(at);
+        let member = &mut self.members[at];
+        let answers = match self.steps[member.step].phase {
             Phase::Patching => member.saw_annotation,
             Phase::InFlight | Phase::Backoff(_) => true,
             Phase::Waiting | Phase::Finished => false,
@@ -340,7 +321,7 @@ impl<'a> Tracker<'a> {
             ("Warning", "UpdateFailed") => {
                 let quoted = texts::quote(&event.message);
                 if quoted.class == texts::ErrorClass::Throttled {
-                    self.verdicts.push(Verdict::Throttled(member.step));
+                    self.effects.push(Effect::Throttled(member.step));
                 }
                 let since = member
                     .failing
@@ -357,25 +338,16 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    fn judge(&self, index: usize, object: &Observed) -> Judgement {
-        let (Some(item), Some(member)) = (self.plan.items.get(index), self.members.get(&index))
-        else {
-            return Judgement::Waiting;
-        };
-        let (Some(step), Some(planned)) = (
-            self.steps.get(member.step),
-            self.plan.steps.get(member.step),
-        ) else {
-            return Judgement::Waiting;
-        };
-        let key = match planned.target {
-            StepTarget::ExternalSecret => &*self.policy.sync.annotation,
+    fn judge(&self, at: MemberAt, object: &Observed) -> Judgement {
+        let (item, member) = (self.item(at), &self.members[at]);
+        let key = match self.plan.steps[member.step].target {
+            StepTarget::ExternalSecret(_) => &*self.policy.sync.annotation,
             StepTarget::Parent { .. } => eso_model::PARENT_FORCE_SYNC,
         };
         let expected = Expected {
             uid: &item.uid,
             key,
-            value: &step.value,
+            value: &self.steps[member.step].value,
             target: item.target,
             synced_before: item.refreshed.is_some(),
             before: member.before.as_ref(),
@@ -384,12 +356,9 @@ impl<'a> Tracker<'a> {
     }
 
     /// Draws the conclusion from one observation.
-    fn follow(&mut self, index: usize, judgement: Judgement, object: &Observed) {
-        let Some(member) = self.members.get_mut(&index) else {
-            return;
-        };
-        let begun = self.active.contains(&member.step);
-        if member.finished || !begun {
+    fn follow(&mut self, at: MemberAt, judgement: Judgement, object: &Observed) {
+        let member = &mut self.members[at];
+        if member.finished || !self.active.contains(&member.step) {
             return;
         }
         let annotated = !matches!(
@@ -399,13 +368,11 @@ impl<'a> Tracker<'a> {
         let lost = member.saw_annotation && judgement == Judgement::NotAnnotated;
         member.saw_annotation |= annotated;
         match judgement {
-            Judgement::NotAnnotated if lost => self.fail(index, Reason::Overwritten, String::new()),
+            Judgement::NotAnnotated if lost => self.fail(at, Reason::Overwritten, String::new()),
             Judgement::NotAnnotated | Judgement::Waiting => {}
-            Judgement::Proven => {
-                self.answer(index, Outcome::Synced, None, object);
-            }
+            Judgement::Proven => self.answer(at, Outcome::Synced, None, object),
             Judgement::Unproven(reason) => {
-                self.answer(index, Outcome::Unproven, Some(reason), object);
+                self.answer(at, Outcome::Unproven, Some(reason), object);
             }
             Judgement::Failed => {
                 if member.failing.is_none() {
@@ -421,30 +388,23 @@ impl<'a> Tracker<'a> {
                     });
                 }
             }
-            Judgement::Deleted => self.fail(index, Reason::Deleted, String::new()),
-            Judgement::Replaced => self.fail(index, Reason::Replaced, String::new()),
+            Judgement::Deleted => self.fail(at, Reason::Deleted, String::new()),
+            Judgement::Replaced => self.fail(at, Reason::Replaced, String::new()),
         }
     }
 
     fn answer(
         &mut self,
-        index: usize,
+        at: MemberAt,
         outcome: Outcome,
         reason: Option<Reason>,
         object: &Observed,
     ) {
-        let now = Instant::now();
-        self.last_proof = Some(now);
-        let own = self
-            .members
-            .get(&index)
-            .map(|member| member.step)
-            .and_then(|step| self.steps.get_mut(step));
-        if let Some(step) = own {
-            step.proven = true;
-        }
+        self.last_proof = Some(Instant::now());
+        let step = self.members[at].step;
+        self.steps[step].proven = true;
         self.end(
-            index,
+            at,
             outcome,
             reason,
             String::new(),
@@ -452,28 +412,24 @@ impl<'a> Tracker<'a> {
         );
     }
 
-    fn fail(&mut self, index: usize, reason: Reason, message: String) {
-        self.end(index, Outcome::Failed, Some(reason), message, None);
+    fn fail(&mut self, at: MemberAt, reason: Reason, message: String) {
+        self.end(at, Outcome::Failed, Some(reason), message, None);
     }
 
     fn end(
         &mut self,
-        index: usize,
+        at: MemberAt,
         outcome: Outcome,
         reason: Option<Reason>,
         message: String,
         synced_at: Option<jiff::Timestamp>,
     ) {
-        let Some(member) = self.members.get_mut(&index) else {
-            return;
-        };
+        let member = &mut self.members[at];
         // What has not begun yet is not ended by what is seen of it: the write will tell.
         if member.finished || !self.active.contains(&member.step) {
             return;
         }
-        let Some(step) = self.steps.get(member.step) else {
-            return;
-        };
+        let step = &self.steps[member.step];
         member.finished = true;
         self.touched.insert(member.step);
         self.attempted += 1;
@@ -487,12 +443,13 @@ impl<'a> Tracker<'a> {
             took: step.started.elapsed(),
             secret: member.secret,
         };
-        tracing::debug!(index, ?outcome, ?reason, at = %self.clock.now(), "answered");
-        self.results.push((index, result));
+        let item = &self.plan.items[member.item].id;
+        tracing::debug!(%item, ?outcome, ?reason, at = %self.clock.now(), "answered");
+        self.results.push((member.item, result));
     }
 
     /// What follows from everything that is known now.
-    pub(super) fn conclude(&mut self) -> Vec<Verdict> {
+    pub(super) fn conclude(&mut self) -> Vec<Effect> {
         let now = Instant::now();
         let mut steps = std::mem::take(&mut self.touched);
         if now >= self.looked + LOOK {
@@ -503,40 +460,33 @@ impl<'a> Tracker<'a> {
         for step in steps {
             self.conclude_step(step, now);
         }
-        std::mem::take(&mut self.verdicts)
+        std::mem::take(&mut self.effects)
     }
 
-    fn conclude_step(&mut self, index: usize, now: Instant) {
-        let (Some(step), Some(planned)) = (self.steps.get(index), self.plan.steps.get(index))
-        else {
-            return;
-        };
-        let open: Vec<usize> = planned
-            .members
-            .iter()
-            .copied()
-            .filter(|member| self.is_open(*member))
-            .collect();
+    fn conclude_step(&mut self, at: StepAt, now: Instant) {
+        let step = &self.steps[at];
+        let members = step.members.iter().copied();
+        let open: Vec<MemberAt> = members.filter(|&member| self.is_open(member)).collect();
         let (phase, attempts) = (step.phase, step.attempts);
         if open.is_empty() {
-            self.finish_step(index);
+            self.finish_step(at);
             return;
         }
         match phase {
             Phase::Backoff(until) if self.tries == 0 || now >= until => {
-                self.leave_backoff(index, &open);
+                self.leave_backoff(at, &open);
             }
             Phase::InFlight => {
                 if open.iter().all(|member| self.has_failed(*member, now)) {
                     if attempts < self.tries && open.iter().any(|member| self.may_pass(*member)) {
-                        self.enter_backoff(index, attempts, now);
+                        self.enter_backoff(at, attempts, now);
                     } else {
                         for &member in &open {
                             self.fail_as_seen(member);
                         }
-                        self.finish_step(index);
+                        self.finish_step(at);
                     }
-                } else if now >= self.deadline(index) {
+                } else if now >= self.deadline(at) {
                     for member in open {
                         self.time_is_over(member, now);
                     }
@@ -546,103 +496,85 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    fn is_open(&self, member: usize) -> bool {
-        self.members
-            .get(&member)
-            .is_some_and(|member| !member.finished)
+    fn is_open(&self, at: MemberAt) -> bool {
+        !self.members[at].finished
     }
 
     /// Whether the operator's answer is a failure, with its text or without any hope of one. Where it had failed before, what
     /// is heard may still be of an earlier try of the operator's: its answer to us would follow at once.
-    fn has_failed(&self, member: usize, now: Instant) -> bool {
-        let Some(member) = self.members.get(&member) else {
-            return false;
-        };
+    fn has_failed(&self, at: MemberAt, now: Instant) -> bool {
+        let member = &self.members[at];
         let had_failed = member.before.as_ref().is_some_and(|ready| !ready.ready);
         member.failing.as_ref().is_some_and(|failing| {
             (failing.explained && !had_failed) || now >= failing.since + TEXT_DELAY
         })
     }
 
-    fn may_pass(&self, member: usize) -> bool {
-        let failing = self
-            .members
-            .get(&member)
-            .and_then(|member| member.failing.as_ref());
+    fn may_pass(&self, at: MemberAt) -> bool {
+        let failing = self.members[at].failing.as_ref();
         failing.is_some_and(|failing| failing.reason.may_be_temporary())
     }
 
-    fn fail_as_seen(&mut self, member: usize) {
-        if let Some(Failing { reason, text, .. }) = self
-            .members
-            .get_mut(&member)
-            .and_then(|member| member.failing.take())
-        {
-            self.fail(member, reason, text);
+    fn fail_as_seen(&mut self, at: MemberAt) {
+        if let Some(Failing { reason, text, .. }) = self.members[at].failing.take() {
+            self.fail(at, reason, text);
         }
     }
 
-    fn enter_backoff(&mut self, index: usize, attempts: u32, now: Instant) {
+    fn enter_backoff(&mut self, at: StepAt, attempts: u32, now: Instant) {
         let pause = FIRST_BACKOFF.saturating_mul(1 << attempts.saturating_sub(1).min(6));
         let pause = pause.mul_f64(0.75 + fastrand::f64() / 2.0);
-        if let Some(step) = self.steps.get_mut(index) {
-            step.phase = Phase::Backoff(now + pause);
-        }
-        self.verdicts.push(Verdict::Landed {
-            step: index,
+        self.steps[at].phase = Phase::Backoff(now + pause);
+        self.effects.push(Effect::Landed {
+            step: at,
             proven: false,
         });
     }
 
-    fn leave_backoff(&mut self, index: usize, open: &[usize]) {
+    fn leave_backoff(&mut self, at: StepAt, open: &[MemberAt]) {
         if self.tries == 0 {
             for &member in open {
                 self.fail_as_seen(member);
             }
-            self.finish_step(index);
+            self.finish_step(at);
             return;
         }
-        if let Some(step) = self.steps.get_mut(index) {
-            step.phase = Phase::Waiting;
-        }
-        self.active.remove(&index);
-        self.verdicts.push(Verdict::Again(index));
+        self.steps[at].phase = Phase::Waiting;
+        self.active.remove(&at);
+        self.effects.push(Effect::Again(at));
     }
 
-    fn finish_step(&mut self, index: usize) {
-        let Some(step) = self.steps.get_mut(index) else {
-            return;
-        };
+    fn finish_step(&mut self, at: StepAt) {
+        let step = &mut self.steps[at];
         let was = std::mem::replace(&mut step.phase, Phase::Finished);
-        self.active.remove(&index);
+        self.active.remove(&at);
         if matches!(was, Phase::InFlight | Phase::Patching) {
-            self.verdicts.push(Verdict::Landed {
-                step: index,
+            self.effects.push(Effect::Landed {
+                step: at,
                 proven: step.proven,
             });
         }
     }
 
-    fn time_is_over(&mut self, member: usize, now: Instant) {
-        if self.has_failed(member, now) {
-            self.fail_as_seen(member);
-        } else if let Some(state) = self.members.get_mut(&member)
-            && !state.checking
-        {
-            state.checking = true;
-            self.verdicts.push(Verdict::Check(member));
+    fn time_is_over(&mut self, at: MemberAt, now: Instant) {
+        if self.has_failed(at, now) {
+            self.fail_as_seen(at);
+            return;
+        }
+        let member = &mut self.members[at];
+        if !member.checking {
+            member.checking = true;
+            self.effects.push(Effect::Check(at));
         }
     }
 
     /// Waiting in the operator's queue does not count: the time runs from the last proof. Its queue keeps no order that could
     /// tell more: with 3,000 in it some came a minute after others that had been annotated later.
-    fn deadline(&self, index: usize) -> Instant {
-        let Some(step) = self.steps.get(index) else {
-            return Instant::now();
-        };
+    fn deadline(&self, at: StepAt) -> Instant {
+        let annotated = self.steps[at].annotated;
         let since_proof = self
             .last_proof
-            .map_or(step.annotated, |proof| proof.max(step.annotated));
+            .map_or(annotated, |proof| proof.max(annotated));
         since_proof + self.policy.sync.timeout
     }
 
@@ -668,41 +600,25 @@ impl<'a> Tracker<'a> {
     }
 
     /// The results since last asked.
-    pub(super) fn take_results(&mut self) -> Vec<(usize, ItemResult)> {
+    pub(super) fn take_results(&mut self) -> Vec<(ItemAt, ItemResult)> {
         std::mem::take(&mut self.results)
     }
 
     /// A step that waits to be tried again never will be.
-    pub(super) fn abandon(&mut self, index: usize) {
-        self.active.insert(index);
-        for &member in self
-            .plan
-            .steps
-            .get(index)
-            .map_or(&[][..], |step| &step.members)
-        {
+    pub(super) fn abandon(&mut self, at: StepAt) {
+        self.active.insert(at);
+        for member in self.steps[at].members.clone() {
             self.fail_as_seen(member);
         }
-        self.active.remove(&index);
+        self.active.remove(&at);
     }
 
     /// Nobody waits any longer. What has not been seen to be annotated counts as not reached, and gets no result here.
     pub(super) fn interrupt(&mut self) {
-        for step in self.active.clone() {
-            let members = self
-                .plan
-                .steps
-                .get(step)
-                .map_or(&[][..], |step| &step.members);
-            let patching = self
-                .steps
-                .get(step)
-                .is_some_and(|step| step.phase == Phase::Patching);
-            for &member in members {
-                let seen = self
-                    .members
-                    .get(&member)
-                    .is_some_and(|member| member.saw_annotation);
+        for at in self.active.clone() {
+            let patching = self.steps[at].phase == Phase::Patching;
+            for member in self.steps[at].members.clone() {
+                let seen = self.members[member].saw_annotation;
                 if self.is_open(member) && (!patching || seen) {
                     self.fail_as_seen(member);
                     self.end(
@@ -719,8 +635,9 @@ impl<'a> Tracker<'a> {
 }
 
 impl Member {
-    fn new(step: usize, item: &Item) -> Self {
+    fn new(at: ItemAt, step: StepAt, item: &Item) -> Self {
         Self {
+            item: at,
             step,
             before: item.ready.clone(),
             saw_annotation: false,

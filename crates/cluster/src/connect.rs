@@ -181,6 +181,7 @@ pub(super) fn build(
         client,
         ledger,
         address: Arc::new(address),
+        only_reads: false,
         patience: super::CALL_TIMEOUT,
         // The cluster is trusted.
         longest_answer: usize::MAX,

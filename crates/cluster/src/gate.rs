@@ -46,6 +46,10 @@ pub struct Ledger {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Paced;
 
+/// Marks a request of a client that only looks, beside others over the same connection that may change something.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OnlyReads;
+
 impl Ledger {
     /// A new count at this pace.
     pub fn new(access: Access, rate: Rate) -> Self {
@@ -69,7 +73,9 @@ impl Ledger {
     }
 
     fn refuses(&self, request: &Request<Body>) -> bool {
-        self.access == Access::ReadOnly
+        let only_reads =
+            self.access == Access::ReadOnly || request.extensions().get::<OnlyReads>().is_some();
+        only_reads
             && request.method() != Method::GET
             && !(request.method() == Method::POST && keeps_nothing(request.uri().path()))
     }

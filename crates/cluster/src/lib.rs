@@ -46,6 +46,8 @@ pub struct Cluster {
     ledger: Arc<Ledger>,
     /// Where it is, without who asks.
     address: Arc<kube::Config>,
+    /// Whether what this client sends may change nothing, whatever the connection allows.
+    only_reads: bool,
     /// How long one call may take.
     patience: Duration,
     /// How many bytes an answer, and how many pages a list may have.
@@ -216,6 +218,16 @@ impl fmt::Display for Query {
 }
 
 impl Cluster {
+    /// The same connection, at the same pace and in the same count, for somebody who only looks: every request that would change
+    /// something is refused.
+    #[must_use]
+    pub fn read_only(&self) -> Self {
+        Self {
+            only_reads: true,
+            ..self.clone()
+        }
+    }
+
     /// How many requests were sent so far, retries included.
     pub fn requests(&self) -> u64 {
         self.ledger.requests()
@@ -382,7 +394,7 @@ impl Cluster {
             .with("allowWatchBookmarks", "true")
             .with("timeoutSeconds", WATCH_SECONDS.to_string())
             .with("resourceVersion", resource_version);
-        let request = request("GET", &watch, Vec::new());
+        let request = self.request("GET", &watch, Vec::new());
         let events = tokio::time::timeout(self.patience, self.client.request_events::<T>(request))
             .await
             .map_err(|_| CallError::timed_out(&operation, self.patience))?
@@ -403,7 +415,7 @@ impl Cluster {
             &[]
         };
         loop {
-            let request = request(method, query, body.clone());
+            let request = self.request(method, query, body.clone());
             let answer = answer::to(&self.client, request, self.longest_answer);
             let answer = tokio::time::timeout(self.patience, answer).await;
             let error = match answer {
@@ -419,6 +431,14 @@ impl Cluster {
                 _ => return Err(error),
             }
         }
+    }
+
+    fn request(&self, method: &'static str, query: &Query, body: Vec<u8>) -> Request<Vec<u8>> {
+        let mut request = request(method, query, body);
+        if self.only_reads {
+            request.extensions_mut().insert(gate::OnlyReads);
+        }
+        request
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) fn against(
     changes: &[Change],
 ) -> Option<Against> {
     broken(subject, rule, context, changes)
-        .or_else(|| unverified(subject, changes))
+        .or_else(|| unverified(subject, rule, context, changes))
         .or_else(|| {
             let (reason, message) = subject.workload.hold(rule.strategy)?;
             Some((reason, message.to_owned()))
@@ -88,7 +88,7 @@ fn broken(
     for change in changes {
         let concern = subject.secrets.get(&change.secret)?;
         // The run is about to write it anew; then it is looked at again.
-        if context.before_sync && concern.may_change {
+        if context.may_change(&subject.workload, &change.secret) {
             continue;
         }
         let Some(now) = concern.now() else {
@@ -113,20 +113,27 @@ fn broken(
 }
 
 /// What did not change the pods have already; where nothing changed, they get all of it anew.
-fn unverified(subject: &Subject, changes: &[Change]) -> Option<Against> {
+fn unverified(
+    subject: &Subject,
+    rule: &RestartRule,
+    context: Context<'_>,
+    changes: &[Change],
+) -> Option<Against> {
     let is_looked_at =
         |name: &String| changes.is_empty() || changes.iter().any(|change| change.secret == *name);
     subject
         .counting()
         .filter(|(name, _)| is_looked_at(name))
-        .find_map(|(name, concern)| match &concern.standing {
-            Standing::Verified | Standing::Pending => None,
-            Standing::Tampered => Some((
-                Reason::SecretTampered,
-                format!("Secret {name} was edited by somebody else than the operator"),
-            )),
-            Standing::Unverified(why) => {
-                Some((Reason::SecretNotVerified, format!("Secret {name}: {why}")))
+        .find_map(|(name, concern)| {
+            match context.standing(&subject.workload, rule, name, concern) {
+                Standing::Verified | Standing::Pending => None,
+                Standing::Tampered => Some((
+                    Reason::SecretTampered,
+                    format!("Secret {name} was edited by somebody else than the operator"),
+                )),
+                Standing::Unverified(why) => {
+                    Some((Reason::SecretNotVerified, format!("Secret {name}: {why}")))
+                }
             }
         })
 }

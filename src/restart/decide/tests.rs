@@ -2,10 +2,11 @@ use std::num::NonZeroU32;
 
 use super::{super::fixtures::*, *};
 use crate::{
+    finding::Verdict,
     policy::OnBrokenData,
     restart::{
         stamp::{Evicting, Prints, Restarted},
-        subject::Standing,
+        targets::Targets,
     },
     workload::{Health, Keys, Manager},
 };
@@ -105,9 +106,13 @@ fn nothing_is_adopted_once_something_was_synced() {
 #[test]
 fn what_the_run_may_change_is_a_condition() {
     let mut subject = subject("api", OLD).stamped(OLD);
-    subject.db().may_change = true;
-    subject.db().standing = Standing::Pending;
-    let decision = decided_before(&subject);
+    let (key, known, targets) = (key(), Known::default(), Targets::db(true, None));
+    let pending = Context {
+        targets: &targets,
+        ..context(&key, &known)
+    };
+    let decided = |subject: &Subject| decide(subject, &RestartRule::default(), pending);
+    let decision = decided(&subject);
     assert_eq!(shown(&decision), "if changed (data-may-change)");
     let keys: Vec<_> = decision.changes[0]
         .keys
@@ -116,7 +121,7 @@ fn what_the_run_may_change_is_a_condition() {
         .collect();
     assert_eq!(keys, ["password", "user"]);
     subject.workload.holds.paused = true;
-    assert_eq!(shown(&decided_before(&subject)), "leave (paused)");
+    assert_eq!(shown(&decided(&subject)), "leave (paused)");
 }
 
 #[test]
@@ -203,18 +208,27 @@ fn data_that_looks_broken_restarts_nothing_unless_asked_for() {
 
 #[test]
 fn data_that_is_not_as_it_should_be_restarts_nothing() {
-    for (standing, reason) in [
-        (Standing::Tampered, "leave (secret-tampered)"),
-        (
-            Standing::Unverified("is stale".to_owned()),
-            "leave (secret-not-verified)",
-        ),
-        (Standing::Pending, "restart (data-changed)"),
+    let (key, known) = (key(), Known::default());
+    let of = |subject: &Subject, targets: &Targets| {
+        let context = Context {
+            targets,
+            ..context(&key, &known)
+        };
+        shown(&evaluate(subject, &RestartRule::default(), context))
+    };
+    for (pending, verdict, reason) in [
+        (false, Some(Verdict::Tampered), "leave (secret-tampered)"),
+        (false, Some(Verdict::Stale), "leave (secret-not-verified)"),
+        (false, Some(Verdict::InSync), "restart (data-changed)"),
+        (true, None, "restart (data-changed)"),
     ] {
-        let mut subject = owed();
-        subject.db().standing = standing;
-        assert_eq!(shown(&decided(&subject)), reason);
+        let targets = Targets::db(pending, verdict);
+        assert_eq!(of(&owed(), &targets), reason, "{pending} {verdict:?}");
     }
+    let mut edited = owed();
+    edited.db().found.intact = Some(false);
+    let targets = Targets::db(false, Some(Verdict::InSync));
+    assert_eq!(of(&edited, &targets), "leave (secret-tampered)");
 }
 
 #[test]
@@ -290,15 +304,15 @@ fn retry_restarts_what_was_restarted_too_often_or_too_recently() {
         ),
     ] {
         let subject = owed().with_stamp(|stamp| stamp.restarts = restarts);
-        let mut context = context(&key, &known, false);
+        let mut context = context(&key, &known);
         let rule = RestartRule::default();
-        let decision = decide(&subject, &rule, context);
+        let decision = evaluate(&subject, &rule, context);
         assert_eq!(shown(&decision), reason);
         assert!(decision.behind);
         let next = decision.reason.next_step().unwrap();
         assert!(next.contains("--retry"), "{next}");
         context.retry = true;
-        let decision = decide(&subject, &rule, context);
+        let decision = evaluate(&subject, &rule, context);
         assert_eq!(shown(&decision), "restart (data-changed)");
     }
 }
@@ -337,7 +351,7 @@ fn a_stamp_that_vanished_is_not_adopted_again_in_silence() {
     let key = key();
     let anew = Context {
         adopt_anew: true,
-        ..context(&key, &known, true)
+        ..context(&key, &known)
     };
     let decision = decide(&subject, &RestartRule::default(), anew);
     assert_eq!(shown(&decision), "leave (adopted)");
@@ -438,7 +452,7 @@ fn a_restart_writes_all_that_new_pods_get() {
     });
     let stamp = Stamp::parse(subject.workload.stamp.as_deref().unwrap()).unwrap();
     let (key, known) = (key(), Known::default());
-    let next = restarted(&subject, context(&key, &known, false), &stamp).unwrap();
+    let next = restarted(&subject, context(&key, &known), &stamp).unwrap();
     assert_eq!(next.secrets, subject.prints());
     assert!(next.assumed.is_empty() && next.evicting.is_none());
     assert_eq!((next.seq, next.restarts.len()), (2, 1));
@@ -459,7 +473,7 @@ fn unproven_restarts_what_nobody_knows_and_once_only() {
     assert_eq!(shown(&decided(&unknown, false)), "restart (pods-unproven)");
     let stamp = Stamp::parse(unknown.workload.stamp.as_deref().unwrap()).unwrap();
     let (key, known) = (key(), Known::default());
-    let next = restarted(&unknown, context(&key, &known, false), &stamp).unwrap();
+    let next = restarted(&unknown, context(&key, &known), &stamp).unwrap();
     assert_eq!(
         shown(&decided(&unknown.after(&next), true)),
         "leave (current)"

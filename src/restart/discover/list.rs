@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use cluster::{CallError, Query, Trouble};
 
-use super::{Look, Seen, Unseen};
+use super::Look;
 use crate::{
     discover::gap,
     inventory::Gap,
-    restart::adopt::reason_of,
+    restart::{
+        reasons::reason_of,
+        workloads::{Unseen, Workloads},
+    },
     workload::{
         Health, Kind, TemplateIn, Workload, WorkloadId, health,
         object::{LabelSelector, Object},
@@ -45,7 +48,7 @@ impl Look<'_> {
         self,
         kind: Kind,
         found: &mut Vec<(usize, Workload)>,
-        seen: &mut Seen,
+        seen: &mut Workloads,
     ) {
         let scopes: Vec<Option<String>> = match self.policy.literal_namespaces() {
             Some(namespaces) => namespaces.into_iter().map(Some).collect(),
@@ -62,7 +65,7 @@ impl Look<'_> {
                         return;
                     }
                     seen.present.insert(workload.id.clone());
-                    if self.targets.reach(&workload.id.namespace) {
+                    if self.context.targets.reach(&workload.id.namespace) {
                         self.take_workload(workload, &mut listing);
                     }
                 })
@@ -118,14 +121,18 @@ impl Look<'_> {
         }
         if workload.template_in.is_some() {
             listing.borrowing.insert(workload.id.clone(), workload);
-        } else if let Some(rule) = self.targets.rule_of(&self.policy.restart, &workload) {
+        } else if let Some(rule) = self
+            .context
+            .targets
+            .rule_of(&self.policy.restart, &workload)
+        {
             let entry = (rule, workload);
             listing.covered.insert(entry.1.id.clone(), entry);
         }
     }
 
     /// What cannot be had is a gap: whether the workload uses a Secret is not known then.
-    async fn borrow_templates(self, listing: &mut Listing, seen: &mut Seen) {
+    async fn borrow_templates(self, listing: &mut Listing, seen: &mut Workloads) {
         for (id, mut workload) in std::mem::take(&mut listing.borrowing) {
             let what = format!("the pod template of {}/{}", id.kind.plural(), id.name);
             if let Some(TemplateIn::Other(of)) = &workload.template_in {
@@ -146,7 +153,11 @@ impl Look<'_> {
                     });
                 }
                 seen.gaps.push(gap);
-            } else if let Some(rule) = self.targets.rule_of(&self.policy.restart, &workload) {
+            } else if let Some(rule) = self
+                .context
+                .targets
+                .rule_of(&self.policy.restart, &workload)
+            {
                 listing.covered.insert(id, (rule, workload));
             }
         }

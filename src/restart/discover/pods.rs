@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use cluster::{CallError, Cluster, Query};
 
-use super::{Look, Seen};
+use super::Look;
 use crate::{
     discover::gap,
-    restart::{decide::needs_pods, subject::Subject},
+    restart::{decide::needs_pods, subject::Subject, workloads::Workloads},
     workload::{Kind, Owner, Pod, Workload, object::PodObject},
 };
 
@@ -18,7 +18,7 @@ impl Look<'_> {
     }
 
     /// Gives each workload of a namespace that wants them its pods. There can be many thousands: what is nobody's is not kept.
-    pub(super) async fn add_pods(self, namespace: &str, seen: &mut Seen) {
+    pub(super) async fn add_pods(self, namespace: &str, seen: &mut Workloads) {
         let wanting = seen
             .subjects
             .iter()

@@ -10,8 +10,7 @@ use crate::{
     policy::RestartRule,
     restart::{
         stamp::{Stamp, StampKey},
-        subject::{Concern, Now, Subject, View},
-        targets::Found,
+        subject::{Concern, Found, Now, Subject, View},
     },
     workload::{Keys, Marks, Workload},
 };
@@ -59,28 +58,23 @@ impl Look<'_> {
 
     /// The Secrets that concern a workload, before any is read.
     fn concerns(self, rule: &RestartRule, workload: &Workload) -> BTreeMap<String, Concern> {
-        let namespace = &workload.id.namespace;
-        let concern = |name: &str, keys: Keys, counts: bool| Concern {
+        let concern = |keys: Keys, counts: bool| Concern {
             keys,
             view: View::Missing,
             counts,
             left_to_reloader: false,
-            standing: self
-                .targets
-                .standing(namespace, name, rule.require, Found::default()),
-            may_change: self.targets.may_change(namespace, name),
+            found: Found::default(),
         };
         let mut concerns = BTreeMap::new();
         let stamp = workload.stamp.as_deref().map(Stamp::parse);
         let stamped = stamp.and_then(Result::ok).map(|stamp| stamp.secrets);
         for name in stamped.into_iter().flat_map(BTreeMap::into_keys) {
             let keys = workload.uses.get(&name).cloned().unwrap_or(Keys::All);
-            let entry = concern(&name, keys, false);
-            concerns.insert(name, entry);
+            concerns.insert(name, concern(keys, false));
         }
-        for (name, keys) in self.targets.concerning(rule, workload) {
+        for (name, keys) in self.context.targets.concerning(rule, workload) {
             let left = workload.reloader.covers(&name, Marks::default());
-            let mut entry = concern(&name, keys, !left);
+            let mut entry = concern(keys, !left);
             entry.left_to_reloader = left;
             concerns.insert(name, entry);
         }
@@ -127,7 +121,7 @@ impl Look<'_> {
     fn take(self, namespace: &str, secret: &wire::Secret, by: &[usize], subjects: &mut [Subject]) {
         let name = &secret.metadata.name;
         let written = written(secret);
-        let found = self.targets.found(namespace, secret);
+        let found = self.context.targets.found(namespace, secret);
         let marked = |annotation: &str| {
             let value = secret.metadata.annotations.get(annotation);
             value.is_some_and(|value| value.expose() == b"true")
@@ -138,9 +132,6 @@ impl Look<'_> {
         };
         for &index in by {
             let Some(subject) = subjects.get_mut(index) else {
-                continue;
-            };
-            let Some(rule) = self.policy.restart.get(subject.rule) else {
                 continue;
             };
             let Subject {
@@ -154,7 +145,7 @@ impl Look<'_> {
                 concern.left_to_reloader = workload.reloader.covers(name, marks);
                 concern.counts = !concern.left_to_reloader;
             }
-            concern.standing = self.targets.standing(namespace, name, rule.require, found);
+            concern.found = found;
             concern.view = View::Seen(now(
                 self.context.key_of(workload),
                 &workload.uid,

@@ -2,11 +2,13 @@ use proptest::prelude::*;
 
 use super::{super::fixtures::*, *};
 use crate::{
+    index::Place as _,
     policy::{RestartRule, Selection},
     restart::{
         decide::restarted,
         known::Known,
         stamp::{Evicting, Restarted},
+        targets::Targets,
     },
     workload::{Health, Workload},
 };
@@ -17,28 +19,42 @@ fn policy(rules: Vec<RestartRule>) -> Policy {
     policy
 }
 
-fn planned(subjects: &[Subject], limit: u32) -> RestartPlan {
-    let mut policy = policy(vec![RestartRule::default()]);
-    policy.safety.max_restarts = limit;
+/// What is due of whatever was planned, once everything is synced.
+fn due_of(policy: &Policy, subjects: &[Subject], context: Context<'_>) -> RestartPlan {
+    let mut due = of_each(policy, subjects, context, evaluate);
+    order(&mut due, policy);
+    due
+}
+
+fn planned(subjects: &[Subject]) -> RestartPlan {
+    let policy = policy(vec![RestartRule::default()]);
     let (key, known) = (key(), Known::default());
-    plan(&policy, subjects, context(&key, &known, false))
+    due_of(&policy, subjects, context(&key, &known))
 }
 
 const OLD: Data = &[("password", "old")];
 const NEW: Data = &[("password", "new")];
 
 #[test]
-fn a_limit_refuses_as_a_whole() {
+fn what_was_not_foreseen_is_not_restarted() {
     let subjects = [
         subject("a", NEW).stamped(OLD),
         subject("b", NEW).stamped(OLD),
     ];
-    assert_eq!(planned(&subjects, 2).refusal, None);
-    let refusal = planned(&subjects, 1).refusal.unwrap();
-    assert_eq!(
-        refusal.to_string(),
-        "2 workloads would be restarted if their data changes, and safety.maxRestarts allows 1"
-    );
+    let policy = policy(vec![RestartRule::default()]);
+    let (key, known) = (key(), Known::default());
+    let context = context(&key, &known);
+    let before = plan(&policy, &subjects[..1], context, None);
+    let shown = |plan: &RestartPlan| -> Vec<Reason> {
+        let steps = plan.steps.iter();
+        steps.map(|step| step.decision.reason).collect()
+    };
+    let only_the_first = [Reason::DataChanged, Reason::NotPlanned];
+    let due = due(&before, &policy, &subjects, context);
+    assert_eq!(shown(&due), only_the_first);
+    assert_eq!(due.restarts(), 1);
+    let again = plan(&policy, &subjects, context, Some(&before.foreseen()));
+    assert_eq!(shown(&again), only_the_first);
 }
 
 /// Restarted by us on the data as it is.
@@ -46,7 +62,7 @@ fn restarted_now(name: &str) -> Subject {
     let subject = subject(name, NEW).stamped(OLD);
     let stamp = Stamp::parse(subject.workload.stamp.as_deref().unwrap()).unwrap();
     let (key, known) = (key(), Known::default());
-    let next = restarted(&subject, context(&key, &known, false), &stamp).unwrap();
+    let next = restarted(&subject, context(&key, &known), &stamp).unwrap();
     subject.after(&next)
 }
 
@@ -60,19 +76,15 @@ fn one_that_is_not_healthy_after_its_restart_stops_the_others_in_later_runs_too(
         let (key, known) = (key(), Known::default());
         let context = Context {
             retry,
-            ..context(&key, &known, false)
+            ..context(&key, &known)
         };
-        plan(&policy, &subjects, context)
+        due_of(&policy, &subjects, context)
     };
     let stopped = plan_of(false);
     assert_eq!(stopped.restarts(), 0);
-    assert_eq!(stopped.steps[1].decision.reason, Reason::RuleStopped);
-    assert!(
-        stopped.steps[1]
-            .decision
-            .message
-            .contains("shop/Deployment/a")
-    );
+    let second = &stopped.steps[RestartAt::at(1)].decision;
+    assert_eq!(second.reason, Reason::RuleStopped);
+    assert!(second.message.contains("shop/Deployment/a"));
     assert_eq!(plan_of(true).restarts(), 1);
 }
 
@@ -80,7 +92,7 @@ fn one_that_is_not_healthy_after_its_restart_stops_the_others_in_later_runs_too(
 fn one_that_still_rolls_after_its_restart_is_waited_for() {
     let mut rolling = restarted_now("a");
     rolling.workload.health = Health::Rolling(String::new());
-    let plan = planned(&[rolling.clone(), subject("b", NEW).stamped(OLD)], 10);
+    let plan = planned(&[rolling.clone(), subject("b", NEW).stamped(OLD)]);
     assert_eq!(plan.restarts(), 1);
     assert_eq!(plan.awaited[&0], [rolling.workload.id]);
 }
@@ -96,7 +108,7 @@ fn known(subject: &Subject, pending: bool) -> Known {
 
 fn planned_knowing(known: &Known, subjects: &[Subject]) -> RestartPlan {
     let policy = policy(vec![RestartRule::default()]);
-    plan(&policy, subjects, context(&key(), known, false))
+    due_of(&policy, subjects, context(&key(), known))
 }
 
 #[test]
@@ -135,11 +147,16 @@ fn other_data_is_the_cure_for_what_a_restart_broke_and_is_tried_there_first() {
     };
     let subjects = [subject("a", NEW).stamped(OLD), broken("b")];
     let cured = planned_knowing(&known(&subjects[1], true), &subjects);
-    assert_eq!(cured.waves[0].members, [1], "alone, before all others");
+    assert_eq!(
+        cured.waves[0].members,
+        [RestartAt::at(1)],
+        "alone, before all others"
+    );
     assert_eq!(cured.restarts(), 2);
     // What fails for reasons of its own is left to itself.
     let left = planned_knowing(&known(&subjects[1], false), &subjects);
-    assert_eq!(left.steps[1].decision.reason, Reason::Unhealthy);
+    let second = &left.steps[RestartAt::at(1)].decision;
+    assert_eq!(second.reason, Reason::Unhealthy);
     assert_eq!(left.restarts(), 1);
 }
 
@@ -147,11 +164,15 @@ fn other_data_is_the_cure_for_what_a_restart_broke_and_is_tried_there_first() {
 fn what_may_get_other_data_in_this_run_stops_nothing_before_that() {
     let mut broken = restarted_now("a");
     broken.workload.health = Health::Failing("it crashes".to_owned());
-    broken.secrets.get_mut("db").unwrap().may_change = true;
-    let known = known(&broken, true);
+    let (key, known, targets) = (key(), known(&broken, true), Targets::db(true, None));
     let policy = policy(vec![RestartRule::default()]);
-    let plan = plan(&policy, &[broken], context(&key(), &known, true));
-    assert_eq!(plan.steps[0].decision.action, Action::IfChanged);
+    let context = Context {
+        targets: &targets,
+        ..context(&key, &known)
+    };
+    let plan = plan(&policy, &[broken], context, None);
+    let first = &plan.steps[RestartAt::at(0)].decision;
+    assert_eq!(first.action, Action::IfChanged);
 }
 
 #[test]
@@ -163,23 +184,36 @@ fn an_eviction_that_is_under_way_goes_before_all_others_and_names_the_pods_that_
     came.name = "b-2".to_owned();
     under_way.pods.as_mut().unwrap().push(came);
     under_way.workload.health = Health::Unavailable("1 of 2".to_owned());
-    let plan = planned(&[subject("a", NEW).stamped(OLD), under_way], 10);
-    assert_eq!(plan.waves[0].members, [1]);
-    assert_eq!(plan.steps[1].old_pods, ["b-1"]);
+    let plan = planned(&[subject("a", NEW).stamped(OLD), under_way]);
+    assert_eq!(plan.waves[0].members, [RestartAt::at(1)]);
+    assert_eq!(plan.steps[RestartAt::at(1)].old_pods, ["b-1"]);
 }
 
 #[test]
 fn one_that_failed_for_another_reason_stops_nothing() {
     let mut failed = subject("a", NEW).stamped(NEW);
     failed.workload.health = Health::Failing(String::new());
-    let plan = planned(&[failed, subject("b", NEW).stamped(OLD)], 10);
+    let plan = planned(&[failed, subject("b", NEW).stamped(OLD)]);
     assert_eq!(plan.restarts(), 1);
 }
 
 #[test]
 fn the_pods_that_run_on_old_data_are_named() {
-    let plan = planned(&[subject("a", NEW).stamped(OLD)], 10);
-    assert_eq!(plan.steps[0].old_pods, ["a-1"]);
+    let plan = planned(&[subject("a", NEW).stamped(OLD)]);
+    assert_eq!(plan.steps[RestartAt::at(0)].old_pods, ["a-1"]);
+}
+
+fn plan_or_due(
+    policy: &Policy,
+    subjects: &[Subject],
+    context: Context<'_>,
+    before_sync: bool,
+) -> RestartPlan {
+    if before_sync {
+        plan(policy, subjects, context, None)
+    } else {
+        due_of(policy, subjects, context)
+    }
 }
 
 /// Whether it is stamped on the present data, on other data, or not at all; and whether it is healthy.
@@ -205,8 +239,8 @@ proptest! {
         let policy = policy(vec![RestartRule::default()]);
         let (key, known) = (key(), Known::default());
         for before_sync in [true, false] {
-            let context = context(&key, &known, before_sync);
-            let plan = plan(&policy, &subjects, context);
+            let context = context(&key, &known);
+            let plan = plan_or_due(&policy, &subjects, context, before_sync);
             for (step, subject) in plan.steps.iter().zip(&mut subjects) {
                 if let Some(write) = &step.decision.write {
                     subject.workload.stamp = write.stamp.to_text();
@@ -218,17 +252,16 @@ proptest! {
             }
         }
         for before_sync in [true, false] {
-            let plan = plan(&policy, &subjects, context(&key, &known, before_sync));
+            let plan = plan_or_due(&policy, &subjects, context(&key, &known), before_sync);
             prop_assert!(!plan.writes_anything());
         }
     }
 
-    /// Nothing is restarted that is not owed, that opted out, or on Secrets that the policy does not select; more than the limit is
-    /// refused as a whole, and no wave is larger than the rule says.
+    /// Nothing is restarted that is not owed, that opted out, or on Secrets that the policy does not select, and no wave is larger than
+    /// the rule says. What is more than the limit is counted by `plan`.
     #[test]
     fn no_restart_outside_of_what_is_owed_selected_and_allowed(
         states in prop::collection::vec(((0u8..3, any::<bool>()), any::<bool>(), any::<bool>()), 0..12),
-        limit in 0u32..12,
         at_once in 1u32..4,
     ) {
         let mut owed = Vec::new();
@@ -242,13 +275,12 @@ proptest! {
             }
             subjects.push(subject);
         }
-        let mut policy = policy(vec![RestartRule {
+        let policy = policy(vec![RestartRule {
             max_concurrent: std::num::NonZeroU32::new(at_once).unwrap(),
             ..RestartRule::default()
         }]);
-        policy.safety.max_restarts = limit;
         let (key, known) = (key(), Known::default());
-        let plan = plan(&policy, &subjects, context(&key, &known, false));
+        let plan = due_of(&policy, &subjects, context(&key, &known));
         let in_waves: Vec<&Step> = plan
             .waves
             .iter()
@@ -259,7 +291,7 @@ proptest! {
         restarted.sort();
         prop_assert_eq!(&restarted, &owed);
         prop_assert!(in_waves.iter().all(|step| step.decision.action == Action::Restart));
-        prop_assert_eq!(plan.refusal.is_some(), owed.len() > limit as usize);
+        prop_assert_eq!(plan.restarts(), owed.len());
         for wave in &plan.waves {
             let most = if wave.number == 1 { 1 } else { at_once as usize };
             prop_assert!(wave.members.len() <= most);

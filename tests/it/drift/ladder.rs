@@ -16,18 +16,24 @@ use cluster::{Access, connect::connect_plain};
 use eso_model::expected::{Raw, What};
 use eso_sync::{
     discover::discover,
-    drift::{
-        Findings,
-        afterwards::Afterwards,
-        check::{Check, checked},
-    },
-    outcome::{ItemResult, Outcome, Results, SecretChange},
-    plan,
+    drift::check::Check,
+    finding::Findings,
+    index::Place as _,
+    outcome::{ItemResult, Outcome, SecretChange},
+    plan::{self, Facts, ItemAt, RestartFacts, hold::Holds},
     policy::{OnStillStale, Policy, Selection, When},
     reason::Reason,
+    remedy::Remedy,
+    restart::workloads::{Options, Workloads},
+    results::Results,
+    select::select,
+    verify::Verifier,
 };
 use pace::Rate;
-use providers::{Answered, Provider, Turns, reader::StandIn};
+use providers::{
+    Answered, Provider, Turns,
+    reader::{Known, StandIn},
+};
 use secret::Value;
 
 use super::base;
@@ -64,34 +70,56 @@ async fn verified(world: &World, name: &str, rung: OnStillStale, lies: u32) -> I
     policy.sync.on_still_stale = rung;
     policy.sync.timeout = std::time::Duration::from_secs(5);
     let discovered = discover(&cluster, &policy).await.expect("a cluster");
+    let inventory = &discovered.inventory;
     let now = crate::support::now();
-    let plan = plan::plan(&policy, &discovered.inventory, &Findings::default(), now);
-    assert_eq!(checked(&plan).len(), 1);
+    let selected = select(&policy, inventory, now);
+    assert_eq!(selected.checked().len(), 1);
+    let facts = Facts {
+        inventory,
+        selected: &selected,
+        findings: &Findings::default(),
+        restarts: RestartFacts {
+            workloads: &Workloads::default(),
+            holds: &Holds::default(),
+            options: &Options::default(),
+        },
+        now,
+    };
+    let plan = plan::plan(&policy, facts);
     let left = Arc::new(AtomicU32::new(lies));
     let stand_in: StandIn = Arc::new(move |_| Ok(Box::new(Deceiving(Arc::clone(&left)))));
-    let mut check = Check::new(
-        &cluster,
-        &policy,
-        &discovered,
-        BTreeMap::new(),
-        Some(stand_in),
-    )
-    .expect("random bytes");
+    let known = Known {
+        cluster: cluster.clone(),
+        stores: discovered.sources.clone(),
+        labels: discovered.labels.clone(),
+        rules: policy.drift.rules(),
+        environment: BTreeMap::new(),
+        rates: eso_sync::session::rates(&policy.pace),
+    };
+    let namespaces = policy.literal_namespaces();
+    let mut check = Check::new(known, namespaces, Some(stand_in)).expect("random bytes");
+    let first = ItemAt::at(0);
+    let synced = ItemResult {
+        outcome: Outcome::Synced,
+        ..ItemResult::not_reached(Reason::Signal)
+    };
     let mut results = Results {
-        items: vec![Some(ItemResult {
-            outcome: Outcome::Synced,
-            ..ItemResult::not_reached(Reason::Signal)
-        })],
+        items: BTreeMap::from([(first, synced)]),
         ..Results::default()
     };
-    let afterwards = Afterwards {
+    let mut verifier = Verifier {
         plan: &plan,
-        inventory: &discovered.inventory,
-        policy: &policy,
-        cluster: &cluster,
+        inventory,
+        check: &mut check,
     };
-    afterwards.verify(&mut check, &mut results).await;
-    let result = results.items.remove(0).expect("a result");
+    let stale = verifier.verify(&mut results).await;
+    let remedy = Remedy {
+        cluster: &cluster,
+        plan: &plan,
+        policy: &policy,
+    };
+    remedy.apply(&mut verifier, stale, &mut results).await;
+    let result = results.items.remove(&first).expect("a result");
     assert_eq!(result.secret, SecretChange::Unknown);
     result
 }
@@ -219,4 +247,27 @@ async fn what_is_not_the_operators_alone_is_not_deleted() {
     let result = verified(&world, "edited", OnStillStale::Recreate, ALWAYS).await;
     assert_eq!(result.outcome, Outcome::Unproven);
     assert_eq!(writes(&world, before), [""; 0]);
+}
+
+/// The drift check shares its connection with a run that may write, and cannot.
+#[tokio::test]
+async fn what_checks_changes_nothing() {
+    let world = World::sandbox().await;
+    let url = world.embedded().url().parse().expect("an address");
+    let rate = Rate::per_second(1000.0).expect("a rate");
+    let cluster = connect_plain(url, Access::Write, rate).expect("a connection");
+    let before = world.embedded().requests().len();
+    let path = "/api/v1/namespaces/default/secrets/any";
+    let change = serde_json::json!({"metadata": {"annotations": {"any": "thing"}}});
+    let looking = cluster.read_only();
+    let patched = looking.patch::<serde::de::IgnoredAny>(path, &change).await;
+    let error = patched.expect_err("refused").to_string();
+    assert!(error.contains("this command only looks"), "{error}");
+    assert!(looking.delete(path, "uid", "1").await.is_err());
+    assert_eq!(
+        world.embedded().requests().len(),
+        before,
+        "nothing was sent"
+    );
+    assert_eq!(looking.requests(), cluster.requests(), "one count");
 }

@@ -70,7 +70,7 @@ fn paced(sandbox: &Sandbox, stores: &[(&str, &str, Json)], rules: Rules, pace: P
         labels: Some(BTreeMap::new()),
         rules,
         environment: BTreeMap::new(),
-        rates: pace.rates(),
+        rates: eso_sync::session::rates(&pace),
     })
 }
 

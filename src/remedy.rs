@@ -1,13 +1,10 @@
-//! After the syncs: what was synced is checked anew, and what is still stale climbs the ladder of the policy.
+//! What is done about a Secret that is still stale although the operator has proven to have read the provider: the only code that
+//! changes Secrets.
 //!
-//! Taking the operator's hash off a Secret keeps the data where it is, and makes the operator write it anew. Deleting a Secret
-//! takes it away from whoever starts in the meantime: it is done for one after the other, and for no other once one has not come
-//! back.
+//! Taking the operator's hash off a Secret keeps the data where it is, and makes the operator write it again. Deleting a Secret takes
+//! it away from whoever starts in the meantime: it is done for one after the other, and for no other once one has not come back.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::time::Duration;
 
 use cluster::{CallError, Cluster, Trouble, wire};
 use eso_model::{DATA_HASH, Id};
@@ -15,58 +12,46 @@ use futures::{StreamExt as _, stream};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::{Finding, Verdict, check::Check, read};
 use crate::{
-    inventory::Inventory,
-    outcome::{Outcome, Results, SecretChange},
-    plan::{Item, Plan},
+    finding::{Finding, Verdict},
+    outcome::Outcome,
+    plan::{Item, ItemAt, Plan},
     policy::{OnStillStale, Policy},
     reason::Reason,
+    results::Results,
+    verify::{Stale, Verifier},
 };
 
-/// Secrets that are written anew at a time.
+/// Secrets that are written again at a time.
 const AT_A_TIME: usize = 8;
 
 /// How long to wait before a Secret is looked at again, at first and at the most.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// What was carried out, and by which policy.
-pub struct Afterwards<'a> {
-    /// The plan.
-    pub plan: &'a Plan,
-    /// What was seen.
-    pub inventory: &'a Inventory,
-    /// How.
-    pub policy: &'a Policy,
-    /// Where.
+/// Where, by which plan and policy.
+pub struct Remedy<'a> {
+    /// The connection that may change Secrets.
     pub cluster: &'a Cluster,
+    /// How far each may be taken.
+    pub plan: &'a Plan,
+    /// How long the operator may take.
+    pub policy: &'a Policy,
 }
 
-/// The items that are still stale, by index, with what was found.
-type Stale<'a> = BTreeMap<usize, (&'a Item, Finding)>;
-
-impl<'a> Afterwards<'a> {
-    /// Checks what was synced, and does what the policy says about what is still stale.
-    pub async fn verify(&self, check: &mut Check, results: &mut Results) {
-        let synced: BTreeSet<usize> = (0..)
-            .zip(&results.items)
-            .filter(|(_, result)| {
-                result.as_ref().is_some_and(|result| {
-                    result.outcome == Outcome::Synced
-                        || (result.outcome == Outcome::Unproven
-                            && result.reason != Some(Reason::Interrupted))
-                })
-            })
-            .map(|(index, _)| index)
-            .collect();
-        let mut stale = self.check(check, results, &synced).await;
-        stale.retain(|index, _| is_proven(results, *index));
+impl Remedy<'_> {
+    /// Climbs the ladder of the policy with what is still stale, and says so of what stays so.
+    pub async fn apply(
+        &self,
+        verifier: &mut Verifier<'_>,
+        mut stale: Stale,
+        results: &mut Results,
+    ) {
         for rung in [OnStillStale::Refetch, OnStillStale::Recreate] {
-            let able: Stale<'_> = stale
+            let able: Stale = stale
                 .iter()
-                .filter(|(_, (item, finding))| may_climb(item, finding, rung))
-                .map(|(index, found)| (*index, found.clone()))
+                .filter(|(at, finding)| may_climb(&self.plan.items[**at], finding, rung))
+                .map(|(at, finding)| (*at, finding.clone()))
                 .collect();
             if able.is_empty() {
                 continue;
@@ -75,63 +60,31 @@ impl<'a> Afterwards<'a> {
                 OnStillStale::Recreate => self.recreate(&able).await,
                 OnStillStale::Refetch | OnStillStale::Report => self.refetch(&able).await,
             };
-            let after = self
-                .check(check, results, &able.keys().copied().collect())
+            let after = verifier
+                .check(&able.keys().copied().collect(), results)
                 .await;
-            for (index, told) in told {
-                note(results, index, &told, !after.contains_key(&index));
-                stale.remove(&index);
+            for (at, told) in told {
+                note(results, at, &told, !after.contains_key(&at));
+                stale.remove(&at);
             }
             stale.extend(after);
         }
-        for (index, (_, finding)) in stale {
-            fail(results, index, &finding);
+        for (at, finding) in stale {
+            fail(results, at, &finding);
         }
-    }
-
-    /// Checks these anew, and answers with those that differ.
-    async fn check(
-        &self,
-        check: &mut Check,
-        results: &mut Results,
-        indices: &BTreeSet<usize>,
-    ) -> Stale<'a> {
-        let items: Vec<(usize, &Item)> = indices
-            .iter()
-            .filter_map(|&index| Some((index, self.plan.items.get(index)?)))
-            .collect();
-        if items.is_empty() {
-            return Stale::new();
-        }
-        let wanted = items.iter().map(|(_, item)| item.id.clone()).collect();
-        let mut findings = check.anew(self.inventory, &wanted).await;
-        results.reads = findings.reads;
-        let mut stale = Stale::new();
-        for (index, item) in items {
-            let Some(finding) = findings.of.remove(&item.id) else {
-                continue;
-            };
-            if finding.verdict.is_drift() {
-                stale.insert(index, (item, finding.clone()));
-            }
-            if let Some(Some(result)) = results.items.get_mut(index) {
-                result.secret = changed(item.finding.as_ref(), &finding, result.secret);
-            }
-            results.checked.insert(index, finding);
-        }
-        stale
     }
 
     /// Takes the operator's hash off each, and waits until it is back.
-    async fn refetch(&self, stale: &Stale<'_>) -> Vec<(usize, String)> {
+    async fn refetch(&self, stale: &Stale) -> Vec<(ItemAt, String)> {
         let work: Vec<_> = stale
-            .iter()
-            .map(|(index, (item, _))| async move {
-                let told = match self.refetch_one(&secret_of(item)).await {
+            .keys()
+            .map(|&at| async move {
+                let id = self.plan.items[at].secret_id();
+                let told = match self.refetch_one(&id).await {
                     Ok(()) => "its Secret was written anew (refetch)".to_owned(),
                     Err(why) => format!("its Secret could not be written anew (refetch): {why}"),
                 };
-                (*index, told)
+                (at, told)
             })
             .collect();
         stream::iter(work)
@@ -151,7 +104,7 @@ impl<'a> Afterwards<'a> {
             "annotations": {DATA_HASH: null},
         }});
         self.cluster
-            .patch::<serde::de::IgnoredAny>(&read::path(id), &change)
+            .patch::<serde::de::IgnoredAny>(&path(id), &change)
             .await
             .map_err(|error| error.to_string())?;
         let has_hash = |secret: &wire::Secret| secret.metadata.annotations.contains_key(DATA_HASH);
@@ -159,11 +112,11 @@ impl<'a> Afterwards<'a> {
     }
 
     /// Deletes one after the other, and waits until each is back.
-    async fn recreate(&self, stale: &Stale<'_>) -> Vec<(usize, String)> {
+    async fn recreate(&self, stale: &Stale) -> Vec<(ItemAt, String)> {
         let mut told = Vec::new();
         let mut lost: Option<Id> = None;
-        for (index, (item, _)) in stale {
-            let id = secret_of(item);
+        for &at in stale.keys() {
+            let id = self.plan.items[at].secret_id();
             let text = match &lost {
                 Some(lost) => format!("its Secret was not deleted, since {lost} has not come back"),
                 None => match self.recreate_one(&id).await {
@@ -174,7 +127,7 @@ impl<'a> Afterwards<'a> {
                     }
                 },
             };
-            told.push((*index, text));
+            told.push((at, text));
         }
         told
     }
@@ -185,7 +138,7 @@ impl<'a> Afterwards<'a> {
         let secret = self.secret(id).await.map_err(kept)?;
         let uid = secret.metadata.uid.clone();
         self.cluster
-            .delete(&read::path(id), &uid, &secret.metadata.resource_version)
+            .delete(&path(id), &uid, &secret.metadata.resource_version)
             .await
             .map_err(kept)?;
         drop(secret);
@@ -196,7 +149,7 @@ impl<'a> Afterwards<'a> {
     }
 
     async fn secret(&self, id: &Id) -> Result<wire::Secret, CallError> {
-        self.cluster.get(&read::path(id)).await
+        self.cluster.get(&path(id)).await
     }
 
     /// Waits for the operator's answer, as long as one sync may take.
@@ -221,11 +174,8 @@ impl<'a> Afterwards<'a> {
     }
 }
 
-fn secret_of(item: &Item) -> Id {
-    Id {
-        namespace: item.id.namespace.clone(),
-        name: item.secret.clone(),
-    }
+fn path(id: &Id) -> String {
+    format!("/api/v1/namespaces/{}/secrets/{}", id.namespace, id.name)
 }
 
 /// Whether the plan allows this rung, and it could help: what the provider holds is known, and it is not what the Secret holds.
@@ -240,14 +190,9 @@ fn may_climb(item: &Item, finding: &Finding, rung: OnStillStale) -> bool {
         && item.if_still_stale.is_some_and(|most| most >= rung)
 }
 
-fn is_proven(results: &Results, index: usize) -> bool {
-    let result = results.items.get(index).and_then(Option::as_ref);
-    result.is_some_and(|result| result.outcome == Outcome::Synced)
-}
-
-fn note(results: &mut Results, index: usize, told: &str, mended: bool) {
+fn note(results: &mut Results, at: ItemAt, told: &str, helped: bool) {
     results.wrote = true;
-    if let Some(Some(result)) = results.items.get_mut(index) {
+    if let Some(result) = results.items.get_mut(&at) {
         let before = std::mem::take(&mut result.message);
         let first = if before.is_empty() {
             "it was still stale after its sync".to_owned()
@@ -256,14 +201,14 @@ fn note(results: &mut Results, index: usize, told: &str, mended: bool) {
         };
         result.message = format!(
             "{first}; {told}{}",
-            if mended { ", and is in sync" } else { "" }
+            if helped { ", and is in sync" } else { "" }
         );
     }
 }
 
 /// The operator has proven to have read the provider, and the Secret holds something else all the same.
-fn fail(results: &mut Results, index: usize, finding: &Finding) {
-    if let Some(Some(result)) = results.items.get_mut(index) {
+fn fail(results: &mut Results, at: ItemAt, finding: &Finding) {
+    if let Some(result) = results.items.get_mut(&at) {
         // Without its Secret a workload does not start: that is worse than not proven.
         result.outcome = if finding.verdict == Verdict::Missing {
             Outcome::Failed
@@ -278,16 +223,5 @@ fn fail(results: &mut Results, index: usize, finding: &Finding) {
             "{before}{joint}{verdict} after its sync: {}",
             finding.message
         );
-    }
-}
-
-/// Whether the Secret changed: what differed before the sync and does not now was written.
-fn changed(before: Option<&Finding>, after: &Finding, heard: SecretChange) -> SecretChange {
-    match before.map(|before| before.verdict) {
-        Some(Verdict::Missing) if after.verdict == Verdict::InSync => SecretChange::Created,
-        Some(before) if before.is_drift() && after.verdict == Verdict::InSync => {
-            SecretChange::Updated
-        }
-        _ => heard,
     }
 }

@@ -6,19 +6,22 @@ use cluster::{Access, Cluster, Query, Trouble, names::is_name, wire};
 use eso_model::Id;
 use serde_json::json;
 
-use super::{Refusal, Session, look::reading, policy::Entry, print_as};
 use crate::{
+    asked::{Entry, Named, reading},
     cli::DiagnoseArgs,
     diagnose::{self, Diagnosis, Facts},
-    discover::discover,
     exit::Exit,
+    failure::Failure,
+    output::print_as,
+    run::{By, look},
+    session::Session,
     workload::{Kind, object::Object},
 };
 
-pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Exit, Refusal> {
+pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Exit, Failure> {
     let name = &args.name;
     if !is_name(name) {
-        return Err(Refusal::usage(format!(
+        return Err(Failure::usage(format!(
             "`{name}` is no name of an ExternalSecret; give one, without globs"
         )));
     }
@@ -27,24 +30,27 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
     let flags = reading(&args.providers);
     let (loaded, connected) = session.ad_hoc(Access::ReadOnly, entry, flags).await?;
     let cluster = &connected.cluster;
-    let discovered = session
-        .unless_stopped(discover(cluster, &loaded.policy))
-        .await??;
-    let (plan, check) = session
-        .planned(&connected, &loaded.policy, &discovered)
-        .await?;
+    let by = By {
+        session,
+        connected: &connected,
+        policy: &loaded.policy,
+        options: None,
+        holds: false,
+    };
+    let (snapshot, plan) = look(by, Named::default()).await?;
+    let inventory = &snapshot.discovered.inventory;
     let item = plan.items.iter().find(|item| item.id.name == *name);
-    let external_secret = discovered
-        .inventory
+    let external_secret = inventory
         .external_secrets
         .iter()
         .find(|external_secret| external_secret.id.name == *name);
     let (Some(item), Some(external_secret)) = (item, external_secret) else {
-        return Err(Refusal::not_found(&format!(
+        return Err(Failure::not_found(&format!(
             "externalsecrets \"{name}\" not found in namespace {}",
             cluster.namespace
         )));
     };
+    let check = snapshot.check.as_ref();
     let reads = check
         .map(|check| check.reads(external_secret))
         .unwrap_or_default();
@@ -56,7 +62,7 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
         .await?;
     let facts = Facts {
         item,
-        inventory: &discovered.inventory,
+        inventory,
         warnings: match &warnings {
             Ok(warnings) => Ok(warnings),
             Err(why) => Err(why),

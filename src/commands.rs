@@ -1,0 +1,66 @@
+//! The commands, one in each file: what was typed is parsed, a function of another module is called, and its answer printed. No
+//! decisions.
+
+mod completion;
+mod diagnose;
+mod drift;
+mod man;
+mod plan;
+mod rbac;
+mod restart;
+mod run;
+mod schema;
+mod status;
+mod sync;
+mod validate;
+
+use serde_json::json;
+
+use crate::{
+    cli::{Cli, Command},
+    exit::Exit,
+    failure::Failure,
+    output::leave_summary,
+    session::{Session, World},
+};
+
+/// Does what was typed.
+pub async fn execute(cli: Cli, world: World) -> Exit {
+    let session = Session {
+        connection: cli.connection,
+        logging: cli.logging,
+        world,
+    };
+    let acts = matches!(
+        cli.command,
+        Command::Run(_) | Command::Sync(_) | Command::Restart(_)
+    );
+    let ended = match cli.command {
+        Command::Run(args) => Box::pin(run::run(&session, args)).await,
+        Command::Sync(args) => Box::pin(sync::sync(&session, args)).await,
+        Command::Restart(args) => Box::pin(restart::restart(&session, args)).await,
+        Command::Plan(args) => Box::pin(plan::plan(&session, args)).await,
+        Command::Drift(args) => Box::pin(drift::drift(&session, args)).await,
+        Command::Diagnose(args) => Box::pin(diagnose::diagnose(&session, args)).await,
+        Command::Status(args) => Box::pin(status::status(&session, args)).await,
+        Command::Validate(args) => validate::validate(&session, &args),
+        Command::Schema(args) => schema::schema(args.of),
+        Command::Rbac(args) => rbac::rbac(&session, &args),
+        Command::Completion { shell } => completion::completion(shell),
+        Command::Man => man::man(),
+    };
+    ended.unwrap_or_else(|failure| {
+        failure.tell();
+        if acts {
+            leave_failure(&session, &failure);
+        }
+        failure.exit
+    })
+}
+
+/// Tells the kubelet too.
+fn leave_failure(session: &Session, failure: &Failure) {
+    let summary = json!({"exitCode": failure.exit.code(), "error": failure.message});
+    let short: String = summary.to_string().chars().take(1000).collect();
+    leave_summary(session, &short);
+}

@@ -1,0 +1,43 @@
+//! `drift`: what the providers hold against what the Secrets hold.
+
+use crate::{
+    asked::{Asked, Named, reading},
+    cli::DriftArgs,
+    exit::Exit,
+    failure::Failure,
+    output::print_as,
+    policy::Ceilings,
+    report::{Document, Kind, text},
+    results::{Results, Tells, exit_of},
+    run::{By, look},
+    session::Session,
+};
+
+pub(super) async fn drift(session: &Session, args: DriftArgs) -> Result<Exit, Failure> {
+    let started = session.world.clock.now();
+    let asked = Asked {
+        config: &args.policy.config,
+        select: &args.select,
+        ceilings: Ceilings::default(),
+        flags: reading(&args.providers),
+    };
+    let (by_policy, loaded, connected) = session.look_at(asked).await?;
+    let by = By {
+        session,
+        connected: &connected,
+        policy: &loaded.policy,
+        options: None,
+        holds: false,
+    };
+    let (plan, heading) = {
+        let (snapshot, plan) = look(by, Named::of(&args.select)).await?;
+        let digest = by_policy.digest(&loaded);
+        (plan, snapshot.heading(by, digest, started))
+    };
+    let exit = exit_of(Tells::Drift, &plan, &Results::default());
+    let document = Document::of_plan(Kind::Drift, &plan, heading, exit);
+    print_as(args.form.output, &document, |document| {
+        text::render(document, false)
+    })?;
+    Ok(exit)
+}

@@ -1,0 +1,52 @@
+//! `plan`: what a run would do.
+
+use crate::{
+    asked::{Asked, Flags, Named},
+    cli::PlanArgs,
+    exit::Exit,
+    failure::Failure,
+    home::Home,
+    output::print_as,
+    policy::Ceilings,
+    report::{Document, Kind, text},
+    restart::workloads::Options,
+    results::{Results, Tells, exit_of},
+    run::{By, look},
+    session::Session,
+};
+
+pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Failure> {
+    let started = session.world.clock.now();
+    let asked = Asked {
+        config: &args.policy.config,
+        select: &args.select,
+        ceilings: Ceilings::from(&args.ceilings),
+        flags: Flags::new(),
+    };
+    let (by_policy, loaded, connected) = session.look_at(asked).await?;
+    let options = Options {
+        namespaces: Home::from(&args.home).namespaces(),
+        ..Options::default()
+    };
+    let by = By {
+        session,
+        connected: &connected,
+        policy: &loaded.policy,
+        options: Some(&options),
+        holds: true,
+    };
+    let (plan, heading) = {
+        let (snapshot, plan) = look(by, Named::of(&args.select)).await?;
+        let digest = by_policy.digest(&loaded);
+        (plan, snapshot.heading(by, digest, started))
+    };
+    let tells = Tells::Plan {
+        differences: args.exit_code,
+    };
+    let exit = exit_of(tells, &plan, &Results::default());
+    let document = Document::of_plan(Kind::Plan, &plan, heading, exit);
+    print_as(args.form.output, &document, |document| {
+        text::render(document, false)
+    })?;
+    Ok(exit)
+}

@@ -1,0 +1,19 @@
+//! `restart`: the restarts of a policy, and nothing else of it.
+
+use serde_json::json;
+
+use super::run::{by_policy, load};
+use crate::{
+    asked::act_flags, cli::RunArgs, exit::Exit, failure::Failure, run::Scope, session::Session,
+};
+
+pub(super) async fn restart(session: &Session, args: RunArgs) -> Result<Exit, Failure> {
+    let mut flags = act_flags(&args.act);
+    flags.insert("sync.when".to_owned(), json!("never"));
+    let loaded = load(session, &args, flags)?;
+    if loaded.policy.restart.is_empty() {
+        return Err(Failure::usage("the policy restarts nothing")
+            .hint("add an entry to `restart`, or use `eso-sync sync NAME --restart`"));
+    }
+    by_policy(session, &args, &loaded, Scope::Restarts).await
+}

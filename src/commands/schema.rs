@@ -1,0 +1,14 @@
+//! `schema`: the JSON Schemas of what is read and of what is printed.
+
+use serde_json::Value;
+
+use crate::{cli::SchemaOf, exit::Exit, failure::Failure, output::print, report, settings};
+
+pub(super) fn schema(of: SchemaOf) -> Result<Exit, Failure> {
+    let schema: Value = match of {
+        SchemaOf::Policy => settings::schema(),
+        SchemaOf::Report => report::schema(),
+    };
+    print(&format!("{schema:#}\n"))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,65 @@
+//! `status`: what there is. Nothing is held against its provider.
+
+use crate::{
+    asked::{Asked, Flags, Named, without_drift},
+    cli::{Output, StatusArgs, StatusOutput},
+    exit::Exit,
+    failure::Failure,
+    home::Home,
+    output::{print, print_as},
+    policy::Ceilings,
+    report::{Document, Kind, text},
+    restart::workloads::Options,
+    results::{Results, Tells, exit_of},
+    run::{By, look},
+    session::Session,
+};
+
+pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, Failure> {
+    let started = session.world.clock.now();
+    let asked = Asked {
+        config: &args.policy.config,
+        select: &args.select,
+        ceilings: Ceilings::default(),
+        flags: Flags::new(),
+    };
+    let (by_policy, mut loaded, connected) = session.look_at(asked).await?;
+    without_drift(&mut loaded.policy);
+    let options = Options {
+        namespaces: Home::from(&args.home).namespaces(),
+        ..Options::default()
+    };
+    let by = By {
+        session,
+        connected: &connected,
+        policy: &loaded.policy,
+        options: Some(&options),
+        holds: false,
+    };
+    let (plan, heading) = {
+        let (snapshot, plan) = look(by, Named::of(&args.select)).await?;
+        let digest = by_policy.digest(&loaded);
+        (plan, snapshot.heading(by, digest, started))
+    };
+    let exit = exit_of(Tells::Sight, &plan, &Results::default());
+    let document = Document::of_plan(Kind::Status, &plan, heading, exit);
+    show(args.output, &document)?;
+    Ok(exit)
+}
+
+fn show(output: StatusOutput, document: &Document) -> Result<(), Failure> {
+    let text = |document: &Document| text::render(document, output == StatusOutput::Wide);
+    match output {
+        StatusOutput::Table | StatusOutput::Wide => print_as(Output::Table, document, text),
+        StatusOutput::Json => print_as(Output::Json, document, text),
+        StatusOutput::Yaml => print_as(Output::Yaml, document, text),
+        StatusOutput::Name => {
+            let names: Vec<String> = document
+                .items
+                .iter()
+                .map(|item| format!("externalsecret.external-secrets.io/{}\n", item.name))
+                .collect();
+            print(&names.concat())
+        }
+    }
+}

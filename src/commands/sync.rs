@@ -1,0 +1,131 @@
+//! `sync`: what is typed, now.
+
+use serde_json::{Value, json};
+
+use super::run::{access, is_terminal, options, tour_or_preview};
+use crate::{
+    asked::{Entry, Flags, Named, act_flags, reading, selection, store},
+    cli::SyncArgs,
+    exit::Exit,
+    failure::Failure,
+    home::Home,
+    policy::{Match, Require, RestartWhen, When},
+    run::{By, Scope, Tour},
+    session::Session,
+    workload::Kind,
+};
+
+pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Failure> {
+    let asks = !args.act.yes && !args.act.dry_run && session.connection.sandbox.is_none();
+    check(&args, asks)?;
+    let started = session.world.clock.now();
+    let selects = |namespace: &str| entry(&args, namespace);
+    let (loaded, connected) = session
+        .ad_hoc(access(&args.act), selects, flags(&args))
+        .await?;
+    let home = Home::from(&args.act);
+    let options = options(&home, &args.restart_flags);
+    let tour = Tour {
+        by: By {
+            session,
+            connected: &connected,
+            policy: &loaded.policy,
+            options: Some(&options),
+            holds: true,
+        },
+        home,
+        named: Named {
+            names: &args.select.names,
+            store: args.store.as_deref(),
+        },
+        asks,
+        scope: if args.restart {
+            Scope::Chain
+        } else {
+            Scope::All
+        },
+        digest: None,
+        output: args.form.output,
+        started,
+    };
+    tour_or_preview(&tour, &args.act).await
+}
+
+/// What makes no sense together, before anything is asked for.
+fn check(args: &SyncArgs, asks: bool) -> Result<(), Failure> {
+    let select = &args.select;
+    let says_what = !select.names.is_empty()
+        || select.all_namespaces
+        || select.selector.is_some()
+        || args.all
+        || args.failed
+        || args.store.is_some();
+    if !says_what {
+        return Err(Failure::usage(
+            "sync what? Give a NAME, --all, -A, --store, --failed or -l",
+        ));
+    }
+    if args.all && !select.names.is_empty() {
+        return Err(Failure::usage("a NAME and --all exclude each other"));
+    }
+    if asks && !is_terminal() {
+        return Err(Failure::usage(
+            "there is no terminal to ask on; --yes says that you mean it",
+        ));
+    }
+    Ok(())
+}
+
+/// What is selected.
+fn entry(args: &SyncArgs, namespace: &str) -> Entry {
+    let mut entry = selection(&args.select, namespace);
+    if let Some(text) = &args.store {
+        entry.insert("stores".to_owned(), json!([store(text)]));
+    }
+    if args.failed {
+        entry.insert("states".to_owned(), json!(["failed", "never-synced"]));
+    }
+    entry
+}
+
+/// What the flags of `sync` say of a policy.
+fn flags(args: &SyncArgs) -> Flags {
+    let mut flags = act_flags(&args.act);
+    flags.insert("sync.generators".to_owned(), json!(args.generators));
+    // What is typed is meant, whatever its Secret holds.
+    flags.insert("sync.when".to_owned(), json!(When::Always.as_str()));
+    flags.insert("drift.enabled".to_owned(), json!(false));
+    if let Some(limit) = args.max_syncs {
+        flags.insert("safety.maxSyncs".to_owned(), json!(limit));
+    }
+    if args.restart {
+        flags.insert("restart".to_owned(), rules());
+        // The chain begins at the provider. Where that cannot be read, the rest of it is told all the same.
+        flags.extend(reading(&args.providers));
+        flags.insert("drift.onUnverifiable".to_owned(), json!("report"));
+    }
+    if let Some(limit) = args.max_restarts {
+        flags.insert("safety.maxRestarts".to_owned(), json!(limit));
+    }
+    flags
+}
+
+/// What is restarted with an ExternalSecret that was named: all that uses its Secret, unless it is known to run on it. What is typed
+/// is meant now, and no later run makes it up: it waits for no cool-down.
+fn rules() -> Value {
+    let kinds = [
+        Kind::Deployment,
+        Kind::StatefulSet,
+        Kind::DaemonSet,
+        Kind::Rollout,
+    ];
+    // As little as a policy can say.
+    let no_time = "1ns";
+    json!([{
+        "match": Match::References.as_str(),
+        "kinds": kinds.map(Kind::as_str),
+        "when": RestartWhen::Unproven.as_str(),
+        "require": Require::Proven.as_str(),
+        "cooldown": no_time,
+    }])
+}

@@ -1,0 +1,12 @@
+//! `validate`: whether a policy is valid.
+
+use crate::{
+    asked::Flags, cli::ValidateArgs, exit::Exit, failure::Failure, output::print, session::Session,
+};
+
+pub(super) fn validate(session: &Session, args: &ValidateArgs) -> Result<Exit, Failure> {
+    let loaded =
+        session.policy_from_files(&args.policy.config, Flags::new(), (&args.ceilings).into())?;
+    print(&format!("the policy is valid (digest {})\n", loaded.digest))?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,61 @@
+//! Who wrote the data of a target Secret.
+
+use std::cmp::Reverse;
+
+use cluster::wire::Secret;
+use eso_model::{DATA_HASH, expected::is_as_hashed};
+use jiff::Timestamp;
+use serde_json::Value as Json;
+
+/// A field manager other than the operator that wrote data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Writer {
+    /// The field manager.
+    pub manager: String,
+    /// When it last wrote.
+    pub time: Option<Timestamp>,
+    /// The keys that it owns.
+    pub keys: Vec<String>,
+}
+
+/// True if the Secret was edited since the operator wrote it; None if that cannot be known.
+pub fn is_edited(secret: &Secret) -> Option<bool> {
+    let recorded = secret.metadata.annotations.get(DATA_HASH)?;
+    let recorded = std::str::from_utf8(recorded.expose()).ok()?;
+    let fits = is_as_hashed(recorded, &secret.data)?;
+    let md5 = recorded.len() == 32;
+    // Operators before v0.11 recorded keys too that they had removed: a hash that does not match proves nothing alone.
+    if !fits && md5 && writers(secret).is_empty() {
+        return None;
+    }
+    Some(!fits)
+}
+
+/// The field managers other than the operator that wrote data, the last one first.
+pub fn writers(secret: &Secret) -> Vec<Writer> {
+    let managed = secret.metadata.managed_fields.iter();
+    let mut writers: Vec<Writer> = managed
+        .filter_map(|entry| {
+            let manager = entry.get("manager")?.as_str()?;
+            let data = entry.get("fieldsV1")?.get("f:data")?.as_object()?;
+            (!is_operator(manager)).then(|| Writer {
+                manager: manager.to_owned(),
+                time: entry
+                    .get("time")
+                    .and_then(Json::as_str)
+                    .and_then(|time| time.parse().ok()),
+                keys: data
+                    .keys()
+                    .filter_map(|field| Some(field.strip_prefix("f:")?.to_owned()))
+                    .collect(),
+            })
+        })
+        .collect();
+    writers.sort_by_key(|writer| Reverse(writer.time));
+    writers
+}
+
+/// The operator uses one field manager per ExternalSecret; before v0.11 the name of its program.
+fn is_operator(manager: &str) -> bool {
+    manager.starts_with("externalsecrets.external-secrets.io/") || manager == "external-secrets"
+}

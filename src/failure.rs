@@ -1,0 +1,140 @@
+//! Why a command ended before it changed anything, or could not tell how it went.
+
+use std::io::{self, Write as _};
+
+use cluster::{Trouble, connect::ConnectError};
+
+use crate::{discover::DiscoverError, exit::Exit, lock::LockError, settings::Invalid, stop::Level};
+
+/// Why a command ended before it changed anything.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// What happened.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// From an error, with its causes.
+    pub fn new(exit: Exit, error: &dyn std::error::Error) -> Self {
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            message = format!("{message}: {error}");
+            cause = error.source();
+        }
+        Self {
+            exit,
+            message,
+            hint: None,
+        }
+    }
+
+    /// What was named is not there.
+    pub fn not_found(message: &str) -> Self {
+        Self {
+            exit: Exit::Failed,
+            message: format!("{message}; nothing was changed"),
+            hint: None,
+        }
+    }
+
+    /// What was typed makes no sense.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Invalid,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// With a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// A signal or the deadline came first.
+    pub fn stopped(level: Level) -> Self {
+        let why = match level {
+            Level::Drain(reason) | Level::Now(reason) => reason.as_str(),
+            Level::Run => String::new(),
+        };
+        Self {
+            exit: Exit::Stopped,
+            message: format!("stopped ({why}) before anything was started"),
+            hint: None,
+        }
+    }
+}
+
+impl From<Invalid> for Failure {
+    fn from(invalid: Invalid) -> Self {
+        Self {
+            exit: Exit::Invalid,
+            message: format!("the policy is invalid\n{invalid}"),
+            hint: None,
+        }
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        let exit = if matches!(error, ConnectError::Address(_)) {
+            Exit::Invalid
+        } else {
+            Exit::NoAccess
+        };
+        Self::new(exit, &error)
+    }
+}
+
+impl From<DiscoverError> for Failure {
+    fn from(error: DiscoverError) -> Self {
+        let failure = Self::new(Exit::NoAccess, &error);
+        match &error {
+            DiscoverError::Call(error) if error.trouble == Trouble::Denied => {
+                failure.hint("`eso-sync rbac` prints the rights that are needed")
+            }
+            DiscoverError::Call(_)
+            | DiscoverError::NotInstalled
+            | DiscoverError::UnknownVersion(_) => failure,
+        }
+    }
+}
+
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Self {
+        match &error {
+            LockError::Held { .. } => Self::new(Exit::Locked, &error),
+            LockError::Call(_) => Self::new(Exit::NoAccess, &error)
+                .hint("`eso-sync rbac` prints the rights that are needed; lock.enabled: false does without"),
+        }
+    }
+}
+
+impl Failure {
+    /// Says so on stderr.
+    pub fn tell(&self) {
+        let Self {
+            exit,
+            message,
+            hint,
+        } = self;
+        // Only a report that could not be printed comes after something was done.
+        let nothing = if *exit == Exit::Failed {
+            ""
+        } else {
+            "nothing was changed: "
+        };
+        // A closed stderr is no reason to fail in another way.
+        writeln!(io::stderr(), "error: {nothing}{message}").ok();
+        if let Some(hint) = hint {
+            writeln!(io::stderr(), "\nhint: {hint}").ok();
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Where a command's answer goes: stdout, and the file that the kubelet reads.
+
+use std::io::{self, Write as _};
+
+use serde::Serialize;
+
+use crate::{cli::Output, exit::Exit, failure::Failure, report::API_VERSION, session::Session};
+
+/// Where the kubelet reads a summary from.
+const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// Prints data on stdout. A reader that has gone away wants no more of it.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure {
+            exit: Exit::Failed,
+            message: format!("stdout cannot be written: {error}"),
+            hint: None,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// A document in the form that was asked for; `text` is made only for people.
+pub fn print_as<T: Serialize>(
+    output: Output,
+    document: &T,
+    text: impl FnOnce(&T) -> String,
+) -> Result<(), Failure> {
+    let rendered = match output {
+        Output::Table => text(document),
+        Output::Json => serde_json::to_string_pretty(document)
+            .map(|json| json + "\n")
+            .map_err(|error| unprintable(&error.to_string()))?,
+        Output::Yaml => {
+            serde_saphyr::to_string(document).map_err(|error| unprintable(&error.to_string()))?
+        }
+    };
+    print(&rendered)
+}
+
+fn unprintable(why: &str) -> Failure {
+    Failure {
+        exit: Exit::Failed,
+        message: format!("the {API_VERSION} document cannot be printed: {why}"),
+        hint: None,
+    }
+}
+
+/// For `kubectl describe pod`, where there is a kubelet to read it.
+pub fn leave_summary(session: &Session, summary: &str) {
+    if session.connection.sandbox.is_some() {
+        return;
+    }
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(TERMINATION_LOG);
+    let written = file.and_then(|mut file| file.write_all(summary.as_bytes()));
+    if let Err(error) = written
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::debug!(%error, "no summary for the kubelet");
+    }
+}

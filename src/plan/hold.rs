@@ -1,0 +1,231 @@
+//! What must not be synced yet: where it cannot be noted what pods started with, a rotation that is synced now would never be known
+//! to owe a restart.
+//!
+//! Some of that is known before anything is planned, and keeps an ExternalSecret out of the plan ([`Holds`]). The rest depends on
+//! stamps that the run writes first: those are conditions of the steps ([`due`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use eso_model::Id;
+
+use crate::{
+    policy::{Policy, RestartRule},
+    restart::{
+        decide::cannot_be_noted,
+        plan::RestartPlan,
+        stamp::{Stamp, StampKey},
+        subject::Subject,
+        workloads::{Unseen, Workloads},
+    },
+    workload::WorkloadId,
+};
+
+/// The Secrets that must not change, each with what is in the way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holds(BTreeMap<Id, String>);
+
+impl Holds {
+    /// By what was read of workloads, and what could not be.
+    pub fn of(policy: &Policy, workloads: &Workloads) -> Self {
+        let mut held = BTreeMap::new();
+        for subject in &workloads.subjects {
+            let rule = policy.restart.get(subject.rule);
+            let Some(why) = rule.and_then(|rule| cannot_be_noted(subject, rule)) else {
+                continue;
+            };
+            // A stamp that is there already tells later what its pods started with.
+            let noted = noted(subject, workloads.key());
+            for secret in not_noted(subject, &noted) {
+                let why = || format!("{}: {why}", subject.workload.id);
+                held.entry(secret).or_insert_with(why);
+            }
+        }
+        for secret in workloads.targets.ids() {
+            let mut unseen = workloads.unseen.iter();
+            if let Some(unseen) = unseen.find(|unseen| reaches(unseen, policy, secret)) {
+                let why = || format!("what uses its Secret is not known: {}", unseen.why);
+                held.entry(secret.clone()).or_insert_with(why);
+            }
+        }
+        Self(held)
+    }
+
+    /// What keeps this Secret from being changed.
+    pub(super) fn why(&self, secret: &Id) -> Option<&String> {
+        self.0.get(secret)
+    }
+}
+
+/// The stamps that have to be written before these Secrets may change.
+pub(super) fn due<'a>(
+    restarts: &'a RestartPlan,
+    workloads: &Workloads,
+) -> BTreeMap<Id, Vec<&'a WorkloadId>> {
+    let subjects = workloads.by_id();
+    let mut due: BTreeMap<Id, Vec<&WorkloadId>> = BTreeMap::new();
+    for (step, write) in restarts.writes() {
+        let Some(subject) = subjects.get(&step.id) else {
+            continue;
+        };
+        // A stamp that is there already, and is not made anew, tells later what its pods started with.
+        let noted = if write.adopts() {
+            BTreeSet::new()
+        } else {
+            noted(subject, workloads.key())
+        };
+        for secret in not_noted(subject, &noted) {
+            due.entry(secret).or_default().push(&step.id);
+        }
+    }
+    due
+}
+
+/// The Secrets that concern a workload, and do not stand in its stamp.
+fn not_noted<'a>(
+    subject: &'a Subject,
+    noted: &'a BTreeSet<String>,
+) -> impl Iterator<Item = Id> + 'a {
+    let missing = subject
+        .counting()
+        .filter(|(name, _)| !noted.contains(*name));
+    missing.map(|(name, _)| Id {
+        namespace: subject.workload.id.namespace.clone(),
+        name: name.clone(),
+    })
+}
+
+/// Whether a rule may cover any of these workloads for this Secret.
+fn reaches(unseen: &Unseen, policy: &Policy, secret: &Id) -> bool {
+    let may_cover = |rule: &RestartRule| {
+        let namespaces = &rule.namespaces;
+        unseen.kind.is_none_or(|kind| rule.kinds.contains(&kind))
+            && (namespaces.is_empty()
+                || namespaces
+                    .iter()
+                    .any(|glob| glob.matches(&secret.namespace)))
+            && (rule.secrets.is_empty()
+                || rule.secrets.iter().any(|glob| glob.matches(&secret.name)))
+    };
+    unseen.is_in(&secret.namespace) && policy.restart.iter().any(may_cover)
+}
+
+/// The Secrets in a workload's stamp, if that counts.
+fn noted(subject: &Subject, key: Option<&StampKey>) -> BTreeSet<String> {
+    let workload = &subject.workload;
+    let stamp = workload.stamp.as_deref().map(Stamp::parse);
+    let counts =
+        |stamp: &Stamp| stamp.of == workload.uid && key.is_some_and(|key| key.id == stamp.key);
+    match stamp {
+        Some(Ok(stamp)) if counts(&stamp) => stamp.secrets.into_keys().collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        pattern::Pattern,
+        policy::Selection,
+        reason::Reason,
+        restart::{
+            fixtures::{Data, context, key, stamps, subject},
+            known::Known,
+            plan,
+            subject::View,
+        },
+        workload::Kind,
+    };
+
+    const DATA: Data = &[("password", "old")];
+
+    fn policy(rule: RestartRule) -> Policy {
+        let mut policy = Policy::selecting(vec![Selection::default()]);
+        policy.restart = vec![rule];
+        policy
+    }
+
+    fn secret(namespace: &str, name: &str) -> Id {
+        Id {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_list_that_could_not_be_had_holds_back_what_its_rules_reach() {
+        let of = |kind: Option<Kind>, namespace: Option<&str>| Unseen {
+            kind,
+            namespace: namespace.map(str::to_owned),
+            reason: Reason::Refused,
+            why: String::new(),
+        };
+        let narrow = policy(RestartRule {
+            namespaces: vec![Pattern::new("shop*").unwrap()],
+            secrets: vec![Pattern::new("db").unwrap()],
+            kinds: vec![Kind::Deployment],
+            ..RestartRule::default()
+        });
+        let db = secret("shop-1", "db");
+        let deployments = of(Some(Kind::Deployment), None);
+        assert!(reaches(&deployments, &narrow, &db));
+        assert!(reaches(&of(None, None), &narrow, &db), "the key");
+        assert!(reaches(&of(None, Some("shop-1")), &narrow, &db));
+        assert!(!reaches(&of(None, Some("shop-2")), &narrow, &db));
+        assert!(!reaches(&of(Some(Kind::StatefulSet), None), &narrow, &db));
+        for other in [secret("bank", "db"), secret("shop-1", "api")] {
+            assert!(!reaches(&deployments, &narrow, &other), "{other}");
+            let wide = policy(RestartRule::default());
+            assert!(reaches(&deployments, &wide, &other), "{other}");
+        }
+    }
+
+    fn workloads(subject: Subject) -> Workloads {
+        Workloads {
+            subjects: vec![subject],
+            stamps: Some(stamps(key())),
+            ..Workloads::default()
+        }
+    }
+
+    #[test]
+    fn a_stamp_that_is_due_is_a_condition_of_what_its_secrets_hold() {
+        let workloads = workloads(subject("web", DATA));
+        let (key, known) = (key(), Known::default());
+        let policy = policy(RestartRule::default());
+        let context = context(&key, &known);
+        let restarts = plan::plan(&policy, &workloads.subjects, context, None);
+        let due = due(&restarts, &workloads);
+        let shown: Vec<String> = due
+            .iter()
+            .map(|(secret, by)| format!("{secret}: {}", by[0]))
+            .collect();
+        assert_eq!(shown, ["shop/db: shop/Deployment/web"]);
+        assert_eq!(Holds::of(&policy, &workloads), Holds::default());
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_read_is_held_back_unless_a_stamp_tells_what_it_held() {
+        let held = |subject: Subject| -> Vec<String> {
+            let policy = policy(RestartRule::default());
+            let Holds(held) = Holds::of(&policy, &workloads(subject));
+            held.into_iter()
+                .map(|(secret, why)| format!("{secret}: {why}"))
+                .collect()
+        };
+        let unreadable = |mut subject: Subject| {
+            subject.db().view = View::Unreadable("forbidden".to_owned());
+            subject
+        };
+        assert_eq!(
+            held(unreadable(subject("web", DATA))),
+            ["shop/db: shop/Deployment/web: Secret db: forbidden"]
+        );
+        let stamped = subject("web", DATA).stamped(DATA);
+        assert_eq!(held(unreadable(stamped)), [""; 0]);
+        let by_another_key = subject("web", DATA)
+            .stamped(DATA)
+            .with_stamp(|stamp| stamp.key = "another".to_owned());
+        assert_eq!(held(unreadable(by_another_key)).len(), 1);
+    }
+}

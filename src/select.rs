@@ -1,0 +1,153 @@
+//! Which ExternalSecrets the policy selects, and which of them are held against their provider. Pure.
+//!
+//! What is selected is decided once for a snapshot, before any provider is read; the drift check, the list of workloads and the plan
+//! all go by it.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use eso_model::{Id, StoreKey};
+use jiff::Timestamp;
+
+use crate::{
+    inventory::{ExternalSecret, Inventory, State, Store, StoreView},
+    policy::{Policy, Selection, StorePattern},
+    reason::Reason,
+};
+
+/// What is selected, in the order of the inventory.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Selected<'a>(Vec<One<'a>>);
+
+/// One ExternalSecret that is selected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct One<'a> {
+    /// As discovery read it.
+    pub external_secret: &'a ExternalSecret,
+    /// What its status says.
+    pub state: State,
+    /// Why somebody took it out again: [`Reason::Excluded`], [`Reason::BeingDeleted`] or [`Reason::Ignored`].
+    pub taken_out: Option<Reason>,
+}
+
+impl<'a> Selected<'a> {
+    /// One after another.
+    pub fn iter(&self) -> std::slice::Iter<'_, One<'a>> {
+        self.0.iter()
+    }
+
+    /// Whether nothing is.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that are checked for drift: all but those that somebody took out.
+    pub fn checked(&self) -> BTreeSet<Id> {
+        let checked = self.0.iter().filter(|one| one.taken_out.is_none());
+        checked.map(|one| one.external_secret.id.clone()).collect()
+    }
+
+    /// Whether one has this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|one| one.external_secret.id.name == name)
+    }
+}
+
+/// Selects.
+pub fn select<'a>(policy: &Policy, inventory: &'a Inventory, now: Timestamp) -> Selected<'a> {
+    let one = |external_secret: &'a ExternalSecret| {
+        let seen_now = (inventory, external_secret, now);
+        let covered = &external_secret.covered_by;
+        let selection = first_covering(&policy.select, covered, seen_now, false)?;
+        let excluded_by = &external_secret.excluded_by;
+        let taken_out = if first_covering(&policy.exclude, excluded_by, seen_now, true).is_some() {
+            Some(Reason::Excluded)
+        } else if external_secret.deleting {
+            Some(Reason::BeingDeleted)
+        } else if external_secret.ignored {
+            Some(Reason::Ignored)
+        } else {
+            None
+        };
+        Some(One {
+            external_secret,
+            state: state(external_secret, selection.overdue_after, now),
+            taken_out,
+        })
+    };
+    Selected(inventory.external_secrets.iter().filter_map(one).collect())
+}
+
+/// The first entry that covers it. `doubt` says whether one that only may cover it counts: what an `exclude` cannot see
+/// must not be synced on that ground.
+fn first_covering<'a>(
+    selections: &'a [Selection],
+    candidates: &[u16],
+    (inventory, external_secret, now): (&Inventory, &ExternalSecret, Timestamp),
+    doubt: bool,
+) -> Option<&'a Selection> {
+    candidates
+        .iter()
+        .filter_map(|&index| selections.get(usize::from(index)))
+        .find(|selection| covers(selection, inventory, external_secret, now).unwrap_or(doubt))
+}
+
+/// What discovery could not decide yet: stores, providers and states. None where a store could not be read.
+fn covers(
+    selection: &Selection,
+    inventory: &Inventory,
+    external_secret: &ExternalSecret,
+    now: Timestamp,
+) -> Option<bool> {
+    let stores = &external_secret.stores;
+    let of_store = |pattern: &StorePattern| stores.iter().any(|key| store_matches(pattern, key));
+    let of_provider = |provider: &String| {
+        stores
+            .iter()
+            .filter_map(|key| inventory.store(key))
+            .any(|store: &Store| store.provider == *provider)
+    };
+    let is_in =
+        |states: &[State]| states.contains(&state(external_secret, selection.overdue_after, now));
+    let certain = (selection.stores.is_empty() || selection.stores.iter().any(of_store))
+        && (selection.states.is_empty() || is_in(&selection.states));
+    if !certain || selection.providers.is_empty() || selection.providers.iter().any(of_provider) {
+        return Some(certain);
+    }
+    let is_unknown =
+        |key: &StoreKey| matches!(inventory.stores.get(key), Some(StoreView::Unknown(_)));
+    if stores.iter().any(is_unknown) {
+        None
+    } else {
+        Some(false)
+    }
+}
+
+fn store_matches(pattern: &StorePattern, key: &StoreKey) -> bool {
+    pattern.kind.is_none_or(|kind| kind == key.kind())
+        && pattern.name.matches(key.name())
+        && pattern.namespace.as_ref().is_none_or(|pattern| {
+            key.namespace()
+                .is_some_and(|namespace| pattern.matches(namespace))
+        })
+}
+
+/// What the status says. A failure counts before anything else: it is what people look for.
+fn state(
+    external_secret: &ExternalSecret,
+    overdue_after: Option<Duration>,
+    now: Timestamp,
+) -> State {
+    let limit = overdue_after.or_else(|| external_secret.refresh.overdue_after());
+    if external_secret
+        .ready
+        .as_ref()
+        .is_some_and(|ready| !ready.ready)
+    {
+        return State::Failed;
+    }
+    match (external_secret.age(now), limit) {
+        (None, _) => State::NeverSynced,
+        (Some(age), Some(limit)) if age > limit => State::Overdue,
+        (Some(_), _) => State::Ready,
+    }
+}
