@@ -19,11 +19,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use self::drift::{Drift, OnStillStale, OnUnverifiable};
-pub use self::restart::{
-    Match, OnBrokenData, Require, RestartRule, RestartWhen, Strategy, WorkloadPattern,
-};
+pub use self::restart::{Match, OnBrokenData, Require, RestartRule, RestartWhen, WorkloadPattern};
 use eso_model::{StoreKey, StoreKind};
-use pace::Rate;
+use pace::rate::Rate;
 
 use crate::{inventory::State, pattern::Pattern, selector::Selector};
 

@@ -13,8 +13,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    policy::{Drift, OnStillStale, Policy, RestartRule, Strategy, When},
-    workload::Kind,
+    policy::{Drift, OnStillStale, Policy, RestartRule, When},
+    workload::{Kind, Strategy},
 };
 
 /// Who runs eso-sync.

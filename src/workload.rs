@@ -3,6 +3,7 @@
 
 pub mod health;
 pub mod object;
+mod project;
 mod references;
 mod reloader;
 
@@ -19,7 +20,27 @@ pub use self::{
     references::references,
     reloader::{Marks, Reloader},
 };
-use crate::{policy::Strategy, reason::Reason};
+use crate::reason::Reason;
+
+/// How a workload is restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// By a new pod template, as `kubectl rollout restart` does it; a Rollout by its `restartAt`.
+    Rollout,
+    /// By evicting its pods, which PodDisruptionBudgets can forbid.
+    Evict,
+}
+
+impl Strategy {
+    /// As it is written in policies.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rollout => "rollout",
+            Self::Evict => "evict",
+        }
+    }
+}
 
 /// Opts a workload out of restarts.
 pub const IGNORE: &str = "eso-sync/ignore";

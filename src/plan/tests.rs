@@ -1,5 +1,5 @@
 use eso_model::{expected::CreationPolicy, refresh::Refresh};
-use pace::Rate;
+use pace::rate::Rate;
 use proptest::prelude::*;
 
 use super::*;

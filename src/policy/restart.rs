@@ -5,7 +5,11 @@ use std::{num::NonZeroU32, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::written;
-use crate::{pattern::Pattern, selector::Selector, workload::Kind};
+use crate::{
+    pattern::Pattern,
+    selector::Selector,
+    workload::{Kind, Strategy},
+};
 
 /// One entry of `restart`. The first that covers a workload decides about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,16 +114,6 @@ pub enum OnBrokenData {
     Restart,
 }
 
-/// How a workload is restarted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Strategy {
-    /// By a new pod template, as `kubectl rollout restart` does it; a Rollout by its `restartAt`.
-    Rollout,
-    /// By evicting its pods, which PodDisruptionBudgets can forbid.
-    Evict,
-}
-
 impl Default for RestartRule {
     fn default() -> Self {
         Self {
@@ -161,5 +155,4 @@ words! {
     RestartWhen: Changed "changed", Unproven "unproven", Always "always";
     Require: InSync "in-sync", Proven "proven";
     OnBrokenData: Leave "leave", Restart "restart";
-    Strategy: Rollout "rollout", Evict "evict";
 }

@@ -1,5 +1,7 @@
 //! Tables as kubectl prints them: aligned columns, no frames, readable without colour.
 
+use std::collections::BTreeMap;
+
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use jiff::{SignedDuration, Timestamp};
 
@@ -187,6 +189,18 @@ pub(super) fn span(duration: SignedDuration) -> String {
             duration.as_secs() % 60
         )
     }
+}
+
+/// How many there are of each, in this order: `12 synced`.
+pub(in crate::report) fn counted<T: Copy + Ord>(
+    counts: &BTreeMap<T, usize>,
+    order: &[T],
+    name: impl Fn(T) -> &'static str,
+) -> Vec<String> {
+    let each = order
+        .iter()
+        .filter_map(|&what| Some(format!("{} {}", counts.get(&what)?, name(what))));
+    each.collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use eso_model::duration::GoDuration;
 
 use super::{
     Document, DocumentItem, Kind, Summary, chain, restarts,
-    table::{Column, items_table, span},
+    table::{Column, counted, items_table, span},
 };
 use crate::{finding::Verdict, outcome::Outcome, policy::OnStillStale, reason::Reason};
 
@@ -283,16 +283,4 @@ fn totals(document: &Document) -> String {
         );
     }
     text
-}
-
-/// How many there are of each, in this order: `12 synced`.
-pub(in crate::report) fn counted<T: Copy + Ord>(
-    counts: &BTreeMap<T, usize>,
-    order: &[T],
-    name: impl Fn(T) -> &'static str,
-) -> Vec<String> {
-    let each = order
-        .iter()
-        .filter_map(|&what| Some(format!("{} {}", counts.get(&what)?, name(what))));
-    each.collect()
 }

@@ -28,10 +28,10 @@ use super::{
     waves::Wave,
 };
 use crate::{
-    policy::{RestartRule, Strategy},
+    policy::RestartRule,
     reason::Reason,
     stop::{Level, Stop},
-    workload::{Kind, Pod, RESTARTED_AT, STAMP, Workload, WorkloadId, object::Object},
+    workload::{Kind, Pod, RESTARTED_AT, STAMP, Strategy, Workload, WorkloadId, object::Object},
 };
 
 /// How often a restart is tried where somebody else writes to the workload at the same time.

@@ -25,9 +25,9 @@ use super::{
     targets::Targets,
 };
 use crate::{
-    policy::{RestartRule, RestartWhen, Strategy},
+    policy::{RestartRule, RestartWhen},
     reason::Reason,
-    workload::Workload,
+    workload::{Strategy, Workload},
 };
 
 /// What all decisions of a run share.

@@ -1,6 +1,6 @@
 //! Who takes a stamp away, and what to tell them.
 
-use cluster::FIELD_MANAGER;
+use cluster::names::FIELD_MANAGER;
 
 use crate::workload::{Kind, Manager, Workload};
 

@@ -7,7 +7,7 @@ use eso_model::{
     StoreKey,
     duration::{GoDuration, InvalidDuration},
 };
-use pace::{InvalidRate, Rate};
+use pace::rate::{InvalidRate, Rate};
 use providers::trust::{InvalidOrigin, Origin};
 
 use super::problem::Fault;

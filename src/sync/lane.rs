@@ -239,7 +239,7 @@ impl Lanes {
 mod tests {
     use std::num::NonZeroU32;
 
-    use pace::Rate;
+    use pace::rate::Rate;
 
     use super::*;
     use crate::{

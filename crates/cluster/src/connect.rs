@@ -11,7 +11,7 @@ use kube::{
         Kubeconfig, KubeconfigError, NamedAuthInfo, NamedCluster, NamedContext,
     },
 };
-use pace::Rate;
+use pace::rate::Rate;
 use secrecy::SecretString;
 use tower::{
     BoxError,

@@ -14,7 +14,7 @@ use std::{
 use futures::future::BoxFuture;
 use http::{Method, Request, Response};
 use kube::client::Body;
-use pace::{Bucket, Rate};
+use pace::{Bucket, rate::Rate};
 use tower::{BoxError, Layer, Service};
 
 use crate::names::is_name;

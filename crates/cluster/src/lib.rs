@@ -19,9 +19,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 pub use gate::{Access, Ledger};
-
-/// Who writes: the field manager of every change, and the source of every Event.
-pub const FIELD_MANAGER: &str = "eso-sync";
+pub use names::FIELD_MANAGER;
 
 /// Objects in one page of a list.
 const PAGE: u32 = 500;

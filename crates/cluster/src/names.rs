@@ -1,5 +1,8 @@
 //! The syntax of names in the Kubernetes API.
 
+/// Who writes: the field manager of every change, and the source of every Event.
+pub const FIELD_MANAGER: &str = "eso-sync";
+
 /// The longest name that Kubernetes allows.
 const LONGEST: usize = 253;
 

@@ -8,6 +8,7 @@ mod answer;
 mod compare;
 mod decode;
 mod go_regex;
+mod json;
 mod keys;
 mod kubernetes;
 mod letters;
@@ -17,16 +18,18 @@ mod read;
 mod rewrite;
 mod search;
 mod spec;
+mod templates;
 mod together;
 mod verdict;
 
 pub use answer::{Answer, Content, Provider, Raw};
 pub use compare::{Difference, Held, KeyDifference, compare, data_hash, is_as_hashed};
 pub use go_regex::{GoRegex, NotTranslated};
-pub use pipeline::{NoTemplates, Templates, expected};
+pub use pipeline::{NoTemplates, expected};
 pub use read::{Read, What, reads};
 pub use search::Operator;
 pub use spec::*;
+pub use templates::Templates;
 pub use together::together;
 pub use verdict::{Effect, Expected, Failure, NotComputable, Unverifiable, WouldFail, why};
 

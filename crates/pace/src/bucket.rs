@@ -14,7 +14,7 @@ use governor::{
 };
 use tokio::time::Instant;
 
-use crate::Rate;
+use crate::rate::Rate;
 
 /// Tokio's clock for governor.
 #[derive(Clone, Copy, Debug, Default)]

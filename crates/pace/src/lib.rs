@@ -2,10 +2,9 @@
 
 mod bucket;
 mod clock;
-mod rate;
+pub mod rate;
 
 pub use self::{
     bucket::{Adaptive, Bucket},
     clock::Clock,
-    rate::{InvalidRate, Rate},
 };

@@ -111,7 +111,7 @@ pub(super) fn retry_after(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use pace::Rate;
+    use pace::rate::Rate;
     use tokio::time::Instant;
 
     use super::*;

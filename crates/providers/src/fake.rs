@@ -94,7 +94,7 @@ impl Provider for Fake {
 #[cfg(test)]
 mod tests {
     use eso_model::StoreKey;
-    use pace::Rate;
+    use pace::rate::Rate;
     use serde_json::json;
 
     use super::*;

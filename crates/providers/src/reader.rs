@@ -16,7 +16,7 @@ use eso_model::{
     expected::{self, Answer, Content, Read, What},
 };
 use futures::{StreamExt as _, stream};
-use pace::Rate;
+use pace::rate::Rate;
 
 use super::{
     Ambient, Answered, Identity, Provider, Resolver, StoreSettings, Turns, Unread,

@@ -114,7 +114,7 @@ mod tests {
     };
 
     use futures::FutureExt as _;
-    use pace::Rate;
+    use pace::rate::Rate;
 
     use super::*;
     use crate::unread;

@@ -21,7 +21,7 @@ pub use self::{
 };
 use eso_model::{StoreKey, expected::why};
 
-use super::{Unread, unread};
+use super::answer::{Unread, unread};
 
 /// Whose credentials stores are read with.
 #[derive(

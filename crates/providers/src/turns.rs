@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use pace::{Adaptive, Rate};
+use pace::{Adaptive, rate::Rate};
 use tokio::time::Instant;
 
 /// However long a provider asks for, nobody waits longer: who answers may be a tenant's server, and what it holds up is others'.

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use super::{DocumentRestart, DocumentSecret, RestartAction, RestartSummary, StampAction};
 use crate::{
-    report::{Document, Kind, table::aligned, text::counted},
+    report::{
+        Document, Kind,
+        table::{aligned, counted},
+    },
     restart::results::RestartOutcome,
 };
 

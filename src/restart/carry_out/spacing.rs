@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pace::Rate;
+use pace::rate::Rate;
 use tokio::time::Instant;
 
 /// Restarts one after another, never two closer together than the rate says: from the answer to one to the request for the next,

@@ -2,8 +2,8 @@
 
 use super::{Fault, Field, NAME, Node, Shape, field, format, is_empty_list, list};
 use crate::{
-    policy::{Match, OnBrokenData, Require, RestartWhen, Strategy},
-    workload::Kind,
+    policy::{Match, OnBrokenData, Require, RestartWhen},
+    workload::{Kind, Strategy},
 };
 
 const KINDS: &[&str] = &[

@@ -12,7 +12,7 @@ use eso_model::{
     expected::{Raw, What},
 };
 use kube::config::Kubeconfig;
-use pace::Rate;
+use pace::rate::Rate;
 use providers::{Answered, Identity, Resolver, StoreSettings, Turns, connect as open};
 use serde_json::{Value, json};
 

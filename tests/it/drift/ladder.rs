@@ -29,7 +29,7 @@ use eso_sync::{
     select::select,
     verify::Verifier,
 };
-use pace::Rate;
+use pace::rate::Rate;
 use providers::{
     Answered, Provider, Turns,
     reader::{Known, StandIn},

@@ -10,7 +10,7 @@ use eso_model::{
     expected::{Content, Read},
 };
 use eso_sync::policy::Pace;
-use pace::Rate;
+use pace::rate::Rate;
 use providers::{
     StoreSettings, Unread,
     reader::{Known, Reader, Source},

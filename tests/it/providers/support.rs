@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cluster::{Access, Cluster, connect::connect_plain};
 use eso_model::expected::{Raw, Read, StoreRef, What};
-use pace::Rate;
+use pace::rate::Rate;
 use providers::{Answered, Resolver, StoreSettings, Turns};
 use sandbox::{Sandbox, Settings};
 use secret::Value;

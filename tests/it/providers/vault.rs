@@ -9,7 +9,7 @@ use eso_model::{
     StoreKey,
     expected::{Raw, What},
 };
-use pace::Rate;
+use pace::rate::Rate;
 use providers::{self, Ambient, Answered, Identity, Provider, StoreSettings, Turns};
 use serde_json::{Value, json};
 

@@ -8,7 +8,7 @@ use eso_model::{
     expected::{Raw, What},
 };
 use eso_sync::sandbox_access;
-use pace::Rate;
+use pace::rate::Rate;
 use providers::{Answered, StoreSettings, Turns, Unread, unread};
 use sandbox::{Content, Sandbox, Settings};
 use serde_json::{Value, json};

@@ -260,13 +260,16 @@ impl<'ast> Visit<'ast> for Names<'_> {
         self.tree(&[], &item.tree);
     }
 
+    /// `pub(in path)` names no dependency.
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
+
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        let segments = path.segments.iter();
-        self.name(
-            &segments
-                .map(|segment| segment.ident.to_string())
-                .collect::<Vec<_>>(),
-        );
+        // A single name is a variable or an item that a `use` brought in.
+        if path.segments.len() > 1 {
+            let segments = path.segments.iter();
+            let names: Vec<String> = segments.map(|segment| segment.ident.to_string()).collect();
+            self.name(&names);
+        }
         visit::visit_path(self, path);
     }
 

@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 use super::{
     answer::Raw,
     decode,
+    json::{both, check_floats, parse, path, strings, strings_or_null},
     keys::Keys,
-    payload::{both, check_floats, parse, path, strings, strings_or_null},
     spec::{MetadataPolicy, RemoteRef},
     verdict::{Failure, NotComputable, why},
 };

@@ -6,10 +6,10 @@ use secret::Value;
 
 use super::{
     go_regex::GoRegex,
+    json::{check_floats, parse},
     keys::Keys,
-    payload::{check_floats, parse},
-    pipeline::Templates,
     spec::{ConflictPolicy, Merge, MergeStrategy, PriorityPolicy, Regexp, Rewrite, Transform},
+    templates::Templates,
     verdict::{Failure, NotComputable, why},
 };
 use crate::gojson::{self, Node, Numbers, Style};

@@ -9,7 +9,7 @@ use std::{
 };
 
 use eso_model::expected::{Raw, What};
-use pace::Rate;
+use pace::rate::Rate;
 use reqwest::Proxy;
 use serde_json::{Value as Json, json};
 

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-use crate::{Unread, unread};
+use crate::answer::{Unread, unread};
 
 /// Scheme, host and port: `https://vault.corp:8200`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

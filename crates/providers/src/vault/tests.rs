@@ -14,7 +14,7 @@ use eso_model::{
     StoreKey,
     expected::{Raw, What},
 };
-use pace::Rate;
+use pace::rate::Rate;
 use serde_json::{Value as Json, json};
 
 use super::connect;

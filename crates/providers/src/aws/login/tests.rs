@@ -1,7 +1,7 @@
 //! Credentials that stores name, from a cluster and an AWS that are one server.
 
 use cluster::{Access, connect::connect_plain};
-use pace::Rate;
+use pace::rate::Rate;
 use serde_json::{Value as Json, json};
 
 use super::*;

@@ -2,7 +2,7 @@
 
 use cluster::{Access, connect::connect_plain};
 use eso_model::StoreKey;
-use pace::Rate;
+use pace::rate::Rate;
 use serde_json::{Value as Json, json};
 
 use super::{

@@ -1,7 +1,7 @@
 //! Keys and identities that stores name.
 
 use cluster::{Access, connect::connect_plain};
-use pace::Rate;
+use pace::rate::Rate;
 use serde_json::json;
 
 use super::*;
