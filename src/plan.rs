@@ -2,7 +2,7 @@
 //! deterministic, free of I/O.
 //!
 //! A plan leaves nothing to choose: carrying it out can fail, but not improvise. What it cannot know yet are conditions of its steps,
-//! and [`Plan::once_stamped`] and [`restart::plan::due`] hold those against what came of them. The dry run is the same plan, printed.
+//! and [`Plan::once_stamped`] and [`due`](crate::restart::plan::due) hold those against what came of them. The dry run is the same plan, printed.
 
 mod classify;
 pub mod hold;
@@ -23,8 +23,7 @@ use crate::{
     policy::{OnStillStale, OnUnverifiable, Pace, Policy},
     reason::Reason,
     restart::{
-        self,
-        plan::RestartPlan,
+        plan::{self as restart_plan, RestartPlan},
         workloads::{Options, Workloads},
     },
     select::Selected,
@@ -437,7 +436,7 @@ fn restarts(
         let targets = targets.planned(|id| synced.contains(id));
         let context = stamps.context(&targets, facts.options, now);
         let foresaw = shown.map(RestartPlan::foreseen);
-        plan = restart::plan::plan(policy, &workloads.subjects, context, foresaw.as_ref());
+        plan = restart_plan::plan(policy, &workloads.subjects, context, foresaw.as_ref());
         plan.warnings.extend(stamps.keeper.kept_elsewhere());
     }
     plan.gaps.clone_from(&workloads.gaps);

@@ -30,10 +30,7 @@ fn acts(module: &str) -> bool {
 }
 
 /// Edges on cycles that are still there. The list only shrinks.
-const CYCLES: &[&str] = &[
-    "providers::aws: login -> trouble",
-    "providers::aws: trouble -> login",
-];
+const CYCLES: &[&str] = &[];
 
 /// Pure modules that still reach what acts. The list only shrinks.
 const IMPURE: &[&str] = &[];

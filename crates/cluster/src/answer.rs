@@ -1,10 +1,28 @@
 //! What the API server answers, read into memory that is wiped: it may hold Secrets.
 
-use http::Request;
+use std::time::Duration;
+
+use http::{Request, header::RETRY_AFTER};
 use http_body_util::BodyExt as _;
 use kube::{client::Body, core::Status};
 use secret::Buffer;
 use serde::de::DeserializeOwned;
+
+/// A call that has no answer of the type that was asked for.
+pub(super) struct Refused {
+    pub(super) error: kube::Error,
+    /// How long the server asks to wait.
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl From<kube::Error> for Refused {
+    fn from(error: kube::Error) -> Self {
+        Self {
+            error,
+            retry_after: None,
+        }
+    }
+}
 
 /// Sends a request and reads the answer. (The client's own way to do it keeps the text in plain memory, and logs what it cannot
 /// parse.) One that is longer than this makes no sense.
@@ -12,26 +30,33 @@ pub(super) async fn to<T: DeserializeOwned>(
     client: &kube::Client,
     request: Request<Vec<u8>>,
     longest: usize,
-) -> Result<T, kube::Error> {
+) -> Result<T, Refused> {
     let response = client.send(request.map(Body::from)).await?;
     let status = response.status();
+    let retry_after = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|after| after.to_str().ok()?.trim().parse().ok())
+        .map(Duration::from_secs);
     let mut body = response.into_body();
     let mut bytes = Buffer::default();
     while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
+        if let Ok(data) = frame.map_err(kube::Error::from)?.into_data() {
             if data.len() > longest.saturating_sub(bytes.as_bytes().len()) {
                 let error = serde::de::Error::custom("too long");
-                return Err(kube::Error::SerdeError(error));
+                return Err(kube::Error::SerdeError(error).into());
             }
             bytes.push(&data);
         }
     }
     if status.is_client_error() || status.is_server_error() {
-        return Err(kube::Error::Api(
-            refusal(bytes.as_bytes(), status.as_u16()).boxed(),
-        ));
+        let refusal = refusal(bytes.as_bytes(), status.as_u16());
+        return Err(Refused {
+            error: kube::Error::Api(refusal.boxed()),
+            retry_after,
+        });
     }
-    serde_json::from_slice(bytes.as_bytes()).map_err(kube::Error::SerdeError)
+    serde_json::from_slice(bytes.as_bytes()).map_err(|error| kube::Error::SerdeError(error).into())
 }
 
 /// What stands in front of an API server refuses in words of its own.

@@ -186,11 +186,16 @@ pub(super) fn build(
         // The cluster is trusted.
         longest_answer: usize::MAX,
         most_pages: usize::MAX,
+        once: false,
         context,
         server: server.trim_end_matches('/').to_owned(),
         namespace,
     })
 }
+
+/// Marks a request that whoever makes it repeats by itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Once;
 
 /// Tries again what the API server had no time for. An eviction that a budget forbids is refused in the same words (429): whoever
 /// evicts waits by itself, and wants to know why.
@@ -205,7 +210,8 @@ impl<Res> Policy<Request<Body>, Response<Res>, BoxError> for Retries {
         request: &mut Request<Body>,
         result: &mut Result<Response<Res>, BoxError>,
     ) -> Option<Self::Future> {
-        if request.uri().path().ends_with("/eviction") {
+        let once = request.extensions().get::<Once>().is_some();
+        if once || request.uri().path().ends_with("/eviction") {
             return None;
         }
         self.0.retry(request, result)

@@ -27,6 +27,9 @@ const PAGE: u32 = 500;
 /// How long one call may take, its retries included; a watch is not bounded by it.
 const CALL_TIMEOUT: Duration = Duration::from_mins(2);
 
+/// How long one attempt may take at a call that the caller repeats.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// A read that found no connection is tried again after these pauses; what the server answers is retried below.
 const READ_AGAIN: [Duration; 3] = [
     Duration::from_millis(250),
@@ -51,6 +54,8 @@ pub struct Cluster {
     /// How many bytes an answer, and how many pages a list may have.
     longest_answer: usize,
     most_pages: usize,
+    /// Calls are not repeated here: whoever makes them does it.
+    once: bool,
     /// The kubeconfig context, if there is one.
     pub context: Option<String>,
     /// The API server's address.
@@ -90,6 +95,57 @@ pub struct CallError {
     message: String,
     /// Whether the message is in the server's words.
     quoted: bool,
+    /// Whether, and how, the call can be repeated.
+    pub repeat: Repeat,
+}
+
+/// What a failed call means for whoever repeats it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// 429. Nothing was done. With the time that the server asks to wait.
+    Throttled(Option<Duration>),
+    /// 5xx, or no answer. Nobody knows what was done.
+    Failed(Option<Duration>),
+    /// There is no connection. Nothing was sent.
+    NotSent,
+    /// The answer would be the same.
+    Never,
+}
+
+impl Repeat {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all that is left is a connection that does not work"
+    )]
+    fn of(error: &kube::Error, retry_after: Option<Duration>) -> Self {
+        match error {
+            kube::Error::Api(status) => match status.code {
+                429 => Self::Throttled(retry_after),
+                500..=599 => Self::Failed(retry_after),
+                _ => Self::Never,
+            },
+            kube::Error::SerdeError(_) | kube::Error::Auth(_) => Self::Never,
+            other => {
+                if is_connect(other) {
+                    Self::NotSent
+                } else {
+                    Self::Failed(None)
+                }
+            }
+        }
+    }
+}
+
+/// True if there was no connection to send the request over. Anything else may have been received.
+fn is_connect(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
+            return error.is_connect();
+        }
+        cause = error.source();
+    }
+    false
 }
 
 impl CallError {
@@ -97,7 +153,8 @@ impl CallError {
         clippy::wildcard_enum_match_arm,
         reason = "all that is left is a connection that does not work"
     )]
-    fn new(operation: &str, error: kube::Error) -> Self {
+    fn new(operation: &str, error: kube::Error, retry_after: Option<Duration>) -> Self {
+        let repeat = Repeat::of(&error, retry_after);
         let quoted = matches!(error, kube::Error::Api(_));
         let (trouble, message) = match error {
             kube::Error::Api(status) => (trouble_of(&status), status.message.clone()),
@@ -113,6 +170,7 @@ impl CallError {
             operation: operation.to_owned(),
             message,
             quoted,
+            repeat,
         }
     }
 
@@ -122,6 +180,7 @@ impl CallError {
             operation: operation.to_owned(),
             message: format!("no answer within {} s", patience.as_secs()),
             quoted: false,
+            repeat: Repeat::Failed(None),
         }
     }
 
@@ -231,6 +290,16 @@ impl Cluster {
         self.ledger.requests()
     }
 
+    /// The same, with one attempt at each call.
+    #[must_use]
+    pub fn once(&self) -> Self {
+        Self {
+            once: true,
+            patience: self.patience.min(ATTEMPT_TIMEOUT),
+            ..self.clone()
+        }
+    }
+
     /// Waits for a turn, and changes an object by a JSON merge patch.
     pub async fn patch<T: DeserializeOwned>(
         &self,
@@ -298,6 +367,7 @@ impl Cluster {
             operation,
             message: format!("the list has more than {} pages", self.most_pages),
             quoted: false,
+            repeat: Repeat::Never,
         })
     }
 
@@ -396,8 +466,8 @@ impl Cluster {
         let events = tokio::time::timeout(self.patience, self.client.request_events::<T>(request))
             .await
             .map_err(|_| CallError::timed_out(&operation, self.patience))?
-            .map_err(|error| CallError::new(&operation, error))?;
-        Ok(events.map(move |event| event.map_err(|error| CallError::new(&operation, error))))
+            .map_err(|error| CallError::new(&operation, error, None))?;
+        Ok(events.map(move |event| event.map_err(|error| CallError::new(&operation, error, None))))
     }
 
     async fn call<T: DeserializeOwned>(
@@ -407,18 +477,21 @@ impl Cluster {
         body: Vec<u8>,
         operation: &str,
     ) -> Result<T, CallError> {
-        let mut pauses = if method == "GET" {
+        let mut pauses = if method == "GET" && !self.once {
             &READ_AGAIN[..]
         } else {
             &[]
         };
         loop {
-            let request = self.request(method, query, body.clone());
+            let mut request = self.request(method, query, body.clone());
+            if self.once {
+                request.extensions_mut().insert(connect::Once);
+            }
             let answer = answer::to(&self.client, request, self.longest_answer);
             let answer = tokio::time::timeout(self.patience, answer).await;
             let error = match answer {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) => CallError::new(operation, error),
+                Ok(Err(refused)) => CallError::new(operation, refused.error, refused.retry_after),
                 Err(_) => return Err(CallError::timed_out(operation, self.patience)),
             };
             match pauses {

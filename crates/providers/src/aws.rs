@@ -28,10 +28,12 @@ use serde_json::Value as Json;
 use self::{login::Login, secrets_manager::SecretsManager};
 use super::{Identity, Provider, StoreSettings, Unread, unread};
 
+mod batch;
 mod login;
 #[cfg(feature = "aws-parameter-store")]
 mod parameter_store;
 mod secrets_manager;
+mod service;
 mod trouble;
 
 /// What stands under `provider.aws`.

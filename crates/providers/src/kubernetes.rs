@@ -11,14 +11,15 @@ use cluster::{
     wire::Secret,
 };
 use eso_model::expected::{self, Failure, GoRegex, Operator, Raw, What, why};
-use futures::{StreamExt as _, stream};
+use futures::FutureExt as _;
 use secret::Value;
 
-use self::login::Session;
-use super::{Answered, Identity, Provider, StoreSettings, Turns, Unread, health::Health, unread};
-
-/// Reads under way at a time.
-const AT_A_TIME: usize = 8;
+use self::login::Server;
+use super::{
+    Answered, Identity, Provider, StoreSettings, Turns, Unread,
+    engine::{Engine, Failure as CallFailure, Request, in_flight},
+    unread,
+};
 
 /// What a search may find: the server may be anybody's.
 const MOST_BYTES: usize = 256 << 20;
@@ -43,15 +44,16 @@ pub(super) async fn connect(
             "`remoteNamespace` is no name that Kubernetes allows",
         ));
     }
+    let server = Server::of(store, identity, own, namespace)?;
     Ok(Box::new(Kubernetes {
         namespace: namespace.to_owned(),
-        session: Session::open(store, identity, own).await?,
+        engine: Engine::connected(server).await?,
     }))
 }
 
 struct Kubernetes {
     namespace: String,
-    session: Session,
+    engine: Engine<Server>,
 }
 
 #[async_trait]
@@ -68,19 +70,14 @@ impl Provider for Kubernetes {
                 What::Find { .. } => searches.push(place),
             }
         }
-        let health = Health::default();
-        let reads: Vec<_> = places
+        let reads = places
             .into_iter()
-            .map(|(key, places)| self.secret(key, places, turns, &health))
-            .collect();
-        let secrets: Vec<Vec<(usize, Answered)>> = stream::iter(reads)
-            .buffer_unordered(AT_A_TIME)
-            .collect()
-            .await;
+            .map(|(key, places)| self.secret(key, places, turns).boxed());
+        let secrets = in_flight(reads.collect()).await;
         let mut answers: BTreeMap<usize, Answered> = secrets.into_iter().flatten().collect();
         for place in searches {
             if let Some(What::Find { name, tags, .. }) = wanted.get(place) {
-                let found = self.search(name.as_deref(), tags.as_ref(), turns, &health);
+                let found = self.search(name.as_deref(), tags.as_ref(), turns);
                 answers.insert(place, found.await.unwrap_or_else(Answered::Unread));
             }
         }
@@ -95,9 +92,8 @@ impl Kubernetes {
         key: &str,
         places: Vec<(usize, bool)>,
         turns: &Turns,
-        health: &Health,
     ) -> Vec<(usize, Answered)> {
-        let read = self.get(key, turns, health).await;
+        let read = self.get(key, turns).await;
         places
             .into_iter()
             .map(|(place, metadata)| {
@@ -112,7 +108,7 @@ impl Kubernetes {
             .collect()
     }
 
-    async fn get(&self, key: &str, turns: &Turns, health: &Health) -> Result<Secret, Missed> {
+    async fn get(&self, key: &str, turns: &Turns) -> Result<Secret, Missed> {
         // The operator's own client refuses what would be another path; what is merely no name is asked for, and not there.
         if key.is_empty() || matches!(key, "." | "..") || key.contains(['/', '%']) {
             return Err(Missed::Refused);
@@ -121,19 +117,17 @@ impl Kubernetes {
             return Err(Missed::NotFound);
         }
         let path = format!("{}/{key}", self.secrets());
-        let (cluster, age) = self.ready(turns, health).await?;
-        let mut read: Result<Secret, CallError> = cluster.get(&path).await;
-        if let Some(cluster) = self.fresher(trouble(&read), age, turns, health).await? {
-            read = cluster.get(&path).await;
-        }
-        if read.is_ok() || trouble(&read) == Some(Trouble::NotFound) {
-            health.answered();
-        }
-        read.map_err(|error| {
-            if error.trouble == Trouble::NotFound {
-                return Missed::NotFound;
-            }
-            Missed::Unread(self.unread(&error, &format!("get secrets/{key}"), health))
+        let request = Request::read("get secrets", Some(key));
+        let read = self
+            .engine
+            .call(&request, turns, |cluster: Cluster| {
+                let path = path.clone();
+                async move { cluster.get::<Secret>(&path).await }
+            })
+            .await;
+        read.map_err(|failure| match failure {
+            CallFailure::Answer(error) if error.trouble == Trouble::NotFound => Missed::NotFound,
+            other => Missed::Unread(self.engine.unread(other, &request)),
         })
     }
 
@@ -142,7 +136,6 @@ impl Kubernetes {
         name: Option<&str>,
         tags: Option<&BTreeMap<String, String>>,
         turns: &Turns,
-        health: &Health,
     ) -> Result<Answered, Unread> {
         let mut query = Query::new(self.secrets());
         let mut regex = None;
@@ -163,78 +156,26 @@ impl Kubernetes {
             }
             _ => return Ok(Answered::Fails(Failure::Refused)),
         }
-        let (cluster, age) = self.ready(turns, health).await?;
-        let mut listed = list(&cluster, &query, regex.as_ref()).await;
-        if let Some(cluster) = self.fresher(trouble(&listed), age, turns, health).await? {
-            listed = list(&cluster, &query, regex.as_ref()).await;
-        }
+        let request = Request::read("list secrets", None);
+        let (query, regex) = (&query, regex.as_ref());
+        let listed = self
+            .engine
+            .call(&request, turns, |cluster: Cluster| async move {
+                list(&cluster, query, regex).await
+            })
+            .await;
         match listed {
             Ok(Some(found)) => Ok(Answered::Many(found)),
             Ok(None) => Err(Unread::secret(
                 unread::UNREADABLE,
                 "the Secrets that were found are too many to be read",
             )),
-            Err(error) => Err(self.unread(&error, "list secrets", health)),
+            Err(failure) => Err(self.engine.unread(failure, &request)),
         }
-    }
-
-    /// The connection, after a turn.
-    async fn ready(&self, turns: &Turns, health: &Health) -> Result<(Cluster, u32), Unread> {
-        health.check()?;
-        turns.turn().await;
-        // Another call may have found out meanwhile.
-        health.check()?;
-        Ok(self.session.present().await)
-    }
-
-    /// Another connection for one more try, where the server does not take the credentials and there are fresher ones.
-    async fn fresher(
-        &self,
-        trouble: Option<Trouble>,
-        age: u32,
-        turns: &Turns,
-        health: &Health,
-    ) -> Result<Option<Cluster>, Unread> {
-        if trouble != Some(Trouble::Unauthenticated) {
-            return Ok(None);
-        }
-        let renewed = self.session.renewed(age).await;
-        let renewed = renewed.map_err(|unread| health.lose(unread))?;
-        if renewed.is_some() {
-            turns.turn().await;
-        }
-        Ok(renewed)
     }
 
     fn secrets(&self) -> String {
         format!("/api/v1/namespaces/{}/secrets", self.namespace)
-    }
-
-    /// The server may be anybody's: what it says is not repeated.
-    fn unread(&self, error: &CallError, right: &str, health: &Health) -> Unread {
-        match error.trouble {
-            Trouble::Denied => Unread::secret(unread::DENIED, "the API server refuses the read")
-                .lacking(format!("{right} in {}", self.namespace)),
-            Trouble::Unauthenticated => health.lose(Unread::store(
-                unread::LOGIN,
-                "the API server does not take the credentials",
-            )),
-            Trouble::Unavailable => match error.own_words() {
-                Some(why) => health.lose(Unread::store(unread::UNAVAILABLE, why)),
-                None => health.failed_at(
-                    right,
-                    Unread::secret(unread::UNAVAILABLE, "the API server fails"),
-                ),
-            },
-            Trouble::NotFound
-            | Trouble::Conflict
-            | Trouble::Expired
-            | Trouble::Invalid
-            | Trouble::Unreadable => Unread::secret(
-                unread::UNREADABLE,
-                "the API server answers in a way that makes no sense",
-            ),
-        }
     }
 }
 
@@ -249,10 +190,6 @@ impl From<Unread> for Missed {
     fn from(unread: Unread) -> Self {
         Self::Unread(unread)
     }
-}
-
-fn trouble<T>(answer: &Result<T, CallError>) -> Option<Trouble> {
-    answer.as_ref().err().map(|error| error.trouble)
 }
 
 /// All Secrets that the query gives and whose names match; nothing if they are more than a job could hold.

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 pub use self::{
     answer::{Answered, Unread, unread},
     credentials::{Ambient, Identity, Resolver, StoreSettings},
+    engine::Backoff,
     turns::Turns,
 };
 use cluster::Cluster;
@@ -16,8 +17,6 @@ use eso_model::expected::What;
 use eso_model::expected::{GoRegex, why};
 
 mod answer;
-#[cfg(any(feature = "aws", feature = "gcp"))]
-mod attempts;
 #[cfg(feature = "aws")]
 mod aws;
 #[cfg(feature = "azure")]
@@ -26,14 +25,12 @@ mod credentials;
 #[cfg(test)]
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))]
 mod double;
+mod engine;
 mod fake;
 #[cfg(feature = "gcp")]
 mod gcp;
-mod health;
 mod kubernetes;
 pub mod reader;
-#[cfg(any(feature = "aws", feature = "gcp"))]
-mod session;
 #[cfg(any(feature = "aws", feature = "gcp"))]
 mod spread;
 pub mod trust;

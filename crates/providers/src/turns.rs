@@ -11,6 +11,8 @@ use std::{
 use pace::{Adaptive, rate::Rate};
 use tokio::time::Instant;
 
+use super::engine::Backoff;
+
 /// However long a provider asks for, nobody waits longer: who answers may be a tenant's server, and what it holds up is others'.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
@@ -29,6 +31,7 @@ pub struct Turns {
     quota: Arc<Quota>,
     store: Option<Arc<Line>>,
     meter: Arc<Meter>,
+    backoff: Backoff,
 }
 
 /// How those who read one thing get on.
@@ -107,7 +110,19 @@ impl Turns {
             }),
             store: None,
             meter: Arc::default(),
+            backoff: Backoff::default(),
         }
+    }
+
+    /// The same, with other pauses between the attempts at a call.
+    #[must_use]
+    pub fn with_backoff(self, backoff: Backoff) -> Self {
+        Self { backoff, ..self }
+    }
+
+    /// The pauses between the attempts at a call.
+    pub(super) const fn backoff(&self) -> Backoff {
+        self.backoff
     }
 
     /// At the same quota, for a store that has this rate on top.
@@ -117,6 +132,7 @@ impl Turns {
             quota: Arc::clone(&self.quota),
             store: Some(Arc::new(Line::new(rate))),
             meter: Arc::default(),
+            backoff: self.backoff,
         }
     }
 

@@ -1,12 +1,12 @@
 //! A cluster with tenants, and what its stores are read with.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cluster::{Access, Cluster, connect::connect_plain};
 use eso_model::expected::{Raw, Read, StoreRef, What};
 use pace::rate::Rate;
-use providers::{Answered, Resolver, StoreSettings, Turns};
+use providers::{Answered, Backoff, Resolver, StoreSettings, Turns};
 use sandbox::{Sandbox, Settings};
 use secret::Value;
 use serde_json::{Value as Json, json};
@@ -86,7 +86,10 @@ pub(super) fn kubernetes(store: &str, settings: Json) -> StoreSettings {
 
 /// Turns that nobody waits for: what is measured is the number of calls.
 pub(super) fn turns() -> Turns {
-    Turns::new(Rate::per_second(100_000.0).unwrap())
+    Turns::new(Rate::per_second(100_000.0).unwrap()).with_backoff(Backoff {
+        first: Duration::from_millis(5),
+        longest: Duration::from_millis(20),
+    })
 }
 
 /// The newest version of a secret.

@@ -19,18 +19,12 @@ use aws_credential_types::{
     Credentials,
     provider::{ProvideCredentials, SharedCredentialsProvider, error::CredentialsError, future},
 };
-use aws_sdk_sts::{
-    config::Region,
-    error::ProvideErrorMetadata,
-    operation::{
-        assume_role::AssumeRoleError, assume_role_with_web_identity::AssumeRoleWithWebIdentityError,
-    },
-};
+use aws_sdk_sts::config::Region;
 use secret::Value;
 
 use super::{
     Jwt, KeyRefs, Settings,
-    trouble::{Trouble, in_chain},
+    trouble::{Refused, Trouble, in_chain, login_failure},
     unsupported,
 };
 use crate::{Ambient, Identity, Resolver, Unread, unread};
@@ -330,21 +324,6 @@ impl ProvideCredentials for Role {
     }
 }
 
-/// A role could not be taken on.
-#[derive(Debug)]
-struct Refused {
-    role: String,
-    code: String,
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.role, self.code)
-    }
-}
-
-impl Error for Refused {}
-
 fn refused(role: &str, code: String) -> CredentialsError {
     CredentialsError::provider_error(Refused {
         role: role.to_owned(),
@@ -389,7 +368,7 @@ async fn primed(config: &SdkConfig) -> Result<SdkConfig, Unread> {
             }),
         )),
         Err(error) => {
-            let login = Unread::store(unread::LOGIN, why(&error));
+            let login = Unread::store(unread::LOGIN, login_failure(&error));
             Err(match in_chain::<Refused>(&error) {
                 Some(refused) if refused.code.starts_with("AccessDenied") => {
                     login.lacking(format!("sts:AssumeRole on {}", refused.role))
@@ -422,26 +401,4 @@ impl ProvideCredentials for Primed {
             None => self.inner.provide_credentials(),
         }
     }
-}
-
-/// Why a login failed: the role and a code, or what else is known; never a text of the provider's.
-pub(super) fn why(error: &(dyn Error + 'static)) -> String {
-    if let Some(refused) = in_chain::<Refused>(error) {
-        return format!("AssumeRole {refused}");
-    }
-    let code = in_chain::<AssumeRoleWithWebIdentityError>(error)
-        .and_then(ProvideErrorMetadata::code)
-        .or_else(|| in_chain::<AssumeRoleError>(error).and_then(ProvideErrorMetadata::code));
-    if let Some(code) = code {
-        return Trouble::said(Some(code), None, None).code;
-    }
-    match in_chain::<CredentialsError>(error) {
-        Some(CredentialsError::CredentialsNotLoaded(_)) => "no credentials were found",
-        Some(CredentialsError::ProviderTimedOut(_)) => "the credentials did not come in time",
-        Some(CredentialsError::InvalidConfiguration(_)) => {
-            "the configuration of the credentials is not valid"
-        }
-        _ => "the credentials could not be fetched",
-    }
-    .to_owned()
 }

@@ -1,14 +1,9 @@
 //! Parameter Store, a part of Systems Manager.
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{collections::BTreeSet, sync::atomic::AtomicBool};
 
 use async_trait::async_trait;
+use aws_config::SdkConfig;
 use aws_sdk_ssm::{
     Client,
     config::{Builder, retry::RetryConfig},
@@ -19,24 +14,28 @@ use futures::FutureExt as _;
 use secret::Value;
 
 use super::{
+    batch::{self, Assigned, Batch},
     fits,
     login::Login,
-    trouble::{Needed, Trouble},
+    service::{Aws, Names},
+    trouble::Trouble,
 };
 use crate::{
-    Answered, Provider, Turns, Unread, attempts::in_flight, session::Session, spread::Distinct,
-    unread,
+    Answered, Provider, Turns, Unread,
+    engine::{self, Engine, Request, in_flight},
+    spread::Distinct,
 };
 
 mod search;
 
-/// What one `GetParameters` takes.
-const BATCH: usize = 10;
+const NAMES: Names = Names {
+    right: "ssm",
+    endpoint: "SSM",
+};
 
 /// A store.
 pub(super) struct ParameterStore {
-    session: Session<Client, Trouble>,
-    region: String,
+    engine: Engine<Aws<Client>>,
     prefix: String,
     /// The right to read several at once is lacking.
     singly: AtomicBool,
@@ -55,12 +54,8 @@ enum Ask {
 impl ParameterStore {
     /// Logs in.
     pub(super) async fn connect(login: Login, prefix: String) -> Result<Self, Unread> {
-        let region = login.region().to_owned();
-        let login = Arc::new(login);
-        let session = Session::start(move || client(Arc::clone(&login)).boxed()).await?;
         Ok(Self {
-            session,
-            region,
+            engine: Engine::connected(Aws::new(login, &NAMES, client)).await?,
             prefix,
             singly: AtomicBool::new(false),
         })
@@ -85,104 +80,16 @@ impl ParameterStore {
         }
     }
 
-    fn needed<'a>(&'a self, call: &'static str, key: Option<&'a str>) -> Needed<'a> {
-        Needed {
-            service: "ssm",
-            call,
-            region: &self.region,
-            key,
-        }
-    }
-
-    async fn parameters(&self, names: Vec<String>, turns: &Turns) -> Vec<(String, Answered)> {
-        let batches = names.chunks(BATCH);
-        let calls = batches.map(|names| self.batch(names.to_vec(), turns).boxed());
-        in_flight(calls.collect())
-            .await
-            .into_iter()
-            .flatten()
-            .collect()
-    }
-
-    async fn batch(&self, names: Vec<String>, turns: &Turns) -> Vec<(String, Answered)> {
-        if names.len() < 2 || self.singly.load(Ordering::Relaxed) {
-            return self.one_by_one(names, turns).await;
-        }
-        let answer = self
-            .session
-            .call(turns, |client: Client| {
-                let call = client
-                    .get_parameters()
-                    .set_names(Some(names.clone()))
-                    .with_decryption(true);
-                async move { call.send().await.map_err(|error| Trouble::of(&error)) }
-            })
-            .await;
-        match answer {
-            Ok(answer) => {
-                let absent = answer.invalid_parameters.unwrap_or_default();
-                let (mut all, left) = assign(names, answer.parameters.unwrap_or_default(), &absent);
-                all.extend(self.one_by_one(left, turns).await);
-                all
-            }
-            Err(trouble) if trouble.is_denied() => {
-                // Denied for one is denied for all ten.
-                let all = self.one_by_one(names, turns).await;
-                if all.iter().all(|(_, answer)| !is_denied(answer)) {
-                    self.batches_are_denied();
-                }
-                all
-            }
-            // One name that is none spoils it for all.
-            Err(trouble) if trouble.is_of_what_was_asked() => self.one_by_one(names, turns).await,
-            Err(trouble) => {
-                let unread = trouble.unread(&self.needed("GetParameters", None));
-                names
-                    .into_iter()
-                    .map(|name| (name, Answered::Unread(unread.clone())))
-                    .collect()
-            }
-        }
-    }
-
-    /// Said once: it costs ten times the calls.
-    fn batches_are_denied(&self) {
-        if !self.singly.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                "AWS denies ssm:GetParameters where it allows ssm:GetParameter: each parameter takes a call of its own, in place of one for ten"
-            );
-        }
-    }
-
-    async fn one_by_one(&self, names: Vec<String>, turns: &Turns) -> Vec<(String, Answered)> {
-        let calls = names.into_iter().map(|name| {
-            let call = async move {
-                let answer = self.single(&name, turns).await;
-                (name, answer)
-            };
-            call.boxed()
-        });
-        in_flight(calls.collect()).await
-    }
-
-    async fn single(&self, name: &str, turns: &Turns) -> Answered {
-        let answer = self
-            .session
-            .call(turns, |client: Client| {
-                let call = client.get_parameter().name(name).with_decryption(true);
-                async move { call.send().await.map_err(|error| Trouble::of(&error)) }
-            })
-            .await;
-        match answer {
-            Ok(answer) => value(answer.parameter.and_then(|parameter| parameter.value)),
-            Err(trouble) => trouble.answer(&self.needed("GetParameter", Some(name))),
-        }
+    /// What the operator makes of a call that failed.
+    fn answered(&self, failure: engine::Failure<Trouble>, request: &Request<'_>) -> Answered {
+        failure.answered(|trouble| trouble.answer(&self.engine.service().needed(request)))
     }
 
     async fn tags(&self, name: &str, turns: &Turns) -> Answered {
+        let request = Request::read("ListTagsForResource", Some(name));
         let answer = self
-            .session
-            .call(turns, |client: Client| {
+            .engine
+            .call(&request, turns, |client: Client| {
                 let call = client
                     .list_tags_for_resource()
                     .resource_type(ResourceTypeForTagging::Parameter)
@@ -199,7 +106,7 @@ impl ParameterStore {
                     .map(|tag| (tag.key, Value::new(tag.value.into_bytes())))
                     .collect(),
             )),
-            Err(trouble) => trouble.answer(&self.needed("ListTagsForResource", Some(name))),
+            Err(failure) => self.answered(failure, &request),
         }
     }
 
@@ -229,7 +136,7 @@ impl Provider for ParameterStore {
                 Ask::Tags(_) | Ask::Find(_) => others.push(ask.clone()),
             }
         }
-        let parameters = self.parameters(names, turns).await.into_iter();
+        let parameters = batch::all(self, names, turns).await.into_iter();
         answers.extend(parameters.map(|(name, answer)| (Ask::Parameter(name), answer)));
         let others = others.into_iter().map(|ask| self.other(ask, turns).boxed());
         answers.extend(in_flight(others.collect()).await);
@@ -237,12 +144,65 @@ impl Provider for ParameterStore {
     }
 }
 
-async fn client(login: Arc<Login>) -> Result<Client, Unread> {
-    let mut builder = Builder::from(&login.config().await?).retry_config(RetryConfig::disabled());
-    if let Some(url) = login.endpoint("SSM") {
+#[async_trait]
+impl Batch for ParameterStore {
+    const SIZE: usize = 10;
+
+    const DENIED: &'static str = "AWS denies ssm:GetParameters where it allows ssm:GetParameter: each parameter takes a call of its own, in place of one for ten";
+
+    fn singly(&self) -> &AtomicBool {
+        &self.singly
+    }
+
+    async fn several(
+        &self,
+        names: &[String],
+        turns: &Turns,
+    ) -> Result<Assigned, engine::Failure<Trouble>> {
+        // Failures are counted by the first name: other batches have another.
+        let request = Request::read("GetParameters", names.first().map(String::as_str));
+        let answer = self
+            .engine
+            .call(&request, turns, |client: Client| {
+                let call = client
+                    .get_parameters()
+                    .set_names(Some(names.to_vec()))
+                    .with_decryption(true);
+                async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+            })
+            .await?;
+        let absent = answer.invalid_parameters.unwrap_or_default();
+        let parameters = answer.parameters.unwrap_or_default();
+        Ok(assign(names.to_vec(), parameters, &absent))
+    }
+
+    async fn single(&self, name: &str, turns: &Turns) -> Answered {
+        let request = Request::read("GetParameter", Some(name));
+        let answer = self
+            .engine
+            .call(&request, turns, |client: Client| {
+                let call = client.get_parameter().name(name).with_decryption(true);
+                async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+            })
+            .await;
+        match answer {
+            Ok(answer) => value(answer.parameter.and_then(|parameter| parameter.value)),
+            Err(failure) => self.answered(failure, &request),
+        }
+    }
+
+    fn unread(&self, failure: engine::Failure<Trouble>) -> Unread {
+        self.engine
+            .unread(failure, &Request::read("GetParameters", None))
+    }
+}
+
+fn client(config: &SdkConfig, endpoint: Option<&str>) -> Client {
+    let mut builder = Builder::from(config).retry_config(RetryConfig::disabled());
+    if let Some(url) = endpoint {
         builder = builder.endpoint_url(url);
     }
-    Ok(Client::from_conf(builder.build()))
+    Client::from_conf(builder.build())
 }
 
 fn value(text: Option<String>) -> Answered {
@@ -250,10 +210,6 @@ fn value(text: Option<String>) -> Answered {
         Some(text) => Answered::One(Raw::Bytes(Value::new(text.into_bytes()))),
         None => Answered::Fails(Failure::NoValue),
     }
-}
-
-fn is_denied(answer: &Answered) -> bool {
-    matches!(answer, Answered::Unread(unread) if unread.why.reason == unread::DENIED)
 }
 
 /// Gives each name what was answered for it. Those that it does not tell enough about are left.

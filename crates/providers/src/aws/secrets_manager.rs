@@ -1,11 +1,9 @@
 //! Secrets Manager.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
+use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::{
     Client,
     config::{Builder, retry::RetryConfig},
@@ -17,30 +15,31 @@ use futures::FutureExt as _;
 use secret::Value;
 
 use super::{
+    batch::{self, Assigned, Batch},
     fits,
     login::Login,
-    trouble::{Kind, Needed, Trouble},
+    service::{Aws, Names},
+    trouble::{Kind, Trouble},
 };
 use crate::{
     Answered, Provider, Turns, Unread,
-    attempts::{Again, in_flight},
-    session::Session,
+    engine::{self, Engine, ErrorClass, Request, in_flight},
     spread::Distinct,
-    unread,
 };
 
 mod search;
 
-/// What one `BatchGetSecretValue` takes.
-const BATCH: usize = 20;
+const NAMES: Names = Names {
+    right: "secretsmanager",
+    endpoint: "SECRETS_MANAGER",
+};
 
 /// The stage that is read where no version is asked for.
 const CURRENT: &str = "AWSCURRENT";
 
 /// A store.
 pub(super) struct SecretsManager {
-    session: Session<Client, Trouble>,
-    region: String,
+    engine: Engine<Aws<Client>>,
     prefix: String,
     /// The right to read several at once is lacking.
     singly: AtomicBool,
@@ -61,12 +60,8 @@ enum Ask {
 impl SecretsManager {
     /// Logs in.
     pub(super) async fn connect(login: Login, prefix: String) -> Result<Self, Unread> {
-        let region = login.region().to_owned();
-        let login = Arc::new(login);
-        let session = Session::start(move || client(Arc::clone(&login)).boxed()).await?;
         Ok(Self {
-            session,
-            region,
+            engine: Engine::connected(Aws::new(login, &NAMES, client)).await?,
             prefix,
             singly: AtomicBool::new(false),
         })
@@ -90,92 +85,12 @@ impl SecretsManager {
         }
     }
 
-    fn needed<'a>(&'a self, call: &'static str, key: Option<&'a str>) -> Needed<'a> {
-        Needed {
-            service: "secretsmanager",
-            call,
-            region: &self.region,
-            key,
-        }
-    }
-
-    /// The newest versions of these secrets.
-    async fn newest(&self, keys: Vec<String>, turns: &Turns) -> Vec<(String, Answered)> {
-        let batches = keys.chunks(BATCH);
-        let calls = batches.map(|keys| self.batch(keys.to_vec(), turns).boxed());
-        in_flight(calls.collect())
-            .await
-            .into_iter()
-            .flatten()
-            .collect()
-    }
-
-    async fn batch(&self, keys: Vec<String>, turns: &Turns) -> Vec<(String, Answered)> {
-        if keys.len() < 2 || self.singly.load(Ordering::Relaxed) {
-            return self.one_by_one(keys, turns).await;
-        }
-        let answer = self
-            .session
-            .call(turns, |client: Client| {
-                let call = client
-                    .batch_get_secret_value()
-                    .set_secret_id_list(Some(keys.clone()));
-                async move { call.send().await.map_err(|error| Trouble::of(&error)) }
-            })
-            .await;
-        match answer {
-            Ok(answer) => {
-                if answer.errors.iter().flatten().any(is_throttled) {
-                    turns.throttled(None);
-                }
-                let (mut all, left) = assign(keys, answer.secret_values.unwrap_or_default());
-                // A batch fails at what the operator's own call reads: secrets of other accounts, what was throttled.
-                all.extend(self.one_by_one(left, turns).await);
-                all
-            }
-            Err(trouble) if trouble.is_denied() => {
-                let all = self.one_by_one(keys, turns).await;
-                if all.iter().any(|(_, answer)| !is_denied(answer)) {
-                    self.batches_are_denied();
-                }
-                all
-            }
-            // One key that is none spoils it for all.
-            Err(trouble) if trouble.is_of_what_was_asked() => self.one_by_one(keys, turns).await,
-            Err(trouble) => {
-                let unread = trouble.unread(&self.needed("BatchGetSecretValue", None));
-                keys.into_iter()
-                    .map(|key| (key, Answered::Unread(unread.clone())))
-                    .collect()
-            }
-        }
-    }
-
-    /// Said once: it costs twenty times the calls.
-    fn batches_are_denied(&self) {
-        if !self.singly.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                "AWS denies secretsmanager:BatchGetSecretValue on *: each secret takes a call of its own, in place of one for twenty"
-            );
-        }
-    }
-
-    async fn one_by_one(&self, keys: Vec<String>, turns: &Turns) -> Vec<(String, Answered)> {
-        let calls = keys.into_iter().map(|key| {
-            let call = async move {
-                let answer = self.single(&key, CURRENT, turns).await;
-                (key, answer)
-            };
-            call.boxed()
-        });
-        in_flight(calls.collect()).await
-    }
-
     /// One version of one secret: `uuid/…` is its id, anything else a stage.
-    async fn single(&self, key: &str, version: &str, turns: &Turns) -> Answered {
+    async fn version(&self, key: &str, version: &str, turns: &Turns) -> Answered {
+        let request = Request::read("GetSecretValue", Some(key));
         let answer = self
-            .session
-            .call(turns, |client: Client| {
+            .engine
+            .call(&request, turns, |client: Client| {
                 let call = client.get_secret_value().secret_id(key);
                 let call = match version.strip_prefix("uuid/") {
                     Some(id) => call.version_id(id),
@@ -186,14 +101,20 @@ impl SecretsManager {
             .await;
         match answer {
             Ok(answer) => value(answer.secret_string, answer.secret_binary),
-            Err(trouble) => trouble.answer(&self.needed("GetSecretValue", Some(key))),
+            Err(failure) => self.answered(failure, &request),
         }
     }
 
+    /// What the operator makes of a call that failed.
+    fn answered(&self, failure: engine::Failure<Trouble>, request: &Request<'_>) -> Answered {
+        failure.answered(|trouble| trouble.answer(&self.engine.service().needed(request)))
+    }
+
     async fn tags(&self, key: &str, turns: &Turns) -> Answered {
+        let request = Request::read("DescribeSecret", Some(key));
         let answer = self
-            .session
-            .call(turns, |client: Client| {
+            .engine
+            .call(&request, turns, |client: Client| {
                 let call = client.describe_secret().secret_id(key);
                 async move { call.send().await.map_err(|error| Trouble::of(&error)) }
             })
@@ -207,14 +128,14 @@ impl SecretsManager {
                     .filter_map(|tag| Some((tag.key?, Value::new(tag.value?.into_bytes()))))
                     .collect(),
             )),
-            Err(trouble) => trouble.answer(&self.needed("DescribeSecret", Some(key))),
+            Err(failure) => self.answered(failure, &request),
         }
     }
 
     async fn other(&self, ask: Ask, turns: &Turns) -> (Ask, Answered) {
         let answer = match &ask {
-            Ask::Newest(key) => self.single(key, CURRENT, turns).await,
-            Ask::Version(key, version) => self.single(key, version, turns).await,
+            Ask::Newest(key) => self.version(key, CURRENT, turns).await,
+            Ask::Version(key, version) => self.version(key, version, turns).await,
             Ask::Tags(key) => self.tags(key, turns).await,
             Ask::Find(what) => self.find(what, turns).await,
         };
@@ -238,7 +159,7 @@ impl Provider for SecretsManager {
                 Ask::Version(..) | Ask::Tags(_) | Ask::Find(_) => others.push(ask.clone()),
             }
         }
-        let newest = self.newest(newest, turns).await.into_iter();
+        let newest = batch::all(self, newest, turns).await.into_iter();
         answers.extend(newest.map(|(key, answer)| (Ask::Newest(key), answer)));
         let others = others.into_iter().map(|ask| self.other(ask, turns).boxed());
         answers.extend(in_flight(others.collect()).await);
@@ -246,12 +167,57 @@ impl Provider for SecretsManager {
     }
 }
 
-async fn client(login: Arc<Login>) -> Result<Client, Unread> {
-    let mut builder = Builder::from(&login.config().await?).retry_config(RetryConfig::disabled());
-    if let Some(url) = login.endpoint("SECRETS_MANAGER") {
+#[async_trait]
+impl Batch for SecretsManager {
+    const SIZE: usize = 20;
+
+    const DENIED: &'static str = "AWS denies secretsmanager:BatchGetSecretValue on *: each secret takes a call of its own, in place of one for twenty";
+
+    fn singly(&self) -> &AtomicBool {
+        &self.singly
+    }
+
+    async fn several(
+        &self,
+        keys: &[String],
+        turns: &Turns,
+    ) -> Result<Assigned, engine::Failure<Trouble>> {
+        // Failures are counted by the first key: other batches have another.
+        let request = Request::read("BatchGetSecretValue", keys.first().map(String::as_str));
+        let answer = self
+            .engine
+            .call(&request, turns, |client: Client| {
+                let call = client
+                    .batch_get_secret_value()
+                    .set_secret_id_list(Some(keys.to_vec()));
+                async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+            })
+            .await?;
+        if answer.errors.iter().flatten().any(is_throttled) {
+            turns.throttled(None);
+        }
+        Ok(assign(
+            keys.to_vec(),
+            answer.secret_values.unwrap_or_default(),
+        ))
+    }
+
+    async fn single(&self, key: &str, turns: &Turns) -> Answered {
+        self.version(key, CURRENT, turns).await
+    }
+
+    fn unread(&self, failure: engine::Failure<Trouble>) -> Unread {
+        self.engine
+            .unread(failure, &Request::read("BatchGetSecretValue", None))
+    }
+}
+
+fn client(config: &SdkConfig, endpoint: Option<&str>) -> Client {
+    let mut builder = Builder::from(config).retry_config(RetryConfig::disabled());
+    if let Some(url) = endpoint {
         builder = builder.endpoint_url(url);
     }
-    Ok(Client::from_conf(builder.build()))
+    Client::from_conf(builder.build())
 }
 
 /// Text or bytes.
@@ -282,11 +248,7 @@ fn stands_for(key: &str, arn: Option<&str>, name: Option<&str>) -> bool {
 
 fn is_throttled(error: &ApiErrorType) -> bool {
     let trouble = Trouble::said(error.error_code.as_deref(), None, None);
-    matches!(trouble.kind, Kind::Again(Again::Throttled(_)))
-}
-
-fn is_denied(answer: &Answered) -> bool {
-    matches!(answer, Answered::Unread(unread) if unread.why.reason == unread::DENIED)
+    matches!(trouble.kind, Kind::Call(ErrorClass::Throttled(_)))
 }
 
 /// Gives each key the value that was answered for it. Those without one are left.

@@ -1,16 +1,18 @@
 //! What AWS's errors mean. Of their texts nothing is passed on: only codes, and what is recognised in them.
 
-use std::error::Error;
+use std::{error::Error, fmt};
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sts::operation::{
+    assume_role::AssumeRoleError, assume_role_with_web_identity::AssumeRoleWithWebIdentityError,
+};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use eso_model::expected::Failure;
 
 use crate::{
     Answered, Unread,
-    attempts::{self, Again},
-    session::Classified,
+    engine::{ErrorClass, Failure as CallFailure, Request, retry_after},
     unread,
 };
 
@@ -30,9 +32,9 @@ pub(super) struct Trouble {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// See [`Again`].
-    Again(Again),
-    /// There are none, or AWS does not take them.
+    /// What matters for the attempts alone: throttling, failures, credentials that expired.
+    Call(ErrorClass),
+    /// There are no credentials, or AWS does not accept them.
     Login,
     /// They are good, and do not suffice.
     Denied,
@@ -50,12 +52,14 @@ impl Trouble {
         error: &SdkError<E, HttpResponse>,
     ) -> Self {
         let mut trouble = Self::without_wait(error);
-        if let Kind::Again(Again::Throttled(wait) | Again::Transient(wait)) = &mut trouble.kind {
+        if let Kind::Call(ErrorClass::Throttled(wait) | ErrorClass::Failed(wait)) =
+            &mut trouble.kind
+        {
             // Also where it is not AWS that answers, but something on the way there.
             let headers = error.raw_response().map(HttpResponse::headers);
             *wait = headers
                 .and_then(|headers| headers.get("retry-after"))
-                .and_then(attempts::retry_after);
+                .and_then(retry_after);
         }
         trouble
     }
@@ -68,18 +72,27 @@ impl Trouble {
             return Self::said(service.code(), service.message(), status);
         }
         if in_chain::<CredentialsError>(error).is_some() {
-            return Self::new(super::login::why(error), Kind::Login);
+            return Self::new(login_failure(error), Kind::Login);
         }
         match (error, status) {
-            (SdkError::TimeoutError(_), _) => Self::unreachable("no answer in time"),
-            (SdkError::DispatchFailure(_), _) => Self::unreachable("no connection"),
+            (SdkError::TimeoutError(_), _) => {
+                Self::new("no answer in time", Kind::Call(ErrorClass::Failed(None)))
+            }
+            (SdkError::DispatchFailure(_), _) if is_connect(error) => {
+                Self::new("no connection", Kind::Call(ErrorClass::Unreachable))
+            }
+            (SdkError::DispatchFailure(_), _) => {
+                Self::new("the connection broke", Kind::Call(ErrorClass::Failed(None)))
+            }
             // Whatever the status promised.
             (SdkError::ResponseError(_), _) if in_chain::<hyper::Error>(error).is_some() => {
-                let again = Kind::Again(Again::Transient(None));
-                Self::new("the answer broke off", again)
+                Self::new("the answer broke off", Kind::Call(ErrorClass::Failed(None)))
             }
             (_, Some(status)) => Self::said(None, None, Some(status)),
-            _ => Self::new("the request could not be made", Kind::Other),
+            _ => Self::new(
+                "the request could not be made",
+                Kind::Call(ErrorClass::Unusable),
+            ),
         }
     }
 
@@ -111,8 +124,14 @@ impl Trouble {
         }
     }
 
-    fn unreachable(code: &str) -> Self {
-        Self::new(code, Kind::Again(Again::Unreachable))
+    /// What it means for the attempts at its call.
+    pub(super) const fn class(&self) -> ErrorClass {
+        match self.kind {
+            Kind::Call(class) => class,
+            Kind::Login | Kind::Denied | Kind::NotFound | Kind::Invalid | Kind::Other => {
+                ErrorClass::Final
+            }
+        }
     }
 
     /// Whether the call itself is refused, for whatever it asks.
@@ -122,7 +141,10 @@ impl Trouble {
 
     /// Whether it may be something in what was asked: one bad name of several is enough.
     pub(super) fn is_of_what_was_asked(&self) -> bool {
-        matches!(self.kind, Kind::Invalid | Kind::NotFound | Kind::Other)
+        matches!(
+            self.kind,
+            Kind::Invalid | Kind::NotFound | Kind::Other | Kind::Call(ErrorClass::Unusable)
+        )
     }
 
     /// The answer to a read of this, which the operator reads with the same call.
@@ -135,7 +157,7 @@ impl Trouble {
             Kind::Invalid if self.deleted => Answered::Fails(Failure::NotFoundError),
             Kind::Invalid => Answered::Fails(Failure::Refused),
             Kind::NotFound => needed.absent(&self.code),
-            Kind::Again(_) | Kind::Login | Kind::Denied | Kind::Other => {
+            Kind::Call(_) | Kind::Login | Kind::Denied | Kind::Other => {
                 Answered::Unread(self.unread(needed))
             }
         }
@@ -145,10 +167,8 @@ impl Trouble {
     pub(super) fn unread(&self, needed: &Needed<'_>) -> Unread {
         let said = format!("{}: {}", needed.call, self.code);
         match self.kind {
-            Kind::Again(Again::Throttled(_)) => Unread::secret(unread::THROTTLED, said),
-            Kind::Again(Again::Expired) | Kind::Login => Unread::store(unread::LOGIN, said),
-            Kind::Again(Again::Unreachable) => Unread::store(unread::UNAVAILABLE, said),
-            Kind::Again(_) => Unread::secret(unread::UNAVAILABLE, said),
+            Kind::Call(class) => class.unread(said),
+            Kind::Login => Unread::store(unread::LOGIN, said),
             Kind::Denied => Unread::secret(unread::DENIED, said).lacking(self.permission(needed)),
             Kind::NotFound | Kind::Invalid | Kind::Other => {
                 Unread::secret(unread::UNREADABLE, said)
@@ -185,21 +205,11 @@ impl Trouble {
     }
 }
 
-impl Classified for Trouble {
-    fn again(&self) -> Again {
-        match self.kind {
-            Kind::Again(again) => again,
-            Kind::Login | Kind::Denied | Kind::NotFound | Kind::Invalid | Kind::Other => {
-                Again::Never
-            }
-        }
-    }
-
-    fn is_of_all(&self) -> bool {
-        matches!(
-            self.kind,
-            Kind::Login | Kind::Again(Again::Expired | Again::Unreachable)
-        )
+/// What AWS answered, if it is an answer.
+pub(super) fn answer(failure: &CallFailure<Trouble>) -> Option<&Trouble> {
+    match failure {
+        CallFailure::Answer(trouble) => Some(trouble),
+        CallFailure::Unread(_) | CallFailure::Unknown(_) => None,
     }
 }
 
@@ -212,7 +222,17 @@ pub(super) struct Needed<'a> {
     pub(super) key: Option<&'a str>,
 }
 
-impl Needed<'_> {
+impl<'a> Needed<'a> {
+    /// What a request to this service needs.
+    pub(super) const fn of(service: &'static str, region: &'a str, request: &Request<'a>) -> Self {
+        Self {
+            service,
+            call: request.call,
+            region,
+            key: request.key,
+        }
+    }
+
     /// What the operator makes of an absence: it asks for metadata and versions of parameters without knowing this error.
     fn absent(&self, code: &str) -> Answered {
         match self.call {
@@ -233,9 +253,9 @@ fn kind(code: &str, status: Option<u16>) -> Kind {
         | "TooManyRequestsException"
         | "RequestLimitExceeded"
         | "ProvisionedThroughputExceededException"
-        | "SlowDown" => Kind::Again(Again::Throttled(None)),
+        | "SlowDown" => Kind::Call(ErrorClass::Throttled(None)),
         "ExpiredTokenException" | "ExpiredToken" | "TokenRefreshRequired" => {
-            Kind::Again(Again::Expired)
+            Kind::Call(ErrorClass::Expired)
         }
         "UnrecognizedClientException"
         | "InvalidClientTokenId"
@@ -261,10 +281,10 @@ fn kind(code: &str, status: Option<u16>) -> Kind {
         | "InternalFailure"
         | "ServiceUnavailable"
         | "RequestTimeout"
-        | "RequestTimeoutException" => Kind::Again(Again::Transient(None)),
+        | "RequestTimeoutException" => Kind::Call(ErrorClass::Failed(None)),
         _ => match status {
-            Some(429) => Kind::Again(Again::Throttled(None)),
-            Some(500..) => Kind::Again(Again::Transient(None)),
+            Some(429) => Kind::Call(ErrorClass::Throttled(None)),
+            Some(500..) => Kind::Call(ErrorClass::Failed(None)),
             Some(401 | 403) => Kind::Denied,
             _ => Kind::Other,
         },
@@ -298,6 +318,12 @@ fn partition(region: &str) -> &'static str {
     }
 }
 
+/// True if there was no connection to send the request over. Anything else may have been received.
+fn is_connect(error: &(dyn Error + 'static)) -> bool {
+    in_chain::<hyper_util::client::legacy::Error>(error)
+        .is_some_and(hyper_util::client::legacy::Error::is_connect)
+}
+
 /// The outermost error of this type below another.
 pub(super) fn in_chain<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut present = Some(error);
@@ -308,6 +334,43 @@ pub(super) fn in_chain<'a, T: Error + 'static>(error: &'a (dyn Error + 'static))
         present = error.source();
     }
     None
+}
+
+/// A role could not be taken on.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) role: String,
+    pub(super) code: String,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.role, self.code)
+    }
+}
+
+impl Error for Refused {}
+
+/// Why a login failed: the role and a code, or what else is known; never a text of the provider's.
+pub(super) fn login_failure(error: &(dyn Error + 'static)) -> String {
+    if let Some(refused) = in_chain::<Refused>(error) {
+        return format!("AssumeRole {refused}");
+    }
+    let code = in_chain::<AssumeRoleWithWebIdentityError>(error)
+        .and_then(ProvideErrorMetadata::code)
+        .or_else(|| in_chain::<AssumeRoleError>(error).and_then(ProvideErrorMetadata::code));
+    if let Some(code) = code {
+        return Trouble::said(Some(code), None, None).code;
+    }
+    match in_chain::<CredentialsError>(error) {
+        Some(CredentialsError::CredentialsNotLoaded(_)) => "no credentials were found",
+        Some(CredentialsError::ProviderTimedOut(_)) => "the credentials did not come in time",
+        Some(CredentialsError::InvalidConfiguration(_)) => {
+            "the configuration of the credentials is not valid"
+        }
+        _ => "the credentials could not be fetched",
+    }
+    .to_owned()
 }
 
 #[cfg(test)]
@@ -425,13 +488,13 @@ mod tests {
         let kind = |code, status| Trouble::said(Some(code), None, Some(status)).kind;
         assert_eq!(
             kind("ThrottlingException", 400),
-            Kind::Again(Again::Throttled(None))
+            Kind::Call(ErrorClass::Throttled(None))
         );
-        assert_eq!(kind("", 429), Kind::Again(Again::Throttled(None)));
-        assert_eq!(kind("", 503), Kind::Again(Again::Transient(None)));
+        assert_eq!(kind("", 429), Kind::Call(ErrorClass::Throttled(None)));
+        assert_eq!(kind("", 503), Kind::Call(ErrorClass::Failed(None)));
         assert_eq!(
             kind("ExpiredTokenException", 400),
-            Kind::Again(Again::Expired)
+            Kind::Call(ErrorClass::Expired)
         );
         assert_eq!(kind("UnrecognizedClientException", 400), Kind::Login);
         assert_eq!(kind("", 403), Kind::Denied);

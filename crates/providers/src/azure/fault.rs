@@ -6,10 +6,14 @@ use azure_core::{Error, error::ErrorKind, http::headers::RETRY_AFTER};
 use serde::Deserialize;
 
 use super::login::NoAssertion;
-use crate::{Unread, unread};
+use crate::{
+    Unread,
+    engine::{ErrorClass, Failure, retry_after},
+    unread,
+};
 
 /// Why there is no answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Problem {
     /// There is no such secret, or it is deleted.
     NotFound,
@@ -25,19 +29,46 @@ impl From<Unread> for Problem {
     }
 }
 
-/// What went wrong.
-pub(super) enum Fault {
-    /// There will be no other answer.
-    Final(Problem),
-    /// The token is not taken.
-    Token,
-    /// Too much was asked, and how long to wait.
-    Throttled(Option<Duration>),
-    /// It may go better the next time, and how long to wait. If it does not, it may be this one secret, or the vault.
-    Trouble(Unread, Option<Duration>),
+impl From<Failure<Fault>> for Problem {
+    fn from(failure: Failure<Fault>) -> Self {
+        match failure {
+            Failure::Answer(fault) => fault.problem,
+            Failure::Unread(unread) | Failure::Unknown(unread) => Self::Unread(unread),
+        }
+    }
+}
+
+/// What went wrong with a request.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// What it means for the attempts.
+    pub(super) class: ErrorClass,
+    /// What it is after the last one.
+    problem: Problem,
 }
 
 impl Fault {
+    fn new(class: ErrorClass, problem: impl Into<Problem>) -> Self {
+        Self {
+            class,
+            problem: problem.into(),
+        }
+    }
+
+    /// The vault's own answer.
+    fn answer(problem: impl Into<Problem>) -> Self {
+        Self::new(ErrorClass::Final, problem)
+    }
+
+    /// The reason, where nothing can be an answer.
+    pub(super) fn unread(&self) -> Unread {
+        match &self.problem {
+            Problem::Unread(unread) => unread.clone(),
+            Problem::NotFound => Unread::secret(unread::UNREADABLE, "there is no such secret"),
+            Problem::Disabled => Unread::secret(unread::UNREADABLE, "the secret is disabled"),
+        }
+    }
+
     pub(super) fn of(error: &Error) -> Self {
         match error.kind() {
             ErrorKind::HttpResponse {
@@ -47,25 +78,31 @@ impl Fault {
             } => {
                 let (code, after) = raw_response.as_ref().map_or((None, None), |raw| {
                     let after = raw.headers().get_optional_str(&RETRY_AFTER);
-                    let after = after.and_then(|after| after.parse().ok());
-                    (code(raw.body()), after.map(Duration::from_secs))
+                    (code(raw.body()), after.and_then(retry_after))
                 });
                 Self::of_status(u16::from(*status), code.as_deref(), after)
             }
             ErrorKind::Credential => Self::of_login(error),
             ErrorKind::Connection => {
-                Self::Trouble(Unread::store(unread::UNAVAILABLE, cause(error)), None)
+                let unread = Unread::store(unread::UNAVAILABLE, cause(error));
+                Self::new(ErrorClass::Unreachable, unread)
             }
             // Over a connection it may be this one secret that is not answered.
-            ErrorKind::Io => Self::Trouble(Unread::secret(unread::UNAVAILABLE, cause(error)), None),
+            ErrorKind::Io => {
+                let unread = Unread::secret(unread::UNAVAILABLE, cause(error));
+                Self::new(ErrorClass::Failed(None), unread)
+            }
             ErrorKind::DataConversion => {
                 let detail = "Key Vault's answer makes no sense";
-                Self::Final(Unread::secret(unread::UNREADABLE, detail).into())
+                Self::new(
+                    ErrorClass::Unusable,
+                    Unread::secret(unread::UNREADABLE, detail),
+                )
             }
             // The check of the challenge: who asks for a token for something else is no vault of this name.
             ErrorKind::Other => {
                 let detail = "what answers at vaultUrl is no Key Vault: it asks for a token for something else";
-                Self::Final(Unread::store(unread::UNAVAILABLE, detail).into())
+                Self::answer(Unread::store(unread::UNAVAILABLE, detail))
             }
         }
     }
@@ -75,25 +112,37 @@ impl Fault {
             Some(code) => format!("Key Vault answered {status} ({code})"),
             None => format!("Key Vault answered {status}"),
         };
-        Self::Final(match (status, code) {
-            (401, _) => return Self::Token,
-            (429, _) => return Self::Throttled(after),
-            (408 | 500..=599, _) => {
-                return Self::Trouble(Unread::secret(unread::UNAVAILABLE, answered), after);
+        match (status, code) {
+            (401, _) => {
+                let detail = "Key Vault takes no token of this identity";
+                Self::new(ErrorClass::Expired, Unread::store(unread::LOGIN, detail))
             }
-            (404, _) => Problem::NotFound,
-            (403, Some("SecretDisabled")) => Problem::Disabled,
+            (429, _) => {
+                let detail = "Key Vault answered 429 each time, also after having waited";
+                let unread = Unread::secret(unread::THROTTLED, detail);
+                Self::new(ErrorClass::Throttled(after), unread)
+            }
+            (408 | 500..=599, _) => {
+                let unread = Unread::secret(unread::UNAVAILABLE, answered);
+                Self::new(ErrorClass::Failed(after), unread)
+            }
+            (404, _) => Self::answer(Problem::NotFound),
+            (403, Some("SecretDisabled")) => Self::answer(Problem::Disabled),
             (403, Some("ForbiddenByFirewall" | "ForbiddenByConnection")) => {
                 let detail = format!("{answered}: its network rules do not let this address in");
-                Unread::store(unread::DENIED, detail).into()
+                Self::answer(Unread::store(unread::DENIED, detail))
             }
-            (403, _) => Unread::secret(unread::DENIED, answered).into(),
+            (403, _) => Self::answer(Unread::secret(unread::DENIED, answered)),
             (300..=399, _) => {
                 let detail = format!("{answered}: a redirect is not followed");
-                Unread::secret(unread::UNAVAILABLE, detail).into()
+                let unread = Unread::secret(unread::UNAVAILABLE, detail);
+                Self::new(ErrorClass::Misdirected, unread)
             }
-            _ => Unread::secret(unread::UNREADABLE, answered).into(),
-        })
+            _ => Self::new(
+                ErrorClass::Unusable,
+                Unread::secret(unread::UNREADABLE, answered),
+            ),
+        }
     }
 
     /// A login that failed: what failed stands below what the credential says of it.
@@ -102,10 +151,10 @@ impl Fault {
         while let Some(error) = below {
             if let Some(NoAssertion(unread)) = error.downcast_ref() {
                 let whole_store = true;
-                return Self::Final(Problem::Unread(Unread {
+                return Self::answer(Unread {
                     whole_store,
                     ..unread.clone()
-                }));
+                });
             }
             if let Some(error) = error.downcast_ref::<Error>() {
                 match error.kind() {
@@ -116,14 +165,15 @@ impl Fault {
                     }
                     ErrorKind::Connection | ErrorKind::Io => {
                         let detail = format!("no login: {}", cause(error));
-                        return Self::Trouble(Unread::store(unread::UNAVAILABLE, detail), None);
+                        let unread = Unread::store(unread::UNAVAILABLE, detail);
+                        return Self::new(ErrorClass::Unreachable, unread);
                     }
                     ErrorKind::DataConversion | ErrorKind::Credential | ErrorKind::Other => {}
                 }
             }
             below = error.source();
         }
-        Self::Final(Unread::store(unread::LOGIN, "Azure gives no token").into())
+        Self::answer(Unread::store(unread::LOGIN, "Azure gives no token"))
     }
 
     fn of_refused_login(status: u16, code: Option<&str>) -> Self {
@@ -145,22 +195,15 @@ impl Fault {
         let code = code.map_or_else(String::new, |code| format!(" (AADSTS{code}{meaning})"));
         let detail = format!("the login was answered with {status}{code}");
         match status {
-            429 => Self::Throttled(None),
-            500..=599 => Self::Trouble(Unread::store(unread::UNAVAILABLE, detail), None),
-            _ => Self::Final(Unread::store(unread::LOGIN, detail).into()),
-        }
-    }
-
-    /// The problem that it is after the last attempt.
-    pub(super) fn in_the_end(self) -> Problem {
-        match self {
-            Self::Final(problem) => problem,
-            Self::Token => Unread::store(unread::LOGIN, "the token is not taken").into(),
-            Self::Throttled(_) => {
-                let detail = "Key Vault answered 429 each time, also after having waited";
-                Unread::secret(unread::THROTTLED, detail).into()
-            }
-            Self::Trouble(unread, _) => unread.into(),
+            429 => Self::new(
+                ErrorClass::Throttled(None),
+                Unread::secret(unread::THROTTLED, detail),
+            ),
+            500..=599 => Self::new(
+                ErrorClass::Failed(None),
+                Unread::store(unread::UNAVAILABLE, detail),
+            ),
+            _ => Self::answer(Unread::store(unread::LOGIN, detail)),
         }
     }
 }

@@ -16,13 +16,17 @@ use serde_json::{Value as Json, json};
 use self::service::{CLIENT, Service, TENANT};
 use super::{KeyVault, Settings, open};
 use crate::{
-    Ambient, Answered, Identity, Provider as _, Turns, Unread,
+    Ambient, Answered, Backoff, Identity, Provider as _, Turns, Unread,
     double::{Call, Certificate, Double, Reply, listen},
     unread,
 };
 
+/// Retries come soon, so that tests do not wait for them.
 fn turns() -> Turns {
-    Turns::new(Rate::per_second(1000.0).unwrap())
+    Turns::new(Rate::per_second(1000.0).unwrap()).with_backoff(Backoff {
+        first: Duration::from_millis(5),
+        longest: Duration::from_millis(20),
+    })
 }
 
 /// A client that finds the double under the names of the cloud.
@@ -342,14 +346,14 @@ async fn throttling_is_waited_for_as_long_as_the_vault_says() {
     assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);
     assert!(start.elapsed() >= Duration::from_secs(1));
     service.change(|state| {
-        state.faults.extend((0..9).map(|_| throttled()));
+        state.faults.extend((0..11).map(|_| throttled()));
     });
     let answers = read(&vault, &[secret("db")]).await;
     assert!(answers[0].starts_with("throttled ("), "{answers:?}");
     assert_eq!(
         service.change(|state| state.faults.len()),
         3,
-        "six attempts, all of them ours"
+        "eight attempts, all of them ours"
     );
 }
 

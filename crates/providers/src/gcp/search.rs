@@ -6,11 +6,11 @@ use eso_model::expected::{Failure, why};
 use futures::FutureExt as _;
 use google_cloud_secretmanager_v1::client::SecretManagerService;
 
-use super::{
-    secrets::Secrets,
-    trouble::{Needed, Trouble},
+use super::{secrets::Secrets, trouble::Trouble};
+use crate::{
+    Answered, Turns, Unread,
+    engine::{Request, in_flight},
 };
-use crate::{Answered, Turns, Unread, attempts::in_flight};
 
 impl Secrets {
     /// What a search finds.
@@ -68,12 +68,13 @@ impl Secrets {
     /// The ids of secrets.
     async fn list(&self, filter: &str, turns: &Turns) -> Result<Vec<String>, Answered> {
         let parent = self.parent();
+        let request = Request::read("ListSecrets", Some(&parent));
         let mut keys = Vec::new();
         let mut next = String::new();
         loop {
             let page = self
-                .session
-                .call(turns, |client: SecretManagerService| {
+                .engine
+                .call(&request, turns, |client: SecretManagerService| {
                     let call = client
                         .list_secrets()
                         .set_parent(&parent)
@@ -82,14 +83,7 @@ impl Secrets {
                     async move { call.send().await.map_err(|error| Trouble::of(&error)) }
                 })
                 .await
-                .map_err(|trouble| {
-                    let unread = trouble.unread(&Needed {
-                        call: "ListSecrets",
-                        permission: "secretmanager.secrets.list",
-                        on: &parent,
-                    });
-                    Answered::Unread(unread)
-                })?;
+                .map_err(|failure| Answered::Unread(self.engine.unread(failure, &request)))?;
             // They come with the number of the project, whatever it was asked for by.
             keys.extend(page.secrets.into_iter().filter_map(|secret| {
                 let (_, key) = secret.name.split_once("/secrets/")?;

@@ -1,6 +1,6 @@
 //! Reads of secrets, one version in a call.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use eso_model::expected::{Failure, Raw, What};
@@ -12,32 +12,58 @@ use zeroize::Zeroize as _;
 use super::{
     Settings,
     login::Login,
-    trouble::{Kind, Needed, Trouble},
+    trouble::{Kind, Trouble},
 };
 use crate::{
-    Answered, Provider, Turns, Unread, attempts::in_flight, session::Session, spread::Distinct,
+    Answered, Provider, Turns, Unread,
+    engine::{self, Engine, ErrorClass, Request, Service, in_flight},
+    spread::Distinct,
     unread,
 };
 
 /// The version that is read where none is asked for.
 const LATEST: &str = "latest";
 
+/// The service, as the engine calls it.
+pub(super) struct SecretManager(Login);
+
+#[async_trait]
+impl Service for SecretManager {
+    type Client = SecretManagerService;
+    type Error = Trouble;
+
+    async fn connect(
+        &self,
+        _refused: Option<&SecretManagerService>,
+    ) -> Result<SecretManagerService, Unread> {
+        self.0.client().await
+    }
+
+    fn class(&self, error: &Trouble) -> ErrorClass {
+        error.class()
+    }
+
+    fn unread(&self, error: &Trouble, request: &Request<'_>) -> Unread {
+        error.unread(request)
+    }
+}
+
+/// What the operator makes of a call that failed.
+fn answered(failure: engine::Failure<Trouble>, request: &Request<'_>) -> Answered {
+    failure.answered(|trouble| trouble.answer(request))
+}
+
 /// A store.
 pub(super) struct Secrets {
-    pub(super) session: Session<SecretManagerService, Trouble>,
+    pub(super) engine: Engine<SecretManager>,
     pub(super) settings: Settings,
 }
 
 impl Secrets {
     /// Logs in.
     pub(super) async fn connect(login: Login, settings: Settings) -> Result<Self, Unread> {
-        let login = Arc::new(login);
-        let connect = move || {
-            let login = Arc::clone(&login);
-            async move { login.client().await }.boxed()
-        };
         Ok(Self {
-            session: Session::start(connect).await?,
+            engine: Engine::connected(SecretManager(login)).await?,
             settings,
         })
     }
@@ -80,36 +106,35 @@ impl Secrets {
             return Answered::Fails(Failure::Refused);
         }
         let secret = self.name(key);
-        let mut answer = self
-            .access(&format!("{secret}/versions/{asked}"), turns)
-            .await;
-        let disabled = matches!(&answer, Err(trouble) if trouble.kind == Kind::Disabled);
+        let access = Request::read("AccessSecretVersion", Some(&secret));
+        let named = format!("{secret}/versions/{asked}");
+        let mut answer = self.access(&access, &named, turns).await;
+        let disabled = matches!(
+            &answer,
+            Err(engine::Failure::Answer(trouble)) if trouble.kind == Kind::Disabled
+        );
         if disabled && version.is_empty() && self.settings.fetches_enabled() {
-            answer = match self.newest_enabled(&secret, turns).await {
-                Ok(Some(version)) => self.access(&version, turns).await,
+            let list = Request::read("ListSecretVersions", Some(&secret));
+            answer = match self.newest_enabled(&list, &secret, turns).await {
+                Ok(Some(version)) => self.access(&access, &version, turns).await,
                 Ok(None) => answer,
-                Err(trouble) => {
-                    return trouble.answer(&Needed {
-                        call: "ListSecretVersions",
-                        permission: "secretmanager.versions.list",
-                        on: &secret,
-                    });
-                }
+                Err(failure) => return answered(failure, &list),
             };
         }
         match answer {
             Ok(payload) => checked(payload),
-            Err(trouble) => trouble.answer(&Needed {
-                call: "AccessSecretVersion",
-                permission: "secretmanager.versions.access",
-                on: &secret,
-            }),
+            Err(failure) => answered(failure, &access),
         }
     }
 
-    async fn access(&self, version: &str, turns: &Turns) -> Result<Option<SecretPayload>, Trouble> {
-        self.session
-            .call(turns, |client: SecretManagerService| {
+    async fn access(
+        &self,
+        request: &Request<'_>,
+        version: &str,
+        turns: &Turns,
+    ) -> Result<Option<SecretPayload>, engine::Failure<Trouble>> {
+        self.engine
+            .call(request, turns, |client: SecretManagerService| {
                 let call = client.access_secret_version().set_name(version);
                 async move {
                     let answer = call.send().await.map_err(|error| Trouble::of(&error))?;
@@ -120,13 +145,18 @@ impl Secrets {
     }
 
     /// The name of the version that was made last of those that are enabled.
-    async fn newest_enabled(&self, secret: &str, turns: &Turns) -> Result<Option<String>, Trouble> {
+    async fn newest_enabled(
+        &self,
+        request: &Request<'_>,
+        secret: &str,
+        turns: &Turns,
+    ) -> Result<Option<String>, engine::Failure<Trouble>> {
         let mut newest: Option<((i64, i32), String)> = None;
         let mut next = String::new();
         loop {
             let page = self
-                .session
-                .call(turns, |client: SecretManagerService| {
+                .engine
+                .call(request, turns, |client: SecretManagerService| {
                     let call = client
                         .list_secret_versions()
                         .set_parent(secret)
@@ -156,9 +186,10 @@ impl Secrets {
             return Answered::Fails(Failure::Refused);
         }
         let name = self.name(key);
+        let request = Request::read("GetSecret", Some(&name));
         let answer = self
-            .session
-            .call(turns, |client: SecretManagerService| {
+            .engine
+            .call(&request, turns, |client: SecretManagerService| {
                 let call = client.get_secret().set_name(&name);
                 async move { call.send().await.map_err(|error| Trouble::of(&error)) }
             })
@@ -173,11 +204,7 @@ impl Secrets {
                 labels: values(secret.labels),
                 annotations: values(secret.annotations),
             }),
-            Err(trouble) => trouble.answer(&Needed {
-                call: "GetSecret",
-                permission: "secretmanager.secrets.get",
-                on: &name,
-            }),
+            Err(failure) => answered(failure, &request),
         }
     }
 

@@ -5,8 +5,7 @@ use google_cloud_gax::error::{Error, rpc::Code};
 
 use crate::{
     Answered, Unread,
-    attempts::{Again, retry_after},
-    session::Classified,
+    engine::{ErrorClass, Request, retry_after},
     unread,
 };
 
@@ -20,8 +19,8 @@ pub(super) struct Trouble {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// See [`Again`].
-    Again(Again),
+    /// What matters for the attempts alone: throttling, failures, credentials that expired.
+    Call(ErrorClass),
     /// There are no credentials.
     Login,
     /// They are good, and do not suffice.
@@ -40,7 +39,9 @@ impl Trouble {
     /// Of the client's error.
     pub(super) fn of(error: &Error) -> Self {
         let mut trouble = Self::without_wait(error);
-        if let Kind::Again(Again::Throttled(wait) | Again::Transient(wait)) = &mut trouble.kind {
+        if let Kind::Call(ErrorClass::Throttled(wait) | ErrorClass::Failed(wait)) =
+            &mut trouble.kind
+        {
             // Also where it is not Google that answers, but something on the way there.
             let header = error.http_headers().and_then(|all| all.get("retry-after"));
             *wait = header
@@ -60,22 +61,30 @@ impl Trouble {
         }
         match status {
             Some(status) => Self::new(format!("HTTP {status}"), of_status(status)),
-            None if error.is_timeout() => Self::unreachable("no answer in time"),
-            None if error.is_io() || error.is_connect() || error.is_transport() => {
-                Self::unreachable("no connection")
+            None if error.is_connect() => {
+                Self::new("no connection", Kind::Call(ErrorClass::Unreachable))
+            }
+            None if error.is_timeout() => {
+                Self::new("no answer in time", Kind::Call(ErrorClass::Failed(None)))
+            }
+            None if error.is_io() || error.is_transport() => {
+                Self::new("the connection broke", Kind::Call(ErrorClass::Failed(None)))
             }
             None if error.is_binding() => Self::new("not a name", Kind::Invalid),
             None if error.is_deserialization() => Self::new("not an answer", Kind::Other),
-            None => Self::new("the request could not be made", Kind::Other),
+            None => Self::new(
+                "the request could not be made",
+                Kind::Call(ErrorClass::Unusable),
+            ),
         }
     }
 
     fn said(code: Code, text: &str, status: Option<u16>) -> Self {
         let kind = match code {
-            Code::Unauthenticated => Kind::Again(Again::Expired),
+            Code::Unauthenticated => Kind::Call(ErrorClass::Expired),
             Code::PermissionDenied => Kind::Denied,
             Code::NotFound => Kind::NotFound,
-            Code::ResourceExhausted => Kind::Again(Again::Throttled(None)),
+            Code::ResourceExhausted => Kind::Call(ErrorClass::Throttled(None)),
             Code::FailedPrecondition
                 if ["DISABLED state", "DESTROYED state"]
                     .iter()
@@ -85,7 +94,7 @@ impl Trouble {
             }
             Code::InvalidArgument => Kind::Invalid,
             Code::Unavailable | Code::Internal | Code::DeadlineExceeded | Code::Aborted => {
-                Kind::Again(Again::Transient(None))
+                Kind::Call(ErrorClass::Failed(None))
             }
             Code::Ok
             | Code::Cancelled
@@ -107,32 +116,42 @@ impl Trouble {
         }
     }
 
-    fn unreachable(code: &str) -> Self {
-        Self::new(code, Kind::Again(Again::Unreachable))
+    /// What it means for the attempts at its call.
+    pub(super) const fn class(&self) -> ErrorClass {
+        match self.kind {
+            Kind::Call(class) => class,
+            Kind::Login
+            | Kind::Denied
+            | Kind::NotFound
+            | Kind::Disabled
+            | Kind::Invalid
+            | Kind::Other => ErrorClass::Final,
+        }
     }
 
     /// The answer to a read of this, which the operator reads with the same call.
-    pub(super) fn answer(&self, needed: &Needed<'_>) -> Answered {
+    pub(super) fn answer(&self, request: &Request<'_>) -> Answered {
         match self.kind {
             Kind::NotFound => Answered::NotFound,
             Kind::Disabled => Answered::Fails(Failure::NotFoundError),
             Kind::Invalid => Answered::Fails(Failure::Refused),
-            Kind::Again(_) | Kind::Login | Kind::Denied | Kind::Other => {
-                Answered::Unread(self.unread(needed))
+            Kind::Call(_) | Kind::Login | Kind::Denied | Kind::Other => {
+                Answered::Unread(self.unread(request))
             }
         }
     }
 
     /// The same, where nothing can be an answer.
-    pub(super) fn unread(&self, needed: &Needed<'_>) -> Unread {
-        let said = format!("{}: {}", needed.call, self.code);
+    pub(super) fn unread(&self, request: &Request<'_>) -> Unread {
+        let said = format!("{}: {}", request.call, self.code);
         match self.kind {
-            Kind::Again(Again::Throttled(_)) => Unread::secret(unread::THROTTLED, said),
-            Kind::Again(Again::Expired) | Kind::Login => Unread::store(unread::LOGIN, said),
-            Kind::Again(Again::Unreachable) => Unread::store(unread::UNAVAILABLE, said),
-            Kind::Again(_) => Unread::secret(unread::UNAVAILABLE, said),
-            Kind::Denied => Unread::secret(unread::DENIED, said)
-                .lacking(format!("{} on {}", needed.permission, needed.on)),
+            Kind::Call(class) => class.unread(said),
+            Kind::Login => Unread::store(unread::LOGIN, said),
+            Kind::Denied => Unread::secret(unread::DENIED, said).lacking(format!(
+                "{} on {}",
+                permission(request.call),
+                request.key.unwrap_or("*")
+            )),
             Kind::NotFound | Kind::Disabled | Kind::Invalid | Kind::Other => {
                 Unread::secret(unread::UNREADABLE, said)
             }
@@ -140,41 +159,22 @@ impl Trouble {
     }
 }
 
-impl Classified for Trouble {
-    fn again(&self) -> Again {
-        match self.kind {
-            Kind::Again(again) => again,
-            Kind::Login
-            | Kind::Denied
-            | Kind::NotFound
-            | Kind::Disabled
-            | Kind::Invalid
-            | Kind::Other => Again::Never,
-        }
+/// The right that a call needs (see the table above the module).
+fn permission(call: &str) -> &'static str {
+    match call {
+        "AccessSecretVersion" => "secretmanager.versions.access",
+        "ListSecretVersions" => "secretmanager.versions.list",
+        "GetSecret" => "secretmanager.secrets.get",
+        _ => "secretmanager.secrets.list",
     }
-
-    fn is_of_all(&self) -> bool {
-        matches!(
-            self.kind,
-            Kind::Login | Kind::Again(Again::Expired | Again::Unreachable)
-        )
-    }
-}
-
-/// What a call needs to be allowed.
-pub(super) struct Needed<'a> {
-    pub(super) call: &'static str,
-    pub(super) permission: &'static str,
-    /// On what.
-    pub(super) on: &'a str,
 }
 
 const fn of_status(status: u16) -> Kind {
     match status {
-        401 => Kind::Again(Again::Expired),
+        401 => Kind::Call(ErrorClass::Expired),
         403 => Kind::Denied,
-        429 => Kind::Again(Again::Throttled(None)),
-        500.. => Kind::Again(Again::Transient(None)),
+        429 => Kind::Call(ErrorClass::Throttled(None)),
+        500.. => Kind::Call(ErrorClass::Failed(None)),
         _ => Kind::Other,
     }
 }
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(kind(Code::NotFound, 404), Kind::NotFound);
         assert_eq!(
             kind(Code::Unknown, 503),
-            Kind::Again(Again::Transient(None))
+            Kind::Call(ErrorClass::Failed(None))
         );
         assert_eq!(of_status(404), Kind::Other, "a proxy's page is no absence");
     }

@@ -1,13 +1,18 @@
 //! How a Kubernetes store's API server is reached, and as whom.
 
+use async_trait::async_trait;
 use cluster::{
-    Cluster,
-    remote::{Login, Server},
+    CallError, Cluster, Repeat, Trouble,
+    remote::{self, Login},
 };
 use http::Uri;
-use tokio::sync::Mutex;
 
-use crate::{Identity, Resolver, StoreSettings, Unread, trust::Origin, unread};
+use crate::{
+    Identity, Resolver, StoreSettings, Unread,
+    engine::{ErrorClass, Request, Service},
+    trust::Origin,
+    unread,
+};
 
 /// The operator's default address, and what else means the cluster that it runs in.
 const OWN: [&str; 4] = [
@@ -17,27 +22,28 @@ const OWN: [&str; 4] = [
     "https://kubernetes",
 ];
 
-/// A connection, and how it is made anew.
-pub(super) struct Session {
-    present: Mutex<(Cluster, u32)>,
-    again: Option<Again>,
+/// An API server, as the engine calls it.
+pub(super) struct Server {
+    own: Cluster,
+    namespace: String,
+    /// The store's own credentials: a token expires, a Secret may hold another one by now. None for the job's own.
+    credentials: Option<Credentials>,
 }
 
-/// The store's own credentials: a token expires, a Secret may hold another one by now.
-struct Again {
+struct Credentials {
     store: StoreSettings,
     resolver: Resolver,
-    own: Cluster,
 }
 
-impl Session {
-    /// Logs in; nothing is sent to the store's server yet.
-    pub(super) async fn open(
+impl Server {
+    /// The server of a store; nothing is sent to it yet.
+    pub(super) fn of(
         store: &StoreSettings,
         identity: Identity<'_>,
         own: &Cluster,
+        namespace: &str,
     ) -> Result<Self, Unread> {
-        let (cluster, again) = match identity {
+        let credentials = match identity {
             Identity::Ambient(_) => {
                 let server = store.at("/server/url").as_str().unwrap_or_default();
                 if !is_own(server, own) {
@@ -46,43 +52,90 @@ impl Session {
                         "the job's own credentials are for its own cluster, and the store is in another",
                     ));
                 }
-                (own.clone(), None)
+                None
             }
-            Identity::Store(resolver) => {
-                let again = Again {
-                    store: store.clone(),
-                    resolver: resolver.clone(),
-                    own: own.clone(),
-                };
-                (again.connect().await?, Some(again))
-            }
+            Identity::Store(resolver) => Some(Credentials {
+                store: store.clone(),
+                resolver: resolver.clone(),
+            }),
         };
         Ok(Self {
-            present: Mutex::new((cluster, 0)),
-            again,
+            own: own.clone(),
+            namespace: namespace.to_owned(),
+            credentials,
         })
-    }
-
-    /// The connection, and how often it was made anew.
-    pub(super) async fn present(&self) -> (Cluster, u32) {
-        self.present.lock().await.clone()
-    }
-
-    /// A connection that is younger than this, made now unless somebody else just did; nothing where there is nothing fresher.
-    pub(super) async fn renewed(&self, age: u32) -> Result<Option<Cluster>, Unread> {
-        let Some(again) = &self.again else {
-            return Ok(None);
-        };
-        let mut present = self.present.lock().await;
-        if present.1 == age {
-            *present = (again.connect().await?, age + 1);
-        }
-        Ok(Some(present.0.clone()))
     }
 }
 
-impl Again {
-    async fn connect(&self) -> Result<Cluster, Unread> {
+fn not_accepted() -> Unread {
+    Unread::store(
+        unread::LOGIN,
+        "the API server does not take the credentials",
+    )
+}
+
+#[async_trait]
+impl Service for Server {
+    type Client = Cluster;
+    type Error = CallError;
+
+    async fn connect(&self, refused: Option<&Cluster>) -> Result<Cluster, Unread> {
+        match (&self.credentials, refused) {
+            (Some(credentials), _) => Ok(credentials.connect(&self.own).await?.once()),
+            (None, None) => Ok(self.own.once()),
+            // There are no others.
+            (None, Some(_)) => Err(not_accepted()),
+        }
+    }
+
+    fn class(&self, error: &CallError) -> ErrorClass {
+        match (error.trouble, error.repeat) {
+            (Trouble::Unauthenticated, _) => ErrorClass::Expired,
+            (Trouble::Unavailable, Repeat::Throttled(wait)) => ErrorClass::Throttled(wait),
+            (Trouble::Unavailable, Repeat::Failed(wait)) => ErrorClass::Failed(wait),
+            (Trouble::Unavailable, Repeat::NotSent) => ErrorClass::Unreachable,
+            (Trouble::Unavailable, Repeat::Never) => ErrorClass::Misdirected,
+            (Trouble::Unreadable, _) => ErrorClass::Unusable,
+            (
+                Trouble::Denied
+                | Trouble::NotFound
+                | Trouble::Conflict
+                | Trouble::Expired
+                | Trouble::Invalid,
+                _,
+            ) => ErrorClass::Final,
+        }
+    }
+
+    /// The server may be anybody's: what it says is not repeated.
+    fn unread(&self, error: &CallError, request: &Request<'_>) -> Unread {
+        match error.trouble {
+            Trouble::Denied => {
+                let right = match request.key {
+                    Some(key) => format!("{}/{key} in {}", request.call, self.namespace),
+                    None => format!("{} in {}", request.call, self.namespace),
+                };
+                Unread::secret(unread::DENIED, "the API server refuses the read").lacking(right)
+            }
+            Trouble::Unauthenticated => not_accepted(),
+            Trouble::Unavailable => Unread::secret(
+                unread::UNAVAILABLE,
+                error.own_words().unwrap_or("the API server fails"),
+            ),
+            Trouble::NotFound
+            | Trouble::Conflict
+            | Trouble::Expired
+            | Trouble::Invalid
+            | Trouble::Unreadable => Unread::secret(
+                unread::UNREADABLE,
+                "the API server answers in a way that makes no sense",
+            ),
+        }
+    }
+}
+
+impl Credentials {
+    async fn connect(&self, own: &Cluster) -> Result<Cluster, Unread> {
         if !self.store.at("/authRef").is_null() {
             return Err(Unread::store(
                 unread::UNSUPPORTED,
@@ -91,12 +144,12 @@ impl Again {
         }
         let login = self.login().await?;
         let address = self.store.at("/server/url").as_str().unwrap_or_default();
-        let server = if is_own(address, &self.own) {
+        let server = if is_own(address, own) {
             None
         } else {
             Some(self.server(address, &login).await?)
         };
-        self.own.under(login, server).map_err(|error| {
+        own.under(login, server).map_err(|error| {
             Unread::store(
                 unread::LOGIN,
                 format!("the API server cannot be connected to: {error}"),
@@ -137,7 +190,7 @@ impl Again {
         }
     }
 
-    async fn server(&self, address: &str, login: &Login) -> Result<Server, Unread> {
+    async fn server(&self, address: &str, login: &Login) -> Result<remote::Server, Unread> {
         let authorities = self.resolver.ca_bundle(self.store.at("/server")).await?;
         let secure = authorities.is_some() || matches!(login, Login::Certificate { .. });
         let whole = match (address.contains("://"), secure) {
@@ -152,7 +205,7 @@ impl Again {
                 matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
             })
             .ok_or_else(|| Unread::store(unread::STORE, "`server.url` is no address"))?;
-        Ok(Server {
+        Ok(remote::Server {
             address,
             authorities,
         })

@@ -16,7 +16,7 @@ use super::{
     client::{Client, Reply},
     path::{Paths, Version, segments},
 };
-use crate::{Answered, Turns, Unread, unread};
+use crate::{Answered, Turns, Unread, engine::Request, unread};
 
 /// How far a search goes: a server can make up folders and names without end.
 const MOST_FOLDERS: usize = 10_000;
@@ -221,19 +221,25 @@ impl Reader {
         &self,
         path: &str,
         query: &[(&str, &str)],
-        capability: &str,
+        capability: &'static str,
         turns: &Turns,
     ) -> Result<Reply, Unread> {
         let path = segments(path)?;
         // A policy for lists names the folder with its slash.
         let slash = if capability == "list" { "/" } else { "" };
-        let right = format!("`{capability}` on {}{slash}", path.join("/"));
-        self.confirm(&path, &right, turns).await?;
-        self.client.get(&path, query, &right, turns).await
+        let key = format!("{}{slash}", path.join("/"));
+        let request = Request::read(capability, Some(&key));
+        self.confirm(&path, &request, turns).await?;
+        self.client.get(&path, query, &request, turns).await
     }
 
     /// Makes sure that the path is under a mount of KV. Who may read anything there may ask this.
-    async fn confirm(&self, path: &[&str], right: &str, turns: &Turns) -> Result<(), Unread> {
+    async fn confirm(
+        &self,
+        path: &[&str],
+        request: &Request<'_>,
+        turns: &Turns,
+    ) -> Result<(), Unread> {
         let folder = format!("{}/", path.join("/"));
         // Held while it is asked: who waits for it finds the answer.
         let mut kv = self.kv.lock().await;
@@ -242,11 +248,14 @@ impl Reader {
         }
         let mut question = vec!["sys", "internal", "ui", "mounts"];
         question.extend(path);
-        let reply = match self.client.get(&question, &[], right, turns).await {
+        let reply = match self.client.get(&question, &[], request, turns).await {
             Ok(reply) => reply,
             Err(unread) if unread.why.reason == unread::DENIED => {
                 let detail = "there is no such mount, or nothing under it may be read";
-                return Err(Unread::secret(unread::DENIED, detail).lacking(right));
+                return Err(Unread {
+                    permission: unread.permission,
+                    ..Unread::secret(unread::DENIED, detail)
+                });
             }
             Err(unread) => return Err(unread),
         };

@@ -7,7 +7,15 @@ use eso_model::expected::{Failure, GoRegex, Raw, What};
 use secret::Value;
 
 use super::ParameterStore;
-use crate::{Answered, Turns, Unread, aws::trouble::Trouble, unread};
+use crate::{
+    Answered, Turns, Unread,
+    aws::{
+        batch,
+        trouble::{self, Trouble},
+    },
+    engine::Request,
+    unread,
+};
 
 impl ParameterStore {
     /// What a search finds.
@@ -41,12 +49,13 @@ impl ParameterStore {
         names: &GoRegex,
         turns: &Turns,
     ) -> Result<Answered, Unread> {
+        let request = Request::read("GetParametersByPath", Some(path));
         let mut found = BTreeMap::new();
         let mut next: Option<String> = None;
         loop {
             let page = self
-                .session
-                .call(turns, |client: Client| {
+                .engine
+                .call(&request, turns, |client: Client| {
                     let call = client
                         .get_parameters_by_path()
                         .path(path)
@@ -58,12 +67,10 @@ impl ParameterStore {
                 .await;
             let page = match page {
                 Ok(page) => page,
-                Err(trouble) if trouble.is_denied() => {
+                Err(failure) if trouble::answer(&failure).is_some_and(Trouble::is_denied) => {
                     return self.described(&[below(path)], Some(names), turns).await;
                 }
-                Err(trouble) => {
-                    return Ok(trouble.answer(&self.needed("GetParametersByPath", Some(path))));
-                }
+                Err(failure) => return Ok(self.answered(failure, &request)),
             };
             for parameter in page.parameters.unwrap_or_default() {
                 if let (Some(name), Some(value)) = (parameter.name, parameter.value) {
@@ -90,7 +97,7 @@ impl ParameterStore {
         let mut listed = self.describe(filters, turns).await?;
         listed.retain(|name| names.is_none_or(|names| names.is_match(name)));
         let mut found = BTreeMap::new();
-        for (name, answer) in self.parameters(listed, turns).await {
+        for (name, answer) in batch::all(self, listed, turns).await {
             match answer {
                 Answered::One(raw) => {
                     found.insert(name, raw);
@@ -111,12 +118,13 @@ impl ParameterStore {
         filters: &[ParameterStringFilter],
         turns: &Turns,
     ) -> Result<Vec<String>, Unread> {
+        let request = Request::read("DescribeParameters", None);
         let mut names = Vec::new();
         let mut next: Option<String> = None;
         loop {
             let page = self
-                .session
-                .call(turns, |client: Client| {
+                .engine
+                .call(&request, turns, |client: Client| {
                     let call = client
                         .describe_parameters()
                         .set_parameter_filters(Some(filters.to_vec()))
@@ -124,7 +132,7 @@ impl ParameterStore {
                     async move { call.send().await.map_err(|error| Trouble::of(&error)) }
                 })
                 .await
-                .map_err(|trouble| trouble.unread(&self.needed("DescribeParameters", None)))?;
+                .map_err(|failure| self.engine.unread(failure, &request))?;
             names.extend(
                 page.parameters
                     .unwrap_or_default()

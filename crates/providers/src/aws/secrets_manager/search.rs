@@ -11,7 +11,11 @@ use eso_model::expected::{Failure, GoRegex, Raw, What, why};
 use super::{CURRENT, SecretsManager, is_throttled, value};
 use crate::{
     Answered, Turns, Unread,
-    aws::trouble::{Kind, Trouble},
+    aws::{
+        batch,
+        trouble::{self, Kind, Trouble},
+    },
+    engine::Request,
 };
 
 impl SecretsManager {
@@ -53,12 +57,13 @@ impl SecretsManager {
         names: Option<&GoRegex>,
         turns: &Turns,
     ) -> Result<Answered, Unread> {
+        let request = Request::read("BatchGetSecretValue", None);
         let mut found = BTreeMap::new();
         let mut next: Option<String> = None;
         loop {
             let page = self
-                .session
-                .call(turns, |client: Client| {
+                .engine
+                .call(&request, turns, |client: Client| {
                     let call = client
                         .batch_get_secret_value()
                         .set_filters(Some(filters.clone()))
@@ -68,12 +73,10 @@ impl SecretsManager {
                 .await;
             let page = match page {
                 Ok(page) => page,
-                Err(trouble) if trouble.is_denied() => {
+                Err(failure) if trouble::answer(&failure).is_some_and(Trouble::is_denied) => {
                     return self.listed(filters, names, turns).await;
                 }
-                Err(trouble) => {
-                    return Ok(trouble.answer(&self.needed("BatchGetSecretValue", None)));
-                }
+                Err(failure) => return Ok(self.answered(failure, &request)),
             };
             for entry in page.secret_values.unwrap_or_default() {
                 let SecretValueEntry {
@@ -117,11 +120,12 @@ impl SecretsManager {
             return Ok(None);
         }
         // The operator leaves out what it may not read, without a word. Whether it may read what we may not is not known.
-        if !matches!(trouble.kind, Kind::Again(_)) {
-            return Err(trouble.unread(&self.needed("GetSecretValue", Some(&id))));
+        if !matches!(trouble.kind, Kind::Call(_)) {
+            let request = Request::read("GetSecretValue", Some(&id));
+            return Err(trouble.unread(&self.engine.service().needed(&request)));
         }
         // It was too much, or failed; alone it may not.
-        match self.single(&id, CURRENT, turns).await {
+        match self.version(&id, CURRENT, turns).await {
             Answered::One(raw) => Ok(Some((name.to_owned(), raw))),
             Answered::Unread(unread) => Err(unread),
             Answered::NotFound | Answered::Fails(_) | Answered::Many(_) => Ok(None),
@@ -138,7 +142,7 @@ impl SecretsManager {
         let mut keys = self.list(filters, turns).await?;
         keys.retain(|name| names.is_none_or(|names| names.is_match(name)));
         let mut found = BTreeMap::new();
-        for (name, answer) in self.one_by_one(keys, turns).await {
+        for (name, answer) in batch::one_by_one(self, keys, turns).await {
             match answer {
                 Answered::One(raw) => {
                     found.insert(name, raw);
@@ -159,7 +163,7 @@ impl SecretsManager {
             .map(|name| format!("{}{name}", self.prefix))
             .collect();
         let mut answers: BTreeMap<String, Answered> =
-            self.newest(keys, turns).await.into_iter().collect();
+            batch::all(self, keys, turns).await.into_iter().collect();
         let mut found = BTreeMap::new();
         for name in listed {
             match answers.remove(&format!("{}{name}", self.prefix)) {
@@ -176,12 +180,13 @@ impl SecretsManager {
     }
 
     async fn list(&self, filters: Vec<Filter>, turns: &Turns) -> Result<Vec<String>, Unread> {
+        let request = Request::read("ListSecrets", None);
         let mut names = Vec::new();
         let mut next: Option<String> = None;
         loop {
             let page = self
-                .session
-                .call(turns, |client: Client| {
+                .engine
+                .call(&request, turns, |client: Client| {
                     let call = client
                         .list_secrets()
                         .set_filters(Some(filters.clone()).filter(|filters| !filters.is_empty()))
@@ -189,7 +194,7 @@ impl SecretsManager {
                     async move { call.send().await.map_err(|error| Trouble::of(&error)) }
                 })
                 .await
-                .map_err(|trouble| trouble.unread(&self.needed("ListSecrets", None)))?;
+                .map_err(|failure| self.engine.unread(failure, &request))?;
             names.extend(
                 page.secret_list
                     .unwrap_or_default()

@@ -1,41 +1,41 @@
-//! When a store counts as lost: then nothing more is asked of it.
+//! When a store counts as lost: then it is not called again.
 //!
-//! A tenant chooses the paths that are read, and there may be one that its server, or what stands before it, fails at. That is
-//! this path's trouble, and no reason to leave everybody else's unread.
+//! A tenant chooses the keys that are read. A server, or a proxy before it, that fails at one of them must not keep everybody
+//! else's secrets from being read.
 
 use std::{
     collections::BTreeSet,
     sync::{Mutex, PoisonError},
 };
 
-use super::Unread;
+use crate::Unread;
 
-/// Failures at so many paths, with no answer between them, are the server's.
+/// Failures at so many different keys, with no answer in between, are failures of the server.
 const SEVERAL: usize = 5;
 
-/// What is known about a server.
+/// The health of one store.
 #[derive(Default)]
-pub(super) struct Health(Mutex<Known>);
+pub(super) struct Health(Mutex<State>);
 
 #[derive(Default)]
-struct Known {
+struct State {
     lost: Option<Unread>,
-    /// Where it failed since it last answered.
+    /// The keys at which the server failed since its last answer.
     failing: BTreeSet<String>,
 }
 
 impl Health {
-    /// Why the store is lost, if it is.
+    /// Fails with the reason if the store is lost.
     pub(super) fn check(&self) -> Result<(), Unread> {
         self.locked().lost.clone().map_or(Ok(()), Err)
     }
 
-    /// It answers.
+    /// Records that the server answered.
     pub(super) fn answered(&self) {
         self.locked().failing.clear();
     }
 
-    /// The whole store cannot be read. The first reason stays.
+    /// Loses the store. Returns the reason, which is the first one.
     pub(super) fn lose(&self, unread: Unread) -> Unread {
         let whole = Unread {
             whole_store: true,
@@ -44,12 +44,13 @@ impl Health {
         self.locked().lost.get_or_insert(whole).clone()
     }
 
-    /// The server failed at this path, also when it was asked again: the path's trouble, or that of the store.
-    pub(super) fn failed_at(&self, path: &str, unread: Unread) -> Unread {
+    /// Records that the server failed at this key, also when it was asked again. Returns the reason: that of the key, or that
+    /// of the store if this loses it.
+    pub(super) fn failed_at(&self, key: &str, unread: Unread) -> Unread {
         let failing = {
-            let mut known = self.locked();
-            known.failing.insert(path.to_owned());
-            known.failing.len()
+            let mut state = self.locked();
+            state.failing.insert(key.to_owned());
+            state.failing.len()
         };
         if failing >= SEVERAL {
             self.lose(unread)
@@ -58,7 +59,7 @@ impl Health {
         }
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, Known> {
+    fn locked(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn one_tenants_path_does_not_lose_the_store_of_all() {
+    fn one_tenants_key_does_not_lose_the_store() {
         let health = Health::default();
         for _ in 0..100 {
             assert!(!health.failed_at("evil", failure()).whole_store);
@@ -86,14 +87,13 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_fails_everywhere_is_lost() {
+    fn a_server_that_fails_at_every_key_is_lost() {
         let health = Health::default();
         for index in 1..SEVERAL {
             assert!(!health.failed_at(&index.to_string(), failure()).whole_store);
         }
         assert!(health.failed_at("last", failure()).whole_store);
-        assert!(health.check().is_err());
         health.answered();
-        assert!(health.check().is_err(), "it is asked no more");
+        assert!(health.check().is_err(), "a lost store stays lost");
     }
 }

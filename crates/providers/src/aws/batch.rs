@@ -1,0 +1,252 @@
+//! Reads of several keys with one call, and one by one of what a batch does not answer.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use futures::FutureExt as _;
+
+use super::trouble::{self, Trouble};
+use crate::{
+    Answered, Turns,
+    engine::{Failure, in_flight},
+    unread,
+};
+
+/// The answers of a batch, and the keys that it does not answer.
+pub(super) type Assigned = (Vec<(String, Answered)>, Vec<String>);
+
+/// A store that reads several keys with one call.
+#[async_trait]
+pub(super) trait Batch: Sync {
+    /// The keys that one call takes.
+    const SIZE: usize;
+
+    /// The warning if the right to read several at once is missing: it multiplies the calls.
+    const DENIED: &'static str;
+
+    /// Whether the right is missing, if that is known.
+    fn singly(&self) -> &AtomicBool;
+
+    /// One call for several keys.
+    async fn several(&self, keys: &[String], turns: &Turns) -> Result<Assigned, Failure<Trouble>>;
+
+    /// One call for one key.
+    async fn single(&self, key: &str, turns: &Turns) -> Answered;
+
+    /// Why a batch was not read.
+    fn unread(&self, failure: Failure<Trouble>) -> crate::Unread;
+}
+
+/// Reads these keys with as few calls as possible.
+pub(super) async fn all<B: Batch>(
+    store: &B,
+    keys: Vec<String>,
+    turns: &Turns,
+) -> Vec<(String, Answered)> {
+    let batches = keys.chunks(B::SIZE);
+    let calls = batches.map(|keys| batch(store, keys.to_vec(), turns).boxed());
+    in_flight(calls.collect())
+        .await
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Reads each of these keys with a call of its own.
+pub(super) async fn one_by_one<B: Batch>(
+    store: &B,
+    keys: Vec<String>,
+    turns: &Turns,
+) -> Vec<(String, Answered)> {
+    let calls = keys.into_iter().map(|key| {
+        let call = async move {
+            let answer = store.single(&key, turns).await;
+            (key, answer)
+        };
+        call.boxed()
+    });
+    in_flight(calls.collect()).await
+}
+
+async fn batch<B: Batch>(store: &B, keys: Vec<String>, turns: &Turns) -> Vec<(String, Answered)> {
+    if keys.len() < 2 || store.singly().load(Ordering::Relaxed) {
+        return one_by_one(store, keys, turns).await;
+    }
+    let failure = match store.several(&keys, turns).await {
+        Ok((mut answers, left)) => {
+            // Secrets of other accounts, what was throttled, versions that cannot be told apart.
+            answers.extend(one_by_one(store, left, turns).await);
+            return answers;
+        }
+        Err(failure) => failure,
+    };
+    match trouble::answer(&failure) {
+        Some(trouble) if trouble.is_denied() => {
+            let answers = one_by_one(store, keys, turns).await;
+            // If one of the keys is denied by itself too, it may be what the batch was denied for.
+            if answers.iter().all(|(_, answer)| !is_denied(answer)) {
+                warn_once::<B>(store);
+            }
+            answers
+        }
+        // One key that is invalid makes the whole batch fail.
+        Some(trouble) if trouble.is_of_what_was_asked() => one_by_one(store, keys, turns).await,
+        _ => {
+            let unread = store.unread(failure);
+            keys.into_iter()
+                .map(|key| (key, Answered::Unread(unread.clone())))
+                .collect()
+        }
+    }
+}
+
+fn warn_once<B: Batch>(store: &B) {
+    if !store.singly().swap(true, Ordering::Relaxed) {
+        tracing::warn!("{}", B::DENIED);
+    }
+}
+
+fn is_denied(answer: &Answered) -> bool {
+    matches!(answer, Answered::Unread(unread) if unread.why.reason == unread::DENIED)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use pace::rate::Rate;
+
+    use super::*;
+    use crate::{Unread, aws::trouble::Needed};
+
+    /// A store of keys that begin with what becomes of them.
+    #[derive(Default)]
+    struct Double {
+        singly: AtomicBool,
+        /// The right to batch is missing.
+        no_batches: bool,
+        calls: Mutex<Vec<String>>,
+    }
+
+    fn denied() -> Trouble {
+        Trouble::said(Some("AccessDeniedException"), None, Some(400))
+    }
+
+    const NEEDED: Needed<'static> = Needed {
+        service: "double",
+        call: "Batch",
+        region: "eu-west-1",
+        key: None,
+    };
+
+    #[async_trait]
+    impl Batch for Double {
+        const SIZE: usize = 3;
+        const DENIED: &'static str = "batches are denied";
+
+        fn singly(&self) -> &AtomicBool {
+            &self.singly
+        }
+
+        async fn several(&self, keys: &[String], _: &Turns) -> Result<Assigned, Failure<Trouble>> {
+            self.calls.lock().unwrap().push(keys.join("+"));
+            let any = |start: &str| keys.iter().any(|key| key.starts_with(start));
+            if self.no_batches || any("denied") {
+                return Err(Failure::Answer(denied()));
+            }
+            if any("invalid") {
+                let code = Some("ValidationException");
+                return Err(Failure::Answer(Trouble::said(code, None, Some(400))));
+            }
+            if any("down") {
+                return Err(Failure::Unread(Unread::secret(unread::UNAVAILABLE, "down")));
+            }
+            let (left, told): (Vec<String>, Vec<String>) = keys
+                .iter()
+                .cloned()
+                .partition(|key| key.starts_with("foreign"));
+            let answers = told.into_iter().map(|key| (key, Answered::NotFound));
+            Ok((answers.collect(), left))
+        }
+
+        async fn single(&self, key: &str, _: &Turns) -> Answered {
+            self.calls.lock().unwrap().push(key.to_owned());
+            if key.starts_with("denied") {
+                return denied().answer(&NEEDED);
+            }
+            Answered::NotFound
+        }
+
+        fn unread(&self, failure: Failure<Trouble>) -> Unread {
+            match failure {
+                Failure::Answer(error) => error.unread(&NEEDED),
+                Failure::Unread(unread) | Failure::Unknown(unread) => unread,
+            }
+        }
+    }
+
+    async fn calls(store: &Double, keys: &[&str]) -> Vec<String> {
+        let turns = Turns::new(Rate::per_second(1000.0).unwrap());
+        let wanted = keys.iter().map(|key| (*key).to_owned()).collect();
+        let answers = all(store, wanted, &turns).await;
+        assert_eq!(answers.len(), keys.len(), "each key has one answer");
+        let mut calls = std::mem::take(&mut *store.calls.lock().unwrap());
+        calls.sort();
+        calls
+    }
+
+    #[tokio::test]
+    async fn keys_are_read_in_batches() {
+        let store = Double::default();
+        assert_eq!(
+            calls(&store, &["a", "b", "c", "d", "e"]).await,
+            ["a+b+c", "d+e"]
+        );
+        assert_eq!(calls(&store, &["a"]).await, ["a"], "one needs no batch");
+    }
+
+    #[tokio::test]
+    async fn what_a_batch_does_not_answer_is_read_alone() {
+        let store = Double::default();
+        assert_eq!(
+            calls(&store, &["a", "foreign"]).await,
+            ["a+foreign", "foreign"]
+        );
+    }
+
+    #[tokio::test]
+    async fn an_invalid_key_does_not_spoil_the_others() {
+        let store = Double::default();
+        assert_eq!(
+            calls(&store, &["a", "invalid"]).await,
+            ["a", "a+invalid", "invalid"]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_failed_batch_is_not_read_one_by_one() {
+        let store = Double::default();
+        assert_eq!(calls(&store, &["a", "down"]).await, ["a+down"]);
+    }
+
+    #[tokio::test]
+    async fn a_missing_right_to_batch_is_learned_once() {
+        let store = Double {
+            no_batches: true,
+            ..Double::default()
+        };
+        assert_eq!(calls(&store, &["a", "b"]).await, ["a", "a+b", "b"]);
+        assert_eq!(calls(&store, &["a", "b"]).await, ["a", "b"]);
+    }
+
+    /// Else one tenant's secret that nobody may read would multiply everybody's calls.
+    #[tokio::test]
+    async fn a_denied_key_does_not_end_batches() {
+        let store = Double::default();
+        assert_eq!(
+            calls(&store, &["a", "denied"]).await,
+            ["a", "a+denied", "denied"]
+        );
+        assert_eq!(calls(&store, &["a", "b"]).await, ["a+b"]);
+    }
+}

@@ -1,0 +1,68 @@
+//! An AWS service, as the engine calls it.
+
+use async_trait::async_trait;
+use aws_config::SdkConfig;
+
+use super::{
+    login::Login,
+    trouble::{Needed, Trouble},
+};
+use crate::{
+    Unread,
+    engine::{ErrorClass, Request, Service},
+};
+
+/// One service in one region, with one login.
+pub(super) struct Aws<C> {
+    login: Login,
+    names: &'static Names,
+    /// Makes the SDK's client, for the address given if there is one. Its own retries have to be off.
+    client: fn(&SdkConfig, Option<&str>) -> C,
+}
+
+/// The names of a service.
+pub(super) struct Names {
+    /// In rights: `secretsmanager`.
+    pub(super) right: &'static str,
+    /// In `AWS_ENDPOINT_URL_…`: `SECRETS_MANAGER`.
+    pub(super) endpoint: &'static str,
+}
+
+impl<C> Aws<C> {
+    pub(super) const fn new(
+        login: Login,
+        names: &'static Names,
+        client: fn(&SdkConfig, Option<&str>) -> C,
+    ) -> Self {
+        Self {
+            login,
+            names,
+            client,
+        }
+    }
+
+    /// The right that a request needs.
+    pub(super) fn needed<'a>(&'a self, request: &Request<'a>) -> Needed<'a> {
+        Needed::of(self.names.right, self.login.region(), request)
+    }
+}
+
+#[async_trait]
+impl<C: Clone + Send + Sync + 'static> Service for Aws<C> {
+    type Client = C;
+    type Error = Trouble;
+
+    async fn connect(&self, _refused: Option<&C>) -> Result<C, Unread> {
+        let config = self.login.config().await?;
+        let endpoint = self.login.endpoint(self.names.endpoint);
+        Ok((self.client)(&config, endpoint))
+    }
+
+    fn class(&self, error: &Trouble) -> ErrorClass {
+        error.class()
+    }
+
+    fn unread(&self, error: &Trouble, request: &Request<'_>) -> Unread {
+        error.unread(&self.needed(request))
+    }
+}

@@ -1,0 +1,280 @@
+//! The attempts at one call. The clients' own retries are off, so that each attempt takes a rate permit and is counted.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+
+use crate::{Turns, turns::LONGEST_PAUSE};
+#[cfg(any(feature = "aws", feature = "gcp"))]
+use crate::{Unread, unread};
+
+/// Attempts at a call that the provider throttles. Many, because waiting is the right answer: about 16 s in all, more than the
+/// 10 s windows in which Azure counts and far less than the patience of a read.
+const THROTTLED: usize = 8;
+
+/// Attempts at a call that failed, or that found no connection: enough for a restart of the server or a leader election.
+const FAILED: usize = 4;
+
+/// The pauses between attempts: exponential, with jitter.
+#[derive(Clone, Copy, Debug)]
+pub struct Backoff {
+    /// The first pause. Each further one is twice as long.
+    pub first: Duration,
+    /// The longest pause.
+    pub longest: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_millis(200),
+            longest: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Backoff {
+    fn pauses(self, attempts: usize) -> Pauses {
+        ExponentialBuilder::new()
+            .with_min_delay(self.first)
+            .with_max_delay(self.longest)
+            .with_max_times(attempts - 1)
+            .with_jitter()
+            .build()
+    }
+}
+
+type Pauses = <ExponentialBuilder as BackoffBuilder>::Backoff;
+
+/// What a call does at the provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Nothing: it can be repeated.
+    Read,
+    /// It changes something: it is not repeated once it may have been done.
+    Write,
+}
+
+/// What an error means for the attempts at its call, and for the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ErrorClass {
+    /// The provider answered, and would answer the same again.
+    Final,
+    /// No request could be made, or its answer makes no sense. That says nothing about the server.
+    Unusable,
+    /// The provider rejected the call because of its rate. Nothing was done. With the time that it asks to wait.
+    Throttled(Option<Duration>),
+    /// The provider failed, or its answer did not arrive. Nobody knows what was done. With the time that it asks to wait.
+    Failed(Option<Duration>),
+    /// Something else answered, such as a redirect or a proxy. Repeating the call does not help.
+    Misdirected,
+    /// There is no connection. Nothing was sent.
+    Unreachable,
+    /// The provider does not accept the credentials. Nothing was done.
+    Expired,
+    /// Access is denied: a right is missing, or the credentials expired. Nothing was done.
+    Refused,
+}
+
+impl ErrorClass {
+    /// Why a call that ended so has no answer.
+    #[cfg(any(feature = "aws", feature = "gcp"))]
+    pub(crate) fn unread(self, detail: String) -> Unread {
+        match self {
+            Self::Throttled(_) => Unread::secret(unread::THROTTLED, detail),
+            Self::Failed(_) | Self::Misdirected => Unread::secret(unread::UNAVAILABLE, detail),
+            Self::Unreachable => Unread::store(unread::UNAVAILABLE, detail),
+            Self::Expired => Unread::store(unread::LOGIN, detail),
+            Self::Refused => Unread::secret(unread::DENIED, detail),
+            Self::Final | Self::Unusable => Unread::secret(unread::UNREADABLE, detail),
+        }
+    }
+}
+
+/// The attempts at one call.
+pub(crate) struct Attempts<'a> {
+    /// None for a login, which takes no rate permit.
+    turns: Option<&'a Turns>,
+    effect: Effect,
+    throttled: Pauses,
+    failed: Pauses,
+}
+
+impl<'a> Attempts<'a> {
+    /// The attempts at a call that takes rate permits.
+    pub(super) fn at(turns: &'a Turns, effect: Effect) -> Self {
+        Self {
+            turns: Some(turns),
+            effect,
+            ..Self::unpaced(turns.backoff())
+        }
+    }
+
+    /// The attempts at a login.
+    pub(crate) fn unpaced(backoff: Backoff) -> Self {
+        Self {
+            turns: None,
+            effect: Effect::Read,
+            throttled: backoff.pauses(THROTTLED),
+            failed: backoff.pauses(FAILED),
+        }
+    }
+
+    /// Waits and returns true if the call is to be repeated after this error. Throttling and failures are counted apart: a
+    /// provider that throttles is not failing.
+    pub(crate) async fn again(&mut self, class: ErrorClass) -> bool {
+        let (pauses, asked) = match class {
+            ErrorClass::Throttled(asked) => {
+                // The limiter makes all calls at the quota wait as long as the provider asks. The pause is taken all the
+                // same: a provider that rounds down asks for no time at all.
+                let asked = match self.turns {
+                    Some(turns) => {
+                        turns.throttled(asked);
+                        None
+                    }
+                    None => asked,
+                };
+                (&mut self.throttled, asked)
+            }
+            ErrorClass::Failed(_) if self.effect == Effect::Write => return false,
+            ErrorClass::Failed(asked) => (&mut self.failed, asked),
+            ErrorClass::Unreachable => (&mut self.failed, None),
+            ErrorClass::Final
+            | ErrorClass::Unusable
+            | ErrorClass::Misdirected
+            | ErrorClass::Expired
+            | ErrorClass::Refused => return false,
+        };
+        let Some(pause) = pauses.next() else {
+            return false;
+        };
+        let asked = asked.unwrap_or_default().min(LONGEST_PAUSE);
+        tokio::time::sleep(pause.max(asked)).await;
+        true
+    }
+}
+
+/// The seconds of a `Retry-After`. (The providers do not send the form with a date.)
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))]
+pub(crate) fn retry_after(text: &str) -> Option<Duration> {
+    text.trim().parse().ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use pace::rate::Rate;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn turns() -> Turns {
+        Turns::new(Rate::per_second(1000.0).unwrap())
+    }
+
+    /// Repeats until it is given up: the attempts, and the time.
+    async fn given_up(turns: &Turns, effect: Effect, class: ErrorClass) -> (usize, Duration) {
+        let (start, mut attempts, mut made) = (Instant::now(), Attempts::at(turns, effect), 1);
+        while attempts.again(class).await {
+            made += 1;
+        }
+        (made, start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn throttling_is_given_up_after_eight_attempts() {
+        for asked in [None, Some(Duration::ZERO)] {
+            let (made, took) = given_up(&turns(), Effect::Read, ErrorClass::Throttled(asked)).await;
+            assert_eq!(made, THROTTLED);
+            // 0.2 + 0.4 + 0.8 + 1.6 + 3.2 + 5 + 5, and the jitter.
+            assert!((16 * SECOND..33 * SECOND).contains(&took), "{took:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_are_given_up_after_four_attempts() {
+        for class in [ErrorClass::Failed(None), ErrorClass::Unreachable] {
+            let (made, took) = given_up(&turns(), Effect::Read, class).await;
+            assert_eq!(made, FAILED);
+            assert!(took < 3 * SECOND, "{took:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn throttling_and_failures_are_counted_apart() {
+        let (turns, mut made) = (turns(), 1);
+        let mut attempts = Attempts::at(&turns, Effect::Read);
+        while attempts.again(ErrorClass::Failed(None)).await
+            && attempts.again(ErrorClass::Throttled(None)).await
+        {
+            made += 2;
+        }
+        assert_eq!(made, 1 + 2 * (FAILED - 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_not_asked_for_again() {
+        for class in [
+            ErrorClass::Final,
+            ErrorClass::Unusable,
+            ErrorClass::Misdirected,
+            ErrorClass::Expired,
+            ErrorClass::Refused,
+        ] {
+            assert_eq!(
+                given_up(&turns(), Effect::Read, class).await,
+                (1, Duration::ZERO)
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_is_repeated_only_if_nothing_was_done() {
+        let made = async |class| given_up(&turns(), Effect::Write, class).await.0;
+        assert_eq!(made(ErrorClass::Failed(None)).await, 1);
+        assert_eq!(made(ErrorClass::Failed(Some(SECOND))).await, 1);
+        assert_eq!(made(ErrorClass::Throttled(None)).await, THROTTLED);
+        assert_eq!(made(ErrorClass::Unreachable).await, FAILED);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_throttling_asks_for_holds_for_all_calls() {
+        let turns = turns();
+        let start = Instant::now();
+        let asked = ErrorClass::Throttled(Some(9 * SECOND));
+        assert!(Attempts::at(&turns, Effect::Read).again(asked).await);
+        turns.turn().await;
+        assert_eq!(start.elapsed().as_secs(), 9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_a_failure_asks_for_holds_for_its_call() {
+        let turns = turns();
+        for (asked, slept) in [(9, 9), (u64::MAX, 60)] {
+            let start = Instant::now();
+            let asked = ErrorClass::Failed(Some(Duration::from_secs(asked)));
+            assert!(Attempts::at(&turns, Effect::Read).again(asked).await);
+            assert_eq!(start.elapsed().as_secs(), slept);
+        }
+        let start = Instant::now();
+        turns.turn().await;
+        assert_eq!(start.elapsed(), Duration::ZERO, "others go on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_waits_as_long_as_it_is_asked_to() {
+        let start = Instant::now();
+        let asked = ErrorClass::Throttled(Some(9 * SECOND));
+        assert!(Attempts::unpaced(Backoff::default()).again(asked).await);
+        assert_eq!(start.elapsed().as_secs(), 9);
+    }
+
+    #[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))]
+    #[test]
+    fn retry_after_takes_seconds_only() {
+        assert_eq!(retry_after(" 7 "), Some(7 * SECOND));
+        assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), None);
+        assert_eq!(retry_after("-1"), None);
+    }
+}

@@ -1,0 +1,373 @@
+//! The rule of the engine, against a service that answers what a test says.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex as StdMutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::future::join_all;
+use pace::rate::Rate;
+use tokio::time::Instant;
+
+use super::*;
+use crate::unread;
+
+const READ: Request<'static> = Request::read("get", Some("key"));
+
+/// A service whose clients are numbered. Its errors are their class.
+struct Double {
+    /// The logins that succeed; the next one fails.
+    logins: usize,
+    made: AtomicUsize,
+    /// What [`Service::accepts`] answers.
+    accepts: bool,
+    renewable: bool,
+    /// True if each login is good for one moment only.
+    ends: bool,
+}
+
+impl Double {
+    fn new(logins: usize) -> Self {
+        Self {
+            logins,
+            made: AtomicUsize::new(0),
+            accepts: false,
+            renewable: true,
+            ends: false,
+        }
+    }
+
+    fn made(&self) -> usize {
+        self.made.load(Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl Service for Double {
+    type Client = usize;
+    type Error = ErrorClass;
+
+    async fn connect(&self, _: Option<&usize>) -> Result<usize, Unread> {
+        // Somebody else can ask meanwhile.
+        tokio::task::yield_now().await;
+        let made = self.made.fetch_add(1, Ordering::Relaxed);
+        if made < self.logins {
+            Ok(made)
+        } else {
+            Err(Unread::secret(unread::LOGIN, "no more logins"))
+        }
+    }
+
+    fn class(&self, error: &ErrorClass) -> ErrorClass {
+        *error
+    }
+
+    fn unread(&self, error: &ErrorClass, request: &Request<'_>) -> Unread {
+        Unread::secret(unread::UNAVAILABLE, format!("{}: {error:?}", request.call))
+    }
+
+    fn expires_soon(&self, _: &usize) -> bool {
+        self.ends
+    }
+
+    fn is_renewable(&self) -> bool {
+        self.renewable
+    }
+
+    async fn accepts(
+        &self,
+        engine: &Engine<Self>,
+        client: &usize,
+        turns: &Turns,
+    ) -> Result<bool, Unread> {
+        let asked = Request::read("look up", None);
+        let answer = if self.accepts {
+            Ok(())
+        } else {
+            Err(ErrorClass::Refused)
+        };
+        match engine
+            .probe(&asked, turns, client, |_| async move { answer })
+            .await
+        {
+            Ok(()) => Ok(true),
+            Err(Failure::Answer(_)) => Ok(false),
+            Err(Failure::Unread(unread) | Failure::Unknown(unread)) => Err(unread),
+        }
+    }
+}
+
+fn turns() -> Turns {
+    Turns::new(Rate::per_second(1000.0).unwrap())
+}
+
+/// Calls that answer these in turn, then that all is well. Returns the result, and with which clients it was sent.
+async fn called(
+    engine: &Engine<Double>,
+    turns: &Turns,
+    request: Request<'_>,
+    answers: &[ErrorClass],
+) -> (Result<(), Failure<ErrorClass>>, Vec<usize>) {
+    let answers: StdMutex<VecDeque<ErrorClass>> = StdMutex::new(answers.iter().copied().collect());
+    let sent = StdMutex::new(Vec::new());
+    let result = engine
+        .call(&request, turns, |client| {
+            sent.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(client);
+            let next = answers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_front();
+            async move { next.map_or(Ok(()), Err) }
+        })
+        .await;
+    (
+        result,
+        sent.into_inner().unwrap_or_else(PoisonError::into_inner),
+    )
+}
+
+async fn connected(double: Double) -> Engine<Double> {
+    match Engine::connected(double).await {
+        Ok(engine) => engine,
+        Err(unread) => panic!("{unread:?}"),
+    }
+}
+
+/// What a hundred calls for different keys send that all end with this error, and what becomes of the last one.
+async fn hundred(class: ErrorClass) -> (u64, Unread) {
+    let engine = connected(Double::new(1)).await;
+    let turns = turns();
+    let mut last = None;
+    for index in 0..100 {
+        let key = index.to_string();
+        let request = Request::read("get", Some(&key));
+        let (result, _) = called(&engine, &turns, request, &[class; 10]).await;
+        last = result.err();
+    }
+    let unread = engine.unread(last.expect("it fails"), &READ);
+    (turns.calls(), unread)
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_attempt_takes_a_permit() {
+    let (engine, turns) = (connected(Double::new(1)).await, turns());
+    let errors = [
+        ErrorClass::Failed(None),
+        ErrorClass::Throttled(None),
+        ErrorClass::Unreachable,
+    ];
+    let (result, sent) = called(&engine, &turns, READ, &errors).await;
+    assert!(result.is_ok());
+    assert_eq!((sent.len(), turns.calls()), (4, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unreachable_server_is_called_four_times() {
+    let (calls, unread) = hundred(ErrorClass::Unreachable).await;
+    assert_eq!(calls, 4);
+    assert!(unread.whole_store);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_fails_at_five_keys_is_lost() {
+    let (calls, unread) = hundred(ErrorClass::Failed(None)).await;
+    assert_eq!(calls, 5 * 4);
+    assert!(unread.whole_store);
+    let (calls, _) = hundred(ErrorClass::Misdirected).await;
+    assert_eq!(calls, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_fails_at_one_key_is_not_lost() {
+    let (engine, turns) = (connected(Double::new(1)).await, turns());
+    for _ in 0..10 {
+        let (result, _) = called(&engine, &turns, READ, &[ErrorClass::Failed(None); 4]).await;
+        let Err(Failure::Unread(unread)) = result else {
+            panic!("{result:?}");
+        };
+        assert!(!unread.whole_store);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_and_throttling_do_not_lose_the_store() {
+    for class in [ErrorClass::Final, ErrorClass::Unusable] {
+        let (calls, unread) = hundred(class).await;
+        assert_eq!(calls, 100);
+        assert!(!unread.whole_store, "{class:?}");
+    }
+    let (calls, unread) = hundred(ErrorClass::Throttled(None)).await;
+    assert_eq!(calls, 100 * 8);
+    assert!(!unread.whole_store);
+}
+
+#[tokio::test(start_paused = true)]
+async fn expired_credentials_are_renewed_once() {
+    let (engine, turns) = (connected(Double::new(9)).await, turns());
+    let (result, sent) = called(&engine, &turns, READ, &[ErrorClass::Expired]).await;
+    assert!(result.is_ok());
+    assert_eq!(sent, [0, 1]);
+
+    let (result, sent) = called(&engine, &turns, READ, &[ErrorClass::Expired; 9]).await;
+    let Err(Failure::Unread(unread)) = result else {
+        panic!("{result:?}");
+    };
+    assert_eq!(sent, [1, 2]);
+    assert!(
+        unread.whole_store,
+        "credentials that are never accepted lose the store"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_fails_is_not_repeated() {
+    let (engine, turns) = (Engine::new(Double::new(0)), turns());
+    for _ in 0..10 {
+        let (result, sent) = called(&engine, &turns, READ, &[]).await;
+        let Err(Failure::Unread(unread)) = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!(
+            (unread.why.reason, unread.whole_store),
+            (unread::LOGIN, true)
+        );
+        assert!(sent.is_empty());
+    }
+    assert_eq!((engine.service().made(), turns.calls()), (1, 0));
+
+    let engine = connected(Double::new(1)).await;
+    for _ in 0..10 {
+        let (result, _) = called(&engine, &turns, READ, &[ErrorClass::Expired]).await;
+        assert!(result.is_err());
+    }
+    assert_eq!((engine.service().made(), turns.calls()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_under_way_share_one_renewal() {
+    let (engine, turns) = (connected(Double::new(9)).await, turns());
+    // From then on several calls are under way at once.
+    assert!(called(&engine, &turns, READ, &[]).await.0.is_ok());
+    let calls = (0..20).map(|_| {
+        let (engine, turns) = (&engine, &turns);
+        async move {
+            let send = |client| async move {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                if client == 0 {
+                    Err(ErrorClass::Expired)
+                } else {
+                    Ok(())
+                }
+            };
+            engine.call(&READ, turns, send).await
+        }
+    });
+    assert!(join_all(calls).await.iter().all(Result::is_ok));
+    assert_eq!(engine.service().made(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_with_good_credentials_is_a_missing_right() {
+    let (engine, turns) = (
+        connected(Double {
+            accepts: true,
+            ..Double::new(9)
+        })
+        .await,
+        turns(),
+    );
+    for _ in 0..3 {
+        let (result, sent) = called(&engine, &turns, READ, &[ErrorClass::Refused; 9]).await;
+        assert!(matches!(result, Err(Failure::Answer(_))), "{result:?}");
+        assert_eq!(sent, [0]);
+    }
+    assert_eq!(turns.calls(), 3 + 1, "the credentials are looked up once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_with_new_credentials_is_a_missing_right() {
+    let (engine, turns) = (connected(Double::new(9)).await, turns());
+    for expected in [&[0, 1][..], &[1]] {
+        let (result, sent) = called(&engine, &turns, READ, &[ErrorClass::Refused; 9]).await;
+        assert!(matches!(result, Err(Failure::Answer(_))), "{result:?}");
+        assert_eq!(sent, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_cannot_be_renewed_and_worked_are_not_doubted() {
+    let double = Double {
+        renewable: false,
+        ..Double::new(1)
+    };
+    let (engine, turns) = (connected(double).await, turns());
+    assert!(called(&engine, &turns, READ, &[]).await.0.is_ok());
+    let (result, _) = called(&engine, &turns, READ, &[ErrorClass::Refused]).await;
+    assert!(matches!(result, Err(Failure::Answer(_))), "{result:?}");
+    assert_eq!(turns.calls(), 2, "nothing is looked up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_are_renewed_before_they_expire() {
+    let (engine, turns) = (
+        Engine::new(Double {
+            ends: true,
+            ..Double::new(99)
+        }),
+        turns(),
+    );
+    for _ in 0..3 {
+        assert!(called(&engine, &turns, READ, &[]).await.0.is_ok());
+    }
+    assert!(engine.service().made() >= 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_is_not_repeated_once_it_may_have_been_done() {
+    let write = Request {
+        effect: Effect::Write,
+        ..READ
+    };
+    let (engine, turns) = (connected(Double::new(2)).await, turns());
+    let (result, sent) = called(&engine, &turns, write, &[ErrorClass::Failed(None)]).await;
+    assert!(matches!(result, Err(Failure::Unknown(_))), "{result:?}");
+    assert_eq!(sent.len(), 1);
+    let harmless = [
+        ErrorClass::Throttled(None),
+        ErrorClass::Unreachable,
+        ErrorClass::Expired,
+    ];
+    let (result, sent) = called(&engine, &turns, write, &harmless).await;
+    assert!(result.is_ok());
+    assert_eq!(sent.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_call_is_alone_and_then_eight_are_under_way() {
+    let (engine, turns) = (connected(Double::new(1)).await, turns());
+    let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (now, most) = (&now, &most);
+    let start = Instant::now();
+    let calls = (0..17).map(|_| {
+        let (engine, turns) = (&engine, &turns);
+        async move {
+            let send = |_| async move {
+                let present = now.fetch_add(1, Ordering::Relaxed) + 1;
+                most.fetch_max(present, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                now.fetch_sub(1, Ordering::Relaxed);
+                Ok(())
+            };
+            engine.call(&READ, turns, send).await
+        }
+    });
+    join_all(calls).await;
+    assert_eq!(most.load(Ordering::Relaxed), IN_FLIGHT);
+    assert_eq!(start.elapsed().as_secs(), 3, "one, then eight, then eight");
+}
