@@ -18,7 +18,7 @@ COPY . .
 # (always: the cache may have seen another checkout, and cargo goes by the files' times).
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
-    find src -name '*.rs' -exec touch {} + && \
+    find src crates -name '*.rs' -exec touch {} + && \
     target=$(rustc --print host-tuple) && \
     RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile dist --bin eso-sync --target "$target" && \
     mkdir /out && cp "target/$target/dist/eso-sync" /out/

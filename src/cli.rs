@@ -46,106 +46,43 @@ pub struct Cli {
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {
     /// Path of the kubeconfig
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "ESO_SYNC_KUBECONFIG",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAME",
-        env = "ESO_SYNC_CONTEXT",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, value_name = "NAME")]
     pub context: Option<String>,
     /// Cluster of the kubeconfig
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAME",
-        env = "ESO_SYNC_CLUSTER",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, value_name = "NAME")]
     pub cluster: Option<String>,
     /// User of the kubeconfig
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAME",
-        env = "ESO_SYNC_USER",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, value_name = "NAME")]
     pub user: Option<String>,
     /// Address of the API server
-    #[arg(
-        long,
-        short = 's',
-        global = true,
-        value_name = "URL",
-        env = "ESO_SYNC_SERVER",
-        hide_env_values = true
-    )]
+    #[arg(long, short = 's', global = true, value_name = "URL")]
     pub server: Option<String>,
     /// Bearer token for the API server
-    #[arg(
-        long,
-        global = true,
-        value_name = "TOKEN",
-        env = "ESO_SYNC_TOKEN",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, value_name = "TOKEN")]
     pub token: Option<SecretString>,
     /// Path of the API server's certificate authority
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "ESO_SYNC_CERTIFICATE_AUTHORITY",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, value_name = "FILE")]
     pub certificate_authority: Option<PathBuf>,
     /// Do not check the API server's certificate
-    #[arg(
-        long,
-        global = true,
-        env = "ESO_SYNC_INSECURE_SKIP_TLS_VERIFY",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true)]
     pub insecure_skip_tls_verify: bool,
     /// User to impersonate
-    #[arg(
-        long = "as",
-        global = true,
-        value_name = "USER",
-        env = "ESO_SYNC_AS",
-        hide_env_values = true
-    )]
+    #[arg(long = "as", global = true, value_name = "USER")]
     pub impersonate: Option<String>,
     /// Group to impersonate (repeatable)
     #[arg(
         long = "as-group",
         global = true,
         value_name = "GROUP",
-        env = "ESO_SYNC_AS_GROUP",
         requires = "impersonate",
-        value_delimiter = ',',
-        hide_env_values = true
+        value_delimiter = ','
     )]
     pub impersonate_groups: Vec<String>,
     /// Namespace; default: that of the context
-    #[arg(
-        long,
-        short = 'n',
-        global = true,
-        value_name = "NAME",
-        env = "ESO_SYNC_NAMESPACE",
-        hide_env_values = true
-    )]
+    #[arg(long, short = 'n', global = true, value_name = "NAME")]
     pub namespace: Option<String>,
     /// Use an embedded cluster: the default one, `bad-day`, or the manifests in a folder
     #[arg(
@@ -154,9 +91,7 @@ pub struct ConnectionArgs {
         value_name = "DIR",
         num_args = 0..=1,
         require_equals = true,
-        default_missing_value = "",
-        env = "ESO_SYNC_SANDBOX",
-        hide_env_values = true
+        default_missing_value = ""
     )]
     pub sandbox: Option<String>,
 }
@@ -172,36 +107,16 @@ impl std::fmt::Debug for ConnectionArgs {
 #[command(next_help_heading = "Output")]
 pub struct LoggingArgs {
     /// Say more on stderr (repeatable)
-    #[arg(long, short = 'v', global = true, action = ArgAction::Count, env = "ESO_SYNC_VERBOSE", hide_env_values = true)]
+    #[arg(long, short = 'v', global = true, action = ArgAction::Count)]
     pub verbose: u8,
     /// Say only what went wrong on stderr
-    #[arg(
-        long,
-        short = 'q',
-        global = true,
-        env = "ESO_SYNC_QUIET",
-        hide_env_values = true
-    )]
+    #[arg(long, short = 'q', global = true)]
     pub quiet: bool,
     /// Form of the logs on stderr
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value = "text",
-        env = "ESO_SYNC_LOG_FORMAT",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, value_enum, default_value = "text")]
     pub log_format: LogFormat,
     /// When to use colour
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value = "auto",
-        env = "ESO_SYNC_COLOR",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, value_enum, default_value = "auto")]
     pub color: Color,
 }
 
@@ -241,14 +156,7 @@ pub enum Command {
 #[derive(Clone, Debug, Args)]
 pub struct PolicyArgs {
     /// Policy file (repeatable; later ones win) [default: /etc/eso-sync/config.yaml]
-    #[arg(
-        long,
-        short = 'c',
-        value_name = "FILE",
-        env = "ESO_SYNC_CONFIG",
-        value_delimiter = ',',
-        hide_env_values = true
-    )]
+    #[arg(long, short = 'c', value_name = "FILE", value_delimiter = ',')]
     pub config: Vec<PathBuf>,
 }
 
@@ -257,29 +165,13 @@ pub struct PolicyArgs {
 #[command(next_help_heading = "Ceilings")]
 pub struct CeilingArgs {
     /// Refuse a policy that does anything else [default: everything]
-    #[arg(
-        long,
-        value_enum,
-        value_delimiter = ',',
-        env = "ESO_SYNC_ALLOW",
-        hide_env_values = true
-    )]
+    #[arg(long, value_enum, value_delimiter = ',')]
     pub allow: Option<Vec<Capability>>,
     /// Refuse a policy that may sync more than this
-    #[arg(
-        long,
-        value_name = "N",
-        env = "ESO_SYNC_MAX_SYNCS",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "N")]
     pub max_syncs: Option<u32>,
     /// Refuse a policy that may restart more than this
-    #[arg(
-        long,
-        value_name = "N",
-        env = "ESO_SYNC_MAX_RESTARTS",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "N")]
     pub max_restarts: Option<u32>,
 }
 
@@ -289,10 +181,10 @@ pub struct CeilingArgs {
 pub struct RestartFlags {
     /// Restart also what is not healthy, cools down or was restarted too often, and go on although something that was restarted is
     /// not healthy
-    #[arg(long, env = "ESO_SYNC_RETRY", hide_env_values = true)]
+    #[arg(long)]
     pub retry: bool,
     /// Note anew what pods started with where that note vanished or cannot be read
-    #[arg(long, env = "ESO_SYNC_ADOPT_ANEW", hide_env_values = true)]
+    #[arg(long)]
     pub adopt_anew: bool,
 }
 
@@ -300,41 +192,25 @@ pub struct RestartFlags {
 #[derive(Clone, Debug, Args)]
 pub struct ActArgs {
     /// Print the plan and change nothing
-    #[arg(long, env = "ESO_SYNC_DRY_RUN", hide_env_values = true)]
+    #[arg(long)]
     pub dry_run: bool,
     /// Do not ask
-    #[arg(long, short = 'y', env = "ESO_SYNC_YES", hide_env_values = true)]
+    #[arg(long, short = 'y')]
     pub yes: bool,
     /// How long one ExternalSecret may take, not counting the operator's queue
-    #[arg(
-        long,
-        value_name = "DURATION",
-        env = "ESO_SYNC_TIMEOUT",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "DURATION")]
     pub timeout: Option<GoDuration>,
     /// How long to wait for another run that holds the lock
-    #[arg(
-        long,
-        value_name = "DURATION",
-        default_value = "0s",
-        env = "ESO_SYNC_WAIT_LOCK",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
     pub wait_lock: GoDuration,
     /// Namespace of the lock's Lease [default: that of the own Pod, else eso-sync, else default]
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "ESO_SYNC_LOCK_NAMESPACE",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "NAME")]
     pub lock_namespace: Option<String>,
     /// Name of the own Pod, which gets an Event at the end
-    #[arg(long, value_name = "NAME", env = "ESO_SYNC_POD_NAME", hide = true)]
+    #[arg(long, value_name = "NAME", hide = true)]
     pub pod_name: Option<String>,
     /// Namespace of the own Pod
-    #[arg(long, value_name = "NAME", env = "ESO_SYNC_POD_NAMESPACE", hide = true)]
+    #[arg(long, value_name = "NAME", hide = true)]
     pub pod_namespace: Option<String>,
 }
 
@@ -342,15 +218,10 @@ pub struct ActArgs {
 #[derive(Clone, Debug, Args)]
 pub struct HomeArgs {
     /// Namespace of what the job owns: the lock, the key of stamps [default: that of the own Pod, else eso-sync, else default]
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "ESO_SYNC_LOCK_NAMESPACE",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "NAME")]
     pub lock_namespace: Option<String>,
     /// Namespace of the own Pod
-    #[arg(long, value_name = "NAME", env = "ESO_SYNC_POD_NAMESPACE", hide = true)]
+    #[arg(long, value_name = "NAME", hide = true)]
     pub pod_namespace: Option<String>,
 }
 
@@ -409,7 +280,7 @@ pub struct PlanArgs {
     #[command(flatten)]
     pub home: HomeArgs,
     /// Exit with 1 if anything would be done, as `kubectl diff` does (terraform uses 2)
-    #[arg(long, env = "ESO_SYNC_EXIT_CODE", hide_env_values = true)]
+    #[arg(long)]
     pub exit_code: bool,
 }
 
@@ -453,22 +324,14 @@ pub struct ProviderArgs {
     #[arg(
         long,
         value_name = "WHOSE",
-        value_parser = ["ambient", "store"],
-        env = "ESO_SYNC_CREDENTIALS",
-        hide_env_values = true
+        value_parser = ["ambient", "store"]
     )]
     pub credentials: Option<String>,
     /// Where your own credentials may go beyond the clouds' own hosts, such as `https://vault.corp:8200` (repeatable)
-    #[arg(
-        long = "endpoint",
-        value_name = "URL",
-        value_delimiter = ',',
-        env = "ESO_SYNC_ENDPOINT",
-        hide_env_values = true
-    )]
+    #[arg(long = "endpoint", value_name = "URL", value_delimiter = ',')]
     pub endpoints: Vec<String>,
     /// Let your own credentials read for namespaced SecretStores too
-    #[arg(long, env = "ESO_SYNC_NAMESPACED_STORES", hide_env_values = true)]
+    #[arg(long)]
     pub namespaced_stores: bool,
 }
 
@@ -508,20 +371,10 @@ pub struct SyncArgs {
     #[command(flatten)]
     pub providers: ProviderArgs,
     /// Refuse to sync more than this
-    #[arg(
-        long,
-        value_name = "N",
-        env = "ESO_SYNC_MAX_SYNCS",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "N")]
     pub max_syncs: Option<u32>,
     /// Refuse to restart more than this
-    #[arg(
-        long,
-        value_name = "N",
-        env = "ESO_SYNC_MAX_RESTARTS",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "N")]
     pub max_restarts: Option<u32>,
 }
 
@@ -587,13 +440,7 @@ pub struct RbacArgs {
     #[command(flatten)]
     pub ceilings: CeilingArgs,
     /// ServiceAccount that gets the rights, in --namespace
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "eso-sync",
-        env = "ESO_SYNC_SERVICE_ACCOUNT",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "NAME", default_value = "eso-sync")]
     pub service_account: String,
     /// Namespace that ClusterSecretStores' references name (repeatable)
     #[arg(long = "credentials-in", value_name = "NAMESPACE")]
@@ -607,14 +454,7 @@ pub struct RbacArgs {
 #[derive(Clone, Copy, Debug, Args)]
 pub struct FormArgs {
     /// Form of the document
-    #[arg(
-        long,
-        short = 'o',
-        value_enum,
-        default_value = "table",
-        env = "ESO_SYNC_OUTPUT",
-        hide_env_values = true
-    )]
+    #[arg(long, short = 'o', value_enum, default_value = "table")]
     pub output: Output,
 }
 
@@ -644,10 +484,51 @@ pub enum StatusOutput {
     Name,
 }
 
+/// Flags without a variable: they say what one call is about.
+const SELECTING: [&str; 10] = [
+    "all",
+    "all_namespaces",
+    "credentials_in",
+    "failed",
+    "generators",
+    "of",
+    "restart",
+    "selector",
+    "side",
+    "store",
+];
+
+/// The command line, with a variable for each flag: `--max-syncs` is also `ESO_SYNC_MAX_SYNCS`.
+pub fn command() -> clap::Command {
+    use clap::CommandFactory as _;
+    with_variables(Cli::command())
+}
+
+/// Reads the command line. Ends the process where it is wrong, or asks for help.
+pub fn parse() -> Cli {
+    use clap::FromArgMatches as _;
+    let matches = command().get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+fn with_variables(command: clap::Command) -> clap::Command {
+    command.mut_args(variable).mut_subcommands(with_variables)
+}
+
+fn variable(flag: clap::Arg) -> clap::Arg {
+    let name = flag
+        .get_long()
+        .filter(|_| !SELECTING.contains(&flag.get_id().as_str()))
+        .map(|long| format!("ESO_SYNC_{}", long.replace('-', "_").to_uppercase()));
+    match name {
+        Some(name) if flag.get_env().is_none() => flag.env(name).hide_env_values(true),
+        _ => flag,
+    }
+}
+
 /// The environment variables that stand for flags: they are no part of a policy.
 pub fn flag_variables() -> Vec<String> {
-    use clap::CommandFactory as _;
-    let command = Cli::command();
+    let command = command();
     let mut commands = vec![&command];
     let mut names = Vec::new();
     while let Some(command) = commands.pop() {
@@ -666,43 +547,32 @@ pub fn flag_variables() -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    /// They are in people's manifests: a flag that is renamed keeps its variable, or the CHANGELOG says so.
+    #[test]
+    fn the_variables_are_these() {
+        insta::assert_snapshot!(flag_variables().join("\n"));
     }
 
     #[test]
-    fn every_flag_has_a_variable_but_those_that_select() {
-        const SELECTING: [&str; 12] = [
-            "all",
-            "all_namespaces",
-            "credentials_in",
-            "failed",
-            "generators",
-            "name",
-            "names",
-            "of",
-            "restart",
-            "selector",
-            "shell",
-            "side",
-        ];
-        let command = Cli::command();
-        let subcommands = command.get_subcommands();
-        for argument in subcommands
-            .chain([&command])
-            .flat_map(clap::Command::get_arguments)
-        {
-            let id = argument.get_id().as_str();
-            let selects = SELECTING.contains(&id) || id == "store";
-            assert!(
-                selects || argument.get_env().is_some(),
-                "{id} has no variable"
-            );
+    fn a_flag_that_selects_has_no_variable() {
+        let command = command();
+        let all = || {
+            command
+                .get_subcommands()
+                .chain([&command])
+                .flat_map(clap::Command::get_arguments)
+        };
+        for id in SELECTING {
+            let mut flags = all().filter(|flag| flag.get_id() == id).peekable();
+            assert!(flags.peek().is_some(), "{id} is no flag");
+            assert!(flags.all(|flag| flag.get_env().is_none()), "{id}");
         }
     }
 }

@@ -33,8 +33,8 @@ pub fn is_edited(secret: &Secret) -> Option<bool> {
 
 /// The field managers other than the operator that wrote data, the last one first.
 pub fn writers(secret: &Secret) -> Vec<Writer> {
-    let managed = secret.metadata.managed_fields.iter();
-    let mut writers: Vec<Writer> = managed
+    let entries = secret.metadata.managed_fields.iter();
+    let mut writers: Vec<Writer> = entries
         .filter_map(|entry| {
             let manager = entry.get("manager")?.as_str()?;
             let data = entry.get("fieldsV1")?.get("f:data")?.as_object()?;

@@ -119,6 +119,15 @@ impl<'a, I, T> IntoIterator for &'a Table<I, T> {
     }
 }
 
+impl<'a, I, T> IntoIterator for &'a mut Table<I, T> {
+    type Item = &'a mut T;
+    type IntoIter = std::slice::IterMut<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.all.iter_mut()
+    }
+}
+
 #[expect(
     clippy::indexing_slicing,
     reason = "a place is handed out by the list that it is used on, or by the one that this list was made beside"

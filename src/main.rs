@@ -2,13 +2,18 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use eso_sync::{cli::Cli, commands::execute, reason::Reason, session::World, stop, telemetry};
+use eso_sync::{
+    cli::{self, Cli},
+    commands::execute,
+    reason::Reason,
+    session::World,
+    stop, telemetry,
+};
 use pace::Clock;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = cli::parse();
     let environment: std::collections::BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();

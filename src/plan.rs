@@ -402,7 +402,7 @@ impl Plan {
     /// Adds to each step the stamps that have to be written before it.
     fn require_stamps(&mut self, workloads: &Workloads) {
         let due = hold::due(&self.restarts, workloads);
-        for step in self.steps.iter_mut() {
+        for step in &mut self.steps {
             step.requires.clear();
             for &member in &step.members {
                 let item = &self.items[member];

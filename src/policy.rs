@@ -5,8 +5,9 @@
 //! what a policy's digest is taken of.
 
 mod drift;
+pub(crate) mod form;
 mod restart;
-mod written;
+pub(crate) mod written;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::drift::{Drift, OnStillStale, OnUnverifiable};
@@ -23,83 +25,111 @@ pub use self::restart::{Match, OnBrokenData, Require, RestartRule, RestartWhen, 
 use eso_model::{StoreKey, StoreKind};
 use pace::rate::Rate;
 
+use self::{
+    form::{CountOr, Entries, Written},
+    written::in_order,
+};
 use crate::{inventory::State, pattern::Pattern, selector::Selector};
 
-/// Everything that a policy file says, with defaults filled in.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+// The doc comments of sections and fields are the descriptions in the JSON Schema: write them for who writes policies.
+
+/// What eso-sync syncs, how fast, and how much at most.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "eso-sync policy", transform = in_order::<Self>)]
 pub struct Policy {
-    /// Any entry that covers an ExternalSecret selects it.
+    /// Which ExternalSecrets: any entry that covers one selects it, and each entry is an AND of its fields. `{}` covers all of
+    /// them.
+    #[schemars(length(min = 1), extend("x-rule" = "selects"))]
     pub select: Vec<Selection>,
-    /// Any entry that covers an ExternalSecret takes it out again.
+    /// Any entry that covers an ExternalSecret takes it out again, as does the annotation `eso-sync/ignore: "true"` on the
+    /// ExternalSecret.
+    #[serde(default)]
+    #[schemars(extend("x-rule" = "excludes"))]
     pub exclude: Vec<Selection>,
     /// What is synced, and how.
+    #[serde(default)]
     pub sync: Sync,
-    /// Which workloads are restarted, and how; the first entry that covers one decides.
+    /// Which workloads are restarted once they run on old data, and how; the first entry that covers one decides about it.
+    #[serde(default)]
+    #[schemars(extend("x-rule" = "covers-workloads"))]
     pub restart: Vec<RestartRule>,
-    /// Rates.
+    /// Rates: of stores and providers in provider calls, of the API server in requests.
+    #[serde(default)]
     pub pace: Pace,
     /// Limits.
+    #[serde(default)]
     pub safety: Safety,
     /// Whether, and how, what the providers hold is compared with what the Secrets hold.
+    #[serde(default)]
     pub drift: Drift,
-    /// Whether runs exclude each other by a Lease.
+    /// How runs keep out of each other's way.
+    #[serde(default)]
     pub lock: Lock,
-    /// After this long a run starts nothing new.
-    #[serde(with = "written::duration")]
+    /// After this long a run starts nothing new and reports what it left.
+    #[serde(with = "written::duration", default = "ten_minutes")]
+    #[schemars(with = "Written<form::Duration>")]
     pub deadline: Duration,
 }
 
+const fn ten_minutes() -> Duration {
+    Duration::from_mins(10)
+}
+
 /// One entry of `select` or `exclude`: an AND of its fields, where an empty field covers everything.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Self>)]
 pub struct Selection {
-    /// Globs on the namespace's name.
+    /// Globs on the name of the namespace.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<Pattern>,
-    /// On the labels of the Namespace object.
+    /// On the labels of the Namespace, as `kubectl get namespaces -l` takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<Selector>,
-    /// On the labels of the ExternalSecret.
+    /// On the labels of the ExternalSecret, as `kubectl get externalsecrets -l` takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_selector: Option<Selector>,
-    /// Globs on the ExternalSecret's name.
+    /// Globs on the name of the ExternalSecret.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<Pattern>,
     /// Any store that the ExternalSecret reads from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-rule" = "names-a-store"))]
     pub stores: Vec<StorePattern>,
-    /// Provider types as the store's spec names them (`aws`, `azurekv`, …), with the short form `azure`, `gcp`.
+    /// Types of provider, as the spec of a store names them: `aws`, `azurekv` (or `azure`), `gcpsm` (or `gcp`), `vault`, …
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<Written<form::Provider>>")]
     pub providers: Vec<String>,
     /// What the ExternalSecret's own status says.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub states: Vec<State>,
-    /// From which age of the last sync on an ExternalSecret counts as [`State::Overdue`]. None: twice its own
-    /// `refreshInterval`.
+    /// From which age of the last sync on an ExternalSecret is overdue; without it, twice its own refreshInterval.
     #[serde(
         with = "written::optional_duration",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schemars(with = "Option<Written<form::Duration>>")]
     pub overdue_after: Option<Duration>,
 }
 
 /// A store named in a selection.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
 pub struct StorePattern {
-    /// SecretStore or ClusterSecretStore; None covers both.
+    /// Without it, both kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<StoreKind>,
     /// Glob on the namespace of a SecretStore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Pattern>,
-    /// Glob on the store's name.
+    /// Glob on the name of the store.
     pub name: Pattern,
 }
 
 /// Which of the selected ExternalSecrets are synced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum When {
     /// All of them.
@@ -128,21 +158,27 @@ impl When {
 }
 
 /// The section `sync`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Self>)]
 pub struct Sync {
-    /// Which of the selected ones.
+    /// Which of the selected ones: all; those whose Secret holds something else than the provider (the default where
+    /// `drift.enabled`); those that failed or never synced; those, and the overdue ones; or none.
     pub when: When,
-    /// The annotation that is written; any key makes the operator sync.
+    /// The annotation that makes the operator sync; any key does.
+    #[schemars(with = "Written<form::Annotation>")]
     pub annotation: String,
-    /// Force-sync ExternalSecrets with generators too, which makes new credentials.
+    /// Whether to sync ExternalSecrets with generators too, which makes new credentials.
     pub generators: bool,
-    /// How long one may take, not counting the operator's own queue.
+    /// How long one sync may take, counted from the last proof that the run saw, so that waiting in the operator's queue does
+    /// not count.
     #[serde(with = "written::duration")]
+    #[schemars(with = "Written<form::Duration>")]
     pub timeout: Duration,
-    /// How often a failed one is tried again.
+    /// How often a failed sync is tried again.
     pub retries: u32,
-    /// What is done about a Secret that is still stale after a proven sync.
+    /// What is done about a Secret that is still stale after a proven sync: tell it; take the operator's hash off it, so that the
+    /// operator writes it anew; or, where that does not help, delete it too, if the ExternalSecret owns it or may create it.
     pub on_still_stale: OnStillStale,
 }
 
@@ -157,21 +193,28 @@ pub enum InFlight {
 }
 
 /// The section `pace`. Rates of stores and providers count provider calls; that of the API server counts requests.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Self>)]
 pub struct Pace {
-    /// The in-flight window.
+    /// How many may be annotated and not yet proven; `auto` follows the rate at which the operator proves.
+    #[schemars(with = "CountOr<1, form::Auto>")]
     pub in_flight: InFlight,
-    /// For providers without a rate of their own.
+    /// For each account of a provider that has no rate of its own.
+    #[schemars(with = "Written<form::Rate>")]
     pub default: Rate,
-    /// By provider type, in the long form (`azurekv`, `gcpsm`).
+    /// By type of provider, for each account of it.
+    #[schemars(with = "Entries<form::Provider, Written<form::Rate>>")]
     pub providers: BTreeMap<String, Rate>,
-    /// By store, on top of the provider's rate.
+    /// By store, on top of the provider's rate: `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`.
     #[serde(with = "written::store_keys")]
+    #[schemars(with = "Entries<form::Store, Written<form::Rate>>")]
     pub stores: BTreeMap<StoreKey, Rate>,
-    /// For the Kubernetes API.
+    /// Requests to the Kubernetes API.
+    #[schemars(with = "Written<form::Rate>")]
     pub kubernetes: Rate,
-    /// For restarts.
+    /// Restarts of workloads.
+    #[schemars(with = "Written<form::Rate>")]
     pub restarts: Rate,
 }
 
@@ -233,22 +276,26 @@ impl fmt::Display for FailureLimit {
 }
 
 /// The section `safety`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Self>)]
 pub struct Safety {
-    /// More ExternalSecrets than this to sync: the run is refused as a whole.
+    /// More to sync than this, and the run is refused as a whole.
+    #[schemars(range(min = 1))]
     pub max_syncs: u32,
-    /// More workloads than this that may be restarted: likewise.
+    /// More workloads than this that would be restarted if their data changes, and the run is refused as a whole.
     pub max_restarts: u32,
-    /// More failures than this stop the run.
+    /// More failures than this stop the run: a number, or a percentage of those attempted once ten were.
+    #[schemars(with = "CountOr<0, form::Percentage>")]
     pub stop_after_failures: FailureLimit,
 }
 
 /// The section `lock`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Self>)]
 pub struct Lock {
-    /// Off only where something else keeps runs apart.
+    /// Whether runs in one cluster exclude each other by a Lease; off only where something else keeps them apart.
     pub enabled: bool,
 }
 
@@ -274,7 +321,7 @@ impl Policy {
             safety: Safety::default(),
             drift: Drift::default(),
             lock: Lock::default(),
-            deadline: Duration::from_mins(10),
+            deadline: ten_minutes(),
         }
     }
 }

@@ -197,7 +197,7 @@ pub async fn run(tour: &Tour<'_>) -> Result<Exit, Failure> {
         results.restarts = tour.restart(&snapshot, &plan, &results, adopted).await;
         (plan, results)
     };
-    let (plan, results) = locked(lock, world, work).await;
+    let (plan, results) = Box::pin(locked(lock, world, work)).await;
     tour.report(&snapshot, &plan, &results).await
 }
 

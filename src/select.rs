@@ -29,6 +29,15 @@ pub struct One<'a> {
     pub taken_out: Option<Reason>,
 }
 
+impl<'s, 'a> IntoIterator for &'s Selected<'a> {
+    type Item = &'s One<'a>;
+    type IntoIter = std::slice::Iter<'s, One<'a>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
 impl<'a> Selected<'a> {
     /// One after another.
     pub fn iter(&self) -> std::slice::Iter<'_, One<'a>> {

@@ -1,16 +1,15 @@
 //! Reads a policy: defaults, then files, then `ESO_SYNC_…` variables, then flags, each over the one before.
 //!
-//! Each layer is read into a tree that remembers lines (`tree`), held against the table of what a policy may say
-//! (`shape`, `check`), and only then merged. So every mistake in every layer is told at once, with its place, before
+//! Each layer is read into a tree that remembers lines (`tree`), validated against what the types of [`crate::policy`] say of themselves
+//! (`schema`, `check`, `rules`), and only then merged. So every mistake in every layer is told at once, with its place, before
 //! anything else happens; [`Policy`] itself cannot be wrong.
 
 mod check;
 mod drift;
 mod environment;
-mod format;
 mod problem;
+mod rules;
 mod schema;
-mod shape;
 mod tree;
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
@@ -392,14 +391,6 @@ fn digest(policy: &Policy) -> String {
         .unwrap_or_default();
     // 48 bits tell policies apart, and are short enough to read.
     format!("{:012x}", start >> 16)
-}
-
-/// The default of this key, as a policy file would say it.
-fn default_of(path: &[&str]) -> Option<serde_json::Value> {
-    let defaults = serde_json::to_value(Policy::selecting(Vec::new())).ok()?;
-    path.iter()
-        .try_fold(&defaults, |value, key| value.get(key))
-        .cloned()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use cluster::wire::{Condition, Meta};
 use eso_model::digest;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use crate::inventory::Ready;
 
@@ -40,9 +40,9 @@ pub struct ExternalSecret {
 pub struct WholeExternalSecret {
     /// Its metadata.
     pub metadata: Meta,
-    /// Its spec.
+    /// Its spec, as the API server writes it.
     #[serde(default)]
-    pub spec: Value,
+    pub spec: Box<RawValue>,
     /// Its status.
     #[serde(default)]
     pub status: ExternalSecretStatus,
@@ -51,8 +51,8 @@ pub struct WholeExternalSecret {
 impl WholeExternalSecret {
     /// What decisions need, and the spec as text. A spec that makes no sense says nothing.
     pub fn split(self) -> (ExternalSecret, Box<str>) {
-        let spec = ExternalSecretSpec::deserialize(&self.spec).unwrap_or_default();
-        let text = self.spec.to_string().into_boxed_str();
+        let spec = serde_json::from_str(self.spec.get()).unwrap_or_default();
+        let text = self.spec.into();
         let object = ExternalSecret {
             metadata: self.metadata,
             spec,

@@ -23,7 +23,7 @@ pub use self::{
 use crate::reason::Reason;
 
 /// How a workload is restarted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
     /// By a new pod template, as `kubectl rollout restart` does it; a Rollout by its `restartAt`.

@@ -1,12 +1,10 @@
 //! `completion`: for a shell.
 
-use clap::CommandFactory as _;
-
-use crate::{cli::Cli, exit::Exit, failure::Failure, output::print};
+use crate::{cli, exit::Exit, failure::Failure, output::print};
 
 pub(super) fn completion(shell: clap_complete::Shell) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "eso-sync", &mut script);
+    clap_complete::generate(shell, &mut cli::command(), "eso-sync", &mut script);
     print(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Done)
 }

@@ -15,5 +15,5 @@ pub(super) async fn restart(session: &Session, args: RunArgs) -> Result<Exit, Fa
         return Err(Failure::usage("the policy restarts nothing")
             .hint("add an entry to `restart`, or use `eso-sync sync NAME --restart`"));
     }
-    by_policy(session, &args, &loaded, Scope::Restarts).await
+    Box::pin(by_policy(session, &args, &loaded, Scope::Restarts)).await
 }

@@ -18,7 +18,7 @@ use crate::{
 
 pub(super) async fn run(session: &Session, args: RunArgs) -> Result<Exit, Failure> {
     let loaded = load(session, &args, act_flags(&args.act))?;
-    by_policy(session, &args, &loaded, Scope::All).await
+    Box::pin(by_policy(session, &args, &loaded, Scope::All)).await
 }
 
 /// The policy of a run.

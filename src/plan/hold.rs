@@ -2,7 +2,7 @@
 //! to owe a restart.
 //!
 //! Some of that is known before anything is planned, and keeps an ExternalSecret out of the plan ([`Holds`]). The rest depends on
-//! stamps that the run writes first: those are conditions of the steps ([`due`]).
+//! stamps that the run writes first: those are conditions of the steps (`due`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use eso_model::StoreKey;
 use providers::trust::{Credentials, Origin, Rules};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::written;
+use super::{
+    form::{self, Entries, Written},
+    written::{self, in_order},
+};
 
 /// What is done about a Secret that does not hold what it should, although the operator has proven to have read the provider.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum OnStillStale {
@@ -34,21 +38,26 @@ impl OnStillStale {
 }
 
 /// The section `drift`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Self>)]
 pub struct Drift {
-    /// Whether it is checked at all.
+    /// Whether drift is checked; it needs to read the target Secrets, and the providers.
     pub enabled: bool,
-    /// What providers are read with.
+    /// What providers are read with: the job's own credentials, or those that each store names.
     pub credentials: Credentials,
-    /// The same for single stores.
+    /// The same by store: `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`.
     #[serde(with = "written::store_keys")]
+    #[schemars(with = "Entries<form::Store, Credentials>")]
     pub stores: BTreeMap<StoreKey, Credentials>,
     /// Where the job's own credentials may go beyond the clouds' own hosts.
+    #[schemars(with = "Vec<Written<form::Endpoint>>")]
     pub endpoints: Vec<Origin>,
-    /// Whether the job's own credentials may read for a SecretStore, which a tenant can write.
+    /// Whether the job's own credentials may read for a SecretStore. Whoever can write one could then aim them at secrets that
+    /// are not theirs.
     pub namespaced_stores: bool,
-    /// What becomes of those of which it cannot be told.
+    /// What becomes of those of which it cannot be told: they are left alone and the run counts as failed; they are left alone; or
+    /// they are synced as if they had drifted.
     pub on_unverifiable: OnUnverifiable,
 }
 
@@ -65,7 +74,7 @@ impl Drift {
 }
 
 /// What becomes of an ExternalSecret of which it cannot be told whether it drifted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnUnverifiable {
     /// It is left alone, and the run counts as failed.

@@ -2,9 +2,13 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::written;
+use super::{
+    form::{self, Written},
+    written::{self, in_order},
+};
 use crate::{
     pattern::Pattern,
     selector::Selector,
@@ -12,61 +16,68 @@ use crate::{
 };
 
 /// One entry of `restart`. The first that covers a workload decides about it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Self>)]
 pub struct RestartRule {
-    /// Globs on the namespace's name.
+    /// Globs on the name of the namespace.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<Pattern>,
-    /// On the labels of the workload.
+    /// On the labels of the workload, as `kubectl get deployments -l` takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_selector: Option<Selector>,
-    /// Globs on the workload's name.
+    /// Globs on the name of the workload.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<Pattern>,
-    /// Set: only workloads that use one of the selected Secrets.
+    /// `references`: only workloads that use one of the selected Secrets, in whatever form.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r#match: Option<Match>,
-    /// Kinds of workload.
+    /// Kinds of workload. A ReplicaSet has to be one that nothing controls, and a Pod one of a controller that is none of the
+    /// other kinds, nor a Job: their pods can only be evicted.
     pub kinds: Vec<Kind>,
-    /// Globs on the name of the Secret: with `match`, which of the selected Secrets count; without it, which of those in the
-    /// workload's namespace concern it, used or not.
+    /// Globs on the name of the Secret: with `match`, which of the selected ones count; without it, which ones of the workload's
+    /// namespace concern it, used or not.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<Pattern>,
-    /// What an entry covers is left alone.
+    /// Workloads that an entry covers are left alone, as are those with the annotation `eso-sync/ignore: "true"`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-rule" = "excludes-workloads"))]
     pub exclude: Vec<WorkloadPattern>,
-    /// What makes a restart owed.
+    /// Restart those whose pods started with other data; also those of which nobody knows; or all of them, each run.
     pub when: RestartWhen,
-    /// What the data has to be.
+    /// What the data has to be first: what the provider holds, by the drift check; or what the operator wrote, by its proof.
     pub require: Require,
-    /// What happens where the new data looks broken.
+    /// Where keys vanished or values became empty: leave the workload alone, or restart it all the same.
     pub on_broken_data: OnBrokenData,
-    /// How.
+    /// By a rollout, or by evicting pods, which a PodDisruptionBudget can forbid.
     pub strategy: Strategy,
-    /// How many at once, after the first.
+    /// How many at once, after a first one alone.
     pub max_concurrent: NonZeroU32,
-    /// How long one may take to be healthy again.
+    /// How long one may take to be healthy again, with `evict` for all of its pods, one after another; longer, and no other of
+    /// this entry is started.
     #[serde(with = "written::duration")]
+    #[schemars(with = "Written<form::Duration>")]
     pub wait: Duration,
-    /// How long one is left alone after a restart.
+    /// How long a workload is left alone after a restart.
     #[serde(with = "written::duration")]
+    #[schemars(with = "Written<form::DurationOrZero>")]
     pub cooldown: Duration,
-    /// More restarts of one workload in 24 hours look like a loop.
+    /// More restarts of one workload within 24 hours look like a loop, and stop.
     pub max_per_day: NonZeroU32,
 }
 
 /// Workloads that a rule leaves alone: an AND of its fields, where an empty field covers everything.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Self>)]
 pub struct WorkloadPattern {
-    /// Globs on the namespace's name.
+    /// Globs on the name of the namespace.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<Pattern>,
-    /// On the labels of the workload.
+    /// On the labels of the workload, as `kubectl get deployments -l` takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_selector: Option<Selector>,
-    /// Globs on the workload's name.
+    /// Globs on the name of the workload.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<Pattern>,
     /// Kinds of workload.
@@ -75,7 +86,7 @@ pub struct WorkloadPattern {
 }
 
 /// How a rule finds its workloads, beside labels and names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Match {
     /// By the Secrets that they use.
@@ -83,7 +94,7 @@ pub enum Match {
 }
 
 /// What makes a restart owed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RestartWhen {
     /// The data is another than that which the pods started with.
@@ -95,7 +106,7 @@ pub enum RestartWhen {
 }
 
 /// What the data has to be before a workload is restarted on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Require {
     /// What the provider holds, as the drift check says.
@@ -105,7 +116,7 @@ pub enum Require {
 }
 
 /// What happens where keys vanished or values became empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnBrokenData {
     /// The workload is left alone.

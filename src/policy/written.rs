@@ -2,7 +2,13 @@
 
 use std::num::NonZeroU32;
 
-use serde::{Deserialize, Serialize};
+use schemars::Schema;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, Visitor, value::Error},
+    forward_to_deserialize_any,
+};
+use serde_json::json;
 
 use super::{FailureLimit, InFlight, InvalidFailureLimit};
 use crate::{pattern::Pattern, selector::Selector};
@@ -25,6 +31,48 @@ macro_rules! written_as_text {
 }
 
 written_as_text!(Pattern, Selector);
+
+/// The keyword of a schema that names the fields of a section in their order. It is not published.
+pub(crate) const ORDER: &str = "x-order";
+
+/// Adds the order of the fields to the schema of a section: a map of JSON has none.
+pub(super) fn in_order<T: for<'de> Deserialize<'de>>(schema: &mut Schema) {
+    schema.insert(ORDER.to_owned(), json!(fields_of::<T>()));
+}
+
+/// The names of a struct's fields as serde knows them, in the order of their declaration.
+fn fields_of<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
+    /// Notes what is asked for, and has nothing.
+    struct Asked<'a>(&'a mut &'static [&'static str]);
+
+    impl<'de> Deserializer<'de> for Asked<'_> {
+        type Error = Error;
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, Error> {
+            *self.0 = fields;
+            Err(Error::custom("nothing"))
+        }
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
+            Err(Error::custom("nothing"))
+        }
+
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct
+            seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    let mut fields: &'static [&'static str] = &[];
+    // It fails, as it has nothing to read.
+    let _nothing = T::deserialize(Asked(&mut fields)).is_ok();
+    fields
+}
 
 /// `auto` or a number.
 #[derive(Clone, Copy, Serialize, Deserialize)]

@@ -338,6 +338,10 @@ fn exit_codes_follow_what_happened() {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "a table of outcomes and their exit codes"
+)]
 fn what_was_planned_for_workloads_and_did_not_happen_is_no_success() {
     let decision = Decision {
         action: restart::decide::Action::IfChanged,

@@ -109,7 +109,7 @@ pub fn due(
         .filter(without_pods)
         .map(|subject| &subject.workload.id)
         .collect();
-    for step in due.steps.iter_mut() {
+    for step in &mut due.steps {
         // What has no pods runs on no data.
         step.decision.behind &= !without_pods.contains(&step.id);
     }
@@ -219,7 +219,7 @@ fn is_awaited(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> bool {
 
 /// Starts no other of a rule while one that it restarted is not healthy.
 fn stop(steps: &mut Table<RestartAt, Step>, stopped: &BTreeMap<usize, String>) {
-    for step in steps.iter_mut() {
+    for step in &mut *steps {
         let Some(why) = stopped.get(&step.rule) else {
             continue;
         };
@@ -233,7 +233,7 @@ fn stop(steps: &mut Table<RestartAt, Step>, stopped: &BTreeMap<usize, String>) {
 
 /// Nothing is restarted that nobody was shown.
 fn leave_all_but(steps: &mut Table<RestartAt, Step>, foreseen: &BTreeSet<&WorkloadId>) {
-    for step in steps.iter_mut() {
+    for step in &mut *steps {
         if step.decision.action != Action::Leave && !foreseen.contains(&step.id) {
             step.decision.action = Action::Leave;
             step.decision.reason = Reason::NotPlanned;
@@ -254,7 +254,7 @@ fn order(plan: &mut RestartPlan, policy: &Policy) {
         .map(|(at, step)| (at, step.rule))
         .collect();
     plan.waves = waves(&policy.restart, &restarts);
-    for step in plan.steps.iter_mut() {
+    for step in &mut plan.steps {
         step.wave = None;
     }
     for wave in &plan.waves {

@@ -57,7 +57,7 @@ impl Targets {
     /// Before anything is planned.
     pub fn selected(selected: &Selected<'_>, findings: &Findings) -> Self {
         let mut targets: BTreeMap<Id, Vec<Source>> = BTreeMap::new();
-        for one in selected.iter() {
+        for one in selected {
             let external_secret = one.external_secret;
             let opted_out = matches!(one.taken_out, Some(Reason::Ignored | Reason::Excluded));
             if opted_out || !external_secret.target.written {

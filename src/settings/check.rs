@@ -1,13 +1,15 @@
-//! Holds a tree against the table: what is right comes back as data, what is wrong is told with its line and key.
+//! Validates a tree against the description of a policy. Returns the data that is right, and all errors with line and key.
 
 use figment::value::{Dict, Value as Data};
+use serde_json::Value as Json;
 
 use super::{
-    format::Format,
     problem::{Fault, Found, listed, quoted},
-    shape::{Field, POLICY, Rule, Shape},
+    rules::Rule,
+    schema::{self, Section, Shape, Words},
     tree::{Entry, Node, Style, Value, below, looks_like},
 };
+use crate::policy::form::AnyForm;
 
 /// What of a policy's tree is right; None if it is no policy at all.
 pub(super) fn policy(root: &Node, found: &mut Vec<Found>) -> Option<Dict> {
@@ -23,7 +25,7 @@ pub(super) fn policy(root: &Node, found: &mut Vec<Found>) -> Option<Dict> {
             "give the policy itself, as it stands in a ConfigMap's `data`",
         )
     } else {
-        return value(root, &POLICY, "", found)?.into_dict();
+        return value(root, schema::policy(), "", found)?.into_dict();
     };
     found.push(Found {
         line: root.line,
@@ -36,16 +38,19 @@ pub(super) fn policy(root: &Node, found: &mut Vec<Found>) -> Option<Dict> {
 /// The value in its normal form; None if it is wrong as a whole.
 pub(super) fn value(
     node: &Node,
-    shape: &Shape,
+    schema: &Json,
     path: &str,
     found: &mut Vec<Found>,
 ) -> Option<Data> {
+    let shape = Shape::of(schema);
     let outcome = match (&node.value, shape) {
         (Value::Refused, _) => return None,
-        (Value::List(items), Shape::List { of, least }) => list(items, of, *least, path, found),
-        (Value::Map(entries), Shape::Section { fields, rule }) => Ok(Data::from(section(
-            node, entries, fields, *rule, path, found,
-        ))),
+        (Value::List(items), Shape::List { of, least, rule }) => {
+            list(items, of, least, rule, path, found)
+        }
+        (Value::Map(entries), Shape::Section(keys)) => {
+            Ok(Data::from(section(node, entries, keys, path, found)))
+        }
         (Value::Map(entries), Shape::Entries { key, value }) => {
             Ok(Data::from(chosen(entries, key, value, path, found)))
         }
@@ -72,8 +77,9 @@ pub(super) fn value(
 
 fn list(
     items: &[Node],
-    of: &Shape,
+    of: &Json,
     least: usize,
+    rule: Option<Rule>,
     path: &str,
     found: &mut Vec<Found>,
 ) -> Result<Data, Fault> {
@@ -96,8 +102,20 @@ fn list(
                 key: path,
                 fault,
             });
-        } else {
-            list.extend(value(item, of, &path, found));
+            continue;
+        }
+        let before = found.len();
+        list.extend(value(item, of, &path, found));
+        // An entry with an error in one of its keys is not judged as a whole.
+        if found.len() == before
+            && matches!(item.value, Value::Map(_))
+            && let Some(Err(fault)) = rule.map(|rule| rule(item))
+        {
+            found.push(Found {
+                line: item.line,
+                key: path,
+                fault,
+            });
         }
     }
     Ok(Data::from(list))
@@ -106,48 +124,33 @@ fn list(
 fn section(
     node: &Node,
     entries: &[Entry],
-    fields: &[Field],
-    rule: Option<Rule>,
+    keys: Section<'_>,
     path: &str,
     found: &mut Vec<Found>,
 ) -> Dict {
-    let before = found.len();
     let mut dict = Dict::new();
     for entry in entries {
         let path = below(path, &entry.key);
-        if let Some(field) = fields.iter().find(|field| field.name == entry.key) {
-            if let Some(data) = value(&entry.value, &field.shape, &path, found) {
+        if let Some(key) = keys.key(&entry.key) {
+            if let Some(data) = value(&entry.value, key, &path, found) {
                 dict.insert(entry.key.clone(), data);
             }
         } else {
             found.push(Found {
                 line: entry.line,
                 key: path,
-                fault: unknown(&entry.key, fields),
+                fault: unknown(&entry.key, keys),
             });
         }
     }
     // At the top a later layer may have what this one lacks.
-    let lacking = |field: &&Field| {
-        field.required && !path.is_empty() && !entries.iter().any(|entry| entry.key == field.name)
-    };
-    for field in fields.iter().filter(lacking) {
-        let fault = Fault::new(format!("lacks `{}`", field.name), field.shape.asks_for());
+    let required = keys.required().filter(|_| !path.is_empty());
+    for name in required.filter(|name| node.get(name).is_none()) {
+        let hint = keys.key(name).map(|key| Shape::of(key).asks_for());
         found.push(Found {
             line: node.line,
             key: path.to_owned(),
-            fault,
-        });
-    }
-    // What is wrong in its parts is not judged as a whole.
-    if found.len() > before {
-        return dict;
-    }
-    if let Some(Err(fault)) = rule.map(|rule| rule(node)) {
-        found.push(Found {
-            line: node.line,
-            key: path.to_owned(),
-            fault,
+            fault: Fault::new(format!("lacks `{name}`"), hint.unwrap_or_default()),
         });
     }
     dict
@@ -155,15 +158,15 @@ fn section(
 
 fn chosen(
     entries: &[Entry],
-    key: &Format,
-    shape: &Shape,
+    key: &AnyForm,
+    schema: &Json,
     path: &str,
     found: &mut Vec<Found>,
 ) -> Dict {
     let mut dict = Dict::new();
     for entry in entries {
         let path = below(path, &entry.key);
-        let data = value(&entry.value, shape, &path, found);
+        let data = value(&entry.value, schema, &path, found);
         let fault = match (key.read)(&entry.key) {
             Err(Fault { what, hint }) => Fault::new(format!("{} {what}", quoted(&entry.key)), hint),
             Ok(name) if dict.contains_key(&name) => Fault::new(
@@ -184,11 +187,11 @@ fn chosen(
     dict
 }
 
-fn scalar(text: &str, style: Style, shape: &Shape) -> Result<Data, Fault> {
+fn scalar(text: &str, style: Style, shape: Shape<'_>) -> Result<Data, Fault> {
     match shape {
         Shape::Switch => switch(text, style).ok_or_else(|| mistaken(text, style, shape)),
         Shape::Count(least) => {
-            count(text, style, *least).ok_or_else(|| mistaken(text, style, shape))
+            count(text, style, least).ok_or_else(|| mistaken(text, style, shape))
         }
         Shape::Word(words) => word(text, words).ok_or_else(|| {
             Fault::new(
@@ -196,17 +199,17 @@ fn scalar(text: &str, style: Style, shape: &Shape) -> Result<Data, Fault> {
                 shape.asks_for(),
             )
         }),
-        Shape::Text(format) => formatted(text, style, format),
-        Shape::CountOr(least, format) => match count(text, style, *least) {
+        Shape::Text(form) => formatted(text, style, form),
+        Shape::CountOr(least, form) => match count(text, style, least) {
             Some(number) => Ok(number),
             None if style == Style::Quoted && looks_like(text) == Some("a number") => {
                 Err(mistaken(text, style, shape))
             }
-            None => formatted(text, style, format),
+            None => formatted(text, style, form),
         },
         // Not quoted: it is not a value in the wrong form, but something else altogether.
         Shape::List { .. } => Err(Fault::new("is no list", shape.asks_for())),
-        Shape::Section { .. } | Shape::Entries { .. } => {
+        Shape::Section(_) | Shape::Entries { .. } => {
             Err(Fault::new("has no keys below it", shape.asks_for()))
         }
     }
@@ -226,19 +229,16 @@ fn count(text: &str, style: Style, least: u32) -> Option<Data> {
     (digits && style != Style::Quoted).then(|| Data::from(number))
 }
 
-fn word(text: &str, words: &[&str]) -> Option<Data> {
-    words.contains(&text).then(|| Data::from(text))
+fn word(text: &str, words: Words<'_>) -> Option<Data> {
+    words
+        .iter()
+        .any(|word| word == text)
+        .then(|| Data::from(text))
 }
 
-fn formatted(text: &str, style: Style, format: &Format) -> Result<Data, Fault> {
-    let read = (format.read)(text).map_err(|Fault { what, hint }| {
-        let hint = if hint.is_empty() {
-            format.hint.to_owned()
-        } else {
-            hint
-        };
-        Fault::new(format!("{} {what}", quoted(text)), hint)
-    })?;
+fn formatted(text: &str, style: Style, form: &AnyForm) -> Result<Data, Fault> {
+    let read = (form.read)(text)
+        .map_err(|Fault { what, hint }| Fault::new(format!("{} {what}", quoted(text)), hint))?;
     match looks_like(text).filter(|_| style == Style::Plain) {
         Some(other) => {
             let what = format!("{} is {other} to YAML, not text", quoted(text));
@@ -252,7 +252,7 @@ fn formatted(text: &str, style: Style, format: &Format) -> Result<Data, Fault> {
 }
 
 /// The fault of a scalar that is neither the switch nor the number that was asked for.
-fn mistaken(text: &str, style: Style, shape: &Shape) -> Fault {
+fn mistaken(text: &str, style: Style, shape: Shape<'_>) -> Fault {
     let what = match (shape, looks_like(text)) {
         (_, Some(_)) if style == Style::Quoted => "in quotes is text",
         (Shape::Switch, _) => "is neither `true` nor `false`",
@@ -262,11 +262,11 @@ fn mistaken(text: &str, style: Style, shape: &Shape) -> Fault {
     Fault::new(format!("{} {what}", quoted(text)), shape.asks_for())
 }
 
-fn unknown(key: &str, fields: &[Field]) -> Fault {
-    let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
+fn unknown(key: &str, keys: Section<'_>) -> Fault {
+    let names: Vec<&str> = keys.names().collect();
     let hint = if let Some(name) = closest(key, &names) {
         format!("did you mean `{name}`?")
-    } else if let Some(place) = elsewhere(key, &POLICY, "") {
+    } else if let Some(place) = elsewhere(key, schema::policy(), "") {
         format!("it belongs elsewhere: `{place}`")
     } else {
         format!("known here: {}", listed(names))
@@ -295,16 +295,19 @@ fn plain(key: &str) -> String {
 }
 
 /// Where in the policy a key of that name belongs.
-fn elsewhere(key: &str, shape: &Shape, path: &str) -> Option<String> {
-    shape.fields().iter().find_map(|field| {
-        let place = below(path, field.name);
-        if plain(field.name) == plain(key) {
-            return Some(place);
-        }
-        if let Shape::List { of, .. } = &field.shape {
-            elsewhere(key, of, &format!("{place}[]"))
-        } else {
-            elsewhere(key, &field.shape, &place)
-        }
-    })
+fn elsewhere(key: &str, schema: &Json, path: &str) -> Option<String> {
+    Shape::of(schema)
+        .section()?
+        .keys()
+        .find_map(|(name, below_it)| {
+            let place = below(path, name);
+            if plain(name) == plain(key) {
+                return Some(place);
+            }
+            if let Shape::List { of, .. } = Shape::of(below_it) {
+                elsewhere(key, of, &format!("{place}[]"))
+            } else {
+                elsewhere(key, below_it, &place)
+            }
+        })
 }

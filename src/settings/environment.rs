@@ -5,10 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value as Json;
+
+use super::schema::Section;
 use super::{
     Layer, nested,
     problem::{Source, listed},
-    shape::{POLICY, Shape},
+    schema::{self, Shape},
     tree::{self, Node, Style, Value, below},
 };
 
@@ -36,12 +39,12 @@ pub(super) fn layers(
     (layers, warnings(&strangers))
 }
 
-fn layer(name: &str, value: &str, keys: &[String], shape: &Shape) -> Layer {
+fn layer(name: &str, value: &str, keys: &[String], shape: Shape<'_>) -> Layer {
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let mut found = Vec::new();
     let node = if matches!(
         shape,
-        Shape::List { .. } | Shape::Section { .. } | Shape::Entries { .. }
+        Shape::List { .. } | Shape::Section(_) | Shape::Entries { .. }
     ) {
         tree::parse(
             value,
@@ -67,21 +70,19 @@ fn layer(name: &str, value: &str, keys: &[String], shape: &Shape) -> Layer {
 }
 
 /// The keys that a name stands for, and what belongs there.
-fn resolve(rest: &str) -> Option<(Vec<String>, &'static Shape)> {
-    let mut shape = &POLICY;
+fn resolve(rest: &str) -> Option<(Vec<String>, Shape<'static>)> {
+    let mut shape = Shape::of(schema::policy());
     let mut keys = Vec::new();
     for segment in rest.split("__") {
         if let Shape::Entries { value, .. } = shape {
             // Names of providers are lower case; those of stores do not fit into the name of a variable.
             keys.push(segment.to_ascii_lowercase());
-            shape = value;
+            shape = Shape::of(value);
         } else {
-            let field = shape
-                .fields()
-                .iter()
-                .find(|field| screaming(field.name) == segment)?;
-            keys.push(field.name.to_owned());
-            shape = &field.shape;
+            let mut known = shape.section()?.keys();
+            let (name, key) = known.find(|(name, _)| screaming(name) == segment)?;
+            keys.push(name.to_owned());
+            shape = Shape::of(key);
         }
     }
     Some((keys, shape))
@@ -134,14 +135,15 @@ fn is_of_a_service(name: &str) -> bool {
 
 /// The names of all variables that a policy knows, without the prefix.
 pub(super) fn names() -> Vec<String> {
-    fn collect(shape: &Shape, above: &str, names: &mut Vec<String>) {
-        for field in shape.fields() {
-            let name = format!("{above}{}", screaming(field.name));
-            collect(&field.shape, &format!("{name}__"), names);
+    fn collect(schema: &Json, above: &str, names: &mut Vec<String>) {
+        let section = Shape::of(schema).section();
+        for (name, key) in section.into_iter().flat_map(Section::keys) {
+            let name = format!("{above}{}", screaming(name));
+            collect(key, &format!("{name}__"), names);
             names.push(name);
         }
     }
     let mut all = Vec::new();
-    collect(&POLICY, "", &mut all);
+    collect(schema::policy(), "", &mut all);
     all
 }

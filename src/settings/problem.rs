@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf};
 
+pub(super) use crate::policy::form::Fault;
+
 /// Where a setting was read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
@@ -83,22 +85,6 @@ impl fmt::Display for Invalid {
 }
 
 impl std::error::Error for Invalid {}
-
-/// What is wrong with one value, before its place is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) what: String,
-    pub(super) hint: String,
-}
-
-impl Fault {
-    pub(super) fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            hint: hint.into(),
-        }
-    }
-}
 
 /// A fault, the key it is at, and the line it is on.
 #[derive(Clone, Debug, PartialEq, Eq)]

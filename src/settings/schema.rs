@@ -1,77 +1,374 @@
-//! The JSON Schema of policy files, for editors and other checkers. Made from the same table as our own checks.
+//! What a policy may say, taken from the types in [`crate::policy`]: their fields, forms and doc comments.
+//!
+//! schemars describes the types. [`policy`] is that description in plain terms, with three keywords of our own (`x-form`, `x-order`,
+//! `x-rule`); the check of policies reads it through [`Shape`], and [`schema`] publishes it as a JSON Schema.
 
+use std::sync::LazyLock;
+
+use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::{
-    default_of,
-    shape::{POLICY, Shape},
+use super::rules::{self, Rule};
+use crate::policy::{
+    Policy,
+    form::{self, AnyForm},
+    written::ORDER,
 };
 
-/// A JSON Schema (2020-12) that every policy file fulfils. It knows less than [`load`](super::load): patterns are coarse,
-/// and it does not see quotes or duplicate keys.
+/// The keyword that names what the items of a list must fulfil.
+const RULE: &str = "x-rule";
+
+/// The JSON Schema (2020-12) of policy files, for editors and other checkers. It knows less than [`load`](super::load): patterns
+/// are coarse, and it does not see quotes or duplicate keys.
 pub fn schema() -> Value {
-    let mut schema = Map::from_iter([
-        (
-            "$schema".to_owned(),
-            json!("https://json-schema.org/draft/2020-12/schema"),
-        ),
-        ("title".to_owned(), json!("eso-sync policy")),
-        (
-            "description".to_owned(),
-            json!("What eso-sync syncs, how fast, and how much at most."),
-        ),
-    ]);
-    schema.extend(of(&POLICY, &[]));
+    let mut schema = policy().clone();
     // A file may be one layer of several, so none has to have all that the whole needs.
-    schema.remove("required");
-    Value::Object(schema)
+    if let Value::Object(schema) = &mut schema {
+        schema.remove("required");
+    }
+    publish(&mut schema);
+    schema
 }
 
-fn of(shape: &Shape, path: &[&str]) -> Map<String, Value> {
-    let schema = match shape {
-        Shape::Switch => json!({"type": "boolean"}),
-        Shape::Count(least) => json!({"type": "integer", "minimum": least, "maximum": u32::MAX}),
-        Shape::Word(words) => json!({"type": "string", "enum": words}),
-        Shape::Text(format) => {
-            json!({"type": "string", "pattern": format.pattern, "examples": [format.example]})
-        }
-        Shape::CountOr(least, format) => {
-            json!({"anyOf": [of(&Shape::Count(*least), &[]), of(&Shape::Text(format), &[])]})
-        }
-        Shape::List { of: item, least } => {
-            json!({"type": "array", "items": of(item, &["[]"]), "minItems": least})
-        }
-        Shape::Entries { key, value } => json!({
-            "type": "object",
-            "propertyNames": {"pattern": key.pattern},
-            "additionalProperties": of(value, &["*"]),
-        }),
-        Shape::Section { fields, .. } => {
-            let properties: Map<String, Value> = fields
-                .iter()
-                .map(|field| {
-                    let path: Vec<&str> = path.iter().copied().chain([field.name]).collect();
-                    let mut property = of(&field.shape, &path);
-                    property.insert("description".to_owned(), json!(field.about));
-                    if let Some(default) =
-                        default_of(&path).filter(|default| !default.is_object() && !field.required)
-                    {
-                        property.insert("default".to_owned(), default);
-                    }
-                    (field.name.to_owned(), Value::Object(property))
-                })
-                .collect();
-            let required: Vec<&str> = fields
-                .iter()
-                .filter(|field| field.required)
-                .map(|field| field.name)
-                .collect();
-            json!({"type": "object", "properties": properties, "additionalProperties": false, "required": required})
-        }
-    };
-    if let Value::Object(schema) = schema {
+/// The description of a whole policy.
+pub(super) fn policy() -> &'static Value {
+    static POLICY: LazyLock<Value> = LazyLock::new(|| {
+        let settings = SchemaSettings::draft2020_12().with(|settings| {
+            settings.inline_subschemas = true;
+        });
+        let mut schema = settings
+            .into_generator()
+            .into_root_schema_for::<Policy>()
+            .to_value();
+        simplify(&mut schema);
         schema
-    } else {
-        Map::new()
+    });
+    &POLICY
+}
+
+/// Removes our own keywords.
+fn publish(schema: &mut Value) {
+    match schema {
+        Value::Object(keywords) => {
+            keywords.retain(|keyword, _| !keyword.starts_with("x-"));
+            keywords.values_mut().for_each(publish);
+        }
+        Value::Array(items) => items.iter_mut().for_each(publish),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Writes what schemars makes of the types as a policy has it: no `null`, words as one `enum`, no defaults of whole sections.
+fn simplify(schema: &mut Value) {
+    let Value::Object(keywords) = schema else {
+        return;
+    };
+    without_null(keywords);
+    words_in_one(keywords);
+    if keywords.get("format") == Some(&json!("uint32")) {
+        keywords.remove("format");
+        keywords.entry("maximum").or_insert(json!(u32::MAX));
+    }
+    if let Some(Value::String(description)) = keywords.get_mut("description") {
+        *description = description.replace('\n', " ");
+    }
+    if keywords.get("default").is_some_and(Value::is_object) {
+        keywords.remove("default");
+    }
+    if let Some(Value::Object(properties)) = keywords.get_mut("properties") {
+        properties.values_mut().for_each(simplify);
+    }
+    for keyword in ["items", "additionalProperties"] {
+        if let Some(inner) = keywords.get_mut(keyword) {
+            simplify(inner);
+            // It describes the type, and is for readers of the code.
+            if let Value::Object(inner) = inner {
+                inner.remove("description");
+            }
+        }
+    }
+}
+
+/// A key without a value is left out: it is never `null`.
+fn without_null(keywords: &mut Map<String, Value>) {
+    let null = json!({"type": "null"});
+    if let Some(Value::Array(choices)) = keywords.get_mut("anyOf") {
+        choices.retain(|choice| *choice != null);
+        if let [Value::Object(only)] = &mut choices[..] {
+            let only = std::mem::take(only);
+            keywords.remove("anyOf");
+            for (keyword, value) in only {
+                keywords.entry(keyword).or_insert(value);
+            }
+        }
+    }
+    if let Some(Value::Array(types)) = keywords.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [only] = &mut types[..] {
+            let only = only.take();
+            keywords.insert("type".to_owned(), only);
+        }
+    }
+    if let Some(Value::Array(words)) = keywords.get_mut("enum") {
+        words.retain(|word| !word.is_null());
+    }
+}
+
+/// Words with doc comments come as one choice each.
+fn words_in_one(keywords: &mut Map<String, Value>) {
+    let Some(Value::Array(choices)) = keywords.get("oneOf") else {
+        return;
+    };
+    let mut words = Vec::new();
+    for choice in choices {
+        match (choice.get("const"), choice.get("enum")) {
+            (Some(word), _) => words.push(word.clone()),
+            (None, Some(Value::Array(several))) => words.extend(several.iter().cloned()),
+            _ => return,
+        }
+    }
+    keywords.remove("oneOf");
+    keywords.insert("type".to_owned(), json!("string"));
+    keywords.insert("enum".to_owned(), Value::Array(words));
+}
+
+/// What a value has to look like.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shape<'a> {
+    /// `true` or `false`.
+    Switch,
+    /// A whole number, at least this.
+    Count(u32),
+    /// One of these words.
+    Word(Words<'a>),
+    /// Text in a form.
+    Text(&'static AnyForm),
+    /// A whole number, at least the first; or text in a form.
+    CountOr(u32, &'static AnyForm),
+    /// A list of at least so many, each of which fulfils the rule.
+    List {
+        of: &'a Value,
+        least: usize,
+        rule: Option<Rule>,
+    },
+    /// Keys that are known.
+    Section(Section<'a>),
+    /// Keys that the operator chooses.
+    Entries {
+        key: &'static AnyForm,
+        value: &'a Value,
+    },
+}
+
+/// The words that a key takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Words<'a>(&'a [Value]);
+
+impl<'a> Words<'a> {
+    pub(super) fn iter(self) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter_map(Value::as_str)
+    }
+}
+
+/// A section: the schema of an object whose keys are known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Section<'a>(&'a Value);
+
+impl<'a> Section<'a> {
+    /// The names of its keys, in the order of their declaration.
+    pub(super) fn names(self) -> impl Iterator<Item = &'a str> {
+        strings(&self.0[ORDER])
+    }
+
+    /// The names of the keys that it must have.
+    pub(super) fn required(self) -> impl Iterator<Item = &'a str> {
+        strings(&self.0["required"])
+    }
+
+    /// The description of a key.
+    pub(super) fn key(self, name: &str) -> Option<&'a Value> {
+        self.0["properties"].get(name)
+    }
+
+    /// The keys with their descriptions.
+    pub(super) fn keys(self) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        self.names()
+            .filter_map(move |name| Some((name, self.key(name)?)))
+    }
+}
+
+fn strings(list: &Value) -> impl Iterator<Item = &str> {
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+}
+
+impl<'a> Shape<'a> {
+    /// The shape that a description asks for.
+    pub(super) fn of(schema: &'a Value) -> Self {
+        if let Some(form) = form_of(schema) {
+            return Self::Text(form);
+        }
+        if let Some(Value::Array(choices)) = schema.get("anyOf")
+            && let [count, text] = &choices[..]
+            && let Some(form) = form_of(text)
+        {
+            return Self::CountOr(least(count, "minimum"), form);
+        }
+        if let Some(Value::Array(words)) = schema.get("enum") {
+            return Self::Word(Words(words));
+        }
+        match schema["type"].as_str() {
+            Some("boolean") => Self::Switch,
+            Some("integer") => Self::Count(least(schema, "minimum")),
+            Some("array") => Self::List {
+                of: &schema["items"],
+                least: least(schema, "minItems") as usize,
+                rule: schema[RULE].as_str().and_then(rules::named),
+            },
+            _ => match form_of(&schema["propertyNames"]) {
+                Some(key) => Self::Entries {
+                    key,
+                    value: &schema["additionalProperties"],
+                },
+                None => Self::Section(Section(schema)),
+            },
+        }
+    }
+
+    /// What would be right, as the end of a sentence that starts with "write".
+    pub(super) fn asks_for(self) -> String {
+        use super::problem::listed;
+
+        match self {
+            Self::Switch => "write `true` or `false`".to_owned(),
+            Self::Count(least) => format!("write a whole number from {least} on, without quotes"),
+            Self::Word(words) => format!("write one of {}", listed(words.iter())),
+            Self::Text(form) | Self::CountOr(_, form) => form.hint.to_owned(),
+            Self::List { .. } => "write a list: `[…]`, or one `- …` per line".to_owned(),
+            Self::Section(section) => format!("write keys below it: {}", listed(section.names())),
+            Self::Entries { key, value } => format!(
+                "write `key: value` pairs below it, such as `{}: {}`",
+                key.example,
+                Shape::of(value).example()
+            ),
+        }
+    }
+
+    /// A value that would be right, of those that stand in one word.
+    fn example(self) -> &'a str {
+        match self {
+            Self::Text(form) => form.example,
+            Self::Word(words) => words.iter().next().unwrap_or_default(),
+            Self::Switch
+            | Self::Count(_)
+            | Self::CountOr(..)
+            | Self::List { .. }
+            | Self::Section(_)
+            | Self::Entries { .. } => "…",
+        }
+    }
+
+    /// Itself, or what is in the list; none if it has no keys.
+    pub(super) fn section(self) -> Option<Section<'a>> {
+        match self {
+            Self::Section(section) => Some(section),
+            Self::Switch
+            | Self::Count(_)
+            | Self::Word(_)
+            | Self::Text(_)
+            | Self::CountOr(..)
+            | Self::List { .. }
+            | Self::Entries { .. } => None,
+        }
+    }
+}
+
+fn form_of(schema: &Value) -> Option<&'static AnyForm> {
+    AnyForm::named(schema.get(form::KEYWORD)?.as_str()?)
+}
+
+fn least(schema: &Value, keyword: &str) -> u32 {
+    let least = schema[keyword].as_u64().unwrap_or_default();
+    u32::try_from(least).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each description below this one, with its place.
+    fn each(schema: &Value, path: &str, see: &mut impl FnMut(&Value, &str)) {
+        see(schema, path);
+        match Shape::of(schema) {
+            Shape::Section(section) => {
+                for (name, key) in section.keys() {
+                    each(key, &format!("{path}.{name}"), see);
+                }
+            }
+            Shape::List { of, .. } => each(of, &format!("{path}[]"), see),
+            Shape::Entries { value, .. } => each(value, &format!("{path}.*"), see),
+            Shape::Switch
+            | Shape::Count(_)
+            | Shape::Word(_)
+            | Shape::Text(_)
+            | Shape::CountOr(..) => {}
+        }
+    }
+
+    /// A type that schemars describes in another way would be taken for a section without keys.
+    #[test]
+    fn every_key_has_a_shape() {
+        let mut seen = 0;
+        each(policy(), "", &mut |schema, path| {
+            seen += 1;
+            if let Shape::Section(section) = Shape::of(schema) {
+                assert_eq!(schema["type"], "object", "{path}");
+                let known = schema["properties"].as_object().map_or(0, Map::len);
+                assert!(
+                    known > 0 && section.keys().count() == known,
+                    "{path}: {schema}"
+                );
+                assert_eq!(schema["additionalProperties"], false, "{path}");
+            }
+            for keyword in ["$ref", "oneOf", "allOf", "format"] {
+                assert!(schema.get(keyword).is_none(), "{path} has {keyword}");
+            }
+            if let Some(name) = schema.get(RULE) {
+                assert!(
+                    rules::named(name.as_str().unwrap()).is_some(),
+                    "{path}: {name}"
+                );
+            }
+            if let Some(name) = schema.get(form::KEYWORD) {
+                assert!(
+                    AnyForm::named(name.as_str().unwrap()).is_some(),
+                    "{path}: {name}"
+                );
+            }
+        });
+        assert!(seen > 80, "{seen}");
+    }
+
+    #[test]
+    fn no_keyword_of_our_own_is_published() {
+        assert!(!schema().to_string().contains("\"x-"));
+    }
+
+    #[test]
+    fn a_word_that_may_be_left_out_is_a_word() {
+        let mut schema = json!({
+            "anyOf": [
+                {"oneOf": [{"type": "string", "const": "a", "description": "A."}, {"type": "string", "enum": ["b"]}]},
+                {"type": "null"},
+            ],
+            "description": "Two\nlines.",
+        });
+        simplify(&mut schema);
+        assert_eq!(
+            schema,
+            json!({"type": "string", "enum": ["a", "b"], "description": "Two lines."})
+        );
     }
 }

@@ -39,8 +39,12 @@ fn stable(text: &str) -> String {
     for (pattern, instead) in VARYING.iter() {
         text = pattern.replace_all(&text, *instead).into_owned();
     }
-    let lines = text.lines().filter(|line| !is_progress(line));
-    lines.map(|line| format!("{}\n", line.trim_end())).collect()
+    let mut stable = String::new();
+    for line in text.lines().filter(|line| !is_progress(line)) {
+        stable.push_str(line.trim_end());
+        stable.push('\n');
+    }
+    stable
 }
 
 fn shown(arguments: &[&str], outcome: &Outcome) -> String {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use eso_sync::{
-    policy::{Policy, RestartRule},
+    policy::Policy,
     settings::{self, Loaded, SourceFile, Sources},
 };
 use serde_json::Value;
@@ -69,26 +69,48 @@ fn the_example_has_every_key() {
     assert!(lacking.is_empty(), "{lacking:?}");
 }
 
+/// Each value of the example that stands at a key with a default, and that default.
+fn beside_defaults(
+    schema: &Value,
+    data: &Value,
+    path: &str,
+    beside: &mut Vec<(String, Value, Value)>,
+) {
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let (path, shown) = (format!("{path}.{name}"), &data[name]);
+        if let Some(default) = property.get("default") {
+            beside.push((path.clone(), shown.clone(), default.clone()));
+        }
+        beside_defaults(property, shown, &path, beside);
+    }
+    for item in data.as_array().into_iter().flatten() {
+        beside_defaults(&schema["items"], item, &format!("{path}[]"), beside);
+    }
+}
+
+/// All but what selects: that has no default, or an empty one that would show nothing.
 #[test]
-fn the_example_shows_the_defaults() {
-    let Loaded { policy, .. } =
-        load(&file("config.example.yaml")).unwrap_or_else(|invalid| panic!("{invalid}"));
-    let mut defaults = Policy::selecting(policy.select.clone());
-    // What selects workloads has no default either.
-    let shown = policy.restart.clone();
-    defaults.restart = shown
-        .into_iter()
-        .map(|rule| RestartRule {
-            namespaces: rule.namespaces,
-            label_selector: rule.label_selector,
-            names: rule.names,
-            r#match: rule.r#match,
-            secrets: rule.secrets,
-            exclude: rule.exclude,
-            ..RestartRule::default()
-        })
-        .collect();
-    assert_eq!(policy, defaults);
+fn the_example_shows_every_default() {
+    let text = file("config.example.yaml");
+    let data: Value = serde_saphyr::from_str(&text).unwrap();
+    let mut beside = Vec::new();
+    beside_defaults(&settings::schema(), &data, "", &mut beside);
+    assert!(beside.len() > 25, "{}", beside.len());
+    for (path, shown, default) in beside {
+        assert!(
+            shown == default || path == ".restart",
+            "{path}: {shown} is not the default {default}"
+        );
+    }
+    // Maps have their default in the types alone.
+    let Loaded { policy, .. } = load(&text).unwrap_or_else(|invalid| panic!("{invalid}"));
+    assert_eq!(
+        Policy {
+            restart: Vec::new(),
+            ..policy.clone()
+        },
+        Policy::selecting(policy.select)
+    );
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub(super) async fn to<T: DeserializeOwned>(
     let mut body = response.into_body();
     let mut bytes = Buffer::default();
     while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame.map_err(kube::Error::from)?.into_data() {
+        if let Ok(data) = frame?.into_data() {
             if data.len() > longest.saturating_sub(bytes.as_bytes().len()) {
                 let error = serde::de::Error::custom("too long");
                 return Err(kube::Error::SerdeError(error).into());

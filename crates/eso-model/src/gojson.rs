@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 pub use encode::{
     Numbers, Style, byte_value, encode, encode_members, encode_strings, float, quoted, to_f64,
 };
+pub(crate) use encode::{json_float, quote};
 
 use secret::{Buffer, Value};
 

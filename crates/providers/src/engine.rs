@@ -27,7 +27,6 @@ use futures::{StreamExt as _, future::BoxFuture, stream};
 use tokio::sync::{Mutex, Semaphore};
 
 pub(super) use self::attempts::Attempts;
-pub use self::attempts::Backoff;
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))]
 pub(super) use self::attempts::retry_after;
 pub(super) use self::attempts::{Effect, ErrorClass};
@@ -172,6 +171,7 @@ impl<S: Service> Engine<S> {
         Ok(engine)
     }
 
+    #[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))]
     pub(super) const fn service(&self) -> &S {
         &self.service
     }
@@ -202,6 +202,7 @@ impl<S: Service> Engine<S> {
         result
     }
 
+    #[cfg(feature = "vault")]
     /// Makes a call with these credentials and does not renew them. For [`Service::accepts`], which is within a call.
     pub(super) async fn probe<T, F>(
         &self,

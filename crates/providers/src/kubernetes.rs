@@ -127,7 +127,9 @@ impl Kubernetes {
             .await;
         read.map_err(|failure| match failure {
             CallFailure::Answer(error) if error.trouble == Trouble::NotFound => Missed::NotFound,
-            other => Missed::Unread(self.engine.unread(other, &request)),
+            failure @ (CallFailure::Answer(_)
+            | CallFailure::Unread(_)
+            | CallFailure::Unknown(_)) => Missed::Unread(self.engine.unread(failure, &request)),
         })
     }
 

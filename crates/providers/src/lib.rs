@@ -8,8 +8,7 @@ use async_trait::async_trait;
 pub use self::{
     answer::{Answered, Unread, unread},
     credentials::{Ambient, Identity, Resolver, StoreSettings},
-    engine::Backoff,
-    turns::Turns,
+    turns::{Backoff, Turns},
 };
 use cluster::Cluster;
 use eso_model::expected::What;

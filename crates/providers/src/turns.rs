@@ -11,8 +11,6 @@ use std::{
 use pace::{Adaptive, rate::Rate};
 use tokio::time::Instant;
 
-use super::engine::Backoff;
-
 /// However long a provider asks for, nobody waits longer: who answers may be a tenant's server, and what it holds up is others'.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
@@ -24,6 +22,24 @@ const PATIENCE_PER_CALL: Duration = Duration::from_secs(1);
 
 /// How often it is looked who waits for whom.
 const GLANCE: Duration = Duration::from_secs(1);
+
+/// The pauses between attempts: exponential, with jitter.
+#[derive(Clone, Copy, Debug)]
+pub struct Backoff {
+    /// The first pause. Each further one is twice as long.
+    pub first: Duration,
+    /// The longest pause.
+    pub longest: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_millis(200),
+            longest: Duration::from_secs(5),
+        }
+    }
+}
 
 /// The turns at one quota, and the rate that one store may have on top.
 #[derive(Clone, Debug)]

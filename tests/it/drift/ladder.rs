@@ -12,10 +12,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use cluster::{Access, connect::connect_plain};
+use cluster::{Access, Cluster, connect::connect_plain};
 use eso_model::expected::{Raw, What};
 use eso_sync::{
-    discover::discover,
+    discover::{Discovered, discover},
     drift::check::Check,
     finding::Findings,
     index::Place as _,
@@ -57,6 +57,18 @@ impl Provider for Deceiving {
     }
 }
 
+fn check(cluster: &Cluster, policy: &Policy, discovered: &Discovered, stand_in: StandIn) -> Check {
+    let known = Known {
+        cluster: cluster.clone(),
+        stores: discovered.sources.clone(),
+        labels: discovered.labels.clone(),
+        rules: policy.drift.rules(),
+        environment: BTreeMap::new(),
+        rates: eso_sync::session::rates(&policy.pace),
+    };
+    Check::new(known, policy.literal_namespaces(), Some(stand_in)).expect("random bytes")
+}
+
 /// Verifies one ExternalSecret whose sync is proven, with a provider that lies so many times.
 async fn verified(world: &World, name: &str, rung: OnStillStale, lies: u32) -> ItemResult {
     let url = world.embedded().url().parse().expect("an address");
@@ -88,16 +100,7 @@ async fn verified(world: &World, name: &str, rung: OnStillStale, lies: u32) -> I
     let plan = plan::plan(&policy, facts);
     let left = Arc::new(AtomicU32::new(lies));
     let stand_in: StandIn = Arc::new(move |_| Ok(Box::new(Deceiving(Arc::clone(&left)))));
-    let known = Known {
-        cluster: cluster.clone(),
-        stores: discovered.sources.clone(),
-        labels: discovered.labels.clone(),
-        rules: policy.drift.rules(),
-        environment: BTreeMap::new(),
-        rates: eso_sync::session::rates(&policy.pace),
-    };
-    let namespaces = policy.literal_namespaces();
-    let mut check = Check::new(known, namespaces, Some(stand_in)).expect("random bytes");
+    let mut check = check(&cluster, &policy, &discovered, stand_in);
     let first = ItemAt::at(0);
     let synced = ItemResult {
         outcome: Outcome::Synced,

@@ -40,11 +40,11 @@ pub(super) fn reader_with(
     stores: &[(&str, &str, Json)],
     rules: Rules,
 ) -> Reader {
-    paced(sandbox, stores, rules, Pace::default())
+    paced(sandbox, stores, rules, &Pace::default())
 }
 
 /// The same at this pace.
-fn paced(sandbox: &Sandbox, stores: &[(&str, &str, Json)], rules: Rules, pace: Pace) -> Reader {
+fn paced(sandbox: &Sandbox, stores: &[(&str, &str, Json)], rules: Rules, pace: &Pace) -> Reader {
     let stores = stores.iter().map(|(key, provider, settings)| {
         let key = key.parse::<eso_model::StoreKey>().unwrap();
         let source = Source {
@@ -70,7 +70,7 @@ fn paced(sandbox: &Sandbox, stores: &[(&str, &str, Json)], rules: Rules, pace: P
         labels: Some(BTreeMap::new()),
         rules,
         environment: BTreeMap::new(),
-        rates: eso_sync::session::rates(&pace),
+        rates: eso_sync::session::rates(pace),
     })
 }
 
@@ -230,7 +230,7 @@ async fn the_rate_of_a_store_is_not_multiplied_by_its_namespaces() {
     let mut pace = Pace::default();
     let rate = Rate::per_second(4.0).unwrap();
     pace.stores.insert(SHARED.parse().unwrap(), rate);
-    let mut reader = paced(&sandbox, &[(SHARED, "kubernetes", settings)], rules, pace);
+    let mut reader = paced(&sandbox, &[(SHARED, "kubernetes", settings)], rules, &pace);
     let reads = ["a", "b", "c", "d"].map(shared);
     let wanted = ["team-a", "team-b"].map(|of| reads.each_ref().map(|read| (of, read)));
     let start = Instant::now();

@@ -43,7 +43,7 @@ pub fn float(number: f64) -> Zeroizing<String> {
 }
 
 /// As `json.Marshal` writes a float64.
-fn json_float(number: f64) -> Zeroizing<String> {
+pub(crate) fn json_float(number: f64) -> Zeroizing<String> {
     let size = number.abs();
     if size == 0.0 || (1e-6..1e21).contains(&size) {
         return float(number);
@@ -151,7 +151,7 @@ pub fn quoted(text: &str, html: bool) -> Value {
 }
 
 /// A string in quotes, with the escapes that Go writes.
-fn quote(out: &mut Buffer, bytes: &[u8], html: bool) {
+pub(crate) fn quote(out: &mut Buffer, bytes: &[u8], html: bool) {
     out.push(b"\"");
     for chunk in bytes.utf8_chunks() {
         let mut rest = chunk.valid();

@@ -5,7 +5,6 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
-    error::Error,
     fmt,
     sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},

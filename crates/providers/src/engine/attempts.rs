@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 
-use crate::{Turns, turns::LONGEST_PAUSE};
+use crate::{
+    Turns,
+    turns::{Backoff, LONGEST_PAUSE},
+};
 #[cfg(any(feature = "aws", feature = "gcp"))]
 use crate::{Unread, unread};
 
@@ -15,33 +18,13 @@ const THROTTLED: usize = 8;
 /// Attempts at a call that failed, or that found no connection: enough for a restart of the server or a leader election.
 const FAILED: usize = 4;
 
-/// The pauses between attempts: exponential, with jitter.
-#[derive(Clone, Copy, Debug)]
-pub struct Backoff {
-    /// The first pause. Each further one is twice as long.
-    pub first: Duration,
-    /// The longest pause.
-    pub longest: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self {
-            first: Duration::from_millis(200),
-            longest: Duration::from_secs(5),
-        }
-    }
-}
-
-impl Backoff {
-    fn pauses(self, attempts: usize) -> Pauses {
-        ExponentialBuilder::new()
-            .with_min_delay(self.first)
-            .with_max_delay(self.longest)
-            .with_max_times(attempts - 1)
-            .with_jitter()
-            .build()
-    }
+fn pauses(backoff: Backoff, attempts: usize) -> Pauses {
+    ExponentialBuilder::new()
+        .with_min_delay(backoff.first)
+        .with_max_delay(backoff.longest)
+        .with_max_times(attempts - 1)
+        .with_jitter()
+        .build()
 }
 
 type Pauses = <ExponentialBuilder as BackoffBuilder>::Backoff;
@@ -115,8 +98,8 @@ impl<'a> Attempts<'a> {
         Self {
             turns: None,
             effect: Effect::Read,
-            throttled: backoff.pauses(THROTTLED),
-            failed: backoff.pauses(FAILED),
+            throttled: pauses(backoff, THROTTLED),
+            failed: pauses(backoff, FAILED),
         }
     }
 

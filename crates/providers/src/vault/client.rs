@@ -19,7 +19,8 @@ use super::{
 };
 use crate::{
     Turns, Unread,
-    engine::{Attempts, Backoff, Engine, ErrorClass, Failure, Request, Service, retry_after},
+    engine::{Attempts, Engine, ErrorClass, Failure, Request, Service, retry_after},
+    turns::Backoff,
     unread,
 };
 
@@ -34,7 +35,7 @@ pub(super) struct Client {
 /// A Vault, as the engine calls it.
 struct Server {
     http: reqwest::Client,
-    server: Url,
+    address: Url,
     headers: HeaderMap,
     /// Where secrets are read, and where one logs in.
     namespaces: [Option<HeaderValue>; 2],
@@ -76,7 +77,7 @@ impl Client {
         Self {
             engine: Engine::new(Server {
                 http,
-                server,
+                address: server,
                 headers,
                 namespaces,
                 login,
@@ -223,7 +224,7 @@ impl Server {
     }
 
     fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Url, Unread> {
-        let mut url = self.server.clone();
+        let mut url = self.address.clone();
         url.path_segments_mut()
             .map_err(|()| Unread::store(unread::UNSUPPORTED, "spec.provider.vault.server"))?
             .pop_if_empty()

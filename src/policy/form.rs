@@ -1,0 +1,366 @@
+//! The forms that texts of a policy have: `5m`, `20/s`, `prod-*`.
+//!
+//! A form is named where a type describes its key (`#[schemars(with = "Written<form::Duration>")]`). The check of policies, the
+//! JSON Schema and the messages take everything else from here.
+
+use std::{borrow::Cow, fmt, marker::PhantomData, str::FromStr, time::Duration as StdDuration};
+
+use cluster::names::{is_label_key, is_name};
+use eso_model::{
+    StoreKey,
+    duration::{GoDuration, InvalidDuration},
+};
+use pace::rate::{InvalidRate, Rate as CallRate};
+use providers::trust::{InvalidOrigin, Origin};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::{FailureLimit, InvalidFailureLimit};
+use crate::{
+    pattern::Pattern,
+    selector::{InvalidSelector, Selector as LabelSelector},
+};
+
+/// The keyword of a schema that names a form. It is not published.
+pub(crate) const KEYWORD: &str = "x-form";
+
+/// What is wrong with one value, and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) what: String,
+    pub(crate) hint: String,
+}
+
+impl Fault {
+    pub(crate) fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            hint: hint.into(),
+        }
+    }
+}
+
+/// A form of text.
+pub(crate) trait Form {
+    /// Its name in schemas.
+    const NAME: &'static str;
+    /// What would be right, as a message says it.
+    const HINT: &'static str;
+    /// A text that has the form.
+    const EXAMPLE: &'static str;
+    /// A regular expression for editors. It may accept what [`Form::read`] refuses, but not the reverse.
+    const PATTERN: &'static str;
+
+    /// The text in its normal form, or what is wrong with it: the end of a sentence that starts with the text.
+    fn read(text: &str) -> Result<String, Fault>;
+}
+
+/// A form, found by its name.
+#[derive(Debug)]
+pub(crate) struct AnyForm {
+    pub(crate) name: &'static str,
+    pub(crate) hint: &'static str,
+    pub(crate) example: &'static str,
+    pub(crate) read: fn(&str) -> Result<String, Fault>,
+}
+
+impl AnyForm {
+    const fn of<F: Form>() -> Self {
+        Self {
+            name: F::NAME,
+            hint: F::HINT,
+            example: F::EXAMPLE,
+            read: F::read,
+        }
+    }
+
+    /// The form of this name.
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+        ALL.iter().find(|form| form.name == name)
+    }
+}
+
+/// Describes a key whose value is a text in this form.
+pub(crate) struct Written<F>(PhantomData<F>);
+
+impl<F: Form> JsonSchema for Written<F> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        F::NAME.into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": F::PATTERN,
+            "examples": [F::EXAMPLE],
+            KEYWORD: F::NAME,
+        })
+    }
+}
+
+/// Describes a key whose value is a whole number, at least `LEAST`, or a text in this form.
+pub(crate) struct CountOr<const LEAST: u32, F>(PhantomData<F>);
+
+impl<const LEAST: u32, F: Form> JsonSchema for CountOr<LEAST, F> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("count-{LEAST}-or-{}", F::NAME).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [
+            {"type": "integer", "minimum": LEAST, "maximum": u32::MAX},
+            Written::<F>::json_schema(generator),
+        ]})
+    }
+}
+
+/// Describes a map whose keys have the form `K`.
+pub(crate) struct Entries<K, V>(PhantomData<(K, V)>);
+
+impl<K: Form, V: JsonSchema> JsonSchema for Entries<K, V> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("{}-to-{}", K::NAME, V::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "propertyNames": {"pattern": K::PATTERN, KEYWORD: K::NAME},
+            "additionalProperties": generator.subschema_for::<V>(),
+        })
+    }
+}
+
+/// Types that always have the same form.
+macro_rules! written {
+    ($($type:ty: $form:ty),*) => {$(
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                <$form as Form>::NAME.into()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                Written::<$form>::json_schema(generator)
+            }
+        }
+    )*};
+}
+
+// Only types of this crate. A field with a type of another one says `with = "Written<…>"`.
+written!(Pattern: Name, LabelSelector: Selector);
+
+/// Declares the forms: a name in schemas, a hint, an example, a pattern for editors, and how a text is read.
+macro_rules! forms {
+    ($($(#[$about:meta])* $form:ident { $name:literal, $hint:expr, $example:literal, $pattern:literal, $read:expr })*) => {
+        $(
+            $(#[$about])*
+            pub(crate) struct $form;
+
+            impl Form for $form {
+                const NAME: &'static str = $name;
+                const HINT: &'static str = $hint;
+                const EXAMPLE: &'static str = $example;
+                const PATTERN: &'static str = $pattern;
+
+                fn read(text: &str) -> Result<String, Fault> {
+                    let read: fn(&str) -> Result<String, Fault> = $read;
+                    read(text)
+                }
+            }
+        )*
+
+        /// All forms.
+        static ALL: &[AnyForm] = &[$(AnyForm::of::<$form>()),*];
+    };
+}
+
+forms! {
+    /// A duration above zero.
+    Duration {
+        "duration",
+        InvalidDuration::HINT,
+        "5m",
+        r"^\+?([0-9]*\.?[0-9]*(ns|us|µs|μs|ms|s|m|h))+$",
+        |text| match duration(text)? {
+            StdDuration::ZERO => Err(Fault::new("is no time at all", InvalidDuration::HINT)),
+            _ => Ok(text.to_owned()),
+        }
+    }
+
+    /// A duration; zero means none.
+    DurationOrZero {
+        "duration-or-zero",
+        InvalidDuration::HINT,
+        "5m",
+        r"^\+?(0|([0-9]*\.?[0-9]*(ns|us|µs|μs|ms|s|m|h))+)$",
+        |text| duration(text).map(|_| text.to_owned())
+    }
+
+    /// A rate.
+    Rate {
+        "rate",
+        InvalidRate::HINT,
+        "20/s",
+        r"^[0-9]*\.?[0-9]*/(s|m|min|h)$",
+        |text| parsed::<CallRate>(text, InvalidRate::HINT)
+    }
+
+    /// A percentage.
+    Percentage {
+        "percentage",
+        InvalidFailureLimit::HINT,
+        "20%",
+        r"^[0-9]*\.?[0-9]*%$",
+        |text| parsed::<FailureLimit>(text, InvalidFailureLimit::HINT)
+    }
+
+    /// `auto`.
+    Auto {
+        "auto",
+        "write `auto` or a whole number from 1 on",
+        "auto",
+        "^auto$",
+        |text| match text {
+            "auto" => Ok(text.to_owned()),
+            _ => Err(Fault::new("is neither `auto` nor a whole number above zero", Self::HINT)),
+        }
+    }
+
+    /// A name in Kubernetes, or a glob on names.
+    Name {
+        "name",
+        "write a name or a glob like `prod-*`",
+        "prod-*",
+        r"^[-a-z0-9.*?\[\]{}\\,!^]+$",
+        |text| match Pattern::new(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(why) => Err(Fault::new(why, Self::HINT)),
+        }
+    }
+
+    /// A label selector.
+    Selector {
+        "selector",
+        InvalidSelector::HINT,
+        "team=payments,tier!=test",
+        r"^[-A-Za-z0-9_./ ,=!()]+$",
+        |text| match text.parse::<LabelSelector>() {
+            Ok(_) => Ok(text.to_owned()),
+            Err(InvalidSelector { why }) => {
+                Err(Fault::new(format!("is not a label selector ({why})"), Self::HINT))
+            }
+        }
+    }
+
+    /// A type of provider. (Item 3's `ProviderKind` brings the names.)
+    Provider {
+        "provider",
+        "write it as the spec of a store does, like `aws`, `azurekv`, `gcpsm` or `vault`",
+        "vault",
+        "^[a-z][a-zA-Z0-9]*$",
+        |text| {
+            let named = text.starts_with(|c: char| c.is_ascii_lowercase());
+            if !named || !text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+                return Err(Fault::new("is no type of provider", Self::HINT));
+            }
+            let long = match text {
+                "azure" => "azurekv",
+                "gcp" => "gcpsm",
+                other => other,
+            };
+            Ok(long.to_owned())
+        }
+    }
+
+    /// A store.
+    Store {
+        "store",
+        "write `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`",
+        "ClusterSecretStore/vault",
+        r"^(ClusterSecretStore|SecretStore/[-a-z0-9.]+)/[-a-z0-9.]+$",
+        |text| match text.parse::<StoreKey>() {
+            Ok(store) if is_name(store.name()) && store.namespace().is_none_or(is_name) => {
+                Ok(text.to_owned())
+            }
+            _ => Err(Fault::new("names no store", Self::HINT)),
+        }
+    }
+
+    /// Where the job's own credentials may go.
+    Endpoint {
+        "endpoint",
+        InvalidOrigin::HINT,
+        "https://vault.corp:8200",
+        r"^[hH][tT][tT][pP][sS]?://[^/?#@]+/?$",
+        |text| parsed::<Origin>(text, InvalidOrigin::HINT)
+    }
+
+    /// The key of an annotation that nobody else reads.
+    Annotation {
+        "annotation",
+        "write a key like `force-sync` or `example.com/force-sync`",
+        "force-sync",
+        r"^([-a-z0-9.]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+        |text| {
+            // The operator, kubectl and eso-sync itself read these: a time written there would mean something else to them.
+            const RESERVED: [&str; 3] =
+                ["kubectl.kubernetes.io", "reconcile.external-secrets.io", "eso-sync"];
+            if !is_label_key(text) {
+                return Err(Fault::new("is no key of an annotation", Self::HINT));
+            }
+            let owner = text.split_once('/').map(|(owner, _)| owner);
+            match owner.filter(|owner| RESERVED.contains(owner)) {
+                None => Ok(text.to_owned()),
+                Some(owner) => Err(Fault::new(
+                    format!("belongs to others: keys of `{owner}/` have a meaning of their own"),
+                    Self::HINT,
+                )),
+            }
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<StdDuration, Fault> {
+    match text.parse() {
+        Ok(GoDuration(duration)) => Ok(duration),
+        Err(InvalidDuration) => Err(Fault::new("is not a duration", InvalidDuration::HINT)),
+    }
+}
+
+fn parsed<T: FromStr<Err: fmt::Display>>(text: &str, hint: &str) -> Result<String, Fault> {
+    match text.parse::<T>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(Fault::new(error.to_string(), hint)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_example_has_its_form_and_fits_its_pattern() {
+        for form in ALL {
+            assert!((form.read)(form.example).is_ok(), "{}", form.name);
+            assert!(
+                std::ptr::eq(AnyForm::named(form.name).unwrap(), form),
+                "one name each"
+            );
+        }
+    }
+}
