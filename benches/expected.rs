@@ -1,6 +1,7 @@
-//! How long it takes to compute what a thousand keys of Secrets should hold, and to compare them: no provider, no cluster.
+//! Measures how long it takes to compute and compare the expected data of 1,000 Secret keys, without a provider or a
+//! cluster.
 //!
-//! `cargo bench --bench expected` prints the best of twenty rounds for each way in which ExternalSecrets make their keys.
+//! `cargo bench --bench expected` prints the best of twenty rounds for each way to define keys in an ExternalSecret.
 
 use std::{collections::BTreeMap, hint::black_box, time::Duration};
 
@@ -16,11 +17,11 @@ use serde_json::json;
 const KEYS: usize = 1000;
 const ROUNDS: usize = 20;
 
-/// A secret of ten members, as a provider holds it.
+/// A provider's secret with ten members.
 const DOCUMENT: &str = r#"{"m0":"a text","m1":"1.50","m2":1.50,"m3":"line\nline","m4":"päßwörd","m5":"YWJj","m6":true,
     "m7":{"nested":"one"},"m8":"-----BEGIN-----","m9":"postgres://user:password@host:5432/db"}"#;
 
-/// What evaluates a template here, as the drift check does.
+/// Renders templates like the drift check.
 fn templates(
     template: &Template,
     data: &BTreeMap<String, Value>,
@@ -37,7 +38,7 @@ fn templates(
     rendered.collect()
 }
 
-/// The best time of all rounds for a thousand keys.
+/// Returns the best time of all rounds for 1,000 keys.
 fn best(spec: &Spec, keys: usize) -> Duration {
     let raw = Raw::Bytes(Value::from(DOCUMENT));
     let answer = |_: &Read| Answer {
@@ -61,7 +62,7 @@ fn best(spec: &Spec, keys: usize) -> Duration {
     (0..ROUNDS).map(|_| round()).min().unwrap_or_default()
 }
 
-#[expect(clippy::print_stdout, reason = "figures are what this prints")]
+#[expect(clippy::print_stdout, reason = "a benchmark prints its results")]
 fn main() {
     let entry = |n: usize| json!({"secretKey": format!("k{n}"), "remoteRef": {"key": "doc", "property": format!("m{n}")}});
     let entries: Vec<_> = (0..10).map(entry).collect();

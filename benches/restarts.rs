@@ -1,17 +1,18 @@
-//! How much memory a run needs that restarts a thousand workloads, and how long it takes: the real binary against the sandbox,
-//! whose controllers replace the Pods of each.
+//! Measures the time and peak memory of a run that restarts 1,000 workloads. It runs the real binary against the sandbox,
+//! whose controllers replace the Pods.
 //!
 //! ```text
 //! cargo bench --bench restarts -- [N] [--pods P] [--namespaces M] [--binary FILE]
 //! ```
 //!
-//! N workloads (1000) of P Pods each (3), each with an ExternalSecret and a Secret of its own, in M namespaces (1). All Secrets are
-//! rotated; the run finds that out, syncs them and restarts all workloads. The pace is out of the way.
+//! N workloads (default 1000) with P Pods each (default 3), in M namespaces (default 1). Each workload has its own
+//! ExternalSecret and Secret. All secrets are rotated; the run detects this, syncs them and restarts all workloads. Rates
+//! are set too high to matter.
 
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "what goes wrong ends a benchmark"
+    reason = "any error ends the benchmark"
 )]
 
 use std::{collections::BTreeMap, path::PathBuf, process::Stdio, time::Duration};
@@ -28,10 +29,10 @@ restart: [{match: references, maxConcurrent: 50}]
 deadline: 60m
 "#;
 
-/// What it may need at the most, in MiB.
+/// The goal for peak memory, in MiB.
 const GOAL: u64 = 64;
 
-struct Bed {
+struct Setup {
     sandbox: Sandbox,
     workloads: usize,
     pods: usize,
@@ -41,17 +42,17 @@ struct Bed {
 }
 
 #[tokio::main]
-#[expect(clippy::print_stdout, reason = "figures are what this prints")]
+#[expect(clippy::print_stdout, reason = "a benchmark prints its results")]
 async fn main() {
-    let bed = Bed::new().await;
-    bed.fill().await;
-    let (adopting, took) = bed.run("adopted").await;
+    let setup = Setup::new().await;
+    setup.fill().await;
+    let (adopting, took) = setup.run("adopted").await;
     println!(
         "adopting {} workloads: {adopting} MiB, {took:.1} s",
-        bed.workloads
+        setup.workloads
     );
-    bed.rotate("second");
-    let (restarting, took) = bed.run("restarted").await;
+    setup.rotate("second");
+    let (restarting, took) = setup.run("restarted").await;
     let met = if adopting.max(restarting) <= GOAL {
         "met"
     } else {
@@ -59,12 +60,15 @@ async fn main() {
     };
     println!(
         "restarting {} workloads of {} pods in {} namespaces: {restarting} MiB (goal: {GOAL} MiB, {met}), {took:.1} s",
-        bed.workloads, bed.pods, bed.namespaces
+        setup.workloads, setup.pods, setup.namespaces
     );
 }
 
-impl Bed {
-    #[expect(clippy::disallowed_methods, reason = "the binary runs now")]
+impl Setup {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a benchmark uses the current time"
+    )]
     async fn new() -> Self {
         let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
         let (mut workloads, mut options) = (1000, BTreeMap::new());
@@ -104,7 +108,7 @@ impl Bed {
         format!("bench-{}", number % self.namespaces)
     }
 
-    /// The provider holds this for all of them.
+    /// Sets the value in the provider for all workloads.
     fn rotate(&self, value: &str) {
         for number in 0..self.namespaces {
             self.apply(json!({
@@ -157,7 +161,7 @@ impl Bed {
         available && self.sandbox.get("secrets", &namespace, &name).is_some()
     }
 
-    /// The most memory that a run had, in MiB, and its time. All workloads have to come to this end.
+    /// Runs the binary and returns its peak memory in MiB and its time. Fails unless all workloads have this outcome.
     async fn run(&self, outcome: &str) -> (u64, f64) {
         let policy = self.folder.path().join("policy.yaml");
         std::fs::write(&policy, POLICY).expect("the folder can be written");
@@ -203,7 +207,7 @@ impl Bed {
     }
 }
 
-/// The most memory that a process has had, in MiB; 0 once it is gone.
+/// Returns the peak memory of a process in MiB, or 0 if it has ended.
 fn high_water(status: &str) -> u64 {
     let text = std::fs::read_to_string(status).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,5 +1,5 @@
-//! Kubernetes Events, written and awaited before the process ends: one on each ExternalSecret that failed, one on the job's
-//! own Pod. None on those that synced: that would double the load on the API server.
+//! Writes Kubernetes Events before the process ends: one for each ExternalSecret and workload that failed, and one on the job's
+//! Pod. None for successes, because that would double the load on the API server.
 
 use std::time::Duration;
 
@@ -18,44 +18,38 @@ use crate::{
     results::Results,
 };
 
-/// Events are worth waiting for, but not for long: a Pod that is told to end has 30 s in all.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// The timeout for all Events. A Pod has 30 s between SIGTERM and SIGKILL.
+const EVENTS_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Events under way at once.
+/// Parallel writes.
 const AT_ONCE: usize = 8;
 
-/// What the API server allows in an Event's note.
+/// The API server's limit for an Event's note.
 const NOTE: usize = 1024;
 
 /// The Pod that the process runs in.
 #[derive(Clone, Debug)]
-pub struct OwnPod {
-    /// Its namespace.
+pub struct JobPod {
     pub namespace: String,
-    /// Its name.
     pub name: String,
 }
 
-/// What is told.
+/// The contents of the Events.
 #[derive(Clone, Copy, Debug)]
-pub struct Told<'a> {
-    /// What was planned.
+pub struct EventData<'a> {
     pub plan: &'a Plan,
-    /// What became of it.
     pub results: &'a Results,
-    /// The report.
     pub document: &'a Document,
 }
 
-/// Writes the Events of a run.
 pub async fn announce(
     cluster: &Cluster,
     api: &Api,
-    pod: Option<&OwnPod>,
-    told: Told<'_>,
+    pod: Option<&JobPod>,
+    told: EventData<'_>,
     now: Timestamp,
 ) {
-    let Told {
+    let EventData {
         plan,
         results,
         document,
@@ -95,8 +89,8 @@ pub async fn announce(
             announce_on_pod(cluster, pod, document, now).await;
         }
     };
-    if timeout(PATIENCE, all).await.is_err() {
-        tracing::warn!("not all Events could be written in time");
+    if timeout(EVENTS_TIMEOUT, all).await.is_err() {
+        tracing::warn!("could not write all Events in time");
     }
 }
 
@@ -135,14 +129,14 @@ fn on_workload(step: &Step, run: &str, message: &str, now: Timestamp) -> (String
         "name": step.id.name,
         "uid": step.uid,
     });
-    // A workload and an ExternalSecret may have one name: their Events have two.
+    // A workload and an ExternalSecret can have the same name, but their Events must not.
     let name = format!("{}-{}", kind.as_str().to_lowercase(), step.id.name);
     let event = event(&about, &name, run, "Warning", "RestartFailed", message, now);
     (step.id.namespace.clone(), event)
 }
 
-/// Writes the summary Event on the job's own Pod.
-pub async fn announce_on_pod(cluster: &Cluster, pod: &OwnPod, document: &Document, now: Timestamp) {
+/// Writes the summary Event on the job's Pod.
+pub async fn announce_on_pod(cluster: &Cluster, pod: &JobPod, document: &Document, now: Timestamp) {
     #[derive(serde::Deserialize)]
     struct Pod {
         metadata: wire::Meta,
@@ -151,7 +145,7 @@ pub async fn announce_on_pod(cluster: &Cluster, pod: &OwnPod, document: &Documen
     let uid = match cluster.get::<Pod>(&path).await {
         Ok(pod) => pod.metadata.uid,
         Err(error) => {
-            tracing::debug!(%error, "no Event on the own Pod");
+            tracing::debug!(%error, "could not write an Event on this Pod");
             return;
         }
     };
@@ -195,7 +189,7 @@ fn event(
     now: Timestamp,
 ) -> Value {
     let time = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    // An Event's name is that of its object and something unique; both together are a DNS subdomain of 253 characters.
+    // The name of an Event is the object's name plus a unique suffix. It must be a DNS subdomain of at most 253 characters.
     let room = 252_usize.saturating_sub(run.len());
     let short: String = name.chars().take(room).collect();
     let note: String = message.chars().take(NOTE).collect();
@@ -219,6 +213,6 @@ fn event(
 async fn write(cluster: &Cluster, namespace: String, event: Value) {
     let path = format!("/api/v1/namespaces/{namespace}/events");
     if let Err(error) = cluster.create::<serde::de::IgnoredAny>(&path, &event).await {
-        tracing::debug!(%error, "an Event was not written");
+        tracing::debug!(%error, "could not write an Event");
     }
 }

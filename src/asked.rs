@@ -69,7 +69,7 @@ impl<'a> Named<'a> {
         }
         if let Some(store) = self.store.filter(|_| selected.is_empty()) {
             return Err(Failure::not_found(&format!(
-                "no ExternalSecret here reads from the store {store}"
+                "none of the selected ExternalSecrets reads from the store {store}"
             )));
         }
         Ok(())
@@ -125,7 +125,7 @@ impl Session {
         let by_files = !config.is_empty() || self.connection.sandbox.is_none();
         match &self.connection.namespace {
             Some(namespace) if by_files => Err(Failure::usage(format!(
-                "-n {namespace} and a policy exclude each other; select the namespace in the policy"
+                "-n {namespace} cannot be used together with a policy. Select the namespace in the policy"
             ))),
             _ => Ok(()),
         }
@@ -146,7 +146,7 @@ impl Session {
             .map_err(|mut failure| {
                 failure.message = failure.message.replacen(
                     "the policy is invalid",
-                    "what was asked for is invalid",
+                    "the arguments are invalid",
                     1,
                 );
                 failure
@@ -165,7 +165,7 @@ impl Session {
             && !is_namespace(namespace)
         {
             return Err(Failure::usage(format!(
-                "-n `{namespace}` is no name of a namespace"
+                "-n: `{namespace}` is not a valid namespace name"
             )));
         }
         let checked = self.policy_from_selection(&selection("default"), flags.clone(), false)?;
@@ -190,7 +190,7 @@ impl Session {
             !select.names.is_empty() || select.all_namespaces || select.selector.is_some();
         if selects && !config.is_empty() {
             return Err(Failure::usage(
-                "a policy (--config) and names, -A or -l exclude each other",
+                "--config cannot be used together with NAME, -A or -l",
             ));
         }
         // Without a policy -n says where to look.

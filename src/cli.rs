@@ -1,4 +1,4 @@
-//! The command line: what was typed, and nothing but that.
+//! The command line: flags, arguments and their help texts. Parsed by clap, interpreted in `command`.
 
 use std::path::PathBuf;
 
@@ -12,16 +12,16 @@ use crate::{
     telemetry::{Color, LogFormat},
 };
 
-/// Where a policy is looked for if none is named: where the CronJob mounts it.
+/// The policy file if `--config` is not given: the path where the CronJob mounts it.
 pub const DEFAULT_CONFIG: &str = "/etc/eso-sync/config.yaml";
 
 /// Force-sync ExternalSecrets after a rotation, and prove that each sync happened.
 ///
-/// Annotates the ExternalSecrets that a policy (or the command line) selects, at a pace that no provider suffers from, and
-/// waits for the operator's proof of each. Data goes to stdout, everything else to stderr.
+/// Annotates the ExternalSecrets that the policy or the command line selects, at a rate that the providers can handle, and
+/// waits until the operator has proven each sync. Data goes to stdout, everything else to stderr.
 ///
-/// Exit codes: 0 done, 1 differences found, 2 usage or policy invalid, 3 some items failed, 4 no cluster or not enough
-/// rights, 5 a safety limit, 6 another run holds the lock, 7 stopped by deadline or signal.
+/// Exit codes: 0 done or nothing to do, 1 differences found, 2 invalid usage or policy, 3 some items failed or are unknown,
+/// 4 no cluster, credentials or rights, 5 a safety limit, 6 another run holds the lock, 7 deadline or signal.
 #[derive(Debug, Parser)]
 #[command(
     name = "eso-sync",
@@ -30,31 +30,28 @@ pub const DEFAULT_CONFIG: &str = "/etc/eso-sync/config.yaml";
     propagate_version = true
 )]
 pub struct Cli {
-    /// How to reach the cluster.
     #[command(flatten)]
     pub connection: ConnectionArgs,
-    /// How to log.
     #[command(flatten)]
     pub logging: LoggingArgs,
-    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// kubectl's connection flags.
+/// The connection flags of kubectl.
 #[derive(Clone, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {
-    /// Path of the kubeconfig
+    /// Path of the kubeconfig file
     #[arg(long, global = true, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig
+    /// Context in the kubeconfig to use
     #[arg(long, global = true, value_name = "NAME")]
     pub context: Option<String>,
-    /// Cluster of the kubeconfig
+    /// Cluster in the kubeconfig to use
     #[arg(long, global = true, value_name = "NAME")]
     pub cluster: Option<String>,
-    /// User of the kubeconfig
+    /// User in the kubeconfig to use
     #[arg(long, global = true, value_name = "NAME")]
     pub user: Option<String>,
     /// Address of the API server
@@ -63,10 +60,10 @@ pub struct ConnectionArgs {
     /// Bearer token for the API server
     #[arg(long, global = true, value_name = "TOKEN")]
     pub token: Option<SecretString>,
-    /// Path of the API server's certificate authority
+    /// Path of the certificate authority file for the API server
     #[arg(long, global = true, value_name = "FILE")]
     pub certificate_authority: Option<PathBuf>,
-    /// Do not check the API server's certificate
+    /// Do not verify the API server's certificate
     #[arg(long, global = true)]
     pub insecure_skip_tls_verify: bool,
     /// User to impersonate
@@ -81,10 +78,10 @@ pub struct ConnectionArgs {
         value_delimiter = ','
     )]
     pub impersonate_groups: Vec<String>,
-    /// Namespace; default: that of the context
+    /// Namespace [default: the namespace of the context]
     #[arg(long, short = 'n', global = true, value_name = "NAME")]
     pub namespace: Option<String>,
-    /// Use an embedded cluster: the default one, `bad-day`, or the manifests in a folder
+    /// Use an embedded cluster with the default content, `bad-day`, or the manifests in a directory
     #[arg(
         long,
         global = true,
@@ -102,17 +99,17 @@ impl std::fmt::Debug for ConnectionArgs {
     }
 }
 
-/// How to log.
+/// The logging flags.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct LoggingArgs {
-    /// Say more on stderr (repeatable)
+    /// Log more to stderr (repeatable)
     #[arg(long, short = 'v', global = true, action = ArgAction::Count)]
     pub verbose: u8,
-    /// Say only what went wrong on stderr
+    /// Log only errors to stderr
     #[arg(long, short = 'q', global = true)]
     pub quiet: bool,
-    /// Form of the logs on stderr
+    /// Format of the logs on stderr
     #[arg(long, global = true, value_enum, default_value = "text")]
     pub log_format: LogFormat,
     /// When to use colour
@@ -120,160 +117,150 @@ pub struct LoggingArgs {
     pub color: Color,
 }
 
-/// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Do the whole job that a policy describes
+    /// Carry out a policy: check for drift, sync, and restart workloads
     Run(RunArgs),
-    /// Print what `run` would do, changing nothing
+    /// Print what `run` would do, without changing anything
     Plan(PlanArgs),
-    /// Compare what the providers hold with what the Secrets hold, changing nothing
+    /// Compare the target Secrets with the providers, without changing anything
     Drift(DriftArgs),
-    /// Force-sync single ExternalSecrets, without a policy
+    /// Force-sync selected ExternalSecrets, without a policy
     Sync(SyncArgs),
-    /// Restart only what runs on old data, as the policy's `restart` says; nothing is synced
+    /// Restart workloads that run with old data, by the policy's `restart` rules, without syncing
     Restart(RunArgs),
     /// Show ExternalSecrets and when they last synced
     Status(StatusArgs),
-    /// Say why one ExternalSecret is stale or failing, and what to do
+    /// Explain why an ExternalSecret is stale or failing, and how to fix it
     Diagnose(DiagnoseArgs),
-    /// Check a policy
+    /// Validate a policy
     Validate(ValidateArgs),
-    /// Print a JSON Schema
+    /// Print the JSON Schema of policies or of reports
     Schema(SchemaArgs),
-    /// Print the Roles and ClusterRoles that a policy needs, or the rights at a provider
+    /// Print the Roles and ClusterRoles that a policy needs, or the permissions needed at a provider
     Rbac(RbacArgs),
-    /// Print a completion script for a shell
+    /// Print a shell completion script
     Completion {
-        /// The shell
+        /// Shell to print the script for
         shell: clap_complete::Shell,
     },
     /// Print the manual page
     Man,
 }
 
-/// Which policy.
+/// The flag that names policy files.
 #[derive(Clone, Debug, Args)]
 pub struct PolicyArgs {
-    /// Policy file (repeatable; later ones win) [default: /etc/eso-sync/config.yaml]
+    /// Policy file (repeatable; later files override earlier ones) [default: /etc/eso-sync/config.yaml]
     #[arg(long, short = 'c', value_name = "FILE", value_delimiter = ',')]
     pub config: Vec<PathBuf>,
 }
 
-/// The most that a policy may ask for. Only flags and variables say so, never a policy.
+/// Upper limits for what a policy may do. They are set by flags and environment variables only, never by a policy.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Ceilings")]
 pub struct CeilingArgs {
-    /// Refuse a policy that does anything else [default: everything]
+    /// Allow only these actions, and refuse a policy that uses others [default: all]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub allow: Option<Vec<Capability>>,
-    /// Refuse a policy that may sync more than this
+    /// Highest `safety.maxSyncs` that a policy may set
     #[arg(long, value_name = "N")]
     pub max_syncs: Option<u32>,
-    /// Refuse a policy that may restart more than this
+    /// Highest `safety.maxRestarts` that a policy may set
     #[arg(long, value_name = "N")]
     pub max_restarts: Option<u32>,
 }
 
-/// How to restart.
+/// The flags for restarts.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Restarts")]
 pub struct RestartFlags {
-    /// Restart also what is not healthy, cools down or was restarted too often, and go on although something that was restarted is
-    /// not healthy
+    /// Also restart workloads that are unhealthy, cooling down or restarted too often, and continue after a restarted workload
+    /// stays unhealthy
     #[arg(long)]
     pub retry: bool,
-    /// Note anew what pods started with where that note vanished or cannot be read
+    /// Create missing or unreadable stamps again
     #[arg(long)]
     pub adopt_anew: bool,
 }
 
-/// How to act.
+/// The flags of commands that change something.
 #[derive(Clone, Debug, Args)]
 pub struct ActArgs {
-    /// Print the plan and change nothing
+    /// Print the plan without changing anything
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short = 'y')]
     pub yes: bool,
-    /// How long one ExternalSecret may take, not counting the operator's queue
+    /// Timeout for one ExternalSecret, not counting the time in the operator's queue
     #[arg(long, value_name = "DURATION")]
     pub timeout: Option<GoDuration>,
-    /// How long to wait for another run that holds the lock
+    /// How long to wait if another run holds the lock
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     pub wait_lock: GoDuration,
-    /// Namespace of the lock's Lease [default: that of the own Pod, else eso-sync, else default]
+    /// Namespace of the lock and the stamp key [default: the Pod's namespace, or eso-sync]
     #[arg(long, value_name = "NAME")]
     pub lock_namespace: Option<String>,
-    /// Name of the own Pod, which gets an Event at the end
+    /// Name of the job's own Pod, which gets an Event at the end of the run
     #[arg(long, value_name = "NAME", hide = true)]
     pub pod_name: Option<String>,
-    /// Namespace of the own Pod
+    /// Namespace of the job's own Pod
     #[arg(long, value_name = "NAME", hide = true)]
     pub pod_namespace: Option<String>,
 }
 
-/// Where the job keeps what it owns.
+/// The flags that find the lock and the stamp key.
 #[derive(Clone, Debug, Args)]
 pub struct HomeArgs {
-    /// Namespace of what the job owns: the lock, the key of stamps [default: that of the own Pod, else eso-sync, else default]
+    /// Namespace of the lock and the stamp key [default: the Pod's namespace, or eso-sync]
     #[arg(long, value_name = "NAME")]
     pub lock_namespace: Option<String>,
-    /// Namespace of the own Pod
+    /// Namespace of the job's own Pod
     #[arg(long, value_name = "NAME", hide = true)]
     pub pod_namespace: Option<String>,
 }
 
-/// `run`, and `restart`, which leaves out all but the restarts.
+/// `run`, and `restart`, which only restarts workloads.
 #[derive(Debug, Args)]
-#[command(mut_arg("output", |arg| arg.help("Form of the report")))]
+#[command(mut_arg("output", |arg| arg.help("Output format of the report")))]
 pub struct RunArgs {
-    /// In which form.
     #[command(flatten)]
     pub form: FormArgs,
-    /// Which policy.
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// How to act.
     #[command(flatten)]
     pub act: ActArgs,
-    /// How to restart.
     #[command(flatten)]
     pub restart: RestartFlags,
-    /// The most that may be asked for.
     #[command(flatten)]
     pub ceilings: CeilingArgs,
 }
 
-/// Which ExternalSecrets, without a policy.
+/// The flags that select ExternalSecrets without a policy.
 #[derive(Clone, Debug, Args)]
 pub struct SelectArgs {
-    /// Names of ExternalSecrets (globs work)
+    /// Names of ExternalSecrets; globs are allowed
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
-    /// In all namespaces
+    /// Select in all namespaces
     #[arg(long, short = 'A')]
     pub all_namespaces: bool,
-    /// With these labels
+    /// Label selector, as in `kubectl get -l`
     #[arg(long, short = 'l', value_name = "SELECTOR")]
     pub selector: Option<String>,
 }
 
 /// `plan`
 #[derive(Debug, Args)]
-#[command(mut_arg("output", |arg| arg.help("Form of the plan")))]
+#[command(mut_arg("output", |arg| arg.help("Output format of the plan")))]
 pub struct PlanArgs {
-    /// In which form.
     #[command(flatten)]
     pub form: FormArgs,
-    /// Which policy.
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// Or which ExternalSecrets.
     #[command(flatten)]
     pub select: SelectArgs,
-    /// The most that may be asked for.
     #[command(flatten)]
     pub ceilings: CeilingArgs,
     /// Where what the job owns is kept.
@@ -286,85 +273,77 @@ pub struct PlanArgs {
 
 /// `drift`
 #[derive(Debug, Args)]
-#[command(mut_arg("output", |arg| arg.help("Form of the findings")))]
+#[command(mut_arg("output", |arg| arg.help("Output format of the findings")))]
 pub struct DriftArgs {
-    /// In which form.
     #[command(flatten)]
     pub form: FormArgs,
-    /// Which policy.
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// Or which ExternalSecrets.
     #[command(flatten)]
     pub select: SelectArgs,
-    /// Whose credentials.
     #[command(flatten)]
     pub providers: ProviderArgs,
 }
 
 /// `diagnose`
 #[derive(Debug, Args)]
-#[command(mut_arg("output", |arg| arg.help("Form of the diagnosis")))]
+#[command(mut_arg("output", |arg| arg.help("Output format of the diagnosis")))]
 pub struct DiagnoseArgs {
     /// Name of the ExternalSecret
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// In which form.
     #[command(flatten)]
     pub form: FormArgs,
-    /// Whose credentials.
     #[command(flatten)]
     pub providers: ProviderArgs,
 }
 
-/// How providers are read.
+/// The flags for reading providers.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Providers")]
 pub struct ProviderArgs {
-    /// Read providers with your own credentials (ambient) or with those that the stores name (store)
+    /// Read providers with your own credentials (ambient) or with the credentials of each store (store)
     #[arg(
         long,
-        value_name = "WHOSE",
+        value_name = "SOURCE",
         value_parser = ["ambient", "store"]
     )]
     pub credentials: Option<String>,
-    /// Where your own credentials may go beyond the clouds' own hosts, such as `https://vault.corp:8200` (repeatable)
+    /// Additional endpoint that may receive your own credentials, for example `https://vault.corp:8200` (repeatable)
     #[arg(long = "endpoint", value_name = "URL", value_delimiter = ',')]
     pub endpoints: Vec<String>,
-    /// Let your own credentials read for namespaced SecretStores too
+    /// Also use your own credentials for namespaced SecretStores
     #[arg(long)]
     pub namespaced_stores: bool,
 }
 
 /// `sync`
 #[derive(Debug, Args)]
-#[command(mut_arg("output", |arg| arg.help("Form of the report")))]
+#[command(mut_arg("output", |arg| arg.help("Output format of the report")))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct SyncArgs {
-    /// In which form.
     #[command(flatten)]
     pub form: FormArgs,
-    /// Which ExternalSecrets.
     #[command(flatten)]
     pub select: SelectArgs,
-    /// All in the namespace
+    /// Select all ExternalSecrets in the namespace
     #[arg(long)]
     pub all: bool,
-    /// Those that read from this store: NAME, ClusterSecretStore/NAME or SecretStore/NAMESPACE/NAME
+    /// Select by store: NAME, ClusterSecretStore/NAME or SecretStore/NAMESPACE/NAME
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
-    /// Those whose last sync failed, or that never synced
+    /// Select ExternalSecrets whose last sync failed, or that never synced
     #[arg(long)]
     pub failed: bool,
-    /// Generators too, which makes new credentials
+    /// Also sync ExternalSecrets with generators, which creates new credentials
     #[arg(long)]
     pub generators: bool,
-    /// Restart what uses their Secrets and is not known to run on the present data; tells every link up to the pods
+    /// Also restart the workloads that use the Secrets, unless they are known to run with the current data, and report each link
+    /// up to the pods
     #[arg(long = "restart")]
     pub restart: bool,
-    /// How to act.
     #[command(flatten)]
     pub act: ActArgs,
-    /// How to restart.
     #[command(flatten)]
     pub restart_flags: RestartFlags,
     /// How `--restart` reads providers.
@@ -381,16 +360,14 @@ pub struct SyncArgs {
 /// `status`
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Which policy.
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// Or which ExternalSecrets.
     #[command(flatten)]
     pub select: SelectArgs,
     /// Where what the job owns is kept.
     #[command(flatten)]
     pub home: HomeArgs,
-    /// Form of the table
+    /// Output format
     #[arg(
         long,
         short = 'o',
@@ -405,10 +382,8 @@ pub struct StatusArgs {
 /// `validate`
 #[derive(Debug, Args)]
 pub struct ValidateArgs {
-    /// Which policy.
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// The most that may be asked for.
     #[command(flatten)]
     pub ceilings: CeilingArgs,
 }
@@ -416,69 +391,67 @@ pub struct ValidateArgs {
 /// `schema`
 #[derive(Debug, Args)]
 pub struct SchemaArgs {
-    /// Of what
+    /// What the schema describes
     #[arg(long = "for", value_enum, default_value = "policy")]
     pub of: SchemaOf,
 }
 
-/// What a schema describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SchemaOf {
-    /// A policy file
+    /// Policy files
     Policy,
-    /// What `-o json|yaml` prints
+    /// Documents that `-o json|yaml` prints
     Report,
 }
 
 /// `rbac`
 #[derive(Debug, Args)]
 pub struct RbacArgs {
-    /// Which policy; without one, the ad hoc commands.
+    /// Without a policy, the rights of the ad hoc commands are printed.
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// The most that may be asked for.
-    #[command(flatten)]
-    pub ceilings: CeilingArgs,
     /// ServiceAccount that gets the rights, in --namespace
     #[arg(long, value_name = "NAME", default_value = "eso-sync")]
     pub service_account: String,
-    /// Namespace that ClusterSecretStores' references name (repeatable)
+    /// Namespace with the credentials of a ClusterSecretStore (repeatable)
     #[arg(long = "credentials-in", value_name = "NAMESPACE")]
     pub credentials_in: Vec<String>,
-    /// Print what reading needs at this provider instead
+    /// Print the permissions for reading this provider instead
     #[arg(long = "for", value_name = "PROVIDER", value_enum)]
     pub side: Option<Side>,
+    #[command(flatten)]
+    pub ceilings: CeilingArgs,
 }
 
-/// In which form a document is printed; each command says what it is that it prints.
+/// The output format. Each command sets its own help text for the flag.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct FormArgs {
-    /// Form of the document
+    /// Output format
     #[arg(long, short = 'o', value_enum, default_value = "table")]
     pub output: Output,
 }
 
-/// The form of plans and reports.
+/// The output formats of plans and reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// A table, what needs doing, and totals
+    /// Table, details and totals
     Table,
-    /// One JSON document
+    /// JSON
     Json,
-    /// One YAML document
+    /// YAML
     Yaml,
 }
 
-/// The form of `status`.
+/// The output formats of `status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum StatusOutput {
-    /// A table
+    /// Table
     Table,
-    /// A table with more columns
+    /// Table with more columns
     Wide,
-    /// One JSON document
+    /// JSON
     Json,
-    /// One YAML document
+    /// YAML
     Yaml,
     /// Names only
     Name,
@@ -526,7 +499,7 @@ fn variable(flag: clap::Arg) -> clap::Arg {
     }
 }
 
-/// The environment variables that stand for flags: they are no part of a policy.
+/// Returns the environment variables that set flags. They are not keys of a policy.
 pub fn flag_variables() -> Vec<String> {
     let command = command();
     let mut commands = vec![&command];
@@ -550,7 +523,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_is_consistent() {
         command().debug_assert();
     }
 

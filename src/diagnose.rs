@@ -1,4 +1,4 @@
-//! Why one ExternalSecret is stale or failing, and what to do: from what was seen along its way, in plain words. Pure.
+//! The diagnosis of one ExternalSecret: why it is stale or failing, and what to do. Pure: from collected facts to text.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -15,7 +15,7 @@ use crate::{
     report::{API_VERSION, Run},
 };
 
-/// What `diagnose -o json|yaml` prints.
+/// The document that `diagnose -o json|yaml` prints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Diagnosis {
@@ -23,18 +23,17 @@ pub struct Diagnosis {
     pub api_version: &'static str,
     /// `Diagnosis`
     pub kind: &'static str,
-    /// Which run it was.
+    /// The run that printed the document.
     pub run: Run,
     /// The namespace of the ExternalSecret.
     pub namespace: String,
-    /// Its name.
     pub name: String,
-    /// What the drift check says.
+    /// The verdict of the drift check.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
-    /// What was seen, from the store to the workloads that use the Secret.
+    /// The links from the store to the workloads that use the Secret.
     pub links: Vec<Link>,
-    /// What to do next, the first thing first.
+    /// The next steps, in order.
     pub next: Vec<String>,
 }
 
@@ -42,38 +41,38 @@ pub struct Diagnosis {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Link {
-    /// What it is about.
+    /// The object that the link describes.
     pub about: String,
-    /// How it is.
+    /// The state of the link.
     pub health: Health,
-    /// For people; never a part of a value.
+    /// Text for people. Never contains a part of a value.
     pub text: String,
 }
 
-/// How a link is.
+/// The state of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Health {
-    /// As it should be.
+    /// No problem was found.
     Well,
-    /// Something is wrong.
+    /// A problem was found.
     Wrong,
-    /// It cannot be told.
+    /// The state could not be determined.
     Unknown,
 }
 
-/// What was seen.
+/// Everything that was read.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// The ExternalSecret, and what would become of it.
+    /// The ExternalSecret with its planned action.
     pub item: &'a Item,
-    /// Its stores.
+    /// The snapshot with its stores.
     pub inventory: &'a Inventory,
-    /// The operator's warnings about it, the last one last; or why they could not be read.
+    /// The operator's warnings about it, oldest first; or the error from reading them.
     pub warnings: Result<&'a [String], &'a str>,
-    /// What the providers answered.
+    /// The results of the provider reads.
     pub reads: &'a [ReadFact],
-    /// The workloads whose pods use the Secret, as `KIND/NAME`; or why they could not be listed.
+    /// The workloads whose pods use the Secret, as `KIND/NAME`; or the error from listing them.
     pub consumers: Result<&'a [String], &'a str>,
 }
 
@@ -103,7 +102,7 @@ impl Notes {
     }
 }
 
-/// Follows the chain.
+/// Makes the diagnosis of one ExternalSecret.
 pub fn diagnose(facts: Facts<'_>, run: Run) -> Diagnosis {
     let mut notes = Notes {
         links: Vec::new(),
@@ -134,27 +133,29 @@ fn stores(facts: Facts<'_>, notes: &mut Notes) {
         let about = key.to_string();
         match view {
             StoreView::Missing => {
-                notes.add(about, Health::Wrong, "it does not exist");
-                notes.then(format!("create {key}, or name the store that is meant"));
+                notes.add(about, Health::Wrong, "does not exist");
+                notes.then(format!(
+                    "create {key}, or fix the store reference in the ExternalSecret"
+                ));
             }
             StoreView::Unknown(why) => {
-                notes.add(about, Health::Unknown, format!("it cannot be read: {why}"));
+                notes.add(about, Health::Unknown, format!("cannot be read: {why}"));
             }
             StoreView::Seen(store) => match &store.ready {
                 Some(ready) if ready.ready => {
-                    notes.well(about, format!("ready; its provider is {}", store.provider));
+                    notes.well(about, format!("ready; provider {}", store.provider));
                 }
                 Some(ready) => {
                     let text = format!("not ready: {}", ready.reason);
                     notes.add(about, Health::Wrong, text);
                     notes.then(format!(
-                        "mend {key}: its credentials or its address; `kubectl describe` shows the operator's text"
+                        "fix the credentials or the address in {key}. `kubectl describe` shows the operator's error"
                     ));
                 }
                 None => notes.add(
                     about,
                     Health::Unknown,
-                    "the operator has not looked at it yet",
+                    "has no status from the operator yet",
                 ),
             },
         }
@@ -165,7 +166,7 @@ fn provider(facts: Facts<'_>, notes: &mut Notes) {
     for read in facts.reads {
         let about = format!("{} at {}", read.what, read.store);
         match &read.state {
-            ReadState::Found => notes.well(about, "it is there, and can be read"),
+            ReadState::Found => notes.well(about, "exists, and can be read"),
             ReadState::NotFound => {
                 notes.add(
                     about,
@@ -173,7 +174,7 @@ fn provider(facts: Facts<'_>, notes: &mut Notes) {
                     "the provider has no such secret or version",
                 );
                 notes.then(format!(
-                    "create {} in the provider, or mend the key in the spec",
+                    "create {} in the provider, or fix the remote key in the ExternalSecret's spec",
                     read.what
                 ));
             }
@@ -181,15 +182,15 @@ fn provider(facts: Facts<'_>, notes: &mut Notes) {
                 notes.add(
                     about,
                     Health::Wrong,
-                    format!("the operator fails on it: {word}"),
+                    format!("the operator would fail with it: {word}"),
                 );
             }
             ReadState::Unread { why, permission } => {
-                let mut text = format!("it cannot be read: {why}");
+                let mut text = format!("cannot be read: {why}");
                 if let Some(permission) = permission {
-                    let _ = write!(text, "; lacking: {permission}");
+                    let _ = write!(text, "; missing permission: {permission}");
                     notes.then(format!(
-                        "grant {permission} to whom the provider is read with"
+                        "grant {permission} to the identity that reads the provider"
                     ));
                 }
                 notes.add(about, Health::Unknown, text);
@@ -202,20 +203,20 @@ fn external_secret(facts: Facts<'_>, notes: &mut Notes) {
     let item = facts.item;
     let about = "ExternalSecret";
     let since = item.refreshed.map_or_else(
-        || "it has never synced".to_owned(),
-        |at| format!("it last synced at {at}"),
+        || "never synced".to_owned(),
+        |at| format!("last synced at {at}"),
     );
     match item.state {
         State::Ready => notes.well(about, format!("ready; {since}")),
         State::Overdue => {
             notes.add(about, Health::Wrong, format!("overdue; {since}"));
             notes.then(
-                "check that the operator runs, and how long its queue is (`workqueue_depth`)",
+                "check that the operator is running, and the length of its queue (`workqueue_depth`)",
             );
         }
         State::NeverSynced => {
             notes.add(about, Health::Wrong, since);
-            notes.then("check that the operator runs and serves this namespace");
+            notes.then("check that the operator is running and serves this namespace");
         }
         State::Failed => failed(facts, &since, notes),
     }
@@ -234,7 +235,7 @@ fn external_secret(facts: Facts<'_>, notes: &mut Notes) {
         notes.add(
             "Force-sync",
             Health::Wrong,
-            format!("it would not be synced: {text}"),
+            format!("would be skipped: {text}"),
         );
         if let Some(next) = reason.next_step() {
             notes.then(next);
@@ -243,20 +244,20 @@ fn external_secret(facts: Facts<'_>, notes: &mut Notes) {
 }
 
 fn failed(facts: Facts<'_>, since: &str, notes: &mut Notes) {
-    let mut text = format!("the operator fails to sync it; {since}");
+    let mut text = format!("the operator cannot sync it; {since}");
     match facts.warnings {
         Ok(warnings) => {
             if let Some(warning) = warnings.last() {
                 let quoted = texts::quote(warning);
                 let reason = Reason::from(quoted.class);
-                let _ = write!(text, "; it says ({}): {}", reason.as_str(), quoted.text);
+                let _ = write!(text, "; its error ({}): {}", reason.as_str(), quoted.text);
                 if let Some(next) = reason.next_step() {
                     notes.then(next);
                 }
             }
         }
         Err(why) => {
-            let _ = write!(text, "; what it says cannot be read: {why}");
+            let _ = write!(text, "; its error cannot be read: {why}");
         }
     }
     notes.add("ExternalSecret", Health::Wrong, text);
@@ -266,7 +267,7 @@ fn secret(facts: Facts<'_>, notes: &mut Notes) {
     let item = facts.item;
     let about = format!("Secret {}", item.secret);
     let Some(finding) = &item.finding else {
-        notes.add(about, Health::Unknown, "it was not checked");
+        notes.add(about, Health::Unknown, "not checked");
         return;
     };
     let keys: BTreeSet<String> = finding
@@ -275,15 +276,15 @@ fn secret(facts: Facts<'_>, notes: &mut Notes) {
         .map(|key| {
             let how = match key.difference {
                 Difference::Changed => "differs",
-                Difference::Missing => "is lacking",
-                Difference::Extra => "should not be there",
+                Difference::Missing => "is missing",
+                Difference::Extra => "is unexpected",
             };
             format!("{} {how}", key.name)
         })
         .collect();
     let keys: Vec<String> = keys.into_iter().collect();
     let mut text = match finding.verdict {
-        Verdict::InSync => "it holds what it should".to_owned(),
+        Verdict::InSync => "has the expected data".to_owned(),
         Verdict::Stale
         | Verdict::Tampered
         | Verdict::Partial
@@ -301,7 +302,7 @@ fn secret(facts: Facts<'_>, notes: &mut Notes) {
         Verdict::Stale | Verdict::Tampered | Verdict::Partial | Verdict::Missing => Health::Wrong,
     };
     notes.add(about, health, text);
-    mend(facts, finding, notes);
+    suggest_fix(facts, finding, notes);
 }
 
 fn consumers(facts: Facts<'_>, notes: &mut Notes) {
@@ -309,15 +310,11 @@ fn consumers(facts: Facts<'_>, notes: &mut Notes) {
     match facts.consumers {
         Ok([]) => notes.well(about, "no workload uses the Secret"),
         Ok(names) => notes.well(about, names.join(", ")),
-        Err(why) => notes.add(
-            about,
-            Health::Unknown,
-            format!("they cannot be listed: {why}"),
-        ),
+        Err(why) => notes.add(about, Health::Unknown, format!("cannot be listed: {why}")),
     }
 }
 
-fn mend(facts: Facts<'_>, finding: &Finding, notes: &mut Notes) {
+fn suggest_fix(facts: Facts<'_>, finding: &Finding, notes: &mut Notes) {
     if let Some(reason) = finding.beyond_sync {
         if let Some(next) = reason.next_step() {
             notes.then(next);
@@ -325,7 +322,7 @@ fn mend(facts: Facts<'_>, finding: &Finding, notes: &mut Notes) {
     } else if finding.verdict.is_drift() {
         let id = &facts.item.id;
         if finding.verdict == Verdict::Tampered {
-            notes.then("find out who edits the Secret: the operator's next sync overwrites it");
+            notes.then("find out who edits the Secret: the next sync overwrites the change");
         }
         let used = facts.consumers.is_ok_and(|consumers| !consumers.is_empty());
         let restart = if used { " --restart" } else { "" };
@@ -337,7 +334,7 @@ fn mend(facts: Facts<'_>, finding: &Finding, notes: &mut Notes) {
 }
 
 impl Diagnosis {
-    /// 1 where something is wrong, 3 where something cannot be told, else 0.
+    /// Returns 3 if a link is unknown, else 1 if a problem was found, else 0.
     pub fn exit(&self) -> Exit {
         self.links
             .iter()
@@ -349,7 +346,7 @@ impl Diagnosis {
             .fold(Exit::Done, Exit::or)
     }
 
-    /// For people.
+    /// Human-readable details.
     pub fn text(&self) -> String {
         let mut text = format!("{}/{}\n\n", self.namespace, self.name);
         for link in &self.links {
@@ -363,9 +360,9 @@ impl Diagnosis {
         text.push('\n');
         if self.next.is_empty() {
             text.push_str(if self.exit() == Exit::Done {
-                "Nothing is wrong.\n"
+                "No problems found.\n"
             } else {
-                "Nothing more is known.\n"
+                "No further information.\n"
             });
         }
         for (number, next) in (1..).zip(&self.next) {

@@ -1,4 +1,4 @@
-//! From the cluster to an [`Inventory`]: reads only, and what cannot be read becomes a gap or a degraded item.
+//! Reads the cluster into an [`Inventory`]. Objects that cannot be read or listed become a gap or a degraded item.
 
 mod project;
 
@@ -18,40 +18,38 @@ use crate::{
     wire,
 };
 
-/// What was found, and from where on it can be watched.
+/// The result of discovery, with the starting points for watches.
 #[derive(Debug)]
 pub struct Discovered {
-    /// What was seen.
     pub inventory: Inventory,
-    /// Where the objects are served.
+    /// The API version and paths of the ExternalSecrets.
     pub api: Api,
-    /// One entry for each list of ExternalSecrets.
+    /// One entry per list of ExternalSecrets.
     pub watch_from: Vec<WatchFrom>,
-    /// The stores as their providers are read, or why one cannot be had; empty where drift is not checked.
+    /// The stores for the drift check, or why a store is unavailable. Empty without a drift check.
     pub sources: BTreeMap<StoreKey, Result<Source, Unread>>,
-    /// The labels of namespaces, where the conditions of a store ask for them; None where they could not be read.
+    /// The labels of namespaces, if conditions of stores need them. None if they could not be read.
     pub labels: Option<NamespaceLabels>,
 }
 
-/// The version of the operator's API that is used, and its paths.
+/// The served version of the operator's API, and its paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Api {
     version: String,
 }
 
-/// A list that was read, to be watched from then on.
+/// The starting point of a watch: a list that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchFrom {
-    /// None: all namespaces.
+    /// None means all namespaces.
     pub namespace: Option<String>,
-    /// The list's resource version.
     pub resource_version: String,
 }
 
-/// Why nothing could be found out.
+/// The reason why discovery failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoverError {
-    /// No ExternalSecrets in this cluster's API.
+    /// The cluster does not serve ExternalSecrets.
     #[error(
         "the cluster serves no ExternalSecrets ({}): is the External Secrets Operator installed?",
         eso_model::GROUP
@@ -60,13 +58,13 @@ pub enum DiscoverError {
     /// Neither `v1` nor `v1beta1`.
     #[error("the cluster serves {group} in {0} only; eso-sync knows v1 and v1beta1", group = eso_model::GROUP)]
     UnknownVersion(String),
-    /// A call without whose answer nothing can be done.
+    /// A required call failed.
     #[error(transparent)]
     Call(#[from] CallError),
 }
 
 impl Api {
-    /// Finds out which version is served.
+    /// Determines the served version.
     pub async fn find(cluster: &Cluster) -> Result<Self, DiscoverError> {
         let group: cluster::wire::ApiGroup =
             match cluster.get(&format!("/apis/{}", eso_model::GROUP)).await {
@@ -97,7 +95,7 @@ impl Api {
         })
     }
 
-    /// The path of a collection: `externalsecrets`, in a namespace or in all.
+    /// The path of a collection such as `externalsecrets`, in one namespace or in all.
     pub fn path(&self, namespace: Option<&str>, plural: &str) -> String {
         let (group, version) = (eso_model::GROUP, &self.version);
         match namespace {
@@ -112,7 +110,7 @@ impl Api {
     }
 }
 
-/// Reads everything that a plan for this policy needs.
+/// Reads everything that the plan for this policy needs.
 pub async fn discover(cluster: &Cluster, policy: &Policy) -> Result<Discovered, DiscoverError> {
     let api = Api::find(cluster).await?;
     let mut inventory = Inventory::default();
@@ -140,7 +138,7 @@ pub async fn discover(cluster: &Cluster, policy: &Policy) -> Result<Discovered, 
     })
 }
 
-/// The labels that conditions of stores ask for; a check that does not get them degrades what depends on them.
+/// The labels of namespaces that conditions of stores need. Without them, the drift check degrades the affected items.
 async fn labels_for(
     sources: &BTreeMap<StoreKey, Result<Source, Unread>>,
     known: NamespaceLabels,
@@ -161,7 +159,7 @@ async fn labels_for(
     listed.ok().map(|_| labels)
 }
 
-/// The labels of all namespaces, if any entry of the policy asks for them.
+/// The labels of all namespaces, if an entry of the policy needs them.
 async fn namespace_labels(
     cluster: &Cluster,
     policy: &Policy,
@@ -181,7 +179,7 @@ async fn namespace_labels(
         )
         .await;
     match listed {
-        // What an `exclude` cannot see it cannot take out, so nothing may be synced on that ground.
+        // An `exclude` that cannot be evaluated would exclude nothing, so the run must not continue.
         Err(error) if policy.exclude.iter().any(asks) => return Err(error.into()),
         Err(error) => inventory.gaps.push(gap("namespaces", None, &error)),
         Ok(_) => {}
@@ -201,7 +199,7 @@ async fn external_secrets(
     let mut refused = None;
     for namespace in scopes {
         let query = Query::new(api.path(namespace.as_deref(), "externalsecrets"));
-        // A list that starts anew hands out items again: by name, so that each is kept once.
+        // A list that starts again passes items again. The map keeps each name once.
         let mut found = BTreeMap::new();
         let mut others = BTreeMap::new();
         let listed = if policy.drift.enabled {
@@ -256,7 +254,7 @@ async fn external_secrets(
     }
 }
 
-/// Reads the stores; one that cannot be read degrades the items that use it.
+/// Reads the stores. An unreadable store degrades the items that use it.
 async fn stores(
     cluster: &Cluster,
     api: &Api,
@@ -318,14 +316,14 @@ async fn stores(
         });
     }
     if policy.drift.enabled {
-        lacking(&views, &mut sources);
+        add_unreadable_stores(&views, &mut sources);
     }
     inventory.stores = views;
     sources
 }
 
-/// Why the others cannot be read.
-fn lacking(
+/// Adds the reason for each store that cannot be read.
+fn add_unreadable_stores(
     views: &BTreeMap<StoreKey, StoreView>,
     sources: &mut BTreeMap<StoreKey, Result<Source, Unread>>,
 ) {
@@ -363,7 +361,7 @@ async fn parents(cluster: &Cluster, api: &Api, inventory: &mut Inventory) {
     }
 }
 
-/// The operator's age decides only about these.
+/// True if a decision depends on the operator's age.
 fn age_matters(inventory: &Inventory) -> bool {
     inventory.external_secrets.iter().any(|external_secret| {
         external_secret.parent.is_some()
@@ -372,7 +370,7 @@ fn age_matters(inventory: &Inventory) -> bool {
     })
 }
 
-/// Reads the operator's age from the fields that its CRD has; nothing is known where the CRD may not be read.
+/// Determines the operator's age from the fields of its CRD. Unknown if the CRD cannot be read.
 async fn operator(cluster: &Cluster, api: &Api) -> Operator {
     let path = format!(
         "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/externalsecrets.{}",
@@ -390,7 +388,7 @@ async fn operator(cluster: &Cluster, api: &Api) -> Operator {
     }
 }
 
-/// What could not be seen, as a call failed.
+/// The gap after a failed call: what could not be read or listed.
 pub(crate) fn gap(what: &str, namespace: Option<&str>, error: &CallError) -> Gap {
     Gap {
         what: what.to_owned(),

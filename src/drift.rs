@@ -1,11 +1,10 @@
-//! The drift check: what the providers hold now against what the target Secrets hold.
+//! The drift check: compares the providers' current data with the target Secrets.
 //!
 //! ```text
 //!   specs, Secrets ─► check ─► provider::Reader ─► eso_model::expected, templates ─► judge ─► Findings ─► plan
 //! ```
 //!
-//! Values stay within [`check`]: what is compared, and what leaves it, are fingerprints with a key of the run, names of keys and
-//! verdicts.
+//! Values stay inside [`check`]. It compares and returns only fingerprints (with a key of the run), key names and verdicts.
 
 pub mod check;
 pub mod judge;

@@ -3,16 +3,15 @@
 use std::cmp::Reverse;
 
 use cluster::wire::Secret;
-use eso_model::{DATA_HASH, expected::is_as_hashed};
+use eso_model::{DATA_HASH, expected::matches_recorded_hash};
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
 /// A field manager other than the operator that wrote data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Writer {
-    /// The field manager.
     pub manager: String,
-    /// When it last wrote.
+    /// The time of its last write.
     pub time: Option<Timestamp>,
     /// The keys that it owns.
     pub keys: Vec<String>,
@@ -22,7 +21,7 @@ pub struct Writer {
 pub fn is_edited(secret: &Secret) -> Option<bool> {
     let recorded = secret.metadata.annotations.get(DATA_HASH)?;
     let recorded = std::str::from_utf8(recorded.expose()).ok()?;
-    let fits = is_as_hashed(recorded, &secret.data)?;
+    let fits = matches_recorded_hash(recorded, &secret.data)?;
     let md5 = recorded.len() == 32;
     // Operators before v0.11 recorded keys too that they had removed: a hash that does not match proves nothing alone.
     if !fits && md5 && writers(secret).is_empty() {

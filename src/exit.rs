@@ -1,30 +1,28 @@
-//! The exit codes, and which of several counts.
+//! The exit codes and their precedence.
 
 use std::process::ExitCode;
 
-/// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// 0: all done, or nothing to do.
+    /// 0: done, or nothing to do.
     Done,
-    /// 1: differences found (`plan --exit-code`), as `kubectl diff` has it.
+    /// 1: differences found, as in `kubectl diff`.
     Differences,
-    /// 2: usage or policy invalid; nothing was changed.
+    /// 2: invalid usage or policy; nothing was changed.
     Invalid,
-    /// 3: done, but some items failed or stayed unknown.
+    /// 3: done, but some items failed or are unknown.
     Failed,
-    /// 4: no cluster, no credentials, or not enough rights; nothing was changed.
+    /// 4: no cluster, credentials or rights; nothing was changed.
     NoAccess,
-    /// 5: a safety limit refused the run or stopped it.
+    /// 5: a safety limit refused or stopped the run.
     Limit,
     /// 6: another run holds the lock; nothing was changed.
     Locked,
-    /// 7: stopped by deadline or signal; the report is partial.
+    /// 7: stopped by the deadline or a signal; the report is partial.
     Stopped,
 }
 
 impl Exit {
-    /// The number.
     pub const fn code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -38,7 +36,7 @@ impl Exit {
         }
     }
 
-    /// The one that counts where several apply: the first of 2, 4, 6, 7, 5, 3, 1.
+    /// Returns the exit code with precedence: the first of 2, 4, 6, 7, 5, 3, 1.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
         if self.rank() <= other.rank() {
@@ -73,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_graver_counts_whichever_comes_first() {
+    fn exit_codes_have_a_fixed_precedence() {
         let order = [
             Exit::Invalid,
             Exit::NoAccess,
@@ -85,10 +83,10 @@ mod tests {
             Exit::Done,
         ];
         assert_eq!(order.map(Exit::code), [2, 4, 6, 7, 5, 3, 1, 0]);
-        for (position, graver) in order.into_iter().enumerate() {
-            for milder in order.into_iter().skip(position) {
-                assert_eq!(graver.or(milder), graver);
-                assert_eq!(milder.or(graver), graver);
+        for (position, first) in order.into_iter().enumerate() {
+            for second in order.into_iter().skip(position) {
+                assert_eq!(first.or(second), first);
+                assert_eq!(second.or(first), first);
             }
         }
     }

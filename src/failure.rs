@@ -66,7 +66,7 @@ impl Failure {
         };
         Self {
             exit: Exit::Stopped,
-            message: format!("stopped ({why}) before anything was started"),
+            message: format!("stopped before any work started: {why}"),
             hint: None,
         }
     }
@@ -112,7 +112,7 @@ impl From<LockError> for Failure {
         match &error {
             LockError::Held { .. } => Self::new(Exit::Locked, &error),
             LockError::Call(_) => Self::new(Exit::NoAccess, &error)
-                .hint("`eso-sync rbac` prints the rights that are needed; lock.enabled: false does without"),
+                .hint("`eso-sync rbac` prints the rights that are needed. `lock.enabled: false` runs without a lock"),
         }
     }
 }

@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use cluster::wire;
 use eso_model::{
     Id, QuotaKey, StoreKey,
-    expected::{Held, KeyDifference, Unverifiable},
+    expected::{KeyDifference, SecretFingerprints, Unverifiable},
 };
 use secret::{Fingerprint, RunKey};
 use serde::{Deserialize, Serialize};
 
 use crate::reason::Reason;
 
-/// What the check says of one ExternalSecret.
+/// The verdict on one ExternalSecret.
 #[derive(
     Clone,
     Copy,
@@ -28,22 +28,22 @@ use crate::reason::Reason;
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// The Secret holds what it should.
+    /// The Secret has the provider's data.
     InSync,
-    /// The provider moved on.
+    /// The provider has new data.
     Stale,
-    /// Somebody edited the Secret: the operator's data-hash does not match.
+    /// The Secret was edited in the cluster: the operator's hash does not match its data.
     Tampered,
-    /// Keys are lacking.
+    /// Keys are missing in the Secret.
     Partial,
-    /// There is no Secret.
+    /// The Secret does not exist.
     Missing,
-    /// It cannot be told.
+    /// The data could not be compared.
     Unverifiable,
 }
 
 impl Verdict {
-    /// In the order of a summary.
+    /// In the order of the summary.
     pub const ALL: [Self; 6] = [
         Self::InSync,
         Self::Stale,
@@ -53,7 +53,7 @@ impl Verdict {
         Self::Unverifiable,
     ];
 
-    /// As it is written in reports.
+    /// The word in reports.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::InSync => "in-sync",
@@ -65,33 +65,32 @@ impl Verdict {
         }
     }
 
-    /// Whether the Secret is known to hold something else than it should.
+    /// True if the Secret is known not to have the provider's data.
     pub const fn is_drift(self) -> bool {
         !matches!(self, Self::InSync | Self::Unverifiable)
     }
 }
 
-/// The verdict, and what is known of the why.
+/// The result of the drift check for one ExternalSecret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The verdict.
     pub verdict: Verdict,
-    /// Why it cannot be told.
+    /// The reason if the verdict is `Unverifiable`.
     pub unverifiable: Option<Unverifiable>,
     /// Why a sync would not correct it, where that is known.
     pub beyond_sync: Option<Reason>,
-    /// The right that is missing at the provider, as the provider names it.
+    /// The permission that is missing at the provider, in the provider's own words.
     pub permission: Option<String>,
-    /// The keys that differ, by name.
+    /// The keys that differ, sorted by name.
     pub keys: Vec<KeyDifference>,
-    /// For people; never a part of a value.
+    /// Text for people. Never contains a part of a value.
     pub message: String,
-    /// The data that was judged, where there was any.
+    /// A fingerprint of the judged data, if the Secret exists.
     pub judged: Option<Judged>,
 }
 
 impl Finding {
-    /// It cannot be told, for this reason.
+    /// Returns a finding with the verdict `Unverifiable`.
     pub fn unverifiable(why: Unverifiable) -> Self {
         let message = if why.detail.is_empty() {
             why.reason.to_owned()
@@ -118,18 +117,18 @@ impl Finding {
     }
 }
 
-/// What a check found.
+/// The results of a drift check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// Of each ExternalSecret that was checked.
+    /// By ExternalSecret.
     pub of: BTreeMap<Id, Finding>,
-    /// Stores that could not be read as a whole, each with the reason: told once, and not for each ExternalSecret.
+    /// Stores whose provider could not be read at all, with the reason. Reported once instead of for each ExternalSecret.
     pub stores: BTreeMap<StoreKey, String>,
-    /// Calls to providers, by what shares a quota.
+    /// Provider calls, by quota.
     pub reads: BTreeMap<QuotaKey, u64>,
 }
 
-/// What a Secret held as it was judged: it tells whether it still does.
+/// A fingerprint of the data that was judged. Shows later whether the Secret still has that data.
 #[derive(Clone)]
 pub struct Judged {
     data: Fingerprint,
@@ -138,16 +137,16 @@ pub struct Judged {
 
 impl Judged {
     /// Of the data that was found.
-    pub fn of(held: &Held, key: &Arc<RunKey>) -> Self {
+    pub fn of(held: &SecretFingerprints, key: &Arc<RunKey>) -> Self {
         Self {
             data: held.digest(key),
             key: Arc::clone(key),
         }
     }
 
-    /// Whether this Secret holds the same.
+    /// True if this Secret has the same data.
     pub fn fits(&self, secret: &wire::Secret) -> bool {
-        Held::of(&secret.data, &self.key).digest(&self.key) == self.data
+        SecretFingerprints::of(&secret.data, &self.key).digest(&self.key) == self.data
     }
 }
 
@@ -165,31 +164,28 @@ impl PartialEq for Judged {
 
 impl Eq for Judged {}
 
-/// What became of one read at a provider.
+/// The result of one read at a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadFact {
-    /// The store, as the ExternalSecret names it.
+    /// The store, as in the ExternalSecret.
     pub store: String,
-    /// What was asked for, as the spec says it.
+    /// The remote key, as in the spec.
     pub what: String,
-    /// What was answered.
     pub state: ReadState,
 }
 
-/// What a provider answered, without the answer.
+/// The state of a read, without the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadState {
-    /// It is there.
     Found,
-    /// There is no such secret or version.
+    /// The secret or version does not exist.
     NotFound,
-    /// The operator would fail on it: a stable word.
+    /// The operator would fail with it: a stable word.
     Fails(&'static str),
     /// It could not be read.
     Unread {
-        /// Why.
         why: String,
-        /// The right that is missing, as the provider names it.
+        /// The missing permission, in the provider's own words.
         permission: Option<String>,
     },
 }
@@ -201,12 +197,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_data_is_not_what_was_judged() {
+    fn changed_data_does_not_match_the_judged_data() {
         let key = Arc::new(RunKey::from_bytes([3; 32]));
         let read = |secret: &Json| serde_json::from_value::<wire::Secret>(secret.clone()).unwrap();
         let of = |data: &Json| read(&json!({"data": data}));
         let data = json!({"user": "YWRtaW4=", "password": "czNjcjN0"});
-        let judged = Judged::of(&Held::of(&of(&data).data, &key), &key);
+        let judged = Judged::of(&SecretFingerprints::of(&of(&data).data, &key), &key);
         let mut written_again = of(&data);
         written_again.metadata.resource_version = "2".to_owned();
         assert!(judged.fits(&written_again));

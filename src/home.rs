@@ -5,7 +5,7 @@ use std::time::Duration;
 use cluster::{Cluster, Trouble};
 
 use crate::{
-    announce::OwnPod,
+    announce::JobPod,
     cli::{ActArgs, HomeArgs},
     lock::{self, Lock, LockError},
     rbac,
@@ -57,9 +57,9 @@ impl Home {
     }
 
     /// The own Pod, where the job runs in one.
-    pub fn pod(&self) -> Option<OwnPod> {
+    pub fn pod(&self) -> Option<JobPod> {
         let (namespace, name) = (self.pod_namespace.clone()?, self.pod_name.clone()?);
-        Some(OwnPod { namespace, name })
+        Some(JobPod { namespace, name })
     }
 
     /// Takes the lock. Where nothing is installed, runs by hand keep apart from each other in a namespace that always is.

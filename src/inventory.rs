@@ -1,7 +1,7 @@
-//! What was seen in the cluster: ExternalSecrets, stores, parents, and what could not be seen.
+//! The snapshot of the cluster: ExternalSecrets, stores, ClusterExternalSecrets, and what could not be listed or read.
 //!
-//! Objects of Kubernetes become these types once, in [`crate::discover`]; only what a decision needs is kept, since ten
-//! thousand of them are held at a time.
+//! [`crate::discover`] converts Kubernetes objects to these types once. They keep only what decisions need, because a run
+//! holds up to ten thousand of them.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,7 +9,7 @@ use eso_model::{Id, QuotaKey, StoreKey, expected::CreationPolicy, refresh::Refre
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What an ExternalSecret's own status says, held against the time.
+/// The state of an ExternalSecret by its status and the current time.
 #[derive(
     Clone,
     Copy,
@@ -25,18 +25,18 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// Ready, and synced lately.
+    /// Ready, and synced recently.
     Ready,
     /// The last sync failed.
     Failed,
     /// No sync has succeeded yet.
     NeverSynced,
-    /// The last sync is older than asked.
+    /// The last sync is older than allowed.
     Overdue,
 }
 
 impl State {
-    /// As it is written in policies and reports.
+    /// The word used in policies and reports.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -52,47 +52,43 @@ impl State {
 pub struct Ready {
     /// `status: "True"`.
     pub ready: bool,
-    /// The reason, a stable word of the operator's.
+    /// The reason, one of the operator's fixed words.
     pub reason: String,
-    /// The operator's message.
     pub message: String,
 }
 
 /// One ExternalSecret.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "the flags are independent")]
 pub struct ExternalSecret {
-    /// Namespace and name.
     pub id: Id,
     /// `metadata.uid`.
     pub uid: String,
-    /// All stores that it reads from, the one of its spec first, each once.
+    /// All stores that it reads from, without duplicates; the store of its spec comes first.
     pub stores: Vec<StoreKey>,
-    /// Its refresh policy.
     pub refresh: Refresh,
-    /// The kinds of generator that it uses, each once.
+    /// The kinds of generators that it uses, without duplicates.
     pub generators: Vec<String>,
-    /// Whether an annotation of its own allows to force-sync its generators.
+    /// True if an annotation allows force-syncing its generators.
     pub rotation_allowed: bool,
-    /// What one sync asks of the provider.
+    /// The provider calls of one sync.
     pub calls: Calls,
-    /// The entries of the policy's `select` (by index) that cover its name, namespace and labels.
+    /// Indexes of the policy's `select` entries that match its name, namespace and labels.
     pub covered_by: Vec<u16>,
-    /// Likewise for `exclude`.
+    /// Indexes of the matching `exclude` entries.
     pub excluded_by: Vec<u16>,
     /// How its target Secret is written.
     pub target: Target,
-    /// The name of its target Secret.
     pub secret: String,
-    /// Whether its status says that it was synced as it now is.
+    /// True if its status shows that its current generation and metadata were synced.
     pub proven: bool,
-    /// Its spec, where drift is checked; as text, which takes a fraction of the room.
+    /// The spec as JSON text (smaller than a parsed tree); only set if drift is checked.
     pub spec: Option<Box<str>>,
     /// The ClusterExternalSecret that controls it.
     pub parent: Option<String>,
-    /// Whether the annotation `eso-sync/ignore: "true"` opts it out.
+    /// True if the annotation `eso-sync/ignore: "true"` excludes it.
     pub ignored: bool,
-    /// Whether it is being deleted.
+    /// True if it is being deleted.
     pub deleting: bool,
     /// `status.refreshTime`: when the last successful sync began, by the operator's clock.
     pub refreshed: Option<Timestamp>,
@@ -100,46 +96,44 @@ pub struct ExternalSecret {
     pub ready: Option<Ready>,
 }
 
-/// Provider calls of one sync, as the spec lets them be counted.
+/// The number of provider calls of one sync, estimated from the spec.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// One for each entry; a search counts as [`FIND_CALLS`].
+    /// One call per entry; a search counts as [`FIND_CALLS`].
     pub entries: u32,
-    /// The same, where entries with the same key and version are read once.
+    /// The same, but entries with the same key and version share one call.
     pub distinct: u32,
 }
 
-/// What a search counts as: one call to list and one for each match, whose number the spec does not tell.
+/// The assumed cost of a search: one call to list and one per match. The spec does not show the number of matches.
 pub const FIND_CALLS: u32 = 10;
 
-/// What is known of the target Secret from the spec.
+/// The target Secret as described by the spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// `creationPolicy: None`: nothing is written.
+    /// False for `creationPolicy: None`: nothing is written.
     pub written: bool,
-    /// `immutable: true`: an existing Secret's data stays.
+    /// `immutable: true`: the data of an existing Secret is never changed.
     pub immutable: bool,
-    /// Whose the Secret is.
     pub creation: CreationPolicy,
-    /// Whether a template keeps the ExternalSecret's own annotations off the Secret. Without one each force-sync rewrites
-    /// the Secret, so that the operator's `Updated` says nothing of its data.
+    /// True if a template keeps the ExternalSecret's own annotations off the Secret. Without a template, each force-sync
+    /// rewrites the Secret, so the operator's `Updated` event does not mean that the data changed.
     pub templated: bool,
 }
 
 /// One SecretStore or ClusterSecretStore.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Store {
-    /// Which one.
     pub key: StoreKey,
     /// The provider's name in the spec: `aws`, `azurekv`, `gcpsm`, `vault`, `fake`, …
     pub provider: String,
-    /// What it shares a quota with.
+    /// The provider quota that the store's calls count against.
     pub quota: QuotaKey,
-    /// Whether the operator reads a key that several entries name only once (AWS Secrets Manager).
+    /// True if the operator reads a key only once when several entries use it (AWS Secrets Manager).
     pub reads_keys_once: bool,
-    /// `spec.controller`, if it names another class than the default.
+    /// `spec.controller`, if it is not the default class.
     pub foreign_class: Option<String>,
-    /// The Ready condition; None where the operator has not looked at the store yet.
+    /// The Ready condition; None if the operator has not processed the store yet.
     pub ready: Option<Ready>,
 }
 
@@ -148,55 +142,54 @@ pub struct Store {
 pub struct Parent {
     /// `metadata.uid`.
     pub uid: String,
-    /// The namespaces that have a child.
+    /// The namespaces that contain a child ExternalSecret.
     pub namespaces: Vec<String>,
 }
 
-/// Something that could not be seen, and why.
+/// A resource that could not be listed or read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Gap {
-    /// What was asked for, as `kubectl` would name it: `clustersecretstores.external-secrets.io`.
+    /// The resource, as in `kubectl`: `clustersecretstores.external-secrets.io`.
     pub what: String,
-    /// In which namespace; None for the whole cluster.
+    /// The namespace; None for the whole cluster.
     pub namespace: Option<String>,
-    /// Why it could not be had.
+    /// The reason for the failure.
     pub why: String,
 }
 
-/// A store as far as it is known.
+/// The result of reading a store.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StoreView {
-    /// Seen.
     Seen(Store),
-    /// It does not exist.
     Missing,
-    /// It could not be read.
+    /// It could not be read, for this reason.
     Unknown(String),
 }
 
-/// What the served API tells about the operator's age (never its image's tag).
+/// What the served API shows about the operator's version. The image tag is never used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Operator {
-    /// Whether a ClusterExternalSecret mirrors the force-sync annotation to its children (v0.20.0 and later). None: cannot be told.
+    /// True if a ClusterExternalSecret copies the force-sync annotation to its children (v0.20.0 and later). None if
+    /// unknown.
     pub mirrors_force_sync: Option<bool>,
-    /// Whether `refreshInterval: 0` ignores changes of metadata (v0.11.0 and later). None: cannot be told.
+    /// True if `refreshInterval: 0` ignores metadata changes (v0.11.0 and later). None if unknown.
     pub ignores_interval_zero: Option<bool>,
 }
 
-/// Everything that was seen.
+/// The snapshot that discovery read from the cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inventory {
-    /// The ExternalSecrets that the policy's names, namespaces and labels cover.
+    /// The ExternalSecrets that match the policy's names, namespaces and labels.
     pub external_secrets: Vec<ExternalSecret>,
-    /// Other ExternalSecrets that were seen, by the Secret that they write. They matter where one of those above writes it too.
+    /// All other ExternalSecrets by the Secret that they write. They matter if a matched ExternalSecret writes the same
+    /// Secret.
     pub others: BTreeMap<Id, Vec<String>>,
-    /// Their stores.
+    /// The stores of the matched ExternalSecrets.
     pub stores: BTreeMap<StoreKey, StoreView>,
-    /// The ClusterExternalSecrets that control some of them; None where one could not be read.
+    /// The ClusterExternalSecrets that control some of them; None if one could not be read.
     pub parents: BTreeMap<String, Option<Parent>>,
-    /// What could not be seen.
+    /// Resources that could not be listed or read.
     pub gaps: Vec<Gap>,
-    /// The operator's age.
     pub operator: Operator,
 }
 
@@ -219,7 +212,7 @@ impl ExternalSecret {
         }
     }
 
-    /// How long ago the last successful sync began, as of `now`.
+    /// Returns the time since the last successful sync began.
     pub fn age(&self, now: Timestamp) -> Option<Duration> {
         let refreshed = self.refreshed?;
         Some(Duration::try_from(now.duration_since(refreshed)).unwrap_or_default())

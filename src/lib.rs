@@ -1,4 +1,4 @@
-//! Closes the chain provider → `ExternalSecret` → Secret after a rotation, and proves it.
+//! Syncs the chain provider → `ExternalSecret` → Secret → pods after a rotation, and proves each link.
 //!
 //! ```text
 //!   files, variables, flags ─► settings ─► Policy
@@ -10,9 +10,9 @@
 //!        confirm, lock ─► adopt ─► sync ─► verify ─► remedy ─► restart ─► Results ─► report, Events, exit code
 //! ```
 //!
-//! Decisions are pure and separate from the edges that act: [`policy`], [`inventory`], [`eso_model`], [`select`], [`finding`], [`drift::judge`], [`plan`],
-//! [`outcome`], [`results`], [`reason`], [`report`], [`rbac`] and [`providers::trust`] know no Kubernetes client and no runtime, which a test enforces. A plan leaves nothing
-//! to choose: the dry run is the same plan, printed.
+//! Decisions are pure and separate from code that acts: [`policy`], [`inventory`], [`eso_model`], [`select`], [`finding`], [`drift::judge`], [`plan`],
+//! [`outcome`], [`results`], [`reason`], [`report`], [`rbac`] and [`providers::trust`] do not depend on a Kubernetes client or a runtime, which a test enforces. A plan
+//! contains all decisions: the dry run prints the plan that the run executes.
 
 pub mod announce;
 pub mod asked;

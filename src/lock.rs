@@ -1,8 +1,8 @@
-//! One Lease per cluster keeps apart all runs that change things.
+//! One Lease per cluster prevents parallel runs that write.
 //!
-//! A killed holder does not release it, so who finds it held watches for one duration whether it is still renewed. Whether
-//! it is, is told by seeing it change, not by comparing clocks (as client-go's leader election does); only a Lease that is
-//! long past is taken over at once.
+//! A killed holder does not release the Lease. A waiting run therefore watches for one lease duration whether the Lease still
+//! changes, without comparing clocks (like client-go's leader election). Only a Lease that expired long ago is taken over at
+//! once.
 
 use std::time::Duration;
 
@@ -15,43 +15,40 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::rbac::LEASE;
 
-/// How long a Lease holds without being renewed.
+/// The lease duration.
 const DURATION: Duration = Duration::from_secs(15);
 
-/// How often it is renewed.
+/// The renewal interval.
 const RENEWAL: Duration = Duration::from_secs(5);
 
-/// How often a held Lease is looked at.
+/// How often a Lease that another run holds is read.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Before the end of its duration the lock counts as lost by this much, so that nothing is written after it.
+/// How long before the end of the lease duration the lock counts as lost, so that nothing is written after it.
 const MARGIN: Duration = Duration::from_secs(3);
 
-/// Releasing is a courtesy to the next run, and must not keep this one from telling how it went.
+/// The timeout for releasing. Releasing only helps the next run, so it must not delay the report.
 const RELEASE: Duration = Duration::from_secs(2);
 
-/// Clocks may differ by this much before "long past" is believed.
+/// The clock skew that is tolerated before a Lease counts as expired long ago.
 const SKEW: SignedDuration = SignedDuration::from_secs(30);
 
-/// Why the lock was not had.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Somebody else has it.
+    /// Another run holds it.
     #[error(
-        "another run holds the lock: {holder}, until {until} unless it renews it; wait for it with --wait-lock"
+        "another run holds the lock: {holder}, until {until} or longer. Use --wait-lock to wait"
     )]
     Held {
-        /// Who.
         holder: String,
-        /// Until when.
+        /// The end of the lease duration if it is not renewed.
         until: Timestamp,
     },
     /// The Lease cannot be read or written.
-    #[error("the lock cannot be had")]
+    #[error("cannot acquire the lock")]
     Call(#[from] CallError),
 }
 
-/// The lock, held.
 pub struct Lock {
     cluster: Cluster,
     path: String,
@@ -60,7 +57,7 @@ pub struct Lock {
     transitions: i64,
     acquired: Timestamp,
     renewed: Instant,
-    /// Whether it had to be waited for.
+    /// True if the run had to wait for the lock.
     pub waited: bool,
 }
 
@@ -95,7 +92,7 @@ impl Spec {
     }
 }
 
-/// Takes the lock; waits `wait` for it, and one duration at the least.
+/// Acquires the lock. Waits for up to `wait`, but at least for one lease duration.
 pub async fn acquire(
     cluster: &Cluster,
     namespace: &str,
@@ -105,7 +102,7 @@ pub async fn acquire(
 ) -> Result<Lock, LockError> {
     let collection = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
     let path = format!("{collection}/{LEASE}");
-    // A little more than one duration: a holder that still lives renews within it.
+    // A bit more than one lease duration: a live holder renews the Lease within it.
     let give_up = Instant::now() + wait.max(DURATION + LOOK);
     let mut seen: Option<(String, Instant)> = None;
     let mut waited = false;
@@ -144,7 +141,7 @@ pub async fn acquire(
         match held(lease.as_ref(), identity, now, unchanged) {
             None => match attempt.take(&collection, lease.as_ref(), clock).await {
                 Ok(lock) => return Ok(lock),
-                // Somebody else was quicker.
+                // Another run was faster.
                 Err(error) if error.trouble == Trouble::Conflict => {}
                 Err(error) => return Err(error.into()),
             },
@@ -162,7 +159,6 @@ pub async fn acquire(
     }
 }
 
-/// The Lease, if there is one.
 async fn read(cluster: &Cluster, path: &str) -> Result<Option<Lease>, CallError> {
     match cluster.get::<Lease>(path).await {
         Ok(lease) => Ok(Some(lease)),
@@ -171,7 +167,7 @@ async fn read(cluster: &Cluster, path: &str) -> Result<Option<Lease>, CallError>
     }
 }
 
-/// Who holds it, if anybody still does.
+/// The current holder and the end of its lease duration, or None if the lock is free.
 fn held(
     lease: Option<&Lease>,
     identity: &str,
@@ -179,7 +175,7 @@ fn held(
     unchanged: Duration,
 ) -> Option<(String, Timestamp)> {
     let spec = &lease?.spec;
-    // Our own name stands there where the answer to our first try was lost.
+    // Our own identity is there if the response to our first attempt was lost.
     let holder = spec.holder().filter(|holder| *holder != identity)?;
     let until = spec.until()?;
     let long_past = until.checked_add(SKEW).is_ok_and(|until| until < now);
@@ -220,7 +216,7 @@ impl Lock {
         resource_version: Option<&str>,
         now: Timestamp,
     ) -> serde_json::Value {
-        // Without a resource version the object is created; JSON has no way to leave a key out by its value.
+        // Without a resource version the object is created. The key must then be absent.
         let mut metadata = json!({"name": LEASE});
         if let (Some(version), Some(metadata)) = (resource_version, metadata.as_object_mut()) {
             metadata.insert("resourceVersion".to_owned(), json!(version));
@@ -239,11 +235,11 @@ impl Lock {
         })
     }
 
-    /// Renews the lock for as long as it is held; returns once it is lost.
+    /// Renews the lock while it is held. Returns when it is lost.
     pub async fn keep(&mut self, clock: Clock) {
         loop {
             sleep(RENEWAL).await;
-            // Not renewed by then, another run may take it over: so from then on it is not ours.
+            // From this time on, another run may take over the lock.
             let lost = self.renewed + DURATION - MARGIN;
             let ours = tokio::select! {
                 ours = self.renew(clock) => ours,
@@ -251,14 +247,14 @@ impl Lock {
             };
             if !ours {
                 tracing::error!(
-                    "the lock is lost: another run took it over, or it could not be renewed in time"
+                    "the lock was lost: another run took it over, or it could not be renewed in time"
                 );
                 return;
             }
         }
     }
 
-    /// Renews the lock, with as many tries as it takes; false where another run has it.
+    /// Renews the lock, with retries. Returns false if another run has it.
     async fn renew(&mut self, clock: Clock) -> bool {
         loop {
             let now = Instant::now();
@@ -275,7 +271,7 @@ impl Lock {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the lock was not renewed");
+                    tracing::warn!(%error, "could not renew the lock");
                     sleep(LOOK).await;
                 }
             }
@@ -293,12 +289,12 @@ impl Lock {
         }
     }
 
-    /// Gives the lock back, so that the next run need not wait.
+    /// Releases the lock, so that the next run does not have to wait.
     pub async fn release(self, clock: Clock) {
         let object = self.object_held_by("", 1, Some(&self.resource_version), clock.now());
         let released = timeout(RELEASE, self.cluster.replace::<Lease>(&self.path, &object)).await;
         if !matches!(released, Ok(Ok(_))) {
-            tracing::warn!("the lock was not released; it expires by itself");
+            tracing::warn!("could not release the lock; it will expire");
         }
     }
 }
@@ -325,18 +321,18 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_held_while_it_is_seen_to_change() {
+    fn a_lease_is_held_while_it_changes() {
         let renewed = lease("a", "2026-03-01T11:59:58.000000Z");
         assert_eq!(holder(Some(&renewed), 0), Some("a".to_owned()));
         assert_eq!(
             holder(Some(&renewed), 15),
             None,
-            "not renewed for one duration"
+            "not renewed for one lease duration"
         );
     }
 
     #[test]
-    fn clocks_that_differ_do_not_make_a_lease_expire() {
+    fn clock_skew_does_not_expire_a_lease() {
         let behind = lease("a", "2026-03-01T11:59:20.000000Z");
         assert_eq!(holder(Some(&behind), 0), Some("a".to_owned()));
         let ahead = lease("a", "2026-03-01T12:10:00.000000Z");
@@ -344,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_released_or_long_past_lease_is_free_at_once() {
+    fn a_released_or_long_expired_lease_is_free_at_once() {
         assert_eq!(holder(None, 0), None);
         assert_eq!(
             holder(Some(&lease("", "2026-03-01T11:59:59.000000Z")), 0),
@@ -357,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_in_our_own_name_is_ours() {
+    fn a_lease_with_our_identity_is_ours() {
         assert_eq!(
             holder(Some(&lease("me", "2026-03-01T11:59:58.000000Z")), 0),
             None

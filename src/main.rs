@@ -1,4 +1,4 @@
-//! The command: reads what comes from outside (arguments, environment, clock, signals), and maps the end to an exit code.
+//! The program: reads arguments, environment, clock and signals, runs the command, and returns its exit code.
 
 use std::process::ExitCode;
 
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
             .get("NO_COLOR")
             .is_some_and(|value| !value.is_empty()),
     );
-    // Every TLS client takes the process's provider; with two of them compiled in, an unset one is a panic.
+    // TLS clients use the process-wide crypto provider. With two providers compiled in, they panic if none is set.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     match tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     {
         Ok(runtime) => runtime.block_on(start(cli, environment)),
         Err(error) => {
-            tracing::error!(%error, "the runtime cannot be started");
+            tracing::error!(%error, "cannot start the runtime");
             ExitCode::FAILURE
         }
     }
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 async fn start(cli: Cli, environment: std::collections::BTreeMap<String, String>) -> ExitCode {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the one place where the time is read"
+        reason = "the only place that reads the time"
     )]
     let now = jiff::Timestamp::now();
     let (stopper, stop) = stop::channel();
@@ -64,7 +64,7 @@ async fn start(cli: Cli, environment: std::collections::BTreeMap<String, String>
                     }
                 });
             }
-            Err(error) => tracing::warn!(%error, "a signal cannot be handled"),
+            Err(error) => tracing::warn!(%error, "cannot handle a signal"),
         }
     }
     execute(

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::reason::Reason;
 
-/// What became of an item.
+/// The outcome of an item.
 #[derive(
     Clone,
     Copy,
@@ -23,54 +23,49 @@ use crate::reason::Reason;
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// Proven: the operator read the provider after our write and says that it wrote the Secret.
+    /// Proven: the operator processed our write and reported that it wrote the Secret.
     Synced,
-    /// The operator processed it, but wrote no Secret, or nobody waited for it.
+    /// The operator wrote no Secret, or the run ended before the proof.
     Unproven,
-    /// It failed.
+    /// The sync failed.
     Failed,
-    /// The plan left it alone.
+    /// The plan skips it.
     Skipped,
-    /// The run ended before.
+    /// The run ended before the item was attempted.
     NotReached,
 }
 
-/// Whether the target Secret changed: as the drift check has seen it before and after, else as far as the operator's Events tell.
+/// The change of the target Secret: from drift checks before and after the sync, or from the operator's Events.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum SecretChange {
-    /// It was created.
     Created,
-    /// Its content changed.
+    /// Its data changed.
     Updated,
-    /// Not known.
     #[default]
     Unknown,
 }
 
-/// What became of one item, in full.
+/// The result of one item.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ItemResult {
-    /// What became of it.
     pub outcome: Outcome,
-    /// Why, where it is not synced.
+    /// Set unless the outcome is `Synced`.
     pub reason: Option<Reason>,
-    /// For people; cleaned of everything that may come from a value.
+    /// Text for people. Never contains a part of a value.
     pub message: String,
-    /// When the proven sync began, by the operator's clock.
+    /// The start of the proven sync, by the operator's clock.
     pub synced_at: Option<Timestamp>,
-    /// How often it was annotated.
+    /// The number of annotations written.
     pub attempts: u32,
-    /// From the first annotation to the answer.
+    /// The time from the first annotation to the operator's answer.
     pub took: Duration,
-    /// Whether the target Secret changed.
     pub secret: SecretChange,
 }
 
 impl ItemResult {
-    /// The run ended before this one, for this reason.
     pub fn not_reached(reason: Reason) -> Self {
         Self {
             outcome: Outcome::NotReached,
@@ -85,7 +80,7 @@ impl ItemResult {
 }
 
 impl Outcome {
-    /// In the order of a summary.
+    /// In the order of the summary.
     pub const ALL: [Self; 5] = [
         Self::Synced,
         Self::Unproven,
@@ -94,7 +89,7 @@ impl Outcome {
         Self::NotReached,
     ];
 
-    /// As it is written in reports.
+    /// The word in reports.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Synced => "synced",

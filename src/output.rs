@@ -18,7 +18,7 @@ pub fn print(text: &str) -> Result<(), Failure> {
     {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure {
             exit: Exit::Failed,
-            message: format!("stdout cannot be written: {error}"),
+            message: format!("cannot write to stdout: {error}"),
             hint: None,
         }),
         _ => Ok(()),
@@ -46,7 +46,7 @@ pub fn print_as<T: Serialize>(
 fn unprintable(why: &str) -> Failure {
     Failure {
         exit: Exit::Failed,
-        message: format!("the {API_VERSION} document cannot be printed: {why}"),
+        message: format!("cannot print the {API_VERSION} document: {why}"),
         hint: None,
     }
 }
@@ -64,6 +64,6 @@ pub fn leave_summary(session: &Session, summary: &str) {
     if let Err(error) = written
         && error.kind() != io::ErrorKind::NotFound
     {
-        tracing::debug!(%error, "no summary for the kubelet");
+        tracing::debug!(%error, "cannot write the termination message");
     }
 }

@@ -1,39 +1,39 @@
-//! Globs on Kubernetes names.
+//! Globs for Kubernetes names.
 
 use std::{fmt, str::FromStr};
 
-use cluster::names::{in_a_name, is_name};
+use cluster::names::{is_name, is_name_char};
 use globset::{GlobBuilder, GlobMatcher};
 
-/// A glob (`prod-*`, `vault-{a,b}`, `web-?`) on a name.
+/// A glob for names: `prod-*`, `vault-{a,b}`, `web-?`.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     text: String,
     matcher: GlobMatcher,
 }
 
-/// What makes a pattern more than a name.
+/// Characters that make a pattern a glob instead of a plain name.
 const GLOB: [char; 7] = ['*', '?', '[', ']', '{', '}', '\\'];
 
 impl Pattern {
-    /// The error says what is wrong with `text`. A pattern that no name can match is an error: it would select nothing,
-    /// or fail to exclude, without a word.
+    /// Parses a pattern; the error completes the sentence "`text` …". A pattern that no name can match is an error: it
+    /// would silently select or exclude nothing.
     pub fn new(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("is empty".to_owned());
         }
         if text.chars().any(|c| c.is_ascii_uppercase()) {
-            return Err("has capital letters, which no name in Kubernetes has".to_owned());
+            return Err("has uppercase letters, but Kubernetes names are lowercase".to_owned());
         }
         if !text.contains(GLOB) && !is_name(text) {
-            return Err("is no name that Kubernetes allows".to_owned());
+            return Err("is not a valid Kubernetes name".to_owned());
         }
         if let Some(stray) = text
             .chars()
-            .find(|&c| !in_a_name(c) && !GLOB.contains(&c) && !matches!(c, ',' | '!' | '^'))
+            .find(|&c| !is_name_char(c) && !GLOB.contains(&c) && !matches!(c, ',' | '!' | '^'))
         {
             return Err(format!(
-                "has `{}`, which no name in Kubernetes has",
+                "contains `{}`, which Kubernetes names cannot contain",
                 stray.escape_debug()
             ));
         }
@@ -46,12 +46,12 @@ impl Pattern {
         })
     }
 
-    /// Whether the glob covers `name`, whole.
+    /// True if the glob matches the whole name.
     pub fn matches(&self, name: &str) -> bool {
         self.matcher.is_match(name)
     }
 
-    /// The name, if the pattern is one and no glob.
+    /// Returns the name if the pattern is a plain name.
     pub fn literal(&self) -> Option<&str> {
         (!self.text.contains(GLOB)).then_some(&*self.text)
     }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_glob_covers_whole_names() {
+    fn glob_matches_whole_names() {
         let pattern = Pattern::new("prod-*").unwrap();
         assert!(
             pattern.matches("prod-eu") && !pattern.matches("a-prod-eu") && !pattern.matches("prod")
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_glob_is_refused() {
+    fn invalid_glob_is_rejected() {
         let why = |text| Pattern::new(text).unwrap_err();
         insta::assert_snapshot!(why(""), @"is empty");
         insta::assert_snapshot!(why("a["), @"is not a glob: unclosed character class; missing ']'");
@@ -106,14 +106,14 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_no_name_can_match_is_refused() {
+    fn pattern_that_matches_no_name_is_rejected() {
         let why = |text| Pattern::new(text).unwrap_err();
-        insta::assert_snapshot!(why("Prod-*"), @"has capital letters, which no name in Kubernetes has");
-        insta::assert_snapshot!(why("prod_*"), @"has `_`, which no name in Kubernetes has");
-        insta::assert_snapshot!(why("payments/db"), @"is no name that Kubernetes allows");
-        insta::assert_snapshot!(why("-db"), @"is no name that Kubernetes allows");
-        insta::assert_snapshot!(why("a..b"), @"is no name that Kubernetes allows");
-        insta::assert_snapshot!(why(&"a".repeat(254)), @"is no name that Kubernetes allows");
+        insta::assert_snapshot!(why("Prod-*"), @"has uppercase letters, but Kubernetes names are lowercase");
+        insta::assert_snapshot!(why("prod_*"), @"contains `_`, which Kubernetes names cannot contain");
+        insta::assert_snapshot!(why("payments/db"), @"is not a valid Kubernetes name");
+        insta::assert_snapshot!(why("-db"), @"is not a valid Kubernetes name");
+        insta::assert_snapshot!(why("a..b"), @"is not a valid Kubernetes name");
+        insta::assert_snapshot!(why(&"a".repeat(254)), @"is not a valid Kubernetes name");
         assert!(Pattern::new(&"a".repeat(253)).is_ok());
     }
 }

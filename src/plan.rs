@@ -176,7 +176,6 @@ pub enum StepTarget {
     ExternalSecret(ItemAt),
     /// The ClusterExternalSecret that controls its members.
     Parent {
-        /// Its name.
         name: String,
         /// The identity that it was planned for.
         uid: String,
@@ -196,7 +195,7 @@ pub struct StampWritten {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitExceeded {
     /// `safety.maxSyncs`
-    #[error("{wanted} ExternalSecrets would be synced, and safety.maxSyncs allows {allowed}")]
+    #[error("{wanted} ExternalSecrets would be synced, but safety.maxSyncs allows {allowed}")]
     Syncs {
         /// What the policy allows.
         allowed: u32,
@@ -210,7 +209,7 @@ pub enum LimitExceeded {
     Restarts {
         /// What the policy allows.
         allowed: u32,
-        /// What may be done.
+        /// The number of restarts in the plan, including conditional ones.
         wanted: usize,
     },
 }
@@ -254,8 +253,9 @@ impl Plan {
                 continue;
             };
             for &member in &step.members {
-                held.entry(member)
-                    .or_insert_with(|| format!("it is only synced together with others: {why}"));
+                held.entry(member).or_insert_with(|| {
+                    format!("it can only be synced together with others: {why}")
+                });
             }
         }
         self.steps = steps;
@@ -290,7 +290,7 @@ impl Plan {
         self.warnings.clear();
         if self.estimate > policy.deadline {
             self.warnings.push(format!(
-                "this takes about {}, longer than the deadline of {}: what is not reached by then is left for the next run",
+                "the run takes about {}, longer than the deadline of {}. Items that it does not reach are left for the next run",
                 eso_model::duration::GoDuration(whole_seconds(self.estimate)),
                 eso_model::duration::GoDuration(policy.deadline)
             ));
@@ -437,7 +437,7 @@ fn restarts(
         let context = stamps.context(&targets, facts.options, now);
         let foresaw = shown.map(RestartPlan::foreseen);
         plan = restart_plan::plan(policy, &workloads.subjects, context, foresaw.as_ref());
-        plan.warnings.extend(stamps.keeper.kept_elsewhere());
+        plan.warnings.extend(stamps.keeper.foreign_keys_warning());
     }
     plan.gaps.clone_from(&workloads.gaps);
     plan

@@ -1,8 +1,7 @@
-//! What an operator may say: which ExternalSecrets, how fast, how many at most. Parsed, and unable to be wrong.
+//! The validated policy: selection, rates and limits. Invalid values cannot be represented.
 //!
-//! [`crate::settings`] reads files, environment and flags into these types; nothing else makes them, so no reader of a
-//! [`Policy`] checks it again. As data they look as they do in a policy file: that form is what layers are merged in, and
-//! what a policy's digest is taken of.
+//! [`crate::settings`] is the only code that creates a [`Policy`], so no other code validates it again. The serialised form is
+//! that of a policy file. Layers are merged in that form, and the policy's digest is computed from it.
 
 mod drift;
 pub(crate) mod form;
@@ -47,7 +46,6 @@ pub struct Policy {
     #[serde(default)]
     #[schemars(extend("x-rule" = "excludes"))]
     pub exclude: Vec<Selection>,
-    /// What is synced, and how.
     #[serde(default)]
     pub sync: Sync,
     /// Which workloads are restarted once they run on old data, and how; the first entry that covers one decides about it.
@@ -57,10 +55,8 @@ pub struct Policy {
     /// Rates: of stores and providers in provider calls, of the API server in requests.
     #[serde(default)]
     pub pace: Pace,
-    /// Limits.
     #[serde(default)]
     pub safety: Safety,
-    /// Whether, and how, what the providers hold is compared with what the Secrets hold.
     #[serde(default)]
     pub drift: Drift,
     /// How runs keep out of each other's way.
@@ -76,7 +72,7 @@ const fn ten_minutes() -> Duration {
     Duration::from_mins(10)
 }
 
-/// One entry of `select` or `exclude`: an AND of its fields, where an empty field covers everything.
+/// One entry of `select` or `exclude`. All fields must match; an empty field matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Self>)]
@@ -93,7 +89,7 @@ pub struct Selection {
     /// Globs on the name of the ExternalSecret.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<Pattern>,
-    /// Any store that the ExternalSecret reads from.
+    /// Matches if the ExternalSecret uses one of these stores.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-rule" = "names-a-store"))]
     pub stores: Vec<StorePattern>,
@@ -101,7 +97,7 @@ pub struct Selection {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<Written<form::Provider>>")]
     pub providers: Vec<String>,
-    /// What the ExternalSecret's own status says.
+    /// The states by the ExternalSecret's status.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub states: Vec<State>,
     /// From which age of the last sync on an ExternalSecret is overdue; without it, twice its own refreshInterval.
@@ -113,7 +109,7 @@ pub struct Selection {
     pub overdue_after: Option<Duration>,
 }
 
-/// A store named in a selection.
+/// A pattern for stores in a selection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
@@ -121,31 +117,31 @@ pub struct StorePattern {
     /// Without it, both kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<StoreKind>,
-    /// Glob on the namespace of a SecretStore.
+    /// For the namespace of a SecretStore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Pattern>,
     /// Glob on the name of the store.
     pub name: Pattern,
 }
 
-/// Which of the selected ExternalSecrets are synced.
+/// The condition for syncing a selected ExternalSecret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum When {
-    /// All of them.
+    /// All selected ones.
     Always,
-    /// Those whose Secret holds something else than it should.
+    /// Those whose Secret does not have the provider's data.
     Drifted,
-    /// Those whose last sync failed, or that never synced.
+    /// Those that failed or never synced.
     Failed,
-    /// Those whose last sync is older than asked, or that failed or never synced.
+    /// Those that are overdue, failed or never synced.
     Overdue,
     /// None.
     Never,
 }
 
 impl When {
-    /// As it is written in policies.
+    /// The word in policies.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Always => "always",
@@ -182,17 +178,16 @@ pub struct Sync {
     pub on_still_stale: OnStillStale,
 }
 
-/// How many may be annotated and not yet proven.
+/// The maximum number of annotated ExternalSecrets without a proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "written::InFlightForm", into = "written::InFlightForm")]
 pub enum InFlight {
-    /// Follow the rate at which the operator proves.
+    /// Adapts to the speed of the operator.
     Auto,
-    /// This many.
     Fixed(NonZeroU32),
 }
 
-/// The section `pace`. Rates of stores and providers count provider calls; that of the API server counts requests.
+/// The section `pace`. Rates of stores and providers count provider calls, the rate of the API server counts requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Self>)]
@@ -218,26 +213,25 @@ pub struct Pace {
     pub restarts: Rate,
 }
 
-/// A bound on failures.
+/// The limit for failures.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     try_from = "written::FailureLimitForm",
     into = "written::FailureLimitForm"
 )]
 pub enum FailureLimit {
-    /// A share of those attempted, 0.0 to 1.0, once ten were attempted.
+    /// A share of the attempted items, 0.0 to 1.0. Applies after the first ten.
     Share(f64),
-    /// A number.
     Count(u32),
 }
 
-/// Why a text is not a bound on failures.
+/// The error for an invalid limit for failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is neither a number nor a percentage")]
 pub struct InvalidFailureLimit;
 
 impl InvalidFailureLimit {
-    /// What would be right.
+    /// How to fix an invalid text.
     pub const HINT: &str = "write it like `10` or `20%`";
 }
 
@@ -310,7 +304,7 @@ impl Pace {
 }
 
 impl Policy {
-    /// The default of everything but the selection.
+    /// Returns a policy with this selection and all defaults.
     pub fn selecting(select: Vec<Selection>) -> Self {
         Self {
             select,
@@ -327,8 +321,8 @@ impl Policy {
 }
 
 impl Policy {
-    /// The namespaces that are selected from, if the policy names all of them in full. Then nothing has to be seen outside
-    /// of them, and Roles suffice.
+    /// Returns the selected namespaces, if the policy has only literal names. Then the job needs no rights in other namespaces,
+    /// and Roles are sufficient.
     pub fn literal_namespaces(&self) -> Option<BTreeSet<String>> {
         let mut namespaces = BTreeSet::new();
         for selection in &self.select {
@@ -342,7 +336,7 @@ impl Policy {
         Some(namespaces)
     }
 
-    /// Whether the labels of namespaces have a say.
+    /// True if a selection uses the labels of namespaces.
     pub fn asks_for_namespace_labels(&self) -> bool {
         let mut selections = self.select.iter().chain(&self.exclude);
         selections.any(|selection| selection.namespace_selector.is_some())
@@ -401,29 +395,29 @@ impl Default for Lock {
     }
 }
 
-/// What only flags may say: the most that any policy may ask for.
+/// Upper limits for any policy. Set by flags only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ceilings {
-    /// What may be done at all (`--allow`). None: everything.
+    /// The permitted actions (`--allow`). None: all.
     pub allow: Option<Vec<Capability>>,
-    /// The highest `safety.maxSyncs` (`--max-syncs`).
+    /// The maximum of `safety.maxSyncs` (`--max-syncs`).
     pub max_syncs: Option<u32>,
-    /// The highest `safety.maxRestarts` (`--max-restarts`).
+    /// The maximum of `safety.maxRestarts` (`--max-restarts`).
     pub max_restarts: Option<u32>,
 }
 
-/// Something that changes the cluster and can be allowed.
+/// An action that `--allow` can permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Capability {
-    /// Reading what providers and Secrets hold. It changes nothing, but sees values.
+    /// Read the values in providers and Secrets; changes nothing
     Drift,
-    /// Force-syncing ExternalSecrets.
+    /// Force-sync ExternalSecrets
     Sync,
-    /// Restarting workloads.
+    /// Restart workloads
     Restart,
-    /// Taking the operator's hash off a Secret that is still stale.
+    /// Remove the operator's hash from a Secret that is still stale
     Refetch,
-    /// Deleting a Secret that is still stale.
+    /// Delete a Secret that is still stale
     Recreate,
 }
 
@@ -450,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_the_same_in_data_and_in_messages() {
+    fn as_str_matches_serde() {
         for when in [When::Always, When::Failed, When::Overdue, When::Never] {
             assert_eq!(serde_json::to_value(when).unwrap(), when.as_str());
         }

@@ -1,4 +1,4 @@
-//! What happens, as it happens, on stderr: `[3/10] ns/name ✓` on a terminal, a line for each item elsewhere.
+//! Progress on stderr: `[3/10] ns/name ✓` on a terminal, otherwise one line for each item.
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -7,21 +7,21 @@ use crate::{
     plan::Item,
 };
 
-/// How progress is shown.
+/// The style of the progress output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// Not at all.
+    /// No output.
     Silent,
-    /// Counted, with a mark.
+    /// With a counter and a mark.
     Terminal,
     /// Plain lines.
     Lines,
-    /// As log records, for machines.
+    /// Log records.
     Logs,
 }
 
 impl Style {
-    /// What suits stderr.
+    /// Returns the style for the current stderr.
     pub fn detect(quiet: bool, json_logs: bool) -> Self {
         match (quiet, json_logs) {
             (true, _) => Self::Silent,
@@ -32,7 +32,7 @@ impl Style {
     }
 }
 
-/// Counts what is done.
+/// Counts and prints finished items.
 #[derive(Debug)]
 pub struct Progress {
     style: Style,
@@ -41,7 +41,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// `total` are to come.
+    /// `total` is the expected number of items.
     pub const fn new(style: Style, total: usize) -> Self {
         Self {
             style,
@@ -50,7 +50,7 @@ impl Progress {
         }
     }
 
-    /// One is done.
+    /// Prints a finished item.
     pub fn done(&mut self, item: &Item, result: &ItemResult) {
         self.done += 1;
         let outcome = result.outcome.as_str();
@@ -82,7 +82,7 @@ impl Progress {
                 item.id, self.done, self.total
             ),
         };
-        // A closed stderr is no reason to stop.
+        // A closed stderr must not stop the run.
         writeln!(std::io::stderr(), "{line}").ok();
     }
 }

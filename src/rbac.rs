@@ -1,8 +1,8 @@
-//! The rights that a job needs for its policy, and no more, as Roles and `ClusterRoles` to apply.
+//! The RBAC rights that a job needs for its policy, as Roles and `ClusterRoles` to apply.
 //!
-//! `RIGHTS` is the one list of what eso-sync asks of the API server, and for what; tests hold it to what was really
-//! asked. Where a policy names its namespaces literally, Roles in those suffice, and the `ClusterRole` keeps only what has no
-//! namespace.
+//! `RIGHTS` is the only list of the requests that eso-sync sends to the API server, each with its purpose. Tests compare it
+//! with real requests. If a policy lists its namespaces literally, Roles in those namespaces are enough, and the `ClusterRole`
+//! only covers cluster-scoped resources.
 
 pub mod provider;
 
@@ -17,71 +17,70 @@ use crate::{
     workload::{Kind, Strategy},
 };
 
-/// Who runs eso-sync.
+/// The `ServiceAccount` that runs eso-sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobIdentity {
     /// The namespace of the job, its `ServiceAccount` and its Lease.
     pub namespace: String,
-    /// The `ServiceAccount`'s name.
     pub service_account: String,
 }
 
-/// The name of the Lease that keeps runs apart.
+/// The name of the Lease that prevents parallel runs.
 pub const LEASE: &str = "eso-sync";
 
-/// The name of the Secret with the key of all stamps.
+/// The name of the Secret with the stamp key.
 pub const STAMP_KEY: &str = "eso-sync-stamp-key";
 
-/// The name of the ConfigMap with the workloads that were stamped.
+/// The name of the ConfigMap with the list of stamped workloads.
 pub const KNOWN: &str = "eso-sync-stamped";
 
-/// The namespace that the manifests install into, and where the Lease lives unless somebody says otherwise.
+/// The namespace of the install manifests, and the default namespace of the Lease.
 pub const DEFAULT_NAMESPACE: &str = "eso-sync";
 
-/// The name of all that is granted.
+/// The name of the Roles, the `ClusterRole` and their bindings.
 const NAME: &str = "eso-sync";
 
-/// What a right is for.
+/// The purpose of a right.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Need {
-    /// Seeing what is there.
+    /// Discover objects.
     Look,
-    /// Seeing the labels of namespaces.
-    LookAtNamespaces,
-    /// Seeing what the target Secrets hold.
+    /// Read the labels of namespaces.
+    ReadNamespaceLabels,
+    /// Compare the data of target Secrets.
     Compare,
-    /// Resolving the credentials that stores name.
+    /// Resolve the credentials that stores reference.
     Resolve,
-    /// Having the operator write a Secret anew.
+    /// Make the operator write a Secret again.
     Refetch,
-    /// Having it create a Secret anew.
+    /// Make the operator create a Secret again.
     Recreate,
-    /// Saying on the job's own Pod how the run ended.
-    Tell,
-    /// Syncing, proving it, and saying on an ExternalSecret that it failed.
+    /// Write the summary Event on the job's Pod.
+    WritePodEvent,
+    /// Sync, prove the sync, and write Events on ExternalSecrets that failed.
     Sync,
-    /// Keeping runs apart.
+    /// Prevent parallel runs.
     Lock,
-    /// Telling what workloads started with, and noting it; and saying on one that its restart failed.
+    /// Read and write stamps, and write Events on workloads whose restart failed.
     Stamp,
-    /// Restarting workloads of this kind.
+    /// Restart workloads of this kind.
     Restart(Kind),
-    /// Restarting by eviction.
+    /// Restart by eviction.
     Evict,
 }
 
-/// Where a right holds.
+/// Where a right applies.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scope {
-    /// In the namespaces that are selected from.
+    /// In the selected namespaces.
     Selected,
     /// In the namespace of the job.
     Job,
-    /// For objects that have no namespace.
+    /// For cluster-scoped resources.
     Cluster,
 }
 
-/// Need, scope, API group, resource, names (empty: any), verbs.
+/// Need, scope, API group, resource, names (empty means any), verbs.
 type Right = (
     Need,
     Scope,
@@ -100,23 +99,23 @@ const RIGHTS: &[Right] = &[
     (Need::Look, Scope::Selected, ESO, "externalsecrets", &[], &["list"]),
     (Need::Sync, Scope::Selected, ESO, "externalsecrets", &[], &["get", "watch", "patch"]),
     (Need::Look, Scope::Selected, ESO, "secretstores", &[], &["list"]),
-    // Warnings are the only sign of a failure that repeats itself.
+    // Warning Events are the only sign of a repeated failure.
     (Need::Sync, Scope::Selected, "", "events", &[], &["list", "watch", "create"]),
-    (Need::Tell, Scope::Job, "", "events", &[], &["create"]),
-    // For the uid, without which an Event belongs to no Pod.
-    (Need::Tell, Scope::Job, "", "pods", &[], &["get"]),
-    // A rule with names grants no `create`: there is no object yet when that is asked.
+    (Need::WritePodEvent, Scope::Job, "", "events", &[], &["create"]),
+    // For the uid: an Event must name it to show up on the Pod.
+    (Need::WritePodEvent, Scope::Job, "", "pods", &[], &["get"]),
+    // A rule with names cannot grant `create`, because the name is not known at authorization time.
     (Need::Lock, Scope::Job, LEASES, "leases", &[], &["create"]),
     (Need::Lock, Scope::Job, LEASES, "leases", &[LEASE], &["get", "update"]),
     (Need::Look, Scope::Cluster, ESO, "clustersecretstores", &[], &["list"]),
     // Children are synced through their parent.
     (Need::Look, Scope::Cluster, ESO, "clusterexternalsecrets", &[], &["get"]),
     (Need::Sync, Scope::Cluster, ESO, "clusterexternalsecrets", &[], &["patch"]),
-    // The operator's age shows in the fields that its definitions have.
+    // The fields in the CRD show how old the operator is.
     (Need::Look, Scope::Cluster, CRDS, "customresourcedefinitions", &["externalsecrets.external-secrets.io"], &["get"]),
-    (Need::LookAtNamespaces, Scope::Cluster, "", "namespaces", &[], &["list"]),
+    (Need::ReadNamespaceLabels, Scope::Cluster, "", "namespaces", &[], &["list"]),
     (Need::Compare, Scope::Selected, "", "secrets", &[], &["get", "list"]),
-    // Templates may stand in ConfigMaps.
+    // Templates can be in ConfigMaps.
     (Need::Compare, Scope::Selected, "", "configmaps", &[], &["get"]),
     (Need::Refetch, Scope::Selected, "", "secrets", &[], &["patch"]),
     (Need::Recreate, Scope::Selected, "", "secrets", &[], &["delete"]),
@@ -127,7 +126,7 @@ const RIGHTS: &[Right] = &[
     (Need::Stamp, Scope::Selected, "", "secrets", &[], &["get", "list"]),
     (Need::Stamp, Scope::Selected, "", "pods", &[], &["list"]),
     (Need::Stamp, Scope::Selected, "", "events", &[], &["create"]),
-    // The key, and the names of what was stamped.
+    // The stamp key, and the list of stamped workloads.
     (Need::Stamp, Scope::Job, "", "secrets", &[], &["create"]),
     (Need::Stamp, Scope::Job, "", "secrets", &[STAMP_KEY], &["get"]),
     (Need::Stamp, Scope::Job, "", "configmaps", &[], &["create"]),
@@ -137,7 +136,7 @@ const RIGHTS: &[Right] = &[
     (Need::Restart(Kind::Pod), Scope::Selected, "", "pods", &[], RESTARTS),
     (Need::Restart(Kind::ReplicaSet), Scope::Selected, "apps", "replicasets", &[], RESTARTS),
     (Need::Restart(Kind::Rollout), Scope::Selected, "argoproj.io", "rollouts", &[], RESTARTS),
-    // A Rollout may have its pod template in one of these.
+    // A Rollout can reference a pod template in one of these.
     (Need::Restart(Kind::Rollout), Scope::Selected, "apps", "deployments", &[], &["get"]),
     (Need::Restart(Kind::Rollout), Scope::Selected, "apps", "replicasets", &[], &["get"]),
     (Need::Restart(Kind::StatefulSet), Scope::Selected, "apps", "statefulsets", &[], RESTARTS),
@@ -146,18 +145,16 @@ const RIGHTS: &[Right] = &[
 
 const RESTARTS: &[&str] = &["get", "list", "watch", "patch"];
 
-/// One rule of a Role or `ClusterRole`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
-    /// One group.
+    /// Exactly one.
     pub api_groups: Vec<String>,
-    /// One resource.
+    /// Exactly one.
     pub resources: Vec<String>,
-    /// Empty: any name.
+    /// Empty means any name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resource_names: Vec<String>,
-    /// Each once.
     pub verbs: Vec<String>,
 }
 
@@ -170,19 +167,17 @@ impl Rule {
     }
 }
 
-/// What one `ServiceAccount` is granted.
+/// The rights of one `ServiceAccount`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rbac {
-    /// Who gets it.
     pub job: JobIdentity,
-    /// For the whole cluster.
+    /// A store for the whole cluster.
     pub cluster: Vec<Rule>,
-    /// By namespace.
     pub namespaces: BTreeMap<String, Vec<Rule>>,
 }
 
-/// What this policy needs; None stands for the ad hoc commands, which may be pointed at any ExternalSecret. Those restart with the
-/// rights of whoever types them.
+/// The rights that this policy needs. None stands for the ad hoc commands, which can be used on any ExternalSecret. Their
+/// restarts use the rights of the person who runs them.
 pub fn rules(policy: Option<&Policy>, job: &JobIdentity) -> Rbac {
     let syncs = policy.is_none_or(|policy| policy.sync.when != When::Never);
     let drift = policy.map_or_else(Drift::default, |policy| policy.drift.clone());
@@ -190,12 +185,12 @@ pub fn rules(policy: Option<&Policy>, job: &JobIdentity) -> Rbac {
     let restarts_kind = |kind| restarts.iter().any(|rule| rule.kinds.contains(&kind));
     let rung = policy.map_or(OnStillStale::Report, |policy| policy.sync.on_still_stale);
     let needed = |need| match need {
-        Need::Look | Need::Tell => true,
+        Need::Look | Need::WritePodEvent => true,
         Need::Stamp => !restarts.is_empty(),
         Need::Restart(kind) => restarts_kind(kind),
         Need::Evict => restarts.iter().any(|rule| rule.strategy == Strategy::Evict),
-        // Conditions of stores ask for them too.
-        Need::LookAtNamespaces => {
+        // The conditions of stores use the labels too.
+        Need::ReadNamespaceLabels => {
             drift.enabled || policy.is_some_and(Policy::asks_for_namespace_labels)
         }
         Need::Compare => drift.enabled,
@@ -240,7 +235,7 @@ fn uses_stores_credentials(drift: &Drift) -> bool {
     used.any(|credentials| *credentials == Credentials::Store)
 }
 
-/// Adds to the rule for the same objects, if there is one.
+/// Adds the verbs to the rule for the same objects, or adds a new rule.
 fn grant(rules: &mut Vec<Rule>, (_, _, group, resource, names, verbs): &Right) {
     let owned =
         |texts: &[&str]| -> Vec<String> { texts.iter().map(|text| (*text).to_owned()).collect() };
@@ -267,28 +262,28 @@ fn grant(rules: &mut Vec<Rule>, (_, _, group, resource, names, verbs): &Right) {
     }
 }
 
-/// In the order in which people list them.
+/// The usual order of verbs.
 const VERBS: [&str; 7] = [
     "get", "list", "watch", "create", "update", "patch", "delete",
 ];
 
-/// A request to the API server, as far as RBAC sees it.
+/// A request to the API server, as RBAC sees it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Request {
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, …
     pub verb: String,
-    /// The API group; empty for the core.
+    /// The API group, empty for the core group.
     pub group: String,
-    /// The plural of the resource, with its subresource after a slash.
+    /// The plural resource name, with `/` and the subresource if any.
     pub resource: String,
-    /// None for objects without a namespace, and across all namespaces.
+    /// None for cluster-scoped objects and requests across all namespaces.
     pub namespace: Option<String>,
     /// None for lists, watches and creations.
     pub name: Option<String>,
 }
 
 impl Rbac {
-    /// The same, with the rights to resolve what ClusterSecretStores refer to in these namespaces.
+    /// Adds the rights to resolve references of ClusterSecretStores to these namespaces.
     #[must_use]
     pub fn with_credentials_in(mut self, namespaces: &[String]) -> Self {
         for namespace in namespaces {
@@ -309,7 +304,7 @@ impl Rbac {
         self
     }
 
-    /// Whether the API server would let this pass.
+    /// True if the API server would allow this request.
     pub fn allows(&self, request: &Request) -> bool {
         let covers = |rule: &Rule| {
             rule.api_groups.contains(&request.group)
@@ -331,7 +326,7 @@ impl Rbac {
             .any(covers)
     }
 
-    /// The manifests: `ClusterRole` and Roles, each with its binding. Not the `ServiceAccount` itself.
+    /// The `ClusterRole` and Roles, each with its binding, without the `ServiceAccount`.
     pub fn manifests(&self) -> Vec<Value> {
         let mut manifests = Vec::new();
         if !self.cluster.is_empty() {

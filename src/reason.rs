@@ -1,4 +1,4 @@
-//! The stable words that plans and reports use to say why: one list, documented, only ever added to.
+//! The reasons in plans and reports: one list of stable words. Words are only added, never changed or removed.
 
 use eso_model::texts::ErrorClass;
 use serde::{Deserialize, Serialize};
@@ -20,35 +20,35 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     // Why it is synced.
-    /// The policy syncs all that it selects.
+    /// The policy syncs all ExternalSecrets that it selects.
     Selected,
     /// Its last sync failed.
     LastSyncFailed,
     /// It has never synced.
     NeverSynced,
-    /// Its last sync is older than asked.
+    /// Its last sync is older than `overdueAfter`.
     Overdue,
-    /// The provider moved on.
+    /// The provider has new data.
     Stale,
-    /// Somebody edited its Secret.
+    /// Its Secret was edited in the cluster.
     Tampered,
-    /// Its Secret lacks keys.
+    /// Keys are missing in its Secret.
     Partial,
-    /// It has no Secret.
+    /// Its Secret does not exist.
     Missing,
 
     // Why it is skipped.
-    /// The annotation `eso-sync/ignore` opts it out.
+    /// It has the annotation `eso-sync/ignore`.
     Ignored,
-    /// The policy's `exclude` takes it out.
+    /// The policy excludes it.
     Excluded,
-    /// It is in a state that the policy does not sync (`sync.when`).
+    /// The policy does not sync ExternalSecrets in this state (`sync.when`).
     NotDue,
     /// `refreshPolicy: CreatedOnce`: the operator ignores a force-sync.
     RefreshCreatedOnce,
     /// `refreshInterval: 0`: the operator ignores a force-sync.
     RefreshIntervalZero,
-    /// It names no store and no generator: there is nothing to read.
+    /// It has no store and no generator.
     NoSource,
     /// Its store belongs to another controller class.
     ForeignClass,
@@ -56,148 +56,148 @@ pub enum Reason {
     StoreMissing,
     /// Its store is not ready.
     StoreNotReady,
-    /// A generator would make a new credential.
+    /// A sync would create a new credential, because it uses a generator.
     Generator,
-    /// A ClusterExternalSecret controls it, and not all of its children are selected.
+    /// A ClusterExternalSecret controls it, and not all children of that are selected.
     ChildOfClusterExternalSecret,
-    /// A ClusterExternalSecret controls it, which cannot be read or does not pass a force-sync on.
+    /// A ClusterExternalSecret controls it, and that cannot be read or does not pass a force-sync on to its children.
     ParentUnavailable,
     /// It is being deleted.
     BeingDeleted,
-    /// Its Secret holds what the provider does.
+    /// Its Secret has the provider's data.
     InSync,
-    /// Whether its Secret holds what the provider does cannot be told. As the reason of a sync: the policy syncs these too.
+    /// The drift check has no verdict for its Secret. As the reason of a sync: the policy syncs these too.
     Unverifiable,
-    /// With what the provider holds now the operator's sync would fail.
+    /// The operator's sync would fail with the provider's current data.
     WouldFail,
-    /// What the pods of a workload that uses its Secret started with could not be noted, or which workloads do could not be seen:
-    /// synced now, it would owe them a restart that nobody knows of.
+    /// A workload that uses its Secret could not be stamped, or the workloads could not be listed. After a sync, the pending
+    /// restart would be unknown.
     StampNotWritten,
 
     // Why it is synced but not proven.
     /// `creationPolicy: None`: the operator writes no Secret.
     NotWritten,
-    /// The provider holds no value any more, and the operator kept the Secret as it was (`deletionPolicy: Retain`).
+    /// The provider has no value any more, and the operator kept the Secret (`deletionPolicy: Retain`).
     Retained,
-    /// The provider holds no value any more, and the operator deleted the Secret (`deletionPolicy: Delete`).
+    /// The provider has no value any more, and the operator deleted the Secret (`deletionPolicy: Delete`).
     SecretDeleted,
-    /// `creationPolicy: Merge`, and there is no Secret to merge into.
+    /// `creationPolicy: Merge`, and the Secret does not exist.
     SecretMissing,
-    /// `immutable: true`: the operator leaves an existing Secret as it is.
+    /// `immutable: true`: the operator does not change an existing Secret.
     Immutable,
-    /// The run was stopped before the operator had answered.
+    /// The run was stopped before the operator processed the sync.
     Interrupted,
-    /// The operator has read the provider anew, and the Secret holds something else all the same.
+    /// The sync is proven, but the Secret still does not have the provider's data.
     StillStale,
 
     // Why it failed.
-    /// The provider refuses the operator.
+    /// The provider denies access to the operator.
     Denied,
     /// The provider has no such secret, version or property.
     NotFound,
-    /// The provider throttles.
+    /// The provider throttles requests.
     Throttled,
-    /// The provider cannot be reached, or fails.
+    /// The provider is unreachable or returns errors.
     Unavailable,
-    /// The template fails.
+    /// The template cannot be rendered.
     Template,
     /// The operator failed for another reason.
     OperatorError,
-    /// The operator gave no answer in time.
+    /// The operator did not process the sync before the timeout.
     TimedOut,
-    /// The API server could not be reached.
+    /// The API server is unreachable.
     ApiUnavailable,
-    /// The API server refused the annotation.
+    /// The API server rejected the annotation.
     Refused,
-    /// Somebody removed or changed the annotation before the operator had answered.
+    /// The annotation was removed or changed before the operator processed it.
     Overwritten,
     /// It was deleted during the run.
     Deleted,
-    /// It was deleted and created anew during the run.
+    /// It was deleted and created again during the run.
     Replaced,
 
     // Why it was not reached.
     /// The run's deadline passed.
     Deadline,
-    /// The run got a signal.
+    /// The run received a signal.
     Signal,
-    /// Too many had failed before.
+    /// Too many items failed before (`safety.stopAfterFailures`).
     TooManyFailures,
-    /// Another run took the lock over.
+    /// Another run took over the lock.
     LockLost,
 
     // Why a workload is, or would be, restarted.
-    /// A Secret holds other data than the pods started with.
+    /// The data of a Secret changed after the pods started.
     DataChanged,
-    /// The run may change the data that it uses.
+    /// The run may change the data that the workload uses.
     DataMayChange,
-    /// The policy restarts it each run.
+    /// The policy restarts it in every run.
     Always,
-    /// Nobody knows what data its pods started with.
+    /// It is unknown what data its pods started with.
     PodsUnproven,
-    /// A run that was ended was evicting its pods.
+    /// An interrupted run was evicting its pods.
     EvictionUnderWay,
 
     // Why a workload is not restarted.
-    /// It runs on the present data.
+    /// It runs with the current data.
     Current,
-    /// It was not known before: what its pods started with is noted from now on.
+    /// It had no stamp; its first stamp was created.
     Adopted,
-    /// Its stamp was made for another workload; it is noted anew.
+    /// Its stamp was copied from another workload; a new stamp is created.
     StampCopied,
-    /// Its stamp was made with another key; it is noted anew.
+    /// Its stamp was made with another key; a new stamp is created.
     KeyReplaced,
-    /// Its stamp was made with a key that is kept elsewhere and cannot be read.
+    /// Its stamp was made with a key in another namespace, and that key cannot be read.
     KeyElsewhere,
-    /// It uses a Secret that is new to its stamp, which is noted.
+    /// It uses a Secret that is not in its stamp yet; the stamp is updated.
     SecretAdded,
-    /// All of its pods started well after the data was written.
+    /// All of its pods started after the data was written.
     PodsAreNewer,
     /// It uses none of the selected Secrets.
     NoReference,
-    /// Stakater Reloader restarts it.
+    /// Stakater Reloader is responsible for its restarts.
     HandledByReloader,
-    /// Its stamp vanished, or an older one was brought back.
+    /// Its stamp was removed or replaced by an older one.
     StampReverted,
     /// Its stamp cannot be read.
     StampUnreadable,
-    /// Its stamp would not fit into an annotation.
+    /// Its stamp is too large for an annotation.
     StampTooLarge,
     /// A Secret that it uses cannot be read.
     SecretUnreadable,
-    /// A Secret that it uses was edited by somebody else than the operator.
+    /// A Secret that it uses was edited in the cluster.
     SecretTampered,
     /// A Secret that it uses was not verified in this run.
     SecretNotVerified,
-    /// Keys of a Secret that it uses vanished, or values became empty.
+    /// Keys of a Secret that it uses were removed, or values are now empty.
     DataLooksBroken,
     /// A Secret changed after it was verified.
     ChangedMeanwhile,
     /// Its rollout is paused.
     Paused,
-    /// It asks for no pods.
+    /// It is scaled to zero pods.
     ScaledToZero,
-    /// Its pods are only replaced by hand.
+    /// Its update strategy is `OnDelete`, so its pods are only replaced manually.
     OnDelete,
-    /// It is being rolled out already.
+    /// A rollout is already in progress.
     AlreadyRolling,
-    /// It was not healthy before.
+    /// It was unhealthy before the restart.
     Unhealthy,
     /// Its last restart is too recent.
     CoolingDown,
     /// It was restarted too often within a day.
     RestartLoop,
-    /// Its data goes to and fro.
+    /// Its data alternates between old and new values.
     Flapping,
-    /// Another workload of its rule is not healthy after its restart.
+    /// Another workload of the same rule is unhealthy after its restart.
     RuleStopped,
-    /// The plan did not foresee its restart.
+    /// The plan does not contain its restart.
     NotPlanned,
 
     // Why a restart failed.
-    /// It was not healthy again in time.
+    /// It was not healthy before the timeout.
     NotHealthyAgain,
-    /// A PodDisruptionBudget did not let its pods go in time.
+    /// A PodDisruptionBudget blocked the eviction of its pods until the timeout.
     EvictionBlocked,
 }
 
@@ -217,7 +217,7 @@ impl From<ErrorClass> for Reason {
 }
 
 impl Reason {
-    /// As it is written in reports.
+    /// The word in reports.
     pub fn as_str(self) -> String {
         match serde_json::to_value(self) {
             Ok(serde_json::Value::String(word)) => word,
@@ -233,8 +233,8 @@ impl Reason {
         )
     }
 
-    /// Whether a skip for this reason is trouble that somebody should look at, and not the author's own wish.
-    pub const fn is_trouble(self) -> bool {
+    /// True if a skip for this reason needs attention, and was not requested by the policy or the author.
+    pub const fn needs_attention(self) -> bool {
         matches!(
             self,
             Self::StoreMissing
@@ -264,98 +264,96 @@ impl Reason {
         )
     }
 
-    /// What to do next, for people; None where nothing needs doing.
-    #[expect(clippy::too_many_lines, reason = "a line or two for each word")]
+    /// Returns what to do next, or None if no action is needed.
+    #[expect(clippy::too_many_lines, reason = "one arm for each reason")]
     pub const fn next_step(self) -> Option<&'static str> {
         Some(match self {
             Self::Unverifiable => {
-                "`eso-sync diagnose NAME` says what is in the way; `drift.onUnverifiable` says what becomes of these"
+                "run `eso-sync diagnose NAME` to see why. `drift.onUnverifiable` decides what a run does with them"
             }
             Self::WouldFail => {
-                "mend what the operator would fail on, in the provider or in the spec"
+                "fix the value in the provider or the ExternalSecret's spec: the operator would fail on it"
             }
             Self::StampNotWritten => {
-                "mend what is in the way, then run again; `eso-sync sync NAME` without --restart syncs it, and nothing will restart"
+                "fix the error, then run again. `eso-sync sync NAME` without --restart syncs it and restarts nothing"
             }
             Self::StillStale => {
-                "`eso-sync diagnose NAME`; `sync.onStillStale` can have the operator write the Secret anew"
+                "run `eso-sync diagnose NAME` to see why. `sync.onStillStale` can make the operator write the Secret again"
             }
             Self::Denied => {
-                "grant the store's identity the read that the provider refused, then run again"
+                "grant the store's identity read access at the provider, then run again"
             }
             Self::NotFound => "check the remote key, version and property in the provider",
             Self::Throttled => "lower `pace.stores` or `pace.providers`, or run again later",
-            Self::Unavailable => "check that the operator reaches the provider, then run again",
+            Self::Unavailable => "check that the operator can reach the provider, then run again",
             Self::Template => {
-                "mend `spec.target.template`; `kubectl describe externalsecret` shows the operator's text"
+                "fix `spec.target.template`. `kubectl describe externalsecret` shows the operator's error"
             }
-            Self::OperatorError => "read the operator's text: `kubectl describe externalsecret`",
+            Self::OperatorError => "read the operator's error: `kubectl describe externalsecret`",
             Self::TimedOut => {
-                "check that the operator runs and how long its queue is (`workqueue_depth`)"
+                "check that the operator is running, and the length of its queue (`workqueue_depth`)"
             }
             Self::ApiUnavailable => "check the API server, then run again",
             Self::Refused => {
-                "see the API server's answer; an admission webhook or a missing right is the usual cause"
+                "read the API server's error. The usual cause is an admission webhook or a missing permission"
             }
             Self::Overwritten => {
-                "find who manages the annotations of this ExternalSecret (GitOps with pruning?)"
+                "find the tool that changes the annotations of this ExternalSecret, for example GitOps with pruning"
             }
-            Self::StoreNotReady | Self::StoreMissing => "mend the store, then run again",
+            Self::StoreNotReady | Self::StoreMissing => "fix the SecretStore, then run again",
             Self::ParentUnavailable => {
                 "grant `get` and `patch` on clusterexternalsecrets, or update the operator to v0.20.0"
             }
             Self::Retained | Self::SecretDeleted => {
-                "the provider holds no value for it any more: restore it there"
+                "restore the value in the provider, which has none any more"
             }
             Self::SecretMissing => {
-                "create the Secret that `creationPolicy: Merge` wants, or use `Owner`"
+                "create the Secret that `creationPolicy: Merge` needs, or use `creationPolicy: Owner`"
             }
-            Self::Immutable => {
-                "delete the target Secret to take the new value in, if that is wanted"
-            }
+            Self::Immutable => "delete the target Secret if it should get the new value",
             Self::NotWritten => {
-                "nothing can be proven without a Secret; exclude it to keep the report clean"
+                "exclude it in the policy: a sync without a Secret cannot be proven"
             }
             Self::Interrupted | Self::Deadline | Self::Signal | Self::LockLost => "run again",
-            Self::TooManyFailures => "mend what failed first, then run again",
+            Self::TooManyFailures => "fix the first failures, then run again",
             Self::ChildOfClusterExternalSecret => {
-                "select all of its siblings to sync them through their parent"
+                "select all ExternalSecrets of the ClusterExternalSecret, so that they are synced through it"
             }
             Self::StampReverted => {
-                "make the tool that owns the workload leave the stamp alone, then run with --adopt-anew"
+                "configure the tool that manages the workload to keep the stamp, then run with --adopt-anew"
             }
             Self::StampUnreadable => {
                 "run with --adopt-anew, or with the version of eso-sync that wrote the stamp"
             }
-            Self::StampTooLarge => "split its Secrets, or exclude it",
-            Self::SecretUnreadable => {
-                "grant `get` and `list` on secrets; `eso-sync rbac` prints the rights"
+            Self::StampTooLarge => {
+                "reduce the number of Secrets that the workload uses, or exclude it"
             }
-            Self::SecretTampered => "sync its ExternalSecret, which writes the Secret anew",
+            Self::SecretUnreadable => {
+                "grant `get` and `list` on secrets. `eso-sync rbac` prints the rights"
+            }
+            Self::SecretTampered => "sync its ExternalSecret to overwrite the Secret",
             Self::SecretNotVerified => {
-                "see why its ExternalSecret is not verified; `require: proven` asks for less"
+                "find out why its ExternalSecret is not verified. `require: proven` needs less"
             }
             Self::DataLooksBroken => {
-                "look at the data in the provider; `onBrokenData: restart` restarts all the same"
+                "check the data in the provider. `onBrokenData: restart` restarts anyway"
             }
-            Self::Unhealthy | Self::RuleStopped => {
-                "look at its pods; `--retry` restarts it all the same"
-            }
-            Self::NotHealthyAgain => "look at its pods: `kubectl describe` and `kubectl logs`",
-            Self::EvictionBlocked => "look at its PodDisruptionBudget: `kubectl get pdb`",
+            Self::Unhealthy | Self::RuleStopped => "check its pods. `--retry` restarts it anyway",
+            Self::NotHealthyAgain => "check its pods: `kubectl describe` and `kubectl logs`",
+            Self::EvictionBlocked => "check its PodDisruptionBudget: `kubectl get pdb`",
             Self::RestartLoop | Self::Flapping => {
-                "find what keeps changing its Secrets; `--retry` restarts it all the same"
+                "find out what keeps changing its Secrets. `--retry` restarts it anyway"
             }
-            Self::CoolingDown => "run again later; `--retry` restarts it at once",
+            Self::CoolingDown => "run again later, or use `--retry` to restart it now",
             Self::ChangedMeanwhile
             | Self::AlreadyRolling
             | Self::NotPlanned
             | Self::EvictionUnderWay => "run again later",
             Self::KeyElsewhere => {
-                "grant `get` on that Secret, or run with --lock-namespace; --adopt-anew makes a new stamp with the own key"
+                "grant `get` on that Secret, or run with --lock-namespace. --adopt-anew creates a new stamp with this run's key"
             }
             Self::KeyReplaced => {
-                "find who deleted the key: what was owed before is no longer known"
+                "find out who deleted the key: restarts that were pending before are no longer known"
             }
             Self::DataChanged
             | Self::DataMayChange

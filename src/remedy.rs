@@ -82,7 +82,7 @@ impl Remedy<'_> {
                 let id = self.plan.items[at].secret_id();
                 let told = match self.refetch_one(&id).await {
                     Ok(()) => "its Secret was written anew (refetch)".to_owned(),
-                    Err(why) => format!("its Secret could not be written anew (refetch): {why}"),
+                    Err(why) => format!("the Secret could not be written again (refetch): {why}"),
                 };
                 (at, told)
             })
@@ -96,7 +96,7 @@ impl Remedy<'_> {
     async fn refetch_one(&self, id: &Id) -> Result<(), String> {
         let secret = self.secret(id).await.map_err(|error| error.to_string())?;
         if !secret.metadata.annotations.contains_key(DATA_HASH) {
-            return Err("the operator has left no hash on it".to_owned());
+            return Err("the Secret has no hash of the operator".to_owned());
         }
         let change = json!({"metadata": {
             "uid": secret.metadata.uid,
@@ -118,12 +118,14 @@ impl Remedy<'_> {
         for &at in stale.keys() {
             let id = self.plan.items[at].secret_id();
             let text = match &lost {
-                Some(lost) => format!("its Secret was not deleted, since {lost} has not come back"),
+                Some(lost) => format!(
+                    "the Secret was not deleted, because the operator did not create {lost} again"
+                ),
                 None => match self.recreate_one(&id).await {
                     Ok(()) => "its Secret was created anew (recreate)".to_owned(),
                     Err((deleted, why)) => {
                         lost = deleted.then_some(id);
-                        format!("its Secret could not be created anew (recreate): {why}")
+                        format!("the Secret could not be created again (recreate): {why}")
                     }
                 },
             };

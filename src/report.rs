@@ -1,4 +1,4 @@
-//! What a command tells: one document, printed as data or as text. Its shape is versioned; fields are only ever added.
+//! The report of a command: one document, printed as JSON, YAML or text. Its shape is versioned; fields are only added.
 
 mod chain;
 mod drift;
@@ -35,124 +35,124 @@ use crate::{
     results::Results,
 };
 
-/// The version of the shape.
+/// The version of the document's shape.
 pub const API_VERSION: &str = "eso-sync/v1";
 
-/// What `-o json|yaml` prints.
+/// The document that `-o json|yaml` prints.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Document {
     /// `eso-sync/v1`
     pub api_version: &'static str,
-    /// What it is.
+    /// The kind of the document.
     pub kind: Kind,
-    /// Which run it was.
+    /// The run that printed the document.
     pub run: Run,
-    /// Counts.
+    /// Counts and totals.
     pub summary: Summary,
-    /// Every selected ExternalSecret once, by namespace and name.
+    /// Every selected ExternalSecret, sorted by namespace and name.
     pub items: Vec<DocumentItem>,
-    /// Every workload that a rule of `restart` covers, by namespace, kind and name.
+    /// Every workload that a `restart` rule covers, sorted by namespace, kind and name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub restarts: Vec<DocumentRestart>,
-    /// From the provider to the pods, link by link; only of `sync --restart`.
+    /// The links from the provider to the pods; only with `sync --restart`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub chain: Vec<Link>,
-    /// What could not be seen, and is therefore missing from `items`.
+    /// Resources that could not be read, and are missing in `items`.
     pub gaps: Vec<DocumentGap>,
-    /// Stores whose provider could not be read, each with the reason; what reads from them is unverifiable.
+    /// Stores whose provider could not be read. The ExternalSecrets that use them are unverifiable.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub unread: Vec<DocumentGap>,
-    /// What people should know.
+    /// Warnings for people.
     pub warnings: Vec<String>,
 }
 
-/// What a document is.
+/// The kind of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub enum Kind {
-    /// What would be done.
+    /// The actions that a run would take.
     Plan,
-    /// What was done.
+    /// The results of a run.
     Report,
-    /// What differs.
+    /// The findings of the drift check.
     Drift,
-    /// What there is.
+    /// The state of the ExternalSecrets.
     Status,
 }
 
-/// Which run it was.
+/// The run that printed a document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Run {
-    /// Unique to the run; the annotations that it wrote begin with it.
+    /// The unique ID of the run. The annotations that it writes start with it.
     pub id: String,
     /// The version of eso-sync.
     pub version: &'static str,
-    /// The kubeconfig's context; absent in a Pod.
+    /// The context of the kubeconfig; absent in a Pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
-    /// The API server's address.
+    /// The address of the API server.
     pub server: String,
     /// A digest of the policy with all its defaults; absent for ad hoc commands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_digest: Option<String>,
-    /// When it began (RFC 3339).
+    /// The start time (RFC 3339).
     #[schemars(with = "String")]
     pub started: Timestamp,
-    /// When it ended.
+    /// The end time (RFC 3339).
     #[schemars(with = "String")]
     pub finished: Timestamp,
-    /// Whether it reached everything that it had planned.
+    /// True if the run reached every planned item.
     pub complete: bool,
-    /// The exit code.
+    /// The exit code of the command.
     pub exit_code: u8,
 }
 
-/// Counts.
+/// Counts and totals.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
-    /// ExternalSecrets that were selected.
+    /// The number of selected ExternalSecrets.
     pub selected: usize,
-    /// How many of them are, or would be, synced.
+    /// The number of ExternalSecrets to sync.
     pub to_sync: usize,
-    /// How many of them are left alone.
+    /// The number of skipped ExternalSecrets.
     pub skipped: usize,
-    /// By outcome, once something was done.
+    /// The number of ExternalSecrets by outcome; only in a report.
     pub outcomes: BTreeMap<Outcome, usize>,
-    /// Skipped, failed, unproven and not reached, by reason.
+    /// The number of ExternalSecrets that are not synced, by reason.
     pub reasons: BTreeMap<Reason, usize>,
-    /// By verdict of the drift check; in a report, as it is after the run.
+    /// The number of ExternalSecrets by verdict of the drift check; in a report, after the run.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
     pub verdicts: BTreeMap<Verdict, usize>,
-    /// Of how many the drift check can tell, by store.
+    /// The number of ExternalSecrets with a verdict, by store.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub verifiable: Vec<DocumentVerifiable>,
-    /// Calls that the drift check made to providers, by what shares a quota.
+    /// Provider calls of the drift check, by quota.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
     pub reads: BTreeMap<String, u64>,
-    /// What `reads` and `calls` cost together by the providers' list prices, about, in US dollars.
+    /// The estimated cost of `reads` and `calls` at list prices, in US dollars.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub about_usd: Option<f64>,
-    /// Requests to the Kubernetes API so far.
+    /// Requests to the Kubernetes API.
     pub requests: u64,
-    /// Provider calls that the syncs cost, as the specs tell, by what shares a quota.
+    /// Provider calls that the syncs need, computed from the specs, by quota.
     pub calls: BTreeMap<String, u64>,
-    /// Workloads, where a rule of `restart` covers any.
+    /// Counts of workloads; absent if no `restart` rule covers any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restarts: Option<RestartSummary>,
-    /// How long the syncs take, about, in seconds.
+    /// The estimated time of the syncs, in seconds.
     pub estimate_seconds: u64,
-    /// The limit that refused the run, if one did.
+    /// The limit that refused the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
-    /// Why the run ended early, if it did.
+    /// The reason if the run ended early.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Reason>,
 }
@@ -161,118 +161,116 @@ pub struct Summary {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DocumentItem {
-    /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
     /// The store of its spec; absent where it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<DocumentStore>,
-    /// The provider of that store, as the store's spec names it; `-` where unknown.
+    /// The provider of the store, as in the store's spec; `-` if unknown.
     pub provider: String,
-    /// What its status said before.
+    /// The state by its status before the run.
     pub state: State,
-    /// Whether it is synced.
+    /// The planned action.
     pub action: DocumentAction,
-    /// What the drift check says; in a report, after the run.
+    /// The verdict of the drift check; in a report, after the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
-    /// Why it cannot be told: a stable word.
+    /// The reason if the verdict is `unverifiable`: a stable word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unverifiable: Option<&'static str>,
-    /// The right that is missing at the provider.
+    /// The permission that is missing at the provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permission: Option<String>,
-    /// The keys that differ.
+    /// The keys of the Secret that differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub keys: Vec<DocumentKey>,
-    /// What is done, if its Secret is still stale after a proven sync.
+    /// The remedy if the Secret is still stale after a proven sync.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub if_still_stale: Option<OnStillStale>,
-    /// What became of it; absent in a plan.
+    /// The outcome; absent in a plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
-    /// Why.
+    /// The reason for the action or the outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// For people.
+    /// Human-readable details.
     #[serde(skip_serializing_if = "String::is_empty")]
     #[schemars(default)]
     pub message: String,
-    /// What to do next.
+    /// The next step for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_step: Option<&'static str>,
-    /// When the last successful sync before the run began.
+    /// The start of the last successful sync before the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub previous_sync: Option<Timestamp>,
-    /// When the sync that the run proved began.
+    /// The start of the sync that the run proved.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub current_sync: Option<Timestamp>,
-    /// How long before the plan the last successful sync was, in seconds.
+    /// The age of the last successful sync when the plan was made, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_seconds: Option<u64>,
-    /// Provider calls that its sync costs.
+    /// Provider calls that its sync needs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost: Option<u32>,
-    /// How often it was annotated.
+    /// The number of annotations written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
-    /// From the first annotation to the answer, in seconds.
+    /// The time from the first annotation to the operator's answer, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub took_seconds: Option<f64>,
-    /// Whether the target Secret changed.
+    /// The change of the target Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretChange>,
-    /// The reason of the Ready condition that it had before.
+    /// The reason in its Ready condition before the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_reason: Option<String>,
 }
 
-/// A store.
+/// A SecretStore or ClusterSecretStore.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DocumentStore {
-    /// Its kind.
     pub kind: StoreKind,
     /// Its name.
     pub name: String,
 }
 
-/// Whether an item is synced.
+/// The planned action for an ExternalSecret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DocumentAction {
-    /// It is.
+    /// It is force-synced.
     Sync,
-    /// It is not.
+    /// It is skipped.
     Skip,
 }
 
-/// Something that could not be seen.
+/// Something that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DocumentGap {
-    /// What was asked for.
+    /// The resource that could not be read.
     pub what: String,
-    /// In which namespace.
+    /// The namespace; absent for all namespaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// Why it could not be had.
+    /// The error.
     pub why: String,
 }
 
-/// What a document needs beside plan and results.
+/// The parts of a document that do not come from the plan or the results.
 #[derive(Clone, Debug)]
 pub struct Heading {
-    /// The run; `finished`, `complete` and `exit_code` are filled in.
+    /// The document sets `complete` and `exit_code`.
     pub run: Run,
-    /// Requests to the Kubernetes API so far.
+    /// Requests to the Kubernetes API.
     pub requests: u64,
 }
 
 impl Document {
-    /// What would be done, or what there is.
+    /// Returns the document of a plan, a drift check or a status.
     pub fn of_plan(kind: Kind, plan: &Plan, heading: Heading, exit: Exit) -> Self {
         let items = plan
             .items
@@ -289,7 +287,7 @@ impl Document {
         self
     }
 
-    /// What was done.
+    /// Returns the report of a run.
     pub fn of_results(plan: &Plan, results: &Results, heading: Heading, exit: Exit) -> Self {
         let items: Vec<DocumentItem> = plan
             .items
@@ -298,7 +296,7 @@ impl Document {
                 let document = DocumentItem::new(item, results.items.get(&at)).done();
                 match results.checked.get(&at) {
                     Some(finding) => document.found(finding),
-                    None => document.forgetting_if_synced(),
+                    None => document.without_finding_if_synced(),
                 }
             })
             .collect();
@@ -307,14 +305,14 @@ impl Document {
         for (quota, calls) in results.reads.iter().filter(|(_, calls)| **calls > 0) {
             document.summary.reads.insert(quota.to_string(), *calls);
         }
-        // Where nothing was synced, what the plan has read is all.
+        // Without a check after the syncs, the reads of the plan are all reads.
         if !results.reads.is_empty() {
             document.summary.about_usd = price::about(plan, &results.reads);
         }
         document.run.complete = results.stopped().is_none();
-        if let Some(why) = &results.deaf {
+        if let Some(why) = &results.events_unwatched {
             document.warnings.push(format!(
-                "Events could not be watched, so a failure that repeats itself was only seen as a time-out: {why}"
+                "Events could not be watched, so a repeated failure is reported as a timeout: {why}"
             ));
         }
         document.with_restarts(&plan.restarts, Some(&results.restarts))
@@ -428,7 +426,7 @@ impl DocumentItem {
         document
     }
 
-    /// In a report a skipped one has an outcome too.
+    /// Sets the outcome of items without a result: in a report, skipped items have an outcome too.
     fn done(mut self) -> Self {
         let without_result = match self.action {
             DocumentAction::Skip => Outcome::Skipped,
@@ -455,7 +453,7 @@ fn refused(plan: &Plan) -> Option<String> {
     (!limits.is_empty()).then(|| limits.join("; "))
 }
 
-/// The JSON Schema of [`Document`].
+/// Returns the JSON Schema of [`Document`].
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(Document).into()
 }

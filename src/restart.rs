@@ -1,4 +1,4 @@
-//! Restarts what still runs on old data: level-triggered, careful, exactly once.
+//! Restarts workloads that still run with old data. Each pending restart happens exactly once.
 //!
 //! ```text
 //!   workloads, Secrets, pods ─► discover ─► Workloads ─► plan (decide, waves) ─► RestartPlan
@@ -57,25 +57,22 @@ use crate::{
     workload::{Health, WorkloadId},
 };
 
-/// How often controllers are given a moment to see what was written …
+/// How often to look again, so that the controllers can observe the stamps that were written.
 const LOOKS: u32 = 10;
 
-/// … and how long it is.
+/// The pause between two looks.
 const MOMENT: Duration = Duration::from_millis(500);
 
-/// How long a last look may take, once nothing is restarted any more.
+/// The timeout for the final look when nothing is restarted any more.
 const LAST_LOOK: Duration = Duration::from_secs(5);
 
 /// Where restarts happen, and by which rules.
 #[derive(Clone, Copy)]
 pub struct Restarts<'a> {
-    /// Where.
     pub cluster: &'a Cluster,
-    /// Which rules.
     pub policy: &'a Policy,
     /// What else was said.
     pub options: &'a Options,
-    /// The time.
     pub clock: Clock,
 }
 
@@ -211,7 +208,7 @@ impl Restarts<'_> {
             let result = results.of.get(&step.id);
             if let Some((result, seq)) = result.and_then(|result| Some((result, result.seq?))) {
                 let pending = result.outcome != RestartOutcome::Restarted;
-                noted.note_restart(&step.id, &step.uid, seq, pending);
+                noted.record_restart(&step.id, &step.uid, seq, pending);
             }
         }
         let remembered = adopt::remember(self.cluster, &stamps.keeper, &stamps.known, &noted);
@@ -241,7 +238,7 @@ fn is_concerned(step: &Step, synced: Synced<'_>) -> bool {
     !decision.changes.is_empty() || (may_be && synced.wrote)
 }
 
-/// Nothing is restarted any more. Who runs on old data by now is told all the same, if that can be seen at once.
+/// Results for a run that restarts nothing more. Still reports which workloads run with old data, if a quick look can tell.
 async fn not_reached(
     look: Look<'_>,
     plan: &RestartPlan,
@@ -266,8 +263,8 @@ async fn not_reached(
     let of = concerned.map(|step| {
         let outcome = RestartOutcome::NotReached;
         let result = match now.get(&step.id) {
-            Some(now) => RestartResult::as_it_stands(now, outcome, reason, ""),
-            None => RestartResult::as_it_stands(
+            Some(now) => RestartResult::with_old_data_of(now, outcome, reason, ""),
+            None => RestartResult::with_old_data_of(
                 step,
                 outcome,
                 reason,
@@ -284,7 +281,7 @@ async fn not_reached(
     }
 }
 
-/// Looks until the controllers have seen the stamps that were written, which takes them a moment.
+/// Looks again until the controllers have observed the stamps that were written, which takes them a moment.
 async fn observed(look: Look<'_>, plan: &RestartPlan) -> Workloads {
     let foreseen: BTreeSet<&WorkloadId> = plan.foreseen();
     let mut left = LOOKS;

@@ -28,18 +28,18 @@ pub struct Results {
     pub restarts: RestartResults,
     /// Why the syncs ended early, if they did.
     pub stopped: Option<Reason>,
-    /// Whether anything was written at all.
+    /// True if anything was written.
     pub wrote: bool,
-    /// Whether the API server refused to let us write.
+    /// True if the API server denied a write.
     pub denied: bool,
-    /// Why Events could not be watched; failures that repeat themselves were then seen as time-outs.
-    pub deaf: Option<String>,
-    /// Calls to providers of all drift checks, by what shares a quota.
+    /// The reason if Events could not be watched. Repeated failures then appear as timeouts.
+    pub events_unwatched: Option<String>,
+    /// Provider calls of all drift checks, by quota.
     pub reads: BTreeMap<QuotaKey, u64>,
 }
 
 impl Results {
-    /// Why the run ended early, if it did.
+    /// The reason if the run ended early.
     pub fn stopped(&self) -> Option<Reason> {
         self.stopped.or(self.restarts.stopped)
     }
@@ -108,9 +108,10 @@ pub fn exit_of(tells: Tells, plan: &Plan, results: &Results) -> Exit {
 
 /// Whether anything is left alone for a reason that somebody has to look into.
 fn has_trouble(plan: &Plan) -> bool {
-    let left_for_trouble =
-        |step: &Step| step.decision.action == Action::Leave && step.decision.reason.is_trouble();
-    plan.skips().keys().any(|reason| reason.is_trouble())
+    let left_for_trouble = |step: &Step| {
+        step.decision.action == Action::Leave && step.decision.reason.needs_attention()
+    };
+    plan.skips().keys().any(|reason| reason.needs_attention())
         || plan.restarts.steps.iter().any(left_for_trouble)
 }
 
@@ -135,7 +136,7 @@ fn has_failed(plan: &Plan, results: &Results) -> bool {
     let sync = |result: &ItemResult| matches!(result.outcome, Outcome::Failed | Outcome::Unproven);
     let restart = |result: &RestartResult| match result.outcome {
         RestartOutcome::Failed | RestartOutcome::Unproven | RestartOutcome::NotReached => true,
-        RestartOutcome::Left => result.reason.is_trouble(),
+        RestartOutcome::Left => result.reason.needs_attention(),
         RestartOutcome::Restarted | RestartOutcome::Adopted | RestartOutcome::Renewed => false,
     };
     let restarts = &results.restarts;

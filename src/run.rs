@@ -14,7 +14,7 @@ use std::{
 use eso_model::Id;
 
 use crate::{
-    announce::{Told, announce, announce_on_pod},
+    announce::{EventData, announce, announce_on_pod},
     asked::Named,
     cli::Output,
     discover::{Discovered, discover},
@@ -71,7 +71,6 @@ pub struct By<'a> {
     pub session: &'a Session,
     /// Where.
     pub connected: &'a Connected,
-    /// How.
     pub policy: &'a Policy,
     /// What restarts are told beside the policy; None: workloads are of no interest.
     pub options: Option<&'a Options>,
@@ -529,7 +528,7 @@ impl Tour<'_> {
         leave_summary(session, &report::termination_summary(&document));
         let now = session.world.clock.now();
         let printed = self.print(&document);
-        let told = Told {
+        let told = EventData {
             plan,
             results,
             document: &document,

@@ -13,16 +13,15 @@ use serde_json::Value as Json;
 const ATTEMPTS: u32 = 5;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// One store.
 struct Reader {
     backend: Backend,
-    holds: Holds,
+    value_format: ValueFormat,
     permission: &'static str,
 }
 
 /// The form of a provider's secrets.
 #[derive(Clone, Copy)]
-enum Holds {
+enum ValueFormat {
     Bytes,
     Json,
     Keys,
@@ -30,16 +29,16 @@ enum Holds {
 
 /// Connects to a store of the sandbox.
 pub fn connect(sandbox: &Sandbox, settings: &StoreSettings) -> Result<Box<dyn Provider>, Unread> {
-    let (holds, permission) = match settings.provider.as_str() {
+    let (value_format, permission) = match settings.provider.as_str() {
         "aws" if settings.at("/service").as_str() == Some("ParameterStore") => {
-            (Holds::Bytes, "ssm:GetParameters")
+            (ValueFormat::Bytes, "ssm:GetParameters")
         }
-        "aws" => (Holds::Bytes, "secretsmanager:GetSecretValue"),
-        "azurekv" => (Holds::Bytes, "Key Vault Secrets User"),
-        "gcpsm" => (Holds::Bytes, "secretmanager.versions.access"),
-        "fake" => (Holds::Bytes, ""),
-        "vault" => (Holds::Json, "the capability read"),
-        "kubernetes" => (Holds::Keys, "get secrets"),
+        "aws" => (ValueFormat::Bytes, "secretsmanager:GetSecretValue"),
+        "azurekv" => (ValueFormat::Bytes, "Key Vault Secrets User"),
+        "gcpsm" => (ValueFormat::Bytes, "secretmanager.versions.access"),
+        "fake" => (ValueFormat::Bytes, ""),
+        "vault" => (ValueFormat::Json, "the capability read"),
+        "kubernetes" => (ValueFormat::Keys, "get secrets"),
         other => {
             let detail = format!("the provider {other}");
             return Err(Unread::store(unread::UNSUPPORTED, detail));
@@ -47,7 +46,7 @@ pub fn connect(sandbox: &Sandbox, settings: &StoreSettings) -> Result<Box<dyn Pr
     };
     let reader = Reader {
         backend: sandbox.backend(&settings.key),
-        holds,
+        value_format,
         permission,
     };
     if reader
@@ -59,7 +58,7 @@ pub fn connect(sandbox: &Sandbox, settings: &StoreSettings) -> Result<Box<dyn Pr
     } else {
         Err(Unread::store(
             unread::LOGIN,
-            "the provider does not take the store's credentials",
+            "the provider rejected the store's credentials",
         ))
     }
 }
@@ -82,8 +81,10 @@ impl Provider for Reader {
 impl Reader {
     async fn answer(&self, what: &What, turns: &Turns) -> Result<Answered, Unread> {
         match what {
-            What::Secret { version, .. } if !version.is_empty() => Err(lacks("keeps no versions")),
-            What::Secret { metadata: true, .. } => Err(lacks("has no metadata")),
+            What::Secret { version, .. } if !version.is_empty() => {
+                Err(unsupported("does not support versions"))
+            }
+            What::Secret { metadata: true, .. } => Err(unsupported("does not support metadata")),
             What::Secret { key, .. } => {
                 self.call(turns).await?;
                 let value = self
@@ -102,7 +103,7 @@ impl Reader {
             } => {
                 self.call(turns).await?;
                 let pattern = regex::Regex::new(name)
-                    .map_err(|_| lacks("does not understand this regular expression"))?;
+                    .map_err(|_| unsupported("does not support this regular expression"))?;
                 let found = self
                     .backend
                     .matching(&pattern)
@@ -114,7 +115,7 @@ impl Reader {
                 let found = found.into_iter().map(raw).collect::<Result<_, Unread>>()?;
                 Ok(Answered::Many(found))
             }
-            What::Find { .. } => Err(lacks("finds by name only")),
+            What::Find { .. } => Err(unsupported("supports `find` by name only")),
         }
     }
 
@@ -142,12 +143,12 @@ impl Reader {
     }
 
     fn raw(&self, text: &str) -> Result<Raw, Unread> {
-        Ok(match self.holds {
-            Holds::Bytes => Raw::Bytes(Value::from(text)),
-            Holds::Json => Raw::Json(Value::from(text)),
-            Holds::Keys => {
+        Ok(match self.value_format {
+            ValueFormat::Bytes => Raw::Bytes(Value::from(text)),
+            ValueFormat::Json => Raw::Json(Value::from(text)),
+            ValueFormat::Keys => {
                 let Ok(Json::Object(keys)) = serde_json::from_str(text) else {
-                    let detail = "the secret is no object";
+                    let detail = "the secret is not a JSON object";
                     return Err(Unread::secret(unread::UNREADABLE, detail));
                 };
                 let value = |found: Json| match found.as_str() {
@@ -164,7 +165,7 @@ impl Reader {
     }
 }
 
-fn lacks(what: &str) -> Unread {
+fn unsupported(what: &str) -> Unread {
     Unread::secret(
         unread::UNSUPPORTED,
         format!("the sandbox's provider {what}"),

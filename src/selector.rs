@@ -1,4 +1,5 @@
-//! Label selectors as `kubectl -l` reads them, evaluated here because any entry of a policy selects, and the API knows no OR.
+//! Label selectors with the syntax of `kubectl -l`. They are evaluated here because the entries of a policy are combined
+//! with OR, which the Kubernetes API does not support.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -22,25 +23,24 @@ enum Test {
     Exists,
     Absent,
     In(Vec<String>),
-    /// Also true where the label is absent, as in Kubernetes.
+    /// Also true if the label is absent, as in Kubernetes.
     NotIn(Vec<String>),
 }
 
-/// Why a text is not a selector.
+/// The error for text that is not a label selector.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not a label selector ({why}); {}", Self::HINT)]
 pub struct InvalidSelector {
-    /// What is wrong.
     pub why: String,
 }
 
 impl InvalidSelector {
-    /// What would be right.
+    /// Shows the correct form.
     pub const HINT: &str = "write it like `team=payments,tier!=test`";
 }
 
 impl Selector {
-    /// Whether these labels satisfy every requirement.
+    /// True if the labels satisfy every requirement.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.requirements.iter().all(|requirement| {
             let value = labels.get(&requirement.key);
@@ -78,7 +78,7 @@ impl FromStr for Selector {
     }
 }
 
-/// Splits at the commas that stand outside parentheses.
+/// Splits at commas outside parentheses.
 fn split(text: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut depth, mut start) = (0_u32, 0);
@@ -102,35 +102,35 @@ fn split(text: &str) -> Vec<&str> {
 fn requirement(text: &str) -> Result<Requirement, InvalidSelector> {
     let text = text.trim();
     if let Some(key) = text.strip_prefix('!') {
-        return made(key, Test::Absent);
+        return build_requirement(key, Test::Absent);
     }
     if let Some((key, value)) = text.split_once("!=") {
-        return made(key, Test::NotIn(vec![label_value(value)?]));
+        return build_requirement(key, Test::NotIn(vec![label_value(value)?]));
     }
     if let Some((key, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
-        return made(key, Test::In(vec![label_value(value)?]));
+        return build_requirement(key, Test::In(vec![label_value(value)?]));
     }
     if let Some((head, set)) = text.split_once('(') {
         let set = set
             .strip_suffix(')')
-            .ok_or_else(|| invalid("a parenthesis stays open"))?;
+            .ok_or_else(|| invalid("a closing parenthesis is missing"))?;
         let values = set
             .split(',')
             .map(label_value)
             .collect::<Result<Vec<_>, _>>()?;
         return match *head.split_whitespace().collect::<Vec<_>>() {
-            [key, "in"] => made(key, Test::In(values)),
-            [key, "notin"] => made(key, Test::NotIn(values)),
-            _ => Err(invalid("before `(` stands neither `in` nor `notin`")),
+            [key, "in"] => build_requirement(key, Test::In(values)),
+            [key, "notin"] => build_requirement(key, Test::NotIn(values)),
+            _ => Err(invalid("expected `in` or `notin` before `(`")),
         };
     }
-    made(text, Test::Exists)
+    build_requirement(text, Test::Exists)
 }
 
-fn made(key: &str, test: Test) -> Result<Requirement, InvalidSelector> {
+fn build_requirement(key: &str, test: Test) -> Result<Requirement, InvalidSelector> {
     let key = key.trim();
     if !is_label_key(key) {
-        return Err(invalid(&format!("`{key}` is no label key")));
+        return Err(invalid(&format!("`{key}` is not a valid label key")));
     }
     Ok(Requirement {
         key: key.to_owned(),
@@ -141,7 +141,7 @@ fn made(key: &str, test: Test) -> Result<Requirement, InvalidSelector> {
 fn label_value(text: &str) -> Result<String, InvalidSelector> {
     let value = text.trim();
     if !is_label_value(value) {
-        return Err(invalid(&format!("`{value}` is no label value")));
+        return Err(invalid(&format!("`{value}` is not a valid label value")));
     }
     Ok(value.to_owned())
 }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn covers_what_kubectl_covers() {
+    fn matches_like_kubectl() {
         let web = labels(&[("app", "web"), ("tier", "prod"), ("example.com/team", "a")]);
         for (text, covered) in [
             ("app=web", true),
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_kubectl_refuses() {
+    fn rejects_what_kubectl_rejects() {
         for text in [
             "",
             " ",

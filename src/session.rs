@@ -11,7 +11,7 @@ use cluster::{
     connect::{self, Options},
 };
 use pace::Clock;
-use providers::reader::{Known, Rates, StandIn};
+use providers::reader::{Rates, ReaderInput, StandIn};
 use sandbox::{self, Sandbox};
 use tokio::{task::JoinHandle, time::Instant};
 
@@ -82,7 +82,7 @@ impl Connected {
         let stand_in = self.sandbox.clone().map(|sandbox| -> StandIn {
             Arc::new(move |store| sandbox_access::connect(&sandbox, store))
         });
-        let known = Known {
+        let known = ReaderInput {
             cluster: self.cluster.clone(),
             stores: std::mem::take(&mut discovered.sources),
             labels: discovered.labels.take(),
@@ -114,7 +114,7 @@ impl Session {
             if let Some(namespace) = &self.connection.namespace {
                 cluster.namespace.clone_from(namespace);
             }
-            self.say("an embedded cluster: nothing real is touched");
+            self.say("using an embedded cluster; no real cluster is changed");
             return Ok(Connected {
                 cluster,
                 sandbox: Some(Arc::new(sandbox)),

@@ -34,33 +34,31 @@ use crate::policy::{Capability, Ceilings, Policy, Require, RestartRule, When};
 /// A policy file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
-    /// As it was given; messages name it so.
+    /// The path as given by the user, for messages.
     pub path: PathBuf,
-    /// What it holds.
     pub text: String,
 }
 
-/// Everything that has a say.
+/// All sources of a policy.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// Later ones win.
+    /// Later files override earlier ones.
     pub files: Vec<SourceFile>,
-    /// The whole environment; what does not start with `ESO_SYNC_` is left alone.
+    /// The whole environment. Variables without the prefix `ESO_SYNC_` are ignored.
     pub environment: BTreeMap<String, String>,
-    /// From dotted keys (`sync.timeout`) to values in the form of a policy file.
+    /// Dotted keys (`sync.timeout`) with values in the form of a policy file.
     pub flags: BTreeMap<String, serde_json::Value>,
-    /// The most that the policy may ask for.
+    /// Upper limits for the policy.
     pub ceilings: Ceilings,
 }
 
-/// A policy that holds.
+/// A valid policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
-    /// The policy.
     pub policy: Policy,
-    /// Tells policies apart: the start of a SHA-256, in hexadecimal, over what the policy says and not where it says so.
+    /// The start of a SHA-256 in hexadecimal, over the policy's content and not over its sources.
     pub digest: String,
-    /// What is odd, and no reason to refuse the policy.
+    /// Problems that do not make the policy invalid.
     pub warnings: Vec<String>,
 }
 
@@ -92,8 +90,7 @@ pub fn read_files(paths: &[PathBuf]) -> Result<Vec<SourceFile>, Invalid> {
     }
 }
 
-/// Merges the layers and checks all of them. `known_flags` are the variables that stand for flags; they are no part of a
-/// policy.
+/// Validates and merges the layers. `known_flags` are the environment variables that set flags and are not policy keys.
 pub fn load(sources: &Sources, known_flags: &[&str]) -> Result<Loaded, Invalid> {
     let (variables, warnings) = environment::layers(&sources.environment, known_flags);
     let layers: Vec<Layer> = sources
@@ -111,7 +108,7 @@ pub fn load(sources: &Sources, known_flags: &[&str]) -> Result<Loaded, Invalid> 
         all_read &= data.is_some();
         figment = figment.merge(Checked(data.unwrap_or_default()));
     }
-    // What could not be read may have selected something.
+    // A layer that could not be read may have a selection.
     if all_read
         && !layers
             .iter()
@@ -120,8 +117,8 @@ pub fn load(sources: &Sources, known_flags: &[&str]) -> Result<Loaded, Invalid> 
         problems.push(Problem {
             source: sources.files.last().map_or(Source::Defaults, whole),
             key: "select".to_owned(),
-            what: "is lacking, so nothing is selected".to_owned(),
-            hint: "write `select: [{namespaces: [\"prod-*\"]}]`, or `select: [{}]` for everything"
+            what: "is missing, so nothing is selected".to_owned(),
+            hint: "write `select: [{namespaces: [\"prod-*\"]}]`, or `select: [{}]` to select everything"
                 .to_owned(),
         });
     }
@@ -141,13 +138,13 @@ pub fn load(sources: &Sources, known_flags: &[&str]) -> Result<Loaded, Invalid> 
     })
 }
 
-/// What one source says.
+/// The content of one source.
 struct Layer {
-    /// Without a line.
+    /// The source, without a line.
     source: Source,
-    /// None if it could not be read at all.
+    /// None if the source is not valid YAML.
     tree: Option<Node>,
-    /// What reading it found.
+    /// Errors from parsing.
     found: Vec<Found>,
 }
 
@@ -181,7 +178,7 @@ impl Layer {
         }
     }
 
-    /// What of it is right, or None if it is nothing that could be a policy; what is wrong goes to `problems`.
+    /// Returns the valid part, or None if the source is not a policy. Adds errors to `problems`.
     fn check(&self, problems: &mut Vec<Problem>) -> Option<Dict> {
         let mut found = self.found.clone();
         let data = self
@@ -198,7 +195,7 @@ impl Layer {
         data
     }
 
-    /// Where it says something about this key.
+    /// Returns the place of this key, if the layer sets it.
     fn place(&self, keys: &[&str]) -> Option<Source> {
         let node = keys
             .iter()
@@ -222,7 +219,7 @@ fn whole(file: &SourceFile) -> Source {
     }
 }
 
-/// A layer that was checked, as figment takes it.
+/// A validated layer, as a provider for figment.
 struct Checked(Dict);
 
 impl Provider for Checked {
@@ -235,7 +232,7 @@ impl Provider for Checked {
     }
 }
 
-/// The value below these keys.
+/// Wraps a value in maps with these keys.
 fn nested(keys: &[&str], value: Node) -> Node {
     let wrap = |inner: Node, key: &&str| {
         let line = inner.line;
@@ -251,7 +248,7 @@ fn nested(keys: &[&str], value: Node) -> Node {
     keys.iter().rev().fold(value, wrap)
 }
 
-/// Values of flags are taken for whatever is asked for, as the command line knows text only.
+/// Converts the value of a flag. Flags are text, so a scalar takes the type that its key needs.
 fn from_json(json: &serde_json::Value) -> Node {
     let untyped = |text: String| Value::Scalar {
         text,
@@ -277,7 +274,7 @@ fn from_json(json: &serde_json::Value) -> Node {
     Node { line: 0, value }
 }
 
-/// A policy may ask for less than the flags allow, not for more. One that says nothing of a limit gets what is allowed.
+/// Reports keys that exceed the ceilings. A limit that the policy does not set is lowered to its ceiling.
 fn hold_to_ceilings(
     figment: Figment,
     layers: &[Layer],
@@ -296,8 +293,8 @@ fn hold_to_ceilings(
         problems.push(Problem {
             source: place(&["sync", "when"]).unwrap_or(Source::Defaults),
             key: "sync.when".to_owned(),
-            what: format!("`{}` needs what --allow does not name", when.as_str()),
-            hint: "write `when: never`, or give --allow sync".to_owned(),
+            what: format!("`{}` is not permitted by --allow", when.as_str()),
+            hint: "write `when: never`, or add --allow sync".to_owned(),
         });
     }
     let may_restart = ceilings
@@ -312,8 +309,8 @@ fn hold_to_ceilings(
         problems.push(Problem {
             source,
             key: "restart".to_owned(),
-            what: "needs what --allow does not name".to_owned(),
-            hint: "remove it, or give --allow restart".to_owned(),
+            what: "is not permitted by --allow".to_owned(),
+            hint: "remove it, or add --allow restart".to_owned(),
         });
     }
     restarts_on_checked_data(&figment, &place, problems);
@@ -336,7 +333,7 @@ fn hold_to_ceilings(
                 problems.push(Problem {
                     source,
                     key: path.clone(),
-                    what: format!("{asked} is more than {flag} allows, which is {ceiling}"),
+                    what: format!("{asked} is more than {flag} allows ({ceiling})"),
                     hint: format!("write at most {ceiling}, or raise {flag}"),
                 });
             }
@@ -344,7 +341,7 @@ fn hold_to_ceilings(
         })
 }
 
-/// What the drift check has to say first cannot be had where nothing is checked.
+/// Reports restart rules that need the drift check if it is disabled.
 fn restarts_on_checked_data(
     figment: &Figment,
     place: &dyn Fn(&[&str]) -> Option<Source>,
@@ -363,23 +360,23 @@ fn restarts_on_checked_data(
         problems.push(Problem {
             source: place(&["restart"]).unwrap_or(Source::Defaults),
             key: format!("restart[{index}].require"),
-            what: "`in-sync` needs the drift check, and `drift.enabled` is `false`".to_owned(),
-            hint: "write `require: proven`, or let drift be checked".to_owned(),
+            what: "`in-sync` needs the drift check, but `drift.enabled` is `false`".to_owned(),
+            hint: "write `require: proven`, or `drift: {enabled: true}`".to_owned(),
         });
     }
 }
 
-/// The checks let something through that the types refuse, which no policy should reach.
+/// An error of the types that validation missed. Should never happen.
 fn unforeseen(error: &figment::Error) -> Problem {
     Problem {
         source: Source::Defaults,
         key: error.path.join("."),
-        what: format!("cannot be used: {}", error.kind),
+        what: format!("is invalid: {}", error.kind),
         hint: String::new(),
     }
 }
 
-/// Of the policy as data: maps are sorted there, and durations and rates are in one form.
+/// Returns the digest of the serialised policy, in which maps are sorted and durations and rates are normalised.
 fn digest(policy: &Policy) -> String {
     let text = serde_json::to_vec(policy).unwrap_or_default();
     let digest = Sha256::digest(text);
@@ -389,7 +386,7 @@ fn digest(policy: &Policy) -> String {
         .copied()
         .map(u64::from_be_bytes)
         .unwrap_or_default();
-    // 48 bits tell policies apart, and are short enough to read.
+    // 48 bits are enough to distinguish policies, and short enough to read.
     format!("{:012x}", start >> 16)
 }
 

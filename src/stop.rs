@@ -1,4 +1,4 @@
-//! When a run has to end early: signals, the deadline, a lost lock.
+//! Ends a run early: on signals, at the deadline, or when the lock is lost.
 
 use std::time::Duration;
 
@@ -9,36 +9,35 @@ use tokio::{
 
 use crate::reason::Reason;
 
-/// How urgent it is.
+/// How urgently the run has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// Nobody asked.
+    /// Not at all.
     Run,
-    /// Start nothing new; end what is in flight within the grace time.
+    /// Start nothing new, and finish what is in progress within the grace time.
     Drain(Reason),
-    /// End at once.
+    /// End immediately.
     Now(Reason),
 }
 
-/// How long what is in flight may take once a run has to end. A Pod has 30 s between SIGTERM and SIGKILL.
+/// The grace time. A Pod has 30 s between SIGTERM and SIGKILL.
 pub const GRACE: Duration = Duration::from_secs(20);
 
-/// Asks for the end.
+/// Requests the end of the run.
 #[derive(Clone, Debug)]
 pub struct Stopper(watch::Sender<Level>);
 
-/// Learns of it.
+/// Receives the request.
 #[derive(Clone, Debug)]
 pub struct Stop(watch::Receiver<Level>);
 
-/// Both ends.
 pub fn channel() -> (Stopper, Stop) {
     let (sender, receiver) = watch::channel(Level::Run);
     (Stopper(sender), Stop(receiver))
 }
 
 impl Stopper {
-    /// Asks once to drain, twice to end at once. The first reason stays.
+    /// The first call drains, the second ends the run immediately. The first reason is kept.
     pub fn ask(&self, reason: Reason) {
         self.0.send_modify(|level| {
             *level = match *level {
@@ -48,13 +47,13 @@ impl Stopper {
         });
     }
 
-    /// Asks to end at once.
+    /// Ends the run immediately.
     pub fn now(&self, reason: Reason) {
         self.ask(reason);
         self.ask(reason);
     }
 
-    /// Asks to drain at this time.
+    /// Drains at this time.
     pub async fn at(self, deadline: Instant) {
         sleep_until(deadline).await;
         self.0.send_if_modified(|level| {
@@ -68,12 +67,11 @@ impl Stopper {
 }
 
 impl Stop {
-    /// How urgent it is now.
     pub fn level(&self) -> Level {
         *self.0.borrow()
     }
 
-    /// Waits until it becomes more urgent than when last asked.
+    /// Waits for the next change of the level.
     pub async fn changed(&mut self) -> Level {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;

@@ -1,7 +1,7 @@
-//! Carries a plan out: annotates at the pace, watches for the proof of each, tries again where that may help.
+//! Executes the sync steps of a plan: annotates within the rates, watches for the proof of each sync, and retries.
 //!
-//! One loop owns all state and waits for what comes first: an answer to a patch, something seen, a time, a stop. No tasks,
-//! no locks; the decisions it asks for are pure (`proof`) or without I/O (`lane`, `track`).
+//! One loop owns all state and waits for the next event: a patch response, an object, a timer, a stop. It has no tasks and no
+//! locks. Decisions are pure (`proof`) or without I/O (`lane`, `track`).
 
 mod lane;
 mod proof;
@@ -37,45 +37,41 @@ use crate::{
     wire::Observed,
 };
 
-/// Patches under way at once: each takes a connection, and the API's pace bounds them anyway.
+/// Concurrent patches. Each needs a connection, and the rate of the API server limits them too.
 const PATCHES: usize = 10;
 
-/// Where the API server cannot be reached a patch is tried again after this pause, which doubles …
+/// The first backoff of a patch if the API server is unreachable. It doubles with each retry.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-/// … up to this one, for as long as an item may take. Each time what became of the last try is read first.
+/// The maximum backoff. Retries end at the item's timeout. Before each retry the object is read, in case the last patch
+/// succeeded.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The share of failures stops a run only once so many were attempted.
+/// A share of failures stops a run only after this number of attempts.
 const ENOUGH: usize = 10;
 
-/// All that carrying out takes.
+/// The inputs of a sync.
 pub struct Job<'a> {
-    /// What to do.
     pub plan: &'a Plan,
-    /// How.
     pub policy: &'a Policy,
-    /// Where.
     pub cluster: &'a Cluster,
-    /// The operator's API.
+    /// The API version of the operator.
     pub api: &'a Api,
-    /// From where on to watch.
+    /// The resource versions to watch from.
     pub watch_from: &'a [WatchFrom],
-    /// Unique to the run.
+    /// The unique ID of the run.
     pub run: &'a str,
-    /// The time.
     pub clock: Clock,
-    /// Learns when to end.
     pub stop: Stop,
 }
 
-/// Something that an operation on a step answered.
+/// A finished operation.
 enum Done {
     Patched(StepAt, Result<Observed, PatchFailure>),
     Checked(MemberAt, Result<Observed, CallError>),
 }
 
-/// Why a patch did not go through.
+/// The error of a patch.
 #[derive(Debug)]
 struct PatchFailure {
     reason: Reason,
@@ -89,9 +85,9 @@ struct Engine<'a> {
     tracker: Tracker<'a>,
     operations: FuturesUnordered<BoxFuture<'a, Done>>,
     results: Results,
-    /// From when on nothing is waited for any more.
+    /// The time at which the run ends, even with open items.
     end: Option<Instant>,
-    /// Whether the turn for the next write has been taken.
+    /// True if the rate permit for the next write is taken.
     turn: bool,
 }
 
@@ -110,17 +106,17 @@ pub async fn carry_out(job: &Job<'_>, mut done: impl FnMut(&Item, &ItemResult)) 
         turn: false,
     };
     let mut stop = job.stop.clone();
-    // The place from which Events are watched is found before the first patch, so that none of its answers is missed.
+    // The resource version of the Events is read before the first patch, so that no Event about it is missed.
     let heard = tokio::select! {
         heard = events(job) => Some(heard),
         _ = stop.changed() => None,
     };
-    engine.heed(stop.level());
-    let Some((events, deaf)) = heard else {
+    engine.on_stop(stop.level());
+    let Some((events, events_unwatched)) = heard else {
         engine.close(&mut done);
         return engine.results;
     };
-    engine.results.deaf = deaf;
+    engine.results.events_unwatched = events_unwatched;
     let mut events = std::pin::pin!(events);
     let mut sightings = std::pin::pin!(sightings(job));
     loop {
@@ -132,10 +128,10 @@ pub async fn carry_out(job: &Job<'_>, mut done: impl FnMut(&Item, &ItemResult)) 
         let wake = engine.wake(next);
         tokio::select! {
             Some(operation) = engine.operations.next() => engine.finish(operation),
-            Some(sighting) = sightings.next() => engine.see(sighting),
-            Some(event) = events.next() => engine.hear(event),
+            Some(sighting) = sightings.next() => engine.on_sighting(sighting),
+            Some(event) = events.next() => engine.on_event(event),
             () = sleep_until(wake) => {}
-            level = stop.changed() => engine.heed(level),
+            level = stop.changed() => engine.on_stop(level),
         }
         engine.tick();
     }
@@ -164,7 +160,7 @@ fn sightings<'a>(job: &Job<'a>) -> impl Stream<Item = Sighting> + use<'a> {
     stream::select_all(streams)
 }
 
-/// The Events of all scopes, and why some of them cannot be heard.
+/// Returns the Events of all scopes, and the error if some of them cannot be watched.
 async fn events(
     job: &Job<'_>,
 ) -> (
@@ -172,27 +168,27 @@ async fn events(
     Option<String>,
 ) {
     let mut streams = Vec::new();
-    let mut deaf = None;
+    let mut events_unwatched = None;
     for from in job.watch_from {
         let query = watch::events_query(from.namespace.as_deref());
         match job.cluster.resource_version(&query).await {
             Ok(resource_version) => {
                 streams.push(watch::events(job.cluster.clone(), query, resource_version).boxed());
             }
-            Err(error) => deaf = Some(error.to_string()),
+            Err(error) => events_unwatched = Some(error.to_string()),
         }
     }
-    (stream::select_all(streams), deaf)
+    (stream::select_all(streams), events_unwatched)
 }
 
 impl Engine<'_> {
-    /// Starts what may go now; the answer is when the next may.
+    /// Starts all steps that the rates allow now. Returns the time of the next one.
     fn dispatch(&mut self) -> Option<Instant> {
         while self.results.stopped.is_none() && self.operations.len() < PATCHES {
             if self.lanes.is_empty() {
                 return None;
             }
-            // The turn at the API server comes first: a step that has left its lane goes at once, or not at all.
+            // The rate permit of the API server is taken first, so that a step that leaves its queue starts at once.
             if !self.turn {
                 if let Err(wait) = self.job.cluster.take_turn() {
                     return Some(Instant::now() + wait);
@@ -224,30 +220,30 @@ impl Engine<'_> {
         }
     }
 
-    fn see(&mut self, sighting: Sighting) {
+    fn on_sighting(&mut self, sighting: Sighting) {
         match sighting {
             Sighting::Seen(object) => self.tracker.seen(&object),
             Sighting::Gone(id, uid) => self.tracker.gone(&id, &uid),
             Sighting::Listed { namespace, present } => {
                 self.tracker.listed(namespace.as_deref(), &present);
             }
-            Sighting::Blind(why) => {
+            Sighting::WatchDenied(why) => {
                 tracing::warn!(
                     why,
-                    "ExternalSecrets cannot be watched any more; what is in flight is read once at the end"
+                    "cannot watch ExternalSecrets any more; items in flight are read once at their timeout"
                 );
             }
         }
     }
 
-    fn hear(&mut self, event: Result<Event, String>) {
+    fn on_event(&mut self, event: Result<Event, String>) {
         match event {
             Ok(event) => self.tracker.heard(&event),
-            Err(why) => self.results.deaf = Some(why),
+            Err(why) => self.results.events_unwatched = Some(why),
         }
     }
 
-    /// Lets the lanes, the count of failures and the operations follow what the tracker has concluded.
+    /// Applies the tracker's verdicts to the queues, the count of failures and the operations.
     fn tick(&mut self) {
         let steps = &self.job.plan.steps;
         for effect in self.tracker.conclude() {
@@ -284,14 +280,14 @@ impl Engine<'_> {
         }
     }
 
-    fn heed(&mut self, level: Level) {
+    fn on_stop(&mut self, level: Level) {
         let now = Instant::now();
         let (reason, end) = match level {
             Level::Run => return,
             Level::Drain(reason) => (reason, now + GRACE),
             Level::Now(reason) => (reason, now),
         };
-        // A run that failures stopped first still says so: that is what to mend.
+        // If failures stopped the run first, that stays the reason: the failures need a fix.
         self.results.stopped.get_or_insert(reason);
         self.end = Some(self.end.map_or(end, |before| before.min(end)));
         self.tracker.no_more_tries();
@@ -303,7 +299,7 @@ impl Engine<'_> {
         over || (idle && (self.results.stopped.is_some() || self.lanes.is_empty()))
     }
 
-    /// When something has to be looked at, whatever comes before.
+    /// Returns the time at which the loop must wake up without an event.
     fn wake(&self, next: Option<Instant>) -> Instant {
         let far = Instant::now() + Duration::from_hours(1);
         [next, self.tracker.wake(), self.end]
@@ -319,7 +315,7 @@ impl Engine<'_> {
         }
     }
 
-    /// What is still open was interrupted, or not reached.
+    /// Ends open items as interrupted or not reached.
     fn close(&mut self, done: &mut impl FnMut(&Item, &ItemResult)) {
         for step in self.lanes.drain() {
             self.tracker.abandon(step);
@@ -332,7 +328,7 @@ impl Engine<'_> {
             let not_reached = || ItemResult::not_reached(reason);
             self.results.items.entry(member).or_insert_with(not_reached);
         }
-        // Asked to end, but everything has its answer: then nothing was cut short.
+        // The run was asked to stop, but every item has a result: the report is complete.
         let cut = self.results.items.values().any(|result| {
             result.outcome == Outcome::NotReached || result.reason == Some(Reason::Interrupted)
         });
@@ -342,7 +338,7 @@ impl Engine<'_> {
     }
 }
 
-/// Writes the annotation of a step. After a lost answer the object is read before it is tried again.
+/// Writes the annotation of a step. After a lost response the object is read before a retry.
 async fn patch(job: &Job<'_>, at: StepAt, value: String) -> Done {
     let Annotated { path, key, uid } = annotated(job, &job.plan.steps[at]);
     let body = json!({"metadata": {"uid": uid, "annotations": {key: value}}});
@@ -355,7 +351,7 @@ async fn patch(job: &Job<'_>, at: StepAt, value: String) -> Done {
         };
         let now = job.cluster.get::<Observed>(&path).await;
         if let Ok(object) = &now
-            && carries(object, uid, key, &value)
+            && has_annotation(object, uid, key, &value)
         {
             break now.map_err(|error| refusal(&error, None, uid));
         }
@@ -395,8 +391,8 @@ fn annotated<'a>(job: &Job<'a>, step: &'a Step) -> Annotated<'a> {
     }
 }
 
-/// Whether it is the object that was planned for, with our annotation on it.
-fn carries(object: &Observed, uid: &str, key: &str, value: &str) -> bool {
+/// True if it is the planned object, with our annotation.
+fn has_annotation(object: &Observed, uid: &str, key: &str, value: &str) -> bool {
     object.metadata.uid == uid
         && object
             .metadata
@@ -405,7 +401,7 @@ fn carries(object: &Observed, uid: &str, key: &str, value: &str) -> bool {
             .is_some_and(|present| present == value)
 }
 
-/// What a refused patch means, given the object as it is now.
+/// Converts the error of a patch, given the current object.
 fn refusal(error: &CallError, now: Option<&Observed>, uid: &str) -> PatchFailure {
     let other = now.is_some_and(|object| object.metadata.uid != uid);
     let reason = if error.trouble == Trouble::NotFound {
@@ -424,7 +420,7 @@ fn refusal(error: &CallError, now: Option<&Observed>, uid: &str) -> PatchFailure
     }
 }
 
-/// Reads an item once more before it is said to have timed out: the watch may have been silent.
+/// Reads an item before it times out, because the watch may have missed a change.
 async fn check(job: &Job<'_>, item: &Item, member: MemberAt) -> Done {
     let object = job.cluster.get::<Observed>(&path_of(job, &item.id)).await;
     Done::Checked(member, object)

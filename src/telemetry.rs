@@ -1,4 +1,4 @@
-//! Logs, on stderr: for people or, in a cluster, as JSON.
+//! Logs on stderr, as text or JSON.
 
 use std::io::IsTerminal as _;
 
@@ -10,29 +10,28 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-/// The form of the logs.
+/// The format of the logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line
     Json,
 }
 
-/// When to use colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Color {
-    /// On a terminal, unless `NO_COLOR` is set.
+    /// On a terminal, unless `NO_COLOR` is set
     #[default]
     Auto,
-    /// Always.
+    /// Always
     Always,
-    /// Never.
+    /// Never
     Never,
 }
 
-/// Starts logging. `directives` are those of `RUST_LOG`, if it is set; `verbosity` is the number of `-v`.
+/// Starts logging. `directives` is the value of `RUST_LOG`; `verbosity` is the number of `-v` flags.
 pub fn start(
     format: LogFormat,
     color: Color,
@@ -66,16 +65,16 @@ pub fn start(
     }
 }
 
-/// Libraries that log answers, and errors with what is in them: the Kubernetes client those that it cannot parse, AWS's all of them
-/// at the finest level (tags and errors in clear), Google's all of them where `GOOGLE_CLOUD_RUST_LOGGING` is set (values in clear).
+/// Libraries that log responses, which can contain values: the Kubernetes client logs responses that it cannot parse, AWS logs
+/// all responses at trace level, Google logs all responses if `GOOGLE_CLOUD_RUST_LOGGING` is set.
 const SILENT: [&str; 3] = [
     "kube_client",
     "aws_smithy_runtime",
     "google_cloud_secretmanager_v1",
 ];
 
-/// What is logged: `directives` in the form of `RUST_LOG`, or what `level` says where there are none or they are not valid. None
-/// of them makes a library speak that would let a value out.
+/// Returns the log filter: `directives` in the format of `RUST_LOG`, or `level` if they are missing or invalid. No directive
+/// enables the logs of [`SILENT`] libraries.
 pub fn filter<S>(directives: Option<&str>, level: &str) -> impl Filter<S> + use<S> {
     let wanted =
         EnvFilter::try_new(directives.unwrap_or(level)).unwrap_or_else(|_| EnvFilter::new(level));

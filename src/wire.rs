@@ -10,7 +10,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::inventory::Ready;
 
-/// The Ready condition among these.
+/// Returns the Ready condition.
 pub fn ready(conditions: &[Condition]) -> Option<Ready> {
     let condition = conditions
         .iter()
@@ -22,34 +22,29 @@ pub fn ready(conditions: &[Condition]) -> Option<Ready> {
     })
 }
 
-/// An ExternalSecret with its spec: what discovery reads.
+/// An ExternalSecret with the used parts of its spec, for discovery.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ExternalSecret {
-    /// Its metadata.
     pub metadata: Meta,
-    /// Its spec.
     #[serde(default)]
     pub spec: ExternalSecretSpec,
-    /// Its status.
     #[serde(default)]
     pub status: ExternalSecretStatus,
 }
 
-/// An ExternalSecret with all that its spec says: what discovery reads where drift is checked.
+/// An ExternalSecret with its whole spec, for discovery with a drift check.
 #[derive(Clone, Debug, Deserialize)]
 pub struct WholeExternalSecret {
-    /// Its metadata.
     pub metadata: Meta,
     /// Its spec, as the API server writes it.
     #[serde(default)]
     pub spec: Box<RawValue>,
-    /// Its status.
     #[serde(default)]
     pub status: ExternalSecretStatus,
 }
 
 impl WholeExternalSecret {
-    /// What decisions need, and the spec as text. A spec that makes no sense says nothing.
+    /// Returns the used parts, and the whole spec as text. An invalid spec counts as empty.
     pub fn split(self) -> (ExternalSecret, Box<str>) {
         let spec = serde_json::from_str(self.spec.get()).unwrap_or_default();
         let text = self.spec.into();
@@ -62,18 +57,16 @@ impl WholeExternalSecret {
     }
 }
 
-/// An ExternalSecret without its spec: what a watch and the answer to a patch are read as.
+/// An ExternalSecret without its spec, for watches and the answers to patches.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Observed {
-    /// Its metadata.
     pub metadata: Meta,
-    /// Its status.
     #[serde(default)]
     pub status: ExternalSecretStatus,
 }
 
 impl Observed {
-    /// Whether its status says that its metadata, as they are here, were synced.
+    /// True if the status says that the operator synced exactly this metadata.
     pub fn is_synced(&self) -> bool {
         let Meta {
             generation,
@@ -94,11 +87,10 @@ impl Observed {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ExternalSecretStatus {
-    /// When the last successful sync began.
+    /// The start of the last successful sync.
     pub refresh_time: Option<Timestamp>,
-    /// The proof.
+    /// The proof of a sync: the resource version that the operator processed.
     pub synced_resource_version: String,
-    /// The conditions.
     pub conditions: Vec<Condition>,
 }
 
@@ -106,27 +98,23 @@ pub struct ExternalSecretStatus {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ExternalSecretSpec {
-    /// A duration as Go writes it.
+    /// A Go duration.
     pub refresh_interval: Option<String>,
     /// `Periodic`, `OnChange` or `CreatedOnce`.
     pub refresh_policy: Option<String>,
-    /// The store that entries without one of their own read from.
+    /// The default store of the entries.
     pub secret_store_ref: Option<StoreRef>,
-    /// How the Secret is written.
     pub target: TargetSpec,
-    /// Single values.
     pub data: Vec<DataEntry>,
     /// Whole secrets, searches and generators.
     pub data_from: Vec<DataFromEntry>,
 }
 
-/// A reference to a store.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct StoreRef {
     /// Empty means SecretStore.
     pub kind: String,
-    /// The name.
     pub name: String,
 }
 
@@ -134,13 +122,13 @@ pub struct StoreRef {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct TargetSpec {
-    /// The Secret's name, if it is not that of the ExternalSecret.
+    /// The Secret's name. Empty means the name of the ExternalSecret.
     pub name: String,
-    /// Owner if absent.
+    /// Owner by default.
     pub creation_policy: Option<String>,
-    /// Whether an existing Secret's data stays.
+    /// True if the data of an existing Secret is never changed.
     pub immutable: bool,
-    /// Anything at all keeps the ExternalSecret's own metadata off the Secret.
+    /// If set, the operator does not copy the ExternalSecret's metadata to the Secret.
     pub template: Option<serde::de::IgnoredAny>,
 }
 
@@ -148,19 +136,17 @@ pub struct TargetSpec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DataEntry {
-    /// What is read.
     pub remote_ref: RemoteRef,
-    /// From where, if not from the store of the spec.
+    /// The source, if it is not the default store.
     pub source_ref: Option<SourceRef>,
 }
 
-/// What is read at the provider.
+/// A reference to a secret of the provider.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct RemoteRef {
-    /// The remote key.
     pub key: String,
-    /// The version, if not the newest.
+    /// The version. Empty means the newest.
     pub version: String,
 }
 
@@ -168,11 +154,9 @@ pub struct RemoteRef {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DataFromEntry {
-    /// A whole secret.
     pub extract: Option<RemoteRef>,
-    /// A search.
     pub find: Option<serde::de::IgnoredAny>,
-    /// From where.
+    /// The source, if it is not the default store.
     pub source_ref: Option<SourceRef>,
 }
 
@@ -180,21 +164,15 @@ pub struct DataFromEntry {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SourceRef {
-    /// Another store.
     pub store_ref: Option<StoreRef>,
-    /// A generator.
     pub generator_ref: Option<StoreRef>,
 }
 
-/// A SecretStore or ClusterSecretStore.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Store {
-    /// Its metadata.
     pub metadata: Meta,
-    /// Its spec.
     #[serde(default)]
     pub spec: StoreSpec,
-    /// Its status.
     #[serde(default)]
     pub status: StoreStatus,
 }
@@ -203,11 +181,10 @@ pub struct Store {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct StoreSpec {
-    /// The controller class.
     pub controller: String,
-    /// One provider by its name.
+    /// The settings by provider name. It has one entry.
     pub provider: BTreeMap<String, Value>,
-    /// Which namespaces a ClusterSecretStore serves.
+    /// The namespaces that a ClusterSecretStore allows.
     pub conditions: Value,
 }
 
@@ -215,16 +192,12 @@ pub struct StoreSpec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct StoreStatus {
-    /// The conditions.
     pub conditions: Vec<Condition>,
 }
 
-/// A ClusterExternalSecret.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ClusterExternalSecret {
-    /// Its metadata.
     pub metadata: Meta,
-    /// Its status.
     #[serde(default)]
     pub status: ClusterExternalSecretStatus,
 }

@@ -1,5 +1,4 @@
-//! Workloads: what uses Secrets, how healthy it is, and since when its pods run. The objects come from
-//! [`crate::restart::discover`].
+//! Workloads: the Secrets that they use, their health, and their pods. Read by [`crate::restart::discover`].
 
 pub mod health;
 pub mod object;
@@ -26,9 +25,9 @@ use crate::reason::Reason;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
-    /// By a new pod template, as `kubectl rollout restart` does it; a Rollout by its `restartAt`.
+    /// By changing the pod template, like `kubectl rollout restart`; for a Rollout by `restartAt`.
     Rollout,
-    /// By evicting its pods, which PodDisruptionBudgets can forbid.
+    /// By evicting the pods, which PodDisruptionBudgets can block.
     Evict,
 }
 
@@ -45,13 +44,13 @@ impl Strategy {
 /// Opts a workload out of restarts.
 pub const IGNORE: &str = "eso-sync/ignore";
 
-/// What a workload's pods started with, in its own metadata.
+/// The annotation with the data that a workload's pods started with.
 pub const STAMP: &str = "eso-sync/stamp";
 
-/// In a pod template: when it was restarted, as `kubectl rollout restart` writes it.
+/// The pod template annotation with the restart time, as `kubectl rollout restart` writes it.
 pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
-/// On a pod of a StatefulSet: the revision of its template.
+/// The label of a StatefulSet's pod with the revision of its template.
 const REVISION: &str = "controller-revision-hash";
 
 /// The kinds that can be restarted.
@@ -73,18 +72,17 @@ pub enum Kind {
     DaemonSet,
     /// `apps/v1`
     Deployment,
-    /// `v1`, of a controller that is none of these, such as an operator's of its own; it can only be evicted.
+    /// `v1`, with a controller of a kind that is not in this list, such as an operator's custom resource. Can only be evicted.
     Pod,
-    /// `apps/v1`, where nothing else controls it; its pods can only be evicted.
+    /// `apps/v1`, without a controller. Its pods can only be evicted.
     ReplicaSet,
-    /// Of Argo Rollouts.
+    /// Argo Rollouts.
     Rollout,
     /// `apps/v1`
     StatefulSet,
 }
 
 impl Kind {
-    /// All of them.
     pub const ALL: [Self; 6] = [
         Self::DaemonSet,
         Self::Deployment,
@@ -94,7 +92,6 @@ impl Kind {
         Self::StatefulSet,
     ];
 
-    /// The kind's name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::DaemonSet => "DaemonSet",
@@ -106,7 +103,7 @@ impl Kind {
         }
     }
 
-    /// The group of its API; empty for the core's.
+    /// The API group, empty for the core group.
     pub const fn group(self) -> &'static str {
         match self {
             Self::Pod => "",
@@ -115,7 +112,7 @@ impl Kind {
         }
     }
 
-    /// The version of its API.
+    /// The API version.
     pub const fn version(self) -> &'static str {
         match self {
             Self::Rollout => "v1alpha1",
@@ -127,7 +124,7 @@ impl Kind {
         }
     }
 
-    /// The name of the resource.
+    /// The resource name.
     pub const fn plural(self) -> &'static str {
         match self {
             Self::DaemonSet => "daemonsets",
@@ -139,7 +136,7 @@ impl Kind {
         }
     }
 
-    /// The path of the collection, in a namespace or in all.
+    /// The API path of the collection, in one namespace or in all.
     pub fn path(self, namespace: Option<&str>) -> String {
         let (version, plural) = (self.version(), self.plural());
         let api = match self.group() {
@@ -153,19 +150,15 @@ impl Kind {
     }
 }
 
-/// Which workload.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkloadId {
-    /// Its namespace.
     pub namespace: String,
-    /// Its kind.
     pub kind: Kind,
-    /// Its name.
     pub name: String,
 }
 
 impl WorkloadId {
-    /// The path of the object.
+    /// The API path of the object.
     pub fn path(&self) -> String {
         format!("{}/{}", self.kind.path(Some(&self.namespace)), self.name)
     }
@@ -177,17 +170,17 @@ impl fmt::Display for WorkloadId {
     }
 }
 
-/// Which keys of a Secret a workload uses.
+/// The keys of a Secret that a workload uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Keys {
-    /// Whatever it holds.
+    /// Every key.
     All,
-    /// These alone.
+    /// Only these keys.
     Some(BTreeSet<String>),
 }
 
 impl Keys {
-    /// Whether this key is among them.
+    /// True if this key is one of them.
     pub fn covers(&self, key: &str) -> bool {
         match self {
             Self::All => true,
@@ -196,124 +189,118 @@ impl Keys {
     }
 }
 
-/// What rolls out by itself, and how.
+/// Facts that may prevent a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Holds {
-    /// It is being deleted.
     pub deleting: bool,
-    /// Its rollout is paused.
     pub paused: bool,
-    /// It asks for no pods.
+    /// It has zero replicas.
     pub scaled_to_zero: bool,
-    /// New pods come only as old ones are deleted by hand.
+    /// Its update strategy replaces pods only after they are deleted.
     pub on_delete: bool,
-    /// A partition keeps all of its pods from being rolled.
+    /// The partition of its update strategy excludes all of its pods.
     pub partitioned: bool,
 }
 
-/// Who writes fields of an object.
+/// A field manager of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manager {
-    /// The name that it gives itself.
     pub name: String,
-    /// When it last wrote.
+    /// The time of its last write.
     pub time: Option<Timestamp>,
-    /// Whether annotations of the object are among its fields.
+    /// True if it owns annotations of the object.
     pub annotations: bool,
 }
 
-/// One workload, as far as decisions need it.
+/// One workload, with the fields that decisions need.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
-    /// Which one.
     pub id: WorkloadId,
-    /// Another object of the same name has another.
+    /// Differs for another object of the same name.
     pub uid: String,
-    /// Changes with every write.
+    /// Changes on every write.
     pub resource_version: String,
-    /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// The Secrets that its pods use.
     pub uses: BTreeMap<String, Keys>,
-    /// The stamp, as it is written there.
+    /// The text of the stamp annotation.
     pub stamp: Option<String>,
-    /// Whether the annotation `eso-sync/ignore: "true"` opts it out.
+    /// True if the annotation `eso-sync/ignore: "true"` opts it out.
     pub ignored: bool,
-    /// What Stakater Reloader is set to do.
+    /// The configuration of Stakater Reloader.
     pub reloader: Reloader,
-    /// What controls it.
+    /// Its controlling owner.
     pub controller: Option<Owner>,
-    /// Whether rules can cover it: no ReplicaSet of a Deployment's, no pod of what can be covered itself, of a Job, or of nothing.
+    /// True if rules can cover it. False for a Deployment's ReplicaSet, and for a pod that has no controller, belongs to a Job,
+    /// or belongs to a workload of another kind in this list.
     pub addressed: bool,
-    /// What keeps it from being restarted.
     pub holds: Holds,
-    /// How it is.
     pub health: Health,
-    /// Who writes its fields.
+    /// Its field managers.
     pub managers: Vec<Manager>,
-    /// Which pods are its own.
+    /// The label selector of its pods.
     pub selector: object::LabelSelector,
-    /// How many pods it asks for.
+    /// The number of desired pods.
     pub wanted: i64,
-    /// Where a partition keeps some of its pods as they are: the revision that the others have.
+    /// If a partition excludes some of its pods: the revision of the other pods.
     pub partly: Option<String>,
-    /// Of a Rollout: what its pod template stands in, where that is not itself.
+    /// For a Rollout: the object with its pod template, if that is another one.
     pub template_in: Option<TemplateIn>,
 }
 
-/// What the pod template of a Rollout stands in.
+/// The object with the pod template of a Rollout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TemplateIn {
     /// A workload of this kind and name.
     Workload(Kind, String),
-    /// Something else, of this kind and name.
+    /// Another object, as kind and name.
     Other(String),
 }
 
 impl Workload {
-    /// Why it is not restarted in this way, whatever its data.
+    /// Returns why the workload cannot be restarted with this strategy, whatever its data.
     pub fn hold(&self, strategy: Strategy) -> Option<(Reason, &'static str)> {
         let holds = &self.holds;
         let rollout = strategy == Strategy::Rollout;
         if holds.deleting {
             Some((Reason::BeingDeleted, ""))
         } else if holds.scaled_to_zero {
-            Some((Reason::ScaledToZero, "it asks for no pods"))
+            Some((Reason::ScaledToZero, "it has zero replicas"))
         } else if holds.paused && rollout {
             Some((Reason::Paused, "its rollout is paused"))
         } else if rollout && self.id.kind == Kind::ReplicaSet {
             Some((
                 Reason::OnDelete,
-                "a ReplicaSet replaces no pods by itself; `strategy: evict` does",
+                "a ReplicaSet does not replace its pods. Use `strategy: evict`",
             ))
         } else if rollout && self.id.kind == Kind::Pod {
             Some((
                 Reason::OnDelete,
-                "nothing rolls a single pod; `strategy: evict` has its controller make a new one",
+                "a pod has no rollout. Use `strategy: evict`, so that its controller creates a new pod",
             ))
         } else if rollout && holds.on_delete {
             Some((
                 Reason::OnDelete,
-                "its update strategy is OnDelete; `strategy: evict` replaces its pods",
+                "its update strategy is OnDelete. Use `strategy: evict` to replace its pods",
             ))
         } else if rollout && holds.partitioned {
             Some((
                 Reason::OnDelete,
-                "its partition keeps all of its pods from being replaced",
+                "the partition of its update strategy excludes all of its pods",
             ))
         } else {
             None
         }
     }
 
-    /// Whether a partition keeps this pod as it was before the last change of its template.
+    /// True if a partition excludes this pod from the last change of the template.
     pub fn keeps(&self, pod: &Pod) -> bool {
         let revision = pod.labels.get(REVISION);
         self.partly.is_some() && revision != self.partly.as_ref()
     }
 
-    /// Whether this pod is one of its own.
+    /// True if this pod belongs to the workload.
     pub fn owns(&self, pod: &Pod) -> bool {
         if self.id.kind == Kind::Pod {
             return pod.uid == self.uid;
@@ -333,34 +320,30 @@ impl Workload {
     }
 }
 
-/// One pod that is neither over nor on its way out.
+/// A pod that has not ended and is not being deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
-    /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
-    /// Another pod of the same name has another.
+    /// Differs for another pod of the same name.
     pub uid: String,
-    /// When it was created: before that it read nothing.
+    /// It cannot have read data before this time.
     pub created: Timestamp,
-    /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// What controls it.
+    /// Its controlling owner.
     pub owner: Option<Owner>,
-    /// Whether it is ready.
     pub ready: bool,
 }
 
 impl Pod {
-    /// Forgets what nobody asks for once it is known whose it is.
-    pub fn keep_for_its_owner(&mut self) {
+    /// Drops the fields that are not needed once its workload is known, to save memory.
+    pub fn drop_unneeded_fields(&mut self) {
         self.labels.retain(|label, _| label == REVISION);
         self.owner = None;
     }
 
-    /// The name of the Deployment or the Rollout above its ReplicaSet. That bears the name and the hash of the template, as its pods
-    /// do; another workload's name may begin the same.
+    /// The name of the Deployment or Rollout above its ReplicaSet. The name of the ReplicaSet is that name and the hash in the
+    /// pod's labels, so that a workload whose name starts the same does not match.
     pub fn above(&self, kind: Kind) -> Option<&str> {
         let label = match kind {
             Kind::Deployment => "pod-template-hash",
@@ -376,16 +359,13 @@ impl Pod {
     }
 }
 
-/// What controls an object.
+/// The controlling owner of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// The group and version of its API.
+    /// The API group and version.
     pub api_version: String,
-    /// Its kind.
     pub kind: String,
-    /// Its name.
     pub name: String,
-    /// Its identity.
     pub uid: String,
 }
 

@@ -22,7 +22,7 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
     let name = &args.name;
     if !is_name(name) {
         return Err(Failure::usage(format!(
-            "`{name}` is no name of an ExternalSecret; give one, without globs"
+            "`{name}` is not a valid name. Give the name of one ExternalSecret, without globs"
         )));
     }
     let started = session.world.clock.now();

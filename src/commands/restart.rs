@@ -13,7 +13,7 @@ pub(super) async fn restart(session: &Session, args: RunArgs) -> Result<Exit, Fa
     let loaded = load(session, &args, flags)?;
     if loaded.policy.restart.is_empty() {
         return Err(Failure::usage("the policy restarts nothing")
-            .hint("add an entry to `restart`, or use `eso-sync sync NAME --restart`"));
+            .hint("add a rule to `restart`, or use `eso-sync sync NAME --restart`"));
     }
     Box::pin(by_policy(session, &args, &loaded, Scope::Restarts)).await
 }

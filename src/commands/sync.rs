@@ -62,15 +62,15 @@ fn check(args: &SyncArgs, asks: bool) -> Result<(), Failure> {
         || args.store.is_some();
     if !says_what {
         return Err(Failure::usage(
-            "sync what? Give a NAME, --all, -A, --store, --failed or -l",
+            "specify what to sync: NAME, --all, -A, --store, --failed or -l",
         ));
     }
     if args.all && !select.names.is_empty() {
-        return Err(Failure::usage("a NAME and --all exclude each other"));
+        return Err(Failure::usage("NAME and --all cannot be used together"));
     }
     if asks && !is_terminal() {
         return Err(Failure::usage(
-            "there is no terminal to ask on; --yes says that you mean it",
+            "cannot ask for confirmation: stdin or stderr is not a terminal. Use --yes to skip the question",
         ));
     }
     Ok(())

@@ -95,7 +95,12 @@ fn read(state: ReadState) -> ReadFact {
     }
 }
 
-fn told(item: &Item, inventory: &Inventory, reads: &[ReadFact], warnings: &[String]) -> Diagnosis {
+fn diagnosed(
+    item: &Item,
+    inventory: &Inventory,
+    reads: &[ReadFact],
+    warnings: &[String],
+) -> Diagnosis {
     let consumers = ["Deployment/shop".to_owned()];
     let facts = Facts {
         item,
@@ -108,25 +113,25 @@ fn told(item: &Item, inventory: &Inventory, reads: &[ReadFact], warnings: &[Stri
 }
 
 #[test]
-fn all_is_well() {
+fn healthy_chain_has_no_problems() {
     let item = item(State::Ready, finding(Verdict::InSync, ""));
-    let diagnosis = told(&item, &stores(true), &[read(ReadState::Found)], &[]);
+    let diagnosis = diagnosed(&item, &stores(true), &[read(ReadState::Found)], &[]);
     assert_eq!(diagnosis.exit(), Exit::Done);
     insta::assert_snapshot!(diagnosis.text(), @"
     shop/db
 
-       ok  ClusterSecretStore/aws: ready; its provider is aws
-       ok  prod/db at ClusterSecretStore/aws: it is there, and can be read
-       ok  ExternalSecret: ready; it last synced at 2026-03-01T11:00:00Z
-       ok  Secret db: it holds what it should
+       ok  ClusterSecretStore/aws: ready; provider aws
+       ok  prod/db at ClusterSecretStore/aws: exists, and can be read
+       ok  ExternalSecret: ready; last synced at 2026-03-01T11:00:00Z
+       ok  Secret db: has the expected data
        ok  Consumers: Deployment/shop
 
-    Nothing is wrong.
+    No problems found.
     ");
 }
 
 #[test]
-fn a_stale_secret_says_what_differs_and_how_to_mend_it() {
+fn stale_secret_shows_keys_and_fix() {
     let stale = Finding {
         keys: vec![KeyDifference {
             name: "password".to_owned(),
@@ -135,14 +140,14 @@ fn a_stale_secret_says_what_differs_and_how_to_mend_it() {
         ..finding(Verdict::Stale, "the provider changed")
     };
     let item = item(State::Ready, stale);
-    let diagnosis = told(&item, &stores(true), &[read(ReadState::Found)], &[]);
+    let diagnosis = diagnosed(&item, &stores(true), &[read(ReadState::Found)], &[]);
     assert_eq!(diagnosis.exit(), Exit::Differences);
     insta::assert_snapshot!(diagnosis.text(), @"
     shop/db
 
-       ok  ClusterSecretStore/aws: ready; its provider is aws
-       ok  prod/db at ClusterSecretStore/aws: it is there, and can be read
-       ok  ExternalSecret: ready; it last synced at 2026-03-01T11:00:00Z
+       ok  ClusterSecretStore/aws: ready; provider aws
+       ok  prod/db at ClusterSecretStore/aws: exists, and can be read
+       ok  ExternalSecret: ready; last synced at 2026-03-01T11:00:00Z
     WRONG  Secret db: stale: the provider changed (password differs)
        ok  Consumers: Deployment/shop
 
@@ -151,7 +156,7 @@ fn a_stale_secret_says_what_differs_and_how_to_mend_it() {
 }
 
 #[test]
-fn a_denied_read_names_the_right_and_a_failing_operator_its_reason_without_values() {
+fn denied_read_shows_permission_and_operator_error_without_values() {
     let unknown = Finding::unverifiable(Unverifiable::new("denied", "prod/db"));
     let item = item(State::Failed, unknown);
     let denied = read(ReadState::Unread {
@@ -162,7 +167,7 @@ fn a_denied_read_names_the_right_and_a_failing_operator_its_reason_without_value
         "old".to_owned(),
         "could not parse: hunter2: AccessDeniedException".to_owned(),
     ];
-    let diagnosis = told(&item, &stores(false), &[denied], &warnings);
+    let diagnosis = diagnosed(&item, &stores(false), &[denied], &warnings);
     assert_eq!(diagnosis.exit(), Exit::Failed);
     let text = diagnosis.text();
     assert!(!text.contains("hunter2"), "{text}");
@@ -170,19 +175,19 @@ fn a_denied_read_names_the_right_and_a_failing_operator_its_reason_without_value
     shop/db
 
     WRONG  ClusterSecretStore/aws: not ready: InvalidProviderConfig
-        ?  prod/db at ClusterSecretStore/aws: it cannot be read: denied (prod/db); lacking: secretsmanager:GetSecretValue on prod/db
-    WRONG  ExternalSecret: the operator fails to sync it; it last synced at 2026-03-01T11:00:00Z; it says (denied): could not parse … AccessDeniedException
+        ?  prod/db at ClusterSecretStore/aws: cannot be read: denied (prod/db); missing permission: secretsmanager:GetSecretValue on prod/db
+    WRONG  ExternalSecret: the operator cannot sync it; last synced at 2026-03-01T11:00:00Z; its error (denied): could not parse … AccessDeniedException
         ?  Secret db: unverifiable: denied (prod/db)
        ok  Consumers: Deployment/shop
 
-    1. mend ClusterSecretStore/aws: its credentials or its address; `kubectl describe` shows the operator's text
-    2. grant secretsmanager:GetSecretValue on prod/db to whom the provider is read with
-    3. grant the store's identity the read that the provider refused, then run again
+    1. fix the credentials or the address in ClusterSecretStore/aws. `kubectl describe` shows the operator's error
+    2. grant secretsmanager:GetSecretValue on prod/db to the identity that reads the provider
+    3. grant the store's identity read access at the provider, then run again
     ");
 }
 
 #[test]
-fn what_is_gone_at_the_provider_is_the_first_thing_to_mend() {
+fn missing_remote_key_is_the_first_fix() {
     let fails = Finding {
         beyond_sync: Some(Reason::WouldFail),
         ..finding(
@@ -195,12 +200,12 @@ fn what_is_gone_at_the_provider_is_the_first_thing_to_mend() {
         reason: Reason::WouldFail,
         message: String::new(),
     };
-    let diagnosis = told(&item, &stores(true), &[read(ReadState::NotFound)], &[]);
+    let diagnosis = diagnosed(&item, &stores(true), &[read(ReadState::NotFound)], &[]);
     assert_eq!(
         diagnosis.next,
         [
-            "create prod/db in the provider, or mend the key in the spec",
-            "mend what the operator would fail on, in the provider or in the spec"
+            "create prod/db in the provider, or fix the remote key in the ExternalSecret's spec",
+            "fix the value in the provider or the ExternalSecret's spec: the operator would fail on it"
         ]
     );
 }

@@ -1,4 +1,4 @@
-//! From objects of Kubernetes to our types: what a decision needs is taken, the rest dropped.
+//! Converts Kubernetes objects to the types of the inventory. Keeps only what decisions need.
 
 use std::collections::BTreeSet;
 
@@ -17,13 +17,12 @@ use crate::{
     wire,
 };
 
-/// Opts an ExternalSecret out.
+/// The annotation that excludes an ExternalSecret.
 pub(super) const IGNORE: &str = "eso-sync/ignore";
 
-/// Lets an ExternalSecret's generators be force-synced.
+/// The annotation that allows a force-sync of an ExternalSecret with generators.
 pub(super) const ROTATE: &str = "eso-sync/rotate";
 
-/// Namespace and name.
 pub(super) fn id(object: &wire::ExternalSecret) -> Id {
     Id {
         namespace: object.metadata.namespace.clone(),
@@ -31,7 +30,7 @@ pub(super) fn id(object: &wire::ExternalSecret) -> Id {
     }
 }
 
-/// The name of the target Secret: its own, unless the spec says another.
+/// The name of the target Secret. By default it is the name of the ExternalSecret.
 pub(super) fn target(object: &wire::ExternalSecret) -> String {
     let named = &object.spec.target.name;
     let name = if named.is_empty() {
@@ -42,7 +41,7 @@ pub(super) fn target(object: &wire::ExternalSecret) -> String {
     name.clone()
 }
 
-/// The ExternalSecret, if an entry of the policy's `select` may cover it.
+/// Converts an ExternalSecret, if an entry of `select` in the policy may select it.
 pub(super) fn external_secret(
     object: wire::ExternalSecret,
     policy: &Policy,
@@ -104,7 +103,7 @@ pub(super) fn external_secret(
     })
 }
 
-/// A policy that is not known is one that may not be relied on.
+/// An unknown policy counts as one that cannot be relied on.
 fn creation(policy: Option<&str>) -> CreationPolicy {
     match policy {
         None | Some("" | "Owner") => CreationPolicy::Owner,
@@ -162,7 +161,7 @@ fn refresh_of(spec: &wire::ExternalSecretSpec) -> Refresh {
     )
 }
 
-/// Every store that an entry reads from, the one of the spec first.
+/// All stores that the entries read from, the default store first.
 fn stores_of(spec: &wire::ExternalSecretSpec, namespace: &str) -> Vec<StoreKey> {
     let own = spec
         .data
@@ -227,7 +226,7 @@ fn calls_of(spec: &wire::ExternalSecretSpec) -> Calls {
     }
 }
 
-/// The store as far as it is needed.
+/// Converts a store.
 pub(super) fn store(object: &wire::Store) -> Store {
     let wire::Store {
         metadata,
@@ -259,7 +258,7 @@ pub(super) fn store(object: &wire::Store) -> Store {
     }
 }
 
-/// The store as its provider is read, where drift is checked.
+/// Converts a store for the drift check.
 pub(super) fn source(object: &wire::Store, store: &Store) -> Result<Source, Unread> {
     let conditions = &object.spec.conditions;
     let conditions = if conditions.is_null() {
@@ -267,12 +266,8 @@ pub(super) fn source(object: &wire::Store, store: &Store) -> Result<Source, Unre
     } else {
         Vec::deserialize(conditions)
     };
-    let conditions = conditions.map_err(|_| {
-        Unread::store(
-            unread::STORE,
-            "its conditions on namespaces are not understood",
-        )
-    })?;
+    let conditions = conditions
+        .map_err(|_| Unread::store(unread::STORE, "its namespace conditions are not understood"))?;
     let (provider, settings) = object.spec.provider.iter().next().unzip();
     Ok(Source {
         settings: StoreSettings {
@@ -285,10 +280,10 @@ pub(super) fn source(object: &wire::Store, store: &Store) -> Result<Source, Unre
     })
 }
 
-/// What tells accounts of a provider apart, where its quota is per account, vault or address.
+/// Identifies the account, vault or address that the provider's quota applies to.
 fn account(provider: &str, settings: &Value) -> String {
     let parts = match provider {
-        // The quota is the account's in a region; a role names its account (arn:aws:iam::ACCOUNT:role/NAME).
+        // The quota is per account and region. A role contains its account (arn:aws:iam::ACCOUNT:role/NAME).
         "aws" => vec![
             text(settings, "/service"),
             text(settings, "/region"),
@@ -318,9 +313,9 @@ fn text<'a>(settings: &'a Value, pointer: &str) -> &'a str {
         .unwrap_or_default()
 }
 
-/// What the CRD of ExternalSecrets tells about the operator's age (read off the CRDs of v0.9.20, v0.10.7, v0.12.1, v0.14.4,
-/// v0.16.2 and v0.20.4): a pattern on `secretKey` came with v0.12 at the latest and not before v0.11, selectable fields with
-/// v0.20.0. Between v0.10 (which obeys a force-sync at interval 0) and v0.11 (which does not) nothing else tells.
+/// Determines the operator's age from its CRD of ExternalSecrets (checked with the CRDs of v0.9.20, v0.10.7, v0.12.1, v0.14.4,
+/// v0.16.2 and v0.20.4). The pattern on `secretKey` was added after v0.10 and not later than v0.12; selectable fields were added
+/// in v0.20.0. Nothing else distinguishes v0.10, which honours a force-sync with interval 0, from v0.11, which does not.
 pub(super) fn operator(
     definition: &cluster::wire::CustomResourceDefinition,
     version: &str,
@@ -352,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn stores_of_entries_count_too_and_each_once() {
+    fn stores_of_entries_are_listed_once() {
         let spec = spec(json!({
             "secretStoreRef": {"name": "a"},
             "data": [
@@ -415,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn age_is_read_from_fields() {
+    fn operator_age_is_read_from_crd_fields() {
         let of = |value: Value| operator(&serde_json::from_value(value).unwrap(), "v1");
         let schema = json!({"openAPIV3Schema": {"properties": {"spec": {"properties": {"data": {"items": {"properties": {
             "secretKey": {"pattern": "^[-._a-zA-Z0-9]+$"}}}}}}}}});

@@ -16,7 +16,7 @@ use eso_model::{
         expected, reads, why,
     },
 };
-use providers::reader::{Known, Reader, StandIn};
+use providers::reader::{Reader, ReaderInput, StandIn};
 use rustls::crypto::aws_lc_rs;
 use secret::RunKey;
 
@@ -36,7 +36,7 @@ const AT_A_TIME: usize = 500;
 
 /// The system gives no random bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the system gives no random bytes, so nothing can be compared safely")]
+#[error("the system provides no random bytes, which are needed to compare values safely")]
 pub struct NoRandomness;
 
 /// A check, and all that it has read so far.
@@ -57,7 +57,7 @@ struct Subject<'a> {
 impl Check {
     /// Nothing is read yet. Whatever it is given, its connection to the cluster changes nothing from then on.
     pub fn new(
-        known: Known,
+        known: ReaderInput,
         namespaces: Option<BTreeSet<String>>,
         stand_in: Option<StandIn>,
     ) -> Result<Self, NoRandomness> {
@@ -66,7 +66,7 @@ impl Check {
             .secure_random
             .fill(&mut bytes)
             .map_err(|_| NoRandomness)?;
-        let known = Known {
+        let known = ReaderInput {
             cluster: known.cluster.read_only(),
             ..known
         };
@@ -130,12 +130,14 @@ impl Check {
             // A value may have moved between the two reads that were compared.
             of.extend(self.look(inventory, &differing, true).await);
         }
-        let stores = self.reader.store_troubles().into_iter();
+        let stores = self.reader.store_errors().into_iter();
         Findings {
             of,
             stores: stores
                 .map(|(store, unread)| {
-                    let lacking = unread.permission.map(|it| format!("; lacking: {it}"));
+                    let lacking = unread
+                        .permission
+                        .map(|it| format!("; missing permission: {it}"));
                     let why = format!("{}{}", unread.why, lacking.unwrap_or_default());
                     (store, why)
                 })
@@ -203,7 +205,7 @@ impl Check {
         for (id, subjects) in part {
             let sources = templates.get(&id.namespace).unwrap_or(&none);
             let strangers = inventory.others.get(&id).map_or(&[][..], |names| names);
-            let unread = Target::Unread("it was not read".to_owned());
+            let unread = Target::Unread("not read".to_owned());
             let target = targets.get(&id).unwrap_or(&unread);
             let members = subjects
                 .iter()
@@ -258,7 +260,7 @@ impl Check {
             if unread.whole_store {
                 finding.message = format!("its store cannot be read: {}", why.reason);
             } else if let Some(permission) = &unread.permission {
-                finding.message = format!("{}; lacking: {permission}", finding.message);
+                finding.message = format!("{}; missing permission: {permission}", finding.message);
             }
             finding.permission = unread.permission;
         }
@@ -272,7 +274,7 @@ impl<'a> Subject<'a> {
             .spec
             .as_ref()
             .and_then(|text| serde_json::from_str(text).ok())
-            .ok_or_else(|| Unverifiable::new(why::SPEC, "it was not read"))
+            .ok_or_else(|| Unverifiable::new(why::SPEC, "not read"))
             .and_then(|spec| Spec::parse(&spec));
         let reads = spec.as_ref().map(reads).unwrap_or_default();
         Self {
@@ -287,7 +289,7 @@ fn described(what: &What) -> String {
     match what {
         What::Secret { key, version, .. } if version.is_empty() => key.clone(),
         What::Secret { key, version, .. } => format!("{key} (version {version})"),
-        What::Find { .. } => "what `find` searches for".to_owned(),
+        What::Find { .. } => "the result of `find`".to_owned(),
     }
 }
 

@@ -1,7 +1,7 @@
-//! From what a Secret should hold and what it holds to verdicts. Pure: values come in, and only names of keys go out.
+//! Compares the expected data of a Secret with its actual data and returns verdicts. Pure: values go in, only key names come out.
 //!
-//! A Secret that the provider can no longer fill (its secret is gone there, a template fails on what it holds now) is `stale`: it
-//! holds what the provider does not. That a sync would not mend it is said beside the verdict.
+//! If the expected data cannot be computed any more (the remote secret is gone, a template fails), an existing Secret is `stale`.
+//! The finding then also says that a sync does not fix it.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -21,40 +21,34 @@ use crate::{
     reason::Reason,
 };
 
-/// The word for a Secret that the operator does not write.
+/// The reason if the operator does not write the Secret.
 pub const NOT_WRITTEN: &str = "not-written";
 
-/// The word for a Secret that could not be read.
+/// The reason if the Secret could not be read.
 pub const SECRET_UNREADABLE: &str = "secret-unreadable";
 
-/// One of the ExternalSecrets that write a Secret, and what it would write.
+/// One ExternalSecret that writes a Secret, with the data that it would write.
 pub struct Member {
-    /// Which one.
     pub by: Author,
-    /// What it would write.
     pub computed: Result<Expected, NotComputable>,
 }
 
 /// An ExternalSecret that writes a Secret.
 pub struct Author {
-    /// Its name.
     pub name: String,
-    /// Whose the Secret is.
     pub creation: CreationPolicy,
-    /// What happens where the provider has nothing.
     pub deletion: DeletionPolicy,
-    /// When it last synced.
     pub refreshed: Option<Timestamp>,
 }
 
-/// What one of several would write, by name.
+/// The part of the expected data that one of several ExternalSecrets writes.
 struct Part {
     keys: BTreeSet<String>,
     exact: bool,
     effect: Effect,
 }
 
-/// What is compared, and how the Secret comes about.
+/// The differences of a Secret, and how the ExternalSecret writes it.
 struct Comparison {
     differences: Vec<KeyDifference>,
     exact: bool,
@@ -62,7 +56,8 @@ struct Comparison {
     immutable: bool,
 }
 
-/// Judges all ExternalSecrets that write one Secret, in their order. `strangers` write it too, and nothing more is known of them.
+/// Returns one finding for each ExternalSecret that writes the Secret, in order. `strangers` are other writers of which only the
+/// name is known.
 pub fn judge(
     members: Vec<Member>,
     strangers: &[String],
@@ -135,7 +130,7 @@ fn several(
         .collect()
 }
 
-/// `whole` is what differs in the Secret, and whether it is immutable; or why that cannot be told.
+/// `whole` has the differences of the whole Secret and whether it is immutable, or the reason why they are unknown.
 fn one_of_several(
     by: &Author,
     part: &Part,
@@ -163,13 +158,16 @@ fn one_of_several(
     comparison.immutable = immutable;
     let finding = compared(by, comparison, target);
     if finding.verdict.is_drift() && !unknown.is_empty() {
-        let detail = format!("{} may have written what differs", unknown.join(", "));
+        let detail = format!(
+            "{} may have written the keys that differ",
+            unknown.join(", ")
+        );
         return Finding::unverifiable(Unverifiable::new(why::SHARED, detail));
     }
     finding
 }
 
-/// There is nothing to compare with; some things can be told all the same.
+/// The expected data is unknown, but a missing or edited Secret is still detected.
 fn not_computed(by: &Author, error: &NotComputable, target: &Target) -> Finding {
     let creates = matches!(
         by.creation,
@@ -178,7 +176,7 @@ fn not_computed(by: &Author, error: &NotComputable, target: &Target) -> Finding 
     let mut finding = match target {
         Target::Unread(why) => return unread(why),
         Target::Absent if creates && by.deletion == DeletionPolicy::Retain => {
-            Finding::of(Verdict::Missing, "there is no Secret")
+            Finding::of(Verdict::Missing, "the Secret does not exist")
         }
         Target::There(actual) if is_edited(actual, by.creation.is_exclusive(), &[]) => {
             Finding::of(Verdict::Tampered, edited_by(actual.writers.first()))
@@ -186,34 +184,31 @@ fn not_computed(by: &Author, error: &NotComputable, target: &Target) -> Finding 
         Target::There(_) | Target::Absent => match error {
             NotComputable::Unverifiable(why) => return Finding::unverifiable(why.clone()),
             NotComputable::WouldFail(_) if matches!(target, Target::Absent) => {
-                Finding::of(Verdict::Missing, "there is no Secret")
+                Finding::of(Verdict::Missing, "the Secret does not exist")
             }
             NotComputable::WouldFail(_) => Finding::of(
                 Verdict::Stale,
-                "what the provider holds now makes no Secret",
+                "the Secret cannot be computed from the provider's current data",
             ),
         },
     };
     match error {
         NotComputable::Unverifiable(why) => {
-            let _ = write!(
-                finding.message,
-                "; what it should hold cannot be told: {why}"
-            );
+            let _ = write!(finding.message, "; the expected data is unknown: {why}");
         }
         NotComputable::WouldFail(fails) => {
             finding.beyond_sync = Some(Reason::WouldFail);
             let _ = write!(
                 finding.message,
                 "; the operator's next sync would fail: {}",
-                told(fails)
+                described(fails)
             );
         }
     }
     finding
 }
 
-fn told(fails: &WouldFail) -> String {
+fn described(fails: &WouldFail) -> String {
     if fails.detail.is_empty() {
         fails.failure.as_str().to_owned()
     } else {
@@ -243,7 +238,7 @@ fn compared(by: &Author, comparison: Comparison, target: &Target) -> Finding {
                     beyond_sync: Some(Reason::Retained),
                     ..Finding::of(
                         Verdict::Stale,
-                        "the provider holds nothing for it any more, and `deletionPolicy: Retain` keeps what was there",
+                        "the provider has no data for it any more, and `deletionPolicy: Retain` keeps the old data",
                     )
                 }
             };
@@ -257,11 +252,11 @@ fn compared(by: &Author, comparison: Comparison, target: &Target) -> Finding {
                 keys: keys.collect(),
                 ..Finding::of(
                     Verdict::Stale,
-                    "the provider holds nothing for it any more, so the operator will delete the Secret",
+                    "the provider has no data for it any more, so the operator will delete the Secret",
                 )
             };
         }
-        (Target::There(actual), Effect::Write | Effect::WriteIfThere) => actual,
+        (Target::There(actual), Effect::Write | Effect::WriteIfExists) => actual,
     };
     if comparison.differences.is_empty() {
         return Finding::of(Verdict::InSync, "");
@@ -271,7 +266,7 @@ fn compared(by: &Author, comparison: Comparison, target: &Target) -> Finding {
         finding.beyond_sync = Some(Reason::Immutable);
         finding
             .message
-            .push_str("; it is immutable, so the operator leaves it as it is");
+            .push_str("; the Secret is immutable, so the operator does not change it");
     }
     let other = actual.owner.as_ref().filter(|owner| **owner != by.name);
     if let Some(owner) = other.filter(|_| by.creation == CreationPolicy::Owner) {
@@ -283,18 +278,18 @@ fn compared(by: &Author, comparison: Comparison, target: &Target) -> Finding {
 }
 
 fn absent(effect: Effect) -> Finding {
-    let missing = Finding::of(Verdict::Missing, "there is no Secret");
+    let missing = Finding::of(Verdict::Missing, "the Secret does not exist");
     match effect {
         Effect::Write | Effect::Nothing => missing,
-        Effect::WriteIfThere => Finding {
+        Effect::WriteIfExists => Finding {
             beyond_sync: Some(Reason::SecretMissing),
-            message: "there is no Secret, and `creationPolicy: Merge` does not create one"
+            message: "the Secret does not exist, and `creationPolicy: Merge` does not create it"
                 .to_owned(),
             ..missing
         },
         Effect::Keep => Finding {
             beyond_sync: Some(Reason::Retained),
-            message: "there is no Secret, and the provider holds nothing for it".to_owned(),
+            message: "the Secret does not exist, and the provider has no data for it".to_owned(),
             ..missing
         },
         Effect::Delete => Finding::of(Verdict::InSync, ""),
@@ -311,23 +306,23 @@ fn differing(by: &Author, comparison: &Comparison, actual: &Actual) -> Finding {
         let writer = writer_of(actual, &names).or_else(|| actual.writers.first());
         return Finding::of(Verdict::Tampered, edited_by(writer));
     }
-    let lacking = comparison
+    let only_missing = comparison
         .differences
         .iter()
         .all(|difference| difference.difference == Difference::Missing);
     let since = if by.refreshed.is_some() {
         "the provider (or the ExternalSecret) changed since the last sync"
     } else {
-        "it has never synced"
+        "never synced"
     };
-    if lacking {
-        Finding::of(Verdict::Partial, format!("keys are lacking: {since}"))
+    if only_missing {
+        Finding::of(Verdict::Partial, format!("keys are missing: {since}"))
     } else {
         Finding::of(Verdict::Stale, since)
     }
 }
 
-/// Whether somebody edited it. Where others may add keys of their own, only who wrote these keys counts.
+/// True if the Secret was edited. If other writers may add keys, only writers of the differing keys count.
 fn is_edited(actual: &Actual, exact: bool, names: &[&str]) -> bool {
     actual.edited == Some(true) && (exact || writer_of(actual, names).is_some())
 }

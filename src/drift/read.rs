@@ -1,4 +1,4 @@
-//! What the check reads from the cluster: target Secrets, and the objects that templates are taken from.
+//! Reads of the drift check in the cluster: target Secrets, and the ConfigMaps and Secrets that hold templates.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,16 +12,16 @@ use super::{
     templates::{Source, SourceKind, SourceName},
 };
 
-/// So many Secrets are read one by one; of more, those that the operator marks as its own are listed.
+/// Up to this number, Secrets are read one by one. Above it, the Secrets with the operator's label are listed.
 const ONE_BY_ONE: usize = 20;
 
-/// Reads under way at once.
+/// Concurrent reads.
 const AT_A_TIME: usize = 16;
 
-/// What the operator marks its Secrets with (since v0.11).
+/// The label that the operator sets on its Secrets (since v0.11).
 const MANAGED: &str = "reconcile.external-secrets.io/managed=true";
 
-/// The target Secrets. `namespaces` are those that may be read, where the policy names them; None: all.
+/// Reads the target Secrets. `namespaces` are the namespaces that the policy names; None: all.
 pub(super) async fn targets(
     cluster: &Cluster,
     wanted: &BTreeSet<Id>,
@@ -34,7 +34,7 @@ pub(super) async fn targets(
             None => list(cluster, None, wanted, key, &mut found).await,
             Some(_) => Ok(false),
         };
-        // Who may not list all of them may list those of single namespaces.
+        // A job without the right to list all Secrets may still list those of single namespaces.
         if !matches!(whole, Ok(true)) {
             let all: BTreeSet<&str> = wanted.iter().map(|id| &*id.namespace).collect();
             for namespace in all {
@@ -47,7 +47,7 @@ pub(super) async fn targets(
             }
         }
     }
-    // A Secret without the mark is not listed: older operators write none, and somebody may have taken it off.
+    // The list does not contain Secrets without the label: old operators do not set it, and users can remove it.
     let single: Vec<&Id> = wanted.iter().filter(|id| !found.contains_key(id)).collect();
     let reads: Vec<_> = single
         .into_iter()
@@ -61,7 +61,7 @@ pub(super) async fn targets(
     found
 }
 
-/// Whether the list could be had.
+/// Returns true after a successful list.
 async fn list(
     cluster: &Cluster,
     namespace: Option<&str>,
@@ -95,12 +95,12 @@ async fn target(cluster: &Cluster, id: &Id, key: &RunKey) -> (Id, Target) {
     (id.clone(), target)
 }
 
-/// Where a Secret is served.
+/// Returns the API path of a Secret.
 fn path(id: &Id) -> String {
     format!("/api/v1/namespaces/{}/secrets/{}", id.namespace, id.name)
 }
 
-/// The objects that templates are taken from, by namespace.
+/// Reads the objects that hold templates, by namespace.
 pub(super) async fn sources(
     cluster: &Cluster,
     wanted: BTreeSet<(String, SourceName)>,

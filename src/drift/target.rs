@@ -1,43 +1,40 @@
-//! The target Secret, as far as it may be kept: fingerprints in place of values, and who wrote it.
+//! The target Secret without its values: fingerprints of the values, and the writers.
 
 use cluster::wire;
-use eso_model::expected::Held;
+use eso_model::expected::SecretFingerprints;
 use secret::RunKey;
 
 use crate::edits::{Writer, is_edited, writers};
 
-/// A Secret.
+/// A target Secret that exists.
 #[derive(Clone)]
 pub struct Actual {
-    /// What it holds.
-    pub data: Held,
-    /// Whether it was edited since the operator wrote it; None where that cannot be told.
+    /// The keys with fingerprints of the values.
+    pub data: SecretFingerprints,
+    /// True if it was edited after the operator wrote it; None if unknown.
     pub edited: Option<bool>,
     /// The ExternalSecret that controls it.
     pub owner: Option<String>,
-    /// Whether the API server refuses changes of its data.
     pub immutable: bool,
-    /// Who else has written data, the last one first.
+    /// Writers other than the operator, latest first.
     pub writers: Vec<Writer>,
 }
 
-/// The target of an ExternalSecret, as it was found.
+/// The target Secret of an ExternalSecret, as found in the cluster.
 pub enum Target {
-    /// It is there.
     There(Actual),
-    /// There is none.
     Absent,
-    /// It could not be read, for this reason.
+    /// It could not be read, with the reason.
     Unread(String),
 }
 
 impl Actual {
-    /// Takes what may be kept; the values are wiped with `secret`.
+    /// Keeps fingerprints only. The values are wiped when `secret` is dropped.
     pub fn of(secret: wire::Secret, key: &RunKey) -> Self {
         let (edited, writers) = (is_edited(&secret), writers(&secret));
         let meta = secret.metadata;
         Self {
-            data: Held::of(&secret.data, key),
+            data: SecretFingerprints::of(&secret.data, key),
             edited,
             owner: meta
                 .owner_references
@@ -78,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_shows_in_the_operators_hash() {
+    fn edits_change_the_operators_hash() {
         for (hash, username, edited) in [
             (HASH, "YWRtaW4=", Some(false)),
             (HASH, "cm9vdA==", Some(true)),
@@ -99,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_wrote_data_are_named_the_last_one_first() {
+    fn writers_are_sorted_latest_first() {
         let managed = json!([
             {"manager": "externalsecrets.external-secrets.io/es", "time": "2026-03-01T12:00:00Z", "fieldsV1": {"f:data": {"f:a": {}}}},
             {"manager": "early", "time": "2026-03-01T10:00:00Z", "fieldsV1": {"f:data": {".": {}, "f:b": {}}}},

@@ -1,4 +1,4 @@
-//! The templates of a target, rendered in the operator's order: `templateFrom`, then `data`, then labels and annotations.
+//! Renders the templates of a target in the operator's order: `templateFrom`, then `data`, then labels and annotations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,38 +10,32 @@ use secret::Value;
 use serde_json::{Map, Value as Json};
 use zeroize::Zeroize as _;
 
-/// What `templateFrom` takes templates from, in the namespace of the ExternalSecret.
+/// An object that `templateFrom` refers to, in the namespace of the ExternalSecret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SourceName {
-    /// ConfigMap or Secret.
     pub kind: SourceKind,
-    /// Its name.
+    /// The name of the ExternalSecret.
     pub name: String,
 }
 
-/// The kinds of object that hold templates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SourceKind {
-    /// A ConfigMap.
     ConfigMap,
-    /// A Secret.
     Secret,
 }
 
-/// What was read of such an object.
+/// The content of such an object.
 pub enum Source {
-    /// Its texts by key.
+    /// The template texts, by key.
     Texts(BTreeMap<String, Value>),
-    /// There is none.
     Absent,
-    /// It could not be read.
+    /// It could not be read, with the reason.
     Unread(String),
 }
 
-/// The objects that were read.
 pub type Sources = BTreeMap<SourceName, Source>;
 
-/// The objects that the templates of a spec are taken from.
+/// Returns the objects that the templates of a spec refer to.
 pub fn sources(spec: &Spec) -> BTreeSet<SourceName> {
     let template = spec.target.template.iter();
     template
@@ -60,7 +54,7 @@ pub fn sources(spec: &Spec) -> BTreeSet<SourceName> {
         .collect()
 }
 
-/// Renders with these objects at hand.
+/// Renders templates with these objects.
 pub struct Rendering<'a>(pub &'a Sources);
 
 type Texts = BTreeMap<String, Vec<u8>>;
@@ -85,7 +79,7 @@ impl Templates for Rendering<'_> {
 
     fn transform(&self, template: &str, key: &str) -> Result<String, NotComputable> {
         let data = Texts::from([("value".to_owned(), key.as_bytes().to_vec())]);
-        // The operator renders these without `missingkey=error`: what fails here may not fail there.
+        // The operator renders these without `missingkey=error`, so a failure here may not be a failure there.
         let bytes = render(template, &data, Limits::default())
             .map_err(|_| Unverifiable::new(why::TEMPLATE, "transform"))?;
         String::from_utf8(bytes).map_err(|_| Unverifiable::new(why::TEMPLATE, "transform").into())
@@ -203,10 +197,10 @@ impl Rendering<'_> {
     }
 }
 
-/// The word for a template whose ConfigMap or Secret could not be read.
+/// The reason if the ConfigMap or Secret of a template could not be read.
 const UNREAD_TEMPLATE: &str = "template-unreadable";
 
-/// Whether an entry makes data, and not labels or annotations.
+/// True if an entry is for data, false if it is for labels or annotations.
 fn into_data(from: &Map<String, Json>) -> Result<bool, NotComputable> {
     match from.get("target").and_then(Json::as_str) {
         None | Some("" | "Data") => Ok(true),
@@ -299,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn later_ones_win_in_the_operators_order() {
+    fn later_templates_override_earlier_ones() {
         let both = json!({"templateFrom": [
             {"secret": {"name": "s", "items": [{"key": "a"}]}, "configMap": {"name": "cm", "items": [{"key": "a"}]}, "literal": "b: text"},
         ]});
@@ -312,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_and_annotations_are_no_data_and_fail_all_the_same() {
+    fn labels_and_annotations_are_rendered_but_are_not_data() {
         let labels = json!({"templateFrom": [{"literal": "b: text", "target": "Labels"}], "data": {"a": "{{ .p }}"}});
         assert_eq!(rendered(&labels).unwrap(), "a=v");
         let error =
@@ -327,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_absent_fails_and_what_was_not_read_is_not_guessed() {
+    fn absent_source_fails_and_unread_source_is_unverifiable() {
         let from = |name: &str| json!({"templateFrom": [{"configMap": {"name": name, "items": [{"key": "b"}]}}]});
         assert!(matches!(
             rendered(&from("gone")),
@@ -338,7 +332,7 @@ mod tests {
             Err(NotComputable::WouldFail(_))
         ));
         let Err(NotComputable::Unverifiable(why)) = rendered(&from("denied")) else {
-            panic!("it was not read")
+            panic!("must be unverifiable")
         };
         assert_eq!(
             why.to_string(),
@@ -347,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_newer_is_not_guessed() {
+    fn unsupported_template_features_are_unverifiable() {
         for json in [
             json!({"engineVersion": "v1", "data": {"a": "b"}}),
             json!({"templateFrom": [{"literal": "a: b", "valuesDecodingStrategy": "Base64"}]}),
@@ -364,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn the_objects_to_read_are_named_once() {
+    fn each_template_source_is_read_once() {
         let spec = json!({"target": {"template": {"templateFrom": [
             {"configMap": {"name": "a", "items": []}}, {"configMap": {"name": "a", "items": []}, "secret": {"name": "b", "items": []}},
         ]}}});

@@ -76,7 +76,7 @@ fn not_due(when: When, state: State, finding: Option<&Finding>) -> Option<Skip> 
         When::Overdue => state != State::Ready,
         When::Never => false,
     };
-    (!due).then(|| (Reason::NotDue, format!("it is {}", state.as_str())))
+    (!due).then(|| (Reason::NotDue, format!("its state is {}", state.as_str())))
 }
 
 /// Why one is left alone that is synced only if it drifted.
@@ -95,7 +95,7 @@ fn unknown(policy: &Policy, finding: Option<&Finding>) -> Option<Skip> {
         return None;
     }
     let Some(finding) = finding else {
-        return Some((Reason::Unverifiable, "it was not checked".to_owned()));
+        return Some((Reason::Unverifiable, "not checked for drift".to_owned()));
     };
     let leave = finding.verdict == Verdict::Unverifiable
         && policy.drift.on_unverifiable != OnUnverifiable::Sync;
@@ -107,7 +107,7 @@ fn source(inventory: &Inventory, external_secret: &ExternalSecret) -> Option<Ski
     if external_secret.stores.is_empty() && external_secret.generators.is_empty() {
         return Some((
             Reason::NoSource,
-            "it names neither a store nor a generator".to_owned(),
+            "its spec has no store and no generator".to_owned(),
         ));
     }
     external_secret.stores.iter().find_map(|key| {
@@ -130,12 +130,13 @@ fn refresh(inventory: &Inventory, external_secret: &ExternalSecret) -> Option<Sk
         ForceSync::Works => None,
         ForceSync::IgnoredOnce => Some((
             Reason::RefreshCreatedOnce,
-            "the operator ignores a force-sync once it has synced".to_owned(),
+            "the operator ignores a force-sync after the first sync".to_owned(),
         )),
         ForceSync::IgnoredZero => {
-            let mut message = "the operator ignores a force-sync at interval 0".to_owned();
+            let mut message =
+                "the operator ignores a force-sync if the refresh interval is 0".to_owned();
             if age_known.is_none() {
-                message.push_str(" (from v0.11 on; the age of this one cannot be told)");
+                message.push_str(" (since v0.11; the version of this operator is unknown)");
             }
             Some((Reason::RefreshIntervalZero, message))
         }
@@ -145,10 +146,10 @@ fn refresh(inventory: &Inventory, external_secret: &ExternalSecret) -> Option<Sk
 fn generator(policy: &Policy, external_secret: &ExternalSecret) -> Option<Skip> {
     let kinds = external_secret.generators.join(", ");
     (!kinds.is_empty() && !policy.sync.generators && !external_secret.rotation_allowed).then(|| {
-        let allow = "allow it with sync.generators, or by the annotation eso-sync/rotate: \"true\"";
+        let allow = "allow it with sync.generators or the annotation eso-sync/rotate: \"true\"";
         (
             Reason::Generator,
-            format!("a sync makes a new credential ({kinds}); {allow}"),
+            format!("a sync creates a new credential ({kinds}); {allow}"),
         )
     })
 }
@@ -242,11 +243,12 @@ fn child(
     match mirrors {
         Some(true) => {}
         Some(false) => {
-            let message = "this operator does not pass a force-sync on to children (v0.20.0 does)";
+            let message =
+                "this operator does not pass a force-sync on to children (v0.20.0 and later do)";
             return Some((Reason::ParentUnavailable, message.to_owned()));
         }
         None => {
-            let message = "whether this operator passes a force-sync on to children cannot be told: reading its CRD is denied";
+            let message = "reading the CRD is denied, so it is unknown if this operator passes a force-sync on to children";
             return Some((Reason::ParentUnavailable, message.to_owned()));
         }
     }
@@ -260,7 +262,7 @@ fn child(
         let namespaces = left_out.join(", ");
         (
             Reason::ChildOfClusterExternalSecret,
-            format!("ClusterExternalSecret/{name} would sync its children in {namespaces} too"),
+            format!("ClusterExternalSecret/{name} would also sync its children in {namespaces}"),
         )
     })
 }

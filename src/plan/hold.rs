@@ -94,7 +94,7 @@ fn not_noted<'a>(
     })
 }
 
-/// Whether a rule may cover any of these workloads for this Secret.
+/// True if a rule may cover any of these unlisted workloads because of this Secret.
 fn reaches(unseen: &Unseen, policy: &Policy, secret: &Id) -> bool {
     let may_cover = |rule: &RestartRule| {
         let namespaces = &rule.namespaces;
@@ -109,7 +109,7 @@ fn reaches(unseen: &Unseen, policy: &Policy, secret: &Id) -> bool {
     unseen.is_in(&secret.namespace) && policy.restart.iter().any(may_cover)
 }
 
-/// The Secrets in a workload's stamp, if that counts.
+/// The Secrets in the workload's stamp, if the stamp is valid.
 fn noted(subject: &Subject, key: Option<&StampKey>) -> BTreeSet<String> {
     let workload = &subject.workload;
     let stamp = workload.stamp.as_deref().map(Stamp::parse);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_could_not_be_had_holds_back_what_its_rules_reach() {
+    fn a_failed_list_holds_back_secrets_of_matching_rules() {
         let of = |kind: Option<Kind>, namespace: Option<&str>| Unseen {
             kind,
             namespace: namespace.map(str::to_owned),
@@ -169,7 +169,7 @@ mod tests {
         let db = secret("shop-1", "db");
         let deployments = of(Some(Kind::Deployment), None);
         assert!(reaches(&deployments, &narrow, &db));
-        assert!(reaches(&of(None, None), &narrow, &db), "the key");
+        assert!(reaches(&of(None, None), &narrow, &db), "without the key");
         assert!(reaches(&of(None, Some("shop-1")), &narrow, &db));
         assert!(!reaches(&of(None, Some("shop-2")), &narrow, &db));
         assert!(!reaches(&of(Some(Kind::StatefulSet), None), &narrow, &db));
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_cannot_be_read_is_held_back_unless_a_stamp_tells_what_it_held() {
+    fn an_unreadable_secret_is_held_back_unless_it_is_stamped() {
         let held = |subject: Subject| -> Vec<String> {
             let policy = policy(RestartRule::default());
             let Holds(held) = Holds::of(&policy, &workloads(subject));

@@ -181,7 +181,7 @@ fn skipped(external_secret: ExternalSecret) -> Reason {
 }
 
 #[test]
-fn a_ready_one_is_synced_because_it_is_selected() {
+fn ready_external_secret_is_synced_when_selected() {
     assert_eq!(
         only(&policy(), &inventory(vec![es("a", "x")])),
         (true, Reason::Selected, String::new())
@@ -189,7 +189,7 @@ fn a_ready_one_is_synced_because_it_is_selected() {
 }
 
 #[test]
-fn wishes_are_respected() {
+fn ignore_exclude_and_deletion_skip() {
     assert_eq!(
         skipped(ExternalSecret {
             ignored: true,
@@ -217,7 +217,7 @@ fn wishes_are_respected() {
 }
 
 #[test]
-fn an_exclude_by_store_takes_out_only_what_reads_from_it() {
+fn exclude_by_store_skips_only_its_external_secrets() {
     let mut policy = policy();
     policy.exclude = vec![Selection {
         stores: vec![StorePattern {
@@ -235,7 +235,7 @@ fn an_exclude_by_store_takes_out_only_what_reads_from_it() {
 }
 
 #[test]
-fn an_exclude_by_provider_holds_where_the_store_cannot_be_read() {
+fn exclude_by_provider_applies_if_store_is_unreadable() {
     let mut policy = policy();
     policy.exclude = vec![Selection {
         providers: vec!["aws".to_owned()],
@@ -255,7 +255,7 @@ fn an_exclude_by_provider_holds_where_the_store_cannot_be_read() {
 }
 
 #[test]
-fn what_the_operator_ignores_is_not_waited_for() {
+fn external_secrets_that_ignore_force_sync_are_skipped() {
     let once = ExternalSecret {
         refresh: Refresh::CreatedOnce,
         ..es("a", "x")
@@ -280,20 +280,20 @@ fn what_the_operator_ignores_is_not_waited_for() {
 }
 
 #[test]
-fn interval_zero_of_an_operator_of_unknown_age_says_so() {
+fn interval_zero_mentions_unknown_operator_version() {
     let mut inventory = inventory(vec![ExternalSecret {
         refresh: Refresh::Periodic(Duration::ZERO),
         ..es("a", "x")
     }]);
     inventory.operator.ignores_interval_zero = None;
     let (synced, _, message) = only(&policy(), &inventory);
-    assert!(!synced && message.contains("cannot be told"), "{message}");
+    assert!(!synced && message.contains("is unknown"), "{message}");
     inventory.operator.ignores_interval_zero = Some(false);
     assert!(only(&policy(), &inventory).0);
 }
 
 #[test]
-fn a_generator_rotates_only_where_allowed() {
+fn generators_are_synced_only_if_allowed() {
     let generator = ExternalSecret {
         generators: vec!["Password".to_owned()],
         ..es("a", "x")
@@ -310,7 +310,7 @@ fn a_generator_rotates_only_where_allowed() {
 }
 
 #[test]
-fn a_store_that_cannot_be_used_skips_its_external_secrets() {
+fn unusable_store_skips_its_external_secrets() {
     let with = |view: StoreView| {
         let mut inventory = inventory(vec![es("a", "x")]);
         inventory.stores.insert(
@@ -353,7 +353,7 @@ fn a_store_that_cannot_be_used_skips_its_external_secrets() {
     assert_eq!(with(StoreView::Seen(foreign)).1, Reason::ForeignClass);
     assert!(
         with(StoreView::Unknown("forbidden".to_owned())).0,
-        "what cannot be read is not held against it"
+        "an unreadable store does not skip"
     );
 }
 
@@ -396,7 +396,7 @@ fn when_decides_by_state() {
 }
 
 #[test]
-fn states_and_their_age_select() {
+fn selection_by_state_and_overdue_after() {
     let mut policy = policy();
     policy.select[0].states = vec![State::Overdue];
     let nothing = plan(&policy, &inventory(vec![es("a", "x")]), now());
@@ -430,7 +430,7 @@ fn with_parent(external_secrets: Vec<ExternalSecret>, namespaces: &[&str]) -> In
 }
 
 #[test]
-fn children_are_synced_by_one_write_to_their_parent() {
+fn children_are_synced_by_one_write_to_the_parent() {
     let plan = plan(
         &policy(),
         &with_parent(vec![child_of("a"), child_of("b")], &["a", "b"]),
@@ -450,7 +450,7 @@ fn children_are_synced_by_one_write_to_their_parent() {
 }
 
 #[test]
-fn a_parent_is_left_alone_unless_all_of_its_children_are_synced() {
+fn parent_is_synced_only_if_all_children_are() {
     let ignored = ExternalSecret {
         ignored: true,
         ..child_of("b")
@@ -469,7 +469,7 @@ fn a_parent_is_left_alone_unless_all_of_its_children_are_synced() {
 }
 
 #[test]
-fn a_parent_that_does_not_pass_it_on_is_said_so() {
+fn old_operator_skips_children_with_parent_unavailable() {
     let mut inventory = with_parent(vec![child_of("a")], &["a"]);
     for mirrors in [Some(false), None] {
         inventory.operator.mirrors_force_sync = mirrors;
@@ -481,7 +481,7 @@ fn a_parent_that_does_not_pass_it_on_is_said_so() {
 }
 
 #[test]
-fn a_limit_refuses_the_run_as_a_whole() {
+fn exceeded_limit_refuses_the_whole_run() {
     let mut policy = policy();
     policy.safety.max_syncs = 1;
     let inventory = inventory(vec![es("a", "x"), es("a", "y")]);
@@ -491,11 +491,15 @@ fn a_limit_refuses_the_run_as_a_whole() {
         wanted: 2,
     };
     assert_eq!(plan.exceeded, [exceeded]);
-    assert_eq!(plan.steps.len(), 2, "the plan still shows what was refused");
+    assert_eq!(
+        plan.steps.len(),
+        2,
+        "the plan still shows the refused steps"
+    );
 }
 
 #[test]
-fn the_estimate_follows_the_slowest() {
+fn estimate_follows_the_slowest_rate() {
     let mut policy = policy();
     let inventory = inventory(
         (0..100)
@@ -551,7 +555,7 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn whatever_is_seen(mut seen in prop::collection::vec(any_es(), 0..12), max in 0_u32..12) {
+    fn plan_holds_for_any_snapshot(mut seen in prop::collection::vec(any_es(), 0..12), max in 0_u32..12) {
         seen.sort_by(|a, b| a.id.cmp(&b.id));
         seen.dedup_by(|a, b| a.id == b.id);
         let inventory = with_parent(seen, &["a", "b"]);
@@ -642,7 +646,7 @@ mod drifted {
     }
 
     #[test]
-    fn what_drifted_is_synced_and_what_is_in_sync_is_not() {
+    fn drifted_is_synced_and_in_sync_is_skipped() {
         for (verdict, expected) in [
             (Verdict::InSync, "skip in-sync"),
             (Verdict::Stale, "sync stale"),
@@ -659,7 +663,7 @@ mod drifted {
     }
 
     #[test]
-    fn what_a_sync_would_not_mend_is_trouble_and_not_synced() {
+    fn drift_not_fixable_by_a_sync_is_skipped() {
         for reason in [
             Reason::WouldFail,
             Reason::Retained,
@@ -669,12 +673,12 @@ mod drifted {
             let finding = found(Verdict::Stale, Some(reason));
             let expected = format!("skip {}", reason.as_str());
             assert_eq!(shown(&when_drifted(), es("a", "x"), finding), expected);
-            assert!(reason.is_trouble());
+            assert!(reason.needs_attention());
         }
     }
 
     #[test]
-    fn what_cannot_be_told_is_up_to_the_policy() {
+    fn unverifiable_follows_on_unverifiable() {
         let with = |on_unverifiable| {
             let mut policy = when_drifted();
             policy.drift.on_unverifiable = on_unverifiable;
@@ -683,7 +687,7 @@ mod drifted {
         assert_eq!(with(OnUnverifiable::Fail), "skip unverifiable unknown");
         assert_eq!(with(OnUnverifiable::Report), "skip unverifiable");
         assert_eq!(with(OnUnverifiable::Sync), "sync unverifiable");
-        // Whatever is synced, unknown is never clean.
+        // Unknown is never clean, even if the item is synced.
         let mut always = when_drifted();
         always.sync.when = When::Always;
         let finding = found(Verdict::Unverifiable, None);
@@ -694,7 +698,7 @@ mod drifted {
     }
 
     #[test]
-    fn what_else_keeps_it_from_being_synced_says_more() {
+    fn other_skip_reasons_come_before_unverifiable() {
         let generator = ExternalSecret {
             generators: vec!["Password".to_owned()],
             ..es("a", "x")
@@ -707,7 +711,7 @@ mod drifted {
     }
 
     #[test]
-    fn the_ladder_is_planned_as_far_as_it_is_safe() {
+    fn remedy_is_limited_to_what_is_safe() {
         let rung = |asked, creation, immutable| {
             let mut policy = when_drifted();
             policy.sync.on_still_stale = asked;
@@ -734,7 +738,7 @@ mod drifted {
         assert_eq!(
             refetch,
             Some(OnStillStale::Refetch),
-            "no further than the policy says"
+            "not beyond the policy"
         );
         let in_sync = planned_for(&when_drifted(), es("a", "x"), found(Verdict::InSync, None));
         assert_eq!(first(&in_sync).if_still_stale, None);
@@ -752,7 +756,7 @@ fn messages(plan: &Plan) -> Vec<Option<&str>> {
 }
 
 #[test]
-fn what_is_held_back_keeps_those_that_are_synced_with_it() {
+fn holding_back_one_member_holds_back_its_step() {
     let inventory = Inventory {
         external_secrets: vec![child_of("a"), child_of("b"), es("c", "z")],
         ..with_parent(Vec::new(), &["a", "b"])
@@ -762,9 +766,9 @@ fn what_is_held_back_keeps_those_that_are_synced_with_it() {
     plan.hold(BTreeMap::from([(ItemAt::at(1), "why".to_owned())]));
     let left: Vec<&[ItemAt]> = plan.steps.iter().map(|step| &*step.members).collect();
     assert_eq!(left, [[ItemAt::at(2)]]);
-    let together = "it is only synced together with others: why";
+    let together = "it can only be synced together with others: why";
     assert_eq!(messages(&plan), [Some(together), Some("why"), None]);
-    assert!(Reason::StampNotWritten.is_trouble());
+    assert!(Reason::StampNotWritten.needs_attention());
 }
 
 /// A workload without a stamp that uses the Secret `shop/db`, and another ExternalSecret that nothing uses.

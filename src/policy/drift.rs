@@ -1,4 +1,4 @@
-//! What a policy says about drift.
+//! The section `drift`, and `sync.onStillStale`.
 
 use std::collections::BTreeMap;
 
@@ -12,22 +12,22 @@ use super::{
     written::{self, in_order},
 };
 
-/// What is done about a Secret that does not hold what it should, although the operator has proven to have read the provider.
+/// What to do if a Secret is still stale after a proven sync.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum OnStillStale {
-    /// It is told.
+    /// Only report it.
     Report,
-    /// The operator's own hash is taken off the Secret, which makes the operator write it anew.
+    /// Remove the operator's hash from the Secret, so that the operator writes it again.
     Refetch,
-    /// That; and where it does not help, the Secret is deleted, which makes the operator create it anew.
+    /// Refetch. If that does not help, delete the Secret, so that the operator creates it again.
     Recreate,
 }
 
 impl OnStillStale {
-    /// As it is written in policies.
+    /// The word in policies.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Report => "report",
@@ -37,7 +37,7 @@ impl OnStillStale {
     }
 }
 
-/// The section `drift`.
+/// The keys of the section `drift`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Self>)]
@@ -50,7 +50,7 @@ pub struct Drift {
     #[serde(with = "written::store_keys")]
     #[schemars(with = "Entries<form::Store, Credentials>")]
     pub stores: BTreeMap<StoreKey, Credentials>,
-    /// Where the job's own credentials may go beyond the clouds' own hosts.
+    /// Endpoints that may receive the job's own credentials, in addition to those of the cloud providers.
     #[schemars(with = "Vec<Written<form::Endpoint>>")]
     pub endpoints: Vec<Origin>,
     /// Whether the job's own credentials may read for a SecretStore. Whoever can write one could then aim them at secrets that
@@ -62,7 +62,7 @@ pub struct Drift {
 }
 
 impl Drift {
-    /// Whose credentials stores are read with, and where they go.
+    /// Returns the trust rules: which credentials are used, and which endpoints may receive them.
     pub fn rules(&self) -> Rules {
         Rules {
             credentials: self.credentials,
@@ -73,20 +73,20 @@ impl Drift {
     }
 }
 
-/// What becomes of an ExternalSecret of which it cannot be told whether it drifted.
+/// What to do with an unverifiable ExternalSecret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnUnverifiable {
-    /// It is left alone, and the run counts as failed.
+    /// Skip it, and the run counts as failed.
     Fail,
-    /// It is left alone, and told.
+    /// Skip it.
     Report,
-    /// It is synced as if it had drifted.
+    /// Sync it.
     Sync,
 }
 
 impl OnUnverifiable {
-    /// As it is written in policies.
+    /// The word in policies.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Fail => "fail",

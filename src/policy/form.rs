@@ -39,18 +39,18 @@ impl Fault {
     }
 }
 
-/// A form of text.
+/// A text format.
 pub(crate) trait Form {
     /// Its name in schemas.
     const NAME: &'static str;
     /// What would be right, as a message says it.
     const HINT: &'static str;
-    /// A text that has the form.
+    /// A valid text.
     const EXAMPLE: &'static str;
     /// A regular expression for editors. It may accept what [`Form::read`] refuses, but not the reverse.
     const PATTERN: &'static str;
 
-    /// The text in its normal form, or what is wrong with it: the end of a sentence that starts with the text.
+    /// Returns the normalised text, or an error that continues a sentence that starts with the text.
     fn read(text: &str) -> Result<String, Fault>;
 }
 
@@ -317,7 +317,7 @@ forms! {
         "force-sync",
         r"^([-a-z0-9.]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
         |text| {
-            // The operator, kubectl and eso-sync itself read these: a time written there would mean something else to them.
+            // The operator, kubectl and eso-sync read these annotations, so a timestamp there would have another meaning.
             const RESERVED: [&str; 3] =
                 ["kubectl.kubernetes.io", "reconcile.external-secrets.io", "eso-sync"];
             if !is_label_key(text) {
@@ -327,7 +327,7 @@ forms! {
             match owner.filter(|owner| RESERVED.contains(owner)) {
                 None => Ok(text.to_owned()),
                 Some(owner) => Err(Fault::new(
-                    format!("belongs to others: keys of `{owner}/` have a meaning of their own"),
+                    format!("is reserved: annotations with the prefix `{owner}/` have a special meaning"),
                     Self::HINT,
                 )),
             }

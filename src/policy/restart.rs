@@ -1,4 +1,4 @@
-//! The section `restart`: which workloads, when, and how carefully.
+//! The section `restart`: rules for restarting workloads.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     workload::{Kind, Strategy},
 };
 
-/// One entry of `restart`. The first that covers a workload decides about it.
+/// One rule of `restart`. The first rule that matches a workload applies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Self>)]
@@ -66,7 +66,7 @@ pub struct RestartRule {
     pub max_per_day: NonZeroU32,
 }
 
-/// Workloads that a rule leaves alone: an AND of its fields, where an empty field covers everything.
+/// A pattern for workloads that a rule excludes. All fields must match; an empty field matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Self>)]
@@ -80,48 +80,46 @@ pub struct WorkloadPattern {
     /// Globs on the name of the workload.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<Pattern>,
-    /// Kinds of workload.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kinds: Vec<Kind>,
 }
 
-/// How a rule finds its workloads, beside labels and names.
+/// How a rule matches workloads, in addition to labels and names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Match {
-    /// By the Secrets that they use.
+    /// By the Secrets that the workload uses.
     References,
 }
 
-/// What makes a restart owed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RestartWhen {
-    /// The data is another than that which the pods started with.
+    /// The data is not the data that the pods started with.
     Changed,
-    /// That, and also where nobody knows what the pods started with.
+    /// Also if it is unknown what data the pods started with.
     Unproven,
-    /// Each run.
+    /// In every run.
     Always,
 }
 
-/// What the data has to be before a workload is restarted on it.
+/// The requirement on the data before a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Require {
-    /// What the provider holds, as the drift check says.
+    /// The drift check found the provider's data.
     InSync,
-    /// What the operator wrote, as its proof says.
+    /// The operator has proven that it wrote the data.
     Proven,
 }
 
-/// What happens where keys vanished or values became empty.
+/// What to do if keys were removed or values are now empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnBrokenData {
-    /// The workload is left alone.
+    /// Do not restart the workload.
     Leave,
-    /// It is restarted all the same.
+    /// Restart it anyway.
     Restart,
 }
 
@@ -147,11 +145,11 @@ impl Default for RestartRule {
     }
 }
 
-/// The words of a policy.
+/// Implements `as_str` for the words of a policy.
 macro_rules! words {
     ($($type:ident: $($variant:ident $word:literal),*;)*) => {$(
         impl $type {
-            /// As it is written in policies.
+            /// The word in policies.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word),*

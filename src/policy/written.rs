@@ -1,4 +1,4 @@
-//! How a policy's types are written as data: text and words where serde would derive something else.
+//! Serialisation of policy types as text and words, where serde's derive would give another form.
 
 use std::num::NonZeroU32;
 
@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{FailureLimit, InFlight, InvalidFailureLimit};
 use crate::{pattern::Pattern, selector::Selector};
 
-/// Types that are written as the text that they print and parse.
+/// Implements serde by `Display` and `FromStr`.
 macro_rules! written_as_text {
     ($($type:ty),*) => {$(
         impl Serialize for $type {
@@ -155,7 +155,7 @@ pub(super) mod duration {
     }
 }
 
-/// The same, where there may be none.
+/// An optional duration.
 pub(super) mod optional_duration {
     use std::time::Duration;
 
@@ -178,7 +178,7 @@ pub(super) mod optional_duration {
     }
 }
 
-/// Stores as the keys of a map, which in data are text.
+/// Maps with stores as keys, which are text when serialised.
 pub(super) mod store_keys {
     use std::collections::BTreeMap;
 

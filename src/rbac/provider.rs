@@ -1,11 +1,11 @@
-//! The rights that reading needs at a provider, for whoever reads: the job, or with `credentials: store` each store's own identity.
+//! The rights to read at each provider, for the job's identity, or with `credentials: store` for the identity of each store.
 //!
-//! A policy does not say which secrets its ExternalSecrets name, so that these cover all of a kind: who applies them narrows
-//! them to what there is.
+//! A policy does not list the secrets that its ExternalSecrets reference, so these rights cover all secrets. Narrow them before
+//! you apply them.
 
 use serde_json::json;
 
-/// Whose rights.
+/// The provider that the rights are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Side {
     /// An IAM policy for Secrets Manager and Parameter Store
@@ -18,7 +18,7 @@ pub enum Side {
     Vault,
 }
 
-/// What is to be applied there.
+/// The policy or commands to apply at this provider.
 pub fn rights(side: Side) -> String {
     match side {
         Side::Aws => aws(),
@@ -28,13 +28,13 @@ pub fn rights(side: Side) -> String {
     }
 }
 
-/// JSON takes no comments: the name of a statement says when it is needed.
+/// JSON has no comments, so the name of a statement says when it is needed.
 fn aws() -> String {
     let secrets = "arn:aws:secretsmanager:*:*:secret:*";
     let parameters = "arn:aws:ssm:*:*:parameter/*";
     let via = ["secretsmanager.*.amazonaws.com", "ssm.*.amazonaws.com"];
     let statement = |sid: &str, actions: &[&str], resource: &str| json!({"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource});
-    let mut decrypt = statement("OnlyForKeysOfYourOwn", &["kms:Decrypt"], "*");
+    let mut decrypt = statement("OnlyForCustomerManagedKeys", &["kms:Decrypt"], "*");
     if let Some(statement) = decrypt.as_object_mut() {
         let condition = json!({"StringLike": {"kms:ViaService": via}});
         statement.insert("Condition".to_owned(), condition);
@@ -43,7 +43,7 @@ fn aws() -> String {
         "Version": "2012-10-17",
         "Statement": [
             statement("ReadSecrets", &["secretsmanager:GetSecretValue"], secrets),
-            // AWS knows no narrower resource for it, and asks for GetSecretValue on each secret all the same.
+            // AWS supports no narrower resource for this action. It also requires GetSecretValue on each secret.
             statement("ReadSecretsInBatches", &["secretsmanager:BatchGetSecretValue"], "*"),
             statement("OnlyForFindInSecretsManager", &["secretsmanager:ListSecrets"], "*"),
             statement("OnlyForMetadataOfSecrets", &["secretsmanager:DescribeSecret"], secrets),
@@ -57,42 +57,42 @@ fn aws() -> String {
     format!("{policy:#}\n")
 }
 
-const AZURE: &str = r#"# For each vault that uses Azure's roles:
+const AZURE: &str = r#"# For each vault that uses Azure RBAC:
 az role assignment create --role "Key Vault Secrets User" --assignee "$PRINCIPAL_ID" --scope "$VAULT_ID"
 
-# For each vault that uses access policies (`list` only where `find` is used):
+# For each vault that uses access policies (`list` is only needed for `find`):
 az keyvault set-policy --name "$VAULT" --object-id "$PRINCIPAL_ID" --secret-permissions get list
 "#;
 
-const GCP: &str = r#"# For each project; or for single secrets, with `gcloud secrets add-iam-policy-binding "$SECRET"`:
+const GCP: &str = r#"# For each project, or for single secrets with `gcloud secrets add-iam-policy-binding "$SECRET"`:
 gcloud projects add-iam-policy-binding "$PROJECT" --member "$MEMBER" --role roles/secretmanager.secretAccessor
 
-# Only where `find`, `metadataPolicy: Fetch` or `secretVersionSelectionPolicy: LatestOrFetch` is used:
+# Only needed for `find`, `metadataPolicy: Fetch` or `secretVersionSelectionPolicy: LatestOrFetch`:
 gcloud projects add-iam-policy-binding "$PROJECT" --member "$MEMBER" --role roles/secretmanager.viewer
 "#;
 
-const VAULT: &str = r#"# For each mount of KV version 2; `kv` stands for its path.
+const VAULT: &str = r#"# For each KV version 2 mount. Replace `kv` with its path.
 path "kv/data/*" {
   capabilities = ["read"]
 }
 
-# Only where `find` or `metadataPolicy: Fetch` is used.
+# Only needed for `find` or `metadataPolicy: Fetch`.
 path "kv/metadata/*" {
   capabilities = ["list", "read"]
 }
 
-# For each mount of KV version 1 (`list` only where `find` is used); `kv1` stands for its path.
+# For each KV version 1 mount. Replace `kv1` with its path. `list` is only needed for `find`.
 path "kv1/*" {
   capabilities = ["list", "read"]
 }
 
-# Before anything is read its mount is asked for, to be sure that it is KV. Who may read under a mount may ask this, so that
-# the rule matters only where a wider one denies it.
+# eso-sync checks that a mount is a KV engine before it reads from it. Every token that can read from a mount can do this, so
+# this rule is only needed if a broader rule denies it.
 path "sys/internal/ui/mounts/*" {
   capabilities = ["read"]
 }
 
-# Whether a token is any good; the policy `default` has this too.
+# To check the token. The policy `default` includes this.
 path "auth/token/lookup-self" {
   capabilities = ["read"]
 }
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn aws_is_told_to_allow_reading_and_nothing_else() {
+    fn the_aws_policy_only_allows_reading() {
         let policy: Value = serde_json::from_str(&rights(Side::Aws)).unwrap();
         let statements = policy["Statement"].as_array().unwrap();
         let lines: Vec<String> = statements
@@ -133,7 +133,7 @@ mod tests {
         OnlyForFindInParameterStore: ssm:GetParametersByPath on arn:aws:ssm:*:*:parameter/*
         OnlyForFindByTagsInParameterStore: ssm:DescribeParameters on *
         OnlyForMetadataOfParameters: ssm:ListTagsForResource on arn:aws:ssm:*:*:parameter/*
-        OnlyForKeysOfYourOwn: kms:Decrypt on *
+        OnlyForCustomerManagedKeys: kms:Decrypt on *
         ");
         let decrypt = statements.last().unwrap();
         let via = &decrypt["Condition"]["StringLike"]["kms:ViaService"];
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn every_side_names_its_rights_to_read() {
+    fn every_provider_has_rights_to_read() {
         for (side, right) in [
             (Side::Aws, "secretsmanager:BatchGetSecretValue"),
             (Side::Azure, "\"Key Vault Secrets User\""),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn no_side_is_told_to_allow_a_change() {
+    fn no_provider_rights_allow_changes() {
         let changes = [
             "Put",
             "Create",

@@ -30,7 +30,7 @@ fn without_drift(select: Vec<Selection>) -> Policy {
     policy
 }
 
-/// One line per rule.
+/// One line for each rule.
 fn shown(rbac: &Rbac) -> String {
     let mut text = String::new();
     let places = rbac
@@ -82,7 +82,7 @@ fn a_policy_without_namespaces_needs_cluster_roles() {
 }
 
 #[test]
-fn literal_namespaces_need_roles_only() {
+fn literal_namespaces_need_only_roles() {
     let policy = Policy::selecting(vec![
         within(&["payments", "eso-sync"]),
         within(&["payments"]),
@@ -120,7 +120,7 @@ fn only_namespace_labels_need_the_list_of_namespaces() {
     let mut policy = without_drift(vec![within(&["prod-*"])]);
     assert!(
         !lists(&policy),
-        "ExternalSecrets bear the names that a glob is held against"
+        "a glob is compared with the namespaces of the ExternalSecrets"
     );
     policy.exclude = vec![labelled.clone()];
     assert!(lists(&policy));
@@ -181,7 +181,7 @@ fn without_the_drift_check_no_right_reaches_secrets() {
 }
 
 #[test]
-fn the_stores_own_credentials_take_rights_of_their_own() {
+fn store_credentials_need_additional_rights() {
     let mut policy = Policy::selecting(vec![within(&["payments"])]);
     let lines = |policy: &Policy| -> Vec<String> {
         let text = shown(&rules(Some(policy), &job()));
@@ -245,7 +245,7 @@ fn a_namespace_that_cluster_stores_refer_to_gets_a_role() {
 }
 
 #[test]
-fn what_is_granted_is_what_is_allowed() {
+fn only_granted_requests_are_allowed() {
     let rbac = rules(
         Some(&Policy::selecting(vec![within(&["payments"])])),
         &job(),
@@ -335,7 +335,7 @@ fn the_manifests_can_be_applied_as_they_are() {
 }
 
 #[test]
-fn restarts_take_the_kinds_of_the_policy_and_what_the_job_owns_by_name() {
+fn restart_rights_cover_only_kinds_of_the_policy() {
     let mut policy = without_drift(vec![within(&["payments"])]);
     policy.sync.when = When::Never;
     policy.restart = vec![RestartRule {
@@ -373,7 +373,7 @@ fn restarts_take_the_kinds_of_the_policy_and_what_the_job_owns_by_name() {
 }
 
 #[test]
-fn each_rung_of_the_ladder_takes_its_right_to_secrets() {
+fn each_remedy_needs_its_rights_to_secrets() {
     let mut policy = Policy::selecting(vec![within(&["payments"])]);
     let secrets = |policy: &Policy| {
         let text = shown(&rules(Some(policy), &job()));
@@ -392,6 +392,6 @@ fn each_rung_of_the_ladder_takes_its_right_to_secrets() {
     assert_eq!(
         secrets(&policy),
         "payments: secrets: get,list",
-        "what is not synced is not mended"
+        "without sync there is no remedy"
     );
 }

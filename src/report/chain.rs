@@ -1,4 +1,4 @@
-//! From the provider to the pods, one line for each link: proven, or not checked and why.
+//! The chain from the provider to the pods: one line for each link, which is proven, or not proven with the reason.
 
 use eso_model::Id;
 use schemars::JsonSchema;
@@ -16,29 +16,29 @@ use crate::{
 /// One link of the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Link {
-    /// Which one.
+    /// The kind of the link.
     pub link: LinkKind,
-    /// What it is about.
+    /// The object that the link describes.
     pub of: String,
-    /// Whether it was proven in this run.
+    /// True if this run proved the link.
     pub proven: bool,
-    /// What was found, or why it was not checked.
+    /// The proof, or the reason why there is none.
     pub message: String,
 }
 
-/// The links, in their order.
+/// The kinds of links, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LinkKind {
-    /// What the provider holds.
+    /// The Secret has the provider's data.
     Provider,
-    /// That the operator synced.
+    /// The operator synced the ExternalSecret.
     ExternalSecret,
-    /// What the Secret holds.
+    /// The Secret has the data that the operator wrote.
     Secret,
-    /// That what uses it was restarted.
+    /// The workload that uses the Secret was restarted.
     Workload,
-    /// That its pods are new.
+    /// All pods of the workload are new.
     Pods,
 }
 
@@ -81,9 +81,7 @@ impl Document {
                 ),
             ));
             let synced = match (item.outcome, item.current_sync) {
-                (Some(Outcome::Synced), Some(at)) => {
-                    Ok(format!("the operator synced it, begun at {at}"))
-                }
+                (Some(Outcome::Synced), Some(at)) => Ok(format!("the operator synced it at {at}")),
                 (Some(Outcome::Synced), None) => Ok("the operator synced it".to_owned()),
                 _ => Err(reason(
                     item.reason.map(crate::reason::Reason::as_str),
@@ -110,7 +108,7 @@ fn provider(
     planned: &Item,
 ) -> Result<String, String> {
     match verdict {
-        Some(Verdict::InSync) => Ok("the Secret holds what the provider holds".to_owned()),
+        Some(Verdict::InSync) => Ok("the Secret has the provider's data".to_owned()),
         Some(Verdict::Unverifiable) => {
             let found = planned.finding.as_ref();
             Err(reason(
@@ -118,25 +116,25 @@ fn provider(
                 found.map_or("", |finding| &finding.message),
             ))
         }
-        Some(_) => Err("the Secret does not hold what the provider holds".to_owned()),
-        None => Err("the provider was not read by this command".to_owned()),
+        Some(_) => Err("the Secret does not have the provider's data".to_owned()),
+        None => Err("this command did not read the provider".to_owned()),
     }
 }
 
 fn secret(id: &Id, restarts: &RestartResults) -> Result<String, String> {
     match restarts.secrets.get(id) {
-        None => Err("nothing that can be restarted uses it, so it was not read".to_owned()),
+        None => Err("not read, because no workload that can be restarted uses it".to_owned()),
         Some(seen) => {
             let keys = seen.keys.join(", ");
             match &seen.doubt {
-                None => Ok(format!("holds what the operator wrote: {keys}")),
+                None => Ok(format!("has the data that the operator wrote: {keys}")),
                 Some(why) => Err(why.clone()),
             }
         }
     }
 }
 
-/// The workloads that use this Secret, and their pods.
+/// Returns the links of the workloads that use this Secret, and of their pods.
 fn workloads(id: &Id, documents: &[DocumentRestart], restarts: &RestartResults) -> Vec<Link> {
     let mut chain = Vec::new();
     for document in documents {
@@ -160,15 +158,15 @@ fn workloads(id: &Id, documents: &[DocumentRestart], restarts: &RestartResults) 
         let why = || reason(Some(document.reason.as_str()), &document.message);
         let found = match document.outcome {
             Some(RestartOutcome::Restarted) => Ok(format!(
-                "restarted, and healthy again after {} s",
+                "restarted, and healthy after {} s",
                 document.took_seconds.unwrap_or_default()
             )),
             Some(RestartOutcome::Left | RestartOutcome::Renewed)
                 if !document.behind
                     && document.assumed.is_empty()
-                    && !document.reason.is_trouble() =>
+                    && !document.reason.needs_attention() =>
             {
-                Ok(format!("left alone: {}", why()))
+                Ok(format!("not restarted: {}", why()))
             }
             _ => Err(why()),
         };
@@ -185,17 +183,17 @@ fn pods(document: &DocumentRestart) -> Result<String, String> {
     let (before, after) = (document.old_pods.len(), document.new_pods.len());
     match document.outcome {
         Some(RestartOutcome::Restarted) if before == 0 && after == 0 => {
-            Err("no pod has started since the restart".to_owned())
+            Err("no pod started after the restart".to_owned())
         }
         Some(RestartOutcome::Restarted) if before == 0 => Ok(format!(
-            "{after} started after the restart, none of the {} from before is left",
+            "{after} pods started after the restart, and none of the {} old pods is left",
             document.pods_before.unwrap_or_default()
         )),
         Some(_) if document.pods_before.is_some() => Err(format!(
-            "{after} started after the restart, {before} from before are left: {}",
+            "{after} pods started after the restart, but {before} old pods are left: {}",
             document.old_pods.join(", ")
         )),
-        _ => Err("it was not restarted, so its pods were not looked at".to_owned()),
+        _ => Err("not checked, because the workload was not restarted".to_owned()),
     }
 }
 
@@ -208,13 +206,13 @@ fn reason(word: Option<String>, message: &str) -> String {
     }
 }
 
-/// The chain as text.
+/// Renders the chain as text.
 pub(super) fn render(chain: &[Link]) -> String {
     let lines = chain.iter().map(|link| {
         let proven = if link.proven {
             "proven: "
         } else {
-            "not checked: "
+            "not proven: "
         };
         format!(
             "{:<15} {:<40} {proven}{}\n",
@@ -263,18 +261,18 @@ mod tests {
     }
 
     #[test]
-    fn only_new_pods_in_place_of_all_old_ones_are_proof() {
+    fn pods_are_proven_only_if_all_old_pods_are_gone() {
         assert_eq!(
             pods(&restarted(&[], &["b"])),
-            Ok("1 started after the restart, none of the 2 from before is left".to_owned())
+            Ok("1 pods started after the restart, and none of the 2 old pods is left".to_owned())
         );
         assert_eq!(
             pods(&restarted(&["a"], &["b"])),
-            Err("1 started after the restart, 1 from before are left: a".to_owned())
+            Err("1 pods started after the restart, but 1 old pods are left: a".to_owned())
         );
         assert_eq!(
             pods(&restarted(&[], &[])),
-            Err("no pod has started since the restart".to_owned())
+            Err("no pod started after the restart".to_owned())
         );
         let unread = DocumentRestart {
             pods_unread: Some("forbidden".to_owned()),

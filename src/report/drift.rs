@@ -1,4 +1,4 @@
-//! What documents tell of the drift check.
+//! The part of the document about the drift check.
 
 use std::collections::BTreeMap;
 
@@ -13,28 +13,28 @@ use crate::{
     plan::Plan,
 };
 
-/// A key that differs.
+/// A key of the Secret that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DocumentKey {
-    /// Its name.
+    /// The name of the key.
     pub name: String,
-    /// How it differs.
+    /// The difference.
     pub difference: Difference,
 }
 
-/// Of how many the drift check can tell.
+/// The number of ExternalSecrets of a store that have a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DocumentVerifiable {
-    /// The store: `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`; `-` stands for none.
+    /// The store: `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`; `-` for ExternalSecrets without a store.
     pub store: String,
-    /// Those of which it can be told.
+    /// ExternalSecrets that are not `unverifiable`.
     pub verifiable: usize,
-    /// Those that were checked.
+    /// ExternalSecrets that were checked.
     pub total: usize,
 }
 
 impl DocumentItem {
-    /// The same, with what was found.
+    /// Adds the finding.
     pub(super) fn found(mut self, finding: &Finding) -> Self {
         self.verdict = Some(finding.verdict);
         self.unverifiable = finding.unverifiable.as_ref().map(|why| why.reason);
@@ -50,8 +50,8 @@ impl DocumentItem {
         self
     }
 
-    /// What was found before a sync holds no longer after it.
-    pub(super) fn forgetting_if_synced(mut self) -> Self {
+    /// Removes the finding of a synced item: the sync made it obsolete.
+    pub(super) fn without_finding_if_synced(mut self) -> Self {
         if self.outcome == Some(Outcome::Synced) {
             self.verdict = None;
             self.unverifiable = None;
@@ -62,7 +62,7 @@ impl DocumentItem {
     }
 }
 
-/// Counts of the check, and what it costs.
+/// Adds the counts and the cost of the drift check to the summary.
 pub(super) fn summarize(summary: &mut Summary, plan: &Plan, items: &[DocumentItem]) {
     let Some(check) = &plan.check else {
         summary.about_usd = price::about(plan, &BTreeMap::new());
@@ -98,7 +98,7 @@ pub(super) fn summarize(summary: &mut Summary, plan: &Plan, items: &[DocumentIte
     summary.about_usd = price::about(plan, &check.reads);
 }
 
-/// Stores that could not be read.
+/// Returns the stores whose provider could not be read.
 pub(super) fn unread(plan: &Plan) -> Vec<DocumentGap> {
     let unread = plan.check.iter().flat_map(|check| &check.unread);
     unread

@@ -1,4 +1,4 @@
-//! What calls to providers cost, about: the list prices for reading secrets, without free tiers and discounts.
+//! The estimated cost of provider calls: list prices for reading secrets, without free tiers and discounts.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use eso_model::QuotaKey;
 
 use crate::plan::Plan;
 
-/// US dollars for 10,000 calls; none where calls are free, or one's own.
+/// US dollars for 10,000 calls; None if calls are free or the provider is self-hosted.
 fn price(quota: &QuotaKey) -> Option<f64> {
     match quota.provider.as_str() {
         "aws" if quota.account.starts_with("ParameterStore") => None,
@@ -16,7 +16,7 @@ fn price(quota: &QuotaKey) -> Option<f64> {
     }
 }
 
-/// What the syncs of the plan and these reads cost together; none where nothing of it is charged for.
+/// Returns the cost of the plan's syncs and these reads in US dollars; None if all calls are free.
 pub(super) fn about(plan: &Plan, reads: &BTreeMap<QuotaKey, u64>) -> Option<f64> {
     let calls = plan.calls();
     let costs = calls.iter().chain(reads).filter_map(|(quota, calls)| {

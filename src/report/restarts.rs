@@ -1,4 +1,4 @@
-//! The part of a document that tells of workloads.
+//! The part of the document about workloads.
 
 mod text;
 
@@ -22,91 +22,91 @@ use crate::{
     workload,
 };
 
-/// One workload that a rule of `restart` covers.
+/// One workload that a `restart` rule covers.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DocumentRestart {
-    /// Its namespace.
+    /// The namespace of the workload.
     pub namespace: String,
-    /// Its kind.
+    /// The kind of the workload.
     pub kind: workload::Kind,
-    /// Its name.
+    /// The name of the workload.
     pub name: String,
-    /// The entry of `restart` that decides about it, from 0 on.
+    /// The index of the `restart` rule that covers the workload, from 0.
     pub rule: usize,
-    /// What is planned.
+    /// The planned action.
     pub action: RestartAction,
-    /// Whether what its pods started with is noted beside that.
+    /// The change of its stamp, in addition to the action.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stamp: Option<StampAction>,
-    /// What became of it; absent in a plan.
+    /// The outcome; absent in a plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<RestartOutcome>,
-    /// Why.
+    /// The reason for the action or the outcome.
     pub reason: Reason,
-    /// For people.
+    /// Details for people.
     #[serde(skip_serializing_if = "String::is_empty")]
     #[schemars(default)]
     pub message: String,
-    /// What to do next.
+    /// The next step for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_step: Option<&'static str>,
-    /// Whether it runs on data that is not the present one, as far as is known.
+    /// True if it is known to run with old data.
     pub behind: bool,
-    /// The Secrets that concern it here, with the keys that differ or may.
+    /// The Secrets that changed or may change, with the keys that differ or may differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub secrets: Vec<DocumentSecret>,
-    /// Secrets of which nobody knows whether its pods started with that data.
+    /// Secrets for which it is unknown if the pods started with the current data.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub assumed: Vec<String>,
-    /// Its place among the waves of its rule, from 1 on.
+    /// The wave of the rule in which it is restarted, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wave: Option<u32>,
-    /// When it was restarted.
+    /// The time of the restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub restarted_at: Option<Timestamp>,
-    /// From the restart to its being healthy again, in seconds.
+    /// The time from the restart until the workload is healthy, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub took_seconds: Option<f64>,
-    /// How many pods it had before.
+    /// The number of pods before the restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods_before: Option<usize>,
-    /// Its pods that still run on old data.
+    /// Pods that still run with old data.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub old_pods: Vec<String>,
-    /// Its pods that came with the restart.
+    /// Pods that started after the restart.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub new_pods: Vec<String>,
-    /// Why its pods could not be read after the restart, if they could not.
+    /// The error if the pods could not be read after the restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods_unread: Option<String>,
 }
 
-/// A Secret that concerns a workload.
+/// A Secret that a workload uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DocumentSecret {
-    /// Its name.
+    /// The name of the Secret.
     pub name: String,
-    /// Its keys.
+    /// The keys that differ or may differ.
     pub keys: Vec<DocumentSecretKey>,
 }
 
 /// A key of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DocumentSecretKey {
-    /// Its name.
+    /// The name of the key.
     pub name: String,
-    /// How it differs from what the pods started with, if it does.
+    /// The difference to the data that the pods started with; absent if the key may differ after the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub difference: Option<Difference>,
 }
 
-/// What is planned for a workload.
+/// The planned action for a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RestartAction {
@@ -114,7 +114,7 @@ pub enum RestartAction {
     Restart,
     /// It is restarted if the run changes its data.
     RestartIfChanged,
-    /// It is left alone.
+    /// It is not restarted.
     Leave,
 }
 
@@ -128,13 +128,13 @@ impl RestartAction {
     }
 }
 
-/// What is noted on a workload without a restart.
+/// The change of the stamp of a workload without a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StampAction {
-    /// For the first time, or anew.
+    /// A new stamp is created.
     Adopt,
-    /// What changed since.
+    /// The stamp is updated.
     Renew,
 }
 
@@ -142,17 +142,17 @@ pub enum StampAction {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RestartSummary {
-    /// Workloads that a rule covers.
+    /// The number of workloads that a rule covers.
     pub covered: usize,
-    /// Those that are, or would be, restarted, whatever the run changes.
+    /// The number of workloads to restart in any case.
     pub to_restart: usize,
-    /// Those that are restarted if the run changes their data.
+    /// The number of workloads to restart if the run changes their data.
     pub if_changed: usize,
-    /// Those that run on old data, as far as is known.
+    /// The number of workloads that are known to run with old data.
     pub behind: usize,
-    /// Those with a Secret of which nobody knows whether their pods started with its data.
+    /// The number of workloads for which it is unknown if the pods started with the current data.
     pub assumed: usize,
-    /// By outcome, once something was done.
+    /// The number of workloads by outcome; only in a report.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
     pub outcomes: BTreeMap<RestartOutcome, usize>,
@@ -262,7 +262,7 @@ impl DocumentRestart {
         self.outcome = Some(result.outcome);
         self.reason = ended.reason;
         ended.message.clone_into(&mut self.message);
-        if ended.is_told {
+        if ended.has_verdicts {
             self.next_step = ended.reason.next_step();
         }
         if result.outcome == RestartOutcome::Restarted {
@@ -297,7 +297,7 @@ impl From<&Change> for DocumentSecret {
     }
 }
 
-/// How long it took, for a line of progress.
+/// Formats the duration of a restart for a progress line.
 pub fn took(result: &RestartResult) -> String {
     span(jiff::SignedDuration::try_from(result.took).unwrap_or_default())
 }

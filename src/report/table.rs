@@ -1,4 +1,4 @@
-//! Tables as kubectl prints them: aligned columns, no frames, readable without colour.
+//! Tables in the style of kubectl: aligned columns, no frames, readable without colour.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,10 @@ use crate::{
 /// A column of a table of items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Column {
-    /// The namespace.
     Namespace,
-    /// The name.
     Name,
     /// The store.
     Store,
-    /// The kind of the store.
     StoreKind,
     /// The provider.
     Provider,
@@ -119,7 +116,7 @@ impl Column {
     }
 }
 
-/// The first three, and how many more.
+/// Formats the first three keys and the number of further keys.
 fn keys(keys: &[DocumentKey]) -> String {
     if keys.is_empty() {
         return "-".to_owned();
@@ -135,7 +132,7 @@ fn time(time: Option<Timestamp>) -> Option<String> {
     Some(time?.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
 }
 
-/// Ages as kubectl prints them: two units at the most.
+/// Formats an age in the style of kubectl: at most two units.
 fn age(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {
@@ -147,7 +144,7 @@ fn age(seconds: u64) -> String {
     }
 }
 
-/// The items as a table, one line each.
+/// Renders the items as a table, one line each.
 pub fn items_table(items: &[DocumentItem], columns: &[Column]) -> String {
     aligned(
         columns.iter().map(|column| column.title()),
@@ -157,7 +154,7 @@ pub fn items_table(items: &[DocumentItem], columns: &[Column]) -> String {
     )
 }
 
-/// A header and rows in aligned columns.
+/// Renders a header and rows in aligned columns.
 pub(super) fn aligned(
     header: impl IntoIterator<Item = &'static str>,
     rows: impl Iterator<Item = impl IntoIterator<Item = String>>,
@@ -177,7 +174,7 @@ pub(super) fn aligned(
     lines.fold(String::new(), |text, line| text + line.trim_end() + "\n")
 }
 
-/// A span of time for people: `3.2 s`, `4 min 10 s`.
+/// Formats a duration for people: `3.2 s`, `4 min 10 s`.
 pub(super) fn span(duration: SignedDuration) -> String {
     let seconds = duration.as_secs_f64().max(0.0);
     if seconds < 60.0 {
@@ -191,7 +188,7 @@ pub(super) fn span(duration: SignedDuration) -> String {
     }
 }
 
-/// How many there are of each, in this order: `12 synced`.
+/// Formats the counts in this order: `12 synced`.
 pub(in crate::report) fn counted<T: Copy + Ord>(
     counts: &BTreeMap<T, usize>,
     order: &[T],

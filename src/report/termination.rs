@@ -1,14 +1,14 @@
-//! The summary for `/dev/termination-log`: JSON of at most 4,096 bytes, which is what the kubelet reads.
+//! The summary for `/dev/termination-log`: JSON of at most 4,096 bytes, the kubelet's limit.
 
 use serde_json::{Value, json};
 
 use super::{Document, DocumentItem};
 use crate::outcome::Outcome;
 
-/// What the kubelet reads at the most.
+/// The maximum number of bytes that the kubelet reads.
 const LIMIT: usize = 4096;
 
-/// The counts, and as many of the failed as there is room for.
+/// Returns the counts, and as many of the failed items as fit.
 pub fn summary(document: &Document) -> String {
     let failed: Vec<&DocumentItem> = document
         .items

@@ -112,7 +112,7 @@ fn plan() -> Plan {
             skip(
                 "once",
                 Reason::RefreshCreatedOnce,
-                "the operator ignores a force-sync once it has synced",
+                "the operator ignores a force-sync after the first sync",
             ),
             skip(
                 "x1",
@@ -183,7 +183,7 @@ fn exit_of_run(plan: &Plan, results: &Results) -> Exit {
 }
 
 #[test]
-fn a_plan_for_people() {
+fn plan_text() {
     let document = Document::of_plan(Kind::Plan, &plan(), heading(), Exit::Done);
     assert_snapshot!(text::render(&document, false), @"
     NAMESPACE   NAME   STORE      PROVIDER   STATE   LAST SYNC              AGE   ACTION   REASON
@@ -194,19 +194,19 @@ fn a_plan_for_people() {
     shop        x1     aws-prod   aws        ready   2026-03-01 11:15:00Z   45m   skip     store-not-ready
     shop        x2     aws-prod   aws        ready   2026-03-01 11:15:00Z   45m   skip     store-not-ready
 
-    refresh-created-once (shop/once): the operator ignores a force-sync once it has synced
+    refresh-created-once (shop/once): the operator ignores a force-sync after the first sync
 
     store-not-ready (shop/x1, shop/x2): SecretStore/shop/v is not ready: InvalidProviderConfig
-      next: mend the store, then run again
+      next: fix the SecretStore, then run again
 
     6 selected: 3 to sync, 3 skipped
     Provider calls: 6 to aws SecretsManager eu-west-1; about 1m30s
-    These calls cost less than $0.01 by list prices
+    Cost of these calls at list prices: less than $0.01
     ");
 }
 
 #[test]
-fn a_report_for_people() {
+fn report_text() {
     let document = Document::of_results(&plan(), &results(), heading(), Exit::Stopped);
     assert_snapshot!(text::render(&document, false), @"
     NAMESPACE   NAME   STATUS        PREVIOUS SYNC          CURRENT SYNC           SECRET    REASON
@@ -217,25 +217,25 @@ fn a_report_for_people() {
     shop        x1     skipped       2026-03-01 11:15:00Z   -                      -         store-not-ready
     shop        x2     skipped       2026-03-01 11:15:00Z   -                      -         store-not-ready
 
-    refresh-created-once (shop/once): the operator ignores a force-sync once it has synced
+    refresh-created-once (shop/once): the operator ignores a force-sync after the first sync
 
     store-not-ready (shop/x1, shop/x2): SecretStore/shop/v is not ready: InvalidProviderConfig
-      next: mend the store, then run again
+      next: fix the SecretStore, then run again
 
     denied (shop/db): AccessDeniedException
-      next: grant the store's identity the read that the provider refused, then run again
+      next: grant the store's identity read access at the provider, then run again
 
     deadline (shop/mail)
       next: run again
 
     6 selected: 1 synced, 1 failed, 3 skipped, 1 not-reached; 21 API requests, 1 min 10 s
-    These calls cost less than $0.01 by list prices
+    Cost of these calls at list prices: less than $0.01
     stopped early: deadline; the report is partial
     ");
 }
 
 #[test]
-fn a_refused_plan_says_that_nothing_was_changed() {
+fn text_of_refused_plan_says_nothing_was_changed() {
     let plan = Plan {
         exceeded: vec![LimitExceeded::Syncs {
             allowed: 1,
@@ -246,12 +246,12 @@ fn a_refused_plan_says_that_nothing_was_changed() {
     let document = Document::of_plan(Kind::Plan, &plan, heading(), Exit::Limit);
     let text = text::render(&document, false);
     assert!(text.ends_with(
-        "refused as a whole: 3 ExternalSecrets would be synced, and safety.maxSyncs allows 1; nothing was changed\n"
+        "limit exceeded: 3 ExternalSecrets would be synced, but safety.maxSyncs allows 1; nothing was changed\n"
     ));
 }
 
 #[test]
-fn what_could_not_be_seen_is_said() {
+fn unreadable_resources_are_reported() {
     let gap = Gap {
         what: "externalsecrets".to_owned(),
         namespace: Some("b".to_owned()),
@@ -263,13 +263,14 @@ fn what_could_not_be_seen_is_said() {
     };
     let document = Document::of_plan(Kind::Plan, &plan, heading(), exit(&plan));
     assert!(
-        text::render(&document, false).contains("\nnot seen: externalsecrets in b: forbidden\n")
+        text::render(&document, false)
+            .contains("\ncould not read externalsecrets in b: forbidden\n")
     );
     assert_eq!(document.run.exit_code, 3, "unknown is never clean");
 }
 
 #[test]
-fn documents_are_what_their_schema_says() {
+fn documents_match_their_schema() {
     let schema = jsonschema::validator_for(&schema()).unwrap();
     let refused = Plan {
         exceeded: vec![LimitExceeded::Syncs {
@@ -292,20 +293,20 @@ fn documents_are_what_their_schema_says() {
         assert_eq!(errors, [""; 0]);
         assert!(
             !schema.is_valid(&serde_json::json!({"apiVersion": "eso-sync/v1"})),
-            "the schema refuses something"
+            "the schema must reject an incomplete document"
         );
     }
 }
 
 #[test]
-fn exit_codes_follow_what_happened() {
+fn exit_codes_follow_the_results() {
     let mut plan = plan();
     assert_eq!(exit(&plan), Exit::Failed, "a store is not ready");
     plan.items = plan.items.iter().take(4).cloned().collect();
     assert_eq!(
         exit(&plan),
         Exit::Done,
-        "CreatedOnce is what its author wished"
+        "CreatedOnce is requested by the author"
     );
     let of = |items: Vec<ItemResult>, stopped: Option<Reason>| {
         let results = Results {
@@ -333,7 +334,7 @@ fn exit_codes_follow_what_happened() {
     assert_eq!(
         exit_of_run(&plan, &denied),
         Exit::NoAccess,
-        "not a single write was allowed"
+        "all writes were denied"
     );
 }
 
@@ -342,7 +343,7 @@ fn exit_codes_follow_what_happened() {
     clippy::too_many_lines,
     reason = "a table of outcomes and their exit codes"
 )]
-fn what_was_planned_for_workloads_and_did_not_happen_is_no_success() {
+fn planned_restart_without_result_is_a_failure() {
     let decision = Decision {
         action: restart::decide::Action::IfChanged,
         reason: Reason::DataMayChange,
@@ -386,7 +387,7 @@ fn what_was_planned_for_workloads_and_did_not_happen_is_no_success() {
     };
     let left = || of(RestartOutcome::Left, Reason::Current);
     assert_eq!(exit(left()), Exit::Done);
-    assert_eq!(exit(RestartResults::default()), Exit::Failed, "forgotten");
+    assert_eq!(exit(RestartResults::default()), Exit::Failed, "no result");
     let not_reached = of(RestartOutcome::NotReached, Reason::ApiUnavailable);
     assert_eq!(exit(not_reached), Exit::Failed);
     let gap = Gap {
@@ -412,7 +413,7 @@ fn what_was_planned_for_workloads_and_did_not_happen_is_no_success() {
 }
 
 #[test]
-fn the_summary_for_the_kubelet_fits() {
+fn termination_summary_fits_the_kubelet_limit() {
     let sync = Action::Sync {
         reason: Reason::Selected,
         cost: 1,

@@ -1,4 +1,4 @@
-//! Documents for people: a table, what needs doing, and a last line that says how it went.
+//! Documents as text: a table, details with next steps, and totals.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -66,7 +66,7 @@ const DRIFT: [Column; 7] = [
     Column::Keys,
 ];
 
-/// The whole document as text.
+/// Renders the whole document as text.
 pub fn render(document: &Document, wide: bool) -> String {
     let mut columns: Vec<Column> = match (document.kind, wide) {
         (Kind::Plan, _) => PLAN.to_vec(),
@@ -97,7 +97,7 @@ pub fn render(document: &Document, wide: bool) -> String {
     text
 }
 
-/// Of how many it can be told whether they drifted; by store, where it is not of all.
+/// Renders the number of ExternalSecrets that have a verdict, and the stores where some have none.
 fn verifiable(document: &Document) -> String {
     let stores = &document.summary.verifiable;
     if stores.is_empty() {
@@ -107,7 +107,7 @@ fn verifiable(document: &Document) -> String {
         stores.iter().map(count).sum()
     };
     let (known, total) = (sum(|store| store.verifiable), sum(|store| store.total));
-    let mut text = format!("verifiable {known} of {total}");
+    let mut text = format!("Verifiable: {known} of {total}");
     let partly: Vec<String> = stores
         .iter()
         .filter(|store| store.verifiable < store.total)
@@ -120,7 +120,7 @@ fn verifiable(document: &Document) -> String {
     text
 }
 
-/// What needs a look: each message once, with those that it concerns, and what to do next.
+/// Renders each message once, with the items that it concerns and the next step.
 fn details(document: &Document) -> String {
     let mut groups: BTreeMap<(Reason, &str), Vec<&DocumentItem>> = BTreeMap::new();
     for item in &document.items {
@@ -160,11 +160,15 @@ fn details(document: &Document) -> String {
     text
 }
 
-/// What could not be seen, and warnings.
+/// Renders resources that could not be read, and warnings.
 fn unseen(document: &Document) -> String {
     let mut text = String::new();
     for store in &document.unread {
-        let _ = write!(text, "\nnot read: {}: {}\n", store.what, store.why);
+        let _ = write!(
+            text,
+            "\ncould not read from {}: {}\n",
+            store.what, store.why
+        );
     }
     for gap in &document.gaps {
         let within = gap
@@ -172,7 +176,7 @@ fn unseen(document: &Document) -> String {
             .as_ref()
             .map(|namespace| format!(" in {namespace}"))
             .unwrap_or_default();
-        let _ = write!(text, "\nnot seen: {}{within}: {}\n", gap.what, gap.why);
+        let _ = write!(text, "\ncould not read {}{within}: {}\n", gap.what, gap.why);
     }
     for warning in &document.warnings {
         let _ = write!(text, "\nwarning: {warning}\n");
@@ -180,7 +184,7 @@ fn unseen(document: &Document) -> String {
     text
 }
 
-/// What the check read, what it all costs, and what may come of it.
+/// Renders the reads of the drift check, the cost, and the possible remedies.
 fn reads(document: &Document) -> String {
     let summary = &document.summary;
     let mut text = String::new();
@@ -190,7 +194,11 @@ fn reads(document: &Document) -> String {
         .map(|(quota, calls)| format!("{calls} to {quota}"))
         .collect();
     if !reads.is_empty() {
-        let _ = write!(text, "\nRead for the drift check: {}", reads.join(", "));
+        let _ = write!(
+            text,
+            "\nProvider calls of the drift check: {}",
+            reads.join(", ")
+        );
     }
     if let Some(cost) = summary.about_usd {
         let cost = if cost < 0.01 {
@@ -198,7 +206,7 @@ fn reads(document: &Document) -> String {
         } else {
             format!("about ${cost:.2}")
         };
-        let _ = write!(text, "\nThese calls cost {cost} by list prices");
+        let _ = write!(text, "\nCost of these calls at list prices: {cost}");
     }
     for remedy in [OnStillStale::Refetch, OnStillStale::Recreate] {
         let may = |item: &&DocumentItem| item.if_still_stale == Some(remedy);
@@ -206,15 +214,15 @@ fn reads(document: &Document) -> String {
         if count > 0 && document.kind == Kind::Plan {
             let what = match remedy {
                 OnStillStale::Recreate => {
-                    "the operator's hash is taken off its Secret, and if that does not help the Secret is deleted"
+                    "the operator's hash is removed from it, and if that does not help, the Secret is deleted"
                 }
                 OnStillStale::Refetch | OnStillStale::Report => {
-                    "the operator's hash is taken off its Secret"
+                    "the operator's hash is removed from it"
                 }
             };
             let _ = write!(
                 text,
-                "\nIf one is still stale after its sync, {what} ({}): {count} at the most",
+                "\nIf a Secret is still stale after its sync, {what} ({}): at most {count}",
                 remedy.as_str()
             );
         }
@@ -273,7 +281,7 @@ fn totals(document: &Document) -> String {
     text.push_str(&reads(document));
     text.push('\n');
     if let Some(refused) = &summary.refused {
-        let _ = writeln!(text, "refused as a whole: {refused}; nothing was changed");
+        let _ = writeln!(text, "limit exceeded: {refused}; nothing was changed");
     }
     if let Some(stopped) = summary.stopped {
         let _ = writeln!(

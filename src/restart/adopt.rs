@@ -1,4 +1,5 @@
-//! Writes stamps without a restart, before the run's first annotation: so the first rotation that a run syncs counts already.
+//! Writes stamps without a restart, before the first sync, so that the first rotation that a run syncs already causes a
+//! restart.
 
 use std::time::Duration;
 
@@ -23,17 +24,17 @@ use crate::{
     workload::{Health, STAMP, object::Object},
 };
 
-/// Stamps under way at once.
+/// Parallel writes.
 const AT_ONCE: usize = 10;
 
-/// How often a stamp is tried where somebody else writes to the workload at the same time, or the API server cannot be reached …
+/// Attempts if the workload changes at the same time or the API server is unavailable.
 const TRIES: usize = 7;
 
-/// … after this pause, which doubles each time: an API server that is gone for some seconds is waited for.
+/// The pause before the second attempt. It doubles each time, to wait for an API server that is down for a few seconds.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-/// Writes the stamps of the plan, then notes which workloads bear one. In this order: killed in between, the next run finds
-/// stamps that it does not know, and not the loss of stamps that were never written.
+/// Writes the stamps of the plan, then records the stamped workloads. In this order, a run killed in between leaves unrecorded
+/// stamps instead of records of missing stamps.
 pub(super) async fn adopt(
     cluster: &Cluster,
     stamps: &mut Stamps,
@@ -53,7 +54,7 @@ pub(super) async fn adopt(
         .collect()
         .await;
     let before = known.clone();
-    note_what_is_there(known, seen);
+    record_existing_stamps(known, seen);
     for (step, write, outcome) in written {
         let result = match outcome {
             Ok(()) => {
@@ -64,12 +65,12 @@ pub(super) async fn adopt(
                     RestartOutcome::Renewed
                 };
                 let message = step.decision.message.clone();
-                RestartResult::as_it_stands(step, outcome, write.reason, message)
+                RestartResult::with_old_data_of(step, outcome, write.reason, message)
             }
             Err(error) if error.trouble == Trouble::NotFound => {
                 RestartResult::without(RestartOutcome::Left, Reason::Deleted, "")
             }
-            Err(error) => RestartResult::as_it_stands(
+            Err(error) => RestartResult::with_old_data_of(
                 step,
                 RestartOutcome::Failed,
                 reason_of(&error),
@@ -82,7 +83,7 @@ pub(super) async fn adopt(
         if let Level::Drain(reason) | Level::Now(reason) = stop.level() {
             results.stopped = Some(reason);
             results.of.entry(step.id.clone()).or_insert_with(|| {
-                RestartResult::as_it_stands(step, RestartOutcome::NotReached, reason, "")
+                RestartResult::with_old_data_of(step, RestartOutcome::NotReached, reason, "")
             });
         }
     }
@@ -92,7 +93,7 @@ pub(super) async fn adopt(
     results
 }
 
-/// Notes which workloads bear which stamp, where that differs from what was noted.
+/// Records the stamped workloads if the list changed.
 pub(super) async fn remember(
     cluster: &Cluster,
     keeper: &Keeper,
@@ -106,16 +107,16 @@ pub(super) async fn remember(
         .await
         .map_err(|error| {
             format!(
-                "which workloads bear a stamp could not be noted, so that one that vanishes will not be missed: {error}"
+                "could not record which workloads have a stamp, so a removed stamp will not be noticed: {error}"
             )
         })
 }
 
-/// Stamps that a killed run left unnoted, and workloads that are no more.
-fn note_what_is_there(known: &mut Known, seen: &Workloads) {
+/// Records stamps that a killed run left unrecorded, and removes workloads that no longer exist.
+fn record_existing_stamps(known: &mut Known, seen: &Workloads) {
     let gone: Vec<_> = known
         .ids()
-        .filter(|id| seen.would_show(id) && !seen.present.contains(id))
+        .filter(|id| seen.was_listed(id) && !seen.present.contains(id))
         .cloned()
         .collect();
     for id in &gone {
@@ -132,17 +133,17 @@ fn note_what_is_there(known: &mut Known, seen: &Workloads) {
         let (id, uid) = (&workload.id, &workload.uid);
         let healthy = workload.health == Health::Healthy;
         let noted = known.seq(id, uid);
-        // An older stamp that came back tells nothing of the restart that was noted last.
+        // A restored older stamp does not show how the last recorded restart ended.
         let is_newest = noted.is_none_or(|seq| seq <= stamp.seq);
         let ended = healthy && known.is_pending(id, uid);
         if is_newest && (noted != Some(stamp.seq) || ended) {
             let pending = !healthy && !stamp.restarts.is_empty();
-            known.note_restart(id, uid, stamp.seq, pending);
+            known.record_restart(id, uid, stamp.seq, pending);
         }
     }
 }
 
-/// Writes one stamp onto the workload as it was decided about: its spec and its stamp have to be the same.
+/// Writes one stamp. Retries only if the workload's Secrets and stamp are still those that were decided about.
 async fn put(
     cluster: &Cluster,
     seen: &Workloads,
@@ -174,7 +175,7 @@ async fn put(
         }
         sleep(pause).await;
         pause *= 2;
-        // Most writes to a workload are its controller's, to the status.
+        // Most conflicts are status updates by the controller.
         let now = match cluster.get::<Object>(&path).await {
             Ok(now) => now.workload(step.id.kind),
             Err(error) if error.trouble == Trouble::Unavailable => continue,
@@ -212,16 +213,16 @@ mod tests {
     }
 
     #[test]
-    fn an_older_stamp_that_came_back_forgives_no_restart() {
+    fn a_restored_old_stamp_keeps_the_restart_pending() {
         let old = subject("web", &[]).stamped(&[]);
         let (id, uid) = (old.workload.id.clone(), old.workload.uid.clone());
         let mut known = Known::default();
-        known.note_restart(&id, &uid, 2, true);
-        note_what_is_there(&mut known, &seen(old.clone()));
+        known.record_restart(&id, &uid, 2, true);
+        record_existing_stamps(&mut known, &seen(old.clone()));
         assert_eq!(known.seq(&id, &uid), Some(2));
         assert!(known.is_pending(&id, &uid));
         let new = old.with_stamp(|stamp| stamp.seq = 2);
-        note_what_is_there(&mut known, &seen(new));
-        assert!(!known.is_pending(&id, &uid), "it is seen to be healthy");
+        record_existing_stamps(&mut known, &seen(new));
+        assert!(!known.is_pending(&id, &uid), "it is healthy");
     }
 }

@@ -1,4 +1,4 @@
-//! What the second look tells: of workloads that are not covered any more, of those that are left to somebody else, of Secrets.
+//! Completes the results after the second look: workloads that are no longer covered, those left to Reloader, and Secrets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{policy::Policy, reason::Reason, workload::WorkloadId};
 
-/// Adds those that were left alone: all that the plan restarts, or may restart, and all that ran on old data before or do so now.
+/// Adds the workloads that were not restarted: all that the plan restarts or may restart, and all that ran or run with old
+/// data.
 pub(super) fn complete(
     results: &mut RestartResults,
     (before, seen_before): (&RestartPlan, &Workloads),
@@ -36,17 +37,17 @@ pub(super) fn complete(
         .extend(left_to_reloader(now, seen_before, seen_now));
     for step in &before.steps {
         if step.decision.action != Action::Leave {
-            let unseen = || not_seen_again(step, seen_now);
+            let unseen = || result_if_not_covered(step, seen_now);
             results.of.entry(step.id.clone()).or_insert_with(unseen);
         }
     }
 }
 
-/// What became of one that the plan restarts, or may restart, and that is covered no more.
-fn not_seen_again(step: &Step, seen: &Workloads) -> RestartResult {
+/// The result of a planned workload that no rule covers any more.
+fn result_if_not_covered(step: &Step, seen: &Workloads) -> RestartResult {
     if let Some(unseen) = seen.unseen(&step.id) {
         let outcome = RestartOutcome::NotReached;
-        return RestartResult::as_it_stands(step, outcome, unseen.reason, unseen.why.clone());
+        return RestartResult::with_old_data_of(step, outcome, unseen.reason, unseen.why.clone());
     }
     let reason = if seen.present.contains(&step.id) {
         Reason::NoReference
@@ -56,7 +57,7 @@ fn not_seen_again(step: &Step, seen: &Workloads) -> RestartResult {
     RestartResult::without(RestartOutcome::Left, reason, "")
 }
 
-/// What Stakater Reloader is set to restart, and whose data changed between the two looks: which of its pods are still there.
+/// Workloads that Stakater Reloader restarts and whose data changed between the two looks, with their remaining old pods.
 fn left_to_reloader(
     plan: &RestartPlan,
     before: &Workloads,
@@ -112,7 +113,7 @@ pub(super) fn secrets_seen(
             entry.doubt = match context.standing(&subject.workload, rule, name, concern) {
                 Standing::Verified => None,
                 Standing::Pending => Some("it was not synced".to_owned()),
-                Standing::Tampered => Some("somebody else than the operator edited it".to_owned()),
+                Standing::Tampered => Some("someone other than the operator edited it".to_owned()),
                 Standing::Unverified(why) => Some(why),
             };
         }

@@ -1,4 +1,4 @@
-//! Carries restarts out: wave by wave, each workload read, decided about and patched anew, then watched until it is healthy.
+//! Executes restarts, wave by wave: reads each workload again, decides again, patches it, and watches it until it is healthy.
 
 mod evict;
 mod healthy;
@@ -34,38 +34,35 @@ use crate::{
     workload::{Kind, Pod, RESTARTED_AT, STAMP, Strategy, Workload, WorkloadId, object::Object},
 };
 
-/// How often a restart is tried where somebody else writes to the workload at the same time.
+/// Attempts if the workload changes at the same time.
 const TRIES: usize = 5;
 
-/// Where the API server cannot be reached the next try comes after this pause.
+/// The pause before a retry when the API server is unavailable.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// All that carrying out takes.
+/// Everything that the execution needs.
 #[derive(Clone)]
 pub(super) struct Job<'a> {
-    /// How a workload is looked at again.
+    /// How to read a workload again.
     pub(super) look: Look<'a>,
-    /// What was seen and decided about.
+    /// The workloads that were read and decided about.
     pub(super) subjects: &'a [Subject],
-    /// What to do.
     pub(super) plan: &'a RestartPlan,
-    /// The time.
     pub(super) clock: Clock,
-    /// Learns when to end.
+    /// Signals when to end.
     pub(super) stop: Stop,
-    /// Of each controller of single pods one goes at a time.
+    /// Ensures that only one unmanaged pod per controller is replaced at a time.
     pub(super) families: Families,
 }
 
-/// What ended a restart before it was healthy.
+/// Why a restart ended before the workload was healthy.
 enum Failure {
-    /// It was not touched.
+    /// The workload was not touched.
     Left(Reason, String),
-    /// Likewise, since something else was decided by now.
+    /// Not touched, because the decision is a different one now.
     Decided(Box<Step>),
-    /// It failed.
     Failed(Reason, String),
-    /// The run has to end, for this reason; with what of it was done, if anything.
+    /// The run has to end, for this reason. The text says what was done, if anything.
     Stopped(Reason, Option<String>),
 }
 
@@ -81,7 +78,7 @@ impl From<Ended> for Failure {
     }
 }
 
-/// A restart that was begun.
+/// A restart that has begun.
 struct Begun {
     workload: Workload,
     object: Object,
@@ -90,7 +87,7 @@ struct Begun {
     pods: Vec<Pod>,
 }
 
-/// Restarts what the plan restarts; `done` hears of each as it ends.
+/// Restarts the workloads of the plan. Calls `done` for each result.
 pub(super) async fn carry_out(
     job: &Job<'_>,
     mut done: impl FnMut(&WorkloadId, &RestartResult),
@@ -123,7 +120,8 @@ pub(super) async fn carry_out(
         if let Some((reason, message)) = stopped {
             for step in job.steps(wave) {
                 let outcome = RestartOutcome::NotReached;
-                let result = RestartResult::as_it_stands(step, outcome, reason, message.clone());
+                let result =
+                    RestartResult::with_old_data_of(step, outcome, reason, message.clone());
                 results.of.insert(step.id.clone(), result);
             }
             continue;
@@ -155,7 +153,7 @@ impl<'a> Job<'a> {
         wave.members.iter().map(|&member| &self.plan.steps[member])
     }
 
-    /// Waits for what an earlier run restarted; says what is not healthy in time.
+    /// Waits for workloads that an earlier run restarted. Returns a message if one is not healthy in time.
     async fn await_earlier(&self, rule: usize, settings: &RestartRule) -> Option<String> {
         let give_up = Instant::now() + settings.wait;
         for id in self.plan.awaited.get(&rule).into_iter().flatten() {
@@ -167,7 +165,7 @@ impl<'a> Job<'a> {
                 && !self.look.context.retry
             {
                 return Some(format!(
-                    "{id} was restarted on the present data and is not healthy: {message}"
+                    "{id} was restarted with the current data and is not healthy: {message}"
                 ));
             }
         }
@@ -181,7 +179,7 @@ impl<'a> Job<'a> {
         self.subjects.get(at.ok()?)
     }
 
-    /// The patch that restarts; evictions take their time, and begin with what is seen through.
+    /// Sends the patch of a rollout. Evictions begin later, in `await_health`.
     async fn begin<'b>(
         &self,
         step: &'b Step,
@@ -196,7 +194,7 @@ impl<'a> Job<'a> {
     }
 
     /// Waits until it is healthy.
-    async fn see_through(
+    async fn await_health(
         &self,
         step: &Step,
         rule: &RestartRule,
@@ -218,24 +216,25 @@ impl<'a> Job<'a> {
                 RestartResult::without(RestartOutcome::Left, reason, message)
             }
             Err(Failure::Left(reason, message)) => {
-                RestartResult::as_it_stands(step, RestartOutcome::Left, reason, message)
+                RestartResult::with_old_data_of(step, RestartOutcome::Left, reason, message)
             }
             Err(Failure::Decided(now)) => RestartResult::left(&now),
             Err(Failure::Failed(reason, message)) => self.failed(step, reason, message).await,
             Err(Failure::Stopped(reason, None)) => {
-                RestartResult::as_it_stands(step, RestartOutcome::NotReached, reason, "")
+                RestartResult::with_old_data_of(step, RestartOutcome::NotReached, reason, "")
             }
             Err(Failure::Stopped(_, Some(done))) => {
                 let outcome = RestartOutcome::Unproven;
-                RestartResult::as_it_stands(step, outcome, Reason::Interrupted, done)
+                RestartResult::with_old_data_of(step, outcome, Reason::Interrupted, done)
             }
         };
         (step.id.clone(), result)
     }
 
-    /// Some of its old pods may be gone all the same.
+    /// The result of a failed restart. Some old pods may be gone nevertheless.
     async fn failed(&self, step: &Step, reason: Reason, message: String) -> RestartResult {
-        let mut result = RestartResult::as_it_stands(step, RestartOutcome::Failed, reason, message);
+        let mut result =
+            RestartResult::with_old_data_of(step, RestartOutcome::Failed, reason, message);
         let Some(subject) = self.subject(&step.id).filter(|_| !step.old_pods.is_empty()) else {
             return result;
         };
@@ -254,7 +253,7 @@ impl<'a> Job<'a> {
         result
     }
 
-    /// Nothing new is begun once the run has to end.
+    /// Returns an error if the run has to end.
     fn go_on(&self, done: impl FnOnce() -> Option<String>) -> Result<(), Failure> {
         match self.stop.level() {
             Level::Run => Ok(()),
@@ -293,7 +292,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// The restart and the new stamp, in one patch.
+    /// Writes the restart and the new stamp in one patch.
     async fn roll(&self, step: &Step, rule: &RestartRule) -> Result<Begun, Failure> {
         let mut left = TRIES;
         loop {
@@ -317,7 +316,7 @@ impl<'a> Job<'a> {
             if left == 0 || !matches!(error.trouble, Trouble::Conflict | Trouble::Unavailable) {
                 return Err(error.into());
             }
-            // The answer may be lost, and the restart made.
+            // The response may be lost although the patch was applied.
             if error.trouble == Trouble::Unavailable {
                 sleep(PAUSE).await;
                 let now = self.look.cluster.get::<Object>(&step.id.path()).await?;
@@ -339,7 +338,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Waits until it is healthy, and looks at its pods.
+    /// Waits until it is healthy, and reads its pods.
     async fn finish(&self, begun: Begun, give_up: Instant, step: &Step) -> RestartResult {
         let Begun {
             workload,
@@ -350,7 +349,8 @@ impl<'a> Job<'a> {
         } = begun;
         let id = &workload.id;
         let mut waited = healthy::wait(self.look.cluster, id, Some(&object), give_up).await;
-        // Argo deletes pods, as an eviction does, and calls it done with the last of them: its successor may be yet to come.
+        // Argo Rollouts deletes pods like an eviction and reports done after the last deletion. Its replacement may still be
+        // missing.
         if id.kind == Kind::Rollout && waited.is_ok() {
             let gone: Vec<&Pod> = pods.iter().collect();
             waited = self.replaced(&workload, &gone, give_up).await;
@@ -380,7 +380,7 @@ impl<'a> Job<'a> {
             ),
             (Err(Ended { reason, message }), _) => (RestartOutcome::Failed, reason, message),
         };
-        // Which of the old pods are left is not known where they could not be read.
+        // If the pods could not be read, it is unknown which old pods are left.
         let (behind, old_pods) = match &unread {
             None => (!old.is_empty(), names(old)),
             Some(_) => (step.decision.behind, step.old_pods.clone()),
@@ -401,14 +401,14 @@ impl<'a> Job<'a> {
     }
 }
 
-/// One patch: a new pod template (or a Rollout's `restartAt`), and the stamp for what its pods will start with.
+/// One patch: a new pod template (or a Rollout's `restartAt`), and the stamp with the data of the new pods.
 fn rollout(subject: &Subject, stamp: &Stamp, now: jiff::Timestamp) -> Value {
     let workload = &subject.workload;
     let spec = if workload.id.kind == Kind::Rollout {
         let at = after_all_pods(subject, now);
         json!({"restartAt": at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()})
     } else {
-        // Not in whole seconds: two restarts within one have to be two templates.
+        // With subseconds, so that two restarts within one second make two templates.
         json!({"template": {"metadata": {"annotations": {RESTARTED_AT: now.to_string()}}}})
     };
     json!({
@@ -421,10 +421,10 @@ fn rollout(subject: &Subject, stamp: &Stamp, now: jiff::Timestamp) -> Value {
     })
 }
 
-/// Argo Rollouts replaces pods that were created before `restartAt`, and both are told in whole seconds: one that was created in
-/// the second of the restart would stay.
+/// Argo Rollouts replaces pods created before `restartAt`, with a resolution of one second. A pod created in the second of the
+/// restart would stay.
 ///
-/// Our own clock is not asked where there are pods: one that goes ahead would put the restart off.
+/// Uses the creation time of the newest pod rather than our clock, because a clock that is ahead would delay the restart.
 fn after_all_pods(subject: &Subject, now: jiff::Timestamp) -> jiff::Timestamp {
     let newest = subject.pods.iter().flatten().map(|pod| pod.created).max();
     let after = newest.and_then(|newest| newest.checked_add(SignedDuration::from_secs(1)).ok());
@@ -437,7 +437,7 @@ mod tests {
     use crate::restart::fixtures::{pod, subject, time};
 
     #[test]
-    fn a_rollout_is_restarted_after_its_newest_pod_by_the_clock_of_the_api_server() {
+    fn restart_at_is_after_the_newest_pods_creation_time() {
         let mut rollout = subject("web", &[]);
         rollout.pods = Some(vec![pod("web", "10:00:00"), pod("web", "10:30:00")]);
         for ours in ["09:00:00", "10:30:00", "23:00:00"] {

@@ -1,7 +1,8 @@
-//! Whether a workload is restarted: decided from objects alone, so that a run that was killed changes nothing about it.
+//! Decides whether a workload is restarted, from cluster objects only. A killed run therefore changes nothing about the
+//! decision.
 //!
-//! A restart is owed where a Secret that stands both in the stamp and in the workload's references holds other data now. What
-//! is owed is still left alone where it would do harm, or where somebody else sees to it.
+//! A restart is pending if a Secret that is both in the stamp and in the workload's references holds other data now. A pending
+//! restart is still held back where it would do harm, or where somebody else restarts the workload.
 //!
 //! [`decide`] is called once for each workload, by the plan: it says what is restarted, on which condition, and which stamp is written.
 //! [`evaluate`] holds a condition against what is there once everything is synced, and says nothing else: it writes no stamp, and what
@@ -15,7 +16,7 @@ use std::collections::BTreeSet;
 use eso_model::expected::Difference;
 use jiff::Timestamp;
 
-use self::compare::{are_newer, changes, has_news, unproven};
+use self::compare::{are_newer, changes, has_new_keys, unproven};
 use super::{
     known::Known,
     others::{Other, Others},
@@ -30,27 +31,26 @@ use crate::{
     workload::{Strategy, Workload},
 };
 
-/// What all decisions of a run share.
+/// Inputs that all decisions of a run share.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
-    /// The key that new stamps are made with.
+    /// The key for new stamps.
     pub key: &'a StampKey,
-    /// Other keys that stamps were made with.
+    /// Keys of other installations that made stamps.
     pub others: &'a Others,
-    /// Workloads that were stamped before.
+    /// State about workloads that were stamped before.
     pub known: &'a Known,
     /// The Secrets: which the run may change, and which are as they should be.
     pub targets: &'a Targets,
-    /// The time.
     pub now: Timestamp,
-    /// `--adopt-anew`: stamps that vanished or cannot be read are made anew.
+    /// `--adopt-anew`: missing or unreadable stamps are created again.
     pub adopt_anew: bool,
-    /// `--retry`: workloads that are not healthy, or were restarted too often or too recently, are restarted too.
+    /// `--retry`: also restarts unhealthy workloads and those that were restarted too often or too recently.
     pub retry: bool,
 }
 
 impl Context<'_> {
-    /// The key of a workload's stamp, or of the one that it gets.
+    /// The key of the workload's stamp, or the key for its new stamp.
     pub fn key_of(&self, workload: &Workload) -> &StampKey {
         self.others.key_of(workload).unwrap_or(self.key)
     }
@@ -73,28 +73,25 @@ impl Context<'_> {
     }
 }
 
-/// What becomes of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// It is restarted.
+    /// Restart it.
     Restart,
-    /// It is restarted if the run changes its data.
+    /// Restart it if the run changes its data.
     IfChanged,
-    /// It is left alone.
+    /// Do not restart it.
     Leave,
 }
 
-/// A stamp that is written without a restart.
+/// A stamp to write without a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
-    /// The stamp.
     pub stamp: Stamp,
-    /// Why.
     pub reason: Reason,
 }
 
 impl Write {
-    /// Whether it is not the renewal of a stamp that was understood.
+    /// True if it creates a stamp instead of updating a readable one.
     pub fn adopts(&self) -> bool {
         matches!(
             self.reason,
@@ -103,31 +100,26 @@ impl Write {
     }
 }
 
-/// A Secret that has a part in the decision.
+/// A Secret that the decision depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The Secret.
     pub secret: String,
-    /// Its keys, and how they differ where they do.
+    /// The keys, with their difference if any.
     pub keys: Vec<(String, Option<Difference>)>,
 }
 
-/// What is decided about a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// What becomes of it.
     pub action: Action,
-    /// Why.
     pub reason: Reason,
-    /// For people.
+    /// Human-readable details.
     pub message: String,
-    /// Whether it runs on data that is not the present one, as far as is known.
+    /// True if it is known to run with old data.
     pub behind: bool,
-    /// The Secrets that concern it.
     pub changes: Vec<Change>,
-    /// What is written whatever becomes of it.
+    /// A stamp to write whatever the action is.
     pub write: Option<Write>,
-    /// Secrets of which nobody knows whether its pods started with that data.
+    /// Secrets for which it is unknown whether the pods started with the stamped data.
     pub assumed: BTreeSet<String>,
 }
 
@@ -145,11 +137,11 @@ impl Decision {
     }
 }
 
-/// Whether the pods of a workload have a say in the decision.
+/// True if the decision depends on the pods.
 pub fn needs_pods(subject: &Subject, rule: &RestartRule, context: Context<'_>) -> bool {
     match stamp_of(subject, context) {
-        Found::Anew(..) | Found::Old(_) => true,
-        Found::Trouble(..) => false,
+        Found::Create(..) | Found::Old(_) => true,
+        Found::Blocked(..) => false,
         Found::Good(stamp) => {
             let unproven = rule.when == RestartWhen::Unproven && !stamp.assumed.is_empty();
             let partly = subject.workload.partly.is_some() && !stamp.restarts.is_empty();
@@ -183,14 +175,14 @@ fn settle(subject: &Subject, rule: &RestartRule, context: Context<'_>, stamps: S
         return Decision::leave(Reason::SecretUnreadable, message);
     }
     match stamp_of(subject, context) {
-        Found::Trouble(reason, message) => Decision::leave(reason, message),
-        Found::Anew(..) if stamps == Stamps::AreFinal => Decision::leave(
+        Found::Blocked(reason, message) => Decision::leave(reason, message),
+        Found::Create(..) if stamps == Stamps::AreFinal => Decision::leave(
             Reason::NotPlanned,
-            "it has no stamp, and what its pods started with can only be told before anything is synced",
+            "it has no stamp, and one can only be created before the first sync of a run",
         ),
-        Found::Anew(reason, message) => anew(subject, rule, context, reason, message),
-        Found::Old(stamp) => brought_back(subject, context, &stamp, stamps),
-        Found::Good(stamp) => hold_against(subject, rule, context, stamp, stamps),
+        Found::Create(reason, message) => anew(subject, rule, context, reason, message),
+        Found::Old(stamp) => restored_stamp(subject, context, &stamp, stamps),
+        Found::Good(stamp) => compare_with_stamp(subject, rule, context, stamp, stamps),
     }
 }
 
@@ -213,16 +205,16 @@ pub fn cannot_be_noted(subject: &Subject, rule: &RestartRule) -> Option<String> 
     unreadable(subject)
 }
 
-/// The stamp of a workload, as it is found.
+/// The state of a workload's stamp.
 enum Found {
-    /// It says what the pods started with.
+    /// Usable.
     Good(Stamp),
-    /// An older one than was seen before.
+    /// Older than a stamp that was seen before.
     Old(Stamp),
-    /// There is none to go by, and a new one may be made.
-    Anew(Reason, String),
-    /// There is none to go by, and somebody has to look.
-    Trouble(Reason, String),
+    /// Missing or not usable. A new one may be created.
+    Create(Reason, String),
+    /// Missing or not usable, and a person has to decide.
+    Blocked(Reason, String),
 }
 
 fn stamp_of(subject: &Subject, context: Context<'_>) -> Found {
@@ -230,41 +222,41 @@ fn stamp_of(subject: &Subject, context: Context<'_>) -> Found {
     let known = context.known.seq(&workload.id, &workload.uid);
     let Some(text) = &workload.stamp else {
         if known.is_some() && !context.adopt_anew {
-            let message = format!("its stamp is gone. {}", owner::who_took_it(workload));
-            return Found::Trouble(Reason::StampReverted, message);
+            let message = format!("its stamp is missing. {}", owner::field_owner(workload));
+            return Found::Blocked(Reason::StampReverted, message);
         }
-        return Found::Anew(Reason::Adopted, String::new());
+        return Found::Create(Reason::Adopted, String::new());
     };
     let stamp = match Stamp::parse(text) {
         Ok(stamp) => stamp,
         Err(_) if context.adopt_anew => {
-            return Found::Anew(Reason::Adopted, "its stamp could not be read".to_owned());
+            return Found::Create(Reason::Adopted, "its stamp was unreadable".to_owned());
         }
         Err(error) => {
-            let message = format!("the annotation that should be its stamp: {error}");
-            return Found::Trouble(Reason::StampUnreadable, message);
+            let message = format!("cannot read its stamp: {error}");
+            return Found::Blocked(Reason::StampUnreadable, message);
         }
     };
     if stamp.of != workload.uid {
         let message = "its stamp was made for another workload".to_owned();
-        return Found::Anew(Reason::StampCopied, message);
+        return Found::Create(Reason::StampCopied, message);
     }
     if stamp.key != context.key.id {
         match context.others.of(&stamp) {
             Some(Other::Kept(_)) => {}
             Some(Other::Unknown(why)) if !context.adopt_anew => {
                 let message = format!(
-                    "its stamp was made with the key that is kept in namespace {}, and that cannot be read: {why}",
+                    "its stamp was made with the key in namespace {}, which cannot be read: {why}",
                     stamp.key_in
                 );
-                return Found::Trouble(Reason::KeyElsewhere, message);
+                return Found::Blocked(Reason::KeyElsewhere, message);
             }
             Some(Other::Unknown(_) | Other::Gone) | None => {
                 let message = format!(
-                    "its stamp was made with the key {}, and the key is {} now",
+                    "its stamp was made with key {}, but the key is now {}",
                     stamp.key, context.key.id
                 );
-                return Found::Anew(Reason::KeyReplaced, message);
+                return Found::Create(Reason::KeyReplaced, message);
             }
         }
     }
@@ -274,7 +266,7 @@ fn stamp_of(subject: &Subject, context: Context<'_>) -> Found {
     Found::Good(stamp)
 }
 
-/// A stamp from the data as it is, and what follows from it.
+/// Creates a stamp from the current data, and decides with it.
 fn anew(
     subject: &Subject,
     rule: &RestartRule,
@@ -297,13 +289,14 @@ fn anew(
     if stamp.secrets.is_empty() {
         return Decision::leave(
             Reason::SecretMissing,
-            "none of its Secrets exists, so there is nothing to note",
+            "its Secrets do not exist, so there is nothing to record",
         );
     }
     if stamp.to_text().is_none() {
         return too_large();
     }
-    let mut decision = hold_against(subject, rule, context, stamp.clone(), Stamps::MayBeWritten);
+    let mut decision =
+        compare_with_stamp(subject, rule, context, stamp.clone(), Stamps::MayBeWritten);
     if decision.action == Action::Leave && decision.reason == Reason::Current {
         decision.reason = reason;
     }
@@ -314,8 +307,8 @@ fn anew(
     decision
 }
 
-/// Somebody brought an older stamp back, as `kubectl rollout undo` does. If all pods came after the data, no harm is done.
-fn brought_back(
+/// The stamp is older than the last one seen, as after `kubectl rollout undo`. Harmless if all pods are newer than the data.
+fn restored_stamp(
     subject: &Subject,
     context: Context<'_>,
     stamp: &Stamp,
@@ -328,8 +321,8 @@ fn brought_back(
         return Decision::leave(
             Reason::StampReverted,
             format!(
-                "its stamp is an older one than it had. {}",
-                owner::who_took_it(&subject.workload)
+                "its stamp was replaced by an older one. {}",
+                owner::field_owner(&subject.workload)
             ),
         );
     }
@@ -341,7 +334,7 @@ fn brought_back(
     renewed(subject, &newest, Reason::PodsAreNewer, stamps)
 }
 
-fn hold_against(
+fn compare_with_stamp(
     subject: &Subject,
     rule: &RestartRule,
     context: Context<'_>,
@@ -362,7 +355,7 @@ fn hold_against(
         None
     };
     let mut decision = match why {
-        None => nothing_owed(subject, rule, context, &stamp, stamps),
+        None => no_pending_restart(subject, rule, context, &stamp, stamps),
         Some(reason) => {
             let by_data = matches!(reason, Reason::DataChanged | Reason::EvictionUnderWay);
             if by_data && are_newer(subject, &changes) && rule.when != RestartWhen::Always {
@@ -375,14 +368,14 @@ fn hold_against(
     if decision.changes.is_empty() {
         decision.changes = changes;
     }
-    let kept = subject.kept_back(&stamp);
-    // Pods that were evicted came back with the data, whatever their template.
+    let kept = subject.excluded_pods(&stamp);
+    // Evicted pods start with the new data, even with an old template.
     if decision.reason == Reason::Current && rule.strategy == Strategy::Rollout && !kept.is_empty()
     {
         let kept: Vec<&str> = kept.iter().map(|pod| &*pod.name).collect();
         decision.reason = Reason::OnDelete;
         decision.message = format!(
-            "its partition kept back {} when it was restarted",
+            "the partition of its update strategy excluded {} from the last restart",
             kept.join(", ")
         );
         decision.behind = true;
@@ -393,7 +386,7 @@ fn hold_against(
     decision
 }
 
-/// A restart is owed, if nothing speaks against it.
+/// Restarts the workload unless something holds it back.
 fn owed(
     subject: &Subject,
     rule: &RestartRule,
@@ -413,8 +406,8 @@ fn owed(
     decision
 }
 
-/// Nothing is owed now: a Secret that is new is noted, and what the run may change is a condition.
-fn nothing_owed(
+/// No restart is pending. Adds new Secrets to the stamp. If the run may change the data, the restart becomes conditional.
+fn no_pending_restart(
     subject: &Subject,
     rule: &RestartRule,
     context: Context<'_>,
@@ -422,7 +415,7 @@ fn nothing_owed(
     stamps: Stamps,
 ) -> Decision {
     let may_be_written = stamps == Stamps::MayBeWritten;
-    let mut decision = if may_be_written && has_news(subject, stamp) {
+    let mut decision = if may_be_written && has_new_keys(subject, stamp) {
         renewed(subject, stamp, Reason::SecretAdded, stamps)
     } else {
         Decision::leave(Reason::Current, "")
@@ -452,7 +445,7 @@ fn nothing_owed(
     decision
 }
 
-/// The stamp as the present data makes it, without a restart.
+/// Updates the stamp to the current data, without a restart.
 fn renewed(subject: &Subject, stamp: &Stamp, reason: Reason, stamps: Stamps) -> Decision {
     let mut decision = Decision::leave(reason, "");
     let all = reason == Reason::PodsAreNewer;
@@ -499,7 +492,7 @@ fn renewed(subject: &Subject, stamp: &Stamp, reason: Reason, stamps: Stamps) -> 
     decision
 }
 
-/// The stamp that a restart writes: all that new pods get, also what another policy looks after.
+/// The stamp that a restart writes: everything that new pods get, including Secrets that another policy selects.
 pub fn restarted(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> Option<Stamp> {
     let mut next = stamp.clone();
     next.seq += 1;
@@ -509,11 +502,11 @@ pub fn restarted(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> Opti
         next.secrets.insert(name, prints);
     }
     forget_unused(subject, &mut next);
-    next.note_restart(context.now, context.key_of(&subject.workload));
+    next.record_restart(context.now, context.key_of(&subject.workload));
     next.to_text().is_some().then_some(next)
 }
 
-/// What the workload neither uses nor is concerned by any more.
+/// Removes Secrets that the workload no longer uses.
 fn forget_unused(subject: &Subject, stamp: &mut Stamp) {
     stamp
         .secrets
@@ -526,7 +519,7 @@ fn forget_unused(subject: &Subject, stamp: &mut Stamp) {
 fn too_large() -> Decision {
     Decision::leave(
         Reason::StampTooLarge,
-        "its Secrets have more keys than a stamp has room for",
+        "its Secrets have too many keys for a stamp",
     )
 }
 

@@ -1,6 +1,6 @@
-//! From the cluster to [`Subject`]s: workloads, the Secrets that concern them, and pods where those have a say. Reads only.
+//! Reads workloads, their Secrets, and their pods where they matter, and makes [`Subject`]s. Never writes.
 //!
-//! Values of Secrets become keyed digests as soon as they are read, and are wiped.
+//! Secret values are turned into keyed digests as soon as they are read, then wiped.
 
 mod list;
 mod pods;
@@ -17,18 +17,16 @@ use crate::{
     workload::{Health, Kind, Workload, WorkloadId, health, object::Object},
 };
 
-/// All that looking takes.
+/// Everything that reading needs.
 #[derive(Clone, Copy)]
 pub struct Look<'a> {
-    /// Where.
     pub cluster: &'a Cluster,
-    /// Which rules.
     pub policy: &'a Policy,
     /// What decisions share, the Secrets that they are about among it.
     pub context: Context<'a>,
 }
 
-/// The workloads that rules cover, each with the index of its rule, before anything else is looked at.
+/// The workloads that rules cover, each with the index of its rule, before Secrets and pods are read.
 #[derive(Default)]
 pub struct Listed {
     found: Vec<(usize, Workload)>,
@@ -36,7 +34,7 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// Their stamps, as far as they can be read and are their own.
+    /// Their valid stamps.
     pub fn stamps(&self) -> impl Iterator<Item = Stamp> {
         self.found.iter().filter_map(|(_, workload)| {
             let stamp = Stamp::parse(workload.stamp.as_deref()?).ok()?;
@@ -46,13 +44,13 @@ impl Listed {
 }
 
 impl Look<'_> {
-    /// Looks at everything that the rules cover.
+    /// Reads everything that the rules cover.
     pub async fn all(self) -> Workloads {
         let listed = self.list_all().await;
         self.complete(listed).await
     }
 
-    /// The workloads alone.
+    /// Lists the workloads only.
     pub async fn list_all(self) -> Listed {
         let mut listed = Listed::default();
         if self.context.targets.is_empty() {
@@ -65,7 +63,7 @@ impl Look<'_> {
         listed
     }
 
-    /// All that belongs to them.
+    /// Reads the Secrets and pods of these workloads.
     pub async fn complete(self, listed: Listed) -> Workloads {
         let Listed { found, mut seen } = listed;
         seen.subjects = self.subjects(found).await;
@@ -81,7 +79,7 @@ impl Look<'_> {
         seen
     }
 
-    /// Looks at one workload again, with its pods; None if it is gone, or covered no more.
+    /// Reads one workload again with its pods. Returns None if it is gone or no longer covered.
     pub async fn one(self, id: &WorkloadId) -> Result<Option<Subject>, CallError> {
         let object = match self.cluster.get::<Object>(&id.path()).await {
             Ok(object) => object,
@@ -89,7 +87,7 @@ impl Look<'_> {
             Err(error) => return Err(error),
         };
         let mut workload = object.workload(id.kind);
-        self.borrow_template(&mut workload).await?;
+        self.read_referenced_template(&mut workload).await?;
         let rule = self
             .context
             .targets

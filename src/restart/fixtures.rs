@@ -1,4 +1,4 @@
-//! Builders for tests of decisions.
+//! Builders for tests of restart decisions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +30,7 @@ pub(crate) fn key() -> StampKey {
     StampKey::from_bytes([7; 32])
 }
 
-/// Data of a Secret: keys and values.
+/// The data of a Secret: keys and values.
 pub(crate) type Data = &'static [(&'static str, &'static str)];
 
 pub(crate) fn now_of(secret: &str, uid: &str, data: &[(&str, &str)]) -> Now {
@@ -101,7 +101,7 @@ pub(crate) fn pod(name: &str, created: &str) -> Pod {
 }
 
 impl Subject {
-    /// Stamped on this data, for sure.
+    /// Adds a stamp for this data, without assumed Secrets.
     pub(crate) fn stamped(mut self, data: &[(&str, &str)]) -> Self {
         let mut stamp = Stamp::new(&self.workload, &key());
         stamp.secrets = BTreeMap::from([(
@@ -112,7 +112,7 @@ impl Subject {
         self
     }
 
-    /// With another stamp than it has.
+    /// Changes its stamp.
     pub(crate) fn with_stamp(mut self, change: impl FnOnce(&mut Stamp)) -> Self {
         let mut stamp = Stamp::parse(self.workload.stamp.as_deref().unwrap()).unwrap();
         change(&mut stamp);
@@ -124,14 +124,14 @@ impl Subject {
         self.secrets.get_mut("db").unwrap()
     }
 
-    /// As it is once its restart was written.
+    /// Sets its stamp, as after a restart.
     pub(crate) fn after(mut self, stamp: &Stamp) -> Self {
         self.workload.stamp = stamp.to_text();
         self
     }
 }
 
-/// A decision about it, once everything is synced.
+/// The decision after the sync.
 pub(crate) fn decided(subject: &Subject) -> Decision {
     decided_by(subject, &RestartRule::default(), &Known::default(), false)
 }
@@ -151,7 +151,7 @@ pub(crate) fn decided_by(
     decide(subject, rule, context(&key, known))
 }
 
-/// Nobody keeps a key elsewhere.
+/// No other installation has a key.
 static OTHERS: Others = Others::new(BTreeMap::new());
 
 /// Nothing is known of any Secret but what it says of itself.

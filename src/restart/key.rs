@@ -1,4 +1,4 @@
-//! The cluster's key for stamps, in a Secret that the job owns, and the ConfigMap with the names of what was stamped.
+//! The cluster's stamp key, in a Secret of the job, and the ConfigMap that lists the stamped workloads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,26 +16,24 @@ use super::{
 };
 use crate::rbac::{KNOWN, STAMP_KEY};
 
-/// The key's entry in its Secret.
+/// The data key in the Secret.
 const ENTRY: &str = "key";
 
-/// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// Its Secret cannot be read or written.
-    #[error("the key for stamps cannot be had")]
+    /// The Secret cannot be read or written.
+    #[error("cannot read or create the stamp key")]
     Call(#[from] CallError),
-    /// Its Secret holds something else.
+    /// The Secret has no valid key.
     #[error(
-        "the Secret {0} holds no key for stamps: 32 bytes under `key`; delete it, and every workload is noted anew"
+        "the Secret {0} has no valid stamp key (32 bytes in `key`). Delete it to create a new key and all stamps again"
     )]
     NoKey(String),
-    /// There is no randomness.
-    #[error("the system gives no random bytes")]
+    #[error("the system's random number generator failed")]
     NoRandomness,
 }
 
-/// Reads the key from the first of these namespaces that has one.
+/// Reads the key from the first of these namespaces that has one. Returns a temporary key if there is none.
 pub async fn read(cluster: &Cluster, namespaces: &[String]) -> Result<Keeper, KeyError> {
     for namespace in namespaces {
         let path = format!("/api/v1/namespaces/{namespace}/secrets/{STAMP_KEY}");
@@ -54,8 +52,8 @@ pub async fn read(cluster: &Cluster, namespaces: &[String]) -> Result<Keeper, Ke
     })
 }
 
-/// Reads the keys that these stamps were made with, where they say that those are kept elsewhere. Who may write a workload says
-/// where; so a key has to be the very one of the stamp, and counts for that stamp only.
+/// Reads the keys of stamps whose key is kept in another namespace. Whoever can edit a workload can write this namespace, so a
+/// key is only used for stamps with exactly its id.
 pub async fn others(
     cluster: &Cluster,
     own: &StampKey,
@@ -86,7 +84,7 @@ async fn other(cluster: &Cluster, origin: &Origin) -> Other {
     }
 }
 
-/// Reads the key, and makes one where there is none. Of two runs that make one, the first wins and the other takes that.
+/// Reads the key, or creates it. If two runs create it at the same time, the first one wins.
 pub async fn ensure(cluster: &Cluster, namespaces: &[String]) -> Result<Keeper, KeyError> {
     let found = read(cluster, namespaces).await?;
     if found.kept {
@@ -103,7 +101,7 @@ pub async fn ensure(cluster: &Cluster, namespaces: &[String]) -> Result<Keeper, 
         });
         match cluster.create::<wire::Secret>(&path, &object).await {
             Ok(secret) => return from_secret(&secret, namespace),
-            // Made meanwhile, or by the try whose answer was lost.
+            // Created by another run, or by an attempt whose response was lost.
             Err(error) if matches!(error.trouble, Trouble::Conflict | Trouble::Unavailable) => {
                 let again = read(cluster, std::slice::from_ref(namespace)).await?;
                 return if again.kept {
@@ -133,7 +131,7 @@ fn from_secret(secret: &wire::Secret, namespace: &str) -> Result<Keeper, KeyErro
     })
 }
 
-/// From the system's generator for cryptography.
+/// Random bytes from the cryptographic generator.
 fn random() -> Result<[u8; 32], KeyError> {
     let mut bytes = [0; 32];
     aws_lc_rs::default_provider()
@@ -147,7 +145,7 @@ fn known_path(namespace: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/configmaps/{KNOWN}")
 }
 
-/// Reads which workloads were stamped.
+/// Reads the list of stamped workloads.
 pub async fn known(cluster: &Cluster, namespace: &str) -> Result<Known, CallError> {
     match cluster.get::<wire::ConfigMap>(&known_path(namespace)).await {
         Ok(object) => Ok(Known::parse(&object.data)),
@@ -156,7 +154,7 @@ pub async fn known(cluster: &Cluster, namespace: &str) -> Result<Known, CallErro
     }
 }
 
-/// Writes which workloads were stamped. Only one run at a time does that: the lock sees to it.
+/// Writes the list of stamped workloads. The lock ensures that only one run does so at a time.
 pub async fn remember(
     cluster: &Cluster,
     namespace: &str,

@@ -1,16 +1,16 @@
-//! The workloads that were stamped, in a ConfigMap that the job owns: what a stamp that vanished is told by.
+//! The list of stamped workloads, in a ConfigMap of the job. It shows when a stamp is missing.
 //!
-//! One entry for each namespace, one line for each workload: `KIND/NAME START-OF-UID SEQUENCE`, and `pending` behind it where a
-//! restart was not seen to end well yet.
+//! One entry per namespace, with one line per workload: `KIND/NAME START-OF-UID SEQUENCE`, followed by `pending` if the
+//! workload has not been healthy since its restart.
 
 use std::collections::BTreeMap;
 
 use crate::workload::{Kind, WorkloadId};
 
-/// Digits of a uid that are kept: enough to tell an object from one of the same name that came after it.
+/// Digits of the uid that are kept, enough to recognize a new object of the same name.
 const DIGITS: usize = 8;
 
-/// The workloads that were stamped.
+/// The stamped workloads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known(BTreeMap<WorkloadId, Entry>);
 
@@ -21,11 +21,11 @@ struct Entry {
     pending: bool,
 }
 
-/// Behind the line of a workload that was restarted and not seen to be healthy since.
+/// Marks a workload that has not been healthy since its restart.
 const PENDING: &str = "pending";
 
 impl Known {
-    /// From the ConfigMap's data. Lines that make no sense are dropped.
+    /// Parses the ConfigMap's data. Invalid lines are dropped.
     pub fn parse(data: &BTreeMap<String, String>) -> Self {
         let mut known = BTreeMap::new();
         for (namespace, lines) in data {
@@ -34,7 +34,7 @@ impl Known {
         Self(known)
     }
 
-    /// As data of a ConfigMap.
+    /// The data of the ConfigMap.
     pub fn to_data(&self) -> BTreeMap<String, String> {
         let mut data: BTreeMap<String, String> = BTreeMap::new();
         for (id, entry) in &self.0 {
@@ -52,12 +52,12 @@ impl Known {
         data
     }
 
-    /// The sequence number of the last stamp that was seen on this very object.
+    /// The sequence number of the last stamp on this object.
     pub fn seq(&self, id: &WorkloadId, uid: &str) -> Option<u64> {
         self.of(id, uid).map(|entry| entry.seq)
     }
 
-    /// Whether a restart of this very object was noted, and not that it ended well.
+    /// True if this object was restarted and has not been healthy since.
     pub fn is_pending(&self, id: &WorkloadId, uid: &str) -> bool {
         self.of(id, uid).is_some_and(|entry| entry.pending)
     }
@@ -66,24 +66,23 @@ impl Known {
         self.0.get(id).filter(|entry| entry.uid == short(uid))
     }
 
-    /// Notes a stamp that was written without a restart.
+    /// Records a stamp that was written without a restart.
     pub fn note(&mut self, id: &WorkloadId, uid: &str, seq: u64) {
         let pending = self.is_pending(id, uid);
-        self.note_restart(id, uid, seq, pending);
+        self.record_restart(id, uid, seq, pending);
     }
 
-    /// Notes the stamp of a restart, and whether its end is yet to be seen.
-    pub fn note_restart(&mut self, id: &WorkloadId, uid: &str, seq: u64, pending: bool) {
+    /// Records the stamp of a restart. `pending` is true until the workload is healthy.
+    pub fn record_restart(&mut self, id: &WorkloadId, uid: &str, seq: u64, pending: bool) {
         let uid = short(uid);
         self.0.insert(id.clone(), Entry { uid, seq, pending });
     }
 
-    /// Forgets a workload that is no more.
+    /// Removes a workload that no longer exists.
     pub fn forget(&mut self, id: &WorkloadId) {
         self.0.remove(id);
     }
 
-    /// All of them.
     pub fn ids(&self) -> impl Iterator<Item = &WorkloadId> {
         self.0.keys()
     }
@@ -115,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn the_list_survives_a_round_trip() {
         let id = |kind, name: &str| WorkloadId {
             namespace: "shop".to_owned(),
             kind,
@@ -124,7 +123,7 @@ mod tests {
         let (api, db) = (id(Kind::Deployment, "api"), id(Kind::StatefulSet, "db"));
         let mut known = Known::default();
         known.note(&api, "0badcafe-1111", 3);
-        known.note_restart(&db, "deadbeef-2222", 1, true);
+        known.record_restart(&db, "deadbeef-2222", 1, true);
         let data = known.to_data();
         assert_eq!(
             data["shop"],
@@ -135,12 +134,16 @@ mod tests {
         known.note(&db, "deadbeef-2222", 2);
         assert!(
             known.is_pending(&db, "deadbeef-2222"),
-            "no restart ended by that"
+            "a stamp without a restart changes nothing"
         );
-        known.note_restart(&db, "deadbeef-2222", 2, false);
+        known.record_restart(&db, "deadbeef-2222", 2, false);
         assert!(!known.is_pending(&db, "deadbeef-2222"));
         assert_eq!(known.seq(&api, "0badcafe-1111"), Some(3));
-        assert_eq!(known.seq(&api, "11111111-1111"), None, "created anew");
+        assert_eq!(
+            known.seq(&api, "11111111-1111"),
+            None,
+            "another object of the same name"
+        );
         known.forget(&api);
         assert_eq!(known.ids().collect::<Vec<_>>(), [&db]);
     }

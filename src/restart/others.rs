@@ -1,22 +1,21 @@
-//! Keys of others: whoever keeps one elsewhere, a person's laptop or a second job, makes stamps with it. They are held against
-//! that key, so that what is owed stays owed, and nobody writes over the stamps of somebody else.
+//! Stamp keys of other installations, such as a laptop or a second job. Their stamps are compared with their own key, so that
+//! pending restarts stay known and no installation overwrites another's stamps.
 
 use std::collections::BTreeMap;
 
 use super::stamp::{Stamp, StampKey};
 use crate::workload::Workload;
 
-/// Where a stamp says that its key is kept, and which one it was.
+/// The key of a stamp: its namespace and id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
-    /// The namespace.
+    /// The namespace of its Secret.
     pub namespace: String,
-    /// The key's id.
     pub id: String,
 }
 
 impl Origin {
-    /// Of a stamp that was not made with this key; None where its key cannot be elsewhere.
+    /// The origin of a stamp made with another key, or None if that key cannot be elsewhere.
     pub fn of(stamp: &Stamp, own: &StampKey) -> Option<Self> {
         let elsewhere = stamp.key != own.id && !stamp.key_in.is_empty();
         (elsewhere && stamp.key_in != own.home).then(|| Self {
@@ -26,27 +25,26 @@ impl Origin {
     }
 }
 
-/// What became of a key.
+/// The state of such a key.
 pub enum Other {
-    /// It is where the stamp says.
+    /// It exists where the stamp says.
     Kept(StampKey),
-    /// It is not.
+    /// It does not exist.
     Gone,
-    /// Nobody knows.
+    /// It could not be read, for this reason.
     Unknown(String),
 }
 
-/// The keys of others that were looked for.
+/// The keys of other installations that were looked up.
 #[derive(Default)]
 pub struct Others(BTreeMap<Origin, Other>);
 
 impl Others {
-    /// Those that were looked for.
     pub const fn new(found: BTreeMap<Origin, Other>) -> Self {
         Self(found)
     }
 
-    /// The one that a stamp was made with, if that was looked for.
+    /// The state of this stamp's key, if it was looked up.
     pub fn of(&self, stamp: &Stamp) -> Option<&Other> {
         self.0.get(&Origin {
             namespace: stamp.key_in.clone(),
@@ -54,7 +52,7 @@ impl Others {
         })
     }
 
-    /// The one that a workload's stamp was made with, if it is kept.
+    /// The key of the workload's stamp, if it exists elsewhere.
     pub fn key_of(&self, workload: &Workload) -> Option<&StampKey> {
         if self.0.is_empty() {
             return None;
@@ -66,7 +64,7 @@ impl Others {
         }
     }
 
-    /// The namespaces of those that are kept.
+    /// The namespaces of existing keys.
     pub fn homes(&self) -> impl Iterator<Item = &str> {
         let kept = self.0.iter();
         kept.filter(|(_, other)| matches!(other, Other::Kept(_)))
@@ -92,22 +90,26 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_looked_for_where_the_stamp_says_unless_that_is_here() {
+    fn a_key_is_searched_in_the_namespace_of_the_stamp() {
         let own = key().kept_in("home");
         let mut stamp = Stamp::new(&subject("api", &[]).workload, &elsewhere());
         let origin = Origin::of(&stamp, &own).unwrap();
         assert_eq!((&*origin.namespace, origin.id), ("ops", elsewhere().id));
         for place in ["home", ""] {
             place.clone_into(&mut stamp.key_in);
-            assert_eq!(Origin::of(&stamp, &own), None, "lost");
+            assert_eq!(
+                Origin::of(&stamp, &own),
+                None,
+                "the key cannot be elsewhere"
+            );
         }
         stamp.key_in = "ops".to_owned();
         stamp.key.clone_from(&own.id);
-        assert_eq!(Origin::of(&stamp, &own), None, "the very same key");
+        assert_eq!(Origin::of(&stamp, &own), None, "the same key");
     }
 
     #[test]
-    fn a_stamp_of_another_key_counts_is_made_anew_or_is_left_by_what_became_of_that() {
+    fn the_state_of_a_foreign_key_decides_about_its_stamps() {
         let other = elsewhere();
         let subject = subject("api", &[("password", "new")])
             .stamped(&[("password", "old")])

@@ -1,4 +1,4 @@
-//! The part of the plan that restarts: every workload that a rule covers, once, with what becomes of it and why.
+//! The restart plan: one step for each workload that a rule covers, with the decision and its reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,47 +16,42 @@ use crate::{
     workload::{Health, Pod, WorkloadId},
 };
 
-/// What is restarted, what may be, and what is left alone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RestartPlan {
-    /// Every workload that a rule covers, in order.
+    /// One for each workload that a rule covers, sorted.
     pub steps: Table<RestartAt, Step>,
-    /// The order in which those are restarted that are, or may be.
+    /// The order of the restarts, including conditional ones.
     pub waves: Vec<Wave>,
-    /// By rule: workloads that were restarted on the present data and still roll. They are waited for first.
+    /// By rule: workloads that were restarted with the current data and are still rolling out. The run waits for them first.
     pub awaited: BTreeMap<usize, Vec<WorkloadId>>,
-    /// What could not be seen.
+    /// Lists and objects that could not be read.
     pub gaps: Vec<Gap>,
-    /// What people should know.
     pub warnings: Vec<String>,
 }
 
-/// One workload and what becomes of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// Which one.
     pub id: WorkloadId,
-    /// The object that it was planned for.
+    /// The uid of the object that was planned for.
     pub uid: String,
-    /// The rule that decides about it.
+    /// The index of the rule.
     pub rule: usize,
-    /// What is decided.
     pub decision: Decision,
-    /// Its place among the waves of its rule.
+    /// The number of its wave within its rule.
     pub wave: Option<u32>,
-    /// Where it runs on old data: the pods that may.
+    /// If it runs with old data: the pods that may have it.
     pub old_pods: Vec<String>,
-    /// Whether it goes before all others of its rule: what was begun and is not well.
+    /// True if it goes before all others of its rule: an unhealthy workload that was already restarted.
     pub first: bool,
 }
 
 impl RestartPlan {
-    /// Those that are restarted, or may be.
+    /// The number of restarts, including conditional ones.
     pub fn restarts(&self) -> usize {
         self.waves.iter().map(|wave| wave.members.len()).sum()
     }
 
-    /// The stamps that are written without a restart.
+    /// Stamps that are written without a restart.
     pub fn writes(&self) -> impl Iterator<Item = (&Step, &Write)> {
         self.steps
             .iter()
@@ -72,7 +67,7 @@ impl RestartPlan {
             .collect()
     }
 
-    /// Whether carrying it out writes anything.
+    /// True if executing the plan writes anything.
     pub fn writes_anything(&self) -> bool {
         self.restarts() > 0 || self.writes().next().is_some()
     }
@@ -110,7 +105,7 @@ pub fn due(
         .map(|subject| &subject.workload.id)
         .collect();
     for step in &mut due.steps {
-        // What has no pods runs on no data.
+        // A workload without pods does not run with old data.
         step.decision.behind &= !without_pods.contains(&step.id);
     }
     order(&mut due, policy);
@@ -146,8 +141,9 @@ fn of_each(
                 // The run may bring other data, which is the cure; then its condition is held against that.
                 Health::Failing(_) if may_change(subject, context) => {}
                 Health::Failing(why) => {
-                    let why =
-                        format!("{id} was restarted on the present data and is not healthy: {why}");
+                    let why = format!(
+                        "{id} was restarted with the current data and is not healthy: {why}"
+                    );
                     stopped.entry(subject.rule).or_insert(why);
                 }
             }
@@ -161,20 +157,20 @@ fn of_each(
     plan
 }
 
-/// What is decided about a workload, with the pods that may run on old data.
+/// The step for a workload, with the pods that may run with old data.
 pub(super) fn step(subject: &Subject, decision: Decision, stamp: Option<&Stamp>) -> Step {
     let evicting = stamp
         .and_then(|stamp| stamp.evicting.as_ref())
         .filter(|evicting| evicting.secrets == subject.prints());
     let mut old_pods = Vec::new();
-    let kept = stamp.map_or_else(Vec::new, |stamp| subject.kept_back(stamp));
+    let kept = stamp.map_or_else(Vec::new, |stamp| subject.excluded_pods(stamp));
     if decision.behind {
         let old = |pod: &&Pod| {
             let changed = decision.changes.iter().any(|change| {
                 let concern = subject.secrets.get(&change.secret);
-                concern.is_some_and(|concern| !concern.is_had_by(pod))
+                concern.is_some_and(|concern| !concern.is_current_for(pod))
             });
-            // What came since an eviction began came with the present data.
+            // Pods created after an eviction began have the current data.
             match evicting {
                 Some(evicting) => evicting.covers(pod),
                 None => changed || kept.iter().any(|kept| kept.uid == pod.uid),
@@ -206,18 +202,18 @@ fn may_change(subject: &Subject, context: Context<'_>) -> bool {
         .any(|(name, _)| context.may_change(workload, name))
 }
 
-/// Its stamp, if that was made for it.
+/// True if the run may change the data of one of its Secrets.
 pub(super) fn stamp_of(subject: &Subject) -> Option<Stamp> {
     let stamp = Stamp::parse(subject.workload.stamp.as_deref()?).ok()?;
     (stamp.of == subject.workload.uid).then_some(stamp)
 }
 
-/// Whether a restart of ours, on the data as it is, was not seen to end well. What befalls a workload later is another matter.
+/// True if our restart with the current data has not become healthy yet. Later failures do not count.
 fn is_awaited(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> bool {
     guard::is_pending(subject, context, stamp) && guard::is_on_present_data(subject, context, stamp)
 }
 
-/// Starts no other of a rule while one that it restarted is not healthy.
+/// Starts no other restart of a rule that has an unhealthy restarted workload.
 fn stop(steps: &mut Table<RestartAt, Step>, stopped: &BTreeMap<usize, String>) {
     for step in &mut *steps {
         let Some(why) = stopped.get(&step.rule) else {
@@ -241,7 +237,7 @@ fn leave_all_but(steps: &mut Table<RestartAt, Step>, foreseen: &BTreeSet<&Worklo
     }
 }
 
-/// Puts the restarts in waves.
+/// Groups the restarts into waves.
 fn order(plan: &mut RestartPlan, policy: &Policy) {
     let mut restarts: Vec<(RestartAt, &Step)> = plan
         .steps
@@ -273,8 +269,8 @@ fn warnings(steps: &Table<RestartAt, Step>) -> Vec<String> {
     let replaced = count(Reason::KeyReplaced);
     if replaced > 0 {
         warnings.push(format!(
-            "{replaced} workloads bear stamps that were made with another key: they are noted anew, and a restart that was owed \
-             before is no longer known. Was the key deleted, or does another run keep one elsewhere?"
+            "{replaced} workloads have stamps made with another key. Their stamps are created again, and pending restarts are no longer \
+             known. Check if the key was deleted, or if another run keeps a key elsewhere"
         ));
     }
     warnings

@@ -1,4 +1,4 @@
-//! What became of the workloads: data that the report reads.
+//! Results of restarts: plain data for the report.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,30 +9,30 @@ use serde::Serialize;
 use super::{decide::Action, plan::Step};
 use crate::{inventory::Gap, reason::Reason, workload::WorkloadId};
 
-/// What became of a workload.
+/// The outcome of a workload.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum RestartOutcome {
-    /// It was restarted, and is healthy again.
+    /// It was restarted and is healthy again.
     Restarted,
-    /// It was restarted, and the run ended before it was seen to be healthy, or its pods could not be read.
+    /// It was restarted, but the run ended before it was healthy, or its pods could not be read.
     Unproven,
-    /// What its pods started with was noted for the first time, or anew.
+    /// A stamp was created, or created again.
     Adopted,
-    /// Its stamp was renewed.
+    /// Its stamp was updated without a restart.
     Renewed,
-    /// It was left alone.
+    /// It was not restarted.
     Left,
     /// It could not be restarted, or was not healthy afterwards.
     Failed,
-    /// The run ended before.
+    /// The run ended before its restart.
     NotReached,
 }
 
 impl RestartOutcome {
-    /// In the order of a summary.
+    /// In the order of the summary.
     pub const ALL: [Self; 7] = [
         Self::Restarted,
         Self::Unproven,
@@ -43,7 +43,7 @@ impl RestartOutcome {
         Self::NotReached,
     ];
 
-    /// As it is written in reports.
+    /// The word used in reports.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Restarted => "restarted",
@@ -57,35 +57,33 @@ impl RestartOutcome {
     }
 }
 
-/// What became of one workload, in full.
+/// The result for one workload.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RestartResult {
-    /// What became of it.
     pub outcome: RestartOutcome,
-    /// Why.
     pub reason: Reason,
     /// For people.
     pub message: String,
-    /// Whether it runs on data that is not the present one, as far as is known.
+    /// True if the workload is known to run with old data.
     pub behind: bool,
-    /// When it was restarted.
+    /// The time of the restart.
     pub at: Option<Timestamp>,
     /// The sequence number of the stamp that the restart wrote.
     pub seq: Option<u64>,
-    /// From the restart to its being healthy again.
+    /// From the restart until it was healthy again.
     pub took: Duration,
-    /// How many pods there were before the restart.
+    /// The number of pods before the restart.
     pub pods_before: usize,
-    /// Those that still run on old data.
+    /// Pods that still run with old data.
     pub old_pods: Vec<String>,
-    /// Pods that came with the restart.
+    /// Pods created by the restart.
     pub new_pods: Vec<String>,
-    /// Why its pods could not be read after that, if they could not.
+    /// Why its pods could not be read afterwards.
     pub pods_unread: Option<String>,
 }
 
 impl RestartResult {
-    /// Without a restart, of a workload that runs on the data as it is.
+    /// A result without a restart, for a workload that runs with current data.
     pub fn without(outcome: RestartOutcome, reason: Reason, message: impl Into<String>) -> Self {
         Self {
             outcome,
@@ -102,8 +100,8 @@ impl RestartResult {
         }
     }
 
-    /// Without a restart, of a workload that stands as this step says.
-    pub fn as_it_stands(
+    /// A result without a restart that keeps the step's facts about old data.
+    pub fn with_old_data_of(
         step: &Step,
         outcome: RestartOutcome,
         reason: Reason,
@@ -116,10 +114,10 @@ impl RestartResult {
         }
     }
 
-    /// Left alone, as this step says.
+    /// The result of a workload that is not restarted, with the step's reason.
     pub fn left(step: &Step) -> Self {
         let decision = &step.decision;
-        Self::as_it_stands(
+        Self::with_old_data_of(
             step,
             RestartOutcome::Left,
             decision.reason,
@@ -136,8 +134,8 @@ pub struct Ended<'a> {
     /// For people.
     pub message: &'a str,
     /// Whether what became of it says why, and not only the plan.
-    pub is_told: bool,
-    /// Whether it runs on data that is not the present one, as far as is known.
+    pub has_verdicts: bool,
+    /// True if the workload is known to run with old data.
     pub behind: bool,
     /// Whether nobody knows of some Secret whether its pods started with that data.
     pub is_assumed: bool,
@@ -149,7 +147,7 @@ pub fn ended<'a>(step: &'a Step, result: Option<&'a RestartResult>) -> Ended<'a>
     let planned = Ended {
         reason: decision.reason,
         message: &decision.message,
-        is_told: false,
+        has_verdicts: false,
         behind: decision.behind,
         is_assumed: !decision.assumed.is_empty(),
     };
@@ -160,9 +158,10 @@ pub fn ended<'a>(step: &'a Step, result: Option<&'a RestartResult>) -> Ended<'a>
         result.outcome,
         RestartOutcome::Adopted | RestartOutcome::Renewed
     );
-    // A stamp that was written beside says nothing of why it is left alone.
-    let is_told = !noted || decision.action != Action::Leave || decision.reason == Reason::Current;
-    let (reason, message) = if is_told {
+    // A changed stamp is not the reason why a workload is not restarted.
+    let has_verdicts =
+        !noted || decision.action != Action::Leave || decision.reason == Reason::Current;
+    let (reason, message) = if has_verdicts {
         (result.reason, &*result.message)
     } else {
         (planned.reason, planned.message)
@@ -170,53 +169,50 @@ pub fn ended<'a>(step: &'a Step, result: Option<&'a RestartResult>) -> Ended<'a>
     Ended {
         reason,
         message,
-        is_told,
+        has_verdicts,
         behind: result.behind,
         is_assumed: planned.is_assumed && result.outcome != RestartOutcome::Restarted,
     }
 }
 
-/// What became of all of them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RestartResults {
-    /// By workload; those without an entry were left alone as planned.
+    /// By workload. A workload without an entry was left alone as planned.
     pub of: BTreeMap<WorkloadId, RestartResult>,
-    /// The Secrets that were looked at again after everything was synced.
+    /// Secrets that were read again after the sync.
     pub secrets: BTreeMap<Id, SecretSeen>,
-    /// What could not be seen again.
+    /// What could not be read or listed the second time.
     pub gaps: Vec<Gap>,
-    /// Why the run ended early, if it did.
     pub stopped: Option<Reason>,
-    /// What people should know.
     pub warnings: Vec<String>,
 }
 
-/// A Secret that was looked at again.
+/// A Secret that was read again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecretSeen {
     /// Its keys that workloads use.
     pub keys: Vec<String>,
-    /// Why it is not known to hold what it should.
+    /// Why it is not verified.
     pub doubt: Option<String>,
-    /// What uses it.
+    /// Workloads that use it.
     pub used_by: Vec<WorkloadId>,
 }
 
 impl RestartResults {
-    /// Adds what was done before, to workloads that this is about too.
+    /// Merges in the results of the adoption.
     pub fn add_earlier(&mut self, earlier: Self) {
         self.warnings.extend(earlier.warnings);
         self.stopped = self.stopped.or(earlier.stopped);
         for (id, mut before) in earlier.of {
             if let Some(later) = self.of.get(&id) {
                 let counts = if before.outcome == RestartOutcome::Failed {
-                    // Whatever else is said of it follows from that.
+                    // A later result only follows from the failure.
                     matches!(
                         later.outcome,
                         RestartOutcome::Left | RestartOutcome::NotReached
                     )
                 } else {
-                    // What was noted first says more than that nothing was owed then.
+                    // "Adopted" is more specific than "current".
                     later.reason == Reason::Current
                 };
                 if !counts {
@@ -238,7 +234,7 @@ impl RestartResults {
             .collect()
     }
 
-    /// Whether anything was written to a workload.
+    /// True if any workload was written to.
     pub fn wrote(&self) -> bool {
         self.of.values().any(|result| {
             matches!(
@@ -274,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_that_was_not_written_is_not_forgotten() {
+    fn a_failed_stamp_stays_in_the_results() {
         use RestartOutcome::{Adopted, Failed, Left, NotReached, Restarted};
         for (before, later, told) in [
             (
@@ -307,7 +303,7 @@ mod tests {
             all.add_earlier(results(before.0, before.1, false));
             let result = all.of.into_values().next().unwrap();
             assert_eq!(result.reason, told, "{before:?} {later:?}");
-            assert!(result.behind, "it is as it was seen last");
+            assert!(result.behind, "the latest state counts");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The stamp: what data a workload's pods started with, as keyed digests in an annotation of the workload's own.
+//! The stamp: keyed digests of the data that a workload's pods started with, in an annotation of the workload.
 //!
-//! Never in the pod template: writing it rolls nothing. Each digest is bound to the workload, the Secret and the key, so that
-//! equal digests do not tell equal passwords, and a stamp that was copied to another workload says nothing there.
+//! The annotation is not in the pod template, so writing it starts no rollout. Each digest depends on the workload, the Secret
+//! and the key, so that equal digests do not reveal equal passwords and a copied stamp is useless.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,39 +11,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::workload::{Keys, Pod, Workload};
 
-/// The form that is written; of a later one nothing is understood.
+/// The format version. Other versions are not read.
 const VERSION: u32 = 1;
 
-/// Hexadecimal digits of a digest: 64 bits of a keyed digest, of which a change has to hit the very same.
+/// Hexadecimal digits of a digest: 64 bits. A change stays undetected only on a collision.
 const DIGITS: usize = 16;
 
-/// Restarts are remembered for this long.
+/// How long restarts are kept in the stamp.
 pub const DAY: SignedDuration = SignedDuration::from_hours(24);
 
-/// The API server takes 256 KiB of annotations in all.
+/// The limit for one stamp. The API server allows 256 KiB for all annotations.
 const LARGEST: usize = 128 * 1024;
 
-/// The digests of one Secret's keys, by their names.
+/// The digests of a Secret's values, by key.
 pub type Prints = BTreeMap<String, String>;
 
-/// What a workload's pods started with.
+/// The data that a workload's pods started with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stamp {
-    /// The form.
+    /// The format version.
     v: u32,
-    /// Grows with every write: a smaller one than was seen before is an old stamp that somebody brought back.
+    /// Grows with every write. A smaller number than the one seen last means that somebody restored an old stamp.
     pub seq: u64,
-    /// The uid of the workload that it was written for.
+    /// The uid of the workload.
     pub of: String,
-    /// The id of the key that the digests were made with.
+    /// The id of the key that made the digests.
     pub key: String,
-    /// The namespace in which that key is kept.
+    /// The namespace of that key.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub key_in: String,
-    /// By Secret.
     pub secrets: BTreeMap<String, Prints>,
-    /// Secrets of which nobody knows whether the pods started with that data.
+    /// Secrets for which it is unknown whether the pods started with this data.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub assumed: BTreeSet<String>,
     /// The restarts of the last day.
@@ -54,28 +53,27 @@ pub struct Stamp {
     pub evicting: Option<Evicting>,
 }
 
-/// A restart that was made.
+/// A restart in the past.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restarted {
-    /// When.
     pub at: Timestamp,
-    /// A digest of all that the stamp then held.
+    /// A digest of all data in the stamp at that time.
     pub data: String,
 }
 
-/// An eviction of all pods that is under way: if the run is killed, the next one goes on with what is left.
+/// An eviction in progress. If the run is killed, the next run continues with the remaining pods.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evicting {
-    /// When the newest of the old pods was created, by the API server's clock, which knows whole seconds only …
+    /// The creation time of the newest old pod, by the API server's clock, in whole seconds.
     pub since: Timestamp,
-    /// … so that the old ones of that second are told by the uid.
+    /// The uids of old pods created in that second.
     pub last: BTreeSet<String>,
-    /// What new pods start with.
+    /// The data that the new pods start with.
     pub secrets: BTreeMap<String, Prints>,
 }
 
 impl Evicting {
-    /// Evicts these pods.
+    /// An eviction of all these pods.
     pub fn of(pods: &[Pod], secrets: BTreeMap<String, Prints>) -> Self {
         let newest = pods.iter().map(|pod| pod.created).max();
         let since = newest.unwrap_or(Timestamp::UNIX_EPOCH);
@@ -87,25 +85,24 @@ impl Evicting {
         }
     }
 
-    /// Whether this pod has to go.
+    /// True if this pod is to be evicted.
     pub fn covers(&self, pod: &Pod) -> bool {
         pod.created < self.since || (pod.created == self.since && self.last.contains(&pod.uid))
     }
 }
 
-/// Why an annotation is no stamp.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// It was written by another version.
-    #[error("it is of version {0}, and this eso-sync knows version {VERSION}")]
+    /// Another format version.
+    #[error("its version is {0}, but this eso-sync supports version {VERSION}")]
     Version(u32),
-    /// It is something else.
-    #[error("it is no stamp")]
+    /// Not a stamp.
+    #[error("it is not a valid stamp")]
     Form,
 }
 
 impl Stamp {
-    /// The first stamp of a workload.
+    /// The first stamp of a workload, without data.
     pub fn new(workload: &Workload, key: &StampKey) -> Self {
         Self {
             v: VERSION,
@@ -120,7 +117,7 @@ impl Stamp {
         }
     }
 
-    /// Reads an annotation.
+    /// Parses the annotation.
     pub fn parse(text: &str) -> Result<Self, Unreadable> {
         #[derive(Deserialize)]
         struct Versioned {
@@ -133,14 +130,14 @@ impl Stamp {
         serde_json::from_str(text).map_err(|_| Unreadable::Form)
     }
 
-    /// As it is written; None where it would not fit into an annotation.
+    /// The annotation's text, or None if it is too long.
     pub fn to_text(&self) -> Option<String> {
         let text = serde_json::to_string(self).ok()?;
         (text.len() <= LARGEST).then_some(text)
     }
 
-    /// Notes a restart; those of before the last day are forgotten.
-    pub fn note_restart(&mut self, at: Timestamp, key: &StampKey) {
+    /// Records a restart and removes those older than a day.
+    pub fn record_restart(&mut self, at: Timestamp, key: &StampKey) {
         self.restarts
             .retain(|restart| at.duration_since(restart.at) < DAY);
         let data = key.digest_of(&self.of, &self.secrets);
@@ -148,17 +145,17 @@ impl Stamp {
     }
 }
 
-/// A key that stamps are made with: one for all of a cluster, unless somebody keeps another elsewhere.
+/// A key that makes stamps. Usually there is one per cluster.
 pub struct StampKey {
     key: RunKey,
-    /// Tells keys apart, and nothing of the key.
+    /// Identifies the key without revealing it.
     pub id: String,
-    /// The namespace in which it is kept.
+    /// The namespace of its Secret.
     pub home: String,
 }
 
 impl StampKey {
-    /// From its bytes, which are wiped.
+    /// Creates a key from its bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         let key = RunKey::from_bytes(bytes);
         let id = start(&key, &[b"id"], 12);
@@ -166,14 +163,14 @@ impl StampKey {
         Self { key, id, home }
     }
 
-    /// The same, kept there.
+    /// Sets the namespace of the key.
     #[must_use]
     pub fn kept_in(mut self, namespace: &str) -> Self {
         namespace.clone_into(&mut self.home);
         self
     }
 
-    /// The digest of a value, for this workload.
+    /// The digest of one value.
     fn print(&self, workload: &str, secret: &str, name: &str, value: &[u8]) -> String {
         let fields = [
             b"value",
@@ -210,7 +207,7 @@ fn start(key: &RunKey, fields: &[&[u8]], digits: usize) -> String {
     let length = fields.iter().map(|field| field.len() + 8).sum();
     let mut message = Buffer::with_capacity(length);
     for field in fields {
-        // With its length, so that no two lists of fields are the same bytes.
+        // Each field has a length prefix, so that different lists never have the same bytes.
         message.push(&(field.len() as u64).to_be_bytes());
         message.push(field);
     }
@@ -245,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_do_not_run_into_each_other() {
+    fn fields_with_equal_concatenation_have_different_digests() {
         let key = StampKey::from_bytes([7; 32]);
         assert_ne!(
             key.print("a", "bc", "k", b"v"),
@@ -258,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_stamp_is_refused() {
+    fn an_invalid_stamp_is_rejected() {
         for text in ["", "{}", "true", "{\"v\":1}", "{\"v\":\"1\"}"] {
             assert_eq!(Stamp::parse(text), Err(Unreadable::Form), "{text}");
         }

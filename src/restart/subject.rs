@@ -1,4 +1,4 @@
-//! What is known of one workload when it is decided about.
+//! One workload with everything that its restart decision depends on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,88 +7,84 @@ use jiff::{SignedDuration, Timestamp};
 use super::stamp::{Prints, Stamp};
 use crate::workload::{Keys, Pod, Workload};
 
-/// Pods that were created this long after a Secret was last written have read it as it is: no cache of a kubelet is older.
-const WELL_AFTER: SignedDuration = SignedDuration::from_mins(1);
+/// Pods created this long after the last write of a Secret have its current data. The cache of a kubelet is never older.
+const KUBELET_CACHE: SignedDuration = SignedDuration::from_mins(1);
 
-/// A workload that a rule covers, with all that its restart depends on.
+/// A workload that a rule covers, with its Secrets and pods.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// The workload.
     pub workload: Workload,
-    /// The index of the rule that decides about it.
+    /// The index of its rule.
     pub rule: usize,
-    /// The Secrets that concern it, and those that stand in its stamp.
+    /// The Secrets that the rule considers, and those in the stamp.
     pub secrets: BTreeMap<String, Concern>,
-    /// Its pods, where they have a say; None: not looked at.
+    /// Its pods, or None if they were not read.
     pub pods: Option<Vec<Pod>>,
 }
 
-/// A Secret as it concerns one workload.
+/// A Secret as one workload uses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Concern {
     /// The keys that count.
     pub keys: Keys,
-    /// What it holds now.
+    /// The data that it holds now.
     pub view: View,
-    /// Whether it may decide about a restart: the policy selects it, and nobody else restarts on it.
+    /// True if it may cause a restart: the policy selects it, and nobody else restarts the workload because of it.
     pub counts: bool,
-    /// Whether Stakater Reloader restarts the workload on it.
+    /// True if Stakater Reloader restarts the workload because of it.
     pub left_to_reloader: bool,
     /// What it says of itself.
     pub found: Found,
 }
 
-/// What a Secret says of itself, as it was read.
+/// Facts about a Secret that were found when it was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Whether it holds what the operator's own digest on it was made of; None where that is not known.
+    /// True if the data matches the operator's own digest on the Secret. None if unknown.
     pub intact: Option<bool>,
-    /// Whether it holds other data than that which is known to be in sync.
+    /// True if its data differs from the data that was in sync.
     pub changed: bool,
 }
 
-/// What a Secret holds now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum View {
-    /// It was read.
     Seen(Now),
-    /// It does not exist.
     Missing,
-    /// It could not be read.
+    /// It could not be read, for this reason.
     Unreadable(String),
 }
 
-/// What one workload gets from a Secret now.
+/// The current data of a Secret for one workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// The digests of the keys that it uses.
+    /// The digests of the keys that the workload uses.
     pub prints: Prints,
-    /// Keys without a value.
+    /// Keys with an empty value.
     pub empty: BTreeSet<String>,
-    /// When the Secret was last written in any way; None where nobody knows.
+    /// The time of the last write of any kind, or None if unknown.
     pub written: Option<Timestamp>,
 }
 
-/// Whether a Secret is as it should be.
+/// Whether a Secret was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It is, as the rule demands it.
+    /// It fulfils `require` of the rule.
     Verified,
-    /// The run has not come to that yet.
+    /// The run has not synced it yet.
     Pending,
-    /// Somebody edited it.
+    /// Somebody other than the operator edited it.
     Tampered,
-    /// It is not known to be.
+    /// Not verified, for this reason.
     Unverified(String),
 }
 
 impl Subject {
-    /// The Secrets that may decide.
+    /// The Secrets that may cause a restart.
     pub fn counting(&self) -> impl Iterator<Item = (&String, &Concern)> {
         self.secrets.iter().filter(|(_, concern)| concern.counts)
     }
 
-    /// What it uses now of everything that was read.
+    /// The current digests of all Secrets that were read.
     pub fn prints(&self) -> BTreeMap<String, Prints> {
         self.secrets
             .iter()
@@ -96,9 +92,9 @@ impl Subject {
             .collect()
     }
 
-    /// The pods that a partition kept as they were when this stamp's last restart was made. One that came since, and is held back
-    /// by somebody else's rollout, has the data.
-    pub fn kept_back(&self, stamp: &Stamp) -> Vec<&Pod> {
+    /// Pods that a partition excluded from this stamp's last restart. Newer pods have the data, even if another rollout
+    /// excludes them.
+    pub fn excluded_pods(&self, stamp: &Stamp) -> Vec<&Pod> {
         let last = stamp.restarts.last();
         let pods = self.pods.iter().flatten();
         let kept = pods.filter(|pod| {
@@ -107,15 +103,15 @@ impl Subject {
         kept.collect()
     }
 
-    /// Whether all of its pods were created well after this Secret was last written. Without pods nothing is known.
+    /// True if all of its pods were created well after the last write of this Secret. False without pods.
     pub fn is_current(&self, concern: &Concern) -> bool {
         let mut pods = self.pods.iter().flatten().peekable();
-        pods.peek().is_some() && pods.all(|pod| concern.is_had_by(pod))
+        pods.peek().is_some() && pods.all(|pod| concern.is_current_for(pod))
     }
 }
 
 impl Concern {
-    /// What it holds, where it was read.
+    /// The current data, if it was read.
     pub fn now(&self) -> Option<&Now> {
         match &self.view {
             View::Seen(now) => Some(now),
@@ -123,9 +119,9 @@ impl Concern {
         }
     }
 
-    /// Whether this pod is known to have read it as it is.
-    pub fn is_had_by(&self, pod: &Pod) -> bool {
+    /// True if this pod is known to have the current data.
+    pub fn is_current_for(&self, pod: &Pod) -> bool {
         let written = self.now().and_then(|now| now.written);
-        written.is_some_and(|written| pod.created.duration_since(written) > WELL_AFTER)
+        written.is_some_and(|written| pod.created.duration_since(written) > KUBELET_CACHE)
     }
 }

@@ -1,4 +1,4 @@
-//! The Secrets that the policy selects, and what is known of each: whether it is as it should be, and whether it may change. Pure.
+//! The Secrets that the policy selects: whether each is verified, and whether the run may change it. Pure.
 
 use std::collections::BTreeMap;
 
@@ -27,12 +27,12 @@ pub struct Targets(BTreeMap<Id, Vec<Source>>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Source {
     id: Id,
-    /// Whether the run has yet to sync it.
+    /// True if the run has yet to sync it.
     pending: bool,
-    /// Why it is not proven, if it is not.
+    /// Why the sync is not proven, if so.
     unproven: Option<String>,
     judgement: Option<Judgement>,
-    /// Whether nobody else may write the Secret.
+    /// True if only the operator may write the Secret.
     exclusive: bool,
 }
 
@@ -40,7 +40,7 @@ struct Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Judgement {
     verdict: Verdict,
-    /// The data that it is about, where there was any.
+    /// The data that was checked, if any.
     judged: Option<Judged>,
 }
 
@@ -108,7 +108,6 @@ impl Targets {
         self
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -118,7 +117,7 @@ impl Targets {
         self.0.keys()
     }
 
-    /// The names of those in a namespace.
+    /// The names of the targets in a namespace.
     pub fn within<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a str> {
         self.0
             .keys()
@@ -126,7 +125,7 @@ impl Targets {
             .map(|secret| &*secret.name)
     }
 
-    /// Whether any is in this namespace.
+    /// True if a target is in this namespace.
     pub fn reach(&self, namespace: &str) -> bool {
         self.within(namespace).next().is_some()
     }
@@ -139,18 +138,18 @@ impl Targets {
         self.0.get(&id).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether the run may change what this Secret holds.
+    /// True if the run may change the data of this Secret.
     pub fn may_change(&self, namespace: &str, secret: &str) -> bool {
         self.sources(namespace, secret)
             .iter()
             .any(|source| source.pending && source.verdict() != Some(Verdict::InSync))
     }
 
-    /// What this Secret says of itself.
+    /// Checks a Secret that was read.
     pub fn found(&self, namespace: &str, secret: &wire::Secret) -> Found {
         let sources = self.sources(namespace, &secret.metadata.name);
         Found {
-            // Where others may add keys of their own, a digest that does not fit says nothing of the operator's.
+            // If others may add keys, a mismatch of the digest does not mean that the operator's data changed.
             intact: is_edited(secret)
                 .map(|edited| !edited)
                 .filter(|intact| *intact || sources.iter().all(|source| source.exclusive)),
@@ -158,7 +157,7 @@ impl Targets {
         }
     }
 
-    /// Whether this Secret is as it should be.
+    /// Returns whether this Secret is verified.
     pub fn standing(
         &self,
         namespace: &str,
@@ -182,12 +181,12 @@ impl Targets {
             })
     }
 
-    /// The Secrets that concern a workload by this rule, with the keys that count.
+    /// The Secrets that this rule considers for a workload, with the keys that count.
     pub fn concerning(&self, rule: &RestartRule, workload: &Workload) -> BTreeMap<String, Keys> {
         let named = |name: &str| {
             rule.secrets.is_empty() || rule.secrets.iter().any(|glob| glob.matches(name))
         };
-        // Without `match`, naming Secrets is enough: they need not be used.
+        // Without `match`, a rule that lists Secrets covers workloads that do not use them.
         let used_only = rule.r#match.is_some() || rule.secrets.is_empty();
         self.within(&workload.id.namespace)
             .filter(|name| named(name))
@@ -198,7 +197,7 @@ impl Targets {
             .collect()
     }
 
-    /// The first rule that covers a workload.
+    /// The index of the first rule that covers a workload.
     pub fn rule_of(&self, rules: &[RestartRule], workload: &Workload) -> Option<usize> {
         let id = &workload.id;
         let covers = |rule: &RestartRule| {
@@ -224,7 +223,7 @@ impl Source {
         self.judgement.as_ref().map(|judgement| judgement.verdict)
     }
 
-    /// Whether it was in sync with other data than this.
+    /// True if it was in sync with other data than this.
     fn is_outdated(&self, secret: &wire::Secret) -> bool {
         self.judgement.as_ref().is_some_and(|judgement| {
             let fits = |judged: &Judged| judged.fits(secret);
@@ -232,23 +231,23 @@ impl Source {
         })
     }
 
-    /// What it lacks of what is required.
+    /// Returns which part of `require` it does not fulfil.
     fn lacks(&self, require: Require, found: Found) -> Option<String> {
         match (require, self.verdict()) {
             (Require::Proven, _) => self.unproven.clone(),
-            (Require::InSync, Some(Verdict::InSync)) if found.changed => Some(
-                "was in sync, but its Secret's data has changed since that was checked".to_owned(),
-            ),
+            (Require::InSync, Some(Verdict::InSync)) if found.changed => {
+                Some("was in sync, but its Secret's data has changed since the check".to_owned())
+            }
             (Require::InSync, Some(Verdict::InSync)) => None,
             (Require::InSync, None) => {
-                Some("was not held against the provider in this run".to_owned())
+                Some("was not compared with the provider in this run".to_owned())
             }
             (Require::InSync, Some(verdict)) => Some(format!("is {}", word(verdict))),
         }
     }
 }
 
-/// What was synced in the run has its proof; what was not may have one from before.
+/// A synced item is proven by this run. Any other item may be proven from an earlier one.
 fn unproven(result: Option<&ItemResult>, proven: bool) -> Option<String> {
     match result {
         Some(result) if result.outcome == Outcome::Synced => None,
@@ -257,7 +256,7 @@ fn unproven(result: Option<&ItemResult>, proven: bool) -> Option<String> {
             Some(format!("is {}({reason})", result.outcome.as_str()))
         }
         None if proven => None,
-        None => Some("has no proof that it was synced as it now is".to_owned()),
+        None => Some("has no proof that its current version was synced".to_owned()),
     }
 }
 
@@ -320,7 +319,7 @@ mod tests {
         Targets(BTreeMap::from([(id("db"), vec![source])]))
     }
 
-    /// A Secret whose data is not what this digest was made of, with what others wrote.
+    /// A Secret whose data does not match this digest, with the managed fields of other writers.
     fn secret(digest: &str, managed: &Json) -> wire::Secret {
         let secret = json!({
             "metadata": {
@@ -333,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_that_does_not_fit_is_judged_as_the_drift_check_does() {
+    fn a_digest_mismatch_is_judged_like_in_the_drift_check() {
         let others =
             json!([{"manager": "kubectl-edit", "fieldsV1": {"f:data": {"f:password": {}}}}]);
         let (new, old) = ("0".repeat(56), "0".repeat(32));
@@ -341,9 +340,9 @@ mod tests {
             |exclusive, secret: &wire::Secret| target(exclusive).found("shop", secret).intact;
         assert_eq!(intact(true, &secret(&new, &json!([]))), Some(false));
         assert_eq!(intact(true, &secret(&old, &others)), Some(false));
-        // Old operators recorded keys that they had removed.
+        // Old operators also hashed keys that they had removed.
         assert_eq!(intact(true, &secret(&old, &json!([]))), None);
-        // Others may add keys to what is merged into.
+        // Other writers may add keys to a merged Secret.
         assert_eq!(intact(false, &secret(&new, &others)), None);
     }
 }

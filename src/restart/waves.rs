@@ -1,4 +1,4 @@
-//! In which order workloads are restarted: of each rule one alone first, then groups.
+//! Puts restarts in order: for each rule first one workload alone, then groups.
 
 use crate::{index::place, policy::RestartRule};
 
@@ -7,12 +7,12 @@ place! {
     pub RestartAt
 }
 
-/// Workloads that are restarted at once; the next wave starts when all of them are healthy.
+/// Workloads that are restarted together. The next wave starts when all of them are healthy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wave {
-    /// The rule.
+    /// The index of the rule.
     pub rule: usize,
-    /// Its place among the waves of that rule, from 1 on.
+    /// The number within the rule, from 1.
     pub number: u32,
     /// The steps.
     pub members: Vec<RestartAt>,
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn one_goes_alone_and_then_groups() {
+    fn the_first_wave_has_one_member() {
         let steps = [(0, 0), (1, 1), (2, 0), (3, 0), (4, 0)];
         let shown: Vec<_> = waves_of(&[rule(2), rule(1)], &steps)
             .into_iter()
@@ -90,7 +90,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_step_stands_in_one_wave_and_no_wave_is_too_large(
+        fn each_step_is_in_one_wave_of_allowed_size(
             at_once in 1u32..7, of in prop::collection::vec(0usize..3, 0..60)
         ) {
             let rules = [rule(at_once), rule(1), rule(3)];

@@ -15,31 +15,30 @@ use crate::{
     workload::{Kind, WorkloadId},
 };
 
-/// Workloads that could not be seen.
+/// Workloads that could not be listed or read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unseen {
-    /// Of which kind; None: of all.
+    /// The kind, or None for all.
     pub kind: Option<Kind>,
-    /// In which namespace; None: in all.
+    /// The namespace, or None for all.
     pub namespace: Option<String>,
-    /// In a word.
     pub reason: Reason,
-    /// For people.
+    /// Details for people.
     pub why: String,
 }
 
 /// What was read of the workloads that the rules cover, and of all that their restarts depend on.
 #[derive(Default)]
 pub struct Workloads {
-    /// Every workload that a rule covers, in order.
+    /// One for each workload that a rule covers, sorted.
     pub subjects: Vec<Subject>,
-    /// Every workload that there is, of the kinds and namespaces that were listed in full.
+    /// All existing workloads of the kinds and namespaces that were listed completely.
     pub present: BTreeSet<WorkloadId>,
-    /// The lists that were read in full: kind, and namespace or all.
+    /// The complete lists: kind, and namespace or None for all.
     pub listed: Vec<(Kind, Option<String>)>,
-    /// The lists that could not be had.
+    /// The lists that failed.
     pub unseen: Vec<Unseen>,
-    /// What could not be seen.
+    /// The same as messages for the report.
     pub gaps: Vec<Gap>,
     /// The Secrets by which they were found.
     pub targets: Targets,
@@ -55,33 +54,32 @@ pub struct Stamps {
     pub known: Known,
 }
 
-/// The key, and where it lives.
+/// The stamp key and its namespace.
 pub struct Keeper {
-    /// The key.
     pub key: StampKey,
-    /// The keys of others.
+    /// Keys of other installations.
     pub others: Others,
-    /// The namespace of its Secret.
+    /// The namespace of the Secret.
     pub namespace: String,
-    /// Whether its Secret exists. If not, the key is one that nothing was ever stamped with.
+    /// True if the Secret exists. If false, the key is a temporary one that made no stamp.
     pub kept: bool,
 }
 
 /// What restarts are told beside the policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Where the job keeps what it owns: the first of these namespaces that exists.
+    /// Candidate namespaces for the job's own objects. The first one that exists is used.
     pub namespaces: Vec<String>,
-    /// Stamps that vanished or cannot be read are made anew.
+    /// Creates missing or unreadable stamps again.
     pub adopt_anew: bool,
-    /// Workloads that are not healthy are restarted too, and stop no other; those that were restarted too often or too recently
-    /// are as well.
+    /// Also restarts unhealthy workloads and those that were restarted too often or too recently. Unhealthy workloads do not
+    /// stop their rule.
     pub retry: bool,
 }
 
 impl Keeper {
-    /// Whose keys are used beside the own one: whoever keeps another has another lock too.
-    pub fn kept_elsewhere(&self) -> Option<String> {
+    /// Warns about stamps whose key another installation keeps: it uses another lock too.
+    pub fn foreign_keys_warning(&self) -> Option<String> {
         let homes: BTreeSet<&str> = self.others.homes().collect();
         let first = homes.first()?;
         let all: Vec<&str> = homes.iter().copied().collect();
@@ -114,12 +112,12 @@ impl Stamps {
 }
 
 impl Unseen {
-    /// Whether this workload may be one of them.
+    /// True if this workload may be one of them.
     fn may_be(&self, id: &WorkloadId) -> bool {
         self.kind.is_none_or(|kind| kind == id.kind) && self.is_in(&id.namespace)
     }
 
-    /// Whether some of them may be in this namespace.
+    /// True if some of them may be in this namespace.
     pub fn is_in(&self, namespace: &str) -> bool {
         self.namespace.as_ref().is_none_or(|of| of == namespace)
     }
@@ -138,7 +136,6 @@ impl Workloads {
             .is_some_and(|stamps| !stamps.keeper.kept)
     }
 
-    /// Every workload that a rule covers, by its name.
     pub fn by_id(&self) -> BTreeMap<&WorkloadId, &Subject> {
         self.subjects
             .iter()
@@ -146,13 +143,13 @@ impl Workloads {
             .collect()
     }
 
-    /// Why this workload could not be seen, if it could not.
+    /// Why this workload could not be read, if so.
     pub fn unseen(&self, id: &WorkloadId) -> Option<&Unseen> {
         self.unseen.iter().find(|unseen| unseen.may_be(id))
     }
 
-    /// Whether this workload would have been seen if it were there.
-    pub fn would_show(&self, id: &WorkloadId) -> bool {
+    /// True if this workload would have been listed if it existed.
+    pub fn was_listed(&self, id: &WorkloadId) -> bool {
         self.listed.iter().any(|(kind, namespace)| {
             *kind == id.kind
                 && namespace

@@ -11,18 +11,18 @@ use super::{
 };
 use crate::policy::form::AnyForm;
 
-/// What of a policy's tree is right; None if it is no policy at all.
+/// Returns the valid part of a tree; None if it is not a policy.
 pub(super) fn policy(root: &Node, found: &mut Vec<Found>) -> Option<Dict> {
     let fault = if !matches!(root.value, Value::Map(_)) {
-        // Not quoted: a file that holds no keys may be any file, and hold anything.
+        // The text is not quoted: a file without keys may be any file, with any content.
         Fault::new(
-            "is no policy",
-            "write keys such as `select:` and `sync:` at the top",
+            "is not a policy",
+            "write keys such as `select:` and `sync:` at the top level",
         )
     } else if root.get("apiVersion").is_some() && root.get("kind").is_some() {
         Fault::new(
-            "is a manifest of Kubernetes",
-            "give the policy itself, as it stands in a ConfigMap's `data`",
+            "is a Kubernetes manifest",
+            "use the policy itself, as in the `data` of a ConfigMap",
         )
     } else {
         return value(root, schema::policy(), "", found)?.into_dict();
@@ -35,7 +35,7 @@ pub(super) fn policy(root: &Node, found: &mut Vec<Found>) -> Option<Dict> {
     None
 }
 
-/// The value in its normal form; None if it is wrong as a whole.
+/// Returns the normalised value; None if it is invalid as a whole.
 pub(super) fn value(
     node: &Node,
     schema: &Json,
@@ -60,7 +60,7 @@ pub(super) fn value(
         )),
         (Value::Scalar { text, style }, _) => scalar(text, *style, shape),
         (Value::List(_), _) => Err(Fault::new("is a list", shape.asks_for())),
-        (Value::Map(_), _) => Err(Fault::new("has keys below it", shape.asks_for())),
+        (Value::Map(_), _) => Err(Fault::new("is a map", shape.asks_for())),
     };
     match outcome {
         Ok(data) => Some(data),
@@ -86,7 +86,7 @@ fn list(
     if items.len() < least {
         return Err(Fault::new(
             "is empty, so nothing is selected",
-            "name something, or write `[{}]` for everything",
+            "add an entry, or write `[{}]` to select everything",
         ));
     }
     let mut list = Vec::new();
@@ -95,7 +95,7 @@ fn list(
         if least > 0 && item.says_nothing() {
             let fault = Fault::new(
                 "is empty",
-                "write `{}` if every ExternalSecret is meant, or remove it",
+                "write `{}` to select every ExternalSecret, or remove it",
             );
             found.push(Found {
                 line: item.line,
@@ -143,7 +143,7 @@ fn section(
             });
         }
     }
-    // At the top a later layer may have what this one lacks.
+    // At the top level another layer may set the required key.
     let required = keys.required().filter(|_| !path.is_empty());
     for name in required.filter(|name| node.get(name).is_none()) {
         let hint = keys.key(name).map(|key| Shape::of(key).asks_for());
@@ -170,7 +170,7 @@ fn chosen(
         let fault = match (key.read)(&entry.key) {
             Err(Fault { what, hint }) => Fault::new(format!("{} {what}", quoted(&entry.key)), hint),
             Ok(name) if dict.contains_key(&name) => Fault::new(
-                format!("{} was set already, under its other name", quoted(&name)),
+                format!("{} is already set under its other name", quoted(&name)),
                 "remove one of the two",
             ),
             Ok(name) => {
@@ -195,7 +195,7 @@ fn scalar(text: &str, style: Style, shape: Shape<'_>) -> Result<Data, Fault> {
         }
         Shape::Word(words) => word(text, words).ok_or_else(|| {
             Fault::new(
-                format!("{} is not known here", quoted(text)),
+                format!("{} is not a known value", quoted(text)),
                 shape.asks_for(),
             )
         }),
@@ -207,10 +207,10 @@ fn scalar(text: &str, style: Style, shape: Shape<'_>) -> Result<Data, Fault> {
             }
             None => formatted(text, style, form),
         },
-        // Not quoted: it is not a value in the wrong form, but something else altogether.
-        Shape::List { .. } => Err(Fault::new("is no list", shape.asks_for())),
+        // The text is not quoted, because it may be anything.
+        Shape::List { .. } => Err(Fault::new("is not a list", shape.asks_for())),
         Shape::Section(_) | Shape::Entries { .. } => {
-            Err(Fault::new("has no keys below it", shape.asks_for()))
+            Err(Fault::new("is not a map", shape.asks_for()))
         }
     }
 }
@@ -241,7 +241,7 @@ fn formatted(text: &str, style: Style, form: &AnyForm) -> Result<Data, Fault> {
         .map_err(|Fault { what, hint }| Fault::new(format!("{} {what}", quoted(text)), hint))?;
     match looks_like(text).filter(|_| style == Style::Plain) {
         Some(other) => {
-            let what = format!("{} is {other} to YAML, not text", quoted(text));
+            let what = format!("{} is {other} in YAML, not text", quoted(text));
             Err(Fault::new(
                 what,
                 format!("quote it: `\"{}\"`", text.escape_debug()),
@@ -251,10 +251,10 @@ fn formatted(text: &str, style: Style, form: &AnyForm) -> Result<Data, Fault> {
     }
 }
 
-/// The fault of a scalar that is neither the switch nor the number that was asked for.
+/// Returns the error for a scalar that is not the required boolean or number.
 fn mistaken(text: &str, style: Style, shape: Shape<'_>) -> Fault {
     let what = match (shape, looks_like(text)) {
-        (_, Some(_)) if style == Style::Quoted => "in quotes is text",
+        (_, Some(_)) if style == Style::Quoted => "is quoted, so it is text",
         (Shape::Switch, _) => "is neither `true` nor `false`",
         (_, Some("a number")) => "is out of range or not a whole number",
         _ => "is not a number",
@@ -267,14 +267,14 @@ fn unknown(key: &str, keys: Section<'_>) -> Fault {
     let hint = if let Some(name) = closest(key, &names) {
         format!("did you mean `{name}`?")
     } else if let Some(place) = elsewhere(key, schema::policy(), "") {
-        format!("it belongs elsewhere: `{place}`")
+        format!("move it to `{place}`")
     } else {
-        format!("known here: {}", listed(names))
+        format!("known keys: {}", listed(names))
     };
-    Fault::new("is no key of a policy", hint)
+    Fault::new("is an unknown key", hint)
 }
 
-/// The name that was probably meant: the same but for case and dashes, or but for a slip of the finger.
+/// Returns the most similar name, ignoring case and dashes, or None if no name is similar.
 pub(super) fn closest<'a>(key: &str, names: &[&'a str]) -> Option<&'a str> {
     let key = plain(key);
     let distance = |name: &str| strsim::damerau_levenshtein(&key, &plain(name));
@@ -294,7 +294,7 @@ fn plain(key: &str) -> String {
         .collect()
 }
 
-/// Where in the policy a key of that name belongs.
+/// Returns the path of a key with this name elsewhere in the policy.
 fn elsewhere(key: &str, schema: &Json, path: &str) -> Option<String> {
     Shape::of(schema)
         .section()?

@@ -1,4 +1,4 @@
-//! What the keys about drift say together, and what the flags allow of it.
+//! Validates the keys about drift together, and against the ceilings.
 
 use figment::{Figment, providers::Serialized};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::policy::{Capability, Ceilings, OnStillStale, When};
 
-/// Fills in what depends on other keys, and tells what does not go together.
+/// Fills in defaults that depend on other keys, and reports conflicting keys.
 pub(super) fn settle(
     figment: Figment,
     layers: &[Layer],
@@ -24,11 +24,11 @@ pub(super) fn settle(
             problems.push(Problem {
                 source,
                 key: "drift.enabled".to_owned(),
-                what: "`true` needs what --allow does not name".to_owned(),
-                hint: "write `enabled: false`, or give --allow drift".to_owned(),
+                what: "`true` is not permitted by --allow".to_owned(),
+                hint: "write `enabled: false`, or add --allow drift".to_owned(),
             });
         } else {
-            // One that says nothing of it gets what is allowed.
+            // A policy that does not set the key gets the permitted value.
             enabled = false;
             figment = figment.merge(Serialized::default("drift.enabled", false));
         }
@@ -51,7 +51,7 @@ fn allows(ceilings: &Ceilings, capability: Capability) -> bool {
         .is_none_or(|allowed| allowed.contains(&capability))
 }
 
-/// Without a check nobody knows what drifted: then all are synced, unless the policy says otherwise.
+/// Without a drift check, `sync.when` defaults to `always`.
 fn when(
     figment: Figment,
     enabled: bool,
@@ -68,7 +68,7 @@ fn when(
         problems.push(Problem {
             source,
             key: "sync.when".to_owned(),
-            what: "`drifted` cannot be told without the drift check (`drift.enabled`)".to_owned(),
+            what: "`drifted` needs the drift check, but `drift.enabled` is `false`".to_owned(),
             hint: "write `when: always`, or `drift: {enabled: true}` and --allow drift".to_owned(),
         });
     }
@@ -99,11 +99,11 @@ fn still_stale(
     };
     if !enabled {
         problem(
-            format!("`{word}` is never reached without the drift check (`drift.enabled`)"),
+            format!("`{word}` needs the drift check, but `drift.enabled` is `false`"),
             "write `onStillStale: report`, or `drift: {enabled: true}`".to_owned(),
         );
     }
-    // Recreating is what comes after refetching.
+    // `recreate` runs `refetch` first.
     let needed: &[(Capability, &str)] = match asked {
         OnStillStale::Report => &[],
         OnStillStale::Refetch => &[(Capability::Refetch, "refetch")],
@@ -119,9 +119,9 @@ fn still_stale(
         .collect();
     if !lacking.is_empty() {
         problem(
-            format!("`{word}` needs what --allow does not name"),
+            format!("`{word}` is not permitted by --allow"),
             format!(
-                "write `onStillStale: report`, or give --allow {}",
+                "write `onStillStale: report`, or add --allow {}",
                 lacking.join(",")
             ),
         );

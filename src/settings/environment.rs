@@ -1,7 +1,7 @@
 //! `ESO_SYNC_…` variables: `ESO_SYNC_SYNC__TIMEOUT` is `sync.timeout`.
 //!
-//! A value is taken for what its key asks for; lists and sections are written as YAML (`[{names: [web]}]`). Variables that
-//! name nothing are warned of and no more, since Kubernetes itself sets some for a Service called `eso-sync`.
+//! A value takes the type that its key needs. Lists and sections are written as YAML (`[{names: [web]}]`). Unknown variables are
+//! only a warning, because Kubernetes sets some for a Service named `eso-sync`.
 
 use std::collections::BTreeMap;
 
@@ -17,13 +17,13 @@ use super::{
 
 const PREFIX: &str = "ESO_SYNC_";
 
-/// The variables that name a policy's keys, each as a layer, and warnings about those that name nothing.
+/// Returns one layer for each variable that sets a policy key, and warnings about unknown variables.
 pub(super) fn layers(
     environment: &BTreeMap<String, String>,
     known_flags: &[&str],
 ) -> (Vec<Layer>, Vec<String>) {
     let mut layers = Vec::new();
-    let mut strangers = Vec::new();
+    let mut unknown = Vec::new();
     for (name, value) in environment {
         let Some(rest) = name.strip_prefix(PREFIX) else {
             continue;
@@ -33,10 +33,10 @@ pub(super) fn layers(
         }
         match resolve(rest) {
             Some((keys, shape)) => layers.push(layer(name, value, &keys, shape)),
-            None => strangers.push(&**name),
+            None => unknown.push(&**name),
         }
     }
-    (layers, warnings(&strangers))
+    (layers, warnings(&unknown))
 }
 
 fn layer(name: &str, value: &str, keys: &[String], shape: Shape<'_>) -> Layer {
@@ -69,13 +69,13 @@ fn layer(name: &str, value: &str, keys: &[String], shape: Shape<'_>) -> Layer {
     }
 }
 
-/// The keys that a name stands for, and what belongs there.
+/// Returns the keys and the schema for the name of a variable.
 fn resolve(rest: &str) -> Option<(Vec<String>, Shape<'static>)> {
     let mut shape = Shape::of(schema::policy());
     let mut keys = Vec::new();
     for segment in rest.split("__") {
         if let Shape::Entries { value, .. } = shape {
-            // Names of providers are lower case; those of stores do not fit into the name of a variable.
+            // Provider names are lower case. Store names cannot be part of a variable's name.
             keys.push(segment.to_ascii_lowercase());
             shape = Shape::of(value);
         } else {
@@ -100,14 +100,14 @@ fn screaming(name: &str) -> String {
     screamed
 }
 
-fn warnings(strangers: &[&str]) -> Vec<String> {
+fn warnings(unknown: &[&str]) -> Vec<String> {
     let (injected, others): (Vec<&str>, Vec<&str>) =
-        strangers.iter().partition(|name| is_of_a_service(name));
+        unknown.iter().partition(|name| is_of_a_service(name));
     let mut warnings = Vec::new();
     if !injected.is_empty() {
         warnings.push(format!(
-            "ignored {}: Kubernetes sets them for a Service called `eso-sync`; `enableServiceLinks: false` in the pod's spec \
-             stops that",
+            "ignored {}: Kubernetes sets them for a Service called `eso-sync`; set `enableServiceLinks: false` in the \
+             Pod's spec to stop that",
             listed(injected)
         ));
     }
@@ -118,13 +118,13 @@ fn warnings(strangers: &[&str]) -> Vec<String> {
             .map(|close| format!("; did you mean `{PREFIX}{close}`?"));
         let hint = hint.unwrap_or_default();
         warnings.push(format!(
-            "ignored environment variable {name}: it names no key of a policy and no flag{hint}"
+            "ignored environment variable {name}: unknown policy key or flag{hint}"
         ));
     }
     warnings
 }
 
-/// `…_SERVICE_HOST`, `…_SERVICE_PORT…`, `…_PORT`, `…_PORT_443_TCP…`, as the kubelet forms them.
+/// True for variables that the kubelet sets for a Service: `…_SERVICE_HOST`, `…_SERVICE_PORT…`, `…_PORT`, `…_PORT_443_TCP…`.
 fn is_of_a_service(name: &str) -> bool {
     let rest = name.strip_prefix(PREFIX).unwrap_or_default();
     rest == "SERVICE_HOST"
@@ -133,7 +133,7 @@ fn is_of_a_service(name: &str) -> bool {
         || rest.starts_with("PORT_")
 }
 
-/// The names of all variables that a policy knows, without the prefix.
+/// Returns the names of all policy variables, without the prefix.
 pub(super) fn names() -> Vec<String> {
     fn collect(schema: &Json, above: &str, names: &mut Vec<String>) {
         let section = Shape::of(schema).section();

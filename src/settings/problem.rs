@@ -1,24 +1,21 @@
-//! What is wrong with a policy: all of it at once, each thing with its place and with what would be right.
+//! The errors of a policy, each with its place and a hint.
 
 use std::{fmt, path::PathBuf};
 
 pub(super) use crate::policy::form::Fault;
 
-/// Where a setting was read.
+/// The source of a setting.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
-    /// A file; the line counts from one and is lacking where the whole file is meant.
+    /// A file. The line counts from 1; None means the whole file.
     File {
-        /// As it was given.
         path: PathBuf,
-        /// The line.
         line: Option<usize>,
     },
     /// An environment variable, by name.
     Variable(String),
-    /// A flag.
     CommandLine,
-    /// Nowhere: what holds where nothing was said.
+    /// No source: the default.
     Defaults,
 }
 
@@ -37,16 +34,14 @@ impl fmt::Display for Source {
     }
 }
 
-/// One thing that is wrong.
+/// One error of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where.
     pub source: Source,
-    /// The key, from the top: `select[0].names[2]`. Empty where no key is meant.
+    /// The path of the key, for example `select[0].names[2]`. Empty for the whole source.
     pub key: String,
-    /// What is wrong.
     pub what: String,
-    /// What would be right.
+    /// How to fix it.
     pub hint: String,
 }
 
@@ -64,10 +59,10 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why a policy was refused: everything that is wrong with it.
+/// The error for an invalid policy, with all problems.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
-    /// At least one, in the order of the layers and of the lines in each.
+    /// Not empty. Sorted by layer and line.
     pub problems: Vec<Problem>,
 }
 
@@ -86,7 +81,7 @@ impl fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
-/// A fault, the key it is at, and the line it is on.
+/// A fault with its key and line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) line: usize,
@@ -94,7 +89,7 @@ pub(super) struct Found {
     pub(super) fault: Fault,
 }
 
-/// A text of the file's as messages quote it: on one line, and not at length.
+/// Quotes a text for a message: on one line, at most 60 characters.
 pub(super) fn quoted(text: &str) -> String {
     const LONGEST: usize = 60;
     let mut shown: String = text
@@ -108,7 +103,7 @@ pub(super) fn quoted(text: &str) -> String {
     format!("`{shown}`")
 }
 
-/// `a`, `b` and so on, as a message lists them.
+/// Formats words as a list: `a`, `b`.
 pub(super) fn listed<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
     words.join(", ")

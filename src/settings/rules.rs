@@ -63,7 +63,7 @@ fn names_a_store(store: &Node) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A rule that names nothing would restart whatever there is.
+/// Rejects a rule that would match every workload.
 fn covers_workloads(rule: &Node) -> Result<(), Fault> {
     let says = |key: &str| rule.get(key).is_some_and(|value| !is_empty_list(value));
     if !["namespaces", "labelSelector", "names", "match"]

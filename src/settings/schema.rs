@@ -22,7 +22,7 @@ const RULE: &str = "x-rule";
 /// are coarse, and it does not see quotes or duplicate keys.
 pub fn schema() -> Value {
     let mut schema = policy().clone();
-    // A file may be one layer of several, so none has to have all that the whole needs.
+    // A file may be one of several layers, so no file needs all required keys.
     if let Value::Object(schema) = &mut schema {
         schema.remove("required");
     }
@@ -132,18 +132,18 @@ fn words_in_one(keywords: &mut Map<String, Value>) {
     keywords.insert("enum".to_owned(), Value::Array(words));
 }
 
-/// What a value has to look like.
+/// The type of a value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Shape<'a> {
     /// `true` or `false`.
     Switch,
-    /// A whole number, at least this.
+    /// A whole number with this minimum.
     Count(u32),
     /// One of these words.
     Word(Words<'a>),
-    /// Text in a form.
+    /// Text in a format.
     Text(&'static AnyForm),
-    /// A whole number, at least the first; or text in a form.
+    /// A whole number with this minimum, or text in a format.
     CountOr(u32, &'static AnyForm),
     /// A list of at least so many, each of which fulfils the rule.
     List {
@@ -151,9 +151,9 @@ pub(super) enum Shape<'a> {
         least: usize,
         rule: Option<Rule>,
     },
-    /// Keys that are known.
+    /// A map with fixed keys.
     Section(Section<'a>),
-    /// Keys that the operator chooses.
+    /// A map with keys that the user chooses.
     Entries {
         key: &'static AnyForm,
         value: &'a Value,
@@ -237,13 +237,15 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// What would be right, as the end of a sentence that starts with "write".
+    /// Returns a hint that describes a valid value.
     pub(super) fn asks_for(self) -> String {
         use super::problem::listed;
 
         match self {
             Self::Switch => "write `true` or `false`".to_owned(),
-            Self::Count(least) => format!("write a whole number from {least} on, without quotes"),
+            Self::Count(least) => {
+                format!("write a whole number of at least {least}, without quotes")
+            }
             Self::Word(words) => format!("write one of {}", listed(words.iter())),
             Self::Text(form) | Self::CountOr(_, form) => form.hint.to_owned(),
             Self::List { .. } => "write a list: `[…]`, or one `- …` per line".to_owned(),
@@ -256,7 +258,7 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// A value that would be right, of those that stand in one word.
+    /// Returns a valid value that is one word.
     fn example(self) -> &'a str {
         match self {
             Self::Text(form) => form.example,

@@ -17,12 +17,12 @@ fn file(text: &str) -> Sources {
     }
 }
 
-/// What is wrong with a file.
+/// Returns the errors of a file.
 fn refused(text: &str) -> String {
     load(&file(text), &[]).unwrap_err().to_string()
 }
 
-/// What is wrong with a file that selects, save for these lines.
+/// Returns the errors of these lines below a valid `select`.
 fn refused_below(text: &str) -> String {
     refused(&format!("select: [{{}}]\n{text}"))
 }
@@ -33,7 +33,7 @@ fn loaded(text: &str) -> Policy {
         .policy
 }
 
-/// As a policy file says it.
+/// Returns the policy in the form of a policy file.
 fn shown(policy: &Policy) -> String {
     serde_saphyr::to_string(policy).unwrap()
 }
@@ -66,7 +66,7 @@ mod layers {
     use super::*;
 
     #[test]
-    fn what_is_not_said_has_its_default() {
+    fn missing_keys_have_their_default() {
         assert_eq!(
             loaded("select: [{}]"),
             Policy::selecting(vec![crate::policy::Selection::default()])
@@ -74,7 +74,7 @@ mod layers {
     }
 
     #[test]
-    fn later_files_win_key_by_key_and_lists_as_a_whole() {
+    fn later_files_override_by_key_and_replace_lists() {
         let mut sources = file(
             "select: [{names: [a, b]}]\nsync: {timeout: 5s, retries: 7}\npace: {providers: {aws: 1/s}}\n",
         );
@@ -127,7 +127,7 @@ mod layers {
     }
 
     #[test]
-    fn variables_win_over_files_and_flags_over_variables() {
+    fn flags_override_variables_and_variables_override_files() {
         let mut sources = file("select: [{}]\nsync: {timeout: 1s, retries: 1, annotation: a}\n");
         sources
             .environment
@@ -170,7 +170,7 @@ mod layers {
     }
 
     #[test]
-    fn a_flag_with_a_wrong_value_is_told_from_a_file() {
+    fn invalid_flag_value_names_the_command_line() {
         let mut sources = file("select: [{}]");
         sources
             .flags
@@ -180,14 +180,14 @@ mod layers {
             json!([{"names": ["Web"], "labelSelector": "a b"}]),
         );
         insta::assert_snapshot!(load(&sources, &[]).unwrap_err(), @"
-        command line: select[0].labelSelector: `a b` is not a label selector (`a b` is no label key); write it like `team=payments,tier!=test`
-        command line: select[0].names[0]: `Web` has capital letters, which no name in Kubernetes has; write a name or a glob like `prod-*`
+        command line: select[0].labelSelector: `a b` is not a label selector (`a b` is not a valid label key); write it like `team=payments,tier!=test`
+        command line: select[0].names[0]: `Web` has uppercase letters, but Kubernetes names are lowercase; write a name or a glob like `prod-*`
         command line: sync.timeout: `soon` is not a duration; write it like `30s`, `5m` or `1h30m`
         ");
     }
 
     #[test]
-    fn the_digest_is_of_what_is_said_and_not_of_how_and_where() {
+    fn digest_depends_on_content_and_not_on_source() {
         let digest = |sources: Sources| load(&sources, &[]).unwrap().digest;
         let plain = digest(file(
             "select: [{providers: [azure]}]\nsync: {timeout: 120s}\npace: {default: 60/min}\n",
@@ -208,7 +208,7 @@ mod layers {
     }
 
     #[test]
-    fn a_missing_file_is_named() {
+    fn missing_files_are_named() {
         let paths = ["no-such.yaml".into(), "nor-such.yaml".into()];
         insta::assert_snapshot!(read_files(&paths).unwrap_err(), @"
         no-such.yaml: cannot be read: No such file or directory (os error 2); name the policy with --config FILE
@@ -221,7 +221,7 @@ mod text {
     use super::*;
 
     #[test]
-    fn everything_is_told_at_once_with_its_line() {
+    fn all_errors_are_reported_with_their_line() {
         insta::assert_snapshot!(refused("\
 select:
   - namespaces: [\"prod-*\", 1234]
@@ -241,22 +241,22 @@ lock: true
 deadline: 1d
 restart: []
 "), @r#"
-        config.yaml:2: select[0].namespaces[1]: `1234` is a number to YAML, not text; quote it: `"1234"`
-        config.yaml:3: select[0].labelselector: is no key of a policy; did you mean `labelSelector`?
-        config.yaml:4: select[0].states[1]: `stale` is not known here; write one of `ready`, `failed`, `never-synced`, `overdue`
+        config.yaml:2: select[0].namespaces[1]: `1234` is a number in YAML, not text; quote it: `"1234"`
+        config.yaml:3: select[0].labelselector: is an unknown key; did you mean `labelSelector`?
+        config.yaml:4: select[0].states[1]: `stale` is not a known value; write one of `ready`, `failed`, `never-synced`, `overdue`
         config.yaml:7: sync.timeout: `5 minutes` is not a duration; write it like `30s`, `5m` or `1h30m`
-        config.yaml:8: sync.retries: `many` is not a number; write a whole number from 0 on, without quotes
-        config.yaml:10: pace.default: `0/s` is a rate of zero; write it like `20/s`, `30/min` or `100/h`
-        config.yaml:11: pace.inFlight: `0` is neither `auto` nor a whole number above zero; write `auto` or a whole number from 1 on
-        config.yaml:13: safety.maxSyncs: `-1` is out of range or not a whole number; write a whole number from 1 on, without quotes
+        config.yaml:8: sync.retries: `many` is not a number; write a whole number of at least 0, without quotes
+        config.yaml:10: pace.default: `0/s` must be greater than zero; write it like `20/s`, `30/min` or `100/h`
+        config.yaml:11: pace.inFlight: `0` is neither `auto` nor a whole number above zero; write `auto` or a whole number of at least 1
+        config.yaml:13: safety.maxSyncs: `-1` is out of range or not a whole number; write a whole number of at least 1, without quotes
         config.yaml:14: safety.stopAfterFailures: `120%` is neither a number nor a percentage; write it like `10` or `20%`
-        config.yaml:15: lock: has no keys below it; write keys below it: `enabled`
+        config.yaml:15: lock: is not a map; write keys below it: `enabled`
         config.yaml:16: deadline: `1d` is not a duration; write it like `30s`, `5m` or `1h30m`
         "#);
     }
 
     #[test]
-    fn a_mistake_in_each_layer_is_told_at_once() {
+    fn errors_of_all_layers_are_reported() {
         let mut sources = file("select: [{}]\ndeadline: 0s\n");
         sources.files.push(SourceFile {
             path: "broken.yaml".into(),
@@ -270,15 +270,15 @@ restart: []
             .environment
             .insert("ESO_SYNC_LOCK__ENABLED".to_owned(), "maybe".to_owned());
         insta::assert_snapshot!(load(&sources, &[]).unwrap_err(), @"
-        config.yaml:2: deadline: `0s` is no time at all; write it like `30s`, `5m` or `1h30m`
+        config.yaml:2: deadline: `0s` must be greater than zero; write it like `30s`, `5m` or `1h30m`
         broken.yaml:1: is not YAML: unclosed bracket '['
-        more.yaml:3: sync.retries: `x` is not a number; write a whole number from 0 on, without quotes
+        more.yaml:3: sync.retries: `x` is not a number; write a whole number of at least 0, without quotes
         environment variable ESO_SYNC_LOCK__ENABLED: lock.enabled: `maybe` is neither `true` nor `false`; write `true` or `false`
         ");
     }
 
     #[test]
-    fn an_unknown_key_is_told_with_the_one_that_was_meant() {
+    fn unknown_key_suggests_the_known_one() {
         insta::assert_snapshot!(refused_below("\
 Sync: {}
 sync: {time-out: 1m, retrys: 1, restart: 1}
@@ -288,26 +288,26 @@ pace: {in_flight: 3, Kubernetes: 1/s}
 safety: {max-syncs: 1}
 allow: [sync]
 "), @"
-        config.yaml:2: Sync: is no key of a policy; did you mean `sync`?
-        config.yaml:3: sync.time-out: is no key of a policy; did you mean `timeout`?
-        config.yaml:3: sync.retrys: is no key of a policy; did you mean `retries`?
-        config.yaml:3: sync.restart: is no key of a policy; it belongs elsewhere: `restart`
-        config.yaml:4: timeout: is no key of a policy; it belongs elsewhere: `sync.timeout`
-        config.yaml:5: labels: is no key of a policy; known here: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `lock`, `deadline`
-        config.yaml:6: pace.in_flight: is no key of a policy; did you mean `inFlight`?
-        config.yaml:6: pace.Kubernetes: is no key of a policy; did you mean `kubernetes`?
-        config.yaml:7: safety.max-syncs: is no key of a policy; did you mean `maxSyncs`?
-        config.yaml:8: allow: is no key of a policy; known here: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `lock`, `deadline`
+        config.yaml:2: Sync: is an unknown key; did you mean `sync`?
+        config.yaml:3: sync.time-out: is an unknown key; did you mean `timeout`?
+        config.yaml:3: sync.retrys: is an unknown key; did you mean `retries`?
+        config.yaml:3: sync.restart: is an unknown key; move it to `restart`
+        config.yaml:4: timeout: is an unknown key; move it to `sync.timeout`
+        config.yaml:5: labels: is an unknown key; known keys: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `lock`, `deadline`
+        config.yaml:6: pace.in_flight: is an unknown key; did you mean `inFlight`?
+        config.yaml:6: pace.Kubernetes: is an unknown key; did you mean `kubernetes`?
+        config.yaml:7: safety.max-syncs: is an unknown key; did you mean `maxSyncs`?
+        config.yaml:8: allow: is an unknown key; known keys: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `lock`, `deadline`
         ");
     }
 
     #[test]
-    fn a_manifest_is_no_policy() {
-        insta::assert_snapshot!(refused("apiVersion: v1\nkind: ConfigMap\ndata: {config.yaml: 'select: [{}]'}\n"), @"config.yaml:1: is a manifest of Kubernetes; give the policy itself, as it stands in a ConfigMap's `data`");
+    fn kubernetes_manifest_is_not_a_policy() {
+        insta::assert_snapshot!(refused("apiVersion: v1\nkind: ConfigMap\ndata: {config.yaml: 'select: [{}]'}\n"), @"config.yaml:1: is a Kubernetes manifest; use the policy itself, as in the `data` of a ConfigMap");
     }
 
     #[test]
-    fn a_duplicate_key_is_told_with_the_line_of_the_first() {
+    fn duplicate_key_names_the_first_line() {
         insta::assert_snapshot!(refused_below("sync:\n  retries: 1\n  timeout: 1m\n  retries: 2\nsync: {}\n"), @"
         config.yaml:5: sync.retries: is set twice, first in line 3; remove one of the two
         config.yaml:6: sync: is set twice, first in line 2; remove one of the two
@@ -315,7 +315,7 @@ allow: [sync]
     }
 
     #[test]
-    fn what_yaml_takes_for_something_else_has_to_be_quoted() {
+    fn text_that_yaml_reads_as_another_type_needs_quotes() {
         insta::assert_snapshot!(refused("\
 select:
   - names: [1234, 1.10, no, true, ~, 0x1f, 1e3, '1234', a1, 1_000]
@@ -323,43 +323,43 @@ select:
     namespaces: [2024-01-01, 12:30]
 sync: {annotation: 10}
 "), @r#"
-        config.yaml:2: select[0].names[0]: `1234` is a number to YAML, not text; quote it: `"1234"`
-        config.yaml:2: select[0].names[1]: `1.10` is a number to YAML, not text; quote it: `"1.10"`
-        config.yaml:2: select[0].names[2]: `no` is a boolean to YAML, not text; quote it: `"no"`
-        config.yaml:2: select[0].names[3]: `true` is a boolean to YAML, not text; quote it: `"true"`
+        config.yaml:2: select[0].names[0]: `1234` is a number in YAML, not text; quote it: `"1234"`
+        config.yaml:2: select[0].names[1]: `1.10` is a number in YAML, not text; quote it: `"1.10"`
+        config.yaml:2: select[0].names[2]: `no` is a boolean in YAML, not text; quote it: `"no"`
+        config.yaml:2: select[0].names[3]: `true` is a boolean in YAML, not text; quote it: `"true"`
         config.yaml:2: select[0].names[4]: is empty; write a name or a glob like `prod-*`, or remove it
-        config.yaml:2: select[0].names[5]: `0x1f` is a number to YAML, not text; quote it: `"0x1f"`
-        config.yaml:2: select[0].names[6]: `1e3` is a number to YAML, not text; quote it: `"1e3"`
-        config.yaml:2: select[0].names[9]: `1_000` is no name that Kubernetes allows; write a name or a glob like `prod-*`
-        config.yaml:3: select[0].labelSelector: `yes` is a boolean to YAML, not text; quote it: `"yes"`
-        config.yaml:4: select[0].namespaces[1]: `12:30` is no name that Kubernetes allows; write a name or a glob like `prod-*`
-        config.yaml:5: sync.annotation: `10` is a number to YAML, not text; quote it: `"10"`
+        config.yaml:2: select[0].names[5]: `0x1f` is a number in YAML, not text; quote it: `"0x1f"`
+        config.yaml:2: select[0].names[6]: `1e3` is a number in YAML, not text; quote it: `"1e3"`
+        config.yaml:2: select[0].names[9]: `1_000` is not a valid Kubernetes name; write a name or a glob like `prod-*`
+        config.yaml:3: select[0].labelSelector: `yes` is a boolean in YAML, not text; quote it: `"yes"`
+        config.yaml:4: select[0].namespaces[1]: `12:30` is not a valid Kubernetes name; write a name or a glob like `prod-*`
+        config.yaml:5: sync.annotation: `10` is a number in YAML, not text; quote it: `"10"`
         "#);
     }
 
     #[test]
-    fn text_is_no_number_and_no_switch() {
+    fn quoted_text_is_not_a_number_or_boolean() {
         insta::assert_snapshot!(refused_below("\
 sync: {retries: '2', generators: 'true'}
 safety: {maxSyncs: 1.5, stopAfterFailures: '10'}
 lock: {enabled: yes}
 pace: {inFlight: 'auto'}
 "), @"
-        config.yaml:2: sync.retries: `2` in quotes is text; write a whole number from 0 on, without quotes
-        config.yaml:2: sync.generators: `true` in quotes is text; write `true` or `false`
-        config.yaml:3: safety.maxSyncs: `1.5` is out of range or not a whole number; write a whole number from 1 on, without quotes
-        config.yaml:3: safety.stopAfterFailures: `10` in quotes is text; write it like `10` or `20%`
+        config.yaml:2: sync.retries: `2` is quoted, so it is text; write a whole number of at least 0, without quotes
+        config.yaml:2: sync.generators: `true` is quoted, so it is text; write `true` or `false`
+        config.yaml:3: safety.maxSyncs: `1.5` is out of range or not a whole number; write a whole number of at least 1, without quotes
+        config.yaml:3: safety.stopAfterFailures: `10` is quoted, so it is text; write it like `10` or `20%`
         config.yaml:4: lock.enabled: `yes` is neither `true` nor `false`; write `true` or `false`
         ");
         insta::assert_snapshot!(refused_below("safety: {maxSyncs: 99999999999}\nsync: {retries: 010, generators: 1}\n"), @"
-        config.yaml:2: safety.maxSyncs: `99999999999` is out of range or not a whole number; write a whole number from 1 on, without quotes
-        config.yaml:3: sync.retries: `010` is out of range or not a whole number; write a whole number from 0 on, without quotes
+        config.yaml:2: safety.maxSyncs: `99999999999` is out of range or not a whole number; write a whole number of at least 1, without quotes
+        config.yaml:3: sync.retries: `010` is out of range or not a whole number; write a whole number of at least 0, without quotes
         config.yaml:3: sync.generators: `1` is neither `true` nor `false`; write `true` or `false`
         ");
     }
 
     #[test]
-    fn a_value_of_another_kind_is_told_without_quoting_it() {
+    fn value_of_wrong_type_is_not_quoted() {
         insta::assert_snapshot!(refused("\
 select: everything
 exclude: {names: [a]}
@@ -367,19 +367,19 @@ sync: now
 pace: {providers: [aws], stores: 5/s, default: [1/s], kubernetes: {a: 1/s}}
 safety: [1]
 "), @"
-        config.yaml:1: select: is no list; write a list: `[…]`, or one `- …` per line
-        config.yaml:2: exclude: has keys below it; write a list: `[…]`, or one `- …` per line
-        config.yaml:3: sync: has no keys below it; write keys below it: `when`, `annotation`, `generators`, `timeout`, `retries`, `onStillStale`
+        config.yaml:1: select: is not a list; write a list: `[…]`, or one `- …` per line
+        config.yaml:2: exclude: is a map; write a list: `[…]`, or one `- …` per line
+        config.yaml:3: sync: is not a map; write keys below it: `when`, `annotation`, `generators`, `timeout`, `retries`, `onStillStale`
         config.yaml:4: pace.providers: is a list; write `key: value` pairs below it, such as `vault: 20/s`
-        config.yaml:4: pace.stores: has no keys below it; write `key: value` pairs below it, such as `ClusterSecretStore/vault: 20/s`
+        config.yaml:4: pace.stores: is not a map; write `key: value` pairs below it, such as `ClusterSecretStore/vault: 20/s`
         config.yaml:4: pace.default: is a list; write it like `20/s`, `30/min` or `100/h`
-        config.yaml:4: pace.kubernetes: has keys below it; write it like `20/s`, `30/min` or `100/h`
+        config.yaml:4: pace.kubernetes: is a map; write it like `20/s`, `30/min` or `100/h`
         config.yaml:5: safety: is a list; write keys below it: `maxSyncs`, `maxRestarts`, `stopAfterFailures`
         ");
     }
 
     #[test]
-    fn an_empty_value_is_told() {
+    fn empty_values_are_errors() {
         insta::assert_snapshot!(refused("select:\nsync:\n  timeout:\n  generators: ~\nexclude: null\n"), @"
         config.yaml:1: select: is empty; write a list: `[…]`, or one `- …` per line, or remove it
         config.yaml:3: sync.timeout: is empty; write it like `30s`, `5m` or `1h30m`, or remove it
@@ -389,7 +389,7 @@ safety: [1]
     }
 
     #[test]
-    fn a_key_that_is_no_text_is_told() {
+    fn keys_must_be_text() {
         insta::assert_snapshot!(refused_below("? [a, b]\n: 1\n{c: d}: 2\n"), @"
         config.yaml:2: a key is not text; write `key: value`
         config.yaml:4: a key is not text; write `key: value`
@@ -401,25 +401,25 @@ mod yaml {
     use super::*;
 
     #[test]
-    fn an_empty_file_says_nothing() {
+    fn empty_file_sets_nothing() {
         for text in ["", "\n", "# select: []\n", "---\n", "{}", "\u{feff}"] {
             assert_eq!(
                 refused(text),
-                "config.yaml: select: is lacking, so nothing is selected; write `select: [{namespaces: [\"prod-*\"]}]`, or `select: [{}]` for everything",
+                "config.yaml: select: is missing, so nothing is selected; write `select: [{namespaces: [\"prod-*\"]}]`, or `select: [{}]` to select everything",
                 "{text:?}"
             );
         }
     }
 
     #[test]
-    fn a_file_from_windows_is_read_and_its_lines_counted() {
+    fn windows_line_endings_are_supported() {
         let text = "\u{feff}select: [{}]\r\nsync:\r\n  retries: 3\r\n";
         assert_eq!(loaded(text).sync.retries, 3);
-        insta::assert_snapshot!(refused(&text.replace('3', "x")), @"config.yaml:3: sync.retries: `x` is not a number; write a whole number from 0 on, without quotes");
+        insta::assert_snapshot!(refused(&text.replace('3', "x")), @"config.yaml:3: sync.retries: `x` is not a number; write a whole number of at least 0, without quotes");
     }
 
     #[test]
-    fn a_syntax_error_is_told_without_quoting_the_file() {
+    fn syntax_error_does_not_quote_the_file() {
         insta::assert_snapshot!(refused("select: [{names: [a}]"), @"config.yaml:1: is not YAML: mismatched bracket '[' closed by '}'");
         insta::assert_snapshot!(refused("select:\n\t- {}\n"), @"config.yaml:2: is not YAML: tabs disallowed within this context (block indentation)");
         insta::assert_snapshot!(refused("select: [{}]\nsync: {annotation: \"hunter2\n"), @"config.yaml:2: is not YAML: unclosed quote");
@@ -428,19 +428,19 @@ mod yaml {
     }
 
     #[test]
-    fn a_file_that_holds_no_keys_is_not_quoted() {
-        insta::assert_snapshot!(refused("hunter2"), @"config.yaml:1: is no policy; write keys such as `select:` and `sync:` at the top");
-        insta::assert_snapshot!(refused("- hunter2\n- b\n"), @"config.yaml:1: is no policy; write keys such as `select:` and `sync:` at the top");
+    fn file_without_keys_is_not_quoted() {
+        insta::assert_snapshot!(refused("hunter2"), @"config.yaml:1: is not a policy; write keys such as `select:` and `sync:` at the top level");
+        insta::assert_snapshot!(refused("- hunter2\n- b\n"), @"config.yaml:1: is not a policy; write keys such as `select:` and `sync:` at the top level");
     }
 
     #[test]
-    fn a_second_document_is_told() {
-        insta::assert_snapshot!(refused("select: [{}]\n---\nsync: {}\n"), @"config.yaml:2: a second document starts here; a policy is one document: give several files, or remove the `---`");
+    fn second_document_is_an_error() {
+        insta::assert_snapshot!(refused("select: [{}]\n---\nsync: {}\n"), @"config.yaml:2: a second document starts here; a policy is one document: use several files, or remove the `---`");
         assert_eq!(loaded("---\nselect: [{}]\n...\n"), loaded("select: [{}]"));
     }
 
     #[test]
-    fn aliases_merge_keys_and_tags_are_told() {
+    fn aliases_merge_keys_and_tags_are_errors() {
         insta::assert_snapshot!(refused("\
 select: [{names: &web [a]}, {names: *web}]
 sync:
@@ -450,16 +450,16 @@ sync:
 pace:
   <<: [*fast, *faster]
 "), @r#"
-        config.yaml:1: select[1].names: is a YAML alias, which a policy may not use; write the value out
-        config.yaml:3: sync.<<: is a YAML merge key, which a policy may not use; write the keys out
+        config.yaml:1: select[1].names: is a YAML alias, which a policy may not use; write the value instead
+        config.yaml:3: sync.<<: is a YAML merge key, which a policy may not use; write the keys instead
         config.yaml:4: sync.annotation: has a YAML tag, which a policy may not use; remove it, or quote the value if it starts with `!`
         config.yaml:5: sync.retries: `*none` is a YAML alias; if a glob is meant, quote it: `"*none"`
-        config.yaml:7: pace.<<: is a YAML merge key, which a policy may not use; write the keys out
+        config.yaml:7: pace.<<: is a YAML merge key, which a policy may not use; write the keys instead
         "#);
     }
 
     #[test]
-    fn an_unquoted_glob_or_negation_is_told_as_such() {
+    fn unquoted_glob_or_negation_suggests_quotes() {
         insta::assert_snapshot!(refused("select:\n  - names: [*-db, ok]\n    labelSelector: !canary\n"), @r#"
         config.yaml:2: select[0].names[0]: `*-db` is a YAML alias; if a glob is meant, quote it: `"*-db"`
         config.yaml:3: select[0].labelSelector: has a YAML tag, which a policy may not use; remove it, or quote the value if it starts with `!`
@@ -467,7 +467,7 @@ pace:
     }
 
     #[test]
-    fn a_bomb_of_aliases_is_told_at_its_first_use() {
+    fn alias_bomb_fails_at_the_first_alias() {
         let mut text = "a: &a [x]\n".to_owned();
         for (name, inner) in ('b'..='z').zip('a'..) {
             writeln!(
@@ -481,14 +481,14 @@ pace:
     }
 
     #[test]
-    fn deep_nesting_is_told() {
-        insta::assert_snapshot!(refused(&"[".repeat(100_000)), @"config.yaml:1: nests deeper than 32 levels; no policy does");
-        insta::assert_snapshot!(refused(&"- ".repeat(100_000)), @"config.yaml:1: nests deeper than 32 levels; no policy does");
-        insta::assert_snapshot!(refused(&format!("select: {}", "{a: ".repeat(50))), @"config.yaml:1: nests deeper than 32 levels; no policy does");
+    fn deep_nesting_is_an_error() {
+        insta::assert_snapshot!(refused(&"[".repeat(100_000)), @"config.yaml:1: is nested deeper than 32 levels; use fewer levels");
+        insta::assert_snapshot!(refused(&"- ".repeat(100_000)), @"config.yaml:1: is nested deeper than 32 levels; use fewer levels");
+        insta::assert_snapshot!(refused(&format!("select: {}", "{a: ".repeat(50))), @"config.yaml:1: is nested deeper than 32 levels; use fewer levels");
     }
 
     #[test]
-    fn a_long_value_is_cut() {
+    fn long_values_are_shortened() {
         insta::assert_snapshot!(refused_below(&format!("deadline: {}\nlock: {{enabled: \"a\\nb\"}}\n", "x".repeat(5_000))), @r"
         config.yaml:2: deadline: `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…` is not a duration; write it like `30s`, `5m` or `1h30m`
         config.yaml:3: lock.enabled: `a\nb` is neither `true` nor `false`; write `true` or `false`
@@ -500,15 +500,15 @@ mod values {
     use super::*;
 
     #[test]
-    fn a_selection_has_to_name_something() {
-        insta::assert_snapshot!(refused("select: []\n"), @"config.yaml:1: select: is empty, so nothing is selected; name something, or write `[{}]` for everything");
-        insta::assert_snapshot!(refused("sync: {}\n"), @r#"config.yaml: select: is lacking, so nothing is selected; write `select: [{namespaces: ["prod-*"]}]`, or `select: [{}]` for everything"#);
+    fn empty_selections_are_errors() {
+        insta::assert_snapshot!(refused("select: []\n"), @"config.yaml:1: select: is empty, so nothing is selected; add an entry, or write `[{}]` to select everything");
+        insta::assert_snapshot!(refused("sync: {}\n"), @r#"config.yaml: select: is missing, so nothing is selected; write `select: [{namespaces: ["prod-*"]}]`, or `select: [{}]` to select everything"#);
         insta::assert_snapshot!(refused("select:\n  -\n  - {names: []}\n  - {names: [], providers: []}\nexclude:\n  - {}\n  - {states: []}\n"), @"
-        config.yaml:2: select[0]: is empty; write `{}` if every ExternalSecret is meant, or remove it
-        config.yaml:3: select[1]: names nothing, which would select every ExternalSecret; write `{}` if every ExternalSecret is meant
-        config.yaml:4: select[2]: names nothing, which would select every ExternalSecret; write `{}` if every ExternalSecret is meant
-        config.yaml:6: exclude[0]: names nothing, which would exclude every ExternalSecret; name something, or remove the entry
-        config.yaml:7: exclude[1]: names nothing, which would exclude every ExternalSecret; name something, or remove the entry
+        config.yaml:2: select[0]: is empty; write `{}` to select every ExternalSecret, or remove it
+        config.yaml:3: select[1]: is empty, which would select every ExternalSecret; write `{}` to select every ExternalSecret
+        config.yaml:4: select[2]: is empty, which would select every ExternalSecret; write `{}` to select every ExternalSecret
+        config.yaml:6: exclude[0]: is empty, which would exclude every ExternalSecret; add a field, or remove the entry
+        config.yaml:7: exclude[1]: is empty, which would exclude every ExternalSecret; add a field, or remove the entry
         ");
         assert_eq!(
             loaded("select: [{}, {names: [], namespaces: [a]}]")
@@ -519,20 +519,20 @@ mod values {
     }
 
     #[test]
-    fn names_are_globs_on_names_that_can_be() {
+    fn name_globs_must_match_valid_names() {
         insta::assert_snapshot!(refused("select: [{names: ['a[', Web, a/b, '', 'a_*', '-a'], namespaces: ['{a', 'prod-*']}]"), @"
         config.yaml:1: select[0].names[0]: `a[` is not a glob: unclosed character class; missing ']'; write a name or a glob like `prod-*`
-        config.yaml:1: select[0].names[1]: `Web` has capital letters, which no name in Kubernetes has; write a name or a glob like `prod-*`
-        config.yaml:1: select[0].names[2]: `a/b` is no name that Kubernetes allows; write a name or a glob like `prod-*`
+        config.yaml:1: select[0].names[1]: `Web` has uppercase letters, but Kubernetes names are lowercase; write a name or a glob like `prod-*`
+        config.yaml:1: select[0].names[2]: `a/b` is not a valid Kubernetes name; write a name or a glob like `prod-*`
         config.yaml:1: select[0].names[3]: `` is empty; write a name or a glob like `prod-*`
-        config.yaml:1: select[0].names[4]: `a_*` has `_`, which no name in Kubernetes has; write a name or a glob like `prod-*`
-        config.yaml:1: select[0].names[5]: `-a` is no name that Kubernetes allows; write a name or a glob like `prod-*`
+        config.yaml:1: select[0].names[4]: `a_*` contains `_`, which Kubernetes names cannot contain; write a name or a glob like `prod-*`
+        config.yaml:1: select[0].names[5]: `-a` is not a valid Kubernetes name; write a name or a glob like `prod-*`
         config.yaml:1: select[0].namespaces[0]: `{a` is not a glob: unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?); write a name or a glob like `prod-*`
         ");
     }
 
     #[test]
-    fn selectors_are_those_of_kubectl() {
+    fn selectors_have_kubectl_syntax() {
         insta::assert_snapshot!(refused("\
 select:
   - labelSelector: a in (b
@@ -540,15 +540,15 @@ select:
   - labelSelector: [a=b]
     namespaceSelector: \"a=b c\"
 "), @"
-        config.yaml:2: select[0].labelSelector: `a in (b` is not a label selector (a parenthesis stays open); write it like `team=payments,tier!=test`
-        config.yaml:3: select[0].namespaceSelector: has keys below it; write it like `team=payments,tier!=test`
+        config.yaml:2: select[0].labelSelector: `a in (b` is not a label selector (a closing parenthesis is missing); write it like `team=payments,tier!=test`
+        config.yaml:3: select[0].namespaceSelector: is a map; write it like `team=payments,tier!=test`
         config.yaml:4: select[1].labelSelector: is a list; write it like `team=payments,tier!=test`
-        config.yaml:5: select[1].namespaceSelector: `a=b c` is not a label selector (`b c` is no label value); write it like `team=payments,tier!=test`
+        config.yaml:5: select[1].namespaceSelector: `a=b c` is not a label selector (`b c` is not a valid label value); write it like `team=payments,tier!=test`
         ");
     }
 
     #[test]
-    fn stores_are_told_apart_by_kind() {
+    fn stores_have_a_kind() {
         let policy = loaded(
             "select: [{stores: [{name: a}, {kind: SecretStore, namespace: b, name: 'c*'}, {kind: ClusterSecretStore, name: d}]}]",
         );
@@ -563,11 +563,11 @@ select:
       - {names: [a]}
 "), @"
         config.yaml:3: select[0].stores[0]: a ClusterSecretStore has no namespace; remove `namespace`, or write `kind: SecretStore`
-        config.yaml:4: select[0].stores[1].kind: `secretstore` is not known here; write one of `SecretStore`, `ClusterSecretStore`
-        config.yaml:5: select[0].stores[2]: lacks `name`; write a name or a glob like `prod-*`
-        config.yaml:6: select[0].stores[3]: has no keys below it; write keys below it: `kind`, `namespace`, `name`
-        config.yaml:7: select[0].stores[4].names: is no key of a policy; did you mean `name`?
-        config.yaml:7: select[0].stores[4]: lacks `name`; write a name or a glob like `prod-*`
+        config.yaml:4: select[0].stores[1].kind: `secretstore` is not a known value; write one of `SecretStore`, `ClusterSecretStore`
+        config.yaml:5: select[0].stores[2]: has no key `name`; write a name or a glob like `prod-*`
+        config.yaml:6: select[0].stores[3]: is not a map; write keys below it: `kind`, `namespace`, `name`
+        config.yaml:7: select[0].stores[4].names: is an unknown key; did you mean `name`?
+        config.yaml:7: select[0].stores[4]: has no key `name`; write a name or a glob like `prod-*`
         ");
     }
 
@@ -582,11 +582,11 @@ select:
         );
         assert_eq!(policy.pace.providers["azurekv"].to_string(), "7/s");
         insta::assert_snapshot!(refused("select: [{providers: [AWS, a-b, '']}]\npace: {providers: {azure: 1/s, azurekv: 2/s, AWS: 1/s}}\n"), @"
-        config.yaml:1: select[0].providers[0]: `AWS` is no type of provider; write it as the spec of a store does, like `aws`, `azurekv`, `gcpsm` or `vault`
-        config.yaml:1: select[0].providers[1]: `a-b` is no type of provider; write it as the spec of a store does, like `aws`, `azurekv`, `gcpsm` or `vault`
-        config.yaml:1: select[0].providers[2]: `` is no type of provider; write it as the spec of a store does, like `aws`, `azurekv`, `gcpsm` or `vault`
-        config.yaml:2: pace.providers.azurekv: `azurekv` was set already, under its other name; remove one of the two
-        config.yaml:2: pace.providers.AWS: `AWS` is no type of provider; write it as the spec of a store does, like `aws`, `azurekv`, `gcpsm` or `vault`
+        config.yaml:1: select[0].providers[0]: `AWS` is not a provider type; write it as in the spec of a store, for example `aws`, `azurekv`, `gcpsm` or `vault`
+        config.yaml:1: select[0].providers[1]: `a-b` is not a provider type; write it as in the spec of a store, for example `aws`, `azurekv`, `gcpsm` or `vault`
+        config.yaml:1: select[0].providers[2]: `` is not a provider type; write it as in the spec of a store, for example `aws`, `azurekv`, `gcpsm` or `vault`
+        config.yaml:2: pace.providers.azurekv: `azurekv` is already set under its other name; remove one of the two
+        config.yaml:2: pace.providers.AWS: `AWS` is not a provider type; write it as in the spec of a store, for example `aws`, `azurekv`, `gcpsm` or `vault`
         ");
     }
 
@@ -601,18 +601,18 @@ pace:
 "), @"
         config.yaml:3: pace.default: `10` is not a rate; write it like `20/s`, `30/min` or `100/h`
         config.yaml:4: pace.kubernetes: `-5/s` is not a rate; write it like `20/s`, `30/min` or `100/h`
-        config.yaml:5: pace.providers.aws: `0/s` is a rate of zero; write it like `20/s`, `30/min` or `100/h`
+        config.yaml:5: pace.providers.aws: `0/s` must be greater than zero; write it like `20/s`, `30/min` or `100/h`
         config.yaml:5: pace.providers.vault: `5/d` is not a rate; write it like `20/s`, `30/min` or `100/h`
-        config.yaml:5: pace.providers.fake: `0.001/h` is not from `1/h` to `1000000/s`; write it like `20/s`, `30/min` or `100/h`
+        config.yaml:5: pace.providers.fake: `0.001/h` must be between `1/h` and `1000000/s`; write it like `20/s`, `30/min` or `100/h`
         config.yaml:5: pace.providers.gcp: `fast` is not a rate; write it like `20/s`, `30/min` or `100/h`
-        config.yaml:6: pace.stores.SecretStore/a: `SecretStore/a` names no store; write `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`
-        config.yaml:6: pace.stores.ClusterSecretStore/a*: `ClusterSecretStore/a*` names no store; write `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`
+        config.yaml:6: pace.stores.SecretStore/a: `SecretStore/a` is not a store; write `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`
+        config.yaml:6: pace.stores.ClusterSecretStore/a*: `ClusterSecretStore/a*` is not a store; write `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`
         config.yaml:6: pace.stores.SecretStore/b/c: `1e3/s` is not a rate; write it like `20/s`, `30/min` or `100/h`
         ");
     }
 
     #[test]
-    fn limits_are_numbers_or_what_else_they_may_be() {
+    fn limits_are_numbers_auto_or_percentages() {
         let policy = loaded("select: [{}]\npace: {inFlight: 12}\nsafety: {stopAfterFailures: 3}\n");
         assert_eq!(
             policy.pace.in_flight,
@@ -620,15 +620,15 @@ pace:
         );
         assert_eq!(policy.safety.stop_after_failures, FailureLimit::Count(3));
         insta::assert_snapshot!(refused_below("pace: {inFlight: few}\nsafety: {maxSyncs: 0, stopAfterFailures: 1.5}\nsync: {retries: -1}\n"), @"
-        config.yaml:2: pace.inFlight: `few` is neither `auto` nor a whole number above zero; write `auto` or a whole number from 1 on
-        config.yaml:3: safety.maxSyncs: `0` is out of range or not a whole number; write a whole number from 1 on, without quotes
+        config.yaml:2: pace.inFlight: `few` is neither `auto` nor a whole number above zero; write `auto` or a whole number of at least 1
+        config.yaml:3: safety.maxSyncs: `0` is out of range or not a whole number; write a whole number of at least 1, without quotes
         config.yaml:3: safety.stopAfterFailures: `1.5` is neither a number nor a percentage; write it like `10` or `20%`
-        config.yaml:4: sync.retries: `-1` is out of range or not a whole number; write a whole number from 0 on, without quotes
+        config.yaml:4: sync.retries: `-1` is out of range or not a whole number; write a whole number of at least 0, without quotes
         ");
     }
 
     #[test]
-    fn the_annotation_is_a_key_that_nobody_else_reads() {
+    fn reserved_annotations_are_errors() {
         assert_eq!(
             loaded("select: [{}]\nsync: {annotation: example.com/force-sync}\n")
                 .sync
@@ -646,14 +646,14 @@ pace:
             let text = format!("sync: {{annotation: {key}}}\n");
             assert!(refused_below(&text).contains("sync.annotation"), "{key}");
         }
-        insta::assert_snapshot!(refused_below("sync: {annotation: eso-sync/ignore}"), @"config.yaml:2: sync.annotation: `eso-sync/ignore` belongs to others: keys of `eso-sync/` have a meaning of their own; write a key like `force-sync` or `example.com/force-sync`");
-        insta::assert_snapshot!(refused_below("sync: {annotation: a b}"), @"config.yaml:2: sync.annotation: `a b` is no key of an annotation; write a key like `force-sync` or `example.com/force-sync`");
+        insta::assert_snapshot!(refused_below("sync: {annotation: eso-sync/ignore}"), @"config.yaml:2: sync.annotation: `eso-sync/ignore` is reserved: annotations with the prefix `eso-sync/` have a special meaning; write a key like `force-sync` or `example.com/force-sync`");
+        insta::assert_snapshot!(refused_below("sync: {annotation: a b}"), @"config.yaml:2: sync.annotation: `a b` is not an annotation key; write a key like `force-sync` or `example.com/force-sync`");
     }
 
     #[test]
-    fn durations_are_longer_than_nothing() {
+    fn durations_are_greater_than_zero() {
         insta::assert_snapshot!(refused("select: [{overdueAfter: 0}]\nsync: {timeout: 90}\ndeadline: -5m\n"), @"
-        config.yaml:1: select[0].overdueAfter: `0` is no time at all; write it like `30s`, `5m` or `1h30m`
+        config.yaml:1: select[0].overdueAfter: `0` must be greater than zero; write it like `30s`, `5m` or `1h30m`
         config.yaml:2: sync.timeout: `90` is not a duration; write it like `30s`, `5m` or `1h30m`
         config.yaml:3: deadline: `-5m` is not a duration; write it like `30s`, `5m` or `1h30m`
         ");
@@ -731,7 +731,7 @@ mod environment {
     }
 
     #[test]
-    fn a_bad_value_is_told_with_the_variable() {
+    fn invalid_value_names_its_variable() {
         insta::assert_snapshot!(with_variables(&[
             ("ESO_SYNC_SELECT", "a,b"),
             ("ESO_SYNC_EXCLUDE", "[{names: [1234], nmaes: []}, *x]"),
@@ -744,21 +744,21 @@ mod environment {
             ("ESO_SYNC_LOCK__ENABLED", "yes"),
         ]).unwrap_err(), @r#"
         environment variable ESO_SYNC_EXCLUDE: exclude[1]: `*x` is a YAML alias; if a glob is meant, quote it: `"*x"`
-        environment variable ESO_SYNC_EXCLUDE: exclude[0].names[0]: `1234` is a number to YAML, not text; quote it: `"1234"`
-        environment variable ESO_SYNC_EXCLUDE: exclude[0].nmaes: is no key of a policy; did you mean `names`?
+        environment variable ESO_SYNC_EXCLUDE: exclude[0].names[0]: `1234` is a number in YAML, not text; quote it: `"1234"`
+        environment variable ESO_SYNC_EXCLUDE: exclude[0].nmaes: is an unknown key; did you mean `names`?
         environment variable ESO_SYNC_LOCK__ENABLED: lock.enabled: `yes` is neither `true` nor `false`; write `true` or `false`
         environment variable ESO_SYNC_PACE: pace: is not YAML: unclosed bracket '['
-        environment variable ESO_SYNC_PACE__STORES__VAULT: pace.stores.vault: `vault` names no store; write `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`
+        environment variable ESO_SYNC_PACE__STORES__VAULT: pace.stores.vault: `vault` is not a store; write `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`
         environment variable ESO_SYNC_SAFETY: safety: is empty; write keys below it: `maxSyncs`, `maxRestarts`, `stopAfterFailures`, or remove it
-        environment variable ESO_SYNC_SAFETY__MAX_SYNCS: safety.maxSyncs: `ten` is not a number; write a whole number from 1 on, without quotes
-        environment variable ESO_SYNC_SELECT: select: is no list; write a list: `[…]`, or one `- …` per line
-        environment variable ESO_SYNC_SYNC: sync.retries: `x` is not a number; write a whole number from 0 on, without quotes
+        environment variable ESO_SYNC_SAFETY__MAX_SYNCS: safety.maxSyncs: `ten` is not a number; write a whole number of at least 1, without quotes
+        environment variable ESO_SYNC_SELECT: select: is not a list; write a list: `[…]`, or one `- …` per line
+        environment variable ESO_SYNC_SYNC: sync.retries: `x` is not a number; write a whole number of at least 0, without quotes
         environment variable ESO_SYNC_SYNC__TIMEOUT: sync.timeout: is empty; write it like `30s`, `5m` or `1h30m`, or remove it
         "#);
     }
 
     #[test]
-    fn an_unknown_variable_is_a_warning() {
+    fn unknown_variable_is_a_warning() {
         let warnings = with_variables(&[
             ("ESO_SYNC_CONFIG", "x"),
             ("ESO_SYNC_MAX_SYNCS", "x"),
@@ -775,10 +775,10 @@ mod environment {
         .unwrap()
         .warnings;
         insta::assert_snapshot!(warnings.join("\n"), @"
-        ignored `ESO_SYNC_PORT`, `ESO_SYNC_PORT_80_TCP_ADDR`, `ESO_SYNC_SERVICE_HOST`, `ESO_SYNC_SERVICE_PORT`, `ESO_SYNC_SERVICE_PORT_HTTP`: Kubernetes sets them for a Service called `eso-sync`; `enableServiceLinks: false` in the pod's spec stops that
-        ignored environment variable ESO_SYNC_COLOUR: it names no key of a policy and no flag
-        ignored environment variable ESO_SYNC_SYNC__TIMEOT: it names no key of a policy and no flag; did you mean `ESO_SYNC_SYNC__TIMEOUT`?
-        ignored environment variable ESO_SYNC_sync__timeout: it names no key of a policy and no flag; did you mean `ESO_SYNC_SYNC__TIMEOUT`?
+        ignored `ESO_SYNC_PORT`, `ESO_SYNC_PORT_80_TCP_ADDR`, `ESO_SYNC_SERVICE_HOST`, `ESO_SYNC_SERVICE_PORT`, `ESO_SYNC_SERVICE_PORT_HTTP`: Kubernetes sets them for a Service called `eso-sync`; set `enableServiceLinks: false` in the Pod's spec to stop that
+        ignored environment variable ESO_SYNC_COLOUR: unknown policy key or flag
+        ignored environment variable ESO_SYNC_SYNC__TIMEOT: unknown policy key or flag; did you mean `ESO_SYNC_SYNC__TIMEOUT`?
+        ignored environment variable ESO_SYNC_sync__timeout: unknown policy key or flag; did you mean `ESO_SYNC_SYNC__TIMEOUT`?
         ");
     }
 }
@@ -787,7 +787,7 @@ mod ceilings {
     use super::*;
 
     #[test]
-    fn a_policy_may_not_ask_for_more_than_the_flags_allow() {
+    fn policy_above_ceilings_is_invalid() {
         let ceilings = Ceilings {
             max_syncs: Some(100),
             allow: Some(Vec::new()),
@@ -795,14 +795,14 @@ mod ceilings {
         };
         let text = "select: [{}]\nsync:\n  when: failed\nsafety:\n  maxSyncs: 101\n";
         insta::assert_snapshot!(with_ceilings(text, ceilings.clone()).unwrap_err(), @"
-        config.yaml:3: sync.when: `failed` needs what --allow does not name; write `when: never`, or give --allow sync
-        config.yaml:5: safety.maxSyncs: 101 is more than --max-syncs allows, which is 100; write at most 100, or raise --max-syncs
+        config.yaml:3: sync.when: `failed` is not permitted by --allow; write `when: never`, or add --allow sync
+        config.yaml:5: safety.maxSyncs: 101 is more than --max-syncs allows (100); write at most 100, or raise --max-syncs
         ");
-        insta::assert_snapshot!(with_ceilings("select: [{}]", ceilings).unwrap_err(), @"policy: sync.when: `always` needs what --allow does not name; write `when: never`, or give --allow sync");
+        insta::assert_snapshot!(with_ceilings("select: [{}]", ceilings).unwrap_err(), @"policy: sync.when: `always` is not permitted by --allow; write `when: never`, or add --allow sync");
     }
 
     #[test]
-    fn a_policy_that_says_nothing_gets_what_the_flags_allow() {
+    fn unset_limits_are_lowered_to_the_ceilings() {
         let max_syncs = |text, max_syncs| {
             let ceilings = Ceilings {
                 max_syncs,
@@ -828,17 +828,17 @@ mod ceilings {
     }
 
     #[test]
-    fn a_variable_that_asks_for_more_is_told_by_its_name() {
+    fn variable_above_a_ceiling_is_named() {
         let mut sources = file("select: [{}]\nsafety: {maxSyncs: 5}\n");
         sources
             .environment
             .insert("ESO_SYNC_SAFETY__MAX_SYNCS".to_owned(), "11".to_owned());
         sources.ceilings.max_syncs = Some(10);
-        insta::assert_snapshot!(load(&sources, &[]).unwrap_err(), @"environment variable ESO_SYNC_SAFETY__MAX_SYNCS: safety.maxSyncs: 11 is more than --max-syncs allows, which is 10; write at most 10, or raise --max-syncs");
+        insta::assert_snapshot!(load(&sources, &[]).unwrap_err(), @"environment variable ESO_SYNC_SAFETY__MAX_SYNCS: safety.maxSyncs: 11 is more than --max-syncs allows (10); write at most 10, or raise --max-syncs");
     }
 
     #[test]
-    fn looking_only_needs_no_capability() {
+    fn policy_that_never_syncs_needs_no_capability() {
         let ceilings = Ceilings {
             allow: Some(Vec::new()),
             ..Ceilings::default()
@@ -847,10 +847,10 @@ mod ceilings {
     }
 
     #[test]
-    fn a_ceiling_is_no_key_of_a_policy() {
+    fn ceilings_are_not_policy_keys() {
         insta::assert_snapshot!(refused_below("maxSyncs: 5\nmax-restarts: 1\n"), @"
-        config.yaml:2: maxSyncs: is no key of a policy; it belongs elsewhere: `safety.maxSyncs`
-        config.yaml:3: max-restarts: is no key of a policy; it belongs elsewhere: `safety.maxRestarts`
+        config.yaml:2: maxSyncs: is an unknown key; move it to `safety.maxSyncs`
+        config.yaml:3: max-restarts: is an unknown key; move it to `safety.maxRestarts`
         ");
     }
 }
@@ -858,7 +858,7 @@ mod ceilings {
 mod keys {
     use super::*;
 
-    /// Everything that a policy can say.
+    /// A policy with every key.
     const FULL: &str = "
 select:
   - namespaces: [a]
@@ -881,14 +881,14 @@ pace: {stores: {ClusterSecretStore/a: 1/s}}
 ";
 
     #[test]
-    fn a_policy_is_read_back_from_its_own_data() {
+    fn serialised_policy_parses_to_the_same_policy() {
         let policy = loaded(FULL);
         assert_eq!(loaded(&serde_json::to_string(&policy).unwrap()), policy);
         assert_eq!(loaded(&shown(&policy)), policy);
     }
 
     #[test]
-    fn the_key_that_was_meant_is_found() {
+    fn closest_key_is_found() {
         let names = ["maxSyncs", "timeout", "when"];
         assert_eq!(closest("max_syncs", &names), Some("maxSyncs"));
         assert_eq!(closest("TimeOut", &names), Some("timeout"));
@@ -927,7 +927,7 @@ mod drift {
     }
 
     #[test]
-    fn what_drifted_is_synced_where_that_is_checked_and_all_where_it_is_not() {
+    fn when_defaults_to_drifted_only_with_the_drift_check() {
         let when = |text: &str| loaded(&format!("select: [{{}}]\n{text}")).sync.when;
         assert_eq!(when(""), When::Drifted);
         assert_eq!(when("drift: {enabled: false}"), When::Always);
@@ -939,15 +939,15 @@ mod drift {
     }
 
     #[test]
-    fn what_needs_the_check_is_refused_without_it() {
+    fn keys_that_need_the_drift_check_are_invalid_without_it() {
         insta::assert_snapshot!(refused_below("drift: {enabled: false}\nsync: {when: drifted, onStillStale: refetch}"), @"
-        config.yaml:3: sync.when: `drifted` cannot be told without the drift check (`drift.enabled`); write `when: always`, or `drift: {enabled: true}` and --allow drift
-        config.yaml:3: sync.onStillStale: `refetch` is never reached without the drift check (`drift.enabled`); write `onStillStale: report`, or `drift: {enabled: true}`
+        config.yaml:3: sync.when: `drifted` needs the drift check, but `drift.enabled` is `false`; write `when: always`, or `drift: {enabled: true}` and --allow drift
+        config.yaml:3: sync.onStillStale: `refetch` needs the drift check, but `drift.enabled` is `false`; write `onStillStale: report`, or `drift: {enabled: true}`
         ");
     }
 
     #[test]
-    fn a_check_that_is_not_allowed_is_refused_where_it_is_asked_for_and_left_out_where_it_is_not() {
+    fn forbidden_drift_check_is_invalid_only_if_requested() {
         let policy = allowing("", &[Capability::Sync]).unwrap();
         assert!(!policy.drift.enabled && policy.sync.when == When::Always);
         assert!(
@@ -956,14 +956,14 @@ mod drift {
                 .drift
                 .enabled
         );
-        insta::assert_snapshot!(allowing("drift: {enabled: true}", &[Capability::Sync]).unwrap_err(), @"config.yaml:2: drift.enabled: `true` needs what --allow does not name; write `enabled: false`, or give --allow drift");
+        insta::assert_snapshot!(allowing("drift: {enabled: true}", &[Capability::Sync]).unwrap_err(), @"config.yaml:2: drift.enabled: `true` is not permitted by --allow; write `enabled: false`, or add --allow drift");
     }
 
     #[test]
-    fn each_rung_of_the_ladder_has_to_be_allowed() {
+    fn each_remedy_must_be_allowed() {
         let both = [Capability::Sync, Capability::Drift];
         let recreate = "sync: {onStillStale: recreate}";
-        insta::assert_snapshot!(allowing(recreate, &both).unwrap_err(), @"config.yaml:2: sync.onStillStale: `recreate` needs what --allow does not name; write `onStillStale: report`, or give --allow refetch,recreate");
+        insta::assert_snapshot!(allowing(recreate, &both).unwrap_err(), @"config.yaml:2: sync.onStillStale: `recreate` is not permitted by --allow; write `onStillStale: report`, or add --allow refetch,recreate");
         let all = [&both[..], &[Capability::Refetch, Capability::Recreate]].concat();
         assert_eq!(
             allowing(recreate, &all).unwrap().sync.on_still_stale,
@@ -992,24 +992,24 @@ mod restart {
     }
 
     #[test]
-    fn a_rule_has_to_name_workloads() {
+    fn restart_rule_must_select_workloads() {
         insta::assert_snapshot!(refused("  - require: proven\n  - {match: references, require: proven, kinds: []}\n"), @"
-        config.yaml:4: restart[0]: names no workloads; write `labelSelector`, `names` or `namespaces`, or `match: references` for all that use a selected Secret
-        config.yaml:5: restart[1]: covers no kind of workload; name kinds, or remove `kinds`
+        config.yaml:4: restart[0]: selects no workloads; write `labelSelector`, `names` or `namespaces`, or `match: references` for all workloads that use a selected Secret
+        config.yaml:5: restart[1]: covers no workload, because `kinds` is empty; add kinds, or remove `kinds`
         ");
     }
 
     #[test]
-    fn a_rule_that_asks_for_what_is_not_there_is_told_so() {
+    fn restart_rule_with_unknown_values_is_invalid() {
         insta::assert_snapshot!(refused("  - {names: [a], kinds: [CronJob], when: sometimes, maxConcurrent: 0, exclude: [{}], wait: 5}\n"), @"
-        config.yaml:4: restart[0].kinds[0]: `CronJob` is not known here; write one of `DaemonSet`, `Deployment`, `Pod`, `ReplicaSet`, `Rollout`, `StatefulSet`
-        config.yaml:4: restart[0].when: `sometimes` is not known here; write one of `changed`, `unproven`, `always`
-        config.yaml:4: restart[0].maxConcurrent: `0` is out of range or not a whole number; write a whole number from 1 on, without quotes
-        config.yaml:4: restart[0].exclude[0]: names nothing, which would exclude every workload; name something, or remove the entry
+        config.yaml:4: restart[0].kinds[0]: `CronJob` is not a known value; write one of `DaemonSet`, `Deployment`, `Pod`, `ReplicaSet`, `Rollout`, `StatefulSet`
+        config.yaml:4: restart[0].when: `sometimes` is not a known value; write one of `changed`, `unproven`, `always`
+        config.yaml:4: restart[0].maxConcurrent: `0` is out of range or not a whole number; write a whole number of at least 1, without quotes
+        config.yaml:4: restart[0].exclude[0]: is empty, which would exclude every workload; add a field, or remove the entry
         config.yaml:4: restart[0].wait: `5` is not a duration; write it like `30s`, `5m` or `1h30m`
-        config.yaml:4: restart[0].require: `in-sync` needs the drift check, and `drift.enabled` is `false`; write `require: proven`, or let drift be checked
+        config.yaml:4: restart[0].require: `in-sync` needs the drift check, but `drift.enabled` is `false`; write `require: proven`, or `drift: {enabled: true}`
         ");
-        insta::assert_snapshot!(refused("  - {names: [a]}\n"), @"config.yaml:4: restart[0].require: `in-sync` needs the drift check, and `drift.enabled` is `false`; write `require: proven`, or let drift be checked");
+        insta::assert_snapshot!(refused("  - {names: [a]}\n"), @"config.yaml:4: restart[0].require: `in-sync` needs the drift check, but `drift.enabled` is `false`; write `require: proven`, or `drift: {enabled: true}`");
     }
 
     #[test]
@@ -1019,7 +1019,7 @@ mod restart {
     }
 
     #[test]
-    fn restarts_need_to_be_allowed_and_within_the_ceiling() {
+    fn restarts_must_be_allowed_and_within_the_ceiling() {
         let ceilings = Ceilings {
             allow: Some(vec![Capability::Sync]),
             max_restarts: Some(10),
@@ -1029,8 +1029,8 @@ mod restart {
             "{HEAD}restart: [{{names: [a], require: proven}}]\nsafety: {{maxRestarts: 11}}\n"
         );
         insta::assert_snapshot!(with_ceilings(&text, ceilings.clone()).unwrap_err(), @"
-        config.yaml:3: restart: needs what --allow does not name; remove it, or give --allow restart
-        config.yaml:4: safety.maxRestarts: 11 is more than --max-restarts allows, which is 10; write at most 10, or raise --max-restarts
+        config.yaml:3: restart: is not permitted by --allow; remove it, or add --allow restart
+        config.yaml:4: safety.maxRestarts: 11 is more than --max-restarts allows (10); write at most 10, or raise --max-restarts
         ");
         let silent = with_ceilings(HEAD, ceilings).unwrap().policy;
         assert_eq!(silent.safety.max_restarts, 10);

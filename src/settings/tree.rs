@@ -1,8 +1,7 @@
-//! YAML as a tree that remembers lines and quotes.
+//! A YAML tree with line numbers and quoting styles.
 //!
-//! Typed readers stop at the first error and take `1234` for text, untyped ones take `no` for a boolean and forget lines.
-//! A policy is checked on this tree instead, before any of that can happen. What a policy has no use for and a reader
-//! stumbles over (aliases, merge keys, tags, a second document) is refused here.
+//! Typed parsers stop at the first error and accept `1234` as text. Untyped parsers read `no` as a boolean and lose line numbers.
+//! Validating this tree avoids both. Aliases, merge keys, tags and second documents are rejected here.
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput};
 
@@ -11,7 +10,7 @@ use super::problem::{Fault, Found, quoted};
 /// One value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Node {
-    /// Counts from one.
+    /// Counts from 1.
     pub(super) line: usize,
     pub(super) value: Value,
 }
@@ -24,18 +23,18 @@ pub(super) enum Value {
     },
     List(Vec<Node>),
     Map(Vec<Entry>),
-    /// Something that was refused already; whoever checks the tree has nothing to add.
+    /// Already reported as an error; validation skips it.
     Refused,
 }
 
-/// How a scalar was written, which decides what it may be taken for.
+/// The quoting style of a scalar, which decides its possible types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
-    /// Without quotes: YAML readers take it for a number, a boolean or nothing where it looks like one.
+    /// Without quotes: may be a number, a boolean or null.
     Plain,
-    /// In quotes or as a block: text.
+    /// Quoted or a block scalar: always text.
     Quoted,
-    /// From where everything is text, such as an environment variable: whatever is asked for.
+    /// From a source that has only text, such as an environment variable: takes the type that its key needs.
     Untyped,
 }
 
@@ -46,11 +45,11 @@ pub(super) struct Entry {
     pub(super) value: Node,
 }
 
-/// No policy nests deeper; what does is an attack or a mistake.
+/// The maximum nesting depth. A deeper tree is an attack or a mistake.
 const DEEPEST: usize = 32;
 
 impl Node {
-    /// Whether nothing was written, or a word for nothing.
+    /// True for an empty value or `null`.
     pub(super) fn says_nothing(&self) -> bool {
         match &self.value {
             Value::Scalar {
@@ -65,7 +64,7 @@ impl Node {
         }
     }
 
-    /// The entries, of a map.
+    /// Returns the entries of a map; empty for other values.
     pub(super) fn entries(&self) -> &[Entry] {
         if let Value::Map(entries) = &self.value {
             entries
@@ -74,7 +73,7 @@ impl Node {
         }
     }
 
-    /// The value at this key of a map.
+    /// Returns the value of a key in a map.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
         self.entries()
             .iter()
@@ -83,7 +82,7 @@ impl Node {
     }
 }
 
-/// A key below another, as messages name it.
+/// Appends a key to a path.
 pub(super) fn below(path: &str, key: &str) -> String {
     if path.is_empty() {
         key.to_owned()
@@ -92,7 +91,7 @@ pub(super) fn below(path: &str, key: &str) -> String {
     }
 }
 
-/// Reads one document, whose place in the policy is `path`. Nothing comes back for text that is no YAML.
+/// Parses one document at `path` in the policy. Returns None if the text is not YAML.
 pub(super) fn parse(text: &str, path: &str, found: &mut Vec<Found>) -> Option<Node> {
     let options = granit_parser::options! {
         emit_comments: false,
@@ -117,7 +116,7 @@ pub(super) fn parse(text: &str, path: &str, found: &mut Vec<Found>) -> Option<No
     }
 }
 
-/// Where reading ends early: nothing behind it can be trusted.
+/// An error that ends parsing.
 struct Stop {
     line: usize,
     fault: Fault,
@@ -136,7 +135,7 @@ impl<'a> Builder<'a> {
             if matches!(event, Event::DocumentStart(..)) {
                 documents += 1;
                 if documents > 1 {
-                    let hint = "a policy is one document: give several files, or remove the `---`";
+                    let hint = "a policy is one document: use several files, or remove the `---`";
                     return Err(stop(
                         &span,
                         Fault::new("a second document starts here", hint),
@@ -166,8 +165,8 @@ impl<'a> Builder<'a> {
                 granit_parser::ErrorKind::RecursionLimitExceeded
             ) {
                 Fault::new(
-                    format!("nests deeper than {DEEPEST} levels"),
-                    "no policy does",
+                    format!("is nested deeper than {DEEPEST} levels"),
+                    "use fewer levels",
                 )
             } else {
                 Fault::new(format!("is not YAML: {}", error.kind()), "")
@@ -202,7 +201,7 @@ impl<'a> Builder<'a> {
             }
             Event::Alias(_) => {
                 let what = "is a YAML alias, which a policy may not use";
-                self.refuse(span, path, Fault::new(what, "write the value out"))
+                self.refuse(span, path, Fault::new(what, "write the value instead"))
             }
             _ => {
                 let fault = Fault::new("is not YAML: a value is missing", "");
@@ -261,7 +260,7 @@ impl<'a> Builder<'a> {
                     &path,
                     Fault::new(
                         "is a YAML merge key, which a policy may not use",
-                        "write the keys out",
+                        "write the keys instead",
                     ),
                 );
                 self.unread(event, &value_span)?;
@@ -282,7 +281,7 @@ impl<'a> Builder<'a> {
         Ok(Value::Map(entries))
     }
 
-    /// Skips a value without a word about it.
+    /// Skips a value and ignores its errors.
     fn unread(&mut self, event: Event<'a>, span: &Span) -> Result<(), Stop> {
         let before = self.found.len();
         self.node(event, span, "")?;
@@ -315,8 +314,8 @@ fn stop(span: &Span, fault: Fault) -> Stop {
     }
 }
 
-/// What YAML readers take a plain scalar for, if not for text. `yes`, `no`, `on` and `off` are booleans to those that
-/// `kubectl` and Helm are built on.
+/// Returns the type that YAML parsers give a plain scalar, or None for text. `yes`, `no`, `on` and `off` are booleans in the
+/// parsers of kubectl and Helm.
 pub(super) fn looks_like(plain: &str) -> Option<&'static str> {
     let lower = plain.to_ascii_lowercase();
     match &*lower {

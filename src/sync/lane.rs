@@ -1,4 +1,4 @@
-//! What is paced together: the steps that share a provider's quota, their rate, and how many of them are in flight.
+//! Queues of steps: the steps that share a provider's quota, their rate limiter, and the number in flight.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -15,33 +15,33 @@ use crate::{
     policy::{InFlight, Pace},
 };
 
-/// So many may always be in flight in a lane: enough to keep the operator's workers busy, few enough for its queue.
+/// The minimum window of an account: enough to keep the operator's workers busy, without filling its queue.
 const LEAST: usize = 20;
 
-/// Never more than this.
+/// The maximum window of an account.
 const MOST: usize = 1000;
 
-/// How far back proofs count for the window.
+/// Proofs within this time count for the window.
 const MEMORY: Duration = Duration::from_secs(30);
 
-/// How many more may be in flight for each proof within that time. The operator reconciles each ExternalSecret again for its own
-/// writes, behind all that is queued then: a window of just what it works on makes it do that work in between, and took 1.8
-/// times as long as the operator alone (1,000 of them, ten workers). A stalled operator gets no more than the least.
+/// The window grows by this number for each recent proof. The operator reconciles each ExternalSecret again after its own writes.
+/// With a window of only its current work, it does these reconciles in between: that took 1.8 times as long as the operator alone
+/// (1,000 ExternalSecrets, ten workers). A stalled operator gets the minimum window.
 const GROWTH: usize = 4;
 
-/// What shares a provider's quota.
+/// One account of a provider: the steps that share a quota.
 #[derive(Debug)]
 struct Account {
     pace: Adaptive,
     in_flight: usize,
-    /// When the latest proofs came, oldest first.
+    /// The times of recent proofs, oldest first.
     proofs: VecDeque<Instant>,
-    /// Nothing goes before this: a little noise, so that accounts and clusters do not beat in time.
+    /// Jitter for the first step, so that accounts and clusters do not start at the same time.
     not_before: Instant,
 }
 
 impl Account {
-    /// How many may be in flight: the more, the more was proven lately.
+    /// Returns the number of steps that may be in flight. Recent proofs increase it.
     fn window(&mut self, now: Instant) -> usize {
         while self
             .proofs
@@ -54,24 +54,24 @@ impl Account {
     }
 }
 
-/// The steps that wait for one store.
+/// The queue of steps of one store.
 #[derive(Debug, Default)]
 struct Lane {
     queue: VecDeque<StepAt>,
-    /// How many stores of the first one's have already let it pass, while its account has not.
+    /// The number of stores of the first step that have given a rate permit, while its account has not.
     granted: usize,
 }
 
 type LaneKey = (QuotaKey, Option<StoreKey>);
 
-/// All lanes, the accounts that they share, and the rates that single stores have on top.
+/// All queues, their accounts, and the additional rate limiters of single stores.
 #[derive(Debug)]
 pub(super) struct Lanes {
     by_store: BTreeMap<LaneKey, Lane>,
     accounts: BTreeMap<QuotaKey, Account>,
     stores: BTreeMap<StoreKey, Adaptive>,
     in_flight: InFlight,
-    /// Where the next round begins, so that no lane is always first.
+    /// The start of the next round, so that no queue is always first.
     turn: usize,
 }
 
@@ -80,7 +80,7 @@ fn lane_of(step: &Step) -> LaneKey {
 }
 
 impl Lanes {
-    /// Every step in its lane, in the plan's order. `noise` gives numbers from 0 to 1.
+    /// Queues every step in the plan's order. `noise` returns numbers from 0 to 1.
     pub(super) fn new(plan: &Plan, pace: &Pace, mut noise: impl FnMut() -> f64) -> Self {
         let mut by_store: BTreeMap<LaneKey, Lane> = BTreeMap::new();
         let mut accounts = BTreeMap::new();
@@ -115,7 +115,7 @@ impl Lanes {
         }
     }
 
-    /// The next step that may go now; else when one may, or None where only an answer of the operator's can help.
+    /// Returns the next step that may start now. Otherwise the time of the next one, or None if the window is full.
     pub(super) fn next(&mut self, steps: &Table<StepAt, Step>) -> Result<StepAt, Option<Instant>> {
         let now = Instant::now();
         let in_flight: usize = self
@@ -185,7 +185,7 @@ impl Lanes {
         Ok(Some(at))
     }
 
-    /// Puts a step back at the head of its lane, to be tried again.
+    /// Puts a step back at the head of its queue for a retry.
     pub(super) fn again(&mut self, step: &Step, at: StepAt) {
         if let Some(lane) = self.by_store.get_mut(&lane_of(step)) {
             lane.queue.push_front(at);
@@ -193,26 +193,26 @@ impl Lanes {
         }
     }
 
-    /// A step is not in flight any more.
+    /// Removes a step from the steps in flight.
     pub(super) fn landed(&mut self, step: &Step) {
         if let Some(account) = self.accounts.get_mut(&step.quota) {
             account.in_flight = account.in_flight.saturating_sub(1);
         }
     }
 
-    /// A step was proven.
+    /// Records a proof.
     pub(super) fn proven(&mut self, step: &Step) {
         if let Some(account) = self.accounts.get_mut(&step.quota) {
             account.proofs.push_back(Instant::now());
         }
     }
 
-    /// The provider of this step throttled.
+    /// Lowers the rates of the provider and the stores of this step.
     pub(super) fn throttled(&mut self, step: &Step) {
         if let Some(account) = self.accounts.get_mut(&step.quota)
             && account.pace.throttled()
         {
-            tracing::warn!(quota = %step.quota, rate = account.pace.present(), "the provider throttles; its rate is halved");
+            tracing::warn!(quota = %step.quota, rate = account.pace.current_rate(), "the provider throttles requests; its rate is halved");
         }
         for store in &step.stores {
             if let Some(pace) = self.stores.get_mut(store) {
@@ -221,7 +221,7 @@ impl Lanes {
         }
     }
 
-    /// What has not gone yet.
+    /// Removes and returns all steps that have not started.
     pub(super) fn drain(&mut self) -> Vec<StepAt> {
         self.by_store
             .values_mut()
@@ -229,7 +229,7 @@ impl Lanes {
             .collect()
     }
 
-    /// Whether nothing waits to go.
+    /// True if no step is waiting.
     pub(super) fn is_empty(&self) -> bool {
         self.by_store.values().all(|lane| lane.queue.is_empty())
     }
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn lanes_take_turns() {
+    async fn queues_are_served_round_robin() {
         let plan = plan(&["a", "a", "a", "b", "b", "c"]);
         let mut lanes = Lanes::new(&plan, &pace(InFlight::Auto, 1000.0), || 0.0);
         assert_eq!(all_now(&mut lanes, &plan), [0, 3, 5, 1, 4, 2]);
@@ -312,7 +312,7 @@ mod tests {
         let wake = lanes
             .next(&plan.steps)
             .unwrap_err()
-            .expect("it will go later");
+            .expect("the step starts later");
         assert_eq!(wake, Instant::now() + Duration::from_secs(2));
         tokio::time::sleep_until(wake).await;
         assert_eq!(lanes.next(&plan.steps), Ok(StepAt::at(1)));
@@ -336,11 +336,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_window_follows_the_proofs() {
+    async fn window_grows_with_proofs() {
         let plan = plan(&["a"; 100]);
         let mut lanes = Lanes::new(&plan, &pace(InFlight::Auto, 10_000.0), || 0.0);
         assert_eq!(all_now(&mut lanes, &plan).len(), LEAST);
-        assert_eq!(lanes.next(&plan.steps), Err(None), "only a proof helps");
+        assert_eq!(lanes.next(&plan.steps), Err(None), "the window is full");
         for _ in 0..5 {
             lanes.proven(first(&plan));
         }
@@ -350,12 +350,12 @@ mod tests {
         assert_eq!(
             lanes.next(&plan.steps),
             Err(None),
-            "the operator stalls: what is in flight is more than enough"
+            "the operator is stalled, so the window is the minimum"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_fixed_window_is_kept_over_all_lanes() {
+    async fn fixed_window_applies_to_all_queues() {
         let plan = plan(&["a", "a", "b", "b"]);
         let limit = InFlight::Fixed(NonZeroU32::new(3).unwrap());
         let mut lanes = Lanes::new(&plan, &pace(limit, 1000.0), || 0.0);
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn throttling_slows_only_its_own_lane() {
+    async fn throttling_slows_only_its_own_quota() {
         let quotas: Vec<&str> = ["a", "b"].repeat(40);
         let plan = plan(&quotas);
         let mut lanes = Lanes::new(&plan, &pace(InFlight::Fixed(NonZeroU32::MAX), 10.0), || 0.0);
@@ -381,7 +381,7 @@ mod tests {
         }
         assert!(
             a <= 17 && b >= 30,
-            "half the rate against the whole: {a} {b}"
+            "half the rate compared with the full rate: {a} {b}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Whether what was seen proves that *this* sync happened. Pure.
+//! Decides from one observation if *this* sync is proven. Pure.
 
 use crate::{
     inventory::{Ready, Target},
@@ -6,35 +6,33 @@ use crate::{
     wire::Observed,
 };
 
-/// What is looked for.
+/// The expected state of an ExternalSecret after the sync.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Expected<'a> {
-    /// The identity of the ExternalSecret.
     pub(super) uid: &'a str,
-    /// The annotation that was written.
+    /// The key of the annotation.
     pub(super) key: &'a str,
-    /// Its value, unique to the attempt.
+    /// The value of the annotation, unique to the attempt.
     pub(super) value: &'a str,
-    /// How the target Secret is written.
     pub(super) target: Target,
-    /// Whether it had ever synced before.
+    /// True if it had synced before.
     pub(super) synced_before: bool,
-    /// Its Ready condition when the annotation was written.
+    /// The Ready condition at the time of the annotation.
     pub(super) before: Option<&'a Ready>,
 }
 
-/// What an observation tells.
+/// The result of one observation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
-    /// Our annotation is not on it: not yet, or not any more.
+    /// It does not have our annotation: not yet, or not any more.
     NotAnnotated,
-    /// The operator has not answered yet.
+    /// The operator has not processed it yet.
     Waiting,
-    /// The operator read the provider after our write, and wrote the Secret.
+    /// The operator processed our write and wrote the Secret.
     Proven,
-    /// The operator answered, and wrote no Secret.
+    /// The operator processed our write, but wrote no Secret.
     Unproven(Reason),
-    /// The operator answered that it failed; the text comes by an Event.
+    /// The operator failed. The error text comes with an Event.
     Failed,
     /// It is being deleted.
     Deleted,
@@ -42,7 +40,7 @@ pub(super) enum Judgement {
     Replaced,
 }
 
-/// Judges one observation by itself.
+/// Judges one observation.
 pub(super) fn judge(expected: Expected<'_>, observed: &Observed) -> Judgement {
     let metadata = &observed.metadata;
     if metadata.uid != expected.uid {
@@ -65,13 +63,13 @@ pub(super) fn judge(expected: Expected<'_>, observed: &Observed) -> Judgement {
             .map_or(Judgement::Waiting, |ready| answered(expected, ready));
     }
     match ready {
-        // An identical failure leaves the status as it was, so only a changed one is an answer to us.
+        // A repeated failure does not change the status, so only a changed condition is an answer to our write.
         Some(ready) if !ready.ready && Some(&ready) != expected.before => Judgement::Failed,
         _ => Judgement::Waiting,
     }
 }
 
-/// The operator has processed our write: what did it do? Matched on the reason; only "retained" has none of its own.
+/// Judges a processed write by the reason of the condition. "retained" has no reason of its own and is found in the message.
 fn answered(expected: Expected<'_>, ready: &Ready) -> Judgement {
     if !ready.ready {
         return Judgement::Failed;
@@ -116,7 +114,7 @@ mod tests {
         }
     }
 
-    /// An object that carries our annotation; `synced` with this digest over its present metadata.
+    /// An object with our annotation; if `synced`, with this digest of its current metadata.
     fn object(synced: Option<Algorithm>, status: &str, reason: &str, message: &str) -> Value {
         let annotations = [("force-sync".to_owned(), "run".to_owned())].into();
         let labels = [("app".to_owned(), "demo".to_owned())].into();
@@ -136,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn both_digests_prove() {
+    fn each_digest_algorithm_proves() {
         for algorithm in Algorithm::ALL {
             let synced = object(Some(algorithm), "True", "SecretSynced", "secret synced");
             assert_eq!(judged(expected(None), synced), Judgement::Proven);
@@ -144,27 +142,27 @@ mod tests {
     }
 
     #[test]
-    fn an_old_ready_proves_nothing() {
+    fn old_ready_condition_proves_nothing() {
         let old = object(None, "True", "SecretSynced", "secret synced");
         assert_eq!(judged(expected(None), old), Judgement::Waiting);
     }
 
     #[test]
-    fn a_proof_without_our_annotation_is_not_ours() {
+    fn proof_without_our_annotation_does_not_count() {
         let mut other = object(Some(Algorithm::Sha3_224), "True", "SecretSynced", "");
         other["metadata"]["annotations"]["force-sync"] = json!("somebody else");
         assert_eq!(judged(expected(None), other), Judgement::NotAnnotated);
     }
 
     #[test]
-    fn another_label_set_is_another_proof() {
+    fn changed_labels_invalidate_the_digest() {
         let mut edited = object(Some(Algorithm::Sha3_224), "True", "SecretSynced", "");
         edited["metadata"]["labels"]["app"] = json!("edited meanwhile");
         assert_eq!(judged(expected(None), edited), Judgement::Waiting);
     }
 
     #[test]
-    fn processed_is_not_written() {
+    fn processed_without_secret_is_unproven() {
         let synced = |reason: &str, message: &str| {
             object(Some(Algorithm::Sha3_224), "True", reason, message)
         };
@@ -217,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_failure_that_is_new_is_an_answer() {
+    fn only_a_changed_failure_is_an_answer() {
         let message = "could not get secret data from provider";
         let failed = || object(None, "False", "SecretSyncedError", message);
         assert_eq!(judged(expected(None), failed()), Judgement::Failed);
@@ -235,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn another_object_of_the_name_is_another_object() {
+    fn recreated_object_is_replaced() {
         let mut replaced = object(Some(Algorithm::Sha3_224), "True", "SecretSynced", "");
         replaced["metadata"]["uid"] = json!("v");
         assert_eq!(judged(expected(None), replaced), Judgement::Replaced);

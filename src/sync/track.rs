@@ -1,4 +1,4 @@
-//! What is known of each step and item while they are under way, and what follows from it. No I/O.
+//! The state of each step and item in progress, and the verdicts that follow from it. No I/O.
 //!
 //! Steps and items are found by places that the plan hands out, and members by places of the tracker's own: there is none that is not
 //! there.
@@ -24,13 +24,13 @@ use crate::{
     wire::{self, Observed},
 };
 
-/// The operator's condition says that it failed, its Event says why; the Event may come this much later.
+/// The Event with the operator's error may come this much later than the failed condition.
 const TEXT_DELAY: Duration = Duration::from_millis(1500);
 
-/// How often all that is under way is looked at, for what only time tells. In between only what was touched is.
+/// The interval at which all active steps are checked for timers. In between only changed steps are checked.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Before the second attempt; it doubles from there.
+/// The backoff before the second attempt. It doubles with each attempt.
 const FIRST_BACKOFF: Duration = Duration::from_secs(2);
 
 place! {
@@ -38,21 +38,20 @@ place! {
     pub(super) MemberAt
 }
 
-/// Something that the engine has to act on.
+/// An instruction for the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// A step is not in flight any more.
+    /// The step is not in flight any more.
     Landed {
-        /// The step.
         step: StepAt,
-        /// Whether the operator proved it.
+        /// True if the operator proved it.
         proven: bool,
     },
-    /// The provider of a step throttles.
+    /// The provider of the step throttles requests.
     Throttled(StepAt),
-    /// A step is to be tried again.
+    /// Retry the step.
     Again(StepAt),
-    /// An item is to be read once more.
+    /// Read the item again.
     Check(MemberAt),
 }
 
@@ -73,7 +72,7 @@ struct StepState {
     value: String,
     started: Instant,
     annotated: Instant,
-    /// Whether the operator answered for one of its members.
+    /// True if the operator answered for at least one member.
     proven: bool,
 }
 
@@ -82,7 +81,7 @@ struct Failing {
     since: Instant,
     reason: Reason,
     text: String,
-    /// Whether the text is that of an Event, and not just the condition's.
+    /// True if the text is from an Event, false if it is from the condition.
     explained: bool,
 }
 
@@ -98,7 +97,7 @@ struct Member {
     finished: bool,
 }
 
-/// All that is under way.
+/// The state of all steps and items.
 #[derive(Debug)]
 pub(super) struct Tracker<'a> {
     plan: &'a Plan,
@@ -109,9 +108,9 @@ pub(super) struct Tracker<'a> {
     members: Table<MemberAt, Member>,
     by_id: BTreeMap<&'a Id, MemberAt>,
     active: BTreeSet<StepAt>,
-    /// Those of which something was learnt since the last conclusion.
+    /// Steps that changed since the last conclusion.
     touched: BTreeSet<StepAt>,
-    /// When all that is active was last looked at, for what only time tells.
+    /// The last time when all active steps were checked for timers.
     looked: Instant,
     last_proof: Option<Instant>,
     tries: u32,
@@ -168,7 +167,7 @@ impl<'a> Tracker<'a> {
         &self.plan.items[self.members[member].item]
     }
 
-    /// A step begins; the answer is the value to annotate, unique to the run and the attempt.
+    /// Starts a step. Returns the value of the annotation, unique to the run and the attempt.
     pub(super) fn start(&mut self, at: StepAt) -> String {
         let step = &mut self.steps[at];
         step.attempts += 1;
@@ -190,7 +189,7 @@ impl<'a> Tracker<'a> {
         step.value.clone()
     }
 
-    /// The annotation of a step was written.
+    /// Called after the annotation of a step was written.
     pub(super) fn annotated(&mut self, at: StepAt, object: &Observed) {
         let step = &mut self.steps[at];
         if step.phase != Phase::Patching {
@@ -209,14 +208,14 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// The annotation of a step could not be written.
+    /// Called if the annotation of a step could not be written.
     pub(super) fn refused(&mut self, at: StepAt, reason: Reason, message: &str) {
         for member in self.steps[at].members.clone() {
             self.fail(member, reason, message.to_owned());
         }
     }
 
-    /// One was seen as it is now.
+    /// Called with the current state of an object.
     pub(super) fn seen(&mut self, object: &Observed) {
         let id = Id {
             namespace: object.metadata.namespace.clone(),
@@ -228,7 +227,7 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// One was read once more, since its time is over. Whatever that tells, it is the end.
+    /// Called with the object that was read at the timeout. The item ends, whatever its state is.
     pub(super) fn checked(&mut self, at: MemberAt, object: Result<&Observed, &CallError>) {
         let member = &self.members[at];
         if !member.checking || self.steps[member.step].phase != Phase::InFlight {
@@ -245,7 +244,10 @@ impl<'a> Tracker<'a> {
         self.fail(
             at,
             Reason::TimedOut,
-            format!("the operator gave no answer within {} s", waited.as_secs()),
+            format!(
+                "the operator did not process it within {} s",
+                waited.as_secs()
+            ),
         );
     }
 
@@ -256,7 +258,7 @@ impl<'a> Tracker<'a> {
             self.fail_as_seen(at);
             return;
         }
-        // A child that its parent has not reached yet was never annotated, so nothing was taken from it.
+        // A child that the parent has not annotated yet has not lost an annotation.
         let member = &self.members[at];
         let target = &self.plan.steps[member.step].target;
         let own = matches!(target, StepTarget::ExternalSecret(_));
@@ -265,7 +267,7 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// One is gone.
+    /// Called after an object was deleted.
     pub(super) fn gone(&mut self, id: &Id, uid: &str) {
         if let Some(&member) = self.by_id.get(id)
             && self.item(member).uid == uid
@@ -274,7 +276,7 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// All that there are in a scope: what is missing is gone.
+    /// Called with all objects of a scope. Objects that are missing were deleted.
     pub(super) fn listed(&mut self, namespace: Option<&str>, present: &BTreeSet<Id>) {
         let gone: Vec<MemberAt> = self
             .by_id
@@ -290,7 +292,7 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// An Event: the only sign of a failure that repeats itself, and the only place of the operator's text.
+    /// Called with an Event: the only sign of a repeated failure, and the only source of the operator's error text.
     pub(super) fn heard(&mut self, event: &Event) {
         let object = &event.involved_object;
         let id = Id {
@@ -355,7 +357,7 @@ impl<'a> Tracker<'a> {
         judge(expected, object)
     }
 
-    /// Draws the conclusion from one observation.
+    /// Applies one observation.
     fn follow(&mut self, at: MemberAt, judgement: Judgement, object: &Observed) {
         let member = &mut self.members[at];
         if member.finished || !self.active.contains(&member.step) {
@@ -425,7 +427,7 @@ impl<'a> Tracker<'a> {
         synced_at: Option<jiff::Timestamp>,
     ) {
         let member = &mut self.members[at];
-        // What has not begun yet is not ended by what is seen of it: the write will tell.
+        // A step that has not started is not ended by an observation: its write will show the state.
         if member.finished || !self.active.contains(&member.step) {
             return;
         }
@@ -448,7 +450,7 @@ impl<'a> Tracker<'a> {
         self.results.push((member.item, result));
     }
 
-    /// What follows from everything that is known now.
+    /// Returns the verdicts that follow from the current state.
     pub(super) fn conclude(&mut self) -> Vec<Effect> {
         let now = Instant::now();
         let mut steps = std::mem::take(&mut self.touched);
@@ -478,7 +480,9 @@ impl<'a> Tracker<'a> {
             }
             Phase::InFlight => {
                 if open.iter().all(|member| self.has_failed(*member, now)) {
-                    if attempts < self.tries && open.iter().any(|member| self.may_pass(*member)) {
+                    if attempts < self.tries
+                        && open.iter().any(|member| self.may_be_temporary(*member))
+                    {
                         self.enter_backoff(at, attempts, now);
                     } else {
                         for &member in &open {
@@ -500,8 +504,8 @@ impl<'a> Tracker<'a> {
         !self.members[at].finished
     }
 
-    /// Whether the operator's answer is a failure, with its text or without any hope of one. Where it had failed before, what
-    /// is heard may still be of an earlier try of the operator's: its answer to us would follow at once.
+    /// True if the operator failed and its error text is known or overdue. If the item had failed before, an Event may belong to
+    /// an earlier attempt of the operator, so a success can still follow.
     fn has_failed(&self, at: MemberAt, now: Instant) -> bool {
         let member = &self.members[at];
         let had_failed = member.before.as_ref().is_some_and(|ready| !ready.ready);
@@ -510,7 +514,7 @@ impl<'a> Tracker<'a> {
         })
     }
 
-    fn may_pass(&self, at: MemberAt) -> bool {
+    fn may_be_temporary(&self, at: MemberAt) -> bool {
         let failing = self.members[at].failing.as_ref();
         failing.is_some_and(|failing| failing.reason.may_be_temporary())
     }
@@ -568,8 +572,8 @@ impl<'a> Tracker<'a> {
         }
     }
 
-    /// Waiting in the operator's queue does not count: the time runs from the last proof. Its queue keeps no order that could
-    /// tell more: with 3,000 in it some came a minute after others that had been annotated later.
+    /// The timeout starts at the last proof, so that time in the operator's queue does not count. The queue has no order that
+    /// would allow a closer limit: with 3,000 items, some came a minute after others that were annotated later.
     fn deadline(&self, at: StepAt) -> Instant {
         let annotated = self.steps[at].annotated;
         let since_proof = self
@@ -578,33 +582,33 @@ impl<'a> Tracker<'a> {
         since_proof + self.policy.sync.timeout
     }
 
-    /// When something may follow without anything being seen.
+    /// Returns the time of the next timer check.
     pub(super) fn wake(&self) -> Option<Instant> {
         (!self.active.is_empty()).then(|| self.looked + LOOK)
     }
 
-    /// From now on a failure is final.
+    /// Disables retries.
     pub(super) fn no_more_tries(&mut self) {
         self.tries = 0;
         self.touched.clone_from(&self.active);
     }
 
-    /// How many failed, of how many that were answered.
+    /// Returns the numbers of failed and of finished items.
     pub(super) const fn failures(&self) -> (usize, usize) {
         (self.failed, self.attempted)
     }
 
-    /// Whether nothing is under way.
+    /// True if no step is active.
     pub(super) fn is_idle(&self) -> bool {
         self.active.is_empty()
     }
 
-    /// The results since last asked.
+    /// Removes and returns the new results.
     pub(super) fn take_results(&mut self) -> Vec<(ItemAt, ItemResult)> {
         std::mem::take(&mut self.results)
     }
 
-    /// A step that waits to be tried again never will be.
+    /// Ends a step that waits for a retry.
     pub(super) fn abandon(&mut self, at: StepAt) {
         self.active.insert(at);
         for member in self.steps[at].members.clone() {
@@ -613,7 +617,7 @@ impl<'a> Tracker<'a> {
         self.active.remove(&at);
     }
 
-    /// Nobody waits any longer. What has not been seen to be annotated counts as not reached, and gets no result here.
+    /// Ends all active items. Items that were not annotated get no result here and count as not reached.
     pub(super) fn interrupt(&mut self) {
         for at in self.active.clone() {
             let patching = self.steps[at].phase == Phase::Patching;

@@ -1,4 +1,4 @@
-//! One watch of all ExternalSecrets, and one of their Events, that go on through disconnects, 410 and silence.
+//! Watches of ExternalSecrets and of their Events that continue after disconnects, 410 responses and silence.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -12,34 +12,33 @@ use tokio::time::{sleep, timeout};
 
 use crate::wire::Observed;
 
-/// A watch that says nothing for this long is opened anew. The API server sends a bookmark about every minute.
+/// A watch without data for this time is opened again. The API server sends a bookmark about every minute.
 const SILENCE: Duration = Duration::from_secs(75);
 
-/// Between two tries to open a watch: doubling from here …
+/// The first backoff before a watch is opened again. It doubles with each attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// … up to here.
+/// The maximum backoff.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// What was seen of the ExternalSecrets.
+/// An item of the stream of ExternalSecrets.
 #[derive(Debug)]
 pub(super) enum Sighting {
-    /// One as it is now.
+    /// The current state of an object.
     Seen(Box<Observed>),
-    /// One is gone.
+    /// An object was deleted; with its UID.
     Gone(Id, String),
-    /// All that there are in the watched scope, after a gap in the watch.
+    /// All objects in the watched scope, after a gap in the watch.
     Listed {
         /// None: all namespaces.
         namespace: Option<String>,
-        /// Their names.
         present: BTreeSet<Id>,
     },
-    /// Watching is not allowed (any more).
-    Blind(String),
+    /// The watch was denied.
+    WatchDenied(String),
 }
 
-/// The ExternalSecrets of a scope, from a resource version on. After a gap, those that `ours` picks are handed out again.
+/// Watches the ExternalSecrets of a scope from a resource version. After a gap, returns the objects that match `ours` again.
 pub(super) fn external_secrets(
     cluster: Cluster,
     path: String,
@@ -65,7 +64,7 @@ pub(super) fn external_secrets(
             }
             match end {
                 End::Denied(why) => {
-                    yield Sighting::Blind(why);
+                    yield Sighting::WatchDenied(why);
                     return;
                 }
                 End::Expired => match relist(&cluster, &query, ours.clone()).await {
@@ -77,7 +76,7 @@ pub(super) fn external_secrets(
                         yield Sighting::Listed { namespace: namespace.clone(), present };
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "cannot list again after a gap in the watch");
+                        tracing::warn!(%error, "cannot list ExternalSecrets after a gap in the watch");
                         sleep(LONGEST_PAUSE).await;
                     }
                 },
@@ -111,7 +110,7 @@ async fn relist(
     Ok((again, present, resource_version))
 }
 
-/// The Events about ExternalSecrets in a scope.
+/// Returns the query for Events about ExternalSecrets in a scope.
 pub(super) fn events_query(namespace: Option<&str>) -> Query {
     let path = match namespace {
         Some(namespace) => format!("/api/v1/namespaces/{namespace}/events"),
@@ -120,7 +119,7 @@ pub(super) fn events_query(namespace: Option<&str>) -> Query {
     Query::new(path).with("fieldSelector", "involvedObject.kind=ExternalSecret")
 }
 
-/// The Events of a scope from a resource version on. Ends where watching them is not allowed.
+/// Watches the Events of a scope from a resource version. Ends if the watch is denied.
 pub(super) fn events(
     cluster: Cluster,
     query: Query,
@@ -134,7 +133,7 @@ pub(super) fn events(
                 None => match cluster.resource_version(&query).await {
                     Ok(resource_version) => resource_version,
                     Err(error) => {
-                        tracing::warn!(%error, "cannot watch Events again");
+                        tracing::warn!(%error, "cannot watch Events");
                         sleep(LONGEST_PAUSE).await;
                         continue;
                     }
@@ -163,11 +162,11 @@ enum Change<T> {
 }
 
 enum End {
-    /// The connection ended; it can be opened anew from where it was.
+    /// The connection ended. The watch can continue from the last resource version.
     Cut,
     /// The resource version is too old.
     Expired,
-    /// It is not allowed.
+    /// The watch is denied.
     Denied(String),
 }
 
@@ -178,7 +177,7 @@ fn is_final(error: &CallError) -> bool {
     )
 }
 
-/// Changes from a resource version on, over as many connections as it takes; ends with why it cannot go on.
+/// Returns changes from a resource version, over any number of connections. The last item is the reason for the end.
 fn changes<'a, T: Tracked>(
     cluster: &'a Cluster,
     query: &'a Query,
@@ -198,7 +197,7 @@ fn changes<'a, T: Tracked>(
                     return;
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "the watch cannot be opened");
+                    tracing::debug!(%error, "cannot open the watch");
                     sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     continue;
@@ -231,7 +230,7 @@ fn changes<'a, T: Tracked>(
     }
 }
 
-/// What can be watched on from where it was seen.
+/// An object with a resource version to continue the watch from.
 trait Tracked: Clone + DeserializeOwned + 'static {
     fn resource_version(&self) -> &str;
 }

@@ -1,4 +1,4 @@
-//! How a workload is: told by its own status, never by the time that has passed.
+//! The health of a workload, from its status only, never from elapsed time.
 
 use jiff::Timestamp;
 
@@ -7,41 +7,41 @@ use super::{
     object::{ContainerStatus, Object, PodObject, Terminated, is_ready},
 };
 
-/// How a workload is.
+/// The health of a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// All of its pods are of the present template, and available.
+    /// All pods are available and have the current template.
     Healthy,
-    /// Its controller has not seen it as it is: nothing can be told. A stamp is enough for that, on a Deployment.
+    /// The controller has not observed the latest generation. Even a new stamp causes this on a Deployment.
     Unobserved,
     /// Pods are being replaced.
     Rolling(String),
-    /// It is said to have failed.
+    /// The controller reports a failure.
     Failing(String),
-    /// Nothing is being replaced, but pods are lacking.
+    /// Nothing is being replaced, but pods are not available.
     Unavailable(String),
 }
 
-/// What health is told by, in the same words for all kinds.
+/// The facts that decide about health, for all kinds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counts {
-    /// Whether the controller has seen the present spec.
+    /// True if the controller has observed the latest spec.
     observed: bool,
-    /// Pods that are asked for.
+    /// Desired pods.
     pub(super) wanted: i64,
-    /// Pods that have to be of the present template: fewer where a partition holds some back.
+    /// Pods that must have the current template: fewer if a partition excludes some.
     renewed: i64,
-    /// Pods of the present template.
+    /// Pods with the current template.
     updated: i64,
-    /// Pods that there are.
+    /// All pods.
     present: i64,
-    /// Pods that are available.
+    /// Available pods.
     available: i64,
-    /// What the controller says has failed.
+    /// The controller's message about a failure.
     failed: Option<String>,
-    /// Of a Rollout.
+    /// For a Rollout or a pod.
     pub(super) phase: String,
-    /// Of a Rollout: a restart that is asked for and not carried out yet.
+    /// For a Rollout: a restart was requested and is not done yet.
     restarting: bool,
 }
 
@@ -81,7 +81,7 @@ impl Counts {
                 counts.available = status.number_available;
             }
         }
-        // Where pods are only replaced by hand, old ones are no rollout under way.
+        // With OnDelete, old pods do not mean that a rollout is in progress.
         if matches!(kind, Kind::DaemonSet | Kind::StatefulSet)
             && spec.update_strategy.r#type == "OnDelete"
         {
@@ -90,7 +90,7 @@ impl Counts {
         counts
     }
 
-    /// A pod is as its kubelet reports it.
+    /// A pod has no controller status of its own. Its conditions decide.
     fn pod(&mut self, object: &Object) {
         self.phase.clone_from(&object.status.phase);
         (self.observed, self.wanted, self.renewed) = (true, 1, 0);
@@ -101,11 +101,11 @@ impl Counts {
         let status = &object.status;
         let partition = object.spec.update_strategy.rolling_update.partition;
         self.renewed = (self.wanted - partition).max(0);
-        // Once all are of one revision, `updatedReplicas` is no longer counted by every version of the controller.
+        // Not every version of the controller sets `updatedReplicas` once all pods have one revision.
         if status.current_revision == status.update_revision {
             self.updated = self.updated.max(status.replicas);
         }
-        // Those that the partition holds back are meant to be old.
+        // Pods that the partition excludes are expected to be old.
         self.present = self.present.min(self.wanted);
     }
 
@@ -117,7 +117,7 @@ impl Counts {
         if status.phase == "Degraded" {
             self.failed = Some(status.message.clone());
         }
-        // During canary steps both templates have pods by design; the phase tells.
+        // During canary steps both templates have pods on purpose, so only the phase counts.
         self.renewed = 0;
         if status.phase != "Healthy" && status.phase != "Paused" {
             self.restarting = true;
@@ -125,8 +125,8 @@ impl Counts {
     }
 }
 
-/// A pod is one of those that its controller keeps: while another of them is lacking, it is not the time to take this one away.
-/// Says what is lacking.
+/// Returns which pods of a controller are not ready. While another pod of the controller is not ready, this one must not be
+/// evicted.
 pub fn lacking(owner: &Owner, ready: impl Iterator<Item = bool>) -> Option<String> {
     let (mut all, mut lacking) = (0_usize, 0_usize);
     for ready in ready {
@@ -171,16 +171,16 @@ pub(super) fn health(counts: &Counts) -> Health {
     }
     if updated < renewed || (*renewed > 0 && present > wanted) {
         let old = match present - wanted {
-            old @ 1.. => format!(", and {old} too many have not gone"),
+            old @ 1.. => format!(", {old} old pods still running"),
             _ => String::new(),
         };
         return Health::Rolling(format!(
-            "{updated} of {renewed} pods are of the present template, {available} of {wanted} available{old}"
+            "{updated} of {renewed} pods have the current template, {available} of {wanted} are available{old}"
         ));
     }
     if counts.restarting {
         return Health::Rolling(format!(
-            "its pods are being replaced, {available} of {wanted} available"
+            "its pods are being replaced, {available} of {wanted} are available"
         ));
     }
     if available < wanted {
@@ -189,7 +189,7 @@ pub(super) fn health(counts: &Counts) -> Health {
     Health::Healthy
 }
 
-/// What keeps a pod from being ready; None where nothing does.
+/// Returns why a pod is not ready, or None if it is ready. Never includes text that a container wrote.
 pub fn trouble(pod: &PodObject) -> Option<String> {
     let status = &pod.status;
     let holds = |name: &str, wanted: &str| {
@@ -201,7 +201,7 @@ pub fn trouble(pod: &PodObject) -> Option<String> {
     }
     let name = &pod.metadata.name;
     if holds("PodScheduled", "False") {
-        return Some(format!("no node takes pod {name}"));
+        return Some(format!("pod {name} cannot be scheduled"));
     }
     let mut containers = status
         .init_container_statuses
@@ -216,33 +216,39 @@ pub fn trouble(pod: &PodObject) -> Option<String> {
     Some(match first {
         Some((init, container)) => {
             let of = &container.name;
-            format!("{init}container {of} of pod {name} {}", as_it_is(container))
+            format!(
+                "{init}container {of} of pod {name} {}",
+                container_state(container)
+            )
         }
         None => format!("pod {name} is not ready"),
     })
 }
 
-fn as_it_is(container: &ContainerStatus) -> String {
+fn container_state(container: &ContainerStatus) -> String {
     let ended = |how: &Terminated| {
         let code = how.exit_code;
-        format!("ended with exit code {code}{}", in_brackets(&how.reason))
+        format!(
+            "ended with exit code {code}{}",
+            reason_in_brackets(&how.reason)
+        )
     };
     let now = match (&container.state.waiting, &container.state.terminated) {
-        (Some(waiting), _) => format!("does not run{}", in_brackets(&waiting.reason)),
+        (Some(waiting), _) => format!("is waiting{}", reason_in_brackets(&waiting.reason)),
         (None, Some(how)) => ended(how),
-        (None, None) => "runs and is not ready".to_owned(),
+        (None, None) => "is running but not ready".to_owned(),
     };
     let again = match container.restart_count {
         0 => String::new(),
-        count => format!(", was started {count} times again"),
+        count => format!(", restarted {count} times"),
     };
     let before = container.last_state.terminated.as_ref();
-    let before = before.map(|how| format!(", and last {}", ended(how)));
+    let before = before.map(|how| format!(", last {}", ended(how)));
     format!("{now}{again}{}", before.unwrap_or_default())
 }
 
-/// A reason is one word; anything else is not passed on.
-fn in_brackets(reason: &str) -> String {
+/// A valid reason is one word. Anything else is dropped, because it may contain data.
+fn reason_in_brackets(reason: &str) -> String {
     let is_word = !reason.is_empty() && reason.chars().all(|letter| letter.is_ascii_alphanumeric());
     if is_word {
         format!(" ({reason})")
@@ -263,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_a_pod_from_being_ready_is_told_without_what_its_containers_say() {
+    fn unready_reason_omits_container_output() {
         let not_ready = json!([{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False"}]);
         let of = |containers: &Value| {
             let status = json!({"conditions": not_ready, "containerStatuses": containers});
@@ -280,12 +286,11 @@ mod tests {
                  "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "wonderwall"}},
                  "lastState": {"terminated": {"reason": "Error", "exitCode": 1, "message": "wonderwall"}}},
             ])),
-            "container main of pod web-1 does not run (CrashLoopBackOff), was started 5 times again, and last ended with exit \
-             code 1 (Error)"
+            "container main of pod web-1 is waiting (CrashLoopBackOff), restarted 5 times, last ended with exit code 1 (Error)"
         );
         assert_eq!(
             of(&json!([{"name": "main", "ready": false, "state": {"running": {}}}])),
-            "container main of pod web-1 runs and is not ready"
+            "container main of pod web-1 is running but not ready"
         );
         assert_eq!(
             of(
@@ -301,13 +306,13 @@ mod tests {
                 "containerStatuses": [{"name": "main", "state": {"waiting": {"reason": "PodInitializing"}}}],
             }))
             .unwrap(),
-            "init container migrate of pod web-1 does not run (ImagePullBackOff)"
+            "init container migrate of pod web-1 is waiting (ImagePullBackOff)"
         );
         let unscheduled =
             json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]);
         assert_eq!(
             told(&json!({"conditions": unscheduled})).unwrap(),
-            "no node takes pod web-1"
+            "pod web-1 cannot be scheduled"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Workloads and pods as the API server writes them, as far as they are read.
+//! The Kubernetes API types of workloads and pods, with only the fields that are read.
 
 use std::collections::BTreeMap;
 
@@ -7,73 +7,56 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// An object of any of the kinds.
+/// A workload of any kind.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Object {
-    /// Its metadata.
     pub metadata: Meta,
-    /// Its spec.
     pub spec: Spec,
-    /// Its status.
     pub status: Status,
 }
 
-/// `metadata`, with who wrote what.
+/// `metadata`, with managed fields.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Meta {
-    /// The name.
     pub name: String,
-    /// The namespace.
     pub namespace: String,
-    /// The identity.
     pub uid: String,
-    /// Counts changes of the spec.
+    /// Incremented on each change of the spec.
     pub generation: i64,
     /// Changes with every write.
     pub resource_version: String,
-    /// When it was created.
     pub creation_timestamp: Option<Timestamp>,
-    /// Set once it is being deleted.
+    /// Set while it is being deleted.
     pub deletion_timestamp: Option<Timestamp>,
-    /// The labels.
     pub labels: BTreeMap<String, String>,
-    /// The annotations.
     pub annotations: BTreeMap<String, String>,
-    /// Who owns it.
     pub owner_references: Vec<OwnerReference>,
-    /// Who wrote what.
     pub managed_fields: Vec<ManagedFields>,
 }
 
-/// An owner of an object.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OwnerReference {
-    /// The group and version of its API.
+    /// The API group and version.
     pub api_version: String,
-    /// Its kind.
     pub kind: String,
-    /// Its name.
     pub name: String,
-    /// Its identity.
     pub uid: String,
-    /// Whether it is the one that controls the object.
+    /// True for the controlling owner.
     pub controller: bool,
 }
 
-/// What one manager wrote.
+/// The fields of one manager.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ManagedFields {
-    /// The name that it gives itself.
     pub manager: String,
-    /// When.
+    /// The time of its last write.
     pub time: Option<Timestamp>,
     /// `status`, or empty.
     pub subresource: String,
-    /// What.
     pub fields_v1: Value,
 }
 
@@ -81,21 +64,21 @@ pub struct ManagedFields {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Spec {
-    /// How many pods; one if absent.
+    /// The number of pods. Absent means 1.
     pub replicas: Option<i64>,
-    /// Whether its rollout is paused.
+    /// True if the rollout is paused.
     pub paused: bool,
-    /// Its pods.
+    /// The label selector of its pods.
     pub selector: LabelSelector,
-    /// What pods are made of.
+    /// The pod template.
     pub template: Template,
-    /// Of StatefulSets and DaemonSets.
+    /// For StatefulSets and DaemonSets.
     pub update_strategy: UpdateStrategy,
-    /// Of a Rollout: where the pod template stands, if not in itself.
+    /// For a Rollout: a reference to the object with its pod template.
     pub workload_ref: Option<WorkloadRef>,
-    /// Of a Rollout: pods older than this are replaced.
+    /// For a Rollout: older pods are replaced.
     pub restart_at: Option<Timestamp>,
-    /// Of a pod itself.
+    /// The spec of a pod.
     #[serde(flatten)]
     pub pod: PodSpec,
 }
@@ -104,9 +87,7 @@ pub struct Spec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct WorkloadRef {
-    /// The kind.
     pub kind: String,
-    /// The name.
     pub name: String,
 }
 
@@ -116,7 +97,7 @@ pub struct WorkloadRef {
 pub struct UpdateStrategy {
     /// `RollingUpdate` or `OnDelete`.
     pub r#type: String,
-    /// Of the former.
+    /// For `RollingUpdate`.
     pub rolling_update: RollingUpdate,
 }
 
@@ -124,7 +105,7 @@ pub struct UpdateStrategy {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct RollingUpdate {
-    /// Pods of a StatefulSet with a smaller ordinal are not touched.
+    /// Pods with a smaller ordinal are not updated.
     pub partition: i64,
 }
 
@@ -132,9 +113,7 @@ pub struct RollingUpdate {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Template {
-    /// Its metadata.
     pub metadata: TemplateMeta,
-    /// Its pods' spec.
     pub spec: PodSpec,
 }
 
@@ -142,33 +121,27 @@ pub struct Template {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct TemplateMeta {
-    /// The annotations.
     pub annotations: BTreeMap<String, String>,
 }
 
-/// What of a pod's spec can name a Secret, and whether it runs on for ever.
+/// The fields of a pod spec that can reference a Secret, and the restart policy.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodSpec {
-    /// The containers.
     pub containers: Vec<Container>,
-    /// Those that run before.
     pub init_containers: Vec<Container>,
     /// By type of volume.
     pub volumes: Vec<BTreeMap<String, Value>>,
-    /// What images are pulled with.
+    /// Secrets for pulling images.
     pub image_pull_secrets: Vec<Named>,
-    /// `Always` if absent.
+    /// Absent means `Always`.
     pub restart_policy: String,
 }
 
-/// A container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Container {
-    /// Single variables.
     pub env: Vec<Variable>,
-    /// Whole Secrets as variables.
     pub env_from: Vec<EnvFrom>,
 }
 
@@ -176,7 +149,6 @@ pub struct Container {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Variable {
-    /// From where.
     pub value_from: ValueFrom,
 }
 
@@ -184,7 +156,6 @@ pub struct Variable {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ValueFrom {
-    /// A key of a Secret.
     pub secret_key_ref: Option<SecretKey>,
 }
 
@@ -192,9 +163,7 @@ pub struct ValueFrom {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct SecretKey {
-    /// The Secret.
     pub name: String,
-    /// The key.
     pub key: String,
 }
 
@@ -202,7 +171,6 @@ pub struct SecretKey {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EnvFrom {
-    /// The Secret.
     pub secret_ref: Option<Named>,
 }
 
@@ -210,7 +178,6 @@ pub struct EnvFrom {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Named {
-    /// The name.
     pub name: String,
 }
 
@@ -218,9 +185,9 @@ pub struct Named {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LabelSelector {
-    /// All of these.
+    /// All of these must match.
     pub match_labels: BTreeMap<String, String>,
-    /// And all of these.
+    /// All of these must match, too.
     pub match_expressions: Vec<Expression>,
 }
 
@@ -228,16 +195,15 @@ pub struct LabelSelector {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Expression {
-    /// The label.
     pub key: String,
     /// `In`, `NotIn`, `Exists` or `DoesNotExist`.
     pub operator: String,
-    /// Of the two first.
+    /// For `In` and `NotIn`.
     pub values: Vec<String>,
 }
 
 impl LabelSelector {
-    /// What a query can ask for, as `labelSelector`: those that this selects, and maybe more.
+    /// The part of the selector that a `labelSelector` query supports. It selects the same objects or more.
     pub fn to_query(&self) -> Option<String> {
         let labels = self.match_labels.iter();
         let labels: Vec<String> = labels
@@ -246,7 +212,7 @@ impl LabelSelector {
         (!labels.is_empty()).then(|| labels.join(","))
     }
 
-    /// Whether these labels are selected. A selector that says nothing selects nothing: the API server refuses one.
+    /// True if the selector matches these labels. An empty selector matches nothing: the API server rejects it.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         let fits = |expression: &Expression| {
             let value = labels.get(&expression.key);
@@ -272,33 +238,32 @@ impl LabelSelector {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Status {
-    /// A number; Argo Rollouts writes it as text.
+    /// A number. Argo Rollouts writes it as a string.
     pub observed_generation: Value,
-    /// Pods, old and new.
+    /// Old and new pods.
     pub replicas: i64,
-    /// New ones.
+    /// Pods with the current template.
     pub updated_replicas: i64,
-    /// Ready ones.
+    /// Ready pods.
     pub ready_replicas: i64,
-    /// Ready for long enough.
+    /// Pods that are ready for long enough.
     pub available_replicas: i64,
-    /// Of a StatefulSet.
+    /// For a StatefulSet.
     pub current_revision: String,
-    /// Of a StatefulSet.
+    /// For a StatefulSet.
     pub update_revision: String,
-    /// Of a DaemonSet.
+    /// For a DaemonSet.
     pub desired_number_scheduled: i64,
-    /// Of a DaemonSet.
+    /// For a DaemonSet.
     pub updated_number_scheduled: i64,
-    /// Of a DaemonSet.
+    /// For a DaemonSet.
     pub number_available: i64,
-    /// The conditions.
     pub conditions: Vec<Condition>,
-    /// Of a Rollout, or of a pod.
+    /// For a Rollout or a pod.
     pub phase: String,
-    /// Of a Rollout, for people.
+    /// For a Rollout: human-readable details.
     pub message: String,
-    /// Of a Rollout: the `restartAt` that was carried out.
+    /// For a Rollout: the last `restartAt` that is done.
     pub restarted_at: Option<Timestamp>,
 }
 
@@ -308,13 +273,10 @@ pub(super) fn is_ready(conditions: &[Condition]) -> bool {
         .any(|condition| condition.r#type == "Ready" && condition.status == "True")
 }
 
-/// A pod.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct PodObject {
-    /// Its metadata.
     pub metadata: Meta,
-    /// Its status.
     pub status: PodStatus,
 }
 
@@ -324,41 +286,35 @@ pub struct PodObject {
 pub struct PodStatus {
     /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
     pub phase: String,
-    /// The conditions.
     pub conditions: Vec<Condition>,
-    /// Its containers.
     pub container_statuses: Vec<ContainerStatus>,
-    /// Those that run before.
     pub init_container_statuses: Vec<ContainerStatus>,
 }
 
-/// How a container is. Its messages are not read: they can hold what the container itself wrote.
+/// The status of a container. Its messages are not read, because they can contain what the container wrote.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerStatus {
-    /// Its name.
     pub name: String,
-    /// Whether it is ready; one that runs before has done its work.
+    /// True if it is ready. For an init container: it has finished.
     pub ready: bool,
-    /// How often it was started again.
     pub restart_count: u64,
-    /// As it is.
     pub state: ContainerState,
-    /// As it was before it was started again.
+    /// The state before the last restart.
     pub last_state: ContainerState,
 }
 
-/// One of these; both absent while it runs.
+/// One of these is set, or none while the container is running.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ContainerState {
-    /// It is to be started.
+    /// It has not started yet.
     pub waiting: Option<Waiting>,
     /// It has ended.
     pub terminated: Option<Terminated>,
 }
 
-/// Why a container does not run yet.
+/// Why a container is not running yet.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Waiting {
@@ -372,6 +328,5 @@ pub struct Waiting {
 pub struct Terminated {
     /// One word.
     pub reason: String,
-    /// Its exit code.
     pub exit_code: i64,
 }

@@ -19,7 +19,7 @@ impl WorkloadRef {
 }
 
 impl Object {
-    /// What decisions need of it.
+    /// The fields that decisions need.
     pub fn workload(self, kind: Kind) -> Workload {
         let counts = Counts::of(kind, &self);
         let Self {
@@ -31,7 +31,7 @@ impl Object {
         let on_delete = spec.update_strategy.r#type == "OnDelete";
         let partition = spec.update_strategy.rolling_update.partition;
         let (uses, reloader) = if kind == Kind::Pod {
-            // Reloader restarts none of their controllers.
+            // Reloader does not restart the controllers of such pods.
             (references(&spec.pod), Reloader::default())
         } else {
             let template = &spec.template;
@@ -45,7 +45,7 @@ impl Object {
             (Kind::ReplicaSet, owner) => owner.is_none(),
             (Kind::Pod, None) => false,
             (Kind::Pod, Some(owner)) => {
-                comes_back(owner, &spec.pod) && !deleting && !is_over(&counts.phase)
+                comes_back(owner, &spec.pod) && !deleting && !has_ended(&counts.phase)
             }
             (Kind::DaemonSet | Kind::Deployment | Kind::Rollout | Kind::StatefulSet, _) => true,
         };
@@ -105,8 +105,8 @@ fn controller(owners: Vec<OwnerReference>) -> Option<Owner> {
     })
 }
 
-/// Whether a pod's controller makes another in its place, and is none that has a kind of its own here. What runs to an end is
-/// never one that does, whatever its controller is called; a node does not recreate the pods of its static manifests.
+/// True if the pod's controller replaces it and is of a kind that rules do not cover. Pods that run to completion are not
+/// replaced, and a node does not recreate the pods of its static manifests.
 fn comes_back(owner: &Owner, spec: &PodSpec) -> bool {
     let group = owner
         .api_version
@@ -117,15 +117,15 @@ fn comes_back(owner: &Owner, spec: &PodSpec) -> bool {
     runs_on && !has_a_kind && !owner.kind.ends_with("Job")
 }
 
-/// Whether a pod of this phase runs no more.
-fn is_over(phase: &str) -> bool {
+/// True if a pod of this phase has ended.
+fn has_ended(phase: &str) -> bool {
     matches!(phase, "Succeeded" | "Failed")
 }
 
 impl PodObject {
-    /// The pod, unless it is over or on its way out.
+    /// The pod, or None if it has ended or is being deleted.
     pub fn pod(self) -> Option<Pod> {
-        if is_over(&self.status.phase) || self.metadata.deletion_timestamp.is_some() {
+        if has_ended(&self.status.phase) || self.metadata.deletion_timestamp.is_some() {
             return None;
         }
         Some(Pod {

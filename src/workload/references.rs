@@ -1,4 +1,4 @@
-//! Which Secrets a pod uses, in any form.
+//! Finds all Secrets that a pod spec references.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use super::{
     object::{Container, PodSpec},
 };
 
-/// The Secrets that pods of this spec use, each with the keys that they take of it.
+/// The Secrets that pods of this spec use, each with its keys.
 pub fn references(spec: &PodSpec) -> BTreeMap<String, Keys> {
     let mut found = Found::default();
     for container in spec.containers.iter().chain(&spec.init_containers) {
@@ -84,7 +84,7 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
         .unwrap_or_default()
 }
 
-/// Without `items` a volume holds every key.
+/// A volume without `items` contains every key.
 fn items(source: &Value) -> Keys {
     let items = source.get("items").and_then(Value::as_array);
     match items.filter(|items| !items.is_empty()) {

@@ -1,4 +1,4 @@
-//! What Stakater Reloader is set to restart: that is left to it.
+//! Reads the configuration of Stakater Reloader, whose workloads eso-sync does not restart.
 
 use std::collections::BTreeMap;
 
@@ -6,38 +6,38 @@ use regex::Regex;
 
 type Annotations = BTreeMap<String, String>;
 
-/// Reloader's own annotations on a workload or its pod template, as far as they concern Secrets.
+/// Reloader's annotations on a workload or its pod template that concern Secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reloader {
-    /// Every Secret that the workload uses.
+    /// All Secrets that the workload uses.
     auto: bool,
-    /// These, by name or regular expression.
+    /// Secrets by name or regular expression.
     named: Vec<String>,
-    /// Those whose marks say so.
+    /// Secrets with the match annotation.
     search: bool,
-    /// Whatever the others say, not these.
+    /// Secrets that are excluded in any case.
     except: Vec<String>,
 }
 
-/// Reloader's own annotations on a Secret.
+/// Reloader's annotations on a Secret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
-    /// Workloads that search take it.
+    /// Workloads with the search annotation use it.
     pub matched: bool,
-    /// Reloader restarts nothing on it.
+    /// Reloader ignores it.
     pub ignored: bool,
 }
 
 impl Marks {
-    /// Says that a Secret is matched.
+    /// Marks a Secret as matched.
     pub const MATCH: &str = "reloader.stakater.com/match";
 
-    /// Says that a Secret is ignored. On a workload it says nothing.
+    /// Makes Reloader ignore a Secret. Has no effect on a workload.
     pub const IGNORE: &str = "reloader.stakater.com/ignore";
 }
 
 impl Reloader {
-    /// As these annotations say. Where those of the workload say nothing of which Secrets, those of the pod template count.
+    /// Reads these annotations. Those of the pod template count only if the workload itself has none that select Secrets.
     pub(super) fn of(workload: &Annotations, template: &Annotations) -> Self {
         const AUTO: &str = "reloader.stakater.com/auto";
         const AUTO_SECRETS: &str = "secret.reloader.stakater.com/auto";
@@ -49,7 +49,8 @@ impl Reloader {
         let counts = if own { workload } else { template };
         let is = |name: &str| counts.get(name).is_some_and(|value| value == "true");
         let mut except = list(workload, EXCEPT);
-        // Reloader's versions differ in where they look for this. What one of them leaves alone is better restarted twice than never.
+        // Reloader's versions differ in where they read this. One version would not restart it, and two restarts are better
+        // than none.
         if !own {
             except.extend(list(template, EXCEPT));
         }
@@ -61,7 +62,7 @@ impl Reloader {
         }
     }
 
-    /// Whether Reloader restarts the workload when this Secret, which bears these marks, changes.
+    /// True if Reloader restarts the workload when this Secret changes.
     pub fn covers(&self, secret: &str, marks: Marks) -> bool {
         let fits = |pattern: &String| {
             pattern == secret

@@ -95,7 +95,7 @@ const MATCHED: Marks = Marks {
 };
 
 #[test]
-fn what_reloader_restarts_is_known() {
+fn secrets_that_reloader_watches_are_recognized() {
     let auto = reloader(&json!({"reloader.stakater.com/auto": "true"}));
     assert!(auto.covers("any", UNMARKED));
     let of_secrets = reloader(&json!({"secret.reloader.stakater.com/auto": "true"}));
@@ -112,7 +112,7 @@ fn what_reloader_restarts_is_known() {
 }
 
 #[test]
-fn what_reloader_leaves_out_is_out_in_every_mode() {
+fn reloader_exclusions_apply_in_every_mode() {
     for (mode, value) in [
         ("reloader.stakater.com/auto", "true"),
         ("secret.reloader.stakater.com/auto", "true"),
@@ -122,12 +122,15 @@ fn what_reloader_leaves_out_is_out_in_every_mode() {
         let except =
             reloader(&json!({mode: value, "secrets.exclude.reloader.stakater.com/reload": "a, b"}));
         assert!(!except.covers("b", MATCHED), "{mode}");
-        assert!(except.covers("ab", MATCHED), "{mode}: by name alone");
+        assert!(
+            except.covers("ab", MATCHED),
+            "{mode}: only exact names are excluded"
+        );
     }
 }
 
 #[test]
-fn reloader_ignores_secrets_and_no_workloads() {
+fn the_reloader_ignore_annotation_only_counts_on_secrets() {
     let ignored = Marks {
         ignored: true,
         matched: true,
@@ -140,7 +143,7 @@ fn reloader_ignores_secrets_and_no_workloads() {
 }
 
 #[test]
-fn reloader_reads_the_pod_template_only_where_the_workload_says_nothing() {
+fn reloader_annotations_of_the_template_are_a_fallback() {
     let of = |own: Value, template: Value| {
         let object = json!({
             "metadata": {"annotations": own},
@@ -156,7 +159,7 @@ fn reloader_reads_the_pod_template_only_where_the_workload_says_nothing() {
     assert!(!of(except, auto).covers("a", UNMARKED));
 }
 
-/// A workload of generation 2 with three pods.
+/// The health of a workload of generation 2 with three pods.
 fn health(kind: Kind, spec: Value, status: Value) -> Health {
     let mut object = json!({
         "metadata": {"generation": 2}, "spec": {"replicas": 3}, "status": {"observedGeneration": 2},
@@ -195,7 +198,7 @@ fn a_deployment_is_healthy_once_all_pods_are_new_and_available() {
 }
 
 #[test]
-fn a_partition_holds_pods_back() {
+fn a_partition_excludes_pods_from_health() {
     let spec =
         json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}});
     let of = |updated: i64| {
@@ -205,7 +208,11 @@ fn a_partition_holds_pods_back() {
         health(Kind::StatefulSet, spec.clone(), status)
     };
     assert!(is_rolling(&of(0)));
-    assert_eq!(of(1), Health::Healthy, "one of three is not held back");
+    assert_eq!(
+        of(1),
+        Health::Healthy,
+        "the partition excludes two of three pods"
+    );
     let all = workload(
         Kind::StatefulSet,
         json!({"spec": {"replicas": 3, "updateStrategy": {"rollingUpdate": {"partition": 3}}}}),
@@ -225,7 +232,7 @@ fn a_daemon_set_counts_nodes() {
 }
 
 #[test]
-fn a_rollout_is_done_when_its_restart_is() {
+fn a_rollout_is_healthy_when_its_restart_is_done() {
     let of = |spec: Value, mut status: Value| {
         status["observedGeneration"] = json!("2");
         status["availableReplicas"] = json!(3);
@@ -242,7 +249,7 @@ fn a_rollout_is_done_when_its_restart_is() {
 }
 
 #[test]
-fn pods_are_told_by_selector_and_owner() {
+fn pods_are_matched_by_selector_and_owner() {
     let pod = |owner: Value, labels: Value| {
         let object = json!({
             "metadata": {"namespace": "shop", "name": "p", "uid": "u", "creationTimestamp": "2026-03-01T12:00:00Z",
@@ -272,7 +279,7 @@ fn pods_are_told_by_selector_and_owner() {
 }
 
 #[test]
-fn a_pod_that_is_over_or_leaving_counts_no_more() {
+fn ended_and_terminating_pods_do_not_count() {
     let pod = |status: &str, deleted: Value| {
         let object = json!({
             "metadata": {"name": "p", "creationTimestamp": "2026-03-01T12:00:00Z", "deletionTimestamp": deleted},
@@ -288,7 +295,7 @@ fn a_pod_that_is_over_or_leaving_counts_no_more() {
 }
 
 #[test]
-fn rules_cover_what_no_other_kind_stands_for_and_what_comes_back() {
+fn rules_cover_pods_that_only_their_controller_replaces() {
     let controlled = |kind: &str, api: &str| json!([{"apiVersion": api, "kind": kind, "name": "o", "uid": "o", "controller": true}]);
     let pod = |owners: Value, restart_policy: &str, phase: &str| {
         let pod = json!({
@@ -306,11 +313,11 @@ fn rules_cover_what_no_other_kind_stands_for_and_what_comes_back() {
         assert!(pod(controlled(kind, api), "Always", "Running"), "{kind}");
         assert!(
             !pod(controlled(kind, api), "OnFailure", "Running"),
-            "{kind}: it runs to an end"
+            "{kind}: it runs to completion"
         );
         assert!(
             !pod(controlled(kind, api), "Always", "Failed"),
-            "{kind}: it is over"
+            "{kind}: it has ended"
         );
     }
     for (kind, api) in [
@@ -329,7 +336,7 @@ fn rules_cover_what_no_other_kind_stands_for_and_what_comes_back() {
     }
     assert!(
         !pod(json!([]), "Always", "Running"),
-        "nothing makes it anew"
+        "no controller replaces it"
     );
     let set = |owners: Value| {
         let set = json!({"metadata": {"namespace": "shop", "name": "s", "uid": "s", "ownerReferences": owners}});
@@ -339,7 +346,7 @@ fn rules_cover_what_no_other_kind_stands_for_and_what_comes_back() {
 }
 
 #[test]
-fn a_pod_uses_what_its_own_spec_names() {
+fn a_pod_uses_the_secrets_of_its_spec() {
     let pod = json!({
         "metadata": {"namespace": "shop", "name": "p", "uid": "p"},
         "spec": {
@@ -362,7 +369,7 @@ fn a_pod_uses_what_its_own_spec_names() {
 }
 
 #[test]
-fn pods_of_one_controller_are_as_well_as_all_of_them() {
+fn an_unready_pod_makes_its_siblings_unhealthy() {
     let owner = Owner {
         api_version: "core.strimzi.io/v1beta2".to_owned(),
         kind: "StrimziPodSet".to_owned(),

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a real control plane, proofs, counts, and the table of figures."""
+"""Shared code of the benchmarks: a real control plane, proofs, request counts, and the table of figures."""
 
 import base64
 import concurrent.futures
@@ -28,7 +28,7 @@ def build():
 
 
 class Figures:
-    """Each with its goal, which is the highest that it may be."""
+    """The table of results. A goal is a maximum."""
 
     def __init__(self):
         self.rows = []
@@ -60,7 +60,7 @@ def cluster(folder, arguments):
 
 
 class Api:
-    """Talks to the API server as its administrator: connections stay open, one for each thread."""
+    """A client of the API server with administrator rights. It keeps one open connection for each thread."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -79,7 +79,7 @@ class Api:
         return connection
 
     def ask(self, method, path, body=None, content="application/json"):
-        # The server closes what has been idle for a while.
+        # The server closes idle connections.
         if time.monotonic() - getattr(self.local, "used", 0) > 10:
             self.local.connection = self.connect()
         self.local.used = time.monotonic()
@@ -107,14 +107,14 @@ class Api:
         return subprocess.run(command, check=True, capture_output=True, text=True, **options).stdout
 
 
-def everywhere(work, items):
-    """Over eight connections; the first error ends it."""
+def in_parallel(work, items):
+    """Calls `work` for all items over eight connections. Stops at the first error."""
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         for _ in pool.map(work, items):
             pass
 
 
-# --- what is in it
+# --- content of the cluster
 
 
 def make_namespaces(api, more=()):
@@ -126,7 +126,7 @@ def make_namespaces(api, more=()):
 
 
 def proof(metadata):
-    """What the operator notes down of the object that it has synced."""
+    """The value of `status.syncedResourceVersion` that the operator writes for an object with this metadata."""
 
     def go_map(values):
         return "map[" + " ".join(f"{key}:{values[key]}" for key in sorted(values or {})) + "]"
@@ -136,7 +136,7 @@ def proof(metadata):
 
 
 class Proofs:
-    """Watches until N ExternalSecrets, as `counts` picks them, are proven."""
+    """Watches until N ExternalSecrets that `counts` accepts are proven."""
 
     def __init__(self, api, n, counts):
         version = api.ask("GET", f"{ES}/externalsecrets?limit=1")["metadata"]["resourceVersion"]
@@ -152,23 +152,23 @@ class Proofs:
             while len(proven) < self.n:
                 line = self.stream.readline()
                 if not line:
-                    raise RuntimeError("the watch has ended")
+                    raise RuntimeError("the watch ended")
                 item = json.loads(line)["object"]
                 metadata = item["metadata"]
                 if self.counts(metadata) and item.get("status", {}).get("syncedResourceVersion") == proof(metadata):
                     proven.add(metadata["uid"])
-        except Exception as error:  # handed to whoever waits
+        except Exception as error:  # raised again in wait()
             self.error = error
         self.connection.close()
 
     def wait(self):
         self.thread.join(timeout=1800)
         if self.error or self.thread.is_alive():
-            raise self.error or RuntimeError("not proven within half an hour")
+            raise self.error or RuntimeError("not all were proven within half an hour")
 
 
 def service_account(api):
-    """eso-sync as the CronJob runs it: with the rights of manifests/, and seen in the audit log."""
+    """Returns a kubeconfig with the rights of manifests/, like the CronJob. The audit log records its requests."""
     for file in ("namespace.yaml", "rbac.yaml"):
         api.kubectl("apply", "-f", ROOT / "manifests" / file)
     token = api.kubectl("-n", "eso-sync", "create", "token", "eso-sync", "--duration=12h").strip()
@@ -193,7 +193,7 @@ def kubeconfig(api, path, server, token):
 
 
 def audited(log, start):
-    """What the API server has answered to service accounts since then, once it has ended the last watch."""
+    """Counts the requests of the service account after this offset of the log, once the log no longer grows."""
     size = -1
     while log.stat().st_size != size:
         size = log.stat().st_size
@@ -205,8 +205,8 @@ def audited(log, start):
 
 # --- memory
 
-# Runs a command and prints the most memory that it had, in KiB. A process of its own, for a child's figure begins with what its
-# parent had when it was started, and this script is not small.
+# Runs a command and prints its peak memory in KiB. A separate small process, because the peak of a child starts with the memory
+# of its parent, and this script is large.
 PEAK = """
 import resource, subprocess, sys
 code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
@@ -216,14 +216,14 @@ sys.exit(code)
 
 
 def measured(command, environment):
-    """Seconds, and the most memory in MiB."""
+    """Runs a command. Returns the seconds and the peak memory in MiB."""
     start = time.monotonic()
     done = subprocess.run([sys.executable, "-S", "-c", PEAK, *command], stdout=subprocess.PIPE, text=True, env=environment, check=True)
     return time.monotonic() - start, int(done.stdout) / 1024
 
 
 def clean_environment():
-    """Nobody's settings."""
+    """The environment without settings of eso-sync and kubectl."""
     return {name: value for name, value in os.environ.items() if not name.startswith("ESO_SYNC_") and name != "KUBECONFIG"}
 
 

@@ -1,13 +1,13 @@
 # shellcheck shell=bash
-# Where the built control plane stands, and what its scripts share. Sourced by the scripts beside it, which run on Linux and macOS alike.
+# Paths of the built control plane, and functions that the scripts of this folder share. Runs on Linux and macOS.
 #
-# Each part has a folder of its own, named after a hash of all that it is built from. So a changed version is another
-# folder, checkouts that differ can share one cache, and "is it built?" is a look at one file.
+# Each part has its own folder, named after a hash of its inputs. So a new version gets a new folder, different checkouts can
+# share one cache, and one file shows if a part is built.
 
 CLUSTER_SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 CACHE=${ESO_SYNC_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/eso-sync}
 
-# The operator of the control-plane module: what `--eso` means when it is not given.
+# The operator version of the control-plane module: the default of `--eso`.
 # shellcheck disable=SC2034 # read by the scripts that source this file
 DEFAULT_ESO=v0.20.4
 
@@ -17,7 +17,7 @@ die() {
   exit 1
 }
 
-# place NAME FILE…: the folder of the part NAME, which is built from these FILEs. What they remark on themselves builds nothing.
+# place NAME FILE…: prints the folder of the part NAME, which is built from these FILEs. Comments in them do not change the hash.
 place() {
   local name=$1
   shift
@@ -28,7 +28,7 @@ module_place() {
   place "$1" "$CLUSTER_SOURCE/modules/$1/go.mod" "$CLUSTER_SOURCE/modules/$1/go.sum" "$CLUSTER_SOURCE/build"
 }
 
-# Kept apart from the other modules: it is built by tests/cluster/argo, and only for who wants it.
+# A separate part, because tests/cluster/argo builds it and not every cluster needs it.
 argo_place() {
   place argo-rollouts "$CLUSTER_SOURCE/modules/argo-rollouts/go.mod" "$CLUSTER_SOURCE/modules/argo-rollouts/go.sum" "$CLUSTER_SOURCE/argo"
 }
@@ -37,8 +37,8 @@ venv_place() {
   place venv "$CLUSTER_SOURCE/requirements.txt"
 }
 
-# born PID: when that process started, in whatever form. Ids are given out again: only with it an id that was noted down
-# still names the same process. (What ps makes of it on Linux is off by a second now and then.)
+# born PID: prints the start time of a process, in any format. Process ids are reused, so an id identifies a process only together
+# with its start time. (On Linux the start time of ps is sometimes off by a second.)
 born() {
   if [ -r /proc/self/stat ]; then
     sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d ' ' -f 20

@@ -1,4 +1,4 @@
-//! Days on which something goes wrong: each ends in a true report, the right exit code, and nothing left behind.
+//! Runs with faults. Each must end with a correct report, the right exit code, and no leftovers.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn an_api_server_that_throttles_is_asked_again_when_it_says() {
+async fn throttled_requests_are_retried_after_retry_after() {
     let world = World::sandbox().await;
     base(&world).await;
     rotate(&world).await;
@@ -36,7 +36,7 @@ async fn an_api_server_that_throttles_is_asked_again_when_it_says() {
 }
 
 #[tokio::test]
-async fn server_errors_and_conflicts_are_tried_again() {
+async fn server_errors_and_conflicts_are_retried() {
     for fault in [
         Fault::status(500),
         Fault::status(409),
@@ -54,7 +54,7 @@ async fn server_errors_and_conflicts_are_tried_again() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_read_up_on_and_not_repeated() {
+async fn lost_patch_response_is_not_repeated() {
     let world = World::sandbox().await;
     base(&world).await;
     rotate(&world).await;
@@ -74,12 +74,12 @@ async fn a_lost_answer_is_read_up_on_and_not_repeated() {
     assert_eq!(
         ours.count(),
         2,
-        "one for each, though neither answer arrived"
+        "one patch for each, although both responses were lost"
     );
 }
 
 #[tokio::test]
-async fn a_namespace_in_which_nothing_may_be_written_is_no_reason_to_stop() {
+async fn denied_namespace_does_not_stop_the_run() {
     let world = World::sandbox().await;
     base(&world).await;
     let other = format!("{}-other", world.namespace);
@@ -125,7 +125,7 @@ async fn a_namespace_in_which_nothing_may_be_written_is_no_reason_to_stop() {
 }
 
 #[tokio::test]
-async fn where_nothing_may_be_written_at_all_the_exit_code_is_4() {
+async fn run_without_any_allowed_write_exits_4() {
     let world = World::sandbox().await;
     base(&world).await;
     world
@@ -146,7 +146,7 @@ async fn where_nothing_may_be_written_at_all_the_exit_code_is_4() {
 }
 
 #[tokio::test]
-async fn a_watch_that_is_cut_or_too_old_is_opened_anew() {
+async fn cut_or_expired_watch_is_opened_again() {
     for too_old in [false, true] {
         let world = World::sandbox().await;
         base(&world).await;
@@ -172,7 +172,7 @@ async fn a_watch_that_is_cut_or_too_old_is_opened_anew() {
 }
 
 #[tokio::test]
-async fn what_a_silent_watch_hides_is_read_before_it_times_out() {
+async fn items_are_read_once_before_they_time_out() {
     let world = World::sandbox().await;
     base(&world).await;
     rotate(&world).await;
@@ -184,7 +184,7 @@ async fn what_a_silent_watch_hides_is_read_before_it_times_out() {
 }
 
 #[tokio::test]
-async fn without_the_right_to_hear_events_the_report_says_so() {
+async fn report_warns_if_events_cannot_be_watched() {
     let world = World::sandbox().await;
     base(&world).await;
     rotate(&world).await;
@@ -201,7 +201,7 @@ async fn without_the_right_to_hear_events_the_report_says_so() {
 }
 
 #[tokio::test]
-async fn one_that_is_deleted_during_a_gap_of_the_watch_is_said_to_be() {
+async fn deletion_during_a_watch_gap_is_reported() {
     let (_, outcome) = meanwhile(World::sandbox().await, async |world: &World| {
         world.embedded().silence_watches(true);
         world.delete("ExternalSecret", "db").await;
@@ -213,9 +213,9 @@ async fn one_that_is_deleted_during_a_gap_of_the_watch_is_said_to_be() {
     assert_eq!(outcome.of("db"), "failed(deleted)");
 }
 
-/// Between plan and write another object takes the name: it is not the one that was planned for.
+/// Between plan and write, the ExternalSecret is replaced by a new object with the same name.
 #[tokio::test]
-async fn one_that_is_replaced_before_it_is_annotated_is_left_alone() {
+async fn replaced_external_secret_is_not_annotated() {
     let world = World::sandbox().await;
     base(&world).await;
     world.embedded().inject(
@@ -241,16 +241,19 @@ async fn one_that_is_replaced_before_it_is_annotated_is_left_alone() {
         "--config",
         path.to_str().expect("UTF-8"),
     ]);
-    eventually("the lock is asked for: the plan stands", async || {
-        world
-            .embedded()
-            .requests()
-            .iter()
-            .any(|request| request.resource == "leases")
-            .then_some(())
-    })
+    eventually(
+        "the run requests the lock, so the plan exists",
+        async || {
+            world
+                .embedded()
+                .requests()
+                .iter()
+                .any(|request| request.resource == "leases")
+                .then_some(())
+        },
+    )
     .await;
-    // The watch does not tell: the write itself finds out.
+    // The watch is silent, so that the write itself detects the replacement.
     world.embedded().silence_watches(true);
     let mut again = world.get("ExternalSecret", "db").await.expect("db");
     world.delete("ExternalSecret", "db").await;
@@ -264,7 +267,7 @@ async fn one_that_is_replaced_before_it_is_annotated_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_store_that_turns_not_ready_meanwhile_is_the_reason_of_the_failure() {
+async fn store_that_becomes_unready_is_the_reported_reason() {
     let (_, outcome) = meanwhile(World::sandbox().await, async |world: &World| {
         let store = format!("{}-store", world.namespace);
         world.patch("SecretStore", &store, &json!({"spec": {"provider": {"fake": null, "vault": {
@@ -284,13 +287,13 @@ async fn a_store_that_turns_not_ready_meanwhile_is_the_reason_of_the_failure() {
 }
 
 #[tokio::test]
-async fn who_loses_the_lock_stops_writing() {
+async fn run_that_loses_the_lock_stops_writing() {
     let world = World::sandbox().await;
     many(&world, 60).await;
-    // Slow enough that writes are left when the lock is lost.
+    // The rate is slow, so that writes remain when the lock is lost.
     let policy = format!("{POLICY}pace: {{kubernetes: 2/s}}\n");
     let running = world.start(&policy);
-    eventually("some are written", async || {
+    eventually("some annotations are written", async || {
         (patches(&world) >= 3).then_some(())
     })
     .await;
@@ -301,7 +304,7 @@ async fn who_loses_the_lock_stops_writing() {
         .expect("metadata")
         .remove("resourceVersion");
     world.apply(thief).await;
-    eventually("the loss is noticed", async || {
+    eventually("the run detects the lost lock", async || {
         let requests = world.embedded().requests();
         let ours = |request: &&Request| {
             request.resource == "leases" && request.user_agent.starts_with("eso-sync/")
@@ -319,7 +322,7 @@ async fn who_loses_the_lock_stops_writing() {
     outcome.exits(7);
     assert!(
         patches(&world) <= written + 1,
-        "one may have been on its way"
+        "one write may have been in flight"
     );
     let document = outcome.document();
     assert_eq!(document["summary"]["stopped"], "lock-lost");
@@ -332,11 +335,11 @@ async fn who_loses_the_lock_stops_writing() {
     let lease = world.get("Lease", "eso-sync").await.expect("the Lease");
     assert_eq!(
         lease["spec"]["holderIdentity"], "thief",
-        "it is not released by who lost it"
+        "the run must not release a lock that it lost"
     );
 }
 
-/// How often eso-sync has annotated something.
+/// The number of annotations that eso-sync has written.
 fn patches(world: &World) -> usize {
     let requests = world.embedded().requests();
     let ours =
@@ -344,14 +347,14 @@ fn patches(world: &World) -> usize {
     requests.iter().filter(ours).count()
 }
 
-/// The API server is away for some seconds in mid-run, as when its node is replaced: the run waits, and goes on.
+/// The API server is unavailable for some seconds during the run, as when its node is replaced.
 #[tokio::test]
-async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
+async fn run_waits_for_an_unavailable_api_server() {
     let world = World::sandbox().await;
     many(&world, 30).await;
     let policy = format!("{POLICY}pace: {{kubernetes: 5/s}}\n");
     let running = world.start(&policy);
-    eventually("some are written", async || {
+    eventually("some annotations are written", async || {
         (patches(&world) >= 3).then_some(())
     })
     .await;
@@ -360,7 +363,7 @@ async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
         world.embedded().inject(Fault::drop_before().verb(verb));
     }
     world.embedded().cut_watches();
-    eventually("it has tried again and again", async || {
+    eventually("the run has retried many times", async || {
         (world.embedded().requests().len() > before + 20).then_some(())
     })
     .await;
@@ -374,7 +377,7 @@ async fn an_api_server_that_is_away_for_a_while_is_waited_for() {
 }
 
 #[tokio::test]
-async fn what_is_named_and_not_there_is_no_finished_rotation() {
+async fn missing_named_objects_are_an_error() {
     let world = World::sandbox().await;
     base(&world).await;
     let namespace = world.namespace.clone();
@@ -400,7 +403,7 @@ async fn what_is_named_and_not_there_is_no_finished_rotation() {
         .exits(0);
 }
 
-/// A value that is easily found, copied by one ExternalSecret and refused by another (it is no JSON).
+/// A unique value that one ExternalSecret copies and another rejects (it is not JSON).
 const PLANTED: &str = r#"
 apiVersion: external-secrets.io/v1
 kind: SecretStore
@@ -418,15 +421,15 @@ metadata: {name: copied, namespace: NS}
 spec: {refreshInterval: 1h, secretStoreRef: {name: NS-planted}, data: [{secretKey: k, remoteRef: {key: planted}}]}
 "#;
 
-/// Planted values are nowhere to be found, however much is said and in whatever form.
+/// Searches all output, at every log level and in every format, for planted values.
 #[tokio::test]
-async fn no_value_is_said_at_any_level_in_any_form() {
+async fn no_output_contains_a_value() {
     let world = World::sandbox().await;
     base(&world).await;
     world.apply_yaml(PLANTED).await;
     world.ready("extracted", "SecretSyncedError").await;
     world.ready("copied", "SecretSynced").await;
-    // One try each: how often it fails is not what is looked at.
+    // No retries, to save time.
     let policy = format!("{POLICY}sync: {{retries: 0}}\n");
     let path = world.bin.file("policy.yaml", &world.named(&policy));
     let path = path.to_str().expect("UTF-8");
@@ -455,7 +458,7 @@ async fn no_value_is_said_at_any_level_in_any_form() {
         said.push_str(&event.to_string());
     }
     said.push_str(&annotations(&world, "copied").await.to_string());
-    assert!(said.contains("extracted"), "it was spoken of");
+    assert!(said.contains("extracted"), "the output mentions it");
     for planted in [
         "wonderwall",
         "planted-",
@@ -463,13 +466,13 @@ async fn no_value_is_said_at_any_level_in_any_form() {
         "'w'",
         "776f6e64657277616c6c",
     ] {
-        assert!(!said.contains(planted), "{planted} was said");
+        assert!(!said.contains(planted), "the output contains {planted}");
     }
 }
 
-/// Proof, pages and pace for more than fits into ten pages, at hardly more than one request for each.
+/// More than ten pages of ExternalSecrets need hardly more than one request each.
 #[tokio::test]
-async fn five_thousand_in_one_namespace_are_synced_with_hardly_more_requests() {
+async fn five_thousand_syncs_need_about_one_request_each() {
     let world = World::sandbox().await;
     many(&world, 5000).await;
     let policy = format!(
@@ -484,7 +487,7 @@ async fn five_thousand_in_one_namespace_are_synced_with_hardly_more_requests() {
 }
 
 #[tokio::test]
-async fn names_at_their_limits_and_unicode_are_synced_and_proven() {
+async fn long_names_and_unicode_are_synced_and_proven() {
     let world = World::sandbox().await;
     base(&world).await;
     let name = format!("{}.x", "n".repeat(251));
@@ -507,7 +510,7 @@ async fn names_at_their_limits_and_unicode_are_synced_and_proven() {
 }
 
 #[tokio::test]
-async fn an_operator_that_writes_md5_and_serves_v1beta1_is_understood() {
+async fn operator_with_md5_and_v1beta1_is_supported() {
     let settings = Settings {
         v1beta1: true,
         md5: true,
@@ -519,9 +522,9 @@ async fn an_operator_that_writes_md5_and_serves_v1beta1_is_understood() {
     all_is_well(&world, &run(&world, &[]).await).await;
 }
 
-/// What the program really asks is what `rbac` grants, and nothing that looks writes.
+/// `rbac` grants every request that the program sends, and read-only commands do not write.
 #[tokio::test]
-async fn every_request_is_covered_by_the_printed_rights() {
+async fn printed_rbac_covers_every_request() {
     let world = World::sandbox().await;
     base(&world).await;
     let policy = Policy::selecting(vec![Selection::default()]);
@@ -538,7 +541,7 @@ async fn every_request_is_covered_by_the_printed_rights() {
     let looked = world.embedded().requests().split_off(before);
     assert!(
         looked.iter().all(|request| request.method == "GET"),
-        "looking never writes"
+        "read-only commands must not write"
     );
     world.bin.run(&["run", "--config", path]).await.exits(0);
     for request in world
@@ -579,9 +582,9 @@ fn rbac_request(path: &str, verb: &str, resource: &str) -> rbac::Request {
     }
 }
 
-/// The job's own Pod gets one Event that sums the run up.
+/// The job's own Pod gets one Event with a summary of the run.
 #[tokio::test]
-async fn the_own_pod_is_told_how_the_run_went() {
+async fn job_pod_gets_one_summary_event() {
     let mut world = World::sandbox().await;
     base(&world).await;
     let pod = json!({
@@ -598,7 +601,7 @@ async fn the_own_pod_is_told_how_the_run_went() {
         .iter()
         .filter(|event| event["source"]["component"] == "eso-sync")
         .collect();
-    assert_eq!(ours.len(), 1, "none on what synced: {ours:?}");
+    assert_eq!(ours.len(), 1, "no Events on synced objects: {ours:?}");
     assert_eq!(
         [&ours[0]["involvedObject"]["kind"], &ours[0]["reason"]],
         [&json!("Pod"), &json!("RunSucceeded")]

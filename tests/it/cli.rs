@@ -1,23 +1,23 @@
-//! The command line from outside: the real binary, its help, its errors and its exit codes.
+//! The command line of the real binary: help, errors and exit codes.
 
 use insta::assert_snapshot;
 
 use crate::support::Workspace;
 
-/// Without a cluster: a port on which nothing listens.
-fn nowhere() -> Workspace {
+/// A workspace without a cluster.
+fn without_cluster() -> Workspace {
     Workspace::new(Vec::new())
 }
 
 async fn help(command: &[&str]) -> String {
-    let outcome = nowhere().run(&[command, &["-h"]].concat()).await;
+    let outcome = without_cluster().run(&[command, &["-h"]].concat()).await;
     outcome.exits(0);
     assert_eq!(outcome.stderr, "");
     outcome.stdout
 }
 
 #[tokio::test]
-async fn help_is_what_it_was() {
+async fn help_matches_its_snapshot() {
     assert_snapshot!("help", help(&[]).await);
     assert_snapshot!("help_run", help(&["run"]).await);
     assert_snapshot!("help_plan", help(&["plan"]).await);
@@ -25,7 +25,7 @@ async fn help_is_what_it_was() {
     assert_snapshot!("help_status", help(&["status"]).await);
 }
 
-/// The exit code and stderr of a command that is refused; nothing is on stdout.
+/// Returns the exit code and stderr of a command that fails without output on stdout.
 async fn refused(workspace: &Workspace, arguments: &[&str]) -> String {
     let outcome = workspace.run(arguments).await;
     assert_eq!(outcome.stdout, "");
@@ -36,8 +36,8 @@ async fn refused(workspace: &Workspace, arguments: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn a_policy_is_refused_with_everything_that_is_wrong() {
-    let workspace = nowhere();
+async fn invalid_policy_reports_all_errors() {
+    let workspace = without_cluster();
     let text = "select:\n  - namespaces: [a]\n    namess: [b]\n  - names: [1234]\nsync:\n  timeout: 5 minutes\nsyncs: 1\n";
     let file = workspace.file("policy.yaml", text);
     let file = file.to_str().expect("UTF-8");
@@ -47,23 +47,23 @@ async fn a_policy_is_refused_with_everything_that_is_wrong() {
             assert_snapshot!(said, @r#"
             2
             error: nothing was changed: the policy is invalid
-            [folder]/policy.yaml:3: select[0].namess: is no key of a policy; did you mean `names`?
-            [folder]/policy.yaml:4: select[1].names[0]: `1234` is a number to YAML, not text; quote it: `"1234"`
+            [folder]/policy.yaml:3: select[0].namess: is an unknown key; did you mean `names`?
+            [folder]/policy.yaml:4: select[1].names[0]: `1234` is a number in YAML, not text; quote it: `"1234"`
             [folder]/policy.yaml:6: sync.timeout: `5 minutes` is not a duration; write it like `30s`, `5m` or `1h30m`
-            [folder]/policy.yaml:7: syncs: is no key of a policy; did you mean `sync`?
+            [folder]/policy.yaml:7: syncs: is an unknown key; did you mean `sync`?
             "#);
         }
     }
 }
 
 #[tokio::test]
-async fn a_missing_policy_is_named() {
-    assert_snapshot!(refused(&nowhere(), &["run"]).await, @"
+async fn missing_policy_file_is_named() {
+    assert_snapshot!(refused(&without_cluster(), &["run"]).await, @"
     2
     error: nothing was changed: the policy is invalid
     /etc/eso-sync/config.yaml: cannot be read: No such file or directory (os error 2); name the policy with --config FILE
     ");
-    assert_snapshot!(refused(&nowhere(), &["run", "--config", "nope.yaml"]).await, @"
+    assert_snapshot!(refused(&without_cluster(), &["run", "--config", "nope.yaml"]).await, @"
     2
     error: nothing was changed: the policy is invalid
     nope.yaml: cannot be read: No such file or directory (os error 2); name the policy with --config FILE
@@ -71,8 +71,8 @@ async fn a_missing_policy_is_named() {
 }
 
 #[tokio::test]
-async fn a_ceiling_refuses_a_policy_that_asks_for_more() {
-    let workspace = nowhere();
+async fn policy_above_a_ceiling_is_invalid() {
+    let workspace = without_cluster();
     let file = workspace.file(
         "policy.yaml",
         "select: [{namespaces: [a]}]\nsafety: {maxSyncs: 100}\n",
@@ -81,13 +81,13 @@ async fn a_ceiling_refuses_a_policy_that_asks_for_more() {
     assert_snapshot!(refused(&workspace, &["run", "--config", file, "--max-syncs", "10"]).await, @"
     2
     error: nothing was changed: the policy is invalid
-    [folder]/policy.yaml:2: safety.maxSyncs: 100 is more than --max-syncs allows, which is 10; write at most 10, or raise --max-syncs
+    [folder]/policy.yaml:2: safety.maxSyncs: 100 is more than --max-syncs allows (10); write at most 10, or raise --max-syncs
     ");
 }
 
 #[tokio::test]
-async fn no_cluster_is_exit_code_4() {
-    let workspace = nowhere();
+async fn missing_cluster_exits_4() {
+    let workspace = without_cluster();
     assert_snapshot!(refused(&workspace, &["status"]).await, @"
     4
     error: nothing was changed: there is no kubeconfig (--kubeconfig, $KUBECONFIG, ~/.kube/config) and no service account of a Pod (KUBERNETES_SERVICE_HOST is not set)
@@ -102,10 +102,10 @@ async fn no_cluster_is_exit_code_4() {
     ");
 }
 
-/// What kube itself would say quotes the lines around the error, the token among them.
+/// kube's own error message quotes the lines around the error, which can contain the token.
 #[tokio::test]
-async fn a_broken_kubeconfig_is_not_quoted() {
-    let workspace = nowhere();
+async fn invalid_kubeconfig_is_not_quoted() {
+    let workspace = without_cluster();
     let text = "apiVersion: v1\nkind: Config\nusers:\n- name: a\n  user: {token: hunter2-token\nclusters: 7\n";
     let file = workspace.file("kubeconfig", text);
     let said = refused(
@@ -120,8 +120,8 @@ async fn a_broken_kubeconfig_is_not_quoted() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_is_not_there_is_named() {
-    let workspace = nowhere();
+async fn missing_exec_plugin_is_named() {
+    let workspace = without_cluster();
     let text = "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n\
                 clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\n\
                 users: [{name: u, user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: no-such-plugin, \
@@ -134,7 +134,7 @@ async fn a_plugin_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn usage_is_exit_code_2() {
+async fn invalid_usage_exits_2() {
     for arguments in [
         &["sync"][..],
         &["sync", "a"],
@@ -148,15 +148,15 @@ async fn usage_is_exit_code_2() {
         &["status", "--as-group", "g"],
         &["status", "-l", "a=b c"],
     ] {
-        let outcome = nowhere().run(arguments).await;
+        let outcome = without_cluster().run(arguments).await;
         outcome.exits(2);
         assert!(!outcome.stderr.is_empty(), "{arguments:?}");
     }
 }
 
 #[tokio::test]
-async fn an_unknown_variable_is_a_warning() {
-    let mut workspace = nowhere();
+async fn unknown_environment_variable_is_a_warning() {
+    let mut workspace = without_cluster();
     workspace.set("ESO_SYNC_SERVICE_HOST", "10.0.0.1");
     workspace.set("ESO_SYNC_SYNC__TIMEOUT", "90s");
     let file = workspace.file("policy.yaml", "select: [{namespaces: [a]}]\n");
@@ -192,7 +192,7 @@ async fn offline_commands_print_data_only() {
         (&["man"], ".ie"),
         (&["--version"], "eso-sync 0."),
     ] {
-        let outcome = nowhere().run(arguments).await;
+        let outcome = without_cluster().run(arguments).await;
         outcome.exits(0);
         assert!(
             outcome.stdout.starts_with(start),
@@ -204,17 +204,21 @@ async fn offline_commands_print_data_only() {
 }
 
 #[tokio::test]
-async fn the_sandbox_shows_an_ordinary_day_and_a_bad_one() {
-    let plan = nowhere().run(&["plan", "--sandbox", "-o", "json"]).await;
+async fn sandbox_has_a_default_and_a_bad_day() {
+    let plan = without_cluster()
+        .run(&["plan", "--sandbox", "-o", "json"])
+        .await;
     assert_eq!(
         plan.exits(0).of("bootstrap-ca"),
         "skip(refresh-created-once)"
     );
     assert_eq!(plan.of("oauth"), "sync(stale)");
-    let ordinary = nowhere().run(&["run", "--sandbox", "-o", "json"]).await;
+    let ordinary = without_cluster()
+        .run(&["run", "--sandbox", "-o", "json"])
+        .await;
     let outcomes = ordinary.exits(0).document()["summary"]["outcomes"].clone();
     assert_eq!(outcomes, serde_json::json!({"skipped": 3, "synced": 12}));
-    let bad = nowhere()
+    let bad = without_cluster()
         .run(&["run", "--sandbox=bad-day", "-o", "json"])
         .await;
     assert_eq!(bad.exits(3).of("cdn"), "skipped(unverifiable)");

@@ -1,4 +1,4 @@
-//! The same whole runs on a real cluster with the real operator, and what only a real one can show.
+//! Whole runs on a real cluster with the real operator: the scenarios of the sandbox, and tests that need a real cluster.
 
 #[cfg(feature = "azure")]
 mod azure;
@@ -20,7 +20,7 @@ use crate::{
     support::{World, eventually, optional_variable},
 };
 
-/// Scenarios on the cluster that the environment names.
+/// Runs scenarios on the real cluster of `ESO_SYNC_TEST_KUBECONFIG`.
 macro_rules! on_the_cluster {
     ($module:ident: $($name:ident)*) => {
         $(#[tokio::test]
@@ -33,87 +33,87 @@ macro_rules! on_the_cluster {
 
 on_the_cluster! {
     interruptions:
-    one_that_is_deleted_meanwhile_is_said_to_be
-    an_annotation_that_is_taken_away_meanwhile_is_said_to_be
-    one_that_is_edited_meanwhile_is_proven_as_it_then_is
-    a_signal_ends_what_is_in_flight_and_starts_nothing_new
+    an_item_deleted_during_the_run_is_reported
+    an_annotation_removed_during_the_run_is_reported
+    an_item_edited_during_the_run_is_proven
+    a_signal_finishes_items_in_flight_and_starts_none
     a_second_signal_ends_the_run_at_once
     a_deadline_ends_the_run
-    a_second_run_is_told_who_holds_the_lock
+    a_second_run_reports_the_lock_holder
     a_second_run_can_wait_for_the_lock
-    a_run_that_is_killed_harms_nothing_and_the_next_takes_over
-    an_operator_that_is_gone_stops_the_run
+    the_next_run_takes_over_from_a_killed_one
+    a_stopped_operator_stops_the_run
 }
 
 on_the_cluster! {
     pods:
-    those_that_are_late_are_waited_for
-    those_of_a_deployment_that_are_never_ready_stop_the_rule_until_it_is_healthy
-    those_of_a_deployment_that_crash_are_told_with_the_reason
-    a_deployment_that_passes_its_deadline_fails_at_once
-    those_of_a_stateful_set_that_are_never_ready_stop_the_rule
-    those_of_a_daemon_set_that_are_never_ready_stop_the_rule
+    late_pods_are_awaited
+    unready_pods_of_a_deployment_stop_the_rule_until_healthy
+    crashing_pods_are_reported_with_the_reason
+    a_deployment_past_its_progress_deadline_fails_at_once
+    unready_pods_of_a_stateful_set_stop_the_rule
+    unready_pods_of_a_daemon_set_stop_the_rule
 }
 
 on_the_cluster! {
     restart:
-    a_rotation_restarts_what_uses_the_secret_and_nothing_else
+    a_rotation_restarts_only_workloads_that_use_the_secret
     unchanged_data_writes_to_no_workload
-    a_restart_that_another_run_owes_is_made_without_a_sync
+    a_pending_restart_needs_no_sync
     every_kind_is_restarted
     a_rollout_is_restarted_by_its_controller
-    what_must_not_be_rolled_is_left_with_its_reason
-    a_lost_key_restarts_nothing
-    a_plan_names_what_restarts_if_its_data_changes_and_writes_nothing
-    a_limit_refuses_restarts_before_anything_is_written
-    what_a_partition_keeps_back_is_told_in_every_run
-    one_is_synced_and_restarted_ad_hoc_and_every_link_is_told
+    workloads_that_must_not_restart_are_left
+    a_deleted_stamp_key_restarts_nothing
+    a_plan_shows_conditional_restarts_and_writes_nothing
+    too_many_restarts_are_refused_before_any_write
+    pods_excluded_by_a_partition_are_always_reported
+    an_ad_hoc_sync_with_restart_proves_every_link
     edited_data_restarts_nothing
     a_restart_waits_for_the_drift_check
 }
 
 on_the_cluster! {
     evictions:
-    pods_are_evicted_one_by_one
-    pods_of_a_workload_whose_name_begins_the_same_are_none_of_ours
-    a_budget_that_allows_none_is_waited_for_and_reported
+    pods_are_evicted_one_at_a_time
+    pods_of_a_workload_with_the_same_prefix_are_kept
+    a_blocking_disruption_budget_is_awaited_and_reported
 }
 
 on_the_cluster! {
     lone_pods:
-    pods_of_another_controller_are_evicted_one_after_the_other
-    nothing_rolls_single_pods_and_that_is_said
+    unmanaged_pods_are_evicted_one_at_a_time
+    unmanaged_pods_are_not_restarted_by_rollout
 }
 
 on_the_cluster! {
     scenarios:
-    a_rotation_is_taken_in_and_proven
-    one_failure_is_one_line_of_the_report
-    a_failure_that_repeats_itself_is_heard_of
-    what_the_operator_ignores_is_skipped_with_its_reason
-    processed_but_not_written_is_not_proven
+    rotation_is_synced_and_proven
+    one_failure_does_not_stop_other_syncs
+    repeated_failure_is_detected_by_its_event
+    external_secrets_that_ignore_force_sync_are_skipped
+    processed_without_written_secret_is_unproven
     children_are_synced_through_their_parent
-    a_child_that_is_left_out_keeps_its_siblings
-    a_store_that_cannot_be_used_skips_what_reads_from_it
-    wishes_are_respected
-    looking_writes_nothing
-    a_limit_refuses_before_anything_is_written
-    selections_select
-    one_is_synced_ad_hoc
-    the_lock_keeps_runs_apart
-    a_lock_that_nobody_renews_is_taken_over
+    unselected_child_skips_its_siblings
+    unusable_store_skips_its_external_secrets
+    ignore_and_exclude_skip
+    read_only_commands_write_nothing
+    exceeded_limit_refuses_before_any_write
+    each_selection_field_selects
+    sync_command_syncs_one_external_secret
+    lock_prevents_concurrent_runs
+    expired_lock_is_taken_over
 }
 
 on_the_cluster! {
     drift:
-    each_kind_of_drift_is_told_as_what_it_is
-    only_what_drifted_is_synced_and_a_second_run_writes_nothing
-    what_cannot_be_told_is_as_clean_as_the_policy_says
-    templates_are_rendered_from_where_they_stand
-    those_that_write_one_secret_are_judged_together
+    each_kind_of_drift_has_its_verdict
+    only_drifted_is_synced_and_second_run_writes_nothing
+    unverifiable_follows_on_unverifiable
+    template_sources_are_read_from_the_cluster
+    several_writers_of_one_secret_are_judged_together
 }
 
-/// Applies what `eso-sync rbac` prints for a policy, runs that policy with just those rights, and takes them away again.
+/// Grants the rights that `eso-sync rbac` prints for a policy, runs the policy with only these rights, and removes them.
 async fn run_with_least_rights(world: &World, policy: &str) {
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "job", "namespace": world.namespace}});
     world.apply(account).await;
@@ -147,7 +147,7 @@ async fn run_with_least_rights(world: &World, policy: &str) {
         .filter(|document| !document.trim().is_empty())
     {
         let mut object: Value = serde_saphyr::from_str(document).expect("YAML");
-        // Cluster-wide names are the test's own, so that tests can run side by side.
+        // Cluster-scoped objects get unique names, so that tests can run in parallel.
         if object["metadata"]["namespace"].is_null() {
             object["metadata"]["name"] = json!(world.namespace);
             if object["roleRef"].is_object() {
@@ -167,7 +167,7 @@ async fn run_with_least_rights(world: &World, policy: &str) {
     assert_eq!(
         [&document["gaps"], &document["warnings"]],
         [&json!([]), &json!([])],
-        "nothing was lacking"
+        "no right was missing"
     );
     for kind in granted {
         world.delete(&kind, &world.namespace).await;
@@ -176,7 +176,7 @@ async fn run_with_least_rights(world: &World, policy: &str) {
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn the_rights_that_rbac_prints_suffice_for_the_whole_cluster() {
+async fn rbac_rights_suffice_for_the_whole_cluster() {
     let world = World::cluster().await;
     scenarios::base(&world).await;
     run_with_least_rights(
@@ -189,7 +189,7 @@ async fn the_rights_that_rbac_prints_suffice_for_the_whole_cluster() {
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn the_rights_that_rbac_prints_suffice_for_named_namespaces() {
+async fn rbac_rights_suffice_for_named_namespaces() {
     let world = World::cluster().await;
     scenarios::base(&world).await;
     run_with_least_rights(&world, &world.named(POLICY)).await;
@@ -198,7 +198,7 @@ async fn the_rights_that_rbac_prints_suffice_for_named_namespaces() {
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn the_rights_that_rbac_prints_suffice_for_restarts() {
+async fn rbac_rights_suffice_for_restarts() {
     let world = World::cluster().await;
     restart::shop(&world).await;
     run_with_least_rights(&world, &world.named(restart::POLICY)).await;
@@ -208,7 +208,7 @@ async fn the_rights_that_rbac_prints_suffice_for_restarts() {
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn the_rights_that_rbac_prints_suffice_for_evictions() {
+async fn rbac_rights_suffice_for_evictions() {
     let world = World::cluster().await;
     restart::shop(&world).await;
     lone_pods::kept_up(&world).await;
@@ -216,10 +216,10 @@ async fn the_rights_that_rbac_prints_suffice_for_evictions() {
     world.end().await;
 }
 
-/// A namespace that may not be read is missing from the report, and said to be.
+/// The report lists a namespace that may not be read as a gap.
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn a_namespace_that_is_denied_is_a_gap() {
+async fn a_denied_namespace_is_reported_as_a_gap() {
     let world = World::cluster().await;
     scenarios::base(&world).await;
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "job", "namespace": world.namespace}});
@@ -268,7 +268,7 @@ async fn a_namespace_that_is_denied_is_a_gap() {
     world.end().await;
 }
 
-/// A store at moto, with static keys, and an ExternalSecret that reads from it.
+/// A store with static keys that uses moto, and an ExternalSecret that reads from it.
 const AWS: &str = r"
 apiVersion: v1
 kind: Secret
@@ -296,7 +296,7 @@ spec:
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn a_rotation_in_aws_is_taken_in_and_proven() {
+async fn a_rotation_in_aws_is_synced_and_proven() {
     let Some(moto) = optional_variable("ESO_SYNC_TEST_MOTO") else {
         return skipped("moto");
     };
@@ -345,7 +345,7 @@ async fn a_rotation_in_aws_is_taken_in_and_proven() {
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn a_rotation_in_vault_is_taken_in_and_proven() {
+async fn a_rotation_in_vault_is_synced_and_proven() {
     let (Some(vault), Some(token)) = (
         optional_variable("ESO_SYNC_TEST_VAULT"),
         optional_variable("ESO_SYNC_TEST_VAULT_TOKEN"),
@@ -393,7 +393,7 @@ async fn a_rotation_in_vault_is_taken_in_and_proven() {
     world.end().await;
 }
 
-/// An ExternalSecret whose template wants JSON, and a value that is none.
+/// An ExternalSecret with a template that expects JSON, and a value that is not JSON.
 const PARSED: &str = r#"
 apiVersion: external-secrets.io/VERSION
 kind: SecretStore
@@ -410,15 +410,15 @@ spec:
   data: [{secretKey: k, remoteRef: {key: planted}}]
 "#;
 
-/// The operator's own text about a failing template holds a piece of the value; what is quoted of it does not.
+/// The operator's error about a failing template contains a part of the value. The text that we quote from it does not.
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn a_piece_of_a_value_in_the_operators_text_is_not_repeated() {
+async fn value_parts_in_the_operators_errors_are_not_printed() {
     let world = World::cluster().await;
     world.apply_yaml(PARSED).await;
     world.ready("parsed", "SecretSyncedError").await;
     eventually(
-        "the operator's own Event holds a piece of the value",
+        "the operator's own Event contains a part of the value",
         async || {
             let events = world.list("Event").await;
             events
@@ -453,17 +453,17 @@ async fn a_piece_of_a_value_in_the_operators_text_is_not_repeated() {
     {
         said.push_str(&event.to_string());
     }
-    assert!(said.contains("template"), "it was spoken of: {said}");
+    assert!(said.contains("template"), "the failure is reported: {said}");
     for planted in ["wonderwall", "invalid character", "'w'"] {
-        assert!(!said.contains(planted), "{planted} was said");
+        assert!(!said.contains(planted), "{planted} was printed");
     }
     world.end().await;
 }
 
-/// The operator stands still: nothing is proven, the run stops by itself, and says what it did not reach.
+/// With a stopped operator nothing is proven. The run ends by its timeout and reports the items as failed.
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn an_operator_that_stands_still_is_a_time_out() {
+async fn stopped_operator_causes_timeout() {
     let Some(pid) = optional_variable("ESO_SYNC_TEST_ESO_PID") else {
         return skipped("the operator's process");
     };
@@ -480,7 +480,7 @@ async fn an_operator_that_stands_still_is_a_time_out() {
         [outcome.of("db"), outcome.of("api")],
         ["failed(timed-out)", "failed(timed-out)"]
     );
-    eventually("the operator takes it in once it goes on", async || {
+    eventually("the operator syncs it after it continues", async || {
         let db = world.get("ExternalSecret", "db").await?;
         let outcome = world
             .bin
@@ -516,11 +516,11 @@ async fn curl(arguments: &[&str]) {
     );
 }
 
-/// A cluster of somebody else's has no such server beside it. Said, since the test did not test anything.
+/// Prints that a test did nothing, because the cluster has no such server.
 #[expect(
     clippy::print_stderr,
-    reason = "the reader of the test's output is told"
+    reason = "the message is for the reader of the test's output"
 )]
 pub(crate) fn skipped(what: &str) {
-    eprintln!("not tested: this cluster has no {what} beside it");
+    eprintln!("not tested: this cluster has no {what}");
 }

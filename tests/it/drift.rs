@@ -1,4 +1,4 @@
-//! Drift: each kind is told as what it is, only what drifted is synced, and what cannot be told is never clean.
+//! The drift check: each kind of drift has its verdict, only drifted ExternalSecrets are synced, and unknown is never clean.
 
 mod ladder;
 mod leak;
@@ -11,16 +11,16 @@ use serde_json::{Value, json};
 use crate::support::{Outcome, World, eventually, scenarios};
 
 scenarios! {
-    each_kind_of_drift_is_told_as_what_it_is
-    only_what_drifted_is_synced_and_a_second_run_writes_nothing
-    what_cannot_be_told_is_as_clean_as_the_policy_says
-    templates_are_rendered_from_where_they_stand
-    those_that_write_one_secret_are_judged_together
+    each_kind_of_drift_has_its_verdict
+    only_drifted_is_synced_and_second_run_writes_nothing
+    unverifiable_follows_on_unverifiable
+    template_sources_are_read_from_the_cluster
+    several_writers_of_one_secret_are_judged_together
 }
 
 const POLICY: &str = "select:\n  - namespaces: [NS]\n";
 
-/// ExternalSecrets, each with a key of its own at the provider.
+/// ExternalSecrets, each with its own remote key.
 const BASE: &str = r#"
 apiVersion: external-secrets.io/VERSION
 kind: SecretStore
@@ -113,7 +113,7 @@ async fn drift(world: &World, more: &str) -> Outcome {
         .await
 }
 
-/// `verdict`, with the keys that differ, or with why it cannot be told.
+/// The verdicts by name, with the keys that differ or the reason if unverifiable.
 pub(crate) fn verdicts(document: &Value) -> BTreeMap<String, String> {
     let shown = |item: &Value| {
         let keys: Vec<String> = item["keys"]
@@ -142,7 +142,7 @@ pub(crate) fn verdicts(document: &Value) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn is_told(document: &Value, expected: &[(&str, &str)]) {
+fn has_verdicts(document: &Value, expected: &[(&str, &str)]) {
     let expected: BTreeMap<String, String> = expected
         .iter()
         .map(|(name, verdict)| ((*name).to_owned(), (*verdict).to_owned()))
@@ -150,7 +150,7 @@ fn is_told(document: &Value, expected: &[(&str, &str)]) {
     assert_eq!(verdicts(document), expected, "{document:#}");
 }
 
-fn fulfils_its_schema(document: &Value) {
+fn matches_its_schema(document: &Value) {
     let schema = eso_sync::report::schema();
     let validator = jsonschema::validator_for(&schema).expect("a schema");
     let errors: Vec<String> = validator
@@ -160,7 +160,7 @@ fn fulfils_its_schema(document: &Value) {
     assert!(errors.is_empty(), "{errors:?}");
 }
 
-async fn each_kind_of_drift_is_told_as_what_it_is(world: World) {
+async fn each_kind_of_drift_has_its_verdict(world: World) {
     base(&world).await;
     let outcome = drift(&world, "exclude: [{names: [unwritten]}]\n").await;
     outcome.exits(0);
@@ -170,7 +170,7 @@ async fn each_kind_of_drift_is_told_as_what_it_is(world: World) {
     let outcome = drift(&world, "").await;
     outcome.exits(3);
     let document = outcome.document();
-    is_told(
+    has_verdicts(
         &document,
         &[
             ("edited", "tampered: k changed"),
@@ -187,8 +187,8 @@ async fn each_kind_of_drift_is_told_as_what_it_is(world: World) {
         document["summary"]["verifiable"],
         json!([{"store": world.named("SecretStore/NS/NS-store"), "verifiable": 6, "total": 7}])
     );
-    explains_itself(&document);
-    // Where nothing has to stay unknown, what differs is what counts.
+    has_messages(&document);
+    // With `report`, unverifiable items do not count, so the differences set the exit code.
     drift(&world, "drift: {onUnverifiable: report}\n")
         .await
         .exits(1);
@@ -198,15 +198,15 @@ async fn each_kind_of_drift_is_told_as_what_it_is(world: World) {
         .await;
     table.exits(1);
     assert!(
-        table.stdout.starts_with("verifiable 1 of 1\n"),
+        table.stdout.starts_with("Verifiable: 1 of 1\n"),
         "{}",
         table.stdout
     );
     world.end().await;
 }
 
-/// Each says why, and what would become of it.
-fn explains_itself(document: &Value) {
+/// Each item has a message and a reason.
+fn has_messages(document: &Value) {
     let item = |name: &str| {
         let mut items = document["items"].as_array().expect("items").iter();
         items
@@ -229,7 +229,7 @@ fn explains_itself(document: &Value) {
         "{document:#}"
     );
     assert_eq!(item("gone")["reason"], "would-fail");
-    fulfils_its_schema(document);
+    matches_its_schema(document);
 }
 
 async fn annotations(world: &World) -> Vec<Value> {
@@ -239,7 +239,7 @@ async fn annotations(world: &World) -> Vec<Value> {
         .collect()
 }
 
-async fn only_what_drifted_is_synced_and_a_second_run_writes_nothing(world: World) {
+async fn only_drifted_is_synced_and_second_run_writes_nothing(world: World) {
     base(&world).await;
     let_drift(&world).await;
     let policy = world.named(&format!(
@@ -254,7 +254,7 @@ async fn only_what_drifted_is_synced_and_a_second_run_writes_nothing(world: Worl
     );
     let document = outcome.document();
     assert_eq!(document["summary"]["verdicts"], json!({"in-sync": 5}));
-    fulfils_its_schema(&document);
+    matches_its_schema(&document);
     assert_eq!(
         world.secret("stale", "k").await.as_deref(),
         Some("YWZ0ZXI=")
@@ -271,7 +271,7 @@ async fn only_what_drifted_is_synced_and_a_second_run_writes_nothing(world: Worl
     world.end().await;
 }
 
-async fn what_cannot_be_told_is_as_clean_as_the_policy_says(world: World) {
+async fn unverifiable_follows_on_unverifiable(world: World) {
     base(&world).await;
     let only = |more: &str| {
         world.named(&format!(
@@ -292,7 +292,7 @@ async fn what_cannot_be_told_is_as_clean_as_the_policy_says(world: World) {
     world.end().await;
 }
 
-async fn templates_are_rendered_from_where_they_stand(world: World) {
+async fn template_sources_are_read_from_the_cluster(world: World) {
     base(&world).await;
     world.rest().await;
     world
@@ -333,7 +333,7 @@ stringData: {whole.conf: "password=before", url: "https://before@host"}
     world.patch("Secret", "templates", &other).await;
     let outcome = look().await;
     outcome.exits(1);
-    is_told(
+    has_verdicts(
         &outcome.document(),
         &[("templated", "stale: whole.conf changed")],
     );
@@ -348,7 +348,7 @@ stringData: {whole.conf: "password=before", url: "https://before@host"}
     world.end().await;
 }
 
-async fn those_that_write_one_secret_are_judged_together(world: World) {
+async fn several_writers_of_one_secret_are_judged_together(world: World) {
     base(&world).await;
     world
         .apply_yaml(
@@ -380,7 +380,7 @@ spec:
         .run(&["drift", "-o", "json", "--config", both])
         .await;
     outcome.exits(0);
-    is_told(
+    has_verdicts(
         &outcome.document(),
         &[("edited", "in-sync"), ("more", "in-sync")],
     );
@@ -391,7 +391,7 @@ spec:
         .bin
         .run(&["drift", "-o", "json", "--config", both])
         .await;
-    is_told(
+    has_verdicts(
         &outcome.document(),
         &[("edited", "in-sync"), ("more", "tampered: more changed")],
     );
@@ -399,9 +399,9 @@ spec:
     world.end().await;
 }
 
-/// Who may not read Secrets learns that nothing is known, and nothing is synced on that ground.
+/// Without the right to read Secrets, everything is unverifiable and nothing is synced.
 #[tokio::test]
-async fn secrets_that_may_not_be_read_leave_nothing_known() {
+async fn denied_secrets_are_unverifiable() {
     let world = World::sandbox().await;
     base(&world).await;
     world
@@ -427,7 +427,7 @@ async fn secrets_that_may_not_be_read_leave_nothing_known() {
 }
 
 #[tokio::test]
-async fn looking_at_drift_never_writes() {
+async fn drift_command_never_writes() {
     let world = World::sandbox().await;
     base(&world).await;
     let_drift(&world).await;
@@ -441,9 +441,9 @@ async fn looking_at_drift_never_writes() {
     assert!(ours.is_empty(), "{ours:?}");
 }
 
-/// A store whose provider cannot be reached is one line, however many read from it.
+/// An unreachable provider is one line in the report, however many ExternalSecrets use its store.
 #[tokio::test]
-async fn a_store_that_cannot_be_read_is_told_once() {
+async fn unreadable_store_is_reported_once() {
     let world = World::sandbox().await;
     base(&world).await;
     let vault = "
@@ -465,7 +465,7 @@ spec: {provider: {vault: {server: 'http://127.0.0.1:1', path: kv, auth: {tokenSe
     let path = world.bin.file("vault.yaml", &text);
     let path = path.to_str().expect("UTF-8");
     let outcome = world.bin.run(&["drift", "--config", path]).await;
-    let store = world.named("not read: SecretStore/NS/NS-vault: store-not-trusted");
+    let store = world.named("could not read from SecretStore/NS/NS-vault: store-not-trusted");
     assert_eq!(
         outcome.stdout.matches(&store).count(),
         1,
@@ -475,7 +475,7 @@ spec: {provider: {vault: {server: 'http://127.0.0.1:1', path: kv, auth: {tokenSe
 }
 
 #[tokio::test]
-async fn a_diagnosis_follows_the_chain_and_says_what_to_do() {
+async fn diagnosis_shows_the_chain_and_next_steps() {
     let world = World::sandbox().await;
     base(&world).await;
     let_drift(&world).await;
@@ -496,7 +496,7 @@ async fn a_diagnosis_follows_the_chain_and_says_what_to_do() {
     let document = gone.exits(1).document();
     assert_eq!(
         document["next"][0],
-        "create gone in the provider, or mend the key in the spec"
+        "create gone in the provider, or fix the remote key in the ExternalSecret's spec"
     );
     let links = document["links"].as_array().expect("links");
     let about: Vec<&str> = links

@@ -1,5 +1,5 @@
-//! Runs in which somebody interferes: objects change, the operator rests, signals come, other runs want in. They end the same
-//! way in the sandbox and on a real cluster.
+//! Runs with interruptions: objects change, the operator is paused, signals arrive, other runs start. The results are the same
+//! in the sandbox and on a real cluster.
 
 use serde_json::{Value, json};
 
@@ -9,24 +9,23 @@ use crate::{
 };
 
 scenarios! {
-    one_that_is_deleted_meanwhile_is_said_to_be
-    an_annotation_that_is_taken_away_meanwhile_is_said_to_be
-    one_that_is_edited_meanwhile_is_proven_as_it_then_is
-    a_signal_ends_what_is_in_flight_and_starts_nothing_new
+    an_item_deleted_during_the_run_is_reported
+    an_annotation_removed_during_the_run_is_reported
+    an_item_edited_during_the_run_is_proven
+    a_signal_finishes_items_in_flight_and_starts_none
     a_second_signal_ends_the_run_at_once
     a_deadline_ends_the_run
-    a_second_run_is_told_who_holds_the_lock
+    a_second_run_reports_the_lock_holder
     a_second_run_can_wait_for_the_lock
-    a_run_that_is_killed_harms_nothing_and_the_next_takes_over
-    an_operator_that_is_gone_stops_the_run
+    the_next_run_takes_over_from_a_killed_one
+    a_stopped_operator_stops_the_run
 }
 
-/// The annotations of one of the test's own ExternalSecrets, as they are now.
+/// The current annotations of one of the test's ExternalSecrets.
 pub(crate) async fn annotations(world: &World, name: &str) -> Value {
     world.get("ExternalSecret", name).await.expect("it")["metadata"]["annotations"].clone()
 }
 
-/// Waits until a run has annotated an ExternalSecret.
 pub(crate) async fn annotated(world: &World, name: &str) {
     eventually("it is annotated", async || {
         annotations(world, name).await["force-sync"]
@@ -44,7 +43,7 @@ fn released(lease: &Value) -> bool {
     lease["spec"]["holderIdentity"] == json!("")
 }
 
-/// Both are synced in spite of everything, each by one attempt.
+/// Both are synced, each with one attempt.
 pub(crate) async fn all_is_well(world: &World, outcome: &Outcome) {
     outcome.exits(0);
     assert_eq!([outcome.of("db"), outcome.of("api")], ["synced", "synced"]);
@@ -52,7 +51,7 @@ pub(crate) async fn all_is_well(world: &World, outcome: &Outcome) {
     assert_eq!(outcome.document()["items"][0]["attempts"], json!(1));
 }
 
-/// Starts a run with the operator at rest, changes something once the run waits for `db`, and lets the operator go on.
+/// Pauses the operator and starts a run. Once the run waits for `db`, calls `change` and resumes the operator.
 pub(crate) async fn meanwhile(world: World, change: impl AsyncFnOnce(&World)) -> (World, Outcome) {
     base(&world).await;
     rotate(&world).await;
@@ -65,7 +64,7 @@ pub(crate) async fn meanwhile(world: World, change: impl AsyncFnOnce(&World)) ->
     (world, outcome)
 }
 
-/// `count` ExternalSecrets in the test's namespace, all synced.
+/// Creates `count` ExternalSecrets in the test's namespace, all synced.
 pub(crate) async fn many(world: &World, count: usize) {
     base(world).await;
     let template = world.get("ExternalSecret", "db").await.expect("db");
@@ -76,7 +75,7 @@ pub(crate) async fn many(world: &World, count: usize) {
             "spec": template["spec"],
         });
         match &world.sandbox {
-            // Past the API: thousands are there at once.
+            // Not through the API, which would be slow for thousands of objects.
             Some(sandbox) => drop(sandbox.apply(object).expect("it is created")),
             None => drop(world.apply(object).await),
         }
@@ -90,7 +89,7 @@ pub(crate) async fn many(world: &World, count: usize) {
     .await;
 }
 
-async fn one_that_is_deleted_meanwhile_is_said_to_be(world: World) {
+async fn an_item_deleted_during_the_run_is_reported(world: World) {
     let (world, outcome) = meanwhile(world, async |world: &World| {
         world.delete("ExternalSecret", "db").await;
     })
@@ -103,7 +102,7 @@ async fn one_that_is_deleted_meanwhile_is_said_to_be(world: World) {
     world.end().await;
 }
 
-async fn an_annotation_that_is_taken_away_meanwhile_is_said_to_be(world: World) {
+async fn an_annotation_removed_during_the_run_is_reported(world: World) {
     let (world, outcome) = meanwhile(world, async |world: &World| {
         world
             .patch(
@@ -119,8 +118,8 @@ async fn an_annotation_that_is_taken_away_meanwhile_is_said_to_be(world: World) 
     world.end().await;
 }
 
-/// GitOps changes labels and spec in mid-run: the proof is over the metadata as they then are.
-async fn one_that_is_edited_meanwhile_is_proven_as_it_then_is(world: World) {
+/// GitOps changes labels and spec during the run. The proof covers the metadata at that time.
+async fn an_item_edited_during_the_run_is_proven(world: World) {
     let (world, outcome) = meanwhile(world, async |world: &World| {
         let change =
             json!({"metadata": {"labels": {"team": "renamed"}}, "spec": {"refreshInterval": "2h"}});
@@ -131,7 +130,7 @@ async fn one_that_is_edited_meanwhile_is_proven_as_it_then_is(world: World) {
     world.end().await;
 }
 
-async fn a_signal_ends_what_is_in_flight_and_starts_nothing_new(world: World) {
+async fn a_signal_finishes_items_in_flight_and_starts_none(world: World) {
     many(&world, 60).await;
     world.rest().await;
     let running = world.start(POLICY);
@@ -146,7 +145,7 @@ async fn a_signal_ends_what_is_in_flight_and_starts_nothing_new(world: World) {
     assert_eq!(
         outcomes["unproven"],
         Value::Null,
-        "what was in flight has its answer: {outcomes}"
+        "everything in flight was finished: {outcomes}"
     );
     let synced = outcomes["synced"].as_u64().expect("some");
     assert!(
@@ -190,7 +189,7 @@ async fn a_deadline_ends_the_run(world: World) {
     world.end().await;
 }
 
-async fn a_second_run_is_told_who_holds_the_lock(world: World) {
+async fn a_second_run_reports_the_lock_holder(world: World) {
     base(&world).await;
     world.rest().await;
     let first = world.start(POLICY);
@@ -232,7 +231,7 @@ async fn a_second_run_can_wait_for_the_lock(world: World) {
     world.end().await;
 }
 
-async fn a_run_that_is_killed_harms_nothing_and_the_next_takes_over(world: World) {
+async fn the_next_run_takes_over_from_a_killed_one(world: World) {
     base(&world).await;
     rotate(&world).await;
     world.rest().await;
@@ -248,7 +247,7 @@ async fn a_run_that_is_killed_harms_nothing_and_the_next_takes_over(world: World
     world.end().await;
 }
 
-async fn an_operator_that_is_gone_stops_the_run(world: World) {
+async fn a_stopped_operator_stops_the_run(world: World) {
     many(&world, 60).await;
     world.rest().await;
     let outcome = run(&world, &["--timeout", "2s"]).await;
@@ -257,7 +256,7 @@ async fn an_operator_that_is_gone_stops_the_run(world: World) {
     assert_eq!(document["summary"]["stopped"], "too-many-failures");
     assert_eq!(document["run"]["complete"], json!(false));
     let outcomes = &document["summary"]["outcomes"];
-    // Twenty may be in flight, and nine more go before ten have failed.
+    // Twenty can be in flight, and nine more start before ten have failed.
     let failed = outcomes["failed"].as_u64().expect("some");
     assert!(
         (20..=29).contains(&failed) && outcomes["not-reached"] == json!(62 - failed),

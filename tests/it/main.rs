@@ -1,4 +1,4 @@
-//! The one integration test binary.
+//! All integration tests, in one binary.
 #![cfg(test)]
 
 mod bad_days;

@@ -1,13 +1,13 @@
-//! Generated ExternalSecrets, and what their providers hold: the table that the model is held to the real operator with.
+//! Generated ExternalSecrets and their provider data, to compare the model of the operator with the real operator.
 //!
-//! The same seed makes the same cases, so a case that fails can be looked at again by its name.
+//! The seed is fixed, so a failing case can be found again by its name.
 
 mod values;
 
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
-/// Where the cases read from.
+/// The provider that a case reads from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Source {
     Fake,
@@ -18,7 +18,7 @@ pub(crate) enum Source {
 impl Source {
     pub(crate) const ALL: [Self; 3] = [Self::Fake, Self::Kubernetes, Self::Vault];
 
-    /// The store's name, in which `NS` stands for the test's namespace.
+    /// The store's name; `NS` stands for the namespace of the test.
     pub(crate) const fn store(self) -> &'static str {
         match self {
             Self::Fake => "NS-fake",
@@ -28,16 +28,16 @@ impl Source {
     }
 }
 
-/// One ExternalSecret, and the remote secrets that belong to it alone.
+/// An ExternalSecret and the remote secrets that only it uses.
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) source: Source,
-    /// By remote key: the text of a Fake or Vault secret, and for Kubernetes a JSON object of values in base64.
+    /// By remote key: the text of a Fake or Vault secret; for Kubernetes, a JSON object of base64 values.
     pub(crate) remote: Vec<(String, String)>,
     pub(crate) spec: Value,
 }
 
-/// So many cases, always the same ones.
+/// Returns the first `count` cases, always the same ones.
 pub(crate) fn cases(count: usize) -> Vec<Case> {
     let mut rng = Rng::with_seed(0x0e50_5eed);
     (0..count).map(|index| case(index, &mut rng)).collect()
@@ -84,8 +84,8 @@ fn pick<'a>(rng: &mut Rng, from: &[&'a str]) -> &'a str {
     rng.choice(from).expect("not empty")
 }
 
-/// Sets a field to one of these words now and then.
-fn perhaps(rng: &mut Rng, object: &mut Value, field: &str, words: &[&str]) {
+/// Sets the field to one of the words with a probability of 1/4.
+fn sometimes_set(rng: &mut Rng, object: &mut Value, field: &str, words: &[&str]) {
     if rng.u8(..4) == 0 {
         object[field] = json!(pick(rng, words));
     }
@@ -95,7 +95,7 @@ const DECODING: [&str; 4] = ["None", "Base64", "Base64URL", "Auto"];
 
 fn data(source: Source, key: &str, index: usize, rng: &mut Rng) -> Value {
     let mut reference = json!({"key": key});
-    // A whole Vault or Kubernetes secret is JSON; what a property can be of is mostly asked for one by one.
+    // A whole Vault or Kubernetes secret is a JSON object, so most entries ask for a property.
     if rng.u8(..5) > 0 {
         reference["property"] = json!(pick(rng, &values::PROPERTIES));
     }
@@ -103,16 +103,16 @@ fn data(source: Source, key: &str, index: usize, rng: &mut Rng) -> Value {
         reference["key"] = json!(format!("{key}-absent"));
     }
     if source == Source::Kubernetes {
-        perhaps(rng, &mut reference, "metadataPolicy", &["None", "Fetch"]);
+        sometimes_set(rng, &mut reference, "metadataPolicy", &["None", "Fetch"]);
     }
-    perhaps(rng, &mut reference, "decodingStrategy", &DECODING);
+    sometimes_set(rng, &mut reference, "decodingStrategy", &DECODING);
     json!({"secretKey": format!("{}{index}", pick(rng, &["k", "K.", "_", "n-"])), "remoteRef": reference})
 }
 
 fn data_from(source: Source, case: &str, key: &str, rng: &mut Rng) -> Value {
     let mut entry = if rng.u8(..4) == 0 {
         let mut find = json!({"name": {"regexp": pick(rng, &[&format!("^{case}-"), &format!("{case}-[0-9]$"), "^nothing-at-all$"])}});
-        perhaps(
+        sometimes_set(
             rng,
             &mut find,
             "conversionStrategy",
@@ -121,14 +121,14 @@ fn data_from(source: Source, case: &str, key: &str, rng: &mut Rng) -> Value {
         json!({"find": find})
     } else {
         let mut extract = json!({"key": key});
-        perhaps(rng, &mut extract, "property", &["nest", "text", "json.txt"]);
-        perhaps(
+        sometimes_set(rng, &mut extract, "property", &["nest", "text", "json.txt"]);
+        sometimes_set(
             rng,
             &mut extract,
             "conversionStrategy",
             &["Default", "Unicode"],
         );
-        perhaps(rng, &mut extract, "decodingStrategy", &DECODING);
+        sometimes_set(rng, &mut extract, "decodingStrategy", &DECODING);
         if source == Source::Vault && rng.u8(..8) == 0 {
             extract["version"] = json!("1");
         }
@@ -159,8 +159,8 @@ fn rewrite(rng: &mut Rng) -> Value {
 
 fn target(rng: &mut Rng) -> Value {
     let mut target = json!({});
-    perhaps(rng, &mut target, "creationPolicy", &["Owner", "Orphan"]);
-    perhaps(
+    sometimes_set(rng, &mut target, "creationPolicy", &["Owner", "Orphan"]);
+    sometimes_set(
         rng,
         &mut target,
         "deletionPolicy",
@@ -183,7 +183,7 @@ fn template(rng: &mut Rng) -> Value {
         .map(|n| (format!("made{n}"), json!(pick(rng, &values::TEMPLATES))))
         .collect();
     let mut template = json!({"engineVersion": "v2", "data": data});
-    perhaps(rng, &mut template, "mergePolicy", &["Merge", "Replace"]);
+    sometimes_set(rng, &mut template, "mergePolicy", &["Merge", "Replace"]);
     if rng.u8(..4) == 0 {
         template["templateFrom"] = json!([{"literal": pick(rng, &values::LITERALS)}]);
     }

@@ -1,4 +1,4 @@
-//! Pods that become ready late, never, or crash, after a restart: what is waited for, what is stopped, and what is said.
+//! Pods that become ready late, never, or crash after a restart.
 
 use serde_json::{Value, json};
 
@@ -9,21 +9,21 @@ use crate::{
 };
 
 scenarios! {
-    those_that_are_late_are_waited_for
-    those_of_a_deployment_that_are_never_ready_stop_the_rule_until_it_is_healthy
-    those_of_a_deployment_that_crash_are_told_with_the_reason
-    a_deployment_that_passes_its_deadline_fails_at_once
-    those_of_a_stateful_set_that_are_never_ready_stop_the_rule
-    those_of_a_daemon_set_that_are_never_ready_stop_the_rule
+    late_pods_are_awaited
+    unready_pods_of_a_deployment_stop_the_rule_until_healthy
+    crashing_pods_are_reported_with_the_reason
+    a_deployment_past_its_progress_deadline_fails_at_once
+    unready_pods_of_a_stateful_set_stop_the_rule
+    unready_pods_of_a_daemon_set_stop_the_rule
 }
 
-/// What the simulated nodes of a cluster obey, once a restart has made the pods (tests/cluster/stages.yaml).
+/// Read by the simulated nodes of a cluster when a restart creates the pods (tests/cluster/stages.yaml).
 const AFTER_RESTART: &str = "test/after-restart";
 
-/// What the pods of the sandbox obey from now on.
+/// Read by the sandbox's nodes for all later pods.
 const IN_THE_SANDBOX: [&str; 2] = ["sandbox.eso-sync/ready-after", "sandbox.eso-sync/crashes"];
 
-/// Brings a workload up; the pods that a restart makes of it are late by a duration, `never` ready, or `crash`.
+/// Starts a workload. The pods of its next restart become ready late (a duration), `never`, or `crash`.
 async fn up(world: &World, mut object: Value, after_restart: &str) {
     object["spec"]["template"]["metadata"]["annotations"] = json!({AFTER_RESTART: after_restart});
     let [kind, name] = [&object["kind"], &object["metadata"]["name"]]
@@ -44,7 +44,7 @@ async fn obey(world: &World, kind: &str, name: &str, told: &Value) {
     world.patch(kind, name, &change).await;
 }
 
-/// Lets all pods of a workload become ready, those that are there and those that come.
+/// Lets all current and later pods of a workload become ready.
 async fn heal(world: &World, kind: &str, name: &str) {
     if world.sandbox.is_some() {
         let at_once = json!({IN_THE_SANDBOX[0]: "0s"});
@@ -79,7 +79,7 @@ fn is_ready(pod: &Value) -> bool {
     conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
-/// A Deployment whose new pods all come at once, so that a test does not wait for one after the other.
+/// A Deployment whose new pods all start at once, to make the tests faster.
 fn deployment(name: &str) -> Value {
     let mut object = workload("Deployment", name, "db");
     object["spec"]["strategy"] =
@@ -87,7 +87,7 @@ fn deployment(name: &str) -> Value {
     object
 }
 
-/// Another of the same rule, which is healthy; it comes after all that are called `web`.
+/// Starts another healthy workload of the same rule. It is restarted after the workloads called `web`.
 async fn next(world: &World) {
     world.apply(deployment("xyz")).await;
     is_up(world, "Deployment", "xyz").await;
@@ -100,7 +100,7 @@ async fn run(world: &World, wait: &str, more: &[&str]) -> Outcome {
     world.bin.policy(&policy, more).await
 }
 
-/// What the report says about a workload.
+/// The workload's entry in the report.
 fn told(outcome: &Outcome, name: &str) -> Value {
     let document = outcome.document();
     let restarts = document["restarts"].as_array().expect("restarts");
@@ -120,13 +120,13 @@ fn says(message: &str, parts: &[&str]) {
     }
 }
 
-async fn those_that_are_late_are_waited_for(world: World) {
+async fn late_pods_are_awaited(world: World) {
     base(&world).await;
     up(&world, deployment("web"), "2s").await;
     next(&world).await;
     rotate(&world).await;
     let running = world.start(POLICY);
-    eventually("the second is restarted", async || {
+    eventually("the second workload is restarted", async || {
         (rolled(&world, "Deployment", "xyz").await == 2).then_some(())
     })
     .await;
@@ -135,21 +135,19 @@ async fn those_that_are_late_are_waited_for(world: World) {
         assert_eq!(
             first[count],
             json!(3),
-            "not before all of the first are: {first}"
+            "all pods of the first are ready before that: {first}"
         );
     }
     let outcome = running.end().await;
     outcome.restarted("web");
     assert_eq!(outcome.restart_of("xyz"), "restarted(data-changed)");
     let took = told(&outcome, "web")["tookSeconds"].as_f64();
-    // Told from when the answer to the patch arrived.
+    // Measured from the response to the patch.
     assert!(took.is_some_and(|took| took >= 1.0), "{took:?}");
     world.end().await;
 }
 
-async fn those_of_a_deployment_that_are_never_ready_stop_the_rule_until_it_is_healthy(
-    world: World,
-) {
+async fn unready_pods_of_a_deployment_stop_the_rule_until_healthy(world: World) {
     base(&world).await;
     up(&world, deployment("web"), "never").await;
     next(&world).await;
@@ -160,7 +158,7 @@ async fn those_of_a_deployment_that_are_never_ready_stop_the_rule_until_it_is_he
     assert_eq!(outcome.restart_of("xyz"), "not-reached(rule-stopped)");
     let lacking = [
         "container main of pod web-",
-        "runs and is not ready (2 more are not ready)",
+        "is running but not ready (2 more are not ready)",
     ];
     says(&message(&outcome, "web"), &lacking);
     let took = told(&outcome, "web")["tookSeconds"]
@@ -168,7 +166,7 @@ async fn those_of_a_deployment_that_are_never_ready_stop_the_rule_until_it_is_he
         .expect("a time");
     assert!(
         (1.5..30.0).contains(&took),
-        "as long as the rule says: {took}"
+        "as long as `wait` of the rule: {took}"
     );
 
     let later = run(&world, "1s", &[]).await;
@@ -176,7 +174,7 @@ async fn those_of_a_deployment_that_are_never_ready_stop_the_rule_until_it_is_he
     assert_eq!(later.restart_of("xyz"), "not-reached(rule-stopped)");
     says(
         &message(&later, "xyz"),
-        &["Deployment/web was restarted on the present data and is not healthy"],
+        &["Deployment/web was restarted with the current data and is not healthy"],
     );
     assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     assert_eq!(rolled(&world, "Deployment", "xyz").await, 1);
@@ -190,7 +188,7 @@ async fn those_of_a_deployment_that_are_never_ready_stop_the_rule_until_it_is_he
     world.end().await;
 }
 
-async fn those_of_a_deployment_that_crash_are_told_with_the_reason(world: World) {
+async fn crashing_pods_are_reported_with_the_reason(world: World) {
     base(&world).await;
     up(&world, deployment("web"), "crash").await;
     next(&world).await;
@@ -201,10 +199,10 @@ async fn those_of_a_deployment_that_crash_are_told_with_the_reason(world: World)
     assert_eq!(outcome.restart_of("xyz"), "not-reached(rule-stopped)");
     let why = [
         "container main of pod web-",
-        "does not run (CrashLoopBackOff), was started 5 times again",
+        "is waiting (CrashLoopBackOff), restarted 5 times",
     ];
     says(&message(&outcome, "web"), &why);
-    // Whoever insists gets the others restarted, and not this one again.
+    // With --retry the other workloads are restarted, but not this one again.
     let retried = run(&world, "2s", &["--retry"]).await;
     assert_eq!(retried.restart_of("web"), "left(current)");
     assert_eq!(rolled(&world, "Deployment", "web").await, 2);
@@ -212,8 +210,8 @@ async fn those_of_a_deployment_that_crash_are_told_with_the_reason(world: World)
     world.end().await;
 }
 
-/// The controller says that it has failed: nothing is gained by waiting on.
-async fn a_deployment_that_passes_its_deadline_fails_at_once(world: World) {
+/// The controller reports the failure, so the run does not wait any longer.
+async fn a_deployment_past_its_progress_deadline_fails_at_once(world: World) {
     base(&world).await;
     let mut web = deployment("web");
     web["spec"]["progressDeadlineSeconds"] = json!(2);
@@ -226,7 +224,7 @@ async fn a_deployment_that_passes_its_deadline_fails_at_once(world: World) {
     assert_eq!(outcome.restart_of("xyz"), "not-reached(rule-stopped)");
     says(
         &message(&outcome, "web"),
-        &["has timed out progressing", "runs and is not ready"],
+        &["has timed out progressing", "is running but not ready"],
     );
     let took = told(&outcome, "web")["tookSeconds"]
         .as_f64()
@@ -234,15 +232,15 @@ async fn a_deployment_that_passes_its_deadline_fails_at_once(world: World) {
     assert!(took < 40.0, "before the end of the wait: {took}");
     let later = run(&world, "1m", &[]).await;
     later.exits(3);
-    // This time it is known from the start, so that the plan says so.
+    // Now the failure is known from the start, so it is in the plan.
     assert_eq!(later.restart_of("xyz"), "left(rule-stopped)");
     says(&message(&later, "xyz"), &["has timed out progressing"]);
     assert_eq!(rolled(&world, "Deployment", "xyz").await, 1);
     world.end().await;
 }
 
-/// A partition holds the first pods back: one that is healthy with that is done, and one whose last pod is never ready has failed.
-async fn those_of_a_stateful_set_that_are_never_ready_stop_the_rule(world: World) {
+/// A partition excludes the first pods. The restart is done when the other pods are ready, and fails if the last one never is.
+async fn unready_pods_of_a_stateful_set_stop_the_rule(world: World) {
     base(&world).await;
     let held = |name: &str, partition: u32| {
         let mut object = workload("StatefulSet", name, "db");
@@ -271,8 +269,8 @@ async fn those_of_a_stateful_set_that_are_never_ready_stop_the_rule(world: World
     assert_eq!(told(&outcome, "a")["newPods"], json!(["a-2"]));
     assert_eq!(outcome.restart_of("web"), "failed(not-healthy-again)");
     let lacking = [
-        "of 2 pods are of the present template",
-        "container main of pod web-2 runs and is not ready",
+        "of 2 pods have the current template",
+        "container main of pod web-2 is running but not ready",
     ];
     says(&message(&outcome, "web"), &lacking);
     assert_eq!(told(&outcome, "web")["newPods"], json!(["web-2"]));
@@ -285,7 +283,7 @@ async fn those_of_a_stateful_set_that_are_never_ready_stop_the_rule(world: World
     world.end().await;
 }
 
-async fn those_of_a_daemon_set_that_are_never_ready_stop_the_rule(world: World) {
+async fn unready_pods_of_a_daemon_set_stop_the_rule(world: World) {
     base(&world).await;
     up(&world, workload("DaemonSet", "web", "db"), "never").await;
     next(&world).await;
@@ -295,7 +293,7 @@ async fn those_of_a_daemon_set_that_are_never_ready_stop_the_rule(world: World) 
     assert_eq!(outcome.restart_of("web"), "failed(not-healthy-again)");
     says(
         &message(&outcome, "web"),
-        &["container main of pod web-", "runs and is not ready"],
+        &["container main of pod web-", "is running but not ready"],
     );
     assert_eq!(outcome.restart_of("xyz"), "not-reached(rule-stopped)");
     let later = run(&world, "1s", &[]).await;

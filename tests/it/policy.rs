@@ -1,4 +1,4 @@
-//! The files that describe policies: the example and the schema.
+//! The example policy and the JSON Schema of policies.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -27,12 +27,12 @@ fn load(text: &str) -> Result<Loaded, settings::Invalid> {
     )
 }
 
-fn fulfils_schema(text: &str) -> bool {
+fn matches_schema(text: &str) -> bool {
     let data: Value = serde_saphyr::from_str(text).unwrap();
     jsonschema::is_valid(&settings::schema(), &data)
 }
 
-/// All keys that a schema knows, without those that the operator chooses.
+/// Returns all fixed keys of a schema.
 fn keys_of_schema(schema: &Value, path: &str, keys: &mut BTreeSet<String>) {
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         let path = format!("{path}.{name}");
@@ -137,14 +137,14 @@ fn every_key_of_the_example_has_a_comment() {
 }
 
 #[test]
-fn the_example_fulfils_the_schema_that_it_names() {
+fn example_matches_its_schema() {
     let text = file("config.example.yaml");
     assert!(text.starts_with("# yaml-language-server: $schema=docs/config.schema.json\n"));
-    assert!(fulfils_schema(&text));
+    assert!(matches_schema(&text));
 }
 
 #[test]
-fn the_schema_file_is_what_the_program_prints() {
+fn schema_file_is_up_to_date() {
     let printed = serde_json::to_string_pretty(&settings::schema()).unwrap() + "\n";
     assert!(
         file("docs/config.schema.json") == printed,
@@ -153,7 +153,7 @@ fn the_schema_file_is_what_the_program_prints() {
 }
 
 #[test]
-fn the_schema_is_one() {
+fn schema_is_a_valid_json_schema() {
     assert!(jsonschema::meta::is_valid(&settings::schema()));
 }
 
@@ -177,7 +177,7 @@ fn every_key_of_the_schema_has_a_description() {
 }
 
 #[test]
-fn what_is_wrong_is_refused_by_the_schema_and_by_the_program() {
+fn schema_and_program_reject_invalid_policies() {
     for below in [
         "restart: {}",
         "Sync: {}",
@@ -220,14 +220,14 @@ fn what_is_wrong_is_refused_by_the_schema_and_by_the_program() {
         "exclude: [{overdueAfter: soon}]",
     ] {
         let text = format!("select: [{{}}]\n{below}\n");
-        assert!(load(&text).is_err(), "the program takes {below}");
-        assert!(!fulfils_schema(&text), "the schema takes {below}");
+        assert!(load(&text).is_err(), "the program must reject {below}");
+        assert!(!matches_schema(&text), "the schema must reject {below}");
     }
-    assert!(!fulfils_schema("select: []"));
+    assert!(!matches_schema("select: []"));
 }
 
 #[test]
-fn what_is_right_is_taken_by_both() {
+fn schema_and_program_accept_valid_policies() {
     for text in [
         "select: [{}]",
         "select: [{names: ['a-{b,c}', '[!a]*', 'x?'], labelSelector: 'a in (b, c),!d', overdueAfter: 1h30m}]",
@@ -237,7 +237,7 @@ fn what_is_right_is_taken_by_both() {
         "select: [{}]\ndrift: {stores: {SecretStore/a/b: ambient}, endpoints: ['https://vault.corp:8200', 'http://10.0.0.1']}",
         "select: [{}]\ndrift: {enabled: false}\nsync: {when: always}",
     ] {
-        assert!(load(text).is_ok(), "the program refuses {text}");
-        assert!(fulfils_schema(text), "the schema refuses {text}");
+        assert!(load(text).is_ok(), "the program must accept {text}");
+        assert!(matches_schema(text), "the schema must accept {text}");
     }
 }

@@ -1,4 +1,4 @@
-//! The providers, each against the best server that can be had.
+//! Tests of the providers, each against the most realistic server that is available.
 
 #[cfg(feature = "aws-parameter-store")]
 mod aws;

@@ -1,4 +1,4 @@
-//! Whole runs that restart workloads. They end the same way in the sandbox and on a real cluster.
+//! Runs that restart workloads. The results are the same in the sandbox and on a real cluster.
 
 pub(crate) mod evictions;
 mod faults;
@@ -19,22 +19,22 @@ use crate::{
 };
 
 scenarios! {
-    a_rotation_restarts_what_uses_the_secret_and_nothing_else
+    a_rotation_restarts_only_workloads_that_use_the_secret
     unchanged_data_writes_to_no_workload
-    a_restart_that_another_run_owes_is_made_without_a_sync
+    a_pending_restart_needs_no_sync
     every_kind_is_restarted
     a_rollout_is_restarted_by_its_controller
-    what_must_not_be_rolled_is_left_with_its_reason
-    a_lost_key_restarts_nothing
-    a_plan_names_what_restarts_if_its_data_changes_and_writes_nothing
-    a_limit_refuses_restarts_before_anything_is_written
-    what_a_partition_keeps_back_is_told_in_every_run
-    one_is_synced_and_restarted_ad_hoc_and_every_link_is_told
+    workloads_that_must_not_restart_are_left
+    a_deleted_stamp_key_restarts_nothing
+    a_plan_shows_conditional_restarts_and_writes_nothing
+    too_many_restarts_are_refused_before_any_write
+    pods_excluded_by_a_partition_are_always_reported
+    an_ad_hoc_sync_with_restart_proves_every_link
     edited_data_restarts_nothing
     a_restart_waits_for_the_drift_check
 }
 
-/// Everything in the test's namespace, synced each run; what uses a synced Secret is restarted.
+/// Syncs everything in the test's namespace in each run, and restarts the workloads that use a synced Secret.
 pub(crate) const POLICY: &str = "select: [{namespaces: [NS]}]
 sync: {when: always}
 drift: {enabled: false}
@@ -42,7 +42,7 @@ pace: {restarts: 100/s}
 restart: [{match: references, require: proven, wait: 1m}]
 ";
 
-/// A workload of three pods (a DaemonSet has one on each node) that uses the Secret `db`.
+/// A workload with three pods (a DaemonSet has one per node) that uses this Secret.
 pub(crate) fn workload(kind: &str, name: &str, secret: &str) -> Value {
     let version = if kind == "Rollout" {
         "argoproj.io/v1alpha1"
@@ -68,7 +68,6 @@ pub(crate) fn workload(kind: &str, name: &str, secret: &str) -> Value {
     json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec})
 }
 
-/// Waits until all pods of a workload are ready.
 pub(crate) async fn is_up(world: &World, kind: &str, name: &str) {
     eventually(&format!("{kind} {name} is up"), async || {
         let object = world.get(kind, name).await?;
@@ -91,7 +90,7 @@ pub(crate) async fn is_up(world: &World, kind: &str, name: &str) {
     .await;
 }
 
-/// A Deployment `web` that uses the Secret of the ExternalSecret `db`, and one that uses none.
+/// A Deployment `web` that uses the Secret `db`, and a Deployment that uses none of the synced Secrets.
 pub(crate) async fn shop(world: &World) {
     base(world).await;
     world.apply(workload("Deployment", "web", "db")).await;
@@ -105,8 +104,8 @@ pub(super) async fn run(world: &World, more: &[&str]) -> Outcome {
     world.bin.policy(&world.named(POLICY), more).await
 }
 
-/// How often a workload was rolled, from 1 on. The generation counts changes of the spec; of a Deployment it counts those of
-/// annotations too, and its revision counts pod templates.
+/// The number of rollouts, from 1. The generation counts changes of the spec. For a Deployment it also counts changes of
+/// annotations, so its revision is used.
 pub(crate) async fn rolled(world: &World, kind: &str, name: &str) -> i64 {
     let object = world.get(kind, name).await.expect("it");
     if kind == "Deployment" {
@@ -118,7 +117,7 @@ pub(crate) async fn rolled(world: &World, kind: &str, name: &str) -> i64 {
     object["metadata"]["generation"].as_i64().expect("a number")
 }
 
-/// What a person types at 3 a.m.
+/// The arguments of a manual sync with restart.
 pub(super) fn typed(world: &World) -> [&str; 8] {
     let namespace = &world.namespace;
     [
@@ -133,7 +132,7 @@ pub(super) fn typed(world: &World) -> [&str; 8] {
     ]
 }
 
-/// All three pods of `app` are others than these.
+/// All three pods have been replaced.
 #[track_caller]
 pub(crate) fn are_replaced(before: &[String], after: &[String]) {
     assert_eq!(after.len(), 3);
@@ -163,7 +162,7 @@ pub(crate) async fn stamp(world: &World, kind: &str, name: &str) -> Option<Value
     Some(serde_json::from_str(text).expect("a stamp"))
 }
 
-async fn a_rotation_restarts_what_uses_the_secret_and_nothing_else(world: World) {
+async fn a_rotation_restarts_only_workloads_that_use_the_secret(world: World) {
     shop(&world).await;
     let before = pods(&world, "web").await;
     rotate(&world).await;
@@ -177,7 +176,7 @@ async fn a_rotation_restarts_what_uses_the_secret_and_nothing_else(world: World)
     assert_eq!(
         restart["secrets"],
         json!([{"name": "db", "keys": [{"name": "password"}]}]),
-        "the plan's condition"
+        "the keys from the plan"
     );
     assert_eq!(restart["podsBefore"], json!(3));
     assert_eq!(restart["newPods"].as_array().map(Vec::len), Some(3));
@@ -211,11 +210,11 @@ async fn unchanged_data_writes_to_no_workload(world: World) {
     world.end().await;
 }
 
-async fn a_restart_that_another_run_owes_is_made_without_a_sync(world: World) {
+async fn a_pending_restart_needs_no_sync(world: World) {
     shop(&world).await;
     run(&world, &[]).await.exits(0);
     rotate(&world).await;
-    // The operator takes the new value in by itself, or another run did it and was killed.
+    // As if the operator had synced by itself, or another run had been killed after the sync.
     let sync = ["sync", "db", "-y", "-n", &world.namespace];
     world.bin.run(&sync).await.exits(0);
     let path = world.bin.file("restart.yaml", &world.named(POLICY));
@@ -273,7 +272,7 @@ async fn every_kind_is_restarted(world: World) {
     world.end().await;
 }
 
-/// Argo's own controller takes the pods down, when `spec.restartAt` says so.
+/// Argo's own controller replaces the pods because of `spec.restartAt`.
 async fn a_rollout_is_restarted_by_its_controller(world: World) {
     base(&world).await;
     world.apply(workload("Rollout", "canary", "db")).await;
@@ -292,7 +291,7 @@ async fn a_rollout_is_restarted_by_its_controller(world: World) {
     world.end().await;
 }
 
-async fn what_must_not_be_rolled_is_left_with_its_reason(world: World) {
+async fn workloads_that_must_not_restart_are_left(world: World) {
     base(&world).await;
     let mut paused = workload("Deployment", "paused", "db");
     paused["spec"]["paused"] = json!(true);
@@ -321,7 +320,7 @@ async fn what_must_not_be_rolled_is_left_with_its_reason(world: World) {
         assert_eq!(outcome.restart_of(name), left);
     }
     assert_eq!(stamp(&world, "Deployment", "reloader").await, None);
-    // It is left as it wants to be, and yet it runs on old data from now on. One that was paused from the start has no pods.
+    // They are not restarted, but now run with old data. A Deployment that was paused from the start has no pods.
     let document = outcome.document();
     let restarts = document["restarts"].as_array().expect("restarts");
     let behind: Vec<(&Value, usize)> = restarts
@@ -337,12 +336,12 @@ async fn what_must_not_be_rolled_is_left_with_its_reason(world: World) {
     assert_eq!(
         behind,
         [(&json!("reloader"), 3), (&json!("by-hand"), 3)],
-        "nothing restarts in Reloader's place"
+        "eso-sync does not restart for Reloader"
     );
     world.end().await;
 }
 
-async fn a_lost_key_restarts_nothing(world: World) {
+async fn a_deleted_stamp_key_restarts_nothing(world: World) {
     shop(&world).await;
     run(&world, &[]).await.exits(0);
     rotate(&world).await;
@@ -358,7 +357,7 @@ async fn a_lost_key_restarts_nothing(world: World) {
     world.end().await;
 }
 
-async fn a_plan_names_what_restarts_if_its_data_changes_and_writes_nothing(world: World) {
+async fn a_plan_shows_conditional_restarts_and_writes_nothing(world: World) {
     shop(&world).await;
     let before = version(&world, "Deployment", "web").await;
     let path = world.bin.file("plan.yaml", &world.named(POLICY));
@@ -392,7 +391,7 @@ async fn a_plan_names_what_restarts_if_its_data_changes_and_writes_nothing(world
     world.end().await;
 }
 
-async fn a_limit_refuses_restarts_before_anything_is_written(world: World) {
+async fn too_many_restarts_are_refused_before_any_write(world: World) {
     shop(&world).await;
     let policy = format!("{POLICY}safety: {{maxRestarts: 0}}\n");
     let outcome = world.bin.policy(&world.named(&policy), &[]).await;
@@ -405,7 +404,7 @@ async fn a_limit_refuses_restarts_before_anything_is_written(world: World) {
     world.end().await;
 }
 
-async fn one_is_synced_and_restarted_ad_hoc_and_every_link_is_told(world: World) {
+async fn an_ad_hoc_sync_with_restart_proves_every_link(world: World) {
     shop(&world).await;
     rotate(&world).await;
     let arguments = ["sync", "db", "-y", "-n", &world.namespace, "--restart"];
@@ -439,17 +438,17 @@ async fn one_is_synced_and_restarted_ad_hoc_and_every_link_is_told(world: World)
     );
     let text = world.bin.run(&arguments).await;
     text.exits(0);
-    let provider = "proven: the Secret holds what the provider holds";
+    let provider = "proven: the Secret has the provider's data";
     assert!(text.stdout.contains(provider), "{}", text.stdout);
     assert_eq!(
         rolled(&world, "Deployment", "web").await,
         2,
-        "the second time it is known to run on it"
+        "the second run finds the pods current"
     );
     world.end().await;
 }
 
-/// Pods are restarted on what the provider holds, and not on what it held before.
+/// Pods are restarted with the current data of the provider, not with older data.
 async fn a_restart_waits_for_the_drift_check(world: World) {
     shop(&world).await;
     let policy = "select: [{namespaces: [NS]}]\nsync: {when: always}\nrestart: [{match: references, wait: 1m}]\n";
@@ -458,7 +457,7 @@ async fn a_restart_waits_for_the_drift_check(world: World) {
     rotate(&world).await;
     let sync = ["sync", "db", "-y", "-n", &world.namespace];
     world.bin.run(&sync).await.exits(0);
-    // By now the provider has moved on again, and nobody has taken that in.
+    // The provider has changed again, and the operator has not synced that.
     world.rest().await;
     let name = format!("{}-store", world.namespace);
     let data = json!([{"key": "db", "value": "later"}, {"key": "api", "value": "{\"user\":\"u\",\"token\":\"later\"}"}]);
@@ -504,7 +503,7 @@ async fn edited_data_restarts_nothing(world: World) {
     world.end().await;
 }
 
-async fn what_a_partition_keeps_back_is_told_in_every_run(world: World) {
+async fn pods_excluded_by_a_partition_are_always_reported(world: World) {
     base(&world).await;
     let mut set = workload("StatefulSet", "set", "db");
     set["spec"]["updateStrategy"] =

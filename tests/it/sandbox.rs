@@ -1,4 +1,5 @@
-//! The sandbox, held to what a real API server and the real operator answer (kube-apiserver v1.34.1, operator v0.20.4).
+//! The sandbox, compared with recorded responses of a real API server and operator (kube-apiserver v1.34.1, operator
+//! v0.20.4).
 
 mod access;
 mod api;

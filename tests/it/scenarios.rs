@@ -1,29 +1,29 @@
-//! Whole runs that end the same way in the sandbox and on a real cluster with the real operator. What differs between the
-//! two is a bug in the sandbox.
+//! Whole runs with the same results in the sandbox and on a real cluster with the real operator. A difference is a bug in the
+//! sandbox.
 
 use serde_json::json;
 
 use crate::support::{World, eventually, now, scenarios};
 
 scenarios! {
-    a_rotation_is_taken_in_and_proven
-    one_failure_is_one_line_of_the_report
-    a_failure_that_repeats_itself_is_heard_of
-    what_the_operator_ignores_is_skipped_with_its_reason
-    processed_but_not_written_is_not_proven
+    rotation_is_synced_and_proven
+    one_failure_does_not_stop_other_syncs
+    repeated_failure_is_detected_by_its_event
+    external_secrets_that_ignore_force_sync_are_skipped
+    processed_without_written_secret_is_unproven
     children_are_synced_through_their_parent
-    a_child_that_is_left_out_keeps_its_siblings
-    a_store_that_cannot_be_used_skips_what_reads_from_it
-    wishes_are_respected
-    looking_writes_nothing
-    a_limit_refuses_before_anything_is_written
-    selections_select
-    one_is_synced_ad_hoc
-    the_lock_keeps_runs_apart
-    a_lock_that_nobody_renews_is_taken_over
+    unselected_child_skips_its_siblings
+    unusable_store_skips_its_external_secrets
+    ignore_and_exclude_skip
+    read_only_commands_write_nothing
+    exceeded_limit_refuses_before_any_write
+    each_selection_field_selects
+    sync_command_syncs_one_external_secret
+    lock_prevents_concurrent_runs
+    expired_lock_is_taken_over
 }
 
-/// Everything in the test's own namespace.
+/// Selects everything in the namespace of the test.
 pub(crate) const POLICY: &str = "select:\n  - namespaces: [NS]\ndrift: {enabled: false}\n";
 
 /// A store with two keys, and two ExternalSecrets that read them.
@@ -66,12 +66,12 @@ pub(crate) async fn base(world: &World) {
     world.ready("api", "SecretSynced").await;
 }
 
-/// The provider has new values from now on.
+/// Changes the values in the provider.
 pub(crate) async fn rotate(world: &World) {
     rotate_to(world, "after").await;
 }
 
-/// The provider has this value from now on.
+/// Changes the values in the provider to this value.
 pub(crate) async fn rotate_to(world: &World, value: &str) {
     let api = json!({"user": "u", "token": value}).to_string();
     let data = json!([{"key": "db", "value": value}, {"key": "api", "value": api}]);
@@ -84,7 +84,7 @@ pub(crate) async fn rotate_to(world: &World, value: &str) {
 /// `after`, in base64.
 pub(crate) const AFTER: &str = "YWZ0ZXI=";
 
-async fn a_rotation_is_taken_in_and_proven(world: World) {
+async fn rotation_is_synced_and_proven(world: World) {
     base(&world).await;
     rotate(&world).await;
     let outcome = world.bin.policy(&world.named(POLICY), &[]).await;
@@ -107,7 +107,7 @@ async fn a_rotation_is_taken_in_and_proven(world: World) {
     world.end().await;
 }
 
-async fn one_failure_is_one_line_of_the_report(world: World) {
+async fn one_failure_does_not_stop_other_syncs(world: World) {
     base(&world).await;
     world
         .apply_yaml(&external_secret(
@@ -132,26 +132,23 @@ async fn one_failure_is_one_line_of_the_report(world: World) {
     let message = item["message"].as_str().expect("ESO's text");
     assert!(message.contains("Secret does not exist"), "{message}");
     assert!(item["nextStep"].is_string());
-    eventually(
-        "an Event tells of the failure, and only of that",
-        async || {
-            let events = world.list("Event").await;
-            let ours: Vec<_> = events
-                .iter()
-                .filter(|event| event["source"]["component"] == "eso-sync")
-                .collect();
-            (ours.len() == 1
-                && ours[0]["involvedObject"]["name"] == "gone"
-                && ours[0]["reason"] == "ForceSyncFailed")
-                .then_some(())
-        },
-    )
+    eventually("there is one Event, about the failure", async || {
+        let events = world.list("Event").await;
+        let ours: Vec<_> = events
+            .iter()
+            .filter(|event| event["source"]["component"] == "eso-sync")
+            .collect();
+        (ours.len() == 1
+            && ours[0]["involvedObject"]["name"] == "gone"
+            && ours[0]["reason"] == "ForceSyncFailed")
+            .then_some(())
+    })
     .await;
     world.end().await;
 }
 
-/// The status does not change where the same failure repeats itself: only the Event's count does.
-async fn a_failure_that_repeats_itself_is_heard_of(world: World) {
+/// A repeated failure does not change the status, only the count of the Event.
+async fn repeated_failure_is_detected_by_its_event(world: World) {
     base(&world).await;
     world
         .apply_yaml(&external_secret(
@@ -166,12 +163,12 @@ async fn a_failure_that_repeats_itself_is_heard_of(world: World) {
             .policy(&world.named(POLICY), &["--timeout", "50s"])
             .await;
         outcome.exits(3);
-        assert_eq!(outcome.of("gone"), "failed(not-found)", "not a time-out");
+        assert_eq!(outcome.of("gone"), "failed(not-found)", "not a timeout");
     }
     world.end().await;
 }
 
-async fn what_the_operator_ignores_is_skipped_with_its_reason(world: World) {
+async fn external_secrets_that_ignore_force_sync_are_skipped(world: World) {
     let once = external_secret("once", "refreshPolicy: CreatedOnce");
     let zero = external_secret("zero", "refreshInterval: '0'");
     let change = external_secret("change", "refreshPolicy: OnChange\nrefreshInterval: '0'");
@@ -198,7 +195,7 @@ async fn what_the_operator_ignores_is_skipped_with_its_reason(world: World) {
     world.end().await;
 }
 
-async fn processed_but_not_written_is_not_proven(world: World) {
+async fn processed_without_written_secret_is_unproven(world: World) {
     let none = external_secret("none", "target: {creationPolicy: None}");
     let merge = external_secret(
         "merge",
@@ -258,7 +255,7 @@ pub(crate) async fn family(world: &World) -> [String; 2] {
     for namespace in &namespaces {
         world.ready_in(namespace, "child", "SecretSynced").await;
     }
-    eventually("the parent knows its children", async || {
+    eventually("the parent lists its children", async || {
         let parent = world
             .get(
                 "ClusterExternalSecret",
@@ -294,7 +291,7 @@ async fn children_are_synced_through_their_parent(world: World) {
         let annotations = &child["metadata"]["annotations"];
         assert!(
             annotations["force-sync"].is_null(),
-            "the child itself is left alone: {annotations}"
+            "the child itself must not be annotated: {annotations}"
         );
         values.push(annotations["external-secrets.io/force-sync"].clone());
     }
@@ -305,7 +302,7 @@ async fn children_are_synced_through_their_parent(world: World) {
     end_family(world).await;
 }
 
-async fn a_child_that_is_left_out_keeps_its_siblings(world: World) {
+async fn unselected_child_skips_its_siblings(world: World) {
     family(&world).await;
     let outcome = world
         .bin
@@ -347,9 +344,9 @@ pub(crate) async fn end_family(world: World) {
     world.end().await;
 }
 
-async fn a_store_that_cannot_be_used_skips_what_reads_from_it(world: World) {
+async fn unusable_store_skips_its_external_secrets(world: World) {
     base(&world).await;
-    // A store without its credentials never becomes ready.
+    // A store without credentials never becomes ready.
     world
         .apply_yaml(
             r#"
@@ -385,7 +382,7 @@ spec: {controller: another-class, provider: {fake: {data: [{key: db, value: x}]}
     world.end().await;
 }
 
-async fn wishes_are_respected(world: World) {
+async fn ignore_and_exclude_skip(world: World) {
     base(&world).await;
     world
         .patch(
@@ -406,7 +403,7 @@ async fn wishes_are_respected(world: World) {
     world.end().await;
 }
 
-async fn looking_writes_nothing(world: World) {
+async fn read_only_commands_write_nothing(world: World) {
     base(&world).await;
     let mut before = Vec::new();
     for name in ["db", "api"] {
@@ -443,7 +440,7 @@ async fn looking_writes_nothing(world: World) {
             item["ageSeconds"] = json!(null);
         }
     }
-    assert_eq!(of_dry, of_plan, "the dry run is the plan");
+    assert_eq!(of_dry, of_plan, "the dry run must print the plan");
     let names = "externalsecret.external-secrets.io/api\nexternalsecret.external-secrets.io/db\n";
     assert_eq!(status.exits(0).stdout, names);
     let mut after = Vec::new();
@@ -458,7 +455,7 @@ async fn looking_writes_nothing(world: World) {
     world.end().await;
 }
 
-async fn a_limit_refuses_before_anything_is_written(world: World) {
+async fn exceeded_limit_refuses_before_any_write(world: World) {
     base(&world).await;
     let policy = format!("{POLICY}safety: {{maxSyncs: 1}}\n");
     let outcome = world.bin.policy(&world.named(&policy), &[]).await;
@@ -467,7 +464,7 @@ async fn a_limit_refuses_before_anything_is_written(world: World) {
     assert_eq!(document["kind"], "Plan");
     assert_eq!(
         document["summary"]["refused"],
-        "2 ExternalSecrets would be synced, and safety.maxSyncs allows 1"
+        "2 ExternalSecrets would be synced, but safety.maxSyncs allows 1"
     );
     for name in ["db", "api"] {
         let object = world.get("ExternalSecret", name).await.expect("it");
@@ -479,7 +476,7 @@ async fn a_limit_refuses_before_anything_is_written(world: World) {
     world.end().await;
 }
 
-async fn selections_select(world: World) {
+async fn each_selection_field_selects(world: World) {
     base(&world).await;
     for (selection, selected) in [
         ("{namespaces: [NS], labelSelector: team=a}", &["db"][..]),
@@ -532,7 +529,7 @@ async fn selections_select(world: World) {
     world.end().await;
 }
 
-async fn one_is_synced_ad_hoc(world: World) {
+async fn sync_command_syncs_one_external_secret(world: World) {
     base(&world).await;
     rotate(&world).await;
     let refused = world.bin.run(&["sync", "db", "-n", &world.namespace]).await;
@@ -550,12 +547,12 @@ async fn one_is_synced_ad_hoc(world: World) {
     assert_ne!(
         world.secret("api", "token").await.as_deref(),
         Some(AFTER),
-        "the other one is left alone"
+        "the other one must not be synced"
     );
     world.end().await;
 }
 
-async fn the_lock_keeps_runs_apart(world: World) {
+async fn lock_prevents_concurrent_runs(world: World) {
     base(&world).await;
     let lease = |renewed: jiff::Timestamp, transitions: u32| {
         json!({
@@ -569,7 +566,7 @@ async fn the_lock_keeps_runs_apart(world: World) {
     };
     let start = now();
     world.apply(lease(start, 1)).await;
-    // Somebody else is alive for as long as the test takes.
+    // Another run renews the lock during the whole test.
     let alive = async {
         let mut beat = tokio::time::interval(std::time::Duration::from_secs(3));
         let begun = tokio::time::Instant::now();
@@ -599,7 +596,7 @@ async fn the_lock_keeps_runs_apart(world: World) {
     world.end().await;
 }
 
-async fn a_lock_that_nobody_renews_is_taken_over(world: World) {
+async fn expired_lock_is_taken_over(world: World) {
     base(&world).await;
     world
         .apply(json!({

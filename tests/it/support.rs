@@ -1,4 +1,4 @@
-//! What the tests of whole runs share: a world (the sandbox, or a real cluster), and the real binary in it.
+//! Shared by the tests of whole runs: a cluster (the sandbox or a real one), and the real binary.
 
 mod binary;
 mod world;
@@ -8,7 +8,7 @@ pub(crate) use self::{
     world::{World, eventually, now, optional_variable},
 };
 
-/// Each scenario as two tests: `MODULE::sandbox::NAME`, and `cluster::NAME` where there is a cluster (tests/it/cluster.rs).
+/// Makes two tests of each scenario: `MODULE::sandbox::NAME`, and `cluster::NAME` for a real cluster (tests/it/cluster.rs).
 macro_rules! scenarios {
     ($($name:ident)*) => {
         mod sandbox {

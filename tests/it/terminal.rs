@@ -1,4 +1,4 @@
-//! Somebody sits at a terminal: they are shown the plan and asked before anything happens.
+//! Runs in a terminal: the plan is shown and must be confirmed.
 
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ async fn assert_untouched(world: &World) {
 }
 
 #[tokio::test]
-async fn a_run_goes_on_after_a_yes() {
+async fn confirmed_run_syncs() {
     let (_world, mut terminal) = asked().await;
     terminal.types("y\n").await;
     let (code, shown) = terminal.end().await;
@@ -37,7 +37,7 @@ async fn a_run_goes_on_after_a_yes() {
 }
 
 #[tokio::test]
-async fn anything_but_a_yes_changes_nothing() {
+async fn any_other_answer_aborts() {
     for answer in ["\n", "n\n", "yess\n"] {
         let (world, mut terminal) = asked().await;
         terminal.types(answer).await;
@@ -49,7 +49,7 @@ async fn anything_but_a_yes_changes_nothing() {
 }
 
 #[tokio::test]
-async fn ctrl_c_at_the_question_changes_nothing() {
+async fn ctrl_c_at_the_question_aborts() {
     let (world, mut terminal) = asked().await;
     terminal.types("\u{3}").await;
     let (code, shown) = terminal.end().await;

@@ -1,4 +1,4 @@
-//! What the API server answers, read into memory that is wiped: it may hold Secrets.
+//! Reads answers of the API server into memory that is wiped, because they may contain Secrets.
 
 use std::time::Duration;
 
@@ -24,12 +24,12 @@ impl From<kube::Error> for Refused {
     }
 }
 
-/// Sends a request and reads the answer. (The client's own way to do it keeps the text in plain memory, and logs what it cannot
-/// parse.) One that is longer than this makes no sense.
+/// Sends a request and parses the answer. (kube's own method keeps the text in plain memory and logs what it cannot parse.) Fails
+/// if the answer is longer than `max_bytes`.
 pub(super) async fn to<T: DeserializeOwned>(
     client: &kube::Client,
     request: Request<Vec<u8>>,
-    longest: usize,
+    max_bytes: usize,
 ) -> Result<T, Refused> {
     let response = client.send(request.map(Body::from)).await?;
     let status = response.status();
@@ -42,7 +42,7 @@ pub(super) async fn to<T: DeserializeOwned>(
     let mut bytes = Buffer::default();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {
-            if data.len() > longest.saturating_sub(bytes.as_bytes().len()) {
+            if data.len() > max_bytes.saturating_sub(bytes.as_bytes().len()) {
                 let error = serde::de::Error::custom("too long");
                 return Err(kube::Error::SerdeError(error).into());
             }
@@ -50,17 +50,17 @@ pub(super) async fn to<T: DeserializeOwned>(
         }
     }
     if status.is_client_error() || status.is_server_error() {
-        let refusal = refusal(bytes.as_bytes(), status.as_u16());
+        let error_status = error_status(bytes.as_bytes(), status.as_u16());
         return Err(Refused {
-            error: kube::Error::Api(refusal.boxed()),
+            error: kube::Error::Api(error_status.boxed()),
             retry_after,
         });
     }
     serde_json::from_slice(bytes.as_bytes()).map_err(|error| kube::Error::SerdeError(error).into())
 }
 
-/// What stands in front of an API server refuses in words of its own.
-fn refusal(body: &[u8], code: u16) -> Status {
+/// The error status. A proxy in front of the API server may answer with plain text.
+fn error_status(body: &[u8], code: u16) -> Status {
     serde_json::from_slice(body).unwrap_or_else(|_| {
         let text = String::from_utf8_lossy(body);
         Status::failure(text.trim(), "Unknown").with_code(code)

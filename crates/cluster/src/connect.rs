@@ -1,4 +1,4 @@
-//! From kubectl's connection flags to a client: kubeconfig, else the Pod's service account.
+//! Creates a client from kubectl's connection flags: with a kubeconfig, or else with the Pod's service account.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -24,13 +24,13 @@ use super::{
     gate::{Access, GateLayer, Ledger},
 };
 
-/// A refusal of the API server is tried again this often, waiting as it asks (`Retry-After`) or with exponential back-off.
+/// The retries after an error of the API server, with its `Retry-After` or exponential backoff.
 const RETRIES: u32 = 6;
 
-/// Requests that wait between the gate and the connections.
+/// The maximum number of requests between the gate and the connections.
 const BUFFER: usize = 64;
 
-/// The name that parts of a kubeconfig made from flags get.
+/// The name of the kubeconfig entries that flags create.
 const FROM_FLAGS: &str = "flags";
 
 /// kubectl's connection flags.
@@ -60,36 +60,35 @@ pub struct Options {
     pub namespace: Option<String>,
 }
 
-/// Why there is no connection.
+/// The reason why no connection could be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The kubeconfig cannot be used.
     #[error("the kubeconfig cannot be used: {0}")]
     Kubeconfig(String),
-    /// `--server` is no address.
-    #[error("--server `{0}` is no address; write it like https://HOST:PORT")]
+    /// `--server` is invalid.
+    #[error("--server `{0}` is not a valid address; write it like https://HOST:PORT")]
     Address(String),
-    /// Neither a kubeconfig nor a service account.
+    /// There is neither a kubeconfig nor a service account.
     #[error(
         "there is no kubeconfig (--kubeconfig, $KUBECONFIG, ~/.kube/config) and no service account of a Pod ({0})"
     )]
-    Nowhere(String),
+    NoConfiguration(String),
     /// The exec plugin of the kubeconfig cannot be started.
     #[error("the kubeconfig's exec plugin `{plugin}` {why}{hint}")]
     Plugin {
-        /// The command.
         plugin: String,
-        /// What happened.
+        /// The reason.
         why: String,
-        /// The kubeconfig's own `installHint`.
+        /// The `installHint` of the kubeconfig.
         hint: String,
     },
-    /// The client cannot be built.
-    #[error("no client can be built: {0}")]
+    /// The client cannot be created.
+    #[error("cannot create a client: {0}")]
     Client(String),
 }
 
-/// Connects; nothing is sent yet.
+/// Connects. Sends no request yet.
 pub async fn connect(
     options: &Options,
     access: Access,
@@ -132,14 +131,14 @@ pub async fn connect(
     })
 }
 
-/// Connects to a server on loopback that wants no credentials: the sandbox.
+/// Connects to a server on loopback without credentials: the sandbox.
 pub fn connect_plain(url: Uri, access: Access, rate: Rate) -> Result<Cluster, ConnectError> {
     build(Config::new(url), Some("sandbox".to_owned()), access, rate).map_err(describe)
 }
 
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "the texts of the others hold nothing secret"
+    reason = "the texts of the other errors contain no secrets"
 )]
 pub(super) fn describe(error: kube::Error) -> ConnectError {
     ConnectError::Client(match error {
@@ -154,7 +153,7 @@ pub(super) fn build(
     access: Access,
     rate: Rate,
 ) -> Result<Cluster, kube::Error> {
-    // kube's own retries (15 of them, up to 1,000 s apart) would sit below the pace and eat a deadline unseen.
+    // kube's own retries (15, up to 1,000 s apart) would run below the rate limiter and could use up a deadline unnoticed.
     config.default_retry = false;
     let mut address = config.clone();
     address.auth_info = AuthInfo::default();
@@ -182,10 +181,10 @@ pub(super) fn build(
         ledger,
         address: Arc::new(address),
         only_reads: false,
-        patience: super::CALL_TIMEOUT,
-        // The cluster is trusted.
-        longest_answer: usize::MAX,
-        most_pages: usize::MAX,
+        call_timeout: super::CALL_TIMEOUT,
+        // The cluster is trusted, so there are no limits.
+        max_answer: usize::MAX,
+        max_pages: usize::MAX,
         once: false,
         context,
         server: server.trim_end_matches('/').to_owned(),
@@ -197,8 +196,8 @@ pub(super) fn build(
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Once;
 
-/// Tries again what the API server had no time for. An eviction that a budget forbids is refused in the same words (429): whoever
-/// evicts waits by itself, and wants to know why.
+/// Retries requests that the API server could not handle at the time. Evictions are not retried here: a disruption budget also
+/// answers 429, and the caller waits by itself and needs the reason.
 #[derive(Clone)]
 struct Retries(RetryPolicy);
 
@@ -224,7 +223,7 @@ impl<Res> Policy<Request<Body>, Response<Res>, BoxError> for Retries {
     }
 }
 
-/// The kubeconfig with the flags laid over it; None where only a service account is left.
+/// The kubeconfig with the flags applied. None if only a service account can be used.
 fn kubeconfig(options: &Options) -> Result<Option<Kubeconfig>, ConnectError> {
     if let Some(server) = &options.server {
         let parsed = server.parse::<Uri>().ok();
@@ -298,7 +297,7 @@ fn overlay(kubeconfig: &mut Kubeconfig, options: &Options) {
         .iter()
         .any(|named| Some(&named.name) == user.as_ref());
     if !known && (options.token.is_some() || options.impersonate.is_some()) {
-        // The context names no user, or none that there is: what was typed is the user.
+        // The context has no user, or a missing one: the flags define it.
         let name = user.clone().unwrap_or_else(|| FROM_FLAGS.to_owned());
         for named in kubeconfig
             .contexts
@@ -388,8 +387,8 @@ fn from_flags(options: &Options) -> Kubeconfig {
 }
 
 fn in_cluster(options: &Options) -> Result<Config, ConnectError> {
-    let mut config =
-        Config::incluster().map_err(|error| ConnectError::Nowhere(describe_in_cluster(&error)))?;
+    let mut config = Config::incluster()
+        .map_err(|error| ConnectError::NoConfiguration(describe_in_cluster(&error)))?;
     overlay_user(&mut config.auth_info, options);
     Ok(config)
 }
@@ -428,17 +427,17 @@ fn has_proxy(kubeconfig: &Kubeconfig) -> bool {
     })
 }
 
-/// kube 5.0 holds `NO_PROXY` against the proxy's own address instead of the server's, so the decision is made here.
+/// kube 5.0 matches `NO_PROXY` against the proxy's address instead of the server's, so the proxy is chosen here.
 pub(super) fn proxy_from_environment(server: &Uri) -> Option<Uri> {
     hyper_util::client::proxy::matcher::Matcher::from_env()
         .intercept(server)
         .map(|proxy| proxy.uri().clone())
 }
 
-/// kube's own text would quote lines of the file, tokens among them.
+/// Does not use kube's own text, which quotes lines of the file, including tokens.
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "the texts of the others hold nothing secret"
+    reason = "the texts of the other errors contain no secrets"
 )]
 fn describe_kubeconfig(error: &KubeconfigError) -> String {
     match error {
@@ -448,10 +447,10 @@ fn describe_kubeconfig(error: &KubeconfigError) -> String {
         }
         KubeconfigError::LoadContext(name) => format!("it has no context `{name}`"),
         KubeconfigError::LoadClusterOfContext(name) => {
-            format!("its context names a cluster `{name}` that it lacks")
+            format!("its context refers to a missing cluster `{name}`")
         }
         KubeconfigError::CurrentContextNotSet => {
-            "it sets no current-context; choose one with --context".to_owned()
+            "it has no current-context. Choose a context with --context".to_owned()
         }
         other => other.to_string(),
     }
@@ -459,7 +458,7 @@ fn describe_kubeconfig(error: &KubeconfigError) -> String {
 
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "the texts of the others hold nothing secret"
+    reason = "the texts of the other errors contain no secrets"
 )]
 fn describe_in_cluster(error: &InClusterError) -> String {
     match error {
@@ -470,10 +469,10 @@ fn describe_in_cluster(error: &InClusterError) -> String {
     }
 }
 
-/// kube's own text would print what a plugin printed, its token among it.
+/// Does not use kube's own text, which quotes the output of a plugin, including tokens.
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "what is not known may hold a token"
+    reason = "the text of an unknown error may contain a token"
 )]
 pub(super) fn describe_auth(error: &AuthError) -> String {
     match error {
@@ -482,7 +481,7 @@ pub(super) fn describe_auth(error: &AuthError) -> String {
         }
         AuthError::AuthExecStart(cause) => format!("cannot be started: {cause}"),
         AuthError::AuthExecRun { out, .. } => format!("failed with {}", out.status),
-        AuthError::AuthExecParse(_) => "printed no ExecCredential".to_owned(),
+        AuthError::AuthExecParse(_) => "did not print an ExecCredential".to_owned(),
         AuthError::ReadTokenFile(cause, path) => {
             format!("the token file {} cannot be read: {cause}", path.display())
         }

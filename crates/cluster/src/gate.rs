@@ -1,6 +1,6 @@
-//! What every request passes on its way out: whether it may change anything, the pace of the API, and the count.
+//! The gate that every request passes: it blocks changes of read-only clients, waits for a rate permit, and counts.
 //!
-//! It sits under the retry layer, so that a retry waits its turn and is counted too.
+//! It is below the retry layer, so that each retry takes a rate permit and is counted.
 
 use std::{
     sync::{
@@ -19,30 +19,29 @@ use tower::{BoxError, Layer, Service};
 
 use crate::names::is_name;
 
-/// How long the API server may take until its answer begins. Larger than the server's own bound of 60 s.
+/// The time limit until an answer begins. Longer than the API server's own limit of 60 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(65);
 
-/// What a client may do.
+/// The requests that a client may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Reads, the reviews that ask what is allowed, and requests for tokens: nothing that is kept.
+    /// Reads, access reviews and token requests. Nothing that is stored.
     ReadOnly,
-    /// Everything.
     Write,
 }
 
-/// The count of requests, and their pace.
+/// Counts requests and limits their rate.
 #[derive(Debug)]
 pub struct Ledger {
     access: Access,
     rate: Rate,
     requests: AtomicU64,
     bucket: Mutex<Bucket>,
-    /// Who waits for a turn stands in this queue; it is fair.
+    /// The queue of requests that wait for a rate permit. It is fair.
     queue: tokio::sync::Mutex<()>,
 }
 
-/// Marks a request that has taken its turn already.
+/// Marks a request that already holds a rate permit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Paced;
 
@@ -51,7 +50,6 @@ pub(super) struct Paced;
 pub(super) struct OnlyReads;
 
 impl Ledger {
-    /// A new count at this pace.
     pub fn new(access: Access, rate: Rate) -> Self {
         Self {
             access,
@@ -62,12 +60,12 @@ impl Ledger {
         }
     }
 
-    /// The pace.
+    /// The configured rate.
     pub(super) const fn rate(&self) -> Rate {
         self.rate
     }
 
-    /// Requests sent so far.
+    /// The number of requests so far.
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
@@ -77,10 +75,10 @@ impl Ledger {
             self.access == Access::ReadOnly || request.extensions().get::<OnlyReads>().is_some();
         only_reads
             && request.method() != Method::GET
-            && !(request.method() == Method::POST && keeps_nothing(request.uri().path()))
+            && !(request.method() == Method::POST && stores_nothing(request.uri().path()))
     }
 
-    /// Takes a turn, or says how long to wait for one.
+    /// Takes a rate permit, or returns the time to wait.
     pub(super) fn take(&self) -> Result<(), Duration> {
         self.bucket
             .lock()
@@ -96,9 +94,9 @@ impl Ledger {
     }
 }
 
-/// Whether a POST to this path is answered and forgotten: reviews, and tokens of service accounts, which the API server signs
-/// and does not store.
-fn keeps_nothing(path: &str) -> bool {
+/// True if a POST to this path stores nothing: access reviews, and service account tokens, which the API server signs but does
+/// not store.
+fn stores_nothing(path: &str) -> bool {
     let token = matches!(
         *path.split('/').collect::<Vec<_>>(),
         ["", "api", "v1", "namespaces", namespace, "serviceaccounts", account, "token"]
@@ -107,8 +105,8 @@ fn keeps_nothing(path: &str) -> bool {
     token || path.ends_with("accessreviews")
 }
 
-/// Whether a path is that of Leases, and not one in which a tenant's object is only called so.
-fn is_of_leases(path: &str) -> bool {
+/// True for a path of Leases. A tenant's object with that name does not match.
+fn is_lease_path(path: &str) -> bool {
     matches!(
         *path.split('/').collect::<Vec<_>>(),
         [
@@ -132,10 +130,10 @@ fn is_of_leases(path: &str) -> bool {
     )
 }
 
-/// A request that would change something, from a command that only looks.
+/// A read-only client tried to change something.
 #[derive(Debug, thiserror::Error)]
-#[error("{method} {path} would change something, and this command only looks")]
-struct OnlyLooks {
+#[error("{method} {path} would change something, but this command is read-only")]
+struct ReadOnlyClient {
     method: Method,
     path: String,
 }
@@ -144,7 +142,7 @@ struct OnlyLooks {
 #[error("the API server did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
 struct NoAnswer;
 
-/// Puts the gate in front of a client.
+/// The tower layer that adds the gate to a client.
 #[derive(Clone)]
 pub(super) struct GateLayer(pub(super) Arc<Ledger>);
 
@@ -176,7 +174,7 @@ where
     type Future = BoxFuture<'static, Result<Response<B>, BoxError>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        // The inner service is a buffer: its readiness is a permit, which must not be held while a request waits its turn.
+        // The inner service is a buffer. Its readiness is a permit, which must not be held while a request waits.
         Poll::Ready(Ok(()))
     }
 
@@ -186,16 +184,16 @@ where
         Box::pin(async move {
             if ledger.refuses(&request) {
                 let path = request.uri().path().to_owned();
-                return Err(OnlyLooks {
+                return Err(ReadOnlyClient {
                     method: request.method().clone(),
                     path,
                 }
                 .into());
             }
-            // The lock's renewal must not wait behind what it protects.
-            let at_once =
-                request.extensions().get::<Paced>().is_some() || is_of_leases(request.uri().path());
-            if !at_once {
+            // The renewal of the lock must not wait behind the work that the lock protects.
+            let skips_queue = request.extensions().get::<Paced>().is_some()
+                || is_lease_path(request.uri().path());
+            if !skips_queue {
                 ledger.turn().await;
             }
             ledger.requests.fetch_add(1, Ordering::Relaxed);
@@ -219,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_reads_and_asks_for_tokens() {
+    fn read_only_client_may_read_and_request_tokens() {
         for (method, path) in [
             ("GET", "/api/v1/namespaces/a/secrets/b"),
             (
@@ -237,10 +235,10 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_is_called_leases_waits_its_turn() {
+    fn object_named_leases_is_rate_limited() {
         let lease = "/apis/coordination.k8s.io/v1/namespaces/ops/leases";
         for path in [lease, &format!("{lease}/eso-sync")] {
-            assert!(is_of_leases(path), "{path}");
+            assert!(is_lease_path(path), "{path}");
         }
         for path in [
             "/api/v1/namespaces/team-a/secrets/leases",
@@ -249,12 +247,12 @@ mod tests {
             "/apis/evil.example/v1/namespaces/team-a/leases/x",
             "/apis/coordination.k8s.io/v1/namespaces/ops/leasesx",
         ] {
-            assert!(!is_of_leases(path), "{path}");
+            assert!(!is_lease_path(path), "{path}");
         }
     }
 
     #[test]
-    fn what_only_looks_keeps_nothing() {
+    fn read_only_client_changes_nothing() {
         for (method, path) in [
             ("PUT", "/api/v1/namespaces/a/serviceaccounts/b/token"),
             ("PATCH", "/api/v1/namespaces/a/serviceaccounts/b"),

@@ -1,7 +1,7 @@
-//! The few calls that are made to the Kubernetes API, over plain paths and slim types.
+//! The calls to the Kubernetes API, with plain paths and small types.
 //!
-//! Lists are read page by page and projected while they are read: ten thousand ExternalSecrets as whole objects are
-//! 360 MiB, as what a decision needs a tenth of that. The seam for tests is the transport: the sandbox serves real HTTP.
+//! Lists are read page by page and reduced while they are parsed: ten thousand whole ExternalSecrets take 360 MiB, and the needed
+//! parts a tenth of that. Tests replace the transport: the sandbox serves real HTTP.
 
 mod answer;
 pub mod connect;
@@ -21,23 +21,23 @@ use serde_json::{Value, json};
 pub use gate::{Access, Ledger};
 pub use names::FIELD_MANAGER;
 
-/// Objects in one page of a list.
+/// The objects per page of a list.
 const PAGE: u32 = 500;
 
-/// How long one call may take, its retries included; a watch is not bounded by it.
+/// The time limit for one call including retries. It does not apply to a watch.
 const CALL_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// How long one attempt may take at a call that the caller repeats.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A read that found no connection is tried again after these pauses; what the server answers is retried below.
-const READ_AGAIN: [Duration; 3] = [
+/// The pauses before retries of a read that found no connection. Errors that the server returns are retried in a lower layer.
+const READ_RETRY_PAUSES: [Duration; 3] = [
     Duration::from_millis(250),
     Duration::from_millis(500),
     Duration::from_secs(1),
 ];
 
-/// The API server ends a watch after this long, so that a silent connection cannot stay unnoticed for ever.
+/// The API server ends a watch after this time, so that a silent connection is noticed.
 const WATCH_SECONDS: u32 = 290;
 
 /// A connected cluster.
@@ -45,26 +45,25 @@ const WATCH_SECONDS: u32 = 290;
 pub struct Cluster {
     client: kube::Client,
     ledger: Arc<Ledger>,
-    /// Where it is, without who asks.
+    /// The address and TLS settings, without credentials.
     address: Arc<kube::Config>,
     /// Whether what this client sends may change nothing, whatever the connection allows.
     only_reads: bool,
-    /// How long one call may take.
-    patience: Duration,
-    /// How many bytes an answer, and how many pages a list may have.
-    longest_answer: usize,
-    most_pages: usize,
+    /// The time limit for one call.
+    call_timeout: Duration,
+    /// The maximum size of an answer in bytes, and the maximum number of pages of a list.
+    max_answer: usize,
+    max_pages: usize,
     /// Calls are not repeated here: whoever makes them does it.
     once: bool,
     /// The kubeconfig context, if there is one.
     pub context: Option<String>,
-    /// The API server's address.
     pub server: String,
-    /// The namespace that the context or the service account stands in.
+    /// The namespace of the context or of the service account.
     pub namespace: String,
 }
 
-/// What went wrong with a call, as far as callers act on it.
+/// The class of a failed call, as far as callers depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// 401: no valid credentials.
@@ -79,22 +78,22 @@ pub enum Trouble {
     Expired,
     /// 400, 422: the API server, or a webhook, refuses the object.
     Invalid,
-    /// 429, 5xx, or no connection, also after retries.
+    /// 429, 5xx, or no connection, after all retries.
     Unavailable,
-    /// An answer that makes no sense.
+    /// An invalid answer.
     Unreadable,
 }
 
-/// A failed call: the operation, its object, and why.
+/// A failed call: the operation, its object, and the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation}: {message}")]
 pub struct CallError {
-    /// What went wrong.
+    /// A classified error.
     pub trouble: Trouble,
     operation: String,
     message: String,
-    /// Whether the message is in the server's words.
-    quoted: bool,
+    /// True if the message is the server's own text.
+    is_server_text: bool,
     /// Whether, and how, the call can be repeated.
     pub repeat: Repeat,
 }
@@ -155,12 +154,12 @@ impl CallError {
     )]
     fn new(operation: &str, error: kube::Error, retry_after: Option<Duration>) -> Self {
         let repeat = Repeat::of(&error, retry_after);
-        let quoted = matches!(error, kube::Error::Api(_));
+        let is_server_text = matches!(error, kube::Error::Api(_));
         let (trouble, message) = match error {
-            kube::Error::Api(status) => (trouble_of(&status), status.message.clone()),
+            kube::Error::Api(status) => (kind_of_status(&status), status.message.clone()),
             kube::Error::SerdeError(_) => (
                 Trouble::Unreadable,
-                "the answer is not what the API promises".to_owned(),
+                "the answer does not have the form of the API".to_owned(),
             ),
             kube::Error::Auth(error) => (Trouble::Unauthenticated, connect::describe_auth(&error)),
             other => (Trouble::Unavailable, root_cause(&other)),
@@ -169,33 +168,33 @@ impl CallError {
             trouble,
             operation: operation.to_owned(),
             message,
-            quoted,
+            is_server_text,
             repeat,
         }
     }
 
-    fn timed_out(operation: &str, patience: Duration) -> Self {
+    fn timed_out(operation: &str, call_timeout: Duration) -> Self {
         Self {
             trouble: Trouble::Unavailable,
             operation: operation.to_owned(),
-            message: format!("no answer within {} s", patience.as_secs()),
-            quoted: false,
+            message: format!("no answer within {} s", call_timeout.as_secs()),
+            is_server_text: false,
             repeat: Repeat::Failed(None),
         }
     }
 
-    /// Why, without the operation.
+    /// The reason, without the operation.
     pub fn why(&self) -> &str {
         &self.message
     }
 
-    /// Why, unless that is in the words of the server, who may be anybody.
+    /// The reason, without the server's own text, which is untrusted.
     pub fn own_words(&self) -> Option<&str> {
-        (!self.quoted).then_some(&self.message)
+        (!self.is_server_text).then_some(&self.message)
     }
 }
 
-fn trouble_of(status: &Status) -> Trouble {
+fn kind_of_status(status: &Status) -> Trouble {
     match status.code {
         401 => Trouble::Unauthenticated,
         403 => Trouble::Denied,
@@ -207,7 +206,7 @@ fn trouble_of(status: &Status) -> Trouble {
     }
 }
 
-/// The innermost error: the outer ones say "error" in other words.
+/// The innermost error. The outer ones only repeat "error".
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
@@ -216,7 +215,6 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
-/// One page of a list.
 #[derive(Deserialize)]
 #[serde(bound = "T: DeserializeOwned")]
 struct Page<T> {
@@ -233,7 +231,7 @@ struct PageMeta {
     r#continue: Option<String>,
 }
 
-/// A path with its query.
+/// A path with query parameters.
 #[derive(Clone, Debug)]
 pub struct Query {
     path: String,
@@ -241,7 +239,7 @@ pub struct Query {
 }
 
 impl Query {
-    /// A path without parameters.
+    /// Creates a query without parameters.
     pub fn new(path: impl Into<String>) -> Self {
         Self {
             path: path.into(),
@@ -285,7 +283,7 @@ impl Cluster {
         }
     }
 
-    /// How many requests were sent so far, retries included.
+    /// The number of requests so far, including retries.
     pub fn requests(&self) -> u64 {
         self.ledger.requests()
     }
@@ -295,12 +293,12 @@ impl Cluster {
     pub fn once(&self) -> Self {
         Self {
             once: true,
-            patience: self.patience.min(ATTEMPT_TIMEOUT),
+            call_timeout: self.call_timeout.min(ATTEMPT_TIMEOUT),
             ..self.clone()
         }
     }
 
-    /// Waits for a turn, and changes an object by a JSON merge patch.
+    /// Waits for a rate permit, then applies a JSON merge patch.
     pub async fn patch<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -312,7 +310,7 @@ impl Cluster {
         self.patch_paced(path, change).await
     }
 
-    /// Takes a turn for a request that is then sent by [`Cluster::patch_paced`]; or says how long to wait.
+    /// Takes a rate permit for a request that [`Cluster::patch_paced`] sends, or returns the time to wait.
     pub fn take_turn(&self) -> Result<(), Duration> {
         self.ledger.take()
     }
@@ -328,9 +326,9 @@ impl Cluster {
         .await
     }
 
-    /// Reads a list page by page, handing each item to `each`; the answer is the resource version of the list.
+    /// Reads a list page by page and passes each item to `each`. Returns the resource version of the list.
     ///
-    /// A continue token that expired on the way starts the list anew once; `each` then sees items again.
+    /// If a continue token expires, the list starts again once, and `each` may get items a second time.
     pub async fn list<T: DeserializeOwned>(
         &self,
         query: &Query,
@@ -339,7 +337,7 @@ impl Cluster {
         let operation = format!("list {query}");
         let mut token: Option<String> = None;
         let mut restarted = false;
-        for _ in 0..self.most_pages {
+        for _ in 0..self.max_pages {
             let mut page = query.clone().with("limit", PAGE.to_string());
             if let Some(token) = &token {
                 page = page.with("continue", token.clone());
@@ -365,13 +363,13 @@ impl Cluster {
         Err(CallError {
             trouble: Trouble::Unreadable,
             operation,
-            message: format!("the list has more than {} pages", self.most_pages),
-            quoted: false,
+            message: format!("the list has more than {} pages", self.max_pages),
+            is_server_text: false,
             repeat: Repeat::Never,
         })
     }
 
-    /// The present resource version of a collection, read with the smallest list there is.
+    /// The current resource version of a collection, read with a list of one item.
     pub async fn resource_version(&self, query: &Query) -> Result<String, CallError> {
         let page = query.clone().with("limit", "1");
         let answer: Page<serde::de::IgnoredAny> = self
@@ -380,7 +378,7 @@ impl Cluster {
         Ok(answer.metadata.resource_version)
     }
 
-    /// Changes an object by a JSON merge patch; the answer is the object as it then is. The caller has taken the turn.
+    /// Applies a JSON merge patch and returns the patched object. The caller must hold a rate permit.
     pub async fn patch_paced<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -390,7 +388,7 @@ impl Cluster {
             .await
     }
 
-    /// Deletes an object, if it still is the one that was seen, in the version that was seen.
+    /// Deletes an object, with its UID and resource version as preconditions.
     pub async fn delete(
         &self,
         path: &str,
@@ -413,7 +411,6 @@ impl Cluster {
         .map(|_| ())
     }
 
-    /// Creates an object.
     pub async fn create<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -423,7 +420,7 @@ impl Cluster {
             .await
     }
 
-    /// Replaces an object; `object` carries the resource version that it must still have.
+    /// Replaces an object. `object` contains the resource version as a precondition.
     pub async fn replace<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -433,7 +430,7 @@ impl Cluster {
             .await
     }
 
-    /// Every write says who it is by.
+    /// Sends a write with the field manager.
     async fn write<T: DeserializeOwned>(
         &self,
         method: &'static str,
@@ -446,7 +443,7 @@ impl Cluster {
             .await
     }
 
-    /// Watches a collection from a resource version on.
+    /// Watches a collection from this resource version.
     pub async fn watch<T>(
         &self,
         query: &Query,
@@ -463,10 +460,11 @@ impl Cluster {
             .with("timeoutSeconds", WATCH_SECONDS.to_string())
             .with("resourceVersion", resource_version);
         let request = self.request("GET", &watch, Vec::new());
-        let events = tokio::time::timeout(self.patience, self.client.request_events::<T>(request))
-            .await
-            .map_err(|_| CallError::timed_out(&operation, self.patience))?
-            .map_err(|error| CallError::new(&operation, error, None))?;
+        let events =
+            tokio::time::timeout(self.call_timeout, self.client.request_events::<T>(request))
+                .await
+                .map_err(|_| CallError::timed_out(&operation, self.call_timeout))?
+                .map_err(|error| CallError::new(&operation, error, None))?;
         Ok(events.map(move |event| event.map_err(|error| CallError::new(&operation, error, None))))
     }
 
@@ -478,7 +476,7 @@ impl Cluster {
         operation: &str,
     ) -> Result<T, CallError> {
         let mut pauses = if method == "GET" && !self.once {
-            &READ_AGAIN[..]
+            &READ_RETRY_PAUSES[..]
         } else {
             &[]
         };
@@ -487,12 +485,12 @@ impl Cluster {
             if self.once {
                 request.extensions_mut().insert(connect::Once);
             }
-            let answer = answer::to(&self.client, request, self.longest_answer);
-            let answer = tokio::time::timeout(self.patience, answer).await;
+            let answer = answer::to(&self.client, request, self.max_answer);
+            let answer = tokio::time::timeout(self.call_timeout, answer).await;
             let error = match answer {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(refused)) => CallError::new(operation, refused.error, refused.retry_after),
-                Err(_) => return Err(CallError::timed_out(operation, self.patience)),
+                Err(_) => return Err(CallError::timed_out(operation, self.call_timeout)),
             };
             match pauses {
                 [pause, rest @ ..] if error.trouble == Trouble::Unavailable => {
@@ -520,7 +518,7 @@ fn request(method: &'static str, query: &Query, body: Vec<u8>) -> Request<Vec<u8
         "application/json"
     };
     let mut request = Request::new(body);
-    // A path of ours is made of object names, which are valid in a URI; an invalid one becomes "/", which answers nothing.
+    // Paths consist of valid object names. An invalid path becomes "/", which returns no object.
     *request.uri_mut() = query.uri().parse().unwrap_or_default();
     *request.method_mut() = method.parse().unwrap_or_default();
     if method == "PATCH" {

@@ -1,4 +1,4 @@
-//! Other API servers, and this one under another identity: where the Secrets of a Kubernetes store are.
+//! Connections to other API servers, or to this one with another identity, for the Secrets of a Kubernetes store.
 
 use std::time::Duration;
 
@@ -13,41 +13,39 @@ use super::{
     connect::{self, ConnectError},
 };
 
-/// How long a server that may be anybody's has for an answer, and for a connection: one that keeps silent holds up a store, and
-/// not the run.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The time limits for an answer and for connecting. The server may belong to a tenant: a silent one may delay its store but not
+/// the run.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How long an answer, and a list, of such a server may be: a page of 500 Secrets, and a hundred thousand of them.
-const LONGEST_ANSWER: usize = 64 << 20;
-const MOST_PAGES: usize = 200;
+/// The maximum size of an answer, and the maximum number of pages: 500 Secrets each, a hundred thousand in total.
+const MAX_ANSWER: usize = 64 << 20;
+const MAX_PAGES: usize = 200;
 
-/// An API server.
 pub struct Server {
-    /// Its address.
     pub address: Uri,
-    /// The PEM of the authorities that may sign its certificate; without it those of the system.
+    /// The CA certificates as PEM. Without them, the system's CAs are used.
     pub authorities: Option<Vec<u8>>,
 }
 
-/// Who asks.
+/// The credentials for a server.
 pub enum Login {
-    /// Nobody.
+    /// No credentials.
     Anonymous,
-    /// Who bears this token.
+    /// A bearer token.
     Token(Value),
-    /// The owner of this certificate.
+    /// A client certificate.
     Certificate {
-        /// Its PEM.
+        /// The certificate as PEM.
         certificate: Value,
-        /// The PEM of its key.
+        /// The private key as PEM.
         key: Value,
     },
 }
 
 impl Cluster {
-    /// This server, or another one, under another identity. It only looks, at this cluster's pace; nothing is sent yet.
-    pub fn under(&self, login: Login, server: Option<Server>) -> Result<Self, ConnectError> {
+    /// Connects with other credentials to this server or another one. Read-only, with this cluster's rate. Sends no request yet.
+    pub fn with_login(&self, login: Login, server: Option<Server>) -> Result<Self, ConnectError> {
         let mut config = (*self.address).clone();
         if let Some(server) = server {
             config = kube::Config::new(server.address);
@@ -59,9 +57,9 @@ impl Cluster {
         let cluster = connect::build(config, None, Access::ReadOnly, self.ledger.rate())
             .map_err(connect::describe)?;
         Ok(Self {
-            patience: PATIENCE,
-            longest_answer: LONGEST_ANSWER,
-            most_pages: MOST_PAGES,
+            call_timeout: CALL_TIMEOUT,
+            max_answer: MAX_ANSWER,
+            max_pages: MAX_PAGES,
             ..cluster
         })
     }
@@ -74,7 +72,7 @@ fn ders(pem: &[u8]) -> Result<Vec<Vec<u8>>, ConnectError> {
     match ders {
         Ok(ders) if !ders.is_empty() => Ok(ders),
         _ => Err(ConnectError::Client(
-            "what should hold certificates of authorities holds none in PEM".to_owned(),
+            "the CA bundle contains no PEM certificate".to_owned(),
         )),
     }
 }
@@ -96,5 +94,5 @@ fn auth_info(login: Login) -> Result<AuthInfo, ConnectError> {
 fn text(value: &Value) -> Result<SecretString, ConnectError> {
     let text = std::str::from_utf8(value.expose());
     text.map(SecretString::from)
-        .map_err(|_| ConnectError::Client("the token is no text".to_owned()))
+        .map_err(|_| ConnectError::Client("the token is not valid UTF-8".to_owned()))
 }

@@ -1,4 +1,4 @@
-//! Objects of Kubernetes as far as they are read: what is not named here is skipped while it is parsed and never held.
+//! The parts of Kubernetes objects that are used. All other fields are skipped during parsing.
 
 mod secret;
 
@@ -16,9 +16,9 @@ use serde_json::Value;
 pub struct Meta {
     /// The name.
     pub name: String,
-    /// Empty for an object of the whole cluster.
+    /// Empty for a cluster-scoped object.
     pub namespace: String,
-    /// The identity: another object of the same name has another.
+    /// Another object with the same name has another UID.
     pub uid: String,
     /// Counts changes of the spec.
     pub generation: i64,
@@ -26,58 +26,47 @@ pub struct Meta {
     pub resource_version: String,
     /// The labels.
     pub labels: BTreeMap<String, String>,
-    /// The annotations.
     pub annotations: BTreeMap<String, String>,
-    /// Set once the object is being deleted.
+    /// Set while the object is being deleted.
     pub deletion_timestamp: Option<Timestamp>,
     /// Who owns it.
     pub owner_references: Vec<OwnerReference>,
 }
 
-/// An owner of an object.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct OwnerReference {
-    /// Its kind.
     pub kind: String,
     /// Its name.
     pub name: String,
-    /// Whether it is the one that controls the object.
+    /// True if this owner is the controller of the object.
     pub controller: bool,
 }
 
-/// A condition of a status.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Condition {
-    /// Its type.
     pub r#type: String,
     /// `True`, `False` or `Unknown`.
     pub status: String,
     /// A stable word.
     pub reason: String,
-    /// A text.
     pub message: String,
 }
 
-/// A Namespace.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Namespace {
-    /// Its metadata.
     pub metadata: Meta,
 }
 
-/// A ServiceAccount.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ServiceAccount {
-    /// Its metadata.
     pub metadata: Meta,
 }
 
-/// A ConfigMap.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ConfigMap {
-    /// Its data, as far as it is text.
+    /// The text data, without `binaryData`.
     #[serde(default)]
     pub data: BTreeMap<String, String>,
 }
@@ -86,40 +75,34 @@ pub struct ConfigMap {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// Its metadata.
     pub metadata: Meta,
-    /// What it is about.
     #[serde(default)]
     pub involved_object: InvolvedObject,
     /// `Normal` or `Warning`.
     #[serde(default)]
     pub r#type: String,
-    /// A stable word.
+    /// A stable word for programs.
     #[serde(default)]
     pub reason: String,
-    /// A text.
     #[serde(default)]
     pub message: String,
 }
 
-/// What an Event is about.
+/// The object that an Event is about.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct InvolvedObject {
-    /// Its kind.
     pub kind: String,
     /// Its namespace.
     pub namespace: String,
-    /// Its name.
     pub name: String,
-    /// Its identity.
     pub uid: String,
 }
 
-/// A group of the API, as discovery answers.
+/// An API group in the answer of API discovery.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ApiGroup {
-    /// The versions that are served.
+    /// The served versions.
     #[serde(default)]
     pub versions: Vec<GroupVersion>,
 }
@@ -131,31 +114,26 @@ pub struct GroupVersion {
     pub version: String,
 }
 
-/// The operator's CRD of ExternalSecrets: its fields tell the operator's age.
+/// The operator's CRD of ExternalSecrets. Its fields show the age of the operator.
 #[derive(Clone, Debug, Deserialize)]
 pub struct CustomResourceDefinition {
-    /// Its spec.
     pub spec: CustomResourceDefinitionSpec,
 }
 
 /// `spec` of a CRD.
 #[derive(Clone, Debug, Deserialize)]
 pub struct CustomResourceDefinitionSpec {
-    /// The versions.
     #[serde(default)]
     pub versions: Vec<CustomResourceVersion>,
 }
 
-/// A version of a CRD.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CustomResourceVersion {
-    /// Its name.
     pub name: String,
-    /// Fields that a field selector may use.
+    /// The fields that a field selector may use.
     #[serde(default)]
     pub selectable_fields: Vec<serde::de::IgnoredAny>,
-    /// The schema.
     #[serde(default)]
     pub schema: Value,
 }

@@ -1,19 +1,19 @@
-//! The operator's object digest, and the proof that is built from it.
+//! The operator's object digest, and the proof of a sync that is based on it.
 //!
-//! `status.syncedResourceVersion` is `{generation}-{digest}`, where the digest is taken over the text that Go's `%+v`
-//! makes of all annotations and labels (operator source: `pkg/controllers/util/util.go`, `ObjectHash`). It is written only
-//! after a successful sync of the object as it was read, so equality with what we compute from the object that carries our
-//! annotation proves that the provider was read after our write.
+//! `status.syncedResourceVersion` is `{generation}-{digest}`. The digest is computed over the text that Go's `%+v` prints
+//! for all annotations and labels (operator source: `pkg/controllers/util/util.go`, `ObjectHash`). The operator writes it
+//! only after a successful sync of the object version that it read. So if it equals the value computed for the object
+//! with our annotation, the operator read the provider after our write.
 
 use std::collections::BTreeMap;
 
 use md5::Md5;
 use sha3::{Digest as _, Sha3_224};
 
-/// Labels or annotations. Byte order of the keys is the order in which Go's `%+v` prints a map.
+/// Labels or annotations. Go's `%+v` prints the keys of a map in the same byte order.
 pub type Metadata = BTreeMap<String, String>;
 
-/// The digest that an operator version uses.
+/// The digest algorithm of an operator version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// 32 hex digits: operator v0.3.6 to v0.16.1.
@@ -23,10 +23,10 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Both, newest first.
+    /// All algorithms, the newest first.
     pub const ALL: [Self; 2] = [Self::Sha3_224, Self::Md5];
 
-    /// Lower-case hex of the digest of `text`.
+    /// Returns the digest of `text` in lowercase hexadecimal.
     pub fn hex(self, text: &str) -> String {
         match self {
             Self::Md5 => hex(&Md5::digest(text)),
@@ -34,7 +34,7 @@ impl Algorithm {
         }
     }
 
-    /// Which algorithm made a `syncedResourceVersion`, told by the length of its digest.
+    /// Detects the algorithm of a `syncedResourceVersion` by the length of its digest.
     pub fn of_synced_resource_version(value: &str) -> Option<Self> {
         let (_, digest) = value.split_once('-')?;
         Self::ALL
@@ -50,8 +50,8 @@ impl Algorithm {
     }
 }
 
-/// The `status.syncedResourceVersion` that the operator writes once it has synced an object with this generation,
-/// these annotations and these labels.
+/// Returns the `status.syncedResourceVersion` that the operator writes after it has synced an object with this generation
+/// and metadata.
 pub fn synced_resource_version(
     algorithm: Algorithm,
     generation: i64,
@@ -66,8 +66,8 @@ pub fn synced_resource_version(
     format!("{generation}-{}", algorithm.hex(&text))
 }
 
-/// Whether `recorded`, an object's `status.syncedResourceVersion`, says that this very metadata was synced, whichever
-/// digest the operator uses.
+/// True if `recorded`, the object's `status.syncedResourceVersion`, belongs to exactly this generation and metadata, with
+/// either algorithm.
 pub fn is_synced(
     recorded: &str,
     generation: i64,
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn matches_values_that_real_operators_published() {
+    fn digests_match_values_of_real_operators() {
         let none = Metadata::new();
         assert_eq!(
             synced_resource_version(Algorithm::Sha3_224, 1, &none, &none),
@@ -131,11 +131,11 @@ mod tests {
             assert!(is_synced(recorded, 3, &annotations, &labels), "{recorded}");
             assert!(
                 !is_synced(recorded, 4, &annotations, &labels),
-                "another generation"
+                "must not match another generation"
             );
             assert!(
                 !is_synced(recorded, 3, &labels, &annotations),
-                "other metadata"
+                "must not match other metadata"
             );
         }
     }
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_another_shape_proves_nothing() {
+    fn malformed_versions_never_match() {
         let none = Metadata::new();
         for recorded in [
             "",

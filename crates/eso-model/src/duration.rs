@@ -1,22 +1,22 @@
-//! Durations as Go writes and reads them (`1h0m0s`, `1.5h`, `300ms`), which is how Kubernetes users write them too.
+//! Durations in Go's format (`1h0m0s`, `1.5h`, `300ms`), which Kubernetes users also write.
 
 use std::{fmt, str::FromStr, time::Duration};
 
-/// Why a text is not a duration.
+/// The error for text that is not a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not a duration; {}", Self::HINT)]
 pub struct InvalidDuration;
 
 impl InvalidDuration {
-    /// What would be right.
+    /// Shows the correct form.
     pub const HINT: &str = "write it like `30s`, `5m` or `1h30m`";
 }
 
-/// A span of time that reads and prints in Go's form.
+/// A duration that is parsed and printed in Go's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GoDuration(pub Duration);
 
-/// In nanoseconds. Whole numbers, so that what is printed is read back exactly.
+/// Units in nanoseconds. Integers, so that a printed duration parses back exactly.
 const UNITS: [(&str, u128); 8] = [
     ("ns", 1),
     ("us", 1_000),
@@ -28,13 +28,13 @@ const UNITS: [(&str, u128); 8] = [
     ("h", 3_600_000_000_000),
 ];
 
-/// Go holds a duration in an `i64` of nanoseconds; what it refuses is refused here.
-const LONGEST: u128 = i64::MAX as u128;
+/// The longest duration that Go can represent: an `i64` of nanoseconds.
+const MAX_NANOS: u128 = i64::MAX as u128;
 
 impl FromStr for GoDuration {
     type Err = InvalidDuration;
 
-    /// Reads what Go's `time.ParseDuration` reads, save negative spans, which mean nothing here.
+    /// Accepts what Go's `time.ParseDuration` accepts, except negative durations.
     fn from_str(text: &str) -> Result<Self, InvalidDuration> {
         let mut rest = text.strip_prefix('+').unwrap_or(text);
         if rest == "0" {
@@ -58,7 +58,7 @@ impl FromStr for GoDuration {
                 .find(|(name, _)| *name == unit)
                 .ok_or(InvalidDuration)?;
             nanos += scaled(number, *scale).ok_or(InvalidDuration)?;
-            if nanos > LONGEST {
+            if nanos > MAX_NANOS {
                 return Err(InvalidDuration);
             }
             rest = tail;
@@ -68,7 +68,7 @@ impl FromStr for GoDuration {
     }
 }
 
-/// `1.5` of a unit, in nanoseconds; digits below one nanosecond are dropped, as Go does.
+/// Converts a decimal number of a unit to nanoseconds. Digits below one nanosecond are dropped, as in Go.
 fn scaled(number: &str, scale: u128) -> Option<u128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.is_empty() && fraction.is_empty() {
@@ -79,7 +79,7 @@ fn scaled(number: &str, scale: u128) -> Option<u128> {
     } else {
         whole.parse().ok()?
     };
-    if whole > LONGEST || fraction.contains('.') {
+    if whole > MAX_NANOS || fraction.contains('.') {
         return None;
     }
     let fraction = fraction.get(..fraction.len().min(18))?;
@@ -93,7 +93,7 @@ fn scaled(number: &str, scale: u128) -> Option<u128> {
 }
 
 impl fmt::Display for GoDuration {
-    /// Prints without the zero units that Go keeps: `1h`, `1h30m`, `1.5s`, `0s`.
+    /// Prints without the zero units that Go prints: `1h`, `1h30m`, `1.5s`, `0s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (whole, nanos) = (self.0.as_secs(), self.0.subsec_nanos());
         if whole == 0 && nanos > 0 {
@@ -147,7 +147,7 @@ impl<'de> serde::Deserialize<'de> for GoDuration {
     }
 }
 
-/// Prints `.5` for 500 parts of a thousand, and nothing for none.
+/// A decimal fraction: 500 with width 3 prints as `.5`, zero as nothing.
 struct Fraction {
     parts: u32,
     width: usize,
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_go_reads() {
+    fn parses_what_go_parses() {
         for (text, millis) in [
             ("0", 0),
             ("0s", 0),
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_go_refuses() {
+    fn rejects_what_go_rejects() {
         for text in [
             "",
             "5",
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn prints_the_short_form_and_reads_it_back() {
+    fn printed_short_form_parses_back() {
         for (text, shown) in [
             ("1h0m0s", "1h"),
             ("90s", "1m30s"),
@@ -232,7 +232,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_duration_is_read_back_exactly(nanos in 0..=i64::MAX.unsigned_abs()) {
+        fn every_printed_duration_parses_back_exactly(nanos in 0..=i64::MAX.unsigned_abs()) {
             let duration = GoDuration(Duration::from_nanos(nanos));
             prop_assert_eq!(duration.to_string().parse(), Ok(duration));
         }

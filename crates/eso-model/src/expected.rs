@@ -1,8 +1,9 @@
-//! What the Secret of an ExternalSecret should hold, by the operator's own rules, from what the providers hold now.
+//! Computes the expected data of an ExternalSecret's Secret from the current provider data, by the operator's rules.
 //!
-//! The same bytes as the operator's, or none: what cannot be evaluated exactly is [`Unverifiable`], with the place in the spec.
-//! Read from the operator's source and held to its own functions by a table that v0.20.4 made (`expected/tests/table.json`);
-//! `nullBytePolicy` and `CreateOrMerge`, which are newer, follow what is known of v2.9.0 and were not compared.
+//! The result is byte-identical to the operator's. What cannot be computed exactly is [`Unverifiable`], with the place in
+//! the spec. The rules come from the operator's source and are compared with a table that v0.20.4 generated
+//! (`expected/tests/table.json`). `nullBytePolicy` and `CreateOrMerge` are newer: they follow the source of v2.9.0 and
+//! are not in the table.
 
 mod answer;
 mod compare;
@@ -23,7 +24,9 @@ mod together;
 mod verdict;
 
 pub use answer::{Answer, Content, Provider, Raw};
-pub use compare::{Difference, Held, KeyDifference, compare, data_hash, is_as_hashed};
+pub use compare::{
+    Difference, KeyDifference, SecretFingerprints, compare, data_hash, matches_recorded_hash,
+};
 pub use go_regex::{GoRegex, NotTranslated};
 pub use pipeline::{NoTemplates, expected};
 pub use read::{Read, What, reads};

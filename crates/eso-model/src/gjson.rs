@@ -1,18 +1,18 @@
-//! Paths of `property`, as the gjson library (v1.18) that the operator uses evaluates them.
+//! Evaluates the paths of `property` like gjson v1.18, the library that the operator uses.
 //!
-//! Keys, indexes of arrays, `#` for the length of an array and escapes are evaluated on valid documents, exactly. The rest of
-//! the language (wildcards, queries, pipes, modifiers, lists of paths, lines), and texts that are no JSON but hold a bracket, in
-//! which the library may find something or not, are refused.
+//! Supported, with exact results, on valid JSON: keys, array indexes, `#` for the length of an array, and escapes. Not
+//! supported: wildcards, queries, pipes, modifiers, multipaths, JSON lines, and invalid JSON that contains a bracket,
+//! because gjson may or may not find something in it.
 
 use secret::{Buffer, Value};
 
 use super::gojson::{self, Node, NotJson, Shape, float, hex4, join_surrogates, simple_escape};
 
-/// The path, or the text that it is to be looked up in, is of a kind that is not evaluated here.
+/// The path or the text to search is not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotEvaluated;
 
-/// The value at `path`; nothing if the library says that it does not exist.
+/// Returns the value at `path`, or None if gjson would report that it does not exist.
 pub fn get(text: &[u8], path: &str) -> Result<Option<Value>, NotEvaluated> {
     let path = path.as_bytes();
     if path.len() > 1 && matches!(path.first(), Some(b'@' | b'!' | b'[' | b'{'))
@@ -55,7 +55,7 @@ impl Found<'_, '_> {
     }
 }
 
-/// Integers are kept as they are written, other numbers go through a float64.
+/// Integers keep their notation; other numbers are converted to float64 and back.
 fn number(raw: &[u8]) -> Value {
     let digits = raw.strip_prefix(b"-").unwrap_or(raw);
     if digits.iter().all(u8::is_ascii_digit) {
@@ -67,7 +67,7 @@ fn number(raw: &[u8]) -> Value {
     Value::from(float(parsed.unwrap_or_default()).as_str())
 }
 
-/// Looks for the path below a container. (Where duplicate keys lead to nothing, the next of them is tried.)
+/// Evaluates the path below an object or array. If a duplicate key leads to nothing, the next one is tried.
 fn descend<'n, 'a>(node: &'n Node<'a>, path: &[u8]) -> Result<Option<Found<'n, 'a>>, NotEvaluated> {
     match &node.shape {
         Shape::Object(members) => {
@@ -113,7 +113,7 @@ struct ObjectStep<'p> {
     rest: Option<&'p [u8]>,
 }
 
-/// The first part of a path where an object stands. A backslash takes the meaning from what follows it.
+/// Splits off the first part of a path below an object. A backslash escapes the next character.
 fn object_step(path: &[u8]) -> Result<ObjectStep<'_>, NotEvaluated> {
     let mut part = Vec::new();
     let mut at = 0;
@@ -145,7 +145,7 @@ enum ArrayStep<'p> {
     Nothing,
 }
 
-/// The first part of a path where an array stands: here a backslash means nothing.
+/// Splits off the first part of a path below an array, where a backslash has no special meaning.
 fn array_step(path: &[u8]) -> Result<ArrayStep<'_>, NotEvaluated> {
     let end = path
         .iter()
@@ -169,14 +169,14 @@ fn array_step(path: &[u8]) -> Result<ArrayStep<'_>, NotEvaluated> {
     if part.is_empty() || !part.iter().all(u8::is_ascii_digit) {
         return Ok(ArrayStep::Nothing);
     }
-    // The library does not notice an overflow either.
+    // Wraps on overflow, like gjson.
     let index = part.iter().fold(0_u64, |index, digit| {
         index.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))
     });
     Ok(usize::try_from(index).map_or(ArrayStep::Nothing, |index| ArrayStep::Item(index, rest)))
 }
 
-/// After a dot, these start a modifier or a list of paths.
+/// Rejects a modifier or multipath after a dot.
 const fn refuse_pipe(rest: &[u8]) -> Result<(), NotEvaluated> {
     if matches!(rest.first(), Some(b'@' | b'[' | b'{')) {
         Err(NotEvaluated)
@@ -185,7 +185,7 @@ const fn refuse_pipe(rest: &[u8]) -> Result<(), NotEvaluated> {
     }
 }
 
-/// The library's own decoding of strings: what is not UTF-8 stays, and a surrogate swallows any `\u` that follows it.
+/// Decodes a string like gjson: invalid UTF-8 is kept, and a lone surrogate also consumes a `\u` escape that follows it.
 fn unescape(inner: &[u8]) -> Value {
     let mut out = Buffer::with_capacity(inner.len());
     let mut rest = inner;

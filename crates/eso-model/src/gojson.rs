@@ -1,8 +1,9 @@
-//! JSON as Go's `encoding/json` reads and writes it: what Rust's JSON libraries do otherwise is visible in Secrets.
+//! Reads and writes JSON like Go's `encoding/json`, because the differences to Rust's JSON libraries would be visible in
+//! Secrets.
 //!
-//! Go keeps the source text of a value (`1.50` stays `1.50`), takes strings that are not UTF-8, lets the last of duplicate
-//! keys win, makes U+FFFD of lone surrogates, and writes `<`, `>` and `&` as escapes. So documents are parsed here into a tree
-//! that borrows their text, and nothing is copied that would have to be wiped.
+//! Go keeps the notation of a value (`1.50` stays `1.50`), accepts strings that are not UTF-8, uses the last of duplicate
+//! keys, replaces lone surrogates by U+FFFD, and escapes `<`, `>` and `&`. Documents are parsed into a tree that borrows
+//! their text, so there are no copies to wipe.
 
 mod encode;
 pub(crate) mod number;
@@ -16,44 +17,42 @@ pub(crate) use encode::{json_float, quote};
 
 use secret::{Buffer, Value};
 
-/// Deeper documents are not read. (Go stops at 10,000.)
-const DEEPEST: usize = 200;
+/// The maximum depth of a document. (Go's limit is 10,000.)
+const MAX_DEPTH: usize = 200;
 
-/// Why a text was not read.
+/// The reason why a text was not parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotJson {
-    /// Go refuses it too.
+    /// Go rejects it too.
     Invalid,
-    /// It is nested more deeply than is read here.
+    /// It is nested too deeply for this parser.
     TooDeep,
 }
 
-/// A value of a document.
+/// A value in a document.
 pub struct Node<'a> {
-    /// Its text, without the white space around it.
+    /// The text of the value, without surrounding whitespace.
     pub raw: &'a [u8],
-    /// What it is.
     pub shape: Shape<'a>,
 }
 
-/// What a value is.
+/// The type of a value.
 pub enum Shape<'a> {
     /// `null`.
     Null,
     /// `true` or `false`.
     Bool,
-    /// A number.
     Number,
-    /// A string: the text between its quotes.
+    /// A string, as the raw text between its quotes.
     String(&'a [u8]),
-    /// An array.
     Array(Vec<Node<'a>>),
-    /// An object: the texts between the quotes of its keys, and the values, as they stand in the document.
+    /// An object: the raw text between the quotes of each key, and the values, in document order.
     Object(Vec<(&'a [u8], Node<'a>)>),
 }
 
 impl Node<'_> {
-    /// The members of an object as a Go map: keys without escapes, the last of duplicates. `null` is an empty map.
+    /// Returns the members of an object like a Go map: keys without escapes, the last of duplicates. For `null`, an empty
+    /// map.
     pub fn members(&self) -> Option<BTreeMap<String, &Self>> {
         match &self.shape {
             Shape::Null => Some(BTreeMap::new()),
@@ -68,12 +67,12 @@ impl Node<'_> {
     }
 }
 
-/// A key without its escapes.
+/// Returns a key without its escapes.
 pub fn key_text(key: &[u8]) -> String {
     String::from_utf8_lossy(unquote(key).expose()).into_owned()
 }
 
-/// Reads a whole document.
+/// Parses a whole document.
 pub fn parse(text: &[u8]) -> Result<Node<'_>, NotJson> {
     let mut parser = Parser {
         text,
@@ -149,7 +148,7 @@ impl<'a> Parser<'a> {
     ) -> Result<Shape<'a>, NotJson> {
         self.at += 1;
         self.depth += 1;
-        if self.depth > DEEPEST {
+        if self.depth > MAX_DEPTH {
             return Err(NotJson::TooDeep);
         }
         self.space();
@@ -194,7 +193,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The text between the quotes.
+    /// Parses a string and returns the raw text between its quotes.
     fn string(&mut self) -> Result<&'a [u8], NotJson> {
         self.expect(b'"')?;
         let start = self.at;
@@ -270,8 +269,8 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// The string that stands between quotes in a valid document, as Go decodes it: U+FFFD for each byte that is not UTF-8 and for
-/// each half of a surrogate pair that stands alone.
+/// Decodes the raw text between the quotes of a valid document's string, like Go: each invalid UTF-8 byte and each lone
+/// surrogate becomes U+FFFD.
 pub fn unquote(inner: &[u8]) -> Value {
     let mut out = Buffer::with_capacity(inner.len());
     let mut rest = inner;
@@ -284,7 +283,7 @@ pub fn unquote(inner: &[u8]) -> Value {
     out.finish()
 }
 
-/// Decodes the escape that `text` starts with, and returns what follows it.
+/// Decodes the escape at the start of `text` and returns the rest.
 fn push_escape<'a>(out: &mut Buffer, text: &'a [u8]) -> &'a [u8] {
     let [_, kind, rest @ ..] = text else {
         return &[];
@@ -309,7 +308,7 @@ fn push_escape<'a>(out: &mut Buffer, text: &'a [u8]) -> &'a [u8] {
     rest
 }
 
-/// The byte that a backslash and this letter stand for.
+/// Returns the byte for a single-letter escape.
 pub(super) const fn simple_escape(kind: u8) -> u8 {
     match kind {
         b'b' => 0x08,
@@ -321,7 +320,7 @@ pub(super) const fn simple_escape(kind: u8) -> u8 {
     }
 }
 
-/// The number that four hexadecimal digits make, and what follows them.
+/// Parses four hexadecimal digits and returns the number and the rest.
 pub(super) fn hex4(text: &[u8]) -> (u32, &[u8]) {
     let (digits, rest) = text.split_at(text.len().min(4));
     let number = digits.iter().fold(0, |number, &digit| {
@@ -330,7 +329,7 @@ pub(super) fn hex4(text: &[u8]) -> (u32, &[u8]) {
     (number, rest)
 }
 
-/// The character that a pair of surrogates stands for, if it is one.
+/// Joins a surrogate pair to a character; None if it is not a valid pair.
 pub(super) fn join_surrogates(high: u32, low: u32) -> Option<char> {
     let pair = (0xd800..0xdc00).contains(&high) && (0xdc00..0xe000).contains(&low);
     if !pair {
@@ -339,7 +338,7 @@ pub(super) fn join_surrogates(high: u32, low: u32) -> Option<char> {
     char::from_u32(0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00))
 }
 
-/// U+FFFD for each byte that is not part of a character.
+/// Appends the bytes, with U+FFFD for each byte that is not part of a character.
 fn push_utf8(out: &mut Buffer, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         out.push(chunk.valid().as_bytes());

@@ -19,7 +19,6 @@ impl fmt::Display for Id {
     }
 }
 
-/// The two kinds of store.
 #[derive(
     Clone,
     Copy,
@@ -41,7 +40,6 @@ pub enum StoreKind {
 }
 
 impl StoreKind {
-    /// The kind's name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::SecretStore => "SecretStore",
@@ -50,21 +48,15 @@ impl StoreKind {
     }
 }
 
-/// Which store: `ClusterSecretStore/name` or `SecretStore/namespace/name`.
+/// A store, printed as `ClusterSecretStore/name` or `SecretStore/namespace/name`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StoreKey {
-    /// A ClusterSecretStore.
     Cluster {
         /// Its name.
         name: String,
     },
     /// A SecretStore.
-    Namespaced {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-    },
+    Namespaced { namespace: String, name: String },
 }
 
 impl StoreKey {
@@ -76,14 +68,13 @@ impl StoreKey {
         }
     }
 
-    /// The name of the store.
     pub fn name(&self) -> &str {
         match self {
             Self::Cluster { name } | Self::Namespaced { name, .. } => name,
         }
     }
 
-    /// The namespace of a SecretStore.
+    /// The namespace, if this is a SecretStore.
     pub fn namespace(&self) -> Option<&str> {
         match self {
             Self::Cluster { .. } => None,
@@ -101,7 +92,7 @@ impl fmt::Display for StoreKey {
     }
 }
 
-/// Why a text names no store.
+/// The error for text that is not a store key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("names no store; write `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`")]
 pub struct InvalidStoreKey;

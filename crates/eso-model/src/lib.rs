@@ -1,7 +1,7 @@
-//! What the External Secrets Operator does, as pure functions: digests, refresh rules, conditions, cost.
+//! The External Secrets Operator's behaviour as pure functions: digests, refresh rules, conditions, cost.
 //!
-//! Everything here was read from the operator's source (v0.3.6 to v2.9.0) and is held to the running operator by the
-//! cluster tests. No I/O, no clock; this room could be a crate one day.
+//! All rules come from the operator's source (v0.3.6 to v2.9.0). The cluster tests compare them with a running operator.
+//! No I/O and no clock.
 
 pub mod digest;
 pub mod duration;
@@ -19,15 +19,15 @@ pub use self::{
     provider::QuotaKey,
 };
 
-/// API group of ExternalSecret, SecretStore and their cluster-wide siblings.
+/// The API group of ExternalSecret, SecretStore and their cluster-scoped kinds.
 pub const GROUP: &str = "external-secrets.io";
 
-/// The annotation that a ClusterExternalSecret mirrors to its children
-/// (`AnnotationForceSync` in the operator's `externalsecret_types.go`, since v0.20.0).
+/// The annotation that a ClusterExternalSecret copies to its children (`AnnotationForceSync` in the operator's
+/// `externalsecret_types.go`, since v0.20.0).
 pub const PARENT_FORCE_SYNC: &str = "external-secrets.io/force-sync";
 
-/// `spec.controller` of a store that the operator's default controller class serves (flag `--controller-class`).
+/// The `spec.controller` value of stores for the operator's default controller class (flag `--controller-class`).
 pub const DEFAULT_CLASS: &str = "default";
 
-/// The annotation of a target Secret in which the operator records a digest of what it wrote.
+/// The annotation on the target Secret that holds the operator's digest of the written data.
 pub const DATA_HASH: &str = "reconcile.external-secrets.io/data-hash";

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-/// What shares one quota at the provider: an account and region, a vault, a project, an address.
+/// The key of a provider quota: an account and region, a vault, a project or an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QuotaKey {
     /// The provider's name in the spec.
     pub provider: String,
-    /// What tells accounts of that provider apart; empty where the spec names none.
+    /// Distinguishes accounts of the provider; empty if the spec names none.
     pub account: String,
 }
 

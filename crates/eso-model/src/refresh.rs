@@ -1,34 +1,33 @@
-//! When the operator syncs, and what a change of metadata does (`shouldRefresh` in its `externalsecret_controller.go`).
+//! When the operator syncs an ExternalSecret, and the effect of a metadata change (`shouldRefresh` in its
+//! `externalsecret_controller.go`).
 
 use std::time::Duration;
 
-/// `spec.refreshPolicy` and `spec.refreshInterval`, read together.
+/// `spec.refreshPolicy` and `spec.refreshInterval` combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refresh {
-    /// Every interval, and on a change of metadata. A zero interval means once.
+    /// At every interval and after a metadata change. With a zero interval: once.
     Periodic(Duration),
-    /// On a change of metadata or spec only.
+    /// Only after a change of metadata or spec.
     OnChange,
-    /// Once.
     CreatedOnce,
 }
 
-/// `spec.refreshInterval` where the object names none: the CRD's default.
+/// `spec.refreshInterval` if it is not set: the default of the CRD.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_hours(1);
 
-/// What a changed annotation makes the operator do.
+/// The operator's reaction to a changed annotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForceSync {
-    /// It syncs.
     Works,
-    /// It does nothing, for ever: `refreshPolicy: CreatedOnce`.
+    /// The annotation never has an effect: `refreshPolicy: CreatedOnce`.
     IgnoredOnce,
-    /// It does nothing, for ever: `refreshInterval: 0`.
+    /// The annotation never has an effect: `refreshInterval: 0`.
     IgnoredZero,
 }
 
 impl Refresh {
-    /// Reads the two fields. An unknown policy counts as Periodic, which is what the operator's own `default` branch does.
+    /// Combines the two fields. An unknown policy counts as Periodic, as in the operator's `default` branch.
     pub fn from_spec(policy: Option<&str>, interval: Option<Duration>) -> Self {
         match policy {
             Some("CreatedOnce") => Self::CreatedOnce,
@@ -37,8 +36,8 @@ impl Refresh {
         }
     }
 
-    /// What a changed annotation does. `ignores_interval_zero` is true for operators from v0.11.0 on; before, metadata was
-    /// compared first, and a change synced whatever the interval.
+    /// Returns the effect of a changed annotation. `ignores_interval_zero` is true for operators since v0.11.0. Older
+    /// ones compare the metadata first, so a change triggers a sync whatever the interval.
     pub const fn force_sync(self, ignores_interval_zero: bool) -> ForceSync {
         match self {
             Self::CreatedOnce => ForceSync::IgnoredOnce,
@@ -47,8 +46,8 @@ impl Refresh {
         }
     }
 
-    /// The age of the last sync from which on it counts as overdue if nobody says otherwise: twice the interval, since one
-    /// interval plus the operator's queue is normal. None where no interval applies.
+    /// The default age after which a sync counts as overdue: twice the interval, because one interval plus time in the
+    /// operator's queue is normal. None if there is no interval.
     pub fn overdue_after(self) -> Option<Duration> {
         match self {
             Self::Periodic(interval) if !interval.is_zero() => Some(interval.saturating_mul(2)),
@@ -73,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn on_change_obeys_whatever_the_interval() {
+    fn on_change_reacts_to_force_sync_with_any_interval() {
         assert_eq!(
             Refresh::from_spec(Some("OnChange"), Some(Duration::ZERO)).force_sync(true),
             ForceSync::Works
@@ -81,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_interval_nothing_is_overdue() {
+    fn nothing_is_overdue_without_an_interval() {
         assert_eq!(Refresh::OnChange.overdue_after(), None);
         assert_eq!(Refresh::Periodic(Duration::ZERO).overdue_after(), None);
         assert_eq!(

@@ -1,12 +1,13 @@
-//! Templates, as the operator renders them: Go's text/template with the operator's functions, exactly or not at all.
+//! Renders templates like the operator: Go's text/template with the operator's functions. The result is exact, or an
+//! error.
 //!
-//! Every construct and every function here was compared with the operator's own renderer (v0.20.4) over awkward inputs;
-//! `cases.json` keeps a part of them. Whatever was not is named, and makes the template unverifiable: a guess would be
-//! reported as drift, or worse, as none.
+//! Every construct and function here was compared with the operator's own renderer (v0.20.4) on difficult inputs;
+//! `cases.json` contains some of them. Everything else makes the template unverifiable, because a guess could be reported
+//! as drift or hide it.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
-    reason = "whatever is not named is refused, as it must be for what is new"
+    reason = "anything unknown must be rejected"
 )]
 
 use std::collections::BTreeMap;
@@ -28,15 +29,15 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-/// Parentheses and blocks may lie this deep in each other.
+/// The maximum nesting of parentheses and blocks.
 const MAX_NESTING: usize = 48;
 
-/// What a template may use.
+/// The limits for rendering a template.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Steps: commands, rounds of a loop, items of a list.
+    /// Steps: commands, loop iterations and list items.
     pub steps: usize,
-    /// Bytes of text, the intermediate included.
+    /// Bytes of text, including intermediate results.
     pub bytes: usize,
 }
 
@@ -50,21 +51,15 @@ impl Default for Limits {
     }
 }
 
-/// Why there is no rendered text. It names constructs, functions and keys, never a value.
+/// The error for a template that was not rendered. It names constructs, functions and keys, never a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// What the operator renders is not known here.
-    #[error("{what} cannot be evaluated here")]
-    Unverifiable {
-        /// What cannot be evaluated.
-        what: String,
-    },
+    /// The operator's result is unknown.
+    #[error("eso-sync cannot evaluate {what}")]
+    Unverifiable { what: String },
     /// The operator fails on this template with this data.
     #[error("the operator fails on {what}")]
-    WouldFail {
-        /// What it fails on.
-        what: String,
-    },
+    WouldFail { what: String },
 }
 
 impl Failure {
@@ -76,7 +71,7 @@ impl Failure {
         Self::WouldFail { what: what.into() }
     }
 
-    /// The same failure, with the function that it came from.
+    /// Adds the name of the function that failed.
     fn within(self, name: &str) -> Self {
         let named = |what: String| match what.as_str() {
             "" => format!("`{name}`"),
@@ -89,7 +84,7 @@ impl Failure {
     }
 }
 
-/// Renders a template over the data, as the operator does for one key.
+/// Renders a template with the data, like the operator for one key.
 pub fn render(
     template: &str,
     data: &BTreeMap<String, Vec<u8>>,
@@ -101,7 +96,7 @@ pub fn render(
     run::run(&parse::parse(template)?, data, limits)
 }
 
-/// Renders a template over the data and takes the text for keys and values, as the operator does with `literal` and with
+/// Renders a template with the data and parses the result as keys and values, like the operator for `literal` and
 /// `templateAs: KeysAndValues`.
 pub fn render_keys_and_values(
     template: &str,

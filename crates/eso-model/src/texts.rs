@@ -1,14 +1,14 @@
-//! The operator's own error texts: what they mean, and which parts of them may be quoted.
+//! Classifies the operator's error texts and removes everything that could contain secret data.
 //!
-//! A text of the operator's can hold fragments of values (a failing template or an invalid `.dockerconfigjson` puts them
-//! there). So nothing is quoted but pieces of known shapes; whatever stands between them is left out, and said to be.
+//! The operator's error texts can contain fragments of values, for example from a failing template or an invalid
+//! `.dockerconfigjson`. Only pieces with known patterns are quoted; everything else is replaced by a mark.
 
 use std::{borrow::Cow, sync::LazyLock};
 
 use regex::Regex;
 
-/// What stands where something was left out.
-const LEFT_OUT: &str = "…";
+/// Replaces omitted text.
+const OMITTED: &str = "…";
 
 /// The class of an error text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,31 +25,31 @@ pub enum ErrorClass {
     Template,
     /// There is no such secret, version or property.
     NotFound,
-    /// The provider cannot be reached, or fails.
+    /// The provider is unreachable, or fails.
     Unavailable,
     /// None of these.
     Other,
 }
 
-/// An error text of the operator's, understood and cleaned.
+/// A classified and cleaned error text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quoted {
-    /// What went wrong.
     pub class: ErrorClass,
-    /// What may be shown.
+    /// The text without parts that could contain secret data.
     pub text: String,
 }
 
-/// Understands and cleans an error text of the operator's.
+/// Classifies and cleans an error text of the operator.
 pub fn quote(text: &str) -> Quoted {
     Quoted {
-        class: understand(text),
+        class: classify(text),
         text: clean(text),
     }
 }
 
-/// In this order: a denial often names the thing as "not found or access denied", and throttling comes as 400 or 403 too.
-static MEANINGS: LazyLock<Vec<(ErrorClass, Regex)>> = LazyLock::new(|| {
+/// The first match wins. The order matters: a denial often reads "not found or access denied", and throttling also comes
+/// as 400 or 403.
+static REASON_PATTERNS: LazyLock<Vec<(ErrorClass, Regex)>> = LazyLock::new(|| {
     [
         (ErrorClass::Throttled, r"(?i)throttl|too ?many ?requests|rate exceeded|RESOURCE_EXHAUSTED|RequestLimitExceeded|quota exceeded|rate limit|\b429\b"),
         (ErrorClass::StoreNotReady, r#"(Cluster)?SecretStore "[^"]*" is not ready"#),
@@ -64,7 +64,7 @@ static MEANINGS: LazyLock<Vec<(ErrorClass, Regex)>> = LazyLock::new(|| {
     .collect()
 });
 
-/// What users named: it says nothing of what went wrong, whatever words are in it.
+/// Names chosen by users. Words in them say nothing about the cause.
 static NAMES: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let names = [
         r"\bkey: [^\s,)]+",
@@ -76,7 +76,7 @@ static NAMES: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(&names.join("|")).ok()
 });
 
-fn understand(text: &str) -> ErrorClass {
+fn classify(text: &str) -> ErrorClass {
     if text.contains("does not exist in secret") {
         return ErrorClass::NotFound;
     }
@@ -84,17 +84,17 @@ fn understand(text: &str) -> ErrorClass {
         .as_ref()
         .map_or(Cow::Borrowed(text), |names| names.replace_all(text, "\"\""));
     let text: &str = &named;
-    MEANINGS
+    REASON_PATTERNS
         .iter()
         .find(|(_, pattern)| pattern.is_match(text))
         .map_or(ErrorClass::Other, |(reason, _)| *reason)
 }
 
-/// Pieces that cannot hold a value: words of the operator, of the SDKs and of Go, and names that stand in specs.
-static SAFE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    // ASCII and without a bound: with either, the compiled pattern passes the size limit.
+/// Patterns that cannot match secret data: fixed texts of the operator, the SDKs and Go, and names from specs.
+static SAFE_PATTERN: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    // ASCII and unbounded, because otherwise the compiled pattern exceeds the size limit.
     let name = r"[-_A-Za-z0-9./]+";
-    // Only where the operator itself puts the remote key.
+    // Only at the places where the operator itself writes the remote key.
     let key = format!(r"(?:,? ?\(?key: {name})?");
     let pieces = [
         format!(r"error (?:retrieving|processing|getting) (?:secret|generator)?(?:s|data)?(?: ?at)? ?\.?(?:spec\.)?(?:data|dataFrom)\[\d+\](?:\.\w+)*{key}"),
@@ -121,36 +121,36 @@ static SAFE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(&pieces.join("|")).ok()
 });
 
-/// Keeps the pieces of known shapes, in order, and marks what was left out between them.
+/// Keeps the safe pieces in their order and marks what was omitted between them.
 fn clean(text: &str) -> String {
-    let Some(safe) = &*SAFE else {
-        return LEFT_OUT.to_owned();
+    let Some(safe) = &*SAFE_PATTERN else {
+        return OMITTED.to_owned();
     };
     let mut shown = String::new();
     let mut end = 0;
     for piece in safe.find_iter(text) {
         let between = text.get(end..piece.start()).unwrap_or_default();
-        if is_glue(between) {
+        if is_connective(between) {
             shown.push_str(if end == 0 {
                 between.trim_start()
             } else {
                 between
             });
         } else {
-            push_apart(&mut shown, LEFT_OUT);
+            push_separated(&mut shown, OMITTED);
             shown.push(' ');
         }
         shown.push_str(piece.as_str());
         end = piece.end();
     }
-    if !is_glue(text.get(end..).unwrap_or_default()) {
-        push_apart(&mut shown, LEFT_OUT);
+    if !is_connective(text.get(end..).unwrap_or_default()) {
+        push_separated(&mut shown, OMITTED);
     }
     shown
 }
 
-/// Punctuation and the operator's own joining words.
-fn is_glue(text: &str) -> bool {
+/// True for punctuation and the operator's connecting words.
+fn is_connective(text: &str) -> bool {
     let words = ["https response error", "api error", "err"];
     let rest = words
         .iter()
@@ -158,7 +158,7 @@ fn is_glue(text: &str) -> bool {
     rest.chars().all(|character| " ,:;()".contains(character))
 }
 
-fn push_apart(shown: &mut String, piece: &str) {
+fn push_separated(shown: &mut String, piece: &str) {
     if !shown.is_empty() && !shown.ends_with(' ') {
         shown.push(' ');
     }
@@ -176,12 +176,12 @@ mod tests {
 
     #[test]
     fn the_patterns_compile() {
-        assert!(SAFE.is_some());
-        assert_eq!(MEANINGS.len(), 7);
+        assert!(SAFE_PATTERN.is_some());
+        assert_eq!(REASON_PATTERNS.len(), 7);
     }
 
     #[test]
-    fn known_shapes_are_quoted() {
+    fn known_patterns_are_quoted() {
         for (text, reason) in [
             (
                 "error processing spec.data[0] (key: nope), err: Secret does not exist",
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_keeps_who_and_what() {
+    fn denial_keeps_user_action_and_resource() {
         let (reason, text) = quoted(
             "operation error Secrets Manager: GetSecretValue, https response error StatusCode: 400, RequestID: 7f2c, \
              api error AccessDeniedException: User: arn:aws:sts::123456789012:assumed-role/eso/1 is not authorized to perform: \
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_users_named_is_not_what_went_wrong() {
+    fn user_chosen_names_do_not_affect_the_reason() {
         for key in [
             "email-template",
             "throttle-config",
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn fragments_of_values_are_left_out() {
+    fn fragments_of_values_are_omitted() {
         for text in [
             "error calling fromYaml: api-key: hunter2 is bad",
             "could not parse: key: hunter2 is bad",
@@ -265,7 +265,7 @@ mod tests {
                 !shown.contains("hunter") && !shown.contains("'w'") && !shown.contains("'h'"),
                 "{shown}"
             );
-            assert!(shown.contains(LEFT_OUT), "{shown}");
+            assert!(shown.contains(OMITTED), "{shown}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Rates: a bucket that follows governor's algorithm on tokio's clock, and a lane that adapts to throttling.
+//! Rate limiters: a token bucket with a fixed rate, and one that adapts to provider throttling.
 //!
-//! Governor brings the algorithm (GCRA); its own clock and timer are not used, since they ignore tokio's paused time and
-//! would make every test of a rate wait for real.
+//! The algorithm is governor's (GCRA), driven by tokio's clock. Governor's own clock ignores tokio's paused time, so
+//! every test of a rate would have to wait in real time.
 
 use std::{num::NonZeroU32, ops::Add, time::Duration};
 
@@ -16,7 +16,6 @@ use tokio::time::Instant;
 
 use crate::rate::Rate;
 
-/// Tokio's clock for governor.
 #[derive(Clone, Copy, Debug, Default)]
 struct TokioClock;
 
@@ -49,16 +48,15 @@ impl Add<Nanos> for TokioInstant {
     }
 }
 
-/// One rate. At most a fifth of a second's worth goes out at once, so that a rate is a rate and not a burst.
+/// A token bucket with one rate. The burst is limited to a fifth of the requests of one second.
 #[derive(Debug)]
 pub struct Bucket {
     limiter: RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<TokioInstant>>,
-    /// What the last one taken cost beyond one; paid before the next goes.
-    owed: u32,
+    /// The cost of the last call beyond 1. It is paid before the next call may go.
+    debt: u32,
 }
 
 impl Bucket {
-    /// A full bucket.
     pub fn new(rate: Rate) -> Self {
         let per_second = rate.as_per_second();
         let period =
@@ -75,30 +73,30 @@ impl Bucket {
             .allow_burst(burst);
         Self {
             limiter: RateLimiter::direct_with_clock(quota, TokioClock),
-            owed: 0,
+            debt: 0,
         }
     }
 
-    /// Takes one, or says how long to wait.
+    /// Takes one permit, or returns the time to wait.
     pub fn take(&mut self) -> Result<(), Duration> {
         self.ready()?;
         self.take_weighted(1)
     }
 
-    /// Takes something that costs `cost`, or says how long to wait. The first call goes at once; what it costs beyond one
-    /// is paid before the next.
+    /// Takes a permit for a call that costs `cost`, or returns the time to wait. The call may go at once; its cost beyond
+    /// 1 is paid before the next call.
     pub fn take_weighted(&mut self, cost: u32) -> Result<(), Duration> {
         self.ready()?;
         self.one()?;
-        self.owed = cost.saturating_sub(1);
+        self.debt = cost.saturating_sub(1);
         Ok(())
     }
 
-    /// Pays what is owed, as far as the rate allows.
+    /// Pays off the debt as far as the rate allows.
     fn ready(&mut self) -> Result<(), Duration> {
-        while self.owed > 0 {
+        while self.debt > 0 {
             self.one()?;
-            self.owed -= 1;
+            self.debt -= 1;
         }
         Ok(())
     }
@@ -110,67 +108,71 @@ impl Bucket {
     }
 }
 
-/// A rate that halves when the provider throttles, and comes back slowly.
+/// A rate limiter that halves its rate when the provider throttles, and recovers slowly.
 #[derive(Debug)]
 pub struct Adaptive {
     base: Rate,
-    present: f64,
+    current_rate: f64,
     bucket: Bucket,
     changed: Instant,
 }
 
-/// Throttling reported within this time of the last cut is the echo of the same overload.
-const ECHO: Duration = Duration::from_secs(1);
+/// Throttling reported within this time of the last reduction belongs to the same overload and is ignored.
+const OVERLOAD_WINDOW: Duration = Duration::from_secs(1);
 
-/// Quiet for this long raises the rate by a tenth of the base.
-const QUIET: Duration = Duration::from_secs(5);
+/// After this time without throttling, the rate rises by a tenth of the base rate.
+const RECOVERY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// However much a provider throttles, this share of the base stays.
-const FLOOR: f64 = 1.0 / 64.0;
+/// The lowest rate, as a share of the base rate.
+const MIN_SHARE: f64 = 1.0 / 64.0;
 
 impl Adaptive {
-    /// Starts at its base.
+    /// Starts at the base rate.
     pub fn new(base: Rate) -> Self {
         Self {
             base,
-            present: base.as_per_second(),
+            current_rate: base.as_per_second(),
             bucket: Bucket::new(base),
             changed: Instant::now(),
         }
     }
 
-    /// The rate as it is now, per second.
-    pub const fn present(&self) -> f64 {
-        self.present
+    /// The current rate per second.
+    pub const fn current_rate(&self) -> f64 {
+        self.current_rate
     }
 
-    /// The provider throttled: half the rate, at once. False where this is the echo of an overload already answered.
+    /// Halves the rate because the provider throttled. Returns false if the throttling belongs to an overload that was
+    /// already handled.
     pub fn throttled(&mut self) -> bool {
-        let echo = self.present < self.base.as_per_second() && self.changed.elapsed() < ECHO;
+        let echo = self.current_rate < self.base.as_per_second()
+            && self.changed.elapsed() < OVERLOAD_WINDOW;
         if !echo {
-            self.set((self.present / 2.0).max(self.base.as_per_second() * FLOOR));
+            self.set((self.current_rate / 2.0).max(self.base.as_per_second() * MIN_SHARE));
         }
         !echo
     }
 
-    /// Takes something that costs `cost`, or says how long to wait.
+    /// Takes a permit for a call that costs `cost`, or returns the time to wait.
     pub fn take_weighted(&mut self, cost: u32) -> Result<(), Duration> {
-        if self.present < self.base.as_per_second() && self.changed.elapsed() >= QUIET {
+        if self.current_rate < self.base.as_per_second()
+            && self.changed.elapsed() >= RECOVERY_INTERVAL
+        {
             let base = self.base.as_per_second();
-            self.set((self.present + base / 10.0).min(base));
+            self.set((self.current_rate + base / 10.0).min(base));
         }
         self.bucket.take_weighted(cost)
     }
 
     fn set(&mut self, per_second: f64) {
         if let Some(rate) = Rate::per_second(per_second) {
-            let owed = self.bucket.owed;
-            self.present = per_second;
+            let debt = self.bucket.debt;
+            self.current_rate = per_second;
             self.bucket = Bucket {
-                owed,
+                debt,
                 ..Bucket::new(rate)
             };
-            // A new bucket is full; without this each change of the rate would let a burst go.
+            // A new bucket is full. Empty it, or each change of the rate would allow a burst.
             while self.bucket.one().is_ok() {}
             self.changed = Instant::now();
         }
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_rate_is_kept_to_the_millisecond() {
+    async fn rate_is_exact_to_the_millisecond() {
         let mut bucket = Bucket::new(rate(5.0));
         assert_eq!(take_all(|| bucket.take(), 101).await.as_millis(), 20_000);
     }
@@ -208,42 +210,45 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn cost_weighs() {
+    async fn call_cost_is_charged() {
         let mut bucket = Bucket::new(rate(5.0));
         let spent = take_all(|| bucket.take_weighted(10), 11).await;
         assert_eq!(
             spent.as_millis(),
             20_000,
-            "ten of cost ten are paid before the eleventh goes"
+            "ten calls of cost ten are paid for before the eleventh goes"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn throttling_halves_at_once_and_quiet_restores_slowly() {
+    async fn throttling_halves_the_rate_and_it_recovers_slowly() {
         let mut pace = Adaptive::new(rate(8.0));
         assert!(pace.throttled());
-        assert!((pace.present() - 4.0).abs() < 1e-9);
-        assert!(!pace.throttled(), "the echo of the same overload");
-        tokio::time::advance(ECHO).await;
+        assert!((pace.current_rate() - 4.0).abs() < 1e-9);
+        assert!(!pace.throttled(), "belongs to the same overload");
+        tokio::time::advance(OVERLOAD_WINDOW).await;
         assert!(pace.throttled());
-        assert!((pace.present() - 2.0).abs() < 1e-9);
-        tokio::time::advance(QUIET).await;
+        assert!((pace.current_rate() - 2.0).abs() < 1e-9);
+        tokio::time::advance(RECOVERY_INTERVAL).await;
         pace.take_weighted(1).ok();
-        assert!((pace.present() - 2.8).abs() < 1e-9);
+        assert!((pace.current_rate() - 2.8).abs() < 1e-9);
         for _ in 0..20 {
-            tokio::time::advance(QUIET).await;
+            tokio::time::advance(RECOVERY_INTERVAL).await;
             pace.take_weighted(1).ok();
         }
-        assert!((pace.present() - 8.0).abs() < 1e-9, "never above the base");
+        assert!(
+            (pace.current_rate() - 8.0).abs() < 1e-9,
+            "must not exceed the base rate"
+        );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn throttling_never_stops_a_lane() {
+    async fn throttling_never_stops_all_calls() {
         let mut pace = Adaptive::new(rate(64.0));
         for _ in 0..50 {
-            tokio::time::advance(ECHO).await;
+            tokio::time::advance(OVERLOAD_WINDOW).await;
             pace.throttled();
         }
-        assert!((pace.present() - 1.0).abs() < 1e-9);
+        assert!((pace.current_rate() - 1.0).abs() < 1e-9);
     }
 }

@@ -1,9 +1,9 @@
-//! The time of day as an argument: read once in `main`, then carried on by tokio's clock, which tests can pause.
+//! The current time as an argument: read once in `main`, then advanced by tokio's clock, which tests can pause.
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-/// Wall-clock time from a fixed start.
+/// A wall clock that starts at a given time.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     wall: Timestamp,
@@ -11,7 +11,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Starts at `wall`, now.
+    /// Creates a clock that reads `wall` at this moment.
     pub fn starting_at(wall: Timestamp) -> Self {
         Self {
             wall,
@@ -19,12 +19,11 @@ impl Clock {
         }
     }
 
-    /// The present time.
     pub fn now(self) -> Timestamp {
         self.at(Instant::now())
     }
 
-    /// The time of day at an instant of this process.
+    /// Returns the wall-clock time of a tokio instant.
     pub fn at(self, instant: Instant) -> Timestamp {
         let passed = SignedDuration::try_from(instant.saturating_duration_since(self.start))
             .unwrap_or_default();

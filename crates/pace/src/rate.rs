@@ -9,7 +9,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// None unless `per_second` is a finite number above zero.
+    /// Returns None unless `per_second` is finite and greater than zero.
     pub fn per_second(per_second: f64) -> Option<Self> {
         (per_second.is_finite() && per_second > 0.0).then_some(Self { per_second })
     }
@@ -21,32 +21,31 @@ impl Rate {
         }
     }
 
-    /// In calls (or requests) per second.
+    /// Returns calls or requests per second.
     pub const fn as_per_second(self) -> f64 {
         self.per_second
     }
 }
 
-/// Why a text is not a rate.
+/// The error for an invalid rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRate {
-    /// It does not look like one.
+    /// The text does not have the format of a rate.
     #[error("is not a rate")]
     Form,
-    /// It allows nothing.
-    #[error("is a rate of zero")]
+    /// The rate is zero.
+    #[error("must be greater than zero")]
     Zero,
-    /// It is too fast to mean anything, or so slow that one call would take longer than any run.
-    #[error("is not from `1/h` to `1000000/s`")]
+    /// The rate is outside the supported range.
+    #[error("must be between `1/h` and `1000000/s`")]
     Range,
 }
 
 impl InvalidRate {
-    /// What would be right.
     pub const HINT: &str = "write it like `20/s`, `30/min` or `100/h`";
 }
 
-/// The names of a rate's units and their seconds. Of two names the first is printed.
+/// The units of a rate in seconds. If a unit has two names, the first is printed.
 const UNITS: [(&str, f64); 4] = [("s", 1.0), ("min", 60.0), ("m", 60.0), ("h", 3600.0)];
 
 impl FromStr for Rate {
@@ -75,7 +74,7 @@ impl FromStr for Rate {
 }
 
 impl fmt::Display for Rate {
-    /// In the unit that makes it a whole number, if one does: `20/s`, `30/min`.
+    /// Uses the unit that makes the number whole, if there is one: `20/s`, `30/min`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (unit, seconds) in UNITS {
             let number = (self.per_second * seconds).round();
@@ -112,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_read_in_any_unit() {
+    fn rate_parses_in_every_unit() {
         for (text, per_second) in [
             ("20/s", 20.0),
             ("0.5/s", 0.5),
@@ -125,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_prints_whole_numbers_where_it_can() {
+    fn rate_prints_whole_numbers_if_possible() {
         for (text, shown) in [
             ("20/s", "20/s"),
             ("0.5/s", "30/min"),
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rate_is_refused() {
+    fn invalid_rates_are_rejected() {
         for text in [
             "", "10", "/s", "-1/s", "10/d", "10 /s", "1e3/s", "inf/s", "NaN/s", "1.2.3/s", "10/s/s",
         ] {
@@ -152,7 +151,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_rate_is_read_back_exactly(per_second in 1.0 / 3600.0..1e6_f64, number in 1..1_000_000_u32, unit in 0..4_usize) {
+        fn printed_rate_parses_to_the_same_rate(per_second in 1.0 / 3600.0..1e6_f64, number in 1..1_000_000_u32, unit in 0..4_usize) {
             for rate in [Rate { per_second }, Rate { per_second: f64::from(number) / UNITS[unit].1 }] {
                 prop_assert_eq!(rate.to_string().parse(), Ok(rate));
             }

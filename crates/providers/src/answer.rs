@@ -8,18 +8,18 @@ use eso_model::expected::{Content, Failure, Raw, Unverifiable};
 pub enum Answered {
     /// A secret, or its metadata.
     One(Raw),
-    /// What a search found, by the names that the provider's regular expressions are matched against.
+    /// The result of a search, by the name that the provider's regular expressions match.
     Many(BTreeMap<String, Raw>),
-    /// There is no such secret, no such version, or it is deleted.
+    /// The secret or the version does not exist, or is deleted.
     NotFound,
-    /// The operator would fail.
+    /// The operator's read would fail.
     Fails(Failure),
     /// It could not be read.
     Unread(Unread),
 }
 
 impl Answered {
-    /// The same, borrowed, as the computation takes it.
+    /// Borrows the answer as input for [`crate::eso::expected`].
     pub fn content(&self) -> Content<'_> {
         match self {
             Self::One(raw) => Content::One(raw),
@@ -31,19 +31,19 @@ impl Answered {
     }
 }
 
-/// Why something could not be read.
+/// The reason why something could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unread {
-    /// A stable word (see [`unread`]), and what is to be known beyond it. Never a part of a value or of a credential.
+    /// A stable word (see [`unread`]) and a detail. Never contains a part of a value or of a credential.
     pub why: Unverifiable,
-    /// The right that is missing, as the provider names it: `secretsmanager:GetSecretValue on ARN`, `Key Vault Secrets User`.
+    /// The missing permission in the provider's form: `secretsmanager:GetSecretValue on ARN`, `Key Vault Secrets User`.
     pub permission: Option<String>,
-    /// Whether it is the store that cannot be read, and not only this secret: it is told once then, and not for each one.
+    /// True if the whole store cannot be read: it is reported once, not for each secret.
     pub whole_store: bool,
 }
 
 impl Unread {
-    /// One secret.
+    /// One secret cannot be read.
     pub fn secret(reason: &'static str, detail: impl Into<String>) -> Self {
         Self {
             why: Unverifiable::new(reason, detail),
@@ -52,7 +52,7 @@ impl Unread {
         }
     }
 
-    /// The whole store.
+    /// The whole store cannot be read.
     pub fn store(reason: &'static str, detail: impl Into<String>) -> Self {
         Self {
             whole_store: true,
@@ -60,7 +60,7 @@ impl Unread {
         }
     }
 
-    /// The same, with the right that is missing.
+    /// Adds the missing permission.
     #[must_use]
     pub fn lacking(self, permission: impl Into<String>) -> Self {
         Self {
@@ -70,26 +70,26 @@ impl Unread {
     }
 }
 
-/// The words for what was not read.
+/// Stable reason words for a failed read.
 pub mod unread {
-    /// The provider refuses the read.
+    /// The provider denies the read.
     pub const DENIED: &str = "denied";
-    /// No credentials, or the provider does not take them.
+    /// No credentials, or the provider rejects them.
     pub const LOGIN: &str = "login-failed";
-    /// The provider throttles, also after having waited.
+    /// The provider still throttles after retries.
     pub const THROTTLED: &str = "throttled";
     /// The provider cannot be reached, or fails.
     pub const UNAVAILABLE: &str = "unavailable";
-    /// The provider's answer makes no sense.
+    /// The provider's answer is invalid.
     pub const UNREADABLE: &str = "unreadable";
-    /// The store asks for what is not supported here: a provider, an auth method, a setting.
+    /// The store needs something that is not supported: a provider, an auth method, a setting.
     pub const UNSUPPORTED: &str = "unsupported-store";
-    /// The job's own credentials do not go where this store points, or do not read for it.
+    /// The job's own credentials may not be sent to this store's address, or may not be used for this store.
     pub const NOT_TRUSTED: &str = "store-not-trusted";
-    /// The conditions of the ClusterSecretStore leave the namespace out: the operator refuses it too.
+    /// The conditions of the ClusterSecretStore exclude the namespace: the operator refuses it too.
     pub const NAMESPACE: &str = "namespace-not-allowed";
-    /// The operator reads this store with the identity of its own Pod, which is not ours.
+    /// The operator reads this store with the identity of its own Pod, which the job does not have.
     pub const CONTROLLER_IDENTITY: &str = "controller-identity";
-    /// The store, or what its credentials are in, is not there or may not be read.
+    /// The store, or the object that holds its credentials, is missing or cannot be read.
     pub const STORE: &str = "store-unreadable";
 }

@@ -1,24 +1,26 @@
 //! AWS: Secrets Manager and Parameter Store.
 //!
-//! Calls, and the permissions that they need:
+//! The calls and the permissions that they need:
 //!
 //! | call | when | permission |
 //! |---|---|---|
-//! | `BatchGetSecretValue` | newest versions, twenty in one call; `find` with a path or by tags | `secretsmanager:BatchGetSecretValue` on `*`, and `secretsmanager:GetSecretValue` on each secret |
-//! | `GetSecretValue` | other versions; all, where the batch right is denied | `secretsmanager:GetSecretValue` on the secret |
+//! | `BatchGetSecretValue` | newest versions, 20 per call; `find` by path or tags | `secretsmanager:BatchGetSecretValue` on `*` [^1] |
+//! | `GetSecretValue` | other versions; all if the batch call is denied | `secretsmanager:GetSecretValue` on the secret |
 //! | `DescribeSecret` | `metadataPolicy: Fetch` | `secretsmanager:DescribeSecret` on the secret |
 //! | `ListSecrets` | `find` by name without a path | `secretsmanager:ListSecrets` on `*` |
-//! | `GetParameters` | parameters, ten in one call | `ssm:GetParameters` on each parameter |
-//! | `GetParameter` | where that is denied for one of them, and to tell a missing version from a missing parameter | `ssm:GetParameter` on the parameter |
+//! | `GetParameters` | parameters, up to 10 per call | `ssm:GetParameters` on each parameter |
+//! | `GetParameter` | if the batch call is denied; to recognise a missing version | `ssm:GetParameter` on the parameter |
 //! | `ListTagsForResource` | `metadataPolicy: Fetch` | `ssm:ListTagsForResource` on the parameter |
 //! | `GetParametersByPath` | `find` by name | `ssm:GetParametersByPath` on the path |
-//! | `DescribeParameters` | `find` by tags; `find` by name where the call before is denied | `ssm:DescribeParameters` on `*` |
+//! | `DescribeParameters` | `find` by tags; `find` by name if `GetParametersByPath` is denied | `ssm:DescribeParameters` on `*` |
 //!
-//! What a key of one's own encrypts needs `kms:Decrypt` on that key too; `role` and `additionalRoles` need `sts:AssumeRole`, with
-//! `sessionTags` also `sts:TagSession`.
+//! [^1]: And `secretsmanager:GetSecretValue` on each secret.
 //!
-//! A store names no address: its region becomes a part of one of AWS's own host names, and is refused if it could become
-//! more than that. So the job's own credentials cannot be sent anywhere else by who writes a store.
+//! Data that is encrypted with a customer managed key also needs `kms:Decrypt` on that key. `role` and `additionalRoles` need
+//! `sts:AssumeRole`, and `sessionTags` also `sts:TagSession`.
+//!
+//! A store has no address. Its region becomes a part of an AWS host name and is refused if it could change more of the host name,
+//! so the author of a store cannot send the job's own credentials to another host.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +38,7 @@ mod secrets_manager;
 mod service;
 mod trouble;
 
-/// What stands under `provider.aws`.
+/// `spec.provider.aws` of a store.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Settings {
@@ -61,7 +63,7 @@ struct Settings {
     prefix: String,
     #[serde(default)]
     auth: Auth,
-    /// About deleting secrets, which nobody does here.
+    /// For deleting secrets. Not used here.
     #[serde(default, rename = "secretsManager")]
     _secrets_manager: Json,
 }
@@ -98,20 +100,20 @@ struct Jwt {
 }
 
 impl Settings {
-    /// Those of a store, if all that it says is understood.
+    /// Parses the settings of a store. Fails on any unknown setting.
     fn of(store: &StoreSettings) -> Result<Self, Unread> {
         let settings: Self = serde_json::from_value(store.settings.clone())
             .map_err(|error| unsupported(super::not_understood(&error)))?;
-        // The tags of a policy hold the ExternalSecret's namespace: each would need a login of its own.
+        // The tags of a policy contain the ExternalSecret's namespace: each namespace would need a separate login.
         let policy = settings.session_tags_policy.as_deref();
         if settings.region.is_empty() {
-            Err(unsupported("`region` is missing"))
+            Err(unsupported("`region` is required"))
         } else if !is_region(&settings.region) {
             Err(unsupported(
-                "`region` is not the name of a region, such as eu-west-1",
+                "`region` must be the name of a region, for example eu-west-1",
             ))
         } else if !matches!(policy, None | Some("" | "None")) {
-            Err(unsupported("`sessionTagsPolicy` other than None"))
+            Err(unsupported("`sessionTagsPolicy` must be None"))
         } else if !settings.custom_session_tags.is_empty() {
             Err(unsupported("`customSessionTags`"))
         } else {
@@ -120,13 +122,13 @@ impl Settings {
     }
 }
 
-/// A part of a host name, and no more.
+/// True if the text can be one label of a host name and nothing else.
 fn is_region(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     text.len() <= 50 && !text.starts_with('-') && !text.ends_with('-') && text.bytes().all(inner)
 }
 
-/// Whether a name or ARN is one that AWS takes; a longer one is refused.
+/// True if the length is valid for a name or ARN: AWS refuses longer ones.
 fn fits(key: &str) -> bool {
     key.chars().count() <= 2048
 }
@@ -135,7 +137,7 @@ fn unsupported(what: impl Into<String>) -> Unread {
     Unread::store(unread::UNSUPPORTED, what)
 }
 
-/// Logs in, once.
+/// Logs in once.
 pub(super) async fn connect(
     store: &StoreSettings,
     identity: Identity<'_>,
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_is_named() {
+    fn unsupported_setting_is_named() {
         let with = |more: Json| {
             let mut all = json!({"service": "SecretsManager", "region": "eu-west-1"});
             all.as_object_mut()
@@ -190,10 +192,10 @@ mod tests {
         );
         assert_eq!(with(json!({"sessionTagsPolicy": "None"})), Ok(()));
         let cases = [
-            (json!({"region": ""}), "`region` is missing"),
+            (json!({"region": ""}), "`region` is required"),
             (
                 json!({"sessionTagsPolicy": "Simple"}),
-                "`sessionTagsPolicy` other than None",
+                "`sessionTagsPolicy` must be None",
             ),
             (
                 json!({"customSessionTags": {"a": "b"}}),
@@ -210,9 +212,9 @@ mod tests {
         }
     }
 
-    /// It becomes a part of a host name that the job's own credentials go to.
+    /// The region becomes a part of a host name that receives the job's own credentials.
     #[test]
-    fn a_region_cannot_become_another_host() {
+    fn region_cannot_change_the_host() {
         for bad in [
             "evil.example/",
             "evil.example#",

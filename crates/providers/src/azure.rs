@@ -1,4 +1,4 @@
-//! Azure Key Vault: secrets. Its certificates and keys are told apart, and not read.
+//! Azure Key Vault. Reads secrets only; keys and certificates are recognised and reported.
 
 mod client;
 mod fault;
@@ -21,25 +21,25 @@ use super::{Answered, Identity, Provider, StoreSettings, Turns, Unread, unread};
 const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// For a whole answer: one that trickles in is none.
-const WHOLE_ANSWER: Duration = Duration::from_mins(1);
+/// The time limit for a whole answer, including a slow body.
+const TOTAL_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Names that a search looks at; a vault that lists more, or lists without end, is not read to its end.
-const MOST_NAMES: usize = 100_000;
+/// The maximum number of names in a search. A longer or endless list is not read.
+const MAX_NAMES: usize = 100_000;
 
-/// Pages of such a list: those of Azure's have up to 25 names on them, and may have none.
-const MOST_PAGES: usize = 10_000;
+/// The maximum number of pages in a search. A page has up to 25 names and may be empty.
+const MAX_PAGES: usize = 10_000;
 
-/// Azure has no longer names.
-const LONGEST_NAME: usize = 127;
+/// The longest name that Azure allows.
+const MAX_NAME_LENGTH: usize = 127;
 
 struct KeyVault {
     client: Client,
-    /// The vault, as it is named to people.
+    /// The vault's host, for messages.
     name: String,
 }
 
-/// A connection to the vault of a store. Nothing is sent to it before something is read.
+/// Connects to the vault of a store. Sends no request until the first read.
 pub(super) async fn connect(
     store: &StoreSettings,
     identity: Identity<'_>,
@@ -48,15 +48,17 @@ pub(super) async fn connect(
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
         .read_timeout(ANSWER)
-        .timeout(WHOLE_ANSWER)
+        .timeout(TOTAL_TIMEOUT)
         .build()
-        .map_err(|error| Unread::store(unread::UNAVAILABLE, format!("no TLS: {error}")))?;
+        .map_err(|error| {
+            Unread::store(unread::UNAVAILABLE, format!("cannot set up TLS: {error}"))
+        })?;
     let settings = Settings::of(&store.settings)?;
     if let Identity::Ambient(ambient) = identity {
         let cloud = settings.cloud()?;
         let hosts: Vec<&str> = cloud.vaults.into_iter().collect();
         ambient.may_go_to(settings.vault()?.as_str(), &hosts)?;
-        // Of a cloud that the store describes, the login is as much somebody else's as the vault.
+        // In a custom cloud the store also chooses the login endpoint, so it must be trusted like the vault.
         if cloud.vaults.is_none() && login::authority(ambient).is_none() {
             ambient.may_go_to(&cloud.authority, &[])?;
         }
@@ -64,7 +66,7 @@ pub(super) async fn connect(
     Ok(Box::new(open(&settings, identity, http).await?))
 }
 
-/// With this HTTP client.
+/// Connects with this HTTP client.
 async fn open(
     settings: &Settings,
     identity: Identity<'_>,
@@ -119,9 +121,9 @@ impl KeyVault {
             (Some("secret"), Some(name)) | (Some(name), None) => name,
             _ => return Ok(Answered::Fails(Failure::Refused)),
         };
-        // Azure has no other names and versions, and refuses the request.
+        // Azure allows no other names and versions, and rejects the request.
         let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        let fits = (1..=LONGEST_NAME).contains(&name.len()) && version.len() <= LONGEST_NAME;
+        let fits = (1..=MAX_NAME_LENGTH).contains(&name.len()) && version.len() <= MAX_NAME_LENGTH;
         if !fits || !is_name(name) || !is_name(version) {
             return Ok(Answered::Fails(Failure::Refused));
         }
@@ -134,7 +136,7 @@ impl KeyVault {
         Ok(value(secret).map_or(Answered::Fails(Failure::NoValue), Answered::One))
     }
 
-    /// `GetAllSecrets`: enabled ones, by the name of their newest version.
+    /// `GetAllSecrets`: the newest versions of enabled secrets.
     async fn find(
         &self,
         name: Option<&str>,
@@ -165,8 +167,8 @@ impl KeyVault {
             if next.is_none() {
                 break;
             }
-            if pages >= MOST_PAGES || names.len() > MOST_NAMES {
-                let detail = "the list of the vault's secrets has no end";
+            if pages >= MAX_PAGES || names.len() > MAX_NAMES {
+                let detail = "the vault lists too many secrets";
                 return Err(Unread::secret(unread::UNREADABLE, detail).into());
             }
         }
@@ -181,7 +183,7 @@ impl KeyVault {
     fn answered(&self, problem: Problem) -> Answered {
         match problem {
             Problem::NotFound => Answered::NotFound,
-            // The operator gets an error as for any other, and keeps what it has.
+            // The operator treats it as a general error and keeps the Secret.
             Problem::Disabled => Answered::Fails(Failure::NoValue),
             Problem::Unread(unread)
                 if unread.why.reason == unread::DENIED && !unread.whole_store =>
@@ -199,7 +201,7 @@ fn value(secret: Secret) -> Option<Raw> {
     Some(Raw::Bytes(Value::new(value.into_bytes())))
 }
 
-/// The name of an enabled secret that is searched for.
+/// The name of a secret, if it is enabled and matches the search.
 fn matching(
     secret: &SecretProperties,
     name: Option<&GoRegex>,

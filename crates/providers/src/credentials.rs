@@ -1,4 +1,4 @@
-//! Whose credentials a store is read with.
+//! The credentials that a store is read with.
 
 mod resolver;
 
@@ -11,44 +11,44 @@ use eso_model::StoreKey;
 
 use super::{Unread, trust};
 
-/// A store as its provider is to read it.
+/// A store and its provider's settings.
 #[derive(Clone, Debug)]
 pub struct StoreSettings {
-    /// Which one.
     pub key: StoreKey,
-    /// The provider's name in the spec: `aws`, `azurekv`, …
+    /// The provider's key in the spec: `aws`, `azurekv`, …
     pub provider: String,
-    /// What stands under that name.
+    /// The object under that key.
     pub settings: Json,
 }
 
 impl StoreSettings {
-    /// What stands there in the settings (`/auth/token`); null where nothing does.
+    /// The value at this JSON pointer (`/auth/token`), or null.
     pub fn at(&self, pointer: &str) -> &Json {
         self.settings.pointer(pointer).unwrap_or(&Json::Null)
     }
 }
 
-/// Whose credentials.
+/// The source of the credentials.
 #[derive(Clone, Copy)]
 pub enum Identity<'a> {
-    /// The job's own.
+    /// The job's own credentials.
     Ambient(&'a Ambient),
-    /// Those that the store names, resolved as the operator does.
+    /// The store's credentials, resolved as the operator does.
     Store(&'a Resolver),
 }
 
-/// The job's own identity, and where it may go. (No `Debug`: an environment holds tokens.)
+/// The job's own identity, and where it may be sent. (No `Debug`, because an environment holds tokens.)
 #[derive(Clone, Default)]
 pub struct Ambient {
-    /// The environment that the SDKs' default chains look at.
+    /// The environment for the default credential chains of the SDKs.
     pub environment: BTreeMap<String, String>,
-    /// Where it may go beyond the clouds' own hosts: origins such as `https://vault.corp:8200`. What is no origin allows nothing.
+    /// The origins, such as `https://vault.corp:8200`, that it may be sent to in addition to the clouds' own hosts. An invalid
+    /// origin allows nothing.
     pub endpoints: Vec<String>,
 }
 
 impl Ambient {
-    /// Whether the job's own credentials may be sent to this address. `cloud` are the suffixes of the provider's own hosts
+    /// Ok if the job's own credentials may be sent to this address. `cloud` lists the suffixes of the provider's own hosts
     /// (`.vault.azure.net`), which are trusted over HTTPS only.
     pub fn may_go_to(&self, url: &str, cloud: &[&str]) -> Result<(), Unread> {
         let endpoints = self.endpoints.iter().filter_map(|text| text.parse().ok());

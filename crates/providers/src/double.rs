@@ -1,4 +1,4 @@
-//! A server for the tests of providers: it answers what a function says, and keeps what it was asked.
+//! An HTTP server for provider tests. A function returns the answers, and the server records the requests.
 
 use std::{
     fmt::Display,
@@ -23,11 +23,10 @@ use tokio_rustls::{
     },
 };
 
-/// A request.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) method: String,
-    /// As it was sent: the host too, if a proxy is asked.
+    /// The URI as it was sent. Contains the host if the request goes to a proxy.
     pub(super) uri: http::Uri,
     pub(super) headers: http::HeaderMap,
     pub(super) body: String,
@@ -44,12 +43,10 @@ impl Call {
         self.uri.path()
     }
 
-    /// A parameter of the query.
     pub(super) fn query(&self, name: &str) -> Option<String> {
         parameter(self.uri.query().unwrap_or(""), name)
     }
 
-    /// A field of a form.
     pub(super) fn form(&self, name: &str) -> Option<String> {
         parameter(&self.body, name)
     }
@@ -61,7 +58,6 @@ fn parameter(encoded: &str, name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-/// An answer.
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
     status: u16,
@@ -84,16 +80,16 @@ impl Reply {
     }
 }
 
-/// What a server shows over HTTPS.
+/// A TLS server certificate.
 pub(super) struct Certificate {
     pub(super) public: CertificateDer<'static>,
     pub(super) key: PrivateKeyDer<'static>,
-    /// Who vouches for it, as PEM.
+    /// The CA certificate, as PEM.
     pub(super) authority: String,
 }
 
 impl Certificate {
-    /// For these names. It is its own authority.
+    /// A self-signed certificate for these names.
     pub(super) fn self_signed(names: &[&str]) -> Self {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
@@ -107,7 +103,7 @@ impl Certificate {
 
 type Answer = Arc<dyn Fn(&Call) -> Reply + Send + Sync>;
 
-/// The server; it ends with the value.
+/// The server. It stops when the value is dropped.
 pub(super) struct Double {
     pub(super) address: SocketAddr,
     calls: Arc<Mutex<Vec<Call>>>,
@@ -121,12 +117,12 @@ impl Drop for Double {
 }
 
 impl Double {
-    /// Over HTTP.
+    /// Starts it over HTTP.
     pub(super) async fn plain(answer: impl Fn(&Call) -> Reply + Send + Sync + 'static) -> Self {
         Self::start(None, Arc::new(answer)).await
     }
 
-    /// Over HTTPS.
+    /// Starts it over HTTPS.
     pub(super) async fn tls(
         shown: Certificate,
         answer: impl Fn(&Call) -> Reply + Send + Sync + 'static,
@@ -160,12 +156,12 @@ impl Double {
         }
     }
 
-    /// What was asked so far.
+    /// The requests so far.
     pub(super) fn calls(&self) -> Vec<Call> {
         self.calls.lock().expect("calls").clone()
     }
 
-    /// Method and path of what was asked so far.
+    /// Method and path of each request so far.
     pub(super) fn asked(&self) -> Vec<String> {
         self.calls()
             .iter()
@@ -202,7 +198,7 @@ async fn connection(
         }
     });
     let http = hyper::server::conn::http1::Builder::new();
-    // A client that goes away is its own affair.
+    // A client may close the connection at any time.
     match tls {
         Some(tls) => {
             if let Ok(stream) = tls.accept(stream).await {
@@ -213,8 +209,8 @@ async fn connection(
     }
 }
 
-/// All that is logged in this thread until the guard goes, at the finest level.
-pub(super) fn listen() -> (tracing::subscriber::DefaultGuard, Log) {
+/// Captures the log of this thread at the finest level until the guard is dropped.
+pub(super) fn capture_log() -> (tracing::subscriber::DefaultGuard, Log) {
     let log = Log::default();
     let kept = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -224,7 +220,7 @@ pub(super) fn listen() -> (tracing::subscriber::DefaultGuard, Log) {
     (tracing::subscriber::set_default(subscriber), log)
 }
 
-/// What was logged.
+/// The captured log.
 #[derive(Clone, Default)]
 pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
 

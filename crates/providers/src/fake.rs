@@ -1,4 +1,4 @@
-//! The operator's Fake provider: the data stands in the store's own spec, and no call is made.
+//! The operator's Fake provider. The data is part of the store's spec, so no call is made.
 
 use std::collections::BTreeMap;
 
@@ -9,17 +9,16 @@ use serde_json::Value as Json;
 
 use super::{Answered, Provider, StoreSettings, Turns, Unread, unread};
 
-/// One entry: its value, or nothing where that is in a form that later operators dropped.
+/// The value of one entry, or None if it uses a form that newer operators have dropped.
 struct Entry {
     version: String,
     value: Option<Value>,
 }
 
-/// By key and version, one after the other with nothing between, as the operator keeps them: a later entry replaces an earlier one.
+/// By key and version, concatenated without a separator, as in the operator: a later entry replaces an earlier one.
 pub(super) struct Fake(BTreeMap<String, Entry>);
 
 impl Fake {
-    /// The data of this store.
     pub(super) fn new(store: &StoreSettings) -> Self {
         let entries = store.at("/data").as_array().into_iter().flatten();
         Self(
@@ -51,7 +50,7 @@ impl Fake {
         }
     }
 
-    /// Each key with its newest version, which the operator finds by the order of text.
+    /// Each key with its newest version. The operator compares versions as text.
     fn all(&self) -> Answered {
         let mut newest: BTreeMap<&str, &Entry> = BTreeMap::new();
         for (combined, entry) in &self.0 {
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn key_and_version_have_to_be_those_of_the_entry() {
+    async fn key_and_version_must_both_match() {
         let fake = store(&json!([
             {"key": "a", "value": "plain"},
             {"key": "a", "value": "first", "version": "v1"},
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn two_keys_that_run_together_are_one_entry_to_the_operator() {
+    async fn entries_with_equal_concatenation_replace_each_other() {
         let fake = store(&json!([
             {"key": "a", "value": "lost", "version": "b1"},
             {"key": "ab", "value": "kept", "version": "1"},
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_search_gives_the_newest_version_by_the_order_of_text() {
+    async fn search_returns_the_newest_version_in_text_order() {
         let fake = store(&json!([
             {"key": "a", "value": "nine", "version": "v9"},
             {"key": "a", "value": "ten", "version": "v10"},
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_map_of_values_is_not_read() {
+    async fn value_map_is_unsupported() {
         let fake = store(&json!([{"key": "a", "valueMap": {"k": "v"}}]));
         assert_eq!(
             read(&fake, secret("a", "")).await,

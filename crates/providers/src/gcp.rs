@@ -1,19 +1,20 @@
 //! Google Cloud Secret Manager.
 //!
-//! Calls, and the permissions that they need on the secret or its project:
+//! The calls and the permissions that they need on the secret or its project:
 //!
 //! | call | when | permission |
 //! |---|---|---|
-//! | `AccessSecretVersion` | each version of each secret: there is no call for several | `secretmanager.versions.access` (`roles/secretmanager.secretAccessor`) |
-//! | `ListSecretVersions` | `secretVersionSelectionPolicy: LatestOrFetch`, where the newest is disabled or destroyed | `secretmanager.versions.list` (`roles/secretmanager.viewer`) |
+//! | `AccessSecretVersion` | each version (no batch call) | `secretmanager.versions.access` (`roles/secretmanager.secretAccessor`) |
+//! | `ListSecretVersions` | `LatestOrFetch` [^1] | `secretmanager.versions.list` (`roles/secretmanager.viewer`) |
 //! | `GetSecret` | `metadataPolicy: Fetch` | `secretmanager.secrets.get` (`roles/secretmanager.viewer`) |
 //! | `ListSecrets` | `find` | `secretmanager.secrets.list` (`roles/secretmanager.viewer`) |
 //!
-//! An account that is impersonated needs `iam.serviceAccounts.getAccessToken` (`roles/iam.workloadIdentityUser`).
+//! [^1]: `secretVersionSelectionPolicy: LatestOrFetch`, if the newest version is disabled or destroyed.
 //!
-//! A store names no address: its location becomes a part of one of Google's own host names, and is refused if it could become
-//! more than that. The exception would be the `credConfig` of a workload identity federation, whose URLs anybody may have
-//! written: it is not supported.
+//! Impersonating a service account needs `iam.serviceAccounts.getAccessToken` (`roles/iam.workloadIdentityUser`).
+//!
+//! A store has no address. Its location becomes a part of a Google host name and is refused if it could change more of the host
+//! name. The URLs in the `credConfig` of a workload identity federation may belong to anyone, so `credConfig` is not supported.
 
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -26,7 +27,7 @@ mod search;
 mod secrets;
 mod trouble;
 
-/// What stands under `provider.gcpsm`.
+/// `spec.provider.gcpsm` of a store.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
@@ -82,7 +83,7 @@ struct Federation {
 }
 
 impl Settings {
-    /// Those of a store, if all that it says is understood.
+    /// Parses the settings of a store. Fails on any unknown setting.
     fn of(store: &StoreSettings) -> Result<Self, Unread> {
         let mut settings: Self = serde_json::from_value(store.settings.clone())
             .map_err(|error| unsupported(super::not_understood(&error)))?;
@@ -93,13 +94,13 @@ impl Settings {
         }
         let policy = settings.policy.as_deref();
         if settings.project.is_empty() {
-            // The operator asks the metadata server of where it runs, which may be another project than ours.
-            Err(unsupported("`projectID` is missing"))
+            // The operator asks the metadata server of its own cluster, which may be in another project.
+            Err(unsupported("`projectID` is required"))
         } else if !is_project(&settings.project) {
-            Err(unsupported("`projectID` is not the id of a project"))
+            Err(unsupported("`projectID` is not a valid project id"))
         } else if !is_location(&settings.location) {
             Err(unsupported(
-                "`location` is not the name of a location, such as europe-west1",
+                "`location` must be the name of a location, for example europe-west1",
             ))
         } else if !matches!(policy, None | Some("" | "LatestOrFail" | "LatestOrFetch")) {
             Err(unsupported("`secretVersionSelectionPolicy`"))
@@ -108,19 +109,19 @@ impl Settings {
         }
     }
 
-    /// Whether the newest version that is enabled will do where the newest is not.
+    /// True if the newest enabled version is read when the newest version is disabled.
     fn fetches_enabled(&self) -> bool {
         self.policy.as_deref() == Some("LatestOrFetch")
     }
 }
 
-/// `my-project`, `example.com:my-project`, or its number.
+/// True for `my-project`, `example.com:my-project`, or a project number.
 fn is_project(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:_".contains(&byte);
     !text.is_empty() && !text.starts_with('.') && text.bytes().all(inner)
 }
 
-/// A part of a host name and no more; or nothing.
+/// True if the text is empty, or can be one label of a host name and nothing else.
 fn is_location(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     text.len() <= 50 && !text.starts_with('-') && !text.ends_with('-') && text.bytes().all(inner)
@@ -130,7 +131,7 @@ fn unsupported(what: impl Into<String>) -> Unread {
     Unread::store(unread::UNSUPPORTED, what)
 }
 
-/// Logs in, once.
+/// Logs in once.
 pub(super) async fn connect(
     store: &StoreSettings,
     identity: Identity<'_>,
@@ -162,16 +163,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_is_named() {
+    fn unsupported_setting_is_named() {
         let cases = [
-            (json!({}), "`projectID` is missing"),
+            (json!({}), "`projectID` is required"),
             (
                 json!({"projectID": "p/secrets/x"}),
-                "`projectID` is not the id of a project",
+                "`projectID` is not a valid project id",
             ),
             (
                 json!({"projectID": ".."}),
-                "`projectID` is not the id of a project",
+                "`projectID` is not a valid project id",
             ),
             (
                 json!({"projectID": "p", "secretVersionSelectionPolicy": "Newest"}),
@@ -190,9 +191,9 @@ mod tests {
         }
     }
 
-    /// It becomes a part of a host name that the job's own credentials go to.
+    /// The location becomes a part of a host name that receives the job's own credentials.
     #[test]
-    fn a_location_cannot_become_another_host() {
+    fn location_cannot_change_the_host() {
         for bad in [
             "evil.example/",
             "evil.example",
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clusters_project_stands_in_as_with_the_operator() {
+    fn cluster_project_is_the_default_project() {
         let given = json!({"auth": {"workloadIdentity": {"serviceAccountRef": {"name": "a"}, "clusterProjectID": "c"}}});
         assert_eq!(
             settings(given).map(|settings| settings.project),

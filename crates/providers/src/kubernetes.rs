@@ -1,4 +1,4 @@
-//! The operator's Kubernetes provider: the Secrets of another namespace, or of another cluster.
+//! The operator's Kubernetes provider: reads the Secrets of another namespace or another cluster.
 
 mod login;
 
@@ -21,13 +21,13 @@ use super::{
     unread,
 };
 
-/// What a search may find: the server may be anybody's.
-const MOST_BYTES: usize = 256 << 20;
+/// The maximum size of a search result. The server may belong to a tenant.
+const MAX_BYTES: usize = 256 << 20;
 
-/// The namespace that the operator reads unless the store names one.
+/// The namespace that the operator reads if the store names none.
 const DEFAULT_NAMESPACE: &str = "default";
 
-/// Connects. `own` is the cluster that the stores are in.
+/// Connects to a store. `own` is the cluster that contains the stores.
 pub(super) async fn connect(
     store: &StoreSettings,
     identity: Identity<'_>,
@@ -41,7 +41,7 @@ pub(super) async fn connect(
     if !is_name(namespace) {
         return Err(Unread::store(
             unread::STORE,
-            "`remoteNamespace` is no name that Kubernetes allows",
+            "`remoteNamespace` is not a valid Kubernetes name",
         ));
     }
     let server = Server::of(store, identity, own, namespace)?;
@@ -59,7 +59,7 @@ struct Kubernetes {
 #[async_trait]
 impl Provider for Kubernetes {
     async fn read(&self, wanted: &[What], turns: &Turns) -> Vec<Answered> {
-        // A Secret is read once, whatever is wanted of it; versions are ignored.
+        // Read each Secret once for all requests. Versions are ignored.
         let mut places: BTreeMap<&str, Vec<(usize, bool)>> = BTreeMap::new();
         let mut searches: Vec<usize> = Vec::new();
         for (place, what) in wanted.iter().enumerate() {
@@ -86,7 +86,7 @@ impl Provider for Kubernetes {
 }
 
 impl Kubernetes {
-    /// The answers about one Secret, each with its place.
+    /// The answers about one Secret, each with its position.
     async fn secret(
         &self,
         key: &str,
@@ -109,7 +109,7 @@ impl Kubernetes {
     }
 
     async fn get(&self, key: &str, turns: &Turns) -> Result<Secret, Missed> {
-        // The operator's own client refuses what would be another path; what is merely no name is asked for, and not there.
+        // Keys that would change the path are refused, as by the operator's client. An invalid name is requested, and not found.
         if key.is_empty() || matches!(key, "." | "..") || key.contains(['/', '%']) {
             return Err(Missed::Refused);
         }
@@ -152,7 +152,10 @@ impl Kubernetes {
             }
             Some(Operator::Name(pattern)) => {
                 let Ok(pattern) = GoRegex::new(pattern) else {
-                    return Err(Unread::secret(why::REGEXP, "a name to find"));
+                    return Err(Unread::secret(
+                        why::REGEXP,
+                        "the regular expression of `find.name`",
+                    ));
                 };
                 regex = Some(pattern);
             }
@@ -170,7 +173,7 @@ impl Kubernetes {
             Ok(Some(found)) => Ok(Answered::Many(found)),
             Ok(None) => Err(Unread::secret(
                 unread::UNREADABLE,
-                "the Secrets that were found are too many to be read",
+                "the found Secrets are too large to read",
             )),
             Err(failure) => Err(self.engine.unread(failure, &request)),
         }
@@ -181,7 +184,7 @@ impl Kubernetes {
     }
 }
 
-/// Why there is no Secret.
+/// Why a Secret was not returned.
 enum Missed {
     NotFound,
     Refused,
@@ -194,14 +197,14 @@ impl From<Unread> for Missed {
     }
 }
 
-/// All Secrets that the query gives and whose names match; nothing if they are more than a job could hold.
+/// Lists the matching Secrets. Returns None if the result exceeds [`MAX_BYTES`].
 async fn list(
     cluster: &Cluster,
     query: &Query,
     name: Option<&GoRegex>,
 ) -> Result<Option<BTreeMap<String, Raw>>, CallError> {
     let mut found = BTreeMap::new();
-    let mut room = MOST_BYTES;
+    let mut room = MAX_BYTES;
     let each = |secret: Secret| {
         let data = secret.data.iter();
         let size: usize = data
@@ -238,7 +241,7 @@ fn raw(secret: &Secret, metadata: bool) -> Raw {
     }
 }
 
-/// Nothing where these are no labels, which the operator refuses. No tags at all select everything.
+/// None if the tags are not valid labels, which the operator refuses. Without tags it selects everything.
 fn selector(tags: Option<&BTreeMap<String, String>>) -> Option<String> {
     let parts: Option<Vec<String>> = tags
         .into_iter()

@@ -37,14 +37,15 @@ mod turns;
 #[cfg(feature = "vault")]
 mod vault;
 
-/// One store, read with one set of credentials.
+/// A connection to one store with one set of credentials.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// Answers each of these once, in their order, with as few calls as the provider's API allows. Each call takes a turn first.
+    /// Returns one answer per entry, in the same order, with as few calls as the provider's API allows. Each call takes a rate
+    /// permit.
     async fn read(&self, wanted: &[What], turns: &Turns) -> Vec<Answered>;
 }
 
-/// Connects to a store. `own` is the cluster that the stores are in.
+/// Connects to a store. `own` is the cluster that contains the stores.
 pub async fn connect(
     store: &StoreSettings,
     identity: Identity<'_>,
@@ -65,13 +66,13 @@ pub async fn connect(
     }
 }
 
-/// Whether this build reads the provider.
+/// Ok if this build can read the provider.
 fn supported(provider: &str) -> Result<(), Unread> {
     let supported = matches!(provider, "kubernetes" | "fake")
         || (cfg!(feature = "aws") && provider == "aws")
         || (cfg!(feature = "azure") && provider == "azurekv")
         || (cfg!(feature = "gcp") && provider == "gcpsm")
-        // Not `openBao`: that provider of the operator's reads by rules of its own.
+        // Not `openBao`: the operator reads that provider by different rules.
         || (cfg!(feature = "vault") && provider == "vault");
     if supported {
         Ok(())
@@ -82,14 +83,14 @@ fn supported(provider: &str) -> Result<(), Unread> {
 
 fn unsupported(provider: &str) -> Unread {
     let text = if provider.is_empty() {
-        "the store names no provider".to_owned()
+        "the store has no provider".to_owned()
     } else {
-        format!("this build does not read the provider `{provider}`")
+        format!("this build does not support the provider `{provider}`")
     };
     Unread::store(unread::UNSUPPORTED, text)
 }
 
-/// The names that a search is for.
+/// Compiles the regular expression of a search.
 #[cfg(any(feature = "aws", feature = "gcp"))]
 fn names(regexp: &str) -> Result<GoRegex, Answered> {
     GoRegex::new(regexp).map_err(|_| {
@@ -98,11 +99,11 @@ fn names(regexp: &str) -> Result<GoRegex, Answered> {
     })
 }
 
-/// Which of a store's settings is not understood.
+/// Formats the error about a store setting that is not understood.
 #[cfg(any(feature = "aws", feature = "gcp"))]
 fn not_understood(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    // What would be understood is a long list that nobody can choose from here.
+    // Drop the long list of expected values: nobody can choose from it here.
     text.split(", expected")
         .next()
         .map(str::to_owned)

@@ -1,8 +1,9 @@
-//! What all ExternalSecrets of a run read: each store connected once, each secret read once, at the pace of its quota.
+//! Reads what all ExternalSecrets of a run need. Connects once to each store and reads each secret once, at the rate of its
+//! quota.
 //!
-//! A connection is made when the first read needs it, and shared by all whose credentials are the same: a ClusterSecretStore
-//! whose own credentials depend on the namespace has one for each. A store that cannot be read is asked no more. Values live
-//! as long as the reader does.
+//! A connection is opened on the first read and shared by all reads with the same credentials. A ClusterSecretStore whose
+//! credentials depend on the namespace has one connection per namespace. A store that cannot be read gets no more requests.
+//! Values live as long as the reader.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,34 +25,34 @@ use super::{
     unread,
 };
 
-/// Stores that are read at a time.
+/// The stores that are read concurrently.
 const AT_A_TIME: usize = 32;
 
-/// How long it may take to connect.
+/// The time limit for connecting.
 const LOGIN: Duration = Duration::from_mins(2);
 
 /// A store that can be read.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// Its provider, and what stands under that in its spec.
+    /// The provider and its part of the store's spec.
     pub settings: StoreSettings,
-    /// Which namespaces it serves, if it is a ClusterSecretStore.
+    /// The namespaces that it serves, if it is a ClusterSecretStore.
     pub conditions: Vec<Condition>,
-    /// What it shares a quota with.
+    /// The quota that it shares.
     pub quota: QuotaKey,
 }
 
-/// The labels of namespaces.
+/// The labels of all namespaces, by name.
 pub type NamespaceLabels = BTreeMap<String, BTreeMap<String, String>>;
 
 /// How many calls per second each provider and store gets.
 #[derive(Clone, Debug)]
 pub struct Rates {
-    /// For providers without a rate of their own.
+    /// For providers that are not in `providers`.
     pub default: Rate,
     /// By the provider's name in a store's spec.
     pub providers: BTreeMap<String, Rate>,
-    /// By store, on top of the provider's rate.
+    /// In addition to the provider's rate.
     pub stores: BTreeMap<StoreKey, Rate>,
 }
 
@@ -64,49 +65,49 @@ impl Rates {
     }
 }
 
-/// What a [`Reader`] knows before it reads.
-pub struct Known {
-    /// The cluster that the stores are in.
+/// The inputs of a [`Reader`].
+pub struct ReaderInput {
+    /// The cluster that contains the stores.
     pub cluster: Cluster,
-    /// The stores that the ExternalSecrets name; or why one cannot be had.
+    /// The stores that the ExternalSecrets use, or why a store is unavailable.
     pub stores: BTreeMap<StoreKey, Result<Source, Unread>>,
-    /// For conditions of stores; None where they could not be read.
+    /// For the conditions of stores. None if they could not be read.
     pub labels: Option<NamespaceLabels>,
-    /// Whose credentials go where.
+    /// Which credentials may be used for which store.
     pub rules: Rules,
-    /// The environment that the job's own credentials are in.
+    /// The environment that contains the job's own credentials.
     pub environment: BTreeMap<String, String>,
-    /// How fast providers are read.
+    /// The rates at which providers are read.
     pub rates: Rates,
 }
 
-/// Connects to what stands in for the providers themselves.
+/// Connects to a double of the providers.
 pub type StandIn = Arc<dyn Fn(&StoreSettings) -> Result<Box<dyn Provider>, Unread> + Send + Sync>;
 
-/// Reads providers, and remembers what it read.
+/// Reads providers and keeps the answers.
 pub struct Reader {
-    known: Known,
+    known: ReaderInput,
     stand_in: Option<StandIn>,
     ambient: Ambient,
     quotas: BTreeMap<QuotaKey, Turns>,
-    /// Those of each store, which all its connections share.
+    /// By store. All connections of a store share them.
     turns: BTreeMap<StoreKey, Turns>,
     /// By store and namespace of the ExternalSecret.
     routes: BTreeMap<(StoreKey, String), Result<Link, Unread>>,
     links: BTreeMap<Link, Connection>,
 }
 
-/// One connection: a store and whose credentials.
+/// Identifies one connection: a store and a set of credentials.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Link {
     store: StoreKey,
-    /// The job's own.
+    /// True for the job's own credentials.
     ambient: bool,
-    /// The namespace that the store's own credentials depend on.
+    /// Set if the store's own credentials depend on the namespace.
     namespace: Option<String>,
 }
 
-/// A connection with what came over it.
+/// A connection and its answers.
 struct Connection {
     state: State,
     turns: Turns,
@@ -116,13 +117,13 @@ struct Connection {
 enum State {
     Untried,
     Open(Box<dyn Provider>),
-    /// The store cannot be read; it is not asked again.
+    /// The store cannot be read and gets no more requests.
     Lost(Unread),
 }
 
 impl Reader {
-    /// Nothing is sent yet.
-    pub fn new(known: Known) -> Self {
+    /// Creates a reader. Sends no request.
+    pub fn new(known: ReaderInput) -> Self {
         let ambient = Ambient {
             environment: known.environment.clone(),
             endpoints: known
@@ -143,13 +144,13 @@ impl Reader {
         }
     }
 
-    /// The same, connecting to what stands in for the providers. Who may be read for whom is decided all the same.
+    /// Connects to a double instead of the providers. The trust rules still apply.
     #[must_use]
     pub fn through(self, stand_in: Option<StandIn>) -> Self {
         Self { stand_in, ..self }
     }
 
-    /// Reads what ExternalSecrets of these namespaces need, as far as it was not read yet.
+    /// Reads what ExternalSecrets of these namespaces need, unless it was read already.
     pub async fn read<'r>(&mut self, wanted: impl IntoIterator<Item = (&'r str, &'r Read)>) {
         let mut reads: BTreeMap<Link, BTreeSet<What>> = BTreeMap::new();
         for (namespace, read) in wanted {
@@ -181,7 +182,7 @@ impl Reader {
         self.links.extend(connections);
     }
 
-    /// Forgets what was read of this, and reads it anew.
+    /// Reads again, ignoring the earlier answers.
     pub async fn read_again<'r>(&mut self, wanted: impl IntoIterator<Item = (&'r str, &'r Read)>) {
         let wanted: Vec<(&str, &Read)> = wanted.into_iter().collect();
         for (namespace, read) in &wanted {
@@ -204,13 +205,13 @@ impl Reader {
             Err(unread) => Content::Unread(unread.why),
         };
         Answer {
-            // Of what is not known here nothing was read, and nothing depends on it.
+            // Nothing was read from an unknown provider, so the fallback has no effect.
             provider: kind.unwrap_or(expected::Provider::Fake),
             content,
         }
     }
 
-    /// Why there is no answer, with the right that is missing; None where there is one.
+    /// The reason and the missing permission, or None if the read succeeded.
     pub fn unread(&self, namespace: &str, read: &Read) -> Option<Unread> {
         match self.found(namespace, read) {
             Ok(Answered::Unread(unread)) => Some(unread.clone()),
@@ -219,8 +220,8 @@ impl Reader {
         }
     }
 
-    /// The stores that cannot be read at all, each once.
-    pub fn store_troubles(&self) -> Vec<(StoreKey, Unread)> {
+    /// The stores that cannot be read at all, once each.
+    pub fn store_errors(&self) -> Vec<(StoreKey, Unread)> {
         let routes = self.routes.iter().filter_map(|((store, _), route)| {
             let unread = route.as_ref().err().filter(|unread| unread.whole_store)?;
             Some((store, unread))
@@ -245,14 +246,14 @@ impl Reader {
                 let mut unread = first.clone();
                 if details.len() > 1 {
                     let (told, more) = (&first.why.detail, details.len() - 1);
-                    unread.why.detail = format!("{told} (and {more} more of the kind)");
+                    unread.why.detail = format!("{told} (and {more} similar errors)");
                 }
                 (store.clone(), unread)
             })
             .collect()
     }
 
-    /// Calls so far, by quota.
+    /// The number of calls so far, by quota.
     pub fn calls(&self) -> BTreeMap<QuotaKey, u64> {
         let calls = self.quotas.iter();
         calls
@@ -277,7 +278,7 @@ impl Reader {
         }
     }
 
-    /// The connection for this read, decided once for each store and namespace.
+    /// The connection for this read, decided once per store and namespace.
     fn route(&mut self, namespace: &str, read: &Read) -> Result<Link, Unread> {
         let key = (key_of(namespace, read), namespace.to_owned());
         if let Some(route) = self.routes.get(&key) {
@@ -294,7 +295,7 @@ impl Reader {
             None => {
                 return Err(Unread::store(
                     unread::STORE,
-                    format!("{store} was not seen"),
+                    format!("{store} was not found"),
                 ));
             }
         };
@@ -322,7 +323,7 @@ impl Reader {
         })
     }
 
-    /// The turns of a store: those of its quota, and its own rate if the policy names one.
+    /// The rate limiter of a store: that of its quota, plus the store's own rate if the policy sets one.
     fn turns(&mut self, store: &StoreKey) -> Turns {
         if let Some(turns) = self.turns.get(store) {
             return turns.clone();
@@ -333,7 +334,7 @@ impl Reader {
     }
 
     fn new_turns(&mut self, store: &StoreKey) -> Turns {
-        let Known { stores, rates, .. } = &self.known;
+        let ReaderInput { stores, rates, .. } = &self.known;
         let quota = match stores.get(store) {
             Some(Ok(source)) => source.quota.clone(),
             _ => QuotaKey {
@@ -344,7 +345,7 @@ impl Reader {
         let rate = rates.of(&quota.provider);
         let shared = self.quotas.entry(quota).or_insert_with(|| Turns::new(rate));
         match rates.stores.get(store) {
-            Some(own) => shared.also_at(*own),
+            Some(own) => shared.with_store_rate(*own),
             None => shared.clone(),
         }
     }
@@ -367,7 +368,7 @@ impl Reader {
         };
         let wanted: Vec<What> = wanted.into_iter().collect();
         let read = async |turns: &Turns| provider.read(&wanted, turns).await;
-        let Some(answers) = connection.turns.within_patience(read).await else {
+        let Some(answers) = connection.turns.within_timeout(read).await else {
             connection.state = State::Lost(too_slow());
             return (link, connection);
         };
@@ -388,7 +389,7 @@ impl Reader {
 
     async fn connect(&self, link: &Link) -> Result<Box<dyn Provider>, Unread> {
         let Some(Ok(source)) = self.known.stores.get(&link.store) else {
-            return Err(Unread::store(unread::STORE, "it was not seen"));
+            return Err(Unread::store(unread::STORE, "the store was not found"));
         };
         if let Some(stand_in) = &self.stand_in {
             return stand_in(&source.settings);
@@ -398,7 +399,7 @@ impl Reader {
             let identity = Identity::Ambient(&self.ambient);
             return super::connect(&source.settings, identity, cluster).await;
         }
-        // Where the namespace is not in the link no reference lacks one.
+        // If the link has no namespace, all references name one, so the default is never used.
         let namespace = link.namespace.as_deref().unwrap_or_default();
         let resolver = Resolver::new(cluster.clone(), link.store.clone(), namespace);
         super::connect(&source.settings, Identity::Store(&resolver), cluster).await
@@ -408,7 +409,7 @@ impl Reader {
 fn too_slow() -> Unread {
     Unread::store(
         unread::UNAVAILABLE,
-        "it answers too slowly: it was waited for as long as for a good many answers",
+        "the provider answers too slowly: the read was cut off",
     )
 }
 
@@ -424,7 +425,7 @@ fn key_of(namespace: &str, read: &Read) -> StoreKey {
     }
 }
 
-/// Whose rules the answers of a store follow.
+/// The provider whose rules apply to a store's answers.
 fn kind_of(store: &StoreSettings) -> Option<expected::Provider> {
     Some(match store.provider.as_str() {
         "aws" if store.at("/service").as_str() == Some("ParameterStore") => {

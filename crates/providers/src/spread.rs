@@ -1,4 +1,4 @@
-//! One read for all that ask for the same, and its answer for each of them.
+//! Fan-out: reads each distinct thing once and returns the answer to everyone who asked for it.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use secret::Value;
 
 use super::{Answered, Unread, unread};
 
-/// Who asks for what: each thing once, with the places of those who want it.
+/// The distinct requests, each with the positions of the requesters.
 #[derive(Debug)]
 pub(super) struct Distinct<A>(BTreeMap<A, Vec<usize>>);
 
 impl<A: Ord> Distinct<A> {
-    /// Of these, in their order.
+    /// Groups these requests.
     pub(super) fn of(asked: impl IntoIterator<Item = A>) -> Self {
         let mut places: BTreeMap<A, Vec<usize>> = BTreeMap::new();
         for (place, ask) in asked.into_iter().enumerate() {
@@ -21,12 +21,12 @@ impl<A: Ord> Distinct<A> {
         Self(places)
     }
 
-    /// What is asked for.
+    /// The distinct requests.
     pub(super) fn asks(&self) -> impl Iterator<Item = &A> {
         self.0.keys()
     }
 
-    /// The answers, in the order of those who asked.
+    /// Returns the answers in the order of the original requests.
     pub(super) fn spread(
         mut self,
         answers: impl IntoIterator<Item = (A, Answered)>,
@@ -47,7 +47,7 @@ impl<A: Ord> Distinct<A> {
         }
         spread
             .into_iter()
-            .map(|answer| answer.unwrap_or_else(nothing))
+            .map(|answer| answer.unwrap_or_else(missing_answer))
             .collect()
     }
 }
@@ -58,14 +58,14 @@ fn put(spread: &mut [Option<Answered>], place: usize, answer: Answered) {
     }
 }
 
-fn nothing() -> Answered {
+fn missing_answer() -> Answered {
     Answered::Unread(Unread::secret(
         unread::UNREADABLE,
-        "the provider did not answer for it",
+        "the provider returned no answer for this key",
     ))
 }
 
-/// The same answer for another.
+/// Copies an answer for another requester.
 fn duplicate(answer: &Answered) -> Answered {
     match answer {
         Answered::One(raw) => Answered::One(duplicate_raw(raw)),
@@ -114,13 +114,13 @@ mod tests {
             }
             Answered::Unread(unread) => unread.why.reason.to_owned(),
             Answered::One(_) | Answered::Many(_) | Answered::NotFound | Answered::Fails(_) => {
-                panic!("neither a value nor unread")
+                panic!("neither a value nor an error")
             }
         }
     }
 
     #[test]
-    fn each_gets_the_answer_to_what_it_asked() {
+    fn answers_follow_the_order_of_requests() {
         let distinct = Distinct::of(["b", "a", "b", "c"]);
         assert_eq!(distinct.asks().collect::<Vec<_>>(), [&"a", &"b", &"c"]);
         let answers = ["a", "b"].map(|ask| (ask, Answered::One(Raw::Bytes(Value::from(ask)))));
@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(
             spread.iter().map(text).collect::<Vec<_>>(),
             ["b", "a", "b", unread::UNREADABLE],
-            "what got no answer is not taken for anything"
+            "a request without an answer is an error"
         );
     }
 }

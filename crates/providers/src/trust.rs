@@ -1,11 +1,13 @@
-//! Whose credentials a store is read with, for whom, and where they may go. Pure: what is refused here costs no request.
+//! Trust rules: which credentials a store is read with, for which namespace, and where they may be sent. Pure: a refused store
+//! causes no request.
 //!
-//! The job's own credentials reach more than a tenant's do. Sent where a tenant's store points, they would be his; used to
-//! read what a tenant's `ExternalSecret` names, the verdict would tell him about secrets that are not his. So they serve
-//! ClusterSecretStores, which administrators write, within their conditions; a SecretStore only where the policy says so; and
-//! they go to the clouds' own hosts and to what the policy names. A store that is read with somebody else's rights than the
-//! operator's, the tenant's own or those of a Kubernetes account, would show him through us what the operator does not: it is
-//! read with the job's own only where the policy names it.
+//! The job's own credentials reach more than a tenant's. If they were sent to a tenant's server, the tenant would get them. If
+//! they read what a tenant's `ExternalSecret` names, the verdict would tell the tenant about secrets of others. Therefore they
+//! are used for ClusterSecretStores, which administrators write, within the store's conditions; for a SecretStore only if the
+//! policy allows it; and they are sent only to the clouds' own hosts and to the endpoints in the policy.
+//!
+//! Some stores are read by the operator with fewer permissions: the tenant's own, or those of a Kubernetes service account. The
+//! job's own credentials would reveal more, so they are used for such a store only if the policy names it.
 
 mod conditions;
 mod origin;
@@ -23,58 +25,57 @@ use eso_model::{StoreKey, expected::why};
 
 use super::answer::{Unread, unread};
 
-/// Whose credentials stores are read with.
+/// The credentials that stores are read with.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Credentials {
-    /// The job's own.
+    /// The job's own credentials.
     #[default]
     Ambient,
-    /// Those that the store's `auth` names, as the operator resolves them.
+    /// The credentials in the store's `auth`, resolved as the operator does.
     Store,
 }
 
-/// What the policy says about it.
+/// The trust rules of the policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// For all stores.
+    /// The default for all stores.
     pub credentials: Credentials,
-    /// For single stores. To name one here as `ambient` trusts it, and who may use it, with the job's own credentials.
+    /// Exceptions for single stores. `ambient` trusts this store, and everyone who may use it, with the job's own credentials.
     pub stores: BTreeMap<StoreKey, Credentials>,
-    /// Where the job's own credentials may go beyond the clouds' own hosts.
+    /// The endpoints, besides the clouds' own hosts, that may receive the job's own credentials.
     pub endpoints: Vec<Origin>,
-    /// Whether the job's own credentials may read for any SecretStore.
+    /// True if the job's own credentials may be used for any SecretStore.
     pub namespaced_stores: bool,
 }
 
-/// A store, as far as it decides about trust.
+/// The parts of a store that decide about trust.
 #[derive(Clone, Copy)]
 pub struct Asked<'a> {
-    /// Which one.
     pub store: &'a StoreKey,
-    /// The provider's name in its spec.
+    /// The provider's key in the spec.
     pub provider: &'a str,
-    /// What stands under that name.
+    /// The object under that key.
     pub settings: &'a Json,
-    /// Which namespaces it serves, if it is a ClusterSecretStore.
+    /// The namespaces that it serves, if it is a ClusterSecretStore.
     pub conditions: &'a [Condition],
 }
 
-/// What a store is read with.
+/// The credentials to read a store with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// The job's own credentials.
     Ambient,
-    /// The store's, or none where its provider needs none.
+    /// The store's credentials. Fake stores need none.
     Store,
-    /// It is not read; no request is sent.
+    /// The store is not read, and no request is sent.
     Refused(Unread),
 }
 
 impl Rules {
-    /// What this store is read with for an ExternalSecret in this namespace, whose labels may be unknown.
+    /// Decides for an ExternalSecret in this namespace. The namespace's labels may be unknown.
     pub fn decide(
         &self,
         asked: Asked<'_>,
@@ -86,18 +87,19 @@ impl Rules {
         }
         let named = self.stores.get(asked.store).copied();
         match (named.unwrap_or(self.credentials), asked.store) {
-            // Its data stands in the store itself.
+            // The data is part of the store itself.
             _ if asked.provider == "fake" => Decision::Store,
             (Credentials::Ambient, StoreKey::Namespaced { .. })
                 if !self.namespaced_stores && named.is_none() =>
             {
                 Decision::Refused(Unread::store(
                     unread::NOT_TRUSTED,
-                    "the job's own credentials do not read for a SecretStore: `drift.namespacedStores` of the policy is not true",
+                    "the job's own credentials may not be used for a SecretStore. \
+                     Set `drift.namespacedStores: true` in the policy to allow it",
                 ))
             }
             (Credentials::Ambient, _) if named.is_none() => {
-                narrower(asked).map_or(Decision::Ambient, Decision::Refused)
+                refuse_wider_access(asked).map_or(Decision::Ambient, Decision::Refused)
             }
             (Credentials::Ambient, _) => Decision::Ambient,
             (Credentials::Store, _) if has_identity(asked.provider, asked.settings) => {
@@ -106,7 +108,7 @@ impl Rules {
             (Credentials::Store, _) => Decision::Refused(Unread::store(
                 unread::CONTROLLER_IDENTITY,
                 format!(
-                    "the operator reads this store as its own Pod; `drift.stores` of the policy can say `{}: ambient`",
+                    "the operator reads this store with its own Pod's identity. Set `{}: ambient` under `drift.stores` in the policy",
                     asked.store
                 ),
             )),
@@ -114,11 +116,11 @@ impl Rules {
     }
 }
 
-/// Why the job's own credentials would read more here than the operator does for who asks.
-fn narrower(asked: Asked<'_>) -> Option<Unread> {
+/// Returns an error if the job's own credentials may read more than the operator does for this ExternalSecret.
+fn refuse_wider_access(asked: Asked<'_>) -> Option<Unread> {
     let key = asked.store;
     let whose = if asked.provider == "kubernetes" {
-        "as an account of that cluster, with its rights"
+        "with a service account of that cluster"
     } else if is_referent(key, asked.settings) {
         "with credentials of the ExternalSecret's namespace"
     } else {
@@ -127,7 +129,8 @@ fn narrower(asked: Asked<'_>) -> Option<Unread> {
     Some(Unread::store(
         unread::NOT_TRUSTED,
         format!(
-            "the operator reads this store {whose}, not with more: `drift.stores` of the policy can say `{key}: store`, or `{key}: ambient` for the job's own credentials"
+            "the operator reads this store {whose}. Set `{key}: store` under `drift.stores` in the policy, \
+             or `{key}: ambient` to use the job's own credentials"
         ),
     ))
 }
@@ -147,23 +150,23 @@ fn check_namespace(
         Admission::Allowed => return Ok(()),
         Admission::Denied => Unread::secret(
             unread::NAMESPACE,
-            format!("{key} does not serve the namespace `{namespace}`"),
+            format!("{key} does not allow the namespace `{namespace}`"),
         ),
         Admission::LabelsUnknown => Unread::secret(
             unread::STORE,
             format!(
-                "the conditions of {key} ask for labels of the namespace `{namespace}`, which could not be read"
+                "the conditions of {key} depend on the labels of the namespace `{namespace}`, which could not be read"
             ),
         )
         .lacking("list namespaces"),
         Admission::NotUnderstood => Unread::secret(
             why::REGEXP,
-            format!("a condition of {key} on namespaces is not understood"),
+            format!("a namespace condition of {key} is not understood"),
         ),
     })
 }
 
-/// Whether the store says who reads it, so that the operator does not do it as its own Pod.
+/// True if the store names an identity, so that the operator does not use its own Pod's.
 fn has_identity(provider: &str, settings: &Json) -> bool {
     let has = |pointer: &str| {
         settings
@@ -196,13 +199,13 @@ fn has_identity(provider: &str, settings: &Json) -> bool {
                 _ => true,
             })
         }
-        // Without `auth` a Kubernetes store is read anonymously; what is not known here is told as that.
+        // Without `auth` a Kubernetes store is read anonymously. For an unknown provider the result has no effect.
         _ => true,
     }
 }
 
-/// Whether the store's own credentials depend on the namespace of the ExternalSecret: a ClusterSecretStore with a reference
-/// that names no namespace.
+/// True if the store's own credentials depend on the ExternalSecret's namespace: a ClusterSecretStore with a reference without a
+/// namespace.
 pub fn is_referent(store: &StoreKey, settings: &Json) -> bool {
     fn lacks_namespace(value: &Json) -> bool {
         match value {

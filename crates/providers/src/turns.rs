@@ -1,4 +1,4 @@
-//! The pace of reads, and their count: what shares a quota takes turns at one rate, which adapts to throttling.
+//! Rate limiters for reads. Everything that shares a quota shares one rate, which adapts to throttling. Also counts the calls.
 
 use std::{
     sync::{
@@ -11,17 +11,17 @@ use std::{
 use pace::{Adaptive, rate::Rate};
 use tokio::time::Instant;
 
-/// However long a provider asks for, nobody waits longer: who answers may be a tenant's server, and what it holds up is others'.
+/// The longest `Retry-After` that is honoured. The server may belong to a tenant and must not delay the reads of others.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// How long one read may wait for its provider, beyond what its calls give it.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// The time that one read may wait for its provider, plus [`READ_TIMEOUT_PER_CALL`] for each call.
+const READ_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// What each call adds. Several are on their way at once: one that takes ten times as long is still within it.
-const PATIENCE_PER_CALL: Duration = Duration::from_secs(1);
+/// The extra time per call. Calls run concurrently, so a single call may take about ten times as long.
+const READ_TIMEOUT_PER_CALL: Duration = Duration::from_secs(1);
 
-/// How often it is looked who waits for whom.
-const GLANCE: Duration = Duration::from_secs(1);
+/// The interval at which the waiting time is measured.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The pauses between attempts: exponential, with jitter.
 #[derive(Clone, Copy, Debug)]
@@ -41,24 +41,24 @@ impl Default for Backoff {
     }
 }
 
-/// The turns at one quota, and the rate that one store may have on top.
+/// The rate permits of one quota, and an optional additional rate for one store.
 #[derive(Clone, Debug)]
 pub struct Turns {
     quota: Arc<Quota>,
-    store: Option<Arc<Line>>,
+    store: Option<Arc<RateQueue>>,
     meter: Arc<Meter>,
     backoff: Backoff,
 }
 
-/// How those who read one thing get on.
+/// Measures one read.
 #[derive(Debug, Default)]
 struct Meter {
-    /// Who waits for a turn: then it is the pace that is waited for, and not the provider.
+    /// The calls that wait for a rate permit. While there are any, the delay is not the provider's.
     waiting: AtomicUsize,
     calls: AtomicU64,
 }
 
-/// Waits for a turn as long as it lives.
+/// Counts as waiting for a rate permit until it is dropped.
 struct Waiting<'a>(&'a Meter);
 
 impl<'a> Waiting<'a> {
@@ -74,23 +74,23 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// What shares a quota.
+/// The state that all users of a quota share.
 #[derive(Debug)]
 struct Quota {
-    line: Line,
+    line: RateQueue,
     calls: AtomicU64,
-    /// Nothing goes before this: the provider said how long to wait.
+    /// No call starts before this time, because the provider sent a `Retry-After`.
     not_before: Mutex<Option<Instant>>,
 }
 
-/// Who waits at one rate; the line is fair.
+/// A fair queue at one rate.
 #[derive(Debug)]
-struct Line {
+struct RateQueue {
     pace: Mutex<Adaptive>,
     queue: tokio::sync::Mutex<()>,
 }
 
-impl Line {
+impl RateQueue {
     fn new(rate: Rate) -> Self {
         Self {
             pace: Mutex::new(Adaptive::new(rate)),
@@ -116,11 +116,11 @@ impl Line {
 }
 
 impl Turns {
-    /// At this rate, in calls per second.
+    /// Creates a limiter with this rate, in calls per second.
     pub fn new(rate: Rate) -> Self {
         Self {
             quota: Arc::new(Quota {
-                line: Line::new(rate),
+                line: RateQueue::new(rate),
                 calls: AtomicU64::new(0),
                 not_before: Mutex::new(None),
             }),
@@ -141,18 +141,18 @@ impl Turns {
         self.backoff
     }
 
-    /// At the same quota, for a store that has this rate on top.
+    /// Shares the quota, with an additional rate for one store.
     #[must_use]
-    pub fn also_at(&self, rate: Rate) -> Self {
+    pub fn with_store_rate(&self, rate: Rate) -> Self {
         Self {
             quota: Arc::clone(&self.quota),
-            store: Some(Arc::new(Line::new(rate))),
+            store: Some(Arc::new(RateQueue::new(rate))),
             meter: Arc::default(),
             backoff: self.backoff,
         }
     }
 
-    /// The same turns, for one read whose slowness is measured on its own.
+    /// The same limiter with a separate meter for one read.
     #[must_use]
     fn metered(&self) -> Self {
         Self {
@@ -161,21 +161,23 @@ impl Turns {
         }
     }
 
-    /// What a read with these turns answers; nothing if the provider takes too long. What is waited for the turns themselves is
-    /// the pace's affair and not counted, so that a check of thousands at a slow pace is not cut off; what is waited for the
-    /// provider may be two minutes, and a second more for each call that was made.
-    pub async fn within_patience<T>(&self, read: impl AsyncFnOnce(&Self) -> T) -> Option<T> {
+    /// Runs a read. Returns None if the provider takes too long: more than two minutes, plus one second for each call. Time spent
+    /// waiting for rate permits does not count, so that a large check at a slow rate is not cut off.
+    pub async fn within_timeout<T>(&self, read: impl AsyncFnOnce(&Self) -> T) -> Option<T> {
         let turns = self.metered();
         let too_long = async {
             let mut waited = Duration::ZERO;
             loop {
-                tokio::time::sleep(GLANCE).await;
-                if turns.meter.waiting.load(Ordering::Relaxed) == 0 || turns.are_paused() {
-                    waited += GLANCE;
+                tokio::time::sleep(MEASURE_INTERVAL).await;
+                if turns.meter.waiting.load(Ordering::Relaxed) == 0
+                    || turns.retry_after_is_pending()
+                {
+                    waited += MEASURE_INTERVAL;
                 }
                 let calls = turns.meter.calls.load(Ordering::Relaxed);
                 let more = u32::try_from(calls).unwrap_or(u32::MAX);
-                if waited > PATIENCE.saturating_add(PATIENCE_PER_CALL.saturating_mul(more)) {
+                if waited > READ_TIMEOUT.saturating_add(READ_TIMEOUT_PER_CALL.saturating_mul(more))
+                {
                     return;
                 }
             }
@@ -186,7 +188,7 @@ impl Turns {
         }
     }
 
-    /// Waits until one call may go, and counts it.
+    /// Waits for a rate permit and counts the call.
     pub async fn turn(&self) {
         let _waiting = Waiting::at(&self.meter);
         if let Some(store) = &self.store {
@@ -197,7 +199,7 @@ impl Turns {
         self.meter.calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The provider throttled: the rate is halved at once, and nothing goes before `retry_after` has passed, or a minute.
+    /// Records that the provider throttled: halves the rate, and delays all calls by `retry_after`, at most one minute.
     pub fn throttled(&self, retry_after: Option<Duration>) {
         for line in self
             .store
@@ -215,12 +217,12 @@ impl Turns {
         }
     }
 
-    /// Whether the provider asked to be left alone: that is waited for it, and not for the pace.
-    fn are_paused(&self) -> bool {
+    /// True while a `Retry-After` delays all calls. That time counts as waiting for the provider.
+    fn retry_after_is_pending(&self) -> bool {
         lock(&self.quota.not_before).is_some_and(|at| at > Instant::now())
     }
 
-    /// Calls at the quota so far.
+    /// The number of calls so far at this quota.
     pub fn calls(&self) -> u64 {
         self.quota.calls.load(Ordering::Relaxed)
     }
@@ -235,7 +237,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn throttling_halves_the_rate_and_waits_as_long_as_it_was_told() {
+    async fn throttling_halves_the_rate_and_honours_retry_after() {
         let turns = Turns::new(Rate::per_second(10.0).unwrap());
         let start = Instant::now();
         for _ in 0..12 {
@@ -244,7 +246,7 @@ mod tests {
         assert_eq!(
             start.elapsed(),
             Duration::from_secs(1),
-            "two at once, then ten a second"
+            "two immediately, then ten per second"
         );
         turns.throttled(Some(Duration::from_secs(3)));
         let start = Instant::now();
@@ -253,9 +255,9 @@ mod tests {
         assert_eq!(turns.calls(), 13);
     }
 
-    /// Of a tenant's server, for a start.
+    /// The server may belong to a tenant.
     #[tokio::test(start_paused = true)]
-    async fn a_pause_of_years_ends_in_a_minute() {
+    async fn retry_after_is_capped_at_one_minute() {
         let turns = Turns::new(Rate::per_second(10.0).unwrap());
         for seconds in [1_000_000_000, u64::MAX] {
             turns.throttled(Some(Duration::from_secs(seconds)));
@@ -266,11 +268,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_for_a_slow_pace_is_not_cut_off() {
+    async fn waiting_for_rate_permits_does_not_time_out() {
         let turns = Turns::new(Rate::per_second(0.5).unwrap());
         let start = Instant::now();
         let read = turns
-            .within_patience(async |turns| {
+            .within_timeout(async |turns| {
                 for _ in 0..2000 {
                     turns.turn().await;
                     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -281,13 +283,13 @@ mod tests {
         assert!(start.elapsed() > Duration::from_hours(1));
     }
 
-    /// Each answer comes in time, and the last of a thousand would tomorrow.
+    /// Each answer comes in time, but a thousand of them would take hours.
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_answers_as_late_as_it_may_does_not_hold_up_the_run() {
+    async fn slow_answers_time_out() {
         let turns = Turns::new(Rate::per_second(100.0).unwrap());
         let start = Instant::now();
         let read = turns
-            .within_patience(async |turns| {
+            .within_timeout(async |turns| {
                 for _ in 0..1000 {
                     turns.turn().await;
                     tokio::time::sleep(Duration::from_secs(50)).await;
@@ -299,11 +301,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_asks_to_be_left_alone_each_time_does_not_hold_up_the_run() {
+    async fn endless_retry_after_times_out() {
         let turns = Turns::new(Rate::per_second(100.0).unwrap());
         let start = Instant::now();
         let read = turns
-            .within_patience(async |turns| {
+            .within_timeout(async |turns| {
                 for _ in 0..1000 {
                     turns.turn().await;
                     turns.throttled(Some(Duration::from_hours(1)));
@@ -315,9 +317,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_store_of_its_own_rate_holds_nobody_up() {
+    async fn rate_of_one_store_does_not_slow_down_others() {
         let quota = Turns::new(Rate::per_second(1000.0).unwrap());
-        let slow = quota.also_at(Rate::per_second(1.0).unwrap());
+        let slow = quota.with_store_rate(Rate::per_second(1.0).unwrap());
         let start = Instant::now();
         let ten = async |turns: &Turns| {
             for _ in 0..10 {
@@ -326,7 +328,7 @@ mod tests {
             start.elapsed()
         };
         let (slowly, fast) = tokio::join!(ten(&slow), ten(&quota));
-        assert_eq!(slowly.as_secs(), 9, "one at once, then one a second");
+        assert_eq!(slowly.as_secs(), 9, "one immediately, then one per second");
         assert!(fast < Duration::from_secs(1));
         assert_eq!(quota.calls(), 20);
     }

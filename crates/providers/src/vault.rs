@@ -1,4 +1,4 @@
-//! Vault and OpenBao: KV, version 1 and 2.
+//! HashiCorp Vault and OpenBao: KV version 1 and 2.
 
 mod body;
 mod client;
@@ -29,14 +29,14 @@ use super::{Answered, Identity, Provider, StoreSettings, Turns, Unread, unread};
 const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// For a whole answer: one that trickles in is none.
-const WHOLE_ANSWER: Duration = Duration::from_mins(1);
+/// The time limit for a whole answer, including a slow body.
+const TOTAL_TIMEOUT: Duration = Duration::from_mins(1);
 
 struct Vault {
     reader: Reader,
 }
 
-/// A connection to the Vault of a store. Nothing is sent before something is read.
+/// Connects to the Vault of a store. Sends no request until the first read.
 pub(super) async fn connect(
     store: &StoreSettings,
     identity: Identity<'_>,
@@ -44,7 +44,7 @@ pub(super) async fn connect(
     let settings = Settings::of(&store.settings)?;
     let server = settings.server()?;
     if let Identity::Ambient(ambient) = identity {
-        // No host is Vault's own: anybody may have a Vault at HashiCorp's.
+        // No host is trusted by default: anyone can rent a Vault at HashiCorp.
         ambient.may_go_to(server.as_str(), &[])?;
     }
     let login = Login::of(&settings, identity)?;
@@ -63,10 +63,10 @@ fn namespace(name: Option<&str>) -> Result<Option<HeaderValue>, Unread> {
     name.filter(|name| !name.is_empty())
         .map(HeaderValue::try_from)
         .transpose()
-        .map_err(|_| unsupported("spec.provider.vault: the namespace is no name".to_owned()))
+        .map_err(|_| unsupported("spec.provider.vault: the namespace is invalid".to_owned()))
 }
 
-/// The client: no redirect is followed, for the token would go along.
+/// The HTTP client. It follows no redirects because the token would be sent with them.
 async fn http(
     store: &StoreSettings,
     settings: &Settings,
@@ -76,24 +76,28 @@ async fn http(
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
         .read_timeout(ANSWER)
-        .timeout(WHOLE_ANSWER);
+        .timeout(TOTAL_TIMEOUT);
     if let Some(pem) = ca_bundle(store, settings, identity).await? {
         let certificates = Certificate::from_pem_bundle(&pem)
             .ok()
             .filter(|certificates| !certificates.is_empty());
         builder = builder.tls_certs_only(certificates.ok_or_else(|| {
-            Unread::store(unread::STORE, "the store's CA bundle holds no certificate")
+            Unread::store(
+                unread::STORE,
+                "the store's CA bundle contains no certificate",
+            )
         })?);
     }
     if let Some(pem) = client_certificate(settings, identity).await? {
         builder = builder.identity(reqwest::Identity::from_pem(pem.expose()).map_err(|_| {
-            let detail = "spec.provider.vault.tls: the Secrets hold no certificate with its key";
+            let detail =
+                "spec.provider.vault.tls: the Secrets must contain a certificate and its key";
             Unread::store(unread::STORE, detail)
         })?);
     }
     builder
         .build()
-        .map_err(|error| Unread::store(unread::UNAVAILABLE, format!("no TLS: {error}")))
+        .map_err(|error| Unread::store(unread::UNAVAILABLE, format!("cannot set up TLS: {error}")))
 }
 
 async fn ca_bundle(
@@ -110,24 +114,24 @@ async fn ca_bundle(
             })
         }
         (Identity::Ambient(_), _) if settings.ca_provider.is_some() => {
-            Err(unsupported(with_ambient("caProvider")))
+            Err(unsupported(not_with_ambient("caProvider")))
         }
         (Identity::Ambient(_), _) => Ok(None),
     }
 }
 
-/// Certificate and key, one behind the other.
+/// The certificate and its key, concatenated.
 async fn client_certificate(
     settings: &Settings,
     identity: Identity<'_>,
 ) -> Result<Option<Value>, Unread> {
     let tls = &settings.tls;
-    // As the operator: one without the other is none.
+    // As in the operator: one without the other is ignored.
     let (Some(certificate), Some(key)) = (&tls.cert_secret_ref, &tls.key_secret_ref) else {
         return Ok(None);
     };
     let Identity::Store(resolver) = identity else {
-        return Err(unsupported(with_ambient("tls")));
+        return Err(unsupported(not_with_ambient("tls")));
     };
     let mut pem = Buffer::default();
     for (reference, default) in [(certificate, "tls.crt"), (key, "tls.key")] {
@@ -147,8 +151,8 @@ async fn client_certificate(
     Ok(Some(pem.finish()))
 }
 
-fn with_ambient(field: &str) -> String {
-    format!("spec.provider.vault.{field} is read with the store's own credentials only")
+fn not_with_ambient(field: &str) -> String {
+    format!("spec.provider.vault.{field} is supported only with the store's own credentials")
 }
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! The API server: what it answers to a request.
+//! The API server: routes a request and returns the response.
 
 mod action;
 mod write;
@@ -21,24 +21,24 @@ use super::{
     discovery,
     failure::Failure,
     fault::{self, Effect, Faults},
-    list::{self, Shown, View},
+    list::{self, Rendered, View},
     schema,
     store::Store,
-    watch::{Disturbance, Watch},
+    watch::{Watch, WatchFaults},
 };
 
-/// A body: whole, or as it comes.
+/// A response body, complete or streamed.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// The server.
+/// The state of the API server.
 pub(super) struct Api {
     pub(super) store: Arc<Store>,
     pub(super) faults: Faults,
-    pub(super) disturbance: watch::Sender<Disturbance>,
+    pub(super) watch_faults: watch::Sender<WatchFaults>,
     requests: Mutex<Vec<Request>>,
 }
 
-/// The connection is to be closed without an answer.
+/// Close the connection without a response.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("a fault closed the connection")]
 pub(super) struct Dropped;
@@ -48,12 +48,12 @@ impl Api {
         Self {
             store,
             faults: Faults::default(),
-            disturbance: watch::Sender::new(Disturbance::default()),
+            watch_faults: watch::Sender::new(WatchFaults::default()),
             requests: Mutex::default(),
         }
     }
 
-    /// The requests so far, in the order in which they came.
+    /// All requests so far, in the order in which they arrived.
     pub(super) fn requests(&self) -> Vec<Request> {
         self.requests
             .lock()
@@ -61,7 +61,7 @@ impl Api {
             .clone()
     }
 
-    fn note(&self, call: &Call, target: Option<&Target<'_>>) {
+    fn record_request(&self, call: &Call, target: Option<&Target<'_>>) {
         let request = Request {
             method: call.method.to_string(),
             path: call.path.clone(),
@@ -78,31 +78,34 @@ impl Api {
             .push(request);
     }
 
-    /// Answers one request.
+    /// Returns the response to one request.
     pub(super) async fn answer(&self, call: &Call) -> Result<Response<Body>, Dropped> {
         let target = call.target();
-        self.note(call, target.as_ref());
+        self.record_request(call, target.as_ref());
         let mut lose_answer = false;
         for effect in self.faults.take(call, target.as_ref()) {
             match effect {
                 Effect::Delay(delay) => tokio::time::sleep(delay).await,
                 Effect::DropBefore => return Err(Dropped),
                 Effect::DropAfter => lose_answer = true,
-                Effect::Forbid => return Ok(refused(&forbidden(call, target.as_ref()))),
+                Effect::Forbid => return Ok(failure_response(&forbidden(call, target.as_ref()))),
                 Effect::Answer {
                     code: 429,
                     retry_after,
                 } => return Ok(too_many(retry_after)),
                 Effect::Answer { code, .. } => {
-                    return Ok(refused(&fault::refusal(code, target.as_ref())));
+                    return Ok(failure_response(&fault::injected_failure(
+                        code,
+                        target.as_ref(),
+                    )));
                 }
             }
         }
         let response = match &target {
             Some(target) => self
                 .resource(call, target)
-                .unwrap_or_else(|failure| refused(&failure)),
-            None => self.elsewhere(call),
+                .unwrap_or_else(|failure| failure_response(&failure)),
+            None => self.non_resource(call),
         };
         if lose_answer {
             Err(Dropped)
@@ -111,9 +114,12 @@ impl Api {
         }
     }
 
-    fn elsewhere(&self, call: &Call) -> Response<Body> {
+    fn non_resource(&self, call: &Call) -> Response<Body> {
         if let Some(review) = discovery::review(call, &self.faults) {
-            return review.map_or_else(|failure| refused(&failure), |review| json(201, &review));
+            return review.map_or_else(
+                |failure| failure_response(&failure),
+                |review| json(201, &review),
+            );
         }
         match discovery::answer(&self.store, &call.path) {
             Some(found) => json(200, &found),
@@ -137,11 +143,11 @@ impl Api {
                 } else {
                     View::Full
                 };
-                Ok(json(200, &Shown(&object, view)))
+                Ok(json(200, &Rendered(&object, view)))
             }
             Verb::List => Ok(bytes(200, list::answer(&self.store, call, target)?)),
             Verb::Watch => {
-                let watch = Watch::open(&self.store, call, target, self.disturbance.subscribe())?;
+                let watch = Watch::open(&self.store, call, target, self.watch_faults.subscribe())?;
                 let body = StreamBody::new(watch.into_stream()).boxed_unsync();
                 Ok(respond(200, "application/json", body))
             }
@@ -189,7 +195,7 @@ fn forbidden(call: &Call, target: Option<&Target<'_>>) -> Failure {
         ..
     }) = target
     {
-        // A namespace is asked for in itself.
+        // The namespace of a Namespace object is the object itself.
         let namespace = if resource.kind == "Namespace" {
             name
         } else {
@@ -206,11 +212,11 @@ fn json(code: u16, body: &impl serde::Serialize) -> Response<Body> {
     bytes(code, serde_json::to_vec(body).unwrap_or_default())
 }
 
-fn refused(failure: &Failure) -> Response<Body> {
+fn failure_response(failure: &Failure) -> Response<Body> {
     json(failure.code, &failure.to_json())
 }
 
-/// What priority and fairness answers: plain text, and when to come again.
+/// The response of API priority and fairness: plain text, with a `Retry-After` header.
 fn too_many(retry_after: Option<u32>) -> Response<Body> {
     let mut response = plain(429, "Too many requests, please try again later.\n");
     if let Some(seconds) = retry_after {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     object,
-    provider::{Access, Mood, Provider, Time, knob},
+    provider::{Access, FaultMode, Provider, Time, knob},
     resource::Resource,
     store::Store,
 };
@@ -51,9 +51,9 @@ impl Backend {
             .call(present(&store))
             .await
             .map_err(|mood| match mood {
-                Mood::Throttled => CallError::Throttled,
-                Mood::Denied(_) => CallError::Denied,
-                Mood::Failing(_) => CallError::Unavailable,
+                FaultMode::Throttled => CallError::Throttled,
+                FaultMode::Denied(_) => CallError::Denied,
+                FaultMode::Failing(_) => CallError::Unavailable,
             })
     }
 

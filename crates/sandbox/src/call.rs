@@ -1,4 +1,4 @@
-//! One HTTP request, read: the resource, the object and the verb that it is about.
+//! Parses one HTTP request into its verb, resource and object.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use hyper::body::Bytes;
 
 use super::resource::{Action, Resource};
 
-/// What a request asks the API to do, in the words of Kubernetes' access rules.
+/// The verb of a request, as in RBAC rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
     Get,
@@ -21,7 +21,7 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    /// As access rules write it.
+    /// The verb as RBAC rules write it.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Get => "get",
@@ -36,7 +36,7 @@ impl Verb {
     }
 }
 
-/// A request.
+/// An HTTP request.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub(super) method: Method,
@@ -49,22 +49,21 @@ pub(super) struct Call {
     parameters: BTreeMap<String, String>,
 }
 
-/// What in the API a request is about.
+/// The verb, resource and object of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Target<'a> {
     pub(super) verb: Verb,
     pub(super) resource: &'static Resource,
-    /// The version in the path.
     pub(super) version: &'a str,
-    /// Empty for the whole cluster.
+    /// Empty for a cluster-wide request.
     pub(super) namespace: &'a str,
-    /// Empty for a collection.
+    /// Empty for a request about a collection.
     pub(super) name: &'a str,
     pub(super) subresource: Option<&'a str>,
 }
 
 impl Target<'_> {
-    /// What is asked of the object, if it is neither to be read nor to be written.
+    /// The action on the object, if the request is neither a read nor a write of it.
     pub(super) fn action(&self) -> Option<Action> {
         self.resource
             .action
@@ -73,7 +72,7 @@ impl Target<'_> {
 }
 
 impl Call {
-    /// Takes a request apart.
+    /// Parses a request.
     pub(super) fn new(parts: &http::request::Parts, body: Bytes) -> Self {
         let header = |name| {
             let value = parts
@@ -97,17 +96,17 @@ impl Call {
         }
     }
 
-    /// A query parameter; empty where it is not given.
+    /// The value of a query parameter; empty if it is missing.
     pub(super) fn parameter(&self, name: &str) -> &str {
         self.parameters.get(name).map_or("", String::as_str)
     }
 
-    /// A query parameter that switches something on.
+    /// True if a boolean query parameter is set.
     pub(super) fn flag(&self, name: &str) -> bool {
         matches!(self.parameter(name), "true" | "1")
     }
 
-    /// Who writes: the field manager that is named, or else the program's name.
+    /// The field manager: the `fieldManager` parameter, or the program name from the `User-Agent` header.
     pub(super) fn manager(&self) -> &str {
         match self.parameter("fieldManager") {
             "" => match self.user_agent.split('/').next() {
@@ -118,7 +117,7 @@ impl Call {
         }
     }
 
-    /// What the path is about; None where no resource is.
+    /// The resource that the path names; None if it names none.
     pub(super) fn target(&self) -> Option<Target<'_>> {
         let segments: Vec<&str> = self.path.trim_matches('/').split('/').collect();
         let (group, version, rest) = match segments.as_slice() {
@@ -126,12 +125,17 @@ impl Call {
             ["apis", group, version, rest @ ..] => (*group, *version, rest),
             _ => return None,
         };
-        self.below(group, version, rest)
+        self.parse_target(group, version, rest)
     }
 
-    fn below<'a>(&'a self, group: &str, version: &'a str, rest: &[&'a str]) -> Option<Target<'a>> {
+    fn parse_target<'a>(
+        &'a self,
+        group: &str,
+        version: &'a str,
+        rest: &[&'a str],
+    ) -> Option<Target<'a>> {
         let (namespace, rest) = match rest {
-            // A namespace is an object of its own too.
+            // A Namespace is an object too.
             ["namespaces", namespace, rest @ ..] if !rest.is_empty() && *rest != ["status"] => {
                 (*namespace, rest)
             }
@@ -146,7 +150,7 @@ impl Call {
         let resource = Resource::of_plural(plural).filter(|resource| resource.group == group)?;
         let fits = match (resource.namespaced, namespace.is_empty()) {
             (true, false) | (false, true) => true,
-            // All namespaces can be listed and watched together, and no more.
+            // Only list and watch work across all namespaces.
             (true, true) => name.is_empty(),
             (false, false) => false,
         };

@@ -1,16 +1,16 @@
-//! The data of Secrets and ConfigMaps: how it goes over the wire, and what the API server refuses of it.
+//! The data of Secrets and ConfigMaps: its encoding, and the API server's validation of it.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use super::{failure::Failure, object, resource::Resource};
 
-/// Base64, as `data` holds it.
+/// Encodes bytes in base64, as in `data`.
 pub(super) fn encode(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// The bytes behind; None where the text is no base64.
+/// Decodes base64; None if the text is invalid.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
 }
@@ -20,7 +20,7 @@ const FROZEN: &str = "Forbidden: field is immutable when `immutable` is set";
 const BAD_KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or \
     'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
 
-/// Refuses data that cannot be data.
+/// Validates the data of a Secret or ConfigMap.
 pub(super) fn check(resource: &Resource, object: &Value) -> Result<(), Failure> {
     if !holds_data(resource) {
         return Ok(());
@@ -43,7 +43,8 @@ pub(super) fn check(resource: &Resource, object: &Value) -> Result<(), Failure> 
                 &message,
             ));
         }
-        // Where in the text it breaks off tells of the text: the real server says it, nobody here needs it.
+        // The real server also reports the position of the error, which reveals something about the value. Nothing here
+        // needs it.
         if kind == "Secret" && !value.is_null() && value.as_str().and_then(decode).is_none() {
             return Err(Failure::bad_request(
                 "Secret in version \"v1\" cannot be handled as a Secret: illegal base64 data",
@@ -53,7 +54,7 @@ pub(super) fn check(resource: &Resource, object: &Value) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Refuses a change of what does not change any more.
+/// Rejects changes of immutable data and of a Secret's type.
 pub(super) fn check_update(
     resource: &Resource,
     current: &Value,
@@ -63,7 +64,7 @@ pub(super) fn check_update(
         return Ok(());
     }
     let name = object::name(current);
-    // What is empty is not there.
+    // An empty map equals a missing one.
     let part = |object: &Value, key: &str| {
         let part = object.get(key).cloned();
         part.filter(|part| !part.is_null() && part.as_object().is_none_or(|map| !map.is_empty()))

@@ -1,10 +1,10 @@
-//! What the API server fills into workloads that do not say it.
+//! The defaults that the API server fills into workloads.
 
 use serde_json::{Value, json};
 
 use super::{object, resource::Resource};
 
-/// Fills in what eso-sync and the controllers read.
+/// Fills in the fields that eso-sync and the controllers read.
 pub(super) fn apply(resource: &Resource, object: &mut Value) {
     let defaults = match resource.kind {
         "Deployment" => json!({

@@ -1,4 +1,4 @@
-//! What the API serves, and who may use it: `/version`, `/api`, `/apis` and access reviews.
+//! The discovery API and access reviews: `/version`, `/api`, `/apis` and `SelfSubjectAccessReview`.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use super::{
 
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 
-/// The answer for a path that is about no resource; None where there is no such path.
+/// Returns the response for a path without a resource; None if the path does not exist.
 pub(super) fn answer(store: &Store, path: &str) -> Option<Value> {
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     match segments.as_slice() {
@@ -116,7 +116,7 @@ fn described(resource: &Resource) -> Vec<Value> {
     described
 }
 
-/// The answer to a `SelfSubjectAccessReview`; None where the request is none.
+/// Returns the response to a `SelfSubjectAccessReview`; None for any other request.
 pub(super) fn review(call: &Call, faults: &Faults) -> Option<Result<Value, Failure>> {
     if call.path != REVIEWS || call.method != http::Method::POST {
         return None;

@@ -1,19 +1,17 @@
-//! The API server's refusals, in its own words (kube-apiserver v1.34.1 was asked for each).
+//! Errors of the API server, with its messages (recorded from kube-apiserver v1.34.1).
 
 use serde_json::{Value, json};
 
 use super::{object, resource::Resource};
 
-/// A `Status` of failure.
+/// A `Status` object with status `Failure`.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
-    /// The HTTP status.
+    /// The HTTP status code.
     pub(super) code: u16,
-    /// A stable word; empty where the server gives none.
+    /// The machine-readable reason; empty where the server sends none.
     pub(super) reason: &'static str,
-    /// A text.
     pub(super) message: String,
-    /// What it is about.
     pub(super) details: Option<Value>,
 }
 
@@ -39,7 +37,7 @@ impl Failure {
         self
     }
 
-    /// The object as it goes over the wire.
+    /// The `Status` object as JSON.
     pub(super) fn to_json(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
@@ -54,12 +52,11 @@ impl Failure {
         status
     }
 
-    /// 400.
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(400, "BadRequest", message)
     }
 
-    /// 403 for the user of the sandbox.
+    /// 403 for the sandbox's user.
     pub(super) fn forbidden(
         verb: &str,
         resource: &Resource,
@@ -106,7 +103,6 @@ impl Failure {
         Self::new(404, "NotFound", message).about(namespace, "", "namespaces")
     }
 
-    /// 405.
     pub(super) fn method_not_allowed() -> Self {
         Self::new(
             405,
@@ -115,7 +111,7 @@ impl Failure {
         )
     }
 
-    /// 409 for an object that exists already.
+    /// 409 for an object that already exists.
     pub(super) fn already_exists(resource: &Resource, name: &str) -> Self {
         Self::new(
             409,
@@ -125,13 +121,13 @@ impl Failure {
         .about(name, resource.group, resource.plural)
     }
 
-    /// 409 for a write that was based on an older state.
+    /// 409 for a write with an outdated resource version.
     pub(super) fn modified(resource: &Resource, name: &str) -> Self {
         let why = "the object has been modified; please apply your changes to the latest version and try again";
         Self::conflict(resource, name, why)
     }
 
-    /// 409 for a PUT whose `metadata.uid` is another object's.
+    /// 409 for a PUT with the `metadata.uid` of another object.
     pub(super) fn wrong_uid(
         resource: &Resource,
         namespace: &str,
@@ -166,7 +162,7 @@ impl Failure {
         .about(name, resource.group, resource.plural)
     }
 
-    /// 409 for a DELETE whose precondition does not hold.
+    /// 409 for a DELETE with a failed precondition.
     pub(super) fn precondition(
         resource: &Resource,
         name: &str,
@@ -190,12 +186,12 @@ impl Failure {
         .about(name, resource.group, resource.kind)
     }
 
-    /// 410 for a list or watch that asks for a state that is no longer kept.
+    /// 410 for a list or watch from a resource version that is no longer kept.
     pub(super) fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
     }
 
-    /// 504 for a state that is yet to come.
+    /// 504 for a resource version in the future.
     pub(super) fn too_large_version(asked: u64, present: u64) -> Self {
         let message = format!("Timeout: Too large resource version: {asked}, current: {present}");
         let cause =
@@ -207,7 +203,7 @@ impl Failure {
         }
     }
 
-    /// 415 for a patch in another format than a merge patch.
+    /// 415 for a patch that is not a merge patch.
     pub(super) fn unsupported_patch() -> Self {
         Self::new(
             415,
@@ -217,7 +213,7 @@ impl Failure {
         )
     }
 
-    /// 422 for a field.
+    /// 422 for an invalid field.
     pub(super) fn invalid(
         resource: &Resource,
         name: &str,

@@ -1,4 +1,4 @@
-//! Faults that tests order: which requests they hit, how often, and what happens then.
+//! Faults that tests inject into the API: the matching requests, the number of times, and the effect.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -10,9 +10,9 @@ use super::{
     failure::Failure,
 };
 
-/// A fault that the sandbox's API shows.
+/// A fault of the sandbox's API.
 ///
-/// Without any of the narrowing calls it hits every request; each of them narrows it further.
+/// By default it affects every request. Each of the filter methods restricts it further.
 #[derive(Clone, Debug)]
 pub struct Fault {
     effect: Effect,
@@ -24,18 +24,18 @@ pub struct Fault {
     times: Option<u32>,
 }
 
-/// What a fault does.
+/// The effect of a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// Answer so, and do nothing.
+    /// Return this status without executing the request.
     Answer { code: u16, retry_after: Option<u32> },
-    /// Lack of a right.
+    /// Return 403 Forbidden, in access reviews too.
     Forbid,
-    /// Wait first.
+    /// Wait before executing the request.
     Delay(Duration),
-    /// Close the connection, and do nothing.
+    /// Close the connection without executing the request.
     DropBefore,
-    /// Do what is asked, and close the connection.
+    /// Execute the request, then close the connection without a response.
     DropAfter,
 }
 
@@ -52,7 +52,7 @@ impl Fault {
         }
     }
 
-    /// An answer with this HTTP status: 401, 409, 429, 500, 503, 504.
+    /// Returns this HTTP status: 401, 409, 429, 500, 503, 504.
     pub fn status(code: u16) -> Self {
         Self::new(Effect::Answer {
             code,
@@ -60,7 +60,7 @@ impl Fault {
         })
     }
 
-    /// `429 Too Many Requests`, to be tried again after so many seconds.
+    /// Returns `429 Too Many Requests` with a `Retry-After` header, in seconds.
     pub fn throttled(retry_after: u32) -> Self {
         Self::new(Effect::Answer {
             code: 429,
@@ -68,62 +68,62 @@ impl Fault {
         })
     }
 
-    /// `403 Forbidden`, in access reviews too.
+    /// Returns `403 Forbidden`, in access reviews too.
     pub fn forbidden() -> Self {
         Self::new(Effect::Forbid)
     }
 
-    /// The answer comes so much later.
+    /// Delays the request.
     pub fn latency(delay: Duration) -> Self {
         Self::new(Effect::Delay(delay))
     }
 
-    /// The connection is closed before anything is done.
+    /// Closes the connection without executing the request.
     pub fn drop_before() -> Self {
         Self::new(Effect::DropBefore)
     }
 
-    /// The request is carried out, but its answer is lost.
+    /// Executes the request, but closes the connection without a response.
     pub fn drop_after() -> Self {
         Self::new(Effect::DropAfter)
     }
 
-    /// Only for this verb: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`.
+    /// Restricts the fault to this verb: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`.
     #[must_use]
     pub fn verb(mut self, verb: &str) -> Self {
         self.verb = Some(verb.to_owned());
         self
     }
 
-    /// Only for this resource: `externalsecrets`, or `externalsecrets/status`.
+    /// Restricts the fault to this resource: `externalsecrets`, or `externalsecrets/status`.
     #[must_use]
     pub fn resource(mut self, resource: &str) -> Self {
         self.resource = Some(resource.to_owned());
         self
     }
 
-    /// Only in this namespace; empty for requests about the whole cluster.
+    /// Restricts the fault to this namespace; empty for cluster-wide requests.
     #[must_use]
     pub fn namespace(mut self, namespace: &str) -> Self {
         self.namespace = Some(namespace.to_owned());
         self
     }
 
-    /// Only for paths like this, where `*` stands for anything.
+    /// Restricts the fault to paths that match this pattern, in which `*` matches any text.
     #[must_use]
     pub fn path(mut self, pattern: &str) -> Self {
         self.path = Some(pattern.to_owned());
         self
     }
 
-    /// Only after so many requests that it would have hit.
+    /// Skips this number of matching requests first.
     #[must_use]
     pub fn after(mut self, requests: u32) -> Self {
         self.skip = requests;
         self
     }
 
-    /// Only so many times.
+    /// Limits the number of times that the fault occurs.
     #[must_use]
     pub fn times(mut self, times: u32) -> Self {
         self.times = Some(times);
@@ -134,7 +134,7 @@ impl Fault {
         let path = self
             .path
             .as_deref()
-            .is_none_or(|pattern| is_like(pattern, &call.path));
+            .is_none_or(|pattern| matches_pattern(pattern, &call.path));
         let narrowed = self.verb.is_some() || self.resource.is_some() || self.namespace.is_some();
         path && target.map_or(!narrowed, |target| {
             self.covers(target.verb.as_str(), &plural(target), target.namespace)
@@ -156,19 +156,19 @@ fn plural(target: &Target<'_>) -> String {
     }
 }
 
-fn is_like(pattern: &str, path: &str) -> bool {
+fn matches_pattern(pattern: &str, path: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == path,
         Some((head, tail)) => path.strip_prefix(head).is_some_and(|rest| {
             rest.char_indices()
                 .map(|(at, _)| at)
                 .chain([rest.len()])
-                .any(|at| is_like(tail, rest.get(at..).unwrap_or_default()))
+                .any(|at| matches_pattern(tail, rest.get(at..).unwrap_or_default()))
         }),
     }
 }
 
-/// The faults that are in force.
+/// The active faults.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Mutex<Vec<Fault>>);
 
@@ -187,7 +187,7 @@ impl Faults {
             .clear();
     }
 
-    /// The effects that a request meets; counts them as shown.
+    /// Returns the effects on a request, and counts them as occurred.
     pub(super) fn take(&self, call: &Call, target: Option<&Target<'_>>) -> Vec<Effect> {
         let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut effects = Vec::new();
@@ -203,7 +203,7 @@ impl Faults {
                 *times -= 1;
             }
             effects.push(fault.effect.clone());
-            // One request has one fate; only a delay goes together with another.
+            // Only a delay can be combined with another effect.
             if !matches!(fault.effect, Effect::Delay(_)) {
                 break;
             }
@@ -211,7 +211,7 @@ impl Faults {
         effects
     }
 
-    /// Whether an access review must say no.
+    /// True if an access review must return "not allowed".
     pub(super) fn forbids(&self, verb: &str, resource: &str, namespace: &str) -> bool {
         let faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         faults.iter().any(|fault| {
@@ -222,8 +222,8 @@ impl Faults {
     }
 }
 
-/// What the server says with a status that a test orders.
-pub(super) fn refusal(code: u16, target: Option<&Target<'_>>) -> Failure {
+/// The failure that the server returns for a status that a test requested.
+pub(super) fn injected_failure(code: u16, target: Option<&Target<'_>>) -> Failure {
     match (code, target) {
         (409, Some(target)) => Failure::modified(target.resource, target.name),
         (401, _) => Failure::new(401, "Unauthorized", "Unauthorized"),
@@ -245,7 +245,7 @@ pub(super) fn refusal(code: u16, target: Option<&Target<'_>>) -> Failure {
         (code, _) => Failure::new(
             code,
             "InternalError",
-            "Internal error occurred: the sandbox was told to fail",
+            "Internal error occurred: injected by a fault of the sandbox",
         ),
     }
 }

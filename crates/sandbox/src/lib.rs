@@ -1,8 +1,8 @@
-//! A cluster to try things in: a Kubernetes API on loopback with a small External Secrets Operator behind it.
+//! The sandbox: a Kubernetes API server on loopback, with a small External Secrets Operator and workload controllers.
 //!
-//! `--sandbox` runs any command against it, and the tests drive their bad days with it. It answers what eso-sync asks, in
-//! the words of a real API server and with the semantics of the real operator (v0.20.4), and no more. What differs from the
-//! real ones is a bug here. Nothing of eso-sync looks in: it is reached over HTTP, by the same client stack as any cluster.
+//! `--sandbox` runs any command against it, and the tests use it to produce failures. It serves only the requests that
+//! eso-sync makes, with the messages of a real API server and the semantics of the real operator (v0.20.4). A difference
+//! from the real ones is a bug in the sandbox. eso-sync reaches it over HTTP, with the same client as for any cluster.
 //!
 //! ```text
 //!   manifests ─► load ─► store ◄── api ◄── server ◄── HTTP
@@ -57,12 +57,12 @@ pub use self::{
     load::LoadError,
 };
 
-/// What the cluster holds at the start.
+/// The initial content of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// A dozen ExternalSecrets on an ordinary day: after a sync all is well.
+    /// A dozen ExternalSecrets without failures: a sync succeeds.
     Default,
-    /// The other kind of day.
+    /// The same kinds of objects, with many failures.
     BadDay,
     /// The manifests in a directory.
     Directory(PathBuf),
@@ -81,42 +81,38 @@ impl FromStr for Content {
     }
 }
 
-/// Why there is no sandbox.
+/// The reason why the sandbox did not start or did not accept an object.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    /// No port on loopback.
     #[error("the sandbox could not listen on loopback")]
     Listen(#[source] io::Error),
-    /// The content cannot be loaded.
     #[error("the sandbox could not load its content")]
     Content(#[from] LoadError),
-    /// An object that a test wants to apply is no good.
+    /// A test applied an invalid object. Holds the API server's message.
     #[error("{0}")]
     Refused(String),
 }
 
-/// A request that the API was sent.
+/// A request that the API received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// `GET`, `PATCH`, …
     pub method: String,
-    /// The path.
     pub path: String,
-    /// The query, without its question mark.
+    /// The query, without the `?`.
     pub query: String,
-    /// `get`, `list`, `watch`, `patch`, …; empty where the path is about no resource.
+    /// `get`, `list`, `watch`, `patch`, …; empty for a path without a resource.
     pub verb: &'static str,
-    /// `externalsecrets`, …; empty where the path is about no resource.
+    /// `externalsecrets`, …; empty for a path without a resource.
     pub resource: &'static str,
-    /// The header of that name.
+    /// The `User-Agent` header.
     pub user_agent: String,
-    /// The body.
     pub body: Vec<u8>,
-    /// When it was read in full.
+    /// When the body was read completely.
     pub at: Instant,
 }
 
-/// A running sandbox. It ends when it is dropped.
+/// A running sandbox. It stops when it is dropped.
 pub struct Sandbox {
     api: Arc<Api>,
     server: Server,
@@ -124,24 +120,24 @@ pub struct Sandbox {
     _controllers: Controllers,
 }
 
-/// What a sandbox is like apart from its content. A ConfigMap `eso-sync-sandbox` in the content can say otherwise.
+/// Settings of a sandbox. A ConfigMap named `eso-sync-sandbox` in the content overrides some of them.
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is a switch of its own, and tests name those that they turn"
+    reason = "the switches are independent, and tests set them by name"
 )]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Serve `external-secrets.io/v1beta1`, as operators before v0.16 do, not `v1`.
+    /// Serve `external-secrets.io/v1beta1` instead of `v1`, like operators before v0.16.
     pub v1beta1: bool,
-    /// Write MD5 digests, as operators before v0.16.2 do.
+    /// Write MD5 digests, like operators before v0.16.2.
     pub md5: bool,
-    /// ExternalSecrets that the operator works on at a time.
+    /// The number of ExternalSecrets that the operator reconciles concurrently.
     pub workers: u32,
-    /// The operator comes back after failures so many times sooner than a real one.
+    /// The factor by which the operator's retry delays are shorter than those of the real operator.
     pub speed: u32,
-    /// Whether the operator runs from the start.
+    /// True if the operator runs from the start.
     pub operator: bool,
-    /// Whether the kinds of Argo Rollouts are installed.
+    /// True if the API serves Argo Rollouts.
     pub argo: bool,
 }
 
@@ -158,18 +154,18 @@ impl Default for Settings {
     }
 }
 
-/// Starts a sandbox with this content, in which it is `now`.
+/// Starts a sandbox with this content. Its clock starts at `now`.
 pub async fn start(content: &Content, now: Timestamp) -> Result<Sandbox, SandboxError> {
     Sandbox::with(content, Settings::default(), now).await
 }
 
 impl Sandbox {
-    /// A sandbox with nothing in it but the namespace `default`.
+    /// Starts a sandbox that contains only the namespace `default`.
     pub async fn empty(settings: Settings, now: Timestamp) -> Result<Self, SandboxError> {
         Self::build(&[], settings, now).await
     }
 
-    /// A sandbox with this content.
+    /// Starts a sandbox with this content.
     pub async fn with(
         content: &Content,
         settings: Settings,
@@ -199,9 +195,9 @@ impl Sandbox {
         load::load(&store, manifests)?;
         let settings = load::settings(&store, settings)?;
         let reconciler = Arc::new(Reconciler::new(Arc::clone(&store), settings));
-        reconciler.recall().await;
+        reconciler.restore_history().await;
         let controllers = workloads::start(Arc::clone(&store)).await;
-        // A cluster has a past that nobody remembers.
+        // As in a real cluster, the history before the start is not available.
         store.compact();
         let operator = Operator::new(reconciler, settings);
         let api = Arc::new(Api::new(store));
@@ -219,7 +215,7 @@ impl Sandbox {
         })
     }
 
-    /// The address of the API.
+    /// The base URL of the API.
     pub fn url(&self) -> String {
         format!("http://{}", self.server.address())
     }
@@ -234,12 +230,12 @@ impl Sandbox {
         )
     }
 
-    /// The requests so far, in the order in which they came.
+    /// All requests so far, in the order in which they arrived.
     pub fn requests(&self) -> Vec<Request> {
         self.api.requests()
     }
 
-    /// An object as it is now, past the API: `get("externalsecrets", "team-a", "db")`.
+    /// Returns the current state of an object without an API request: `get("externalsecrets", "team-a", "db")`.
     pub fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
         let object = self
             .api
@@ -248,7 +244,7 @@ impl Sandbox {
         Some(Value::clone(&object))
     }
 
-    /// All objects of a resource as they are now, of one namespace or of all, past the API.
+    /// Returns the current objects of a resource, in one namespace or in all, without an API request.
     pub fn list(&self, resource: &str, namespace: Option<&str>) -> Vec<Value> {
         let Some(resource) = Resource::of_plural(resource) else {
             return Vec::new();
@@ -260,14 +256,14 @@ impl Sandbox {
             .collect()
     }
 
-    /// Every state that objects of a resource were in, in order, as far back as watches may begin.
+    /// Returns all states of the objects of a resource, in order, since the last compaction.
     pub fn history(&self, resource: &str) -> Vec<Arc<Value>> {
         Resource::of_plural(resource)
             .map_or_else(Vec::new, |resource| self.api.store.history(resource))
     }
 
-    /// Creates an object, or replaces it where it exists; with its status, if it brings one. Past the API: no fault hits it
-    /// and no request is noted.
+    /// Creates or replaces an object, including its status if it has one. This is not an API request: faults do not apply
+    /// to it, and it is not recorded.
     pub fn apply(&self, object: Value) -> Result<Value, SandboxError> {
         let refused = |failure: failure::Failure| SandboxError::Refused(failure.message);
         let (api_version, kind) = (
@@ -275,7 +271,7 @@ impl Sandbox {
             object::text(&object, "/kind"),
         );
         let resource = Resource::of_manifest(api_version, kind).ok_or_else(|| {
-            SandboxError::Refused(format!("the sandbox knows no {kind} ({api_version})"))
+            SandboxError::Refused(format!("the sandbox does not serve {kind} ({api_version})"))
         })?;
         let (namespace, name) = (
             object::namespace(&object).to_owned(),
@@ -302,7 +298,7 @@ impl Sandbox {
         Ok(Value::clone(&applied))
     }
 
-    /// Deletes an object; false where there is none.
+    /// Deletes an object. Returns false if it does not exist.
     pub fn delete(&self, resource: &str, namespace: &str, name: &str) -> bool {
         Resource::of_plural(resource).is_some_and(|resource| {
             self.api
@@ -312,42 +308,42 @@ impl Sandbox {
         })
     }
 
-    /// Brings a fault about.
+    /// Adds a fault.
     pub fn inject(&self, fault: Fault) {
         self.api.faults.inject(fault);
     }
 
-    /// Ends all faults, and the silence of watches.
+    /// Removes all faults, and makes silenced watches send events again.
     pub fn clear_faults(&self) {
         self.api.faults.clear();
         self.silence_watches(false);
     }
 
-    /// Starts the operator, as a new process that looks at everything.
+    /// Starts the operator as a new process that reconciles everything.
     pub fn start_operator(&self) {
         self.operator.start();
     }
 
-    /// Stops the operator, in the middle of whatever it does.
+    /// Stops the operator immediately, even during a reconciliation.
     pub fn stop_operator(&self) {
         self.operator.stop();
     }
 
-    /// Cuts all watches that are open.
+    /// Closes all open watches with a connection error.
     pub fn cut_watches(&self) {
         self.api
-            .disturbance
-            .send_modify(|disturbance| disturbance.cuts += 1);
+            .watch_faults
+            .send_modify(|watch_faults| watch_faults.cuts += 1);
     }
 
-    /// Keeps watches open but sends nothing, or lets them speak again.
+    /// Keeps watches open without sending events, or lets them send events again.
     pub fn silence_watches(&self, silent: bool) {
         self.api
-            .disturbance
-            .send_modify(|disturbance| disturbance.silent = silent);
+            .watch_faults
+            .send_modify(|watch_faults| watch_faults.silent = silent);
     }
 
-    /// Forgets the past: whoever goes on from an earlier resource version is told `410 Gone`.
+    /// Compacts the history: a list or watch from an earlier resource version fails with `410 Gone`.
     pub fn compact(&self) {
         self.api.store.compact();
     }

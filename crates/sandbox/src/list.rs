@@ -1,4 +1,4 @@
-//! Lists: pages that show one moment, however long it takes to read them.
+//! List requests. All pages of a list show the same resource version.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::{
     store::{Compacted, Page, Store},
 };
 
-/// A continue token: where to go on, and at which moment. It is opaque to clients.
+/// A continue token: the next key, and the resource version of the list. Opaque to clients.
 #[derive(Deserialize, Serialize)]
 struct Token {
     v: String,
@@ -23,21 +23,20 @@ struct Token {
     start: String,
 }
 
-/// How an object is shown.
+/// The form in which an object is returned.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum View {
-    /// Whole.
     Full,
-    /// Without kind and version, as lists of built-in kinds show their items.
+    /// Without `kind` and `apiVersion`, as in lists of built-in kinds.
     Bare,
-    /// Its metadata only.
+    /// Only the metadata (`PartialObjectMetadata`).
     Metadata,
 }
 
-/// An object, shown in one of these ways.
-pub(super) struct Shown<'a>(pub(super) &'a Value, pub(super) View);
+/// An object, serialised in one of these forms.
+pub(super) struct Rendered<'a>(pub(super) &'a Value, pub(super) View);
 
-impl Serialize for Shown<'_> {
+impl Serialize for Rendered<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(value, view) = self;
         match view {
@@ -58,7 +57,7 @@ impl Serialize for Shown<'_> {
     }
 }
 
-/// Whether the client asks for metadata only.
+/// True if the client asks for `PartialObjectMetadata`.
 pub(super) fn wants_metadata(call: &Call) -> bool {
     call.accept.contains("as=PartialObjectMetadata")
 }
@@ -69,7 +68,7 @@ struct List<'a> {
     kind: String,
     api_version: String,
     metadata: ListMetadata,
-    items: Vec<Shown<'a>>,
+    items: Vec<Rendered<'a>>,
 }
 
 #[derive(Serialize)]
@@ -82,7 +81,7 @@ struct ListMetadata {
     remaining_item_count: Option<usize>,
 }
 
-/// The body of the answer to a list request.
+/// Returns the body of the response to a list request.
 pub(super) fn answer(store: &Store, call: &Call, target: &Target<'_>) -> Result<Vec<u8>, Failure> {
     let resource = target.resource;
     let filter = Filter::parse(
@@ -115,7 +114,7 @@ pub(super) fn answer(store: &Store, call: &Call, target: &Target<'_>) -> Result<
             .map(|(_, remaining)| remaining),
         r#continue: match more {
             Some((start, _)) => Some(continue_token(revision, start)),
-            // Only the operator's kinds show an empty token.
+            // For the operator's kinds the server returns an empty token.
             None => resource.is_custom().then(String::new),
         },
     };
@@ -153,8 +152,8 @@ fn body(
             view,
         )
     };
-    let items = found.iter().map(|object| Shown(object, view)).collect();
-    // Maps with text keys cannot fail to be written.
+    let items = found.iter().map(|object| Rendered(object, view)).collect();
+    // Serialisation cannot fail: all maps have string keys.
     serde_json::to_vec(&List {
         kind,
         api_version,
@@ -164,7 +163,8 @@ fn body(
     .unwrap_or_default()
 }
 
-/// The objects of one moment. Of the present only those that are asked for: there may be many others.
+/// The objects at the requested resource version. For the current one only the matching objects, because there may be
+/// many others.
 fn page(
     store: &Store,
     call: &Call,
@@ -173,7 +173,8 @@ fn page(
     filter: &Filter,
 ) -> Result<Page, Failure> {
     let namespace = Some(target.namespace).filter(|namespace| !namespace.is_empty());
-    let present = || store.list_those(target.resource, namespace, |object| filter.matches(object));
+    let present =
+        || store.list_matching(target.resource, namespace, |object| filter.matches(object));
     let version = call.parameter("resourceVersion");
     let wanted = match (token, version) {
         (Some(token), _) => token.rv,
@@ -189,7 +190,7 @@ fn page(
     if wanted > newest {
         return Err(Failure::too_large_version(wanted, newest));
     }
-    // Without "exactly" a version says how old the answer may be at most.
+    // Without `Exact`, a resource version only sets the maximum age of the result.
     if token.is_none() && call.parameter("resourceVersionMatch") != "Exact" {
         return Ok(present());
     }
@@ -205,7 +206,7 @@ fn page(
 
 fn limit(call: &Call) -> Result<Option<usize>, Failure> {
     let text = call.parameter("limit");
-    // The state of "some moment, however old" comes from a cache that knows no pages.
+    // A list with `resourceVersion=0` is served from a cache, which does not support pages.
     if text.is_empty() || call.parameter("resourceVersion") == "0" {
         return Ok(None);
     }

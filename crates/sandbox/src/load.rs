@@ -1,4 +1,4 @@
-//! Manifests, as people write them and as `kubectl get … -o yaml` prints them.
+//! Loads manifests, as people write them and as `kubectl get -o yaml` prints them.
 
 use std::{
     collections::BTreeMap,
@@ -16,48 +16,41 @@ use super::{
     workloads,
 };
 
-/// Why manifests could not be loaded.
+/// The reason why manifests could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// A file or the directory could not be read.
     #[error("cannot read {}", path.display())]
     Read {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// There is no manifest in the directory.
-    #[error("{} holds no manifest (*.yaml, *.yml or *.json)", .0.display())]
+    #[error("no manifests (*.yaml, *.yml or *.json) in {}", .0.display())]
     Nothing(PathBuf),
-    /// A manifest is wrong.
     #[error("{file}:{line}: {message}")]
     Manifest {
-        /// The file.
         file: String,
-        /// The line, from 1 on.
+        /// The line number, starting at 1.
         line: usize,
-        /// What is wrong.
         message: String,
     },
-    /// A setting is wrong.
+    /// A key or value in the settings ConfigMap is invalid.
     #[error(
-        "the ConfigMap {SETTINGS} has a `{0}` that cannot be understood; it knows `workers`, `speed` and `digest`"
+        "invalid `{0}` in the ConfigMap {SETTINGS}; supported: `workers`, `speed` (numbers above 0) and `digest` (`md5` or `sha3-224`)"
     )]
     Settings(String),
 }
 
-/// The ConfigMap that settings may stand in, in whatever namespace.
+/// The name of the ConfigMap with settings. It can be in any namespace.
 const SETTINGS: &str = "eso-sync-sandbox";
 
-/// The text of a file, and its name.
+/// The name and text of a file.
 pub(super) struct Manifest {
     pub(super) file: String,
     pub(super) text: String,
 }
 
-/// The manifests in a directory, in the order of their names.
+/// Reads the manifests in a directory, in the order of their file names.
 pub(super) fn read_directory(directory: &Path) -> Result<Vec<Manifest>, LoadError> {
     let read = |source| LoadError::Read {
         path: directory.to_owned(),
@@ -87,7 +80,7 @@ pub(super) fn read_directory(directory: &Path) -> Result<Vec<Manifest>, LoadErro
     paths.into_iter().map(manifest).collect()
 }
 
-/// Puts the objects of manifests into the store, as they say they are.
+/// Puts the objects of manifests into the store, with the status and metadata that the manifests contain.
 pub(super) fn load(store: &Store, manifests: &[Manifest]) -> Result<(), LoadError> {
     let mut unknown = Unknown::new();
     for manifest in manifests {
@@ -100,24 +93,25 @@ pub(super) fn load(store: &Store, manifests: &[Manifest]) -> Result<(), LoadErro
             kind,
             api_version,
             objects,
-            "the sandbox does not serve this kind: ignored"
+            "ignored objects: the sandbox does not serve this kind"
         );
     }
     add_namespaces(store);
     Ok(())
 }
 
-/// How many objects there are of each kind that is not served.
+/// The number of objects of each kind that is not served.
 type Unknown = BTreeMap<(String, String), usize>;
 
-/// One document of a file.
+/// One YAML document of a file.
 struct Document {
-    /// The line at which it begins, from 1 on.
+    /// The first line of the document, starting at 1.
     line: usize,
     text: String,
 }
 
-/// A file's documents. A line of three hyphens cannot stand within one: block texts are indented.
+/// Splits a file into documents. A line of three hyphens cannot be part of a document, because block scalars are
+/// indented.
 fn documents(text: &str) -> Vec<Document> {
     let mut documents = vec![Document {
         line: 1,
@@ -125,7 +119,7 @@ fn documents(text: &str) -> Vec<Document> {
     }];
     for (index, line) in text.lines().enumerate() {
         if line == "---" || line.starts_with("--- ") || line.starts_with("---\t") {
-            // What follows on the same line belongs to the new document, at its place.
+            // The rest of the line belongs to the new document, at the same column.
             let rest = line.get(3..).unwrap_or_default();
             documents.push(Document {
                 line: index + 1,
@@ -152,7 +146,8 @@ fn load_document(
     };
     let text = expand(&document.text, store.clock.now())
         .map_err(|(line, message)| wrong(document.line + line, message))?;
-    // A snippet in the error could show a Secret. What somebody loads into his own sandbox may be as large as he likes.
+    // A snippet in the error message could contain a secret value. There is no size limit, because users load their own
+    // files.
     let options = serde_saphyr::options! { with_snippet: false, budget: None };
     let parsed: Option<Value> =
         serde_saphyr::from_str_with_options(&text, options).map_err(|error| {
@@ -161,7 +156,7 @@ fn load_document(
                 .map_or(1, |location| usize::try_from(location.line()).unwrap_or(1));
             wrong(
                 document.line + line.saturating_sub(1),
-                "is no valid YAML".to_owned(),
+                "is not valid YAML".to_owned(),
             )
         })?;
     let Some(parsed) = parsed.filter(|parsed| !parsed.is_null()) else {
@@ -195,14 +190,14 @@ fn first_line(document: &Document) -> usize {
 
 fn load_object(store: &Store, mut object: Value, unknown: &mut Unknown) -> Result<(), String> {
     if !object.is_object() {
-        return Err("is no Kubernetes object".to_owned());
+        return Err("is not a Kubernetes object".to_owned());
     }
     let (api_version, kind) = (
         object::text(&object, "/apiVersion"),
         object::text(&object, "/kind"),
     );
     if kind.is_empty() || api_version.is_empty() {
-        return Err("lacks `apiVersion` or `kind`".to_owned());
+        return Err("`apiVersion` or `kind` is missing".to_owned());
     }
     let Some(resource) = Resource::of_manifest(api_version, kind) else {
         *unknown
@@ -211,13 +206,13 @@ fn load_object(store: &Store, mut object: Value, unknown: &mut Unknown) -> Resul
         return Ok(());
     };
     if object::name(&object).is_empty() {
-        return Err(format!("{kind} lacks `metadata.name`"));
+        return Err(format!("{kind}: `metadata.name` is missing"));
     }
     knob::check(&object)
         .and_then(|()| workloads::check(&object))
         .map_err(|key| {
             format!(
-                "{kind} {}: cannot understand the annotation {key}",
+                "{kind} {}: invalid value of the annotation {key}",
                 object::name(&object)
             )
         })?;
@@ -236,7 +231,7 @@ fn load_object(store: &Store, mut object: Value, unknown: &mut Unknown) -> Resul
     Ok(())
 }
 
-/// What a ConfigMap `eso-sync-sandbox` says of the operator: `workers`, `speed`, `digest`.
+/// Applies the settings in the ConfigMap `eso-sync-sandbox`: `workers`, `speed`, `digest`.
 pub(super) fn settings(store: &Store, mut settings: Settings) -> Result<Settings, LoadError> {
     let Some(config_maps) = Resource::of_plural("configmaps") else {
         return Ok(settings);
@@ -269,7 +264,7 @@ pub(super) fn settings(store: &Store, mut settings: Settings) -> Result<Settings
     Ok(settings)
 }
 
-/// Every namespace that an object is in exists.
+/// Creates a Namespace for each namespace that contains an object.
 fn add_namespaces(store: &Store) {
     let Some(namespaces) = Resource::of_plural("namespaces") else {
         return;
@@ -282,7 +277,7 @@ fn add_namespaces(store: &Store) {
     }
 }
 
-/// Puts times in for `${now}`, `${now-2h}`, `${now+5m}`. The error has the line, from 0 on.
+/// Replaces `${now}`, `${now-2h}` and `${now+5m}` by timestamps. The error contains the line number, starting at 0.
 fn expand(text: &str, now: Timestamp) -> Result<String, (usize, String)> {
     let mut expanded = String::new();
     let mut rest = text;
@@ -295,7 +290,7 @@ fn expand(text: &str, now: Timestamp) -> Result<String, (usize, String)> {
         let Some((time, tail)) = time else {
             return Err((
                 line,
-                "cannot understand a time; write `${now}` or `${now-2h30m}`".to_owned(),
+                "invalid time; use `${now}` or `${now-2h30m}`".to_owned(),
             ));
         };
         expanded.push_str(&whole_seconds(time));

@@ -1,27 +1,25 @@
-//! `metadata.managedFields`: who wrote which field, kept as server-side apply keeps it for plain updates.
+//! `metadata.managedFields`: the field owners, tracked for plain updates as server-side apply does.
 
 use serde_json::{Map, Value, json};
 
 use super::{object, resource};
 
-/// Who writes, and through which door.
+/// The field manager of a write.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Manager<'a> {
-    /// The field manager's name.
     pub(super) name: &'a str,
-    /// Whether the write goes to `/status`.
+    /// True for a write to `/status`.
     pub(super) status: bool,
-    /// The time of the write.
     pub(super) time: &'a str,
 }
 
-/// Fields that are one value to the server although they are maps or lists of maps.
+/// Maps and lists of maps that the server treats as one value.
 const ATOMIC: [&str; 3] = ["binding", "involvedObject", "matchLabels"];
 
-/// Fields of built-in kinds that are maps.
+/// The fields of built-in kinds that are maps with arbitrary keys.
 const MAPS: [&str; 3] = ["annotations", "labels", "data"];
 
-/// Notes in `next` which fields differ from `before`, and that `manager` owns them now.
+/// Records in `next` that `manager` owns the fields that differ from `before`.
 pub(super) fn record(before: &Value, next: &mut Value, manager: Manager<'_>) {
     let changed = changed(before, next);
     let mut entries = object::items(before, "/metadata/managedFields").to_vec();
@@ -69,7 +67,7 @@ fn add(entries: &mut Vec<Value>, next: &Value, changed: Map<String, Value>, mana
     entries.push(entry);
 }
 
-/// The data keys, labels or annotations (`path`) that a manager owns in an object.
+/// The data keys, labels or annotations (`path`) of an object that a manager owns.
 pub(super) fn owned_keys(value: &Value, manager: &str, path: &[&str]) -> Vec<String> {
     let entries = object::items(value, "/metadata/managedFields").iter();
     let mut keys = Vec::new();
@@ -85,7 +83,7 @@ pub(super) fn owned_keys(value: &Value, manager: &str, path: &[&str]) -> Vec<Str
     keys
 }
 
-/// The fields of `next` that are new or differ, as a `FieldsV1` tree.
+/// The fields of `next` that are new or different, as a `FieldsV1` tree.
 fn changed(before: &Value, next: &Value) -> Map<String, Value> {
     let mut fields = Map::new();
     let group = object::text(next, "/apiVersion").split('/').next();
@@ -171,7 +169,7 @@ fn compare(
     next: &Value,
     typed: bool,
 ) {
-    // What is empty is not there, to the types of built-in kinds.
+    // For built-in kinds an empty value equals a missing one.
     let is_empty = next == "" || (next.is_null() && key == "eventTime");
     if before == Some(next) || (before.is_none() && is_empty) {
         return;
@@ -180,7 +178,7 @@ fn compare(
         Some(map) if !ATOMIC.contains(&key) => {
             let mut tree = Map::new();
             let is_new = before.is_none_or(Value::is_null) && !map.is_empty();
-            // A built-in kind knows its own fields; only of a map does it note that it is there.
+            // In built-in kinds only maps with arbitrary keys get a `.` entry, because their other fields are known.
             if is_new && (!typed || MAPS.contains(&key)) {
                 tree.insert(".".to_owned(), json!({}));
             }
@@ -197,14 +195,14 @@ fn compare(
         }
         _ => Map::new(),
     };
-    // A map of which entries were only taken away is nobody's change.
+    // The removal of map entries makes nobody the owner of the map.
     if before.is_some() && next.is_object() && tree.is_empty() && !ATOMIC.contains(&key) {
         return;
     }
     fields.insert(format!("f:{key}"), tree.into());
 }
 
-/// Takes the fields of `taken` out of `fields`.
+/// Removes the fields in `taken` from `fields`.
 fn remove(fields: &mut Map<String, Value>, taken: &Map<String, Value>) {
     for (key, value) in taken {
         let Some(Value::Object(inner)) = fields.get_mut(key) else {
@@ -224,7 +222,7 @@ fn remove(fields: &mut Map<String, Value>, taken: &Map<String, Value>) {
     }
 }
 
-/// Takes out of `fields` what `value` no longer has.
+/// Removes the fields that `value` no longer has.
 fn prune(fields: &mut Map<String, Value>, value: &Value) {
     fields.retain(|key, inner| {
         let Some(name) = key.strip_prefix("f:") else {
@@ -243,7 +241,7 @@ fn prune(fields: &mut Map<String, Value>, value: &Value) {
     });
 }
 
-/// Whether the list element of a `v:` or `k:` key is still there.
+/// True if the list element of a `v:` or `k:` key still exists.
 fn still_listed(key: &str, list: &Value) -> bool {
     let items = list.as_array().map_or(&[][..], Vec::as_slice);
     match key.split_once(':') {

@@ -1,25 +1,23 @@
-//! Reading objects that are held as JSON.
+//! Accessors for objects held as JSON.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-/// Labels or annotations.
 pub(super) type Texts = BTreeMap<String, String>;
 
 static NULL: Value = Value::Null;
 
-/// The value at a JSON pointer; null where there is none.
+/// The value at a JSON pointer; null if it is missing.
 pub(super) fn at<'a>(object: &'a Value, pointer: &str) -> &'a Value {
     object.pointer(pointer).unwrap_or(&NULL)
 }
 
-/// The member under a key that may have any signs in it; null where there is none.
+/// The member with this key, which may contain `/` and `~`; null if it is missing.
 pub(super) fn member<'a>(object: &'a Value, key: &str) -> &'a Value {
     object.get(key).unwrap_or(&NULL)
 }
 
-/// Sets a member.
 pub(super) fn set(object: &mut Value, key: &str, value: impl Into<Value>) {
     as_map(object).insert(key.to_owned(), value.into());
 }
@@ -40,7 +38,7 @@ pub(super) fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// The text at a JSON pointer; empty where there is none.
+/// The string at a JSON pointer; empty if it is missing.
 pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object
         .pointer(pointer)
@@ -48,27 +46,22 @@ pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
         .unwrap_or_default()
 }
 
-/// `metadata.name`.
 pub(super) fn name(object: &Value) -> &str {
     text(object, "/metadata/name")
 }
 
-/// `metadata.namespace`.
 pub(super) fn namespace(object: &Value) -> &str {
     text(object, "/metadata/namespace")
 }
 
-/// `metadata.uid`.
 pub(super) fn uid(object: &Value) -> &str {
     text(object, "/metadata/uid")
 }
 
-/// `metadata.resourceVersion`.
 pub(super) fn version(object: &Value) -> &str {
     text(object, "/metadata/resourceVersion")
 }
 
-/// `metadata.generation`.
 pub(super) fn generation(object: &Value) -> i64 {
     object
         .pointer("/metadata/generation")
@@ -76,7 +69,6 @@ pub(super) fn generation(object: &Value) -> i64 {
         .unwrap_or_default()
 }
 
-/// One annotation.
 pub(super) fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object
         .get("metadata")?
@@ -85,12 +77,11 @@ pub(super) fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
         .as_str()
 }
 
-/// One label.
 pub(super) fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object.get("metadata")?.get("labels")?.get(key)?.as_str()
 }
 
-/// A map of texts, such as the labels.
+/// A map of strings, such as the labels.
 pub(super) fn texts(object: &Value, pointer: &str) -> Texts {
     let entries = object
         .pointer(pointer)
@@ -102,7 +93,7 @@ pub(super) fn texts(object: &Value, pointer: &str) -> Texts {
         .collect()
 }
 
-/// The entries of a list; none where there is no list.
+/// The items of a list; empty if there is no list.
 pub(super) fn items<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
     object
         .pointer(pointer)
@@ -110,7 +101,7 @@ pub(super) fn items<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
         .map_or(&[], Vec::as_slice)
 }
 
-/// Whether the object is being deleted.
+/// True if the object is being deleted.
 pub(super) fn is_deleting(object: &Value) -> bool {
     object
         .pointer("/metadata/deletionTimestamp")
@@ -124,19 +115,21 @@ pub(super) fn controller(object: &Value) -> Option<&Value> {
         .find(|owner| at(owner, "/controller") == true)
 }
 
-/// The map under `key`, made where there is none. What is there but no map is replaced.
+/// The map under `key`. Creates it if it is missing, and replaces any value that is not a map.
 pub(super) fn child<'a>(object: &'a mut Value, key: &str) -> &'a mut Map<String, Value> {
     let parent = as_map(object);
     as_map(parent.entry(key).or_insert_with(|| json!({})))
 }
 
-/// The metadata.
 pub(super) fn metadata(object: &mut Value) -> &mut Map<String, Value> {
     child(object, "metadata")
 }
 
-/// The value as a map; what is no map becomes an empty one.
-#[expect(clippy::expect_used, reason = "it was made a map just before")]
+/// The value as a map. A value that is not a map is replaced by an empty map.
+#[expect(
+    clippy::expect_used,
+    reason = "the lines above ensure that it is a map"
+)]
 pub(super) fn as_map(value: &mut Value) -> &mut Map<String, Value> {
     if !value.is_object() {
         *value = Value::Object(Map::new());

@@ -1,8 +1,8 @@
-//! A small External Secrets Operator, with the semantics of v0.20.4.
+//! A small External Secrets Operator with the semantics of v0.20.4.
 //!
-//! It does what its model does with refresh policies, failures, Events, targets and ClusterExternalSecrets, with as many
-//! workers on one queue as it is told. Of what it takes from providers and templates it knows little, and fails rather than
-//! guesses. After a failure it comes back [`Settings::speed`] times sooner than its model, so that nobody waits for minutes.
+//! It implements refresh policies, failures, Events, targets and ClusterExternalSecrets like the real operator, with a
+//! configurable number of workers on one queue. It supports only some provider features and templates, and fails for all
+//! others. Its retry delays are [`Settings::speed`] times shorter, so that nobody waits for minutes.
 
 mod events;
 mod fetch;
@@ -36,33 +36,32 @@ use super::{
     store::{Changes, Store},
 };
 
-/// The operator's name: its field manager, and the component of its Events.
+/// The operator's name: its field manager and the component of its Events.
 const CONTROLLER: &str = "external-secrets";
 
-/// Its controller class.
+/// The operator's controller class.
 const CLASS: &str = "default";
 
-/// What to do with a key once it was worked on.
+/// The next action for a key after its reconciliation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
-    /// Nothing.
     Done,
-    /// Again after so long.
+    /// Reconcile again after this delay.
     After(Duration),
-    /// Again soon (`Requeue: true`).
+    /// Reconcile again soon (`Requeue: true`).
     Again,
-    /// Again, later each time.
+    /// Reconcile again with backoff.
     Failed,
 }
 
-/// What the controllers share.
+/// The state that the controllers share.
 pub(super) struct Reconciler {
     store: Arc<Store>,
     provider: Arc<Provider>,
     algorithm: Algorithm,
     recorder: Recorder,
     store_recorders: [Recorder; 2],
-    /// The uids of stores whose condition is this operator's own.
+    /// The uids of stores whose Ready condition this operator wrote.
     validated: Mutex<BTreeSet<String>>,
 }
 
@@ -102,7 +101,7 @@ impl Reconciler {
     }
 }
 
-/// A running operator. It ends when it is dropped.
+/// A running operator. It stops when it is dropped.
 pub(super) struct Operator {
     reconciler: Arc<Reconciler>,
     settings: Settings,
@@ -119,18 +118,18 @@ impl Operator {
         }
     }
 
-    /// The providers that it reads.
+    /// The providers that the operator reads.
     pub(super) fn provider(&self) -> &Arc<Provider> {
         &self.reconciler.provider
     }
 
-    /// Starts it, as a new process that looks at everything; nothing happens if it runs.
+    /// Starts the operator as a new process that reconciles everything. Does nothing if it is running.
     pub(super) fn start(&self) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.get_or_insert_with(|| self.spawn());
     }
 
-    /// Stops it, in the middle of whatever it does.
+    /// Stops the operator immediately, even during a reconciliation.
     pub(super) fn stop(&self) {
         self.tasks
             .lock()
@@ -162,7 +161,7 @@ impl Operator {
                     let key = queues.external_secrets.next().await;
                     let (namespace, name) = key.split_once('/').unwrap_or_default();
                     let next = reconciler.external_secret(namespace, name).await;
-                    settle(&queues.external_secrets, &key, next);
+                    finish(&queues.external_secrets, &key, next);
                 }
             });
         }
@@ -171,7 +170,7 @@ impl Operator {
             loop {
                 let key = queues.parents.next().await;
                 let next = reconciler.cluster_external_secret(&key);
-                settle(&queues.parents, &key, next);
+                finish(&queues.parents, &key, next);
             }
         });
         tasks
@@ -183,7 +182,7 @@ struct Queues {
     parents: Queue,
 }
 
-fn settle(queue: &Queue, key: &str, next: Next) {
+fn finish(queue: &Queue, key: &str, next: Next) {
     match next {
         Next::Done => queue.forget(key),
         Next::After(delay) => {
@@ -195,16 +194,16 @@ fn settle(queue: &Queue, key: &str, next: Next) {
     queue.done(key);
 }
 
-/// Sees what changes, and queues whom it concerns.
+/// Watches objects and queues the keys that each change affects.
 struct Informer {
     reconciler: Arc<Reconciler>,
     queues: Arc<Queues>,
-    /// ExternalSecrets by namespace and target Secret.
+    /// The keys of ExternalSecrets, by namespace and name of their target Secret.
     by_target: BTreeMap<String, BTreeSet<String>>,
     cursors: BTreeMap<&'static str, u64>,
 }
 
-/// In this order: an ExternalSecret should find its store validated.
+/// The order matters: a store must be validated before its ExternalSecrets are queued.
 const WATCHED: [&str; 6] = [
     "secretstores",
     "clustersecretstores",
@@ -232,7 +231,7 @@ impl Informer {
                 .iter()
                 .filter_map(|plural| Resource::of_plural(plural))
             {
-                self.look(resource);
+                self.process_changes(resource);
             }
             if revision.changed().await.is_err() {
                 return;
@@ -240,7 +239,7 @@ impl Informer {
         }
     }
 
-    fn look(&mut self, resource: &'static Resource) {
+    fn process_changes(&mut self, resource: &'static Resource) {
         let store = Arc::clone(&self.reconciler.store);
         let since = self
             .cursors
@@ -248,23 +247,23 @@ impl Informer {
             .map(|cursor| store.changes_since(resource, *cursor));
         let revision = if let Some(Ok(Changes { revision, changes })) = since {
             for change in changes {
-                self.saw(resource, &change.object, change.deleted);
+                self.on_object(resource, &change.object, change.deleted);
             }
             revision
         } else {
-            // The first look, or the past was forgotten: everything counts as new.
+            // On the first call, or after a compaction, every object counts as new.
             let page = store.list(resource, None);
             for (_, object) in &page.objects {
-                self.saw(resource, object, false);
+                self.on_object(resource, object, false);
             }
             page.revision
         };
         self.cursors.insert(resource.plural, revision);
     }
 
-    fn saw(&mut self, resource: &Resource, object: &Value, deleted: bool) {
+    fn on_object(&mut self, resource: &Resource, object: &Value, deleted: bool) {
         match resource.kind {
-            "ExternalSecret" => self.saw_external_secret(object, deleted),
+            "ExternalSecret" => self.on_external_secret(object, deleted),
             "Secret" if target::is_managed(object) => {
                 let key = format!("{}/{}", object::namespace(object), object::name(object));
                 for external_secret in self.by_target.get(&key).into_iter().flatten() {
@@ -287,7 +286,7 @@ impl Informer {
         }
     }
 
-    fn saw_external_secret(&mut self, object: &Value, deleted: bool) {
+    fn on_external_secret(&mut self, object: &Value, deleted: bool) {
         let (namespace, name) = (object::namespace(object), object::name(object));
         let key = format!("{namespace}/{name}");
         if let Ok(spec) = Spec::of(object) {

@@ -1,8 +1,9 @@
-//! The provider behind all stores: values in memory, and the moods of a real one.
+//! The provider behind all stores: values in memory, and simulated failures.
 //!
-//! A `fake` store carries its values itself. Those of any other stand in a ConfigMap whose annotation
-//! `sandbox.eso-sync/store` names the store: `values.yaml` maps remote keys to values as they are now (a text, or a map that
-//! becomes JSON), `previous.yaml` those that were others before the rotation. A store without either gets made-up values.
+//! A `fake` store contains its values. The values of any other store are in a ConfigMap whose annotation
+//! `sandbox.eso-sync/store` names the store: `values.yaml` maps remote keys to current values (a string, or a map that
+//! becomes JSON), and `previous.yaml` contains the values that were different before the rotation. For a store without
+//! such a ConfigMap, values are generated.
 
 pub(super) mod knob;
 mod made_up;
@@ -26,16 +27,16 @@ use super::{object, resource::Resource, store::Store};
 
 pub(super) use self::values::{Epoch as Time, go_json_error};
 
-/// Why a provider gave no value.
+/// The reason why a provider returned no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// It says that there is none (`NoSecretErr`).
+pub(super) enum ProviderError {
+    /// The secret does not exist (`NoSecretErr`).
     NoSecret,
-    /// Anything else, in its own words.
+    /// Any other error, with the provider's message.
     Failed(String),
 }
 
-impl std::fmt::Display for Trouble {
+impl std::fmt::Display for ProviderError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NoSecret => f.write_str("Secret does not exist"),
@@ -44,31 +45,30 @@ impl std::fmt::Display for Trouble {
     }
 }
 
-/// Why a provider did not listen at all.
+/// The reason why a simulated provider call failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Mood {
-    /// The right is missing, in the provider's words.
+pub(super) enum FaultMode {
+    /// Access is denied. Holds the provider's message.
     Denied(String),
-    /// It does not work, in its own words or in none.
+    /// The provider is unavailable. Holds its message, if it has one.
     Failing(Option<String>),
-    /// It was asked too often.
+    /// The rate limit is exceeded.
     Throttled,
 }
 
-impl Mood {
-    /// What the operator makes of it.
-    fn trouble(self, store: &Value) -> Trouble {
-        Trouble::Failed(match self {
+impl FaultMode {
+    /// The error that the operator gets.
+    fn into_error(self, store: &Value) -> ProviderError {
+        ProviderError::Failed(match self {
             Self::Denied(text) | Self::Failing(Some(text)) => text,
             Self::Failing(None) => {
-                "the provider is unavailable (the sandbox was told to fail)".to_owned()
+                "the provider is unavailable (simulated by the sandbox)".to_owned()
             }
             Self::Throttled => throttled(kind(store)),
         })
     }
 }
 
-/// All providers.
 pub(super) struct Provider {
     store: Arc<Store>,
     state: Mutex<State>,
@@ -76,25 +76,24 @@ pub(super) struct Provider {
 
 #[derive(Default)]
 struct State {
-    /// Failures shown so far, by the object that asks for them.
+    /// The failures so far, by the identity of the object that configures them.
     failures: BTreeMap<String, u32>,
-    /// Calls that a throttled store allows at once, and when that was counted.
+    /// The remaining calls of each throttled store, and the time of the last update.
     allowances: BTreeMap<String, (Instant, f64)>,
-    /// Values that stand in a ConfigMap, by store, and as of which change of any ConfigMap.
+    /// The values from ConfigMaps, by store, and the last change of a ConfigMap that they include.
     values: BTreeMap<String, Arc<Values>>,
     values_as_of: u64,
-    /// What made-up secrets consist of.
+    /// The requested parts of generated secrets.
     parts: Parts,
 }
 
-/// One call of a provider's API.
+/// The context of one call to a provider's API.
 #[derive(Clone, Copy)]
 pub(super) struct Access<'a> {
-    /// The store.
     pub(super) store: &'a Value,
-    /// For whom; None where somebody looks for himself.
+    /// The ExternalSecret that needs the value; None for eso-sync's own reads.
     pub(super) external_secret: Option<&'a Value>,
-    /// Which of the values that a key has had. What was is told without moods.
+    /// The point in time whose values are read. Reads of the past are not subject to simulated failures.
     pub(super) time: Time,
 }
 
@@ -112,12 +111,12 @@ impl Provider {
         access: Access<'_>,
         key: &str,
         property: &str,
-    ) -> Result<Vec<u8>, Trouble> {
+    ) -> Result<Vec<u8>, ProviderError> {
         self.call(access)
             .await
-            .map_err(|mood| mood.trouble(access.store))?;
+            .map_err(|fault| fault.into_error(access.store))?;
         let kind = kind(access.store);
-        let value = self.value(access, key).ok_or(Trouble::NoSecret)?;
+        let value = self.value(access, key).ok_or(ProviderError::NoSecret)?;
         if property.is_empty() {
             return Ok(if kind == "vault" {
                 values::escaped(&value).into_bytes()
@@ -136,7 +135,7 @@ impl Provider {
         access: Access<'_>,
         key: &str,
         property: &str,
-    ) -> Result<BTreeMap<String, Vec<u8>>, Trouble> {
+    ) -> Result<BTreeMap<String, Vec<u8>>, ProviderError> {
         let value = self.get(access, key, property).await?;
         values::members(&String::from_utf8_lossy(&value))
     }
@@ -146,31 +145,31 @@ impl Provider {
         &self,
         access: Access<'_>,
         regexp: &str,
-    ) -> Result<BTreeMap<String, Vec<u8>>, Trouble> {
+    ) -> Result<BTreeMap<String, Vec<u8>>, ProviderError> {
         self.call(access)
             .await
-            .map_err(|mood| mood.trouble(access.store))?;
+            .map_err(|fault| fault.into_error(access.store))?;
         let pattern = regex::Regex::new(regexp).map_err(|_| {
-            Trouble::Failed(format!(
+            ProviderError::Failed(format!(
                 "could not compile find.name.regexp [{regexp}]: error parsing regexp"
             ))
         })?;
         Ok(self.matching(access, &pattern))
     }
 
-    /// The whole value of a key, without asking the provider's mood.
+    /// The complete value of a key, without simulated failures.
     pub(super) fn value(&self, access: Access<'_>, key: &str) -> Option<String> {
         if let Some(values) = self.values(access.store) {
             return values.get(key, access.time);
         }
         let structured = ["vault", "kubernetes"].contains(&kind(access.store));
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.parts.look(&self.store);
+        state.parts.update(&self.store);
         let identity = identity(access.store);
         Some(state.parts.value(&identity, key, structured, access.time))
     }
 
-    /// All whole values whose keys match, likewise. Nothing can be found where values are made up.
+    /// All complete values whose keys match, also without simulated failures. Empty for stores with generated values.
     pub(super) fn matching(
         &self,
         access: Access<'_>,
@@ -182,8 +181,8 @@ impl Provider {
             })
     }
 
-    /// What happens on the way to the provider.
-    pub(super) async fn call(&self, access: Access<'_>) -> Result<(), Mood> {
+    /// Simulates the call: its latency and failures.
+    pub(super) async fn call(&self, access: Access<'_>) -> Result<(), FaultMode> {
         if access.time == Epoch::Previous {
             return Ok(());
         }
@@ -194,19 +193,19 @@ impl Provider {
             let knobs = Knobs::of(asked);
             tokio::time::sleep(knobs.latency).await;
             if let Some(text) = &knobs.deny {
-                return Err(Mood::Denied(text.clone()));
+                return Err(FaultMode::Denied(text.clone()));
             }
-            if self.fails_yet(asked, &knobs) {
-                return Err(Mood::Failing(knobs.fail_text));
+            if self.still_fails(asked, &knobs) {
+                return Err(FaultMode::Failing(knobs.fail_text));
             }
             if self.is_throttled(asked, &knobs) {
-                return Err(Mood::Throttled);
+                return Err(FaultMode::Throttled);
             }
         }
         Ok(())
     }
 
-    fn fails_yet(&self, asked: &Value, knobs: &Knobs) -> bool {
+    fn still_fails(&self, asked: &Value, knobs: &Knobs) -> bool {
         if knobs.fail_first == 0 {
             return false;
         }
@@ -217,7 +216,7 @@ impl Provider {
         fails
     }
 
-    /// A bucket that holds the calls of one second.
+    /// A token bucket with a burst of one second's calls.
     fn is_throttled(&self, asked: &Value, knobs: &Knobs) -> bool {
         let Some(rate) = knobs.throttle else {
             return false;
@@ -237,7 +236,7 @@ impl Provider {
         throttled
     }
 
-    /// The values of a store; None where nothing is known of them.
+    /// The values of a store; None if they must be generated.
     fn values(&self, store: &Value) -> Option<Arc<Values>> {
         if let Some(data) = store.pointer("/spec/provider/fake/data") {
             let values = Values::of_fake(data, self.previous(store).as_deref());
@@ -246,7 +245,6 @@ impl Provider {
         self.previous(store)
     }
 
-    /// The values of a store's ConfigMap.
     fn previous(&self, store: &Value) -> Option<Arc<Values>> {
         let config_maps = Resource::of_plural("configmaps")?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -288,7 +286,6 @@ fn identity(asked: &Value) -> String {
     }
 }
 
-/// `aws`, `vault`, …
 pub(super) fn kind(store: &Value) -> &str {
     let provider = store.pointer("/spec/provider").and_then(Value::as_object);
     provider
@@ -296,17 +293,17 @@ pub(super) fn kind(store: &Value) -> &str {
         .map_or("", String::as_str)
 }
 
-/// What the operator says of a value that has no such property; only its fake provider takes that for a missing secret.
-fn missing_property(kind: &str, key: &str, property: &str) -> Trouble {
-    Trouble::Failed(match kind {
-        "fake" => return Trouble::NoSecret,
+/// The operator's error for a value without the property. Only its fake provider treats this as a missing secret.
+fn missing_property(kind: &str, key: &str, property: &str) -> ProviderError {
+    ProviderError::Failed(match kind {
+        "fake" => return ProviderError::NoSecret,
         "vault" => format!("cannot find secret data for key: {property:?}"),
         "azurekv" => format!("property {property} does not exist in key {key}"),
         _ => format!("key {property} does not exist in secret {key}"),
     })
 }
 
-/// What a provider says when it is asked too often.
+/// A provider's message for an exceeded rate limit.
 fn throttled(kind: &str) -> String {
     match kind {
         "azurekv" => "GET secrets: RESPONSE 429: 429 Too Many Requests ERROR CODE: Throttled".to_owned(),
@@ -323,5 +320,5 @@ fn throttled(kind: &str) -> String {
     }
 }
 
-/// A latency that no knob asks for.
+/// The default latency.
 const NO_LATENCY: Duration = Duration::ZERO;

@@ -1,4 +1,4 @@
-//! Which resources the sandbox's API serves: those that eso-sync asks for, and no more.
+//! The resources that the sandbox's API serves: those that eso-sync uses.
 
 /// The group of the operator's resources.
 pub(super) const ESO: &str = "external-secrets.io";
@@ -6,28 +6,27 @@ pub(super) const ESO: &str = "external-secrets.io";
 /// The group of Argo Rollouts.
 pub(super) const ARGO: &str = "argoproj.io";
 
-/// One kind of object that is served.
+/// A resource of the API.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Resource {
     /// The API group; empty for the core group.
     pub(super) group: &'static str,
-    /// The name in paths.
+    /// The plural name, as in paths.
     pub(super) plural: &'static str,
-    /// The kind.
     pub(super) kind: &'static str,
-    /// Short names, as discovery lists them.
+    /// Short names, as in the discovery API.
     pub(super) short: &'static [&'static str],
-    /// Whether objects live in a namespace.
     pub(super) namespaced: bool,
-    /// Whether `/status` is served. Then a plain write leaves the status alone, and a write to `/status` all the rest.
+    /// True if `/status` is a subresource. Then a write of the object ignores its status, and a write to `/status`
+    /// changes only the status.
     pub(super) status: bool,
-    /// Whether objects count the changes of their spec.
+    /// True if `metadata.generation` counts changes of the spec.
     pub(super) generation: bool,
-    /// What can be asked of an object by a POST below it.
+    /// A subresource that accepts a POST.
     pub(super) action: Option<Action>,
 }
 
-/// A subresource that takes a POST and keeps nothing of it.
+/// A subresource that accepts a POST and does not store the posted object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// `serviceaccounts/token`
@@ -37,7 +36,7 @@ pub(super) enum Action {
 }
 
 impl Action {
-    /// The name in paths.
+    /// The name of the subresource, as in paths.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
@@ -45,7 +44,7 @@ impl Action {
         }
     }
 
-    /// Group and kind of what is sent.
+    /// The group and kind of the posted object.
     pub(super) const fn sent(self) -> (&'static str, &'static str) {
         match self {
             Self::Token => ("authentication.k8s.io", "TokenRequest"),
@@ -54,7 +53,7 @@ impl Action {
     }
 }
 
-/// A kind of the core group.
+/// A namespaced kind of the core group, without status.
 const fn core(
     plural: &'static str,
     kind: &'static str,
@@ -72,7 +71,7 @@ const fn core(
     }
 }
 
-/// A kind whose controller reports how far it has come with the spec.
+/// A kind with status and generation, whose controller reports the observed generation.
 const fn controlled(
     group: &'static str,
     plural: &'static str,
@@ -94,7 +93,7 @@ const fn cluster_wide(resource: Resource) -> Resource {
     }
 }
 
-/// Everything that is served.
+/// All served resources.
 pub(super) static RESOURCES: [Resource; 20] = [
     controlled(ESO, "externalsecrets", "ExternalSecret", &["es"]),
     controlled(ESO, "secretstores", "SecretStore", &["ss"]),
@@ -160,12 +159,12 @@ pub(super) static RESOURCES: [Resource; 20] = [
 ];
 
 impl Resource {
-    /// The resource with this name in paths.
+    /// The resource with this plural name.
     pub(super) fn of_plural(plural: &str) -> Option<&'static Self> {
         RESOURCES.iter().find(|resource| resource.plural == plural)
     }
 
-    /// The resource of a manifest, whatever version of the group it is written in.
+    /// The resource of a manifest, in any version of its group.
     pub(super) fn of_manifest(api_version: &str, kind: &str) -> Option<&'static Self> {
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
         RESOURCES
@@ -173,22 +172,22 @@ impl Resource {
             .find(|resource| resource.group == group && resource.kind == kind)
     }
 
-    /// Whether it is defined by a CustomResourceDefinition, not built into Kubernetes.
+    /// True if a CustomResourceDefinition defines it, false if it is built into Kubernetes.
     pub(super) fn is_custom(&self) -> bool {
         is_custom(self.group)
     }
 
-    /// `externalsecrets.external-secrets.io`, as errors name it.
+    /// `externalsecrets.external-secrets.io`, as most error messages name it.
     pub(super) fn qualified(&self) -> String {
         qualify(self.plural, self.group)
     }
 
-    /// `ExternalSecret.external-secrets.io`, as other errors name it.
+    /// `ExternalSecret.external-secrets.io`, as some error messages name it.
     pub(super) fn qualified_kind(&self) -> String {
         qualify(self.kind, self.group)
     }
 
-    /// The key of an object: its path in etcd, whose byte order is the order of lists.
+    /// The key of an object: its path in etcd. Lists are sorted by the bytes of this key.
     pub(super) fn key(&self, namespace: &str, name: &str) -> String {
         if self.namespaced {
             format!("{namespace}/{name}")
@@ -198,7 +197,7 @@ impl Resource {
     }
 }
 
-/// Whether the kinds of a group are defined by CustomResourceDefinitions.
+/// True if CustomResourceDefinitions define the kinds of a group.
 pub(super) fn is_custom(group: &str) -> bool {
     [ESO, ARGO].contains(&group)
 }

@@ -1,4 +1,4 @@
-//! The ExternalSecret's CRD: what it says is served, filled in and refused as the real API server does it from the schema.
+//! The ExternalSecret CRD. Objects are defaulted and validated by its schema, like in a real API server.
 
 use std::sync::LazyLock;
 
@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::{failure::Failure, object, resource::Resource};
 
 static CRD: LazyLock<Value> = LazyLock::new(|| {
-    // A unit test reads it, so that it cannot be unreadable here.
+    // Cannot fail: a unit test parses the file.
     serde_saphyr::from_str(include_str!("content/externalsecret-crd.yaml")).unwrap_or_default()
 });
 
-/// The CRD object, with `served` as the version that is served and stored.
+/// The CRD object, with `served` as its served and stored version.
 pub(super) fn crd(served: &str) -> Value {
     let mut crd = CRD.clone();
     if let Some(version) = crd.pointer_mut("/spec/versions/0/name") {
@@ -21,7 +21,7 @@ pub(super) fn crd(served: &str) -> Value {
     crd
 }
 
-/// Writes the schema's defaults into an object that lacks them.
+/// Adds the schema's defaults to an object.
 pub(super) fn apply_defaults(resource: &Resource, object: &mut Value) {
     match resource.kind {
         "ExternalSecret" => default(root(), object),
@@ -34,9 +34,9 @@ pub(super) fn apply_defaults(resource: &Resource, object: &mut Value) {
     }
 }
 
-/// Refuses what the schema does not allow.
+/// Validates an object against the schema.
 pub(super) fn check(resource: &Resource, object: &Value) -> Result<(), Failure> {
-    let trouble = match resource.kind {
+    let violation = match resource.kind {
         "ExternalSecret" => check_value(spec_schema(), object::at(object, "/spec"), "spec"),
         "ClusterExternalSecret" => {
             let spec = object::at(object, "/spec/externalSecretSpec");
@@ -45,8 +45,8 @@ pub(super) fn check(resource: &Resource, object: &Value) -> Result<(), Failure> 
         "Event" => check_event(object),
         _ => None,
     };
-    match trouble {
-        Some(Trouble {
+    match violation {
+        Some(Violation {
             field,
             reason,
             message,
@@ -61,7 +61,7 @@ pub(super) fn check(resource: &Resource, object: &Value) -> Result<(), Failure> 
     }
 }
 
-struct Trouble {
+struct Violation {
     field: String,
     reason: &'static str,
     message: String,
@@ -97,14 +97,14 @@ fn default(schema: &Value, value: &mut Value) {
     }
 }
 
-fn check_value(schema: &Value, value: &Value, path: &str) -> Option<Trouble> {
+fn check_value(schema: &Value, value: &Value, path: &str) -> Option<Violation> {
     if value.is_null() {
         return None;
     }
     let expected = object::text(schema, "/type");
     let found = type_of(value);
     if !expected.is_empty() && expected != found {
-        return Some(Trouble {
+        return Some(Violation {
             field: path.to_owned(),
             reason: "FieldValueTypeInvalid",
             message: format!(
@@ -117,7 +117,7 @@ fn check_value(schema: &Value, value: &Value, path: &str) -> Option<Trouble> {
         .filter(|allowed| !allowed.contains(value))
     {
         let allowed: Vec<String> = allowed.iter().map(Value::to_string).collect();
-        return Some(Trouble {
+        return Some(Violation {
             field: path.to_owned(),
             reason: "FieldValueNotSupported",
             message: format!(
@@ -131,7 +131,7 @@ fn check_value(schema: &Value, value: &Value, path: &str) -> Option<Trouble> {
         .filter_map(Value::as_str)
         .find(|key| object::member(value, key).is_null())
     {
-        return Some(Trouble {
+        return Some(Violation {
             field: format!("{path}.{missing}"),
             reason: "FieldValueRequired",
             message: "Required value".to_owned(),
@@ -141,10 +141,10 @@ fn check_value(schema: &Value, value: &Value, path: &str) -> Option<Trouble> {
         .as_object()
         .into_iter()
         .flatten();
-    let mut troubles = properties.filter_map(|(key, schema)| {
+    let mut violations = properties.filter_map(|(key, schema)| {
         check_value(schema, object::member(value, key), &format!("{path}.{key}"))
     });
-    troubles.next().or_else(|| {
+    violations.next().or_else(|| {
         let mut items = value.as_array().into_iter().flatten().enumerate();
         items.find_map(|(index, item)| {
             check_value(
@@ -168,12 +168,12 @@ fn type_of(value: &Value) -> &'static str {
     }
 }
 
-/// An Event stands in the namespace of the object that it is about, or in `default`.
-fn check_event(event: &Value) -> Option<Trouble> {
+/// An Event must be in the namespace of its object, or in `default` for a cluster-wide object.
+fn check_event(event: &Value) -> Option<Violation> {
     let about = object::text(event, "/involvedObject/namespace");
     let namespace = object::namespace(event);
     let fits = about == namespace || (about.is_empty() && namespace == "default");
-    (!fits).then(|| Trouble {
+    (!fits).then(|| Violation {
         field: "involvedObject.namespace".to_owned(),
         reason: "FieldValueInvalid",
         message: format!("Invalid value: {about:?}: does not match event.namespace"),
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_crd_can_be_read_and_knows_the_fields_of_v0_20_4() {
+    fn crd_has_the_fields_of_v0_20_4() {
         let crd = crd("v1");
         assert_eq!(
             crd["metadata"]["name"],
@@ -194,7 +194,7 @@ mod tests {
         let version = &crd["spec"]["versions"][0];
         assert_eq!(version["selectableFields"].as_array().unwrap().len(), 4);
         let target = &spec_schema()["properties"]["target"]["properties"];
-        // Since v1.0.0.
+        // `target.manifest` exists since v1.0.0.
         assert!(target["creationPolicy"].is_object() && target["manifest"].is_null());
     }
 
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_schema_forbids_is_refused_in_the_servers_words() {
+    fn schema_errors_match_the_servers_messages() {
         let resource = Resource::of_plural("externalsecrets").unwrap();
         for (spec, message) in [
             (

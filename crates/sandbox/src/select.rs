@@ -1,12 +1,12 @@
-//! Label and field selectors, as the API server reads them.
+//! Label and field selectors, as the API server parses them.
 //!
-//! eso-sync has a reader of its own; this one is apart from it on purpose, so that one can be held against the other.
+//! eso-sync has another parser. This one is separate on purpose, so that tests can compare the two.
 
 use serde_json::Value;
 
 use super::{failure::Failure, object, resource::Resource};
 
-/// What a list or watch asks for.
+/// The selectors of a list or watch request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Filter {
     labels: Vec<Requirement>,
@@ -35,7 +35,7 @@ struct Field {
 }
 
 impl Filter {
-    /// Reads both selectors of a request.
+    /// Parses both selectors of a request.
     pub(super) fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, Failure> {
         Ok(Self {
             labels: label_selector(labels)?,
@@ -43,12 +43,12 @@ impl Filter {
         })
     }
 
-    /// Whether everything matches.
+    /// True if there are no selectors, so that everything matches.
     pub(super) fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
-    /// Whether the object is asked for.
+    /// True if the object matches both selectors.
     pub(super) fn matches(&self, value: &Value) -> bool {
         self.labels
             .iter()
@@ -69,7 +69,7 @@ impl Requirement {
             Test::In(values) => {
                 label.is_some_and(|label| values.iter().any(|value| value == label))
             }
-            // An object without the label matches, as in Kubernetes.
+            // An object without the label matches too, as in Kubernetes.
             Test::NotIn(values) => {
                 !label.is_some_and(|label| values.iter().any(|value| value == label))
             }
@@ -77,7 +77,7 @@ impl Requirement {
     }
 }
 
-/// Whether the labels of `value` match a `LabelSelector` object (`matchLabels`, `matchExpressions`).
+/// True if the labels of `value` match a `LabelSelector` object (`matchLabels`, `matchExpressions`).
 pub(super) fn matches_selector(selector: &Value, value: &Value) -> bool {
     let labels = object::texts(selector, "/matchLabels");
     let expressions = object::items(selector, "/matchExpressions")
@@ -163,7 +163,7 @@ fn requirement(tokens: &mut Tokens<'_>) -> Result<Requirement, Failure> {
 fn values(tokens: &mut Tokens<'_>) -> Result<Vec<String>, Failure> {
     match tokens.next() {
         "(" => {}
-        // The server's own text lacks the comma here.
+        // The real server's message has no comma here either.
         other => {
             return Err(Failure::bad_request(format!(
                 "unable to parse requirement: found '{other}' expected: '('"
@@ -187,7 +187,7 @@ fn unreadable(found: &str, expected: &str) -> Failure {
     ))
 }
 
-/// The words and signs of a label selector.
+/// The tokens of a label selector.
 struct Tokens<'a> {
     rest: &'a str,
 }
@@ -228,7 +228,7 @@ impl<'a> Tokens<'a> {
         self.rest.trim_start().is_empty()
     }
 
-    /// A word. A value may be empty, a key may not.
+    /// An identifier. A value may be empty, a key may not.
     fn identifier(&mut self, key: bool) -> Result<&'a str, Failure> {
         let token = self.peek();
         let sign = Self::SIGNS.contains(&token) || token.is_empty();
@@ -262,7 +262,7 @@ fn field(resource: &Resource, text: &str, term: &str) -> Result<Field, Failure> 
     let pointer = match name {
         "metadata.name" => "/metadata/name",
         "metadata.namespace" if resource.namespaced => "/metadata/namespace",
-        // The selector's own short name for a field that is nested.
+        // `source` is the selector's short name for a nested field.
         "source" if resource.kind == "Event" => "/source/component",
         _ if selectable(resource).contains(&name) => &format!("/{}", name.replace('.', "/")),
         _ => {
@@ -278,7 +278,7 @@ fn field(resource: &Resource, text: &str, term: &str) -> Result<Field, Failure> 
     })
 }
 
-/// The fields beyond name and namespace.
+/// The selectable fields besides name and namespace.
 fn selectable(resource: &Resource) -> &'static [&'static str] {
     match resource.kind {
         "ExternalSecret" => &[
@@ -359,7 +359,7 @@ mod tests {
             ("metadata.name!=db", false),
             ("metadata.name=db,metadata.namespace==team-a", true),
             ("spec.secretStoreRef.name=fake", true),
-            // What is omitted is empty to the selector, not its default.
+            // An omitted field selects as empty, not as its default.
             ("spec.secretStoreRef.kind=", true),
             ("spec.secretStoreRef.kind=SecretStore", false),
         ] {
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_a_bad_request() {
+    fn invalid_selectors_are_bad_requests() {
         let resource = Resource::of_plural("externalsecrets").unwrap();
         for (labels, fields, message) in [
             (

@@ -1,4 +1,4 @@
-//! HTTP on loopback.
+//! The HTTP server on loopback.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -22,7 +22,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Binds a free port of the loopback interface and answers there.
+    /// Listens on a free port of the loopback interface.
     pub(super) async fn start(api: Arc<Api>) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -32,7 +32,6 @@ impl Server {
         })
     }
 
-    /// Where it answers.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -40,7 +39,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The connections go with it: they belong to its task.
+        // The connections end too, because this task owns them.
         self.task.abort();
     }
 }
@@ -62,9 +61,9 @@ async fn accept(listener: TcpListener, api: Arc<Api>) {
 
 async fn connection(stream: TcpStream, api: Arc<Api>) {
     let service = service_fn(|request| serve(request, &api));
-    // Small answers must not wait for each other.
+    // Without this, small responses could be delayed.
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "the sandbox could not tune a connection");
+        tracing::debug!(%error, "the sandbox could not set TCP_NODELAY on a connection");
     }
     if let Err(error) = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)

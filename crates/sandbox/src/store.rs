@@ -1,7 +1,7 @@
-//! The state of the sandbox's cluster: objects, one resource version for all of them, and a log of changes per resource.
+//! The state of the cluster: the objects, one resource version for all of them, and a log of changes for each resource.
 //!
-//! Everybody, the HTTP server and the operator alike, reads and writes here, by the API server's rules: optimistic locking,
-//! a write that changes nothing is none, the generation follows the spec, finalizers hold a deleted object.
+//! The API, the operator and the controllers all read and write here, by the rules of the API server: optimistic locking,
+//! no write if nothing changes, a generation that counts changes of the spec, and finalizers that delay a deletion.
 
 mod read;
 mod rules;
@@ -24,10 +24,10 @@ use super::{
     time,
 };
 
-/// Changes that are kept for each resource. Whoever asks for older ones is told that they expired.
+/// The number of changes kept for each resource. A request for an older resource version fails as expired.
 const KEPT: usize = 50_000;
 
-/// The kinds that go with their owner.
+/// The kinds that are deleted together with their owner.
 const DEPENDENTS: [&str; 5] = [
     "Secret",
     "ExternalSecret",
@@ -36,7 +36,6 @@ const DEPENDENTS: [&str; 5] = [
     "Pod",
 ];
 
-/// The objects and their history.
 pub(super) struct Store {
     inner: Mutex<Inner>,
     revision: watch::Sender<u64>,
@@ -47,7 +46,7 @@ pub(super) struct Store {
 
 struct Inner {
     tables: BTreeMap<&'static str, Table>,
-    /// By the uid of an owner: the tables and keys of what goes with it.
+    /// The tables and keys of the dependents, by the owner's uid.
     dependents: BTreeMap<String, BTreeSet<(&'static str, String)>>,
     revision: u64,
     random: fastrand::Rng,
@@ -58,37 +57,34 @@ struct Table {
     objects: BTreeMap<String, Arc<Value>>,
     log: VecDeque<Change>,
     compacted: u64,
-    /// The last change.
+    /// The resource version of the last change.
     last: u64,
 }
 
-/// One change of one object.
 #[derive(Clone)]
 pub(super) struct Change {
-    /// The resource version that it made.
+    /// The resource version of this change.
     pub(super) revision: u64,
     key: String,
-    /// The object before; None if it was created.
+    /// The object before the change; None if it was created.
     pub(super) before: Option<Arc<Value>>,
-    /// The object after, or as it was last.
+    /// The object after the change, or its last state if it was deleted.
     pub(super) object: Arc<Value>,
-    /// Whether it is gone now.
     pub(super) deleted: bool,
 }
 
-/// How to write.
+/// Options of a write.
 #[derive(Clone, Copy)]
 pub(super) struct Write<'a> {
-    /// The field manager.
     pub(super) manager: &'a str,
-    /// Through `/status`.
+    /// True for a write to `/status`.
     pub(super) status: bool,
-    /// Answer as if, and write nothing.
+    /// Returns the result without storing it.
     pub(super) dry_run: bool,
 }
 
 impl<'a> Write<'a> {
-    /// A plain write by this field manager.
+    /// A write to the main resource by this field manager.
     pub(super) fn by(manager: &'a str) -> Self {
         Self {
             manager,
@@ -97,7 +93,7 @@ impl<'a> Write<'a> {
         }
     }
 
-    /// The same through `/status`.
+    /// The same write, but to `/status`.
     pub(super) fn status(self) -> Self {
         Self {
             status: true,
@@ -106,7 +102,7 @@ impl<'a> Write<'a> {
     }
 }
 
-/// What a DELETE may ask of the object.
+/// The preconditions of a DELETE request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Preconditions {
     /// `preconditions.uid`
@@ -115,34 +111,34 @@ pub(super) struct Preconditions {
     pub(super) version: Option<String>,
 }
 
-/// Some of the objects of one resource, as they all were at one moment.
+/// A consistent list of objects of one resource.
 pub(super) struct Page {
-    /// That moment.
+    /// The resource version of the list.
     pub(super) revision: u64,
-    /// In the order of their keys.
+    /// Sorted by key.
     pub(super) objects: Vec<(String, Arc<Value>)>,
 }
 
-/// Changes since a moment, in order.
+/// The changes after a resource version, in order.
 pub(super) struct Changes {
-    /// The moment up to which these are all.
+    /// The resource version up to which the changes are complete.
     pub(super) revision: u64,
-    /// The changes.
     pub(super) changes: Vec<Change>,
 }
 
-/// The changes asked for are no longer kept; the oldest that are follow this resource version.
+/// The requested changes are no longer kept. Holds the oldest resource version that can be requested.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Compacted(pub(super) u64);
 
 impl Store {
-    /// An empty cluster that serves the operator's resources in this version, and those of Argo Rollouts if it has them.
+    /// Creates an empty cluster that serves the operator's resources in this version, and Argo Rollouts if `argo` is
+    /// true.
     pub(super) fn new(clock: Clock, eso_version: &'static str, argo: bool) -> Self {
         let tables = RESOURCES
             .iter()
             .map(|resource| (resource.plural, Table::default()))
             .collect();
-        // A fixed seed: two sandboxes with the same content give the same uids.
+        // A fixed seed: two sandboxes with the same content have the same uids.
         let random = fastrand::Rng::with_seed(0xe50);
         let inner = Mutex::new(Inner {
             tables,
@@ -163,7 +159,7 @@ impl Store {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the kinds of a group are there at all.
+    /// True if the group is served.
     pub(super) fn serves(&self, group: &str) -> bool {
         self.argo || group != ARGO
     }
@@ -173,7 +169,7 @@ impl Store {
         version_of(resource.group, self.eso_version)
     }
 
-    /// The `apiVersion` of its objects.
+    /// The `apiVersion` of the resource's objects.
     pub(super) fn api_version(&self, resource: &Resource) -> String {
         match resource.group {
             "" => "v1".to_owned(),
@@ -221,7 +217,7 @@ impl Store {
         Ok(self.commit(&mut inner, resource, key, object, false))
     }
 
-    /// Replaces an object by what `change` makes of it, by the API server's rules.
+    /// Replaces an object by the result of `change`, by the API server's rules.
     pub(super) fn update(
         &self,
         resource: &Resource,
@@ -255,7 +251,7 @@ impl Store {
         }
         let released =
             object::is_deleting(&next) && object::items(&next, "/metadata/finalizers").is_empty();
-        // Who watches sees a released object as it was last held.
+        // Watches report an object that lost its last finalizer in its last state before that.
         let last = if released {
             Value::clone(&current)
         } else {
@@ -268,7 +264,7 @@ impl Store {
         Ok(object)
     }
 
-    /// Deletes an object, or marks it where finalizers hold it. Gives what is left, or None.
+    /// Deletes an object, or marks it as deleted if it has finalizers. Returns the object and true if it is gone.
     pub(super) fn delete(
         &self,
         resource: &Resource,
@@ -299,7 +295,7 @@ impl Store {
         Ok((object, !held))
     }
 
-    /// Puts an object as it is, past all rules: what a manifest says of an existing object.
+    /// Stores an object unchanged and without validation. It gets a uid and a creation timestamp if it has none.
     pub(super) fn put(&self, resource: &Resource, mut object: Value) -> Arc<Value> {
         let mut inner = self.lock();
         let metadata = object::metadata(&mut object);
@@ -316,8 +312,8 @@ impl Store {
         self.commit(&mut inner, resource, key, object, false)
     }
 
-    /// Says of an object that it was made, and written, at another time.
-    pub(super) fn date_back(&self, resource: &Resource, object: &Value, time: &str) -> Arc<Value> {
+    /// Changes the creation timestamp and the times in `managedFields` of an object.
+    pub(super) fn backdate(&self, resource: &Resource, object: &Value, time: &str) -> Arc<Value> {
         let mut object = object.clone();
         let metadata = object::metadata(&mut object);
         metadata.insert("creationTimestamp".to_owned(), time.into());
@@ -329,7 +325,7 @@ impl Store {
         self.put(resource, object)
     }
 
-    /// Puts an object as a manifest describes it, with what the server would have filled in.
+    /// Stores an object from a manifest, with the fields that the API server would fill in.
     pub(super) fn put_manifest(&self, resource: &Resource, mut object: Value) {
         rules::complete(resource, &mut object, &self.api_version(resource));
         if object::at(&object, "/metadata/managedFields").is_null() {
@@ -348,7 +344,7 @@ impl Store {
         self.put(resource, object);
     }
 
-    /// What the garbage collector of a real cluster does once an owner is gone.
+    /// Deletes the dependents of a deleted owner, like the garbage collector of a real cluster.
     fn collect_garbage(&self, inner: &mut Inner, owner: &Value) {
         for (resource, key, object) in inner.dependents(object::uid(owner)) {
             let mut last = Value::clone(&object);
@@ -385,7 +381,7 @@ impl Store {
             };
             if DEPENDENTS.contains(&resource.kind) {
                 let after = (!deleted).then_some(&*object);
-                note_owners(
+                update_dependents(
                     &mut inner.dependents,
                     (resource.plural, &key),
                     before.as_deref(),
@@ -408,8 +404,8 @@ impl Store {
     }
 }
 
-/// Notes whose an object is now, and whose it is no more.
-fn note_owners(
+/// Updates the index of dependents after a change of an object.
+fn update_dependents(
     dependents: &mut BTreeMap<String, BTreeSet<(&'static str, String)>>,
     (plural, key): (&'static str, &str),
     before: Option<&Value>,
@@ -439,7 +435,7 @@ fn note_owners(
     }
 }
 
-/// The version in which a group is served; the operator's group is served in one of two.
+/// The version in which a group is served. Only the operator's version is variable.
 pub(super) fn version_of(group: &str, eso_version: &'static str) -> &'static str {
     match group {
         ESO => eso_version,

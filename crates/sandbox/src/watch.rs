@@ -1,4 +1,4 @@
-//! Watches: every change after a resource version, exactly once and in order, until the time is up.
+//! Watch requests: every change after a resource version, exactly once and in order, until the timeout.
 
 use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
@@ -11,28 +11,28 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     call::{Call, Target},
     failure::Failure,
-    list::{Shown, View, wants_metadata},
+    list::{Rendered, View, wants_metadata},
     object,
     resource::Resource,
     select::Filter,
     store::{Change, Changes, Compacted, Store},
 };
 
-/// How long a watch lasts that does not say so.
+/// The timeout of a watch without `timeoutSeconds`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(30);
 
-/// How often a watch is told how far it has come.
+/// The interval between bookmarks.
 const BOOKMARKS: Duration = Duration::from_mins(1);
 
-/// A watch that ends soon gets its last bookmark so long before.
+/// The time between the last bookmark and the end of a short watch.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 
-/// What tests do to open watches.
+/// Faults that tests apply to open watches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Disturbance {
-    /// Raised to cut all watches that are open.
+pub(super) struct WatchFaults {
+    /// Incremented to close all open watches.
     pub(super) cuts: u64,
-    /// Watches stay open, but nothing comes.
+    /// Keep watches open, but send nothing.
     pub(super) silent: bool,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Watch {
     deadline: Instant,
     ended: bool,
     revision: watch::Receiver<u64>,
-    disturbance: watch::Receiver<Disturbance>,
+    watch_faults: watch::Receiver<WatchFaults>,
     cuts: u64,
 }
 
@@ -60,7 +60,7 @@ impl Watch {
         store: &Arc<Store>,
         call: &Call,
         target: &Target<'_>,
-        mut disturbance: watch::Receiver<Disturbance>,
+        mut watch_faults: watch::Receiver<WatchFaults>,
     ) -> Result<Self, Failure> {
         let resource = target.resource;
         let filter = Filter::parse(
@@ -82,7 +82,7 @@ impl Watch {
         let timeout = seconds.map_or(DEFAULT_TIMEOUT, Duration::from_secs);
         let now = Instant::now();
         let deadline = now + timeout;
-        let cuts = disturbance.borrow_and_update().cuts;
+        let cuts = watch_faults.borrow_and_update().cuts;
         let mut watch = Self {
             resource,
             namespace: target.namespace.to_owned(),
@@ -99,18 +99,19 @@ impl Watch {
             deadline,
             ended: false,
             revision: store.subscribe(),
-            disturbance,
+            watch_faults,
             cuts,
             store: Arc::clone(store),
         };
         if from.is_none() {
-            // "Any state" and "no state named" both begin with what there is; the first tells where that ends.
-            watch.show_present(!version.is_empty() || call.flag("sendInitialEvents"));
+            // Without a version and with version 0, a watch starts with all current objects. With 0, a bookmark marks the
+            // end of these.
+            watch.push_current(!version.is_empty() || call.flag("sendInitialEvents"));
         }
         Ok(watch)
     }
 
-    /// The lines of the answer.
+    /// The response body: one line for each event.
     pub(super) fn into_stream(self) -> impl Stream<Item = io::Result<Frame<Bytes>>> + Send {
         futures::stream::unfold(self, |mut watch| async move {
             let line = watch.next().await?;
@@ -120,13 +121,13 @@ impl Watch {
 
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
         loop {
-            let Disturbance { cuts, silent } = *self.disturbance.borrow_and_update();
+            let WatchFaults { cuts, silent } = *self.watch_faults.borrow_and_update();
             if cuts != self.cuts {
                 return Some(Err(io::Error::from(io::ErrorKind::ConnectionReset)));
             }
             if silent {
-                // It ends only if the sandbox does.
-                self.disturbance.changed().await.ok()?;
+                // Returns None when the sandbox is dropped.
+                self.watch_faults.changed().await.ok()?;
                 continue;
             }
             if let Some(line) = self.pending.pop_front() {
@@ -140,12 +141,12 @@ impl Watch {
             if !self.pending.is_empty() {
                 continue;
             }
-            self.rest().await;
+            self.wait().await;
         }
     }
 
-    /// Waits until something may have happened.
-    async fn rest(&mut self) {
+    /// Waits for a change, a bookmark or the timeout.
+    async fn wait(&mut self) {
         let bookmark = if self.bookmarks {
             self.next_bookmark
         } else {
@@ -153,7 +154,7 @@ impl Watch {
         };
         tokio::select! {
             changed = self.revision.changed() => self.ended = changed.is_err(),
-            _ = self.disturbance.changed() => {}
+            _ = self.watch_faults.changed() => {}
             () = tokio::time::sleep_until(bookmark.min(self.deadline)) => {
                 let now = Instant::now();
                 if now >= self.deadline {
@@ -166,9 +167,9 @@ impl Watch {
         }
     }
 
-    /// Puts what changed since the last time into lines.
+    /// Converts the changes since the last call into lines.
     fn collect(&mut self) {
-        // Read before the last change is: what comes in between is not passed over.
+        // Read the revision before the last change, so that a change between the two is not skipped.
         let revision = self.store.revision();
         if self.store.last_change(self.resource) <= self.cursor {
             self.cursor = self.cursor.max(revision);
@@ -177,9 +178,9 @@ impl Watch {
         match self.store.changes_since(self.resource, self.cursor) {
             Ok(Changes { revision, changes }) => {
                 for change in changes {
-                    self.show(&change);
+                    self.push_change(&change);
                 }
-                // A watch from a future state stays silent until that has come.
+                // A watch from a future resource version sends nothing until that version is reached.
                 self.cursor = self.cursor.max(revision);
             }
             Err(Compacted(oldest)) => {
@@ -191,7 +192,7 @@ impl Watch {
         }
     }
 
-    fn show(&mut self, change: &Change) {
+    fn push_change(&mut self, change: &Change) {
         let covers = |object: &&Arc<Value>| {
             let here = self.namespace.is_empty() || object::namespace(object) == self.namespace;
             here && self.filter.matches(object)
@@ -204,7 +205,8 @@ impl Watch {
             (None, Some(object)) => self.push("ADDED", object),
             (Some(_), Some(object)) => self.push("MODIFIED", object),
             (Some(_), None) if change.deleted => self.push("DELETED", &change.object),
-            // To this watch it is gone: shown as it was last seen, with the version of the change.
+            // The object no longer matches the watch. It is sent in its last matching state, with the resource version of
+            // the change.
             (Some(before), None) => {
                 let mut last = Value::clone(before);
                 let version = change.revision.to_string();
@@ -215,7 +217,7 @@ impl Watch {
         }
     }
 
-    fn show_present(&mut self, mark_end: bool) {
+    fn push_current(&mut self, mark_end: bool) {
         let namespace = Some(&*self.namespace).filter(|namespace| !namespace.is_empty());
         let page = self.store.list(self.resource, namespace);
         for (_, object) in &page.objects {
@@ -242,11 +244,11 @@ impl Watch {
 
     fn push(&mut self, kind: &str, object: &Value) {
         self.pending
-            .push_back(line(kind, &Shown(object, self.view)));
+            .push_back(line(kind, &Rendered(object, self.view)));
     }
 }
 
-/// After a minute, or shortly before the end of a watch that is shorter.
+/// After one minute, or shortly before the end of a shorter watch.
 fn first_bookmark(now: Instant, timeout: Duration) -> Instant {
     let before_end = timeout
         .checked_sub(LAST_BOOKMARK)

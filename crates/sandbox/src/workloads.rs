@@ -1,8 +1,8 @@
-//! The controllers of workloads, in the manner of the real ones (Kubernetes v1.34, Argo Rollouts v1.8): Deployments make
-//! ReplicaSets, what has replicas has Pods, Pods start on nodes that are not there, disruption budgets count.
+//! The workload controllers, modelled on the real ones (Kubernetes v1.34, Argo Rollouts v1.8): Deployments, ReplicaSets,
+//! StatefulSets, DaemonSets, Rollouts, Pods on simulated nodes, and PodDisruptionBudgets.
 //!
-//! One task sees what changes and works on whatever that concerns until nothing is left to do; it wakes up by itself only for
-//! Pods that become ready later, and for deadlines. Annotations (see [`pods`]) tell how Pods turn out.
+//! One task processes each change and all objects that it affects. Timers exist only for Pods that become ready later and
+//! for deadlines. Annotations (see [`pods`]) configure how Pods behave.
 
 mod amount;
 mod budget;
@@ -35,13 +35,12 @@ use super::{
 
 pub(super) use self::pods::check;
 
-/// The field manager of the controllers.
 const MANAGER: &str = "kube-controller-manager";
 
-/// On a workload: no controller works on it, so that a test can write its status.
+/// On a workload: the controllers ignore it, so that a test can write its status.
 const UNMANAGED: &str = "sandbox.eso-sync/unmanaged";
 
-/// What is worked on, in the order in which it is: what is below comes first.
+/// The kinds with a controller, in the order in which they are processed: dependents before their owners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Pod,
@@ -83,7 +82,6 @@ impl Kind {
         Resource::of_plural(self.plural())
     }
 
-    /// The kind of an owner.
     fn of(kind: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| {
             known
@@ -93,7 +91,7 @@ impl Kind {
     }
 }
 
-/// One object.
+/// The key of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     kind: Kind,
@@ -111,7 +109,7 @@ impl Key {
     }
 }
 
-/// The controllers. What they know beyond the store is how to find things fast, and what is to come.
+/// The controllers. Their state besides the store is indexes and timers.
 struct Workloads {
     store: Arc<Store>,
     dirty: BTreeSet<Key>,
@@ -119,14 +117,14 @@ struct Workloads {
     cursors: BTreeMap<Kind, u64>,
     /// Pods and ReplicaSets by the uid of their controller.
     owned: BTreeMap<String, BTreeSet<Key>>,
-    /// When Pods become ready, by uid.
+    /// When Pods become ready, by the Pod's uid.
     ready: BTreeMap<String, Instant>,
-    /// What is made now was always there: it is as old as its owner.
-    past: bool,
+    /// True while loaded workloads are set up: created objects get the creation time of their owner.
+    backdating: bool,
     random: fastrand::Rng,
 }
 
-/// The running controllers. They end when this is dropped.
+/// The running controllers. They stop when this is dropped.
 pub(super) struct Controllers(JoinHandle<()>);
 
 impl Drop for Controllers {
@@ -135,12 +133,12 @@ impl Drop for Controllers {
     }
 }
 
-/// Makes true that the workloads that were loaded run since they were made, and goes on from there.
+/// Brings loaded workloads into the state that they would have had since their creation, then runs the controllers.
 pub(super) async fn start(store: Arc<Store>) -> Controllers {
     let mut workloads = Workloads::new(store);
-    workloads.past = true;
-    workloads.settle().await;
-    workloads.past = false;
+    workloads.backdating = true;
+    workloads.process_pending().await;
+    workloads.backdating = false;
     Controllers(tokio::spawn(workloads.run()))
 }
 
@@ -153,7 +151,7 @@ impl Workloads {
             cursors: BTreeMap::new(),
             owned: BTreeMap::new(),
             ready: BTreeMap::new(),
-            past: false,
+            backdating: false,
             random: fastrand::Rng::with_seed(0x90d5),
         }
     }
@@ -162,7 +160,7 @@ impl Workloads {
         let mut revision = self.store.subscribe();
         loop {
             revision.borrow_and_update();
-            self.settle().await;
+            self.process_pending().await;
             let next = self.due.values().min().copied();
             let sleep = async {
                 match next {
@@ -179,11 +177,11 @@ impl Workloads {
         }
     }
 
-    /// Works until nothing is left to do now.
-    async fn settle(&mut self) {
+    /// Processes changes until there is nothing left to do now.
+    async fn process_pending(&mut self) {
         loop {
             for kind in Kind::ALL {
-                self.look(kind);
+                self.process_changes(kind);
             }
             let now = Instant::now();
             let due: Vec<Key> = self
@@ -200,7 +198,7 @@ impl Workloads {
                 return;
             };
             self.work(&key);
-            // The API answers in between.
+            // Lets the API process requests in between.
             tokio::task::yield_now().await;
         }
     }
@@ -223,7 +221,7 @@ impl Workloads {
         }
     }
 
-    fn look(&mut self, kind: Kind) {
+    fn process_changes(&mut self, kind: Kind) {
         let Some(resource) = kind.resource() else {
             return;
         };
@@ -234,20 +232,20 @@ impl Workloads {
         let since = since.map(|cursor| self.store.changes_since(resource, cursor));
         let revision = if let Some(Ok(Changes { revision, changes })) = since {
             for change in changes {
-                self.saw(kind, &change.object, change.deleted);
+                self.on_object(kind, &change.object, change.deleted);
             }
             revision
         } else {
             let page = self.store.list(resource, None);
             for (_, object) in &page.objects {
-                self.saw(kind, object, false);
+                self.on_object(kind, object, false);
             }
             page.revision
         };
         self.cursors.insert(kind, revision);
     }
 
-    fn saw(&mut self, kind: Kind, object: &Value, deleted: bool) {
+    fn on_object(&mut self, kind: Kind, object: &Value, deleted: bool) {
         let key = Key::of(kind, object);
         if let Some(owner) = object::controller(object) {
             let uid = object::text(owner, "/uid").to_owned();
@@ -266,7 +264,7 @@ impl Workloads {
             }
         }
         if kind == Kind::Pod {
-            self.saw_pod(object, deleted);
+            self.on_pod(object, deleted);
         }
         if deleted {
             self.owned.remove(object::uid(object));
@@ -276,8 +274,8 @@ impl Workloads {
         }
     }
 
-    /// Budgets count Pods.
-    fn saw_pod(&mut self, pod: &Value, deleted: bool) {
+    /// A changed Pod affects the PodDisruptionBudgets of its namespace.
+    fn on_pod(&mut self, pod: &Value, deleted: bool) {
         if deleted {
             self.ready.remove(object::uid(pod));
         }
@@ -294,7 +292,7 @@ impl Workloads {
             .get(key.kind.resource()?, &key.namespace, &key.name)
     }
 
-    /// The objects of a kind that an object controls, in the order of their names.
+    /// The objects of a kind that an object controls, sorted by name.
     fn owned(&self, owner: &Value, kind: Kind) -> Vec<Arc<Value>> {
         let children = self.owned.get(object::uid(owner)).into_iter().flatten();
         children
@@ -304,35 +302,35 @@ impl Workloads {
             .collect()
     }
 
-    /// Works on it again at that time, or earlier.
-    fn again(&mut self, key: &Key, at: Instant) {
+    /// Queues the object for this time. If it is already waiting, the earlier time counts.
+    fn requeue(&mut self, key: &Key, at: Instant) {
         let due = self.due.entry(key.clone()).or_insert(at);
         *due = (*due).min(at);
     }
 
-    /// Works on it again once it is that time of day.
-    fn again_at(&mut self, key: &Key, time: Timestamp) {
+    /// Queues the object for this wall clock time.
+    fn requeue_at_time(&mut self, key: &Key, time: Timestamp) {
         let wait = time.duration_since(self.store.clock.now());
         let wait = std::time::Duration::try_from(wait).unwrap_or_default();
-        self.again(key, Instant::now() + wait);
+        self.requeue(key, Instant::now() + wait);
     }
 
-    /// The present, as objects carry it; in the past that of the owner's beginning.
+    /// The current time as a timestamp, or the owner's creation time while loaded workloads are set up.
     fn time(&self, owner: &Value) -> String {
         match object::text(owner, "/metadata/creationTimestamp") {
-            began if self.past && !began.is_empty() => began.to_owned(),
+            began if self.backdating && !began.is_empty() => began.to_owned(),
             _ => stamp(self.store.clock),
         }
     }
 
-    /// Creates what an owner wants.
+    /// Creates an object for its owner.
     fn create(&self, kind: &str, object: Value, owner: &Value) -> Option<Arc<Value>> {
         let resource = Resource::of_plural(kind)?;
         let created = self.store.create(resource, object, Write::by(MANAGER));
         match created {
-            Ok(created) if self.past => {
+            Ok(created) if self.backdating => {
                 let time = self.time(owner);
-                Some(self.store.date_back(resource, &created, &time))
+                Some(self.store.backdate(resource, &created, &time))
             }
             Ok(created) => Some(created),
             Err(failure) => {
@@ -370,12 +368,12 @@ impl Workloads {
         }
     }
 
-    /// Writes a status; nothing happens if it is that already.
+    /// Writes a status if it has changed.
     fn report(&self, key: &Key, status: Value) {
         self.change(key, true, |object| object::set(object, "status", status));
     }
 
-    /// Letters and digits that make a name unique.
+    /// Random characters that make a name unique.
     fn suffix(&mut self) -> String {
         const SIGNS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
         (0..5)
@@ -385,18 +383,18 @@ impl Workloads {
     }
 }
 
-/// A number in an object; the other one where there is none.
+/// The number at a JSON pointer, or `otherwise` if it is missing.
 fn number(object: &Value, pointer: &str, otherwise: i64) -> i64 {
     object::at(object, pointer).as_i64().unwrap_or(otherwise)
 }
 
-/// A status without the numbers that are zero, as Go writes it.
+/// A status without the numbers that are zero, like Go's `omitempty`.
 fn without_zeros(mut status: Value) -> Value {
     object::as_map(&mut status).retain(|_, value| *value != 0);
     status
 }
 
-/// The reference by which an object controls another.
+/// The owner references of an object that `owner` controls.
 fn reference(owner: &Value) -> Value {
     serde_json::json!([{
         "apiVersion": object::at(owner, "/apiVersion"), "kind": object::at(owner, "/kind"),

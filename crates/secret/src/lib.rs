@@ -1,7 +1,8 @@
-//! Values of secrets in memory: never printed, never copied by accident, wiped when dropped, compared by keyed digest.
+//! Secret values in memory. They are never printed, never copied by accident, wiped when dropped, and compared by keyed
+//! digests.
 //!
-//! Nothing here implements `Debug`, `Display`, `Serialize` or `Clone`, so that neither a format string, nor a derive on a type
-//! that holds a value, can let one out:
+//! Nothing here implements `Debug`, `Display`, `Serialize` or `Clone`, so neither a format string nor a derive on a
+//! containing type can leak a value:
 //!
 //! ```compile_fail
 //! let value = eso_sync::secret::Value::from("hunter2");
@@ -22,28 +23,28 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::{Zeroize as _, Zeroizing};
 
-/// The bytes of a value.
+/// The bytes of a secret value, wiped when dropped.
 #[derive(Default)]
 pub struct Value(Zeroizing<Vec<u8>>);
 
 impl Value {
-    /// Takes the bytes over; they are wiped with the value.
+    /// Takes ownership of the bytes, which are wiped together with the value.
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
-    /// The bytes. What is made of them has to be wiped too.
+    /// Returns the bytes. Callers must also wipe what they derive from them.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
-    /// Another copy, wiped on its own.
+    /// Returns a copy, which is wiped separately.
     #[must_use]
     pub fn duplicate(&self) -> Self {
         Self::from(self.expose())
     }
 
-    /// The digest that may be compared and kept in place of the value.
+    /// Returns the keyed digest, which may be compared and stored in place of the value.
     pub fn fingerprint(&self, key: &RunKey) -> Fingerprint {
         key.fingerprint(self.expose())
     }
@@ -61,56 +62,54 @@ impl From<&str> for Value {
     }
 }
 
-/// A value that is being put together.
+/// A buffer for building a value.
 ///
-/// A `Vec` that grows leaves its old bytes behind in memory that nobody wipes: this one wipes them.
+/// A `Vec` that grows leaves its old bytes in memory without wiping them. This buffer wipes them.
 #[derive(Default)]
 pub struct Buffer(Zeroizing<Vec<u8>>);
 
 impl Buffer {
-    /// With room for so many bytes.
+    /// Creates a buffer with this capacity in bytes.
     pub fn with_capacity(capacity: usize) -> Self {
         Self(Zeroizing::new(Vec::with_capacity(capacity)))
     }
 
-    /// Adds bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         let needed = self.0.len() + bytes.len();
         if needed > self.0.capacity() {
             let mut larger = Vec::with_capacity(needed.max(self.0.capacity() * 2));
             larger.extend_from_slice(&self.0);
-            // The old bytes are wiped as they are replaced.
+            // Replacing the buffer wipes the old bytes.
             self.0 = Zeroizing::new(larger);
         }
         self.0.extend_from_slice(bytes);
     }
 
-    /// Adds a character.
     pub fn push_char(&mut self, c: char) {
         let mut utf8 = [0; 4];
         self.push(c.encode_utf8(&mut utf8).as_bytes());
         utf8.zeroize();
     }
 
-    /// The bytes so far.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The value.
+    /// Returns the finished value.
     pub fn finish(self) -> Value {
         Value(self.0)
     }
 }
 
-/// The key that a run makes for its fingerprints: without it they tell nothing, and those of two runs cannot be matched.
+/// The key of one run's fingerprints. Without it, fingerprints reveal nothing, and those of different runs cannot be
+/// matched.
 pub struct RunKey(Hmac<Sha256>);
 
 impl RunKey {
-    /// From random bytes, which are wiped.
+    /// Creates the key from random bytes, which are wiped.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         let bytes = Zeroizing::new(bytes);
-        // HMAC pads a key to the length of its block: this one is used as it is.
+        // HMAC pads a key to its block length. A key of that length is used unchanged.
         let mut block = Zeroizing::new([0; 64]);
         block
             .iter_mut()
@@ -119,7 +118,7 @@ impl RunKey {
         Self(Hmac::new(&(*block).into()))
     }
 
-    /// HMAC-SHA-256 of these bytes.
+    /// Returns the HMAC-SHA-256 of the bytes.
     pub fn fingerprint(&self, bytes: &[u8]) -> Fingerprint {
         Fingerprint(
             self.0
@@ -137,7 +136,7 @@ impl RunKey {
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// In hexadecimal digits: nothing that was not made with the same key can be compared with it.
+    /// Returns the hexadecimal form, which can only be compared with digests made with the same key.
     pub fn hex(&self) -> String {
         use std::fmt::Write as _;
         self.0.iter().fold(String::new(), |mut text, byte| {
@@ -148,7 +147,7 @@ impl Fingerprint {
     }
 }
 
-/// In a time that does not depend on where they differ.
+/// Constant-time comparison.
 impl PartialEq for Fingerprint {
     fn eq(&self, other: &Self) -> bool {
         let different = self
@@ -166,7 +165,7 @@ impl Eq for Fingerprint {}
 mod tests {
     use super::*;
 
-    /// Compiles only while the type does not implement the trait: with it, which `is_absent` is meant would be ambiguous.
+    /// Compiles only if the type does not implement the trait: otherwise the call to `is_absent` is ambiguous.
     macro_rules! lacks {
         ($type:ty, $trait:path) => {
             const _: fn() = || {
@@ -198,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_fingerprint_is_hmac_sha_256() {
-        // RFC 4231, test case 2, has a key of 4 bytes: the same as one of 32 that ends in zeros.
+        // RFC 4231, test case 2, has a key of 4 bytes. HMAC pads with zeros, so this key is equivalent.
         let mut key = [0; 32];
         key[..4].copy_from_slice(b"Jefe");
         assert_eq!(
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_value_has_another_fingerprint_in_another_run() {
+    fn fingerprints_differ_between_runs() {
         let [one, two] = [1, 2].map(|byte| RunKey::from_bytes([byte; 32]));
         let value = Value::from("hunter2");
         assert!(value.fingerprint(&one) == value.duplicate().fingerprint(&one));
@@ -219,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_grows() {
+    fn buffer_grows() {
         let mut buffer = Buffer::with_capacity(1);
         for part in ["", "a", "bc", "def"] {
             buffer.push(part.as_bytes());

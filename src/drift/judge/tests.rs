@@ -1,4 +1,4 @@
-use eso_model::expected::{Failure, Held};
+use eso_model::expected::{Failure, SecretFingerprints};
 use secret::Value;
 
 use super::*;
@@ -40,7 +40,7 @@ fn merges(name: &str, keys: &[(&str, &str)]) -> Member {
         by: by(name, CreationPolicy::Merge),
         computed: Ok(Expected {
             exact: false,
-            effect: Effect::WriteIfThere,
+            effect: Effect::WriteIfExists,
             ..writes(keys)
         }),
     }
@@ -56,7 +56,7 @@ fn fails(failure: Failure) -> NotComputable {
 fn holds(keys: &[(&str, &str)]) -> Actual {
     let data = writes(keys).data;
     Actual {
-        data: Held::of(&data, &key()),
+        data: SecretFingerprints::of(&data, &key()),
         edited: Some(false),
         owner: Some("es".to_owned()),
         immutable: false,
@@ -79,7 +79,7 @@ fn by_hand(keys: &[&str]) -> Vec<Writer> {
     }]
 }
 
-/// `verdict [keys] message`, and why a sync would not help.
+/// `verdict [keys] message`, and the reason if a sync does not fix it.
 fn shown(finding: &Finding) -> String {
     let keys: Vec<String> = finding
         .keys
@@ -105,13 +105,13 @@ fn one(member: Member, target: &Target) -> String {
 const AB: &[(&str, &str)] = &[("a", "1"), ("b", "2")];
 
 #[test]
-fn what_is_the_same_is_in_sync_whatever_the_hash_says() {
+fn equal_data_is_in_sync_whatever_the_hash_says() {
     assert_eq!(one(owner(AB), &Target::There(holds(AB))), "in-sync [] ");
     assert_eq!(one(owner(AB), &Target::There(edited(AB))), "in-sync [] ");
 }
 
 #[test]
-fn a_value_that_the_operator_wrote_and_the_provider_no_longer_has_is_stale() {
+fn old_value_written_by_the_operator_is_stale() {
     let old = holds(&[("a", "0"), ("b", "2")]);
     assert_eq!(
         one(owner(AB), &Target::There(old)),
@@ -120,7 +120,7 @@ fn a_value_that_the_operator_wrote_and_the_provider_no_longer_has_is_stale() {
 }
 
 #[test]
-fn what_was_edited_is_tampered_and_says_by_whom() {
+fn edited_secret_is_tampered_and_names_the_writer() {
     let target = Target::There(Actual {
         writers: by_hand(&["a"]),
         ..edited(&[("a", "0"), ("b", "2"), ("c", "3")])
@@ -132,11 +132,11 @@ fn what_was_edited_is_tampered_and_says_by_whom() {
 }
 
 #[test]
-fn keys_that_are_lacking_are_partial_unless_somebody_took_them() {
+fn missing_keys_are_partial_unless_edited() {
     let lacking = &[("a", "1")];
     assert_eq!(
         one(owner(AB), &Target::There(holds(lacking))),
-        "partial [b Missing] keys are lacking: the provider (or the ExternalSecret) changed since the last sync"
+        "partial [b Missing] keys are missing: the provider (or the ExternalSecret) changed since the last sync"
     );
     assert_eq!(
         one(owner(AB), &Target::There(edited(lacking))),
@@ -145,7 +145,7 @@ fn keys_that_are_lacking_are_partial_unless_somebody_took_them() {
 }
 
 #[test]
-fn beside_keys_of_others_only_who_wrote_these_tampered_with_them() {
+fn with_other_writers_only_edits_of_own_keys_count() {
     let stale = || edited(&[("a", "0"), ("x", "theirs")]);
     let ours = || merges("es", &[("a", "1")]);
     let theirs = Actual {
@@ -161,14 +161,14 @@ fn beside_keys_of_others_only_who_wrote_these_tampered_with_them() {
 }
 
 #[test]
-fn no_secret_is_missing_unless_there_should_be_none() {
+fn absent_secret_is_missing_unless_none_is_expected() {
     assert_eq!(
         one(owner(AB), &Target::Absent),
-        "missing [] there is no Secret"
+        "missing [] the Secret does not exist"
     );
     assert_eq!(
         one(merges("es", AB), &Target::Absent),
-        "missing [] there is no Secret, and `creationPolicy: Merge` does not create one <secret-missing>"
+        "missing [] the Secret does not exist, and `creationPolicy: Merge` does not create it <secret-missing>"
     );
     let effect = |effect| Member {
         computed: Ok(Expected {
@@ -180,7 +180,7 @@ fn no_secret_is_missing_unless_there_should_be_none() {
     assert_eq!(one(effect(Effect::Delete), &Target::Absent), "in-sync [] ");
     assert_eq!(
         one(effect(Effect::Delete), &Target::There(holds(&[("a", "1")]))),
-        "stale [a Extra] the provider holds nothing for it any more, so the operator will delete the Secret"
+        "stale [a Extra] the provider has no data for it any more, so the operator will delete the Secret"
     );
     assert!(one(effect(Effect::Keep), &Target::There(holds(AB))).ends_with("<retained>"));
     assert_eq!(
@@ -194,7 +194,7 @@ fn no_secret_is_missing_unless_there_should_be_none() {
 }
 
 #[test]
-fn what_a_sync_would_not_mend_says_so() {
+fn drift_not_fixable_by_a_sync_has_a_reason() {
     let immutable = Member {
         computed: Ok(Expected {
             immutable: true,
@@ -219,7 +219,7 @@ fn what_a_sync_would_not_mend_says_so() {
 }
 
 #[test]
-fn a_sync_that_would_fail_leaves_something_old_behind() {
+fn failing_sync_makes_an_existing_secret_stale() {
     let gone = || Member {
         computed: Err(fails(Failure::NotFound)),
         ..owner(AB)
@@ -227,7 +227,7 @@ fn a_sync_that_would_fail_leaves_something_old_behind() {
     let told = "the operator's next sync would fail: not-found (spec.data[0]) <would-fail>";
     assert_eq!(
         one(gone(), &Target::There(holds(AB))),
-        format!("stale [] what the provider holds now makes no Secret; {told}")
+        format!("stale [] the Secret cannot be computed from the provider's current data; {told}")
     );
     assert_eq!(
         one(gone(), &Target::There(edited(AB))),
@@ -235,12 +235,12 @@ fn a_sync_that_would_fail_leaves_something_old_behind() {
     );
     assert_eq!(
         one(gone(), &Target::Absent),
-        format!("missing [] there is no Secret; {told}")
+        format!("missing [] the Secret does not exist; {told}")
     );
 }
 
 #[test]
-fn what_is_not_known_is_never_clean() {
+fn unknown_expected_data_is_never_in_sync() {
     let unknown = || Member {
         computed: Err(NotComputable::unverifiable(why::GENERATOR)),
         ..owner(AB)
@@ -253,14 +253,14 @@ fn what_is_not_known_is_never_clean() {
         one(owner(AB), &Target::Unread("forbidden".to_owned())),
         "unverifiable [] secret-unreadable (forbidden)"
     );
-    // That it is not there, or not as it was written, shows all the same.
+    // A missing or edited Secret is detected without the expected data.
     assert!(
         one(unknown(), &Target::Absent)
-            .starts_with("missing [] there is no Secret; what it should hold")
+            .starts_with("missing [] the Secret does not exist; the expected data")
     );
     assert!(
         one(unknown(), &Target::There(edited(AB)))
-            .starts_with("tampered [] edited in the cluster; what")
+            .starts_with("tampered [] edited in the cluster; the expected")
     );
     let deletes = Member {
         by: Author {
@@ -281,7 +281,7 @@ fn all(members: Vec<Member>, strangers: &[&str], target: &Target) -> Vec<String>
 }
 
 #[test]
-fn those_that_write_one_secret_are_judged_together_and_each_by_its_keys() {
+fn several_writers_are_judged_together_each_by_its_keys() {
     let members = || vec![owner(&[("a", "1")]), merges("more", &[("b", "2")])];
     let both = Target::There(holds(AB));
     assert_eq!(all(members(), &[], &both), ["in-sync [] ", "in-sync [] "]);
@@ -301,11 +301,11 @@ fn those_that_write_one_secret_are_judged_together_and_each_by_its_keys() {
 }
 
 #[test]
-fn what_a_stranger_may_have_written_is_not_called_drift() {
+fn keys_of_unknown_writers_are_not_drift() {
     let old = Target::There(holds(&[("a", "0"), ("x", "?")]));
     assert_eq!(
         all(vec![owner(&[("a", "1")])], &["stranger"], &old),
-        ["unverifiable [] shared (stranger may have written what diffe"]
+        ["unverifiable [] shared (stranger may have written the keys t"]
     );
     let same = Target::There(holds(&[("a", "1"), ("x", "?")]));
     assert_eq!(
@@ -319,17 +319,17 @@ fn what_a_stranger_may_have_written_is_not_called_drift() {
     assert_eq!(
         all(vec![owner(&[("a", "1")]), unknown], &[], &old),
         [
-            "unverifiable [] shared (unknown may have written what differ",
+            "unverifiable [] shared (unknown may have written the keys th",
             "unverifiable [] template"
         ]
     );
 }
 
 #[test]
-fn those_that_fight_cannot_be_told() {
+fn conflicting_writers_are_unverifiable() {
     let fighting = vec![owner(&[("a", "1")]), owner(&[("a", "1")])];
     assert_eq!(
         all(fighting, &[], &Target::There(holds(&[("a", "1")]))),
-        ["unverifiable [] shared (two of them write it whole)"; 2]
+        ["unverifiable [] shared (two ExternalSecrets write the whole Secret)"; 2]
     );
 }

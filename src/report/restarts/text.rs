@@ -1,4 +1,4 @@
-//! Workloads for people: a table, and what needs a look.
+//! Workloads as text: a table, and details with next steps.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use crate::{
     restart::results::RestartOutcome,
 };
 
-/// The workloads as text: a table, and what needs a look. Empty where no rule covers any.
+/// Renders the workloads as text. Empty if no rule covers any.
 pub(in crate::report) fn render(document: &Document) -> String {
     if document.restarts.is_empty() {
         return String::new();
@@ -73,7 +73,7 @@ fn detail(restart: &DocumentRestart) -> String {
         } else {
             String::new()
         };
-        let _ = writeln!(text, "  on old data: {}{more}", shown.join(", "));
+        let _ = writeln!(text, "  pods with old data: {}{more}", shown.join(", "));
     }
     if let Some(next) = restart.next_step {
         let _ = writeln!(text, "  next: {next}");
@@ -130,11 +130,11 @@ impl DocumentRestart {
         ]
     }
 
-    /// For `status`: how it stands, in one word.
+    /// Returns the state for `status` in one word.
     fn state(&self) -> &'static str {
         if self.behind {
             "behind"
-        } else if self.stamp == Some(StampAction::Adopt) || self.reason.is_trouble() {
+        } else if self.stamp == Some(StampAction::Adopt) || self.reason.needs_attention() {
             "unknown"
         } else if self.assumed.is_empty() {
             "current"

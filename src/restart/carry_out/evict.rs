@@ -1,7 +1,6 @@
-//! Restarts by evicting pods: one after another, each only once the workload is healthy again.
+//! Restarts by evicting pods, one at a time. The next pod is evicted once the workload is healthy again.
 //!
-//! What is meant is written down first: killed in between, the next run goes on with the pods that are left, and evicts none of
-//! those that came instead.
+//! The old pods are recorded in the stamp first. If the run is killed, the next run evicts the remaining ones and no new pod.
 
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use crate::{
     policy::RestartRule,
     reason::Reason,
     restart::{
-        decide::{guard::is_the_cure, restarted},
+        decide::{guard::may_fix, restarted},
         discover::pods_of,
         plan::{Step, stamp_of},
         stamp::{Evicting, Stamp},
@@ -27,7 +26,7 @@ use crate::{
     workload::{Health, Pod, STAMP, Workload, object::Object},
 };
 
-/// A budget that allows none is asked again after this pause.
+/// The pause before an eviction that a PodDisruptionBudget rejected is tried again.
 pub(super) const PAUSE: Duration = Duration::from_secs(2);
 
 impl Job<'_> {
@@ -39,14 +38,14 @@ impl Job<'_> {
         give_up: Instant,
     ) -> Result<Begun, Failure> {
         let at = Instant::now();
-        let (subject, evicting) = self.mean_to_evict(step, rule).await?;
+        let (subject, evicting) = self.record_pods_to_evict(step, rule).await?;
         let before = subject.pods.clone().unwrap_or_default();
         let mut old: Vec<&Pod> = before.iter().filter(|pod| evicting.covers(pod)).collect();
         old.sort_by(|a, b| (a.ready, a.created, &a.name).cmp(&(b.ready, b.created, &b.name)));
-        // One that an earlier run evicted may have no healthy successor: then no other is taken away, unless that one goes first and
-        // other data may help it.
+        // A pod that an earlier run evicted may have no healthy replacement. Then evict no other pod, unless an unready pod
+        // goes first and the new data may fix it.
         let context = self.look.context;
-        let cure = stamp_of(&subject).is_some_and(|stamp| is_the_cure(&subject, context, &stamp));
+        let cure = stamp_of(&subject).is_some_and(|stamp| may_fix(&subject, context, &stamp));
         let first_is_sick = old.first().is_some_and(|pod| !pod.ready);
         let at_once = context.retry || (cure && first_is_sick);
         if !old.is_empty() && !at_once {
@@ -56,7 +55,7 @@ impl Job<'_> {
             self.go_on(|| {
                 (index > 0).then(|| {
                     format!(
-                        "{index} of {} pods were evicted; the next run goes on",
+                        "{index} of {} pods were evicted; the next run continues",
                         old.len()
                     )
                 })
@@ -64,7 +63,7 @@ impl Job<'_> {
             self.evict_one(pod, give_up).await?;
             self.replaced(&subject.workload, &[pod], give_up).await?;
         }
-        let (object, stamp) = self.note_restart(step, &subject).await?;
+        let (object, stamp) = self.record_restart(step, &subject).await?;
         Ok(Begun {
             pods: old.into_iter().cloned().collect(),
             workload: subject.workload,
@@ -74,8 +73,8 @@ impl Job<'_> {
         })
     }
 
-    /// Decides again, and writes down which pods are to go, unless an earlier run has.
-    pub(super) async fn mean_to_evict(
+    /// Decides again, and records which pods to evict unless an earlier run did.
+    pub(super) async fn record_pods_to_evict(
         &self,
         step: &Step,
         rule: &RestartRule,
@@ -86,7 +85,7 @@ impl Job<'_> {
             if let Some(evicting) = under_way(&subject, &stamp) {
                 return Ok((subject, evicting));
             }
-            match self.begin_to_evict(&subject, &stamp).await {
+            match self.write_pods_to_evict(&subject, &stamp).await {
                 Ok(evicting) => return Ok((subject, evicting)),
                 Err(Failure::Failed(Reason::ChangedMeanwhile, _)) if left > 1 => left -= 1,
                 Err(failure) => return Err(failure),
@@ -94,8 +93,12 @@ impl Job<'_> {
         }
     }
 
-    /// Writes down what is meant: all pods that are there now.
-    async fn begin_to_evict(&self, subject: &Subject, stamp: &Stamp) -> Result<Evicting, Failure> {
+    /// Records all current pods in the stamp as pods to evict.
+    async fn write_pods_to_evict(
+        &self,
+        subject: &Subject,
+        stamp: &Stamp,
+    ) -> Result<Evicting, Failure> {
         let pods = subject.pods.as_deref().unwrap_or_default();
         let evicting = Evicting::of(pods, subject.prints());
         let mut next = stamp.clone();
@@ -131,9 +134,9 @@ impl Job<'_> {
             let error = match tokio::time::timeout_at(give_up, evicted).await {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(error)) => error,
-                Err(_) => return Err(blocked(pod, "no answer in time")),
+                Err(_) => return Err(blocked(pod, "no response in time")),
             };
-            // Gone, or another pod of the same name by now.
+            // The pod is gone, or another pod has its name now.
             if matches!(error.trouble, Trouble::NotFound | Trouble::Conflict) {
                 return Ok(());
             }
@@ -177,14 +180,14 @@ impl Job<'_> {
         }
     }
 
-    /// What is lacking without these pods. The status of the workload tells of its pods late: it may not know yet that one has gone.
-    /// So the pods themselves are asked first, for as many as are wanted now: somebody may scale it meanwhile.
+    /// Returns why the workload is not healthy without these pods. Checks the pods first, because the workload's status lags
+    /// behind, and compares them with the current replica count.
     async fn lacks(&self, workload: &Workload, gone: &[&Pod]) -> Result<Option<String>, CallError> {
         let id = &workload.id;
         let pods = pods_of(self.look.cluster, workload).await?;
         let left = |gone: &&&Pod| pods.iter().any(|pod| pod.uid == gone.uid);
         if let Some(left) = gone.iter().find(left) {
-            return Ok(Some(format!("pod {} does not end", left.name)));
+            return Ok(Some(format!("pod {} does not terminate", left.name)));
         }
         let object = self.look.cluster.get::<Object>(&id.path()).await?;
         let workload = object.workload(id.kind);
@@ -195,13 +198,15 @@ impl Job<'_> {
         }
         Ok(match workload.health {
             Health::Healthy => None,
-            Health::Unobserved => Some("its controller has not seen it as it is yet".to_owned()),
+            Health::Unobserved => {
+                Some("its controller has not observed its latest generation yet".to_owned())
+            }
             Health::Rolling(why) | Health::Failing(why) | Health::Unavailable(why) => Some(why),
         })
     }
 
-    /// Writes the stamp for what the new pods started with.
-    async fn note_restart(
+    /// Writes the stamp with the data of the new pods.
+    async fn record_restart(
         &self,
         step: &Step,
         subject: &Subject,
@@ -236,7 +241,7 @@ impl Job<'_> {
     }
 }
 
-/// An eviction of an earlier run, if it was for the data as it is.
+/// The eviction that an earlier run began, if it was for the current data.
 fn under_way(subject: &Subject, stamp: &Stamp) -> Option<Evicting> {
     let evicting = stamp.evicting.clone()?;
     (evicting.secrets == subject.prints()).then_some(evicting)
@@ -245,6 +250,6 @@ fn under_way(subject: &Subject, stamp: &Stamp) -> Option<Evicting> {
 fn blocked(pod: &Pod, why: &str) -> Failure {
     Failure::Failed(
         Reason::EvictionBlocked,
-        format!("pod {} was not let go in time: {why}", pod.name),
+        format!("pod {} could not be evicted in time: {why}", pod.name),
     )
 }

@@ -1,4 +1,4 @@
-//! Waits until a workload is healthy, by a watch on it.
+//! Watches a workload until it is healthy.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,19 +16,20 @@ use crate::{
     },
 };
 
-/// A watch that ends is begun anew after this pause.
+/// The pause before a watch is started again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How long it may take to find out why.
+/// The timeout for finding the cause of an unhealthy workload.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Why it was not seen to be healthy.
+/// Why waiting ended without a healthy workload.
 pub(super) struct Ended {
     pub(super) reason: Reason,
     pub(super) message: String,
 }
 
-/// Waits until it is healthy; where it is not, says what its pods lack. `from` is the workload as its restart left it.
+/// Waits until the workload is healthy. If it is not in time, the error says why its pods are not ready. `from` is the object
+/// that the restart's patch returned.
 pub(super) async fn wait(
     cluster: &Cluster,
     id: &WorkloadId,
@@ -44,16 +45,16 @@ pub(super) async fn wait(
     Err(ended)
 }
 
-/// What is lacking, and why if its pods tell.
+/// Adds the reason from its pods, if there is one.
 pub(super) async fn explained(cluster: &Cluster, id: &WorkloadId, lacking: String) -> String {
-    match timeout(LOOK, of_its_pods(cluster, id)).await {
+    match timeout(LOOK, reason_from_pods(cluster, id)).await {
         Ok(Some(why)) => format!("{lacking}; {why}"),
         Ok(None) | Err(_) => lacking,
     }
 }
 
-/// What keeps its pods from being ready: of the one that was started again most often, and how many there are beside it.
-async fn of_its_pods(cluster: &Cluster, id: &WorkloadId) -> Option<String> {
+/// The reason of the unready pod with the most container restarts, and the number of other unready pods.
+async fn reason_from_pods(cluster: &Cluster, id: &WorkloadId) -> Option<String> {
     let workload = cluster.get::<Object>(&id.path()).await.ok()?;
     let workload = workload.workload(id.kind);
     let mut query = Query::new(format!("/api/v1/namespaces/{}/pods", id.namespace));
@@ -91,7 +92,7 @@ async fn until_healthy(
     from: Option<&Object>,
     give_up: Instant,
 ) -> Result<(), Ended> {
-    let mut last = "its controller has not taken the restart in".to_owned();
+    let mut last = "its controller has not observed the restart yet".to_owned();
     let generation = from.map_or(0, |object| object.metadata.generation);
     let mut version = from.map(|object| object.metadata.resource_version.clone());
     if let Some(object) = from
@@ -134,7 +135,7 @@ async fn until_healthy(
     }
 }
 
-/// Watches one workload until something is certain; None where the watch ends before.
+/// Watches one workload until the result is certain. Returns None if the watch ends before that.
 async fn watch(
     cluster: &Cluster,
     id: &WorkloadId,
@@ -162,7 +163,7 @@ async fn watch(
     None
 }
 
-/// What is certain by this state of it; None: it may yet become healthy.
+/// The result in this state, or None if it may still become healthy.
 fn verdict(
     kind: Kind,
     object: Object,
@@ -189,6 +190,6 @@ fn verdict(
 fn deleted() -> Ended {
     Ended {
         reason: Reason::Deleted,
-        message: "it was deleted meanwhile".to_owned(),
+        message: "it was deleted in the meantime".to_owned(),
     }
 }

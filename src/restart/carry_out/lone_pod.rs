@@ -1,6 +1,7 @@
-//! A pod of a controller that has no kind of its own here: it is evicted, and the one that comes instead takes its stamp over.
+//! Restarts a pod whose controller is of a kind that eso-sync does not handle. The pod is evicted, and its replacement gets the
+//! stamp.
 //!
-//! Without the stamp it would look like any pod that is seen for the first time, and how often it was restarted would be forgotten.
+//! Without the stamp the replacement would look like a new pod, and its restart count would be lost.
 
 use std::{
     cmp::Reverse,
@@ -26,25 +27,25 @@ use crate::{
     workload::{Kind, Owner, Pod, STAMP, WorkloadId, health, object::Object},
 };
 
-/// The pods of a controller, and what they lack of being well.
+/// The pods of a controller, and why they are not complete and ready.
 struct Family {
     pods: Vec<Pod>,
     lacks: Option<String>,
-    /// Why they could not be read in the end, if they could not.
+    /// Why they could not be read.
     unread: Option<String>,
 }
 
-/// What a controller's pods are waited for to be.
+/// The condition to wait for.
 #[derive(Clone, Copy)]
-struct Whole<'a> {
-    /// So many, at the least.
+struct WaitUntil<'a> {
+    /// The minimum number of pods.
     pods: usize,
-    /// None of them with this uid.
+    /// The pod that must be gone, by uid.
     without: Option<&'a str>,
 }
 
-/// Whose turn it is, by the uid of the controller, with the number of its pods: until it has made another in the place of one that was
-/// evicted, those that are left look well.
+/// One lock per controller uid, with the number of its pods. Until the controller has replaced an evicted pod, the remaining
+/// ones look healthy.
 #[derive(Clone, Default)]
 pub(in crate::restart) struct Families(Arc<Mutex<BTreeMap<String, Turn>>>);
 
@@ -58,7 +59,7 @@ impl Families {
 }
 
 impl Job<'_> {
-    /// Evicts one pod, once all others of its controller are ready, and waits until they are again, with one in its place.
+    /// Evicts one pod once all other pods of its controller are ready, then waits for a ready replacement.
     pub(super) async fn replace(
         &self,
         step: &Step,
@@ -73,16 +74,16 @@ impl Job<'_> {
         let turn = self.families.of(&owner.uid);
         let mut size = turn.lock().await;
         let give_up = Instant::now() + rule.wait;
-        let before = self.may_go(step, owner, *size, give_up).await?;
+        let before = self.await_other_pods(step, owner, *size, give_up).await?;
         *size = before.len().max(*size).max(1);
         self.go_on(|| None)?;
         let at = Instant::now();
-        let (subject, _) = self.mean_to_evict(step, rule).await?;
+        let (subject, _) = self.record_pods_to_evict(step, rule).await?;
         for pod in subject.pods.iter().flatten() {
             self.evict_one(pod, give_up).await?;
         }
         let evicted_at = self.clock.now();
-        let whole = Whole {
+        let whole = WaitUntil {
             pods: *size,
             without: Some(&step.uid),
         };
@@ -93,7 +94,7 @@ impl Job<'_> {
             .into_iter()
             .filter(|pod| before.iter().all(|old| old.uid != pod.uid))
             .collect();
-        let heir = self.hand_on(&subject, &came, evicted_at).await;
+        let heir = self.copy_stamp(&subject, &came, evicted_at).await;
         let (outcome, reason) = match after.lacks {
             None => (RestartOutcome::Restarted, step.decision.reason),
             Some(_) => (RestartOutcome::Failed, Reason::NotHealthyAgain),
@@ -113,20 +114,20 @@ impl Job<'_> {
         })
     }
 
-    /// Waits until a pod can be done without: another may have been evicted just now, or by an earlier run. Those that there are.
-    async fn may_go(
+    /// Waits until the pod can be evicted: this run or an earlier one may have evicted another. Returns the current pods.
+    async fn await_other_pods(
         &self,
         step: &Step,
         owner: &Owner,
         pods: usize,
         give_up: Instant,
     ) -> Result<Vec<Pod>, Failure> {
-        let whole = Whole {
+        let whole = WaitUntil {
             pods,
             without: None,
         };
         let mut family = self.family(step, owner, whole, Instant::now()).await;
-        // One that is not ready itself is not missed.
+        // An unready pod can be evicted at once.
         let spare = |pod: &Pod| pod.uid == step.uid && !pod.ready;
         let at_once = self.look.context.retry || family.pods.iter().any(spare);
         if family.lacks.is_some() && !at_once {
@@ -139,12 +140,12 @@ impl Job<'_> {
         }
     }
 
-    /// Waits until a controller has all of its pods, and they are ready.
+    /// Waits until a controller has all of its pods and they are ready.
     async fn family(
         &self,
         step: &Step,
         owner: &Owner,
-        whole: Whole<'_>,
+        whole: WaitUntil<'_>,
         give_up: Instant,
     ) -> Family {
         let mut pods = Vec::new();
@@ -168,8 +169,8 @@ impl Job<'_> {
         }
     }
 
-    /// Writes the stamp of the pod that was evicted onto the one that came instead, and names that.
-    async fn hand_on(&self, evicted: &Subject, came: &[Pod], at: Timestamp) -> Option<String> {
+    /// Copies the stamp of the evicted pod to its replacement. Returns the name of the replacement.
+    async fn copy_stamp(&self, evicted: &Subject, came: &[Pod], at: Timestamp) -> Option<String> {
         let mut came: Vec<&Pod> = came.iter().collect();
         came.sort_by_key(|pod| (pod.name != evicted.workload.id.name, Reverse(pod.created)));
         for pod in came {
@@ -180,7 +181,7 @@ impl Job<'_> {
             };
             for _ in 0..super::TRIES {
                 let heir = match self.look.one(&id).await {
-                    // One that bears a stamp came for another that was evicted at the same time.
+                    // A pod with a stamp is the replacement of another evicted pod.
                     Ok(Some(heir)) if heir.workload.stamp.is_none() => heir,
                     _ => break,
                 };
@@ -198,7 +199,7 @@ impl Job<'_> {
         None
     }
 
-    /// What the new pod started with is only certain where nobody wrote the Secret since it was decided about.
+    /// The data that the new pod started with is only certain if the Secret was not written since the decision.
     fn inherited(&self, evicted: &Subject, heir: &Subject, at: Timestamp) -> Stamp {
         let key = self.look.context.key;
         let mut stamp = Stamp::new(&heir.workload, key);
@@ -220,24 +221,24 @@ impl Job<'_> {
         if let Some(Ok(old)) = old {
             stamp.restarts = old.restarts;
         }
-        stamp.note_restart(at, key);
+        stamp.record_restart(at, key);
         stamp
     }
 }
 
-/// What these pods lack of being all that there were, and ready.
-fn lacks(pods: &[Pod], owner: &Owner, whole: Whole<'_>) -> Option<String> {
+/// Returns why these pods are not complete and ready.
+fn lacks(pods: &[Pod], owner: &Owner, whole: WaitUntil<'_>) -> Option<String> {
     let left = whole
         .without
         .and_then(|uid| pods.iter().find(|pod| pod.uid == uid));
     if let Some(left) = left {
-        return Some(format!("pod {} does not end", left.name));
+        return Some(format!("pod {} does not terminate", left.name));
     }
     let wanted = whole.pods;
     if pods.len() < wanted {
         let Owner { kind, name, .. } = owner;
         return Some(format!(
-            "{kind} {name} has {} pods, and had {wanted}",
+            "{kind} {name} has {} pods, but had {wanted}",
             pods.len()
         ));
     }

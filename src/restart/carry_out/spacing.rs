@@ -1,19 +1,19 @@
-//! How far apart restarts are.
+//! The rate limiter for restarts.
 
 use std::time::Duration;
 
 use pace::rate::Rate;
 use tokio::time::Instant;
 
-/// Restarts one after another, never two closer together than the rate says: from the answer to one to the request for the next,
-/// so that it holds for the API server too, however long it takes. Nothing is saved up for a burst.
+/// Keeps the minimum distance between restarts, measured from the response of one to the request for the next, so that it holds
+/// for the API server too. There are no bursts.
 pub(super) struct Pace {
     apart: Duration,
     turn: Instant,
 }
 
 impl Pace {
-    /// The first may go at once.
+    /// The first restart may start at once.
     pub(super) fn new(rate: Rate) -> Self {
         let apart = Duration::try_from_secs_f64(1.0 / rate.as_per_second());
         Self {
@@ -22,12 +22,12 @@ impl Pace {
         }
     }
 
-    /// When the next may go.
+    /// When the next restart may start.
     pub(super) const fn turn(&self) -> Instant {
         self.turn
     }
 
-    /// One has gone.
+    /// Records a restart that was sent.
     pub(super) fn taken(&mut self) {
         self.turn = Instant::now() + self.apart;
     }
@@ -39,7 +39,7 @@ mod tests {
 
     use super::*;
 
-    /// When five went at 30/min, with the time that each took to be answered.
+    /// Start times in seconds of five restarts at 30/min, when each response takes this long.
     async fn times(answered: Duration) -> Vec<u64> {
         let start = Instant::now();
         let mut pace = Pace::new(Rate::per_second(0.5).unwrap());
@@ -54,12 +54,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pace_is_kept_to_the_second() {
+    async fn restarts_keep_the_configured_distance() {
         assert_eq!(times(Duration::ZERO).await, [0, 2, 4, 6, 8]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_answered_late_is_not_caught_up_with() {
+    async fn late_responses_cause_no_burst() {
         assert_eq!(times(Duration::from_secs(3)).await, [0, 5, 10, 15, 20]);
     }
 }

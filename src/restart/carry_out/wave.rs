@@ -1,4 +1,4 @@
-//! One wave: its members are begun one after another, and waited for all together.
+//! Executes one wave: begins its restarts one after another, then waits for all of them together.
 
 use std::time::Duration;
 
@@ -19,11 +19,11 @@ use crate::{
     workload::{Kind, STAMP, WorkloadId, object::Object},
 };
 
-/// How long a last look at what was cut off may take.
+/// The timeout for the final look at an interrupted restart.
 const LAST_LOOK: Duration = Duration::from_secs(2);
 
 impl Job<'_> {
-    /// The members of a wave, each with what became of it. One after another is begun, at the pace; then all are waited for.
+    /// Restarts the members of a wave, one after another at the rate limit, then waits for all. Returns one result for each.
     pub(super) async fn wave(
         &self,
         wave: &Wave,
@@ -58,7 +58,7 @@ impl Job<'_> {
                     if !matches!(begun, Err(Failure::Left(..) | Failure::Decided(_))) {
                         pace.taken();
                     }
-                    running.push(self.see_through(of, rule, begun, give_up));
+                    running.push(self.await_health(of, rule, begun, give_up));
                 }
                 Some((id, result)) = running.next() => {
                     open.retain(|step| step.id != id);
@@ -77,7 +77,7 @@ impl Job<'_> {
         results
     }
 
-    /// Ends once nothing may be waited for any more.
+    /// Returns when the run must stop waiting.
     pub(super) async fn ended(&self) {
         let mut stop = self.stop.clone();
         let mut level = stop.level();
@@ -98,11 +98,11 @@ impl Job<'_> {
         }
     }
 
-    /// What was cut off is looked at once: the stamp tells whether it was restarted.
+    /// Reads an interrupted workload once. Its stamp shows whether it was restarted.
     async fn interrupted(&self, step: &Step) -> RestartResult {
         let (Level::Drain(reason) | Level::Now(reason)) = self.stop.level() else {
             let outcome = RestartOutcome::NotReached;
-            return RestartResult::as_it_stands(step, outcome, Reason::Interrupted, "");
+            return RestartResult::with_old_data_of(step, outcome, Reason::Interrupted, "");
         };
         let before = self
             .subject(&step.id)
@@ -112,19 +112,19 @@ impl Job<'_> {
         let began = match tokio::time::timeout(LAST_LOOK, now).await {
             Ok(Ok(object)) => before
                 .is_some_and(|before| object.metadata.annotations.get(STAMP) != before.as_ref()),
-            // A pod that was evicted is gone.
+            // An evicted pod is gone.
             Ok(Err(error)) => step.id.kind == Kind::Pod && error.trouble == Trouble::NotFound,
             _ => false,
         };
         if began {
-            RestartResult::as_it_stands(
+            RestartResult::with_old_data_of(
                 step,
                 RestartOutcome::Unproven,
                 Reason::Interrupted,
-                "it was restarted, and the run ended before it was seen to be healthy",
+                "it was restarted, but the run ended before it was healthy",
             )
         } else {
-            RestartResult::as_it_stands(step, RestartOutcome::NotReached, reason, "")
+            RestartResult::with_old_data_of(step, RestartOutcome::NotReached, reason, "")
         }
     }
 }

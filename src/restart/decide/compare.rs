@@ -1,4 +1,4 @@
-//! What a workload's stamp says against what its Secrets hold now.
+//! Compares a workload's stamp with the current data of its Secrets.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::{
     workload::Keys,
 };
 
-/// What of the stamp and of the references differs now.
+/// Secrets that are both in the stamp and in the references, and hold other data now.
 pub(super) fn changes(subject: &Subject, stamp: &Stamp) -> Vec<Change> {
     subject
         .counting()
@@ -39,7 +39,7 @@ fn differences(before: &Prints, concern: &Concern) -> Vec<(String, Option<Differ
             None => keys.push((key.clone(), Some(Difference::Missing))),
         }
     }
-    // Where single keys are used, one that is new is a reference that is new: its pods came with it.
+    // If only single keys are used, a new key comes with a new reference, so the pods are new too.
     if concern.keys == Keys::All {
         let new = now.keys().filter(|key| !before.contains_key(*key));
         keys.extend(new.map(|key| (key.clone(), Some(Difference::Extra))));
@@ -47,8 +47,8 @@ fn differences(before: &Prints, concern: &Concern) -> Vec<(String, Option<Differ
     keys
 }
 
-/// Whether a Secret, or a single key of one, is not in the stamp yet.
-pub(super) fn has_news(subject: &Subject, stamp: &Stamp) -> bool {
+/// True if a Secret or a key of it is not in the stamp yet.
+pub(super) fn has_new_keys(subject: &Subject, stamp: &Stamp) -> bool {
     subject.secrets.iter().any(|(name, concern)| {
         let Some(now) = concern.now() else {
             return false;
@@ -60,7 +60,7 @@ pub(super) fn has_news(subject: &Subject, stamp: &Stamp) -> bool {
     })
 }
 
-/// The Secrets that count and of which nobody knows whether the pods have them.
+/// Secrets that count and for which it is unknown whether the pods have the data.
 pub(super) fn unproven(subject: &Subject, stamp: &Stamp) -> BTreeSet<String> {
     subject
         .counting()
@@ -69,7 +69,7 @@ pub(super) fn unproven(subject: &Subject, stamp: &Stamp) -> BTreeSet<String> {
         .collect()
 }
 
-/// Whether all pods came well after everything that changed.
+/// True if all pods were created well after the last write of every changed Secret.
 pub(super) fn are_newer(subject: &Subject, changes: &[Change]) -> bool {
     !changes.is_empty()
         && changes.iter().all(|change| {

@@ -1,4 +1,4 @@
-//! What speaks against a restart that is owed.
+//! Reasons to hold back a pending restart.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::{
 
 type Against = (Reason, String);
 
-/// Why a workload is none of our business, whatever its data.
+/// Returns why the workload is excluded from restarts, whatever its data.
 pub(super) fn outside(subject: &Subject, rule: &RestartRule) -> Option<Against> {
     let workload = &subject.workload;
     if workload.ignored {
@@ -37,7 +37,7 @@ pub(super) fn outside(subject: &Subject, rule: &RestartRule) -> Option<Against> 
     {
         return Some((
             Reason::HandledByReloader,
-            "Stakater Reloader is set to restart it".to_owned(),
+            "Stakater Reloader restarts it".to_owned(),
         ));
     }
     Some((Reason::NoReference, String::new()))
@@ -58,7 +58,7 @@ fn covers(entry: &WorkloadPattern, workload: &Workload) -> bool {
             .is_none_or(|selector| selector.matches(&workload.labels))
 }
 
-/// Why a restart that is owed does not happen now.
+/// Returns why a pending restart does not happen now.
 pub(super) fn against(
     subject: &Subject,
     rule: &RestartRule,
@@ -87,20 +87,20 @@ fn broken(
     }
     for change in changes {
         let concern = subject.secrets.get(&change.secret)?;
-        // The run is about to write it anew; then it is looked at again.
+        // The run is about to sync this Secret. It is checked again after that.
         if context.may_change(&subject.workload, &change.secret) {
             continue;
         }
         let Some(now) = concern.now() else {
             return Some((
                 Reason::DataLooksBroken,
-                format!("Secret {} is gone", change.secret),
+                format!("Secret {} is missing", change.secret),
             ));
         };
         for (key, difference) in &change.keys {
             let what = match difference {
-                Some(Difference::Missing) => "vanished",
-                Some(Difference::Changed) if now.empty.contains(key) => "became empty",
+                Some(Difference::Missing) => "is missing",
+                Some(Difference::Changed) if now.empty.contains(key) => "is empty now",
                 _ => continue,
             };
             return Some((
@@ -112,7 +112,7 @@ fn broken(
     None
 }
 
-/// What did not change the pods have already; where nothing changed, they get all of it anew.
+/// Checks only the Secrets that changed. If none changed, all of them, because new pods read all of them.
 fn unverified(
     subject: &Subject,
     rule: &RestartRule,
@@ -129,7 +129,7 @@ fn unverified(
                 Standing::Verified | Standing::Pending => None,
                 Standing::Tampered => Some((
                     Reason::SecretTampered,
-                    format!("Secret {name} was edited by somebody else than the operator"),
+                    format!("Secret {name} was edited by someone other than the operator"),
                 )),
                 Standing::Unverified(why) => {
                     Some((Reason::SecretNotVerified, format!("Secret {name}: {why}")))
@@ -139,17 +139,17 @@ fn unverified(
 }
 
 fn unhealthy(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> Option<Against> {
-    // Pods that are on their way out for our own eviction are no trouble of somebody else's; it goes on once they are replaced.
+    // Pods that our own eviction removed do not count. It continues once they are replaced.
     if stamp.evicting.is_some() {
         return None;
     }
     match &subject.workload.health {
         Health::Healthy => None,
-        // What a restart of ours on other data brought about is not left at that.
-        Health::Failing(_) | Health::Unavailable(_) if is_the_cure(subject, context, stamp) => None,
+        // If our own restart with other data broke the workload, restart it with the new data.
+        Health::Failing(_) | Health::Unavailable(_) if may_fix(subject, context, stamp) => None,
         Health::Unobserved => Some((
             Reason::AlreadyRolling,
-            "its controller has not seen it as it is yet".to_owned(),
+            "its controller has not observed its latest generation yet".to_owned(),
         )),
         Health::Rolling(message) => Some((Reason::AlreadyRolling, message.clone())),
         Health::Failing(_) | Health::Unavailable(_) if context.retry => None,
@@ -159,14 +159,14 @@ fn unhealthy(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> Option<A
     }
 }
 
-/// Too soon after the last restart, too often today, or data that goes to and fro.
+/// Too soon after the last restart, too many restarts today, or flapping data.
 fn too_often(
     subject: &Subject,
     rule: &RestartRule,
     context: Context<'_>,
     stamp: &Stamp,
 ) -> Option<Against> {
-    // What was begun for the present data is ended.
+    // Always finish an eviction that began with the current data.
     let begun = matches!(&stamp.evicting, Some(evicting) if evicting.secrets == subject.prints());
     if begun || context.retry {
         return None;
@@ -180,13 +180,13 @@ fn too_often(
     let next = context
         .key_of(&subject.workload)
         .digest_of(&subject.workload.uid, &expected(subject, stamp));
-    // Back to what it was restarted on before, and since then on something else: somebody writes, and somebody writes back.
+    // The same data as in an earlier restart, with other data in between: two writers overwrite each other.
     if last.data != next && today.iter().any(|restart| restart.data == next) {
         return Some((
             Reason::Flapping,
             format!(
-                "its data goes to and fro: it was restarted on the same data within the last day, and on other data since ({} \
-                 restarts). Find the two that write its Secrets",
+                "its data changes back and forth: it was restarted with the same data within the last day, and with other data since \
+                 ({} restarts). Find the two writers of its Secrets",
                 today.len()
             ),
         ));
@@ -195,7 +195,7 @@ fn too_often(
         return Some((
             Reason::RestartLoop,
             format!(
-                "it was restarted {} times within the last day, and `maxPerDay` is {}: find what changes its data so often",
+                "it was restarted {} times within the last day, and `maxPerDay` is {}. Find out what changes its data so often",
                 today.len(),
                 rule.max_per_day
             ),
@@ -209,7 +209,7 @@ fn too_often(
         return Some((
             Reason::CoolingDown,
             format!(
-                "it was restarted at {}, and its cool-down ends in {}",
+                "it was restarted at {}, its cool-down ends in {}",
                 last.at,
                 GoDuration(left)
             ),
@@ -218,19 +218,19 @@ fn too_often(
     None
 }
 
-/// Whether it was restarted, and not seen to be healthy since.
+/// True if it was restarted and has not been healthy since.
 pub(in crate::restart) fn is_pending(
     subject: &Subject,
     context: Context<'_>,
     stamp: &Stamp,
 ) -> bool {
     let (known, id, uid) = (context.known, &subject.workload.id, &subject.workload.uid);
-    // A run that was killed notes nothing.
+    // A killed run records nothing in the state.
     let unnoted = || known.seq(id, uid).is_none_or(|seq| seq < stamp.seq);
     !stamp.restarts.is_empty() && (known.is_pending(id, uid) || unnoted())
 }
 
-/// Whether it was restarted last on the data as it is.
+/// True if its last restart used the current data.
 pub(in crate::restart) fn is_on_present_data(
     subject: &Subject,
     context: Context<'_>,
@@ -248,12 +248,8 @@ pub(in crate::restart) fn is_on_present_data(
         .is_some_and(|last| last.data == digest())
 }
 
-/// Whether a restart or an eviction of ours on other data was not seen to end well: the present data may be the cure.
-pub(in crate::restart) fn is_the_cure(
-    subject: &Subject,
-    context: Context<'_>,
-    stamp: &Stamp,
-) -> bool {
+/// True if our last restart or eviction used other data and the workload is not healthy since. The current data may fix it.
+pub(in crate::restart) fn may_fix(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> bool {
     let workload = &subject.workload;
     let evicting = stamp.evicting.as_ref();
     let restarted = context.known.is_pending(&workload.id, &workload.uid)

@@ -29,7 +29,7 @@ fn owed() -> Subject {
 }
 
 #[test]
-fn data_that_changed_owes_a_restart_and_names_the_key() {
+fn changed_data_causes_a_restart_and_names_the_key() {
     let decision = decided(&owed());
     assert_eq!(shown(&decision), "restart (data-changed)");
     assert_eq!(
@@ -43,7 +43,7 @@ fn data_that_changed_owes_a_restart_and_names_the_key() {
 }
 
 #[test]
-fn unchanged_data_owes_nothing_and_writes_nothing() {
+fn unchanged_data_neither_restarts_nor_writes() {
     for before_sync in [true, false] {
         let subject = subject("api", OLD).stamped(OLD);
         let decision = decided_by(
@@ -58,7 +58,7 @@ fn unchanged_data_owes_nothing_and_writes_nothing() {
 }
 
 #[test]
-fn a_write_that_changes_no_data_owes_nothing() {
+fn a_write_without_new_data_restarts_nothing() {
     let mut subject = subject("api", OLD).stamped(OLD);
     let View::Seen(now) = &mut subject.db().view else {
         unreachable!()
@@ -68,7 +68,7 @@ fn a_write_that_changes_no_data_owes_nothing() {
 }
 
 #[test]
-fn what_is_not_known_is_adopted_before_the_sync_and_assumed() {
+fn an_unstamped_workload_is_adopted_before_the_sync() {
     let decision = decided_before(&subject("api", OLD));
     assert_eq!(shown(&decision), "leave (adopted)");
     assert_eq!(decision.assumed, names(&["db"]));
@@ -80,7 +80,7 @@ fn what_is_not_known_is_adopted_before_the_sync_and_assumed() {
 }
 
 #[test]
-fn pods_that_came_well_after_the_data_are_not_assumed() {
+fn pods_newer_than_the_data_are_not_assumed() {
     let mut subject = subject("api", OLD);
     subject.pods = Some(vec![pod("api", "11:01:01")]);
     assert_eq!(decided_before(&subject).assumed, names(&[]));
@@ -88,7 +88,7 @@ fn pods_that_came_well_after_the_data_are_not_assumed() {
     assert_eq!(
         decided_before(&subject).assumed,
         names(&["db"]),
-        "a kubelet may have had it in its cache"
+        "a kubelet may have cached the old data"
     );
     subject.pods = Some(vec![pod("api", "11:30:00"), pod("old", "10:00:00")]);
     assert_eq!(decided_before(&subject).assumed, names(&["db"]));
@@ -97,14 +97,14 @@ fn pods_that_came_well_after_the_data_are_not_assumed() {
 }
 
 #[test]
-fn nothing_is_adopted_once_something_was_synced() {
+fn no_stamp_is_created_after_a_sync() {
     let decision = decided(&subject("api", OLD));
     assert_eq!(shown(&decision), "leave (not-planned)");
     assert_eq!(decision.write, None);
 }
 
 #[test]
-fn what_the_run_may_change_is_a_condition() {
+fn data_that_may_change_makes_the_restart_conditional() {
     let mut subject = subject("api", OLD).stamped(OLD);
     let (key, known, targets) = (key(), Known::default(), Targets::db(true, None));
     let pending = Context {
@@ -125,7 +125,7 @@ fn what_the_run_may_change_is_a_condition() {
 }
 
 #[test]
-fn pods_that_came_after_the_change_renew_the_stamp_without_a_restart() {
+fn newer_pods_update_the_stamp_without_a_restart() {
     let mut subject = owed();
     subject.pods = Some(vec![pod("api", "11:30:00")]);
     let decision = decided_before(&subject);
@@ -138,7 +138,7 @@ fn pods_that_came_after_the_change_renew_the_stamp_without_a_restart() {
 }
 
 #[test]
-fn a_secret_that_is_new_is_added_without_a_restart() {
+fn a_new_secret_is_stamped_without_a_restart() {
     let mut subject = subject("api", OLD).stamped(OLD);
     let mut other = subject.db().clone();
     other.view = View::Seen(now_of("cache", "uid-api", OLD));
@@ -155,7 +155,7 @@ fn a_secret_that_is_new_is_added_without_a_restart() {
 }
 
 #[test]
-fn only_the_keys_that_are_used_count() {
+fn only_used_keys_count() {
     let mut subject = owed();
     let used = Keys::Some(names(&["user"]));
     let bytes = NEW.iter().map(|(name, value)| (*name, value.as_bytes()));
@@ -170,7 +170,7 @@ fn only_the_keys_that_are_used_count() {
 }
 
 #[test]
-fn a_key_that_came_to_a_whole_secret_owes_a_restart() {
+fn an_additional_key_restarts_users_of_the_whole_secret() {
     let more: Data = &[("password", "old"), ("token", "t"), ("user", "u")];
     let decision = decided(&subject("api", more).stamped(OLD));
     assert_eq!(shown(&decision), "restart (data-changed)");
@@ -181,12 +181,12 @@ fn a_key_that_came_to_a_whole_secret_owes_a_restart() {
 }
 
 #[test]
-fn data_that_looks_broken_restarts_nothing_unless_asked_for() {
+fn data_that_looks_broken_restarts_nothing_by_default() {
     let vanished: Data = &[("user", "u")];
     let empty: Data = &[("password", ""), ("user", "u")];
     for (data, message) in [
-        (vanished, "key password of Secret db vanished"),
-        (empty, "key password of Secret db became empty"),
+        (vanished, "key password of Secret db is missing"),
+        (empty, "key password of Secret db is empty now"),
     ] {
         let subject = subject("api", data).stamped(OLD);
         let decision = decided(&subject);
@@ -207,7 +207,7 @@ fn data_that_looks_broken_restarts_nothing_unless_asked_for() {
 }
 
 #[test]
-fn data_that_is_not_as_it_should_be_restarts_nothing() {
+fn unverified_data_restarts_nothing() {
     let (key, known) = (key(), Known::default());
     let of = |subject: &Subject, targets: &Targets| {
         let context = Context {
@@ -232,15 +232,15 @@ fn data_that_is_not_as_it_should_be_restarts_nothing() {
 }
 
 #[test]
-fn a_secret_that_cannot_be_read_is_never_clean() {
+fn an_unreadable_secret_is_never_clean() {
     let mut subject = subject("api", OLD).stamped(OLD);
     subject.db().view = View::Unreadable("forbidden".to_owned());
     assert_eq!(shown(&decided(&subject)), "leave (secret-unreadable)");
-    assert!(decided(&subject).reason.is_trouble());
+    assert!(decided(&subject).reason.needs_attention());
 }
 
 #[test]
-fn what_cannot_or_must_not_be_rolled_is_left_alone_with_the_reason() {
+fn workloads_that_cannot_restart_are_left_with_a_reason() {
     type Change = fn(&mut Subject);
     let cases: [(Change, &str); 9] = [
         (|it| it.workload.holds.paused = true, "paused"),
@@ -273,7 +273,7 @@ fn what_cannot_or_must_not_be_rolled_is_left_alone_with_the_reason() {
 }
 
 #[test]
-fn a_workload_that_reloader_restarts_is_left_to_it() {
+fn a_workload_that_reloader_restarts_is_left_alone() {
     let mut subject = owed();
     subject.db().counts = false;
     subject.db().left_to_reloader = true;
@@ -318,7 +318,7 @@ fn retry_restarts_what_was_restarted_too_often_or_too_recently() {
 }
 
 #[test]
-fn a_stamp_of_another_key_or_workload_is_made_anew_and_restarts_nothing() {
+fn a_stamp_of_another_key_or_workload_is_replaced_without_restart() {
     let other_key = owed().with_stamp(|stamp| stamp.key = "another".to_owned());
     let decision = decided_before(&other_key);
     assert_eq!(shown(&decision), "leave (key-replaced)");
@@ -330,7 +330,7 @@ fn a_stamp_of_another_key_or_workload_is_made_anew_and_restarts_nothing() {
 }
 
 #[test]
-fn a_stamp_that_vanished_is_not_adopted_again_in_silence() {
+fn a_missing_stamp_is_not_silently_created_again() {
     let mut subject = subject("api", NEW);
     subject.workload.managers = vec![Manager {
         name: "argocd-controller".to_owned(),
@@ -355,17 +355,21 @@ fn a_stamp_that_vanished_is_not_adopted_again_in_silence() {
     };
     let decision = decide(&subject, &RestartRule::default(), anew);
     assert_eq!(shown(&decision), "leave (adopted)");
-    assert_eq!(decision.write.unwrap().stamp.seq, 2, "newer than the last");
+    assert_eq!(
+        decision.write.unwrap().stamp.seq,
+        2,
+        "newer than the last stamp"
+    );
 }
 
 #[test]
-fn an_older_stamp_that_came_back_restarts_nothing() {
+fn a_restored_older_stamp_restarts_nothing() {
     let subject = owed();
     let mut known = Known::default();
     known.note(&subject.workload.id, &subject.workload.uid, 5);
     let decided = |subject: &Subject| decided_by(subject, &RestartRule::default(), &known, true);
     assert_eq!(shown(&decided(&subject)), "leave (stamp-reverted)");
-    // As after `kubectl rollout undo`: the pods came with it.
+    // As after `kubectl rollout undo`, which also replaces the pods.
     let mut undone = subject;
     undone.pods = Some(vec![pod("api", "11:50:00")]);
     let decision = decided(&undone);
@@ -374,7 +378,7 @@ fn an_older_stamp_that_came_back_restarts_nothing() {
 }
 
 #[test]
-fn what_is_no_stamp_is_said_and_left() {
+fn an_invalid_stamp_is_reported_and_kept() {
     for text in ["", "{}", "{\"v\":9}"] {
         let mut subject = subject("api", NEW);
         subject.workload.stamp = Some(text.to_owned());
@@ -395,10 +399,10 @@ fn restarted_at(times: &[(&str, &str)]) -> Subject {
 }
 
 #[test]
-fn a_cool_down_and_a_limit_a_day_hold_restarts_back() {
+fn cooldown_and_daily_limit_hold_restarts_back() {
     let decision = decided(&restarted_at(&[("11:55:00", "a")]));
     assert_eq!(shown(&decision), "leave (cooling-down)");
-    assert!(decision.behind, "it stays owed");
+    assert!(decision.behind, "the restart stays pending");
     assert_eq!(
         shown(&decided(&restarted_at(&[("11:49:00", "a")]))),
         "restart (data-changed)"
@@ -422,7 +426,7 @@ fn a_cool_down_and_a_limit_a_day_hold_restarts_back() {
 }
 
 #[test]
-fn data_that_goes_to_and_fro_is_seen() {
+fn flapping_data_is_detected() {
     let digest = |data: Data| {
         let prints = now_of("db", "uid-api", data).prints;
         key().digest_of(
@@ -434,13 +438,13 @@ fn data_that_goes_to_and_fro_is_seen() {
     // old → new → old → new: there are two writers.
     let to_and_fro = restarted_at(&[("10:00:00", &*new), ("11:00:00", &*old)]);
     assert_eq!(shown(&decided(&to_and_fro)), "leave (flapping)");
-    // Back once is somebody who took a rotation back.
+    // A single change back is a reverted rotation.
     let back = restarted_at(&[("11:00:00", &*old)]);
     assert_eq!(shown(&decided(&back)), "restart (data-changed)");
 }
 
 #[test]
-fn a_restart_writes_all_that_new_pods_get() {
+fn a_restart_stamps_all_data_of_new_pods() {
     let subject = owed().with_stamp(|stamp| {
         stamp.assumed = names(&["db"]);
         stamp.secrets.insert("dropped".to_owned(), Prints::new());
@@ -460,7 +464,7 @@ fn a_restart_writes_all_that_new_pods_get() {
 }
 
 #[test]
-fn unproven_restarts_what_nobody_knows_and_once_only() {
+fn when_unproven_restarts_assumed_workloads_once() {
     let rule = RestartRule {
         when: RestartWhen::Unproven,
         ..RestartRule::default()
@@ -481,7 +485,7 @@ fn unproven_restarts_what_nobody_knows_and_once_only() {
 }
 
 #[test]
-fn an_eviction_that_was_cut_off_goes_on() {
+fn an_interrupted_eviction_continues() {
     let subject = subject("api", NEW).stamped(OLD).with_stamp(|stamp| {
         stamp.evicting = Some(Evicting {
             since: time("10:00:00"),
@@ -498,7 +502,7 @@ fn an_eviction_that_was_cut_off_goes_on() {
 }
 
 #[test]
-fn what_a_partition_keeps_back_stays_behind_in_later_runs() {
+fn pods_excluded_by_a_partition_keep_old_data() {
     let mut set = subject("api", NEW).stamped(NEW);
     set.workload.partly = Some("new".to_owned());
     let mut pods = vec![pod("api", "10:00:00"), pod("api", "11:30:00")];
@@ -508,17 +512,17 @@ fn what_a_partition_keeps_back_stays_behind_in_later_runs() {
         pod.labels.insert(label, revision.to_owned());
     }
     set.pods = Some(pods);
-    // A rollout of somebody else's that a partition keeps back is not ours to tell of.
+    // A rollout by somebody else that a partition excludes pods from is not reported.
     assert_eq!(shown(&decided(&set)), "leave (current)");
     let set = set.with_stamp(|stamp| {
         let at = time("11:29:00");
-        stamp.note_restart(at, &key());
+        stamp.record_restart(at, &key());
     });
     let decision = decided(&set);
     assert_eq!(shown(&decision), "leave (on-delete)");
     assert!(decision.behind && decision.message.contains("api-0"));
     assert!(!decision.message.contains("api-1"));
-    // Pods that came with that restart have the data, whoever holds them back now.
+    // Pods created since that restart have the data, even if the partition excludes them now.
     let mut later = set;
     for pod in later.pods.as_mut().unwrap() {
         pod.created = time("11:30:00");

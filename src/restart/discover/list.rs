@@ -1,4 +1,4 @@
-//! The lists of workloads, and where a pod template stands.
+//! Lists workloads and finds their pod templates.
 
 use std::collections::BTreeMap;
 
@@ -18,20 +18,20 @@ use crate::{
     },
 };
 
-/// What one list holds that matters. A list that starts anew hands out items again: by name, each is kept once.
+/// The relevant items of one list, by name, because a list that is restarted returns items twice.
 #[derive(Default)]
 struct Listing {
-    /// The workloads that a rule covers, with that rule.
+    /// Workloads that a rule covers, with the index of the rule.
     covered: BTreeMap<WorkloadId, (usize, Workload)>,
-    /// Those whose pod template stands elsewhere: whether a rule covers them is still to be seen.
+    /// Workloads whose pod template is in another object. A rule may cover them.
     borrowing: BTreeMap<WorkloadId, Workload>,
-    /// Of each controller of single pods: its pods, and whether they are ready.
+    /// The pods of each controller of unmanaged pods, with their readiness.
     families: BTreeMap<String, BTreeMap<String, bool>>,
 }
 
 impl Listing {
-    /// A single pod is as well as all those of its controller.
-    fn join_families(&mut self) {
+    /// Sets the health of each unmanaged pod to the health of all pods of its controller.
+    fn set_family_health(&mut self) {
         for (_, workload) in self.covered.values_mut() {
             let owner = workload.controller.as_ref();
             let family = owner.and_then(|owner| Some((owner, self.families.get(&owner.uid)?)));
@@ -72,8 +72,8 @@ impl Look<'_> {
                 .await;
             match listed {
                 Ok(_) => {
-                    self.borrow_templates(&mut listing, seen).await;
-                    listing.join_families();
+                    self.read_referenced_templates(&mut listing, seen).await;
+                    listing.set_family_health();
                     found.extend(listing.covered.into_values());
                     seen.listed.push((kind, namespace));
                 }
@@ -92,7 +92,7 @@ impl Look<'_> {
         }
     }
 
-    /// Where Argo Rollouts is not installed there is none; whoever lacks the right to list them is refused there too.
+    /// True if Argo Rollouts is not installed. Without the right to list Rollouts the API server denies the list in both cases.
     async fn has_no_rollouts(self, error: &CallError) -> bool {
         match error.trouble {
             Trouble::NotFound => true,
@@ -131,19 +131,19 @@ impl Look<'_> {
         }
     }
 
-    /// What cannot be had is a gap: whether the workload uses a Secret is not known then.
-    async fn borrow_templates(self, listing: &mut Listing, seen: &mut Workloads) {
+    /// Reads the pod templates from other objects. A failure is reported, because the workload may use a selected Secret.
+    async fn read_referenced_templates(self, listing: &mut Listing, seen: &mut Workloads) {
         for (id, mut workload) in std::mem::take(&mut listing.borrowing) {
             let what = format!("the pod template of {}/{}", id.kind.plural(), id.name);
             if let Some(TemplateIn::Other(of)) = &workload.template_in {
                 seen.gaps.push(Gap {
                     what,
                     namespace: Some(id.namespace),
-                    why: format!("it stands in {of}, which is not read"),
+                    why: format!("it is in {of}, a kind that eso-sync does not read"),
                 });
-            } else if let Err(error) = self.borrow_template(&mut workload).await {
+            } else if let Err(error) = self.read_referenced_template(&mut workload).await {
                 let gap = gap(&what, Some(&id.namespace), &error);
-                // What is not there is not there in the next run either.
+                // A template that is missing now is missing in the next run too, so nothing needs to wait for it.
                 if error.trouble != Trouble::NotFound {
                     seen.unseen.push(Unseen {
                         kind: Some(id.kind),
@@ -163,8 +163,11 @@ impl Look<'_> {
         }
     }
 
-    /// A Rollout may have its pod template in another workload: then it uses what that one does.
-    pub(super) async fn borrow_template(self, workload: &mut Workload) -> Result<(), CallError> {
+    /// Reads the pod template of a Rollout from the workload that it references, if any.
+    pub(super) async fn read_referenced_template(
+        self,
+        workload: &mut Workload,
+    ) -> Result<(), CallError> {
         let Some(TemplateIn::Workload(kind, name)) = &workload.template_in else {
             return Ok(());
         };

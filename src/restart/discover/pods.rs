@@ -1,4 +1,4 @@
-//! Whose pods are whose.
+//! Finds the pods of workloads.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,8 @@ impl Look<'_> {
         rule.is_some_and(|rule| needs_pods(subject, rule, self.context))
     }
 
-    /// Gives each workload of a namespace that wants them its pods. There can be many thousands: what is nobody's is not kept.
+    /// Adds the pods to each workload of a namespace whose decision depends on them. Other pods are not kept, because there can
+    /// be thousands.
     pub(super) async fn add_pods(self, namespace: &str, seen: &mut Workloads) {
         let wanting = seen
             .subjects
@@ -25,7 +26,7 @@ impl Look<'_> {
             .enumerate()
             .filter(|(_, subject)| subject.workload.id.namespace == namespace)
             .filter(|(_, subject)| self.wants_pods(subject));
-        let mut owners = Owners::default();
+        let mut owners = OwnerIndex::default();
         for (index, subject) in wanting {
             owners.note(index, &subject.workload);
         }
@@ -41,7 +42,7 @@ impl Look<'_> {
                         .is_some_and(|subject| subject.workload.owns(&pod))
                 };
                 if let Some(index) = owners.of(&pod).into_iter().flatten().find(owns) {
-                    pod.keep_for_its_owner();
+                    pod.drop_unneeded_fields();
                     found
                         .entry(index)
                         .or_default()
@@ -62,16 +63,16 @@ impl Look<'_> {
     }
 }
 
-/// Who may own a pod, by what the pod says.
+/// Possible owners of pods, indexed by what a pod knows about its owner.
 #[derive(Default)]
-struct Owners {
+struct OwnerIndex {
     all: Vec<usize>,
     by_uid: BTreeMap<String, usize>,
-    /// Those with a ReplicaSet between them and their pods.
+    /// Workloads with a ReplicaSet between them and their pods.
     by_name: BTreeMap<(Kind, String), usize>,
 }
 
-impl Owners {
+impl OwnerIndex {
     fn note(&mut self, index: usize, workload: &Workload) {
         self.all.push(index);
         let id = &workload.id;
@@ -113,7 +114,7 @@ pub async fn pods_of(cluster: &Cluster, workload: &Workload) -> Result<Vec<Pod>,
     pods(cluster, &query, |pod| workload.owns(pod)).await
 }
 
-/// The pods that a controller keeps. What their labels have in common only it knows: all of the namespace are looked through.
+/// The pods of one controller. Lists all pods of the namespace, because the controller's label selector is unknown.
 pub async fn family_of(
     cluster: &Cluster,
     namespace: &str,
@@ -132,7 +133,7 @@ async fn pods(
     query: &Query,
     wanted: impl Fn(&Pod) -> bool,
 ) -> Result<Vec<Pod>, CallError> {
-    // A list that starts anew hands out items again: by name, so that each is kept once.
+    // A list that is restarted returns items twice.
     let mut pods: BTreeMap<String, Pod> = BTreeMap::new();
     cluster
         .list(query, |pod: PodObject| {

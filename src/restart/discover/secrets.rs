@@ -1,4 +1,4 @@
-//! The Secrets that concern workloads: read, digested, wiped.
+//! Reads the Secrets of workloads, makes digests of their values, and wipes the values.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,11 @@ use crate::{
     workload::{Keys, Marks, Workload},
 };
 
-/// From this many Secrets of one namespace on, one list of them all costs less than reading each.
-const ENOUGH_TO_LIST: usize = 8;
+/// From this many Secrets per namespace, one list is cheaper than single reads.
+const LIST_THRESHOLD: usize = 8;
 
 impl Look<'_> {
-    /// The workloads with the Secrets that concern them.
+    /// Adds the Secrets to the workloads.
     pub(super) async fn subjects(self, found: Vec<(usize, Workload)>) -> Vec<Subject> {
         let mut subjects = Vec::new();
         let mut wanted: BTreeMap<String, BTreeMap<String, Vec<usize>>> = BTreeMap::new();
@@ -48,7 +48,7 @@ impl Look<'_> {
         }
         for subject in &mut subjects {
             let uses = &subject.workload.uses;
-            // What is gone and not used any more has no business in a stamp.
+            // A Secret that is neither present nor used does not belong in a stamp.
             subject.secrets.retain(|name, concern| {
                 concern.counts || concern.view != View::Missing || uses.contains_key(name)
             });
@@ -56,7 +56,7 @@ impl Look<'_> {
         subjects
     }
 
-    /// The Secrets that concern a workload, before any is read.
+    /// The Secrets that matter for a workload, before they are read.
     fn concerns(self, rule: &RestartRule, workload: &Workload) -> BTreeMap<String, Concern> {
         let concern = |keys: Keys, counts: bool| Concern {
             keys,
@@ -88,7 +88,7 @@ impl Look<'_> {
         subjects: &mut [Subject],
     ) {
         let path = format!("/api/v1/namespaces/{namespace}/secrets");
-        if wanted.len() < ENOUGH_TO_LIST {
+        if wanted.len() < LIST_THRESHOLD {
             for (name, by) in wanted {
                 match self
                     .cluster
@@ -117,7 +117,7 @@ impl Look<'_> {
         }
     }
 
-    /// Notes what a Secret is to each workload that wants it.
+    /// Records the current data of a Secret in each workload that uses it.
     fn take(self, namespace: &str, secret: &wire::Secret, by: &[usize], subjects: &mut [Subject]) {
         let name = &secret.metadata.name;
         let written = written(secret);
@@ -140,7 +140,7 @@ impl Look<'_> {
             let Some(concern) = secrets.get_mut(name) else {
                 continue;
             };
-            // What only stands in the stamp is nobody's to restart on.
+            // A Secret that is only in the stamp causes no restart.
             if concern.counts || concern.left_to_reloader {
                 concern.left_to_reloader = workload.reloader.covers(name, marks);
                 concern.counts = !concern.left_to_reloader;
@@ -179,7 +179,7 @@ fn now(
     }
 }
 
-/// The last time that is noted beside any of its fields; without such notes nobody knows.
+/// The latest time in the managed fields, or None without managed fields.
 fn written(secret: &wire::Secret) -> Option<Timestamp> {
     let times = secret
         .metadata

@@ -57,7 +57,7 @@ fn what_was_not_foreseen_is_not_restarted() {
     assert_eq!(shown(&again), only_the_first);
 }
 
-/// Restarted by us on the data as it is.
+/// Restarted with the current data.
 fn restarted_now(name: &str) -> Subject {
     let subject = subject(name, NEW).stamped(OLD);
     let stamp = Stamp::parse(subject.workload.stamp.as_deref().unwrap()).unwrap();
@@ -67,7 +67,7 @@ fn restarted_now(name: &str) -> Subject {
 }
 
 #[test]
-fn one_that_is_not_healthy_after_its_restart_stops_the_others_in_later_runs_too() {
+fn an_unhealthy_restart_stops_the_rule_in_later_runs() {
     let mut failed = restarted_now("a");
     failed.workload.health = Health::Failing("deadline exceeded".to_owned());
     let subjects = [failed, subject("b", NEW).stamped(OLD)];
@@ -89,7 +89,7 @@ fn one_that_is_not_healthy_after_its_restart_stops_the_others_in_later_runs_too(
 }
 
 #[test]
-fn one_that_still_rolls_after_its_restart_is_waited_for() {
+fn a_rollout_in_progress_is_awaited() {
     let mut rolling = restarted_now("a");
     rolling.workload.health = Health::Rolling(String::new());
     let plan = planned(&[rolling.clone(), subject("b", NEW).stamped(OLD)]);
@@ -97,12 +97,12 @@ fn one_that_still_rolls_after_its_restart_is_waited_for() {
     assert_eq!(plan.awaited[&0], [rolling.workload.id]);
 }
 
-/// What is known of a workload after its restart.
+/// The recorded state of a workload after its restart.
 fn known(subject: &Subject, pending: bool) -> Known {
     let mut known = Known::default();
     let Workload { id, uid, .. } = &subject.workload;
     let stamp = stamp_of(subject).expect("a stamp");
-    known.note_restart(id, uid, stamp.seq, pending);
+    known.record_restart(id, uid, stamp.seq, pending);
     known
 }
 
@@ -112,7 +112,7 @@ fn planned_knowing(known: &Known, subjects: &[Subject]) -> RestartPlan {
 }
 
 #[test]
-fn pods_that_are_lacking_after_a_restart_are_waited_for_and_those_that_are_lost_later_are_not() {
+fn only_failures_right_after_a_restart_are_awaited() {
     let mut lacking = restarted_now("a");
     lacking.workload.health = Health::Unavailable("2 of 3".to_owned());
     let subjects = [lacking.clone(), subject("b", NEW).stamped(OLD)];
@@ -121,7 +121,7 @@ fn pods_that_are_lacking_after_a_restart_are_waited_for_and_those_that_are_lost_
     let settled = planned_knowing(&known(&lacking, false), &subjects);
     assert!(settled.awaited.is_empty());
     assert_eq!(settled.restarts(), 1);
-    // Nor does it stop others if it fails long after: somebody deployed a bad image, say.
+    // A failure long after the restart stops nothing either. It may be a bad image.
     let mut failing = subjects;
     failing[0].workload.health = Health::Failing(String::new());
     let settled = planned_knowing(&known(&lacking, false), &failing);
@@ -129,7 +129,7 @@ fn pods_that_are_lacking_after_a_restart_are_waited_for_and_those_that_are_lost_
 }
 
 #[test]
-fn other_data_is_the_cure_for_what_a_restart_broke_and_is_tried_there_first() {
+fn new_data_restarts_broken_workloads_first() {
     let broken = |name: &str| {
         let data = [(
             "db".to_owned(),
@@ -153,7 +153,7 @@ fn other_data_is_the_cure_for_what_a_restart_broke_and_is_tried_there_first() {
         "alone, before all others"
     );
     assert_eq!(cured.restarts(), 2);
-    // What fails for reasons of its own is left to itself.
+    // A workload that fails for another reason is not restarted.
     let left = planned_knowing(&known(&subjects[1], false), &subjects);
     let second = &left.steps[RestartAt::at(1)].decision;
     assert_eq!(second.reason, Reason::Unhealthy);
@@ -161,7 +161,7 @@ fn other_data_is_the_cure_for_what_a_restart_broke_and_is_tried_there_first() {
 }
 
 #[test]
-fn what_may_get_other_data_in_this_run_stops_nothing_before_that() {
+fn a_workload_that_may_get_new_data_stops_nothing() {
     let mut broken = restarted_now("a");
     broken.workload.health = Health::Failing("it crashes".to_owned());
     let (key, known, targets) = (key(), known(&broken, true), Targets::db(true, None));
@@ -176,7 +176,7 @@ fn what_may_get_other_data_in_this_run_stops_nothing_before_that() {
 }
 
 #[test]
-fn an_eviction_that_is_under_way_goes_before_all_others_and_names_the_pods_that_are_left() {
+fn an_unfinished_eviction_goes_first_and_lists_remaining_pods() {
     let mut under_way = subject("b", NEW).stamped(OLD);
     let evicting = Evicting::of(under_way.pods.as_deref().unwrap(), under_way.prints());
     under_way = under_way.with_stamp(|stamp| stamp.evicting = Some(evicting));
@@ -190,7 +190,7 @@ fn an_eviction_that_is_under_way_goes_before_all_others_and_names_the_pods_that_
 }
 
 #[test]
-fn one_that_failed_for_another_reason_stops_nothing() {
+fn a_failure_without_our_restart_stops_nothing() {
     let mut failed = subject("a", NEW).stamped(NEW);
     failed.workload.health = Health::Failing(String::new());
     let plan = planned(&[failed, subject("b", NEW).stamped(OLD)]);
@@ -198,7 +198,7 @@ fn one_that_failed_for_another_reason_stops_nothing() {
 }
 
 #[test]
-fn the_pods_that_run_on_old_data_are_named() {
+fn pods_with_old_data_are_named() {
     let plan = planned(&[subject("a", NEW).stamped(OLD)]);
     assert_eq!(plan.steps[RestartAt::at(0)].old_pods, ["a-1"]);
 }
@@ -216,7 +216,7 @@ fn plan_or_due(
     }
 }
 
-/// Whether it is stamped on the present data, on other data, or not at all; and whether it is healthy.
+/// `state`: no stamp, a stamp with old data, or a stamp with current data.
 fn any_subject(index: usize, (state, healthy): (u8, bool)) -> Subject {
     let subject = subject(&format!("w{index:02}"), NEW);
     let mut subject = match state {
@@ -231,9 +231,9 @@ fn any_subject(index: usize, (state, healthy): (u8, bool)) -> Subject {
 }
 
 proptest! {
-    /// What was carried out leaves nothing to do.
+    /// After a plan is executed, nothing is left to do.
     #[test]
-    fn planning_after_applying_is_empty(states in prop::collection::vec((0u8..3, any::<bool>()), 0..12)) {
+    fn an_executed_plan_leaves_nothing_to_do(states in prop::collection::vec((0u8..3, any::<bool>()), 0..12)) {
         let mut subjects: Vec<Subject> =
             states.into_iter().enumerate().map(|(index, state)| any_subject(index, state)).collect();
         let policy = policy(vec![RestartRule::default()]);
@@ -260,7 +260,7 @@ proptest! {
     /// Nothing is restarted that is not owed, that opted out, or on Secrets that the policy does not select, and no wave is larger than
     /// the rule says. What is more than the limit is counted by `plan`.
     #[test]
-    fn no_restart_outside_of_what_is_owed_selected_and_allowed(
+    fn only_pending_selected_and_allowed_restarts_are_planned(
         states in prop::collection::vec(((0u8..3, any::<bool>()), any::<bool>(), any::<bool>()), 0..12),
         at_once in 1u32..4,
     ) {

@@ -1,7 +1,7 @@
-//! Azure Key Vault: a double that answers the real operator as Azure does, by Azure's own names.
+//! Azure Key Vault: a double that answers the real operator like Azure, under Azure's host names.
 //!
-//! What the operator makes of the double's answers is what ours are held to. Both reach it through a proxy, and take it for Azure
-//! by its certificate.
+//! The tests compare the Secrets that the operator writes with the results of the drift check. Both programs reach the double
+//! through a proxy, and trust its certificate.
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
@@ -31,10 +31,10 @@ mod double;
 #[expect(dead_code, reason = "the provider's own tests use all of it")]
 mod service;
 
-/// Of a value, which is to be seen nowhere.
+/// A part of each value. It must not appear in any output.
 const PLANTED: &str = "wonderwall-planted";
 
-/// What is asked of any host of Azure's goes to the double.
+/// Forwards requests for Azure's hosts to the double.
 struct Proxy {
     address: SocketAddr,
     serving: JoinHandle<()>,
@@ -79,7 +79,7 @@ async fn tunnel(stream: TcpStream, double: SocketAddr) -> std::io::Result<()> {
     Ok(())
 }
 
-/// As Azure, for the operator and for us.
+/// Starts the double and its proxy, for the operator and for eso-sync.
 async fn azure(world: &mut World, proxy: &str, certificates: &str) -> (Service, Proxy) {
     let folder = Path::new(certificates);
     let authority = folder.join("ca.crt");
@@ -101,7 +101,7 @@ async fn azure(world: &mut World, proxy: &str, certificates: &str) -> (Service, 
     (service, proxy)
 }
 
-/// How a store logs in; the operator has two SDKs, of which the first is the one that it has long had.
+/// The name of a store, how it logs in, and if the operator uses its new SDK for Azure (it has two).
 const STORES: [(&str, &str, bool); 4] = [
     ("secret", "ServicePrincipal", false),
     ("secret-sdk", "ServicePrincipal", true),
@@ -134,7 +134,7 @@ async fn stores(world: &World) {
     }
 }
 
-/// What is read, and what is told of it once the vault has changed.
+/// The name of a case, its spec, and its expected verdict after the change of the vault.
 fn specs(first: &str) -> Vec<(&'static str, Value, &'static str)> {
     let one = |reference: Value| json!({"data": [{"secretKey": "k", "remoteRef": reference}]});
     let found = |find: Value| json!({"dataFrom": [{"find": find}]});
@@ -175,25 +175,27 @@ fn specs(first: &str) -> Vec<(&'static str, Value, &'static str)> {
             found(json!({"tags": {"tier": "1"}})),
             "stale: page-1 extra",
         ),
-        // The operator fails at what is disabled, and at what is deleted; unless its Secret is to go too.
+        // The operator fails for disabled and deleted secrets, except with `deletionPolicy: Delete`.
         ("off", one(json!({"key": "off"})), "stale"),
         ("doomed", one(json!({"key": "doomed"})), "stale"),
         ("gone", gone, "stale: k extra"),
     ]
 }
 
-/// What the two SDKs of the operator's may see in different ways, and what is told of all stores.
-const OF_EACH_SDK: [&str; 6] = ["tag", "by-name", "by-tags", "off", "doomed", "gone"];
+/// The cases for which the operator's two SDKs may differ.
+const CASES_OF_EACH_SDK: [&str; 6] = ["tag", "by-name", "by-tags", "off", "doomed", "gone"];
 
 fn is_read_from(store: &str, name: &str) -> bool {
-    name == "plain" || store == "secret" || (store == "secret-sdk" && OF_EACH_SDK.contains(&name))
+    name == "plain"
+        || store == "secret"
+        || (store == "secret-sdk" && CASES_OF_EACH_SDK.contains(&name))
 }
 
-/// Before anything has changed; the first version of `db`.
+/// Fills the vault. Returns the first version of `db`.
 fn fill(service: &Service) -> String {
     let value = |name: &str| format!("{PLANTED}-{name}");
     service.change(|vault| {
-        // Searches take several pages.
+        // A small page size, so that searches need several pages.
         vault.page = 3;
         let first = vault.set("db", &value("first"));
         vault.set("db", &value("second"));
@@ -239,13 +241,16 @@ async fn drift(world: &World, names: &[&str]) -> Outcome {
     let outcome = world.bin.run(&[&all, &form, names].concat()).await;
     for said in [&outcome.stdout, &outcome.stderr] {
         let leak = said.lines().find(|line| line.contains(PLANTED));
-        assert_eq!(leak, None, "a value, or a credential, is told");
+        assert_eq!(leak, None, "a value or a credential is printed");
     }
     outcome
 }
 
-/// The names begin with what is read.
-fn all_told(names: &[String], of: impl Fn(&str) -> &'static str) -> BTreeMap<String, String> {
+/// The expected verdicts of all names. A name is CASE-in-STORE.
+fn expected_verdicts(
+    names: &[String],
+    of: impl Fn(&str) -> &'static str,
+) -> BTreeMap<String, String> {
     names
         .iter()
         .map(|name| {
@@ -257,7 +262,7 @@ fn all_told(names: &[String], of: impl Fn(&str) -> &'static str) -> BTreeMap<Str
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn what_the_operator_reads_in_azure_is_what_is_expected() {
+async fn verdicts_in_azure_match_the_operator() {
     let (Some(proxy), Some(certificates)) = (
         optional_variable("ESO_SYNC_TEST_CLOUDS"),
         optional_variable("ESO_SYNC_TEST_CERTIFICATES"),
@@ -283,7 +288,7 @@ async fn what_the_operator_reads_in_azure_is_what_is_expected() {
         world.ready(name, "SecretSynced").await;
     }
     let outcome = drift(&world, &[]).await;
-    let in_sync = all_told(&names, |_| "in-sync");
+    let in_sync = expected_verdicts(&names, |_| "in-sync");
     assert_eq!(verdicts(&outcome.exits(0).document()), in_sync);
 
     change(&service);
@@ -294,24 +299,24 @@ async fn what_the_operator_reads_in_azure_is_what_is_expected() {
     let outcome = drift(&world, &[]).await;
     assert_eq!(
         verdicts(&outcome.exits(1).document()),
-        all_told(&names, then)
+        expected_verdicts(&names, then)
     );
 
-    follows(&world, &names).await;
+    run_syncs_what_drifted(&world, &names).await;
     let outcome = drift(&world, &[]).await;
-    let failing = all_told(&names, |read| match read {
+    let failing = expected_verdicts(&names, |read| match read {
         "off" | "doomed" => "stale",
         _ => "in-sync",
     });
     assert_eq!(verdicts(&outcome.exits(1).document()), failing);
 
-    bad_days(&world, &service).await;
-    done(&world).await;
+    faults_are_reported(&world, &service).await;
+    wait_until_idle(&world).await;
     world.end().await;
 }
 
-/// Waits until the operator asks nothing more: without an answer each question would hold its only worker up for a minute.
-async fn done(world: &World) {
+/// Waits until the operator is idle. After the double has stopped, each request would block its only worker for a minute.
+async fn wait_until_idle(world: &World) {
     for object in world.list("ExternalSecret").await {
         let name = object["metadata"]["name"].as_str().expect("a name");
         world.delete("ExternalSecret", name).await;
@@ -320,7 +325,7 @@ async fn done(world: &World) {
     world.ready("last", "SecretSynced").await;
 }
 
-/// What the operator comes to when it has finished the others.
+/// An ExternalSecret that the operator syncs after it has finished the others.
 const LAST: &str = r"
 apiVersion: external-secrets.io/VERSION
 kind: SecretStore
@@ -333,8 +338,8 @@ metadata: {name: last, namespace: NS}
 spec: {refreshInterval: 1h, secretStoreRef: {name: last, kind: SecretStore}, data: [{secretKey: k, remoteRef: {key: k}}]}
 ";
 
-/// The operator takes in what drifted, and fails where it was said that it would.
-async fn follows(world: &World, names: &[String]) {
+/// A run syncs what drifted, and the operator fails exactly for the items that are reported as `would-fail`.
+async fn run_syncs_what_drifted(world: &World, names: &[String]) {
     let fails = |name: &str| name.starts_with("off-") || name.starts_with("doomed-");
     for name in names.iter().filter(|name| fails(name)) {
         let forced = json!({"metadata": {"annotations": {"force-sync": "by hand"}}});
@@ -358,8 +363,8 @@ async fn follows(world: &World, names: &[String]) {
     }
 }
 
-/// Throttling is waited out, and a wrong secret of the application's is told of its store.
-async fn bad_days(world: &World, service: &Service) {
+/// A throttled call is retried, and a wrong client secret is reported for its store.
+async fn faults_are_reported(world: &World, service: &Service) {
     external_secret(
         world,
         "refused",
@@ -378,5 +383,5 @@ async fn bad_days(world: &World, service: &Service) {
     let store = format!("SecretStore/{}/wrong", world.namespace);
     let why = "login-failed (the login was answered with 401 (AADSTS7000215: the client's secret is wrong))";
     assert_eq!(document["unread"], json!([{"what": store, "why": why}]));
-    service.change(|vault| assert!(vault.faults.is_empty(), "it was met"));
+    service.change(|vault| assert!(vault.faults.is_empty(), "the fault was used"));
 }

@@ -1,5 +1,5 @@
-//! A real server with the clouds' bad days: eso-sync asks moto through a proxy that throttles, breaks off, forgets tokens and so
-//! on. Whatever happens, what is told is true, and the calls are few.
+//! Provider faults: eso-sync reads from moto through a proxy that throttles, closes connections, rejects tokens and so on. The
+//! verdicts must stay correct, and the number of calls small.
 
 mod aws;
 mod moto;
@@ -14,35 +14,35 @@ use crate::{
     support::{Outcome, Workspace, World, optional_variable},
 };
 
-/// A part of each value, and of the text of each refusal. It is to be seen nowhere.
+/// A part of each value, and of the text of each error. It must not appear in any output.
 const PLANTED: &str = "wonderwall-planted";
 
-/// A fault, and what is to be told then.
+/// A fault and the expected result.
 struct Case {
     name: &'static str,
-    /// The ExternalSecrets that are looked at; all, if none is named.
+    /// The ExternalSecrets that are checked; all if empty.
     only: Vec<String>,
     told: BTreeMap<String, String>,
     exit: i32,
     calls: Calls,
-    /// Calls that log in.
+    /// The number of logins.
     logins: RangeInclusive<usize>,
-    /// Stores that are told to be unreadable, each in one line.
+    /// The number of stores that are reported as unreadable.
     unread: usize,
-    /// What is said of it.
+    /// Texts that the output must contain.
     says: Vec<String>,
 }
 
-/// The calls that a check may take.
+/// The number of provider calls that a check may use.
 enum Calls {
     Exactly(usize),
     AtMost(usize),
-    /// So many without the fault, and one more for each answer that met it.
+    /// This many without the fault, plus one for each call with the fault.
     OneMoreEach(usize),
 }
 
 impl Case {
-    /// One that changes nothing in what is told.
+    /// A fault that does not change the verdicts.
     fn passes(name: &'static str, told: &[(&str, &str)], calls: usize) -> Self {
         let told = told
             .iter()
@@ -59,7 +59,7 @@ impl Case {
         }
     }
 
-    /// With which nothing can be told, for this reason.
+    /// A fault with which everything is unverifiable, for this reason.
     fn stays(self, reason: &str, calls: Calls, says: &str) -> Self {
         let mut told = self.told.clone();
         for (_, verdict) in told.iter_mut().filter(|(_, verdict)| *verdict != "missing") {
@@ -74,7 +74,7 @@ impl Case {
         }
     }
 
-    /// Only these are looked at.
+    /// Checks only these ExternalSecrets.
     fn of(self, only: &[&str], calls: Calls) -> Self {
         let mut told = self.told;
         told.retain(|name, _| only.contains(&name.as_str()));
@@ -87,7 +87,7 @@ impl Case {
     }
 }
 
-/// What the drift check says through this proxy, of what these arguments select.
+/// Runs the drift check through this proxy, for these arguments.
 async fn drift(proxy: &Proxy, selected: &[&str]) -> Outcome {
     let kubeconfig = optional_variable("ESO_SYNC_TEST_KUBECONFIG").expect("a kubeconfig");
     let mut bin = Workspace::new(vec!["--kubeconfig".to_owned(), kubeconfig]);
@@ -96,8 +96,8 @@ async fn drift(proxy: &Proxy, selected: &[&str]) -> Outcome {
     bin.run(&[&always, selected].concat()).await
 }
 
-/// What is wrong with what was told.
-async fn complaints(world: &World, proxy: &Proxy, case: &Case) -> Vec<String> {
+/// Returns the differences between the expected and the real result.
+async fn differences(world: &World, proxy: &Proxy, case: &Case) -> Vec<String> {
     let only = case.only.iter().map(String::as_str);
     let selected: Vec<&str> = ["-n", &world.namespace].into_iter().chain(only).collect();
     let outcome = drift(proxy, &selected).await;
@@ -111,7 +111,7 @@ async fn complaints(world: &World, proxy: &Proxy, case: &Case) -> Vec<String> {
     let told = verdicts(&document);
     hold(
         told == case.told,
-        format!("told {told:#?}, and not {:#?}", case.told),
+        format!("the verdicts are {told:#?}, expected {:#?}", case.told),
     );
     hold(
         outcome.code == case.exit,
@@ -121,7 +121,7 @@ async fn complaints(world: &World, proxy: &Proxy, case: &Case) -> Vec<String> {
     let (logins, calls): (Vec<Asked>, Vec<Asked>) =
         proxy.asked().into_iter().partition(Asked::is_login);
     let (calls, logins) = (calls.len(), logins.len());
-    hold(faults > 0, "no fault was met".to_owned());
+    hold(faults > 0, "the fault did not occur".to_owned());
     let few = match case.calls {
         Calls::Exactly(count) => calls == count,
         Calls::AtMost(count) => calls <= count,
@@ -129,35 +129,35 @@ async fn complaints(world: &World, proxy: &Proxy, case: &Case) -> Vec<String> {
     };
     hold(
         few,
-        format!("{calls} calls, of which {faults} met the fault"),
+        format!("{calls} calls, {faults} of them with the fault"),
     );
     hold(case.logins.contains(&logins), format!("{logins} logins"));
     let counted = document["summary"]["reads"].as_object().expect("reads");
     let counted: u64 = counted.values().filter_map(serde_json::Value::as_u64).sum();
     hold(
         counted == calls as u64,
-        format!("{calls} calls are told as {counted}"),
+        format!("{calls} calls are reported as {counted}"),
     );
     let unread = document["unread"].as_array().map_or(0, Vec::len);
     hold(
         unread == case.unread,
-        format!("{unread} stores are told as unread"),
+        format!("{unread} stores are reported as unread"),
     );
     for says in &case.says {
         hold(
             outcome.stdout.contains(says),
-            format!("{says} is not told: {document:#}"),
+            format!("{says} is missing in the output: {document:#}"),
         );
     }
     wrong.extend(leaks(case.name, &outcome));
     wrong
 }
 
-/// Where a value, or a text of the provider's, was repeated.
+/// Returns a line of output that contains a value or the provider's text, if any.
 fn leaks(name: &str, outcome: &Outcome) -> Option<String> {
     let encoded = BASE64_STANDARD.encode(PLANTED);
     let said = [&outcome.stdout, &outcome.stderr];
     let mut lines = said.iter().flat_map(|said| said.lines());
     let leak = lines.find(|line| line.contains(PLANTED) || line.contains(&encoded))?;
-    Some(format!("{name}: a value is told: {leak}"))
+    Some(format!("{name}: a value is printed: {leak}"))
 }

@@ -1,4 +1,4 @@
-//! What GitOps tools send to the API server, sent to a real one: what stays of a stamp, and what is said where none does.
+//! Sends the requests of GitOps tools to a real API server, and tests if stamps are kept, or reported as removed.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ async fn run(world: &World) -> Outcome {
     world.bin.policy(&world.named(POLICY), &[]).await
 }
 
-/// A stamped workload that was restarted once.
+/// A cluster with a stamped workload that was restarted once.
 async fn restarted() -> World {
     let world = World::cluster().await;
     shop(&world).await;
@@ -25,19 +25,19 @@ async fn restarted() -> World {
     world
 }
 
-/// The manifest, as it stands in Git.
+/// The manifest in Git.
 fn manifest() -> Value {
     workload("Deployment", "web", "db")
 }
 
-/// Argo CD by default and `kubectl apply`: a patch of what Git names, which notes down what was applied.
+/// Like Argo CD by default and `kubectl apply`: patches the fields of the manifest, and records the last applied configuration.
 async fn apply_client_side(world: &World) {
     let mut applied = manifest();
     applied["metadata"]["annotations"] = json!({LAST_APPLIED: manifest().to_string()});
     world.patch("Deployment", "web", &applied).await;
 }
 
-/// What the report says about `web`.
+/// The report's message about `web`.
 fn told(outcome: &Outcome) -> String {
     let document = outcome.document();
     let restarts = document["restarts"].as_array().expect("restarts");
@@ -53,7 +53,7 @@ async fn ten_reconciles_of_each_tool_cause_no_further_rollout() {
     let before = stamp(&world, "Deployment", "web").await;
     for _ in 0..10 {
         apply_client_side(&world).await;
-        // Argo CD with ServerSideApply, Flux.
+        // Argo CD with ServerSideApply, and Flux.
         for manager in [
             "argocd-controller",
             "kustomize-controller",
@@ -69,10 +69,10 @@ async fn ten_reconciles_of_each_tool_cause_no_further_rollout() {
     world.end().await;
 }
 
-/// `Replace=true` and `kubectl replace` take the restart's annotation away, which rolls the pods once, and the stamp with it.
+/// `Replace=true` and `kubectl replace` remove the stamp and the restart annotation, which restarts the pods once.
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn ten_replacements_are_said_and_cause_no_rollout_of_ours() {
+async fn ten_replacements_are_reported_and_not_restarted() {
     let world = restarted().await;
     world.replace(&manifest(), "argocd-controller").await;
     is_up(&world, "Deployment", "web").await;
@@ -84,7 +84,7 @@ async fn ten_replacements_are_said_and_cause_no_rollout_of_ours() {
         let message = told(&outcome);
         assert!(
             message.contains("eso-sync/stamp"),
-            "what to leave alone: {message}"
+            "the message names the annotation: {message}"
         );
     }
     assert_eq!(rolled(&world, "Deployment", "web").await, replaced);
@@ -92,7 +92,7 @@ async fn ten_replacements_are_said_and_cause_no_rollout_of_ours() {
     world.end().await;
 }
 
-/// What Argo CD applies where it is told to respect the differences that it ignores: the manifest, with what it has seen of them.
+/// What Argo CD applies with `RespectIgnoreDifferences`: the manifest, with the ignored fields as it last saw them.
 fn respecting(seen: &Value) -> Value {
     let mut wanted = manifest();
     for pointer in [METADATA, TEMPLATE] {
@@ -120,10 +120,10 @@ async fn ten_replacements_that_respect_ignored_differences_cause_no_rollout() {
     world.end().await;
 }
 
-/// What Argo CD has seen can be older than our last restart: then it undoes that, stamp and all. We do not make it again.
+/// If Argo CD last saw the object before our restart, it undoes the restart and the stamp. We do not repeat the restart.
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn an_older_restart_that_is_applied_again_is_said_and_not_answered() {
+async fn a_restored_older_restart_is_reported_and_not_repeated() {
     let world = restarted().await;
     let seen = world.get("Deployment", "web").await.expect("it");
     let data = json!([{"key": "db", "value": "later"}, {"key": "api", "value": "{\"user\":\"u\",\"token\":\"later\"}"}]);
@@ -149,12 +149,12 @@ async fn an_older_restart_that_is_applied_again_is_said_and_not_answered() {
     world.end().await;
 }
 
-/// What a restart leaves on a workload.
+/// The annotations that a restart writes.
 const OURS: [&str; 2] = ["eso-sync/stamp", "kubectl.kubernetes.io/restartedAt"];
 const METADATA: &str = "/metadata/annotations";
 const TEMPLATE: &str = "/spec/template/metadata/annotations";
 
-/// What of a Deployment is compared here, by pointer.
+/// The compared fields of a Deployment, as JSON pointers.
 const COMPARED: [&str; 3] = [METADATA, TEMPLATE, "/spec/replicas"];
 
 fn set(object: &mut Value, pointer: &str, value: Value) {
@@ -165,7 +165,7 @@ fn set(object: &mut Value, pointer: &str, value: Value) {
     *at = value;
 }
 
-/// The chart's manifest, as Helm marks it.
+/// The chart's manifest, with Helm's annotations.
 fn released() -> Value {
     let mut released = manifest();
     released["metadata"]["annotations"] =
@@ -175,9 +175,9 @@ fn released() -> Value {
     released
 }
 
-/// Corrects drift as Flux's controller for Helm releases does: it applies the manifest in a dry run, compares what comes of it with
-/// what there is, both without what a rule ignores, and sends the difference as a JSON patch, which has no precondition. Several
-/// changes become one of what holds them, where that is shorter: so it is always here. The paths that it changes.
+/// Corrects drift like Flux's helm-controller: applies the manifest in a dry run, compares the result with the live object (both
+/// without ignored fields), and sends the difference as a JSON patch without a precondition. helm-controller replaces the parent
+/// of several changes if that is shorter; here it is always so. Returns the changed paths.
 async fn correct_drift(world: &World, ignored: &[&str]) -> Vec<String> {
     let without = |mut object: Value| {
         for pointer in [METADATA, TEMPLATE] {
@@ -208,16 +208,16 @@ async fn correct_drift(world: &World, ignored: &[&str]) -> Vec<String> {
 
 const HELM: &str = "helm-controller";
 
-/// Waits until the controller has taken a template in, and all pods are of it.
+/// Waits until the Deployment has been rolled out this many times, and all its pods are current.
 async fn is_rolled(world: &World, times: i64) {
-    eventually("its controller has seen the template", async || {
+    eventually("its controller has started the rollout", async || {
         (rolled(world, "Deployment", "web").await == times).then_some(())
     })
     .await;
     is_up(world, "Deployment", "web").await;
 }
 
-/// Somebody takes away what the chart has set.
+/// Removes annotations that the chart sets, and changes the replicas.
 async fn let_drift(world: &World) {
     let change = json!({
         "metadata": {"annotations": {"meta.helm.sh/release-name": null, "meta.helm.sh/release-namespace": null}},
@@ -226,7 +226,7 @@ async fn let_drift(world: &World) {
     world.patch("Deployment", "web", &change).await;
 }
 
-/// A workload of a chart, stamped and restarted once.
+/// A cluster with a workload of a chart, stamped and restarted once.
 async fn released_and_restarted() -> World {
     let world = World::cluster().await;
     crate::scenarios::base(&world).await;
@@ -248,7 +248,7 @@ async fn ten_corrections_of_drift_cause_no_further_rollout() {
         assert_eq!(
             correct_drift(&world, &[]).await,
             [""; 0],
-            "ours is no drift"
+            "our annotations are no drift"
         );
         let_drift(&world).await;
         assert_eq!(
@@ -261,7 +261,7 @@ async fn ten_corrections_of_drift_cause_no_further_rollout() {
     }
     assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     assert_eq!(stamp(&world, "Deployment", "web").await, before);
-    // An edited template rolls the pods, and so does its correction; our restart is not undone by that.
+    // An edited template restarts the pods, and so does its correction. Our restart is not undone.
     let none = json!({"checksum/config": null, "checksum/more": null});
     let change = json!({"spec": {"template": {"metadata": {"annotations": none}}}});
     world.patch("Deployment", "web", &change).await;
@@ -279,10 +279,10 @@ async fn ten_corrections_of_drift_cause_no_further_rollout() {
     world.end().await;
 }
 
-/// A rule that ignores the stamp makes helm-controller leave it out of what it puts in the place of all annotations.
+/// With a rule that ignores the stamp, helm-controller omits it when it replaces all annotations.
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn a_rule_that_ignores_the_stamp_is_what_takes_it_away_and_is_told() {
+async fn an_ignore_rule_that_removes_the_stamp_is_reported() {
     let world = released_and_restarted().await;
     for _ in 0..3 {
         let_drift(&world).await;

@@ -1,4 +1,4 @@
-//! Stores of the operator's Kubernetes provider, over TLS, with tokens and rights that a real API server gives and checks.
+//! Reads stores of the Kubernetes provider over TLS, with tokens and rights of a real API server.
 
 use std::process::Command;
 
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::support::{World, eventually, optional_variable};
 
-/// The API server's address, and the PEM of its authority in base64.
+/// The API server's URL, and the PEM of its certificate authority in base64.
 fn server() -> (String, String) {
     let path = optional_variable("ESO_SYNC_TEST_KUBECONFIG").expect("a kubeconfig");
     let kubeconfig = Kubeconfig::read_from(path).expect("a kubeconfig");
@@ -30,7 +30,7 @@ fn server() -> (String, String) {
     (cluster.server.expect("a server"), authority)
 }
 
-async fn looking() -> Cluster {
+async fn read_only_cluster() -> Cluster {
     let options = Options {
         kubeconfig: optional_variable("ESO_SYNC_TEST_KUBECONFIG").map(Into::into),
         ..Options::default()
@@ -41,9 +41,9 @@ async fn looking() -> Cluster {
         .expect("a cluster")
 }
 
-/// Answers to reads of these keys; or why nothing can be read.
+/// The values of these keys, or the reasons why they cannot be read.
 async fn answers(world: &World, store: &str, settings: &Value, keys: &[&str]) -> Vec<String> {
-    let own = looking().await;
+    let own = read_only_cluster().await;
     let key: StoreKey = store.parse().expect("a store");
     let resolver = Resolver::new(own.clone(), key.clone(), &world.namespace);
     let store = StoreSettings {
@@ -84,7 +84,7 @@ async fn answers(world: &World, store: &str, settings: &Value, keys: &[&str]) ->
         .collect()
 }
 
-/// A ServiceAccount that may read the Secret `source`, that Secret, and an account that may nothing.
+/// Creates the Secret `source`, a ServiceAccount that may read it, and one without rights.
 async fn prepare(world: &World) {
     let yaml = "
 apiVersion: v1
@@ -115,7 +115,7 @@ stringData: {password: before}
     world.apply_yaml(yaml).await;
 }
 
-/// Under another name for the same server: the own cluster's address would be that of a connection which is there already.
+/// Uses another host name for the same server: the address of the job's own cluster would use the existing connection.
 fn settings(world: &World, account: &str) -> Value {
     let (url, authority) = server();
     let url = url.replace("127.0.0.1", "localhost");
@@ -128,7 +128,7 @@ fn settings(world: &World, account: &str) -> Value {
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn it_is_read_as_the_operator_reads_it() {
+async fn kubernetes_stores_are_read_like_the_operator_does() {
     let world = World::cluster().await;
     prepare(&world).await;
     let settings = settings(&world, "reader");
@@ -155,7 +155,7 @@ async fn it_is_read_as_the_operator_reads_it() {
                 },
             }))
             .await;
-        let synced = eventually("the operator reads it", async || {
+        let synced = eventually("the operator syncs it", async || {
             world.secret(&target, "password").await
         })
         .await;
@@ -172,13 +172,13 @@ async fn it_is_read_as_the_operator_reads_it() {
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn what_its_server_refuses_is_told_with_the_right_that_lacks() {
+async fn a_denied_read_names_the_missing_right() {
     let world = World::cluster().await;
     prepare(&world).await;
     let namespace = &world.namespace;
     let store = format!("SecretStore/{namespace}/own");
     let denied = |key: &str| {
-        format!("denied (the API server refuses the read) [get secrets/{key} in {namespace}]")
+        format!("denied (the API server denies the read) [get secrets/{key} in {namespace}]")
     };
     let read = answers(&world, &store, &settings(&world, "reader"), &["other"]).await;
     assert_eq!(read, [denied("other")]);
@@ -196,7 +196,7 @@ async fn what_its_server_refuses_is_told_with_the_right_that_lacks() {
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn a_server_of_another_authority_gets_no_token() {
+async fn a_server_with_an_untrusted_certificate_gets_no_token() {
     let world = World::cluster().await;
     prepare(&world).await;
     let store = format!("SecretStore/{}/own", world.namespace);
@@ -210,10 +210,10 @@ async fn a_server_of_another_authority_gets_no_token() {
     world.end().await;
 }
 
-/// A client certificate that no server trusts is sent all the same: the answer is that of the server.
+/// A client certificate is sent even if the server does not trust it. The result is the server's answer.
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn a_certificate_and_its_key_are_taken_from_secrets() {
+async fn client_certificate_and_key_are_read_from_secrets() {
     let world = World::cluster().await;
     prepare(&world).await;
     let store = format!("SecretStore/{}/own", world.namespace);
@@ -240,7 +240,7 @@ async fn a_certificate_and_its_key_are_taken_from_secrets() {
     world.end().await;
 }
 
-/// A certificate and its key, both PEM.
+/// A self-signed certificate and its key, both as PEM.
 fn self_signed() -> (String, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let [certificate, key] = ["cert", "key"].map(|name| folder.path().join(name));

@@ -1,8 +1,8 @@
-//! The ladder of `sync.onStillStale` on the real operator: what a proven sync leaves stale is written anew, and if need be deleted
-//! and created anew.
+//! The remedies of `sync.onStillStale` with the real operator: a Secret that is stale after a proven sync is written again
+//! (refetch), and if that does not help, deleted and created again (recreate).
 //!
-//! The operator writes what it was told. So a Secret is stale after a proven sync where the provider told it something older than it
-//! tells us: replicas that lag, a cache in between. Here it is a Vault that lags for the operator until we have looked so often.
+//! A Secret is stale after a proven sync if the provider gave the operator an older value than us: a lagging replica, or a cache.
+//! In these tests, a Vault gives the operator the old value until eso-sync has read the key a number of times.
 
 use std::{
     collections::BTreeMap,
@@ -21,10 +21,10 @@ use crate::{
 const OPERATOR: &str = "operator";
 const OURS: &str = "ours";
 
-/// How often a key is read by us before the sync, since what differs is read twice; and from sync to rung, and from rung to rung.
-const LOOK: u32 = 2;
+/// How often eso-sync reads a key in each check (before the sync, after it, and after each remedy): differences are read twice.
+const READS_PER_CHECK: u32 = 2;
 
-/// A Vault, and how often we have read a key since its value has moved on; None as long as it has not.
+/// A Vault. Counts how often eso-sync has read each key since the rotation; None before the rotation.
 #[derive(Clone, Default)]
 struct Lagging(Arc<Mutex<Option<BTreeMap<String, u32>>>>);
 
@@ -67,18 +67,18 @@ impl Lagging {
         let reads = reads.entry(key.to_owned()).or_default();
         if token == OURS {
             *reads += 1;
-            return (key != "denied" || *reads <= LOOK).then_some("after");
+            return (key != "denied" || *reads <= READS_PER_CHECK).then_some("after");
         }
         let caught_up = match key {
-            "refetched" => *reads >= 2 * LOOK,
-            "recreated" => *reads >= 3 * LOOK,
+            "refetched" => *reads >= 2 * READS_PER_CHECK,
+            "recreated" => *reads >= 3 * READS_PER_CHECK,
             _ => false,
         };
         Some(if caught_up { "after" } else { "before" })
     }
 }
 
-/// A world whose ExternalSecrets read from that Vault, each with more of its `target`; by now its values have moved on.
+/// A cluster with ExternalSecrets that read from that Vault, each with this `target`. Their values have been rotated.
 async fn lagging(external_secrets: &[(&str, Value)]) -> (World, Double) {
     let mut world = World::cluster().await;
     let vault = Lagging::default();
@@ -128,10 +128,10 @@ fn item(outcome: &Outcome, name: &str) -> Value {
     item.expect("it").clone()
 }
 
-/// The operator reads the provider anew once its hash is taken off: the same Secret holds the new value, and pods get it.
+/// Without its hash, the operator reads the provider again: the same Secret gets the new value, and the pods restart.
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn a_refetch_cures_what_the_operator_was_told_too_late() {
+async fn a_refetch_fixes_a_secret_with_an_old_value() {
     let (world, vault) = lagging(&[("refetched", json!({}))]).await;
     world
         .apply(workload("Deployment", "web", "refetched"))
@@ -143,7 +143,7 @@ async fn a_refetch_cures_what_the_operator_was_told_too_late() {
     assert_eq!(outcome.of("refetched"), "synced");
     assert_eq!(
         item(&outcome, "refetched")["message"],
-        "it was still stale after its sync; its Secret was written anew (refetch), and is in sync"
+        "still stale after its sync; the Secret was written again (refetch), and is in sync"
     );
     assert_eq!(world.secret("refetched", "k").await.as_deref(), Some(AFTER));
     assert_eq!(uid(&world, "refetched").await, before);
@@ -155,10 +155,10 @@ async fn a_refetch_cures_what_the_operator_was_told_too_late() {
     world.end().await;
 }
 
-/// What a refetch does not cure is deleted, and comes back by itself: another Secret, with the new value, and pods get it.
+/// If a refetch does not help, the Secret is deleted, and the operator creates it with the new value. The pods restart.
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn a_recreation_cures_what_a_refetch_does_not() {
+async fn a_recreate_fixes_what_a_refetch_does_not() {
     let (world, vault) = lagging(&[("recreated", json!({}))]).await;
     world
         .apply(workload("Deployment", "web", "recreated"))
@@ -170,7 +170,7 @@ async fn a_recreation_cures_what_a_refetch_does_not() {
     assert_eq!(outcome.of("recreated"), "synced");
     assert_eq!(
         item(&outcome, "recreated")["message"],
-        "it was still stale after its sync; its Secret was written anew (refetch); its Secret was created anew (recreate), and is in \
+        "still stale after its sync; the Secret was written again (refetch); the Secret was created again (recreate), and is in \
          sync"
     );
     assert_eq!(world.secret("recreated", "k").await.as_deref(), Some(AFTER));
@@ -183,11 +183,10 @@ async fn a_recreation_cures_what_a_refetch_does_not() {
     world.end().await;
 }
 
-/// What is not the operator's alone, what is immutable, and what the provider was not read for: all of them stay stale, and are
-/// there.
+/// Secrets that the ExternalSecret does not own, immutable Secrets, and Secrets that cannot be verified are not deleted.
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn what_may_not_be_deleted_stays_although_it_is_stale() {
+async fn secrets_that_must_not_be_deleted_stay_stale() {
     let (world, vault) = lagging(&[
         ("orphan", json!({"creationPolicy": "Orphan"})),
         (
@@ -199,7 +198,7 @@ async fn what_may_not_be_deleted_stays_although_it_is_stale() {
         ("denied", json!({})),
     ])
     .await;
-    // By somebody else: the operator fails at it.
+    // Somebody else makes it immutable, so the operator fails.
     let seal = json!({"immutable": true});
     world.patch("Secret", "sealed", &seal).await;
     let mut before = BTreeMap::new();
@@ -215,7 +214,7 @@ async fn what_may_not_be_deleted_stays_although_it_is_stale() {
     }
     let too_late =
         "stale after its sync: the provider (or the ExternalSecret) changed since the last sync";
-    let refetched = "it was still stale after its sync; its Secret was written anew (refetch)";
+    let refetched = "still stale after its sync; the Secret was written again (refetch)";
     for (name, message) in [
         ("orphan", too_late.to_owned()),
         ("merged", format!("{refetched}; {too_late}")),
@@ -231,6 +230,6 @@ async fn what_may_not_be_deleted_stays_although_it_is_stale() {
         [&denied["outcome"], &denied["verdict"]],
         ["synced", "unverifiable"]
     );
-    assert_eq!(denied["message"], Value::Null, "nothing was tried");
+    assert_eq!(denied["message"], Value::Null, "no remedy was tried");
     world.end().await;
 }

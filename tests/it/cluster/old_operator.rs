@@ -1,4 +1,4 @@
-//! What is still in use out there: an operator that serves only `v1beta1` and writes MD5 digests (v0.9.20).
+//! An old operator that is still in use: it serves only `v1beta1` and writes MD5 digests (v0.9.20).
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::{
 
 #[tokio::test]
 #[ignore = "needs an old operator (tests/cluster/run-old)"]
-async fn its_md5_digest_proves() {
+async fn an_md5_digest_is_a_valid_proof() {
     let world = World::cluster().await;
     scenarios::base(&world).await;
     scenarios::rotate(&world).await;
@@ -35,13 +35,13 @@ async fn its_md5_digest_proves() {
 
 #[tokio::test]
 #[ignore = "needs an old operator (tests/cluster/run-old)"]
-async fn its_failures_are_heard_of() {
-    real::a_failure_that_repeats_itself_is_heard_of().await;
+async fn failures_of_an_old_operator_are_reported() {
+    real::repeated_failure_is_detected_by_its_event().await;
 }
 
 #[tokio::test]
 #[ignore = "needs an old operator (tests/cluster/run-old)"]
-async fn its_age_is_not_guessed() {
+async fn an_unknown_operator_version_is_reported_as_unknown() {
     let world = World::cluster().await;
     scenarios::base(&world).await;
     world
@@ -56,14 +56,14 @@ async fn its_age_is_not_guessed() {
     assert_eq!(outcome.of("db"), "skipped(refresh-interval-zero)");
     let document = outcome.document();
     let message = document["items"][1]["message"].as_str().expect("why");
-    assert!(message.contains("cannot be told"), "{message}");
+    assert!(message.contains("is unknown"), "{message}");
     world.end().await;
 }
 
-/// It does not pass a force-sync on from a ClusterExternalSecret to its children, and would wipe it from them.
+/// The old operator does not pass a force-sync from a ClusterExternalSecret to its children, and would remove it from them.
 #[tokio::test]
 #[ignore = "needs an old operator (tests/cluster/run-old)"]
-async fn children_of_a_parent_are_left_alone() {
+async fn children_are_skipped_with_an_old_operator() {
     let world = World::cluster().await;
     let namespaces = scenarios::family(&world).await;
     let policy = world.bin.file(

@@ -1,4 +1,5 @@
-//! The model of the operator against the operator: what it wrote for a generated ExternalSecret is what the drift check expects.
+//! Compares the model of the operator with the real operator: the drift check must expect exactly what the operator wrote
+//! for generated ExternalSecrets.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +11,11 @@ use crate::{
     support::{Outcome, World, eventually, optional_variable},
 };
 
-/// How many cases there are, for all sources together.
+/// The number of cases of all sources together.
 const CASES: usize = 330;
 
-/// What may keep a case from being verified: each is something that is named and not guessed.
-const TRUE_REASONS: [&str; 6] = [
+/// The reasons for which a case may be unverifiable.
+const ALLOWED_REASONS: [&str; 6] = [
     "template",
     "property-path",
     "regexp",
@@ -25,19 +26,19 @@ const TRUE_REASONS: [&str; 6] = [
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn generated_cases_in_a_fake_store_are_computed_as_the_operator_does() {
+async fn fake_store_cases_match_the_operator() {
     let world = World::cluster().await;
     let cases = of(Source::Fake);
     let data: Vec<Value> = remote(&cases)
         .map(|(key, text)| json!({"key": key, "value": text}))
         .collect();
     store(&world, Source::Fake, json!({"fake": {"data": data}})).await;
-    hold_to_the_operator(world, cases).await;
+    assert_matches_operator(world, cases).await;
 }
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn generated_cases_in_kubernetes_are_computed_as_the_operator_does() {
+async fn kubernetes_store_cases_match_the_operator() {
     let world = World::cluster().await;
     let cases = of(Source::Kubernetes);
     for (key, text) in remote(&cases) {
@@ -56,12 +57,12 @@ async fn generated_cases_in_kubernetes_are_computed_as_the_operator_does() {
         "auth": {"serviceAccount": {"name": "reader"}},
     }});
     store(&world, Source::Kubernetes, provider).await;
-    hold_to_the_operator(world, cases).await;
+    assert_matches_operator(world, cases).await;
 }
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn generated_cases_in_vault_are_computed_as_the_operator_does() {
+async fn vault_store_cases_match_the_operator() {
     let (Some(vault), Some(token)) = (
         optional_variable("ESO_SYNC_TEST_VAULT"),
         optional_variable("ESO_SYNC_TEST_VAULT_TOKEN"),
@@ -91,10 +92,10 @@ async fn generated_cases_in_vault_are_computed_as_the_operator_does() {
         "auth": {"tokenSecretRef": {"name": "vault", "key": "token"}},
     }});
     store(&world, Source::Vault, provider).await;
-    hold_to_the_operator(world, cases).await;
+    assert_matches_operator(world, cases).await;
 }
 
-/// May read the Secrets of the test.
+/// Allows a service account to read the Secrets in the test's namespace.
 const READER: &str = r#"
 apiVersion: v1
 kind: ServiceAccount
@@ -135,8 +136,8 @@ async fn store(world: &World, source: Source, provider: Value) {
         .await;
 }
 
-/// Lets the operator sync the cases, and asks eso-sync what it makes of them.
-async fn hold_to_the_operator(world: World, cases: Vec<Case>) {
+/// Lets the operator sync the cases, then checks that eso-sync reports the correct verdicts.
+async fn assert_matches_operator(world: World, cases: Vec<Case>) {
     for case in &cases {
         let spec: Value = serde_json::from_str(&world.named(&case.spec.to_string())).expect("JSON");
         world
@@ -155,15 +156,18 @@ async fn hold_to_the_operator(world: World, cases: Vec<Case>) {
             let Case {
                 name, spec, remote, ..
             } = case;
-            format!("{name}: {spec}\nremote: {remote:?}\nsays: {item}")
+            format!("{name}: {spec}\nremote: {remote:?}\nreport: {item}")
         };
         match (synced[&case.name], verdict) {
             (Settled::Written, "in-sync") => verified += 1,
             (Settled::Written, "unverifiable") => {
-                assert!(TRUE_REASONS.contains(&why), "{}", shown());
+                assert!(ALLOWED_REASONS.contains(&why), "{}", shown());
             }
-            (Settled::Written, _) => panic!("the operator has synced it: {}", shown()),
-            // What the operator fails at is never well.
+            (Settled::Written, _) => panic!(
+                "unexpected verdict for a synced ExternalSecret: {}",
+                shown()
+            ),
+            // If the operator's sync fails, the verdict must not be `in-sync`.
             (Settled::Failed, verdict) => assert_ne!(verdict, "in-sync", "{}", shown()),
             (Settled::Untouched, _) => {}
         }
@@ -174,40 +178,43 @@ async fn hold_to_the_operator(world: World, cases: Vec<Case>) {
         .count();
     assert!(
         verified * 100 >= all * 85,
-        "verified {verified} of {all} that were synced"
+        "verified only {verified} of {all} synced cases"
     );
-    edits_are_seen(&world, &before).await;
+    assert_edits_are_reported(&world, &before).await;
     world.end().await;
 }
 
-/// What the operator has done.
+/// What the operator did with an ExternalSecret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Settled {
     Written,
     Failed,
-    /// There is nothing in the provider, and it left the Secret as it was, or deleted it.
+    /// The provider holds nothing; the operator left the Secret unchanged or deleted it.
     Untouched,
 }
 
-/// What has become of each, once the operator has looked at all of them.
+/// Waits until the operator has processed all ExternalSecrets, and returns the results by name.
 async fn settled(world: &World, count: usize) -> BTreeMap<String, Settled> {
-    eventually("the operator has looked at all of them", async || {
-        let objects = world.list("ExternalSecret").await;
-        let ready = objects.iter().filter_map(|object| {
-            let conditions = object["status"]["conditions"].as_array()?;
-            let ready = conditions
-                .iter()
-                .find(|condition| condition["type"] == "Ready")?;
-            let settled = match (ready["status"] == "True", &ready["message"]) {
-                (false, _) => Settled::Failed,
-                (true, message) if message == "secret synced" => Settled::Written,
-                (true, _) => Settled::Untouched,
-            };
-            Some((object["metadata"]["name"].as_str()?.to_owned(), settled))
-        });
-        let ready: BTreeMap<String, Settled> = ready.collect();
-        (ready.len() == count).then_some(ready)
-    })
+    eventually(
+        "the operator has processed all ExternalSecrets",
+        async || {
+            let objects = world.list("ExternalSecret").await;
+            let ready = objects.iter().filter_map(|object| {
+                let conditions = object["status"]["conditions"].as_array()?;
+                let ready = conditions
+                    .iter()
+                    .find(|condition| condition["type"] == "Ready")?;
+                let settled = match (ready["status"] == "True", &ready["message"]) {
+                    (false, _) => Settled::Failed,
+                    (true, message) if message == "secret synced" => Settled::Written,
+                    (true, _) => Settled::Untouched,
+                };
+                Some((object["metadata"]["name"].as_str()?.to_owned(), settled))
+            });
+            let ready: BTreeMap<String, Settled> = ready.collect();
+            (ready.len() == count).then_some(ready)
+        },
+    )
     .await
 }
 
@@ -231,13 +238,13 @@ fn item(outcome: &Outcome, name: &str) -> Value {
     item.unwrap_or_else(|| panic!("no item {name}")).clone()
 }
 
-/// How a Secret was edited behind the operator's back.
+/// A manual edit of a Secret.
 enum Edit {
     Deleted,
     Key(String, &'static str),
 }
 
-/// Edits a Secret in one of four ways; nothing where there is none, or nothing in it.
+/// Edits a Secret in one of four ways. Returns None if there is no Secret or it has no keys.
 async fn edit(world: &World, name: &str, way: usize) -> Option<Edit> {
     let data = world.get("Secret", name).await?["data"].clone();
     let first = data.as_object()?.keys().next()?.clone();
@@ -255,8 +262,8 @@ async fn edit(world: &World, name: &str, way: usize) -> Option<Edit> {
     Some(Edit::Key(key, told))
 }
 
-/// Somebody edits a key, takes one away, adds one, deletes a Secret: exactly those are told, as what they are.
-async fn edits_are_seen(world: &World, before: &Outcome) {
+/// Changes, removes or adds a key, or deletes the Secret, in some cases. The drift check must report exactly these edits.
+async fn assert_edits_are_reported(world: &World, before: &Outcome) {
     world.rest().await;
     let document = before.document();
     let items = document["items"].as_array().expect("items");
@@ -284,5 +291,5 @@ async fn edits_are_seen(world: &World, before: &Outcome) {
             }
         }
     }
-    assert!(edits.len() > 10, "{} were edited", edits.len());
+    assert!(edits.len() > 10, "only {} Secrets were edited", edits.len());
 }

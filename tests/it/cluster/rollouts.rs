@@ -1,4 +1,4 @@
-//! What only the real controller of Argo Rollouts can show.
+//! Tests that need the real controller of Argo Rollouts.
 
 use serde_json::json;
 
@@ -8,10 +8,10 @@ use crate::{
     support::World,
 };
 
-/// As Argo suggests it for a migration: the Deployment keeps the template, and its pods are the Rollout's.
+/// As Argo recommends for a migration: the Deployment has the template, and the Rollout has the pods.
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn a_rollout_whose_pod_template_stands_in_a_deployment_is_restarted() {
+async fn a_rollout_with_a_workload_ref_is_restarted() {
     let world = World::cluster().await;
     base(&world).await;
     let mut template = workload("Deployment", "web", "db");
@@ -19,7 +19,7 @@ async fn a_rollout_whose_pod_template_stands_in_a_deployment_is_restarted() {
     world.apply(template).await;
     let mut rollout = workload("Rollout", "web", "db");
     let spec = rollout["spec"].as_object_mut().expect("a spec");
-    // Argo takes the selector from there too.
+    // Argo also takes the selector from the Deployment.
     spec.remove("selector");
     spec.remove("template");
     spec.insert(

@@ -1,7 +1,7 @@
-//! What is still stale after its sync climbs the ladder, as far as the policy says, and no further than is safe.
+//! The remedies for Secrets that are still stale after a sync: as far as the policy allows, and only if they are safe.
 //!
-//! The operator does what it should, so here it is our own eyes that are deceived: the provider that the check reads holds
-//! something else than the one that the operator reads, until it has been asked often enough.
+//! The sandbox's operator works correctly. So the drift check reads from another provider than the operator, which returns a
+//! wrong value for the first reads.
 
 use std::{
     collections::BTreeMap,
@@ -32,33 +32,33 @@ use eso_sync::{
 use pace::rate::Rate;
 use providers::{
     Answered, Provider, Turns,
-    reader::{Known, StandIn},
+    reader::{ReaderInput, StandIn},
 };
 use secret::Value;
 
 use super::base;
 use crate::support::World;
 
-/// Answers `other` so many times, and `before` from then on.
-struct Deceiving(Arc<AtomicU32>);
+/// Returns `other` for this number of reads, then `before`.
+struct WrongProvider(Arc<AtomicU32>);
 
 #[async_trait]
-impl Provider for Deceiving {
+impl Provider for WrongProvider {
     async fn read(&self, wanted: &[What], _: &Turns) -> Vec<Answered> {
-        let lie = self
+        let wrong = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
                 left.checked_sub(1)
             })
             .is_ok();
-        let value = if lie { "other" } else { "before" };
+        let value = if wrong { "other" } else { "before" };
         let answer = |_: &What| Answered::One(Raw::Bytes(Value::from(value)));
         wanted.iter().map(answer).collect()
     }
 }
 
 fn check(cluster: &Cluster, policy: &Policy, discovered: &Discovered, stand_in: StandIn) -> Check {
-    let known = Known {
+    let known = ReaderInput {
         cluster: cluster.clone(),
         stores: discovered.sources.clone(),
         labels: discovered.labels.clone(),
@@ -69,8 +69,8 @@ fn check(cluster: &Cluster, policy: &Policy, discovered: &Discovered, stand_in: 
     Check::new(known, policy.literal_namespaces(), Some(stand_in)).expect("random bytes")
 }
 
-/// Verifies one ExternalSecret whose sync is proven, with a provider that lies so many times.
-async fn verified(world: &World, name: &str, rung: OnStillStale, lies: u32) -> ItemResult {
+/// Verifies one proven ExternalSecret, with a provider that returns a wrong value for `wrong_reads` reads.
+async fn verified(world: &World, name: &str, remedy: OnStillStale, wrong_reads: u32) -> ItemResult {
     let url = world.embedded().url().parse().expect("an address");
     let rate = Rate::per_second(1000.0).expect("a rate");
     let cluster = connect_plain(url, Access::Write, rate).expect("a connection");
@@ -79,7 +79,7 @@ async fn verified(world: &World, name: &str, rung: OnStillStale, lies: u32) -> I
         ..Selection::default()
     }]);
     policy.sync.when = When::Always;
-    policy.sync.on_still_stale = rung;
+    policy.sync.on_still_stale = remedy;
     policy.sync.timeout = std::time::Duration::from_secs(5);
     let discovered = discover(&cluster, &policy).await.expect("a cluster");
     let inventory = &discovered.inventory;
@@ -98,8 +98,8 @@ async fn verified(world: &World, name: &str, rung: OnStillStale, lies: u32) -> I
         now,
     };
     let plan = plan::plan(&policy, facts);
-    let left = Arc::new(AtomicU32::new(lies));
-    let stand_in: StandIn = Arc::new(move |_| Ok(Box::new(Deceiving(Arc::clone(&left)))));
+    let left = Arc::new(AtomicU32::new(wrong_reads));
+    let stand_in: StandIn = Arc::new(move |_| Ok(Box::new(WrongProvider(Arc::clone(&left)))));
     let mut check = check(&cluster, &policy, &discovered, stand_in);
     let first = ItemAt::at(0);
     let synced = ItemResult {
@@ -144,11 +144,11 @@ fn writes(world: &World, since: usize) -> Vec<String> {
         .collect()
 }
 
-/// A mismatch is read twice, and so is what was written anew.
+/// Enough for all reads: each check reads a mismatch twice.
 const ALWAYS: u32 = 1000;
 
 #[tokio::test]
-async fn what_is_in_sync_at_the_second_look_is_left_alone() {
+async fn in_sync_at_the_second_read_is_not_changed() {
     let world = World::sandbox().await;
     base(&world).await;
     let before = world.embedded().requests().len();
@@ -158,7 +158,7 @@ async fn what_is_in_sync_at_the_second_look_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_report_changes_nothing_and_is_not_clean() {
+async fn report_changes_nothing_and_is_unproven() {
     let world = World::sandbox().await;
     base(&world).await;
     let before = world.embedded().requests().len();
@@ -176,7 +176,7 @@ async fn a_report_changes_nothing_and_is_not_clean() {
 }
 
 #[tokio::test]
-async fn a_refetch_takes_the_hash_off_and_keeps_the_secret() {
+async fn refetch_removes_the_hash_and_keeps_the_secret() {
     let world = World::sandbox().await;
     base(&world).await;
     let secret = uid(&world, "same").await;
@@ -184,7 +184,7 @@ async fn a_refetch_takes_the_hash_off_and_keeps_the_secret() {
     assert_eq!(result.outcome, Outcome::Synced);
     assert_eq!(
         result.message,
-        "it was still stale after its sync; its Secret was written anew (refetch), and is in sync"
+        "still stale after its sync; the Secret was written again (refetch), and is in sync"
     );
     assert_eq!(uid(&world, "same").await, secret);
     let still = verified(&world, "same", OnStillStale::Refetch, ALWAYS).await;
@@ -195,12 +195,12 @@ async fn a_refetch_takes_the_hash_off_and_keeps_the_secret() {
     assert_eq!(
         uid(&world, "same").await,
         secret,
-        "that is as far as the policy goes"
+        "the policy allows no more"
     );
 }
 
 #[tokio::test]
-async fn a_recreation_comes_only_after_a_refetch_that_did_not_help() {
+async fn recreate_runs_only_after_an_unsuccessful_refetch() {
     let world = World::sandbox().await;
     base(&world).await;
     let secret = uid(&world, "same").await;
@@ -210,7 +210,7 @@ async fn a_recreation_comes_only_after_a_refetch_that_did_not_help() {
     assert!(
         result
             .message
-            .ends_with("its Secret was created anew (recreate), and is in sync"),
+            .ends_with("the Secret was created again (recreate), and is in sync"),
         "{}",
         result.message
     );
@@ -223,7 +223,7 @@ async fn a_recreation_comes_only_after_a_refetch_that_did_not_help() {
 }
 
 #[tokio::test]
-async fn a_secret_that_does_not_come_back_is_a_failure() {
+async fn secret_that_is_not_recreated_is_a_failure() {
     let world = World::sandbox().await;
     base(&world).await;
     world.rest().await;
@@ -235,17 +235,17 @@ async fn a_secret_that_does_not_come_back_is_a_failure() {
     assert!(
         result
             .message
-            .contains("the operator has not written it within 5s"),
+            .contains("the operator did not write it within 5s"),
         "{}",
         result.message
     );
 }
 
 #[tokio::test]
-async fn what_is_not_the_operators_alone_is_not_deleted() {
+async fn orphan_secret_is_not_deleted() {
     let world = World::sandbox().await;
     base(&world).await;
-    // The operator never looks whether the Secret of an Orphan is as it wrote it.
+    // With `creationPolicy: Orphan`, the operator does not check the Secret after it wrote it.
     let before = world.embedded().requests().len();
     let result = verified(&world, "edited", OnStillStale::Recreate, ALWAYS).await;
     assert_eq!(result.outcome, Outcome::Unproven);

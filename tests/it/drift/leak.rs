@@ -1,5 +1,5 @@
-//! No value leaves memory: unmistakable values are planted wherever values can be, everything is run at the highest level of
-//! logs, in every form of output and with faults, and all that comes out is searched for them.
+//! No value leaves memory: unique values are planted in every place, every command runs at the highest log level, in every output
+//! format and with faults, and all output is searched for the values.
 
 use std::fmt::Write as _;
 
@@ -13,8 +13,8 @@ use crate::{
     support::World,
 };
 
-/// At the provider before and after a rotation, in a key of a document, in a Secret that somebody edited, in a template, in the
-/// token of a store and of the API, and in the operator's own texts.
+/// The planted values: in the provider before and after a rotation, in a JSON document, in an edited Secret, in a template, in
+/// the tokens of a store and of the API, and in the operator's errors.
 const BEFORE: &str = "zQ7xKv9Wp2LmbFrq";
 const AFTER: &str = "jR4tYh8Nc6VdrTdq";
 const DOCUMENT: &str = "qW3eZs5Xa1FgdCmq";
@@ -36,7 +36,7 @@ const PLANTED: [&str; 9] = [
     EXTRA,
 ];
 
-/// A part of a value of this length is one too much.
+/// Parts of a value with this length must not appear.
 const PART: usize = 6;
 
 fn encoded(text: &str) -> String {
@@ -50,7 +50,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// All forms in which a value could show, with what they are.
+/// All encodings in which a value could appear, with a description.
 fn forms(value: &str) -> Vec<(String, String)> {
     let bytes = value.as_bytes();
     let mut forms: Vec<(String, String)> = Vec::new();
@@ -63,7 +63,7 @@ fn forms(value: &str) -> Vec<(String, String)> {
             hex(part.as_bytes()).to_uppercase(),
         ));
     }
-    // Base64 of the value at each place that it may have in a longer text, without what depends on its neighbours.
+    // Base64 of the value at each offset in a longer text, without the characters that depend on the neighbours.
     for shift in 0..3 {
         let shifted = [&vec![0; shift], bytes].concat();
         let encoded = STANDARD.encode(&shifted[..shifted.len() / 3 * 3]);
@@ -84,16 +84,19 @@ fn forms(value: &str) -> Vec<(String, String)> {
     forms
 }
 
-fn finds_nothing(where_from: &str, text: &str) {
+fn contains_no_value(where_from: &str, text: &str) {
     for value in PLANTED {
         for (what, form) in forms(value) {
-            assert!(!text.contains(&form), "{where_from} shows {what}: {form}");
+            assert!(
+                !text.contains(&form),
+                "{where_from} contains {what}: {form}"
+            );
         }
     }
 }
 
 #[test]
-fn what_is_searched_for_would_be_found() {
+fn search_finds_planted_values() {
     let is_found = |text: &str| {
         PLANTED
             .iter()
@@ -174,7 +177,7 @@ async fn plant(world: &World) {
     }
 }
 
-/// One of each kind of drift; and what the operator says of a failure quotes a value.
+/// Creates each kind of drift, and an operator error that quotes a value.
 async fn let_drift(world: &World) {
     let data = json!([{"key": "v", "value": AFTER}, {"key": "d", "value": format!("{{\"a\":\"{DOCUMENT}\"}}")}]);
     let change = json!({"spec": {"provider": {"fake": {"data": data}}}});
@@ -203,59 +206,62 @@ async fn let_drift(world: &World) {
     }
 }
 
-/// Runs a command, and searches all that it says and writes.
-async fn is_silent(world: &World, arguments: &[&str]) {
+/// Runs a command, and searches its output and its requests.
+async fn leaks_nothing(world: &World, arguments: &[&str]) {
     let before = world.embedded().requests().len();
     let more = ["-vvv", "--token", API_TOKEN];
     let outcome = world.bin.run(&[arguments, &more].concat()).await;
     let shown = format!("{arguments:?}");
     assert_ne!(outcome.code, 2, "{shown}: {}", outcome.stderr);
-    assert!(outcome.stderr.contains("TRACE"), "{shown} says little");
-    finds_nothing(&format!("stdout of {shown}"), &outcome.stdout);
-    finds_nothing(&format!("stderr of {shown}"), &outcome.stderr);
+    assert!(
+        outcome.stderr.contains("TRACE"),
+        "{shown} must log at trace level"
+    );
+    contains_no_value(&format!("stdout of {shown}"), &outcome.stdout);
+    contains_no_value(&format!("stderr of {shown}"), &outcome.stderr);
     for request in world.embedded().requests().split_off(before) {
         let said = format!(
             "{} {}",
             request.path,
             String::from_utf8_lossy(&request.body)
         );
-        finds_nothing(&format!("a request of {shown}"), &said);
+        contains_no_value(&format!("a request of {shown}"), &said);
     }
 }
 
-fn files_are_silent(world: &World) {
+fn files_leak_nothing(world: &World) {
     let files = std::fs::read_dir(world.bin.path()).expect("a folder");
     for file in files {
         let path = file.expect("a file").path();
         if path.is_file() {
             let text = std::fs::read(&path).expect("a file");
-            finds_nothing(&path.display().to_string(), &String::from_utf8_lossy(&text));
+            contains_no_value(&path.display().to_string(), &String::from_utf8_lossy(&text));
         }
     }
 }
 
-/// Looks in every form of output.
-async fn looking_is_silent(world: &World, path: &str) {
+/// Runs the read-only commands in every output format.
+async fn read_only_commands_leak_nothing(world: &World, path: &str) {
     for output in ["table", "json", "yaml"] {
         for name in ["stale", "edited", "templated", "failing", "denied"] {
             let arguments = ["diagnose", name, "-n", &world.namespace, "-o", output];
-            is_silent(world, &arguments).await;
+            leaks_nothing(world, &arguments).await;
         }
-        is_silent(world, &["drift", "-o", output, "--config", path]).await;
-        is_silent(world, &["plan", "-o", output, "--config", path]).await;
+        leaks_nothing(world, &["drift", "-o", output, "--config", path]).await;
+        leaks_nothing(world, &["plan", "-o", output, "--config", path]).await;
     }
 }
 
-/// Stamps are made of values, and the restart of one that changed tells of its keys.
-async fn restarting_is_silent(world: &World, policy: &str) {
+/// Stamps are computed from values, and restarts report changed keys.
+async fn restarts_leak_nothing(world: &World, policy: &str) {
     world.apply(workload("Deployment", "web", "stale")).await;
     is_up(world, "Deployment", "web").await;
     let restarts = format!("{policy}restart: [{{match: references, require: proven}}]\n");
     let path = world.bin.file("restarts.yaml", &restarts);
     let path = path.to_str().expect("UTF-8");
-    is_silent(world, &["restart", "-o", "json", "--config", path]).await;
+    leaks_nothing(world, &["restart", "-o", "json", "--config", path]).await;
     let_drift(world).await;
-    is_silent(world, &["run", "-o", "table", "--config", path]).await;
+    leaks_nothing(world, &["run", "-o", "table", "--config", path]).await;
     let namespace = &world.namespace;
     for output in ["table", "json", "yaml"] {
         let sync = [
@@ -267,12 +273,12 @@ async fn restarting_is_silent(world: &World, policy: &str) {
             "--credentials",
             "store",
         ];
-        is_silent(world, &[&sync[..], &["--restart", "-o", output]].concat()).await;
-        is_silent(world, &["status", "-o", output, "--config", path]).await;
+        leaks_nothing(world, &[&sync[..], &["--restart", "-o", output]].concat()).await;
+        leaks_nothing(world, &["status", "-o", output, "--config", path]).await;
     }
     assert!(
         stamp(world, "Deployment", "web").await.is_some(),
-        "there was a stamp to leak"
+        "there must be a stamp that could leak"
     );
 }
 
@@ -292,14 +298,14 @@ async fn no_value_leaves_memory() {
     );
     let always = always.to_str().expect("UTF-8");
     let_drift(&world).await;
-    looking_is_silent(&world, path).await;
+    read_only_commands_leak_nothing(&world, path).await;
     for fault in [
         Fault::status(500).resource("secrets").times(3),
         Fault::drop_after().resource("secrets").times(3),
         Fault::forbidden().resource("secrets").times(1),
     ] {
         world.embedded().inject(fault);
-        is_silent(
+        leaks_nothing(
             &world,
             &[
                 "drift",
@@ -313,10 +319,10 @@ async fn no_value_leaves_memory() {
         )
         .await;
     }
-    is_silent(&world, &["status", "-o", "wide", "--config", path]).await;
-    is_silent(&world, &["run", "-o", "table", "--config", path]).await;
+    leaks_nothing(&world, &["status", "-o", "wide", "--config", path]).await;
+    leaks_nothing(&world, &["run", "-o", "table", "--config", path]).await;
     let_drift(&world).await;
-    is_silent(
+    leaks_nothing(
         &world,
         &[
             "run",
@@ -329,9 +335,9 @@ async fn no_value_leaves_memory() {
         ],
     )
     .await;
-    is_silent(&world, &["run", "-o", "yaml", "--config", always]).await;
-    restarting_is_silent(&world, &policy).await;
-    files_are_silent(&world);
-    // What the run wrote to objects is in its requests; that the operator wrote the values shows that there was something to leak.
+    leaks_nothing(&world, &["run", "-o", "yaml", "--config", always]).await;
+    restarts_leak_nothing(&world, &policy).await;
+    files_leak_nothing(&world);
+    // The values existed and could have leaked: the operator wrote them.
     assert_eq!(world.secret("stale", "k").await, Some(encoded(AFTER)));
 }

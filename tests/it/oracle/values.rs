@@ -1,4 +1,4 @@
-//! What the remote secrets of the generated cases hold, and what is asked of it.
+//! The contents of the generated remote secrets, and the properties, rewrites and templates that use them.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use fastrand::Rng;
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::Source;
 
-/// Texts that somebody has been bitten by.
+/// Texts that have caused errors before.
 const TEXTS: [&str; 22] = [
     "plain",
     "",
@@ -32,10 +32,10 @@ const TEXTS: [&str; 22] = [
     "\u{2028}\u{7f}",
 ];
 
-/// Bytes that are no text. Only a Kubernetes Secret can hold them.
+/// Bytes that are not UTF-8. Only a Kubernetes Secret can hold them.
 const BINARY: [&[u8]; 4] = [b"\x00\xff\n\x80", b"\xc3\x28", b"\x00", b"a\xed\xa0\x80z"];
 
-/// Numbers as they may be written.
+/// Numbers in different notations.
 const NUMBERS: [&str; 10] = [
     "1.50",
     "1e3",
@@ -49,7 +49,7 @@ const NUMBERS: [&str; 10] = [
     "9007199254740993",
 ];
 
-/// The members that a secret may have; the names that Kubernetes takes come first.
+/// Member names of a secret; those that are valid Kubernetes keys come first.
 const MEMBERS: [&str; 9] = [
     "text",
     "json.txt",
@@ -63,7 +63,7 @@ const MEMBERS: [&str; 9] = [
 ];
 const VALID: usize = 6;
 
-/// What `property` asks for.
+/// The values of `property`.
 pub(super) const PROPERTIES: [&str; 15] = [
     "text",
     "text",
@@ -94,7 +94,8 @@ pub(super) const REWRITES: [[&str; 2]; 9] = [
     ["\\s|/", "."],
 ];
 
-/// Templates over what `data` and `dataFrom` of the cases make. Where a key is not there the operator fails, which is a case too.
+/// Templates that use the keys of the cases' `data` and `dataFrom`. A missing key makes the operator fail, which is also
+/// a valid case.
 pub(super) const TEMPLATES: [&str; 38] = [
     "{{ .text }}",
     "a-{{ .text | upper }}-z",
@@ -143,7 +144,7 @@ pub(super) const LITERALS: [&str; 4] = [
     "number: 5\n",
 ];
 
-/// A secret as this source stores it.
+/// Returns a secret in the format of this source.
 pub(super) fn secret(source: Source, rng: &mut Rng) -> String {
     match source {
         Source::Fake if rng.u8(..5) == 0 => text(rng).to_owned(),
@@ -165,7 +166,7 @@ pub(super) fn secret(source: Source, rng: &mut Rng) -> String {
     }
 }
 
-/// A JSON object, written out by hand so that its numbers and spaces stay as they are.
+/// A JSON object, formatted by hand to keep the numbers and spaces unchanged.
 fn object(rng: &mut Rng) -> String {
     let count = rng.usize(4..=MEMBERS.len());
     let members: Vec<String> = MEMBERS
@@ -183,7 +184,7 @@ fn object(rng: &mut Rng) -> String {
     format!("{{{}}}", members.join(", "))
 }
 
-/// A member: as JSON, or as what a Kubernetes Secret would hold.
+/// A member as JSON or, if `bare`, as the value of a Kubernetes Secret.
 fn raw(name: &str, rng: &mut Rng, bare: bool) -> String {
     match name {
         "num" => (*rng.choice(&NUMBERS).expect("not empty")).to_owned(),

@@ -1,4 +1,4 @@
-//! AWS: against a double of its wire format for what can go wrong, and against moto for what it is.
+//! Tests of AWS: errors against a double of its protocol, and normal behaviour against moto.
 
 mod credentials;
 mod faults;
@@ -21,7 +21,7 @@ use super::{
     support::{find, metadata, nowhere, secret, turns, version},
 };
 
-/// A value that must be seen nowhere.
+/// A secret value that must not appear anywhere.
 const PLANTED: &str = "hunter2-planted";
 
 fn store(more: &Json) -> StoreSettings {
@@ -72,11 +72,11 @@ fn bytes(raw: &Raw) -> String {
                 tags.iter().map(|(key, value)| (key, text(value))).collect();
             json!(tags).to_string()
         }
-        Raw::Json(_) | Raw::Keys(_) | Raw::Metadata { .. } => panic!("AWS has none of these"),
+        Raw::Json(_) | Raw::Keys(_) | Raw::Metadata { .. } => panic!("AWS returns no such value"),
     }
 }
 
-/// An answer in one line.
+/// An answer as one line.
 fn line(answer: &Answered) -> String {
     match answer {
         Answered::One(raw) => bytes(raw),
@@ -101,7 +101,7 @@ async fn read(provider: &dyn Provider, wanted: &[What], turns: &Turns) -> Vec<St
     answers.iter().map(line).collect()
 }
 
-/// `BatchGetSecretValue` of `secretsmanager.BatchGetSecretValue`.
+/// The operation name, for example `BatchGetSecretValue` of `secretsmanager.BatchGetSecretValue`.
 fn operation(asked: &Asked) -> String {
     let target = asked.header("x-amz-target");
     match target.split_once('.') {
@@ -135,7 +135,7 @@ fn ids(asked: &Asked) -> Vec<String> {
         .collect()
 }
 
-/// Every secret is there, and its value is `value of NAME`.
+/// Answers every read with `value of NAME`.
 fn everything(asked: &Asked) -> Reply {
     let id = asked.json()["SecretId"]
         .as_str()
@@ -155,7 +155,7 @@ fn everything(asked: &Asked) -> Reply {
     }
 }
 
-/// STS's answer; the key tells which role it is of.
+/// The answer of STS. The access key shows which role was assumed.
 fn assumed(asked: &Asked, key: &str) -> Reply {
     let action = operation(asked);
     Reply::Say(
@@ -169,7 +169,7 @@ fn assumed(asked: &Asked, key: &str) -> Reply {
     )
 }
 
-/// STS's refusal.
+/// An error answer of STS.
 fn sts_error(code: &str) -> Reply {
     Reply::Say(
         403,
@@ -181,7 +181,7 @@ fn sts_error(code: &str) -> Reply {
     )
 }
 
-/// Which key signed it.
+/// The access key that signed the request.
 fn signed_by(asked: &Asked) -> String {
     let header = asked.header("authorization");
     let credential = header.split("Credential=").nth(1).unwrap_or_default();

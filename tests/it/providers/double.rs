@@ -1,4 +1,4 @@
-//! A server on loopback that answers as a test says, and remembers what it was asked.
+//! An HTTP server on loopback. A test provides the answers, and the server records the requests.
 
 use std::{
     convert::Infallible,
@@ -21,18 +21,17 @@ use tokio::{
 };
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
-/// A request.
 #[derive(Clone)]
 pub(crate) struct Asked {
     pub(crate) method: String,
-    /// With its query.
+    /// With the query.
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
 }
 
 impl Asked {
-    /// A header's text; empty without one.
+    /// The value of a header, or an empty text.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
@@ -40,12 +39,12 @@ impl Asked {
             .unwrap_or_default()
     }
 
-    /// The body, where it is JSON.
+    /// The body as JSON.
     pub(crate) fn json(&self) -> Json {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
 
-    /// The fields of the body or of the query, where it is a form.
+    /// A field of a form in the body or the query.
     pub(crate) fn field(&self, name: &str) -> String {
         let query = self.path.split_once('?').map_or("", |(_, query)| query);
         [self.body.as_str(), query]
@@ -57,14 +56,13 @@ impl Asked {
     }
 }
 
-/// An answer.
 pub(crate) enum Reply {
-    /// Status, headers, body.
+    /// Status, headers and body.
     Say(u16, Vec<(&'static str, String)>, String),
-    /// The connection ends without one.
-    HangUp,
-    /// The connection ends in the middle of one.
-    BreakOff,
+    /// Closes the connection without an answer.
+    CloseConnection,
+    /// Closes the connection in the middle of an answer.
+    CutAnswer,
 }
 
 impl Reply {
@@ -78,14 +76,14 @@ impl Reply {
                 headers.push((name, value.to_owned()));
                 Self::Say(status, headers, body)
             }
-            Self::HangUp | Self::BreakOff => self,
+            Self::CloseConnection | Self::CutAnswer => self,
         }
     }
 }
 
 type Answer = dyn Fn(&Asked) -> Reply + Send + Sync;
 
-/// What is logged while this runs, at the finest level, and of all libraries that may speak.
+/// Returns the log of this future at the finest level, including all libraries.
 pub(crate) async fn logged(run: impl Future<Output = ()>) -> String {
     let log = Log::default();
     let writer = {
@@ -97,7 +95,7 @@ pub(crate) async fn logged(run: impl Future<Output = ()>) -> String {
         .with_writer(writer)
         .with_filter(eso_sync::telemetry::filter(Some("trace"), "trace"));
     let subscriber = tracing_subscriber::registry().with(layer);
-    // The runtime of a test has one thread.
+    // The test's runtime has one thread.
     let guard = tracing::subscriber::set_default(subscriber);
     run.await;
     drop(guard);
@@ -119,7 +117,7 @@ impl io::Write for Log {
     }
 }
 
-/// The server; it stops when it is dropped.
+/// The server. It stops when it is dropped.
 pub(crate) struct Double {
     pub(crate) url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -135,7 +133,7 @@ impl Double {
         Self { url, asked, task }
     }
 
-    /// What it was asked so far.
+    /// The requests so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().expect("no panic").clone()
     }
@@ -166,11 +164,11 @@ async fn connection(stream: TcpStream, answer: Arc<Answer>, asked: Arc<Mutex<Vec
         };
         asked.lock().expect("no panic").push(request.clone());
         match answer(&request) {
-            Reply::HangUp => Err(io::Error::other("hung up")),
-            Reply::BreakOff => {
+            Reply::CloseConnection => Err(io::Error::other("hung up")),
+            Reply::CutAnswer => {
                 let parts = async_stream::stream! {
                     yield Ok(Frame::data(Bytes::from_static(b"{\"Name\":")));
-                    // It goes out meanwhile.
+                    // Give the part time to be sent.
                     tokio::task::yield_now().await;
                     yield Err(io::Error::from(ErrorKind::ConnectionReset));
                 };
@@ -187,7 +185,7 @@ async fn connection(stream: TcpStream, answer: Arc<Answer>, asked: Arc<Mutex<Vec
             }
         }
     });
-    // It ends when the client leaves, or when the test has it hang up.
+    // The connection ends when the client or the test closes it.
     drop(
         http1::Builder::new()
             .serve_connection(TokioIo::new(stream), service)

@@ -1,4 +1,4 @@
-//! Google Cloud: against a double of ours that Google's own client for Python accepts too.
+//! Tests of Google Cloud against a double that Google's own Python client also accepts.
 
 mod client;
 mod google;
@@ -36,16 +36,16 @@ use super::{
     support::{find, metadata, nowhere, secret, turns, version},
 };
 
-/// A value that must be seen nowhere.
+/// A secret value that must not appear anywhere.
 const PLANTED: &str = "hunter2-planted";
 
 const EMAIL: &str = "job@project.iam.gserviceaccount.com";
 
-/// A key of a service account, made for the run.
+/// The key of a service account, generated for the test run.
 static KEY: LazyLock<KeyPair> =
     LazyLock::new(|| KeyPair::generate(KeySize::Rsa2048).expect("a key"));
 
-/// Where the job finds its key, and the double.
+/// The environment of the job, with its key file and the address of the double.
 struct Job {
     ambient: Ambient,
     folder: tempfile::TempDir,
@@ -59,7 +59,7 @@ fn job(url: &str) -> Job {
         "private_key_id": "1",
         "private_key": format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der.as_ref())),
         "client_email": EMAIL,
-        // Nobody asks there.
+        // No request is sent to it.
         "token_uri": format!("{url}/token"),
     });
     let folder = tempfile::tempdir().expect("a folder");
@@ -97,7 +97,7 @@ fn store(more: &Json) -> StoreSettings {
     }
 }
 
-/// A connection, and the key that it logs in anew with.
+/// A connection, and the key file that it needs for later logins.
 struct Connected {
     provider: Box<dyn Provider>,
     _job: Job,
@@ -136,11 +136,11 @@ fn raw(raw: &Raw) -> String {
             labels,
             annotations,
         } => json!({"labels": map(labels), "annotations": map(annotations)}).to_string(),
-        Raw::Json(_) | Raw::Keys(_) | Raw::Tags(_) => panic!("Google has none of these"),
+        Raw::Json(_) | Raw::Keys(_) | Raw::Tags(_) => panic!("Google returns no such value"),
     }
 }
 
-/// An answer in one line.
+/// An answer as one line.
 fn line(answer: &Answered) -> String {
     match answer {
         Answered::One(one) => raw(one),
@@ -165,7 +165,7 @@ async fn read(provider: &dyn Provider, wanted: &[What], turns: &Turns) -> Vec<St
     answers.iter().map(line).collect()
 }
 
-/// The paths that were asked for, sorted.
+/// The requested paths, sorted.
 fn paths(double: &Double) -> Vec<String> {
     let mut paths: Vec<String> = double
         .asked()
@@ -181,7 +181,7 @@ async fn double(secrets: impl IntoIterator<Item = (&'static str, Secret)>) -> Do
     Double::start(move |asked| google.answer(asked)).await
 }
 
-/// The first so many answers are others.
+/// A double whose first answers are replaced.
 async fn at_first(times: usize, other: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Double {
     let google = Google([("db", Secret::of(b"value"))].into());
     let count = AtomicUsize::new(0);
@@ -203,7 +203,7 @@ async fn read_db(double: &Double) -> (String, u64) {
 }
 
 #[tokio::test]
-async fn each_version_is_a_call_and_each_key_is_read_once() {
+async fn each_version_is_one_call() {
     let twice = Secret::of(b"one").then("ENABLED", b"two", "2026-02-01T00:00:00Z");
     let double = double([("db", twice), ("binary", Secret::of(&[0, 255]))]).await;
     let provider = connected(&double.url, &json!({})).await;
@@ -239,7 +239,7 @@ async fn each_version_is_a_call_and_each_key_is_read_once() {
 }
 
 #[tokio::test]
-async fn a_location_has_secrets_of_its_own() {
+async fn location_has_its_own_secrets() {
     let double = double([
         ("db", Secret::of(b"global")),
         ("@db", Secret::of(b"regional").labelled("a", "b")),
@@ -260,9 +260,9 @@ async fn a_location_has_secrets_of_its_own() {
     assert!(answers[0].starts_with("spec ("), "{}", answers[0]);
 }
 
-/// A damaged payload is unknown, and not a value.
+/// A damaged payload is an error, not a value.
 #[tokio::test]
-async fn a_payload_is_checked() {
+async fn payload_checksum_is_verified() {
     let double = Double::start(|_| {
         Reply::json(
             200,
@@ -277,7 +277,7 @@ async fn a_payload_is_checked() {
 }
 
 #[tokio::test]
-async fn a_newest_version_that_is_disabled_fails_or_gives_way() {
+async fn disabled_newest_version_follows_the_selection_policy() {
     let secret_of = || {
         Secret::of(b"old")
             .then("ENABLED", b"newest by date", "2026-03-01T00:00:00.5Z")
@@ -297,7 +297,7 @@ async fn a_newest_version_that_is_disabled_fails_or_gives_way() {
     assert_eq!(
         read(&*provider, &wanted, &turns()).await,
         ["newest by date", "fails: not-found", "fails: not-found"],
-        "only where no version was asked for, and where one is enabled"
+        "only without a version in the request, and if a version is enabled"
     );
 }
 
@@ -342,7 +342,7 @@ async fn searches_list_pages_and_read_what_matches() {
     assert_eq!(
         read(&*provider, &wanted, &turns).await,
         [
-            // The filter finds `test-prod-db` too; a path is where names begin.
+            // The filter also finds `test-prod-db`, but a path matches the start of a name.
             "prod-db=prod-db prod-web=prod-web",
             "prod-api=prod-api prod-db=prod-db test-prod-db=test-prod-db",
             "prod-db=prod-db test-prod-db=test-prod-db",
@@ -370,7 +370,7 @@ async fn searches_list_pages_and_read_what_matches() {
     assert_eq!(
         turns.calls(),
         double.asked().len() as u64,
-        "each call took a turn"
+        "each call takes a rate permit"
     );
 }
 
@@ -390,7 +390,7 @@ async fn a_value_that_may_not_be_read_makes_a_search_unknown() {
 }
 
 #[tokio::test]
-async fn the_right_that_is_missing_is_named() {
+async fn missing_permission_is_named() {
     let double = Double::start(|_| error(403, "PERMISSION_DENIED", PLANTED)).await;
     let provider = connected(&double.url, &json!({})).await;
     let wanted = [secret("db"), metadata("db"), find(None, Some("."), &[])];
@@ -415,7 +415,7 @@ async fn the_right_that_is_missing_is_named() {
 }
 
 #[tokio::test]
-async fn throttling_waits_for_as_long_as_it_was_told() {
+async fn throttling_honours_retry_after() {
     let double = at_first(1, |_| {
         error(429, "RESOURCE_EXHAUSTED", "Quota exceeded").with("retry-after", "1")
     })
@@ -426,7 +426,7 @@ async fn throttling_waits_for_as_long_as_it_was_told() {
 }
 
 #[tokio::test]
-async fn throttling_without_end_is_said() {
+async fn endless_throttling_is_reported() {
     let double = at_first(usize::MAX, |_| {
         error(429, "RESOURCE_EXHAUSTED", PLANTED).with("retry-after", "0")
     })
@@ -436,15 +436,15 @@ async fn throttling_without_end_is_said() {
     assert_eq!(
         double.asked().len(),
         8,
-        "each attempt was counted, and none more made"
+        "each attempt is counted, and there are no others"
     );
 }
 
 #[tokio::test]
-async fn failures_that_pass_are_waited_out_and_others_said() {
+async fn transient_failures_are_retried_and_others_reported() {
     let double = at_first(2, |_| error(503, "UNAVAILABLE", PLANTED)).await;
     assert_eq!(read_db(&double).await, ("value".to_owned(), 3));
-    let double = at_first(1, |_| Reply::HangUp).await;
+    let double = at_first(1, |_| Reply::CloseConnection).await;
     assert_eq!(read_db(&double).await, ("value".to_owned(), 2));
     let double = at_first(usize::MAX, |_| {
         Reply::Say(502, Vec::new(), PLANTED.to_owned())
@@ -469,7 +469,7 @@ async fn failures_that_pass_are_waited_out_and_others_said() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_refused_is_renewed_once() {
+async fn refused_token_is_renewed_once() {
     let refused = |_: &Asked| error(401, "UNAUTHENTICATED", PLANTED);
     let double = at_first(1, refused).await;
     assert_eq!(read_db(&double).await, ("value".to_owned(), 2));
@@ -478,9 +478,9 @@ async fn a_token_that_is_refused_is_renewed_once() {
     assert_eq!(read_db(&double).await, (said, 2));
 }
 
-/// The key signs a token by itself: it is sent nowhere, and the address that it names for tokens is not asked.
+/// The key signs a token locally: the key is not sent, and its token URL is not requested.
 #[tokio::test]
-async fn a_key_of_a_service_account_signs() {
+async fn service_account_key_signs_tokens_locally() {
     let double = double([("db", Secret::of(b"value"))]).await;
     assert_eq!(read_db(&double).await, ("value".to_owned(), 1));
     let asked = double.asked();
@@ -503,7 +503,7 @@ async fn a_key_of_a_service_account_signs() {
 }
 
 #[tokio::test]
-async fn names_that_are_none_send_nothing() {
+async fn invalid_names_send_no_request() {
     let double = double([]).await;
     let provider = connected(&double.url, &json!({})).await;
     let wanted = [
@@ -520,12 +520,12 @@ async fn names_that_are_none_send_nothing() {
 }
 
 #[tokio::test]
-async fn a_login_that_fails_is_told_before_anything_is_read() {
+async fn failed_login_is_reported_before_the_first_read() {
     for (file, why) in [
         (None, "cannot be read"),
         (Some("{broken: hunter2-planted"), "not JSON"),
         (Some(r#"{"type": "unheard-of"}"#), "unknown type"),
-        (Some(r#"{"type": "service_account"}"#), "not complete"),
+        (Some(r#"{"type": "service_account"}"#), "incomplete"),
     ] {
         let mut job = job("http://127.0.0.1:1");
         let path = job.folder.path().join("other.json");
@@ -543,16 +543,16 @@ async fn a_login_that_fails_is_told_before_anything_is_read() {
         )
         .await
         .err()
-        .expect("no login");
+        .expect("expected a failed login");
         assert_eq!(unread.why.reason, unread::LOGIN);
         assert!(unread.why.detail.contains(why), "{}", unread.why);
         assert!(unread.whole_store && !unread.why.detail.contains(PLANTED));
     }
 }
 
-/// What asks for what only the operator's own Pod has, or names addresses of its own, is not followed. Nothing is sent.
+/// Settings that need the operator's own Pod identity, or that contain their own URLs, are refused. No request is sent.
 #[tokio::test]
-async fn what_a_store_may_not_have_is_said() {
+async fn unsupported_store_settings_are_reported() {
     let key = StoreKey::Cluster {
         name: "gcp".to_owned(),
     };
@@ -589,16 +589,16 @@ async fn what_a_store_may_not_have_is_said() {
         )
         .await
         .err()
-        .expect("no login");
+        .expect("expected a failed login");
         assert_eq!(unread.why.reason, reason);
         assert!(unread.why.detail.contains(named), "{}", unread.why);
         assert!(unread.whole_store);
     }
 }
 
-/// Values and keys, from answers that are good and from those that are not, with every library at its most talkative.
+/// Values and keys from successful and failed answers, with all libraries at the finest log level.
 #[tokio::test]
-async fn nothing_of_a_value_or_a_key_is_logged() {
+async fn values_and_keys_are_not_logged() {
     let google = Google([("db", Secret::of(PLANTED.as_bytes()))].into());
     let double = Double::start(move |asked| {
         if asked.path.contains("/bad/") {
@@ -613,7 +613,7 @@ async fn nothing_of_a_value_or_a_key_is_logged() {
         read(&*provider, &wanted, &turns()).await;
     })
     .await;
-    assert!(log.contains("TRACE"), "it was heard");
+    assert!(log.contains("TRACE"), "the log was not captured");
     let key = STANDARD.encode(KEY.as_der().expect("DER").as_ref());
     for planted in [PLANTED, &STANDARD.encode(PLANTED), &key[100..150]] {
         if let Some(line) = log.lines().find(|line| line.contains(planted)) {

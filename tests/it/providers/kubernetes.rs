@@ -1,4 +1,4 @@
-//! The operator's Kubernetes provider, against an API server.
+//! Tests of the Kubernetes provider against an API server.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,8 @@ use serde_json::{Value as Json, json};
 use super::{
     double::{Double, Reply},
     support::{
-        asked, kubernetes, looking, put, put_account, resolver, sandbox, secret, shown, turns,
+        asked, kubernetes, put, put_account, read_only_cluster, resolver, sandbox, secret, shown,
+        turns,
     },
 };
 
@@ -34,7 +35,7 @@ async fn filled() -> Sandbox {
 /// A connection with the store's own credentials.
 async fn open(sandbox: &Sandbox, settings: Json) -> Result<Box<dyn Provider>, Unread> {
     let resolver = resolver(sandbox, STORE, "team-a");
-    let own = looking(&sandbox.url());
+    let own = read_only_cluster(&sandbox.url());
     connect(
         &kubernetes(STORE, settings),
         Identity::Store(&resolver),
@@ -43,7 +44,7 @@ async fn open(sandbox: &Sandbox, settings: Json) -> Result<Box<dyn Provider>, Un
     .await
 }
 
-/// One that is a store of this sandbox's own cluster, with a token.
+/// A connection to a store in the sandbox's own cluster, with a token.
 async fn open_own(sandbox: &Sandbox) -> Box<dyn Provider> {
     let settings = json!({
         "remoteNamespace": "remote",
@@ -71,7 +72,7 @@ fn find(name: Option<&str>, tags: Option<&[(&str, &str)]>) -> What {
 }
 
 #[tokio::test]
-async fn a_secret_is_read_once_whatever_is_wanted_of_it() {
+async fn secret_is_read_once_for_several_requests() {
     let sandbox = filled().await;
     let provider = open_own(&sandbox).await;
     let metadata = What::Secret {
@@ -109,7 +110,7 @@ async fn a_secret_is_read_once_whatever_is_wanted_of_it() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_a_path_is_refused_as_the_operator_does() {
+async fn key_with_a_path_is_refused() {
     let sandbox = filled().await;
     let provider = open_own(&sandbox).await;
     let before = asked(&sandbox).len();
@@ -123,12 +124,12 @@ async fn a_key_that_is_a_path_is_refused_as_the_operator_does() {
 }
 
 #[tokio::test]
-async fn a_search_goes_by_labels_or_else_by_name() {
+async fn search_uses_labels_before_names() {
     let sandbox = filled().await;
     let provider = open_own(&sandbox).await;
     let wanted = [
         find(None, Some(&[("app", "db")])),
-        // Tags count more than a name.
+        // Tags take precedence over a name.
         find(Some("web"), Some(&[("app", "db")])),
         find(Some("we"), None),
         find(Some("nothing"), Some(&[])),
@@ -152,7 +153,7 @@ async fn a_search_goes_by_labels_or_else_by_name() {
 }
 
 #[tokio::test]
-async fn a_right_that_lacks_is_named() {
+async fn missing_permission_is_named() {
     let sandbox = filled().await;
     let provider = open_own(&sandbox).await;
     sandbox.inject(Fault::forbidden().namespace("remote"));
@@ -173,8 +174,8 @@ async fn a_right_that_lacks_is_named() {
     assert_eq!(rights, [right("get secrets/db"), right("list secrets")]);
 }
 
-/// Settings of a store in another cluster, with a token.
-fn elsewhere(url: &str) -> Json {
+/// The settings of a store in another cluster, with a token.
+fn other_cluster_settings(url: &str) -> Json {
     json!({
         "server": {"url": url}, "remoteNamespace": "remote",
         "auth": {"token": {"bearerToken": {"name": "login", "key": "token", "namespace": "team-b"}}},
@@ -187,10 +188,13 @@ fn secret_reply() -> Reply {
 }
 
 #[tokio::test]
-async fn another_cluster_is_asked_with_the_stores_own_token() {
+async fn other_cluster_is_read_with_the_stores_token() {
     let sandbox = filled().await;
     let other = Double::start(|_| secret_reply()).await;
-    let provider = open(&sandbox, elsewhere(&other.url)).await.ok().unwrap();
+    let provider = open(&sandbox, other_cluster_settings(&other.url))
+        .await
+        .ok()
+        .unwrap();
     assert_eq!(answers(&*provider, &[secret("db")]).await, ["k=v"]);
     let seen = other.asked();
     assert_eq!(seen.len(), 1);
@@ -199,7 +203,7 @@ async fn another_cluster_is_asked_with_the_stores_own_token() {
 }
 
 #[tokio::test]
-async fn a_store_without_auth_is_read_by_nobody_in_particular() {
+async fn store_without_auth_is_read_anonymously() {
     let sandbox = filled().await;
     let other = Double::start(|_| secret_reply()).await;
     let settings = json!({"server": {"url": other.url}});
@@ -211,10 +215,10 @@ async fn a_store_without_auth_is_read_by_nobody_in_particular() {
 }
 
 #[tokio::test]
-async fn an_expired_token_is_renewed_once() {
+async fn expired_token_is_renewed_once() {
     let sandbox = filled().await;
     let other = Double::start(|asked| {
-        // The first token that is given is no longer taken.
+        // The first token has expired.
         static FIRST: std::sync::OnceLock<String> = std::sync::OnceLock::new();
         let token = asked.header("authorization").to_owned();
         if *FIRST.get_or_init(|| token.clone()) == token {
@@ -240,7 +244,7 @@ async fn an_expired_token_is_renewed_once() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_taken_loses_the_store() {
+async fn rejected_token_loses_the_store() {
     let sandbox = filled().await;
     let other = Double::start(|_| {
         Reply::json(
@@ -249,7 +253,10 @@ async fn a_token_that_is_not_taken_loses_the_store() {
         )
     })
     .await;
-    let provider = open(&sandbox, elsewhere(&other.url)).await.ok().unwrap();
+    let provider = open(&sandbox, other_cluster_settings(&other.url))
+        .await
+        .ok()
+        .unwrap();
     let names: Vec<String> = (0..100).map(|index| format!("s{index}")).collect();
     let wanted: Vec<What> = names.iter().map(|name| secret(name)).collect();
     let read = provider.read(&wanted, &turns()).await;
@@ -262,11 +269,14 @@ async fn a_token_that_is_not_taken_loses_the_store() {
     }
     assert_eq!(read.len(), 100);
     let calls = other.asked().len();
-    assert!(calls <= 16, "what was under way, and once more: {calls}");
+    assert!(
+        calls <= 16,
+        "the calls in flight, and one retry of each: {calls}"
+    );
 }
 
 #[tokio::test]
-async fn what_another_server_says_is_not_repeated() {
+async fn text_of_another_server_is_not_repeated() {
     let sandbox = filled().await;
     let other = Double::start(|asked| {
         let body =
@@ -279,7 +289,10 @@ async fn what_another_server_says_is_not_repeated() {
         }
     })
     .await;
-    let provider = open(&sandbox, elsewhere(&other.url)).await.ok().unwrap();
+    let provider = open(&sandbox, other_cluster_settings(&other.url))
+        .await
+        .ok()
+        .unwrap();
     let wanted = ["denied", "text", "no-base64", "teapot"].map(secret);
     for answered in provider.read(&wanted, &turns()).await {
         let Answered::Unread(unread) = answered else {
@@ -290,20 +303,23 @@ async fn what_another_server_says_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn redirect_is_not_followed() {
     let sandbox = filled().await;
     let evil = Double::start(|_| secret_reply()).await;
     let to = format!("{}/api/v1/namespaces/remote/secrets/db", evil.url);
     let other =
         Double::start(move |_| Reply::Say(302, Vec::new(), String::new()).with("location", &to))
             .await;
-    let provider = open(&sandbox, elsewhere(&other.url)).await.ok().unwrap();
+    let provider = open(&sandbox, other_cluster_settings(&other.url))
+        .await
+        .ok()
+        .unwrap();
     assert_eq!(answers(&*provider, &[secret("db")]).await, ["unreadable"]);
     assert!(evil.asked().is_empty());
 }
 
 #[tokio::test]
-async fn a_list_that_has_no_end_is_not_read_to_its_end() {
+async fn endless_list_is_cut_off() {
     let sandbox = filled().await;
     let other = Double::start(|_| {
         let page =
@@ -311,32 +327,41 @@ async fn a_list_that_has_no_end_is_not_read_to_its_end() {
         Reply::json(200, &page)
     })
     .await;
-    let provider = open(&sandbox, elsewhere(&other.url)).await.ok().unwrap();
+    let provider = open(&sandbox, other_cluster_settings(&other.url))
+        .await
+        .ok()
+        .unwrap();
     let found = answers(&*provider, &[find(Some("a"), None)]).await;
     assert_eq!(found, ["unreadable"]);
     assert_eq!(other.asked().len(), 200);
 }
 
 #[tokio::test]
-async fn an_answer_that_no_job_could_hold_is_not_held() {
+async fn oversized_answer_is_rejected() {
     let sandbox = filled().await;
     let other = Double::start(|_| {
         let value = "AAAA".repeat(17 << 20);
         Reply::json(200, &json!({"data": {"k": value}}))
     })
     .await;
-    let provider = open(&sandbox, elsewhere(&other.url)).await.ok().unwrap();
+    let provider = open(&sandbox, other_cluster_settings(&other.url))
+        .await
+        .ok()
+        .unwrap();
     assert_eq!(answers(&*provider, &[secret("db")]).await, ["unreadable"]);
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_told_in_words_of_ones_own() {
+async fn unreachable_server_is_reported_with_a_cause() {
     let sandbox = filled().await;
     let gone = Double::start(|_| secret_reply()).await.url.clone();
-    let provider = open(&sandbox, elsewhere(&gone)).await.ok().unwrap();
+    let provider = open(&sandbox, other_cluster_settings(&gone))
+        .await
+        .ok()
+        .unwrap();
     let read = provider.read(&[secret("db")], &turns()).await;
     let Answered::Unread(unread) = &read[0] else {
-        panic!("nobody is there");
+        panic!("expected a failed read");
     };
     assert_eq!(unread.why.reason, unread::UNAVAILABLE);
     assert!(unread.whole_store);
@@ -347,7 +372,7 @@ async fn a_server_that_is_not_there_is_told_in_words_of_ones_own() {
 }
 
 #[tokio::test]
-async fn what_is_not_supported_is_named() {
+async fn unsupported_setting_is_named() {
     let sandbox = filled().await;
     let reason = async |settings: Json| match open(&sandbox, settings).await {
         Ok(_) => "open".to_owned(),
@@ -356,37 +381,37 @@ async fn what_is_not_supported_is_named() {
     for (settings, expected) in [
         (
             json!({"authRef": {"name": "login", "key": "token"}}),
-            "unsupported-store: the store's kubeconfig (`authRef`) is not read",
+            "unsupported-store: a kubeconfig (`authRef`) is not supported",
         ),
         (
             json!({"remoteNamespace": "a/b"}),
-            "store-unreadable: `remoteNamespace` is no name that Kubernetes allows",
+            "store-unreadable: `remoteNamespace` is not a valid Kubernetes name",
         ),
         (
             json!({"auth": {}}),
-            "store-unreadable: `auth` names no method",
+            "store-unreadable: `auth` has no method",
         ),
         (
             json!({"auth": {
                 "token": {"bearerToken": {"name": "login", "key": "token"}},
                 "serviceAccount": {"name": "reader"},
             }}),
-            "store-unreadable: `auth` names several methods, which the operator refuses",
+            "store-unreadable: `auth` has several methods: the operator refuses it",
         ),
         (
             json!({
                 "authRef": {"name": "login", "key": "token"},
                 "auth": {"serviceAccount": {"name": "reader"}},
             }),
-            "unsupported-store: the store's kubeconfig (`authRef`) is not read",
+            "unsupported-store: a kubeconfig (`authRef`) is not supported",
         ),
         (
             json!({"server": {"url": "https://"}}),
-            "store-unreadable: `server.url` is no address",
+            "store-unreadable: `server.url` is not a valid address",
         ),
         (
             json!({"server": {"url": "ftp://corp"}}),
-            "store-unreadable: `server.url` is no address",
+            "store-unreadable: `server.url` is not a valid address",
         ),
     ] {
         assert_eq!(reason(settings).await, expected);
@@ -394,14 +419,14 @@ async fn what_is_not_supported_is_named() {
 }
 
 #[tokio::test]
-async fn the_jobs_own_credentials_are_for_its_own_cluster() {
+async fn job_credentials_are_for_its_own_cluster() {
     let sandbox = filled().await;
     let evil = Double::start(|_| secret_reply()).await;
     let ambient = Ambient {
         endpoints: vec![evil.url.clone()],
         ..Ambient::default()
     };
-    let own = looking(&sandbox.url());
+    let own = read_only_cluster(&sandbox.url());
     let open = async |url: &str| {
         let settings = json!({"server": {"url": url}, "remoteNamespace": "remote"});
         let store = kubernetes("ClusterSecretStore/other", settings);

@@ -1,4 +1,4 @@
-//! Stands before a real server, lets requests through, and does to their answers what a test says.
+//! A proxy in front of a real server. It forwards requests and changes the answers as a test requires.
 
 use std::{
     collections::BTreeMap,
@@ -24,13 +24,12 @@ use tokio::{
     time::Instant,
 };
 
-/// A request.
 #[derive(Clone)]
 pub(crate) struct Asked {
-    /// What AWS calls it, such as `secretsmanager.GetSecretValue`; else the method and the path.
+    /// The AWS operation, such as `secretsmanager.GetSecretValue`, or the method and path.
     pub(crate) operation: String,
     pub(crate) body: Bytes,
-    /// How many of the same operation came before it.
+    /// The number of earlier requests of the same operation.
     pub(crate) before: usize,
     pub(crate) at: Instant,
     method: Method,
@@ -62,36 +61,36 @@ impl Asked {
         })
     }
 
-    /// Whether it is asked for credentials.
+    /// True for a request for credentials.
     pub(crate) fn is_login(&self) -> bool {
         self.operation.starts_with("sts.") || self.operation.ends_with("/login")
     }
 
-    /// The body, which is JSON.
+    /// The body as JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 }
 
-/// What happens to the answer.
+/// The fault that an answer gets.
 pub(crate) enum Fault {
-    /// Nothing.
+    /// The answer is unchanged.
     None,
-    /// The server is not asked, and this is answered.
+    /// This answer replaces that of the server, which gets no request.
     Instead(u16, Vec<(&'static str, String)>, String),
-    /// It is changed.
+    /// The answer is edited.
     Edited(Box<dyn FnOnce(&mut Value) + Send>),
-    /// Half of it, as if that were all.
+    /// Half of the answer, as if it were complete.
     Halved,
-    /// Half of it; then the connection is reset.
+    /// Half of the answer, then the connection is reset.
     Reset,
-    /// It does not come as long as anybody waits.
+    /// The answer is delayed beyond every timeout.
     Late,
 }
 
 pub(crate) type Script = dyn Fn(&Asked) -> Fault + Send + Sync;
 
-/// What was asked so far, and how much of that met a fault.
+/// The requests so far, and the number of faults.
 #[derive(Default)]
 struct Seen {
     asked: Vec<Asked>,
@@ -99,7 +98,7 @@ struct Seen {
     times: BTreeMap<String, usize>,
 }
 
-/// The proxy; it ends with the value.
+/// The proxy. It stops when the value is dropped.
 pub(crate) struct Proxy {
     pub(crate) url: String,
     seen: Arc<Mutex<Seen>>,
@@ -113,7 +112,7 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// Before the server at this URL, which is on loopback.
+    /// Starts the proxy in front of the server at this URL on loopback.
     pub(crate) async fn before(server: &str, script: Box<Script>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -123,7 +122,7 @@ impl Proxy {
         let serving = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                // What ends before its time ends with a reset.
+                // An early end of the connection is a reset.
                 stream.set_zero_linger().expect("a socket");
                 let (script, kept) = (Arc::clone(&script), Arc::clone(&kept));
                 connections.spawn(connection(stream, server, script, kept));
@@ -132,12 +131,12 @@ impl Proxy {
         Self { url, seen, serving }
     }
 
-    /// What was asked so far.
+    /// The requests so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.seen.lock().expect("no panic").asked.clone()
     }
 
-    /// The time between the first call of an operation and the second.
+    /// The time between the first and the second call of an operation.
     pub(crate) fn pause(&self, operation: &str) -> Duration {
         let asked = self.asked();
         let mut calls = asked.iter().filter(|asked| asked.operation == operation);
@@ -145,13 +144,13 @@ impl Proxy {
         second - first
     }
 
-    /// How many requests met a fault.
+    /// The number of requests with a fault.
     pub(crate) fn faults(&self) -> usize {
         self.seen.lock().expect("no panic").faults
     }
 }
 
-/// The first so many answers of each operation meet a fault; logins do not.
+/// The first answers of each operation get a fault. Logins do not.
 pub(crate) fn first(
     times: usize,
     fault: impl Fn() -> Fault + Send + Sync + 'static,
@@ -165,18 +164,18 @@ pub(crate) fn first(
     })
 }
 
-/// All answers do.
+/// All answers get a fault.
 pub(crate) fn always(fault: impl Fn() -> Fault + Send + Sync + 'static) -> Box<Script> {
     first(usize::MAX, fault)
 }
 
-/// A gateway's page in place of an answer.
+/// A gateway's error page in place of an answer.
 pub(crate) fn page(status: u16, retry_after: Option<&str>) -> Fault {
     let wait = retry_after.map(|wait| ("retry-after", wait.to_owned()));
     Fault::Instead(status, wait.into_iter().collect(), "<html>".to_owned())
 }
 
-/// Where a server on loopback listens.
+/// The address of a server on loopback.
 pub(crate) fn address(url: &str) -> SocketAddr {
     let address = url.strip_prefix("http://").expect("plain HTTP");
     address.trim_end_matches('/').parse().expect("an address")
@@ -203,15 +202,15 @@ async fn connection(
         answer(server, asked, fault).await
     });
     let http = server::conn::http1::Builder::new();
-    // A client that goes away, and a reset, are what this is for.
+    // A client may close the connection at any time, and faults reset it.
     drop(http.serve_connection(TokioIo::new(stream), service).await);
 }
 
 type Body = UnsyncBoxBody<Bytes, Cut>;
 
-/// The end of a connection.
+/// The connection was cut.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection is cut")]
+#[error("the connection was cut")]
 struct Cut;
 
 async fn answer(
@@ -255,18 +254,17 @@ fn whole(body: Bytes) -> Body {
     body.boxed_unsync()
 }
 
-/// This much is sent, and then nothing more, whatever was announced.
+/// Sends this part and then nothing more, whatever length was announced.
 fn cut_after(sent: Bytes) -> Body {
     let parts = async_stream::stream! {
         yield Ok(Frame::data(sent));
-        // It goes out meanwhile.
+        // Give the part time to be sent.
         tokio::task::yield_now().await;
         yield Err(Cut);
     };
     StreamBody::new(parts).boxed_unsync()
 }
 
-/// Sends a request, and reads the answer.
 pub(crate) async fn send(server: SocketAddr, request: Request<Full<Bytes>>) -> Response<Bytes> {
     let stream = TcpStream::connect(server).await.expect("a server");
     let http = client::conn::http1::handshake(TokioIo::new(stream)).await;

@@ -13,7 +13,7 @@ use eso_sync::policy::Pace;
 use pace::rate::Rate;
 use providers::{
     StoreSettings, Unread,
-    reader::{Known, Reader, Source},
+    reader::{Reader, ReaderInput, Source},
     trust::{Credentials, Rules},
     unread,
 };
@@ -22,10 +22,10 @@ use serde_json::{Value as Json, json};
 
 use super::{
     double::{Double, Reply},
-    support::{asked, looking, put, read, sandbox, shown_raw},
+    support::{asked, put, read, read_only_cluster, sandbox, shown_raw},
 };
 
-/// A reader that uses the stores' own credentials.
+/// A reader with the stores' own credentials.
 pub(super) fn reader(sandbox: &Sandbox, stores: &[(&str, &str, Json)]) -> Reader {
     let rules = Rules {
         credentials: Credentials::Store,
@@ -34,7 +34,7 @@ pub(super) fn reader(sandbox: &Sandbox, stores: &[(&str, &str, Json)]) -> Reader
     reader_with(sandbox, stores, rules)
 }
 
-/// A reader of these stores (key, provider, settings) by these rules.
+/// A reader for these stores (key, provider, settings) with these rules.
 pub(super) fn reader_with(
     sandbox: &Sandbox,
     stores: &[(&str, &str, Json)],
@@ -43,7 +43,7 @@ pub(super) fn reader_with(
     paced(sandbox, stores, rules, &Pace::default())
 }
 
-/// The same at this pace.
+/// A reader with these rates.
 fn paced(sandbox: &Sandbox, stores: &[(&str, &str, Json)], rules: Rules, pace: &Pace) -> Reader {
     let stores = stores.iter().map(|(key, provider, settings)| {
         let key = key.parse::<eso_model::StoreKey>().unwrap();
@@ -64,8 +64,8 @@ fn paced(sandbox: &Sandbox, stores: &[(&str, &str, Json)], rules: Rules, pace: &
         };
         (key, Ok(source))
     });
-    Reader::new(Known {
-        cluster: looking(&sandbox.url()),
+    Reader::new(ReaderInput {
+        cluster: read_only_cluster(&sandbox.url()),
         stores: stores.collect(),
         labels: Some(BTreeMap::new()),
         rules,
@@ -74,13 +74,13 @@ fn paced(sandbox: &Sandbox, stores: &[(&str, &str, Json)], rules: Rules, pace: &
     })
 }
 
-/// An answer in a line.
+/// An answer as one line.
 pub(super) fn answer(reader: &Reader, namespace: &str, read: &Read) -> String {
     match reader.answer(namespace, read).content {
         Content::One(raw) => shown_raw(raw),
         Content::NotFound => "not found".to_owned(),
         Content::Unread(unread) => unread.reason.to_owned(),
-        Content::Many(_) | Content::Fails(_) => panic!("nothing of the kind was asked"),
+        Content::Many(_) | Content::Fails(_) => panic!("unexpected kind of answer"),
     }
 }
 
@@ -91,7 +91,7 @@ fn shared(key: &str) -> Read {
 const SHARED: &str = "ClusterSecretStore/shared";
 
 #[tokio::test]
-async fn a_secret_is_read_once_for_all() {
+async fn secret_is_read_once_for_all() {
     let sandbox = sandbox().await;
     put(&sandbox, "remote", "db", &[("k", "v")]);
     let mut reader = reader(
@@ -109,11 +109,11 @@ async fn a_secret_is_read_once_for_all() {
     assert_eq!(asked(&sandbox).len(), 2);
     let calls: Vec<u64> = reader.calls().into_values().collect();
     assert_eq!(calls, [2]);
-    assert!(reader.store_troubles().is_empty());
+    assert!(reader.store_errors().is_empty());
 }
 
 #[tokio::test]
-async fn what_moved_is_read_again() {
+async fn read_again_reads_only_the_wanted_secrets() {
     let sandbox = sandbox().await;
     put(&sandbox, "remote", "db", &[("k", "before")]);
     put(&sandbox, "remote", "web", &[("k", "before")]);
@@ -132,7 +132,7 @@ async fn what_moved_is_read_again() {
 }
 
 #[tokio::test]
-async fn a_failed_login_is_one_line_for_the_store_and_not_tried_again() {
+async fn failed_login_is_reported_once_and_not_repeated() {
     let sandbox = sandbox().await;
     let settings = json!({"auth": {"token": {"bearerToken": {"name": "login", "key": "token"}}}});
     let mut reader = reader(
@@ -155,7 +155,7 @@ async fn a_failed_login_is_one_line_for_the_store_and_not_tried_again() {
         ["GET /api/v1/namespaces/team-a/secrets/login"]
     );
     let troubles: Vec<String> = reader
-        .store_troubles()
+        .store_errors()
         .iter()
         .map(|(store, unread)| format!("{store}: {}", unread.why.detail))
         .collect();
@@ -166,7 +166,7 @@ async fn a_failed_login_is_one_line_for_the_store_and_not_tried_again() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_lost_while_it_is_read_is_asked_no_more() {
+async fn lost_store_gets_no_more_requests() {
     let sandbox = sandbox().await;
     let other = Double::start(|_| Reply::json(401, &json!({"kind": "Status", "code": 401}))).await;
     let settings = json!({"server": {"url": other.url}});
@@ -180,16 +180,16 @@ async fn a_store_that_is_lost_while_it_is_read_is_asked_no_more() {
     for read in [&a, &b] {
         assert_eq!(answer(&reader, "team-a", read), unread::LOGIN);
     }
-    assert_eq!(reader.store_troubles().len(), 1);
+    assert_eq!(reader.store_errors().len(), 1);
 }
 
 #[tokio::test]
-async fn a_referent_store_is_connected_once_for_each_namespace() {
+async fn referent_store_is_connected_once_per_namespace() {
     let sandbox = sandbox().await;
     for namespace in ["team-a", "team-b"] {
         put(&sandbox, namespace, "login", &[("token", namespace)]);
     }
-    // Who asks is told who it is.
+    // The server returns the identity of the caller.
     let other = Double::start(|asked| {
         let who = asked.header("authorization").replace("Bearer ", "");
         let data = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, who);
@@ -213,7 +213,7 @@ async fn a_referent_store_is_connected_once_for_each_namespace() {
 }
 
 #[tokio::test]
-async fn the_rate_of_a_store_is_not_multiplied_by_its_namespaces() {
+async fn rate_of_a_store_is_shared_by_its_namespaces() {
     let sandbox = sandbox().await;
     for namespace in ["team-a", "team-b"] {
         put(&sandbox, namespace, "login", &[("token", namespace)]);
@@ -238,13 +238,13 @@ async fn the_rate_of_a_store_is_not_multiplied_by_its_namespaces() {
     assert_eq!(other.asked().len(), 8);
     assert!(
         start.elapsed() > Duration::from_millis(1600),
-        "one at once, and seven at four a second: {:?}",
+        "one immediately, then seven at four per second: {:?}",
         start.elapsed()
     );
 }
 
 #[tokio::test]
-async fn what_was_not_read_or_seen_is_never_taken_for_an_answer() {
+async fn missing_answer_is_always_an_error() {
     let sandbox = sandbox().await;
     let mut reader = reader(
         &sandbox,
@@ -266,7 +266,7 @@ async fn what_was_not_read_or_seen_is_never_taken_for_an_answer() {
     assert_eq!(answer(&reader, "team-a", &unseen), unread::STORE);
     assert_eq!(asked(&sandbox), [""; 0]);
     let troubled: Vec<Unread> = reader
-        .store_troubles()
+        .store_errors()
         .into_iter()
         .map(|(_, unread)| unread)
         .collect();

@@ -1,4 +1,4 @@
-//! What a store's `auth` refers to, and how far a tenant's store reaches.
+//! References of a store's `auth`, and the namespaces that they may reach.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use providers::{Unread, unread};
@@ -27,7 +27,7 @@ async fn tenants() -> Sandbox {
     sandbox
 }
 
-/// The value that a store's reference gives, or the word and the text of what is wrong.
+/// The value of a store's reference, or the reason word and detail of the error.
 async fn key(sandbox: &Sandbox, store: &str, reference: Json) -> String {
     match resolver(sandbox, store, "team-a")
         .secret_key(&reference)
@@ -46,7 +46,7 @@ async fn ca(sandbox: &Sandbox, store: &str, settings: Json) -> Result<Option<Str
 }
 
 #[tokio::test]
-async fn a_tenants_store_reads_secrets_of_its_own_namespace_whatever_it_says() {
+async fn secret_store_references_stay_in_its_namespace() {
     let sandbox = tenants().await;
     let elsewhere = json!({"name": "login", "key": "token", "namespace": "team-b"});
     assert_eq!(key(&sandbox, TENANT, elsewhere).await, "team-a");
@@ -57,7 +57,7 @@ async fn a_tenants_store_reads_secrets_of_its_own_namespace_whatever_it_says() {
 }
 
 #[tokio::test]
-async fn a_cluster_stores_reference_without_a_namespace_is_the_external_secrets() {
+async fn cluster_store_reference_defaults_to_the_external_secrets_namespace() {
     let sandbox = tenants().await;
     let named = json!({"name": "login", "key": "token", "namespace": "team-b"});
     assert_eq!(key(&sandbox, SHARED, named).await, "team-b");
@@ -66,7 +66,7 @@ async fn a_cluster_stores_reference_without_a_namespace_is_the_external_secrets(
 }
 
 #[tokio::test]
-async fn a_name_that_is_a_path_is_asked_for_nowhere() {
+async fn name_with_a_path_is_not_requested() {
     let sandbox = tenants().await;
     for name in [
         "../../team-b/secrets/login",
@@ -94,7 +94,7 @@ async fn a_name_that_is_a_path_is_asked_for_nowhere() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_named() {
+async fn missing_object_is_named() {
     let sandbox = tenants().await;
     assert_eq!(
         key(&sandbox, TENANT, json!({"name": "other", "key": "token"})).await,
@@ -111,18 +111,18 @@ async fn what_is_not_there_is_named() {
     );
     assert_eq!(
         key(&sandbox, TENANT, json!({"name": "login"})).await,
-        "store-unreadable: the store's reference to Secret team-a/login names no key"
+        "store-unreadable: the store's reference to Secret team-a/login has no key"
     );
 }
 
 #[tokio::test]
-async fn a_right_that_lacks_is_named() {
+async fn missing_permission_is_named() {
     let sandbox = tenants().await;
     sandbox.inject(Fault::forbidden());
     let resolver = resolver(&sandbox, TENANT, "team-a");
     let reference = json!({"name": "login", "key": "token"});
     let Err(refused) = resolver.secret_key(&reference).await else {
-        panic!("it may not be read");
+        panic!("expected a denied read");
     };
     assert_eq!(
         refused.permission.as_deref(),
@@ -131,14 +131,14 @@ async fn a_right_that_lacks_is_named() {
     assert!(refused.whole_store);
     let account = json!({"name": "reader"});
     let Err(refused) = resolver.service_account_token(&account, &[]).await else {
-        panic!("no token may be asked for");
+        panic!("expected a denied token request");
     };
     assert_eq!(
         refused.permission.as_deref(),
         Some("create serviceaccounts/token of reader in team-a")
     );
     let Err(refused) = resolver.service_account_annotations(&account).await else {
-        panic!("it may not be read");
+        panic!("expected a denied read");
     };
     assert_eq!(
         refused.permission.as_deref(),
@@ -147,7 +147,7 @@ async fn a_right_that_lacks_is_named() {
 }
 
 #[tokio::test]
-async fn a_client_that_only_looks_gets_a_short_token_of_the_stores_own_account() {
+async fn read_only_client_gets_a_short_lived_service_account_token() {
     let sandbox = tenants().await;
     let account = json!({"name": "reader", "namespace": "team-b", "audiences": ["vault", "sts"]});
     let own = resolver(&sandbox, TENANT, "team-a");
@@ -171,7 +171,7 @@ async fn a_client_that_only_looks_gets_a_short_token_of_the_stores_own_account()
 }
 
 #[tokio::test]
-async fn a_ca_bundle_is_pem_in_base64_once_or_twice() {
+async fn ca_bundle_is_pem_in_single_or_double_base64() {
     let sandbox = sandbox().await;
     let once = STANDARD.encode(PEM);
     let twice = STANDARD.encode(&once);
@@ -197,7 +197,7 @@ async fn a_ca_bundle_is_pem_in_base64_once_or_twice() {
 }
 
 #[tokio::test]
-async fn a_ca_provider_is_a_secret_or_a_config_map() {
+async fn ca_provider_is_a_secret_or_a_config_map() {
     let sandbox = tenants().await;
     put(&sandbox, "team-a", "ca", &[("ca.crt", PEM)]);
     for kind in ["Secret", "ConfigMap"] {
@@ -206,7 +206,7 @@ async fn a_ca_provider_is_a_secret_or_a_config_map() {
         assert_eq!(read.unwrap().as_deref(), Some(PEM), "{kind}");
         let refused = ca(&sandbox, SHARED, json!({"caProvider": provider})).await;
         let refused = refused.unwrap_err();
-        assert!(refused.why.detail.contains("names no namespace"), "{kind}");
+        assert!(refused.why.detail.contains("has no namespace"), "{kind}");
     }
     let other = json!({"type": "Volume", "name": "ca", "key": "ca.crt"});
     let refused = ca(&sandbox, TENANT, json!({"caProvider": other})).await;
@@ -214,7 +214,7 @@ async fn a_ca_provider_is_a_secret_or_a_config_map() {
 }
 
 #[tokio::test]
-async fn a_tenants_ca_provider_does_not_reach_into_another_namespace() {
+async fn ca_provider_of_a_secret_store_stays_in_its_namespace() {
     let sandbox = tenants().await;
     let provider =
         json!({"type": "ConfigMap", "name": "ca", "key": "ca.crt", "namespace": "team-b"});

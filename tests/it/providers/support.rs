@@ -1,4 +1,4 @@
-//! A cluster with tenants, and what its stores are read with.
+//! A cluster with tenants, and helpers for reading its stores.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 
 use crate::support::now;
 
-/// A sandbox with the namespaces `team-a`, `team-b` and `remote`, in which no operator runs.
+/// A sandbox with the namespaces `team-a`, `team-b` and `remote`, without an operator.
 pub(super) async fn sandbox() -> Sandbox {
     let settings = Settings {
         operator: false,
@@ -28,18 +28,18 @@ pub(super) async fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// A connection that only looks.
-pub(super) fn looking(url: &str) -> Cluster {
+/// A read-only connection.
+pub(super) fn read_only_cluster(url: &str) -> Cluster {
     let rate = Rate::per_second(10_000.0).unwrap();
     connect_plain(url.parse().unwrap(), Access::ReadOnly, rate).unwrap()
 }
 
-/// A connection to a cluster that is not there: nothing is asked of it.
+/// A connection to a cluster that does not exist. No request is sent to it.
 pub(super) fn nowhere() -> Cluster {
-    looking("http://127.0.0.1:1")
+    read_only_cluster("http://127.0.0.1:1")
 }
 
-/// Puts a Secret there.
+/// Creates or replaces a Secret.
 pub(super) fn put(sandbox: &Sandbox, namespace: &str, name: &str, data: &[(&str, &str)]) {
     let data: BTreeMap<&str, String> = data
         .iter()
@@ -52,7 +52,7 @@ pub(super) fn put(sandbox: &Sandbox, namespace: &str, name: &str, data: &[(&str,
     sandbox.apply(secret).unwrap();
 }
 
-/// Puts a ServiceAccount there.
+/// Creates or replaces a ServiceAccount.
 pub(super) fn put_account(sandbox: &Sandbox, namespace: &str, name: &str) {
     let account = json!({
         "apiVersion": "v1", "kind": "ServiceAccount",
@@ -61,7 +61,7 @@ pub(super) fn put_account(sandbox: &Sandbox, namespace: &str, name: &str) {
     sandbox.apply(account).unwrap();
 }
 
-/// What was asked of a sandbox: `GET /api/…`.
+/// The requests that a sandbox received: `GET /api/…`.
 pub(super) fn asked(sandbox: &Sandbox) -> Vec<String> {
     let requests = sandbox.requests();
     requests
@@ -70,12 +70,15 @@ pub(super) fn asked(sandbox: &Sandbox) -> Vec<String> {
         .collect()
 }
 
-/// What a store's references are resolved with for an ExternalSecret in this namespace.
+/// Resolves a store's references for an ExternalSecret in this namespace.
 pub(super) fn resolver(sandbox: &Sandbox, store: &str, namespace: &str) -> Resolver {
-    Resolver::new(looking(&sandbox.url()), store.parse().unwrap(), namespace)
+    Resolver::new(
+        read_only_cluster(&sandbox.url()),
+        store.parse().unwrap(),
+        namespace,
+    )
 }
 
-/// A Kubernetes store.
 pub(super) fn kubernetes(store: &str, settings: Json) -> StoreSettings {
     StoreSettings {
         key: store.parse().unwrap(),
@@ -84,7 +87,7 @@ pub(super) fn kubernetes(store: &str, settings: Json) -> StoreSettings {
     }
 }
 
-/// Turns that nobody waits for: what is measured is the number of calls.
+/// A rate limiter that never waits. It only counts calls.
 pub(super) fn turns() -> Turns {
     Turns::new(Rate::per_second(100_000.0).unwrap()).with_backoff(Backoff {
         first: Duration::from_millis(5),
@@ -92,12 +95,12 @@ pub(super) fn turns() -> Turns {
     })
 }
 
-/// The newest version of a secret.
+/// A request for the newest version of a secret.
 pub(super) fn secret(key: &str) -> What {
     version(key, "")
 }
 
-/// A version of a secret.
+/// A request for a version of a secret.
 pub(super) fn version(key: &str, version: &str) -> What {
     What::Secret {
         key: key.to_owned(),
@@ -106,7 +109,7 @@ pub(super) fn version(key: &str, version: &str) -> What {
     }
 }
 
-/// The tags or labels of a secret.
+/// A request for the tags or labels of a secret.
 pub(super) fn metadata(key: &str) -> What {
     What::Secret {
         key: key.to_owned(),
@@ -115,7 +118,6 @@ pub(super) fn metadata(key: &str) -> What {
     }
 }
 
-/// A search.
 pub(super) fn find(path: Option<&str>, name: Option<&str>, tags: &[(&str, &str)]) -> What {
     let tags: BTreeMap<String, String> = tags
         .iter()
@@ -128,7 +130,7 @@ pub(super) fn find(path: Option<&str>, name: Option<&str>, tags: &[(&str, &str)]
     }
 }
 
-/// One secret of a store.
+/// A read of one secret of a store.
 pub(super) fn read(kind: &str, store: &str, key: &str) -> Read {
     Read {
         store: StoreRef {
@@ -139,7 +141,7 @@ pub(super) fn read(kind: &str, store: &str, key: &str) -> Read {
     }
 }
 
-/// An answer in a line.
+/// An answer as one line.
 pub(super) fn shown(answered: &Answered) -> String {
     match answered {
         Answered::One(raw) => shown_raw(raw),
@@ -164,7 +166,7 @@ pub(super) fn shown_raw(raw: &Raw) -> String {
             labels,
             annotations,
         } => format!("{};{}", pairs(labels), pairs(annotations)),
-        Raw::Json(_) | Raw::Tags(_) => panic!("no answer of these providers"),
+        Raw::Json(_) | Raw::Tags(_) => panic!("these providers return no such answer"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a tenant tries with a store of his own, and with one that is not meant for him.
+//! Attacks of a tenant, with a store of the tenant and with a store that does not serve the tenant.
 
 use eso_model::{StoreKey, expected::Read};
 use providers::{
@@ -17,7 +17,7 @@ fn ambient() -> Rules {
     Rules::default()
 }
 
-/// The same, where the policy names this store.
+/// Rules that name this store in the policy.
 fn trusting(store: &str) -> Rules {
     let mut rules = ambient();
     rules
@@ -27,7 +27,7 @@ fn trusting(store: &str) -> Rules {
 }
 
 #[tokio::test]
-async fn a_verdict_tells_a_tenant_no_more_than_his_own_credential_would() {
+async fn verdict_reveals_no_more_than_the_tenants_credential() {
     let sandbox = sandbox().await;
     put(&sandbox, "remote", "db", &[("k", "not the tenant's")]);
     put(&sandbox, "team-a", "login", &[("token", "tenant-token")]);
@@ -65,7 +65,7 @@ async fn a_verdict_tells_a_tenant_no_more_than_his_own_credential_would() {
 }
 
 #[tokio::test]
-async fn a_tenants_store_does_not_get_the_jobs_own_credentials() {
+async fn tenant_store_gets_no_job_credentials() {
     let sandbox = sandbox().await;
     put(&sandbox, "remote", "db", &[("k", "not the tenant's")]);
     let evil = Double::start(|_| Reply::json(200, &json!({"data": {}}))).await;
@@ -95,7 +95,7 @@ async fn a_tenants_store_does_not_get_the_jobs_own_credentials() {
 }
 
 #[tokio::test]
-async fn trust_in_tenants_stores_does_not_let_them_choose_where_credentials_go() {
+async fn trusted_tenant_store_cannot_choose_the_endpoint() {
     let sandbox = sandbox().await;
     let evil = Double::start(|_| Reply::json(200, &json!({"data": {}}))).await;
     let stores = [(
@@ -112,7 +112,7 @@ async fn trust_in_tenants_stores_does_not_let_them_choose_where_credentials_go()
 }
 
 #[tokio::test]
-async fn a_cluster_store_that_is_not_meant_for_a_tenant_tells_him_nothing() {
+async fn cluster_store_reveals_nothing_to_excluded_tenants() {
     let sandbox = sandbox().await;
     put(&sandbox, "remote", "db", &[("k", "v")]);
     let settings = json!({"remoteNamespace": "remote", "conditions": [{"namespaces": ["team-b"]}]});
@@ -124,8 +124,8 @@ async fn a_cluster_store_that_is_not_meant_for_a_tenant_tells_him_nothing() {
     assert_eq!(answer(&reader, "team-a", &db), unread::NAMESPACE);
     assert_eq!(asked(&sandbox), [""; 0]);
     assert!(
-        reader.store_troubles().is_empty(),
-        "nothing is wrong with the store"
+        reader.store_errors().is_empty(),
+        "the store itself is readable"
     );
     reader.read([("team-b", &db)]).await;
     assert_eq!(answer(&reader, "team-b", &db), "k=v");
@@ -133,7 +133,7 @@ async fn a_cluster_store_that_is_not_meant_for_a_tenant_tells_him_nothing() {
 }
 
 #[tokio::test]
-async fn a_tenants_store_of_the_same_name_is_another_one() {
+async fn same_store_name_in_two_namespaces_is_two_stores() {
     let sandbox = sandbox().await;
     put(&sandbox, "default", "db", &[("k", "v")]);
     let trusted: StoreKey = "SecretStore/team-b/own".parse().unwrap();

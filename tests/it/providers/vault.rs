@@ -1,4 +1,4 @@
-//! Vault's KV engines, as a real OpenBao serves them. Each test has a namespace of its own there.
+//! Tests of Vault's KV engines against a real OpenBao. Each test has its own Vault namespace.
 
 mod faults;
 mod login;
@@ -30,7 +30,7 @@ fn store(settings: Value) -> StoreSettings {
     }
 }
 
-/// As the job, with these variables.
+/// Reads as the job, with these environment variables.
 async fn as_job(server: &Server, settings: Value, variables: &[(&str, &str)]) -> Box<dyn Provider> {
     let store = store(server.settings(&settings));
     let ambient = Ambient {
@@ -44,7 +44,7 @@ async fn as_job(server: &Server, settings: Value, variables: &[(&str, &str)]) ->
     connected.unwrap_or_else(|unread| panic!("{unread:?}"))
 }
 
-/// With the server's own token, at the mount `secret` of version 2.
+/// Reads with the server's own token, at the mount `secret` (KV version 2).
 async fn vault(server: &Server) -> Box<dyn Provider> {
     as_job(
         server,
@@ -82,7 +82,8 @@ fn said(answered: &Answered) -> String {
     }
 }
 
-/// OpenBao's KV of version 1 keeps numbers as they were written. Its version 2 stores floats, so that what it answers differs; it is kept as well.
+/// OpenBao's KV version 1 keeps numbers as they were written. Version 2 stores floats, so the text changes; the changed text is
+/// kept.
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
 async fn data_in_vault_keeps_its_numbers_as_they_are_written() {
@@ -111,7 +112,7 @@ async fn data_in_vault_keeps_its_numbers_as_they_are_written() {
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn versions_in_vault_are_told_apart_and_deleted_ones_are_absent() {
+async fn versions_in_vault_are_distinct_and_deleted_ones_absent() {
     let Some(server) = Server::start().await else {
         return;
     };
@@ -157,10 +158,10 @@ async fn versions_in_vault_are_told_apart_and_deleted_ones_are_absent() {
     server.end().await;
 }
 
-/// What a key may hold goes over the wire and back, and no part of it is taken for a query, or for an escape.
+/// Special characters in a key are sent unchanged. None of them is treated as a query or an escape.
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn odd_names_in_vault_are_read_as_they_are() {
+async fn special_characters_in_vault_names_are_kept() {
     let Some(server) = Server::start().await else {
         return;
     };
@@ -188,15 +189,15 @@ async fn odd_names_in_vault_are_read_as_they_are() {
     let out = read(&*vault, &[secret("../../sys/seal-status")]).await;
     assert_eq!(
         out,
-        ["unsupported-store (a path with `..` in it is not read)"]
+        ["unsupported-store (a path with `..` is not supported)"]
     );
     server.end().await;
 }
 
-/// The operator reads what the store's version says, whatever the mount is.
+/// The operator uses the version in the store, even if the mount has another one.
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn a_store_of_the_wrong_version_in_vault_gets_what_the_operator_gets() {
+async fn wrong_kv_version_in_vault_gives_the_operators_result() {
     let Some(server) = Server::start().await else {
         return;
     };
@@ -249,7 +250,7 @@ async fn metadata_in_vault_are_read_as_tags() {
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn a_search_in_vault_goes_down_all_folders() {
+async fn search_in_vault_reads_all_folders() {
     let Some(server) = Server::start().await else {
         return;
     };
@@ -319,7 +320,7 @@ async fn other_engines_in_vault_are_not_read() {
             "cubbyhole/ is an engine of type ns_cubbyhole",
         ),
         ("auth/token/lookup-self", ""),
-        ("none/k", "there is no such mount"),
+        ("none/k", "the mount does not exist"),
     ] {
         let answers = read(&*any, &[secret(key)]).await;
         assert!(answers[0].contains(what), "{key}: {answers:?}");
@@ -334,7 +335,7 @@ async fn other_engines_in_vault_are_not_read() {
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn a_quota_in_vault_is_waited_for() {
+async fn quota_in_vault_is_waited_for() {
     let Some(server) = Server::start().await else {
         return;
     };
@@ -352,7 +353,7 @@ async fn a_quota_in_vault_is_waited_for() {
     );
     assert!(
         turns.calls() > 7,
-        "the mount, the reads, and those that were throttled: {}",
+        "the mount, the reads, and the throttled reads: {}",
         turns.calls()
     );
     server.end().await;

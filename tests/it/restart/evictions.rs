@@ -1,4 +1,4 @@
-//! Restarts by eviction: one pod after the other, and none while another is lacking.
+//! Restarts by eviction: one pod at a time, and only while all other pods are ready.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -11,9 +11,9 @@ use crate::{
 };
 
 scenarios! {
-    pods_are_evicted_one_by_one
-    pods_of_a_workload_whose_name_begins_the_same_are_none_of_ours
-    a_budget_that_allows_none_is_waited_for_and_reported
+    pods_are_evicted_one_at_a_time
+    pods_of_a_workload_with_the_same_prefix_are_kept
+    a_blocking_disruption_budget_is_awaited_and_reported
 }
 
 const EVICT: &str = "select: [{namespaces: [NS]}]
@@ -23,7 +23,7 @@ pace: {restarts: 100/s}
 restart: [{match: references, require: proven, strategy: evict, wait: WAIT}]
 ";
 
-async fn pods_are_evicted_one_by_one(world: World) {
+async fn pods_are_evicted_one_at_a_time(world: World) {
     shop(&world).await;
     let before = pods(&world, "web").await;
     rotate(&world).await;
@@ -35,7 +35,7 @@ async fn pods_are_evicted_one_by_one(world: World) {
     assert_eq!(
         rolled(&world, "Deployment", "web").await,
         1,
-        "the template is left alone"
+        "the template is unchanged"
     );
     let again = world.bin.policy(&policy, &[]).await;
     assert_eq!(again.exits(0).restart_of("web"), "left(current)");
@@ -43,7 +43,7 @@ async fn pods_are_evicted_one_by_one(world: World) {
     world.end().await;
 }
 
-async fn a_budget_that_allows_none_is_waited_for_and_reported(world: World) {
+async fn a_blocking_disruption_budget_is_awaited_and_reported(world: World) {
     shop(&world).await;
     let before = pods(&world, "web").await;
     world
@@ -80,10 +80,10 @@ async fn run(world: &World, wait: &str) -> Outcome {
     world.bin.policy(&policy, &[]).await
 }
 
-async fn pods_of_a_workload_whose_name_begins_the_same_are_none_of_ours(world: World) {
+async fn pods_of_a_workload_with_the_same_prefix_are_kept(world: World) {
     shop(&world).await;
     let mut canary = workload("Deployment", "web-canary", "none-of-ours");
-    // The labels of the one are the other's too.
+    // The labels of one workload's pods also match the other's selector.
     for labels in [
         "/spec/selector/matchLabels",
         "/spec/template/metadata/labels",
@@ -110,11 +110,11 @@ async fn pods_of_a_workload_whose_name_begins_the_same_are_none_of_ours(world: W
     world.end().await;
 }
 
-/// New pods of `web` behave like this from now on.
+/// Sets how new pods of `web` behave from now on.
 async fn new_pods(world: &World, how: Value) {
     let change = json!({"metadata": {"annotations": how}});
     world.patch("Deployment", "web", &change).await;
-    eventually("its ReplicaSet says so", async || {
+    eventually("its ReplicaSet has the annotation", async || {
         let sets = world.list("ReplicaSet").await;
         let tells = |set: &&Value| {
             let told = &set["metadata"]["annotations"];
@@ -135,9 +135,9 @@ async fn new_pods(world: &World, how: Value) {
     .await;
 }
 
-/// Three pods of which the first to come anew never gets ready: the other two are left, however often it is run.
+/// The first replaced pod never becomes ready. The other two pods are kept in every run.
 #[tokio::test]
-async fn no_pod_is_taken_from_a_workload_that_lacks_one() {
+async fn an_unready_pod_stops_further_evictions() {
     let world = World::sandbox().await;
     shop(&world).await;
     run(&world, "1m").await.exits(0);
@@ -154,7 +154,7 @@ async fn no_pod_is_taken_from_a_workload_that_lacks_one() {
         let left = now.iter().filter(|pod| before.contains(pod)).count();
         assert_eq!((now.len(), left), (3, 2));
     }
-    // Once it is well, the next run goes on.
+    // Once the pod is healthy, the next run continues.
     new_pods(&world, json!({"sandbox.eso-sync/ready-after": "0s"})).await;
     let sick = world.list("Pod").await;
     let sick = sick
@@ -175,9 +175,9 @@ async fn no_pod_is_taken_from_a_workload_that_lacks_one() {
     world.end().await;
 }
 
-/// What an eviction broke, other data may mend: the sick pod goes first then.
+/// New data may fix what an eviction broke, so the unready pod is evicted first.
 #[tokio::test]
-async fn other_data_is_tried_on_the_sick_pod_first() {
+async fn new_data_evicts_the_unready_pod_first() {
     let world = World::sandbox().await;
     shop(&world).await;
     run(&world, "1m").await.exits(0);
@@ -200,9 +200,9 @@ async fn other_data_is_tried_on_the_sick_pod_first() {
     world.end().await;
 }
 
-/// The next pod is evicted once the one before has a successor that is ready, not once a status says so that is not up to date.
+/// The next pod is evicted once the replacement of the last one is ready, even if the workload's status is outdated.
 #[tokio::test]
-async fn at_most_one_pod_is_lacking_at_any_time() {
+async fn at_most_one_pod_is_missing_at_any_time() {
     let world = World::sandbox().await;
     shop(&world).await;
     run(&world, "1m").await.exits(0);
@@ -242,9 +242,9 @@ async fn at_most_one_pod_is_lacking_at_any_time() {
     world.end().await;
 }
 
-/// Fewer pods than before are enough where fewer are wanted.
+/// If the workload is scaled down, fewer pods are enough.
 #[tokio::test]
-async fn a_workload_that_is_scaled_down_meanwhile_is_evicted_to_its_end() {
+async fn eviction_continues_after_a_scale_down() {
     let world = World::sandbox().await;
     shop(&world).await;
     run(&world, "1m").await.exits(0);
@@ -253,7 +253,7 @@ async fn a_workload_that_is_scaled_down_meanwhile_is_evicted_to_its_end() {
     rotate(&world).await;
     let policy = EVICT.replace("WAIT", "1m");
     let running = world.start(&policy);
-    eventually("the first is evicted", async || {
+    eventually("the first pod is evicted", async || {
         (pods(&world, "web")
             .await
             .iter()

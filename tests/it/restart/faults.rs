@@ -1,4 +1,4 @@
-//! Runs in which a part fails: nothing that is owed is lost over it, and the report says how things stand.
+//! Runs in which a part fails. No pending restart is lost, and the report shows the state.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use crate::{
     support::{Outcome, World, eventually},
 };
 
-/// `later`, in base64.
+/// `later` in base64.
 const LATER: &str = "bGF0ZXI=";
 
-/// One workload of the report.
+/// The number of old pods in the report.
 fn old_pods(outcome: &Outcome, name: &str) -> usize {
     outcome.restart(name)["oldPods"]
         .as_array()
         .map_or(0, Vec::len)
 }
 
-/// Who types it a second time within minutes means it.
+/// A person who repeats the command within minutes wants the restart now.
 #[tokio::test]
-async fn what_is_typed_waits_for_no_cool_down() {
+async fn an_ad_hoc_restart_ignores_the_cooldown() {
     let world = World::sandbox().await;
     shop(&world).await;
     rotate(&world).await;
@@ -36,9 +36,9 @@ async fn what_is_typed_waits_for_no_cool_down() {
     world.end().await;
 }
 
-/// By a policy the next run makes it up.
+/// With a policy, the next run restarts it.
 #[tokio::test]
-async fn what_cools_down_stays_behind_unless_somebody_insists() {
+async fn retry_overrides_the_cooldown() {
     let world = World::sandbox().await;
     shop(&world).await;
     run(&world, &[]).await.exits(0);
@@ -55,9 +55,9 @@ async fn what_cools_down_stays_behind_unless_somebody_insists() {
     world.end().await;
 }
 
-/// An owed restart that is left undone is no success where no later run makes it up.
+/// An ad hoc command has no later run that restarts the workload, so it fails.
 #[tokio::test]
-async fn what_is_typed_and_cannot_be_restarted_is_no_success() {
+async fn an_ad_hoc_sync_fails_without_its_restart() {
     let world = World::sandbox().await;
     shop(&world).await;
     run(&world, &[]).await.exits(0);
@@ -73,9 +73,9 @@ async fn what_is_typed_and_cannot_be_restarted_is_no_success() {
     world.end().await;
 }
 
-/// The first fails, and the others of its rule stay on old data: that is said in the same run.
+/// The first workload fails. The same run reports that the others of its rule have old data.
 #[tokio::test]
-async fn those_that_a_failed_one_holds_back_are_behind() {
+async fn workloads_of_a_stopped_rule_have_old_data() {
     let world = World::sandbox().await;
     shop(&world).await;
     for name in ["xyz", "yyy"] {
@@ -99,9 +99,9 @@ async fn those_that_a_failed_one_holds_back_are_behind() {
     world.end().await;
 }
 
-/// A run that has to end before its restarts says who runs on old data by then.
+/// A run that ends before its restarts reports which workloads run with old data.
 #[tokio::test]
-async fn a_run_that_ends_while_it_syncs_says_who_is_behind() {
+async fn a_run_stopped_during_sync_reports_workloads_with_old_data() {
     let world = World::sandbox().await;
     shop(&world).await;
     run(&world, &[]).await.exits(0);
@@ -124,9 +124,9 @@ async fn a_run_that_ends_while_it_syncs_says_who_is_behind() {
     world.end().await;
 }
 
-/// While the workload bears no stamp, its Secret is left as it is: else nobody would know that a restart is owed.
+/// Without a stamp the Secret is not synced, because nobody would know that a restart is pending.
 #[tokio::test]
-async fn a_stamp_that_is_refused_holds_the_sync_back() {
+async fn a_refused_stamp_holds_the_sync_back() {
     let world = World::sandbox().await;
     shop(&world).await;
     let before = world.secret("db", "password").await;
@@ -136,7 +136,7 @@ async fn a_stamp_that_is_refused_holds_the_sync_back() {
     let outcome = run(&world, &[]).await;
     outcome.exits(3);
     assert_eq!(outcome.of("db"), "skipped(stamp-not-written)");
-    assert_eq!(outcome.of("api"), "synced", "no workload uses it");
+    assert_eq!(outcome.of("api"), "synced", "no workload uses its Secret");
     assert_eq!(outcome.restart_of("web"), "failed(refused)");
     let document = outcome.document();
     for (part, name) in [("items", "db"), ("restarts", "web")] {
@@ -156,7 +156,7 @@ async fn a_stamp_that_is_refused_holds_the_sync_back() {
 }
 
 #[tokio::test]
-async fn an_api_server_that_is_gone_for_a_moment_costs_no_stamp() {
+async fn a_short_api_outage_loses_no_stamp() {
     let world = World::sandbox().await;
     shop(&world).await;
     rotate(&world).await;
@@ -167,8 +167,8 @@ async fn an_api_server_that_is_gone_for_a_moment_costs_no_stamp() {
     world.end().await;
 }
 
-/// Nothing is synced that rules may restart on while nobody can say which workloads there are.
-async fn nothing_is_synced_blindly(fault: Fault, why: &str) {
+/// While the list of workloads is unknown, Secrets that a rule may restart on are not synced.
+async fn holds_back_the_sync_on(fault: Fault, why: &str) {
     let world = World::sandbox().await;
     shop(&world).await;
     let before = world.secret("db", "password").await;
@@ -188,20 +188,20 @@ async fn nothing_is_synced_blindly(fault: Fault, why: &str) {
 }
 
 #[tokio::test]
-async fn nothing_is_synced_while_workloads_cannot_be_listed() {
+async fn unlisted_workloads_hold_the_sync_back() {
     let fault = Fault::forbidden().verb("list").resource("deployments");
-    nothing_is_synced_blindly(fault, "deployments could not be listed").await;
+    holds_back_the_sync_on(fault, "deployments could not be listed").await;
 }
 
 #[tokio::test]
-async fn nothing_is_synced_while_there_is_no_key_for_stamps() {
+async fn a_missing_stamp_key_holds_the_sync_back() {
     let fault = Fault::forbidden().verb("create").resource("secrets");
-    nothing_is_synced_blindly(fault, "secrets/eso-sync-stamp-key could not be read").await;
+    holds_back_the_sync_on(fault, "secrets/eso-sync-stamp-key could not be read").await;
 }
 
-/// A plan says so before.
+/// The plan shows this too.
 #[tokio::test]
-async fn a_plan_says_what_would_not_be_synced() {
+async fn a_plan_shows_items_that_are_held_back() {
     let world = World::sandbox().await;
     shop(&world).await;
     let fault = Fault::forbidden().verb("list").resource("deployments");
@@ -216,9 +216,9 @@ async fn a_plan_says_what_would_not_be_synced() {
     world.end().await;
 }
 
-/// Who may not list Rollouts is refused where Argo Rollouts is not installed as well.
+/// If Argo Rollouts is not installed and the run may not list Rollouts, the list is denied instead of not found.
 #[tokio::test]
-async fn rollouts_that_nobody_installed_hold_nothing_back() {
+async fn missing_argo_rollouts_hold_nothing_back() {
     let world = World::sandbox().await;
     shop(&world).await;
     rotate(&world).await;
@@ -232,9 +232,9 @@ async fn rollouts_that_nobody_installed_hold_nothing_back() {
     world.end().await;
 }
 
-/// What was synced, and who uses it cannot be seen any more.
+/// The Secret was synced, but its workloads cannot be listed again.
 #[tokio::test]
-async fn workloads_that_cannot_be_listed_again_are_not_reached() {
+async fn workloads_that_cannot_be_listed_again_stay_pending() {
     let world = World::sandbox().await;
     shop(&world).await;
     run(&world, &[]).await.exits(0);
@@ -253,9 +253,9 @@ async fn workloads_that_cannot_be_listed_again_are_not_reached() {
     world.end().await;
 }
 
-/// That a workload is healthy says nothing of its pods.
+/// A healthy workload does not prove that its pods are new.
 #[tokio::test]
-async fn pods_that_cannot_be_read_prove_nothing() {
+async fn unreadable_pods_prove_nothing() {
     let world = World::sandbox().await;
     shop(&world).await;
     let late = json!({"metadata": {"annotations": {"sandbox.eso-sync/ready-after": "2s"}}});
@@ -283,9 +283,9 @@ async fn pods_that_cannot_be_read_prove_nothing() {
     world.end().await;
 }
 
-/// Reloader reads that on the Secret, so nobody else would restart it.
+/// Reloader's ignore annotation on the Secret means that Reloader does not restart the workload.
 #[tokio::test]
-async fn a_secret_that_reloader_ignores_is_not_left_to_it() {
+async fn a_secret_ignored_by_reloader_causes_a_restart() {
     let world = World::sandbox().await;
     base(&world).await;
     let mut web = workload("Deployment", "web", "db");
@@ -300,9 +300,9 @@ async fn a_secret_that_reloader_ignores_is_not_left_to_it() {
     world.end().await;
 }
 
-/// Found in sync, and then it moves on before the restart: the run has not checked what the pods would start with.
+/// The data changes after the drift check and before the restart, so the run has not verified the new data.
 #[tokio::test]
-async fn data_that_moves_after_the_check_restarts_nothing_in_that_run() {
+async fn data_changed_after_the_check_restarts_nothing() {
     let world = World::sandbox().await;
     shop(&world).await;
     let policy = "select: [{namespaces: [NS]}]\nsync: {when: always}\nrestart: [{match: references, wait: 1m}]\n";
@@ -326,15 +326,16 @@ async fn data_that_moves_after_the_check_restarts_nothing_in_that_run() {
     let path = path.to_str().expect("UTF-8");
     let restart = ["restart", "-o", "json", "--config", path];
     let running = world.bin.start(&restart);
-    eventually("it has checked, and looks", async || {
-        (looks() > before).then_some(())
-    })
+    eventually(
+        "the drift check is done and the workloads are listed",
+        async || (looks() > before).then_some(()),
+    )
     .await;
     rotate_to(&world, "later").await;
     let sync = json!({"metadata": {"annotations": {"force-sync": "now"}}});
     world.patch("ExternalSecret", "db", &sync).await;
     let taken_in = async || (world.secret("db", "password").await? == LATER).then_some(());
-    eventually("the operator takes it in", taken_in).await;
+    eventually("the operator syncs it", taken_in).await;
     let outcome = running.end().await;
     outcome.exits(3);
     assert_eq!(outcome.restart_of("web"), "left(secret-not-verified)");
@@ -346,9 +347,9 @@ async fn data_that_moves_after_the_check_restarts_nothing_in_that_run() {
     world.end().await;
 }
 
-/// Nothing is restarted by looking.
+/// Status restarts nothing.
 #[tokio::test]
-async fn the_status_says_who_is_behind() {
+async fn status_shows_workloads_with_old_data() {
     let world = World::sandbox().await;
     shop(&world).await;
     run(&world, &[]).await.exits(0);

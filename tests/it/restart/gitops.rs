@@ -1,11 +1,11 @@
-//! GitOps tools write workloads again and again: no rollout of ours comes of it, and what they take away is said.
+//! GitOps tools that write workloads repeatedly cause no restart, and the report names who removed a stamp.
 
 use serde_json::{Value, json};
 
 use super::{POLICY, rolled, run, shop, stamp, workload};
 use crate::{scenarios::rotate, support::World};
 
-/// Stamped and restarted once.
+/// Creates a stamp and restarts once.
 async fn restarted(world: &World) {
     shop(world).await;
     run(world, &[]).await.exits(0);
@@ -14,10 +14,10 @@ async fn restarted(world: &World) {
     outcome.restarted("web");
 }
 
-/// What is left to their own fields stays: Argo CD's and kubectl's client-side apply patch what they applied before, Flux and
-/// server-side apply own what they apply.
+/// Tools that only change their own fields keep the stamp: client-side apply (Argo CD, kubectl) patches what it applied before,
+/// server-side apply (Flux) owns what it applies.
 #[tokio::test]
-async fn ten_applies_of_the_manifest_cause_no_further_rollout() {
+async fn applying_the_manifest_again_causes_no_rollout() {
     let world = World::sandbox().await;
     restarted(&world).await;
     let before = stamp(&world, "Deployment", "web").await;
@@ -33,10 +33,10 @@ async fn ten_applies_of_the_manifest_cause_no_further_rollout() {
     world.end().await;
 }
 
-/// What replaces the whole object takes the stamp and the restart's annotation away. That rolls the pods, which is not our
-/// doing; what follows is said once and again, and nothing is adopted in silence.
+/// Tools that replace the whole object remove the stamp and the restart annotation, which starts a rollout. Each later run
+/// reports this and creates no stamp.
 #[tokio::test]
-async fn ten_replacements_cause_no_rollout_of_ours_and_no_silent_adoption() {
+async fn replacing_the_object_causes_no_restart_and_no_adoption() {
     let world = World::sandbox().await;
     restarted(&world).await;
     let strip = json!({"metadata": {"annotations": {"eso-sync/stamp": null}}});
@@ -62,9 +62,9 @@ async fn ten_replacements_cause_no_rollout_of_ours_and_no_silent_adoption() {
     world.end().await;
 }
 
-/// A tool that brings back what it once read, stamp and all.
+/// A tool restores an old version, including the stamp.
 #[tokio::test]
-async fn an_old_stamp_that_is_brought_back_restarts_nothing() {
+async fn a_restored_old_stamp_restarts_nothing() {
     let world = World::sandbox().await;
     shop(&world).await;
     run(&world, &[]).await.exits(0);
@@ -84,7 +84,7 @@ async fn an_old_stamp_that_is_brought_back_restarts_nothing() {
     world.end().await;
 }
 
-/// A workload that was made from another's manifest bears that one's stamp.
+/// A workload made from another one's manifest has that one's stamp.
 #[tokio::test]
 async fn a_copied_stamp_restarts_nothing() {
     let world = World::sandbox().await;
@@ -102,9 +102,9 @@ async fn a_copied_stamp_restarts_nothing() {
     world.end().await;
 }
 
-/// Two policies look after different Secrets of one workload: a restart for one is known to the other.
+/// Two policies select different Secrets of one workload. Each knows the other's restarts.
 #[tokio::test]
-async fn a_second_policy_restarts_nothing_again() {
+async fn a_second_policy_does_not_repeat_a_restart() {
     let world = World::sandbox().await;
     shop(&world).await;
     let mut both = workload("Deployment", "both", "db");

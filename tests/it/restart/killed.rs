@@ -1,4 +1,4 @@
-//! Runs that are killed at every step: each restart that is owed happens once, and none is lost.
+//! Runs that are killed at every step. Each pending restart happens exactly once.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
 
 const EVICTIONS: &str = "pods/eviction";
 
-/// What a run writes before its first restart, in its order, as far as it changes anything but the lock.
+/// The writes of a run before its first restart, in order, without those to the Lease.
 fn writes_before(resource: &'static str) -> Vec<(&'static str, &'static str)> {
     vec![
         ("create", "secrets"),
@@ -24,7 +24,7 @@ fn writes_before(resource: &'static str) -> Vec<(&'static str, &'static str)> {
     ]
 }
 
-/// Kills a run as it sends the write of this number among its like; the write itself is not carried out.
+/// Kills a run when it sends this write for the `after + 1`th time. The write is not executed.
 async fn kill_at(world: &World, policy: &str, (verb, resource): (&str, &str), after: usize) {
     let sandbox = world.embedded();
     let before = sent(world, verb, resource);
@@ -44,7 +44,7 @@ async fn kill_at(world: &World, policy: &str, (verb, resource): (&str, &str), af
     sandbox.clear_faults();
 }
 
-/// How many of these requests there were.
+/// The number of these requests.
 fn sent(world: &World, verb: &str, resource: &str) -> usize {
     let (plural, subresource) = resource.split_once('/').unwrap_or((resource, ""));
     let requests = world.embedded().requests();
@@ -54,8 +54,8 @@ fn sent(world: &World, verb: &str, resource: &str) -> usize {
     alike.count()
 }
 
-/// The run that is killed is the very first one. Whatever its last write was, there is one restart in the end.
-async fn restarted_once_wherever_it_is_killed(kind: &'static str, resource: &'static str) {
+/// Kills the very first run before each of its writes. There is one restart in the end.
+async fn restarts_once_after_a_kill_at_any_write(kind: &'static str, resource: &'static str) {
     let mut writes = writes_before(resource);
     writes.push(("patch", resource));
     let policy = &POLICY.replace(
@@ -89,33 +89,33 @@ async fn restarted_once_wherever_it_is_killed(kind: &'static str, resource: &'st
         assert_eq!(rolled(&world, kind, "web").await, once, "{at}");
         world.end().await;
     };
-    // They wait for the dead run's lock to expire, most of the time.
+    // Most of the time they wait for the killed run's lock to expire.
     join_all((0..writes.len()).map(killed)).await;
 }
 
 #[tokio::test]
-async fn a_deployment_is_restarted_once_wherever_a_run_is_killed() {
-    restarted_once_wherever_it_is_killed("Deployment", "deployments").await;
+async fn a_killed_run_restarts_a_deployment_once() {
+    restarts_once_after_a_kill_at_any_write("Deployment", "deployments").await;
 }
 
 #[tokio::test]
-async fn a_stateful_set_is_restarted_once_wherever_a_run_is_killed() {
-    restarted_once_wherever_it_is_killed("StatefulSet", "statefulsets").await;
+async fn a_killed_run_restarts_a_stateful_set_once() {
+    restarts_once_after_a_kill_at_any_write("StatefulSet", "statefulsets").await;
 }
 
 #[tokio::test]
-async fn a_daemon_set_is_restarted_once_wherever_a_run_is_killed() {
-    restarted_once_wherever_it_is_killed("DaemonSet", "daemonsets").await;
+async fn a_killed_run_restarts_a_daemon_set_once() {
+    restarts_once_after_a_kill_at_any_write("DaemonSet", "daemonsets").await;
 }
 
 #[tokio::test]
-async fn a_rollout_is_restarted_once_wherever_a_run_is_killed() {
-    restarted_once_wherever_it_is_killed("Rollout", "rollouts").await;
+async fn a_killed_run_restarts_a_rollout_once() {
+    restarts_once_after_a_kill_at_any_write("Rollout", "rollouts").await;
 }
 
-/// Three pods, each of which is evicted once.
+/// Each of the three pods is evicted once.
 #[tokio::test]
-async fn pods_are_evicted_once_wherever_a_run_is_killed() {
+async fn a_killed_run_evicts_each_pod_once() {
     let eviction = ("create", EVICTIONS);
     let mut writes = writes_before("deployments");
     writes.extend([
@@ -156,9 +156,9 @@ async fn pods_are_evicted_once_wherever_a_run_is_killed() {
     join_all((4..writes.len()).map(killed)).await;
 }
 
-/// The restart is made, and the run dies while it waits for health.
+/// The run is killed after the restart, while it waits for health.
 #[tokio::test]
-async fn a_run_that_is_killed_after_its_restart_makes_no_second_one() {
+async fn a_run_killed_after_a_restart_does_not_repeat_it() {
     let world = World::sandbox().await;
     shop(&world).await;
     run(&world, &[]).await.exits(0);
@@ -184,8 +184,8 @@ async fn a_run_that_is_killed_after_its_restart_makes_no_second_one() {
     world.end().await;
 }
 
-/// Owed, and made once in spite of what happens to the patch.
-async fn restarted_once_in_spite_of(fault: Fault) {
+/// A pending restart happens once despite a fault of its patch.
+async fn restarted_once_despite(fault: Fault) {
     let world = World::sandbox().await;
     shop(&world).await;
     run(&world, &[]).await.exits(0);
@@ -199,21 +199,21 @@ async fn restarted_once_in_spite_of(fault: Fault) {
     world.end().await;
 }
 
-/// The answer to the patch is lost, but not the restart.
+/// The response to the patch is lost, but the patch was applied.
 #[tokio::test]
-async fn a_restart_whose_answer_is_lost_is_made_once() {
-    restarted_once_in_spite_of(Fault::drop_after().times(1)).await;
+async fn a_restart_with_a_lost_response_happens_once() {
+    restarted_once_despite(Fault::drop_after().times(1)).await;
 }
 
-/// Somebody writes to the workload between the look and the patch.
+/// The workload changes between the read and the patch.
 #[tokio::test]
-async fn a_conflict_is_decided_again() {
-    restarted_once_in_spite_of(Fault::status(409).times(2)).await;
+async fn after_a_conflict_the_run_decides_again() {
+    restarted_once_despite(Fault::status(409).times(2)).await;
 }
 
-/// One that does not become ready stops the others, and stays stopped until it is.
+/// A workload that does not become ready stops the rule, in later runs too.
 #[tokio::test]
-async fn the_first_that_fails_stops_its_rule_and_later_runs_too() {
+async fn a_failed_restart_stops_the_rule_in_later_runs() {
     let world = World::sandbox().await;
     shop(&world).await;
     world.apply(workload("Deployment", "xyz", "db")).await;
@@ -227,7 +227,7 @@ async fn the_first_that_fails_stops_its_rule_and_later_runs_too() {
     outcome.exits(3);
     assert_eq!(outcome.restart_of("web"), "failed(not-healthy-again)");
     assert_eq!(outcome.restart_of("xyz"), "not-reached(rule-stopped)");
-    eventually("an Event tells of it", async || {
+    eventually("there is an Event", async || {
         let events = world.list("Event").await;
         let ours = |event: &&serde_json::Value| {
             event["reason"] == "RestartFailed" && event["involvedObject"]["name"] == "web"
@@ -246,9 +246,9 @@ async fn the_first_that_fails_stops_its_rule_and_later_runs_too() {
     world.end().await;
 }
 
-/// A signal starts no other, and the report says so.
+/// After a signal no other restart begins, and the report shows it.
 #[tokio::test]
-async fn a_signal_starts_no_other_restart() {
+async fn after_a_signal_no_restart_begins() {
     let world = World::sandbox().await;
     shop(&world).await;
     world.apply(workload("Deployment", "xyz", "db")).await;
@@ -258,7 +258,7 @@ async fn a_signal_starts_no_other_restart() {
     world.patch("Deployment", "web", &late).await;
     rotate(&world).await;
     let running = world.start(POLICY);
-    eventually("the first is restarted", async || {
+    eventually("the first workload is restarted", async || {
         (rolled(&world, "Deployment", "web").await == 2).then_some(())
     })
     .await;

@@ -1,5 +1,5 @@
-//! Who restarts does not always do it from the same place: a job, a person's laptop, a second job. Each owed restart happens
-//! once, whoever comes first, and nobody writes over the stamps of another.
+//! Restarts from several places: a job, a laptop, a second job. Each pending restart happens once, and no installation
+//! overwrites the stamps of another.
 
 use sandbox::Fault;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::{
     support::{Outcome, Workspace, World},
 };
 
-/// The namespace of a job that is not installed where it usually is.
+/// The namespace of a job that is not in the default namespace.
 const OPS: &str = "ops";
 
 async fn namespace(world: &World, name: &str) {
@@ -22,7 +22,7 @@ fn somewhere(world: &World) -> Workspace {
     Workspace::new(vec!["--server".to_owned(), world.embedded().url()])
 }
 
-/// A job that is installed in this namespace.
+/// A job in this namespace.
 async fn job(world: &World, home: &str) -> Workspace {
     namespace(world, home).await;
     let mut bin = somewhere(world);
@@ -30,7 +30,7 @@ async fn job(world: &World, home: &str) -> Workspace {
     bin
 }
 
-/// Nothing in its environment says where the job is.
+/// Its environment does not name the job's namespace.
 fn laptop(world: &World) -> Workspace {
     somewhere(world)
 }
@@ -46,7 +46,7 @@ async fn run_with(world: &World, bin: &Workspace, more: &[&str]) -> Outcome {
     bin.policy(&policy, more).await
 }
 
-/// The provider's new value is in the Secret, and no pod has it.
+/// The Secret has the provider's new value, but no pod does.
 async fn rotated_and_synced(world: &World) {
     rotate(world).await;
     let sync = ["sync", "db", "-y", "-n", &world.namespace];
@@ -60,7 +60,7 @@ async fn has_key(world: &World, namespace: &str) -> bool {
     key.is_some()
 }
 
-/// Where the key of a workload's stamp is kept.
+/// The namespace of the key that made a workload's stamp.
 async fn key_in(world: &World, name: &str) -> Value {
     stamp(world, "Deployment", name).await.expect("a stamp")["keyIn"].clone()
 }
@@ -70,7 +70,7 @@ fn warns(outcome: &Outcome, of: &str) {
     assert!(warnings.contains(of), "{warnings}");
 }
 
-/// Nobody writes to the workload, whoever runs.
+/// No run writes to the workload.
 async fn all_is_quiet(world: &World, all: &[&Workspace]) {
     let before = version(world, "Deployment", "web").await;
     for _ in 0..2 {
@@ -105,9 +105,9 @@ async fn the_key_of_the_job_is_found_from_a_laptop() {
     world.end().await;
 }
 
-/// The job is not where it is looked for, and came first.
+/// The job is not in a default namespace, and its stamps are older.
 #[tokio::test]
-async fn a_laptop_restarts_what_is_owed_by_the_stamps_of_a_job_elsewhere() {
+async fn a_laptop_makes_restarts_pending_by_stamps_of_a_job() {
     let world = World::sandbox().await;
     shop(&world).await;
     let (job, laptop) = (job(&world, OPS).await, laptop(&world));
@@ -120,7 +120,7 @@ async fn a_laptop_restarts_what_is_owed_by_the_stamps_of_a_job_elsewhere() {
     assert_eq!(
         key_in(&world, "web").await,
         json!(OPS),
-        "nobody makes it his own"
+        "the stamp keeps its key"
     );
     all_is_quiet(&world, &[&job, &laptop]).await;
     rotate_to(&world, "later").await;
@@ -130,9 +130,9 @@ async fn a_laptop_restarts_what_is_owed_by_the_stamps_of_a_job_elsewhere() {
     world.end().await;
 }
 
-/// The laptop came first, with a key of its own, and the job is installed afterwards.
+/// The stamps of the laptop are older. They have its own key, and the job is installed later.
 #[tokio::test]
-async fn a_job_restarts_what_is_owed_by_the_stamps_of_a_laptop() {
+async fn a_job_makes_restarts_pending_by_stamps_of_a_laptop() {
     let world = World::sandbox().await;
     shop(&world).await;
     let laptop = laptop(&world);
@@ -151,9 +151,9 @@ async fn a_job_restarts_what_is_owed_by_the_stamps_of_a_laptop() {
     world.end().await;
 }
 
-/// Tried out from a laptop where nothing was installed; then the job moves in where it usually lives.
+/// First a laptop runs without an installation. Then the job is installed in the default namespace.
 #[tokio::test]
-async fn a_job_that_moves_in_later_goes_on_with_the_stamps_of_the_laptop() {
+async fn a_job_installed_later_uses_the_stamps_of_the_laptop() {
     let world = World::sandbox().await;
     shop(&world).await;
     let laptop = laptop(&world);
@@ -167,9 +167,9 @@ async fn a_job_that_moves_in_later_goes_on_with_the_stamps_of_the_laptop() {
     world.end().await;
 }
 
-/// What cannot be told is neither restarted nor noted anew, which would lose what is owed.
+/// If the key cannot be read, the workload is neither restarted nor stamped again, because that would lose the pending restart.
 #[tokio::test]
-async fn a_key_elsewhere_that_cannot_be_read_restarts_nothing_and_loses_nothing() {
+async fn an_unreadable_foreign_key_restarts_and_loses_nothing() {
     let world = World::sandbox().await;
     shop(&world).await;
     let (job, laptop) = (job(&world, OPS).await, laptop(&world));
@@ -192,9 +192,9 @@ async fn a_key_elsewhere_that_cannot_be_read_restarts_nothing_and_loses_nothing(
     world.end().await;
 }
 
-/// Somebody insists, and takes the workloads over; the job holds with that.
+/// With --adopt-anew the laptop replaces the stamps. The job accepts that.
 #[tokio::test]
-async fn a_key_that_cannot_be_read_is_given_up_by_hand_only() {
+async fn only_adopt_anew_replaces_an_unreadable_key() {
     let world = World::sandbox().await;
     shop(&world).await;
     let (job, laptop) = (job(&world, OPS).await, laptop(&world));
@@ -214,9 +214,9 @@ async fn a_key_that_cannot_be_read_is_given_up_by_hand_only() {
     world.end().await;
 }
 
-/// The key of the stamps is gone: they are noted anew once, loudly, by whoever comes first, and by nobody again.
+/// The stamp key was deleted. The next run creates all stamps again with a warning, and later runs do not.
 #[tokio::test]
-async fn a_key_elsewhere_that_is_lost_is_replaced_once() {
+async fn a_deleted_foreign_key_is_replaced_once() {
     let world = World::sandbox().await;
     shop(&world).await;
     let (job, laptop) = (job(&world, OPS).await, laptop(&world));
@@ -229,18 +229,15 @@ async fn a_key_elsewhere_that_is_lost_is_replaced_once() {
     rotated_and_synced(&world).await;
     let outcome = run(&world, &laptop).await;
     assert_eq!(outcome.exits(0).restart_of("web"), "adopted(key-replaced)");
-    warns(
-        &outcome,
-        "a restart that was owed before is no longer known",
-    );
+    warns(&outcome, "pending restarts are no longer known");
     all_is_quiet(&world, &[&job, &laptop]).await;
     assert_eq!(rolled(&world, "Deployment", "web").await, 1);
     world.end().await;
 }
 
-/// Two jobs in two namespaces, each with a policy of its own over the same workload.
+/// Two jobs in two namespaces, with different policies for the same workload.
 #[tokio::test]
-async fn two_jobs_do_not_fight_over_stamps() {
+async fn two_jobs_share_stamps() {
     let world = World::sandbox().await;
     shop(&world).await;
     let mut both = super::workload("Deployment", "both", "db");
@@ -272,10 +269,10 @@ async fn two_jobs_do_not_fight_over_stamps() {
     world.end().await;
 }
 
-/// Who may write a workload may write any stamp. It leads nowhere but to Secrets of the key's own name, and a key that is not the
-/// stamp's very own is not used.
+/// Whoever can edit a workload can write any stamp. It can only point to Secrets with the name of the stamp key, and a key with
+/// another id is not used.
 #[tokio::test]
-async fn a_stamp_that_points_somewhere_else_is_made_anew() {
+async fn a_stamp_with_a_forged_key_is_replaced() {
     let world = World::sandbox().await;
     shop(&world).await;
     let job = job(&world, OPS).await;
@@ -301,7 +298,7 @@ async fn a_stamp_that_points_somewhere_else_is_made_anew() {
     world.end().await;
 }
 
-/// Another job, which has a key.
+/// Another job with a key.
 async fn job_elsewhere(world: &World) -> Workspace {
     let other = job(world, "ops-b").await;
     run(world, &other).await.exits(0);

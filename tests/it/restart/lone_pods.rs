@@ -1,4 +1,4 @@
-//! Pods of a controller that has no kind of its own in the policy: a `ReplicationController` stands for all of those.
+//! Pods of a controller that the policy does not know. A `ReplicationController` serves as an example.
 
 use std::collections::BTreeSet;
 
@@ -11,11 +11,11 @@ use crate::{
 };
 
 scenarios! {
-    pods_of_another_controller_are_evicted_one_after_the_other
-    nothing_rolls_single_pods_and_that_is_said
+    unmanaged_pods_are_evicted_one_at_a_time
+    unmanaged_pods_are_not_restarted_by_rollout
 }
 
-/// Synced each run; any number of restarts, one after the other.
+/// Syncs in each run. The number of restarts is not limited.
 pub(crate) const POLICY: &str = "select: [{namespaces: [NS]}]
 sync: {when: always}
 drift: {enabled: false}
@@ -43,7 +43,7 @@ fn keeper() -> Value {
     })
 }
 
-/// Names and uids.
+/// The names and uids of the pods.
 async fn kept(world: &World) -> Vec<(String, String)> {
     let pods = world.list("Pod").await;
     let kept = pods
@@ -60,20 +60,20 @@ async fn kept(world: &World) -> Vec<(String, String)> {
     kept.collect()
 }
 
-/// What became of each of these.
+/// The outcomes of these pods.
 fn told(outcome: &Outcome, pods: &[(String, String)]) -> BTreeSet<String> {
     pods.iter()
         .map(|(name, _)| outcome.restart_of(name))
         .collect()
 }
 
-/// Three pods of a controller that use the Secret `db`.
+/// Starts three pods of a controller that use the Secret `db`.
 pub(crate) async fn kept_up(world: &World) {
     world.apply(keeper()).await;
     is_up(world, "ReplicationController", "keeper").await;
 }
 
-/// They are adopted once and then left alone.
+/// Adopts them in the first run. The second run changes nothing.
 async fn adopted(world: &World) -> Vec<(String, String)> {
     base(world).await;
     kept_up(world).await;
@@ -87,12 +87,12 @@ async fn adopted(world: &World) -> Vec<(String, String)> {
     assert_eq!(
         version(world, "Pod", name).await,
         noted,
-        "nothing is written to it"
+        "the second run writes nothing"
     );
     pods
 }
 
-async fn pods_of_another_controller_are_evicted_one_after_the_other(world: World) {
+async fn unmanaged_pods_are_evicted_one_at_a_time(world: World) {
     let first = adopted(&world).await;
     rotate(&world).await;
     let evicted = run(&world, POLICY).await;
@@ -118,7 +118,7 @@ async fn pods_of_another_controller_are_evicted_one_after_the_other(world: World
     let after = run(&world, POLICY).await;
     assert_eq!(told(after.exits(0), &second), only("left(current)"));
 
-    // What came instead was restarted a moment ago, although it is another pod.
+    // The replacement inherits the restart time, although it is another pod.
     rotate_to(&world, "later").await;
     let cooling = run(&world, POLICY).await;
     assert_eq!(told(cooling.exits(0), &second), only("left(cooling-down)"));
@@ -126,9 +126,9 @@ async fn pods_of_another_controller_are_evicted_one_after_the_other(world: World
     world.end().await;
 }
 
-/// Several may be evicted at once, but not of one controller.
+/// Several pods can be evicted at once, but only one per controller.
 #[tokio::test]
-async fn one_pod_of_a_controller_is_evicted_at_a_time() {
+async fn pods_of_one_controller_are_evicted_one_at_a_time() {
     let world = World::sandbox().await;
     let first = adopted(&world).await;
     let slow = json!({"metadata": {"annotations": {"sandbox.eso-sync/ready-after": "1s"}}});
@@ -151,7 +151,7 @@ async fn one_pod_of_a_controller_is_evicted_at_a_time() {
     world.end().await;
 }
 
-async fn nothing_rolls_single_pods_and_that_is_said(world: World) {
+async fn unmanaged_pods_are_not_restarted_by_rollout(world: World) {
     let pods = adopted(&world).await;
     rotate(&world).await;
     let rolled = run(&world, &POLICY.replace("strategy: evict, ", "")).await;

@@ -1,4 +1,4 @@
-//! Restarts without end: seen, stopped, and said.
+//! Endless restarts are detected, stopped and reported.
 
 use super::{POLICY, rolled, shop};
 use crate::{
@@ -11,14 +11,14 @@ async fn run(world: &World, rule: &str) -> Outcome {
     world.bin.policy(&world.named(&policy), &[]).await
 }
 
-/// What the report says of `web` beside its outcome.
+/// The message for `web` in the report.
 fn told(outcome: &Outcome) -> String {
     outcome.restart("web")["message"].to_string()
 }
 
-/// Two that write the same secret in turn.
+/// Two writers overwrite each other's value.
 #[tokio::test]
-async fn data_that_goes_to_and_fro_is_not_followed_for_ever() {
+async fn flapping_data_stops_causing_restarts() {
     let world = World::sandbox().await;
     shop(&world).await;
     let rule = "cooldown: 1ms, maxPerDay: 50";
@@ -40,7 +40,11 @@ async fn data_that_goes_to_and_fro_is_not_followed_for_ever() {
         assert_eq!(outcome.restart_of("web"), expected);
         if value == "mine" {
             outcome.exits(3);
-            assert!(told(&outcome).contains("to and fro"), "{}", told(&outcome));
+            assert!(
+                told(&outcome).contains("back and forth"),
+                "{}",
+                told(&outcome)
+            );
         }
         assert_eq!(rolled(&world, "Deployment", "web").await, 3);
     }
@@ -48,7 +52,7 @@ async fn data_that_goes_to_and_fro_is_not_followed_for_ever() {
 }
 
 #[tokio::test]
-async fn a_restart_in_every_run_ends_at_the_limit_of_a_day() {
+async fn the_daily_limit_stops_a_restart_in_every_run() {
     let world = World::sandbox().await;
     shop(&world).await;
     let rule = "when: always, cooldown: 1ms, maxPerDay: 2";

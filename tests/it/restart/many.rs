@@ -1,4 +1,4 @@
-//! Many Secrets, many workloads.
+//! Many Secrets and many workloads.
 
 use serde_json::{Value, json};
 
@@ -8,9 +8,9 @@ use crate::{
     support::{World, eventually},
 };
 
-/// 80 Secrets change at once under one workload.
+/// 80 Secrets of one workload change at the same time.
 #[tokio::test]
-async fn eighty_secrets_that_change_at_once_are_one_rollout() {
+async fn eighty_changed_secrets_cause_one_rollout() {
     let world = World::sandbox().await;
     base(&world).await;
     let spec = world.get("ExternalSecret", "db").await.expect("db")["spec"].clone();
@@ -50,9 +50,9 @@ async fn eighty_secrets_that_change_at_once_are_one_rollout() {
     world.end().await;
 }
 
-/// Of each rule one goes alone; then as many as may go at once.
+/// Each rule restarts one workload alone, then groups of `maxConcurrent`.
 #[tokio::test]
-async fn waves_hold() {
+async fn the_next_wave_waits_for_the_previous() {
     let world = World::sandbox().await;
     base(&world).await;
     for number in 0..7 {

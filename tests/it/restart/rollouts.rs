@@ -1,4 +1,4 @@
-//! Rollouts of Argo: restarted by their `restartAt`, without a step of their canary.
+//! Argo Rollouts: restarted by `restartAt`, without the steps of their canary.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! A thousand workloads, told by the API server's own record: what it was asked and when, and every state it has held.
+//! A thousand workloads, checked against the API server's record of requests and of all object versions.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,13 +12,13 @@ use crate::{
     support::{Outcome, World, eventually},
 };
 
-/// Restarts are this far apart at the least: `pace.restarts` is 500/s.
+/// The minimum time between restarts: `pace.restarts` is 500/s.
 const APART: Duration = Duration::from_millis(2);
 
 /// `maxConcurrent`
 const AT_ONCE: usize = 40;
 
-/// Secrets, each used by as many workloads.
+/// The number of Secrets. Each is used by the same number of workloads.
 const SECRETS: usize = 20;
 
 const KINDS: [(&str, &str, usize); 3] = [
@@ -35,7 +35,7 @@ safety: {maxRestarts: 1000}
 restart: [{match: references, require: proven, wait: 1m, maxConcurrent: 40}]
 ";
 
-/// Every workload uses one Secret that is rotated.
+/// Each workload uses one of the rotated Secrets.
 async fn fleet(world: &World) {
     base(world).await;
     let spec = world.get("ExternalSecret", "db").await.expect("db")["spec"].clone();
@@ -76,7 +76,7 @@ fn name(kind: &str, number: usize) -> String {
     format!("{}-{number:03}", kind.to_lowercase())
 }
 
-/// Whether `kubectl rollout status` would call it done.
+/// True if `kubectl rollout status` would report success.
 fn is_up(kind: &str, object: &Value) -> bool {
     let status = &object["status"];
     let count = |field: &str| status[field].as_i64().unwrap_or_default();
@@ -101,14 +101,14 @@ fn is_up(kind: &str, object: &Value) -> bool {
     counts && status["observedGeneration"] == object["metadata"]["generation"]
 }
 
-/// The restart of one workload, in the resource versions in which it began and was over.
+/// The restart of one workload: the resource versions at its begin and end.
 #[derive(Debug)]
 struct Restart {
     began: u64,
     over: u64,
 }
 
-/// All restarts, in the order in which they began.
+/// All restarts, by their begin.
 fn restarts(world: &World) -> Vec<Restart> {
     let mut restarts: Vec<Restart> = Vec::new();
     for (kind, resource, count) in KINDS {
@@ -133,19 +133,19 @@ fn restarts(world: &World) -> Vec<Restart> {
                 )
             };
             let (first, restart) = of.entry(name.to_owned()).or_insert_with(began);
-            assert_eq!(first, at, "{name} is restarted once");
+            assert_eq!(first, at, "{name} was restarted more than once");
             if is_up(kind, &state) {
                 restart.over = restart.over.min(version);
             }
         }
-        assert_eq!(of.len(), count, "all {resource} are restarted");
+        assert_eq!(of.len(), count, "not all {resource} were restarted");
         restarts.extend(of.into_values().map(|(_, restart)| restart));
     }
     restarts.sort_by_key(|restart| restart.began);
     restarts
 }
 
-/// When the API server was asked for each of these restarts.
+/// The times of the restart requests.
 fn times(requests: &[Request]) -> Vec<Instant> {
     let restarts = requests.iter().filter(|request| {
         let body = String::from_utf8_lossy(&request.body);
@@ -162,7 +162,7 @@ fn are_apart(times: &[Instant], least: Duration) {
     }
 }
 
-/// A run, and what it asked of the API server.
+/// Runs the policy. Returns the requests that it sent to the API server.
 async fn run(world: &World, policy: &str) -> (Outcome, Vec<Request>) {
     let before = world.embedded().requests().len();
     let outcome = world.bin.policy(&world.named(policy), &[]).await;
@@ -171,7 +171,7 @@ async fn run(world: &World, policy: &str) -> (Outcome, Vec<Request>) {
 }
 
 #[tokio::test]
-async fn a_thousand_workloads_are_restarted_in_waves_at_the_pace() {
+async fn a_thousand_workloads_restart_in_waves_at_the_rate() {
     let world = World::sandbox().await;
     fleet(&world).await;
     world.bin.policy(&world.named(POLICY), &[]).await.exits(0);
@@ -186,14 +186,14 @@ async fn a_thousand_workloads_are_restarted_in_waves_at_the_pace() {
     let mut over = canary.over;
     for wave in others.chunks(AT_ONCE) {
         let began = wave.first().expect("one").began;
-        assert!(over < began, "what went before is healthy");
+        assert!(over < began, "the previous wave is healthy");
         over = wave.iter().map(|restart| restart.over).max().expect("one");
     }
-    // Of each: the workload, its Secret, its pods before and after, the patch, and a watch until it is healthy.
+    // For each restart: the workload, its Secret, its pods before and after, the patch, and a watch until it is healthy.
     let shared = requests.len() - 6 * restarts.len();
     assert!(
         shared < 150,
-        "{shared} requests beyond six for each restart"
+        "{shared} requests in addition to six per restart"
     );
     let (again, requests) = run(&world, POLICY).await;
     again.exits(0);
@@ -205,14 +205,14 @@ async fn a_thousand_workloads_are_restarted_in_waves_at_the_pace() {
     };
     assert!(
         !kinds.any(|(_, resource, _)| written(resource)),
-        "nothing is owed"
+        "no restart is pending"
     );
     world.end().await;
 }
 
-/// The first of a wave is slow to be looked at: the others do not catch up with it.
+/// The first restart of a wave is slow. The others do not catch up.
 #[tokio::test]
-async fn restarts_stay_apart_however_slow_the_api_server_is() {
+async fn a_slow_api_server_keeps_restarts_apart() {
     let world = World::sandbox().await;
     base(&world).await;
     for number in 0..4 {

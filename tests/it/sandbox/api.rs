@@ -5,12 +5,13 @@ use sandbox::{Fault, Settings};
 use serde_json::{Value, json};
 
 use super::support::{
-    ALL, TEAM_A, call, external_secret, get, names, patch, resting, send, store, with, with_spec,
+    ALL, TEAM_A, call, external_secret, get, names, patch, send, store, with, with_spec,
+    without_operator,
 };
 
 #[tokio::test]
-async fn discovery_tells_what_is_served() {
-    let sandbox = resting().await;
+async fn discovery_lists_served_resources() {
+    let sandbox = without_operator().await;
     assert_eq!(get(&sandbox, "/version").await["major"], "1");
     let group = get(&sandbox, "/apis/external-secrets.io").await;
     assert_eq!(group["preferredVersion"]["version"], "v1");
@@ -40,7 +41,7 @@ async fn discovery_tells_what_is_served() {
 }
 
 #[tokio::test]
-async fn an_old_operator_serves_v1beta1_only() {
+async fn v1beta1_setting_serves_only_v1beta1() {
     let sandbox = with(Settings {
         v1beta1: true,
         operator: false,
@@ -64,8 +65,8 @@ async fn an_old_operator_serves_v1beta1_only() {
 }
 
 #[tokio::test]
-async fn the_crd_tells_the_operators_age() {
-    let sandbox = resting().await;
+async fn crd_reveals_the_operators_version() {
+    let sandbox = without_operator().await;
     let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/externalsecrets.external-secrets.io";
     let crd = get(&sandbox, path).await;
     let version = &crd["spec"]["versions"][0];
@@ -80,8 +81,8 @@ async fn the_crd_tells_the_operators_age() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_not_found_in_the_servers_words() {
-    let sandbox = resting().await;
+async fn not_found_errors_match_the_servers_messages() {
+    let sandbox = without_operator().await;
     let (code, status) = call(
         &sandbox,
         Method::GET,
@@ -102,7 +103,7 @@ async fn what_is_not_there_is_not_found_in_the_servers_words() {
     assert_eq!(
         get(&sandbox, nowhere).await["items"],
         json!([]),
-        "a list of nowhere is empty"
+        "a list in a missing namespace is empty"
     );
     let mut object = external_secret("db");
     object["metadata"]["namespace"] = "nowhere".into();
@@ -114,8 +115,8 @@ async fn what_is_not_there_is_not_found_in_the_servers_words() {
 }
 
 #[tokio::test]
-async fn pages_show_one_moment_however_long_they_take() {
-    let sandbox = resting().await;
+async fn all_pages_show_one_resource_version() {
+    let sandbox = without_operator().await;
     for name in ["a", "b", "c", "d", "e"] {
         sandbox.apply(external_secret(name)).unwrap();
     }
@@ -168,8 +169,8 @@ async fn pages_show_one_moment_however_long_they_take() {
 }
 
 #[tokio::test]
-async fn lists_can_be_narrowed() {
-    let sandbox = resting().await;
+async fn lists_support_selectors() {
+    let sandbox = without_operator().await;
     for (name, team) in [("a", "x"), ("b", "y")] {
         let mut object = external_secret(name);
         object["metadata"]["labels"] = json!({"team": team});
@@ -206,8 +207,8 @@ async fn lists_can_be_narrowed() {
 }
 
 #[tokio::test]
-async fn only_the_operators_kinds_say_in_lists_what_they_are() {
-    let sandbox = resting().await;
+async fn only_custom_resources_have_kinds_in_lists() {
+    let sandbox = without_operator().await;
     sandbox.apply(external_secret("db")).unwrap();
     assert_eq!(
         get(&sandbox, ALL).await["items"][0]["kind"],
@@ -228,8 +229,8 @@ async fn only_the_operators_kinds_say_in_lists_what_they_are() {
 }
 
 #[tokio::test]
-async fn a_patch_that_changes_nothing_is_no_write() {
-    let sandbox = resting().await;
+async fn patch_without_changes_writes_nothing() {
+    let sandbox = without_operator().await;
     sandbox.apply(external_secret("db")).unwrap();
     let change = json!({"metadata": {"annotations": {"force-sync": "r1"}}});
     let first = patch(&sandbox, "db", change.clone()).await;
@@ -238,8 +239,8 @@ async fn a_patch_that_changes_nothing_is_no_write() {
 }
 
 #[tokio::test]
-async fn the_generation_counts_changes_of_the_spec_only() {
-    let sandbox = resting().await;
+async fn generation_counts_only_spec_changes() {
+    let sandbox = without_operator().await;
     sandbox.apply(external_secret("db")).unwrap();
     let annotated = patch(
         &sandbox,
@@ -263,13 +264,13 @@ async fn the_generation_counts_changes_of_the_spec_only() {
     assert_eq!(edited["metadata"]["generation"], 2);
     assert_eq!(
         edited["status"], written["status"],
-        "a plain write leaves the status alone"
+        "a write of the main resource ignores the status"
     );
 }
 
 #[tokio::test]
-async fn what_the_client_leaves_out_is_filled_in() {
-    let sandbox = resting().await;
+async fn omitted_fields_are_defaulted() {
+    let sandbox = without_operator().await;
     let (code, created) = call(&sandbox, Method::POST, TEAM_A, external_secret("db")).await;
     assert_eq!(code, 201);
     let metadata = &created["metadata"];
@@ -277,7 +278,7 @@ async fn what_the_client_leaves_out_is_filled_in() {
     assert!(metadata["uid"].is_string() && metadata["resourceVersion"].is_string());
     assert_eq!(
         metadata["managedFields"][0]["manager"], "tester",
-        "the program's name, where no manager is named"
+        "defaults to the program's name"
     );
     assert_eq!(
         created["spec"]["target"],
@@ -300,8 +301,8 @@ async fn what_the_client_leaves_out_is_filled_in() {
 }
 
 #[tokio::test]
-async fn who_wrote_what_is_kept() {
-    let sandbox = resting().await;
+async fn managed_fields_record_field_owners() {
+    let sandbox = without_operator().await;
     sandbox.apply(external_secret("db")).unwrap();
     let object = patch(
         &sandbox,
@@ -313,16 +314,16 @@ async fn who_wrote_what_is_kept() {
         .as_array()
         .unwrap()
         .clone();
-    let ours = entries
+    let our_entry = entries
         .iter()
         .find(|entry| entry["manager"] == "tester")
         .unwrap();
     let annotations = json!({".": {}, "f:force-sync": {}});
     assert_eq!(
-        ours["fieldsV1"],
+        our_entry["fieldsV1"],
         json!({"f:metadata": {"f:annotations": annotations}})
     );
-    let taken = call(
+    let changed = call(
         &sandbox,
         Method::PATCH,
         &format!("{TEAM_A}/db?fieldManager=gitops"),
@@ -330,7 +331,7 @@ async fn who_wrote_what_is_kept() {
     )
     .await
     .1;
-    let entries = taken["metadata"]["managedFields"].as_array().unwrap();
+    let entries = changed["metadata"]["managedFields"].as_array().unwrap();
     assert!(
         entries.iter().all(|entry| entry["manager"] != "tester"),
         "{entries:?}"
@@ -338,8 +339,8 @@ async fn who_wrote_what_is_kept() {
 }
 
 #[tokio::test]
-async fn a_dry_run_answers_as_if() {
-    let sandbox = resting().await;
+async fn dry_run_returns_result_without_writing() {
+    let sandbox = without_operator().await;
     sandbox.apply(external_secret("db")).unwrap();
     let before = sandbox.get("externalsecrets", "team-a", "db");
     let path = format!("{TEAM_A}/db?dryRun=All");
@@ -350,8 +351,8 @@ async fn a_dry_run_answers_as_if() {
 }
 
 #[tokio::test]
-async fn a_write_that_was_based_on_an_older_state_is_refused() {
-    let sandbox = resting().await;
+async fn writes_with_outdated_version_conflict() {
+    let sandbox = without_operator().await;
     let created = sandbox.apply(external_secret("db")).unwrap();
     patch(&sandbox, "db", json!({"metadata": {"labels": {"a": "1"}}})).await;
     let path = format!("{TEAM_A}/db");
@@ -366,13 +367,13 @@ async fn a_write_that_was_based_on_an_older_state_is_refused() {
     let (code, _) = call(&sandbox, Method::PUT, &path, created.clone()).await;
     assert_eq!(code, 409);
     let (code, _) = call(&sandbox, Method::POST, TEAM_A, external_secret("db")).await;
-    assert_eq!(code, 409, "it exists");
+    assert_eq!(code, 409, "it already exists");
 }
 
-/// The real server answers so, not with a conflict: the uid of an object cannot be changed.
+/// The real server returns 422 for a patch, not a conflict, because the uid is immutable.
 #[tokio::test]
-async fn a_patch_for_another_object_of_the_same_name_is_invalid() {
-    let sandbox = resting().await;
+async fn patch_with_another_uid_is_invalid() {
+    let sandbox = without_operator().await;
     sandbox.apply(external_secret("db")).unwrap();
     let path = format!("{TEAM_A}/db");
     let uid = "00000000-0000-0000-0000-000000000000";
@@ -397,8 +398,8 @@ async fn a_patch_for_another_object_of_the_same_name_is_invalid() {
 }
 
 #[tokio::test]
-async fn what_is_malformed_is_refused() {
-    let sandbox = resting().await;
+async fn malformed_patches_are_rejected() {
+    let sandbox = without_operator().await;
     sandbox.apply(external_secret("db")).unwrap();
     let path = format!("{TEAM_A}/db");
     for (change, message) in [
@@ -432,8 +433,8 @@ async fn what_is_malformed_is_refused() {
 }
 
 #[tokio::test]
-async fn a_lease_is_created_replaced_and_deleted_under_conditions() {
-    let sandbox = resting().await;
+async fn lease_writes_check_preconditions() {
+    let sandbox = without_operator().await;
     let leases = "/apis/coordination.k8s.io/v1/namespaces/team-a/leases";
     let path = format!("{leases}/eso-sync");
     let lease = json!({
@@ -466,12 +467,12 @@ async fn a_lease_is_created_replaced_and_deleted_under_conditions() {
     let (code, status) = call(&sandbox, Method::DELETE, &path, Value::Null).await;
     assert_eq!((code, &status["status"]), (200, &json!("Success")));
     let (code, _) = call(&sandbox, Method::PUT, &path, renewed).await;
-    assert_eq!(code, 409, "a Lease that is meant to exist is not made anew");
+    assert_eq!(code, 409, "a PUT with a uid does not create a Lease");
 }
 
 #[tokio::test]
 async fn a_deleted_object_waits_for_its_finalizers() {
-    let sandbox = resting().await;
+    let sandbox = without_operator().await;
     let mut object = external_secret("db");
     object["metadata"]["finalizers"] = json!(["example.org/hold"]);
     sandbox.apply(object).unwrap();
@@ -492,8 +493,8 @@ async fn a_deleted_object_waits_for_its_finalizers() {
 }
 
 #[tokio::test]
-async fn names_at_their_limits_are_names() {
-    let sandbox = resting().await;
+async fn longest_names_and_unicode_annotations_are_valid() {
+    let sandbox = without_operator().await;
     let name = format!("{}.{}", "a".repeat(63), "b".repeat(189));
     assert_eq!(name.len(), 253);
     let (code, _) = call(&sandbox, Method::POST, TEAM_A, external_secret(&name)).await;
@@ -509,8 +510,8 @@ async fn names_at_their_limits_are_names() {
 }
 
 #[tokio::test]
-async fn an_access_review_agrees_with_what_is_forbidden() {
-    let sandbox = resting().await;
+async fn access_reviews_match_forbidden_requests() {
+    let sandbox = without_operator().await;
     sandbox.apply(store(&json!({}))).unwrap();
     sandbox.apply(with_spec("db", json!({}))).unwrap();
     sandbox.inject(
@@ -546,13 +547,13 @@ async fn an_access_review_agrees_with_what_is_forbidden() {
     assert_eq!(
         get(&sandbox, ALL).await["kind"],
         "ExternalSecretList",
-        "the whole cluster is another right"
+        "a cluster-wide list is a different permission"
     );
 }
 
 #[tokio::test]
-async fn every_request_is_noted() {
-    let sandbox = resting().await;
+async fn requests_are_recorded() {
+    let sandbox = without_operator().await;
     sandbox.apply(external_secret("db")).unwrap();
     patch(
         &sandbox,

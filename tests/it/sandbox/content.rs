@@ -1,4 +1,4 @@
-//! What a sandbox is filled with.
+//! The content of a sandbox.
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
@@ -25,8 +25,8 @@ async fn load(folder: &Path) -> Result<Sandbox, SandboxError> {
     Sandbox::with(&Content::Directory(folder.to_owned()), settings, now()).await
 }
 
-/// The error, with its causes.
-async fn refusal(files: &[(&str, &str)]) -> String {
+/// The error message, with its causes.
+async fn load_error(files: &[(&str, &str)]) -> String {
     let folder = folder(files);
     let error = load(folder.path()).await.err().expect("an error");
     let mut text = error.to_string();
@@ -39,7 +39,7 @@ async fn refusal(files: &[(&str, &str)]) -> String {
 }
 
 #[tokio::test]
-async fn the_value_of_the_flag_names_the_content() {
+async fn sandbox_flag_selects_the_content() {
     for (text, content) in [
         ("", Content::Default),
         ("bad-day", Content::BadDay),
@@ -49,9 +49,9 @@ async fn the_value_of_the_flag_names_the_content() {
     }
 }
 
-/// Time stands still but for what waits for it, so that all that the operator would do by itself is done.
+/// The clock is paused, so that all pending work of the operator is done before time passes.
 #[tokio::test(start_paused = true)]
-async fn an_ordinary_day_begins_with_an_operator_at_rest() {
+async fn default_content_needs_no_operator_action() {
     let sandbox = sandbox::start(&Content::Default, now()).await.unwrap();
     let versions = |sandbox: &Sandbox| -> BTreeSet<String> {
         let resources = [
@@ -73,7 +73,8 @@ async fn an_ordinary_day_begins_with_an_operator_at_rest() {
                 metadata["resourceVersion"]
             )
         };
-        // Stores are told that they are Ready; whatever concerns ExternalSecrets is as it should be.
+        // The operator writes Events about stores that become Ready. Everything about ExternalSecrets must stay
+        // unchanged.
         objects
             .filter(|object| {
                 !object["involvedObject"]["kind"]
@@ -91,16 +92,16 @@ async fn an_ordinary_day_begins_with_an_operator_at_rest() {
     assert_eq!(
         secret["data"]["password"],
         json!("ZmFrZS1kYi1wYXNzd29yZC1vZi15ZXN0ZXJkYXk="),
-        "from before the rotation"
+        "the value from before the rotation"
     );
     assert_eq!(
         secret["metadata"]["creationTimestamp"], "2026-05-01T11:25:00Z",
-        "as old as the last sync"
+        "created at the last sync"
     );
 }
 
 #[test]
-fn a_run_on_an_ordinary_day_ends_well() {
+fn run_with_default_content_succeeds() {
     let run = Command::new(env!("CARGO_BIN_EXE_eso-sync"))
         .args(["run", "--sandbox"])
         .output()
@@ -111,7 +112,7 @@ fn a_run_on_an_ordinary_day_ends_well() {
 }
 
 #[test]
-fn a_run_on_a_bad_day_tells_what_is_wrong_and_no_value() {
+fn run_on_bad_day_reports_reasons_without_values() {
     let run = Command::new(env!("CARGO_BIN_EXE_eso-sync"))
         .args(["run", "--sandbox=bad-day"])
         .output()
@@ -130,12 +131,12 @@ fn a_run_on_a_bad_day_tells_what_is_wrong_and_no_value() {
     }
     assert!(
         !report.contains("invalid character"),
-        "a piece of a value: {report}"
+        "contains part of a value: {report}"
     );
 }
 
 #[tokio::test]
-async fn what_kubectl_prints_loads_as_it_is() {
+async fn kubectl_output_loads_unchanged() {
     let folder = folder(&[
         ("all.yaml", include_str!("content/kubectl-get.yaml")),
         ("notes.txt", "not a manifest"),
@@ -150,13 +151,13 @@ async fn what_kubectl_prints_loads_as_it_is() {
     assert_eq!(object["metadata"]["generation"], 2);
     assert!(
         sandbox.get("namespaces", "", "team-a").is_some(),
-        "the namespaces of objects exist"
+        "the namespace of the object was created"
     );
     assert_eq!(
         names(&get(&sandbox, "/api/v1/namespaces/team-a/configmaps").await),
         ["kube-root-ca.crt"]
     );
-    // The Secret was not printed, but it was there.
+    // The Secret is not in the manifests, but the ExternalSecret was synced, so it exists.
     let secret = sandbox.get("secrets", "team-a", "db").unwrap();
     assert_eq!(
         secret["metadata"]["labels"]["reconcile.external-secrets.io/managed"],
@@ -164,9 +165,9 @@ async fn what_kubectl_prints_loads_as_it_is() {
     );
 }
 
-/// An operator that finds everything as it left it leaves it so.
+/// The operator changes nothing if everything is as it left it.
 #[tokio::test(start_paused = true)]
-async fn a_printed_cluster_is_at_rest_too() {
+async fn kubectl_output_needs_no_operator_action() {
     let folder = folder(&[("all.yaml", include_str!("content/kubectl-get.yaml"))]);
     let content = Content::Directory(folder.path().to_owned());
     let later = "2026-11-24T17:20:00Z".parse().unwrap();
@@ -180,7 +181,7 @@ async fn a_printed_cluster_is_at_rest_too() {
 }
 
 #[tokio::test]
-async fn times_and_settings_can_stand_in_manifests() {
+async fn manifests_can_contain_times_and_settings() {
     let settings = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: eso-sync-sandbox}\ndata: {digest: md5}\n";
     let mut object = external_secret("db");
     object["status"] = json!({
@@ -198,7 +199,7 @@ async fn times_and_settings_can_stand_in_manifests() {
 }
 
 #[tokio::test]
-async fn a_store_of_which_nothing_is_known_gets_made_up_values() {
+async fn stores_without_values_get_generated_values() {
     let sandbox = with(Settings::default()).await;
     let store = json!({
         "apiVersion": "external-secrets.io/v1", "kind": "ClusterSecretStore", "metadata": {"name": "fake"},
@@ -212,58 +213,62 @@ async fn a_store_of_which_nothing_is_known_gets_made_up_values() {
     .await;
     assert_eq!(
         secret["data"]["password"],
-        "bWFkZSB1cCBieSB0aGUgc2FuZGJveDogL2Ri"
+        "Z2VuZXJhdGVkIGJ5IHRoZSBzYW5kYm94OiAvZGI="
     );
 }
 
 #[tokio::test]
-async fn errors_name_the_file_and_the_line_and_no_secret() {
+async fn load_errors_have_file_and_line_without_secrets() {
     let fine = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\n";
     for (text, expected) in [
         (
             format!("{fine}\n# a comment\nkind: Secret\n"),
-            "7: lacks `apiVersion` or `kind`",
+            "7: `apiVersion` or `kind` is missing",
         ),
         (
             format!("{fine}apiVersion: v1\nkind: Secret\ndata: {{p: aHVudGVyMg==}}\n"),
-            "5: Secret lacks `metadata.name`",
+            "5: Secret: `metadata.name` is missing",
         ),
         (
             format!("{fine}apiVersion: v1\nkind: Secret\ndata: {{p: hunter2, p: hunter2}}\n"),
-            "7: is no valid YAML",
+            "7: is not valid YAML",
         ),
-        (format!("{fine}- 1\n"), "5: is no Kubernetes object"),
+        (format!("{fine}- 1\n"), "5: is not a Kubernetes object"),
         (
             format!(
                 "{fine}apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n  x: ${{now-2x}}\n"
             ),
-            "9: cannot understand a time; write `${now}` or `${now-2h30m}`",
+            "9: invalid time; use `${now}` or `${now-2h30m}`",
         ),
         (
             format!(
                 "{fine}apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a, annotations: {{sandbox.eso-sync/throttle: fast}}}}\n"
             ),
-            "5: ConfigMap a: cannot understand the annotation sandbox.eso-sync/throttle",
+            "5: ConfigMap a: invalid value of the annotation sandbox.eso-sync/throttle",
         ),
         (
             format!(
                 "{fine}apiVersion: v1\nkind: List\nitems:\n- {{apiVersion: v1, kind: Secret, metadata: {{name: a}}}}\n- {{apiVersion: v1}}\n"
             ),
-            "5: item 2: lacks `apiVersion` or `kind`",
+            "5: item 2: `apiVersion` or `kind` is missing",
         ),
     ] {
-        let error = refusal(&[("m.yaml", &text)]).await;
+        let error = load_error(&[("m.yaml", &text)]).await;
         assert_eq!(
             error,
             format!("the sandbox could not load its content: m.yaml:{expected}")
         );
     }
     let settings = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: eso-sync-sandbox}\ndata: {workers: many}\n";
-    assert!(refusal(&[("m.yaml", settings)]).await.contains("`workers`"));
     assert!(
-        refusal(&[("readme.txt", "")])
+        load_error(&[("m.yaml", settings)])
             .await
-            .contains("holds no manifest")
+            .contains("`workers`")
+    );
+    assert!(
+        load_error(&[("readme.txt", "")])
+            .await
+            .contains("no manifests")
     );
     let missing = load(Path::new("no/such/folder")).await.err().unwrap();
     assert!(
@@ -275,7 +280,7 @@ async fn errors_name_the_file_and_the_line_and_no_secret() {
 }
 
 #[tokio::test]
-async fn thousands_load_and_sync() {
+async fn thousands_of_external_secrets_sync() {
     const MANY: usize = 5_000;
     let sandbox = with(Settings {
         operator: false,

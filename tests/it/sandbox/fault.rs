@@ -1,4 +1,4 @@
-//! Faults that tests order.
+//! Faults that tests inject.
 
 use std::time::{Duration, Instant};
 
@@ -6,15 +6,17 @@ use http::{Method, Request, StatusCode};
 use sandbox::Fault;
 use serde_json::{Value, json};
 
-use super::support::{ALL, TEAM_A, call, client, external_secret, get, is_answered, resting};
+use super::support::{
+    ALL, TEAM_A, call, client, external_secret, get, is_answered, without_operator,
+};
 
 fn annotated(value: &str) -> Value {
     json!({"metadata": {"annotations": {"a": value}}})
 }
 
 #[tokio::test]
-async fn a_throttled_request_is_told_when_to_come_again() {
-    let sandbox = resting().await;
+async fn throttled_responses_have_retry_after() {
+    let sandbox = without_operator().await;
     sandbox.inject(Fault::throttled(3).verb("list").times(1));
     let request = Request::get(ALL).body(Vec::new().into()).unwrap();
     let response = client(&sandbox).send(request).await.unwrap();
@@ -23,13 +25,13 @@ async fn a_throttled_request_is_told_when_to_come_again() {
     assert_eq!(
         get(&sandbox, ALL).await["kind"],
         "ExternalSecretList",
-        "once means once"
+        "the fault occurs only once"
     );
 }
 
 #[tokio::test]
-async fn a_fault_hits_what_it_names() {
-    let sandbox = resting().await;
+async fn faults_affect_only_matching_requests() {
+    let sandbox = without_operator().await;
     sandbox.apply(external_secret("db")).unwrap();
     sandbox.inject(
         Fault::status(500)
@@ -61,8 +63,8 @@ async fn a_fault_hits_what_it_names() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_to_a_request_that_was_carried_out() {
-    let sandbox = resting().await;
+async fn drop_after_executes_the_request() {
+    let sandbox = without_operator().await;
     sandbox.apply(external_secret("db")).unwrap();
     let path = format!("{TEAM_A}/db");
     let value = || {
@@ -78,8 +80,8 @@ async fn a_lost_answer_is_to_a_request_that_was_carried_out() {
 }
 
 #[tokio::test]
-async fn a_delay_goes_together_with_another_fault_until_faults_are_cleared() {
-    let sandbox = resting().await;
+async fn delays_combine_with_faults_until_cleared() {
+    let sandbox = without_operator().await;
     let delay = Duration::from_millis(80);
     sandbox.inject(Fault::latency(delay).resource("externalsecrets"));
     sandbox.inject(Fault::status(503).resource("externalsecrets"));

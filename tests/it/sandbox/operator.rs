@@ -1,11 +1,11 @@
-//! The operator behind the API.
+//! The sandbox's operator, seen through the API.
 
 use eso_model::digest;
 use sandbox::{Sandbox, Settings};
 use serde_json::{Value, json};
 
 use super::support::{
-    external_secret, force, patch, store, with, with_annotations, with_spec, working,
+    external_secret, force, patch, store, with, with_annotations, with_operator, with_spec,
 };
 use crate::support::eventually;
 
@@ -58,7 +58,7 @@ fn events(sandbox: &Sandbox, name: &str, reason: &str) -> Vec<Value> {
     events
 }
 
-/// The only event of this kind, once there is one.
+/// The latest event with this reason, once there is one.
 async fn event(sandbox: &Sandbox, name: &str, reason: &str) -> Value {
     eventually(&format!("an event {reason} of {name}"), async || {
         events(sandbox, name, reason).pop()
@@ -71,15 +71,15 @@ fn password(value: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_new_external_secret_is_written_and_proven() {
-    let sandbox = working().await;
+async fn new_external_secret_is_synced() {
+    let sandbox = with_operator().await;
     let mut object = with_annotations(external_secret("db"), json!({"note": "n"}));
     object["metadata"]["labels"] = json!({"app": "db"});
     sandbox.apply(object).unwrap();
     let object = proven(&sandbox, "db").await;
     assert_eq!(
         object["spec"]["refreshInterval"], "1h0m0s",
-        "Go writes it so"
+        "in Go's format"
     );
     assert_eq!(
         object["metadata"]["finalizers"],
@@ -132,8 +132,8 @@ async fn a_new_external_secret_is_written_and_proven() {
 }
 
 #[tokio::test]
-async fn any_annotation_is_a_force_sync() {
-    let sandbox = working().await;
+async fn any_annotation_change_forces_a_sync() {
+    let sandbox = with_operator().await;
     sandbox.apply(external_secret("db")).unwrap();
     proven(&sandbox, "db").await;
     sandbox.apply(password("after")).unwrap();
@@ -155,8 +155,8 @@ async fn any_annotation_is_a_force_sync() {
 }
 
 #[tokio::test]
-async fn what_syncs_once_ignores_annotations() {
-    let sandbox = working().await;
+async fn created_once_and_zero_interval_ignore_annotations() {
+    let sandbox = with_operator().await;
     for (name, spec) in [
         ("once", json!({"refreshPolicy": "CreatedOnce"})),
         ("zero", json!({"refreshInterval": "0"})),
@@ -169,10 +169,10 @@ async fn what_syncs_once_ignores_annotations() {
         proven(&sandbox, name).await;
         force(&sandbox, name, "r1").await;
     }
-    // One queue for all: when the last is done, the operator has looked at the others.
+    // There is one queue for all: once the last is synced, the operator has processed the others.
     proven(&sandbox, "change").await;
     assert!(!is_proven(&get(&sandbox, "once")) && !is_proven(&get(&sandbox, "zero")));
-    // But it heals what somebody breaks.
+    // It still repairs a Secret that somebody changed.
     let broken =
         json!({"metadata": {"annotations": {"reconcile.external-secrets.io/data-hash": null}}});
     let path = "/api/v1/namespaces/team-a/secrets/once";
@@ -181,14 +181,14 @@ async fn what_syncs_once_ignores_annotations() {
 }
 
 #[tokio::test]
-async fn an_interval_that_has_passed_is_a_sync() {
-    let sandbox = working().await;
+async fn elapsed_interval_causes_a_sync() {
+    let sandbox = with_operator().await;
     sandbox
         .apply(with_spec("db", json!({"refreshInterval": "1s"})))
         .unwrap();
     let first = proven(&sandbox, "db").await["status"]["refreshTime"].clone();
     sandbox.apply(password("after")).unwrap();
-    eventually("the new value comes by itself", async || {
+    eventually("the new value is synced", async || {
         (secret(&sandbox, "db")["data"]["password"] == "YWZ0ZXI=").then_some(())
     })
     .await;
@@ -196,8 +196,8 @@ async fn an_interval_that_has_passed_is_a_sync() {
 }
 
 #[tokio::test]
-async fn a_failure_changes_nothing_but_the_condition_and_repeats_itself_in_events() {
-    let sandbox = working().await;
+async fn failures_change_only_condition_and_events() {
+    let sandbox = with_operator().await;
     sandbox.apply(external_secret("db")).unwrap();
     let before = proven(&sandbox, "db").await;
     sandbox.apply(store(&json!({"user": "u"}))).unwrap();
@@ -234,8 +234,8 @@ async fn a_failure_changes_nothing_but_the_condition_and_repeats_itself_in_event
 }
 
 #[tokio::test]
-async fn a_failure_before_the_first_sync_leaves_an_empty_status() {
-    let sandbox = working().await;
+async fn first_failure_leaves_an_empty_status() {
+    let sandbox = with_operator().await;
     let gone = json!([{"extract": {"key": "/gone"}}]);
     sandbox
         .apply(with_spec("db", json!({"data": [], "dataFrom": gone})))
@@ -255,8 +255,8 @@ async fn a_failure_before_the_first_sync_leaves_an_empty_status() {
 }
 
 #[tokio::test]
-async fn policies_decide_what_becomes_of_the_secret() {
-    let sandbox = working().await;
+async fn creation_and_deletion_policies_are_applied() {
+    let sandbox = with_operator().await;
     let nothing = json!([{"find": {"name": {"regexp": "^nothing"}}}]);
     let gone = json!([{"secretKey": "a", "remoteRef": {"key": "/gone"}}]);
     for (name, spec, reason, message, written) in [
@@ -313,8 +313,8 @@ async fn policies_decide_what_becomes_of_the_secret() {
 }
 
 #[tokio::test]
-async fn a_secret_is_added_to_replaced_or_left_as_its_policy_says() {
-    let sandbox = working().await;
+async fn existing_secrets_are_merged_replaced_or_kept() {
+    let sandbox = with_operator().await;
     let existing = |name: &str| {
         json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "team-a", "name": name},
@@ -358,13 +358,13 @@ async fn a_secret_is_added_to_replaced_or_left_as_its_policy_says() {
     assert_eq!(
         secret(&sandbox, "immutable")["data"]["password"],
         "YmVmb3Jl",
-        "synced, and still as it was"
+        "synced, but unchanged"
     );
 }
 
 #[tokio::test]
-async fn a_target_that_belongs_to_another_is_refused_for_good() {
-    let sandbox = working().await;
+async fn target_of_another_external_secret_fails_permanently() {
+    let sandbox = with_operator().await;
     sandbox.apply(external_secret("first")).unwrap();
     proven(&sandbox, "first").await;
     sandbox
@@ -383,8 +383,8 @@ async fn a_target_that_belongs_to_another_is_refused_for_good() {
 }
 
 #[tokio::test]
-async fn templates_are_rendered_or_fail_in_the_operators_words() {
-    let sandbox = working().await;
+async fn template_results_match_the_operator() {
+    let sandbox = with_operator().await;
     let target = |template: &str| json!({"target": {"template": {"data": {"url": template}}}});
     sandbox
         .apply(with_spec("good", target("pg://u:{{ .password }}@h")))
@@ -409,7 +409,7 @@ async fn templates_are_rendered_or_fail_in_the_operators_words() {
     assert_eq!(
         secret(&sandbox, "good")["metadata"]["annotations"]["a"],
         Value::Null,
-        "a template keeps annotations off"
+        "with a template, annotations are not copied"
     );
     assert_eq!(
         ready(&sandbox, "bad", "SecretSyncedError").await["message"],
@@ -427,14 +427,14 @@ async fn templates_are_rendered_or_fail_in_the_operators_words() {
         refused["message"]
             .as_str()
             .unwrap()
-            .contains("the sandbox renders"),
-        "what it cannot do it does not pretend"
+            .contains("the sandbox supports only"),
+        "an unsupported template fails"
     );
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_used_fails_what_reads_from_it() {
-    let sandbox = working().await;
+async fn unusable_stores_fail_their_external_secrets() {
+    let sandbox = with_operator().await;
     let another = |name: &str, spec: Value, annotations: Value| {
         let mut object = with_annotations(store(&json!({})), annotations);
         object["metadata"]["name"] = name.into();
@@ -487,7 +487,7 @@ async fn a_store_that_cannot_be_used_fails_what_reads_from_it() {
     assert_eq!(
         get(&sandbox, "foreign")["status"],
         Value::Null,
-        "another operator's business"
+        "another operator's store is ignored"
     );
     let store = sandbox.get("clustersecretstores", "", "unready").unwrap();
     assert_eq!(
@@ -497,8 +497,8 @@ async fn a_store_that_cannot_be_used_fails_what_reads_from_it() {
 }
 
 #[tokio::test]
-async fn a_store_becomes_ready_when_what_it_lacked_is_there() {
-    let sandbox = working().await;
+async fn fixed_stores_become_ready() {
+    let sandbox = with_operator().await;
     let broken = with_annotations(
         password("after"),
         json!({"sandbox.eso-sync/not-ready": "no credentials"}),
@@ -518,8 +518,8 @@ async fn a_store_becomes_ready_when_what_it_lacked_is_there() {
 }
 
 #[tokio::test]
-async fn children_follow_their_parent_and_nobody_else() {
-    let sandbox = working().await;
+async fn children_follow_only_their_parent() {
+    let sandbox = with_operator().await;
     let parent = json!({
         "apiVersion": "external-secrets.io/v1", "kind": "ClusterExternalSecret", "metadata": {"name": "family"},
         "spec": {
@@ -535,14 +535,14 @@ async fn children_follow_their_parent_and_nobody_else() {
         child["metadata"]["ownerReferences"][0]["kind"],
         "ClusterExternalSecret"
     );
-    eventually("the parent knows its children", async || {
+    eventually("the parent lists its children", async || {
         let parent = sandbox.get("clusterexternalsecrets", "", "family")?;
         (parent["status"]["provisionedNamespaces"] == json!(["team-a", "team-b"])).then_some(())
     })
     .await;
 
     force(&sandbox, "child", "foreign").await;
-    eventually("what others write is wiped", async || {
+    eventually("changes by others are overwritten", async || {
         get(&sandbox, "child")["metadata"]["annotations"]["force-sync"]
             .is_null()
             .then_some(())
@@ -560,8 +560,8 @@ async fn children_follow_their_parent_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn an_annotation_that_comes_during_a_sync_is_synced_after_it() {
-    let sandbox = working().await;
+async fn annotation_during_a_sync_causes_another_sync() {
+    let sandbox = with_operator().await;
     let slow = json!({"sandbox.eso-sync/latency": "150ms"});
     sandbox
         .apply(with_annotations(external_secret("db"), slow))
@@ -579,22 +579,22 @@ async fn an_annotation_that_comes_during_a_sync_is_synced_after_it() {
 }
 
 #[tokio::test]
-async fn providers_have_moods() {
-    let sandbox = working().await;
-    let moody = |name: &str, annotations: Value| {
+async fn provider_failures_can_be_simulated() {
+    let sandbox = with_operator().await;
+    let with_fault = |name: &str, annotations: Value| {
         sandbox
             .apply(with_annotations(external_secret(name), annotations))
             .unwrap();
     };
-    moody(
+    with_fault(
         "denied",
         json!({"sandbox.eso-sync/deny": "AccessDeniedException: not you"}),
     );
-    moody(
+    with_fault(
         "late",
         json!({"sandbox.eso-sync/fail-first": "2", "sandbox.eso-sync/fail-text": "not yet"}),
     );
-    moody("throttled", json!({"sandbox.eso-sync/throttle": "1/s"}));
+    with_fault("throttled", json!({"sandbox.eso-sync/throttle": "1/s"}));
     let failed = event(&sandbox, "denied", "UpdateFailed").await;
     assert_eq!(
         failed["message"],
@@ -615,8 +615,8 @@ async fn providers_have_moods() {
 }
 
 #[tokio::test]
-async fn a_stopped_operator_does_nothing_and_catches_up_when_it_starts() {
-    let sandbox = working().await;
+async fn stopped_operator_catches_up_after_start() {
+    let sandbox = with_operator().await;
     sandbox.apply(external_secret("db")).unwrap();
     proven(&sandbox, "db").await;
     sandbox.stop_operator();
@@ -631,15 +631,15 @@ async fn a_stopped_operator_does_nothing_and_catches_up_when_it_starts() {
 }
 
 #[tokio::test]
-async fn a_damaged_or_deleted_secret_is_made_good() {
-    let sandbox = working().await;
+async fn damaged_or_deleted_secrets_are_restored() {
+    let sandbox = with_operator().await;
     sandbox.apply(external_secret("db")).unwrap();
     proven(&sandbox, "db").await;
     let path = "/api/v1/namespaces/team-a/secrets/db";
     let damage = json!({"data": {"password": "aGFja2Vk", "extra": ""}});
     super::support::call(&sandbox, http::Method::PATCH, path, damage).await;
     let is_good = async || {
-        eventually("the Secret is as it should be", async || {
+        eventually("the Secret is restored", async || {
             (secret(&sandbox, "db")["data"] == json!({"password": "YmVmb3Jl"})).then_some(())
         })
         .await;
@@ -652,8 +652,8 @@ async fn a_damaged_or_deleted_secret_is_made_good() {
 }
 
 #[tokio::test]
-async fn a_deleted_external_secret_takes_its_secret_along() {
-    let sandbox = working().await;
+async fn deleting_an_external_secret_deletes_its_secret() {
+    let sandbox = with_operator().await;
     sandbox.apply(external_secret("db")).unwrap();
     proven(&sandbox, "db").await;
     sandbox.delete("externalsecrets", "team-a", "db");
@@ -678,8 +678,8 @@ async fn old_operators_write_md5_digests() {
 }
 
 #[tokio::test]
-async fn what_gitops_edits_is_synced_as_edited() {
-    let sandbox = working().await;
+async fn spec_changes_are_synced() {
+    let sandbox = with_operator().await;
     sandbox.apply(external_secret("db")).unwrap();
     let before = proven(&sandbox, "db").await;
     let change = json!({"spec": {"data": [{"secretKey": "user", "remoteRef": {"key": "/db", "property": "user"}}]}});

@@ -1,11 +1,12 @@
-//! Secrets, ConfigMaps and service accounts: read and written by clients, and kept by the operator.
+//! Secrets, ConfigMaps and ServiceAccounts, read and written by clients and by the operator.
 
 use http::Method;
 use sandbox::{Fault, Sandbox, Settings};
 use serde_json::{Value, json};
 
 use super::support::{
-    call, external_secret, force, get, names, resting, store, with, with_spec, working,
+    call, external_secret, force, get, names, store, with, with_operator, with_spec,
+    without_operator,
 };
 use crate::support::eventually;
 
@@ -24,7 +25,7 @@ async fn create(sandbox: &Sandbox, path: &str, object: Value) -> Value {
     created
 }
 
-/// The Secret of an ExternalSecret, once it holds this password.
+/// The Secret of an ExternalSecret, once it contains this password.
 async fn written(sandbox: &Sandbox, name: &str, password: &str) -> Value {
     eventually("the Secret holds the password", async || {
         sandbox
@@ -36,7 +37,7 @@ async fn written(sandbox: &Sandbox, name: &str, password: &str) -> Value {
 
 #[tokio::test]
 async fn secrets_are_created_and_listed() {
-    let sandbox = resting().await;
+    let sandbox = without_operator().await;
     for (name, labels) in [
         ("a", json!({})),
         ("b", json!({"app": "x"})),
@@ -71,13 +72,13 @@ async fn secrets_are_created_and_listed() {
     assert_eq!(
         page["items"][0]["kind"],
         Value::Null,
-        "items of a built-in kind do not say theirs"
+        "list items of built-in kinds have no kind"
     );
 }
 
 #[tokio::test]
-async fn secrets_are_replaced_patched_and_deleted_under_conditions() {
-    let sandbox = resting().await;
+async fn secret_writes_check_preconditions() {
+    let sandbox = without_operator().await;
     create(
         &sandbox,
         SECRETS,
@@ -93,7 +94,7 @@ async fn secrets_are_replaced_patched_and_deleted_under_conditions() {
     assert_eq!(
         call(&sandbox, Method::PUT, &path, replacement).await.0,
         409,
-        "based on an older state"
+        "the resource version is outdated"
     );
     let (_, patched) = call(
         &sandbox,
@@ -131,8 +132,8 @@ async fn secrets_are_replaced_patched_and_deleted_under_conditions() {
 }
 
 #[tokio::test]
-async fn what_is_immutable_keeps_its_data() {
-    let sandbox = resting().await;
+async fn immutable_objects_keep_their_data() {
+    let sandbox = without_operator().await;
     let config_maps = "/api/v1/namespaces/team-a/configmaps";
     create(
         &sandbox,
@@ -192,8 +193,8 @@ async fn what_is_immutable_keeps_its_data() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_data_is_refused_without_a_word_of_it() {
-    let sandbox = resting().await;
+async fn invalid_data_errors_omit_the_value() {
+    let sandbox = without_operator().await;
     for (data, expected) in [
         (json!({"k": "hunter2!"}), 400),
         (json!({"k": 5}), 400),
@@ -212,8 +213,8 @@ async fn what_cannot_be_data_is_refused_without_a_word_of_it() {
 }
 
 #[tokio::test]
-async fn the_operator_marks_what_it_writes() {
-    let sandbox = working().await;
+async fn operator_labels_and_annotates_its_secrets() {
+    let sandbox = with_operator().await;
     let long = "an-external-secret-with-a-long-name";
     for name in ["db", long] {
         sandbox.apply(external_secret(name)).unwrap();
@@ -250,10 +251,10 @@ async fn the_operator_marks_what_it_writes() {
     }
 }
 
-/// Whatever its policy: without the hash the operator does not know the Secret as its own work.
+/// Without the hash annotation the operator does not recognise the Secret as valid, whatever the refresh policy.
 #[tokio::test]
-async fn a_secret_without_its_hash_is_fetched_again() {
-    let sandbox = working().await;
+async fn secret_without_hash_is_synced_again() {
+    let sandbox = with_operator().await;
     for (name, spec) in [
         ("once", json!({"refreshPolicy": "CreatedOnce"})),
         ("never", json!({"refreshInterval": "0s"})),
@@ -280,8 +281,8 @@ async fn a_secret_without_its_hash_is_fetched_again() {
 }
 
 #[tokio::test]
-async fn an_orphan_is_not_made_good_until_its_time_comes() {
-    let sandbox = working().await;
+async fn orphan_secrets_are_restored_only_at_next_sync() {
+    let sandbox = with_operator().await;
     let spec = json!({"target": {"creationPolicy": "Orphan"}});
     sandbox.apply(with_spec("orphan", spec)).unwrap();
     written(&sandbox, "orphan", "YmVmb3Jl").await;
@@ -293,7 +294,7 @@ async fn an_orphan_is_not_made_good_until_its_time_comes() {
         json!({"data": {"password": "aGFja2Vk"}}),
     )
     .await;
-    // Whoever comes later has been seen to: so has this one.
+    // Once a later ExternalSecret is synced, the operator has processed this one too.
     sandbox.apply(external_secret("later")).unwrap();
     written(&sandbox, "later", "YmVmb3Jl").await;
     assert_eq!(get(&sandbox, &path).await["data"]["password"], "aGFja2Vk");
@@ -306,8 +307,8 @@ async fn an_orphan_is_not_made_good_until_its_time_comes() {
 }
 
 #[tokio::test]
-async fn an_account_is_given_tokens() {
-    let sandbox = resting().await;
+async fn service_accounts_get_tokens() {
+    let sandbox = without_operator().await;
     let accounts = "/api/v1/namespaces/team-a/serviceaccounts";
     create(
         &sandbox,

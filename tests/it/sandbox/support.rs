@@ -1,4 +1,4 @@
-//! A sandbox, a client for it, and objects to put in.
+//! Creates a sandbox, a client for it, and objects.
 
 use http::{Method, Request};
 use http_body_util::BodyExt as _;
@@ -7,19 +7,19 @@ use kube::{Client, Config, client::Body};
 use sandbox::{Sandbox, Settings};
 use serde_json::{Value, json};
 
-/// ExternalSecrets of all namespaces.
+/// The path of ExternalSecrets in all namespaces.
 pub(super) const ALL: &str = "/apis/external-secrets.io/v1/externalsecrets";
 
-/// Those of `team-a`.
+/// The path of ExternalSecrets in `team-a`.
 pub(super) const TEAM_A: &str = "/apis/external-secrets.io/v1/namespaces/team-a/externalsecrets";
 
-/// The moment at which every test begins.
+/// The time at which every test starts.
 pub(super) fn now() -> Timestamp {
     "2026-05-01T12:00:00Z".parse().unwrap()
 }
 
-/// A sandbox whose operator rests, with the namespaces `team-a` and `team-b`.
-pub(super) async fn resting() -> Sandbox {
+/// A sandbox without a running operator, with the namespaces `team-a` and `team-b`.
+pub(super) async fn without_operator() -> Sandbox {
     let settings = Settings {
         operator: false,
         ..Settings::default()
@@ -27,8 +27,8 @@ pub(super) async fn resting() -> Sandbox {
     with(settings).await
 }
 
-/// The same with the operator at work, and a ClusterSecretStore `fake`.
-pub(super) async fn working() -> Sandbox {
+/// The same with a running operator and a ClusterSecretStore `fake`.
+pub(super) async fn with_operator() -> Sandbox {
     let sandbox = with(Settings::default()).await;
     sandbox
         .apply(store(&json!({"user": "u", "password": "before"})))
@@ -47,7 +47,7 @@ pub(super) async fn with(settings: Settings) -> Sandbox {
     sandbox
 }
 
-/// The client that talks to real clusters too, without its own retries.
+/// The client that is also used for real clusters, without retries.
 pub(super) fn client(sandbox: &Sandbox) -> Client {
     let mut config = Config::new(sandbox.url().parse().unwrap());
     config.default_retry = false;
@@ -69,7 +69,7 @@ fn request(method: Method, path: &str, body: Option<&Value>) -> Request<Body> {
         .unwrap()
 }
 
-/// The answer to a request: its code and its body.
+/// The response to a request: its status code and body.
 pub(super) async fn call(
     sandbox: &Sandbox,
     method: Method,
@@ -80,7 +80,7 @@ pub(super) async fn call(
     send(sandbox, request(method, path, body.as_ref())).await
 }
 
-/// The same for a request of one's own.
+/// The response to a prepared request.
 pub(super) async fn send(sandbox: &Sandbox, request: Request<Body>) -> (u16, Value) {
     let response = client(sandbox).send(request).await.unwrap();
     let code = response.status().as_u16();
@@ -92,7 +92,7 @@ pub(super) async fn send(sandbox: &Sandbox, request: Request<Body>) -> (u16, Val
     )
 }
 
-/// Whether a request is answered at all.
+/// True if a request gets a response.
 pub(super) async fn is_answered(
     sandbox: &Sandbox,
     method: Method,
@@ -106,12 +106,12 @@ pub(super) async fn is_answered(
         .is_ok()
 }
 
-/// The body of a GET.
+/// The body of the response to a GET.
 pub(super) async fn get(sandbox: &Sandbox, path: &str) -> Value {
     call(sandbox, Method::GET, path, Value::Null).await.1
 }
 
-/// Changes an ExternalSecret of `team-a` over HTTP.
+/// Patches an ExternalSecret in `team-a` over HTTP.
 pub(super) async fn patch(sandbox: &Sandbox, name: &str, change: Value) -> Value {
     let path = format!("{TEAM_A}/{name}?fieldManager=tester");
     let (code, object) = call(sandbox, Method::PATCH, &path, change).await;
@@ -119,7 +119,7 @@ pub(super) async fn patch(sandbox: &Sandbox, name: &str, change: Value) -> Value
     object
 }
 
-/// Force-syncs an ExternalSecret of `team-a`.
+/// Force-syncs an ExternalSecret in `team-a`.
 pub(super) async fn force(sandbox: &Sandbox, name: &str, value: &str) -> Value {
     patch(
         sandbox,
@@ -137,7 +137,7 @@ pub(super) fn names(list: &Value) -> Vec<String> {
         .collect()
 }
 
-/// The ClusterSecretStore `fake` with one value under `/db`.
+/// The ClusterSecretStore `fake`, with one value under the key `/db`.
 pub(super) fn store(value: &Value) -> Value {
     json!({
         "apiVersion": "external-secrets.io/v1", "kind": "ClusterSecretStore", "metadata": {"name": "fake"},
@@ -145,12 +145,12 @@ pub(super) fn store(value: &Value) -> Value {
     })
 }
 
-/// An ExternalSecret of `team-a` that reads the password from `/db`.
+/// An ExternalSecret in `team-a` that reads the password from `/db`.
 pub(super) fn external_secret(name: &str) -> Value {
     with_spec(name, json!({}))
 }
 
-/// The same with some of its spec replaced.
+/// The same with some fields of the spec replaced.
 pub(super) fn with_spec(name: &str, spec: Value) -> Value {
     let mut object = json!({
         "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
@@ -169,7 +169,7 @@ pub(super) fn with_spec(name: &str, spec: Value) -> Value {
     object
 }
 
-/// An object with another name under `metadata`.
+/// The object with these annotations.
 pub(super) fn with_annotations(mut object: Value, annotations: Value) -> Value {
     object["metadata"]["annotations"] = annotations;
     object

@@ -7,9 +7,8 @@ use http::Request;
 use sandbox::Sandbox;
 use serde_json::{Value, json};
 
-use super::support::{ALL, client, external_secret, get, patch, resting};
+use super::support::{ALL, client, external_secret, get, patch, without_operator};
 
-/// The events of a watch.
 async fn watch(
     sandbox: &Sandbox,
     path: &str,
@@ -48,8 +47,8 @@ async fn version(sandbox: &Sandbox) -> String {
 }
 
 #[tokio::test]
-async fn a_watch_shows_every_change_after_the_list_and_no_other() {
-    let sandbox = resting().await;
+async fn watch_sends_every_change_after_the_list() {
+    let sandbox = without_operator().await;
     sandbox.apply(external_secret("before")).unwrap();
     let from = version(&sandbox).await;
     sandbox.apply(external_secret("between")).unwrap();
@@ -80,7 +79,7 @@ async fn a_watch_shows_every_change_after_the_list_and_no_other() {
     assert_eq!(
         shown(&deleted),
         ("DELETED", "before"),
-        "a patch that changes nothing is no event"
+        "a patch without changes causes no event"
     );
     let number = |event: &Value| {
         event["object"]["metadata"]["resourceVersion"]
@@ -91,13 +90,13 @@ async fn a_watch_shows_every_change_after_the_list_and_no_other() {
     };
     assert!(
         number(&deleted) > number(&patched),
-        "the deletion has a version of its own"
+        "the deletion has a new resource version"
     );
 }
 
 #[tokio::test]
-async fn a_narrowed_watch_sees_objects_come_and_go() {
-    let sandbox = resting().await;
+async fn filtered_watch_reports_objects_entering_and_leaving() {
+    let sandbox = without_operator().await;
     sandbox.apply(external_secret("db")).unwrap();
     let from = version(&sandbox).await;
     let path = format!("{ALL}?watch=true&resourceVersion={from}&labelSelector=team%3Dx");
@@ -111,7 +110,7 @@ async fn a_narrowed_watch_sees_objects_come_and_go() {
     assert_eq!(shown(&gone), ("DELETED", "db"));
     assert_eq!(
         gone["object"]["metadata"]["labels"]["team"], "x",
-        "as it was last seen"
+        "in its last matching state"
     );
     let present = sandbox.get("externalsecrets", "team-a", "db").unwrap();
     assert_eq!(
@@ -121,12 +120,12 @@ async fn a_narrowed_watch_sees_objects_come_and_go() {
 }
 
 #[tokio::test]
-async fn a_watch_from_nowhere_begins_with_what_there_is() {
-    let sandbox = resting().await;
+async fn watch_without_version_starts_with_all_objects() {
+    let sandbox = without_operator().await;
     sandbox.apply(external_secret("db")).unwrap();
     let mut events = watch(&sandbox, &format!("{ALL}?watch=true&timeoutSeconds=1")).await;
     assert_eq!(shown(&next(&mut events).await), ("ADDED", "db"));
-    assert!(events.next().await.is_none(), "it ends when its time is up");
+    assert!(events.next().await.is_none(), "it ends after the timeout");
     let path = format!("{ALL}?watch=true&resourceVersion=0&allowWatchBookmarks=true");
     let mut events = watch(&sandbox, &path).await;
     assert_eq!(shown(&next(&mut events).await), ("ADDED", "db"));
@@ -138,8 +137,8 @@ async fn a_watch_from_nowhere_begins_with_what_there_is() {
 }
 
 #[tokio::test]
-async fn a_bookmark_tells_how_far_a_quiet_watch_has_come() {
-    let sandbox = resting().await;
+async fn bookmarks_advance_a_quiet_watch() {
+    let sandbox = without_operator().await;
     let from = version(&sandbox).await;
     let path = format!(
         "{ALL}?watch=true&resourceVersion={from}&allowWatchBookmarks=true&timeoutSeconds=3"
@@ -159,8 +158,8 @@ async fn a_bookmark_tells_how_far_a_quiet_watch_has_come() {
 }
 
 #[tokio::test]
-async fn a_watch_from_a_forgotten_past_is_told_so() {
-    let sandbox = resting().await;
+async fn watch_from_compacted_version_expires() {
+    let sandbox = without_operator().await;
     let from = version(&sandbox).await;
     sandbox.apply(external_secret("db")).unwrap();
     sandbox.compact();
@@ -187,8 +186,8 @@ async fn a_watch_from_a_forgotten_past_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_cut_watch_breaks_and_can_be_taken_up_again() {
-    let sandbox = resting().await;
+async fn cut_watch_can_be_resumed() {
+    let sandbox = without_operator().await;
     let from = version(&sandbox).await;
     let path = format!("{ALL}?watch=true&resourceVersion={from}");
     let mut events = watch(&sandbox, &path).await;
@@ -204,8 +203,8 @@ async fn a_cut_watch_breaks_and_can_be_taken_up_again() {
 }
 
 #[tokio::test]
-async fn a_silent_watch_stays_open_and_says_nothing() {
-    let sandbox = resting().await;
+async fn silent_watch_stays_open_without_events() {
+    let sandbox = without_operator().await;
     let from = version(&sandbox).await;
     sandbox.silence_watches(true);
     let mut events = watch(
@@ -214,7 +213,7 @@ async fn a_silent_watch_stays_open_and_says_nothing() {
     )
     .await;
     sandbox.apply(external_secret("db")).unwrap();
-    // Another connection is served meanwhile, so this one has had its chance.
+    // Another request was served in the meantime, so an event would have arrived by now.
     get(&sandbox, ALL).await;
     assert!(events.next().now_or_never().is_none());
     sandbox.silence_watches(false);
@@ -222,8 +221,8 @@ async fn a_silent_watch_stays_open_and_says_nothing() {
 }
 
 #[tokio::test]
-async fn events_can_be_watched_by_what_they_are_about() {
-    let sandbox = resting().await;
+async fn events_can_be_watched_by_involved_object() {
+    let sandbox = without_operator().await;
     let path = "/api/v1/namespaces/team-a/events";
     let query =
         "watch=true&fieldSelector=involvedObject.kind%3DExternalSecret,involvedObject.name%3Ddb";

@@ -1,4 +1,4 @@
-//! Workloads: what their controllers make of them, as seen by a client.
+//! The workload controllers of the sandbox, seen through the API.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use http::Method;
 use sandbox::{self, Content, Fault, Sandbox, Settings};
 use serde_json::{Value, json};
 
-use super::support::{call, get, now, resting, with, with_annotations};
+use super::support::{call, get, now, with, with_annotations, without_operator};
 use crate::support::eventually;
 
 const READY_AFTER: &str = "sandbox.eso-sync/ready-after";
@@ -41,7 +41,7 @@ async fn change(sandbox: &Sandbox, plural: &str, name: &str, change: Value) -> V
     object
 }
 
-/// A change of the template, as `kubectl rollout restart` makes it.
+/// A change of the template, like `kubectl rollout restart`.
 fn restart(value: &str) -> Value {
     json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": value}}}}})
 }
@@ -52,7 +52,6 @@ fn all(sandbox: &Sandbox, plural: &str, app: &str) -> Vec<Value> {
     found
 }
 
-/// The uids of the Pods of an app.
 fn pods(sandbox: &Sandbox, app: &str) -> BTreeSet<String> {
     let found = all(sandbox, "pods", app);
     found
@@ -66,7 +65,7 @@ fn status_of(sandbox: &Sandbox, plural: &str, name: &str) -> Value {
     object["status"].clone()
 }
 
-/// A workload's status, once it has seen the spec as it is and its numbers are these.
+/// The workload's status, once it has observed the current generation and has these numbers.
 async fn settled(sandbox: &Sandbox, plural: &str, name: &str, numbers: Value) -> Value {
     eventually(&format!("{name} has {numbers}"), async || {
         let object = sandbox.get(plural, "team-a", name)?;
@@ -90,7 +89,7 @@ fn condition<'a>(status: &'a Value, kind: &str) -> &'a Value {
         .unwrap()
 }
 
-/// A Deployment with three Pods that work.
+/// Creates a Deployment with three available Pods.
 async fn deployment(sandbox: &Sandbox, mut spec: Value) -> Value {
     spec["replicas"] = 3.into();
     sandbox.apply(workload("Deployment", "web", spec)).unwrap();
@@ -104,8 +103,8 @@ async fn deployment(sandbox: &Sandbox, mut spec: Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_new_template_replaces_every_pod_and_a_label_none() {
-    let sandbox = resting().await;
+async fn template_changes_replace_all_pods() {
+    let sandbox = without_operator().await;
     let before = deployment(&sandbox, json!({})).await;
     assert_eq!(
         condition(&before, "Progressing")["reason"],
@@ -122,7 +121,7 @@ async fn a_new_template_replaces_every_pod_and_a_label_none() {
     .await;
     assert_eq!(
         labelled["metadata"]["generation"], 1,
-        "only the spec counts"
+        "annotations do not change the generation"
     );
     let restarted = change(&sandbox, "deployments", "web", restart("1")).await;
     assert_eq!(restarted["metadata"]["generation"], 2);
@@ -155,8 +154,8 @@ async fn a_new_template_replaces_every_pod_and_a_label_none() {
 }
 
 #[tokio::test]
-async fn what_never_becomes_ready_takes_nothing_away_and_is_late() {
-    let sandbox = resting().await;
+async fn stuck_update_keeps_old_pods_and_exceeds_deadline() {
+    let sandbox = without_operator().await;
     deployment(&sandbox, json!({"progressDeadlineSeconds": 1})).await;
     let old = pods(&sandbox, "web");
     change(
@@ -170,7 +169,7 @@ async fn what_never_becomes_ready_takes_nothing_away_and_is_late() {
     let status = settled(&sandbox, "deployments", "web", json!({"replicas": 4, "updatedReplicas": 1, "availableReplicas": 3, "unavailableReplicas": 1})).await;
     assert_eq!(condition(&status, "Available")["status"], "True");
     assert!(pods(&sandbox, "web").is_superset(&old));
-    let late = eventually("it is late", async || {
+    let late = eventually("the deadline has passed", async || {
         let status = status_of(&sandbox, "deployments", "web");
         Some(condition(&status, "Progressing").clone())
             .filter(|condition| condition["status"] == "False")
@@ -187,7 +186,7 @@ async fn what_never_becomes_ready_takes_nothing_away_and_is_late() {
 
 #[tokio::test]
 async fn pods_become_ready_late_or_crash() {
-    let sandbox = resting().await;
+    let sandbox = without_operator().await;
     let late = with_annotations(
         workload("Deployment", "late", json!({})),
         json!({READY_AFTER: "300ms"}),
@@ -218,7 +217,7 @@ async fn pods_become_ready_late_or_crash() {
         json!({"replicas": 1, "unavailableReplicas": 1}),
     )
     .await;
-    let pod = eventually("a Pod that crashes", async || {
+    let pod = eventually("the Pod crashes", async || {
         all(&sandbox, "pods", "bad")
             .pop()
             .filter(|pod| pod["status"]["phase"] == "Running")
@@ -235,8 +234,8 @@ async fn pods_become_ready_late_or_crash() {
 }
 
 #[tokio::test]
-async fn a_paused_deployment_keeps_its_pods_and_an_empty_one_has_none() {
-    let sandbox = resting().await;
+async fn paused_deployment_keeps_pods_and_zero_replicas_has_none() {
+    let sandbox = without_operator().await;
     deployment(&sandbox, json!({})).await;
     let old = pods(&sandbox, "web");
     let paused = change(
@@ -295,8 +294,8 @@ async fn a_paused_deployment_keeps_its_pods_and_an_empty_one_has_none() {
 }
 
 #[tokio::test]
-async fn all_at_once_leaves_no_two_templates_side_by_side() {
-    let sandbox = resting().await;
+async fn recreate_strategy_never_mixes_templates() {
+    let sandbox = without_operator().await;
     deployment(&sandbox, json!({"strategy": {"type": "Recreate"}})).await;
     let old = pods(&sandbox, "web");
     change(
@@ -318,8 +317,8 @@ async fn all_at_once_leaves_no_two_templates_side_by_side() {
 }
 
 #[tokio::test]
-async fn numbered_pods_are_replaced_downwards_one_by_one() {
-    let sandbox = resting().await;
+async fn stateful_set_pods_are_replaced_in_descending_order() {
+    let sandbox = without_operator().await;
     let set = workload("StatefulSet", "db", json!({"replicas": 3}));
     sandbox.apply(set).unwrap();
     let before = settled(
@@ -336,7 +335,7 @@ async fn numbered_pods_are_replaced_downwards_one_by_one() {
             .map(|pod| pod["metadata"]["uid"].clone())
     };
     let old: Vec<_> = ["db-0", "db-1", "db-2"].map(uid).into();
-    // The first that is replaced never works: the others stay.
+    // The first replaced Pod never becomes ready, so the others are not replaced.
     change(
         &sandbox,
         "statefulsets",
@@ -355,7 +354,7 @@ async fn numbered_pods_are_replaced_downwards_one_by_one() {
     assert_ne!(stuck["currentRevision"], stuck["updateRevision"]);
     assert_eq!((uid("db-0"), uid("db-1")), (old[0].clone(), old[1].clone()));
     assert_ne!(uid("db-2"), old[2]);
-    // A person sees to it.
+    // Somebody fixes it.
     change(
         &sandbox,
         "statefulsets",
@@ -376,8 +375,8 @@ async fn numbered_pods_are_replaced_downwards_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_partition_and_on_delete_hold_pods_back() {
-    let sandbox = resting().await;
+async fn partition_and_on_delete_keep_old_pods() {
+    let sandbox = without_operator().await;
     let strategy = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 2}});
     sandbox
         .apply(workload(
@@ -433,8 +432,8 @@ async fn a_partition_and_on_delete_hold_pods_back() {
 }
 
 #[tokio::test]
-async fn a_daemon_has_a_pod_on_each_node() {
-    let sandbox = resting().await;
+async fn daemon_set_has_one_pod_per_node() {
+    let sandbox = without_operator().await;
     sandbox
         .apply(workload("DaemonSet", "agent", json!({})))
         .unwrap();
@@ -474,7 +473,7 @@ async fn a_daemon_has_a_pod_on_each_node() {
     )
     .await;
     assert_eq!(pods(&sandbox, "own"), own);
-    // One at a time: the first that does not work stops the rest.
+    // One Pod at a time: the first that does not become ready stops the update.
     let working = pods(&sandbox, "agent");
     change(
         &sandbox,
@@ -499,8 +498,8 @@ fn eviction(name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_evicted_pod_comes_back_and_a_budget_says_when_not() {
-    let sandbox = resting().await;
+async fn evicted_pods_return_and_budgets_limit_evictions() {
+    let sandbox = without_operator().await;
     deployment(&sandbox, json!({})).await;
     let budget = json!({
         "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"namespace": "team-a", "name": "web"},
@@ -556,8 +555,8 @@ async fn an_evicted_pod_comes_back_and_a_budget_says_when_not() {
 }
 
 #[tokio::test]
-async fn an_argo_rollout_restarts_its_pods_and_not_its_template() {
-    let sandbox = resting().await;
+async fn argo_rollout_restart_keeps_the_template() {
+    let sandbox = without_operator().await;
     let group = get(&sandbox, "/apis/argoproj.io").await;
     assert_eq!(group["preferredVersion"]["version"], "v1alpha1");
     sandbox
@@ -575,7 +574,7 @@ async fn an_argo_rollout_restarts_its_pods_and_not_its_template() {
     )
     .await;
     let old = pods(&sandbox, "ro");
-    // The clock of the test begins with the Pods: a second later they are older.
+    // The Pods are created at the start of the clock, so one second later they are older than `restartAt`.
     let at = "2026-05-01T12:00:01Z";
     change(
         &sandbox,
@@ -600,7 +599,7 @@ async fn an_argo_rollout_restarts_its_pods_and_not_its_template() {
 }
 
 #[tokio::test]
-async fn a_cluster_may_have_no_argo_rollouts() {
+async fn argo_rollouts_can_be_absent() {
     let sandbox = with(Settings {
         argo: false,
         ..Settings::default()
@@ -619,7 +618,7 @@ async fn a_cluster_may_have_no_argo_rollouts() {
 }
 
 #[tokio::test]
-async fn workloads_that_are_loaded_run_since_they_were_made() {
+async fn loaded_workloads_run_since_their_creation() {
     let folder = tempfile::tempdir().unwrap();
     let mut object = workload("Deployment", "web", json!({"replicas": 2}));
     object["metadata"]["creationTimestamp"] = "${now-9h}".into();
@@ -648,8 +647,8 @@ async fn workloads_that_are_loaded_run_since_they_were_made() {
 }
 
 #[tokio::test]
-async fn what_no_controller_works_on_is_as_it_was_written() {
-    let sandbox = resting().await;
+async fn unmanaged_workloads_stay_unchanged() {
+    let sandbox = without_operator().await;
     let object = with_annotations(
         workload("Deployment", "web", json!({})),
         json!({"sandbox.eso-sync/unmanaged": "true"}),
@@ -686,13 +685,13 @@ async fn what_no_controller_works_on_is_as_it_was_written() {
     assert_eq!(
         pods(&sandbox, "other"),
         BTreeSet::new(),
-        "Pods go with their workload"
+        "Pods are deleted with their workload"
     );
 }
 
 #[tokio::test]
-async fn a_restart_may_meet_a_conflict() {
-    let sandbox = resting().await;
+async fn restart_can_conflict() {
+    let sandbox = without_operator().await;
     let before = deployment(&sandbox, json!({})).await;
     sandbox.inject(
         Fault::status(409)
@@ -719,9 +718,9 @@ async fn a_restart_may_meet_a_conflict() {
     assert_eq!(patch().await.0, 200);
 }
 
-/// What uses a Secret on an ordinary day runs, since before the rotation.
+/// The workloads of the default content have run since before the rotation.
 #[tokio::test]
-async fn an_ordinary_day_has_workloads_that_run() {
+async fn default_content_has_running_workloads() {
     let sandbox = sandbox::start(&Content::Default, now()).await.unwrap();
     for (plural, namespace, name, field, count) in [
         ("deployments", "payments", "api", "availableReplicas", 3),

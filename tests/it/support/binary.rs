@@ -1,4 +1,4 @@
-//! The real binary, in an environment that holds nothing but what the test says.
+//! Runs the real binary in an environment that contains only what the test sets.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,17 +14,17 @@ use tokio::{
     time::timeout,
 };
 
-/// Longer than any run of a test takes; a test that hits it fails.
+/// Longer than any run of a test takes. A test that reaches it fails.
 const PATIENCE: Duration = Duration::from_secs(170);
 
-/// A folder for a test's files, and the arguments that lead to its world.
+/// A folder for a test's files, and the arguments and variables for all commands of the test.
 pub(crate) struct Workspace {
     folder: TempDir,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
 }
 
-/// How a command ended.
+/// The exit code and output of a command.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) code: i32,
@@ -32,7 +32,7 @@ pub(crate) struct Outcome {
     pub(crate) stderr: String,
 }
 
-/// A command that still runs.
+/// A running command.
 pub(crate) struct Running {
     child: Child,
     said: String,
@@ -49,12 +49,12 @@ impl Workspace {
         }
     }
 
-    /// Sets a variable for all commands.
+    /// Sets an environment variable for all commands.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Writes a file, and tells where.
+    /// Writes a file and returns its path.
     pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.path().join(name);
         std::fs::write(&path, text).expect("the folder can be written");
@@ -77,7 +77,6 @@ impl Workspace {
         command
     }
 
-    /// Runs a command to its end.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Outcome {
         let output = timeout(PATIENCE, self.command(arguments).output())
             .await
@@ -90,7 +89,7 @@ impl Workspace {
         }
     }
 
-    /// `run` with a policy; the report as data.
+    /// Runs `eso-sync run -o json` with this policy.
     pub(crate) async fn policy(&self, policy: &str, more: &[&str]) -> Outcome {
         let path = self.file("policy.yaml", policy);
         let path = path.to_str().expect("UTF-8");
@@ -98,7 +97,6 @@ impl Workspace {
             .await
     }
 
-    /// Starts a command.
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
         let mut child = self.command(arguments).spawn().expect("the command starts");
         let stderr = BufReader::new(child.stderr.take().expect("piped")).lines();
@@ -109,15 +107,15 @@ impl Workspace {
         }
     }
 
-    /// Starts a command on a terminal of its own.
+    /// Starts a command on a new terminal.
     pub(crate) fn on_terminal(&self, arguments: &[&str]) -> Terminal {
         let quoted = std::iter::once(env!("CARGO_BIN_EXE_eso-sync"))
             .chain(arguments.iter().copied())
             .chain(self.arguments.iter().map(String::as_str))
             .map(|word| format!("'{}'", word.replace('\'', r"'\''")));
-        // `exec`: else a shell would stand in between, and answer for Ctrl-C itself.
+        // Without `exec`, the shell would handle Ctrl-C.
         let line = format!("exec {}", quoted.collect::<Vec<_>>().join(" "));
-        // Of util-linux: it opens a pseudo-terminal, and takes over the exit code (-e) of what runs there.
+        // `script` (util-linux) opens a pseudo-terminal, and exits with the exit code of the command (-e).
         let mut child = Command::new("script")
             .env_clear()
             .env("PATH", std::env::var_os("PATH").expect("a PATH"))
@@ -145,7 +143,7 @@ impl Workspace {
     }
 }
 
-/// A command on a terminal: somebody could sit at it.
+/// A command that runs on a terminal.
 pub(crate) struct Terminal {
     keys: tokio::process::ChildStdin,
     screen: tokio::process::ChildStdout,
@@ -154,7 +152,7 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Waits until the screen has shown this.
+    /// Waits until the screen has shown this text.
     pub(crate) async fn shows(&mut self, text: &str) {
         let shown = async {
             let mut part = [0; 4096];
@@ -169,16 +167,15 @@ impl Terminal {
             true
         };
         let found = timeout(PATIENCE, shown).await.unwrap_or(false);
-        assert!(found, "never showed {text:?}: {}", self.shown);
+        assert!(found, "the screen never showed {text:?}: {}", self.shown);
     }
 
-    /// Presses keys.
     pub(crate) async fn types(&mut self, keys: &str) {
         let typed = self.keys.write_all(keys.as_bytes()).await;
-        typed.expect("somebody reads");
+        typed.expect("the command reads its input");
     }
 
-    /// Waits for the end; the exit code, and all that was shown.
+    /// Waits for the end. Returns the exit code, and everything that was shown.
     pub(crate) async fn end(mut self) -> (i32, String) {
         let all = async {
             let mut rest = Vec::new();
@@ -192,7 +189,7 @@ impl Terminal {
 }
 
 impl Running {
-    /// Waits for a line on stderr.
+    /// Waits for a line on stderr that contains this text.
     pub(crate) async fn says(&mut self, text: &str) {
         let said = async {
             while let Ok(Some(line)) = self.stderr.next_line().await {
@@ -205,10 +202,10 @@ impl Running {
             false
         };
         let found = timeout(PATIENCE, said).await.unwrap_or(false);
-        assert!(found, "never said {text:?}: {}", self.said);
+        assert!(found, "stderr never contained {text:?}: {}", self.said);
     }
 
-    /// Sends a signal by its name.
+    /// Sends a signal, given by its name.
     pub(crate) async fn signal(&self, name: &str) {
         let pid = self.child.id().expect("it runs").to_string();
         let sent = Command::new("kill")
@@ -219,7 +216,6 @@ impl Running {
         assert!(sent.success());
     }
 
-    /// Waits for the end.
     pub(crate) async fn end(mut self) -> Outcome {
         let mut stdout = String::new();
         let mut pipe = self.child.stdout.take().expect("piped");
@@ -246,10 +242,13 @@ impl Running {
 }
 
 impl Outcome {
-    /// The document on stdout.
+    /// The JSON document on stdout.
     pub(crate) fn document(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
-            panic!("no document ({error}): {}\n{}", self.stdout, self.stderr)
+            panic!(
+                "stdout is not JSON ({error}): {}\n{}",
+                self.stdout, self.stderr
+            )
         })
     }
 
@@ -269,7 +268,7 @@ impl Outcome {
         }
     }
 
-    /// What the document says of a workload.
+    /// The entry of a workload in the document.
     pub(crate) fn restart(&self, name: &str) -> Value {
         let document = self.document();
         let restarts = document["restarts"].as_array().expect("restarts");
@@ -287,14 +286,14 @@ impl Outcome {
         format!("{}({reason})", what.expect("an outcome"))
     }
 
-    /// Asserts that all went well, and that this workload was restarted on data that changed.
+    /// Asserts exit code 0, and that this workload was restarted because its data changed.
     #[track_caller]
     pub(crate) fn restarted(&self, name: &str) {
         let found = self.exits(0).restart_of(name);
         assert_eq!(found, "restarted(data-changed)");
     }
 
-    /// Asserts the exit code; shows everything if it is another.
+    /// Asserts the exit code. Prints all output if it differs.
     #[track_caller]
     pub(crate) fn exits(&self, code: i32) -> &Self {
         assert_eq!(

@@ -1,4 +1,4 @@
-//! A cluster to run in: the sandbox in this process, or a real one. The scenarios cannot tell them apart.
+//! The cluster of a test: the sandbox in this process, or a real one. Scenarios use both in the same way.
 
 use std::time::Duration;
 
@@ -11,41 +11,41 @@ use tokio::time::{Instant, sleep};
 
 use super::{Running, Workspace};
 
-/// How long a state is waited for.
+/// The longest wait for a state.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Waits until `state` gives something.
+/// Waits until `state` returns a value.
 pub(crate) async fn eventually<T>(what: &str, mut state: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = state().await {
             return value;
         }
-        assert!(Instant::now() < deadline, "never: {what}");
+        assert!(Instant::now() < deadline, "timed out waiting until: {what}");
         sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// A cluster, and a namespace in it that belongs to the test alone.
+/// A cluster, with a namespace that only this test uses.
 pub(crate) struct World {
     pub(crate) sandbox: Option<Sandbox>,
     client: Client,
-    /// Where the API is served, and the PEM (in base64) of who vouches for it.
+    /// The API server's URL, and the PEM of its certificate authority in base64.
     api_server: (String, String),
-    /// The version of ESO's API that is served.
+    /// The version of ESO's API that the cluster serves.
     pub(crate) version: &'static str,
-    /// The test's own namespace; names of cluster-wide objects begin with it.
+    /// The test's namespace. The names of its cluster-scoped objects begin with it.
     pub(crate) namespace: String,
     pub(crate) bin: Workspace,
 }
 
 impl World {
-    /// A sandbox with nothing in it.
+    /// An empty sandbox.
     pub(crate) async fn sandbox() -> Self {
         Self::sandbox_with(Settings::default()).await
     }
 
-    /// A sandbox that serves as it is told.
+    /// An empty sandbox with these settings.
     pub(crate) async fn sandbox_with(settings: Settings) -> Self {
         let sandbox = Sandbox::empty(settings, now()).await.expect("a sandbox");
         let url = sandbox.url();
@@ -57,7 +57,7 @@ impl World {
         Self::new(Some(sandbox), client, api_server, version, arguments).await
     }
 
-    /// The real cluster that the environment names.
+    /// The real cluster of `ESO_SYNC_TEST_KUBECONFIG`.
     pub(crate) async fn cluster() -> Self {
         let kubeconfig = variable("ESO_SYNC_TEST_KUBECONFIG");
         let loaded = kube::config::Kubeconfig::read_from(&kubeconfig).expect("a kubeconfig");
@@ -66,7 +66,7 @@ impl World {
         let config = kube::Config::from_custom_kubeconfig(loaded, &options);
         let client = Client::try_from(config.await.expect("a context")).expect("a client");
         if optional_variable("ESO_SYNC_TEST_ESO_PID").is_some() {
-            // A test that failed may have left it at rest.
+            // A failed test may have left the operator stopped.
             signal_operator("CONT").await;
         }
         let old = optional_variable("ESO_SYNC_TEST_OLD_OPERATOR").is_some();
@@ -84,7 +84,7 @@ impl World {
     ) -> Self {
         let namespace = format!("t-{:08x}", fastrand::u32(..));
         let mut bin = Workspace::new(arguments);
-        // Each test locks for itself, so that tests can run side by side.
+        // Each test has its own lock, so that tests can run in parallel.
         bin.set("ESO_SYNC_LOCK_NAMESPACE", &namespace);
         let world = Self {
             sandbox,
@@ -103,7 +103,7 @@ impl World {
         world
     }
 
-    /// Lets the operator rest: nothing is synced from now on.
+    /// Stops the operator: nothing is synced from now on.
     pub(crate) async fn rest(&self) {
         match &self.sandbox {
             Some(sandbox) => sandbox.stop_operator(),
@@ -111,7 +111,7 @@ impl World {
         }
     }
 
-    /// Lets the operator go on.
+    /// Continues the operator.
     pub(crate) async fn resume(&self) {
         match &self.sandbox {
             Some(sandbox) => sandbox.start_operator(),
@@ -119,14 +119,14 @@ impl World {
         }
     }
 
-    /// The embedded cluster, where there is one.
+    /// The sandbox. Panics on a real cluster.
     pub(crate) fn embedded(&self) -> &Sandbox {
         self.sandbox
             .as_ref()
             .expect("this test runs in the sandbox")
     }
 
-    /// Where the API is served, and the PEM of who vouches for it, in base64.
+    /// The API server's URL, and the PEM of its certificate authority in base64.
     pub(crate) fn api_server(&self) -> (&str, &str) {
         (&self.api_server.0, &self.api_server.1)
     }
@@ -161,7 +161,7 @@ impl World {
                 "apis/rbac.authorization.k8s.io/v1".to_owned(),
                 "rolebindings",
             ),
-            other => panic!("the tests know no {other}"),
+            other => panic!("the tests do not support the kind {other}"),
         };
         format!("/{group}/namespaces/{namespace}/{plural}")
     }
@@ -186,7 +186,7 @@ impl World {
         self.client.request(request.expect("a request")).await
     }
 
-    /// Creates an object, or changes it where it exists.
+    /// Creates an object, or merges the change if it exists.
     pub(crate) async fn apply(&self, object: Value) -> Value {
         let namespace = object["metadata"]["namespace"]
             .as_str()
@@ -208,7 +208,7 @@ impl World {
         }
     }
 
-    /// Applies all documents of a YAML stream; `NS` stands for the test's own namespace.
+    /// Applies all documents of a YAML stream, with the placeholders of [`Self::named`].
     pub(crate) async fn apply_yaml(&self, yaml: &str) {
         let yaml = self.named(yaml);
         for document in yaml
@@ -221,13 +221,13 @@ impl World {
         }
     }
 
-    /// A text in which `NS` stands for the test's own namespace, and `VERSION` for that of ESO's API.
+    /// Replaces `NS` by the test's namespace, and `VERSION` by the version of ESO's API.
     pub(crate) fn named(&self, text: &str) -> String {
         text.replace("VERSION", self.version)
             .replace("NS", &self.namespace)
     }
 
-    /// Starts `run` with a policy, in which `NS` stands for the test's own namespace.
+    /// Starts `run` with a policy, with the placeholders of [`Self::named`].
     pub(crate) fn start(&self, policy: &str) -> Running {
         let path = self.bin.file("started.yaml", &self.named(policy));
         self.bin.start(&[
@@ -239,7 +239,7 @@ impl World {
         ])
     }
 
-    /// Changes an object of the test's namespace.
+    /// Applies a merge patch to an object of the test's namespace.
     pub(crate) async fn patch(&self, kind: &str, name: &str, change: &Value) -> Value {
         let path = format!("{}/{name}", self.path(kind, &self.namespace));
         self.send("PATCH", &path, "application/merge-patch+json", change)
@@ -247,7 +247,7 @@ impl World {
             .expect("a change")
     }
 
-    /// Applies an object of the test's namespace as another field manager that insists.
+    /// Applies an object of the test's namespace server-side, as this field manager, with `force`.
     pub(crate) async fn apply_server_side(&self, object: &Value, manager: &str) {
         let path = self.path_of(object);
         let path = format!("{path}?fieldManager={manager}&force=true");
@@ -256,7 +256,7 @@ impl World {
             .expect("applied");
     }
 
-    /// What an object of the test's namespace would become if that manager applied it.
+    /// Like `apply_server_side`, but as a dry run. Returns the object that would result.
     pub(crate) async fn applied(&self, object: &Value, manager: &str) -> Value {
         let path = self.path_of(object);
         let path = format!("{path}?fieldManager={manager}&force=true&dryRun=All");
@@ -265,7 +265,7 @@ impl World {
             .expect("it can be applied")
     }
 
-    /// Changes an object of the test's namespace by a JSON patch, as this field manager.
+    /// Applies a JSON patch to an object of the test's namespace, as this field manager.
     pub(crate) async fn patch_json(&self, object: &Value, operations: &[Value], manager: &str) {
         let path = format!("{}?fieldManager={manager}", self.path_of(object));
         let operations = Value::from(operations);
@@ -274,7 +274,7 @@ impl World {
             .expect("a change");
     }
 
-    /// Replaces an object of the test's namespace, whatever it has become, as this field manager.
+    /// Replaces an object of the test's namespace without a precondition, as this field manager.
     pub(crate) async fn replace(&self, object: &Value, manager: &str) {
         let path = format!("{}?fieldManager={manager}", self.path_of(object));
         self.send("PUT", &path, "application/json", object)
@@ -288,12 +288,12 @@ impl World {
         format!("{}/{name}", self.path(kind, &self.namespace))
     }
 
-    /// An object of the test's namespace, if there is one.
+    /// An object of the test's namespace, if it exists.
     pub(crate) async fn get(&self, kind: &str, name: &str) -> Option<Value> {
         self.get_in(&self.namespace, kind, name).await
     }
 
-    /// An object, if there is one.
+    /// An object, if it exists.
     pub(crate) async fn get_in(&self, namespace: &str, kind: &str, name: &str) -> Option<Value> {
         match self
             .send(
@@ -327,18 +327,18 @@ impl World {
             .expect("deleted");
     }
 
-    /// Deletes an object, unless it is gone by itself.
+    /// Deletes an object, if it still exists.
     pub(crate) async fn delete_if_there(&self, kind: &str, name: &str) {
         let path = format!("{}/{name}", self.path(kind, &self.namespace));
         let sent = self.send("DELETE", &path, "application/json", &Value::Null);
-        is_done_or_gone(sent.await);
+        expect_success_or_not_found(sent.await);
     }
 
-    /// Changes an object, unless it is gone.
+    /// Applies a merge patch to an object, if it still exists.
     pub(crate) async fn patch_if_there(&self, kind: &str, name: &str, change: &Value) {
         let path = format!("{}/{name}", self.path(kind, &self.namespace));
         let sent = self.send("PATCH", &path, "application/merge-patch+json", change);
-        is_done_or_gone(sent.await);
+        expect_success_or_not_found(sent.await);
     }
 
     /// Waits until an ExternalSecret of the test has this reason in its Ready condition.
@@ -358,7 +358,7 @@ impl World {
         .await;
     }
 
-    /// Waits until a store of the test is ready, or not.
+    /// Waits until the Ready condition of a store of the test has this status.
     pub(crate) async fn store_is(&self, name: &str, status: &str) {
         eventually(&format!("store {name} has Ready={status}"), async || {
             let object = self.get("SecretStore", name).await?;
@@ -377,7 +377,7 @@ impl World {
         secret["data"][key].as_str().map(str::to_owned)
     }
 
-    /// Ends the world: what is in it goes with its namespace.
+    /// Deletes the test's namespace with everything in it.
     pub(crate) async fn end(self) {
         if self.sandbox.is_none() {
             if optional_variable("ESO_SYNC_TEST_ESO_PID").is_some() {
@@ -391,7 +391,7 @@ impl World {
     }
 }
 
-fn is_done_or_gone(sent: Result<Value, kube::Error>) {
+fn expect_success_or_not_found(sent: Result<Value, kube::Error>) {
     match sent {
         Err(kube::Error::Api(status)) if status.code == StatusCode::NOT_FOUND.as_u16() => {}
         sent => drop(sent.expect("done")),
@@ -413,16 +413,16 @@ fn api_server_of(kubeconfig: &kube::config::Kubeconfig) -> (String, String) {
     )
 }
 
-/// The present time: the binary has no other, and ages are told by it.
-#[expect(clippy::disallowed_methods, reason = "the world of a test runs now")]
+/// The current time. The binary under test uses the real clock too.
+#[expect(clippy::disallowed_methods, reason = "the tests run on the real clock")]
 pub(crate) fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
 
-/// A variable that `tests/cluster/run` sets.
+/// An environment variable that `tests/cluster/run` sets.
 #[expect(
     clippy::disallowed_methods,
-    reason = "this is how the script that starts the cluster tells where it is"
+    reason = "the script that starts the cluster passes its address this way"
 )]
 pub(crate) fn optional_variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
@@ -432,7 +432,7 @@ fn variable(name: &str) -> String {
     optional_variable(name).unwrap_or_else(|| panic!("{name} is not set; run tests/cluster/run"))
 }
 
-/// A real operator is stopped like any process. On somebody else's cluster it cannot be.
+/// Sends a signal to the process of a real operator, which must run on this machine.
 async fn signal_operator(name: &str) {
     let pid = variable("ESO_SYNC_TEST_ESO_PID");
     let sent = tokio::process::Command::new("kill")

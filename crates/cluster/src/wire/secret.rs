@@ -1,4 +1,5 @@
-//! Objects that hold values. Their values are read straight into memory that is wiped, and none of them can be printed.
+//! Kubernetes objects that contain secret values. The values are parsed directly into memory that is wiped, and no type has
+//! `Debug`.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -13,18 +14,16 @@ use serde_json::Value as Json;
 
 use super::OwnerReference;
 
-/// A Secret.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub struct Secret {
-    /// Its metadata.
     pub metadata: SecretMeta,
-    /// Its data, decoded.
+    /// The decoded data.
     #[serde(deserialize_with = "decoded")]
     pub data: BTreeMap<String, Value>,
     /// `Opaque`, `kubernetes.io/tls`, …
     pub r#type: String,
-    /// Whether the API server refuses changes of its data.
+    /// True if the API server rejects changes of the data.
     pub immutable: bool,
 }
 
@@ -32,40 +31,32 @@ pub struct Secret {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SecretMeta {
-    /// The name.
     pub name: String,
-    /// The namespace.
     pub namespace: String,
-    /// The identity.
     pub uid: String,
-    /// Changes with every write.
+    /// Changes on every write.
     pub resource_version: String,
-    /// When it was created.
     pub creation_timestamp: Option<Timestamp>,
-    /// Set once the Secret is being deleted.
+    /// Set while the Secret is being deleted.
     pub deletion_timestamp: Option<Timestamp>,
-    /// The labels.
     pub labels: BTreeMap<String, String>,
-    /// The annotations. `kubectl apply` leaves all that was applied in one of them, the data included: they are values too.
+    /// `kubectl apply` copies the whole object, including the data, to an annotation, so annotations are secret values too.
     #[serde(deserialize_with = "plain")]
     pub annotations: BTreeMap<String, Value>,
-    /// Who owns it.
     pub owner_references: Vec<OwnerReference>,
-    /// Who wrote which fields, and when; names of keys, no values.
+    /// The field managers of each field, with times. Contains names of keys but no values.
     pub managed_fields: Vec<Json>,
 }
 
-/// The answer to a request for a token.
+/// The answer to a token request.
 #[derive(Deserialize)]
 pub struct TokenRequest {
-    /// Its status.
     pub status: TokenRequestStatus,
 }
 
 /// `status` of a [`TokenRequest`].
 #[derive(Deserialize)]
 pub struct TokenRequestStatus {
-    /// The token.
     #[serde(deserialize_with = "text")]
     pub token: Value,
 }
@@ -84,10 +75,10 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
     Ok(Text::deserialize(deserializer)?.into())
 }
 
-/// A value as it stands there.
+/// A value in plain text.
 struct Text(Value);
 
-/// A value in base64. An empty one may be `null`: that is how Go writes it.
+/// A base64 value. It may be `null`: Go writes an empty value like this.
 struct Base64(Value);
 
 impl From<Text> for Value {
@@ -115,7 +106,7 @@ impl<'de> Deserialize<'de> for Base64 {
         let decode = |text: &str| {
             let mut bytes = Vec::with_capacity(base64::decoded_len_estimate(text.len()));
             let decoded = STANDARD.decode_vec(text, &mut bytes);
-            // What was decoded before the first error is wiped too.
+            // Wrapped first, so that a part that was decoded before an error is wiped too.
             let value = Value::new(bytes);
             decoded.is_ok().then_some(value)
         };
@@ -123,7 +114,7 @@ impl<'de> Deserialize<'de> for Base64 {
     }
 }
 
-/// One value, of which no error tells a part.
+/// Parses one value. Its errors contain no part of the value.
 struct Scalar<F>(F);
 
 impl<'de, F: FnOnce(&str) -> Option<Value>> Visitor<'de> for Scalar<F> {
@@ -146,7 +137,7 @@ impl<'de, F: FnOnce(&str) -> Option<Value>> Visitor<'de> for Scalar<F> {
     }
 }
 
-/// Values by name.
+/// Parses a map of values.
 struct Values<T>(std::marker::PhantomData<T>);
 
 impl<T> Default for Values<T> {
@@ -184,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_is_decoded_and_the_rest_taken_as_it_is() {
+    fn data_is_decoded_and_metadata_is_kept() {
         let secret: Secret = serde_json::from_str(
             r#"{"metadata": {"name": "n", "annotations": {"a": "b\"c"}, "managedFields": [{"manager": "m"}]},
                 "data": {"k": "aHVudGVyMg==", "binary": "/wA=", "empty": "", "null": null}, "type": "Opaque"}"#,
@@ -211,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_secret_has_no_data() {
+    fn empty_secret_has_no_data() {
         for text in [r#"{"metadata": {"name": "n"}}"#, r#"{"data": null}"#] {
             let secret: Secret = serde_json::from_str(text).unwrap();
             assert!(secret.data.is_empty());
@@ -219,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn no_error_tells_a_part_of_a_value() {
+    fn errors_contain_no_part_of_a_value() {
         let error = serde_json::from_str::<Secret>(r#"{"data": {"k": "planted-value!"}}"#);
         let error = error.err().unwrap().to_string();
         assert!(error.starts_with("a value is not base64"), "{error}");

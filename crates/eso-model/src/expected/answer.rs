@@ -1,4 +1,4 @@
-//! What a provider answered.
+//! The answers of providers.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use secret::Value;
 
 use super::verdict::{Failure, Unverifiable};
 
-/// The providers whose rules are known.
+/// The providers whose rules are implemented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Provider {
     /// AWS Secrets Manager.
@@ -21,50 +21,45 @@ pub enum Provider {
     Vault,
     /// Another Kubernetes namespace or cluster.
     Kubernetes,
-    /// The operator's own, for tests.
+    /// The operator's own provider for tests.
     Fake,
 }
 
-/// The answer to a read. It borrows: many ExternalSecrets read the same secret.
+/// The answer to a read. It borrows its content, because many ExternalSecrets read the same secret.
 #[derive(Clone)]
 pub struct Answer<'a> {
-    /// Who answered.
     pub provider: Provider,
-    /// What.
     pub content: Content<'a>,
 }
 
-/// What was answered.
 #[derive(Clone)]
 pub enum Content<'a> {
-    /// A secret, or its metadata.
+    /// A secret or its metadata.
     One(&'a Raw),
-    /// What a search found, by the names that the provider's regular expressions are matched against. (Those that do not
-    /// match may be among them.)
+    /// The results of a search, by the names that the provider's regular expressions apply to. Names that do not match
+    /// may be included.
     Many(&'a BTreeMap<String, Raw>),
-    /// There is no such secret, no such version, or it is deleted.
+    /// The secret or version does not exist, or is deleted.
     NotFound,
-    /// The operator would fail.
+    /// The operator's read would fail.
     Fails(Failure),
-    /// It could not be read.
+    /// The read failed.
     Unread(Unverifiable),
 }
 
-/// A secret as the provider's API gives it.
+/// A secret in the format of the provider's API.
 pub enum Raw {
-    /// Bytes: both of AWS, Azure's secrets, Google, Fake.
+    /// Bytes: AWS Secrets Manager, Parameter Store, Azure secrets, Google, Fake.
     Bytes(Value),
-    /// The text of the JSON object that holds a Vault secret's data (for version 2 of KV, the inner one).
+    /// The JSON object of a Vault secret's data (for KV version 2, the inner one).
     Json(Value),
-    /// A Kubernetes Secret's data.
+    /// The data of a Kubernetes Secret.
     Keys(BTreeMap<String, Value>),
-    /// Tags of AWS and Azure, `custom_metadata` of Vault.
+    /// Tags of AWS and Azure, or `custom_metadata` of Vault.
     Tags(BTreeMap<String, Value>),
-    /// Labels and annotations of Google and Kubernetes.
+    /// Labels and annotations of Google or Kubernetes.
     Metadata {
-        /// The labels.
         labels: BTreeMap<String, Value>,
-        /// The annotations.
         annotations: BTreeMap<String, Value>,
     },
 }

@@ -1,4 +1,4 @@
-//! What the Secret holds against what it should hold, and against what the operator says that it wrote.
+//! Compares a Secret with its expected data, and with the digest that the operator recorded.
 
 use std::collections::BTreeMap;
 
@@ -9,21 +9,19 @@ use serde::Serialize;
 use super::verdict::Expected;
 use crate::digest::Algorithm;
 
-/// A key in which a Secret differs.
+/// A key whose value differs from the expected one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyDifference {
-    /// The key.
     pub name: String,
-    /// How it differs.
     pub difference: Difference,
 }
 
-/// What a Secret holds: fingerprints by key, in the order of the keys. (A tree would take several times the room.)
+/// The contents of a Secret: a fingerprint per key, sorted by key. (A map would need several times the memory.)
 #[derive(Clone, Default)]
-pub struct Held(Box<[(Box<str>, Fingerprint)]>);
+pub struct SecretFingerprints(Box<[(Box<str>, Fingerprint)]>);
 
-impl Held {
-    /// The fingerprints of this data.
+impl SecretFingerprints {
+    /// Computes the fingerprints of the data.
     pub fn of(data: &BTreeMap<String, Value>, key: &RunKey) -> Self {
         let held = data
             .iter()
@@ -31,21 +29,20 @@ impl Held {
         Self(held.collect())
     }
 
-    /// The keys, in their order.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| &**name)
     }
 
-    /// Whether there are none.
+    /// True if there are no keys.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// One fingerprint of it all: with another key, or of other data, it is another.
+    /// Returns one fingerprint of all keys and values.
     pub fn digest(&self, key: &RunKey) -> Fingerprint {
         let mut text = Buffer::default();
         for (name, fingerprint) in &self.0 {
-            // No name of a key holds a line break, and a fingerprint has no other length.
+            // Unambiguous: key names contain no line break, and all fingerprints have the same length.
             text.push(name.as_bytes());
             text.push(b"\n");
             text.push(fingerprint.hex().as_bytes());
@@ -62,20 +59,24 @@ impl Held {
     }
 }
 
-/// How a key differs.
+/// The kind of difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Difference {
-    /// It has another value.
+    /// The value differs.
     Changed,
-    /// It is lacking.
+    /// The key is missing.
     Missing,
-    /// It should not be there; for a workload, it was not there when its pods started.
+    /// The key is not expected. For a workload: the key did not exist when its pods started.
     Extra,
 }
 
-/// The keys that differ, by name; what the Secret holds is known by its fingerprints alone. What the expectation is worth (`effect`, `immutable`) is not looked at.
-pub fn compare(expected: &Expected, actual: &Held, key: &RunKey) -> Vec<KeyDifference> {
+/// Returns the keys that differ, by name. Ignores `effect` and `immutable`.
+pub fn compare(
+    expected: &Expected,
+    actual: &SecretFingerprints,
+    key: &RunKey,
+) -> Vec<KeyDifference> {
     let mut differences: BTreeMap<&str, Difference> = BTreeMap::new();
     for (name, value) in &expected.data {
         match actual.get(name) {
@@ -104,8 +105,8 @@ pub fn compare(expected: &Expected, actual: &Held, key: &RunKey) -> Vec<KeyDiffe
         .collect()
 }
 
-/// The `reconcile.external-secrets.io/data-hash` that the operator writes to a Secret with this data. It has no key: never show
-/// it.
+/// Computes the `reconcile.external-secrets.io/data-hash` that the operator writes for this data. The digest is not
+/// keyed, so it must never be shown.
 pub fn data_hash(algorithm: Algorithm, data: &BTreeMap<String, Value>) -> String {
     let mut text = Buffer::default();
     text.push(b"map[");
@@ -127,8 +128,8 @@ pub fn data_hash(algorithm: Algorithm, data: &BTreeMap<String, Value>) -> String
     algorithm.hex(std::str::from_utf8(text.as_bytes()).unwrap_or_default())
 }
 
-/// Whether the data is what the operator recorded, whichever digest it uses; nothing if the record is no digest.
-pub fn is_as_hashed(recorded: &str, data: &BTreeMap<String, Value>) -> Option<bool> {
+/// True if the data matches the operator's recorded digest, for any known algorithm; None if the record is not a digest.
+pub fn matches_recorded_hash(recorded: &str, data: &BTreeMap<String, Value>) -> Option<bool> {
     let algorithm = match recorded.len() {
         32 => Algorithm::Md5,
         56 => Algorithm::Sha3_224,

@@ -12,13 +12,13 @@ use super::{
     verdict::Failure,
 };
 
-/// As Go: padding has to be there, bits that are left over may be set.
+/// As in Go: padding is required, and unused trailing bits may be set.
 const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
-/// The value decoded.
+/// Decodes the value.
 pub(super) fn decode(value: Value, strategy: DecodingStrategy) -> Result<Value, Failure> {
     match strategy {
         DecodingStrategy::None => Ok(value),
@@ -30,12 +30,12 @@ pub(super) fn decode(value: Value, strategy: DecodingStrategy) -> Result<Value, 
     }
 }
 
-/// Standard base64 as Go decodes it.
+/// Decodes standard base64 like Go.
 pub(super) fn standard(text: &[u8]) -> Option<Value> {
     base64(&STANDARD, text)
 }
 
-/// Go reads over line breaks, wherever they are.
+/// Go ignores line breaks at any place.
 fn base64(engine: &GeneralPurpose, text: &[u8]) -> Option<Value> {
     let mut plain = Zeroizing::new(Vec::with_capacity(text.len()));
     plain.extend(text.iter().filter(|byte| !matches!(byte, b'\r' | b'\n')));
@@ -44,7 +44,7 @@ fn base64(engine: &GeneralPurpose, text: &[u8]) -> Option<Value> {
     decoded.get(..length).map(Value::from)
 }
 
-/// Whether the value may be kept.
+/// Checks whether the policy allows the value.
 pub(super) fn check_null_bytes(value: &Value, policy: NullBytePolicy) -> Result<(), Failure> {
     if policy == NullBytePolicy::Fail && value.expose().contains(&0) {
         return Err(Failure::NullByte);

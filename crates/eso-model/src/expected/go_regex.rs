@@ -1,8 +1,8 @@
-//! Go's regular expressions on Rust's engine.
+//! Runs Go's regular expressions on Rust's regex engine.
 //!
-//! Both find the leftmost match and prefer the first alternative; they differ in syntax and in what `\d`, `\w`, `\s` and `\b`
-//! mean. So a pattern is read here by Go's grammar and written anew for Rust with nothing left to interpretation. What the two may
-//! see differently, and what Go may refuse, is not translated.
+//! Both engines find the leftmost match and prefer the first alternative. They differ in syntax and in the meaning of
+//! `\d`, `\w`, `\s` and `\b`. Patterns are parsed with Go's grammar and rewritten for Rust in an unambiguous form.
+//! Patterns that the engines may treat differently, or that Go may reject, are not translated.
 
 mod translate;
 
@@ -10,19 +10,19 @@ use regex::Regex;
 
 use super::letters;
 
-/// The pattern is not translated.
+/// The error for a pattern that is not translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotTranslated;
 
-/// A pattern of Go.
+/// A Go regular expression, compiled for Rust.
 pub struct GoRegex {
     regex: Regex,
-    /// The names of the groups, the whole match first; empty for none.
+    /// The names of the groups, starting with the whole match; empty for unnamed groups.
     names: Vec<String>,
 }
 
 impl GoRegex {
-    /// Translates a pattern.
+    /// Translates and compiles a pattern.
     pub fn new(pattern: &str) -> Result<Self, NotTranslated> {
         let translated = translate::translate(pattern)?;
         let regex = Regex::new(&translated.pattern).map_err(|_| NotTranslated)?;
@@ -32,12 +32,12 @@ impl GoRegex {
         })
     }
 
-    /// Whether it matches anywhere.
+    /// True if the pattern matches anywhere in the text.
     pub fn is_match(&self, text: &str) -> bool {
         self.regex.is_match(text)
     }
 
-    /// As Go's `ReplaceAllString`: no empty match right after another match.
+    /// Replaces like Go's `ReplaceAllString`: an empty match directly after another match is ignored.
     pub fn replace_all(&self, text: &str, template: &str) -> String {
         let mut out = String::new();
         let (mut last_end, mut from) = (0, 0);
@@ -97,7 +97,7 @@ impl GoRegex {
     }
 }
 
-/// The name that follows a dollar sign, as long as can be, and what follows it.
+/// Splits off the longest possible name after a dollar sign, and returns it with the rest.
 fn group_name(text: &str) -> Option<(&str, &str)> {
     let (braced, text) = match text.strip_prefix('{') {
         Some(text) => (true, text),

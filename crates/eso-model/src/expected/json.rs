@@ -10,7 +10,7 @@ use crate::{
     gojson::{self, Node, NotJson, Numbers, Shape, Style},
 };
 
-/// Go's `json.Marshal`.
+/// The style of Go's `json.Marshal`.
 pub(super) const MARSHAL: Style = Style {
     numbers: Numbers::Verbatim,
     html: true,
@@ -27,7 +27,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Node<'_>, NotComputable> {
     })
 }
 
-/// Go refuses a document in which any number is out of range, even one that a later key replaces.
+/// Fails if any number is out of range, even one that a duplicate key replaces later, like Go.
 pub(super) fn check_floats(node: &Node<'_>) -> Result<(), Failure> {
     match &node.shape {
         Shape::Number if gojson::to_f64(node.raw).is_none() => Err(Failure::Number),
@@ -44,7 +44,7 @@ pub(super) fn strings(members: &BTreeMap<String, Value>, html: bool) -> Value {
     gojson::encode_strings(members, html)
 }
 
-/// An absent map is `null` in Go's JSON.
+/// Encodes the map as JSON; an empty map is `null`, like an absent map in Go.
 pub(super) fn strings_or_null(entries: &BTreeMap<String, Value>, html: bool) -> Value {
     if entries.is_empty() {
         Value::from("null")
@@ -53,7 +53,7 @@ pub(super) fn strings_or_null(entries: &BTreeMap<String, Value>, html: bool) -> 
     }
 }
 
-/// The object of both maps.
+/// Encodes labels and annotations as one object.
 pub(super) fn both(
     labels: &BTreeMap<String, Value>,
     annotations: &BTreeMap<String, Value>,

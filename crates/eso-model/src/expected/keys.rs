@@ -1,4 +1,4 @@
-//! Names of keys: `conversionStrategy`, and what the operator and Kubernetes refuse.
+//! Key names: `conversionStrategy`, and the checks of the operator and of Kubernetes.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -13,12 +13,11 @@ use super::{
     verdict::Failure,
 };
 
-const LONGEST: usize = 253;
+const MAX_LENGTH: usize = 253;
 
-/// Keys with their values.
 pub(super) type Keys = BTreeMap<String, Value>;
 
-/// Each key made a name; two that become the same are an error.
+/// Converts each key to a valid name. Two keys with the same result are an error.
 pub(super) fn convert(keys: Keys, strategy: ConversionStrategy) -> Result<Keys, Failure> {
     let mut converted = Keys::new();
     for (key, value) in keys {
@@ -48,12 +47,12 @@ fn is_allowed(c: char) -> bool {
     matches!(c, '-' | '.' | '_') || is_letter(c) || is_number(c)
 }
 
-/// The operator's own check: an empty key is dropped without a word, another bad one fails the sync.
+/// The operator's own check: an empty key is dropped silently, any other invalid key fails the sync.
 pub(super) fn validate(mut keys: Keys) -> Result<Keys, Failure> {
     keys.remove("");
     let valid = keys
         .keys()
-        .all(|key| key.len() <= LONGEST && key.chars().all(is_allowed));
+        .all(|key| key.len() <= MAX_LENGTH && key.chars().all(is_allowed));
     if valid {
         Ok(keys)
     } else {
@@ -61,11 +60,11 @@ pub(super) fn validate(mut keys: Keys) -> Result<Keys, Failure> {
     }
 }
 
-/// Whether the API server takes it as a key of a Secret: letters of other alphabets pass the operator, but not here.
+/// True if the API server accepts this as a Secret key. Stricter than the operator, which allows any Unicode letter.
 pub(super) fn is_key(key: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     !key.is_empty()
-        && key.len() <= LONGEST
+        && key.len() <= MAX_LENGTH
         && key.bytes().all(plain)
         && key != "."
         && !key.starts_with("..")

@@ -1,4 +1,4 @@
-//! The operator's Kubernetes provider, whose secrets are maps.
+//! The operator's Kubernetes provider, whose secrets are maps of keys.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ pub(super) fn get_secret(raw: &Raw, remote: &RemoteRef) -> Result<Value, NotComp
     }
 }
 
-/// The key of that name; else the key before the first dot, and a path in its value.
+/// Returns the key with this name, or evaluates the part after the first dot as a path in the key before it.
 fn of_data(keys: &Keys, property: &str) -> Result<Value, NotComputable> {
     if let Some(value) = keys.get(property) {
         return Ok(value.duplicate());
@@ -69,7 +69,7 @@ fn of_metadata(
     if rest.is_empty() {
         return Ok(value.duplicate());
     }
-    // The operator joins the rest without the dots.
+    // The operator joins the remaining parts without dots.
     path(value.expose(), &rest.concat())?.ok_or_else(|| Failure::NoProperty.into())
 }
 
@@ -105,8 +105,8 @@ pub(super) fn get_secret_map(raw: &Raw, remote: &RemoteRef) -> Result<Keys, NotC
     of_property(keys, &remote.property)
 }
 
-/// The members of the object that a key holds, as JSON: strings keep their quotes. The path is evaluated on the whole Secret
-/// written as JSON, with its values in base64.
+/// Returns the members of the JSON object in a key, as JSON, so strings keep their quotes. The path is evaluated on the
+/// whole Secret as JSON with base64 values.
 fn of_property(keys: &Keys, property: &str) -> Result<Keys, NotComputable> {
     let secret = in_base64(keys);
     let escaped = property.replace('.', r"\.");

@@ -1,4 +1,4 @@
-//! Go's `unicode.IsLetter`, `IsNumber` and `IsDigit`: categories of Unicode 15, narrower than Rust's.
+//! Go's `unicode.IsLetter`, `IsNumber` and `IsDigit`: the categories of Unicode 15, which are narrower than Rust's.
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,4 @@
-//! The operator's `GetSecret` and `GetSecretMap`, for each provider, on what the provider's API answered.
+//! The operator's `GetSecret` and `GetSecretMap` for each provider, applied to the answer of the provider's API.
 
 use std::collections::BTreeMap;
 
@@ -69,7 +69,7 @@ pub(super) fn get_secret_map(
         .collect())
 }
 
-/// A string bare, `null` as nothing, anything else as it stands in the document.
+/// Strings without quotes, nothing for `null`, and anything else unchanged from the document.
 fn as_written(node: &Node<'_>) -> Value {
     match node.shape {
         Shape::Array(_) | Shape::Object(_) => Value::from(node.raw),
@@ -79,7 +79,7 @@ fn as_written(node: &Node<'_>) -> Value {
     }
 }
 
-/// The whole value.
+/// Returns the whole value.
 pub(super) fn whole(provider: Provider, raw: &Raw) -> Result<Value, NotComputable> {
     match (provider, raw) {
         (Provider::Vault, Raw::Json(text)) => {
@@ -93,7 +93,7 @@ pub(super) fn whole(provider: Provider, raw: &Raw) -> Result<Value, NotComputabl
             }
         }
         (Provider::Kubernetes, Raw::Keys(keys)) => Ok(strings(keys, false)),
-        // An empty payload arrives there as none.
+        // The operator cannot distinguish an empty payload from a missing one.
         (Provider::GcpSecretManager, Raw::Bytes(value)) if value.expose().is_empty() => {
             Err(Failure::NoValue.into())
         }
@@ -106,7 +106,7 @@ pub(super) fn whole(provider: Provider, raw: &Raw) -> Result<Value, NotComputabl
     }
 }
 
-/// A part of the value: some providers look for a key of that name first, others evaluate the path first.
+/// Returns a property of the value. Depending on the provider, a key with the exact name or the path has priority.
 fn property(provider: Provider, text: &[u8], property: &str) -> Result<Value, NotComputable> {
     let escaped = property.replace('.', r"\.");
     let dotted = property.contains('.');
@@ -142,7 +142,7 @@ fn property(provider: Provider, text: &[u8], property: &str) -> Result<Value, No
     found.ok_or_else(|| Failure::NoProperty.into())
 }
 
-/// The member of exactly that name, numbers as they are written.
+/// Returns the member with exactly this name. Numbers keep their notation.
 fn literal(text: &[u8], property: &str) -> Result<Option<Value>, NotComputable> {
     let document = parse(text)?;
     let members = document.members().ok_or(Failure::NotAnObject)?;
@@ -151,7 +151,8 @@ fn literal(text: &[u8], property: &str) -> Result<Option<Value>, NotComputable> 
         .map(|node| gojson::byte_value(node, Numbers::Verbatim)))
 }
 
-/// `key/…` and `cert/…`, and what Azure does not have.
+/// Returns the prefix of the key that selects a kind of Azure object (`key/…`, `cert/…`, or an unsupported one), unless
+/// it is `secret/`.
 fn azure_kind(key: &str) -> Option<&str> {
     let (kind, _) = key.split_once('/')?;
     (kind != "secret").then_some(kind)
@@ -177,7 +178,7 @@ fn metadata(provider: Provider, raw: &Raw, remote: &RemoteRef) -> Result<Value, 
             }
             property(provider, text.expose(), &remote.property)
         }
-        // Later versions add entries of their own, so that only what the tags have is certain.
+        // Later versions of the operator add their own entries, so only existing tags are certain.
         (Provider::AzureKeyVault | Provider::Vault, Raw::Tags(tags)) => tags
             .get(&remote.property)
             .map(Value::duplicate)

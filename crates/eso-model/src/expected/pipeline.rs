@@ -1,4 +1,4 @@
-//! From the entries of a spec to the data of a Secret.
+//! Computes the data of a Secret from the entries of a spec.
 
 use std::collections::BTreeMap;
 
@@ -19,10 +19,10 @@ use super::{
     verdict::{Effect, Expected, Failure, NotComputable, Unverifiable, WouldFail, why},
 };
 
-/// The most that all values of a Secret may hold.
-const LARGEST: usize = 1 << 20;
+/// The maximum total size of a Secret's values, in bytes.
+const MAX_DATA_BYTES: usize = 1 << 20;
 
-/// No template is evaluated.
+/// An implementation that reports every template as unverifiable.
 #[derive(Clone, Copy, Debug)]
 pub struct NoTemplates;
 
@@ -36,7 +36,7 @@ impl Templates for NoTemplates {
     }
 }
 
-/// What the Secret should hold, given the answers to [`super::reads`].
+/// Computes the expected Secret from the answers to [`super::reads`].
 pub fn expected<'a>(
     spec: &Spec,
     answers: impl Fn(&Read) -> Answer<'a>,
@@ -70,7 +70,7 @@ pub fn expected<'a>(
     }
     let effect = match policy {
         CreationPolicy::None => return Ok(done(Keys::new(), Effect::Nothing)),
-        CreationPolicy::Merge => Effect::WriteIfThere,
+        CreationPolicy::Merge => Effect::WriteIfExists,
         CreationPolicy::Owner | CreationPolicy::Orphan | CreationPolicy::CreateOrMerge => {
             Effect::Write
         }
@@ -80,13 +80,13 @@ pub fn expected<'a>(
     Ok(done(data, effect))
 }
 
-/// What the API server refuses.
+/// Checks the limits of the API server.
 fn check(data: &Keys) -> Result<(), Failure> {
     if !data.keys().all(|key| keys::is_key(key)) {
         return Err(Failure::InvalidKey);
     }
     let size: usize = data.values().map(|value| value.expose().len()).sum();
-    if size > LARGEST {
+    if size > MAX_DATA_BYTES {
         Err(Failure::TooLarge)
     } else {
         Ok(())
@@ -104,21 +104,21 @@ impl<'a, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'_, A, T> {
         let mut all = Keys::new();
         for (index, entry) in self.spec.data_from.iter().enumerate() {
             let place = format!("spec.dataFrom[{index}]");
-            if let Some(keys) = self.unless_absent(self.data_from(entry), &place)? {
+            if let Some(keys) = self.none_if_absent(self.data_from(entry), &place)? {
                 all.extend(keys);
             }
         }
         for (index, entry) in self.spec.data.iter().enumerate() {
             let place = format!("spec.data[{index}]");
-            if let Some(value) = self.unless_absent(self.data(entry), &place)? {
+            if let Some(value) = self.none_if_absent(self.data(entry), &place)? {
                 all.insert(entry.secret_key.clone(), value);
             }
         }
         Ok(all)
     }
 
-    /// What the provider does not have is left out, unless `deletionPolicy` is Retain.
-    fn unless_absent<D>(
+    /// Returns None for a secret that does not exist in the provider, unless `deletionPolicy` is Retain.
+    fn none_if_absent<D>(
         &self,
         result: Result<D, NotComputable>,
         place: &str,
@@ -201,7 +201,7 @@ impl<'a, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'_, A, T> {
         }
     }
 
-    /// Rewritten keys are not converted, whatever the operator's guide says.
+    /// Rewritten keys are not converted, contrary to the operator's guide.
     fn renamed(
         &self,
         keys: Keys,
@@ -216,7 +216,7 @@ impl<'a, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'_, A, T> {
         Ok(keys::validate(keys)?)
     }
 
-    /// The provider's keys, unless a template replaces them, and above them those of the template.
+    /// Applies the template: its keys replace the provider's keys or are added to them, depending on the merge policy.
     fn templated(&self, data: Keys) -> Result<Keys, NotComputable> {
         let Some(template) = &self.spec.target.template else {
             return Ok(data);
@@ -249,7 +249,8 @@ fn decoded(
     Ok(decoded)
 }
 
-/// Whether the operator knows an absent secret as absent depends on the provider, and on what was asked for.
+/// Returns the error for an absent secret. Whether the operator recognises it as absent depends on the provider and on
+/// the kind of read.
 fn absent(provider: Provider, remote: &RemoteRef, whole: bool) -> NotComputable {
     let fetch = remote.metadata_policy == MetadataPolicy::Fetch;
     let is_error = match provider {

@@ -1,42 +1,39 @@
-//! Which remote reads an ExternalSecret needs.
+//! The remote reads that an ExternalSecret needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::spec::{DataFrom, Find, MetadataPolicy, RemoteRef, SourceRef, Spec, StoreRef};
 
-/// A read at a provider. (Parts of one secret need one read: the property is not in it.)
+/// A read from a provider. It does not include the property: all parts of a secret need only one read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Read {
-    /// The store, as the ExternalSecret names it.
+    /// The store, as referenced by the ExternalSecret.
     pub store: StoreRef,
-    /// What is read there.
     pub what: What,
 }
 
-/// What is read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum What {
-    /// One secret.
     Secret {
-        /// Its key.
         key: String,
-        /// Its version; empty for the newest.
+        /// The version; empty for the latest.
         version: String,
-        /// Whether its tags and labels are read in place of its value.
+        /// True if tags and labels are read instead of the value.
         metadata: bool,
     },
-    /// All that a search finds.
+    /// All secrets that a search finds.
     Find {
-        /// Where.
+        /// The path to search in.
         path: Option<String>,
-        /// The regular expression that names have to match, anywhere.
+        /// A regular expression that must match a part of the name.
         name: Option<String>,
-        /// The tags that they have to have.
+        /// The tags that a secret must have.
         tags: Option<BTreeMap<String, String>>,
     },
 }
 
-/// The reads that the spec needs, each once, in an order that does not depend on that of its entries.
+/// Returns the reads that the spec needs, without duplicates and in an order that is independent of the order of its
+/// entries.
 pub fn reads(spec: &Spec) -> Vec<Read> {
     let data = spec
         .data
@@ -50,7 +47,7 @@ pub fn reads(spec: &Spec) -> Vec<Read> {
     distinct.into_iter().collect()
 }
 
-/// The read of an entry of `data`, or of `extract`; nothing if no store is named.
+/// Returns the read for an entry of `data` or for `extract`; None if no store is named.
 pub(super) fn of_ref(spec: &Spec, source: Option<&SourceRef>, remote: &RemoteRef) -> Option<Read> {
     Some(Read {
         store: store(spec, source)?,
@@ -62,7 +59,7 @@ pub(super) fn of_ref(spec: &Spec, source: Option<&SourceRef>, remote: &RemoteRef
     })
 }
 
-/// The read of a search.
+/// Returns the read for a search; None if no store is named.
 pub(super) fn of_find(spec: &Spec, source: Option<&SourceRef>, find: &Find) -> Option<Read> {
     Some(Read {
         store: store(spec, source)?,

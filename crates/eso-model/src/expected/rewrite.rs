@@ -1,4 +1,4 @@
-//! `rewrite`.
+//! The operations of `rewrite`.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::gojson::{self, Node, Numbers, Style};
 
-/// All operations, in order.
+/// Applies all operations in order.
 pub(super) fn rewrite(
     mut keys: Keys,
     operations: &[Rewrite],
@@ -48,7 +48,8 @@ fn transform(
     rename(keys, |key| templates.transform(&operation.template, key))
 }
 
-/// Where two keys become one, the operator keeps the value of one of them, in the order of a Go map: by chance.
+/// Renames all keys. If two get the same name, the operator keeps the value of a random one (Go map order), so the result
+/// is unverifiable.
 fn rename(
     keys: Keys,
     mut name: impl FnMut(&str) -> Result<String, NotComputable>,
@@ -93,7 +94,7 @@ fn encode(merged: &BTreeMap<String, &Node<'_>>) -> Value {
     gojson::encode_members(merged, style)
 }
 
-/// The values as documents: by key, those of `priority` last and in its order.
+/// Parses the values as JSON documents in the order of their keys, followed by those of `priority` in its order.
 fn documents<'k>(keys: &'k Keys, operation: &Merge) -> Result<Vec<Node<'k>>, NotComputable> {
     let plain = keys
         .iter()

@@ -1,4 +1,4 @@
-//! `find`: what its answers become.
+//! Searches (`find`) and their results.
 
 use std::collections::BTreeMap;
 
@@ -11,21 +11,21 @@ use super::{
     verdict::{Failure, NotComputable, why},
 };
 
-/// What a provider searches by: not all that is asked for is looked at.
+/// What a provider uses for a search. It may ignore some of the criteria.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operator<'a> {
-    /// Names that match, whatever their tags.
+    /// Names that match, regardless of their tags.
     Name(&'a str),
-    /// Tags, whatever the names.
+    /// Tags, regardless of the names.
     Tags,
-    /// Names that match, with these tags.
+    /// Matching names that have the tags.
     NameAndTags(&'a str),
     /// Everything.
     All,
 }
 
 impl<'a> Operator<'a> {
-    /// What this provider searches by for such a `find`; nothing if it refuses it.
+    /// Returns what the provider uses for this `find`, or None if it rejects it.
     pub fn of(
         provider: Provider,
         name: Option<&'a str>,
@@ -52,7 +52,7 @@ impl<'a> Operator<'a> {
     }
 }
 
-/// The operator's `GetAllSecrets`.
+/// Computes the result of the operator's `GetAllSecrets`.
 pub(super) fn get_all(
     provider: Provider,
     found: &BTreeMap<String, Raw>,
@@ -73,7 +73,7 @@ pub(super) fn get_all(
         }
     }
     Ok(match provider {
-        // They convert by themselves, before any rewrite.
+        // These providers convert the keys themselves, before any rewrite.
         Provider::GcpSecretManager | Provider::Kubernetes | Provider::Fake => {
             keys::convert(keys, find.conversion_strategy)?
         }

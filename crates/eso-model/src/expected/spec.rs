@@ -1,4 +1,4 @@
-//! The spec of an ExternalSecret as far as it decides about data, with the defaults of its CRD.
+//! The parts of an ExternalSecret's spec that determine its data, with the defaults of the CRD.
 
 use std::collections::BTreeMap;
 
@@ -11,18 +11,17 @@ use super::verdict::{Unverifiable, why};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Spec {
-    /// The store that entries without one of their own read from.
+    /// The store for entries that do not name one.
     pub secret_store_ref: Option<StoreRef>,
-    /// How the Secret is written.
     pub target: Target,
-    /// Single values.
+    /// Single keys.
     pub data: Vec<Data>,
     /// Whole secrets, searches and generators.
     pub data_from: Vec<DataFrom>,
 }
 
 impl Spec {
-    /// Reads `spec`. What is not known here, such as the policy of a later version, cannot be computed.
+    /// Parses `spec`. Unknown values, such as a policy of a newer operator version, cannot be computed.
     pub fn parse(spec: &Json) -> Result<Self, Unverifiable> {
         Self::deserialize(spec)
             .map_err(|error| Unverifiable::new(why::SPEC, format!("spec: {error}")))
@@ -35,7 +34,6 @@ pub struct StoreRef {
     /// `SecretStore` or `ClusterSecretStore`.
     #[serde(default = "secret_store")]
     pub kind: String,
-    /// The name.
     #[serde(default)]
     pub name: String,
 }
@@ -48,9 +46,7 @@ fn secret_store() -> String {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SourceRef {
-    /// Another store.
     pub store_ref: Option<StoreRef>,
-    /// A generator.
     pub generator_ref: Option<Json>,
 }
 
@@ -58,11 +54,9 @@ pub struct SourceRef {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Data {
-    /// The key in the Secret.
     pub secret_key: String,
-    /// What is read.
     pub remote_ref: RemoteRef,
-    /// From where, if not from the store of the spec.
+    /// The source, if it is not the store of the spec.
     #[serde(default)]
     pub source_ref: Option<SourceRef>,
 }
@@ -71,19 +65,17 @@ pub struct Data {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RemoteRef {
-    /// The remote key.
     pub key: String,
-    /// A part of the value.
+    /// The part of the value to use.
     pub property: String,
     /// The version, if not the newest.
     pub version: String,
-    /// Whether tags and labels are read in place of the value.
+    /// Whether tags and labels are read instead of the value.
     pub metadata_policy: MetadataPolicy,
-    /// How keys become names.
+    /// How keys are converted to valid names.
     pub conversion_strategy: ConversionStrategy,
-    /// How values are decoded.
     pub decoding_strategy: DecodingStrategy,
-    /// Whether a value may hold a null byte.
+    /// Whether null bytes are allowed in the value.
     pub null_byte_policy: NullBytePolicy,
 }
 
@@ -95,27 +87,22 @@ pub struct DataFrom {
     pub extract: Option<RemoteRef>,
     /// A search.
     pub find: Option<Find>,
-    /// What is done to the keys, in order.
+    /// The operations on the keys, in order.
     pub rewrite: Vec<Rewrite>,
-    /// From where.
     pub source_ref: Option<SourceRef>,
 }
 
-/// `find`.
+/// `find`, a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Find {
-    /// Where to search.
+    /// The path to search in.
     pub path: Option<String>,
-    /// By name.
     pub name: Option<FindName>,
-    /// By tags.
     pub tags: Option<BTreeMap<String, String>>,
-    /// How keys become names.
+    /// How keys are converted to valid names.
     pub conversion_strategy: ConversionStrategy,
-    /// How values are decoded.
     pub decoding_strategy: DecodingStrategy,
-    /// Whether a value may hold a null byte.
     pub null_byte_policy: NullBytePolicy,
 }
 
@@ -123,17 +110,17 @@ pub struct Find {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct FindName {
-    /// Matches anywhere in the name.
+    /// A regular expression that must match a part of the name.
     pub regexp: String,
 }
 
-/// An entry of `rewrite`: the first that is set of merge, regexp and transform is done.
+/// An entry of `rewrite`. Only the first of merge, regexp and transform is applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Rewrite {
     /// Merges the values, which are JSON objects.
     pub merge: Option<Merge>,
-    /// Replaces in the keys.
+    /// Replaces matches in the keys.
     pub regexp: Option<Regexp>,
     /// Renders each key.
     pub transform: Option<Transform>,
@@ -143,9 +130,7 @@ pub struct Rewrite {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Regexp {
-    /// What is looked for.
     pub source: String,
-    /// What takes its place.
     pub target: String,
 }
 
@@ -153,7 +138,7 @@ pub struct Regexp {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Transform {
-    /// A template over `.value`, the key.
+    /// A template that gets the key as `.value`.
     pub template: String,
 }
 
@@ -165,11 +150,11 @@ pub struct Merge {
     pub into: String,
     /// The keys that are merged last, in this order.
     pub priority: Vec<String>,
-    /// Whether those have to be there.
+    /// Whether all keys of `priority` must exist.
     pub priority_policy: PriorityPolicy,
-    /// Whether a key may be in more than one object.
+    /// Whether objects may share a key.
     pub conflict_policy: ConflictPolicy,
-    /// What becomes of the merged object.
+    /// The use of the merged object.
     pub strategy: MergeStrategy,
 }
 
@@ -177,17 +162,16 @@ pub struct Merge {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Target {
-    /// The name, if it is not that of the ExternalSecret.
     pub name: String,
-    /// Whose the Secret is.
+    /// Who owns the Secret.
     pub creation_policy: CreationPolicy,
-    /// What happens where the provider has no such secret.
+    /// What the operator does if the provider has no such secret.
     pub deletion_policy: DeletionPolicy,
-    /// Whether an existing Secret's data stays.
+    /// If true, the data of an existing Secret is not changed.
     pub immutable: bool,
-    /// How the data is made.
+    /// The template of the data.
     pub template: Option<Template>,
-    /// Another kind than a Secret.
+    /// Another kind of target than a Secret.
     pub manifest: Option<Json>,
 }
 
@@ -195,27 +179,26 @@ pub struct Target {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Template {
-    /// The type of the Secret.
     pub r#type: String,
-    /// `v2`; `v1` is gone since v0.16.
+    /// `v2`; `v1` was removed in v0.16.
     pub engine_version: Option<String>,
-    /// Labels, annotations and finalizers, which are templates too.
+    /// Labels, annotations and finalizers, which may contain templates.
     pub metadata: Option<Json>,
-    /// Whether the provider's keys stay beside those of the template.
+    /// Whether the provider's keys are kept in addition to the template's keys.
     pub merge_policy: MergePolicy,
     /// Templates by key.
     pub data: BTreeMap<String, String>,
-    /// Templates from elsewhere.
+    /// Templates from other sources.
     pub template_from: Vec<Map<String, Json>>,
 }
 
 impl Template {
-    /// Whether it makes data of its own.
+    /// True if the template defines data.
     pub fn has_data(&self) -> bool {
         !self.data.is_empty() || !self.template_from.is_empty()
     }
 
-    /// Whether there is anything in it that has to be rendered: labels and annotations fail a sync too.
+    /// True if the template contains anything to render. Errors in labels and annotations also fail a sync.
     pub fn has_templates(&self) -> bool {
         let metadata = self.metadata.as_ref();
         let filled = |field| {
@@ -244,50 +227,46 @@ macro_rules! words {
 words! {
     /// `metadataPolicy`.
     MetadataPolicy {
-        /// The value is read.
         None,
-        /// Tags, labels and annotations are read.
         Fetch,
     }
 }
 words! {
     /// `conversionStrategy`.
     ConversionStrategy {
-        /// What no key may hold becomes `_`.
+        /// Invalid characters become `_`.
         Default,
-        /// It becomes `_U002f_`.
+        /// Invalid characters become `_U002f_` (with their code).
         Unicode,
     }
 }
 words! {
     /// `decodingStrategy`.
     DecodingStrategy {
-        /// Not at all.
+        /// Values are not decoded.
         None,
         /// Standard base64.
         Base64,
         /// URL-safe base64.
         #[serde(rename = "Base64URL")]
         Base64Url,
-        /// Whichever of the two it is, or not at all.
+        /// Base64 or URL-safe base64 if the value is valid as one of them, else unchanged.
         Auto,
     }
 }
 words! {
     /// `nullBytePolicy` (since v2.3.0).
     NullBytePolicy {
-        /// It is kept.
         Ignore,
-        /// The sync fails.
         Fail,
     }
 }
 words! {
     /// `rewrite.merge.priorityPolicy`.
     PriorityPolicy {
-        /// They have to be there.
+        /// The keys must exist.
         Strict,
-        /// They may be absent.
+        /// The keys may be missing.
         IgnoreNotFound,
     }
 }
@@ -303,9 +282,9 @@ words! {
 words! {
     /// `rewrite.merge.strategy`.
     MergeStrategy {
-        /// Its members become the keys.
+        /// The members become keys of the Secret.
         Extract,
-        /// It becomes the value of one key.
+        /// The object becomes the value of one key.
         #[serde(rename = "JSON")]
         Json,
     }
@@ -315,11 +294,11 @@ words! {
     CreationPolicy {
         /// The ExternalSecret owns the Secret.
         Owner,
-        /// The Secret is written whole, and owned by nobody.
+        /// The operator writes the whole Secret, and nothing owns it.
         Orphan,
-        /// Keys are added to a Secret that exists.
+        /// The operator adds keys to an existing Secret.
         Merge,
-        /// Keys are added to a Secret, which is made if there is none (since v2.8.0).
+        /// The operator adds keys to a Secret, and creates it if it does not exist (since v2.8.0).
         CreateOrMerge,
         /// Nothing is written.
         None,
@@ -327,7 +306,7 @@ words! {
 }
 
 impl CreationPolicy {
-    /// Whether the Secret holds what the operator writes and nothing else: others may add no keys.
+    /// True if the Secret contains only what the operator writes.
     pub const fn is_exclusive(self) -> bool {
         matches!(self, Self::Owner | Self::Orphan)
     }
@@ -338,7 +317,7 @@ words! {
     DeletionPolicy {
         /// A missing secret fails the sync.
         Retain,
-        /// Missing secrets are left out; when all are, the Secret is deleted.
+        /// Missing secrets are left out; if all are missing, the Secret is deleted.
         Delete,
         /// Missing secrets are left out.
         Merge,
@@ -347,9 +326,9 @@ words! {
 words! {
     /// `target.template.mergePolicy`.
     MergePolicy {
-        /// Only the template's keys.
+        /// Only the template's keys are written.
         Replace,
-        /// The provider's too.
+        /// The provider's keys are written too.
         Merge,
     }
 }

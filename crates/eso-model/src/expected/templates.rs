@@ -9,17 +9,18 @@ use super::{
     verdict::{NotComputable, Unverifiable, why},
 };
 
-/// Evaluates templates. A closure with the signature of [`Templates::render`] is one that refuses `transform`.
+/// Evaluates templates. A closure with the signature of [`Templates::render`] also implements this trait; it does not
+/// support `transform`.
 pub trait Templates {
-    /// The keys that the template makes of the provider's data (`templateFrom`, then `data`). Labels and annotations have to
-    /// be rendered too, for a failure in them.
+    /// Renders the template's keys from the provider's data (`templateFrom`, then `data`). Must also render labels and
+    /// annotations, because an error in them fails the sync.
     fn render(
         &self,
         template: &Template,
         data: &BTreeMap<String, Value>,
     ) -> Result<BTreeMap<String, Value>, NotComputable>;
 
-    /// `rewrite.transform`: the key (`.value`) rendered.
+    /// Renders the template of `rewrite.transform` for a key (`.value`).
     fn transform(&self, template: &str, key: &str) -> Result<String, NotComputable> {
         let _ = (template, key);
         Err(Unverifiable::new(why::TEMPLATE, "transform").into())

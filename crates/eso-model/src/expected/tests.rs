@@ -1,4 +1,4 @@
-//! Rules by name, and a table that the operator's own functions made.
+//! Unit tests of the rules, and a table that the operator's own functions generated.
 
 mod pipeline;
 mod providers;

@@ -1,14 +1,14 @@
-//! Several ExternalSecrets that write one Secret.
+//! Combines several ExternalSecrets that write the same Secret.
 
 use secret::RunKey;
 
 use super::verdict::{Effect, Expected, Unverifiable, why};
 
-/// What the Secret should hold when all of them have synced. `all_known` says that none of its ExternalSecrets is missing here
-/// because its data could not be computed: otherwise keys beyond these may be its own.
+/// Computes what the Secret should hold after all parts have synced. `all_known` is false if the data of one of the
+/// Secret's ExternalSecrets could not be computed: the Secret may then contain further keys.
 ///
-/// Where two of them write different values to one key, the last to sync wins; where two write the Secret whole, or one deletes
-/// it, they fight: neither can be told.
+/// The result is unverifiable if two parts write different values to one key (the last sync wins), if two write the whole
+/// Secret, or if one deletes it.
 pub fn together(
     parts: impl IntoIterator<Item = Expected>,
     all_known: bool,
@@ -18,15 +18,24 @@ pub fn together(
         .into_iter()
         .filter(|part| part.effect != Effect::Nothing);
     let Some(mut whole) = parts.next() else {
-        return Err(Unverifiable::new(why::SHARED, "nobody writes it"));
+        return Err(Unverifiable::new(
+            why::SHARED,
+            "no ExternalSecret writes it",
+        ));
     };
     let mut retained = whole.effect == Effect::Keep;
     for part in parts {
         if part.effect == Effect::Delete || whole.effect == Effect::Delete {
-            return Err(Unverifiable::new(why::SHARED, "one of them deletes it"));
+            return Err(Unverifiable::new(
+                why::SHARED,
+                "one of several ExternalSecrets deletes it",
+            ));
         }
         if part.exact && whole.exact {
-            return Err(Unverifiable::new(why::SHARED, "two of them write it whole"));
+            return Err(Unverifiable::new(
+                why::SHARED,
+                "two ExternalSecrets write the whole Secret",
+            ));
         }
         retained |= part.effect == Effect::Keep;
         whole.exact |= part.exact;
@@ -36,11 +45,14 @@ pub fn together(
             let fingerprint = value.fingerprint(key);
             let before = whole.data.insert(name, value);
             if before.is_some_and(|before| before.fingerprint(key) != fingerprint) {
-                return Err(Unverifiable::new(why::SHARED, "two of them write one key"));
+                return Err(Unverifiable::new(
+                    why::SHARED,
+                    "two ExternalSecrets write the same key",
+                ));
             }
         }
     }
-    // What one of them left as it was is not known.
+    // The keys that a part left unchanged are unknown.
     whole.exact &= all_known && !retained;
     Ok(whole)
 }
@@ -48,7 +60,7 @@ pub fn together(
 const fn either(one: Effect, other: Effect) -> Effect {
     match (one, other) {
         (Effect::Write, _) | (_, Effect::Write) => Effect::Write,
-        (Effect::WriteIfThere, _) | (_, Effect::WriteIfThere) => Effect::WriteIfThere,
+        (Effect::WriteIfExists, _) | (_, Effect::WriteIfExists) => Effect::WriteIfExists,
         _ => one,
     }
 }
@@ -80,9 +92,9 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_and_one_that_merges_make_one_secret() {
+    fn owner_and_merge_are_combined() {
         let owner = || part(&[("a", "1"), ("b", "2")], true, Effect::Write);
-        let merge = || part(&[("b", "2"), ("c", "3")], false, Effect::WriteIfThere);
+        let merge = || part(&[("b", "2"), ("c", "3")], false, Effect::WriteIfExists);
         let whole = together([merge(), owner()], true, &key()).unwrap();
         assert_eq!(whole.data.len(), 3);
         assert!(whole.exact && whole.effect == Effect::Write);
@@ -92,20 +104,20 @@ mod tests {
     }
 
     #[test]
-    fn those_that_fight_cannot_be_told() {
-        let merge = |value| part(&[("a", value)], false, Effect::WriteIfThere);
+    fn conflicting_writers_are_unverifiable() {
+        let merge = |value| part(&[("a", value)], false, Effect::WriteIfExists);
         let owner = |effect| part(&[], true, effect);
         assert_eq!(
             why_not([merge("1"), merge("2")]),
-            "two of them write one key"
+            "two ExternalSecrets write the same key"
         );
         assert_eq!(
             why_not([owner(Effect::Write), owner(Effect::Write)]),
-            "two of them write it whole"
+            "two ExternalSecrets write the whole Secret"
         );
         assert_eq!(
             why_not([merge("1"), owner(Effect::Delete)]),
-            "one of them deletes it"
+            "one of several ExternalSecrets deletes it"
         );
         assert!(together([part(&[], false, Effect::Nothing)], true, &key()).is_err());
     }

@@ -1,29 +1,28 @@
-//! What comes of a computation, and why none comes.
+//! The results of a computation, and the reasons why there may be none.
 
 use std::{collections::BTreeMap, fmt};
 
 use secret::Value;
 
-/// What the Secret of an ExternalSecret should hold.
+/// The expected contents of an ExternalSecret's Secret.
 pub struct Expected {
     /// The keys and values that the operator would write.
     pub data: BTreeMap<String, Value>,
-    /// Whether the Secret holds these keys and no others (Owner, Orphan), or others of other origin too (Merge).
+    /// True if the Secret holds exactly these keys (Owner, Orphan). False if it may hold others (Merge).
     pub exact: bool,
     /// What the operator would do with the data.
     pub effect: Effect,
-    /// Whether it leaves an existing Secret as it is (`immutable: true`).
+    /// True if an existing Secret is not changed (`immutable: true`).
     pub immutable: bool,
 }
 
-/// What the operator would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Create or update the Secret.
     Write,
-    /// Add the keys to a Secret that exists; nothing where there is none.
-    WriteIfThere,
-    /// Leave the Secret as it is: the provider holds nothing, and `deletionPolicy` is Retain.
+    /// Add the keys to an existing Secret. Do nothing if there is none.
+    WriteIfExists,
+    /// Keep the Secret unchanged: the provider holds nothing, and `deletionPolicy` is Retain.
     Keep,
     /// Delete the Secret: the provider holds nothing, and `deletionPolicy` is Delete.
     Delete,
@@ -31,17 +30,17 @@ pub enum Effect {
     Nothing,
 }
 
-/// Why there is no expected data.
+/// The reason why there is no expected data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotComputable {
-    /// It cannot be told what the operator would write.
+    /// The result of the operator's sync is unknown.
     Unverifiable(Unverifiable),
-    /// The operator would write nothing, because its sync would fail.
+    /// The operator's sync would fail, so it would write nothing.
     WouldFail(WouldFail),
 }
 
 impl NotComputable {
-    /// The same, with the place in the spec that it is about.
+    /// Adds the place in the spec to the error.
     #[must_use]
     pub fn at(self, place: &str) -> Self {
         let prefix = |detail: &str| match detail {
@@ -80,17 +79,17 @@ impl From<Failure> for NotComputable {
     }
 }
 
-/// It cannot be told what the operator would write.
+/// The result of the operator's sync is unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unverifiable {
-    /// A stable word (see [`why`]; those who read providers and templates have words of their own).
+    /// A stable word: one of [`why`], or one defined by the readers of providers and templates.
     pub reason: &'static str,
-    /// Where, and what. Never a part of a value.
+    /// The place and the cause. Never contains a part of a value.
     pub detail: String,
 }
 
 impl Unverifiable {
-    /// With a stable word, and a detail that holds no part of a value.
+    /// The `detail` must not contain a part of a value.
     pub fn new(reason: &'static str, detail: impl Into<String>) -> Self {
         Self {
             reason,
@@ -105,40 +104,38 @@ impl fmt::Display for Unverifiable {
     }
 }
 
-/// The words for what is not evaluated here.
+/// The stable words for unverifiable results.
 pub mod why {
-    /// The spec says something that is not known here.
+    /// The spec contains something unknown.
     pub const SPEC: &str = "spec";
-    /// `target.manifest`: not a Secret.
+    /// `target.manifest`: the target is not a Secret.
     pub const MANIFEST: &str = "manifest";
-    /// A generator makes another value each time.
+    /// A generator creates a new value each time.
     pub const GENERATOR: &str = "generator";
-    /// A template.
+    /// A template that cannot be evaluated.
     pub const TEMPLATE: &str = "template";
-    /// A `property` that is more than a path of keys and indexes, or a text that is not JSON below one.
+    /// A `property` that is not a simple path of keys and indexes, or a path into text that is not JSON.
     pub const PROPERTY_PATH: &str = "property-path";
     /// A regular expression that Go and Rust may understand differently.
     pub const REGEXP: &str = "regexp";
-    /// Two keys become one, and chance decides which value the operator keeps.
+    /// Two keys get the same name, and the operator keeps the value of a random one.
     pub const COLLISION: &str = "collision";
-    /// A kind of object that is not read: certificates and keys of Azure.
+    /// A kind of object that is not supported: certificates and keys of Azure.
     pub const KIND: &str = "kind";
-    /// Metadata that differs from one version of the operator to the next.
+    /// Metadata that depends on the operator's version.
     pub const METADATA: &str = "metadata";
     /// A document that is nested too deeply.
     pub const DEPTH: &str = "depth";
-    /// Other ExternalSecrets write the same Secret, and fight about it.
+    /// Several ExternalSecrets write the Secret and conflict with each other.
     pub const SHARED: &str = "shared";
-    /// The provider was answered for in a way that does not fit it.
+    /// The answer does not fit the provider.
     pub const PROVIDER: &str = "provider";
 }
 
-/// The operator's sync would fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WouldFail {
-    /// Why.
     pub failure: Failure,
-    /// Where. Never a part of a value.
+    /// The place. Never contains a part of a value.
     pub detail: String,
 }
 
@@ -148,47 +145,47 @@ impl fmt::Display for WouldFail {
     }
 }
 
-/// Why the operator's sync would fail.
+/// The reason why the operator's sync would fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The provider has no such secret, or no such version; the operator knows it as absent, which `deletionPolicy` may allow.
+    /// The provider has no such secret or version. The operator recognises it as absent, so `deletionPolicy` applies.
     NotFound,
-    /// It has not, and the operator takes this for an error like any other.
+    /// The secret does not exist, but the operator treats this like any other error.
     NotFoundError,
     /// The secret has no such property.
     NoProperty,
     /// The secret has no value.
     NoValue,
-    /// The value, which has to be JSON, is not.
+    /// The value is not valid JSON.
     NotJson,
-    /// The value, which has to be an object, is none.
+    /// The value is not a JSON object.
     NotAnObject,
     /// A number that is too large for the operator.
     Number,
-    /// The value is not what `decodingStrategy` says.
+    /// The value cannot be decoded with the `decodingStrategy`.
     Decoding,
-    /// Two keys become one.
+    /// Two keys get the same name.
     KeyCollision,
-    /// A key that no Secret may have.
+    /// A key that Kubernetes does not allow in a Secret.
     InvalidKey,
-    /// A value holds a null byte, and `nullBytePolicy` is Fail.
+    /// A value contains a null byte, and `nullBytePolicy` is Fail.
     NullByte,
-    /// `rewrite.merge`: a key is in more than one object.
+    /// `rewrite.merge`: several objects contain the same key.
     MergeConflict,
-    /// `rewrite.merge`: a key of `priority` is not there.
+    /// `rewrite.merge`: a key of `priority` does not exist.
     MergeKey,
-    /// The spec asks for what the operator refuses.
+    /// The operator rejects the spec.
     Refused,
     /// `deletionPolicy: Delete` needs `creationPolicy: Owner`.
     DeleteNotOwned,
-    /// The data is larger than a Secret may be.
+    /// The data exceeds the maximum size of a Secret.
     TooLarge,
     /// A template fails.
     Template,
 }
 
 impl Failure {
-    /// A stable word.
+    /// Returns the stable word for the failure.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotFound | Self::NotFoundError => "not-found",

@@ -1,4 +1,4 @@
-//! Writing JSON as Go's `json.Marshal` and `json.Encoder` do.
+//! Writes JSON like Go's `json.Marshal` and `json.Encoder`.
 
 use std::collections::BTreeMap;
 
@@ -7,31 +7,29 @@ use zeroize::Zeroizing;
 
 use super::{Node, Shape, number, unquote};
 
-/// What became of numbers when a document was decoded.
+/// How Go represents the numbers of a decoded document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Numbers {
-    /// Go's `json.Number`: the text as it was.
+    /// Go's `json.Number`: the text is unchanged.
     Verbatim,
     /// Go's float64: `1.50` becomes `1.5`, and long integers lose digits.
     Float64,
 }
 
-/// How to write.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
-    /// The numbers.
     pub numbers: Numbers,
-    /// Whether `<`, `>` and `&` are escaped.
+    /// True if `<`, `>` and `&` are escaped.
     pub html: bool,
 }
 
-/// A number as Go decodes it; nothing if it is out of range, which Go reports as an error.
+/// Parses a number like Go; None if it is out of range, which is an error in Go.
 pub fn to_f64(raw: &[u8]) -> Option<f64> {
     let number: f64 = std::str::from_utf8(raw).ok()?.parse().ok()?;
     number.is_finite().then_some(number)
 }
 
-/// A float64 as `strconv.FormatFloat(f, 'f', -1, 64)` writes it.
+/// Formats a float64 like `strconv.FormatFloat(f, 'f', -1, 64)`.
 pub fn float(number: f64) -> Zeroizing<String> {
     Zeroizing::new(if number.is_nan() {
         "NaN".to_owned()
@@ -42,7 +40,7 @@ pub fn float(number: f64) -> Zeroizing<String> {
     })
 }
 
-/// As `json.Marshal` writes a float64.
+/// Formats a float64 like `json.Marshal`.
 pub(crate) fn json_float(number: f64) -> Zeroizing<String> {
     let size = number.abs();
     if size == 0.0 || (1e-6..1e21).contains(&size) {
@@ -55,7 +53,8 @@ pub(crate) fn json_float(number: f64) -> Zeroizing<String> {
     Zeroizing::new(format!("{sign}{first}{point}{rest}e{exponent:+}"))
 }
 
-/// The operator's bytes for a decoded value: strings bare, `null` as nothing, objects and arrays encoded anew.
+/// Returns the operator's bytes for a decoded value: strings without quotes, nothing for `null`, objects and arrays
+/// encoded again.
 pub fn byte_value(node: &Node<'_>, numbers: Numbers) -> Value {
     match &node.shape {
         Shape::Null => Value::default(),
@@ -75,21 +74,21 @@ pub fn byte_value(node: &Node<'_>, numbers: Numbers) -> Value {
     }
 }
 
-/// The document anew: keys sorted, no white space.
+/// Encodes the document again, with sorted keys and without whitespace.
 pub fn encode(node: &Node<'_>, style: Style) -> Value {
     let mut out = Buffer::with_capacity(node.raw.len());
     write(&mut out, node, style);
     out.finish()
 }
 
-/// An object of these members.
+/// Encodes an object with these members.
 pub fn encode_members(members: &BTreeMap<String, &Node<'_>>, style: Style) -> Value {
     let mut out = Buffer::default();
     write_members(&mut out, members, style);
     out.finish()
 }
 
-/// An object of these strings, which need not be UTF-8.
+/// Encodes an object with these strings, which may be invalid UTF-8.
 pub fn encode_strings<'a>(
     members: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     html: bool,
@@ -143,14 +142,14 @@ fn separate(out: &mut Buffer, index: usize) {
     }
 }
 
-/// A string in quotes.
+/// Returns the string in quotes.
 pub fn quoted(text: &str, html: bool) -> Value {
     let mut out = Buffer::with_capacity(text.len() + 2);
     quote(&mut out, text.as_bytes(), html);
     out.finish()
 }
 
-/// A string in quotes, with the escapes that Go writes.
+/// Writes the string in quotes, with Go's escapes.
 pub(crate) fn quote(out: &mut Buffer, bytes: &[u8], html: bool) {
     out.push(b"\"");
     for chunk in bytes.utf8_chunks() {

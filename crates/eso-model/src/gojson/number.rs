@@ -1,12 +1,13 @@
-//! The shortest text of a float64, as Go's `strconv` writes it. Rust's differs where two texts are as short and as near.
+//! The shortest decimal text of a float64, as Go's `strconv` formats it. Rust differs when two texts are equally short
+//! and equally close.
 
-/// The shortest digits that tell the number from its neighbours, and the decimal exponent of the first of them.
+/// Returns the shortest digits that identify the number, and the decimal exponent of the first digit.
 pub(crate) fn digits(value: f64) -> (String, i32) {
     let value = value.abs();
     let mut text = format!("{value:e}");
     let (mantissa, _) = text.split_once('e').unwrap_or((&text, ""));
     let decimals = mantissa.len().saturating_sub(2);
-    // Of two texts that are as short and as near, Go takes the even one.
+    // If two texts are equally short and equally close, Go uses the one with an even last digit.
     let nearest = format!("{value:.decimals$e}");
     if nearest.parse() == Ok(value) {
         text = nearest;
@@ -18,7 +19,7 @@ pub(crate) fn digits(value: f64) -> (String, i32) {
     )
 }
 
-/// The number without an exponent.
+/// Formats the number without an exponent.
 pub(crate) fn plain(value: f64) -> String {
     let (digits, exponent) = digits(value);
     let mut text = String::new();
@@ -49,7 +50,7 @@ mod tests {
     use super::plain;
 
     #[test]
-    fn of_two_that_are_as_near_the_even_one_is_written() {
+    fn ties_are_formatted_with_an_even_last_digit() {
         let tie = "979736170364911.28".parse().unwrap();
         assert_eq!(plain(tie), "979736170364911.2");
         assert_eq!(plain(-0.000_001_5), "-0.0000015");

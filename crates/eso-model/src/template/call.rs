@@ -1,4 +1,4 @@
-//! Calls functions: how many arguments, of which types.
+//! Calls functions and checks the number and types of their arguments.
 
 use super::{
     Failure,
@@ -9,7 +9,7 @@ use super::{
 };
 
 impl Run {
-    /// Calls a function; `last` is its last argument, from the pipeline.
+    /// Calls a function. `last` is the last argument, which comes from the pipeline.
     pub(super) fn call(
         &mut self,
         dot: &Value,
@@ -22,7 +22,9 @@ impl Run {
         let count = operands.len() + usize::from(last.is_some());
         let fixed = function.fixed.len();
         if count < fixed || (count > fixed && function.rest.is_none()) {
-            return Err(Failure::fails(format!("the arguments of `{name}`")));
+            return Err(Failure::fails(format!(
+                "the number of arguments of `{name}`"
+            )));
         }
         if matches!(name, "and" | "or") {
             return self.logic(dot, name == "or", operands, last);
@@ -46,7 +48,7 @@ impl Run {
         (function.run)(&mut self.heap, arguments).map_err(|failure| failure.within(name))
     }
 
-    /// `and` and `or`: the argument that decides, without looking at those behind it.
+    /// Evaluates `and` and `or`: returns the deciding argument and does not evaluate the later ones.
     fn logic(
         &mut self,
         dot: &Value,
@@ -102,7 +104,7 @@ impl Run {
         }
     }
 
-    /// A value as an argument of the type.
+    /// Checks a value against the parameter's type.
     fn check(&mut self, name: &str, parameter: Parameter, value: Value) -> Result<Value, Failure> {
         match (parameter, value) {
             (Parameter::Any, Value::NilElement) => Ok(Value::Nil),
@@ -125,9 +127,9 @@ fn parameter(function: &Function, index: usize) -> Result<Parameter, Failure> {
         .get(index)
         .copied()
         .or(function.rest)
-        .ok_or_else(|| Failure::fails("the arguments"))
+        .ok_or_else(|| Failure::fails("the number of arguments"))
 }
 
 fn wrong_type(name: &str) -> Failure {
-    Failure::fails(format!("an argument's type in `{name}`"))
+    Failure::fails(format!("the type of an argument of `{name}`"))
 }

@@ -1,22 +1,21 @@
-//! Rendered text as the operator takes it for keys and values: a YAML map of strings.
+//! Parses rendered text like the operator parses keys and values: as a YAML map of strings.
 //!
-//! Only what no YAML parser could take for anything else is read: plain words, quoted text without odd escapes, literal
-//! blocks. Numbers, booleans and nulls are left alone, for what becomes of them depends on the operator's version.
+//! Accepts only what every YAML parser reads the same way: plain words, quoted strings with simple escapes, and literal
+//! blocks. Numbers, booleans and nulls are rejected, because their result depends on the operator's version.
 
 use std::collections::BTreeMap;
 
 use super::Failure;
 
-/// Words that some YAML takes for something else than text.
-const RESOLVED: &[&str] = &[
+/// Words that some YAML versions do not read as strings.
+const AMBIGUOUS_WORDS: &[&str] = &[
     "true", "false", "yes", "no", "on", "off", "y", "n", "null", "nan", "inf",
 ];
 
 fn unknown() -> Failure {
-    Failure::unverifiable("YAML beyond plain keys and texts")
+    Failure::unverifiable("YAML other than plain keys and strings")
 }
 
-/// Reads the entries.
 pub(super) fn read(text: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
     let text = std::str::from_utf8(text).map_err(|_| unknown())?;
     if !text
@@ -58,7 +57,7 @@ pub(super) fn read(text: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
 }
 
 fn is_word(text: &str) -> bool {
-    !RESOLVED.contains(&text.to_ascii_lowercase().as_str())
+    !AMBIGUOUS_WORDS.contains(&text.to_ascii_lowercase().as_str())
 }
 
 fn is_key(key: &str) -> bool {
@@ -74,7 +73,7 @@ fn scalar(value: &str) -> Result<String, Failure> {
         let inner = quoted.strip_suffix('"').ok_or_else(unknown)?;
         let odd = |text: &str| text.contains(['"', '\\']);
         let mut parts = Vec::new();
-        // A backslash stands for itself only in pairs.
+        // Split at escaped backslashes first, so that they are not part of another escape.
         for part in inner.split("\\\\") {
             let part = part.replace("\\n", "\n");
             let pieces: Vec<&str> = part.split("\\\"").collect();
@@ -103,7 +102,7 @@ fn scalar(value: &str) -> Result<String, Failure> {
     }
 }
 
-/// The text of a literal block; with a line end, or without any at its end.
+/// Returns the text of a literal block. `ended` keeps one line break at the end; otherwise there is none.
 fn literal(lines: &[&str], ended: bool) -> Result<String, Failure> {
     let first = lines.first().ok_or_else(unknown)?;
     let indent = first.len() - first.trim_start_matches(' ').len();

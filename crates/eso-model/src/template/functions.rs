@@ -1,8 +1,9 @@
-//! The functions that are evaluated here, those that never can be, and those that were not compared yet.
+//! The operator's template functions: those that are implemented, those that have no reproducible result, and those that
+//! were not compared yet.
 
 #![expect(
     clippy::needless_pass_by_value,
-    reason = "all functions have one type, in one table"
+    reason = "all functions in the table have the same type"
 )]
 
 use std::{collections::BTreeMap, sync::LazyLock};
@@ -23,10 +24,10 @@ mod printf;
 mod regexps;
 mod text;
 
-/// The type of a parameter, as far as it decides what Go accepts.
+/// The type of a parameter, as far as Go's type check depends on it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Parameter {
-    /// `interface{}`, or the template package's own any.
+    /// `interface{}`, or the template package's own `any`.
     Any,
     /// `string`
     Text,
@@ -40,14 +41,13 @@ pub(super) enum Parameter {
 
 type Run = fn(&mut Heap, Vec<Value>) -> Result<Value, Failure>;
 
-/// A function of the operator's.
+/// A function of the operator.
 pub(super) struct Function {
     name: &'static str,
-    /// The types of its parameters.
     pub(super) fixed: &'static [Parameter],
-    /// The type of any further arguments.
+    /// The type of further arguments, if they are allowed.
     pub(super) rest: Option<Parameter>,
-    /// It gives the same for lists in any order.
+    /// The result does not depend on the order of a list.
     pub(super) any_order: bool,
     pub(super) run: Run,
 }
@@ -91,16 +91,18 @@ static TABLE: LazyLock<BTreeMap<&str, &Function>> = LazyLock::new(|| {
     .collect()
 });
 
-/// Whether the operator has this function: if not, no template with it can be parsed.
+/// True if the operator has this function. Otherwise no template that uses it can be parsed.
 pub(super) fn exists(name: &str) -> bool {
-    TABLE.contains_key(name) || names::NEVER.contains(&name) || names::NOT_YET.contains(&name)
+    TABLE.contains_key(name)
+        || names::NOT_REPRODUCIBLE.contains(&name)
+        || names::NOT_COMPARED.contains(&name)
 }
 
-/// The function, if it is evaluated here.
+/// Returns the function, if it is implemented.
 pub(super) fn find(name: &str) -> Result<&'static Function, Failure> {
     TABLE.get(name).copied().ok_or_else(|| {
-        let why = if names::NEVER.contains(&name) {
-            " (it gives something else each time)"
+        let why = if names::NOT_REPRODUCIBLE.contains(&name) {
+            " (its result is not reproducible)"
         } else {
             ""
         };
@@ -108,17 +110,17 @@ pub(super) fn find(name: &str) -> Result<&'static Function, Failure> {
     })
 }
 
-/// The function itself fails, or panics.
+/// The error of a function that fails or panics in the operator.
 fn refused() -> Failure {
     Failure::fails("")
 }
 
-/// Something in the function that was not proven.
-fn unproven(what: &str) -> Failure {
+/// The error for an input whose result was not compared with the operator.
+fn unsupported(what: &str) -> Failure {
     Failure::unverifiable(what)
 }
 
-/// Exactly so many arguments; their number was checked.
+/// Returns exactly `N` arguments. Their number was already checked.
 fn take<const N: usize>(arguments: Vec<Value>) -> Result<[Value; N], Failure> {
     arguments.try_into().map_err(|_| refused())
 }

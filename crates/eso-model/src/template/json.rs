@@ -15,9 +15,9 @@ pub(super) use write::{Style, write};
 /// The most that a document's tree takes, for each byte of its text.
 const NODE: usize = 24;
 
-/// Reads a document; `None` if it is not JSON.
+/// Parses a document. Returns `None` if it is not valid JSON.
 pub(super) fn read(heap: &mut Heap, text: &[u8]) -> Result<Option<Value>, Failure> {
-    heap.afford(text.len().saturating_mul(NODE))?;
+    heap.consume_bytes(text.len().saturating_mul(NODE))?;
     match gojson::parse(text) {
         Ok(node) => value(heap, &node, 0).map(Some),
         Err(NotJson::Invalid) => Ok(None),
@@ -34,7 +34,8 @@ fn value(heap: &mut Heap, node: &Node<'_>, depth: usize) -> Result<Value, Failur
         Shape::Null => Value::Nil,
         Shape::Bool => Value::Bool(node.raw == b"true"),
         Shape::Number => Value::Float(
-            gojson::to_f64(node.raw).ok_or_else(|| Failure::unverifiable("a number's size"))?,
+            gojson::to_f64(node.raw)
+                .ok_or_else(|| Failure::unverifiable("a number of this size"))?,
         ),
         Shape::String(inner) => Value::Text(Text::from(bytes(inner))),
         Shape::Array(items) => {

@@ -1,8 +1,8 @@
-//! Cuts a template into tokens by the rules of Go's text/template: delimiters, trim markers, comments, words.
+//! Splits a template into tokens with the rules of Go's text/template: delimiters, trim markers, comments, words.
 
 use super::Failure;
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Text outside of actions, trimmed.
@@ -29,7 +29,7 @@ pub(super) enum Kind {
     Character,
     Quoted,
     Raw,
-    /// Any other printable character: never right, but only the parser may say so.
+    /// Any other printable character. It is never valid, but only the parser may reject it.
     Other,
     End,
 }
@@ -41,7 +41,7 @@ pub(super) struct Token<'a> {
     pub(super) text: &'a str,
 }
 
-/// All tokens, `End` last.
+/// Returns all tokens. The last one is `End`.
 pub(super) fn tokens(input: &str) -> Result<Vec<Token<'_>>, Failure> {
     let mut lexer = Lexer {
         input,
@@ -84,22 +84,22 @@ impl<'a> Lexer<'a> {
         self.input.as_bytes().get(self.at + ahead).copied()
     }
 
-    /// Pushes what was read since `start`.
+    /// Adds the token that starts at `start`.
     fn push(&mut self, kind: Kind, start: usize) {
         let text = self.input.get(start..self.at).unwrap_or_default();
         self.tokens.push(Token { kind, text });
     }
 
     fn fail<T>() -> Result<T, Failure> {
-        Err(Failure::fails("the template's syntax"))
+        Err(Failure::fails("the template syntax"))
     }
 
-    /// `{{- `: a trim marker counts only with a space after it.
+    /// True for `- `: a trim marker must be followed by a space.
     fn trims_left(&self) -> bool {
         self.byte(0) == Some(b'-') && self.byte(1).is_some_and(is_space)
     }
 
-    /// Whether the action ends here, and whether it trims what follows.
+    /// Returns None unless the action ends here, else whether the end has a trim marker.
     fn closes(&self) -> Option<bool> {
         let marked = self.byte(0).is_some_and(is_space)
             && self.byte(1) == Some(b'-')
@@ -111,7 +111,7 @@ impl<'a> Lexer<'a> {
         self.rest().starts_with("}}").then_some(false)
     }
 
-    /// Goes behind the closing delimiter.
+    /// Moves past the closing delimiter.
     fn close(&mut self, trims: bool) {
         if trims {
             self.at += 2;
@@ -124,7 +124,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Reads text and comments up to the next action; false at the end of the template.
+    /// Reads text and comments up to the next action. Returns false at the end of the template.
     fn text(&mut self) -> Result<bool, Failure> {
         loop {
             let Some(length) = self.rest().find("{{") else {
@@ -176,7 +176,7 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// Reads one token of an action; false when the action is over.
+    /// Reads one token of an action. Returns false at the end of the action.
     fn inside(&mut self) -> Result<bool, Failure> {
         if let Some(trims) = self.closes() {
             if self.parens > 0 {
@@ -207,12 +207,12 @@ impl<'a> Lexer<'a> {
             b'.' | b'+' | b'-' | b'0'..=b'9' => self.number()?,
             b'_' | b'a'..=b'z' | b'A'..=b'Z' => self.name(Kind::Word, Kind::Word)?,
             byte if byte.is_ascii() => self.sign(byte)?,
-            _ => return Err(Failure::unverifiable("a name outside of ASCII")),
+            _ => return Err(Failure::unverifiable("a non-ASCII name")),
         }
         Ok(true)
     }
 
-    /// Reads a run of spaces; false if the last of them belongs to a trimming end.
+    /// Reads spaces. Returns false if the last one belongs to a trim marker at the end.
     fn space(&mut self) -> bool {
         let start = self.at;
         while self.byte(0).is_some_and(is_space) {
@@ -270,7 +270,7 @@ impl<'a> Lexer<'a> {
                 None | Some(b'\n') => return Self::fail(),
                 Some(b'\\') => match self.byte(1) {
                     None | Some(b'\n') => return Self::fail(),
-                    // The rest of a longer character is read as what follows it.
+                    // Further bytes of a multi-byte character are read as ordinary text.
                     Some(_) => self.at += 2,
                 },
                 Some(byte) => {
@@ -290,14 +290,14 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// Whether a name may end here.
+    /// True if a name may end here.
     fn terminates(&self) -> bool {
         self.byte(0).is_none_or(|byte| {
             is_space(byte) || matches!(byte, b'.' | b',' | b'|' | b':' | b')' | b'(')
         }) || self.rest().starts_with("}}")
     }
 
-    /// Reads a name with the sign or letter before it; `alone` if there is nothing but the sign.
+    /// Reads a name with its leading sign or letter. The token is `alone` if there is only the sign.
     fn name(&mut self, kind: Kind, alone: Kind) -> Result<(), Failure> {
         let start = self.at;
         self.at += 1;
@@ -309,7 +309,7 @@ impl<'a> Lexer<'a> {
             self.at += 1;
         }
         if self.byte(0).is_some_and(|byte| !byte.is_ascii()) {
-            return Err(Failure::unverifiable("a name outside of ASCII"));
+            return Err(Failure::unverifiable("a non-ASCII name"));
         }
         if !self.terminates() {
             return Self::fail();
@@ -318,7 +318,7 @@ impl<'a> Lexer<'a> {
         Ok(())
     }
 
-    /// Takes whatever looks like a number; whether it is one is told by its value.
+    /// Reads anything that looks like a number. It is validated later, when its value is parsed.
     fn number(&mut self) -> Result<(), Failure> {
         let start = self.at;
         self.at += usize::from(matches!(self.byte(0), Some(b'+' | b'-')));
@@ -334,9 +334,9 @@ impl<'a> Lexer<'a> {
                 b'.' => self.at += 1,
                 byte if is_name(byte) => self.at += 1,
                 b'+' | b'-' if exponent && self.at > start + 1 => self.at += 1,
-                b'+' | b'-' => return Err(Failure::unverifiable("a number's form")),
+                b'+' | b'-' => return Err(Failure::unverifiable("this number format")),
                 byte if byte.is_ascii() => break,
-                _ => return Err(Failure::unverifiable("a name outside of ASCII")),
+                _ => return Err(Failure::unverifiable("a non-ASCII name")),
             }
         }
         self.push(Kind::Number, start);

@@ -1,4 +1,4 @@
-//! Literals of Go: quoted strings, characters, numbers.
+//! Go literals: quoted strings, characters, numbers.
 
 use super::{Failure, tree::Number};
 
@@ -6,7 +6,7 @@ fn malformed() -> Failure {
     Failure::fails("a malformed literal")
 }
 
-/// The bytes that a double-quoted string stands for.
+/// Returns the bytes of a double-quoted string.
 pub(super) fn quoted(text: &str) -> Result<Vec<u8>, Failure> {
     let inner = text
         .strip_prefix('"')
@@ -15,7 +15,7 @@ pub(super) fn quoted(text: &str) -> Result<Vec<u8>, Failure> {
     unescape(inner, b'"')
 }
 
-/// The bytes that a back-quoted string stands for: carriage returns are left out.
+/// Returns the bytes of a back-quoted string, without carriage returns.
 pub(super) fn raw(text: &str) -> Vec<u8> {
     text.trim_matches('`')
         .bytes()
@@ -34,7 +34,7 @@ fn unescape(inner: &str, quote: u8) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// Appends what stands behind a backslash, and returns what follows.
+/// Decodes the escape after a backslash, appends it, and returns the rest.
 fn escape<'a>(text: &'a str, quote: u8, bytes: &mut Vec<u8>) -> Result<&'a str, Failure> {
     let first = *text.as_bytes().first().ok_or_else(malformed)?;
     let simple = match first {
@@ -87,7 +87,7 @@ fn octal<'a>(text: &'a str, bytes: &mut Vec<u8>) -> Result<&'a str, Failure> {
     text.get(3..).ok_or_else(malformed)
 }
 
-/// The number that a character constant is.
+/// Returns the code of a character constant.
 pub(super) fn character(text: &str) -> Result<Number, Failure> {
     let inner = text
         .strip_prefix('\'')
@@ -104,7 +104,7 @@ pub(super) fn character(text: &str) -> Result<Number, Failure> {
     Ok(Number::whole(code))
 }
 
-/// The value of a number: decimal and hexadecimal integers, decimal fractions.
+/// Parses a number: decimal and hexadecimal integers, and decimal fractions.
 pub(super) fn number(text: &str) -> Result<Number, Failure> {
     let (negative, digits) = match text.as_bytes().first() {
         Some(b'-') => (true, text.get(1..).unwrap_or_default()),
@@ -113,12 +113,12 @@ pub(super) fn number(text: &str) -> Result<Number, Failure> {
     };
     if digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.is_empty() {
         if digits.len() > 1 && digits.starts_with('0') {
-            return Err(Failure::unverifiable("a number's form"));
+            return Err(Failure::unverifiable("this number format"));
         }
-        // Whatever does not fit an integer fails, here or when it is used; which of them does not matter.
+        // An integer that is out of range fails here or when it is used. It does not matter where.
         let value: i64 = text
             .parse()
-            .map_err(|_| Failure::unverifiable("a number's size"))?;
+            .map_err(|_| Failure::unverifiable("a number of this size"))?;
         return Ok(Number::whole(value));
     }
     if let Some(hex) = digits.strip_prefix("0x")
@@ -126,14 +126,14 @@ pub(super) fn number(text: &str) -> Result<Number, Failure> {
         && !hex.is_empty()
         && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
     {
-        let value =
-            i64::from_str_radix(hex, 16).map_err(|_| Failure::unverifiable("a number's size"))?;
+        let value = i64::from_str_radix(hex, 16)
+            .map_err(|_| Failure::unverifiable("a number of this size"))?;
         return Ok(Number::whole(value));
     }
     let plain =
         |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-');
     if !digits.bytes().all(plain) {
-        return Err(Failure::unverifiable("a number's form"));
+        return Err(Failure::unverifiable("this number format"));
     }
     let value: f64 = text.parse().map_err(|_| malformed())?;
     if value.is_infinite() {

@@ -1,4 +1,4 @@
-//! Parses a template by the grammar of Go's text/template.
+//! Parses a template with the grammar of Go's text/template.
 
 use super::{
     Failure, MAX_NESTING,
@@ -8,7 +8,6 @@ use super::{
 
 mod pipelines;
 
-/// Parses a whole template.
 pub(super) fn parse(template: &str) -> Result<Nodes, Failure> {
     let mut parser = Parser {
         tokens: tokens(template)?,
@@ -25,17 +24,17 @@ pub(super) fn parse(template: &str) -> Result<Nodes, Failure> {
 }
 
 fn syntax() -> Failure {
-    Failure::fails("the template's syntax")
+    Failure::fails("the template syntax")
 }
 
-/// What ended a list of nodes.
+/// The end of a list of nodes.
 enum Ending {
     Template,
     End,
     Else,
 }
 
-/// What a pipeline is parsed for.
+/// The context of a pipeline.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Print,
@@ -47,7 +46,7 @@ enum Purpose {
 struct Parser<'a> {
     tokens: Vec<Token<'a>>,
     at: usize,
-    /// What is declared here, outermost first.
+    /// The declared variables, outermost first.
     variables: Vec<String>,
     ranges: usize,
     nesting: usize,
@@ -98,7 +97,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// Nodes up to the end of the template, an `end` or an `else`.
+    /// Parses nodes up to the end of the template, an `end` or an `else`.
     fn list(&mut self) -> Result<(Nodes, Ending), Failure> {
         let mut nodes = Nodes::new();
         loop {
@@ -163,7 +162,7 @@ impl<'a> Parser<'a> {
         Ok(Action::Node(Node::Print(pipeline)))
     }
 
-    /// `if`, `with` or `range`, up to its `end`.
+    /// Parses `if`, `with` or `range` up to its `end`.
     fn control(&mut self, word: &str) -> Result<Node, Failure> {
         self.deeper()?;
         let visible = self.variables.len();
@@ -195,7 +194,7 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// What stands behind an `else`, which may itself be an `if` or a `with` that shares the `end`.
+    /// Parses the part after an `else`, which may be an `if` or `with` that shares the `end`.
     fn otherwise(&mut self, word: &str) -> Result<Nodes, Failure> {
         let token = self.peek();
         if token.kind == Kind::Word && token.text == word && word != "range" {

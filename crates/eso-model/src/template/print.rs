@@ -1,4 +1,4 @@
-//! How Go prints values: `%v`, `%q`, floats.
+//! Formats values like Go: `%v`, `%q` and floats.
 
 use std::{fmt::Write as _, sync::LazyLock};
 
@@ -10,21 +10,21 @@ use super::{
 };
 use crate::gojson::number::{digits, plain};
 
-/// Prints what an action evaluates to.
+/// Prints the result of an action.
 pub(super) fn print(heap: &mut Heap, value: &Value, output: &mut Vec<u8>) -> Result<(), Failure> {
     if matches!(value, Value::Nil | Value::NilElement) {
         output.extend_from_slice(b"<no value>");
-        return heap.afford(10);
+        return heap.consume_bytes(10);
     }
     show(heap, value, output)
 }
 
-/// Appends a value as `%v` does.
+/// Appends a value in `%v` format.
 pub(super) fn show(heap: &mut Heap, value: &Value, output: &mut Vec<u8>) -> Result<(), Failure> {
     show_at(heap, value, output, 0)
 }
 
-/// A value as text, as `%v` does; text is itself.
+/// Returns a value in `%v` format. Text is unchanged.
 pub(super) fn shown(heap: &mut Heap, value: &Value) -> Result<Vec<u8>, Failure> {
     let mut output = Vec::new();
     show(heap, value, &mut output)?;
@@ -50,7 +50,7 @@ fn show_at(
         }
         Value::Float(value) => output.extend_from_slice(float(*value).as_bytes()),
         Value::Text(text) => {
-            heap.afford(text.bytes().len())?;
+            heap.consume_bytes(text.bytes().len())?;
             output.extend_from_slice(text.bytes());
             return Ok(());
         }
@@ -63,7 +63,7 @@ fn show_at(
                 show_at(heap, item, output, depth + 1)?;
             }
             output.push(b']');
-            return heap.afford(list.items().len() + 2);
+            return heap.consume_bytes(list.items().len() + 2);
         }
         Value::Map(id) => {
             let entries = heap.get(*id)?.entries.clone();
@@ -72,7 +72,7 @@ fn show_at(
                 if index > 0 {
                     output.push(b' ');
                 }
-                heap.afford(key.len() + 2)?;
+                heap.consume_bytes(key.len() + 2)?;
                 output.extend_from_slice(key);
                 output.push(b':');
                 show_at(heap, item, output, depth + 1)?;
@@ -80,10 +80,10 @@ fn show_at(
             output.push(b']');
         }
     }
-    heap.afford(output.len().saturating_sub(before).min(64))
+    heap.consume_bytes(output.len().saturating_sub(before).min(64))
 }
 
-/// `%v` of a float64.
+/// Formats a float64 with `%v`.
 pub(super) fn float(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
@@ -98,7 +98,7 @@ pub(super) fn float(value: f64) -> String {
     plain(value)
 }
 
-/// `d.ddde±xx`, the exponent with at least so many digits.
+/// Formats as `d.ddde±xx`, with at least `width` digits in the exponent.
 pub(super) fn scientific(value: f64, width: usize) -> String {
     let (digits, exponent) = digits(value);
     let mut text = String::new();
@@ -117,38 +117,40 @@ pub(super) fn scientific(value: f64, width: usize) -> String {
     text
 }
 
-/// Characters that Go calls printable, as far as every Unicode version in question has them.
+/// Characters that Go considers printable in all relevant Unicode versions.
 static PRINTABLE: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"^[\p{L}\p{M}\p{N}\p{P}\p{S}]$").ok());
 
-/// Characters that all operators' Unicode tables have.
-static SETTLED: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^\p{Age:13.0}$").ok());
+/// Characters that exist in the Unicode tables of all operator versions.
+static STABLE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^\p{Age:13.0}$").ok());
 
-/// Whether the character means the same in every Unicode version that matters.
-pub(super) fn settled(character: char) -> Result<(), Failure> {
+/// Fails unless the character has the same properties in all relevant Unicode versions.
+pub(super) fn require_stable(character: char) -> Result<(), Failure> {
     let known = character.is_ascii()
-        || SETTLED
-            .as_ref()
-            .is_some_and(|settled| settled.is_match(character.encode_utf8(&mut [0; 4])));
+        || STABLE.as_ref().is_some_and(|require_stable| {
+            require_stable.is_match(character.encode_utf8(&mut [0; 4]))
+        });
     if known {
         Ok(())
     } else {
-        Err(Failure::unverifiable("a character of a newer Unicode"))
+        Err(Failure::unverifiable(
+            "a character of a newer Unicode version",
+        ))
     }
 }
 
-/// Whether Go prints the character as it is.
+/// True if Go prints the character without an escape.
 pub(super) fn printable(character: char) -> Result<bool, Failure> {
     if character.is_ascii() {
         return Ok(character == ' ' || character.is_ascii_graphic());
     }
-    settled(character)?;
+    require_stable(character)?;
     Ok(PRINTABLE
         .as_ref()
         .is_some_and(|printable| printable.is_match(character.encode_utf8(&mut [0; 4]))))
 }
 
-/// Appends text as `%q` does.
+/// Appends text in `%q` format.
 pub(super) fn quote(text: &[u8], output: &mut Vec<u8>) -> Result<(), Failure> {
     output.push(b'"');
     for chunk in text.utf8_chunks() {

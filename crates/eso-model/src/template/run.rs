@@ -1,4 +1,4 @@
-//! Walks a parsed template.
+//! Executes a parsed template.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,14 @@ use super::{
     value::{Heap, Of, Text, Value, element},
 };
 
-/// Renders the nodes over the data.
+/// Renders the nodes with the data.
 pub(super) fn run(
     nodes: &[Node],
     data: &BTreeMap<String, Vec<u8>>,
     limits: Limits,
 ) -> Result<Vec<u8>, Failure> {
     let mut heap = Heap::new(limits);
-    // As a rule it need not grow: growing leaves copies behind that nobody wipes.
+    // Large enough for most templates: a buffer that grows leaves copies in memory that are not wiped.
     let expected = 4096 + data.values().map(Vec::len).sum::<usize>();
     let entries = data
         .iter()
@@ -36,7 +36,7 @@ pub(super) fn run(
     Ok(std::mem::take(&mut run.output))
 }
 
-/// Where a walk goes on.
+/// How the execution continues after a node.
 #[derive(PartialEq, Eq)]
 enum Flow {
     On,
@@ -46,7 +46,7 @@ enum Flow {
 
 pub(super) struct Run {
     pub(super) heap: Heap,
-    /// Innermost last; a name may be there more than once.
+    /// Innermost last. A name may occur more than once.
     variables: Vec<(String, Value)>,
     output: Zeroizing<Vec<u8>>,
 }
@@ -57,7 +57,7 @@ impl Run {
             self.heap.step(1)?;
             let flow = match node {
                 Node::Text(text) => {
-                    self.heap.afford(text.len())?;
+                    self.heap.consume_bytes(text.len())?;
                     self.output.extend_from_slice(text);
                     Flow::On
                 }
@@ -117,13 +117,13 @@ impl Run {
         Ok(flow)
     }
 
-    /// What a range goes over: indexes or keys, and items.
+    /// Returns the iterations of a range: the index or key, and the item.
     fn rounds(&mut self, over: &Value, names: usize) -> Result<Vec<(Value, Value)>, Failure> {
         match over {
             Value::Nil | Value::NilElement => Ok(Vec::new()),
             Value::Int(count) | Value::Int64(count) => {
                 if names > 1 {
-                    return Err(Failure::fails("a range over a number with two variables"));
+                    return Err(Failure::fails("a `range` over a number with two variables"));
                 }
                 let count = usize::try_from(*count).unwrap_or(0);
                 self.heap.step(count)?;
@@ -157,12 +157,12 @@ impl Run {
                 Ok(rounds)
             }
             Value::Bool(_) | Value::Float(_) | Value::Text(_) => {
-                Err(Failure::fails("a range over what cannot be ranged over"))
+                Err(Failure::fails("a `range` over a value of this type"))
             }
         }
     }
 
-    /// Sets a range's variables for a round: the item, or the index and the item.
+    /// Sets the variables of an iteration: the item, or the index and the item.
     fn set_round(
         &mut self,
         pipeline: &Pipeline,
@@ -226,7 +226,7 @@ impl Run {
         Ok(value)
     }
 
-    /// Evaluates a command; `last` is what the command before it in the pipeline gave.
+    /// Evaluates a command. `last` is the result of the previous command in the pipeline.
     fn command(
         &mut self,
         dot: &Value,
@@ -240,7 +240,9 @@ impl Run {
             return self.call(dot, name, rest, last);
         }
         if !rest.is_empty() || last.is_some() {
-            return Err(Failure::fails("arguments to what is no function"));
+            return Err(Failure::fails(
+                "arguments of a value that is not a function",
+            ));
         }
         match first {
             Operand::Nil => Err(Failure::fails("`nil` as a command")),
@@ -248,7 +250,7 @@ impl Run {
         }
     }
 
-    /// The value of an operand where any type will do.
+    /// Evaluates an operand in a place that accepts any type.
     pub(super) fn operand(&mut self, dot: &Value, operand: &Operand) -> Result<Value, Failure> {
         match operand {
             Operand::Dot => Ok(dot.clone()),
@@ -280,7 +282,7 @@ impl Run {
         for name in names {
             let Value::Map(id) = value else {
                 return Err(Failure::fails(format!(
-                    "the field `{name}` of what is no map"
+                    "the field `{name}` of a value that is not a map"
                 )));
             };
             let map = self.heap.get(id)?;

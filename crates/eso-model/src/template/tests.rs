@@ -1,4 +1,4 @@
-//! The rules of this room, and the cases that the operator's own renderer answered.
+//! Tests of the template rules, and cases with the results of the operator's own renderer.
 
 use std::fmt::Write as _;
 
@@ -30,7 +30,7 @@ fn would_fail(template: &str) -> bool {
     )
 }
 
-/// A template over data, with what the operator (v0.20.4) made of it: text, or an error where there is none.
+/// A template, its data, and the operator's result (v0.20.4): the text, or nothing if it failed.
 #[derive(Deserialize)]
 struct Case {
     t: String,
@@ -40,7 +40,7 @@ struct Case {
 }
 
 #[test]
-fn the_operator_renders_the_same() {
+fn results_match_the_operators_renderer() {
     let cases: Vec<Case> = serde_json::from_str(include_str!("cases.json")).unwrap();
     assert!(cases.len() > 600, "{}", cases.len());
     let mut different = String::new();
@@ -64,7 +64,7 @@ fn the_operator_renders_the_same() {
 }
 
 #[test]
-fn a_missing_key_fails_and_an_absent_index_is_empty() {
+fn missing_field_fails_and_missing_index_is_empty() {
     assert_eq!(
         rendered("{{ .nope }}", &[]),
         Err(Failure::fails("the missing key `nope`"))
@@ -83,7 +83,7 @@ fn numbers_from_json_are_floats() {
 }
 
 #[test]
-fn what_is_not_base64_decodes_to_the_error() {
+fn b64dec_of_invalid_input_returns_the_error_text() {
     assert_eq!(
         rendered("{{ b64dec .a }}", &[("a", "a.b")]).unwrap(),
         "illegal base64 data at input byte 1"
@@ -91,7 +91,7 @@ fn what_is_not_base64_decodes_to_the_error() {
 }
 
 #[test]
-fn what_differs_each_time_is_never_evaluated() {
+fn functions_without_reproducible_result_are_unverifiable() {
     for name in [
         "now",
         "uuidv4",
@@ -113,7 +113,7 @@ fn what_differs_each_time_is_never_evaluated() {
 }
 
 #[test]
-fn what_is_not_reached_does_not_matter() {
+fn unreached_actions_are_not_evaluated() {
     assert_eq!(
         rendered("{{ if false }}{{ now }}{{ end }}ok", &[]).unwrap(),
         "ok"
@@ -121,7 +121,7 @@ fn what_is_not_reached_does_not_matter() {
 }
 
 #[test]
-fn what_is_unknown_is_named() {
+fn unknown_functions_are_named() {
     assert_eq!(
         rendered("{{ frobnicate .a }}", &[("a", "x")]),
         Err(Failure::unverifiable("the function `frobnicate`"))
@@ -137,7 +137,7 @@ fn what_is_unknown_is_named() {
 }
 
 #[test]
-fn a_failure_never_shows_a_value() {
+fn failures_never_contain_values() {
     let data = [("a", "hunter2"), ("b", "[")];
     for template in [
         "{{ .a.b }}",
@@ -155,7 +155,7 @@ fn a_failure_never_shows_a_value() {
 }
 
 #[test]
-fn the_limits_hold() {
+fn limits_stop_rendering() {
     for template in [
         r#"{{ repeat 1000000000 "a" }}"#,
         "{{ range until 1000000000 }}{{ end }}",
@@ -181,7 +181,7 @@ fn the_limits_hold() {
 }
 
 #[test]
-fn as_deep_as_is_allowed_fits_the_stack() {
+fn maximum_nesting_fits_the_stack() {
     let deep = MAX_NESTING;
     let template = format!("{}x{}", "{{if 1}}".repeat(deep), "{{end}}".repeat(deep));
     assert_eq!(rendered(&template, &[]).unwrap(), "x");
@@ -206,7 +206,7 @@ fn syntax_errors_fail() {
 }
 
 #[test]
-fn text_without_actions_is_itself() {
+fn text_without_actions_is_unchanged() {
     assert_eq!(rendered("a }} b \n", &[]).unwrap(), "a }} b \n");
 }
 
@@ -220,7 +220,7 @@ fn entries(template: &str) -> Result<Vec<(String, String)>, Failure> {
 }
 
 #[test]
-fn plain_keys_and_texts_are_read_as_entries() {
+fn plain_keys_and_strings_are_parsed_as_entries() {
     let template =
         "# c\nfile.txt: |\n  one\n    two\n\nplain: {{ .a }}\nquoted: {{ .a | quote }}\n";
     let expected = [
@@ -255,14 +255,14 @@ fn other_yaml_is_unverifiable() {
 
 proptest! {
     #[test]
-    fn any_text_is_answered(template in r#"(\{\{-? ?|-? ?\}\}|[a-z .$|()"`:=,/*0-9\-\\]|if|end|else|range|with|list|dict|index|\PC){0,40}"#, value in ".*") {
+    fn arbitrary_templates_do_not_panic(template in r#"(\{\{-? ?|-? ?\}\}|[a-z .$|()"`:=,/*0-9\-\\]|if|end|else|range|with|list|dict|index|\PC){0,40}"#, value in ".*") {
         let data = BTreeMap::from([("a".to_owned(), value.into_bytes())]);
         let answered = render(&template, &data, Limits::default());
         prop_assert!(answered.is_ok() || answered.is_err());
     }
 
     #[test]
-    fn any_bytes_go_through_the_functions(value in proptest::collection::vec(any::<u8>(), 0..40), template in prop::sample::select(vec![
+    fn arbitrary_bytes_do_not_panic(value in proptest::collection::vec(any::<u8>(), 0..40), template in prop::sample::select(vec![
         "{{ .a | b64dec | quote }}", "{{ fromJson .a | toJson }}", "{{ .a | trim | upper | title }}", "{{ splitList \"\" .a | join .a }}",
         "{{ regexReplaceAll .a .a .a }}", "{{ printf .a .a }}", "{{ substr 1 3 .a }}{{ trunc -2 .a }}", "{{ replace .a .a .a | html | urlquery }}",
         "{{ int .a }}{{ float64 .a }}{{ atoi .a }}",

@@ -2,7 +2,7 @@
 
 use super::value::Text;
 
-/// What stands between two marks, in order.
+/// The nodes between two control actions, in order.
 pub(super) type Nodes = Vec<Node>;
 
 /// A piece of a template.
@@ -17,17 +17,17 @@ pub(super) enum Node {
     Continue,
 }
 
-/// A condition with what follows from it.
+/// A condition or range, with its branches.
 pub(super) struct Branches {
     pub(super) pipeline: Pipeline,
     pub(super) then: Nodes,
     pub(super) otherwise: Nodes,
 }
 
-/// Commands, each with the one before as its last argument.
+/// Commands. Each gets the result of the previous one as its last argument.
 pub(super) struct Pipeline {
     pub(super) variables: Vec<String>,
-    /// `=` and not `:=`.
+    /// True for `=`, false for `:=`.
     pub(super) assigns: bool,
     pub(super) commands: Vec<Vec<Operand>>,
 }
@@ -41,7 +41,7 @@ pub(super) enum Operand {
     Text(Text),
     /// `.a.b`
     Field(Vec<String>),
-    /// `$x.a.b`: the name with its dollar, and the fields.
+    /// `$x.a.b`: the name with its dollar sign, and the fields.
     Variable(String, Vec<String>),
     /// `(…).a.b`
     Chain(Box<Self>, Vec<String>),
@@ -49,21 +49,18 @@ pub(super) enum Operand {
     Function(String),
 }
 
-/// A number, as every type that can hold it.
+/// A number in all types that can represent it.
 #[derive(Clone, Copy)]
 pub(super) struct Number {
-    /// Set when the number is whole.
+    /// Set if the number is an integer.
     pub(super) whole: Option<i64>,
     pub(super) float: f64,
-    /// Written as a fraction, which makes it a float64 where any type will do.
+    /// True if it is written as a fraction: then it is a float64 where any type is allowed.
     pub(super) fraction: bool,
 }
 
 impl Number {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "Go converts a whole constant in the same way"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "same conversion as in Go")]
     pub(super) const fn whole(value: i64) -> Self {
         Self {
             whole: Some(value),
@@ -76,7 +73,7 @@ impl Number {
         clippy::cast_possible_truncation,
         clippy::cast_precision_loss,
         clippy::float_cmp,
-        reason = "only a value that comes back unchanged is whole"
+        reason = "a number is an integer if the conversion is exact"
     )]
     pub(super) fn fraction(value: f64) -> Self {
         let whole = value as i64;

@@ -1,4 +1,4 @@
-//! The values of a template: Go's, as far as a template tells them apart. They have no `Debug`, and their text is wiped.
+//! The values in a template, with the types that Go distinguishes. They have no `Debug`, and their text is wiped.
 
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -6,10 +6,10 @@ use zeroize::Zeroizing;
 
 use super::{Failure, Limits};
 
-/// Lists may lie this deep in lists, and values this deep when they are walked.
+/// The maximum nesting of lists, and the maximum depth for walking values.
 pub(super) const MAX_DEPTH: usize = 64;
 
-/// A Go string: bytes, usually of text.
+/// A Go string: bytes that are usually UTF-8.
 #[derive(Clone)]
 pub(super) struct Text(Rc<Zeroizing<Vec<u8>>>);
 
@@ -18,7 +18,7 @@ impl Text {
         &self.0
     }
 
-    /// The text, where only a text's meaning is known to be the same in Go and here.
+    /// Returns the text. Fails if it is not UTF-8, because Go may treat it differently.
     pub(super) fn utf8(&self) -> Result<&str, Failure> {
         std::str::from_utf8(&self.0).map_err(|_| Failure::unverifiable("text that is not UTF-8"))
     }
@@ -30,12 +30,11 @@ impl From<Vec<u8>> for Text {
     }
 }
 
-/// A value. Types that Go tells apart are told apart.
+/// A value, with the types that Go distinguishes.
 #[derive(Clone)]
 pub(super) enum Value {
-    /// No value.
     Nil,
-    /// No value, read from a container of anything: Go refuses it as a map where it takes the other.
+    /// No value, read from a container of `interface{}`. Unlike with `Nil`, Go rejects it as a map argument.
     NilElement,
     Bool(bool),
     Int(i64),
@@ -46,7 +45,7 @@ pub(super) enum Value {
     Map(MapId),
 }
 
-/// What a list or a map holds.
+/// The element type of a list or map.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Of {
     /// `interface{}`
@@ -61,11 +60,11 @@ pub(super) enum Of {
 #[derive(Clone)]
 pub(super) struct List {
     pub(super) of: Of,
-    /// A nil slice, which JSON tells from an empty one.
+    /// True for a nil slice, which JSON distinguishes from an empty one.
     pub(super) nil: bool,
-    /// In no order: the keys of a map.
+    /// True if the order is random (the keys of a map).
     pub(super) unordered: bool,
-    /// A part of another list: what is sorted here is sorted there.
+    /// True if it is a part of another list: sorting it also sorts the other list.
     pub(super) part: bool,
     depth: usize,
     items: Rc<Vec<Value>>,
@@ -98,26 +97,28 @@ impl List {
         &self.items
     }
 
-    /// Whether nothing else holds this list.
-    pub(super) fn is_ours(&self) -> bool {
+    /// True if no other value shares this list.
+    pub(super) fn is_unshared(&self) -> bool {
         Rc::strong_count(&self.items) == 1 && !self.part
     }
 
-    /// Refuses a list whose order is random.
+    /// Fails if the order of the list is random.
     pub(super) fn ordered(&self) -> Result<&[Value], Failure> {
         if self.unordered && self.items.len() > 1 {
-            return Err(Failure::unverifiable("the random order of a map's keys"));
+            return Err(Failure::unverifiable(
+                "the random order of the keys of a map",
+            ));
         }
         Ok(&self.items)
     }
 
-    /// An item as Go reads it from the list.
+    /// Returns an item as Go reads it from the list.
     pub(super) fn element(&self, value: &Value) -> Value {
         element(self.of, value)
     }
 }
 
-/// What is read from a container of anything keeps being "anything" when it is nil.
+/// Returns an element as Go reads it: a nil from a container of `interface{}` keeps that type.
 pub(super) fn element(of: Of, value: &Value) -> Value {
     match value {
         Value::Nil if of == Of::Any => Value::NilElement,
@@ -125,7 +126,7 @@ pub(super) fn element(of: Of, value: &Value) -> Value {
     }
 }
 
-/// A map, which several values may hold.
+/// A reference to a map, which several values may share.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct MapId(usize);
 
@@ -136,7 +137,7 @@ pub(super) struct Map {
     pub(super) entries: BTreeMap<Vec<u8>, Value>,
 }
 
-/// All maps of a run, and what the run may still use.
+/// All maps of a run, and the remaining limits.
 pub(super) struct Heap {
     maps: Vec<Map>,
     steps: usize,
@@ -152,26 +153,26 @@ impl Heap {
         }
     }
 
-    /// Pays for a step, or for several.
+    /// Consumes steps from the limit.
     pub(super) fn step(&mut self, count: usize) -> Result<(), Failure> {
         self.steps = self
             .steps
             .checked_sub(count)
-            .ok_or_else(|| Failure::unverifiable("more steps than are allowed"))?;
+            .ok_or_else(|| Failure::unverifiable("a template that exceeds the step limit"))?;
         Ok(())
     }
 
-    /// Pays for text before it is made.
-    pub(super) fn afford(&mut self, bytes: usize) -> Result<(), Failure> {
+    /// Consumes bytes from the limit before the text is created.
+    pub(super) fn consume_bytes(&mut self, bytes: usize) -> Result<(), Failure> {
         self.bytes = self
             .bytes
             .checked_sub(bytes)
-            .ok_or_else(|| Failure::unverifiable("more text than is allowed"))?;
+            .ok_or_else(|| Failure::unverifiable("a template that exceeds the text limit"))?;
         Ok(())
     }
 
     pub(super) fn text(&mut self, bytes: Vec<u8>) -> Result<Value, Failure> {
-        self.afford(bytes.len())?;
+        self.consume_bytes(bytes.len())?;
         Ok(Value::Text(Text::from(bytes)))
     }
 
@@ -214,7 +215,7 @@ impl Heap {
         self.maps.get_mut(id.0).ok_or_else(lost)
     }
 
-    /// Whether the value counts as true.
+    /// True if the value counts as true in Go templates.
     pub(super) fn truth(&self, value: &Value) -> Result<bool, Failure> {
         Ok(match value {
             Value::Nil | Value::NilElement => false,
@@ -229,5 +230,5 @@ impl Heap {
 }
 
 fn lost() -> Failure {
-    Failure::unverifiable("a map")
+    Failure::unverifiable("an unknown map")
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use futures::FutureExt as _;
 
-use super::trouble::{self, Trouble};
+use super::trouble::{self, AwsError};
 use crate::{
     Answered, Turns,
     engine::{Failure, in_flight},
@@ -25,16 +25,16 @@ pub(super) trait Batch: Sync {
     const DENIED: &'static str;
 
     /// Whether the right is missing, if that is known.
-    fn singly(&self) -> &AtomicBool;
+    fn batch_denied(&self) -> &AtomicBool;
 
     /// One call for several keys.
-    async fn several(&self, keys: &[String], turns: &Turns) -> Result<Assigned, Failure<Trouble>>;
+    async fn several(&self, keys: &[String], turns: &Turns) -> Result<Assigned, Failure<AwsError>>;
 
     /// One call for one key.
     async fn single(&self, key: &str, turns: &Turns) -> Answered;
 
     /// Why a batch was not read.
-    fn unread(&self, failure: Failure<Trouble>) -> crate::Unread;
+    fn unread(&self, failure: Failure<AwsError>) -> crate::Unread;
 }
 
 /// Reads these keys with as few calls as possible.
@@ -69,7 +69,7 @@ pub(super) async fn one_by_one<B: Batch>(
 }
 
 async fn batch<B: Batch>(store: &B, keys: Vec<String>, turns: &Turns) -> Vec<(String, Answered)> {
-    if keys.len() < 2 || store.singly().load(Ordering::Relaxed) {
+    if keys.len() < 2 || store.batch_denied().load(Ordering::Relaxed) {
         return one_by_one(store, keys, turns).await;
     }
     let failure = match store.several(&keys, turns).await {
@@ -90,7 +90,7 @@ async fn batch<B: Batch>(store: &B, keys: Vec<String>, turns: &Turns) -> Vec<(St
             answers
         }
         // One key that is invalid makes the whole batch fail.
-        Some(trouble) if trouble.is_of_what_was_asked() => one_by_one(store, keys, turns).await,
+        Some(trouble) if trouble.may_be_caused_by_a_key() => one_by_one(store, keys, turns).await,
         _ => {
             let unread = store.unread(failure);
             keys.into_iter()
@@ -101,7 +101,7 @@ async fn batch<B: Batch>(store: &B, keys: Vec<String>, turns: &Turns) -> Vec<(St
 }
 
 fn warn_once<B: Batch>(store: &B) {
-    if !store.singly().swap(true, Ordering::Relaxed) {
+    if !store.batch_denied().swap(true, Ordering::Relaxed) {
         tracing::warn!("{}", B::DENIED);
     }
 }
@@ -122,14 +122,14 @@ mod tests {
     /// A store of keys that begin with what becomes of them.
     #[derive(Default)]
     struct Double {
-        singly: AtomicBool,
+        batch_denied: AtomicBool,
         /// The right to batch is missing.
         no_batches: bool,
         calls: Mutex<Vec<String>>,
     }
 
-    fn denied() -> Trouble {
-        Trouble::said(Some("AccessDeniedException"), None, Some(400))
+    fn denied() -> AwsError {
+        AwsError::said(Some("AccessDeniedException"), None, Some(400))
     }
 
     const NEEDED: Needed<'static> = Needed {
@@ -144,11 +144,11 @@ mod tests {
         const SIZE: usize = 3;
         const DENIED: &'static str = "batches are denied";
 
-        fn singly(&self) -> &AtomicBool {
-            &self.singly
+        fn batch_denied(&self) -> &AtomicBool {
+            &self.batch_denied
         }
 
-        async fn several(&self, keys: &[String], _: &Turns) -> Result<Assigned, Failure<Trouble>> {
+        async fn several(&self, keys: &[String], _: &Turns) -> Result<Assigned, Failure<AwsError>> {
             self.calls.lock().unwrap().push(keys.join("+"));
             let any = |start: &str| keys.iter().any(|key| key.starts_with(start));
             if self.no_batches || any("denied") {
@@ -156,7 +156,7 @@ mod tests {
             }
             if any("invalid") {
                 let code = Some("ValidationException");
-                return Err(Failure::Answer(Trouble::said(code, None, Some(400))));
+                return Err(Failure::Answer(AwsError::said(code, None, Some(400))));
             }
             if any("down") {
                 return Err(Failure::Unread(Unread::secret(unread::UNAVAILABLE, "down")));
@@ -177,7 +177,7 @@ mod tests {
             Answered::NotFound
         }
 
-        fn unread(&self, failure: Failure<Trouble>) -> Unread {
+        fn unread(&self, failure: Failure<AwsError>) -> Unread {
             match failure {
                 Failure::Answer(error) => error.unread(&NEEDED),
                 Failure::Unread(unread) | Failure::Unknown(unread) => unread,

@@ -1,4 +1,4 @@
-//! Credentials: the job's own, or those that the store names; and the roles that they take on.
+//! AWS credentials: the job's own or those of the store, and the roles that they assume.
 
 #[cfg(test)]
 mod tests;
@@ -23,24 +23,24 @@ use secret::Value;
 
 use super::{
     Jwt, KeyRefs, Settings,
-    trouble::{Refused, Trouble, in_chain, login_failure},
+    trouble::{AssumeRoleFailed, AwsError, in_chain, login_failure},
     unsupported,
 };
 use crate::{Ambient, Identity, Resolver, Unread, unread};
 
-/// The name of the session, which AWS logs.
+/// The session name that CloudTrail records.
 const SESSION: &str = "eso-sync";
 
-/// An answer takes this long at most.
+/// The time limit for one answer.
 const ANSWER: Duration = Duration::from_secs(20);
 
-/// How to log in at a store.
+/// The login for one store.
 pub(super) struct Login {
     settings: Settings,
     who: Who,
-    /// Where services are that are not where AWS has them, as the job's environment has it: `AWS_ENDPOINT_URL…`. (What the
-    /// process's own environment says, the clients also follow by themselves: with the stores' credentials too.)
-    elsewhere: BTreeMap<String, String>,
+    /// Endpoints from the job's environment (`AWS_ENDPOINT_URL…`) that replace those of AWS. (The SDK clients also read the
+    /// process's own environment, even with a store's credentials.)
+    endpoint_overrides: BTreeMap<String, String>,
 }
 
 enum Who {
@@ -50,7 +50,7 @@ enum Who {
 
 impl Login {
     pub(super) fn new(settings: Settings, identity: Identity<'_>) -> Self {
-        let (who, elsewhere) = match identity {
+        let (who, endpoint_overrides) = match identity {
             Identity::Ambient(ambient) => {
                 let urls = ambient
                     .environment
@@ -64,7 +64,7 @@ impl Login {
         Self {
             settings,
             who,
-            elsewhere,
+            endpoint_overrides,
         }
     }
 
@@ -72,14 +72,16 @@ impl Login {
         &self.settings.region
     }
 
-    /// Where a service is, if it is not where AWS has it.
+    /// The endpoint of a service, if it is overridden.
     pub(super) fn endpoint(&self, service: &str) -> Option<&str> {
-        let own = self.elsewhere.get(&format!("AWS_ENDPOINT_URL_{service}"));
-        own.or_else(|| self.elsewhere.get("AWS_ENDPOINT_URL"))
+        let own = self
+            .endpoint_overrides
+            .get(&format!("AWS_ENDPOINT_URL_{service}"));
+        own.or_else(|| self.endpoint_overrides.get("AWS_ENDPOINT_URL"))
             .map(String::as_str)
     }
 
-    /// Logs in; the first credentials have been fetched when this returns.
+    /// Logs in and fetches the first credentials.
     pub(super) async fn config(&self) -> Result<SdkConfig, Unread> {
         let bare = self.bare().await;
         let first = match &self.who {
@@ -101,7 +103,7 @@ impl Login {
         primed(&config).await
     }
 
-    /// Region and time limits; no credentials.
+    /// A configuration with the region and timeouts, without credentials.
     async fn bare(&self) -> SdkConfig {
         let limits = TimeoutConfig::builder()
             .operation_attempt_timeout(ANSWER)
@@ -122,7 +124,7 @@ impl Login {
         aws_sdk_sts::Client::from_conf(builder.build())
     }
 
-    /// The environment first, as in the SDK's chain; then the rest of that chain.
+    /// The environment first, then the rest of the SDK's default chain.
     async fn ambient(&self, ambient: &Ambient) -> SharedCredentialsProvider {
         let variable = |name| {
             ambient
@@ -184,11 +186,14 @@ async fn keys_of_secrets(
 fn text(value: &Value) -> Result<String, Unread> {
     match std::str::from_utf8(value.expose()) {
         Ok(text) => Ok(text.to_owned()),
-        Err(_) => Err(Unread::store(unread::LOGIN, "a key that is not text")),
+        Err(_) => Err(Unread::store(
+            unread::LOGIN,
+            "the access key is not valid UTF-8",
+        )),
     }
 }
 
-/// The role of a service account, as the operator has it.
+/// Assumes the role of a service account's annotation, as the operator does.
 async fn web_identity(
     client: aws_sdk_sts::Client,
     resolver: &Resolver,
@@ -207,27 +212,27 @@ async fn web_identity(
         of("eks.amazonaws.com/audience").map_or("sts.amazonaws.com", |audience| audience);
     Ok(SharedCredentialsProvider::new(WebIdentity {
         client,
-        resolver: Whose(resolver.clone()),
+        resolver: DebugResolver(resolver.clone()),
         account: account.clone(),
         audience: audience.to_owned(),
         role: role.clone(),
     }))
 }
 
-/// A resolver in what has to be `Debug`.
-struct Whose(Resolver);
+/// Wraps a resolver in a type with `Debug`, which the SDK requires.
+struct DebugResolver(Resolver);
 
-impl fmt::Debug for Whose {
+impl fmt::Debug for DebugResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Resolver")
     }
 }
 
-/// `AssumeRoleWithWebIdentity`, with a new token each time.
+/// `AssumeRoleWithWebIdentity`, with a new token for each call.
 #[derive(Debug)]
 struct WebIdentity {
     client: aws_sdk_sts::Client,
-    resolver: Whose,
+    resolver: DebugResolver,
     account: serde_json::Value,
     audience: String,
     role: String,
@@ -241,8 +246,9 @@ impl WebIdentity {
             .0
             .service_account_token(&self.account, &audiences)
             .await
-            .map_err(|unread| refused(&self.role, unread.why.to_string()))?;
-        let token = text(&token).map_err(|unread| refused(&self.role, unread.why.to_string()))?;
+            .map_err(|unread| assume_role_failed(&self.role, unread.why.to_string()))?;
+        let token = text(&token)
+            .map_err(|unread| assume_role_failed(&self.role, unread.why.to_string()))?;
         let answer = self
             .client
             .assume_role_with_web_identity()
@@ -251,7 +257,7 @@ impl WebIdentity {
             .web_identity_token(token)
             .send()
             .await
-            .map_err(|error| refused(&self.role, Trouble::of(&error).code))?;
+            .map_err(|error| assume_role_failed(&self.role, AwsError::of(&error).code))?;
         credentials(&self.role, answer.credentials)
     }
 }
@@ -265,7 +271,7 @@ impl ProvideCredentials for WebIdentity {
     }
 }
 
-/// `AssumeRole`. External id and tags go with the last role of a chain, as with the operator.
+/// `AssumeRole`. The external id and the tags apply to the last role of a chain, as in the operator.
 #[derive(Debug)]
 struct Role {
     client: aws_sdk_sts::Client,
@@ -305,10 +311,10 @@ impl Role {
         }
         match call.send().await {
             Ok(answer) => credentials(&self.arn, answer.credentials),
-            // What it is taken on with was refused: that is told, and not that this one cannot be taken on.
+            // The caller's own credentials failed: report that error, not one about this role.
             Err(error) => match in_chain::<CredentialsError>(&error) {
                 Some(_) => Err(CredentialsError::provider_error(error)),
-                None => Err(refused(&self.arn, Trouble::of(&error).code)),
+                None => Err(assume_role_failed(&self.arn, AwsError::of(&error).code)),
             },
         }
     }
@@ -323,8 +329,8 @@ impl ProvideCredentials for Role {
     }
 }
 
-fn refused(role: &str, code: String) -> CredentialsError {
-    CredentialsError::provider_error(Refused {
+fn assume_role_failed(role: &str, code: String) -> CredentialsError {
+    CredentialsError::provider_error(AssumeRoleFailed {
         role: role.to_owned(),
         code,
     })
@@ -334,7 +340,8 @@ fn credentials(
     role: &str,
     answer: Option<aws_sdk_sts::types::Credentials>,
 ) -> Result<Credentials, CredentialsError> {
-    let answer = answer.ok_or_else(|| refused(role, "no credentials in the answer".to_owned()))?;
+    let answer = answer
+        .ok_or_else(|| assume_role_failed(role, "the answer contains no credentials".to_owned()))?;
     let seconds = u64::try_from(answer.expiration.secs()).unwrap_or_default();
     Ok(Credentials::new(
         answer.access_key_id,
@@ -353,7 +360,7 @@ fn with(config: &SdkConfig, provider: SharedCredentialsProvider) -> SdkConfig {
         .build()
 }
 
-/// Fetches the first credentials, so that a login that fails is told once, and before anything is read.
+/// Fetches the first credentials, so that a failed login is reported once and before the first read.
 async fn primed(config: &SdkConfig) -> Result<SdkConfig, Unread> {
     let Some(inner) = config.credentials_provider() else {
         return Err(unsupported("no credentials"));
@@ -368,9 +375,9 @@ async fn primed(config: &SdkConfig) -> Result<SdkConfig, Unread> {
         )),
         Err(error) => {
             let login = Unread::store(unread::LOGIN, login_failure(&error));
-            Err(match in_chain::<Refused>(&error) {
-                Some(refused) if refused.code.starts_with("AccessDenied") => {
-                    login.lacking(format!("sts:AssumeRole on {}", refused.role))
+            Err(match in_chain::<AssumeRoleFailed>(&error) {
+                Some(failed) if failed.code.starts_with("AccessDenied") => {
+                    login.lacking(format!("sts:AssumeRole on {}", failed.role))
                 }
                 _ => login,
             })
@@ -378,7 +385,7 @@ async fn primed(config: &SdkConfig) -> Result<SdkConfig, Unread> {
     }
 }
 
-/// Gives what was fetched already, once.
+/// Returns the credentials that were fetched already once, then those of the inner provider.
 #[derive(Debug)]
 struct Primed {
     first: Mutex<Option<Credentials>>,

@@ -1,4 +1,4 @@
-//! Parameter Store, a part of Systems Manager.
+//! AWS Systems Manager Parameter Store.
 
 use std::{collections::BTreeSet, sync::atomic::AtomicBool};
 
@@ -18,7 +18,7 @@ use super::{
     fits,
     login::Login,
     service::{Aws, Names},
-    trouble::Trouble,
+    trouble::AwsError,
 };
 use crate::{
     Answered, Provider, Turns, Unread,
@@ -33,12 +33,12 @@ const NAMES: Names = Names {
     endpoint: "SSM",
 };
 
-/// A store.
+/// A Parameter Store connection.
 pub(super) struct ParameterStore {
     engine: Engine<Aws<Client>>,
     prefix: String,
-    /// The right to read several at once is lacking.
-    singly: AtomicBool,
+    /// True if `GetParameters` is denied and each parameter is read with its own call.
+    batch_denied: AtomicBool,
 }
 
 /// One thing to read.
@@ -52,12 +52,11 @@ enum Ask {
 }
 
 impl ParameterStore {
-    /// Logs in.
     pub(super) async fn connect(login: Login, prefix: String) -> Result<Self, Unread> {
         Ok(Self {
             engine: Engine::connected(Aws::new(login, &NAMES, client)).await?,
             prefix,
-            singly: AtomicBool::new(false),
+            batch_denied: AtomicBool::new(false),
         })
     }
 
@@ -81,7 +80,7 @@ impl ParameterStore {
     }
 
     /// What the operator makes of a call that failed.
-    fn answered(&self, failure: engine::Failure<Trouble>, request: &Request<'_>) -> Answered {
+    fn answered(&self, failure: engine::Failure<AwsError>, request: &Request<'_>) -> Answered {
         failure.answered(|trouble| trouble.answer(&self.engine.service().needed(request)))
     }
 
@@ -94,7 +93,7 @@ impl ParameterStore {
                     .list_tags_for_resource()
                     .resource_type(ResourceTypeForTagging::Parameter)
                     .resource_id(name);
-                async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+                async move { call.send().await.map_err(|error| AwsError::of(&error)) }
             })
             .await;
         match answer {
@@ -150,15 +149,15 @@ impl Batch for ParameterStore {
 
     const DENIED: &'static str = "AWS denies ssm:GetParameters where it allows ssm:GetParameter: each parameter takes a call of its own, in place of one for ten";
 
-    fn singly(&self) -> &AtomicBool {
-        &self.singly
+    fn batch_denied(&self) -> &AtomicBool {
+        &self.batch_denied
     }
 
     async fn several(
         &self,
         names: &[String],
         turns: &Turns,
-    ) -> Result<Assigned, engine::Failure<Trouble>> {
+    ) -> Result<Assigned, engine::Failure<AwsError>> {
         // Failures are counted by the first name: other batches have another.
         let request = Request::read("GetParameters", names.first().map(String::as_str));
         let answer = self
@@ -168,7 +167,7 @@ impl Batch for ParameterStore {
                     .get_parameters()
                     .set_names(Some(names.to_vec()))
                     .with_decryption(true);
-                async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+                async move { call.send().await.map_err(|error| AwsError::of(&error)) }
             })
             .await?;
         let absent = answer.invalid_parameters.unwrap_or_default();
@@ -182,7 +181,7 @@ impl Batch for ParameterStore {
             .engine
             .call(&request, turns, |client: Client| {
                 let call = client.get_parameter().name(name).with_decryption(true);
-                async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+                async move { call.send().await.map_err(|error| AwsError::of(&error)) }
             })
             .await;
         match answer {
@@ -191,7 +190,7 @@ impl Batch for ParameterStore {
         }
     }
 
-    fn unread(&self, failure: engine::Failure<Trouble>) -> Unread {
+    fn unread(&self, failure: engine::Failure<AwsError>) -> Unread {
         self.engine
             .unread(failure, &Request::read("GetParameters", None))
     }
@@ -212,7 +211,7 @@ fn value(text: Option<String>) -> Answered {
     }
 }
 
-/// Gives each name what was answered for it. Those that it does not tell enough about are left.
+/// Matches the answers of a batch to the requested names. Returns the names without a clear match as the second part.
 fn assign(
     names: Vec<String>,
     parameters: Vec<Parameter>,
@@ -231,25 +230,25 @@ fn assign(
     for name in names {
         let mut fitting = entries
             .iter()
-            .filter(|(parameter, _)| stands_for(&name, parameter));
+            .filter(|(parameter, _)| matches_key(&name, parameter));
         match (fitting.next(), fitting.next()) {
             (Some((_, Some(value))), None) => {
                 answered.push((name, Answered::One(Raw::Bytes(value.duplicate()))));
             }
             (Some((_, None)), None) => answered.push((name, Answered::Fails(Failure::NoValue))),
-            // With a version it may be that only this one is not there, which is something else to the operator.
+            // With a version, only this version may be missing: the operator treats that as an error.
             (None, _) if absent.contains(name.as_str()) && !name.contains(':') => {
                 answered.push((name, Answered::NotFound));
             }
-            // Nothing, or several versions of which the answer does not tell which is which.
+            // No match, or several versions that the answer does not distinguish.
             (None, _) | (Some(_), Some(_)) => left.push(name),
         }
     }
     (answered, left)
 }
 
-/// Whether it is this parameter that was asked for by such a name, ARN, or either with a version or label.
-fn stands_for(asked: &str, parameter: &Parameter) -> bool {
+/// True if this name or ARN, with an optional `:VERSION` or `:LABEL`, refers to this parameter.
+fn matches_key(asked: &str, parameter: &Parameter) -> bool {
     let selector = parameter
         .selector
         .as_deref()
@@ -304,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_goes_to_the_name_that_it_was_asked_for_by() {
+    fn parameters_are_matched_to_the_requested_names() {
         let parameters = vec![
             parameter("/db", None, "one"),
             parameter("/db/user", None, "two"),
@@ -325,13 +324,13 @@ mod tests {
                 "/d-",
                 "/db:4?",
             ],
-            "a version that is not there is asked for by itself"
+            "a missing version is read with its own call"
         );
     }
 
-    /// Some servers do not say which version they give.
+    /// Some servers do not return the version.
     #[test]
-    fn versions_that_cannot_be_told_apart_are_asked_for_one_by_one() {
+    fn ambiguous_versions_are_read_one_by_one() {
         let parameters = vec![
             parameter("/db", None, "one"),
             parameter("/db", None, "two"),
@@ -344,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_not_taken_for_the_newest() {
+    fn other_version_does_not_match_the_newest() {
         let parameters = || vec![parameter("/db", Some(":3"), "three")];
         assert_eq!(assigned(&["/db"], parameters(), &[]), ["/db?"]);
         assert_eq!(assigned(&["/db:30"], parameters(), &[]), ["/db:30?"]);

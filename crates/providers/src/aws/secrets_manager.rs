@@ -1,4 +1,4 @@
-//! Secrets Manager.
+//! AWS Secrets Manager.
 
 use std::sync::atomic::AtomicBool;
 
@@ -19,7 +19,7 @@ use super::{
     fits,
     login::Login,
     service::{Aws, Names},
-    trouble::{Kind, Trouble},
+    trouble::{AwsError, Kind},
 };
 use crate::{
     Answered, Provider, Turns, Unread,
@@ -34,15 +34,15 @@ const NAMES: Names = Names {
     endpoint: "SECRETS_MANAGER",
 };
 
-/// The stage that is read where no version is asked for.
+/// The version stage that is read by default.
 const CURRENT: &str = "AWSCURRENT";
 
-/// A store.
+/// A Secrets Manager connection.
 pub(super) struct SecretsManager {
     engine: Engine<Aws<Client>>,
     prefix: String,
-    /// The right to read several at once is lacking.
-    singly: AtomicBool,
+    /// True if `BatchGetSecretValue` is denied and each secret is read with its own call.
+    batch_denied: AtomicBool,
 }
 
 /// One thing to read.
@@ -50,20 +50,19 @@ pub(super) struct SecretsManager {
 enum Ask {
     /// The newest version of a secret, by its name or ARN.
     Newest(String),
-    /// Another one.
+    /// A specific version of a secret.
     Version(String, String),
-    /// Its tags.
+    /// The tags of a secret.
     Tags(String),
     Find(What),
 }
 
 impl SecretsManager {
-    /// Logs in.
     pub(super) async fn connect(login: Login, prefix: String) -> Result<Self, Unread> {
         Ok(Self {
             engine: Engine::connected(Aws::new(login, &NAMES, client)).await?,
             prefix,
-            singly: AtomicBool::new(false),
+            batch_denied: AtomicBool::new(false),
         })
     }
 
@@ -85,7 +84,7 @@ impl SecretsManager {
         }
     }
 
-    /// One version of one secret: `uuid/…` is its id, anything else a stage.
+    /// Reads one version of one secret: `uuid/…` is a version id, anything else a stage.
     async fn version(&self, key: &str, version: &str, turns: &Turns) -> Answered {
         let request = Request::read("GetSecretValue", Some(key));
         let answer = self
@@ -96,7 +95,7 @@ impl SecretsManager {
                     Some(id) => call.version_id(id),
                     None => call.version_stage(version),
                 };
-                async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+                async move { call.send().await.map_err(|error| AwsError::of(&error)) }
             })
             .await;
         match answer {
@@ -106,7 +105,7 @@ impl SecretsManager {
     }
 
     /// What the operator makes of a call that failed.
-    fn answered(&self, failure: engine::Failure<Trouble>, request: &Request<'_>) -> Answered {
+    fn answered(&self, failure: engine::Failure<AwsError>, request: &Request<'_>) -> Answered {
         failure.answered(|trouble| trouble.answer(&self.engine.service().needed(request)))
     }
 
@@ -116,7 +115,7 @@ impl SecretsManager {
             .engine
             .call(&request, turns, |client: Client| {
                 let call = client.describe_secret().secret_id(key);
-                async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+                async move { call.send().await.map_err(|error| AwsError::of(&error)) }
             })
             .await;
         match answer {
@@ -173,15 +172,15 @@ impl Batch for SecretsManager {
 
     const DENIED: &'static str = "AWS denies secretsmanager:BatchGetSecretValue on *: each secret takes a call of its own, in place of one for twenty";
 
-    fn singly(&self) -> &AtomicBool {
-        &self.singly
+    fn batch_denied(&self) -> &AtomicBool {
+        &self.batch_denied
     }
 
     async fn several(
         &self,
         keys: &[String],
         turns: &Turns,
-    ) -> Result<Assigned, engine::Failure<Trouble>> {
+    ) -> Result<Assigned, engine::Failure<AwsError>> {
         // Failures are counted by the first key: other batches have another.
         let request = Request::read("BatchGetSecretValue", keys.first().map(String::as_str));
         let answer = self
@@ -190,7 +189,7 @@ impl Batch for SecretsManager {
                 let call = client
                     .batch_get_secret_value()
                     .set_secret_id_list(Some(keys.to_vec()));
-                async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+                async move { call.send().await.map_err(|error| AwsError::of(&error)) }
             })
             .await?;
         if answer.errors.iter().flatten().any(is_throttled) {
@@ -206,7 +205,7 @@ impl Batch for SecretsManager {
         self.version(key, CURRENT, turns).await
     }
 
-    fn unread(&self, failure: engine::Failure<Trouble>) -> Unread {
+    fn unread(&self, failure: engine::Failure<AwsError>) -> Unread {
         self.engine
             .unread(failure, &Request::read("BatchGetSecretValue", None))
     }
@@ -220,7 +219,7 @@ fn client(config: &SdkConfig, endpoint: Option<&str>) -> Client {
     Client::from_conf(builder.build())
 }
 
-/// Text or bytes.
+/// The value of a secret, as text or bytes.
 fn value(text: Option<String>, bytes: Option<Blob>) -> Answered {
     let bytes = text
         .map(String::into_bytes)
@@ -231,15 +230,15 @@ fn value(text: Option<String>, bytes: Option<Blob>) -> Answered {
     }
 }
 
-/// Whether this key, which may be a name, an ARN, or an ARN without its random end, stands for this secret.
-fn stands_for(key: &str, arn: Option<&str>, name: Option<&str>) -> bool {
+/// True if the key refers to this secret. The key may be a name, an ARN, or an ARN without its random suffix.
+fn matches_key(key: &str, arn: Option<&str>, name: Option<&str>) -> bool {
     if name == Some(key) || arn == Some(key) {
         return true;
     }
     let (Some(arn), Some(name)) = (arn, name) else {
         return false;
     };
-    // The end is a dash and six characters; the name before it decides, for names may look like names with such an end.
+    // The suffix is a dash and six characters. The name decides, because a name may end like such a suffix.
     arn.len()
         .checked_sub(7)
         .and_then(|end| arn.get(..end))
@@ -247,11 +246,11 @@ fn stands_for(key: &str, arn: Option<&str>, name: Option<&str>) -> bool {
 }
 
 fn is_throttled(error: &ApiErrorType) -> bool {
-    let trouble = Trouble::said(error.error_code.as_deref(), None, None);
+    let trouble = AwsError::said(error.error_code.as_deref(), None, None);
     matches!(trouble.kind, Kind::Call(ErrorClass::Throttled(_)))
 }
 
-/// Gives each key the value that was answered for it. Those without one are left.
+/// Matches the values of a batch to the requested keys. Returns the keys without a value as the second part.
 fn assign(
     keys: Vec<String>,
     values: Vec<SecretValueEntry>,
@@ -269,14 +268,14 @@ fn assign(
     let mut answered = Vec::new();
     let mut left = Vec::new();
     for key in keys {
-        // An ARN is exact; only where none is, a shorter one may stand for it.
+        // An exact ARN wins. A shortened one matches only if no ARN is exact.
         let exact = entries
             .iter()
             .find(|(arn, _, _)| arn.as_deref() == Some(&key));
         let entry = exact.or_else(|| {
             entries
                 .iter()
-                .find(|(arn, name, _)| stands_for(&key, arn.as_deref(), name.as_deref()))
+                .find(|(arn, name, _)| matches_key(&key, arn.as_deref(), name.as_deref()))
         });
         match entry {
             Some((_, _, Answered::One(Raw::Bytes(value)))) => {
@@ -324,9 +323,9 @@ mod tests {
             .collect()
     }
 
-    /// Names that begin like others, and names that end like ARNs.
+    /// Names with a common prefix, and names that end like an ARN's suffix.
     #[test]
-    fn a_value_goes_to_the_key_that_it_was_asked_for_by() {
+    fn values_are_matched_to_the_requested_keys() {
         let values = || {
             vec![
                 entry("db", "-AbCdEf", "one"),
@@ -362,9 +361,9 @@ mod tests {
         );
     }
 
-    /// The ARN of one secret is also what another's would be without its end.
+    /// The full ARN of one secret can equal the shortened ARN of another.
     #[test]
-    fn a_whole_arn_wins_over_a_shortened_one() {
+    fn exact_arn_wins_over_a_shortened_one() {
         let values = vec![
             entry("db-AbCdEf", "-123456", "two"),
             entry("db", "-AbCdEf", "one"),
@@ -376,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_text_nor_bytes_is_no_value() {
+    fn entry_without_text_or_bytes_has_no_value() {
         let empty = SecretValueEntry::builder().name("db").build();
         assert_eq!(assigned(&["db"], vec![empty]), ["db: no value"]);
         assert!(matches!(

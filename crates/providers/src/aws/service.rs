@@ -5,7 +5,7 @@ use aws_config::SdkConfig;
 
 use super::{
     login::Login,
-    trouble::{Needed, Trouble},
+    trouble::{AwsError, Needed},
 };
 use crate::{
     Unread,
@@ -50,7 +50,7 @@ impl<C> Aws<C> {
 #[async_trait]
 impl<C: Clone + Send + Sync + 'static> Service for Aws<C> {
     type Client = C;
-    type Error = Trouble;
+    type Error = AwsError;
 
     async fn connect(&self, _refused: Option<&C>) -> Result<C, Unread> {
         let config = self.login.config().await?;
@@ -58,11 +58,11 @@ impl<C: Clone + Send + Sync + 'static> Service for Aws<C> {
         Ok((self.client)(&config, endpoint))
     }
 
-    fn class(&self, error: &Trouble) -> ErrorClass {
+    fn class(&self, error: &AwsError) -> ErrorClass {
         error.class()
     }
 
-    fn unread(&self, error: &Trouble, request: &Request<'_>) -> Unread {
+    fn unread(&self, error: &AwsError, request: &Request<'_>) -> Unread {
         error.unread(&self.needed(request))
     }
 }

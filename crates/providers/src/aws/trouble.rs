@@ -1,4 +1,4 @@
-//! What AWS's errors mean. Of their texts nothing is passed on: only codes, and what is recognised in them.
+//! Classifies errors of AWS. Passes on only error codes, never error texts.
 
 use std::{error::Error, fmt};
 
@@ -16,17 +16,17 @@ use crate::{
     unread,
 };
 
-/// An error, as far as it matters.
+/// A classified error of AWS.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trouble {
-    /// A stable word: AWS's code where it answered.
+pub(super) struct AwsError {
+    /// AWS's error code, or a fixed text if AWS did not answer.
     pub(super) code: String,
     pub(super) kind: Kind,
-    /// The text says that it is to be deleted.
+    /// True if the error text says that the secret is scheduled for deletion.
     deleted: bool,
-    /// The text is about a key of KMS.
+    /// True if the error text is about a KMS key.
     key: bool,
-    /// The caller's partition and account, which stand in a text about rights.
+    /// The caller's partition and account from the text of a permission error.
     caller: Option<(String, String)>,
 }
 
@@ -36,26 +36,26 @@ pub(super) enum Kind {
     Call(ErrorClass),
     /// There are no credentials, or AWS does not accept them.
     Login,
-    /// They are good, and do not suffice.
+    /// The credentials are valid but lack a permission.
     Denied,
-    /// There is no such thing.
+    /// The secret, parameter or version does not exist.
     NotFound,
-    /// AWS does not take the name, or something else that was asked.
+    /// AWS rejects the name or another part of the request.
     Invalid,
-    /// What nobody knows.
+    /// An unknown error.
     Other,
 }
 
-impl Trouble {
-    /// Of the client's error.
+impl AwsError {
+    /// Classifies the client's error.
     pub(super) fn of<E: ProvideErrorMetadata + Error + 'static>(
         error: &SdkError<E, HttpResponse>,
     ) -> Self {
-        let mut trouble = Self::without_wait(error);
+        let mut trouble = Self::classify(error);
         if let Kind::Call(ErrorClass::Throttled(wait) | ErrorClass::Failed(wait)) =
             &mut trouble.kind
         {
-            // Also where it is not AWS that answers, but something on the way there.
+            // Also if the answer comes from a proxy, not from AWS.
             let headers = error.raw_response().map(HttpResponse::headers);
             *wait = headers
                 .and_then(|headers| headers.get("retry-after"))
@@ -64,7 +64,7 @@ impl Trouble {
         trouble
     }
 
-    fn without_wait<E: ProvideErrorMetadata + Error + 'static>(
+    fn classify<E: ProvideErrorMetadata + Error + 'static>(
         error: &SdkError<E, HttpResponse>,
     ) -> Self {
         let status = error.raw_response().map(|raw| raw.status().as_u16());
@@ -84,7 +84,7 @@ impl Trouble {
             (SdkError::DispatchFailure(_), _) => {
                 Self::new("the connection broke", Kind::Call(ErrorClass::Failed(None)))
             }
-            // Whatever the status promised.
+            // The connection broke during the answer, whatever its status.
             (SdkError::ResponseError(_), _) if in_chain::<hyper::Error>(error).is_some() => {
                 Self::new("the answer broke off", Kind::Call(ErrorClass::Failed(None)))
             }
@@ -96,7 +96,7 @@ impl Trouble {
         }
     }
 
-    /// Of what AWS says in an answer of its own, or of one secret in an answer about several.
+    /// Classifies an error in AWS's answer, or the error of one secret in the answer to a batch.
     pub(super) fn said(code: Option<&str>, text: Option<&str>, status: Option<u16>) -> Self {
         let text = text.unwrap_or_default();
         let code = code.filter(|code| is_code(code));
@@ -109,7 +109,7 @@ impl Trouble {
             code: match (code, status) {
                 (Some(code), _) => code.to_owned(),
                 (None, Some(status)) => format!("HTTP {status}"),
-                (None, None) => "no code".to_owned(),
+                (None, None) => "no error code".to_owned(),
             },
         }
     }
@@ -134,23 +134,23 @@ impl Trouble {
         }
     }
 
-    /// Whether the call itself is refused, for whatever it asks.
+    /// True if the call is denied, whatever it reads.
     pub(super) fn is_denied(&self) -> bool {
         self.kind == Kind::Denied
     }
 
-    /// Whether it may be something in what was asked: one bad name of several is enough.
-    pub(super) fn is_of_what_was_asked(&self) -> bool {
+    /// True if the cause may be one of the requested keys: one invalid name fails a batch.
+    pub(super) fn may_be_caused_by_a_key(&self) -> bool {
         matches!(
             self.kind,
             Kind::Invalid | Kind::NotFound | Kind::Other | Kind::Call(ErrorClass::Unusable)
         )
     }
 
-    /// The answer to a read of this, which the operator reads with the same call.
+    /// The answer to a read that failed with this error, if the operator reads with the same call.
     pub(super) fn answer(&self, needed: &Needed<'_>) -> Answered {
         match self.kind {
-            // The operator takes only one of the two codes for an absence; the other is an error like any other to it.
+            // The operator treats only one of the two codes as a missing secret, and the other as an error.
             Kind::Invalid if self.deleted && self.code == "InvalidParameterException" => {
                 Answered::NotFound
             }
@@ -163,7 +163,7 @@ impl Trouble {
         }
     }
 
-    /// The same, where nothing can be an answer.
+    /// The error, if it cannot be an answer.
     pub(super) fn unread(&self, needed: &Needed<'_>) -> Unread {
         let said = format!("{}: {}", needed.call, self.code);
         match self.kind {
@@ -206,19 +206,19 @@ impl Trouble {
 }
 
 /// What AWS answered, if it is an answer.
-pub(super) fn answer(failure: &CallFailure<Trouble>) -> Option<&Trouble> {
+pub(super) fn answer(failure: &CallFailure<AwsError>) -> Option<&AwsError> {
     match failure {
         CallFailure::Answer(trouble) => Some(trouble),
         CallFailure::Unread(_) | CallFailure::Unknown(_) => None,
     }
 }
 
-/// What a call needs to be allowed.
+/// Describes a call, to name the permission that it needs.
 pub(super) struct Needed<'a> {
     pub(super) service: &'static str,
     pub(super) call: &'static str,
     pub(super) region: &'a str,
-    /// What it reads; nothing if it lists.
+    /// The key that it reads, or None if it lists.
     pub(super) key: Option<&'a str>,
 }
 
@@ -233,7 +233,7 @@ impl<'a> Needed<'a> {
         }
     }
 
-    /// What the operator makes of an absence: it asks for metadata and versions of parameters without knowing this error.
+    /// The operator's result for a missing secret. For metadata and versions of parameters the operator reports a general error.
     fn absent(&self, code: &str) -> Answered {
         match self.call {
             "DescribeSecret" | "ListTagsForResource" => Answered::Fails(Failure::NotFoundError),
@@ -291,12 +291,12 @@ fn kind(code: &str, status: Option<u16>) -> Kind {
     }
 }
 
-/// AWS's codes are identifiers; nothing else is taken for one.
+/// True if the text is an AWS error code. Codes are identifiers; other texts are not passed on.
 fn is_code(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// `arn:aws:sts::123456789012:assumed-role/…` in the text about a right that is lacking.
+/// The account in `arn:aws:sts::123456789012:assumed-role/…` in the text of a permission error.
 fn caller(text: &str) -> Option<(String, String)> {
     let arn = text
         .split_whitespace()
@@ -324,7 +324,7 @@ fn is_connect(error: &(dyn Error + 'static)) -> bool {
         .is_some_and(hyper_util::client::legacy::Error::is_connect)
 }
 
-/// The outermost error of this type below another.
+/// The first error of this type in the chain of causes.
 pub(super) fn in_chain<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut present = Some(error);
     while let Some(error) = present {
@@ -336,37 +336,37 @@ pub(super) fn in_chain<'a, T: Error + 'static>(error: &'a (dyn Error + 'static))
     None
 }
 
-/// A role could not be taken on.
+/// A role could not be assumed.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct AssumeRoleFailed {
     pub(super) role: String,
     pub(super) code: String,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for AssumeRoleFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.role, self.code)
     }
 }
 
-impl Error for Refused {}
+impl Error for AssumeRoleFailed {}
 
-/// Why a login failed: the role and a code, or what else is known; never a text of the provider's.
+/// The reason for a failed login: the role and the error code, or a fixed text. Never contains the provider's own text.
 pub(super) fn login_failure(error: &(dyn Error + 'static)) -> String {
-    if let Some(refused) = in_chain::<Refused>(error) {
+    if let Some(refused) = in_chain::<AssumeRoleFailed>(error) {
         return format!("AssumeRole {refused}");
     }
     let code = in_chain::<AssumeRoleWithWebIdentityError>(error)
         .and_then(ProvideErrorMetadata::code)
         .or_else(|| in_chain::<AssumeRoleError>(error).and_then(ProvideErrorMetadata::code));
     if let Some(code) = code {
-        return Trouble::said(Some(code), None, None).code;
+        return AwsError::said(Some(code), None, None).code;
     }
     match in_chain::<CredentialsError>(error) {
         Some(CredentialsError::CredentialsNotLoaded(_)) => "no credentials were found",
-        Some(CredentialsError::ProviderTimedOut(_)) => "the credentials did not come in time",
+        Some(CredentialsError::ProviderTimedOut(_)) => "fetching the credentials timed out",
         Some(CredentialsError::InvalidConfiguration(_)) => {
-            "the configuration of the credentials is not valid"
+            "the configuration of the credentials is invalid"
         }
         _ => "the credentials could not be fetched",
     }
@@ -385,16 +385,16 @@ mod tests {
     };
 
     fn denied(text: &str, needed: &Needed<'_>) -> String {
-        let trouble = Trouble::said(Some("AccessDeniedException"), Some(text), Some(400));
+        let trouble = AwsError::said(Some("AccessDeniedException"), Some(text), Some(400));
         let Answered::Unread(unread) = trouble.answer(needed) else {
-            panic!("it is denied");
+            panic!("expected a denied read");
         };
         assert_eq!(unread.why.reason, unread::DENIED);
         unread.permission.unwrap()
     }
 
     #[test]
-    fn the_right_that_is_missing_is_named() {
+    fn missing_permission_is_named() {
         let text = "User: arn:aws-cn:sts::123456789012:assumed-role/job/x is not authorized to perform: \
                     secretsmanager:GetSecretValue on resource: prod/db because no identity-based policy allows it";
         assert_eq!(
@@ -435,13 +435,13 @@ mod tests {
         assert_eq!(denied(text, &list), "secretsmanager:ListSecrets on *");
     }
 
-    /// As the operator has it: one of the two codes is an absence to it, the other is not.
+    /// The operator treats one of the two codes as a missing secret, and the other as an error.
     #[test]
-    fn a_secret_that_is_to_be_deleted_is_what_the_operator_takes_it_for() {
+    fn secret_scheduled_for_deletion_is_classified_like_the_operator() {
         let text = Some(
             "You can't perform this operation on the secret because it was marked for deletion.",
         );
-        let answer = |code| Trouble::said(Some(code), text, Some(400)).answer(&READ);
+        let answer = |code| AwsError::said(Some(code), text, Some(400)).answer(&READ);
         assert!(matches!(
             answer("InvalidParameterException"),
             Answered::NotFound
@@ -450,7 +450,7 @@ mod tests {
             answer("InvalidRequestException"),
             Answered::Fails(Failure::NotFoundError)
         ));
-        let other = Trouble::said(Some("InvalidRequestException"), Some("no"), Some(400));
+        let other = AwsError::said(Some("InvalidRequestException"), Some("no"), Some(400));
         assert!(matches!(
             other.answer(&READ),
             Answered::Fails(Failure::Refused)
@@ -458,8 +458,8 @@ mod tests {
     }
 
     #[test]
-    fn an_absence_of_metadata_is_an_error_to_the_operator() {
-        let trouble = Trouble::said(Some("ResourceNotFoundException"), None, Some(400));
+    fn missing_metadata_is_an_operator_error() {
+        let trouble = AwsError::said(Some("ResourceNotFoundException"), None, Some(400));
         assert!(matches!(trouble.answer(&READ), Answered::NotFound));
         let metadata = Needed {
             call: "DescribeSecret",
@@ -472,10 +472,10 @@ mod tests {
     }
 
     #[test]
-    fn no_text_of_an_error_is_passed_on() {
-        let trouble = Trouble::said(Some("Oops: hunter2 is wrong"), Some("hunter2"), Some(400));
+    fn error_texts_are_not_passed_on() {
+        let trouble = AwsError::said(Some("Oops: hunter2 is wrong"), Some("hunter2"), Some(400));
         let Answered::Unread(unread) = trouble.answer(&READ) else {
-            panic!("it is unread");
+            panic!("expected a failed read");
         };
         assert_eq!(
             unread.why.to_string(),
@@ -484,8 +484,8 @@ mod tests {
     }
 
     #[test]
-    fn words_and_statuses_are_told_apart() {
-        let kind = |code, status| Trouble::said(Some(code), None, Some(status)).kind;
+    fn error_codes_and_statuses_are_classified() {
+        let kind = |code, status| AwsError::said(Some(code), None, Some(status)).kind;
         assert_eq!(
             kind("ThrottlingException", 400),
             Kind::Call(ErrorClass::Throttled(None))

@@ -32,10 +32,10 @@ use crate::{
     unread,
 };
 
-/// A longer answer is not read to its end: a secret has up to 25 kB, and a page 25 names.
-const LONGEST_BODY: usize = 4 << 20;
+/// The maximum size of an answer. A secret has up to 25 kB, and a page 25 names.
+const MAX_BODY: usize = 4 << 20;
 
-/// A vault.
+/// A connection to a vault.
 pub(super) struct Client {
     engine: Engine<Server>,
 }
@@ -73,8 +73,8 @@ impl Service for Server {
             .and_then(|login| SecretClient::new(self.vault.as_str(), login, Some(options)))
             .map(Arc::new)
             .map_err(|_| {
-                // Names of tenants and clients that are none, or an empty secret: its text may hold them.
-                let detail = "the tenant, the client or its secret is none that Azure could have";
+                // The names of the tenant and client are invalid, or the secret is empty. The SDK's text may contain them.
+                let detail = "the tenant id, the client id or the client secret is invalid";
                 Unread::store(unread::LOGIN, detail)
             })
     }
@@ -100,7 +100,7 @@ impl Client {
         }
     }
 
-    /// A secret.
+    /// Reads a secret.
     pub(super) async fn secret(
         &self,
         name: &str,
@@ -122,7 +122,7 @@ impl Client {
         Ok(answer?)
     }
 
-    /// A page of the list of all secrets, which holds no values.
+    /// Reads a page of the list of secrets. It contains no values.
     pub(super) async fn page(
         &self,
         next: Option<&Url>,
@@ -142,7 +142,7 @@ impl Client {
         Ok(answer?)
     }
 
-    /// The page behind one. It has to be at the same vault: the token goes along.
+    /// The URL of the next page. It must be at the same vault because the token is sent with it.
     pub(super) fn next(&self, page: &ListSecretPropertiesResult) -> Result<Option<Url>, Unread> {
         let Some(link) = page.next_link.as_deref().filter(|link| !link.is_empty()) else {
             return Ok(None);
@@ -154,7 +154,7 @@ impl Client {
             .filter(|link| link.origin() == vault.origin())
             .map(Some)
             .ok_or_else(|| {
-                let detail = "the next page of the list is said to be somewhere else";
+                let detail = "the next page of the list is on another host";
                 Unread::store(unread::UNREADABLE, detail)
             })
     }
@@ -196,7 +196,7 @@ async fn list(
     )
 }
 
-/// Reads no answer that is longer than [`LONGEST_BODY`].
+/// Limits answers to [`MAX_BODY`].
 #[derive(Debug)]
 struct Bounded(reqwest::Client);
 
@@ -208,7 +208,7 @@ impl HttpClient for Bounded {
         let mut length = 0;
         let body = body.and_then(move |chunk| {
             length += chunk.len();
-            future::ready(if length <= LONGEST_BODY {
+            future::ready(if length <= MAX_BODY {
                 Ok(chunk)
             } else {
                 let detail = "the answer is too long";

@@ -1,4 +1,4 @@
-//! What an error of the SDK's means. Its texts are not repeated: they name tenants, clients and what else was sent.
+//! Classifies errors of the SDK. Their texts are not passed on because they contain tenants, clients and request data.
 
 use std::{error::Error as _, time::Duration};
 
@@ -12,14 +12,14 @@ use crate::{
     unread,
 };
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 #[derive(Clone, Debug)]
 pub(super) enum Problem {
-    /// There is no such secret, or it is deleted.
+    /// The secret does not exist or is deleted.
     NotFound,
-    /// It is disabled.
+    /// The secret is disabled.
     Disabled,
-    /// Anything else.
+    /// Any other error.
     Unread(Unread),
 }
 
@@ -87,21 +87,22 @@ impl Fault {
                 let unread = Unread::store(unread::UNAVAILABLE, cause(error));
                 Self::new(ErrorClass::Unreachable, unread)
             }
-            // Over a connection it may be this one secret that is not answered.
+            // The connection works, so the cause may be this one secret.
             ErrorKind::Io => {
                 let unread = Unread::secret(unread::UNAVAILABLE, cause(error));
                 Self::new(ErrorClass::Failed(None), unread)
             }
             ErrorKind::DataConversion => {
-                let detail = "Key Vault's answer makes no sense";
+                let detail = "Key Vault's answer is invalid";
                 Self::new(
                     ErrorClass::Unusable,
                     Unread::secret(unread::UNREADABLE, detail),
                 )
             }
-            // The check of the challenge: who asks for a token for something else is no vault of this name.
+            // The SDK's check of the authentication challenge: a server that asks for a token for another resource is not this
+            // vault.
             ErrorKind::Other => {
-                let detail = "what answers at vaultUrl is no Key Vault: it asks for a token for something else";
+                let detail = "the server at vaultUrl is not a Key Vault: it asks for a token for another resource";
                 Self::answer(Unread::store(unread::UNAVAILABLE, detail))
             }
         }
@@ -118,7 +119,7 @@ impl Fault {
                 Self::new(ErrorClass::Expired, Unread::store(unread::LOGIN, detail))
             }
             (429, _) => {
-                let detail = "Key Vault answered 429 each time, also after having waited";
+                let detail = "Key Vault still answers 429 after several attempts";
                 let unread = Unread::secret(unread::THROTTLED, detail);
                 Self::new(ErrorClass::Throttled(after), unread)
             }
@@ -129,7 +130,7 @@ impl Fault {
             (404, _) => Self::answer(Problem::NotFound),
             (403, Some("SecretDisabled")) => Self::answer(Problem::Disabled),
             (403, Some("ForbiddenByFirewall" | "ForbiddenByConnection")) => {
-                let detail = format!("{answered}: its network rules do not let this address in");
+                let detail = format!("{answered}: its network rules do not allow this address");
                 Self::answer(Unread::store(unread::DENIED, detail))
             }
             (403, _) => Self::answer(Unread::secret(unread::DENIED, answered)),
@@ -145,7 +146,7 @@ impl Fault {
         }
     }
 
-    /// A login that failed: what failed stands below what the credential says of it.
+    /// Classifies a failed login by the cause below the SDK's credential error.
     fn of_login(error: &Error) -> Self {
         let mut below = error.source();
         while let Some(error) = below {
@@ -164,7 +165,7 @@ impl Fault {
                         return Self::of_refused_login(u16::from(*status), error_code.as_deref());
                     }
                     ErrorKind::Connection | ErrorKind::Io => {
-                        let detail = format!("no login: {}", cause(error));
+                        let detail = format!("login failed: {}", cause(error));
                         let unread = Unread::store(unread::UNAVAILABLE, detail);
                         return Self::new(ErrorClass::Unreachable, unread);
                     }
@@ -177,7 +178,7 @@ impl Fault {
     }
 
     fn of_refused_login(status: u16, code: Option<&str>) -> Self {
-        // Numbers of Entra's: its texts name tenants and applications, and more.
+        // Only Entra's error numbers are passed on: its texts contain tenants and applications.
         let code = code.filter(|code| {
             code.bytes()
                 .all(|byte| byte.is_ascii_digit() || byte == b',')
@@ -185,10 +186,10 @@ impl Fault {
         let meaning = match code.and_then(|code| code.split(',').next()) {
             Some("7000215") => ": the client's secret is wrong",
             Some("7000222") => ": the client's secret has expired",
-            Some("700016") => ": the tenant has no such client",
-            Some("90002") => ": there is no such tenant",
+            Some("700016") => ": the tenant does not contain this client",
+            Some("90002") => ": the tenant does not exist",
             Some("70021" | "700211" | "700212" | "700213") => {
-                ": no federated credential of the client's fits the service account"
+                ": no federated credential of the client matches the service account"
             }
             _ => "",
         };
@@ -208,7 +209,7 @@ impl Fault {
     }
 }
 
-/// The innermost code of an error of Key Vault's.
+/// The innermost error code in Key Vault's answer.
 fn code(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Body {
@@ -228,7 +229,7 @@ fn code(body: &[u8]) -> Option<String> {
         .filter(|code| code.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
-/// Why a request got no answer, as the system says it.
+/// The innermost cause of a request without an answer.
 fn cause(error: &Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {

@@ -1,4 +1,4 @@
-//! Who one is for Azure: an application with its secret or with a token of a service account, or a managed identity.
+//! Azure credentials: an application with a client secret or a service account token, or a managed identity.
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
@@ -18,38 +18,38 @@ use serde_json::Value as Json;
 use super::settings::{AuthSecretRef, AuthType, Settings, unsupported};
 use crate::{Ambient, Identity, Resolver, Unread, unread};
 
-/// What Entra wants a service account's token to be for.
+/// The audience that Entra requires for a service account token.
 const AUDIENCE: &str = "api://AzureADTokenExchange";
 
 const CLIENT_ID: &str = "azure.workload.identity/client-id";
 const TENANT_ID: &str = "azure.workload.identity/tenant-id";
 
-/// Who one is.
+/// A login.
 pub(super) enum Login {
-    /// An application, with its secret.
+    /// An application with a client secret.
     Secret {
         tenant: String,
         client: String,
         secret: Value,
     },
-    /// An application that trusts the token of a service account.
+    /// An application that trusts a service account token.
     Assertion {
         tenant: String,
         client: String,
         assertion: Assertion,
     },
-    /// What the machine is, or one of the identities that it has.
+    /// A managed identity of the machine: the default one or a specific client.
     Managed { client: Option<String> },
 }
 
-/// Where the token of a service account comes from. It is taken anew for each login: it does not live long.
+/// The source of a service account token. It is read again for each login because it is short-lived.
 #[derive(Clone)]
 pub(super) enum Assertion {
     File(PathBuf),
     Account(Box<Resolver>, Json),
 }
 
-/// That the token of a service account could not be had, on its way through the SDK.
+/// Carries the reason for a missing service account token through the SDK.
 #[derive(Debug, thiserror::Error)]
 #[error("no token of the service account")]
 pub(super) struct NoAssertion(pub(super) Unread);
@@ -83,7 +83,7 @@ impl ClientAssertion for Assertion {
 }
 
 impl Login {
-    /// As the SDK takes it.
+    /// Creates the credential type of the SDK.
     pub(super) fn credential(
         &self,
         client_options: ClientOptions,
@@ -122,7 +122,7 @@ impl Login {
         })
     }
 
-    /// For a store.
+    /// Selects the login for a store.
     pub(super) async fn of(settings: &Settings, identity: Identity<'_>) -> Result<Self, Unread> {
         match (identity, settings.auth_type) {
             (Identity::Ambient(ambient), _) => Ok(of_job(ambient)),
@@ -132,10 +132,14 @@ impl Login {
             (Identity::Store(resolver), AuthType::WorkloadIdentity) => {
                 match &settings.service_account_ref {
                     Some(account) => of_account(settings, account, resolver).await,
-                    None => Err(controllers("WorkloadIdentity without serviceAccountRef")),
+                    None => Err(controller_identity(
+                        "WorkloadIdentity without serviceAccountRef",
+                    )),
                 }
             }
-            (Identity::Store(_), AuthType::ManagedIdentity) => Err(controllers("ManagedIdentity")),
+            (Identity::Store(_), AuthType::ManagedIdentity) => {
+                Err(controller_identity("ManagedIdentity"))
+            }
         }
     }
 }
@@ -148,12 +152,12 @@ fn variable(ambient: &Ambient, name: &str) -> Option<String> {
         .cloned()
 }
 
-/// Where the job's own credentials log in, if its environment says so.
+/// The login endpoint from the job's environment, if set.
 pub(super) fn authority(ambient: &Ambient) -> Option<String> {
     variable(ambient, "AZURE_AUTHORITY_HOST")
 }
 
-/// The job's own, by the variables that all of Azure's SDKs know, in their order.
+/// The job's own login, from the environment variables of the Azure SDKs, in their order.
 fn of_job(ambient: &Ambient) -> Login {
     let client = variable(ambient, "AZURE_CLIENT_ID");
     let tenant = variable(ambient, "AZURE_TENANT_ID");
@@ -199,7 +203,7 @@ async fn of_application(settings: &Settings, resolver: &Resolver) -> Result<Logi
             "ServicePrincipal needs authSecretRef.clientSecret",
         ));
     };
-    // The operator does not look at the reference to one.
+    // The operator ignores a reference to the tenant id.
     let Some(tenant) = &settings.tenant_id else {
         return Err(unsupported("ServicePrincipal needs tenantId"));
     };
@@ -233,10 +237,10 @@ async fn of_account(
         Some(reference) => Some(text(&resolver.secret_key(reference).await?)),
         None => settings.tenant_id.clone(),
     };
-    let client = once(client, annotations.remove(CLIENT_ID), "client", CLIENT_ID)?;
-    let tenant = once(tenant, annotations.remove(TENANT_ID), "tenant", TENANT_ID)?;
+    let client = exactly_one(client, annotations.remove(CLIENT_ID), "client", CLIENT_ID)?;
+    let tenant = exactly_one(tenant, annotations.remove(TENANT_ID), "tenant", TENANT_ID)?;
     let lacking = |annotation: &str| {
-        let detail = format!("the service account lacks the annotation {annotation}");
+        let detail = format!("the service account has no annotation {annotation}");
         Unread::store(unread::STORE, detail)
     };
     Ok(Login::Assertion {
@@ -246,8 +250,8 @@ async fn of_account(
     })
 }
 
-/// What the store or the annotation says. The operator refuses a store where both do, also where they say the same.
-fn once(
+/// Takes a value from the store or the annotation. The operator refuses a store if both are set, even if they are equal.
+fn exactly_one(
     named: Option<String>,
     annotated: Option<String>,
     what: &str,
@@ -257,20 +261,20 @@ fn once(
         (Some(_), Some(_)) => Err(Unread::store(
             unread::STORE,
             format!(
-                "the operator refuses the store: the {what} stands in it and in the annotation {annotation} of the service account"
+                "the operator refuses the store: the {what} is set both in it and in the annotation {annotation} of the service account"
             ),
         )),
         (named, annotated) => Ok(named.or(annotated)),
     }
 }
 
-/// A name, which is no secret.
+/// Converts a name to text. It is not secret.
 fn text(value: &Value) -> String {
     String::from_utf8_lossy(value.expose().trim_ascii()).into_owned()
 }
 
-fn controllers(what: &str) -> Unread {
-    let detail = format!("{what}: the operator reads with the identity of its own Pod");
+fn controller_identity(what: &str) -> Unread {
+    let detail = format!("{what}: the operator reads with its own Pod's identity");
     Unread::store(unread::CONTROLLER_IDENTITY, detail)
 }
 
@@ -294,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn the_job_uses_what_it_has() {
+    fn job_login_depends_on_the_environment() {
         let all = [
             ("AZURE_CLIENT_ID", "c"),
             ("AZURE_TENANT_ID", "t"),

@@ -1,4 +1,4 @@
-//! What a store's spec says about a vault of Azure's.
+//! The settings of an Azure Key Vault store.
 
 use azure_core::{
     cloud::{CloudConfiguration, CustomConfiguration},
@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use crate::{Unread, unread};
 
-/// `spec.provider.azurekv`, all of it: a field that is not known may say that something else is read.
+/// `spec.provider.azurekv`. Unknown fields are rejected because they may change what is read.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Settings {
@@ -24,7 +24,7 @@ pub(super) struct Settings {
     pub(super) auth_secret_ref: Option<AuthSecretRef>,
     #[serde(default)]
     pub(super) service_account_ref: Option<Json>,
-    /// Which of the identities of the operator's Pod.
+    /// Selects one of the identities of the operator's Pod.
     #[serde(default, rename = "identityId")]
     _identity_id: Option<String>,
     #[serde(default, rename = "useAzureSDK")]
@@ -67,7 +67,7 @@ enum Environment {
     AzureStack,
 }
 
-/// `customCloudConfig`. Of its endpoints, the operator too needs the first alone: secrets are at `vaultUrl`.
+/// `customCloudConfig`. Only its first endpoint is used, as in the operator: secrets are at `vaultUrl`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct CustomCloud {
@@ -80,12 +80,12 @@ struct CustomCloud {
     _resource_manager_endpoint: Option<String>,
 }
 
-/// A cloud of Azure's.
+/// An Azure cloud.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cloud {
-    /// Where one logs in.
+    /// The login endpoint.
     pub(super) authority: String,
-    /// The hosts of its vaults; none of a cloud of somebody else's.
+    /// The host suffix of its vaults, or None for a custom cloud.
     pub(super) vaults: Option<&'static str>,
 }
 
@@ -97,7 +97,7 @@ impl Cloud {
         }
     }
 
-    /// As the SDK takes it.
+    /// Creates the configuration type of the SDK.
     pub(super) fn configuration(&self) -> CloudConfiguration {
         let mut custom = CustomConfiguration::default();
         custom.authority_host.clone_from(&self.authority);
@@ -106,24 +106,23 @@ impl Cloud {
 }
 
 impl Settings {
-    /// Parsed.
+    /// Parses the settings.
     pub(super) fn of(settings: &Json) -> Result<Self, Unread> {
         Self::deserialize(settings).map_err(|error| {
             let text = error.to_string();
-            // What would be understood is a long list that nobody can choose from here.
+            // Drop the long list of expected values: nobody can choose from it here.
             unsupported(text.split(", expected").next().unwrap_or_default())
         })
     }
 
-    /// The vault. Azure's client sends no token over HTTP.
+    /// The URL of the vault. Azure's client sends no token over HTTP.
     pub(super) fn vault(&self) -> Result<Url, Unread> {
         Url::parse(&self.vault_url)
             .ok()
             .filter(|url| url.scheme() == "https" && url.host().is_some())
-            .ok_or_else(|| unsupported("vaultUrl is not a URL with https"))
+            .ok_or_else(|| unsupported("vaultUrl is not an https URL"))
     }
 
-    /// The cloud.
     pub(super) fn cloud(&self) -> Result<Cloud, Unread> {
         Ok(match self.environment_type {
             Environment::Public => {
@@ -152,12 +151,14 @@ impl Settings {
         let custom = self.custom_cloud_config.as_ref().ok_or_else(|| {
             unsupported("AzureStackCloud needs customCloudConfig.activeDirectoryEndpoint")
         })?;
-        // The client keeps nothing but the origin: an authority below a path (AD FS) would be asked at the wrong place.
+        // The client keeps only the origin, so an authority below a path (AD FS) would not work.
         Url::parse(&custom.active_directory_endpoint)
             .ok()
             .filter(|url| url.scheme() == "https" && url.path() == "/")
             .ok_or_else(|| {
-                unsupported("customCloudConfig.activeDirectoryEndpoint is not a URL with https and without a path")
+                unsupported(
+                    "customCloudConfig.activeDirectoryEndpoint must be an https URL without a path",
+                )
             })?;
         Ok(Cloud {
             authority: custom.active_directory_endpoint.clone(),
@@ -166,7 +167,7 @@ impl Settings {
     }
 }
 
-/// A store that cannot be read here.
+/// An error for a store with unsupported settings.
 pub(super) fn unsupported(detail: impl std::fmt::Display) -> Unread {
     Unread::store(
         unread::UNSUPPORTED,
@@ -205,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cloud_of_somebody_elses_has_no_hosts_that_are_trusted() {
+    fn custom_cloud_has_no_trusted_hosts() {
         let custom = |endpoint: &str, sdk: bool| {
             cloud(
                 json!({"environmentType": "AzureStackCloud", "useAzureSDK": sdk,
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vault_is_reached_over_https_alone() {
+    fn vault_url_requires_https() {
         let settings = Settings::of(&json!({"vaultUrl": "http://kv.vault.azure.net"})).unwrap();
         assert_eq!(
             settings.vault().unwrap_err().why.reason,

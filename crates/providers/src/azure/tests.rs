@@ -1,4 +1,4 @@
-//! Against a double of the cloud, by the names of the true one: nothing but addresses and the authority is made up.
+//! Tests against a double of the cloud. It has the real host names; only the addresses and the CA differ.
 
 mod login;
 mod service;
@@ -17,7 +17,7 @@ use self::service::{CLIENT, Service, TENANT};
 use super::{KeyVault, Settings, open};
 use crate::{
     Ambient, Answered, Backoff, Identity, Provider as _, Turns, Unread,
-    double::{Call, Certificate, Double, Reply, listen},
+    double::{Call, Certificate, Double, Reply, capture_log},
     unread,
 };
 
@@ -29,7 +29,7 @@ fn turns() -> Turns {
     })
 }
 
-/// A client that finds the double under the names of the cloud.
+/// An HTTP client that resolves the cloud's host names to the double.
 fn http(service: &Service) -> reqwest::Client {
     let authority = reqwest::Certificate::from_pem(service.pem.as_bytes()).unwrap();
     let mut builder = reqwest::Client::builder()
@@ -133,7 +133,7 @@ async fn read(vault: &KeyVault, wanted: &[What]) -> Vec<String> {
 async fn unread(vault: &KeyVault) -> Unread {
     let answered = vault.read(&[secret("db")], &turns()).await.remove(0);
     let Answered::Unread(unread) = answered else {
-        panic!("it was read");
+        panic!("expected a failed read");
     };
     unread
 }
@@ -187,12 +187,12 @@ async fn secrets_are_read_by_name_and_version() {
         .count();
     assert_eq!(
         challenged, 2,
-        "one request was challenged, and one was for the token"
+        "one request was challenged, and one fetched the token"
     );
 }
 
 #[tokio::test]
-async fn what_azure_has_no_name_for_is_not_asked_for() {
+async fn invalid_names_are_not_requested() {
     let service = Service::start().await;
     let wanted = [
         "key/a",
@@ -212,7 +212,7 @@ async fn what_azure_has_no_name_for_is_not_asked_for() {
 }
 
 #[tokio::test]
-async fn tags_are_read_in_place_of_the_value() {
+async fn metadata_reads_the_tags() {
     let service = Service::start().await;
     service.change(|state| {
         state.set("db", "v");
@@ -230,7 +230,7 @@ async fn tags_are_read_in_place_of_the_value() {
 }
 
 #[tokio::test]
-async fn a_search_reads_all_pages_and_what_fits() {
+async fn search_reads_all_pages_and_the_matches() {
     let service = Service::start().await;
     service.change(|state| {
         state.page = 2;
@@ -273,9 +273,9 @@ async fn a_search_reads_all_pages_and_what_fits() {
     assert_eq!(turns.calls(), 5);
 }
 
-/// The token would go along.
+/// The token would be sent with the request.
 #[tokio::test]
-async fn a_next_page_somewhere_else_is_not_fetched() {
+async fn next_page_on_another_host_is_not_fetched() {
     let service = Service::start().await;
     service.change(|state| {
         state.page = 1;
@@ -286,7 +286,7 @@ async fn a_next_page_somewhere_else_is_not_fetched() {
     let answers = read(&vault(&service).await, &[find(None, &[])]).await;
     assert_eq!(
         answers,
-        ["unreadable (the next page of the list is said to be somewhere else)"]
+        ["unreadable (the next page of the list is on another host)"]
     );
     assert_eq!(
         service.secure.calls().len(),
@@ -296,7 +296,7 @@ async fn a_next_page_somewhere_else_is_not_fetched() {
 }
 
 #[tokio::test]
-async fn a_denial_names_the_role_that_is_missing() {
+async fn denied_read_names_the_missing_role() {
     let service = Service::start().await;
     let denied = |inner: &str| json!({"error": {"code": "Forbidden", "message": "Caller: appid=…", "innererror": {"code": inner}}});
     service.change(|state| {
@@ -327,7 +327,7 @@ async fn a_denial_names_the_role_that_is_missing() {
 }
 
 #[tokio::test]
-async fn throttling_is_waited_for_as_long_as_the_vault_says() {
+async fn throttling_honours_retry_after() {
     let service = Service::start().await;
     let throttled = || Reply::new(429, json!({"error": {"code": "Throttled", "message": "…"}}));
     service.change(|state| {
@@ -358,7 +358,7 @@ async fn throttling_is_waited_for_as_long_as_the_vault_says() {
 }
 
 #[tokio::test]
-async fn trouble_that_passes_is_waited_for_and_an_outage_is_told_once() {
+async fn transient_errors_are_retried_and_an_outage_is_reported_once() {
     let service = Service::start().await;
     service.change(|state| {
         state.set("db", "v");
@@ -385,9 +385,9 @@ async fn trouble_that_passes_is_waited_for_and_an_outage_is_told_once() {
     assert_eq!(service.secure.calls().len(), before);
 }
 
-/// It may be this one secret.
+/// The cause may be this one secret.
 #[tokio::test]
-async fn one_tenants_key_does_not_lose_the_vault_of_all() {
+async fn failures_of_one_key_do_not_lose_the_vault() {
     let service = Service::start().await;
     let vault = vault(&service).await;
     service.change(|state| state.set("db", "v"));
@@ -410,7 +410,7 @@ async fn one_tenants_key_does_not_lose_the_vault_of_all() {
 }
 
 #[tokio::test]
-async fn an_answer_that_no_job_could_hold_is_not_held() {
+async fn oversized_answer_is_rejected() {
     let service = Service::start().await;
     service.change(|state| {
         let long = "a".repeat(5 << 20);
@@ -427,7 +427,7 @@ async fn an_answer_that_no_job_could_hold_is_not_held() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn redirect_is_not_followed() {
     let service = Service::start().await;
     let elsewhere = "https://login.microsoftonline.com/secrets/db?api-version=7.4";
     service.change(|state| {
@@ -444,20 +444,23 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn no_library_logs_what_is_read_or_what_opens_it() {
+async fn libraries_log_no_values_or_credentials() {
     let service = Service::start().await;
     service.change(|state| {
         state.set("db", "wonderwall");
         state.tag("db", "owner", "wonderwall");
     });
     let vault = vault(&service).await;
-    let (guard, log) = listen();
+    let (guard, log) = capture_log();
     let wanted = [secret("db"), secret("none"), find(None, &[])];
     let answered = read(&vault, &wanted).await;
     drop(guard);
     assert_eq!(answered[0], "wonderwall");
     let log = log.text();
-    assert!(log.contains("kv.vault.azure.net"), "it was listened: {log}");
+    assert!(
+        log.contains("kv.vault.azure.net"),
+        "the log was not captured: {log}"
+    );
     for planted in ["wonderwall", "s3cret", "token-1"] {
         assert_eq!(log.lines().find(|line| line.contains(planted)), None);
     }

@@ -1,7 +1,7 @@
-//! What a store's `auth` refers to: keys of Secrets, service accounts and their tokens, certificates.
+//! Resolves the references of a store's `auth`: keys of Secrets, service account tokens, certificates.
 //!
-//! A SecretStore's references stay in its own namespace, whatever they say; a ClusterSecretStore's without a namespace are those
-//! of the ExternalSecret's. Names come from tenants: only what Kubernetes allows as a name becomes part of a path.
+//! References of a SecretStore always stay in its own namespace. References of a ClusterSecretStore without a namespace use the
+//! ExternalSecret's namespace. Names come from tenants, so only valid Kubernetes names become part of a path.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -14,20 +14,20 @@ use serde_json::{Value as Json, json};
 
 use crate::{Unread, unread};
 
-/// The shortest life that Kubernetes gives a token.
+/// The shortest token lifetime that Kubernetes allows.
 const TOKEN_SECONDS: u32 = 600;
 
-/// Reads what a store's `auth` refers to.
+/// Resolves the references of a store's `auth`.
 #[derive(Clone)]
 pub struct Resolver {
     cluster: Cluster,
     store: StoreKey,
-    /// The namespace of the ExternalSecret: that of references without one, where the store is a ClusterSecretStore.
+    /// The namespace of the ExternalSecret. References of a ClusterSecretStore without a namespace use it.
     namespace: String,
 }
 
 impl Resolver {
-    /// For an ExternalSecret in this namespace.
+    /// Creates a resolver for an ExternalSecret in this namespace.
     pub fn new(cluster: Cluster, store: StoreKey, namespace: impl Into<String>) -> Self {
         Self {
             cluster,
@@ -36,15 +36,18 @@ impl Resolver {
         }
     }
 
-    /// The value that a `{name, key, namespace}` points at.
+    /// The value at a `{name, key, namespace}` reference.
     pub async fn secret_key(&self, reference: &Json) -> Result<Value, Unread> {
         let object = self.object(Kind::Secret, reference)?;
         let key = key_of(&object, reference)?;
         let mut secret: wire::Secret = self.read(&object).await?;
-        secret.data.remove(key).ok_or_else(|| object.lacks(key))
+        secret
+            .data
+            .remove(key)
+            .ok_or_else(|| object.missing_key(key))
     }
 
-    /// A token of the account that a `{name, namespace, audiences}` names, for its own audiences and these.
+    /// A token for the service account of a `{name, namespace, audiences}` reference, for its audiences and these.
     pub async fn service_account_token(
         &self,
         account: &Json,
@@ -72,7 +75,7 @@ impl Resolver {
         }
     }
 
-    /// The annotations of such an account.
+    /// The annotations of the service account of a reference.
     pub async fn service_account_annotations(
         &self,
         account: &Json,
@@ -82,7 +85,7 @@ impl Resolver {
         Ok(account.metadata.annotations)
     }
 
-    /// The PEM of `caBundle` or `caProvider` in a store's settings, if there is one.
+    /// The PEM of `caBundle` or `caProvider` in a store's settings, if set.
     pub async fn ca_bundle(&self, settings: &Json) -> Result<Option<Vec<u8>>, Unread> {
         if let Some(bundle) = settings["caBundle"]
             .as_str()
@@ -91,7 +94,7 @@ impl Resolver {
             return pem(bundle).map(Some).ok_or_else(|| {
                 Unread::store(
                     unread::STORE,
-                    "`caBundle` holds no PEM certificate in base64",
+                    "`caBundle` is not a base64-encoded PEM certificate",
                 )
             });
         }
@@ -103,7 +106,7 @@ impl Resolver {
         if matches!(self.store, StoreKey::Cluster { .. }) && named.is_none() {
             return Err(Unread::store(
                 unread::STORE,
-                "`caProvider` names no namespace, which a ClusterSecretStore's has to",
+                "`caProvider` has no namespace: it is required in a ClusterSecretStore",
             ));
         }
         match provider["type"].as_str() {
@@ -113,21 +116,24 @@ impl Resolver {
             }
             Some("ConfigMap") => {
                 let object = self.object(Kind::ConfigMap, provider)?;
-                // The operator would go there; a tenant does not get us to.
+                // The operator would read it, but a tenant must not make the job read another namespace.
                 if named.is_some_and(|named| named != object.namespace) {
                     return Err(Unread::store(
                         unread::NOT_TRUSTED,
-                        "`caProvider` of a SecretStore names another namespace",
+                        "`caProvider` of a SecretStore must not refer to another namespace",
                     ));
                 }
                 let key = key_of(&object, provider)?;
                 let mut map: wire::ConfigMap = self.read(&object).await?;
-                let text = map.data.remove(key).ok_or_else(|| object.lacks(key))?;
+                let text = map
+                    .data
+                    .remove(key)
+                    .ok_or_else(|| object.missing_key(key))?;
                 Ok(Some(text.into_bytes()))
             }
             _ => Err(Unread::store(
                 unread::UNSUPPORTED,
-                "`caProvider` is of a type that is neither `Secret` nor `ConfigMap`",
+                "the type of `caProvider` must be `Secret` or `ConfigMap`",
             )),
         }
     }
@@ -142,7 +148,7 @@ impl Resolver {
         if !is_name(namespace) || !is_name(name) {
             return Err(Unread::store(
                 unread::STORE,
-                format!("the store's reference to a {kind} has no name that Kubernetes allows"),
+                format!("the store's reference to a {kind} has an invalid name"),
             ));
         }
         Ok(Object {
@@ -185,7 +191,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What a reference points at.
+/// The target of a reference.
 struct Object {
     kind: Kind,
     namespace: String,
@@ -204,15 +210,15 @@ impl Object {
 
     fn unread(&self, error: &CallError) -> Unread {
         let right = format!("get {}/{}", self.kind.plural(), self.name);
-        self.refused(error, "be read", &right)
+        self.api_error(error, "be read", &right)
     }
 
     fn no_token(&self, error: &CallError) -> Unread {
         let right = format!("create serviceaccounts/token of {}", self.name);
-        self.refused(error, "be asked for a token", &right)
+        self.api_error(error, "be asked for a token", &right)
     }
 
-    fn refused(&self, error: &CallError, what: &str, right: &str) -> Unread {
+    fn api_error(&self, error: &CallError, what: &str, right: &str) -> Unread {
         if error.trouble == Trouble::NotFound {
             return Unread::store(unread::STORE, format!("{self} does not exist"));
         }
@@ -226,7 +232,7 @@ impl Object {
         unread
     }
 
-    fn lacks(&self, key: &str) -> Unread {
+    fn missing_key(&self, key: &str) -> Unread {
         Unread::store(unread::STORE, format!("{self} has no key `{key}`"))
     }
 }
@@ -244,12 +250,12 @@ fn key_of<'a>(object: &Object, reference: &'a Json) -> Result<&'a str, Unread> {
         .ok_or_else(|| {
             Unread::store(
                 unread::STORE,
-                format!("the store's reference to {object} names no key"),
+                format!("the store's reference to {object} has no key"),
             )
         })
 }
 
-/// The PEM in base64; some write the base64 twice, and the operator takes that.
+/// Decodes the base64 PEM. It may be encoded twice: the operator accepts that.
 fn pem(bundle: &str) -> Option<Vec<u8>> {
     let once = decoded(bundle.as_bytes())?;
     if is_pem(&once) {

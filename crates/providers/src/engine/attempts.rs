@@ -12,7 +12,7 @@ use crate::{
 use crate::{Unread, unread};
 
 /// Attempts at a call that the provider throttles. Many, because waiting is the right answer: about 16 s in all, more than the
-/// 10 s windows in which Azure counts and far less than the patience of a read.
+/// 10 s windows in which Azure counts and far less than the call_timeout of a read.
 const THROTTLED: usize = 8;
 
 /// Attempts at a call that failed, or that found no connection: enough for a restart of the server or a leader election.
@@ -242,7 +242,7 @@ mod tests {
         }
         let start = Instant::now();
         turns.turn().await;
-        assert_eq!(start.elapsed(), Duration::ZERO, "others go on");
+        assert_eq!(start.elapsed(), Duration::ZERO, "other calls do not wait");
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use std::{
 use crate::Unread;
 
 /// Failures at so many different keys, with no answer in between, are failures of the server.
-const SEVERAL: usize = 5;
+const PATHS_UNTIL_LOST: usize = 5;
 
 /// The health of one store.
 #[derive(Default)]
@@ -52,7 +52,7 @@ impl Health {
             state.failing.insert(key.to_owned());
             state.failing.len()
         };
-        if failing >= SEVERAL {
+        if failing >= PATHS_UNTIL_LOST {
             self.lose(unread)
         } else {
             unread
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn a_server_that_fails_at_every_key_is_lost() {
         let health = Health::default();
-        for index in 1..SEVERAL {
+        for index in 1..PATHS_UNTIL_LOST {
             assert!(!health.failed_at(&index.to_string(), failure()).whole_store);
         }
         assert!(health.failed_at("last", failure()).whole_store);

@@ -18,7 +18,7 @@ use crate::unread;
 
 const READ: Request<'static> = Request::read("get", Some("key"));
 
-/// A service whose clients are numbered. Its errors are their class.
+/// A service whose clients are pods_by_ordinal. Its errors are their class.
 struct Double {
     /// The logins that succeed; the next one fails.
     logins: usize,

@@ -1,4 +1,4 @@
-//! Credentials: the job's own, or those that the store names.
+//! Google credentials: the job's own or those of the store.
 
 #[cfg(test)]
 mod tests;
@@ -21,27 +21,27 @@ use serde_json::Value as Json;
 use super::{Federation, KeyRef, Settings, WorkloadIdentity, unsupported};
 use crate::{Ambient, Identity, Resolver, Unread, unread};
 
-/// A login, or an answer, takes this long at most.
+/// The time limit for a login or an answer.
 const ANSWER: Duration = Duration::from_secs(20);
 
-/// As for `gcloud`.
+/// The endpoint override of `gcloud`.
 const ELSEWHERE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER";
 
-/// Where Google exchanges tokens of others for its own.
+/// Google's endpoint for exchanging foreign tokens.
 const EXCHANGE: &str = "https://sts.googleapis.com/v1/token";
 
-/// A key of a service account may name another universe of hosts: the operator does not follow it.
+/// A service account key may name another universe. The operator ignores it.
 const UNIVERSE: &str = "googleapis.com";
 
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
-/// How to log in at a store.
+/// The login for one store.
 pub(super) struct Login {
     settings: Settings,
     who: Who,
-    /// Where the service is, if the job's environment has it elsewhere than Google.
-    elsewhere: Option<String>,
-    /// Where tokens of others are exchanged for Google's.
+    /// The endpoint from the job's environment, if it is overridden.
+    endpoint_override: Option<String>,
+    /// The endpoint of the token exchange.
     exchange: String,
 }
 
@@ -52,7 +52,7 @@ enum Who {
 
 impl Login {
     pub(super) fn new(settings: Settings, identity: Identity<'_>) -> Self {
-        let (who, elsewhere) = match identity {
+        let (who, endpoint_override) = match identity {
             Identity::Ambient(ambient) => {
                 let url = ambient.environment.get(ELSEWHERE);
                 let url = url.filter(|url| !url.is_empty()).cloned();
@@ -63,12 +63,12 @@ impl Login {
         Self {
             settings,
             who,
-            elsewhere,
+            endpoint_override,
             exchange: EXCHANGE.to_owned(),
         }
     }
 
-    /// A client with credentials that work: a login that fails is told once, and before anything is read.
+    /// Creates a client with working credentials. A failed login is reported once and before the first read.
     pub(super) async fn client(&self) -> Result<SecretManagerService, Unread> {
         let credentials = match &self.who {
             Who::Ambient(ambient) => of_job(ambient).await?,
@@ -77,9 +77,9 @@ impl Login {
         let first = credentials.headers(http::Extensions::new());
         match tokio::time::timeout(ANSWER, first).await {
             Ok(Ok(_)) => {}
-            // Its text holds what the server said.
+            // The error text contains the server's answer.
             Ok(Err(_)) => return Err(failed("the credentials could not be fetched")),
-            Err(_) => return Err(failed("the credentials did not come in time")),
+            Err(_) => return Err(failed("fetching the credentials timed out")),
         }
         let mut builder = SecretManagerService::builder()
             .with_credentials(credentials)
@@ -91,17 +91,17 @@ impl Login {
         builder.build().await.map_err(|_| {
             Unread::store(
                 unread::UNAVAILABLE,
-                "the client could not be made: are there CA certificates (SSL_CERT_FILE)?",
+                "the client could not be created. Check that CA certificates are installed (SSL_CERT_FILE)",
             )
         })
     }
 
-    /// Where the service is, if it is not at its one address for the world.
+    /// The endpoint, if it is not the global one.
     fn endpoint(&self) -> Option<String> {
         let location = &self.settings.location;
         let regional = || format!("https://secretmanager.{location}.rep.googleapis.com");
-        let elsewhere = self.elsewhere.clone();
-        elsewhere.or_else(|| (!location.is_empty()).then(regional))
+        let endpoint_override = self.endpoint_override.clone();
+        endpoint_override.or_else(|| (!location.is_empty()).then(regional))
     }
 
     async fn of_store(&self, resolver: &Resolver) -> Result<Credentials, Unread> {
@@ -121,7 +121,7 @@ impl Login {
         }
     }
 
-    /// GKE's: the cluster is an identity provider of its project's pool.
+    /// Workload Identity of GKE: the cluster is an identity provider of its project's pool.
     async fn workload_identity(
         &self,
         resolver: &Resolver,
@@ -139,7 +139,7 @@ impl Login {
             ("clusterName", name),
         ] {
             if value.is_empty() {
-                // The operator asks the metadata server of the cluster that it runs in.
+                // The operator asks the metadata server of its own cluster.
                 return Err(unsupported(format!(
                     "`auth.workloadIdentity` without `{field}`"
                 )));
@@ -149,11 +149,11 @@ impl Login {
         let cluster = format!("projects/{project}/locations/{location}/clusters/{name}");
         let audience =
             format!("identitynamespace:{pool}:https://container.googleapis.com/v1/{cluster}");
-        let email = annotated(resolver, account).await?;
+        let email = annotated_account(resolver, account).await?;
         self.exchanged(resolver, account, vec![pool], audience, email)
     }
 
-    /// A pool of the project's, with the cluster as one of its providers.
+    /// Workload identity federation: the cluster is a provider in a pool of the project.
     async fn federated(
         &self,
         resolver: &Resolver,
@@ -178,10 +178,10 @@ impl Login {
             ));
         }
         let email = match federation.email.as_str() {
-            "" => annotated(resolver, account).await?,
+            "" => annotated_account(resolver, account).await?,
             email => Some(email.to_owned()),
         };
-        // The token is for the audiences of the reference alone.
+        // The token has only the audiences of the reference.
         self.exchanged(
             resolver,
             account,
@@ -210,13 +210,15 @@ impl Login {
             .with_token_url(&self.exchange);
         if let Some(email) = email {
             if !is_email(&email) {
-                return Err(failed("the account to impersonate is not an address"));
+                return Err(failed(
+                    "the service account to impersonate is not an email address",
+                ));
             }
             builder = builder.with_target_principal(email);
         }
         builder
             .build()
-            .map_err(|_| failed("the identity of the service account cannot be exchanged"))
+            .map_err(|_| failed("the token of the service account cannot be exchanged"))
     }
 }
 
@@ -224,7 +226,7 @@ fn failed(why: impl Into<String>) -> Unread {
     Unread::store(unread::LOGIN, why)
 }
 
-/// Application default credentials.
+/// The job's application default credentials.
 async fn of_job(ambient: &Ambient) -> Result<Credentials, Unread> {
     let path = ambient
         .environment
@@ -238,20 +240,24 @@ async fn of_job(ambient: &Ambient) -> Result<Credentials, Unread> {
     let text = tokio::fs::read(path)
         .await
         .map(Value::new)
-        .map_err(|_| failed("the file that GOOGLE_APPLICATION_CREDENTIALS names cannot be read"))?;
+        .map_err(|_| failed("the file in GOOGLE_APPLICATION_CREDENTIALS cannot be read"))?;
     let json = json_of(&text)?;
     let built = match type_of(&json) {
         Some("service_account") => service_account::Builder::new(json).build(),
         Some("external_account") => external_account::Builder::new(json).build(),
         Some("authorized_user") => user_account::Builder::new(json).build(),
         Some("impersonated_service_account") => impersonated::Builder::new(json).build(),
-        _ => return Err(failed("application default credentials of an unknown type")),
+        _ => {
+            return Err(failed(
+                "the application default credentials have an unknown type",
+            ));
+        }
     };
-    built.map_err(|_| failed("the application default credentials are not complete"))
+    built.map_err(|_| failed("the application default credentials are incomplete"))
 }
 
 fn json_of(text: &Value) -> Result<Json, Unread> {
-    // The error would quote it.
+    // The error would quote the text.
     serde_json::from_slice(text.expose()).map_err(|_| failed("the credentials are not JSON"))
 }
 
@@ -259,7 +265,7 @@ fn type_of(json: &Json) -> Option<&str> {
     json.get("type")?.as_str()
 }
 
-/// Signs tokens by itself: the address for tokens that such a key names is not asked.
+/// Signs tokens locally: the token URL in the key is not used.
 async fn key_of_secret(resolver: &Resolver, key: &KeyRef) -> Result<Credentials, Unread> {
     of_key(&resolver.secret_key(&key.key).await?)
 }
@@ -267,28 +273,28 @@ async fn key_of_secret(resolver: &Resolver, key: &KeyRef) -> Result<Credentials,
 fn of_key(text: &Value) -> Result<Credentials, Unread> {
     let json = json_of(text)?;
     if type_of(&json) != Some("service_account") {
-        return Err(failed("the key is not that of a service account"));
+        return Err(failed("the key is not a service account key"));
     }
     service_account::Builder::new(json)
         .with_universe_domain(UNIVERSE)
         .build()
-        .map_err(|_| failed("the key of the service account is not complete"))
+        .map_err(|_| failed("the service account key is incomplete"))
 }
 
-/// The account that Kubernetes' service account stands for, if it names one.
-async fn annotated(resolver: &Resolver, account: &Json) -> Result<Option<String>, Unread> {
+/// The Google service account in the annotation of the Kubernetes service account, if set.
+async fn annotated_account(resolver: &Resolver, account: &Json) -> Result<Option<String>, Unread> {
     let mut annotations = resolver.service_account_annotations(account).await?;
     let email = annotations.remove("iam.gke.io/gcp-service-account");
     Ok(email.filter(|email| !email.is_empty()))
 }
 
-/// It becomes a part of a path at Google.
+/// True if the text is an email address that can be one segment of a Google API path.
 fn is_email(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-._@".contains(&byte);
     text.contains('@') && text.bytes().all(inner)
 }
 
-/// Tokens of a service account of Kubernetes'.
+/// Fetches tokens of a Kubernetes service account.
 struct Tokens {
     resolver: Resolver,
     account: Json,
@@ -315,13 +321,13 @@ impl SubjectTokenProvider for Tokens {
     }
 }
 
-/// The cluster gave no token.
+/// The cluster returned no token.
 #[derive(Debug)]
 struct NoToken;
 
 impl fmt::Display for NoToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the cluster gave no token for the service account")
+        f.write_str("the cluster returned no token for the service account")
     }
 }
 

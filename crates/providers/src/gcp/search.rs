@@ -1,4 +1,4 @@
-//! `find`, call by call as the operator does it.
+//! `find`, with the same calls as the operator.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use eso_model::expected::{Failure, why};
 use futures::FutureExt as _;
 use google_cloud_secretmanager_v1::client::SecretManagerService;
 
-use super::{secrets::Secrets, trouble::Trouble};
+use super::{secrets::Secrets, trouble::GcpError};
 use crate::{
     Answered, Turns, Unread,
     engine::{Request, in_flight},
 };
 
 impl Secrets {
-    /// What a search finds.
+    /// Runs a search.
     pub(super) async fn find(
         &self,
         path: Option<&str>,
@@ -27,7 +27,7 @@ impl Secrets {
                 Ok(names) => (path.map(by_path).unwrap_or_default(), Some(names)),
                 Err(answer) => return answer,
             },
-            // The operator asks the location's address for what has none.
+            // For such a store the operator calls the regional endpoint without a location in the path.
             (None, Some(_)) if !self.settings.location.is_empty() => {
                 let detail = "`find` by tags in a store with a `location`";
                 return Answered::Unread(Unread::secret(why::SPEC, detail));
@@ -57,7 +57,7 @@ impl Secrets {
                 Answered::One(raw) => {
                     found.insert(key, raw);
                 }
-                // What is not known goes before what the operator would fail with.
+                // An unknown result takes precedence over an operator failure.
                 Answered::Unread(_) => return answer,
                 Answered::NotFound | Answered::Fails(_) | Answered::Many(_) => ends = Some(answer),
             }
@@ -65,7 +65,7 @@ impl Secrets {
         ends.unwrap_or(Answered::Many(found))
     }
 
-    /// The ids of secrets.
+    /// Lists the ids of secrets.
     async fn list(&self, filter: &str, turns: &Turns) -> Result<Vec<String>, Answered> {
         let parent = self.parent();
         let request = Request::read("ListSecrets", Some(&parent));
@@ -80,11 +80,11 @@ impl Secrets {
                         .set_parent(&parent)
                         .set_filter(filter)
                         .set_page_token(next.clone());
-                    async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+                    async move { call.send().await.map_err(|error| GcpError::of(&error)) }
                 })
                 .await
                 .map_err(|failure| Answered::Unread(self.engine.unread(failure, &request)))?;
-            // They come with the number of the project, whatever it was asked for by.
+            // The names contain the project number, even if the request used the project id.
             keys.extend(page.secrets.into_iter().filter_map(|secret| {
                 let (_, key) = secret.name.split_once("/secrets/")?;
                 Some(key.to_owned())

@@ -1,4 +1,4 @@
-//! Reads of secrets, one version in a call.
+//! Reads secrets, one version per call.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use zeroize::Zeroize as _;
 use super::{
     Settings,
     login::Login,
-    trouble::{Kind, Trouble},
+    trouble::{GcpError, Kind},
 };
 use crate::{
     Answered, Provider, Turns, Unread,
@@ -21,7 +21,7 @@ use crate::{
     unread,
 };
 
-/// The version that is read where none is asked for.
+/// The version that is read by default.
 const LATEST: &str = "latest";
 
 /// The service, as the engine calls it.
@@ -30,7 +30,7 @@ pub(super) struct SecretManager(Login);
 #[async_trait]
 impl Service for SecretManager {
     type Client = SecretManagerService;
-    type Error = Trouble;
+    type Error = GcpError;
 
     async fn connect(
         &self,
@@ -39,28 +39,27 @@ impl Service for SecretManager {
         self.0.client().await
     }
 
-    fn class(&self, error: &Trouble) -> ErrorClass {
+    fn class(&self, error: &GcpError) -> ErrorClass {
         error.class()
     }
 
-    fn unread(&self, error: &Trouble, request: &Request<'_>) -> Unread {
+    fn unread(&self, error: &GcpError, request: &Request<'_>) -> Unread {
         error.unread(request)
     }
 }
 
 /// What the operator makes of a call that failed.
-fn answered(failure: engine::Failure<Trouble>, request: &Request<'_>) -> Answered {
+fn answered(failure: engine::Failure<GcpError>, request: &Request<'_>) -> Answered {
     failure.answered(|trouble| trouble.answer(request))
 }
 
-/// A store.
+/// A Secret Manager connection.
 pub(super) struct Secrets {
     pub(super) engine: Engine<SecretManager>,
     pub(super) settings: Settings,
 }
 
 impl Secrets {
-    /// Logs in.
     pub(super) async fn connect(login: Login, settings: Settings) -> Result<Self, Unread> {
         Ok(Self {
             engine: Engine::connected(SecretManager(login)).await?,
@@ -68,7 +67,7 @@ impl Secrets {
         })
     }
 
-    /// `projects/P`, with its location where there is one.
+    /// `projects/P`, with the location if there is one.
     pub(super) fn parent(&self) -> String {
         let Settings {
             project, location, ..
@@ -79,7 +78,7 @@ impl Secrets {
         }
     }
 
-    /// The newest by its name is the newest, unless the store's policy is about those that are asked for without one.
+    /// Treats `latest` as no version, unless the store's selection policy applies to requests without a version.
     fn ask(&self, what: &What) -> What {
         match what {
             What::Secret {
@@ -99,7 +98,7 @@ impl Secrets {
         format!("{}/secrets/{key}", self.parent())
     }
 
-    /// `AccessSecretVersion`, with what the store's policy says of a newest version that is disabled.
+    /// `AccessSecretVersion`. Follows the store's selection policy if the newest version is disabled.
     pub(super) async fn value(&self, key: &str, version: &str, turns: &Turns) -> Answered {
         let asked = if version.is_empty() { LATEST } else { version };
         if !is_id(key) || !is_id(asked) {
@@ -132,25 +131,25 @@ impl Secrets {
         request: &Request<'_>,
         version: &str,
         turns: &Turns,
-    ) -> Result<Option<SecretPayload>, engine::Failure<Trouble>> {
+    ) -> Result<Option<SecretPayload>, engine::Failure<GcpError>> {
         self.engine
             .call(request, turns, |client: SecretManagerService| {
                 let call = client.access_secret_version().set_name(version);
                 async move {
-                    let answer = call.send().await.map_err(|error| Trouble::of(&error))?;
+                    let answer = call.send().await.map_err(|error| GcpError::of(&error))?;
                     Ok(answer.payload)
                 }
             })
             .await
     }
 
-    /// The name of the version that was made last of those that are enabled.
+    /// The name of the newest enabled version.
     async fn newest_enabled(
         &self,
         request: &Request<'_>,
         secret: &str,
         turns: &Turns,
-    ) -> Result<Option<String>, engine::Failure<Trouble>> {
+    ) -> Result<Option<String>, engine::Failure<GcpError>> {
         let mut newest: Option<((i64, i32), String)> = None;
         let mut next = String::new();
         loop {
@@ -162,7 +161,7 @@ impl Secrets {
                         .set_parent(secret)
                         .set_filter("state:ENABLED")
                         .set_page_token(next.clone());
-                    async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+                    async move { call.send().await.map_err(|error| GcpError::of(&error)) }
                 })
                 .await?;
             for version in page.versions {
@@ -180,7 +179,7 @@ impl Secrets {
         }
     }
 
-    /// Labels and annotations.
+    /// Reads labels and annotations.
     async fn metadata(&self, key: &str, turns: &Turns) -> Answered {
         if !is_id(key) {
             return Answered::Fails(Failure::Refused);
@@ -191,7 +190,7 @@ impl Secrets {
             .engine
             .call(&request, turns, |client: SecretManagerService| {
                 let call = client.get_secret().set_name(&name);
-                async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+                async move { call.send().await.map_err(|error| GcpError::of(&error)) }
             })
             .await;
         let values = |map: std::collections::HashMap<String, String>| -> BTreeMap<String, Value> {
@@ -237,13 +236,13 @@ impl Provider for Secrets {
     }
 }
 
-/// The ids of secrets and versions. Google refuses all else; nothing else may become a part of a path.
+/// True if the text is a valid id. Anything else must not become a part of a path; Google refuses it too.
 fn is_id(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     (1..=255).contains(&text.len()) && text.bytes().all(inner)
 }
 
-/// The payload, if it arrived as it was sent. Its `Debug` shows it: it goes no further than here.
+/// Returns the payload if its checksum matches. Its `Debug` shows the value, so it is not passed on.
 fn checked(payload: Option<SecretPayload>) -> Answered {
     let Some(payload) = payload else {
         return Answered::Fails(Failure::NoValue);
@@ -267,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_payload_that_was_damaged_is_not_taken() {
+    fn payload_with_wrong_checksum_is_rejected() {
         // RFC 3720, appendix B.4: 32 bytes of zeros.
         let zeros = || SecretPayload::new().set_data(vec![0; 32]);
         let good = i64::from(u32::from_be_bytes([0x8a, 0x91, 0x36, 0xaa]));
@@ -277,14 +276,14 @@ mod tests {
         ));
         assert!(matches!(checked(Some(zeros())), Answered::One(_)));
         let Answered::Unread(unread) = checked(Some(zeros().set_data_crc32c(good + 1))) else {
-            panic!("it is damaged");
+            panic!("expected a checksum error");
         };
         assert_eq!(unread.why.reason, unread::UNREADABLE);
         assert!(matches!(checked(None), Answered::Fails(Failure::NoValue)));
     }
 
     #[test]
-    fn only_ids_become_parts_of_a_path() {
+    fn only_ids_become_path_segments() {
         for bad in ["", "a/b", "..", "a%2fb", "a?b", "ä", "a b"] {
             assert!(!is_id(bad), "{bad}");
         }

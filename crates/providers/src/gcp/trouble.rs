@@ -1,4 +1,4 @@
-//! What Google's errors mean. Of their texts nothing is passed on: only codes, and what is recognised in them.
+//! Classifies errors of Google. Passes on only error codes, never error texts.
 
 use eso_model::expected::Failure;
 use google_cloud_gax::error::{Error, rpc::Code};
@@ -9,10 +9,10 @@ use crate::{
     unread,
 };
 
-/// An error, as far as it matters.
+/// A classified error of Google.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trouble {
-    /// A stable word: Google's code where it answered.
+pub(super) struct GcpError {
+    /// Google's error code, or a fixed text if Google did not answer.
     pub(super) code: String,
     pub(super) kind: Kind,
 }
@@ -23,26 +23,26 @@ pub(super) enum Kind {
     Call(ErrorClass),
     /// There are no credentials.
     Login,
-    /// They are good, and do not suffice.
+    /// The credentials are valid but lack a permission.
     Denied,
-    /// There is no such thing.
+    /// The secret or version does not exist.
     NotFound,
-    /// The version is disabled, or destroyed.
+    /// The version is disabled or destroyed.
     Disabled,
-    /// Google does not take the name, or something else that was asked.
+    /// Google rejects the name or another part of the request.
     Invalid,
-    /// What nobody knows.
+    /// An unknown error.
     Other,
 }
 
-impl Trouble {
-    /// Of the client's error.
+impl GcpError {
+    /// Classifies the client's error.
     pub(super) fn of(error: &Error) -> Self {
-        let mut trouble = Self::without_wait(error);
+        let mut trouble = Self::classify(error);
         if let Kind::Call(ErrorClass::Throttled(wait) | ErrorClass::Failed(wait)) =
             &mut trouble.kind
         {
-            // Also where it is not Google that answers, but something on the way there.
+            // Also if the answer comes from a proxy, not from Google.
             let header = error.http_headers().and_then(|all| all.get("retry-after"));
             *wait = header
                 .and_then(|value| value.to_str().ok())
@@ -51,7 +51,7 @@ impl Trouble {
         trouble
     }
 
-    fn without_wait(error: &Error) -> Self {
+    fn classify(error: &Error) -> Self {
         if error.is_authentication() {
             return Self::new("the credentials could not be fetched", Kind::Login);
         }
@@ -70,8 +70,8 @@ impl Trouble {
             None if error.is_io() || error.is_transport() => {
                 Self::new("the connection broke", Kind::Call(ErrorClass::Failed(None)))
             }
-            None if error.is_binding() => Self::new("not a name", Kind::Invalid),
-            None if error.is_deserialization() => Self::new("not an answer", Kind::Other),
+            None if error.is_binding() => Self::new("invalid name", Kind::Invalid),
+            None if error.is_deserialization() => Self::new("invalid answer", Kind::Other),
             None => Self::new(
                 "the request could not be made",
                 Kind::Call(ErrorClass::Unusable),
@@ -129,7 +129,7 @@ impl Trouble {
         }
     }
 
-    /// The answer to a read of this, which the operator reads with the same call.
+    /// The answer to a read that failed with this error, if the operator reads with the same call.
     pub(super) fn answer(&self, request: &Request<'_>) -> Answered {
         match self.kind {
             Kind::NotFound => Answered::NotFound,
@@ -141,7 +141,7 @@ impl Trouble {
         }
     }
 
-    /// The same, where nothing can be an answer.
+    /// The error, if it cannot be an answer.
     pub(super) fn unread(&self, request: &Request<'_>) -> Unread {
         let said = format!("{}: {}", request.call, self.code);
         match self.kind {
@@ -184,8 +184,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_that_is_disabled_is_known_by_its_state() {
-        let kind = |text| Trouble::said(Code::FailedPrecondition, text, Some(400)).kind;
+    fn disabled_version_is_recognised_by_its_state() {
+        let kind = |text| GcpError::said(Code::FailedPrecondition, text, Some(400)).kind;
         assert_eq!(
             kind("Secret Version [x] is in DISABLED state."),
             Kind::Disabled
@@ -197,18 +197,22 @@ mod tests {
         assert_eq!(
             kind("The CMEK key is disabled"),
             Kind::Other,
-            "that may pass"
+            "a disabled key is not a disabled version"
         );
     }
 
     #[test]
-    fn a_code_says_more_than_a_status() {
-        let kind = |code, status| Trouble::said(code, "", Some(status)).kind;
+    fn error_code_takes_precedence_over_the_status() {
+        let kind = |code, status| GcpError::said(code, "", Some(status)).kind;
         assert_eq!(kind(Code::NotFound, 404), Kind::NotFound);
         assert_eq!(
             kind(Code::Unknown, 503),
             Kind::Call(ErrorClass::Failed(None))
         );
-        assert_eq!(of_status(404), Kind::Other, "a proxy's page is no absence");
+        assert_eq!(
+            of_status(404),
+            Kind::Other,
+            "a proxy's 404 page is not a missing secret"
+        );
     }
 }

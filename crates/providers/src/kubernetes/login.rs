@@ -1,4 +1,4 @@
-//! How a Kubernetes store's API server is reached, and as whom.
+//! The connection to a Kubernetes store's API server.
 
 use async_trait::async_trait;
 use cluster::{
@@ -14,8 +14,8 @@ use crate::{
     unread,
 };
 
-/// The operator's default address, and what else means the cluster that it runs in.
-const OWN: [&str; 4] = [
+/// The operator's default address, and other addresses of the cluster that it runs in.
+const OWN_ADDRESSES: [&str; 4] = [
     "https://kubernetes.default",
     "https://kubernetes.default.svc",
     "https://kubernetes.default.svc.cluster.local",
@@ -26,7 +26,7 @@ const OWN: [&str; 4] = [
 pub(super) struct Server {
     own: Cluster,
     namespace: String,
-    /// The store's own credentials: a token expires, a Secret may hold another one by now. None for the job's own.
+    /// Creates the connection from the store's own credentials again: a token may expire, and a Secret may change. None for the job's own.
     credentials: Option<Credentials>,
 }
 
@@ -49,7 +49,7 @@ impl Server {
                 if !is_own(server, own) {
                     return Err(Unread::store(
                         unread::NOT_TRUSTED,
-                        "the job's own credentials are for its own cluster, and the store is in another",
+                        "the job's own credentials are valid only in its own cluster, but this store reads from another cluster",
                     ));
                 }
                 None
@@ -107,7 +107,7 @@ impl Service for Server {
         }
     }
 
-    /// The server may be anybody's: what it says is not repeated.
+    /// The server may belong to a tenant, so its own text is not repeated.
     fn unread(&self, error: &CallError, request: &Request<'_>) -> Unread {
         match error.trouble {
             Trouble::Denied => {
@@ -126,10 +126,9 @@ impl Service for Server {
             | Trouble::Conflict
             | Trouble::Expired
             | Trouble::Invalid
-            | Trouble::Unreadable => Unread::secret(
-                unread::UNREADABLE,
-                "the API server answers in a way that makes no sense",
-            ),
+            | Trouble::Unreadable => {
+                Unread::secret(unread::UNREADABLE, "the API server's answer is invalid")
+            }
         }
     }
 }
@@ -139,7 +138,7 @@ impl Credentials {
         if !self.store.at("/authRef").is_null() {
             return Err(Unread::store(
                 unread::UNSUPPORTED,
-                "the store's kubeconfig (`authRef`) is not read",
+                "a kubeconfig (`authRef`) is not supported",
             ));
         }
         let login = self.login().await?;
@@ -149,10 +148,10 @@ impl Credentials {
         } else {
             Some(self.server(address, &login).await?)
         };
-        own.under(login, server).map_err(|error| {
+        own.with_login(login, server).map_err(|error| {
             Unread::store(
                 unread::LOGIN,
-                format!("the API server cannot be connected to: {error}"),
+                format!("cannot connect to the API server: {error}"),
             )
         })
     }
@@ -168,7 +167,7 @@ impl Credentials {
         if given.count() > 1 {
             return Err(Unread::store(
                 unread::STORE,
-                "`auth` names several methods, which the operator refuses",
+                "`auth` has several methods: the operator refuses it",
             ));
         }
         let account = store.at("/auth/serviceAccount");
@@ -186,7 +185,7 @@ impl Credentials {
                 key: key.await?,
             })
         } else {
-            Err(Unread::store(unread::STORE, "`auth` names no method"))
+            Err(Unread::store(unread::STORE, "`auth` has no method"))
         }
     }
 
@@ -195,7 +194,7 @@ impl Credentials {
         let secure = authorities.is_some() || matches!(login, Login::Certificate { .. });
         let whole = match (address.contains("://"), secure) {
             (true, _) => address.to_owned(),
-            // As the operator's client does.
+            // As in the operator's client.
             (false, true) => format!("https://{address}"),
             (false, false) => format!("http://{address}"),
         };
@@ -204,7 +203,7 @@ impl Credentials {
             .filter(|uri| {
                 matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
             })
-            .ok_or_else(|| Unread::store(unread::STORE, "`server.url` is no address"))?;
+            .ok_or_else(|| Unread::store(unread::STORE, "`server.url` is not a valid address"))?;
         Ok(remote::Server {
             address,
             authorities,
@@ -212,7 +211,7 @@ impl Credentials {
     }
 }
 
-/// Whether this address means the cluster that the stores are in.
+/// True if this is an address of the cluster that contains the stores.
 fn is_own(address: &str, own: &Cluster) -> bool {
     if address.is_empty() {
         return true;
@@ -225,7 +224,8 @@ fn is_own(address: &str, own: &Cluster) -> bool {
     let Ok(origin) = whole.parse::<Origin>() else {
         return false;
     };
-    OWN.iter()
+    OWN_ADDRESSES
+        .iter()
         .copied()
         .chain([own.server.as_str()])
         .filter_map(|text| text.parse::<Origin>().ok())

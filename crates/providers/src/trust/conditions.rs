@@ -1,29 +1,28 @@
-//! Which namespaces a ClusterSecretStore serves, as the operator tells it.
+//! The namespaces that a ClusterSecretStore allows, by the operator's rules.
 
 use std::collections::BTreeMap;
 
 use eso_model::expected::GoRegex;
 use serde::Deserialize;
 
-/// One entry of a ClusterSecretStore's `conditions`: any part of any entry lets a namespace in.
+/// One entry of a ClusterSecretStore's `conditions`. A namespace is allowed if any part of any entry matches.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {
-    /// On the labels of the namespace.
+    /// Matches the labels of the namespace.
     pub namespace_selector: Option<LabelSelector>,
-    /// Names.
+    /// Exact names.
     pub namespaces: Vec<String>,
-    /// Regular expressions that match anywhere in the name.
+    /// Regular expressions. They are not anchored.
     pub namespace_regexes: Vec<String>,
 }
 
-/// A label selector of Kubernetes: all of it has to hold, and an empty one always does.
+/// A Kubernetes label selector. All of it must match; an empty one matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LabelSelector {
-    /// Labels with their values.
     pub match_labels: BTreeMap<String, String>,
-    /// Requirements.
+    /// Requirements on single labels.
     pub match_expressions: Vec<Requirement>,
 }
 
@@ -31,28 +30,24 @@ pub struct LabelSelector {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Requirement {
-    /// The label.
     pub key: String,
     /// `In`, `NotIn`, `Exists` or `DoesNotExist`.
     pub operator: String,
-    /// The values.
     pub values: Vec<String>,
 }
 
-/// Whether a namespace may use a store.
+/// The result for a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It may.
     Allowed,
-    /// It may not.
     Denied,
-    /// It cannot be told without the labels of the namespace.
+    /// Unknown without the labels of the namespace.
     LabelsUnknown,
-    /// It cannot be told: a condition is not understood, and the operator may fail at it.
+    /// Unknown: a condition is not understood, and the operator may fail on it.
     NotUnderstood,
 }
 
-/// Whether these conditions let the namespace in; its labels may be unknown.
+/// Decides if these conditions allow the namespace. Its labels may be unknown.
 pub fn admits(
     conditions: &[Condition],
     namespace: &str,
@@ -62,7 +57,7 @@ pub fn admits(
         return Admission::Allowed;
     }
     let mut otherwise = Admission::Denied;
-    // In the operator's order: what it fails at keeps it from reaching what would match.
+    // In the operator's order: an invalid condition ends the check before a later one can match.
     for condition in conditions {
         if let Some(selector) = &condition.namespace_selector {
             match (selector.matches(labels), labels) {
@@ -87,7 +82,7 @@ pub fn admits(
 }
 
 impl LabelSelector {
-    /// Nothing where the selector is invalid. Unknown labels match only what every namespace matches.
+    /// None if the selector is invalid. With unknown labels, true only if every namespace matches.
     fn matches(&self, labels: Option<&BTreeMap<String, String>>) -> Option<bool> {
         let mut all =
             labels.is_some() || (self.match_labels.is_empty() && self.match_expressions.is_empty());
@@ -132,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn any_part_of_any_entry_lets_in() {
+    fn namespace_is_allowed_if_any_part_matches() {
         let known = Some(&[("tier", "gold")][..]);
         for conditions in [
             json!([]),
@@ -158,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_entry_names_stays_out() {
+    fn namespace_is_denied_if_nothing_matches() {
         let known = Some(&[("tier", "gold")][..]);
         for conditions in [
             json!([{}]),
@@ -177,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn without_labels_only_names_decide() {
+    fn without_labels_only_names_can_match() {
         let by_label = json!({"namespaceSelector": {"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]}});
         assert_eq!(admission(json!([by_label]), None), Admission::LabelsUnknown);
         assert_eq!(
@@ -195,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operator_fails_at_what_is_invalid_before_it_sees_what_matches() {
+    fn invalid_condition_ends_the_check_before_a_match() {
         for first in [
             json!({"namespaceRegexes": ["("]}),
             json!({"namespaceSelector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}}),

@@ -1,4 +1,4 @@
-//! Where credentials may go.
+//! The origins that credentials may be sent to.
 
 use std::{fmt, str::FromStr};
 
@@ -12,31 +12,31 @@ use crate::answer::{Unread, unread};
 #[serde(try_from = "String", into = "String")]
 pub struct Origin(String);
 
-/// Why a text is no origin.
+/// The reason why a text is not an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidOrigin(&'static str);
 
 impl InvalidOrigin {
-    /// What would be right.
+    /// The expected format.
     pub const HINT: &str = "write it like `https://vault.corp:8200`";
 }
 
 impl FromStr for Origin {
     type Err = InvalidOrigin;
 
-    /// Reads `https://vault.corp:8200`; the port of the scheme may be left out.
+    /// Parses `https://vault.corp:8200`. The scheme's default port may be omitted.
     fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
-        let url = plain(text).ok_or(InvalidOrigin("is no plain address of http or https"))?;
+        let url = plain(text).ok_or(InvalidOrigin("is not a simple HTTP or HTTPS address"))?;
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err(InvalidOrigin("has more than scheme, host and port"));
+            return Err(InvalidOrigin("must have only a scheme, a host and a port"));
         }
         Ok(Self::of(&url))
     }
 }
 
 impl Origin {
-    /// Of an address that [`plain`] takes: without the port where it is the scheme's.
+    /// The origin of an address that [`plain`] accepts. The scheme's default port is omitted.
     fn of(url: &Url) -> Self {
         Self(url.origin().ascii_serialization())
     }
@@ -62,8 +62,8 @@ impl From<Origin> for String {
     }
 }
 
-/// Whether the job's own credentials may be sent to this address: to the provider's own hosts, `cloud` being their suffixes
-/// (`.vault.azure.net`), over HTTPS and on its port; or to one of these endpoints.
+/// Ok if the job's own credentials may be sent to this address: to one of these endpoints, or to the provider's own hosts over
+/// HTTPS on the default port. `cloud` lists the suffixes of these hosts (`.vault.azure.net`).
 pub fn may_go_to(
     address: &str,
     cloud: &[&str],
@@ -72,7 +72,7 @@ pub fn may_go_to(
     let Some(url) = plain(address) else {
         return Err(Unread::store(
             unread::NOT_TRUSTED,
-            "the store's address is not a plain one of http or https",
+            "the store's address is not a simple HTTP or HTTPS address",
         ));
     };
     let origin = Origin::of(&url);
@@ -82,7 +82,7 @@ pub fn may_go_to(
     Err(Unread::store(
         unread::NOT_TRUSTED,
         format!(
-            "the job's own credentials do not go to {origin}: `drift.endpoints` of the policy does not name it"
+            "the job's own credentials may not be sent to {origin}: it is not in `drift.endpoints` of the policy"
         ),
     ))
 }
@@ -91,7 +91,7 @@ fn is_cloud(url: &Url, suffixes: &[&str]) -> bool {
     let Some(Host::Domain(host)) = url.host() else {
         return false;
     };
-    // The URL's own port is none where it is the scheme's.
+    // `port()` is None for the scheme's default port.
     url.scheme() == "https"
         && url.port().is_none()
         && suffixes.iter().any(|suffix| {
@@ -103,10 +103,10 @@ fn is_cloud(url: &Url, suffixes: &[&str]) -> bool {
         })
 }
 
-/// The address, if there is only one way to read it.
+/// Parses an address that has only one possible interpretation.
 ///
-/// Who checks an address and who connects to it parse it with different code. So one with user information, with characters
-/// that are decoded, mapped or left out, or with a host in another form than the usual, is none.
+/// The check and the client may parse an address differently. So this rejects user information, characters that are decoded,
+/// mapped or dropped, and unusual forms of a host.
 fn plain(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     if !matches!(url.scheme(), "http" | "https") {
@@ -130,13 +130,13 @@ mod tests {
 
     const AZURE: &[&str] = &[".vault.azure.net", ".vault.azure.cn"];
 
-    fn goes(address: &str, endpoints: &[&str]) -> bool {
+    fn may_go(address: &str, endpoints: &[&str]) -> bool {
         let endpoints: Vec<Origin> = endpoints.iter().map(|text| text.parse().unwrap()).collect();
         may_go_to(address, AZURE, endpoints).is_ok()
     }
 
     #[test]
-    fn credentials_go_to_the_clouds_own_hosts() {
+    fn cloud_hosts_receive_credentials() {
         for address in [
             "https://corp.vault.azure.net",
             "https://corp.vault.azure.net/",
@@ -145,12 +145,12 @@ mod tests {
             "https://a.b.vault.azure.cn",
             "https://vault.azure.net",
         ] {
-            assert!(goes(address, &[]), "{address}");
+            assert!(may_go(address, &[]), "{address}");
         }
     }
 
     #[test]
-    fn a_tenant_gets_them_nowhere_else() {
+    fn other_hosts_receive_no_credentials() {
         for address in [
             "https://evil.example",
             "https://vault.azure.net.evil.example",
@@ -178,7 +178,7 @@ mod tests {
             "https://corp.vault.azure.net:",
             "https://corp.vault.azure.net:0443",
             "https://.vault.azure.net",
-            // A Cyrillic letter, a full-width one, a full stop of another script, and what parsers leave out or decode.
+            // A Cyrillic letter, a full-width letter, a full stop of another script, and characters that parsers drop or decode.
             "https://corp.v\u{430}ult.azure.net",
             "https://corp.\u{ff56}ault.azure.net",
             "https://corp.vault.azure\u{3002}net",
@@ -192,12 +192,12 @@ mod tests {
             "https://",
             "",
         ] {
-            assert!(!goes(address, &[]), "{address:?}");
+            assert!(!may_go(address, &[]), "{address:?}");
         }
     }
 
     #[test]
-    fn an_endpoint_is_scheme_host_and_port() {
+    fn endpoint_matches_by_scheme_host_and_port() {
         let endpoints = [
             "https://vault.corp:8200",
             "http://10.0.0.1:8200",
@@ -209,7 +209,7 @@ mod tests {
             "http://10.0.0.1:8200/",
             "https://[fd00::1]:443/x",
         ] {
-            assert!(goes(address, &endpoints), "{address}");
+            assert!(may_go(address, &endpoints), "{address}");
         }
         for address in [
             "http://vault.corp:8200",
@@ -223,20 +223,20 @@ mod tests {
             "http://10.1:8200",
             "https://[fd00:0::1]",
         ] {
-            assert!(!goes(address, &endpoints), "{address}");
+            assert!(!may_go(address, &endpoints), "{address}");
         }
     }
 
     #[test]
-    fn the_port_of_the_scheme_may_be_left_out() {
-        assert!(goes("https://vault.corp", &["https://vault.corp:443"]));
-        assert!(goes("https://vault.corp:443", &["https://vault.corp/"]));
-        assert!(goes("http://vault.corp:80", &["http://vault.corp"]));
-        assert!(!goes("https://vault.corp:80", &["https://vault.corp"]));
+    fn default_port_may_be_omitted() {
+        assert!(may_go("https://vault.corp", &["https://vault.corp:443"]));
+        assert!(may_go("https://vault.corp:443", &["https://vault.corp/"]));
+        assert!(may_go("http://vault.corp:80", &["http://vault.corp"]));
+        assert!(!may_go("https://vault.corp:80", &["https://vault.corp"]));
     }
 
     #[test]
-    fn what_is_refused_is_named_without_its_path() {
+    fn refused_address_is_shown_without_its_path() {
         let refused = may_go_to("https://evil.example:1/secret?t=x", AZURE, []).unwrap_err();
         assert_eq!(refused.why.reason, unread::NOT_TRUSTED);
         assert!(refused.whole_store);
@@ -245,15 +245,15 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_says_what_is_wrong_with_it() {
+    fn invalid_origin_has_a_reason() {
         let wrong = |text: &str| text.parse::<Origin>().unwrap_err().to_string();
         assert_eq!(
             wrong("https://vault.corp/v1"),
-            "has more than scheme, host and port"
+            "must have only a scheme, a host and a port"
         );
         assert_eq!(
             wrong("https://vault.corp?x"),
-            "has more than scheme, host and port"
+            "must have only a scheme, a host and a port"
         );
         for text in [
             "vault.corp:8200",
@@ -263,7 +263,7 @@ mod tests {
         ] {
             assert_eq!(
                 wrong(text),
-                "is no plain address of http or https",
+                "is not a simple HTTP or HTTPS address",
                 "{text}"
             );
         }

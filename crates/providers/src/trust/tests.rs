@@ -5,7 +5,7 @@ use super::*;
 const TEAM: &str = "SecretStore/team-a/vault";
 const SHARED: &str = "ClusterSecretStore/vault";
 
-/// With a credential that is the same for all namespaces.
+/// A store whose credential is the same for all namespaces.
 fn vault() -> Json {
     json!({
         "server": "https://vault.corp:8200",
@@ -13,7 +13,7 @@ fn vault() -> Json {
     })
 }
 
-/// With one of each namespace's own.
+/// A store whose credential depends on the namespace.
 fn referent() -> Json {
     json!({"server": "https://vault.corp:8200", "auth": {"tokenSecretRef": {"name": "t", "key": "k"}}})
 }
@@ -25,7 +25,7 @@ fn rules(credentials: Credentials) -> Rules {
     }
 }
 
-/// The decision for an ExternalSecret of `team-a`, in a word.
+/// The decision for an ExternalSecret in `team-a`, as a word.
 fn decided(rules: &Rules, store: &str, provider: &str, settings: &Json) -> String {
     decided_with(rules, store, provider, settings, &[])
 }
@@ -51,7 +51,7 @@ fn decided_with(
 }
 
 #[test]
-fn the_jobs_own_credentials_read_for_cluster_stores_alone() {
+fn job_credentials_are_for_cluster_stores_by_default() {
     let mut rules = rules(Credentials::Ambient);
     assert_eq!(decided(&rules, SHARED, "vault", &vault()), "ambient");
     assert_eq!(
@@ -63,7 +63,7 @@ fn the_jobs_own_credentials_read_for_cluster_stores_alone() {
 }
 
 #[test]
-fn a_store_that_the_policy_names_is_trusted_alone() {
+fn policy_entry_applies_to_one_store_only() {
     let mut rules = rules(Credentials::Ambient);
     rules
         .stores
@@ -81,7 +81,7 @@ fn a_store_that_the_policy_names_is_trusted_alone() {
 }
 
 #[test]
-fn a_store_that_is_read_with_the_tenants_own_rights_is_no_oracle_for_him() {
+fn job_credentials_need_an_entry_where_the_operator_reads_less() {
     let account = json!({"auth": {"serviceAccount": {"name": "reader", "namespace": "remote"}}});
     let kubeconfig = json!({"authRef": {"name": "k", "key": "k", "namespace": "remote"}});
     let mut rules = Rules {
@@ -109,14 +109,14 @@ fn a_store_that_is_read_with_the_tenants_own_rights_is_no_oracle_for_him() {
 }
 
 #[test]
-fn a_cluster_store_reads_for_no_namespace_that_its_conditions_leave_out() {
+fn conditions_of_a_cluster_store_exclude_namespaces() {
     let conditions: Vec<Condition> =
         serde_json::from_value(json!([{"namespaces": ["team-b"]}])).unwrap();
     for credentials in [Credentials::Ambient, Credentials::Store] {
         let decision = decided_with(&rules(credentials), SHARED, "vault", &vault(), &conditions);
         assert_eq!(decision, unread::NAMESPACE);
     }
-    // Of a SecretStore they say nothing.
+    // The conditions do not apply to a SecretStore.
     let decision = decided_with(
         &rules(Credentials::Store),
         TEAM,
@@ -128,7 +128,7 @@ fn a_cluster_store_reads_for_no_namespace_that_its_conditions_leave_out() {
 }
 
 #[test]
-fn a_secret_store_reads_for_its_own_namespace() {
+fn secret_store_serves_only_its_own_namespace() {
     let rules = Rules {
         namespaced_stores: true,
         ..Rules::default()
@@ -141,7 +141,7 @@ fn a_secret_store_reads_for_its_own_namespace() {
 }
 
 #[test]
-fn labels_that_could_not_be_read_are_a_right_that_lacks() {
+fn unreadable_labels_name_the_missing_permission() {
     let conditions: Vec<Condition> =
         serde_json::from_value(json!([{"namespaceSelector": {"matchLabels": {"a": "b"}}}]))
             .unwrap();
@@ -152,13 +152,13 @@ fn labels_that_could_not_be_read_are_a_right_that_lacks() {
         conditions: &conditions,
     };
     let Decision::Refused(refused) = Rules::default().decide(asked, "team-a", None) else {
-        panic!("it is not known whether the namespace is let in");
+        panic!("expected a refusal because the labels are unknown");
     };
     assert_eq!(refused.permission.as_deref(), Some("list namespaces"));
 }
 
 #[test]
-fn what_the_operator_reads_as_its_own_pod_is_not_guessed() {
+fn store_without_identity_is_refused() {
     let role = json!({"role": "r"});
     for (provider, settings) in [
         ("aws", json!({"region": "r"})),
@@ -178,7 +178,7 @@ fn what_the_operator_reads_as_its_own_pod_is_not_guessed() {
 }
 
 #[test]
-fn what_names_who_reads_is_read_so() {
+fn store_with_identity_is_read_with_it() {
     let account = json!({"serviceAccountRef": {"name": "a"}});
     for (provider, settings) in [
         ("aws", json!({"auth": {"jwt": account}})),
@@ -198,7 +198,7 @@ fn what_names_who_reads_is_read_so() {
 }
 
 #[test]
-fn data_in_the_store_itself_needs_no_credentials() {
+fn fake_store_needs_no_credentials() {
     for credentials in [Credentials::Ambient, Credentials::Store] {
         assert_eq!(
             decided(&rules(credentials), TEAM, "fake", &json!({})),
@@ -208,7 +208,7 @@ fn data_in_the_store_itself_needs_no_credentials() {
 }
 
 #[test]
-fn references_without_a_namespace_make_a_cluster_store_referent() {
+fn cluster_store_is_referent_if_a_reference_has_no_namespace() {
     let shared: StoreKey = SHARED.parse().unwrap();
     assert!(is_referent(&shared, &referent()));
     assert!(!is_referent(&shared, &vault()));
@@ -221,7 +221,7 @@ fn references_without_a_namespace_make_a_cluster_store_referent() {
 }
 
 #[test]
-fn rules_are_written_as_words_and_addresses() {
+fn rules_parse_words_and_addresses() {
     let parse = |value: Json| serde_json::from_value::<Origin>(value);
     assert!(parse(json!("https://vault.corp:8200")).is_ok());
     assert!(parse(json!("vault.corp")).is_err());

@@ -1,4 +1,4 @@
-//! Vault's answers, read without a copy of what is in them that nobody wipes.
+//! Parses Vault's answers without making copies of secret data that are not wiped.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,19 +11,19 @@ use secret::Value;
 use super::path::Version;
 use crate::{Unread, unread};
 
-/// What a secret's path holds.
+/// The content of a secret's path.
 pub(super) enum Secret {
-    /// The text of the object of its data.
+    /// The JSON text of the data object.
     Data(Value),
-    /// Nothing, or a version that was deleted or destroyed.
+    /// No secret, or a deleted or destroyed version.
     Absent,
-    /// Something that the operator fails at.
+    /// The operator fails on it.
     Fails(Failure),
 }
 
-/// The text of a secret's data in an answer of status 200, or 404: a deleted version is told of with the latter.
+/// The JSON text of a secret's data. `found` is false for status 404, which Vault also uses for deleted versions.
 pub(super) fn secret(body: &[u8], found: bool, version: Version) -> Result<Secret, Unread> {
-    let Some(document) = told(body, found)? else {
+    let Some(document) = found_document(body, found)? else {
         return Ok(Secret::Absent);
     };
     let Some(data) = member(&document, "data") else {
@@ -48,12 +48,12 @@ pub(super) fn secret(body: &[u8], found: bool, version: Version) -> Result<Secre
     })
 }
 
-/// `custom_metadata`; nothing if there is no such secret.
+/// The `custom_metadata` of a secret, or None if the secret does not exist.
 pub(super) fn custom_metadata(
     body: &[u8],
     found: bool,
 ) -> Result<Option<BTreeMap<String, Value>>, Unread> {
-    let Some(document) = told(body, found)? else {
+    let Some(document) = found_document(body, found)? else {
         return Ok(None);
     };
     let tags = member(&document, "data").and_then(|data| member(data, "custom_metadata"));
@@ -71,9 +71,9 @@ pub(super) fn custom_metadata(
         .map(Some)
 }
 
-/// The names in a folder, those of folders with a slash behind them; nothing if there is no such folder.
+/// The names in a folder, with a trailing slash for subfolders. None if the folder does not exist.
 pub(super) fn names(body: &[u8], found: bool) -> Result<Option<Vec<String>>, Unread> {
-    let Some(document) = told(body, found)? else {
+    let Some(document) = found_document(body, found)? else {
         return Ok(None);
     };
     let keys = member(&document, "data").and_then(|data| member(data, "keys"));
@@ -88,15 +88,14 @@ pub(super) fn names(body: &[u8], found: bool) -> Result<Option<Vec<String>>, Unr
     }
 }
 
-/// A mount.
 pub(super) struct Mount {
-    /// Where, with a slash behind it.
+    /// The path, with a trailing slash.
     pub(super) path: String,
-    /// The type of the engine.
+    /// The type of the secrets engine.
     pub(super) kind: String,
 }
 
-/// What `sys/internal/ui/mounts/…` says.
+/// Parses the answer of `sys/internal/ui/mounts/…`.
 pub(super) fn mount(body: &[u8]) -> Result<Mount, Unread> {
     let document = parse(body)?;
     let data = member(&document, "data").ok_or_else(unreadable)?;
@@ -107,7 +106,7 @@ pub(super) fn mount(body: &[u8]) -> Result<Mount, Unread> {
     })
 }
 
-/// A token, and how long it lives: without end if there is no time.
+/// The token and its lifetime. Without a lifetime it does not expire.
 pub(super) fn token(body: &[u8]) -> Result<(Value, Option<Duration>), Unread> {
     let document = parse(body)?;
     let auth = member(&document, "auth").ok_or_else(unreadable)?;
@@ -121,7 +120,7 @@ pub(super) fn token(body: &[u8]) -> Result<(Value, Option<Duration>), Unread> {
     Ok((token, seconds.map(Duration::from_secs)))
 }
 
-/// Errors that Vault words the same each time. They hold nothing but their own words; others are not repeated.
+/// Fixed error texts of Vault, which contain no data. Other texts are not repeated.
 const KNOWN: &[&str] = &[
     "Vault is sealed",
     "permission denied",
@@ -146,14 +145,14 @@ const KNOWN: &[&str] = &[
     "missing role",
 ];
 
-/// The first of the known errors in an answer.
+/// The first known error text in an answer.
 pub(super) fn known_error(body: &[u8]) -> Option<&'static str> {
     let body = std::str::from_utf8(body).ok()?;
     KNOWN.iter().copied().find(|known| body.contains(known))
 }
 
-/// The document of an answer; none if it says that there is nothing. A 404 with data or warnings in it counts as an answer.
-fn told(body: &[u8], found: bool) -> Result<Option<Node<'_>>, Unread> {
+/// The JSON document of an answer, or None if nothing was found. A 404 that contains data or warnings counts as found.
+fn found_document(body: &[u8], found: bool) -> Result<Option<Node<'_>>, Unread> {
     if !found && body.is_empty() {
         return Ok(None);
     }
@@ -165,8 +164,8 @@ fn told(body: &[u8], found: bool) -> Result<Option<Node<'_>>, Unread> {
             Shape::Null | Shape::Bool | Shape::Number | Shape::String(_) => false,
         })
     };
-    let told = found || says("data") || says("warnings");
-    Ok(told.then_some(document))
+    let found_document = found || says("data") || says("warnings");
+    Ok(found_document.then_some(document))
 }
 
 fn parse(body: &[u8]) -> Result<Node<'_>, Unread> {
@@ -182,12 +181,12 @@ fn parse(body: &[u8]) -> Result<Node<'_>, Unread> {
     }
 }
 
-/// A member that is there and not `null`.
+/// A member that is not `null`.
 fn member<'a>(node: &'a Node<'_>, name: &str) -> Option<&'a Node<'a>> {
     inner(node, name).filter(|member| !matches!(member.shape, Shape::Null))
 }
 
-/// A member that is there.
+/// A member, possibly `null`.
 fn inner<'a>(node: &'a Node<'_>, name: &str) -> Option<&'a Node<'a>> {
     node.members()?.remove(name)
 }
@@ -200,7 +199,7 @@ fn text(node: &Node<'_>) -> Option<String> {
 }
 
 fn unreadable() -> Unread {
-    Unread::secret(unread::UNREADABLE, "this is no answer of Vault's")
+    Unread::secret(unread::UNREADABLE, "this is not an answer of Vault")
 }
 
 #[cfg(test)]
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn data_is_taken_as_it_is_written() {
+    fn data_keeps_its_exact_text() {
         let body = r#"{"data":{"data":{"n": 1.50,"big":12345678901234567890},"metadata":{}}}"#;
         assert_eq!(
             of(body, true, Version::V2),
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_deleted_is_absent_and_what_makes_no_sense_is_not() {
+    fn deleted_secret_is_absent_and_invalid_answer_is_unreadable() {
         let deleted = r#"{"data":{"data":null,"metadata":{"deletion_time":"x"}}}"#;
         assert_eq!(of(deleted, false, Version::V2), "absent");
         assert_eq!(of(r#"{"errors":[]}"#, false, Version::V2), "absent");
@@ -245,9 +244,9 @@ mod tests {
         assert_eq!(of(r#"{"data":[1]}"#, true, Version::V1), "unreadable");
     }
 
-    /// A store that says v1 of a mount that is v2: the operator takes the warning for an empty secret.
+    /// If the store says v1 and the mount is v2, Vault returns a warning, which the operator treats as an empty secret.
     #[test]
-    fn a_404_with_a_warning_is_read_as_the_operator_reads_it() {
+    fn not_found_with_a_warning_is_an_empty_secret() {
         let warning =
             r#"{"data":null,"warnings":["Invalid path for a versioned K/V secrets engine."]}"#;
         assert_eq!(of(warning, false, Version::V1), "absent");
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_is_not_known_is_not_repeated() {
+    fn unknown_error_text_is_not_repeated() {
         assert_eq!(
             known_error(br#"{"errors":["1 error: * permission denied"]}"#),
             Some("permission denied")

@@ -24,8 +24,8 @@ use crate::{
     unread,
 };
 
-/// A longer answer is not read to its end: Vault stores no secret of a tenth of this.
-const LONGEST_BODY: usize = 16 << 20;
+/// The maximum size of an answer. Vault stores no secret of a tenth of this size.
+const MAX_BODY: usize = 16 << 20;
 
 /// A Vault.
 pub(super) struct Client {
@@ -37,18 +37,18 @@ struct Server {
     http: reqwest::Client,
     address: Url,
     headers: HeaderMap,
-    /// Where secrets are read, and where one logs in.
+    /// The namespaces for reads and for the login.
     namespaces: [Option<HeaderValue>; 2],
     login: Login,
 }
 
 struct Token {
     header: HeaderValue,
-    /// When another one is asked for: before it ends.
+    /// The time to request another token, before this one expires.
     renew: Option<Instant>,
 }
 
-/// What was answered: 200, or 404.
+/// An answer with status 200 or 404.
 pub(super) struct Reply {
     pub(super) found: bool,
     pub(super) body: Value,
@@ -116,7 +116,7 @@ impl Service for Server {
             (Login::Token(_), Some(_)) => {
                 return Err(Unread::store(
                     unread::LOGIN,
-                    "the token is not valid, or not any more",
+                    "the token is invalid or has expired",
                 ));
             }
             (Login::Token(source), None) => (source.value().await?, None),
@@ -145,9 +145,9 @@ impl Service for Server {
 
     fn unread(&self, fault: &Fault, request: &Request<'_>) -> Unread {
         match fault {
-            Fault::Answer(raw) => refusal(raw, request),
+            Fault::Answer(raw) => classify_error(raw, request),
             Fault::NoAnswer(error) if error.is_builder() => {
-                Unread::secret(unread::UNSUPPORTED, "no request can be made of this key")
+                Unread::secret(unread::UNSUPPORTED, "this key cannot be part of a request")
             }
             Fault::NoAnswer(error) => Unread::secret(unread::UNAVAILABLE, reason(error)),
         }
@@ -230,8 +230,8 @@ impl Server {
             .pop_if_empty()
             .push("v1")
             .extend(path);
-        if !path::leads_to(&url, path) {
-            let detail = "the path cannot be asked for as it is written";
+        if !path::ends_in_segments(&url, path) {
+            let detail = "the path contains characters that cannot be sent unchanged";
             return Err(Unread::secret(unread::UNSUPPORTED, detail));
         }
         if !query.is_empty() {
@@ -265,7 +265,7 @@ impl Server {
         }
         let mut response = request.send().await?;
         let mut body = Buffer::with_capacity(4096);
-        while body.as_bytes().len() < LONGEST_BODY
+        while body.as_bytes().len() < MAX_BODY
             && let Some(chunk) = response.chunk().await?
         {
             body.push(&chunk);
@@ -285,7 +285,7 @@ impl Server {
 }
 
 /// Why a path is not read, by an answer that is neither 200 nor 404.
-fn refusal(raw: &Raw, request: &Request<'_>) -> Unread {
+fn classify_error(raw: &Raw, request: &Request<'_>) -> Unread {
     match raw.status {
         403 => Unread::secret(unread::DENIED, answered(raw)).lacking(format!(
             "`{}` on {}",
@@ -299,7 +299,7 @@ fn refusal(raw: &Raw, request: &Request<'_>) -> Unread {
         300..=399 => Unread::secret(
             unread::UNAVAILABLE,
             format!(
-                "{} (a redirect is not followed: `server` has to name the active node, or one that forwards)",
+                "{} (a redirect is not followed: set `server` to the active node or to a node that forwards)",
                 answered(raw)
             ),
         ),
@@ -314,7 +314,7 @@ fn refusal(raw: &Raw, request: &Request<'_>) -> Unread {
     }
 }
 
-/// What is sent and wiped then.
+/// A request body that is wiped after it was sent.
 struct Wiped(Value);
 
 impl AsRef<[u8]> for Wiped {
@@ -325,7 +325,7 @@ impl AsRef<[u8]> for Wiped {
 
 fn open(token: &Value, lease: Option<Duration>) -> Result<Token, Unread> {
     let mut header = HeaderValue::from_bytes(token.expose()).map_err(|_| {
-        let detail = "the token is none: it holds a line break, or what no token holds";
+        let detail = "the token is invalid: it contains a line break or another invalid character";
         Unread::store(unread::LOGIN, detail)
     })?;
     header.set_sensitive(true);
@@ -340,7 +340,7 @@ fn is_sealed(raw: &Raw) -> bool {
     body::known_error(raw.body.expose()) == Some("Vault is sealed")
 }
 
-/// The status, with the words for it that are known.
+/// The status and the known error text.
 fn answered(raw: &Raw) -> String {
     match body::known_error(raw.body.expose()) {
         Some(known) => format!("Vault answered {} ({known})", raw.status),
@@ -348,7 +348,7 @@ fn answered(raw: &Raw) -> String {
     }
 }
 
-/// Why a request got no answer, without the address: a query could hold what it should not.
+/// The reason why a request got no answer. Without the URL, because a query may contain sensitive data.
 fn reason(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {

@@ -1,4 +1,4 @@
-//! How one gets a token of Vault's: with what the store's `auth` names, or with what the job has of its own.
+//! Vault logins: with the store's `auth`, or with the job's own credentials.
 
 use std::path::PathBuf;
 
@@ -10,38 +10,34 @@ use serde_json::{Value as Json, json};
 use super::settings::{Settings, not_understood, unsupported};
 use crate::{Ambient, Identity, Resolver, Unread, unread};
 
-/// Where a Pod finds the token of its account.
+/// The file with the Pod's service account token.
 const ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
-/// A way to a token.
+/// How to get a token.
 pub(super) enum Login {
-    /// It is there already.
+    /// The token is given.
     Token(Source),
-    /// It is asked for.
+    /// The token is requested from Vault.
     Request(Request),
 }
 
-/// A request for a token.
 pub(super) struct Request {
-    /// Below `v1/`.
+    /// The path below `v1/`.
     pub(super) path: String,
     fields: Vec<(&'static str, Source)>,
 }
 
-/// Where a credential comes from. It is read anew for each login: it may have been rotated.
+/// The source of a credential. It is read again for each login because it may have been rotated.
 pub(super) enum Source {
-    /// It is known.
+    /// A fixed value.
     Known(Value),
-    /// A file.
     File(PathBuf),
-    /// A key of a Secret.
     Key(Box<Resolver>, Json),
-    /// A token of a service account.
+    /// A service account token.
     Account(Box<Resolver>, Json, Vec<String>),
 }
 
 impl Source {
-    /// The credential.
     pub(super) async fn value(&self) -> Result<Value, Unread> {
         match self {
             Self::Known(value) => Ok(value.duplicate()),
@@ -68,14 +64,14 @@ impl Request {
         }
     }
 
-    /// With a name and a password.
+    /// A login with user name and password.
     fn of_user(mount: &str, user: &str, password: Source) -> Self {
         let mut request = Self::new(mount, vec![("password", password)]);
         request.path = format!("{}/{}", request.path, user.trim());
         request
     }
 
-    /// The body, as JSON.
+    /// The JSON body.
     pub(super) async fn body(&self) -> Result<Value, Unread> {
         let mut fields = Vec::new();
         for (name, source) in &self.fields {
@@ -87,19 +83,19 @@ impl Request {
 }
 
 impl Login {
-    /// The login of a store.
+    /// Selects the login for a store.
     pub(super) fn of(settings: &Settings, identity: Identity<'_>) -> Result<Self, Unread> {
         match identity {
             Identity::Ambient(ambient) => of_job(ambient),
             Identity::Store(resolver) => match &settings.auth {
                 Some(auth) => of_store(auth, resolver),
-                None => Err(controllers("the store has no `auth`")),
+                None => Err(controller_identity("the store has no `auth`")),
             },
         }
     }
 }
 
-/// The namespace that one logs in to.
+/// The Vault namespace for the login.
 pub(super) fn namespace(settings: &Settings, identity: Identity<'_>) -> Option<String> {
     let named = match identity {
         Identity::Ambient(ambient) => variable(ambient, "VAULT_NAMESPACE"),
@@ -121,7 +117,7 @@ fn variable<'a>(ambient: &'a Ambient, name: &str) -> Option<&'a str> {
         .filter(|value| !value.is_empty())
 }
 
-/// The job's own: a token, else an `AppRole`, else the account of its Pod (Kubernetes and JWT auth are asked alike).
+/// The job's own login: a token, an `AppRole`, or the Pod's service account. Kubernetes and JWT auth use the same request.
 fn of_job(ambient: &Ambient) -> Result<Login, Unread> {
     let known = |name| variable(ambient, name).map(|it| Source::Known(Value::from(it.trim())));
     let mount = |default| variable(ambient, "VAULT_AUTH_PATH").unwrap_or(default);
@@ -139,12 +135,12 @@ fn of_job(ambient: &Ambient) -> Result<Login, Unread> {
     }
     Err(Unread::store(
         unread::LOGIN,
-        "the job has no credentials of its own for Vault: set VAULT_TOKEN; or VAULT_ROLE_ID and VAULT_SECRET_ID; or \
-         VAULT_AUTH_ROLE (with VAULT_AUTH_PATH where it is not `kubernetes`)",
+        "the job has no credentials for Vault: set VAULT_TOKEN; or VAULT_ROLE_ID and VAULT_SECRET_ID; or \
+         VAULT_AUTH_ROLE (with VAULT_AUTH_PATH if it is not `kubernetes`)",
     ))
 }
 
-/// `auth` of a store.
+/// The `auth` of a store.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Auth {
@@ -222,7 +218,7 @@ fn jwt() -> String {
     "jwt".to_owned()
 }
 
-/// In the operator's order: where several are given, the first counts.
+/// In the operator's order: the first configured method is used.
 fn of_store(auth: &Json, resolver: &Resolver) -> Result<Login, Unread> {
     let auth = Auth::deserialize(auth).map_err(|error| not_understood(".auth", &error))?;
     let key = |reference: Json| Source::Key(Box::new(resolver.clone()), reference);
@@ -232,7 +228,7 @@ fn of_store(auth: &Json, resolver: &Resolver) -> Result<Login, Unread> {
         let id = match role.role_ref {
             _ if !role.role_id.is_empty() => Source::Known(Value::from(role.role_id.trim())),
             Some(reference) => key(reference),
-            None => return Err(unsupported(lacks("appRole", "roleId or roleRef"))),
+            None => return Err(unsupported(missing_field("appRole", "roleId or roleRef"))),
         };
         let fields = vec![("role_id", id), ("secret_id", key(role.secret_ref))];
         Request::new(&role.path, fields)
@@ -246,7 +242,7 @@ fn of_store(auth: &Json, resolver: &Resolver) -> Result<Login, Unread> {
         let methods = [("cert", auth.cert), ("iam", auth.iam), ("gcp", auth.gcp)];
         let given = methods.iter().find(|(_, method)| method.is_some());
         return Err(unsupported(given.map_or_else(
-            || "spec.provider.vault.auth names no method".to_owned(),
+            || "spec.provider.vault.auth has no method".to_owned(),
             |(name, _)| format!("spec.provider.vault.auth.{name} is not supported"),
         )));
     };
@@ -267,8 +263,8 @@ fn of_kubernetes(kubernetes: Kubernetes, resolver: &Resolver) -> Result<Request,
             Source::Key(resolver, reference)
         }
         (None, None) => {
-            let detail = "auth.kubernetes names neither serviceAccountRef nor secretRef";
-            return Err(controllers(detail));
+            let detail = "auth.kubernetes has neither serviceAccountRef nor secretRef";
+            return Err(controller_identity(detail));
         }
     };
     let role = Source::Known(Value::from(kubernetes.role.as_str()));
@@ -287,7 +283,7 @@ fn of_jwt(jwt: Jwt, resolver: &Resolver) -> Result<Request, Unread> {
         ),
         (None, None) => {
             let wanted = "secretRef or kubernetesServiceAccountToken";
-            return Err(unsupported(lacks("jwt", wanted)));
+            return Err(unsupported(missing_field("jwt", wanted)));
         }
     };
     let role = Source::Known(Value::from(jwt.role.trim()));
@@ -297,12 +293,12 @@ fn of_jwt(jwt: Jwt, resolver: &Resolver) -> Result<Request, Unread> {
     ))
 }
 
-fn lacks(method: &str, what: &str) -> String {
-    format!("spec.provider.vault.auth.{method} names no {what}")
+fn missing_field(method: &str, what: &str) -> String {
+    format!("spec.provider.vault.auth.{method} has no {what}")
 }
 
-fn controllers(why: &str) -> Unread {
-    let detail = format!("{why}: the operator reads with the identity of its own Pod");
+fn controller_identity(why: &str) -> Unread {
+    let detail = format!("{why}: the operator reads with its own Pod's identity");
     Unread::store(unread::CONTROLLER_IDENTITY, detail)
 }
 
@@ -336,7 +332,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_job_uses_what_it_has() {
+    async fn job_login_depends_on_the_environment() {
         let role = [("VAULT_ROLE_ID", "r"), ("VAULT_SECRET_ID", "s\"")];
         assert_eq!(
             asked(&[("VAULT_TOKEN", "t"), role[0], role[1]]).await,
@@ -351,7 +347,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_pods_own_account_logs_in_by_kubernetes_or_jwt_auth() {
+    async fn pod_service_account_uses_kubernetes_or_jwt_auth() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "a.b.c\n").unwrap();
         let file = file.path().to_str().unwrap();

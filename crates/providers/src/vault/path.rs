@@ -1,14 +1,14 @@
-//! Which paths of Vault's API a remote key stands for: the operator's rules, their oddities included.
+//! Maps a remote key to a path of Vault's API, by the operator's exact rules.
 
 use eso_model::expected::Failure;
 use reqwest::Url;
 
 use crate::{Unread, unread};
 
-/// The longest path that is asked for, in bytes.
-const LONGEST: usize = 4096;
+/// The maximum length of a path, in bytes.
+const MAX_PATH: usize = 4096;
 
-/// Of the KV engine, as the store's spec has it. (The mount may be of the other version: the operator does not look.)
+/// The KV version in the store's spec. (The mount may have another version: the operator does not check it.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 pub(super) enum Version {
     #[serde(rename = "v1")]
@@ -18,17 +18,17 @@ pub(super) enum Version {
     V2,
 }
 
-/// How a store makes paths of keys.
+/// How a store maps keys to paths.
 #[derive(Clone, Debug)]
 pub(super) struct Paths {
-    /// `path` of the store's spec: where the engine is mounted.
+    /// `path` in the store's spec: the mount of the engine.
     pub(super) mount: Option<String>,
     pub(super) version: Version,
 }
 
 impl Paths {
-    /// Where a secret's data is (`buildPath` of the operator). A secret below a folder that is called like the mount is
-    /// missed by the operator, and so it is here.
+    /// The path of a secret's data (`buildPath` of the operator). Like the operator, it does not find a secret below a folder
+    /// with the mount's name.
     pub(super) fn data(&self, key: &str) -> String {
         let v2 = self.version == Version::V2;
         let Some(mount) = &self.mount else {
@@ -52,7 +52,7 @@ impl Paths {
         }
     }
 
-    /// Where its metadata is, and what is below it in a list (`buildMetadataPath`): here the key is taken as it is.
+    /// The path of a secret's metadata and of lists (`buildMetadataPath`). The key is used unchanged.
     pub(super) fn metadata(&self, key: &str) -> Result<String, Failure> {
         match (&self.mount, self.version) {
             (Some(mount), Version::V2) => Ok(format!("{mount}/metadata/{key}")),
@@ -69,30 +69,30 @@ fn strip_folder<'a>(path: &'a str, folder: &str) -> Option<&'a str> {
     path.strip_prefix(folder)?.strip_prefix('/')
 }
 
-/// The segments of a path as Vault's client sends it: empty ones and `.` are left out.
+/// The segments of a path as Vault's client sends it, without empty ones and `.`.
 ///
-/// It would also follow `..`, out of the mount and wherever that leads: such a key is not read. Nor is one with control
-/// characters, which the operator's client encodes and ours leaves out, or one that no Vault would have.
+/// Vault's client also resolves `..`, which may leave the mount, so such a key is rejected. Control characters are rejected
+/// because the operator's client encodes them and ours drops them. So are paths that are too long.
 pub(super) fn segments(path: &str) -> Result<Vec<&str>, Unread> {
     let unread = |detail| Err(Unread::secret(unread::UNSUPPORTED, detail));
-    if path.len() > LONGEST {
-        return unread("a path of more than 4096 bytes is not read");
+    if path.len() > MAX_PATH {
+        return unread("a path longer than 4096 bytes is not supported");
     }
     if path.contains(|c: char| c.is_ascii_control()) {
-        return unread("a path with control characters in it is not read");
+        return unread("a path with control characters is not supported");
     }
     let segments: Vec<&str> = path
         .split('/')
         .filter(|segment| !matches!(*segment, "" | "."))
         .collect();
     if segments.contains(&"..") {
-        return unread("a path with `..` in it is not read");
+        return unread("a path with `..` is not supported");
     }
     Ok(segments)
 }
 
-/// Whether an address ends in just these segments, below `v1`: who made it may have understood one of them in another way.
-pub(super) fn leads_to(address: &Url, segments: &[&str]) -> bool {
+/// True if the URL's path ends in exactly these segments below `v1`. The URL parser may have changed a segment.
+pub(super) fn ends_in_segments(address: &Url, segments: &[&str]) -> bool {
     let Some(made) = address.path_segments() else {
         return false;
     };
@@ -126,9 +126,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_means_another_path_is_noticed() {
-        let leads =
-            |address: &str, segments: &[&str]| leads_to(&Url::parse(address).unwrap(), segments);
+    fn changed_path_is_detected() {
+        let leads = |address: &str, segments: &[&str]| {
+            ends_in_segments(&Url::parse(address).unwrap(), segments)
+        };
         assert!(leads(
             "http://v/base/v1/kv/a%20b%252F%C3%A4",
             &["kv", "a b%2F\u{e4}"]
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_becomes_the_path_that_the_operator_makes_of_it() {
+    fn key_maps_to_the_operators_path() {
         let v2 = |mount, key: &str| paths(mount, Version::V2).data(key);
         assert_eq!(v2(Some("secret"), "foo"), "secret/data/foo");
         assert_eq!(v2(Some("secret/path"), "foo"), "secret/path/data/foo");
@@ -169,16 +170,16 @@ mod tests {
         assert_eq!(v1(None, "kv/foo"), "kv/foo");
     }
 
-    /// The operator's own source calls it a bug.
+    /// The operator's source calls it a bug.
     #[test]
-    fn a_folder_that_is_called_like_the_mount_is_cut_off() {
+    fn folder_with_the_mounts_name_is_removed() {
         let paths = paths(Some("secret"), Version::V2);
         assert_eq!(paths.data("secret/data/db"), "secret/data/db");
         assert_eq!(paths.data("secret/db"), paths.data("db"));
     }
 
     #[test]
-    fn metadata_is_beside_the_data() {
+    fn metadata_path_replaces_the_data_path() {
         let of = |mount, version, key: &str| paths(mount, version).metadata(key);
         assert_eq!(
             of(Some("secret"), Version::V2, "secret/a").as_deref(),
@@ -194,14 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn no_key_leads_out_of_its_mount() {
+    fn no_key_leaves_its_mount() {
         let refused = segments("secret/data/../../sys/seal-status").unwrap_err();
         assert_eq!(refused.why.reason, unread::UNSUPPORTED);
         for odd in ["secret/data/db\n", "a/.\t./b", "a/.\r./b", "a/\u{7f}"] {
             let refused = segments(odd).unwrap_err();
             assert_eq!(refused.why.reason, unread::UNSUPPORTED, "{odd:?}");
         }
-        assert!(segments(&"a".repeat(LONGEST + 1)).is_err());
+        assert!(segments(&"a".repeat(MAX_PATH + 1)).is_err());
         assert_eq!(
             segments("secret//data/./a b/").unwrap(),
             ["secret", "data", "a b"]

@@ -1,5 +1,5 @@
-//! Secrets, their metadata, and searches. Nothing is read under a mount that is not known to be KV: in another engine a read
-//! can make a credential.
+//! Reads secrets, metadata and searches. Reads only below mounts that are known to be KV, because a read in another engine may
+//! create credentials.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,12 +18,12 @@ use super::{
 };
 use crate::{Answered, Turns, Unread, engine::Request, unread};
 
-/// How far a search goes: a server can make up folders and names without end.
+/// Limits of a search. A server can generate folders and names without end.
 const MOST_FOLDERS: usize = 10_000;
 const MOST_NAMES: usize = 100_000;
 const DEEPEST: usize = 64;
 
-/// How far a search went.
+/// Counts the folders and names of a search.
 #[derive(Default)]
 struct Walk {
     folders: AtomicUsize,
@@ -31,39 +31,39 @@ struct Walk {
 }
 
 impl Walk {
-    /// Counts a folder with what is in it.
-    fn through(&self, folder: &str, names: &[String]) -> Result<(), Unread> {
+    /// Counts a folder and its names. Fails if a limit is exceeded.
+    fn add_folder(&self, folder: &str, names: &[String]) -> Result<(), Unread> {
         let folders = self.folders.fetch_add(1, Ordering::Relaxed);
         let before = self.names.fetch_add(names.len(), Ordering::Relaxed);
         let ends = folders < MOST_FOLDERS
             && before.saturating_add(names.len()) <= MOST_NAMES
             && folder.matches('/').count() <= DEEPEST
-            // Such a name leads back to where it was found.
+            // An empty name leads back to the same folder.
             && !names.iter().any(|name| name.trim_matches('/').is_empty());
         if ends {
             Ok(())
         } else {
-            let detail = "the folders that are searched have no end";
+            let detail = "the search exceeds the limits for folders and names";
             Err(Unread::secret(unread::UNREADABLE, detail))
         }
     }
 }
 
-/// The KV engines of a Vault, as a store names them.
+/// Reads the KV engines of one store.
 pub(super) struct Reader {
     client: Client,
     paths: Paths,
-    /// Mounts that are known to be KV, with the slash behind them.
+    /// The mounts that are known to be KV, with a trailing slash.
     kv: Mutex<BTreeSet<String>>,
 }
 
-/// Why a search comes to nothing.
-enum Ends {
+/// Why a search has no result.
+enum Stop {
     Unread(Unread),
     As(Answered),
 }
 
-impl From<Unread> for Ends {
+impl From<Unread> for Stop {
     fn from(unread: Unread) -> Self {
         Self::Unread(unread)
     }
@@ -100,22 +100,22 @@ impl Reader {
         body::secret(reply.body.expose(), reply.found, self.paths.version)
     }
 
-    /// `GetSecret` with `metadataPolicy: Fetch`, which asks for no mount and no version.
+    /// `GetSecret` with `metadataPolicy: Fetch`. It ignores the version.
     pub(super) async fn metadata(&self, key: &str, turns: &Turns) -> Result<Answered, Unread> {
         if self.paths.version == Version::V1 {
             return Ok(Answered::Fails(Failure::Refused));
         }
         match self.tags(key, turns).await {
             Ok(tags) => Ok(Answered::One(Raw::Tags(tags))),
-            Err(Ends::As(answered)) => Ok(answered),
-            Err(Ends::Unread(unread)) => Err(unread),
+            Err(Stop::As(answered)) => Ok(answered),
+            Err(Stop::Unread(unread)) => Err(unread),
         }
     }
 
-    async fn tags(&self, key: &str, turns: &Turns) -> Result<BTreeMap<String, Value>, Ends> {
+    async fn tags(&self, key: &str, turns: &Turns) -> Result<BTreeMap<String, Value>, Stop> {
         let path = self.paths.metadata(key).map_err(fails)?;
         let reply = self.get(&path, &[], "read", turns).await?;
-        body::custom_metadata(reply.body.expose(), reply.found)?.ok_or(Ends::As(Answered::NotFound))
+        body::custom_metadata(reply.body.expose(), reply.found)?.ok_or(Stop::As(Answered::NotFound))
     }
 
     /// `GetAllSecrets`.
@@ -128,8 +128,8 @@ impl Reader {
     ) -> Result<Answered, Unread> {
         match self.search(path, name, tags, turns).await {
             Ok(found) => Ok(Answered::Many(found)),
-            Err(Ends::As(answered)) => Ok(answered),
-            Err(Ends::Unread(unread)) => Err(unread),
+            Err(Stop::As(answered)) => Ok(answered),
+            Err(Stop::Unread(unread)) => Err(unread),
         }
     }
 
@@ -139,7 +139,7 @@ impl Reader {
         name: Option<&str>,
         tags: Option<&BTreeMap<String, String>>,
         turns: &Turns,
-    ) -> Result<BTreeMap<String, Raw>, Ends> {
+    ) -> Result<BTreeMap<String, Raw>, Stop> {
         if self.paths.version == Version::V1 && tags.is_some() {
             return Err(fails(Failure::Refused));
         }
@@ -171,15 +171,15 @@ impl Reader {
         Ok(try_join_all(found).await?.into_iter().flatten().collect())
     }
 
-    /// The metadata of each candidate has to be there, whatever is asked of it.
+    /// True if the candidate has these tags. Its metadata must exist even if no tags are wanted.
     async fn has_tags(
         &self,
         key: &str,
         wanted: Option<&BTreeMap<String, String>>,
         turns: &Turns,
-    ) -> Result<bool, Ends> {
+    ) -> Result<bool, Stop> {
         let tags = match self.tags(key, turns).await {
-            Err(Ends::As(Answered::NotFound)) => return Err(fails(Failure::NotFoundError)),
+            Err(Stop::As(Answered::NotFound)) => return Err(fails(Failure::NotFoundError)),
             tags => tags?,
         };
         Ok(wanted.into_iter().flatten().all(|(name, value)| {
@@ -188,18 +188,18 @@ impl Reader {
         }))
     }
 
-    /// All names below a folder, with its own name before them.
+    /// Lists all names below a folder recursively, with the folder as prefix.
     fn names<'a>(
         &'a self,
         folder: String,
         walk: &'a Walk,
         turns: &'a Turns,
-    ) -> BoxFuture<'a, Result<Vec<String>, Ends>> {
+    ) -> BoxFuture<'a, Result<Vec<String>, Stop>> {
         Box::pin(async move {
             let path = self.paths.metadata(&folder).map_err(fails)?;
             let Reply { found, body } = self.get(&path, &[("list", "true")], "list", turns).await?;
-            let names = body::names(body.expose(), found)?.ok_or(Ends::As(Answered::NotFound))?;
-            walk.through(&folder, &names)?;
+            let names = body::names(body.expose(), found)?.ok_or(Stop::As(Answered::NotFound))?;
+            walk.add_folder(&folder, &names)?;
             let below = join_all(names.into_iter().map(async |name| {
                 let full = format!("{folder}{name}");
                 if full.ends_with('/') {
@@ -216,7 +216,7 @@ impl Reader {
         })
     }
 
-    /// Reads what is at a path of a KV engine.
+    /// Reads a path of a KV engine.
     async fn get(
         &self,
         path: &str,
@@ -225,23 +225,23 @@ impl Reader {
         turns: &Turns,
     ) -> Result<Reply, Unread> {
         let path = segments(path)?;
-        // A policy for lists names the folder with its slash.
+        // A policy for lists needs the trailing slash.
         let slash = if capability == "list" { "/" } else { "" };
         let key = format!("{}{slash}", path.join("/"));
         let request = Request::read(capability, Some(&key));
-        self.confirm(&path, &request, turns).await?;
+        self.confirm_kv(&path, &request, turns).await?;
         self.client.get(&path, query, &request, turns).await
     }
 
-    /// Makes sure that the path is under a mount of KV. Who may read anything there may ask this.
-    async fn confirm(
+    /// Checks that the path is below a KV mount. Any token that may read something there may call this endpoint.
+    async fn confirm_kv(
         &self,
         path: &[&str],
         request: &Request<'_>,
         turns: &Turns,
     ) -> Result<(), Unread> {
         let folder = format!("{}/", path.join("/"));
-        // Held while it is asked: who waits for it finds the answer.
+        // Locked during the request, so that waiting calls use its result.
         let mut kv = self.kv.lock().await;
         if kv.iter().any(|mount| folder.starts_with(mount)) {
             return Ok(());
@@ -251,7 +251,7 @@ impl Reader {
         let reply = match self.client.get(&question, &[], request, turns).await {
             Ok(reply) => reply,
             Err(unread) if unread.why.reason == unread::DENIED => {
-                let detail = "there is no such mount, or nothing under it may be read";
+                let detail = "the mount does not exist, or the token may not read anything in it";
                 return Err(Unread {
                     permission: unread.permission,
                     ..Unread::secret(unread::DENIED, detail)
@@ -262,18 +262,18 @@ impl Reader {
         if !reply.found {
             let known = body::known_error(reply.body.expose());
             let known = known.map_or_else(String::new, |known| format!(" ({known})"));
-            let why = format!("Vault does not tell what is mounted there{known}");
+            let why = format!("Vault does not return the mount of this path{known}");
             return Err(unconfirmed(&why));
         }
         let mount = body::mount(reply.body.expose())?;
         if mount.path.is_empty() || !mount.path.ends_with('/') || !folder.starts_with(&mount.path) {
-            return Err(unconfirmed("Vault tells of another mount"));
+            return Err(unconfirmed("Vault returned another mount"));
         }
-        // `generic` is what KV was called at first.
+        // `generic` is the old name of KV.
         if !matches!(mount.kind.as_str(), "kv" | "generic") {
             let Mount { path, kind } = mount;
             return Err(unconfirmed(&format!(
-                "{path} is an engine of type {kind}, not of KV"
+                "{path} is an engine of type {kind}, not KV"
             )));
         }
         kv.insert(mount.path);
@@ -281,12 +281,12 @@ impl Reader {
     }
 }
 
-fn fails(failure: Failure) -> Ends {
-    Ends::As(Answered::Fails(failure))
+fn fails(failure: Failure) -> Stop {
+    Stop::As(Answered::Fails(failure))
 }
 
 fn unconfirmed(why: &str) -> Unread {
-    let detail = format!("nothing is read where it is not certain that it only reads: {why}");
+    let detail = format!("not read because the mount may not be KV: {why}");
     Unread::secret(unread::UNSUPPORTED, detail)
 }
 
@@ -295,20 +295,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_without_end_are_not_walked_to_their_end() {
+    fn endless_folders_end_the_search() {
         let names = |name: &str| vec![name.to_owned()];
         let walk = Walk::default();
-        assert!(walk.through("a/b/", &names("c/")).is_ok());
-        assert!(walk.through(&"a/".repeat(65), &names("c/")).is_err());
+        assert!(walk.add_folder("a/b/", &names("c/")).is_ok());
+        assert!(walk.add_folder(&"a/".repeat(65), &names("c/")).is_err());
         for back in ["", "/"] {
-            assert!(walk.through("a/", &names(back)).is_err());
+            assert!(walk.add_folder("a/", &names(back)).is_err());
         }
         let many = vec!["n".to_owned(); MOST_NAMES];
-        assert!(walk.through("a/", &many).is_err(), "with those before");
+        assert!(walk.add_folder("a/", &many).is_err(), "with those before");
         let walk = Walk::default();
         for _ in 0..MOST_FOLDERS {
-            assert!(walk.through("a/", &[]).is_ok());
+            assert!(walk.add_folder("a/", &[]).is_ok());
         }
-        assert!(walk.through("a/", &[]).is_err());
+        assert!(walk.add_folder("a/", &[]).is_err());
     }
 }

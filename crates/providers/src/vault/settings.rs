@@ -1,4 +1,4 @@
-//! What a store's spec says about a Vault.
+//! The settings of a Vault store.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use super::path::{Paths, Version};
 use crate::{Unread, unread};
 
-/// `spec.provider.vault`, all of it: a field that is not known may say that something else is read.
+/// `spec.provider.vault`. Unknown fields are rejected because they may change what is read.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Settings {
@@ -21,7 +21,7 @@ pub(super) struct Settings {
     path: Option<String>,
     #[serde(default)]
     version: Version,
-    /// The namespace of the secrets.
+    /// The Vault namespace of the secrets.
     #[serde(default)]
     pub(super) namespace: Option<String>,
     #[serde(default)]
@@ -38,12 +38,12 @@ pub(super) struct Settings {
     read_your_writes: bool,
     #[serde(default)]
     forward_inconsistent: bool,
-    /// For writes.
+    /// Used only for writes.
     #[serde(default, rename = "checkAndSet")]
     _check_and_set: Option<serde::de::IgnoredAny>,
 }
 
-/// The client's certificate.
+/// The client certificate.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Tls {
@@ -54,22 +54,22 @@ pub(super) struct Tls {
 }
 
 impl Settings {
-    /// Parsed.
+    /// Parses the settings.
     pub(super) fn of(settings: &Json) -> Result<Self, Unread> {
         Self::deserialize(settings).map_err(|error| not_understood("", &error))
     }
 
-    /// The server.
+    /// The URL of the server.
     pub(super) fn server(&self) -> Result<Url, Unread> {
         let server = Url::parse(&self.server)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some());
         server.ok_or_else(|| {
-            unsupported("spec.provider.vault.server is not a URL with http or https".to_owned())
+            unsupported("spec.provider.vault.server is not an http or https URL".to_owned())
         })
     }
 
-    /// How keys become paths.
+    /// The mapping of keys to paths.
     pub(super) fn paths(&self) -> Paths {
         Paths {
             mount: self.path.clone(),
@@ -77,7 +77,7 @@ impl Settings {
         }
     }
 
-    /// The headers of every request. Those of the store's may not stand for the token, the namespace or the host.
+    /// The headers of every request. The store's own headers may not set the token, the namespace or the host.
     pub(super) fn headers(&self) -> Result<HeaderMap, Unread> {
         let mut headers = HeaderMap::new();
         for (name, value) in self.headers.iter().flatten() {
@@ -87,15 +87,15 @@ impl Settings {
                 ))
             };
             let parsed = HeaderName::try_from(name).map_err(|_| refused())?;
-            if OURS.contains(&parsed.as_str()) {
+            if RESERVED_HEADERS.contains(&parsed.as_str()) {
                 return Err(refused());
             }
             let value = value.as_str().map(HeaderValue::try_from);
             headers.insert(parsed, value.and_then(Result::ok).ok_or_else(refused)?);
         }
-        // Agents may ask for it, against requests that a browser was made to send.
+        // A Vault Agent may require it as protection against requests from a browser.
         headers.insert("x-vault-request", HeaderValue::from_static("true"));
-        // A performance standby may lag: the operator asks for the active node then, and so it is here.
+        // A performance standby may return old data, so the operator's option to use the active node is followed.
         if self.read_your_writes && self.forward_inconsistent {
             headers.insert(
                 "x-vault-inconsistent",
@@ -106,9 +106,9 @@ impl Settings {
     }
 }
 
-/// What is ours to say, what only the next hop is told, and what would make something else of a plain read: the answer of a
-/// wrapped one is another token.
-const OURS: &[&str] = &[
+/// Headers that the client sets itself, hop-by-hop headers, and headers that change a plain read. A wrapped answer, for example,
+/// is another token.
+const RESERVED_HEADERS: &[&str] = &[
     "accept-encoding",
     "authorization",
     "connection",
@@ -134,14 +134,14 @@ const OURS: &[&str] = &[
     "x-vault-wrap-ttl",
 ];
 
-/// Which of the settings is not understood. What would be is a long list that nobody can choose from here.
+/// Formats the error about a setting that is not understood. Drops the long list of expected values.
 pub(super) fn not_understood(below: &str, error: &serde_json::Error) -> Unread {
     let text = error.to_string();
     let problem = text.split(", expected").next().unwrap_or_default();
     unsupported(format!("spec.provider.vault{below}: {problem}"))
 }
 
-/// A store that cannot be read here.
+/// An error for a store with unsupported settings.
 pub(super) fn unsupported(detail: String) -> Unread {
     Unread::store(unread::UNSUPPORTED, detail)
 }
@@ -159,14 +159,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_named() {
+    fn unsupported_setting_is_named() {
         insta::assert_snapshot!(
             refused(&json!({"server": "https://v:8200", "vaultURL": "x"})),
             @"unsupported-store (spec.provider.vault: unknown field `vaultURL`)"
         );
         insta::assert_snapshot!(
             refused(&json!({"server": "unix:///run/vault"})),
-            @"unsupported-store (spec.provider.vault.server is not a URL with http or https)"
+            @"unsupported-store (spec.provider.vault.server is not an http or https URL)"
         );
         insta::assert_snapshot!(
             refused(&json!({"server": "https://v:8200", "headers": {"X-Vault-Token": "x"}})),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_makes_another_request_of_a_read_is_refused_by_name() {
+    fn header_that_changes_a_read_is_refused() {
         for name in [
             "X-Vault-Wrap-TTL",
             "Content-Length",
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_of_the_operators_reference_is_taken() {
+    fn reference_store_is_accepted() {
         let settings = Settings::of(&json!({
             "server": "https://vault.corp:8200/base", "path": "secret", "version": "v1", "namespace": "team/a",
             "caBundle": "", "tls": {}, "readYourWrites": true, "forwardInconsistent": true,

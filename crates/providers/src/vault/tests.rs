@@ -1,4 +1,4 @@
-//! What a Vault does only when it is in trouble, or when it is not what it should be. (How a real one reads is tested with one.)
+//! Tests against a double: errors, and servers that misbehave. (Reads are tested against a real Vault.)
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use serde_json::{Value as Json, json};
 use super::connect;
 use crate::{
     Ambient, Answered, Backoff, Identity, Provider, StoreSettings, Turns, Unread,
-    double::{Call, Certificate, Double, Reply, listen},
+    double::{Call, Certificate, Double, Reply, capture_log},
     unread,
 };
 
@@ -40,7 +40,7 @@ fn secret(key: &str) -> What {
     }
 }
 
-/// With a token, unless other variables are given.
+/// A Vault with a token, unless other variables are given.
 async fn vault(
     server: &str,
     more: Json,
@@ -77,8 +77,8 @@ async fn at(double: &Double) -> Box<dyn Provider> {
         .unwrap_or_else(|unread| panic!("{unread:?}"))
 }
 
-/// What was answered, for a test to compare.
-fn said(answered: &Answered) -> String {
+/// The answer as text, for assertions.
+fn answer_text(answered: &Answered) -> String {
     match answered {
         Answered::One(Raw::Json(text)) => String::from_utf8(text.expose().to_vec()).unwrap(),
         Answered::One(_) => "something else".to_owned(),
@@ -91,12 +91,17 @@ fn said(answered: &Answered) -> String {
 
 async fn read(vault: &dyn Provider, turns: &Turns, keys: &[&str]) -> Vec<String> {
     let wanted: Vec<What> = keys.iter().map(|key| secret(key)).collect();
-    vault.read(&wanted, turns).await.iter().map(said).collect()
+    vault
+        .read(&wanted, turns)
+        .await
+        .iter()
+        .map(answer_text)
+        .collect()
 }
 
 const MOUNT: &str = "/v1/sys/internal/ui/mounts/";
 
-/// What is mounted at `secret/`: an engine of this type.
+/// The mount of `secret/`: an engine of this type.
 fn mounted(call: &Call, kind: &str) -> Option<Reply> {
     let mount = json!({"data": {"path": "secret/", "type": kind, "options": {"version": "2"}}});
     call.path()
@@ -108,9 +113,9 @@ fn data(value: &str) -> Reply {
     Reply::new(200, json!({"data": {"data": {"k": value}, "metadata": {}}}))
 }
 
-/// A read under an engine of databases would make a user.
+/// Reading from a database engine would create a user.
 #[tokio::test]
-async fn nothing_is_read_under_a_mount_that_is_not_kv() {
+async fn mount_that_is_not_kv_is_not_read() {
     let double =
         Double::plain(|call| mounted(call, "database").unwrap_or_else(|| data("made"))).await;
     let vault = at(&double).await;
@@ -130,8 +135,8 @@ async fn nothing_is_read_under_a_mount_that_is_not_kv() {
         .await
     {
         insta::allow_duplicates!(insta::assert_snapshot!(
-            said(&answered),
-            @"unsupported-store (nothing is read where it is not certain that it only reads: secret/ is an engine of type database, not of KV)"
+            answer_text(&answered),
+            @"unsupported-store (not read because the mount may not be KV: secret/ is an engine of type database, not KV)"
         ));
     }
     let asked = double.asked();
@@ -144,7 +149,7 @@ async fn nothing_is_read_under_a_mount_that_is_not_kv() {
 }
 
 #[tokio::test]
-async fn nothing_is_read_where_it_is_not_told_what_is_mounted() {
+async fn unknown_mount_is_not_read() {
     let answers = [
         (
             Reply::new(
@@ -181,7 +186,7 @@ async fn nothing_is_read_where_it_is_not_told_what_is_mounted() {
 }
 
 #[tokio::test]
-async fn a_mount_is_asked_for_once() {
+async fn mount_is_requested_once() {
     let double = Double::plain(|call| mounted(call, "kv").unwrap_or_else(|| data("v"))).await;
     let turns = turns();
     let answered = read(&*at(&double).await, &turns, &["a", "b", "c"]).await;
@@ -192,7 +197,7 @@ async fn a_mount_is_asked_for_once() {
         1,
         "{asked:?}"
     );
-    assert_eq!(turns.calls(), 4, "each request took a turn");
+    assert_eq!(turns.calls(), 4, "each request takes a rate permit");
     assert!(
         double
             .calls()
@@ -201,9 +206,9 @@ async fn a_mount_is_asked_for_once() {
     );
 }
 
-/// A mount that begins with the same letters is another.
+/// A mount whose name has the same prefix is another mount.
 #[tokio::test]
-async fn a_mount_covers_whole_folders_only() {
+async fn mount_matches_whole_folders_only() {
     let double = Double::plain(|call| match call.path() {
         path if path.starts_with("/v1/sys/internal/ui/mounts/secret/") => {
             Reply::new(200, json!({"data": {"path": "secret/", "type": "kv"}}))
@@ -225,7 +230,7 @@ async fn a_mount_covers_whole_folders_only() {
 }
 
 #[tokio::test]
-async fn a_wait_that_the_server_asks_for_is_kept() {
+async fn retry_after_is_honoured() {
     for status in [429, 503] {
         let times = AtomicU32::new(0);
         let double = Double::plain(move |call| {
@@ -244,7 +249,7 @@ async fn a_wait_that_the_server_asks_for_is_kept() {
 }
 
 #[tokio::test]
-async fn throttling_without_end_is_said() {
+async fn endless_throttling_is_reported() {
     let double =
         Double::plain(|call| mounted(call, "kv").unwrap_or_else(|| Reply::new(429, ""))).await;
     let turns = turns();
@@ -253,9 +258,9 @@ async fn throttling_without_end_is_said() {
     assert_eq!(turns.calls(), 9, "the mount, and eight attempts");
 }
 
-/// The token goes where the store says, and nowhere from there.
+/// The token must be sent only to the store's server.
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn redirect_is_not_followed() {
     let other = Double::plain(|_| data("v")).await;
     let location = format!("http://{}/v1/secret/data/db", other.address);
     let double = Double::plain(move |call| {
@@ -272,7 +277,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_sealed_vault_is_not_asked_again() {
+async fn sealed_vault_gets_no_more_requests() {
     let double = Double::plain(|_| Reply::new(503, r#"{"errors":["Vault is sealed"]}"#)).await;
     let answered = read(&*at(&double).await, &turns(), &["a", "b"]).await;
     assert_eq!(
@@ -282,9 +287,9 @@ async fn a_sealed_vault_is_not_asked_again() {
     assert_eq!(double.calls().len(), 1);
 }
 
-/// What stands before a Vault may fail at a path that a tenant chose, and a request of an endless one cannot even be made.
+/// A proxy may fail on a path that a tenant chose, and a request with an endless path cannot even be built.
 #[tokio::test]
-async fn one_tenants_key_does_not_lose_the_store_of_all() {
+async fn failures_of_one_key_do_not_lose_the_store() {
     for status in [502, 302, 401] {
         let double = Double::plain(move |call| {
             mounted(call, "kv").unwrap_or_else(|| match call.path() {
@@ -300,7 +305,7 @@ async fn one_tenants_key_does_not_lose_the_store_of_all() {
             let wanted = [secret("evil"), secret(&long)];
             for answered in vault.read(&wanted, &turns).await {
                 let Answered::Unread(unread) = answered else {
-                    panic!("{}", said(&answered));
+                    panic!("{}", answer_text(&answered));
                 };
                 assert!(!unread.whole_store, "{unread:?}");
             }
@@ -310,7 +315,7 @@ async fn one_tenants_key_does_not_lose_the_store_of_all() {
 }
 
 #[tokio::test]
-async fn trouble_that_passes_is_waited_for_and_an_outage_is_told_once() {
+async fn transient_errors_are_retried_and_an_outage_is_reported_once() {
     let times = AtomicU32::new(0);
     let double = Double::plain(move |call| {
         mounted(call, "kv").unwrap_or_else(|| match times.fetch_add(1, Ordering::Relaxed) {
@@ -331,15 +336,15 @@ async fn trouble_that_passes_is_waited_for_and_an_outage_is_told_once() {
     let answered = lost.read(&[secret("a"), secret("b")], &turns).await;
     for answered in &answered {
         let Answered::Unread(unread) = answered else {
-            panic!("{}", said(answered));
+            panic!("{}", answer_text(answered));
         };
         assert_eq!(unread.why.reason, unread::UNAVAILABLE);
         assert!(unread.whole_store);
     }
-    assert!(turns.calls() <= 4, "the others do not try");
+    assert!(turns.calls() <= 4, "the other reads make no attempt");
 }
 
-/// Tokens of a login, each good for one secret: `t1`, `t2`, …
+/// A login endpoint whose tokens are each valid for one read: `t1`, `t2`, …
 fn logins(lease: u64) -> impl Fn(&Call) -> Reply + Send + Sync {
     let issued = AtomicU32::new(0);
     let used = Arc::new(Mutex::new(Vec::new()));
@@ -375,7 +380,7 @@ fn logins(lease: u64) -> impl Fn(&Call) -> Reply + Send + Sync {
 const ROLE: [(&str, &str); 2] = [("VAULT_ROLE_ID", "role"), ("VAULT_SECRET_ID", "s3cret")];
 
 #[tokio::test]
-async fn a_token_that_ended_before_its_time_is_replaced_once() {
+async fn rejected_token_is_replaced_once() {
     let double = Double::plain(logins(3600)).await;
     let server = format!("http://{}", double.address);
     let vault = vault(&server, json!({"namespace": "team/a"}), &ROLE)
@@ -396,7 +401,7 @@ async fn a_token_that_ended_before_its_time_is_replaced_once() {
 }
 
 #[tokio::test]
-async fn a_denial_is_no_reason_to_log_in_again() {
+async fn denied_read_causes_no_new_login() {
     let double = Double::plain(logins(0)).await;
     let server = format!("http://{}", double.address);
     let vault = vault(&server, json!({}), &ROLE).await.ok().unwrap();
@@ -408,7 +413,7 @@ async fn a_denial_is_no_reason_to_log_in_again() {
         .await;
     for answered in &answered {
         let Answered::Unread(unread) = answered else {
-            panic!("{}", said(answered));
+            panic!("{}", answer_text(answered));
         };
         assert_eq!(
             unread.why.to_string(),
@@ -430,7 +435,7 @@ async fn a_denial_is_no_reason_to_log_in_again() {
 
 /// Without the policy `default` a token may not look itself up.
 #[tokio::test]
-async fn a_token_that_was_good_for_something_is_not_taken_for_a_bad_one() {
+async fn token_that_read_something_counts_as_valid() {
     let double = Double::plain(|call| {
         mounted(call, "kv").unwrap_or_else(|| match call.path() {
             "/v1/secret/data/db" => data("v"),
@@ -449,7 +454,7 @@ async fn a_token_that_was_good_for_something_is_not_taken_for_a_bad_one() {
 }
 
 #[tokio::test]
-async fn a_login_that_is_refused_is_tried_once_and_told_of_the_store() {
+async fn failed_login_is_tried_once_and_reported_for_the_store() {
     let double =
         Double::plain(|_| Reply::new(400, r#"{"errors":["invalid role or secret ID"]}"#)).await;
     let server = format!("http://{}", double.address);
@@ -463,7 +468,7 @@ async fn a_login_that_is_refused_is_tried_once_and_told_of_the_store() {
 }
 
 #[tokio::test]
-async fn a_server_of_a_private_authority_is_known_by_the_stores_bundle() {
+async fn ca_bundle_of_the_store_is_used() {
     let certificate = Certificate::self_signed(&["localhost"]);
     let pem = certificate.authority.clone();
     let double = Double::tls(certificate, |call| {
@@ -491,9 +496,9 @@ async fn a_server_of_a_private_authority_is_known_by_the_stores_bundle() {
     }
 }
 
-/// A tenant who could name the server would be sent the job's token.
+/// A tenant who can choose the server must not receive the job's token.
 #[tokio::test]
-async fn the_jobs_own_token_goes_to_servers_of_the_policy_alone() {
+async fn job_token_is_sent_only_to_servers_in_the_policy() {
     let double = Double::plain(|_| data("v")).await;
     let store = StoreSettings {
         key: StoreKey::Cluster {
@@ -515,24 +520,24 @@ async fn the_jobs_own_token_goes_to_servers_of_the_policy_alone() {
 }
 
 #[tokio::test]
-async fn no_library_logs_what_is_read_or_what_opens_it() {
+async fn libraries_log_no_values_or_credentials() {
     let double = Double::plain(logins(3600)).await;
     let server = format!("http://{}", double.address);
     let vault = vault(&server, json!({}), &ROLE).await.ok().unwrap();
-    let (guard, log) = listen();
+    let (guard, log) = capture_log();
     let answered = read(&*vault, &turns(), &["a", "denied"]).await;
     drop(guard);
     assert_eq!(answered[0], r#"{"k":"t1"}"#);
     let log = log.text();
     assert!(
         log.contains(&double.address.to_string()),
-        "it was listened: {log}"
+        "the log was not captured: {log}"
     );
     for planted in ["t1", "s3cret"] {
-        let said = log.lines().find(|line| {
+        let answer_text = log.lines().find(|line| {
             line.split(|c: char| !c.is_ascii_alphanumeric())
                 .any(|word| word == planted)
         });
-        assert_eq!(said, None);
+        assert_eq!(answer_text, None);
     }
 }

@@ -1,4 +1,4 @@
-//! What is asked of an object by a POST below it, and not kept: a token of a ServiceAccount, the eviction of a Pod.
+//! Subresources that accept a POST and do not store the posted object: a ServiceAccount's token, a Pod's eviction.
 
 use std::sync::Arc;
 
@@ -15,11 +15,10 @@ use crate::{
     time::{stamp, whole_seconds},
 };
 
-/// The shortest life of a token, and that of one that is asked for without a time.
-const SHORTEST: i64 = 600;
-const USUAL: i64 = 3600;
+/// The minimum and the default lifetime of a token, in seconds.
+const MIN_LIFETIME: i64 = 600;
+const DEFAULT_LIFETIME: i64 = 3600;
 
-/// Does what is asked.
 pub(super) fn act(
     store: &Store,
     call: &Call,
@@ -57,13 +56,13 @@ pub(super) fn act(
     }
 }
 
-/// A token that opens nothing.
+/// Returns a token that gives access to nothing.
 fn token(store: &Store, mut asked: Value, account: &Value) -> Result<Value, Failure> {
     let seconds = asked
         .pointer("/spec/expirationSeconds")
         .and_then(Value::as_i64)
-        .unwrap_or(USUAL);
-    if seconds < SHORTEST {
+        .unwrap_or(DEFAULT_LIFETIME);
+    if seconds < MIN_LIFETIME {
         let field = "spec.expirationSeconds";
         let message =
             format!("Invalid value: {seconds}: may not specify a duration less than 10 minutes");
@@ -100,7 +99,7 @@ fn token(store: &Store, mut asked: Value, account: &Value) -> Result<Value, Fail
     Ok(asked)
 }
 
-/// Deletes a Pod, if its disruption budget allows that.
+/// Deletes a Pod if its PodDisruptionBudget allows it.
 pub(crate) fn evict(store: &Store, asked: &Value, pod: &Value) -> Result<Value, Failure> {
     let precondition = |key: &str| {
         let text = object::text(asked, &format!("/deleteOptions/preconditions/{key}"));
@@ -111,7 +110,7 @@ pub(crate) fn evict(store: &Store, asked: &Value, pod: &Value) -> Result<Value, 
         version: precondition("resourceVersion"),
     };
     if !object::is_deleting(pod) && object::text(pod, "/status/phase") == "Running" {
-        ask_budget(store, pod)?;
+        take_disruption(store, pod)?;
     }
     if let Some(pods) = Resource::of_plural("pods") {
         let (namespace, name) = (object::namespace(pod), object::name(pod));
@@ -122,7 +121,7 @@ pub(crate) fn evict(store: &Store, asked: &Value, pod: &Value) -> Result<Value, 
     )
 }
 
-/// The budget that covers a Pod; two are one too many.
+/// The PodDisruptionBudget that covers a Pod. More than one is an error, as in Kubernetes.
 fn budget_of(
     store: &Store,
     budgets: &Resource,
@@ -149,8 +148,8 @@ fn budget_of(
     Ok(first)
 }
 
-/// Takes one disruption out of the budget that covers the Pod.
-fn ask_budget(store: &Store, pod: &Value) -> Result<(), Failure> {
+/// Takes one disruption from the budget that covers the Pod.
+fn take_disruption(store: &Store, pod: &Value) -> Result<(), Failure> {
     let Some(budgets) = Resource::of_plural("poddisruptionbudgets") else {
         return Ok(());
     };
@@ -164,7 +163,7 @@ fn ask_budget(store: &Store, pod: &Value) -> Result<(), Failure> {
             .as_i64()
             .unwrap_or_default()
     };
-    if is_broken_anyway(pod, budget, &number) {
+    if may_ignore_budget(pod, budget, &number) {
         return Ok(());
     }
     if number("observedGeneration") < object::generation(budget) {
@@ -201,8 +200,9 @@ fn ask_budget(store: &Store, pod: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A Pod that does not run well is nobody's loss, if its fellows do or the budget says so.
-fn is_broken_anyway(pod: &Value, budget: &Value, number: &impl Fn(&str) -> i64) -> bool {
+/// True if a Pod that is not ready may be evicted regardless of the budget: the other Pods are healthy enough, or the
+/// policy is `AlwaysAllow`.
+fn may_ignore_budget(pod: &Value, budget: &Value, number: &impl Fn(&str) -> i64) -> bool {
     let mut conditions = object::items(pod, "/status/conditions").iter();
     let is_ready = conditions.any(|condition| {
         object::text(condition, "/type") == "Ready" && object::text(condition, "/status") == "True"

@@ -1,4 +1,4 @@
-//! Requests that write.
+//! Requests that write: create, update, patch and delete.
 
 use std::sync::Arc;
 
@@ -13,7 +13,6 @@ use crate::{
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
-/// POST.
 pub(super) fn create(
     store: &Store,
     call: &Call,
@@ -26,7 +25,7 @@ pub(super) fn create(
     store.create(target.resource, object, write(call, target)?)
 }
 
-/// PUT: the code and what is there now.
+/// PUT. Returns the HTTP status and the stored object.
 pub(super) fn replace(
     store: &Store,
     call: &Call,
@@ -41,23 +40,23 @@ pub(super) fn replace(
     if name.is_empty() {
         return Err(Failure::bad_request("name must be provided"));
     }
-    let mut asked = sent(store, call, target)?;
+    let mut requested = sent(store, call, target)?;
     let write = write(call, target)?;
-    let sent_name = object::name(&asked);
+    let sent_name = object::name(&requested);
     if sent_name != name {
         let message = format!(
             "the name of the object ({sent_name}) does not match the name on the URL ({name})"
         );
         return Err(Failure::bad_request(message));
     }
-    let uid = object::uid(&asked).to_owned();
+    let uid = object::uid(&requested).to_owned();
     if resource.kind == "Lease" && store.get(resource, namespace, name).is_none() {
-        // A Lease may be created by a PUT, but not one that is meant to exist.
+        // A PUT may create a Lease, but not if it names the uid of an existing one.
         if !uid.is_empty() {
             return Err(Failure::wrong_uid(resource, namespace, name, &uid, ""));
         }
-        object::metadata(&mut asked).remove("resourceVersion");
-        return Ok((201, store.create(resource, asked, write)?));
+        object::metadata(&mut requested).remove("resourceVersion");
+        return Ok((201, store.create(resource, requested, write)?));
     }
     let object = store.update(resource, namespace, name, write, |current| {
         if !uid.is_empty() && uid != object::uid(current) {
@@ -70,7 +69,7 @@ pub(super) fn replace(
             ));
         }
         let unconditional = resource.group.is_empty();
-        if object::version(&asked).is_empty() && !unconditional {
+        if object::version(&requested).is_empty() && !unconditional {
             let mut failure = Failure::invalid(
                 resource,
                 name,
@@ -78,7 +77,7 @@ pub(super) fn replace(
                 "FieldValueInvalid",
                 "Invalid value: 0: must be specified for an update",
             );
-            // Here the server names the resource, not the kind.
+            // In this message the server names the resource, not the kind.
             failure.message =
                 failure
                     .message
@@ -88,12 +87,12 @@ pub(super) fn replace(
             }
             return Err(failure);
         }
-        Ok(asked)
+        Ok(requested)
     })?;
     Ok((200, object))
 }
 
-/// PATCH, with a merge patch.
+/// PATCH with a merge patch.
 pub(super) fn patch(
     store: &Store,
     call: &Call,
@@ -118,7 +117,7 @@ pub(super) fn patch(
     })
 }
 
-/// DELETE: the object if finalizers hold it, else a Status.
+/// DELETE. Returns the object if finalizers delay the deletion, else a Status.
 pub(super) fn delete(store: &Store, call: &Call, target: &Target<'_>) -> Result<Value, Failure> {
     let Target {
         resource,
@@ -134,14 +133,14 @@ pub(super) fn delete(store: &Store, call: &Call, target: &Target<'_>) -> Result<
             ))
         })?,
     };
-    let asked = |key: &str| {
+    let requested = |key: &str| {
         object::member(object::at(&options, "/preconditions"), key)
             .as_str()
             .map(str::to_owned)
     };
     let preconditions = Preconditions {
-        uid: asked("uid"),
-        version: asked("resourceVersion"),
+        uid: requested("uid"),
+        version: requested("resourceVersion"),
     };
     let dry_run =
         write(call, target)?.dry_run || *object::at(&options, "/dryRun") == json!(["All"]);
@@ -180,7 +179,7 @@ fn write<'a>(call: &'a Call, target: &Target<'_>) -> Result<Write<'a>, Failure> 
     })
 }
 
-/// The object in the body, which must be of the kind and in the place that the path names.
+/// The object in the body. Its kind and namespace must match the path.
 fn sent(store: &Store, call: &Call, target: &Target<'_>) -> Result<Value, Failure> {
     let Target {
         resource,

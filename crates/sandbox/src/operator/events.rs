@@ -1,5 +1,5 @@
-//! Events, as client-go's recorder writes them: the same event again raises the count of the first, too many different ones
-//! are drawn together, and an object that has too many gets no more.
+//! Writes Events like client-go's recorder: it counts repeated events, combines similar ones, and limits the rate for
+//! each object.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,29 +18,29 @@ use crate::{
     time,
 };
 
-/// Events of one object at once; beyond them one in five minutes.
-const BURST: f64 = 25.0;
+/// The burst of Events for one object, and the time in which one more is allowed.
+const EVENT_BURST: f64 = 25.0;
 const REFILL: Duration = Duration::from_mins(5);
 
-/// Different messages of one kind within ten minutes, before they are drawn together.
+/// The number of different messages with one reason within ten minutes at which they are combined.
 const MESSAGES: usize = 10;
 const MESSAGES_WITHIN: Duration = Duration::from_mins(10);
 
 /// Writes Events about objects.
 pub(super) struct Recorder {
     component: &'static str,
-    seen: Mutex<Seen>,
+    aggregator: Mutex<Aggregator>,
 }
 
 #[derive(Default)]
-struct Seen {
-    events: BTreeMap<String, Noted>,
+struct Aggregator {
+    events: BTreeMap<String, EventRecord>,
     messages: BTreeMap<String, (Instant, BTreeSet<String>)>,
     spam: BTreeMap<String, (Instant, f64)>,
 }
 
 #[derive(Clone)]
-struct Noted {
+struct EventRecord {
     name: String,
     count: u64,
 }
@@ -50,16 +50,19 @@ impl Recorder {
     pub(super) fn new(component: &'static str) -> Self {
         Self {
             component,
-            seen: Mutex::default(),
+            aggregator: Mutex::default(),
         }
     }
 
-    /// Forgets what was seen, as a new process has.
+    /// Forgets all earlier events, like a new process.
     pub(super) fn forget(&self) {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen::default();
+        *self
+            .aggregator
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Aggregator::default();
     }
 
-    /// Notes an event of type `Normal` or `Warning`.
+    /// Writes an event of type `Normal` or `Warning`.
     pub(super) fn event(
         &self,
         store: &Store,
@@ -71,7 +74,10 @@ impl Recorder {
         let Some(events) = Resource::of_plural("events") else {
             return;
         };
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut aggregator = self
+            .aggregator
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let of_object = format!(
             "{}/{}/{}",
             object::at(about, "/kind"),
@@ -79,7 +85,7 @@ impl Recorder {
             object::name(about)
         );
         let of_reason = format!("{of_object}/{kind}/{reason}");
-        let (message, key) = if seen.draw_together(&of_reason, message) {
+        let (message, key) = if aggregator.must_combine(&of_reason, message) {
             (
                 format!("(combined from similar events): {message}"),
                 of_reason,
@@ -87,18 +93,18 @@ impl Recorder {
         } else {
             (message.to_owned(), format!("{of_reason}/{message}"))
         };
-        let noted = seen.note(key.clone(), || event_name(store, about));
-        if !seen.allows(&of_object) {
+        let record = aggregator.count_event(key.clone(), || event_name(store, about));
+        if !aggregator.allows(&of_object) {
             return;
         }
         let namespace = match object::namespace(about) {
             "" => "default",
             namespace => namespace,
         };
-        if noted.count > 1 && raise(store, events, namespace, &noted, &message) {
+        if record.count > 1 && raise(store, events, namespace, &record, &message) {
             return;
         }
-        let event = self.event_object(store, about, namespace, &noted, (kind, reason, &message));
+        let event = self.event_object(store, about, namespace, &record, (kind, reason, &message));
         if let Err(failure) = store.create(events, event, Write::by(CONTROLLER)) {
             tracing::debug!(
                 message = failure.message,
@@ -112,7 +118,7 @@ impl Recorder {
         store: &Store,
         about: &Value,
         namespace: &str,
-        noted: &Noted,
+        record: &EventRecord,
         (kind, reason, message): (&str, &str, &str),
     ) -> Value {
         let now = time::stamp(store.clock);
@@ -125,20 +131,26 @@ impl Recorder {
         }
         json!({
             "apiVersion": "v1", "kind": "Event",
-            "metadata": {"name": noted.name, "namespace": namespace},
+            "metadata": {"name": record.name, "namespace": namespace},
             "involvedObject": involved, "reason": reason, "message": message, "type": kind,
             "source": {"component": self.component}, "reportingComponent": self.component, "reportingInstance": "",
-            "firstTimestamp": now, "lastTimestamp": now, "count": noted.count, "eventTime": null,
+            "firstTimestamp": now, "lastTimestamp": now, "count": record.count, "eventTime": null,
         })
     }
 }
 
-fn raise(store: &Store, events: &Resource, namespace: &str, noted: &Noted, message: &str) -> bool {
+fn raise(
+    store: &Store,
+    events: &Resource,
+    namespace: &str,
+    record: &EventRecord,
+    message: &str,
+) -> bool {
     let write = Write::by(CONTROLLER);
-    let raised = store.update(events, namespace, &noted.name, write, |event| {
+    let raised = store.update(events, namespace, &record.name, write, |event| {
         let mut event = event.clone();
         let map = object::as_map(&mut event);
-        map.insert("count".to_owned(), noted.count.into());
+        map.insert("count".to_owned(), record.count.into());
         map.insert("message".to_owned(), message.into());
         map.insert("lastTimestamp".to_owned(), time::stamp(store.clock).into());
         Ok(event)
@@ -146,9 +158,9 @@ fn raise(store: &Store, events: &Resource, namespace: &str, noted: &Noted, messa
     raised.is_ok()
 }
 
-impl Seen {
-    /// Whether there are too many different messages of this kind.
-    fn draw_together(&mut self, of_reason: &str, message: &str) -> bool {
+impl Aggregator {
+    /// True if there are too many different messages with this reason.
+    fn must_combine(&mut self, of_reason: &str, message: &str) -> bool {
         let now = Instant::now();
         let fresh = (now, BTreeSet::new());
         let (last, messages) = self.messages.entry(of_reason.to_owned()).or_insert(fresh);
@@ -160,23 +172,23 @@ impl Seen {
         messages.len() >= MESSAGES
     }
 
-    fn note(&mut self, key: String, name: impl FnOnce() -> String) -> Noted {
-        let noted = self.events.entry(key).or_insert_with(|| Noted {
+    fn count_event(&mut self, key: String, name: impl FnOnce() -> String) -> EventRecord {
+        let record = self.events.entry(key).or_insert_with(|| EventRecord {
             name: name(),
             count: 0,
         });
-        noted.count += 1;
-        noted.clone()
+        record.count += 1;
+        record.clone()
     }
 
-    /// Whether the object may have another event.
+    /// True if the rate limit of the object allows another event.
     fn allows(&mut self, of_object: &str) -> bool {
         let now = Instant::now();
         let (last, tokens) = self
             .spam
             .entry(of_object.to_owned())
-            .or_insert((now, BURST));
-        *tokens = (*tokens + now.duration_since(*last).div_duration_f64(REFILL)).min(BURST);
+            .or_insert((now, EVENT_BURST));
+        *tokens = (*tokens + now.duration_since(*last).div_duration_f64(REFILL)).min(EVENT_BURST);
         *last = now;
         let allowed = *tokens >= 1.0;
         if allowed {
@@ -186,7 +198,7 @@ impl Seen {
     }
 }
 
-/// The object's name and the time in hexadecimal nanoseconds.
+/// The object's name and the time in nanoseconds, in hexadecimal.
 fn event_name(store: &Store, about: &Value) -> String {
     let name = object::name(about);
     let mut nanos = store.clock.now().as_nanosecond();
@@ -202,7 +214,7 @@ fn event_name(store: &Store, about: &Value) -> String {
                 .is_some()
         })
     };
-    // Two events within one tick of a paused clock.
+    // The clock can be paused, so two events can have the same time.
     while taken(nanos) {
         nanos += 1;
     }

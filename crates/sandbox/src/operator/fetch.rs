@@ -1,4 +1,5 @@
-//! The data for a Secret, from the provider (`GetProviderSecretData` in the operator's `externalsecret_controller_secret.go`).
+//! Reads the data for a Secret from the provider (`GetProviderSecretData` in the operator's
+//! `externalsecret_controller_secret.go`).
 
 use std::sync::Arc;
 
@@ -16,12 +17,12 @@ use super::{
 };
 use crate::{
     object,
-    provider::{Access, Time, Trouble},
+    provider::{Access, ProviderError, Time},
     resource::Resource,
     select,
 };
 
-/// An ExternalSecret, and which of the provider's values it is to get.
+/// An ExternalSecret, and the point in time whose values it gets.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
     pub(super) external_secret: &'a Value,
@@ -29,7 +30,7 @@ pub(super) struct Wanted<'a> {
     pub(super) time: Time,
 }
 
-/// The data, or the text of the operator's Event.
+/// Returns the data, or the message for the operator's Event.
 pub(super) async fn provider_data(
     reconciler: &Reconciler,
     wanted: Wanted<'_>,
@@ -40,14 +41,14 @@ pub(super) async fn provider_data(
         let (part, fetched) = data_from(reconciler, wanted, from).await;
         match fetched {
             Ok(fetched) => data.extend(fetched),
-            Err(Trouble::NoSecret) if skips_missing => {
+            Err(ProviderError::NoSecret) if skips_missing => {
                 let message =
                     format!("secret does not exist at provider using spec.dataFrom[{index}]");
                 note_missing(reconciler, wanted, &message);
             }
-            Err(trouble) => {
+            Err(error) => {
                 return Err(format!(
-                    "error processing spec.dataFrom[{index}].{part}, err: {trouble}"
+                    "error processing spec.dataFrom[{index}].{part}, err: {error}"
                 ));
             }
         }
@@ -58,16 +59,16 @@ pub(super) async fn provider_data(
             Ok(value) => {
                 data.insert(entry.secret_key.clone(), value);
             }
-            Err(Trouble::NoSecret) if skips_missing => {
-                // The operator's own text names dataFrom here too.
+            Err(ProviderError::NoSecret) if skips_missing => {
+                // The real operator's message names dataFrom here too.
                 let message = format!(
                     "secret does not exist at provider using spec.dataFrom[{index}] (key={key})"
                 );
                 note_missing(reconciler, wanted, &message);
             }
-            Err(trouble) => {
+            Err(error) => {
                 return Err(format!(
-                    "error processing spec.data[{index}] (key: {key}), err: {trouble}"
+                    "error processing spec.data[{index}] (key: {key}), err: {error}"
                 ));
             }
         }
@@ -90,7 +91,7 @@ async fn single(
     reconciler: &Reconciler,
     wanted: Wanted<'_>,
     entry: &DataRef,
-) -> Result<Vec<u8>, Trouble> {
+) -> Result<Vec<u8>, ProviderError> {
     let store = usable_store(reconciler, wanted, &entry.source_ref)?;
     let RemoteRef {
         key,
@@ -109,9 +110,9 @@ async fn data_from(
     reconciler: &Reconciler,
     wanted: Wanted<'_>,
     from: &DataFrom,
-) -> (&'static str, Result<Data, Trouble>) {
+) -> (&'static str, Result<Data, ProviderError>) {
     if !from.rewrite.is_empty() {
-        return ("extract", Err(refused("rewrites no keys")));
+        return ("extract", Err(unsupported("does not support rewrites")));
     }
     if let Some(find) = &from.find {
         return ("find", found(reconciler, wanted, from, find).await);
@@ -122,7 +123,10 @@ async fn data_from(
             extracted(reconciler, wanted, from, extract).await,
         );
     }
-    ("sourceRef.generatorRef", Err(refused("has no generators")))
+    (
+        "sourceRef.generatorRef",
+        Err(unsupported("does not support generators")),
+    )
 }
 
 async fn extracted(
@@ -130,7 +134,7 @@ async fn extracted(
     wanted: Wanted<'_>,
     from: &DataFrom,
     extract: &RemoteRef,
-) -> Result<Data, Trouble> {
+) -> Result<Data, ProviderError> {
     let store = usable_store(reconciler, wanted, &from.source_ref)?;
     let RemoteRef {
         key,
@@ -150,15 +154,15 @@ async fn found(
     wanted: Wanted<'_>,
     from: &DataFrom,
     find: &Find,
-) -> Result<Data, Trouble> {
+) -> Result<Data, ProviderError> {
     let store = usable_store(reconciler, wanted, &from.source_ref)
-        .map_err(|trouble| Trouble::Failed(format!("error getting all secrets: {trouble}")))?;
+        .map_err(|error| ProviderError::Failed(format!("error getting all secrets: {error}")))?;
     let Some(name) = find
         .name
         .as_ref()
         .filter(|_| find.path.is_none() && find.tags.is_none())
     else {
-        return Err(refused("finds by name only"));
+        return Err(unsupported("supports `find` by name only"));
     };
     let members = reconciler
         .provider
@@ -175,26 +179,26 @@ fn access<'a>(wanted: Wanted<'a>, store: &'a Value) -> Access<'a> {
     }
 }
 
-fn supported(remote: &RemoteRef) -> Result<&RemoteRef, Trouble> {
+fn supported(remote: &RemoteRef) -> Result<&RemoteRef, ProviderError> {
     if !remote.version.is_empty() {
-        return Err(refused("keeps no versions"));
+        return Err(unsupported("does not support versions"));
     }
     if remote.metadata_policy == "Fetch" {
-        return Err(refused("has no metadata"));
+        return Err(unsupported("does not support metadata"));
     }
     Ok(remote)
 }
 
-fn refused(what: &str) -> Trouble {
-    Trouble::Failed(format!("the sandbox's provider {what}"))
+fn unsupported(what: &str) -> ProviderError {
+    ProviderError::Failed(format!("the sandbox's provider {what}"))
 }
 
-/// The store, if it may be used now (`client_manager.go`).
+/// Returns the store if it can be used now (`client_manager.go`).
 fn usable_store(
     reconciler: &Reconciler,
     wanted: Wanted<'_>,
     source: &SourceRef,
-) -> Result<Arc<Value>, Trouble> {
+) -> Result<Arc<Value>, ProviderError> {
     let reference = source
         .store_ref
         .as_ref()
@@ -202,7 +206,7 @@ fn usable_store(
     let (kind, name) = (reference.kind(), &reference.name);
     let namespace = object::namespace(wanted.external_secret);
     let store = reconciler.store_of(reference, namespace).ok_or_else(|| {
-        Trouble::Failed(format!(
+        ProviderError::Failed(format!(
             "could not get {kind} {name:?}, {kind}.external-secrets.io {name:?} not found"
         ))
     })?;
@@ -210,22 +214,24 @@ fn usable_store(
         return Ok(store);
     }
     if !matches!(object::text(&store, "/spec/controller"), "" | CLASS) {
-        return Err(Trouble::Failed(
+        return Err(ProviderError::Failed(
             "can not reference unmanaged store".to_owned(),
         ));
     }
     if reference.is_cluster_wide() && !allows_namespace(reconciler, &store, namespace) {
-        return Err(Trouble::Failed(format!(
+        return Err(ProviderError::Failed(format!(
             "using cluster store {name:?} is not allowed from namespace {namespace:?}: denied by spec.condition"
         )));
     }
     if !is_ready(&store) {
-        return Err(Trouble::Failed(format!("{kind} {name:?} is not ready")));
+        return Err(ProviderError::Failed(format!(
+            "{kind} {name:?} is not ready"
+        )));
     }
     Ok(store)
 }
 
-/// Whether a store's Ready condition is `True`.
+/// True if a store's Ready condition is `True`.
 pub(super) fn is_ready(store: &Value) -> bool {
     let mut conditions = object::items(store, "/status/conditions").iter();
     conditions.any(|condition| {
@@ -259,7 +265,7 @@ fn allows_namespace(reconciler: &Reconciler, store: &Value, name: &str) -> bool 
 }
 
 impl Reconciler {
-    /// The store that a reference names, seen from a namespace.
+    /// The store that a reference names, for an ExternalSecret in this namespace.
     pub(super) fn store_of(&self, reference: &StoreRef, namespace: &str) -> Option<Arc<Value>> {
         let (plural, namespace) = if reference.is_cluster_wide() {
             ("clustersecretstores", "")
@@ -271,14 +277,14 @@ impl Reconciler {
     }
 }
 
-/// Makes keys fit for a Secret, and decodes the values.
-fn finish(members: Data, decoding: &str) -> Result<Data, Trouble> {
+/// Replaces characters that are invalid in Secret keys, and decodes the values.
+fn finish(members: Data, decoding: &str) -> Result<Data, ProviderError> {
     let mut data = Data::new();
     for (key, value) in members {
         let fits = |c: char| c.is_alphanumeric() || "-._".contains(c);
         let key: String = key.chars().map(|c| if fits(c) { c } else { '_' }).collect();
         if data.insert(key, decode(decoding, value)?).is_some() {
-            return Err(Trouble::Failed(
+            return Err(ProviderError::Failed(
                 "error applying conversion strategy Default to keys: secret name collision during conversion".to_owned(),
             ));
         }
@@ -286,9 +292,9 @@ fn finish(members: Data, decoding: &str) -> Result<Data, Trouble> {
     Ok(data)
 }
 
-fn decode(strategy: &str, value: Vec<u8>) -> Result<Vec<u8>, Trouble> {
+fn decode(strategy: &str, value: Vec<u8>) -> Result<Vec<u8>, ProviderError> {
     let failed = || {
-        Trouble::Failed(format!(
+        ProviderError::Failed(format!(
             "error applying decoding strategy {strategy} to data: illegal base64 data"
         ))
     };

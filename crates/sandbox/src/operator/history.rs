@@ -1,4 +1,5 @@
-//! What happened before the sandbox began: manifests tell of syncs whose Secrets they need not bring along.
+//! Creates the Secrets of syncs that happened before the sandbox started. Manifests describe these syncs but may omit the
+//! Secrets.
 
 use std::collections::BTreeMap;
 
@@ -19,47 +20,47 @@ use crate::{
     store::Write,
 };
 
-/// In a manifest's `status.syncedResourceVersion`: that of the object as it stands there.
+/// A placeholder for `status.syncedResourceVersion` in a manifest: the value for the object as it is in the manifest.
 pub(crate) const SYNCED: &str = "${synced}";
 
 impl Reconciler {
-    /// Makes true what loaded ExternalSecrets say of their past: whatever was synced has its Secret, with the data of then,
-    /// so that the operator finds everything as it left it.
-    pub(crate) async fn recall(&self) {
+    /// Creates the Secret of every loaded ExternalSecret that was synced, with the data at that time, so that the
+    /// operator finds nothing to do.
+    pub(crate) async fn restore_history(&self) {
         let Some(resource) = Resource::of_plural("externalsecrets") else {
             return;
         };
         for (_, external_secret) in self.store.list(resource, None).objects {
             let recorded = object::text(&external_secret, "/status/syncedResourceVersion");
             if recorded == SYNCED {
-                let recalled = self.store.put(resource, self.recalled(&external_secret));
-                self.recall_secret(&recalled, true).await;
+                let restored = self.store.put(resource, self.restored(&external_secret));
+                self.restore_secret(&restored, true).await;
             } else if !recorded.is_empty() {
-                self.recall_secret(&external_secret, false).await;
+                self.restore_secret(&external_secret, false).await;
             }
-            self.recall_edit(&external_secret);
+            self.restore_edit(&external_secret);
         }
     }
 
-    /// The object as the operator left it after the sync that it tells of.
-    fn recalled(&self, external_secret: &Value) -> Value {
+    /// The object as the operator left it after that sync.
+    fn restored(&self, external_secret: &Value) -> Value {
         let finalizers = object::items(external_secret, "/metadata/finalizers");
         let is_held = finalizers
             .iter()
             .any(|finalizer| finalizer == hold::FINALIZER);
-        let mut recalled = if is_held {
+        let mut restored = if is_held {
             external_secret.clone()
         } else {
             hold::held(external_secret, hold::FINALIZER)
         };
-        let version = self.synced_version(&recalled);
-        object::child(&mut recalled, "status")
+        let version = self.synced_version(&restored);
+        object::child(&mut restored, "status")
             .insert("syncedResourceVersion".to_owned(), version.into());
-        recalled
+        restored
     }
 
-    /// Writes the Secret of a past sync, where it is missing or (`again`) in any case.
-    async fn recall_secret(&self, external_secret: &Value, again: bool) {
+    /// Writes the Secret of a past sync if it is missing, or always if `again` is true.
+    async fn restore_secret(&self, external_secret: &Value, again: bool) {
         let Ok(mut spec) = Spec::of(external_secret) else {
             return;
         };
@@ -70,7 +71,7 @@ impl Reconciler {
         let existing = self
             .store
             .get(secrets, object::namespace(external_secret), &name);
-        // Where the operator bound nothing it wrote nothing.
+        // If the binding is empty, the operator wrote no Secret.
         let bound = external_secret
             .pointer("/status/binding/name")
             .and_then(Value::as_str);
@@ -88,7 +89,7 @@ impl Reconciler {
             data = unknown(&spec);
         }
         if target::write(self, external_secret, &spec, existing.as_deref(), &data).is_err() {
-            // What its template made of the data then is not known here.
+            // The template's result at that time is not known.
             data = unknown(&spec);
             spec.target.template = None;
             if target::write(self, external_secret, &spec, existing.as_deref(), &data).is_err() {
@@ -96,12 +97,12 @@ impl Reconciler {
             }
         }
         if existing.is_none() {
-            self.date_back(secrets, external_secret, &name);
+            self.backdate(secrets, external_secret, &name);
         }
     }
 
-    /// Does to the Secret what somebody did behind the operator's back.
-    fn recall_edit(&self, external_secret: &Value) {
+    /// Applies the edit of the Secret that the annotation `sandbox.eso-sync/edited` describes.
+    fn restore_edit(&self, external_secret: &Value) {
         let edit = object::annotation(external_secret, knob::EDITED).and_then(knob::edit);
         let (Some(edit), Ok(spec)) = (edit, Spec::of(external_secret)) else {
             return;
@@ -131,8 +132,8 @@ impl Reconciler {
         }
     }
 
-    /// The Secret is as old as the sync.
-    fn date_back(&self, secrets: &Resource, external_secret: &Value, name: &str) {
+    /// Sets the Secret's creation time to the time of the sync.
+    fn backdate(&self, secrets: &Resource, external_secret: &Value, name: &str) {
         let time = object::at(external_secret, "/status/refreshTime");
         let Some(secret) = self
             .store
@@ -141,18 +142,18 @@ impl Reconciler {
             return;
         };
         if let Some(time) = time.as_str() {
-            self.store.date_back(secrets, &secret, time);
+            self.store.backdate(secrets, &secret, time);
         }
     }
 }
 
-/// Something under each key that a Secret must have had.
+/// Placeholder values for all keys that the Secret must have had.
 fn unknown(spec: &Spec) -> Data {
     let keys: Vec<&String> = match &spec.target.template {
         Some(template) if !template.data.is_empty() => template.data.keys().collect(),
         _ => spec.data.iter().map(|data| &data.secret_key).collect(),
     };
     keys.into_iter()
-        .map(|key| (key.clone(), b"not known to the sandbox".to_vec()))
+        .map(|key| (key.clone(), b"unknown to the sandbox".to_vec()))
         .collect::<BTreeMap<_, _>>()
 }

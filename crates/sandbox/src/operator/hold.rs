@@ -1,4 +1,4 @@
-//! The operator's finalizer: it keeps a deleted ExternalSecret until the operator has cleaned up.
+//! The operator's finalizer. It keeps a deleted ExternalSecret until the operator has cleaned up.
 
 use std::sync::Arc;
 
@@ -8,12 +8,11 @@ use serde_json::{Value, json};
 use super::{CONTROLLER, Next, Reconciler, spec::Spec};
 use crate::{object, resource::Resource, store::Write};
 
-/// Its name.
 pub(super) const FINALIZER: &str = "externalsecrets.external-secrets.io/externalsecret-cleanup";
 
 impl Reconciler {
-    /// Adds the operator's finalizer, and writes the interval in Go's form, as any write by the operator does.
-    pub(super) fn hold(
+    /// Adds the operator's finalizer and writes durations in Go's format, as every write by the operator does.
+    pub(super) fn ensure_finalizer(
         &self,
         resource: &Resource,
         external_secret: Arc<Value>,
@@ -34,7 +33,7 @@ impl Reconciler {
             .ok()
     }
 
-    /// Cleans up after a deleted object, and lets it go.
+    /// Cleans up after a deleted object and removes the finalizer.
     pub(super) fn release(&self, resource: &Resource, external_secret: &Value) -> Next {
         let (namespace, name) = (
             object::namespace(external_secret),
@@ -73,7 +72,7 @@ impl Reconciler {
     }
 }
 
-/// An object with the operator's finalizer, as the operator writes it back: Go fills in and rewrites some of the spec.
+/// An object with the operator's finalizer, as the operator writes it back: Go adds defaults and reformats durations.
 pub(super) fn held(object: &Value, finalizer: &str) -> Value {
     let mut held = object.clone();
     let mut finalizers = object::items(object, "/metadata/finalizers").to_vec();
@@ -99,7 +98,7 @@ pub(super) fn held(object: &Value, finalizer: &str) -> Value {
     held
 }
 
-/// Go prints a duration with all units below the first: `1h0m0s`.
+/// Formats a duration like Go, with all smaller units: `1h0m0s`.
 fn go_form(GoDuration(duration): GoDuration) -> String {
     let whole = duration.as_secs();
     let (hours, minutes, seconds) = (whole / 3600, whole % 3600 / 60, whole % 60);

@@ -1,4 +1,4 @@
-//! The reconciliation of a ClusterExternalSecret: it makes its children what it says they are, and nothing else stays on them.
+//! The reconciliation of a ClusterExternalSecret: creates, updates and deletes its ExternalSecrets (children).
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::{
 
 const FINALIZER: &str = "externalsecrets.external-secrets.io/clusterexternalsecret-cleanup";
 
-/// The annotation that is mirrored to the children.
+/// The annotation that is copied to the children.
 const FORCE_SYNC: &str = "external-secrets.io/force-sync";
 
 impl Reconciler {
@@ -119,7 +119,7 @@ impl Reconciler {
         })
     }
 
-    /// Deletes the children in namespaces that are selected no longer.
+    /// Deletes the children in namespaces that are no longer selected.
     fn remove_children(&self, parent: &Value, selected: &BTreeSet<String>) {
         let Some(resource) = Resource::of_plural("externalsecrets") else {
             return;
@@ -161,7 +161,7 @@ impl Reconciler {
             object::set(&mut status, "failedNamespaces", failed);
         }
         let name = object::name(parent);
-        // A patch: it needs no version.
+        // The operator writes this status with a patch, without a resource version.
         let written = self.store.update(
             resource,
             "",
@@ -193,7 +193,7 @@ fn child_name(parent: &Value) -> &str {
     }
 }
 
-/// Whether an ExternalSecret is a child of this parent.
+/// True if an ExternalSecret is a child of this parent.
 fn is_owned(external_secret: &Value, parent: &Value) -> bool {
     object::controller(external_secret).is_some_and(|owner| {
         object::text(owner, "/kind") == "ClusterExternalSecret"
@@ -201,14 +201,14 @@ fn is_owned(external_secret: &Value, parent: &Value) -> bool {
     })
 }
 
-/// The name of the parent of an ExternalSecret, if it is a child.
+/// The name of an ExternalSecret's parent, if it is a child.
 pub(super) fn parent_of(external_secret: &Value) -> Option<&str> {
     let owner = object::controller(external_secret)
         .filter(|owner| object::text(owner, "/kind") == "ClusterExternalSecret")?;
     object::at(owner, "/name").as_str()
 }
 
-/// The child as its parent wants it: labels, annotations and spec are assigned, so what others wrote there is gone.
+/// The child as its parent defines it. Labels, annotations and spec are replaced, so that changes by others are lost.
 fn child(parent: &Value, mut child: Value) -> Value {
     let mut annotations = object::at(parent, "/spec/externalSecretMetadata/annotations").clone();
     if let Some(value) = object::annotation(parent, FORCE_SYNC) {

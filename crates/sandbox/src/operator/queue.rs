@@ -1,5 +1,5 @@
-//! The work queue of a controller, as client-go has it: first in, first out; what waits is not queued twice; what is being
-//! worked on is queued again only when it is done; failures come back later and later.
+//! A controller's work queue, like client-go's: first in, first out. A waiting key is not queued twice, a key in work is
+//! queued again when it is done, and failed keys return with exponential backoff.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -9,15 +9,15 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-/// The first delay after a failure, and the longest (`BuildRateLimiter` in the operator's `common.go`).
+/// The shortest and the longest backoff after a failure (`BuildRateLimiter` in the operator's `common.go`).
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_mins(7);
 
-/// All failures together come back at this rate, once so many have.
+/// The rate and burst of the token bucket that all failures share.
 const FAILURES_PER_SECOND: f64 = 10.0;
-const FAILURES_AT_ONCE: f64 = 100.0;
+const FAILURE_BURST: f64 = 100.0;
 
-/// Keys to work on.
+/// A queue of keys.
 pub(super) struct Queue {
     inner: Mutex<Inner>,
     work: Notify,
@@ -37,7 +37,7 @@ struct Inner {
 }
 
 impl Queue {
-    /// An empty queue whose delays after failures are divided by `speed`.
+    /// An empty queue whose backoff is divided by `speed`.
     pub(super) fn new(speed: u32) -> Self {
         let inner = Inner {
             order: VecDeque::new(),
@@ -46,7 +46,7 @@ impl Queue {
             failures: BTreeMap::new(),
             waiting: BTreeSet::new(),
             due: BTreeMap::new(),
-            tokens: FAILURES_AT_ONCE,
+            tokens: FAILURE_BURST,
             refilled: Instant::now(),
         };
         Self {
@@ -68,7 +68,7 @@ impl Queue {
         }
     }
 
-    /// Adds a key later; the earlier of two times counts.
+    /// Adds a key after a delay. If it is already waiting, the earlier time counts.
     pub(super) fn add_after(&self, key: String, delay: Duration) {
         if delay.is_zero() {
             return self.add(key);
@@ -88,7 +88,7 @@ impl Queue {
         self.timer.notify_one();
     }
 
-    /// Adds a key again after a failure, later each time.
+    /// Adds a key after a failure, with exponential backoff.
     pub(super) fn add_rate_limited(&self, key: String) {
         let mut inner = self.lock();
         let failures = inner.failures.entry(key.clone()).or_default();
@@ -101,7 +101,7 @@ impl Queue {
         self.add_after(key, delay);
     }
 
-    /// Forgets the failures of a key.
+    /// Resets the backoff of a key.
     pub(super) fn forget(&self, key: &str) {
         self.lock().failures.remove(key);
     }
@@ -117,7 +117,7 @@ impl Queue {
         }
     }
 
-    /// Says that the work on a key is done.
+    /// Marks the work on a key as done.
     pub(super) fn done(&self, key: &str) {
         let mut inner = self.lock();
         inner.processing.remove(key);
@@ -128,7 +128,7 @@ impl Queue {
         }
     }
 
-    /// Moves keys into the queue when their time has come, for ever.
+    /// Moves waiting keys into the queue when they are due. Never returns.
     pub(super) async fn run_timer(&self) {
         loop {
             let woken = self.timer.notified();
@@ -173,12 +173,12 @@ impl Inner {
         Some(key)
     }
 
-    /// The wait for a token of the bucket that all failures share.
+    /// Takes a token from the bucket that all failures share, and returns the wait for it.
     fn reserve(&mut self, speed: f64) -> Duration {
         let now = Instant::now();
         let rate = FAILURES_PER_SECOND * speed;
         let refill = now.duration_since(self.refilled).as_secs_f64() * rate;
-        self.tokens = (self.tokens + refill).min(FAILURES_AT_ONCE) - 1.0;
+        self.tokens = (self.tokens + refill).min(FAILURE_BURST) - 1.0;
         self.refilled = now;
         Duration::from_secs_f64((-self.tokens / rate).max(0.0))
     }
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_waits_or_is_worked_on_is_queued_once() {
+    async fn keys_waiting_or_in_work_are_queued_once() {
         let queue = Queue::new(1);
         for key in ["a", "b", "a"] {
             queue.add(key.to_owned());
@@ -198,7 +198,7 @@ mod tests {
         queue.add("a".to_owned());
         queue.add("a".to_owned());
         assert_eq!(queue.next().await, "b");
-        assert!(queue.lock().order.is_empty(), "being worked on");
+        assert!(queue.lock().order.is_empty(), "a key in work is not queued");
         queue.done("a");
         assert_eq!(queue.next().await, "a");
         queue.done("a");
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failures_come_back_after_twice_the_time_until_forgotten() {
+    async fn backoff_doubles_until_reset() {
         let queue = Queue::new(1);
         let timer = queue.run_timer();
         let work = async {
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_two_times_the_earlier_counts() {
+    async fn the_earlier_of_two_delays_counts() {
         let queue = Queue::new(1);
         queue.add_after("a".to_owned(), Duration::from_secs(9));
         queue.add_after("a".to_owned(), Duration::from_secs(5));

@@ -1,4 +1,5 @@
-//! The validation of stores: one is Ready, unless a Secret with its credentials is missing or a manifest says so.
+//! The validation of stores. A store is Ready unless a Secret with its credentials is missing or an annotation says that
+//! it is not.
 
 use std::sync::PoisonError;
 
@@ -8,8 +9,8 @@ use super::{CLASS, CONTROLLER, Reconciler};
 use crate::{object, provider::knob, resource::Resource, store::Write, time::stamp};
 
 impl Reconciler {
-    /// Gives a store its Ready condition. One that was loaded with a condition keeps it for as long as nothing speaks against
-    /// it: what made it so is not here to be asked.
+    /// Sets a store's Ready condition. A condition from a manifest is kept until there is a reason to change it, because
+    /// the sandbox cannot check what caused it.
     pub(super) fn validate(&self, resource: &Resource, store: &Value) {
         if !matches!(object::text(store, "/spec/controller"), "" | CLASS)
             || object::is_deleting(store)
@@ -20,13 +21,13 @@ impl Reconciler {
         let current = conditions
             .clone()
             .find(|condition| object::text(condition, "/type") == "Ready");
-        let told = object::annotation(store, knob::NOT_READY).map(str::to_owned);
-        if told.is_none() && current.is_some() && !self.has_validated(store) {
+        let configured = object::annotation(store, knob::NOT_READY).map(str::to_owned);
+        if configured.is_none() && current.is_some() && !self.has_validated(store) {
             return;
         }
-        let trouble =
-            told.or_else(|| self.missing_secret(store, object::at(store, "/spec/provider")));
-        let (ready, reason, message) = match trouble {
+        let problem =
+            configured.or_else(|| self.missing_secret(store, object::at(store, "/spec/provider")));
+        let (ready, reason, message) = match problem {
             Some(_) => ("False", "InvalidProviderConfig", "unable to create client"),
             None => ("True", "Valid", "store validated"),
         };
@@ -39,7 +40,7 @@ impl Reconciler {
             "lastTransitionTime": stamp(self.store.clock),
         });
         let mut status = json!({"conditions": [condition]});
-        if trouble.is_none() {
+        if problem.is_none() {
             object::set(&mut status, "capabilities", "ReadWrite");
         }
         let (namespace, name) = (object::namespace(store), object::name(store));
@@ -52,12 +53,12 @@ impl Reconciler {
                 Ok(next)
             });
         if written.is_ok() {
-            let kind = if trouble.is_some() {
+            let kind = if problem.is_some() {
                 "Warning"
             } else {
                 "Normal"
             };
-            self.store_event(store, kind, reason, trouble.as_deref().unwrap_or(message));
+            self.store_event(store, kind, reason, problem.as_deref().unwrap_or(message));
         }
     }
 
@@ -77,7 +78,7 @@ impl Reconciler {
         validated.insert(object::uid(store).to_owned());
     }
 
-    /// The text of the operator's Event about the first Secret that the store's spec names and that is not there.
+    /// The message of the operator's Event about the first missing Secret that the store's spec names.
     fn missing_secret(&self, store: &Value, part: &Value) -> Option<String> {
         let members = part.as_object()?;
         for (key, member) in members {
@@ -85,7 +86,8 @@ impl Reconciler {
             if key.to_lowercase().ends_with("secretref") && !name.is_empty() {
                 let namespace = match (object::namespace(store), object::text(member, "/namespace"))
                 {
-                    // A store of the whole cluster that names no namespace means the reader's: it is looked for then.
+                    // In a ClusterSecretStore, a reference without a namespace means the ExternalSecret's namespace,
+                    // which is not known here.
                     ("", "") => continue,
                     ("", named) => named,
                     (own, _) => own,

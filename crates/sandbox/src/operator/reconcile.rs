@@ -7,7 +7,7 @@ use super::{
     fetch::{self, Wanted},
     spec::Spec,
     status::{Verdict, with_status},
-    target::{self, Refusal, Written},
+    target::{self, WriteError, Written},
     template::Data,
 };
 use crate::{object, provider::Time, resource::Resource, store::Preconditions};
@@ -24,13 +24,13 @@ impl Reconciler {
         if object::is_deleting(&external_secret) {
             return self.release(resource, &external_secret);
         }
-        let Some(external_secret) = self.hold(resource, external_secret) else {
+        let Some(external_secret) = self.ensure_finalizer(resource, external_secret) else {
             return Next::Failed;
         };
         let Ok(spec) = Spec::of(&external_secret) else {
             return Next::Failed;
         };
-        if self.is_foreign(&spec, namespace) {
+        if self.uses_foreign_store(&spec, namespace) {
             return Next::Done;
         }
         let Some(secrets) = Resource::of_plural("secrets") else {
@@ -93,7 +93,7 @@ impl Reconciler {
         self.write_status(external_secret, &status, next)
     }
 
-    /// Writes the Secret. None: somebody else did meanwhile.
+    /// Writes the Secret. Returns None after a conflict with another writer.
     fn write_target(
         &self,
         external_secret: &Value,
@@ -137,9 +137,9 @@ impl Reconciler {
                 }
                 return Some((synced, Next::Done));
             }
-            Err(Refusal::Conflict) => return None,
-            Err(Refusal::Final { condition, text }) => (condition, text, Next::Done),
-            Err(Refusal::Failed(text)) => ("could not update secret", text, Next::Failed),
+            Err(WriteError::Conflict) => return None,
+            Err(WriteError::Final { condition, text }) => (condition, text, Next::Done),
+            Err(WriteError::Failed(text)) => ("could not update secret", text, Next::Failed),
         };
         self.failed(external_secret, &text);
         Some((Verdict::Failed { message }, next))

@@ -1,4 +1,4 @@
-//! When the operator syncs, and when it looks again.
+//! When the operator syncs an ExternalSecret, and when it reconciles it again.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{CLASS, Next, Reconciler, spec::Spec};
 use crate::object;
 
 impl Reconciler {
-    /// `status.syncedResourceVersion` for an object as it is.
+    /// The value of `status.syncedResourceVersion` for the object as it is.
     pub(super) fn synced_version(&self, external_secret: &Value) -> String {
         digest::synced_resource_version(
             self.algorithm,
@@ -45,7 +45,7 @@ impl Reconciler {
         }
     }
 
-    /// When the operator looks again at an object that is in order (`getRequeueResult`).
+    /// When the operator reconciles an object again that needs no sync (`getRequeueResult`).
     pub(super) fn wait(&self, external_secret: &Value, spec: &Spec) -> Next {
         let interval = spec.interval();
         if interval.is_zero() {
@@ -61,9 +61,9 @@ impl Reconciler {
         }
     }
 
-    /// Whether it uses a store of another controller class. Then the operator does not touch it.
-    pub(super) fn is_foreign(&self, spec: &Spec, namespace: &str) -> bool {
-        // As in the operator, the namespace is lost after the first store of the whole cluster.
+    /// True if it uses a store of another controller class. The operator ignores such an ExternalSecret.
+    pub(super) fn uses_foreign_store(&self, spec: &Spec, namespace: &str) -> bool {
+        // As in the real operator, the namespace is lost after the first ClusterSecretStore.
         let mut namespace = namespace;
         for reference in spec.stores() {
             if reference.is_cluster_wide() {

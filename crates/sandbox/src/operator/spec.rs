@@ -1,4 +1,4 @@
-//! The spec of an ExternalSecret, as far as the sandbox's operator acts on it.
+//! The fields of an ExternalSecret's spec that the sandbox's operator uses.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,7 +20,6 @@ pub(super) struct Spec {
     pub(super) target: Target,
 }
 
-/// Which store.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct StoreRef {
@@ -115,12 +114,11 @@ pub(super) struct TemplateMetadata {
 }
 
 impl Spec {
-    /// The spec of an object.
     pub(super) fn of(external_secret: &Value) -> Result<Self, serde_json::Error> {
         Self::deserialize(object::at(external_secret, "/spec"))
     }
 
-    /// How often the operator refreshes; zero: once.
+    /// The refresh interval; zero means that it is refreshed only once.
     pub(super) fn interval(&self) -> Duration {
         let interval = self
             .refresh_interval
@@ -129,7 +127,7 @@ impl Spec {
         interval.map_or(Duration::from_hours(1), |GoDuration(interval)| interval)
     }
 
-    /// The name of the Secret that is written.
+    /// The name of the target Secret.
     pub(super) fn secret_name<'a>(&'a self, external_secret: &'a str) -> &'a str {
         match self.target.name.as_str() {
             "" => external_secret,
@@ -137,7 +135,7 @@ impl Spec {
         }
     }
 
-    /// All stores that are named, in the operator's order.
+    /// All stores that the spec references, in the operator's order.
     pub(super) fn stores(&self) -> impl Iterator<Item = &StoreRef> {
         let own = Some(&self.secret_store_ref).filter(|store| !store.name.is_empty());
         let of_data = self
@@ -153,12 +151,11 @@ impl Spec {
 }
 
 impl StoreRef {
-    /// Whether it names a ClusterSecretStore.
+    /// True if it references a ClusterSecretStore.
     pub(super) fn is_cluster_wide(&self) -> bool {
         self.kind == "ClusterSecretStore"
     }
 
-    /// The kind that is meant.
     pub(super) fn kind(&self) -> &'static str {
         if self.is_cluster_wide() {
             "ClusterSecretStore"

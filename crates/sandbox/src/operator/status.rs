@@ -1,4 +1,4 @@
-//! What the operator writes into the status of an ExternalSecret.
+//! The operator's writes to the status of an ExternalSecret.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -11,20 +11,20 @@ use crate::{
     time::{stamp, whole_seconds},
 };
 
-/// A success or a failure, to be written into the status.
+/// The result of a sync, to be written into the status.
 #[derive(Clone, Copy)]
 pub(super) enum Verdict {
-    /// It synced.
     Done {
         reason: &'static str,
         message: &'static str,
     },
-    /// It did not.
-    Failed { message: &'static str },
+    Failed {
+        message: &'static str,
+    },
 }
 
 impl Reconciler {
-    /// The status after a verdict.
+    /// The status after a sync.
     pub(super) fn status(
         &self,
         external_secret: &Value,
@@ -74,7 +74,8 @@ impl Reconciler {
             object::name(external_secret),
         );
         let write = Write::by(CONTROLLER).status();
-        // The version that was read goes along: who annotated meanwhile wins, and the operator looks again.
+        // The write includes the resource version. After a change in the meantime it fails, and the operator reconciles
+        // again.
         let asked = with_status(external_secret, status);
         match self
             .store
@@ -87,14 +88,13 @@ impl Reconciler {
     }
 }
 
-/// An object with another status.
 pub(super) fn with_status(external_secret: &Value, status: &Value) -> Value {
     let mut next = external_secret.clone();
     object::as_map(&mut next).insert("status".to_owned(), status.clone());
     next
 }
 
-/// `SetExternalSecretCondition`: what is the same stays as it is, and the time moves only with the status.
+/// `SetExternalSecretCondition`: an identical condition is kept, and the transition time changes only with the status.
 fn conditions(before: &[Value], mut condition: Value) -> Value {
     let same =
         |key: &str, other: &Value| object::member(other, key) == object::member(&condition, key);

@@ -1,4 +1,4 @@
-//! The Secret that an ExternalSecret writes (`mutationFunc`, `createSecret`, `updateSecret` in the operator).
+//! The target Secret of an ExternalSecret (`mutationFunc`, `createSecret`, `updateSecret` in the operator).
 
 use eso_model::digest::Algorithm;
 use serde_json::{Value, json};
@@ -19,20 +19,19 @@ const MANAGED: &str = "reconcile.external-secrets.io/managed";
 const CREATED_BY: &str = "reconcile.external-secrets.io/created-by";
 const DATA_HASH: &str = "reconcile.external-secrets.io/data-hash";
 
-/// Why a Secret was not written.
-pub(super) enum Refusal {
-    /// Somebody else wrote it meanwhile: again at once.
+/// The reason why a Secret was not written.
+pub(super) enum WriteError {
+    /// Another client wrote it in the meantime: retry immediately.
     Conflict,
-    /// Trying again cannot help.
+    /// A retry cannot help.
     Final {
         condition: &'static str,
         text: String,
     },
-    /// Trying again may help.
+    /// A retry may help.
     Failed(String),
 }
 
-/// What became of the Secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
     Created,
@@ -40,7 +39,7 @@ pub(super) enum Written {
     Unchanged,
 }
 
-/// Whether a Secret is as the operator left it (`isSecretValid`).
+/// True if a Secret is as the operator left it (`isSecretValid`).
 pub(super) fn is_valid(secret: Option<&Value>, spec: &Spec, algorithm: Algorithm) -> bool {
     if spec.target.creation_policy == "Orphan" {
         return true;
@@ -51,12 +50,12 @@ pub(super) fn is_valid(secret: Option<&Value>, spec: &Spec, algorithm: Algorithm
     })
 }
 
-/// Whether a Secret carries the label by which the operator finds its own.
+/// True if a Secret has the label by which the operator finds its Secrets.
 pub(super) fn is_managed(secret: &Value) -> bool {
     object::label(secret, MANAGED) == Some("true")
 }
 
-/// Puts that label on a Secret.
+/// Adds that label to a Secret.
 pub(super) fn mark_managed(
     reconciler: &Reconciler,
     external_secret: &Value,
@@ -78,14 +77,14 @@ pub(super) fn mark_managed(
     marked.is_ok()
 }
 
-/// Writes the Secret: `existing` is what is there, as it was read.
+/// Writes the Secret. `existing` is the current Secret, as it was read.
 pub(super) fn write(
     reconciler: &Reconciler,
     external_secret: &Value,
     spec: &Spec,
     existing: Option<&Value>,
     data: &Data,
-) -> Result<Written, Refusal> {
+) -> Result<Written, WriteError> {
     let Some(secrets) = Resource::of_plural("secrets") else {
         return Ok(Written::Unchanged);
     };
@@ -102,19 +101,19 @@ pub(super) fn write(
         let created = reconciler.store.create(secrets, secret, write);
         return created
             .map(|_| Written::Created)
-            .map_err(|failure| Refusal::Failed(failure.message));
+            .map_err(|failure| WriteError::Failed(failure.message));
     };
     let updated =
-        mutated(reconciler, external_secret, spec, existing.clone(), data).map_err(|refusal| {
-            match refusal {
-                Refusal::Failed(text) => {
-                    Refusal::Failed(format!("unable to mutate secret {name}: {text}"))
+        mutated(reconciler, external_secret, spec, existing.clone(), data).map_err(|error| {
+            match error {
+                WriteError::Failed(text) => {
+                    WriteError::Failed(format!("unable to mutate secret {name}: {text}"))
                 }
-                Refusal::Final { condition, text } => Refusal::Final {
+                WriteError::Final { condition, text } => WriteError::Final {
                     condition,
                     text: format!("unable to mutate secret {name}: {text}"),
                 },
-                Refusal::Conflict => Refusal::Conflict,
+                WriteError::Conflict => WriteError::Conflict,
             }
         })?;
     if updated == *existing {
@@ -124,7 +123,7 @@ pub(super) fn write(
         && (object::at(&updated, "/data") != object::at(existing, "/data")
             || object::at(&updated, "/type") != object::at(existing, "/type"));
     if frozen {
-        return Err(Refusal::Final {
+        return Err(WriteError::Final {
             condition: "could not update secret, target is immutable",
             text: format!("unable to update secret {name}: secret is immutable"),
         });
@@ -134,8 +133,8 @@ pub(super) fn write(
         .update(secrets, namespace, name, write, |_| Ok(updated))
     {
         Ok(_) => Ok(Written::Updated),
-        Err(failure) if failure.code == 409 => Err(Refusal::Conflict),
-        Err(failure) => Err(Refusal::Failed(format!(
+        Err(failure) if failure.code == 409 => Err(WriteError::Conflict),
+        Err(failure) => Err(WriteError::Failed(format!(
             "unable to update secret {name}: {}",
             failure.message
         ))),
@@ -149,7 +148,7 @@ fn mutated(
     spec: &Spec,
     mut secret: Value,
     data: &Data,
-) -> Result<Value, Refusal> {
+) -> Result<Value, WriteError> {
     let is_new = object::uid(&secret).is_empty();
     let name = object::name(external_secret);
     let owns = spec.target.creation_policy == "Owner";
@@ -162,7 +161,7 @@ fn mutated(
         let stale = managed::owned_keys(&secret, &manager, &["data"]);
         object::child(&mut secret, "data").retain(|key, _| !stale.contains(key));
         apply_template(external_secret, spec, &mut secret, data)
-            .map_err(|text| Refusal::Failed(format!("could not apply template: {text}")))?;
+            .map_err(|text| WriteError::Failed(format!("could not apply template: {text}")))?;
     }
     let algorithm = reconciler.algorithm;
     if owns {
@@ -177,7 +176,11 @@ fn mutated(
     Ok(secret)
 }
 
-fn take_ownership(external_secret: &Value, secret: &mut Value, owns: bool) -> Result<(), Refusal> {
+fn take_ownership(
+    external_secret: &Value,
+    secret: &mut Value,
+    owns: bool,
+) -> Result<(), WriteError> {
     let is_this = |owner: &Value| {
         object::text(owner, "/kind") == "ExternalSecret"
             && object::at(owner, "/name") == object::at(external_secret, "/metadata/name")
@@ -186,7 +189,7 @@ fn take_ownership(external_secret: &Value, secret: &mut Value, owns: bool) -> Re
     match &owner {
         Some(owner) if object::text(owner, "/kind") == "ExternalSecret" && !is_this(owner) => {
             let other = object::text(owner, "/name");
-            return Err(Refusal::Final {
+            return Err(WriteError::Final {
                 condition: "target is owned by another ExternalSecret",
                 text: format!("secret is owned by another ExternalSecret: {other}"),
             });
@@ -194,7 +197,7 @@ fn take_ownership(external_secret: &Value, secret: &mut Value, owns: bool) -> Re
         Some(owner) if owns && !is_this(owner) => {
             let (kind, other) = (object::text(owner, "/kind"), object::text(owner, "/name"));
             let of = format!("{}/{}", object::namespace(secret), object::name(secret));
-            return Err(Refusal::Final {
+            return Err(WriteError::Final {
                 condition: "failed to take ownership of target secret",
                 text: format!(
                     "could not set controller reference on secret: Object {of} is already owned by another {kind} \
@@ -238,7 +241,10 @@ fn apply_template(
         return Ok(());
     };
     if !template.from.is_empty() {
-        return Err("error fetching templateFrom data: the sandbox has no templateFrom".to_owned());
+        return Err(
+            "error fetching templateFrom data: the sandbox does not support templateFrom"
+                .to_owned(),
+        );
     }
     if !template.r#type.is_empty() {
         object::as_map(secret).insert("type".to_owned(), template.r#type.clone().into());
@@ -263,12 +269,13 @@ fn apply_template(
     Ok(())
 }
 
-/// Labels and annotations: the template's if there is one, else copies of the ExternalSecret's own.
+/// Sets the labels and annotations from the template, or copies those of the ExternalSecret if there is no template.
 fn set_metadata(external_secret: &Value, template: Option<&Template>, secret: &mut Value) {
     let name = object::name(external_secret);
     for field in ["labels", "annotations"] {
-        // The operator looks for what it wrote earlier under the long form of its name up to 63 characters of the object's
-        // name, but writes under the short form from 28 on: between the two, stale keys stay.
+        // A bug of the operator: for names of up to 63 characters it looks for its earlier writes under the long form of
+        // its field manager, but it writes under the short form for names of 28 characters or more. In between, stale
+        // keys remain.
         let looked_for = if name.len() > 63 {
             field_manager(name)
         } else {
@@ -300,7 +307,7 @@ fn set(object: &mut Value, field: &str, key: &str, value: &str) {
     object::as_map(texts).insert(key.to_owned(), value.into());
 }
 
-/// The digest of a Secret's data, over the text that Go's `%+v` makes of it.
+/// The digest of a Secret's data, in the format of Go's `%+v`.
 fn data_hash(secret: &Value, algorithm: Algorithm) -> String {
     let entries = object::at(secret, "/data")
         .as_object()
@@ -319,7 +326,7 @@ fn long_field_manager(name: &str) -> String {
     format!("externalsecrets.external-secrets.io/{name}")
 }
 
-/// The field manager of an ExternalSecret's writes; field managers have at most 63 characters here.
+/// The field manager of an ExternalSecret's writes, at most 63 characters long.
 fn field_manager(name: &str) -> String {
     let long = long_field_manager(name);
     if long.len() <= 63 {
@@ -336,7 +343,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_data_hash_is_that_of_published_secrets() {
+    fn data_hash_matches_recorded_secrets() {
         let secret = json!({"data": {"username": encode(b"admin"), "password": encode(b"s3cr3t")}});
         assert_eq!(
             data_hash(&secret, Algorithm::Sha3_224),

@@ -1,4 +1,4 @@
-//! Templates, as far as the sandbox renders them: `{{ .key }}` and `{{ (.key | fromJson).field }}`. Any other is refused.
+//! Renders templates of two forms: `{{ .key }}` and `{{ (.key | fromJson).field }}`. All others are rejected.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -11,7 +11,7 @@ use crate::provider::go_json_error;
 pub(super) type Data = BTreeMap<String, Vec<u8>>;
 
 static ACTION: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    // With the signs that take the space around an action away.
+    // Includes the trim markers, which remove the whitespace around an action.
     Regex::new(r"(?s)(?:\s*\{\{- |\{\{)(?<body>.*?)(?: -\}\}\s*|\}\})").ok()
 });
 
@@ -22,7 +22,7 @@ static JSON_FIELD: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r"^\s*\(\s*(?<field>\.(?<key>\w+))\s*\|\s*(?<function>fromJson|mustFromJson)\s*\)\.(?<name>\w+)\s*$").ok()
 });
 
-/// Renders the template of a Secret key. The error is what the operator's Event says.
+/// Renders the template of a Secret key. The error is the message of the operator's Event.
 pub(super) fn render(name: &str, template: &str, data: &Data) -> Result<String, String> {
     let mut rendered = String::new();
     let mut end = 0;
@@ -95,7 +95,7 @@ fn evaluate(place: Place<'_>, body: &str, data: &Data) -> Result<String, String>
         return value(place, &field, data);
     }
     let Some(field) = captures(&JSON_FIELD) else {
-        let refused = "the sandbox renders {{ .key }} and {{ (.key | fromJson).field }} only";
+        let refused = "the sandbox supports only {{ .key }} and {{ (.key | fromJson).field }}";
         return Err(wrap(place.name, "parse", refused));
     };
     let text = value(place, &field, data)?;
@@ -112,7 +112,7 @@ fn evaluate(place: Place<'_>, body: &str, data: &Data) -> Result<String, String>
             Some(_) => Err(wrap(
                 place.name,
                 "execute",
-                "the sandbox renders texts and booleans only",
+                "the sandbox supports only strings and booleans",
             )),
             None => Err(place.error(at, function, &format!("map has no entry for key {name:?}"))),
         },
@@ -120,7 +120,7 @@ fn evaluate(place: Place<'_>, body: &str, data: &Data) -> Result<String, String>
             let what = format!("error calling mustFromJson: {}", go_json_error(&text));
             Err(place.error(at, function, &what))
         }
-        // The lenient function swallows its error and gives nothing.
+        // `fromJson` ignores parse errors and returns nothing.
         Ok(_) | Err(_) => Err(place.error(
             at,
             function,
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn renders_what_the_operator_renders() {
+    fn supported_templates_render_like_the_operator() {
         for (template, text) in [
             ("plain", "plain"),
             ("pg://{{ .tok }}:{{.tok}}@h", "pg://tok:tok@h"),
@@ -167,9 +167,9 @@ mod tests {
         }
     }
 
-    /// Each text was recorded from the operator.
+    /// Each message was recorded from the operator.
     #[test]
-    fn fails_in_the_operators_words() {
+    fn errors_match_the_operators_messages() {
         for (template, text) in [
             (
                 "{{ .missing }}",
@@ -201,11 +201,11 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_it_cannot_render() {
+    fn unsupported_functions_are_errors() {
         assert!(
             rendered("{{ .tok | b64enc }}")
                 .unwrap_err()
-                .contains("the sandbox renders")
+                .contains("the sandbox supports only")
         );
     }
 }

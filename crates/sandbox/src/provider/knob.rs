@@ -1,4 +1,4 @@
-//! What manifests may ask of the sandbox, by annotations on stores and ExternalSecrets. A real cluster ignores them.
+//! Settings of the sandbox in annotations on stores and ExternalSecrets. A real cluster ignores them.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use serde_json::Value;
 use super::NO_LATENCY;
 use crate::object;
 
-/// On a ConfigMap: the store whose values it holds.
+/// On a ConfigMap: the store whose values it contains.
 pub(crate) const STORE: &str = "sandbox.eso-sync/store";
 
-/// On an ExternalSecret: what somebody did to its Secret after the last sync, as a merge patch; `null` if it was deleted.
+/// On an ExternalSecret: an edit of its Secret after the last sync, as a merge patch. `null` means that it was deleted.
 pub(crate) const EDITED: &str = "sandbox.eso-sync/edited";
 
-/// On a store: it is not Ready, with this text in its Event.
+/// On a store: it is not Ready. The value is the message of its Event.
 pub(crate) const NOT_READY: &str = "sandbox.eso-sync/not-ready";
 
 const LATENCY: &str = "sandbox.eso-sync/latency";
@@ -23,18 +23,18 @@ const FAIL_FIRST: &str = "sandbox.eso-sync/fail-first";
 const FAIL_TEXT: &str = "sandbox.eso-sync/fail-text";
 const THROTTLE: &str = "sandbox.eso-sync/throttle";
 
-/// How the provider treats calls for one store or ExternalSecret.
+/// The simulated latency and failures of calls for one store or ExternalSecret.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Knobs {
-    /// Each call takes so long.
+    /// The latency of each call.
     pub(super) latency: Duration,
-    /// Each call fails, with this text.
+    /// Each call is denied with this message.
     pub(super) deny: Option<String>,
-    /// So many calls fail, and then no more.
+    /// The number of calls that fail at first.
     pub(super) fail_first: u32,
-    /// With this text.
+    /// The message of these failures.
     pub(super) fail_text: Option<String>,
-    /// Calls beyond so many per second fail.
+    /// The maximum number of calls per second.
     pub(super) throttle: Option<f64>,
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn edit(text: &str) -> Option<Value> {
     (edit.is_null() || edit.is_object()).then_some(edit)
 }
 
-/// Whether the annotations of an object can be understood; else the key of the first that cannot.
+/// Validates the setting annotations of an object. The error is the first invalid key.
 pub(crate) fn check(asked: &Value) -> Result<(), &'static str> {
     let understood = |key, understood: fn(&str) -> bool| match object::annotation(asked, key) {
         Some(text) if !understood(text) => Err(key),

@@ -1,23 +1,23 @@
-//! What a provider holds, and how it is taken apart. What cannot be done as the real one does it is refused, not guessed.
+//! A provider's values, and the extraction of properties. Anything that cannot be done exactly like the real providers is
+//! an error.
 
 use std::collections::BTreeMap;
 
 use regex::Regex;
 use serde_json::Value;
 
-use super::Trouble;
+use super::ProviderError;
 use crate::object;
 
-/// Which of the values that a key has had.
+/// The point in time whose value is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Epoch {
-    /// As it is now, after the rotation.
+    /// Now, after the rotation.
     Present,
-    /// As it was when the operator last synced.
+    /// At the operator's last sync.
     Previous,
 }
 
-/// The values of one store.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Values {
     present: BTreeMap<String, String>,
@@ -25,7 +25,7 @@ pub(super) struct Values {
 }
 
 impl Values {
-    /// Those of a fake store.
+    /// The values of a fake store.
     pub(super) fn of_fake(data: &Value, previous: Option<&Self>) -> Self {
         let entries = data
             .as_array()
@@ -48,7 +48,7 @@ impl Values {
         }
     }
 
-    /// Those of a ConfigMap; else the key of it that cannot be read.
+    /// The values of a ConfigMap. The error is the key that cannot be parsed.
     pub(super) fn of_config_map(config_map: &Value) -> Result<Self, &'static str> {
         Ok(Self {
             present: entries(config_map, "values.yaml")?,
@@ -56,13 +56,12 @@ impl Values {
         })
     }
 
-    /// The value of a key.
     pub(super) fn get(&self, key: &str, epoch: Epoch) -> Option<String> {
         let previous = self.previous.get(key).filter(|_| epoch == Epoch::Previous);
         previous.or_else(|| self.present.get(key)).cloned()
     }
 
-    /// Those whose keys match.
+    /// The values whose keys match.
     pub(super) fn matching(&self, pattern: &Regex, epoch: Epoch) -> BTreeMap<String, Vec<u8>> {
         let keys = self.present.keys().filter(|key| pattern.is_match(key));
         keys.filter_map(|key| Some((key.clone(), self.get(key, epoch)?.into_bytes())))
@@ -92,10 +91,12 @@ fn entries(
         .collect())
 }
 
-/// A property of a JSON value: the literal key first, then a path of keys.
-pub(super) fn property(value: &str, path: &str) -> Result<Option<String>, Trouble> {
+/// A property of a JSON value: first the literal key, then a path of keys.
+pub(super) fn property(value: &str, path: &str) -> Result<Option<String>, ProviderError> {
     if path.contains(['#', '*', '?', '@', '|', '\\', '(', '{', '[']) {
-        return Err(refused("follows no property with signs of its own"));
+        return Err(unsupported(
+            "does not support special characters in property paths",
+        ));
     }
     let Ok(document) = serde_json::from_str::<Value>(value) else {
         return Ok(None);
@@ -111,7 +112,7 @@ pub(super) fn property(value: &str, path: &str) -> Result<Option<String>, Troubl
     found.map(text).transpose()
 }
 
-/// A JSON text as Go's `json.Marshal` writes it: nothing in it means anything in HTML.
+/// A JSON text as Go's `json.Marshal` writes it, with HTML characters escaped.
 pub(super) fn escaped(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
@@ -129,16 +130,16 @@ pub(super) fn escaped(json: &str) -> String {
     escaped
 }
 
-/// The members of a JSON object, each as the operator writes it into a Secret.
-pub(super) fn members(value: &str) -> Result<BTreeMap<String, Vec<u8>>, Trouble> {
+/// The members of a JSON object, as the operator writes them into a Secret.
+pub(super) fn members(value: &str) -> Result<BTreeMap<String, Vec<u8>>, ProviderError> {
     let document: Value = serde_json::from_str(value).map_err(|_| {
-        Trouble::Failed(format!(
+        ProviderError::Failed(format!(
             "unable to unmarshal secret: {}",
             go_json_error(value)
         ))
     })?;
     let Value::Object(members) = document else {
-        return Err(refused("extracts from JSON objects only"));
+        return Err(unsupported("supports `extract` from JSON objects only"));
     };
     members
         .iter()
@@ -146,24 +147,24 @@ pub(super) fn members(value: &str) -> Result<BTreeMap<String, Vec<u8>>, Trouble>
         .collect()
 }
 
-fn text(value: &Value) -> Result<String, Trouble> {
+fn text(value: &Value) -> Result<String, ProviderError> {
     match value {
         Value::String(text) => Ok(text.clone()),
         Value::Bool(flag) => Ok(flag.to_string()),
         Value::Number(number) if !number.is_f64() => Ok(number.to_string()),
         Value::Null => Ok(String::new()),
-        // How these are written differs from provider to provider.
-        Value::Number(_) | Value::Array(_) | Value::Object(_) => Err(refused(
-            "takes texts, whole numbers and booleans out of JSON, and nothing nested",
+        // Their format differs between providers.
+        Value::Number(_) | Value::Array(_) | Value::Object(_) => Err(unsupported(
+            "supports only strings, integers and booleans in JSON objects, no nested values",
         )),
     }
 }
 
-fn refused(what: &str) -> Trouble {
-    Trouble::Failed(format!("the sandbox's provider {what}"))
+fn unsupported(what: &str) -> ProviderError {
+    ProviderError::Failed(format!("the sandbox's provider {what}"))
 }
 
-/// What Go's `encoding/json` says of a text that is no JSON: it quotes the first byte that does not fit.
+/// The error of Go's `encoding/json` for invalid JSON. It quotes the first unexpected character.
 pub(crate) fn go_json_error(text: &str) -> String {
     let text = text.trim_start();
     let Some(first) = text.chars().next() else {
@@ -213,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gos_words_for_what_is_no_json() {
+    fn invalid_json_errors_match_go() {
         for (text, error) in [
             (
                 "tok",

@@ -1,4 +1,4 @@
-//! Reading: the present, any moment that is still kept, and what changed since.
+//! Reads of the store: the current state, past resource versions, and changes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,12 +12,12 @@ use super::{Changes, Compacted, Page, Store};
 use crate::{object, resource::Resource};
 
 impl Store {
-    /// The present resource version, and a signal when it moves.
+    /// Notifies of each new resource version.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()
     }
 
-    /// The present resource version.
+    /// The current resource version.
     pub(crate) fn revision(&self) -> u64 {
         *self.revision.borrow()
     }
@@ -36,13 +36,13 @@ impl Store {
             .cloned()
     }
 
-    /// All objects of a resource as they are now, of one namespace or of all.
+    /// Lists the current objects of a resource, in one namespace or in all.
     pub(crate) fn list(&self, resource: &Resource, namespace: Option<&str>) -> Page {
-        self.list_those(resource, namespace, |_| true)
+        self.list_matching(resource, namespace, |_| true)
     }
 
-    /// Those of them that are wanted.
-    pub(crate) fn list_those(
+    /// Lists those current objects for which `wanted` returns true.
+    pub(crate) fn list_matching(
         &self,
         resource: &Resource,
         namespace: Option<&str>,
@@ -64,7 +64,7 @@ impl Store {
         }
     }
 
-    /// The objects of a resource that go with an owner, in the order of their keys.
+    /// Lists the objects of a resource that belong to an owner, sorted by key.
     pub(crate) fn owned_by(&self, resource: &Resource, owner: &str) -> Vec<Arc<Value>> {
         let all = self.lock().dependents(owner).into_iter();
         all.filter(|(of, ..)| of.plural == resource.plural)
@@ -72,7 +72,7 @@ impl Store {
             .collect()
     }
 
-    /// The same as they were at an earlier moment.
+    /// Lists the objects as of an earlier resource version.
     pub(crate) fn list_at(
         &self,
         resource: &Resource,
@@ -118,7 +118,7 @@ impl Store {
         })
     }
 
-    /// What changed after `revision`.
+    /// The changes after `revision`.
     pub(crate) fn changes_since(
         &self,
         resource: &Resource,
@@ -141,7 +141,7 @@ impl Store {
         })
     }
 
-    /// Every state that objects of a resource were in since the last compaction.
+    /// All states of the objects of a resource since the last compaction.
     pub(crate) fn history(&self, resource: &Resource) -> Vec<Arc<Value>> {
         let inner = self.lock();
         let changes = inner
@@ -151,7 +151,7 @@ impl Store {
         changes.map(|change| Arc::clone(&change.object)).collect()
     }
 
-    /// Forgets all changes so far, as etcd's compaction does.
+    /// Discards the changes so far, like etcd's compaction.
     pub(crate) fn compact(&self) {
         let mut inner = self.lock();
         let revision = inner.revision;
@@ -161,7 +161,7 @@ impl Store {
         }
     }
 
-    /// The namespaces that objects are in.
+    /// The namespaces that contain objects, and `default`.
     pub(crate) fn namespaces_in_use(&self) -> BTreeSet<String> {
         let inner = self.lock();
         let objects = inner
@@ -175,7 +175,7 @@ impl Store {
             .collect()
     }
 
-    /// When any object of a resource changed last.
+    /// The resource version of the last change of any object of a resource.
     pub(crate) fn last_change(&self, resource: &Resource) -> u64 {
         let inner = self.lock();
         let table = inner.table(resource);

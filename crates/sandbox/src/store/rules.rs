@@ -1,4 +1,4 @@
-//! What the API server makes of an object that it is asked to write.
+//! The API server's processing of an object that it is asked to write: validation, defaults, generation.
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +6,7 @@ use crate::{
     data, defaults, failure::Failure, object, resource::Resource, schema, store::Preconditions,
 };
 
-/// Metadata that the server keeps whatever a client sends.
+/// Metadata that only the server can change.
 const KEPT: [&str; 6] = [
     "uid",
     "creationTimestamp",
@@ -16,7 +16,7 @@ const KEPT: [&str; 6] = [
     "deletionGracePeriodSeconds",
 ];
 
-/// Refuses an object that cannot be created.
+/// Validates an object that is to be created.
 pub(super) fn check_new(resource: &Resource, object: &Value) -> Result<(), Failure> {
     let name = object::name(object);
     if name.is_empty() {
@@ -38,7 +38,7 @@ pub(super) fn check_new(resource: &Resource, object: &Value) -> Result<(), Failu
     schema::check(resource, object)
 }
 
-/// Refuses an update that was based on another state or object, or that makes the object invalid.
+/// Validates an update: its resource version, uid and content.
 pub(super) fn check_update(
     resource: &Resource,
     current: &Value,
@@ -75,7 +75,7 @@ pub(super) fn check_update(
     schema::check(resource, next)
 }
 
-/// Refuses a deletion of another object than the one meant.
+/// Checks the preconditions of a DELETE.
 pub(super) fn check_preconditions(
     resource: &Resource,
     current: &Value,
@@ -98,7 +98,7 @@ pub(super) fn check_preconditions(
     Ok(())
 }
 
-/// The object that a create makes of what was sent.
+/// The stored form of an object that is created.
 pub(super) fn new_object(resource: &Resource, mut object: Value, api_version: &str) -> Value {
     for key in KEPT {
         object::metadata(&mut object).remove(key);
@@ -113,7 +113,7 @@ pub(super) fn new_object(resource: &Resource, mut object: Value, api_version: &s
     object
 }
 
-/// Fills in what the server fills in: identity, defaults, encodings.
+/// Fills in the fields that the server sets: identity, defaults, encodings.
 pub(crate) fn complete(resource: &Resource, object: &mut Value, api_version: &str) {
     let map = object::as_map(object);
     map.insert("apiVersion".to_owned(), api_version.into());
@@ -145,7 +145,7 @@ pub(crate) fn complete(resource: &Resource, object: &mut Value, api_version: &st
     defaults::apply(resource, object);
 }
 
-/// The object that an update makes of what was sent.
+/// The stored form of an object after an update.
 pub(super) fn updated_object(
     resource: &Resource,
     current: &Value,
@@ -189,7 +189,7 @@ pub(super) fn updated_object(
     next
 }
 
-/// Marks an object that finalizers hold.
+/// Sets the deletion timestamp of an object that has finalizers.
 pub(super) fn mark_deleted(object: &mut Value, time: &str) {
     let metadata = object::metadata(object);
     metadata.insert("deletionTimestamp".to_owned(), time.into());
@@ -233,7 +233,7 @@ fn encode_string_data(secret: &mut Value) {
     }
 }
 
-/// Annotations and labels must be texts under well-formed keys.
+/// Validates annotations and labels: values must be strings, keys must be qualified names.
 fn check_metadata(resource: &Resource, object: &Value) -> Result<(), Failure> {
     let name = object::name(object);
     for field in ["annotations", "labels"] {
@@ -243,19 +243,19 @@ fn check_metadata(resource: &Resource, object: &Value) -> Result<(), Failure> {
             .into_iter()
             .flatten()
         {
-            let trouble = match value.as_str() {
+            let problem = match value.as_str() {
                 _ if !is_qualified_name(key) => Some(BAD_KEY),
                 Some(text) if field == "labels" && !is_label_value(text) => Some(BAD_VALUE),
                 Some(_) => None,
                 None => Some("must be a string"),
             };
-            if let Some(trouble) = trouble {
-                let shown = if trouble == BAD_KEY {
+            if let Some(problem) = problem {
+                let shown = if problem == BAD_KEY {
                     key
                 } else {
                     value.as_str().unwrap_or(key)
                 };
-                let message = format!("Invalid value: {shown:?}: {trouble}");
+                let message = format!("Invalid value: {shown:?}: {problem}");
                 return Err(Failure::invalid(
                     resource,
                     name,

@@ -1,8 +1,8 @@
-//! Amounts that are numbers or percentages.
+//! Amounts that are numbers or percentages, such as `maxSurge`.
 
 use serde_json::Value;
 
-/// How many that are of so many: `2`, `25%`; what cannot be read is none.
+/// Resolves an amount, `2` or `25%`, relative to `of`. An invalid amount is 0.
 pub(super) fn resolve(amount: &Value, of: i64, round_up: bool) -> i64 {
     if let Some(number) = amount.as_i64() {
         return number;
@@ -20,13 +20,13 @@ pub(super) fn resolve(amount: &Value, of: i64, round_up: bool) -> i64 {
     }
 }
 
-/// How many more and how many fewer Pods than wanted a rolling update may have, with the usual quarter where nothing is said.
+/// How many Pods a rolling update may add to and how many may be missing from the desired number. Both default to 25 %.
 pub(super) fn surge_and_unavailable(strategy: &Value, replicas: i64) -> (i64, i64) {
     let quarter = Value::from("25%");
     let amount = |key: &str| strategy.get(key).unwrap_or(&quarter);
     let surge = resolve(amount("maxSurge"), replicas, true);
     let unavailable = resolve(amount("maxUnavailable"), replicas, false);
-    // Nothing would ever move.
+    // Otherwise the update could not proceed.
     let unavailable = if surge == 0 {
         unavailable.max(1)
     } else {
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_numbers_or_shares() {
+    fn amounts_are_numbers_or_percentages() {
         for (amount, of, up, expected) in [
             (json!(3), 10, true, 3),
             (json!("25%"), 3, true, 1),
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_can_always_move() {
+    fn rolling_updates_can_always_proceed() {
         let strategy = |surge: i64, unavailable: i64| json!({"maxSurge": surge, "maxUnavailable": unavailable});
         assert_eq!(surge_and_unavailable(&json!({}), 3), (1, 0));
         assert_eq!(surge_and_unavailable(&json!({}), 8), (2, 2));

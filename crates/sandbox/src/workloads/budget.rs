@@ -1,4 +1,4 @@
-//! PodDisruptionBudgets: how many of the Pods they cover may be missed now.
+//! PodDisruptionBudgets: how many of the covered Pods may be disrupted now.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -61,7 +61,7 @@ impl Workloads {
             .collect()
     }
 
-    /// What the controllers of the Pods want, all together; a Pod without one is one.
+    /// The sum of the desired replicas of the Pods' controllers. A Pod without a controller counts as one.
     fn expected(&self, pods: &[Arc<Value>]) -> i64 {
         let mut wanted: BTreeMap<&str, i64> = BTreeMap::new();
         for pod in pods {

@@ -1,10 +1,10 @@
-//! Conditions in a status.
+//! Conditions of a status.
 
 use serde_json::{Value, json};
 
 use crate::object;
 
-/// A condition as it is to be.
+/// The new content of a condition.
 #[derive(Clone, Copy)]
 pub(super) struct Condition<'a> {
     pub(super) kind: &'a str,
@@ -13,21 +13,21 @@ pub(super) struct Condition<'a> {
     pub(super) message: &'a str,
 }
 
-/// The condition of a type.
+/// The condition of this type.
 pub(super) fn find<'a>(conditions: &'a [Value], kind: &str) -> Option<&'a Value> {
     conditions
         .iter()
         .find(|condition| object::text(condition, "/type") == kind)
 }
 
-/// Whether a condition is `True`.
+/// True if a condition is `True`.
 pub(super) fn is_true(object: &Value, kind: &str) -> bool {
     find(object::items(object, "/status/conditions"), kind)
         .is_some_and(|condition| object::text(condition, "/status") == "True")
 }
 
-/// Sets a condition. With the same status and reason it stays as it is, unless it is `renewed`; the time of the transition moves
-/// with the status only.
+/// Sets a condition. It is kept if status and reason are the same, unless `renewed` is true. The transition time changes
+/// only with the status.
 pub(super) fn set(
     conditions: &mut Vec<Value>,
     condition: Condition<'_>,

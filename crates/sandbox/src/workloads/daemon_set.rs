@@ -1,4 +1,4 @@
-//! DaemonSets: one Pod on each node, of which there are three.
+//! DaemonSets: one Pod on each of three simulated nodes.
 
 use std::sync::Arc;
 
@@ -12,12 +12,11 @@ use super::{
 };
 use crate::object;
 
-/// The nodes.
 const NODES: [&str; 3] = ["node-1", "node-2", "node-3"];
 
 impl Workloads {
     pub(super) fn daemon_set(&mut self, key: &Key, set: &Value) {
-        let revision = self.present_revision(set);
+        let revision = self.ensure_revision(set);
         let pods = self.pods_of(set);
         let template = object::at(set, "/spec/template");
         for node in NODES {
@@ -64,7 +63,7 @@ impl Workloads {
         self.report(key, status);
     }
 
-    /// Deletes Pods of older templates: what does not work at once, the others as far as they can be missed.
+    /// Deletes Pods of older templates: unavailable ones at once, available ones up to `maxUnavailable`.
     fn replace(&self, set: &Value, pods: &[Arc<Value>], available: &[bool], revision: &str) {
         let nodes = i64::try_from(NODES.len()).unwrap_or_default();
         let allowed = object::at(set, "/spec/updateStrategy/rollingUpdate/maxUnavailable");

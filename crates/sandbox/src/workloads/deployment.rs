@@ -1,18 +1,18 @@
-//! Deployments: rolling updates, or all at once; paused ones; ones that do not get ahead.
+//! Deployments: rolling updates and `Recreate`, paused Deployments, and the progress deadline.
 
 use serde_json::{Value, json};
 
 use super::{
     Key, Workloads, amount,
     condition::{self, Condition},
-    family::{Family, Room},
+    family::{Family, RolloutBounds},
     number,
-    progress::Course,
+    progress::UpdateState,
     without_zeros,
 };
 use crate::object;
 
-/// The label that tells the Pods of its templates apart.
+/// The label that identifies the template of a Pod.
 const HASH: &str = "pod-template-hash";
 
 impl Workloads {
@@ -25,13 +25,13 @@ impl Workloads {
         } else {
             amount::surge_and_unavailable(strategy, replicas)
         };
-        let room = Room {
+        let bounds = RolloutBounds {
             replicas,
             surge,
             unavailable,
         };
         let family = self.family(deployment, HASH);
-        let mut founded = false;
+        let mut created = false;
         if object::at(deployment, "/spec/paused") == true {
             self.scale_paused(&family, replicas);
         } else if recreates
@@ -46,17 +46,17 @@ impl Workloads {
         } else if family.new.is_none() {
             let total = family.sum("/spec/replicas");
             let first = (replicas + surge - total).clamp(0, replicas);
-            self.found(deployment, &family, HASH, first);
-            founded = true;
+            self.create_replica_set(deployment, &family, HASH, first);
+            created = true;
         } else {
             self.annotate(key, deployment, &family);
-            self.roll(&family, room);
+            self.roll(&family, bounds);
         }
-        let status = self.deployment_status(key, deployment, &family, room, founded);
+        let status = self.deployment_status(key, deployment, &family, bounds, created);
         self.report(key, status);
     }
 
-    /// A Deployment that is paused can still grow and shrink, while it has one ReplicaSet.
+    /// Scales a paused Deployment that has only one active ReplicaSet.
     fn scale_paused(&self, family: &Family, replicas: i64) {
         let mut active = family
             .all()
@@ -71,8 +71,8 @@ impl Workloads {
         key: &Key,
         deployment: &Value,
         family: &Family,
-        room: Room,
-        founded: bool,
+        bounds: RolloutBounds,
+        created: bool,
     ) -> Value {
         let available = family.sum("/status/availableReplicas");
         let mut status = without_zeros(json!({
@@ -84,7 +84,7 @@ impl Workloads {
             "unavailableReplicas": (family.sum("/spec/replicas") - available).max(0),
         }));
         let mut conditions = object::items(deployment, "/status/conditions").to_vec();
-        let enough = if available >= room.replicas - room.unavailable {
+        let enough = if available >= bounds.replicas - bounds.unavailable {
             (
                 "True",
                 "MinimumReplicasAvailable",
@@ -105,16 +105,16 @@ impl Workloads {
         };
         let time = self.time(deployment);
         condition::set(&mut conditions, enough, &time, false);
-        let course = Course {
+        let update_state = UpdateState {
             name: family
                 .new
                 .as_ref()
                 .map_or(String::new(), |set| object::name(set).to_owned()),
-            replicas: room.replicas,
-            founded,
+            replicas: bounds.replicas,
+            created,
         };
-        if self.progress(key, deployment, &status, &mut conditions, &course) {
-            self.forget(deployment, family);
+        if self.progress(key, deployment, &status, &mut conditions, &update_state) {
+            self.delete_old_replica_sets(deployment, family);
         }
         object::set(&mut status, "conditions", conditions);
         status

@@ -1,4 +1,4 @@
-//! The ReplicaSets of a Deployment or of an Argo Rollout: one for each template that it has had.
+//! The ReplicaSets of a Deployment or an Argo Rollout, one for each version of the template.
 
 use std::{cmp::Reverse, sync::Arc};
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{Key, Kind, Workloads, number, reference};
 use crate::object;
 
-/// Where the two controllers count templates.
+/// The annotations in which the two controllers count template versions.
 const REVISIONS: [&str; 2] = [
     "deployment.kubernetes.io/revision",
     "rollout.argoproj.io/revision",
@@ -22,17 +22,16 @@ fn revision_key(owner: &Value) -> &'static str {
     }
 }
 
-/// The ReplicaSets of one owner.
 pub(super) struct Family {
-    /// That of the present template.
+    /// The ReplicaSet of the current template.
     pub(super) new: Option<Arc<Value>>,
-    /// The others, oldest first.
+    /// The other ReplicaSets, oldest first.
     pub(super) old: Vec<Arc<Value>>,
 }
 
-/// How many Pods a rolling update is to have, and how many more or fewer it may.
+/// The desired number of Pods, and how many more or fewer a rolling update may have.
 #[derive(Clone, Copy)]
-pub(super) struct Room {
+pub(super) struct RolloutBounds {
     pub(super) replicas: i64,
     pub(super) surge: i64,
     pub(super) unavailable: i64,
@@ -43,12 +42,12 @@ impl Family {
         self.old.iter().chain(&self.new)
     }
 
-    /// A number of the status, over all.
+    /// The sum of a number over all ReplicaSets.
     pub(super) fn sum(&self, pointer: &str) -> i64 {
         self.all().map(|set| number(set, pointer, 0)).sum()
     }
 
-    /// A number of the new one.
+    /// The number of the new ReplicaSet.
     pub(super) fn of_new(&self, pointer: &str) -> i64 {
         self.new.as_ref().map_or(0, |set| number(set, pointer, 0))
     }
@@ -67,14 +66,14 @@ fn revision(set: &Value) -> i64 {
         .unwrap_or_default()
 }
 
-/// The hash of a template, as names and labels carry it.
+/// The hash of a template, for names and labels.
 pub(super) fn hash(template: &Value) -> String {
     let digest = Algorithm::Md5.hex(&template.to_string());
     digest.get(..10).unwrap_or_default().to_owned()
 }
 
 impl Workloads {
-    /// The ReplicaSets of an owner; `label` is the one that tells their Pods apart.
+    /// The ReplicaSets of an owner. `label` identifies the template of their Pods.
     pub(super) fn family(&self, owner: &Value, label: &str) -> Family {
         let mut sets = self.owned(owner, Kind::ReplicaSet);
         sets.sort_by_cached_key(|set| (revision(set), object::name(set).to_owned()));
@@ -93,8 +92,14 @@ impl Workloads {
         Family { new, old: sets }
     }
 
-    /// Makes the ReplicaSet of the present template.
-    pub(super) fn found(&self, owner: &Value, family: &Family, label: &str, replicas: i64) {
+    /// Creates the ReplicaSet of the current template.
+    pub(super) fn create_replica_set(
+        &self,
+        owner: &Value,
+        family: &Family,
+        label: &str,
+        replicas: i64,
+    ) {
         let mut template = object::at(owner, "/spec/template").clone();
         let hash = hash(&template);
         let mut selector = object::at(owner, "/spec/selector").clone();
@@ -124,7 +129,8 @@ impl Workloads {
         self.create("replicasets", set, owner);
     }
 
-    /// Keeps the count of templates, on the new ReplicaSet and on the owner, and passes the owner's annotations on.
+    /// Updates the revision annotations of the new ReplicaSet and its owner, and copies the owner's annotations to the
+    /// ReplicaSet.
     pub(super) fn annotate(&self, key: &Key, owner: &Value, family: &Family) {
         let Some(new) = &family.new else {
             return;
@@ -151,26 +157,26 @@ impl Workloads {
         }
     }
 
-    /// One step of a rolling update.
-    pub(super) fn roll(&self, family: &Family, room: Room) {
+    /// Performs one step of a rolling update.
+    pub(super) fn roll(&self, family: &Family, bounds: RolloutBounds) {
         let Some(new) = &family.new else {
             return;
         };
         let total: i64 = family.all().map(|set| wanted(set)).sum();
         let has = wanted(new);
-        if has > room.replicas {
-            return self.scale(new, room.replicas);
+        if has > bounds.replicas {
+            return self.scale(new, bounds.replicas);
         }
-        let more = (room.replicas + room.surge - total).min(room.replicas - has);
+        let more = (bounds.replicas + bounds.surge - total).min(bounds.replicas - has);
         if more > 0 {
             return self.scale(new, has + more);
         }
-        let least = room.replicas - room.unavailable;
+        let least = bounds.replicas - bounds.unavailable;
         let coming = has - number(new, "/status/availableReplicas", 0);
         let mut fewer = total - least - coming;
         let mut old: Vec<(&Arc<Value>, i64)> =
             family.old.iter().map(|set| (set, wanted(set))).collect();
-        // What does not work goes first.
+        // Unavailable Pods are removed first.
         for (set, has) in &mut old {
             let broken =
                 (*has - number(set, "/status/availableReplicas", 0)).clamp(0, fewer.max(0));
@@ -189,8 +195,8 @@ impl Workloads {
         }
     }
 
-    /// Deletes the ReplicaSets of templates that are long gone.
-    pub(super) fn forget(&self, owner: &Value, family: &Family) {
+    /// Deletes old ReplicaSets beyond `revisionHistoryLimit`.
+    pub(super) fn delete_old_replica_sets(&self, owner: &Value, family: &Family) {
         let limit =
             usize::try_from(number(owner, "/spec/revisionHistoryLimit", 10)).unwrap_or_default();
         let mut empty: Vec<&Arc<Value>> = family
@@ -205,7 +211,7 @@ impl Workloads {
     }
 }
 
-/// Those that a ReplicaSet has from its owner.
+/// The annotations that a ReplicaSet gets from its owner.
 fn annotations_for_sets(owner: &Value) -> Map<String, Value> {
     let mut annotations = object::at(owner, "/metadata/annotations").clone();
     let annotations = object::as_map(&mut annotations);

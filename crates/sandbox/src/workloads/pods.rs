@@ -1,4 +1,4 @@
-//! Pods: made by controllers, started by nobody, and ready when they are told to be.
+//! Pods, and their simulated kubelet. Annotations configure when a Pod becomes ready.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use tokio::time::Instant;
 use super::{Key, Kind, Workloads, condition, number, reference};
 use crate::{object, resource::Resource, store::Preconditions};
 
-/// On a Pod, its template or its workload: how long after its start it is ready, as a duration, or `never`.
+/// On a Pod, its template or its workload: the time from its start until it is ready, as a duration, or `never`.
 const READY_AFTER: &str = "sandbox.eso-sync/ready-after";
 
-/// On the same: `"true"` if its containers end at once, again and again.
+/// On a Pod, its template or its workload: `"true"` if its containers crash repeatedly.
 const CRASHES: &str = "sandbox.eso-sync/crashes";
 
-/// Whether the annotations of an object can be understood; else the key of the first that cannot.
+/// Validates the annotations of an object. The error is the first invalid key.
 pub(crate) fn check(object: &Value) -> Result<(), &'static str> {
     for part in [object, object::at(object, "/spec/template")] {
         match object::annotation(part, READY_AFTER) {
@@ -29,12 +29,12 @@ pub(crate) fn check(object: &Value) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// A Pod that is to be made.
+/// A Pod to create.
 pub(super) struct NewPod<'a> {
     pub(super) owner: &'a Value,
     pub(super) template: &'a Value,
     pub(super) name: String,
-    /// Beside those of the template.
+    /// Labels in addition to those of the template.
     pub(super) labels: &'a [(&'a str, &'a str)],
     pub(super) node: &'a str,
 }
@@ -60,9 +60,9 @@ impl Workloads {
             own.insert((*key).to_owned(), (*value).into());
         }
         for key in [READY_AFTER, CRASHES] {
-            if let Some(told) = object::annotation(owner, key) {
+            if let Some(configured) = object::annotation(owner, key) {
                 let annotations = object::child(&mut metadata, "annotations");
-                annotations.entry(key).or_insert_with(|| told.into());
+                annotations.entry(key).or_insert_with(|| configured.into());
             }
         }
         let mut spec = object::at(template, "/spec").clone();
@@ -87,7 +87,7 @@ impl Workloads {
         }
     }
 
-    /// What a kubelet does with a Pod.
+    /// Simulates the kubelet for a Pod.
     pub(super) fn pod(&mut self, key: &Key, pod: &Value) {
         let is_new = ["", "Pending"].contains(&object::text(pod, "/status/phase"));
         if is_new && object::text(pod, "/status/startTime").is_empty() {
@@ -96,8 +96,8 @@ impl Workloads {
                 let status = object::child(pod, "status");
                 status.extend(object::as_map(&mut started.clone()).clone());
             });
-            if self.past {
-                self.date_pod_back(key);
+            if self.backdating {
+                self.backdate_pod(key);
             }
         } else if let Some(at) = self.ready.get(object::uid(pod)).copied() {
             if at <= Instant::now() {
@@ -110,7 +110,7 @@ impl Workloads {
                 );
                 self.change(key, true, |pod| object::set(pod, "status", status));
             } else {
-                self.again(key, at);
+                self.requeue(key, at);
             }
         }
     }
@@ -120,8 +120,8 @@ impl Workloads {
     }
 
     fn start_pod(&mut self, pod: &Value) -> Value {
-        // In the past the Pod carries the time of its owner already.
-        let now = if self.past {
+        // While loaded workloads are set up, the Pod already has the creation time of its owner.
+        let now = if self.backdating {
             object::text(pod, "/metadata/creationTimestamp").to_owned()
         } else {
             self.now()
@@ -131,7 +131,7 @@ impl Workloads {
         }
         let after = match object::annotation(pod, READY_AFTER) {
             Some("never") => None,
-            Some(_) if self.past => Some(Duration::ZERO),
+            Some(_) if self.backdating => Some(Duration::ZERO),
             text => {
                 let after = text.and_then(|text| text.parse().ok());
                 Some(after.map_or(Duration::ZERO, |GoDuration(after)| after))
@@ -144,21 +144,21 @@ impl Workloads {
         running(pod, &now, &now, after.is_some_and(|after| after.is_zero()))
     }
 
-    fn date_pod_back(&self, key: &Key) {
+    fn backdate_pod(&self, key: &Key) {
         if let (Some(resource), Some(pod)) = (Resource::of_plural("pods"), self.get(key)) {
             let time = object::text(&pod, "/status/startTime").to_owned();
-            self.store.date_back(resource, &pod, &time);
+            self.store.backdate(resource, &pod, &time);
         }
     }
 
-    /// The Pods of an object that count: neither ended nor about to.
+    /// The active Pods of an object: neither finished nor being deleted.
     pub(super) fn pods_of(&self, owner: &Value) -> Vec<std::sync::Arc<Value>> {
         let mut pods = self.owned(owner, Kind::Pod);
         pods.retain(|pod| !["Succeeded", "Failed"].contains(&object::text(pod, "/status/phase")));
         pods
     }
 
-    /// Whether a Pod is ready long enough. If that is a matter of time, the object is worked on again then.
+    /// True if a Pod has been ready for `minReadySeconds`. Otherwise the owner is queued for that time.
     pub(super) fn is_available(&mut self, key: &Key, owner: &Value, pod: &Value) -> bool {
         if !is_ready(pod) {
             return false;
@@ -180,12 +180,11 @@ impl Workloads {
         if seconds == 0 || time <= self.store.clock.now() {
             return true;
         }
-        self.again_at(key, time);
+        self.requeue_at_time(key, time);
         false
     }
 }
 
-/// Whether a Pod's Ready condition is `True`.
 pub(super) fn is_ready(pod: &Value) -> bool {
     condition::is_true(pod, "Ready")
 }

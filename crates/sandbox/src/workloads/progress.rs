@@ -1,4 +1,4 @@
-//! The condition that tells how an update gets ahead, and that it does not.
+//! The `Progressing` condition of Deployments and Rollouts.
 
 use serde_json::Value;
 
@@ -9,25 +9,25 @@ use super::{
 };
 use crate::object;
 
-/// An update under way.
-pub(super) struct Course {
-    /// The ReplicaSet that grows.
+/// The state of an update.
+pub(super) struct UpdateState {
+    /// The name of the new ReplicaSet.
     pub(super) name: String,
     pub(super) replicas: i64,
-    /// It was just made.
-    pub(super) founded: bool,
+    /// True if the new ReplicaSet was just created.
+    pub(super) created: bool,
 }
 
-/// What is to be said now.
-struct Said {
+/// The new content of the condition.
+struct NewCondition {
     status: &'static str,
     reason: &'static str,
     message: String,
-    /// Even if it was said before.
+    /// Write it even if status and reason are the same.
     renewed: bool,
 }
 
-impl Said {
+impl NewCondition {
     fn new(status: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
@@ -37,7 +37,7 @@ impl Said {
         }
     }
 
-    fn again(self) -> Self {
+    fn renewed(self) -> Self {
         Self {
             renewed: true,
             ..self
@@ -45,59 +45,60 @@ impl Said {
     }
 }
 
-impl Course {
+impl UpdateState {
     fn is_complete(&self, status: &Value) -> bool {
         let mut counts = ["/replicas", "/updatedReplicas", "/availableReplicas"].iter();
-        !self.founded && counts.all(|pointer| number(status, pointer, 0) == self.replicas)
+        !self.created && counts.all(|pointer| number(status, pointer, 0) == self.replicas)
     }
 }
 
 impl Workloads {
-    /// Keeps the condition; whether the update is complete.
+    /// Updates the condition. Returns true if the update is complete.
     pub(super) fn progress(
         &mut self,
         key: &Key,
         owner: &Value,
         status: &Value,
         conditions: &mut Vec<Value>,
-        course: &Course,
+        update_state: &UpdateState,
     ) -> bool {
         let current = condition::find(conditions, "Progressing").cloned();
-        let said = self.said(key, owner, status, current.as_ref(), course);
-        if let Some(said) = &said {
+        let new_condition = self.new_condition(key, owner, status, current.as_ref(), update_state);
+        if let Some(new_condition) = &new_condition {
             let condition = Condition {
                 kind: "Progressing",
-                status: said.status,
-                reason: said.reason,
-                message: &said.message,
+                status: new_condition.status,
+                reason: new_condition.reason,
+                message: &new_condition.message,
             };
             let time = self.time(owner);
-            condition::set(conditions, condition, &time, said.renewed);
+            condition::set(conditions, condition, &time, new_condition.renewed);
         }
-        said.is_none_or(|said| said.status != "Unknown") && course.is_complete(status)
+        new_condition.is_none_or(|new_condition| new_condition.status != "Unknown")
+            && update_state.is_complete(status)
     }
 
-    fn said(
+    fn new_condition(
         &mut self,
         key: &Key,
         owner: &Value,
         status: &Value,
         current: Option<&Value>,
-        course: &Course,
-    ) -> Option<Said> {
-        let name = &course.name;
+        update_state: &UpdateState,
+    ) -> Option<NewCondition> {
+        let name = &update_state.name;
         let reason = current.map_or("", |current| object::text(current, "/reason"));
         match (object::at(owner, "/spec/paused") == true, reason) {
             (true, "ProgressDeadlineExceeded") => return None,
             (true, _) => {
-                return Some(Said::new(
+                return Some(NewCondition::new(
                     "Unknown",
                     "DeploymentPaused",
                     "Deployment is paused",
                 ));
             }
             (false, "DeploymentPaused") => {
-                return Some(Said::new(
+                return Some(NewCondition::new(
                     "Unknown",
                     "DeploymentResumed",
                     "Deployment is resumed",
@@ -105,31 +106,32 @@ impl Workloads {
             }
             (false, _) => {}
         }
-        if course.founded {
+        if update_state.created {
             return Some(
-                Said::new("True", "NewReplicaSetCreated", "Created new replica set").again(),
+                NewCondition::new("True", "NewReplicaSetCreated", "Created new replica set")
+                    .renewed(),
             );
         }
-        if course.is_complete(status) {
+        if update_state.is_complete(status) {
             let message = format!("ReplicaSet \"{name}\" has successfully progressed.");
-            return Some(Said::new("True", "NewReplicaSetAvailable", message));
+            return Some(NewCondition::new("True", "NewReplicaSetAvailable", message));
         }
         if reason == "NewReplicaSetAvailable" && outdated(status) == 0 {
-            // It was complete; Pods come and go.
+            // The update was complete before; only Pods have changed since.
             return None;
         }
-        if is_ahead(status, object::at(owner, "/status")) {
+        if has_progress(status, object::at(owner, "/status")) {
             let message = format!("ReplicaSet \"{name}\" is progressing.");
-            return Some(Said::new("True", "ReplicaSetUpdated", message).again());
+            return Some(NewCondition::new("True", "ReplicaSetUpdated", message).renewed());
         }
-        self.is_late(key, owner, current).then(|| {
+        self.is_overdue(key, owner, current).then(|| {
             let message = format!("ReplicaSet \"{name}\" has timed out progressing.");
-            Said::new("False", "ProgressDeadlineExceeded", message)
+            NewCondition::new("False", "ProgressDeadlineExceeded", message)
         })
     }
 
-    /// Whether nothing got ahead for too long. Otherwise it is looked at again when it would be.
-    fn is_late(&mut self, key: &Key, owner: &Value, current: Option<&Value>) -> bool {
+    /// True if there was no progress until the deadline. Otherwise the owner is queued for the deadline.
+    fn is_overdue(&mut self, key: &Key, owner: &Value, current: Option<&Value>) -> bool {
         let Some(current) = current else {
             return false;
         };
@@ -150,8 +152,8 @@ impl Workloads {
         if deadline < self.store.clock.now() {
             return true;
         }
-        // Times in conditions are whole seconds.
-        self.again_at(
+        // Times in conditions are truncated to seconds.
+        self.requeue_at_time(
             key,
             deadline
                 .saturating_add(jiff::SignedDuration::from_secs(1))
@@ -161,13 +163,13 @@ impl Workloads {
     }
 }
 
-/// The Pods of older templates.
+/// The number of Pods of older templates.
 fn outdated(status: &Value) -> i64 {
     number(status, "/replicas", 0) - number(status, "/updatedReplicas", 0)
 }
 
-/// Whether a status is nearer to the end than the one before.
-fn is_ahead(now: &Value, before: &Value) -> bool {
+/// True if the status shows progress compared to the previous one.
+fn has_progress(now: &Value, before: &Value) -> bool {
     let mut counts = ["/updatedReplicas", "/readyReplicas", "/availableReplicas"].iter();
     outdated(now) < outdated(before)
         || counts.any(|pointer| number(now, pointer, 0) > number(before, pointer, 0))

@@ -1,5 +1,5 @@
-//! ReplicaSets: so many Pods of one template. A `ReplicationController` does the same, and stands for all controllers that keep
-//! Pods and that eso-sync knows nothing of.
+//! ReplicaSets and the similar kind `ReplicationController`: a number of Pods with one template. eso-sync does not
+//! support the latter, so tests use it as an example of an unknown controller.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::object;
 
-/// A node for all Pods that need none in particular.
+/// The node of all Pods that need no particular one.
 const NODE: &str = "node-1";
 
 impl Workloads {
@@ -33,7 +33,7 @@ impl Workloads {
             }
         } else {
             let surplus = pods.len() - wanted;
-            for pod in least_missed(pods).iter().take(surplus) {
+            for pod in deletion_order(pods).iter().take(surplus) {
                 self.delete(pod, Kind::Pod);
             }
         }
@@ -41,7 +41,7 @@ impl Workloads {
     }
 
     fn replica_set_status(&mut self, key: &Key, set: &Value) {
-        // What was just made or deleted is not in the index yet: it is seen at the next look.
+        // Pods that were just created or deleted are not in the index yet. Their events update the status again.
         let pods = self.pods_of(set);
         let ready = pods.iter().filter(|pod| pods::is_ready(pod)).count();
         let mut available = 0;
@@ -57,8 +57,8 @@ impl Workloads {
     }
 }
 
-/// The Pods in the order in which they go: first what is not ready, of the rest the youngest.
-fn least_missed(mut pods: Vec<Arc<Value>>) -> Vec<Arc<Value>> {
+/// Sorts Pods in the order of deletion: those that are not ready, then the youngest.
+fn deletion_order(mut pods: Vec<Arc<Value>>) -> Vec<Arc<Value>> {
     pods.sort_by_cached_key(|pod| {
         let created = object::text(pod, "/metadata/creationTimestamp").to_owned();
         (pods::is_ready(pod), std::cmp::Reverse(created))

@@ -1,4 +1,4 @@
-//! The templates that a StatefulSet or a DaemonSet has had, each in a ControllerRevision.
+//! The template versions of a StatefulSet or DaemonSet, each in a ControllerRevision.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use super::{Workloads, family, number, reference};
 use crate::{object, resource::Resource};
 
-/// The label that tells the Pods of templates apart.
+/// The label that identifies the template of a Pod.
 pub(super) const HASH: &str = "controller-revision-hash";
 
 impl Workloads {
-    /// The revision of the present template, made where there is none.
-    pub(super) fn present_revision(&self, owner: &Value) -> String {
+    /// The revision of the current template. Creates it if it does not exist.
+    pub(super) fn ensure_revision(&self, owner: &Value) -> String {
         let template = object::at(owner, "/spec/template");
         let name = format!("{}-{}", object::name(owner), family::hash(template));
         let found = self.revisions(owner);

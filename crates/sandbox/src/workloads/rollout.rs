@@ -1,5 +1,5 @@
-//! Argo Rollouts, as far as restarts go: `spec.restartAt` evicts older Pods, a new template rolls in as with a Deployment. Steps
-//! of a canary and the like are not taken.
+//! Argo Rollouts, as far as restarts need them: `spec.restartAt` evicts older Pods, and a new template is rolled out as
+//! in a Deployment. Canary steps and other strategies are not implemented.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use super::{
     Key, Kind, Workloads, amount,
     condition::{self, Condition},
-    family::{Family, Room},
+    family::{Family, RolloutBounds},
     number,
-    progress::Course,
+    progress::UpdateState,
     without_zeros,
 };
 use crate::{api::evict, object};
 
-/// The label that tells the Pods of its templates apart.
+/// The label that identifies the template of a Pod.
 const HASH: &str = "rollouts-pod-template-hash";
 
 impl Workloads {
@@ -22,35 +22,35 @@ impl Workloads {
         let replicas = number(rollout, "/spec/replicas", 1);
         let (surge, unavailable) =
             amount::surge_and_unavailable(object::at(rollout, "/spec/strategy/canary"), replicas);
-        let room = Room {
+        let bounds = RolloutBounds {
             replicas,
             surge,
             unavailable,
         };
         let family = self.family(rollout, HASH);
-        let mut founded = false;
+        let mut created = false;
         if object::at(rollout, "/spec/paused") == true {
-            // Neither grows nor moves.
+            // A paused Rollout is neither scaled nor updated.
         } else if family.new.is_none() {
             let first = (replicas + surge - family.sum("/spec/replicas")).clamp(0, replicas);
-            self.found(rollout, &family, HASH, first);
-            founded = true;
+            self.create_replica_set(rollout, &family, HASH, first);
+            created = true;
         } else {
             self.annotate(key, rollout, &family);
-            self.roll(&family, room);
+            self.roll(&family, bounds);
         }
-        let restarted = self.restart(key, rollout, &family, room);
-        let status = self.rollout_status(key, rollout, &family, (room, founded), restarted);
+        let restarted = self.restart(key, rollout, &family, bounds);
+        let status = self.rollout_status(key, rollout, &family, (bounds, created), restarted);
         self.report(key, status);
     }
 
-    /// Evicts Pods that are older than `restartAt`, as many at a time as may be missing. Gives `restartedAt`.
+    /// Evicts Pods that are older than `restartAt`, at most `unavailable` at a time. Returns `restartedAt`.
     fn restart(
         &mut self,
         key: &Key,
         rollout: &Value,
         family: &Family,
-        room: Room,
+        bounds: RolloutBounds,
     ) -> Option<String> {
         let before = || {
             Some(object::text(rollout, "/status/restartedAt").to_owned())
@@ -65,10 +65,10 @@ impl Workloads {
             return before();
         }
         if at > self.store.clock.now() {
-            self.again_at(key, at);
+            self.requeue_at_time(key, at);
             return before();
         }
-        let total = family.sum("/spec/replicas").max(room.replicas);
+        let total = family.sum("/spec/replicas").max(bounds.replicas);
         let mut pods = Vec::new();
         for set in family.all() {
             pods.extend(self.owned(set, Kind::Pod));
@@ -77,7 +77,7 @@ impl Workloads {
         for pod in &pods {
             available += i64::from(self.is_available(key, rollout, pod));
         }
-        let mut allowed = room.unavailable.max(1) - (total - available);
+        let mut allowed = bounds.unavailable.max(1) - (total - available);
         let is_older = |pod: &Value| {
             object::text(pod, "/metadata/creationTimestamp")
                 .parse::<Timestamp>()
@@ -92,8 +92,8 @@ impl Workloads {
                 break;
             }
             if evict(&self.store, &Value::Null, &pod).is_err() {
-                // The budget says no: the real controller comes back after a while too.
-                self.again(
+                // The budget does not allow it. The real controller also retries after a delay.
+                self.requeue(
                     key,
                     tokio::time::Instant::now() + std::time::Duration::from_secs(1),
                 );
@@ -109,13 +109,13 @@ impl Workloads {
         key: &Key,
         rollout: &Value,
         family: &Family,
-        (room, founded): (Room, bool),
+        (bounds, created): (RolloutBounds, bool),
         restarted: Option<String>,
     ) -> Value {
         let available = family.sum("/status/availableReplicas");
         let hash = |set: &Value| object::label(set, HASH).unwrap_or_default().to_owned();
         let present = family.new.as_ref().map(|set| hash(set)).unwrap_or_default();
-        // To this controller a generation is a text.
+        // This controller writes the generation as a string.
         let mut status = without_zeros(json!({
             "observedGeneration": object::generation(rollout).to_string(),
             "replicas": family.sum("/status/replicas"), "HPAReplicas": family.sum("/status/replicas"),
@@ -124,7 +124,7 @@ impl Workloads {
             "currentPodHash": present,
         }));
         let mut conditions = object::items(rollout, "/status/conditions").to_vec();
-        let enough = available >= room.replicas - room.unavailable;
+        let enough = available >= bounds.replicas - bounds.unavailable;
         let enough = Condition {
             kind: "Available",
             status: if enough { "True" } else { "False" },
@@ -137,15 +137,15 @@ impl Workloads {
         };
         let time = self.time(rollout);
         condition::set(&mut conditions, enough, &time, false);
-        let course = Course {
+        let update_state = UpdateState {
             name: family
                 .new
                 .as_ref()
                 .map_or(String::new(), |set| object::name(set).to_owned()),
-            replicas: room.replicas,
-            founded,
+            replicas: bounds.replicas,
+            created,
         };
-        let complete = self.progress(key, rollout, &status, &mut conditions, &course);
+        let complete = self.progress(key, rollout, &status, &mut conditions, &update_state);
         let stable = match object::text(rollout, "/status/stableRS") {
             stable if !complete && !stable.is_empty() => stable.to_owned(),
             _ => present,
@@ -168,7 +168,7 @@ impl Workloads {
     }
 }
 
-/// How it is with a Rollout, in one word, and why.
+/// The phase of a Rollout and its reason.
 fn phase(
     rollout: &Value,
     conditions: &[Value],
@@ -176,11 +176,11 @@ fn phase(
     restarted: Option<&str>,
 ) -> (&'static str, &'static str) {
     let asked = object::text(rollout, "/spec/restartAt");
-    let is_late = condition::find(conditions, "Progressing")
+    let is_overdue = condition::find(conditions, "Progressing")
         .is_some_and(|condition| object::text(condition, "/status") == "False");
     if object::at(rollout, "/spec/paused") == true {
         ("Paused", "manually paused")
-    } else if is_late {
+    } else if is_overdue {
         ("Degraded", "ProgressDeadlineExceeded")
     } else if !complete {
         (

@@ -1,4 +1,4 @@
-//! StatefulSets: numbered Pods, made upwards and replaced downwards, one by one.
+//! StatefulSets: Pods with ordinals, created in ascending and replaced in descending order, one at a time.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,10 +12,9 @@ use super::{
 };
 use crate::object;
 
-/// The Pods by their number.
-type Numbered = BTreeMap<i64, Arc<Value>>;
+/// The Pods by their ordinal.
+type PodsByOrdinal = BTreeMap<i64, Arc<Value>>;
 
-/// The revisions that count.
 struct Revisions {
     current: String,
     update: String,
@@ -23,19 +22,19 @@ struct Revisions {
 
 impl Workloads {
     pub(super) fn stateful_set(&mut self, key: &Key, set: &Value) {
-        let update = self.present_revision(set);
+        let update = self.ensure_revision(set);
         let current = match object::text(set, "/status/currentRevision") {
             "" => update.clone(),
             current => current.to_owned(),
         };
         let revisions = Revisions { current, update };
-        let pods = self.numbered(set);
+        let pods = self.pods_by_ordinal(set);
         self.step(set, &pods, &revisions);
         let status = self.stateful_set_status(key, set, &pods, revisions);
         self.report(key, status);
     }
 
-    fn numbered(&self, set: &Value) -> Numbered {
+    fn pods_by_ordinal(&self, set: &Value) -> PodsByOrdinal {
         let prefix = format!("{}-", object::name(set));
         let number = |pod: &Arc<Value>| object::name(pod).strip_prefix(&prefix)?.parse().ok();
         self.owned(set, Kind::Pod)
@@ -44,15 +43,15 @@ impl Workloads {
             .collect()
     }
 
-    /// Does the next thing: makes a Pod, takes one away, replaces one.
-    fn step(&self, set: &Value, pods: &Numbered, revisions: &Revisions) {
+    /// Performs the next steps: creates, deletes or replaces Pods.
+    fn step(&self, set: &Value, pods: &PodsByOrdinal, revisions: &Revisions) {
         let replicas = number(set, "/spec/replicas", 1);
         let parallel = object::text(set, "/spec/podManagementPolicy") == "Parallel";
         let mut complete = true;
         for index in 0..replicas {
             match pods.get(&index) {
                 None => {
-                    self.make_numbered(set, index, revisions);
+                    self.make_pod_with_ordinal(set, index, revisions);
                     complete = false;
                     if !parallel {
                         return;
@@ -68,7 +67,7 @@ impl Workloads {
                 return;
             }
         }
-        // Also where they are made all at once, they are replaced one by one.
+        // With podManagementPolicy Parallel, Pods are still replaced one at a time.
         if !complete || object::text(set, "/spec/updateStrategy/type") == "OnDelete" {
             return;
         }
@@ -85,7 +84,7 @@ impl Workloads {
         }
     }
 
-    fn make_numbered(&self, set: &Value, index: i64, revisions: &Revisions) {
+    fn make_pod_with_ordinal(&self, set: &Value, index: i64, revisions: &Revisions) {
         let rolls = object::text(set, "/spec/updateStrategy/type") != "OnDelete";
         let revision = if rolls && index < partition(set) {
             &revisions.current
@@ -111,7 +110,7 @@ impl Workloads {
         &mut self,
         key: &Key,
         set: &Value,
-        pods: &Numbered,
+        pods: &PodsByOrdinal,
         revisions: Revisions,
     ) -> Value {
         let Revisions {

@@ -1,5 +1,5 @@
-"""Prints what Azure's own clients make of the vault at kv.vault.azure.net. That it is a double they cannot know: they reach it
-by HTTPS_PROXY, and trust it by REQUESTS_CA_BUNDLE."""
+"""Prints what Azure's own clients read from the vault at kv.vault.azure.net. They reach the double through HTTPS_PROXY and trust
+it through REQUESTS_CA_BUNDLE."""
 
 import json
 import sys

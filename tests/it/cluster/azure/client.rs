@@ -1,4 +1,4 @@
-//! Azure's own clients for Python against the double: whom they take for Azure is near enough to it.
+//! Runs Azure's own Python clients against the double, to show that it behaves like Azure.
 
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -11,7 +11,7 @@ use crate::{cluster::skipped, support::optional_variable};
 
 #[tokio::test]
 #[ignore = "needs the clouds' clients (tests/cluster/run)"]
-async fn azures_own_clients_take_the_double_for_azure() {
+async fn azure_clients_accept_the_double() {
     let Some(python) = optional_variable("ESO_SYNC_TEST_PYTHON") else {
         return skipped("Python with Azure's clients");
     };

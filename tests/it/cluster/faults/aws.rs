@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use futures::future::join_all;
 use serde_json::json;
 
-use super::{Calls, Case, PLANTED, complaints, drift, leaks, moto};
+use super::{Calls, Case, PLANTED, differences, drift, leaks, moto};
 use crate::{
     cluster::skipped,
     drift::verdicts,
@@ -13,15 +13,15 @@ use crate::{
     support::{World, optional_variable},
 };
 
-/// What is told of moto's secrets as they are.
+/// The verdicts without a fault.
 pub(super) const WITHOUT_FAULTS: [(&str, &str); 10] = [
     ("many", "in-sync"),
     ("binary", "in-sync"),
     ("rotated", "stale: k changed"),
     ("version", "in-sync"),
-    // It is to be deleted, and the operator would fail at it.
+    // It is marked for deletion, so the operator would fail.
     ("doomed", "stale"),
-    // A version with this stage has never been there.
+    // No version ever had this stage.
     ("unstaged", "missing"),
     ("found", "in-sync"),
     ("tagged", "in-sync"),
@@ -29,13 +29,13 @@ pub(super) const WITHOUT_FAULTS: [(&str, &str); 10] = [
     ("parameter-rotated", "stale: k changed"),
 ];
 
-/// One of each service, each a call.
+/// One of each service. Each needs one call.
 const ROTATED: [&str; 2] = ["rotated", "parameter-rotated"];
 const BATCH: &str = "secretsmanager.BatchGetSecretValue";
 const SECRET: &str = "secretsmanager.GetSecretValue";
 const PARAMETER: &str = "AmazonSSM.GetParameter";
 
-/// As both services answer what they refuse.
+/// An error response, in the format of both services.
 fn error(code: &str) -> Fault {
     let kind = ("content-type", "application/x-amz-json-1.1".to_owned());
     let body = json!({"__type": code, "message": PLANTED});
@@ -51,8 +51,8 @@ fn case(name: &'static str, calls: usize) -> Case {
     }
 }
 
-/// What passes, or can be had in another way: nothing else is told than without.
-fn passing(calls: usize) -> Vec<Faulty> {
+/// Transient faults, and faults for which there is another way to read: the verdicts do not change.
+fn transient_faults(calls: usize) -> Vec<Faulty> {
     let case = |name| case(name, calls);
     let ends_early = |asked: &Asked| {
         let first = ["secretsmanager.ListSecrets", "AmazonSSM.GetParameters"]
@@ -100,14 +100,16 @@ fn passing(calls: usize) -> Vec<Faulty> {
     ]
 }
 
-/// What stays: nothing can be told, and why.
-fn staying(ns: &str, calls: usize) -> Vec<Faulty> {
+/// Permanent faults: everything is unverifiable, with a reason.
+fn permanent_faults(ns: &str, calls: usize) -> Vec<Faulty> {
     let case = |name| case(name, calls);
     let each = moto::MANY + moto::PARAMETERS;
     let denied = case("denied").stays(
         "denied",
         Calls::AtMost(calls + each),
-        &format!("lacking: ssm:GetParameter on arn:aws:ssm:sa-east-1:*:parameter/{ns}/rotated"),
+        &format!(
+            "missing permission: ssm:GetParameter on arn:aws:ssm:sa-east-1:*:parameter/{ns}/rotated"
+        ),
     );
     let no_login = |name, code: &str, calls| Case {
         unread: 2,
@@ -149,7 +151,7 @@ fn staying(ns: &str, calls: usize) -> Vec<Faulty> {
         ),
         (denied, always(|| error("AccessDeniedException"))),
         (
-            // Those that are on their way at once may each have a try.
+            // Parallel calls may each log in once.
             Case {
                 logins: 4..=6,
                 ..no_login("tokens are always old", "ExpiredTokenException", 8)
@@ -163,8 +165,8 @@ fn staying(ns: &str, calls: usize) -> Vec<Faulty> {
     ]
 }
 
-/// What happens to one secret of several.
-fn of_batches(ns: &str, calls: usize) -> Vec<Faulty> {
+/// Faults of one secret in a batch.
+fn batch_faults(ns: &str, calls: usize) -> Vec<Faulty> {
     let case = |name| case(name, calls);
     let one = format!("{ns}-p-3");
     let arn = format!("arn:aws:secretsmanager:sa-east-1:*:secret:{one}-*");
@@ -218,7 +220,7 @@ fn of_batches(ns: &str, calls: usize) -> Vec<Faulty> {
     ]
 }
 
-/// An error in place of this secret's value.
+/// Replaces the value of this secret by an error.
 fn lacks(name: &str, code: &'static str) -> Fault {
     let name = name.to_owned();
     Fault::Edited(Box::new(move |answer| {
@@ -237,7 +239,7 @@ fn lacks(name: &str, code: &'static str) -> Fault {
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn faults_in_aws_are_told_as_what_they_are() {
+async fn faults_in_aws_are_reported_correctly() {
     let Some(url) = optional_variable("ESO_SYNC_TEST_MOTO") else {
         return skipped("moto");
     };
@@ -245,15 +247,19 @@ async fn faults_in_aws_are_told_as_what_they_are() {
     moto::prepare(&world, &url).await;
     let calls = calls_without_faults(&world, &url).await;
     let ns = &world.namespace;
-    let cases = [passing(calls), staying(ns, calls), of_batches(ns, calls)];
-    // All at once: what one waits for costs the others nothing.
+    let cases = [
+        transient_faults(calls),
+        permanent_faults(ns, calls),
+        batch_faults(ns, calls),
+    ];
+    // All in parallel, because most of the time is spent waiting.
     let checks = cases.into_iter().flatten().map(async |(case, script)| {
         let proxy = Proxy::before(&url, script).await;
-        complaints(&world, &proxy, &case).await
+        differences(&world, &proxy, &case).await
     });
     let (wrong, waits, pace) = futures::join!(
         join_all(checks),
-        waits_are_kept(&world, &url),
+        retry_after_is_respected(&world, &url),
         pace_is_halved(&world, &url)
     );
     let wrong: Vec<String> = wrong.into_iter().chain([waits, pace]).flatten().collect();
@@ -272,13 +278,13 @@ async fn calls_without_faults(world: &World, url: &str) -> usize {
     asked.iter().filter(|asked| !asked.is_login()).count()
 }
 
-/// Nothing is asked before the time that the service names.
-async fn waits_are_kept(world: &World, url: &str) -> Vec<String> {
+/// A retry waits for the time in the `Retry-After` header.
+async fn retry_after_is_respected(world: &World, url: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     for (status, name) in [(429, "429 with a time"), (503, "503 with a time")] {
         let case = case(name, 0).of(&ROTATED, Calls::OneMoreEach(4));
         let proxy = Proxy::before(url, first(1, move || page(status, Some("1")))).await;
-        wrong.extend(complaints(world, &proxy, &case).await);
+        wrong.extend(differences(world, &proxy, &case).await);
         for operation in [SECRET, PARAMETER] {
             let pause = proxy.pause(operation);
             if pause < Duration::from_secs(1) {
@@ -289,7 +295,7 @@ async fn waits_are_kept(world: &World, url: &str) -> Vec<String> {
     wrong
 }
 
-/// Each secret takes a call, at twenty a second; from the first that is throttled on there are ten a second.
+/// Each secret takes one call, at twenty per second. After the first throttled call the rate is ten per second.
 async fn pace_is_halved(world: &World, url: &str) -> Vec<String> {
     let denied_and_throttled = |asked: &Asked| match asked.operation.as_str() {
         BATCH => error("AccessDeniedException"),
@@ -311,15 +317,15 @@ async fn pace_is_halved(world: &World, url: &str) -> Vec<String> {
     }
     let said = "AWS denies secretsmanager:BatchGetSecretValue";
     if outcome.stderr.matches(said).count() != 1 {
-        wrong.push("pace: that batches are denied is said once".to_owned());
+        wrong.push("pace: the denied batch call must be reported exactly once".to_owned());
     }
     let asked = proxy.asked();
     let mut calls = asked.iter().filter(|asked| asked.operation == SECRET);
     let throttled = calls.next().expect("a call").at;
     let spent = calls.next_back().expect("another call").at - throttled;
-    // It is 2.4 s for the 24 others; a few of them may have had their turns before.
+    // The 24 others take 2.4 s. A few of them may have got their rate permits before.
     if spent < Duration::from_secs(2) {
-        wrong.push(format!("pace: all were read within {spent:?}"));
+        wrong.push(format!("pace: all were read within only {spent:?}"));
     }
     wrong
 }

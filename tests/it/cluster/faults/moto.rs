@@ -1,4 +1,4 @@
-//! What moto holds for these tests, and the ExternalSecrets that read it.
+//! The secrets and parameters in moto for these tests, and the ExternalSecrets that read them.
 
 use std::net::SocketAddr;
 
@@ -9,20 +9,20 @@ use serde_json::{Value, json};
 use super::PLANTED;
 use crate::{providers::proxy, support::World};
 
-/// Others read in other regions.
+/// A region that no other test uses.
 const REGION: &str = "sa-east-1";
 
-/// More than `BatchGetSecretValue` takes at once, or answers on one page.
+/// More than the limit of one `BatchGetSecretValue` call and of one page.
 pub(super) const MANY: usize = 25;
 
-/// More than `GetParameters` takes at once.
+/// More than the limit of one `GetParameters` call.
 pub(super) const PARAMETERS: usize = 12;
 
-/// The stores.
+/// The names of the stores.
 const SECRETS: &str = "secrets";
 const STORE: &str = "parameters";
 
-/// The real server.
+/// A client of moto.
 struct Moto(SocketAddr);
 
 impl Moto {
@@ -51,7 +51,7 @@ impl Moto {
     }
 }
 
-/// Secrets and parameters, what the operator makes of them, and what has come to some since.
+/// Creates secrets, parameters and ExternalSecrets, waits until the operator has synced them, and then changes some.
 pub(super) async fn prepare(world: &World, moto: &str) {
     let moto = Moto(proxy::address(moto));
     let ns = &world.namespace;
@@ -106,7 +106,7 @@ async fn stores(world: &World) {
     let key = |key: &str| json!({"name": "aws", "key": key});
     let keys = json!({"accessKeyIDSecretRef": key("id"), "secretAccessKeySecretRef": key("key")});
     for (name, service) in [(SECRETS, "SecretsManager"), (STORE, "ParameterStore")] {
-        // A role is taken on with each login, which tells the logins.
+        // Each login assumes a role, so that logins can be counted.
         let role = "arn:aws:iam::123456789012:role/reader";
         let aws = json!({"service": service, "region": REGION, "role": role, "auth": {"secretRef": keys}});
         let version = format!("external-secrets.io/{}", world.version);
@@ -116,7 +116,7 @@ async fn stores(world: &World) {
     }
 }
 
-/// What is read, and from which store.
+/// The name, store and spec of each ExternalSecret.
 fn specs(ns: &str) -> Vec<(&'static str, &'static str, Value)> {
     let one = |key: &str, version: &str| json!({"data": [{"secretKey": "k", "remoteRef": {"key": key, "version": version}}]});
     let secret = |name: &str, version: &str| one(&format!("{ns}-{name}"), version);

@@ -1,4 +1,4 @@
-//! Logins: roles, tokens that expire, keys that are wrong, and stores that ask for what they may not have.
+//! Logins: roles, expired tokens, invalid keys, and unsupported stores.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -15,7 +15,7 @@ use crate::providers::{double::Double, support::nowhere};
 const ROLE: &str = "arn:aws:iam::123456789012:role/reader";
 
 #[tokio::test]
-async fn roles_are_taken_on_one_after_the_other() {
+async fn roles_are_assumed_in_order() {
     let double = Double::start(|asked| match asked.field("RoleArn").as_str() {
         "" => everything(asked),
         arn => {
@@ -52,7 +52,7 @@ async fn roles_are_taken_on_one_after_the_other() {
             step("KEYsecond", "AssumeRole", ROLE),
             step("KEYreader", "GetSecretValue", ""),
         ],
-        "each was fetched once"
+        "each role is assumed once"
     );
     let fields = |place: usize| {
         [
@@ -66,13 +66,13 @@ async fn roles_are_taken_on_one_after_the_other() {
     assert_eq!(
         fields(0),
         ["", "", "", ""],
-        "they go with the last role alone"
+        "they apply only to the last role"
     );
     assert_eq!(fields(2), ["outside", "team", "a", "team"]);
 }
 
 #[tokio::test]
-async fn a_token_that_expired_is_renewed_once() {
+async fn expired_token_is_renewed_once() {
     let logins = AtomicUsize::new(0);
     let double = Double::start(move |asked| match operation(asked).as_str() {
         "AssumeRole" => assumed(
@@ -101,9 +101,9 @@ async fn a_token_that_expired_is_renewed_once() {
     assert_eq!(turns.calls(), 2);
 }
 
-/// Several calls are on their way when it expires.
+/// Several calls are in flight when the token expires.
 #[tokio::test]
-async fn a_token_that_expired_is_renewed_once_for_all_calls() {
+async fn expired_token_is_renewed_once_for_all_calls() {
     let logins = AtomicUsize::new(0);
     let double = Double::start(move |asked| match operation(asked).as_str() {
         "AssumeRole" => assumed(
@@ -126,7 +126,7 @@ async fn a_token_that_expired_is_renewed_once_for_all_calls() {
 }
 
 #[tokio::test]
-async fn a_token_that_stays_expired_is_a_login_that_failed() {
+async fn endless_expiry_is_a_failed_login() {
     let double = Double::start(|_| error(400, "ExpiredTokenException", "expired")).await;
     let provider = connected(&double.url, &json!({})).await;
     let turns = turns();
@@ -138,7 +138,7 @@ async fn a_token_that_stays_expired_is_a_login_that_failed() {
 }
 
 #[tokio::test]
-async fn keys_that_aws_does_not_know_are_a_login_that_failed() {
+async fn unknown_access_key_is_a_failed_login() {
     for code in ["UnrecognizedClientException", "InvalidSignatureException"] {
         let double = Double::start(move |_| error(400, code, "no")).await;
         let provider = connected(&double.url, &json!({})).await;
@@ -147,13 +147,13 @@ async fn keys_that_aws_does_not_know_are_a_login_that_failed() {
             read(&*provider, &[secret("db")], &turns).await,
             [format!("login-failed (GetSecretValue: {code}) (store)")]
         );
-        assert_eq!(turns.calls(), 1, "it is not tried again");
+        assert_eq!(turns.calls(), 1, "the call is not retried");
     }
 }
 
-/// Told once for the store, before anything is read.
+/// It is reported once for the store, before the first read.
 #[tokio::test]
-async fn a_role_that_is_denied_is_named() {
+async fn denied_role_is_named() {
     let double = Double::start(|asked| match asked.field("RoleArn").as_str() {
         ROLE => sts_error("AccessDenied"),
         _ => assumed(asked, "KEY"),
@@ -171,7 +171,7 @@ async fn a_role_that_is_denied_is_named() {
         let unread = try_connect(&double.url, &settings)
             .await
             .err()
-            .expect("no login");
+            .expect("expected a failed login");
         assert_eq!(
             unread.why.to_string(),
             format!("login-failed (AssumeRole {ROLE}: AccessDenied)")
@@ -182,21 +182,21 @@ async fn a_role_that_is_denied_is_named() {
         );
         assert!(unread.whole_store);
     }
-    // The one before it is denied: that is what is told.
+    // The role before it is denied, and that error is reported.
     let settings = json!({"role": "arn:aws:iam::1:role/last", "additionalRoles": [ROLE]});
     let unread = try_connect(&double.url, &settings)
         .await
         .err()
-        .expect("no login");
+        .expect("expected a failed login");
     assert_eq!(
         unread.permission.as_deref(),
         Some(&*format!("sts:AssumeRole on {ROLE}"))
     );
 }
 
-/// The operator reads it with its own Pod's identity, which is not ours; nothing is sent.
+/// The operator reads it with its own Pod's identity, which the job does not have. No request is sent.
 #[tokio::test]
-async fn a_store_without_auth_is_not_read_with_its_own_credentials() {
+async fn store_without_auth_is_refused() {
     let key = StoreKey::Cluster {
         name: "aws".to_owned(),
     };
@@ -204,13 +204,13 @@ async fn a_store_without_auth_is_not_read_with_its_own_credentials() {
     let unread = connect(&store(&json!({})), Identity::Store(&resolver), &nowhere())
         .await
         .err()
-        .expect("no login");
+        .expect("expected a failed login");
     assert_eq!(unread.why.reason, unread::CONTROLLER_IDENTITY);
     assert!(unread.whole_store);
 }
 
 #[tokio::test]
-async fn what_is_not_supported_sends_nothing() {
+async fn unsupported_setting_sends_no_request() {
     let double = Double::start(everything).await;
     for (settings, named) in [
         (

@@ -1,4 +1,4 @@
-//! Throttling, failures, connections that end, and errors that hold values.
+//! Throttling, server errors, broken connections, and errors that contain values.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::providers::double::{Asked, Double, Reply, logged};
 
-/// The first so many answers are others.
+/// A double whose first answers are replaced.
 async fn at_first(times: usize, other: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Double {
     let count = AtomicUsize::new(0);
     Double::start(move |asked| {
@@ -34,7 +34,7 @@ async fn read_db(double: &Double) -> (String, u64) {
 }
 
 #[tokio::test]
-async fn throttling_waits_for_as_long_as_it_was_told() {
+async fn throttling_honours_retry_after() {
     let double = at_first(1, |_| {
         error(400, "ThrottlingException", "Rate exceeded").with("retry-after", "1")
     })
@@ -45,7 +45,7 @@ async fn throttling_waits_for_as_long_as_it_was_told() {
 }
 
 #[tokio::test]
-async fn throttling_without_end_is_said() {
+async fn endless_throttling_is_reported() {
     let double = at_first(usize::MAX, |_| {
         error(429, "TooManyRequestsException", PLANTED).with("retry-after", "0")
     })
@@ -59,28 +59,28 @@ async fn throttling_without_end_is_said() {
     assert_eq!(
         double.asked().len(),
         8,
-        "each attempt was counted, and none more made"
+        "each attempt is counted, and there are no others"
     );
 }
 
 #[tokio::test]
-async fn a_failure_that_passes_is_waited_out() {
+async fn transient_failure_is_retried() {
     let double = at_first(2, |_| error(500, "InternalServiceError", PLANTED)).await;
     assert_eq!(read_db(&double).await, ("value of db".to_owned(), 3));
 }
 
 #[tokio::test]
-async fn a_connection_that_ends_is_tried_again() {
-    let double = at_first(1, |_| Reply::HangUp).await;
+async fn closed_connection_is_retried() {
+    let double = at_first(1, |_| Reply::CloseConnection).await;
     assert_eq!(read_db(&double).await, ("value of db".to_owned(), 2));
 }
 
-/// The status said that all was well.
+/// The status is 200, but the body is incomplete.
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_asked_for_again() {
-    let double = at_first(1, |_| Reply::BreakOff).await;
+async fn incomplete_answer_is_retried() {
+    let double = at_first(1, |_| Reply::CutAnswer).await;
     assert_eq!(read_db(&double).await, ("value of db".to_owned(), 2));
-    let double = at_first(usize::MAX, |_| Reply::BreakOff).await;
+    let double = at_first(usize::MAX, |_| Reply::CutAnswer).await;
     assert_eq!(
         read_db(&double).await,
         (
@@ -90,9 +90,9 @@ async fn an_answer_that_breaks_off_is_asked_for_again() {
     );
 }
 
-/// It would be back in time, and is not asked before.
+/// The call is not retried before the time in `retry-after`.
 #[tokio::test]
-async fn a_failure_that_says_when_it_is_over_is_waited_out() {
+async fn server_error_honours_retry_after() {
     let double = at_first(1, |_| {
         error(503, "ServiceUnavailable", PLANTED).with("retry-after", "1")
     })
@@ -102,9 +102,9 @@ async fn a_failure_that_says_when_it_is_over_is_waited_out() {
     assert!(start.elapsed().as_millis() >= 1000, "{:?}", start.elapsed());
 }
 
-/// What answers is something on the way there: its page is no JSON, and holds no code.
+/// The answer comes from a proxy: its page is not JSON and has no error code.
 #[tokio::test]
-async fn a_gateway_that_says_when_it_is_back_is_not_asked_before() {
+async fn gateway_error_honours_retry_after() {
     for service in ["SecretsManager", "ParameterStore"] {
         let times = AtomicUsize::new(0);
         let double = Double::start(move |asked| {
@@ -128,7 +128,7 @@ async fn a_gateway_that_says_when_it_is_back_is_not_asked_before() {
 }
 
 #[tokio::test]
-async fn a_failure_that_stays_is_said() {
+async fn lasting_failure_is_reported() {
     let double = at_first(usize::MAX, |_| error(503, "ServiceUnavailable", PLANTED)).await;
     assert_eq!(
         read_db(&double).await,
@@ -140,7 +140,7 @@ async fn a_failure_that_stays_is_said() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_said() {
+async fn unreachable_server_is_reported() {
     let url = Double::start(everything).await.url.clone();
     let provider = connected(&url, &json!({})).await;
     assert_eq!(
@@ -151,7 +151,7 @@ async fn a_server_that_is_not_there_is_said() {
 
 /// A proxy's page in place of an answer.
 #[tokio::test]
-async fn an_answer_that_makes_no_sense_is_not_taken_for_one() {
+async fn invalid_answer_is_unreadable() {
     let double = at_first(usize::MAX, |_| {
         Reply::Say(200, Vec::new(), format!("<html>{PLANTED}"))
     })
@@ -163,7 +163,7 @@ async fn an_answer_that_makes_no_sense_is_not_taken_for_one() {
 }
 
 #[tokio::test]
-async fn a_batch_that_fails_for_no_known_reason_is_read_one_by_one() {
+async fn batch_with_unknown_error_is_read_one_by_one() {
     let double = Double::start(|_| error(400, "SomethingNew", PLANTED)).await;
     let provider = connected(&double.url, &json!({})).await;
     assert_eq!(
@@ -176,9 +176,9 @@ async fn a_batch_that_fails_for_no_known_reason_is_read_one_by_one() {
     );
 }
 
-/// Values, keys and tokens, from answers that are good and from those that are not, with every library at its most talkative.
+/// Values, keys and tokens from successful and failed answers, with all libraries at the finest log level.
 #[tokio::test]
-async fn nothing_of_a_value_or_a_key_is_logged() {
+async fn values_and_keys_are_not_logged() {
     let double = Double::start(|asked| {
         let parameter = json!({"Name": "/db", "Value": PLANTED, "Type": "SecureString"});
         match operation(asked).as_str() {
@@ -208,7 +208,7 @@ async fn nothing_of_a_value_or_a_key_is_logged() {
         }
     })
     .await;
-    assert!(log.contains("TRACE"), "it was heard");
+    assert!(log.contains("TRACE"), "the log was not captured");
     if let Some(line) = log.lines().find(|line| line.contains(PLANTED)) {
         panic!("{line}");
     }

@@ -1,11 +1,11 @@
-//! The same calls against moto, which keeps secrets as AWS does. (It does not throttle, and takes any key.)
+//! The same calls against moto, which stores secrets like AWS. (It does not throttle, and accepts any key.)
 
 use serde_json::{Value as Json, json};
 
 use super::{connected, find, line, metadata, read, secret, turns, version};
 use crate::support::optional_variable;
 
-/// Writes to moto, in a region of the test's own, so that tests can run side by side.
+/// A client that writes to moto, in its own region so that tests can run in parallel.
 struct Moto {
     url: String,
     region: &'static str,
@@ -19,7 +19,7 @@ impl Moto {
         }
     }
 
-    /// Without what an earlier run has left: a moto beside a cluster of somebody's own lives on.
+    /// Deletes the data of an earlier run: the moto of a developer's cluster keeps running.
     async fn emptied(region: &'static str) -> Self {
         let moto = Self::at(region);
         let all = json!({"IncludePlannedDeletion": true, "MaxResults": 100});
@@ -187,7 +187,7 @@ async fn forty_five_secrets_in_aws_are_three_calls() {
     let answers = read(&*provider, &wanted, &turns).await;
     assert_eq!(answers, (0..45).map(|n| n.to_string()).collect::<Vec<_>>());
     assert_eq!(turns.calls(), 3);
-    // More than a page of names, and more than a page of values.
+    // More than one page of names and more than one page of values.
     for what in [
         find(Some("many/"), Some("."), &[]),
         find(None, Some("^many/"), &[]),
@@ -264,7 +264,7 @@ async fn parameters_in_aws_are_read_by_name_arn_version_and_label() {
 
 #[tokio::test]
 #[ignore = "needs moto (tests/cluster/run)"]
-async fn another_account_in_aws_is_read_with_a_role() {
+async fn other_account_in_aws_is_read_with_a_role() {
     let moto = Moto::emptied("eu-north-1").await;
     let body = json!({"Name": "db", "SecretString": "ours", "ClientRequestToken": "a".repeat(32)});
     moto.secrets("CreateSecret", body).await;
@@ -275,6 +275,6 @@ async fn another_account_in_aws_is_read_with_a_role() {
     assert_eq!(
         read(&*provider, &[secret("db")], &turns()).await,
         ["not found"],
-        "the other account has none"
+        "the other account has no secret"
     );
 }

@@ -1,4 +1,4 @@
-//! Parameter Store.
+//! Tests of Parameter Store.
 
 use serde_json::{Value as Json, json};
 
@@ -26,7 +26,7 @@ fn names(asked: &Asked) -> Vec<String> {
         .collect()
 }
 
-/// All is there but what has `gone` in its name, and version 9.
+/// Answers every read, except for names that contain `gone` and for version 9.
 fn everything(asked: &Asked) -> Reply {
     let absent = |name: &str| name.contains("gone") || name.ends_with(":9");
     match operation(asked).as_str() {
@@ -80,7 +80,7 @@ async fn ten_parameters_are_one_call() {
 }
 
 #[tokio::test]
-async fn absence_of_a_version_is_something_else_than_absence() {
+async fn missing_version_differs_from_missing_parameter() {
     let double = Double::start(everything).await;
     let provider = connected(
         &double.url,
@@ -107,13 +107,13 @@ async fn absence_of_a_version_is_something_else_than_absence() {
     assert_eq!(
         operations(&double.asked()),
         ["GetParameters", "GetParameter", "GetParameter"],
-        "only a version that is not there is asked for again"
+        "only a missing version is read again"
     );
 }
 
-/// AWS denies all of a call for one of its names.
+/// AWS denies the whole call if one of its names is denied.
 #[tokio::test]
-async fn one_that_is_denied_does_not_deny_the_others() {
+async fn denied_parameter_does_not_deny_the_others() {
     let denied = |asked: &Asked| {
         names(asked).iter().any(|name| name == "/mine") || asked.json()["Name"] == "/mine"
     };
@@ -141,7 +141,7 @@ async fn one_that_is_denied_does_not_deny_the_others() {
         ]
     );
     let providers::Answered::Unread(unread) = &answers[2] else {
-        panic!("it is denied");
+        panic!("expected a denied read");
     };
     assert_eq!(
         unread.permission.as_deref(),
@@ -149,11 +149,11 @@ async fn one_that_is_denied_does_not_deny_the_others() {
     );
     assert_eq!(turns.calls(), 1 + 3);
     read(&*provider, &["/a", "/b"].map(secret), &turns).await;
-    assert_eq!(turns.calls(), 1 + 3 + 1, "batches are still allowed");
+    assert_eq!(turns.calls(), 1 + 3 + 1, "batches are still used");
 }
 
 #[tokio::test]
-async fn without_the_batch_right_they_are_read_one_by_one() {
+async fn denied_batch_is_read_one_by_one() {
     let double = Double::start(|asked| match operation(asked).as_str() {
         "GetParameters" => error(400, "AccessDeniedException", "no"),
         _ => everything(asked),
@@ -168,7 +168,11 @@ async fn without_the_batch_right_they_are_read_one_by_one() {
     );
     assert_eq!(turns.calls(), 1 + 2);
     read(&*provider, &wanted, &turns).await;
-    assert_eq!(turns.calls(), 1 + 2 + 2, "it is not asked for again");
+    assert_eq!(
+        turns.calls(),
+        1 + 2 + 2,
+        "the batch call is not tried again"
+    );
 }
 
 #[tokio::test]
@@ -212,7 +216,7 @@ fn found(asked: &Asked) -> Reply {
 }
 
 #[tokio::test]
-async fn a_search_by_name_goes_through_a_path() {
+async fn search_by_name_reads_below_a_path() {
     let double = Double::start(found).await;
     let provider = connected(&double.url, &settings()).await;
     let wanted = [
@@ -233,7 +237,7 @@ async fn a_search_by_name_goes_through_a_path() {
 }
 
 #[tokio::test]
-async fn where_the_path_is_denied_names_are_described() {
+async fn denied_path_search_describes_names() {
     let double = Double::start(|asked| match operation(asked).as_str() {
         "GetParametersByPath" => error(400, "AccessDeniedException", "no"),
         _ => found(asked),
@@ -262,7 +266,7 @@ async fn where_the_path_is_denied_names_are_described() {
 }
 
 #[tokio::test]
-async fn a_search_by_tags_describes() {
+async fn search_by_tags_describes_names() {
     let double = Double::start(found).await;
     let provider = connected(&double.url, &settings()).await;
     let wanted = [find(Some("/a"), None, &[("team", "x")])];

@@ -23,7 +23,7 @@ fn filtered(asked: &Asked) -> Vec<&'static str> {
         .collect()
 }
 
-/// Two on a page.
+/// Two entries per page.
 fn page(asked: &Asked) -> (Vec<&'static str>, Option<String>) {
     let names = filtered(asked);
     let start = asked.json()["NextToken"]
@@ -57,13 +57,13 @@ fn pages(asked: &Asked) -> Reply {
 }
 
 #[tokio::test]
-async fn below_a_path_values_come_page_by_page() {
+async fn search_below_a_path_reads_values_page_by_page() {
     let double = Double::start(pages).await;
     let provider = connected(&double.url, &json!({"prefix": "ignored/"})).await;
     let turns = turns();
     let wanted = [find(Some("prod/"), Some("db"), &[])];
     let found = read(&*provider, &wanted, &turns).await;
-    // What does not match may be among them; the computation looks again.
+    // The page may contain names that do not match. A later computation filters them.
     assert_eq!(
         found,
         [
@@ -74,9 +74,9 @@ async fn below_a_path_values_come_page_by_page() {
     assert_eq!(turns.calls(), 2);
 }
 
-/// The operator asks for what it found with the store's prefix before it.
+/// The operator adds the store's prefix to the names that it found.
 #[tokio::test]
-async fn without_a_path_names_are_listed_and_those_that_match_are_read() {
+async fn search_without_a_path_lists_names_and_reads_matches() {
     let double = Double::start(pages).await;
     let provider = connected(&double.url, &json!({})).await;
     let wanted = [find(None, Some("/db$"), &[])];
@@ -100,7 +100,7 @@ async fn without_a_path_names_are_listed_and_those_that_match_are_read() {
 }
 
 #[tokio::test]
-async fn with_a_prefix_what_is_not_there_ends_the_search_as_the_operators_does() {
+async fn missing_secret_ends_a_search_with_a_prefix() {
     let double = Double::start(|asked| match operation(asked).as_str() {
         "ListSecrets" => pages(asked),
         _ => error(400, "ResourceNotFoundException", "none"),
@@ -131,7 +131,7 @@ async fn tags_are_filters() {
 }
 
 #[tokio::test]
-async fn without_the_batch_right_names_are_listed() {
+async fn denied_batch_search_lists_names() {
     let double = Double::start(|asked| match operation(asked).as_str() {
         "BatchGetSecretValue" => error(400, "AccessDeniedException", "no"),
         _ => pages(asked),
@@ -154,9 +154,9 @@ async fn without_the_batch_right_names_are_listed() {
     );
 }
 
-/// The operator would leave it out; but what a search finds is what is there.
+/// The operator would omit it, but it exists.
 #[tokio::test]
-async fn what_was_too_much_in_a_page_is_read_alone() {
+async fn throttled_secret_of_a_page_is_read_separately() {
     let double = Double::start(|asked| match operation(asked).as_str() {
         "BatchGetSecretValue" => {
             let errors =
@@ -175,9 +175,9 @@ async fn what_was_too_much_in_a_page_is_read_alone() {
     );
 }
 
-/// A page may hold failures of single secrets, which the operator leaves out without a word: for us they are unknown.
+/// A page may contain errors of single secrets. The operator omits these secrets silently; here the result is unknown.
 #[tokio::test]
-async fn what_may_not_be_read_of_what_was_found_makes_the_search_unknown() {
+async fn unreadable_match_makes_the_search_unknown() {
     let answer = |code: &'static str, id: &'static str| {
         Double::start(move |_| {
             let errors = json!([{"SecretId": id, "ErrorCode": code, "Message": "no"}]);
@@ -200,17 +200,17 @@ async fn what_may_not_be_read_of_what_was_found_makes_the_search_unknown() {
     assert_eq!(
         of("AccessDeniedException", "a/other").await,
         "a/db=x",
-        "not searched for"
+        "the name does not match"
     );
     assert_eq!(
         of("ResourceNotFoundException", "a/db2").await,
         "a/db=x",
-        "it has no value, for the operator either"
+        "it has no value, and the operator omits it too"
     );
 }
 
 #[tokio::test]
-async fn a_search_that_may_not_be_made_names_the_right() {
+async fn denied_search_names_the_permission() {
     let double = Double::start(|_| error(400, "AccessDeniedException", "no")).await;
     let provider = connected(&double.url, &json!({})).await;
     let answers = provider
@@ -226,7 +226,7 @@ async fn a_search_that_may_not_be_made_names_the_right() {
 }
 
 #[tokio::test]
-async fn searches_that_cannot_be_followed_are_said() {
+async fn unsupported_searches_are_reported() {
     let double = Double::start(pages).await;
     let provider = connected(&double.url, &json!({})).await;
     let wanted = [

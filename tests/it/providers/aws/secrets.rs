@@ -1,4 +1,4 @@
-//! What is read of Secrets Manager, and with how many calls.
+//! Reads of Secrets Manager, and the number of calls.
 
 use serde_json::{Value as Json, json};
 
@@ -25,7 +25,7 @@ async fn a_thousand_secrets_take_fifty_calls() {
 }
 
 #[tokio::test]
-async fn one_key_is_one_read_whatever_it_is_asked_for() {
+async fn one_key_is_read_once_for_several_requests() {
     let double = Double::start(everything).await;
     let provider = connected(&double.url, &json!({"prefix": "prod/"})).await;
     let wanted = [secret("db"), version("db", "AWSCURRENT"), secret("db")];
@@ -34,7 +34,7 @@ async fn one_key_is_one_read_whatever_it_is_asked_for() {
     assert_eq!(
         operations(&double.asked()),
         ["GetSecretValue"],
-        "one key is no batch"
+        "a single key is not read with a batch"
     );
 }
 
@@ -68,7 +68,7 @@ async fn versions_are_ids_or_stages() {
 }
 
 #[tokio::test]
-async fn bytes_and_the_lack_of_a_value_are_told_apart() {
+async fn bytes_empty_and_missing_values_are_distinguished() {
     let double = Double::start(|_| {
         let entries = json!([
             {"Name": "binary", "ARN": arn("binary"), "SecretBinary": "AP8K"},
@@ -92,7 +92,7 @@ async fn bytes_and_the_lack_of_a_value_are_told_apart() {
 const OF_ANOTHER_ACCOUNT: &str =
     "arn:aws:secretsmanager:eu-west-1:210987654321:secret:theirs-AbCdEf";
 
-/// A batch that fails at more than what cannot be read.
+/// A batch with several kinds of errors.
 fn failing(asked: &Asked) -> Reply {
     if operation(asked) == "BatchGetSecretValue" {
         let errors: Vec<Json> = [
@@ -119,9 +119,9 @@ fn failing(asked: &Asked) -> Reply {
     }
 }
 
-/// What the batch says nothing good about is read by the operator's own call: it may be of another account, or throttled.
+/// A secret without a value in the batch is read with the operator's own call: it may be in another account, or throttled.
 #[tokio::test]
-async fn a_failure_of_one_secret_in_a_batch_is_not_the_last_word_on_it() {
+async fn secret_that_fails_in_a_batch_is_read_separately() {
     let double = Double::start(failing).await;
     let provider = connected(&double.url, &json!({})).await;
     let keys = [
@@ -163,13 +163,13 @@ async fn a_failure_of_one_secret_in_a_batch_is_not_the_last_word_on_it() {
     assert_eq!(
         operations(&double.asked()).len(),
         1 + 6,
-        "what the batch said nothing good about is read by itself"
+        "secrets that fail in the batch are read separately"
     );
 }
 
-/// Else one tenant's secret that nobody may read would cost everybody twenty times the calls.
+/// Otherwise one denied secret of a tenant would cost everyone twenty times the calls.
 #[tokio::test]
-async fn a_batch_of_what_nobody_may_read_does_not_end_all_batches() {
+async fn denied_secrets_do_not_end_batch_reads() {
     let double = Double::start(|asked| {
         let is_denied = |id: &str| id.starts_with("denied");
         let one = asked.json()["SecretId"].as_str().is_some_and(is_denied);
@@ -193,7 +193,7 @@ async fn a_batch_of_what_nobody_may_read_does_not_end_all_batches() {
 }
 
 #[tokio::test]
-async fn an_endless_key_is_refused_and_spoils_nothing() {
+async fn overlong_key_is_refused_without_failing_the_batch() {
     let double = Double::start(everything).await;
     let provider = connected(&double.url, &json!({})).await;
     let long = "a".repeat(70_000);
@@ -206,7 +206,7 @@ async fn an_endless_key_is_refused_and_spoils_nothing() {
 }
 
 #[tokio::test]
-async fn without_the_batch_right_they_are_read_one_by_one() {
+async fn denied_batch_is_read_one_by_one() {
     let double = Double::start(|asked| match operation(asked).as_str() {
         "BatchGetSecretValue" => error(400, "AccessDeniedException", "no"),
         _ => everything(asked),
@@ -219,11 +219,15 @@ async fn without_the_batch_right_they_are_read_one_by_one() {
     assert_eq!(read(&*provider, &wanted, &turns).await, values);
     assert_eq!(turns.calls(), 1 + 3);
     assert_eq!(read(&*provider, &wanted, &turns).await, values);
-    assert_eq!(turns.calls(), 1 + 3 + 3, "it is not asked for again");
+    assert_eq!(
+        turns.calls(),
+        1 + 3 + 3,
+        "the batch call is not tried again"
+    );
 }
 
 #[tokio::test]
-async fn a_key_that_is_none_does_not_spoil_the_others() {
+async fn invalid_key_does_not_fail_the_others() {
     let double = Double::start(|asked| {
         if ids(asked).iter().any(|id| id == "b d") || asked.json()["SecretId"] == "b d" {
             return error(400, "ValidationException", "Invalid name");

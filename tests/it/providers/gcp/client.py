@@ -1,4 +1,4 @@
-"""Prints what Google's own client makes of the Secret Manager at an address, which it is told, and nothing else."""
+"""Prints the results of Google's own client for the Secret Manager at the given address."""
 
 import json
 import sys

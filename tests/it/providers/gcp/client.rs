@@ -1,4 +1,4 @@
-//! Google's own client for Python against the double: what it takes for Google is near enough to it.
+//! Runs Google's own Python client against the double, to prove that the double behaves like Google.
 
 use serde_json::{Value as Json, json};
 use tokio::process::Command;
@@ -8,7 +8,7 @@ use crate::{cluster::skipped, providers::double::Double, support::optional_varia
 
 #[tokio::test]
 #[ignore = "needs the clouds' clients (tests/cluster/run)"]
-async fn googles_own_client_takes_the_double_for_google() {
+async fn google_client_accepts_the_double() {
     let Some(python) = optional_variable("ESO_SYNC_TEST_PYTHON") else {
         return skipped("Python with Google's client");
     };

@@ -1,4 +1,4 @@
-//! Secret Manager as its REST reference has it: names, versions and their states, checksums, pages, filters and errors.
+//! A double of Secret Manager, after its REST reference: names, versions and states, checksums, pages, filters and errors.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use serde_json::{Value as Json, json};
 
 use crate::providers::double::{Asked, Reply};
 
-/// The project's number: what it lists it names by this, whatever it was asked for by.
+/// The project's number. Lists return names with it, even if the request used the project id.
 const NUMBER: &str = "314159265358";
 
-/// A secret, in the project or at one of its locations.
+/// A secret of the project or of one of its locations.
 #[derive(Clone, Default)]
 pub(super) struct Secret {
     pub(super) labels: BTreeMap<&'static str, &'static str>,
@@ -18,7 +18,7 @@ pub(super) struct Secret {
     pub(super) versions: Vec<Version>,
 }
 
-/// One version. The first is 1.
+/// A version. The first one is 1.
 #[derive(Clone)]
 pub(super) struct Version {
     pub(super) state: &'static str,
@@ -27,12 +27,12 @@ pub(super) struct Version {
 }
 
 impl Secret {
-    /// One version.
+    /// A secret with one version.
     pub(super) fn of(payload: &[u8]) -> Self {
         Self::default().then("ENABLED", payload, "2026-01-01T00:00:00Z")
     }
 
-    /// And another.
+    /// Adds a version.
     pub(super) fn then(
         mut self,
         state: &'static str,
@@ -58,11 +58,11 @@ impl Secret {
     }
 }
 
-/// The secrets of the project `project`, by id; those of the location `europe-west1` with `@` before theirs.
+/// The secrets of the project `project`, by id. An id with the prefix `@` belongs to the location `europe-west1`.
 #[derive(Clone, Default)]
 pub(super) struct Google(pub(super) BTreeMap<&'static str, Secret>);
 
-/// Google's error body.
+/// An error answer of Google.
 pub(super) fn error(status: u16, code: &str, message: &str) -> Reply {
     Reply::json(
         status,
@@ -70,7 +70,7 @@ pub(super) fn error(status: u16, code: &str, message: &str) -> Reply {
     )
 }
 
-/// Two entries make a page.
+/// A page has two entries.
 fn paged(asked: &Asked, field: &str, all: &[Json]) -> Reply {
     let start = asked.field("pageToken").parse().unwrap_or(0);
     let page: Vec<&Json> = all.iter().skip(start).take(2).collect();
@@ -84,7 +84,7 @@ fn paged(asked: &Asked, field: &str, all: &[Json]) -> Reply {
 impl Google {
     pub(super) fn answer(&self, asked: &Asked) -> Reply {
         if asked.method != "GET" {
-            return error(405, "UNIMPLEMENTED", "only reads");
+            return error(405, "UNIMPLEMENTED", "only reads are supported");
         }
         if !asked.header("authorization").starts_with("Bearer ") {
             return error(
@@ -96,7 +96,7 @@ impl Google {
         let path = asked.path.split('?').next().unwrap_or_default();
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         match parts.as_slice() {
-            // By its number it is the same project.
+            // The project number means the same project.
             ["v1", "projects", "project" | NUMBER, rest @ ..] => match rest {
                 ["locations", "europe-west1", rest @ ..] => self.below("@", rest, asked),
                 rest => self.below("", rest, asked),
@@ -172,7 +172,7 @@ impl Google {
                         let label = label.strip_prefix("labels.").expect("a label");
                         secret.labels.get(label) == Some(&value)
                     }
-                    // Anywhere in the name.
+                    // Matches anywhere in the name.
                     None => id.contains(term.strip_prefix("name:").expect("a name")),
                 })
         };
@@ -225,7 +225,7 @@ fn access(secret: &Secret, parent: &str, id: &str, version: &str) -> Reply {
     }
 }
 
-/// Castagnoli's, bit by bit: written anew, for the library under test is not to test itself.
+/// CRC-32C (Castagnoli), bit by bit. Does not use the library under test.
 pub(super) fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |sum, byte| {
         (0..8).fold(sum ^ u32::from(*byte), |sum, _| {

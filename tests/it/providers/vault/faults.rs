@@ -1,4 +1,4 @@
-//! A real OpenBao whose answers meet faults on the way.
+//! A real OpenBao behind a proxy that injects faults.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -12,18 +12,18 @@ use crate::providers::proxy::{Asked, Fault, Proxy, Script, always, first, page};
 const DB: &str = "GET /v1/secret/data/db";
 const THERE: [&str; 2] = [r#"{"k":"v"}"#; 2];
 
-/// A fault, and what comes of it.
+/// A fault and the expected result.
 struct Case {
     name: &'static str,
     script: Box<Script>,
-    /// How the answers begin.
+    /// The start of each answer.
     read: [&'static str; 2],
-    /// Beside the logins.
+    /// The calls, without the logins.
     calls: RangeInclusive<usize>,
     logins: usize,
 }
 
-/// What is read all the same: what is mounted is asked for, and two secrets are, and all of it twice.
+/// A fault that is retried successfully: one call for the mount and two for the secrets, each up to twice.
 fn passes(name: &'static str, script: Box<Script>) -> Case {
     Case {
         name,
@@ -52,17 +52,17 @@ fn cases() -> Vec<Case> {
     vec![
         passes("429 once", first(1, || refusal(429, "quota exceeded"))),
         passes("503 once", first(1, || page(503, None))),
-        passes("an answer breaks off", first(1, || Fault::Reset)),
-        passes("a time is named", first(1, || page(503, Some("1")))),
+        passes("a connection breaks", first(1, || Fault::Reset)),
+        passes("with retry-after", first(1, || page(503, Some("1")))),
         Case {
-            read: ["unreadable (this is no answer of Vault's)"; 2],
+            read: ["unreadable (this is not an answer of Vault)"; 2],
             calls: 1..=2,
             ..passes("half answers", always(|| Fault::Halved))
         },
         Case {
             read: ["unavailable (the connection broke"; 2],
             calls: 4..=8,
-            ..passes("answers break off", always(|| Fault::Reset))
+            ..passes("all connections break", always(|| Fault::Reset))
         },
         Case {
             read: ["unavailable (Vault answered 503 (Vault is sealed))"; 2],
@@ -70,26 +70,27 @@ fn cases() -> Vec<Case> {
             ..passes("sealed", always(|| refusal(503, "Vault is sealed")))
         },
         Case {
-            read: ["unavailable (Vault answered that it is a standby)"; 2],
+            read: ["unavailable (Vault answered that it is a standby node)"; 2],
             calls: 1..=1,
             ..passes("a standby", always(|| page(473, None)))
         },
         Case {
             read: ["denied (Vault answered 403 (permission denied))", THERE[1]],
             calls: 4..=4,
-            ..passes("one is denied", Box::new(denied))
+            ..passes("one secret is denied", Box::new(denied))
         },
         Case {
             calls: 5..=5,
             logins: 2,
-            ..passes("a token ends early", Box::new(ended))
+            ..passes("a token expires early", Box::new(ended))
         },
         Case {
-            read: ["denied (there is no such mount, or nothing under it may be read)"; 2],
+            read: ["denied (the mount does not exist, or the token may not read anything in it)";
+                2],
             calls: 3..=6,
             logins: 2,
             ..passes(
-                "no token is good",
+                "no token is valid",
                 always(|| refusal(403, "permission denied")),
             )
         },
@@ -98,7 +99,7 @@ fn cases() -> Vec<Case> {
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn faults_in_vault_are_told_as_what_they_are() {
+async fn faults_in_vault_are_classified() {
     let Some(server) = Server::start().await else {
         return;
     };
@@ -127,11 +128,11 @@ async fn faults_in_vault_are_told_as_what_they_are() {
             && logins == case.logins
             && proxy.faults() > 0
             && turns.calls() == calls as u64;
-        let kept = case.name != "a time is named" || proxy.pause(DB) >= Duration::from_secs(1);
+        let kept = case.name != "with retry-after" || proxy.pause(DB) >= Duration::from_secs(1);
         let counted = turns.calls();
         let name = case.name;
         (!as_told || !kept).then(|| {
-            format!("{name}: {read:?} in {calls} calls (told as {counted}) and {logins} logins")
+            format!("{name}: {read:?} in {calls} calls (reported as {counted}) and {logins} logins")
         })
     }))
     .await;

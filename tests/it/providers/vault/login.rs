@@ -1,4 +1,4 @@
-//! Logins, and what those who logged in may read.
+//! Logins, and what the logged-in identities may read.
 
 use cluster::{
     Access, Cluster,
@@ -13,7 +13,7 @@ use crate::support::{World, eventually, optional_variable};
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn tokens_in_vault_that_end_are_replaced() {
+async fn expired_tokens_in_vault_are_replaced() {
     let Some(server) = Server::start().await else {
         return;
     };
@@ -29,15 +29,15 @@ async fn tokens_in_vault_that_end_are_replaced() {
     let wanted = [secret("db"), secret("db")];
     assert_eq!(read(&*vault, &wanted).await, [r#"{"k":"v"}"#; 2]);
     let first = server.tokens().await;
-    assert_eq!(first.len(), 1, "one login serves all");
+    assert_eq!(first.len(), 1, "one login serves all reads");
 
-    eventually("the token ends", async || {
+    eventually("the token expires", async || {
         server.tokens().await.is_empty().then_some(())
     })
     .await;
     assert_eq!(read(&*vault, &wanted).await, [r#"{"k":"v"}"#; 2]);
 
-    // Before its time.
+    // Before it expires.
     for accessor in server.tokens().await {
         let body = json!({"accessor": accessor}).to_string();
         server.write("auth/token/revoke-accessor", &body).await;
@@ -48,7 +48,7 @@ async fn tokens_in_vault_that_end_are_replaced() {
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn what_a_policy_in_vault_denies_is_told_with_the_missing_capability() {
+async fn denied_read_in_vault_names_the_missing_capability() {
     let Some(server) = Server::start().await else {
         return;
     };
@@ -91,14 +91,14 @@ async fn what_a_policy_in_vault_denies_is_told_with_the_missing_capability() {
     assert_eq!(
         server.tokens().await.len(),
         1,
-        "a denial is no reason to log in again"
+        "a denied read causes no new login"
     );
     server.end().await;
 }
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn a_login_in_vault_that_is_refused_is_told_of_the_store() {
+async fn failed_login_in_vault_is_reported_for_the_store() {
     let Some(server) = Server::start().await else {
         return;
     };
@@ -106,7 +106,7 @@ async fn a_login_in_vault_that_is_refused_is_told_of_the_store() {
     for (variables, told) in [
         (
             vec![("VAULT_TOKEN", "s.wonderwall")],
-            "login-failed (the token is not valid, or not any more)",
+            "login-failed (the token is invalid or has expired)",
         ),
         (
             vec![
@@ -148,7 +148,7 @@ async fn a_login_in_vault_that_is_refused_is_told_of_the_store() {
     server.end().await;
 }
 
-/// The cluster, and what reads there what a store of the test's namespace refers to.
+/// The cluster, and a resolver for a store in the test's namespace.
 async fn resolver(world: &World) -> (Cluster, Resolver) {
     let options = Options {
         kubeconfig: optional_variable("ESO_SYNC_TEST_KUBECONFIG").map(Into::into),
@@ -167,7 +167,7 @@ async fn resolver(world: &World) -> (Cluster, Resolver) {
     )
 }
 
-/// Logs in with what is in the cluster, as the operator does.
+/// Logs in with credentials from the cluster, as the operator does.
 async fn as_store(world: &World, server: &Server, auth: Value) -> Vec<String> {
     let (cluster, resolver) = resolver(world).await;
     let store = store(server.settings(&json!({"path": "secret", "auth": auth})));
@@ -179,7 +179,7 @@ async fn as_store(world: &World, server: &Server, auth: Value) -> Vec<String> {
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn a_stores_own_login_in_vault_is_resolved() {
+async fn store_login_in_vault_is_resolved() {
     let Some(server) = Server::start().await else {
         return;
     };
@@ -236,7 +236,7 @@ async fn a_stores_own_login_in_vault_is_resolved() {
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn a_service_account_in_vault_logs_in_by_its_token() {
+async fn service_account_in_vault_logs_in_with_its_token() {
     let Some(server) = Server::start().await else {
         return;
     };
@@ -263,7 +263,7 @@ async fn a_service_account_in_vault_logs_in_by_its_token() {
         refused[0].starts_with("login-failed (auth/kubernetes/login: Vault answered 40"),
         "{refused:?}"
     );
-    // As the job, with the token of its Pod's account.
+    // As the job, with the token of its Pod's service account.
     let (_, resolver) = resolver(&world).await;
     let account = json!({"name": "app"});
     let audiences = ["vault".to_owned()];

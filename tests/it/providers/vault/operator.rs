@@ -1,4 +1,4 @@
-//! The same keys read by the real operator: whatever it makes of a path, we do.
+//! Reads the same keys with the real operator and compares the results.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{as_job, rate, server::Server};
 use crate::support::{World, eventually};
 
-/// Stores that are right, and stores that are wrong about their mount.
+/// Stores with a correct and with a wrong mount version.
 const STORES: [(&str, &str); 6] = [
     ("secret", "v2"),
     ("secret", "v1"),
@@ -43,7 +43,7 @@ const KEYS: [&str; 20] = [
     "kv1",
 ];
 
-/// Of a search in such a store the operator never says a word: it panics.
+/// The operator reports no result for a search in such a store: it panics.
 const PANICS: (&str, &str) = ("", "v1");
 
 fn specs(store: (&str, &str)) -> Vec<Value> {
@@ -104,7 +104,7 @@ fn settings((mount, version): (&str, &str)) -> Value {
     settings
 }
 
-/// What we say: the data, or why the operator has none.
+/// Our result: the data, or why the operator has none.
 async fn ours(
     server: &Server,
     store: (&str, &str),
@@ -133,9 +133,9 @@ async fn ours(
     }
 }
 
-/// What the operator says, once it has said something.
+/// The operator's result, once there is one.
 async fn theirs(world: &World, name: &str) -> Result<BTreeMap<String, String>, String> {
-    let reason = eventually("the operator has tried", async || {
+    let reason = eventually("the operator has synced", async || {
         let object = world.get("ExternalSecret", name).await?;
         let reason = object["status"]["conditions"][0]["reason"].as_str()?;
         Some(reason.to_owned())
@@ -153,7 +153,7 @@ async fn theirs(world: &World, name: &str) -> Result<BTreeMap<String, String>, S
         .collect())
 }
 
-/// All stores, and for each an ExternalSecret of each kind.
+/// Creates all stores, and one ExternalSecret of each kind for each store.
 async fn apply(world: &World, server: &Server) {
     world
         .apply(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "vault", "namespace": world.namespace},
@@ -183,7 +183,7 @@ async fn apply(world: &World, server: &Server) {
 
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
-async fn what_the_operator_reads_in_vault_is_what_is_expected() {
+async fn expected_data_in_vault_matches_the_operator() {
     let Some(server) = Server::start().await else {
         return;
     };
@@ -208,7 +208,7 @@ async fn what_the_operator_reads_in_vault_is_what_is_expected() {
         }
     }
     assert!(different.is_empty(), "{}", different.join("\n"));
-    // Keys that lead to no mount at all: it cannot be told from one that is denied.
+    // Keys without any mount: a missing mount cannot be distinguished from a denied one.
     assert!(
         unverified
             .iter()

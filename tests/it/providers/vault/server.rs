@@ -1,31 +1,31 @@
-//! The OpenBao beside the cluster, and a namespace of it for one test.
+//! The OpenBao server of the test cluster, with one Vault namespace per test.
 
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
 use crate::support::{eventually, optional_variable};
 
-/// A namespace of the server, with KV of version 2 at `secret/`.
+/// A namespace of the server, with KV version 2 at `secret/`.
 pub(super) struct Server {
     pub(super) url: String,
-    /// May do everything.
+    /// The root token of the namespace.
     pub(super) token: String,
     pub(super) namespace: String,
     http: reqwest::Client,
 }
 
 impl Server {
-    /// Nothing where there is no such server beside the cluster, which is said.
+    /// Starts, or returns None and prints a message if the cluster has no such server.
     #[expect(
         clippy::print_stderr,
-        reason = "the reader of the test's output is told"
+        reason = "the message is for the reader of the test output"
     )]
     pub(super) async fn start() -> Option<Self> {
         let (Some(url), Some(token)) = (
             optional_variable("ESO_SYNC_TEST_VAULT"),
             optional_variable("ESO_SYNC_TEST_VAULT_TOKEN"),
         ) else {
-            eprintln!("not tested: this cluster has no OpenBao beside it");
+            eprintln!("not tested: this cluster has no OpenBao");
             return None;
         };
         let server = Self {
@@ -40,7 +40,7 @@ impl Server {
         Some(server)
     }
 
-    /// The settings of a store in the namespace.
+    /// The settings of a store in this namespace.
     pub(super) fn settings(&self, more: &Value) -> Value {
         let mut settings = json!({"server": self.url, "namespace": self.namespace});
         for (name, value) in more.as_object().expect("an object") {
@@ -99,14 +99,14 @@ impl Server {
         self.send("POST", path, body).await
     }
 
-    /// The same, where the path is escaped.
+    /// Writes to a path whose segments are escaped.
     pub(super) async fn write_at(&self, path: &[&str], body: &Value) {
         let url = self.at(path);
         self.request("POST", url, &self.namespace, &body.to_string())
             .await;
     }
 
-    /// Mounts an engine.
+    /// Mounts a secrets engine.
     pub(super) async fn mount(&self, path: &str, kind: &str, version: &str) {
         let mut mount = json!({"type": kind});
         if !version.is_empty() {
@@ -114,7 +114,7 @@ impl Server {
         }
         self.write(&format!("sys/mounts/{path}"), &mount.to_string())
             .await;
-        // One of version 2 calls itself unavailable at first.
+        // An engine of version 2 is unavailable at first.
         if version == "2" {
             eventually("the mount can be used", async || {
                 let config = self.at(&[path, "config"]);
@@ -125,7 +125,7 @@ impl Server {
         }
     }
 
-    /// What those who log in may do.
+    /// Sets the policy of the logged-in identities.
     pub(super) async fn policy(&self, rules: &str) {
         let body = json!({"policy": rules}).to_string();
         self.write("sys/policies/acl/reader", &body).await;
@@ -138,7 +138,7 @@ impl Server {
             .await;
     }
 
-    /// An `AppRole` whose tokens live so long: its id, and its secret.
+    /// Creates an `AppRole` whose tokens have this lifetime. Returns its id and secret.
     pub(super) async fn app_role(&self, life: &str) -> (String, String) {
         self.auth("approle").await;
         let role = json!({"token_ttl": life, "token_policies": ["reader"]}).to_string();
@@ -152,7 +152,7 @@ impl Server {
         )
     }
 
-    /// A user.
+    /// Creates a user.
     pub(super) async fn user(&self, name: &str, password: &str) {
         self.auth("userpass").await;
         let body = json!({"password": password, "token_policies": ["reader"]}).to_string();
@@ -160,7 +160,7 @@ impl Server {
             .await;
     }
 
-    /// Lets a service account of the cluster log in.
+    /// Enables logins for a service account of the cluster.
     pub(super) async fn kubernetes_auth(&self, account: &str, namespace: &str) {
         self.auth("kubernetes").await;
         let path = optional_variable("ESO_SYNC_TEST_KUBECONFIG").expect("a cluster");
@@ -187,7 +187,7 @@ impl Server {
         .await;
     }
 
-    /// The accessors of the tokens that there are.
+    /// The accessors of all tokens.
     pub(super) async fn tokens(&self) -> Vec<String> {
         let listed = self.send("LIST", "auth/token/accessors", "").await;
         let keys = listed["data"]["keys"]
@@ -200,7 +200,7 @@ impl Server {
             .collect()
     }
 
-    /// So many requests in a second and no more, at a mount.
+    /// Limits the requests per second at a mount.
     pub(super) async fn quota(&self, mount: &str, rate: u32) {
         let headers = r#"{"enable_rate_limit_response_headers":true}"#;
         self.root("POST", "sys/quotas/config", headers).await;
@@ -210,7 +210,7 @@ impl Server {
         self.root("POST", &name, &body).await;
     }
 
-    /// Nothing is left behind.
+    /// Deletes everything that the test created.
     pub(super) async fn end(self) {
         let quota = format!("sys/quotas/rate-limit/{}", self.namespace);
         self.root("DELETE", &quota, "").await;

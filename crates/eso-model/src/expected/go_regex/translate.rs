@@ -1,4 +1,4 @@
-//! Reads a pattern by Go's grammar and writes it for Rust.
+//! Parses a pattern with Go's grammar and writes it for Rust.
 
 mod class;
 
@@ -6,21 +6,21 @@ use std::fmt::Write as _;
 
 use super::NotTranslated;
 
-/// The most that Go repeats.
-const MOST: u32 = 1000;
+/// Go's limit for repetition counts.
+const MAX_REPETITIONS: u32 = 1000;
 
-/// A pattern for Rust.
+/// A pattern in Rust's syntax.
 pub(super) struct Translated {
     pub(super) pattern: String,
     pub(super) names: Vec<String>,
 }
 
-/// What is known of a part of a pattern.
+/// Properties of a part of a pattern.
 #[derive(Clone, Copy, Default)]
 struct Part {
-    /// It may match nothing. Engines differ in how often they repeat nothing.
+    /// It may match the empty string. The engines repeat empty matches differently.
     nullable: bool,
-    /// It repeats something a number of times. Go limits the product of nested ones.
+    /// It contains a counted repetition. Go limits the product of nested counts.
     counted: bool,
 }
 
@@ -99,7 +99,7 @@ impl Translator<'_> {
         Ok(whole)
     }
 
-    /// One thing that can be repeated; nothing for a change of flags, or for a quotation.
+    /// Parses one repeatable item; None for a change of flags or an empty quotation.
     fn atom(&mut self) -> Result<Option<Part>, NotTranslated> {
         let some = Part::default();
         let nothing = Part {
@@ -154,7 +154,7 @@ impl Translator<'_> {
         Ok(Some(nothing))
     }
 
-    /// `\Q…\E`: its last character may be repeated, so that an empty one is the only one that is no atom.
+    /// Parses `\Q…\E`. Its last character may be repeated, so only an empty quotation is not an atom.
     fn quotation(&mut self) -> Result<Option<Part>, NotTranslated> {
         let _ = self.next();
         let (quoted, after) = self.rest.split_once(r"\E").unwrap_or((self.rest, ""));
@@ -168,7 +168,7 @@ impl Translator<'_> {
         Ok((!quoted.is_empty()).then_some(Part::default()))
     }
 
-    /// The character that an escape stands for.
+    /// Parses the character of an escape.
     fn escaped(&mut self) -> Result<char, NotTranslated> {
         match self.next() {
             Some('a') => Ok('\x07'),
@@ -236,7 +236,8 @@ impl Translator<'_> {
         Ok(Some(inner))
     }
 
-    /// `i`, `m`, `s`, `U`, after a minus too. Whether a group follows them; if not, they hold to the end of the group around.
+    /// Parses the flags `i`, `m`, `s`, `U`, also after a minus. Returns true if a group follows; otherwise the flags
+    /// apply to the rest of the enclosing group.
     fn flags(&mut self) -> Result<bool, NotTranslated> {
         let end = self.rest.find([':', ')']).ok_or(NotTranslated)?;
         let (flags, after) = self.rest.split_at(end);
@@ -258,7 +259,7 @@ impl Translator<'_> {
         Ok(grouped)
     }
 
-    /// Reads what follows an atom: how often it is repeated.
+    /// Parses the repetition after an atom.
     fn repeated(&mut self, atom: Part) -> Result<Part, NotTranslated> {
         let (nullable, counted) = match self.peek() {
             Some(sign @ ('*' | '+' | '?')) => {
@@ -289,12 +290,14 @@ impl Translator<'_> {
         })
     }
 
-    /// `{n}`, `{n,}` or `{n,m}`: the least. Anything else in braces is text.
+    /// Parses `{n}`, `{n,}` or `{n,m}` and returns the minimum. Any other text in braces is literal.
     fn count(&mut self) -> Result<Option<u32>, NotTranslated> {
         let Some((least, most, after)) = parse_count(self.rest) else {
             return Ok(None);
         };
-        if least > MOST || most.is_some_and(|most| most > MOST || most < least) {
+        if least > MAX_REPETITIONS
+            || most.is_some_and(|most| most > MAX_REPETITIONS || most < least)
+        {
             return Err(NotTranslated);
         }
         let end = self.rest.len() - after.len();
@@ -314,7 +317,7 @@ fn parse_count(text: &str) -> Option<(u32, Option<u32>, &str)> {
     let number = |digits: &str| {
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit())
             && (digits.len() == 1 || !digits.starts_with('0'));
-        // Too many digits are too large a number.
+        // A count with too many digits is also too large.
         plain
             .then(|| digits.parse().unwrap_or(u32::MAX))
             .filter(|_| !digits.is_empty())

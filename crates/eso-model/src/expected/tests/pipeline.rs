@@ -1,4 +1,4 @@
-//! What becomes of the entries of a spec.
+//! Tests of the pipeline from spec entries to data.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::{super::*, world::*};
 use crate::gjson;
 
 #[test]
-fn data_beats_data_from_and_later_entries_beat_earlier_ones() {
+fn data_overrides_data_from_and_later_entries_override_earlier_ones() {
     let world = fake(&[
         ("one", r#"{"a":"1","b":"1","c":"1"}"#),
         ("two", r#"{"b":"2","c":"2"}"#),
@@ -26,7 +26,7 @@ fn data_beats_data_from_and_later_entries_beat_earlier_ones() {
 }
 
 #[test]
-fn an_absent_secret_fails_the_sync_unless_the_deletion_policy_lets_it_go() {
+fn absent_secret_fails_the_sync_only_with_retain() {
     let world = fake(&[("x", "1")]);
     let entries = json!([
         {"secretKey": "a", "remoteRef": {"key": "x"}},
@@ -40,7 +40,7 @@ fn an_absent_secret_fails_the_sync_unless_the_deletion_policy_lets_it_go() {
 }
 
 #[test]
-fn what_happens_with_no_keys_at_all() {
+fn policies_decide_the_effect_of_empty_data() {
     let effect = |deletion: &str, creation: &str| {
         let policies = json!({"deletionPolicy": deletion, "creationPolicy": creation});
         let json = json!({"target": policies, "dataFrom": [{"extract": {"key": "x"}}]});
@@ -53,7 +53,7 @@ fn what_happens_with_no_keys_at_all() {
     assert_eq!(effect("Delete", "Owner").unwrap(), (Effect::Delete, true));
     assert_eq!(
         effect("Merge", "Merge").unwrap(),
-        (Effect::WriteIfThere, false)
+        (Effect::WriteIfExists, false)
     );
     assert_eq!(
         effect("Merge", "CreateOrMerge").unwrap(),
@@ -70,7 +70,7 @@ fn what_happens_with_no_keys_at_all() {
 }
 
 #[test]
-fn keys_are_converted_for_extract_and_not_after_a_rewrite_and_never_for_data() {
+fn extract_converts_keys_unless_they_are_rewritten() {
     let world = fake(&[("x", r#"{"a/b":"1"}"#), ("y", "2")]);
     let extract = |rest: serde_json::Value| {
         let mut entry = rest;
@@ -89,7 +89,7 @@ fn keys_are_converted_for_extract_and_not_after_a_rewrite_and_never_for_data() {
 }
 
 #[test]
-fn two_keys_that_a_rewrite_makes_one_are_decided_by_chance() {
+fn colliding_rewritten_keys_are_unverifiable() {
     let world = fake(&[("x", r#"{"a1":"1","a2":"2"}"#)]);
     let rewrite = json!([{"regexp": {"source": "[0-9]", "target": ""}}]);
     assert_eq!(
@@ -99,7 +99,7 @@ fn two_keys_that_a_rewrite_makes_one_are_decided_by_chance() {
 }
 
 #[test]
-fn two_keys_that_conversion_makes_one_fail_the_sync() {
+fn colliding_converted_keys_fail_the_sync() {
     let world = fake(&[("x", r#"{"a/b":"1","a b":"2"}"#)]);
     assert_eq!(
         world.data(json!({"dataFrom": [{"extract": {"key": "x"}}]})),
@@ -108,7 +108,7 @@ fn two_keys_that_conversion_makes_one_fail_the_sync() {
 }
 
 #[test]
-fn a_plain_word_may_be_base64_to_the_strategy_auto() {
+fn decoding_auto_decodes_words_that_are_valid_base64() {
     let world = fake(&[("x", "test"), ("y", "hello")]);
     let json = json!({"data": [
         {"secretKey": "word", "remoteRef": {"key": "y", "decodingStrategy": "Auto"}},
@@ -123,9 +123,9 @@ fn a_plain_word_may_be_base64_to_the_strategy_auto() {
     );
 }
 
-/// Newer than the operator that the table was made with: after the source of v2.9.0.
+/// Not in the table, because the operator that generated it is older. Follows the source of v2.9.0.
 #[test]
-fn a_null_byte_fails_the_sync_where_the_policy_says_so() {
+fn null_byte_policy_fail_rejects_null_bytes() {
     let world = fake(&[("x", "a\0b"), ("y", "QQBC")]);
     let data = |key: &str, policy: &str, decoding: &str| {
         world.data(json!({"data": [{"secretKey": "a", "remoteRef": {
@@ -142,7 +142,7 @@ fn a_null_byte_fails_the_sync_where_the_policy_says_so() {
 }
 
 #[test]
-fn a_key_of_another_alphabet_passes_the_operator_and_not_the_api_server() {
+fn non_ascii_keys_are_rejected_by_the_api_server() {
     let world = fake(&[("x", r#"{"ключ":"1"}"#)]);
     assert_eq!(
         world.data(json!({"dataFrom": [{"extract": {"key": "x"}}]})),
@@ -151,7 +151,7 @@ fn a_key_of_another_alphabet_passes_the_operator_and_not_the_api_server() {
 }
 
 #[test]
-fn a_template_without_data_passes_the_providers_keys_on() {
+fn template_without_data_keeps_provider_keys() {
     let world = fake(&[("x", "1")]);
     let data = |template: serde_json::Value| {
         world.data(json!({
@@ -175,7 +175,7 @@ fn a_template_without_data_passes_the_providers_keys_on() {
 }
 
 #[test]
-fn a_template_replaces_the_providers_keys_or_joins_them() {
+fn merge_policy_decides_whether_template_replaces_provider_keys() {
     let world = fake(&[("x", "1")]);
     let render = |_: &Template, data: &BTreeMap<String, Value>| {
         let doubled = [data["a"].expose(), data["a"].expose()].concat();
@@ -194,7 +194,7 @@ fn a_template_replaces_the_providers_keys_or_joins_them() {
 }
 
 #[test]
-fn what_is_not_computed_says_why_and_where() {
+fn unverifiable_results_name_reason_and_place() {
     let world = fake(&[("x", r#"{"a":[1]}"#)]);
     let data_from = |entry: serde_json::Value| world.data(json!({"dataFrom": [entry]}));
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What is read, how providers differ, and how a Secret is compared.
+//! Tests of the reads, the differences between providers, and the comparison of Secrets.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::{super::*, world::*};
 use crate::digest::Algorithm;
 
 #[test]
-fn only_some_providers_know_an_absent_secret_as_absent() {
+fn absent_secrets_are_recognised_depending_on_provider() {
     let lenient = |provider, entry: serde_json::Value| {
         let mut json = entry;
         json["target"] = json!({"deletionPolicy": "Merge"});
@@ -31,7 +31,7 @@ fn only_some_providers_know_an_absent_secret_as_absent() {
 }
 
 #[test]
-fn a_missing_property_is_an_absent_secret_for_fake_alone() {
+fn missing_property_counts_as_absent_secret_only_for_fake() {
     let json = json!({
         "target": {"deletionPolicy": "Merge"},
         "data": [{"secretKey": "a", "remoteRef": {"key": "x", "property": "gone"}}],
@@ -45,7 +45,7 @@ fn a_missing_property_is_an_absent_secret_for_fake_alone() {
 }
 
 #[test]
-fn some_providers_convert_what_a_search_finds_before_it_is_rewritten() {
+fn some_providers_convert_search_results_before_rewrite() {
     let json = json!({"dataFrom": [{
         "find": {"name": {"regexp": "^db/"}},
         "rewrite": [{"regexp": {"source": "^db[/_]", "target": "x"}}],
@@ -65,7 +65,7 @@ fn some_providers_convert_what_a_search_finds_before_it_is_rewritten() {
 }
 
 #[test]
-fn each_provider_searches_by_what_it_can() {
+fn search_criteria_depend_on_provider() {
     let tags = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
     let of = |provider, name, tagged: bool| Operator::of(provider, name, tagged.then_some(&tags));
     assert_eq!(
@@ -90,7 +90,7 @@ fn each_provider_searches_by_what_it_can() {
 }
 
 #[test]
-fn azure_reads_certificates_and_keys_only_to_be_told_apart() {
+fn azure_certificates_and_keys_are_not_supported() {
     let world = World::new(
         Provider::AzureKeyVault,
         &[("cert/a", "x"), ("secret/a", "1"), ("odd/a", "x")],
@@ -107,7 +107,7 @@ fn azure_reads_certificates_and_keys_only_to_be_told_apart() {
 }
 
 #[test]
-fn tags_are_read_where_the_policy_says_so() {
+fn metadata_policy_fetch_reads_tags() {
     let tags = || Raw::Tags(BTreeMap::from([("a.b".to_owned(), Value::from("<1>"))]));
     let data = |provider, property: &str| {
         let mut world = World::new(provider, &[]);
@@ -129,7 +129,7 @@ fn tags_are_read_where_the_policy_says_so() {
 }
 
 #[test]
-fn one_read_serves_all_parts_of_a_secret() {
+fn properties_of_one_secret_share_one_read() {
     let entry = |key: &str, property: &str| json!({"secretKey": "a", "remoteRef": {"key": key, "property": property}});
     let mut other = entry("x", "");
     other["sourceRef"] = json!({"storeRef": {"name": "other", "kind": "ClusterSecretStore"}});
@@ -151,7 +151,7 @@ fn one_read_serves_all_parts_of_a_secret() {
 }
 
 #[test]
-fn a_secret_differs_by_key() {
+fn differences_are_reported_per_key() {
     let expectation = |exact| Expected {
         data: BTreeMap::from([
             ("same".to_owned(), Value::from("1")),
@@ -168,7 +168,7 @@ fn a_secret_differs_by_key() {
         ("changed".to_owned(), Value::from("3")),
         ("extra".to_owned(), Value::from("")),
     ]);
-    let actual = Held::of(&actual, &key);
+    let actual = SecretFingerprints::of(&actual, &key);
     let differences = |exact| {
         compare(&expectation(exact), &actual, &key)
             .into_iter()
@@ -183,7 +183,7 @@ fn a_secret_differs_by_key() {
 }
 
 #[test]
-fn the_data_hash_is_what_real_operators_published() {
+fn data_hash_matches_real_operators() {
     let data = |entries: &[(&str, &str)]| -> BTreeMap<String, Value> {
         entries
             .iter()
@@ -198,11 +198,11 @@ fn the_data_hash_is_what_real_operators_published() {
     let two = data(&[("username", "admin"), ("password", "s3cr3t")]);
     let recorded = "4dc87f1bc1b42f99971f11cd8a752c3c1babc6486c0744d841d68c6a";
     assert_eq!(data_hash(Algorithm::Sha3_224, &two), recorded);
-    assert_eq!(is_as_hashed(recorded, &two), Some(true));
+    assert_eq!(matches_recorded_hash(recorded, &two), Some(true));
     assert_eq!(
-        is_as_hashed("bd97a990a322595f67156a368159c206", &two),
+        matches_recorded_hash("bd97a990a322595f67156a368159c206", &two),
         Some(true)
     );
-    assert_eq!(is_as_hashed(recorded, &one), Some(false));
-    assert_eq!(is_as_hashed("", &one), None);
+    assert_eq!(matches_recorded_hash(recorded, &one), Some(false));
+    assert_eq!(matches_recorded_hash("", &one), None);
 }

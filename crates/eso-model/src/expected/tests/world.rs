@@ -1,4 +1,4 @@
-//! A store that answers.
+//! A fake store for tests.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub(super) fn text(value: &str) -> Raw {
     Raw::Bytes(Value::from(value))
 }
 
-/// One store of one provider, by remote key. A key that ends in `/` is what a search finds.
+/// A store of one provider: its secrets by remote key. A key that ends in `/` is the result of a search.
 pub(super) struct World {
     pub(super) provider: Provider,
     pub(super) secrets: BTreeMap<&'static str, Raw>,
@@ -62,7 +62,7 @@ impl World {
         expected(&spec(&json), |read| self.answer(read), &NoTemplates)
     }
 
-    /// `key=value` of each key, or why not.
+    /// Returns `key=value` for each key, or the error.
     pub(super) fn data(&self, json: serde_json::Value) -> String {
         match self.expect(json) {
             Ok(expected) => shown(&expected),

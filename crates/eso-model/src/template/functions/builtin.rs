@@ -1,9 +1,9 @@
-//! Go's own functions: comparisons, `index`, `len`, printing.
+//! Go's built-in functions: comparisons, `index`, `len`, printing.
 
 use super::{
     Function,
     Parameter::{Any, Text},
-    flag, printf, refused, take, unproven,
+    flag, printf, refused, take, unsupported,
 };
 use crate::template::{
     Failure, print,
@@ -11,11 +11,11 @@ use crate::template::{
 };
 
 pub(super) const TABLE: &[Function] = &[
-    // The two are evaluated by their caller, which does not look at all their arguments.
-    Function::new("and", &[Any], elsewhere)
+    // `and` and `or` are evaluated by the caller, because they do not evaluate all arguments.
+    Function::new("and", &[Any], evaluated_by_caller)
         .with_rest(Any)
         .in_any_order(),
-    Function::new("or", &[Any], elsewhere)
+    Function::new("or", &[Any], evaluated_by_caller)
         .with_rest(Any)
         .in_any_order(),
     Function::new("not", &[Any], not).in_any_order(),
@@ -58,7 +58,7 @@ pub(super) const TABLE: &[Function] = &[
     Function::new("hello", &[], |heap, _| heap.text(b"Hello!".to_vec())),
 ];
 
-fn elsewhere(_: &mut Heap, _: Vec<Value>) -> Result<Value, Failure> {
+fn evaluated_by_caller(_: &mut Heap, _: Vec<Value>) -> Result<Value, Failure> {
     Err(refused())
 }
 
@@ -106,7 +106,7 @@ fn index(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
                 if key >= text.bytes().len() {
                     return Err(refused());
                 }
-                return Err(unproven("a byte of a text"));
+                return Err(unsupported("the index of a byte in a string"));
             }
             _ => return Err(refused()),
         };
@@ -114,7 +114,7 @@ fn index(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     Ok(value)
 }
 
-/// Whether two values are equal; comparing what cannot be compared fails.
+/// True if the values are equal. Fails for values that Go cannot compare.
 fn equal(a: &Value, b: &Value) -> Result<bool, Failure> {
     match (a, b) {
         (Value::Bool(a), Value::Bool(b)) => Ok(a == b),
@@ -124,7 +124,7 @@ fn equal(a: &Value, b: &Value) -> Result<bool, Failure> {
         (Value::Text(a), Value::Text(b)) => Ok(a.bytes() == b.bytes()),
         (Value::Nil, Value::Nil) => Ok(true),
         (Value::Nil, Value::List(list)) | (Value::List(list), Value::Nil) => Ok(list.nil),
-        // Only a map that nothing holds is nil, and it cannot come here.
+        // A nil map would also equal nil, but it cannot occur here.
         (Value::Nil, _) | (_, Value::Nil) => Ok(false),
         (Value::List(a), Value::List(b)) if a.nil || b.nil => Ok(a.nil == b.nil),
         _ => Err(refused()),
@@ -162,7 +162,7 @@ fn at_most(a: &Value, b: &Value) -> Result<bool, Failure> {
     Ok(less(a, b)? || equal(a, b)?)
 }
 
-/// The arguments as text: with a space between them always, or where neither is a text.
+/// Joins the arguments as text, with a space between any two (`always`) or only between two that are not text.
 fn joined(heap: &mut Heap, arguments: &[Value], always: bool) -> Result<Vec<u8>, Failure> {
     let mut output = Vec::new();
     let mut text_before = true;
@@ -177,7 +177,7 @@ fn joined(heap: &mut Heap, arguments: &[Value], always: bool) -> Result<Vec<u8>,
     Ok(output)
 }
 
-/// The arguments as an action would print them.
+/// Formats the arguments as an action prints them.
 fn printed(heap: &mut Heap, arguments: Vec<Value>) -> Result<Vec<u8>, Failure> {
     let arguments = arguments
         .into_iter()
@@ -218,7 +218,7 @@ fn js(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
                 output.extend_from_slice(format!("\\u{byte:04X}").as_bytes());
             }
             byte if byte.is_ascii() => output.push(byte),
-            _ => return Err(unproven("text outside of ASCII")),
+            _ => return Err(unsupported("non-ASCII text")),
         }
     }
     heap.text(output)

@@ -106,7 +106,7 @@ fn select(heap: &mut Heap, arguments: &[Value], keep: bool) -> Result<Value, Fai
     heap.map(Of::Any, entries)
 }
 
-/// The value at the end of a path of keys, or the default where a key is missing.
+/// Returns the value at a path of keys, or the default if a key is missing.
 fn dig(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     let [path @ .., default, from] = arguments.as_slice() else {
         return Err(refused());

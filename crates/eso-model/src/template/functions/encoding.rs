@@ -35,7 +35,7 @@ pub(super) const TABLE: &[Function] = &[
     }),
     Function::new("b64dec", &[Text], |heap, arguments| {
         let [value] = take(arguments)?;
-        // The operator takes the error's text for the value.
+        // The operator returns the error's text as the value.
         let decoded = decode(text(&value)?.bytes())
             .unwrap_or_else(|at| format!("illegal base64 data at input byte {at}").into_bytes());
         heap.text(decoded)
@@ -92,7 +92,7 @@ pub(super) const TABLE: &[Function] = &[
     }),
 ];
 
-/// Bytes in lower-case hexadecimal.
+/// Formats bytes in lowercase hexadecimal.
 pub(super) fn hex(bytes: &[u8]) -> Vec<u8> {
     let digit = |value: u8| match value {
         0..10 => b'0' + value,
@@ -121,7 +121,8 @@ fn digit(byte: u8) -> Option<u32> {
     }))
 }
 
-/// Decodes as Go does: line ends anywhere, padding needed, bits too many ignored. An error is the place that Go names.
+/// Decodes like Go: line breaks are allowed anywhere, padding is required, unused bits are ignored. The error is the
+/// offset that Go reports.
 fn decode(text: &[u8]) -> Result<Vec<u8>, usize> {
     let mut decoded = Vec::with_capacity(text.len() / 4 * 3 + 3);
     let mut at = 0;
@@ -152,7 +153,7 @@ fn decode(text: &[u8]) -> Result<Vec<u8>, usize> {
     }
 }
 
-/// Checks the padding that begins at the place, and that nothing follows it.
+/// Checks the padding at this offset. Nothing may follow it.
 fn padding(text: &[u8], mut at: usize, count: usize) -> Result<(), usize> {
     let skip = |mut at: usize| {
         while matches!(text.get(at), Some(b'\r' | b'\n')) {

@@ -1,4 +1,4 @@
-//! What a value is, and which of several values to take.
+//! Functions on the types of values, and functions that select one of several values.
 
 use super::{
     Function,
@@ -118,7 +118,7 @@ fn type_name(heap: &Heap, value: &Value) -> Result<&'static str, Failure> {
     })
 }
 
-/// Equality of values and of their types, all the way down.
+/// Compares values and their types recursively.
 pub(super) fn deep_equal(
     heap: &mut Heap,
     a: &Value,

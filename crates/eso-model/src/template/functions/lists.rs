@@ -7,7 +7,7 @@ use super::{
     kinds::deep_equal,
     list,
     numbers::to_int,
-    refused, take, text, unproven,
+    refused, take, text, unsupported,
 };
 use crate::template::{
     Failure, print,
@@ -67,7 +67,7 @@ pub(super) const TABLE: &[Function] = &[
         let [separator, value] = take(arguments)?;
         let separator = text(&separator)?.bytes();
         let texts = texts(heap, &value)?;
-        heap.afford(separator.len() * texts.len())?;
+        heap.consume_bytes(separator.len() * texts.len())?;
         let mut joined = Vec::new();
         for (index, part) in texts.iter().enumerate() {
             if index > 0 {
@@ -103,7 +103,7 @@ fn last(_: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     Ok(list(&from)?.items().last().cloned().unwrap_or(Value::Nil))
 }
 
-/// All but the first, or all but the last.
+/// Returns all items except the first or the last one.
 fn but(heap: &mut Heap, arguments: Vec<Value>, first: bool) -> Result<Value, Failure> {
     let [from] = take(arguments)?;
     let items = list(&from)?.items();
@@ -215,9 +215,9 @@ fn slice(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     if start > end {
         return Err(refused());
     }
-    // Up to its capacity, Go slices a list beyond its end.
+    // Go can slice a list beyond its length, up to its capacity.
     let Some(items) = from.items().get(start..end) else {
-        return Err(unproven("a slice beyond a list's end"));
+        return Err(unsupported("a slice beyond the end of a list"));
     };
     heap.step(items.len())?;
     let mut part = List::new(from.of, items.to_vec())?;
@@ -225,7 +225,7 @@ fn slice(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     Ok(Value::List(part))
 }
 
-/// A list's items as texts, without those that are nil; anything else is a list of one.
+/// Returns a list's items as text, without nil items. Any other value is treated as a list of one item.
 fn texts(heap: &mut Heap, value: &Value) -> Result<Vec<Value>, Failure> {
     let items = match value {
         Value::Nil => &[],
@@ -254,8 +254,8 @@ fn sort(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     }
     let mut texts = texts(heap, &value)?;
     if let Value::List(list) = &value {
-        if list.of == Of::Text && !list.is_ours() && !list.unordered {
-            return Err(unproven("sorting a list that is used elsewhere"));
+        if list.of == Of::Text && !list.is_unshared() && !list.unordered {
+            return Err(unsupported("sorting a list that is also used elsewhere"));
         }
         texts.sort_by(|a, b| match (a, b) {
             (Value::Text(a), Value::Text(b)) => a.bytes().cmp(b.bytes()),
@@ -265,7 +265,7 @@ fn sort(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     heap.list(Of::Text, texts)
 }
 
-/// The numbers from a start to before a stop.
+/// Returns the numbers from the start up to, but not including, the end.
 fn numbers(heap: &mut Heap, start: i64, end: i64, step: i64) -> Result<Vec<i64>, Failure> {
     let mut numbers = Vec::new();
     if (end < start && step >= 0) || (end >= start && step <= 0) {
@@ -277,7 +277,7 @@ fn numbers(heap: &mut Heap, start: i64, end: i64, step: i64) -> Result<Vec<i64>,
         numbers.push(number);
         number = number
             .checked_add(step)
-            .ok_or_else(|| unproven("a number's size"))?;
+            .ok_or_else(|| unsupported("a number of this size"))?;
     }
     Ok(numbers)
 }
@@ -287,7 +287,7 @@ fn steps(heap: &mut Heap, start: i64, end: i64, step: i64) -> Result<Value, Fail
     heap.list(Of::Int, numbers.into_iter().map(Value::Int).collect())
 }
 
-/// The numbers from a start to a stop and with it, as text.
+/// Returns the numbers from the start up to and including the end, as text.
 fn seq(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     let given = arguments.iter().map(int).collect::<Result<Vec<_>, _>>()?;
     let (start, step, end) = match given.as_slice() {
@@ -303,7 +303,7 @@ fn seq(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     }
     let behind = end
         .checked_add(direction)
-        .ok_or_else(|| unproven("a number's size"))?;
+        .ok_or_else(|| unsupported("a number of this size"))?;
     let numbers: Vec<String> = numbers(heap, start, behind, step)?
         .iter()
         .map(ToString::to_string)

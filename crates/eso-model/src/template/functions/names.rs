@@ -1,7 +1,7 @@
-//! Names of the operator's functions that are not evaluated.
+//! Names of the operator's functions that are not implemented.
 
-/// They give something else each time, or ask something outside: no text can be expected of them.
-pub(super) const NEVER: &[&str] = &[
+/// Functions without a reproducible result: they are random, or depend on time or the environment.
+pub(super) const NOT_REPRODUCIBLE: &[&str] = &[
     "ago",
     "bcrypt",
     "buildCustomCert",
@@ -34,8 +34,8 @@ pub(super) const NEVER: &[&str] = &[
     "values",
 ];
 
-/// They were not compared with the operator's.
-pub(super) const NOT_YET: &[&str] = &[
+/// Functions that were not compared with the operator's yet.
+pub(super) const NOT_COMPARED: &[&str] = &[
     "abbrev",
     "abbrevboth",
     "add1f",

@@ -1,6 +1,6 @@
 //! Arithmetic.
 
-use super::{Function, Parameter::Any, refused, take, unproven};
+use super::{Function, Parameter::Any, refused, take, unsupported};
 use crate::template::{Failure, value::Value};
 
 pub(super) const TABLE: &[Function] = &[
@@ -93,14 +93,14 @@ fn extreme(values: &[Value], of: fn(i64, i64) -> i64) -> Result<Value, Failure> 
 fn extreme_float(values: &[Value], of: fn(f64, f64) -> f64) -> Result<Value, Failure> {
     let numbers = values.iter().map(to_float).collect::<Result<Vec<_>, _>>()?;
     let extreme = numbers.into_iter().reduce(of).ok_or_else(refused)?;
-    // Of two zeros, Go tells the negative one apart.
+    // Go distinguishes negative zero from zero.
     if extreme == 0.0 {
-        return Err(unproven("a zero"));
+        return Err(unsupported("the sign of zero"));
     }
     Ok(Value::Float(extreme))
 }
 
-/// Plain decimal digits with a sign: all versions of the operator read them alike.
+/// Returns plain decimal digits with an optional minus sign, which all versions of the operator parse in the same way.
 fn plain(text: &[u8]) -> Option<&str> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let leads = digits.len() > 1 && digits.first() == Some(&b'0');
@@ -114,26 +114,28 @@ fn plain(text: &[u8]) -> Option<&str> {
 
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "as Go converts it, within what fits"
+    reason = "same conversion as in Go; the value is in range"
 )]
 pub(super) fn to_int(value: &Value) -> Result<i64, Failure> {
     match value {
         Value::Int(value) | Value::Int64(value) => Ok(*value),
         Value::Float(value) if value.abs() < 9e18 => Ok(*value as i64),
-        Value::Float(_) => Err(unproven("a number's size")),
+        Value::Float(_) => Err(unsupported("a number of this size")),
         Value::Bool(value) => Ok(i64::from(*value)),
         Value::Text(text) if text.bytes().is_empty() => Ok(0),
         Value::Text(text) => match plain(text.bytes()) {
-            Some(digits) => digits.parse().map_err(|_| unproven("a number's form")),
-            // No digit at all: no version reads a number in it.
+            Some(digits) => digits
+                .parse()
+                .map_err(|_| unsupported("this number format")),
+            // Without any digit, all versions return 0.
             None if !text.bytes().iter().any(u8::is_ascii_digit) => Ok(0),
-            None => Err(unproven("a number's form")),
+            None => Err(unsupported("this number format")),
         },
         Value::Nil | Value::NilElement | Value::List(_) | Value::Map(_) => Ok(0),
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "as Go converts it")]
+#[expect(clippy::cast_precision_loss, reason = "same conversion as in Go")]
 fn to_float(value: &Value) -> Result<f64, Failure> {
     match value {
         Value::Int(value) | Value::Int64(value) => Ok(*value as f64),
@@ -148,13 +150,13 @@ fn to_float(value: &Value) -> Result<f64, Failure> {
             let number = text.utf8().ok().filter(|_| decimal);
             number
                 .and_then(|number| number.parse().ok())
-                .ok_or_else(|| unproven("a number's form"))
+                .ok_or_else(|| unsupported("this number format"))
         }
         Value::Nil | Value::NilElement | Value::List(_) | Value::Map(_) => Ok(0.0),
     }
 }
 
-/// Go's `Atoi` without its error: whatever is no number is 0, and what is too large the largest.
+/// Go's `Atoi` without its error: 0 for text that is not a number, the largest or smallest integer if out of range.
 fn atoi(text: &[u8]) -> Result<i64, Failure> {
     let signed = text.strip_prefix(b"-").or_else(|| text.strip_prefix(b"+"));
     let digits = signed.unwrap_or(text);

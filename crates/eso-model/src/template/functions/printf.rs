@@ -1,12 +1,12 @@
-//! `printf`, for the verbs and flags whose result is known.
+//! `printf`, for verbs and flags with a known result.
 
-use super::{encoding::hex, text, unproven};
+use super::{encoding::hex, text, unsupported};
 use crate::template::{
     Failure, print,
     value::{Heap, Value},
 };
 
-/// A verb with its flags.
+/// A format verb with its flags.
 struct Verb {
     minus: bool,
     zero: bool,
@@ -21,7 +21,7 @@ pub(super) fn printf(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Fa
     let mut rest = text(&format)?.utf8()?;
     let mut output = Vec::new();
     while let Some((before, after)) = rest.split_once('%') {
-        heap.afford(before.len())?;
+        heap.consume_bytes(before.len())?;
         output.extend_from_slice(before.as_bytes());
         if let Some(after) = after.strip_prefix('%') {
             output.push(b'%');
@@ -31,19 +31,19 @@ pub(super) fn printf(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Fa
         let (verb, after) = parse(after)?;
         let argument = arguments
             .next()
-            .ok_or_else(|| unproven("a verb without an argument"))?;
+            .ok_or_else(|| unsupported("a format verb without an argument"))?;
         apply(heap, &verb, &argument, &mut output)?;
         rest = after;
     }
     if arguments.next().is_some() {
-        return Err(unproven("an argument without a verb"));
+        return Err(unsupported("an argument without a format verb"));
     }
     output.extend_from_slice(rest.as_bytes());
     heap.text(output)
 }
 
 fn parse(text: &str) -> Result<(Verb, &str), Failure> {
-    let unknown = || unproven("a verb's form");
+    let unknown = || unsupported("this format verb");
     let mut rest = text;
     let mut verb = Verb {
         minus: false,
@@ -89,7 +89,7 @@ fn number(text: &str) -> Result<(Option<usize>, &str), Failure> {
     }
     match digits.parse() {
         Ok(number) if number < 1000 => Ok((Some(number), rest)),
-        _ => Err(unproven("a verb's form")),
+        _ => Err(unsupported("this format verb")),
     }
 }
 
@@ -99,7 +99,7 @@ fn apply(
     argument: &Value,
     output: &mut Vec<u8>,
 ) -> Result<(), Failure> {
-    let unknown = || unproven("a verb with this type of argument");
+    let unknown = || unsupported("a format verb with this type of argument");
     let plain = verb.precision.is_none() && !verb.zero;
     let shown = match (verb.letter, argument) {
         ('v', Value::List(_) | Value::Map(_)) if verb.width == 0 && plain => {
@@ -134,12 +134,12 @@ fn apply(
 }
 
 fn pad(heap: &mut Heap, verb: &Verb, shown: Vec<u8>, output: &mut Vec<u8>) -> Result<(), Failure> {
-    heap.afford(shown.len() + verb.width)?;
+    heap.consume_bytes(shown.len() + verb.width)?;
     if verb.width == 0 {
         output.extend_from_slice(&shown);
         return Ok(());
     }
-    let text = std::str::from_utf8(&shown).map_err(|_| unproven("text that is not UTF-8"))?;
+    let text = std::str::from_utf8(&shown).map_err(|_| unsupported("text that is not UTF-8"))?;
     let missing = verb.width.saturating_sub(text.chars().count());
     if verb.minus {
         output.extend_from_slice(&shown);

@@ -1,11 +1,11 @@
-//! Regular expressions, where Go's and ours are the same.
+//! Regular expressions, as far as Go's and Rust's engines agree.
 
 use regex::{Captures, Regex, RegexBuilder};
 
 use super::{
     Function,
     Parameter::{Int, Text},
-    int, take, text, unproven,
+    int, take, text, unsupported,
 };
 use crate::template::{
     Failure,
@@ -50,7 +50,7 @@ pub(super) const TABLE: &[Function] = &[
     }),
 ];
 
-/// Compiles an expression in the part of the syntax that means the same in both.
+/// Compiles an expression that has the same meaning in both engines.
 fn compile(heap: &mut Heap, value: &Value) -> Result<Regex, Failure> {
     let pattern = text(value)?.utf8()?;
     heap.step(1 + pattern.len())?;
@@ -61,10 +61,10 @@ fn compile(heap: &mut Heap, value: &Value) -> Result<Regex, Failure> {
 }
 
 fn unknown() -> Failure {
-    unproven("this regular expression")
+    unsupported("this regular expression")
 }
 
-/// Rewrites an expression of Go's into ours, or refuses.
+/// Translates a Go expression for Rust, or rejects it.
 fn translate(pattern: &str) -> Result<String, Failure> {
     if !pattern.is_ascii() {
         return Err(unknown());
@@ -115,7 +115,7 @@ fn translate(pattern: &str) -> Result<String, Failure> {
             '(' => {
                 output.push('(');
                 if characters.next_if_eq(&'?').is_some() {
-                    // Only groups that capture nothing.
+                    // Only non-capturing groups are supported.
                     if characters.next() != Some(':') {
                         return Err(unknown());
                     }
@@ -128,7 +128,7 @@ fn translate(pattern: &str) -> Result<String, Failure> {
     Ok(output)
 }
 
-/// The length of `3}`, `3,}` or `3,5}`, if the numbers are small.
+/// Returns the length of `3}`, `3,}` or `3,5}` if the numbers are small.
 fn counted(text: &str) -> Option<usize> {
     let (inner, _) = text.split_once('}')?;
     let (low, high) = inner.split_once(',').unwrap_or((inner, inner));
@@ -138,7 +138,7 @@ fn counted(text: &str) -> Option<usize> {
     (small(low) && (high.is_empty() || small(high))).then_some(inner.len() + 1)
 }
 
-/// What Go's escapes are in ours: its classes are of ASCII.
+/// Returns Rust's equivalent of a Go escape. Go's classes are ASCII only.
 fn escape(character: Option<char>, in_class: bool) -> Result<&'static str, Failure> {
     Ok(match (character.ok_or_else(unknown)?, in_class) {
         ('d', true) => "0-9",
@@ -192,12 +192,12 @@ fn find(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     heap.text(found.map_or_else(Vec::new, |found| found.as_str().as_bytes().to_vec()))
 }
 
-/// At most so many; all if the number is negative.
+/// Returns the maximum number of matches; unlimited if the number is negative.
 fn at_most(count: &Value) -> Result<usize, Failure> {
     Ok(usize::try_from(int(count)?).unwrap_or(usize::MAX))
 }
 
-/// A list of texts; an empty one may be nil.
+/// Returns a list of texts. With `nil`, an empty list becomes nil.
 fn texts(heap: &mut Heap, parts: Vec<&str>, nil: bool) -> Result<Value, Failure> {
     heap.step(parts.len())?;
     let items = parts
@@ -235,14 +235,14 @@ fn replace(heap: &mut Heap, arguments: Vec<Value>, literal: bool) -> Result<Valu
         } else {
             expand(&captures, by, &mut output)?;
         }
-        heap.afford(output.len() - before)?;
+        heap.consume_bytes(output.len() - before)?;
         end = whole.end();
     }
     output.push_str(value.get(end..).unwrap_or_default());
     heap.text(output.into_bytes())
 }
 
-/// Fills `$1` and `${1}`: of a name, as many letters, digits and underscores as there are.
+/// Expands `$1` and `${1}`. A name consists of as many letters, digits and underscores as possible.
 fn expand(captures: &Captures<'_>, by: &str, output: &mut String) -> Result<(), Failure> {
     let mut rest = by;
     while let Some((before, after)) = rest.split_once('$') {
@@ -263,11 +263,11 @@ fn expand(captures: &Captures<'_>, by: &str, output: &mut String) -> Result<(), 
             None => Some(after),
         };
         let (Some(after), true, true) = (after, !name.is_empty(), name.is_ascii()) else {
-            return Err(unproven("this replacement"));
+            return Err(unsupported("this replacement"));
         };
         if let Ok(index) = name.parse::<usize>() {
             if name.len() > 1 && name.starts_with('0') {
-                return Err(unproven("this replacement"));
+                return Err(unsupported("this replacement"));
             }
             output.push_str(captures.get(index).map_or("", |group| group.as_str()));
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Function,
     Parameter::{Any, Int, Text as String_},
-    int, refused, take, text, unproven,
+    int, refused, take, text, unsupported,
 };
 use crate::template::{
     Failure, print,
@@ -70,9 +70,9 @@ pub(super) const TABLE: &[Function] = &[
     Function::new("nospace", ONE, |heap, arguments| {
         let [value] = take(arguments)?;
         let value = text(&value)?.bytes();
-        // The operator's library takes each byte for a character.
+        // The operator's library treats each byte as a character.
         if !value.is_ascii() {
-            return Err(unproven("text outside of ASCII"));
+            return Err(unsupported("non-ASCII text"));
         }
         let space = |byte: u8| matches!(byte, b'\t'..=b'\r' | b' ');
         heap.text(value.iter().copied().filter(|byte| !space(*byte)).collect())
@@ -83,7 +83,7 @@ pub(super) const TABLE: &[Function] = &[
         let count = usize::try_from(int(&count)?).map_err(|_| refused())?;
         let value = text(&value)?.bytes();
         let size = count.checked_mul(value.len()).ok_or_else(refused)?;
-        heap.afford(size)?;
+        heap.consume_bytes(size)?;
         Ok(Value::Text(Text::from(value.repeat(if size == 0 {
             0
         } else {
@@ -137,7 +137,7 @@ pub(super) const TABLE: &[Function] = &[
     }),
 ];
 
-/// The text without the spaces around it.
+/// Returns the text without surrounding spaces.
 fn trim(value: &Text) -> Result<&[u8], Failure> {
     if let Ok(value) = value.utf8() {
         return Ok(value.trim().as_bytes());
@@ -153,7 +153,7 @@ fn trim(value: &Text) -> Result<&[u8], Failure> {
     if plain(kept.first()) && plain(kept.last()) {
         return Ok(kept);
     }
-    Err(unproven("text that is not UTF-8"))
+    Err(unsupported("text that is not UTF-8"))
 }
 
 fn trim_all(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
@@ -180,7 +180,8 @@ fn find(within: &[u8], part: &[u8]) -> Option<usize> {
     }
 }
 
-/// Maps letters one to one, as Go does; where Unicode maps to several, the two differ.
+/// Converts the case of each letter like Go. Rejects letters that Unicode maps to several, because Go maps them
+/// differently.
 fn map_case(
     heap: &mut Heap,
     arguments: Vec<Value>,
@@ -189,13 +190,17 @@ fn map_case(
     let [value] = take(arguments)?;
     let mut output = String::new();
     for character in text(&value)?.utf8()?.chars() {
-        print::settled(character)?;
+        print::require_stable(character)?;
         match mapped(character) {
             (Some(one), 1) => {
-                print::settled(one)?;
+                print::require_stable(one)?;
                 output.push(one);
             }
-            _ => return Err(unproven("a letter that is not mapped to one letter")),
+            _ => {
+                return Err(unsupported(
+                    "a letter whose other case is not a single letter",
+                ));
+            }
         }
     }
     heap.text(output.into_bytes())
@@ -211,7 +216,7 @@ fn untitle(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     first_letters(heap, arguments, u8::make_ascii_lowercase, separates)
 }
 
-/// Changes the letter that each word begins with.
+/// Changes the first letter of each word.
 fn first_letters(
     heap: &mut Heap,
     arguments: Vec<Value>,
@@ -221,7 +226,7 @@ fn first_letters(
     let [value] = take(arguments)?;
     let mut output = text(&value)?.bytes().to_vec();
     if !output.is_ascii() {
-        return Err(unproven("text outside of ASCII"));
+        return Err(unsupported("non-ASCII text"));
     }
     let mut begins = true;
     for byte in &mut output {
@@ -238,7 +243,7 @@ fn replace(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     let (old, new, value) = (text(&old)?, text(&new)?.bytes(), text(&value)?);
     if old.bytes().is_empty() {
         let value = value.utf8()?;
-        heap.afford(new.len().saturating_mul(value.chars().count() + 1))?;
+        heap.consume_bytes(new.len().saturating_mul(value.chars().count() + 1))?;
         let mut output = new.to_vec();
         for character in value.chars() {
             output.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
@@ -249,7 +254,7 @@ fn replace(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     let mut output = Vec::new();
     let mut rest = value.bytes();
     while let Some(at) = find(rest, old.bytes()) {
-        heap.afford(at + new.len())?;
+        heap.consume_bytes(at + new.len())?;
         output.extend_from_slice(rest.get(..at).unwrap_or_default());
         output.extend_from_slice(new);
         rest = rest.get(at + old.bytes().len()..).unwrap_or_default();
@@ -261,7 +266,7 @@ fn replace(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
 fn indent(heap: &mut Heap, spaces: i64, value: &[u8], before: &[u8]) -> Result<Value, Failure> {
     let spaces = usize::try_from(spaces).map_err(|_| refused())?;
     let lines = value.split(|byte| *byte == b'\n').count();
-    heap.afford(spaces.saturating_mul(lines))?;
+    heap.consume_bytes(spaces.saturating_mul(lines))?;
     let padding = b" ".repeat(spaces);
     let mut output = before.to_vec();
     for line in value.split_inclusive(|byte| *byte == b'\n') {
@@ -317,7 +322,7 @@ fn split(separator: &Value, value: &Value) -> Result<Vec<Vec<u8>>, Failure> {
     Ok(parts)
 }
 
-/// The arguments, shown and quoted, with spaces between them; those that are nil are left out.
+/// Formats and quotes the arguments, separated by spaces. Nil arguments are left out.
 fn quoted(
     heap: &mut Heap,
     arguments: Vec<Value>,

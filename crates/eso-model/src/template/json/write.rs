@@ -1,4 +1,4 @@
-//! Writes JSON: keys sorted, with Go's escapes.
+//! Writes JSON with sorted keys and Go's escapes.
 
 use secret::Buffer;
 
@@ -10,16 +10,16 @@ use crate::{
     },
 };
 
-/// How a document is written.
+/// The output style of a document.
 #[derive(Clone, Copy)]
 pub(in crate::template) struct Style {
     /// `<`, `>` and `&` are escaped.
     pub(in crate::template) html: bool,
-    /// In lines, each level two spaces in.
+    /// Writes one item per line, indented by two spaces per level.
     pub(in crate::template) pretty: bool,
 }
 
-/// Writes a document; `None` where Go has an error.
+/// Writes a document. Returns `None` if Go fails.
 pub(in crate::template) fn write(
     heap: &mut Heap,
     value: &Value,
@@ -48,7 +48,7 @@ fn write_at(
         return Err(Failure::unverifiable("deep nesting"));
     }
     heap.step(1)?;
-    heap.afford(2 * depth + 24)?;
+    heap.consume_bytes(2 * depth + 24)?;
     match value {
         Value::Nil | Value::NilElement => output.push(b"null"),
         Value::Bool(value) => output.push(value.to_string().as_bytes()),
@@ -60,7 +60,7 @@ fn write_at(
         }
         Value::Float(_) => return Ok(false),
         Value::Text(text) => {
-            heap.afford(text.bytes().len())?;
+            heap.consume_bytes(text.bytes().len())?;
             quote(output, text.bytes(), style.html);
         }
         Value::List(list) if list.nil => output.push(b"null"),
@@ -104,7 +104,7 @@ fn write_map(
             output.push(b",");
         }
         line(style, depth + 1, output);
-        heap.afford(key.len())?;
+        heap.consume_bytes(key.len())?;
         quote(output, key, style.html);
         output.push(if style.pretty { b": " } else { b":" });
         if !write_at(heap, item, style, depth + 1, output)? {

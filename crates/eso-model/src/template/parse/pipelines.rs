@@ -1,4 +1,4 @@
-//! Pipelines: declarations, commands, operands.
+//! Parses pipelines: declarations, commands and operands.
 
 use super::{Parser, Purpose, syntax};
 use crate::template::{
@@ -46,7 +46,7 @@ impl Parser<'_> {
         })
     }
 
-    /// `$x :=`, `$x =`, and for a range `$i, $x :=`.
+    /// Parses `$x :=` and `$x =`, and for a range `$i, $x :=`.
     fn declarations(&mut self, purpose: Purpose) -> Result<(Vec<String>, bool), Failure> {
         let mut names = Vec::new();
         while self.peek_beyond_spaces().kind == Kind::Variable {
@@ -80,8 +80,8 @@ impl Parser<'_> {
         if names.is_empty() {
             return Ok((names, false));
         }
-        // Go goes on with one name and no sign; no such template makes sense.
-        Err(Failure::unverifiable("a range's variables"))
+        // Go accepts one name without a sign here, but no useful template contains that.
+        Err(Failure::unverifiable("the variables of this `range`"))
     }
 
     fn command(&mut self) -> Result<Vec<Operand>, Failure> {
@@ -107,7 +107,7 @@ impl Parser<'_> {
         Ok(operands)
     }
 
-    /// A term with the fields behind it.
+    /// Parses a term and the fields after it.
     fn operand(&mut self) -> Result<Option<Operand>, Failure> {
         let Some(term) = self.term()? else {
             return Ok(None);

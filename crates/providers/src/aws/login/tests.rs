@@ -1,4 +1,4 @@
-//! Credentials that stores name, from a cluster and an AWS that are one server.
+//! Logins with the credentials of stores. One server stands for both the cluster and AWS.
 
 use cluster::{Access, connect::connect_plain};
 use pace::rate::Rate;
@@ -87,7 +87,9 @@ async fn log_in(double: &Double, more: &Json) -> Result<Credentials, Unread> {
         serde_json::from_value(settings).unwrap(),
         Identity::Store(&resolver),
     );
-    login.elsewhere.insert("AWS_ENDPOINT_URL".to_owned(), url);
+    login
+        .endpoint_overrides
+        .insert("AWS_ENDPOINT_URL".to_owned(), url);
     let config = login.config().await?;
     let provider = config.credentials_provider().unwrap();
     Ok(provider.provide_credentials().await.unwrap())
@@ -103,7 +105,7 @@ fn keys(name: &str) -> Json {
 }
 
 #[tokio::test]
-async fn keys_come_from_secrets() {
+async fn access_keys_come_from_secrets() {
     let double = double().await;
     let credentials = log_in(&double, &keys("keys")).await.unwrap();
     let shown = |credentials: &Credentials| {
@@ -125,7 +127,7 @@ async fn keys_come_from_secrets() {
 }
 
 #[tokio::test]
-async fn the_keys_take_on_the_role() {
+async fn access_keys_assume_the_role() {
     let double = double().await;
     let mut settings = keys("keys");
     settings["role"] = json!("arn:aws:iam::1:role/reader");
@@ -140,7 +142,7 @@ async fn the_keys_take_on_the_role() {
 }
 
 #[tokio::test]
-async fn a_service_account_takes_on_the_role_that_it_names() {
+async fn service_account_assumes_the_annotated_role() {
     let double = double().await;
     let settings =
         json!({"auth": {"jwt": {"serviceAccountRef": {"name": "reader", "audiences": ["more"]}}}});
@@ -173,12 +175,12 @@ async fn a_service_account_takes_on_the_role_that_it_names() {
     assert_eq!(
         sts.header("authorization"),
         "",
-        "the token speaks for itself"
+        "the call is not signed: the token authenticates it"
     );
 }
 
 #[tokio::test]
-async fn a_login_that_fails_says_why() {
+async fn failed_login_has_a_reason() {
     let double = double().await;
     let jwt = |name: &str| json!({"auth": {"jwt": {"serviceAccountRef": {"name": name}}}});
     for (settings, why) in [
@@ -190,7 +192,10 @@ async fn a_login_that_fails_says_why() {
             jwt("plain"),
             "login-failed (the service account has no annotation eks.amazonaws.com/role-arn)",
         ),
-        (keys("bytes"), "login-failed (a key that is not text)"),
+        (
+            keys("bytes"),
+            "login-failed (the access key is not valid UTF-8)",
+        ),
     ] {
         let unread = log_in(&double, &settings).await.err().unwrap();
         assert!(unread.whole_store);

@@ -1,4 +1,4 @@
-//! `find` in Parameter Store, call by call as the operator does it.
+//! `find` in Parameter Store, with the same calls as the operator.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ use crate::{
     Answered, Turns, Unread,
     aws::{
         batch,
-        trouble::{self, Trouble},
+        trouble::{self, AwsError},
     },
     engine::Request,
     unread,
 };
 
 impl ParameterStore {
-    /// What a search finds.
+    /// Runs a search.
     pub(super) async fn find(&self, what: &What, turns: &Turns) -> Answered {
         let What::Find { path, name, tags } = what else {
             return Answered::Fails(Failure::Refused);
@@ -62,12 +62,12 @@ impl ParameterStore {
                         .recursive(true)
                         .with_decryption(true)
                         .set_next_token(next.clone());
-                    async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+                    async move { call.send().await.map_err(|error| AwsError::of(&error)) }
                 })
                 .await;
             let page = match page {
                 Ok(page) => page,
-                Err(failure) if trouble::answer(&failure).is_some_and(Trouble::is_denied) => {
+                Err(failure) if trouble::answer(&failure).is_some_and(AwsError::is_denied) => {
                     return self.described(&[below(path)], Some(names), turns).await;
                 }
                 Err(failure) => return Ok(self.answered(failure, &request)),
@@ -87,7 +87,7 @@ impl ParameterStore {
         }
     }
 
-    /// Names, then each of them.
+    /// Lists the names, then reads each parameter.
     async fn described(
         &self,
         filters: &[ParameterStringFilter],
@@ -103,9 +103,9 @@ impl ParameterStore {
                     found.insert(name, raw);
                 }
                 Answered::Unread(unread) => return Err(unread),
-                // It was there a moment ago.
+                // The parameter was deleted after it was listed.
                 Answered::NotFound | Answered::Fails(_) | Answered::Many(_) => {
-                    let detail = "parameters went away while they were searched";
+                    let detail = "parameters were deleted during the search";
                     return Err(Unread::secret(unread::UNREADABLE, detail));
                 }
             }
@@ -129,7 +129,7 @@ impl ParameterStore {
                         .describe_parameters()
                         .set_parameter_filters(Some(filters.to_vec()))
                         .set_next_token(next.clone());
-                    async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+                    async move { call.send().await.map_err(|error| AwsError::of(&error)) }
                 })
                 .await
                 .map_err(|failure| self.engine.unread(failure, &request))?;
@@ -151,7 +151,7 @@ fn below(path: &str) -> ParameterStringFilter {
     filter("Path", "Recursive", path)
 }
 
-/// `Key` is the only field that has to be there, and it is.
+/// `Key` is the only required field, so the build cannot fail.
 fn filter(key: &str, option: &str, value: &str) -> ParameterStringFilter {
     let filter = ParameterStringFilter::builder()
         .key(key)
@@ -159,7 +159,7 @@ fn filter(key: &str, option: &str, value: &str) -> ParameterStringFilter {
         .values(value);
     #[expect(
         clippy::expect_used,
-        reason = "the key, which alone is required, was given"
+        reason = "`Key` is the only required field, and it is set"
     )]
     filter.build().expect("a filter with a key")
 }

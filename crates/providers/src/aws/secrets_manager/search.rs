@@ -1,4 +1,4 @@
-//! `find` in Secrets Manager, call by call as the operator does it.
+//! `find` in Secrets Manager, with the same calls as the operator.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,13 @@ use crate::{
     Answered, Turns, Unread,
     aws::{
         batch,
-        trouble::{self, Kind, Trouble},
+        trouble::{self, AwsError, Kind},
     },
     engine::Request,
 };
 
 impl SecretsManager {
-    /// What a search finds.
+    /// Runs a search.
     pub(super) async fn find(&self, what: &What, turns: &Turns) -> Answered {
         let What::Find { path, name, tags } = what else {
             return Answered::Fails(Failure::Refused);
@@ -28,7 +28,7 @@ impl SecretsManager {
         let searched = match (name, tags) {
             (None, None) => return Answered::Fails(Failure::Refused),
             (Some(_), Some(_)) => {
-                let detail = "`find` by name and tags: some versions of the operator look at the tags, others do not";
+                let detail = "`find` by name and tags: some versions of the operator filter by the tags, others ignore them";
                 return Answered::Unread(Unread::secret(why::SPEC, detail));
             }
             (None, Some(tags)) => {
@@ -50,7 +50,7 @@ impl SecretsManager {
         }
     }
 
-    /// Values by `BatchGetSecretValue`, page by page.
+    /// Reads the values with `BatchGetSecretValue`, page by page.
     async fn filtered(
         &self,
         filters: Vec<Filter>,
@@ -68,12 +68,12 @@ impl SecretsManager {
                         .batch_get_secret_value()
                         .set_filters(Some(filters.clone()))
                         .set_next_token(next.clone());
-                    async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+                    async move { call.send().await.map_err(|error| AwsError::of(&error)) }
                 })
                 .await;
             let page = match page {
                 Ok(page) => page,
-                Err(failure) if trouble::answer(&failure).is_some_and(Trouble::is_denied) => {
+                Err(failure) if trouble::answer(&failure).is_some_and(AwsError::is_denied) => {
                     return self.listed(filters, names, turns).await;
                 }
                 Err(failure) => return Ok(self.answered(failure, &request)),
@@ -85,7 +85,7 @@ impl SecretsManager {
                     secret_binary,
                     ..
                 } = entry;
-                // Neither text nor bytes: the operator leaves it out.
+                // Without text or bytes, the operator omits the secret.
                 if let (Some(name), Answered::One(raw)) =
                     (name, value(secret_string, secret_binary))
                 {
@@ -106,25 +106,25 @@ impl SecretsManager {
         }
     }
 
-    /// A secret whose value a page lacks.
+    /// Reads a secret whose value is missing in a page.
     async fn lacking(
         &self,
         error: ApiErrorType,
         names: Option<&GoRegex>,
         turns: &Turns,
     ) -> Result<Option<(String, Raw)>, Unread> {
-        let trouble = Trouble::said(error.error_code.as_deref(), error.message.as_deref(), None);
+        let trouble = AwsError::said(error.error_code.as_deref(), error.message.as_deref(), None);
         let id = error.secret_id.unwrap_or_default();
         let name = name_of(&id);
         if trouble.kind == Kind::NotFound || names.is_some_and(|names| !names.is_match(name)) {
             return Ok(None);
         }
-        // The operator leaves out what it may not read, without a word. Whether it may read what we may not is not known.
+        // The operator silently omits what it cannot read. Its permissions may differ from the job's, so the result is unknown.
         if !matches!(trouble.kind, Kind::Call(_)) {
             let request = Request::read("GetSecretValue", Some(&id));
             return Err(trouble.unread(&self.engine.service().needed(&request)));
         }
-        // It was too much, or failed; alone it may not.
+        // Throttled or failed: a single read may succeed.
         match self.version(&id, CURRENT, turns).await {
             Answered::One(raw) => Ok(Some((name.to_owned(), raw))),
             Answered::Unread(unread) => Err(unread),
@@ -132,7 +132,7 @@ impl SecretsManager {
         }
     }
 
-    /// The same where batches are denied: names, then each of them.
+    /// The same search if batches are denied: lists the names, then reads each secret.
     async fn listed(
         &self,
         filters: Vec<Filter>,
@@ -154,7 +154,8 @@ impl SecretsManager {
         Ok(Answered::Many(found))
     }
 
-    /// All names, then each of them. The operator puts the store's prefix before the names that it finds, which it need not.
+    /// Lists all names, then reads each secret. Like the operator, it adds the store's prefix to the found names, although these
+    /// are complete already.
     async fn everywhere(&self, names: &GoRegex, turns: &Turns) -> Result<Answered, Unread> {
         let mut listed = self.list(Vec::new(), turns).await?;
         listed.retain(|name| names.is_match(name));
@@ -172,7 +173,7 @@ impl SecretsManager {
                 }
                 Some(Answered::Unread(unread)) => return Err(unread),
                 Some(Answered::Fails(Failure::NoValue) | Answered::Many(_)) | None => {}
-                // The first that is not there ends the operator's search.
+                // The first missing secret ends the operator's search.
                 Some(ends @ (Answered::NotFound | Answered::Fails(_))) => return Ok(ends),
             }
         }
@@ -191,7 +192,7 @@ impl SecretsManager {
                         .list_secrets()
                         .set_filters(Some(filters.clone()).filter(|filters| !filters.is_empty()))
                         .set_next_token(next.clone());
-                    async move { call.send().await.map_err(|error| Trouble::of(&error)) }
+                    async move { call.send().await.map_err(|error| AwsError::of(&error)) }
                 })
                 .await
                 .map_err(|failure| self.engine.unread(failure, &request))?;
@@ -226,7 +227,7 @@ fn filters(tags: &BTreeMap<String, String>, path: Option<&str>) -> Vec<Filter> {
         .collect()
 }
 
-/// The name of a secret, which may be given by its ARN.
+/// The name of a secret that is given by name or ARN.
 fn name_of(id: &str) -> &str {
     let Some((_, name)) = id.split_once(":secret:") else {
         return id;

@@ -1,4 +1,4 @@
-//! Logins, and where they go.
+//! Logins and their endpoints.
 
 use cluster::{Access, connect::connect_plain};
 use eso_model::StoreKey;
@@ -18,7 +18,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_token_that_ended_before_its_time_is_renewed_once() {
+async fn rejected_token_is_renewed_once() {
     let service = Service::start().await;
     service.change(|state| state.set("db", "v"));
     let vault = vault(&service).await;
@@ -31,14 +31,14 @@ async fn a_token_that_ended_before_its_time_is_renewed_once() {
     let refused = unread_of(&vault).await;
     assert_eq!(
         refused.why.to_string(),
-        "login-failed (Key Vault takes no token of this identity)"
+        "login-failed (Key Vault rejects the tokens of this identity)"
     );
     assert!(refused.whole_store);
     assert_eq!(service.logins().len(), 3);
 }
 
 #[tokio::test]
-async fn a_login_that_is_refused_is_tried_once_and_told_of_the_store() {
+async fn failed_login_is_tried_once_and_reported_for_the_store() {
     let service = Service::start().await;
     let wrong = [SECRET[0], SECRET[1], ("AZURE_CLIENT_SECRET", "wonderwall")];
     let vault = with(&service, &wrong).await;
@@ -58,7 +58,7 @@ async fn a_login_that_is_refused_is_tried_once_and_told_of_the_store() {
 }
 
 #[tokio::test]
-async fn a_machines_identity_is_asked_for_where_there_is_nothing_else() {
+async fn managed_identity_is_the_last_resort() {
     let service = Service::start().await;
     service.change(|state| state.set("db", "v"));
     let vault = with(&service, &SECRET[..1]).await;
@@ -74,7 +74,7 @@ async fn a_machines_identity_is_asked_for_where_there_is_nothing_else() {
 }
 
 #[tokio::test]
-async fn the_jobs_token_file_is_read_for_each_login() {
+async fn token_file_is_read_for_each_login() {
     let service = Service::start().await;
     service.change(|state| state.set("db", "v"));
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -93,9 +93,9 @@ async fn the_jobs_token_file_is_read_for_each_login() {
     );
 }
 
-/// Whoever answers in the vault's place wants a token for something else.
+/// A server in place of the vault asks for a token for another resource.
 #[tokio::test]
-async fn a_token_is_not_sent_to_what_is_no_vault() {
+async fn token_is_not_sent_to_another_server() {
     let service = Service::start().await;
     service.change(|state| state.resource = "https://management.azure.com".to_owned());
     let refused = unread_of(&vault(&service).await).await;
@@ -106,7 +106,7 @@ async fn a_token_is_not_sent_to_what_is_no_vault() {
     assert!(service.logins().is_empty());
 }
 
-/// A cluster with an account, and with a Secret of these keys, in one namespace.
+/// A cluster with a service account and a Secret with these keys, in one namespace.
 async fn cluster(keys: Json) -> Double {
     Double::plain(move |call| match (call.method.as_str(), call.path()) {
         ("GET", "/api/v1/namespaces/team/secrets/azure") => {
@@ -139,7 +139,7 @@ async fn as_store(service: &Service, cluster: &Double, more: Json) -> Result<Key
 }
 
 #[tokio::test]
-async fn a_stores_own_application_is_read_from_its_secret() {
+async fn store_credentials_come_from_its_secret() {
     let service = Service::start().await;
     service.change(|state| state.set("db", "v"));
     let cluster = cluster(json!({"id": "Y2xpZW50", "secret": "czNjcmV0"})).await;
@@ -164,7 +164,7 @@ async fn a_stores_own_application_is_read_from_its_secret() {
 }
 
 #[tokio::test]
-async fn a_stores_service_account_is_asked_for_a_token_for_entra() {
+async fn service_account_token_is_for_entra() {
     let service = Service::start().await;
     service.change(|state| state.set("db", "v"));
     let cluster = cluster(json!({})).await;
@@ -191,7 +191,7 @@ async fn a_stores_service_account_is_asked_for_a_token_for_entra() {
 }
 
 #[tokio::test]
-async fn a_store_that_says_twice_who_it_is_is_refused_as_the_operator_does() {
+async fn identity_set_twice_is_refused() {
     let service = Service::start().await;
     let cluster = cluster(json!({"id": "Y2xpZW50"})).await;
     let reference = json!({"name": "azure", "key": "id"});
@@ -206,12 +206,12 @@ async fn a_store_that_says_twice_who_it_is_is_refused_as_the_operator_does() {
     };
     assert_eq!(
         refused(json!({"authSecretRef": {"clientId": reference}})).await,
-        "store-unreadable (the operator refuses the store: the client stands in it and in the annotation \
+        "store-unreadable (the operator refuses the store: the client is set both in it and in the annotation \
          azure.workload.identity/client-id of the service account)"
     );
     assert_eq!(
         refused(json!({"tenantId": TENANT})).await,
-        "store-unreadable (the operator refuses the store: the tenant stands in it and in the annotation \
+        "store-unreadable (the operator refuses the store: the tenant is set both in it and in the annotation \
          azure.workload.identity/tenant-id of the service account)"
     );
     assert_eq!(
@@ -221,7 +221,7 @@ async fn a_store_that_says_twice_who_it_is_is_refused_as_the_operator_does() {
 }
 
 #[tokio::test]
-async fn the_operators_own_identity_is_not_ours() {
+async fn operator_identity_is_refused() {
     let service = Service::start().await;
     let cluster = cluster(json!({})).await;
     for auth in ["ManagedIdentity", "WorkloadIdentity"] {
@@ -236,9 +236,9 @@ async fn the_operators_own_identity_is_not_ours() {
     assert!(service.secure.calls().is_empty());
 }
 
-/// A tenant who could name the vault, or where one logs in, would be sent the job's credentials.
+/// A tenant who can choose the vault or the login endpoint must not receive the job's credentials.
 #[tokio::test]
-async fn the_jobs_own_credentials_go_to_azure_alone() {
+async fn job_credentials_are_sent_only_to_azure() {
     let refused = async |more: Json, endpoints: &[&str]| {
         let store = StoreSettings {
             key: StoreKey::Cluster {

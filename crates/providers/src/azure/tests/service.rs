@@ -1,4 +1,4 @@
-//! A double of Key Vault, of Entra's token endpoint and of the identity endpoint of a machine, on the wire as they document it.
+//! A double of Key Vault, of Entra's token endpoint and of a machine's identity endpoint, with the documented protocols.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -13,24 +13,24 @@ use super::{Call, Certificate, Double, Reply};
 pub(super) const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 pub(super) const CLIENT: &str = "client";
 
-/// What the cloud holds, and how it behaves.
+/// The content and behaviour of the double.
 #[derive(Default)]
 pub(super) struct State {
-    /// The versions of each secret, the newest last.
+    /// The versions of each secret, oldest first.
     secrets: BTreeMap<String, Vec<Version>>,
     deleted: BTreeSet<String>,
-    /// The tokens that were given out, and which of them are taken.
+    /// The number of issued tokens, and which of them are valid.
     issued: u32,
     valid: BTreeSet<String>,
-    /// Answers to the next requests to the vault, in place of the true ones.
+    /// Answers that replace the next answers of the vault.
     pub(super) faults: VecDeque<Reply>,
-    /// Secrets on a page of a list.
+    /// The number of secrets on a page of a list.
     pub(super) page: usize,
-    /// Whether a token is good for nothing.
+    /// True if every token is rejected.
     pub(super) takes_no_token: bool,
-    /// What tokens have to be for.
+    /// The resource that tokens must be for.
     pub(super) resource: String,
-    /// Where the next page is said to be, in place of the vault.
+    /// The host of the next page, if it is not the vault.
     pub(super) elsewhere: Option<String>,
 }
 
@@ -43,7 +43,7 @@ struct Version {
 }
 
 impl State {
-    /// A new version of a secret.
+    /// Adds a version of a secret.
     pub(super) fn set(&mut self, name: &str, value: &str) -> String {
         let versions = self.secrets.entry(name.to_owned()).or_default();
         let id = format!("{:032x}", versions.len() + 1);
@@ -70,7 +70,7 @@ impl State {
         self.deleted.insert(name.to_owned());
     }
 
-    /// All tokens that were given out end.
+    /// Invalidates all issued tokens.
     pub(super) fn end_tokens(&mut self) {
         self.valid.clear();
     }
@@ -88,12 +88,12 @@ impl State {
     }
 }
 
-/// The cloud.
+/// The running double.
 pub(super) struct Service {
     pub(super) state: Arc<Mutex<State>>,
-    /// The vault and the login, over HTTPS.
+    /// The vault and the login endpoint, over HTTPS.
     pub(super) secure: Double,
-    /// What a machine asks for its identity, over HTTP.
+    /// The machine's identity endpoint, over HTTP.
     pub(super) machine: Double,
     pub(super) pem: String,
 }
@@ -108,7 +108,7 @@ impl Service {
         Self::showing(Certificate::self_signed(&names)).await
     }
 
-    /// With this certificate.
+    /// Starts with this certificate.
     pub(super) async fn showing(certificate: Certificate) -> Self {
         let pem = certificate.authority.clone();
         let state = Arc::new(Mutex::new(State {
@@ -152,14 +152,14 @@ impl Service {
         change(&mut self.state.lock().expect("the state"))
     }
 
-    /// Requests for a token.
+    /// The requests for a token.
     pub(super) fn logins(&self) -> Vec<Call> {
         let calls = self.secure.calls().into_iter();
         calls.filter(|call| call.method == "POST").collect()
     }
 }
 
-/// Where one logs in: some of Azure's clients ask for that first.
+/// The OpenID configuration. Some Azure clients read it first.
 fn discovery(call: &Call) -> Reply {
     let authority = format!("https://{}/{TENANT}", call.header("host"));
     Reply::new(
@@ -169,7 +169,7 @@ fn discovery(call: &Call) -> Reply {
     )
 }
 
-/// Which hosts are one and the same place to log in.
+/// The hosts that belong to the same login endpoint.
 fn instances(call: &Call) -> Reply {
     let host = call.header("host");
     Reply::new(
@@ -180,10 +180,11 @@ fn instances(call: &Call) -> Reply {
     )
 }
 
-/// Entra's `/TENANT/oauth2/v2.0/token`, and `/TENANT/oauth2/token` of old: whether a token for the vault is `wanted` is told differently.
+/// Entra's `/TENANT/oauth2/v2.0/token` and the older `/TENANT/oauth2/token`. They encode differently if the token is for the
+/// vault (`wanted`).
 fn log_in(state: &mut State, tenant: &str, wanted: bool, call: &Call) -> Reply {
     let refused = |status: u16, number: u32, error: &str| {
-        let description = format!("AADSTS{number}: it is told at length, with names. Trace ID: x");
+        let description = format!("AADSTS{number}: a long text with names. Trace ID: x");
         Reply::new(
             status,
             json!({"error": error, "error_description": description, "error_codes": [number],
@@ -215,7 +216,7 @@ fn log_in(state: &mut State, tenant: &str, wanted: bool, call: &Call) -> Reply {
     )
 }
 
-/// Whether it has the form of a service account's.
+/// True if the text has the form of a service account token.
 fn is_token(text: &str) -> bool {
     text.split('.').filter(|part| !part.is_empty()).count() == 3
 }
@@ -250,7 +251,7 @@ fn identity(state: &mut State, call: &Call) -> Reply {
 }
 
 fn fault(status: u16, code: &str, inner: Option<&str>) -> Reply {
-    let mut error = json!({"code": code, "message": "It is told at length, with names."});
+    let mut error = json!({"code": code, "message": "A long text with names."});
     if let Some(inner) = inner {
         error["innererror"] = json!({"code": inner});
     }

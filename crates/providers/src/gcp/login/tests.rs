@@ -1,4 +1,4 @@
-//! Keys and identities that stores name.
+//! Logins with the keys and identities of stores.
 
 use cluster::{Access, connect::connect_plain};
 use pace::rate::Rate;
@@ -8,8 +8,8 @@ use super::*;
 use crate::double::{Double, Reply};
 
 #[test]
-fn only_the_key_of_a_service_account_is_taken() {
-    // What names addresses of its own to fetch tokens from is not.
+fn only_service_account_keys_are_accepted() {
+    // Credentials that contain their own token URLs are rejected.
     for text in [
         r#"{"type": "external_account", "token_url": "http://127.0.0.1:1"}"#,
         r#"{"type": "authorized_user"}"#,
@@ -24,14 +24,14 @@ fn only_the_key_of_a_service_account_is_taken() {
 }
 
 #[test]
-fn an_account_cannot_become_another_path() {
+fn email_cannot_change_the_path() {
     assert!(is_email("reader@my-project.iam.gserviceaccount.com"));
     for bad in ["a/b@c", "a@b:generateIdToken?", "a", "a@b#"] {
         assert!(!is_email(bad), "{bad}");
     }
 }
 
-/// A cluster, an exchange of tokens and a Secret Manager that are one server.
+/// One server for the cluster, the token exchange and Secret Manager.
 async fn double() -> Double {
     Double::plain(|call| {
         let metadata = json!({"name": "a", "namespace": "team", "uid": "u", "resourceVersion": "1"});
@@ -67,12 +67,12 @@ async fn bearer(double: &Double, auth: Json) -> String {
     let google_cloud_auth::credentials::CacheableResource::New { data, .. } =
         credentials.headers(http::Extensions::new()).await.unwrap()
     else {
-        panic!("nothing is cached yet");
+        panic!("expected fresh headers");
     };
     data["authorization"].to_str().unwrap().to_owned()
 }
 
-/// What was asked for: the audiences of the cluster's token, and the form that it was exchanged with.
+/// The audiences of the cluster's token, and the form fields of the token exchange.
 fn exchange(double: &Double) -> (Json, [String; 4]) {
     let calls = double.calls();
     let token = calls
@@ -94,7 +94,7 @@ fn exchange(double: &Double) -> (Json, [String; 4]) {
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
 #[tokio::test]
-async fn a_clusters_identity_is_exchanged() {
+async fn workload_identity_token_is_exchanged() {
     let double = double().await;
     let auth = json!({"workloadIdentity": {"serviceAccountRef": {"name": "reader"},
         "clusterProjectID": "c", "clusterLocation": "europe-west1", "clusterName": "prod"}});
@@ -113,7 +113,7 @@ async fn a_clusters_identity_is_exchanged() {
 }
 
 #[tokio::test]
-async fn a_federated_identity_is_exchanged() {
+async fn federated_token_is_exchanged() {
     let double = double().await;
     let auth = json!({"workloadIdentityFederation": {
         "serviceAccountRef": {"name": "reader", "audiences": ["pool"]}, "audience": "//iam.googleapis.com/x"}});

@@ -1,11 +1,11 @@
-//! Classes of characters.
+//! Character classes.
 
 use std::fmt::Write as _;
 
 use super::{NotTranslated, Translator};
 
 impl Translator<'_> {
-    /// The inside of a class, if a letter for one follows the backslash.
+    /// Returns the content of a Perl class if one follows the backslash.
     pub(super) fn perl_class(&mut self) -> Option<&'static str> {
         let class = match self.peek()? {
             'd' => "0-9",
@@ -20,7 +20,7 @@ impl Translator<'_> {
         Some(class)
     }
 
-    /// A class of characters, its bracket already read.
+    /// Parses a character class after its opening bracket.
     pub(super) fn class(&mut self) -> Result<(), NotTranslated> {
         self.out.push('[');
         if self.take("^") {
