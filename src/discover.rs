@@ -4,7 +4,7 @@ mod project;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster::{CallError, Cluster, Query, Trouble};
+use cluster::{ApiError, Cluster, ErrorKind, Query};
 use eso_model::{self, Id, StoreKey};
 use providers::{
     Unread,
@@ -60,7 +60,7 @@ pub enum DiscoverError {
     UnknownVersion(String),
     /// A required call failed.
     #[error(transparent)]
-    Call(#[from] CallError),
+    Call(#[from] ApiError),
 }
 
 impl Api {
@@ -68,7 +68,7 @@ impl Api {
     pub async fn find(cluster: &Cluster) -> Result<Self, DiscoverError> {
         let group: cluster::wire::ApiGroup =
             match cluster.get(&format!("/apis/{}", eso_model::GROUP)).await {
-                Err(error) if error.trouble == Trouble::NotFound => {
+                Err(error) if error.kind == ErrorKind::NotFound => {
                     return Err(DiscoverError::NotInstalled);
                 }
                 other => other?,
@@ -239,7 +239,7 @@ async fn external_secrets(
                     resource_version,
                 });
             }
-            Err(error) if error.trouble == Trouble::Denied && namespace.is_some() => {
+            Err(error) if error.kind == ErrorKind::Denied && namespace.is_some() => {
                 inventory
                     .gaps
                     .push(gap("externalsecrets", namespace.as_deref(), &error));
@@ -389,7 +389,7 @@ async fn operator(cluster: &Cluster, api: &Api) -> Operator {
 }
 
 /// The gap after a failed call: what could not be read or listed.
-pub(crate) fn gap(what: &str, namespace: Option<&str>, error: &CallError) -> Gap {
+pub(crate) fn gap(what: &str, namespace: Option<&str>, error: &ApiError) -> Gap {
     Gap {
         what: what.to_owned(),
         namespace: namespace.map(str::to_owned),

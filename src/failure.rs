@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use cluster::{Trouble, connect::ConnectError};
+use cluster::{ErrorKind, connect::ConnectError};
 
 use crate::{discover::DiscoverError, exit::Exit, lock::LockError, settings::Invalid, stop::Level};
 
@@ -97,7 +97,7 @@ impl From<DiscoverError> for Failure {
     fn from(error: DiscoverError) -> Self {
         let failure = Self::new(Exit::NoAccess, &error);
         match &error {
-            DiscoverError::Call(error) if error.trouble == Trouble::Denied => {
+            DiscoverError::Call(error) if error.kind == ErrorKind::Denied => {
                 failure.hint("`eso-sync rbac` prints the rights that are needed")
             }
             DiscoverError::Call(_)

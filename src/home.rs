@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cluster::{Cluster, Trouble};
+use cluster::{Cluster, ErrorKind};
 
 use crate::{
     announce::JobPod,
@@ -72,7 +72,7 @@ impl Home {
         let first = namespaces.next().unwrap_or_default();
         let taken = lock::acquire(cluster, &first, &identity, self.wait_lock, world.clock).await;
         match (taken, namespaces.next()) {
-            (Err(LockError::Call(error)), Some(next)) if error.trouble == Trouble::NotFound => {
+            (Err(LockError::Call(error)), Some(next)) if error.kind == ErrorKind::NotFound => {
                 lock::acquire(cluster, &next, &identity, self.wait_lock, world.clock).await
             }
             (taken, _) => taken,

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use cluster::{CallError, Cluster, Trouble};
+use cluster::{ApiError, Cluster, ErrorKind};
 use jiff::{SignedDuration, Timestamp};
 use pace::Clock;
 use serde::{Deserialize, Serialize};
@@ -46,7 +46,7 @@ pub enum LockError {
     },
     /// The Lease cannot be read or written.
     #[error("cannot acquire the lock")]
-    Call(#[from] CallError),
+    Call(#[from] ApiError),
 }
 
 pub struct Lock {
@@ -142,7 +142,7 @@ pub async fn acquire(
             None => match attempt.take(&collection, lease.as_ref(), clock).await {
                 Ok(lock) => return Ok(lock),
                 // Another run was faster.
-                Err(error) if error.trouble == Trouble::Conflict => {}
+                Err(error) if error.kind == ErrorKind::Conflict => {}
                 Err(error) => return Err(error.into()),
             },
             Some((holder, until)) if Instant::now() >= give_up => {
@@ -159,10 +159,10 @@ pub async fn acquire(
     }
 }
 
-async fn read(cluster: &Cluster, path: &str) -> Result<Option<Lease>, CallError> {
+async fn read(cluster: &Cluster, path: &str) -> Result<Option<Lease>, ApiError> {
     match cluster.get::<Lease>(path).await {
         Ok(lease) => Ok(Some(lease)),
-        Err(error) if error.trouble == Trouble::NotFound => Ok(None),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -188,7 +188,7 @@ impl Lock {
         collection: &str,
         lease: Option<&Lease>,
         clock: Clock,
-    ) -> Result<Self, CallError> {
+    ) -> Result<Self, ApiError> {
         let lease: Lease = match lease {
             None => {
                 self.cluster
@@ -265,7 +265,7 @@ impl Lock {
                     self.renewed = now;
                     return true;
                 }
-                Err(error) if matches!(error.trouble, Trouble::Conflict | Trouble::NotFound) => {
+                Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {
                     if !self.is_still_ours().await {
                         return false;
                     }
@@ -284,7 +284,7 @@ impl Lock {
                 self.resource_version = lease.metadata.resource_version;
                 true
             }
-            Err(error) => error.trouble == Trouble::Unavailable,
+            Err(error) => error.kind == ErrorKind::Unavailable,
             Ok(_) => false,
         }
     }

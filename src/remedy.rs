@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use cluster::{CallError, Cluster, Trouble, wire};
+use cluster::{ApiError, Cluster, ErrorKind, wire};
 use eso_model::{DATA_HASH, Id};
 use futures::{StreamExt as _, stream};
 use serde_json::json;
@@ -136,7 +136,7 @@ impl Remedy<'_> {
 
     /// Why it failed, and whether the Secret was deleted all the same.
     async fn recreate_one(&self, id: &Id) -> Result<(), (bool, String)> {
-        let kept = |error: CallError| (false, error.to_string());
+        let kept = |error: ApiError| (false, error.to_string());
         let secret = self.secret(id).await.map_err(kept)?;
         let uid = secret.metadata.uid.clone();
         self.cluster
@@ -150,7 +150,7 @@ impl Remedy<'_> {
         self.until(id, is_new).await.map_err(|why| (true, why))
     }
 
-    async fn secret(&self, id: &Id) -> Result<wire::Secret, CallError> {
+    async fn secret(&self, id: &Id) -> Result<wire::Secret, ApiError> {
         self.cluster.get(&path(id)).await
     }
 
@@ -162,8 +162,8 @@ impl Remedy<'_> {
             match self.secret(id).await {
                 Ok(secret) if done(&secret) => return Ok(()),
                 Ok(_) => {}
-                Err(error) if matches!(error.trouble, Trouble::NotFound | Trouble::Unavailable) => {
-                }
+                Err(error)
+                    if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Unavailable) => {}
                 Err(error) => return Err(error.to_string()),
             }
             if Instant::now() + pause >= end {

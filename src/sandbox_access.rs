@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use eso_model::expected::{Raw, What};
-use providers::{Answered, Provider, StoreSettings, Turns, Unread, unread};
+use providers::{Answered, Provider, RateLimiter, StoreSettings, Unread, unread};
 use sandbox::{Backend, CallError, Sandbox};
 use secret::Value;
 use serde_json::Value as Json;
@@ -65,11 +65,11 @@ pub fn connect(sandbox: &Sandbox, settings: &StoreSettings) -> Result<Box<dyn Pr
 
 #[async_trait]
 impl Provider for Reader {
-    async fn read(&self, wanted: &[What], turns: &Turns) -> Vec<Answered> {
+    async fn read(&self, wanted: &[What], limiter: &RateLimiter) -> Vec<Answered> {
         let mut answers = Vec::with_capacity(wanted.len());
         for what in wanted {
             answers.push(
-                self.answer(what, turns)
+                self.answer(what, limiter)
                     .await
                     .unwrap_or_else(Answered::Unread),
             );
@@ -79,14 +79,14 @@ impl Provider for Reader {
 }
 
 impl Reader {
-    async fn answer(&self, what: &What, turns: &Turns) -> Result<Answered, Unread> {
+    async fn answer(&self, what: &What, limiter: &RateLimiter) -> Result<Answered, Unread> {
         match what {
             What::Secret { version, .. } if !version.is_empty() => {
                 Err(unsupported("does not support versions"))
             }
             What::Secret { metadata: true, .. } => Err(unsupported("does not support metadata")),
             What::Secret { key, .. } => {
-                self.call(turns).await?;
+                self.call(limiter).await?;
                 let value = self
                     .backend
                     .value(key)
@@ -101,7 +101,7 @@ impl Reader {
                 name: Some(name),
                 tags: None,
             } => {
-                self.call(turns).await?;
+                self.call(limiter).await?;
                 let pattern = regex::Regex::new(name)
                     .map_err(|_| unsupported("does not support this regular expression"))?;
                 let found = self
@@ -120,12 +120,12 @@ impl Reader {
     }
 
     /// Waits for a rate permit and calls; again where the provider throttles.
-    async fn call(&self, turns: &Turns) -> Result<(), Unread> {
+    async fn call(&self, limiter: &RateLimiter) -> Result<(), Unread> {
         for _ in 0..ATTEMPTS {
-            turns.turn().await;
+            limiter.permit().await;
             match self.backend.call().await {
                 Ok(()) => return Ok(()),
-                Err(CallError::Throttled) => turns.throttled(Some(RETRY_AFTER)),
+                Err(CallError::Throttled) => limiter.throttled(Some(RETRY_AFTER)),
                 Err(error) => return Err(self.failed(error)),
             }
         }

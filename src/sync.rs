@@ -10,7 +10,7 @@ mod watch;
 
 use std::time::Duration;
 
-use cluster::{CallError, Cluster, Trouble, wire::Event};
+use cluster::{ApiError, Cluster, ErrorKind, wire::Event};
 use eso_model::{self, Id};
 use futures::{
     FutureExt as _, Stream, StreamExt as _,
@@ -68,7 +68,7 @@ pub struct Job<'a> {
 /// A finished operation.
 enum Done {
     Patched(StepAt, Result<Observed, PatchFailure>),
-    Checked(MemberAt, Result<Observed, CallError>),
+    Checked(MemberAt, Result<Observed, ApiError>),
 }
 
 /// The error of a patch.
@@ -356,7 +356,7 @@ async fn patch(job: &Job<'_>, at: StepAt, value: String) -> Done {
             break now.map_err(|error| refusal(&error, None, uid));
         }
         let other = now.as_ref().is_ok_and(|object| object.metadata.uid != uid);
-        let may_pass = matches!(error.trouble, Trouble::Unavailable | Trouble::Conflict) && !other;
+        let may_pass = matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Conflict) && !other;
         if !may_pass || Instant::now() + pause >= give_up {
             break Err(refusal(&error, now.as_ref().ok(), uid));
         }
@@ -402,13 +402,13 @@ fn has_annotation(object: &Observed, uid: &str, key: &str, value: &str) -> bool 
 }
 
 /// Converts the error of a patch, given the current object.
-fn refusal(error: &CallError, now: Option<&Observed>, uid: &str) -> PatchFailure {
+fn refusal(error: &ApiError, now: Option<&Observed>, uid: &str) -> PatchFailure {
     let other = now.is_some_and(|object| object.metadata.uid != uid);
-    let reason = if error.trouble == Trouble::NotFound {
+    let reason = if error.kind == ErrorKind::NotFound {
         Reason::Deleted
     } else if other {
         Reason::Replaced
-    } else if error.trouble == Trouble::Unavailable {
+    } else if error.kind == ErrorKind::Unavailable {
         Reason::ApiUnavailable
     } else {
         Reason::Refused
@@ -416,7 +416,7 @@ fn refusal(error: &CallError, now: Option<&Observed>, uid: &str) -> PatchFailure
     PatchFailure {
         reason,
         message: error.to_string(),
-        denied: error.trouble == Trouble::Denied,
+        denied: error.kind == ErrorKind::Denied,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cluster::{Access, Cluster, Query, Trouble, names::is_name, wire};
+use cluster::{Access, Cluster, ErrorKind, Query, names::is_name, wire};
 use eso_model::Id;
 use serde_json::json;
 
@@ -106,7 +106,7 @@ async fn consumers(
         {
             Ok(_) => {}
             // Where Argo Rollouts is not installed there is none.
-            Err(error) if error.trouble == Trouble::NotFound && kind == Kind::Rollout => {}
+            Err(error) if error.kind == ErrorKind::NotFound && kind == Kind::Rollout => {}
             Err(error) => return Err(error.to_string()),
         }
     }

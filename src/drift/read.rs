@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster::{CallError, Cluster, Query, Trouble, wire};
+use cluster::{ApiError, Cluster, ErrorKind, Query, wire};
 use eso_model::Id;
 use futures::{StreamExt as _, stream};
 use secret::{RunKey, Value};
@@ -68,7 +68,7 @@ async fn list(
     wanted: &BTreeSet<Id>,
     key: &RunKey,
     found: &mut BTreeMap<Id, Target>,
-) -> Result<bool, CallError> {
+) -> Result<bool, ApiError> {
     let path = match namespace {
         Some(namespace) => format!("/api/v1/namespaces/{namespace}/secrets"),
         None => "/api/v1/secrets".to_owned(),
@@ -89,7 +89,7 @@ async fn list(
 async fn target(cluster: &Cluster, id: &Id, key: &RunKey) -> (Id, Target) {
     let target = match cluster.get::<wire::Secret>(&path(id)).await {
         Ok(secret) => Target::There(Actual::of(secret, key)),
-        Err(error) if error.trouble == Trouble::NotFound => Target::Absent,
+        Err(error) if error.kind == ErrorKind::NotFound => Target::Absent,
         Err(error) => Target::Unread(error.to_string()),
     };
     (id.clone(), target)
@@ -146,7 +146,7 @@ async fn source(cluster: &Cluster, namespace: &str, name: &SourceName) -> Source
     };
     match texts {
         Ok(texts) => Source::Texts(texts),
-        Err(error) if error.trouble == Trouble::NotFound => Source::Absent,
+        Err(error) if error.kind == ErrorKind::NotFound => Source::Absent,
         Err(error) => Source::Unread(error.to_string()),
     }
 }

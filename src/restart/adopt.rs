@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cluster::{CallError, Cluster, Trouble};
+use cluster::{ApiError, Cluster, ErrorKind};
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -45,7 +45,7 @@ pub(super) async fn adopt(
     let Stamps { keeper, known } = stamps;
     let mut results = RestartResults::default();
     let due = plan.writes().take_while(|_| stop.level() == Level::Run);
-    let written: Vec<(&Step, &Write, Result<(), CallError>)> = stream::iter(due)
+    let written: Vec<(&Step, &Write, Result<(), ApiError>)> = stream::iter(due)
         .map(async |(step, write)| {
             let put = put(cluster, seen, step, &write.stamp, stop);
             (step, write, put.await)
@@ -67,7 +67,7 @@ pub(super) async fn adopt(
                 let message = step.decision.message.clone();
                 RestartResult::with_old_data_of(step, outcome, write.reason, message)
             }
-            Err(error) if error.trouble == Trouble::NotFound => {
+            Err(error) if error.kind == ErrorKind::NotFound => {
                 RestartResult::without(RestartOutcome::Left, Reason::Deleted, "")
             }
             Err(error) => RestartResult::with_old_data_of(
@@ -150,7 +150,7 @@ async fn put(
     step: &Step,
     stamp: &Stamp,
     until: &Stop,
-) -> Result<(), CallError> {
+) -> Result<(), ApiError> {
     let decided = seen
         .subjects
         .iter()
@@ -169,7 +169,7 @@ async fn put(
             return Ok(());
         };
         left -= 1;
-        let may_help = matches!(error.trouble, Trouble::Conflict | Trouble::Unavailable);
+        let may_help = matches!(error.kind, ErrorKind::Conflict | ErrorKind::Unavailable);
         if left == 0 || !may_help || until.level() != Level::Run {
             return Err(error);
         }
@@ -178,7 +178,7 @@ async fn put(
         // Most conflicts are status updates by the controller.
         let now = match cluster.get::<Object>(&path).await {
             Ok(now) => now.workload(step.id.kind),
-            Err(error) if error.trouble == Trouble::Unavailable => continue,
+            Err(error) if error.kind == ErrorKind::Unavailable => continue,
             Err(error) => return Err(error),
         };
         if now.stamp == stamp.to_text() {

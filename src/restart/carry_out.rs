@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 pub(super) use self::lone_pod::Families;
-use cluster::{CallError, Trouble};
+use cluster::{ApiError, ErrorKind};
 use pace::Clock;
 
 use self::{healthy::Ended, spacing::Pace};
@@ -66,8 +66,8 @@ enum Failure {
     Stopped(Reason, Option<String>),
 }
 
-impl From<CallError> for Failure {
-    fn from(error: CallError) -> Self {
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
         Self::Failed(reason_of(&error), error.to_string())
     }
 }
@@ -313,11 +313,11 @@ impl<'a> Job<'a> {
                 Err(error) => error,
             };
             left -= 1;
-            if left == 0 || !matches!(error.trouble, Trouble::Conflict | Trouble::Unavailable) {
+            if left == 0 || !matches!(error.kind, ErrorKind::Conflict | ErrorKind::Unavailable) {
                 return Err(error.into());
             }
             // The response may be lost although the patch was applied.
-            if error.trouble == Trouble::Unavailable {
+            if error.kind == ErrorKind::Unavailable {
                 sleep(PAUSE).await;
                 let now = self.look.cluster.get::<Object>(&step.id.path()).await?;
                 if now.metadata.annotations.get(STAMP) == next.to_text().as_ref() {

@@ -9,7 +9,7 @@ mod secrets;
 use std::collections::BTreeSet;
 
 pub use self::pods::{family_of, pods_of};
-use cluster::{CallError, Cluster, Trouble};
+use cluster::{ApiError, Cluster, ErrorKind};
 
 use super::{decide::Context, stamp::Stamp, subject::Subject, workloads::Workloads};
 use crate::{
@@ -80,10 +80,10 @@ impl Look<'_> {
     }
 
     /// Reads one workload again with its pods. Returns None if it is gone or no longer covered.
-    pub async fn one(self, id: &WorkloadId) -> Result<Option<Subject>, CallError> {
+    pub async fn one(self, id: &WorkloadId) -> Result<Option<Subject>, ApiError> {
         let object = match self.cluster.get::<Object>(&id.path()).await {
             Ok(object) => object,
-            Err(error) if error.trouble == Trouble::NotFound => return Ok(None),
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         let mut workload = object.workload(id.kind);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use cluster::{CallError, Cluster, Trouble, names::is_name, wire};
+use cluster::{ApiError, Cluster, ErrorKind, names::is_name, wire};
 use rustls::crypto::aws_lc_rs;
 use secret::Value;
 use serde_json::json;
@@ -23,7 +23,7 @@ const ENTRY: &str = "key";
 pub enum KeyError {
     /// The Secret cannot be read or written.
     #[error("cannot read or create the stamp key")]
-    Call(#[from] CallError),
+    Call(#[from] ApiError),
     /// The Secret has no valid key.
     #[error(
         "the Secret {0} has no valid stamp key (32 bytes in `key`). Delete it to create a new key and all stamps again"
@@ -39,7 +39,7 @@ pub async fn read(cluster: &Cluster, namespaces: &[String]) -> Result<Keeper, Ke
         let path = format!("/api/v1/namespaces/{namespace}/secrets/{STAMP_KEY}");
         match cluster.get::<wire::Secret>(&path).await {
             Ok(secret) => return from_secret(&secret, namespace),
-            Err(error) if error.trouble == Trouble::NotFound => {}
+            Err(error) if error.kind == ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -79,7 +79,7 @@ async fn other(cluster: &Cluster, origin: &Origin) -> Other {
             Ok(keeper) if keeper.key.id == *id => Other::Kept(keeper.key),
             Ok(_) | Err(_) => Other::Gone,
         },
-        Err(error) if error.trouble == Trouble::NotFound => Other::Gone,
+        Err(error) if error.kind == ErrorKind::NotFound => Other::Gone,
         Err(error) => Other::Unknown(error.why().to_owned()),
     }
 }
@@ -102,7 +102,7 @@ pub async fn ensure(cluster: &Cluster, namespaces: &[String]) -> Result<Keeper, 
         match cluster.create::<wire::Secret>(&path, &object).await {
             Ok(secret) => return from_secret(&secret, namespace),
             // Created by another run, or by an attempt whose response was lost.
-            Err(error) if matches!(error.trouble, Trouble::Conflict | Trouble::Unavailable) => {
+            Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::Unavailable) => {
                 let again = read(cluster, std::slice::from_ref(namespace)).await?;
                 return if again.kept {
                     Ok(again)
@@ -111,7 +111,7 @@ pub async fn ensure(cluster: &Cluster, namespaces: &[String]) -> Result<Keeper, 
                 };
             }
             // The namespace does not exist.
-            Err(error) if error.trouble == Trouble::NotFound => refused = Some(error),
+            Err(error) if error.kind == ErrorKind::NotFound => refused = Some(error),
             Err(error) => return Err(error.into()),
         }
     }
@@ -146,10 +146,10 @@ fn known_path(namespace: &str) -> String {
 }
 
 /// Reads the list of stamped workloads.
-pub async fn known(cluster: &Cluster, namespace: &str) -> Result<Known, CallError> {
+pub async fn known(cluster: &Cluster, namespace: &str) -> Result<Known, ApiError> {
     match cluster.get::<wire::ConfigMap>(&known_path(namespace)).await {
         Ok(object) => Ok(Known::parse(&object.data)),
-        Err(error) if error.trouble == Trouble::NotFound => Ok(Known::default()),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(Known::default()),
         Err(error) => Err(error),
     }
 }
@@ -160,7 +160,7 @@ pub async fn remember(
     namespace: &str,
     before: &Known,
     after: &Known,
-) -> Result<(), CallError> {
+) -> Result<(), ApiError> {
     let data = after.to_data();
     let gone = before.to_data().into_keys();
     let mut change: BTreeMap<String, Option<String>> = gone.map(|name| (name, None)).collect();
@@ -172,7 +172,7 @@ pub async fn remember(
         .patch::<serde::de::IgnoredAny>(&known_path(namespace), &json!({"data": change}))
         .await;
     match patched {
-        Err(error) if error.trouble == Trouble::NotFound => {
+        Err(error) if error.kind == ErrorKind::NotFound => {
             let object = json!({
                 "apiVersion": "v1", "kind": "ConfigMap",
                 "metadata": {"name": KNOWN, "labels": {"app.kubernetes.io/name": "eso-sync"}},

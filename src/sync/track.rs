@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use cluster::{CallError, Trouble, wire::Event};
+use cluster::{ApiError, ErrorKind, wire::Event};
 use eso_model::{self, Id, texts};
 use pace::Clock;
 use tokio::time::Instant;
@@ -228,14 +228,14 @@ impl<'a> Tracker<'a> {
     }
 
     /// Called with the object that was read at the timeout. The item ends, whatever its state is.
-    pub(super) fn checked(&mut self, at: MemberAt, object: Result<&Observed, &CallError>) {
+    pub(super) fn checked(&mut self, at: MemberAt, object: Result<&Observed, &ApiError>) {
         let member = &self.members[at];
         if !member.checking || self.steps[member.step].phase != Phase::InFlight {
             return;
         }
         match object {
             Ok(object) => self.conclude_check(at, object),
-            Err(error) if error.trouble == Trouble::NotFound => {
+            Err(error) if error.kind == ErrorKind::NotFound => {
                 self.fail(at, Reason::Deleted, String::new());
             }
             Err(error) => self.fail(at, Reason::ApiUnavailable, error.to_string()),

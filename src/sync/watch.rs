@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use async_stream::stream;
-use cluster::{CallError, Cluster, Query, Trouble, wire::Event};
+use cluster::{ApiError, Cluster, ErrorKind, Query, wire::Event};
 use eso_model::Id;
 use futures::{Stream, StreamExt as _};
 use kube::core::WatchEvent;
@@ -97,7 +97,7 @@ async fn relist(
     cluster: &Cluster,
     query: &Query,
     ours: impl Fn(&Observed) -> bool,
-) -> Result<(Vec<Observed>, BTreeSet<Id>, String), CallError> {
+) -> Result<(Vec<Observed>, BTreeSet<Id>, String), ApiError> {
     let (mut again, mut present) = (Vec::new(), BTreeSet::new());
     let resource_version = cluster
         .list(query, |object: Observed| {
@@ -170,10 +170,10 @@ enum End {
     Denied(String),
 }
 
-fn is_final(error: &CallError) -> bool {
+fn is_final(error: &ApiError) -> bool {
     matches!(
-        error.trouble,
-        Trouble::Denied | Trouble::Unauthenticated | Trouble::NotFound
+        error.kind,
+        ErrorKind::Denied | ErrorKind::Unauthenticated | ErrorKind::NotFound
     )
 }
 
@@ -192,7 +192,7 @@ fn changes<'a, T: Tracked>(
                     yield Change::End(End::Denied(error.why().to_owned()));
                     return;
                 }
-                Err(error) if error.trouble == Trouble::Expired => {
+                Err(error) if error.kind == ErrorKind::Expired => {
                     yield Change::End(End::Expired);
                     return;
                 }

@@ -65,7 +65,7 @@ pub struct Cluster {
 
 /// The class of a failed call, as far as callers depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum ErrorKind {
     /// 401: no valid credentials.
     Unauthenticated,
     /// 403: not allowed.
@@ -87,9 +87,9 @@ pub enum Trouble {
 /// A failed call: the operation, its object, and the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation}: {message}")]
-pub struct CallError {
+pub struct ApiError {
     /// A classified error.
-    pub trouble: Trouble,
+    pub kind: ErrorKind,
     operation: String,
     message: String,
     /// True if the message is the server's own text.
@@ -147,7 +147,7 @@ fn is_connect(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-impl CallError {
+impl ApiError {
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "all that is left is a connection that does not work"
@@ -155,17 +155,19 @@ impl CallError {
     fn new(operation: &str, error: kube::Error, retry_after: Option<Duration>) -> Self {
         let repeat = Repeat::of(&error, retry_after);
         let is_server_text = matches!(error, kube::Error::Api(_));
-        let (trouble, message) = match error {
+        let (kind, message) = match error {
             kube::Error::Api(status) => (kind_of_status(&status), status.message.clone()),
             kube::Error::SerdeError(_) => (
-                Trouble::Unreadable,
+                ErrorKind::Unreadable,
                 "the answer does not have the form of the API".to_owned(),
             ),
-            kube::Error::Auth(error) => (Trouble::Unauthenticated, connect::describe_auth(&error)),
-            other => (Trouble::Unavailable, root_cause(&other)),
+            kube::Error::Auth(error) => {
+                (ErrorKind::Unauthenticated, connect::describe_auth(&error))
+            }
+            other => (ErrorKind::Unavailable, root_cause(&other)),
         };
         Self {
-            trouble,
+            kind,
             operation: operation.to_owned(),
             message,
             is_server_text,
@@ -175,7 +177,7 @@ impl CallError {
 
     fn timed_out(operation: &str, call_timeout: Duration) -> Self {
         Self {
-            trouble: Trouble::Unavailable,
+            kind: ErrorKind::Unavailable,
             operation: operation.to_owned(),
             message: format!("no answer within {} s", call_timeout.as_secs()),
             is_server_text: false,
@@ -194,15 +196,15 @@ impl CallError {
     }
 }
 
-fn kind_of_status(status: &Status) -> Trouble {
+fn kind_of_status(status: &Status) -> ErrorKind {
     match status.code {
-        401 => Trouble::Unauthenticated,
-        403 => Trouble::Denied,
-        404 => Trouble::NotFound,
-        409 => Trouble::Conflict,
-        410 => Trouble::Expired,
-        400 | 422 => Trouble::Invalid,
-        _ => Trouble::Unavailable,
+        401 => ErrorKind::Unauthenticated,
+        403 => ErrorKind::Denied,
+        404 => ErrorKind::NotFound,
+        409 => ErrorKind::Conflict,
+        410 => ErrorKind::Expired,
+        400 | 422 => ErrorKind::Invalid,
+        _ => ErrorKind::Unavailable,
     }
 }
 
@@ -303,7 +305,7 @@ impl Cluster {
         &self,
         path: &str,
         change: &Value,
-    ) -> Result<T, CallError> {
+    ) -> Result<T, ApiError> {
         while let Err(wait) = self.take_turn() {
             tokio::time::sleep(wait).await;
         }
@@ -316,7 +318,7 @@ impl Cluster {
     }
 
     /// Reads one object.
-    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         self.call(
             "GET",
             &Query::new(path),
@@ -333,7 +335,7 @@ impl Cluster {
         &self,
         query: &Query,
         mut each: impl FnMut(T),
-    ) -> Result<String, CallError> {
+    ) -> Result<String, ApiError> {
         let operation = format!("list {query}");
         let mut token: Option<String> = None;
         let mut restarted = false;
@@ -353,15 +355,15 @@ impl Cluster {
                         None => return Ok(answer.metadata.resource_version),
                     }
                 }
-                Err(error) if error.trouble == Trouble::Expired && !restarted => {
+                Err(error) if error.kind == ErrorKind::Expired && !restarted => {
                     restarted = true;
                     token = None;
                 }
                 Err(error) => return Err(error),
             }
         }
-        Err(CallError {
-            trouble: Trouble::Unreadable,
+        Err(ApiError {
+            kind: ErrorKind::Unreadable,
             operation,
             message: format!("the list has more than {} pages", self.max_pages),
             is_server_text: false,
@@ -370,7 +372,7 @@ impl Cluster {
     }
 
     /// The current resource version of a collection, read with a list of one item.
-    pub async fn resource_version(&self, query: &Query) -> Result<String, CallError> {
+    pub async fn resource_version(&self, query: &Query) -> Result<String, ApiError> {
         let page = query.clone().with("limit", "1");
         let answer: Page<serde::de::IgnoredAny> = self
             .call("GET", &page, Vec::new(), &format!("list {query}"))
@@ -383,7 +385,7 @@ impl Cluster {
         &self,
         path: &str,
         change: &Value,
-    ) -> Result<T, CallError> {
+    ) -> Result<T, ApiError> {
         self.write("PATCH", path, change, &format!("patch {path}"))
             .await
     }
@@ -394,7 +396,7 @@ impl Cluster {
         path: &str,
         uid: &str,
         resource_version: &str,
-    ) -> Result<(), CallError> {
+    ) -> Result<(), ApiError> {
         let options = json!({
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -415,7 +417,7 @@ impl Cluster {
         &self,
         path: &str,
         object: &Value,
-    ) -> Result<T, CallError> {
+    ) -> Result<T, ApiError> {
         self.write("POST", path, object, &format!("create in {path}"))
             .await
     }
@@ -425,7 +427,7 @@ impl Cluster {
         &self,
         path: &str,
         object: &Value,
-    ) -> Result<T, CallError> {
+    ) -> Result<T, ApiError> {
         self.write("PUT", path, object, &format!("replace {path}"))
             .await
     }
@@ -437,7 +439,7 @@ impl Cluster {
         path: &str,
         body: &Value,
         operation: &str,
-    ) -> Result<T, CallError> {
+    ) -> Result<T, ApiError> {
         let query = Query::new(path).with("fieldManager", FIELD_MANAGER);
         self.call(method, &query, body.to_string().into_bytes(), operation)
             .await
@@ -448,7 +450,7 @@ impl Cluster {
         &self,
         query: &Query,
         resource_version: &str,
-    ) -> Result<impl Stream<Item = Result<WatchEvent<T>, CallError>> + use<T>, CallError>
+    ) -> Result<impl Stream<Item = Result<WatchEvent<T>, ApiError>> + use<T>, ApiError>
     where
         T: Clone + DeserializeOwned,
     {
@@ -463,9 +465,9 @@ impl Cluster {
         let events =
             tokio::time::timeout(self.call_timeout, self.client.request_events::<T>(request))
                 .await
-                .map_err(|_| CallError::timed_out(&operation, self.call_timeout))?
-                .map_err(|error| CallError::new(&operation, error, None))?;
-        Ok(events.map(move |event| event.map_err(|error| CallError::new(&operation, error, None))))
+                .map_err(|_| ApiError::timed_out(&operation, self.call_timeout))?
+                .map_err(|error| ApiError::new(&operation, error, None))?;
+        Ok(events.map(move |event| event.map_err(|error| ApiError::new(&operation, error, None))))
     }
 
     async fn call<T: DeserializeOwned>(
@@ -474,7 +476,7 @@ impl Cluster {
         query: &Query,
         body: Vec<u8>,
         operation: &str,
-    ) -> Result<T, CallError> {
+    ) -> Result<T, ApiError> {
         let mut pauses = if method == "GET" && !self.once {
             &READ_RETRY_PAUSES[..]
         } else {
@@ -489,11 +491,11 @@ impl Cluster {
             let answer = tokio::time::timeout(self.call_timeout, answer).await;
             let error = match answer {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(refused)) => CallError::new(operation, refused.error, refused.retry_after),
-                Err(_) => return Err(CallError::timed_out(operation, self.call_timeout)),
+                Ok(Err(refused)) => ApiError::new(operation, refused.error, refused.retry_after),
+                Err(_) => return Err(ApiError::timed_out(operation, self.call_timeout)),
             };
             match pauses {
-                [pause, rest @ ..] if error.trouble == Trouble::Unavailable => {
+                [pause, rest @ ..] if error.kind == ErrorKind::Unavailable => {
                     pauses = rest;
                     tokio::time::sleep(*pause).await;
                 }

@@ -31,12 +31,12 @@ use self::{login::Login, secrets_manager::SecretsManager};
 use super::{Identity, Provider, StoreSettings, Unread, unread};
 
 mod batch;
+mod error;
 mod login;
 #[cfg(feature = "aws-parameter-store")]
 mod parameter_store;
 mod secrets_manager;
 mod service;
-mod trouble;
 
 /// `spec.provider.aws` of a store.
 #[derive(Clone, Debug, Deserialize)]

@@ -16,7 +16,7 @@ use futures::future::{join_all, try_join_all};
 use secret::Value;
 
 use self::{client::Client, fault::Problem, login::Login, settings::Settings};
-use super::{Answered, Identity, Provider, StoreSettings, Turns, Unread, unread};
+use super::{Answered, Identity, Provider, RateLimiter, StoreSettings, Unread, unread};
 
 const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
@@ -87,16 +87,16 @@ async fn open(
 
 #[async_trait]
 impl Provider for KeyVault {
-    async fn read(&self, wanted: &[What], turns: &Turns) -> Vec<Answered> {
+    async fn read(&self, wanted: &[What], limiter: &RateLimiter) -> Vec<Answered> {
         join_all(wanted.iter().map(async |what| {
             let answer = match what {
                 What::Secret {
                     key,
                     version,
                     metadata,
-                } => self.one(key, version, *metadata, turns).await,
+                } => self.one(key, version, *metadata, limiter).await,
                 What::Find { name, tags, .. } => {
-                    self.find(name.as_deref(), tags.as_ref(), turns).await
+                    self.find(name.as_deref(), tags.as_ref(), limiter).await
                 }
             };
             answer.unwrap_or_else(|problem| self.answered(problem))
@@ -111,7 +111,7 @@ impl KeyVault {
         key: &str,
         version: &str,
         metadata: bool,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<Answered, Problem> {
         let mut parts = key.split('/');
         let name = match (parts.next(), parts.next()) {
@@ -127,7 +127,7 @@ impl KeyVault {
         if !fits || !is_name(name) || !is_name(version) {
             return Ok(Answered::Fails(Failure::Refused));
         }
-        let secret = self.client.secret(name, version, turns).await?;
+        let secret = self.client.secret(name, version, limiter).await?;
         if metadata {
             let tags = secret.tags.into_iter().flatten();
             let tags = tags.map(|(name, tag)| (name, Value::new(tag.into_bytes())));
@@ -141,7 +141,7 @@ impl KeyVault {
         &self,
         name: Option<&str>,
         tags: Option<&BTreeMap<String, String>>,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<Answered, Problem> {
         let provider = expected::Provider::AzureKeyVault;
         let (name, tags) = match Operator::of(provider, name, tags) {
@@ -157,7 +157,7 @@ impl KeyVault {
         let mut names = Vec::new();
         let mut next = None;
         for pages in 1.. {
-            let page = self.client.page(next.as_ref(), turns).await?;
+            let page = self.client.page(next.as_ref(), limiter).await?;
             next = self.client.next(&page)?;
             names.extend(
                 page.value
@@ -173,7 +173,7 @@ impl KeyVault {
             }
         }
         let found = names.into_iter().map(async |name| {
-            let secret = self.client.secret(&name, "", turns).await?;
+            let secret = self.client.secret(&name, "", limiter).await?;
             Ok::<_, Problem>(value(secret).map(|raw| (name, raw)))
         });
         let found = try_join_all(found).await?;

@@ -31,7 +31,7 @@ pub(super) use self::attempts::Attempts;
 pub(super) use self::attempts::retry_after;
 pub(super) use self::attempts::{Effect, ErrorClass};
 use self::health::Health;
-use super::{Turns, Unread};
+use super::{RateLimiter, Unread};
 
 /// Calls to one store that are under way at once. The rate limiter decides how many start in a second.
 const IN_FLIGHT: usize = 8;
@@ -70,7 +70,7 @@ pub(super) trait Service: Send + Sync {
         &self,
         _engine: &Engine<Self>,
         _client: &Self::Client,
-        _turns: &Turns,
+        _turns: &RateLimiter,
     ) -> Result<bool, Unread>
     where
         Self: Sized,
@@ -188,7 +188,7 @@ impl<S: Service> Engine<S> {
     pub(super) async fn call<T, F>(
         &self,
         request: &Request<'_>,
-        turns: &Turns,
+        limiter: &RateLimiter,
         send: impl Fn(S::Client) -> F,
     ) -> Result<T, Failure<S::Error>>
     where
@@ -196,7 +196,7 @@ impl<S: Service> Engine<S> {
     {
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await;
-        let result = self.attempt(request, turns, None, send).await;
+        let result = self.attempt(request, limiter, None, send).await;
         self.opened
             .call_once(|| self.slots.add_permits(IN_FLIGHT - 1));
         result
@@ -207,33 +207,33 @@ impl<S: Service> Engine<S> {
     pub(super) async fn probe<T, F>(
         &self,
         request: &Request<'_>,
-        turns: &Turns,
+        limiter: &RateLimiter,
         client: &S::Client,
         send: impl Fn(S::Client) -> F,
     ) -> Result<T, Failure<S::Error>>
     where
         F: Future<Output = Result<T, S::Error>> + Send,
     {
-        self.attempt(request, turns, Some(client), send).await
+        self.attempt(request, limiter, Some(client), send).await
     }
 
     async fn attempt<T, F>(
         &self,
         request: &Request<'_>,
-        turns: &Turns,
+        limiter: &RateLimiter,
         fixed: Option<&S::Client>,
         send: impl Fn(S::Client) -> F,
     ) -> Result<T, Failure<S::Error>>
     where
         F: Future<Output = Result<T, S::Error>> + Send,
     {
-        let mut attempts = Attempts::at(turns, request.effect);
+        let mut attempts = Attempts::at(limiter, request.effect);
         let mut renewed = false;
         loop {
             self.health.check()?;
             // Logs in before the permit: a login that fails takes none.
             self.session().await?;
-            turns.turn().await;
+            limiter.permit().await;
             // Meanwhile another call may have lost the store, or renewed the credentials.
             self.health.check()?;
             let session = self.session().await?;
@@ -249,7 +249,7 @@ impl<S: Service> Engine<S> {
                 Err(error) => error,
             };
             let class = self.service.class(&error);
-            if fixed.is_none() && !renewed && self.is_expired(class, &session, turns).await? {
+            if fixed.is_none() && !renewed && self.is_expired(class, &session, limiter).await? {
                 self.renew(&session).await?;
                 renewed = true;
                 continue;
@@ -268,12 +268,12 @@ impl<S: Service> Engine<S> {
         &self,
         class: ErrorClass,
         session: &Session<S::Client>,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<bool, Unread> {
         if class != ErrorClass::Refused || session.accepted.load(Ordering::Relaxed) {
             return Ok(class == ErrorClass::Expired);
         }
-        let accepted = self.service.accepts(self, &session.client, turns).await?;
+        let accepted = self.service.accepts(self, &session.client, limiter).await?;
         session.accepted.store(accepted, Ordering::Relaxed);
         Ok(!accepted)
     }

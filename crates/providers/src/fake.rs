@@ -7,7 +7,7 @@ use eso_model::expected::{Raw, What};
 use secret::Value;
 use serde_json::Value as Json;
 
-use super::{Answered, Provider, StoreSettings, Turns, Unread, unread};
+use super::{Answered, Provider, RateLimiter, StoreSettings, Unread, unread};
 
 /// The value of one entry, or None if it uses a form that newer operators have dropped.
 struct Entry {
@@ -81,7 +81,7 @@ impl Fake {
 
 #[async_trait]
 impl Provider for Fake {
-    async fn read(&self, wanted: &[What], _: &Turns) -> Vec<Answered> {
+    async fn read(&self, wanted: &[What], _: &RateLimiter) -> Vec<Answered> {
         let answer = |what: &What| match what {
             What::Secret { key, version, .. } => self.one(key, version),
             What::Find { .. } => self.all(),
@@ -109,9 +109,9 @@ mod tests {
     }
 
     async fn read(fake: &Fake, what: What) -> String {
-        let turns = Turns::new(Rate::per_second(1.0).unwrap());
-        let answers = fake.read(&[what], &turns).await;
-        assert_eq!(turns.calls(), 0);
+        let limiter = RateLimiter::new(Rate::per_second(1.0).unwrap());
+        let answers = fake.read(&[what], &limiter).await;
+        assert_eq!(limiter.calls(), 0);
         let text = |raw: &Raw| match raw {
             Raw::Bytes(value) => String::from_utf8(value.expose().to_vec()).unwrap(),
             Raw::Json(_) | Raw::Keys(_) | Raw::Tags(_) | Raw::Metadata { .. } => {

@@ -22,10 +22,10 @@ use serde_json::Value as Json;
 use self::{login::Login, secrets::Secrets};
 use super::{Identity, Provider, StoreSettings, Unread, unread};
 
+mod error;
 mod login;
 mod search;
 mod secrets;
-mod trouble;
 
 /// `spec.provider.gcpsm` of a store.
 #[derive(Clone, Deserialize)]

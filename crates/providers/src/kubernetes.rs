@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use cluster::{
-    CallError, Cluster, Query, Trouble,
+    ApiError, Cluster, ErrorKind, Query,
     names::{is_label_key, is_label_value, is_name},
     wire::Secret,
 };
@@ -16,7 +16,7 @@ use secret::Value;
 
 use self::login::Server;
 use super::{
-    Answered, Identity, Provider, StoreSettings, Turns, Unread,
+    Answered, Identity, Provider, RateLimiter, StoreSettings, Unread,
     engine::{Engine, Failure as CallFailure, Request, in_flight},
     unread,
 };
@@ -58,7 +58,7 @@ struct Kubernetes {
 
 #[async_trait]
 impl Provider for Kubernetes {
-    async fn read(&self, wanted: &[What], turns: &Turns) -> Vec<Answered> {
+    async fn read(&self, wanted: &[What], limiter: &RateLimiter) -> Vec<Answered> {
         // Read each Secret once for all requests. Versions are ignored.
         let mut places: BTreeMap<&str, Vec<(usize, bool)>> = BTreeMap::new();
         let mut searches: Vec<usize> = Vec::new();
@@ -72,12 +72,12 @@ impl Provider for Kubernetes {
         }
         let reads = places
             .into_iter()
-            .map(|(key, places)| self.secret(key, places, turns).boxed());
+            .map(|(key, places)| self.secret(key, places, limiter).boxed());
         let secrets = in_flight(reads.collect()).await;
         let mut answers: BTreeMap<usize, Answered> = secrets.into_iter().flatten().collect();
         for place in searches {
             if let Some(What::Find { name, tags, .. }) = wanted.get(place) {
-                let found = self.search(name.as_deref(), tags.as_ref(), turns);
+                let found = self.search(name.as_deref(), tags.as_ref(), limiter);
                 answers.insert(place, found.await.unwrap_or_else(Answered::Unread));
             }
         }
@@ -91,9 +91,9 @@ impl Kubernetes {
         &self,
         key: &str,
         places: Vec<(usize, bool)>,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Vec<(usize, Answered)> {
-        let read = self.get(key, turns).await;
+        let read = self.get(key, limiter).await;
         places
             .into_iter()
             .map(|(place, metadata)| {
@@ -108,7 +108,7 @@ impl Kubernetes {
             .collect()
     }
 
-    async fn get(&self, key: &str, turns: &Turns) -> Result<Secret, Missed> {
+    async fn get(&self, key: &str, limiter: &RateLimiter) -> Result<Secret, Missed> {
         // Keys that would change the path are refused, as by the operator's client. An invalid name is requested, and not found.
         if key.is_empty() || matches!(key, "." | "..") || key.contains(['/', '%']) {
             return Err(Missed::Refused);
@@ -120,13 +120,13 @@ impl Kubernetes {
         let request = Request::read("get secrets", Some(key));
         let read = self
             .engine
-            .call(&request, turns, |cluster: Cluster| {
+            .call(&request, limiter, |cluster: Cluster| {
                 let path = path.clone();
                 async move { cluster.get::<Secret>(&path).await }
             })
             .await;
         read.map_err(|failure| match failure {
-            CallFailure::Answer(error) if error.trouble == Trouble::NotFound => Missed::NotFound,
+            CallFailure::Answer(error) if error.kind == ErrorKind::NotFound => Missed::NotFound,
             failure @ (CallFailure::Answer(_)
             | CallFailure::Unread(_)
             | CallFailure::Unknown(_)) => Missed::Unread(self.engine.unread(failure, &request)),
@@ -137,7 +137,7 @@ impl Kubernetes {
         &self,
         name: Option<&str>,
         tags: Option<&BTreeMap<String, String>>,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<Answered, Unread> {
         let mut query = Query::new(self.secrets());
         let mut regex = None;
@@ -165,7 +165,7 @@ impl Kubernetes {
         let (query, regex) = (&query, regex.as_ref());
         let listed = self
             .engine
-            .call(&request, turns, |cluster: Cluster| async move {
+            .call(&request, limiter, |cluster: Cluster| async move {
                 list(&cluster, query, regex).await
             })
             .await;
@@ -202,7 +202,7 @@ async fn list(
     cluster: &Cluster,
     query: &Query,
     name: Option<&GoRegex>,
-) -> Result<Option<BTreeMap<String, Raw>>, CallError> {
+) -> Result<Option<BTreeMap<String, Raw>>, ApiError> {
     let mut found = BTreeMap::new();
     let mut room = MAX_BYTES;
     let each = |secret: Secret| {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 pub use self::{
     answer::{Answered, Unread, unread},
     credentials::{Ambient, Identity, Resolver, StoreSettings},
-    turns::{Backoff, Turns},
+    limiter::{Backoff, RateLimiter},
 };
 use cluster::Cluster;
 use eso_model::expected::What;
@@ -21,6 +21,8 @@ mod aws;
 #[cfg(feature = "azure")]
 mod azure;
 mod credentials;
+#[cfg(any(feature = "aws", feature = "gcp"))]
+mod distinct;
 #[cfg(test)]
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))]
 mod double;
@@ -29,11 +31,9 @@ mod fake;
 #[cfg(feature = "gcp")]
 mod gcp;
 mod kubernetes;
+mod limiter;
 pub mod reader;
-#[cfg(any(feature = "aws", feature = "gcp"))]
-mod spread;
 pub mod trust;
-mod turns;
 #[cfg(feature = "vault")]
 mod vault;
 
@@ -42,7 +42,7 @@ mod vault;
 pub trait Provider: Send + Sync {
     /// Returns one answer per entry, in the same order, with as few calls as the provider's API allows. Each call takes a rate
     /// permit.
-    async fn read(&self, wanted: &[What], turns: &Turns) -> Vec<Answered>;
+    async fn read(&self, wanted: &[What], limiter: &RateLimiter) -> Vec<Answered>;
 }
 
 /// Connects to a store. `own` is the cluster that contains the stores.

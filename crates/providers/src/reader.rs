@@ -20,7 +20,7 @@ use futures::{StreamExt as _, stream};
 use pace::rate::Rate;
 
 use super::{
-    Ambient, Answered, Identity, Provider, Resolver, StoreSettings, Turns, Unread,
+    Ambient, Answered, Identity, Provider, RateLimiter, Resolver, StoreSettings, Unread,
     trust::{Asked, Condition, Decision, Rules, is_referent},
     unread,
 };
@@ -89,9 +89,9 @@ pub struct Reader {
     known: ReaderInput,
     stand_in: Option<StandIn>,
     ambient: Ambient,
-    quotas: BTreeMap<QuotaKey, Turns>,
+    quotas: BTreeMap<QuotaKey, RateLimiter>,
     /// By store. All connections of a store share them.
-    turns: BTreeMap<StoreKey, Turns>,
+    limiter: BTreeMap<StoreKey, RateLimiter>,
     /// By store and namespace of the ExternalSecret.
     routes: BTreeMap<(StoreKey, String), Result<Link, Unread>>,
     links: BTreeMap<Link, Connection>,
@@ -110,7 +110,7 @@ struct Link {
 /// A connection and its answers.
 struct Connection {
     state: State,
-    turns: Turns,
+    limiter: RateLimiter,
     answers: BTreeMap<What, Answered>,
 }
 
@@ -138,7 +138,7 @@ impl Reader {
             stand_in: None,
             ambient,
             quotas: BTreeMap::new(),
-            turns: BTreeMap::new(),
+            limiter: BTreeMap::new(),
             routes: BTreeMap::new(),
             links: BTreeMap::new(),
         }
@@ -165,7 +165,7 @@ impl Reader {
         for (link, what) in reads {
             let connection = self.links.remove(&link).unwrap_or_else(|| Connection {
                 state: State::Untried,
-                turns: self.turns(&link.store),
+                limiter: self.limiter(&link.store),
                 answers: BTreeMap::new(),
             });
             under_way.push((link, connection, what));
@@ -233,14 +233,14 @@ impl Reader {
                 State::Lost(unread) => Some((&link.store, unread)),
                 State::Untried | State::Open(_) => None,
             });
-        let mut troubles: BTreeMap<&StoreKey, (&Unread, BTreeSet<&str>)> = BTreeMap::new();
+        let mut failures: BTreeMap<&StoreKey, (&Unread, BTreeSet<&str>)> = BTreeMap::new();
         for (store, unread) in routes.chain(links) {
-            let (_, details) = troubles
+            let (_, details) = failures
                 .entry(store)
                 .or_insert_with(|| (unread, BTreeSet::new()));
             details.insert(&unread.why.detail);
         }
-        troubles
+        failures
             .into_iter()
             .map(|(store, (first, details))| {
                 let mut unread = first.clone();
@@ -257,7 +257,7 @@ impl Reader {
     pub fn calls(&self) -> BTreeMap<QuotaKey, u64> {
         let calls = self.quotas.iter();
         calls
-            .map(|(quota, turns)| (quota.clone(), turns.calls()))
+            .map(|(quota, limiter)| (quota.clone(), limiter.calls()))
             .collect()
     }
 
@@ -324,16 +324,16 @@ impl Reader {
     }
 
     /// The rate limiter of a store: that of its quota, plus the store's own rate if the policy sets one.
-    fn turns(&mut self, store: &StoreKey) -> Turns {
-        if let Some(turns) = self.turns.get(store) {
-            return turns.clone();
+    fn limiter(&mut self, store: &StoreKey) -> RateLimiter {
+        if let Some(limiter) = self.limiter.get(store) {
+            return limiter.clone();
         }
-        let turns = self.new_turns(store);
-        self.turns.insert(store.clone(), turns.clone());
-        turns
+        let limiter = self.new_limiter(store);
+        self.limiter.insert(store.clone(), limiter.clone());
+        limiter
     }
 
-    fn new_turns(&mut self, store: &StoreKey) -> Turns {
+    fn new_limiter(&mut self, store: &StoreKey) -> RateLimiter {
         let ReaderInput { stores, rates, .. } = &self.known;
         let quota = match stores.get(store) {
             Some(Ok(source)) => source.quota.clone(),
@@ -343,7 +343,10 @@ impl Reader {
             },
         };
         let rate = rates.of(&quota.provider);
-        let shared = self.quotas.entry(quota).or_insert_with(|| Turns::new(rate));
+        let shared = self
+            .quotas
+            .entry(quota)
+            .or_insert_with(|| RateLimiter::new(rate));
         match rates.stores.get(store) {
             Some(own) => shared.with_store_rate(*own),
             None => shared.clone(),
@@ -367,8 +370,8 @@ impl Reader {
             return (link, connection);
         };
         let wanted: Vec<What> = wanted.into_iter().collect();
-        let read = async |turns: &Turns| provider.read(&wanted, turns).await;
-        let Some(answers) = connection.turns.within_timeout(read).await else {
+        let read = async |limiter: &RateLimiter| provider.read(&wanted, limiter).await;
+        let Some(answers) = connection.limiter.within_timeout(read).await else {
             connection.state = State::Lost(too_slow());
             return (link, connection);
         };

@@ -24,7 +24,7 @@ use self::{
     read::Reader,
     settings::{Settings, unsupported},
 };
-use super::{Answered, Identity, Provider, StoreSettings, Turns, Unread, unread};
+use super::{Answered, Identity, Provider, RateLimiter, StoreSettings, Unread, unread};
 
 const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
@@ -157,18 +157,20 @@ fn not_with_ambient(field: &str) -> String {
 
 #[async_trait]
 impl Provider for Vault {
-    async fn read(&self, wanted: &[What], turns: &Turns) -> Vec<Answered> {
+    async fn read(&self, wanted: &[What], limiter: &RateLimiter) -> Vec<Answered> {
         join_all(wanted.iter().map(async |what| {
             let answer = match what {
                 What::Secret {
                     key,
                     metadata: true,
                     ..
-                } => self.reader.metadata(key, turns).await,
-                What::Secret { key, version, .. } => self.reader.secret(key, version, turns).await,
+                } => self.reader.metadata(key, limiter).await,
+                What::Secret { key, version, .. } => {
+                    self.reader.secret(key, version, limiter).await
+                }
                 What::Find { path, name, tags } => {
                     let (path, name) = (path.as_deref(), name.as_deref());
-                    self.reader.find(path, name, tags.as_ref(), turns).await
+                    self.reader.find(path, name, tags.as_ref(), limiter).await
                 }
             };
             answer.unwrap_or_else(Answered::Unread)

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use cluster::{CallError, Trouble};
+use cluster::{ApiError, ErrorKind};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -137,10 +137,10 @@ impl Job<'_> {
                 Err(_) => return Err(blocked(pod, "no response in time")),
             };
             // The pod is gone, or another pod has its name now.
-            if matches!(error.trouble, Trouble::NotFound | Trouble::Conflict) {
+            if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Conflict) {
                 return Ok(());
             }
-            if error.trouble != Trouble::Unavailable {
+            if error.kind != ErrorKind::Unavailable {
                 return Err(error.into());
             }
             if Instant::now() + PAUSE >= give_up {
@@ -161,7 +161,7 @@ impl Job<'_> {
             let lacks = match self.lacks(workload, gone).await {
                 Ok(None) => return Ok(()),
                 Ok(Some(lacks)) => lacks,
-                Err(error) if error.trouble == Trouble::Unavailable => error.to_string(),
+                Err(error) if error.kind == ErrorKind::Unavailable => error.to_string(),
                 Err(error) => {
                     return Err(Ended {
                         reason: reason_of(&error),
@@ -182,7 +182,7 @@ impl Job<'_> {
 
     /// Returns why the workload is not healthy without these pods. Checks the pods first, because the workload's status lags
     /// behind, and compares them with the current replica count.
-    async fn lacks(&self, workload: &Workload, gone: &[&Pod]) -> Result<Option<String>, CallError> {
+    async fn lacks(&self, workload: &Workload, gone: &[&Pod]) -> Result<Option<String>, ApiError> {
         let id = &workload.id;
         let pods = pods_of(self.look.cluster, workload).await?;
         let left = |gone: &&&Pod| pods.iter().any(|pod| pod.uid == gone.uid);
@@ -234,7 +234,7 @@ impl Job<'_> {
                 .await
             {
                 Ok(object) => return Ok((object, next)),
-                Err(error) if error.trouble == Trouble::Conflict && left > 1 => left -= 1,
+                Err(error) if error.kind == ErrorKind::Conflict && left > 1 => left -= 1,
                 Err(error) => return Err(error.into()),
             }
         }

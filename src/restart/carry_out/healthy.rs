@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use cluster::{Cluster, Query, Trouble};
+use cluster::{Cluster, ErrorKind, Query};
 use futures::StreamExt as _;
 use kube::core::WatchEvent;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -112,7 +112,7 @@ async fn until_healthy(
                         }
                         version
                     }
-                    Err(error) if error.trouble == Trouble::NotFound => return Err(deleted()),
+                    Err(error) if error.kind == ErrorKind::NotFound => return Err(deleted()),
                     Err(error) => {
                         last = error.to_string();
                         sleep(PAUSE).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cluster::Trouble;
+use cluster::ErrorKind;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep_until};
 
@@ -113,7 +113,7 @@ impl Job<'_> {
             Ok(Ok(object)) => before
                 .is_some_and(|before| object.metadata.annotations.get(STAMP) != before.as_ref()),
             // An evicted pod is gone.
-            Ok(Err(error)) => step.id.kind == Kind::Pod && error.trouble == Trouble::NotFound,
+            Ok(Err(error)) => step.id.kind == Kind::Pod && error.kind == ErrorKind::NotFound,
             _ => false,
         };
         if began {

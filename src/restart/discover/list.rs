@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cluster::{CallError, Query, Trouble};
+use cluster::{ApiError, ErrorKind, Query};
 
 use super::Look;
 use crate::{
@@ -93,24 +93,24 @@ impl Look<'_> {
     }
 
     /// True if Argo Rollouts is not installed. Without the right to list Rollouts the API server denies the list in both cases.
-    async fn has_no_rollouts(self, error: &CallError) -> bool {
-        match error.trouble {
-            Trouble::NotFound => true,
-            Trouble::Denied => {
+    async fn has_no_rollouts(self, error: &ApiError) -> bool {
+        match error.kind {
+            ErrorKind::NotFound => true,
+            ErrorKind::Denied => {
                 let api = format!(
                     "/apis/{}/{}",
                     Kind::Rollout.group(),
                     Kind::Rollout.version()
                 );
                 let api = self.cluster.get::<serde::de::IgnoredAny>(&api).await;
-                api.is_err_and(|error| error.trouble == Trouble::NotFound)
+                api.is_err_and(|error| error.kind == ErrorKind::NotFound)
             }
-            Trouble::Conflict
-            | Trouble::Expired
-            | Trouble::Invalid
-            | Trouble::Unauthenticated
-            | Trouble::Unavailable
-            | Trouble::Unreadable => false,
+            ErrorKind::Conflict
+            | ErrorKind::Expired
+            | ErrorKind::Invalid
+            | ErrorKind::Unauthenticated
+            | ErrorKind::Unavailable
+            | ErrorKind::Unreadable => false,
         }
     }
 
@@ -144,7 +144,7 @@ impl Look<'_> {
             } else if let Err(error) = self.read_referenced_template(&mut workload).await {
                 let gap = gap(&what, Some(&id.namespace), &error);
                 // A template that is missing now is missing in the next run too, so nothing needs to wait for it.
-                if error.trouble != Trouble::NotFound {
+                if error.kind != ErrorKind::NotFound {
                     seen.unseen.push(Unseen {
                         kind: Some(id.kind),
                         namespace: Some(id.namespace),
@@ -167,7 +167,7 @@ impl Look<'_> {
     pub(super) async fn read_referenced_template(
         self,
         workload: &mut Workload,
-    ) -> Result<(), CallError> {
+    ) -> Result<(), ApiError> {
         let Some(TemplateIn::Workload(kind, name)) = &workload.template_in else {
             return Ok(());
         };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cluster::{CallError, Cluster, Query};
+use cluster::{ApiError, Cluster, Query};
 
 use super::Look;
 use crate::{
@@ -100,7 +100,7 @@ impl OwnerIndex {
 }
 
 /// The pods of one workload.
-pub async fn pods_of(cluster: &Cluster, workload: &Workload) -> Result<Vec<Pod>, CallError> {
+pub async fn pods_of(cluster: &Cluster, workload: &Workload) -> Result<Vec<Pod>, ApiError> {
     let mut query = pods_in(&workload.id.namespace);
     if workload.id.kind == Kind::Pod {
         query = query.with(
@@ -119,7 +119,7 @@ pub async fn family_of(
     cluster: &Cluster,
     namespace: &str,
     owner: &Owner,
-) -> Result<Vec<Pod>, CallError> {
+) -> Result<Vec<Pod>, ApiError> {
     let own = |pod: &Pod| pod.owner.as_ref().is_some_and(|of| of.uid == owner.uid);
     pods(cluster, &pods_in(namespace), own).await
 }
@@ -132,7 +132,7 @@ async fn pods(
     cluster: &Cluster,
     query: &Query,
     wanted: impl Fn(&Pod) -> bool,
-) -> Result<Vec<Pod>, CallError> {
+) -> Result<Vec<Pod>, ApiError> {
     // A list that is restarted returns items twice.
     let mut pods: BTreeMap<String, Pod> = BTreeMap::new();
     cluster

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cluster::{CallError, Query, Trouble, wire};
+use cluster::{ApiError, ErrorKind, Query, wire};
 use jiff::Timestamp;
 
 use super::Look;
@@ -96,7 +96,7 @@ impl Look<'_> {
                     .await
                 {
                     Ok(secret) => self.take(namespace, &secret, by, subjects),
-                    Err(error) if error.trouble == Trouble::NotFound => {}
+                    Err(error) if error.kind == ErrorKind::NotFound => {}
                     Err(error) => unreadable(name, by, &error, subjects),
                 }
             }
@@ -194,7 +194,7 @@ fn written(secret: &wire::Secret) -> Option<Timestamp> {
     )
 }
 
-fn unreadable(name: &str, by: &[usize], error: &CallError, subjects: &mut [Subject]) {
+fn unreadable(name: &str, by: &[usize], error: &ApiError, subjects: &mut [Subject]) {
     for &index in by {
         let concern = subjects
             .get_mut(index)

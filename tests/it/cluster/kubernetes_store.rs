@@ -13,7 +13,7 @@ use eso_model::{
 };
 use kube::config::Kubeconfig;
 use pace::rate::Rate;
-use providers::{Answered, Identity, Resolver, StoreSettings, Turns, connect as open};
+use providers::{Answered, Identity, RateLimiter, Resolver, StoreSettings, connect as open};
 use serde_json::{Value, json};
 
 use crate::support::{World, eventually, optional_variable};
@@ -63,8 +63,8 @@ async fn answers(world: &World, store: &str, settings: &Value, keys: &[&str]) ->
             metadata: false,
         })
         .collect();
-    let turns = Turns::new(Rate::per_second(1000.0).expect("a rate"));
-    let answers = provider.read(&wanted, &turns).await;
+    let limiter = RateLimiter::new(Rate::per_second(1000.0).expect("a rate"));
+    let answers = provider.read(&wanted, &limiter).await;
     answers
         .iter()
         .map(|answered| match answered {

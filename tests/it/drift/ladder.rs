@@ -31,7 +31,7 @@ use eso_sync::{
 };
 use pace::rate::Rate;
 use providers::{
-    Answered, Provider, Turns,
+    Answered, Provider, RateLimiter,
     reader::{ReaderInput, StandIn},
 };
 use secret::Value;
@@ -44,7 +44,7 @@ struct WrongProvider(Arc<AtomicU32>);
 
 #[async_trait]
 impl Provider for WrongProvider {
-    async fn read(&self, wanted: &[What], _: &Turns) -> Vec<Answered> {
+    async fn read(&self, wanted: &[What], _: &RateLimiter) -> Vec<Answered> {
         let wrong = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {

@@ -13,12 +13,14 @@ use eso_model::{
     StoreKey,
     expected::{Failure, Raw, What},
 };
-use providers::{Ambient, Answered, Identity, Provider, StoreSettings, Turns, Unread, connect};
+use providers::{
+    Ambient, Answered, Identity, Provider, RateLimiter, StoreSettings, Unread, connect,
+};
 use serde_json::{Value as Json, json};
 
 use super::{
     double::{Asked, Reply},
-    support::{find, metadata, nowhere, secret, turns, version},
+    support::{find, limiter, metadata, nowhere, secret, version},
 };
 
 /// A secret value that must not appear anywhere.
@@ -95,8 +97,8 @@ fn line(answer: &Answered) -> String {
     }
 }
 
-async fn read(provider: &dyn Provider, wanted: &[What], turns: &Turns) -> Vec<String> {
-    let answers = provider.read(wanted, turns).await;
+async fn read(provider: &dyn Provider, wanted: &[What], limiter: &RateLimiter) -> Vec<String> {
+    let answers = provider.read(wanted, limiter).await;
     assert_eq!(answers.len(), wanted.len());
     answers.iter().map(line).collect()
 }

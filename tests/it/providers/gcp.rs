@@ -26,14 +26,14 @@ use eso_model::{
     expected::{Raw, What},
 };
 use providers::{
-    Ambient, Answered, Identity, Provider, Resolver, StoreSettings, Turns, connect, unread,
+    Ambient, Answered, Identity, Provider, RateLimiter, Resolver, StoreSettings, connect, unread,
 };
 use serde_json::{Value as Json, json};
 
 use self::google::{Google, Secret, error};
 use super::{
     double::{Asked, Double, Reply, logged},
-    support::{find, metadata, nowhere, secret, turns, version},
+    support::{find, limiter, metadata, nowhere, secret, version},
 };
 
 /// A secret value that must not appear anywhere.
@@ -159,8 +159,8 @@ fn line(answer: &Answered) -> String {
     }
 }
 
-async fn read(provider: &dyn Provider, wanted: &[What], turns: &Turns) -> Vec<String> {
-    let answers = provider.read(wanted, turns).await;
+async fn read(provider: &dyn Provider, wanted: &[What], limiter: &RateLimiter) -> Vec<String> {
+    let answers = provider.read(wanted, limiter).await;
     assert_eq!(answers.len(), wanted.len());
     answers.iter().map(line).collect()
 }
@@ -197,9 +197,9 @@ async fn at_first(times: usize, other: impl Fn(&Asked) -> Reply + Send + Sync + 
 
 async fn read_db(double: &Double) -> (String, u64) {
     let provider = connected(&double.url, &json!({})).await;
-    let turns = turns();
-    let answers = read(&*provider, &[secret("db")], &turns).await;
-    (answers[0].clone(), turns.calls())
+    let limiter = limiter();
+    let answers = read(&*provider, &[secret("db")], &limiter).await;
+    (answers[0].clone(), limiter.calls())
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn each_version_is_one_call() {
     let twice = Secret::of(b"one").then("ENABLED", b"two", "2026-02-01T00:00:00Z");
     let double = double([("db", twice), ("binary", Secret::of(&[0, 255]))]).await;
     let provider = connected(&double.url, &json!({})).await;
-    let turns = turns();
+    let limiter = limiter();
     let wanted = [
         secret("db"),
         version("db", "1"),
@@ -216,7 +216,7 @@ async fn each_version_is_one_call() {
         secret("binary"),
         version("db", "latest"),
     ];
-    let answers = provider.read(&wanted, &turns).await;
+    let answers = provider.read(&wanted, &limiter).await;
     let Answered::One(Raw::Bytes(binary)) = &answers[4] else {
         panic!("{}", line(&answers[4]));
     };
@@ -225,7 +225,7 @@ async fn each_version_is_one_call() {
         [0, 1, 2, 3, 5].map(|place: usize| line(&answers[place])),
         ["two", "one", "not found", "not found", "two"]
     );
-    assert_eq!(turns.calls(), 5);
+    assert_eq!(limiter.calls(), 5);
     assert_eq!(
         paths(&double),
         [
@@ -248,7 +248,7 @@ async fn location_has_its_own_secrets() {
     let provider = connected(&double.url, &json!({"location": "europe-west1"})).await;
     let wanted = [secret("db"), metadata("db"), find(None, Some("d"), &[])];
     assert_eq!(
-        read(&*provider, &wanted, &turns()).await,
+        read(&*provider, &wanted, &limiter()).await,
         [
             "regional",
             r#"{"annotations":{},"labels":{"a":"b"}}"#,
@@ -256,7 +256,7 @@ async fn location_has_its_own_secrets() {
         ]
     );
     let wanted = [find(None, None, &[("a", "b")])];
-    let answers = read(&*provider, &wanted, &turns()).await;
+    let answers = read(&*provider, &wanted, &limiter()).await;
     assert!(answers[0].starts_with("spec ("), "{}", answers[0]);
 }
 
@@ -289,13 +289,13 @@ async fn disabled_newest_version_follows_the_selection_policy() {
     let wanted = [secret("db"), version("db", "4"), secret("never")];
     let provider = connected(&double.url, &json!({})).await;
     assert_eq!(
-        read(&*provider, &wanted, &turns()).await,
+        read(&*provider, &wanted, &limiter()).await,
         ["fails: not-found"; 3]
     );
     let settings = json!({"secretVersionSelectionPolicy": "LatestOrFetch"});
     let provider = connected(&double.url, &settings).await;
     assert_eq!(
-        read(&*provider, &wanted, &turns()).await,
+        read(&*provider, &wanted, &limiter()).await,
         ["newest by date", "fails: not-found", "fails: not-found"],
         "only without a version in the request, and if a version is enabled"
     );
@@ -309,7 +309,7 @@ async fn metadata_are_labels_and_annotations() {
     let double = double([("db", tagged)]).await;
     let provider = connected(&double.url, &json!({})).await;
     assert_eq!(
-        read(&*provider, &[metadata("db"), metadata("gone")], &turns()).await,
+        read(&*provider, &[metadata("db"), metadata("gone")], &limiter()).await,
         [
             r#"{"annotations":{"note":"x y"},"labels":{"team":"a"}}"#,
             "not found"
@@ -331,7 +331,7 @@ async fn searches_list_pages_and_read_what_matches() {
     });
     let double = double(all).await;
     let provider = connected(&double.url, &json!({})).await;
-    let turns = turns();
+    let limiter = limiter();
     let wanted = [
         find(Some("prod-"), Some("b$"), &[]),
         find(None, Some("(api|db)$"), &[]),
@@ -340,7 +340,7 @@ async fn searches_list_pages_and_read_what_matches() {
         find(None, None, &[]),
     ];
     assert_eq!(
-        read(&*provider, &wanted, &turns).await,
+        read(&*provider, &wanted, &limiter).await,
         [
             // The filter also finds `test-prod-db`, but a path matches the start of a name.
             "prod-db=prod-db prod-web=prod-web",
@@ -368,7 +368,7 @@ async fn searches_list_pages_and_read_what_matches() {
         ]
     );
     assert_eq!(
-        turns.calls(),
+        limiter.calls(),
         double.asked().len() as u64,
         "each call takes a rate permit"
     );
@@ -385,7 +385,7 @@ async fn a_value_that_may_not_be_read_makes_a_search_unknown() {
     })
     .await;
     let provider = connected(&double.url, &json!({})).await;
-    let answers = read(&*provider, &[find(None, Some("."), &[])], &turns()).await;
+    let answers = read(&*provider, &[find(None, Some("."), &[])], &limiter()).await;
     assert_eq!(answers, ["denied (AccessSecretVersion: PERMISSION_DENIED)"]);
 }
 
@@ -394,7 +394,7 @@ async fn missing_permission_is_named() {
     let double = Double::start(|_| error(403, "PERMISSION_DENIED", PLANTED)).await;
     let provider = connected(&double.url, &json!({})).await;
     let wanted = [secret("db"), metadata("db"), find(None, Some("."), &[])];
-    let answers = provider.read(&wanted, &turns()).await;
+    let answers = provider.read(&wanted, &limiter()).await;
     let permissions: Vec<_> = answers
         .iter()
         .map(|answer| {
@@ -513,7 +513,7 @@ async fn invalid_names_send_no_request() {
         secret(""),
     ];
     assert_eq!(
-        read(&*provider, &wanted, &turns()).await,
+        read(&*provider, &wanted, &limiter()).await,
         ["fails: refused"; 4]
     );
     assert_eq!(paths(&double), [""; 0]);
@@ -610,7 +610,7 @@ async fn values_and_keys_are_not_logged() {
     let log = logged(async {
         let provider = connected(&double.url, &json!({})).await;
         let wanted = [secret("db"), secret("bad"), find(None, Some("."), &[])];
-        read(&*provider, &wanted, &turns()).await;
+        read(&*provider, &wanted, &limiter()).await;
     })
     .await;
     assert!(log.contains("TRACE"), "the log was not captured");

@@ -10,8 +10,8 @@ use serde_json::{Value as Json, json};
 use super::{
     double::{Double, Reply},
     support::{
-        asked, kubernetes, put, put_account, read_only_cluster, resolver, sandbox, secret, shown,
-        turns,
+        asked, kubernetes, limiter, put, put_account, read_only_cluster, resolver, sandbox, secret,
+        shown,
     },
 };
 
@@ -54,7 +54,7 @@ async fn open_own(sandbox: &Sandbox) -> Box<dyn Provider> {
 }
 
 async fn answers(provider: &dyn Provider, wanted: &[What]) -> Vec<String> {
-    let answers = provider.read(wanted, &turns()).await;
+    let answers = provider.read(wanted, &limiter()).await;
     answers.iter().map(shown).collect()
 }
 
@@ -85,17 +85,17 @@ async fn secret_is_read_once_for_several_requests() {
         version: "7".to_owned(),
         metadata: false,
     };
-    let turns = turns();
+    let limiter = limiter();
     let read = provider
         .read(
             &[secret("web"), metadata, secret("absent"), old, secret("db")],
-            &turns,
+            &limiter,
         )
         .await;
     let shown: Vec<String> = read.iter().map(shown).collect();
     let db = "password=p,user=u";
     assert_eq!(shown, ["k=v", "app=db;", "not found", db, db]);
-    assert_eq!(turns.calls(), 3);
+    assert_eq!(limiter.calls(), 3);
     let mut remote = asked(&sandbox);
     remote.retain(|request| request.contains("/remote/"));
     remote.sort();
@@ -158,7 +158,7 @@ async fn missing_permission_is_named() {
     let provider = open_own(&sandbox).await;
     sandbox.inject(Fault::forbidden().namespace("remote"));
     let wanted = [secret("db"), find(Some("d"), None)];
-    let read = provider.read(&wanted, &turns()).await;
+    let read = provider.read(&wanted, &limiter()).await;
     let rights: Vec<Option<String>> = read
         .into_iter()
         .map(|answered| {
@@ -259,7 +259,7 @@ async fn rejected_token_loses_the_store() {
         .unwrap();
     let names: Vec<String> = (0..100).map(|index| format!("s{index}")).collect();
     let wanted: Vec<What> = names.iter().map(|name| secret(name)).collect();
-    let read = provider.read(&wanted, &turns()).await;
+    let read = provider.read(&wanted, &limiter()).await;
     for answered in &read {
         let Answered::Unread(lost) = answered else {
             panic!("{}", shown(answered));
@@ -294,7 +294,7 @@ async fn text_of_another_server_is_not_repeated() {
         .ok()
         .unwrap();
     let wanted = ["denied", "text", "no-base64", "teapot"].map(secret);
-    for answered in provider.read(&wanted, &turns()).await {
+    for answered in provider.read(&wanted, &limiter()).await {
         let Answered::Unread(unread) = answered else {
             panic!("{}", shown(&answered));
         };
@@ -359,7 +359,7 @@ async fn unreachable_server_is_reported_with_a_cause() {
         .await
         .ok()
         .unwrap();
-    let read = provider.read(&[secret("db")], &turns()).await;
+    let read = provider.read(&[secret("db")], &limiter()).await;
     let Answered::Unread(unread) = &read[0] else {
         panic!("expected a failed read");
     };

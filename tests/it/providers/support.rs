@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cluster::{Access, Cluster, connect::connect_plain};
 use eso_model::expected::{Raw, Read, StoreRef, What};
 use pace::rate::Rate;
-use providers::{Answered, Backoff, Resolver, StoreSettings, Turns};
+use providers::{Answered, Backoff, RateLimiter, Resolver, StoreSettings};
 use sandbox::{Sandbox, Settings};
 use secret::Value;
 use serde_json::{Value as Json, json};
@@ -88,8 +88,8 @@ pub(super) fn kubernetes(store: &str, settings: Json) -> StoreSettings {
 }
 
 /// A rate limiter that never waits. It only counts calls.
-pub(super) fn turns() -> Turns {
-    Turns::new(Rate::per_second(100_000.0).unwrap()).with_backoff(Backoff {
+pub(super) fn limiter() -> RateLimiter {
+    RateLimiter::new(Rate::per_second(100_000.0).unwrap()).with_backoff(Backoff {
         first: Duration::from_millis(5),
         longest: Duration::from_millis(20),
     })

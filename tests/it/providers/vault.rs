@@ -10,7 +10,7 @@ use eso_model::{
     expected::{Raw, What},
 };
 use pace::rate::Rate;
-use providers::{self, Ambient, Answered, Identity, Provider, StoreSettings, Turns};
+use providers::{self, Ambient, Answered, Identity, Provider, RateLimiter, StoreSettings};
 use serde_json::{Value, json};
 
 use self::server::Server;
@@ -55,7 +55,7 @@ async fn vault(server: &Server) -> Box<dyn Provider> {
 }
 
 async fn read(vault: &dyn Provider, wanted: &[What]) -> Vec<String> {
-    let answers = vault.read(wanted, &Turns::new(rate())).await;
+    let answers = vault.read(wanted, &RateLimiter::new(rate())).await;
     answers.iter().map(said).collect()
 }
 
@@ -343,18 +343,18 @@ async fn quota_in_vault_is_waited_for() {
         .write("secret/data/db", r#"{"data":{"k":"v"}}"#)
         .await;
     server.quota("secret/", 2).await;
-    let turns = Turns::new(rate());
+    let limiter = RateLimiter::new(rate());
     let vault = vault(&server).await;
     let wanted = ["db"; 6].map(secret);
-    let answers = vault.read(&wanted, &turns).await;
+    let answers = vault.read(&wanted, &limiter).await;
     assert_eq!(
         answers.iter().map(said).collect::<Vec<_>>(),
         [r#"{"k":"v"}"#; 6]
     );
     assert!(
-        turns.calls() > 7,
+        limiter.calls() > 7,
         "the mount, the reads, and the throttled reads: {}",
-        turns.calls()
+        limiter.calls()
     );
     server.end().await;
 }

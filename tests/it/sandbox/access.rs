@@ -9,7 +9,7 @@ use eso_model::{
 };
 use eso_sync::sandbox_access;
 use pace::rate::Rate;
-use providers::{Answered, StoreSettings, Turns, Unread, unread};
+use providers::{Answered, RateLimiter, StoreSettings, Unread, unread};
 use sandbox::{Content, Sandbox, Settings};
 use serde_json::{Value, json};
 
@@ -52,8 +52,8 @@ fn secret(key: &str) -> What {
     }
 }
 
-fn turns() -> Turns {
-    Turns::new(Rate::per_second(1000.0).unwrap())
+fn limiter() -> RateLimiter {
+    RateLimiter::new(Rate::per_second(1000.0).unwrap())
 }
 
 /// Formats an answer for comparison. Secret values have no such format themselves; the values here are not secret.
@@ -88,14 +88,14 @@ fn shown(answered: &Answered) -> String {
 
 async fn read(sandbox: &Sandbox, settings: &StoreSettings, what: What) -> String {
     let provider = sandbox_access::connect(sandbox, settings).unwrap();
-    let answers = provider.read(&[what], &turns()).await;
+    let answers = provider.read(&[what], &limiter()).await;
     assert_eq!(answers.len(), 1);
     shown(&answers[0])
 }
 
 async fn unread(sandbox: &Sandbox, settings: &StoreSettings) -> Unread {
     let provider = sandbox_access::connect(sandbox, settings).unwrap();
-    let answer = provider.read(&[secret("db")], &turns()).await.remove(0);
+    let answer = provider.read(&[secret("db")], &limiter()).await.remove(0);
     let Answered::Unread(unread) = answer else {
         panic!("{}", shown(&answer))
     };
@@ -207,9 +207,9 @@ async fn throttled_calls_are_retried() {
     let slow = json!({"sandbox.eso-sync/throttle": "1/s"});
     sandbox.apply(store("slow", "aws", slow)).unwrap();
     let provider = sandbox_access::connect(&sandbox, &settings("slow", "aws")).unwrap();
-    let turns = turns();
+    let limiter = limiter();
     let answers = provider
-        .read(&[secret("a"), secret("b"), secret("c")], &turns)
+        .read(&[secret("a"), secret("b"), secret("c")], &limiter)
         .await;
     assert!(
         answers
@@ -217,7 +217,7 @@ async fn throttled_calls_are_retried() {
             .all(|answer| matches!(answer, Answered::One(_))),
         "throttled calls are retried"
     );
-    assert!(turns.calls() > 3, "retries count as calls");
+    assert!(limiter.calls() > 3, "retries count as calls");
 }
 
 /// A generated secret is the same for every reader.

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use futures::FutureExt as _;
 
-use super::trouble::{self, AwsError};
+use super::error::{self, AwsError};
 use crate::{
-    Answered, Turns,
+    Answered, RateLimiter,
     engine::{Failure, in_flight},
     unread,
 };
@@ -28,10 +28,14 @@ pub(super) trait Batch: Sync {
     fn batch_denied(&self) -> &AtomicBool;
 
     /// One call for several keys.
-    async fn several(&self, keys: &[String], turns: &Turns) -> Result<Assigned, Failure<AwsError>>;
+    async fn several(
+        &self,
+        keys: &[String],
+        limiter: &RateLimiter,
+    ) -> Result<Assigned, Failure<AwsError>>;
 
     /// One call for one key.
-    async fn single(&self, key: &str, turns: &Turns) -> Answered;
+    async fn single(&self, key: &str, limiter: &RateLimiter) -> Answered;
 
     /// Why a batch was not read.
     fn unread(&self, failure: Failure<AwsError>) -> crate::Unread;
@@ -41,10 +45,10 @@ pub(super) trait Batch: Sync {
 pub(super) async fn all<B: Batch>(
     store: &B,
     keys: Vec<String>,
-    turns: &Turns,
+    limiter: &RateLimiter,
 ) -> Vec<(String, Answered)> {
     let batches = keys.chunks(B::SIZE);
-    let calls = batches.map(|keys| batch(store, keys.to_vec(), turns).boxed());
+    let calls = batches.map(|keys| batch(store, keys.to_vec(), limiter).boxed());
     in_flight(calls.collect())
         .await
         .into_iter()
@@ -56,11 +60,11 @@ pub(super) async fn all<B: Batch>(
 pub(super) async fn one_by_one<B: Batch>(
     store: &B,
     keys: Vec<String>,
-    turns: &Turns,
+    limiter: &RateLimiter,
 ) -> Vec<(String, Answered)> {
     let calls = keys.into_iter().map(|key| {
         let call = async move {
-            let answer = store.single(&key, turns).await;
+            let answer = store.single(&key, limiter).await;
             (key, answer)
         };
         call.boxed()
@@ -68,21 +72,25 @@ pub(super) async fn one_by_one<B: Batch>(
     in_flight(calls.collect()).await
 }
 
-async fn batch<B: Batch>(store: &B, keys: Vec<String>, turns: &Turns) -> Vec<(String, Answered)> {
+async fn batch<B: Batch>(
+    store: &B,
+    keys: Vec<String>,
+    limiter: &RateLimiter,
+) -> Vec<(String, Answered)> {
     if keys.len() < 2 || store.batch_denied().load(Ordering::Relaxed) {
-        return one_by_one(store, keys, turns).await;
+        return one_by_one(store, keys, limiter).await;
     }
-    let failure = match store.several(&keys, turns).await {
+    let failure = match store.several(&keys, limiter).await {
         Ok((mut answers, left)) => {
             // Secrets of other accounts, what was throttled, versions that cannot be told apart.
-            answers.extend(one_by_one(store, left, turns).await);
+            answers.extend(one_by_one(store, left, limiter).await);
             return answers;
         }
         Err(failure) => failure,
     };
-    match trouble::answer(&failure) {
-        Some(trouble) if trouble.is_denied() => {
-            let answers = one_by_one(store, keys, turns).await;
+    match error::answer(&failure) {
+        Some(error) if error.is_denied() => {
+            let answers = one_by_one(store, keys, limiter).await;
             // If one of the keys is denied by itself too, it may be what the batch was denied for.
             if answers.iter().all(|(_, answer)| !is_denied(answer)) {
                 warn_once::<B>(store);
@@ -90,7 +98,7 @@ async fn batch<B: Batch>(store: &B, keys: Vec<String>, turns: &Turns) -> Vec<(St
             answers
         }
         // One key that is invalid makes the whole batch fail.
-        Some(trouble) if trouble.may_be_caused_by_a_key() => one_by_one(store, keys, turns).await,
+        Some(error) if error.may_be_caused_by_a_key() => one_by_one(store, keys, limiter).await,
         _ => {
             let unread = store.unread(failure);
             keys.into_iter()
@@ -117,7 +125,7 @@ mod tests {
     use pace::rate::Rate;
 
     use super::*;
-    use crate::{Unread, aws::trouble::Needed};
+    use crate::{Unread, aws::error::Needed};
 
     /// A store of keys that begin with what becomes of them.
     #[derive(Default)]
@@ -148,7 +156,11 @@ mod tests {
             &self.batch_denied
         }
 
-        async fn several(&self, keys: &[String], _: &Turns) -> Result<Assigned, Failure<AwsError>> {
+        async fn several(
+            &self,
+            keys: &[String],
+            _: &RateLimiter,
+        ) -> Result<Assigned, Failure<AwsError>> {
             self.calls.lock().unwrap().push(keys.join("+"));
             let any = |start: &str| keys.iter().any(|key| key.starts_with(start));
             if self.no_batches || any("denied") {
@@ -169,7 +181,7 @@ mod tests {
             Ok((answers.collect(), left))
         }
 
-        async fn single(&self, key: &str, _: &Turns) -> Answered {
+        async fn single(&self, key: &str, _: &RateLimiter) -> Answered {
             self.calls.lock().unwrap().push(key.to_owned());
             if key.starts_with("denied") {
                 return denied().answer(&NEEDED);
@@ -186,9 +198,9 @@ mod tests {
     }
 
     async fn calls(store: &Double, keys: &[&str]) -> Vec<String> {
-        let turns = Turns::new(Rate::per_second(1000.0).unwrap());
+        let limiter = RateLimiter::new(Rate::per_second(1000.0).unwrap());
         let wanted = keys.iter().map(|key| (*key).to_owned()).collect();
-        let answers = all(store, wanted, &turns).await;
+        let answers = all(store, wanted, &limiter).await;
         assert_eq!(answers.len(), keys.len(), "each key has one answer");
         let mut calls = std::mem::take(&mut *store.calls.lock().unwrap());
         calls.sort();

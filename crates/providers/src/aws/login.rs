@@ -23,7 +23,7 @@ use secret::Value;
 
 use super::{
     Jwt, KeyRefs, Settings,
-    trouble::{AssumeRoleFailed, AwsError, in_chain, login_failure},
+    error::{AssumeRoleFailed, AwsError, in_chain, login_failure},
     unsupported,
 };
 use crate::{Ambient, Identity, Resolver, Unread, unread};

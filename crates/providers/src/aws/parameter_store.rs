@@ -15,15 +15,15 @@ use secret::Value;
 
 use super::{
     batch::{self, Assigned, Batch},
+    error::AwsError,
     fits,
     login::Login,
     service::{Aws, Names},
-    trouble::AwsError,
 };
 use crate::{
-    Answered, Provider, Turns, Unread,
+    Answered, Provider, RateLimiter, Unread,
+    distinct::Distinct,
     engine::{self, Engine, Request, in_flight},
-    spread::Distinct,
 };
 
 mod search;
@@ -81,14 +81,14 @@ impl ParameterStore {
 
     /// What the operator makes of a call that failed.
     fn answered(&self, failure: engine::Failure<AwsError>, request: &Request<'_>) -> Answered {
-        failure.answered(|trouble| trouble.answer(&self.engine.service().needed(request)))
+        failure.answered(|error| error.answer(&self.engine.service().needed(request)))
     }
 
-    async fn tags(&self, name: &str, turns: &Turns) -> Answered {
+    async fn tags(&self, name: &str, limiter: &RateLimiter) -> Answered {
         let request = Request::read("ListTagsForResource", Some(name));
         let answer = self
             .engine
-            .call(&request, turns, |client: Client| {
+            .call(&request, limiter, |client: Client| {
                 let call = client
                     .list_tags_for_resource()
                     .resource_type(ResourceTypeForTagging::Parameter)
@@ -109,11 +109,11 @@ impl ParameterStore {
         }
     }
 
-    async fn other(&self, ask: Ask, turns: &Turns) -> (Ask, Answered) {
+    async fn other(&self, ask: Ask, limiter: &RateLimiter) -> (Ask, Answered) {
         let answer = match &ask {
-            Ask::Parameter(name) => self.single(name, turns).await,
-            Ask::Tags(name) => self.tags(name, turns).await,
-            Ask::Find(what) => self.find(what, turns).await,
+            Ask::Parameter(name) => self.single(name, limiter).await,
+            Ask::Tags(name) => self.tags(name, limiter).await,
+            Ask::Find(what) => self.find(what, limiter).await,
         };
         (ask, answer)
     }
@@ -121,7 +121,7 @@ impl ParameterStore {
 
 #[async_trait]
 impl Provider for ParameterStore {
-    async fn read(&self, wanted: &[What], turns: &Turns) -> Vec<Answered> {
+    async fn read(&self, wanted: &[What], limiter: &RateLimiter) -> Vec<Answered> {
         let distinct = Distinct::of(wanted.iter().map(|what| self.ask(what)));
         let mut names = Vec::new();
         let mut others = Vec::new();
@@ -135,11 +135,13 @@ impl Provider for ParameterStore {
                 Ask::Tags(_) | Ask::Find(_) => others.push(ask.clone()),
             }
         }
-        let parameters = batch::all(self, names, turns).await.into_iter();
+        let parameters = batch::all(self, names, limiter).await.into_iter();
         answers.extend(parameters.map(|(name, answer)| (Ask::Parameter(name), answer)));
-        let others = others.into_iter().map(|ask| self.other(ask, turns).boxed());
+        let others = others
+            .into_iter()
+            .map(|ask| self.other(ask, limiter).boxed());
         answers.extend(in_flight(others.collect()).await);
-        distinct.spread(answers)
+        distinct.fan_out(answers)
     }
 }
 
@@ -156,13 +158,13 @@ impl Batch for ParameterStore {
     async fn several(
         &self,
         names: &[String],
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<Assigned, engine::Failure<AwsError>> {
         // Failures are counted by the first name: other batches have another.
         let request = Request::read("GetParameters", names.first().map(String::as_str));
         let answer = self
             .engine
-            .call(&request, turns, |client: Client| {
+            .call(&request, limiter, |client: Client| {
                 let call = client
                     .get_parameters()
                     .set_names(Some(names.to_vec()))
@@ -175,11 +177,11 @@ impl Batch for ParameterStore {
         Ok(assign(names.to_vec(), parameters, &absent))
     }
 
-    async fn single(&self, name: &str, turns: &Turns) -> Answered {
+    async fn single(&self, name: &str, limiter: &RateLimiter) -> Answered {
         let request = Request::read("GetParameter", Some(name));
         let answer = self
             .engine
-            .call(&request, turns, |client: Client| {
+            .call(&request, limiter, |client: Client| {
                 let call = client.get_parameter().name(name).with_decryption(true);
                 async move { call.send().await.map_err(|error| AwsError::of(&error)) }
             })

@@ -16,15 +16,15 @@ use secret::Value;
 
 use super::{
     batch::{self, Assigned, Batch},
+    error::{AwsError, Kind},
     fits,
     login::Login,
     service::{Aws, Names},
-    trouble::{AwsError, Kind},
 };
 use crate::{
-    Answered, Provider, Turns, Unread,
+    Answered, Provider, RateLimiter, Unread,
+    distinct::Distinct,
     engine::{self, Engine, ErrorClass, Request, in_flight},
-    spread::Distinct,
 };
 
 mod search;
@@ -85,11 +85,11 @@ impl SecretsManager {
     }
 
     /// Reads one version of one secret: `uuid/…` is a version id, anything else a stage.
-    async fn version(&self, key: &str, version: &str, turns: &Turns) -> Answered {
+    async fn version(&self, key: &str, version: &str, limiter: &RateLimiter) -> Answered {
         let request = Request::read("GetSecretValue", Some(key));
         let answer = self
             .engine
-            .call(&request, turns, |client: Client| {
+            .call(&request, limiter, |client: Client| {
                 let call = client.get_secret_value().secret_id(key);
                 let call = match version.strip_prefix("uuid/") {
                     Some(id) => call.version_id(id),
@@ -106,14 +106,14 @@ impl SecretsManager {
 
     /// What the operator makes of a call that failed.
     fn answered(&self, failure: engine::Failure<AwsError>, request: &Request<'_>) -> Answered {
-        failure.answered(|trouble| trouble.answer(&self.engine.service().needed(request)))
+        failure.answered(|error| error.answer(&self.engine.service().needed(request)))
     }
 
-    async fn tags(&self, key: &str, turns: &Turns) -> Answered {
+    async fn tags(&self, key: &str, limiter: &RateLimiter) -> Answered {
         let request = Request::read("DescribeSecret", Some(key));
         let answer = self
             .engine
-            .call(&request, turns, |client: Client| {
+            .call(&request, limiter, |client: Client| {
                 let call = client.describe_secret().secret_id(key);
                 async move { call.send().await.map_err(|error| AwsError::of(&error)) }
             })
@@ -131,12 +131,12 @@ impl SecretsManager {
         }
     }
 
-    async fn other(&self, ask: Ask, turns: &Turns) -> (Ask, Answered) {
+    async fn other(&self, ask: Ask, limiter: &RateLimiter) -> (Ask, Answered) {
         let answer = match &ask {
-            Ask::Newest(key) => self.version(key, CURRENT, turns).await,
-            Ask::Version(key, version) => self.version(key, version, turns).await,
-            Ask::Tags(key) => self.tags(key, turns).await,
-            Ask::Find(what) => self.find(what, turns).await,
+            Ask::Newest(key) => self.version(key, CURRENT, limiter).await,
+            Ask::Version(key, version) => self.version(key, version, limiter).await,
+            Ask::Tags(key) => self.tags(key, limiter).await,
+            Ask::Find(what) => self.find(what, limiter).await,
         };
         (ask, answer)
     }
@@ -144,7 +144,7 @@ impl SecretsManager {
 
 #[async_trait]
 impl Provider for SecretsManager {
-    async fn read(&self, wanted: &[What], turns: &Turns) -> Vec<Answered> {
+    async fn read(&self, wanted: &[What], limiter: &RateLimiter) -> Vec<Answered> {
         let distinct = Distinct::of(wanted.iter().map(|what| self.ask(what)));
         let mut newest = Vec::new();
         let mut others = Vec::new();
@@ -158,11 +158,13 @@ impl Provider for SecretsManager {
                 Ask::Version(..) | Ask::Tags(_) | Ask::Find(_) => others.push(ask.clone()),
             }
         }
-        let newest = batch::all(self, newest, turns).await.into_iter();
+        let newest = batch::all(self, newest, limiter).await.into_iter();
         answers.extend(newest.map(|(key, answer)| (Ask::Newest(key), answer)));
-        let others = others.into_iter().map(|ask| self.other(ask, turns).boxed());
+        let others = others
+            .into_iter()
+            .map(|ask| self.other(ask, limiter).boxed());
         answers.extend(in_flight(others.collect()).await);
-        distinct.spread(answers)
+        distinct.fan_out(answers)
     }
 }
 
@@ -179,13 +181,13 @@ impl Batch for SecretsManager {
     async fn several(
         &self,
         keys: &[String],
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<Assigned, engine::Failure<AwsError>> {
         // Failures are counted by the first key: other batches have another.
         let request = Request::read("BatchGetSecretValue", keys.first().map(String::as_str));
         let answer = self
             .engine
-            .call(&request, turns, |client: Client| {
+            .call(&request, limiter, |client: Client| {
                 let call = client
                     .batch_get_secret_value()
                     .set_secret_id_list(Some(keys.to_vec()));
@@ -193,7 +195,7 @@ impl Batch for SecretsManager {
             })
             .await?;
         if answer.errors.iter().flatten().any(is_throttled) {
-            turns.throttled(None);
+            limiter.throttled(None);
         }
         Ok(assign(
             keys.to_vec(),
@@ -201,8 +203,8 @@ impl Batch for SecretsManager {
         ))
     }
 
-    async fn single(&self, key: &str, turns: &Turns) -> Answered {
-        self.version(key, CURRENT, turns).await
+    async fn single(&self, key: &str, limiter: &RateLimiter) -> Answered {
+        self.version(key, CURRENT, limiter).await
     }
 
     fn unread(&self, failure: engine::Failure<AwsError>) -> Unread {
@@ -246,8 +248,8 @@ fn matches_key(key: &str, arn: Option<&str>, name: Option<&str>) -> bool {
 }
 
 fn is_throttled(error: &ApiErrorType) -> bool {
-    let trouble = AwsError::said(error.error_code.as_deref(), None, None);
-    matches!(trouble.kind, Kind::Call(ErrorClass::Throttled(_)))
+    let error = AwsError::said(error.error_code.as_deref(), None, None);
+    matches!(error.kind, Kind::Call(ErrorClass::Throttled(_)))
 }
 
 /// Matches the values of a batch to the requested keys. Returns the keys without a value as the second part.

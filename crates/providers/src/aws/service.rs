@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use aws_config::SdkConfig;
 
 use super::{
+    error::{AwsError, Needed},
     login::Login,
-    trouble::{AwsError, Needed},
 };
 use crate::{
     Unread,

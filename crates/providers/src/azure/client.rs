@@ -27,7 +27,7 @@ use super::{
     settings::Cloud,
 };
 use crate::{
-    Turns, Unread,
+    RateLimiter, Unread,
     engine::{Engine, ErrorClass, Request, Service},
     unread,
 };
@@ -105,13 +105,13 @@ impl Client {
         &self,
         name: &str,
         version: &str,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<Secret, Problem> {
         let version = (!version.is_empty()).then(|| version.to_owned());
         let request = Request::read("GetSecret", Some(name));
         let answer = self
             .engine
-            .call(&request, turns, |client: Arc<SecretClient>| {
+            .call(&request, limiter, |client: Arc<SecretClient>| {
                 let version = version.clone();
                 async move {
                     let secret = get(&client, name, version).await;
@@ -126,12 +126,12 @@ impl Client {
     pub(super) async fn page(
         &self,
         next: Option<&Url>,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<ListSecretPropertiesResult, Problem> {
         let request = Request::read("GetSecrets", None);
         let answer = self
             .engine
-            .call(&request, turns, |client: Arc<SecretClient>| {
+            .call(&request, limiter, |client: Arc<SecretClient>| {
                 let next = next.cloned();
                 async move {
                     let page = list(&client, next).await;

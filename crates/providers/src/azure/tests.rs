@@ -16,14 +16,14 @@ use serde_json::{Value as Json, json};
 use self::service::{CLIENT, Service, TENANT};
 use super::{KeyVault, Settings, open};
 use crate::{
-    Ambient, Answered, Backoff, Identity, Provider as _, Turns, Unread,
+    Ambient, Answered, Backoff, Identity, Provider as _, RateLimiter, Unread,
     double::{Call, Certificate, Double, Reply, capture_log},
     unread,
 };
 
 /// Retries come soon, so that tests do not wait for them.
-fn turns() -> Turns {
-    Turns::new(Rate::per_second(1000.0).unwrap()).with_backoff(Backoff {
+fn limiter() -> RateLimiter {
+    RateLimiter::new(Rate::per_second(1000.0).unwrap()).with_backoff(Backoff {
         first: Duration::from_millis(5),
         longest: Duration::from_millis(20),
     })
@@ -115,7 +115,7 @@ fn text(raw: &Raw) -> String {
 }
 
 async fn read(vault: &KeyVault, wanted: &[What]) -> Vec<String> {
-    let answers = vault.read(wanted, &turns()).await;
+    let answers = vault.read(wanted, &limiter()).await;
     let said = answers.iter().map(|answer| match answer {
         Answered::One(raw) => text(raw),
         Answered::Many(found) => found
@@ -131,7 +131,7 @@ async fn read(vault: &KeyVault, wanted: &[What]) -> Vec<String> {
 }
 
 async fn unread(vault: &KeyVault) -> Unread {
-    let answered = vault.read(&[secret("db")], &turns()).await.remove(0);
+    let answered = vault.read(&[secret("db")], &limiter()).await.remove(0);
     let Answered::Unread(unread) = answered else {
         panic!("expected a failed read");
     };
@@ -263,14 +263,14 @@ async fn search_reads_all_pages_and_the_matches() {
         ]
     );
     let before = service.secure.calls().len();
-    let turns = turns();
-    vault.read(&[find(Some("^db-"), &[])], &turns).await;
+    let limiter = limiter();
+    vault.read(&[find(Some("^db-"), &[])], &limiter).await;
     assert_eq!(
         service.secure.calls().len() - before,
         5,
         "three pages, two secrets"
     );
-    assert_eq!(turns.calls(), 5);
+    assert_eq!(limiter.calls(), 5);
 }
 
 /// The token would be sent with the request.
@@ -339,8 +339,8 @@ async fn throttling_honours_retry_after() {
     assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);
     assert!(start.elapsed() >= Duration::from_secs(1));
     service.change(|state| {
-        let trouble = Reply::new(503, "").with("retry-after", "1");
-        state.faults.push_back(trouble);
+        let error = Reply::new(503, "").with("retry-after", "1");
+        state.faults.push_back(error);
     });
     let start = Instant::now();
     assert_eq!(read(&vault, &[secret("db")]).await, ["v"]);

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use cluster::{CallError, Cluster, Trouble, names::is_name, wire};
+use cluster::{ApiError, Cluster, ErrorKind, names::is_name, wire};
 use eso_model::StoreKey;
 use secret::Value;
 use serde::de::DeserializeOwned;
@@ -67,7 +67,7 @@ impl Resolver {
             "spec": {"audiences": all, "expirationSeconds": TOKEN_SECONDS},
         });
         let path = format!("{}/token", object.path());
-        let answer: Result<wire::TokenRequest, CallError> =
+        let answer: Result<wire::TokenRequest, ApiError> =
             self.cluster.create(&path, &wanted).await;
         match answer {
             Ok(answer) => Ok(answer.status.token),
@@ -159,7 +159,7 @@ impl Resolver {
     }
 
     async fn read<T: DeserializeOwned>(&self, object: &Object) -> Result<T, Unread> {
-        let read: Result<T, CallError> = self.cluster.get(&object.path()).await;
+        let read: Result<T, ApiError> = self.cluster.get(&object.path()).await;
         read.map_err(|error| object.unread(&error))
     }
 }
@@ -208,25 +208,25 @@ impl Object {
         format!("/api/v1/namespaces/{namespace}/{}/{name}", kind.plural())
     }
 
-    fn unread(&self, error: &CallError) -> Unread {
+    fn unread(&self, error: &ApiError) -> Unread {
         let right = format!("get {}/{}", self.kind.plural(), self.name);
         self.api_error(error, "be read", &right)
     }
 
-    fn no_token(&self, error: &CallError) -> Unread {
+    fn no_token(&self, error: &ApiError) -> Unread {
         let right = format!("create serviceaccounts/token of {}", self.name);
         self.api_error(error, "be asked for a token", &right)
     }
 
-    fn api_error(&self, error: &CallError, what: &str, right: &str) -> Unread {
-        if error.trouble == Trouble::NotFound {
+    fn api_error(&self, error: &ApiError, what: &str, right: &str) -> Unread {
+        if error.kind == ErrorKind::NotFound {
             return Unread::store(unread::STORE, format!("{self} does not exist"));
         }
         let unread = Unread::store(
             unread::STORE,
             format!("{self} cannot {what}: {}", error.why()),
         );
-        if error.trouble == Trouble::Denied {
+        if error.kind == ErrorKind::Denied {
             return unread.lacking(format!("{right} in {}", self.namespace));
         }
         unread

@@ -5,8 +5,8 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 
 use crate::{
-    Turns,
-    turns::{Backoff, LONGEST_PAUSE},
+    RateLimiter,
+    limiter::{Backoff, LONGEST_PAUSE},
 };
 #[cfg(any(feature = "aws", feature = "gcp"))]
 use crate::{Unread, unread};
@@ -77,7 +77,7 @@ impl ErrorClass {
 /// The attempts at one call.
 pub(crate) struct Attempts<'a> {
     /// None for a login, which takes no rate permit.
-    turns: Option<&'a Turns>,
+    limiter: Option<&'a RateLimiter>,
     effect: Effect,
     throttled: Pauses,
     failed: Pauses,
@@ -85,18 +85,18 @@ pub(crate) struct Attempts<'a> {
 
 impl<'a> Attempts<'a> {
     /// The attempts at a call that takes rate permits.
-    pub(super) fn at(turns: &'a Turns, effect: Effect) -> Self {
+    pub(super) fn at(limiter: &'a RateLimiter, effect: Effect) -> Self {
         Self {
-            turns: Some(turns),
+            limiter: Some(limiter),
             effect,
-            ..Self::unpaced(turns.backoff())
+            ..Self::unpaced(limiter.backoff())
         }
     }
 
     /// The attempts at a login.
     pub(crate) fn unpaced(backoff: Backoff) -> Self {
         Self {
-            turns: None,
+            limiter: None,
             effect: Effect::Read,
             throttled: pauses(backoff, THROTTLED),
             failed: pauses(backoff, FAILED),
@@ -110,9 +110,9 @@ impl<'a> Attempts<'a> {
             ErrorClass::Throttled(asked) => {
                 // The limiter makes all calls at the quota wait as long as the provider asks. The pause is taken all the
                 // same: a provider that rounds down asks for no time at all.
-                let asked = match self.turns {
-                    Some(turns) => {
-                        turns.throttled(asked);
+                let asked = match self.limiter {
+                    Some(limiter) => {
+                        limiter.throttled(asked);
                         None
                     }
                     None => asked,
@@ -152,13 +152,17 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn turns() -> Turns {
-        Turns::new(Rate::per_second(1000.0).unwrap())
+    fn limiter() -> RateLimiter {
+        RateLimiter::new(Rate::per_second(1000.0).unwrap())
     }
 
     /// Repeats until it is given up: the attempts, and the time.
-    async fn given_up(turns: &Turns, effect: Effect, class: ErrorClass) -> (usize, Duration) {
-        let (start, mut attempts, mut made) = (Instant::now(), Attempts::at(turns, effect), 1);
+    async fn given_up(
+        limiter: &RateLimiter,
+        effect: Effect,
+        class: ErrorClass,
+    ) -> (usize, Duration) {
+        let (start, mut attempts, mut made) = (Instant::now(), Attempts::at(limiter, effect), 1);
         while attempts.again(class).await {
             made += 1;
         }
@@ -168,7 +172,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn throttling_is_given_up_after_eight_attempts() {
         for asked in [None, Some(Duration::ZERO)] {
-            let (made, took) = given_up(&turns(), Effect::Read, ErrorClass::Throttled(asked)).await;
+            let (made, took) =
+                given_up(&limiter(), Effect::Read, ErrorClass::Throttled(asked)).await;
             assert_eq!(made, THROTTLED);
             // 0.2 + 0.4 + 0.8 + 1.6 + 3.2 + 5 + 5, and the jitter.
             assert!((16 * SECOND..33 * SECOND).contains(&took), "{took:?}");
@@ -178,7 +183,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn failures_are_given_up_after_four_attempts() {
         for class in [ErrorClass::Failed(None), ErrorClass::Unreachable] {
-            let (made, took) = given_up(&turns(), Effect::Read, class).await;
+            let (made, took) = given_up(&limiter(), Effect::Read, class).await;
             assert_eq!(made, FAILED);
             assert!(took < 3 * SECOND, "{took:?}");
         }
@@ -186,8 +191,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn throttling_and_failures_are_counted_apart() {
-        let (turns, mut made) = (turns(), 1);
-        let mut attempts = Attempts::at(&turns, Effect::Read);
+        let (limiter, mut made) = (limiter(), 1);
+        let mut attempts = Attempts::at(&limiter, Effect::Read);
         while attempts.again(ErrorClass::Failed(None)).await
             && attempts.again(ErrorClass::Throttled(None)).await
         {
@@ -206,7 +211,7 @@ mod tests {
             ErrorClass::Refused,
         ] {
             assert_eq!(
-                given_up(&turns(), Effect::Read, class).await,
+                given_up(&limiter(), Effect::Read, class).await,
                 (1, Duration::ZERO)
             );
         }
@@ -214,7 +219,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_write_is_repeated_only_if_nothing_was_done() {
-        let made = async |class| given_up(&turns(), Effect::Write, class).await.0;
+        let made = async |class| given_up(&limiter(), Effect::Write, class).await.0;
         assert_eq!(made(ErrorClass::Failed(None)).await, 1);
         assert_eq!(made(ErrorClass::Failed(Some(SECOND))).await, 1);
         assert_eq!(made(ErrorClass::Throttled(None)).await, THROTTLED);
@@ -223,25 +228,25 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_that_throttling_asks_for_holds_for_all_calls() {
-        let turns = turns();
+        let limiter = limiter();
         let start = Instant::now();
         let asked = ErrorClass::Throttled(Some(9 * SECOND));
-        assert!(Attempts::at(&turns, Effect::Read).again(asked).await);
-        turns.turn().await;
+        assert!(Attempts::at(&limiter, Effect::Read).again(asked).await);
+        limiter.permit().await;
         assert_eq!(start.elapsed().as_secs(), 9);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_that_a_failure_asks_for_holds_for_its_call() {
-        let turns = turns();
+        let limiter = limiter();
         for (asked, slept) in [(9, 9), (u64::MAX, 60)] {
             let start = Instant::now();
             let asked = ErrorClass::Failed(Some(Duration::from_secs(asked)));
-            assert!(Attempts::at(&turns, Effect::Read).again(asked).await);
+            assert!(Attempts::at(&limiter, Effect::Read).again(asked).await);
             assert_eq!(start.elapsed().as_secs(), slept);
         }
         let start = Instant::now();
-        turns.turn().await;
+        limiter.permit().await;
         assert_eq!(start.elapsed(), Duration::ZERO, "other calls do not wait");
     }
 

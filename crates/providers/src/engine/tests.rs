@@ -82,7 +82,7 @@ impl Service for Double {
         &self,
         engine: &Engine<Self>,
         client: &usize,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<bool, Unread> {
         let asked = Request::read("look up", None);
         let answer = if self.accepts {
@@ -91,7 +91,7 @@ impl Service for Double {
             Err(ErrorClass::Refused)
         };
         match engine
-            .probe(&asked, turns, client, |_| async move { answer })
+            .probe(&asked, limiter, client, |_| async move { answer })
             .await
         {
             Ok(()) => Ok(true),
@@ -101,21 +101,21 @@ impl Service for Double {
     }
 }
 
-fn turns() -> Turns {
-    Turns::new(Rate::per_second(1000.0).unwrap())
+fn limiter() -> RateLimiter {
+    RateLimiter::new(Rate::per_second(1000.0).unwrap())
 }
 
 /// Calls that answer these in turn, then that all is well. Returns the result, and with which clients it was sent.
 async fn called(
     engine: &Engine<Double>,
-    turns: &Turns,
+    limiter: &RateLimiter,
     request: Request<'_>,
     answers: &[ErrorClass],
 ) -> (Result<(), Failure<ErrorClass>>, Vec<usize>) {
     let answers: StdMutex<VecDeque<ErrorClass>> = StdMutex::new(answers.iter().copied().collect());
     let sent = StdMutex::new(Vec::new());
     let result = engine
-        .call(&request, turns, |client| {
+        .call(&request, limiter, |client| {
             sent.lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(client);
@@ -142,29 +142,29 @@ async fn connected(double: Double) -> Engine<Double> {
 /// What a hundred calls for different keys send that all end with this error, and what becomes of the last one.
 async fn hundred(class: ErrorClass) -> (u64, Unread) {
     let engine = connected(Double::new(1)).await;
-    let turns = turns();
+    let limiter = limiter();
     let mut last = None;
     for index in 0..100 {
         let key = index.to_string();
         let request = Request::read("get", Some(&key));
-        let (result, _) = called(&engine, &turns, request, &[class; 10]).await;
+        let (result, _) = called(&engine, &limiter, request, &[class; 10]).await;
         last = result.err();
     }
     let unread = engine.unread(last.expect("it fails"), &READ);
-    (turns.calls(), unread)
+    (limiter.calls(), unread)
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_attempt_takes_a_permit() {
-    let (engine, turns) = (connected(Double::new(1)).await, turns());
+    let (engine, limiter) = (connected(Double::new(1)).await, limiter());
     let errors = [
         ErrorClass::Failed(None),
         ErrorClass::Throttled(None),
         ErrorClass::Unreachable,
     ];
-    let (result, sent) = called(&engine, &turns, READ, &errors).await;
+    let (result, sent) = called(&engine, &limiter, READ, &errors).await;
     assert!(result.is_ok());
-    assert_eq!((sent.len(), turns.calls()), (4, 4));
+    assert_eq!((sent.len(), limiter.calls()), (4, 4));
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,9 +185,9 @@ async fn a_server_that_fails_at_five_keys_is_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_fails_at_one_key_is_not_lost() {
-    let (engine, turns) = (connected(Double::new(1)).await, turns());
+    let (engine, limiter) = (connected(Double::new(1)).await, limiter());
     for _ in 0..10 {
-        let (result, _) = called(&engine, &turns, READ, &[ErrorClass::Failed(None); 4]).await;
+        let (result, _) = called(&engine, &limiter, READ, &[ErrorClass::Failed(None); 4]).await;
         let Err(Failure::Unread(unread)) = result else {
             panic!("{result:?}");
         };
@@ -209,12 +209,12 @@ async fn answers_and_throttling_do_not_lose_the_store() {
 
 #[tokio::test(start_paused = true)]
 async fn expired_credentials_are_renewed_once() {
-    let (engine, turns) = (connected(Double::new(9)).await, turns());
-    let (result, sent) = called(&engine, &turns, READ, &[ErrorClass::Expired]).await;
+    let (engine, limiter) = (connected(Double::new(9)).await, limiter());
+    let (result, sent) = called(&engine, &limiter, READ, &[ErrorClass::Expired]).await;
     assert!(result.is_ok());
     assert_eq!(sent, [0, 1]);
 
-    let (result, sent) = called(&engine, &turns, READ, &[ErrorClass::Expired; 9]).await;
+    let (result, sent) = called(&engine, &limiter, READ, &[ErrorClass::Expired; 9]).await;
     let Err(Failure::Unread(unread)) = result else {
         panic!("{result:?}");
     };
@@ -227,9 +227,9 @@ async fn expired_credentials_are_renewed_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_login_that_fails_is_not_repeated() {
-    let (engine, turns) = (Engine::new(Double::new(0)), turns());
+    let (engine, limiter) = (Engine::new(Double::new(0)), limiter());
     for _ in 0..10 {
-        let (result, sent) = called(&engine, &turns, READ, &[]).await;
+        let (result, sent) = called(&engine, &limiter, READ, &[]).await;
         let Err(Failure::Unread(unread)) = result else {
             panic!("{result:?}");
         };
@@ -239,23 +239,23 @@ async fn a_login_that_fails_is_not_repeated() {
         );
         assert!(sent.is_empty());
     }
-    assert_eq!((engine.service().made(), turns.calls()), (1, 0));
+    assert_eq!((engine.service().made(), limiter.calls()), (1, 0));
 
     let engine = connected(Double::new(1)).await;
     for _ in 0..10 {
-        let (result, _) = called(&engine, &turns, READ, &[ErrorClass::Expired]).await;
+        let (result, _) = called(&engine, &limiter, READ, &[ErrorClass::Expired]).await;
         assert!(result.is_err());
     }
-    assert_eq!((engine.service().made(), turns.calls()), (2, 1));
+    assert_eq!((engine.service().made(), limiter.calls()), (2, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn calls_under_way_share_one_renewal() {
-    let (engine, turns) = (connected(Double::new(9)).await, turns());
+    let (engine, limiter) = (connected(Double::new(9)).await, limiter());
     // From then on several calls are under way at once.
-    assert!(called(&engine, &turns, READ, &[]).await.0.is_ok());
+    assert!(called(&engine, &limiter, READ, &[]).await.0.is_ok());
     let calls = (0..20).map(|_| {
-        let (engine, turns) = (&engine, &turns);
+        let (engine, limiter) = (&engine, &limiter);
         async move {
             let send = |client| async move {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -265,7 +265,7 @@ async fn calls_under_way_share_one_renewal() {
                     Ok(())
                 }
             };
-            engine.call(&READ, turns, send).await
+            engine.call(&READ, limiter, send).await
         }
     });
     assert!(join_all(calls).await.iter().all(Result::is_ok));
@@ -274,27 +274,27 @@ async fn calls_under_way_share_one_renewal() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_with_good_credentials_is_a_missing_right() {
-    let (engine, turns) = (
+    let (engine, limiter) = (
         connected(Double {
             accepts: true,
             ..Double::new(9)
         })
         .await,
-        turns(),
+        limiter(),
     );
     for _ in 0..3 {
-        let (result, sent) = called(&engine, &turns, READ, &[ErrorClass::Refused; 9]).await;
+        let (result, sent) = called(&engine, &limiter, READ, &[ErrorClass::Refused; 9]).await;
         assert!(matches!(result, Err(Failure::Answer(_))), "{result:?}");
         assert_eq!(sent, [0]);
     }
-    assert_eq!(turns.calls(), 3 + 1, "the credentials are looked up once");
+    assert_eq!(limiter.calls(), 3 + 1, "the credentials are looked up once");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_with_new_credentials_is_a_missing_right() {
-    let (engine, turns) = (connected(Double::new(9)).await, turns());
+    let (engine, limiter) = (connected(Double::new(9)).await, limiter());
     for expected in [&[0, 1][..], &[1]] {
-        let (result, sent) = called(&engine, &turns, READ, &[ErrorClass::Refused; 9]).await;
+        let (result, sent) = called(&engine, &limiter, READ, &[ErrorClass::Refused; 9]).await;
         assert!(matches!(result, Err(Failure::Answer(_))), "{result:?}");
         assert_eq!(sent, expected);
     }
@@ -306,24 +306,24 @@ async fn credentials_that_cannot_be_renewed_and_worked_are_not_doubted() {
         renewable: false,
         ..Double::new(1)
     };
-    let (engine, turns) = (connected(double).await, turns());
-    assert!(called(&engine, &turns, READ, &[]).await.0.is_ok());
-    let (result, _) = called(&engine, &turns, READ, &[ErrorClass::Refused]).await;
+    let (engine, limiter) = (connected(double).await, limiter());
+    assert!(called(&engine, &limiter, READ, &[]).await.0.is_ok());
+    let (result, _) = called(&engine, &limiter, READ, &[ErrorClass::Refused]).await;
     assert!(matches!(result, Err(Failure::Answer(_))), "{result:?}");
-    assert_eq!(turns.calls(), 2, "nothing is looked up");
+    assert_eq!(limiter.calls(), 2, "nothing is looked up");
 }
 
 #[tokio::test(start_paused = true)]
 async fn credentials_are_renewed_before_they_expire() {
-    let (engine, turns) = (
+    let (engine, limiter) = (
         Engine::new(Double {
             ends: true,
             ..Double::new(99)
         }),
-        turns(),
+        limiter(),
     );
     for _ in 0..3 {
-        assert!(called(&engine, &turns, READ, &[]).await.0.is_ok());
+        assert!(called(&engine, &limiter, READ, &[]).await.0.is_ok());
     }
     assert!(engine.service().made() >= 3);
 }
@@ -334,8 +334,8 @@ async fn a_write_is_not_repeated_once_it_may_have_been_done() {
         effect: Effect::Write,
         ..READ
     };
-    let (engine, turns) = (connected(Double::new(2)).await, turns());
-    let (result, sent) = called(&engine, &turns, write, &[ErrorClass::Failed(None)]).await;
+    let (engine, limiter) = (connected(Double::new(2)).await, limiter());
+    let (result, sent) = called(&engine, &limiter, write, &[ErrorClass::Failed(None)]).await;
     assert!(matches!(result, Err(Failure::Unknown(_))), "{result:?}");
     assert_eq!(sent.len(), 1);
     let harmless = [
@@ -343,19 +343,19 @@ async fn a_write_is_not_repeated_once_it_may_have_been_done() {
         ErrorClass::Unreachable,
         ErrorClass::Expired,
     ];
-    let (result, sent) = called(&engine, &turns, write, &harmless).await;
+    let (result, sent) = called(&engine, &limiter, write, &harmless).await;
     assert!(result.is_ok());
     assert_eq!(sent.len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_first_call_is_alone_and_then_eight_are_under_way() {
-    let (engine, turns) = (connected(Double::new(1)).await, turns());
+    let (engine, limiter) = (connected(Double::new(1)).await, limiter());
     let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let (now, most) = (&now, &most);
     let start = Instant::now();
     let calls = (0..17).map(|_| {
-        let (engine, turns) = (&engine, &turns);
+        let (engine, limiter) = (&engine, &limiter);
         async move {
             let send = |_| async move {
                 let present = now.fetch_add(1, Ordering::Relaxed) + 1;
@@ -364,7 +364,7 @@ async fn the_first_call_is_alone_and_then_eight_are_under_way() {
                 now.fetch_sub(1, Ordering::Relaxed);
                 Ok(())
             };
-            engine.call(&READ, turns, send).await
+            engine.call(&READ, limiter, send).await
         }
     });
     join_all(calls).await;

@@ -6,9 +6,9 @@ use eso_model::expected::{Failure, why};
 use futures::FutureExt as _;
 use google_cloud_secretmanager_v1::client::SecretManagerService;
 
-use super::{secrets::Secrets, trouble::GcpError};
+use super::{error::GcpError, secrets::Secrets};
 use crate::{
-    Answered, Turns, Unread,
+    Answered, RateLimiter, Unread,
     engine::{Request, in_flight},
 };
 
@@ -19,7 +19,7 @@ impl Secrets {
         path: Option<&str>,
         name: Option<&str>,
         tags: Option<&BTreeMap<String, String>>,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Answered {
         let tags = tags.filter(|tags| !tags.is_empty());
         let (filter, names) = match (name, tags) {
@@ -35,7 +35,7 @@ impl Secrets {
             (None, Some(tags)) => (by_tags(tags, path), None),
             (None, None) => return Answered::Fails(Failure::Refused),
         };
-        let mut keys = match self.list(&filter, turns).await {
+        let mut keys = match self.list(&filter, limiter).await {
             Ok(keys) => keys,
             Err(answer) => return answer,
         };
@@ -45,7 +45,7 @@ impl Secrets {
         });
         let calls = keys.into_iter().map(|key| {
             let call = async move {
-                let answer = self.value(&key, "", turns).await;
+                let answer = self.value(&key, "", limiter).await;
                 (key, answer)
             };
             call.boxed()
@@ -66,7 +66,7 @@ impl Secrets {
     }
 
     /// Lists the ids of secrets.
-    async fn list(&self, filter: &str, turns: &Turns) -> Result<Vec<String>, Answered> {
+    async fn list(&self, filter: &str, limiter: &RateLimiter) -> Result<Vec<String>, Answered> {
         let parent = self.parent();
         let request = Request::read("ListSecrets", Some(&parent));
         let mut keys = Vec::new();
@@ -74,7 +74,7 @@ impl Secrets {
         loop {
             let page = self
                 .engine
-                .call(&request, turns, |client: SecretManagerService| {
+                .call(&request, limiter, |client: SecretManagerService| {
                     let call = client
                         .list_secrets()
                         .set_parent(&parent)

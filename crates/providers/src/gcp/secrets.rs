@@ -11,13 +11,13 @@ use zeroize::Zeroize as _;
 
 use super::{
     Settings,
+    error::{GcpError, Kind},
     login::Login,
-    trouble::{GcpError, Kind},
 };
 use crate::{
-    Answered, Provider, Turns, Unread,
+    Answered, Provider, RateLimiter, Unread,
+    distinct::Distinct,
     engine::{self, Engine, ErrorClass, Request, Service, in_flight},
-    spread::Distinct,
     unread,
 };
 
@@ -50,7 +50,7 @@ impl Service for SecretManager {
 
 /// What the operator makes of a call that failed.
 fn answered(failure: engine::Failure<GcpError>, request: &Request<'_>) -> Answered {
-    failure.answered(|trouble| trouble.answer(request))
+    failure.answered(|error| error.answer(request))
 }
 
 /// A Secret Manager connection.
@@ -99,7 +99,7 @@ impl Secrets {
     }
 
     /// `AccessSecretVersion`. Follows the store's selection policy if the newest version is disabled.
-    pub(super) async fn value(&self, key: &str, version: &str, turns: &Turns) -> Answered {
+    pub(super) async fn value(&self, key: &str, version: &str, limiter: &RateLimiter) -> Answered {
         let asked = if version.is_empty() { LATEST } else { version };
         if !is_id(key) || !is_id(asked) {
             return Answered::Fails(Failure::Refused);
@@ -107,15 +107,15 @@ impl Secrets {
         let secret = self.name(key);
         let access = Request::read("AccessSecretVersion", Some(&secret));
         let named = format!("{secret}/versions/{asked}");
-        let mut answer = self.access(&access, &named, turns).await;
+        let mut answer = self.access(&access, &named, limiter).await;
         let disabled = matches!(
             &answer,
-            Err(engine::Failure::Answer(trouble)) if trouble.kind == Kind::Disabled
+            Err(engine::Failure::Answer(error)) if error.kind == Kind::Disabled
         );
         if disabled && version.is_empty() && self.settings.fetches_enabled() {
             let list = Request::read("ListSecretVersions", Some(&secret));
-            answer = match self.newest_enabled(&list, &secret, turns).await {
-                Ok(Some(version)) => self.access(&access, &version, turns).await,
+            answer = match self.newest_enabled(&list, &secret, limiter).await {
+                Ok(Some(version)) => self.access(&access, &version, limiter).await,
                 Ok(None) => answer,
                 Err(failure) => return answered(failure, &list),
             };
@@ -130,10 +130,10 @@ impl Secrets {
         &self,
         request: &Request<'_>,
         version: &str,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<Option<SecretPayload>, engine::Failure<GcpError>> {
         self.engine
-            .call(request, turns, |client: SecretManagerService| {
+            .call(request, limiter, |client: SecretManagerService| {
                 let call = client.access_secret_version().set_name(version);
                 async move {
                     let answer = call.send().await.map_err(|error| GcpError::of(&error))?;
@@ -148,14 +148,14 @@ impl Secrets {
         &self,
         request: &Request<'_>,
         secret: &str,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<Option<String>, engine::Failure<GcpError>> {
         let mut newest: Option<((i64, i32), String)> = None;
         let mut next = String::new();
         loop {
             let page = self
                 .engine
-                .call(request, turns, |client: SecretManagerService| {
+                .call(request, limiter, |client: SecretManagerService| {
                     let call = client
                         .list_secret_versions()
                         .set_parent(secret)
@@ -180,7 +180,7 @@ impl Secrets {
     }
 
     /// Reads labels and annotations.
-    async fn metadata(&self, key: &str, turns: &Turns) -> Answered {
+    async fn metadata(&self, key: &str, limiter: &RateLimiter) -> Answered {
         if !is_id(key) {
             return Answered::Fails(Failure::Refused);
         }
@@ -188,7 +188,7 @@ impl Secrets {
         let request = Request::read("GetSecret", Some(&name));
         let answer = self
             .engine
-            .call(&request, turns, |client: SecretManagerService| {
+            .call(&request, limiter, |client: SecretManagerService| {
                 let call = client.get_secret().set_name(&name);
                 async move { call.send().await.map_err(|error| GcpError::of(&error)) }
             })
@@ -207,16 +207,16 @@ impl Secrets {
         }
     }
 
-    async fn one(&self, what: What, turns: &Turns) -> (What, Answered) {
+    async fn one(&self, what: What, limiter: &RateLimiter) -> (What, Answered) {
         let answer = match &what {
             What::Secret {
                 key,
                 metadata: true,
                 ..
-            } => self.metadata(key, turns).await,
-            What::Secret { key, version, .. } => self.value(key, version, turns).await,
+            } => self.metadata(key, limiter).await,
+            What::Secret { key, version, .. } => self.value(key, version, limiter).await,
             What::Find { path, name, tags } => {
-                self.find(path.as_deref(), name.as_deref(), tags.as_ref(), turns)
+                self.find(path.as_deref(), name.as_deref(), tags.as_ref(), limiter)
                     .await
             }
         };
@@ -226,13 +226,13 @@ impl Secrets {
 
 #[async_trait]
 impl Provider for Secrets {
-    async fn read(&self, wanted: &[What], turns: &Turns) -> Vec<Answered> {
+    async fn read(&self, wanted: &[What], limiter: &RateLimiter) -> Vec<Answered> {
         let distinct = Distinct::of(wanted.iter().map(|what| self.ask(what)));
         let calls = distinct
             .asks()
-            .map(|what| self.one(what.clone(), turns).boxed());
+            .map(|what| self.one(what.clone(), limiter).boxed());
         let answers = in_flight(calls.collect()).await;
-        distinct.spread(answers)
+        distinct.fan_out(answers)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use cluster::{
-    CallError, Cluster, Repeat, Trouble,
+    ApiError, Cluster, ErrorKind, Repeat,
     remote::{self, Login},
 };
 use http::Uri;
@@ -77,7 +77,7 @@ fn not_accepted() -> Unread {
 #[async_trait]
 impl Service for Server {
     type Client = Cluster;
-    type Error = CallError;
+    type Error = ApiError;
 
     async fn connect(&self, refused: Option<&Cluster>) -> Result<Cluster, Unread> {
         match (&self.credentials, refused) {
@@ -88,45 +88,45 @@ impl Service for Server {
         }
     }
 
-    fn class(&self, error: &CallError) -> ErrorClass {
-        match (error.trouble, error.repeat) {
-            (Trouble::Unauthenticated, _) => ErrorClass::Expired,
-            (Trouble::Unavailable, Repeat::Throttled(wait)) => ErrorClass::Throttled(wait),
-            (Trouble::Unavailable, Repeat::Failed(wait)) => ErrorClass::Failed(wait),
-            (Trouble::Unavailable, Repeat::NotSent) => ErrorClass::Unreachable,
-            (Trouble::Unavailable, Repeat::Never) => ErrorClass::Misdirected,
-            (Trouble::Unreadable, _) => ErrorClass::Unusable,
+    fn class(&self, error: &ApiError) -> ErrorClass {
+        match (error.kind, error.repeat) {
+            (ErrorKind::Unauthenticated, _) => ErrorClass::Expired,
+            (ErrorKind::Unavailable, Repeat::Throttled(wait)) => ErrorClass::Throttled(wait),
+            (ErrorKind::Unavailable, Repeat::Failed(wait)) => ErrorClass::Failed(wait),
+            (ErrorKind::Unavailable, Repeat::NotSent) => ErrorClass::Unreachable,
+            (ErrorKind::Unavailable, Repeat::Never) => ErrorClass::Misdirected,
+            (ErrorKind::Unreadable, _) => ErrorClass::Unusable,
             (
-                Trouble::Denied
-                | Trouble::NotFound
-                | Trouble::Conflict
-                | Trouble::Expired
-                | Trouble::Invalid,
+                ErrorKind::Denied
+                | ErrorKind::NotFound
+                | ErrorKind::Conflict
+                | ErrorKind::Expired
+                | ErrorKind::Invalid,
                 _,
             ) => ErrorClass::Final,
         }
     }
 
     /// The server may belong to a tenant, so its own text is not repeated.
-    fn unread(&self, error: &CallError, request: &Request<'_>) -> Unread {
-        match error.trouble {
-            Trouble::Denied => {
+    fn unread(&self, error: &ApiError, request: &Request<'_>) -> Unread {
+        match error.kind {
+            ErrorKind::Denied => {
                 let right = match request.key {
                     Some(key) => format!("{}/{key} in {}", request.call, self.namespace),
                     None => format!("{} in {}", request.call, self.namespace),
                 };
                 Unread::secret(unread::DENIED, "the API server refuses the read").lacking(right)
             }
-            Trouble::Unauthenticated => not_accepted(),
-            Trouble::Unavailable => Unread::secret(
+            ErrorKind::Unauthenticated => not_accepted(),
+            ErrorKind::Unavailable => Unread::secret(
                 unread::UNAVAILABLE,
                 error.own_words().unwrap_or("the API server fails"),
             ),
-            Trouble::NotFound
-            | Trouble::Conflict
-            | Trouble::Expired
-            | Trouble::Invalid
-            | Trouble::Unreadable => {
+            ErrorKind::NotFound
+            | ErrorKind::Conflict
+            | ErrorKind::Expired
+            | ErrorKind::Invalid
+            | ErrorKind::Unreadable => {
                 Unread::secret(unread::UNREADABLE, "the API server's answer is invalid")
             }
         }

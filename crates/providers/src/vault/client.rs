@@ -18,9 +18,9 @@ use super::{
     path,
 };
 use crate::{
-    Turns, Unread,
+    RateLimiter, Unread,
     engine::{Attempts, Engine, ErrorClass, Failure, Request, Service, retry_after},
-    turns::Backoff,
+    limiter::Backoff,
     unread,
 };
 
@@ -91,13 +91,13 @@ impl Client {
         path: &[&str],
         query: &[(&str, &str)],
         request: &Request<'_>,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<Reply, Unread> {
         let server = self.engine.service();
         let url = server.url(path, query)?;
         let answer = self
             .engine
-            .call(request, turns, |token: Arc<Token>| {
+            .call(request, limiter, |token: Arc<Token>| {
                 let url = &url;
                 async move { server.reply(url, &token).await }
             })
@@ -166,12 +166,12 @@ impl Service for Server {
         &self,
         engine: &Engine<Self>,
         token: &Arc<Token>,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<bool, Unread> {
         let url = self.url(&["auth", "token", "lookup-self"], &[])?;
         let request = Request::read("read", Some("auth/token/lookup-self"));
         let answer = engine
-            .probe(&request, turns, token, |token: Arc<Token>| {
+            .probe(&request, limiter, token, |token: Arc<Token>| {
                 let url = &url;
                 async move { self.reply(url, &token).await }
             })

@@ -16,7 +16,7 @@ use super::{
     client::{Client, Reply},
     path::{Paths, Version, segments},
 };
-use crate::{Answered, Turns, Unread, engine::Request, unread};
+use crate::{Answered, RateLimiter, Unread, engine::Request, unread};
 
 /// Limits of a search. A server can generate folders and names without end.
 const MOST_FOLDERS: usize = 10_000;
@@ -83,38 +83,51 @@ impl Reader {
         &self,
         key: &str,
         version: &str,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<Answered, Unread> {
-        Ok(match self.data(key, version, turns).await? {
+        Ok(match self.data(key, version, limiter).await? {
             Secret::Data(text) => Answered::One(Raw::Json(text)),
             Secret::Absent => Answered::NotFound,
             Secret::Fails(failure) => Answered::Fails(failure),
         })
     }
 
-    async fn data(&self, key: &str, version: &str, turns: &Turns) -> Result<Secret, Unread> {
+    async fn data(
+        &self,
+        key: &str,
+        version: &str,
+        limiter: &RateLimiter,
+    ) -> Result<Secret, Unread> {
         let path = self.paths.data(key);
         let query = [("version", version)];
         let query = if version.is_empty() { &[][..] } else { &query };
-        let reply = self.get(&path, query, "read", turns).await?;
+        let reply = self.get(&path, query, "read", limiter).await?;
         body::secret(reply.body.expose(), reply.found, self.paths.version)
     }
 
     /// `GetSecret` with `metadataPolicy: Fetch`. It ignores the version.
-    pub(super) async fn metadata(&self, key: &str, turns: &Turns) -> Result<Answered, Unread> {
+    pub(super) async fn metadata(
+        &self,
+        key: &str,
+        limiter: &RateLimiter,
+    ) -> Result<Answered, Unread> {
         if self.paths.version == Version::V1 {
             return Ok(Answered::Fails(Failure::Refused));
         }
-        match self.tags(key, turns).await {
+        match self.tags(key, limiter).await {
             Ok(tags) => Ok(Answered::One(Raw::Tags(tags))),
             Err(Stop::As(answered)) => Ok(answered),
             Err(Stop::Unread(unread)) => Err(unread),
         }
     }
 
-    async fn tags(&self, key: &str, turns: &Turns) -> Result<BTreeMap<String, Value>, Stop> {
+    async fn tags(
+        &self,
+        key: &str,
+        limiter: &RateLimiter,
+    ) -> Result<BTreeMap<String, Value>, Stop> {
         let path = self.paths.metadata(key).map_err(fails)?;
-        let reply = self.get(&path, &[], "read", turns).await?;
+        let reply = self.get(&path, &[], "read", limiter).await?;
         body::custom_metadata(reply.body.expose(), reply.found)?.ok_or(Stop::As(Answered::NotFound))
     }
 
@@ -124,9 +137,9 @@ impl Reader {
         path: Option<&str>,
         name: Option<&str>,
         tags: Option<&BTreeMap<String, String>>,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<Answered, Unread> {
-        match self.search(path, name, tags, turns).await {
+        match self.search(path, name, tags, limiter).await {
             Ok(found) => Ok(Answered::Many(found)),
             Err(Stop::As(answered)) => Ok(answered),
             Err(Stop::Unread(unread)) => Err(unread),
@@ -138,7 +151,7 @@ impl Reader {
         path: Option<&str>,
         name: Option<&str>,
         tags: Option<&BTreeMap<String, String>>,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<BTreeMap<String, Raw>, Stop> {
         if self.paths.version == Version::V1 && tags.is_some() {
             return Err(fails(Failure::Refused));
@@ -151,18 +164,18 @@ impl Reader {
             _ => None,
         };
         let folder = path.map_or_else(String::new, |path| format!("{path}/"));
-        let names = self.names(folder, &Walk::default(), turns).await?;
+        let names = self.names(folder, &Walk::default(), limiter).await?;
         let candidates = names
             .into_iter()
             .filter(|candidate| name.as_ref().is_none_or(|name| name.is_match(candidate)));
         let wanted = if name.is_none() { Some(tags) } else { None };
         let found = candidates.map(async |candidate| {
             if let Some(tags) = wanted
-                && !self.has_tags(&candidate, tags, turns).await?
+                && !self.has_tags(&candidate, tags, limiter).await?
             {
                 return Ok(None);
             }
-            match self.data(&candidate, "", turns).await? {
+            match self.data(&candidate, "", limiter).await? {
                 Secret::Data(text) => Ok(Some((candidate, Raw::Json(text)))),
                 Secret::Absent => Ok(None),
                 Secret::Fails(failure) => Err(fails(failure)),
@@ -176,9 +189,9 @@ impl Reader {
         &self,
         key: &str,
         wanted: Option<&BTreeMap<String, String>>,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<bool, Stop> {
-        let tags = match self.tags(key, turns).await {
+        let tags = match self.tags(key, limiter).await {
             Err(Stop::As(Answered::NotFound)) => return Err(fails(Failure::NotFoundError)),
             tags => tags?,
         };
@@ -193,17 +206,19 @@ impl Reader {
         &'a self,
         folder: String,
         walk: &'a Walk,
-        turns: &'a Turns,
+        limiter: &'a RateLimiter,
     ) -> BoxFuture<'a, Result<Vec<String>, Stop>> {
         Box::pin(async move {
             let path = self.paths.metadata(&folder).map_err(fails)?;
-            let Reply { found, body } = self.get(&path, &[("list", "true")], "list", turns).await?;
+            let Reply { found, body } = self
+                .get(&path, &[("list", "true")], "list", limiter)
+                .await?;
             let names = body::names(body.expose(), found)?.ok_or(Stop::As(Answered::NotFound))?;
             walk.add_folder(&folder, &names)?;
             let below = join_all(names.into_iter().map(async |name| {
                 let full = format!("{folder}{name}");
                 if full.ends_with('/') {
-                    self.names(full, walk, turns).await
+                    self.names(full, walk, limiter).await
                 } else {
                     Ok(vec![full])
                 }
@@ -222,15 +237,15 @@ impl Reader {
         path: &str,
         query: &[(&str, &str)],
         capability: &'static str,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<Reply, Unread> {
         let path = segments(path)?;
         // A policy for lists needs the trailing slash.
         let slash = if capability == "list" { "/" } else { "" };
         let key = format!("{}{slash}", path.join("/"));
         let request = Request::read(capability, Some(&key));
-        self.confirm_kv(&path, &request, turns).await?;
-        self.client.get(&path, query, &request, turns).await
+        self.confirm_kv(&path, &request, limiter).await?;
+        self.client.get(&path, query, &request, limiter).await
     }
 
     /// Checks that the path is below a KV mount. Any token that may read something there may call this endpoint.
@@ -238,7 +253,7 @@ impl Reader {
         &self,
         path: &[&str],
         request: &Request<'_>,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<(), Unread> {
         let folder = format!("{}/", path.join("/"));
         // Locked during the request, so that waiting calls use its result.
@@ -248,7 +263,7 @@ impl Reader {
         }
         let mut question = vec!["sys", "internal", "ui", "mounts"];
         question.extend(path);
-        let reply = match self.client.get(&question, &[], request, turns).await {
+        let reply = match self.client.get(&question, &[], request, limiter).await {
             Ok(reply) => reply,
             Err(unread) if unread.why.reason == unread::DENIED => {
                 let detail = "the mount does not exist, or the token may not read anything in it";

@@ -19,14 +19,14 @@ use serde_json::{Value as Json, json};
 
 use super::connect;
 use crate::{
-    Ambient, Answered, Backoff, Identity, Provider, StoreSettings, Turns, Unread,
+    Ambient, Answered, Backoff, Identity, Provider, RateLimiter, StoreSettings, Unread,
     double::{Call, Certificate, Double, Reply, capture_log},
     unread,
 };
 
 /// Retries come soon, so that tests do not wait for them.
-fn turns() -> Turns {
-    Turns::new(Rate::per_second(1000.0).unwrap()).with_backoff(Backoff {
+fn limiter() -> RateLimiter {
+    RateLimiter::new(Rate::per_second(1000.0).unwrap()).with_backoff(Backoff {
         first: Duration::from_millis(5),
         longest: Duration::from_millis(20),
     })
@@ -89,10 +89,10 @@ fn answer_text(answered: &Answered) -> String {
     }
 }
 
-async fn read(vault: &dyn Provider, turns: &Turns, keys: &[&str]) -> Vec<String> {
+async fn read(vault: &dyn Provider, limiter: &RateLimiter, keys: &[&str]) -> Vec<String> {
     let wanted: Vec<What> = keys.iter().map(|key| secret(key)).collect();
     vault
-        .read(&wanted, turns)
+        .read(&wanted, limiter)
         .await
         .iter()
         .map(answer_text)
@@ -119,7 +119,7 @@ async fn mount_that_is_not_kv_is_not_read() {
     let double =
         Double::plain(|call| mounted(call, "database").unwrap_or_else(|| data("made"))).await;
     let vault = at(&double).await;
-    let turns = turns();
+    let limiter = limiter();
     let metadata = What::Secret {
         key: "creds/admin".to_owned(),
         version: String::new(),
@@ -131,7 +131,7 @@ async fn mount_that_is_not_kv_is_not_read() {
         tags: None,
     };
     for answered in vault
-        .read(&[secret("creds/admin"), metadata, find], &turns)
+        .read(&[secret("creds/admin"), metadata, find], &limiter)
         .await
     {
         insta::allow_duplicates!(insta::assert_snapshot!(
@@ -175,7 +175,7 @@ async fn unknown_mount_is_not_read() {
             _ => answer.clone(),
         })
         .await;
-        let answered = read(&*at(&double).await, &turns(), &["db"]).await;
+        let answered = read(&*at(&double).await, &limiter(), &["db"]).await;
         assert!(answered[0].starts_with(reason), "{answered:?}");
         assert!(
             !double
@@ -188,8 +188,8 @@ async fn unknown_mount_is_not_read() {
 #[tokio::test]
 async fn mount_is_requested_once() {
     let double = Double::plain(|call| mounted(call, "kv").unwrap_or_else(|| data("v"))).await;
-    let turns = turns();
-    let answered = read(&*at(&double).await, &turns, &["a", "b", "c"]).await;
+    let limiter = limiter();
+    let answered = read(&*at(&double).await, &limiter, &["a", "b", "c"]).await;
     assert_eq!(answered, [r#"{"k":"v"}"#; 3]);
     let asked = double.asked();
     assert_eq!(
@@ -197,7 +197,7 @@ async fn mount_is_requested_once() {
         1,
         "{asked:?}"
     );
-    assert_eq!(turns.calls(), 4, "each request takes a rate permit");
+    assert_eq!(limiter.calls(), 4, "each request takes a rate permit");
     assert!(
         double
             .calls()
@@ -224,7 +224,7 @@ async fn mount_matches_whole_folders_only() {
         .await
         .ok()
         .unwrap();
-    let answered = read(&*vault, &turns(), &["secret/a", "secretive/a"]).await;
+    let answered = read(&*vault, &limiter(), &["secret/a", "secretive/a"]).await;
     assert_eq!(answered[0], r#"{"k":"v"}"#);
     assert!(answered[1].contains("engine of type pki"), "{answered:?}");
 }
@@ -242,7 +242,7 @@ async fn retry_after_is_honoured() {
         })
         .await;
         let start = Instant::now();
-        let answered = read(&*at(&double).await, &turns(), &["db"]).await;
+        let answered = read(&*at(&double).await, &limiter(), &["db"]).await;
         assert_eq!(answered, [r#"{"k":"v"}"#]);
         assert!(start.elapsed() >= Duration::from_secs(1), "{status}");
     }
@@ -252,10 +252,10 @@ async fn retry_after_is_honoured() {
 async fn endless_throttling_is_reported() {
     let double =
         Double::plain(|call| mounted(call, "kv").unwrap_or_else(|| Reply::new(429, ""))).await;
-    let turns = turns();
-    let answered = read(&*at(&double).await, &turns, &["db"]).await;
+    let limiter = limiter();
+    let answered = read(&*at(&double).await, &limiter, &["db"]).await;
     assert!(answered[0].starts_with("throttled ("), "{answered:?}");
-    assert_eq!(turns.calls(), 9, "the mount, and eight attempts");
+    assert_eq!(limiter.calls(), 9, "the mount, and eight attempts");
 }
 
 /// The token must be sent only to the store's server.
@@ -268,7 +268,7 @@ async fn redirect_is_not_followed() {
             .unwrap_or_else(|| Reply::new(307, "").with("location", location.clone()))
     })
     .await;
-    let answered = read(&*at(&double).await, &turns(), &["db"]).await;
+    let answered = read(&*at(&double).await, &limiter(), &["db"]).await;
     assert!(
         answered[0].starts_with("unavailable (Vault answered 307 (a redirect"),
         "{answered:?}"
@@ -279,7 +279,7 @@ async fn redirect_is_not_followed() {
 #[tokio::test]
 async fn sealed_vault_gets_no_more_requests() {
     let double = Double::plain(|_| Reply::new(503, r#"{"errors":["Vault is sealed"]}"#)).await;
-    let answered = read(&*at(&double).await, &turns(), &["a", "b"]).await;
+    let answered = read(&*at(&double).await, &limiter(), &["a", "b"]).await;
     assert_eq!(
         answered,
         ["unavailable (Vault answered 503 (Vault is sealed))"; 2]
@@ -299,18 +299,18 @@ async fn failures_of_one_key_do_not_lose_the_store() {
         })
         .await;
         let vault = at(&double).await;
-        let turns = turns();
+        let limiter = limiter();
         let long = "a".repeat(70_000);
         for _ in 0..2 {
             let wanted = [secret("evil"), secret(&long)];
-            for answered in vault.read(&wanted, &turns).await {
+            for answered in vault.read(&wanted, &limiter).await {
                 let Answered::Unread(unread) = answered else {
                     panic!("{}", answer_text(&answered));
                 };
                 assert!(!unread.whole_store, "{unread:?}");
             }
         }
-        assert_eq!(read(&*vault, &turns, &["db"]).await, [r#"{"k":"v"}"#]);
+        assert_eq!(read(&*vault, &limiter, &["db"]).await, [r#"{"k":"v"}"#]);
     }
 }
 
@@ -325,15 +325,15 @@ async fn transient_errors_are_retried_and_an_outage_is_reported_once() {
     })
     .await;
     assert_eq!(
-        read(&*at(&double).await, &turns(), &["db"]).await,
+        read(&*at(&double).await, &limiter(), &["db"]).await,
         [r#"{"k":"v"}"#]
     );
 
     let server = format!("http://{}", double.address);
     let lost = vault(&server, json!({}), &[]).await.ok().unwrap();
     drop(double);
-    let turns = turns();
-    let answered = lost.read(&[secret("a"), secret("b")], &turns).await;
+    let limiter = limiter();
+    let answered = lost.read(&[secret("a"), secret("b")], &limiter).await;
     for answered in &answered {
         let Answered::Unread(unread) = answered else {
             panic!("{}", answer_text(answered));
@@ -341,7 +341,7 @@ async fn transient_errors_are_retried_and_an_outage_is_reported_once() {
         assert_eq!(unread.why.reason, unread::UNAVAILABLE);
         assert!(unread.whole_store);
     }
-    assert!(turns.calls() <= 4, "the other reads make no attempt");
+    assert!(limiter.calls() <= 4, "the other reads make no attempt");
 }
 
 /// A login endpoint whose tokens are each valid for one read: `t1`, `t2`, …
@@ -387,9 +387,9 @@ async fn rejected_token_is_replaced_once() {
         .await
         .ok()
         .unwrap();
-    let turns = turns();
-    assert_eq!(read(&*vault, &turns, &["a"]).await, [r#"{"k":"t1"}"#]);
-    assert_eq!(read(&*vault, &turns, &["b"]).await, [r#"{"k":"t2"}"#]);
+    let limiter = limiter();
+    assert_eq!(read(&*vault, &limiter, &["a"]).await, [r#"{"k":"t1"}"#]);
+    assert_eq!(read(&*vault, &limiter, &["b"]).await, [r#"{"k":"t2"}"#]);
     let logins = double
         .calls()
         .into_iter()
@@ -408,7 +408,7 @@ async fn denied_read_causes_no_new_login() {
     let answered = vault
         .read(
             &[secret("denied"), secret("denied"), secret("denied")],
-            &turns(),
+            &limiter(),
         )
         .await;
     for answered in &answered {
@@ -443,7 +443,7 @@ async fn token_that_read_something_counts_as_valid() {
         })
     })
     .await;
-    let answered = read(&*at(&double).await, &turns(), &["denied", "db"]).await;
+    let answered = read(&*at(&double).await, &limiter(), &["denied", "db"]).await;
     assert_eq!(
         answered,
         [
@@ -459,7 +459,7 @@ async fn failed_login_is_tried_once_and_reported_for_the_store() {
         Double::plain(|_| Reply::new(400, r#"{"errors":["invalid role or secret ID"]}"#)).await;
     let server = format!("http://{}", double.address);
     let vault = vault(&server, json!({}), &ROLE).await.ok().unwrap();
-    let answered = read(&*vault, &turns(), &["a", "b", "c"]).await;
+    let answered = read(&*vault, &limiter(), &["a", "b", "c"]).await;
     assert_eq!(
         answered,
         ["login-failed (auth/approle/login: Vault answered 400 (invalid role or secret ID))"; 3]
@@ -478,10 +478,10 @@ async fn ca_bundle_of_the_store_is_used() {
     let server = format!("https://localhost:{}", double.address.port());
     let bundle = json!({"caBundle": STANDARD.encode(&pem)});
     let vault_ = vault(&server, bundle, &[]).await.ok().unwrap();
-    assert_eq!(read(&*vault_, &turns(), &["db"]).await, [r#"{"k":"v"}"#]);
+    assert_eq!(read(&*vault_, &limiter(), &["db"]).await, [r#"{"k":"v"}"#]);
 
     let stranger = vault(&server, json!({}), &[]).await.ok().unwrap();
-    let answered = read(&*stranger, &turns(), &["db"]).await;
+    let answered = read(&*stranger, &limiter(), &["db"]).await;
     assert!(
         answered[0].starts_with("unavailable (no connection: "),
         "{answered:?}"
@@ -525,7 +525,7 @@ async fn libraries_log_no_values_or_credentials() {
     let server = format!("http://{}", double.address);
     let vault = vault(&server, json!({}), &ROLE).await.ok().unwrap();
     let (guard, log) = capture_log();
-    let answered = read(&*vault, &turns(), &["a", "denied"]).await;
+    let answered = read(&*vault, &limiter(), &["a", "denied"]).await;
     drop(guard);
     assert_eq!(answered[0], r#"{"k":"t1"}"#);
     let log = log.text();

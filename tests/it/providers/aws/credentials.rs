@@ -7,8 +7,8 @@ use providers::{Identity, Resolver, connect, unread};
 use serde_json::json;
 
 use super::{
-    assumed, connected, error, everything, operation, operations, read, secret, signed_by, store,
-    sts_error, try_connect, turns,
+    assumed, connected, error, everything, limiter, operation, operations, read, secret, signed_by,
+    store, sts_error, try_connect,
 };
 use crate::providers::{double::Double, support::nowhere};
 
@@ -33,7 +33,7 @@ async fn roles_are_assumed_in_order() {
     });
     let provider = connected(&double.url, &settings).await;
     assert_eq!(
-        read(&*provider, &[secret("db")], &turns()).await,
+        read(&*provider, &[secret("db")], &limiter()).await,
         ["value of db"]
     );
     let asked = double.asked();
@@ -84,9 +84,9 @@ async fn expired_token_is_renewed_once() {
     })
     .await;
     let provider = connected(&double.url, &json!({"role": ROLE})).await;
-    let turns = turns();
+    let limiter = limiter();
     assert_eq!(
-        read(&*provider, &[secret("db")], &turns).await,
+        read(&*provider, &[secret("db")], &limiter).await,
         ["value of db"]
     );
     assert_eq!(
@@ -98,7 +98,7 @@ async fn expired_token_is_renewed_once() {
             "GetSecretValue"
         ]
     );
-    assert_eq!(turns.calls(), 2);
+    assert_eq!(limiter.calls(), 2);
 }
 
 /// Several calls are in flight when the token expires.
@@ -116,7 +116,7 @@ async fn expired_token_is_renewed_once_for_all_calls() {
     .await;
     let provider = connected(&double.url, &json!({"role": ROLE})).await;
     let wanted: Vec<_> = (0..100).map(|n| secret(&n.to_string())).collect();
-    let answers = read(&*provider, &wanted, &turns()).await;
+    let answers = read(&*provider, &wanted, &limiter()).await;
     assert!(answers.iter().all(|answer| answer.starts_with("value of")));
     let logins = operations(&double.asked());
     assert_eq!(
@@ -129,12 +129,12 @@ async fn expired_token_is_renewed_once_for_all_calls() {
 async fn endless_expiry_is_a_failed_login() {
     let double = Double::start(|_| error(400, "ExpiredTokenException", "expired")).await;
     let provider = connected(&double.url, &json!({})).await;
-    let turns = turns();
+    let limiter = limiter();
     assert_eq!(
-        read(&*provider, &[secret("db")], &turns).await,
+        read(&*provider, &[secret("db")], &limiter).await,
         ["login-failed (GetSecretValue: ExpiredTokenException) (store)"]
     );
-    assert_eq!(turns.calls(), 2);
+    assert_eq!(limiter.calls(), 2);
 }
 
 #[tokio::test]
@@ -142,12 +142,12 @@ async fn unknown_access_key_is_a_failed_login() {
     for code in ["UnrecognizedClientException", "InvalidSignatureException"] {
         let double = Double::start(move |_| error(400, code, "no")).await;
         let provider = connected(&double.url, &json!({})).await;
-        let turns = turns();
+        let limiter = limiter();
         assert_eq!(
-            read(&*provider, &[secret("db")], &turns).await,
+            read(&*provider, &[secret("db")], &limiter).await,
             [format!("login-failed (GetSecretValue: {code}) (store)")]
         );
-        assert_eq!(turns.calls(), 1, "the call is not retried");
+        assert_eq!(limiter.calls(), 1, "the call is not retried");
     }
 }
 

@@ -8,8 +8,8 @@ use std::{
 use serde_json::json;
 
 use super::{
-    PLANTED, assumed, connected, entry, error, everything, find, operation, operations, read,
-    secret, turns,
+    PLANTED, assumed, connected, entry, error, everything, find, limiter, operation, operations,
+    read, secret,
 };
 use crate::providers::double::{Asked, Double, Reply, logged};
 
@@ -28,9 +28,9 @@ async fn at_first(times: usize, other: impl Fn(&Asked) -> Reply + Send + Sync + 
 
 async fn read_db(double: &Double) -> (String, u64) {
     let provider = connected(&double.url, &json!({})).await;
-    let turns = turns();
-    let answers = read(&*provider, &[secret("db")], &turns).await;
-    (answers[0].clone(), turns.calls())
+    let limiter = limiter();
+    let answers = read(&*provider, &[secret("db")], &limiter).await;
+    (answers[0].clone(), limiter.calls())
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn gateway_error_honours_retry_after() {
         .await;
         let provider = connected(&double.url, &json!({"service": service})).await;
         let start = Instant::now();
-        let answers = read(&*provider, &[secret("db")], &turns()).await;
+        let answers = read(&*provider, &[secret("db")], &limiter()).await;
         assert_eq!(answers, ["there"], "{service}");
         assert!(start.elapsed().as_millis() >= 1000, "{service}");
     }
@@ -144,7 +144,7 @@ async fn unreachable_server_is_reported() {
     let url = Double::start(everything).await.url.clone();
     let provider = connected(&url, &json!({})).await;
     assert_eq!(
-        read(&*provider, &[secret("db")], &turns()).await,
+        read(&*provider, &[secret("db")], &limiter()).await,
         ["unavailable (GetSecretValue: no connection) (store)"]
     );
 }
@@ -167,7 +167,7 @@ async fn batch_with_unknown_error_is_read_one_by_one() {
     let double = Double::start(|_| error(400, "SomethingNew", PLANTED)).await;
     let provider = connected(&double.url, &json!({})).await;
     assert_eq!(
-        read(&*provider, &["a", "b"].map(secret), &turns()).await,
+        read(&*provider, &["a", "b"].map(secret), &limiter()).await,
         ["unreadable (GetSecretValue: SomethingNew)"; 2]
     );
     assert_eq!(
@@ -201,9 +201,9 @@ async fn values_and_keys_are_not_logged() {
         for service in ["SecretsManager", "ParameterStore"] {
             let provider = connected(&double.url, &json!({"service": service, "role": role})).await;
             let wanted = [secret("db"), secret("api"), find(Some("/"), Some("."), &[])];
-            read(&*provider, &wanted, &turns()).await;
+            read(&*provider, &wanted, &limiter()).await;
             for one in ["good", "bad"] {
-                read(&*provider, &[secret(one)], &turns()).await;
+                read(&*provider, &[secret(one)], &limiter()).await;
             }
         }
     })

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{connected, find, line, metadata, read, secret, turns, version};
+use super::{connected, find, limiter, line, metadata, read, secret, version};
 use crate::support::optional_variable;
 
 /// A client that writes to moto, in its own region so that tests can run in parallel.
@@ -126,7 +126,7 @@ async fn secrets_in_aws_are_read_by_name_arn_version_and_stage() {
         metadata("prod/db"),
     ];
     assert_eq!(
-        read(&*provider, &wanted, &turns()).await,
+        read(&*provider, &wanted, &limiter()).await,
         [
             "two",
             "two",
@@ -142,7 +142,7 @@ async fn secrets_in_aws_are_read_by_name_arn_version_and_stage() {
         ]
     );
     let prefixed = moto.connected(json!({"prefix": "prod/"})).await;
-    assert_eq!(read(&*prefixed, &[secret("db")], &turns()).await, ["two"]);
+    assert_eq!(read(&*prefixed, &[secret("db")], &limiter()).await, ["two"]);
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn secrets_in_aws_are_found_by_name_and_tags() {
         find(None, None, &[("team", "x")]),
     ];
     assert_eq!(
-        read(&*provider, &found, &turns()).await,
+        read(&*provider, &found, &limiter()).await,
         [
             "prod/db=two prod/db-replica=three",
             "prod/db=two prod/db-replica=three",
@@ -183,16 +183,16 @@ async fn forty_five_secrets_in_aws_are_three_calls() {
     }
     let provider = moto.connected(json!({})).await;
     let wanted: Vec<_> = (0..45).map(|n| secret(&format!("many/{n}"))).collect();
-    let turns = turns();
-    let answers = read(&*provider, &wanted, &turns).await;
+    let limiter = limiter();
+    let answers = read(&*provider, &wanted, &limiter).await;
     assert_eq!(answers, (0..45).map(|n| n.to_string()).collect::<Vec<_>>());
-    assert_eq!(turns.calls(), 3);
+    assert_eq!(limiter.calls(), 3);
     // More than one page of names and more than one page of values.
     for what in [
         find(Some("many/"), Some("."), &[]),
         find(None, Some("^many/"), &[]),
     ] {
-        let answers = provider.read(&[what], &turns).await;
+        let answers = provider.read(&[what], &limiter).await;
         let providers::Answered::Many(found) = &answers[0] else {
             panic!("{}", line(&answers[0]));
         };
@@ -233,8 +233,8 @@ async fn parameters_in_aws_are_read_by_name_arn_version_and_label() {
         secret(arn),
         metadata("/prod/db"),
     ];
-    let turns = turns();
-    let answers = read(&*provider, &wanted, &turns).await;
+    let limiter = limiter();
+    let answers = read(&*provider, &wanted, &limiter).await;
     assert_eq!(
         answers,
         [
@@ -253,7 +253,7 @@ async fn parameters_in_aws_are_read_by_name_arn_version_and_label() {
         find(None, None, &[("team", "x")]),
     ];
     assert_eq!(
-        read(&*provider, &found, &turns).await,
+        read(&*provider, &found, &limiter).await,
         [
             "/prod/api/key=three /prod/db=two",
             "/prod/db=two /test/db=four",
@@ -269,11 +269,14 @@ async fn other_account_in_aws_is_read_with_a_role() {
     let body = json!({"Name": "db", "SecretString": "ours", "ClientRequestToken": "a".repeat(32)});
     moto.secrets("CreateSecret", body).await;
     let provider = moto.connected(json!({})).await;
-    assert_eq!(read(&*provider, &[secret("db")], &turns()).await, ["ours"]);
+    assert_eq!(
+        read(&*provider, &[secret("db")], &limiter()).await,
+        ["ours"]
+    );
     let role = json!({"role": "arn:aws:iam::210987654321:role/reader"});
     let provider = moto.connected(role).await;
     assert_eq!(
-        read(&*provider, &[secret("db")], &turns()).await,
+        read(&*provider, &[secret("db")], &limiter()).await,
         ["not found"],
         "the other account has no secret"
     );

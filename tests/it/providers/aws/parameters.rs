@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::{
-    connected, error, find, metadata, operation, operations, read, secret, turns, version,
+    connected, error, find, limiter, metadata, operation, operations, read, secret, version,
 };
 use crate::providers::double::{Asked, Double, Reply};
 
@@ -70,12 +70,12 @@ async fn ten_parameters_are_one_call() {
     let double = Double::start(everything).await;
     let provider = connected(&double.url, &settings()).await;
     let wanted: Vec<_> = (0..40).map(|n| secret(&format!("/prod/{n}"))).collect();
-    let turns = turns();
-    let answers = read(&*provider, &wanted, &turns).await;
+    let limiter = limiter();
+    let answers = read(&*provider, &wanted, &limiter).await;
     for (n, answer) in answers.iter().enumerate() {
         assert_eq!(*answer, format!("value of /prod/{n}"));
     }
-    assert_eq!(turns.calls(), 4);
+    assert_eq!(limiter.calls(), 4);
     assert_eq!(operations(&double.asked()), ["GetParameters"; 4]);
 }
 
@@ -95,7 +95,7 @@ async fn missing_version_differs_from_missing_parameter() {
         version("/gone", "1"),
     ];
     assert_eq!(
-        read(&*provider, &wanted, &turns()).await,
+        read(&*provider, &wanted, &limiter()).await,
         [
             "value of /p/db:3",
             "value of /p/db",
@@ -130,8 +130,8 @@ async fn denied_parameter_does_not_deny_the_others() {
     .await;
     let provider = connected(&double.url, &settings()).await;
     let wanted = ["/a", "/b", "/mine"].map(secret);
-    let turns = turns();
-    let answers = provider.read(&wanted, &turns).await;
+    let limiter = limiter();
+    let answers = provider.read(&wanted, &limiter).await;
     assert_eq!(
         answers.iter().map(super::line).collect::<Vec<_>>(),
         [
@@ -147,9 +147,9 @@ async fn denied_parameter_does_not_deny_the_others() {
         unread.permission.as_deref(),
         Some("ssm:GetParameter on arn:aws:ssm:eu-west-1:123456789012:parameter/mine")
     );
-    assert_eq!(turns.calls(), 1 + 3);
-    read(&*provider, &["/a", "/b"].map(secret), &turns).await;
-    assert_eq!(turns.calls(), 1 + 3 + 1, "batches are still used");
+    assert_eq!(limiter.calls(), 1 + 3);
+    read(&*provider, &["/a", "/b"].map(secret), &limiter).await;
+    assert_eq!(limiter.calls(), 1 + 3 + 1, "batches are still used");
 }
 
 #[tokio::test]
@@ -160,16 +160,16 @@ async fn denied_batch_is_read_one_by_one() {
     })
     .await;
     let provider = connected(&double.url, &settings()).await;
-    let turns = turns();
+    let limiter = limiter();
     let wanted = ["/a", "/b"].map(secret);
     assert_eq!(
-        read(&*provider, &wanted, &turns).await,
+        read(&*provider, &wanted, &limiter).await,
         ["value of /a", "value of /b"]
     );
-    assert_eq!(turns.calls(), 1 + 2);
-    read(&*provider, &wanted, &turns).await;
+    assert_eq!(limiter.calls(), 1 + 2);
+    read(&*provider, &wanted, &limiter).await;
     assert_eq!(
-        turns.calls(),
+        limiter.calls(),
         1 + 2 + 2,
         "the batch call is not tried again"
     );
@@ -184,7 +184,12 @@ async fn metadata_are_tags() {
     .await;
     let provider = connected(&double.url, &settings()).await;
     assert_eq!(
-        read(&*provider, &[metadata("/db"), metadata("/gone")], &turns()).await,
+        read(
+            &*provider,
+            &[metadata("/db"), metadata("/gone")],
+            &limiter()
+        )
+        .await,
         [r#"{"team":"a"}"#, "fails: not-found"]
     );
 }
@@ -224,7 +229,7 @@ async fn search_by_name_reads_below_a_path() {
         find(None, Some("api"), &[]),
     ];
     assert_eq!(
-        read(&*provider, &wanted, &turns()).await,
+        read(&*provider, &wanted, &limiter()).await,
         ["/a/b/db=3 /a/db=1", "/a/api=2"]
     );
     let mut paths: Vec<String> = double
@@ -246,7 +251,7 @@ async fn denied_path_search_describes_names() {
     let provider = connected(&double.url, &settings()).await;
     let wanted = [find(Some("/a"), Some("db$"), &[])];
     assert_eq!(
-        read(&*provider, &wanted, &turns()).await,
+        read(&*provider, &wanted, &limiter()).await,
         ["/a/b/db=value of /a/b/db /a/db=value of /a/db"]
     );
     let asked = double.asked();
@@ -270,7 +275,7 @@ async fn search_by_tags_describes_names() {
     let double = Double::start(found).await;
     let provider = connected(&double.url, &settings()).await;
     let wanted = [find(Some("/a"), None, &[("team", "x")])];
-    let answers = read(&*provider, &wanted, &turns()).await;
+    let answers = read(&*provider, &wanted, &limiter()).await;
     assert!(
         answers[0].starts_with("/a/api=value of /a/api"),
         "{}",

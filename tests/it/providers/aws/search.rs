@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{arn, connected, entry, error, find, ids, operation, operations, read, turns};
+use super::{arn, connected, entry, error, find, ids, limiter, operation, operations, read};
 use crate::providers::double::{Asked, Double, Reply};
 
 const NAMES: [&str; 4] = ["prod/api", "prod/db", "test/db", "prod/db/replica"];
@@ -60,9 +60,9 @@ fn pages(asked: &Asked) -> Reply {
 async fn search_below_a_path_reads_values_page_by_page() {
     let double = Double::start(pages).await;
     let provider = connected(&double.url, &json!({"prefix": "ignored/"})).await;
-    let turns = turns();
+    let limiter = limiter();
     let wanted = [find(Some("prod/"), Some("db"), &[])];
-    let found = read(&*provider, &wanted, &turns).await;
+    let found = read(&*provider, &wanted, &limiter).await;
     // The page may contain names that do not match. A later computation filters them.
     assert_eq!(
         found,
@@ -71,7 +71,7 @@ async fn search_below_a_path_reads_values_page_by_page() {
         ]
     );
     assert_eq!(operations(&double.asked()), ["BatchGetSecretValue"; 2]);
-    assert_eq!(turns.calls(), 2);
+    assert_eq!(limiter.calls(), 2);
 }
 
 /// The operator adds the store's prefix to the names that it found.
@@ -80,9 +80,9 @@ async fn search_without_a_path_lists_names_and_reads_matches() {
     let double = Double::start(pages).await;
     let provider = connected(&double.url, &json!({})).await;
     let wanted = [find(None, Some("/db$"), &[])];
-    let turns = turns();
+    let limiter = limiter();
     assert_eq!(
-        read(&*provider, &wanted, &turns).await,
+        read(&*provider, &wanted, &limiter).await,
         ["prod/db=value of prod/db test/db=value of test/db"]
     );
     let asked = double.asked();
@@ -94,7 +94,7 @@ async fn search_without_a_path_lists_names_and_reads_matches() {
 
     let provider = connected(&double.url, &json!({"prefix": "x/"})).await;
     assert_eq!(
-        read(&*provider, &wanted, &turns).await,
+        read(&*provider, &wanted, &limiter).await,
         ["prod/db=value of x/prod/db test/db=value of x/test/db"]
     );
 }
@@ -108,7 +108,7 @@ async fn missing_secret_ends_a_search_with_a_prefix() {
     .await;
     let provider = connected(&double.url, &json!({"prefix": "x/"})).await;
     let wanted = [find(None, Some("^prod/api$"), &[])];
-    assert_eq!(read(&*provider, &wanted, &turns()).await, ["not found"]);
+    assert_eq!(read(&*provider, &wanted, &limiter()).await, ["not found"]);
 }
 
 #[tokio::test]
@@ -117,7 +117,7 @@ async fn tags_are_filters() {
     let provider = connected(&double.url, &json!({})).await;
     let wanted = [find(Some("test/"), None, &[("team", "a"), ("env", "prod")])];
     assert_eq!(
-        read(&*provider, &wanted, &turns()).await,
+        read(&*provider, &wanted, &limiter()).await,
         ["test/db=value of test/db"]
     );
     assert_eq!(
@@ -140,7 +140,7 @@ async fn denied_batch_search_lists_names() {
     let provider = connected(&double.url, &json!({"prefix": "ignored/"})).await;
     let wanted = [find(Some("prod/"), Some("db$"), &[])];
     assert_eq!(
-        read(&*provider, &wanted, &turns()).await,
+        read(&*provider, &wanted, &limiter()).await,
         ["prod/db=value of prod/db"]
     );
     assert_eq!(
@@ -170,7 +170,7 @@ async fn throttled_secret_of_a_page_is_read_separately() {
     let provider = connected(&double.url, &json!({})).await;
     let wanted = [find(Some("a/"), Some("db"), &[])];
     assert_eq!(
-        read(&*provider, &wanted, &turns()).await,
+        read(&*provider, &wanted, &limiter()).await,
         ["a/db=x a/db2=y"]
     );
 }
@@ -191,7 +191,7 @@ async fn unreadable_match_makes_the_search_unknown() {
     let of = async |code, id| {
         let double = answer(code, id).await;
         let provider = connected(&double.url, &json!({})).await;
-        read(&*provider, &wanted, &turns()).await.remove(0)
+        read(&*provider, &wanted, &limiter()).await.remove(0)
     };
     assert_eq!(
         of("AccessDeniedException", "a/db2").await,
@@ -214,7 +214,7 @@ async fn denied_search_names_the_permission() {
     let double = Double::start(|_| error(400, "AccessDeniedException", "no")).await;
     let provider = connected(&double.url, &json!({})).await;
     let answers = provider
-        .read(&[find(None, Some("db"), &[])], &turns())
+        .read(&[find(None, Some("db"), &[])], &limiter())
         .await;
     let providers::Answered::Unread(unread) = &answers[0] else {
         panic!("{}", super::line(&answers[0]));
@@ -234,7 +234,7 @@ async fn unsupported_searches_are_reported() {
         find(None, None, &[]),
         find(None, Some("("), &[]),
     ];
-    let answers = read(&*provider, &wanted, &turns()).await;
+    let answers = read(&*provider, &wanted, &limiter()).await;
     assert!(answers[0].starts_with("spec ("), "{}", answers[0]);
     assert_eq!(answers[1], "fails: refused");
     assert!(answers[2].starts_with("regexp ("), "{}", answers[2]);

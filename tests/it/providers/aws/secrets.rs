@@ -3,8 +3,8 @@
 use serde_json::{Value as Json, json};
 
 use super::{
-    arn, connected, entry, error, everything, ids, metadata, operation, operations, read, secret,
-    turns, version,
+    arn, connected, entry, error, everything, ids, limiter, metadata, operation, operations, read,
+    secret, version,
 };
 use crate::providers::double::{Asked, Double, Reply};
 
@@ -13,12 +13,12 @@ async fn a_thousand_secrets_take_fifty_calls() {
     let double = Double::start(everything).await;
     let provider = connected(&double.url, &json!({})).await;
     let wanted: Vec<_> = (0..1000).map(|n| secret(&format!("prod/{n}"))).collect();
-    let turns = turns();
-    let answers = read(&*provider, &wanted, &turns).await;
+    let limiter = limiter();
+    let answers = read(&*provider, &wanted, &limiter).await;
     for (n, answer) in answers.iter().enumerate() {
         assert_eq!(*answer, format!("value of prod/{n}"));
     }
-    assert_eq!(turns.calls(), 50);
+    assert_eq!(limiter.calls(), 50);
     let asked = double.asked();
     assert_eq!(asked.len(), 50);
     assert!(asked.iter().all(|asked| ids(asked).len() == 20));
@@ -29,7 +29,7 @@ async fn one_key_is_read_once_for_several_requests() {
     let double = Double::start(everything).await;
     let provider = connected(&double.url, &json!({"prefix": "prod/"})).await;
     let wanted = [secret("db"), version("db", "AWSCURRENT"), secret("db")];
-    let answers = read(&*provider, &wanted, &turns()).await;
+    let answers = read(&*provider, &wanted, &limiter()).await;
     assert_eq!(answers, ["value of prod/db"; 3]);
     assert_eq!(
         operations(&double.asked()),
@@ -58,7 +58,7 @@ async fn versions_are_ids_or_stages() {
         secret("db"),
     ];
     assert_eq!(
-        read(&*provider, &wanted, &turns()).await,
+        read(&*provider, &wanted, &limiter()).await,
         [
             "\"0e1f\" null",
             "null \"AWSPREVIOUS\"",
@@ -80,7 +80,7 @@ async fn bytes_empty_and_missing_values_are_distinguished() {
     .await;
     let provider = connected(&double.url, &json!({})).await;
     let wanted = ["binary", "empty", "none"].map(secret);
-    let answers = provider.read(&wanted, &turns()).await;
+    let answers = provider.read(&wanted, &limiter()).await;
     let providers::Answered::One(eso_model::expected::Raw::Bytes(value)) = &answers[0] else {
         panic!("{}", super::line(&answers[0]));
     };
@@ -133,7 +133,7 @@ async fn secret_that_fails_in_a_batch_is_read_separately() {
         "forgotten",
         OF_ANOTHER_ACCOUNT,
     ];
-    let answers = provider.read(&keys.map(secret), &turns()).await;
+    let answers = provider.read(&keys.map(secret), &limiter()).await;
     let denied = "denied (GetSecretValue: AccessDeniedException)";
     assert_eq!(
         answers.iter().map(super::line).collect::<Vec<_>>(),
@@ -180,16 +180,16 @@ async fn denied_secrets_do_not_end_batch_reads() {
     })
     .await;
     let provider = connected(&double.url, &json!({})).await;
-    let turns = turns();
+    let limiter = limiter();
     let denied = ["denied", "denied2"].map(secret);
-    let answers = read(&*provider, &denied, &turns).await;
+    let answers = read(&*provider, &denied, &limiter).await;
     assert_eq!(
         answers,
         ["denied (GetSecretValue: AccessDeniedException)"; 2]
     );
-    let before = turns.calls();
-    read(&*provider, &["a", "b", "c"].map(secret), &turns).await;
-    assert_eq!(turns.calls() - before, 1);
+    let before = limiter.calls();
+    read(&*provider, &["a", "b", "c"].map(secret), &limiter).await;
+    assert_eq!(limiter.calls() - before, 1);
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn overlong_key_is_refused_without_failing_the_batch() {
     let long = "a".repeat(70_000);
     let wanted = [secret(&long), metadata(&long), secret("db")];
     assert_eq!(
-        read(&*provider, &wanted, &turns()).await,
+        read(&*provider, &wanted, &limiter()).await,
         ["fails: refused", "fails: refused", "value of db"]
     );
     assert_eq!(double.asked().len(), 1);
@@ -213,14 +213,14 @@ async fn denied_batch_is_read_one_by_one() {
     })
     .await;
     let provider = connected(&double.url, &json!({})).await;
-    let turns = turns();
+    let limiter = limiter();
     let wanted = ["a", "b", "c"].map(secret);
     let values = ["value of a", "value of b", "value of c"];
-    assert_eq!(read(&*provider, &wanted, &turns).await, values);
-    assert_eq!(turns.calls(), 1 + 3);
-    assert_eq!(read(&*provider, &wanted, &turns).await, values);
+    assert_eq!(read(&*provider, &wanted, &limiter).await, values);
+    assert_eq!(limiter.calls(), 1 + 3);
+    assert_eq!(read(&*provider, &wanted, &limiter).await, values);
     assert_eq!(
-        turns.calls(),
+        limiter.calls(),
         1 + 3 + 3,
         "the batch call is not tried again"
     );
@@ -238,7 +238,7 @@ async fn invalid_key_does_not_fail_the_others() {
     let provider = connected(&double.url, &json!({})).await;
     let wanted = ["a", "b d", "c"].map(secret);
     assert_eq!(
-        read(&*provider, &wanted, &turns()).await,
+        read(&*provider, &wanted, &limiter()).await,
         ["value of a", "fails: refused", "value of c"]
     );
 }
@@ -256,7 +256,7 @@ async fn metadata_are_tags() {
     let provider = connected(&double.url, &json!({"prefix": "p/"})).await;
     let wanted = [metadata("db"), metadata("gone")];
     assert_eq!(
-        read(&*provider, &wanted, &turns()).await,
+        read(&*provider, &wanted, &limiter()).await,
         [r#"{"env":"prod","team":"a"}"#, "fails: not-found"]
     );
     assert_eq!(operations(&double.asked()), ["DescribeSecret"; 2]);

@@ -3,7 +3,7 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use futures::future::join_all;
-use providers::Turns;
+use providers::RateLimiter;
 use serde_json::json;
 
 use super::{as_job, rate, said, secret, server::Server};
@@ -116,9 +116,14 @@ async fn faults_in_vault_are_classified() {
         ];
         let settings = json!({"path": "secret", "server": proxy.url});
         let vault = as_job(&server, settings, &variables).await;
-        let turns = Turns::new(rate());
+        let limiter = RateLimiter::new(rate());
         let wanted = [secret("db"), secret("api")];
-        let read: Vec<String> = vault.read(&wanted, &turns).await.iter().map(said).collect();
+        let read: Vec<String> = vault
+            .read(&wanted, &limiter)
+            .await
+            .iter()
+            .map(said)
+            .collect();
         let asked = proxy.asked();
         let logins = asked.iter().filter(|asked| asked.is_login()).count();
         let calls = asked.len() - logins;
@@ -127,9 +132,9 @@ async fn faults_in_vault_are_classified() {
             && case.calls.contains(&calls)
             && logins == case.logins
             && proxy.faults() > 0
-            && turns.calls() == calls as u64;
+            && limiter.calls() == calls as u64;
         let kept = case.name != "with retry-after" || proxy.pause(DB) >= Duration::from_secs(1);
-        let counted = turns.calls();
+        let counted = limiter.calls();
         let name = case.name;
         (!as_told || !kept).then(|| {
             format!("{name}: {read:?} in {calls} calls (reported as {counted}) and {logins} logins")

@@ -5,7 +5,7 @@ use cluster::{
     connect::{Options, connect},
 };
 use eso_model::StoreKey;
-use providers::{self, Answered, Identity, Resolver, Turns, unread};
+use providers::{self, Answered, Identity, RateLimiter, Resolver, unread};
 use serde_json::{Value, json};
 
 use super::{as_job, find, rate, read, said, secret, server::Server, store};
@@ -72,7 +72,7 @@ async fn denied_read_in_vault_names_the_missing_capability() {
         secret("other"),
         find(None, Some("db"), &[]),
     ];
-    let answers = vault.read(&wanted, &Turns::new(rate())).await;
+    let answers = vault.read(&wanted, &RateLimiter::new(rate())).await;
     let mut permissions = Vec::new();
     for answered in &answers {
         if let Answered::Unread(unread) = answered {
@@ -126,7 +126,7 @@ async fn failed_login_in_vault_is_reported_for_the_store() {
     ] {
         let vault = as_job(&server, json!({"path": "secret"}), &variables).await;
         let answers = vault
-            .read(&[secret("a"), secret("b")], &Turns::new(rate()))
+            .read(&[secret("a"), secret("b")], &RateLimiter::new(rate()))
             .await;
         for answered in &answers {
             let Answered::Unread(unread) = answered else {

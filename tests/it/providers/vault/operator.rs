@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use eso_model::expected::{self, Answer, NoTemplates, NotComputable, Spec, expected, reads};
-use providers::Turns;
+use providers::RateLimiter;
 use serde_json::{Value, json};
 
 use super::{as_job, rate, server::Server};
@@ -117,7 +117,7 @@ async fn ours(
     let vault = as_job(server, settings(store), &token).await;
     let reads = reads(&spec);
     let wanted: Vec<_> = reads.iter().map(|read| read.what.clone()).collect();
-    let answers = vault.read(&wanted, &Turns::new(rate())).await;
+    let answers = vault.read(&wanted, &RateLimiter::new(rate())).await;
     let answer = |read: &expected::Read| Answer {
         provider: expected::Provider::Vault,
         content: answers[reads.iter().position(|it| it == read).expect("a read")].content(),

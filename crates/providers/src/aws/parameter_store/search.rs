@@ -8,10 +8,10 @@ use secret::Value;
 
 use super::ParameterStore;
 use crate::{
-    Answered, Turns, Unread,
+    Answered, RateLimiter, Unread,
     aws::{
         batch,
-        trouble::{self, AwsError},
+        error::{self, AwsError},
     },
     engine::Request,
     unread,
@@ -19,7 +19,7 @@ use crate::{
 
 impl ParameterStore {
     /// Runs a search.
-    pub(super) async fn find(&self, what: &What, turns: &Turns) -> Answered {
+    pub(super) async fn find(&self, what: &What, limiter: &RateLimiter) -> Answered {
         let What::Find { path, name, tags } = what else {
             return Answered::Fails(Failure::Refused);
         };
@@ -27,13 +27,13 @@ impl ParameterStore {
             (Some(regexp), _) => match crate::names(regexp) {
                 Ok(names) => {
                     let path = path.as_deref().unwrap_or("/");
-                    self.by_path(path, &names, turns).await
+                    self.by_path(path, &names, limiter).await
                 }
                 Err(answer) => return answer,
             },
             (None, Some(tags)) => {
                 let filters = filters(tags, path.as_deref());
-                self.described(&filters, None, turns).await
+                self.described(&filters, None, limiter).await
             }
             (None, None) => return Answered::Fails(Failure::Refused),
         };
@@ -47,7 +47,7 @@ impl ParameterStore {
         &self,
         path: &str,
         names: &GoRegex,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<Answered, Unread> {
         let request = Request::read("GetParametersByPath", Some(path));
         let mut found = BTreeMap::new();
@@ -55,7 +55,7 @@ impl ParameterStore {
         loop {
             let page = self
                 .engine
-                .call(&request, turns, |client: Client| {
+                .call(&request, limiter, |client: Client| {
                     let call = client
                         .get_parameters_by_path()
                         .path(path)
@@ -67,8 +67,8 @@ impl ParameterStore {
                 .await;
             let page = match page {
                 Ok(page) => page,
-                Err(failure) if trouble::answer(&failure).is_some_and(AwsError::is_denied) => {
-                    return self.described(&[below(path)], Some(names), turns).await;
+                Err(failure) if error::answer(&failure).is_some_and(AwsError::is_denied) => {
+                    return self.described(&[below(path)], Some(names), limiter).await;
                 }
                 Err(failure) => return Ok(self.answered(failure, &request)),
             };
@@ -92,12 +92,12 @@ impl ParameterStore {
         &self,
         filters: &[ParameterStringFilter],
         names: Option<&GoRegex>,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<Answered, Unread> {
-        let mut listed = self.describe(filters, turns).await?;
+        let mut listed = self.describe(filters, limiter).await?;
         listed.retain(|name| names.is_none_or(|names| names.is_match(name)));
         let mut found = BTreeMap::new();
-        for (name, answer) in batch::all(self, listed, turns).await {
+        for (name, answer) in batch::all(self, listed, limiter).await {
             match answer {
                 Answered::One(raw) => {
                     found.insert(name, raw);
@@ -116,7 +116,7 @@ impl ParameterStore {
     async fn describe(
         &self,
         filters: &[ParameterStringFilter],
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<Vec<String>, Unread> {
         let request = Request::read("DescribeParameters", None);
         let mut names = Vec::new();
@@ -124,7 +124,7 @@ impl ParameterStore {
         loop {
             let page = self
                 .engine
-                .call(&request, turns, |client: Client| {
+                .call(&request, limiter, |client: Client| {
                     let call = client
                         .describe_parameters()
                         .set_parameter_filters(Some(filters.to_vec()))

@@ -10,17 +10,17 @@ use eso_model::expected::{Failure, GoRegex, Raw, What, why};
 
 use super::{CURRENT, SecretsManager, is_throttled, value};
 use crate::{
-    Answered, Turns, Unread,
+    Answered, RateLimiter, Unread,
     aws::{
         batch,
-        trouble::{self, AwsError, Kind},
+        error::{self, AwsError, Kind},
     },
     engine::Request,
 };
 
 impl SecretsManager {
     /// Runs a search.
-    pub(super) async fn find(&self, what: &What, turns: &Turns) -> Answered {
+    pub(super) async fn find(&self, what: &What, limiter: &RateLimiter) -> Answered {
         let What::Find { path, name, tags } = what else {
             return Answered::Fails(Failure::Refused);
         };
@@ -32,16 +32,16 @@ impl SecretsManager {
                 return Answered::Unread(Unread::secret(why::SPEC, detail));
             }
             (None, Some(tags)) => {
-                self.filtered(filters(tags, path.as_deref()), None, turns)
+                self.filtered(filters(tags, path.as_deref()), None, limiter)
                     .await
             }
             (Some(regexp), None) => match (crate::names(regexp), path) {
                 (Err(answer), _) => return answer,
                 (Ok(names), Some(path)) => {
                     let filters = vec![filter(FilterNameStringType::Name, path)];
-                    self.filtered(filters, Some(&names), turns).await
+                    self.filtered(filters, Some(&names), limiter).await
                 }
-                (Ok(names), None) => self.everywhere(&names, turns).await,
+                (Ok(names), None) => self.everywhere(&names, limiter).await,
             },
         };
         match searched {
@@ -55,7 +55,7 @@ impl SecretsManager {
         &self,
         filters: Vec<Filter>,
         names: Option<&GoRegex>,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<Answered, Unread> {
         let request = Request::read("BatchGetSecretValue", None);
         let mut found = BTreeMap::new();
@@ -63,7 +63,7 @@ impl SecretsManager {
         loop {
             let page = self
                 .engine
-                .call(&request, turns, |client: Client| {
+                .call(&request, limiter, |client: Client| {
                     let call = client
                         .batch_get_secret_value()
                         .set_filters(Some(filters.clone()))
@@ -73,8 +73,8 @@ impl SecretsManager {
                 .await;
             let page = match page {
                 Ok(page) => page,
-                Err(failure) if trouble::answer(&failure).is_some_and(AwsError::is_denied) => {
-                    return self.listed(filters, names, turns).await;
+                Err(failure) if error::answer(&failure).is_some_and(AwsError::is_denied) => {
+                    return self.listed(filters, names, limiter).await;
                 }
                 Err(failure) => return Ok(self.answered(failure, &request)),
             };
@@ -94,10 +94,10 @@ impl SecretsManager {
             }
             let errors = page.errors.unwrap_or_default();
             if errors.iter().any(is_throttled) {
-                turns.throttled(None);
+                limiter.throttled(None);
             }
             for error in errors {
-                found.extend(self.lacking(error, names, turns).await?);
+                found.extend(self.lacking(error, names, limiter).await?);
             }
             next = page.next_token;
             if next.is_none() {
@@ -109,23 +109,23 @@ impl SecretsManager {
     /// Reads a secret whose value is missing in a page.
     async fn lacking(
         &self,
-        error: ApiErrorType,
+        entry: ApiErrorType,
         names: Option<&GoRegex>,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<Option<(String, Raw)>, Unread> {
-        let trouble = AwsError::said(error.error_code.as_deref(), error.message.as_deref(), None);
-        let id = error.secret_id.unwrap_or_default();
+        let error = AwsError::said(entry.error_code.as_deref(), entry.message.as_deref(), None);
+        let id = entry.secret_id.unwrap_or_default();
         let name = name_of(&id);
-        if trouble.kind == Kind::NotFound || names.is_some_and(|names| !names.is_match(name)) {
+        if error.kind == Kind::NotFound || names.is_some_and(|names| !names.is_match(name)) {
             return Ok(None);
         }
         // The operator silently omits what it cannot read. Its permissions may differ from the job's, so the result is unknown.
-        if !matches!(trouble.kind, Kind::Call(_)) {
+        if !matches!(error.kind, Kind::Call(_)) {
             let request = Request::read("GetSecretValue", Some(&id));
-            return Err(trouble.unread(&self.engine.service().needed(&request)));
+            return Err(error.unread(&self.engine.service().needed(&request)));
         }
         // Throttled or failed: a single read may succeed.
-        match self.version(&id, CURRENT, turns).await {
+        match self.version(&id, CURRENT, limiter).await {
             Answered::One(raw) => Ok(Some((name.to_owned(), raw))),
             Answered::Unread(unread) => Err(unread),
             Answered::NotFound | Answered::Fails(_) | Answered::Many(_) => Ok(None),
@@ -137,12 +137,12 @@ impl SecretsManager {
         &self,
         filters: Vec<Filter>,
         names: Option<&GoRegex>,
-        turns: &Turns,
+        limiter: &RateLimiter,
     ) -> Result<Answered, Unread> {
-        let mut keys = self.list(filters, turns).await?;
+        let mut keys = self.list(filters, limiter).await?;
         keys.retain(|name| names.is_none_or(|names| names.is_match(name)));
         let mut found = BTreeMap::new();
-        for (name, answer) in batch::one_by_one(self, keys, turns).await {
+        for (name, answer) in batch::one_by_one(self, keys, limiter).await {
             match answer {
                 Answered::One(raw) => {
                     found.insert(name, raw);
@@ -156,15 +156,15 @@ impl SecretsManager {
 
     /// Lists all names, then reads each secret. Like the operator, it adds the store's prefix to the found names, although these
     /// are complete already.
-    async fn everywhere(&self, names: &GoRegex, turns: &Turns) -> Result<Answered, Unread> {
-        let mut listed = self.list(Vec::new(), turns).await?;
+    async fn everywhere(&self, names: &GoRegex, limiter: &RateLimiter) -> Result<Answered, Unread> {
+        let mut listed = self.list(Vec::new(), limiter).await?;
         listed.retain(|name| names.is_match(name));
         let keys = listed
             .iter()
             .map(|name| format!("{}{name}", self.prefix))
             .collect();
         let mut answers: BTreeMap<String, Answered> =
-            batch::all(self, keys, turns).await.into_iter().collect();
+            batch::all(self, keys, limiter).await.into_iter().collect();
         let mut found = BTreeMap::new();
         for name in listed {
             match answers.remove(&format!("{}{name}", self.prefix)) {
@@ -180,14 +180,18 @@ impl SecretsManager {
         Ok(Answered::Many(found))
     }
 
-    async fn list(&self, filters: Vec<Filter>, turns: &Turns) -> Result<Vec<String>, Unread> {
+    async fn list(
+        &self,
+        filters: Vec<Filter>,
+        limiter: &RateLimiter,
+    ) -> Result<Vec<String>, Unread> {
         let request = Request::read("ListSecrets", None);
         let mut names = Vec::new();
         let mut next: Option<String> = None;
         loop {
             let page = self
                 .engine
-                .call(&request, turns, |client: Client| {
+                .call(&request, limiter, |client: Client| {
                     let call = client
                         .list_secrets()
                         .set_filters(Some(filters.clone()).filter(|filters| !filters.is_empty()))

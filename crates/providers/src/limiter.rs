@@ -43,7 +43,7 @@ impl Default for Backoff {
 
 /// The rate permits of one quota, and an optional additional rate for one store.
 #[derive(Clone, Debug)]
-pub struct Turns {
+pub struct RateLimiter {
     quota: Arc<Quota>,
     store: Option<Arc<RateQueue>>,
     meter: Arc<Meter>,
@@ -98,7 +98,7 @@ impl RateQueue {
         }
     }
 
-    async fn turn(&self, not_before: &Mutex<Option<Instant>>) {
+    async fn permit(&self, not_before: &Mutex<Option<Instant>>) {
         let _place = self.queue.lock().await;
         loop {
             let pause = *lock(not_before);
@@ -115,7 +115,7 @@ impl RateQueue {
     }
 }
 
-impl Turns {
+impl RateLimiter {
     /// Creates a limiter with this rate, in calls per second.
     pub fn new(rate: Rate) -> Self {
         Self {
@@ -164,17 +164,17 @@ impl Turns {
     /// Runs a read. Returns None if the provider takes too long: more than two minutes, plus one second for each call. Time spent
     /// waiting for rate permits does not count, so that a large check at a slow rate is not cut off.
     pub async fn within_timeout<T>(&self, read: impl AsyncFnOnce(&Self) -> T) -> Option<T> {
-        let turns = self.metered();
+        let limiter = self.metered();
         let too_long = async {
             let mut waited = Duration::ZERO;
             loop {
                 tokio::time::sleep(MEASURE_INTERVAL).await;
-                if turns.meter.waiting.load(Ordering::Relaxed) == 0
-                    || turns.retry_after_is_pending()
+                if limiter.meter.waiting.load(Ordering::Relaxed) == 0
+                    || limiter.retry_after_is_pending()
                 {
                     waited += MEASURE_INTERVAL;
                 }
-                let calls = turns.meter.calls.load(Ordering::Relaxed);
+                let calls = limiter.meter.calls.load(Ordering::Relaxed);
                 let more = u32::try_from(calls).unwrap_or(u32::MAX);
                 if waited > READ_TIMEOUT.saturating_add(READ_TIMEOUT_PER_CALL.saturating_mul(more))
                 {
@@ -183,18 +183,18 @@ impl Turns {
             }
         };
         tokio::select! {
-            answer = read(&turns) => Some(answer),
+            answer = read(&limiter) => Some(answer),
             () = too_long => None,
         }
     }
 
     /// Waits for a rate permit and counts the call.
-    pub async fn turn(&self) {
+    pub async fn permit(&self) {
         let _waiting = Waiting::at(&self.meter);
         if let Some(store) = &self.store {
-            store.turn(&self.quota.not_before).await;
+            store.permit(&self.quota.not_before).await;
         }
-        self.quota.line.turn(&self.quota.not_before).await;
+        self.quota.line.permit(&self.quota.not_before).await;
         self.quota.calls.fetch_add(1, Ordering::Relaxed);
         self.meter.calls.fetch_add(1, Ordering::Relaxed);
     }
@@ -238,43 +238,43 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn throttling_halves_the_rate_and_honours_retry_after() {
-        let turns = Turns::new(Rate::per_second(10.0).unwrap());
+        let limiter = RateLimiter::new(Rate::per_second(10.0).unwrap());
         let start = Instant::now();
         for _ in 0..12 {
-            turns.turn().await;
+            limiter.permit().await;
         }
         assert_eq!(
             start.elapsed(),
             Duration::from_secs(1),
             "two immediately, then ten per second"
         );
-        turns.throttled(Some(Duration::from_secs(3)));
+        limiter.throttled(Some(Duration::from_secs(3)));
         let start = Instant::now();
-        turns.turn().await;
+        limiter.permit().await;
         assert_eq!(start.elapsed(), Duration::from_secs(3));
-        assert_eq!(turns.calls(), 13);
+        assert_eq!(limiter.calls(), 13);
     }
 
     /// The server may belong to a tenant.
     #[tokio::test(start_paused = true)]
     async fn retry_after_is_capped_at_one_minute() {
-        let turns = Turns::new(Rate::per_second(10.0).unwrap());
+        let limiter = RateLimiter::new(Rate::per_second(10.0).unwrap());
         for seconds in [1_000_000_000, u64::MAX] {
-            turns.throttled(Some(Duration::from_secs(seconds)));
+            limiter.throttled(Some(Duration::from_secs(seconds)));
             let start = Instant::now();
-            turns.turn().await;
+            limiter.permit().await;
             assert_eq!(start.elapsed().as_secs(), LONGEST_PAUSE.as_secs());
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn waiting_for_rate_permits_does_not_time_out() {
-        let turns = Turns::new(Rate::per_second(0.5).unwrap());
+        let limiter = RateLimiter::new(Rate::per_second(0.5).unwrap());
         let start = Instant::now();
-        let read = turns
-            .within_timeout(async |turns| {
+        let read = limiter
+            .within_timeout(async |limiter| {
                 for _ in 0..2000 {
-                    turns.turn().await;
+                    limiter.permit().await;
                     tokio::time::sleep(Duration::from_millis(300)).await;
                 }
             })
@@ -286,12 +286,12 @@ mod tests {
     /// Each answer comes in time, but a thousand of them would take hours.
     #[tokio::test(start_paused = true)]
     async fn slow_answers_time_out() {
-        let turns = Turns::new(Rate::per_second(100.0).unwrap());
+        let limiter = RateLimiter::new(Rate::per_second(100.0).unwrap());
         let start = Instant::now();
-        let read = turns
-            .within_timeout(async |turns| {
+        let read = limiter
+            .within_timeout(async |limiter| {
                 for _ in 0..1000 {
-                    turns.turn().await;
+                    limiter.permit().await;
                     tokio::time::sleep(Duration::from_secs(50)).await;
                 }
             })
@@ -302,13 +302,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn endless_retry_after_times_out() {
-        let turns = Turns::new(Rate::per_second(100.0).unwrap());
+        let limiter = RateLimiter::new(Rate::per_second(100.0).unwrap());
         let start = Instant::now();
-        let read = turns
-            .within_timeout(async |turns| {
+        let read = limiter
+            .within_timeout(async |limiter| {
                 for _ in 0..1000 {
-                    turns.turn().await;
-                    turns.throttled(Some(Duration::from_hours(1)));
+                    limiter.permit().await;
+                    limiter.throttled(Some(Duration::from_hours(1)));
                 }
             })
             .await;
@@ -318,12 +318,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn rate_of_one_store_does_not_slow_down_others() {
-        let quota = Turns::new(Rate::per_second(1000.0).unwrap());
+        let quota = RateLimiter::new(Rate::per_second(1000.0).unwrap());
         let slow = quota.with_store_rate(Rate::per_second(1.0).unwrap());
         let start = Instant::now();
-        let ten = async |turns: &Turns| {
+        let ten = async |limiter: &RateLimiter| {
             for _ in 0..10 {
-                turns.turn().await;
+                limiter.permit().await;
             }
             start.elapsed()
         };

@@ -27,33 +27,33 @@ impl<A: Ord> Distinct<A> {
     }
 
     /// Returns the answers in the order of the original requests.
-    pub(super) fn spread(
+    pub(super) fn fan_out(
         mut self,
         answers: impl IntoIterator<Item = (A, Answered)>,
     ) -> Vec<Answered> {
         let count = self.0.values().map(Vec::len).sum();
-        let mut spread: Vec<Option<Answered>> = (0..count).map(|_| None).collect();
+        let mut answers_out: Vec<Option<Answered>> = (0..count).map(|_| None).collect();
         for (ask, answer) in answers {
             let Some(mut places) = self.0.remove(&ask) else {
                 continue;
             };
             let last = places.pop();
             for place in places {
-                put(&mut spread, place, duplicate(&answer));
+                put(&mut answers_out, place, duplicate(&answer));
             }
             if let Some(place) = last {
-                put(&mut spread, place, answer);
+                put(&mut answers_out, place, answer);
             }
         }
-        spread
+        answers_out
             .into_iter()
             .map(|answer| answer.unwrap_or_else(missing_answer))
             .collect()
     }
 }
 
-fn put(spread: &mut [Option<Answered>], place: usize, answer: Answered) {
-    if let Some(slot) = spread.get_mut(place) {
+fn put(answers_out: &mut [Option<Answered>], place: usize, answer: Answered) {
+    if let Some(slot) = answers_out.get_mut(place) {
         *slot = Some(answer);
     }
 }
@@ -124,9 +124,9 @@ mod tests {
         let distinct = Distinct::of(["b", "a", "b", "c"]);
         assert_eq!(distinct.asks().collect::<Vec<_>>(), [&"a", &"b", &"c"]);
         let answers = ["a", "b"].map(|ask| (ask, Answered::One(Raw::Bytes(Value::from(ask)))));
-        let spread = distinct.spread(answers);
+        let answers_out = distinct.fan_out(answers);
         assert_eq!(
-            spread.iter().map(text).collect::<Vec<_>>(),
+            answers_out.iter().map(text).collect::<Vec<_>>(),
             ["b", "a", "b", unread::UNREADABLE],
             "a request without an answer is an error"
         );

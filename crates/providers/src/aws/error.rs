@@ -51,9 +51,9 @@ impl AwsError {
     pub(super) fn of<E: ProvideErrorMetadata + Error + 'static>(
         error: &SdkError<E, HttpResponse>,
     ) -> Self {
-        let mut trouble = Self::classify(error);
+        let mut classified = Self::classify(error);
         if let Kind::Call(ErrorClass::Throttled(wait) | ErrorClass::Failed(wait)) =
-            &mut trouble.kind
+            &mut classified.kind
         {
             // Also if the answer comes from a proxy, not from AWS.
             let headers = error.raw_response().map(HttpResponse::headers);
@@ -61,7 +61,7 @@ impl AwsError {
                 .and_then(|headers| headers.get("retry-after"))
                 .and_then(retry_after);
         }
-        trouble
+        classified
     }
 
     fn classify<E: ProvideErrorMetadata + Error + 'static>(
@@ -208,7 +208,7 @@ impl AwsError {
 /// What AWS answered, if it is an answer.
 pub(super) fn answer(failure: &CallFailure<AwsError>) -> Option<&AwsError> {
     match failure {
-        CallFailure::Answer(trouble) => Some(trouble),
+        CallFailure::Answer(error) => Some(error),
         CallFailure::Unread(_) | CallFailure::Unknown(_) => None,
     }
 }
@@ -385,8 +385,8 @@ mod tests {
     };
 
     fn denied(text: &str, needed: &Needed<'_>) -> String {
-        let trouble = AwsError::said(Some("AccessDeniedException"), Some(text), Some(400));
-        let Answered::Unread(unread) = trouble.answer(needed) else {
+        let error = AwsError::said(Some("AccessDeniedException"), Some(text), Some(400));
+        let Answered::Unread(unread) = error.answer(needed) else {
             panic!("expected a denied read");
         };
         assert_eq!(unread.why.reason, unread::DENIED);
@@ -459,22 +459,22 @@ mod tests {
 
     #[test]
     fn missing_metadata_is_an_operator_error() {
-        let trouble = AwsError::said(Some("ResourceNotFoundException"), None, Some(400));
-        assert!(matches!(trouble.answer(&READ), Answered::NotFound));
+        let error = AwsError::said(Some("ResourceNotFoundException"), None, Some(400));
+        assert!(matches!(error.answer(&READ), Answered::NotFound));
         let metadata = Needed {
             call: "DescribeSecret",
             ..READ
         };
         assert!(matches!(
-            trouble.answer(&metadata),
+            error.answer(&metadata),
             Answered::Fails(Failure::NotFoundError)
         ));
     }
 
     #[test]
     fn error_texts_are_not_passed_on() {
-        let trouble = AwsError::said(Some("Oops: hunter2 is wrong"), Some("hunter2"), Some(400));
-        let Answered::Unread(unread) = trouble.answer(&READ) else {
+        let error = AwsError::said(Some("Oops: hunter2 is wrong"), Some("hunter2"), Some(400));
+        let Answered::Unread(unread) = error.answer(&READ) else {
             panic!("expected a failed read");
         };
         assert_eq!(

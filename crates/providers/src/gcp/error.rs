@@ -38,9 +38,9 @@ pub(super) enum Kind {
 impl GcpError {
     /// Classifies the client's error.
     pub(super) fn of(error: &Error) -> Self {
-        let mut trouble = Self::classify(error);
+        let mut classified = Self::classify(error);
         if let Kind::Call(ErrorClass::Throttled(wait) | ErrorClass::Failed(wait)) =
-            &mut trouble.kind
+            &mut classified.kind
         {
             // Also if the answer comes from a proxy, not from Google.
             let header = error.http_headers().and_then(|all| all.get("retry-after"));
@@ -48,7 +48,7 @@ impl GcpError {
                 .and_then(|value| value.to_str().ok())
                 .and_then(retry_after);
         }
-        trouble
+        classified
     }
 
     fn classify(error: &Error) -> Self {
