@@ -212,7 +212,7 @@ pub struct ActArgs {
 
 /// The flags that find the lock and the stamp key.
 #[derive(Clone, Debug, Args)]
-pub struct HomeArgs {
+pub struct LockNamespaceArgs {
     /// Namespace of the lock and the stamp key [default: the Pod's namespace, or eso-sync]
     #[arg(long, value_name = "NAME")]
     pub lock_namespace: Option<String>,
@@ -265,7 +265,7 @@ pub struct PlanArgs {
     pub ceilings: CeilingArgs,
     /// Where what the job owns is kept.
     #[command(flatten)]
-    pub home: HomeArgs,
+    pub home: LockNamespaceArgs,
     /// Exit with 1 if anything would be done, as `kubectl diff` does (terraform uses 2)
     #[arg(long)]
     pub exit_code: bool,
@@ -366,7 +366,7 @@ pub struct StatusArgs {
     pub select: SelectArgs,
     /// Where what the job owns is kept.
     #[command(flatten)]
-    pub home: HomeArgs,
+    pub home: LockNamespaceArgs,
     /// Output format
     #[arg(
         long,

@@ -22,8 +22,8 @@ use crate::{
     exit::Exit,
     failure::Failure,
     finding::Findings,
-    home::Home,
     lock::Lock,
+    lock_namespace::LockNamespace,
     output::{leave_summary, print_as},
     plan::{self, Facts, ItemAt, Plan, RestartFacts, hold::Holds},
     policy::Policy,
@@ -95,7 +95,7 @@ pub struct Tour<'a> {
     /// By which policy, and where.
     pub by: By<'a>,
     /// The lock, the key of stamps, the own Pod.
-    pub home: Home,
+    pub home: LockNamespace,
     /// What was named, and has to be there.
     pub named: Named<'a>,
     /// Whether somebody is asked before anything is done.

@@ -5,7 +5,7 @@ use crate::{
     cli::PlanArgs,
     exit::Exit,
     failure::Failure,
-    home::Home,
+    lock_namespace::LockNamespace,
     output::print_as,
     policy::Ceilings,
     report::{Document, Kind, text},
@@ -25,7 +25,7 @@ pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Fail
     };
     let (by_policy, loaded, connected) = session.look_at(asked).await?;
     let options = Options {
-        namespaces: Home::from(&args.home).namespaces(),
+        namespaces: LockNamespace::from(&args.home).namespaces(),
         ..Options::default()
     };
     let by = By {

@@ -9,7 +9,7 @@ use crate::{
     cli::{ActArgs, RestartFlags, RunArgs},
     exit::Exit,
     failure::Failure,
-    home::Home,
+    lock_namespace::LockNamespace,
     restart::workloads::Options,
     run::{self, By, Scope, Tour},
     session::Session,
@@ -36,7 +36,7 @@ pub(super) async fn by_policy(
 ) -> Result<Exit, Failure> {
     let started = session.world.clock.now();
     let connected = session.connect(access(&args.act), &loaded.policy).await?;
-    let home = Home::from(&args.act);
+    let home = LockNamespace::from(&args.act);
     let options = options(&home, &args.restart);
     let tour = Tour {
         by: By {
@@ -76,7 +76,7 @@ pub(super) const fn access(act: &ActArgs) -> Access {
 }
 
 /// What restarts are told.
-pub(super) fn options(home: &Home, flags: &RestartFlags) -> Options {
+pub(super) fn options(home: &LockNamespace, flags: &RestartFlags) -> Options {
     Options {
         namespaces: home.namespaces(),
         adopt_anew: flags.adopt_anew,

@@ -5,7 +5,7 @@ use crate::{
     cli::{Output, StatusArgs, StatusOutput},
     exit::Exit,
     failure::Failure,
-    home::Home,
+    lock_namespace::LockNamespace,
     output::{print, print_as},
     policy::Ceilings,
     report::{Document, Kind, text},
@@ -26,7 +26,7 @@ pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, 
     let (by_policy, mut loaded, connected) = session.look_at(asked).await?;
     without_drift(&mut loaded.policy);
     let options = Options {
-        namespaces: Home::from(&args.home).namespaces(),
+        namespaces: LockNamespace::from(&args.home).namespaces(),
         ..Options::default()
     };
     let by = By {

@@ -8,7 +8,7 @@ use crate::{
     cli::SyncArgs,
     exit::Exit,
     failure::Failure,
-    home::Home,
+    lock_namespace::LockNamespace,
     policy::{Match, Require, RestartWhen, When},
     run::{By, Scope, Tour},
     session::Session,
@@ -23,7 +23,7 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Fail
     let (loaded, connected) = session
         .ad_hoc(access(&args.act), selects, flags(&args))
         .await?;
-    let home = Home::from(&args.act);
+    let home = LockNamespace::from(&args.act);
     let options = options(&home, &args.restart_flags);
     let tour = Tour {
         by: By {

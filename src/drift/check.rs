@@ -204,7 +204,7 @@ impl Check {
         let none = Sources::new();
         for (id, subjects) in part {
             let sources = templates.get(&id.namespace).unwrap_or(&none);
-            let strangers = inventory.others.get(&id).map_or(&[][..], |names| names);
+            let other_writers = inventory.others.get(&id).map_or(&[][..], |names| names);
             let unread = Target::Unread("not read".to_owned());
             let target = targets.get(&id).unwrap_or(&unread);
             let members = subjects
@@ -215,7 +215,7 @@ impl Check {
                 Target::There(actual) => Some(Judged::of(&actual.data, &self.key)),
                 Target::Absent | Target::Unread(_) => None,
             };
-            let judged = judge(members, strangers, target, &self.key);
+            let judged = judge(members, other_writers, target, &self.key);
             for (subject, finding) in subjects.iter().zip(judged) {
                 let mut finding = self.explained(finding, subject);
                 finding.judged.clone_from(&data);

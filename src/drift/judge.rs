@@ -56,16 +56,16 @@ struct Comparison {
     immutable: bool,
 }
 
-/// Returns one finding for each ExternalSecret that writes the Secret, in order. `strangers` are other writers of which only the
+/// Returns one finding for each ExternalSecret that writes the Secret, in order. `other_writers` are other writers of which only the
 /// name is known.
 pub fn judge(
     members: Vec<Member>,
-    strangers: &[String],
+    other_writers: &[String],
     target: &Target,
     key: &RunKey,
 ) -> Vec<Finding> {
-    if members.len() > 1 || !strangers.is_empty() {
-        return several(members, strangers, target, key);
+    if members.len() > 1 || !other_writers.is_empty() {
+        return several(members, other_writers, target, key);
     }
     members
         .into_iter()
@@ -93,7 +93,7 @@ fn differences(expected: &Expected, target: &Target, key: &RunKey) -> Vec<KeyDif
 
 fn several(
     members: Vec<Member>,
-    strangers: &[String],
+    other_writers: &[String],
     target: &Target,
     key: &RunKey,
 ) -> Vec<Finding> {
@@ -103,7 +103,7 @@ fn several(
         .iter()
         .filter(|member| !known(member))
         .map(|member| member.by.name.clone())
-        .chain(strangers.iter().cloned())
+        .chain(other_writers.iter().cloned())
         .collect();
     let mut parts = Vec::new();
     let mut authors: Vec<(Author, Result<Part, NotComputable>)> = Vec::new();

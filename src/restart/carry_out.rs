@@ -2,8 +2,8 @@
 
 mod evict;
 mod healthy;
-mod lone_pod;
 mod spacing;
+mod unmanaged_pod;
 mod wave;
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-pub(super) use self::lone_pod::Families;
+pub(super) use self::unmanaged_pod::Families;
 use cluster::{ApiError, ErrorKind};
 use pace::Clock;
 

@@ -80,9 +80,9 @@ pub struct Options {
 impl Keeper {
     /// Warns about stamps whose key another installation keeps: it uses another lock too.
     pub fn foreign_keys_warning(&self) -> Option<String> {
-        let homes: BTreeSet<&str> = self.others.homes().collect();
-        let first = homes.first()?;
-        let all: Vec<&str> = homes.iter().copied().collect();
+        let lock_namespaces: BTreeSet<&str> = self.others.lock_namespaces().collect();
+        let first = lock_namespaces.first()?;
+        let all: Vec<&str> = lock_namespaces.iter().copied().collect();
         Some(format!(
             "workloads bear stamps whose key is kept in namespace {}, by another installation: they are held against that, but its lock \
              is not this run's. One home for all is better: --lock-namespace {first}",

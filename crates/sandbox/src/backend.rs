@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     object,
-    provider::{Access, FaultMode, Provider, Time, knob},
+    provider::{Access, FaultMode, Provider, Time, setting},
     resource::Resource,
     store::Store,
 };
@@ -41,7 +41,7 @@ impl Backend {
     /// True if the store's credentials are accepted.
     pub fn accepts_login(&self) -> Result<bool, CallError> {
         let store = self.found()?;
-        Ok(object::annotation(&store, knob::NOT_READY).is_none())
+        Ok(object::annotation(&store, setting::NOT_READY).is_none())
     }
 
     /// Makes one call, with the latency and the failures that the manifests ask for.

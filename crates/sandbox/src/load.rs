@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{
-    Settings, object, provider::knob, resource::Resource, store::Store, time::whole_seconds,
+    Settings, object, provider::setting, resource::Resource, store::Store, time::whole_seconds,
     workloads,
 };
 
@@ -208,7 +208,7 @@ fn load_object(store: &Store, mut object: Value, unknown: &mut Unknown) -> Resul
     if object::name(&object).is_empty() {
         return Err(format!("{kind}: `metadata.name` is missing"));
     }
-    knob::check(&object)
+    setting::check(&object)
         .and_then(|()| workloads::check(&object))
         .map_err(|key| {
             format!(

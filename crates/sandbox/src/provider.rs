@@ -5,8 +5,8 @@
 //! becomes JSON), and `previous.yaml` contains the values that were different before the rotation. For a store without
 //! such a ConfigMap, values are generated.
 
-pub(super) mod knob;
-mod made_up;
+mod generated;
+pub(super) mod setting;
 mod values;
 
 use std::{
@@ -19,8 +19,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use self::{
-    knob::Knobs,
-    made_up::Parts,
+    generated::Parts,
+    setting::Settings,
     values::{Epoch, Values},
 };
 use super::{object, resource::Resource, store::Store};
@@ -190,35 +190,35 @@ impl Provider {
             .into_iter()
             .flatten()
         {
-            let knobs = Knobs::of(asked);
-            tokio::time::sleep(knobs.latency).await;
-            if let Some(text) = &knobs.deny {
+            let settings = Settings::of(asked);
+            tokio::time::sleep(settings.latency).await;
+            if let Some(text) = &settings.deny {
                 return Err(FaultMode::Denied(text.clone()));
             }
-            if self.still_fails(asked, &knobs) {
-                return Err(FaultMode::Failing(knobs.fail_text));
+            if self.still_fails(asked, &settings) {
+                return Err(FaultMode::Failing(settings.fail_text));
             }
-            if self.is_throttled(asked, &knobs) {
+            if self.is_throttled(asked, &settings) {
                 return Err(FaultMode::Throttled);
             }
         }
         Ok(())
     }
 
-    fn still_fails(&self, asked: &Value, knobs: &Knobs) -> bool {
-        if knobs.fail_first == 0 {
+    fn still_fails(&self, asked: &Value, settings: &Settings) -> bool {
+        if settings.fail_first == 0 {
             return false;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let shown = state.failures.entry(identity(asked)).or_default();
-        let fails = *shown < knobs.fail_first;
+        let fails = *shown < settings.fail_first;
         *shown += u32::from(fails);
         fails
     }
 
     /// A token bucket with a burst of one second's calls.
-    fn is_throttled(&self, asked: &Value, knobs: &Knobs) -> bool {
-        let Some(rate) = knobs.throttle else {
+    fn is_throttled(&self, asked: &Value, settings: &Settings) -> bool {
+        let Some(rate) = settings.throttle else {
             return false;
         };
         let now = Instant::now();
@@ -259,7 +259,7 @@ impl Provider {
     fn read(&self, config_maps: &Resource) -> BTreeMap<String, Arc<Values>> {
         let mut read = BTreeMap::new();
         for (_, config_map) in self.store.list(config_maps, None).objects {
-            let Some(store) = object::annotation(&config_map, knob::STORE) else {
+            let Some(store) = object::annotation(&config_map, setting::STORE) else {
                 continue;
             };
             match Values::of_config_map(&config_map) {

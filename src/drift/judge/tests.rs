@@ -272,9 +272,12 @@ fn unknown_expected_data_is_never_in_sync() {
     assert_eq!(one(deletes, &Target::Absent), "unverifiable [] generator");
 }
 
-fn all(members: Vec<Member>, strangers: &[&str], target: &Target) -> Vec<String> {
-    let strangers: Vec<String> = strangers.iter().map(|name| (*name).to_owned()).collect();
-    judge(members, &strangers, target, &key())
+fn all(members: Vec<Member>, other_writers: &[&str], target: &Target) -> Vec<String> {
+    let other_writers: Vec<String> = other_writers
+        .iter()
+        .map(|name| (*name).to_owned())
+        .collect();
+    judge(members, &other_writers, target, &key())
         .iter()
         .map(|finding| shown(finding).chars().take(60).collect())
         .collect()

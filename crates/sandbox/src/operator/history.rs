@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     object,
-    provider::{Time, knob},
+    provider::{Time, setting},
     resource::Resource,
     store::Write,
 };
@@ -103,7 +103,7 @@ impl Reconciler {
 
     /// Applies the edit of the Secret that the annotation `sandbox.eso-sync/edited` describes.
     fn restore_edit(&self, external_secret: &Value) {
-        let edit = object::annotation(external_secret, knob::EDITED).and_then(knob::edit);
+        let edit = object::annotation(external_secret, setting::EDITED).and_then(setting::edit);
         let (Some(edit), Ok(spec)) = (edit, Spec::of(external_secret)) else {
             return;
         };

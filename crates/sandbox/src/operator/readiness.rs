@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use serde_json::{Value, json};
 
 use super::{CLASS, CONTROLLER, Reconciler};
-use crate::{object, provider::knob, resource::Resource, store::Write, time::stamp};
+use crate::{object, provider::setting, resource::Resource, store::Write, time::stamp};
 
 impl Reconciler {
     /// Sets a store's Ready condition. A condition from a manifest is kept until there is a reason to change it, because
@@ -21,7 +21,7 @@ impl Reconciler {
         let current = conditions
             .clone()
             .find(|condition| object::text(condition, "/type") == "Ready");
-        let configured = object::annotation(store, knob::NOT_READY).map(str::to_owned);
+        let configured = object::annotation(store, setting::NOT_READY).map(str::to_owned);
         if configured.is_none() && current.is_some() && !self.has_validated(store) {
             return;
         }

@@ -6,7 +6,7 @@ use cluster::{Cluster, ErrorKind};
 
 use crate::{
     announce::JobPod,
-    cli::{ActArgs, HomeArgs},
+    cli::{ActArgs, LockNamespaceArgs},
     lock::{self, Lock, LockError},
     rbac,
     session::World,
@@ -14,7 +14,7 @@ use crate::{
 
 /// Where the job lives.
 #[derive(Clone, Debug)]
-pub struct Home {
+pub struct LockNamespace {
     /// The namespace of what it owns, where one is given.
     namespace: Option<String>,
     pod_namespace: Option<String>,
@@ -23,7 +23,7 @@ pub struct Home {
     wait_lock: Duration,
 }
 
-impl From<&ActArgs> for Home {
+impl From<&ActArgs> for LockNamespace {
     fn from(args: &ActArgs) -> Self {
         let own = args.lock_namespace.as_ref().or(args.pod_namespace.as_ref());
         Self {
@@ -35,8 +35,8 @@ impl From<&ActArgs> for Home {
     }
 }
 
-impl From<&HomeArgs> for Home {
-    fn from(args: &HomeArgs) -> Self {
+impl From<&LockNamespaceArgs> for LockNamespace {
+    fn from(args: &LockNamespaceArgs) -> Self {
         let own = args.lock_namespace.as_ref().or(args.pod_namespace.as_ref());
         Self {
             namespace: own.cloned(),
@@ -47,7 +47,7 @@ impl From<&HomeArgs> for Home {
     }
 }
 
-impl Home {
+impl LockNamespace {
     /// The namespaces in which what it owns may be. Where nothing is installed, `default` always is.
     pub fn namespaces(&self) -> Vec<String> {
         match &self.namespace {

@@ -25,7 +25,7 @@ const THROTTLE: &str = "sandbox.eso-sync/throttle";
 
 /// The simulated latency and failures of calls for one store or ExternalSecret.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Knobs {
+pub(super) struct Settings {
     /// The latency of each call.
     pub(super) latency: Duration,
     /// Each call is denied with this message.
@@ -38,7 +38,7 @@ pub(super) struct Knobs {
     pub(super) throttle: Option<f64>,
 }
 
-impl Knobs {
+impl Settings {
     pub(super) fn of(asked: &Value) -> Self {
         let text = |key| object::annotation(asked, key);
         let latency = text(LATENCY).and_then(|text| text.parse().ok());
