@@ -6,9 +6,8 @@
 use std::{collections::BTreeMap, hint::black_box, time::Duration};
 
 use eso_model::{
-    expected::{
-        Answer, Content, NotComputable, Provider, Raw, Read, Spec, Template, Unverifiable, expected,
-    },
+    ProviderKind,
+    expected::{Answer, Content, NotComputable, Raw, Read, Spec, Template, Unverifiable, expected},
     template::{Limits, render},
 };
 use secret::{RunKey, Value};
@@ -42,7 +41,7 @@ fn templates(
 fn best(spec: &Spec, keys: usize) -> Duration {
     let raw = Raw::Bytes(Value::from(DOCUMENT));
     let answer = |_: &Read| Answer {
-        provider: Provider::AwsSecretsManager,
+        provider: &ProviderKind::SecretsManager,
         content: Content::One(&raw),
     };
     let key = RunKey::from_bytes([7; 32]);

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use eso_model::{Id, QuotaKey, StoreKey, expected::CreationPolicy, refresh::Refresh};
+use eso_model::{Id, ProviderKind, QuotaKey, StoreKey, expected::CreationPolicy, refresh::Refresh};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -125,12 +125,9 @@ pub struct Target {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Store {
     pub key: StoreKey,
-    /// The provider's name in the spec: `aws`, `azurekv`, `gcpsm`, `vault`, `fake`, …
-    pub provider: String,
+    pub provider: ProviderKind,
     /// The provider quota that the store's calls count against.
     pub quota: QuotaKey,
-    /// True if the operator reads a key only once when several entries use it (AWS Secrets Manager).
-    pub reads_keys_once: bool,
     /// `spec.controller`, if it is not the default class.
     pub foreign_class: Option<String>,
     /// The Ready condition; None if the operator has not processed the store yet.

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use eso_model::{Id, QuotaKey, StoreKey, expected::CreationPolicy};
+use eso_model::{Id, ProviderKind, QuotaKey, StoreKey, expected::CreationPolicy};
 use jiff::Timestamp;
 
 use crate::{
@@ -506,7 +506,7 @@ fn steps(inventory: &Inventory, selected: &[(&ExternalSecret, Item)]) -> Table<S
 
 fn quota_of(inventory: &Inventory, external_secret: &ExternalSecret) -> QuotaKey {
     let unknown = |provider: &str, account: String| QuotaKey {
-        provider: provider.to_owned(),
+        provider: ProviderKind::Other(provider.to_owned()),
         account,
     };
     match external_secret.stores.first() {

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::drift::{Drift, OnStillStale, OnUnverifiable};
 pub use self::restart::{Match, OnBrokenData, Require, RestartRule, RestartWhen, WorkloadPattern};
-use eso_model::{StoreKey, StoreKind};
+use eso_model::{ProviderKind, ProviderName, StoreKey, StoreKind};
 use pace::rate::Rate;
 
 use self::{
@@ -96,7 +96,7 @@ pub struct Selection {
     /// Types of provider, as the spec of a store names them: `aws`, `azurekv` (or `azure`), `gcpsm` (or `gcp`), `vault`, …
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<Written<form::Provider>>")]
-    pub providers: Vec<String>,
+    pub providers: Vec<ProviderName>,
     /// The states by the ExternalSecret's status.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub states: Vec<State>,
@@ -200,7 +200,7 @@ pub struct Pace {
     pub default: Rate,
     /// By type of provider, for each account of it.
     #[schemars(with = "Entries<form::Provider, Written<form::Rate>>")]
-    pub providers: BTreeMap<String, Rate>,
+    pub providers: BTreeMap<ProviderName, Rate>,
     /// By store, on top of the provider's rate: `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`.
     #[serde(with = "written::store_keys")]
     #[schemars(with = "Entries<form::Store, Written<form::Rate>>")]
@@ -295,11 +295,9 @@ pub struct Lock {
 
 impl Pace {
     /// The rate of a provider: its own, or the default.
-    pub fn of(&self, provider: &str) -> Rate {
-        self.providers
-            .get(provider)
-            .copied()
-            .unwrap_or(self.default)
+    pub fn of(&self, provider: &ProviderKind) -> Rate {
+        let named = self.providers.get(&ProviderName::from(provider));
+        named.copied().unwrap_or(self.default)
     }
 }
 
@@ -359,19 +357,13 @@ impl Default for Sync {
 impl Default for Pace {
     fn default() -> Self {
         let rate = Rate::clamped;
-        let providers = [
-            ("aws", 100.0),
-            ("azurekv", 20.0),
-            ("gcpsm", 10.0),
-            ("vault", 50.0),
-        ];
+        let providers = ProviderKind::KNOWN
+            .iter()
+            .filter_map(|kind| Some((ProviderName::from(kind), rate(kind.facts().rate?))));
         Self {
             in_flight: InFlight::Auto,
             default: rate(20.0),
-            providers: providers
-                .into_iter()
-                .map(|(name, limit)| (name.to_owned(), rate(limit)))
-                .collect(),
+            providers: providers.collect(),
             stores: BTreeMap::new(),
             kubernetes: rate(50.0),
             restarts: rate(0.5),

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use eso_model::expected::{Raw, What};
+use eso_model::{
+    expected::{Raw, What},
+    provider::Payload,
+};
 use providers::{Answered, Provider, RateLimiter, StoreSettings, Unread, unread};
 use sandbox::{Backend, CallError, Sandbox};
 use secret::Value;
@@ -15,39 +18,21 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 struct Reader {
     backend: Backend,
-    value_format: ValueFormat,
+    payload: Payload,
     permission: &'static str,
-}
-
-/// The form of a provider's secrets.
-#[derive(Clone, Copy)]
-enum ValueFormat {
-    Bytes,
-    Json,
-    Keys,
 }
 
 /// Connects to a store of the sandbox.
 pub fn connect(sandbox: &Sandbox, settings: &StoreSettings) -> Result<Box<dyn Provider>, Unread> {
-    let (value_format, permission) = match settings.provider.as_str() {
-        "aws" if settings.at("/service").as_str() == Some("ParameterStore") => {
-            (ValueFormat::Bytes, "ssm:GetParameters")
-        }
-        "aws" => (ValueFormat::Bytes, "secretsmanager:GetSecretValue"),
-        "azurekv" => (ValueFormat::Bytes, "Key Vault Secrets User"),
-        "gcpsm" => (ValueFormat::Bytes, "secretmanager.versions.access"),
-        "fake" => (ValueFormat::Bytes, ""),
-        "vault" => (ValueFormat::Json, "the capability read"),
-        "kubernetes" => (ValueFormat::Keys, "get secrets"),
-        other => {
-            let detail = format!("the provider {other}");
-            return Err(Unread::store(unread::UNSUPPORTED, detail));
-        }
-    };
+    let facts = settings.provider.facts();
+    if facts.rules.payload == Payload::Unknown {
+        let detail = format!("the provider {}", facts.name);
+        return Err(Unread::store(unread::UNSUPPORTED, detail));
+    }
     let reader = Reader {
         backend: sandbox.backend(&settings.key),
-        value_format,
-        permission,
+        payload: facts.rules.payload,
+        permission: facts.permission,
     };
     if reader
         .backend
@@ -143,10 +128,10 @@ impl Reader {
     }
 
     fn raw(&self, text: &str) -> Result<Raw, Unread> {
-        Ok(match self.value_format {
-            ValueFormat::Bytes => Raw::Bytes(Value::from(text)),
-            ValueFormat::Json => Raw::Json(Value::from(text)),
-            ValueFormat::Keys => {
+        Ok(match self.payload {
+            Payload::Bytes | Payload::Unknown => Raw::Bytes(Value::from(text)),
+            Payload::Json => Raw::Json(Value::from(text)),
+            Payload::Keys => {
                 let Ok(Json::Object(keys)) = serde_json::from_str(text) else {
                     let detail = "the secret is not a JSON object";
                     return Err(Unread::secret(unread::UNREADABLE, detail));

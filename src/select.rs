@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use eso_model::{Id, StoreKey};
+use eso_model::{Id, ProviderName, StoreKey};
 use jiff::Timestamp;
 
 use crate::{
@@ -109,11 +109,11 @@ fn covers(
 ) -> Option<bool> {
     let stores = &external_secret.stores;
     let of_store = |pattern: &StorePattern| stores.iter().any(|key| store_matches(pattern, key));
-    let of_provider = |provider: &String| {
+    let of_provider = |provider: &ProviderName| {
         stores
             .iter()
             .filter_map(|key| inventory.store(key))
-            .any(|store: &Store| store.provider == *provider)
+            .any(|store: &Store| provider.covers(&store.provider))
     };
     let is_in =
         |states: &[State]| states.contains(&state(external_secret, selection.overdue_after, now));

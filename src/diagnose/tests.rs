@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use eso_model::{
-    Id, QuotaKey, StoreKey,
+    Id, ProviderKind, QuotaKey, StoreKey,
     expected::{CreationPolicy, KeyDifference, Unverifiable},
 };
 
@@ -68,12 +68,11 @@ fn stores(ready: bool) -> Inventory {
     let key: StoreKey = "ClusterSecretStore/aws".parse().unwrap();
     let store = Store {
         key: key.clone(),
-        provider: "aws".to_owned(),
+        provider: ProviderKind::SecretsManager,
         quota: QuotaKey {
-            provider: "aws".to_owned(),
+            provider: ProviderKind::SecretsManager,
             account: String::new(),
         },
-        reads_keys_once: true,
         foreign_class: None,
         ready: Some(Ready {
             ready,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use eso_model::{
-    Id, QuotaKey, StoreKey, digest, duration::GoDuration, expected::CreationPolicy,
+    Id, ProviderKind, StoreKey, digest, duration::GoDuration, expected::CreationPolicy,
     refresh::Refresh,
 };
 use providers::{StoreSettings, Unread, reader::Source, unread};
@@ -243,14 +243,12 @@ pub(super) fn store(object: &wire::Store) -> Store {
             name: metadata.name,
         }
     };
-    let (provider, settings) = spec.provider.into_iter().next().unwrap_or_default();
+    let (provider, settings) = spec.provider.iter().next().unzip();
+    let settings = settings.unwrap_or(&Value::Null);
+    let provider = ProviderKind::of(provider.map_or("", String::as_str), settings);
     Store {
         key,
-        reads_keys_once: provider == "aws" && text(&settings, "/service") != "ParameterStore",
-        quota: QuotaKey {
-            account: account(&provider, &settings),
-            provider: provider.clone(),
-        },
+        quota: provider.quota(settings),
         provider,
         foreign_class: Some(spec.controller)
             .filter(|class| !class.is_empty() && class != eso_model::DEFAULT_CLASS),
@@ -268,49 +266,16 @@ pub(super) fn source(object: &wire::Store, store: &Store) -> Result<Source, Unre
     };
     let conditions = conditions
         .map_err(|_| Unread::store(unread::STORE, "its namespace conditions are not understood"))?;
-    let (provider, settings) = object.spec.provider.iter().next().unzip();
+    let settings = object.spec.provider.values().next();
     Ok(Source {
         settings: StoreSettings {
             key: store.key.clone(),
-            provider: provider.cloned().unwrap_or_default(),
+            provider: store.provider.clone(),
             settings: settings.cloned().unwrap_or_default(),
         },
         conditions,
         quota: store.quota.clone(),
     })
-}
-
-/// Identifies the account, vault or address that the provider's quota applies to.
-fn account(provider: &str, settings: &Value) -> String {
-    let parts = match provider {
-        // The quota is per account and region. A role contains its account (arn:aws:iam::ACCOUNT:role/NAME).
-        "aws" => vec![
-            text(settings, "/service"),
-            text(settings, "/region"),
-            text(settings, "/role")
-                .split(':')
-                .nth(4)
-                .unwrap_or_default(),
-        ],
-        "azurekv" => vec![text(settings, "/vaultUrl")],
-        "gcpsm" => vec![text(settings, "/projectID"), text(settings, "/location")],
-        "vault" | "openBao" => vec![text(settings, "/server")],
-        "kubernetes" => vec![text(settings, "/server/url")],
-        "webhook" => vec![text(settings, "/url").split('/').nth(2).unwrap_or_default()],
-        _ => Vec::new(),
-    };
-    parts
-        .into_iter()
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-fn text<'a>(settings: &'a Value, pointer: &str) -> &'a str {
-    settings
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
 }
 
 /// Determines the operator's age from its CRD of ExternalSecrets (checked with the CRDs of v0.9.20, v0.10.7, v0.12.1, v0.14.4,
@@ -380,33 +345,6 @@ mod tests {
             }
         );
         assert_eq!(generators_of(&spec), ["Password"]);
-    }
-
-    #[test]
-    fn stores_that_share_an_account_share_a_quota() {
-        let quota = |provider: &str, settings: Value| {
-            let object =
-                json!({"metadata": {"name": "s"}, "spec": {"provider": {provider: settings}}});
-            store(&serde_json::from_value(object).unwrap())
-                .quota
-                .to_string()
-        };
-        assert_eq!(
-            quota(
-                "aws",
-                json!({"service": "SecretsManager", "region": "eu-west-1", "role": "arn:aws:iam::123456789012:role/r"})
-            ),
-            "aws SecretsManager eu-west-1 123456789012"
-        );
-        assert_eq!(
-            quota("azurekv", json!({"vaultUrl": "https://a.vault.azure.net"})),
-            "azurekv https://a.vault.azure.net"
-        );
-        assert_eq!(
-            quota("vault", json!({"server": "https://v:8200", "path": "kv"})),
-            "vault https://v:8200"
-        );
-        assert_eq!(quota("fake", json!({"data": []})), "fake");
     }
 
     #[test]

@@ -49,11 +49,11 @@ pub(super) fn item(
     let provider = store
         .as_ref()
         .and_then(|key| inventory.store(key))
-        .map_or("-", |store| &store.provider);
+        .map_or_else(|| "-".to_owned(), |store| store.provider.to_string());
     Item {
         id: external_secret.id.clone(),
         uid: external_secret.uid.clone(),
-        provider: provider.to_owned(),
+        provider,
         store,
         state,
         refreshed: external_secret.refreshed,
@@ -195,7 +195,7 @@ fn cost(inventory: &Inventory, external_secret: &ExternalSecret) -> u32 {
         .stores
         .first()
         .and_then(|key| inventory.store(key))
-        .is_some_and(|store| store.reads_keys_once);
+        .is_some_and(|store| store.provider.facts().reads_keys_once);
     let calls = external_secret.calls;
     if once { calls.distinct } else { calls.entries }.max(1)
 }

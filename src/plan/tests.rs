@@ -91,12 +91,11 @@ fn store(name: &str) -> Store {
         key: StoreKey::Cluster {
             name: name.to_owned(),
         },
-        provider: "aws".to_owned(),
+        provider: ProviderKind::SecretsManager,
         quota: QuotaKey {
-            provider: "aws".to_owned(),
+            provider: ProviderKind::SecretsManager,
             account: name.to_owned(),
         },
-        reads_keys_once: true,
         foreign_class: None,
         ready: Some(Ready {
             ready: true,
@@ -238,7 +237,7 @@ fn exclude_by_store_skips_only_its_external_secrets() {
 fn exclude_by_provider_applies_if_store_is_unreadable() {
     let mut policy = policy();
     policy.exclude = vec![Selection {
-        providers: vec!["aws".to_owned()],
+        providers: vec!["aws".parse().unwrap()],
         ..Selection::default()
     }];
     let mut inventory = inventory(vec![ExternalSecret {

@@ -7,7 +7,7 @@ use std::{borrow::Cow, fmt, marker::PhantomData, str::FromStr, time::Duration as
 
 use cluster::names::{is_label_key, is_name};
 use eso_model::{
-    StoreKey,
+    ProviderName, StoreKey,
     duration::{GoDuration, InvalidDuration},
 };
 use pace::rate::{InvalidRate, Rate as CallRate};
@@ -267,23 +267,15 @@ forms! {
         }
     }
 
-    /// A type of provider. (Item 3's `ProviderKind` brings the names.)
+    /// A type of provider.
     Provider {
         "provider",
-        "write it as the spec of a store does, like `aws`, `azurekv`, `gcpsm` or `vault`",
+        "write it as in the spec of a store, for example `aws`, `azurekv`, `gcpsm` or `vault`",
         "vault",
         "^[a-z][a-zA-Z0-9]*$",
-        |text| {
-            let named = text.starts_with(|c: char| c.is_ascii_lowercase());
-            if !named || !text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-                return Err(Fault::new("is no type of provider", Self::HINT));
-            }
-            let long = match text {
-                "azure" => "azurekv",
-                "gcp" => "gcpsm",
-                other => other,
-            };
-            Ok(long.to_owned())
+        |text| match text.parse::<ProviderName>() {
+            Ok(name) => Ok(name.into()),
+            Err(why) => Err(Fault::new(why.to_string(), Self::HINT)),
         }
     }
 

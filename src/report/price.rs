@@ -6,23 +6,13 @@ use eso_model::QuotaKey;
 
 use crate::plan::Plan;
 
-/// US dollars for 10,000 calls; None if calls are free or the provider is self-hosted.
-fn price(quota: &QuotaKey) -> Option<f64> {
-    match quota.provider.as_str() {
-        "aws" if quota.account.starts_with("ParameterStore") => None,
-        "aws" => Some(0.05),
-        "azurekv" | "gcpsm" => Some(0.03),
-        _ => None,
-    }
-}
-
 /// Returns the cost of the plan's syncs and these reads in US dollars; None if all calls are free.
 pub(super) fn about(plan: &Plan, reads: &BTreeMap<QuotaKey, u64>) -> Option<f64> {
     let calls = plan.calls();
     let costs = calls.iter().chain(reads).filter_map(|(quota, calls)| {
         #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
         let calls = *calls as f64;
-        Some(calls * price(quota)? / 10_000.0)
+        Some(calls * quota.provider.facts().price? / 10_000.0)
     });
     let cost: f64 = costs.sum();
     (cost > 0.0).then_some((cost * 1e6).round() / 1e6)

@@ -3,7 +3,7 @@ use std::{
     time::Duration,
 };
 
-use eso_model::{Id, QuotaKey, StoreKey, expected::CreationPolicy};
+use eso_model::{Id, ProviderKind, QuotaKey, StoreKey, expected::CreationPolicy};
 use insta::assert_snapshot;
 
 use super::*;
@@ -96,7 +96,7 @@ fn plan() -> Plan {
         members: vec![ItemAt::at(member)],
         requires: Vec::new(),
         quota: QuotaKey {
-            provider: "aws".to_owned(),
+            provider: ProviderKind::SecretsManager,
             account: "SecretsManager eu-west-1".to_owned(),
         },
         stores: vec![StoreKey::Cluster {

@@ -1,5 +1,6 @@
 use std::fmt::Write;
 
+use eso_model::ProviderName;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -577,10 +578,17 @@ select:
             "select: [{providers: [azure, gcp, vault, onepasswordSDK]}]\npace: {providers: {azure: 7/s}}\n",
         );
         assert_eq!(
-            policy.select[0].providers,
+            policy.select[0]
+                .providers
+                .iter()
+                .map(ProviderName::as_str)
+                .collect::<Vec<_>>(),
             ["azurekv", "gcpsm", "vault", "onepasswordSDK"]
         );
-        assert_eq!(policy.pace.providers["azurekv"].to_string(), "7/s");
+        assert_eq!(
+            policy.pace.providers[&"azure".parse().unwrap()].to_string(),
+            "7/s"
+        );
         insta::assert_snapshot!(refused("select: [{providers: [AWS, a-b, '']}]\npace: {providers: {azure: 1/s, azurekv: 2/s, AWS: 1/s}}\n"), @"
         config.yaml:1: select[0].providers[0]: `AWS` is not a provider type; write it as in the spec of a store, for example `aws`, `azurekv`, `gcpsm` or `vault`
         config.yaml:1: select[0].providers[1]: `a-b` is not a provider type; write it as in the spec of a store, for example `aws`, `azurekv`, `gcpsm` or `vault`

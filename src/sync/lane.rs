@@ -239,6 +239,7 @@ impl Lanes {
 mod tests {
     use std::num::NonZeroU32;
 
+    use eso_model::ProviderKind;
     use pace::rate::Rate;
 
     use super::*;
@@ -253,7 +254,7 @@ mod tests {
             members: vec![ItemAt::at(index)],
             requires: Vec::new(),
             quota: QuotaKey {
-                provider: "aws".to_owned(),
+                provider: ProviderKind::SecretsManager,
                 account: (*account).to_owned(),
             },
             stores: vec![StoreKey::Cluster {

@@ -23,7 +23,7 @@ mod templates;
 mod together;
 mod verdict;
 
-pub use answer::{Answer, Content, Provider, Raw};
+pub use answer::{Answer, Content, Raw};
 pub use compare::{
     Difference, KeyDifference, SecretFingerprints, compare, data_hash, matches_recorded_hash,
 };

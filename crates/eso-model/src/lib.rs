@@ -9,14 +9,14 @@ pub mod expected;
 pub mod gjson;
 pub mod gojson;
 mod id;
-mod provider;
+pub mod provider;
 pub mod refresh;
 pub mod template;
 pub mod texts;
 
 pub use self::{
     id::{Id, InvalidStoreKey, StoreKey, StoreKind},
-    provider::QuotaKey,
+    provider::{ProviderKind, ProviderName, QuotaKey},
 };
 
 /// The API group of ExternalSecret, SecretStore and their cluster-scoped kinds.

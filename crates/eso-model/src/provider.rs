@@ -1,12 +1,508 @@
-//! The providers that the operator's stores name.
+//! The providers of the operator: one enum, and one table of the facts that decisions depend on.
+//!
+//! Everything outside a provider's own client asks the table: rates, prices, quotas, trust, and the rules by which the operator
+//! turns an answer into data. A new provider is a variant and a row here.
 
-use std::fmt;
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+/// A provider. Secrets Manager and Parameter Store share a name in the spec (`aws`), but not their quota and rules.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProviderKind {
+    /// AWS Systems Manager Parameter Store.
+    ParameterStore,
+    /// AWS Secrets Manager.
+    SecretsManager,
+    AzureKeyVault,
+    /// The operator's own provider for tests.
+    Fake,
+    GcpSecretManager,
+    /// Another Kubernetes namespace or cluster.
+    Kubernetes,
+    /// The KV engines of Vault.
+    Vault,
+    /// A provider whose rules are not implemented, by its name in the spec. Empty if the store names none.
+    Other(String),
+}
+
+/// What is known about a provider.
+pub struct Facts {
+    /// The key in `spec.provider` of a store.
+    pub name: Cow<'static, str>,
+    /// Another name that policies accept.
+    pub alias: Option<&'static str>,
+    /// The Cargo feature with the provider's client; None if every build has it.
+    pub feature: Option<&'static str>,
+    /// The default rate for each quota, in calls per second; None for the default of the policy.
+    pub rate: Option<f64>,
+    /// The list price of 10,000 reads in US dollars, without free tiers and discounts; None if reads are free or the provider is
+    /// self-hosted.
+    pub price: Option<f64>,
+    /// The parts of a store's settings that name the account, vault or address that a quota applies to.
+    pub quota: fn(&Json) -> Vec<&str>,
+    /// With whose identity the operator reads a store.
+    pub identity: Identity,
+    /// The permission to read one secret, in the provider's words.
+    pub permission: &'static str,
+    /// True if the operator reads a key only once when several entries of an ExternalSecret use it.
+    pub reads_keys_once: bool,
+    pub rules: Rules,
+}
+
+/// With whose identity the operator reads a store.
+pub enum Identity {
+    /// The data is part of the store, so no credentials are needed.
+    NotNeeded,
+    /// An identity that the store names. If the function returns false, it names none, and the operator uses its own Pod's.
+    NamedOrOperator(fn(&Json) -> bool),
+    /// A service account of the cluster that the store names. Without one it is read anonymously.
+    ServiceAccount,
+    /// The rules are not implemented, so no identity is safe.
+    Unknown,
+}
+
+/// How the operator turns the answers of a provider into data.
+#[derive(Clone, Copy)]
+pub struct Rules {
+    pub payload: Payload,
+    pub property: Property,
+    pub metadata: Metadata,
+    pub absence: Absence,
+    /// True if a search in an absent path counts as an absent secret, not as an error.
+    pub recognises_absent_search: bool,
+    pub search: Search,
+    /// True if the keys of a search are converted before any rewrite.
+    pub converts_found_keys: bool,
+    /// True if an empty value counts as missing.
+    pub empty_is_missing: bool,
+    /// True if a prefix of the key selects a kind of object (`key/…`, `cert/…`).
+    pub keys_have_kinds: bool,
+}
+
+/// The format of a secret's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// Bytes.
+    Bytes,
+    /// A JSON object.
+    Json,
+    /// The data of a Kubernetes Secret.
+    Keys,
+    /// Not known.
+    Unknown,
+}
+
+/// How `property` is looked up. A path is gjson's; an escaped one takes dots as part of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Property {
+    /// The path only. Without a match the secret counts as absent.
+    PathOrAbsent,
+    /// The escaped path if there are dots, then the path.
+    EscapedThenPath,
+    /// The same, but the value must be JSON, and a leading dot is never escaped.
+    EscapedThenPathOfJson,
+    /// The path, then the escaped path if there are dots.
+    PathThenEscaped,
+    /// The member with exactly this name, then the path.
+    MemberThenPath,
+}
+
+/// What `metadataPolicy: Fetch` reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metadata {
+    /// It is ignored.
+    Ignored,
+    /// All tags as one object.
+    Tags,
+    /// Tags to which later operators add their own, so only existing ones are certain.
+    IncompleteTags,
+    /// Labels and annotations.
+    LabelsAndAnnotations,
+}
+
+/// When the operator reports an absent secret as an error, which `deletionPolicy` does not apply to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// Never.
+    Recognised,
+    /// When it reads metadata.
+    ErrorForMetadata,
+    /// Unknown when it reads metadata.
+    UnknownForMetadata,
+    /// When it reads one key of the secret.
+    ErrorForKeys,
+}
+
+/// Which criteria of `find` a provider uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Search {
+    /// The name, else tags that are not empty.
+    NameElseTags,
+    /// The name, else tags, even empty ones.
+    NameElseAnyTags,
+    /// The name, else tags, even absent ones.
+    NameElseTagsOrAll,
+    /// Tags, else the name.
+    TagsElseName,
+    /// The name and tags, if they are not empty; all secrets without both.
+    NameAndTags,
+    /// The name.
+    Name,
+    /// Not known.
+    Unknown,
+}
+
+impl ProviderKind {
+    /// The providers whose rules are implemented.
+    pub const KNOWN: [Self; 7] = [
+        Self::ParameterStore,
+        Self::SecretsManager,
+        Self::AzureKeyVault,
+        Self::Fake,
+        Self::GcpSecretManager,
+        Self::Kubernetes,
+        Self::Vault,
+    ];
+
+    /// The provider of a store: a key of `spec.provider` with its settings.
+    pub fn of(name: &str, settings: &Json) -> Self {
+        match Self::KNOWN.into_iter().rfind(|kind| kind.name() == name) {
+            Some(Self::SecretsManager) if at(settings, "/service") == "ParameterStore" => {
+                Self::ParameterStore
+            }
+            Some(kind) => kind,
+            None => Self::Other(name.to_owned()),
+        }
+    }
+
+    /// The key in `spec.provider` of a store.
+    pub fn name(&self) -> Cow<'static, str> {
+        self.facts().name
+    }
+
+    /// The rules for the answers.
+    pub fn rules(&self) -> Rules {
+        self.facts().rules
+    }
+
+    /// The quota that a store's calls count against.
+    pub fn quota(&self, settings: &Json) -> QuotaKey {
+        let parts = (self.facts().quota)(settings);
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        QuotaKey {
+            provider: self.clone(),
+            account: parts.join(" "),
+        }
+    }
+
+    /// The table. The rules of the operator come from its source at v0.20.4, prices and quotas from the providers' public pages.
+    pub fn facts(&self) -> Facts {
+        match self {
+            Self::ParameterStore => Facts {
+                price: None,
+                permission: "ssm:GetParameters",
+                reads_keys_once: false,
+                rules: Rules {
+                    absence: Absence::UnknownForMetadata,
+                    search: Search::NameElseAnyTags,
+                    ..AWS_RULES
+                },
+                ..aws()
+            },
+            Self::SecretsManager => aws(),
+            Self::AzureKeyVault => Facts {
+                name: "azurekv".into(),
+                alias: Some("azure"),
+                feature: Some("azure"),
+                rate: Some(20.0),
+                price: Some(0.03),
+                quota: |settings| vec![at(settings, "/vaultUrl")],
+                identity: Identity::NamedOrOperator(azure_identity),
+                permission: "Key Vault Secrets User",
+                reads_keys_once: false,
+                rules: Rules {
+                    payload: Payload::Bytes,
+                    property: Property::PathThenEscaped,
+                    metadata: Metadata::IncompleteTags,
+                    absence: Absence::Recognised,
+                    recognises_absent_search: false,
+                    search: Search::NameAndTags,
+                    converts_found_keys: false,
+                    empty_is_missing: false,
+                    keys_have_kinds: true,
+                },
+            },
+            Self::Fake => Facts {
+                name: "fake".into(),
+                alias: None,
+                feature: None,
+                rate: None,
+                price: None,
+                quota: |_| Vec::new(),
+                identity: Identity::NotNeeded,
+                permission: "",
+                reads_keys_once: false,
+                rules: Rules {
+                    payload: Payload::Bytes,
+                    property: Property::PathOrAbsent,
+                    metadata: Metadata::Ignored,
+                    absence: Absence::Recognised,
+                    recognises_absent_search: false,
+                    search: Search::Name,
+                    converts_found_keys: true,
+                    empty_is_missing: false,
+                    keys_have_kinds: false,
+                },
+            },
+            Self::GcpSecretManager => Facts {
+                name: "gcpsm".into(),
+                alias: Some("gcp"),
+                feature: Some("gcp"),
+                rate: Some(10.0),
+                price: Some(0.03),
+                quota: |settings| vec![at(settings, "/projectID"), at(settings, "/location")],
+                identity: Identity::NamedOrOperator(|settings| {
+                    names_any(
+                        settings,
+                        &[
+                            "/auth/secretRef",
+                            "/auth/workloadIdentity/serviceAccountRef",
+                            "/auth/workloadIdentityFederation",
+                        ],
+                    )
+                }),
+                permission: "secretmanager.versions.access",
+                reads_keys_once: false,
+                rules: Rules {
+                    payload: Payload::Bytes,
+                    property: Property::EscapedThenPathOfJson,
+                    metadata: Metadata::LabelsAndAnnotations,
+                    absence: Absence::Recognised,
+                    recognises_absent_search: false,
+                    search: Search::NameElseTags,
+                    converts_found_keys: true,
+                    empty_is_missing: true,
+                    keys_have_kinds: false,
+                },
+            },
+            Self::Kubernetes => Facts {
+                name: "kubernetes".into(),
+                alias: None,
+                feature: None,
+                rate: None,
+                price: None,
+                quota: |settings| vec![at(settings, "/server/url")],
+                identity: Identity::ServiceAccount,
+                permission: "get secrets",
+                reads_keys_once: false,
+                rules: Rules {
+                    payload: Payload::Keys,
+                    property: Property::EscapedThenPath,
+                    metadata: Metadata::LabelsAndAnnotations,
+                    absence: Absence::ErrorForKeys,
+                    recognises_absent_search: false,
+                    search: Search::TagsElseName,
+                    converts_found_keys: true,
+                    empty_is_missing: false,
+                    keys_have_kinds: false,
+                },
+            },
+            Self::Vault => Facts {
+                name: "vault".into(),
+                alias: None,
+                feature: Some("vault"),
+                rate: Some(50.0),
+                price: None,
+                quota: |settings| vec![at(settings, "/server")],
+                identity: Identity::NamedOrOperator(vault_identity),
+                permission: "the capability read",
+                reads_keys_once: false,
+                rules: Rules {
+                    payload: Payload::Json,
+                    property: Property::MemberThenPath,
+                    metadata: Metadata::IncompleteTags,
+                    absence: Absence::ErrorForMetadata,
+                    recognises_absent_search: true,
+                    search: Search::NameElseTagsOrAll,
+                    converts_found_keys: false,
+                    empty_is_missing: false,
+                    keys_have_kinds: false,
+                },
+            },
+            Self::Other(name) => Facts {
+                name: name.clone().into(),
+                alias: None,
+                feature: None,
+                rate: None,
+                price: None,
+                // Most providers have one of these.
+                quota: |settings| {
+                    let host = at(settings, "/url").split('/').nth(2);
+                    vec![at(settings, "/server"), host.unwrap_or_default()]
+                },
+                identity: Identity::Unknown,
+                permission: "",
+                reads_keys_once: false,
+                rules: Rules {
+                    payload: Payload::Unknown,
+                    property: Property::PathOrAbsent,
+                    metadata: Metadata::Ignored,
+                    absence: Absence::Recognised,
+                    recognises_absent_search: false,
+                    search: Search::Unknown,
+                    converts_found_keys: false,
+                    empty_is_missing: false,
+                    keys_have_kinds: false,
+                },
+            },
+        }
+    }
+}
+
+impl fmt::Display for ProviderKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
+const AWS_RULES: Rules = Rules {
+    payload: Payload::Bytes,
+    property: Property::EscapedThenPath,
+    metadata: Metadata::Tags,
+    absence: Absence::ErrorForMetadata,
+    recognises_absent_search: false,
+    search: Search::NameElseTags,
+    converts_found_keys: false,
+    empty_is_missing: false,
+    keys_have_kinds: false,
+};
+
+fn aws() -> Facts {
+    Facts {
+        name: "aws".into(),
+        alias: None,
+        feature: Some("aws"),
+        rate: Some(100.0),
+        price: Some(0.05),
+        // The quota is per account and region. A role contains its account (arn:aws:iam::ACCOUNT:role/NAME).
+        quota: |settings| {
+            let account = at(settings, "/role").split(':').nth(4);
+            vec![
+                at(settings, "/service"),
+                at(settings, "/region"),
+                account.unwrap_or_default(),
+            ]
+        },
+        identity: Identity::NamedOrOperator(|settings| {
+            names_any(
+                settings,
+                &["/auth/secretRef", "/auth/jwt/serviceAccountRef"],
+            )
+        }),
+        permission: "secretsmanager:GetSecretValue",
+        reads_keys_once: true,
+        rules: AWS_RULES,
+    }
+}
+
+fn azure_identity(settings: &Json) -> bool {
+    match at(settings, "/authType") {
+        "ManagedIdentity" => false,
+        "WorkloadIdentity" => names_any(settings, &["/serviceAccountRef"]),
+        // The default is a service principal.
+        _ => names_any(settings, &["/authSecretRef"]),
+    }
+}
+
+fn vault_identity(settings: &Json) -> bool {
+    let Some(methods) = settings.pointer("/auth").and_then(Json::as_object) else {
+        return false;
+    };
+    methods.iter().any(|(method, of)| match method.as_str() {
+        _ if of.is_null() => false,
+        "namespace" => false,
+        "kubernetes" => names_any(of, &["/serviceAccountRef", "/secretRef"]),
+        "iam" => names_any(of, &["/secretRef", "/jwt"]),
+        "gcp" => names_any(of, &["/secretRef", "/workloadIdentity"]),
+        // The other methods have credentials of their own. Their login checks that the method is supported.
+        _ => true,
+    })
+}
+
+fn names_any(settings: &Json, pointers: &[&str]) -> bool {
+    let names = |pointer: &&str| settings.pointer(pointer).is_some_and(|it| !it.is_null());
+    pointers.iter().any(names)
+}
+
+fn at<'a>(settings: &'a Json, pointer: &str) -> &'a str {
+    let value = settings.pointer(pointer).and_then(Json::as_str);
+    value.unwrap_or_default()
+}
+
+/// The name of a provider in policies: as in a store's spec, or its alias. It may cover several kinds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ProviderName(String);
+
+/// The error for a text that cannot be a provider's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not a provider type")]
+pub struct InvalidProviderName;
+
+impl ProviderName {
+    /// True if stores of this kind have the name.
+    pub fn covers(&self, kind: &ProviderKind) -> bool {
+        kind.name() == self.0
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&ProviderKind> for ProviderName {
+    fn from(kind: &ProviderKind) -> Self {
+        Self(kind.name().into_owned())
+    }
+}
+
+impl FromStr for ProviderName {
+    type Err = InvalidProviderName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidProviderName> {
+        let starts = text.starts_with(|c: char| c.is_ascii_lowercase());
+        if !starts || !text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Err(InvalidProviderName);
+        }
+        let mut known = ProviderKind::KNOWN.iter().map(ProviderKind::facts);
+        let aliased = known.find(|facts| facts.alias == Some(text));
+        Ok(Self(aliased.map_or_else(
+            || text.to_owned(),
+            |facts| facts.name.into_owned(),
+        )))
+    }
+}
+
+impl TryFrom<String> for ProviderName {
+    type Error = InvalidProviderName;
+
+    fn try_from(text: String) -> Result<Self, InvalidProviderName> {
+        text.parse()
+    }
+}
+
+impl From<ProviderName> for String {
+    fn from(name: ProviderName) -> Self {
+        name.0
+    }
+}
 
 /// The key of a provider quota: an account and region, a vault, a project or an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QuotaKey {
-    /// The provider's name in the spec.
-    pub provider: String,
+    pub provider: ProviderKind,
     /// Distinguishes accounts of the provider; empty if the spec names none.
     pub account: String,
 }
@@ -14,9 +510,75 @@ pub struct QuotaKey {
 impl fmt::Display for QuotaKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.account.is_empty() {
-            f.write_str(&self.provider)
+            write!(f, "{}", self.provider)
         } else {
             write!(f, "{} {}", self.provider, self.account)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_row_is_found_by_its_name_and_alias() {
+        for kind in ProviderKind::KNOWN {
+            let service = match kind {
+                ProviderKind::ParameterStore => json!({"service": "ParameterStore"}),
+                _ => json!({}),
+            };
+            let facts = kind.facts();
+            assert_eq!(ProviderKind::of(&facts.name, &service), kind);
+            for name in [facts.alias, Some(&*facts.name)].into_iter().flatten() {
+                assert!(
+                    name.parse::<ProviderName>().unwrap().covers(&kind),
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn stores_that_share_an_account_share_a_quota() {
+        let quota = |name: &str, settings: Json| {
+            ProviderKind::of(name, &settings)
+                .quota(&settings)
+                .to_string()
+        };
+        let role = "arn:aws:iam::123456789012:role/r";
+        assert_eq!(
+            quota(
+                "aws",
+                json!({"service": "SecretsManager", "region": "eu-west-1", "role": role})
+            ),
+            "aws SecretsManager eu-west-1 123456789012"
+        );
+        assert_eq!(
+            quota("azurekv", json!({"vaultUrl": "https://a.vault.azure.net"})),
+            "azurekv https://a.vault.azure.net"
+        );
+        assert_eq!(
+            quota("vault", json!({"server": "https://v:8200", "path": "kv"})),
+            "vault https://v:8200"
+        );
+        assert_eq!(
+            quota("openBao", json!({"server": "https://b:8200"})),
+            "openBao https://b:8200"
+        );
+        assert_eq!(
+            quota("webhook", json!({"url": "https://h:1/a?b"})),
+            "webhook h:1"
+        );
+        assert_eq!(quota("fake", json!({"data": []})), "fake");
+    }
+
+    #[test]
+    fn unknown_provider_has_no_safe_identity() {
+        let kind = ProviderKind::of("vaults", &json!({}));
+        assert_eq!(kind, ProviderKind::Other("vaults".to_owned()));
+        assert!(matches!(kind.facts().identity, Identity::Unknown));
     }
 }

@@ -164,13 +164,13 @@ mod tests {
     use super::*;
 
     fn settings(settings: Json) -> Result<Settings, String> {
-        let store = StoreSettings {
-            key: StoreKey::Cluster {
+        let store = StoreSettings::new(
+            StoreKey::Cluster {
                 name: "aws".to_owned(),
             },
-            provider: "aws".to_owned(),
+            "aws",
             settings,
-        };
+        );
         Settings::of(&store).map_err(|unread| {
             assert!(unread.whole_store);
             unread.why.to_string()

@@ -11,7 +11,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use azure_security_keyvault_secrets::models::{Secret, SecretProperties};
-use eso_model::expected::{self, Failure, GoRegex, Operator, Raw, What, why};
+use eso_model::{
+    ProviderKind,
+    expected::{Failure, GoRegex, Operator, Raw, What, why},
+};
 use futures::future::{join_all, try_join_all};
 use secret::Value;
 
@@ -143,8 +146,7 @@ impl KeyVault {
         tags: Option<&BTreeMap<String, String>>,
         limiter: &RateLimiter,
     ) -> Result<Answered, Problem> {
-        let provider = expected::Provider::AzureKeyVault;
-        let (name, tags) = match Operator::of(provider, name, tags) {
+        let (name, tags) = match Operator::of(&ProviderKind::AzureKeyVault, name, tags) {
             Some(Operator::NameAndTags(name)) => (Some(name), tags),
             Some(Operator::Name(name)) => (Some(name), None),
             Some(Operator::Tags) => (None, tags),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 pub use self::resolver::Resolver;
-use eso_model::StoreKey;
+use eso_model::{ProviderKind, StoreKey};
 
 use super::{Unread, trust};
 
@@ -15,13 +15,21 @@ use super::{Unread, trust};
 #[derive(Clone, Debug)]
 pub struct StoreSettings {
     pub key: StoreKey,
-    /// The provider's key in the spec: `aws`, `azurekv`, …
-    pub provider: String,
-    /// The object under that key.
+    pub provider: ProviderKind,
+    /// The object under the provider's key in the spec.
     pub settings: Json,
 }
 
 impl StoreSettings {
+    /// `provider` and `settings` are an entry of the store's `spec.provider`.
+    pub fn new(key: StoreKey, provider: &str, settings: Json) -> Self {
+        Self {
+            key,
+            provider: ProviderKind::of(provider, &settings),
+            settings,
+        }
+    }
+
     /// The value at this JSON pointer (`/auth/token`), or null.
     pub fn at(&self, pointer: &str) -> &Json {
         self.settings.pointer(pointer).unwrap_or(&Json::Null)

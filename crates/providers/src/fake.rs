@@ -99,13 +99,13 @@ mod tests {
     use super::*;
 
     fn store(data: &Json) -> Fake {
-        Fake::new(&StoreSettings {
-            key: StoreKey::Cluster {
+        Fake::new(&StoreSettings::new(
+            StoreKey::Cluster {
                 name: "fake".to_owned(),
             },
-            provider: "fake".to_owned(),
-            settings: json!({"data": data}),
-        })
+            "fake",
+            json!({"data": data}),
+        ))
     }
 
     async fn read(fake: &Fake, what: What) -> String {

@@ -149,13 +149,13 @@ mod tests {
     use super::*;
 
     fn settings(settings: Json) -> Result<Settings, String> {
-        let store = StoreSettings {
-            key: StoreKey::Cluster {
+        let store = StoreSettings::new(
+            StoreKey::Cluster {
                 name: "gcp".to_owned(),
             },
-            provider: "gcpsm".to_owned(),
+            "gcpsm",
             settings,
-        };
+        );
         Settings::of(&store).map_err(|unread| {
             assert!(unread.whole_store);
             unread.why.to_string()

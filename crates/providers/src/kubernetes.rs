@@ -10,7 +10,10 @@ use cluster::{
     names::{is_label_key, is_label_value, is_name},
     wire::Secret,
 };
-use eso_model::expected::{self, Failure, GoRegex, Operator, Raw, What, why};
+use eso_model::{
+    ProviderKind,
+    expected::{Failure, GoRegex, Operator, Raw, What, why},
+};
 use futures::FutureExt as _;
 use secret::Value;
 
@@ -141,7 +144,7 @@ impl Kubernetes {
     ) -> Result<Answered, Unread> {
         let mut query = Query::new(self.secrets());
         let mut regex = None;
-        match Operator::of(expected::Provider::Kubernetes, name, tags) {
+        match Operator::of(&ProviderKind::Kubernetes, name, tags) {
             Some(Operator::Tags) => {
                 let Some(selector) = selector(tags) else {
                     return Ok(Answered::Fails(Failure::Refused));

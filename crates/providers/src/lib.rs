@@ -11,9 +11,10 @@ pub use self::{
     limiter::{Backoff, RateLimiter},
 };
 use cluster::Cluster;
-use eso_model::expected::What;
 #[cfg(any(feature = "aws", feature = "gcp"))]
 use eso_model::expected::{GoRegex, why};
+use eso_model::{ProviderKind, expected::What};
+use futures::future::BoxFuture;
 
 mod answer;
 #[cfg(feature = "aws")]
@@ -51,41 +52,59 @@ pub async fn connect(
     identity: Identity<'_>,
     own: &Cluster,
 ) -> Result<Box<dyn Provider>, Unread> {
-    match store.provider.as_str() {
-        "kubernetes" => kubernetes::connect(store, identity, own).await,
-        "fake" => Ok(Box::new(fake::Fake::new(store))),
-        #[cfg(feature = "aws")]
-        "aws" => aws::connect(store, identity).await,
-        #[cfg(feature = "azure")]
-        "azurekv" => azure::connect(store, identity).await,
-        #[cfg(feature = "gcp")]
-        "gcpsm" => gcp::connect(store, identity).await,
-        #[cfg(feature = "vault")]
-        "vault" => vault::connect(store, identity).await,
-        other => Err(unsupported(other)),
-    }
+    let client = client(&store.provider)?;
+    client(store, identity, own).await
 }
 
-/// Ok if this build can read the provider.
-fn supported(provider: &str) -> Result<(), Unread> {
-    let supported = matches!(provider, "kubernetes" | "fake")
-        || (cfg!(feature = "aws") && provider == "aws")
-        || (cfg!(feature = "azure") && provider == "azurekv")
-        || (cfg!(feature = "gcp") && provider == "gcpsm")
-        // Not `openBao`: the operator reads that provider by different rules.
-        || (cfg!(feature = "vault") && provider == "vault");
-    if supported {
-        Ok(())
-    } else {
-        Err(unsupported(provider))
-    }
+/// Connects to a store of one provider.
+type Client = for<'a> fn(
+    &'a StoreSettings,
+    Identity<'a>,
+    &'a Cluster,
+) -> BoxFuture<'a, Result<Box<dyn Provider>, Unread>>;
+
+/// The client, if this build has the feature.
+macro_rules! with_feature {
+    ($feature:literal, $connect:path) => {{
+        #[cfg(feature = $feature)]
+        {
+            Some((|store, identity, _| Box::pin($connect(store, identity))) as Client)
+        }
+        #[cfg(not(feature = $feature))]
+        {
+            None
+        }
+    }};
 }
 
-fn unsupported(provider: &str) -> Unread {
-    let text = if provider.is_empty() {
-        "the store has no provider".to_owned()
-    } else {
-        format!("this build does not support the provider `{provider}`")
+/// Returns the client of a provider, or an error if this build has none.
+fn client(provider: &ProviderKind) -> Result<Client, Unread> {
+    let client: Option<Client> = match provider {
+        ProviderKind::ParameterStore => with_feature!("aws-parameter-store", aws::connect),
+        ProviderKind::SecretsManager => with_feature!("aws", aws::connect),
+        ProviderKind::AzureKeyVault => with_feature!("azure", azure::connect),
+        ProviderKind::Fake => {
+            Some(|store, _, _| Box::pin(async { Ok(Box::new(fake::Fake::new(store)) as _) }))
+        }
+        ProviderKind::GcpSecretManager => with_feature!("gcp", gcp::connect),
+        ProviderKind::Kubernetes => {
+            Some(|store, identity, own| Box::pin(kubernetes::connect(store, identity, own)))
+        }
+        ProviderKind::Vault => with_feature!("vault", vault::connect),
+        // Also `openBao`: the operator reads it by other rules than `vault`.
+        ProviderKind::Other(_) => None,
+    };
+    client.ok_or_else(|| unsupported(provider))
+}
+
+fn unsupported(provider: &ProviderKind) -> Unread {
+    let facts = provider.facts();
+    let text = match (facts.name.as_ref(), facts.feature) {
+        ("", _) => "the store has no provider".to_owned(),
+        (name, Some(feature)) => {
+            format!("this build does not support the provider `{name}` (Cargo feature `{feature}`)")
+        }
+        (name, None) => format!("the provider `{name}` is not supported"),
     };
     Unread::store(unread::UNSUPPORTED, text)
 }

@@ -21,7 +21,11 @@ pub use self::{
     conditions::{Admission, Condition, LabelSelector, Requirement, admits},
     origin::{InvalidOrigin, Origin, may_go_to},
 };
-use eso_model::{StoreKey, expected::why};
+use eso_model::{
+    StoreKey,
+    expected::why,
+    provider::{Identity, ProviderKind},
+};
 
 use super::answer::{Unread, unread};
 
@@ -55,9 +59,8 @@ pub struct Rules {
 #[derive(Clone, Copy)]
 pub struct Asked<'a> {
     pub store: &'a StoreKey,
-    /// The provider's key in the spec.
-    pub provider: &'a str,
-    /// The object under that key.
+    pub provider: &'a ProviderKind,
+    /// The object under the provider's key in the spec.
     pub settings: &'a Json,
     /// The namespaces that it serves, if it is a ClusterSecretStore.
     pub conditions: &'a [Condition],
@@ -85,10 +88,14 @@ impl Rules {
         if let Err(refused) = check_namespace(asked, namespace, labels) {
             return Decision::Refused(refused);
         }
+        let identity = asked.provider.facts().identity;
+        match identity {
+            Identity::NotNeeded => return Decision::Store,
+            Identity::Unknown => return Decision::Refused(crate::unsupported(asked.provider)),
+            Identity::NamedOrOperator(_) | Identity::ServiceAccount => {}
+        }
         let named = self.stores.get(asked.store).copied();
         match (named.unwrap_or(self.credentials), asked.store) {
-            // The data is part of the store itself.
-            _ if asked.provider == "fake" => Decision::Store,
             (Credentials::Ambient, StoreKey::Namespaced { .. })
                 if !self.namespaced_stores && named.is_none() =>
             {
@@ -99,12 +106,10 @@ impl Rules {
                 ))
             }
             (Credentials::Ambient, _) if named.is_none() => {
-                refuse_wider_access(asked).map_or(Decision::Ambient, Decision::Refused)
+                refuse_wider_access(asked, &identity).map_or(Decision::Ambient, Decision::Refused)
             }
             (Credentials::Ambient, _) => Decision::Ambient,
-            (Credentials::Store, _) if has_identity(asked.provider, asked.settings) => {
-                Decision::Store
-            }
+            (Credentials::Store, _) if is_named(&identity, asked.settings) => Decision::Store,
             (Credentials::Store, _) => Decision::Refused(Unread::store(
                 unread::CONTROLLER_IDENTITY,
                 format!(
@@ -117,9 +122,9 @@ impl Rules {
 }
 
 /// Returns an error if the job's own credentials may read more than the operator does for this ExternalSecret.
-fn refuse_wider_access(asked: Asked<'_>) -> Option<Unread> {
+fn refuse_wider_access(asked: Asked<'_>, identity: &Identity) -> Option<Unread> {
     let key = asked.store;
-    let whose = if asked.provider == "kubernetes" {
+    let whose = if matches!(identity, Identity::ServiceAccount) {
         "with a service account of that cluster"
     } else if is_referent(key, asked.settings) {
         "with credentials of the ExternalSecret's namespace"
@@ -133,6 +138,15 @@ fn refuse_wider_access(asked: Asked<'_>) -> Option<Unread> {
              or `{key}: ambient` to use the job's own credentials"
         ),
     ))
+}
+
+/// True if the store names the identity that it is read with, so that the operator does not use its own Pod's.
+fn is_named(identity: &Identity, settings: &Json) -> bool {
+    match identity {
+        Identity::NamedOrOperator(names) => names(settings),
+        Identity::ServiceAccount | Identity::NotNeeded => true,
+        Identity::Unknown => false,
+    }
 }
 
 fn check_namespace(
@@ -164,44 +178,6 @@ fn check_namespace(
             format!("a namespace condition of {key} is not understood"),
         ),
     })
-}
-
-/// True if the store names an identity, so that the operator does not use its own Pod's.
-fn has_identity(provider: &str, settings: &Json) -> bool {
-    let has = |pointer: &str| {
-        settings
-            .pointer(pointer)
-            .is_some_and(|value| !value.is_null())
-    };
-    let any = |pointers: &[&str]| pointers.iter().any(|pointer| has(pointer));
-    match provider {
-        "aws" => any(&["/auth/secretRef", "/auth/jwt/serviceAccountRef"]),
-        "azurekv" => match settings["authType"].as_str() {
-            Some("ManagedIdentity") => false,
-            Some("WorkloadIdentity") => has("/serviceAccountRef"),
-            _ => has("/authSecretRef"),
-        },
-        "gcpsm" => any(&[
-            "/auth/secretRef",
-            "/auth/workloadIdentity/serviceAccountRef",
-            "/auth/workloadIdentityFederation",
-        ]),
-        "vault" => {
-            let Some(methods) = settings["auth"].as_object() else {
-                return false;
-            };
-            methods.iter().any(|(method, of)| match method.as_str() {
-                _ if of.is_null() => false,
-                "namespace" => false,
-                "kubernetes" => !of["serviceAccountRef"].is_null() || !of["secretRef"].is_null(),
-                "iam" => !of["secretRef"].is_null() || !of["jwt"].is_null(),
-                "gcp" => !of["secretRef"].is_null() || !of["workloadIdentity"].is_null(),
-                _ => true,
-            })
-        }
-        // Without `auth` a Kubernetes store is read anonymously. For an unknown provider the result has no effect.
-        _ => true,
-    }
 }
 
 /// True if the store's own credentials depend on the ExternalSecret's namespace: a ClusterSecretStore with a reference without a

@@ -46,11 +46,7 @@ async fn answers(world: &World, store: &str, settings: &Value, keys: &[&str]) ->
     let own = read_only_cluster().await;
     let key: StoreKey = store.parse().expect("a store");
     let resolver = Resolver::new(own.clone(), key.clone(), &world.namespace);
-    let store = StoreSettings {
-        key,
-        provider: "kubernetes".to_owned(),
-        settings: settings.clone(),
-    };
+    let store = StoreSettings::new(key, "kubernetes", settings.clone());
     let provider = match open(&store, Identity::Store(&resolver), &own).await {
         Ok(provider) => provider,
         Err(unread) => return vec![unread.why.to_string()],

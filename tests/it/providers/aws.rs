@@ -31,13 +31,13 @@ fn store(more: &Json) -> StoreSettings {
     for (key, value) in more.as_object().expect("settings") {
         settings[key] = value.clone();
     }
-    StoreSettings {
-        key: StoreKey::Cluster {
+    StoreSettings::new(
+        StoreKey::Cluster {
             name: "aws".to_owned(),
         },
-        provider: "aws".to_owned(),
+        "aws",
         settings,
-    }
+    )
 }
 
 fn ambient(url: &str) -> Ambient {

@@ -88,13 +88,13 @@ fn store(more: &Json) -> StoreSettings {
     for (key, value) in more.as_object().expect("settings") {
         settings[key] = value.clone();
     }
-    StoreSettings {
-        key: StoreKey::Cluster {
+    StoreSettings::new(
+        StoreKey::Cluster {
             name: "gcp".to_owned(),
         },
-        provider: "gcpsm".to_owned(),
+        "gcpsm",
         settings,
-    }
+    )
 }
 
 /// A connection, and the key file that it needs for later logins.

@@ -47,20 +47,11 @@ pub(super) fn reader_with(
 fn paced(sandbox: &Sandbox, stores: &[(&str, &str, Json)], rules: Rules, pace: &Pace) -> Reader {
     let stores = stores.iter().map(|(key, provider, settings)| {
         let key = key.parse::<eso_model::StoreKey>().unwrap();
+        let store = StoreSettings::new(key.clone(), provider, settings.clone());
         let source = Source {
-            settings: StoreSettings {
-                key: key.clone(),
-                provider: (*provider).to_owned(),
-                settings: settings.clone(),
-            },
             conditions: serde_json::from_value(settings["conditions"].clone()).unwrap_or_default(),
-            quota: QuotaKey {
-                provider: (*provider).to_owned(),
-                account: settings["server"]["url"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .to_owned(),
-            },
+            quota: store.provider.quota(settings),
+            settings: store,
         };
         (key, Ok(source))
     });

@@ -80,11 +80,7 @@ pub(super) fn resolver(sandbox: &Sandbox, store: &str, namespace: &str) -> Resol
 }
 
 pub(super) fn kubernetes(store: &str, settings: Json) -> StoreSettings {
-    StoreSettings {
-        key: store.parse().unwrap(),
-        provider: "kubernetes".to_owned(),
-        settings,
-    }
+    StoreSettings::new(store.parse().unwrap(), "kubernetes", settings)
 }
 
 /// A rate limiter that never waits. It only counts calls.

@@ -21,13 +21,13 @@ fn rate() -> Rate {
 }
 
 fn store(settings: Value) -> StoreSettings {
-    StoreSettings {
-        key: StoreKey::Cluster {
+    StoreSettings::new(
+        StoreKey::Cluster {
             name: "vault".to_owned(),
         },
-        provider: "vault".to_owned(),
+        "vault",
         settings,
-    }
+    )
 }
 
 /// Reads as the job, with these environment variables.

@@ -19,13 +19,13 @@ use super::support::{
 use crate::support::eventually;
 
 fn settings(name: &str, provider: &str) -> StoreSettings {
-    StoreSettings {
-        key: StoreKey::Cluster {
+    StoreSettings::new(
+        StoreKey::Cluster {
             name: name.to_owned(),
         },
-        provider: provider.to_owned(),
-        settings: json!({}),
-    }
+        provider,
+        json!({}),
+    )
 }
 
 fn store(name: &str, provider: &str, annotations: Value) -> Value {

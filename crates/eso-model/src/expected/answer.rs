@@ -5,30 +5,12 @@ use std::collections::BTreeMap;
 use secret::Value;
 
 use super::verdict::{Failure, Unverifiable};
-
-/// The providers whose rules are implemented.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Provider {
-    /// AWS Secrets Manager.
-    AwsSecretsManager,
-    /// AWS Systems Manager Parameter Store.
-    AwsParameterStore,
-    /// Azure Key Vault.
-    AzureKeyVault,
-    /// Google Cloud Secret Manager.
-    GcpSecretManager,
-    /// The KV engines of Vault and of OpenBao.
-    Vault,
-    /// Another Kubernetes namespace or cluster.
-    Kubernetes,
-    /// The operator's own provider for tests.
-    Fake,
-}
+use crate::provider::ProviderKind;
 
 /// The answer to a read. It borrows its content, because many ExternalSecrets read the same secret.
 #[derive(Clone)]
 pub struct Answer<'a> {
-    pub provider: Provider,
+    pub provider: &'a ProviderKind,
     pub content: Content<'a>,
 }
 

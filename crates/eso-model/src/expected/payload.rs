@@ -5,61 +5,68 @@ use std::collections::BTreeMap;
 use secret::Value;
 
 use super::{
-    answer::{Provider, Raw},
+    answer::Raw,
     json::{MARSHAL, both, check_floats, parse, path, strings, strings_or_null},
     keys::Keys,
     kubernetes,
     spec::{MetadataPolicy, RemoteRef},
     verdict::{Failure, NotComputable, why},
 };
-use crate::gojson::{self, Node, Numbers, Shape};
+use crate::{
+    gojson::{self, Node, Numbers, Shape},
+    provider::{Metadata, Payload, Property, ProviderKind, Rules},
+};
 
 /// `GetSecret`.
 pub(super) fn get_secret(
-    provider: Provider,
+    provider: &ProviderKind,
     raw: &Raw,
     remote: &RemoteRef,
 ) -> Result<Value, NotComputable> {
-    if provider == Provider::Kubernetes {
+    let rules = provider.rules();
+    if rules.payload == Payload::Keys {
         return kubernetes::get_secret(raw, remote);
     }
-    if remote.metadata_policy == MetadataPolicy::Fetch && provider != Provider::Fake {
-        return metadata(provider, raw, remote);
+    if remote.metadata_policy == MetadataPolicy::Fetch && rules.metadata != Metadata::Ignored {
+        return metadata(rules, raw, remote);
     }
-    check_azure_kind(provider, remote)?;
-    let whole = whole(provider, raw)?;
+    if rules.keys_have_kinds {
+        check_kind(remote)?;
+    }
+    let whole = whole(rules, raw)?;
     if remote.property.is_empty() {
         return Ok(whole);
     }
-    property(provider, whole.expose(), &remote.property)
+    property(rules, whole.expose(), &remote.property)
 }
 
 /// `GetSecretMap`.
 pub(super) fn get_secret_map(
-    provider: Provider,
+    provider: &ProviderKind,
     raw: &Raw,
     remote: &RemoteRef,
 ) -> Result<Keys, NotComputable> {
+    let rules = provider.rules();
     let fetch = remote.metadata_policy == MetadataPolicy::Fetch;
-    if provider == Provider::Kubernetes {
+    if rules.payload == Payload::Keys {
         return kubernetes::get_secret_map(raw, remote);
     }
-    if provider == Provider::AzureKeyVault && azure_kind(&remote.key).is_some() {
+    if rules.keys_have_kinds && kind(&remote.key).is_some() {
         return Err(Failure::Refused.into());
     }
-    if fetch && matches!(provider, Provider::AzureKeyVault | Provider::Vault) {
+    if fetch && rules.metadata == Metadata::IncompleteTags {
         return Err(NotComputable::unverifiable(why::METADATA));
     }
     let value = get_secret(provider, raw, remote)?;
     let document = parse(value.expose())?;
     let members = document.members().ok_or(Failure::NotAnObject)?;
-    if provider == Provider::Vault {
+    if rules.payload == Payload::Json {
         check_floats(&document)?;
     }
     Ok(members
         .into_iter()
         .map(|(key, node)| {
-            let value = if provider == Provider::Vault {
+            let value = if rules.payload == Payload::Json {
                 gojson::byte_value(node, Numbers::Float64)
             } else {
                 as_written(node)
@@ -80,9 +87,9 @@ fn as_written(node: &Node<'_>) -> Value {
 }
 
 /// Returns the whole value.
-pub(super) fn whole(provider: Provider, raw: &Raw) -> Result<Value, NotComputable> {
-    match (provider, raw) {
-        (Provider::Vault, Raw::Json(text)) => {
+pub(super) fn whole(rules: Rules, raw: &Raw) -> Result<Value, NotComputable> {
+    match (rules.payload, raw) {
+        (Payload::Json, Raw::Json(text)) => {
             let document = parse(text.expose())?;
             match document.shape {
                 Shape::Null => Err(Failure::NotFound.into()),
@@ -92,51 +99,42 @@ pub(super) fn whole(provider: Provider, raw: &Raw) -> Result<Value, NotComputabl
                 }
             }
         }
-        (Provider::Kubernetes, Raw::Keys(keys)) => Ok(strings(keys, false)),
+        (Payload::Keys, Raw::Keys(keys)) => Ok(strings(keys, false)),
         // The operator cannot distinguish an empty payload from a missing one.
-        (Provider::GcpSecretManager, Raw::Bytes(value)) if value.expose().is_empty() => {
+        (Payload::Bytes, Raw::Bytes(value))
+            if rules.empty_is_missing && value.expose().is_empty() =>
+        {
             Err(Failure::NoValue.into())
         }
-        (provider, Raw::Bytes(value))
-            if !matches!(provider, Provider::Vault | Provider::Kubernetes) =>
-        {
-            Ok(value.duplicate())
-        }
+        (Payload::Bytes, Raw::Bytes(value)) => Ok(value.duplicate()),
         _ => Err(NotComputable::unverifiable(why::PROVIDER)),
     }
 }
 
 /// Returns a property of the value. Depending on the provider, a key with the exact name or the path has priority.
-fn property(provider: Provider, text: &[u8], property: &str) -> Result<Value, NotComputable> {
+fn property(rules: Rules, text: &[u8], property: &str) -> Result<Value, NotComputable> {
     let escaped = property.replace('.', r"\.");
     let dotted = property.contains('.');
-    let found = match provider {
-        Provider::Vault => match literal(text, property)? {
+    let escaped_first = |first: bool| match first.then(|| path(text, &escaped)).transpose()? {
+        Some(Some(value)) => Ok(Some(value)),
+        None | Some(None) => path(text, property),
+    };
+    let found = match rules.property {
+        Property::MemberThenPath => match literal(text, property)? {
             Some(value) => Some(value),
             None => path(text, property)?,
         },
-        Provider::AzureKeyVault => match path(text, property)? {
+        Property::PathThenEscaped => match path(text, property)? {
             None if dotted => path(text, &escaped)?,
             found => found,
         },
-        Provider::Fake => return path(text, property)?.ok_or_else(|| Failure::NotFound.into()),
-        Provider::AwsSecretsManager
-        | Provider::AwsParameterStore
-        | Provider::GcpSecretManager
-        | Provider::Kubernetes => {
-            let mut literal_first = dotted;
-            if provider == Provider::GcpSecretManager {
-                parse(text)?;
-                literal_first &= !property.starts_with('.');
-            }
-            match if literal_first {
-                path(text, &escaped)?
-            } else {
-                None
-            } {
-                Some(value) => Some(value),
-                None => path(text, property)?,
-            }
+        Property::PathOrAbsent => {
+            return path(text, property)?.ok_or_else(|| Failure::NotFound.into());
+        }
+        Property::EscapedThenPath => escaped_first(dotted)?,
+        Property::EscapedThenPathOfJson => {
+            parse(text)?;
+            escaped_first(dotted && !property.starts_with('.'))?
         }
     };
     found.ok_or_else(|| Failure::NoProperty.into())
@@ -153,38 +151,36 @@ fn literal(text: &[u8], property: &str) -> Result<Option<Value>, NotComputable> 
 
 /// Returns the prefix of the key that selects a kind of Azure object (`key/…`, `cert/…`, or an unsupported one), unless
 /// it is `secret/`.
-fn azure_kind(key: &str) -> Option<&str> {
+fn kind(key: &str) -> Option<&str> {
     let (kind, _) = key.split_once('/')?;
     (kind != "secret").then_some(kind)
 }
 
-fn check_azure_kind(provider: Provider, remote: &RemoteRef) -> Result<(), NotComputable> {
-    match azure_kind(&remote.key) {
-        Some("key" | "cert") if provider == Provider::AzureKeyVault => {
-            Err(NotComputable::unverifiable(why::KIND))
-        }
-        Some(_) if provider == Provider::AzureKeyVault => Err(Failure::Refused.into()),
-        _ => Ok(()),
+fn check_kind(remote: &RemoteRef) -> Result<(), NotComputable> {
+    match kind(&remote.key) {
+        Some("key" | "cert") => Err(NotComputable::unverifiable(why::KIND)),
+        Some(_) => Err(Failure::Refused.into()),
+        None => Ok(()),
     }
 }
 
 /// `metadataPolicy: Fetch`.
-fn metadata(provider: Provider, raw: &Raw, remote: &RemoteRef) -> Result<Value, NotComputable> {
-    match (provider, raw) {
-        (Provider::AwsSecretsManager | Provider::AwsParameterStore, Raw::Tags(tags)) => {
+fn metadata(rules: Rules, raw: &Raw, remote: &RemoteRef) -> Result<Value, NotComputable> {
+    match (rules.metadata, raw) {
+        (Metadata::Tags, Raw::Tags(tags)) => {
             let text = strings(tags, true);
             if remote.property.is_empty() {
                 return Ok(text);
             }
-            property(provider, text.expose(), &remote.property)
+            property(rules, text.expose(), &remote.property)
         }
         // Later versions of the operator add their own entries, so only existing tags are certain.
-        (Provider::AzureKeyVault | Provider::Vault, Raw::Tags(tags)) => tags
+        (Metadata::IncompleteTags, Raw::Tags(tags)) => tags
             .get(&remote.property)
             .map(Value::duplicate)
             .ok_or_else(|| NotComputable::unverifiable(why::METADATA)),
         (
-            Provider::GcpSecretManager,
+            Metadata::LabelsAndAnnotations,
             Raw::Metadata {
                 labels,
                 annotations,

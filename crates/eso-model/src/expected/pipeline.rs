@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use secret::Value;
 
 use super::{
-    answer::{Answer, Content, Provider},
+    answer::{Answer, Content},
     decode::{check_null_bytes, decode},
     keys::{self, Keys},
     payload,
@@ -18,6 +18,7 @@ use super::{
     templates::Templates,
     verdict::{Effect, Expected, Failure, NotComputable, Unverifiable, WouldFail, why},
 };
+use crate::provider::{Absence, ProviderKind};
 
 /// The maximum total size of a Secret's values, in bytes.
 const MAX_DATA_BYTES: usize = 1 << 20;
@@ -179,7 +180,7 @@ impl<'a, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'_, A, T> {
         let answer = (self.answers)(&read.ok_or(Failure::Refused)?);
         match answer.content {
             Content::Many(found) => search::get_all(answer.provider, found, find),
-            Content::NotFound if answer.provider == Provider::Vault => {
+            Content::NotFound if answer.provider.rules().recognises_absent_search => {
                 Err(Failure::NotFound.into())
             }
             Content::NotFound => Err(Failure::NotFoundError.into()),
@@ -251,18 +252,15 @@ fn decoded(
 
 /// Returns the error for an absent secret. Whether the operator recognises it as absent depends on the provider and on
 /// the kind of read.
-fn absent(provider: Provider, remote: &RemoteRef, whole: bool) -> NotComputable {
+fn absent(provider: &ProviderKind, remote: &RemoteRef, whole: bool) -> NotComputable {
     let fetch = remote.metadata_policy == MetadataPolicy::Fetch;
-    let is_error = match provider {
-        Provider::Kubernetes => !whole,
-        Provider::AwsSecretsManager | Provider::Vault => fetch,
-        Provider::AwsParameterStore if fetch => {
+    let is_error = match provider.rules().absence {
+        Absence::ErrorForKeys => !whole,
+        Absence::ErrorForMetadata => fetch,
+        Absence::UnknownForMetadata if fetch => {
             return NotComputable::unverifiable(why::METADATA);
         }
-        Provider::AwsParameterStore
-        | Provider::AzureKeyVault
-        | Provider::GcpSecretManager
-        | Provider::Fake => false,
+        Absence::UnknownForMetadata | Absence::Recognised => false,
     };
     if is_error {
         Failure::NotFoundError.into()

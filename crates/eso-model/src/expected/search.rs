@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{
-    answer::{Provider, Raw},
+    answer::Raw,
     go_regex::GoRegex,
     keys::{self, Keys},
     payload,
     spec::Find,
     verdict::{Failure, NotComputable, why},
 };
+use crate::provider::{ProviderKind, Search};
 
 /// What a provider uses for a search. It may ignore some of the criteria.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,22 +28,21 @@ pub enum Operator<'a> {
 impl<'a> Operator<'a> {
     /// Returns what the provider uses for this `find`, or None if it rejects it.
     pub fn of(
-        provider: Provider,
+        provider: &ProviderKind,
         name: Option<&'a str>,
         tags: Option<&BTreeMap<String, String>>,
     ) -> Option<Self> {
         let tagged = tags.is_some_and(|tags| !tags.is_empty());
-        match provider {
-            Provider::AwsSecretsManager | Provider::GcpSecretManager => {
-                name.map(Self::Name).or(tagged.then_some(Self::Tags))
-            }
-            Provider::AwsParameterStore => name
+        match provider.rules().search {
+            Search::NameElseTags => name.map(Self::Name).or(tagged.then_some(Self::Tags)),
+            Search::NameElseAnyTags => name
                 .map(Self::Name)
                 .or(tags.is_some().then_some(Self::Tags)),
-            Provider::Vault => Some(name.map_or(Self::Tags, Self::Name)),
-            Provider::Kubernetes if tags.is_some() => Some(Self::Tags),
-            Provider::Kubernetes | Provider::Fake => name.map(Self::Name),
-            Provider::AzureKeyVault => Some(match (name.filter(|name| !name.is_empty()), tagged) {
+            Search::NameElseTagsOrAll => Some(name.map_or(Self::Tags, Self::Name)),
+            Search::TagsElseName if tags.is_some() => Some(Self::Tags),
+            Search::TagsElseName | Search::Name => name.map(Self::Name),
+            Search::Unknown => None,
+            Search::NameAndTags => Some(match (name.filter(|name| !name.is_empty()), tagged) {
                 (Some(name), true) => Self::NameAndTags(name),
                 (Some(name), false) => Self::Name(name),
                 (None, true) => Self::Tags,
@@ -54,7 +54,7 @@ impl<'a> Operator<'a> {
 
 /// Computes the result of the operator's `GetAllSecrets`.
 pub(super) fn get_all(
-    provider: Provider,
+    provider: &ProviderKind,
     found: &BTreeMap<String, Raw>,
     find: &Find,
 ) -> Result<Keys, NotComputable> {
@@ -66,20 +66,15 @@ pub(super) fn get_all(
         }
         Operator::Tags | Operator::All => None,
     };
+    let rules = provider.rules();
     let mut keys = Keys::new();
     for (name, raw) in found {
         if regexp.as_ref().is_none_or(|regexp| regexp.is_match(name)) {
-            keys.insert(name.clone(), payload::whole(provider, raw)?);
+            keys.insert(name.clone(), payload::whole(rules, raw)?);
         }
     }
-    Ok(match provider {
-        // These providers convert the keys themselves, before any rewrite.
-        Provider::GcpSecretManager | Provider::Kubernetes | Provider::Fake => {
-            keys::convert(keys, find.conversion_strategy)?
-        }
-        Provider::AwsSecretsManager
-        | Provider::AwsParameterStore
-        | Provider::AzureKeyVault
-        | Provider::Vault => keys,
-    })
+    if rules.converts_found_keys {
+        return Ok(keys::convert(keys, find.conversion_strategy)?);
+    }
+    Ok(keys)
 }

@@ -39,7 +39,7 @@ fn decided_with(
 ) -> String {
     let asked = Asked {
         store: &store.parse().unwrap(),
-        provider,
+        provider: &ProviderKind::of(provider, settings),
         settings,
         conditions,
     };
@@ -147,7 +147,7 @@ fn unreadable_labels_name_the_missing_permission() {
             .unwrap();
     let asked = Asked {
         store: &SHARED.parse().unwrap(),
-        provider: "vault",
+        provider: &ProviderKind::Vault,
         settings: &vault(),
         conditions: &conditions,
     };

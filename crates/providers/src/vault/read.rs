@@ -6,7 +6,10 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use eso_model::expected::{self, Failure, GoRegex, Operator, Raw, why};
+use eso_model::{
+    ProviderKind,
+    expected::{Failure, GoRegex, Operator, Raw, why},
+};
 use futures::future::{BoxFuture, join_all, try_join_all};
 use secret::Value;
 use tokio::sync::Mutex;
@@ -156,7 +159,7 @@ impl Reader {
         if self.paths.version == Version::V1 && tags.is_some() {
             return Err(fails(Failure::Refused));
         }
-        let name = match Operator::of(expected::Provider::Vault, name, tags) {
+        let name = match Operator::of(&ProviderKind::Vault, name, tags) {
             Some(Operator::Name(regexp)) => Some(
                 GoRegex::new(regexp)
                     .map_err(|_| Unread::secret(why::REGEXP, "find.name.regexp"))?,

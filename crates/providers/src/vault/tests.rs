@@ -61,13 +61,13 @@ async fn vault(
         environment,
         endpoints: vec![server.to_owned()],
     };
-    let store = StoreSettings {
-        key: StoreKey::Cluster {
+    let store = StoreSettings::new(
+        StoreKey::Cluster {
             name: "vault".to_owned(),
         },
-        provider: "vault".to_owned(),
+        "vault",
         settings,
-    };
+    );
     connect(&store, Identity::Ambient(&ambient)).await
 }
 
@@ -500,13 +500,13 @@ async fn ca_bundle_of_the_store_is_used() {
 #[tokio::test]
 async fn job_token_is_sent_only_to_servers_in_the_policy() {
     let double = Double::plain(|_| data("v")).await;
-    let store = StoreSettings {
-        key: StoreKey::Cluster {
+    let store = StoreSettings::new(
+        StoreKey::Cluster {
             name: "vault".to_owned(),
         },
-        provider: "vault".to_owned(),
-        settings: json!({"server": format!("http://{}", double.address), "path": "secret"}),
-    };
+        "vault",
+        json!({"server": format!("http://{}", double.address), "path": "secret"}),
+    );
     let ambient = Ambient {
         environment: BTreeMap::from([("VAULT_TOKEN".to_owned(), "t0ken".to_owned())]),
         endpoints: vec!["https://vault.corp:8200".to_owned()],

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use eso_model::expected::{self, Answer, NoTemplates, NotComputable, Spec, expected, reads};
+use eso_model::{
+    ProviderKind,
+    expected::{self, Answer, NoTemplates, NotComputable, Spec, expected, reads},
+};
 use providers::RateLimiter;
 use serde_json::{Value, json};
 
@@ -119,7 +122,7 @@ async fn ours(
     let wanted: Vec<_> = reads.iter().map(|read| read.what.clone()).collect();
     let answers = vault.read(&wanted, &RateLimiter::new(rate())).await;
     let answer = |read: &expected::Read| Answer {
-        provider: expected::Provider::Vault,
+        provider: &ProviderKind::Vault,
         content: answers[reads.iter().position(|it| it == read).expect("a read")].content(),
     };
     match expected(&spec, answer, &NoTemplates) {

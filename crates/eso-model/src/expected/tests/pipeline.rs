@@ -7,6 +7,7 @@ use secret::Value;
 use serde_json::json;
 
 use super::{super::*, world::*};
+use crate::ProviderKind;
 use crate::gjson;
 
 #[test]
@@ -242,12 +243,12 @@ proptest! {
             "data": [{"secretKey": "a", "remoteRef": {"key": "x", "property": property, "decodingStrategy": "Auto"}}],
             "dataFrom": [{"extract": {"key": "x"}}],
         });
-        for provider in [Provider::AwsSecretsManager, Provider::Vault, Provider::Kubernetes] {
-            let mut world = World::new(provider, &[]);
+        for provider in [ProviderKind::SecretsManager, ProviderKind::Vault, ProviderKind::Kubernetes] {
+            let mut world = World::new(provider.clone(), &[]);
             let value = Value::from(&*value);
-            world.secrets.insert("x", if provider == Provider::Vault {
+            world.secrets.insert("x", if provider == ProviderKind::Vault {
                 Raw::Json(value)
-            } else if provider == Provider::Kubernetes {
+            } else if provider == ProviderKind::Kubernetes {
                 Raw::Keys(BTreeMap::from([("a".to_owned(), value)]))
             } else {
                 Raw::Bytes(value)

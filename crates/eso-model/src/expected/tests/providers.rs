@@ -6,6 +6,7 @@ use secret::{RunKey, Value};
 use serde_json::json;
 
 use super::{super::*, world::*};
+use crate::ProviderKind;
 use crate::digest::Algorithm;
 
 #[test]
@@ -17,17 +18,17 @@ fn absent_secrets_are_recognised_depending_on_provider() {
     };
     let data = |policy: &str| json!({"data": [{"secretKey": "a", "remoteRef": {"key": "gone", "metadataPolicy": policy}}]});
     let extract = json!({"dataFrom": [{"extract": {"key": "gone"}}]});
-    assert_eq!(lenient(Provider::AwsSecretsManager, data("None")), "");
+    assert_eq!(lenient(ProviderKind::SecretsManager, data("None")), "");
     assert_eq!(
-        lenient(Provider::Kubernetes, data("None")),
+        lenient(ProviderKind::Kubernetes, data("None")),
         "fails not-found (spec.data[0])"
     );
-    assert_eq!(lenient(Provider::Kubernetes, extract), "");
+    assert_eq!(lenient(ProviderKind::Kubernetes, extract), "");
     assert_eq!(
-        lenient(Provider::Vault, data("Fetch")),
+        lenient(ProviderKind::Vault, data("Fetch")),
         "fails not-found (spec.data[0])"
     );
-    assert_eq!(lenient(Provider::GcpSecretManager, data("Fetch")), "");
+    assert_eq!(lenient(ProviderKind::GcpSecretManager, data("Fetch")), "");
 }
 
 #[test]
@@ -37,9 +38,12 @@ fn missing_property_counts_as_absent_secret_only_for_fake() {
         "data": [{"secretKey": "a", "remoteRef": {"key": "x", "property": "gone"}}],
     });
     let secrets = [("x", r#"{"a":1}"#)];
-    assert_eq!(World::new(Provider::Fake, &secrets).data(json.clone()), "");
     assert_eq!(
-        World::new(Provider::AzureKeyVault, &secrets).data(json),
+        World::new(ProviderKind::Fake, &secrets).data(json.clone()),
+        ""
+    );
+    assert_eq!(
+        World::new(ProviderKind::AzureKeyVault, &secrets).data(json),
         "fails no-property (spec.data[0])"
     );
 }
@@ -52,14 +56,14 @@ fn some_providers_convert_search_results_before_rewrite() {
     }]});
     let found = [("db/a", "1"), ("web/a", "2")];
     let data = |provider| World::new(provider, &[]).finds(&found).data(json.clone());
-    assert_eq!(data(Provider::GcpSecretManager), "xa=1");
-    assert_eq!(data(Provider::AwsSecretsManager), "xa=1");
+    assert_eq!(data(ProviderKind::GcpSecretManager), "xa=1");
+    assert_eq!(data(ProviderKind::SecretsManager), "xa=1");
     let mut json = json;
     json["dataFrom"][0]["rewrite"][0]["regexp"]["source"] = json!("_");
     let data = |provider| World::new(provider, &[]).finds(&found).data(json.clone());
-    assert_eq!(data(Provider::Fake), "dbxa=1");
+    assert_eq!(data(ProviderKind::Fake), "dbxa=1");
     assert_eq!(
-        data(Provider::AwsSecretsManager),
+        data(ProviderKind::SecretsManager),
         "fails invalid-key (spec.dataFrom[0])"
     );
 }
@@ -69,30 +73,30 @@ fn search_criteria_depend_on_provider() {
     let tags = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
     let of = |provider, name, tagged: bool| Operator::of(provider, name, tagged.then_some(&tags));
     assert_eq!(
-        of(Provider::AwsSecretsManager, Some("x"), true),
+        of(&ProviderKind::SecretsManager, Some("x"), true),
         Some(Operator::Name("x"))
     );
-    assert_eq!(of(Provider::AwsSecretsManager, None, false), None);
+    assert_eq!(of(&ProviderKind::SecretsManager, None, false), None);
     assert_eq!(
-        of(Provider::AzureKeyVault, Some("x"), true),
+        of(&ProviderKind::AzureKeyVault, Some("x"), true),
         Some(Operator::NameAndTags("x"))
     );
     assert_eq!(
-        of(Provider::AzureKeyVault, None, false),
+        of(&ProviderKind::AzureKeyVault, None, false),
         Some(Operator::All)
     );
     assert_eq!(
-        of(Provider::Kubernetes, Some("x"), true),
+        of(&ProviderKind::Kubernetes, Some("x"), true),
         Some(Operator::Tags)
     );
-    assert_eq!(of(Provider::Fake, None, true), None);
-    assert_eq!(of(Provider::Vault, None, false), Some(Operator::Tags));
+    assert_eq!(of(&ProviderKind::Fake, None, true), None);
+    assert_eq!(of(&ProviderKind::Vault, None, false), Some(Operator::Tags));
 }
 
 #[test]
 fn azure_certificates_and_keys_are_not_supported() {
     let world = World::new(
-        Provider::AzureKeyVault,
+        ProviderKind::AzureKeyVault,
         &[("cert/a", "x"), ("secret/a", "1"), ("odd/a", "x")],
     );
     let data =
@@ -117,13 +121,13 @@ fn metadata_policy_fetch_reads_tags() {
         }}]}))
     };
     assert_eq!(
-        data(Provider::AwsSecretsManager, ""),
+        data(ProviderKind::SecretsManager, ""),
         r#"a={"a.b":"\u003c1\u003e"}"#
     );
-    assert_eq!(data(Provider::AwsParameterStore, "a.b"), "a=<1>");
-    assert_eq!(data(Provider::AzureKeyVault, "a.b"), "a=<1>");
+    assert_eq!(data(ProviderKind::ParameterStore, "a.b"), "a=<1>");
+    assert_eq!(data(ProviderKind::AzureKeyVault, "a.b"), "a=<1>");
     assert_eq!(
-        data(Provider::Vault, ""),
+        data(ProviderKind::Vault, ""),
         "unverifiable metadata (spec.data[0])"
     );
 }

@@ -18,7 +18,10 @@ use super::super::{
     rewrite::rewrite,
     *,
 };
-use crate::digest::Algorithm;
+use crate::{
+    digest::Algorithm,
+    provider::{Payload, ProviderKind},
+};
 
 type Encoded = BTreeMap<String, String>;
 
@@ -107,12 +110,12 @@ impl Case {
         let input = || Value::new(bytes(&self.r#in));
         match self.r#fn.as_str() {
             "get" => value(payload::get_secret(
-                self.provider(),
+                &self.provider(),
                 &self.raw(),
                 &self.remote(),
             )),
             "map" => map(payload::get_secret_map(
-                self.provider(),
+                &self.provider(),
                 &self.raw(),
                 &self.remote(),
             )),
@@ -151,15 +154,15 @@ impl Case {
         }
     }
 
-    fn provider(&self) -> Provider {
+    fn provider(&self) -> ProviderKind {
         match self.provider.as_str() {
-            "AwsSecretsManager" => Provider::AwsSecretsManager,
-            "AwsParameterStore" => Provider::AwsParameterStore,
-            "AzureKeyVault" => Provider::AzureKeyVault,
-            "GcpSecretManager" => Provider::GcpSecretManager,
-            "Vault" => Provider::Vault,
-            "Kubernetes" => Provider::Kubernetes,
-            "Fake" => Provider::Fake,
+            "AwsSecretsManager" => ProviderKind::SecretsManager,
+            "AwsParameterStore" => ProviderKind::ParameterStore,
+            "AzureKeyVault" => ProviderKind::AzureKeyVault,
+            "GcpSecretManager" => ProviderKind::GcpSecretManager,
+            "Vault" => ProviderKind::Vault,
+            "Kubernetes" => ProviderKind::Kubernetes,
+            "Fake" => ProviderKind::Fake,
             other => panic!("{other}"),
         }
     }
@@ -180,18 +183,14 @@ impl Case {
                 .map(|(key, text)| (key.clone(), Value::from(text.as_str())))
                 .collect()
         };
-        match self.provider() {
+        match self.provider().rules().payload {
             _ if self.args[1] == "true" => Raw::Metadata {
                 labels: texts(&self.labels),
                 annotations: texts(&self.annotations),
             },
-            Provider::Vault => Raw::Json(Value::new(bytes(&self.r#in))),
-            Provider::Kubernetes => Raw::Keys(values(&self.keys)),
-            Provider::AwsSecretsManager
-            | Provider::AwsParameterStore
-            | Provider::AzureKeyVault
-            | Provider::GcpSecretManager
-            | Provider::Fake => Raw::Bytes(Value::new(bytes(&self.r#in))),
+            Payload::Json => Raw::Json(Value::new(bytes(&self.r#in))),
+            Payload::Keys => Raw::Keys(values(&self.keys)),
+            Payload::Bytes | Payload::Unknown => Raw::Bytes(Value::new(bytes(&self.r#in))),
         }
     }
 }

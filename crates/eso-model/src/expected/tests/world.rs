@@ -6,6 +6,7 @@ use secret::Value;
 use serde_json::json;
 
 use super::super::*;
+use crate::ProviderKind;
 
 pub(super) fn spec(spec: &serde_json::Value) -> Spec {
     Spec::parse(spec).unwrap()
@@ -17,13 +18,13 @@ pub(super) fn text(value: &str) -> Raw {
 
 /// A store of one provider: its secrets by remote key. A key that ends in `/` is the result of a search.
 pub(super) struct World {
-    pub(super) provider: Provider,
+    pub(super) provider: ProviderKind,
     pub(super) secrets: BTreeMap<&'static str, Raw>,
     pub(super) found: BTreeMap<String, Raw>,
 }
 
 impl World {
-    pub(super) fn new(provider: Provider, secrets: &[(&'static str, &str)]) -> Self {
+    pub(super) fn new(provider: ProviderKind, secrets: &[(&'static str, &str)]) -> Self {
         let secrets = secrets
             .iter()
             .map(|(key, value)| (*key, text(value)))
@@ -52,7 +53,7 @@ impl World {
             },
         };
         Answer {
-            provider: self.provider,
+            provider: &self.provider,
             content,
         }
     }
@@ -81,5 +82,5 @@ pub(super) fn shown(expected: &Expected) -> String {
 }
 
 pub(super) fn fake(secrets: &[(&'static str, &str)]) -> World {
-    World::new(Provider::Fake, secrets)
+    World::new(ProviderKind::Fake, secrets)
 }

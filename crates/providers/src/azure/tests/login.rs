@@ -240,13 +240,13 @@ async fn operator_identity_is_refused() {
 #[tokio::test]
 async fn job_credentials_are_sent_only_to_azure() {
     let refused = async |more: Json, endpoints: &[&str]| {
-        let store = StoreSettings {
-            key: StoreKey::Cluster {
+        let store = StoreSettings::new(
+            StoreKey::Cluster {
                 name: "azure".to_owned(),
             },
-            provider: "azurekv".to_owned(),
-            settings: settings(&more),
-        };
+            "azurekv",
+            settings(&more),
+        );
         let mut ambient = job(&SECRET);
         ambient.endpoints = endpoints.iter().map(|text| (*text).to_owned()).collect();
         let connected = connect(&store, Identity::Ambient(&ambient)).await;
