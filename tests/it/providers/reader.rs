@@ -5,10 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use eso_model::{
-    QuotaKey,
-    expected::{Content, Read},
-};
+use eso_model::expected::{Content, Read};
 use eso_sync::policy::Pace;
 use pace::rate::Rate;
 use providers::{
