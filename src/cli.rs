@@ -262,13 +262,13 @@ pub struct PlanArgs {
     #[command(flatten)]
     pub select: SelectArgs,
     #[command(flatten)]
-    pub ceilings: CeilingArgs,
-    /// Where what the job owns is kept.
-    #[command(flatten)]
     pub home: LockNamespaceArgs,
-    /// Exit with 1 if anything would be done, as `kubectl diff` does (terraform uses 2)
+    /// Exit with code 1 if the plan contains changes, like `kubectl diff` (terraform uses 2)
     #[arg(long)]
     pub exit_code: bool,
+    // Last, because the help heading of a flattened struct also applies to the flags after it.
+    #[command(flatten)]
+    pub ceilings: CeilingArgs,
 }
 
 /// `drift`
@@ -346,14 +346,13 @@ pub struct SyncArgs {
     pub act: ActArgs,
     #[command(flatten)]
     pub restart_flags: RestartFlags,
-    /// How `--restart` reads providers.
     #[command(flatten)]
     pub providers: ProviderArgs,
-    /// Refuse to sync more than this
-    #[arg(long, value_name = "N")]
+    /// Refuse to sync more than this number of ExternalSecrets
+    #[arg(long, value_name = "N", help_heading = "Ceilings")]
     pub max_syncs: Option<u32>,
-    /// Refuse to restart more than this
-    #[arg(long, value_name = "N")]
+    /// Refuse to restart more than this number of workloads
+    #[arg(long, value_name = "N", help_heading = "Ceilings")]
     pub max_restarts: Option<u32>,
 }
 
@@ -364,7 +363,6 @@ pub struct StatusArgs {
     pub policy: PolicyArgs,
     #[command(flatten)]
     pub select: SelectArgs,
-    /// Where what the job owns is kept.
     #[command(flatten)]
     pub home: LockNamespaceArgs,
     /// Output format
@@ -457,7 +455,7 @@ pub enum StatusOutput {
     Name,
 }
 
-/// Flags without a variable: they say what one call is about.
+/// Flags without an environment variable, because they select what a single call does.
 const SELECTING: [&str; 10] = [
     "all",
     "all_namespaces",
@@ -471,13 +469,13 @@ const SELECTING: [&str; 10] = [
     "store",
 ];
 
-/// The command line, with a variable for each flag: `--max-syncs` is also `ESO_SYNC_MAX_SYNCS`.
+/// Returns the command line definition, with an environment variable for each flag: `ESO_SYNC_MAX_SYNCS` sets `--max-syncs`.
 pub fn command() -> clap::Command {
     use clap::CommandFactory as _;
     with_variables(Cli::command())
 }
 
-/// Reads the command line. Ends the process where it is wrong, or asks for help.
+/// Parses the command line. Exits the process if the command line is invalid or asks for help.
 pub fn parse() -> Cli {
     use clap::FromArgMatches as _;
     let matches = command().get_matches();
@@ -527,14 +525,14 @@ mod tests {
         command().debug_assert();
     }
 
-    /// They are in people's manifests: a flag that is renamed keeps its variable, or the CHANGELOG says so.
+    /// Users' manifests contain these variables. A renamed flag must keep its variable, or the CHANGELOG must mention it.
     #[test]
-    fn the_variables_are_these() {
+    fn flag_variables_do_not_change() {
         insta::assert_snapshot!(flag_variables().join("\n"));
     }
 
     #[test]
-    fn a_flag_that_selects_has_no_variable() {
+    fn selecting_flags_have_no_variable() {
         let command = command();
         let all = || {
             command
@@ -544,7 +542,7 @@ mod tests {
         };
         for id in SELECTING {
             let mut flags = all().filter(|flag| flag.get_id() == id).peekable();
-            assert!(flags.peek().is_some(), "{id} is no flag");
+            assert!(flags.peek().is_some(), "{id} is not a flag");
             assert!(flags.all(|flag| flag.get_env().is_none()), "{id}");
         }
     }

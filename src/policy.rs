@@ -30,39 +30,38 @@ use self::{
 };
 use crate::{inventory::State, pattern::Pattern, selector::Selector};
 
-// The doc comments of sections and fields are the descriptions in the JSON Schema: write them for who writes policies.
+// The doc comments of sections and fields are the descriptions in the JSON Schema. Write them for authors of policies.
 
 /// What eso-sync syncs, how fast, and how much at most.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(title = "eso-sync policy", transform = in_order::<Self>)]
 pub struct Policy {
-    /// Which ExternalSecrets: any entry that covers one selects it, and each entry is an AND of its fields. `{}` covers all of
-    /// them.
+    /// The ExternalSecrets. An entry selects those that match all of its fields. Each entry adds to the selection. `{}` selects
+    /// all.
     #[schemars(length(min = 1), extend("x-rule" = "selects"))]
     pub select: Vec<Selection>,
-    /// Any entry that covers an ExternalSecret takes it out again, as does the annotation `eso-sync/ignore: "true"` on the
-    /// ExternalSecret.
+    /// ExternalSecrets that match any entry are left alone, and so are those with the annotation `eso-sync/ignore: "true"`.
     #[serde(default)]
     #[schemars(extend("x-rule" = "excludes"))]
     pub exclude: Vec<Selection>,
     #[serde(default)]
     pub sync: Sync,
-    /// Which workloads are restarted once they run on old data, and how; the first entry that covers one decides about it.
+    /// Which workloads are restarted when they run on old data, and how. The first entry that covers a workload decides about it.
     #[serde(default)]
     #[schemars(extend("x-rule" = "covers-workloads"))]
     pub restart: Vec<RestartRule>,
-    /// Rates: of stores and providers in provider calls, of the API server in requests.
+    /// Rates. For stores and providers they count provider calls, for Kubernetes requests.
     #[serde(default)]
     pub pace: Pace,
     #[serde(default)]
     pub safety: Safety,
     #[serde(default)]
     pub drift: Drift,
-    /// How runs keep out of each other's way.
+    /// How runs exclude each other.
     #[serde(default)]
     pub lock: Lock,
-    /// After this long a run starts nothing new and reports what it left.
+    /// After this time a run starts nothing new, and reports what it did not reach.
     #[serde(with = "written::duration", default = "ten_minutes")]
     #[schemars(with = "Written<form::Duration>")]
     pub deadline: Duration,
@@ -80,27 +79,27 @@ pub struct Selection {
     /// Globs on the name of the namespace.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<Pattern>,
-    /// On the labels of the Namespace, as `kubectl get namespaces -l` takes it.
+    /// Selector on the Namespace's labels, in the syntax of `kubectl get namespaces -l`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<Selector>,
-    /// On the labels of the ExternalSecret, as `kubectl get externalsecrets -l` takes it.
+    /// Selector on the ExternalSecret's labels, in the syntax of `kubectl get externalsecrets -l`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_selector: Option<Selector>,
     /// Globs on the name of the ExternalSecret.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<Pattern>,
-    /// Matches if the ExternalSecret uses one of these stores.
+    /// Any store that the ExternalSecret reads from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-rule" = "names-a-store"))]
     pub stores: Vec<StorePattern>,
-    /// Types of provider, as the spec of a store names them: `aws`, `azurekv` (or `azure`), `gcpsm` (or `gcp`), `vault`, …
+    /// Provider types, as in the spec of a store: `aws`, `azurekv` (or `azure`), `gcpsm` (or `gcp`), `vault`, …
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<Written<form::Provider>>")]
     pub providers: Vec<ProviderName>,
-    /// The states by the ExternalSecret's status.
+    /// The state in the ExternalSecret's status.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub states: Vec<State>,
-    /// From which age of the last sync on an ExternalSecret is overdue; without it, twice its own refreshInterval.
+    /// Age of the last sync from which an ExternalSecret is overdue. Without it, twice the ExternalSecret's refreshInterval.
     #[serde(
         with = "written::optional_duration",
         skip_serializing_if = "Option::is_none"
@@ -114,10 +113,10 @@ pub struct Selection {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(transform = in_order::<Self>)]
 pub struct StorePattern {
-    /// Without it, both kinds.
+    /// The kind of the store. Without it, both kinds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<StoreKind>,
-    /// For the namespace of a SecretStore.
+    /// Glob on the namespace, only for a SecretStore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Pattern>,
     /// Glob on the name of the store.
@@ -153,28 +152,30 @@ impl When {
     }
 }
 
-/// The section `sync`.
+/// What is synced, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Self>)]
 pub struct Sync {
-    /// Which of the selected ones: all; those whose Secret holds something else than the provider (the default where
-    /// `drift.enabled`); those that failed or never synced; those, and the overdue ones; or none.
+    /// Which of the selected ExternalSecrets to sync. `always`: all. `drifted`: those whose Secret does not have the provider's
+    /// data. `failed`: those that failed or never synced. `overdue`: these and those that are overdue. `never`: none. If
+    /// `drift.enabled` is false, the default is `always`.
     pub when: When,
-    /// The annotation that makes the operator sync; any key does.
+    /// The annotation that makes the operator sync. Any key works.
     #[schemars(with = "Written<form::Annotation>")]
     pub annotation: String,
-    /// Whether to sync ExternalSecrets with generators too, which makes new credentials.
+    /// True to also sync ExternalSecrets with generators, which creates new credentials.
     pub generators: bool,
-    /// How long one sync may take, counted from the last proof that the run saw, so that waiting in the operator's queue does
-    /// not count.
+    /// Timeout for one sync, counted from the last proof that the run received, so that time in the operator's queue does not
+    /// count.
     #[serde(with = "written::duration")]
     #[schemars(with = "Written<form::Duration>")]
     pub timeout: Duration,
-    /// How often a failed sync is tried again.
+    /// How often a failed sync is retried.
     pub retries: u32,
-    /// What is done about a Secret that is still stale after a proven sync: tell it; take the operator's hash off it, so that the
-    /// operator writes it anew; or, where that does not help, delete it too, if the ExternalSecret owns it or may create it.
+    /// What to do when a Secret is still stale after a proven sync. `report`: only report it. `refetch`: remove the operator's
+    /// hash from the Secret, so that the operator writes it again. `recreate`: if `refetch` does not help, delete the Secret, if
+    /// the ExternalSecret owns it or may create it.
     pub on_still_stale: OnStillStale,
 }
 
@@ -192,16 +193,16 @@ pub enum InFlight {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Self>)]
 pub struct Pace {
-    /// How many may be annotated and not yet proven; `auto` follows the rate at which the operator proves.
+    /// The maximum number of ExternalSecrets that are annotated and not yet proven. `auto` follows the operator's speed.
     #[schemars(with = "CountOr<1, form::Auto>")]
     pub in_flight: InFlight,
-    /// For each account of a provider that has no rate of its own.
+    /// For each account of a provider that is not listed in `providers`.
     #[schemars(with = "Written<form::Rate>")]
     pub default: Rate,
-    /// By type of provider, for each account of it.
+    /// By provider type, for each account of the provider.
     #[schemars(with = "Entries<form::Provider, Written<form::Rate>>")]
     pub providers: BTreeMap<ProviderName, Rate>,
-    /// By store, on top of the provider's rate: `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`.
+    /// Additional rates by store: `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`.
     #[serde(with = "written::store_keys")]
     #[schemars(with = "Entries<form::Store, Written<form::Rate>>")]
     pub stores: BTreeMap<StoreKey, Rate>,
@@ -213,7 +214,7 @@ pub struct Pace {
     pub restarts: Rate,
 }
 
-/// The limit for failures.
+/// The number or share of failures that stops a run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     try_from = "written::FailureLimitForm",
@@ -225,7 +226,7 @@ pub enum FailureLimit {
     Count(u32),
 }
 
-/// The error for an invalid limit for failures.
+/// The error for an invalid [`FailureLimit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is neither a number nor a percentage")]
 pub struct InvalidFailureLimit;
@@ -262,24 +263,24 @@ impl FromStr for FailureLimit {
 impl fmt::Display for FailureLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // Rounded, since 0.07 × 100 is 7.000000000000001.
+            // Rounded, because 0.07 × 100 is 7.000000000000001.
             Self::Share(share) => write!(f, "{}%", (share * 1e8).round() / 1e6),
             Self::Count(count) => write!(f, "{count}"),
         }
     }
 }
 
-/// The section `safety`.
+/// Limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Self>)]
 pub struct Safety {
-    /// More to sync than this, and the run is refused as a whole.
+    /// If more ExternalSecrets would be synced, the whole run is refused.
     #[schemars(range(min = 1))]
     pub max_syncs: u32,
-    /// More workloads than this that would be restarted if their data changes, and the run is refused as a whole.
+    /// If more workloads would be restarted when their data changes, the whole run is refused.
     pub max_restarts: u32,
-    /// More failures than this stop the run: a number, or a percentage of those attempted once ten were.
+    /// More failures stop the run: a number, or a percentage of the attempts, once there were ten.
     #[schemars(with = "CountOr<0, form::Percentage>")]
     pub stop_after_failures: FailureLimit,
 }
@@ -289,12 +290,12 @@ pub struct Safety {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Self>)]
 pub struct Lock {
-    /// Whether runs in one cluster exclude each other by a Lease; off only where something else keeps them apart.
+    /// True if a Lease allows only one run per cluster. Set false only if something else ensures this.
     pub enabled: bool,
 }
 
 impl Pace {
-    /// The rate of a provider: its own, or the default.
+    /// Returns the rate of a provider, or the default.
     pub fn of(&self, provider: &ProviderKind) -> Rate {
         let named = self.providers.get(&ProviderName::from(provider));
         named.copied().unwrap_or(self.default)

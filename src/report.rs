@@ -162,9 +162,9 @@ pub struct Summary {
 #[serde(rename_all = "camelCase")]
 pub struct DocumentItem {
     pub namespace: String,
-    /// Its name.
+    /// The name of the ExternalSecret.
     pub name: String,
-    /// The store of its spec; absent where it has none.
+    /// The store of its spec; absent if it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<DocumentStore>,
     /// The provider of the store, as in the store's spec; `-` if unknown.
@@ -234,7 +234,7 @@ pub struct DocumentItem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DocumentStore {
     pub kind: StoreKind,
-    /// Its name.
+    /// The name of the store.
     pub name: String,
 }
 
@@ -280,7 +280,7 @@ impl Document {
         Self::new(kind, plan, items, heading, exit).with_restarts(&plan.restarts, None)
     }
 
-    /// The same without ExternalSecrets, where workloads are all that was asked for.
+    /// Removes the ExternalSecrets, for commands that are only about workloads.
     #[must_use]
     pub fn without_items(mut self) -> Self {
         self.items.clear();
@@ -426,7 +426,7 @@ impl DocumentItem {
         document
     }
 
-    /// Sets the outcome of items without a result: in a report, skipped items have an outcome too.
+    /// Sets the outcome of items without a result, because in a report skipped items have an outcome too.
     fn done(mut self) -> Self {
         let without_result = match self.action {
             DocumentAction::Skip => Outcome::Skipped,

@@ -3,11 +3,11 @@
 //! ```text
 //!   workloads, Secrets, pods ─► discover ─► Workloads ─► plan (decide, waves) ─► RestartPlan
 //!                                                           │
-//!      adopt: stamps, before anything is synced ─► (sync, verify, remedy) ─► due: conditions ─► carry_out ─► RestartResults
+//!      adopt: stamps, before the first sync ─► (sync, verify, remedy) ─► due: conditions ─► carry_out ─► RestartResults
 //! ```
 //!
-//! Which workloads are read depends on what is selected, and not on what is planned. What is owed is decided from objects alone. A
-//! restart and the stamp that says so are one patch; so a run that is killed leaves none undone and none done twice.
+//! Which workloads are read depends on the selection, not on the plan. Pending restarts are found from cluster objects only. One
+//! patch writes a restart and its stamp, so a killed run neither loses nor repeats a restart.
 
 mod adopt;
 mod afterwards;
@@ -57,44 +57,44 @@ use crate::{
     workload::{Health, WorkloadId},
 };
 
-/// How often to look again, so that the controllers can observe the stamps that were written.
+/// How often to read workloads until their controllers have observed the new stamps.
 const LOOKS: u32 = 10;
 
-/// The pause between two looks.
+/// The pause between two of these reads.
 const MOMENT: Duration = Duration::from_millis(500);
 
-/// The timeout for the final look when nothing is restarted any more.
+/// The timeout for the final read if nothing more is restarted.
 const LAST_LOOK: Duration = Duration::from_secs(5);
 
-/// Where restarts happen, and by which rules.
+/// The inputs of restarts.
 #[derive(Clone, Copy)]
 pub struct Restarts<'a> {
     pub cluster: &'a Cluster,
     pub policy: &'a Policy,
-    /// What else was said.
+    /// Options that are not part of the policy.
     pub options: &'a Options,
     pub clock: Clock,
 }
 
-/// How the syncs went, as far as restarts ask.
+/// The result of the syncs, as far as restarts depend on it.
 #[derive(Clone, Copy)]
 pub struct Synced<'a> {
-    /// The Secrets, as they stand by now.
+    /// The target Secrets after the syncs.
     pub targets: &'a Targets,
-    /// Whether anything was written.
+    /// True if the syncs wrote anything.
     pub wrote: bool,
-    /// Why they ended early, if they did.
+    /// The reason if the syncs ended early.
     pub stopped: Option<Reason>,
 }
 
 impl Restarts<'_> {
-    /// Reads the workloads that use these Secrets; nothing is written.
+    /// Reads the workloads that use these Secrets. Writes nothing.
     pub async fn read(self, targets: Targets) -> Workloads {
         let keeper = key::read(self.cluster, &self.options.namespaces).await;
         self.read_with(keeper, targets).await
     }
 
-    /// Reads them again for a run that is about to write: there is a key from now on.
+    /// Reads the workloads before a run writes. Creates the stamp key if there is none.
     pub async fn read_to_write(self, targets: Targets) -> Workloads {
         let keeper = key::ensure(self.cluster, &self.options.namespaces).await;
         self.read_with(keeper, targets).await
@@ -123,7 +123,7 @@ impl Restarts<'_> {
         }
     }
 
-    /// Without the key, and the list of what was stamped, nothing is known of any workload.
+    /// Returns all workloads as unread, because the stamp key or the list of stamped workloads could not be read.
     fn unread(self, what: &str, error: &dyn std::error::Error, targets: Targets) -> Workloads {
         let mut why = error.to_string();
         if let Some(cause) = error.source() {
@@ -148,7 +148,7 @@ impl Restarts<'_> {
         }
     }
 
-    /// Writes the stamps of the plan, before anything is synced.
+    /// Writes the stamps of the plan, before the first sync.
     pub async fn adopt(
         self,
         workloads: &mut Workloads,
@@ -168,8 +168,8 @@ impl Restarts<'_> {
         }
     }
 
-    /// Reads again what the plan restarts or may restart, now that everything was synced, and restarts what is due. What is left
-    /// alone for reasons of its own is read too: it may run on old data from now on.
+    /// Reads the workloads again after the syncs, and restarts those whose conditions hold. Also reads workloads that the plan
+    /// leaves alone but whose data may have changed, because they may run with old data now.
     pub async fn carry_out(
         self,
         (plan, workloads): (&RestartPlan, &Workloads),
@@ -184,7 +184,7 @@ impl Restarts<'_> {
             return RestartResults::default();
         }
         let context = Context {
-            // What pods started with can no longer be told.
+            // After a sync it is unknown what data the pods started with.
             adopt_anew: false,
             ..stamps.context(synced.targets, self.options, self.clock.now())
         };
@@ -230,7 +230,7 @@ impl Restarts<'_> {
     }
 }
 
-/// Whether a workload is read again although the plan does not restart it.
+/// True if a workload is read again although the plan does not restart it.
 fn is_concerned(step: &Step, synced: Synced<'_>) -> bool {
     let decision = &step.decision;
     let by_reloader = decision.reason == Reason::HandledByReloader;
@@ -238,7 +238,7 @@ fn is_concerned(step: &Step, synced: Synced<'_>) -> bool {
     !decision.changes.is_empty() || (may_be && synced.wrote)
 }
 
-/// Results for a run that restarts nothing more. Still reports which workloads run with old data, if a quick look can tell.
+/// Results for a run that restarts nothing more. Still reports which workloads run with old data, if they can be read in time.
 async fn not_reached(
     look: Look<'_>,
     plan: &RestartPlan,
@@ -268,7 +268,7 @@ async fn not_reached(
                 step,
                 outcome,
                 reason,
-                "whether it runs on old data by now was not seen",
+                "it is unknown whether it runs with old data now",
             ),
         };
         (step.id.clone(), result)
@@ -281,7 +281,7 @@ async fn not_reached(
     }
 }
 
-/// Looks again until the controllers have observed the stamps that were written, which takes them a moment.
+/// Reads the workloads until their controllers have observed the new stamps, at most `LOOKS` times.
 async fn observed(look: Look<'_>, plan: &RestartPlan) -> Workloads {
     let foreseen: BTreeSet<&WorkloadId> = plan.foreseen();
     let mut left = LOOKS;

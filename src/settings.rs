@@ -1,8 +1,7 @@
-//! Reads a policy: defaults, then files, then `ESO_SYNC_…` variables, then flags, each over the one before.
+//! Reads a policy from defaults, files, `ESO_SYNC_…` variables and flags. Each source overrides the ones before it.
 //!
-//! Each layer is read into a tree that remembers lines (`tree`), validated against what the types of [`crate::policy`] say of themselves
-//! (`schema`, `check`, `rules`), and only then merged. So every mistake in every layer is told at once, with its place, before
-//! anything else happens; [`Policy`] itself cannot be wrong.
+//! Each source is parsed into a tree with line numbers (`tree`), validated against the schema of the types in [`crate::policy`]
+//! (`schema`, `check`, `rules`), and then merged. All errors of all sources are therefore reported at once, with their lines.
 
 mod check;
 mod drift;

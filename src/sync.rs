@@ -88,10 +88,10 @@ struct Engine<'a> {
     /// The time at which the run ends, even with open items.
     end: Option<Instant>,
     /// True if the rate permit for the next write is taken.
-    turn: bool,
+    has_permit: bool,
 }
 
-/// Carries the steps of the plan that sync out; `done` hears of each item as it is finished.
+/// Executes the sync steps of the plan. Calls `done` for each finished item.
 pub async fn carry_out(job: &Job<'_>, mut done: impl FnMut(&Item, &ItemResult)) -> Results {
     if job.plan.steps.is_empty() {
         return Results::default();
@@ -103,7 +103,7 @@ pub async fn carry_out(job: &Job<'_>, mut done: impl FnMut(&Item, &ItemResult)) 
         operations: FuturesUnordered::new(),
         results: Results::default(),
         end: None,
-        turn: false,
+        has_permit: false,
     };
     let mut stop = job.stop.clone();
     // The resource version of the Events is read before the first patch, so that no Event about it is missed.
@@ -189,17 +189,17 @@ impl Engine<'_> {
                 return None;
             }
             // The rate permit of the API server is taken first, so that a step that leaves its queue starts at once.
-            if !self.turn {
-                if let Err(wait) = self.job.cluster.take_turn() {
+            if !self.has_permit {
+                if let Err(wait) = self.job.cluster.take_permit() {
                     return Some(Instant::now() + wait);
                 }
-                self.turn = true;
+                self.has_permit = true;
             }
             let at = match self.lanes.next(&self.job.plan.steps) {
                 Ok(at) => at,
                 Err(wake) => return wake,
             };
-            self.turn = false;
+            self.has_permit = false;
             let value = self.tracker.start(at);
             self.operations.push(patch(self.job, at, value).boxed());
         }
@@ -366,7 +366,7 @@ async fn patch(job: &Job<'_>, at: StepAt, value: String) -> Done {
     Done::Patched(at, outcome)
 }
 
-/// What a step annotates.
+/// The object and the annotation key that a step patches.
 struct Annotated<'a> {
     path: String,
     key: &'a str,

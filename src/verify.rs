@@ -53,7 +53,7 @@ impl Verifier<'_> {
             return stale;
         }
         let ids = wanted.iter().map(|&at| self.plan.items[at].id.clone());
-        let mut findings = self.check.anew(self.inventory, &ids.collect()).await;
+        let mut findings = self.check.again(self.inventory, &ids.collect()).await;
         results.reads = findings.reads;
         for &at in wanted {
             let item = &self.plan.items[at];

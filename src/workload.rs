@@ -32,7 +32,7 @@ pub enum Strategy {
 }
 
 impl Strategy {
-    /// As it is written in policies.
+    /// The word in policies.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Rollout => "rollout",
@@ -41,7 +41,7 @@ impl Strategy {
     }
 }
 
-/// Opts a workload out of restarts.
+/// The annotation that opts a workload out of restarts.
 pub const IGNORE: &str = "eso-sync/ignore";
 
 /// The annotation with the data that a workload's pods started with.
@@ -237,7 +237,6 @@ pub struct Workload {
     pub addressed: bool,
     pub holds: Holds,
     pub health: Health,
-    /// Its field managers.
     pub managers: Vec<Manager>,
     /// The label selector of its pods.
     pub selector: object::LabelSelector,

@@ -1,7 +1,7 @@
-//! The check itself: reads specs, Secrets and providers, computes, and lets it be judged.
+//! Runs the drift check: reads specs, Secrets and providers, computes the expected data, and returns findings.
 //!
-//! It goes through the ExternalSecrets some hundreds at a time, so that only so many specs and expected values are held at once.
-//! What seems to have drifted is read again at the provider and in the cluster before it is said to have.
+//! The check processes some hundreds of ExternalSecrets at a time to limit memory. Drifted ones are read again, at the provider
+//! and in the cluster, before they are reported.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,15 +31,15 @@ use crate::{
     inventory::{ExternalSecret, Inventory},
 };
 
-/// ExternalSecrets that are computed at a time.
+/// The number of ExternalSecrets that are processed at a time.
 const AT_A_TIME: usize = 500;
 
-/// The system gives no random bytes.
+/// The error if the system provides no random bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the system provides no random bytes, which are needed to compare values safely")]
 pub struct NoRandomness;
 
-/// A check, and all that it has read so far.
+/// A drift check, with everything that it has read so far.
 pub struct Check {
     cluster: Cluster,
     namespaces: Option<BTreeSet<String>>,
@@ -47,7 +47,7 @@ pub struct Check {
     key: Arc<RunKey>,
 }
 
-/// One that is computed, with its spec.
+/// An ExternalSecret with its parsed spec and the reads that it needs.
 struct Subject<'a> {
     external_secret: &'a ExternalSecret,
     spec: Result<Spec, Unverifiable>,
@@ -55,7 +55,7 @@ struct Subject<'a> {
 }
 
 impl Check {
-    /// Nothing is read yet. Whatever it is given, its connection to the cluster changes nothing from then on.
+    /// Creates a check without reading. The check uses a read-only client, whatever client it is given.
     pub fn new(
         known: ReaderInput,
         namespaces: Option<BTreeSet<String>>,
@@ -78,17 +78,17 @@ impl Check {
         })
     }
 
-    /// Checks these, with what was read of providers before.
+    /// Checks these ExternalSecrets. Uses values that were already read from providers.
     pub async fn first(&mut self, inventory: &Inventory, wanted: &BTreeSet<Id>) -> Findings {
         self.twice(inventory, wanted, false).await
     }
 
-    /// Checks these anew: nothing that was read before is relied on.
-    pub async fn anew(&mut self, inventory: &Inventory, wanted: &BTreeSet<Id>) -> Findings {
+    /// Checks these ExternalSecrets again, with new reads only.
+    pub async fn again(&mut self, inventory: &Inventory, wanted: &BTreeSet<Id>) -> Findings {
         self.twice(inventory, wanted, true).await
     }
 
-    /// What became of the reads that this one needs.
+    /// Returns the results of the reads that this ExternalSecret needs.
     pub fn reads(&self, external_secret: &ExternalSecret) -> Vec<ReadFact> {
         let namespace = &external_secret.id.namespace;
         let subject = Subject::of(external_secret);
@@ -127,7 +127,7 @@ impl Check {
             .map(|(id, _)| id.clone())
             .collect();
         if !differing.is_empty() {
-            // A value may have moved between the two reads that were compared.
+            // The value may have changed between the read of the provider and the read of the Secret.
             of.extend(self.look(inventory, &differing, true).await);
         }
         let stores = self.reader.store_errors().into_iter();
@@ -146,7 +146,7 @@ impl Check {
         }
     }
 
-    /// The findings on those that are wanted, and on nothing else.
+    /// Reads and compares once. Returns findings for the wanted ExternalSecrets only.
     async fn look(
         &mut self,
         inventory: &Inventory,
@@ -245,7 +245,7 @@ impl Check {
         }
     }
 
-    /// Adds the right that is missing; what concerns a whole store is told with the store.
+    /// Adds the missing permission. An error of a whole store is reported with the store.
     fn explained(&self, mut finding: Finding, subject: &Subject<'_>) -> Finding {
         let Some(why) = finding.unverifiable.as_ref() else {
             return finding;
@@ -293,7 +293,7 @@ fn described(what: &What) -> String {
     }
 }
 
-/// All that write the Secrets of those that are wanted, by Secret.
+/// Returns all writers of the wanted Secrets, by Secret.
 fn groups<'a>(
     inventory: &'a Inventory,
     wanted: &BTreeSet<Id>,

@@ -117,7 +117,7 @@ impl Rendering<'_> {
         Ok(all)
     }
 
-    /// What one entry makes: of its ConfigMap, then of its Secret, then of its literal text.
+    /// Renders one entry: its ConfigMap, then its Secret, then its literal text.
     fn from(
         &self,
         from: &Map<String, Json>,

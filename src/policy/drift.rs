@@ -37,27 +37,27 @@ impl OnStillStale {
     }
 }
 
-/// The keys of the section `drift`.
+/// The drift check: computes what the Secrets should hold from what the providers hold now, and compares it with the Secrets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Self>)]
 pub struct Drift {
-    /// Whether drift is checked; it needs to read the target Secrets, and the providers.
+    /// True to check for drift, which reads the target Secrets and the providers. If false, drift is unknown.
     pub enabled: bool,
-    /// What providers are read with: the job's own credentials, or those that each store names.
+    /// The credentials to read providers with. `ambient`: the job's own. `store`: those that each store names.
     pub credentials: Credentials,
-    /// The same by store: `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`.
+    /// The credentials by store: `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`.
     #[serde(with = "written::store_keys")]
     #[schemars(with = "Entries<form::Store, Credentials>")]
     pub stores: BTreeMap<StoreKey, Credentials>,
     /// Endpoints that may receive the job's own credentials, in addition to those of the cloud providers.
     #[schemars(with = "Vec<Written<form::Endpoint>>")]
     pub endpoints: Vec<Origin>,
-    /// Whether the job's own credentials may read for a SecretStore. Whoever can write one could then aim them at secrets that
-    /// are not theirs.
+    /// True to use the job's own credentials for SecretStores too. A tenant who can write a SecretStore can then point it at
+    /// secrets of others.
     pub namespaced_stores: bool,
-    /// What becomes of those of which it cannot be told: they are left alone and the run counts as failed; they are left alone; or
-    /// they are synced as if they had drifted.
+    /// What to do with unverifiable ExternalSecrets. `fail`: leave them alone, and the run exits with code 3. `report`: leave
+    /// them alone. `sync`: sync them.
     pub on_unverifiable: OnUnverifiable,
 }
 

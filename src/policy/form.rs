@@ -1,7 +1,7 @@
-//! The forms that texts of a policy have: `5m`, `20/s`, `prod-*`.
+//! The text formats ("forms") of policy values: `5m`, `20/s`, `prod-*`.
 //!
-//! A form is named where a type describes its key (`#[schemars(with = "Written<form::Duration>")]`). The check of policies, the
-//! JSON Schema and the messages take everything else from here.
+//! A type names the form of each key (`#[schemars(with = "Written<form::Duration>")]`). Validation, the JSON Schema and the
+//! messages use the definition in this module.
 
 use std::{borrow::Cow, fmt, marker::PhantomData, str::FromStr, time::Duration as StdDuration};
 
@@ -20,10 +20,10 @@ use crate::{
     selector::{InvalidSelector, Selector as LabelSelector},
 };
 
-/// The keyword of a schema that names a form. It is not published.
+/// The schema keyword with the name of a form. Internal: the published schema does not contain it.
 pub(crate) const KEYWORD: &str = "x-form";
 
-/// What is wrong with one value, and what would be right.
+/// The error for one value, with a hint how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) what: String,
@@ -41,9 +41,9 @@ impl Fault {
 
 /// A text format.
 pub(crate) trait Form {
-    /// Its name in schemas.
+    /// The name in schemas.
     const NAME: &'static str;
-    /// What would be right, as a message says it.
+    /// How to fix an invalid text.
     const HINT: &'static str;
     /// A valid text.
     const EXAMPLE: &'static str;
@@ -54,7 +54,7 @@ pub(crate) trait Form {
     fn read(text: &str) -> Result<String, Fault>;
 }
 
-/// A form, found by its name.
+/// Any form, for lookups by name.
 #[derive(Debug)]
 pub(crate) struct AnyForm {
     pub(crate) name: &'static str,
@@ -73,13 +73,13 @@ impl AnyForm {
         }
     }
 
-    /// The form of this name.
+    /// Returns the form with this name.
     pub(crate) fn named(name: &str) -> Option<&'static Self> {
         ALL.iter().find(|form| form.name == name)
     }
 }
 
-/// Describes a key whose value is a text in this form.
+/// The schema of a key whose value is a text in this form.
 pub(crate) struct Written<F>(PhantomData<F>);
 
 impl<F: Form> JsonSchema for Written<F> {
@@ -101,7 +101,7 @@ impl<F: Form> JsonSchema for Written<F> {
     }
 }
 
-/// Describes a key whose value is a whole number, at least `LEAST`, or a text in this form.
+/// The schema of a key whose value is a whole number of at least `LEAST`, or a text in this form.
 pub(crate) struct CountOr<const LEAST: u32, F>(PhantomData<F>);
 
 impl<const LEAST: u32, F: Form> JsonSchema for CountOr<LEAST, F> {
@@ -121,7 +121,7 @@ impl<const LEAST: u32, F: Form> JsonSchema for CountOr<LEAST, F> {
     }
 }
 
-/// Describes a map whose keys have the form `K`.
+/// The schema of a map whose keys have the form `K`.
 pub(crate) struct Entries<K, V>(PhantomData<(K, V)>);
 
 impl<K: Form, V: JsonSchema> JsonSchema for Entries<K, V> {
@@ -142,7 +142,7 @@ impl<K: Form, V: JsonSchema> JsonSchema for Entries<K, V> {
     }
 }
 
-/// Types that always have the same form.
+/// Implements `JsonSchema` for types that always have the same form.
 macro_rules! written {
     ($($type:ty: $form:ty),*) => {$(
         impl JsonSchema for $type {
@@ -161,10 +161,10 @@ macro_rules! written {
     )*};
 }
 
-// Only types of this crate. A field with a type of another one says `with = "Written<…>"`.
+// Only for types of this crate. Fields with a type of another crate use `with = "Written<…>"`.
 written!(Pattern: Name, LabelSelector: Selector);
 
-/// Declares the forms: a name in schemas, a hint, an example, a pattern for editors, and how a text is read.
+/// Declares the forms: the name in schemas, a hint, an example, a pattern for editors, and the function that reads a text.
 macro_rules! forms {
     ($($(#[$about:meta])* $form:ident { $name:literal, $hint:expr, $example:literal, $pattern:literal, $read:expr })*) => {
         $(
@@ -190,19 +190,19 @@ macro_rules! forms {
 }
 
 forms! {
-    /// A duration above zero.
+    /// A duration greater than zero.
     Duration {
         "duration",
         InvalidDuration::HINT,
         "5m",
         r"^\+?([0-9]*\.?[0-9]*(ns|us|µs|μs|ms|s|m|h))+$",
         |text| match duration(text)? {
-            StdDuration::ZERO => Err(Fault::new("is no time at all", InvalidDuration::HINT)),
+            StdDuration::ZERO => Err(Fault::new("must be greater than zero", InvalidDuration::HINT)),
             _ => Ok(text.to_owned()),
         }
     }
 
-    /// A duration; zero means none.
+    /// A duration. Zero disables the setting.
     DurationOrZero {
         "duration-or-zero",
         InvalidDuration::HINT,
@@ -232,7 +232,7 @@ forms! {
     /// `auto`.
     Auto {
         "auto",
-        "write `auto` or a whole number from 1 on",
+        "write `auto` or a whole number of at least 1",
         "auto",
         "^auto$",
         |text| match text {
@@ -241,7 +241,7 @@ forms! {
         }
     }
 
-    /// A name in Kubernetes, or a glob on names.
+    /// A Kubernetes name, or a glob on names.
     Name {
         "name",
         "write a name or a glob like `prod-*`",
@@ -267,7 +267,7 @@ forms! {
         }
     }
 
-    /// A type of provider.
+    /// A provider type.
     Provider {
         "provider",
         "write it as in the spec of a store, for example `aws`, `azurekv`, `gcpsm` or `vault`",
@@ -289,11 +289,11 @@ forms! {
             Ok(store) if is_name(store.name()) && store.namespace().is_none_or(is_name) => {
                 Ok(text.to_owned())
             }
-            _ => Err(Fault::new("names no store", Self::HINT)),
+            _ => Err(Fault::new("is not a store", Self::HINT)),
         }
     }
 
-    /// Where the job's own credentials may go.
+    /// An endpoint that may receive the job's own credentials.
     Endpoint {
         "endpoint",
         InvalidOrigin::HINT,
@@ -302,7 +302,7 @@ forms! {
         |text| parsed::<Origin>(text, InvalidOrigin::HINT)
     }
 
-    /// The key of an annotation that nobody else reads.
+    /// An annotation key that no other program reads.
     Annotation {
         "annotation",
         "write a key like `force-sync` or `example.com/force-sync`",
@@ -313,7 +313,7 @@ forms! {
             const RESERVED: [&str; 3] =
                 ["kubectl.kubernetes.io", "reconcile.external-secrets.io", "eso-sync"];
             if !is_label_key(text) {
-                return Err(Fault::new("is no key of an annotation", Self::HINT));
+                return Err(Fault::new("is not an annotation key", Self::HINT));
             }
             let owner = text.split_once('/').map(|(owner, _)| owner);
             match owner.filter(|owner| RESERVED.contains(owner)) {
@@ -346,12 +346,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_example_has_its_form_and_fits_its_pattern() {
+    fn every_form_has_a_valid_example_and_a_unique_name() {
         for form in ALL {
             assert!((form.read)(form.example).is_ok(), "{}", form.name);
             assert!(
                 std::ptr::eq(AnyForm::named(form.name).unwrap(), form),
-                "one name each"
+                "{}: the name is not unique",
+                form.name
             );
         }
     }

@@ -23,46 +23,48 @@ pub struct RestartRule {
     /// Globs on the name of the namespace.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<Pattern>,
-    /// On the labels of the workload, as `kubectl get deployments -l` takes it.
+    /// Selector on the workload's labels, in the syntax of `kubectl get deployments -l`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_selector: Option<Selector>,
     /// Globs on the name of the workload.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<Pattern>,
-    /// `references`: only workloads that use one of the selected Secrets, in whatever form.
+    /// `references`: only workloads that use one of the selected Secrets, in any form.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r#match: Option<Match>,
-    /// Kinds of workload. A ReplicaSet has to be one that nothing controls, and a Pod one of a controller that is none of the
-    /// other kinds, nor a Job: their pods can only be evicted.
+    /// Kinds of workloads. ReplicaSet: only those without a controller. Pod: only those of a controller that is not one of the
+    /// other kinds and not a Job. Both need `strategy: evict`.
     pub kinds: Vec<Kind>,
-    /// Globs on the name of the Secret: with `match`, which of the selected ones count; without it, which ones of the workload's
-    /// namespace concern it, used or not.
+    /// Globs on the name of the Secret. With `match`: which of the selected Secrets count. Without it: which Secrets of the
+    /// workload's namespace concern it, even if it does not use them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<Pattern>,
-    /// Workloads that an entry covers are left alone, as are those with the annotation `eso-sync/ignore: "true"`.
+    /// Workloads that match any entry are left alone, and so are those with the annotation `eso-sync/ignore: "true"`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-rule" = "excludes-workloads"))]
     pub exclude: Vec<WorkloadPattern>,
-    /// Restart those whose pods started with other data; also those of which nobody knows; or all of them, each run.
+    /// Which workloads to restart. `changed`: those whose pods started with other data. `unproven`: also those for which this
+    /// is unknown. `always`: all, in each run.
     pub when: RestartWhen,
-    /// What the data has to be first: what the provider holds, by the drift check; or what the operator wrote, by its proof.
+    /// What the data must be before a restart. `in-sync`: what the provider holds, by the drift check. `proven`: what the
+    /// operator wrote, by its proof.
     pub require: Require,
-    /// Where keys vanished or values became empty: leave the workload alone, or restart it all the same.
+    /// What to do if keys vanished or values became empty. `leave`: do not restart the workload. `restart`: restart it anyway.
     pub on_broken_data: OnBrokenData,
-    /// By a rollout, or by evicting pods, which a PodDisruptionBudget can forbid.
+    /// How to restart. `rollout`: like `kubectl rollout restart`. `evict`: evict the pods, which PodDisruptionBudgets can block.
     pub strategy: Strategy,
-    /// How many at once, after a first one alone.
+    /// How many workloads are restarted at the same time, after a first single one.
     pub max_concurrent: NonZeroU32,
-    /// How long one may take to be healthy again, with `evict` for all of its pods, one after another; longer, and no other of
-    /// this entry is started.
+    /// How long a workload may take to become healthy again; with `evict`, for all of its pods. If it takes longer, no other
+    /// workload of this entry is restarted.
     #[serde(with = "written::duration")]
     #[schemars(with = "Written<form::Duration>")]
     pub wait: Duration,
-    /// How long a workload is left alone after a restart.
+    /// Minimum time between two restarts of a workload.
     #[serde(with = "written::duration")]
     #[schemars(with = "Written<form::DurationOrZero>")]
     pub cooldown: Duration,
-    /// More restarts of one workload within 24 hours look like a loop, and stop.
+    /// More restarts of one workload within 24 hours count as a loop, and the workload is left alone.
     pub max_per_day: NonZeroU32,
 }
 
@@ -74,12 +76,13 @@ pub struct WorkloadPattern {
     /// Globs on the name of the namespace.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<Pattern>,
-    /// On the labels of the workload, as `kubectl get deployments -l` takes it.
+    /// Selector on the workload's labels, in the syntax of `kubectl get deployments -l`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_selector: Option<Selector>,
     /// Globs on the name of the workload.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<Pattern>,
+    /// Kinds of workloads. Without it, all kinds of the rule.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kinds: Vec<Kind>,
 }

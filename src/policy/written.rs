@@ -1,4 +1,4 @@
-//! Serialisation of policy types as text and words, where serde's derive would give another form.
+//! Serialisation of policy types as text and words, for types whose derived form would differ.
 
 use std::num::NonZeroU32;
 
@@ -32,20 +32,20 @@ macro_rules! written_as_text {
 
 written_as_text!(Pattern, Selector);
 
-/// The keyword of a schema that names the fields of a section in their order. It is not published.
+/// The schema keyword with the field names of a section in their order. Internal: the published schema does not contain it.
 pub(crate) const ORDER: &str = "x-order";
 
-/// Adds the order of the fields to the schema of a section: a map of JSON has none.
+/// Adds the order of the fields to the schema of a section, because JSON objects are unordered.
 pub(super) fn in_order<T: for<'de> Deserialize<'de>>(schema: &mut Schema) {
     schema.insert(ORDER.to_owned(), json!(fields_of::<T>()));
 }
 
-/// The names of a struct's fields as serde knows them, in the order of their declaration.
+/// Returns the names of a struct's fields as serde knows them, in the order of their declaration.
 fn fields_of<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
-    /// Notes what is asked for, and has nothing.
-    struct Asked<'a>(&'a mut &'static [&'static str]);
+    /// A deserializer that records the requested fields and then fails.
+    struct Recorder<'a>(&'a mut &'static [&'static str]);
 
-    impl<'de> Deserializer<'de> for Asked<'_> {
+    impl<'de> Deserializer<'de> for Recorder<'_> {
         type Error = Error;
 
         fn deserialize_struct<V: Visitor<'de>>(
@@ -69,8 +69,8 @@ fn fields_of<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
     }
 
     let mut fields: &'static [&'static str] = &[];
-    // It fails, as it has nothing to read.
-    let _nothing = T::deserialize(Asked(&mut fields)).is_ok();
+    // Always fails, because there is no data.
+    let _nothing = T::deserialize(Recorder(&mut fields)).is_ok();
     fields
 }
 

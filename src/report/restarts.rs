@@ -159,7 +159,7 @@ pub struct RestartSummary {
 }
 
 impl Document {
-    /// Adds what is planned for workloads, and what became of it once something was done.
+    /// Adds the planned restarts, and their results if there are any.
     pub(super) fn with_restarts(
         mut self,
         plan: &RestartPlan,

@@ -21,27 +21,27 @@ pub enum Column {
     StoreKind,
     /// The provider.
     Provider,
-    /// The state before.
+    /// The state before the run.
     State,
-    /// When it last synced.
+    /// The time of the last sync.
     LastSync,
-    /// How long ago that was.
+    /// The age of the last sync.
     Age,
-    /// What the drift check says.
+    /// The verdict of the drift check.
     Verdict,
     /// The keys that differ.
     Keys,
     /// Sync or skip.
     Action,
-    /// What became of it.
+    /// The outcome.
     Status,
-    /// When it synced before the run.
+    /// The time of the last sync before the run.
     Previous,
-    /// When the sync of the run began.
+    /// The start time of the run's sync.
     Current,
-    /// What became of the target Secret.
+    /// The change of the target Secret.
     Secret,
-    /// Why.
+    /// The reason for the action or the outcome.
     Reason,
     /// The reason of the Ready condition.
     Ready,

@@ -143,7 +143,7 @@ fn result(outcome: Outcome, reason: Option<Reason>, message: &str) -> ItemResult
     }
 }
 
-/// Of the first items of a plan.
+/// The results of the first items of a plan.
 fn of_first(results: Vec<ItemResult>) -> Results {
     let items = results.into_iter().enumerate();
     Results {
@@ -171,13 +171,13 @@ fn results() -> Results {
     }
 }
 
-/// That of a plan by itself.
+/// The exit code of a plan.
 fn exit(plan: &Plan) -> Exit {
     let tells = Tells::Plan { differences: false };
     exit_of(tells, plan, &Results::default())
 }
 
-/// That of what was done.
+/// The exit code of a run.
 fn exit_of_run(plan: &Plan, results: &Results) -> Exit {
     exit_of(Tells::Run { once: false }, plan, results)
 }

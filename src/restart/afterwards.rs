@@ -1,4 +1,4 @@
-//! Completes the results after the second look: workloads that are no longer covered, those left to Reloader, and Secrets.
+//! Completes the results after the second read: workloads that are no longer covered, those left to Reloader, and Secrets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,7 +57,7 @@ fn result_if_not_covered(step: &Step, seen: &Workloads) -> RestartResult {
     RestartResult::without(RestartOutcome::Left, reason, "")
 }
 
-/// Workloads that Stakater Reloader restarts and whose data changed between the two looks, with their remaining old pods.
+/// Workloads that Stakater Reloader restarts and whose data changed between the two reads, with their remaining old pods.
 fn left_to_reloader(
     plan: &RestartPlan,
     before: &Workloads,

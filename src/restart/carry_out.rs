@@ -59,7 +59,7 @@ pub(super) struct Job<'a> {
 enum Failure {
     /// The workload was not touched.
     Left(Reason, String),
-    /// Not touched, because the decision is a different one now.
+    /// The workload was not touched, because the decision is now a different one.
     Decided(Box<Step>),
     Failed(Reason, String),
     /// The run has to end, for this reason. The text says what was done, if anything.
@@ -261,7 +261,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Reads the workload and its Secrets, and holds the condition of its restart against what is there now.
+    /// Reads the workload and its Secrets again, and evaluates the condition of its restart.
     async fn again(&self, step: &Step, rule: &RestartRule) -> Result<(Subject, Stamp), Failure> {
         let Some(subject) = self.look.one(&step.id).await? else {
             return Err(Failure::Left(Reason::Deleted, String::new()));

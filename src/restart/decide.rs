@@ -2,11 +2,10 @@
 //! decision.
 //!
 //! A restart is pending if a Secret that is both in the stamp and in the workload's references holds other data now. A pending
-//! restart is still held back where it would do harm, or where somebody else restarts the workload.
+//! restart is held back if it would do harm, or if another tool restarts the workload.
 //!
-//! [`decide`] is called once for each workload, by the plan: it says what is restarted, on which condition, and which stamp is written.
-//! [`evaluate`] holds a condition against what is there once everything is synced, and says nothing else: it writes no stamp, and what
-//! the plan leaves alone stays left alone.
+//! The plan calls [`decide`] once for each workload. It decides about the restart, its condition, and the stamp to write.
+//! [`evaluate`] only checks the condition after the syncs. It writes no stamp and adds no restart.
 
 mod compare;
 pub(super) mod guard;
@@ -40,10 +39,10 @@ pub struct Context<'a> {
     pub others: &'a Others,
     /// State about workloads that were stamped before.
     pub known: &'a Known,
-    /// The Secrets: which the run may change, and which are as they should be.
+    /// The target Secrets: which of them the run may change, and which are verified.
     pub targets: &'a Targets,
     pub now: Timestamp,
-    /// `--adopt-anew`: missing or unreadable stamps are created again.
+    /// `--adopt-anew`: create missing or unreadable stamps again.
     pub adopt_anew: bool,
     /// `--retry`: also restarts unhealthy workloads and those that were restarted too often or too recently.
     pub retry: bool,
@@ -55,12 +54,12 @@ impl Context<'_> {
         self.others.key_of(workload).unwrap_or(self.key)
     }
 
-    /// Whether the run may change what this Secret of a workload holds.
+    /// True if the run may change the data of this Secret.
     pub fn may_change(&self, workload: &Workload, secret: &str) -> bool {
         self.targets.may_change(&workload.id.namespace, secret)
     }
 
-    /// Whether this Secret of a workload is as the rule demands it.
+    /// Returns whether this Secret of a workload is verified as the rule requires.
     pub fn standing(
         &self,
         workload: &Workload,
@@ -150,19 +149,19 @@ pub fn needs_pods(subject: &Subject, rule: &RestartRule, context: Context<'_>) -
     }
 }
 
-/// Whether stamps may be written: the data tells what pods started with only as long as nothing was synced.
+/// Says if stamps may be created. After a sync, the current data does not show what data the pods started with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stamps {
     MayBeWritten,
     AreFinal,
 }
 
-/// Decides about a workload, before anything is synced.
+/// Decides about a workload, before the first sync.
 pub fn decide(subject: &Subject, rule: &RestartRule, context: Context<'_>) -> Decision {
     settle(subject, rule, context, Stamps::MayBeWritten)
 }
 
-/// Whether the restart that was decided about is owed now, and nothing speaks against it.
+/// Decides after the syncs if a planned restart is pending and not held back.
 pub fn evaluate(subject: &Subject, rule: &RestartRule, context: Context<'_>) -> Decision {
     settle(subject, rule, context, Stamps::AreFinal)
 }
@@ -180,13 +179,13 @@ fn settle(subject: &Subject, rule: &RestartRule, context: Context<'_>, stamps: S
             Reason::NotPlanned,
             "it has no stamp, and one can only be created before the first sync of a run",
         ),
-        Found::Create(reason, message) => anew(subject, rule, context, reason, message),
+        Found::Create(reason, message) => create_stamp(subject, rule, context, reason, message),
         Found::Old(stamp) => restored_stamp(subject, context, &stamp, stamps),
         Found::Good(stamp) => compare_with_stamp(subject, rule, context, stamp, stamps),
     }
 }
 
-/// Why no stamp can be made: a Secret that counts cannot be read.
+/// Returns why no stamp can be created: a Secret that counts cannot be read.
 fn unreadable(subject: &Subject) -> Option<String> {
     subject
         .counting()
@@ -196,8 +195,8 @@ fn unreadable(subject: &Subject) -> Option<String> {
         })
 }
 
-/// Why nobody can tell what the pods of a workload started with, where that is so for a Secret that cannot be read. What the policy
-/// does not look after is not asked.
+/// Returns why the data that the pods of a workload started with cannot be recorded: a Secret cannot be read. None for workloads
+/// that are excluded from restarts.
 pub fn cannot_be_noted(subject: &Subject, rule: &RestartRule) -> Option<String> {
     if guard::outside(subject, rule).is_some() {
         return None;
@@ -267,7 +266,7 @@ fn stamp_of(subject: &Subject, context: Context<'_>) -> Found {
 }
 
 /// Creates a stamp from the current data, and decides with it.
-fn anew(
+fn create_stamp(
     subject: &Subject,
     rule: &RestartRule,
     context: Context<'_>,

@@ -1,4 +1,4 @@
-//! Reads workloads, their Secrets, and their pods where they matter, and makes [`Subject`]s. Never writes.
+//! Reads workloads, their Secrets, and their pods if the decision needs them. Returns [`Subject`]s. Never writes.
 //!
 //! Secret values are turned into keyed digests as soon as they are read, then wiped.
 
@@ -22,7 +22,7 @@ use crate::{
 pub struct Look<'a> {
     pub cluster: &'a Cluster,
     pub policy: &'a Policy,
-    /// What decisions share, the Secrets that they are about among it.
+    /// The inputs that all decisions share, with the target Secrets.
     pub context: Context<'a>,
 }
 

@@ -154,10 +154,10 @@ pub(crate) fn decided_by(
 /// No other installation has a key.
 static OTHERS: Others = Others::new(BTreeMap::new());
 
-/// Nothing is known of any Secret but what it says of itself.
+/// No target Secrets.
 static TARGETS: Targets = Targets::none();
 
-/// The key as it is kept, and no other.
+/// Stamps with this key, which exists in the cluster.
 pub(crate) fn stamps(key: StampKey) -> Stamps {
     Stamps {
         keeper: Keeper {

@@ -52,8 +52,8 @@ pub async fn read(cluster: &Cluster, namespaces: &[String]) -> Result<Keeper, Ke
     })
 }
 
-/// Reads the keys of stamps whose key is kept in another namespace. Whoever can edit a workload can write this namespace, so a
-/// key is only used for stamps with exactly its id.
+/// Reads the stamp keys in other namespaces that these stamps refer to. Anyone who can edit a workload can write any namespace
+/// into its stamp, so a key is only used for stamps with its id.
 pub async fn others(
     cluster: &Cluster,
     own: &StampKey,

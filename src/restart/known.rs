@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_make_no_sense_are_dropped() {
+    fn invalid_lines_are_dropped() {
         let lines = "Deployment/api\nJob/a 1 1\nnonsense\nDeployment/api 1 x\nDeployment/b 1 2\n";
         let data = BTreeMap::from([("shop".to_owned(), lines.to_owned())]);
         assert_eq!(Known::parse(&data).ids().count(), 1);

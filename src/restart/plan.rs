@@ -58,7 +58,7 @@ impl RestartPlan {
             .filter_map(|step| Some((step, step.decision.write.as_ref()?)))
     }
 
-    /// Those that are restarted, or may be, by name.
+    /// The workloads that are restarted or may be restarted.
     pub fn foreseen(&self) -> BTreeSet<&WorkloadId> {
         let foreseen = self.steps.iter();
         foreseen
@@ -73,8 +73,8 @@ impl RestartPlan {
     }
 }
 
-/// Decides about all of them, before anything is synced. Where a plan was shown before, only those are restarted that it
-/// `foresaw`.
+/// Decides about all workloads, before the first sync. If a plan was shown before, only workloads that it `foresaw` are
+/// restarted.
 pub fn plan(
     policy: &Policy,
     subjects: &[Subject],
@@ -89,7 +89,7 @@ pub fn plan(
     plan
 }
 
-/// The plan as it is due once everything is synced: which of its conditions hold. Nothing is restarted that it did not foresee.
+/// Returns the plan after the syncs, with the conditions evaluated. Restarts only workloads that the plan foresaw.
 pub fn due(
     plan: &RestartPlan,
     policy: &Policy,
@@ -112,7 +112,7 @@ pub fn due(
     due
 }
 
-/// A step for each, by what is decided about it and by what the others of its rule have come to.
+/// Creates a step for each workload from its decision and from the state of the other workloads of its rule.
 fn of_each(
     policy: &Policy,
     subjects: &[Subject],
@@ -138,7 +138,7 @@ fn of_each(
                     let awaited = plan.awaited.entry(subject.rule).or_default();
                     awaited.push(id.clone());
                 }
-                // The run may bring other data, which is the cure; then its condition is held against that.
+                // The run may change the data, which may fix the workload. The condition is then evaluated with the new data.
                 Health::Failing(_) if may_change(subject, context) => {}
                 Health::Failing(why) => {
                     let why = format!(
@@ -180,8 +180,8 @@ pub(super) fn step(subject: &Subject, decision: Decision, stamp: Option<&Stamp>)
         old_pods.extend(pods.map(|pod| pod.name.clone()));
         old_pods.sort();
     }
-    let unwell = subject.workload.health != Health::Healthy;
-    let first = unwell
+    let unhealthy = subject.workload.health != Health::Healthy;
+    let first = unhealthy
         && decision.action == Action::Restart
         && stamp.is_some_and(|stamp| stamp.evicting.is_some() || !stamp.restarts.is_empty());
     Step {
@@ -195,6 +195,7 @@ pub(super) fn step(subject: &Subject, decision: Decision, stamp: Option<&Stamp>)
     }
 }
 
+/// True if the run may change the data of one of its Secrets.
 fn may_change(subject: &Subject, context: Context<'_>) -> bool {
     let workload = &subject.workload;
     subject
@@ -202,7 +203,7 @@ fn may_change(subject: &Subject, context: Context<'_>) -> bool {
         .any(|(name, _)| context.may_change(workload, name))
 }
 
-/// True if the run may change the data of one of its Secrets.
+/// Returns the stamp of a workload, if it is valid and was made for this object.
 pub(super) fn stamp_of(subject: &Subject) -> Option<Stamp> {
     let stamp = Stamp::parse(subject.workload.stamp.as_deref()?).ok()?;
     (stamp.of == subject.workload.uid).then_some(stamp)
@@ -227,7 +228,7 @@ fn stop(steps: &mut Table<RestartAt, Step>, stopped: &BTreeMap<usize, String>) {
     }
 }
 
-/// Nothing is restarted that nobody was shown.
+/// Restarts only workloads that the shown plan contained.
 fn leave_all_but(steps: &mut Table<RestartAt, Step>, foreseen: &BTreeSet<&WorkloadId>) {
     for step in &mut *steps {
         if step.decision.action != Action::Leave && !foreseen.contains(&step.id) {

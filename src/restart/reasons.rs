@@ -1,10 +1,10 @@
-//! What a call that failed means for a workload.
+//! Maps errors of API calls to the reasons that results of workloads have.
 
 use cluster::{ApiError, ErrorKind};
 
 use crate::reason::Reason;
 
-/// In a word.
+/// Returns the reason for an error.
 pub(super) const fn reason_of(error: &ApiError) -> Reason {
     match error.kind {
         ErrorKind::NotFound => Reason::Deleted,

@@ -126,22 +126,22 @@ impl RestartResult {
     }
 }
 
-/// How a workload stands at the end: as it was planned, and as it was seen since.
+/// The final state of a workload, from its planned step and its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended<'a> {
     /// Why it was restarted or left alone.
     pub reason: Reason,
     /// For people.
     pub message: &'a str,
-    /// Whether what became of it says why, and not only the plan.
+    /// True if reason and message are from the result, false if they are from the plan.
     pub has_verdicts: bool,
     /// True if the workload is known to run with old data.
     pub behind: bool,
-    /// Whether nobody knows of some Secret whether its pods started with that data.
+    /// True if it is unknown for some Secret whether the pods started with the current data.
     pub is_assumed: bool,
 }
 
-/// What a plan and what became of it say together of a workload.
+/// Returns the final state of a workload from its step and its result, if any.
 pub fn ended<'a>(step: &'a Step, result: Option<&'a RestartResult>) -> Ended<'a> {
     let decision = &step.decision;
     let planned = Ended {
@@ -181,7 +181,7 @@ pub struct RestartResults {
     pub of: BTreeMap<WorkloadId, RestartResult>,
     /// Secrets that were read again after the sync.
     pub secrets: BTreeMap<Id, SecretSeen>,
-    /// What could not be read or listed the second time.
+    /// Lists and objects that could not be read after the syncs.
     pub gaps: Vec<Gap>,
     pub stopped: Option<Reason>,
     pub warnings: Vec<String>,

@@ -32,7 +32,7 @@ pub type Prints = BTreeMap<String, String>;
 pub struct Stamp {
     /// The format version.
     v: u32,
-    /// Grows with every write. A smaller number than the one seen last means that somebody restored an old stamp.
+    /// Grows with every write. A smaller number than the last one means that an old stamp was restored.
     pub seq: u64,
     /// The uid of the workload.
     pub of: String,

@@ -29,11 +29,11 @@ pub struct Concern {
     pub keys: Keys,
     /// The data that it holds now.
     pub view: View,
-    /// True if it may cause a restart: the policy selects it, and nobody else restarts the workload because of it.
+    /// True if it may cause a restart: the policy selects it, and no other tool restarts the workload because of it.
     pub counts: bool,
     /// True if Stakater Reloader restarts the workload because of it.
     pub left_to_reloader: bool,
-    /// What it says of itself.
+    /// Facts from its annotations and data.
     pub found: Found,
 }
 
@@ -65,14 +65,14 @@ pub struct Now {
     pub written: Option<Timestamp>,
 }
 
-/// Whether a Secret was verified.
+/// The verification state of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It fulfils `require` of the rule.
     Verified,
     /// The run has not synced it yet.
     Pending,
-    /// Somebody other than the operator edited it.
+    /// It was edited by someone other than the operator.
     Tampered,
     /// Not verified, for this reason.
     Unverified(String),

@@ -18,8 +18,8 @@ use crate::{
 
 /// The target Secrets of the selected ExternalSecrets.
 ///
-/// Which they are is known once it is selected, before anything is planned: workloads are listed by that. What is planned, and what
-/// came of it, only says whether a Secret may change still, and whether it is as it should be.
+/// The selection alone defines the Secrets, so that workloads can be listed before the plan. The plan and the results only change
+/// whether a Secret may still change and whether it is verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Targets(BTreeMap<Id, Vec<Source>>);
 
@@ -36,7 +36,7 @@ struct Source {
     exclusive: bool,
 }
 
-/// What the drift check says of one.
+/// The result of the drift check for one ExternalSecret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Judgement {
     verdict: Verdict,
@@ -54,7 +54,7 @@ impl From<&Finding> for Judgement {
 }
 
 impl Targets {
-    /// Before anything is planned.
+    /// Returns the targets before the plan.
     pub fn selected(selected: &Selected<'_>, findings: &Findings) -> Self {
         let mut targets: BTreeMap<Id, Vec<Source>> = BTreeMap::new();
         for one in selected {
@@ -79,7 +79,7 @@ impl Targets {
         Self(targets)
     }
 
-    /// The same, where the run is to sync these.
+    /// Returns the targets with the ExternalSecrets that the run will sync marked as pending.
     #[must_use]
     pub fn planned(mut self, is_synced: impl Fn(&Id) -> bool) -> Self {
         for source in self.0.values_mut().flatten() {
@@ -88,7 +88,7 @@ impl Targets {
         self
     }
 
-    /// The same, once the run has: by what came of it, and what the drift check says since.
+    /// Returns the targets after the syncs, with the results of the syncs and of the drift check after them.
     #[must_use]
     pub fn synced<'a>(
         mut self,
@@ -97,7 +97,7 @@ impl Targets {
         for source in self.0.values_mut().flatten() {
             let (result, finding) = of(&source.id);
             source.pending = false;
-            // What was not synced has the proof that it had before, or none.
+            // An ExternalSecret without a result was not synced and keeps its earlier proof, if any.
             if let Some(result) = result {
                 source.unproven = unproven(Some(result), false);
             }
@@ -112,7 +112,7 @@ impl Targets {
         self.0.is_empty()
     }
 
-    /// All of them.
+    /// The IDs of the target Secrets.
     pub fn ids(&self) -> impl Iterator<Item = &Id> {
         self.0.keys()
     }
@@ -273,12 +273,12 @@ const fn word(verdict: Verdict) -> &'static str {
 
 #[cfg(test)]
 impl Targets {
-    /// None.
+    /// No targets.
     pub(super) const fn none() -> Self {
         Self(BTreeMap::new())
     }
 
-    /// The Secret `shop/db`, which the run has yet to sync, or of which this is known.
+    /// The Secret `shop/db`, pending or with this verdict.
     pub(super) fn db(pending: bool, verdict: Option<Verdict>) -> Self {
         let id = Id {
             namespace: "shop".to_owned(),

@@ -3,7 +3,7 @@
 use crate::{index::place, policy::RestartRule};
 
 place! {
-    /// Of a step among those of a plan that restart.
+    /// The index of a step in a restart plan.
     pub RestartAt
 }
 
@@ -14,11 +14,10 @@ pub struct Wave {
     pub rule: usize,
     /// The number within the rule, from 1.
     pub number: u32,
-    /// The steps.
     pub members: Vec<RestartAt>,
 }
 
-/// The waves of these steps, each given by its place and its rule.
+/// Returns the waves of these steps, each given by its index and its rule.
 pub fn waves(rules: &[RestartRule], steps: &[(RestartAt, usize)]) -> Vec<Wave> {
     let mut waves = Vec::new();
     for (rule, settings) in rules.iter().enumerate() {
@@ -50,7 +49,7 @@ mod tests {
     use super::*;
     use crate::index::Place as _;
 
-    /// From a place and a rule each.
+    /// Returns the waves of steps given by index and rule.
     fn waves_of(rules: &[RestartRule], steps: &[(usize, usize)]) -> Vec<Wave> {
         let steps: Vec<_> = steps
             .iter()

@@ -1,5 +1,4 @@
-//! The workloads that the rules of `restart` cover, as they were read: what the plan and the conditions of restarts are decided from.
-//! Pure.
+//! The workloads that the `restart` rules cover, as discovery read them. Input for the plan and the conditions of restarts. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +26,7 @@ pub struct Unseen {
     pub why: String,
 }
 
-/// What was read of the workloads that the rules cover, and of all that their restarts depend on.
+/// The workloads that the rules cover, with everything that their restarts depend on.
 #[derive(Default)]
 pub struct Workloads {
     /// One for each workload that a rule covers, sorted.
@@ -40,15 +39,15 @@ pub struct Workloads {
     pub unseen: Vec<Unseen>,
     /// The same as messages for the report.
     pub gaps: Vec<Gap>,
-    /// The Secrets by which they were found.
+    /// The Secrets that the workloads were searched for.
     pub targets: Targets,
-    /// What stamps are read with; None where nothing is restarted, or where the key could not be read.
+    /// The stamp keys and the list of stamped workloads. None if there are no restart rules or the key could not be read.
     pub stamps: Option<Stamps>,
 }
 
-/// The keys of stamps, and the workloads that bear one.
+/// The stamp keys, and the workloads that have a stamp.
 pub struct Stamps {
-    /// The keys.
+    /// The stamp keys.
     pub keeper: Keeper,
     /// The workloads that were stamped before.
     pub known: Known,
@@ -65,7 +64,7 @@ pub struct Keeper {
     pub kept: bool,
 }
 
-/// What restarts are told beside the policy.
+/// Options for restarts that are not part of the policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Candidate namespaces for the job's own objects. The first one that exists is used.
@@ -78,21 +77,21 @@ pub struct Options {
 }
 
 impl Keeper {
-    /// Warns about stamps whose key another installation keeps: it uses another lock too.
+    /// Returns a warning if stamps were made with another installation's key, because that installation uses another lock.
     pub fn foreign_keys_warning(&self) -> Option<String> {
         let lock_namespaces: BTreeSet<&str> = self.others.lock_namespaces().collect();
         let first = lock_namespaces.first()?;
         let all: Vec<&str> = lock_namespaces.iter().copied().collect();
         Some(format!(
-            "workloads bear stamps whose key is kept in namespace {}, by another installation: they are held against that, but its lock \
-             is not this run's. One home for all is better: --lock-namespace {first}",
+            "workloads have stamps that another installation made with the key in namespace {}. They are compared with that key, but \
+             its lock is not this run's. All runs should use the same namespace for their lock and stamp key: --lock-namespace {first}",
             all.join(", ")
         ))
     }
 }
 
 impl Stamps {
-    /// What decisions share before anything is synced.
+    /// Returns the inputs that all decisions share, before the first sync.
     pub fn context<'a>(
         &'a self,
         targets: &'a Targets,
@@ -124,12 +123,12 @@ impl Unseen {
 }
 
 impl Workloads {
-    /// The key of the cluster, where it is known.
+    /// The stamp key, if it is known.
     pub fn key(&self) -> Option<&StampKey> {
         self.stamps.as_ref().map(|stamps| &stamps.keeper.key)
     }
 
-    /// Whether there is a key that was never kept, so that nothing may be written with it.
+    /// True if the stamp key is only a temporary one, so no stamp may be written with it.
     pub fn lack_a_key(&self) -> bool {
         self.stamps
             .as_ref()

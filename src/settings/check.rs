@@ -1,4 +1,4 @@
-//! Validates a tree against the description of a policy. Returns the data that is right, and all errors with line and key.
+//! Validates a tree against the policy's schema. Returns the valid data, and all errors with line and key.
 
 use figment::value::{Dict, Value as Data};
 use serde_json::Value as Json;
@@ -106,7 +106,7 @@ fn list(
         }
         let before = found.len();
         list.extend(value(item, of, &path, found));
-        // An entry with an error in one of its keys is not judged as a whole.
+        // The rule applies only to entries whose keys are valid.
         if found.len() == before
             && matches!(item.value, Value::Map(_))
             && let Some(Err(fault)) = rule.map(|rule| rule(item))
@@ -150,7 +150,7 @@ fn section(
         found.push(Found {
             line: node.line,
             key: path.to_owned(),
-            fault: Fault::new(format!("lacks `{name}`"), hint.unwrap_or_default()),
+            fault: Fault::new(format!("has no key `{name}`"), hint.unwrap_or_default()),
         });
     }
     dict

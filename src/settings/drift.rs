@@ -1,4 +1,4 @@
-//! Validates the keys about drift together, and against the ceilings.
+//! Validates the keys that depend on the drift check, together and against the ceilings.
 
 use figment::{Figment, providers::Serialized};
 

@@ -75,7 +75,7 @@ fn resolve(rest: &str) -> Option<(Vec<String>, Shape<'static>)> {
     let mut keys = Vec::new();
     for segment in rest.split("__") {
         if let Shape::Entries { value, .. } = shape {
-            // Provider names are lower case. Store names cannot be part of a variable's name.
+            // Provider names are lowercase. Store names cannot be part of a variable's name.
             keys.push(segment.to_ascii_lowercase());
             shape = Shape::of(value);
         } else {
@@ -88,7 +88,7 @@ fn resolve(rest: &str) -> Option<(Vec<String>, Shape<'static>)> {
     Some((keys, shape))
 }
 
-/// `maxSyncs` as `MAX_SYNCS`.
+/// Converts `maxSyncs` to `MAX_SYNCS`.
 fn screaming(name: &str) -> String {
     let mut screamed = String::new();
     for character in name.chars() {

@@ -1,4 +1,4 @@
-//! What the keys of one entry must fulfil together. A list names its rule (`extend("x-rule" = "selects")`).
+//! Rules that check several keys of one list entry together. A list names its rule (`extend("x-rule" = "selects")`).
 
 use eso_model::StoreKind;
 
@@ -7,10 +7,10 @@ use super::{
     tree::{Node, Value},
 };
 
-/// Checks an entry as a whole, once its keys are known to be right.
+/// Checks a whole entry after its keys were validated one by one.
 pub(super) type Rule = fn(&Node) -> Result<(), Fault>;
 
-/// The rule of this name.
+/// Returns the rule with this name.
 pub(super) fn named(name: &str) -> Option<Rule> {
     Some(match name {
         "selects" => selects,
@@ -27,8 +27,8 @@ fn selects(entry: &Node) -> Result<(), Fault> {
         return Ok(());
     }
     Err(Fault::new(
-        "names nothing, which would select every ExternalSecret",
-        "write `{}` if every ExternalSecret is meant",
+        "is empty, which would select every ExternalSecret",
+        "write `{}` to select every ExternalSecret",
     ))
 }
 
@@ -45,8 +45,8 @@ fn excludes_all_of(entry: &Node, what: &str) -> Result<(), Fault> {
         return Ok(());
     }
     Err(Fault::new(
-        format!("names nothing, which would exclude every {what}"),
-        "name something, or remove the entry",
+        format!("is empty, which would exclude every {what}"),
+        "add a field, or remove the entry",
     ))
 }
 
@@ -71,20 +71,20 @@ fn covers_workloads(rule: &Node) -> Result<(), Fault> {
         .any(says)
     {
         return Err(Fault::new(
-            "names no workloads",
-            "write `labelSelector`, `names` or `namespaces`, or `match: references` for all that use a selected Secret",
+            "selects no workloads",
+            "write `labelSelector`, `names` or `namespaces`, or `match: references` for all workloads that use a selected Secret",
         ));
     }
     if rule.get("kinds").is_some_and(is_empty_list) {
         return Err(Fault::new(
-            "covers no kind of workload",
-            "name kinds, or remove `kinds`",
+            "covers no workload, because `kinds` is empty",
+            "add kinds, or remove `kinds`",
         ));
     }
     Ok(())
 }
 
-/// True if all that an entry says is empty lists.
+/// True if an entry contains only empty lists.
 fn names_nothing(entry: &Node) -> bool {
     entry
         .entries()

@@ -1,7 +1,7 @@
-//! What a policy may say, taken from the types in [`crate::policy`]: their fields, forms and doc comments.
+//! The schema of a policy, derived from the fields, forms and doc comments of the types in [`crate::policy`].
 //!
-//! schemars describes the types. [`policy`] is that description in plain terms, with three keywords of our own (`x-form`, `x-order`,
-//! `x-rule`); the check of policies reads it through [`Shape`], and [`schema`] publishes it as a JSON Schema.
+//! [`policy`] is the output of schemars, simplified, with three internal keywords (`x-form`, `x-order`, `x-rule`). Validation
+//! reads it through [`Shape`]. [`schema`] returns it without these keywords, as a JSON Schema.
 
 use std::sync::LazyLock;
 
@@ -15,11 +15,11 @@ use crate::policy::{
     written::ORDER,
 };
 
-/// The keyword that names what the items of a list must fulfil.
+/// The keyword with the name of the rule for the items of a list.
 const RULE: &str = "x-rule";
 
-/// The JSON Schema (2020-12) of policy files, for editors and other checkers. It knows less than [`load`](super::load): patterns
-/// are coarse, and it does not see quotes or duplicate keys.
+/// Returns the JSON Schema (2020-12) of policy files, for editors and other validators. Less strict than [`load`](super::load):
+/// patterns are coarse, and quotes and duplicate keys are not checked.
 pub fn schema() -> Value {
     let mut schema = policy().clone();
     // A file may be one of several layers, so no file needs all required keys.
@@ -30,7 +30,7 @@ pub fn schema() -> Value {
     schema
 }
 
-/// The description of a whole policy.
+/// Returns the schema of a whole policy, with the internal keywords.
 pub(super) fn policy() -> &'static Value {
     static POLICY: LazyLock<Value> = LazyLock::new(|| {
         let settings = SchemaSettings::draft2020_12().with(|settings| {
@@ -46,7 +46,7 @@ pub(super) fn policy() -> &'static Value {
     &POLICY
 }
 
-/// Removes our own keywords.
+/// Removes the internal keywords.
 fn publish(schema: &mut Value) {
     match schema {
         Value::Object(keywords) => {
@@ -58,7 +58,7 @@ fn publish(schema: &mut Value) {
     }
 }
 
-/// Writes what schemars makes of the types as a policy has it: no `null`, words as one `enum`, no defaults of whole sections.
+/// Simplifies the output of schemars: no `null`, words as one `enum`, no defaults of whole sections.
 fn simplify(schema: &mut Value) {
     let Value::Object(keywords) = schema else {
         return;
@@ -81,7 +81,7 @@ fn simplify(schema: &mut Value) {
     for keyword in ["items", "additionalProperties"] {
         if let Some(inner) = keywords.get_mut(keyword) {
             simplify(inner);
-            // It describes the type, and is for readers of the code.
+            // This is the doc comment of the type, which is written for readers of the code.
             if let Value::Object(inner) = inner {
                 inner.remove("description");
             }
@@ -89,7 +89,7 @@ fn simplify(schema: &mut Value) {
     }
 }
 
-/// A key without a value is left out: it is never `null`.
+/// Removes `null` from the allowed values: an optional key is omitted instead.
 fn without_null(keywords: &mut Map<String, Value>) {
     let null = json!({"type": "null"});
     if let Some(Value::Array(choices)) = keywords.get_mut("anyOf") {
@@ -114,7 +114,7 @@ fn without_null(keywords: &mut Map<String, Value>) {
     }
 }
 
-/// Words with doc comments come as one choice each.
+/// Merges words into one `enum`. schemars emits one choice for each word with a doc comment.
 fn words_in_one(keywords: &mut Map<String, Value>) {
     let Some(Value::Array(choices)) = keywords.get("oneOf") else {
         return;
@@ -145,7 +145,7 @@ pub(super) enum Shape<'a> {
     Text(&'static AnyForm),
     /// A whole number with this minimum, or text in a format.
     CountOr(u32, &'static AnyForm),
-    /// A list of at least so many, each of which fulfils the rule.
+    /// A list of at least `least` items, each of which must follow the rule.
     List {
         of: &'a Value,
         least: usize,
@@ -160,7 +160,7 @@ pub(super) enum Shape<'a> {
     },
 }
 
-/// The words that a key takes.
+/// The allowed words of a key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Words<'a>(&'a [Value]);
 
@@ -175,22 +175,22 @@ impl<'a> Words<'a> {
 pub(super) struct Section<'a>(&'a Value);
 
 impl<'a> Section<'a> {
-    /// The names of its keys, in the order of their declaration.
+    /// Returns the names of the keys, in the order of their declaration.
     pub(super) fn names(self) -> impl Iterator<Item = &'a str> {
         strings(&self.0[ORDER])
     }
 
-    /// The names of the keys that it must have.
+    /// Returns the names of the required keys.
     pub(super) fn required(self) -> impl Iterator<Item = &'a str> {
         strings(&self.0["required"])
     }
 
-    /// The description of a key.
+    /// Returns the schema of a key.
     pub(super) fn key(self, name: &str) -> Option<&'a Value> {
         self.0["properties"].get(name)
     }
 
-    /// The keys with their descriptions.
+    /// Returns the keys with their schemas.
     pub(super) fn keys(self) -> impl Iterator<Item = (&'a str, &'a Value)> {
         self.names()
             .filter_map(move |name| Some((name, self.key(name)?)))
@@ -205,7 +205,7 @@ fn strings(list: &Value) -> impl Iterator<Item = &str> {
 }
 
 impl<'a> Shape<'a> {
-    /// The shape that a description asks for.
+    /// Returns the shape that a schema describes.
     pub(super) fn of(schema: &'a Value) -> Self {
         if let Some(form) = form_of(schema) {
             return Self::Text(form);
@@ -272,7 +272,7 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// Itself, or what is in the list; none if it has no keys.
+    /// Returns the section, or None for other shapes.
     pub(super) fn section(self) -> Option<Section<'a>> {
         match self {
             Self::Section(section) => Some(section),
@@ -300,17 +300,17 @@ fn least(schema: &Value, keyword: &str) -> u32 {
 mod tests {
     use super::*;
 
-    /// Each description below this one, with its place.
-    fn each(schema: &Value, path: &str, see: &mut impl FnMut(&Value, &str)) {
-        see(schema, path);
+    /// Visits this schema and all schemas below it, with their paths.
+    fn each(schema: &Value, path: &str, visit: &mut impl FnMut(&Value, &str)) {
+        visit(schema, path);
         match Shape::of(schema) {
             Shape::Section(section) => {
                 for (name, key) in section.keys() {
-                    each(key, &format!("{path}.{name}"), see);
+                    each(key, &format!("{path}.{name}"), visit);
                 }
             }
-            Shape::List { of, .. } => each(of, &format!("{path}[]"), see),
-            Shape::Entries { value, .. } => each(value, &format!("{path}.*"), see),
+            Shape::List { of, .. } => each(of, &format!("{path}[]"), visit),
+            Shape::Entries { value, .. } => each(value, &format!("{path}.*"), visit),
             Shape::Switch
             | Shape::Count(_)
             | Shape::Word(_)
@@ -319,7 +319,7 @@ mod tests {
         }
     }
 
-    /// A type that schemars describes in another way would be taken for a section without keys.
+    /// An unknown kind of schema would be mistaken for a section without keys.
     #[test]
     fn every_key_has_a_shape() {
         let mut seen = 0;
@@ -354,12 +354,12 @@ mod tests {
     }
 
     #[test]
-    fn no_keyword_of_our_own_is_published() {
+    fn internal_keywords_are_not_published() {
         assert!(!schema().to_string().contains("\"x-"));
     }
 
     #[test]
-    fn a_word_that_may_be_left_out_is_a_word() {
+    fn optional_words_become_one_enum() {
         let mut schema = json!({
             "anyOf": [
                 {"oneOf": [{"type": "string", "const": "a", "description": "A."}, {"type": "string", "enum": ["b"]}]},

@@ -71,8 +71,8 @@ pub(super) struct Lanes {
     accounts: BTreeMap<QuotaKey, Account>,
     stores: BTreeMap<StoreKey, Adaptive>,
     in_flight: InFlight,
-    /// The start of the next round, so that no queue is always first.
-    turn: usize,
+    /// The queue that is first in the next round. It changes, so that no queue is always first.
+    first: usize,
 }
 
 fn lane_of(step: &Step) -> LaneKey {
@@ -80,8 +80,8 @@ fn lane_of(step: &Step) -> LaneKey {
 }
 
 impl Lanes {
-    /// Queues every step in the plan's order. `noise` returns numbers from 0 to 1.
-    pub(super) fn new(plan: &Plan, pace: &Pace, mut noise: impl FnMut() -> f64) -> Self {
+    /// Queues every step in the plan's order. `jitter` returns numbers from 0 to 1.
+    pub(super) fn new(plan: &Plan, pace: &Pace, mut jitter: impl FnMut() -> f64) -> Self {
         let mut by_store: BTreeMap<LaneKey, Lane> = BTreeMap::new();
         let mut accounts = BTreeMap::new();
         for (at, step) in plan.steps.entries() {
@@ -92,7 +92,7 @@ impl Lanes {
                 .push_back(at);
             accounts.entry(step.quota.clone()).or_insert_with(|| {
                 let rate = pace.of(&step.quota.provider);
-                let delay = noise() * (1.0 / rate.as_per_second()).min(1.0);
+                let delay = jitter() * (1.0 / rate.as_per_second()).min(1.0);
                 Account {
                     pace: Adaptive::new(rate),
                     in_flight: 0,
@@ -111,7 +111,7 @@ impl Lanes {
             accounts,
             stores,
             in_flight: pace.in_flight,
-            turn: 0,
+            first: 0,
         }
     }
 
@@ -136,9 +136,9 @@ impl Lanes {
             .map(|(key, _)| key.clone());
         let mut keys: Vec<LaneKey> = waiting.collect();
         let count = keys.len().max(1);
-        keys.rotate_left(self.turn % count);
+        keys.rotate_left(self.first % count);
         for key in keys {
-            self.turn = (self.turn + 1) % count;
+            self.first = (self.first + 1) % count;
             match self.try_lane(&key, steps, now) {
                 Ok(Some(step)) => return Ok(step),
                 Ok(None) => {}

@@ -1,7 +1,6 @@
 //! The state of each step and item in progress, and the verdicts that follow from it. No I/O.
 //!
-//! Steps and items are found by places that the plan hands out, and members by places of the tracker's own: there is none that is not
-//! there.
+//! The plan provides the indices of steps and items, and the tracker those of its members. An index is always valid.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,7 +33,7 @@ const LOOK: Duration = Duration::from_millis(200);
 const FIRST_BACKOFF: Duration = Duration::from_secs(2);
 
 place! {
-    /// Of an item that a step syncs, among those of a tracker.
+    /// The index of an item that a step syncs, in a tracker.
     pub(super) MemberAt
 }
 

@@ -190,7 +190,7 @@ pub(super) fn health(counts: &Counts) -> Health {
 }
 
 /// Returns why a pod is not ready, or None if it is ready. Never includes text that a container wrote.
-pub fn trouble(pod: &PodObject) -> Option<String> {
+pub fn unready_reason(pod: &PodObject) -> Option<String> {
     let status = &pod.status;
     let holds = |name: &str, wanted: &str| {
         let mut conditions = status.conditions.iter();
@@ -261,11 +261,11 @@ fn reason_in_brackets(reason: &str) -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::trouble;
+    use super::unready_reason;
 
-    fn told(status: &Value) -> Option<String> {
+    fn reason(status: &Value) -> Option<String> {
         let pod = json!({"metadata": {"name": "web-1"}, "status": status});
-        trouble(&serde_json::from_value(pod).unwrap())
+        unready_reason(&serde_json::from_value(pod).unwrap())
     }
 
     #[test]
@@ -273,10 +273,10 @@ mod tests {
         let not_ready = json!([{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False"}]);
         let of = |containers: &Value| {
             let status = json!({"conditions": not_ready, "containerStatuses": containers});
-            told(&status).unwrap()
+            reason(&status).unwrap()
         };
         assert_eq!(
-            told(&json!({"conditions": [{"type": "Ready", "status": "True"}]})),
+            reason(&json!({"conditions": [{"type": "Ready", "status": "True"}]})),
             None
         );
         assert_eq!(
@@ -300,7 +300,7 @@ mod tests {
         );
         assert_eq!(of(&json!([])), "pod web-1 is not ready");
         assert_eq!(
-            told(&json!({
+            reason(&json!({
                 "conditions": not_ready,
                 "initContainerStatuses": [{"name": "migrate", "state": {"waiting": {"reason": "ImagePullBackOff"}}}],
                 "containerStatuses": [{"name": "main", "state": {"waiting": {"reason": "PodInitializing"}}}],
@@ -311,7 +311,7 @@ mod tests {
         let unscheduled =
             json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]);
         assert_eq!(
-            told(&json!({"conditions": unscheduled})).unwrap(),
+            reason(&json!({"conditions": unscheduled})).unwrap(),
             "pod web-1 cannot be scheduled"
         );
     }

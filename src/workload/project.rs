@@ -1,4 +1,4 @@
-//! From objects of the API to workloads and pods.
+//! Converts Kubernetes API objects to workloads and pods.
 
 use super::{
     Holds, IGNORE, Kind, Manager, Owner, Pod, Reloader, STAMP, TemplateIn, Workload, WorkloadId,
@@ -19,7 +19,7 @@ impl WorkloadRef {
 }
 
 impl Object {
-    /// The fields that decisions need.
+    /// Returns the fields that decisions need.
     pub fn workload(self, kind: Kind) -> Workload {
         let counts = Counts::of(kind, &self);
         let Self {

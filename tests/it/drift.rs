@@ -88,7 +88,7 @@ async fn provider_holds(world: &World, data: Value) {
 }
 
 /// One of each kind.
-async fn let_drift(world: &World) {
+async fn cause_drift(world: &World) {
     provider_holds(
         world,
         json!([
@@ -166,7 +166,7 @@ async fn each_kind_of_drift_has_its_verdict(world: World) {
     outcome.exits(0);
     let clean = outcome.document();
     assert_eq!(clean["summary"]["verdicts"], json!({"in-sync": 6}));
-    let_drift(&world).await;
+    cause_drift(&world).await;
     let outcome = drift(&world, "").await;
     outcome.exits(3);
     let document = outcome.document();
@@ -241,7 +241,7 @@ async fn annotations(world: &World) -> Vec<Value> {
 
 async fn only_drifted_is_synced_and_second_run_writes_nothing(world: World) {
     base(&world).await;
-    let_drift(&world).await;
+    cause_drift(&world).await;
     let policy = world.named(&format!(
         "{POLICY}exclude: [{{names: [unwritten, gone]}}]\n"
     ));
@@ -430,7 +430,7 @@ async fn denied_secrets_are_unverifiable() {
 async fn drift_command_never_writes() {
     let world = World::sandbox().await;
     base(&world).await;
-    let_drift(&world).await;
+    cause_drift(&world).await;
     let before = world.embedded().requests().len();
     drift(&world, "").await.exits(3);
     let requests = world.embedded().requests().split_off(before);
@@ -478,7 +478,7 @@ spec: {provider: {vault: {server: 'http://127.0.0.1:1', path: kv, auth: {tokenSe
 async fn diagnosis_shows_the_chain_and_next_steps() {
     let world = World::sandbox().await;
     base(&world).await;
-    let_drift(&world).await;
+    cause_drift(&world).await;
     let diagnose = async |name: &str| {
         let arguments = ["diagnose", name, "-n", &world.namespace, "-o", "json"];
         world.bin.run(&arguments).await

@@ -75,7 +75,7 @@ pub(crate) async fn many(world: &World, count: usize) {
             "spec": template["spec"],
         });
         match &world.sandbox {
-            // Not through the API, which would be slow for thousands of objects.
+            // Avoids the API, which would be slow for thousands of objects.
             Some(sandbox) => drop(sandbox.apply(object).expect("it is created")),
             None => drop(world.apply(object).await),
         }

@@ -1,4 +1,4 @@
-//! What every command prints, as a whole: a change of a column, a sentence or an exit code shows up here.
+//! Snapshots of the complete output and the exit code of every command.
 
 use std::sync::LazyLock;
 
@@ -6,7 +6,7 @@ use regex::Regex;
 
 use crate::support::{Outcome, Workspace};
 
-/// What differs from run to run, and what stands in its place.
+/// The parts of the output that differ between runs, each with its replacement.
 static VARYING: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     [
         (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
@@ -26,7 +26,7 @@ static VARYING: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     .collect()
 });
 
-/// Lines of progress: their order and number depend on the pace of the machine.
+/// True for a line of progress. The order and number of these lines depend on the speed of the machine.
 fn is_progress(line: &str) -> bool {
     line.starts_with("synced ") && line.contains(" after ")
         || line.contains(" WARN ")

@@ -65,44 +65,44 @@ fn the_example_has_every_key() {
         "",
         &mut shown,
     );
-    let lacking: Vec<_> = known.difference(&shown).collect();
-    assert!(lacking.is_empty(), "{lacking:?}");
+    let missing: Vec<_> = known.difference(&shown).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
-/// Each value of the example that stands at a key with a default, and that default.
-fn beside_defaults(
+/// Collects the example's value and the default of each key that has a default.
+fn values_and_defaults(
     schema: &Value,
     data: &Value,
     path: &str,
-    beside: &mut Vec<(String, Value, Value)>,
+    found: &mut Vec<(String, Value, Value)>,
 ) {
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         let (path, shown) = (format!("{path}.{name}"), &data[name]);
         if let Some(default) = property.get("default") {
-            beside.push((path.clone(), shown.clone(), default.clone()));
+            found.push((path.clone(), shown.clone(), default.clone()));
         }
-        beside_defaults(property, shown, &path, beside);
+        values_and_defaults(property, shown, &path, found);
     }
     for item in data.as_array().into_iter().flatten() {
-        beside_defaults(&schema["items"], item, &format!("{path}[]"), beside);
+        values_and_defaults(&schema["items"], item, &format!("{path}[]"), found);
     }
 }
 
-/// All but what selects: that has no default, or an empty one that would show nothing.
+/// Except for selection and `restart`, whose default is missing or empty.
 #[test]
 fn the_example_shows_every_default() {
     let text = file("config.example.yaml");
     let data: Value = serde_saphyr::from_str(&text).unwrap();
-    let mut beside = Vec::new();
-    beside_defaults(&settings::schema(), &data, "", &mut beside);
-    assert!(beside.len() > 25, "{}", beside.len());
-    for (path, shown, default) in beside {
+    let mut found = Vec::new();
+    values_and_defaults(&settings::schema(), &data, "", &mut found);
+    assert!(found.len() > 25, "{}", found.len());
+    for (path, shown, default) in found {
         assert!(
             shown == default || path == ".restart",
             "{path}: {shown} is not the default {default}"
         );
     }
-    // Maps have their default in the types alone.
+    // The defaults of maps are not in the schema, only in the types.
     let Loaded { policy, .. } = load(&text).unwrap_or_else(|invalid| panic!("{invalid}"));
     assert_eq!(
         Policy {

@@ -214,7 +214,7 @@ async fn a_pending_restart_needs_no_sync(world: World) {
     shop(&world).await;
     run(&world, &[]).await.exits(0);
     rotate(&world).await;
-    // As if the operator had synced by itself, or another run had been killed after the sync.
+    // Simulates a sync by the operator itself, or a run that was killed after the sync.
     let sync = ["sync", "db", "-y", "-n", &world.namespace];
     world.bin.run(&sync).await.exits(0);
     let path = world.bin.file("restart.yaml", &world.named(POLICY));

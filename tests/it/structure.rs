@@ -1,4 +1,4 @@
-//! The structure of the code: which modules may name which.
+//! The structure of the code: the allowed dependencies between modules.
 
 mod graph;
 
@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 
 use self::graph::{Graph, is_within};
 
-/// Modules that decide. They do not reach a client, a runtime, or the code that acts.
+/// Modules that only compute. They must not depend on a client, a runtime, or modules with side effects.
 const PURE: &[&str] = &[
     "eso_model",
     "secret",
@@ -17,8 +17,8 @@ const PURE: &[&str] = &[
     "eso_sync::restart::decide",
 ];
 
-/// What a pure module must not reach, by any way.
-fn acts(module: &str) -> bool {
+/// True if pure modules must not depend on this module, directly or indirectly.
+fn has_side_effects(module: &str) -> bool {
     let is_client = is_within(module, "cluster")
         && !is_within(module, "cluster::names")
         && !is_within(module, "cluster::wire");
@@ -29,10 +29,10 @@ fn acts(module: &str) -> bool {
         || is_within(module, "sandbox")
 }
 
-/// Edges on cycles that are still there. The list only shrinks.
+/// The known dependencies in cycles. Do not add any.
 const CYCLES: &[&str] = &[];
 
-/// Pure modules that still reach what acts. The list only shrinks.
+/// The known forbidden dependencies of pure modules. Do not add any.
 const IMPURE: &[&str] = &[];
 
 fn workspace() -> Graph {
@@ -40,8 +40,10 @@ fn workspace() -> Graph {
 }
 
 fn impure(graph: &Graph) -> Vec<String> {
-    let ways = PURE.iter().filter_map(|module| graph.way(module, &acts));
-    ways.map(|way| way.join(" -> ")).collect()
+    let paths = PURE
+        .iter()
+        .filter_map(|module| graph.path(module, &has_side_effects));
+    paths.map(|path| path.join(" -> ")).collect()
 }
 
 #[test]
@@ -51,7 +53,7 @@ fn modules_have_no_cycles() {
 }
 
 #[test]
-fn pure_modules_do_not_reach_what_acts() {
+fn pure_modules_have_no_forbidden_dependencies() {
     assert_eq!(impure(&workspace()), IMPURE);
 }
 
@@ -64,7 +66,7 @@ fn planted(sources: &[(&str, &str)]) -> Graph {
 }
 
 #[test]
-fn a_planted_cycle_is_found() {
+fn planted_cycle_is_found() {
     let graph = planted(&[
         ("a", "pub mod b; pub mod c; pub mod d;"),
         ("a::b", "use crate::c::X;"),
@@ -83,7 +85,7 @@ fn a_planted_cycle_is_found() {
 }
 
 #[test]
-fn an_edge_of_a_test_is_no_edge() {
+fn dependencies_of_tests_are_ignored() {
     let graph = planted(&[
         ("a", "mod b; mod c;"),
         ("a::b", "use super::c;"),
@@ -93,7 +95,7 @@ fn an_edge_of_a_test_is_no_edge() {
 }
 
 #[test]
-fn a_planted_way_out_of_a_pure_module_is_found() {
+fn planted_forbidden_dependency_is_found() {
     for (plant, end) in [
         ("use tokio::time::Instant;", "tokio"),
         ("fn f() { kube::f() }", "kube"),
@@ -118,11 +120,11 @@ fn a_planted_way_out_of_a_pure_module_is_found() {
     }
 }
 
-/// Paths of a developer's machine: their first parts, in two pieces so that this file does not hold them.
+/// The starts of paths on a developer's machine, each in two parts so that this file does not contain them.
 const MACHINE_PATHS: &[(&str, &str)] = &[("/ro", "ot/"), ("/wo", "rk/")];
 
 #[test]
-fn the_repository_names_no_path_of_a_machine() {
+fn repository_contains_no_path_of_a_developers_machine() {
     fn files(path: &Path, found: &mut Vec<(String, String)>) {
         if path.is_dir() {
             for entry in fs::read_dir(path).expect("a folder") {
@@ -152,7 +154,7 @@ fn the_repository_names_no_path_of_a_machine() {
     for (path, text) in &found {
         for (start, end) in MACHINE_PATHS {
             let machine = format!("{start}{end}");
-            assert!(!text.contains(&machine), "{path} names {machine}");
+            assert!(!text.contains(&machine), "{path} contains {machine}");
         }
     }
 }

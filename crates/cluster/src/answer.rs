@@ -8,10 +8,10 @@ use kube::{client::Body, core::Status};
 use secret::Buffer;
 use serde::de::DeserializeOwned;
 
-/// A call that has no answer of the type that was asked for.
+/// A failed call: the connection failed, the server returned an error, or the answer could not be parsed.
 pub(super) struct Refused {
     pub(super) error: kube::Error,
-    /// How long the server asks to wait.
+    /// The `Retry-After` of the answer.
     pub(super) retry_after: Option<Duration>,
 }
 

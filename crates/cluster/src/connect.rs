@@ -192,12 +192,12 @@ pub(super) fn build(
     })
 }
 
-/// Marks a request that whoever makes it repeats by itself.
+/// Marks a request that is not retried here, because its caller retries it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Once;
 
 /// Retries requests that the API server could not handle at the time. Evictions are not retried here: a disruption budget also
-/// answers 429, and the caller waits by itself and needs the reason.
+/// answers 429, and the caller needs the reason and does its own retries.
 #[derive(Clone)]
 struct Retries(RetryPolicy);
 

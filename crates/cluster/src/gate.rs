@@ -45,7 +45,7 @@ pub struct Ledger {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Paced;
 
-/// Marks a request of a client that only looks, beside others over the same connection that may change something.
+/// Marks a request of a read-only client on a connection that may also write.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OnlyReads;
 
@@ -86,7 +86,7 @@ impl Ledger {
             .take()
     }
 
-    async fn turn(&self) {
+    async fn wait_for_permit(&self) {
         let _place = self.queue.lock().await;
         while let Err(wait) = self.take() {
             tokio::time::sleep(wait).await;
@@ -194,7 +194,7 @@ where
             let skips_queue = request.extensions().get::<Paced>().is_some()
                 || is_lease_path(request.uri().path());
             if !skips_queue {
-                ledger.turn().await;
+                ledger.wait_for_permit().await;
             }
             ledger.requests.fetch_add(1, Ordering::Relaxed);
             tokio::time::timeout(ANSWER_TIMEOUT, tower::ServiceExt::oneshot(inner, request))

@@ -27,7 +27,7 @@ const PAGE: u32 = 500;
 /// The time limit for one call including retries. It does not apply to a watch.
 const CALL_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// How long one attempt may take at a call that the caller repeats.
+/// The time limit for one attempt, if the caller does the retries.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The pauses before retries of a read that found no connection. Errors that the server returns are retried in a lower layer.
@@ -47,14 +47,14 @@ pub struct Cluster {
     ledger: Arc<Ledger>,
     /// The address and TLS settings, without credentials.
     address: Arc<kube::Config>,
-    /// Whether what this client sends may change nothing, whatever the connection allows.
+    /// True if this client may only read, even if the connection allows writes.
     only_reads: bool,
     /// The time limit for one call.
     call_timeout: Duration,
     /// The maximum size of an answer in bytes, and the maximum number of pages of a list.
     max_answer: usize,
     max_pages: usize,
-    /// Calls are not repeated here: whoever makes them does it.
+    /// True if failed calls are not retried here, because the caller does the retries.
     once: bool,
     /// The kubeconfig context, if there is one.
     pub context: Option<String>,
@@ -94,27 +94,27 @@ pub struct ApiError {
     message: String,
     /// True if the message is the server's own text.
     is_server_text: bool,
-    /// Whether, and how, the call can be repeated.
+    /// Tells the caller if it can retry the call.
     pub repeat: Repeat,
 }
 
-/// What a failed call means for whoever repeats it.
+/// Tells the caller if a failed call can be retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
-    /// 429. Nothing was done. With the time that the server asks to wait.
+    /// 429: the call was not executed. Holds the `Retry-After`.
     Throttled(Option<Duration>),
-    /// 5xx, or no answer. Nobody knows what was done.
+    /// 5xx or no answer: the call may have been executed. Holds the `Retry-After`.
     Failed(Option<Duration>),
-    /// There is no connection. Nothing was sent.
+    /// There is no connection: the request was not sent.
     NotSent,
-    /// The answer would be the same.
+    /// A retry would get the same answer.
     Never,
 }
 
 impl Repeat {
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "all that is left is a connection that does not work"
+        reason = "all other errors are connection failures"
     )]
     fn of(error: &kube::Error, retry_after: Option<Duration>) -> Self {
         match error {
@@ -135,7 +135,7 @@ impl Repeat {
     }
 }
 
-/// True if there was no connection to send the request over. Anything else may have been received.
+/// True if the request was not sent because there was no connection. After any other error, the server may have received it.
 fn is_connect(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -150,7 +150,7 @@ fn is_connect(error: &(dyn std::error::Error + 'static)) -> bool {
 impl ApiError {
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "all that is left is a connection that does not work"
+        reason = "all other errors are connection failures"
     )]
     fn new(operation: &str, error: kube::Error, retry_after: Option<Duration>) -> Self {
         let repeat = Repeat::of(&error, retry_after);
@@ -191,7 +191,7 @@ impl ApiError {
     }
 
     /// The reason, without the server's own text, which is untrusted.
-    pub fn own_words(&self) -> Option<&str> {
+    pub fn trusted_message(&self) -> Option<&str> {
         (!self.is_server_text).then_some(&self.message)
     }
 }
@@ -275,8 +275,8 @@ impl fmt::Display for Query {
 }
 
 impl Cluster {
-    /// The same connection, at the same pace and in the same count, for somebody who only looks: every request that would change
-    /// something is refused.
+    /// A read-only client for the same connection. It shares the rate limiter and the request counter, and refuses every request
+    /// that would change something.
     #[must_use]
     pub fn read_only(&self) -> Self {
         Self {
@@ -290,7 +290,7 @@ impl Cluster {
         self.ledger.requests()
     }
 
-    /// The same, with one attempt at each call.
+    /// The same client without retries.
     #[must_use]
     pub fn once(&self) -> Self {
         Self {
@@ -306,14 +306,14 @@ impl Cluster {
         path: &str,
         change: &Value,
     ) -> Result<T, ApiError> {
-        while let Err(wait) = self.take_turn() {
+        while let Err(wait) = self.take_permit() {
             tokio::time::sleep(wait).await;
         }
         self.patch_paced(path, change).await
     }
 
     /// Takes a rate permit for a request that [`Cluster::patch_paced`] sends, or returns the time to wait.
-    pub fn take_turn(&self) -> Result<(), Duration> {
+    pub fn take_permit(&self) -> Result<(), Duration> {
         self.ledger.take()
     }
 

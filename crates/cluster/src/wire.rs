@@ -29,7 +29,6 @@ pub struct Meta {
     pub annotations: BTreeMap<String, String>,
     /// Set while the object is being deleted.
     pub deletion_timestamp: Option<Timestamp>,
-    /// Who owns it.
     pub owner_references: Vec<OwnerReference>,
 }
 
@@ -37,7 +36,6 @@ pub struct Meta {
 #[serde(default)]
 pub struct OwnerReference {
     pub kind: String,
-    /// Its name.
     pub name: String,
     /// True if this owner is the controller of the object.
     pub controller: bool,
@@ -93,7 +91,6 @@ pub struct Event {
 #[serde(default)]
 pub struct InvolvedObject {
     pub kind: String,
-    /// Its namespace.
     pub namespace: String,
     pub name: String,
     pub uid: String,

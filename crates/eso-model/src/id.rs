@@ -7,9 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Namespace and name of a namespaced object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id {
-    /// The namespace.
     pub namespace: String,
-    /// The name.
     pub name: String,
 }
 
@@ -52,11 +50,13 @@ impl StoreKind {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StoreKey {
     Cluster {
-        /// Its name.
         name: String,
     },
     /// A SecretStore.
-    Namespaced { namespace: String, name: String },
+    Namespaced {
+        namespace: String,
+        name: String,
+    },
 }
 
 impl StoreKey {
@@ -94,7 +94,7 @@ impl fmt::Display for StoreKey {
 
 /// The error for text that is not a store key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("names no store; write `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`")]
+#[error("is not a store; write `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`")]
 pub struct InvalidStoreKey;
 
 impl FromStr for StoreKey {

@@ -27,7 +27,7 @@ pub enum ErrorClass {
     NotFound,
     /// The provider is unreachable, or fails.
     Unavailable,
-    /// None of these.
+    /// Any other error.
     Other,
 }
 

@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(
             spent.as_millis(),
             20_000,
-            "ten calls of cost ten are paid for before the eleventh goes"
+            "ten calls of cost ten are paid before the eleventh starts"
         );
     }
 

@@ -80,7 +80,7 @@ impl fmt::Display for Rate {
             let number = (self.per_second * seconds).round();
             #[expect(
                 clippy::float_cmp,
-                reason = "what is printed has to be read back as the very same rate"
+                reason = "a printed rate must parse back to exactly the same rate"
             )]
             if number >= 1.0 && number / seconds == self.per_second {
                 return write!(f, "{number}/{unit}");

@@ -1,4 +1,4 @@
-//! The answer to one read, or why there is none.
+//! The answer to one read, or the reason why it failed.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ pub enum Answered {
     NotFound,
     /// The operator's read would fail.
     Fails(Failure),
-    /// It could not be read.
+    /// The read failed.
     Unread(Unread),
 }
 
@@ -31,7 +31,7 @@ impl Answered {
     }
 }
 
-/// The reason why something could not be read.
+/// The reason why a read failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unread {
     /// A stable word (see [`unread`]) and a detail. Never contains a part of a value or of a credential.

@@ -45,13 +45,13 @@ pub enum Identity<'a> {
     Store(&'a Resolver),
 }
 
-/// The job's own identity, and where it may be sent. (No `Debug`, because an environment holds tokens.)
+/// The job's own credentials, and the addresses that may receive them. No `Debug`, because the environment contains tokens.
 #[derive(Clone, Default)]
 pub struct Ambient {
     /// The environment for the default credential chains of the SDKs.
     pub environment: BTreeMap<String, String>,
-    /// The origins, such as `https://vault.corp:8200`, that it may be sent to in addition to the clouds' own hosts. An invalid
-    /// origin allows nothing.
+    /// The origins, such as `https://vault.corp:8200`, that may receive the credentials in addition to the clouds' own hosts. An
+    /// invalid origin allows nothing.
     pub endpoints: Vec<String>,
 }
 

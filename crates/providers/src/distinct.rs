@@ -1,4 +1,4 @@
-//! Fan-out: reads each distinct thing once and returns the answer to everyone who asked for it.
+//! Fan-out: makes each distinct request once and returns its answer to all requesters.
 
 use std::collections::BTreeMap;
 

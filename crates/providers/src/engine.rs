@@ -1,18 +1,19 @@
-//! The one way to call a provider: a rate permit for each attempt, backoff, renewal of credentials, and the health of the store.
+//! Makes all calls to providers, with a rate permit for each attempt, retries with backoff, and renewal of credentials. Stops
+//! calling a store that is lost.
 //!
-//! A provider implements [`Service`]: how to log in, and what its errors mean. The engine does the rest, by one rule for all:
+//! A provider implements [`Service`]: it logs in and classifies its errors. The class of an error decides what happens:
 //!
-//! | the error | repeated | in the end |
+//! | class | retries | fails after the retries |
 //! |---|---|---|
-//! | [`Throttled`](ErrorClass::Throttled) | up to 8 attempts, also for a write: nothing was done | that call |
-//! | [`Failed`](ErrorClass::Failed) | up to 4 attempts; never for a write | that key, or the store after five keys without an answer |
-//! | [`Misdirected`](ErrorClass::Misdirected) | no | likewise |
-//! | [`Unreachable`](ErrorClass::Unreachable) | up to 4 attempts, also for a write: nothing was sent | the store |
-//! | [`Expired`](ErrorClass::Expired) | once, with new credentials | the store |
-//! | [`Refused`](ErrorClass::Refused) | once, if [`Service::accepts`] says that the credentials expired | that call |
-//! | [`Final`](ErrorClass::Final), [`Unusable`](ErrorClass::Unusable) | no | that call |
+//! | [`Throttled`](ErrorClass::Throttled) | up to 8 attempts, even for a write: nothing was done | the call |
+//! | [`Failed`](ErrorClass::Failed) | up to 4 attempts; not for a write | the key; after five keys without an answer, the store |
+//! | [`Misdirected`](ErrorClass::Misdirected) | none | as for `Failed` |
+//! | [`Unreachable`](ErrorClass::Unreachable) | up to 4 attempts, even for a write: nothing was sent | the store |
+//! | [`Expired`](ErrorClass::Expired) | one, with new credentials | the store |
+//! | [`Refused`](ErrorClass::Refused) | one with new credentials, if [`Service::accepts`] returns false | the call |
+//! | [`Final`](ErrorClass::Final), [`Unusable`](ErrorClass::Unusable) | none | the call |
 //!
-//! A store that is lost is not called again: each further call gets the reason.
+//! A lost store is not called again: each further call fails with the reason of the loss.
 
 mod attempts;
 mod health;
@@ -33,10 +34,10 @@ pub(super) use self::attempts::{Effect, ErrorClass};
 use self::health::Health;
 use super::{RateLimiter, Unread};
 
-/// Calls to one store that are under way at once. The rate limiter decides how many start in a second.
+/// The maximum number of concurrent calls to one store. The rate limiter controls how many start per second.
 const IN_FLIGHT: usize = 8;
 
-/// One provider, as the engine calls it.
+/// A provider's part of the engine: logging in and classifying errors.
 #[async_trait]
 pub(super) trait Service: Send + Sync {
     /// A client with its credentials. Clones are cheap.
@@ -44,33 +45,32 @@ pub(super) trait Service: Send + Sync {
     /// The provider's error.
     type Error: Send;
 
-    /// Logs in. `refused` is the client whose credentials the server did not accept, if that is the reason.
+    /// Logs in. `refused` is the client whose credentials the server rejected, if that is the reason for the login.
     async fn connect(&self, refused: Option<&Self::Client>) -> Result<Self::Client, Unread>;
 
-    /// What the error means for the attempts at its call.
+    /// Returns the class of the error, which decides about retries.
     fn class(&self, error: &Self::Error) -> ErrorClass;
 
-    /// Why the request has no answer. The store is lost if this says so ([`Unread::whole_store`]).
+    /// Returns the reason for a failed request. If [`Unread::whole_store`] is set, the store is lost.
     fn unread(&self, error: &Self::Error, request: &Request<'_>) -> Unread;
 
-    /// True if the credentials have to be renewed before the next call.
+    /// True if the credentials must be renewed before the next call.
     fn expires_soon(&self, _client: &Self::Client) -> bool {
         false
     }
 
-    /// True if [`Service::connect`] can get other credentials than the first ones. If not, credentials that worked once are
-    /// not doubted again.
+    /// True if [`Service::connect`] can get new credentials. If not, credentials that worked once count as valid from then on.
     fn is_renewable(&self) -> bool {
         true
     }
 
-    /// Asks the server whether it still accepts these credentials. Called after [`ErrorClass::Refused`]; uses
+    /// Asks the server if it still accepts these credentials. Called after [`ErrorClass::Refused`]; uses
     /// [`Engine::probe`].
     async fn accepts(
         &self,
         _engine: &Engine<Self>,
         _client: &Self::Client,
-        _turns: &RateLimiter,
+        _limiter: &RateLimiter,
     ) -> Result<bool, Unread>
     where
         Self: Sized,
@@ -79,12 +79,12 @@ pub(super) trait Service: Send + Sync {
     }
 }
 
-/// What is asked of a provider.
+/// A request to a provider.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request<'a> {
     /// The provider's own name of the call (`GetSecretValue`).
     pub(super) call: &'static str,
-    /// The secret or path; none for a list.
+    /// The secret or path; None for a list.
     pub(super) key: Option<&'a str>,
     pub(super) effect: Effect,
 }
@@ -99,25 +99,25 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// By what failures are counted.
+    /// The key under which failures are counted.
     fn health_key(&self) -> String {
         format!("{} {}", self.call, self.key.unwrap_or_default())
     }
 }
 
-/// Why a call has no result.
+/// The reason why a call failed.
 #[derive(Debug)]
 pub(super) enum Failure<E> {
-    /// The provider's own answer: there is no such secret, access is denied, the request is invalid.
+    /// The provider answered with an error: the secret does not exist, access is denied, the request is invalid.
     Answer(E),
-    /// There is no answer. A write was not done.
+    /// The provider did not answer. A write was not done.
     Unread(Unread),
-    /// Nobody knows whether the write was done: read it back first.
+    /// The write may have been done. Read it back before writing again.
     Unknown(Unread),
 }
 
 impl<E> Failure<E> {
-    /// The answer to a read; `answer` translates the provider's own.
+    /// Converts the failure of a read to an answer. `answer` converts the provider's own error.
     #[cfg(any(feature = "aws", feature = "gcp"))]
     pub(super) fn answered(self, answer: impl FnOnce(E) -> super::Answered) -> super::Answered {
         match self {
@@ -133,27 +133,27 @@ impl<E> From<Unread> for Failure<E> {
     }
 }
 
-/// A store, called with one set of credentials.
+/// Calls one store with one set of credentials.
 pub(super) struct Engine<S: Service> {
     service: S,
-    /// Locked while somebody logs in: who waits for it finds the new credentials.
+    /// Locked during a login, so that waiting calls use the new credentials.
     session: Mutex<Option<Arc<Session<S::Client>>>>,
     health: Health,
-    /// The first call is alone: it finds out whether the server answers and accepts the credentials.
+    /// Limits concurrent calls. The first call runs alone, to find out if the server answers and accepts the credentials.
     slots: Semaphore,
     opened: Once,
 }
 
 struct Session<C> {
     client: C,
-    /// How many sessions there were before.
+    /// The number of earlier sessions.
     generation: u64,
-    /// The server is known to accept the credentials, so a refusal is a missing right.
+    /// True if the server is known to accept the credentials. Then a denied call lacks a permission.
     accepted: AtomicBool,
 }
 
 impl<S: Service> Engine<S> {
-    /// An engine that logs in at its first call.
+    /// Creates an engine that logs in at its first call.
     pub(super) fn new(service: S) -> Self {
         Self {
             service,
@@ -164,7 +164,7 @@ impl<S: Service> Engine<S> {
         }
     }
 
-    /// An engine that is logged in: a login that fails is reported once, before anything is read.
+    /// Creates an engine and logs in, so that a failed login is reported once and before the first read.
     pub(super) async fn connected(service: S) -> Result<Self, Unread> {
         let engine = Self::new(service);
         engine.session().await?;
@@ -176,7 +176,7 @@ impl<S: Service> Engine<S> {
         &self.service
     }
 
-    /// The reason for a failure, where the provider's own answer is a failure too.
+    /// The reason for a failure, including the provider's own errors.
     pub(super) fn unread(&self, failure: Failure<S::Error>, request: &Request<'_>) -> Unread {
         match failure {
             Failure::Answer(error) => self.service.unread(&error, request),
@@ -184,7 +184,7 @@ impl<S: Service> Engine<S> {
         }
     }
 
-    /// Makes a call: `send` is invoked once for each attempt.
+    /// Makes a call. `send` is called for each attempt.
     pub(super) async fn call<T, F>(
         &self,
         request: &Request<'_>,
@@ -203,7 +203,7 @@ impl<S: Service> Engine<S> {
     }
 
     #[cfg(feature = "vault")]
-    /// Makes a call with these credentials and does not renew them. For [`Service::accepts`], which is within a call.
+    /// Makes a call with these credentials, without renewing them. For use in [`Service::accepts`], which runs during a call.
     pub(super) async fn probe<T, F>(
         &self,
         request: &Request<'_>,
@@ -231,10 +231,10 @@ impl<S: Service> Engine<S> {
         let mut renewed = false;
         loop {
             self.health.check()?;
-            // Logs in before the permit: a login that fails takes none.
+            // Log in before waiting for a rate permit, so that a failed login takes none.
             self.session().await?;
             limiter.permit().await;
-            // Meanwhile another call may have lost the store, or renewed the credentials.
+            // Check again: another call may have lost the store or renewed the credentials during the wait.
             self.health.check()?;
             let session = self.session().await?;
             let client = fixed.unwrap_or(&session.client).clone();
@@ -289,7 +289,7 @@ impl<S: Service> Engine<S> {
         self.log_in(&mut current, None).await
     }
 
-    /// Logs in again, unless another call has done so since.
+    /// Logs in again, unless another call already has.
     async fn renew(&self, refused: &Session<S::Client>) -> Result<(), Unread> {
         let mut current = self.session.lock().await;
         if current
@@ -301,13 +301,13 @@ impl<S: Service> Engine<S> {
         Ok(())
     }
 
-    /// A login that fails loses the store.
+    /// Logs in. If that fails, the store is lost.
     async fn log_in(
         &self,
         current: &mut Option<Arc<Session<S::Client>>>,
         refused: Option<&S::Client>,
     ) -> Result<Arc<Session<S::Client>>, Unread> {
-        // Who held the lock before may have failed.
+        // The previous holder of the lock may have failed to log in.
         self.health.check()?;
         let client = self.service.connect(refused).await;
         let session = Arc::new(Session {
@@ -319,7 +319,7 @@ impl<S: Service> Engine<S> {
         Ok(session)
     }
 
-    /// What the last error means for the call, its key, and the store.
+    /// Applies the last error of a call to its key and to the store, and returns the failure of the call.
     fn failure(
         &self,
         request: &Request<'_>,
@@ -358,7 +358,7 @@ impl<S: Service> Engine<S> {
     }
 }
 
-/// Runs these futures, several at once. The engine's own limit holds for the calls that they make; this one bounds memory.
+/// Runs these futures concurrently. The engine limits their calls; the limit here saves memory.
 pub(super) async fn in_flight<T>(calls: Vec<BoxFuture<'_, T>>) -> Vec<T> {
     stream::iter(calls)
         .buffer_unordered(IN_FLIGHT)

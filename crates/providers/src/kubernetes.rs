@@ -187,7 +187,7 @@ impl Kubernetes {
     }
 }
 
-/// Why a Secret was not returned.
+/// The reason why a Secret was not returned.
 enum Missed {
     NotFound,
     Refused,

@@ -1,7 +1,7 @@
-//! What the providers hold now: one trait, one implementation for each provider of the operator's that can be read.
+//! Reads the current data of providers: one trait, with an implementation for each supported provider of the operator.
 //!
-//! A [`Provider`] is a connection to one store with one set of credentials. It reads, and nothing else. What it answers is what
-//! [`eso_model::expected`] computes with; what could not be read says why, in a stable word and without any part of a value.
+//! A [`Provider`] is a read-only connection to one store with one set of credentials. Its answers are the input of
+//! [`eso_model::expected`]. A failed read has a stable reason word, and its text contains no part of a value.
 
 use async_trait::async_trait;
 
@@ -122,7 +122,7 @@ fn names(regexp: &str) -> Result<GoRegex, Answered> {
 #[cfg(any(feature = "aws", feature = "gcp"))]
 fn not_understood(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    // Drop the long list of expected values: nobody can choose from it here.
+    // Drop the long list of expected values: the reader cannot change the store's spec here.
     text.split(", expected")
         .next()
         .map(str::to_owned)

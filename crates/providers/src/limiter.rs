@@ -1,4 +1,4 @@
-//! Rate limiters for reads. Everything that shares a quota shares one rate, which adapts to throttling. Also counts the calls.
+//! Rate limiters for reads. All users of a quota share one rate, which adapts to throttling. Also counts the calls.
 
 use std::{
     sync::{
@@ -130,13 +130,13 @@ impl RateLimiter {
         }
     }
 
-    /// The same, with other pauses between the attempts at a call.
+    /// The same limiter with another backoff between attempts.
     #[must_use]
     pub fn with_backoff(self, backoff: Backoff) -> Self {
         Self { backoff, ..self }
     }
 
-    /// The pauses between the attempts at a call.
+    /// The backoff between the attempts of a call.
     pub(super) const fn backoff(&self) -> Backoff {
         self.backoff
     }

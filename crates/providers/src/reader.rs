@@ -1,5 +1,5 @@
-//! Reads what all ExternalSecrets of a run need. Connects once to each store and reads each secret once, at the rate of its
-//! quota.
+//! Reads the provider data for all ExternalSecrets of a run. Connects once to each store and reads each secret once, at the rate
+//! of its quota.
 //!
 //! A connection is opened on the first read and shared by all reads with the same credentials. A ClusterSecretStore whose
 //! credentials depend on the namespace has one connection per namespace. A store that cannot be read gets no more requests.
@@ -48,7 +48,7 @@ pub struct Source {
 /// The labels of all namespaces, by name.
 pub type NamespaceLabels = BTreeMap<String, BTreeMap<String, String>>;
 
-/// How many calls per second each provider and store gets.
+/// The rates of calls per provider and per store.
 #[derive(Clone, Debug)]
 pub struct Rates {
     /// For providers that are not in `providers`.
@@ -151,7 +151,7 @@ impl Reader {
         Self { stand_in, ..self }
     }
 
-    /// Reads what ExternalSecrets of these namespaces need, unless it was read already.
+    /// Reads the data for ExternalSecrets of these namespaces, unless it was read already.
     pub async fn read<'r>(&mut self, wanted: impl IntoIterator<Item = (&'r str, &'r Read)>) {
         let mut reads: BTreeMap<Link, BTreeSet<What>> = BTreeMap::new();
         for (namespace, read) in wanted {

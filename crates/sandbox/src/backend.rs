@@ -1,4 +1,4 @@
-//! The provider behind a store, for a reader that is not the operator: the same values, latency and failures.
+//! The provider behind a store, for readers other than the operator: with the same values, latency and failures.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,7 +20,7 @@ pub struct Backend {
     key: StoreKey,
 }
 
-/// Why a provider call fails.
+/// The reason why a provider call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallError {
     /// The store does not exist.
@@ -44,7 +44,7 @@ impl Backend {
         Ok(object::annotation(&store, setting::NOT_READY).is_none())
     }
 
-    /// Makes one call, with the latency and the failures that the manifests ask for.
+    /// Makes one call, with the latency and the failures that the manifests configure.
     pub async fn call(&self) -> Result<(), CallError> {
         let store = self.found()?;
         self.values

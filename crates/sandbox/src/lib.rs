@@ -220,8 +220,8 @@ impl Sandbox {
         format!("http://{}", self.server.address())
     }
 
-    /// The provider behind a store, with the values that the operator gets from it. The store's address and credentials play no
-    /// part: the sandbox has no server to send them to.
+    /// The provider behind a store, with the values that the operator gets from it. The store's address and credentials are not
+    /// used, because the sandbox has no provider server.
     pub fn backend(&self, store: &StoreKey) -> Backend {
         Backend::new(
             Arc::clone(&self.api.store),

@@ -195,7 +195,7 @@ fn compare(
         }
         _ => Map::new(),
     };
-    // The removal of map entries makes nobody the owner of the map.
+    // Removing map entries does not make the manager an owner of the map.
     if before.is_some() && next.is_object() && tree.is_empty() && !ATOMIC.contains(&key) {
         return;
     }

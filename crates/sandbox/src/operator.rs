@@ -2,7 +2,7 @@
 //!
 //! It implements refresh policies, failures, Events, targets and ClusterExternalSecrets like the real operator, with a
 //! configurable number of workers on one queue. It supports only some provider features and templates, and fails for all
-//! others. Its retry delays are [`Settings::speed`] times shorter, so that nobody waits for minutes.
+//! others. Its retry delays are [`Settings::speed`] times shorter, so that users do not wait for minutes.
 
 mod events;
 mod fetch;

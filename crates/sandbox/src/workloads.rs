@@ -109,7 +109,7 @@ impl Key {
     }
 }
 
-/// The controllers. Their state besides the store is indexes and timers.
+/// The controllers. All their state is in the store, except for indexes and timers.
 struct Workloads {
     store: Arc<Store>,
     dirty: BTreeSet<Key>,

@@ -196,7 +196,7 @@ mod tests {
     lacks!(Fingerprint, serde::Serialize);
 
     #[test]
-    fn a_fingerprint_is_hmac_sha_256() {
+    fn fingerprint_is_hmac_sha_256() {
         // RFC 4231, test case 2, has a key of 4 bytes. HMAC pads with zeros, so this key is equivalent.
         let mut key = [0; 32];
         key[..4].copy_from_slice(b"Jefe");

@@ -11,7 +11,7 @@ use crate::{
     reason::Reason,
     workload::{
         Health, Kind, WorkloadId,
-        health::trouble,
+        health::unready_reason,
         object::{Object, PodObject},
     },
 };
@@ -61,7 +61,7 @@ async fn reason_from_pods(cluster: &Cluster, id: &WorkloadId) -> Option<String> 
     if let Some(labels) = workload.selector.to_query() {
         query = query.with("labelSelector", labels);
     }
-    let mut troubles: BTreeMap<String, (u64, String)> = BTreeMap::new();
+    let mut reasons: BTreeMap<String, (u64, String)> = BTreeMap::new();
     let listed = cluster.list(&query, |pod: PodObject| {
         let status = &pod.status;
         let containers = status
@@ -69,15 +69,15 @@ async fn reason_from_pods(cluster: &Cluster, id: &WorkloadId) -> Option<String> 
             .iter()
             .chain(&status.container_statuses);
         let again = containers.map(|container| container.restart_count).max();
-        if let Some(trouble) = trouble(&pod)
+        if let Some(reason) = unready_reason(&pod)
             && let Some(pod) = pod.pod().filter(|pod| workload.owns(pod))
         {
-            troubles.insert(pod.name, (again.unwrap_or(0), trouble));
+            reasons.insert(pod.name, (again.unwrap_or(0), reason));
         }
     });
     listed.await.ok()?;
-    let others = troubles.len().checked_sub(1)?;
-    let (_, worst) = troubles.into_values().max_by_key(|(again, _)| *again)?;
+    let others = reasons.len().checked_sub(1)?;
+    let (_, worst) = reasons.into_values().max_by_key(|(again, _)| *again)?;
     let others = if others == 0 {
         String::new()
     } else {

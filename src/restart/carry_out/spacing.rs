@@ -9,7 +9,7 @@ use tokio::time::Instant;
 /// for the API server too. There are no bursts.
 pub(super) struct Pace {
     apart: Duration,
-    turn: Instant,
+    next_start: Instant,
 }
 
 impl Pace {
@@ -18,18 +18,18 @@ impl Pace {
         let apart = Duration::try_from_secs_f64(1.0 / rate.as_per_second());
         Self {
             apart: apart.unwrap_or(Duration::from_hours(1)),
-            turn: Instant::now(),
+            next_start: Instant::now(),
         }
     }
 
     /// When the next restart may start.
-    pub(super) const fn turn(&self) -> Instant {
-        self.turn
+    pub(super) const fn next_start(&self) -> Instant {
+        self.next_start
     }
 
     /// Records a restart that was sent.
-    pub(super) fn taken(&mut self) {
-        self.turn = Instant::now() + self.apart;
+    pub(super) fn record(&mut self) {
+        self.next_start = Instant::now() + self.apart;
     }
 }
 
@@ -45,10 +45,10 @@ mod tests {
         let mut pace = Pace::new(Rate::per_second(0.5).unwrap());
         let mut times = Vec::new();
         for _ in 0..5 {
-            sleep_until(pace.turn()).await;
+            sleep_until(pace.next_start()).await;
             times.push(start.elapsed().as_secs());
             tokio::time::advance(answered).await;
-            pace.taken();
+            pace.record();
         }
         times
     }

@@ -27,7 +27,7 @@ use crate::{
     workload::{Kind, Owner, Pod, STAMP, WorkloadId, health, object::Object},
 };
 
-/// The pods of a controller, and why they are not complete and ready.
+/// The pods of a controller, and the reason if they are not complete and ready.
 struct Family {
     pods: Vec<Pod>,
     lacks: Option<String>,
@@ -47,14 +47,14 @@ struct WaitUntil<'a> {
 /// One lock per controller uid, with the number of its pods. Until the controller has replaced an evicted pod, the remaining
 /// ones look healthy.
 #[derive(Clone, Default)]
-pub(in crate::restart) struct Families(Arc<Mutex<BTreeMap<String, Turn>>>);
+pub(in crate::restart) struct Families(Arc<Mutex<BTreeMap<String, ControllerLock>>>);
 
-type Turn = Arc<tokio::sync::Mutex<usize>>;
+type ControllerLock = Arc<tokio::sync::Mutex<usize>>;
 
 impl Families {
-    fn of(&self, owner: &str) -> Turn {
-        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(turns.entry(owner.to_owned()).or_default())
+    fn of(&self, owner: &str) -> ControllerLock {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(locks.entry(owner.to_owned()).or_default())
     }
 }
 
@@ -71,8 +71,8 @@ impl Job<'_> {
         else {
             return Err(Failure::Left(Reason::Deleted, String::new()));
         };
-        let turn = self.families.of(&owner.uid);
-        let mut size = turn.lock().await;
+        let lock = self.families.of(&owner.uid);
+        let mut size = lock.lock().await;
         let give_up = Instant::now() + rule.wait;
         let before = self.await_other_pods(step, owner, *size, give_up).await?;
         *size = before.len().max(*size).max(1);
@@ -94,7 +94,7 @@ impl Job<'_> {
             .into_iter()
             .filter(|pod| before.iter().all(|old| old.uid != pod.uid))
             .collect();
-        let heir = self.copy_stamp(&subject, &came, evicted_at).await;
+        let stamped = self.copy_stamp(&subject, &came, evicted_at).await;
         let (outcome, reason) = match after.lacks {
             None => (RestartOutcome::Restarted, step.decision.reason),
             Some(_) => (RestartOutcome::Failed, Reason::NotHealthyAgain),
@@ -106,8 +106,8 @@ impl Job<'_> {
             pods_unread: after.unread,
             behind: stays,
             old_pods: stays.then(|| step.id.name.clone()).into_iter().collect(),
-            new_pods: match heir {
-                Some(heir) => vec![heir],
+            new_pods: match stamped {
+                Some(name) => vec![name],
                 None => came.into_iter().map(|pod| pod.name).collect(),
             },
             ..RestartResult::without(outcome, reason, after.lacks.unwrap_or_default())
@@ -180,14 +180,14 @@ impl Job<'_> {
                 name: pod.name.clone(),
             };
             for _ in 0..super::TRIES {
-                let heir = match self.look.one(&id).await {
+                let new = match self.look.one(&id).await {
                     // A pod with a stamp is the replacement of another evicted pod.
-                    Ok(Some(heir)) if heir.workload.stamp.is_none() => heir,
+                    Ok(Some(new)) if new.workload.stamp.is_none() => new,
                     _ => break,
                 };
-                let stamp = self.inherited(evicted, &heir, at);
+                let stamp = self.inherited(evicted, &new, at);
                 let body = json!({"metadata": {
-                    "uid": heir.workload.uid, "resourceVersion": heir.workload.resource_version,
+                    "uid": new.workload.uid, "resourceVersion": new.workload.resource_version,
                     "annotations": {STAMP: stamp.to_text()},
                 }});
                 let patched = self.look.cluster.patch::<Object>(&id.path(), &body).await;
@@ -200,10 +200,10 @@ impl Job<'_> {
     }
 
     /// The data that the new pod started with is only certain if the Secret was not written since the decision.
-    fn inherited(&self, evicted: &Subject, heir: &Subject, at: Timestamp) -> Stamp {
+    fn inherited(&self, evicted: &Subject, new: &Subject, at: Timestamp) -> Stamp {
         let key = self.look.context.key;
-        let mut stamp = Stamp::new(&heir.workload, key);
-        stamp.secrets = heir.prints();
+        let mut stamp = Stamp::new(&new.workload, key);
+        stamp.secrets = new.prints();
         let written = |subject: &Subject, name: &str| {
             let concern = subject.secrets.get(name)?;
             concern.now()?.written
@@ -213,7 +213,7 @@ impl Job<'_> {
             .keys()
             .filter(|name| {
                 let then = written(evicted, name);
-                then.is_none() || then != written(heir, name)
+                then.is_none() || then != written(new, name)
             })
             .cloned()
             .collect();

@@ -19,7 +19,7 @@ use crate::{
     workload::{Kind, STAMP, WorkloadId, object::Object},
 };
 
-/// The timeout for the final look at an interrupted restart.
+/// The timeout for the final read of an interrupted workload.
 const LAST_LOOK: Duration = Duration::from_secs(2);
 
 impl Job<'_> {
@@ -39,24 +39,24 @@ impl Job<'_> {
         let mut ended = std::pin::pin!(self.ended());
         let mut stop = self.stop.clone();
         while next.is_some() || !beginning.is_empty() || !running.is_empty() {
-            let mut turn = None;
+            let mut wake = None;
             if let (Some(step), true) = (next, beginning.is_empty()) {
                 if stop.level() != Level::Run {
                     next = None;
                     continue;
                 }
-                if pace.turn() <= Instant::now() {
+                if pace.next_start() <= Instant::now() {
                     beginning.push(self.begin(step, rule));
                     next = waiting.next();
                 } else {
-                    turn = Some(pace.turn());
+                    wake = Some(pace.next_start());
                 }
             }
             let far = Instant::now() + Duration::from_hours(1);
             tokio::select! {
                 Some((of, begun, give_up)) = beginning.next() => {
                     if !matches!(begun, Err(Failure::Left(..) | Failure::Decided(_))) {
-                        pace.taken();
+                        pace.record();
                     }
                     running.push(self.await_health(of, rule, begun, give_up));
                 }
@@ -64,7 +64,7 @@ impl Job<'_> {
                     open.retain(|step| step.id != id);
                     results.push((id, result));
                 }
-                () = sleep_until(turn.unwrap_or(far)) => {}
+                () = sleep_until(wake.unwrap_or(far)) => {}
                 _ = stop.changed() => {}
                 () = &mut ended => break,
             }

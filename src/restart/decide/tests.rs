@@ -436,8 +436,8 @@ fn flapping_data_is_detected() {
     };
     let (old, new) = (digest(OLD), digest(NEW));
     // old → new → old → new: there are two writers.
-    let to_and_fro = restarted_at(&[("10:00:00", &*new), ("11:00:00", &*old)]);
-    assert_eq!(shown(&decided(&to_and_fro)), "leave (flapping)");
+    let back_and_forth = restarted_at(&[("10:00:00", &*new), ("11:00:00", &*old)]);
+    assert_eq!(shown(&decided(&back_and_forth)), "leave (flapping)");
     // A single change back is a reverted rotation.
     let back = restarted_at(&[("11:00:00", &*old)]);
     assert_eq!(shown(&decided(&back)), "restart (data-changed)");
@@ -512,7 +512,7 @@ fn pods_excluded_by_a_partition_keep_old_data() {
         pod.labels.insert(label, revision.to_owned());
     }
     set.pods = Some(pods);
-    // A rollout by somebody else that a partition excludes pods from is not reported.
+    // A partition that excludes pods from another tool's rollout is not reported.
     assert_eq!(shown(&decided(&set)), "leave (current)");
     let set = set.with_stamp(|stamp| {
         let at = time("11:29:00");

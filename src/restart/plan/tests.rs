@@ -19,7 +19,7 @@ fn policy(rules: Vec<RestartRule>) -> Policy {
     policy
 }
 
-/// What is due of whatever was planned, once everything is synced.
+/// The plan after the syncs, if every workload was foreseen.
 fn due_of(policy: &Policy, subjects: &[Subject], context: Context<'_>) -> RestartPlan {
     let mut due = of_each(policy, subjects, context, evaluate);
     order(&mut due, policy);
@@ -36,7 +36,7 @@ const OLD: Data = &[("password", "old")];
 const NEW: Data = &[("password", "new")];
 
 #[test]
-fn what_was_not_foreseen_is_not_restarted() {
+fn only_foreseen_workloads_are_restarted() {
     let subjects = [
         subject("a", NEW).stamped(OLD),
         subject("b", NEW).stamped(OLD),
@@ -257,8 +257,8 @@ proptest! {
         }
     }
 
-    /// Nothing is restarted that is not owed, that opted out, or on Secrets that the policy does not select, and no wave is larger than
-    /// the rule says. What is more than the limit is counted by `plan`.
+    /// A restart must be pending, not opted out, and caused by a selected Secret. No wave is larger than the rule allows. `plan`
+    /// checks the limit for the whole run.
     #[test]
     fn only_pending_selected_and_allowed_restarts_are_planned(
         states in prop::collection::vec(((0u8..3, any::<bool>()), any::<bool>(), any::<bool>()), 0..12),

@@ -1,5 +1,5 @@
 //! Provider faults: eso-sync reads from moto through a proxy that throttles, closes connections, rejects tokens and so on. The
-//! verdicts must stay correct, and the number of calls small.
+//! verdicts must stay correct, and the number of calls must stay small.
 
 mod aws;
 mod moto;

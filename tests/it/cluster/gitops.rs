@@ -92,7 +92,7 @@ async fn ten_replacements_are_reported_and_not_restarted() {
     world.end().await;
 }
 
-/// What Argo CD applies with `RespectIgnoreDifferences`: the manifest, with the ignored fields as it last saw them.
+/// The object that Argo CD applies with `RespectIgnoreDifferences`: the manifest with the last observed values of ignored fields.
 fn respecting(seen: &Value) -> Value {
     let mut wanted = manifest();
     for pointer in [METADATA, TEMPLATE] {
@@ -218,7 +218,7 @@ async fn is_rolled(world: &World, times: i64) {
 }
 
 /// Removes annotations that the chart sets, and changes the replicas.
-async fn let_drift(world: &World) {
+async fn cause_drift(world: &World) {
     let change = json!({
         "metadata": {"annotations": {"meta.helm.sh/release-name": null, "meta.helm.sh/release-namespace": null}},
         "spec": {"replicas": 4},
@@ -248,9 +248,9 @@ async fn ten_corrections_of_drift_cause_no_further_rollout() {
         assert_eq!(
             correct_drift(&world, &[]).await,
             [""; 0],
-            "our annotations are no drift"
+            "our annotations are not reported as drift"
         );
-        let_drift(&world).await;
+        cause_drift(&world).await;
         assert_eq!(
             correct_drift(&world, &[]).await,
             [METADATA, "/spec/replicas"]
@@ -285,7 +285,7 @@ async fn ten_corrections_of_drift_cause_no_further_rollout() {
 async fn an_ignore_rule_that_removes_the_stamp_is_reported() {
     let world = released_and_restarted().await;
     for _ in 0..3 {
-        let_drift(&world).await;
+        cause_drift(&world).await;
         assert_eq!(
             correct_drift(&world, &OURS).await,
             [METADATA, "/spec/replicas"]

@@ -21,7 +21,7 @@ use crate::{
 const OPERATOR: &str = "operator";
 const OURS: &str = "ours";
 
-/// How often eso-sync reads a key in each check (before the sync, after it, and after each remedy): differences are read twice.
+/// The number of times that each check (before the sync, after it, after each remedy) reads a key: differences are read twice.
 const READS_PER_CHECK: u32 = 2;
 
 /// A Vault. Counts how often eso-sync has read each key since the rotation; None before the rotation.

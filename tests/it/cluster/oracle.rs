@@ -184,7 +184,7 @@ async fn assert_matches_operator(world: World, cases: Vec<Case>) {
     world.end().await;
 }
 
-/// What the operator did with an ExternalSecret.
+/// The operator's result for an ExternalSecret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Settled {
     Written,

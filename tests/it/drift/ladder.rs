@@ -195,7 +195,7 @@ async fn refetch_removes_the_hash_and_keeps_the_secret() {
     assert_eq!(
         uid(&world, "same").await,
         secret,
-        "the policy allows no more"
+        "the policy allows no more remedies"
     );
 }
 
@@ -252,9 +252,9 @@ async fn orphan_secret_is_not_deleted() {
     assert_eq!(writes(&world, before), [""; 0]);
 }
 
-/// The drift check shares its connection with a run that may write, and cannot.
+/// The drift check uses a read-only client on the connection of a run that may write.
 #[tokio::test]
-async fn what_checks_changes_nothing() {
+async fn read_only_client_of_a_run_sends_no_writes() {
     let world = World::sandbox().await;
     let url = world.embedded().url().parse().expect("an address");
     let rate = Rate::per_second(1000.0).expect("a rate");
@@ -262,15 +262,21 @@ async fn what_checks_changes_nothing() {
     let before = world.embedded().requests().len();
     let path = "/api/v1/namespaces/default/secrets/any";
     let change = serde_json::json!({"metadata": {"annotations": {"any": "thing"}}});
-    let looking = cluster.read_only();
-    let patched = looking.patch::<serde::de::IgnoredAny>(path, &change).await;
+    let read_only = cluster.read_only();
+    let patched = read_only
+        .patch::<serde::de::IgnoredAny>(path, &change)
+        .await;
     let error = patched.expect_err("refused").to_string();
-    assert!(error.contains("this command only looks"), "{error}");
-    assert!(looking.delete(path, "uid", "1").await.is_err());
+    assert!(error.contains("this command is read-only"), "{error}");
+    assert!(read_only.delete(path, "uid", "1").await.is_err());
     assert_eq!(
         world.embedded().requests().len(),
         before,
         "nothing was sent"
     );
-    assert_eq!(looking.requests(), cluster.requests(), "one count");
+    assert_eq!(
+        read_only.requests(),
+        cluster.requests(),
+        "one counter for both"
+    );
 }

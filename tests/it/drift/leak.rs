@@ -178,7 +178,7 @@ async fn plant(world: &World) {
 }
 
 /// Creates each kind of drift, and an operator error that quotes a value.
-async fn let_drift(world: &World) {
+async fn cause_drift(world: &World) {
     let data = json!([{"key": "v", "value": AFTER}, {"key": "d", "value": format!("{{\"a\":\"{DOCUMENT}\"}}")}]);
     let change = json!({"spec": {"provider": {"fake": {"data": data}}}});
     world
@@ -191,7 +191,7 @@ async fn let_drift(world: &World) {
         let object = world
             .get("ExternalSecret", name)
             .await
-            .expect("it is there");
+            .expect("the ExternalSecret exists");
         let text = format!(
             "could not apply template: invalid character 'l' looking for beginning of value: {ERROR}"
         );
@@ -260,7 +260,7 @@ async fn restarts_leak_nothing(world: &World, policy: &str) {
     let path = world.bin.file("restarts.yaml", &restarts);
     let path = path.to_str().expect("UTF-8");
     leaks_nothing(world, &["restart", "-o", "json", "--config", path]).await;
-    let_drift(world).await;
+    cause_drift(world).await;
     leaks_nothing(world, &["run", "-o", "table", "--config", path]).await;
     let namespace = &world.namespace;
     for output in ["table", "json", "yaml"] {
@@ -297,7 +297,7 @@ async fn no_value_leaves_memory() {
         &policy.replace("retries: 0", "retries: 0, when: always"),
     );
     let always = always.to_str().expect("UTF-8");
-    let_drift(&world).await;
+    cause_drift(&world).await;
     read_only_commands_leak_nothing(&world, path).await;
     for fault in [
         Fault::status(500).resource("secrets").times(3),
@@ -321,7 +321,7 @@ async fn no_value_leaves_memory() {
     }
     leaks_nothing(&world, &["status", "-o", "wide", "--config", path]).await;
     leaks_nothing(&world, &["run", "-o", "table", "--config", path]).await;
-    let_drift(&world).await;
+    cause_drift(&world).await;
     leaks_nothing(
         &world,
         &[

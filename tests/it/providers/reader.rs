@@ -1,4 +1,4 @@
-//! What all ExternalSecrets of a run read together.
+//! Tests of the reader, which reads provider data for all ExternalSecrets of a run.
 
 use std::{
     collections::BTreeMap,

@@ -124,7 +124,7 @@ async fn a_run_stopped_during_sync_reports_workloads_with_old_data() {
     world.end().await;
 }
 
-/// Without a stamp the Secret is not synced, because nobody would know that a restart is pending.
+/// Without a stamp the Secret is not synced, because later runs could not know that a restart is pending.
 #[tokio::test]
 async fn a_refused_stamp_holds_the_sync_back() {
     let world = World::sandbox().await;

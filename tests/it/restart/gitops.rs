@@ -55,8 +55,8 @@ async fn replacing_the_object_causes_no_restart_and_no_adoption() {
     }
     assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     assert_eq!(stamp(&world, "Deployment", "web").await, None);
-    let anew = run(&world, &["--adopt-anew"]).await;
-    assert_eq!(anew.exits(0).restart_of("web"), "adopted(adopted)");
+    let replaced = run(&world, &["--adopt-anew"]).await;
+    assert_eq!(replaced.exits(0).restart_of("web"), "adopted(adopted)");
     let known = run(&world, &[]).await;
     assert_eq!(known.exits(0).restart_of("web"), "left(current)");
     world.end().await;

@@ -115,7 +115,7 @@ async fn a_laptop_makes_restarts_pending_by_stamps_of_a_job() {
     rotated_and_synced(&world).await;
     let outcome = run(&world, &laptop).await;
     outcome.restarted("web");
-    warns(&outcome, "kept in namespace ops");
+    warns(&outcome, "the key in namespace ops");
     warns(&outcome, "--lock-namespace ops");
     assert_eq!(
         key_in(&world, "web").await,
@@ -142,7 +142,7 @@ async fn a_job_makes_restarts_pending_by_stamps_of_a_laptop() {
     let job = job(&world, OPS).await;
     let outcome = run(&world, &job).await;
     outcome.restarted("web");
-    warns(&outcome, "kept in namespace default");
+    warns(&outcome, "the key in namespace default");
     all_is_quiet(&world, &[&laptop, &job]).await;
     rotate_to(&world, "later").await;
     let outcome = run(&world, &laptop).await;
@@ -269,8 +269,8 @@ async fn two_jobs_share_stamps() {
     world.end().await;
 }
 
-/// Whoever can edit a workload can write any stamp. It can only point to Secrets with the name of the stamp key, and a key with
-/// another id is not used.
+/// Every user who can edit a workload can write any stamp. A stamp can only refer to Secrets with the name of the stamp key, and
+/// a key with another id is not used.
 #[tokio::test]
 async fn a_stamp_with_a_forged_key_is_replaced() {
     let world = World::sandbox().await;

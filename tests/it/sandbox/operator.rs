@@ -172,7 +172,7 @@ async fn created_once_and_zero_interval_ignore_annotations() {
     // There is one queue for all: once the last is synced, the operator has processed the others.
     proven(&sandbox, "change").await;
     assert!(!is_proven(&get(&sandbox, "once")) && !is_proven(&get(&sandbox, "zero")));
-    // It still repairs a Secret that somebody changed.
+    // The operator still restores a Secret that was edited.
     let broken =
         json!({"metadata": {"annotations": {"reconcile.external-secrets.io/data-hash": null}}});
     let path = "/api/v1/namespaces/team-a/secrets/once";

@@ -1,4 +1,4 @@
-//! The graph of modules, computed from the source: who names whom.
+//! The dependencies between modules, computed from the source.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,7 @@ use std::{
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 
-/// Modules by path (`eso_sync::plan::classify`), and the modules and external crates that each names outside of its tests.
+/// The modules by path (`eso_sync::plan::classify`), each with the modules and external crates that it uses outside of tests.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
     pub(crate) edges: BTreeMap<String, BTreeSet<String>>,
@@ -46,7 +46,7 @@ impl Graph {
         graph
     }
 
-    /// The edges between sibling modules that lie on a cycle: `parent: a -> b`.
+    /// The dependencies between sibling modules that are part of a cycle: `parent: a -> b`.
     pub(crate) fn edges_in_cycles(&self) -> BTreeSet<String> {
         let mut by_parent: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
         for (from, targets) in &self.edges {
@@ -68,23 +68,23 @@ impl Graph {
         found
     }
 
-    /// How `from`, or a module below it, reaches `to`; None if it does not.
-    pub(crate) fn way(&self, from: &str, to: &dyn Fn(&str) -> bool) -> Option<Vec<String>> {
-        let mut ways: Vec<Vec<String>> = self
+    /// The path of dependencies from `from`, or a module below it, to a module that `to` accepts; None if there is no path.
+    pub(crate) fn path(&self, from: &str, to: &dyn Fn(&str) -> bool) -> Option<Vec<String>> {
+        let mut paths: Vec<Vec<String>> = self
             .edges
             .keys()
             .filter(|module| is_within(module, from))
             .map(|module| vec![module.clone()])
             .collect();
-        let mut known: BTreeSet<String> = ways.iter().flatten().cloned().collect();
-        while let Some(way) = ways.pop() {
-            let last = way.last().expect("a way has a start");
+        let mut known: BTreeSet<String> = paths.iter().flatten().cloned().collect();
+        while let Some(path) = paths.pop() {
+            let last = path.last().expect("a path has a start");
             if to(last) {
-                return Some(way);
+                return Some(path);
             }
             for next in self.edges.get(last).into_iter().flatten() {
                 if known.insert(next.clone()) {
-                    ways.push([&way[..], std::slice::from_ref(next)].concat());
+                    paths.push([&path[..], std::slice::from_ref(next)].concat());
                 }
             }
         }
@@ -100,7 +100,7 @@ pub(crate) fn is_within(module: &str, parent: &str) -> bool {
             .is_some_and(|rest| rest.starts_with("::"))
 }
 
-/// The closest common parent of two modules, and its children that they lie in.
+/// The closest common parent of two modules, and the children of it that contain them.
 fn siblings(from: &str, to: &str) -> Option<(String, String, String)> {
     let (from, to): (Vec<&str>, Vec<&str>) = (from.split("::").collect(), to.split("::").collect());
     let shared = from.iter().zip(&to).take_while(|(a, b)| a == b).count();

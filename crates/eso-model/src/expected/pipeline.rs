@@ -250,8 +250,8 @@ fn decoded(
     Ok(decoded)
 }
 
-/// Returns the error for an absent secret. Whether the operator recognises it as absent depends on the provider and on
-/// the kind of read.
+/// Returns the error for an absent secret. It depends on the provider and on the kind of read if the operator recognises
+/// the secret as absent.
 fn absent(provider: &ProviderKind, remote: &RemoteRef, whole: bool) -> NotComputable {
     let fetch = remote.metadata_policy == MetadataPolicy::Fetch;
     let is_error = match provider.rules().absence {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::provider::{ProviderKind, Search};
 
-/// What a provider uses for a search. It may ignore some of the criteria.
+/// The criteria that a provider uses for a search. It may ignore some of the spec's criteria.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operator<'a> {
     /// Names that match, regardless of their tags.

@@ -70,12 +70,12 @@ pub struct RemoteRef {
     pub property: String,
     /// The version, if not the newest.
     pub version: String,
-    /// Whether tags and labels are read instead of the value.
+    /// Reads the value, or tags and labels instead.
     pub metadata_policy: MetadataPolicy,
     /// How keys are converted to valid names.
     pub conversion_strategy: ConversionStrategy,
     pub decoding_strategy: DecodingStrategy,
-    /// Whether null bytes are allowed in the value.
+    /// Allows or rejects null bytes in the value.
     pub null_byte_policy: NullBytePolicy,
 }
 
@@ -150,9 +150,9 @@ pub struct Merge {
     pub into: String,
     /// The keys that are merged last, in this order.
     pub priority: Vec<String>,
-    /// Whether all keys of `priority` must exist.
+    /// Decides if all keys of `priority` must exist.
     pub priority_policy: PriorityPolicy,
-    /// Whether objects may share a key.
+    /// Decides if several objects may contain the same key.
     pub conflict_policy: ConflictPolicy,
     /// The use of the merged object.
     pub strategy: MergeStrategy,
@@ -163,9 +163,9 @@ pub struct Merge {
 #[serde(rename_all = "camelCase", default)]
 pub struct Target {
     pub name: String,
-    /// Who owns the Secret.
+    /// Decides if the ExternalSecret owns the Secret, and if the operator creates it.
     pub creation_policy: CreationPolicy,
-    /// What the operator does if the provider has no such secret.
+    /// The operator's action if the provider has no such secret.
     pub deletion_policy: DeletionPolicy,
     /// If true, the data of an existing Secret is not changed.
     pub immutable: bool,
@@ -184,7 +184,7 @@ pub struct Template {
     pub engine_version: Option<String>,
     /// Labels, annotations and finalizers, which may contain templates.
     pub metadata: Option<Json>,
-    /// Whether the provider's keys are kept in addition to the template's keys.
+    /// Decides if the provider's keys are kept in addition to the template's keys.
     pub merge_policy: MergePolicy,
     /// Templates by key.
     pub data: BTreeMap<String, String>,

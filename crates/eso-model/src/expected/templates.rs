@@ -1,4 +1,4 @@
-//! The evaluation of templates, as the pipeline asks for it.
+//! The trait that the pipeline uses to evaluate templates.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The results of a computation, and the reasons why there may be none.
+//! The results of a computation, and the reasons for a missing result.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,7 +10,7 @@ pub struct Expected {
     pub data: BTreeMap<String, Value>,
     /// True if the Secret holds exactly these keys (Owner, Orphan). False if it may hold others (Merge).
     pub exact: bool,
-    /// What the operator would do with the data.
+    /// The operator's action with the data.
     pub effect: Effect,
     /// True if an existing Secret is not changed (`immutable: true`).
     pub immutable: bool,
@@ -20,7 +20,7 @@ pub struct Expected {
 pub enum Effect {
     /// Create or update the Secret.
     Write,
-    /// Add the keys to an existing Secret. Do nothing if there is none.
+    /// Add the keys to the Secret if it exists.
     WriteIfExists,
     /// Keep the Secret unchanged: the provider holds nothing, and `deletionPolicy` is Retain.
     Keep,

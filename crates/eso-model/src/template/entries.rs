@@ -102,7 +102,7 @@ fn scalar(value: &str) -> Result<String, Failure> {
     }
 }
 
-/// Returns the text of a literal block. `ended` keeps one line break at the end; otherwise there is none.
+/// Returns the text of a literal block. `ended` keeps one line break at the end; otherwise all are removed.
 fn literal(lines: &[&str], ended: bool) -> Result<String, Failure> {
     let first = lines.first().ok_or_else(unknown)?;
     let indent = first.len() - first.trim_start_matches(' ').len();

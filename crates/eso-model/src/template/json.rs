@@ -12,7 +12,7 @@ mod write;
 
 pub(super) use write::{Style, write};
 
-/// The most that a document's tree takes, for each byte of its text.
+/// The maximum size of a document's tree in memory, per byte of its text.
 const NODE: usize = 24;
 
 /// Parses a document. Returns `None` if it is not valid JSON.

@@ -1,4 +1,4 @@
-//! Reads of several keys with one call, and one by one of what a batch does not answer.
+//! Reads several keys with one call. Keys that the batch does not answer are read with a call each.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,26 +18,26 @@ pub(super) type Assigned = (Vec<(String, Answered)>, Vec<String>);
 /// A store that reads several keys with one call.
 #[async_trait]
 pub(super) trait Batch: Sync {
-    /// The keys that one call takes.
+    /// The maximum number of keys in one call.
     const SIZE: usize;
 
-    /// The warning if the right to read several at once is missing: it multiplies the calls.
+    /// The warning if batch calls are denied, because this multiplies the number of calls.
     const DENIED: &'static str;
 
-    /// Whether the right is missing, if that is known.
+    /// True once a batch call was denied for lack of permission.
     fn batch_denied(&self) -> &AtomicBool;
 
-    /// One call for several keys.
+    /// Reads several keys with one call.
     async fn several(
         &self,
         keys: &[String],
         limiter: &RateLimiter,
     ) -> Result<Assigned, Failure<AwsError>>;
 
-    /// One call for one key.
+    /// Reads one key with one call.
     async fn single(&self, key: &str, limiter: &RateLimiter) -> Answered;
 
-    /// Why a batch was not read.
+    /// The reason why a batch call failed.
     fn unread(&self, failure: Failure<AwsError>) -> crate::Unread;
 }
 
@@ -56,7 +56,7 @@ pub(super) async fn all<B: Batch>(
         .collect()
 }
 
-/// Reads each of these keys with a call of its own.
+/// Reads each of these keys with a separate call.
 pub(super) async fn one_by_one<B: Batch>(
     store: &B,
     keys: Vec<String>,
@@ -82,7 +82,7 @@ async fn batch<B: Batch>(
     }
     let failure = match store.several(&keys, limiter).await {
         Ok((mut answers, left)) => {
-            // Secrets of other accounts, what was throttled, versions that cannot be told apart.
+            // For example secrets of other accounts, throttled secrets, and ambiguous versions.
             answers.extend(one_by_one(store, left, limiter).await);
             return answers;
         }
@@ -91,13 +91,13 @@ async fn batch<B: Batch>(
     match error::answer(&failure) {
         Some(error) if error.is_denied() => {
             let answers = one_by_one(store, keys, limiter).await;
-            // If one of the keys is denied by itself too, it may be what the batch was denied for.
+            // If a single key is denied too, that key may be the reason why the batch was denied.
             if answers.iter().all(|(_, answer)| !is_denied(answer)) {
                 warn_once::<B>(store);
             }
             answers
         }
-        // One key that is invalid makes the whole batch fail.
+        // One invalid key fails the whole batch.
         Some(error) if error.may_be_caused_by_a_key() => one_by_one(store, keys, limiter).await,
         _ => {
             let unread = store.unread(failure);
@@ -127,11 +127,11 @@ mod tests {
     use super::*;
     use crate::{Unread, aws::error::Needed};
 
-    /// A store of keys that begin with what becomes of them.
+    /// A store where the start of each key selects the result of its read.
     #[derive(Default)]
     struct Double {
         batch_denied: AtomicBool,
-        /// The right to batch is missing.
+        /// True if batch calls are denied.
         no_batches: bool,
         calls: Mutex<Vec<String>>,
     }
@@ -214,11 +214,11 @@ mod tests {
             calls(&store, &["a", "b", "c", "d", "e"]).await,
             ["a+b+c", "d+e"]
         );
-        assert_eq!(calls(&store, &["a"]).await, ["a"], "one needs no batch");
+        assert_eq!(calls(&store, &["a"]).await, ["a"], "one key needs no batch");
     }
 
     #[tokio::test]
-    async fn what_a_batch_does_not_answer_is_read_alone() {
+    async fn keys_that_a_batch_does_not_answer_are_read_one_by_one() {
         let store = Double::default();
         assert_eq!(
             calls(&store, &["a", "foreign"]).await,
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_invalid_key_does_not_spoil_the_others() {
+    async fn invalid_key_does_not_fail_the_others() {
         let store = Double::default();
         assert_eq!(
             calls(&store, &["a", "invalid"]).await,
@@ -236,13 +236,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_batch_is_not_read_one_by_one() {
+    async fn failed_batch_is_not_read_one_by_one() {
         let store = Double::default();
         assert_eq!(calls(&store, &["a", "down"]).await, ["a+down"]);
     }
 
     #[tokio::test]
-    async fn a_missing_right_to_batch_is_learned_once() {
+    async fn denied_batch_call_is_tried_once() {
         let store = Double {
             no_batches: true,
             ..Double::default()
@@ -251,9 +251,9 @@ mod tests {
         assert_eq!(calls(&store, &["a", "b"]).await, ["a", "b"]);
     }
 
-    /// Else one tenant's secret that nobody may read would multiply everybody's calls.
+    /// Otherwise one denied secret of a tenant would multiply the calls for all tenants.
     #[tokio::test]
-    async fn a_denied_key_does_not_end_batches() {
+    async fn denied_key_does_not_end_batch_calls() {
         let store = Double::default();
         assert_eq!(
             calls(&store, &["a", "denied"]).await,

@@ -32,7 +32,7 @@ pub(super) struct AwsError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// What matters for the attempts alone: throttling, failures, credentials that expired.
+    /// An error that only decides about retries: throttling, failures, expired credentials.
     Call(ErrorClass),
     /// There are no credentials, or AWS does not accept them.
     Login,
@@ -124,7 +124,7 @@ impl AwsError {
         }
     }
 
-    /// What it means for the attempts at its call.
+    /// The class that decides about retries.
     pub(super) const fn class(&self) -> ErrorClass {
         match self.kind {
             Kind::Call(class) => class,
@@ -134,7 +134,7 @@ impl AwsError {
         }
     }
 
-    /// True if the call is denied, whatever it reads.
+    /// True if AWS denied the call.
     pub(super) fn is_denied(&self) -> bool {
         self.kind == Kind::Denied
     }
@@ -163,7 +163,7 @@ impl AwsError {
         }
     }
 
-    /// The error, if it cannot be an answer.
+    /// The error as the reason for a failed read.
     pub(super) fn unread(&self, needed: &Needed<'_>) -> Unread {
         let said = format!("{}: {}", needed.call, self.code);
         match self.kind {
@@ -178,7 +178,10 @@ impl AwsError {
 
     fn permission(&self, needed: &Needed<'_>) -> String {
         if self.key {
-            return format!("kms:Decrypt on the key of {}", needed.key.unwrap_or("it"));
+            return format!(
+                "kms:Decrypt on the key of {}",
+                needed.key.unwrap_or("the secret")
+            );
         }
         let (partition, account) = match &self.caller {
             Some((partition, account)) => (partition.as_str(), account.as_str()),
@@ -205,7 +208,7 @@ impl AwsError {
     }
 }
 
-/// What AWS answered, if it is an answer.
+/// The error in AWS's answer, if AWS answered.
 pub(super) fn answer(failure: &CallFailure<AwsError>) -> Option<&AwsError> {
     match failure {
         CallFailure::Answer(error) => Some(error),
@@ -218,12 +221,12 @@ pub(super) struct Needed<'a> {
     pub(super) service: &'static str,
     pub(super) call: &'static str,
     pub(super) region: &'a str,
-    /// The key that it reads, or None if it lists.
+    /// The key that the call reads; None for a list.
     pub(super) key: Option<&'a str>,
 }
 
 impl<'a> Needed<'a> {
-    /// What a request to this service needs.
+    /// Describes a request to this service.
     pub(super) const fn of(service: &'static str, region: &'a str, request: &Request<'a>) -> Self {
         Self {
             service,
@@ -318,7 +321,7 @@ fn partition(region: &str) -> &'static str {
     }
 }
 
-/// True if there was no connection to send the request over. Anything else may have been received.
+/// True if the request was not sent because there was no connection. After any other error, AWS may have received it.
 fn is_connect(error: &(dyn Error + 'static)) -> bool {
     in_chain::<hyper_util::client::legacy::Error>(error)
         .is_some_and(hyper_util::client::legacy::Error::is_connect)

@@ -29,7 +29,7 @@ use crate::{
 mod search;
 
 const NAMES: Names = Names {
-    right: "ssm",
+    permission: "ssm",
     endpoint: "SSM",
 };
 
@@ -41,7 +41,7 @@ pub(super) struct ParameterStore {
     batch_denied: AtomicBool,
 }
 
-/// One thing to read.
+/// One read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Ask {
     /// A parameter by its name or ARN, with `:VERSION` or `:LABEL`.
@@ -79,7 +79,7 @@ impl ParameterStore {
         }
     }
 
-    /// What the operator makes of a call that failed.
+    /// The operator's result for a failed call.
     fn answered(&self, failure: engine::Failure<AwsError>, request: &Request<'_>) -> Answered {
         failure.answered(|error| error.answer(&self.engine.service().needed(request)))
     }
@@ -149,7 +149,7 @@ impl Provider for ParameterStore {
 impl Batch for ParameterStore {
     const SIZE: usize = 10;
 
-    const DENIED: &'static str = "AWS denies ssm:GetParameters where it allows ssm:GetParameter: each parameter takes a call of its own, in place of one for ten";
+    const DENIED: &'static str = "AWS denies ssm:GetParameters but allows ssm:GetParameter: each parameter needs a separate call, instead of one call for ten";
 
     fn batch_denied(&self) -> &AtomicBool {
         &self.batch_denied
@@ -160,7 +160,7 @@ impl Batch for ParameterStore {
         names: &[String],
         limiter: &RateLimiter,
     ) -> Result<Assigned, engine::Failure<AwsError>> {
-        // Failures are counted by the first name: other batches have another.
+        // Failures are counted by the batch's first name, which differs between batches.
         let request = Request::read("GetParameters", names.first().map(String::as_str));
         let answer = self
             .engine

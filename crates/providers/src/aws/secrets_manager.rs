@@ -30,7 +30,7 @@ use crate::{
 mod search;
 
 const NAMES: Names = Names {
-    right: "secretsmanager",
+    permission: "secretsmanager",
     endpoint: "SECRETS_MANAGER",
 };
 
@@ -45,7 +45,7 @@ pub(super) struct SecretsManager {
     batch_denied: AtomicBool,
 }
 
-/// One thing to read.
+/// One read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Ask {
     /// The newest version of a secret, by its name or ARN.
@@ -104,7 +104,7 @@ impl SecretsManager {
         }
     }
 
-    /// What the operator makes of a call that failed.
+    /// The operator's result for a failed call.
     fn answered(&self, failure: engine::Failure<AwsError>, request: &Request<'_>) -> Answered {
         failure.answered(|error| error.answer(&self.engine.service().needed(request)))
     }
@@ -172,7 +172,7 @@ impl Provider for SecretsManager {
 impl Batch for SecretsManager {
     const SIZE: usize = 20;
 
-    const DENIED: &'static str = "AWS denies secretsmanager:BatchGetSecretValue on *: each secret takes a call of its own, in place of one for twenty";
+    const DENIED: &'static str = "AWS denies secretsmanager:BatchGetSecretValue on *: each secret needs a separate call, instead of one call for twenty";
 
     fn batch_denied(&self) -> &AtomicBool {
         &self.batch_denied
@@ -183,7 +183,7 @@ impl Batch for SecretsManager {
         keys: &[String],
         limiter: &RateLimiter,
     ) -> Result<Assigned, engine::Failure<AwsError>> {
-        // Failures are counted by the first key: other batches have another.
+        // Failures are counted by the batch's first key, which differs between batches.
         let request = Request::read("BatchGetSecretValue", keys.first().map(String::as_str));
         let answer = self
             .engine

@@ -16,15 +16,15 @@ use crate::{
 pub(super) struct Aws<C> {
     login: Login,
     names: &'static Names,
-    /// Makes the SDK's client, for the address given if there is one. Its own retries have to be off.
+    /// Creates the SDK's client, with this endpoint if it is set. The SDK's own retries must be disabled.
     client: fn(&SdkConfig, Option<&str>) -> C,
 }
 
 /// The names of a service.
 pub(super) struct Names {
-    /// In rights: `secretsmanager`.
-    pub(super) right: &'static str,
-    /// In `AWS_ENDPOINT_URL_…`: `SECRETS_MANAGER`.
+    /// The name in permissions: `secretsmanager`.
+    pub(super) permission: &'static str,
+    /// The name in `AWS_ENDPOINT_URL_…`: `SECRETS_MANAGER`.
     pub(super) endpoint: &'static str,
 }
 
@@ -41,9 +41,9 @@ impl<C> Aws<C> {
         }
     }
 
-    /// The right that a request needs.
+    /// The permission that a request needs.
     pub(super) fn needed<'a>(&'a self, request: &Request<'a>) -> Needed<'a> {
-        Needed::of(self.names.right, self.login.region(), request)
+        Needed::of(self.names.permission, self.login.region(), request)
     }
 }
 

@@ -53,7 +53,8 @@ impl Service for Server {
     type Client = Arc<SecretClient>;
     type Error = Fault;
 
-    /// Makes a client. It logs in at its first request; the SDK keeps a token until its time, whatever the vault says of it.
+    /// Creates a new client, because the SDK keeps a token until it expires, even if the vault rejects it. The client logs in at
+    /// its first request.
     async fn connect(
         &self,
         _refused: Option<&Arc<SecretClient>>,

@@ -38,12 +38,12 @@ impl From<Failure<Fault>> for Problem {
     }
 }
 
-/// What went wrong with a request.
+/// The error of a request.
 #[derive(Debug)]
 pub(super) struct Fault {
-    /// What it means for the attempts.
+    /// Decides about retries.
     pub(super) class: ErrorClass,
-    /// What it is after the last one.
+    /// The result after the last attempt.
     problem: Problem,
 }
 
@@ -60,11 +60,11 @@ impl Fault {
         Self::new(ErrorClass::Final, problem)
     }
 
-    /// The reason, where nothing can be an answer.
+    /// The error as the reason for a failed read.
     pub(super) fn unread(&self) -> Unread {
         match &self.problem {
             Problem::Unread(unread) => unread.clone(),
-            Problem::NotFound => Unread::secret(unread::UNREADABLE, "there is no such secret"),
+            Problem::NotFound => Unread::secret(unread::UNREADABLE, "the secret does not exist"),
             Problem::Disabled => Unread::secret(unread::UNREADABLE, "the secret is disabled"),
         }
     }
@@ -115,7 +115,7 @@ impl Fault {
         };
         match (status, code) {
             (401, _) => {
-                let detail = "Key Vault takes no token of this identity";
+                let detail = "Key Vault rejects the tokens of this identity";
                 Self::new(ErrorClass::Expired, Unread::store(unread::LOGIN, detail))
             }
             (429, _) => {

@@ -110,7 +110,7 @@ impl Settings {
     pub(super) fn of(settings: &Json) -> Result<Self, Unread> {
         Self::deserialize(settings).map_err(|error| {
             let text = error.to_string();
-            // Drop the long list of expected values: nobody can choose from it here.
+            // Drop the long list of expected values: the reader cannot change the store's spec here.
             unsupported(text.split(", expected").next().unwrap_or_default())
         })
     }

@@ -1,4 +1,4 @@
-//! The attempts at one call. The clients' own retries are off, so that each attempt takes a rate permit and is counted.
+//! The attempts of one call. The clients' own retries are disabled, so that each attempt takes a rate permit and is counted.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::{
 #[cfg(any(feature = "aws", feature = "gcp"))]
 use crate::{Unread, unread};
 
-/// Attempts at a call that the provider throttles. Many, because waiting is the right answer: about 16 s in all, more than the
-/// 10 s windows in which Azure counts and far less than the call_timeout of a read.
+/// The maximum number of attempts of a throttled call. They take about 16 s in total: longer than the 10 s windows in which
+/// Azure counts calls, and much shorter than the time limit of a read.
 const THROTTLED: usize = 8;
 
-/// Attempts at a call that failed, or that found no connection: enough for a restart of the server or a leader election.
+/// The maximum number of attempts of a call that failed or got no connection: enough for a server restart or a leader election.
 const FAILED: usize = 4;
 
 fn pauses(backoff: Backoff, attempts: usize) -> Pauses {
@@ -29,38 +29,38 @@ fn pauses(backoff: Backoff, attempts: usize) -> Pauses {
 
 type Pauses = <ExponentialBuilder as BackoffBuilder>::Backoff;
 
-/// What a call does at the provider.
+/// The effect of a call at the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Nothing: it can be repeated.
+    /// Changes nothing, so it can be retried.
     Read,
-    /// It changes something: it is not repeated once it may have been done.
+    /// Changes something, so it is not retried if it may have been done.
     Write,
 }
 
-/// What an error means for the attempts at its call, and for the store.
+/// The class of an error. It decides about retries, and if the store is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ErrorClass {
-    /// The provider answered, and would answer the same again.
+    /// The provider answered. A retry would get the same answer.
     Final,
-    /// No request could be made, or its answer makes no sense. That says nothing about the server.
+    /// The request could not be created, or its answer is invalid. The server may work for other requests.
     Unusable,
-    /// The provider rejected the call because of its rate. Nothing was done. With the time that it asks to wait.
+    /// The provider throttled the call. Nothing was done. Holds the `Retry-After`.
     Throttled(Option<Duration>),
-    /// The provider failed, or its answer did not arrive. Nobody knows what was done. With the time that it asks to wait.
+    /// The provider failed, or its answer did not arrive. The call may have been done. Holds the `Retry-After`.
     Failed(Option<Duration>),
-    /// Something else answered, such as a redirect or a proxy. Repeating the call does not help.
+    /// A redirect, or an answer of something other than the provider, such as a proxy. A retry does not help.
     Misdirected,
     /// There is no connection. Nothing was sent.
     Unreachable,
-    /// The provider does not accept the credentials. Nothing was done.
+    /// The provider rejected the credentials. Nothing was done.
     Expired,
-    /// Access is denied: a right is missing, or the credentials expired. Nothing was done.
+    /// Access is denied: a permission is missing, or the credentials expired. Nothing was done.
     Refused,
 }
 
 impl ErrorClass {
-    /// Why a call that ended so has no answer.
+    /// Returns the reason for a read that failed with this class.
     #[cfg(any(feature = "aws", feature = "gcp"))]
     pub(crate) fn unread(self, detail: String) -> Unread {
         match self {
@@ -74,7 +74,7 @@ impl ErrorClass {
     }
 }
 
-/// The attempts at one call.
+/// The attempts of one call.
 pub(crate) struct Attempts<'a> {
     /// None for a login, which takes no rate permit.
     limiter: Option<&'a RateLimiter>,
@@ -84,7 +84,7 @@ pub(crate) struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    /// The attempts at a call that takes rate permits.
+    /// The attempts of a call that takes rate permits.
     pub(super) fn at(limiter: &'a RateLimiter, effect: Effect) -> Self {
         Self {
             limiter: Some(limiter),
@@ -93,7 +93,7 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// The attempts at a login.
+    /// The attempts of a login, which takes no rate permits.
     pub(crate) fn unpaced(backoff: Backoff) -> Self {
         Self {
             limiter: None,
@@ -103,13 +103,13 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// Waits and returns true if the call is to be repeated after this error. Throttling and failures are counted apart: a
-    /// provider that throttles is not failing.
+    /// Waits and returns true if the call should be retried after this error. Throttling and failures are counted separately,
+    /// because a provider that throttles is not failing.
     pub(crate) async fn again(&mut self, class: ErrorClass) -> bool {
         let (pauses, asked) = match class {
             ErrorClass::Throttled(asked) => {
-                // The limiter makes all calls at the quota wait as long as the provider asks. The pause is taken all the
-                // same: a provider that rounds down asks for no time at all.
+                // The limiter delays all calls of the quota by the `Retry-After`. The backoff applies too, because a provider
+                // that rounds down may send 0.
                 let asked = match self.limiter {
                     Some(limiter) => {
                         limiter.throttled(asked);
@@ -156,8 +156,8 @@ mod tests {
         RateLimiter::new(Rate::per_second(1000.0).unwrap())
     }
 
-    /// Repeats until it is given up: the attempts, and the time.
-    async fn given_up(
+    /// Retries until no attempt is left. Returns the number of attempts and the time.
+    async fn exhausted(
         limiter: &RateLimiter,
         effect: Effect,
         class: ErrorClass,
@@ -170,27 +170,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn throttling_is_given_up_after_eight_attempts() {
+    async fn throttled_call_has_eight_attempts() {
         for asked in [None, Some(Duration::ZERO)] {
             let (made, took) =
-                given_up(&limiter(), Effect::Read, ErrorClass::Throttled(asked)).await;
+                exhausted(&limiter(), Effect::Read, ErrorClass::Throttled(asked)).await;
             assert_eq!(made, THROTTLED);
-            // 0.2 + 0.4 + 0.8 + 1.6 + 3.2 + 5 + 5, and the jitter.
+            // 0.2 + 0.4 + 0.8 + 1.6 + 3.2 + 5 + 5 s, plus jitter.
             assert!((16 * SECOND..33 * SECOND).contains(&took), "{took:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failures_are_given_up_after_four_attempts() {
+    async fn failed_call_has_four_attempts() {
         for class in [ErrorClass::Failed(None), ErrorClass::Unreachable] {
-            let (made, took) = given_up(&limiter(), Effect::Read, class).await;
+            let (made, took) = exhausted(&limiter(), Effect::Read, class).await;
             assert_eq!(made, FAILED);
             assert!(took < 3 * SECOND, "{took:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn throttling_and_failures_are_counted_apart() {
+    async fn throttling_and_failures_are_counted_separately() {
         let (limiter, mut made) = (limiter(), 1);
         let mut attempts = Attempts::at(&limiter, Effect::Read);
         while attempts.again(ErrorClass::Failed(None)).await
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_is_not_asked_for_again() {
+    async fn answered_call_is_not_retried() {
         for class in [
             ErrorClass::Final,
             ErrorClass::Unusable,
@@ -211,15 +211,15 @@ mod tests {
             ErrorClass::Refused,
         ] {
             assert_eq!(
-                given_up(&limiter(), Effect::Read, class).await,
+                exhausted(&limiter(), Effect::Read, class).await,
                 (1, Duration::ZERO)
             );
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_write_is_repeated_only_if_nothing_was_done() {
-        let made = async |class| given_up(&limiter(), Effect::Write, class).await.0;
+    async fn write_is_retried_only_if_nothing_was_done() {
+        let made = async |class| exhausted(&limiter(), Effect::Write, class).await.0;
         assert_eq!(made(ErrorClass::Failed(None)).await, 1);
         assert_eq!(made(ErrorClass::Failed(Some(SECOND))).await, 1);
         assert_eq!(made(ErrorClass::Throttled(None)).await, THROTTLED);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_that_throttling_asks_for_holds_for_all_calls() {
+    async fn retry_after_of_a_throttled_call_delays_all_calls() {
         let limiter = limiter();
         let start = Instant::now();
         let asked = ErrorClass::Throttled(Some(9 * SECOND));
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_that_a_failure_asks_for_holds_for_its_call() {
+    async fn retry_after_of_a_failed_call_delays_only_that_call() {
         let limiter = limiter();
         for (asked, slept) in [(9, 9), (u64::MAX, 60)] {
             let start = Instant::now();
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_login_waits_as_long_as_it_is_asked_to() {
+    async fn login_honours_retry_after() {
         let start = Instant::now();
         let asked = ErrorClass::Throttled(Some(9 * SECOND));
         assert!(Attempts::unpaced(Backoff::default()).again(asked).await);
@@ -260,7 +260,7 @@ mod tests {
 
     #[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))]
     #[test]
-    fn retry_after_takes_seconds_only() {
+    fn retry_after_accepts_seconds_only() {
         assert_eq!(retry_after(" 7 "), Some(7 * SECOND));
         assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), None);
         assert_eq!(retry_after("-1"), None);

@@ -1,7 +1,7 @@
-//! When a store counts as lost: then it is not called again.
+//! Decides when a store is lost, so that it is not called again.
 //!
-//! A tenant chooses the keys that are read. A server, or a proxy before it, that fails at one of them must not keep everybody
-//! else's secrets from being read.
+//! Tenants choose the keys that are read. If the server, or a proxy in front of it, fails for one tenant's key, the secrets of
+//! the other tenants must still be read.
 
 use std::{
     collections::BTreeSet,
@@ -10,8 +10,8 @@ use std::{
 
 use crate::Unread;
 
-/// Failures at so many different keys, with no answer in between, are failures of the server.
-const PATHS_UNTIL_LOST: usize = 5;
+/// The store is lost after failures for this number of different keys without an answer in between.
+const KEYS_UNTIL_LOST: usize = 5;
 
 /// The health of one store.
 #[derive(Default)]
@@ -20,7 +20,7 @@ pub(super) struct Health(Mutex<State>);
 #[derive(Default)]
 struct State {
     lost: Option<Unread>,
-    /// The keys at which the server failed since its last answer.
+    /// The keys for which the server failed since its last answer.
     failing: BTreeSet<String>,
 }
 
@@ -35,7 +35,7 @@ impl Health {
         self.locked().failing.clear();
     }
 
-    /// Loses the store. Returns the reason, which is the first one.
+    /// Marks the store as lost. Returns the reason of the first loss.
     pub(super) fn lose(&self, unread: Unread) -> Unread {
         let whole = Unread {
             whole_store: true,
@@ -44,15 +44,15 @@ impl Health {
         self.locked().lost.get_or_insert(whole).clone()
     }
 
-    /// Records that the server failed at this key, also when it was asked again. Returns the reason: that of the key, or that
-    /// of the store if this loses it.
+    /// Records that the server failed for this key after all retries. Returns the reason for the key, or for the store if it is
+    /// lost now.
     pub(super) fn failed_at(&self, key: &str, unread: Unread) -> Unread {
         let failing = {
             let mut state = self.locked();
             state.failing.insert(key.to_owned());
             state.failing.len()
         };
-        if failing >= PATHS_UNTIL_LOST {
+        if failing >= KEYS_UNTIL_LOST {
             self.lose(unread)
         } else {
             unread
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn one_tenants_key_does_not_lose_the_store() {
+    fn failures_of_one_key_do_not_lose_the_store() {
         let health = Health::default();
         for _ in 0..100 {
             assert!(!health.failed_at("evil", failure()).whole_store);
@@ -87,9 +87,9 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_fails_at_every_key_is_lost() {
+    fn failures_of_five_keys_lose_the_store() {
         let health = Health::default();
-        for index in 1..PATHS_UNTIL_LOST {
+        for index in 1..KEYS_UNTIL_LOST {
             assert!(!health.failed_at(&index.to_string(), failure()).whole_store);
         }
         assert!(health.failed_at("last", failure()).whole_store);

@@ -1,4 +1,4 @@
-//! The rule of the engine, against a service that answers what a test says.
+//! Tests of the engine with a service whose answers the test defines.
 
 use std::{
     collections::VecDeque,
@@ -18,15 +18,15 @@ use crate::unread;
 
 const READ: Request<'static> = Request::read("get", Some("key"));
 
-/// A service whose clients are pods_by_ordinal. Its errors are their class.
+/// A service whose clients are the numbers of their logins, and whose errors are error classes.
 struct Double {
-    /// The logins that succeed; the next one fails.
+    /// The number of logins that succeed. Later ones fail.
     logins: usize,
     made: AtomicUsize,
-    /// What [`Service::accepts`] answers.
+    /// The result of [`Service::accepts`].
     accepts: bool,
     renewable: bool,
-    /// True if each login is good for one moment only.
+    /// True if credentials expire immediately.
     ends: bool,
 }
 
@@ -52,7 +52,7 @@ impl Service for Double {
     type Error = ErrorClass;
 
     async fn connect(&self, _: Option<&usize>) -> Result<usize, Unread> {
-        // Somebody else can ask meanwhile.
+        // Lets other calls run during the login.
         tokio::task::yield_now().await;
         let made = self.made.fetch_add(1, Ordering::Relaxed);
         if made < self.logins {
@@ -105,7 +105,7 @@ fn limiter() -> RateLimiter {
     RateLimiter::new(Rate::per_second(1000.0).unwrap())
 }
 
-/// Calls that answer these in turn, then that all is well. Returns the result, and with which clients it was sent.
+/// Makes a call whose attempts fail with these errors in order, then succeed. Returns the result, and the client of each attempt.
 async fn called(
     engine: &Engine<Double>,
     limiter: &RateLimiter,
@@ -139,8 +139,8 @@ async fn connected(double: Double) -> Engine<Double> {
     }
 }
 
-/// What a hundred calls for different keys send that all end with this error, and what becomes of the last one.
-async fn hundred(class: ErrorClass) -> (u64, Unread) {
+/// Makes a hundred calls for different keys that all fail with this error. Returns the number of attempts and the last failure.
+async fn call_hundred_keys(class: ErrorClass) -> (u64, Unread) {
     let engine = connected(Double::new(1)).await;
     let limiter = limiter();
     let mut last = None;
@@ -155,7 +155,7 @@ async fn hundred(class: ErrorClass) -> (u64, Unread) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_attempt_takes_a_permit() {
+async fn each_attempt_takes_a_rate_permit() {
     let (engine, limiter) = (connected(Double::new(1)).await, limiter());
     let errors = [
         ErrorClass::Failed(None),
@@ -168,23 +168,23 @@ async fn each_attempt_takes_a_permit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unreachable_server_is_called_four_times() {
-    let (calls, unread) = hundred(ErrorClass::Unreachable).await;
+async fn unreachable_server_is_called_four_times() {
+    let (calls, unread) = call_hundred_keys(ErrorClass::Unreachable).await;
     assert_eq!(calls, 4);
     assert!(unread.whole_store);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_fails_at_five_keys_is_lost() {
-    let (calls, unread) = hundred(ErrorClass::Failed(None)).await;
+async fn failures_of_five_keys_lose_the_store() {
+    let (calls, unread) = call_hundred_keys(ErrorClass::Failed(None)).await;
     assert_eq!(calls, 5 * 4);
     assert!(unread.whole_store);
-    let (calls, _) = hundred(ErrorClass::Misdirected).await;
+    let (calls, _) = call_hundred_keys(ErrorClass::Misdirected).await;
     assert_eq!(calls, 5);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_fails_at_one_key_is_not_lost() {
+async fn failures_of_one_key_do_not_lose_the_store() {
     let (engine, limiter) = (connected(Double::new(1)).await, limiter());
     for _ in 0..10 {
         let (result, _) = called(&engine, &limiter, READ, &[ErrorClass::Failed(None); 4]).await;
@@ -198,11 +198,11 @@ async fn a_server_that_fails_at_one_key_is_not_lost() {
 #[tokio::test(start_paused = true)]
 async fn answers_and_throttling_do_not_lose_the_store() {
     for class in [ErrorClass::Final, ErrorClass::Unusable] {
-        let (calls, unread) = hundred(class).await;
+        let (calls, unread) = call_hundred_keys(class).await;
         assert_eq!(calls, 100);
         assert!(!unread.whole_store, "{class:?}");
     }
-    let (calls, unread) = hundred(ErrorClass::Throttled(None)).await;
+    let (calls, unread) = call_hundred_keys(ErrorClass::Throttled(None)).await;
     assert_eq!(calls, 100 * 8);
     assert!(!unread.whole_store);
 }
@@ -221,12 +221,12 @@ async fn expired_credentials_are_renewed_once() {
     assert_eq!(sent, [1, 2]);
     assert!(
         unread.whole_store,
-        "credentials that are never accepted lose the store"
+        "the store is lost if no credentials are accepted"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_login_that_fails_is_not_repeated() {
+async fn failed_login_is_not_retried() {
     let (engine, limiter) = (Engine::new(Double::new(0)), limiter());
     for _ in 0..10 {
         let (result, sent) = called(&engine, &limiter, READ, &[]).await;
@@ -250,9 +250,9 @@ async fn a_login_that_fails_is_not_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_under_way_share_one_renewal() {
+async fn concurrent_calls_share_one_renewal() {
     let (engine, limiter) = (connected(Double::new(9)).await, limiter());
-    // From then on several calls are under way at once.
+    // After the first call, calls run concurrently.
     assert!(called(&engine, &limiter, READ, &[]).await.0.is_ok());
     let calls = (0..20).map(|_| {
         let (engine, limiter) = (&engine, &limiter);
@@ -273,7 +273,7 @@ async fn calls_under_way_share_one_renewal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_with_good_credentials_is_a_missing_right() {
+async fn denied_call_with_accepted_credentials_is_not_retried() {
     let (engine, limiter) = (
         connected(Double {
             accepts: true,
@@ -287,11 +287,11 @@ async fn a_refusal_with_good_credentials_is_a_missing_right() {
         assert!(matches!(result, Err(Failure::Answer(_))), "{result:?}");
         assert_eq!(sent, [0]);
     }
-    assert_eq!(limiter.calls(), 3 + 1, "the credentials are looked up once");
+    assert_eq!(limiter.calls(), 3 + 1, "the credentials are checked once");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_with_new_credentials_is_a_missing_right() {
+async fn denied_call_with_new_credentials_is_not_retried() {
     let (engine, limiter) = (connected(Double::new(9)).await, limiter());
     for expected in [&[0, 1][..], &[1]] {
         let (result, sent) = called(&engine, &limiter, READ, &[ErrorClass::Refused; 9]).await;
@@ -301,7 +301,7 @@ async fn a_refusal_with_new_credentials_is_a_missing_right() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn credentials_that_cannot_be_renewed_and_worked_are_not_doubted() {
+async fn fixed_credentials_that_worked_are_not_checked() {
     let double = Double {
         renewable: false,
         ..Double::new(1)
@@ -310,7 +310,7 @@ async fn credentials_that_cannot_be_renewed_and_worked_are_not_doubted() {
     assert!(called(&engine, &limiter, READ, &[]).await.0.is_ok());
     let (result, _) = called(&engine, &limiter, READ, &[ErrorClass::Refused]).await;
     assert!(matches!(result, Err(Failure::Answer(_))), "{result:?}");
-    assert_eq!(limiter.calls(), 2, "nothing is looked up");
+    assert_eq!(limiter.calls(), 2, "the credentials are not checked");
 }
 
 #[tokio::test(start_paused = true)]
@@ -329,7 +329,7 @@ async fn credentials_are_renewed_before_they_expire() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_is_not_repeated_once_it_may_have_been_done() {
+async fn write_that_may_have_been_done_is_not_retried() {
     let write = Request {
         effect: Effect::Write,
         ..READ
@@ -349,7 +349,7 @@ async fn a_write_is_not_repeated_once_it_may_have_been_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_call_is_alone_and_then_eight_are_under_way() {
+async fn first_call_runs_alone_and_later_ones_concurrently() {
     let (engine, limiter) = (connected(Double::new(1)).await, limiter());
     let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let (now, most) = (&now, &most);

@@ -19,7 +19,7 @@ pub(super) struct GcpError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// What matters for the attempts alone: throttling, failures, credentials that expired.
+    /// An error that only decides about retries: throttling, failures, expired credentials.
     Call(ErrorClass),
     /// There are no credentials.
     Login,
@@ -116,7 +116,7 @@ impl GcpError {
         }
     }
 
-    /// What it means for the attempts at its call.
+    /// The class that decides about retries.
     pub(super) const fn class(&self) -> ErrorClass {
         match self.kind {
             Kind::Call(class) => class,
@@ -141,7 +141,7 @@ impl GcpError {
         }
     }
 
-    /// The error, if it cannot be an answer.
+    /// The error as the reason for a failed read.
     pub(super) fn unread(&self, request: &Request<'_>) -> Unread {
         let said = format!("{}: {}", request.call, self.code);
         match self.kind {
@@ -159,7 +159,7 @@ impl GcpError {
     }
 }
 
-/// The right that a call needs (see the table above the module).
+/// The permission that a call needs (see the table in the parent module).
 fn permission(call: &str) -> &'static str {
     match call {
         "AccessSecretVersion" => "secretmanager.versions.access",

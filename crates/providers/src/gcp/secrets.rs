@@ -48,7 +48,7 @@ impl Service for SecretManager {
     }
 }
 
-/// What the operator makes of a call that failed.
+/// The operator's result for a failed call.
 fn answered(failure: engine::Failure<GcpError>, request: &Request<'_>) -> Answered {
     failure.answered(|error| error.answer(request))
 }

@@ -26,7 +26,8 @@ const OWN_ADDRESSES: [&str; 4] = [
 pub(super) struct Server {
     own: Cluster,
     namespace: String,
-    /// Creates the connection from the store's own credentials again: a token may expire, and a Secret may change. None for the job's own.
+    /// The store's own credentials, which are resolved again at each login because tokens expire and Secrets change. None for the
+    /// job's own credentials.
     credentials: Option<Credentials>,
 }
 
@@ -36,7 +37,7 @@ struct Credentials {
 }
 
 impl Server {
-    /// The server of a store; nothing is sent to it yet.
+    /// The server of a store. Sends no request.
     pub(super) fn of(
         store: &StoreSettings,
         identity: Identity<'_>,
@@ -68,10 +69,7 @@ impl Server {
 }
 
 fn not_accepted() -> Unread {
-    Unread::store(
-        unread::LOGIN,
-        "the API server does not take the credentials",
-    )
+    Unread::store(unread::LOGIN, "the API server rejects the credentials")
 }
 
 #[async_trait]
@@ -83,7 +81,7 @@ impl Service for Server {
         match (&self.credentials, refused) {
             (Some(credentials), _) => Ok(credentials.connect(&self.own).await?.once()),
             (None, None) => Ok(self.own.once()),
-            // There are no others.
+            // There are no other credentials to try.
             (None, Some(_)) => Err(not_accepted()),
         }
     }
@@ -115,12 +113,12 @@ impl Service for Server {
                     Some(key) => format!("{}/{key} in {}", request.call, self.namespace),
                     None => format!("{} in {}", request.call, self.namespace),
                 };
-                Unread::secret(unread::DENIED, "the API server refuses the read").lacking(right)
+                Unread::secret(unread::DENIED, "the API server denies the read").lacking(right)
             }
             ErrorKind::Unauthenticated => not_accepted(),
             ErrorKind::Unavailable => Unread::secret(
                 unread::UNAVAILABLE,
-                error.own_words().unwrap_or("the API server fails"),
+                error.trusted_message().unwrap_or("the API server fails"),
             ),
             ErrorKind::NotFound
             | ErrorKind::Conflict

@@ -141,7 +141,7 @@ mod tests {
                 {"key": "tier", "operator": "Exists"},
                 {"key": "absent", "operator": "DoesNotExist"},
             ]}}]),
-            // Not anchored.
+            // Regular expressions are not anchored.
             json!([{"namespaceRegexes": ["am-"]}]),
         ] {
             assert_eq!(

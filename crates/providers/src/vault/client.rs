@@ -1,4 +1,4 @@
-//! Requests to a Vault: their token, and what an answer means that is neither 200 nor 404.
+//! Requests to a Vault: the token, and the classification of answers other than 200 and 404.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,10 +24,10 @@ use crate::{
     unread,
 };
 
-/// The maximum size of an answer. Vault stores no secret of a tenth of this size.
+/// The maximum size of an answer: more than ten times the largest secret in Vault.
 const MAX_BODY: usize = 16 << 20;
 
-/// A Vault.
+/// A connection to a Vault.
 pub(super) struct Client {
     engine: Engine<Server>,
 }
@@ -44,7 +44,7 @@ struct Server {
 
 struct Token {
     header: HeaderValue,
-    /// The time to request another token, before this one expires.
+    /// The time to request a new token, before this one expires.
     renew: Option<Instant>,
 }
 
@@ -60,7 +60,7 @@ struct Raw {
     body: Value,
 }
 
-/// Why there is neither 200 nor 404.
+/// The error of a request: an answer other than 200 and 404, or no answer.
 enum Fault {
     Answer(Raw),
     NoAnswer(reqwest::Error),
@@ -161,7 +161,7 @@ impl Service for Server {
         matches!(self.login, Login::Request(_))
     }
 
-    /// A token that may not look itself up passes for expired: it is replaced once.
+    /// A token that may not look itself up counts as expired, and is replaced once.
     async fn accepts(
         &self,
         engine: &Engine<Self>,
@@ -185,7 +185,7 @@ impl Service for Server {
 }
 
 impl Server {
-    /// Asks for a token, which takes no rate permit.
+    /// Requests a token. Takes no rate permit.
     async fn log_in(&self, request: &login::Request) -> Result<(Value, Option<Duration>), Unread> {
         let body = request.body().await?;
         let url = self.url(&path::segments(&request.path)?, &[])?;
@@ -284,7 +284,7 @@ impl Server {
     }
 }
 
-/// Why a path is not read, by an answer that is neither 200 nor 404.
+/// The reason for a failed read, from an answer other than 200 and 404.
 fn classify_error(raw: &Raw, request: &Request<'_>) -> Unread {
     match raw.status {
         403 => Unread::secret(unread::DENIED, answered(raw)).lacking(format!(
@@ -293,7 +293,7 @@ fn classify_error(raw: &Raw, request: &Request<'_>) -> Unread {
             request.key.unwrap_or_default()
         )),
         429 => {
-            let detail = "Vault answered 429 each time, also after having waited";
+            let detail = "Vault still answers 429 after several attempts";
             Unread::secret(unread::THROTTLED, detail)
         }
         300..=399 => Unread::secret(
@@ -305,7 +305,7 @@ fn classify_error(raw: &Raw, request: &Request<'_>) -> Unread {
         ),
         401 | 407 => Unread::secret(unread::LOGIN, answered(raw)),
         472 | 473 => {
-            let detail = "Vault answered that it is a standby";
+            let detail = "Vault answered that it is a standby node";
             Unread::store(unread::UNAVAILABLE, detail)
         }
         503 if is_sealed(raw) => Unread::store(unread::UNAVAILABLE, answered(raw)),
@@ -331,7 +331,7 @@ fn open(token: &Value, lease: Option<Duration>) -> Result<Token, Unread> {
     header.set_sensitive(true);
     Ok(Token {
         header,
-        // One that lives for ages is not asked for again.
+        // A time too far in the future overflows: such a token is not renewed.
         renew: lease.and_then(|lease| Instant::now().checked_add(lease / 5 * 4)),
     })
 }

@@ -13,7 +13,7 @@ use crate::{Ambient, Identity, Resolver, Unread, unread};
 /// The file with the Pod's service account token.
 const ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
-/// How to get a token.
+/// The way to get a token.
 pub(super) enum Login {
     /// The token is given.
     Token(Source),

@@ -60,7 +60,7 @@ pub(super) struct Reader {
     kv: Mutex<BTreeSet<String>>,
 }
 
-/// Why a search has no result.
+/// The reason why a search has no result.
 enum Stop {
     Unread(Unread),
     As(Answered),

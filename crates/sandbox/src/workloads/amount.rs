@@ -20,7 +20,7 @@ pub(super) fn resolve(amount: &Value, of: i64, round_up: bool) -> i64 {
     }
 }
 
-/// How many Pods a rolling update may add to and how many may be missing from the desired number. Both default to 25 %.
+/// The numbers of Pods that a rolling update may add (`maxSurge`) and remove (`maxUnavailable`). Both default to 25 %.
 pub(super) fn surge_and_unavailable(strategy: &Value, replicas: i64) -> (i64, i64) {
     let quarter = Value::from("25%");
     let amount = |key: &str| strategy.get(key).unwrap_or(&quarter);

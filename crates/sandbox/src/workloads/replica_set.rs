@@ -12,7 +12,7 @@ use super::{
 };
 use crate::object;
 
-/// The node of all Pods that need no particular one.
+/// The node of all Pods that need no specific node.
 const NODE: &str = "node-1";
 
 impl Workloads {

@@ -51,7 +51,7 @@ impl Workloads {
         for index in 0..replicas {
             match pods.get(&index) {
                 None => {
-                    self.make_pod_with_ordinal(set, index, revisions);
+                    self.create_pod_with_ordinal(set, index, revisions);
                     complete = false;
                     if !parallel {
                         return;
@@ -84,7 +84,7 @@ impl Workloads {
         }
     }
 
-    fn make_pod_with_ordinal(&self, set: &Value, index: i64, revisions: &Revisions) {
+    fn create_pod_with_ordinal(&self, set: &Value, index: i64, revisions: &Revisions) {
         let rolls = object::text(set, "/spec/updateStrategy/type") != "OnDelete";
         let revision = if rolls && index < partition(set) {
             &revisions.current

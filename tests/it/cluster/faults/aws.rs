@@ -29,7 +29,7 @@ pub(super) const WITHOUT_FAULTS: [(&str, &str); 10] = [
     ("parameter-rotated", "stale: k changed"),
 ];
 
-/// One of each service. Each needs one call.
+/// One ExternalSecret of each service. Each needs one call.
 const ROTATED: [&str; 2] = ["rotated", "parameter-rotated"];
 const BATCH: &str = "secretsmanager.BatchGetSecretValue";
 const SECRET: &str = "secretsmanager.GetSecretValue";
@@ -54,7 +54,7 @@ fn case(name: &'static str, calls: usize) -> Case {
 /// Transient faults, and faults for which there is another way to read: the verdicts do not change.
 fn transient_faults(calls: usize) -> Vec<Faulty> {
     let case = |name| case(name, calls);
-    let ends_early = |asked: &Asked| {
+    let expires_early = |asked: &Asked| {
         let first = ["secretsmanager.ListSecrets", "AmazonSSM.GetParameters"]
             .contains(&asked.operation.as_str());
         if first && asked.before == 0 {
@@ -63,7 +63,7 @@ fn transient_faults(calls: usize) -> Vec<Faulty> {
             Fault::None
         }
     };
-    let half_a_batch = |asked: &Asked| {
+    let truncated_batch = |asked: &Asked| {
         let batch = asked.json()["SecretIdList"].is_array() || asked.json()["Names"].is_array();
         if batch && asked.before < 2 {
             Fault::Halved
@@ -78,7 +78,10 @@ fn transient_faults(calls: usize) -> Vec<Faulty> {
         ),
         (case("429 once"), first(1, || page(429, None))),
         (case("503 once"), first(1, || page(503, None))),
-        (case("an answer breaks off"), first(1, || Fault::Reset)),
+        (
+            case("connection reset during an answer"),
+            first(1, || Fault::Reset),
+        ),
         (
             case("no answer in time").of(&ROTATED, Calls::OneMoreEach(4)),
             first(1, || Fault::Late),
@@ -86,16 +89,16 @@ fn transient_faults(calls: usize) -> Vec<Faulty> {
         (
             Case {
                 logins: 4..=4,
-                ..case("tokens end early")
+                ..case("tokens expire early")
             },
-            Box::new(ends_early),
+            Box::new(expires_early),
         ),
         (
             Case {
                 calls: Calls::AtMost(calls + moto::MANY + 4 + moto::PARAMETERS + 1),
-                ..case("half an answer to a batch")
+                ..case("truncated batch answer")
             },
-            Box::new(half_a_batch),
+            Box::new(truncated_batch),
         ),
     ]
 }
@@ -117,7 +120,7 @@ fn permanent_faults(ns: &str, calls: usize) -> Vec<Faulty> {
     };
     vec![
         (
-            case("throttled for ever")
+            case("always throttled")
                 .stays(
                     "throttled",
                     Calls::AtMost(0),
@@ -127,17 +130,17 @@ fn permanent_faults(ns: &str, calls: usize) -> Vec<Faulty> {
             always(|| error("ThrottlingException")),
         ),
         (
-            // After five keys without an answer the store of secrets is given up; that of parameters has fewer.
+            // The store of secrets is lost after five keys without an answer. The store of parameters has fewer keys.
             Case {
                 unread: 1,
-                ..case("503 for ever").stays("unavailable", Calls::AtMost(36), "HTTP 503")
+                ..case("always 503").stays("unavailable", Calls::AtMost(36), "HTTP 503")
             },
             always(|| page(503, None)),
         ),
         (
             Case {
                 unread: 1,
-                ..case("answers break off").stays(
+                ..case("connection always reset during an answer").stays(
                     "unavailable",
                     Calls::AtMost(36),
                     "GetParameters: the answer broke off",
@@ -146,7 +149,7 @@ fn permanent_faults(ns: &str, calls: usize) -> Vec<Faulty> {
             always(|| Fault::Reset),
         ),
         (
-            case("half answers").stays("unreadable", Calls::AtMost(calls + each), "HTTP 200"),
+            case("truncated answers").stays("unreadable", Calls::AtMost(calls + each), "HTTP 200"),
             always(|| Fault::Halved),
         ),
         (denied, always(|| error("AccessDeniedException"))),
@@ -154,12 +157,12 @@ fn permanent_faults(ns: &str, calls: usize) -> Vec<Faulty> {
             // Parallel calls may each log in once.
             Case {
                 logins: 4..=6,
-                ..no_login("tokens are always old", "ExpiredTokenException", 8)
+                ..no_login("tokens are always expired", "ExpiredTokenException", 8)
             },
             always(|| error("ExpiredTokenException")),
         ),
         (
-            no_login("a key that nobody knows", "UnrecognizedClientException", 4),
+            no_login("unknown access key", "UnrecognizedClientException", 4),
             always(|| error("UnrecognizedClientException")),
         ),
     ]
@@ -170,7 +173,7 @@ fn batch_faults(ns: &str, calls: usize) -> Vec<Faulty> {
     let case = |name| case(name, calls);
     let one = format!("{ns}-p-3");
     let arn = format!("arn:aws:secretsmanager:sa-east-1:*:secret:{one}-*");
-    let mut denied = case("one of a batch is denied").stays(
+    let mut denied = case("one secret of a batch is denied").stays(
         "denied",
         Calls::AtMost(calls + 2),
         &format!("secretsmanager:GetSecretValue on {arn}"),
@@ -182,12 +185,12 @@ fn batch_faults(ns: &str, calls: usize) -> Vec<Faulty> {
     }
     let id = one.clone();
     let is_denied = move |asked: &Asked| match asked.operation.as_str() {
-        BATCH => lacks(&id, "AccessDeniedException"),
+        BATCH => replaced_by_error(&id, "AccessDeniedException"),
         SECRET if asked.json()["SecretId"] == *id => error("AccessDeniedException"),
         _ => Fault::None,
     };
     let is_throttled = move |asked: &Asked| match asked.operation.as_str() {
-        BATCH => lacks(&one, "ThrottlingException"),
+        BATCH => replaced_by_error(&one, "ThrottlingException"),
         _ => Fault::None,
     };
     let shortened = |asked: &Asked| {
@@ -206,14 +209,14 @@ fn batch_faults(ns: &str, calls: usize) -> Vec<Faulty> {
         (
             Case {
                 calls: Calls::AtMost(calls + 3),
-                ..case("one of a batch is throttled")
+                ..case("one secret of a batch is throttled")
             },
             Box::new(is_throttled),
         ),
         (
             Case {
                 calls: Calls::AtMost(calls + moto::MANY + 4),
-                ..case("a batch goes on on another page")
+                ..case("a batch answer has a second page")
             },
             Box::new(shortened),
         ),
@@ -221,18 +224,18 @@ fn batch_faults(ns: &str, calls: usize) -> Vec<Faulty> {
 }
 
 /// Replaces the value of this secret by an error.
-fn lacks(name: &str, code: &'static str) -> Fault {
+fn replaced_by_error(name: &str, code: &'static str) -> Fault {
     let name = name.to_owned();
     Fault::Edited(Box::new(move |answer| {
         let values = answer["SecretValues"].as_array_mut().expect("values");
         let before = values.len();
         values.retain(|value| value["Name"] != *name);
         if values.len() < before {
-            let lacking = json!({"SecretId": name, "ErrorCode": code, "Message": PLANTED});
+            let failed = json!({"SecretId": name, "ErrorCode": code, "Message": PLANTED});
             answer["Errors"]
                 .as_array_mut()
                 .expect("errors")
-                .push(lacking);
+                .push(failed);
         }
     }))
 }
@@ -260,7 +263,7 @@ async fn faults_in_aws_are_reported_correctly() {
     let (wrong, waits, pace) = futures::join!(
         join_all(checks),
         retry_after_is_respected(&world, &url),
-        pace_is_halved(&world, &url)
+        rate_is_halved(&world, &url)
     );
     let wrong: Vec<String> = wrong.into_iter().chain([waits, pace]).flatten().collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -281,7 +284,7 @@ async fn calls_without_faults(world: &World, url: &str) -> usize {
 /// A retry waits for the time in the `Retry-After` header.
 async fn retry_after_is_respected(world: &World, url: &str) -> Vec<String> {
     let mut wrong = Vec::new();
-    for (status, name) in [(429, "429 with a time"), (503, "503 with a time")] {
+    for (status, name) in [(429, "429 with Retry-After"), (503, "503 with Retry-After")] {
         let case = case(name, 0).of(&ROTATED, Calls::OneMoreEach(4));
         let proxy = Proxy::before(url, first(1, move || page(status, Some("1")))).await;
         wrong.extend(differences(world, &proxy, &case).await);
@@ -296,7 +299,7 @@ async fn retry_after_is_respected(world: &World, url: &str) -> Vec<String> {
 }
 
 /// Each secret takes one call, at twenty per second. After the first throttled call the rate is ten per second.
-async fn pace_is_halved(world: &World, url: &str) -> Vec<String> {
+async fn rate_is_halved(world: &World, url: &str) -> Vec<String> {
     let denied_and_throttled = |asked: &Asked| match asked.operation.as_str() {
         BATCH => error("AccessDeniedException"),
         SECRET if asked.before == 0 => error("ThrottlingException"),
@@ -325,7 +328,7 @@ async fn pace_is_halved(world: &World, url: &str) -> Vec<String> {
     let spent = calls.next_back().expect("another call").at - throttled;
     // The 24 others take 2.4 s. A few of them may have got their rate permits before.
     if spent < Duration::from_secs(2) {
-        wrong.push(format!("pace: all were read within only {spent:?}"));
+        wrong.push(format!("pace: all were read in only {spent:?}"));
     }
     wrong
 }

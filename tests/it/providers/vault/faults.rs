@@ -10,7 +10,7 @@ use super::{as_job, rate, said, secret, server::Server};
 use crate::providers::proxy::{Asked, Fault, Proxy, Script, always, first, page};
 
 const DB: &str = "GET /v1/secret/data/db";
-const THERE: [&str; 2] = [r#"{"k":"v"}"#; 2];
+const FOUND: [&str; 2] = [r#"{"k":"v"}"#; 2];
 
 /// A fault and the expected result.
 struct Case {
@@ -28,7 +28,7 @@ fn passes(name: &'static str, script: Box<Script>) -> Case {
     Case {
         name,
         script,
-        read: THERE,
+        read: FOUND,
         calls: 6..=6,
         logins: 1,
     }
@@ -52,17 +52,17 @@ fn cases() -> Vec<Case> {
     vec![
         passes("429 once", first(1, || refusal(429, "quota exceeded"))),
         passes("503 once", first(1, || page(503, None))),
-        passes("a connection breaks", first(1, || Fault::Reset)),
+        passes("connection reset", first(1, || Fault::Reset)),
         passes("with retry-after", first(1, || page(503, Some("1")))),
         Case {
             read: ["unreadable (this is not an answer of Vault)"; 2],
             calls: 1..=2,
-            ..passes("half answers", always(|| Fault::Halved))
+            ..passes("truncated answers", always(|| Fault::Halved))
         },
         Case {
             read: ["unavailable (the connection broke"; 2],
             calls: 4..=8,
-            ..passes("all connections break", always(|| Fault::Reset))
+            ..passes("connection always reset", always(|| Fault::Reset))
         },
         Case {
             read: ["unavailable (Vault answered 503 (Vault is sealed))"; 2],
@@ -72,10 +72,10 @@ fn cases() -> Vec<Case> {
         Case {
             read: ["unavailable (Vault answered that it is a standby node)"; 2],
             calls: 1..=1,
-            ..passes("a standby", always(|| page(473, None)))
+            ..passes("standby node", always(|| page(473, None)))
         },
         Case {
-            read: ["denied (Vault answered 403 (permission denied))", THERE[1]],
+            read: ["denied (Vault answered 403 (permission denied))", FOUND[1]],
             calls: 4..=4,
             ..passes("one secret is denied", Box::new(denied))
         },

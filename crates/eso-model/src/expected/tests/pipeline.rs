@@ -124,7 +124,7 @@ fn decoding_auto_decodes_words_that_are_valid_base64() {
     );
 }
 
-/// Not in the table, because the operator that generated it is older. Follows the source of v2.9.0.
+/// The table does not contain this policy, because an older operator generated it. Follows the source of v2.9.0.
 #[test]
 fn null_byte_policy_fail_rejects_null_bytes() {
     let world = fake(&[("x", "a\0b"), ("y", "QQBC")]);
