@@ -46,14 +46,14 @@ pub async fn announce(
     cluster: &Cluster,
     api: &Api,
     pod: Option<&JobPod>,
-    told: EventData<'_>,
+    data: EventData<'_>,
     now: Timestamp,
 ) {
     let EventData {
         plan,
         results,
         document,
-    } = told;
+    } = data;
     let failed = results
         .items
         .iter()

@@ -1,4 +1,4 @@
-//! From what was typed to a policy, and to a connection where that says which namespace is meant.
+//! Converts arguments and policy files to a validated policy, and connects to the cluster.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -16,35 +16,34 @@ use crate::{
     settings::{self, Loaded, Sources},
 };
 
-/// What a command that only looks is asked for.
+/// The arguments of a read-only command.
 pub struct Asked<'a> {
     /// `--config`
     pub config: &'a [PathBuf],
     /// Names, `-n`, `-A`, `-l`.
     pub select: &'a SelectArgs,
-    /// What a policy may ask for at the most.
+    /// The limits on what a policy may request.
     pub ceilings: Ceilings,
-    /// What flags say of a policy's keys.
+    /// The policy keys that flags set.
     pub flags: Flags,
 }
 
-/// Whether a policy says what is selected, or the command line.
+/// True if a policy decides the selection, false if the command line does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByPolicy(pub bool);
 
 impl ByPolicy {
-    /// The digest of the policy, where there is one to tell.
+    /// The digest of the policy, if it decides the selection.
     pub fn digest(self, loaded: &Loaded) -> Option<&str> {
         self.0.then_some(&*loaded.digest)
     }
 }
 
-/// What was named, and has to be there.
+/// The names on the command line that must exist.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Named<'a> {
-    /// ExternalSecrets, or globs.
+    /// Names of ExternalSecrets, or globs.
     pub names: &'a [String],
-    /// A store.
     pub store: Option<&'a str>,
 }
 
@@ -57,8 +56,8 @@ impl<'a> Named<'a> {
         }
     }
 
-    /// What was named and is not there is a mistake, and no finished rotation.
-    pub fn are_found(self, selected: &Selected<'_>, namespace: &str) -> Result<(), Failure> {
+    /// Fails if a name or store is not found: a typing error must not look like success.
+    pub fn check_found(self, selected: &Selected<'_>, namespace: &str) -> Result<(), Failure> {
         let is_literal =
             |name: &&String| Pattern::new(name).is_ok_and(|pattern| pattern.literal().is_some());
         let missing = |name: &&String| !selected.has(name);
@@ -86,14 +85,14 @@ impl From<&CeilingArgs> for Ceilings {
     }
 }
 
-/// An entry of `select`, as a policy file has it.
+/// An entry of `select` in the form of a policy file.
 pub type Entry = serde_json::Map<String, Value>;
 
-/// What flags say of a policy's keys.
+/// The policy keys that flags set, with their values.
 pub type Flags = BTreeMap<String, Value>;
 
 impl Session {
-    /// The policy of `run`: from files, or all of an embedded cluster.
+    /// The policy of `run`: from files, or for an embedded cluster a policy that selects everything.
     pub fn policy_from_files(
         &self,
         config: &[PathBuf],
@@ -102,14 +101,14 @@ impl Session {
     ) -> Result<Loaded, Failure> {
         let namespace = self.connection.namespace.as_ref();
         let files = if config.is_empty() && self.connection.sandbox.is_some() {
-            // All there is; what has not synced for half a day is shown to be overdue.
+            // Select everything. ExternalSecrets that have not synced for half a day count as overdue.
             let mut all = Entry::new();
             all.insert("overdueAfter".to_owned(), json!("12h"));
             if let Some(namespace) = namespace {
                 all.insert("namespaces".to_owned(), json!([namespace]));
             }
             flags.insert("select".to_owned(), json!([all]));
-            // In the embedded cluster there are no tenants to mistrust.
+            // The embedded cluster has no untrusted tenants.
             flags.insert("drift.namespacedStores".to_owned(), json!(true));
             Vec::new()
         } else if config.is_empty() {
@@ -120,7 +119,7 @@ impl Session {
         self.load(&files, flags, ceilings, true)
     }
 
-    /// A policy says itself which namespaces it means: `-n` beside it would be believed to narrow it.
+    /// Rejects `-n` together with a policy. The policy selects its namespaces, and users would expect `-n` to narrow them.
     pub fn no_namespace_beside_a_policy(&self, config: &[PathBuf]) -> Result<(), Failure> {
         let by_files = !config.is_empty() || self.connection.sandbox.is_none();
         match &self.connection.namespace {
@@ -131,7 +130,7 @@ impl Session {
         }
     }
 
-    /// A policy that selects what was typed.
+    /// A policy with the selection of the command line.
     pub fn policy_from_selection(
         &self,
         selection: &Entry,
@@ -153,14 +152,14 @@ impl Session {
             })
     }
 
-    /// A connection and a policy for what was typed: only the connection tells the namespace that is meant.
+    /// The connection, and a policy with the selection of the command line. The default namespace is known only after connecting.
     pub async fn ad_hoc(
         &self,
         access: Access,
         selection: impl Fn(&str) -> Entry,
         flags: Flags,
     ) -> Result<(Loaded, Connected), Failure> {
-        // Everything but the namespace is checked first, so that a typing error is told before anything is asked for.
+        // Check everything except the namespace before connecting, so that typing errors are reported first.
         if let Some(namespace) = &self.connection.namespace
             && !is_namespace(namespace)
         {
@@ -175,8 +174,8 @@ impl Session {
         Ok((loaded, connected))
     }
 
-    /// A policy, or what names, `-n`, `-A` and `-l` select, for a command that only looks; and the connection.
-    pub async fn look_at(
+    /// The policy from files or from names, `-n`, `-A` and `-l`, and the connection of a read-only command.
+    pub async fn connect_read_only(
         &self,
         asked: Asked<'_>,
     ) -> Result<(ByPolicy, Loaded, Connected), Failure> {
@@ -193,7 +192,7 @@ impl Session {
                 "--config cannot be used together with NAME, -A or -l",
             ));
         }
-        // Without a policy -n says where to look.
+        // Without a policy, -n selects the namespace.
         if !config.is_empty() {
             self.no_namespace_beside_a_policy(config)?;
         }
@@ -240,7 +239,7 @@ impl Session {
     }
 }
 
-/// An entry of `select` in the form of a policy file. `namespace` is where to look unless in all of them.
+/// The selection of the command line as an entry of `select`. `namespace` applies unless all namespaces are selected.
 pub fn selection(select: &SelectArgs, namespace: &str) -> Entry {
     let mut entry = Entry::new();
     if !select.names.is_empty() {
@@ -266,12 +265,12 @@ pub fn store(text: &str) -> Value {
     }
 }
 
-/// What the flags say of how providers are read.
+/// The policy keys that the provider flags set. Enables the drift check.
 pub fn reading(args: &ProviderArgs) -> Flags {
     let mut flags = Flags::new();
     flags.insert("drift.enabled".to_owned(), json!(true));
-    if let Some(whose) = &args.credentials {
-        flags.insert("drift.credentials".to_owned(), json!(whose));
+    if let Some(credentials) = &args.credentials {
+        flags.insert("drift.credentials".to_owned(), json!(credentials));
     }
     if !args.endpoints.is_empty() {
         flags.insert("drift.endpoints".to_owned(), json!(args.endpoints));
@@ -282,7 +281,7 @@ pub fn reading(args: &ProviderArgs) -> Flags {
     flags
 }
 
-/// What the flags of a run say of a policy.
+/// The policy keys that the flags of a run set.
 pub fn act_flags(act: &ActArgs) -> Flags {
     let mut flags = Flags::new();
     if let Some(timeout) = act.timeout {
@@ -291,8 +290,7 @@ pub fn act_flags(act: &ActArgs) -> Flags {
     flags
 }
 
-/// What flags say where no policy does: how many may be synced, and whether drift is checked, which what is typed does not ask for
-/// by itself.
+/// Adds the keys for a selection without a policy: the limit of syncs. Disables the drift check unless a flag enables it.
 fn limits(ceilings: &Ceilings, mut flags: Flags) -> Flags {
     if let Some(limit) = ceilings.max_syncs {
         flags.insert("safety.maxSyncs".to_owned(), json!(limit));
@@ -303,7 +301,7 @@ fn limits(ceilings: &Ceilings, mut flags: Flags) -> Flags {
     flags
 }
 
-/// What is only shown needs no check.
+/// Disables the drift check for `status`.
 pub fn without_drift(policy: &mut Policy) {
     policy.drift.enabled = false;
     if policy.sync.when == When::Drifted {
@@ -311,7 +309,7 @@ pub fn without_drift(policy: &mut Policy) {
     }
 }
 
-/// A DNS label, as Kubernetes wants it.
+/// True if the name is a valid DNS label.
 pub fn is_namespace(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=63).contains(&name.len())

@@ -1,5 +1,4 @@
-//! The commands, one in each file: what was typed is parsed, a function of another module is called, and its answer printed. No
-//! decisions.
+//! The commands, one per file. Each converts its arguments, calls another module and prints the result, without decisions.
 
 mod completion;
 mod diagnose;
@@ -20,22 +19,22 @@ use crate::{
     cli::{Cli, Command},
     exit::Exit,
     failure::Failure,
-    output::leave_summary,
+    output::write_termination_message,
     session::{Session, World},
 };
 
-/// Does what was typed.
+/// Executes the command.
 pub async fn execute(cli: Cli, world: World) -> Exit {
     let session = Session {
         connection: cli.connection,
         logging: cli.logging,
         world,
     };
-    let acts = matches!(
+    let is_run = matches!(
         cli.command,
         Command::Run(_) | Command::Sync(_) | Command::Restart(_)
     );
-    let ended = match cli.command {
+    let result = match cli.command {
         Command::Run(args) => Box::pin(run::run(&session, args)).await,
         Command::Sync(args) => Box::pin(sync::sync(&session, args)).await,
         Command::Restart(args) => Box::pin(restart::restart(&session, args)).await,
@@ -49,18 +48,18 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         Command::Completion { shell } => completion::completion(shell),
         Command::Man => man::man(),
     };
-    ended.unwrap_or_else(|failure| {
-        failure.tell();
-        if acts {
-            leave_failure(&session, &failure);
+    result.unwrap_or_else(|failure| {
+        failure.print();
+        if is_run {
+            write_failure(&session, &failure);
         }
         failure.exit
     })
 }
 
-/// Tells the kubelet too.
-fn leave_failure(session: &Session, failure: &Failure) {
+/// Writes the failure to the termination message.
+fn write_failure(session: &Session, failure: &Failure) {
     let summary = json!({"exitCode": failure.exit.code(), "error": failure.message});
     let short: String = summary.to_string().chars().take(1000).collect();
-    leave_summary(session, &short);
+    write_termination_message(session, &short);
 }

@@ -56,7 +56,7 @@ pub enum DiscoverError {
     )]
     NotInstalled,
     /// Neither `v1` nor `v1beta1`.
-    #[error("the cluster serves {group} in {0} only; eso-sync knows v1 and v1beta1", group = eso_model::GROUP)]
+    #[error("the cluster serves {group} in {0} only; eso-sync supports v1 and v1beta1", group = eso_model::GROUP)]
     UnknownVersion(String),
     /// A required call failed.
     #[error(transparent)]

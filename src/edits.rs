@@ -1,4 +1,4 @@
-//! Who wrote the data of a target Secret.
+//! Detects edits of a target Secret, and the field managers that made them.
 
 use std::cmp::Reverse;
 
@@ -17,20 +17,20 @@ pub struct Writer {
     pub keys: Vec<String>,
 }
 
-/// True if the Secret was edited since the operator wrote it; None if that cannot be known.
+/// True if the Secret was edited since the operator wrote it; None if unknown.
 pub fn is_edited(secret: &Secret) -> Option<bool> {
     let recorded = secret.metadata.annotations.get(DATA_HASH)?;
     let recorded = std::str::from_utf8(recorded.expose()).ok()?;
     let fits = matches_recorded_hash(recorded, &secret.data)?;
     let md5 = recorded.len() == 32;
-    // Operators before v0.11 recorded keys too that they had removed: a hash that does not match proves nothing alone.
+    // Operators before v0.11 included removed keys in the hash, so a mismatch alone proves nothing.
     if !fits && md5 && writers(secret).is_empty() {
         return None;
     }
     Some(!fits)
 }
 
-/// The field managers other than the operator that wrote data, the last one first.
+/// The field managers other than the operator that wrote data, the latest first.
 pub fn writers(secret: &Secret) -> Vec<Writer> {
     let entries = secret.metadata.managed_fields.iter();
     let mut writers: Vec<Writer> = entries
@@ -54,7 +54,7 @@ pub fn writers(secret: &Secret) -> Vec<Writer> {
     writers
 }
 
-/// The operator uses one field manager per ExternalSecret; before v0.11 the name of its program.
+/// The operator uses one field manager per ExternalSecret. Before v0.11 it used the name of its program.
 fn is_operator(manager: &str) -> bool {
     manager.starts_with("externalsecrets.external-secrets.io/") || manager == "external-secrets"
 }

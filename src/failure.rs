@@ -1,4 +1,4 @@
-//! Why a command ended before it changed anything, or could not tell how it went.
+//! The error of a command that ended before it changed anything, or that could not print its report.
 
 use std::io::{self, Write as _};
 
@@ -6,10 +6,9 @@ use cluster::{ErrorKind, connect::ConnectError};
 
 use crate::{discover::DiscoverError, exit::Exit, lock::LockError, settings::Invalid, stop::Level};
 
-/// Why a command ended before it changed anything.
+/// The error of a command, with its exit code.
 #[derive(Debug)]
 pub struct Failure {
-    /// The exit code.
     pub exit: Exit,
     /// What happened.
     pub message: String,
@@ -18,7 +17,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// From an error, with its causes.
+    /// Converts an error, with its causes.
     pub fn new(exit: Exit, error: &dyn std::error::Error) -> Self {
         let mut message = error.to_string();
         let mut cause = error.source();
@@ -33,7 +32,7 @@ impl Failure {
         }
     }
 
-    /// What was named is not there.
+    /// A named object does not exist.
     pub fn not_found(message: &str) -> Self {
         Self {
             exit: Exit::Failed,
@@ -42,7 +41,7 @@ impl Failure {
         }
     }
 
-    /// What was typed makes no sense.
+    /// The arguments are invalid.
     pub fn usage(message: impl Into<String>) -> Self {
         Self {
             exit: Exit::Invalid,
@@ -51,14 +50,13 @@ impl Failure {
         }
     }
 
-    /// With a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// A signal or the deadline came first.
+    /// The run was stopped by a signal or the deadline.
     pub fn stopped(level: Level) -> Self {
         let why = match level {
             Level::Drain(reason) | Level::Now(reason) => reason.as_str(),
@@ -118,20 +116,20 @@ impl From<LockError> for Failure {
 }
 
 impl Failure {
-    /// Says so on stderr.
-    pub fn tell(&self) {
+    /// Prints the error to stderr.
+    pub fn print(&self) {
         let Self {
             exit,
             message,
             hint,
         } = self;
-        // Only a report that could not be printed comes after something was done.
+        // This exit code can come after changes, if the report could not be printed.
         let nothing = if *exit == Exit::Failed {
             ""
         } else {
             "nothing was changed: "
         };
-        // A closed stderr is no reason to fail in another way.
+        // A closed stderr must not cause another error.
         writeln!(io::stderr(), "error: {nothing}{message}").ok();
         if let Some(hint) = hint {
             writeln!(io::stderr(), "\nhint: {hint}").ok();

@@ -1,4 +1,4 @@
-//! What the drift check says of one ExternalSecret: data that the plan, restarts and the report read, whoever found it out. Pure.
+//! The result of the drift check for one ExternalSecret: plain data for the plan, restarts and the report.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -77,7 +77,7 @@ pub struct Finding {
     pub verdict: Verdict,
     /// The reason if the verdict is `Unverifiable`.
     pub unverifiable: Option<Unverifiable>,
-    /// Why a sync would not correct it, where that is known.
+    /// The reason why a sync would not fix the drift, if known.
     pub beyond_sync: Option<Reason>,
     /// The permission that is missing at the provider, in the provider's own words.
     pub permission: Option<String>,
@@ -103,7 +103,7 @@ impl Finding {
         }
     }
 
-    /// The verdict alone.
+    /// Returns a finding with only a verdict and a message.
     pub fn of(verdict: Verdict, message: impl Into<String>) -> Self {
         Self {
             verdict,
@@ -136,7 +136,7 @@ pub struct Judged {
 }
 
 impl Judged {
-    /// Of the data that was found.
+    /// The fingerprint of this data.
     pub fn of(held: &SecretFingerprints, key: &Arc<RunKey>) -> Self {
         Self {
             data: held.digest(key),

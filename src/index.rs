@@ -1,5 +1,5 @@
-//! Lists whose entries are found by an index that only they hand out: an index cannot be used on another kind of list, and what it
-//! names is there.
+//! Lists with typed indexes. Only a list creates its indexes, so an index cannot be used with another kind of list, and its
+//! entry always exists.
 
 use std::{
     iter::FusedIterator,
@@ -7,15 +7,13 @@ use std::{
     ops::{Index, IndexMut},
 };
 
-/// The place of an entry.
+/// The index of an entry.
 pub trait Place: Copy + Ord {
-    /// From a place.
     fn at(place: usize) -> Self;
-    /// The place.
     fn place(self) -> usize;
 }
 
-/// Makes a type for the places of one list.
+/// Defines the index type of one list.
 macro_rules! place {
     ($(#[$doc:meta])* $visible:vis $name:ident) => {
         $(#[$doc])*
@@ -35,7 +33,7 @@ macro_rules! place {
 }
 pub(crate) use place;
 
-/// A list, and what belongs to each entry of another one.
+/// A list with the index type `I`, or a list parallel to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table<I, T> {
     all: Vec<T>,
@@ -43,7 +41,6 @@ pub struct Table<I, T> {
 }
 
 impl<I: Place, T> Table<I, T> {
-    /// With these entries.
     pub fn new(entries: Vec<T>) -> Self {
         Self {
             all: entries,
@@ -51,39 +48,35 @@ impl<I: Place, T> Table<I, T> {
         }
     }
 
-    /// How many there are.
     pub fn len(&self) -> usize {
         self.all.len()
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// Adds one; the answer is where.
+    /// Adds an entry and returns its index.
     pub fn push(&mut self, entry: T) -> I {
         self.all.push(entry);
         I::at(self.all.len() - 1)
     }
 
-    /// The entries.
     pub fn iter(&self) -> std::slice::Iter<'_, T> {
         self.all.iter()
     }
 
-    /// The entries, to change them.
     pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, T> {
         self.all.iter_mut()
     }
 
-    /// The entries, each with its place.
+    /// The entries with their indexes.
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = (I, &T)> + FusedIterator {
         let places = self.all.iter().enumerate();
         places.map(|(place, entry)| (I::at(place), entry))
     }
 
-    /// Something for each entry, found by the same places.
+    /// Makes a parallel list that uses the same indexes.
     pub fn beside<V>(&self, of: impl FnMut(&T) -> V) -> Table<I, V> {
         Table::new(self.all.iter().map(of).collect())
     }
@@ -130,7 +123,7 @@ impl<'a, I, T> IntoIterator for &'a mut Table<I, T> {
 
 #[expect(
     clippy::indexing_slicing,
-    reason = "a place is handed out by the list that it is used on, or by the one that this list was made beside"
+    reason = "the list, or the list that it is parallel to, created the index"
 )]
 impl<I: Place, T> Index<I> for Table<I, T> {
     type Output = T;
@@ -152,12 +145,12 @@ mod tests {
     use super::*;
 
     place! {
-        /// Of a letter.
+        /// The index of a letter.
         Letter
     }
 
     #[test]
-    fn what_a_place_names_is_there() {
+    fn index_finds_its_entry_in_parallel_lists() {
         let mut letters: Table<Letter, char> = ['a', 'b'].into_iter().collect();
         let c = letters.push('c');
         let upper = letters.beside(char::to_ascii_uppercase);

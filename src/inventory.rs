@@ -163,7 +163,7 @@ pub enum StoreView {
     Unknown(String),
 }
 
-/// What the served API shows about the operator's version. The image tag is never used.
+/// The abilities of the operator's version, as the served API shows them. The image tag is never used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Operator {
     /// True if a ClusterExternalSecret copies the force-sync annotation to its children (v0.20.0 and later). None if
@@ -191,7 +191,7 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// A store, where it could be read.
+    /// Returns a store if it could be read.
     pub fn store(&self, key: &StoreKey) -> Option<&Store> {
         match self.stores.get(key)? {
             StoreView::Seen(store) => Some(store),

@@ -106,7 +106,7 @@ pub async fn acquire(
     let give_up = Instant::now() + wait.max(DURATION + LOOK);
     let mut seen: Option<(String, Instant)> = None;
     let mut waited = false;
-    let mut told: Option<String> = None;
+    let mut logged: Option<String> = None;
     loop {
         let lease = read(cluster, &path).await?;
         let now = clock.now();
@@ -148,9 +148,9 @@ pub async fn acquire(
             Some((holder, until)) if Instant::now() >= give_up => {
                 return Err(LockError::Held { holder, until });
             }
-            Some((holder, until)) if told.as_ref() != Some(&holder) => {
+            Some((holder, until)) if logged.as_ref() != Some(&holder) => {
                 tracing::info!(target: "eso_sync::progress", holder, %until, "another run holds the lock; waiting");
-                told = Some(holder);
+                logged = Some(holder);
             }
             Some(_) => {}
         }

@@ -1,4 +1,4 @@
-//! Where the job lives: the Pod that it runs in, and the namespace of what it owns, the lock and the key of stamps.
+//! The namespace of the lock and the stamp key, and the Pod that the job runs in.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::{
     session::World,
 };
 
-/// Where the job lives.
+/// The namespace of the lock and the stamp key, and the job's Pod.
 #[derive(Clone, Debug)]
 pub struct LockNamespace {
-    /// The namespace of what it owns, where one is given.
+    /// The namespace of the lock and the stamp key, if one is given.
     namespace: Option<String>,
     pod_namespace: Option<String>,
     pod_name: Option<String>,
-    /// How long another run is waited for.
+    /// How long to wait for a lock that another run holds.
     wait_lock: Duration,
 }
 
@@ -48,7 +48,7 @@ impl From<&LockNamespaceArgs> for LockNamespace {
 }
 
 impl LockNamespace {
-    /// The namespaces in which what it owns may be. Where nothing is installed, `default` always is.
+    /// The candidate namespaces of the lock and the stamp key. `default` always exists, even if nothing is installed.
     pub fn namespaces(&self) -> Vec<String> {
         match &self.namespace {
             Some(namespace) => vec![namespace.clone()],
@@ -56,13 +56,13 @@ impl LockNamespace {
         }
     }
 
-    /// The own Pod, where the job runs in one.
+    /// The Pod that the job runs in, if any.
     pub fn pod(&self) -> Option<JobPod> {
         let (namespace, name) = (self.pod_namespace.clone()?, self.pod_name.clone()?);
         Some(JobPod { namespace, name })
     }
 
-    /// Takes the lock. Where nothing is installed, runs by hand keep apart from each other in a namespace that always is.
+    /// Acquires the lock. If the first namespace does not exist, uses the next one, so that manual runs exclude each other too.
     pub async fn lock(&self, cluster: &Cluster, world: &World) -> Result<Lock, LockError> {
         let host = self.pod_name.as_ref();
         let host = host.or_else(|| world.environment.get("HOSTNAME"));

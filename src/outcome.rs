@@ -1,4 +1,4 @@
-//! What became of one item of a plan: data that the report reads, whoever carried the plan out.
+//! The result of one item of a plan: plain data for the report.
 
 use std::time::Duration;
 

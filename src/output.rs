@@ -1,4 +1,4 @@
-//! Where a command's answer goes: stdout, and the file that the kubelet reads.
+//! Prints documents to stdout, and writes the container's termination message.
 
 use std::io::{self, Write as _};
 
@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use crate::{cli::Output, exit::Exit, failure::Failure, report::API_VERSION, session::Session};
 
-/// Where the kubelet reads a summary from.
+/// The file from which the kubelet reads the termination message.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
-/// Prints data on stdout. A reader that has gone away wants no more of it.
+/// Prints to stdout. A closed pipe is not an error.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout
@@ -25,7 +25,7 @@ pub fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// A document in the form that was asked for; `text` is made only for people.
+/// Prints a document in this output format. `text` renders the table.
 pub fn print_as<T: Serialize>(
     output: Output,
     document: &T,
@@ -51,8 +51,8 @@ fn unprintable(why: &str) -> Failure {
     }
 }
 
-/// For `kubectl describe pod`, where there is a kubelet to read it.
-pub fn leave_summary(session: &Session, summary: &str) {
+/// Writes the summary that `kubectl describe pod` shows. Does nothing outside of a container.
+pub fn write_termination_message(session: &Session, summary: &str) {
     if session.connection.sandbox.is_some() {
         return;
     }

@@ -1,8 +1,7 @@
-//! The decision: which ExternalSecrets are synced, which workloads are restarted, which are left alone, and why. Total,
-//! deterministic, free of I/O.
+//! Decides which ExternalSecrets are synced or skipped, which workloads are restarted, and why. Deterministic, without I/O.
 //!
-//! A plan leaves nothing to choose: carrying it out can fail, but not improvise. What it cannot know yet are conditions of its steps,
-//! and [`Plan::once_stamped`] and [`due`](crate::restart::plan::due) hold those against what came of them. The dry run is the same plan, printed.
+//! A plan contains all decisions. Facts that are only known during the run are conditions of its steps;
+//! [`Plan::once_stamped`] and [`due`](crate::restart::plan::due) evaluate them. A dry run prints the same plan.
 
 mod classify;
 pub mod hold;
@@ -30,176 +29,165 @@ use crate::{
     workload::WorkloadId,
 };
 
-/// ExternalSecrets that the operator syncs in a second with its default of one worker (measured on v0.20.4 against a
-/// provider that answers at once: 8 a second). More workers are faster; an estimate may be pessimistic.
+/// The syncs per second of an operator with one worker, the default (measured with v0.20.4 and a provider without latency: 8 per
+/// second). With more workers the estimate is too high.
 const OPERATOR_RATE: f64 = 8.0;
 
 place! {
-    /// Of an item in a [`Plan`].
+    /// The index of an item in a [`Plan`].
     pub ItemAt
 }
 
 place! {
-    /// Of a step in a [`Plan`] that syncs.
+    /// The index of a sync step in a [`Plan`].
     pub StepAt
 }
 
-/// All that a plan is made from.
+/// The inputs of a plan.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
-    /// What was read of ExternalSecrets.
+    /// The snapshot of the cluster.
     pub inventory: &'a Inventory,
-    /// Which of them the policy selects.
+    /// The ExternalSecrets that the policy selects.
     pub selected: &'a Selected<'a>,
-    /// What the drift check says of them; empty where drift is not checked.
+    /// The findings of the drift check. Empty without a drift check.
     pub findings: &'a Findings,
-    /// What was read of workloads.
     pub restarts: RestartFacts<'a>,
-    /// The time.
     pub now: Timestamp,
 }
 
-/// What is known of workloads, and of what their restarts ask for.
+/// The inputs of the restart plan.
 #[derive(Clone, Copy)]
 pub struct RestartFacts<'a> {
-    /// As they were read; empty where none are restarted.
+    /// The workloads. Empty if none are restarted.
     pub workloads: &'a Workloads,
     /// The Secrets that must not change.
     pub holds: &'a Holds,
-    /// What restarts are told beside the policy.
+    /// The flags for restarts.
     pub options: &'a Options,
 }
 
-/// Everything that a run will do, and what it leaves alone.
+/// Everything that a run does, and what it skips.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// Every selected ExternalSecret once, by namespace and name.
     pub items: Table<ItemAt, Item>,
-    /// What is written: one step for each ExternalSecret, or for each ClusterExternalSecret with all of its children.
+    /// The sync steps: one for each ExternalSecret, or for each ClusterExternalSecret with all of its children.
     pub steps: Table<StepAt, Step>,
-    /// What becomes of workloads.
     pub restarts: RestartPlan,
-    /// How long the syncs will take, about.
+    /// The estimated duration of the syncs.
     pub estimate: Duration,
-    /// The limits that it passes: then nothing of it is done.
+    /// The exceeded limits. If there are any, the run does nothing.
     pub exceeded: Vec<LimitExceeded>,
-    /// What could not be seen of ExternalSecrets.
+    /// The resources that could not be read while discovering ExternalSecrets.
     pub gaps: Vec<Gap>,
-    /// What was read to find out what drifted; None where that is not checked.
+    /// The drift check of the plan. None if drift is not checked.
     pub check: Option<Check>,
-    /// What people should know.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
-/// The drift check that a plan rests on.
+/// The drift check that a plan is based on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// Calls to providers, by what shares a quota.
+    /// Provider calls, by quota.
     pub reads: BTreeMap<QuotaKey, u64>,
-    /// Stores that could not be read as a whole, with the reason.
+    /// Stores that could not be read at all, with the reason.
     pub unread: BTreeMap<StoreKey, String>,
-    /// Whether what cannot be told counts as failed.
+    /// True if an unverifiable item counts as failed.
     pub unknown_fails: bool,
 }
 
-/// One selected ExternalSecret and what becomes of it.
+/// One selected ExternalSecret with its planned action.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
-    /// Namespace and name.
     pub id: Id,
-    /// The identity that it was planned for.
+    /// The uid when the plan was made.
     pub uid: String,
-    /// The store of its spec; None if it has none.
+    /// The default store of its spec, or the first store of its entries. None if it has no store.
     pub store: Option<StoreKey>,
     /// The provider of that store, or `-`.
     pub provider: String,
-    /// What its status says.
     pub state: State,
-    /// When its last successful sync began.
+    /// The start of its last successful sync.
     pub refreshed: Option<Timestamp>,
-    /// How long ago that was.
+    /// The time since then.
     pub age: Option<Duration>,
     /// Its Ready condition before the run.
     pub ready: Option<Ready>,
     /// How its Secret is written.
     pub target: Target,
-    /// The name of that Secret.
+    /// The name of its target Secret.
     pub secret: String,
-    /// What the drift check says of it.
     pub finding: Option<Finding>,
-    /// What is done where its Secret is still stale after a proven sync.
+    /// The strongest allowed remedy if its Secret is still stale after a proven sync.
     pub if_still_stale: Option<OnStillStale>,
-    /// What becomes of it.
     pub action: Action,
 }
 
-/// What becomes of an item.
+/// The planned action of an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// It is force-synced.
     Sync {
-        /// Why.
         reason: Reason,
         /// Provider calls.
         cost: u32,
     },
-    /// It is left alone.
     Skip {
-        /// Why.
         reason: Reason,
-        /// For people; may be empty.
+        /// Text for people. May be empty.
         message: String,
     },
 }
 
-/// One write, with all that is needed to carry it out.
+/// One write that starts a sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What is annotated.
+    /// The object to annotate.
     pub target: StepTarget,
-    /// What that syncs.
+    /// The items that it syncs.
     pub members: Vec<ItemAt>,
-    /// The stamps that have to be written before.
+    /// The stamps that must be written before the step.
     pub requires: Vec<StampWritten>,
-    /// What is paced together.
+    /// The provider quota that the sync counts against.
     pub quota: QuotaKey,
-    /// The stores that it reads from.
+    /// The stores that the operator reads.
     pub stores: Vec<StoreKey>,
     /// Provider calls.
     pub cost: u32,
 }
 
-/// What a step annotates.
+/// The object that a step annotates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepTarget {
-    /// The only member itself.
+    /// The only member.
     ExternalSecret(ItemAt),
     /// The ClusterExternalSecret that controls its members.
     Parent {
         name: String,
-        /// The identity that it was planned for.
+        /// The uid when the plan was made.
         uid: String,
     },
 }
 
-/// A condition of a step: until a workload's stamp tells what its pods started with, its Secret must not change.
+/// A condition of a step: the Secret must not change before the workload's stamp records the data that its pods started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StampWritten {
-    /// Which member writes that Secret.
+    /// The member that writes the Secret.
     pub member: ItemAt,
-    /// The workload.
     pub workload: WorkloadId,
 }
 
-/// A safety limit that a plan passes.
+/// A safety limit that a plan exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitExceeded {
     /// `safety.maxSyncs`
     #[error("{wanted} ExternalSecrets would be synced, but safety.maxSyncs allows {allowed}")]
     Syncs {
-        /// What the policy allows.
+        /// The limit.
         allowed: u32,
-        /// What would be done.
+        /// The number of syncs in the plan.
         wanted: usize,
     },
     /// `safety.maxRestarts`
@@ -207,7 +195,7 @@ pub enum LimitExceeded {
         "{wanted} workloads would be restarted if their data changes, and safety.maxRestarts allows {allowed}"
     )]
     Restarts {
-        /// What the policy allows.
+        /// The limit.
         allowed: u32,
         /// The number of restarts in the plan, including conditional ones.
         wanted: usize,
@@ -215,17 +203,17 @@ pub enum LimitExceeded {
 }
 
 impl Plan {
-    /// How many ExternalSecrets are synced.
+    /// Returns the number of ExternalSecrets to sync.
     pub fn syncs(&self) -> usize {
         self.steps.iter().map(|step| step.members.len()).sum()
     }
 
-    /// Whether carrying it out writes anything.
+    /// True if the plan changes anything.
     pub fn writes_anything(&self) -> bool {
         !self.steps.is_empty() || self.restarts.writes_anything()
     }
 
-    /// The plan as it stands once stamps were written, save for these, each with the reason: what required them is left alone.
+    /// Returns the plan after the stamps were written. Steps that require one of the missing stamps are removed, with the reason.
     #[must_use]
     pub fn once_stamped(mut self, policy: &Policy, missing: &BTreeMap<WorkloadId, String>) -> Self {
         if missing.is_empty() {
@@ -243,12 +231,12 @@ impl Plan {
         self
     }
 
-    /// Leaves these alone, each with what is in the way; and with them what can only be synced together with one of them.
+    /// Skips these items, each with a reason, and the items in the same steps.
     fn hold(&mut self, mut held: BTreeMap<ItemAt, String>) {
         let mut steps = Table::default();
         for step in std::mem::take(&mut self.steps) {
-            let in_the_way = step.members.iter().find_map(|member| held.get(member));
-            let Some(why) = in_the_way.cloned() else {
+            let blocker = step.members.iter().find_map(|member| held.get(member));
+            let Some(why) = blocker.cloned() else {
                 steps.push(step);
                 continue;
             };
@@ -269,7 +257,7 @@ impl Plan {
         }
     }
 
-    /// What follows from the number of its steps: how long it takes, and whether that is too many.
+    /// Computes the estimate, the exceeded limits and the warnings.
     fn bound(&mut self, policy: &Policy) {
         self.estimate = estimate(&policy.pace, &self.steps);
         self.exceeded.clear();
@@ -297,7 +285,7 @@ impl Plan {
         }
     }
 
-    /// Provider calls of all steps, by what shares a quota.
+    /// Returns the provider calls of all steps, by quota.
     pub fn calls(&self) -> BTreeMap<QuotaKey, u64> {
         let mut calls = BTreeMap::new();
         for step in &self.steps {
@@ -306,7 +294,7 @@ impl Plan {
         calls
     }
 
-    /// How many are skipped, by reason.
+    /// Returns the number of skipped items, by reason.
     pub fn skips(&self) -> BTreeMap<Reason, usize> {
         let mut skips = BTreeMap::new();
         for item in &self.items {
@@ -318,7 +306,7 @@ impl Plan {
     }
 }
 
-/// Decides.
+/// Makes the plan.
 pub fn plan(policy: &Policy, facts: Facts<'_>) -> Plan {
     let Facts {
         inventory,
@@ -364,15 +352,15 @@ impl Item {
         }
     }
 
-    /// Whether the run may change what its Secret holds.
+    /// True if the run may change the data of its Secret.
     fn may_change_its_secret(&self) -> bool {
         matches!(self.action, Action::Sync { .. }) && self.target.written
     }
 }
 
 impl Plan {
-    /// The same for workloads as they were read again since it was shown. Nothing is restarted that it did not foresee, and what it
-    /// leaves alone stays left alone.
+    /// Plans again after the workloads were read again. Adds no restarts to the plan that was shown, and items that it skips stay
+    /// skipped.
     #[must_use]
     pub fn again(self, policy: &Policy, facts: RestartFacts<'_>, now: Timestamp) -> Self {
         let shown = self.restarts.clone();
@@ -399,7 +387,7 @@ impl Plan {
         self
     }
 
-    /// Adds to each step the stamps that have to be written before it.
+    /// Sets the stamps that must be written before each step.
     fn require_stamps(&mut self, workloads: &Workloads) {
         let due = hold::due(&self.restarts, workloads);
         for step in &mut self.steps {
@@ -419,7 +407,7 @@ impl Plan {
     }
 }
 
-/// What becomes of workloads, given what is to be synced.
+/// The restart plan for the planned syncs.
 fn restarts(
     policy: &Policy,
     facts: RestartFacts<'_>,
@@ -435,33 +423,32 @@ fn restarts(
         let targets = workloads.targets.clone();
         let targets = targets.planned(|id| synced.contains(id));
         let context = stamps.context(&targets, facts.options, now);
-        let foresaw = shown.map(RestartPlan::foreseen);
-        plan = restart_plan::plan(policy, &workloads.subjects, context, foresaw.as_ref());
+        let allowed = shown.map(RestartPlan::foreseen);
+        plan = restart_plan::plan(policy, &workloads.subjects, context, allowed.as_ref());
         plan.warnings.extend(stamps.keeper.foreign_keys_warning());
     }
     plan.gaps.clone_from(&workloads.gaps);
     plan
 }
 
-/// How far the ladder of the policy may be climbed for this one, should a proven sync leave its Secret stale. The operator never
-/// looks whether the Secret of an `Orphan` is as it wrote it, and leaves an immutable one as it is; one that belongs to others too
-/// is not deleted.
+/// Returns the strongest remedy that the policy allows and that is safe for this Secret. The operator does not check the hash of
+/// an `Orphan` Secret and does not change an immutable one. A Secret that the operator does not own is not deleted.
 fn remedy(policy: &Policy, item: &Item) -> Option<OnStillStale> {
     let synced = matches!(item.action, Action::Sync { .. });
     if !policy.drift.enabled || !synced || !item.target.written {
         return None;
     }
-    let asked = policy.sync.on_still_stale;
-    let able = match item.target.creation {
+    let allowed = policy.sync.on_still_stale;
+    let safe = match item.target.creation {
         _ if item.target.immutable => OnStillStale::Report,
         CreationPolicy::None | CreationPolicy::Orphan => OnStillStale::Report,
         CreationPolicy::Merge => OnStillStale::Refetch,
         CreationPolicy::Owner | CreationPolicy::CreateOrMerge => OnStillStale::Recreate,
     };
-    Some(asked.min(able))
+    Some(allowed.min(safe))
 }
 
-/// A step for each ExternalSecret to sync, and one for each parent with all of its children.
+/// Makes one step for each ExternalSecret to sync, and one for each parent with all of its children.
 fn steps(inventory: &Inventory, selected: &[(&ExternalSecret, Item)]) -> Table<StepAt, Step> {
     let mut steps: Table<StepAt, Step> = Table::default();
     let mut of_parent: BTreeMap<&str, StepAt> = BTreeMap::new();

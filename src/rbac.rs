@@ -171,19 +171,20 @@ impl Rule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rbac {
     pub job: JobIdentity,
-    /// A store for the whole cluster.
+    /// The rules of the `ClusterRole`.
     pub cluster: Vec<Rule>,
+    /// The rules of the Roles, by namespace.
     pub namespaces: BTreeMap<String, Vec<Rule>>,
 }
 
-/// The rights that this policy needs. None stands for the ad hoc commands, which can be used on any ExternalSecret. Their
+/// The rights that this policy needs. None means the ad hoc commands, which can be used on any ExternalSecret. Their
 /// restarts use the rights of the person who runs them.
 pub fn rules(policy: Option<&Policy>, job: &JobIdentity) -> Rbac {
     let syncs = policy.is_none_or(|policy| policy.sync.when != When::Never);
     let drift = policy.map_or_else(Drift::default, |policy| policy.drift.clone());
     let restarts: &[RestartRule] = policy.map_or(&[], |policy| &policy.restart);
     let restarts_kind = |kind| restarts.iter().any(|rule| rule.kinds.contains(&kind));
-    let rung = policy.map_or(OnStillStale::Report, |policy| policy.sync.on_still_stale);
+    let remedy = policy.map_or(OnStillStale::Report, |policy| policy.sync.on_still_stale);
     let needed = |need| match need {
         Need::Look | Need::WritePodEvent => true,
         Need::Stamp => !restarts.is_empty(),
@@ -194,8 +195,8 @@ pub fn rules(policy: Option<&Policy>, job: &JobIdentity) -> Rbac {
             drift.enabled || policy.is_some_and(Policy::asks_for_namespace_labels)
         }
         Need::Compare => drift.enabled,
-        Need::Refetch => syncs && drift.enabled && rung >= OnStillStale::Refetch,
-        Need::Recreate => syncs && drift.enabled && rung >= OnStillStale::Recreate,
+        Need::Refetch => syncs && drift.enabled && remedy >= OnStillStale::Refetch,
+        Need::Recreate => syncs && drift.enabled && remedy >= OnStillStale::Recreate,
         Need::Resolve => drift.enabled && uses_stores_credentials(&drift),
         Need::Sync => syncs,
         Need::Lock => {

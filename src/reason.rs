@@ -225,7 +225,7 @@ impl Reason {
         }
     }
 
-    /// True if a failure with this reason may pass by itself, so that another try is worth its calls.
+    /// True if a failure with this reason is temporary, so that a retry is worth its calls.
     pub const fn may_be_temporary(self) -> bool {
         matches!(
             self,

@@ -1,8 +1,8 @@
-//! What is done about a Secret that is still stale although the operator has proven to have read the provider: the only code that
-//! changes Secrets.
+//! The remedies for Secrets that are still stale after a proven sync (`sync.onStillStale`). The only code that changes Secrets.
 //!
-//! Taking the operator's hash off a Secret keeps the data where it is, and makes the operator write it again. Deleting a Secret takes
-//! it away from whoever starts in the meantime: it is done for one after the other, and for no other once one has not come back.
+//! `refetch` removes the operator's hash from the Secret. The data stays, and the operator writes it again. `recreate` deletes
+//! the Secret. Pods cannot start until it exists again, so Secrets are deleted one at a time, and no more after one was not
+//! created again.
 
 use std::time::Duration;
 
@@ -22,49 +22,49 @@ use crate::{
     verify::{Stale, Verifier},
 };
 
-/// Secrets that are written again at a time.
+/// Parallel refetches.
 const AT_A_TIME: usize = 8;
 
-/// How long to wait before a Secret is looked at again, at first and at the most.
+/// The shortest and longest pause between reads of a Secret.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Where, by which plan and policy.
+/// Applies the remedies.
 pub struct Remedy<'a> {
-    /// The connection that may change Secrets.
+    /// A client that may change Secrets.
     pub cluster: &'a Cluster,
-    /// How far each may be taken.
+    /// The allowed remedy of each item.
     pub plan: &'a Plan,
-    /// How long the operator may take.
+    /// The timeout for the operator.
     pub policy: &'a Policy,
 }
 
 impl Remedy<'_> {
-    /// Climbs the ladder of the policy with what is still stale, and says so of what stays so.
+    /// Applies the allowed remedies, the mildest first, and marks the items that stay stale.
     pub async fn apply(
         &self,
         verifier: &mut Verifier<'_>,
         mut stale: Stale,
         results: &mut Results,
     ) {
-        for rung in [OnStillStale::Refetch, OnStillStale::Recreate] {
+        for remedy in [OnStillStale::Refetch, OnStillStale::Recreate] {
             let able: Stale = stale
                 .iter()
-                .filter(|(at, finding)| may_climb(&self.plan.items[**at], finding, rung))
+                .filter(|(at, finding)| applies(&self.plan.items[**at], finding, remedy))
                 .map(|(at, finding)| (*at, finding.clone()))
                 .collect();
             if able.is_empty() {
                 continue;
             }
-            let told = match rung {
+            let messages = match remedy {
                 OnStillStale::Recreate => self.recreate(&able).await,
                 OnStillStale::Refetch | OnStillStale::Report => self.refetch(&able).await,
             };
             let after = verifier
                 .check(&able.keys().copied().collect(), results)
                 .await;
-            for (at, told) in told {
-                note(results, at, &told, !after.contains_key(&at));
+            for (at, message) in messages {
+                note(results, at, &message, !after.contains_key(&at));
                 stale.remove(&at);
             }
             stale.extend(after);
@@ -74,17 +74,17 @@ impl Remedy<'_> {
         }
     }
 
-    /// Takes the operator's hash off each, and waits until it is back.
+    /// Removes the operator's hash from each Secret, and waits until the operator writes it again.
     async fn refetch(&self, stale: &Stale) -> Vec<(ItemAt, String)> {
         let work: Vec<_> = stale
             .keys()
             .map(|&at| async move {
                 let id = self.plan.items[at].secret_id();
-                let told = match self.refetch_one(&id).await {
-                    Ok(()) => "its Secret was written anew (refetch)".to_owned(),
+                let message = match self.refetch_one(&id).await {
+                    Ok(()) => "the Secret was written again (refetch)".to_owned(),
                     Err(why) => format!("the Secret could not be written again (refetch): {why}"),
                 };
-                (at, told)
+                (at, message)
             })
             .collect();
         stream::iter(work)
@@ -96,7 +96,7 @@ impl Remedy<'_> {
     async fn refetch_one(&self, id: &Id) -> Result<(), String> {
         let secret = self.secret(id).await.map_err(|error| error.to_string())?;
         if !secret.metadata.annotations.contains_key(DATA_HASH) {
-            return Err("the Secret has no hash of the operator".to_owned());
+            return Err("the Secret does not have the operator's hash".to_owned());
         }
         let change = json!({"metadata": {
             "uid": secret.metadata.uid,
@@ -111,9 +111,9 @@ impl Remedy<'_> {
         self.until(id, has_hash).await
     }
 
-    /// Deletes one after the other, and waits until each is back.
+    /// Deletes the Secrets one at a time, and waits until each is created again.
     async fn recreate(&self, stale: &Stale) -> Vec<(ItemAt, String)> {
-        let mut told = Vec::new();
+        let mut messages = Vec::new();
         let mut lost: Option<Id> = None;
         for &at in stale.keys() {
             let id = self.plan.items[at].secret_id();
@@ -122,19 +122,19 @@ impl Remedy<'_> {
                     "the Secret was not deleted, because the operator did not create {lost} again"
                 ),
                 None => match self.recreate_one(&id).await {
-                    Ok(()) => "its Secret was created anew (recreate)".to_owned(),
+                    Ok(()) => "the Secret was created again (recreate)".to_owned(),
                     Err((deleted, why)) => {
                         lost = deleted.then_some(id);
                         format!("the Secret could not be created again (recreate): {why}")
                     }
                 },
             };
-            told.push((at, text));
+            messages.push((at, text));
         }
-        told
+        messages
     }
 
-    /// Why it failed, and whether the Secret was deleted all the same.
+    /// The error says if the Secret was deleted, and why it failed.
     async fn recreate_one(&self, id: &Id) -> Result<(), (bool, String)> {
         let kept = |error: ApiError| (false, error.to_string());
         let secret = self.secret(id).await.map_err(kept)?;
@@ -154,7 +154,7 @@ impl Remedy<'_> {
         self.cluster.get(&path(id)).await
     }
 
-    /// Waits for the operator's answer, as long as one sync may take.
+    /// Waits until the operator has written the Secret, for at most the timeout of a sync.
     async fn until(&self, id: &Id, done: impl Fn(&wire::Secret) -> bool) -> Result<(), String> {
         let end = Instant::now() + self.policy.sync.timeout;
         let mut pause = FIRST_PAUSE;
@@ -168,7 +168,7 @@ impl Remedy<'_> {
             }
             if Instant::now() + pause >= end {
                 let timeout = eso_model::duration::GoDuration(self.policy.sync.timeout);
-                return Err(format!("the operator has not written it within {timeout}"));
+                return Err(format!("the operator did not write it within {timeout}"));
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -180,8 +180,8 @@ fn path(id: &Id) -> String {
     format!("/api/v1/namespaces/{}/secrets/{}", id.namespace, id.name)
 }
 
-/// Whether the plan allows this rung, and it could help: what the provider holds is known, and it is not what the Secret holds.
-fn may_climb(item: &Item, finding: &Finding, rung: OnStillStale) -> bool {
+/// True if the plan allows this remedy and it can help: the Secret is known to differ from the provider.
+fn applies(item: &Item, finding: &Finding, remedy: OnStillStale) -> bool {
     let differs = matches!(
         finding.verdict,
         Verdict::Stale | Verdict::Tampered | Verdict::Partial
@@ -189,29 +189,29 @@ fn may_climb(item: &Item, finding: &Finding, rung: OnStillStale) -> bool {
     differs
         && !finding.keys.is_empty()
         && finding.beyond_sync.is_none()
-        && item.if_still_stale.is_some_and(|most| most >= rung)
+        && item.if_still_stale.is_some_and(|most| most >= remedy)
 }
 
-fn note(results: &mut Results, at: ItemAt, told: &str, helped: bool) {
+fn note(results: &mut Results, at: ItemAt, message: &str, helped: bool) {
     results.wrote = true;
     if let Some(result) = results.items.get_mut(&at) {
         let before = std::mem::take(&mut result.message);
         let first = if before.is_empty() {
-            "it was still stale after its sync".to_owned()
+            "still stale after its sync".to_owned()
         } else {
             before
         };
         result.message = format!(
-            "{first}; {told}{}",
+            "{first}; {message}{}",
             if helped { ", and is in sync" } else { "" }
         );
     }
 }
 
-/// The operator has proven to have read the provider, and the Secret holds something else all the same.
+/// Marks an item that is still stale after a proven sync.
 fn fail(results: &mut Results, at: ItemAt, finding: &Finding) {
     if let Some(result) = results.items.get_mut(&at) {
-        // Without its Secret a workload does not start: that is worse than not proven.
+        // Pods cannot start without the Secret, so this is a failure.
         result.outcome = if finding.verdict == Verdict::Missing {
             Outcome::Failed
         } else {

@@ -1,4 +1,4 @@
-//! What became of a plan, and the exit code that it means. Pure.
+//! The results of a plan, and the exit code of a command. Pure.
 
 use std::collections::BTreeMap;
 
@@ -17,14 +17,13 @@ use crate::{
     },
 };
 
-/// What became of a plan. Before anything was done it is empty.
+/// The results of a plan. Empty before anything was executed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Results {
-    /// Of each item that the plan syncs.
+    /// The result of each item that the plan syncs.
     pub items: BTreeMap<ItemAt, ItemResult>,
-    /// What the drift check says of those that were synced.
+    /// The findings of the drift check after the syncs.
     pub checked: BTreeMap<ItemAt, Finding>,
-    /// Of workloads.
     pub restarts: RestartResults,
     /// Why the syncs ended early, if they did.
     pub stopped: Option<Reason>,
@@ -44,42 +43,42 @@ impl Results {
         self.stopped.or(self.restarts.stopped)
     }
 
-    /// What the drift check said of an item last.
+    /// The latest finding for an item.
     pub fn finding<'a>(&'a self, at: ItemAt, item: &'a Item) -> Option<&'a Finding> {
         self.checked.get(&at).or(item.finding.as_ref())
     }
 }
 
-/// What the exit code of a command tells.
+/// The conditions that decide the exit code of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tells {
-    /// Whether everything could be seen (`status`).
-    Sight,
-    /// Whether anything drifted (`drift`).
+    /// Fails if anything could not be read (`status`).
+    Status,
+    /// Reports drift as differences (`drift`).
     Drift,
-    /// Whether a plan can be carried out (`plan`, `--dry-run`).
+    /// Fails if the plan cannot be executed completely (`plan`, `--dry-run`).
     Plan {
-        /// Whether it also tells that there is anything to do (`--exit-code`).
+        /// True if work to do counts as differences (`--exit-code`).
         differences: bool,
     },
-    /// How a run went.
+    /// Fails if the run failed.
     Run {
-        /// Whether no later run makes up for what is left undone.
+        /// True if no later run restarts the workloads that this run leaves on old data.
         once: bool,
     },
 }
 
-/// The exit code of a plan and of what became of it. What is skipped for trouble, cannot be seen or cannot be told is never clean.
+/// The exit code of a plan and its results. A skip that needs attention, a failed read or an unknown verdict is never success.
 pub fn exit_of(tells: Tells, plan: &Plan, results: &Results) -> Exit {
     let unseen = !plan.gaps.is_empty() || !plan.restarts.gaps.is_empty();
     let unknown = unknown(plan, results);
     let exit = |is_so: bool, exit: Exit| if is_so { exit } else { Exit::Done };
     let planned = || {
-        exit(unseen || unknown || has_trouble(plan), Exit::Failed)
+        exit(unseen || unknown || needs_attention(plan), Exit::Failed)
             .or(exit(!plan.exceeded.is_empty(), Exit::Limit))
     };
     match tells {
-        Tells::Sight => exit(unseen, Exit::Failed),
+        Tells::Status => exit(unseen, Exit::Failed),
         Tells::Drift => {
             exit(unseen || unknown, Exit::Failed).or(exit(has_drift(plan), Exit::Differences))
         }
@@ -88,7 +87,7 @@ pub fn exit_of(tells: Tells, plan: &Plan, results: &Results) -> Exit {
             Exit::Differences,
         )),
         Tells::Run { once } => {
-            let failed = has_failed(plan, results) || (once && is_undone(plan, results));
+            let failed = has_failed(plan, results) || (once && runs_with_old_data(plan, results));
             [results.stopped, results.restarts.stopped]
                 .into_iter()
                 .flatten()
@@ -106,13 +105,13 @@ pub fn exit_of(tells: Tells, plan: &Plan, results: &Results) -> Exit {
     }
 }
 
-/// Whether anything is left alone for a reason that somebody has to look into.
-fn has_trouble(plan: &Plan) -> bool {
-    let left_for_trouble = |step: &Step| {
+/// True if anything is skipped for a reason that needs attention.
+fn needs_attention(plan: &Plan) -> bool {
+    let left = |step: &Step| {
         step.decision.action == Action::Leave && step.decision.reason.needs_attention()
     };
     plan.skips().keys().any(|reason| reason.needs_attention())
-        || plan.restarts.steps.iter().any(left_for_trouble)
+        || plan.restarts.steps.iter().any(left)
 }
 
 fn has_drift(plan: &Plan) -> bool {
@@ -122,7 +121,7 @@ fn has_drift(plan: &Plan) -> bool {
         .any(Verdict::is_drift)
 }
 
-/// Whether any of those that were checked cannot be told at the end, where that counts as failed.
+/// True if an item is still unverifiable and the policy counts that as a failure.
 fn unknown(plan: &Plan, results: &Results) -> bool {
     let counts = plan.check.as_ref().is_some_and(|check| check.unknown_fails);
     counts
@@ -140,16 +139,16 @@ fn has_failed(plan: &Plan, results: &Results) -> bool {
         RestartOutcome::Restarted | RestartOutcome::Adopted | RestartOutcome::Renewed => false,
     };
     let restarts = &results.restarts;
-    let forgotten =
+    let has_no_result =
         |step: &Step| step.decision.action != Action::Leave && !restarts.of.contains_key(&step.id);
     results.items.values().any(sync)
         || restarts.of.values().any(restart)
         || !restarts.gaps.is_empty()
-        || plan.restarts.steps.iter().any(forgotten)
+        || plan.restarts.steps.iter().any(has_no_result)
 }
 
-/// Whether a workload runs on old data, or may. What is left to somebody else, or asks for no pods, is none of that.
-fn is_undone(plan: &Plan, results: &Results) -> bool {
+/// True if a workload runs with old data, or may. Ignores workloads that Reloader restarts and those without pods.
+fn runs_with_old_data(plan: &Plan, results: &Results) -> bool {
     plan.restarts.steps.iter().any(|step| {
         let ended = ended(step, results.restarts.of.get(&step.id));
         let unknown = ended.is_assumed

@@ -1,10 +1,10 @@
-//! The tour: from the cluster and the providers to a plan, and from the plan to running pods.
+//! The pipeline of a run: reads the cluster and the providers, makes a plan, and executes it.
 //!
 //! ```text
 //!   discover → select → check → (workloads) → plan → confirm, lock → adopt → sync → verify → remedy → restart → report
 //! ```
 //!
-//! Commands that only look take the first part of it, [`look`].
+//! Read-only commands use only the first part, [`read_and_plan`].
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +24,7 @@ use crate::{
     finding::Findings,
     lock::Lock,
     lock_namespace::LockNamespace,
-    output::{leave_summary, print_as},
+    output::{print_as, write_termination_message},
     plan::{self, Facts, ItemAt, Plan, RestartFacts, hold::Holds},
     policy::Policy,
     progress::Progress,
@@ -46,85 +46,83 @@ use crate::{
     workload::WorkloadId,
 };
 
-/// Where workloads are of no interest, nothing is said of them.
+/// The options for commands that ignore workloads.
 static NO_OPTIONS: Options = Options {
     namespaces: Vec::new(),
     adopt_anew: false,
     retry: false,
 };
 
-/// What a run is about, and what its report tells.
+/// The content of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// ExternalSecrets and workloads.
     All,
-    /// Workloads alone.
+    /// Only workloads.
     Restarts,
-    /// Every link from the provider to the pods, of what was typed for once.
+    /// The chain from the provider to the pods, for `sync --restart`.
     Chain,
 }
 
-/// By which policy something is looked at or done, and where.
+/// The session, connection and policy of a command.
 #[derive(Clone, Copy)]
-pub struct By<'a> {
-    /// What all commands share.
+pub struct Context<'a> {
     pub session: &'a Session,
-    /// Where.
     pub connected: &'a Connected,
     pub policy: &'a Policy,
-    /// What restarts are told beside the policy; None: workloads are of no interest.
+    /// The flags for restarts. None if the command ignores workloads.
     pub options: Option<&'a Options>,
-    /// Whether what cannot be noted of workloads keeps their Secrets from being changed, as it does in a run.
+    /// True if a Secret is held back when a workload that uses it cannot be stamped, as in a run.
     pub holds: bool,
 }
 
-/// What was read of the cluster and the providers at one time.
+/// The data read from the cluster and the providers.
 pub struct Snapshot {
-    /// The ExternalSecrets, and from where on they can be watched.
+    /// The ExternalSecrets, and the starting points for watches.
     pub discovered: Discovered,
-    /// The eyes that read the providers, where drift is checked.
+    /// The drift check, if it is enabled.
     pub check: Option<Check>,
-    /// The workloads.
     pub workloads: Workloads,
-    /// Requests to the Kubernetes API before workloads were read.
+    /// The number of Kubernetes API requests before workloads were read.
     pub requests: u64,
 }
 
-/// A run as it was asked for.
-pub struct Tour<'a> {
-    /// By which policy, and where.
-    pub by: By<'a>,
-    /// The lock, the key of stamps, the own Pod.
-    pub home: LockNamespace,
-    /// What was named, and has to be there.
+/// A run with its arguments.
+pub struct Pipeline<'a> {
+    pub context: Context<'a>,
+    /// The namespace of the lock and the stamp key, and the job's Pod.
+    pub lock_namespace: LockNamespace,
+    /// The names that must exist.
     pub named: Named<'a>,
-    /// Whether somebody is asked before anything is done.
+    /// True if the user must confirm the plan.
     pub asks: bool,
-    /// What it is about.
     pub scope: Scope,
-    /// The digest of the policy, where a policy says what is selected.
+    /// The digest of the policy, if the selection comes from a policy.
     pub digest: Option<&'a str>,
-    /// In which form the report is printed.
+    /// The output format of the report.
     pub output: Output,
-    /// When it began.
+    /// The start time of the run.
     pub started: jiff::Timestamp,
 }
 
-/// Reads everything once, and plans once. Nothing is written.
-pub async fn look(by: By<'_>, named: Named<'_>) -> Result<(Snapshot, Plan), Failure> {
-    let By {
+/// Reads everything once and makes the plan. Writes nothing.
+pub async fn read_and_plan(
+    context: Context<'_>,
+    named: Named<'_>,
+) -> Result<(Snapshot, Plan), Failure> {
+    let Context {
         session,
         connected,
         policy,
         options,
         holds,
-    } = by;
+    } = context;
     let (cluster, clock) = (&connected.cluster, session.world.clock);
     let discovering = discover(cluster, policy);
     let mut discovered = session.unless_stopped(discovering).await??;
     let inventory = std::mem::take(&mut discovered.inventory);
     let selected = select(policy, &inventory, clock.now());
-    named.are_found(&selected, &cluster.namespace)?;
+    named.check_found(&selected, &cluster.namespace)?;
     let (mut check, mut findings) = (None, Findings::default());
     if policy.drift.enabled {
         let check = check.insert(connected.check(session, policy, &mut discovered)?);
@@ -136,7 +134,7 @@ pub async fn look(by: By<'_>, named: Named<'_>) -> Result<(Snapshot, Plan), Fail
     let mut workloads = Workloads::default();
     if let Some(options) = options.filter(|_| !policy.restart.is_empty()) {
         let targets = Targets::selected(&selected, &findings);
-        let reading = by.restarts(options).read(targets);
+        let reading = context.restarts(options).read(targets);
         workloads = session.unless_stopped(reading).await?;
     }
     let held = || Holds::of(policy, &workloads);
@@ -162,25 +160,25 @@ pub async fn look(by: By<'_>, named: Named<'_>) -> Result<(Snapshot, Plan), Fail
     Ok((snapshot, plan))
 }
 
-/// The whole tour.
-pub async fn run(tour: &Tour<'_>) -> Result<Exit, Failure> {
-    let world = &tour.by.session.world;
-    let _deadline = world.end_in(tour.by.policy.deadline);
-    let (mut snapshot, mut plan) = look(tour.by, tour.named).await?;
+/// Runs the whole pipeline.
+pub async fn run(pipeline: &Pipeline<'_>) -> Result<Exit, Failure> {
+    let world = &pipeline.context.session.world;
+    let _deadline = world.end_in(pipeline.context.policy.deadline);
+    let (mut snapshot, mut plan) = read_and_plan(pipeline.context, pipeline.named).await?;
     if !plan.exceeded.is_empty() {
-        return tour.refuse(&plan).await;
+        return pipeline.refuse(&plan).await;
     }
-    tour.confirm(&plan).await?;
-    let lock = tour.lock(&plan).await?;
+    pipeline.confirm(&plan).await?;
+    let lock = pipeline.lock(&plan).await?;
     if lock.as_ref().is_some_and(|lock| lock.waited) {
-        // The other run may have done it all meanwhile.
-        match look(tour.by, Named::default()).await {
+        // The other run may have done the same work, so plan again.
+        match read_and_plan(pipeline.context, Named::default()).await {
             Ok((again, planned)) if planned.exceeded.is_empty() => {
                 (snapshot, plan) = (again, planned);
             }
             Ok((_, refused)) => {
                 release(lock, world).await;
-                return tour.refuse(&refused).await;
+                return pipeline.refuse(&refused).await;
             }
             Err(failure) => {
                 release(lock, world).await;
@@ -189,31 +187,37 @@ pub async fn run(tour: &Tour<'_>) -> Result<Exit, Failure> {
         }
     }
     let work = async {
-        let (plan, adopted) = tour.adopt(&mut snapshot, plan).await;
-        let mut results = tour.sync(&snapshot, &plan).await;
-        let stale = tour.verify(&mut snapshot, &plan, &mut results).await;
-        tour.remedy(&mut snapshot, &plan, stale, &mut results).await;
-        results.restarts = tour.restart(&snapshot, &plan, &results, adopted).await;
+        let (plan, adopted) = pipeline.adopt(&mut snapshot, plan).await;
+        let mut results = pipeline.sync(&snapshot, &plan).await;
+        let stale = pipeline.verify(&mut snapshot, &plan, &mut results).await;
+        pipeline
+            .remedy(&mut snapshot, &plan, stale, &mut results)
+            .await;
+        results.restarts = pipeline.restart(&snapshot, &plan, &results, adopted).await;
         (plan, results)
     };
-    let (plan, results) = Box::pin(locked(lock, world, work)).await;
-    tour.report(&snapshot, &plan, &results).await
+    let (plan, results) = Box::pin(with_lock(lock, world, work)).await;
+    pipeline.report(&snapshot, &plan, &results).await
 }
 
-/// What would be done; nothing is.
-pub async fn preview(tour: &Tour<'_>) -> Result<Exit, Failure> {
-    let _deadline = tour.by.session.world.end_in(tour.by.policy.deadline);
-    let (_, plan) = look(tour.by, tour.named).await?;
+/// Prints the plan and changes nothing.
+pub async fn preview(pipeline: &Pipeline<'_>) -> Result<Exit, Failure> {
+    let _deadline = pipeline
+        .context
+        .session
+        .world
+        .end_in(pipeline.context.policy.deadline);
+    let (_, plan) = read_and_plan(pipeline.context, pipeline.named).await?;
     if !plan.exceeded.is_empty() {
-        return tour.refuse(&plan).await;
+        return pipeline.refuse(&plan).await;
     }
-    let (document, exit) = tour.planned(&plan);
-    tour.print(&document)?;
+    let (document, exit) = pipeline.planned(&plan);
+    pipeline.print(&document)?;
     Ok(exit)
 }
 
-/// Keeps the lock while something is done, and gives it back unless it was lost.
-async fn locked(
+/// Renews the lock during the work, and releases it at the end unless it was lost.
+async fn with_lock(
     lock: Option<Lock>,
     world: &World,
     work: impl Future<Output = (Plan, Results)>,
@@ -246,7 +250,7 @@ async fn release(lock: Option<Lock>, world: &World) {
     }
 }
 
-/// Does this unless the run has to end, and notes if it has.
+/// Does this work unless the run must end, and records the reason if it must.
 async fn unless_ended<T>(
     stop: &Stop,
     results: &mut Results,
@@ -266,7 +270,7 @@ async fn unless_ended<T>(
     None
 }
 
-impl<'a> By<'a> {
+impl<'a> Context<'a> {
     fn restarts(self, options: &'a Options) -> Restarts<'a> {
         Restarts {
             cluster: &self.connected.cluster,
@@ -277,8 +281,8 @@ impl<'a> By<'a> {
     }
 }
 
-impl Tour<'_> {
-    /// Shows the plan on stderr and asks, where somebody can answer.
+impl Pipeline<'_> {
+    /// Shows the plan on stderr and asks for confirmation.
     async fn confirm(&self, plan: &Plan) -> Result<(), Failure> {
         let (syncs, restarts) = (plan.syncs(), plan.restarts.restarts());
         if !self.asks || (syncs == 0 && restarts == 0) {
@@ -292,14 +296,14 @@ impl Tour<'_> {
         let (document, _) = self.planned(plan);
         let shown = text::render(&document, false);
         write!(io::stderr(), "{shown}\n{question} [y/N] ").ok();
-        // A thread of its own, which nobody waits for: a signal ends the command, whether or not somebody answers.
+        // A detached thread reads the answer, so that a signal can end the command before there is one.
         let (answered, answer) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
             let mut answer = String::new();
             let read = io::stdin().read_line(&mut answer);
             answered.send(read.map(|_| answer)).ok();
         });
-        let session = self.by.session;
+        let session = self.context.session;
         let answer = session.unless_stopped(answer).await.inspect_err(|_| {
             writeln!(io::stderr()).ok();
         })?;
@@ -307,27 +311,29 @@ impl Tour<'_> {
         if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
             return Ok(());
         }
-        Err(Failure::usage("you did not say yes"))
+        Err(Failure::usage("aborted"))
     }
 
-    /// The lock, where anything is to be written and the policy wants one.
+    /// Acquires the lock if the plan writes anything and the policy uses the lock.
     async fn lock(&self, plan: &Plan) -> Result<Option<Lock>, Failure> {
-        if !plan.writes_anything() || !self.by.policy.lock.enabled {
+        if !plan.writes_anything() || !self.context.policy.lock.enabled {
             return Ok(None);
         }
-        let session = self.by.session;
-        let taking = self.home.lock(&self.by.connected.cluster, &session.world);
+        let session = self.context.session;
+        let taking = self
+            .lock_namespace
+            .lock(&self.context.connected.cluster, &session.world);
         Ok(Some(session.unless_stopped(taking).await??))
     }
 
-    /// Writes the stamps that are due, and leaves out of the plan what would need those that could not be written. What was read with
-    /// a key that nobody kept is read, and planned, again with one that is.
+    /// Writes the stamps that are due, and removes from the plan the steps whose stamps could not be written. If the workloads
+    /// were read with a temporary key, reads and plans them again with a stored key first.
     async fn adopt(&self, snapshot: &mut Snapshot, mut plan: Plan) -> (Plan, RestartResults) {
-        let Some(options) = self.by.options else {
+        let Some(options) = self.context.options else {
             return (plan, RestartResults::default());
         };
-        let (policy, world) = (self.by.policy, &self.by.session.world);
-        let restarts = self.by.restarts(options);
+        let (policy, world) = (self.context.policy, &self.context.session.world);
+        let restarts = self.context.restarts(options);
         let workloads = &mut snapshot.workloads;
         if workloads.lack_a_key() && plan.restarts.writes_anything() {
             let targets = std::mem::take(&mut workloads.targets);
@@ -344,14 +350,14 @@ impl Tour<'_> {
         (plan, adopted)
     }
 
-    /// Syncs, and shows how it goes.
+    /// Executes the syncs and shows the progress.
     async fn sync(&self, snapshot: &Snapshot, plan: &Plan) -> Results {
-        let By {
+        let Context {
             session,
             connected,
             policy,
             ..
-        } = self.by;
+        } = self.context;
         let job = sync::Job {
             plan,
             policy,
@@ -366,7 +372,7 @@ impl Tour<'_> {
         sync::carry_out(&job, |item, result| progress.done(item, result)).await
     }
 
-    /// Checks what was synced; the answer is what is still stale.
+    /// Checks the synced items and returns those that are still stale.
     async fn verify(&self, snapshot: &mut Snapshot, plan: &Plan, results: &mut Results) -> Stale {
         let Some(mut verifier) = snapshot
             .verifier(plan)
@@ -375,13 +381,13 @@ impl Tour<'_> {
             return Stale::new();
         };
         let verify = async |results: &mut Results| verifier.verify(results).await;
-        let stop = &self.by.session.world.stop;
+        let stop = &self.context.session.world.stop;
         unless_ended(stop, results, verify)
             .await
             .unwrap_or_default()
     }
 
-    /// Does what the policy says about what is still stale.
+    /// Applies the policy's remedies to the items that are still stale.
     async fn remedy(
         &self,
         snapshot: &mut Snapshot,
@@ -393,18 +399,18 @@ impl Tour<'_> {
             return;
         };
         let remedy = Remedy {
-            cluster: &self.by.connected.cluster,
+            cluster: &self.context.connected.cluster,
             plan,
-            policy: self.by.policy,
+            policy: self.context.policy,
         };
         let apply = async |results: &mut Results| {
             remedy.apply(&mut verifier, stale, results).await;
         };
-        unless_ended(&self.by.session.world.stop, results, apply).await;
+        unless_ended(&self.context.session.world.stop, results, apply).await;
     }
 
-    /// Restarts what is due now that everything is synced, and says so as it goes. The answer tells of stamps that were written
-    /// before, too.
+    /// Executes the restarts that are due after the syncs, and shows the progress. The results include the stamps that were
+    /// written before the syncs.
     async fn restart(
         &self,
         snapshot: &Snapshot,
@@ -413,13 +419,13 @@ impl Tour<'_> {
         adopted: RestartResults,
     ) -> RestartResults {
         let Some(options) = self
-            .by
+            .context
             .options
             .filter(|_| snapshot.workloads.stamps.is_some())
         else {
             return adopted;
         };
-        let session = self.by.session;
+        let session = self.context.session;
         let by_id: BTreeMap<&Id, ItemAt> = plan
             .items
             .entries()
@@ -446,7 +452,7 @@ impl Tour<'_> {
             session.say(&format!("{id}: {how}"));
         };
         let mut restarted = self
-            .by
+            .context
             .restarts(options)
             .carry_out(
                 (&plan.restarts, &snapshot.workloads),
@@ -460,14 +466,14 @@ impl Tour<'_> {
     }
 
     fn heading(&self) -> Heading {
-        let cluster = &self.by.connected.cluster;
+        let cluster = &self.context.connected.cluster;
         Heading {
-            run: self.by.session.run(cluster, self.digest, self.started),
+            run: self.context.session.run(cluster, self.digest, self.started),
             requests: cluster.requests(),
         }
     }
 
-    /// What would be done, as a document.
+    /// The plan as a document, and its exit code.
     fn planned(&self, plan: &Plan) -> (Document, Exit) {
         let exit = exit_of(
             Tells::Plan { differences: false },
@@ -478,7 +484,7 @@ impl Tour<'_> {
         (self.scoped(document), exit)
     }
 
-    /// Without what was not asked for.
+    /// Removes the parts that are not in the scope.
     fn scoped(&self, document: Document) -> Document {
         match self.scope {
             Scope::All | Scope::Chain => document,
@@ -492,32 +498,31 @@ impl Tour<'_> {
         })
     }
 
-    /// A limit is exceeded: the plan is all that there is to tell.
+    /// Reports only the plan, because a limit is exceeded.
     async fn refuse(&self, plan: &Plan) -> Result<Exit, Failure> {
-        let By {
+        let Context {
             session, connected, ..
-        } = self.by;
+        } = self.context;
         let (document, exit) = self.planned(plan);
         self.print(&document)?;
-        leave_summary(session, &report::termination_summary(&document));
-        if let Some(pod) = self.home.pod() {
+        write_termination_message(session, &report::termination_summary(&document));
+        if let Some(pod) = self.lock_namespace.pod() {
             let now = session.world.clock.now();
             announce_on_pod(&connected.cluster, &pod, &document, now).await;
         }
         Ok(exit)
     }
 
-    /// Tells what was done: the kubelet, whoever reads the output, and the cluster. Where nobody reads it, the others are told all the
-    /// same.
+    /// Reports the results: in the termination message, on stdout, and as Events. An error on stdout does not prevent the others.
     async fn report(
         &self,
         snapshot: &Snapshot,
         plan: &Plan,
         results: &Results,
     ) -> Result<Exit, Failure> {
-        let By {
+        let Context {
             session, connected, ..
-        } = self.by;
+        } = self.context;
         let once = self.scope == Scope::Chain;
         let exit = exit_of(Tells::Run { once }, plan, results);
         let mut document = Document::of_results(plan, results, self.heading(), exit);
@@ -525,31 +530,38 @@ impl Tour<'_> {
             document = document.with_chain(plan, results);
         }
         let document = self.scoped(document);
-        leave_summary(session, &report::termination_summary(&document));
+        write_termination_message(session, &report::termination_summary(&document));
         let now = session.world.clock.now();
         let printed = self.print(&document);
-        let told = EventData {
+        let events = EventData {
             plan,
             results,
             document: &document,
         };
-        let pod = self.home.pod();
+        let pod = self.lock_namespace.pod();
         let api = &snapshot.discovered.api;
-        announce(&connected.cluster, api, pod.as_ref(), told, now).await;
+        announce(&connected.cluster, api, pod.as_ref(), events, now).await;
         printed.map(|()| exit)
     }
 }
 
 impl Snapshot {
-    /// What heads the document of a command that only looks.
-    pub fn heading(&self, by: By<'_>, digest: Option<&str>, started: jiff::Timestamp) -> Heading {
+    /// The heading of the document of a read-only command.
+    pub fn heading(
+        &self,
+        context: Context<'_>,
+        digest: Option<&str>,
+        started: jiff::Timestamp,
+    ) -> Heading {
         Heading {
-            run: by.session.run(&by.connected.cluster, digest, started),
+            run: context
+                .session
+                .run(&context.connected.cluster, digest, started),
             requests: self.requests,
         }
     }
 
-    /// Checks again by what was read, where drift is checked.
+    /// Returns a verifier for this snapshot, if drift is checked.
     fn verifier<'b>(&'b mut self, plan: &'b Plan) -> Option<Verifier<'b>> {
         Some(Verifier {
             plan,

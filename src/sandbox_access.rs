@@ -1,4 +1,4 @@
-//! The stores of the sandbox as the drift check reads providers: the values that the sandbox's operator gets.
+//! Reads the sandbox's stores for the drift check. Returns the values that the sandbox's operator gets.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use sandbox::{Backend, CallError, Sandbox};
 use secret::Value;
 use serde_json::Value as Json;
 
-/// Attempts at a call that is throttled, and the pause that the provider asks for.
+/// The attempts for a throttled call, and the pause that the provider requests.
 const ATTEMPTS: u32 = 5;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -104,7 +104,7 @@ impl Reader {
         }
     }
 
-    /// Waits for a rate permit and calls; again where the provider throttles.
+    /// Waits for a rate permit and calls. Retries if the provider throttles the call.
     async fn call(&self, limiter: &RateLimiter) -> Result<(), Unread> {
         for _ in 0..ATTEMPTS {
             limiter.permit().await;
@@ -119,11 +119,15 @@ impl Reader {
 
     fn failed(&self, error: CallError) -> Unread {
         match error {
-            CallError::NoStore => Unread::store(unread::STORE, "there is no such store"),
-            CallError::Throttled => Unread::secret(unread::THROTTLED, "the provider throttles"),
-            CallError::Denied => Unread::store(unread::DENIED, "the provider refuses the read")
+            CallError::NoStore => Unread::store(unread::STORE, "the store does not exist"),
+            CallError::Throttled => {
+                Unread::secret(unread::THROTTLED, "the provider throttles requests")
+            }
+            CallError::Denied => Unread::store(unread::DENIED, "the provider denied the read")
                 .lacking(self.permission),
-            CallError::Unavailable => Unread::secret(unread::UNAVAILABLE, "the provider fails"),
+            CallError::Unavailable => {
+                Unread::secret(unread::UNAVAILABLE, "the provider returns errors")
+            }
         }
     }
 

@@ -1,7 +1,7 @@
-//! Which ExternalSecrets the policy selects, and which of them are held against their provider. Pure.
+//! Selects ExternalSecrets from the inventory by the policy. Pure.
 //!
-//! What is selected is decided once for a snapshot, before any provider is read; the drift check, the list of workloads and the plan
-//! all go by it.
+//! The selection is made once per snapshot, before any provider is read. The drift check, the list of workloads and the plan use
+//! it.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,18 +14,16 @@ use crate::{
     reason::Reason,
 };
 
-/// What is selected, in the order of the inventory.
+/// The selected ExternalSecrets, in the order of the inventory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Selected<'a>(Vec<One<'a>>);
 
-/// One ExternalSecret that is selected.
+/// One selected ExternalSecret.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct One<'a> {
-    /// As discovery read it.
     pub external_secret: &'a ExternalSecret,
-    /// What its status says.
     pub state: State,
-    /// Why somebody took it out again: [`Reason::Excluded`], [`Reason::BeingDeleted`] or [`Reason::Ignored`].
+    /// Why it is skipped although it is selected: [`Reason::Excluded`], [`Reason::BeingDeleted`] or [`Reason::Ignored`].
     pub taken_out: Option<Reason>,
 }
 
@@ -39,36 +37,33 @@ impl<'s, 'a> IntoIterator for &'s Selected<'a> {
 }
 
 impl<'a> Selected<'a> {
-    /// One after another.
     pub fn iter(&self) -> std::slice::Iter<'_, One<'a>> {
         self.0.iter()
     }
 
-    /// Whether nothing is.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Those that are checked for drift: all but those that somebody took out.
+    /// Returns the ExternalSecrets to check for drift: all that are not taken out.
     pub fn checked(&self) -> BTreeSet<Id> {
         let checked = self.0.iter().filter(|one| one.taken_out.is_none());
         checked.map(|one| one.external_secret.id.clone()).collect()
     }
 
-    /// Whether one has this name.
+    /// True if an ExternalSecret with this name is selected.
     pub fn has(&self, name: &str) -> bool {
         self.0.iter().any(|one| one.external_secret.id.name == name)
     }
 }
 
-/// Selects.
 pub fn select<'a>(policy: &Policy, inventory: &'a Inventory, now: Timestamp) -> Selected<'a> {
     let one = |external_secret: &'a ExternalSecret| {
-        let seen_now = (inventory, external_secret, now);
+        let snapshot = (inventory, external_secret, now);
         let covered = &external_secret.covered_by;
-        let selection = first_covering(&policy.select, covered, seen_now, false)?;
+        let selection = first_covering(&policy.select, covered, snapshot, false)?;
         let excluded_by = &external_secret.excluded_by;
-        let taken_out = if first_covering(&policy.exclude, excluded_by, seen_now, true).is_some() {
+        let taken_out = if first_covering(&policy.exclude, excluded_by, snapshot, true).is_some() {
             Some(Reason::Excluded)
         } else if external_secret.deleting {
             Some(Reason::BeingDeleted)
@@ -86,21 +81,21 @@ pub fn select<'a>(policy: &Policy, inventory: &'a Inventory, now: Timestamp) -> 
     Selected(inventory.external_secrets.iter().filter_map(one).collect())
 }
 
-/// The first entry that covers it. `doubt` says whether one that only may cover it counts: what an `exclude` cannot see
-/// must not be synced on that ground.
+/// Returns the first entry that covers the ExternalSecret. `if_unknown` is true for `exclude`: an entry that may cover it must
+/// exclude it.
 fn first_covering<'a>(
     selections: &'a [Selection],
     candidates: &[u16],
     (inventory, external_secret, now): (&Inventory, &ExternalSecret, Timestamp),
-    doubt: bool,
+    if_unknown: bool,
 ) -> Option<&'a Selection> {
     candidates
         .iter()
         .filter_map(|&index| selections.get(usize::from(index)))
-        .find(|selection| covers(selection, inventory, external_secret, now).unwrap_or(doubt))
+        .find(|selection| covers(selection, inventory, external_secret, now).unwrap_or(if_unknown))
 }
 
-/// What discovery could not decide yet: stores, providers and states. None where a store could not be read.
+/// True if the stores, providers and states match, which discovery does not check. None if a store could not be read.
 fn covers(
     selection: &Selection,
     inventory: &Inventory,
@@ -140,7 +135,7 @@ fn store_matches(pattern: &StorePattern, key: &StoreKey) -> bool {
         })
 }
 
-/// What the status says. A failure counts before anything else: it is what people look for.
+/// The state by the status. A failure takes precedence, because users look for failures first.
 fn state(
     external_secret: &ExternalSecret,
     overdue_after: Option<Duration>,

@@ -1,4 +1,4 @@
-//! What all commands share: what comes from outside, and the connection.
+//! The state that all commands share: the process's inputs, and the connection to the cluster.
 
 use std::{
     collections::BTreeMap,
@@ -29,50 +29,44 @@ use crate::{
     telemetry::LogFormat,
 };
 
-/// What comes from outside, read once by `main`.
+/// The inputs of the process, read once by `main`.
 #[derive(Debug)]
 pub struct World {
-    /// The time.
     pub clock: Clock,
-    /// The environment.
+    /// The environment variables.
     pub environment: BTreeMap<String, String>,
-    /// Asks the run to end.
+    /// Requests the end of the run.
     pub stopper: Stopper,
-    /// Learns of it.
+    /// Receives that request.
     pub stop: Stop,
-    /// Unique to this run: a time and something random.
+    /// The unique ID of this run: a time and a random number.
     pub run: String,
 }
 
 impl World {
-    /// From this long on the run starts nothing new.
+    /// Starts the deadline, after which the run starts nothing new.
     pub fn end_in(&self, deadline: std::time::Duration) -> JoinHandle<()> {
         let at = Instant::now() + deadline;
         tokio::spawn(self.stopper.clone().at(at))
     }
 }
 
-/// What all commands share.
+/// The connection and logging flags, and the process's inputs.
 pub struct Session {
-    /// Where to connect.
     pub connection: ConnectionArgs,
-    /// How to tell of progress.
     pub logging: LoggingArgs,
-    /// What comes from outside.
     pub world: World,
 }
 
-/// A connection, and the embedded cluster that it may lead to.
+/// A connection to a cluster, which may be the embedded one.
 pub struct Connected {
-    /// The connection.
     pub cluster: Cluster,
-    /// Served for as long as this lives.
+    /// The embedded cluster, which runs while this value exists.
     sandbox: Option<Arc<Sandbox>>,
 }
 
 impl Connected {
-    /// A drift check of these stores, over this connection but unable to change anything; in an embedded cluster it reads the
-    /// providers that are embedded too.
+    /// Returns a read-only drift check of these stores. In an embedded cluster, it reads the embedded providers.
     pub fn check(
         &self,
         session: &Session,
@@ -82,7 +76,7 @@ impl Connected {
         let stand_in = self.sandbox.clone().map(|sandbox| -> StandIn {
             Arc::new(move |store| sandbox_access::connect(&sandbox, store))
         });
-        let known = ReaderInput {
+        let input = ReaderInput {
             cluster: self.cluster.clone(),
             stores: std::mem::take(&mut discovered.sources),
             labels: discovered.labels.take(),
@@ -90,13 +84,13 @@ impl Connected {
             environment: session.world.environment.clone(),
             rates: rates(&policy.pace),
         };
-        Check::new(known, policy.literal_namespaces(), stand_in)
+        Check::new(input, policy.literal_namespaces(), stand_in)
             .map_err(|error| Failure::new(Exit::NoAccess, &error))
     }
 }
 
 impl Session {
-    /// Connects, and says on stderr where to.
+    /// Connects, and shows the server on stderr.
     pub async fn connect(&self, access: Access, policy: &Policy) -> Result<Connected, Failure> {
         let rate = policy.pace.kubernetes;
         if let Some(content) = &self.connection.sandbox {
@@ -153,7 +147,7 @@ impl Session {
         }
     }
 
-    /// Waits for something, unless the run has to end first.
+    /// Does this work. Fails if the run must end first.
     pub async fn unless_stopped<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
         let mut stop = self.world.stop.clone();
         if stop.level() != Level::Run {
@@ -165,7 +159,7 @@ impl Session {
         }
     }
 
-    /// A line on stderr.
+    /// Writes a line of progress to stderr.
     pub fn say(&self, line: &str) {
         match self.progress_style() {
             Style::Silent => {}
@@ -176,7 +170,6 @@ impl Session {
         }
     }
 
-    /// How progress is shown.
     pub fn progress_style(&self) -> Style {
         Style::detect(
             self.logging.quiet,
@@ -184,7 +177,7 @@ impl Session {
         )
     }
 
-    /// The run as it stands in a document.
+    /// The description of the run for a document.
     pub fn run(
         &self,
         cluster: &Cluster,

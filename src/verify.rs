@@ -1,4 +1,4 @@
-//! Checks again, once everything is synced, whether the Secrets hold what they should. Reads only.
+//! Checks the Secrets for drift again after the syncs. Reads only.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,21 +12,21 @@ use crate::{
     results::Results,
 };
 
-/// The items whose Secret is not as it should be, each with what was found.
+/// The items whose Secret has drifted, each with its finding.
 pub type Stale = BTreeMap<ItemAt, Finding>;
 
-/// The eyes of a run: what is checked, and with what.
+/// Runs the drift check for items of a plan.
 pub struct Verifier<'a> {
-    /// What was carried out.
+    /// The executed plan.
     pub plan: &'a Plan,
-    /// The specs.
+    /// The specs of the ExternalSecrets.
     pub inventory: &'a Inventory,
-    /// Its client changes nothing.
+    /// Uses a read-only client.
     pub check: &'a mut Check,
 }
 
 impl Verifier<'_> {
-    /// Checks what was synced; the answer is what is still stale after a proven sync.
+    /// Checks the synced items. Returns those that are still stale after a proven sync.
     pub async fn verify(&mut self, results: &mut Results) -> Stale {
         let synced: BTreeSet<ItemAt> = results
             .items
@@ -46,7 +46,7 @@ impl Verifier<'_> {
         stale
     }
 
-    /// Checks these, relying on nothing that was read before; the answer is those that differ.
+    /// Checks these items with new reads. Returns those that have drifted.
     pub async fn check(&mut self, wanted: &BTreeSet<ItemAt>, results: &mut Results) -> Stale {
         let mut stale = Stale::new();
         if wanted.is_empty() {
@@ -72,13 +72,13 @@ impl Verifier<'_> {
     }
 }
 
-/// Whether the Secret changed: what differed before the sync and does not now was written.
-fn changed(before: Option<&Finding>, after: &Finding, heard: SecretChange) -> SecretChange {
+/// The change of the Secret: drift that is gone after the sync proves a write. Otherwise the change from the operator's Events.
+fn changed(before: Option<&Finding>, after: &Finding, from_events: SecretChange) -> SecretChange {
     match before.map(|before| before.verdict) {
         Some(Verdict::Missing) if after.verdict == Verdict::InSync => SecretChange::Created,
         Some(before) if before.is_drift() && after.verdict == Verdict::InSync => {
             SecretChange::Updated
         }
-        _ => heard,
+        _ => from_events,
     }
 }

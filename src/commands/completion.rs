@@ -1,4 +1,4 @@
-//! `completion`: for a shell.
+//! `completion`: prints the completion script of a shell.
 
 use crate::{cli, exit::Exit, failure::Failure, output::print};
 

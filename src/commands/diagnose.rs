@@ -1,4 +1,4 @@
-//! `diagnose`: one ExternalSecret, looked at from all sides.
+//! `diagnose`: finds out why one ExternalSecret is stale or failing.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     output::print_as,
-    run::{By, look},
+    run::{Context, read_and_plan},
     session::Session,
     workload::{Kind, object::Object},
 };
@@ -30,14 +30,14 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
     let flags = reading(&args.providers);
     let (loaded, connected) = session.ad_hoc(Access::ReadOnly, entry, flags).await?;
     let cluster = &connected.cluster;
-    let by = By {
+    let context = Context {
         session,
         connected: &connected,
         policy: &loaded.policy,
         options: None,
         holds: false,
     };
-    let (snapshot, plan) = look(by, Named::default()).await?;
+    let (snapshot, plan) = read_and_plan(context, Named::default()).await?;
     let inventory = &snapshot.discovered.inventory;
     let item = plan.items.iter().find(|item| item.id.name == *name);
     let external_secret = inventory
@@ -78,7 +78,7 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
     Ok(diagnosis.exit())
 }
 
-/// Selects this one.
+/// The selection of this ExternalSecret.
 fn only(name: &str, namespace: &str) -> Entry {
     let mut entry = Entry::new();
     entry.insert("names".to_owned(), json!([name]));
@@ -105,7 +105,7 @@ async fn consumers(
             .await
         {
             Ok(_) => {}
-            // Where Argo Rollouts is not installed there is none.
+            // Argo Rollouts is not installed.
             Err(error) if error.kind == ErrorKind::NotFound && kind == Kind::Rollout => {}
             Err(error) => return Err(error.to_string()),
         }
@@ -113,7 +113,7 @@ async fn consumers(
     Ok(found.into_iter().collect())
 }
 
-/// What the operator warned of, the last warning last.
+/// The operator's warnings about this ExternalSecret, oldest first.
 async fn warnings(cluster: &Cluster, id: &Id, uid: &str) -> Result<Vec<String>, String> {
     let path = format!("/api/v1/namespaces/{}/events", id.namespace);
     let query = Query::new(path).with("fieldSelector", "involvedObject.kind=ExternalSecret");

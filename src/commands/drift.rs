@@ -1,4 +1,4 @@
-//! `drift`: what the providers hold against what the Secrets hold.
+//! `drift`: compares the data of the Secrets with the providers.
 
 use crate::{
     asked::{Asked, Named, reading},
@@ -9,7 +9,7 @@ use crate::{
     policy::Ceilings,
     report::{Document, Kind, text},
     results::{Results, Tells, exit_of},
-    run::{By, look},
+    run::{Context, read_and_plan},
     session::Session,
 };
 
@@ -21,8 +21,8 @@ pub(super) async fn drift(session: &Session, args: DriftArgs) -> Result<Exit, Fa
         ceilings: Ceilings::default(),
         flags: reading(&args.providers),
     };
-    let (by_policy, loaded, connected) = session.look_at(asked).await?;
-    let by = By {
+    let (by_policy, loaded, connected) = session.connect_read_only(asked).await?;
+    let context = Context {
         session,
         connected: &connected,
         policy: &loaded.policy,
@@ -30,9 +30,9 @@ pub(super) async fn drift(session: &Session, args: DriftArgs) -> Result<Exit, Fa
         holds: false,
     };
     let (plan, heading) = {
-        let (snapshot, plan) = look(by, Named::of(&args.select)).await?;
+        let (snapshot, plan) = read_and_plan(context, Named::of(&args.select)).await?;
         let digest = by_policy.digest(&loaded);
-        (plan, snapshot.heading(by, digest, started))
+        (plan, snapshot.heading(context, digest, started))
     };
     let exit = exit_of(Tells::Drift, &plan, &Results::default());
     let document = Document::of_plan(Kind::Drift, &plan, heading, exit);

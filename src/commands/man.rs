@@ -1,4 +1,4 @@
-//! `man`: the manual page.
+//! `man`: prints the manual page.
 
 use crate::{cli, exit::Exit, failure::Failure, output::print};
 

@@ -1,4 +1,4 @@
-//! `plan`: what a run would do.
+//! `plan`: shows what a run would do.
 
 use crate::{
     asked::{Asked, Flags, Named},
@@ -11,7 +11,7 @@ use crate::{
     report::{Document, Kind, text},
     restart::workloads::Options,
     results::{Results, Tells, exit_of},
-    run::{By, look},
+    run::{Context, read_and_plan},
     session::Session,
 };
 
@@ -23,12 +23,12 @@ pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Fail
         ceilings: Ceilings::from(&args.ceilings),
         flags: Flags::new(),
     };
-    let (by_policy, loaded, connected) = session.look_at(asked).await?;
+    let (by_policy, loaded, connected) = session.connect_read_only(asked).await?;
     let options = Options {
         namespaces: LockNamespace::from(&args.home).namespaces(),
         ..Options::default()
     };
-    let by = By {
+    let context = Context {
         session,
         connected: &connected,
         policy: &loaded.policy,
@@ -36,9 +36,9 @@ pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Fail
         holds: true,
     };
     let (plan, heading) = {
-        let (snapshot, plan) = look(by, Named::of(&args.select)).await?;
+        let (snapshot, plan) = read_and_plan(context, Named::of(&args.select)).await?;
         let digest = by_policy.digest(&loaded);
-        (plan, snapshot.heading(by, digest, started))
+        (plan, snapshot.heading(context, digest, started))
     };
     let tells = Tells::Plan {
         differences: args.exit_code,

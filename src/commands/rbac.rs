@@ -1,4 +1,4 @@
-//! `rbac`: the rights that a job needs.
+//! `rbac`: prints the rights that a job needs.
 
 use crate::{
     asked::Flags,

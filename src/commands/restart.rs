@@ -1,4 +1,4 @@
-//! `restart`: the restarts of a policy, and nothing else of it.
+//! `restart`: executes only the restarts of a policy.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! `run`: what a policy says.
+//! `run`: executes a policy.
 
 use std::io::{self, IsTerminal as _};
 
@@ -11,7 +11,7 @@ use crate::{
     failure::Failure,
     lock_namespace::LockNamespace,
     restart::workloads::Options,
-    run::{self, By, Scope, Tour},
+    run::{self, Context, Pipeline, Scope},
     session::Session,
     settings::Loaded,
 };
@@ -21,13 +21,13 @@ pub(super) async fn run(session: &Session, args: RunArgs) -> Result<Exit, Failur
     Box::pin(by_policy(session, &args, &loaded, Scope::All)).await
 }
 
-/// The policy of a run.
+/// Loads the policy of a run.
 pub(super) fn load(session: &Session, args: &RunArgs, flags: Flags) -> Result<Loaded, Failure> {
     session.no_namespace_beside_a_policy(&args.policy.config)?;
     session.policy_from_files(&args.policy.config, flags, (&args.ceilings).into())
 }
 
-/// Does what a policy says.
+/// Executes a policy.
 pub(super) async fn by_policy(
     session: &Session,
     args: &RunArgs,
@@ -36,17 +36,17 @@ pub(super) async fn by_policy(
 ) -> Result<Exit, Failure> {
     let started = session.world.clock.now();
     let connected = session.connect(access(&args.act), &loaded.policy).await?;
-    let home = LockNamespace::from(&args.act);
-    let options = options(&home, &args.restart);
-    let tour = Tour {
-        by: By {
+    let lock_namespace = LockNamespace::from(&args.act);
+    let options = options(&lock_namespace, &args.restart);
+    let pipeline = Pipeline {
+        context: Context {
             session,
             connected: &connected,
             policy: &loaded.policy,
             options: Some(&options),
             holds: true,
         },
-        home,
+        lock_namespace,
         named: Named::default(),
         asks: !args.act.yes && session.connection.sandbox.is_none() && is_terminal(),
         scope,
@@ -54,19 +54,22 @@ pub(super) async fn by_policy(
         output: args.form.output,
         started,
     };
-    tour_or_preview(&tour, &args.act).await
+    run_or_preview(&pipeline, &args.act).await
 }
 
-/// A dry run only looks.
-pub(super) async fn tour_or_preview(tour: &Tour<'_>, act: &ActArgs) -> Result<Exit, Failure> {
+/// Runs the pipeline. A dry run only shows the plan.
+pub(super) async fn run_or_preview(
+    pipeline: &Pipeline<'_>,
+    act: &ActArgs,
+) -> Result<Exit, Failure> {
     if act.dry_run {
-        run::preview(tour).await
+        run::preview(pipeline).await
     } else {
-        Box::pin(run::run(tour)).await
+        Box::pin(run::run(pipeline)).await
     }
 }
 
-/// A dry run only looks.
+/// A dry run uses a read-only connection.
 pub(super) const fn access(act: &ActArgs) -> Access {
     if act.dry_run {
         Access::ReadOnly
@@ -75,16 +78,16 @@ pub(super) const fn access(act: &ActArgs) -> Access {
     }
 }
 
-/// What restarts are told.
-pub(super) fn options(home: &LockNamespace, flags: &RestartFlags) -> Options {
+/// The options for restarts.
+pub(super) fn options(lock_namespace: &LockNamespace, flags: &RestartFlags) -> Options {
     Options {
-        namespaces: home.namespaces(),
+        namespaces: lock_namespace.namespaces(),
         adopt_anew: flags.adopt_anew,
         retry: flags.retry,
     }
 }
 
-/// Whether somebody can be asked.
+/// True if the user can be asked for confirmation.
 pub(super) fn is_terminal() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }

@@ -1,4 +1,4 @@
-//! `schema`: the JSON Schemas of what is read and of what is printed.
+//! `schema`: prints the JSON Schema of the policy or of the report.
 
 use serde_json::Value;
 

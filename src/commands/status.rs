@@ -1,4 +1,4 @@
-//! `status`: what there is. Nothing is held against its provider.
+//! `status`: shows the state of the cluster. Does not read providers.
 
 use crate::{
     asked::{Asked, Flags, Named, without_drift},
@@ -11,7 +11,7 @@ use crate::{
     report::{Document, Kind, text},
     restart::workloads::Options,
     results::{Results, Tells, exit_of},
-    run::{By, look},
+    run::{Context, read_and_plan},
     session::Session,
 };
 
@@ -23,13 +23,13 @@ pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, 
         ceilings: Ceilings::default(),
         flags: Flags::new(),
     };
-    let (by_policy, mut loaded, connected) = session.look_at(asked).await?;
+    let (by_policy, mut loaded, connected) = session.connect_read_only(asked).await?;
     without_drift(&mut loaded.policy);
     let options = Options {
         namespaces: LockNamespace::from(&args.home).namespaces(),
         ..Options::default()
     };
-    let by = By {
+    let context = Context {
         session,
         connected: &connected,
         policy: &loaded.policy,
@@ -37,11 +37,11 @@ pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, 
         holds: false,
     };
     let (plan, heading) = {
-        let (snapshot, plan) = look(by, Named::of(&args.select)).await?;
+        let (snapshot, plan) = read_and_plan(context, Named::of(&args.select)).await?;
         let digest = by_policy.digest(&loaded);
-        (plan, snapshot.heading(by, digest, started))
+        (plan, snapshot.heading(context, digest, started))
     };
-    let exit = exit_of(Tells::Sight, &plan, &Results::default());
+    let exit = exit_of(Tells::Status, &plan, &Results::default());
     let document = Document::of_plan(Kind::Status, &plan, heading, exit);
     show(args.output, &document)?;
     Ok(exit)

@@ -1,8 +1,8 @@
-//! `sync`: what is typed, now.
+//! `sync`: syncs the ExternalSecrets that the arguments select.
 
 use serde_json::{Value, json};
 
-use super::run::{access, is_terminal, options, tour_or_preview};
+use super::run::{access, is_terminal, options, run_or_preview};
 use crate::{
     asked::{Entry, Flags, Named, act_flags, reading, selection, store},
     cli::SyncArgs,
@@ -10,7 +10,7 @@ use crate::{
     failure::Failure,
     lock_namespace::LockNamespace,
     policy::{Match, Require, RestartWhen, When},
-    run::{By, Scope, Tour},
+    run::{Context, Pipeline, Scope},
     session::Session,
     workload::Kind,
 };
@@ -23,17 +23,17 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Fail
     let (loaded, connected) = session
         .ad_hoc(access(&args.act), selects, flags(&args))
         .await?;
-    let home = LockNamespace::from(&args.act);
-    let options = options(&home, &args.restart_flags);
-    let tour = Tour {
-        by: By {
+    let lock_namespace = LockNamespace::from(&args.act);
+    let options = options(&lock_namespace, &args.restart_flags);
+    let pipeline = Pipeline {
+        context: Context {
             session,
             connected: &connected,
             policy: &loaded.policy,
             options: Some(&options),
             holds: true,
         },
-        home,
+        lock_namespace,
         named: Named {
             names: &args.select.names,
             store: args.store.as_deref(),
@@ -48,19 +48,19 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Fail
         output: args.form.output,
         started,
     };
-    tour_or_preview(&tour, &args.act).await
+    run_or_preview(&pipeline, &args.act).await
 }
 
-/// What makes no sense together, before anything is asked for.
+/// Checks the combination of arguments before connecting.
 fn check(args: &SyncArgs, asks: bool) -> Result<(), Failure> {
     let select = &args.select;
-    let says_what = !select.names.is_empty()
+    let has_selection = !select.names.is_empty()
         || select.all_namespaces
         || select.selector.is_some()
         || args.all
         || args.failed
         || args.store.is_some();
-    if !says_what {
+    if !has_selection {
         return Err(Failure::usage(
             "specify what to sync: NAME, --all, -A, --store, --failed or -l",
         ));
@@ -76,7 +76,7 @@ fn check(args: &SyncArgs, asks: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is selected.
+/// The entry of `select` for the arguments.
 fn entry(args: &SyncArgs, namespace: &str) -> Entry {
     let mut entry = selection(&args.select, namespace);
     if let Some(text) = &args.store {
@@ -88,11 +88,11 @@ fn entry(args: &SyncArgs, namespace: &str) -> Entry {
     entry
 }
 
-/// What the flags of `sync` say of a policy.
+/// The policy keys that the flags of `sync` set.
 fn flags(args: &SyncArgs) -> Flags {
     let mut flags = act_flags(&args.act);
     flags.insert("sync.generators".to_owned(), json!(args.generators));
-    // What is typed is meant, whatever its Secret holds.
+    // Sync everything that the user selected, even if its Secret is in sync.
     flags.insert("sync.when".to_owned(), json!(When::Always.as_str()));
     flags.insert("drift.enabled".to_owned(), json!(false));
     if let Some(limit) = args.max_syncs {
@@ -100,7 +100,7 @@ fn flags(args: &SyncArgs) -> Flags {
     }
     if args.restart {
         flags.insert("restart".to_owned(), rules());
-        // The chain begins at the provider. Where that cannot be read, the rest of it is told all the same.
+        // The chain begins at the provider. If the provider cannot be read, the rest of the chain is still reported.
         flags.extend(reading(&args.providers));
         flags.insert("drift.onUnverifiable".to_owned(), json!("report"));
     }
@@ -110,8 +110,8 @@ fn flags(args: &SyncArgs) -> Flags {
     flags
 }
 
-/// What is restarted with an ExternalSecret that was named: all that uses its Secret, unless it is known to run on it. What is typed
-/// is meant now, and no later run makes it up: it waits for no cool-down.
+/// The restart rules of `sync --restart`: all workloads that use a Secret, unless they are known to run with its data. There is
+/// no cooldown, because no later run restarts them.
 fn rules() -> Value {
     let kinds = [
         Kind::Deployment,
@@ -119,13 +119,13 @@ fn rules() -> Value {
         Kind::DaemonSet,
         Kind::Rollout,
     ];
-    // As little as a policy can say.
-    let no_time = "1ns";
+    // The shortest duration that a policy allows.
+    let no_cooldown = "1ns";
     json!([{
         "match": Match::References.as_str(),
         "kinds": kinds.map(Kind::as_str),
         "when": RestartWhen::Unproven.as_str(),
         "require": Require::Proven.as_str(),
-        "cooldown": no_time,
+        "cooldown": no_cooldown,
     }])
 }

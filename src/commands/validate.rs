@@ -1,4 +1,4 @@
-//! `validate`: whether a policy is valid.
+//! `validate`: checks if a policy is valid.
 
 use crate::{
     asked::Flags, cli::ValidateArgs, exit::Exit, failure::Failure, output::print, session::Session,

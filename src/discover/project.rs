@@ -103,7 +103,7 @@ pub(super) fn external_secret(
     })
 }
 
-/// An unknown policy counts as one that cannot be relied on.
+/// An unknown policy counts as `None`, so that nothing relies on it.
 fn creation(policy: Option<&str>) -> CreationPolicy {
     match policy {
         None | Some("" | "Owner") => CreationPolicy::Owner,
@@ -265,7 +265,7 @@ pub(super) fn source(object: &wire::Store, store: &Store) -> Result<Source, Unre
         Vec::deserialize(conditions)
     };
     let conditions = conditions
-        .map_err(|_| Unread::store(unread::STORE, "its namespace conditions are not understood"))?;
+        .map_err(|_| Unread::store(unread::STORE, "its namespace conditions cannot be parsed"))?;
     let settings = object.spec.provider.values().next();
     Ok(Source {
         settings: StoreSettings {

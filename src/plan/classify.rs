@@ -1,4 +1,4 @@
-//! What becomes of one ExternalSecret: the rules in the order in which they apply.
+//! Decides the action of one ExternalSecret. The rules are listed in the order in which they apply.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,10 +14,10 @@ use crate::{
     select::One,
 };
 
-/// A rule's answer: skipped, for this reason.
+/// A skip, with its reason and message.
 type Skip = (Reason, String);
 
-/// What becomes of one that is selected.
+/// Decides the action of one selected ExternalSecret.
 pub(super) fn item(
     policy: &Policy,
     inventory: &Inventory,
@@ -67,7 +67,7 @@ pub(super) fn item(
     }
 }
 
-/// Whether the policy wishes it to be synced now.
+/// Skips it if the policy does not sync it in this state (`sync.when`).
 fn not_due(when: When, state: State, finding: Option<&Finding>) -> Option<Skip> {
     let due = match when {
         When::Always => true,
@@ -79,7 +79,7 @@ fn not_due(when: When, state: State, finding: Option<&Finding>) -> Option<Skip> 
     (!due).then(|| (Reason::NotDue, format!("its state is {}", state.as_str())))
 }
 
-/// Why one is left alone that is synced only if it drifted.
+/// Skips it for `sync.when: drifted` if it has not drifted, or if a sync would not fix the drift.
 fn undrifted(finding: Option<&Finding>) -> Option<Skip> {
     let finding = finding?;
     match (finding.beyond_sync, finding.verdict) {
@@ -89,7 +89,7 @@ fn undrifted(finding: Option<&Finding>) -> Option<Skip> {
     }
 }
 
-/// Of which it cannot be told whether they drifted. Comes last: what else keeps one from being synced says more.
+/// Skips it if it is unverifiable. This rule is the last one, because the other reasons are more specific.
 fn unknown(policy: &Policy, finding: Option<&Finding>) -> Option<Skip> {
     if policy.sync.when != When::Drifted {
         return None;
@@ -97,12 +97,12 @@ fn unknown(policy: &Policy, finding: Option<&Finding>) -> Option<Skip> {
     let Some(finding) = finding else {
         return Some((Reason::Unverifiable, "not checked for drift".to_owned()));
     };
-    let leave = finding.verdict == Verdict::Unverifiable
+    let skip = finding.verdict == Verdict::Unverifiable
         && policy.drift.on_unverifiable != OnUnverifiable::Sync;
-    leave.then(|| (Reason::Unverifiable, finding.message.clone()))
+    skip.then(|| (Reason::Unverifiable, finding.message.clone()))
 }
 
-/// Whether the operator reads anything for it at all.
+/// Skips it if the operator reads nothing for it, or does not manage its store.
 fn source(inventory: &Inventory, external_secret: &ExternalSecret) -> Option<Skip> {
     if external_secret.stores.is_empty() && external_secret.generators.is_empty() {
         return Some((
@@ -119,7 +119,7 @@ fn source(inventory: &Inventory, external_secret: &ExternalSecret) -> Option<Ski
     })
 }
 
-/// Whether a changed annotation makes the operator sync. One that has never synced is synced whatever its policy says.
+/// Skips it if the operator ignores a changed annotation. The first sync works with any refresh policy.
 fn refresh(inventory: &Inventory, external_secret: &ExternalSecret) -> Option<Skip> {
     let age_known = inventory.operator.ignores_interval_zero;
     match external_secret
@@ -154,7 +154,7 @@ fn generator(policy: &Policy, external_secret: &ExternalSecret) -> Option<Skip> 
     })
 }
 
-/// Whether the operator would use its stores. What could not be read is not held against it.
+/// Skips it if one of its stores is missing or not ready. An unreadable store does not skip it.
 fn readiness(inventory: &Inventory, external_secret: &ExternalSecret) -> Option<Skip> {
     external_secret
         .stores
@@ -200,7 +200,7 @@ fn cost(inventory: &Inventory, external_secret: &ExternalSecret) -> u32 {
     if once { calls.distinct } else { calls.entries }.max(1)
 }
 
-/// Children of a ClusterExternalSecret are synced through it, and only where that syncs nothing that is not to be synced.
+/// Children of a ClusterExternalSecret are synced through it, and only if all of its children are to be synced.
 pub(super) fn children(inventory: &Inventory, selected: &mut [(&ExternalSecret, Item)]) {
     let mut synced: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (external_secret, item) in &*selected {

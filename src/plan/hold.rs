@@ -1,8 +1,8 @@
-//! What must not be synced yet: where it cannot be noted what pods started with, a rotation that is synced now would never be known
-//! to owe a restart.
+//! Decides which Secrets must not change yet, because a stamp is missing. A sync would hide that the workload's pods run with
+//! old data, so no later run could detect the pending restart.
 //!
-//! Some of that is known before anything is planned, and keeps an ExternalSecret out of the plan ([`Holds`]). The rest depends on
-//! stamps that the run writes first: those are conditions of the steps (`due`).
+//! If a stamp cannot be written, its Secrets are held back when the plan is made ([`Holds`]). Stamps that the run writes first
+//! are conditions of the steps (`due`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,12 +20,12 @@ use crate::{
     workload::WorkloadId,
 };
 
-/// The Secrets that must not change, each with what is in the way.
+/// The Secrets that must not change, each with the reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holds(BTreeMap<Id, String>);
 
 impl Holds {
-    /// By what was read of workloads, and what could not be.
+    /// Finds the Secrets of workloads that cannot be stamped or could not be listed.
     pub fn of(policy: &Policy, workloads: &Workloads) -> Self {
         let mut held = BTreeMap::new();
         for subject in &workloads.subjects {
@@ -33,9 +33,9 @@ impl Holds {
             let Some(why) = rule.and_then(|rule| cannot_be_noted(subject, rule)) else {
                 continue;
             };
-            // A stamp that is there already tells later what its pods started with.
-            let noted = noted(subject, workloads.key());
-            for secret in not_noted(subject, &noted) {
+            // An existing stamp already records the data that the pods started with.
+            let stamped = stamped(subject, workloads.key());
+            for secret in unstamped(subject, &stamped) {
                 let why = || format!("{}: {why}", subject.workload.id);
                 held.entry(secret).or_insert_with(why);
             }
@@ -43,20 +43,25 @@ impl Holds {
         for secret in workloads.targets.ids() {
             let mut unseen = workloads.unseen.iter();
             if let Some(unseen) = unseen.find(|unseen| reaches(unseen, policy, secret)) {
-                let why = || format!("what uses its Secret is not known: {}", unseen.why);
+                let why = || {
+                    format!(
+                        "the workloads that use its Secret are unknown: {}",
+                        unseen.why
+                    )
+                };
                 held.entry(secret.clone()).or_insert_with(why);
             }
         }
         Self(held)
     }
 
-    /// What keeps this Secret from being changed.
+    /// The reason why this Secret must not change, if any.
     pub(super) fn why(&self, secret: &Id) -> Option<&String> {
         self.0.get(secret)
     }
 }
 
-/// The stamps that have to be written before these Secrets may change.
+/// The stamps that must be written before each of these Secrets may change.
 pub(super) fn due<'a>(
     restarts: &'a RestartPlan,
     workloads: &Workloads,
@@ -67,27 +72,27 @@ pub(super) fn due<'a>(
         let Some(subject) = subjects.get(&step.id) else {
             continue;
         };
-        // A stamp that is there already, and is not made anew, tells later what its pods started with.
-        let noted = if write.adopts() {
+        // A stamp that is kept already records the data that the pods started with.
+        let stamped = if write.adopts() {
             BTreeSet::new()
         } else {
-            noted(subject, workloads.key())
+            stamped(subject, workloads.key())
         };
-        for secret in not_noted(subject, &noted) {
+        for secret in unstamped(subject, &stamped) {
             due.entry(secret).or_default().push(&step.id);
         }
     }
     due
 }
 
-/// The Secrets that concern a workload, and do not stand in its stamp.
-fn not_noted<'a>(
+/// The relevant Secrets of a workload that are not in its stamp.
+fn unstamped<'a>(
     subject: &'a Subject,
-    noted: &'a BTreeSet<String>,
+    stamped: &'a BTreeSet<String>,
 ) -> impl Iterator<Item = Id> + 'a {
     let missing = subject
         .counting()
-        .filter(|(name, _)| !noted.contains(*name));
+        .filter(|(name, _)| !stamped.contains(*name));
     missing.map(|(name, _)| Id {
         namespace: subject.workload.id.namespace.clone(),
         name: name.clone(),
@@ -110,7 +115,7 @@ fn reaches(unseen: &Unseen, policy: &Policy, secret: &Id) -> bool {
 }
 
 /// The Secrets in the workload's stamp, if the stamp is valid.
-fn noted(subject: &Subject, key: Option<&StampKey>) -> BTreeSet<String> {
+fn stamped(subject: &Subject, key: Option<&StampKey>) -> BTreeSet<String> {
     let workload = &subject.workload;
     let stamp = workload.stamp.as_deref().map(Stamp::parse);
     let counts =
@@ -189,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_that_is_due_is_a_condition_of_what_its_secrets_hold() {
+    fn due_stamp_is_required_before_its_secrets_change() {
         let workloads = workloads(subject("web", DATA));
         let (key, known) = (key(), Known::default());
         let policy = policy(RestartRule::default());

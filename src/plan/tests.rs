@@ -20,7 +20,7 @@ fn now() -> Timestamp {
     NOW.parse().unwrap()
 }
 
-/// Where drift is not checked, and nothing restarted.
+/// The plan without a drift check and without restarts.
 fn plan(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Plan {
     planned(policy, inventory, &Findings::default(), now)
 }
@@ -163,7 +163,7 @@ fn first(plan: &Plan) -> &Item {
     &plan.items[ItemAt::at(0)]
 }
 
-/// The reason of the only item, whether it is synced, and the message.
+/// For the only item: if it is synced, the reason and the message.
 fn only(policy: &Policy, inventory: &Inventory) -> (bool, Reason, String) {
     let plan = plan(policy, inventory, now());
     assert_eq!(plan.items.len(), 1);
@@ -617,8 +617,8 @@ mod drifted {
         planned(policy, &inventory(vec![external_secret]), &findings, now())
     }
 
-    /// Left alone for no trouble, so that only what is unknown has a say.
-    fn as_wished(item: Item) -> Item {
+    /// Skips the item for a reason that needs no attention, so that only its verdict decides the exit code.
+    fn skipped_as_in_sync(item: Item) -> Item {
         Item {
             action: Action::Skip {
                 reason: Reason::InSync,
@@ -628,11 +628,11 @@ mod drifted {
         }
     }
 
-    /// Whether it is synced, why, and whether it is unknown where that counts.
+    /// The action, the reason, and `unknown` if an unverifiable item counts as failed.
     fn shown(policy: &Policy, external_secret: ExternalSecret, finding: Finding) -> String {
         let plan = planned_for(policy, external_secret, finding);
         let without_its_reason = Plan {
-            items: plan.items.iter().cloned().map(as_wished).collect(),
+            items: plan.items.iter().cloned().map(skipped_as_in_sync).collect(),
             ..plan.clone()
         };
         let tells = Tells::Plan { differences: false };
@@ -711,9 +711,9 @@ mod drifted {
 
     #[test]
     fn remedy_is_limited_to_what_is_safe() {
-        let rung = |asked, creation, immutable| {
+        let remedy = |allowed, creation, immutable| {
             let mut policy = when_drifted();
-            policy.sync.on_still_stale = asked;
+            policy.sync.on_still_stale = allowed;
             let mut external_secret = es("a", "x");
             external_secret.target.creation = creation;
             external_secret.target.immutable = immutable;
@@ -727,24 +727,28 @@ mod drifted {
             (CreationPolicy::Merge, OnStillStale::Refetch),
             (CreationPolicy::Orphan, OnStillStale::Report),
         ] {
-            assert_eq!(rung(recreate, creation, false), Some(most), "{creation:?}");
+            assert_eq!(
+                remedy(recreate, creation, false),
+                Some(most),
+                "{creation:?}"
+            );
         }
         assert_eq!(
-            rung(recreate, CreationPolicy::Owner, true),
+            remedy(recreate, CreationPolicy::Owner, true),
             Some(OnStillStale::Report)
         );
-        let refetch = rung(OnStillStale::Refetch, CreationPolicy::Owner, false);
+        let refetch = remedy(OnStillStale::Refetch, CreationPolicy::Owner, false);
         assert_eq!(
             refetch,
             Some(OnStillStale::Refetch),
-            "not beyond the policy"
+            "not more than the policy allows"
         );
         let in_sync = planned_for(&when_drifted(), es("a", "x"), found(Verdict::InSync, None));
         assert_eq!(first(&in_sync).if_still_stale, None);
     }
 }
 
-/// The messages of what is left alone.
+/// The messages of the skipped items.
 fn messages(plan: &Plan) -> Vec<Option<&str>> {
     let items = plan.items.iter();
     let messages = items.map(|item| match &item.action {
@@ -786,7 +790,7 @@ fn unstamped() -> (Policy, Inventory, Workloads) {
 }
 
 #[test]
-fn a_stamp_that_is_due_is_a_condition_of_the_step() {
+fn due_stamp_is_a_condition_of_its_step() {
     let (policy, inventory, workloads) = unstamped();
     let plan = with_workloads(&policy, &inventory, &Findings::default(), &workloads, now());
     let web = workloads.subjects[0].workload.id.clone();
@@ -804,9 +808,8 @@ fn a_stamp_that_is_due_is_a_condition_of_the_step() {
     assert_eq!(held.syncs(), 1);
 }
 
-/// The estimate and the limits are those of what is done.
 #[test]
-fn what_is_held_back_counts_for_no_limit_and_takes_no_time() {
+fn held_back_items_count_for_neither_limits_nor_estimate() {
     let (mut policy, inventory, mut workloads) = unstamped();
     policy.safety.max_syncs = 1;
     let of = |workloads: &Workloads| {
@@ -822,7 +825,7 @@ fn what_is_held_back_counts_for_no_limit_and_takes_no_time() {
 }
 
 #[test]
-fn more_restarts_than_allowed_refuse_the_run_as_a_whole() {
+fn too_many_restarts_refuse_the_whole_run() {
     let (mut policy, inventory, mut workloads) = unstamped();
     let data = |name: &str| fixtures::subject(name, &[("password", "new")]);
     workloads.subjects = ["a", "b"]

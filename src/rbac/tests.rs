@@ -109,7 +109,7 @@ fn literal_namespaces_need_only_roles() {
 }
 
 #[test]
-fn only_namespace_labels_need_the_list_of_namespaces() {
+fn namespace_selectors_need_list_on_namespaces() {
     let lists = |policy: &Policy| {
         shown(&rules(Some(policy), &job())).contains("(cluster): namespaces: list")
     };
@@ -135,7 +135,7 @@ fn only_namespace_labels_need_the_list_of_namespaces() {
 }
 
 #[test]
-fn a_policy_that_never_syncs_needs_no_right_to_write_outside_the_job() {
+fn policy_without_sync_writes_only_in_the_job_namespace() {
     let mut policy = Policy::selecting(vec![Selection::default()]);
     policy.sync.when = When::Never;
     insta::assert_snapshot!(shown(&rules(Some(&policy), &job())), @"
@@ -153,7 +153,7 @@ fn a_policy_that_never_syncs_needs_no_right_to_write_outside_the_job() {
 }
 
 #[test]
-fn without_the_lock_no_right_to_leases_is_needed() {
+fn lock_disabled_needs_no_rights_on_leases() {
     let mut policy = Policy::selecting(vec![Selection::default()]);
     policy.lock = Lock { enabled: false };
     assert!(!shown(&rules(Some(&policy), &job())).contains("leases"));
@@ -166,7 +166,7 @@ fn the_ad_hoc_commands_need_the_whole_cluster() {
 }
 
 #[test]
-fn without_the_drift_check_no_right_reaches_secrets() {
+fn drift_check_disabled_needs_no_rights_on_secrets() {
     let reaches = |(_, _, _, resource, _, verbs): &Right| {
         resource.split('/').next() == Some("secrets") || *resource == "*" || verbs.contains(&"*")
     };
@@ -287,7 +287,7 @@ fn only_granted_requests_are_allowed() {
 }
 
 #[test]
-fn the_manifests_can_be_applied_as_they_are() {
+fn manifests_are_complete_roles_and_bindings() {
     let mut policy = without_drift(vec![within(&["payments"])]);
     policy.sync.when = When::Never;
     let job = JobIdentity {
@@ -380,12 +380,12 @@ fn each_remedy_needs_its_rights_to_secrets() {
         let line = text.lines().find(|line| line.contains(": secrets:"));
         line.unwrap_or_default().to_owned()
     };
-    for (rung, verbs) in [
+    for (remedy, verbs) in [
         (OnStillStale::Report, "get,list"),
         (OnStillStale::Refetch, "get,list,patch"),
         (OnStillStale::Recreate, "get,list,patch,delete"),
     ] {
-        policy.sync.on_still_stale = rung;
+        policy.sync.on_still_stale = remedy;
         assert_eq!(secrets(&policy), format!("payments: secrets: {verbs}"));
     }
     policy.sync.when = When::Never;

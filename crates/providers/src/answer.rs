@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use eso_model::expected::{Content, Failure, Raw, Unverifiable};
+use eso_model::{
+    ProviderKind,
+    expected::{Content, Failure, Raw, Unverifiable},
+};
 
 /// The answer to one read.
 pub enum Answered {
@@ -19,7 +22,7 @@ pub enum Answered {
 }
 
 impl Answered {
-    /// Borrows the answer as input for [`crate::eso::expected`].
+    /// Borrows the answer as input for [`eso_model::expected`].
     pub fn content(&self) -> Content<'_> {
         match self {
             Self::One(raw) => Content::One(raw),
@@ -58,6 +61,21 @@ impl Unread {
             whole_store: true,
             ..Self::secret(reason, detail)
         }
+    }
+
+    /// The build has no client for the provider.
+    pub(crate) fn unsupported(provider: &ProviderKind) -> Self {
+        let facts = provider.facts();
+        let text = match (facts.name.as_ref(), facts.feature) {
+            ("", _) => "the store has no provider".to_owned(),
+            (name, Some(feature)) => {
+                format!(
+                    "this build does not support the provider `{name}` (Cargo feature `{feature}`)"
+                )
+            }
+            (name, None) => format!("the provider `{name}` is not supported"),
+        };
+        Self::store(unread::UNSUPPORTED, text)
     }
 
     /// Adds the missing permission.

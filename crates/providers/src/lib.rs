@@ -94,19 +94,7 @@ fn client(provider: &ProviderKind) -> Result<Client, Unread> {
         // Also `openBao`: the operator reads it by other rules than `vault`.
         ProviderKind::Other(_) => None,
     };
-    client.ok_or_else(|| unsupported(provider))
-}
-
-fn unsupported(provider: &ProviderKind) -> Unread {
-    let facts = provider.facts();
-    let text = match (facts.name.as_ref(), facts.feature) {
-        ("", _) => "the store has no provider".to_owned(),
-        (name, Some(feature)) => {
-            format!("this build does not support the provider `{name}` (Cargo feature `{feature}`)")
-        }
-        (name, None) => format!("the provider `{name}` is not supported"),
-    };
-    Unread::store(unread::UNSUPPORTED, text)
+    client.ok_or_else(|| Unread::unsupported(provider))
 }
 
 /// Compiles the regular expression of a search.

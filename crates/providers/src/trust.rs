@@ -91,7 +91,7 @@ impl Rules {
         let identity = asked.provider.facts().identity;
         match identity {
             Identity::NotNeeded => return Decision::Store,
-            Identity::Unknown => return Decision::Refused(crate::unsupported(asked.provider)),
+            Identity::Unknown => return Decision::Refused(Unread::unsupported(asked.provider)),
             Identity::NamedOrOperator(_) | Identity::ServiceAccount => {}
         }
         let named = self.stores.get(asked.store).copied();

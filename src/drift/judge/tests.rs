@@ -333,6 +333,6 @@ fn conflicting_writers_are_unverifiable() {
     let fighting = vec![owner(&[("a", "1")]), owner(&[("a", "1")])];
     assert_eq!(
         all(fighting, &[], &Target::There(holds(&[("a", "1")]))),
-        ["unverifiable [] shared (two ExternalSecrets write the whole Secret)"; 2]
+        ["unverifiable [] shared (two ExternalSecrets write the whole "; 2]
     );
 }
