@@ -30,6 +30,17 @@ impl Style {
             (false, false) => Self::Lines,
         }
     }
+
+    /// Writes a line of progress to stderr.
+    pub fn say(self, line: &str) {
+        match self {
+            Self::Silent => {}
+            Self::Logs => tracing::info!(target: "eso_sync::progress", "{line}"),
+            Self::Terminal | Self::Lines => {
+                writeln!(std::io::stderr(), "{line}").ok();
+            }
+        }
+    }
 }
 
 /// Counts and prints finished items.

@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 
 /// The attempts for a throttled call, and the pause that the provider requests.
 const ATTEMPTS: u32 = 5;
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 struct Reader {
     backend: Backend,

@@ -1,17 +1,13 @@
 //! The state that all commands share: the process's inputs, and the connection to the cluster.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, Write as _},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use cluster::{
     Access, Cluster,
     connect::{self, Options},
 };
 use pace::Clock;
-use providers::reader::{Rates, ReaderInput, StandIn};
+use providers::reader::{Rates, ReadProgress, ReaderInput, StandIn};
 use sandbox::{self, Sandbox};
 use tokio::{task::JoinHandle, time::Instant};
 
@@ -84,8 +80,12 @@ impl Connected {
             environment: session.world.environment.clone(),
             rates: rates(&policy.pace),
         };
-        Check::new(input, policy.literal_namespaces(), stand_in)
-            .map_err(|error| Failure::new(Exit::NoAccess, &error))
+        let check = Check::new(input, policy.literal_namespaces(), stand_in)
+            .map_err(|error| Failure::new(Exit::NoAccess, &error))?;
+        let style = session.progress_style();
+        Ok(check.reporting(Arc::new(move |progress| {
+            style.say(&read_progress(progress))
+        })))
     }
 }
 
@@ -161,13 +161,7 @@ impl Session {
 
     /// Writes a line of progress to stderr.
     pub fn say(&self, line: &str) {
-        match self.progress_style() {
-            Style::Silent => {}
-            Style::Logs => tracing::info!(target: "eso_sync::progress", "{line}"),
-            Style::Terminal | Style::Lines => {
-                writeln!(io::stderr(), "{line}").ok();
-            }
-        }
+        self.progress_style().say(line);
     }
 
     pub fn progress_style(&self) -> Style {
@@ -195,6 +189,19 @@ impl Session {
             complete: true,
             exit_code: 0,
         }
+    }
+}
+
+fn read_progress(progress: ReadProgress) -> String {
+    let ReadProgress {
+        stores,
+        done,
+        calls,
+    } = progress;
+    let plural = if stores == 1 { "" } else { "s" };
+    match (done, calls) {
+        (0, 0) => format!("reading the providers of {stores} store{plural}"),
+        _ => format!("reading the providers: {done} of {stores} store{plural} done, {calls} calls"),
     }
 }
 

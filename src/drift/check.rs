@@ -16,7 +16,7 @@ use eso_model::{
         expected, reads, why,
     },
 };
-use providers::reader::{Reader, ReaderInput, StandIn};
+use providers::reader::{OnProgress, Reader, ReaderInput, StandIn};
 use rustls::crypto::aws_lc_rs;
 use secret::RunKey;
 
@@ -76,6 +76,15 @@ impl Check {
             reader: Reader::new(known).through(stand_in),
             key: Arc::new(RunKey::from_bytes(bytes)),
         })
+    }
+
+    /// Reports the progress of reading providers.
+    #[must_use]
+    pub fn reporting(self, on_progress: OnProgress) -> Self {
+        Self {
+            reader: self.reader.reporting(on_progress),
+            ..self
+        }
     }
 
     /// Checks these ExternalSecrets. Uses values that were already read from providers.

@@ -28,6 +28,9 @@ use super::{
 /// The stores that are read concurrently.
 const AT_A_TIME: usize = 32;
 
+/// The interval at which the progress of a read is reported. The first report comes at its start.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
 /// The time limit for connecting.
 const LOGIN: Duration = Duration::from_mins(2);
 
@@ -82,6 +85,20 @@ pub struct ReaderInput {
     pub rates: Rates,
 }
 
+/// How far a read has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadProgress {
+    /// The stores to read. A store whose credentials depend on the namespace counts once per namespace.
+    pub stores: usize,
+    /// The stores that are read.
+    pub done: usize,
+    /// The calls so far.
+    pub calls: u64,
+}
+
+/// Called when a read starts, and again every few seconds.
+pub type OnProgress = Arc<dyn Fn(ReadProgress) + Send + Sync>;
+
 /// Connects to a double of the providers.
 pub type StandIn = Arc<dyn Fn(&StoreSettings) -> Result<Box<dyn Provider>, Unread> + Send + Sync>;
 
@@ -89,6 +106,7 @@ pub type StandIn = Arc<dyn Fn(&StoreSettings) -> Result<Box<dyn Provider>, Unrea
 pub struct Reader {
     known: ReaderInput,
     stand_in: Option<StandIn>,
+    on_progress: Option<OnProgress>,
     ambient: Ambient,
     quotas: BTreeMap<QuotaKey, RateLimiter>,
     /// By store. All connections of a store share them.
@@ -137,6 +155,7 @@ impl Reader {
         Self {
             known,
             stand_in: None,
+            on_progress: None,
             ambient,
             quotas: BTreeMap::new(),
             limiter: BTreeMap::new(),
@@ -149,6 +168,15 @@ impl Reader {
     #[must_use]
     pub fn through(self, stand_in: Option<StandIn>) -> Self {
         Self { stand_in, ..self }
+    }
+
+    /// Reports the progress of long reads.
+    #[must_use]
+    pub fn reporting(self, on_progress: OnProgress) -> Self {
+        Self {
+            on_progress: Some(on_progress),
+            ..self
+        }
     }
 
     /// Reads the data for ExternalSecrets of these namespaces, unless it was read already.
@@ -176,11 +204,40 @@ impl Reader {
             .into_iter()
             .map(|(link, connection, what)| this.read_over(link, connection, what))
             .collect();
-        let connections: Vec<(Link, Connection)> = stream::iter(reads)
-            .buffer_unordered(AT_A_TIME)
-            .collect()
-            .await;
+        let connections = this.read_stores(reads).await;
         self.links.extend(connections);
+    }
+
+    /// Runs the reads, some at a time, and reports the progress.
+    async fn read_stores(
+        &self,
+        reads: Vec<impl Future<Output = (Link, Connection)>>,
+    ) -> Vec<(Link, Connection)> {
+        let (stores, before) = (reads.len(), self.call_count());
+        let report = |done| {
+            if let Some(on_progress) = &self.on_progress {
+                let calls = self.call_count() - before;
+                on_progress(ReadProgress {
+                    stores,
+                    done,
+                    calls,
+                });
+            }
+        };
+        let mut connections = Vec::new();
+        if stores > 0 {
+            report(0);
+        }
+        let mut reads = stream::iter(reads).buffer_unordered(AT_A_TIME);
+        let next = tokio::time::Instant::now() + PROGRESS_INTERVAL;
+        let mut ticks = tokio::time::interval_at(next, PROGRESS_INTERVAL);
+        while connections.len() < stores {
+            tokio::select! {
+                connection = reads.next() => connections.extend(connection),
+                _ = ticks.tick() => report(connections.len()),
+            }
+        }
+        connections
     }
 
     /// Reads again, ignoring the earlier answers.
@@ -248,6 +305,10 @@ impl Reader {
                 (store.clone(), unread)
             })
             .collect()
+    }
+
+    fn call_count(&self) -> u64 {
+        self.quotas.values().map(RateLimiter::calls).sum()
     }
 
     /// The number of calls so far, by quota.
