@@ -124,13 +124,13 @@ fn on_workload(step: &Step, run: &str, message: &str, now: Timestamp) -> (String
     let kind = step.id.kind;
     let about = json!({
         "apiVersion": format!("{}/{}", kind.group(), kind.version()),
-        "kind": kind.as_str(),
+        "kind": kind.into_str(),
         "namespace": step.id.namespace,
         "name": step.id.name,
         "uid": step.uid,
     });
     // A workload and an ExternalSecret can have the same name, but their Events must not.
-    let name = format!("{}-{}", kind.as_str().to_lowercase(), step.id.name);
+    let name = format!("{}-{}", kind.into_str().to_lowercase(), step.id.name);
     let event = event(&about, &name, run, "Warning", "RestartFailed", message, now);
     (step.id.namespace.clone(), event)
 }
@@ -159,7 +159,7 @@ pub async fn announce_on_pod(cluster: &Cluster, pod: &JobPod, document: &Documen
         .summary
         .outcomes
         .iter()
-        .map(|(outcome, count)| format!("{count} {}", outcome.as_str()))
+        .map(|(outcome, count)| format!("{count} {}", outcome.into_str()))
         .collect();
     let message = format!(
         "run {}: {}; exit code {}",

@@ -290,7 +290,7 @@ fn secret(facts: Facts<'_>, notes: &mut Notes) {
         | Verdict::Partial
         | Verdict::Missing
         | Verdict::Unverifiable => {
-            format!("{}: {}", finding.verdict.as_str(), finding.message)
+            format!("{}: {}", finding.verdict.into_str(), finding.message)
         }
     };
     if !keys.is_empty() {

@@ -25,8 +25,11 @@ use crate::reason::Reason;
     Serialize,
     Deserialize,
     schemars::JsonSchema,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum Verdict {
     /// The Secret has the provider's data.
     InSync,
@@ -43,28 +46,6 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// In the order of the summary.
-    pub const ALL: [Self; 6] = [
-        Self::InSync,
-        Self::Stale,
-        Self::Tampered,
-        Self::Partial,
-        Self::Missing,
-        Self::Unverifiable,
-    ];
-
-    /// The word in reports.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::InSync => "in-sync",
-            Self::Stale => "stale",
-            Self::Tampered => "tampered",
-            Self::Partial => "partial",
-            Self::Missing => "missing",
-            Self::Unverifiable => "unverifiable",
-        }
-    }
-
     /// True if the Secret is known not to have the provider's data.
     pub const fn is_drift(self) -> bool {
         !matches!(self, Self::InSync | Self::Unverifiable)

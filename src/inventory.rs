@@ -22,8 +22,10 @@ use serde::{Deserialize, Serialize};
     Serialize,
     Deserialize,
     schemars::JsonSchema,
+    strum::IntoStaticStr,
 )]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum State {
     /// Ready, and synced recently.
     Ready,
@@ -33,18 +35,6 @@ pub enum State {
     NeverSynced,
     /// The last sync is older than allowed.
     Overdue,
-}
-
-impl State {
-    /// The word used in policies and reports.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Failed => "failed",
-            Self::NeverSynced => "never-synced",
-            Self::Overdue => "overdue",
-        }
-    }
 }
 
 /// The Ready condition of an ExternalSecret or a store.

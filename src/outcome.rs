@@ -20,8 +20,11 @@ use crate::reason::Reason;
     Serialize,
     Deserialize,
     schemars::JsonSchema,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum Outcome {
     /// Proven: the operator processed our write and reported that it wrote the Secret.
     Synced,
@@ -79,24 +82,4 @@ impl ItemResult {
     }
 }
 
-impl Outcome {
-    /// In the order of the summary.
-    pub const ALL: [Self; 5] = [
-        Self::Synced,
-        Self::Unproven,
-        Self::Failed,
-        Self::Skipped,
-        Self::NotReached,
-    ];
-
-    /// The word in reports.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Synced => "synced",
-            Self::Unproven => "unproven",
-            Self::Failed => "failed",
-            Self::Skipped => "skipped",
-            Self::NotReached => "not-reached",
-        }
-    }
-}
+impl Outcome {}

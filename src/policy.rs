@@ -124,8 +124,11 @@ pub struct StorePattern {
 }
 
 /// The condition for syncing a selected ExternalSecret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum When {
     /// All selected ones.
     Always,
@@ -137,19 +140,6 @@ pub enum When {
     Overdue,
     /// None.
     Never,
-}
-
-impl When {
-    /// The word in policies.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Always => "always",
-            Self::Drifted => "drifted",
-            Self::Failed => "failed",
-            Self::Overdue => "overdue",
-            Self::Never => "never",
-        }
-    }
 }
 
 /// What is synced, and how.
@@ -439,7 +429,7 @@ mod tests {
     #[test]
     fn as_str_matches_serde() {
         for when in [When::Always, When::Failed, When::Overdue, When::Never] {
-            assert_eq!(serde_json::to_value(when).unwrap(), when.as_str());
+            assert_eq!(serde_json::to_value(when).unwrap(), when.into_str());
         }
     }
 

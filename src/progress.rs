@@ -64,7 +64,7 @@ impl Progress {
     /// Prints a finished item.
     pub fn done(&mut self, item: &Item, result: &ItemResult) {
         self.done += 1;
-        let outcome = result.outcome.as_str();
+        let outcome = result.outcome.into_str();
         let reason = result
             .reason
             .map(|reason| format!(" ({})", reason.as_str()))

@@ -220,7 +220,7 @@ fn fail(results: &mut Results, at: ItemAt, finding: &Finding) {
         result.reason = Some(Reason::StillStale);
         let before = std::mem::take(&mut result.message);
         let joint = if before.is_empty() { "" } else { "; " };
-        let verdict = finding.verdict.as_str();
+        let verdict = finding.verdict.into_str();
         result.message = format!(
             "{before}{joint}{verdict} after its sync: {}",
             finding.message

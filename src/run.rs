@@ -447,7 +447,7 @@ impl Pipeline<'_> {
             let how = if result.outcome == RestartOutcome::Restarted {
                 format!("restarted in {}", took(result))
             } else {
-                format!("{} ({})", result.outcome.as_str(), result.reason.as_str())
+                format!("{} ({})", result.outcome.into_str(), result.reason.as_str())
             };
             session.say(&format!("{id}: {how}"));
         };

@@ -13,7 +13,7 @@ use secret::Value;
 use serde_json::Value as Json;
 
 /// The attempts for a throttled call, and the pause that the provider requests.
-const ATTEMPTS: u32 = 5;
+const ATTEMPTS: u32 = 15;
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 struct Reader {

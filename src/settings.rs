@@ -292,7 +292,7 @@ fn hold_to_ceilings(
         problems.push(Problem {
             source: place(&["sync", "when"]).unwrap_or(Source::Defaults),
             key: "sync.when".to_owned(),
-            what: format!("`{}` is not permitted by --allow", when.as_str()),
+            what: format!("`{}` is not permitted by --allow", when.into_str()),
             hint: "write `when: never`, or add --allow sync".to_owned(),
         });
     }

@@ -22,23 +22,24 @@ pub use self::{
 use crate::reason::Reason;
 
 /// How a workload is restarted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+    strum::IntoStaticStr,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum Strategy {
     /// By changing the pod template, like `kubectl rollout restart`; for a Rollout by `restartAt`.
     Rollout,
     /// By evicting the pods, which PodDisruptionBudgets can block.
     Evict,
-}
-
-impl Strategy {
-    /// The word in policies.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rollout => "rollout",
-            Self::Evict => "evict",
-        }
-    }
 }
 
 /// The annotation that opts a workload out of restarts.
@@ -66,7 +67,11 @@ const REVISION: &str = "controller-revision-hash";
     Serialize,
     Deserialize,
     schemars::JsonSchema,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
+#[strum(const_into_str)]
 pub enum Kind {
     /// `apps/v1`
     DaemonSet,
@@ -83,26 +88,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] = [
-        Self::DaemonSet,
-        Self::Deployment,
-        Self::Pod,
-        Self::ReplicaSet,
-        Self::Rollout,
-        Self::StatefulSet,
-    ];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::DaemonSet => "DaemonSet",
-            Self::Deployment => "Deployment",
-            Self::Pod => "Pod",
-            Self::ReplicaSet => "ReplicaSet",
-            Self::Rollout => "Rollout",
-            Self::StatefulSet => "StatefulSet",
-        }
-    }
-
     /// The API group, empty for the core group.
     pub const fn group(self) -> &'static str {
         match self {
@@ -166,7 +151,13 @@ impl WorkloadId {
 
 impl fmt::Display for WorkloadId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.namespace, self.kind.as_str(), self.name)
+        write!(
+            f,
+            "{}/{}/{}",
+            self.namespace,
+            self.kind.into_str(),
+            self.name
+        )
     }
 }
 

@@ -93,11 +93,11 @@ async fn consumers(
     secret: &str,
 ) -> Result<Vec<String>, String> {
     let mut found = BTreeSet::new();
-    for kind in Kind::ALL {
+    for &kind in <Kind as strum::VariantArray>::VARIANTS {
         let each = |object: Object| {
             let workload = object.workload(kind);
             if workload.uses.contains_key(secret) && workload.addressed {
-                found.insert(format!("{}/{}", kind.as_str(), workload.id.name));
+                found.insert(format!("{}/{}", kind.into_str(), workload.id.name));
             }
         };
         match cluster

@@ -93,7 +93,7 @@ fn flags(args: &SyncArgs) -> Flags {
     let mut flags = act_flags(&args.act);
     flags.insert("sync.generators".to_owned(), json!(args.generators));
     // Sync everything that the user selected, even if its Secret is in sync.
-    flags.insert("sync.when".to_owned(), json!(When::Always.as_str()));
+    flags.insert("sync.when".to_owned(), json!(When::Always.into_str()));
     flags.insert("drift.enabled".to_owned(), json!(false));
     if let Some(limit) = args.max_syncs {
         flags.insert("safety.maxSyncs".to_owned(), json!(limit));
@@ -119,13 +119,11 @@ fn rules() -> Value {
         Kind::DaemonSet,
         Kind::Rollout,
     ];
-    // The shortest duration that a policy allows.
-    let no_cooldown = "1ns";
     json!([{
-        "match": Match::References.as_str(),
-        "kinds": kinds.map(Kind::as_str),
-        "when": RestartWhen::Unproven.as_str(),
-        "require": Require::Proven.as_str(),
-        "cooldown": no_cooldown,
+        "match": Match::References.into_str(),
+        "kinds": kinds.map(|kind| kind.into_str()),
+        "when": RestartWhen::Unproven.into_str(),
+        "require": Require::Proven.into_str(),
+        "cooldown": "0s",
     }])
 }

@@ -110,7 +110,7 @@ impl Check {
                 state: match self.reader.answer(namespace, read).content {
                     Content::One(_) | Content::Many(_) => ReadState::Found,
                     Content::NotFound => ReadState::NotFound,
-                    Content::Fails(failure) => ReadState::Fails(failure.as_str()),
+                    Content::Fails(failure) => ReadState::Fails(failure.into_str()),
                     Content::Unread(why) => ReadState::Unread {
                         why: why.to_string(),
                         permission: self

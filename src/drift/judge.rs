@@ -210,7 +210,7 @@ fn not_computed(by: &Author, error: &NotComputable, target: &Target) -> Finding 
 
 fn described(fails: &WouldFail) -> String {
     if fails.detail.is_empty() {
-        fails.failure.as_str().to_owned()
+        fails.failure.into_str().to_owned()
     } else {
         fails.to_string()
     }

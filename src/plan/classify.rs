@@ -76,7 +76,7 @@ fn not_due(when: When, state: State, finding: Option<&Finding>) -> Option<Skip> 
         When::Overdue => state != State::Ready,
         When::Never => false,
     };
-    (!due).then(|| (Reason::NotDue, format!("its state is {}", state.as_str())))
+    (!due).then(|| (Reason::NotDue, format!("its state is {}", state.into_str())))
 }
 
 /// Skips it for `sync.when: drifted` if it has not drifted, or if a sync would not fix the drift.

@@ -14,9 +14,20 @@ use super::{
 
 /// What to do if a Secret is still stale after a proven sync.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::IntoStaticStr,
 )]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum OnStillStale {
     /// Only report it.
     Report,
@@ -24,17 +35,6 @@ pub enum OnStillStale {
     Refetch,
     /// Refetch. If that does not help, delete the Secret, so that the operator creates it again.
     Recreate,
-}
-
-impl OnStillStale {
-    /// The word in policies.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Report => "report",
-            Self::Refetch => "refetch",
-            Self::Recreate => "recreate",
-        }
-    }
 }
 
 /// The drift check: computes what the Secrets should hold from what the providers hold now, and compares it with the Secrets.
@@ -74,8 +74,11 @@ impl Drift {
 }
 
 /// What to do with an unverifiable ExternalSecret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum OnUnverifiable {
     /// Skip it, and the run counts as failed.
     Fail,
@@ -83,17 +86,6 @@ pub enum OnUnverifiable {
     Report,
     /// Sync it.
     Sync,
-}
-
-impl OnUnverifiable {
-    /// The word in policies.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Fail => "fail",
-            Self::Report => "report",
-            Self::Sync => "sync",
-        }
-    }
 }
 
 impl Default for Drift {

@@ -88,15 +88,21 @@ pub struct WorkloadPattern {
 }
 
 /// How a rule matches workloads, in addition to labels and names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum Match {
     /// By the Secrets that the workload uses.
     References,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum RestartWhen {
     /// The data is not the data that the pods started with.
     Changed,
@@ -107,8 +113,11 @@ pub enum RestartWhen {
 }
 
 /// The requirement on the data before a restart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum Require {
     /// The drift check found the provider's data.
     InSync,
@@ -117,8 +126,11 @@ pub enum Require {
 }
 
 /// What to do if keys were removed or values are now empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum OnBrokenData {
     /// Do not restart the workload.
     Leave,
@@ -146,25 +158,4 @@ impl Default for RestartRule {
             max_per_day: NonZeroU32::MIN.saturating_add(3),
         }
     }
-}
-
-/// Implements `as_str` for the words of a policy.
-macro_rules! words {
-    ($($type:ident: $($variant:ident $word:literal),*;)*) => {$(
-        impl $type {
-            /// The word in policies.
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word),*
-                }
-            }
-        }
-    )*};
-}
-
-words! {
-    Match: References "references";
-    RestartWhen: Changed "changed", Unproven "unproven", Always "always";
-    Require: InSync "in-sync", Proven "proven";
-    OnBrokenData: Leave "leave", Restart "restart";
 }

@@ -27,12 +27,16 @@ pub struct Link {
 }
 
 /// The kinds of links, in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum LinkKind {
     /// The Secret has the provider's data.
     Provider,
     /// The operator synced the ExternalSecret.
+    #[strum(serialize = "ExternalSecret")]
     ExternalSecret,
     /// The Secret has the data that the operator wrote.
     Secret,
@@ -40,18 +44,6 @@ pub enum LinkKind {
     Workload,
     /// All pods of the workload are new.
     Pods,
-}
-
-impl LinkKind {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Provider => "provider",
-            Self::ExternalSecret => "ExternalSecret",
-            Self::Secret => "Secret",
-            Self::Workload => "workload",
-            Self::Pods => "pods",
-        }
-    }
 }
 
 fn link(link: LinkKind, of: impl Into<String>, found: Result<String, String>) -> Link {
@@ -152,7 +144,7 @@ fn workloads(id: &Id, documents: &[DocumentRestart], restarts: &RestartResults) 
         let of = format!(
             "{}/{}/{}",
             document.namespace,
-            document.kind.as_str(),
+            document.kind.into_str(),
             document.name
         );
         let why = || reason(Some(document.reason.as_str()), &document.message);
@@ -216,7 +208,7 @@ pub(super) fn render(chain: &[Link]) -> String {
         };
         format!(
             "{:<15} {:<40} {proven}{}\n",
-            link.link.as_str(),
+            link.link.into_str(),
             link.of,
             link.message
         )

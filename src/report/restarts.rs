@@ -107,8 +107,9 @@ pub struct DocumentSecretKey {
 }
 
 /// The planned action for a workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema, strum::IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum RestartAction {
     /// It is restarted.
     Restart,
@@ -116,16 +117,6 @@ pub enum RestartAction {
     RestartIfChanged,
     /// It is not restarted.
     Leave,
-}
-
-impl RestartAction {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Restart => "restart",
-            Self::RestartIfChanged => "restart-if-changed",
-            Self::Leave => "leave",
-        }
-    }
 }
 
 /// The change of the stamp of a workload without a restart.

@@ -82,16 +82,16 @@ impl Column {
             Self::StoreKind => item
                 .store
                 .as_ref()
-                .map_or_else(dash, |store| store.kind.as_str().to_owned()),
+                .map_or_else(dash, |store| store.kind.into_str().to_owned()),
             Self::Provider => item.provider.clone(),
-            Self::State => item.state.as_str().to_owned(),
+            Self::State => item.state.into_str().to_owned(),
             Self::LastSync | Self::Previous => {
                 time(item.previous_sync).unwrap_or_else(|| "never".to_owned())
             }
             Self::Age => item.age_seconds.map_or_else(dash, age),
             Self::Verdict => item
                 .verdict
-                .map_or_else(dash, |verdict| verdict.as_str().to_owned()),
+                .map_or_else(dash, |verdict| verdict.into_str().to_owned()),
             Self::Keys => keys(&item.keys),
             Self::Action => match item.action {
                 DocumentAction::Sync => "sync".to_owned(),
@@ -99,7 +99,7 @@ impl Column {
             },
             Self::Status => item
                 .outcome
-                .map_or_else(dash, |outcome| outcome.as_str().to_owned()),
+                .map_or_else(dash, |outcome| outcome.into_str().to_owned()),
             Self::Current => time(item.current_sync).unwrap_or_else(dash),
             Self::Secret => match item.secret {
                 Some(SecretChange::Created) => "created".to_owned(),
@@ -188,15 +188,15 @@ pub(super) fn span(duration: SignedDuration) -> String {
     }
 }
 
-/// Formats the counts in this order: `12 synced`.
-pub(in crate::report) fn counted<T: Copy + Ord>(
-    counts: &BTreeMap<T, usize>,
-    order: &[T],
-    name: impl Fn(T) -> &'static str,
-) -> Vec<String> {
-    let each = order
-        .iter()
-        .filter_map(|&what| Some(format!("{} {}", counts.get(&what)?, name(what))));
+/// Formats the counts in the order of the variants: `12 synced`.
+pub(in crate::report) fn counted<T>(counts: &BTreeMap<T, usize>) -> Vec<String>
+where
+    T: Copy + Ord + strum::VariantArray + Into<&'static str>,
+{
+    let each = T::VARIANTS.iter().filter_map(|&what| {
+        let word: &str = what.into();
+        Some(format!("{} {word}", counts.get(&what)?))
+    });
     each.collect()
 }
 

@@ -223,7 +223,7 @@ fn reads(document: &Document) -> String {
             let _ = write!(
                 text,
                 "\nIf a Secret is still stale after its sync, {what} ({}): at most {count}",
-                remedy.as_str()
+                remedy.into_str()
             );
         }
     }
@@ -231,14 +231,7 @@ fn reads(document: &Document) -> String {
 }
 
 fn verdicts(summary: &Summary) -> String {
-    let counts: Vec<String> = Verdict::ALL
-        .into_iter()
-        .filter_map(|verdict| {
-            let count = summary.verdicts.get(&verdict)?;
-            Some(format!("{count} {}", verdict.as_str()))
-        })
-        .collect();
-    counts.join(", ")
+    counted(&summary.verdicts).join(", ")
 }
 
 fn totals(document: &Document) -> String {
@@ -268,7 +261,7 @@ fn totals(document: &Document) -> String {
             );
         }
     } else {
-        let counts = counted(&summary.outcomes, &Outcome::ALL, Outcome::as_str);
+        let counts = counted(&summary.outcomes);
         let colon = if counts.is_empty() { "" } else { ": " };
         let took = span(document.run.finished.duration_since(document.run.started));
         let _ = write!(

@@ -44,7 +44,7 @@ impl Known {
             } else {
                 String::new()
             };
-            let line = format!("{}/{} {uid} {seq}{end}\n", id.kind.as_str(), id.name);
+            let line = format!("{}/{} {uid} {seq}{end}\n", id.kind.into_str(), id.name);
             data.entry(id.namespace.clone())
                 .or_default()
                 .push_str(&line);
@@ -95,7 +95,7 @@ fn short(uid: &str) -> String {
 fn entry(namespace: &str, line: &str) -> Option<(WorkloadId, Entry)> {
     let mut words = line.split(' ');
     let (kind, name) = words.next()?.split_once('/')?;
-    let kind = Kind::ALL.into_iter().find(|known| known.as_str() == kind)?;
+    let kind: Kind = kind.parse().ok()?;
     let id = WorkloadId {
         namespace: namespace.to_owned(),
         kind,

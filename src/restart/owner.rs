@@ -34,7 +34,7 @@ const ADOPT_AGAIN: &str = "Then run once with `--adopt-anew` to create the stamp
 
 /// How to make this field manager keep the stamp.
 fn rule(manager: &str, workload: &Workload) -> String {
-    let (group, kind) = (workload.id.kind.group(), workload.id.kind.as_str());
+    let (group, kind) = (workload.id.kind.group(), workload.id.kind.into_str());
     if manager.contains("argocd") {
         let restart = if workload.id.kind == Kind::Rollout {
             "/spec/restartAt"

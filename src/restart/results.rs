@@ -11,9 +11,21 @@ use crate::{inventory::Gap, reason::Reason, workload::WorkloadId};
 
 /// The outcome of a workload.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    schemars::JsonSchema,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum RestartOutcome {
     /// It was restarted and is healthy again.
     Restarted,
@@ -29,32 +41,6 @@ pub enum RestartOutcome {
     Failed,
     /// The run ended before its restart.
     NotReached,
-}
-
-impl RestartOutcome {
-    /// In the order of the summary.
-    pub const ALL: [Self; 7] = [
-        Self::Restarted,
-        Self::Unproven,
-        Self::Adopted,
-        Self::Renewed,
-        Self::Left,
-        Self::Failed,
-        Self::NotReached,
-    ];
-
-    /// The word used in reports.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Restarted => "restarted",
-            Self::Unproven => "unproven",
-            Self::Adopted => "adopted",
-            Self::Renewed => "renewed",
-            Self::Left => "left",
-            Self::Failed => "failed",
-            Self::NotReached => "not-reached",
-        }
-    }
 }
 
 /// The result for one workload.

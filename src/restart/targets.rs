@@ -253,7 +253,7 @@ fn unproven(result: Option<&ItemResult>, proven: bool) -> Option<String> {
         Some(result) if result.outcome == Outcome::Synced => None,
         Some(result) => {
             let reason = result.reason.map(Reason::as_str).unwrap_or_default();
-            Some(format!("is {}({reason})", result.outcome.as_str()))
+            Some(format!("is {}({reason})", result.outcome.into_str()))
         }
         None if proven => None,
         None => Some("has no proof that its current version was synced".to_owned()),

@@ -88,7 +88,7 @@ fn still_stale(
     let Some(source) = said.filter(|_| asked != OnStillStale::Report) else {
         return;
     };
-    let word = asked.as_str();
+    let word = asked.into_str();
     let mut problem = |what: String, hint: String| {
         problems.push(Problem {
             source: source.clone(),

@@ -53,7 +53,7 @@ fn excludes_all_of(entry: &Node, what: &str) -> Result<(), Fault> {
 fn names_a_store(store: &Node) -> Result<(), Fault> {
     let kind = store.get("kind").map(|node| &node.value);
     if store.get("namespace").is_some()
-        && matches!(kind, Some(Value::Scalar { text, .. }) if text == StoreKind::ClusterSecretStore.as_str())
+        && matches!(kind, Some(Value::Scalar { text, .. }) if text == StoreKind::ClusterSecretStore.into_str())
     {
         return Err(Fault::new(
             "a ClusterSecretStore has no namespace",

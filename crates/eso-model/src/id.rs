@@ -29,21 +29,14 @@ impl fmt::Display for Id {
     Serialize,
     Deserialize,
     schemars::JsonSchema,
+    strum::IntoStaticStr,
 )]
+#[strum(const_into_str)]
 pub enum StoreKind {
     /// In a namespace.
     SecretStore,
     /// For the whole cluster.
     ClusterSecretStore,
-}
-
-impl StoreKind {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::SecretStore => "SecretStore",
-            Self::ClusterSecretStore => "ClusterSecretStore",
-        }
-    }
 }
 
 /// A store, printed as `ClusterSecretStore/name` or `SecretStore/namespace/name`.

@@ -129,7 +129,7 @@ mod tests {
             }
             Answered::NotFound => "not found".to_owned(),
             Answered::Unread(unread) => unread.why.to_string(),
-            Answered::Fails(failure) => failure.as_str().to_owned(),
+            Answered::Fails(failure) => failure.into_str().to_owned(),
         }
     }
 

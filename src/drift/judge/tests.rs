@@ -92,7 +92,7 @@ fn shown(finding: &Finding) -> String {
         .unwrap_or_default();
     format!(
         "{} [{}] {}{beyond}",
-        finding.verdict.as_str(),
+        finding.verdict.into_str(),
         keys.join(", "),
         finding.message
     )

@@ -56,7 +56,7 @@ fn detail(restart: &DocumentRestart) -> String {
         "\n{} ({}/{}/{}){colon}{}",
         restart.reason.as_str(),
         restart.namespace,
-        restart.kind.as_str(),
+        restart.kind.into_str(),
         restart.name,
         restart.message
     );
@@ -84,11 +84,7 @@ fn detail(restart: &DocumentRestart) -> String {
 fn totals(kind: Kind, summary: &RestartSummary) -> String {
     let mut text = format!("\n{} workloads", summary.covered);
     if kind == Kind::Report {
-        let counts = counted(
-            &summary.outcomes,
-            &RestartOutcome::ALL,
-            RestartOutcome::as_str,
-        );
+        let counts = counted(&summary.outcomes);
         let _ = write!(text, ": {}", counts.join(", "));
     } else {
         let _ = write!(
@@ -109,11 +105,11 @@ impl DocumentRestart {
     fn row(&self, kind: Kind) -> [String; 7] {
         let what = match (kind, self.outcome) {
             (Kind::Status, _) => self.state().to_owned(),
-            (_, Some(outcome)) => outcome.as_str().to_owned(),
+            (_, Some(outcome)) => outcome.into_str().to_owned(),
             (_, None) => match (self.action, self.stamp) {
                 (RestartAction::Leave, Some(StampAction::Adopt)) => "adopt".to_owned(),
                 (RestartAction::Leave, Some(StampAction::Renew)) => "renew".to_owned(),
-                (action, _) => action.as_str().to_owned(),
+                (action, _) => action.into_str().to_owned(),
             },
         };
         let wave = self
@@ -121,7 +117,7 @@ impl DocumentRestart {
             .map_or_else(|| "-".to_owned(), |wave| wave.to_string());
         [
             self.namespace.clone(),
-            self.kind.as_str().to_owned(),
+            self.kind.into_str().to_owned(),
             self.name.clone(),
             what,
             wave,

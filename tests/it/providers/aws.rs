@@ -88,7 +88,7 @@ fn line(answer: &Answered) -> String {
             .collect::<Vec<_>>()
             .join(" "),
         Answered::NotFound => "not found".to_owned(),
-        Answered::Fails(failure) => format!("fails: {}", Failure::as_str(*failure)),
+        Answered::Fails(failure) => format!("fails: {}", Failure::into_str(failure)),
         Answered::Unread(unread) => {
             assert!(!format!("{unread:?}").contains(PLANTED), "{unread:?}");
             let store = if unread.whole_store { " (store)" } else { "" };

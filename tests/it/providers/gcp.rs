@@ -150,7 +150,7 @@ fn line(answer: &Answered) -> String {
             .collect::<Vec<_>>()
             .join(" "),
         Answered::NotFound => "not found".to_owned(),
-        Answered::Fails(failure) => format!("fails: {}", failure.as_str()),
+        Answered::Fails(failure) => format!("fails: {}", failure.into_str()),
         Answered::Unread(unread) => {
             assert!(!format!("{unread:?}").contains(PLANTED), "{unread:?}");
             let store = if unread.whole_store { " (store)" } else { "" };

@@ -149,7 +149,7 @@ pub(super) fn shown(answered: &Answered) -> String {
             each.concat()
         }
         Answered::NotFound => "not found".to_owned(),
-        Answered::Fails(failure) => failure.as_str().to_owned(),
+        Answered::Fails(failure) => failure.into_str().to_owned(),
         Answered::Unread(unread) => unread.why.reason.to_owned(),
     }
 }

@@ -77,7 +77,7 @@ fn said(answered: &Answered) -> String {
             .collect::<Vec<_>>()
             .concat(),
         Answered::NotFound => "not found".to_owned(),
-        Answered::Fails(failure) => format!("fails {}", failure.as_str()),
+        Answered::Fails(failure) => format!("fails {}", failure.into_str()),
         Answered::Unread(unread) => unread.why.to_string(),
     }
 }

@@ -141,16 +141,18 @@ pub struct WouldFail {
 
 impl fmt::Display for WouldFail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.failure.as_str(), self.detail)
+        write!(f, "{} ({})", self.failure.into_str(), self.detail)
     }
 }
 
 /// The reason why the operator's sync would fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum Failure {
     /// The provider has no such secret or version. The operator recognises it as absent, so `deletionPolicy` applies.
     NotFound,
     /// The secret does not exist, but the operator treats this like any other error.
+    #[strum(serialize = "not-found")]
     NotFoundError,
     /// The secret has no such property.
     NoProperty,
@@ -184,26 +186,4 @@ pub enum Failure {
     Template,
 }
 
-impl Failure {
-    /// Returns the stable word for the failure.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotFound | Self::NotFoundError => "not-found",
-            Self::NoProperty => "no-property",
-            Self::NoValue => "no-value",
-            Self::NotJson => "not-json",
-            Self::NotAnObject => "not-an-object",
-            Self::Number => "number",
-            Self::Decoding => "decoding",
-            Self::KeyCollision => "key-collision",
-            Self::InvalidKey => "invalid-key",
-            Self::NullByte => "null-byte",
-            Self::MergeConflict => "merge-conflict",
-            Self::MergeKey => "merge-key",
-            Self::Refused => "refused",
-            Self::DeleteNotOwned => "delete-not-owned",
-            Self::TooLarge => "too-large",
-            Self::Template => "template",
-        }
-    }
-}
+impl Failure {}

@@ -124,7 +124,7 @@ async fn read(vault: &KeyVault, wanted: &[What]) -> Vec<String> {
             .collect::<Vec<_>>()
             .concat(),
         Answered::NotFound => "not found".to_owned(),
-        Answered::Fails(failure) => format!("fails {}", failure.as_str()),
+        Answered::Fails(failure) => format!("fails {}", failure.into_str()),
         Answered::Unread(unread) => unread.why.to_string(),
     });
     said.collect()

@@ -210,7 +210,7 @@ mod tests {
         match secret(body.as_bytes(), found, version) {
             Ok(Secret::Data(text)) => String::from_utf8(text.expose().to_vec()).unwrap(),
             Ok(Secret::Absent) => "absent".to_owned(),
-            Ok(Secret::Fails(failure)) => failure.as_str().to_owned(),
+            Ok(Secret::Fails(failure)) => failure.into_str().to_owned(),
             Err(unread) => unread.why.reason.to_owned(),
         }
     }

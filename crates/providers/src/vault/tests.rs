@@ -84,7 +84,7 @@ fn answer_text(answered: &Answered) -> String {
         Answered::One(_) => "something else".to_owned(),
         Answered::Many(found) => format!("{:?}", found.keys().collect::<Vec<_>>()),
         Answered::NotFound => "not found".to_owned(),
-        Answered::Fails(failure) => format!("fails {}", failure.as_str()),
+        Answered::Fails(failure) => format!("fails {}", failure.into_str()),
         Answered::Unread(unread) => unread.why.to_string(),
     }
 }
