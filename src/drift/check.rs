@@ -281,10 +281,9 @@ impl<'a> Subject<'a> {
     fn of(external_secret: &'a ExternalSecret) -> Self {
         let spec = external_secret
             .spec
-            .as_ref()
-            .and_then(|text| serde_json::from_str(text).ok())
+            .as_deref()
             .ok_or_else(|| Unverifiable::new(why::SPEC, "not read"))
-            .and_then(|spec| Spec::parse(&spec));
+            .and_then(Spec::from_json);
         let reads = spec.as_ref().map(reads).unwrap_or_default();
         Self {
             external_secret,

@@ -8,7 +8,7 @@ use super::{
     Document, DocumentItem, Kind, Summary, chain, restarts,
     table::{Column, counted, items_table, span},
 };
-use crate::{finding::Verdict, outcome::Outcome, policy::OnStillStale, reason::Reason};
+use crate::{policy::OnStillStale, reason::Reason};
 
 const PLAN: [Column; 9] = [
     Column::Namespace,

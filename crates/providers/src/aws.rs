@@ -102,7 +102,7 @@ struct Jwt {
 impl Settings {
     /// Parses the settings of a store. Fails on any unknown setting.
     fn of(store: &StoreSettings) -> Result<Self, Unread> {
-        let settings: Self = serde_json::from_value(store.settings.clone())
+        let settings: Self = Self::deserialize(&store.settings)
             .map_err(|error| unsupported(super::not_understood(&error)))?;
         // The tags of a policy contain the ExternalSecret's namespace: each namespace would need a separate login.
         let policy = settings.session_tags_policy.as_deref();

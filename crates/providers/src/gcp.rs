@@ -85,7 +85,7 @@ struct Federation {
 impl Settings {
     /// Parses the settings of a store. Fails on any unknown setting.
     fn of(store: &StoreSettings) -> Result<Self, Unread> {
-        let mut settings: Self = serde_json::from_value(store.settings.clone())
+        let mut settings: Self = Self::deserialize(&store.settings)
             .map_err(|error| unsupported(super::not_understood(&error)))?;
         if settings.project.is_empty()
             && let Some(identity) = &settings.auth.workload_identity

@@ -3,12 +3,9 @@
 use std::fmt::Write as _;
 
 use super::{DocumentRestart, DocumentSecret, RestartAction, RestartSummary, StampAction};
-use crate::{
-    report::{
-        Document, Kind,
-        table::{aligned, counted},
-    },
-    restart::results::RestartOutcome,
+use crate::report::{
+    Document, Kind,
+    table::{aligned, counted},
 };
 
 /// Renders the workloads as text. Empty if no rule covers any.

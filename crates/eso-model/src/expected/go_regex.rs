@@ -6,9 +6,12 @@
 
 mod translate;
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use super::letters;
+
+/// The maximum size of a compiled pattern in bytes. A tenant writes the pattern.
+const MAX_SIZE: usize = 1 << 20;
 
 /// The error for a pattern that is not translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +28,10 @@ impl GoRegex {
     /// Translates and compiles a pattern.
     pub fn new(pattern: &str) -> Result<Self, NotTranslated> {
         let translated = translate::translate(pattern)?;
-        let regex = Regex::new(&translated.pattern).map_err(|_| NotTranslated)?;
+        let regex = RegexBuilder::new(&translated.pattern)
+            .size_limit(MAX_SIZE)
+            .build()
+            .map_err(|_| NotTranslated)?;
         Ok(Self {
             regex,
             names: translated.names,
@@ -37,8 +43,31 @@ impl GoRegex {
         self.regex.is_match(text)
     }
 
+    /// The first match.
+    pub(crate) fn find<'t>(&self, text: &'t str) -> Option<regex::Match<'t>> {
+        self.regex.find(text)
+    }
+
+    /// All matches. In both engines, an empty match directly after another match is ignored.
+    pub(crate) fn find_iter<'t>(&self, text: &'t str) -> impl Iterator<Item = regex::Match<'t>> {
+        self.regex.find_iter(text)
+    }
+
     /// Replaces like Go's `ReplaceAllString`: an empty match directly after another match is ignored.
     pub fn replace_all(&self, text: &str, template: &str) -> String {
+        let replaced: Result<String, NotTranslated> = self.try_replace(text, |out, captures| {
+            self.expand(out, template, captures);
+            Ok(())
+        });
+        replaced.unwrap_or_default()
+    }
+
+    /// Replaces each match with what `append` adds to the text, and stops at its first error.
+    pub(crate) fn try_replace<E>(
+        &self,
+        text: &str,
+        mut append: impl FnMut(&mut String, &regex::Captures<'_>) -> Result<(), E>,
+    ) -> Result<String, E> {
         let mut out = String::new();
         let (mut last_end, mut from) = (0, 0);
         while from <= text.len() {
@@ -48,7 +77,7 @@ impl GoRegex {
             let Some(whole) = captures.get(0) else { break };
             out += text.get(last_end..whole.start()).unwrap_or_default();
             if whole.end() > last_end || whole.start() == 0 {
-                self.expand(&mut out, template, &captures);
+                append(&mut out, &captures)?;
             }
             last_end = whole.end();
             let width = text
@@ -58,10 +87,11 @@ impl GoRegex {
             from = whole.end().max(from + width);
         }
         out += text.get(last_end..).unwrap_or_default();
-        out
+        Ok(out)
     }
 
-    fn expand(&self, out: &mut String, template: &str, captures: &regex::Captures<'_>) {
+    /// Appends the template with its groups (`$1`, `${name}`), like Go's `Expand`.
+    pub(crate) fn expand(&self, out: &mut String, template: &str, captures: &regex::Captures<'_>) {
         let mut rest = template;
         while let Some((before, after)) = rest.split_once('$') {
             *out += before;

@@ -26,6 +26,12 @@ impl Spec {
         Self::deserialize(spec)
             .map_err(|error| Unverifiable::new(why::SPEC, format!("spec: {error}")))
     }
+
+    /// Parses the JSON text of `spec`, without a tree in between.
+    pub fn from_json(text: &str) -> Result<Self, Unverifiable> {
+        serde_json::from_str(text)
+            .map_err(|error| Unverifiable::new(why::SPEC, format!("spec: {error}")))
+    }
 }
 
 /// A reference to a store.

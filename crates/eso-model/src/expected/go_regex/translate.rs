@@ -20,9 +20,17 @@ pub(super) struct Translated {
 struct Part {
     /// It may match the empty string. The engines repeat empty matches differently.
     nullable: bool,
+    /// It is an anchor, such as `^`. Its repetitions match what it matches.
+    anchor: bool,
     /// It contains a counted repetition. Go limits the product of nested counts.
     counted: bool,
 }
+
+const ANCHOR: Part = Part {
+    nullable: true,
+    anchor: true,
+    counted: false,
+};
 
 pub(super) fn translate(pattern: &str) -> Result<Translated, NotTranslated> {
     let mut translator = Translator {
@@ -85,7 +93,7 @@ impl Translator<'_> {
     fn sequence(&mut self) -> Result<Part, NotTranslated> {
         let mut whole = Part {
             nullable: true,
-            counted: false,
+            ..Part::default()
         };
         while let Some(c) = self.peek() {
             if matches!(c, '|' | ')') {
@@ -102,10 +110,6 @@ impl Translator<'_> {
     /// Parses one repeatable item; None for a change of flags or an empty quotation.
     fn atom(&mut self) -> Result<Option<Part>, NotTranslated> {
         let some = Part::default();
-        let nothing = Part {
-            nullable: true,
-            ..some
-        };
         if parse_count(self.rest).is_some() {
             return Err(NotTranslated);
         }
@@ -118,7 +122,7 @@ impl Translator<'_> {
             }
             Some(anchor @ ('^' | '$')) => {
                 self.out.push(anchor);
-                Ok(Some(nothing))
+                Ok(Some(ANCHOR))
             }
             Some('\\') => self.escape(),
             Some('*' | '+' | '?') | None => Err(NotTranslated),
@@ -130,10 +134,6 @@ impl Translator<'_> {
     }
 
     fn escape(&mut self) -> Result<Option<Part>, NotTranslated> {
-        let nothing = Part {
-            nullable: true,
-            counted: false,
-        };
         let anchor = match self.peek() {
             Some('A') => r"\A",
             Some('z') => r"\z",
@@ -151,7 +151,7 @@ impl Translator<'_> {
         };
         let _ = self.next();
         self.out.push_str(anchor);
-        Ok(Some(nothing))
+        Ok(Some(ANCHOR))
     }
 
     /// Parses `\Q…\E`. Its last character may be repeated, so only an empty quotation is not an atom.
@@ -261,19 +261,20 @@ impl Translator<'_> {
 
     /// Parses the repetition after an atom.
     fn repeated(&mut self, atom: Part) -> Result<Part, NotTranslated> {
-        let (nullable, counted) = match self.peek() {
+        let (nullable, counted, once) = match self.peek() {
             Some(sign @ ('*' | '+' | '?')) => {
                 let _ = self.next();
                 self.out.push(sign);
-                (sign != '+', false)
+                (sign != '+', false, sign == '?')
             }
             Some('{') => match self.count()? {
-                Some(least) => (least == 0, true),
+                Some(least) => (least == 0, true, false),
                 None => return Ok(atom),
             },
             _ => return Ok(atom),
         };
-        if atom.nullable || (counted && atom.counted) {
+        let repeats_empty_match = atom.nullable && !atom.anchor && !once;
+        if repeats_empty_match || (counted && atom.counted) {
             return Err(NotTranslated);
         }
         if self.take("?") {
@@ -285,7 +286,8 @@ impl Translator<'_> {
             return Err(NotTranslated);
         }
         Ok(Part {
-            nullable,
+            nullable: nullable || atom.nullable,
+            anchor: atom.anchor,
             counted: counted || atom.counted,
         })
     }

@@ -1,15 +1,16 @@
-//! Regular expressions, as far as Go's and Rust's engines agree.
-
-use regex::{Captures, Regex, RegexBuilder};
+//! Regular expressions.
 
 use super::{
     Function,
     Parameter::{Int, Text},
     int, take, text, unsupported,
 };
-use crate::template::{
-    Failure,
-    value::{Heap, List, Of, Value},
+use crate::{
+    expected::GoRegex,
+    template::{
+        Failure,
+        value::{Heap, List, Of, Value},
+    },
 };
 
 const TWO: &[super::Parameter] = &[Text, Text];
@@ -50,133 +51,10 @@ pub(super) const TABLE: &[Function] = &[
     }),
 ];
 
-/// Compiles an expression that has the same meaning in both engines.
-fn compile(heap: &mut Heap, value: &Value) -> Result<Regex, Failure> {
+fn compile(heap: &mut Heap, value: &Value) -> Result<GoRegex, Failure> {
     let pattern = text(value)?.utf8()?;
     heap.step(1 + pattern.len())?;
-    RegexBuilder::new(&translate(pattern)?)
-        .size_limit(1 << 20)
-        .build()
-        .map_err(|_| unknown())
-}
-
-fn unknown() -> Failure {
-    unsupported("this regular expression")
-}
-
-/// Translates a Go expression for Rust, or rejects it.
-fn translate(pattern: &str) -> Result<String, Failure> {
-    if !pattern.is_ascii() {
-        return Err(unknown());
-    }
-    let mut output = String::new();
-    let mut characters = pattern.chars().peekable();
-    let mut in_class = false;
-    let mut quantified = false;
-    while let Some(character) = characters.next() {
-        let was_quantified = std::mem::take(&mut quantified);
-        match character {
-            '\\' => output.push_str(escape(characters.next(), in_class)?),
-            ']' if in_class => {
-                in_class = false;
-                output.push(']');
-            }
-            '[' | '&' | '~' if in_class => return Err(unknown()),
-            '-' if in_class && characters.peek() == Some(&'-') => return Err(unknown()),
-            _ if in_class => output.push(character),
-            '[' => {
-                in_class = true;
-                output.push('[');
-                if characters.next_if_eq(&'^').is_some() {
-                    output.push('^');
-                }
-                if characters.peek() == Some(&']') {
-                    return Err(unknown());
-                }
-            }
-            '*' | '+' | '?' => {
-                if was_quantified {
-                    return Err(unknown());
-                }
-                output.push(character);
-                if characters.next_if_eq(&'?').is_some() {
-                    output.push('?');
-                }
-                quantified = true;
-            }
-            '{' | '}' if was_quantified || character == '}' => return Err(unknown()),
-            '{' => {
-                let rest: String = characters.clone().collect();
-                let length = counted(&rest).ok_or_else(unknown)?;
-                output.push('{');
-                output.extend(characters.by_ref().take(length));
-                quantified = true;
-            }
-            '(' => {
-                output.push('(');
-                if characters.next_if_eq(&'?').is_some() {
-                    // Only non-capturing groups are supported.
-                    if characters.next() != Some(':') {
-                        return Err(unknown());
-                    }
-                    output.push_str("?:");
-                }
-            }
-            character => output.push(character),
-        }
-    }
-    Ok(output)
-}
-
-/// Returns the length of `3}`, `3,}` or `3,5}` if the numbers are small.
-fn counted(text: &str) -> Option<usize> {
-    let (inner, _) = text.split_once('}')?;
-    let (low, high) = inner.split_once(',').unwrap_or((inner, inner));
-    let small = |number: &str| {
-        (1..=2).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    (small(low) && (high.is_empty() || small(high))).then_some(inner.len() + 1)
-}
-
-/// Returns Rust's equivalent of a Go escape. Go's classes are ASCII only.
-fn escape(character: Option<char>, in_class: bool) -> Result<&'static str, Failure> {
-    Ok(match (character.ok_or_else(unknown)?, in_class) {
-        ('d', true) => "0-9",
-        ('d', false) => "[0-9]",
-        ('D', false) => "[^0-9]",
-        ('w', true) => "0-9A-Za-z_",
-        ('w', false) => "[0-9A-Za-z_]",
-        ('W', false) => "[^0-9A-Za-z_]",
-        ('s', true) => r"\t\n\x0C\r ",
-        ('s', false) => r"[\t\n\x0C\r ]",
-        ('S', false) => r"[^\t\n\x0C\r ]",
-        ('b', false) => r"(?-u:\b)",
-        ('A', false) => r"\A",
-        ('z', false) => r"\z",
-        ('n', _) => r"\n",
-        ('t', _) => r"\t",
-        ('r', _) => r"\r",
-        ('.', _) => r"\.",
-        ('+', _) => r"\+",
-        ('*', _) => r"\*",
-        ('?', _) => r"\?",
-        ('(', _) => r"\(",
-        (')', _) => r"\)",
-        ('|', _) => r"\|",
-        ('[', _) => r"\[",
-        (']', _) => r"\]",
-        ('{', _) => r"\{",
-        ('}', _) => r"\}",
-        ('^', _) => r"\^",
-        ('$', _) => r"\$",
-        ('\\', _) => r"\\",
-        ('-', _) => r"\-",
-        ('/', _) => r"/",
-        ('"', _) => "\"",
-        (':', _) => ":",
-        ('@', _) => "@",
-        _ => return Err(unknown()),
-    })
+    GoRegex::new(pattern).map_err(|_| unsupported("this regular expression"))
 }
 
 fn matches(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
@@ -221,60 +99,17 @@ fn replace(heap: &mut Heap, arguments: Vec<Value>, literal: bool) -> Result<Valu
     let [pattern, value, by] = take(arguments)?;
     let pattern = compile(heap, &pattern)?;
     let (value, by) = (text(&value)?.utf8()?, text(&by)?.utf8()?);
-    let mut output = String::new();
-    let mut end = 0;
-    for captures in pattern.captures_iter(value) {
-        let Some(whole) = captures.get(0) else {
-            continue;
-        };
+    let output = pattern.try_replace(value, |output, captures| {
         heap.step(1)?;
-        output.push_str(value.get(end..whole.start()).unwrap_or_default());
         let before = output.len();
         if literal {
             output.push_str(by);
         } else {
-            expand(&captures, by, &mut output)?;
+            pattern.expand(output, by, captures);
         }
-        heap.consume_bytes(output.len() - before)?;
-        end = whole.end();
-    }
-    output.push_str(value.get(end..).unwrap_or_default());
+        heap.consume_bytes(output.len() - before)
+    })?;
     heap.text(output.into_bytes())
-}
-
-/// Expands `$1` and `${1}`. A name consists of as many letters, digits and underscores as possible.
-fn expand(captures: &Captures<'_>, by: &str, output: &mut String) -> Result<(), Failure> {
-    let mut rest = by;
-    while let Some((before, after)) = rest.split_once('$') {
-        output.push_str(before);
-        if let Some(after) = after.strip_prefix('$') {
-            output.push('$');
-            rest = after;
-            continue;
-        }
-        let braced = after.strip_prefix('{');
-        let named = braced.unwrap_or(after);
-        let end = named
-            .find(|character: char| !(character.is_alphanumeric() || character == '_'))
-            .unwrap_or(named.len());
-        let (name, after) = named.split_at(end);
-        let after = match braced {
-            Some(_) => after.strip_prefix('}'),
-            None => Some(after),
-        };
-        let (Some(after), true, true) = (after, !name.is_empty(), name.is_ascii()) else {
-            return Err(unsupported("this replacement"));
-        };
-        if let Ok(index) = name.parse::<usize>() {
-            if name.len() > 1 && name.starts_with('0') {
-                return Err(unsupported("this replacement"));
-            }
-            output.push_str(captures.get(index).map_or("", |group| group.as_str()));
-        }
-        rest = after;
-    }
-    output.push_str(rest);
-    Ok(())
 }
 
 fn split(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
