@@ -1,5 +1,7 @@
 //! The exit codes and their precedence.
 
+pub mod decide;
+
 use std::process::ExitCode;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

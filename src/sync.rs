@@ -3,6 +3,7 @@
 //! One loop owns all state and waits for the next event: a patch response, an object, a timer, a stop. It has no tasks and no
 //! locks. Decisions are pure (`proof`) or without I/O (`lane`, `track`).
 
+mod annotate;
 mod lane;
 mod proof;
 mod track;
@@ -10,7 +11,7 @@ mod watch;
 
 use std::time::Duration;
 
-use cluster::{ApiError, Cluster, ErrorKind, wire::Event};
+use cluster::{ApiError, Cluster, wire::Event};
 use eso_model::{self, Id};
 use futures::{
     FutureExt as _, Stream, StreamExt as _,
@@ -18,10 +19,10 @@ use futures::{
     stream::{self, FuturesUnordered},
 };
 use pace::Clock;
-use serde_json::json;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use self::{
+    annotate::PatchFailure,
     lane::Lanes,
     track::{Effect, MemberAt, Tracker},
     watch::Sighting,
@@ -29,7 +30,7 @@ use self::{
 use crate::{
     discover::{Api, WatchFrom},
     outcome::{ItemResult, Outcome},
-    plan::{Item, Plan, Step, StepAt, StepTarget},
+    plan::{Item, Plan, StepAt},
     policy::{FailureLimit, Policy},
     reason::Reason,
     results::Results,
@@ -39,13 +40,6 @@ use crate::{
 
 /// Concurrent patches. Each needs a connection, and the rate of the API server limits them too.
 const PATCHES: usize = 10;
-
-/// The first backoff of a patch if the API server is unreachable. It doubles with each retry.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-
-/// The maximum backoff. Retries end at the item's timeout. Before each retry the object is read, in case the last patch
-/// succeeded.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A share of failures stops a run only after this number of attempts.
 const ENOUGH: usize = 10;
@@ -69,14 +63,6 @@ pub struct Job<'a> {
 enum Done {
     Patched(StepAt, Result<Observed, PatchFailure>),
     Checked(MemberAt, Result<Observed, ApiError>),
-}
-
-/// The error of a patch.
-#[derive(Debug)]
-struct PatchFailure {
-    reason: Reason,
-    message: String,
-    denied: bool,
 }
 
 struct Engine<'a> {
@@ -201,7 +187,9 @@ impl Engine<'_> {
             };
             self.has_permit = false;
             let value = self.tracker.start(at);
-            self.operations.push(patch(self.job, at, value).boxed());
+            let (job, step) = (self.job, &self.job.plan.steps[at]);
+            let patch = async move { Done::Patched(at, annotate::patch(job, step, value).await) };
+            self.operations.push(patch.boxed());
         }
         None
     }
@@ -335,88 +323,6 @@ impl Engine<'_> {
         if !cut {
             self.results.stopped = None;
         }
-    }
-}
-
-/// Writes the annotation of a step. After a lost response the object is read before a retry.
-async fn patch(job: &Job<'_>, at: StepAt, value: String) -> Done {
-    let Annotated { path, key, uid } = annotated(job, &job.plan.steps[at]);
-    let body = json!({"metadata": {"uid": uid, "annotations": {key: value}}});
-    let give_up = Instant::now() + job.policy.sync.timeout;
-    let mut pause = FIRST_PAUSE;
-    let outcome = loop {
-        let error = match job.cluster.patch_paced::<Observed>(&path, &body).await {
-            Ok(object) => break Ok(object),
-            Err(error) => error,
-        };
-        let now = job.cluster.get::<Observed>(&path).await;
-        if let Ok(object) = &now
-            && has_annotation(object, uid, key, &value)
-        {
-            break now.map_err(|error| refusal(&error, None, uid));
-        }
-        let other = now.as_ref().is_ok_and(|object| object.metadata.uid != uid);
-        let may_pass = matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Conflict) && !other;
-        if !may_pass || Instant::now() + pause >= give_up {
-            break Err(refusal(&error, now.as_ref().ok(), uid));
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    };
-    Done::Patched(at, outcome)
-}
-
-/// The object and the annotation key that a step patches.
-struct Annotated<'a> {
-    path: String,
-    key: &'a str,
-    uid: &'a str,
-}
-
-fn annotated<'a>(job: &Job<'a>, step: &'a Step) -> Annotated<'a> {
-    match &step.target {
-        StepTarget::ExternalSecret(member) => {
-            let item = &job.plan.items[*member];
-            Annotated {
-                path: path_of(job, &item.id),
-                key: &job.policy.sync.annotation,
-                uid: &item.uid,
-            }
-        }
-        StepTarget::Parent { name, uid } => Annotated {
-            path: format!("{}/{name}", job.api.path(None, "clusterexternalsecrets")),
-            key: eso_model::PARENT_FORCE_SYNC,
-            uid,
-        },
-    }
-}
-
-/// True if it is the planned object, with our annotation.
-fn has_annotation(object: &Observed, uid: &str, key: &str, value: &str) -> bool {
-    object.metadata.uid == uid
-        && object
-            .metadata
-            .annotations
-            .get(key)
-            .is_some_and(|present| present == value)
-}
-
-/// Converts the error of a patch, given the current object.
-fn refusal(error: &ApiError, now: Option<&Observed>, uid: &str) -> PatchFailure {
-    let other = now.is_some_and(|object| object.metadata.uid != uid);
-    let reason = if error.kind == ErrorKind::NotFound {
-        Reason::Deleted
-    } else if other {
-        Reason::Replaced
-    } else if error.kind == ErrorKind::Unavailable {
-        Reason::ApiUnavailable
-    } else {
-        Reason::Refused
-    };
-    PatchFailure {
-        reason,
-        message: error.to_string(),
-        denied: error.kind == ErrorKind::Denied,
     }
 }
 

@@ -4,11 +4,12 @@ use crate::{
     asked::{Asked, Named, reading},
     cli::DriftArgs,
     exit::Exit,
+    exit::decide::{Tells, exit_of},
     failure::Failure,
     output::print_as,
     policy::Ceilings,
     report::{Document, Kind, text},
-    results::{Results, Tells, exit_of},
+    results::Results,
     run::{Context, read_and_plan},
     session::Session,
 };

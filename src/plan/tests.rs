@@ -584,9 +584,10 @@ mod drifted {
     use super::*;
     use crate::{
         exit::Exit,
+        exit::decide::{Tells, exit_of},
         finding::{Finding, Verdict},
         policy::{OnStillStale, OnUnverifiable},
-        results::{Results, Tells, exit_of},
+        results::Results,
     };
 
     fn found(verdict: Verdict, beyond_sync: Option<Reason>) -> Finding {

@@ -8,6 +8,7 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::{
+    exit::decide::{Tells, exit_of},
     index::{Place as _, Table},
     inventory::{Ready, Target},
     plan::{ItemAt, LimitExceeded, Step, StepTarget},
@@ -17,7 +18,6 @@ use crate::{
         plan::RestartPlan,
         results::{RestartOutcome, RestartResult, RestartResults},
     },
-    results::{Tells, exit_of},
     workload::WorkloadId,
 };
 

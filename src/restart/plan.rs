@@ -6,7 +6,7 @@ use super::{
     decide::{Action, Context, Decision, Write, decide, evaluate, guard},
     stamp::Stamp,
     subject::Subject,
-    waves::{RestartAt, Wave, waves},
+    waves::{Due, RestartAt, Wave, waves},
 };
 use crate::{
     index::Table,
@@ -240,17 +240,17 @@ fn leave_all_but(steps: &mut Table<RestartAt, Step>, foreseen: &BTreeSet<&Worklo
 
 /// Groups the restarts into waves.
 fn order(plan: &mut RestartPlan, policy: &Policy) {
-    let mut restarts: Vec<(RestartAt, &Step)> = plan
+    let restarts = plan
         .steps
         .entries()
         .filter(|(_, step)| step.decision.action != Action::Leave)
+        .map(|(at, step)| Due {
+            at,
+            rule: step.rule,
+            first: step.first,
+        })
         .collect();
-    restarts.sort_by_key(|(_, step)| !step.first);
-    let restarts: Vec<(RestartAt, usize)> = restarts
-        .into_iter()
-        .map(|(at, step)| (at, step.rule))
-        .collect();
-    plan.waves = waves(&policy.restart, &restarts);
+    plan.waves = waves(&policy.restart, restarts);
     for step in &mut plan.steps {
         step.wave = None;
     }

@@ -17,14 +17,25 @@ pub struct Wave {
     pub members: Vec<RestartAt>,
 }
 
-/// Returns the waves of these steps, each given by its index and its rule.
-pub fn waves(rules: &[RestartRule], steps: &[(RestartAt, usize)]) -> Vec<Wave> {
+/// A step that restarts a workload.
+#[derive(Clone, Copy, Debug)]
+pub struct Due {
+    pub at: RestartAt,
+    /// The index of the rule.
+    pub rule: usize,
+    /// True if it goes before the others of its rule.
+    pub first: bool,
+}
+
+/// Returns the waves of these steps.
+pub fn waves(rules: &[RestartRule], mut steps: Vec<Due>) -> Vec<Wave> {
+    steps.sort_by_key(|step| !step.first);
     let mut waves = Vec::new();
     for (rule, settings) in rules.iter().enumerate() {
         let members: Vec<RestartAt> = steps
             .iter()
-            .filter(|(_, of)| *of == rule)
-            .map(|(step, _)| *step)
+            .filter(|step| step.rule == rule)
+            .map(|step| step.at)
             .collect();
         let Some((first, others)) = members.split_first() else {
             continue;
@@ -51,11 +62,12 @@ mod tests {
 
     /// Returns the waves of steps given by index and rule.
     fn waves_of(rules: &[RestartRule], steps: &[(usize, usize)]) -> Vec<Wave> {
-        let steps: Vec<_> = steps
-            .iter()
-            .map(|&(place, rule)| (RestartAt::at(place), rule))
-            .collect();
-        waves(rules, &steps)
+        let due = |&(place, rule): &(usize, usize)| Due {
+            at: RestartAt::at(place),
+            rule,
+            first: false,
+        };
+        waves(rules, steps.iter().map(due).collect())
     }
 
     fn places(members: &[RestartAt]) -> Vec<usize> {
