@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use crate::{
     policy::Capability,
     rbac::provider::Side,
+    report::format::Output,
     telemetry::{Color, LogFormat},
 };
 
@@ -427,17 +428,6 @@ pub struct FormArgs {
     /// Output format
     #[arg(long, short = 'o', value_enum, default_value = "table")]
     pub output: Output,
-}
-
-/// The output formats of plans and reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// Table, details and totals
-    Table,
-    /// JSON
-    Json,
-    /// YAML
-    Yaml,
 }
 
 /// The output formats of `status`.

@@ -4,7 +4,12 @@ use std::io::{self, Write as _};
 
 use serde::Serialize;
 
-use crate::{cli::Output, exit::Exit, failure::Failure, report::API_VERSION, session::Session};
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    report::{API_VERSION, format::Output},
+    session::Session,
+};
 
 /// The file from which the kubelet reads the termination message.
 const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -31,24 +36,12 @@ pub fn print_as<T: Serialize>(
     document: &T,
     text: impl FnOnce(&T) -> String,
 ) -> Result<(), Failure> {
-    let rendered = match output {
-        Output::Table => text(document),
-        Output::Json => serde_json::to_string_pretty(document)
-            .map(|json| json + "\n")
-            .map_err(|error| unprintable(&error.to_string()))?,
-        Output::Yaml => {
-            serde_saphyr::to_string(document).map_err(|error| unprintable(&error.to_string()))?
-        }
-    };
-    print(&rendered)
-}
-
-fn unprintable(why: &str) -> Failure {
-    Failure {
+    let rendered = output.render(document, text).map_err(|why| Failure {
         exit: Exit::Failed,
         message: format!("cannot print the {API_VERSION} document: {why}"),
         hint: None,
-    }
+    })?;
+    print(&rendered)
 }
 
 /// Writes the summary that `kubectl describe pod` shows. Does nothing outside of a container.

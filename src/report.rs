@@ -2,6 +2,7 @@
 
 mod chain;
 mod drift;
+pub mod format;
 mod price;
 mod restarts;
 mod table;

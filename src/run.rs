@@ -16,7 +16,6 @@ use eso_model::Id;
 use crate::{
     announce::{EventData, announce, announce_on_pod},
     asked::Named,
-    cli::Output,
     discover::{Discovered, discover},
     drift::check::Check,
     exit::Exit,
@@ -31,7 +30,7 @@ use crate::{
     progress::Progress,
     reason::Reason,
     remedy::Remedy,
-    report::{self, Document, Heading, Kind, text, took},
+    report::{self, Document, Heading, Kind, format::Output, text, took},
     restart::{
         Restarts, Synced,
         results::{RestartOutcome, RestartResult, RestartResults},

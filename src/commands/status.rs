@@ -2,14 +2,14 @@
 
 use crate::{
     asked::{Asked, Flags, Named, without_drift},
-    cli::{Output, StatusArgs, StatusOutput},
+    cli::{StatusArgs, StatusOutput},
     exit::Exit,
     exit::decide::{Tells, exit_of},
     failure::Failure,
     lock_namespace::LockNamespace,
     output::{print, print_as},
     policy::Ceilings,
-    report::{Document, Kind, text},
+    report::{Document, Kind, format::Output, text},
     restart::workloads::Options,
     results::Results,
     run::{Context, read_and_plan},
