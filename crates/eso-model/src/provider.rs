@@ -65,6 +65,7 @@ pub enum Identity {
 
 /// How the operator turns the answers of a provider into data.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "they are columns of a table")]
 pub struct Rules {
     pub payload: Payload,
     pub property: Property,
@@ -200,163 +201,14 @@ impl ProviderKind {
     /// The table. The rules of the operator come from its source at v0.20.4, prices and quotas from the providers' public pages.
     pub fn facts(&self) -> Facts {
         match self {
-            Self::ParameterStore => Facts {
-                price: None,
-                permission: "ssm:GetParameters",
-                reads_keys_once: false,
-                rules: Rules {
-                    absence: Absence::UnknownForMetadata,
-                    search: Search::NameElseAnyTags,
-                    ..AWS_RULES
-                },
-                ..aws()
-            },
-            Self::SecretsManager => aws(),
-            Self::AzureKeyVault => Facts {
-                name: "azurekv".into(),
-                alias: Some("azure"),
-                feature: Some("azure"),
-                rate: Some(20.0),
-                price: Some(0.03),
-                quota: |settings| vec![at(settings, "/vaultUrl")],
-                identity: Identity::NamedOrOperator(azure_identity),
-                permission: "Key Vault Secrets User",
-                reads_keys_once: false,
-                rules: Rules {
-                    payload: Payload::Bytes,
-                    property: Property::PathThenEscaped,
-                    metadata: Metadata::IncompleteTags,
-                    absence: Absence::Recognised,
-                    recognises_absent_search: false,
-                    search: Search::NameAndTags,
-                    converts_found_keys: false,
-                    empty_is_missing: false,
-                    keys_have_kinds: true,
-                },
-            },
-            Self::Fake => Facts {
-                name: "fake".into(),
-                alias: None,
-                feature: None,
-                rate: None,
-                price: None,
-                quota: |_| Vec::new(),
-                identity: Identity::NotNeeded,
-                permission: "",
-                reads_keys_once: false,
-                rules: Rules {
-                    payload: Payload::Bytes,
-                    property: Property::PathOrAbsent,
-                    metadata: Metadata::Ignored,
-                    absence: Absence::Recognised,
-                    recognises_absent_search: false,
-                    search: Search::Name,
-                    converts_found_keys: true,
-                    empty_is_missing: false,
-                    keys_have_kinds: false,
-                },
-            },
-            Self::GcpSecretManager => Facts {
-                name: "gcpsm".into(),
-                alias: Some("gcp"),
-                feature: Some("gcp"),
-                rate: Some(10.0),
-                price: Some(0.03),
-                quota: |settings| vec![at(settings, "/projectID"), at(settings, "/location")],
-                identity: Identity::NamedOrOperator(|settings| {
-                    names_any(
-                        settings,
-                        &[
-                            "/auth/secretRef",
-                            "/auth/workloadIdentity/serviceAccountRef",
-                            "/auth/workloadIdentityFederation",
-                        ],
-                    )
-                }),
-                permission: "secretmanager.versions.access",
-                reads_keys_once: false,
-                rules: Rules {
-                    payload: Payload::Bytes,
-                    property: Property::EscapedThenPathOfJson,
-                    metadata: Metadata::LabelsAndAnnotations,
-                    absence: Absence::Recognised,
-                    recognises_absent_search: false,
-                    search: Search::NameElseTags,
-                    converts_found_keys: true,
-                    empty_is_missing: true,
-                    keys_have_kinds: false,
-                },
-            },
-            Self::Kubernetes => Facts {
-                name: "kubernetes".into(),
-                alias: None,
-                feature: None,
-                rate: None,
-                price: None,
-                quota: |settings| vec![at(settings, "/server/url")],
-                identity: Identity::ServiceAccount,
-                permission: "get secrets",
-                reads_keys_once: false,
-                rules: Rules {
-                    payload: Payload::Keys,
-                    property: Property::EscapedThenPath,
-                    metadata: Metadata::LabelsAndAnnotations,
-                    absence: Absence::ErrorForKeys,
-                    recognises_absent_search: false,
-                    search: Search::TagsElseName,
-                    converts_found_keys: true,
-                    empty_is_missing: false,
-                    keys_have_kinds: false,
-                },
-            },
-            Self::Vault => Facts {
-                name: "vault".into(),
-                alias: None,
-                feature: Some("vault"),
-                rate: Some(50.0),
-                price: None,
-                quota: |settings| vec![at(settings, "/server")],
-                identity: Identity::NamedOrOperator(vault_identity),
-                permission: "the capability read",
-                reads_keys_once: false,
-                rules: Rules {
-                    payload: Payload::Json,
-                    property: Property::MemberThenPath,
-                    metadata: Metadata::IncompleteTags,
-                    absence: Absence::ErrorForMetadata,
-                    recognises_absent_search: true,
-                    search: Search::NameElseTagsOrAll,
-                    converts_found_keys: false,
-                    empty_is_missing: false,
-                    keys_have_kinds: false,
-                },
-            },
-            Self::Other(name) => Facts {
-                name: name.clone().into(),
-                alias: None,
-                feature: None,
-                rate: None,
-                price: None,
-                // Most providers have one of these.
-                quota: |settings| {
-                    let host = at(settings, "/url").split('/').nth(2);
-                    vec![at(settings, "/server"), host.unwrap_or_default()]
-                },
-                identity: Identity::Unknown,
-                permission: "",
-                reads_keys_once: false,
-                rules: Rules {
-                    payload: Payload::Unknown,
-                    property: Property::PathOrAbsent,
-                    metadata: Metadata::Ignored,
-                    absence: Absence::Recognised,
-                    recognises_absent_search: false,
-                    search: Search::Unknown,
-                    converts_found_keys: false,
-                    empty_is_missing: false,
-                    keys_have_kinds: false,
-                },
-            },
+            Self::ParameterStore => parameter_store(),
+            Self::SecretsManager => secrets_manager(),
+            Self::AzureKeyVault => azure_key_vault(),
+            Self::Fake => fake(),
+            Self::GcpSecretManager => gcp_secret_manager(),
+            Self::Kubernetes => kubernetes(),
+            Self::Vault => vault(),
+            Self::Other(name) => other(name),
         }
     }
 }
@@ -379,7 +231,21 @@ const AWS_RULES: Rules = Rules {
     keys_have_kinds: false,
 };
 
-fn aws() -> Facts {
+fn parameter_store() -> Facts {
+    Facts {
+        price: None,
+        permission: "ssm:GetParameters",
+        reads_keys_once: false,
+        rules: Rules {
+            absence: Absence::UnknownForMetadata,
+            search: Search::NameElseAnyTags,
+            ..AWS_RULES
+        },
+        ..secrets_manager()
+    }
+}
+
+fn secrets_manager() -> Facts {
     Facts {
         name: "aws".into(),
         alias: None,
@@ -404,6 +270,169 @@ fn aws() -> Facts {
         permission: "secretsmanager:GetSecretValue",
         reads_keys_once: true,
         rules: AWS_RULES,
+    }
+}
+
+fn azure_key_vault() -> Facts {
+    Facts {
+        name: "azurekv".into(),
+        alias: Some("azure"),
+        feature: Some("azure"),
+        rate: Some(20.0),
+        price: Some(0.03),
+        quota: |settings| vec![at(settings, "/vaultUrl")],
+        identity: Identity::NamedOrOperator(azure_identity),
+        permission: "Key Vault Secrets User",
+        reads_keys_once: false,
+        rules: Rules {
+            payload: Payload::Bytes,
+            property: Property::PathThenEscaped,
+            metadata: Metadata::IncompleteTags,
+            absence: Absence::Recognised,
+            recognises_absent_search: false,
+            search: Search::NameAndTags,
+            converts_found_keys: false,
+            empty_is_missing: false,
+            keys_have_kinds: true,
+        },
+    }
+}
+
+fn fake() -> Facts {
+    Facts {
+        name: "fake".into(),
+        alias: None,
+        feature: None,
+        rate: None,
+        price: None,
+        quota: |_| Vec::new(),
+        identity: Identity::NotNeeded,
+        permission: "",
+        reads_keys_once: false,
+        rules: Rules {
+            payload: Payload::Bytes,
+            property: Property::PathOrAbsent,
+            metadata: Metadata::Ignored,
+            absence: Absence::Recognised,
+            recognises_absent_search: false,
+            search: Search::Name,
+            converts_found_keys: true,
+            empty_is_missing: false,
+            keys_have_kinds: false,
+        },
+    }
+}
+
+fn gcp_secret_manager() -> Facts {
+    Facts {
+        name: "gcpsm".into(),
+        alias: Some("gcp"),
+        feature: Some("gcp"),
+        rate: Some(10.0),
+        price: Some(0.03),
+        quota: |settings| vec![at(settings, "/projectID"), at(settings, "/location")],
+        identity: Identity::NamedOrOperator(|settings| {
+            names_any(
+                settings,
+                &[
+                    "/auth/secretRef",
+                    "/auth/workloadIdentity/serviceAccountRef",
+                    "/auth/workloadIdentityFederation",
+                ],
+            )
+        }),
+        permission: "secretmanager.versions.access",
+        reads_keys_once: false,
+        rules: Rules {
+            payload: Payload::Bytes,
+            property: Property::EscapedThenPathOfJson,
+            metadata: Metadata::LabelsAndAnnotations,
+            absence: Absence::Recognised,
+            recognises_absent_search: false,
+            search: Search::NameElseTags,
+            converts_found_keys: true,
+            empty_is_missing: true,
+            keys_have_kinds: false,
+        },
+    }
+}
+
+fn kubernetes() -> Facts {
+    Facts {
+        name: "kubernetes".into(),
+        alias: None,
+        feature: None,
+        rate: None,
+        price: None,
+        quota: |settings| vec![at(settings, "/server/url")],
+        identity: Identity::ServiceAccount,
+        permission: "get secrets",
+        reads_keys_once: false,
+        rules: Rules {
+            payload: Payload::Keys,
+            property: Property::EscapedThenPath,
+            metadata: Metadata::LabelsAndAnnotations,
+            absence: Absence::ErrorForKeys,
+            recognises_absent_search: false,
+            search: Search::TagsElseName,
+            converts_found_keys: true,
+            empty_is_missing: false,
+            keys_have_kinds: false,
+        },
+    }
+}
+
+fn vault() -> Facts {
+    Facts {
+        name: "vault".into(),
+        alias: None,
+        feature: Some("vault"),
+        rate: Some(50.0),
+        price: None,
+        quota: |settings| vec![at(settings, "/server")],
+        identity: Identity::NamedOrOperator(vault_identity),
+        permission: "the capability read",
+        reads_keys_once: false,
+        rules: Rules {
+            payload: Payload::Json,
+            property: Property::MemberThenPath,
+            metadata: Metadata::IncompleteTags,
+            absence: Absence::ErrorForMetadata,
+            recognises_absent_search: true,
+            search: Search::NameElseTagsOrAll,
+            converts_found_keys: false,
+            empty_is_missing: false,
+            keys_have_kinds: false,
+        },
+    }
+}
+
+fn other(name: &str) -> Facts {
+    Facts {
+        name: name.to_owned().into(),
+        alias: None,
+        feature: None,
+        rate: None,
+        price: None,
+        // Most providers have one of these.
+        quota: |settings| {
+            let host = at(settings, "/url").split('/').nth(2);
+            vec![at(settings, "/server"), host.unwrap_or_default()]
+        },
+        identity: Identity::Unknown,
+        permission: "",
+        reads_keys_once: false,
+        rules: Rules {
+            payload: Payload::Unknown,
+            property: Property::PathOrAbsent,
+            metadata: Metadata::Ignored,
+            absence: Absence::Recognised,
+            recognises_absent_search: false,
+            search: Search::Unknown,
+            converts_found_keys: false,
+            empty_is_missing: false,
+            keys_have_kinds: false,
+        },
     }
 }
 
@@ -526,9 +555,10 @@ mod tests {
     #[test]
     fn every_row_is_found_by_its_name_and_alias() {
         for kind in ProviderKind::KNOWN {
-            let service = match kind {
-                ProviderKind::ParameterStore => json!({"service": "ParameterStore"}),
-                _ => json!({}),
+            let service = if kind == ProviderKind::ParameterStore {
+                json!({"service": "ParameterStore"})
+            } else {
+                json!({})
             };
             let facts = kind.facts();
             assert_eq!(ProviderKind::of(&facts.name, &service), kind);
