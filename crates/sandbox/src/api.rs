@@ -115,12 +115,6 @@ impl Api {
     }
 
     fn non_resource(&self, call: &Call) -> Response<Body> {
-        if let Some(review) = discovery::review(call, &self.faults) {
-            return review.map_or_else(
-                |failure| failure_response(&failure),
-                |review| json(201, &review),
-            );
-        }
         match discovery::answer(&self.store, &call.path) {
             Some(found) => json(200, &found),
             None => plain(404, "404 page not found\n"),

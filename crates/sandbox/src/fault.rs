@@ -29,7 +29,7 @@ pub struct Fault {
 pub(super) enum Effect {
     /// Return this status without executing the request.
     Answer { code: u16, retry_after: Option<u32> },
-    /// Return 403 Forbidden, in access reviews too.
+    /// Return 403 Forbidden.
     Forbid,
     /// Wait before executing the request.
     Delay(Duration),
@@ -68,7 +68,7 @@ impl Fault {
         })
     }
 
-    /// Returns `403 Forbidden`, in access reviews too.
+    /// Returns `403 Forbidden`.
     pub fn forbidden() -> Self {
         Self::new(Effect::Forbid)
     }
@@ -136,16 +136,14 @@ impl Fault {
             .as_deref()
             .is_none_or(|pattern| matches_pattern(pattern, &call.path));
         let narrowed = self.verb.is_some() || self.resource.is_some() || self.namespace.is_some();
-        path && target.map_or(!narrowed, |target| {
-            self.covers(target.verb.as_str(), &plural(target), target.namespace)
-        })
-    }
-
-    fn covers(&self, verb: &str, resource: &str, namespace: &str) -> bool {
         let is = |wanted: &Option<String>, found: &str| {
             wanted.as_deref().is_none_or(|wanted| wanted == found)
         };
-        is(&self.verb, verb) && is(&self.resource, resource) && is(&self.namespace, namespace)
+        path && target.map_or(!narrowed, |target| {
+            is(&self.verb, target.verb.as_str())
+                && is(&self.resource, &plural(target))
+                && is(&self.namespace, target.namespace)
+        })
     }
 }
 
@@ -209,16 +207,6 @@ impl Faults {
             }
         }
         effects
-    }
-
-    /// True if an access review must return "not allowed".
-    pub(super) fn forbids(&self, verb: &str, resource: &str, namespace: &str) -> bool {
-        let faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        faults.iter().any(|fault| {
-            fault.effect == Effect::Forbid
-                && fault.path.is_none()
-                && fault.covers(verb, resource, namespace)
-        })
     }
 }
 

@@ -14,8 +14,6 @@ pub(super) struct Resource {
     /// The plural name, as in paths.
     pub(super) plural: &'static str,
     pub(super) kind: &'static str,
-    /// Short names, as in the discovery API.
-    pub(super) short: &'static [&'static str],
     pub(super) namespaced: bool,
     /// True if `/status` is a subresource. Then a write of the object ignores its status, and a write to `/status`
     /// changes only the status.
@@ -54,16 +52,11 @@ impl Action {
 }
 
 /// A namespaced kind of the core group, without status.
-const fn core(
-    plural: &'static str,
-    kind: &'static str,
-    short: &'static [&'static str],
-) -> Resource {
+const fn core(plural: &'static str, kind: &'static str) -> Resource {
     Resource {
         group: "",
         plural,
         kind,
-        short,
         namespaced: true,
         status: false,
         generation: false,
@@ -72,17 +65,12 @@ const fn core(
 }
 
 /// A kind with status and generation, whose controller reports the observed generation.
-const fn controlled(
-    group: &'static str,
-    plural: &'static str,
-    kind: &'static str,
-    short: &'static [&'static str],
-) -> Resource {
+const fn controlled(group: &'static str, plural: &'static str, kind: &'static str) -> Resource {
     Resource {
         group,
         status: true,
         generation: true,
-        ..core(plural, kind, short)
+        ..core(plural, kind)
     }
 }
 
@@ -95,57 +83,41 @@ const fn cluster_wide(resource: Resource) -> Resource {
 
 /// All served resources.
 pub(super) static RESOURCES: [Resource; 20] = [
-    controlled(ESO, "externalsecrets", "ExternalSecret", &["es"]),
-    controlled(ESO, "secretstores", "SecretStore", &["ss"]),
-    cluster_wide(controlled(
-        ESO,
-        "clustersecretstores",
-        "ClusterSecretStore",
-        &["css"],
-    )),
+    controlled(ESO, "externalsecrets", "ExternalSecret"),
+    controlled(ESO, "secretstores", "SecretStore"),
+    cluster_wide(controlled(ESO, "clustersecretstores", "ClusterSecretStore")),
     cluster_wide(controlled(
         ESO,
         "clusterexternalsecrets",
         "ClusterExternalSecret",
-        &["ces"],
     )),
-    core("secrets", "Secret", &[]),
-    core("configmaps", "ConfigMap", &["cm"]),
-    core("events", "Event", &["ev"]),
+    core("secrets", "Secret"),
+    core("configmaps", "ConfigMap"),
+    core("events", "Event"),
     Resource {
         action: Some(Action::Token),
-        ..core("serviceaccounts", "ServiceAccount", &["sa"])
+        ..core("serviceaccounts", "ServiceAccount")
     },
     Resource {
         status: true,
         action: Some(Action::Eviction),
-        ..core("pods", "Pod", &["po"])
+        ..core("pods", "Pod")
     },
-    cluster_wide(core("namespaces", "Namespace", &["ns"])),
-    controlled(
-        "",
-        "replicationcontrollers",
-        "ReplicationController",
-        &["rc"],
-    ),
-    controlled("apps", "deployments", "Deployment", &["deploy"]),
-    controlled("apps", "replicasets", "ReplicaSet", &["rs"]),
-    controlled("apps", "statefulsets", "StatefulSet", &["sts"]),
-    controlled("apps", "daemonsets", "DaemonSet", &["ds"]),
+    cluster_wide(core("namespaces", "Namespace")),
+    controlled("", "replicationcontrollers", "ReplicationController"),
+    controlled("apps", "deployments", "Deployment"),
+    controlled("apps", "replicasets", "ReplicaSet"),
+    controlled("apps", "statefulsets", "StatefulSet"),
+    controlled("apps", "daemonsets", "DaemonSet"),
     Resource {
         group: "apps",
-        ..core("controllerrevisions", "ControllerRevision", &[])
+        ..core("controllerrevisions", "ControllerRevision")
     },
-    controlled(
-        "policy",
-        "poddisruptionbudgets",
-        "PodDisruptionBudget",
-        &["pdb"],
-    ),
-    controlled(ARGO, "rollouts", "Rollout", &["ro"]),
+    controlled("policy", "poddisruptionbudgets", "PodDisruptionBudget"),
+    controlled(ARGO, "rollouts", "Rollout"),
     Resource {
         group: "coordination.k8s.io",
-        ..core("leases", "Lease", &[])
+        ..core("leases", "Lease")
     },
     Resource {
         group: "apiextensions.k8s.io",
@@ -153,7 +125,6 @@ pub(super) static RESOURCES: [Resource; 20] = [
         ..cluster_wide(core(
             "customresourcedefinitions",
             "CustomResourceDefinition",
-            &["crd", "crds"],
         ))
     },
 ];

@@ -10,25 +10,12 @@ use super::support::{
 };
 
 #[tokio::test]
-async fn discovery_lists_served_resources() {
+async fn discovery_reports_served_groups_and_versions() {
     let sandbox = without_operator().await;
-    assert_eq!(get(&sandbox, "/version").await["major"], "1");
     let group = get(&sandbox, "/apis/external-secrets.io").await;
     assert_eq!(group["preferredVersion"]["version"], "v1");
-    let resources = get(&sandbox, "/apis/external-secrets.io/v1").await;
-    let listed = resources["resources"].as_array().unwrap();
-    let of = |name: &str| {
-        listed
-            .iter()
-            .find(|resource| resource["name"] == name)
-            .cloned()
-    };
-    assert_eq!(of("externalsecrets").unwrap()["namespaced"], true);
-    assert_eq!(of("clusterexternalsecrets").unwrap()["namespaced"], false);
-    assert_eq!(
-        of("externalsecrets/status").unwrap()["kind"],
-        "ExternalSecret"
-    );
+    let path = "/apis/external-secrets.io/v1";
+    assert_eq!(call(&sandbox, Method::GET, path, Value::Null).await.0, 200);
     for path in [
         "/apis/nope.io",
         "/apis/external-secrets.io/v1beta1",
@@ -510,7 +497,7 @@ async fn longest_names_and_unicode_annotations_are_valid() {
 }
 
 #[tokio::test]
-async fn access_reviews_match_forbidden_requests() {
+async fn forbidden_requests_match_the_servers_messages() {
     let sandbox = without_operator().await;
     sandbox.apply(store(&json!({}))).unwrap();
     sandbox.apply(with_spec("db", json!({}))).unwrap();
@@ -519,24 +506,6 @@ async fn access_reviews_match_forbidden_requests() {
             .resource("externalsecrets")
             .namespace("team-a"),
     );
-    let review = |namespace: &str| {
-        let attributes = json!({
-            "verb": "patch", "group": "external-secrets.io", "resource": "externalsecrets", "namespace": namespace,
-        });
-        json!({
-            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": attributes},
-        })
-    };
-    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-    for (namespace, allowed) in [("team-a", false), ("team-b", true)] {
-        let (code, answer) = call(&sandbox, Method::POST, path, review(namespace)).await;
-        assert_eq!(
-            (code, &answer["status"]["allowed"]),
-            (201, &json!(allowed)),
-            "{namespace}"
-        );
-    }
     let (code, status) = call(&sandbox, Method::GET, &format!("{TEAM_A}/db"), Value::Null).await;
     assert_eq!(code, 403);
     assert_eq!(
