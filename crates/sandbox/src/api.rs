@@ -21,8 +21,7 @@ use super::{
     discovery,
     failure::Failure,
     fault::{self, Effect, Faults},
-    list::{self, Rendered, View},
-    schema,
+    list, schema,
     store::Store,
     watch::{Watch, WatchFaults},
 };
@@ -130,15 +129,7 @@ impl Api {
             return action::act(&self.store, call, target, action).map(|answer| json(201, &answer));
         }
         match target.verb {
-            Verb::Get => {
-                let object = self.get(target)?;
-                let view = if list::wants_metadata(call) {
-                    View::Metadata
-                } else {
-                    View::Full
-                };
-                Ok(json(200, &Rendered(&object, view)))
-            }
+            Verb::Get => self.get(target).map(|object| json(200, &*object)),
             Verb::List => Ok(bytes(200, list::answer(&self.store, call, target)?)),
             Verb::Watch => {
                 let watch = Watch::open(&self.store, call, target, self.watch_faults.subscribe())?;

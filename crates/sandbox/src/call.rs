@@ -42,7 +42,6 @@ pub(super) struct Call {
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) query: String,
-    pub(super) accept: String,
     pub(super) content_type: String,
     pub(super) user_agent: String,
     pub(super) body: Bytes,
@@ -85,7 +84,6 @@ impl Call {
         Self {
             method: parts.method.clone(),
             path: parts.uri.path().to_owned(),
-            accept: header(header::ACCEPT),
             content_type: header(header::CONTENT_TYPE),
             user_agent: header(header::USER_AGENT),
             parameters: form_urlencoded::parse(query.as_bytes())

@@ -1,16 +1,12 @@
 //! List requests. All pages of a list show the same resource version.
 
-use std::sync::Arc;
-
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use super::{
     call::{Call, Target},
     failure::Failure,
-    object,
-    resource::Resource,
     select::Filter,
     store::{Compacted, Page, Store},
 };
@@ -23,43 +19,20 @@ struct Token {
     start: String,
 }
 
-/// The form in which an object is returned.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum View {
-    Full,
-    /// Without `kind` and `apiVersion`, as in lists of built-in kinds.
-    Bare,
-    /// Only the metadata (`PartialObjectMetadata`).
-    Metadata,
+/// An item of a list. Items of built-in kinds have no `kind` and `apiVersion`.
+struct Item<'a> {
+    object: &'a Value,
+    has_kind: bool,
 }
 
-/// An object, serialised in one of these forms.
-pub(super) struct Rendered<'a>(pub(super) &'a Value, pub(super) View);
-
-impl Serialize for Rendered<'_> {
+impl Serialize for Item<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(value, view) = self;
-        match view {
-            View::Full => value.serialize(serializer),
-            View::Bare => {
-                let entries = value.as_object().into_iter().flatten();
-                let entries = entries.filter(|(key, _)| *key != "kind" && *key != "apiVersion");
-                serializer.collect_map(entries)
-            }
-            View::Metadata => {
-                let mut map = serializer.serialize_map(Some(3))?;
-                map.serialize_entry("kind", "PartialObjectMetadata")?;
-                map.serialize_entry("apiVersion", "meta.k8s.io/v1")?;
-                map.serialize_entry("metadata", object::at(value, "/metadata"))?;
-                map.end()
-            }
+        if self.has_kind {
+            return self.object.serialize(serializer);
         }
+        let entries = self.object.as_object().into_iter().flatten();
+        serializer.collect_map(entries.filter(|(key, _)| *key != "kind" && *key != "apiVersion"))
     }
-}
-
-/// True if the client asks for `PartialObjectMetadata`.
-pub(super) fn wants_metadata(call: &Call) -> bool {
-    call.accept.contains("as=PartialObjectMetadata")
 }
 
 #[derive(Serialize)]
@@ -68,7 +41,7 @@ struct List<'a> {
     kind: String,
     api_version: String,
     metadata: ListMetadata,
-    items: Vec<Rendered<'a>>,
+    items: Vec<Item<'a>>,
 }
 
 #[derive(Serialize)]
@@ -104,7 +77,7 @@ pub(super) fn answer(store: &Store, call: &Call, target: &Target<'_>) -> Result<
             break;
         }
         if filter.matches(object) {
-            found.push(object);
+            found.push(&**object);
         }
     }
     let metadata = ListMetadata {
@@ -118,49 +91,19 @@ pub(super) fn answer(store: &Store, call: &Call, target: &Target<'_>) -> Result<
             None => resource.is_custom().then(String::new),
         },
     };
-    Ok(body(
-        store,
-        resource,
-        wants_metadata(call),
-        metadata,
-        &found,
-    ))
-}
-
-fn body(
-    store: &Store,
-    resource: &Resource,
-    metadata_only: bool,
-    metadata: ListMetadata,
-    found: &[&Arc<Value>],
-) -> Vec<u8> {
-    let (kind, api_version, view) = if metadata_only {
-        (
-            "PartialObjectMetadataList".to_owned(),
-            "meta.k8s.io/v1".to_owned(),
-            View::Metadata,
-        )
-    } else {
-        let view = if resource.is_custom() {
-            View::Full
-        } else {
-            View::Bare
-        };
-        (
-            format!("{}List", resource.kind),
-            store.api_version(resource),
-            view,
-        )
-    };
-    let items = found.iter().map(|object| Rendered(object, view)).collect();
+    let has_kind = resource.is_custom();
+    let items = found
+        .into_iter()
+        .map(|object| Item { object, has_kind })
+        .collect();
     // Serialisation cannot fail: all maps have string keys.
-    serde_json::to_vec(&List {
-        kind,
-        api_version,
+    Ok(serde_json::to_vec(&List {
+        kind: format!("{}List", resource.kind),
+        api_version: store.api_version(resource),
         metadata,
         items,
     })
-    .unwrap_or_default()
+    .unwrap_or_default())
 }
 
 /// The objects at the requested resource version. For the current one only the matching objects, because there may be

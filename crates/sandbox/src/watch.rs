@@ -11,7 +11,6 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     call::{Call, Target},
     failure::Failure,
-    list::{Rendered, View, wants_metadata},
     object,
     resource::Resource,
     select::Filter,
@@ -42,7 +41,6 @@ pub(super) struct Watch {
     resource: &'static Resource,
     namespace: String,
     filter: Filter,
-    view: View,
     bookmarks: bool,
     cursor: u64,
     pending: VecDeque<Bytes>,
@@ -87,11 +85,6 @@ impl Watch {
             resource,
             namespace: target.namespace.to_owned(),
             filter,
-            view: if wants_metadata(call) {
-                View::Metadata
-            } else {
-                View::Full
-            },
             bookmarks: call.flag("allowWatchBookmarks"),
             cursor: from.unwrap_or_default(),
             pending: VecDeque::new(),
@@ -243,8 +236,7 @@ impl Watch {
     }
 
     fn push(&mut self, kind: &str, object: &Value) {
-        self.pending
-            .push_back(line(kind, &Rendered(object, self.view)));
+        self.pending.push_back(line(kind, object));
     }
 }
 
