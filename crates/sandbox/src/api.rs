@@ -148,7 +148,6 @@ impl Api {
             Verb::Delete => {
                 write::delete(&self.store, call, target).map(|object| json(200, &object))
             }
-            Verb::DeleteCollection => Err(Failure::method_not_allowed()),
         }
     }
 

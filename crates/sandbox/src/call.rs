@@ -17,7 +17,6 @@ pub(super) enum Verb {
     Update,
     Patch,
     Delete,
-    DeleteCollection,
 }
 
 impl Verb {
@@ -31,7 +30,6 @@ impl Verb {
             Self::Update => "update",
             Self::Patch => "patch",
             Self::Delete => "delete",
-            Self::DeleteCollection => "deletecollection",
         }
     }
 }
@@ -62,11 +60,9 @@ pub(super) struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// The action on the object, if the request is neither a read nor a write of it.
+    /// The action that the request's subresource stands for.
     pub(super) fn action(&self) -> Option<Action> {
-        self.resource
-            .action
-            .filter(|action| self.subresource == Some(action.as_str()))
+        self.resource.action.filter(|_| self.subresource.is_some())
     }
 }
 
@@ -134,9 +130,7 @@ impl Call {
     ) -> Option<Target<'a>> {
         let (namespace, rest) = match rest {
             // A Namespace is an object too.
-            ["namespaces", namespace, rest @ ..] if !rest.is_empty() && *rest != ["status"] => {
-                (*namespace, rest)
-            }
+            ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, rest),
             _ => ("", rest),
         };
         let (plural, name, subresource) = match rest {
@@ -154,9 +148,7 @@ impl Call {
         };
         let verb = self.verb(name)?;
         let served = subresource.is_none_or(|subresource| {
-            let action = resource.action.map(Action::as_str);
-            (subresource == "status" && resource.status)
-                || (action == Some(subresource) && verb == Verb::Create)
+            resource.action.map(Action::as_str) == Some(subresource) && verb == Verb::Create
         });
         (fits && served).then_some(Target {
             verb,
@@ -177,8 +169,7 @@ impl Call {
             Method::POST => Verb::Create,
             Method::PUT => Verb::Update,
             Method::PATCH => Verb::Patch,
-            Method::DELETE if collection => Verb::DeleteCollection,
-            Method::DELETE => Verb::Delete,
+            Method::DELETE if !collection => Verb::Delete,
             _ => return None,
         })
     }

@@ -124,35 +124,6 @@ impl Failure {
     /// 409 for a write with an outdated resource version.
     pub(super) fn modified(resource: &Resource, name: &str) -> Self {
         let why = "the object has been modified; please apply your changes to the latest version and try again";
-        Self::conflict(resource, name, why)
-    }
-
-    /// 409 for a PUT with the `metadata.uid` of another object.
-    pub(super) fn wrong_uid(
-        resource: &Resource,
-        namespace: &str,
-        name: &str,
-        asked: &str,
-        found: &str,
-    ) -> Self {
-        let group = if resource.is_custom() {
-            format!("{}/", resource.group)
-        } else {
-            String::new()
-        };
-        let key = format!(
-            "/registry/{group}{}/{}",
-            resource.plural,
-            resource.key(namespace, name)
-        );
-        let why = format!(
-            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition \
-             failed: UID in precondition: {asked}, UID in object meta: {found}"
-        );
-        Self::conflict(resource, name, &why)
-    }
-
-    fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
         let what = resource.qualified();
         Self::new(
             409,

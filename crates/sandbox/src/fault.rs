@@ -95,7 +95,7 @@ impl Fault {
         self
     }
 
-    /// Restricts the fault to this resource: `externalsecrets`, or `externalsecrets/status`.
+    /// Restricts the fault to this resource: `pods`, or `pods/eviction`.
     #[must_use]
     pub fn resource(mut self, resource: &str) -> Self {
         self.resource = Some(resource.to_owned());

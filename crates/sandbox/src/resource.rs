@@ -15,8 +15,7 @@ pub(super) struct Resource {
     pub(super) plural: &'static str,
     pub(super) kind: &'static str,
     pub(super) namespaced: bool,
-    /// True if `/status` is a subresource. Then a write of the object ignores its status, and a write to `/status`
-    /// changes only the status.
+    /// True if the status is separate: API writes ignore it, and only the controllers inside the sandbox write it.
     pub(super) status: bool,
     /// True if `metadata.generation` counts changes of the spec.
     pub(super) generation: bool,

@@ -87,12 +87,13 @@ async fn secret_writes_check_preconditions() {
     .await;
     let path = format!("{SECRETS}/a");
     let before = get(&sandbox, &path).await;
-    let mut replacement = before.clone();
-    replacement["data"] = json!({"k": "dw=="});
-    let (code, replaced) = call(&sandbox, Method::PUT, &path, replacement.clone()).await;
-    assert_eq!((code, &replaced["data"]), (200, &json!({"k": "dw=="})));
+    let version = &before["metadata"]["resourceVersion"];
+    let change = json!({"metadata": {"resourceVersion": version}, "data": {"k": "dw=="}});
+    let (code, changed) = call(&sandbox, Method::PATCH, &path, change).await;
+    assert_eq!((code, &changed["data"]), (200, &json!({"k": "dw=="})));
+    let change = json!({"metadata": {"resourceVersion": version}, "data": {"k": "eA=="}});
     assert_eq!(
-        call(&sandbox, Method::PUT, &path, replacement).await.0,
+        call(&sandbox, Method::PATCH, &path, change).await.0,
         409,
         "the resource version is outdated"
     );

@@ -663,22 +663,6 @@ async fn unmanaged_workloads_stay_unchanged() {
     )
     .await;
     assert_eq!(status_of(&sandbox, "deployments", "web"), Value::Null);
-    let path = format!("{}/status", path("deployments", "web"));
-    let (code, object) = call(
-        &sandbox,
-        Method::PATCH,
-        &path,
-        json!({"status": {"observedGeneration": 7}, "spec": {"replicas": 5}}),
-    )
-    .await;
-    assert_eq!(
-        (
-            code,
-            &object["status"]["observedGeneration"],
-            &object["spec"]["replicas"]
-        ),
-        (200, &json!(7), &json!(1))
-    );
     sandbox.delete("deployments", "team-a", "other");
     assert_eq!(
         pods(&sandbox, "other"),

@@ -22,10 +22,10 @@ pub(super) fn create(
         return Err(Failure::method_not_allowed());
     }
     let object = sent(store, call, target)?;
-    store.create(target.resource, object, write(call, target)?)
+    store.create(target.resource, object, write(call)?)
 }
 
-/// PUT. Returns the HTTP status and the stored object.
+/// PUT of a Lease. Creates it if it does not exist. Returns the HTTP status and the stored object.
 pub(super) fn replace(
     store: &Store,
     call: &Call,
@@ -37,59 +37,24 @@ pub(super) fn replace(
         name,
         ..
     } = *target;
-    if name.is_empty() {
-        return Err(Failure::bad_request("name must be provided"));
+    if resource.kind != "Lease" || name.is_empty() {
+        return Err(Failure::method_not_allowed());
     }
     let mut requested = sent(store, call, target)?;
-    let write = write(call, target)?;
-    let sent_name = object::name(&requested);
-    if sent_name != name {
-        let message = format!(
-            "the name of the object ({sent_name}) does not match the name on the URL ({name})"
-        );
-        return Err(Failure::bad_request(message));
-    }
-    let uid = object::uid(&requested).to_owned();
-    if resource.kind == "Lease" && store.get(resource, namespace, name).is_none() {
-        // A PUT may create a Lease, but not if it names the uid of an existing one.
-        if !uid.is_empty() {
-            return Err(Failure::wrong_uid(resource, namespace, name, &uid, ""));
-        }
+    let write = write(call)?;
+    if store.get(resource, namespace, name).is_none() {
         object::metadata(&mut requested).remove("resourceVersion");
         return Ok((201, store.create(resource, requested, write)?));
     }
-    let object = store.update(resource, namespace, name, write, |current| {
-        if !uid.is_empty() && uid != object::uid(current) {
-            return Err(Failure::wrong_uid(
-                resource,
-                namespace,
-                name,
-                &uid,
-                object::uid(current),
-            ));
-        }
-        let unconditional = resource.group.is_empty();
-        if object::version(&requested).is_empty() && !unconditional {
-            let mut failure = Failure::invalid(
-                resource,
-                name,
-                "metadata.resourceVersion",
-                "FieldValueInvalid",
-                "Invalid value: 0: must be specified for an update",
-            );
-            // In this message the server names the resource, not the kind.
-            failure.message =
-                failure
-                    .message
-                    .replacen(&resource.qualified_kind(), &resource.qualified(), 1);
-            if let Some(details) = &mut failure.details {
-                object::set(details, "kind", resource.plural);
-            }
-            return Err(failure);
-        }
-        Ok(requested)
-    })?;
-    Ok((200, object))
+    if object::version(&requested).is_empty() {
+        let message = format!(
+            "{} {name:?} is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update",
+            resource.qualified()
+        );
+        return Err(Failure::new(422, "Invalid", message));
+    }
+    let replaced = store.update(resource, namespace, name, write, |_| Ok(requested))?;
+    Ok((200, replaced))
 }
 
 /// PATCH with a merge patch.
@@ -110,7 +75,7 @@ pub(super) fn patch(
     let patch: Map<String, Value> = serde_json::from_slice(&call.body)
         .map_err(|error| Failure::bad_request(format!("error decoding patch: {error}")))?;
     let patch = Value::Object(patch);
-    store.update(resource, namespace, name, write(call, target)?, |current| {
+    store.update(resource, namespace, name, write(call)?, |current| {
         let mut next = current.clone();
         object::merge(&mut next, &patch);
         Ok(next)
@@ -142,8 +107,7 @@ pub(super) fn delete(store: &Store, call: &Call, target: &Target<'_>) -> Result<
         uid: requested("uid"),
         version: requested("resourceVersion"),
     };
-    let dry_run =
-        write(call, target)?.dry_run || *object::at(&options, "/dryRun") == json!(["All"]);
+    let dry_run = write(call)?.dry_run || *object::at(&options, "/dryRun") == json!(["All"]);
     let (object, gone) = store.delete(resource, namespace, name, &preconditions, dry_run)?;
     if !gone {
         return Ok(Value::clone(&object));
@@ -157,7 +121,7 @@ pub(super) fn delete(store: &Store, call: &Call, target: &Target<'_>) -> Result<
     }))
 }
 
-fn write<'a>(call: &'a Call, target: &Target<'_>) -> Result<Write<'a>, Failure> {
+fn write(call: &Call) -> Result<Write<'_>, Failure> {
     let dry_run = match call.parameter("dryRun") {
         "" => false,
         "All" => true,
@@ -174,7 +138,7 @@ fn write<'a>(call: &'a Call, target: &Target<'_>) -> Result<Write<'a>, Failure> 
     };
     Ok(Write {
         manager: call.manager(),
-        status: target.subresource.is_some(),
+        status: false,
         dry_run,
     })
 }
