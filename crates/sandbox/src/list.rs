@@ -58,7 +58,6 @@ struct ListMetadata {
 pub(super) fn answer(store: &Store, call: &Call, target: &Target<'_>) -> Result<Vec<u8>, Failure> {
     let resource = target.resource;
     let filter = Filter::parse(
-        resource,
         call.parameter("labelSelector"),
         call.parameter("fieldSelector"),
     )?;

@@ -4,13 +4,13 @@
 
 use serde_json::Value;
 
-use super::{failure::Failure, object, resource::Resource};
+use super::{failure::Failure, object};
 
 /// The selectors of a list or watch request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Filter {
     labels: Vec<Requirement>,
-    fields: Vec<Field>,
+    field: Option<Field>,
 }
 
 #[derive(Clone, Debug)]
@@ -29,23 +29,22 @@ enum Test {
 
 #[derive(Clone, Debug)]
 struct Field {
-    pointer: String,
+    pointer: &'static str,
     value: String,
-    equal: bool,
 }
 
 impl Filter {
     /// Parses both selectors of a request.
-    pub(super) fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self, Failure> {
+    pub(super) fn parse(labels: &str, field: &str) -> Result<Self, Failure> {
         Ok(Self {
             labels: label_selector(labels)?,
-            fields: field_selector(resource, fields)?,
+            field: field_selector(field)?,
         })
     }
 
     /// True if there are no selectors, so that everything matches.
     pub(super) fn is_empty(&self) -> bool {
-        self.labels.is_empty() && self.fields.is_empty()
+        self.labels.is_empty() && self.field.is_none()
     }
 
     /// True if the object matches both selectors.
@@ -54,9 +53,9 @@ impl Filter {
             .iter()
             .all(|requirement| requirement.matches(value))
             && self
-                .fields
-                .iter()
-                .all(|field| (object::text(value, &field.pointer) == field.value) == field.equal)
+                .field
+                .as_ref()
+                .is_none_or(|field| object::text(value, field.pointer) == field.value)
     }
 }
 
@@ -242,67 +241,26 @@ impl<'a> Tokens<'a> {
     }
 }
 
-fn field_selector(resource: &Resource, text: &str) -> Result<Vec<Field>, Failure> {
-    let terms = text.split(',').filter(|term| !term.is_empty());
-    terms.map(|term| field(resource, text, term)).collect()
-}
-
-fn field(resource: &Resource, text: &str, term: &str) -> Result<Field, Failure> {
-    let (name, value, equal) = ["!=", "==", "="]
-        .iter()
-        .find_map(|sign| {
-            term.split_once(sign)
-                .map(|(name, value)| (name, value, *sign != "!="))
-        })
-        .ok_or_else(|| {
-            Failure::bad_request(format!(
-                "invalid selector: '{text}'; can't understand '{term}'"
-            ))
-        })?;
+/// Parses a field selector. Supports only the two that eso-sync sends.
+fn field_selector(text: &str) -> Result<Option<Field>, Failure> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    let is_single = !value.contains(',');
     let pointer = match name {
-        "metadata.name" => "/metadata/name",
-        "metadata.namespace" if resource.namespaced => "/metadata/namespace",
-        // `source` is the selector's short name for a nested field.
-        "source" if resource.kind == "Event" => "/source/component",
-        _ if selectable(resource).contains(&name) => &format!("/{}", name.replace('.', "/")),
+        "metadata.name" if is_single => "/metadata/name",
+        "involvedObject.kind" if is_single => "/involvedObject/kind",
         _ => {
             return Err(Failure::bad_request(format!(
-                "field label not supported: {name}"
+                "field label not supported: {text}"
             )));
         }
     };
-    Ok(Field {
-        pointer: pointer.to_owned(),
+    Ok(Some(Field {
+        pointer,
         value: value.to_owned(),
-        equal,
-    })
-}
-
-/// The selectable fields besides name and namespace.
-fn selectable(resource: &Resource) -> &'static [&'static str] {
-    match resource.kind {
-        "ExternalSecret" => &[
-            "spec.secretStoreRef.name",
-            "spec.secretStoreRef.kind",
-            "spec.target.name",
-            "spec.refreshInterval",
-        ],
-        "Event" => &[
-            "involvedObject.kind",
-            "involvedObject.namespace",
-            "involvedObject.name",
-            "involvedObject.uid",
-            "involvedObject.apiVersion",
-            "involvedObject.resourceVersion",
-            "involvedObject.fieldPath",
-            "reason",
-            "reportingComponent",
-            "type",
-        ],
-        "Secret" => &["type"],
-        "Namespace" | "Pod" => &["status.phase"],
-        _ => &[],
-    }
+    }))
 }
 
 #[cfg(test)]
@@ -311,13 +269,8 @@ mod tests {
 
     use super::*;
 
-    fn filter(labels: &str, fields: &str) -> Filter {
-        Filter::parse(
-            Resource::of_plural("externalsecrets").unwrap(),
-            labels,
-            fields,
-        )
-        .unwrap()
+    fn filter(labels: &str, field: &str) -> Filter {
+        Filter::parse(labels, field).unwrap()
     }
 
     fn object() -> Value {
@@ -356,12 +309,8 @@ mod tests {
     fn fields_match_as_in_kubernetes() {
         for (selector, expected) in [
             ("metadata.name=db", true),
-            ("metadata.name!=db", false),
-            ("metadata.name=db,metadata.namespace==team-a", true),
-            ("spec.secretStoreRef.name=fake", true),
-            // An omitted field selects as empty, not as its default.
-            ("spec.secretStoreRef.kind=", true),
-            ("spec.secretStoreRef.kind=SecretStore", false),
+            ("metadata.name=other", false),
+            ("involvedObject.kind=ExternalSecret", false),
         ] {
             assert_eq!(
                 filter("", selector).matches(&object()),
@@ -373,8 +322,7 @@ mod tests {
 
     #[test]
     fn invalid_selectors_are_bad_requests() {
-        let resource = Resource::of_plural("externalsecrets").unwrap();
-        for (labels, fields, message) in [
+        for (labels, field, message) in [
             (
                 "a in b",
                 "",
@@ -390,10 +338,9 @@ mod tests {
                 "",
                 "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt",
             ),
-            ("", "status.x=y", "field label not supported: status.x"),
-            ("", "xx", "invalid selector: 'xx'; can't understand 'xx'"),
+            ("", "status.x=y", "field label not supported: status.x=y"),
         ] {
-            let failure = Filter::parse(resource, labels, fields).unwrap_err();
+            let failure = Filter::parse(labels, field).unwrap_err();
             assert_eq!((failure.code, &*failure.message), (400, message));
         }
     }

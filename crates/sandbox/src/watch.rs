@@ -62,7 +62,6 @@ impl Watch {
     ) -> Result<Self, Failure> {
         let resource = target.resource;
         let filter = Filter::parse(
-            resource,
             call.parameter("labelSelector"),
             call.parameter("fieldSelector"),
         )?;

@@ -224,13 +224,12 @@ async fn silent_watch_stays_open_without_events() {
 async fn events_can_be_watched_by_involved_object() {
     let sandbox = without_operator().await;
     let path = "/api/v1/namespaces/team-a/events";
-    let query =
-        "watch=true&fieldSelector=involvedObject.kind%3DExternalSecret,involvedObject.name%3Ddb";
+    let query = "watch=true&fieldSelector=involvedObject.kind%3DExternalSecret";
     let mut events = watch(&sandbox, &format!("{path}?{query}")).await;
-    for about in ["other", "db"] {
+    for (about, kind) in [("other", "SecretStore"), ("db", "ExternalSecret")] {
         let event = json!({
             "apiVersion": "v1", "kind": "Event", "metadata": {"namespace": "team-a", "name": format!("{about}.1")},
-            "involvedObject": {"kind": "ExternalSecret", "namespace": "team-a", "name": about},
+            "involvedObject": {"kind": kind, "namespace": "team-a", "name": about},
             "reason": "UpdateFailed", "type": "Warning",
         });
         sandbox.apply(event).unwrap();
