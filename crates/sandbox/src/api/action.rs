@@ -121,31 +121,15 @@ pub(crate) fn evict(store: &Store, asked: &Value, pod: &Value) -> Result<Value, 
     )
 }
 
-/// The PodDisruptionBudget that covers a Pod. More than one is an error, as in Kubernetes.
-fn budget_of(
-    store: &Store,
-    budgets: &Resource,
-    pod: &Value,
-) -> Result<Option<Arc<Value>>, Failure> {
+/// The PodDisruptionBudget that covers a Pod.
+fn budget_of(store: &Store, budgets: &Resource, pod: &Value) -> Option<Arc<Value>> {
     let page = store.list(budgets, Some(object::namespace(pod)));
-    let mut found = page.objects.into_iter().map(|(_, budget)| budget);
-    let mut next = || {
-        found.find(|budget| {
-            budget
-                .pointer("/spec/selector")
-                .is_some_and(|selector| select::matches_selector(selector, pod))
-        })
-    };
-    let first = next();
-    if next().is_some() {
-        return Err(Failure::new(
-            500,
-            "InternalError",
-            "Internal error occurred: This pod has more than one PodDisruptionBudget, which the eviction subresource does \
-             not support.",
-        ));
-    }
-    Ok(first)
+    let mut budgets = page.objects.into_iter().map(|(_, budget)| budget);
+    budgets.find(|budget| {
+        budget
+            .pointer("/spec/selector")
+            .is_some_and(|selector| select::matches_selector(selector, pod))
+    })
 }
 
 /// Takes one disruption from the budget that covers the Pod.
@@ -153,7 +137,7 @@ fn take_disruption(store: &Store, pod: &Value) -> Result<(), Failure> {
     let Some(budgets) = Resource::of_plural("poddisruptionbudgets") else {
         return Ok(());
     };
-    let Some(budget) = budget_of(store, budgets, pod)? else {
+    let Some(budget) = budget_of(store, budgets, pod) else {
         return Ok(());
     };
     let budget = &*budget;
@@ -163,7 +147,7 @@ fn take_disruption(store: &Store, pod: &Value) -> Result<(), Failure> {
             .as_i64()
             .unwrap_or_default()
     };
-    if may_ignore_budget(pod, budget, &number) {
+    if may_ignore_budget(pod, &number) {
         return Ok(());
     }
     if number("observedGeneration") < object::generation(budget) {
@@ -181,7 +165,6 @@ fn take_disruption(store: &Store, pod: &Value) -> Result<(), Failure> {
             None,
         ));
     }
-    let now = stamp(store.clock);
     store.update(
         budgets,
         object::namespace(pod),
@@ -190,27 +173,21 @@ fn take_disruption(store: &Store, pod: &Value) -> Result<(), Failure> {
         |current| {
             let mut next = current.clone();
             let left = number("disruptionsAllowed") - 1;
-            let status = object::child(&mut next, "status");
-            status.insert("disruptionsAllowed".to_owned(), left.into());
-            let disrupted = status.entry("disruptedPods").or_insert_with(|| json!({}));
-            object::set(disrupted, object::name(pod), now);
+            object::child(&mut next, "status").insert("disruptionsAllowed".to_owned(), left.into());
             Ok(next)
         },
     )?;
     Ok(())
 }
 
-/// True if a Pod that is not ready may be evicted regardless of the budget: the other Pods are healthy enough, or the
-/// policy is `AlwaysAllow`.
-fn may_ignore_budget(pod: &Value, budget: &Value, number: &impl Fn(&str) -> i64) -> bool {
+/// True if the Pod may be evicted regardless of the budget: it is not ready, and the other Pods are healthy enough.
+fn may_ignore_budget(pod: &Value, number: &impl Fn(&str) -> i64) -> bool {
     let mut conditions = object::items(pod, "/status/conditions").iter();
     let is_ready = conditions.any(|condition| {
         object::text(condition, "/type") == "Ready" && object::text(condition, "/status") == "True"
     });
-    let enough =
-        number("desiredHealthy") > 0 && number("currentHealthy") >= number("desiredHealthy");
-    !is_ready
-        && (enough || object::text(budget, "/spec/unhealthyPodEvictionPolicy") == "AlwaysAllow")
+    let desired = number("desiredHealthy");
+    !is_ready && desired > 0 && number("currentHealthy") >= desired
 }
 
 fn too_many(cause: &str, retry_after: Option<u32>) -> Failure {
