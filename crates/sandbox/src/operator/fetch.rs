@@ -7,12 +7,16 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE},
 };
+use eso_model::expected::{
+    Data as DataRef, DataFrom, DecodingStrategy, DeletionPolicy, Find, MetadataPolicy, RemoteRef,
+    SourceRef, StoreRef,
+};
 use regex::Regex;
 use serde_json::Value;
 
 use super::{
     CLASS, Reconciler,
-    spec::{Data as DataRef, DataFrom, Find, RemoteRef, SourceRef, Spec, StoreRef},
+    spec::{Spec, is_cluster_wide},
     template::Data,
 };
 use crate::{
@@ -36,7 +40,7 @@ pub(super) async fn provider_data(
     wanted: Wanted<'_>,
 ) -> Result<Data, String> {
     let mut data = Data::new();
-    let skips_missing = wanted.spec.target.deletion_policy != "Retain";
+    let skips_missing = wanted.spec.target.deletion_policy != DeletionPolicy::Retain;
     for (index, from) in wanted.spec.data_from.iter().enumerate() {
         let (part, fetched) = data_from(reconciler, wanted, from).await;
         match fetched {
@@ -92,7 +96,7 @@ async fn single(
     wanted: Wanted<'_>,
     entry: &DataRef,
 ) -> Result<Vec<u8>, ProviderError> {
-    let store = usable_store(reconciler, wanted, &entry.source_ref)?;
+    let store = usable_store(reconciler, wanted, entry.source_ref.as_ref())?;
     let RemoteRef {
         key,
         property,
@@ -103,7 +107,7 @@ async fn single(
         .provider
         .get(access(wanted, &store), key, property)
         .await?;
-    decode(decoding_strategy, value)
+    decode(*decoding_strategy, value)
 }
 
 async fn data_from(
@@ -135,7 +139,7 @@ async fn extracted(
     from: &DataFrom,
     extract: &RemoteRef,
 ) -> Result<Data, ProviderError> {
-    let store = usable_store(reconciler, wanted, &from.source_ref)?;
+    let store = usable_store(reconciler, wanted, from.source_ref.as_ref())?;
     let RemoteRef {
         key,
         property,
@@ -146,7 +150,7 @@ async fn extracted(
         .provider
         .get_map(access(wanted, &store), key, property)
         .await?;
-    finish(members, decoding_strategy)
+    finish(members, *decoding_strategy)
 }
 
 async fn found(
@@ -155,7 +159,7 @@ async fn found(
     from: &DataFrom,
     find: &Find,
 ) -> Result<Data, ProviderError> {
-    let store = usable_store(reconciler, wanted, &from.source_ref)
+    let store = usable_store(reconciler, wanted, from.source_ref.as_ref())
         .map_err(|error| ProviderError::Failed(format!("error getting all secrets: {error}")))?;
     let Some(name) = find
         .name
@@ -168,7 +172,7 @@ async fn found(
         .provider
         .find(access(wanted, &store), &name.regexp)
         .await?;
-    finish(members, &find.decoding_strategy)
+    finish(members, find.decoding_strategy)
 }
 
 fn access<'a>(wanted: Wanted<'a>, store: &'a Value) -> Access<'a> {
@@ -183,7 +187,7 @@ fn supported(remote: &RemoteRef) -> Result<&RemoteRef, ProviderError> {
     if !remote.version.is_empty() {
         return Err(unsupported("does not support versions"));
     }
-    if remote.metadata_policy == "Fetch" {
+    if remote.metadata_policy == MetadataPolicy::Fetch {
         return Err(unsupported("does not support metadata"));
     }
     Ok(remote)
@@ -197,15 +201,15 @@ fn unsupported(what: &str) -> ProviderError {
 fn usable_store(
     reconciler: &Reconciler,
     wanted: Wanted<'_>,
-    source: &SourceRef,
+    source: Option<&SourceRef>,
 ) -> Result<Arc<Value>, ProviderError> {
     let reference = source
-        .store_ref
-        .as_ref()
-        .unwrap_or(&wanted.spec.secret_store_ref);
-    let (kind, name) = (reference.kind(), &reference.name);
+        .and_then(|source| source.store_ref.as_ref())
+        .or(wanted.spec.secret_store_ref.as_ref());
+    let (kind, name) = reference.map_or(("SecretStore", ""), |store| (&*store.kind, &*store.name));
     let namespace = object::namespace(wanted.external_secret);
-    let store = reconciler.store_of(reference, namespace).ok_or_else(|| {
+    let store = reference.and_then(|reference| reconciler.store_of(reference, namespace));
+    let store = store.ok_or_else(|| {
         ProviderError::Failed(format!(
             "could not get {kind} {name:?}, {kind}.external-secrets.io {name:?} not found"
         ))
@@ -218,7 +222,7 @@ fn usable_store(
             "can not reference unmanaged store".to_owned(),
         ));
     }
-    if reference.is_cluster_wide() && !allows_namespace(reconciler, &store, namespace) {
+    if reference.is_some_and(is_cluster_wide) && !allows_namespace(reconciler, &store, namespace) {
         return Err(ProviderError::Failed(format!(
             "using cluster store {name:?} is not allowed from namespace {namespace:?}: denied by spec.condition"
         )));
@@ -267,7 +271,7 @@ fn allows_namespace(reconciler: &Reconciler, store: &Value, name: &str) -> bool 
 impl Reconciler {
     /// The store that a reference names, for an ExternalSecret in this namespace.
     pub(super) fn store_of(&self, reference: &StoreRef, namespace: &str) -> Option<Arc<Value>> {
-        let (plural, namespace) = if reference.is_cluster_wide() {
+        let (plural, namespace) = if is_cluster_wide(reference) {
             ("clustersecretstores", "")
         } else {
             ("secretstores", namespace)
@@ -278,7 +282,7 @@ impl Reconciler {
 }
 
 /// Replaces characters that are invalid in Secret keys, and decodes the values.
-fn finish(members: Data, decoding: &str) -> Result<Data, ProviderError> {
+fn finish(members: Data, decoding: DecodingStrategy) -> Result<Data, ProviderError> {
     let mut data = Data::new();
     for (key, value) in members {
         let fits = |c: char| c.is_alphanumeric() || "-._".contains(c);
@@ -292,19 +296,19 @@ fn finish(members: Data, decoding: &str) -> Result<Data, ProviderError> {
     Ok(data)
 }
 
-fn decode(strategy: &str, value: Vec<u8>) -> Result<Vec<u8>, ProviderError> {
-    let failed = || {
+fn decode(strategy: DecodingStrategy, value: Vec<u8>) -> Result<Vec<u8>, ProviderError> {
+    let failed = |strategy: &str| {
         ProviderError::Failed(format!(
             "error applying decoding strategy {strategy} to data: illegal base64 data"
         ))
     };
     match strategy {
-        "Base64" => STANDARD.decode(&value).map_err(|_| failed()),
-        "Base64URL" => URL_SAFE.decode(&value).map_err(|_| failed()),
-        "Auto" => Ok(STANDARD
+        DecodingStrategy::Base64 => STANDARD.decode(&value).map_err(|_| failed("Base64")),
+        DecodingStrategy::Base64Url => URL_SAFE.decode(&value).map_err(|_| failed("Base64URL")),
+        DecodingStrategy::Auto => Ok(STANDARD
             .decode(&value)
             .or_else(|_| URL_SAFE.decode(&value))
             .unwrap_or(value)),
-        _ => Ok(value),
+        DecodingStrategy::None => Ok(value),
     }
 }

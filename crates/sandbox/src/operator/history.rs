@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use eso_model::expected::CreationPolicy;
 use serde_json::Value;
 
 use super::{
@@ -61,7 +62,7 @@ impl Reconciler {
 
     /// Writes the Secret of a past sync if it is missing, or always if `again` is true.
     async fn restore_secret(&self, external_secret: &Value, again: bool) {
-        let Ok(mut spec) = Spec::of(external_secret) else {
+        let Ok(spec) = Spec::of(external_secret) else {
             return;
         };
         let Some(secrets) = Resource::of_plural("secrets") else {
@@ -75,7 +76,7 @@ impl Reconciler {
         let bound = external_secret
             .pointer("/status/binding/name")
             .and_then(Value::as_str);
-        let written = bound != Some("") && spec.target.creation_policy != "None";
+        let written = bound != Some("") && spec.target.creation_policy != CreationPolicy::None;
         if !written || (existing.is_some() && !again) {
             return;
         }
@@ -91,7 +92,7 @@ impl Reconciler {
         if target::write(self, external_secret, &spec, existing.as_deref(), &data).is_err() {
             // The template's result at that time is not known.
             data = unknown(&spec);
-            spec.target.template = None;
+            let spec = spec.without_template();
             if target::write(self, external_secret, &spec, existing.as_deref(), &data).is_err() {
                 return;
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eso_model::duration::GoDuration;
+use eso_model::{duration::GoDuration, expected::DeletionPolicy};
 use serde_json::{Value, json};
 
 use super::{CONTROLLER, Next, Reconciler, spec::Spec};
@@ -48,7 +48,7 @@ impl Reconciler {
                     object::at(owner, "/uid") == object::at(external_secret, "/metadata/uid")
                 })
             });
-            if is_owned && spec.target.deletion_policy == "Delete" {
+            if is_owned && spec.target.deletion_policy == DeletionPolicy::Delete {
                 self.delete_secret(namespace, secret);
             }
         }

@@ -1,5 +1,6 @@
 //! The reconciliation of an ExternalSecret (`Reconcile` in the operator's `externalsecret_controller.go`, v0.20.4).
 
+use eso_model::expected::{CreationPolicy, DeletionPolicy};
 use serde_json::Value;
 
 use super::{
@@ -65,10 +66,14 @@ impl Reconciler {
                 let message = "could not get secret data from provider";
                 (Verdict::Failed { message }, Next::Failed)
             }
-            Ok(data) if data.is_empty() && spec.target.deletion_policy == "Delete" => {
+            Ok(data)
+                if data.is_empty() && spec.target.deletion_policy == DeletionPolicy::Delete =>
+            {
                 self.delete_target(external_secret, spec, secret)
             }
-            Ok(data) if data.is_empty() && spec.target.deletion_policy == "Retain" => {
+            Ok(data)
+                if data.is_empty() && spec.target.deletion_policy == DeletionPolicy::Retain =>
+            {
                 let message = "secret retained due to DeletionPolicy=Retain";
                 (
                     Verdict::Done {
@@ -106,9 +111,9 @@ impl Reconciler {
             reason: "SecretSynced",
             message: "secret synced",
         };
-        match (spec.target.creation_policy.as_str(), secret) {
-            ("None", _) => return Some((synced, Next::Done)),
-            ("Merge", None) => {
+        match (spec.target.creation_policy, secret) {
+            (CreationPolicy::None, _) => return Some((synced, Next::Done)),
+            (CreationPolicy::Merge, None) => {
                 let message = "secret will not be created due to CreationPolicy=Merge";
                 return Some((
                     Verdict::Done {
@@ -152,11 +157,11 @@ impl Reconciler {
         secret: Option<&Value>,
     ) -> (Verdict, Next) {
         let name = spec.secret_name(object::name(external_secret));
-        if spec.target.creation_policy != "Owner" {
-            let policy = &spec.target.creation_policy;
+        if spec.target.creation_policy != CreationPolicy::Owner {
+            let policy = spec.target.creation_policy;
             self.failed(
                 external_secret,
-                &format!("unable to delete secret {name}: creationPolicy={policy} is not Owner"),
+                &format!("unable to delete secret {name}: creationPolicy={policy:?} is not Owner"),
             );
             return (
                 Verdict::Failed {

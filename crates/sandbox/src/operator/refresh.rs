@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use eso_model::digest;
+use eso_model::{digest, refresh::Refresh};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::{CLASS, Next, Reconciler, spec::Spec};
+use super::{
+    CLASS, Next, Reconciler,
+    spec::{Spec, is_cluster_wide},
+};
 use crate::object;
 
 impl Reconciler {
@@ -25,11 +28,10 @@ impl Reconciler {
         let refreshed = refresh_time(external_secret);
         let never = recorded.is_empty() || refreshed.is_none();
         let changed = || recorded != self.synced_version(external_secret);
-        match spec.refresh_policy.as_str() {
-            "CreatedOnce" => never,
-            "OnChange" => never || changed(),
-            _ => {
-                let interval = spec.interval();
+        match spec.refresh {
+            Refresh::CreatedOnce => never,
+            Refresh::OnChange => never || changed(),
+            Refresh::Periodic(interval) => {
                 if interval.is_zero() && !recorded.is_empty() {
                     return false;
                 }
@@ -47,7 +49,7 @@ impl Reconciler {
 
     /// When the operator reconciles an object again that needs no sync (`getRequeueResult`).
     pub(super) fn wait(&self, external_secret: &Value, spec: &Spec) -> Next {
-        let interval = spec.interval();
+        let interval = spec.interval;
         if interval.is_zero() {
             return Next::Done;
         }
@@ -66,7 +68,7 @@ impl Reconciler {
         // As in the real operator, the namespace is lost after the first ClusterSecretStore.
         let mut namespace = namespace;
         for reference in spec.stores() {
-            if reference.is_cluster_wide() {
+            if is_cluster_wide(reference) {
                 namespace = "";
             }
             let store = self.store_of(reference, namespace);

@@ -1,11 +1,14 @@
 //! The target Secret of an ExternalSecret (`mutationFunc`, `createSecret`, `updateSecret` in the operator).
 
-use eso_model::digest::Algorithm;
+use eso_model::{
+    digest::Algorithm,
+    expected::{CreationPolicy, MergePolicy, Template},
+};
 use serde_json::{Value, json};
 
 use super::{
     Reconciler,
-    spec::{Spec, Template},
+    spec::Spec,
     template::{self, Data},
 };
 use crate::{
@@ -41,7 +44,7 @@ pub(super) enum Written {
 
 /// True if a Secret is as the operator left it (`isSecretValid`).
 pub(super) fn is_valid(secret: Option<&Value>, spec: &Spec, algorithm: Algorithm) -> bool {
-    if spec.target.creation_policy == "Orphan" {
+    if spec.target.creation_policy == CreationPolicy::Orphan {
         return true;
     }
     secret.is_some_and(|secret| {
@@ -151,7 +154,7 @@ fn mutated(
 ) -> Result<Value, WriteError> {
     let is_new = object::uid(&secret).is_empty();
     let name = object::name(external_secret);
-    let owns = spec.target.creation_policy == "Owner";
+    let owns = spec.target.creation_policy == CreationPolicy::Owner;
     take_ownership(external_secret, &mut secret, owns)?;
     if spec.target.immutable {
         object::as_map(&mut secret).insert("immutable".to_owned(), true.into());
@@ -233,14 +236,14 @@ fn apply_template(
     data: &Data,
 ) -> Result<(), String> {
     set_metadata(external_secret, spec.target.template.as_ref(), secret);
-    if spec.target.creation_policy != "Merge" {
+    if spec.target.creation_policy != CreationPolicy::Merge {
         object::child(secret, "data").clear();
     }
     let Some(template) = &spec.target.template else {
         insert(secret, data);
         return Ok(());
     };
-    if !template.from.is_empty() {
+    if !template.template_from.is_empty() {
         return Err(
             "error fetching templateFrom data: the sandbox does not support templateFrom"
                 .to_owned(),
@@ -249,7 +252,7 @@ fn apply_template(
     if !template.r#type.is_empty() {
         object::as_map(secret).insert("type".to_owned(), template.r#type.clone().into());
     }
-    if template.merge_policy == "Merge" || template.data.is_empty() {
+    if template.merge_policy == MergePolicy::Merge || template.data.is_empty() {
         insert(secret, data);
     }
     let mut rendered = Data::new();
@@ -257,13 +260,11 @@ fn apply_template(
         rendered.insert(key.clone(), template::render(key, text, data)?.into_bytes());
     }
     insert(secret, &rendered);
-    for (field, texts) in [
-        ("labels", &template.metadata.labels),
-        ("annotations", &template.metadata.annotations),
-    ] {
-        for (key, text) in texts {
-            let value = template::render(key, text, data)?;
-            set(secret, field, key, &value);
+    for field in ["labels", "annotations"] {
+        let metadata = template.metadata.as_ref().unwrap_or(&Value::Null);
+        for (key, text) in object::texts(metadata, &format!("/{field}")) {
+            let value = template::render(&key, &text, data)?;
+            set(secret, field, &key, &value);
         }
     }
     Ok(())
