@@ -7,7 +7,7 @@
 //!
 //! N workloads (default 1000) with P Pods each (default 3), in M namespaces (default 1). Each workload has its own
 //! ExternalSecret and Secret. All secrets are rotated; the run detects this, syncs them and restarts all workloads. Rates
-//! are set too high to matter.
+//! are set too high to matter. The exit code is 1 if the goal for memory is missed.
 
 #![expect(
     clippy::expect_used,
@@ -15,7 +15,12 @@
     reason = "any error ends the benchmark"
 )]
 
-use std::{collections::BTreeMap, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    process::{ExitCode, Stdio},
+    time::Duration,
+};
 
 use sandbox::{Sandbox, Settings};
 use serde_json::{Value, json};
@@ -43,7 +48,7 @@ struct Setup {
 
 #[tokio::main]
 #[expect(clippy::print_stdout, reason = "a benchmark prints its results")]
-async fn main() {
+async fn main() -> ExitCode {
     let setup = Setup::new().await;
     setup.fill().await;
     let (adopting, took) = setup.run("adopted").await;
@@ -53,15 +58,16 @@ async fn main() {
     );
     setup.rotate("second");
     let (restarting, took) = setup.run("restarted").await;
-    let met = if adopting.max(restarting) <= GOAL {
-        "met"
+    let (met, code) = if adopting.max(restarting) <= GOAL {
+        ("met", ExitCode::SUCCESS)
     } else {
-        "MISSED"
+        ("MISSED", ExitCode::FAILURE)
     };
     println!(
         "restarting {} workloads of {} pods in {} namespaces: {restarting} MiB (goal: {GOAL} MiB, {met}), {took:.1} s",
         setup.workloads, setup.pods, setup.namespaces
     );
+    code
 }
 
 impl Setup {

@@ -84,7 +84,7 @@ impl Connected {
             .map_err(|error| Failure::new(Exit::NoAccess, &error))?;
         let style = session.progress_style();
         Ok(check.reporting(Arc::new(move |progress| {
-            style.say(&read_progress(progress))
+            style.say(&read_progress(progress));
         })))
     }
 }

@@ -38,6 +38,10 @@ class Figures:
         met = "" if goal is None else "met" if number <= goal else "MISSED"
         self.rows.append((what, shown, "" if goal is None else f"≤ {goal}{unit and ' ' + unit}", met))
 
+    def exit_code(self):
+        """1 if a goal is missed, otherwise 0."""
+        return int(any(met == "MISSED" for *_, met in self.rows))
+
     def show(self, options, policy):
         print(f"\nPolicy:\n\n    {policy.strip().replace(chr(10), chr(10) + '    ')}\n")
         print(f"{os.cpu_count()} cores, shared with the control plane and the operator; medians of {options.rounds} rounds.\n")

@@ -124,6 +124,18 @@ impl Failure {
     /// 409 for a write with an outdated resource version.
     pub(super) fn modified(resource: &Resource, name: &str) -> Self {
         let why = "the object has been modified; please apply your changes to the latest version and try again";
+        Self::conflict(resource, name, why)
+    }
+
+    /// 409 for a PUT with the `metadata.uid` of another object.
+    pub(super) fn wrong_uid(resource: &Resource, name: &str, asked: &str, found: &str) -> Self {
+        let why = format!(
+            "Precondition failed: UID in precondition: {asked}, UID in object meta: {found}"
+        );
+        Self::conflict(resource, name, &why)
+    }
+
+    fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
         let what = resource.qualified();
         Self::new(
             409,

@@ -48,7 +48,7 @@ pub(super) struct Watch {
     deadline: Instant,
     ended: bool,
     revision: watch::Receiver<u64>,
-    watch_faults: watch::Receiver<WatchFaults>,
+    faults: watch::Receiver<WatchFaults>,
     cuts: u64,
 }
 
@@ -58,7 +58,7 @@ impl Watch {
         store: &Arc<Store>,
         call: &Call,
         target: &Target<'_>,
-        mut watch_faults: watch::Receiver<WatchFaults>,
+        mut faults: watch::Receiver<WatchFaults>,
     ) -> Result<Self, Failure> {
         let resource = target.resource;
         let filter = Filter::parse(
@@ -79,7 +79,7 @@ impl Watch {
         let timeout = seconds.map_or(DEFAULT_TIMEOUT, Duration::from_secs);
         let now = Instant::now();
         let deadline = now + timeout;
-        let cuts = watch_faults.borrow_and_update().cuts;
+        let cuts = faults.borrow_and_update().cuts;
         let mut watch = Self {
             resource,
             namespace: target.namespace.to_owned(),
@@ -91,7 +91,7 @@ impl Watch {
             deadline,
             ended: false,
             revision: store.subscribe(),
-            watch_faults,
+            faults,
             cuts,
             store: Arc::clone(store),
         };
@@ -113,13 +113,13 @@ impl Watch {
 
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
         loop {
-            let WatchFaults { cuts, silent } = *self.watch_faults.borrow_and_update();
+            let WatchFaults { cuts, silent } = *self.faults.borrow_and_update();
             if cuts != self.cuts {
                 return Some(Err(io::Error::from(io::ErrorKind::ConnectionReset)));
             }
             if silent {
                 // Returns None when the sandbox is dropped.
-                self.watch_faults.changed().await.ok()?;
+                self.faults.changed().await.ok()?;
                 continue;
             }
             if let Some(line) = self.pending.pop_front() {
@@ -146,7 +146,7 @@ impl Watch {
         };
         tokio::select! {
             changed = self.revision.changed() => self.ended = changed.is_err(),
-            _ = self.watch_faults.changed() => {}
+            _ = self.faults.changed() => {}
             () = tokio::time::sleep_until(bookmark.min(self.deadline)) => {
                 let now = Instant::now();
                 if now >= self.deadline {

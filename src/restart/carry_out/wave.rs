@@ -39,7 +39,7 @@ impl Job<'_> {
         let mut ended = std::pin::pin!(self.ended());
         let mut stop = self.stop.clone();
         while next.is_some() || !beginning.is_empty() || !running.is_empty() {
-            let mut wake = None;
+            let mut wake_at = None;
             if let (Some(step), true) = (next, beginning.is_empty()) {
                 if stop.level() != Level::Run {
                     next = None;
@@ -49,7 +49,7 @@ impl Job<'_> {
                     beginning.push(self.begin(step, rule));
                     next = waiting.next();
                 } else {
-                    wake = Some(pace.next_start());
+                    wake_at = Some(pace.next_start());
                 }
             }
             let far = Instant::now() + Duration::from_hours(1);
@@ -64,7 +64,7 @@ impl Job<'_> {
                     open.retain(|step| step.id != id);
                     results.push((id, result));
                 }
-                () = sleep_until(wake.unwrap_or(far)) => {}
+                () = sleep_until(wake_at.unwrap_or(far)) => {}
                 _ = stop.changed() => {}
                 () = &mut ended => break,
             }

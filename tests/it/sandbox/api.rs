@@ -427,7 +427,7 @@ async fn lease_writes_check_preconditions() {
     let (code, status) = call(&sandbox, Method::DELETE, &path, Value::Null).await;
     assert_eq!((code, &status["status"]), (200, &json!("Success")));
     let (code, _) = call(&sandbox, Method::PUT, &path, renewed).await;
-    assert_eq!(code, 201, "a PUT creates a missing Lease");
+    assert_eq!(code, 409, "a PUT with a uid does not create a Lease");
 }
 
 #[tokio::test]

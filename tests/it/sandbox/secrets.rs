@@ -1,4 +1,4 @@
-//! Secrets, ConfigMaps and ServiceAccounts, read and written by clients and by the operator.
+//! Secrets, ConfigMaps and service accounts, read and written by clients and by the operator.
 
 use http::Method;
 use sandbox::{Fault, Sandbox, Settings};

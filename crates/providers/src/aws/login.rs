@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{Ambient, Identity, Resolver, Unread, unread};
 
-/// The session name that CloudTrail records.
+/// The session name that `CloudTrail` records.
 const SESSION: &str = "eso-sync";
 
 /// The time limit for one answer.

@@ -42,7 +42,12 @@ pub(super) fn replace(
     }
     let mut requested = sent(store, call, target)?;
     let write = write(call)?;
+    let uid = object::uid(&requested).to_owned();
     if store.get(resource, namespace, name).is_none() {
+        // A PUT may create a Lease, but not if it names the uid of an existing one.
+        if !uid.is_empty() {
+            return Err(Failure::wrong_uid(resource, name, &uid, ""));
+        }
         object::metadata(&mut requested).remove("resourceVersion");
         return Ok((201, store.create(resource, requested, write)?));
     }
@@ -53,7 +58,14 @@ pub(super) fn replace(
         );
         return Err(Failure::new(422, "Invalid", message));
     }
-    let replaced = store.update(resource, namespace, name, write, |_| Ok(requested))?;
+    let replaced = store.update(resource, namespace, name, write, |current| {
+        let found = object::uid(current);
+        if uid.is_empty() || uid == found {
+            Ok(requested)
+        } else {
+            Err(Failure::wrong_uid(resource, name, &uid, found))
+        }
+    })?;
     Ok((200, replaced))
 }
 
