@@ -106,7 +106,7 @@ pub fn compare(
 }
 
 /// Computes the `reconcile.external-secrets.io/data-hash` that the operator writes for this data. The digest is not
-/// keyed, so it must never be shown.
+/// keyed: with it, guesses of the values can be tested. So it must never be shown for real values.
 pub fn data_hash(algorithm: Algorithm, data: &BTreeMap<String, Value>) -> String {
     let mut text = Buffer::default();
     text.push(b"map[");
