@@ -31,3 +31,8 @@ pub const DEFAULT_CLASS: &str = "default";
 
 /// The annotation on the target Secret that holds the operator's digest of the written data.
 pub const DATA_HASH: &str = "reconcile.external-secrets.io/data-hash";
+
+/// Compiles and runs the code in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
