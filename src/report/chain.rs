@@ -39,6 +39,7 @@ pub enum LinkKind {
     #[strum(serialize = "ExternalSecret")]
     ExternalSecret,
     /// The Secret has the data that the operator wrote.
+    #[strum(serialize = "Secret")]
     Secret,
     /// The workload that uses the Secret was restarted.
     Workload,

@@ -5,17 +5,17 @@
 //! containing type can leak a value:
 //!
 //! ```compile_fail
-//! let value = eso_sync::secret::Value::from("hunter2");
+//! let value = secret::Value::from("hunter2");
 //! format!("{value:?}");
 //! ```
 //!
 //! ```compile_fail
-//! let value = eso_sync::secret::Value::from("hunter2");
+//! let value = secret::Value::from("hunter2");
 //! value.clone();
 //! ```
 //!
 //! ```compile_fail
-//! let key = eso_sync::secret::RunKey::from_bytes([0; 32]);
+//! let key = secret::RunKey::from_bytes([0; 32]);
 //! format!("{key:?}");
 //! ```
 
