@@ -252,7 +252,7 @@ fn stores(file: &File) -> Result<Stores, String> {
 }
 
 fn store(json: &Json) -> Result<(StoreRef, Store), String> {
-    let kinds = [StoreKind::SecretStore, StoreKind::ClusterSecretStore].map(StoreKind::as_str);
+    let kinds = [StoreKind::SecretStore, StoreKind::ClusterSecretStore].map(|kind| kind.into_str());
     let kind = json.get("kind").and_then(Json::as_str);
     let kind = kind.filter(|kind| kinds.contains(kind));
     let kind = kind.ok_or_else(|| format!(".kind must be {}", kinds.join(" or ")))?;
