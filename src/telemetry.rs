@@ -74,7 +74,7 @@ const SILENT: [&str; 3] = [
 ];
 
 /// Returns the log filter: `directives` in the format of `RUST_LOG`, or `level` if they are missing or invalid. No directive
-/// enables the logs of [`SILENT`] libraries.
+/// enables the logs of `SILENT` libraries.
 pub fn filter<S>(directives: Option<&str>, level: &str) -> impl Filter<S> + use<S> {
     let wanted =
         EnvFilter::try_new(directives.unwrap_or(level)).unwrap_or_else(|_| EnvFilter::new(level));
