@@ -297,7 +297,7 @@ async fn an_ignore_rule_that_removes_the_stamp_is_reported() {
         let message = told(&outcome);
         for part in [
             "field manager helm-controller",
-            "no rule in `driftDetection.ignore`",
+            "remove rules in `driftDetection.ignore`",
         ] {
             assert!(message.contains(part), "{message}");
         }
