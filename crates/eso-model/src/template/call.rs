@@ -80,6 +80,7 @@ impl Run {
                 Some(whole) => Ok(Value::Int(whole)),
                 None => Err(wrong_type(name)),
             },
+            (Operand::Number(number), Parameter::Float) => Ok(Value::Float(number.float)),
             (
                 Operand::Nil | Operand::Number(_) | Operand::Bool(_) | Operand::Text(_),
                 parameter,
@@ -87,9 +88,9 @@ impl Run {
                 let value = self.operand(dot, operand)?;
                 let fits = match parameter {
                     Parameter::Any => true,
-                    Parameter::Text => matches!(value, Value::Text(_)),
+                    Parameter::Text | Parameter::ConstantText => matches!(value, Value::Text(_)),
                     Parameter::Bool => matches!(value, Value::Bool(_)),
-                    Parameter::Int | Parameter::Map => false,
+                    Parameter::Int | Parameter::Float | Parameter::Map | Parameter::Time => false,
                 };
                 if fits {
                     Ok(value)
@@ -115,6 +116,8 @@ impl Run {
             (Parameter::Any, value)
             | (Parameter::Text, value @ Value::Text(_))
             | (Parameter::Int, value @ Value::Int(_))
+            | (Parameter::Float, value @ Value::Float(_))
+            | (Parameter::Time, value @ Value::Time(_))
             | (Parameter::Bool, value @ Value::Bool(_)) => Ok(value),
             _ => Err(wrong_type(name)),
         }

@@ -14,15 +14,22 @@ use super::{
 };
 
 mod builtin;
+mod dates;
 mod dicts;
 mod encoding;
 mod kinds;
 mod lists;
 mod names;
 mod numbers;
+mod paths;
 mod printf;
 mod regexps;
 mod text;
+mod urls;
+mod versions;
+mod words;
+
+pub(super) use versions::version_method;
 
 /// The type of a parameter, as far as Go's type check depends on it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,8 +40,14 @@ pub(super) enum Parameter {
     Text,
     /// `int`
     Int,
+    /// `float64`
+    Float,
     /// `bool`
     Bool,
+    /// `time.Time`
+    Time,
+    /// A named type of `string`: Go accepts only a constant.
+    ConstantText,
     /// `map[string]interface{}`
     Map,
 }
@@ -77,13 +90,18 @@ impl Function {
 static TABLE: LazyLock<BTreeMap<&str, &Function>> = LazyLock::new(|| {
     [
         builtin::TABLE,
+        dates::TABLE,
         dicts::TABLE,
         encoding::TABLE,
         kinds::TABLE,
         lists::TABLE,
         numbers::TABLE,
+        paths::TABLE,
         regexps::TABLE,
         text::TABLE,
+        urls::TABLE,
+        versions::TABLE,
+        words::TABLE,
     ]
     .into_iter()
     .flatten()

@@ -48,6 +48,19 @@ fn show_at(
         Value::Int(value) | Value::Int64(value) => {
             output.extend_from_slice(value.to_string().as_bytes());
         }
+        Value::Uint64(value) => output.extend_from_slice(value.to_string().as_bytes()),
+        Value::Time(_) => return Err(Failure::unverifiable("a time without a format")),
+        Value::Version(version) => {
+            let [major, minor, patch] = version.numbers;
+            output.extend_from_slice(format!("{major}.{minor}.{patch}").as_bytes());
+            for (sign, part) in [(b'-', &version.pre_release), (b'+', &version.metadata)] {
+                if !part.bytes().is_empty() {
+                    heap.consume_bytes(part.bytes().len())?;
+                    output.push(sign);
+                    output.extend_from_slice(part.bytes());
+                }
+            }
+        }
         Value::Float(value) => output.extend_from_slice(float(*value).as_bytes()),
         Value::Text(text) => {
             heap.consume_bytes(text.bytes().len())?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 use super::{
-    Failure, Limits, print,
+    Failure, Limits, functions, print,
     tree::{Branches, Node, Operand, Pipeline},
     value::{Heap, Of, Text, Value, element},
 };
@@ -156,9 +156,12 @@ impl Run {
                 self.heap.step(rounds.len())?;
                 Ok(rounds)
             }
-            Value::Bool(_) | Value::Float(_) | Value::Text(_) => {
-                Err(Failure::fails("a `range` over a value of this type"))
-            }
+            Value::Uint64(_) => Err(Failure::unverifiable("a `range` over this number")),
+            Value::Bool(_)
+            | Value::Float(_)
+            | Value::Text(_)
+            | Value::Time(_)
+            | Value::Version(_) => Err(Failure::fails("a `range` over a value of this type")),
         }
     }
 
@@ -280,6 +283,16 @@ impl Run {
 
     fn fields(&self, mut value: Value, names: &[String]) -> Result<Value, Failure> {
         for name in names {
+            match value {
+                Value::Version(version) => {
+                    value = functions::version_method(&version, name)?;
+                    continue;
+                }
+                Value::Time(_) => {
+                    return Err(Failure::unverifiable("a method of a time"));
+                }
+                _ => {}
+            }
             let Value::Map(id) = value else {
                 return Err(Failure::fails(format!(
                     "the field `{name}` of a value that is not a map"

@@ -39,10 +39,30 @@ pub(super) enum Value {
     Bool(bool),
     Int(i64),
     Int64(i64),
+    Uint64(u64),
     Float(f64),
     Text(Text),
+    Time(Moment),
+    /// A semantic version.
+    Version(Rc<Version>),
     List(List),
     Map(MapId),
+}
+
+/// A point in time.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    /// Since 1970, negative before.
+    pub(super) seconds: i64,
+    pub(super) nanoseconds: u32,
+}
+
+/// A semantic version. Its parts are wiped like all text.
+pub(super) struct Version {
+    pub(super) numbers: [u64; 3],
+    pub(super) pre_release: Text,
+    pub(super) metadata: Text,
+    pub(super) original: Text,
 }
 
 /// The element type of a list or map.
@@ -221,6 +241,8 @@ impl Heap {
             Value::Nil | Value::NilElement => false,
             Value::Bool(value) => *value,
             Value::Int(value) | Value::Int64(value) => *value != 0,
+            Value::Uint64(value) => *value != 0,
+            Value::Time(_) | Value::Version(_) => true,
             Value::Float(value) => *value != 0.0,
             Value::Text(text) => !text.bytes().is_empty(),
             Value::List(list) => !list.items().is_empty(),

@@ -54,6 +54,8 @@ pub(super) const TABLE: &[Function] = &[
     Function::new("html", &[], html).with_rest(Any),
     Function::new("js", &[], js).with_rest(Any),
     Function::new("urlquery", &[], urlquery).with_rest(Any),
+    // No value in a template is a function.
+    Function::new("call", &[Any], |_, _| Err(refused())).with_rest(Any),
     Function::new("fail", &[Text], |_, _| Err(refused())),
     Function::new("hello", &[], |heap, _| heap.text(b"Hello!".to_vec())),
 ];
@@ -117,6 +119,14 @@ fn index(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
 /// True if the values are equal. Fails for values that Go cannot compare.
 fn equal(a: &Value, b: &Value) -> Result<bool, Failure> {
     match (a, b) {
+        (Value::Time(_) | Value::Version(_), _) | (_, Value::Time(_) | Value::Version(_)) => {
+            Err(unsupported("a comparison of times or versions"))
+        }
+        (Value::Uint64(a), Value::Uint64(b)) => Ok(a == b),
+        (Value::Uint64(a), Value::Int(b) | Value::Int64(b))
+        | (Value::Int(b) | Value::Int64(b), Value::Uint64(a)) => {
+            Ok(u64::try_from(*b).is_ok_and(|b| *a == b))
+        }
         (Value::Bool(a), Value::Bool(b)) => Ok(a == b),
         (Value::Int(a) | Value::Int64(a), Value::Int(b) | Value::Int64(b)) => Ok(a == b),
         #[expect(clippy::float_cmp, reason = "Go compares them like this")]
@@ -151,6 +161,13 @@ fn ne(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
 
 fn less(a: &Value, b: &Value) -> Result<bool, Failure> {
     match (a, b) {
+        (Value::Uint64(a), Value::Uint64(b)) => Ok(a < b),
+        (Value::Uint64(a), Value::Int(b) | Value::Int64(b)) => {
+            Ok(u64::try_from(*b).is_ok_and(|b| *a < b))
+        }
+        (Value::Int(a) | Value::Int64(a), Value::Uint64(b)) => {
+            Ok(u64::try_from(*a).map_or(true, |a| a < *b))
+        }
         (Value::Int(a) | Value::Int64(a), Value::Int(b) | Value::Int64(b)) => Ok(a < b),
         (Value::Float(a), Value::Float(b)) => Ok(a < b),
         (Value::Text(a), Value::Text(b)) => Ok(a.bytes() < b.bytes()),

@@ -3,7 +3,7 @@
 use super::{
     Function,
     Parameter::{Any, Bool, Text},
-    flag, refused, take, text,
+    flag, refused, take, text, unsupported,
 };
 use crate::template::{
     Failure, print,
@@ -76,7 +76,12 @@ pub(super) const TABLE: &[Function] = &[
         heap.text(name.as_bytes().to_vec())
     }),
     Function::new("typeIs", &[Text, Any], type_is),
-    Function::new("typeIsLike", &[Text, Any], type_is),
+    Function::new("typeIsLike", &[Text, Any], |heap, arguments| {
+        if let Some(Value::Version(_)) = arguments.get(1) {
+            return Err(unsupported("the type of a pointer"));
+        }
+        type_is(heap, arguments)
+    }),
     Function::new("deepEqual", &[Any, Any], |heap, arguments| {
         let [a, b] = take(arguments)?;
         deep_equal(heap, &a, &b, 0).map(Value::Bool)
@@ -95,7 +100,10 @@ const fn kind(value: &Value) -> &'static str {
         Value::Bool(_) => "bool",
         Value::Int(_) => "int",
         Value::Int64(_) => "int64",
+        Value::Uint64(_) => "uint64",
         Value::Float(_) => "float64",
+        Value::Time(_) => "struct",
+        Value::Version(_) => "ptr",
         Value::Text(_) => "string",
         Value::List(_) => "slice",
         Value::Map(_) => "map",
@@ -114,6 +122,8 @@ fn type_name(heap: &Heap, value: &Value) -> Result<&'static str, Failure> {
             Of::Text => "map[string]string",
             _ => "map[string]interface {}",
         },
+        Value::Time(_) => "time.Time",
+        Value::Version(_) => "*semver.Version",
         value => kind(value),
     })
 }
@@ -131,7 +141,11 @@ pub(super) fn deep_equal(
     heap.step(1)?;
     match (a, b) {
         (Value::Nil | Value::NilElement, Value::Nil | Value::NilElement) => Ok(true),
+        (Value::Time(_) | Value::Version(_), _) | (_, Value::Time(_) | Value::Version(_)) => {
+            Err(unsupported("a comparison of times or versions"))
+        }
         (Value::Bool(a), Value::Bool(b)) => Ok(a == b),
+        (Value::Uint64(a), Value::Uint64(b)) => Ok(a == b),
         (Value::Int(a), Value::Int(b)) | (Value::Int64(a), Value::Int64(b)) => Ok(a == b),
         #[expect(clippy::float_cmp, reason = "Go compares them like this")]
         (Value::Float(a), Value::Float(b)) => Ok(a == b),

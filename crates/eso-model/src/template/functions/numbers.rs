@@ -1,7 +1,19 @@
 //! Arithmetic.
 
-use super::{Function, Parameter::Any, refused, take, unsupported};
-use crate::template::{Failure, value::Value};
+use super::{
+    Function,
+    Parameter::{Any, Float, Int},
+    refused, take, unsupported,
+};
+use crate::template::{
+    Failure, print,
+    value::{Heap, Value},
+};
+
+mod decimal;
+mod integer;
+
+pub(super) use integer::parse_int;
 
 pub(super) const TABLE: &[Function] = &[
     Function::new("int", &[Any], |_, arguments| {
@@ -74,7 +86,77 @@ pub(super) const TABLE: &[Function] = &[
         extreme_float(&arguments, f64::min)
     })
     .with_rest(Any),
+    Function::new("round", &[Any, Int], round).with_rest(Float),
+    Function::new("toDecimal", &[Any], |heap, arguments| {
+        let [value] = take(arguments)?;
+        let shown = print::shown(heap, &value)?;
+        Ok(Value::Int64(parse_int(&shown, 8).unwrap_or(0)))
+    }),
+    Function::new("add1f", &[Any], |_, arguments| {
+        let [value] = take(arguments)?;
+        decimal::fold(to_float(&value)?, &[1.0], decimal::add).map(Value::Float)
+    }),
+    Function::new("addf", &[], |_, arguments| {
+        decimals(&arguments, Some(0.0), decimal::add)
+    })
+    .with_rest(Any),
+    Function::new("subf", &[Any], |_, arguments| {
+        decimals(&arguments, None, decimal::sub)
+    })
+    .with_rest(Any),
+    Function::new("mulf", &[Any], |_, arguments| {
+        decimals(&arguments, None, decimal::mul)
+    })
+    .with_rest(Any),
+    Function::new("divf", &[Any], |_, arguments| {
+        decimals(&arguments, None, decimal::div)
+    })
+    .with_rest(Any),
 ];
+
+/// Computes with decimal fractions, from the left to the right.
+fn decimals(
+    arguments: &[Value],
+    first: Option<f64>,
+    operation: decimal::Operation,
+) -> Result<Value, Failure> {
+    let mut numbers = first
+        .map(Ok)
+        .into_iter()
+        .chain(arguments.iter().map(to_float));
+    let first = numbers.next().ok_or_else(refused)??;
+    let rest = numbers.collect::<Result<Vec<_>, _>>()?;
+    decimal::fold(first, &rest, operation).map(Value::Float)
+}
+
+/// Rounds to a number of decimal places: up if the rest is at least the third argument, which is one half by default.
+fn round(_: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
+    let [value, places, rest @ ..] = arguments.as_slice() else {
+        return Err(refused());
+    };
+    let up_from = match rest.first() {
+        Some(Value::Float(up_from)) => *up_from,
+        Some(_) => return Err(refused()),
+        None => 0.5,
+    };
+    // Powers of ten are exact up to this one.
+    let places = i32::try_from(super::int(places)?)
+        .ok()
+        .filter(|places| places.abs() <= 22)
+        .ok_or_else(|| unsupported("a number of this size"))?;
+    let power = if places < 0 {
+        1.0 / 10_f64.powi(-places)
+    } else {
+        10_f64.powi(places)
+    };
+    let shifted = power * to_float(value)?;
+    let rounded = if shifted.fract() >= up_from {
+        shifted.ceil()
+    } else {
+        shifted.floor()
+    };
+    Ok(Value::Float(rounded / power))
+}
 
 fn divide(a: &Value, b: &Value, divide: fn(i64, i64) -> i64) -> Result<Value, Failure> {
     let (a, b) = (to_int(a)?, to_int(b)?);
@@ -100,18 +182,6 @@ fn extreme_float(values: &[Value], of: fn(f64, f64) -> f64) -> Result<Value, Fai
     Ok(Value::Float(extreme))
 }
 
-/// Returns plain decimal digits with an optional minus sign, which all versions of the operator parse in the same way.
-fn plain(text: &[u8]) -> Option<&str> {
-    let digits = text.strip_prefix(b"-").unwrap_or(text);
-    let leads = digits.len() > 1 && digits.first() == Some(&b'0');
-    let all = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    let short = digits.len() < 19;
-    if leads || !all || !short {
-        return None;
-    }
-    std::str::from_utf8(text).ok()
-}
-
 #[expect(
     clippy::cast_possible_truncation,
     reason = "same conversion as in Go; the value is in range"
@@ -119,19 +189,21 @@ fn plain(text: &[u8]) -> Option<&str> {
 pub(super) fn to_int(value: &Value) -> Result<i64, Failure> {
     match value {
         Value::Int(value) | Value::Int64(value) => Ok(*value),
+        Value::Uint64(value) => {
+            i64::try_from(*value).map_err(|_| unsupported("a number of this size"))
+        }
         Value::Float(value) if value.abs() < 9e18 => Ok(*value as i64),
         Value::Float(_) => Err(unsupported("a number of this size")),
         Value::Bool(value) => Ok(i64::from(*value)),
         Value::Text(text) if text.bytes().is_empty() => Ok(0),
-        Value::Text(text) => match plain(text.bytes()) {
-            Some(digits) => digits
-                .parse()
-                .map_err(|_| unsupported("this number format")),
-            // Without any digit, all versions return 0.
-            None if !text.bytes().iter().any(u8::is_ascii_digit) => Ok(0),
-            None => Err(unsupported("this number format")),
-        },
-        Value::Nil | Value::NilElement | Value::List(_) | Value::Map(_) => Ok(0),
+        Value::Text(text) => integer::of_text(text.bytes())
+            .ok_or_else(|| unsupported("a fraction where an integer is expected")),
+        Value::Nil
+        | Value::NilElement
+        | Value::List(_)
+        | Value::Map(_)
+        | Value::Time(_)
+        | Value::Version(_) => Ok(0),
     }
 }
 
@@ -139,21 +211,49 @@ pub(super) fn to_int(value: &Value) -> Result<i64, Failure> {
 fn to_float(value: &Value) -> Result<f64, Failure> {
     match value {
         Value::Int(value) | Value::Int64(value) => Ok(*value as f64),
+        Value::Uint64(value) => Ok(*value as f64),
         Value::Float(value) => Ok(*value),
         Value::Bool(value) => Ok(if *value { 1.0 } else { 0.0 }),
-        Value::Text(text) if text.bytes().is_empty() => Ok(0.0),
-        Value::Text(text) => {
-            let decimal = text
-                .bytes()
-                .iter()
-                .all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'.'));
-            let number = text.utf8().ok().filter(|_| decimal);
-            number
-                .and_then(|number| number.parse().ok())
-                .ok_or_else(|| unsupported("this number format"))
-        }
-        Value::Nil | Value::NilElement | Value::List(_) | Value::Map(_) => Ok(0.0),
+        Value::Text(text) => float_of_text(text.bytes()),
+        Value::Nil
+        | Value::NilElement
+        | Value::List(_)
+        | Value::Map(_)
+        | Value::Time(_)
+        | Value::Version(_) => Ok(0.0),
     }
+}
+
+/// Parses a float64 like Go, which uses 0 for text that is not a number.
+fn float_of_text(text: &[u8]) -> Result<f64, Failure> {
+    let unknown = || unsupported("this number format");
+    let unsigned = text
+        .strip_prefix(b"-")
+        .or_else(|| text.strip_prefix(b"+"))
+        .unwrap_or(text);
+    let decimal = text
+        .iter()
+        .all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E'));
+    if decimal {
+        let text = std::str::from_utf8(text).map_err(|_| unknown())?;
+        let number: f64 = text.parse().unwrap_or(0.0);
+        return if number.is_finite() {
+            Ok(number)
+        } else {
+            Err(unknown())
+        };
+    }
+    let special = [&b"inf"[..], b"infinity", b"nan"]
+        .iter()
+        .any(|word| unsigned.eq_ignore_ascii_case(word));
+    let hexadecimal = unsigned
+        .get(..2)
+        .is_some_and(|start| start.eq_ignore_ascii_case(b"0x"));
+    let separated = text.contains(&b'_') && text.iter().any(u8::is_ascii_digit);
+    if special || hexadecimal || separated {
+        return Err(unknown());
+    }
+    Ok(0.0)
 }
 
 /// Go's `Atoi` without its error: 0 for text that is not a number, the largest or smallest integer if out of range.

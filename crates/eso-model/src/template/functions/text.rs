@@ -164,7 +164,7 @@ fn trim_all(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     heap.text(kept.as_bytes().to_vec())
 }
 
-fn find(within: &[u8], part: &[u8]) -> Option<usize> {
+pub(super) fn find(within: &[u8], part: &[u8]) -> Option<usize> {
     if part.is_empty() {
         return Some(0);
     }

@@ -5,7 +5,7 @@ use secret::Buffer;
 use crate::{
     gojson::{json_float, quote},
     template::{
-        Failure,
+        Failure, print,
         value::{Heap, MAX_DEPTH, MapId, Value},
     },
 };
@@ -54,6 +54,12 @@ fn write_at(
         Value::Bool(value) => output.push(value.to_string().as_bytes()),
         Value::Int(value) | Value::Int64(value) => {
             output.push(value.to_string().as_bytes());
+        }
+        Value::Uint64(value) => output.push(value.to_string().as_bytes()),
+        Value::Time(_) => return Err(Failure::unverifiable("a time in JSON")),
+        Value::Version(_) => {
+            let shown = print::shown(heap, value)?;
+            quote(output, &shown, style.html);
         }
         Value::Float(value) if value.is_finite() => {
             output.push(json_float(*value).as_bytes());
