@@ -7,8 +7,9 @@ use std::{collections::BTreeMap, hint::black_box, time::Duration};
 
 use eso_model::{
     ProviderKind,
+    budget::Budget,
     expected::{Answer, Content, NotComputable, Raw, Read, Spec, Template, Unverifiable, expected},
-    template::{Limits, render},
+    template::{Data, render},
 };
 use secret::{RunKey, Value};
 use serde_json::json;
@@ -24,13 +25,12 @@ const DOCUMENT: &str = r#"{"m0":"a text","m1":"1.50","m2":1.50,"m3":"line\nline"
 fn templates(
     template: &Template,
     data: &BTreeMap<String, Value>,
+    budget: &Budget,
 ) -> Result<BTreeMap<String, Value>, NotComputable> {
-    let data: BTreeMap<String, Vec<u8>> = data
-        .iter()
-        .map(|(name, value)| (name.clone(), value.expose().to_vec()))
-        .collect();
+    let values = data.iter().map(|(name, value)| (&**name, value.expose()));
+    let data = Data::of(values, budget)?;
     let rendered = template.data.iter().map(|(key, text)| {
-        let value = render(text, &data, Limits::default())
+        let value = render(text, &data, budget)
             .map_err(|failure| Unverifiable::new("template", failure.to_string()))?;
         Ok((key.clone(), Value::new(value)))
     });
@@ -48,7 +48,7 @@ fn best(spec: &Spec, keys: usize) -> Duration {
     let round = || {
         let start = std::time::Instant::now();
         for _ in 0..KEYS / keys {
-            let Ok(made) = expected(spec, answer, &templates) else {
+            let Ok(made) = expected(spec, answer, &templates, &Budget::default()) else {
                 continue;
             };
             assert_eq!(made.data.len(), keys, "all keys were made");

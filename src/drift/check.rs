@@ -11,6 +11,7 @@ use std::{
 use cluster::Cluster;
 use eso_model::{
     Id,
+    budget::Budget,
     expected::{
         Content, CreationPolicy, DeletionPolicy, NotComputable, Read, Spec, Unverifiable, What,
         expected, reads, why,
@@ -249,6 +250,7 @@ impl Check {
                     spec,
                     |read| self.reader.answer(&id.namespace, read),
                     &Rendering(sources),
+                    &Budget::default(),
                 ),
             },
         }

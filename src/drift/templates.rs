@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use eso_model::{
+    budget::Budget,
     expected::{Failure, NotComputable, Spec, Template, Templates, Unverifiable, WouldFail, why},
-    template::{self, Limits, render, render_keys_and_values},
+    template::{self, Data, render, render_keys_and_values},
 };
 use secret::Value;
 use serde_json::{Map, Value as Json};
-use zeroize::Zeroize as _;
 
 /// An object that `templateFrom` refers to, in the namespace of the ExternalSecret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,51 +57,64 @@ pub fn sources(spec: &Spec) -> BTreeSet<SourceName> {
 /// Renders templates with these objects.
 pub struct Rendering<'a>(pub &'a Sources);
 
-type Texts = BTreeMap<String, Vec<u8>>;
-
 impl Templates for Rendering<'_> {
     fn render(
         &self,
         template: &Template,
         data: &BTreeMap<String, Value>,
+        budget: &Budget,
     ) -> Result<BTreeMap<String, Value>, NotComputable> {
         if !matches!(template.engine_version.as_deref(), None | Some("v2" | "")) {
             return Err(Unverifiable::new(why::TEMPLATE, "engineVersion").into());
         }
-        let mut texts: Texts = data
-            .iter()
-            .map(|(key, value)| (key.clone(), value.expose().to_vec()))
-            .collect();
-        let rendered = self.all(template, &texts);
-        wipe(&mut texts);
-        rendered
+        let values = data.iter().map(|(key, value)| (&**key, value.expose()));
+        let rendering = Texts {
+            sources: self.0,
+            data: Data::of(values, budget)?,
+            budget,
+        };
+        rendering.all(template)
     }
 
-    fn transform(&self, template: &str, key: &str) -> Result<String, NotComputable> {
-        let data = Texts::from([("value".to_owned(), key.as_bytes().to_vec())]);
+    fn transform(
+        &self,
+        template: &str,
+        key: &str,
+        budget: &Budget,
+    ) -> Result<String, NotComputable> {
+        let data = Data::of([("value", key.as_bytes())], budget)?;
         // The operator renders these without `missingkey=error`, so a failure here may not be a failure there.
-        let bytes = render(template, &data, Limits::default())
-            .map_err(|_| Unverifiable::new(why::TEMPLATE, "transform"))?;
+        let bytes = render(template, &data, budget).map_err(|failure| match failure {
+            template::Failure::TooCostly(error) => error.into(),
+            template::Failure::Unverifiable { .. } | template::Failure::WouldFail { .. } => {
+                NotComputable::from(Unverifiable::new(why::TEMPLATE, "transform"))
+            }
+        })?;
         String::from_utf8(bytes).map_err(|_| Unverifiable::new(why::TEMPLATE, "transform").into())
     }
 }
 
-impl Rendering<'_> {
-    fn all(
-        &self,
-        template: &Template,
-        data: &Texts,
-    ) -> Result<BTreeMap<String, Value>, NotComputable> {
+/// What the templates of one ExternalSecret are rendered with.
+struct Texts<'a> {
+    sources: &'a Sources,
+    data: Data,
+    budget: &'a Budget,
+}
+
+impl Texts<'_> {
+    fn all(&self, template: &Template) -> Result<BTreeMap<String, Value>, NotComputable> {
         let mut all = BTreeMap::new();
         for (index, from) in template.template_from.iter().enumerate() {
             let place = format!("templateFrom[{index}]");
-            let keys = self.from(from, data).map_err(|error| error.at(&place))?;
+            let keys = self.from(from).map_err(|error| error.at(&place))?;
             if into_data(from).map_err(|error| error.at(&place))? {
                 all.extend(keys);
             }
         }
         for (key, text) in &template.data {
-            let value = one(text, data).map_err(|error| error.at(&format!("data.{key}")))?;
+            let value = self
+                .one(text)
+                .map_err(|error| error.at(&format!("data.{key}")))?;
             all.insert(key.clone(), value);
         }
         for field in ["labels", "annotations"] {
@@ -111,18 +124,15 @@ impl Rendering<'_> {
                 .and_then(|metadata| metadata.get(field)?.as_object());
             for (key, text) in texts.into_iter().flatten() {
                 let text = text.as_str().unwrap_or_default();
-                one(text, data).map_err(|error| error.at(&format!("metadata.{field}.{key}")))?;
+                self.one(text)
+                    .map_err(|error| error.at(&format!("metadata.{field}.{key}")))?;
             }
         }
         Ok(all)
     }
 
     /// Renders one entry: its ConfigMap, then its Secret, then its literal text.
-    fn from(
-        &self,
-        from: &Map<String, Json>,
-        data: &Texts,
-    ) -> Result<BTreeMap<String, Value>, NotComputable> {
+    fn from(&self, from: &Map<String, Json>) -> Result<BTreeMap<String, Value>, NotComputable> {
         let mut all = BTreeMap::new();
         for (field, value) in from {
             let known = match field.as_str() {
@@ -140,13 +150,13 @@ impl Rendering<'_> {
         ] {
             if let Some(reference) = from.get(field).filter(|value| value.is_object()) {
                 all.extend(
-                    self.referred(reference, kind, data)
+                    self.referred(reference, kind)
                         .map_err(|error| error.at(field))?,
                 );
             }
         }
         if let Some(literal) = from.get("literal").and_then(Json::as_str) {
-            all.extend(many(literal, data).map_err(|error| error.at("literal"))?);
+            all.extend(self.many(literal).map_err(|error| error.at("literal"))?);
         }
         Ok(all)
     }
@@ -155,7 +165,6 @@ impl Rendering<'_> {
         &self,
         reference: &Json,
         kind: SourceKind,
-        data: &Texts,
     ) -> Result<BTreeMap<String, Value>, NotComputable> {
         let text = |value: &Json, field: &str| {
             let text = value.get(field).and_then(Json::as_str);
@@ -165,7 +174,7 @@ impl Rendering<'_> {
             kind,
             name: text(reference, "name"),
         };
-        let texts = match self.0.get(&name) {
+        let texts = match self.sources.get(&name) {
             Some(Source::Texts(texts)) => texts,
             Some(Source::Absent) => return Err(fails(format!("{} does not exist", name.name))),
             Some(Source::Unread(why)) => {
@@ -184,16 +193,30 @@ impl Rendering<'_> {
                 .map_err(|_| Unverifiable::new(why::TEMPLATE, "text that is not UTF-8"))?;
             match &*text(item, "templateAs") {
                 "" | "Values" => {
-                    let value = one(template, data).map_err(|error| error.at(&key))?;
+                    let value = self.one(template).map_err(|error| error.at(&key))?;
                     all.insert(key, value);
                 }
                 "KeysAndValues" => {
-                    all.extend(many(template, data).map_err(|error| error.at(&key))?);
+                    all.extend(self.many(template).map_err(|error| error.at(&key))?);
                 }
                 _ => return Err(Unverifiable::new(why::TEMPLATE, "templateAs").into()),
             }
         }
         Ok(all)
+    }
+
+    fn one(&self, template: &str) -> Result<Value, NotComputable> {
+        render(template, &self.data, self.budget)
+            .map(Value::new)
+            .map_err(not_computable)
+    }
+
+    fn many(&self, template: &str) -> Result<BTreeMap<String, Value>, NotComputable> {
+        let entries = render_keys_and_values(template, &self.data, self.budget);
+        let values = entries.map_err(not_computable)?.into_iter();
+        Ok(values
+            .map(|(key, value)| (key, Value::new(value)))
+            .collect())
     }
 }
 
@@ -209,25 +232,11 @@ fn into_data(from: &Map<String, Json>) -> Result<bool, NotComputable> {
     }
 }
 
-fn one(template: &str, data: &Texts) -> Result<Value, NotComputable> {
-    render(template, data, Limits::default())
-        .map(Value::new)
-        .map_err(not_computable)
-}
-
-fn many(template: &str, data: &Texts) -> Result<BTreeMap<String, Value>, NotComputable> {
-    let entries =
-        render_keys_and_values(template, data, Limits::default()).map_err(not_computable)?;
-    let values = entries.into_iter();
-    Ok(values
-        .map(|(key, value)| (key, Value::new(value)))
-        .collect())
-}
-
 fn not_computable(failure: template::Failure) -> NotComputable {
     match failure {
         template::Failure::Unverifiable { what } => Unverifiable::new(why::TEMPLATE, what).into(),
         template::Failure::WouldFail { what } => fails(what),
+        template::Failure::TooCostly(error) => error.into(),
     }
 }
 
@@ -236,12 +245,6 @@ fn fails(detail: String) -> NotComputable {
         failure: Failure::Template,
         detail,
     })
-}
-
-fn wipe(texts: &mut Texts) {
-    for text in texts.values_mut() {
-        text.zeroize();
-    }
 }
 
 #[cfg(test)]
@@ -285,7 +288,7 @@ mod tests {
     fn rendered(json: &Json) -> Result<String, NotComputable> {
         let data = BTreeMap::from([("p".to_owned(), Value::from("v"))]);
         let sources = world();
-        let keys = Rendering(&sources).render(&template(json), &data)?;
+        let keys = Rendering(&sources).render(&template(json), &data, &Budget::default())?;
         let shown = keys
             .iter()
             .map(|(key, value)| format!("{key}={}", String::from_utf8_lossy(value.expose())));

@@ -19,17 +19,17 @@ use std::{
 
 use eso_model::{
     DATA_HASH, GROUP, ProviderKind, StoreKind,
+    budget::Budget,
     digest::{Algorithm, Metadata, synced_resource_version},
     expected::{
         Answer, Content, Effect, Expected, Failure, NotComputable, Raw, Read, Spec, StoreRef,
         Template, Templates, Unverifiable, What, WouldFail, data_hash, expected, why,
     },
     provider::Payload,
-    template::{self, Limits, render, render_keys_and_values},
+    template::{self, Data, render, render_keys_and_values},
 };
 use secret::{RunKey, Value};
 use serde_json::{Map, Value as Json};
-use zeroize::Zeroize as _;
 
 const USAGE: &str = "\
 usage: expected [EXTERNAL-SECRET.yaml VALUES.yaml]
@@ -73,7 +73,12 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<String, String> {
     };
     let object = Object::parse(&external_secret)?;
     let stores = stores(&values)?;
-    let made = expected(&object.spec, |read| answer(&stores, read), &Rendering);
+    let made = expected(
+        &object.spec,
+        |read| answer(&stores, read),
+        &Rendering,
+        &Budget::default(),
+    );
     let made = made.map_err(|error| match error {
         NotComputable::Unverifiable(it) => format!("cannot compute the operator's result: {it}"),
         NotComputable::WouldFail(it) => format!("the operator's sync would fail: {it}"),
@@ -329,8 +334,6 @@ fn unread(detail: impl Into<String>) -> Content<'static> {
 
 // --- templates
 
-type Data = BTreeMap<String, Vec<u8>>;
-
 /// Renders all templates that need no other objects: `data`, literals of `templateFrom`, labels and annotations.
 struct Rendering;
 
@@ -339,23 +342,23 @@ impl Templates for Rendering {
         &self,
         template: &Template,
         data: &BTreeMap<String, Value>,
+        budget: &Budget,
     ) -> Result<BTreeMap<String, Value>, NotComputable> {
         if !matches!(template.engine_version.as_deref(), None | Some("v2" | "")) {
             return Err(unsupported("engineVersion"));
         }
-        let mut data: Data = data
-            .iter()
-            .map(|(key, value)| (key.clone(), value.expose().to_vec()))
-            .collect();
-        let rendered = rendered(template, &data);
-        data.values_mut().for_each(Vec::zeroize);
-        rendered
+        let values = data.iter().map(|(key, value)| (&**key, value.expose()));
+        rendered(template, &Data::of(values, budget)?, budget)
     }
 }
 
-fn rendered(template: &Template, data: &Data) -> Result<BTreeMap<String, Value>, NotComputable> {
+fn rendered(
+    template: &Template,
+    data: &Data,
+    budget: &Budget,
+) -> Result<BTreeMap<String, Value>, NotComputable> {
     let one = |text: &str, place: String| {
-        let bytes = render(text, data, Limits::default());
+        let bytes = render(text, data, budget);
         bytes
             .map(Value::new)
             .map_err(|failure| failed(failure).at(&place))
@@ -364,7 +367,7 @@ fn rendered(template: &Template, data: &Data) -> Result<BTreeMap<String, Value>,
     for (index, from) in template.template_from.iter().enumerate() {
         let place = format!("templateFrom[{index}]");
         let literal = literal(from).map_err(|error| error.at(&place))?;
-        let keys = render_keys_and_values(literal, data, Limits::default());
+        let keys = render_keys_and_values(literal, data, budget);
         let keys = keys.map_err(|failure| failed(failure).at(&place))?;
         let keys = keys.into_iter();
         all.extend(keys.map(|(key, value)| (key, Value::new(value))));
@@ -407,5 +410,6 @@ fn failed(failure: template::Failure) -> NotComputable {
             failure: Failure::Template,
             detail: what,
         }),
+        template::Failure::TooCostly(error) => error.into(),
     }
 }

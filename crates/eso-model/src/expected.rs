@@ -27,6 +27,7 @@ pub use answer::{Answer, Content, Raw};
 pub use compare::{
     Difference, KeyDifference, SecretFingerprints, compare, data_hash, matches_recorded_hash,
 };
+pub(crate) use go_regex::NotCompiled;
 pub use go_regex::{GoRegex, NotTranslated};
 pub use pipeline::{NoTemplates, expected};
 pub use read::{Read, What, reads};

@@ -23,7 +23,7 @@ pub fn get(text: &[u8], path: &str) -> Result<Option<Value>, NotEvaluated> {
     let document = match gojson::parse(text) {
         Ok(document) => document,
         Err(NotJson::Invalid) if !has_bracket(text) => return Ok(None),
-        Err(NotJson::Invalid | NotJson::TooDeep) => return Err(NotEvaluated),
+        Err(_) => return Err(NotEvaluated),
     };
     match &document.shape {
         Shape::Array(_) | Shape::Object(_) => Ok(descend(&document, path)?.map(Found::value)),

@@ -17,8 +17,13 @@ pub(crate) use encode::{json_float, quote};
 
 use secret::{Buffer, Value};
 
+use crate::budget::{Budget, TooCostly};
+
 /// The maximum depth of a document. (Go's limit is 10,000.)
 const MAX_DEPTH: usize = 200;
+
+/// The memory of a node and its key. A vector that grows holds up to twice as much.
+const NODE: usize = 2 * size_of::<(&[u8], Node<'_>)>();
 
 /// The reason why a text was not parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +32,14 @@ pub enum NotJson {
     Invalid,
     /// It is nested too deeply for this parser.
     TooDeep,
+    /// It exceeds the budget.
+    TooCostly(TooCostly),
+}
+
+impl From<TooCostly> for NotJson {
+    fn from(error: TooCostly) -> Self {
+        Self::TooCostly(error)
+    }
 }
 
 /// A value in a document.
@@ -74,10 +87,21 @@ pub fn key_text(key: &[u8]) -> String {
 
 /// Parses a whole document.
 pub fn parse(text: &[u8]) -> Result<Node<'_>, NotJson> {
+    parse_whole(text, None)
+}
+
+/// Parses a whole document. The budget pays for its text and for each node of the tree.
+pub fn parse_within<'a>(text: &'a [u8], budget: &Budget) -> Result<Node<'a>, NotJson> {
+    budget.read(text.len())?;
+    parse_whole(text, Some(budget))
+}
+
+fn parse_whole<'a>(text: &'a [u8], budget: Option<&Budget>) -> Result<Node<'a>, NotJson> {
     let mut parser = Parser {
         text,
         at: 0,
         depth: 0,
+        budget,
     };
     parser.space();
     let node = parser.value()?;
@@ -89,13 +113,14 @@ pub fn parse(text: &[u8]) -> Result<Node<'_>, NotJson> {
     }
 }
 
-struct Parser<'a> {
+struct Parser<'a, 'b> {
     text: &'a [u8],
     at: usize,
     depth: usize,
+    budget: Option<&'b Budget>,
 }
 
-impl<'a> Parser<'a> {
+impl<'a> Parser<'a, '_> {
     fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
@@ -125,6 +150,9 @@ impl<'a> Parser<'a> {
     }
 
     fn value(&mut self) -> Result<Node<'a>, NotJson> {
+        if let Some(budget) = self.budget {
+            budget.write(NODE)?;
+        }
         let start = self.at;
         let shape = match self.peek() {
             Some(b'{') => self.nested(Self::object)?,

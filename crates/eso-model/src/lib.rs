@@ -3,6 +3,7 @@
 //! All rules come from the operator's source (v0.3.6 to v2.9.0). The cluster tests compare them with a running operator.
 //! No I/O and no clock.
 
+pub mod budget;
 pub mod digest;
 pub mod duration;
 pub mod expected;

@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
+use self::value::{Text, Value};
+use crate::budget::{Budget, TooCostly};
+
 mod call;
 mod entries;
 mod functions;
@@ -29,27 +32,14 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+/// The memory of an entry of a map or list, and of the administration of a text.
+const ENTRY: usize = 64;
+
+/// The memory of a parsed template, for each byte of its text.
+const PARSED: usize = 8;
+
 /// The maximum nesting of parentheses and blocks.
 const MAX_NESTING: usize = 48;
-
-/// The limits for rendering a template.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Steps: commands, loop iterations and list items.
-    pub steps: usize,
-    /// Bytes of text, including intermediate results.
-    pub bytes: usize,
-}
-
-impl Default for Limits {
-    /// Far more than a Secret can hold (1 MiB).
-    fn default() -> Self {
-        Self {
-            steps: 200_000,
-            bytes: 8 << 20,
-        }
-    }
-}
 
 /// The error for a template that was not rendered. It names constructs, functions and keys, never a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +50,9 @@ pub enum Failure {
     /// The operator fails on this template with this data.
     #[error("the operator fails on {what}")]
     WouldFail { what: String },
+    /// Rendering it exceeds the budget.
+    #[error("{0}")]
+    TooCostly(#[from] TooCostly),
 }
 
 impl Failure {
@@ -80,28 +73,55 @@ impl Failure {
         match self {
             Self::Unverifiable { what } => Self::unverifiable(named(what)),
             Self::WouldFail { what } => Self::fails(named(what)),
+            Self::TooCostly(_) => self,
         }
     }
 }
 
-/// Renders a template with the data, like the operator for one key.
-pub fn render(
-    template: &str,
-    data: &BTreeMap<String, Vec<u8>>,
-    limits: Limits,
-) -> Result<Vec<u8>, Failure> {
-    if !template.contains("{{") {
-        return Ok(template.as_bytes().to_vec());
+/// The data that templates are rendered with. Several templates can share it.
+pub struct Data(BTreeMap<Vec<u8>, Value>);
+
+impl Data {
+    /// Copies the values once. The copies are wiped together with the data.
+    pub fn of<'v>(
+        values: impl IntoIterator<Item = (&'v str, &'v [u8])>,
+        budget: &Budget,
+    ) -> Result<Self, TooCostly> {
+        let values = values.into_iter().map(|(key, value)| {
+            budget.write(key.len() + value.len() + ENTRY)?;
+            let value = Value::Text(Text::from(value.to_vec()));
+            Ok((key.as_bytes().to_vec(), value))
+        });
+        values.collect::<Result<_, _>>().map(Self)
     }
-    run::run(&parse::parse(template)?, data, limits)
+}
+
+/// Renders a template with the data, like the operator for one key. The budget pays for all work, and for the memory of the
+/// result.
+pub fn render(template: &str, data: &Data, budget: &Budget) -> Result<Vec<u8>, Failure> {
+    let rendered = budget.temporarily(|| {
+        budget.step(1)?;
+        if !template.contains("{{") {
+            budget.write(template.len())?;
+            return Ok(template.as_bytes().to_vec());
+        }
+        // The memory of the parsed template: at most one node for each pair of bytes.
+        budget.write(template.len().saturating_mul(PARSED))?;
+        run::run(&parse::parse(template)?, data, budget)
+    })?;
+    budget.write(rendered.len())?;
+    Ok(rendered)
 }
 
 /// Renders a template with the data and parses the result as keys and values, like the operator for `literal` and
 /// `templateAs: KeysAndValues`.
 pub fn render_keys_and_values(
     template: &str,
-    data: &BTreeMap<String, Vec<u8>>,
-    limits: Limits,
+    data: &Data,
+    budget: &Budget,
 ) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
-    entries::read(&Zeroizing::new(render(template, data, limits)?))
+    let text = Zeroizing::new(render(template, data, budget)?);
+    budget.step(text.split(|byte| *byte == b'\n').count())?;
+    budget.write(text.len().saturating_mul(2))?;
+    entries::read(&text)
 }

@@ -8,26 +8,93 @@ mod translate;
 
 use regex::{Regex, RegexBuilder};
 
-use super::letters;
+use super::{
+    letters,
+    verdict::{NotComputable, why},
+};
+use crate::budget::{Budget, TooCostly};
 
 /// The maximum size of a compiled pattern in bytes. A tenant writes the pattern.
 const MAX_SIZE: usize = 1 << 20;
 
+/// The work of compiling a pattern, in bytes, and that of each of its states.
+const COMPILE: usize = 20_000;
+const COMPILE_STATE: usize = 1000;
+
 /// The error for a pattern that is not translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotTranslated;
+
+/// The error for a pattern that is not compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotCompiled {
+    NotTranslated,
+    TooCostly(TooCostly),
+}
+
+impl From<NotCompiled> for NotComputable {
+    fn from(error: NotCompiled) -> Self {
+        match error {
+            NotCompiled::NotTranslated => Self::unverifiable(why::REGEXP),
+            NotCompiled::TooCostly(error) => error.into(),
+        }
+    }
+}
+
+impl From<NotTranslated> for NotCompiled {
+    fn from(_: NotTranslated) -> Self {
+        Self::NotTranslated
+    }
+}
+
+impl From<TooCostly> for NotCompiled {
+    fn from(error: TooCostly) -> Self {
+        Self::TooCostly(error)
+    }
+}
 
 /// A Go regular expression, compiled for Rust.
 pub struct GoRegex {
     regex: Regex,
     /// The names of the groups, starting with the whole match; empty for unnamed groups.
     names: Vec<String>,
+    /// The states of the pattern, roughly. In the worst case, the engine visits all of them for each byte.
+    states: usize,
+    /// The bytes of the longest possible match, if there is a limit.
+    longest: Option<usize>,
 }
 
 impl GoRegex {
     /// Translates and compiles a pattern.
     pub fn new(pattern: &str) -> Result<Self, NotTranslated> {
+        Self::compile(translate::translate(pattern)?)
+    }
+
+    /// Translates and compiles a pattern. The budget pays for it.
+    pub(crate) fn within(pattern: &str, budget: &Budget) -> Result<Self, NotCompiled> {
+        budget.step(pattern.len())?;
         let translated = translate::translate(pattern)?;
+        budget.read(COMPILE + translated.states.saturating_mul(COMPILE_STATE))?;
+        Ok(Self::compile(translated)?)
+    }
+
+    /// Takes the work of searching the text from the budget. The work of all searches of a text is that of one, and what
+    /// [`Self::charge_match`] takes.
+    pub(crate) fn charge(&self, text: &str, budget: &Budget) -> Result<(), TooCostly> {
+        budget.step(1)?;
+        budget.read(text.len().saturating_mul(self.states))
+    }
+
+    /// Takes the work of one match from the budget: to know that a longer match is not possible, the engine may read beyond
+    /// the match, up to the end of the text. The next search reads that part again.
+    fn charge_match(&self, end: usize, text: &str, budget: &Budget) -> Result<(), TooCostly> {
+        let rest = text.len().saturating_sub(end);
+        let read_again = self.longest.map_or(rest, |longest| longest.min(rest));
+        budget.step(1)?;
+        budget.read(read_again.saturating_mul(self.states))
+    }
+
+    fn compile(translated: translate::Translated) -> Result<Self, NotTranslated> {
         let regex = RegexBuilder::new(&translated.pattern)
             .size_limit(MAX_SIZE)
             .build()
@@ -35,6 +102,8 @@ impl GoRegex {
         Ok(Self {
             regex,
             names: translated.names,
+            states: translated.states,
+            longest: translated.longest,
         })
     }
 
@@ -44,30 +113,45 @@ impl GoRegex {
     }
 
     /// The first match.
-    pub(crate) fn find<'t>(&self, text: &'t str) -> Option<regex::Match<'t>> {
-        self.regex.find(text)
+    pub(crate) fn find<'t>(
+        &self,
+        text: &'t str,
+        budget: &Budget,
+    ) -> Result<Option<regex::Match<'t>>, TooCostly> {
+        self.charge(text, budget)?;
+        Ok(self.regex.find(text))
     }
 
-    /// All matches. In both engines, an empty match directly after another match is ignored.
-    pub(crate) fn find_iter<'t>(&self, text: &'t str) -> impl Iterator<Item = regex::Match<'t>> {
-        self.regex.find_iter(text)
+    /// The first matches. In both engines, an empty match directly after another match is ignored.
+    pub(crate) fn find_all<'t>(
+        &self,
+        text: &'t str,
+        most: usize,
+        budget: &Budget,
+    ) -> Result<Vec<regex::Match<'t>>, TooCostly> {
+        self.charge(text, budget)?;
+        let mut all = Vec::new();
+        for found in self.regex.find_iter(text).take(most) {
+            budget.write(size_of_val(&found))?;
+            self.charge_match(found.end(), text, budget)?;
+            all.push(found);
+        }
+        Ok(all)
     }
 
-    /// Replaces like Go's `ReplaceAllString`: an empty match directly after another match is ignored.
-    pub fn replace_all(&self, text: &str, template: &str) -> String {
-        let replaced: Result<String, NotTranslated> = self.try_replace(text, |out, captures| {
-            self.expand(out, template, captures);
-            Ok(())
-        });
-        replaced.unwrap_or_default()
-    }
-
-    /// Replaces each match with what `append` adds to the text, and stops at its first error.
-    pub(crate) fn try_replace<E>(
+    /// Replaces like Go's `ReplaceAllString` or, with `literal`, like `ReplaceAllLiteralString`: an empty match directly after
+    /// another match is ignored.
+    pub(crate) fn replace_all(
         &self,
         text: &str,
-        mut append: impl FnMut(&mut String, &regex::Captures<'_>) -> Result<(), E>,
-    ) -> Result<String, E> {
+        template: &str,
+        literal: bool,
+        budget: &Budget,
+    ) -> Result<String, TooCostly> {
+        // The groups of a match are searched in a second pass.
+        self.charge(text, budget)?;
+        self.charge(text, budget)?;
+        budget.write(text.len())?;
         let mut out = String::new();
         let (mut last_end, mut from) = (0, 0);
         while from <= text.len() {
@@ -75,9 +159,20 @@ impl GoRegex {
                 break;
             };
             let Some(whole) = captures.get(0) else { break };
+            self.charge_match(whole.end(), text, budget)?;
             out += text.get(last_end..whole.start()).unwrap_or_default();
             if whole.end() > last_end || whole.start() == 0 {
-                append(&mut out, &captures)?;
+                // Each reference is at most the whole match.
+                let references = template.bytes().filter(|byte| *byte == b'$').count();
+                let most = template.len() + references.saturating_mul(whole.len());
+                budget.room(most)?;
+                let before = out.len();
+                if literal {
+                    out.push_str(template);
+                } else {
+                    self.expand(&mut out, template, &captures);
+                }
+                budget.write(out.len() - before + template.len())?;
             }
             last_end = whole.end();
             let width = text
@@ -91,7 +186,7 @@ impl GoRegex {
     }
 
     /// Appends the template with its groups (`$1`, `${name}`), like Go's `Expand`.
-    pub(crate) fn expand(&self, out: &mut String, template: &str, captures: &regex::Captures<'_>) {
+    fn expand(&self, out: &mut String, template: &str, captures: &regex::Captures<'_>) {
         let mut rest = template;
         while let Some((before, after)) = rest.split_once('$') {
             *out += before;

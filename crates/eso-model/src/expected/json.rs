@@ -6,6 +6,7 @@ use secret::Value;
 
 use super::verdict::{Failure, NotComputable, why};
 use crate::{
+    budget::Budget,
     gjson,
     gojson::{self, Node, NotJson, Numbers, Shape, Style},
 };
@@ -24,6 +25,15 @@ pub(super) fn parse(text: &[u8]) -> Result<Node<'_>, NotComputable> {
     gojson::parse(text).map_err(|error| match error {
         NotJson::Invalid => Failure::NotJson.into(),
         NotJson::TooDeep => NotComputable::unverifiable(why::DEPTH),
+        NotJson::TooCostly(error) => error.into(),
+    })
+}
+
+pub(super) fn parse_within<'a>(text: &'a [u8], budget: &Budget) -> Result<Node<'a>, NotComputable> {
+    gojson::parse_within(text, budget).map_err(|error| match error {
+        NotJson::Invalid => Failure::NotJson.into(),
+        NotJson::TooDeep => NotComputable::unverifiable(why::DEPTH),
+        NotJson::TooCostly(error) => error.into(),
     })
 }
 

@@ -18,7 +18,10 @@ use super::{
     templates::Templates,
     verdict::{Effect, Expected, Failure, NotComputable, Unverifiable, WouldFail, why},
 };
-use crate::provider::{Absence, ProviderKind};
+use crate::{
+    budget::Budget,
+    provider::{Absence, ProviderKind},
+};
 
 /// The maximum total size of a Secret's values, in bytes.
 const MAX_DATA_BYTES: usize = 1 << 20;
@@ -32,16 +35,18 @@ impl Templates for NoTemplates {
         &self,
         _: &Template,
         _: &BTreeMap<String, Value>,
+        _: &Budget,
     ) -> Result<BTreeMap<String, Value>, NotComputable> {
         Err(Unverifiable::new(why::TEMPLATE, "").into())
     }
 }
 
-/// Computes the expected Secret from the answers to [`super::reads`].
+/// Computes the expected Secret from the answers to [`super::reads`]. The budget pays for all work.
 pub fn expected<'a>(
     spec: &Spec,
     answers: impl Fn(&Read) -> Answer<'a>,
     templates: &impl Templates,
+    budget: &Budget,
 ) -> Result<Expected, NotComputable> {
     if spec.target.manifest.is_some() {
         return Err(Unverifiable::new(why::MANIFEST, "spec.target.manifest").into());
@@ -50,6 +55,7 @@ pub fn expected<'a>(
         spec,
         answers,
         templates,
+        budget,
     };
     let data = pipeline.provider_data()?;
     let policy = spec.target.creation_policy;
@@ -98,6 +104,7 @@ struct Pipeline<'s, A, T> {
     spec: &'s Spec,
     answers: A,
     templates: &'s T,
+    budget: &'s Budget,
 }
 
 impl<'a, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'_, A, T> {
@@ -212,7 +219,7 @@ impl<'a, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'_, A, T> {
         let keys = if entry.rewrite.is_empty() {
             keys::convert(keys, strategy)?
         } else {
-            rewrite::rewrite(keys, &entry.rewrite, self.templates)?
+            rewrite::rewrite(keys, &entry.rewrite, self.templates, self.budget)?
         };
         Ok(keys::validate(keys)?)
     }
@@ -227,7 +234,7 @@ impl<'a, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'_, A, T> {
         }
         let rendered = self
             .templates
-            .render(template, &data)
+            .render(template, &data, self.budget)
             .map_err(|error| error.at("spec.target.template"))?;
         let keeps = template.merge_policy == MergePolicy::Merge || !template.has_data();
         let mut all = if keeps { data } else { Keys::new() };

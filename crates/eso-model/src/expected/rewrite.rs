@@ -6,27 +6,31 @@ use secret::Value;
 
 use super::{
     go_regex::GoRegex,
-    json::{check_floats, parse},
+    json::{check_floats, parse_within},
     keys::Keys,
     spec::{ConflictPolicy, Merge, MergeStrategy, PriorityPolicy, Regexp, Rewrite, Transform},
     templates::Templates,
     verdict::{Failure, NotComputable, why},
 };
-use crate::gojson::{self, Node, Numbers, Style};
+use crate::{
+    budget::Budget,
+    gojson::{self, Node, Numbers, Style},
+};
 
 /// Applies all operations in order.
 pub(super) fn rewrite(
     mut keys: Keys,
     operations: &[Rewrite],
     templates: &impl Templates,
+    budget: &Budget,
 ) -> Result<Keys, NotComputable> {
     for operation in operations {
         keys = if let Some(operation) = &operation.merge {
-            merge(keys, operation)?
+            merge(keys, operation, budget)?
         } else if let Some(operation) = &operation.regexp {
-            regexp(keys, operation)?
+            regexp(keys, operation, budget)?
         } else if let Some(operation) = &operation.transform {
-            transform(keys, operation, templates)?
+            transform(keys, operation, templates, budget)?
         } else {
             keys
         };
@@ -34,28 +38,34 @@ pub(super) fn rewrite(
     Ok(keys)
 }
 
-fn regexp(keys: Keys, operation: &Regexp) -> Result<Keys, NotComputable> {
-    let regex =
-        GoRegex::new(&operation.source).map_err(|_| NotComputable::unverifiable(why::REGEXP))?;
-    rename(keys, |key| Ok(regex.replace_all(key, &operation.target)))
+fn regexp(keys: Keys, operation: &Regexp, budget: &Budget) -> Result<Keys, NotComputable> {
+    let regex = GoRegex::within(&operation.source, budget)?;
+    rename(keys, budget, |key| {
+        Ok(regex.replace_all(key, &operation.target, false, budget)?)
+    })
 }
 
 fn transform(
     keys: Keys,
     operation: &Transform,
     templates: &impl Templates,
+    budget: &Budget,
 ) -> Result<Keys, NotComputable> {
-    rename(keys, |key| templates.transform(&operation.template, key))
+    rename(keys, budget, |key| {
+        templates.transform(&operation.template, key, budget)
+    })
 }
 
 /// Renames all keys. If two get the same name, the operator keeps the value of a random one (Go map order), so the result
 /// is unverifiable.
 fn rename(
     keys: Keys,
+    budget: &Budget,
     mut name: impl FnMut(&str) -> Result<String, NotComputable>,
 ) -> Result<Keys, NotComputable> {
     let mut renamed = Keys::new();
     for (key, value) in keys {
+        budget.step(1)?;
         if renamed.insert(name(&key)?, value).is_some() {
             return Err(NotComputable::unverifiable(why::COLLISION));
         }
@@ -63,8 +73,8 @@ fn rename(
     Ok(renamed)
 }
 
-fn merge(mut keys: Keys, operation: &Merge) -> Result<Keys, NotComputable> {
-    let documents = documents(&keys, operation)?;
+fn merge(mut keys: Keys, operation: &Merge, budget: &Budget) -> Result<Keys, NotComputable> {
+    let documents = documents(&keys, operation, budget)?;
     let mut merged: BTreeMap<String, &Node<'_>> = BTreeMap::new();
     for document in &documents {
         for (key, node) in document.members().ok_or(Failure::NotAnObject)? {
@@ -95,7 +105,11 @@ fn encode(merged: &BTreeMap<String, &Node<'_>>) -> Value {
 }
 
 /// Parses the values as JSON documents in the order of their keys, followed by those of `priority` in its order.
-fn documents<'k>(keys: &'k Keys, operation: &Merge) -> Result<Vec<Node<'k>>, NotComputable> {
+fn documents<'k>(
+    keys: &'k Keys,
+    operation: &Merge,
+    budget: &Budget,
+) -> Result<Vec<Node<'k>>, NotComputable> {
     let plain = keys
         .iter()
         .filter(|(key, _)| !operation.priority.contains(key))
@@ -109,7 +123,7 @@ fn documents<'k>(keys: &'k Keys, operation: &Merge) -> Result<Vec<Node<'k>>, Not
             }
             return Err(Failure::MergeKey.into());
         };
-        let document = parse(value.expose())?;
+        let document = parse_within(value.expose(), budget)?;
         check_floats(&document)?;
         documents.push(document);
     }

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, fmt};
 
 use secret::Value;
 
+use crate::budget::TooCostly;
+
 /// The expected contents of an ExternalSecret's Secret.
 pub struct Expected {
     /// The keys and values that the operator would write.
@@ -70,6 +72,12 @@ impl From<Unverifiable> for NotComputable {
     }
 }
 
+impl From<TooCostly> for NotComputable {
+    fn from(error: TooCostly) -> Self {
+        Unverifiable::new(why::TOO_COSTLY, error.to_string()).into()
+    }
+}
+
 impl From<Failure> for NotComputable {
     fn from(failure: Failure) -> Self {
         Self::WouldFail(WouldFail {
@@ -128,6 +136,8 @@ pub mod why {
     pub const DEPTH: &str = "depth";
     /// Several ExternalSecrets write the Secret and conflict with each other.
     pub const SHARED: &str = "shared";
+    /// Computing the data needs more steps or memory than one ExternalSecret may use.
+    pub const TOO_COSTLY: &str = "too-costly";
     /// The answer does not fit the provider.
     pub const PROVIDER: &str = "provider";
 }

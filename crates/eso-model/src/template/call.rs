@@ -45,7 +45,22 @@ impl Run {
                 list.ordered()?;
             }
         }
-        (function.run)(&mut self.heap, arguments).map_err(|failure| failure.within(name))
+        self.charge(function, &arguments)?;
+        let result = (function.run)(&mut self.heap, arguments);
+        let value = result.map_err(|failure| failure.within(name))?;
+        self.heap.read(self.heap.size(&value)?)?;
+        Ok(value)
+    }
+
+    /// Takes the work of reading the arguments from the budget. A function that needs more, because it walks into lists or
+    /// reads a byte more than once, takes that itself.
+    fn charge(&self, function: &Function, arguments: &[Value]) -> Result<(), Failure> {
+        for argument in arguments {
+            let size = self.heap.size(argument)?;
+            self.heap
+                .read(size.saturating_mul(function.work_per_byte))?;
+        }
+        Ok(())
     }
 
     /// Evaluates `and` and `or`: returns the deciding argument and does not evaluate the later ones.
@@ -58,6 +73,7 @@ impl Run {
     ) -> Result<Value, Failure> {
         let mut value = Value::Nil;
         for operand in operands {
+            self.heap.step(1)?;
             value = self.operand(dot, operand)?;
             if self.heap.truth(&value)? == decides {
                 return Ok(value);
@@ -75,7 +91,7 @@ impl Run {
     ) -> Result<Value, Failure> {
         match (operand, parameter) {
             (Operand::Nil, Parameter::Any) => Ok(Value::Nil),
-            (Operand::Nil, Parameter::Map) => Ok(self.heap.nil_map()),
+            (Operand::Nil, Parameter::Map) => self.heap.nil_map(),
             (Operand::Number(number), Parameter::Int) => match number.whole {
                 Some(whole) => Ok(Value::Int(whole)),
                 None => Err(wrong_type(name)),
@@ -109,7 +125,7 @@ impl Run {
     fn check(&mut self, name: &str, parameter: Parameter, value: Value) -> Result<Value, Failure> {
         match (parameter, value) {
             (Parameter::Any, Value::NilElement) => Ok(Value::Nil),
-            (Parameter::Map, Value::Nil) => Ok(self.heap.nil_map()),
+            (Parameter::Map, Value::Nil) => self.heap.nil_map(),
             (Parameter::Map, Value::Map(id)) if self.heap.get(id)?.of == Of::Any => {
                 Ok(Value::Map(id))
             }

@@ -31,6 +31,9 @@ mod words;
 
 pub(super) use versions::version_method;
 
+#[cfg(test)]
+mod tests;
+
 /// The type of a parameter, as far as Go's type check depends on it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Parameter {
@@ -62,6 +65,8 @@ pub(super) struct Function {
     pub(super) rest: Option<Parameter>,
     /// The result does not depend on the order of a list.
     pub(super) any_order: bool,
+    /// The work for each byte of a text argument, and each item of a list or map. The call takes it from the budget.
+    pub(super) work_per_byte: usize,
     pub(super) run: Run,
 }
 
@@ -72,6 +77,7 @@ impl Function {
             fixed,
             rest: None,
             any_order: false,
+            work_per_byte: 1,
             run,
         }
     }
@@ -83,6 +89,12 @@ impl Function {
 
     const fn in_any_order(mut self) -> Self {
         self.any_order = true;
+        self
+    }
+
+    /// For a function that works longer than a nanosecond on each byte.
+    const fn with_work_per_byte(mut self, work: usize) -> Self {
+        self.work_per_byte = work;
         self
     }
 }

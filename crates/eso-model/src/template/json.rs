@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Failure,
-    value::{Heap, MAX_DEPTH, Of, Text, Value},
+    value::{Heap, MAX_DEPTH, Of, Value},
 };
 use crate::gojson::{self, Node, NotJson, Shape};
 
@@ -12,16 +12,13 @@ mod write;
 
 pub(super) use write::{Style, write};
 
-/// The maximum size of a document's tree in memory, per byte of its text.
-const NODE: usize = 24;
-
 /// Parses a document. Returns `None` if it is not valid JSON.
 pub(super) fn read(heap: &mut Heap, text: &[u8]) -> Result<Option<Value>, Failure> {
-    heap.consume_bytes(text.len().saturating_mul(NODE))?;
-    match gojson::parse(text) {
+    match gojson::parse_within(text, &heap.budget) {
         Ok(node) => value(heap, &node, 0).map(Some),
         Err(NotJson::Invalid) => Ok(None),
         Err(NotJson::TooDeep) => Err(Failure::unverifiable("deep nesting")),
+        Err(NotJson::TooCostly(error)) => Err(error.into()),
     }
 }
 
@@ -37,7 +34,7 @@ fn value(heap: &mut Heap, node: &Node<'_>, depth: usize) -> Result<Value, Failur
             gojson::to_f64(node.raw)
                 .ok_or_else(|| Failure::unverifiable("a number of this size"))?,
         ),
-        Shape::String(inner) => Value::Text(Text::from(bytes(inner))),
+        Shape::String(inner) => heap.text(bytes(heap, inner)?)?,
         Shape::Array(items) => {
             let items = items
                 .iter()
@@ -49,13 +46,16 @@ fn value(heap: &mut Heap, node: &Node<'_>, depth: usize) -> Result<Value, Failur
             // The last of duplicates counts.
             let entries = members
                 .iter()
-                .map(|(key, member)| Ok((bytes(key), value(heap, member, depth + 1)?)))
+                .map(|(key, member)| Ok((bytes(heap, key)?, value(heap, member, depth + 1)?)))
                 .collect::<Result<BTreeMap<_, _>, Failure>>()?;
             heap.map(Of::Any, entries)?
         }
     })
 }
 
-fn bytes(inner: &[u8]) -> Vec<u8> {
-    gojson::unquote(inner).expose().to_vec()
+/// Decodes a string. The result is at most three times as long.
+fn bytes(heap: &Heap, inner: &[u8]) -> Result<Vec<u8>, Failure> {
+    heap.consume_bytes(inner.len())?;
+    heap.budget.room(inner.len().saturating_mul(3))?;
+    Ok(gojson::unquote(inner).expose().to_vec())
 }

@@ -14,7 +14,7 @@ use crate::gojson::number::{digits, plain};
 pub(super) fn print(heap: &mut Heap, value: &Value, output: &mut Vec<u8>) -> Result<(), Failure> {
     if matches!(value, Value::Nil | Value::NilElement) {
         output.extend_from_slice(b"<no value>");
-        return heap.consume_bytes(10);
+        return Ok(heap.consume_bytes(10)?);
     }
     show(heap, value, output)
 }
@@ -76,7 +76,7 @@ fn show_at(
                 show_at(heap, item, output, depth + 1)?;
             }
             output.push(b']');
-            return heap.consume_bytes(list.items().len() + 2);
+            return Ok(heap.consume_bytes(list.items().len() + 2)?);
         }
         Value::Map(id) => {
             let entries = heap.get(*id)?.entries.clone();
@@ -93,7 +93,7 @@ fn show_at(
             output.push(b']');
         }
     }
-    heap.consume_bytes(output.len().saturating_sub(before).min(64))
+    Ok(heap.consume_bytes(output.len().saturating_sub(before).min(64))?)
 }
 
 /// Formats a float64 with `%v`.

@@ -1,32 +1,24 @@
 //! Executes a parsed template.
 
-use std::collections::BTreeMap;
-
 use zeroize::Zeroizing;
 
 use super::{
-    Failure, Limits, functions, print,
+    Data, ENTRY, Failure, functions, print,
     tree::{Branches, Node, Operand, Pipeline},
-    value::{Heap, Of, Text, Value, element},
+    value::{Heap, List, Text, Value, element},
 };
+use crate::budget::Budget;
 
 /// Renders the nodes with the data.
-pub(super) fn run(
-    nodes: &[Node],
-    data: &BTreeMap<String, Vec<u8>>,
-    limits: Limits,
-) -> Result<Vec<u8>, Failure> {
-    let mut heap = Heap::new(limits);
+pub(super) fn run(nodes: &[Node], data: &Data, budget: &Budget) -> Result<Vec<u8>, Failure> {
+    let mut heap = Heap::new(budget.clone());
     // Large enough for most templates: a buffer that grows leaves copies in memory that are not wiped.
-    let expected = 4096 + data.values().map(Vec::len).sum::<usize>();
-    let entries = data
-        .iter()
-        .map(|(key, value)| {
-            let value = Value::Text(Text::from(value.clone()));
-            (key.clone().into_bytes(), value)
-        })
-        .collect();
-    let data = heap.map(Of::Text, entries)?;
+    let mut expected = 4096;
+    for value in data.0.values() {
+        expected += heap.size(value)?;
+    }
+    heap.budget.room(expected)?;
+    let data = heap.data(data)?;
     let mut run = Run {
         heap,
         variables: vec![("$".to_owned(), data.clone())],
@@ -42,6 +34,40 @@ enum Flow {
     On,
     Break,
     Continue,
+}
+
+/// The iterations of a range: the index or key, and the item.
+enum Rounds {
+    Numbers(std::ops::Range<i64>, fn(i64) -> Value),
+    List(List, usize),
+    Map(std::vec::IntoIter<(Value, Value)>),
+}
+
+impl Rounds {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Numbers(numbers, _) => numbers.is_empty(),
+            Self::List(list, _) => list.items().is_empty(),
+            Self::Map(entries) => entries.as_slice().is_empty(),
+        }
+    }
+}
+
+impl Iterator for Rounds {
+    type Item = (Value, Value);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Numbers(numbers, of) => Some((Value::Nil, of(numbers.next()?))),
+            Self::List(list, at) => {
+                let item = list.element(list.items().get(*at)?);
+                let index = Value::Int(i64::try_from(*at).ok()?);
+                *at += 1;
+                Some((index, item))
+            }
+            Self::Map(entries) => entries.next(),
+        }
+    }
 }
 
 pub(super) struct Run {
@@ -117,44 +143,32 @@ impl Run {
         Ok(flow)
     }
 
-    /// Returns the iterations of a range: the index or key, and the item.
-    fn rounds(&mut self, over: &Value, names: usize) -> Result<Vec<(Value, Value)>, Failure> {
+    /// Returns the iterations of a range.
+    fn rounds(&self, over: &Value, names: usize) -> Result<Rounds, Failure> {
         match over {
-            Value::Nil | Value::NilElement => Ok(Vec::new()),
-            Value::Int(count) | Value::Int64(count) => {
-                if names > 1 {
-                    return Err(Failure::fails("a `range` over a number with two variables"));
-                }
-                let count = usize::try_from(*count).unwrap_or(0);
-                self.heap.step(count)?;
-                let of = |number: i64| match over {
-                    Value::Int64(_) => Value::Int64(number),
-                    _ => Value::Int(number),
-                };
-                Ok((0..)
-                    .take(count)
-                    .map(|number| (Value::Nil, of(number)))
-                    .collect())
+            Value::Nil | Value::NilElement => Ok(Rounds::Numbers(0..0, Value::Int)),
+            Value::Int(_) | Value::Int64(_) if names > 1 => {
+                Err(Failure::fails("a `range` over a number with two variables"))
             }
+            Value::Int(count) => Ok(Rounds::Numbers(0..*count, Value::Int)),
+            Value::Int64(count) => Ok(Rounds::Numbers(0..*count, Value::Int64)),
             Value::List(list) => {
-                self.heap.step(list.items().len())?;
-                Ok((0..)
-                    .zip(list.ordered()?)
-                    .map(|(index, item)| (Value::Int(index), list.element(item)))
-                    .collect())
+                list.ordered()?;
+                Ok(Rounds::List(list.clone(), 0))
             }
             Value::Map(id) => {
                 let map = self.heap.get(*id)?;
-                let rounds: Vec<_> = map
-                    .entries
-                    .iter()
-                    .map(|(key, item)| {
-                        let key = Value::Text(Text::from(key.clone()));
-                        (key, element(map.of, item))
-                    })
-                    .collect();
-                self.heap.step(rounds.len())?;
-                Ok(rounds)
+                let mut keys = 0;
+                for key in map.entries.keys() {
+                    keys += key.len() + ENTRY;
+                }
+                // A copy, because the loop can change the map.
+                self.heap.consume_bytes(keys)?;
+                let rounds = map.entries.iter().map(|(key, item)| {
+                    let key = Value::Text(Text::from(key.clone()));
+                    (key, element(map.of, item))
+                });
+                Ok(Rounds::Map(rounds.collect::<Vec<_>>().into_iter()))
             }
             Value::Uint64(_) => Err(Failure::unverifiable("a `range` over this number")),
             Value::Bool(_)
@@ -191,6 +205,7 @@ impl Run {
     }
 
     fn assign(&mut self, name: &str, value: Value) -> Result<(), Failure> {
+        self.heap.read(self.variables.len())?;
         let slot = self.variables.iter_mut().rev().find(|(own, _)| own == name);
         let Some((_, slot)) = slot else {
             return Err(Failure::fails("an undefined variable"));
@@ -200,6 +215,7 @@ impl Run {
     }
 
     pub(super) fn variable(&self, name: &str) -> Result<Value, Failure> {
+        self.heap.read(self.variables.len())?;
         self.variables
             .iter()
             .rev()
@@ -223,6 +239,7 @@ impl Run {
             if pipeline.assigns {
                 self.assign(name, value.clone())?;
             } else {
+                self.heap.consume_bytes(name.len() + ENTRY)?;
                 self.variables.push((name.clone(), value.clone()));
             }
         }
@@ -283,6 +300,7 @@ impl Run {
 
     fn fields(&self, mut value: Value, names: &[String]) -> Result<Value, Failure> {
         for name in names {
+            self.heap.step(1)?;
             match value {
                 Value::Version(version) => {
                     value = functions::version_method(&version, name)?;

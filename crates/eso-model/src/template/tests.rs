@@ -9,11 +9,20 @@ use serde::Deserialize;
 use super::*;
 
 fn rendered(template: &str, data: &[(&str, &str)]) -> Result<String, Failure> {
-    let data = data
+    let data: Vec<_> = data
         .iter()
-        .map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec()))
+        .map(|(key, value)| (*key, value.as_bytes()))
         .collect();
-    render(template, &data, Limits::default()).map(|text| String::from_utf8(text).unwrap())
+    render_within(template, &data, &Budget::default()).map(|text| String::from_utf8(text).unwrap())
+}
+
+fn render_within(
+    template: &str,
+    data: &[(&str, &[u8])],
+    budget: &Budget,
+) -> Result<Vec<u8>, Failure> {
+    let data = Data::of(data.iter().copied(), budget)?;
+    render(template, &data, budget)
 }
 
 fn is_unverifiable(template: &str) -> bool {
@@ -45,12 +54,13 @@ fn results_match_the_operators_renderer() {
     assert!(cases.len() > 600, "{}", cases.len());
     let mut different = String::new();
     for case in cases {
-        let data = case
+        let values: Vec<_> = case
             .d
             .iter()
-            .map(|(key, value)| (key.clone(), STANDARD.decode(value).unwrap()))
+            .map(|(key, value)| (&**key, STANDARD.decode(value).unwrap()))
             .collect();
-        let ours = render(&case.t, &data, Limits::default());
+        let data: Vec<_> = values.iter().map(|(key, value)| (*key, &**value)).collect();
+        let ours = render_within(&case.t, &data, &Budget::default());
         let same = match (&ours, &case.o) {
             (Ok(ours), Some(theirs)) => *ours == STANDARD.decode(theirs).unwrap(),
             (Err(Failure::WouldFail { .. }), None) => true,
@@ -159,8 +169,14 @@ fn limits_stop_rendering() {
     for template in [
         r#"{{ repeat 1000000000 "a" }}"#,
         "{{ range until 1000000000 }}{{ end }}",
+        "{{ range 1000000000 }}{{ end }}",
         "{{ indent 1000000000 .a }}",
         "{{ $x := .a }}{{ range until 100 }}{{ $x = print $x $x }}{{ end }}",
+    ] {
+        let answered = rendered(template, &[("a", "x")]);
+        assert!(matches!(answered, Err(Failure::TooCostly(_))), "{template}");
+    }
+    for template in [
         "{{ $x := list }}{{ range until 10000 }}{{ $x = list $x }}{{ end }}",
         r#"{{ $x := dict }}{{ $y := set $x "x" $x }}{{ $x }}"#,
         r#"{{ $x := dict }}{{ $y := set $x "x" $x }}{{ toJson $x }}"#,
@@ -211,8 +227,9 @@ fn text_without_actions_is_unchanged() {
 }
 
 fn entries(template: &str) -> Result<Vec<(String, String)>, Failure> {
-    let data = BTreeMap::from([("a".to_owned(), b"x y".to_vec())]);
-    let entries = render_keys_and_values(template, &data, Limits::default())?;
+    let budget = Budget::default();
+    let data = Data::of([("a", &b"x y"[..])], &budget)?;
+    let entries = render_keys_and_values(template, &data, &budget)?;
     Ok(entries
         .into_iter()
         .map(|(key, value)| (key, String::from_utf8(value).unwrap()))
@@ -256,8 +273,7 @@ fn other_yaml_is_unverifiable() {
 proptest! {
     #[test]
     fn arbitrary_templates_do_not_panic(template in r#"(\{\{-? ?|-? ?\}\}|[a-z .$|()"`:=,/*0-9\-\\]|if|end|else|range|with|list|dict|index|\PC){0,40}"#, value in ".*") {
-        let data = BTreeMap::from([("a".to_owned(), value.into_bytes())]);
-        let answered = render(&template, &data, Limits::default());
+        let answered = render_within(&template, &[("a", value.as_bytes())], &Budget::default());
         prop_assert!(answered.is_ok() || answered.is_err());
     }
 
@@ -267,8 +283,7 @@ proptest! {
         "{{ regexReplaceAll .a .a .a }}", "{{ printf .a .a }}", "{{ substr 1 3 .a }}{{ trunc -2 .a }}", "{{ replace .a .a .a | html | urlquery }}",
         "{{ int .a }}{{ float64 .a }}{{ atoi .a }}",
     ])) {
-        let data = BTreeMap::from([("a".to_owned(), value)]);
-        let answered = render(template, &data, Limits::default());
+        let answered = render_within(template, &[("a", &value)], &Budget::default());
         prop_assert!(answered.is_ok() || answered.is_err());
     }
 }

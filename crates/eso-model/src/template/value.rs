@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use zeroize::Zeroizing;
 
-use super::{Failure, Limits};
+use super::{Data, ENTRY, Failure};
+use crate::budget::{Budget, TooCostly};
 
 /// The maximum nesting of lists, and the maximum depth for walking values.
 pub(super) const MAX_DEPTH: usize = 64;
@@ -157,48 +158,67 @@ pub(super) struct Map {
     pub(super) entries: BTreeMap<Vec<u8>, Value>,
 }
 
-/// All maps of a run, and the remaining limits.
+/// All maps of a run, and the budget that pays for it.
 pub(super) struct Heap {
     maps: Vec<Map>,
-    steps: usize,
-    bytes: usize,
+    pub(super) budget: Budget,
 }
 
 impl Heap {
-    pub(super) const fn new(limits: Limits) -> Self {
+    pub(super) const fn new(budget: Budget) -> Self {
         Self {
             maps: Vec::new(),
-            steps: limits.steps,
-            bytes: limits.bytes,
+            budget,
         }
     }
 
-    /// Consumes steps from the limit.
-    pub(super) fn step(&mut self, count: usize) -> Result<(), Failure> {
-        self.steps = self
-            .steps
-            .checked_sub(count)
-            .ok_or_else(|| Failure::unverifiable("a template that exceeds the step limit"))?;
-        Ok(())
+    /// Takes steps from the budget: one for each iteration of a loop.
+    pub(super) fn step(&self, count: usize) -> Result<(), TooCostly> {
+        self.budget.step(count)
     }
 
-    /// Consumes bytes from the limit before the text is created.
-    pub(super) fn consume_bytes(&mut self, bytes: usize) -> Result<(), Failure> {
-        self.bytes = self
-            .bytes
-            .checked_sub(bytes)
-            .ok_or_else(|| Failure::unverifiable("a template that exceeds the text limit"))?;
-        Ok(())
+    /// Takes the work of reading these bytes from the budget.
+    pub(super) fn read(&self, bytes: usize) -> Result<(), TooCostly> {
+        self.budget.read(bytes)
     }
 
-    pub(super) fn text(&mut self, bytes: Vec<u8>) -> Result<Value, Failure> {
-        self.consume_bytes(bytes.len())?;
+    /// Takes the work and memory of writing these bytes from the budget, before they are written.
+    pub(super) fn consume_bytes(&self, bytes: usize) -> Result<(), TooCostly> {
+        self.budget.write(bytes)
+    }
+
+    pub(super) fn text(&self, bytes: Vec<u8>) -> Result<Value, Failure> {
+        self.consume_bytes(bytes.len() + ENTRY)?;
         Ok(Value::Text(Text::from(bytes)))
     }
 
-    pub(super) fn list(&mut self, of: Of, items: Vec<Value>) -> Result<Value, Failure> {
+    pub(super) fn list(&self, of: Of, items: Vec<Value>) -> Result<Value, Failure> {
         self.step(items.len())?;
+        self.consume_bytes(items.len().saturating_mul(ENTRY))?;
         Ok(Value::List(List::new(of, items)?))
+    }
+
+    /// The map that a template sees as `.`.
+    pub(super) fn data(&mut self, data: &Data) -> Result<Value, Failure> {
+        self.map(Of::Text, data.0.clone())
+    }
+
+    /// The bytes of a text, or the number of items: what a function reads of an argument that it does not walk.
+    pub(super) fn size(&self, value: &Value) -> Result<usize, Failure> {
+        Ok(match value {
+            Value::Nil
+            | Value::NilElement
+            | Value::Bool(_)
+            | Value::Int(_)
+            | Value::Int64(_)
+            | Value::Float(_)
+            | Value::Uint64(_)
+            | Value::Time(_)
+            | Value::Version(_) => 1,
+            Value::Text(text) => text.bytes().len(),
+            Value::List(list) => list.items().len(),
+            Value::Map(id) => self.get(*id)?.entries.len(),
+        })
     }
 
     pub(super) fn map(
@@ -207,6 +227,7 @@ impl Heap {
         entries: BTreeMap<Vec<u8>, Value>,
     ) -> Result<Value, Failure> {
         self.step(entries.len() + 1)?;
+        self.consume_bytes((entries.len() + 1).saturating_mul(ENTRY))?;
         Ok(Value::Map(self.add(Map {
             of,
             nil: false,
@@ -214,12 +235,13 @@ impl Heap {
         })))
     }
 
-    pub(super) fn nil_map(&mut self) -> Value {
-        Value::Map(self.add(Map {
+    pub(super) fn nil_map(&mut self) -> Result<Value, Failure> {
+        self.consume_bytes(ENTRY)?;
+        Ok(Value::Map(self.add(Map {
             of: Of::Any,
             nil: true,
             entries: BTreeMap::new(),
-        }))
+        })))
     }
 
     fn add(&mut self, map: Map) -> MapId {

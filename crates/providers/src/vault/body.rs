@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use eso_model::{
+    budget::Budget,
     expected::{Failure, why},
     gojson::{self, Node, NotJson, Shape},
 };
@@ -169,9 +170,10 @@ fn found_document(body: &[u8], found: bool) -> Result<Option<Node<'_>>, Unread> 
 }
 
 fn parse(body: &[u8]) -> Result<Node<'_>, Unread> {
-    let document = gojson::parse(body).map_err(|error| match error {
+    let document = gojson::parse_within(body, &Budget::default()).map_err(|error| match error {
         NotJson::Invalid => unreadable(),
         NotJson::TooDeep => Unread::secret(why::DEPTH, ""),
+        NotJson::TooCostly(error) => Unread::secret(why::TOO_COSTLY, error.to_string()),
     })?;
     match document.shape {
         Shape::Object(_) => Ok(document),

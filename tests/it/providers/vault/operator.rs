@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use eso_model::{
     ProviderKind,
+    budget::Budget,
     expected::{self, Answer, NoTemplates, NotComputable, Spec, expected, reads},
 };
 use providers::RateLimiter;
@@ -125,7 +126,7 @@ async fn ours(
         provider: &ProviderKind::Vault,
         content: answers[reads.iter().position(|it| it == read).expect("a read")].content(),
     };
-    match expected(&spec, answer, &NoTemplates) {
+    match expected(&spec, answer, &NoTemplates, &Budget::default()) {
         Ok(computed) => Ok(computed
             .data
             .iter()

@@ -13,6 +13,8 @@ const MAX_REPETITIONS: u32 = 1000;
 pub(super) struct Translated {
     pub(super) pattern: String,
     pub(super) names: Vec<String>,
+    pub(super) states: usize,
+    pub(super) longest: Option<usize>,
 }
 
 /// Properties of a part of a pattern.
@@ -24,13 +26,81 @@ struct Part {
     anchor: bool,
     /// It contains a counted repetition. Go limits the product of nested counts.
     counted: bool,
+    /// The states that it compiles to, roughly.
+    states: usize,
+    /// The bytes of the longest match, unless it is unlimited.
+    longest: Option<usize>,
 }
 
-const ANCHOR: Part = Part {
-    nullable: true,
-    anchor: true,
-    counted: false,
-};
+impl Part {
+    const EMPTY: Self = Self {
+        nullable: true,
+        anchor: false,
+        counted: false,
+        states: 0,
+        longest: Some(0),
+    };
+
+    const ANCHOR: Self = Self {
+        anchor: true,
+        states: 1,
+        ..Self::EMPTY
+    };
+
+    /// Some characters. In UTF-8 and without regard to case, one has up to four bytes.
+    const fn characters(count: usize) -> Self {
+        Self {
+            nullable: count == 0,
+            states: count,
+            longest: Some(4 * count),
+            ..Self::EMPTY
+        }
+    }
+
+    /// One character of a class. Its states are the sequences of bytes that it can have in UTF-8.
+    const CLASS: Self = Self {
+        states: 8,
+        ..Self::characters(1)
+    };
+
+    fn followed_by(self, next: Self) -> Self {
+        Self {
+            nullable: self.nullable && next.nullable,
+            anchor: false,
+            counted: self.counted || next.counted,
+            states: self.states.saturating_add(next.states),
+            longest: self
+                .longest
+                .zip(next.longest)
+                .map(|(a, b)| a.saturating_add(b)),
+        }
+    }
+
+    fn or(self, other: Self) -> Self {
+        Self {
+            nullable: self.nullable || other.nullable,
+            anchor: false,
+            counted: self.counted || other.counted,
+            states: self.states.saturating_add(other.states).saturating_add(1),
+            longest: self.longest.zip(other.longest).map(|(a, b)| a.max(b)),
+        }
+    }
+
+    /// This part as often as `most`, or without a limit.
+    fn repeated(self, least: u32, most: Option<u32>) -> Self {
+        let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        let copies = count(most.unwrap_or(least)).max(1);
+        Self {
+            nullable: least == 0 || self.nullable,
+            states: self.states.saturating_add(1).saturating_mul(copies),
+            longest: self
+                .longest
+                .zip(most)
+                .map(|(longest, most)| longest.saturating_mul(count(most))),
+            ..self
+        }
+    }
+}
 
 pub(super) fn translate(pattern: &str) -> Result<Translated, NotTranslated> {
     let mut translator = Translator {
@@ -39,13 +109,15 @@ pub(super) fn translate(pattern: &str) -> Result<Translated, NotTranslated> {
         names: vec![String::new()],
         depth: 0,
     };
-    let _whole = translator.alternatives()?;
+    let whole = translator.alternatives()?;
     if !translator.rest.is_empty() {
         return Err(NotTranslated);
     }
     Ok(Translated {
         pattern: translator.out,
         names: translator.names,
+        states: whole.states.max(1),
+        longest: whole.longest,
     })
 }
 
@@ -83,52 +155,44 @@ impl Translator<'_> {
         let mut whole = self.sequence()?;
         while self.take("|") {
             self.out.push('|');
-            let next = self.sequence()?;
-            whole.nullable |= next.nullable;
-            whole.counted |= next.counted;
+            whole = whole.or(self.sequence()?);
         }
         Ok(whole)
     }
 
     fn sequence(&mut self) -> Result<Part, NotTranslated> {
-        let mut whole = Part {
-            nullable: true,
-            ..Part::default()
-        };
+        let mut whole = Part::EMPTY;
         while let Some(c) = self.peek() {
             if matches!(c, '|' | ')') {
                 break;
             }
             let Some(atom) = self.atom()? else { continue };
-            let atom = self.repeated(atom)?;
-            whole.nullable &= atom.nullable;
-            whole.counted |= atom.counted;
+            whole = whole.followed_by(self.repeated(atom)?);
         }
         Ok(whole)
     }
 
     /// Parses one repeatable item; None for a change of flags or an empty quotation.
     fn atom(&mut self) -> Result<Option<Part>, NotTranslated> {
-        let some = Part::default();
         if parse_count(self.rest).is_some() {
             return Err(NotTranslated);
         }
         match self.next() {
             Some('(') => self.group(),
-            Some('[') => self.class().map(|()| Some(some)),
+            Some('[') => self.class().map(Some),
             Some('.') => {
                 self.out.push('.');
-                Ok(Some(some))
+                Ok(Some(Part::CLASS))
             }
             Some(anchor @ ('^' | '$')) => {
                 self.out.push(anchor);
-                Ok(Some(ANCHOR))
+                Ok(Some(Part::ANCHOR))
             }
             Some('\\') => self.escape(),
             Some('*' | '+' | '?') | None => Err(NotTranslated),
             Some(c) => {
                 self.literal(c);
-                Ok(Some(some))
+                Ok(Some(Part::characters(1)))
             }
         }
     }
@@ -142,16 +206,16 @@ impl Translator<'_> {
             _ => {
                 if let Some(class) = self.perl_class() {
                     let _ = write!(self.out, "[{class}]");
-                } else {
-                    let c = self.escaped()?;
-                    self.literal(c);
+                    return Ok(Some(Part::CLASS));
                 }
-                return Ok(Some(Part::default()));
+                let c = self.escaped()?;
+                self.literal(c);
+                return Ok(Some(Part::characters(1)));
             }
         };
         let _ = self.next();
         self.out.push_str(anchor);
-        Ok(Some(ANCHOR))
+        Ok(Some(Part::ANCHOR))
     }
 
     /// Parses `\Q…\E`. Its last character may be repeated, so only an empty quotation is not an atom.
@@ -165,7 +229,8 @@ impl Translator<'_> {
         if quoted.is_empty() && matches!(self.peek(), Some('*' | '+' | '?' | '{')) {
             return Err(NotTranslated);
         }
-        Ok((!quoted.is_empty()).then_some(Part::default()))
+        let quoted = Part::characters(quoted.chars().count());
+        Ok((!quoted.nullable).then_some(quoted))
     }
 
     /// Parses the character of an escape.
@@ -261,18 +326,19 @@ impl Translator<'_> {
 
     /// Parses the repetition after an atom.
     fn repeated(&mut self, atom: Part) -> Result<Part, NotTranslated> {
-        let (nullable, counted, once) = match self.peek() {
+        let (least, most, counted) = match self.peek() {
             Some(sign @ ('*' | '+' | '?')) => {
                 let _ = self.next();
                 self.out.push(sign);
-                (sign != '+', false, sign == '?')
+                (u32::from(sign == '+'), (sign == '?').then_some(1), false)
             }
             Some('{') => match self.count()? {
-                Some(least) => (least == 0, true, false),
+                Some((least, most)) => (least, most, true),
                 None => return Ok(atom),
             },
             _ => return Ok(atom),
         };
+        let once = !counted && most == Some(1);
         let repeats_empty_match = atom.nullable && !atom.anchor && !once;
         if repeats_empty_match || (counted && atom.counted) {
             return Err(NotTranslated);
@@ -286,14 +352,13 @@ impl Translator<'_> {
             return Err(NotTranslated);
         }
         Ok(Part {
-            nullable: nullable || atom.nullable,
-            anchor: atom.anchor,
             counted: counted || atom.counted,
+            ..atom.repeated(least, most)
         })
     }
 
-    /// Parses `{n}`, `{n,}` or `{n,m}` and returns the minimum. Any other text in braces is literal.
-    fn count(&mut self) -> Result<Option<u32>, NotTranslated> {
+    /// Parses `{n}`, `{n,}` or `{n,m}` and returns the minimum and maximum. Any other text in braces is literal.
+    fn count(&mut self) -> Result<Option<(u32, Option<u32>)>, NotTranslated> {
         let Some((least, most, after)) = parse_count(self.rest) else {
             return Ok(None);
         };
@@ -305,7 +370,7 @@ impl Translator<'_> {
         let end = self.rest.len() - after.len();
         self.out.push_str(self.rest.get(..end).unwrap_or_default());
         self.rest = after;
-        Ok(Some(least))
+        Ok(Some((least, most)))
     }
 }
 

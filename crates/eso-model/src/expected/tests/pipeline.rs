@@ -7,8 +7,7 @@ use secret::Value;
 use serde_json::json;
 
 use super::{super::*, world::*};
-use crate::ProviderKind;
-use crate::gjson;
+use crate::{ProviderKind, budget::Budget, gjson};
 
 #[test]
 fn data_overrides_data_from_and_later_entries_override_earlier_ones() {
@@ -178,7 +177,7 @@ fn template_without_data_keeps_provider_keys() {
 #[test]
 fn merge_policy_decides_whether_template_replaces_provider_keys() {
     let world = fake(&[("x", "1")]);
-    let render = |_: &Template, data: &BTreeMap<String, Value>| {
+    let render = |_: &Template, data: &BTreeMap<String, Value>, _: &Budget| {
         let doubled = [data["a"].expose(), data["a"].expose()].concat();
         Ok(BTreeMap::from([("b".to_owned(), Value::new(doubled))]))
     };
@@ -188,7 +187,15 @@ fn merge_policy_decides_whether_template_replaces_provider_keys() {
             "target": {"template": {"mergePolicy": policy, "data": {"b": "{{ .a }}{{ .a }}"}}},
             "data": [{"secretKey": "a", "remoteRef": {"key": "x"}}],
         }));
-        shown(&expected(&spec, |read| world.answer(read), &render).unwrap())
+        shown(
+            &expected(
+                &spec,
+                |read| world.answer(read),
+                &render,
+                &Budget::default(),
+            )
+            .unwrap(),
+        )
     };
     assert_eq!(data("Replace"), "b=11");
     assert_eq!(data("Merge"), "a=1 b=11");
@@ -237,7 +244,7 @@ proptest! {
         let _found = gjson::get(&value, &property);
         let key = String::from_utf8_lossy(&value);
         if let Ok(regex) = GoRegex::new(&pattern) {
-            let _replaced = regex.replace_all(&key, &target);
+            let _replaced = regex.replace_all(&key, &target, false, &Budget::default());
         }
         let json = json!({
             "data": [{"secretKey": "a", "remoteRef": {"key": "x", "property": property, "decodingStrategy": "Auto"}}],

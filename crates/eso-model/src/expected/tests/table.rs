@@ -19,6 +19,7 @@ use super::super::{
     *,
 };
 use crate::{
+    budget::Budget,
     digest::Algorithm,
     provider::{Payload, ProviderKind},
 };
@@ -125,12 +126,18 @@ impl Case {
                     values(&self.keys),
                     &[from(operation)],
                     &NoTemplates,
+                    &Budget::default(),
                 ))
             }
             "merge" => {
                 let merge: serde_json::Value = serde_json::from_str(arg(0)).unwrap();
                 let operation = from(serde_json::json!({ "merge": merge }));
-                map(rewrite(values(&self.keys), &[operation], &NoTemplates))
+                map(rewrite(
+                    values(&self.keys),
+                    &[operation],
+                    &NoTemplates,
+                    &Budget::default(),
+                ))
             }
             "match" => match GoRegex::new(arg(0)) {
                 Ok(regex) => {

@@ -6,7 +6,7 @@ use secret::Value;
 use serde_json::json;
 
 use super::super::*;
-use crate::ProviderKind;
+use crate::{ProviderKind, budget::Budget};
 
 pub(super) fn spec(spec: &serde_json::Value) -> Spec {
     Spec::parse(spec).unwrap()
@@ -60,7 +60,12 @@ impl World {
 
     pub(super) fn expect(&self, mut json: serde_json::Value) -> Result<Expected, NotComputable> {
         json["secretStoreRef"] = json!({"name": "store"});
-        expected(&spec(&json), |read| self.answer(read), &NoTemplates)
+        expected(
+            &spec(&json),
+            |read| self.answer(read),
+            &NoTemplates,
+            &Budget::default(),
+        )
     }
 
     /// Returns `key=value` for each key, or the error.

@@ -203,7 +203,10 @@ fn printed(heap: &mut Heap, arguments: Vec<Value>) -> Result<Vec<u8>, Failure> {
             argument => Ok(argument),
         })
         .collect::<Result<Vec<_>, _>>()?;
-    joined(heap, &arguments, false)
+    let text = joined(heap, &arguments, false)?;
+    // An escape makes at most six bytes of one.
+    heap.budget.room(text.len().saturating_mul(6))?;
+    Ok(text)
 }
 
 fn html(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {

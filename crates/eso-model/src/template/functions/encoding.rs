@@ -45,12 +45,14 @@ pub(super) const TABLE: &[Function] = &[
         let [value] = take(arguments)?;
         let digest = Sha256::digest(text(&value)?.bytes());
         heap.text(hex(&digest))
-    }),
+    })
+    .with_work_per_byte(4),
     Function::new("sha512sum", &[Text], |heap, arguments| {
         let [value] = take(arguments)?;
         let digest = Sha512::digest(text(&value)?.bytes());
         heap.text(hex(&digest))
-    }),
+    })
+    .with_work_per_byte(4),
     Function::new("b32enc", &[Text], |heap, arguments| {
         let [value] = take(arguments)?;
         let encoded = base32(text(&value)?.bytes());
@@ -72,7 +74,8 @@ pub(super) const TABLE: &[Function] = &[
     Function::new("sha1sum", &[Text], |heap, arguments| {
         let [value] = take(arguments)?;
         heap.text(hex(&Sha1::digest(text(&value)?.bytes())))
-    }),
+    })
+    .with_work_per_byte(4),
     Function::new("adler32sum", &[Text], |heap, arguments| {
         let [value] = take(arguments)?;
         let (low, high) = text(&value)?
@@ -83,7 +86,8 @@ pub(super) const TABLE: &[Function] = &[
                 (low, (high + low) % 65521)
             });
         heap.text(((high << 16) | low).to_string().into_bytes())
-    }),
+    })
+    .with_work_per_byte(4),
     Function::new("fromJson", &[Text], |heap, arguments| {
         let [value] = take(arguments)?;
         Ok(json::read(heap, text(&value)?.bytes())?.unwrap_or(Value::Nil))

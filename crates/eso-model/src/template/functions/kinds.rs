@@ -149,7 +149,10 @@ pub(super) fn deep_equal(
         (Value::Int(a), Value::Int(b)) | (Value::Int64(a), Value::Int64(b)) => Ok(a == b),
         #[expect(clippy::float_cmp, reason = "Go compares them like this")]
         (Value::Float(a), Value::Float(b)) => Ok(a == b),
-        (Value::Text(a), Value::Text(b)) => Ok(a.bytes() == b.bytes()),
+        (Value::Text(a), Value::Text(b)) => {
+            heap.read(a.bytes().len().min(b.bytes().len()))?;
+            Ok(a.bytes() == b.bytes())
+        }
         (Value::List(a), Value::List(b)) => {
             if a.of != b.of || a.nil != b.nil || a.items().len() != b.items().len() {
                 return Ok(false);
@@ -164,6 +167,8 @@ pub(super) fn deep_equal(
         (Value::Map(a), Value::Map(b)) if a == b => Ok(true),
         (Value::Map(a), Value::Map(b)) => {
             let (a, b) = (heap.get(*a)?, heap.get(*b)?);
+            let keys = a.entries.keys().map(|key| key.len() + 1).sum();
+            heap.read(keys)?;
             if a.of != b.of || a.nil != b.nil || !a.entries.keys().eq(b.entries.keys()) {
                 return Ok(false);
             }

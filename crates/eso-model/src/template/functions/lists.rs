@@ -14,6 +14,9 @@ use crate::template::{
     value::{Heap, List, Of, Value},
 };
 
+/// The memory of a number as text.
+const DIGITS: usize = 20 + size_of::<String>();
+
 const APPEND: &[super::Parameter] = &[Any, Any];
 
 pub(super) const TABLE: &[Function] = &[
@@ -67,7 +70,12 @@ pub(super) const TABLE: &[Function] = &[
         let [separator, value] = take(arguments)?;
         let separator = text(&separator)?.bytes();
         let texts = texts(heap, &value)?;
-        heap.consume_bytes(separator.len() * texts.len())?;
+        let mut whole = 0_usize;
+        for text in &texts {
+            whole = whole.saturating_add(separator.len() + heap.size(text)?);
+        }
+        heap.step(texts.len())?;
+        heap.consume_bytes(whole)?;
         let mut joined = Vec::new();
         for (index, part) in texts.iter().enumerate() {
             if index > 0 {
@@ -232,6 +240,8 @@ fn texts(heap: &mut Heap, value: &Value) -> Result<Vec<Value>, Failure> {
         Value::List(list) => list.items(),
         value => std::slice::from_ref(value),
     };
+    heap.step(items.len())?;
+    heap.consume_bytes(items.len().saturating_mul(size_of::<Value>()))?;
     let mut texts = Vec::new();
     for item in items {
         match item {
@@ -253,6 +263,7 @@ fn sort(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
         return heap.list(Of::Text, vec![shown]);
     }
     let mut texts = texts(heap, &value)?;
+    charge_sort(heap, &texts)?;
     if let Value::List(list) = &value {
         if list.of == Of::Text && !list.is_unshared() && !list.unordered {
             return Err(unsupported("sorting a list that is also used elsewhere"));
@@ -265,6 +276,17 @@ fn sort(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     heap.list(Of::Text, texts)
 }
 
+/// Takes the work of sorting from the budget: each text is compared about log(n) times.
+fn charge_sort(heap: &Heap, texts: &[Value]) -> Result<(), Failure> {
+    let comparisons = usize::try_from(texts.len().checked_ilog2().unwrap_or(0) + 1);
+    let comparisons = comparisons.unwrap_or(usize::MAX);
+    for text in texts {
+        heap.step(comparisons)?;
+        heap.read(heap.size(text)?.saturating_mul(comparisons))?;
+    }
+    Ok(())
+}
+
 /// Returns the numbers from the start up to, but not including, the end.
 fn numbers(heap: &mut Heap, start: i64, end: i64, step: i64) -> Result<Vec<i64>, Failure> {
     let mut numbers = Vec::new();
@@ -274,6 +296,7 @@ fn numbers(heap: &mut Heap, start: i64, end: i64, step: i64) -> Result<Vec<i64>,
     let mut number = start;
     while if step > 0 { number < end } else { number > end } {
         heap.step(1)?;
+        heap.consume_bytes(size_of::<i64>() + DIGITS)?;
         numbers.push(number);
         number = number
             .checked_add(step)

@@ -21,6 +21,7 @@ pub(super) fn printf(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Fa
     let mut rest = text(&format)?.utf8()?;
     let mut output = Vec::new();
     while let Some((before, after)) = rest.split_once('%') {
+        heap.step(1)?;
         heap.consume_bytes(before.len())?;
         output.extend_from_slice(before.as_bytes());
         if let Some(after) = after.strip_prefix('%') {
@@ -119,6 +120,7 @@ fn apply(
             print::shown(heap, argument)?
         }
         ('q', Value::Text(text)) if plain => {
+            heap.budget.room(text.bytes().len().saturating_mul(4))?;
             let mut quoted = Vec::new();
             print::quote(text.bytes(), &mut quoted)?;
             quoted

@@ -6,7 +6,7 @@ use super::{
     int, take, text, unsupported,
 };
 use crate::{
-    expected::GoRegex,
+    expected::{GoRegex, NotCompiled},
     template::{
         Failure,
         value::{Heap, List, Of, Value},
@@ -51,22 +51,24 @@ pub(super) const TABLE: &[Function] = &[
     }),
 ];
 
-fn compile(heap: &mut Heap, value: &Value) -> Result<GoRegex, Failure> {
-    let pattern = text(value)?.utf8()?;
-    heap.step(1 + pattern.len())?;
-    GoRegex::new(pattern).map_err(|_| unsupported("this regular expression"))
+fn compile(heap: &Heap, value: &Value) -> Result<GoRegex, Failure> {
+    GoRegex::within(text(value)?.utf8()?, &heap.budget).map_err(|error| match error {
+        NotCompiled::NotTranslated => unsupported("this regular expression"),
+        NotCompiled::TooCostly(error) => error.into(),
+    })
 }
 
 fn matches(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     let [pattern, value] = take(arguments)?;
     let pattern = compile(heap, &pattern)?;
-    Ok(Value::Bool(pattern.is_match(text(&value)?.utf8()?)))
+    let found = pattern.find(text(&value)?.utf8()?, &heap.budget)?;
+    Ok(Value::Bool(found.is_some()))
 }
 
 fn find(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     let [pattern, value] = take(arguments)?;
     let pattern = compile(heap, &pattern)?;
-    let found = pattern.find(text(&value)?.utf8()?);
+    let found = pattern.find(text(&value)?.utf8()?, &heap.budget)?;
     heap.text(found.map_or_else(Vec::new, |found| found.as_str().as_bytes().to_vec()))
 }
 
@@ -76,7 +78,7 @@ fn at_most(count: &Value) -> Result<usize, Failure> {
 }
 
 /// Returns a list of texts. With `nil`, an empty list becomes nil.
-fn texts(heap: &mut Heap, parts: Vec<&str>, nil: bool) -> Result<Value, Failure> {
+fn texts(heap: &Heap, parts: Vec<&str>, nil: bool) -> Result<Value, Failure> {
     heap.step(parts.len())?;
     let items = parts
         .into_iter()
@@ -90,8 +92,8 @@ fn texts(heap: &mut Heap, parts: Vec<&str>, nil: bool) -> Result<Value, Failure>
 fn find_all(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     let [pattern, value, count] = take(arguments)?;
     let pattern = compile(heap, &pattern)?;
-    let found = pattern.find_iter(text(&value)?.utf8()?);
-    let found = found.take(at_most(&count)?).map(|found| found.as_str());
+    let found = pattern.find_all(text(&value)?.utf8()?, at_most(&count)?, &heap.budget)?;
+    let found = found.into_iter().map(|found| found.as_str());
     texts(heap, found.collect(), true)
 }
 
@@ -99,16 +101,7 @@ fn replace(heap: &mut Heap, arguments: Vec<Value>, literal: bool) -> Result<Valu
     let [pattern, value, by] = take(arguments)?;
     let pattern = compile(heap, &pattern)?;
     let (value, by) = (text(&value)?.utf8()?, text(&by)?.utf8()?);
-    let output = pattern.try_replace(value, |output, captures| {
-        heap.step(1)?;
-        let before = output.len();
-        if literal {
-            output.push_str(by);
-        } else {
-            pattern.expand(output, by, captures);
-        }
-        heap.consume_bytes(output.len() - before)
-    })?;
+    let output = pattern.replace_all(value, by, literal, &heap.budget)?;
     heap.text(output.into_bytes())
 }
 
@@ -125,7 +118,7 @@ fn split(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     }
     let mut parts = Vec::new();
     let (mut from, mut end) = (0, 0);
-    for found in pattern.find_iter(value).take(count) {
+    for found in pattern.find_all(value, count, &heap.budget)? {
         if parts.len() == count - 1 {
             break;
         }

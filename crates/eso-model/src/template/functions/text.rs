@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use memchr::memmem;
+
 use super::{
     Function,
     Parameter::{Any, Int, Text as String_},
@@ -46,7 +48,7 @@ pub(super) const TABLE: &[Function] = &[
     }),
     Function::new("contains", TWO, |_, arguments| {
         let [part, value] = take(arguments)?;
-        let found = find(text(&value)?.bytes(), text(&part)?.bytes());
+        let found = memmem::find(text(&value)?.bytes(), text(&part)?.bytes());
         Ok(Value::Bool(found.is_some()))
     }),
     Function::new("upper", ONE, |heap, arguments| {
@@ -103,18 +105,14 @@ pub(super) const TABLE: &[Function] = &[
     Function::new("split", TWO, |heap, arguments| {
         let [separator, value] = take(arguments)?;
         let mut entries = BTreeMap::new();
-        for (index, part) in split(&separator, &value)?.into_iter().enumerate() {
-            entries.insert(format!("_{index}").into_bytes(), heap.text(part)?);
+        for (index, part) in split(heap, &separator, &value)?.into_iter().enumerate() {
+            entries.insert(format!("_{index}").into_bytes(), part);
         }
         heap.map(Of::Text, entries)
     }),
     Function::new("splitList", TWO, |heap, arguments| {
         let [separator, value] = take(arguments)?;
-        let parts = split(&separator, &value)?;
-        let parts = parts
-            .into_iter()
-            .map(|part| heap.text(part))
-            .collect::<Result<_, _>>()?;
+        let parts = split(heap, &separator, &value)?;
         heap.list(Of::Text, parts)
     }),
     Function::new("quote", &[], |heap, arguments| {
@@ -159,25 +157,9 @@ fn trim(value: &Text) -> Result<&[u8], Failure> {
 fn trim_all(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     let [cut, value] = take(arguments)?;
     let (cut, value) = (text(&cut)?.utf8()?, text(&value)?.utf8()?);
-    heap.step(1 + cut.len())?;
+    heap.read(value.len().saturating_mul(cut.len()))?;
     let kept = value.trim_matches(|character| cut.contains(character));
     heap.text(kept.as_bytes().to_vec())
-}
-
-pub(super) fn find(within: &[u8], part: &[u8]) -> Option<usize> {
-    if part.is_empty() {
-        return Some(0);
-    }
-    let first = part.first()?;
-    let mut from = 0;
-    loop {
-        let rest = within.get(from..)?;
-        let at = rest.iter().position(|byte| byte == first)?;
-        if rest.get(at..)?.starts_with(part) {
-            return Some(from + at);
-        }
-        from += at + 1;
-    }
 }
 
 /// Converts the case of each letter like Go. Rejects letters that Unicode maps to several, because Go maps them
@@ -252,14 +234,17 @@ fn replace(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
         return heap.text(output);
     }
     let mut output = Vec::new();
-    let mut rest = value.bytes();
-    while let Some(at) = find(rest, old.bytes()) {
-        heap.consume_bytes(at + new.len())?;
-        output.extend_from_slice(rest.get(..at).unwrap_or_default());
+    let value = value.bytes();
+    let mut from = 0;
+    for at in memmem::find_iter(value, old.bytes()) {
+        let kept = value.get(from..at).unwrap_or_default();
+        heap.step(1)?;
+        heap.consume_bytes(kept.len() + new.len())?;
+        output.extend_from_slice(kept);
         output.extend_from_slice(new);
-        rest = rest.get(at + old.bytes().len()..).unwrap_or_default();
+        from = at + old.bytes().len();
     }
-    output.extend_from_slice(rest);
+    output.extend_from_slice(value.get(from..).unwrap_or_default());
     heap.text(output)
 }
 
@@ -306,19 +291,22 @@ fn substr(heap: &mut Heap, arguments: Vec<Value>) -> Result<Value, Failure> {
     heap.text(kept.ok_or_else(refused)?.to_vec())
 }
 
-fn split(separator: &Value, value: &Value) -> Result<Vec<Vec<u8>>, Failure> {
+fn split(heap: &Heap, separator: &Value, value: &Value) -> Result<Vec<Value>, Failure> {
     let (separator, value) = (text(separator)?.bytes(), text(value)?);
     if separator.is_empty() {
         let characters = value.utf8()?.chars();
-        return Ok(characters.map(|one| one.to_string().into_bytes()).collect());
+        return characters
+            .map(|one| heap.text(one.to_string().into_bytes()))
+            .collect();
     }
+    let value = value.bytes();
     let mut parts = Vec::new();
-    let mut rest = value.bytes();
-    while let Some(at) = find(rest, separator) {
-        parts.push(rest.get(..at).unwrap_or_default().to_vec());
-        rest = rest.get(at + separator.len()..).unwrap_or_default();
+    let mut from = 0;
+    for at in memmem::find_iter(value, separator) {
+        parts.push(heap.text(value.get(from..at).unwrap_or_default().to_vec())?);
+        from = at + separator.len();
     }
-    parts.push(rest.to_vec());
+    parts.push(heap.text(value.get(from..).unwrap_or_default().to_vec())?);
     Ok(parts)
 }
 
@@ -337,6 +325,8 @@ fn quoted(
             output.push(b' ');
         }
         let shown = print::shown(heap, &argument)?;
+        // A byte becomes at most four.
+        heap.budget.room(shown.len().saturating_mul(4))?;
         quote(&shown, &mut output)?;
     }
     heap.text(output)

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use memchr::memmem;
+
 use super::{
     Function,
     Parameter::{Int, Text},
-    int, refused, take, text,
-    text::find,
-    unsupported,
+    int, refused, take, text, unsupported,
 };
 use crate::template::{
     Failure,
@@ -57,13 +57,14 @@ pub(super) const TABLE: &[Function] = &[
     Function::new("splitn", &[Text, Int, Text], |heap, arguments| {
         let [separator, count, value] = take(arguments)?;
         let parts = split_at_most(
+            heap,
             text(&separator)?.bytes(),
             int(&count)?,
             text(&value)?.bytes(),
         )?;
         let mut entries = BTreeMap::new();
         for (index, part) in parts.into_iter().enumerate() {
-            entries.insert(format!("_{index}").into_bytes(), heap.text(part)?);
+            entries.insert(format!("_{index}").into_bytes(), part);
         }
         heap.map(Of::Text, entries)
     }),
@@ -398,7 +399,12 @@ fn wrap(
 }
 
 /// Splits into at most `count` parts; the last one holds the rest. No limit if negative.
-fn split_at_most(separator: &[u8], count: i64, value: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
+fn split_at_most(
+    heap: &Heap,
+    separator: &[u8],
+    count: i64,
+    value: &[u8],
+) -> Result<Vec<Value>, Failure> {
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     if count == 0 {
         return Ok(Vec::new());
@@ -407,13 +413,11 @@ fn split_at_most(separator: &[u8], count: i64, value: &[u8]) -> Result<Vec<Vec<u
         return Err(unsupported("an empty separator"));
     }
     let mut parts = Vec::new();
-    let mut rest = value;
-    while parts.len() + 1 < count
-        && let Some(at) = find(rest, separator)
-    {
-        parts.push(rest.get(..at).unwrap_or_default().to_vec());
-        rest = rest.get(at + separator.len()..).unwrap_or_default();
+    let mut from = 0;
+    for at in memmem::find_iter(value, separator).take(count - 1) {
+        parts.push(heap.text(value.get(from..at).unwrap_or_default().to_vec())?);
+        from = at + separator.len();
     }
-    parts.push(rest.to_vec());
+    parts.push(heap.text(value.get(from..).unwrap_or_default().to_vec())?);
     Ok(parts)
 }

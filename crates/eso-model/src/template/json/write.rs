@@ -67,6 +67,8 @@ fn write_at(
         Value::Float(_) => return Ok(false),
         Value::Text(text) => {
             heap.consume_bytes(text.bytes().len())?;
+            // A byte becomes at most six.
+            heap.budget.room(text.bytes().len().saturating_mul(6))?;
             quote(output, text.bytes(), style.html);
         }
         Value::List(list) if list.nil => output.push(b"null"),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{NotTranslated, Translator};
+use super::{NotTranslated, Part, Translator};
 
 impl Translator<'_> {
     /// Returns the content of a Perl class if one follows the backslash.
@@ -21,7 +21,8 @@ impl Translator<'_> {
     }
 
     /// Parses a character class after its opening bracket.
-    pub(super) fn class(&mut self) -> Result<(), NotTranslated> {
+    pub(super) fn class(&mut self) -> Result<Part, NotTranslated> {
+        let before = self.rest.len();
         self.out.push('[');
         if self.take("^") {
             self.out.push('^');
@@ -30,7 +31,11 @@ impl Translator<'_> {
         loop {
             if !first && self.take("]") {
                 self.out.push(']');
-                return Ok(());
+                // Each character of the list can add a state.
+                return Ok(Part {
+                    states: Part::CLASS.states + before - self.rest.len(),
+                    ..Part::CLASS
+                });
             }
             first = false;
             self.class_item()?;
