@@ -10,7 +10,7 @@ use crate::{
     cli::{self, ActArgs, CeilingArgs, DEFAULT_CONFIG, ProviderArgs, SelectArgs},
     failure::Failure,
     pattern::Pattern,
-    policy::{Ceilings, Policy, When},
+    policy::{Capability, Ceilings, Policy, When, ceilings::MaxRate},
     select::Selected,
     session::{Connected, Session},
     settings::{self, Loaded, Sources},
@@ -79,8 +79,14 @@ impl From<&CeilingArgs> for Ceilings {
     fn from(args: &CeilingArgs) -> Self {
         Self {
             allow: args.allow.clone(),
+            endpoints: args.allow_endpoints.clone(),
             max_syncs: args.max_syncs,
             max_restarts: args.max_restarts,
+            max_rates: args
+                .max_rates
+                .iter()
+                .map(|MaxRate { of, rate }| (of.clone(), *rate))
+                .collect(),
         }
     }
 }
@@ -108,8 +114,7 @@ impl Session {
                 all.insert("namespaces".to_owned(), json!([namespace]));
             }
             flags.insert("select".to_owned(), json!([all]));
-            // The embedded cluster has no untrusted tenants.
-            flags.insert("drift.namespacedStores".to_owned(), json!(true));
+            self.trust_stores_of_the_sandbox(&mut flags, &ceilings);
             Vec::new()
         } else if config.is_empty() {
             vec![PathBuf::from(DEFAULT_CONFIG)]
@@ -130,18 +135,24 @@ impl Session {
         }
     }
 
+    /// The embedded cluster has no untrusted tenants.
+    fn trust_stores_of_the_sandbox(&self, flags: &mut Flags, ceilings: &Ceilings) {
+        if self.connection.sandbox.is_some() && ceilings.allows(Capability::NamespacedStores) {
+            flags.insert("drift.namespacedStores".to_owned(), json!(true));
+        }
+    }
+
     /// A policy with the selection of the command line.
     pub fn policy_from_selection(
         &self,
         selection: &Entry,
         mut flags: Flags,
+        ceilings: &Ceilings,
         warn: bool,
     ) -> Result<Loaded, Failure> {
         flags.insert("select".to_owned(), json!([selection]));
-        if self.connection.sandbox.is_some() {
-            flags.insert("drift.namespacedStores".to_owned(), json!(true));
-        }
-        self.load(&[], flags, Ceilings::default(), warn)
+        self.trust_stores_of_the_sandbox(&mut flags, ceilings);
+        self.load(&[], flags, ceilings.clone(), warn)
             .map_err(|mut failure| {
                 failure.message = failure.message.replacen(
                     "the policy is invalid",
@@ -158,6 +169,7 @@ impl Session {
         access: Access,
         selection: impl Fn(&str) -> Entry,
         flags: Flags,
+        ceilings: &Ceilings,
     ) -> Result<(Loaded, Connected), Failure> {
         // Check everything except the namespace before connecting, so that typing errors are reported first.
         if let Some(namespace) = &self.connection.namespace
@@ -167,10 +179,11 @@ impl Session {
                 "-n: `{namespace}` is not a valid namespace name"
             )));
         }
-        let checked = self.policy_from_selection(&selection("default"), flags.clone(), false)?;
+        let checked =
+            self.policy_from_selection(&selection("default"), flags.clone(), ceilings, false)?;
         let connected = self.connect(access, &checked.policy).await?;
-        let loaded =
-            self.policy_from_selection(&selection(&connected.cluster.namespace), flags, true)?;
+        let entry = selection(&connected.cluster.namespace);
+        let loaded = self.policy_from_selection(&entry, flags, ceilings, true)?;
         Ok((loaded, connected))
     }
 
@@ -209,6 +222,7 @@ impl Session {
                 Access::ReadOnly,
                 |namespace| selection(select, namespace),
                 limits(&ceilings, flags),
+                &ceilings,
             )
             .await?
         };

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use eso_model::duration::GoDuration;
+use providers::trust::Origin;
 use secrecy::SecretString;
 
 use crate::{
-    policy::Capability,
+    policy::{Capability, ceilings::MaxRate},
     rbac::provider::Side,
     report::format::Output,
     telemetry::{Color, LogFormat},
@@ -149,28 +150,39 @@ pub enum Command {
     Man,
 }
 
-/// The flag that names policy files.
+/// The flags of every command that reads a policy.
 #[derive(Clone, Debug, Args)]
 pub struct PolicyArgs {
     /// Policy file (repeatable; later files override earlier ones) [default: /etc/eso-sync/config.yaml]
     #[arg(long, short = 'c', value_name = "FILE", value_delimiter = ',')]
     pub config: Vec<PathBuf>,
+    #[command(flatten)]
+    pub ceilings: CeilingArgs,
 }
 
-/// Upper limits for what a policy may do. They are set by flags and environment variables only, never by a policy.
+/// Upper limits for what a policy may do. They are set by flags and environment variables only, never by a policy. Each flag
+/// names its heading, because the heading of a flattened struct also applies to the flags after it.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Ceilings")]
 pub struct CeilingArgs {
-    /// Allow only these actions, and refuse a policy that uses others [default: all]
-    #[arg(long, value_enum, value_delimiter = ',')]
+    /// Allow only these actions and values, and refuse a policy that uses others [default: all]
+    #[arg(long, value_enum, value_delimiter = ',', help_heading = CEILINGS)]
     pub allow: Option<Vec<Capability>>,
-    /// Highest `safety.maxSyncs` that a policy may set
-    #[arg(long, value_name = "N")]
+    /// Endpoint that a policy may list in `drift.endpoints` (repeatable) [default: all, with --allow none]
+    #[arg(long = "allow-endpoint", value_name = "URL", value_delimiter = ',', help_heading = CEILINGS)]
+    pub allow_endpoints: Vec<Origin>,
+    /// Highest `safety.maxSyncs` that a policy may set [default: any, with --allow the key's default]
+    #[arg(long, value_name = "N", help_heading = CEILINGS)]
     pub max_syncs: Option<u32>,
-    /// Highest `safety.maxRestarts` that a policy may set
-    #[arg(long, value_name = "N")]
+    /// Highest `safety.maxRestarts` that a policy may set [default: any, with --allow the key's default]
+    #[arg(long, value_name = "N", help_heading = CEILINGS)]
     pub max_restarts: Option<u32>,
+    /// Highest rate that a policy may set in `pace`, for a provider, `default`, `api-server` or `restarts` (repeatable)
+    /// [default: any, with --allow the key's default]
+    #[arg(long = "max-rate", value_name = "NAME=RATE", value_delimiter = ',', help_heading = CEILINGS)]
+    pub max_rates: Vec<MaxRate>,
 }
+
+const CEILINGS: &str = "Ceilings";
 
 /// The flags for restarts.
 #[derive(Clone, Debug, Args)]
@@ -234,8 +246,6 @@ pub struct RunArgs {
     pub act: ActArgs,
     #[command(flatten)]
     pub restart: RestartFlags,
-    #[command(flatten)]
-    pub ceilings: CeilingArgs,
 }
 
 /// The flags that select ExternalSecrets without a policy.
@@ -267,9 +277,6 @@ pub struct PlanArgs {
     /// Exit with code 1 if the plan contains changes, like `kubectl diff` (terraform uses 2)
     #[arg(long)]
     pub exit_code: bool,
-    // Last, because the help heading of a flattened struct also applies to the flags after it.
-    #[command(flatten)]
-    pub ceilings: CeilingArgs,
 }
 
 /// `drift`
@@ -383,8 +390,6 @@ pub struct StatusArgs {
 pub struct ValidateArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
-    #[command(flatten)]
-    pub ceilings: CeilingArgs,
 }
 
 /// `schema`
@@ -418,8 +423,6 @@ pub struct RbacArgs {
     /// Print the permissions for reading this provider instead
     #[arg(long = "for", value_name = "PROVIDER", value_enum)]
     pub side: Option<Side>,
-    #[command(flatten)]
-    pub ceilings: CeilingArgs,
 }
 
 /// The output format. Each command sets its own help text for the flag.

@@ -3,6 +3,7 @@
 //! [`crate::settings`] is the only code that creates a [`Policy`], so no other code validates it again. The serialised form is
 //! that of a policy file. Layers are merged in that form, and the policy's digest is computed from it.
 
+pub mod ceilings;
 mod drift;
 pub(crate) mod form;
 mod restart;
@@ -19,6 +20,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::ceilings::{Capability, Ceilings};
 pub use self::drift::{Drift, OnStillStale, OnUnverifiable};
 pub use self::restart::{Match, OnBrokenData, Require, RestartRule, RestartWhen, WorkloadPattern};
 use eso_model::{ProviderKind, ProviderName, StoreKey, StoreKind};
@@ -151,7 +153,7 @@ pub struct Sync {
     /// data. `failed`: those that failed or never synced. `overdue`: these and those that are overdue. `never`: none. If
     /// `drift.enabled` is false, the default is `always`.
     pub when: When,
-    /// The annotation that makes the operator sync. Any key works.
+    /// The annotation that makes the operator sync. The operator reacts to any key.
     #[schemars(with = "Written<form::Annotation>")]
     pub annotation: String,
     /// True to also sync ExternalSecrets with generators, which creates new credentials.
@@ -376,32 +378,6 @@ impl Default for Lock {
     fn default() -> Self {
         Self { enabled: true }
     }
-}
-
-/// Upper limits for any policy. Set by flags only.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ceilings {
-    /// The permitted actions (`--allow`). None: all.
-    pub allow: Option<Vec<Capability>>,
-    /// The maximum of `safety.maxSyncs` (`--max-syncs`).
-    pub max_syncs: Option<u32>,
-    /// The maximum of `safety.maxRestarts` (`--max-restarts`).
-    pub max_restarts: Option<u32>,
-}
-
-/// An action that `--allow` can permit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Capability {
-    /// Read the values in providers and Secrets; changes nothing
-    Drift,
-    /// Force-sync ExternalSecrets
-    Sync,
-    /// Restart workloads
-    Restart,
-    /// Remove the operator's hash from a Secret that is still stale
-    Refetch,
-    /// Delete a Secret that is still stale
-    Recreate,
 }
 
 #[cfg(test)]

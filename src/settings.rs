@@ -28,7 +28,7 @@ pub use self::{
     problem::{Invalid, Problem, Source},
     schema::schema,
 };
-use crate::policy::{Capability, Ceilings, Policy, Require, RestartRule, When};
+use crate::policy::{Ceilings, Policy};
 
 /// A policy file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ pub fn load(sources: &Sources, known_flags: &[&str]) -> Result<Loaded, Invalid> 
     if all_read
         && !layers
             .iter()
-            .any(|layer| layer.place(&["select"]).is_some())
+            .any(|layer| layer.place(&["select".to_owned()]).is_some())
     {
         problems.push(Problem {
             source: sources.files.last().map_or(Source::Defaults, whole),
@@ -121,14 +121,30 @@ pub fn load(sources: &Sources, known_flags: &[&str]) -> Result<Loaded, Invalid> 
                 .to_owned(),
         });
     }
-    figment = drift::settle(figment, &layers, &sources.ceilings, &mut problems);
-    figment = hold_to_ceilings(figment, &layers, &sources.ceilings, &mut problems);
+    let mut policy: Policy = match figment.extract() {
+        Ok(policy) => policy,
+        Err(error) => {
+            // Usually the consequence of an error that is reported already.
+            if problems.is_empty() {
+                problems.extend(error.into_iter().map(|error| unforeseen(&error)));
+            }
+            return Err(Invalid { problems });
+        }
+    };
+    let place = |keys: &[String]| layers.iter().rev().find_map(|layer| layer.place(keys));
+    let exceeded = sources
+        .ceilings
+        .hold(&mut policy, &|keys| place(keys).is_some());
+    problems.extend(exceeded.into_iter().map(|exceeded| Problem {
+        source: place(&exceeded.place).unwrap_or(Source::Defaults),
+        key: tree::path_of(&exceeded.place),
+        what: exceeded.what,
+        hint: exceeded.hint,
+    }));
+    drift::settle(&mut policy, &place, &mut problems);
     if !problems.is_empty() {
         return Err(Invalid { problems });
     }
-    let policy: Policy = figment.extract().map_err(|error| Invalid {
-        problems: error.into_iter().map(|error| unforeseen(&error)).collect(),
-    })?;
     let digest = digest(&policy);
     Ok(Loaded {
         policy,
@@ -195,10 +211,8 @@ impl Layer {
     }
 
     /// Returns the place of this key, if the layer sets it.
-    fn place(&self, keys: &[&str]) -> Option<Source> {
-        let node = keys
-            .iter()
-            .try_fold(self.tree.as_ref()?, |node, key| node.get(key))?;
+    fn place(&self, keys: &[String]) -> Option<Source> {
+        let node = self.tree.as_ref()?.at(keys)?;
         Some(self.at(node.line))
     }
 
@@ -271,98 +285,6 @@ fn from_json(json: &serde_json::Value) -> Node {
         ),
     };
     Node { line: 0, value }
-}
-
-/// Reports keys that exceed the ceilings. A limit that the policy does not set is lowered to its ceiling.
-fn hold_to_ceilings(
-    figment: Figment,
-    layers: &[Layer],
-    ceilings: &Ceilings,
-    problems: &mut Vec<Problem>,
-) -> Figment {
-    let place = |keys: &[&str]| layers.iter().rev().find_map(|layer| layer.place(keys));
-    let when = figment
-        .extract_inner::<When>("sync.when")
-        .unwrap_or(When::Always);
-    let may_sync = ceilings
-        .allow
-        .as_ref()
-        .is_none_or(|allowed| allowed.contains(&Capability::Sync));
-    if when != When::Never && !may_sync {
-        problems.push(Problem {
-            source: place(&["sync", "when"]).unwrap_or(Source::Defaults),
-            key: "sync.when".to_owned(),
-            what: format!("`{}` is not permitted by --allow", when.into_str()),
-            hint: "write `when: never`, or add --allow sync".to_owned(),
-        });
-    }
-    let may_restart = ceilings
-        .allow
-        .as_ref()
-        .is_none_or(|allowed| allowed.contains(&Capability::Restart));
-    if let (false, Some(source)) = (may_restart, place(&["restart"]))
-        && figment
-            .extract_inner::<Vec<RestartRule>>("restart")
-            .is_ok_and(|rules| !rules.is_empty())
-    {
-        problems.push(Problem {
-            source,
-            key: "restart".to_owned(),
-            what: "is not permitted by --allow".to_owned(),
-            hint: "remove it, or add --allow restart".to_owned(),
-        });
-    }
-    restarts_on_checked_data(&figment, &place, problems);
-    let limits = [
-        ("maxSyncs", "--max-syncs", ceilings.max_syncs),
-        ("maxRestarts", "--max-restarts", ceilings.max_restarts),
-    ];
-    limits
-        .into_iter()
-        .fold(figment, |figment, (key, flag, ceiling)| {
-            let path = format!("safety.{key}");
-            let asked = figment.extract_inner::<u32>(&path);
-            let (Some(ceiling), Ok(asked)) = (ceiling, asked) else {
-                return figment;
-            };
-            if asked <= ceiling {
-                return figment;
-            }
-            if let Some(source) = place(&["safety", key]) {
-                problems.push(Problem {
-                    source,
-                    key: path.clone(),
-                    what: format!("{asked} is more than {flag} allows ({ceiling})"),
-                    hint: format!("write at most {ceiling}, or raise {flag}"),
-                });
-            }
-            figment.merge(Serialized::default(&path, ceiling))
-        })
-}
-
-/// Reports restart rules that need the drift check if it is disabled.
-fn restarts_on_checked_data(
-    figment: &Figment,
-    place: &dyn Fn(&[&str]) -> Option<Source>,
-    problems: &mut Vec<Problem>,
-) {
-    let checked = figment.extract_inner::<bool>("drift.enabled");
-    let rules = figment.extract_inner::<Vec<RestartRule>>("restart");
-    let (Ok(false), Ok(rules)) = (checked, rules) else {
-        return;
-    };
-    for (index, _) in rules
-        .iter()
-        .enumerate()
-        .filter(|(_, rule)| rule.require == Require::InSync)
-    {
-        problems.push(Problem {
-            source: place(&["restart"]).unwrap_or(Source::Defaults),
-            key: format!("restart[{index}].require"),
-            what: "`in-sync` needs the drift check, but `drift.enabled` is `false`".to_owned(),
-            hint: "write `require: proven`, or `drift: {enabled: true}`".to_owned(),
-        });
-    }
 }
 
 /// An error of the types that validation missed. Should never happen.

@@ -13,6 +13,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     output::print_as,
+    policy::Ceilings,
     run::{Context, read_and_plan},
     session::Session,
     workload::{Kind, object::Object},
@@ -27,8 +28,9 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
     }
     let started = session.world.clock.now();
     let entry = |namespace: &str| only(name, namespace);
-    let flags = reading(&args.providers);
-    let (loaded, connected) = session.ad_hoc(Access::ReadOnly, entry, flags).await?;
+    let (flags, ceilings) = (reading(&args.providers), Ceilings::default());
+    let connecting = session.ad_hoc(Access::ReadOnly, entry, flags, &ceilings);
+    let (loaded, connected) = connecting.await?;
     let cluster = &connected.cluster;
     let context = Context {
         session,

@@ -19,7 +19,7 @@ pub(super) async fn drift(session: &Session, args: DriftArgs) -> Result<Exit, Fa
     let asked = Asked {
         config: &args.policy.config,
         select: &args.select,
-        ceilings: Ceilings::default(),
+        ceilings: Ceilings::from(&args.policy.ceilings).of_reading(),
         flags: reading(&args.providers),
     };
     let (by_policy, loaded, connected) = session.connect_read_only(asked).await?;

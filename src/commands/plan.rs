@@ -21,7 +21,7 @@ pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Fail
     let asked = Asked {
         config: &args.policy.config,
         select: &args.select,
-        ceilings: Ceilings::from(&args.ceilings),
+        ceilings: Ceilings::from(&args.policy.ceilings),
         flags: Flags::new(),
     };
     let (by_policy, loaded, connected) = session.connect_read_only(asked).await?;

@@ -26,7 +26,7 @@ pub(super) fn rbac(session: &Session, args: &RbacArgs) -> Result<Exit, Failure> 
     let policy = if args.policy.config.is_empty() {
         None
     } else {
-        let ceilings = (&args.ceilings).into();
+        let ceilings = (&args.policy.ceilings).into();
         Some(
             session
                 .policy_from_files(&args.policy.config, Flags::new(), ceilings)?

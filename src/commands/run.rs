@@ -24,7 +24,7 @@ pub(super) async fn run(session: &Session, args: RunArgs) -> Result<Exit, Failur
 /// Loads the policy of a run.
 pub(super) fn load(session: &Session, args: &RunArgs, flags: Flags) -> Result<Loaded, Failure> {
     session.no_namespace_beside_a_policy(&args.policy.config)?;
-    session.policy_from_files(&args.policy.config, flags, (&args.ceilings).into())
+    session.policy_from_files(&args.policy.config, flags, (&args.policy.ceilings).into())
 }
 
 /// Executes a policy.

@@ -21,7 +21,7 @@ pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, 
     let asked = Asked {
         config: &args.policy.config,
         select: &args.select,
-        ceilings: Ceilings::default(),
+        ceilings: Ceilings::from(&args.policy.ceilings).of_reading(),
         flags: Flags::new(),
     };
     let (by_policy, mut loaded, connected) = session.connect_read_only(asked).await?;

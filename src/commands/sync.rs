@@ -9,7 +9,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     lock_namespace::LockNamespace,
-    policy::{Match, Require, RestartWhen, When},
+    policy::{Ceilings, Match, Require, RestartWhen, When},
     run::{Context, Pipeline, Scope},
     session::Session,
     workload::Kind,
@@ -21,7 +21,12 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Fail
     let started = session.world.clock.now();
     let selects = |namespace: &str| entry(&args, namespace);
     let (loaded, connected) = session
-        .ad_hoc(access(&args.act), selects, flags(&args))
+        .ad_hoc(
+            access(&args.act),
+            selects,
+            flags(&args),
+            &Ceilings::default(),
+        )
         .await?;
     let lock_namespace = LockNamespace::from(&args.act);
     let options = options(&lock_namespace, &args.restart_flags);

@@ -5,8 +5,11 @@ use crate::{
 };
 
 pub(super) fn validate(session: &Session, args: &ValidateArgs) -> Result<Exit, Failure> {
-    let loaded =
-        session.policy_from_files(&args.policy.config, Flags::new(), (&args.ceilings).into())?;
+    let loaded = session.policy_from_files(
+        &args.policy.config,
+        Flags::new(),
+        (&args.policy.ceilings).into(),
+    )?;
     print(&format!("the policy is valid (digest {})\n", loaded.digest))?;
     Ok(Exit::Done)
 }

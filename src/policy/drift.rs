@@ -59,6 +59,9 @@ pub struct Drift {
     /// What to do with unverifiable ExternalSecrets. `fail`: leave them alone, and the run exits with code 3. `report`: leave
     /// them alone. `sync`: sync them.
     pub on_unverifiable: OnUnverifiable,
+    /// True if the job's token for the API server may be sent to a provider. Not a key: only `--allow api-server-token` sets it.
+    #[serde(skip)]
+    pub api_server_token: bool,
 }
 
 impl Drift {
@@ -69,6 +72,7 @@ impl Drift {
             stores: self.stores.clone(),
             endpoints: self.endpoints.clone(),
             namespaced_stores: self.namespaced_stores,
+            api_server_token: self.api_server_token,
         }
     }
 }
@@ -97,6 +101,7 @@ impl Default for Drift {
             endpoints: Vec::new(),
             namespaced_stores: false,
             on_unverifiable: OnUnverifiable::Fail,
+            api_server_token: false,
         }
     }
 }

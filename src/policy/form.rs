@@ -298,22 +298,24 @@ forms! {
         "endpoint",
         InvalidOrigin::HINT,
         "https://vault.corp:8200",
-        r"^[hH][tT][tT][pP][sS]?://[^/?#@]+/?$",
+        r"^([hH][tT][tT][pP][sS]://[^/?#@]+|[hH][tT][tT][pP]://(127\.[0-9.]+|\[::1\])(:[0-9]+)?)/?$",
         |text| parsed::<Origin>(text, InvalidOrigin::HINT)
     }
 
-    /// An annotation key that no other program reads.
+    /// An annotation key that neither the operator, kubectl nor eso-sync gives a meaning.
     Annotation {
         "annotation",
-        "write a key like `force-sync` or `example.com/force-sync`",
+        "write a key like `force-sync` or `eso-sync/force-sync`",
         "force-sync",
         r"^([-a-z0-9.]+/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
         |text| {
-            // The operator, kubectl and eso-sync read these annotations, so a timestamp there would have another meaning.
-            const RESERVED: [&str; 3] =
-                ["kubectl.kubernetes.io", "reconcile.external-secrets.io", "eso-sync"];
+            const RESERVED: [&str; 2] = ["kubectl.kubernetes.io", "reconcile.external-secrets.io"];
+            const OURS: [&str; 3] = ["eso-sync/ignore", "eso-sync/rotate", "eso-sync/stamp"];
             if !is_label_key(text) {
                 return Err(Fault::new("is not an annotation key", Self::HINT));
+            }
+            if OURS.contains(&text) {
+                return Err(Fault::new("is reserved: eso-sync reads this annotation", Self::HINT));
             }
             let owner = text.split_once('/').map(|(owner, _)| owner);
             match owner.filter(|owner| RESERVED.contains(owner)) {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{check::closest, *};
-use crate::policy::{FailureLimit, InFlight};
+use crate::policy::{Capability, FailureLimit, InFlight, Pace};
 
 /// A policy in one file.
 fn file(text: &str) -> Sources {
@@ -647,6 +647,8 @@ pace:
             "kubectl.kubernetes.io/restartedAt",
             "reconcile.external-secrets.io/data-hash",
             "eso-sync/ignore",
+            "eso-sync/rotate",
+            "eso-sync/stamp",
             "a b",
             "/a",
             "a/b/c",
@@ -654,8 +656,8 @@ pace:
             let text = format!("sync: {{annotation: {key}}}\n");
             assert!(refused_below(&text).contains("sync.annotation"), "{key}");
         }
-        insta::assert_snapshot!(refused_below("sync: {annotation: eso-sync/ignore}"), @"config.yaml:2: sync.annotation: `eso-sync/ignore` is reserved: annotations with the prefix `eso-sync/` have a special meaning; write a key like `force-sync` or `example.com/force-sync`");
-        insta::assert_snapshot!(refused_below("sync: {annotation: a b}"), @"config.yaml:2: sync.annotation: `a b` is not an annotation key; write a key like `force-sync` or `example.com/force-sync`");
+        insta::assert_snapshot!(refused_below("sync: {annotation: eso-sync/ignore}"), @"config.yaml:2: sync.annotation: `eso-sync/ignore` is reserved: eso-sync reads this annotation; write a key like `force-sync` or `eso-sync/force-sync`");
+        insta::assert_snapshot!(refused_below("sync: {annotation: a b}"), @"config.yaml:2: sync.annotation: `a b` is not an annotation key; write a key like `force-sync` or `eso-sync/force-sync`");
     }
 
     #[test]
@@ -792,7 +794,314 @@ mod environment {
 }
 
 mod ceilings {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::{
+        cli::{Cli, Command},
+        policy::ceilings::{Class, KEYS},
+    };
+
+    /// Validates a policy with these flags of the command line.
+    fn validate(text: &str, flags: &str) -> Result<Policy, String> {
+        let words = ["eso-sync", "validate"]
+            .into_iter()
+            .chain(flags.split_whitespace());
+        let Command::Validate(args) = Cli::try_parse_from(words).unwrap().command else {
+            panic!("another command");
+        };
+        let loaded = with_ceilings(
+            &format!("select: [{{}}]\n{text}"),
+            (&args.policy.ceilings).into(),
+        );
+        loaded
+            .map(|loaded| loaded.policy)
+            .map_err(|invalid| invalid.to_string())
+    }
+
+    /// What somebody who can only edit the policy may try, to get more power or the job's credentials: the key in the error, and
+    /// the policy.
+    const ATTACKS: &[(&str, &str)] = &[
+        ("sync.when", "sync: {when: always}"),
+        (
+            "sync.annotation",
+            "sync: {annotation: meta.helm.sh/release-name}",
+        ),
+        (
+            "sync.annotation",
+            "sync: {annotation: eso-sync.evil.example/x}",
+        ),
+        (
+            "sync.annotation",
+            "sync: {annotation: external-secrets.io/disable-maintenance-checks}",
+        ),
+        ("sync.generators", "sync: {generators: true}"),
+        ("sync.retries", "sync: {retries: 3}"),
+        ("sync.onStillStale", "sync: {onStillStale: refetch}"),
+        ("sync.onStillStale", "sync: {onStillStale: recreate}"),
+        ("restart", "restart: [{match: references}]"),
+        (
+            "restart[0].when",
+            "restart: [{match: references, when: unproven}]",
+        ),
+        (
+            "restart[0].when",
+            "restart: [{match: references, when: always}]",
+        ),
+        (
+            "restart[1].require",
+            "restart: [{match: references}, {names: [a], require: proven}]",
+        ),
+        (
+            "restart[0].onBrokenData",
+            "restart: [{match: references, onBrokenData: restart}]",
+        ),
+        (
+            "restart[0].strategy",
+            "restart: [{match: references, strategy: evict}]",
+        ),
+        (
+            "restart[0].maxConcurrent",
+            "restart: [{match: references, maxConcurrent: 2}]",
+        ),
+        (
+            "restart[0].cooldown",
+            "restart: [{match: references, cooldown: 0s}]",
+        ),
+        (
+            "restart[0].maxPerDay",
+            "restart: [{match: references, maxPerDay: 5}]",
+        ),
+        ("pace.inFlight", "pace: {inFlight: 21}"),
+        ("pace.default", "pace: {default: 1000000/s}"),
+        (
+            "pace.providers.vault",
+            "pace: {providers: {vault: 1000000/s}}",
+        ),
+        (
+            "pace.providers.azurekv",
+            "pace: {providers: {azure: 1000000/s}}",
+        ),
+        (
+            "pace.providers.unheardOf",
+            "pace: {providers: {unheardOf: 1000000/s}}",
+        ),
+        ("pace.kubernetes", "pace: {kubernetes: 1000000/s}"),
+        ("pace.restarts", "pace: {restarts: 1000000/s}"),
+        ("safety.maxSyncs", "safety: {maxSyncs: 4294967295}"),
+        ("safety.maxRestarts", "safety: {maxRestarts: 51}"),
+        (
+            "safety.stopAfterFailures",
+            "safety: {stopAfterFailures: 100%}",
+        ),
+        ("safety.stopAfterFailures", "safety: {stopAfterFailures: 3}"),
+        ("drift.enabled", "drift: {enabled: true}"),
+        ("drift.credentials", "drift: {credentials: store}"),
+        (
+            "drift.stores.ClusterSecretStore/a.b",
+            "drift: {stores: {ClusterSecretStore/a.b: ambient}}",
+        ),
+        (
+            "drift.stores.SecretStore/evil/vault",
+            "drift: {stores: {SecretStore/evil/vault: store}}",
+        ),
+        (
+            "drift.endpoints[1]",
+            "drift: {endpoints: ['https://good.example', 'https://evil.example']}",
+        ),
+        (
+            "drift.endpoints[0]",
+            "drift: {endpoints: ['https://good.example:8200']}",
+        ),
+        ("drift.namespacedStores", "drift: {namespacedStores: true}"),
+        ("drift.onUnverifiable", "drift: {onUnverifiable: sync}"),
+        ("lock.enabled", "lock: {enabled: false}"),
+        ("deadline", "deadline: 10m1s"),
+    ];
+
+    /// The flags of a job that does what a policy is for.
+    fn flags(key: &str) -> &'static str {
+        match key {
+            "sync.when" => "--allow drift --allow-endpoint https://good.example",
+            "restart" => "--allow drift,sync --allow-endpoint https://good.example",
+            "drift.enabled" => "--allow sync --allow-endpoint https://good.example",
+            _ => "--allow drift,sync,restart --allow-endpoint https://good.example",
+        }
+    }
+
+    /// The flag that the error names makes the policy valid. Without `--allow` no flag is needed.
+    #[test]
+    fn no_key_exceeds_its_ceiling_without_the_flag_that_the_error_names() {
+        for (key, text) in ATTACKS {
+            let before = flags(key);
+            let refused = validate(text, before).expect_err(text);
+            assert_eq!(refused.lines().count(), 1, "{refused}");
+            assert!(refused.contains(&format!(" {key}: ")), "{text}: {refused}");
+            let (_, flag) = refused.split_once(", or add ").expect("a flag");
+            let after = format!("{before} {flag}");
+            assert!(validate(text, &after).is_ok(), "{text}: {after}");
+            assert!(validate(text, "").is_ok(), "{text}");
+        }
+    }
+
+    /// A path with `[]` for each index.
+    fn without_indices(key: &str) -> String {
+        key.split('[')
+            .map(|part| part.trim_start_matches(|c: char| c.is_ascii_digit()))
+            .collect::<Vec<_>>()
+            .join("[")
+    }
+
+    #[test]
+    fn every_ceiling_is_attacked() {
+        for key in KEYS {
+            let tried = ATTACKS.iter().any(|(tried, _)| {
+                let tried = without_indices(tried);
+                tried == key.path
+                    || tried.strip_prefix(key.path).is_some_and(|rest| {
+                        matches!(
+                            key.path,
+                            "pace.providers" | "drift.stores" | "drift.endpoints"
+                        ) && rest.starts_with(['.', '['])
+                    })
+            });
+            match key.class {
+                Class::Narrows | Class::Scope(_) => assert!(!tried, "{}", key.path),
+                Class::Allowed { .. } | Class::Limited { .. } => {
+                    assert!(tried, "{} has no attack", key.path);
+                }
+            }
+        }
+    }
+
+    /// All keys of the schema that hold a value, and lists of sections as well.
+    fn keys(schema: &serde_json::Value, path: &str, found: &mut Vec<String>) {
+        use schema::Shape;
+        let shape = Shape::of(schema);
+        if let Some(section) = shape.section() {
+            for (name, key) in section.keys() {
+                keys(key, &tree::below(path, name), found);
+            }
+            return;
+        }
+        found.push(path.to_owned());
+        if let Shape::List { of, .. } = shape
+            && Shape::of(of).section().is_some()
+        {
+            keys(of, &format!("{path}[]"), found);
+        }
+    }
+
+    /// A key without a class might widen what the job does. Add its row to `KEYS`.
+    #[test]
+    fn every_key_is_classified_once() {
+        let mut found = Vec::new();
+        keys(schema::policy(), "", &mut found);
+        assert!(found.len() > 50, "{found:?}");
+        let is_row = |path: &str, key: &str| match path.strip_suffix("[].*") {
+            Some(list) => key == list || key.starts_with(&format!("{list}[]")),
+            None => key == path,
+        };
+        for key in &found {
+            let rows = KEYS.iter().filter(|row| is_row(row.path, key)).count();
+            // Lists of sections have a row only if having an entry at all is a power.
+            let is_list = found
+                .iter()
+                .any(|other| other.starts_with(&format!("{key}[]")));
+            assert!(
+                rows == 1 || (rows == 0 && is_list),
+                "{key} has {rows} rows in KEYS"
+            );
+        }
+        for row in KEYS {
+            assert!(
+                found.iter().any(|key| is_row(row.path, key)),
+                "{} is not a key",
+                row.path
+            );
+        }
+    }
+
+    #[test]
+    fn defaults_are_within_all_ceilings() {
+        let policy = validate("", "--allow drift,sync").unwrap();
+        assert_eq!(policy, loaded("select: [{}]"));
+    }
+
+    /// Values that only narrow need no flag.
+    #[test]
+    fn narrower_values_need_no_flag() {
+        for text in [
+            "sync: {annotation: my-sync}",
+            "sync: {annotation: eso-sync/now}",
+            "sync: {annotation: eso.external-secrets.io/force-sync}",
+            "sync: {annotation: external-secrets.io/force-sync}",
+            "sync: {retries: 0, when: failed, timeout: 5m}",
+            "restart: [{match: references, cooldown: 1h, maxPerDay: 1, wait: 1h}]",
+            "pace: {inFlight: 20, default: 1/s, kubernetes: 1/s, restarts: 1/h, providers: {aws: 1/h, unheardOf: 20/s}}",
+            "pace: {stores: {ClusterSecretStore/a: 1000000/s}}",
+            "safety: {maxSyncs: 1, maxRestarts: 0, stopAfterFailures: 5%}",
+            "safety: {stopAfterFailures: 2}",
+            "drift: {onUnverifiable: report, endpoints: ['https://good.example']}",
+            "deadline: 1m",
+            "exclude: [{names: [a]}]",
+        ] {
+            let validated = validate(text, flags(""));
+            assert!(validated.is_ok(), "{text}: {validated:?}");
+        }
+    }
+
+    /// Each flag is a ceiling without `--allow` too.
+    #[test]
+    fn a_flag_limits_its_key_without_allow() {
+        let refused = |text: &str, flags: &str| validate(text, flags).expect_err(text);
+        insta::assert_snapshot!(refused("pace: {providers: {vault: 11/s}}", "--max-rate vault=10/s"), @"config.yaml:2: pace.providers.vault: 11/s is more than --max-rate allows (10/s); write at most 10/s, or raise --max-rate");
+        insta::assert_snapshot!(refused("drift: {endpoints: ['https://evil.example']}", "--allow-endpoint https://good.example"), @"config.yaml:2: drift.endpoints[0]: `https://evil.example` is not permitted by --allow-endpoint; remove it, or add --allow-endpoint https://evil.example");
+        let lowered = validate(
+            "",
+            "--max-rate vault=10/s,unheardOf=1/s,restarts=1/h --max-restarts 1",
+        )
+        .unwrap();
+        let rate = |name: &str| lowered.pace.providers[&name.parse().unwrap()].to_string();
+        assert_eq!(
+            [
+                rate("vault"),
+                rate("unheardOf"),
+                lowered.pace.restarts.to_string()
+            ],
+            ["10/s", "1/s", "1/h"]
+        );
+        assert_eq!(lowered.safety.max_restarts, 1);
+        assert_eq!(
+            rate("aws"),
+            Pace::default().providers[&"aws".parse().unwrap()].to_string()
+        );
+    }
+
+    /// A layer of the environment is held like a file.
+    #[test]
+    fn variables_are_held_to_the_ceilings() {
+        let mut sources = file("select: [{}]");
+        sources.environment.insert(
+            "ESO_SYNC_DRIFT__NAMESPACED_STORES".to_owned(),
+            "true".to_owned(),
+        );
+        sources.ceilings.allow = Some(vec![Capability::Drift, Capability::Sync]);
+        insta::assert_snapshot!(load(&sources, &[]).unwrap_err(), @"environment variable ESO_SYNC_DRIFT__NAMESPACED_STORES: drift.namespacedStores: `true` is not permitted by --allow; write `false`, or add --allow namespaced-stores");
+    }
+
+    #[test]
+    fn errors_name_the_key_its_line_and_the_flag() {
+        let text = "sync:\n  generators: true\n  retries: 9\nrestart:\n  - match: references\n    cooldown: 1m\npace:\n  providers:\n    azure: 500/s\nsafety: {maxSyncs: 900}\ndrift:\n  endpoints:\n    - https://evil.example\n";
+        insta::assert_snapshot!(validate(text, "--allow drift,sync,restart").unwrap_err(), @"
+        config.yaml:3: sync.generators: `true` is not permitted by --allow; write `false`, or add --allow generators
+        config.yaml:4: sync.retries: `9` is not permitted by --allow; write at most `2`, or add --allow retries
+        config.yaml:7: restart[0].cooldown: `1m` is not permitted by --allow; write at least `10m`, or add --allow frequent-restarts
+        config.yaml:10: pace.providers.azurekv: 500/s is more than --allow permits without another flag (20/s); write at most 20/s, or add --max-rate azurekv=500/s
+        config.yaml:11: safety.maxSyncs: 900 is more than --allow permits without another flag (500); write at most 500, or add --max-syncs 900
+        config.yaml:14: drift.endpoints[0]: `https://evil.example` is not permitted by --allow-endpoint; remove it, or add --allow-endpoint https://evil.example
+        ");
+    }
 
     #[test]
     fn policy_above_ceilings_is_invalid() {
@@ -803,10 +1112,10 @@ mod ceilings {
         };
         let text = "select: [{}]\nsync:\n  when: failed\nsafety:\n  maxSyncs: 101\n";
         insta::assert_snapshot!(with_ceilings(text, ceilings.clone()).unwrap_err(), @"
-        config.yaml:3: sync.when: `failed` is not permitted by --allow; write `when: never`, or add --allow sync
+        config.yaml:3: sync.when: `failed` is not permitted by --allow; write `never`, or add --allow sync
         config.yaml:5: safety.maxSyncs: 101 is more than --max-syncs allows (100); write at most 100, or raise --max-syncs
         ");
-        insta::assert_snapshot!(with_ceilings("select: [{}]", ceilings).unwrap_err(), @"policy: sync.when: `always` is not permitted by --allow; write `when: never`, or add --allow sync");
+        insta::assert_snapshot!(with_ceilings("select: [{}]", ceilings).unwrap_err(), @"policy: sync.when: `drifted` is not permitted by --allow; write `never`, or add --allow sync");
     }
 
     #[test]
@@ -830,8 +1139,8 @@ mod ceilings {
             100
         );
         assert_eq!(
-            max_syncs("select: [{}]\nsafety: {maxSyncs: 900}", None),
-            900
+            max_syncs("select: [{}]\nsafety: {maxSyncs: 400}", None),
+            400
         );
     }
 
@@ -964,14 +1273,14 @@ mod drift {
                 .drift
                 .enabled
         );
-        insta::assert_snapshot!(allowing("drift: {enabled: true}", &[Capability::Sync]).unwrap_err(), @"config.yaml:2: drift.enabled: `true` is not permitted by --allow; write `enabled: false`, or add --allow drift");
+        insta::assert_snapshot!(allowing("drift: {enabled: true}", &[Capability::Sync]).unwrap_err(), @"config.yaml:2: drift.enabled: `true` is not permitted by --allow; write `false`, or add --allow drift");
     }
 
     #[test]
     fn each_remedy_must_be_allowed() {
         let both = [Capability::Sync, Capability::Drift];
         let recreate = "sync: {onStillStale: recreate}";
-        insta::assert_snapshot!(allowing(recreate, &both).unwrap_err(), @"config.yaml:2: sync.onStillStale: `recreate` is not permitted by --allow; write `onStillStale: report`, or add --allow refetch,recreate");
+        insta::assert_snapshot!(allowing(recreate, &both).unwrap_err(), @"config.yaml:2: sync.onStillStale: `recreate` is not permitted by --allow; write `report`, or add --allow refetch,recreate");
         let all = [&both[..], &[Capability::Refetch, Capability::Recreate]].concat();
         assert_eq!(
             allowing(recreate, &all).unwrap().sync.on_still_stale,
@@ -1037,7 +1346,8 @@ mod restart {
             "{HEAD}restart: [{{names: [a], require: proven}}]\nsafety: {{maxRestarts: 11}}\n"
         );
         insta::assert_snapshot!(with_ceilings(&text, ceilings.clone()).unwrap_err(), @"
-        config.yaml:3: restart: is not permitted by --allow; remove it, or add --allow restart
+        config.yaml:3: restart: is not permitted by --allow; write an empty list, or add --allow restart
+        config.yaml:3: restart[0].require: `proven` is not permitted by --allow; write `in-sync`, or add --allow unverified-data
         config.yaml:4: safety.maxRestarts: 11 is more than --max-restarts allows (10); write at most 10, or raise --max-restarts
         ");
         let silent = with_ceilings(HEAD, ceilings).unwrap().policy;

@@ -3,6 +3,7 @@
 //! Typed parsers stop at the first error and accept `1234` as text. Untyped parsers read `no` as a boolean and lose line numbers.
 //! Validating this tree avoids both. Aliases, merge keys, tags and second documents are rejected here.
 
+use eso_model::ProviderName;
 use granit_parser::{Event, Parser, ScalarStyle, Span, StrInput};
 
 use super::problem::{Fault, Found, quoted};
@@ -73,6 +74,30 @@ impl Node {
         }
     }
 
+    /// Returns the value at this place: keys of maps, and `[0]` for an item of a list.
+    pub(super) fn at(&self, place: &[String]) -> Option<&Self> {
+        let Some((first, rest)) = place.split_first() else {
+            return Some(self);
+        };
+        let index = first
+            .strip_prefix('[')
+            .and_then(|text| text.strip_suffix(']'));
+        match (&self.value, index) {
+            (Value::List(items), Some(index)) => items.get(index.parse::<usize>().ok()?)?.at(rest),
+            (Value::Map(_), None) => self.get(first).or_else(|| self.aliased(first))?.at(rest),
+            _ => None,
+        }
+    }
+
+    /// Returns the value of a provider under its other name.
+    fn aliased(&self, provider: &str) -> Option<&Self> {
+        let is_it = |entry: &&Entry| {
+            let name: Result<ProviderName, _> = entry.key.parse();
+            name.is_ok_and(|name| name.as_str() == provider)
+        };
+        self.entries().iter().find(is_it).map(|entry| &entry.value)
+    }
+
     /// Returns the value of a key in a map.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
         self.entries()
@@ -89,6 +114,17 @@ pub(super) fn below(path: &str, key: &str) -> String {
     } else {
         format!("{path}.{key}")
     }
+}
+
+/// Formats a place for messages: `restart[0].cooldown`.
+pub(super) fn path_of(place: &[String]) -> String {
+    place.iter().fold(String::new(), |path, key| {
+        if key.starts_with('[') {
+            path + key
+        } else {
+            below(&path, key)
+        }
+    })
 }
 
 /// Parses one document at `path` in the policy. Returns None if the text is not YAML.

@@ -191,6 +191,9 @@ fn schema_and_program_reject_invalid_policies() {
         "drift: {endpoints: https://vault.corp}",
         "drift: {endpoints: [vault.corp]}",
         "drift: {endpoints: ['https://vault.corp/v1']}",
+        "drift: {endpoints: ['http://vault.corp:8200']}",
+        "drift: {endpoints: ['http://localhost:8200']}",
+        "drift: {endpoints: ['http://127.0.0.1.evil.example']}",
         "drift: {onUnverifiable: ignore}",
         "sync: {timeout: 5 minutes}",
         "sync: {timeout: 90}",
@@ -234,7 +237,7 @@ fn schema_and_program_accept_valid_policies() {
         "select: [{}]\npace: {inFlight: 3, default: .5/s, stores: {SecretStore/a/b: 1/min}, providers: {onepasswordSDK: 1/h}}",
         "select: [{}]\nsafety: {stopAfterFailures: 3}\nsync: {annotation: example.com/x, timeout: 1.5h, retries: 0}",
         "select: [{}]\nsafety: {stopAfterFailures: 2.5%}",
-        "select: [{}]\ndrift: {stores: {SecretStore/a/b: ambient}, endpoints: ['https://vault.corp:8200', 'http://10.0.0.1']}",
+        "select: [{}]\ndrift: {stores: {SecretStore/a/b: ambient}, endpoints: ['https://vault.corp:8200', 'http://127.0.0.1:8200']}",
         "select: [{}]\ndrift: {enabled: false}\nsync: {when: always}",
     ] {
         assert!(load(text).is_ok(), "the program must accept {text}");

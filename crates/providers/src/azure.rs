@@ -19,7 +19,7 @@ use futures::future::{join_all, try_join_all};
 use secret::Value;
 
 use self::{client::Client, fault::Problem, login::Login, settings::Settings};
-use super::{Answered, Identity, Provider, RateLimiter, StoreSettings, Unread, unread};
+use super::{Ambient, Answered, Identity, Provider, RateLimiter, StoreSettings, Unread, unread};
 
 const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
@@ -61,6 +61,9 @@ pub(super) async fn connect(
         let cloud = settings.cloud()?;
         let hosts: Vec<&str> = cloud.vaults.into_iter().collect();
         ambient.may_go_to(settings.vault()?.as_str(), &hosts)?;
+        if let Some(authority) = login::authority(ambient) {
+            Ambient::over_tls("AZURE_AUTHORITY_HOST", &authority)?;
+        }
         // In a custom cloud the store also chooses the login endpoint, so it must be trusted like the vault.
         if cloud.vaults.is_none() && login::authority(ambient).is_none() {
             ambient.may_go_to(&cloud.authority, &[])?;

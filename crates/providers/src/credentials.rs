@@ -1,12 +1,16 @@
 //! The credentials that a store is read with.
 
 mod resolver;
+#[cfg(any(feature = "vault", feature = "azure", feature = "aws", feature = "gcp"))]
+mod token;
 
 use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
 pub use self::resolver::Resolver;
+#[cfg(any(feature = "vault", feature = "azure", feature = "aws", feature = "gcp"))]
+pub(crate) use self::token::TokenFile;
 use eso_model::{ProviderKind, StoreKey};
 
 use super::{Unread, trust};
@@ -53,6 +57,8 @@ pub struct Ambient {
     /// The origins, such as `https://vault.corp:8200`, that may receive the credentials in addition to the clouds' own hosts. An
     /// invalid origin allows nothing.
     pub endpoints: Vec<String>,
+    /// True if the job's token for the API server may be sent to a provider, for a login there.
+    pub api_server_token: bool,
 }
 
 impl Ambient {
@@ -61,5 +67,20 @@ impl Ambient {
     pub fn may_go_to(&self, url: &str, cloud: &[&str]) -> Result<(), Unread> {
         let endpoints = self.endpoints.iter().filter_map(|text| text.parse().ok());
         trust::may_go_to(url, cloud, endpoints)
+    }
+
+    /// Ok if the job's own credentials may be sent to an address from its environment or its credential file: any, but not over
+    /// plain HTTP. `source` names the variable or the field.
+    #[cfg(any(feature = "azure", feature = "aws", feature = "gcp"))]
+    pub(crate) fn over_tls(source: &str, url: &str) -> Result<(), Unread> {
+        if trust::is_encrypted(url) {
+            return Ok(());
+        }
+        Err(Unread::store(
+            crate::unread::NOT_TRUSTED,
+            format!(
+                "the job's own credentials are never sent over plain HTTP: {source} must be an https address"
+            ),
+        ))
     }
 }

@@ -151,6 +151,7 @@ impl Reader {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
+            api_server_token: known.rules.api_server_token,
         };
         Self {
             known,

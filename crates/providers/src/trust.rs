@@ -19,7 +19,7 @@ use serde_json::Value as Json;
 
 pub use self::{
     conditions::{Admission, Condition, LabelSelector, Requirement, admits},
-    origin::{InvalidOrigin, Origin, may_go_to},
+    origin::{InvalidOrigin, Origin, is_encrypted, may_go_to},
 };
 use eso_model::{
     StoreKey,
@@ -53,6 +53,8 @@ pub struct Rules {
     pub endpoints: Vec<Origin>,
     /// True if the job's own credentials may be used for any SecretStore.
     pub namespaced_stores: bool,
+    /// True if the job's token for the API server may be sent to a provider.
+    pub api_server_token: bool,
 }
 
 /// The parts of a store that decide about trust.

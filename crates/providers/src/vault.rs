@@ -17,6 +17,7 @@ use eso_model::expected::What;
 use futures::future::join_all;
 use reqwest::{Certificate, header::HeaderValue};
 use secret::{Buffer, Value};
+use url::Url;
 
 use self::{
     client::Client,
@@ -52,7 +53,7 @@ pub(super) async fn connect(
         namespace(settings.namespace.as_deref())?,
         namespace(login::namespace(&settings, identity).as_deref())?,
     ];
-    let http = http(store, &settings, identity).await?;
+    let http = http(store, &settings, identity, &server).await?;
     let client = Client::new(http, server, settings.headers()?, namespaces, login);
     Ok(Box::new(Vault {
         reader: Reader::new(client, settings.paths()),
@@ -71,12 +72,17 @@ async fn http(
     store: &StoreSettings,
     settings: &Settings,
     identity: Identity<'_>,
+    server: &Url,
 ) -> Result<reqwest::Client, Unread> {
     let mut builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
         .read_timeout(ANSWER)
         .timeout(TOTAL_TIMEOUT);
+    // A proxy would read what is sent over plain HTTP.
+    if matches!(identity, Identity::Ambient(_)) && server.scheme() == "http" {
+        builder = builder.no_proxy();
+    }
     if let Some(pem) = ca_bundle(store, settings, identity).await? {
         let certificates = Certificate::from_pem_bundle(&pem)
             .ok()

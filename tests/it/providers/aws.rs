@@ -50,7 +50,7 @@ fn ambient(url: &str) -> Ambient {
             ]
             .map(|(name, value)| (name.to_owned(), value.to_owned())),
         ),
-        endpoints: Vec::new(),
+        ..Ambient::default()
     }
 }
 

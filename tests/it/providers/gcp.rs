@@ -77,7 +77,7 @@ fn job(url: &str) -> Job {
             environment: environment
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
-            endpoints: Vec::new(),
+            ..Ambient::default()
         },
         folder,
     }

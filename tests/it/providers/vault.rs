@@ -39,6 +39,7 @@ async fn as_job(server: &Server, settings: Value, variables: &[(&str, &str)]) ->
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect(),
         endpoints: vec![store.at("/server").as_str().expect("a URL").to_owned()],
+        ..Ambient::default()
     };
     let connected = providers::connect(&store, Identity::Ambient(&ambient), &nowhere()).await;
     connected.unwrap_or_else(|unread| panic!("{unread:?}"))

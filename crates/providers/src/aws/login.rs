@@ -26,10 +26,13 @@ use super::{
     error::{AssumeRoleFailed, AwsError, in_chain, login_failure},
     unsupported,
 };
-use crate::{Ambient, Identity, Resolver, Unread, unread};
+use crate::{Ambient, Identity, Resolver, Unread, credentials::TokenFile, unread};
 
 /// The session name that `CloudTrail` records.
 const SESSION: &str = "eso-sync";
+
+/// The variable with the file of the service account token.
+const WEB_IDENTITY: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
 
 /// The time limit for one answer.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -85,7 +88,10 @@ impl Login {
     pub(super) async fn config(&self) -> Result<SdkConfig, Unread> {
         let bare = self.bare().await;
         let first = match &self.who {
-            Who::Ambient(ambient) => self.ambient(ambient).await,
+            Who::Ambient(ambient) => {
+                self.check_ambient(ambient, &bare).await?;
+                self.ambient(ambient).await
+            }
             Who::Store(resolver) => self.of_store(&bare, resolver).await?,
         };
         let mut config = with(&bare, first);
@@ -122,6 +128,24 @@ impl Login {
             builder = builder.endpoint_url(url);
         }
         aws_sdk_sts::Client::from_conf(builder.build())
+    }
+
+    /// Checks where the job's own credentials are sent, and the service account token that the SDK would use.
+    async fn check_ambient(&self, ambient: &Ambient, bare: &SdkConfig) -> Result<(), Unread> {
+        for (variable, url) in &self.endpoint_overrides {
+            Ambient::over_tls(variable, url)?;
+        }
+        // From the shared configuration file.
+        if let Some(url) = bare.endpoint_url() {
+            Ambient::over_tls("endpoint_url", url)?;
+        }
+        match ambient.environment.get(WEB_IDENTITY) {
+            Some(path) if !path.is_empty() => {
+                let token = TokenFile::at(path, WEB_IDENTITY, ambient);
+                token.read().await.map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The environment first, then the rest of the SDK's default chain.

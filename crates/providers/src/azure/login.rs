@@ -1,6 +1,6 @@
 //! Azure credentials: an application with a client secret or a service account token, or a managed identity.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use azure_core::{
     credentials::{Secret, TokenCredential},
@@ -16,10 +16,13 @@ use secret::Value;
 use serde_json::Value as Json;
 
 use super::settings::{AuthSecretRef, AuthType, Settings, unsupported};
-use crate::{Ambient, Identity, Resolver, Unread, unread};
+use crate::{Ambient, Identity, Resolver, Unread, credentials::TokenFile, unread};
 
 /// The audience that Entra requires for a service account token.
 const AUDIENCE: &str = "api://AzureADTokenExchange";
+
+/// The variable with the file of the service account token.
+const FEDERATED: &str = "AZURE_FEDERATED_TOKEN_FILE";
 
 const CLIENT_ID: &str = "azure.workload.identity/client-id";
 const TENANT_ID: &str = "azure.workload.identity/tenant-id";
@@ -45,7 +48,7 @@ pub(super) enum Login {
 /// The source of a service account token. It is read again for each login because it is short-lived.
 #[derive(Clone)]
 pub(super) enum Assertion {
-    File(PathBuf),
+    File(TokenFile),
     Account(Box<Resolver>, Json),
 }
 
@@ -64,13 +67,7 @@ impl fmt::Debug for Assertion {
 impl ClientAssertion for Assertion {
     async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
         let token = match self {
-            Self::File(path) => tokio::fs::read(path)
-                .await
-                .map(Value::new)
-                .map_err(|error| {
-                    let detail = format!("cannot read {}: {error}", path.display());
-                    Unread::store(unread::LOGIN, detail)
-                }),
+            Self::File(token) => token.read().await,
             Self::Account(resolver, account) => {
                 let audiences = [AUDIENCE.to_owned()];
                 resolver.service_account_token(account, &audiences).await
@@ -171,8 +168,8 @@ fn of_job(ambient: &Ambient) -> Login {
                 secret,
             };
         }
-        if let Some(file) = variable(ambient, "AZURE_FEDERATED_TOKEN_FILE") {
-            let assertion = Assertion::File(file.into());
+        if let Some(file) = variable(ambient, FEDERATED) {
+            let assertion = Assertion::File(TokenFile::at(&file, FEDERATED, ambient));
             return Login::Assertion {
                 tenant,
                 client,
@@ -288,7 +285,7 @@ mod tests {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
-            endpoints: Vec::new(),
+            ..Ambient::default()
         };
         match of_job(&ambient) {
             Login::Secret { tenant, client, .. } => format!("secret of {client} in {tenant}"),

@@ -56,7 +56,7 @@ fn job(variables: &[(&str, &str)]) -> Ambient {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect(),
-        endpoints: Vec::new(),
+        ..Ambient::default()
     }
 }
 

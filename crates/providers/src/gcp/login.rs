@@ -19,13 +19,16 @@ use secret::Value;
 use serde_json::Value as Json;
 
 use super::{Federation, KeyRef, Settings, WorkloadIdentity, unsupported};
-use crate::{Ambient, Identity, Resolver, Unread, unread};
+use crate::{Ambient, Identity, Resolver, Unread, credentials::TokenFile, unread};
 
 /// The time limit for a login or an answer.
 const ANSWER: Duration = Duration::from_secs(20);
 
 /// The endpoint override of `gcloud`.
 const ELSEWHERE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER";
+
+/// The variable with the file of the job's credentials.
+const FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
 
 /// Google's endpoint for exchanging foreign tokens.
 const EXCHANGE: &str = "https://sts.googleapis.com/v1/token";
@@ -71,7 +74,12 @@ impl Login {
     /// Creates a client with working credentials. A failed login is reported once and before the first read.
     pub(super) async fn client(&self) -> Result<SecretManagerService, Unread> {
         let credentials = match &self.who {
-            Who::Ambient(ambient) => of_job(ambient).await?,
+            Who::Ambient(ambient) => {
+                if let Some(url) = &self.endpoint_override {
+                    Ambient::over_tls(ELSEWHERE, url)?;
+                }
+                of_job(ambient).await?
+            }
             Who::Store(resolver) => self.of_store(resolver).await?,
         };
         let first = credentials.headers(http::Extensions::new());
@@ -230,7 +238,7 @@ fn failed(why: impl Into<String>) -> Unread {
 async fn of_job(ambient: &Ambient) -> Result<Credentials, Unread> {
     let path = ambient
         .environment
-        .get("GOOGLE_APPLICATION_CREDENTIALS")
+        .get(FILE)
         .filter(|path| !path.is_empty());
     let Some(path) = path else {
         return google_cloud_auth::credentials::Builder::default()
@@ -242,6 +250,7 @@ async fn of_job(ambient: &Ambient) -> Result<Credentials, Unread> {
         .map(Value::new)
         .map_err(|_| failed("the file in GOOGLE_APPLICATION_CREDENTIALS cannot be read"))?;
     let json = json_of(&text)?;
+    check_of_job(&json, ambient).await?;
     let built = match type_of(&json) {
         Some("service_account") => service_account::Builder::new(json).build(),
         Some("external_account") => external_account::Builder::new(json).build(),
@@ -254,6 +263,27 @@ async fn of_job(ambient: &Ambient) -> Result<Credentials, Unread> {
         }
     };
     built.map_err(|_| failed("the application default credentials are incomplete"))
+}
+
+/// Checks where the credentials of a file are sent, and the service account token that it names.
+async fn check_of_job(json: &Json, ambient: &Ambient) -> Result<(), Unread> {
+    const FIELDS: [&str; 3] = [
+        "token_url",
+        "token_uri",
+        "service_account_impersonation_url",
+    ];
+    for field in FIELDS {
+        if let Some(url) = json.get(field).and_then(Json::as_str) {
+            Ambient::over_tls(&format!("{field} in {FILE}"), url)?;
+        }
+    }
+    match json
+        .pointer("/credential_source/file")
+        .and_then(Json::as_str)
+    {
+        Some(path) => TokenFile::at(path, FILE, ambient).read().await.map(drop),
+        None => Ok(()),
+    }
 }
 
 fn json_of(text: &Value) -> Result<Json, Unread> {

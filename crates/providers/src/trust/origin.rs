@@ -31,6 +31,11 @@ impl FromStr for Origin {
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err(InvalidOrigin("must have only a scheme, a host and a port"));
         }
+        if !is_private(&url) {
+            return Err(InvalidOrigin(
+                "must use https, because credentials are never sent over plain HTTP (except to a loopback address such as `http://127.0.0.1:8200`)",
+            ));
+        }
         Ok(Self::of(&url))
     }
 }
@@ -76,6 +81,12 @@ pub fn may_go_to(
         ));
     };
     let origin = Origin::of(&url);
+    if !is_private(&url) {
+        return Err(Unread::store(
+            unread::NOT_TRUSTED,
+            format!("the job's own credentials are never sent over plain HTTP, as to {origin}"),
+        ));
+    }
     if is_cloud(&url, cloud) || endpoints.into_iter().any(|endpoint| endpoint == origin) {
         return Ok(());
     }
@@ -85,6 +96,21 @@ pub fn may_go_to(
             "the job's own credentials may not be sent to {origin}: it is not in `drift.endpoints` of the policy"
         ),
     ))
+}
+
+/// True if what is sent to this address is encrypted or stays on this machine.
+pub fn is_encrypted(address: &str) -> bool {
+    plain(address).is_some_and(|url| is_private(&url))
+}
+
+/// A name such as `localhost` is resolved, perhaps to another machine, so only addresses count as loopback.
+fn is_private(url: &Url) -> bool {
+    url.scheme() == "https"
+        || match url.host() {
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            Some(Host::Domain(_)) | None => false,
+        }
 }
 
 fn is_cloud(url: &Url, suffixes: &[&str]) -> bool {
@@ -200,14 +226,16 @@ mod tests {
     fn endpoint_matches_by_scheme_host_and_port() {
         let endpoints = [
             "https://vault.corp:8200",
-            "http://10.0.0.1:8200",
+            "http://127.0.0.1:8200",
             "https://[fd00::1]",
+            "https://10.0.0.1:8200",
         ];
         for address in [
             "https://vault.corp:8200/v1/kv",
             "https://VAULT.corp:8200",
-            "http://10.0.0.1:8200/",
+            "http://127.0.0.1:8200/",
             "https://[fd00::1]:443/x",
+            "https://10.0.0.1:8200",
         ] {
             assert!(may_go(address, &endpoints), "{address}");
         }
@@ -218,12 +246,47 @@ mod tests {
             "https://vault.corp:8200@evil.example",
             "https://vault.corp.evil.example:8200",
             "https://a.vault.corp:8200",
-            "http://167772161:8200",
-            "http://0x0a.0.0.1:8200",
-            "http://10.1:8200",
+            "https://167772161:8200",
+            "https://0x0a.0.0.1:8200",
+            "https://10.1:8200",
+            "http://10.0.0.1:8200",
+            "http://127.1:8200",
             "https://[fd00:0::1]",
         ] {
             assert!(!may_go(address, &endpoints), "{address}");
+        }
+    }
+
+    /// A policy or flag cannot even name such an endpoint.
+    #[test]
+    fn credentials_never_go_over_plain_http() {
+        for address in [
+            "http://vault.corp:8200",
+            "http://10.0.0.1",
+            "http://localhost:8200",
+            "http://127.0.0.1.evil.example",
+            "http://[::ffff:127.0.0.1]",
+            "http://0.0.0.0:8200",
+            "http://[fd00::1]:8200",
+            "HTTP://vault.corp",
+        ] {
+            assert!(!is_encrypted(address), "{address}");
+            let refused = address.parse::<Origin>().unwrap_err().to_string();
+            assert!(
+                refused.contains("https") || address.contains("ffff"),
+                "{address}: {refused}"
+            );
+            let refused = may_go_to(address, &["vault.corp"], []).unwrap_err();
+            assert_eq!(refused.why.reason, unread::NOT_TRUSTED, "{address}");
+        }
+        for address in [
+            "http://127.0.0.1:8200",
+            "http://127.3.2.1",
+            "http://[::1]:8200",
+            "https://10.0.0.1",
+        ] {
+            assert!(is_encrypted(address), "{address}");
+            assert!(may_go(address, &[address]), "{address}");
         }
     }
 
@@ -231,7 +294,7 @@ mod tests {
     fn default_port_may_be_omitted() {
         assert!(may_go("https://vault.corp", &["https://vault.corp:443"]));
         assert!(may_go("https://vault.corp:443", &["https://vault.corp/"]));
-        assert!(may_go("http://vault.corp:80", &["http://vault.corp"]));
+        assert!(may_go("http://127.0.0.1:80", &["http://127.0.0.1"]));
         assert!(!may_go("https://vault.corp:80", &["https://vault.corp"]));
     }
 

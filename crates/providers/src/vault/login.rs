@@ -1,17 +1,12 @@
 //! Vault logins: with the store's `auth`, or with the job's own credentials.
 
-use std::path::PathBuf;
-
 use eso_model::gojson;
 use secret::Value;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::settings::{Settings, not_understood, unsupported};
-use crate::{Ambient, Identity, Resolver, Unread, unread};
-
-/// The file with the Pod's service account token.
-const ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+use crate::{Ambient, Identity, Resolver, Unread, credentials::TokenFile, unread};
 
 /// The way to get a token.
 pub(super) enum Login {
@@ -31,7 +26,7 @@ pub(super) struct Request {
 pub(super) enum Source {
     /// A fixed value.
     Known(Value),
-    File(PathBuf),
+    File(TokenFile),
     Key(Box<Resolver>, Json),
     /// A service account token.
     Account(Box<Resolver>, Json, Vec<String>),
@@ -41,13 +36,7 @@ impl Source {
     pub(super) async fn value(&self) -> Result<Value, Unread> {
         match self {
             Self::Known(value) => Ok(value.duplicate()),
-            Self::File(path) => match tokio::fs::read(path).await {
-                Ok(bytes) => Ok(Value::from(Value::new(bytes).expose().trim_ascii())),
-                Err(error) => Err(Unread::store(
-                    unread::LOGIN,
-                    format!("cannot read {}: {error}", path.display()),
-                )),
-            },
+            Self::File(token) => token.read().await,
             Self::Key(resolver, reference) => resolver.secret_key(reference).await,
             Self::Account(resolver, account, audiences) => {
                 resolver.service_account_token(account, audiences).await
@@ -129,14 +118,14 @@ fn of_job(ambient: &Ambient) -> Result<Login, Unread> {
         return Ok(Login::Request(Request::new(mount("approle"), fields)));
     }
     if let Some(role) = known("VAULT_AUTH_ROLE") {
-        let token = variable(ambient, "VAULT_AUTH_TOKEN_FILE").unwrap_or(ACCOUNT_TOKEN);
-        let fields = vec![("role", role), ("jwt", Source::File(token.into()))];
+        let token = TokenFile::of(ambient, "VAULT_AUTH_TOKEN_FILE");
+        let fields = vec![("role", role), ("jwt", Source::File(token))];
         return Ok(Login::Request(Request::new(mount("kubernetes"), fields)));
     }
     Err(Unread::store(
         unread::LOGIN,
         "the job has no credentials for Vault: set VAULT_TOKEN; or VAULT_ROLE_ID and VAULT_SECRET_ID; or \
-         VAULT_AUTH_ROLE (with VAULT_AUTH_PATH if it is not `kubernetes`)",
+         VAULT_AUTH_ROLE and VAULT_AUTH_TOKEN_FILE (with VAULT_AUTH_PATH if it is not `kubernetes`)",
     ))
 }
 
@@ -312,7 +301,7 @@ mod tests {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
-            endpoints: Vec::new(),
+            ..Ambient::default()
         }
     }
 

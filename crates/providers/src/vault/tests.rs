@@ -60,6 +60,7 @@ async fn vault(
     let ambient = Ambient {
         environment,
         endpoints: vec![server.to_owned()],
+        ..Ambient::default()
     };
     let store = StoreSettings::new(
         StoreKey::Cluster {
@@ -510,6 +511,7 @@ async fn job_token_is_sent_only_to_servers_in_the_policy() {
     let ambient = Ambient {
         environment: BTreeMap::from([("VAULT_TOKEN".to_owned(), "t0ken".to_owned())]),
         endpoints: vec!["https://vault.corp:8200".to_owned()],
+        ..Ambient::default()
     };
     let refused = connect(&store, Identity::Ambient(&ambient))
         .await
