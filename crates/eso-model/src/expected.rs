@@ -22,6 +22,7 @@ mod spec;
 mod templates;
 mod together;
 mod verdict;
+mod work;
 
 pub use answer::{Answer, Content, Raw};
 pub use compare::{

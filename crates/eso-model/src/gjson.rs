@@ -4,31 +4,171 @@
 //! supported: wildcards, queries, pipes, modifiers, multipaths, JSON lines, and invalid JSON that contains a bracket,
 //! because gjson may or may not find something in it.
 
+use std::{cell::OnceCell, collections::BTreeMap};
+
 use secret::{Buffer, Value};
 
-use super::gojson::{self, Node, NotJson, Shape, float, hex4, join_surrogates, simple_escape};
+use super::{
+    budget::{Budget, TooCostly},
+    gojson::{self, Node, NotJson, Shape, float, hex4, join_surrogates, simple_escape},
+};
 
-/// The path or the text to search is not supported.
+/// The reason why a path was not evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotEvaluated;
+pub enum NotEvaluated {
+    /// The path or the text to search is not supported.
+    Unsupported,
+    /// It exceeds the budget.
+    TooCostly(TooCostly),
+}
 
-/// Returns the value at `path`, or None if gjson would report that it does not exist.
-pub fn get(text: &[u8], path: &str) -> Result<Option<Value>, NotEvaluated> {
-    let path = path.as_bytes();
-    if path.len() > 1 && matches!(path.first(), Some(b'@' | b'!' | b'[' | b'{'))
-        || path.starts_with(b"..")
-    {
-        return Err(NotEvaluated);
+impl From<TooCostly> for NotEvaluated {
+    fn from(error: TooCostly) -> Self {
+        Self::TooCostly(error)
     }
-    let document = match gojson::parse(text) {
-        Ok(document) => document,
-        Err(NotJson::Invalid) if !has_bracket(text) => return Ok(None),
-        Err(_) => return Err(NotEvaluated),
-    };
-    match &document.shape {
-        Shape::Array(_) | Shape::Object(_) => Ok(descend(&document, path)?.map(Found::value)),
-        Shape::String(inner) if has_bracket(inner) => Err(NotEvaluated),
-        Shape::String(_) | Shape::Null | Shape::Bool | Shape::Number => Ok(None),
+}
+
+/// The members of the outermost object by name: for each name, the places of its members.
+type Index = BTreeMap<Box<[u8]>, Vec<usize>>;
+
+/// The memory of an entry of the index.
+const ENTRY: usize = 96;
+
+/// A text that is parsed once, for many paths.
+pub struct Document<'a> {
+    text: &'a [u8],
+    parsed: Result<Node<'a>, NotJson>,
+    index: OnceCell<Index>,
+    /// The last member of each name, as Go decodes names.
+    names: OnceCell<BTreeMap<String, usize>>,
+}
+
+impl<'a> Document<'a> {
+    /// Parses the text. A text that is not JSON is a document too, in which some paths can be evaluated.
+    pub fn parse(text: &'a [u8], budget: &Budget) -> Result<Self, TooCostly> {
+        let parsed = match gojson::parse_within(text, budget) {
+            Err(NotJson::TooCostly(error)) => return Err(error),
+            parsed => parsed,
+        };
+        Ok(Self {
+            text,
+            parsed,
+            index: OnceCell::new(),
+            names: OnceCell::new(),
+        })
+    }
+
+    /// The parsed text, or why it is not JSON.
+    pub const fn node(&self) -> Result<&Node<'a>, NotJson> {
+        match &self.parsed {
+            Ok(node) => Ok(node),
+            Err(error) => Err(*error),
+        }
+    }
+
+    /// Returns the value at `path`, or None if gjson would report that it does not exist.
+    pub fn get(&self, path: &str, budget: &Budget) -> Result<Option<Value>, NotEvaluated> {
+        let path = path.as_bytes();
+        budget.read(path.len())?;
+        if path.len() > 1 && matches!(path.first(), Some(b'@' | b'!' | b'[' | b'{'))
+            || path.starts_with(b"..")
+        {
+            return Err(NotEvaluated::Unsupported);
+        }
+        let document = match &self.parsed {
+            Ok(document) => document,
+            Err(NotJson::Invalid) => {
+                budget.read(self.text.len())?;
+                if has_bracket(self.text) {
+                    return Err(NotEvaluated::Unsupported);
+                }
+                return Ok(None);
+            }
+            Err(NotJson::TooDeep | NotJson::TooCostly(_)) => return Err(NotEvaluated::Unsupported),
+        };
+        let found = match &document.shape {
+            Shape::Object(members) => self.member(members, path, budget)?,
+            Shape::Array(_) => descend(document, path, budget)?,
+            Shape::String(inner) => {
+                budget.read(inner.len())?;
+                if has_bracket(inner) {
+                    return Err(NotEvaluated::Unsupported);
+                }
+                None
+            }
+            Shape::Null | Shape::Bool | Shape::Number => None,
+        };
+        found.map(|found| found.value(budget)).transpose()
+    }
+
+    /// Evaluates a path below the outermost object, like [`descend`], but does not compare with each of its names.
+    fn member<'n>(
+        &'n self,
+        members: &'n [(&'a [u8], Node<'a>)],
+        path: &[u8],
+        budget: &Budget,
+    ) -> Result<Option<Found<'n, 'a>>, NotEvaluated> {
+        let step = object_step(path)?;
+        let index = self.index(members, budget)?;
+        for place in index.get(&*step.part).into_iter().flatten() {
+            if let Some((_, node)) = members.get(*place)
+                && let Some(found) = follow(node, step.rest, budget)?
+            {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the member of the outermost object with exactly this name, like a Go map: the last of duplicates.
+    pub(crate) fn last_member(
+        &self,
+        name: &str,
+        budget: &Budget,
+    ) -> Result<Option<&Node<'a>>, TooCostly> {
+        budget.step(1)?;
+        budget.read(name.len())?;
+        let Ok(Node {
+            shape: Shape::Object(members),
+            ..
+        }) = &self.parsed
+        else {
+            return Ok(None);
+        };
+        if self.names.get().is_none() {
+            let mut names = BTreeMap::new();
+            for (place, (key, _)) in members.iter().enumerate() {
+                budget.step(1)?;
+                budget.write(key.len() + ENTRY)?;
+                names.insert(gojson::key_text(key), place);
+            }
+            self.names.get_or_init(|| names);
+        }
+        let place = self.names.get().and_then(|names| names.get(name));
+        Ok(place.and_then(|place| Some(&members.get(*place)?.1)))
+    }
+
+    fn index(&self, members: &[(&[u8], Node<'_>)], budget: &Budget) -> Result<&Index, TooCostly> {
+        if let Some(index) = self.index.get() {
+            return Ok(index);
+        }
+        let mut index = Index::new();
+        for (place, (key, _)) in members.iter().enumerate() {
+            budget.step(1)?;
+            budget.write(key.len() + ENTRY)?;
+            let name = Box::from(name(key).expose());
+            index.entry(name).or_default().push(place);
+        }
+        Ok(self.index.get_or_init(|| index))
+    }
+}
+
+/// A key without its escapes.
+fn name(key: &[u8]) -> Value {
+    if key.contains(&b'\\') {
+        unescape(key)
+    } else {
+        Value::from(key)
     }
 }
 
@@ -42,16 +182,19 @@ enum Found<'n, 'a> {
 }
 
 impl Found<'_, '_> {
-    fn value(self) -> Value {
-        match self {
+    fn value(self, budget: &Budget) -> Result<Value, NotEvaluated> {
+        Ok(match self {
             Self::Length(length) => Value::from(length.to_string().as_str()),
-            Self::Node(node) => match &node.shape {
-                Shape::Null => Value::default(),
-                Shape::String(inner) => unescape(inner),
-                Shape::Number => number(node.raw),
-                Shape::Bool | Shape::Array(_) | Shape::Object(_) => Value::from(node.raw),
-            },
-        }
+            Self::Node(node) => {
+                budget.write(node.raw.len() + ENTRY)?;
+                match &node.shape {
+                    Shape::Null => Value::default(),
+                    Shape::String(inner) => unescape(inner),
+                    Shape::Number => number(node.raw),
+                    Shape::Bool | Shape::Array(_) | Shape::Object(_) => Value::from(node.raw),
+                }
+            }
+        })
     }
 }
 
@@ -68,18 +211,20 @@ fn number(raw: &[u8]) -> Value {
 }
 
 /// Evaluates the path below an object or array. If a duplicate key leads to nothing, the next one is tried.
-fn descend<'n, 'a>(node: &'n Node<'a>, path: &[u8]) -> Result<Option<Found<'n, 'a>>, NotEvaluated> {
+fn descend<'n, 'a>(
+    node: &'n Node<'a>,
+    path: &[u8],
+    budget: &Budget,
+) -> Result<Option<Found<'n, 'a>>, NotEvaluated> {
+    budget.read(path.len())?;
     match &node.shape {
         Shape::Object(members) => {
             let step = object_step(path)?;
             for (key, node) in members {
-                let name = if key.contains(&b'\\') {
-                    unescape(key)
-                } else {
-                    Value::from(*key)
-                };
-                if name.expose() == step.part
-                    && let Some(found) = follow(node, step.rest)?
+                budget.step(1)?;
+                budget.read(key.len())?;
+                if name(key).expose() == step.part
+                    && let Some(found) = follow(node, step.rest, budget)?
                 {
                     return Ok(Some(found));
                 }
@@ -90,7 +235,7 @@ fn descend<'n, 'a>(node: &'n Node<'a>, path: &[u8]) -> Result<Option<Found<'n, '
             ArrayStep::Length => Ok(Some(Found::Length(items.len()))),
             ArrayStep::Nothing => Ok(None),
             ArrayStep::Item(index, rest) => match items.get(index) {
-                Some(node) => follow(node, rest),
+                Some(node) => follow(node, rest, budget),
                 None => Ok(None),
             },
         },
@@ -101,10 +246,11 @@ fn descend<'n, 'a>(node: &'n Node<'a>, path: &[u8]) -> Result<Option<Found<'n, '
 fn follow<'n, 'a>(
     node: &'n Node<'a>,
     rest: Option<&[u8]>,
+    budget: &Budget,
 ) -> Result<Option<Found<'n, 'a>>, NotEvaluated> {
     match rest {
         None => Ok(Some(Found::Node(node))),
-        Some(path) => descend(node, path),
+        Some(path) => descend(node, path, budget),
     }
 }
 
@@ -120,7 +266,7 @@ fn object_step(path: &[u8]) -> Result<ObjectStep<'_>, NotEvaluated> {
     while let Some(&byte) = path.get(at) {
         at += 1;
         match byte {
-            b'|' | b'*' | b'?' => return Err(NotEvaluated),
+            b'|' | b'*' | b'?' => return Err(NotEvaluated::Unsupported),
             b'.' => {
                 let rest = path.get(at..).unwrap_or_default();
                 refuse_pipe(rest)?;
@@ -153,13 +299,13 @@ fn array_step(path: &[u8]) -> Result<ArrayStep<'_>, NotEvaluated> {
         .unwrap_or(path.len());
     let (part, tail) = path.split_at(end);
     if tail.first() == Some(&b'|') || part.starts_with(b"#(") || part.starts_with(b"#[") {
-        return Err(NotEvaluated);
+        return Err(NotEvaluated::Unsupported);
     }
     let rest = tail.get(1..);
     if part.contains(&b'#') {
         return match (part, rest) {
             (b"#", None) => Ok(ArrayStep::Length),
-            (b"#", Some(_)) => Err(NotEvaluated),
+            (b"#", Some(_)) => Err(NotEvaluated::Unsupported),
             _ => Ok(ArrayStep::Nothing),
         };
     }
@@ -179,7 +325,7 @@ fn array_step(path: &[u8]) -> Result<ArrayStep<'_>, NotEvaluated> {
 /// Rejects a modifier or multipath after a dot.
 const fn refuse_pipe(rest: &[u8]) -> Result<(), NotEvaluated> {
     if matches!(rest.first(), Some(b'@' | b'[' | b'{')) {
-        Err(NotEvaluated)
+        Err(NotEvaluated::Unsupported)
     } else {
         Ok(())
     }

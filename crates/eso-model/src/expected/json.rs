@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use secret::Value;
 
-use super::verdict::{Failure, NotComputable, why};
+use super::{
+    verdict::{Failure, NotComputable, why},
+    work::Work,
+};
 use crate::{
-    budget::Budget,
-    gjson,
+    budget::{Budget, TooCostly},
+    gjson::NotEvaluated,
     gojson::{self, Node, NotJson, Numbers, Shape, Style},
 };
 
@@ -17,24 +20,45 @@ pub(super) const MARSHAL: Style = Style {
     html: true,
 };
 
-pub(super) fn path(text: &[u8], path: &str) -> Result<Option<Value>, NotComputable> {
-    gjson::get(text, path).map_err(|_| NotComputable::unverifiable(why::PROPERTY_PATH))
+pub(super) fn path<'s>(
+    text: &'s [u8],
+    path: &str,
+    work: &Work<'s>,
+) -> Result<Option<Value>, NotComputable> {
+    let document = work.document(text)?;
+    document
+        .get(path, work.budget)
+        .map_err(|error| match error {
+            NotEvaluated::Unsupported => NotComputable::unverifiable(why::PROPERTY_PATH),
+            NotEvaluated::TooCostly(error) => error.into(),
+        })
 }
 
-pub(super) fn parse(text: &[u8]) -> Result<Node<'_>, NotComputable> {
-    gojson::parse(text).map_err(|error| match error {
+/// Parses a text that is used once. For the text of an answer, use [`Work::document`].
+pub(super) fn parse<'a>(text: &'a [u8], budget: &Budget) -> Result<Node<'a>, NotComputable> {
+    gojson::parse_within(text, budget).map_err(not_json)
+}
+
+pub(super) fn not_json(error: NotJson) -> NotComputable {
+    match error {
         NotJson::Invalid => Failure::NotJson.into(),
         NotJson::TooDeep => NotComputable::unverifiable(why::DEPTH),
         NotJson::TooCostly(error) => error.into(),
-    })
+    }
 }
 
-pub(super) fn parse_within<'a>(text: &'a [u8], budget: &Budget) -> Result<Node<'a>, NotComputable> {
-    gojson::parse_within(text, budget).map_err(|error| match error {
-        NotJson::Invalid => Failure::NotJson.into(),
-        NotJson::TooDeep => NotComputable::unverifiable(why::DEPTH),
-        NotJson::TooCostly(error) => error.into(),
-    })
+/// Returns the members of an object, like Go.
+pub(super) fn members<'n, 'a>(
+    node: &'n Node<'a>,
+    budget: &Budget,
+) -> Result<BTreeMap<String, &'n Node<'a>>, NotComputable> {
+    if let Shape::Object(members) = &node.shape {
+        budget.step(members.len())?;
+        for (key, _) in members {
+            budget.write(key.len() + size_of::<(String, &Node<'_>)>())?;
+        }
+    }
+    node.members().ok_or_else(|| Failure::NotAnObject.into())
 }
 
 /// Fails if any number is out of range, even one that a duplicate key replaces later, like Go.
@@ -47,19 +71,32 @@ pub(super) fn check_floats(node: &Node<'_>) -> Result<(), Failure> {
     }
 }
 
-pub(super) fn strings(members: &BTreeMap<String, Value>, html: bool) -> Value {
+pub(super) fn strings(
+    members: &BTreeMap<String, Value>,
+    html: bool,
+    work: &Work<'_>,
+) -> Result<Value, TooCostly> {
+    let sizes = members
+        .iter()
+        .map(|(key, value)| key.len() + value.expose().len() + 6);
+    work.budget.step(members.len())?;
+    work.charge_json(sizes.sum())?;
     let members = members
         .iter()
         .map(|(key, value)| (key.as_str(), value.expose()));
-    gojson::encode_strings(members, html)
+    Ok(gojson::encode_strings(members, html))
 }
 
 /// Encodes the map as JSON; an empty map is `null`, like an absent map in Go.
-pub(super) fn strings_or_null(entries: &BTreeMap<String, Value>, html: bool) -> Value {
+pub(super) fn strings_or_null(
+    entries: &BTreeMap<String, Value>,
+    html: bool,
+    work: &Work<'_>,
+) -> Result<Value, TooCostly> {
     if entries.is_empty() {
-        Value::from("null")
+        Ok(Value::from("null"))
     } else {
-        strings(entries, html)
+        strings(entries, html, work)
     }
 }
 
@@ -68,12 +105,13 @@ pub(super) fn both(
     labels: &BTreeMap<String, Value>,
     annotations: &BTreeMap<String, Value>,
     html: bool,
-) -> Value {
+    work: &Work<'_>,
+) -> Result<Value, TooCostly> {
     let mut out = secret::Buffer::default();
     out.push(b"{\"annotations\":");
-    out.push(strings_or_null(annotations, html).expose());
+    out.push(strings_or_null(annotations, html, work)?.expose());
     out.push(b",\"labels\":");
-    out.push(strings_or_null(labels, html).expose());
+    out.push(strings_or_null(labels, html, work)?.expose());
     out.push(b"}");
-    out.finish()
+    Ok(out.finish())
 }

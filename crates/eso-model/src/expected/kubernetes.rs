@@ -9,51 +9,58 @@ use zeroize::Zeroizing;
 use super::{
     answer::Raw,
     decode,
-    json::{both, check_floats, parse, path, strings, strings_or_null},
+    json::{both, check_floats, members, parse, path, strings, strings_or_null},
     keys::Keys,
     spec::{MetadataPolicy, RemoteRef},
     verdict::{Failure, NotComputable, why},
+    work::Work,
 };
 use crate::gojson::{self, Numbers, Style};
 
 /// `GetSecret`.
-pub(super) fn get_secret(raw: &Raw, remote: &RemoteRef) -> Result<Value, NotComputable> {
+pub(super) fn get_secret<'s>(
+    raw: &'s Raw,
+    remote: &RemoteRef,
+    work: &Work<'s>,
+) -> Result<Value, NotComputable> {
     match (raw, remote.metadata_policy) {
         (Raw::Keys(keys), MetadataPolicy::None) if remote.property.is_empty() => {
-            Ok(strings(keys, false))
+            Ok(strings(keys, false, work)?)
         }
-        (Raw::Keys(keys), MetadataPolicy::None) => of_data(keys, &remote.property),
+        (Raw::Keys(keys), MetadataPolicy::None) => of_data(keys, &remote.property, work),
         (
             Raw::Metadata {
                 labels,
                 annotations,
             },
             MetadataPolicy::Fetch,
-        ) => of_metadata(labels, annotations, &remote.property),
+        ) => of_metadata(labels, annotations, &remote.property, work),
         _ => Err(NotComputable::unverifiable(why::PROVIDER)),
     }
 }
 
 /// Returns the key with this name, or evaluates the part after the first dot as a path in the key before it.
-fn of_data(keys: &Keys, property: &str) -> Result<Value, NotComputable> {
+fn of_data<'s>(keys: &'s Keys, property: &str, work: &Work<'s>) -> Result<Value, NotComputable> {
+    work.budget.step(1)?;
     if let Some(value) = keys.get(property) {
-        return Ok(value.duplicate());
+        return Ok(work.copy(value.expose())?);
     }
     let (key, rest) = property.split_once('.').ok_or(Failure::NoProperty)?;
     if key.is_empty() || rest.is_empty() {
         return Err(Failure::NoProperty.into());
     }
     let value = keys.get(key).ok_or(Failure::NoProperty)?;
-    path(value.expose(), rest)?.ok_or_else(|| Failure::NoProperty.into())
+    path(value.expose(), rest, work)?.ok_or_else(|| Failure::NoProperty.into())
 }
 
-fn of_metadata(
-    labels: &BTreeMap<String, Value>,
-    annotations: &BTreeMap<String, Value>,
+fn of_metadata<'s>(
+    labels: &'s BTreeMap<String, Value>,
+    annotations: &'s BTreeMap<String, Value>,
     property: &str,
+    work: &Work<'s>,
 ) -> Result<Value, NotComputable> {
     if property.is_empty() {
-        return Ok(both(labels, annotations, false));
+        return Ok(both(labels, annotations, false, work)?);
     }
     let mut parts = property.split('.');
     let entries = match parts.next() {
@@ -62,19 +69,23 @@ fn of_metadata(
         _ => return Err(Failure::NoProperty.into()),
     };
     let Some(name) = parts.next() else {
-        return Ok(strings_or_null(entries, false));
+        return Ok(strings_or_null(entries, false, work)?);
     };
     let value = entries.get(name).ok_or(Failure::NoProperty)?;
     let rest: Vec<&str> = parts.collect();
     if rest.is_empty() {
-        return Ok(value.duplicate());
+        return Ok(work.copy(value.expose())?);
     }
     // The operator joins the remaining parts without dots.
-    path(value.expose(), &rest.concat())?.ok_or_else(|| Failure::NoProperty.into())
+    path(value.expose(), &rest.concat(), work)?.ok_or_else(|| Failure::NoProperty.into())
 }
 
 /// `GetSecretMap`.
-pub(super) fn get_secret_map(raw: &Raw, remote: &RemoteRef) -> Result<Keys, NotComputable> {
+pub(super) fn get_secret_map<'s>(
+    raw: &'s Raw,
+    remote: &RemoteRef,
+    work: &Work<'s>,
+) -> Result<Keys, NotComputable> {
     let metadata;
     let keys = match (raw, remote.metadata_policy) {
         (Raw::Keys(keys), MetadataPolicy::None) => keys,
@@ -86,10 +97,10 @@ pub(super) fn get_secret_map(raw: &Raw, remote: &RemoteRef) -> Result<Keys, NotC
             MetadataPolicy::Fetch,
         ) => {
             metadata = Keys::from([
-                ("labels".to_owned(), strings_or_null(labels, false)),
+                ("labels".to_owned(), strings_or_null(labels, false, work)?),
                 (
                     "annotations".to_owned(),
-                    strings_or_null(annotations, false),
+                    strings_or_null(annotations, false, work)?,
                 ),
             ]);
             &metadata
@@ -97,31 +108,38 @@ pub(super) fn get_secret_map(raw: &Raw, remote: &RemoteRef) -> Result<Keys, NotC
         _ => return Err(NotComputable::unverifiable(why::PROVIDER)),
     };
     if remote.property.is_empty() {
+        work.charge_keys(keys)?;
         return Ok(keys
             .iter()
             .map(|(key, value)| (key.clone(), value.duplicate()))
             .collect());
     }
-    of_property(keys, &remote.property)
+    let text = work.text(raw, || in_base64(keys, work))?;
+    of_property(text, &remote.property, work)
 }
 
 /// Returns the members of the JSON object in a key, as JSON, so strings keep their quotes. The path is evaluated on the
 /// whole Secret as JSON with base64 values.
-fn of_property(keys: &Keys, property: &str) -> Result<Keys, NotComputable> {
-    let secret = in_base64(keys);
+fn of_property<'s>(
+    secret: &'s [u8],
+    property: &str,
+    work: &Work<'s>,
+) -> Result<Keys, NotComputable> {
     let escaped = property.replace('.', r"\.");
     let literal = if property.contains('.') {
-        path(secret.expose(), &escaped)?
+        path(secret, &escaped, work)?
     } else {
         None
     };
     let value = match literal {
         Some(value) => value,
-        None => path(secret.expose(), property)?.ok_or(Failure::NoProperty)?,
+        None => path(secret, property, work)?.ok_or(Failure::NoProperty)?,
     };
+    work.budget.write(2 * value.expose().len())?;
     let text = decode::standard(value.expose()).ok_or(Failure::Decoding)?;
-    let document = parse(text.expose())?;
-    let members = document.members().ok_or(Failure::NotAnObject)?;
+    let document = parse(text.expose(), work.budget)?;
+    let members = members(&document, work.budget)?;
+    work.charge_json(document.raw.len())?;
     check_floats(&document)?;
     let style = Style {
         numbers: Numbers::Float64,
@@ -133,7 +151,10 @@ fn of_property(keys: &Keys, property: &str) -> Result<Keys, NotComputable> {
         .collect())
 }
 
-fn in_base64(keys: &Keys) -> Value {
+fn in_base64(keys: &Keys, work: &Work<'_>) -> Result<Value, NotComputable> {
+    // Base64 makes four bytes of three.
+    work.charge_keys(keys)?;
+    work.charge_keys(keys)?;
     let mut out = Buffer::default();
     out.push(b"{");
     for (index, (key, value)) in keys.iter().enumerate() {
@@ -147,5 +168,5 @@ fn in_base64(keys: &Keys) -> Value {
         out.push(b"\"");
     }
     out.push(b"}");
-    out.finish()
+    Ok(out.finish())
 }

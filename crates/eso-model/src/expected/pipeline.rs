@@ -17,6 +17,7 @@ use super::{
     },
     templates::Templates,
     verdict::{Effect, Expected, Failure, NotComputable, Unverifiable, WouldFail, why},
+    work::{Texts, Work},
 };
 use crate::{
     budget::Budget,
@@ -51,11 +52,16 @@ pub fn expected<'a>(
     if spec.target.manifest.is_some() {
         return Err(Unverifiable::new(why::MANIFEST, "spec.target.manifest").into());
     }
+    let read = read::reads(spec);
+    let texts = Texts::of(read.iter().filter_map(|read| match answers(read).content {
+        Content::One(raw) => Some(raw),
+        Content::Many(_) | Content::NotFound | Content::Fails(_) | Content::Unread(_) => None,
+    }));
     let pipeline = Pipeline {
         spec,
         answers,
         templates,
-        budget,
+        work: Work::new(budget, &texts),
     };
     let data = pipeline.provider_data()?;
     let policy = spec.target.creation_policy;
@@ -83,6 +89,8 @@ pub fn expected<'a>(
         }
     };
     let data = pipeline.templated(data)?;
+    // The caller compares it.
+    pipeline.work.charge_keys(&data)?;
     check(&data)?;
     Ok(done(data, effect))
 }
@@ -104,19 +112,21 @@ struct Pipeline<'s, A, T> {
     spec: &'s Spec,
     answers: A,
     templates: &'s T,
-    budget: &'s Budget,
+    work: Work<'s>,
 }
 
-impl<'a, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'_, A, T> {
+impl<'a: 's, 's, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'s, A, T> {
     fn provider_data(&self) -> Result<Keys, NotComputable> {
         let mut all = Keys::new();
         for (index, entry) in self.spec.data_from.iter().enumerate() {
+            self.work.budget.step(1)?;
             let place = format!("spec.dataFrom[{index}]");
             if let Some(keys) = self.none_if_absent(self.data_from(entry), &place)? {
                 all.extend(keys);
             }
         }
         for (index, entry) in self.spec.data.iter().enumerate() {
+            self.work.budget.step(1)?;
             let place = format!("spec.data[{index}]");
             if let Some(value) = self.none_if_absent(self.data(entry), &place)? {
                 all.insert(entry.secret_key.clone(), value);
@@ -147,15 +157,13 @@ impl<'a, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'_, A, T> {
         let read = read::of_ref(self.spec, entry.source_ref.as_ref(), remote);
         let answer = (self.answers)(&read.ok_or(Failure::Refused)?);
         let value = match answer.content {
-            Content::One(raw) => payload::get_secret(answer.provider, raw, remote)?,
+            Content::One(raw) => payload::get_secret(answer.provider, raw, remote, &self.work)?,
             Content::NotFound => return Err(absent(answer.provider, remote, false)),
             content @ (Content::Many(_) | Content::Fails(_) | Content::Unread(_)) => {
                 return Err(unusable(content));
             }
         };
-        let value = decode(value, remote.decoding_strategy)?;
-        check_null_bytes(&value, remote.null_byte_policy)?;
-        Ok(value)
+        self.decoded(value, remote.decoding_strategy, remote.null_byte_policy)
     }
 
     fn data_from(&self, entry: &DataFrom) -> Result<Keys, NotComputable> {
@@ -168,12 +176,12 @@ impl<'a, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'_, A, T> {
                 ..
             } = find;
             let keys = self.renamed(keys, entry, *conversion_strategy)?;
-            return decoded(keys, *decoding_strategy, *null_byte_policy);
+            return self.all_decoded(keys, *decoding_strategy, *null_byte_policy);
         }
         if let Some(remote) = &entry.extract {
             let keys = self.extract(entry, remote)?;
             let keys = self.renamed(keys, entry, remote.conversion_strategy)?;
-            return decoded(keys, remote.decoding_strategy, remote.null_byte_policy);
+            return self.all_decoded(keys, remote.decoding_strategy, remote.null_byte_policy);
         }
         let source = entry.source_ref.as_ref();
         if source.is_some_and(|source| source.generator_ref.is_some()) {
@@ -186,7 +194,7 @@ impl<'a, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'_, A, T> {
         let read = read::of_find(self.spec, entry.source_ref.as_ref(), find);
         let answer = (self.answers)(&read.ok_or(Failure::Refused)?);
         match answer.content {
-            Content::Many(found) => search::get_all(answer.provider, found, find),
+            Content::Many(found) => search::get_all(answer.provider, found, find, &self.work),
             Content::NotFound if answer.provider.rules().recognises_absent_search => {
                 Err(Failure::NotFound.into())
             }
@@ -201,7 +209,7 @@ impl<'a, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'_, A, T> {
         let read = read::of_ref(self.spec, entry.source_ref.as_ref(), remote);
         let answer = (self.answers)(&read.ok_or(Failure::Refused)?);
         match answer.content {
-            Content::One(raw) => payload::get_secret_map(answer.provider, raw, remote),
+            Content::One(raw) => payload::get_secret_map(answer.provider, raw, remote, &self.work),
             Content::NotFound => Err(absent(answer.provider, remote, true)),
             content @ (Content::Many(_) | Content::Fails(_) | Content::Unread(_)) => {
                 Err(unusable(content))
@@ -216,12 +224,49 @@ impl<'a, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'_, A, T> {
         entry: &DataFrom,
         strategy: ConversionStrategy,
     ) -> Result<Keys, NotComputable> {
+        self.work.charge_keys(&keys)?;
         let keys = if entry.rewrite.is_empty() {
             keys::convert(keys, strategy)?
         } else {
-            rewrite::rewrite(keys, &entry.rewrite, self.templates, self.budget)?
+            rewrite::rewrite(keys, &entry.rewrite, self.templates, self.work.budget)?
         };
         Ok(keys::validate(keys)?)
+    }
+
+    fn decoded(
+        &self,
+        value: Value,
+        strategy: DecodingStrategy,
+        policy: NullBytePolicy,
+    ) -> Result<Value, NotComputable> {
+        // `Auto` tries two alphabets, each with two copies.
+        let copies = || {
+            for _ in 0..4 {
+                self.work.budget.write(value.expose().len())?;
+            }
+            Ok::<_, NotComputable>(())
+        };
+        if strategy != DecodingStrategy::None {
+            self.work.budget.temporarily(copies)?;
+        }
+        let value = decode(value, strategy)?;
+        self.work.budget.read(value.expose().len())?;
+        check_null_bytes(&value, policy)?;
+        Ok(value)
+    }
+
+    fn all_decoded(
+        &self,
+        keys: Keys,
+        strategy: DecodingStrategy,
+        policy: NullBytePolicy,
+    ) -> Result<Keys, NotComputable> {
+        let mut decoded = Keys::new();
+        for (key, value) in keys {
+            self.work.budget.step(1)?;
+            decoded.insert(key, self.decoded(value, strategy, policy)?);
+        }
+        Ok(decoded)
     }
 
     /// Applies the template: its keys replace the provider's keys or are added to them, depending on the merge policy.
@@ -234,27 +279,13 @@ impl<'a, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'_, A, T> {
         }
         let rendered = self
             .templates
-            .render(template, &data, self.budget)
+            .render(template, &data, self.work.budget)
             .map_err(|error| error.at("spec.target.template"))?;
         let keeps = template.merge_policy == MergePolicy::Merge || !template.has_data();
         let mut all = if keeps { data } else { Keys::new() };
         all.extend(rendered);
         Ok(all)
     }
-}
-
-fn decoded(
-    keys: Keys,
-    strategy: DecodingStrategy,
-    policy: NullBytePolicy,
-) -> Result<Keys, NotComputable> {
-    let mut decoded = Keys::new();
-    for (key, value) in keys {
-        let value = decode(value, strategy)?;
-        check_null_bytes(&value, policy)?;
-        decoded.insert(key, value);
-    }
-    Ok(decoded)
 }
 
 /// Returns the error for an absent secret. It depends on the provider and on the kind of read if the operator recognises

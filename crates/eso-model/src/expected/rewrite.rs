@@ -6,14 +6,14 @@ use secret::Value;
 
 use super::{
     go_regex::GoRegex,
-    json::{check_floats, parse_within},
+    json::{check_floats, members, parse},
     keys::Keys,
     spec::{ConflictPolicy, Merge, MergeStrategy, PriorityPolicy, Regexp, Rewrite, Transform},
     templates::Templates,
     verdict::{Failure, NotComputable, why},
 };
 use crate::{
-    budget::Budget,
+    budget::{Budget, TooCostly},
     gojson::{self, Node, Numbers, Style},
 };
 
@@ -77,7 +77,7 @@ fn merge(mut keys: Keys, operation: &Merge, budget: &Budget) -> Result<Keys, Not
     let documents = documents(&keys, operation, budget)?;
     let mut merged: BTreeMap<String, &Node<'_>> = BTreeMap::new();
     for document in &documents {
-        for (key, node) in document.members().ok_or(Failure::NotAnObject)? {
+        for (key, node) in members(document, budget)? {
             let conflict = merged.insert(key, node).is_some();
             if conflict && operation.conflict_policy == ConflictPolicy::Error {
                 return Err(Failure::MergeConflict.into());
@@ -86,14 +86,29 @@ fn merge(mut keys: Keys, operation: &Merge, budget: &Budget) -> Result<Keys, Not
     }
     let merged = match operation.strategy {
         MergeStrategy::Extract => {
+            charge(&merged, budget)?;
             let value = |(key, node)| (key, gojson::byte_value(node, Numbers::Float64));
             return Ok(merged.into_iter().map(value).collect());
         }
         MergeStrategy::Json if operation.into.is_empty() => return Err(Failure::Refused.into()),
-        MergeStrategy::Json => encode(&merged),
+        MergeStrategy::Json => {
+            charge(&merged, budget)?;
+            encode(&merged)
+        }
     };
     keys.insert(operation.into.clone(), merged);
     Ok(keys)
+}
+
+/// Takes from the budget what it costs to write these members. A byte becomes at most six.
+fn charge(merged: &BTreeMap<String, &Node<'_>>, budget: &Budget) -> Result<(), TooCostly> {
+    for (key, node) in merged {
+        let size = key.len() + node.raw.len();
+        budget.step(1)?;
+        budget.room(size.saturating_mul(6))?;
+        budget.write(size)?;
+    }
+    Ok(())
 }
 
 fn encode(merged: &BTreeMap<String, &Node<'_>>) -> Value {
@@ -123,7 +138,7 @@ fn documents<'k>(
             }
             return Err(Failure::MergeKey.into());
         };
-        let document = parse_within(value.expose(), budget)?;
+        let document = parse(value.expose(), budget)?;
         check_floats(&document)?;
         documents.push(document);
     }

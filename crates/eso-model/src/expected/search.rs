@@ -8,7 +8,8 @@ use super::{
     keys::{self, Keys},
     payload,
     spec::Find,
-    verdict::{Failure, NotComputable, why},
+    verdict::{Failure, NotComputable},
+    work::Work,
 };
 use crate::provider::{ProviderKind, Search};
 
@@ -57,22 +58,28 @@ pub(super) fn get_all(
     provider: &ProviderKind,
     found: &BTreeMap<String, Raw>,
     find: &Find,
+    work: &Work<'_>,
 ) -> Result<Keys, NotComputable> {
     let name = find.name.as_ref().map(|name| name.regexp.as_str());
     let regexp = match Operator::of(provider, name, find.tags.as_ref()).ok_or(Failure::Refused)? {
         Operator::Name(regexp) | Operator::NameAndTags(regexp) => {
-            let regexp = GoRegex::new(regexp);
-            Some(regexp.map_err(|_| NotComputable::unverifiable(why::REGEXP))?)
+            Some(GoRegex::within(regexp, work.budget)?)
         }
         Operator::Tags | Operator::All => None,
     };
     let rules = provider.rules();
     let mut keys = Keys::new();
     for (name, raw) in found {
-        if regexp.as_ref().is_none_or(|regexp| regexp.is_match(name)) {
-            keys.insert(name.clone(), payload::whole(rules, raw)?);
+        let matches = match &regexp {
+            Some(regexp) => regexp.find(name, work.budget)?.is_some(),
+            None => true,
+        };
+        work.budget.step(1)?;
+        if matches {
+            keys.insert(name.clone(), payload::whole(rules, raw, work)?);
         }
     }
+    work.charge_keys(&keys)?;
     if rules.converts_found_keys {
         return Ok(keys::convert(keys, find.conversion_strategy)?);
     }

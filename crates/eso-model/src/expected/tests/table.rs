@@ -16,6 +16,7 @@ use super::super::{
     payload,
     pipeline::NoTemplates,
     rewrite::rewrite,
+    work::{Texts, Work},
     *,
 };
 use crate::{
@@ -110,16 +111,8 @@ impl Case {
         let arg = |index: usize| self.args[index].as_str();
         let input = || Value::new(bytes(&self.r#in));
         match self.r#fn.as_str() {
-            "get" => value(payload::get_secret(
-                &self.provider(),
-                &self.raw(),
-                &self.remote(),
-            )),
-            "map" => map(payload::get_secret_map(
-                &self.provider(),
-                &self.raw(),
-                &self.remote(),
-            )),
+            "get" => value(self.read(payload::get_secret)),
+            "map" => map(self.read(payload::get_secret_map)),
             "regexp" => {
                 let operation = serde_json::json!({"regexp": {"source": arg(0), "target": arg(1)}});
                 map(rewrite(
@@ -159,6 +152,16 @@ impl Case {
             }
             other => panic!("{other}"),
         }
+    }
+
+    fn read<T>(
+        &self,
+        get: for<'s> fn(&ProviderKind, &'s Raw, &RemoteRef, &Work<'s>) -> Result<T, NotComputable>,
+    ) -> Result<T, NotComputable> {
+        let (raw, budget) = (self.raw(), Budget::default());
+        let texts = Texts::of([&raw]);
+        let work = Work::new(&budget, &texts);
+        get(&self.provider(), &raw, &self.remote(), &work)
     }
 
     fn provider(&self) -> ProviderKind {
