@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::{
     exit::Exit,
     finding::{Finding, ReadFact, ReadState, Verdict},
+    foreign::Foreign,
     inventory::{Inventory, State, StoreView},
     plan::{Action, Item},
     reason::Reason,
@@ -26,15 +27,15 @@ pub struct Diagnosis {
     /// The run that printed the document.
     pub run: Run,
     /// The namespace of the ExternalSecret.
-    pub namespace: String,
-    pub name: String,
+    pub namespace: Foreign,
+    pub name: Foreign,
     /// The verdict of the drift check.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
     /// The links from the store to the workloads that use the Secret.
     pub links: Vec<Link>,
     /// The next steps, in order.
-    pub next: Vec<String>,
+    pub next: Vec<Foreign>,
 }
 
 /// One link of the chain from the provider to the workloads.
@@ -42,11 +43,11 @@ pub struct Diagnosis {
 #[serde(rename_all = "camelCase")]
 pub struct Link {
     /// The object that the link describes.
-    pub about: String,
+    pub about: Foreign,
     /// The state of the link.
     pub health: Health,
     /// Text for people. Never contains a part of a value.
-    pub text: String,
+    pub text: Foreign,
 }
 
 /// The state of a link.
@@ -78,15 +79,15 @@ pub struct Facts<'a> {
 
 struct Notes {
     links: Vec<Link>,
-    next: Vec<String>,
+    next: Vec<Foreign>,
 }
 
 impl Notes {
-    fn well(&mut self, about: impl Into<String>, text: impl Into<String>) {
+    fn well(&mut self, about: impl Into<Foreign>, text: impl Into<Foreign>) {
         self.add(about, Health::Well, text);
     }
 
-    fn add(&mut self, about: impl Into<String>, health: Health, text: impl Into<String>) {
+    fn add(&mut self, about: impl Into<Foreign>, health: Health, text: impl Into<Foreign>) {
         self.links.push(Link {
             about: about.into(),
             health,
@@ -94,7 +95,7 @@ impl Notes {
         });
     }
 
-    fn then(&mut self, next: impl Into<String>) {
+    fn then(&mut self, next: impl Into<Foreign>) {
         let next = next.into();
         if !self.next.contains(&next) {
             self.next.push(next);
@@ -118,8 +119,8 @@ pub fn diagnose(facts: Facts<'_>, run: Run) -> Diagnosis {
         api_version: API_VERSION,
         kind: "Diagnosis",
         run,
-        namespace: id.namespace.clone(),
-        name: id.name.clone(),
+        namespace: (&id.namespace).into(),
+        name: (&id.name).into(),
         verdict: finding.as_ref().map(|finding| finding.verdict),
         links: notes.links,
         next: notes.next,
@@ -348,14 +349,15 @@ impl Diagnosis {
 
     /// Human-readable details.
     pub fn text(&self) -> String {
-        let mut text = format!("{}/{}\n\n", self.namespace, self.name);
+        let mut text = format!("{}/{}\n\n", self.namespace.terminal(), self.name.terminal());
         for link in &self.links {
             let mark = match link.health {
                 Health::Well => "ok",
                 Health::Wrong => "WRONG",
                 Health::Unknown => "?",
             };
-            let _ = writeln!(text, "{mark:>5}  {}: {}", link.about, link.text);
+            let (about, state) = (link.about.terminal(), link.text.terminal());
+            let _ = writeln!(text, "{mark:>5}  {about}: {state}");
         }
         text.push('\n');
         if self.next.is_empty() {
@@ -366,7 +368,7 @@ impl Diagnosis {
             });
         }
         for (number, next) in (1..).zip(&self.next) {
-            let _ = writeln!(text, "{number}. {next}");
+            let _ = writeln!(text, "{number}. {}", next.terminal());
         }
         text
     }

@@ -4,7 +4,9 @@ use std::io::{self, Write as _};
 
 use cluster::{ErrorKind, connect::ConnectError};
 
-use crate::{discover::DiscoverError, exit::Exit, lock::LockError, settings::Invalid, stop::Level};
+use crate::{
+    discover::DiscoverError, exit::Exit, foreign, lock::LockError, settings::Invalid, stop::Level,
+};
 
 /// The error of a command, with its exit code.
 #[derive(Debug)]
@@ -130,9 +132,10 @@ impl Failure {
             "nothing was changed: "
         };
         // A closed stderr must not cause another error.
+        let message = foreign::lines(message);
         writeln!(io::stderr(), "error: {nothing}{message}").ok();
         if let Some(hint) = hint {
-            writeln!(io::stderr(), "\nhint: {hint}").ok();
+            writeln!(io::stderr(), "\nhint: {}", foreign::lines(hint)).ok();
         }
     }
 }

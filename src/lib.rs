@@ -10,7 +10,7 @@
 //!        confirm, lock ─► adopt ─► sync ─► verify ─► remedy ─► restart ─► Results ─► report, Events, exit code
 //! ```
 //!
-//! Decisions are pure and separate from code that acts: [`policy`], [`inventory`], [`eso_model`], [`select`], [`finding`], [`drift::judge`], [`plan`],
+//! Decisions are pure and separate from code that acts: [`policy`], [`inventory`], [`eso_model`], [`select`], [`finding`], [`foreign`], [`drift::judge`], [`plan`],
 //! [`outcome`], [`results`], [`reason`], [`report`], [`rbac`] and [`providers::trust`] do not depend on a Kubernetes client or a runtime, which a test enforces. A plan
 //! contains all decisions: the dry run prints the plan that the run executes.
 
@@ -25,6 +25,7 @@ pub mod edits;
 pub mod exit;
 pub mod failure;
 pub mod finding;
+pub mod foreign;
 pub mod index;
 pub mod inventory;
 pub mod lock;

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use crate::{
+    foreign,
     outcome::{ItemResult, Outcome},
     plan::Item,
 };
@@ -37,7 +38,7 @@ impl Style {
             Self::Silent => {}
             Self::Logs => tracing::info!(target: "eso_sync::progress", "{line}"),
             Self::Terminal | Self::Lines => {
-                writeln!(std::io::stderr(), "{line}").ok();
+                writeln!(std::io::stderr(), "{}", foreign::line(line)).ok();
             }
         }
     }
@@ -94,6 +95,6 @@ impl Progress {
             ),
         };
         // A closed stderr must not stop the run.
-        writeln!(std::io::stderr(), "{line}").ok();
+        writeln!(std::io::stderr(), "{}", foreign::line(&line)).ok();
     }
 }

@@ -28,6 +28,7 @@ use eso_model::StoreKind;
 use crate::{
     exit::Exit,
     finding::Verdict,
+    foreign::Foreign,
     inventory::{Gap, State},
     outcome::{ItemResult, Outcome, SecretChange},
     plan::{Action, Item, Plan},
@@ -68,7 +69,7 @@ pub struct Document {
     #[schemars(default)]
     pub unread: Vec<DocumentGap>,
     /// Warnings for people.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Foreign>,
 }
 
 /// The kind of a document.
@@ -162,14 +163,14 @@ pub struct Summary {
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DocumentItem {
-    pub namespace: String,
+    pub namespace: Foreign,
     /// The name of the ExternalSecret.
-    pub name: String,
+    pub name: Foreign,
     /// The store of its spec; absent if it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<DocumentStore>,
     /// The provider of the store, as in the store's spec; `-` if unknown.
-    pub provider: String,
+    pub provider: Foreign,
     /// The state by its status before the run.
     pub state: State,
     /// The planned action.
@@ -182,7 +183,7 @@ pub struct DocumentItem {
     pub unverifiable: Option<&'static str>,
     /// The permission that is missing at the provider.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub permission: Option<String>,
+    pub permission: Option<Foreign>,
     /// The keys of the Secret that differ.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
@@ -197,9 +198,9 @@ pub struct DocumentItem {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// Human-readable details.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "Foreign::is_empty")]
     #[schemars(default)]
-    pub message: String,
+    pub message: Foreign,
     /// The next step for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_step: Option<&'static str>,
@@ -228,7 +229,7 @@ pub struct DocumentItem {
     pub secret: Option<SecretChange>,
     /// The reason in its Ready condition before the run.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ready_reason: Option<String>,
+    pub ready_reason: Option<Foreign>,
 }
 
 /// A SecretStore or ClusterSecretStore.
@@ -236,7 +237,7 @@ pub struct DocumentItem {
 pub struct DocumentStore {
     pub kind: StoreKind,
     /// The name of the store.
-    pub name: String,
+    pub name: Foreign,
 }
 
 /// The planned action for an ExternalSecret.
@@ -253,12 +254,12 @@ pub enum DocumentAction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DocumentGap {
     /// The resource that could not be read.
-    pub what: String,
+    pub what: Foreign,
     /// The namespace; absent for all namespaces.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
+    pub namespace: Option<Foreign>,
     /// The error.
-    pub why: String,
+    pub why: Foreign,
 }
 
 /// The parts of a document that do not come from the plan or the results.
@@ -312,9 +313,10 @@ impl Document {
         }
         document.run.complete = results.stopped().is_none();
         if let Some(why) = &results.events_unwatched {
-            document.warnings.push(format!(
+            let warning = format!(
                 "Events could not be watched, so a repeated failure is reported as a timeout: {why}"
-            ));
+            );
+            document.warnings.push(warning.into());
         }
         document.with_restarts(&plan.restarts, Some(&results.restarts))
     }
@@ -367,7 +369,7 @@ impl Document {
             chain: Vec::new(),
             gaps,
             unread: drift::unread(plan),
-            warnings: plan.warnings.clone(),
+            warnings: plan.warnings.iter().map(Into::into).collect(),
         }
     }
 }
@@ -379,13 +381,13 @@ impl DocumentItem {
             Action::Skip { reason, message } => (DocumentAction::Skip, *reason, &**message, None),
         };
         let mut document = Self {
-            namespace: item.id.namespace.clone(),
-            name: item.id.name.clone(),
+            namespace: (&item.id.namespace).into(),
+            name: (&item.id.name).into(),
             store: item.store.as_ref().map(|store| DocumentStore {
                 kind: store.kind(),
-                name: store.name().to_owned(),
+                name: store.name().into(),
             }),
-            provider: item.provider.clone(),
+            provider: (&item.provider).into(),
             state: item.state,
             action,
             verdict: None,
@@ -395,7 +397,7 @@ impl DocumentItem {
             if_still_stale: item.if_still_stale,
             outcome: None,
             reason: Some(reason),
-            message: message.to_owned(),
+            message: message.into(),
             next_step: (action == DocumentAction::Skip)
                 .then(|| reason.next_step())
                 .flatten(),
@@ -406,18 +408,18 @@ impl DocumentItem {
             attempts: None,
             took_seconds: None,
             secret: None,
-            ready_reason: item.ready.as_ref().map(|ready| ready.reason.clone()),
+            ready_reason: item.ready.as_ref().map(|ready| (&ready.reason).into()),
         };
         if let Some(finding) = &item.finding {
             document = document.found(finding);
             if action == DocumentAction::Sync {
-                document.message.clone_from(&finding.message);
+                document.message = (&finding.message).into();
             }
         }
         if let Some(result) = result {
             document.outcome = Some(result.outcome);
             document.reason = result.reason.or(document.reason);
-            document.message.clone_from(&result.message);
+            document.message = (&result.message).into();
             document.next_step = result.reason.and_then(Reason::next_step);
             document.current_sync = result.synced_at;
             document.attempts = Some(result.attempts);
@@ -441,9 +443,9 @@ impl DocumentItem {
 impl From<&Gap> for DocumentGap {
     fn from(gap: &Gap) -> Self {
         Self {
-            what: gap.what.clone(),
-            namespace: gap.namespace.clone(),
-            why: gap.why.clone(),
+            what: (&gap.what).into(),
+            namespace: gap.namespace.as_ref().map(Into::into),
+            why: (&gap.why).into(),
         }
     }
 }

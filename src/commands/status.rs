@@ -58,7 +58,12 @@ fn show(output: StatusOutput, document: &Document) -> Result<(), Failure> {
             let names: Vec<String> = document
                 .items
                 .iter()
-                .map(|item| format!("externalsecret.external-secrets.io/{}\n", item.name))
+                .map(|item| {
+                    format!(
+                        "externalsecret.external-secrets.io/{}\n",
+                        item.name.terminal()
+                    )
+                })
                 .collect();
             print(&names.concat())
         }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{Document, DocumentItem, DocumentRestart};
 use crate::{
     finding::Verdict,
+    foreign::{self, Foreign},
     outcome::Outcome,
     plan::{Item, Plan},
     restart::results::{RestartOutcome, RestartResults},
@@ -19,11 +20,11 @@ pub struct Link {
     /// The kind of the link.
     pub link: LinkKind,
     /// The object that the link describes.
-    pub of: String,
+    pub of: Foreign,
     /// True if this run proved the link.
     pub proven: bool,
     /// The proof, or the reason why there is none.
-    pub message: String,
+    pub message: Foreign,
 }
 
 /// The kinds of links, in their order.
@@ -47,12 +48,12 @@ pub enum LinkKind {
     Pods,
 }
 
-fn link(link: LinkKind, of: impl Into<String>, found: Result<String, String>) -> Link {
+fn link(link: LinkKind, of: impl Into<Foreign>, found: Result<String, String>) -> Link {
     Link {
         link,
         of: of.into(),
         proven: found.is_ok(),
-        message: found.unwrap_or_else(|why| why),
+        message: found.unwrap_or_else(|why| why).into(),
     }
 }
 
@@ -66,7 +67,7 @@ impl Document {
             let of = planned.id.to_string();
             chain.push(link(
                 LinkKind::Provider,
-                format!("{} of {of}", item.provider),
+                format!("{} of {of}", planned.provider),
                 provider(
                     results.finding(at, planned).map(|found| found.verdict),
                     item,
@@ -78,7 +79,7 @@ impl Document {
                 (Some(Outcome::Synced), None) => Ok("the operator synced it".to_owned()),
                 _ => Err(reason(
                     item.reason.map(crate::reason::Reason::as_str),
-                    &item.message,
+                    item.message.exact(),
                 )),
             };
             chain.push(link(LinkKind::ExternalSecret, &*of, synced));
@@ -131,24 +132,27 @@ fn secret(id: &Id, restarts: &RestartResults) -> Result<String, String> {
 fn workloads(id: &Id, documents: &[DocumentRestart], restarts: &RestartResults) -> Vec<Link> {
     let mut chain = Vec::new();
     for document in documents {
-        let concerned = document.namespace == id.namespace
-            && (document.secrets.iter().any(|secret| secret.name == id.name)
-                || document.assumed.contains(&id.name)
+        let concerned = document.namespace.exact() == id.namespace
+            && (document
+                .secrets
+                .iter()
+                .any(|secret| secret.name.exact() == id.name)
+                || document.assumed.iter().any(|name| name.exact() == id.name)
                 || restarts.secrets.get(id).is_some_and(|seen| {
                     seen.used_by
                         .iter()
-                        .any(|by| by.kind == document.kind && by.name == document.name)
+                        .any(|by| by.kind == document.kind && by.name == document.name.exact())
                 }));
         if !concerned {
             continue;
         }
         let of = format!(
             "{}/{}/{}",
-            document.namespace,
+            document.namespace.exact(),
             document.kind.into_str(),
-            document.name
+            document.name.exact()
         );
-        let why = || reason(Some(document.reason.as_str()), &document.message);
+        let why = || reason(Some(document.reason.as_str()), document.message.exact());
         let found = match document.outcome {
             Some(RestartOutcome::Restarted) => Ok(format!(
                 "restarted, and healthy after {} s",
@@ -171,7 +175,7 @@ fn workloads(id: &Id, documents: &[DocumentRestart], restarts: &RestartResults) 
 
 fn pods(document: &DocumentRestart) -> Result<String, String> {
     if let Some(why) = &document.pods_unread {
-        return Err(format!("pods could not be read: {why}"));
+        return Err(format!("pods could not be read: {}", why.exact()));
     }
     let (before, after) = (document.old_pods.len(), document.new_pods.len());
     match document.outcome {
@@ -184,7 +188,7 @@ fn pods(document: &DocumentRestart) -> Result<String, String> {
         )),
         Some(_) if document.pods_before.is_some() => Err(format!(
             "{after} pods started after the restart, but {before} old pods are left: {}",
-            document.old_pods.join(", ")
+            foreign::first(5, document.old_pods.iter())
         )),
         _ => Err("not checked, because the workload was not restarted".to_owned()),
     }
@@ -210,8 +214,8 @@ pub(super) fn render(chain: &[Link]) -> String {
         format!(
             "{:<15} {:<40} {proven}{}\n",
             link.link.into_str(),
-            link.of,
-            link.message
+            link.of.terminal(),
+            link.message.terminal()
         )
     });
     let text: String = lines.collect();
@@ -228,17 +232,17 @@ mod tests {
     use crate::{reason::Reason, report::RestartAction, workload::Kind};
 
     fn restarted(old: &[&str], new: &[&str]) -> DocumentRestart {
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let names = |names: &[&str]| names.iter().map(|name| (*name).into()).collect();
         DocumentRestart {
-            namespace: "shop".to_owned(),
+            namespace: "shop".into(),
             kind: Kind::Deployment,
-            name: "web".to_owned(),
+            name: "web".into(),
             rule: 0,
             action: RestartAction::Restart,
             stamp: None,
             outcome: Some(RestartOutcome::Restarted),
             reason: Reason::DataChanged,
-            message: String::new(),
+            message: Foreign::default(),
             next_step: None,
             behind: !old.is_empty(),
             secrets: Vec::new(),
@@ -268,7 +272,7 @@ mod tests {
             Err("no pod started after the restart".to_owned())
         );
         let unread = DocumentRestart {
-            pods_unread: Some("forbidden".to_owned()),
+            pods_unread: Some("forbidden".into()),
             ..restarted(&[], &["b"])
         };
         assert_eq!(

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{DocumentGap, DocumentItem, Summary, price};
 use crate::{
     finding::{Finding, Verdict},
+    foreign::Foreign,
     outcome::Outcome,
     plan::Plan,
 };
@@ -17,7 +18,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DocumentKey {
     /// The name of the key.
-    pub name: String,
+    pub name: Foreign,
     /// The difference.
     pub difference: Difference,
 }
@@ -26,7 +27,7 @@ pub struct DocumentKey {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DocumentVerifiable {
     /// The store: `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`; `-` for ExternalSecrets without a store.
-    pub store: String,
+    pub store: Foreign,
     /// ExternalSecrets that are not `unverifiable`.
     pub verifiable: usize,
     /// ExternalSecrets that were checked.
@@ -38,12 +39,12 @@ impl DocumentItem {
     pub(super) fn found(mut self, finding: &Finding) -> Self {
         self.verdict = Some(finding.verdict);
         self.unverifiable = finding.unverifiable.as_ref().map(|why| why.reason);
-        self.permission.clone_from(&finding.permission);
+        self.permission = finding.permission.as_ref().map(Into::into);
         self.keys = finding
             .keys
             .iter()
             .map(|key| DocumentKey {
-                name: key.name.clone(),
+                name: (&key.name).into(),
                 difference: key.difference,
             })
             .collect();
@@ -81,7 +82,7 @@ pub(super) fn summarize(summary: &mut Summary, plan: &Plan, items: &[DocumentIte
         let counts = verifiable
             .entry(store.clone())
             .or_insert(DocumentVerifiable {
-                store,
+                store: store.into(),
                 verifiable: 0,
                 total: 0,
             });
@@ -103,9 +104,9 @@ pub(super) fn unread(plan: &Plan) -> Vec<DocumentGap> {
     let unread = plan.check.iter().flat_map(|check| &check.unread);
     unread
         .map(|(store, why)| DocumentGap {
-            what: store.to_string(),
+            what: store.to_string().into(),
             namespace: None,
-            why: why.clone(),
+            why: why.into(),
         })
         .collect()
 }

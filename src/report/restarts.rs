@@ -13,6 +13,7 @@ use eso_model::expected::Difference;
 
 use super::{Document, DocumentGap, table::span};
 use crate::{
+    foreign::Foreign,
     reason::Reason,
     restart::{
         decide::{Action, Change},
@@ -27,11 +28,11 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 pub struct DocumentRestart {
     /// The namespace of the workload.
-    pub namespace: String,
+    pub namespace: Foreign,
     /// The kind of the workload.
     pub kind: workload::Kind,
     /// The name of the workload.
-    pub name: String,
+    pub name: Foreign,
     /// The index of the `restart` rule that covers the workload, from 0.
     pub rule: usize,
     /// The planned action.
@@ -45,9 +46,9 @@ pub struct DocumentRestart {
     /// The reason for the action or the outcome.
     pub reason: Reason,
     /// Details for people.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "Foreign::is_empty")]
     #[schemars(default)]
-    pub message: String,
+    pub message: Foreign,
     /// The next step for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_step: Option<&'static str>,
@@ -60,7 +61,7 @@ pub struct DocumentRestart {
     /// Secrets for which it is unknown if the pods started with the current data.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
-    pub assumed: Vec<String>,
+    pub assumed: Vec<Foreign>,
     /// The wave of the rule in which it is restarted, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wave: Option<u32>,
@@ -77,21 +78,21 @@ pub struct DocumentRestart {
     /// Pods that still run with old data.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
-    pub old_pods: Vec<String>,
+    pub old_pods: Vec<Foreign>,
     /// Pods that started after the restart.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
-    pub new_pods: Vec<String>,
+    pub new_pods: Vec<Foreign>,
     /// The error if the pods could not be read after the restart.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pods_unread: Option<String>,
+    pub pods_unread: Option<Foreign>,
 }
 
 /// A Secret that a workload uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DocumentSecret {
     /// The name of the Secret.
-    pub name: String,
+    pub name: Foreign,
     /// The keys that differ or may differ.
     pub keys: Vec<DocumentSecretKey>,
 }
@@ -100,7 +101,7 @@ pub struct DocumentSecret {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DocumentSecretKey {
     /// The name of the key.
-    pub name: String,
+    pub name: Foreign,
     /// The difference to the data that the pods started with; absent if the key may differ after the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub difference: Option<Difference>,
@@ -165,14 +166,15 @@ impl Document {
         });
         self.restarts = restarts.collect();
         self.gaps.extend(plan.gaps.iter().map(Into::into));
-        self.warnings.extend(plan.warnings.iter().cloned());
+        self.warnings.extend(plan.warnings.iter().map(Into::into));
         if let Some(results) = results {
             for gap in results.gaps.iter().map(DocumentGap::from) {
                 if !self.gaps.contains(&gap) {
                     self.gaps.push(gap);
                 }
             }
-            self.warnings.extend(results.warnings.iter().cloned());
+            self.warnings
+                .extend(results.warnings.iter().map(Into::into));
         }
         self.count_restarts();
         self
@@ -213,26 +215,26 @@ impl DocumentRestart {
             }
         });
         Self {
-            namespace: step.id.namespace.clone(),
+            namespace: (&step.id.namespace).into(),
             kind: step.id.kind,
-            name: step.id.name.clone(),
+            name: (&step.id.name).into(),
             rule: step.rule,
             action,
             stamp,
             outcome: None,
             reason: decision.reason,
-            message: decision.message.clone(),
+            message: (&decision.message).into(),
             next_step: (action == RestartAction::Leave)
                 .then(|| decision.reason.next_step())
                 .flatten(),
             behind: decision.behind,
             secrets: decision.changes.iter().map(DocumentSecret::from).collect(),
-            assumed: decision.assumed.iter().cloned().collect(),
+            assumed: foreign(&decision.assumed),
             wave: step.wave,
             restarted_at: None,
             took_seconds: None,
             pods_before: None,
-            old_pods: step.old_pods.clone(),
+            old_pods: foreign(&step.old_pods),
             new_pods: Vec::new(),
             pods_unread: None,
         }
@@ -252,7 +254,7 @@ impl DocumentRestart {
         let ended = ended(step, Some(result));
         self.outcome = Some(result.outcome);
         self.reason = ended.reason;
-        ended.message.clone_into(&mut self.message);
+        self.message = ended.message.into();
         if ended.has_verdicts {
             self.next_step = ended.reason.next_step();
         }
@@ -266,9 +268,9 @@ impl DocumentRestart {
             self.took_seconds = Some((result.took.as_secs_f64() * 1000.0).round() / 1000.0);
             self.pods_before = Some(result.pods_before);
         }
-        self.old_pods.clone_from(&result.old_pods);
-        self.new_pods.clone_from(&result.new_pods);
-        self.pods_unread.clone_from(&result.pods_unread);
+        self.old_pods = foreign(&result.old_pods);
+        self.new_pods = foreign(&result.new_pods);
+        self.pods_unread = result.pods_unread.as_ref().map(Into::into);
     }
 }
 
@@ -278,14 +280,18 @@ impl From<&Change> for DocumentSecret {
             .keys
             .iter()
             .map(|(name, difference)| DocumentSecretKey {
-                name: name.clone(),
+                name: name.into(),
                 difference: *difference,
             });
         Self {
-            name: change.secret.clone(),
+            name: (&change.secret).into(),
             keys: keys.collect(),
         }
     }
+}
+
+fn foreign<'a>(texts: impl IntoIterator<Item = &'a String>) -> Vec<Foreign> {
+    texts.into_iter().map(Into::into).collect()
 }
 
 /// Formats the duration of a restart for a progress line.

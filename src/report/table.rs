@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{DocumentAction, DocumentItem, DocumentKey};
 use crate::{
+    foreign::Foreign,
     outcome::{Outcome, SecretChange},
     reason::Reason,
 };
@@ -73,17 +74,17 @@ impl Column {
     fn cell(self, item: &DocumentItem) -> String {
         let dash = || "-".to_owned();
         match self {
-            Self::Namespace => item.namespace.clone(),
-            Self::Name => item.name.clone(),
+            Self::Namespace => item.namespace.terminal(),
+            Self::Name => item.name.terminal(),
             Self::Store => item
                 .store
                 .as_ref()
-                .map_or_else(dash, |store| store.name.clone()),
+                .map_or_else(dash, |store| store.name.terminal()),
             Self::StoreKind => item
                 .store
                 .as_ref()
                 .map_or_else(dash, |store| store.kind.into_str().to_owned()),
-            Self::Provider => item.provider.clone(),
+            Self::Provider => item.provider.terminal(),
             Self::State => item.state.into_str().to_owned(),
             Self::LastSync | Self::Previous => {
                 time(item.previous_sync).unwrap_or_else(|| "never".to_owned())
@@ -111,7 +112,10 @@ impl Column {
                 .reason
                 .filter(|_| item.outcome != Some(Outcome::Synced))
                 .map_or_else(dash, Reason::as_str),
-            Self::Ready => item.ready_reason.clone().unwrap_or_else(dash),
+            Self::Ready => item
+                .ready_reason
+                .as_ref()
+                .map_or_else(dash, Foreign::terminal),
         }
     }
 }
@@ -121,7 +125,7 @@ fn keys(keys: &[DocumentKey]) -> String {
     if keys.is_empty() {
         return "-".to_owned();
     }
-    let names: Vec<&str> = keys.iter().take(3).map(|key| &*key.name).collect();
+    let names: Vec<String> = keys.iter().take(3).map(|key| key.name.terminal()).collect();
     match keys.len().saturating_sub(names.len()) {
         0 => names.join(","),
         more => format!("{} and {more} more", names.join(",")),

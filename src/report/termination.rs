@@ -29,7 +29,7 @@ fn text(document: &Document, failed: &[&DocumentItem], shown: usize) -> String {
     let lines: Vec<Value> = failed
         .iter()
         .take(shown)
-        .map(|item| json!({"item": format!("{}/{}", item.namespace, item.name), "reason": item.reason}))
+        .map(|item| json!({"item": format!("{}/{}", item.namespace.exact(), item.name.exact()), "reason": item.reason}))
         .collect();
     let mut summary = json!({
         "run": document.run.id,

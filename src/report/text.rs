@@ -8,7 +8,11 @@ use super::{
     Document, DocumentItem, Kind, Summary, chain, restarts,
     table::{Column, counted, items_table, span},
 };
-use crate::{policy::OnStillStale, reason::Reason};
+use crate::{
+    foreign::{Foreign, line},
+    policy::OnStillStale,
+    reason::Reason,
+};
 
 const PLAN: [Column; 9] = [
     Column::Namespace,
@@ -111,7 +115,10 @@ fn verifiable(document: &Document) -> String {
     let partly: Vec<String> = stores
         .iter()
         .filter(|store| store.verifiable < store.total)
-        .map(|store| format!("{} {} of {}", store.store, store.verifiable, store.total))
+        .map(|store| {
+            let name = store.store.terminal();
+            format!("{name} {} of {}", store.verifiable, store.total)
+        })
         .collect();
     if !partly.is_empty() {
         let _ = write!(text, " ({})", partly.join(", "));
@@ -122,7 +129,7 @@ fn verifiable(document: &Document) -> String {
 
 /// Renders each message once, with the items that it concerns and the next step.
 fn details(document: &Document) -> String {
-    let mut groups: BTreeMap<(Reason, &str), Vec<&DocumentItem>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Reason, &Foreign), Vec<&DocumentItem>> = BTreeMap::new();
     for item in &document.items {
         let Some(reason) = item.reason else { continue };
         if item.next_step.is_some() || !item.message.is_empty() {
@@ -137,7 +144,7 @@ fn details(document: &Document) -> String {
         let shown: Vec<String> = items
             .iter()
             .take(3)
-            .map(|item| format!("{}/{}", item.namespace, item.name))
+            .map(|item| format!("{}/{}", item.namespace.terminal(), item.name.terminal()))
             .collect();
         let more = items.len() - shown.len();
         let more = if more > 0 {
@@ -149,9 +156,10 @@ fn details(document: &Document) -> String {
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "\n{} ({}{more}){colon}{message}\n",
+            "\n{} ({}{more}){colon}{}\n",
             reason.as_str(),
-            shown.join(", ")
+            shown.join(", "),
+            message.terminal()
         );
         if let Some(next) = items.iter().find_map(|item| item.next_step) {
             let _ = writeln!(text, "  next: {next}");
@@ -167,19 +175,25 @@ fn unseen(document: &Document) -> String {
         let _ = write!(
             text,
             "\ncould not read from {}: {}\n",
-            store.what, store.why
+            store.what.terminal(),
+            store.why.terminal()
         );
     }
     for gap in &document.gaps {
         let within = gap
             .namespace
             .as_ref()
-            .map(|namespace| format!(" in {namespace}"))
+            .map(|namespace| format!(" in {}", namespace.terminal()))
             .unwrap_or_default();
-        let _ = write!(text, "\ncould not read {}{within}: {}\n", gap.what, gap.why);
+        let _ = write!(
+            text,
+            "\ncould not read {}{within}: {}\n",
+            gap.what.terminal(),
+            gap.why.terminal()
+        );
     }
     for warning in &document.warnings {
-        let _ = write!(text, "\nwarning: {warning}\n");
+        let _ = write!(text, "\nwarning: {}\n", warning.terminal());
     }
     text
 }
@@ -274,7 +288,11 @@ fn totals(document: &Document) -> String {
     text.push_str(&reads(document));
     text.push('\n');
     if let Some(refused) = &summary.refused {
-        let _ = writeln!(text, "limit exceeded: {refused}; nothing was changed");
+        let _ = writeln!(
+            text,
+            "limit exceeded: {}; nothing was changed",
+            line(refused)
+        );
     }
     if let Some(stopped) = summary.stopped {
         let _ = writeln!(

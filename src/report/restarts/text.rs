@@ -3,9 +3,12 @@
 use std::fmt::Write as _;
 
 use super::{DocumentRestart, DocumentSecret, RestartAction, RestartSummary, StampAction};
-use crate::report::{
-    Document, Kind,
-    table::{aligned, counted},
+use crate::{
+    foreign,
+    report::{
+        Document, Kind,
+        table::{aligned, counted},
+    },
 };
 
 /// Renders the workloads as text. Empty if no rule covers any.
@@ -52,25 +55,14 @@ fn detail(restart: &DocumentRestart) -> String {
         text,
         "\n{} ({}/{}/{}){colon}{}",
         restart.reason.as_str(),
-        restart.namespace,
+        restart.namespace.terminal(),
         restart.kind.into_str(),
-        restart.name,
-        restart.message
+        restart.name.terminal(),
+        restart.message.terminal()
     );
     if !restart.old_pods.is_empty() {
-        let shown: Vec<&str> = restart
-            .old_pods
-            .iter()
-            .take(5)
-            .map(String::as_str)
-            .collect();
-        let more = restart.old_pods.len() - shown.len();
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
-        let _ = writeln!(text, "  pods with old data: {}{more}", shown.join(", "));
+        let pods = foreign::first(5, restart.old_pods.iter());
+        let _ = writeln!(text, "  pods with old data: {pods}");
     }
     if let Some(next) = restart.next_step {
         let _ = writeln!(text, "  next: {next}");
@@ -113,9 +105,9 @@ impl DocumentRestart {
             .wave
             .map_or_else(|| "-".to_owned(), |wave| wave.to_string());
         [
-            self.namespace.clone(),
+            self.namespace.terminal(),
             self.kind.into_str().to_owned(),
-            self.name.clone(),
+            self.name.terminal(),
             what,
             wave,
             self.secrets_cell(),
@@ -153,11 +145,12 @@ impl DocumentRestart {
 
 impl DocumentSecret {
     fn short(&self) -> String {
-        let keys: Vec<&str> = self.keys.iter().take(3).map(|key| &*key.name).collect();
+        let keys = self.keys.iter().take(3).map(|key| key.name.terminal());
+        let (name, keys) = (self.name.terminal(), keys.collect::<Vec<_>>().join(","));
         match self.keys.len() {
-            0 => self.name.clone(),
-            1..=3 => format!("{}[{}]", self.name, keys.join(",")),
-            more => format!("{}[{},+{}]", self.name, keys.join(","), more - 3),
+            0 => name,
+            1..=3 => format!("{name}[{keys}]"),
+            more => format!("{name}[{keys},+{}]", more - 3),
         }
     }
 }

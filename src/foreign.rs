@@ -1,0 +1,168 @@
+//! Text from outside: names and messages of the cluster, the operator, the providers and the environment. It can hold terminal
+//! sequences, line breaks, direction marks and the commands of CI systems.
+
+use std::fmt::Write as _;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// The maximum length of one foreign text on a terminal, in characters.
+const LONGEST: usize = 1000;
+
+/// A text that is foreign, or contains a foreign part. It has no `Display`, so a renderer must choose how to escape it. JSON and
+/// YAML keep it exactly.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Foreign(String);
+
+impl Foreign {
+    /// The unchanged text, for comparisons and for formats that escape it themselves.
+    pub fn exact(&self) -> &str {
+        &self.0
+    }
+
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The text on one line of a terminal or a CI log, with at most 1,000 characters.
+    pub fn terminal(&self) -> String {
+        line(&self.0)
+    }
+}
+
+impl<T: Into<String>> From<T> for Foreign {
+    fn from(text: T) -> Self {
+        Self(text.into())
+    }
+}
+
+impl PartialEq<&str> for Foreign {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == *other
+    }
+}
+
+/// The first `count` texts on one line, and the number of the others.
+pub fn first<'a>(count: usize, texts: impl ExactSizeIterator<Item = &'a Foreign>) -> String {
+    let more = texts.len().saturating_sub(count);
+    let shown: Vec<String> = texts.take(count).map(Foreign::terminal).collect();
+    match more {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// Escapes a text for one line of a terminal, and shortens it.
+pub fn line(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    let mut left = text.char_indices();
+    for (_, c) in left.by_ref().take(LONGEST) {
+        push(&mut escaped, c);
+    }
+    let more = left.count();
+    defuse_commands(&mut escaped);
+    if more > 0 {
+        // Writing to a String cannot fail.
+        let _ = write!(escaped, "… and {more} more characters");
+    }
+    escaped
+}
+
+/// Escapes a text of several lines, which has foreign parts, for a terminal. Keeps its line breaks.
+pub fn lines(text: &str) -> String {
+    let escaped: Vec<String> = text
+        .split('\n')
+        .map(|line| {
+            let mut escaped = String::with_capacity(line.len());
+            line.chars().for_each(|c| push(&mut escaped, c));
+            defuse_commands(&mut escaped);
+            escaped
+        })
+        .collect();
+    escaped.join("\n")
+}
+
+fn push(escaped: &mut String, c: char) {
+    if changes_the_screen(c) {
+        escaped.extend(c.escape_default());
+    } else {
+        escaped.push(c);
+    }
+}
+
+/// True for C0 and C1 control characters, line and paragraph separators, and characters that are invisible or change the
+/// direction of the text (Unicode UAX #9 and "Trojan Source", CVE-2021-42574).
+fn changes_the_screen(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+/// Escapes the commands that a CI runner would execute: GitHub takes a line that starts with `::`, and `##[` or `##vso[` (Azure
+/// Pipelines) anywhere in a line.
+fn defuse_commands(escaped: &mut String) {
+    let start = escaped.len() - escaped.trim_start().len();
+    if escaped[start..].starts_with("::") {
+        escaped.replace_range(start..=start, "\\u{3a}");
+    }
+    for command in ["##[", "##vso["] {
+        while let Some(at) = escaped.find(command) {
+            escaped.replace_range(at..=at, "\\u{23}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn foreign_text_cannot_control_a_terminal_or_a_ci_log() {
+        for (text, shown) in [
+            ("plain / ünïcödé 日本", "plain / ünïcödé 日本"),
+            ("\u{1b}[2J", "\\u{1b}[2J"),
+            ("\u{9b}2J", "\\u{9b}2J"),
+            ("a\r\nb\tc", "a\\r\\nb\\tc"),
+            ("\u{202e}txt", "\\u{202e}txt"),
+            ("::add-mask::x", "\\u{3a}:add-mask::x"),
+            ("  ::stop-commands::x", "  \\u{3a}:stop-commands::x"),
+            ("a::b", "a::b"),
+            ("x ##[error]y", "x \\u{23}#[error]y"),
+            ("##vso[task.setvariable]", "\\u{23}#vso[task.setvariable]"),
+        ] {
+            assert_eq!(line(text), shown);
+        }
+        assert_eq!(lines("a\n::debug::b\n\u{7}"), "a\n\\u{3a}:debug::b\n\\u{7}");
+    }
+
+    #[test]
+    fn foreign_text_is_bounded() {
+        let long = "x".repeat(LONGEST + 5);
+        let shown = line(&long);
+        assert!(shown.ends_with("x… and 5 more characters"), "{shown}");
+        assert_eq!(line(&long[..LONGEST]), long[..LONGEST]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_controls_the_terminal(text in any::<String>()) {
+            let shown = line(&text);
+            prop_assert!(!shown.chars().any(changes_the_screen));
+            prop_assert!(!shown.trim_start().starts_with("::"));
+            prop_assert!(!shown.contains("##["));
+        }
+    }
+}
