@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cluster::{Cluster, FIELD_MANAGER, wire};
+use cluster::{Cluster, FIELD_MANAGER, Path, wire};
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -141,7 +141,7 @@ pub async fn announce_on_pod(cluster: &Cluster, pod: &JobPod, document: &Documen
     struct Pod {
         metadata: wire::Meta,
     }
-    let path = format!("/api/v1/namespaces/{}/pods/{}", pod.namespace, pod.name);
+    let path = Path::core(Some(&pod.namespace), "pods").named(&pod.name);
     let uid = match cluster.get::<Pod>(&path).await {
         Ok(pod) => pod.metadata.uid,
         Err(error) => {
@@ -211,7 +211,7 @@ fn event(
 }
 
 async fn write(cluster: &Cluster, namespace: String, event: Value) {
-    let path = format!("/api/v1/namespaces/{namespace}/events");
+    let path = Path::core(Some(&namespace), "events");
     if let Err(error) = cluster.create::<serde::de::IgnoredAny>(&path, &event).await {
         tracing::debug!(%error, "could not write an Event");
     }

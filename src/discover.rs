@@ -4,7 +4,7 @@ mod project;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster::{ApiError, Cluster, ErrorKind, Query};
+use cluster::{ApiError, Cluster, ErrorKind, Path, Query};
 use eso_model::{self, Id, StoreKey};
 use providers::{
     Unread,
@@ -13,7 +13,7 @@ use providers::{
 };
 
 use crate::{
-    inventory::{Gap, Inventory, Operator, Parent, StoreView},
+    inventory::{Gap, Inventory, Operator, Parent, ParentReference, StoreView},
     policy::{Policy, Selection},
     wire,
 };
@@ -66,13 +66,13 @@ pub enum DiscoverError {
 impl Api {
     /// Determines the served version.
     pub async fn find(cluster: &Cluster) -> Result<Self, DiscoverError> {
-        let group: cluster::wire::ApiGroup =
-            match cluster.get(&format!("/apis/{}", eso_model::GROUP)).await {
-                Err(error) if error.kind == ErrorKind::NotFound => {
-                    return Err(DiscoverError::NotInstalled);
-                }
-                other => other?,
-            };
+        let group: cluster::wire::ApiGroup = match cluster.get(&Path::group(eso_model::GROUP)).await
+        {
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                return Err(DiscoverError::NotInstalled);
+            }
+            other => other?,
+        };
         let served = |version: &str| {
             group
                 .versions
@@ -96,12 +96,8 @@ impl Api {
     }
 
     /// The path of a collection such as `externalsecrets`, in one namespace or in all.
-    pub fn path(&self, namespace: Option<&str>, plural: &str) -> String {
-        let (group, version) = (eso_model::GROUP, &self.version);
-        match namespace {
-            Some(namespace) => format!("/apis/{group}/{version}/namespaces/{namespace}/{plural}"),
-            None => format!("/apis/{group}/{version}/{plural}"),
-        }
+    pub fn path(&self, namespace: Option<&str>, plural: &str) -> Path {
+        Path::api(eso_model::GROUP, &self.version).collection(namespace, plural)
     }
 
     /// `external-secrets.io/v1`
@@ -155,7 +151,9 @@ async fn labels_for(
     let each = |namespace: cluster::wire::Namespace| {
         labels.insert(namespace.metadata.name, namespace.metadata.labels);
     };
-    let listed = cluster.list(&Query::new("/api/v1/namespaces"), each).await;
+    let listed = cluster
+        .list(&Query::new(Path::core(None, "namespaces")), each)
+        .await;
     listed.ok().map(|_| labels)
 }
 
@@ -172,7 +170,7 @@ async fn namespace_labels(
     }
     let listed = cluster
         .list(
-            &Query::new("/api/v1/namespaces"),
+            &Query::new(Path::core(None, "namespaces")),
             |namespace: cluster::wire::Namespace| {
                 labels.insert(namespace.metadata.name, namespace.metadata.labels);
             },
@@ -341,15 +339,18 @@ async fn parents(cluster: &Cluster, api: &Api, inventory: &mut Inventory) {
     let wanted: BTreeSet<String> = inventory
         .external_secrets
         .iter()
-        .filter_map(|external_secret| external_secret.parent.clone())
+        .filter_map(|external_secret| Some(external_secret.parent.as_ref()?.name.clone()))
         .collect();
     for name in wanted {
-        let path = format!("{}/{name}", api.path(None, "clusterexternalsecrets"));
+        let path = api.path(None, "clusterexternalsecrets").named(&name);
         let parent = match cluster.get::<wire::ClusterExternalSecret>(&path).await {
-            Ok(object) => Some(Parent {
-                uid: object.metadata.uid,
-                namespaces: object.status.provisioned_namespaces,
-            }),
+            Ok(object) => {
+                forget_false_parents(inventory, &name, &object.metadata.uid);
+                Some(Parent {
+                    uid: object.metadata.uid,
+                    namespaces: object.status.provisioned_namespaces,
+                })
+            }
             Err(error) => {
                 inventory
                     .gaps
@@ -358,6 +359,15 @@ async fn parents(cluster: &Cluster, api: &Api, inventory: &mut Inventory) {
             }
         };
         inventory.parents.insert(name, parent);
+    }
+}
+
+/// Removes the reference to this parent from the ExternalSecrets that name it with another UID. Whoever may write an
+/// ExternalSecret can name any parent, so only the UID proves that it is one.
+fn forget_false_parents(inventory: &mut Inventory, name: &str, uid: &str) {
+    for external_secret in &mut inventory.external_secrets {
+        let is_false = |parent: &mut ParentReference| parent.name == name && parent.uid != uid;
+        external_secret.parent.take_if(is_false);
     }
 }
 
@@ -372,10 +382,9 @@ fn age_matters(inventory: &Inventory) -> bool {
 
 /// Determines the operator's age from the fields of its CRD. Unknown if the CRD cannot be read.
 async fn operator(cluster: &Cluster, api: &Api) -> Operator {
-    let path = format!(
-        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/externalsecrets.{}",
-        eso_model::GROUP
-    );
+    let path = Path::api("apiextensions.k8s.io", "v1")
+        .collection(None, "customresourcedefinitions")
+        .named(&format!("externalsecrets.{}", eso_model::GROUP));
     match cluster
         .get::<cluster::wire::CustomResourceDefinition>(&path)
         .await

@@ -75,7 +75,7 @@ pub struct ExternalSecret {
     /// The spec as JSON text (smaller than a parsed tree); only set if drift is checked.
     pub spec: Option<Box<str>>,
     /// The ClusterExternalSecret that controls it.
-    pub parent: Option<String>,
+    pub parent: Option<ParentReference>,
     /// True if the annotation `eso-sync/ignore: "true"` excludes it.
     pub ignored: bool,
     /// True if it is being deleted.
@@ -122,6 +122,13 @@ pub struct Store {
     pub foreign_class: Option<String>,
     /// The Ready condition; None if the operator has not processed the store yet.
     pub ready: Option<Ready>,
+}
+
+/// The ClusterExternalSecret that an ExternalSecret names as its controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParentReference {
+    pub name: String,
+    pub uid: String,
 }
 
 /// One ClusterExternalSecret.

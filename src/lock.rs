@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use cluster::{ApiError, Cluster, ErrorKind};
+use cluster::{ApiError, Cluster, ErrorKind, Path};
 use jiff::{SignedDuration, Timestamp};
 use pace::Clock;
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,7 @@ pub enum LockError {
 
 pub struct Lock {
     cluster: Cluster,
-    path: String,
+    path: Path,
     identity: String,
     resource_version: String,
     transitions: i64,
@@ -100,8 +100,8 @@ pub async fn acquire(
     wait: Duration,
     clock: Clock,
 ) -> Result<Lock, LockError> {
-    let collection = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
-    let path = format!("{collection}/{LEASE}");
+    let collection = Path::api("coordination.k8s.io", "v1").collection(Some(namespace), "leases");
+    let path = collection.clone().named(LEASE);
     // A bit more than one lease duration: a live holder renews the Lease within it.
     let give_up = Instant::now() + wait.max(DURATION + LOOK);
     let mut seen: Option<(String, Instant)> = None;
@@ -159,7 +159,7 @@ pub async fn acquire(
     }
 }
 
-async fn read(cluster: &Cluster, path: &str) -> Result<Option<Lease>, ApiError> {
+async fn read(cluster: &Cluster, path: &Path) -> Result<Option<Lease>, ApiError> {
     match cluster.get::<Lease>(path).await {
         Ok(lease) => Ok(Some(lease)),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
@@ -185,7 +185,7 @@ fn held(
 impl Lock {
     async fn take(
         mut self,
-        collection: &str,
+        collection: &Path,
         lease: Option<&Lease>,
         clock: Clock,
     ) -> Result<Self, ApiError> {

@@ -459,8 +459,8 @@ fn steps(inventory: &Inventory, selected: &[(&ExternalSecret, Item)]) -> Table<S
         };
         let known = external_secret
             .parent
-            .as_deref()
-            .and_then(|parent| of_parent.get(parent));
+            .as_ref()
+            .and_then(|parent| of_parent.get(&*parent.name));
         if let Some(&step) = known {
             let step = &mut steps[step];
             step.members.push(member);
@@ -468,7 +468,8 @@ fn steps(inventory: &Inventory, selected: &[(&ExternalSecret, Item)]) -> Table<S
             continue;
         }
         let parent = external_secret.parent.as_ref();
-        let parent = parent.and_then(|name| Some((name, inventory.parents.get(name)?.as_ref()?)));
+        let parent =
+            parent.and_then(|of| Some((&of.name, inventory.parents.get(&of.name)?.as_ref()?)));
         let target = match parent {
             None => StepTarget::ExternalSecret(member),
             Some((name, parent)) => StepTarget::Parent {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use cluster::{ApiError, Cluster, ErrorKind, wire};
+use cluster::{ApiError, Cluster, ErrorKind, Path, wire};
 use eso_model::{DATA_HASH, Id};
 use futures::{StreamExt as _, stream};
 use serde_json::json;
@@ -176,8 +176,8 @@ impl Remedy<'_> {
     }
 }
 
-fn path(id: &Id) -> String {
-    format!("/api/v1/namespaces/{}/secrets/{}", id.namespace, id.name)
+fn path(id: &Id) -> Path {
+    Path::core(Some(&id.namespace), "secrets").named(&id.name)
 }
 
 /// True if the plan allows this remedy and it can help: the Secret is known to differ from the provider.

@@ -11,7 +11,7 @@ mod watch;
 
 use std::time::Duration;
 
-use cluster::{ApiError, Cluster, wire::Event};
+use cluster::{ApiError, Cluster, Path, wire::Event};
 use eso_model::{self, Id};
 use futures::{
     FutureExt as _, Stream, StreamExt as _,
@@ -332,10 +332,8 @@ async fn check(job: &Job<'_>, item: &Item, member: MemberAt) -> Done {
     Done::Checked(member, object)
 }
 
-fn path_of(job: &Job<'_>, id: &Id) -> String {
-    format!(
-        "{}/{}",
-        job.api.path(Some(&id.namespace), "externalsecrets"),
-        id.name
-    )
+fn path_of(job: &Job<'_>, id: &Id) -> Path {
+    job.api
+        .path(Some(&id.namespace), "externalsecrets")
+        .named(&id.name)
 }

@@ -11,6 +11,7 @@ use std::{
     fmt,
 };
 
+use cluster::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -122,16 +123,8 @@ impl Kind {
     }
 
     /// The API path of the collection, in one namespace or in all.
-    pub fn path(self, namespace: Option<&str>) -> String {
-        let (version, plural) = (self.version(), self.plural());
-        let api = match self.group() {
-            "" => format!("/api/{version}"),
-            group => format!("/apis/{group}/{version}"),
-        };
-        match namespace {
-            Some(namespace) => format!("{api}/namespaces/{namespace}/{plural}"),
-            None => format!("{api}/{plural}"),
-        }
+    pub fn path(self, namespace: Option<&str>) -> Path {
+        Path::api(self.group(), self.version()).collection(namespace, self.plural())
     }
 }
 
@@ -144,8 +137,8 @@ pub struct WorkloadId {
 
 impl WorkloadId {
     /// The API path of the object.
-    pub fn path(&self) -> String {
-        format!("{}/{}", self.kind.path(Some(&self.namespace)), self.name)
+    pub fn path(&self) -> Path {
+        self.kind.path(Some(&self.namespace)).named(&self.name)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cluster::{Access, Cluster, ErrorKind, Query, names::is_name, wire};
+use cluster::{Access, Cluster, ErrorKind, Path, Query, names::is_name, wire};
 use eso_model::Id;
 use serde_json::json;
 
@@ -117,7 +117,7 @@ async fn consumers(
 
 /// The operator's warnings about this ExternalSecret, oldest first.
 async fn warnings(cluster: &Cluster, id: &Id, uid: &str) -> Result<Vec<String>, String> {
-    let path = format!("/api/v1/namespaces/{}/events", id.namespace);
+    let path = Path::core(Some(&id.namespace), "events");
     let query = Query::new(path).with("fieldSelector", "involvedObject.kind=ExternalSecret");
     let mut found: Vec<(u64, String)> = Vec::new();
     let each = |event: wire::Event| {

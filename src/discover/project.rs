@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::NamespaceLabels;
 use crate::{
-    inventory::{Calls, ExternalSecret, FIND_CALLS, Operator, Store, Target},
+    inventory::{Calls, ExternalSecret, FIND_CALLS, Operator, ParentReference, Store, Target},
     policy::{Policy, Selection},
     wire,
 };
@@ -90,7 +90,10 @@ pub(super) fn external_secret(
             .owner_references
             .iter()
             .find(|owner| owner.controller && owner.kind == "ClusterExternalSecret")
-            .map(|owner| owner.name.clone()),
+            .map(|owner| ParentReference {
+                name: owner.name.clone(),
+                uid: owner.uid.clone(),
+            }),
         ignored: says(IGNORE),
         deleting: metadata.deletion_timestamp.is_some(),
         refreshed: status.refresh_time,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster::{ApiError, Cluster, ErrorKind, Query, wire};
+use cluster::{ApiError, Cluster, ErrorKind, Path, Query, wire};
 use eso_model::Id;
 use futures::{StreamExt as _, stream};
 use secret::{RunKey, Value};
@@ -69,10 +69,6 @@ async fn list(
     key: &RunKey,
     found: &mut BTreeMap<Id, Target>,
 ) -> Result<bool, ApiError> {
-    let path = match namespace {
-        Some(namespace) => format!("/api/v1/namespaces/{namespace}/secrets"),
-        None => "/api/v1/secrets".to_owned(),
-    };
     let each = |secret: wire::Secret| {
         let id = Id {
             namespace: secret.metadata.namespace.clone(),
@@ -82,7 +78,7 @@ async fn list(
             found.insert(id, Target::There(Actual::of(secret, key)));
         }
     };
-    let query = Query::new(path).with("labelSelector", MANAGED);
+    let query = Query::new(Path::core(namespace, "secrets")).with("labelSelector", MANAGED);
     cluster.list(&query, each).await.map(|_| true)
 }
 
@@ -96,8 +92,8 @@ async fn target(cluster: &Cluster, id: &Id, key: &RunKey) -> (Id, Target) {
 }
 
 /// Returns the API path of a Secret.
-fn path(id: &Id) -> String {
-    format!("/api/v1/namespaces/{}/secrets/{}", id.namespace, id.name)
+fn path(id: &Id) -> Path {
+    Path::core(Some(&id.namespace), "secrets").named(&id.name)
 }
 
 /// Reads the objects that hold templates, by namespace.
@@ -126,7 +122,7 @@ pub(super) async fn sources(
 async fn source(cluster: &Cluster, namespace: &str, name: &SourceName) -> Source {
     let texts = match name.kind {
         SourceKind::ConfigMap => {
-            let path = format!("/api/v1/namespaces/{namespace}/configmaps/{}", name.name);
+            let path = Path::core(Some(namespace), "configmaps").named(&name.name);
             let object = cluster.get::<wire::ConfigMap>(&path).await;
             object.map(|object| {
                 let texts = object.data.into_iter();

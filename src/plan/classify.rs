@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{Action, Item};
 use crate::{
     finding::{Finding, Verdict},
-    inventory::{ExternalSecret, Inventory, Parent, State, StoreView},
+    inventory::{ExternalSecret, Inventory, Parent, ParentReference, State, StoreView},
     policy::{OnUnverifiable, Policy, When},
     reason::Reason,
     select::One,
@@ -206,13 +206,15 @@ pub(super) fn children(inventory: &Inventory, selected: &mut [(&ExternalSecret, 
     for (external_secret, item) in &*selected {
         if let (Some(parent), Action::Sync { .. }) = (&external_secret.parent, &item.action) {
             synced
-                .entry(parent.clone())
+                .entry(parent.name.clone())
                 .or_default()
                 .insert(external_secret.id.namespace.clone());
         }
     }
     for (external_secret, item) in selected {
-        let (Some(name), Action::Sync { .. }) = (&external_secret.parent, &item.action) else {
+        let (Some(ParentReference { name, .. }), Action::Sync { .. }) =
+            (&external_secret.parent, &item.action)
+        else {
             continue;
         };
         let namespaces = synced.get(name).cloned().unwrap_or_default();

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    inventory::{Calls, Operator, Parent, Store, StoreView},
+    inventory::{Calls, Operator, Parent, ParentReference, Store, StoreView},
     pattern::Pattern,
     policy::{
         Drift, FailureLimit, InFlight, Lock, RestartRule, Safety, Selection, StorePattern, Sync,
@@ -407,9 +407,16 @@ fn selection_by_state_and_overdue_after() {
     );
 }
 
+fn parent_reference() -> ParentReference {
+    ParentReference {
+        name: "p".to_owned(),
+        uid: "uid-p".to_owned(),
+    }
+}
+
 fn child_of(namespace: &str) -> ExternalSecret {
     ExternalSecret {
-        parent: Some("p".to_owned()),
+        parent: Some(parent_reference()),
         ..es(namespace, "p")
     }
 }
@@ -542,7 +549,7 @@ prop_compose! {
     ) -> ExternalSecret {
         ExternalSecret {
             ignored, deleting, refresh,
-            parent: has_parent.then(|| "p".to_owned()),
+            parent: has_parent.then(parent_reference),
             generators: if generator { vec!["Password".to_owned()] } else { Vec::new() },
             stores: vec![StoreKey::Cluster { name: store.to_owned() }],
             refreshed: refreshed.map(|ago| now() - jiff::SignedDuration::from_secs(ago)),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use cluster::{ApiError, Cluster, ErrorKind, names::is_name, wire};
+use cluster::{ApiError, Cluster, ErrorKind, Path, names::is_name, wire};
 use rustls::crypto::aws_lc_rs;
 use secret::Value;
 use serde_json::json;
@@ -36,7 +36,7 @@ pub enum KeyError {
 /// Reads the key from the first of these namespaces that has one. Returns a temporary key if there is none.
 pub async fn read(cluster: &Cluster, namespaces: &[String]) -> Result<Keeper, KeyError> {
     for namespace in namespaces {
-        let path = format!("/api/v1/namespaces/{namespace}/secrets/{STAMP_KEY}");
+        let path = Path::core(Some(namespace), "secrets").named(STAMP_KEY);
         match cluster.get::<wire::Secret>(&path).await {
             Ok(secret) => return from_secret(&secret, namespace),
             Err(error) if error.kind == ErrorKind::NotFound => {}
@@ -73,7 +73,7 @@ async fn other(cluster: &Cluster, origin: &Origin) -> Other {
     if !is_name(namespace) {
         return Other::Gone;
     }
-    let path = format!("/api/v1/namespaces/{namespace}/secrets/{STAMP_KEY}");
+    let path = Path::core(Some(namespace), "secrets").named(STAMP_KEY);
     match cluster.get::<wire::Secret>(&path).await {
         Ok(secret) => match from_secret(&secret, namespace) {
             Ok(keeper) if keeper.key.id == *id => Other::Kept(keeper.key),
@@ -93,7 +93,7 @@ pub async fn ensure(cluster: &Cluster, namespaces: &[String]) -> Result<Keeper, 
     let mut refused = None;
     for namespace in namespaces {
         let bytes = zeroize::Zeroizing::new(random()?);
-        let path = format!("/api/v1/namespaces/{namespace}/secrets");
+        let path = Path::core(Some(namespace), "secrets");
         let object = json!({
             "apiVersion": "v1", "kind": "Secret", "type": "eso-sync/stamp-key", "immutable": true,
             "metadata": {"name": STAMP_KEY, "labels": {"app.kubernetes.io/name": "eso-sync"}},
@@ -141,8 +141,8 @@ fn random() -> Result<[u8; 32], KeyError> {
     Ok(bytes)
 }
 
-fn known_path(namespace: &str) -> String {
-    format!("/api/v1/namespaces/{namespace}/configmaps/{KNOWN}")
+fn known_path(namespace: &str) -> Path {
+    Path::core(Some(namespace), "configmaps").named(KNOWN)
 }
 
 /// Reads the list of stamped workloads.
@@ -178,7 +178,7 @@ pub async fn remember(
                 "metadata": {"name": KNOWN, "labels": {"app.kubernetes.io/name": "eso-sync"}},
                 "data": data,
             });
-            let path = format!("/api/v1/namespaces/{namespace}/configmaps");
+            let path = Path::core(Some(namespace), "configmaps");
             let created = cluster.create::<serde::de::IgnoredAny>(&path, &object);
             created.await.map(drop)
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cluster::{ApiError, ErrorKind};
+use cluster::{ApiError, ErrorKind, Path};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -61,7 +61,7 @@ pub(super) async fn patch(
 
 /// The object and the annotation key that a step patches.
 struct Annotated<'a> {
-    path: String,
+    path: Path,
     key: &'a str,
     uid: &'a str,
 }
@@ -77,7 +77,7 @@ fn annotated<'a>(job: &Job<'a>, step: &'a Step) -> Annotated<'a> {
             }
         }
         StepTarget::Parent { name, uid } => Annotated {
-            path: format!("{}/{name}", job.api.path(None, "clusterexternalsecrets")),
+            path: job.api.path(None, "clusterexternalsecrets").named(name),
             key: eso_model::PARENT_FORCE_SYNC,
             uid,
         },

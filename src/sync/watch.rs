@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use async_stream::stream;
-use cluster::{ApiError, Cluster, ErrorKind, Query, wire::Event};
+use cluster::{ApiError, Cluster, ErrorKind, Path, Query, wire::Event};
 use eso_model::Id;
 use futures::{Stream, StreamExt as _};
 use kube::core::WatchEvent;
@@ -41,7 +41,7 @@ pub(super) enum Sighting {
 /// Watches the ExternalSecrets of a scope from a resource version. After a gap, returns the objects that match `ours` again.
 pub(super) fn external_secrets(
     cluster: Cluster,
-    path: String,
+    path: Path,
     namespace: Option<String>,
     resource_version: String,
     ours: impl Fn(&Observed) -> bool + Clone,
@@ -112,11 +112,8 @@ async fn relist(
 
 /// Returns the query for Events about ExternalSecrets in a scope.
 pub(super) fn events_query(namespace: Option<&str>) -> Query {
-    let path = match namespace {
-        Some(namespace) => format!("/api/v1/namespaces/{namespace}/events"),
-        None => "/api/v1/events".to_owned(),
-    };
-    Query::new(path).with("fieldSelector", "involvedObject.kind=ExternalSecret")
+    Query::new(Path::core(namespace, "events"))
+        .with("fieldSelector", "involvedObject.kind=ExternalSecret")
 }
 
 /// Watches the Events of a scope from a resource version. Ends if the watch is denied.

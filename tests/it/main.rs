@@ -5,6 +5,7 @@ mod bad_days;
 mod cli;
 mod cluster;
 mod drift;
+mod hostile;
 mod interruptions;
 mod oracle;
 mod outputs;

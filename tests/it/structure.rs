@@ -21,6 +21,7 @@ const PURE: &[&str] = &[
 fn has_side_effects(module: &str) -> bool {
     let is_client = is_within(module, "cluster")
         && !is_within(module, "cluster::names")
+        && !is_within(module, "cluster::path")
         && !is_within(module, "cluster::wire");
     is_client
         || module == "tokio"

@@ -7,6 +7,7 @@ mod answer;
 pub mod connect;
 mod gate;
 pub mod names;
+pub mod path;
 pub mod remote;
 pub mod wire;
 
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 
 pub use gate::{Access, Ledger};
 pub use names::FIELD_MANAGER;
+pub use path::Path;
 
 /// The objects per page of a list.
 const PAGE: u32 = 500;
@@ -185,6 +187,17 @@ impl ApiError {
         }
     }
 
+    fn not_a_name(operation: &str, part: &str) -> Self {
+        Self {
+            kind: ErrorKind::Invalid,
+            operation: operation.to_owned(),
+            message: format!("`{}` is not a valid name", part.escape_debug()),
+            // The part comes from an object.
+            is_server_text: true,
+            repeat: Repeat::Never,
+        }
+    }
+
     /// The reason, without the operation.
     pub fn why(&self) -> &str {
         &self.message
@@ -236,15 +249,15 @@ struct PageMeta {
 /// A path with query parameters.
 #[derive(Clone, Debug)]
 pub struct Query {
-    path: String,
+    path: Path,
     parameters: Vec<(&'static str, String)>,
 }
 
 impl Query {
     /// Creates a query without parameters.
-    pub fn new(path: impl Into<String>) -> Self {
+    pub const fn new(path: Path) -> Self {
         Self {
-            path: path.into(),
+            path,
             parameters: Vec::new(),
         }
     }
@@ -256,21 +269,23 @@ impl Query {
         self
     }
 
-    fn uri(&self) -> String {
+    /// The path and the query, or the part of the path that is not a name.
+    fn uri(&self) -> Result<String, &str> {
+        let path = self.path.valid()?;
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(&self.parameters);
         let query = query.finish();
-        if query.is_empty() {
-            self.path.clone()
+        Ok(if query.is_empty() {
+            path.to_owned()
         } else {
-            format!("{}?{query}", self.path)
-        }
+            format!("{path}?{query}")
+        })
     }
 }
 
 impl fmt::Display for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.path)
+        self.path.fmt(f)
     }
 }
 
@@ -303,7 +318,7 @@ impl Cluster {
     /// Waits for a rate permit, then applies a JSON merge patch.
     pub async fn patch<T: DeserializeOwned>(
         &self,
-        path: &str,
+        path: &Path,
         change: &Value,
     ) -> Result<T, ApiError> {
         while let Err(wait) = self.take_permit() {
@@ -318,10 +333,10 @@ impl Cluster {
     }
 
     /// Reads one object.
-    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+    pub async fn get<T: DeserializeOwned>(&self, path: &Path) -> Result<T, ApiError> {
         self.call(
             "GET",
-            &Query::new(path),
+            &Query::new(path.clone()),
             Vec::new(),
             &format!("read {path}"),
         )
@@ -383,7 +398,7 @@ impl Cluster {
     /// Applies a JSON merge patch and returns the patched object. The caller must hold a rate permit.
     pub async fn patch_paced<T: DeserializeOwned>(
         &self,
-        path: &str,
+        path: &Path,
         change: &Value,
     ) -> Result<T, ApiError> {
         self.write("PATCH", path, change, &format!("patch {path}"))
@@ -393,7 +408,7 @@ impl Cluster {
     /// Deletes an object, with its UID and resource version as preconditions.
     pub async fn delete(
         &self,
-        path: &str,
+        path: &Path,
         uid: &str,
         resource_version: &str,
     ) -> Result<(), ApiError> {
@@ -405,7 +420,7 @@ impl Cluster {
         let operation = format!("delete {path}");
         self.call::<serde::de::IgnoredAny>(
             "DELETE",
-            &Query::new(path),
+            &Query::new(path.clone()),
             options.to_string().into_bytes(),
             &operation,
         )
@@ -415,7 +430,7 @@ impl Cluster {
 
     pub async fn create<T: DeserializeOwned>(
         &self,
-        path: &str,
+        path: &Path,
         object: &Value,
     ) -> Result<T, ApiError> {
         self.write("POST", path, object, &format!("create in {path}"))
@@ -425,7 +440,7 @@ impl Cluster {
     /// Replaces an object. `object` contains the resource version as a precondition.
     pub async fn replace<T: DeserializeOwned>(
         &self,
-        path: &str,
+        path: &Path,
         object: &Value,
     ) -> Result<T, ApiError> {
         self.write("PUT", path, object, &format!("replace {path}"))
@@ -436,11 +451,11 @@ impl Cluster {
     async fn write<T: DeserializeOwned>(
         &self,
         method: &'static str,
-        path: &str,
+        path: &Path,
         body: &Value,
         operation: &str,
     ) -> Result<T, ApiError> {
-        let query = Query::new(path).with("fieldManager", FIELD_MANAGER);
+        let query = Query::new(path.clone()).with("fieldManager", FIELD_MANAGER);
         self.call(method, &query, body.to_string().into_bytes(), operation)
             .await
     }
@@ -461,7 +476,7 @@ impl Cluster {
             .with("allowWatchBookmarks", "true")
             .with("timeoutSeconds", WATCH_SECONDS.to_string())
             .with("resourceVersion", resource_version);
-        let request = self.request("GET", &watch, Vec::new());
+        let request = self.request("GET", &watch, Vec::new(), &operation)?;
         let events =
             tokio::time::timeout(self.call_timeout, self.client.request_events::<T>(request))
                 .await
@@ -483,7 +498,7 @@ impl Cluster {
             &[]
         };
         loop {
-            let mut request = self.request(method, query, body.clone());
+            let mut request = self.request(method, query, body.clone(), operation)?;
             if self.once {
                 request.extensions_mut().insert(connect::Once);
             }
@@ -504,24 +519,33 @@ impl Cluster {
         }
     }
 
-    fn request(&self, method: &'static str, query: &Query, body: Vec<u8>) -> Request<Vec<u8>> {
-        let mut request = request(method, query, body);
+    fn request(
+        &self,
+        method: &'static str,
+        query: &Query,
+        body: Vec<u8>,
+        operation: &str,
+    ) -> Result<Request<Vec<u8>>, ApiError> {
+        let uri = query
+            .uri()
+            .map_err(|part| ApiError::not_a_name(operation, part))?;
+        let mut request = request(method, &uri, body);
         if self.only_reads {
             request.extensions_mut().insert(gate::OnlyReads);
         }
-        request
+        Ok(request)
     }
 }
 
-fn request(method: &'static str, query: &Query, body: Vec<u8>) -> Request<Vec<u8>> {
+fn request(method: &'static str, uri: &str, body: Vec<u8>) -> Request<Vec<u8>> {
     let content_type = if method == "PATCH" {
         "application/merge-patch+json"
     } else {
         "application/json"
     };
     let mut request = Request::new(body);
-    // Paths consist of valid object names. An invalid path becomes "/", which returns no object.
-    *request.uri_mut() = query.uri().parse().unwrap_or_default();
+    // A path of names and an encoded query are always a valid URI. "/" would return no object.
+    *request.uri_mut() = uri.parse().unwrap_or_default();
     *request.method_mut() = method.parse().unwrap_or_default();
     if method == "PATCH" {
         request.extensions_mut().insert(gate::Paced);

@@ -37,6 +37,7 @@ pub struct Meta {
 pub struct OwnerReference {
     pub kind: String,
     pub name: String,
+    pub uid: String,
     /// True if this owner is the controller of the object.
     pub controller: bool,
 }

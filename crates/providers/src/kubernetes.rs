@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use cluster::{
-    ApiError, Cluster, ErrorKind, Query,
+    ApiError, Cluster, ErrorKind, Path, Query,
     names::{is_label_key, is_label_value, is_name},
     wire::Secret,
 };
@@ -119,7 +119,7 @@ impl Kubernetes {
         if !is_name(key) {
             return Err(Missed::NotFound);
         }
-        let path = format!("{}/{key}", self.secrets());
+        let path = self.secrets().named(key);
         let request = Request::read("get secrets", Some(key));
         let read = self
             .engine
@@ -182,8 +182,8 @@ impl Kubernetes {
         }
     }
 
-    fn secrets(&self) -> String {
-        format!("/api/v1/namespaces/{}/secrets", self.namespace)
+    fn secrets(&self) -> Path {
+        Path::core(Some(&self.namespace), "secrets")
     }
 }
 

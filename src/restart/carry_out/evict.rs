@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use cluster::{ApiError, ErrorKind};
+use cluster::{ApiError, ErrorKind, Path};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -120,7 +120,9 @@ impl Job<'_> {
 
     pub(super) async fn evict_one(&self, pod: &Pod, give_up: Instant) -> Result<(), Failure> {
         let (namespace, name) = (&pod.namespace, &pod.name);
-        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/eviction");
+        let path = Path::core(Some(namespace), "pods")
+            .named(name)
+            .named("eviction");
         let body = json!({
             "apiVersion": "policy/v1", "kind": "Eviction",
             "metadata": {"namespace": namespace, "name": name},

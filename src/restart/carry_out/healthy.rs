@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use cluster::{Cluster, ErrorKind, Query};
+use cluster::{Cluster, ErrorKind, Path, Query};
 use futures::StreamExt as _;
 use kube::core::WatchEvent;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -57,7 +57,7 @@ pub(super) async fn explained(cluster: &Cluster, id: &WorkloadId, lacking: Strin
 async fn reason_from_pods(cluster: &Cluster, id: &WorkloadId) -> Option<String> {
     let workload = cluster.get::<Object>(&id.path()).await.ok()?;
     let workload = workload.workload(id.kind);
-    let mut query = Query::new(format!("/api/v1/namespaces/{}/pods", id.namespace));
+    let mut query = Query::new(Path::core(Some(&id.namespace), "pods"));
     if let Some(labels) = workload.selector.to_query() {
         query = query.with("labelSelector", labels);
     }

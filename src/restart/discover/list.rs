@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cluster::{ApiError, ErrorKind, Query};
+use cluster::{ApiError, ErrorKind, Path, Query};
 
 use super::Look;
 use crate::{
@@ -97,11 +97,7 @@ impl Look<'_> {
         match error.kind {
             ErrorKind::NotFound => true,
             ErrorKind::Denied => {
-                let api = format!(
-                    "/apis/{}/{}",
-                    Kind::Rollout.group(),
-                    Kind::Rollout.version()
-                );
+                let api = Path::api(Kind::Rollout.group(), Kind::Rollout.version());
                 let api = self.cluster.get::<serde::de::IgnoredAny>(&api).await;
                 api.is_err_and(|error| error.kind == ErrorKind::NotFound)
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cluster::{ApiError, ErrorKind, Query, wire};
+use cluster::{ApiError, ErrorKind, Path, Query, wire};
 use jiff::Timestamp;
 
 use super::Look;
@@ -87,12 +87,12 @@ impl Look<'_> {
         wanted: &BTreeMap<String, Vec<usize>>,
         subjects: &mut [Subject],
     ) {
-        let path = format!("/api/v1/namespaces/{namespace}/secrets");
+        let path = Path::core(Some(namespace), "secrets");
         if wanted.len() < LIST_THRESHOLD {
             for (name, by) in wanted {
                 match self
                     .cluster
-                    .get::<wire::Secret>(&format!("{path}/{name}"))
+                    .get::<wire::Secret>(&path.clone().named(name))
                     .await
                 {
                     Ok(secret) => self.take(namespace, &secret, by, subjects),

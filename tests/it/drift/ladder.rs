@@ -260,7 +260,7 @@ async fn read_only_client_of_a_run_sends_no_writes() {
     let rate = Rate::per_second(1000.0).expect("a rate");
     let cluster = connect_plain(url, Access::Write, rate).expect("a connection");
     let before = world.embedded().requests().len();
-    let path = "/api/v1/namespaces/default/secrets/any";
+    let path = &cluster::Path::core(Some("default"), "secrets").named("any");
     let change = serde_json::json!({"metadata": {"annotations": {"any": "thing"}}});
     let read_only = cluster.read_only();
     let patched = read_only

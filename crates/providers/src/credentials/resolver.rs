@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use cluster::{ApiError, Cluster, ErrorKind, names::is_name, wire};
+use cluster::{ApiError, Cluster, ErrorKind, Path, names::is_name, wire};
 use eso_model::StoreKey;
 use secret::Value;
 use serde::de::DeserializeOwned;
@@ -66,7 +66,7 @@ impl Resolver {
             "kind": "TokenRequest",
             "spec": {"audiences": all, "expirationSeconds": TOKEN_SECONDS},
         });
-        let path = format!("{}/token", object.path());
+        let path = object.path().named("token");
         let answer: Result<wire::TokenRequest, ApiError> =
             self.cluster.create(&path, &wanted).await;
         match answer {
@@ -199,13 +199,13 @@ struct Object {
 }
 
 impl Object {
-    fn path(&self) -> String {
+    fn path(&self) -> Path {
         let Self {
             kind,
             namespace,
             name,
         } = self;
-        format!("/api/v1/namespaces/{namespace}/{}/{name}", kind.plural())
+        Path::core(Some(namespace), kind.plural()).named(name)
     }
 
     fn unread(&self, error: &ApiError) -> Unread {
