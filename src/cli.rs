@@ -9,7 +9,7 @@ use secrecy::SecretString;
 
 use crate::{
     policy::{Capability, ceilings::MaxRate},
-    rbac::provider::Side,
+    rbac::{ServiceAccountName, provider::Side},
     report::format::Output,
     telemetry::{Color, LogFormat},
 };
@@ -420,6 +420,9 @@ pub struct RbacArgs {
     /// Namespace with the credentials of a ClusterSecretStore (repeatable)
     #[arg(long = "credentials-in", value_name = "NAMESPACE")]
     pub credentials_in: Vec<String>,
+    /// ServiceAccount that a store uses; limits the right to create tokens to these (repeatable)
+    #[arg(long = "token-for", value_name = "NAMESPACE/NAME")]
+    pub token_for: Vec<ServiceAccountName>,
     /// Print the permissions for reading this provider instead
     #[arg(long = "for", value_name = "PROVIDER", value_enum)]
     pub side: Option<Side>,
@@ -449,7 +452,7 @@ pub enum StatusOutput {
 }
 
 /// Flags without an environment variable, because they select what a single call does.
-const SELECTING: [&str; 10] = [
+const SELECTING: [&str; 11] = [
     "all",
     "all_namespaces",
     "credentials_in",
@@ -460,6 +463,7 @@ const SELECTING: [&str; 10] = [
     "selector",
     "side",
     "store",
+    "token_for",
 ];
 
 /// Returns the command line definition, with an environment variable for each flag: `ESO_SYNC_MAX_SYNCS` sets `--max-syncs`.

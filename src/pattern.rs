@@ -1,6 +1,6 @@
 //! Globs for Kubernetes names.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use cluster::names::{is_name, is_name_char};
 use globset::{GlobBuilder, GlobMatcher};
@@ -55,6 +55,15 @@ impl Pattern {
     pub fn literal(&self) -> Option<&str> {
         (!self.text.contains(GLOB)).then_some(&*self.text)
     }
+}
+
+/// Returns the names if all patterns are plain names. None if there is no pattern.
+pub fn literals(patterns: &[Pattern]) -> Option<BTreeSet<String>> {
+    let names: Option<BTreeSet<String>> = patterns
+        .iter()
+        .map(|pattern| pattern.literal().map(str::to_owned))
+        .collect();
+    names.filter(|names| !names.is_empty())
 }
 
 impl FromStr for Pattern {

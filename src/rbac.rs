@@ -6,13 +6,18 @@
 
 pub mod provider;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr,
+};
 
+use cluster::names::is_name;
 use providers::trust::Credentials;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
+    pattern::{Pattern, literals},
     policy::{Drift, OnStillStale, Policy, RestartRule, When},
     workload::{Kind, Strategy},
 };
@@ -23,6 +28,33 @@ pub struct JobIdentity {
     /// The namespace of the job, its `ServiceAccount` and its Lease.
     pub namespace: String,
     pub service_account: String,
+}
+
+/// A ServiceAccount that a store names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceAccountName {
+    pub namespace: String,
+    pub name: String,
+}
+
+/// The error for a text that is not `NAMESPACE/NAME`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("write NAMESPACE/NAME, for example `payments/vault-reader`")]
+pub struct InvalidServiceAccountName;
+
+impl FromStr for ServiceAccountName {
+    type Err = InvalidServiceAccountName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidServiceAccountName> {
+        let (namespace, name) = text.split_once('/').ok_or(InvalidServiceAccountName)?;
+        if !is_name(namespace) || !is_name(name) {
+            return Err(InvalidServiceAccountName);
+        }
+        Ok(Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    }
 }
 
 /// The name of the Lease that prevents parallel runs.
@@ -74,6 +106,10 @@ enum Need {
 enum Scope {
     /// In the selected namespaces.
     Selected,
+    /// For the ExternalSecrets that the policy selects.
+    Synced,
+    /// For the workloads of this kind that the rules cover.
+    Restarted(Kind),
     /// In the namespace of the job.
     Job,
     /// For cluster-scoped resources.
@@ -97,7 +133,8 @@ const CRDS: &str = "apiextensions.k8s.io";
 #[rustfmt::skip]
 const RIGHTS: &[Right] = &[
     (Need::Look, Scope::Selected, ESO, "externalsecrets", &[], &["list"]),
-    (Need::Sync, Scope::Selected, ESO, "externalsecrets", &[], &["get", "watch", "patch"]),
+    (Need::Sync, Scope::Selected, ESO, "externalsecrets", &[], &["get", "watch"]),
+    (Need::Sync, Scope::Synced, ESO, "externalsecrets", &[], &["patch"]),
     (Need::Look, Scope::Selected, ESO, "secretstores", &[], &["list"]),
     // Warning Events are the only sign of a repeated failure.
     (Need::Sync, Scope::Selected, "", "events", &[], &["list", "watch", "create"]),
@@ -131,19 +168,25 @@ const RIGHTS: &[Right] = &[
     (Need::Stamp, Scope::Job, "", "secrets", &[STAMP_KEY], &["get"]),
     (Need::Stamp, Scope::Job, "", "configmaps", &[], &["create"]),
     (Need::Stamp, Scope::Job, "", "configmaps", &[KNOWN], &["get", "patch"]),
-    (Need::Restart(Kind::DaemonSet), Scope::Selected, "apps", "daemonsets", &[], RESTARTS),
-    (Need::Restart(Kind::Deployment), Scope::Selected, "apps", "deployments", &[], RESTARTS),
-    (Need::Restart(Kind::Pod), Scope::Selected, "", "pods", &[], RESTARTS),
-    (Need::Restart(Kind::ReplicaSet), Scope::Selected, "apps", "replicasets", &[], RESTARTS),
-    (Need::Restart(Kind::Rollout), Scope::Selected, "argoproj.io", "rollouts", &[], RESTARTS),
+    (Need::Restart(Kind::DaemonSet), Scope::Selected, "apps", "daemonsets", &[], WATCHED),
+    (Need::Restart(Kind::DaemonSet), Scope::Restarted(Kind::DaemonSet), "apps", "daemonsets", &[], &["patch"]),
+    (Need::Restart(Kind::Deployment), Scope::Selected, "apps", "deployments", &[], WATCHED),
+    (Need::Restart(Kind::Deployment), Scope::Restarted(Kind::Deployment), "apps", "deployments", &[], &["patch"]),
+    (Need::Restart(Kind::Pod), Scope::Selected, "", "pods", &[], WATCHED),
+    (Need::Restart(Kind::Pod), Scope::Restarted(Kind::Pod), "", "pods", &[], &["patch"]),
+    (Need::Restart(Kind::ReplicaSet), Scope::Selected, "apps", "replicasets", &[], WATCHED),
+    (Need::Restart(Kind::ReplicaSet), Scope::Restarted(Kind::ReplicaSet), "apps", "replicasets", &[], &["patch"]),
+    (Need::Restart(Kind::Rollout), Scope::Selected, "argoproj.io", "rollouts", &[], WATCHED),
+    (Need::Restart(Kind::Rollout), Scope::Restarted(Kind::Rollout), "argoproj.io", "rollouts", &[], &["patch"]),
     // A Rollout can reference a pod template in one of these.
     (Need::Restart(Kind::Rollout), Scope::Selected, "apps", "deployments", &[], &["get"]),
     (Need::Restart(Kind::Rollout), Scope::Selected, "apps", "replicasets", &[], &["get"]),
-    (Need::Restart(Kind::StatefulSet), Scope::Selected, "apps", "statefulsets", &[], RESTARTS),
+    (Need::Restart(Kind::StatefulSet), Scope::Selected, "apps", "statefulsets", &[], WATCHED),
+    (Need::Restart(Kind::StatefulSet), Scope::Restarted(Kind::StatefulSet), "apps", "statefulsets", &[], &["patch"]),
     (Need::Evict, Scope::Selected, "", "pods/eviction", &[], &["create"]),
 ];
 
-const RESTARTS: &[&str] = &["get", "list", "watch", "patch"];
+const WATCHED: &[&str] = &["get", "list", "watch"];
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -162,7 +205,12 @@ impl Rule {
     fn covers(&self, other: &Self) -> bool {
         self.api_groups == other.api_groups
             && self.resources == other.resources
-            && (self.resource_names.is_empty() || self.resource_names == other.resource_names)
+            && (self.resource_names.is_empty()
+                || (!other.resource_names.is_empty()
+                    && other
+                        .resource_names
+                        .iter()
+                        .all(|name| self.resource_names.contains(name))))
             && other.verbs.iter().all(|verb| self.verbs.contains(verb))
     }
 }
@@ -203,25 +251,31 @@ pub fn rules(policy: Option<&Policy>, job: &JobIdentity) -> Rbac {
             (syncs || !restarts.is_empty()) && policy.is_none_or(|policy| policy.lock.enabled)
         }
     };
-    let selected = policy.and_then(Policy::literal_namespaces);
+    let scopes = Scopes {
+        policy,
+        selected: policy.and_then(Policy::literal_namespaces),
+        job,
+    };
     let mut cluster = Vec::new();
     let mut namespaces: BTreeMap<String, Vec<Rule>> = BTreeMap::new();
     for right in RIGHTS.iter().filter(|(need, ..)| needed(*need)) {
-        let (_, scope, ..) = right;
-        match (scope, &selected) {
-            (Scope::Selected, Some(selected)) => {
-                for namespace in selected {
-                    grant(namespaces.entry(namespace.clone()).or_default(), right);
-                }
-            }
-            (Scope::Job, _) => {
-                grant(namespaces.entry(job.namespace.clone()).or_default(), right);
-            }
-            (Scope::Selected, None) | (Scope::Cluster, _) => grant(&mut cluster, right),
+        let (_, scope, _, _, names, _) = right;
+        for place in scopes.of(*scope) {
+            let rules = match place.namespace {
+                Some(namespace) => namespaces.entry(namespace).or_default(),
+                None => &mut cluster,
+            };
+            let fixed: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            grant(
+                rules,
+                right,
+                if fixed.is_empty() { place.names } else { fixed },
+            );
         }
     }
+    without_covered(&mut cluster, &[]);
     for rules in namespaces.values_mut() {
-        rules.retain(|rule| !cluster.iter().any(|wider| wider.covers(rule)));
+        without_covered(rules, &cluster);
     }
     namespaces.retain(|_, rules| !rules.is_empty());
     Rbac {
@@ -231,19 +285,94 @@ pub fn rules(policy: Option<&Policy>, job: &JobIdentity) -> Rbac {
     }
 }
 
+/// Removes the rules that another rule of the list, or one of these, covers.
+fn without_covered(rules: &mut Vec<Rule>, wider: &[Rule]) {
+    let all = rules.clone();
+    rules.retain(|rule| {
+        let mut others = all.iter().filter(|other| *other != rule).chain(wider);
+        !others.any(|other| other.covers(rule))
+    });
+}
+
+/// Where a right applies: a namespace or the whole cluster, and the names of the objects, or any.
+struct Place {
+    namespace: Option<String>,
+    names: Vec<String>,
+}
+
+/// Resolves scopes for a policy. Prefers namespaces and names, where the policy has them literally.
+struct Scopes<'a> {
+    policy: Option<&'a Policy>,
+    /// The namespaces of all selections, if they are literal.
+    selected: Option<BTreeSet<String>>,
+    job: &'a JobIdentity,
+}
+
+impl Scopes<'_> {
+    fn of(&self, scope: Scope) -> Vec<Place> {
+        match scope {
+            Scope::Cluster => within(None, &[]),
+            Scope::Job => within(Some(BTreeSet::from([self.job.namespace.clone()])), &[]),
+            Scope::Selected => within(self.selected.clone(), &[]),
+            Scope::Synced => {
+                let Some(policy) = self.policy else {
+                    return within(None, &[]);
+                };
+                let entries = policy.select.iter();
+                entries
+                    .flat_map(|entry| within(literals(&entry.namespaces), &entry.names))
+                    .collect()
+            }
+            Scope::Restarted(kind) => {
+                let rules = self.policy.map_or(&[][..], |policy| &policy.restart);
+                let rules = rules.iter().filter(|rule| rule.kinds.contains(&kind));
+                rules
+                    .flat_map(|rule| {
+                        let own = literals(&rule.namespaces);
+                        let both = match (own, self.selected.clone()) {
+                            (Some(own), Some(selected)) => Some(&own & &selected),
+                            (own, selected) => own.or(selected),
+                        };
+                        // The replacement of an evicted pod has another name.
+                        let names = if kind == Kind::Pod {
+                            &[]
+                        } else {
+                            &rule.names[..]
+                        };
+                        within(both, names)
+                    })
+                    .collect()
+            }
+        }
+    }
+}
+
+/// A place for each namespace, or the whole cluster. Names count only if all are literal.
+fn within(namespaces: Option<BTreeSet<String>>, names: &[Pattern]) -> Vec<Place> {
+    let names: Vec<String> = literals(names).into_iter().flatten().collect();
+    let place = |namespace| Place {
+        namespace,
+        names: names.clone(),
+    };
+    match namespaces {
+        Some(namespaces) => namespaces.into_iter().map(Some).map(place).collect(),
+        None => vec![place(None)],
+    }
+}
+
 fn uses_stores_credentials(drift: &Drift) -> bool {
     let mut used = drift.stores.values().chain([&drift.credentials]);
     used.any(|credentials| *credentials == Credentials::Store)
 }
 
 /// Adds the verbs to the rule for the same objects, or adds a new rule.
-fn grant(rules: &mut Vec<Rule>, (_, _, group, resource, names, verbs): &Right) {
+fn grant(rules: &mut Vec<Rule>, (_, _, group, resource, _, verbs): &Right, names: Vec<String>) {
     let owned =
         |texts: &[&str]| -> Vec<String> { texts.iter().map(|text| (*text).to_owned()).collect() };
     let wanted = Rule {
         api_groups: owned(&[group]),
         resources: owned(&[resource]),
-        resource_names: owned(names),
+        resource_names: names,
         verbs: Vec::new(),
     };
     let same = |rule: &Rule| {
@@ -291,7 +420,7 @@ impl Rbac {
             let mut rules = Vec::new();
             let rights = RIGHTS.iter();
             for right in rights.filter(|(need, ..)| *need == Need::Resolve) {
-                grant(&mut rules, right);
+                grant(&mut rules, right, Vec::new());
             }
             let there = self.namespaces.entry(namespace.clone()).or_default();
             for rule in rules {
@@ -303,6 +432,74 @@ impl Rbac {
         }
         self.namespaces.retain(|_, rules| !rules.is_empty());
         self
+    }
+
+    /// Limits the rights on `ServiceAccounts` to these. If there are none, nothing changes.
+    #[must_use]
+    pub fn with_tokens_only_for(mut self, accounts: &[ServiceAccountName]) -> Self {
+        if accounts.is_empty() {
+            return self;
+        }
+        let is_about_accounts = |rule: &Rule| {
+            rule.resources
+                .iter()
+                .any(|resource| ACCOUNTS.contains(&resource.as_str()))
+        };
+        for rules in self.namespaces.values_mut().chain([&mut self.cluster]) {
+            rules.retain(|rule| !is_about_accounts(rule));
+        }
+        for ServiceAccountName { namespace, name } in accounts {
+            let rules = self.namespaces.entry(namespace.clone()).or_default();
+            for right in RIGHTS
+                .iter()
+                .filter(|(_, _, _, resource, ..)| ACCOUNTS.contains(resource))
+            {
+                grant(rules, right, vec![name.clone()]);
+            }
+        }
+        self.namespaces.retain(|_, rules| !rules.is_empty());
+        self
+    }
+
+    /// Warnings about rights that amount to much more than they say.
+    pub fn warnings(&self) -> Vec<String> {
+        let system = self.namespaces.get(SYSTEM).into_iter().flatten();
+        let places = [
+            (
+                "in the whole cluster",
+                self.cluster.iter().collect::<Vec<_>>(),
+            ),
+            ("in the namespace kube-system", system.collect()),
+        ];
+        let mut warnings = Vec::new();
+        for (place, rules) in places {
+            let any = |resource: &str, verb: &str| {
+                rules.iter().any(|rule| {
+                    rule.resource_names.is_empty()
+                        && rule.resources.iter().any(|known| known == resource)
+                        && rule.verbs.iter().any(|known| known == verb)
+                })
+            };
+            if any("serviceaccounts/token", "create") {
+                warnings.push(format!(
+                    "`create serviceaccounts/token` {place} is cluster-admin in effect: it gives a token of any ServiceAccount there. \
+                     Name those that stores use with --token-for NAMESPACE/NAME, or list the namespaces by name in the policy"
+                ));
+            }
+            let patched: Vec<&str> = TEMPLATES
+                .iter()
+                .copied()
+                .filter(|kind| any(kind, "patch"))
+                .collect();
+            if !patched.is_empty() {
+                warnings.push(format!(
+                    "`patch {}` {place} is cluster-admin in effect: a pod template can run any image as any ServiceAccount there. \
+                     List namespaces or names in the rules of `restart`, and install the admission policy of manifests/components/admission",
+                    patched.join(",")
+                ));
+            }
+        }
+        warnings
     }
 
     /// True if the API server would allow this request.
@@ -376,6 +573,21 @@ impl Rbac {
         ]
     }
 }
+
+/// The namespace whose `ServiceAccounts` may do everything.
+const SYSTEM: &str = "kube-system";
+
+/// The resources that give tokens of `ServiceAccounts`.
+const ACCOUNTS: [&str; 2] = ["serviceaccounts", "serviceaccounts/token"];
+
+/// The resources whose pod template decides what runs.
+const TEMPLATES: [&str; 5] = [
+    "daemonsets",
+    "deployments",
+    "replicasets",
+    "rollouts",
+    "statefulsets",
+];
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 

@@ -33,7 +33,12 @@ pub(super) fn rbac(session: &Session, args: &RbacArgs) -> Result<Exit, Failure> 
                 .policy,
         )
     };
-    let rules = rbac::rules(policy.as_ref(), &job).with_credentials_in(&args.credentials_in);
+    let rules = rbac::rules(policy.as_ref(), &job)
+        .with_credentials_in(&args.credentials_in)
+        .with_tokens_only_for(&args.token_for);
+    for warning in rules.warnings() {
+        tracing::warn!("{warning}");
+    }
     print(&rules.to_yaml())?;
     Ok(Exit::Done)
 }

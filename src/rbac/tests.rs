@@ -130,7 +130,7 @@ fn namespace_selectors_need_list_on_namespaces() {
         rules(Some(&policy), &job())
             .namespaces
             .keys()
-            .eq(["eso-sync"])
+            .eq(["eso-sync", "prod"])
     );
 }
 
@@ -394,4 +394,151 @@ fn each_remedy_needs_its_rights_to_secrets() {
         "payments: secrets: get,list",
         "without sync there is no remedy"
     );
+}
+
+/// The lines about this resource.
+fn about(rbac: &Rbac, resource: &str) -> Vec<String> {
+    let text = shown(rbac);
+    let lines = text.lines().filter(|line| {
+        let rest = line.split(": ").nth(1).unwrap_or_default();
+        rest.split(' ').next() == Some(resource)
+    });
+    lines.map(str::to_owned).collect()
+}
+
+fn globs(texts: &[&str]) -> Vec<Pattern> {
+    texts
+        .iter()
+        .map(|text| Pattern::new(text).unwrap())
+        .collect()
+}
+
+#[test]
+fn writes_are_limited_to_literal_namespaces_and_names() {
+    let mut policy = without_drift(vec![
+        Selection {
+            names: globs(&["db", "api"]),
+            ..within(&["payments"])
+        },
+        Selection {
+            names: globs(&["tls-*"]),
+            ..within(&["web"])
+        },
+        Selection {
+            names: globs(&["root"]),
+            ..within(&["prod-*"])
+        },
+    ]);
+    let rule = RestartRule {
+        kinds: vec![Kind::Deployment, Kind::Pod],
+        ..RestartRule::default()
+    };
+    policy.restart = vec![
+        RestartRule {
+            namespaces: globs(&["payments"]),
+            names: globs(&["api"]),
+            ..rule.clone()
+        },
+        RestartRule {
+            namespaces: globs(&["web"]),
+            ..rule
+        },
+    ];
+    let rbac = rules(Some(&policy), &job());
+    assert_eq!(
+        about(&rbac, "externalsecrets"),
+        [
+            "(cluster): externalsecrets: get,list,watch",
+            "(cluster): externalsecrets root: patch",
+            "payments: externalsecrets api,db: patch",
+            "web: externalsecrets: patch",
+        ]
+    );
+    assert_eq!(
+        about(&rbac, "deployments"),
+        [
+            "(cluster): deployments: get,list,watch",
+            "payments: deployments api: patch",
+            "web: deployments: patch",
+        ]
+    );
+    // The replacement of a pod has another name.
+    assert_eq!(
+        about(&rbac, "pods")[1..],
+        ["payments: pods: patch", "web: pods: patch"]
+    );
+}
+
+#[test]
+fn restarts_need_rights_only_where_they_are_selected() {
+    let rule = |namespaces: &[&str]| RestartRule {
+        kinds: vec![Kind::Deployment],
+        namespaces: globs(namespaces),
+        ..RestartRule::default()
+    };
+    let mut policy = without_drift(vec![within(&["web"])]);
+    policy.restart = vec![rule(&["payments"]), rule(&["web"])];
+    let rbac = rules(Some(&policy), &job());
+    assert_eq!(
+        about(&rbac, "deployments"),
+        ["web: deployments: get,list,watch,patch"]
+    );
+    // A wider rule covers the others.
+    policy.restart.push(rule(&[]));
+    policy.select = vec![Selection::default()];
+    let rbac = rules(Some(&policy), &job());
+    assert_eq!(
+        about(&rbac, "deployments"),
+        ["(cluster): deployments: get,list,watch,patch"]
+    );
+}
+
+#[test]
+fn rights_that_are_cluster_admin_in_effect_have_a_warning() {
+    let warned = |policy: &Policy| rules(Some(policy), &job()).warnings().join("\n");
+    let mut policy = without_drift(vec![Selection::default()]);
+    assert_eq!(warned(&policy), "");
+    policy.restart = vec![RestartRule {
+        kinds: vec![Kind::Deployment, Kind::StatefulSet],
+        ..RestartRule::default()
+    }];
+    policy.drift.enabled = true;
+    policy.drift.credentials = Credentials::Store;
+    insta::assert_snapshot!(warned(&policy), @"
+    `create serviceaccounts/token` in the whole cluster is cluster-admin in effect: it gives a token of any ServiceAccount there. Name those that stores use with --token-for NAMESPACE/NAME, or list the namespaces by name in the policy
+    `patch deployments,statefulsets` in the whole cluster is cluster-admin in effect: a pod template can run any image as any ServiceAccount there. List namespaces or names in the rules of `restart`, and install the admission policy of manifests/components/admission
+    ");
+    // In namespaces by name, the rights end there, except in kube-system.
+    policy.select = vec![within(&["payments"])];
+    assert_eq!(warned(&policy), "");
+    policy.select = vec![within(&["payments", "kube-system"])];
+    assert_eq!(
+        warned(&policy)
+            .lines()
+            .filter(|line| line.contains("kube-system is cluster-admin"))
+            .count(),
+        2
+    );
+}
+
+#[test]
+fn named_service_accounts_replace_the_right_to_all_tokens() {
+    let mut policy = Policy::selecting(vec![Selection::default()]);
+    policy.drift.credentials = Credentials::Store;
+    let rbac = rules(Some(&policy), &job()).with_credentials_in(&["vault".to_owned()]);
+    assert!(rbac.warnings()[0].contains("--token-for NAMESPACE/NAME"));
+    let accounts = ["payments/vault-reader", "web/vault-reader"].map(|text| text.parse().unwrap());
+    let named = rbac.with_tokens_only_for(&accounts);
+    assert_eq!(
+        about(&named, "serviceaccounts/token"),
+        [
+            "payments: serviceaccounts/token vault-reader: create",
+            "web: serviceaccounts/token vault-reader: create",
+        ]
+    );
+    assert_eq!(about(&named, "serviceaccounts").len(), 2);
+    assert!(!named.warnings().join("").contains("token"));
+    for text in ["", "a", "/a", "a/", "a/b/c", "a/B", "../x"] {
+        assert!(text.parse::<ServiceAccountName>().is_err(), "{text}");
+    }
 }

@@ -1,5 +1,6 @@
 //! Whole runs on a real cluster with the real operator: the scenarios of the sandbox, and tests that need a real cluster.
 
+mod admission;
 #[cfg(feature = "azure")]
 mod azure;
 #[cfg(feature = "aws-parameter-store")]
@@ -115,9 +116,9 @@ on_the_cluster! {
 
 /// Grants the rights that `eso-sync rbac` prints for a policy, runs the policy with only these rights, and removes them.
 async fn run_with_least_rights(world: &World, policy: &str) {
-    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "job", "namespace": world.namespace}});
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "eso-sync", "namespace": world.namespace}});
     world.apply(account).await;
-    let user = format!("system:serviceaccount:{}:job", world.namespace);
+    let user = format!("system:serviceaccount:{}:eso-sync", world.namespace);
     let path = world.bin.file("least.yaml", policy);
     let path = path.to_str().expect("UTF-8");
     let before = world
@@ -129,15 +130,7 @@ async fn run_with_least_rights(world: &World, policy: &str) {
 
     let printed = world
         .bin
-        .run(&[
-            "rbac",
-            "--config",
-            path,
-            "-n",
-            &world.namespace,
-            "--service-account",
-            "job",
-        ])
+        .run(&["rbac", "--config", path, "-n", &world.namespace])
         .await;
     let mut granted = Vec::new();
     for document in printed
@@ -222,7 +215,7 @@ async fn rbac_rights_suffice_for_evictions() {
 async fn a_denied_namespace_is_reported_as_a_gap() {
     let world = World::cluster().await;
     scenarios::base(&world).await;
-    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "job", "namespace": world.namespace}});
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "eso-sync", "namespace": world.namespace}});
     world.apply(account).await;
     let own = world.bin.file("own.yaml", &world.named(POLICY));
     let printed = world
@@ -233,8 +226,6 @@ async fn a_denied_namespace_is_reported_as_a_gap() {
             own.to_str().expect("UTF-8"),
             "-n",
             &world.namespace,
-            "--service-account",
-            "job",
         ])
         .await;
     for document in printed
@@ -247,7 +238,7 @@ async fn a_denied_namespace_is_reported_as_a_gap() {
             .apply(serde_saphyr::from_str(document).expect("YAML"))
             .await;
     }
-    let user = format!("system:serviceaccount:{}:job", world.namespace);
+    let user = format!("system:serviceaccount:{}:eso-sync", world.namespace);
     let outcome = world
         .bin
         .policy(

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod bad_days;
+mod ceilings;
 mod cli;
 mod cluster;
 mod drift;

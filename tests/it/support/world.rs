@@ -282,6 +282,47 @@ impl World {
             .expect("replaced");
     }
 
+    /// Tries a merge patch as this user, as a dry run. Returns the API server's error.
+    pub(crate) async fn try_patch_as(
+        &self,
+        user: &str,
+        kind: &str,
+        name: &str,
+        change: &Value,
+    ) -> Result<(), String> {
+        let path = format!("{}/{name}", self.path(kind, &self.namespace));
+        self.dry_run_as(user, "PATCH", &path, change).await
+    }
+
+    /// Tries to create an object as this user, as a dry run. Returns the API server's error.
+    pub(crate) async fn try_create_as(&self, user: &str, object: &Value) -> Result<(), String> {
+        let path = self.path(object["kind"].as_str().expect("a kind"), &self.namespace);
+        self.dry_run_as(user, "POST", &path, object).await
+    }
+
+    async fn dry_run_as(
+        &self,
+        user: &str,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<(), String> {
+        let content = if method == "PATCH" {
+            "application/merge-patch+json"
+        } else {
+            "application/json"
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{path}?dryRun=All"))
+            .header("Content-Type", content)
+            .header("Impersonate-User", user)
+            .body(body.to_string().into_bytes())
+            .expect("a request");
+        let sent = self.client.request::<Value>(request).await;
+        sent.map(drop).map_err(|error| error.to_string())
+    }
+
     fn path_of(&self, object: &Value) -> String {
         let kind = object["kind"].as_str().expect("a kind");
         let name = object["metadata"]["name"].as_str().expect("a name");

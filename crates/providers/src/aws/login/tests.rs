@@ -204,3 +204,52 @@ async fn failed_login_has_a_reason() {
     let unread = log_in(&double, &keys("absent")).await.err().unwrap();
     assert_eq!(unread.why.reason, unread::STORE);
 }
+
+/// The error of a login with the job's own credentials and this environment.
+async fn refused_job(variables: &[(&str, &str)]) -> Unread {
+    let variables = [
+        ("AWS_ACCESS_KEY_ID", "AKID"),
+        ("AWS_SECRET_ACCESS_KEY", "key"),
+    ]
+    .into_iter()
+    .chain(variables.iter().copied());
+    let ambient = Ambient {
+        environment: variables
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
+        ..Ambient::default()
+    };
+    let settings = json!({"service": "SecretsManager", "region": "eu-west-1"});
+    let settings = serde_json::from_value(settings).unwrap();
+    let login = Login::new(settings, Identity::Ambient(&ambient));
+    login.config().await.map(|_| ()).unwrap_err()
+}
+
+#[tokio::test]
+async fn job_credentials_never_go_over_plain_http() {
+    for variable in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS"] {
+        let why = refused_job(&[(variable, "http://localstack.corp:4566")])
+            .await
+            .why;
+        assert_eq!(why.reason, unread::NOT_TRUSTED);
+        assert!(
+            why.detail
+                .contains(&format!("{variable} must be an https address")),
+            "{why}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn job_token_of_the_api_server_is_not_sent() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    // {"iss":"https://issuer","aud":["https://issuer"]}
+    let token = "e30.eyJpc3MiOiJodHRwczovL2lzc3VlciIsImF1ZCI6WyJodHRwczovL2lzc3VlciJdfQ.s";
+    std::fs::write(file.path(), token).unwrap();
+    let path = file.path().to_str().unwrap();
+    let why = refused_job(&[("AWS_WEB_IDENTITY_TOKEN_FILE", path)])
+        .await
+        .why;
+    assert_eq!(why.reason, unread::LOGIN);
+    assert!(why.detail.contains("--allow api-server-token"), "{why}");
+}

@@ -277,3 +277,29 @@ async fn job_credentials_are_sent_only_to_azure() {
         None
     );
 }
+
+#[tokio::test]
+async fn job_credentials_never_go_over_plain_http() {
+    let store = StoreSettings::new(
+        StoreKey::Cluster {
+            name: "azure".to_owned(),
+        },
+        "azurekv",
+        settings(&json!({})),
+    );
+    let mut ambient = job(&SECRET);
+    let authority = |url: &str| ("AZURE_AUTHORITY_HOST".to_owned(), url.to_owned());
+    ambient.environment.extend([authority("http://login.corp")]);
+    let refused = connect(&store, Identity::Ambient(&ambient)).await;
+    let why = refused.err().unwrap().why;
+    assert_eq!(why.reason, unread::NOT_TRUSTED);
+    assert!(
+        why.detail
+            .contains("AZURE_AUTHORITY_HOST must be an https address"),
+        "{why}"
+    );
+    ambient
+        .environment
+        .extend([authority("https://login.corp")]);
+    assert!(connect(&store, Identity::Ambient(&ambient)).await.is_ok());
+}

@@ -122,3 +122,48 @@ async fn federated_token_is_exchanged() {
     assert_eq!(audiences, json!(["pool"]));
     assert_eq!(form, ["//iam.googleapis.com/x", "jwt", JWT, SCOPE]);
 }
+
+/// The error of a login with the job's own credentials: this file, and this endpoint if it is set.
+async fn refused_job(file: &Json, endpoint: Option<&str>) -> Unread {
+    let place = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(place.path(), file.to_string()).unwrap();
+    let mut ambient = Ambient::default();
+    let path = place.path().to_str().unwrap().to_owned();
+    ambient.environment.insert(FILE.to_owned(), path);
+    if let Some(url) = endpoint {
+        ambient
+            .environment
+            .insert(ELSEWHERE.to_owned(), url.to_owned());
+    }
+    let settings = serde_json::from_value(json!({"projectID": "p"})).unwrap();
+    let login = Login::new(settings, Identity::Ambient(&ambient));
+    login.client().await.map(|_| ()).unwrap_err()
+}
+
+#[tokio::test]
+async fn job_credentials_never_go_over_plain_http() {
+    let why = refused_job(&json!({}), Some("http://gcp.corp")).await.why;
+    assert_eq!(why.reason, unread::NOT_TRUSTED);
+    for field in [
+        "token_url",
+        "token_uri",
+        "service_account_impersonation_url",
+    ] {
+        let file = json!({"type": "external_account", field: "http://sts.corp"});
+        let why = refused_job(&file, None).await.why;
+        assert_eq!(why.reason, unread::NOT_TRUSTED, "{field}");
+        assert!(why.detail.contains(field), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn job_token_of_the_api_server_is_not_sent() {
+    let token = tempfile::NamedTempFile::new().unwrap();
+    // {"iss":"https://issuer","aud":["https://issuer"]}
+    let jwt = "e30.eyJpc3MiOiJodHRwczovL2lzc3VlciIsImF1ZCI6WyJodHRwczovL2lzc3VlciJdfQ.s";
+    std::fs::write(token.path(), jwt).unwrap();
+    let file = json!({"type": "external_account", "credential_source": {"file": token.path()}});
+    let why = refused_job(&file, None).await.why;
+    assert_eq!(why.reason, unread::LOGIN);
+    assert!(why.detail.contains("--allow api-server-token"), "{why}");
+}
