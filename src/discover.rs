@@ -263,7 +263,7 @@ async fn stores(
     let wanted: BTreeSet<StoreKey> = inventory
         .external_secrets
         .iter()
-        .flat_map(|external_secret| external_secret.stores.iter().cloned())
+        .flat_map(|external_secret| external_secret.store_keys().cloned())
         .collect();
     let mut lists: Vec<(&str, Option<&str>)> = Vec::new();
     if wanted.iter().any(|key| key.namespace().is_none()) {

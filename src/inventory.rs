@@ -55,14 +55,12 @@ pub struct ExternalSecret {
     /// `metadata.uid`.
     pub uid: String,
     /// All stores that it reads from, without duplicates; the store of its spec comes first.
-    pub stores: Vec<StoreKey>,
+    pub stores: Vec<StoreUse>,
     pub refresh: Refresh,
     /// The kinds of generators that it uses, without duplicates.
     pub generators: Vec<String>,
     /// True if an annotation allows force-syncing its generators.
     pub rotation_allowed: bool,
-    /// The provider calls of one sync.
-    pub calls: Calls,
     /// Indexes of the policy's `select` entries that match its name, namespace and labels.
     pub covered_by: Vec<u16>,
     /// Indexes of the matching `exclude` entries.
@@ -84,6 +82,14 @@ pub struct ExternalSecret {
     pub refreshed: Option<Timestamp>,
     /// The Ready condition.
     pub ready: Option<Ready>,
+}
+
+/// A store that an ExternalSecret reads from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreUse {
+    pub key: StoreKey,
+    /// The provider calls of one sync at this store.
+    pub calls: Calls,
 }
 
 /// The number of provider calls of one sync, estimated from the spec.
@@ -198,6 +204,11 @@ impl Inventory {
 }
 
 impl ExternalSecret {
+    /// The stores that it reads from, the store of its spec first.
+    pub fn store_keys(&self) -> impl Iterator<Item = &StoreKey> {
+        self.stores.iter().map(|of| &of.key)
+    }
+
     /// Its target Secret.
     pub fn secret_id(&self) -> Id {
         Id {

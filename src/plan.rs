@@ -3,7 +3,9 @@
 //! A plan contains all decisions. Facts that are only known during the run are conditions of its steps;
 //! [`Plan::once_stamped`] and [`due`](crate::restart::plan::due) evaluate them. A dry run prints the same plan.
 
+mod charge;
 mod classify;
+mod estimate;
 pub mod hold;
 
 use std::{
@@ -11,15 +13,16 @@ use std::{
     time::Duration,
 };
 
-use eso_model::{Id, ProviderKind, QuotaKey, StoreKey, expected::CreationPolicy};
+use eso_model::{Id, QuotaKey, StoreKey, expected::CreationPolicy};
 use jiff::Timestamp;
 
+pub use self::charge::Charges;
 use crate::{
     finding::{Finding, Findings},
     index::{Place as _, Table, place},
     inventory::{ExternalSecret, Gap, Inventory, Ready, State, Target},
     plan::hold::Holds,
-    policy::{OnStillStale, OnUnverifiable, Pace, Policy},
+    policy::{OnStillStale, OnUnverifiable, Policy},
     reason::Reason,
     restart::{
         plan::{self as restart_plan, RestartPlan},
@@ -28,10 +31,6 @@ use crate::{
     select::Selected,
     workload::WorkloadId,
 };
-
-/// The syncs per second of an operator with one worker, the default (measured with v0.20.4 and a provider without latency: 8 per
-/// second). With more workers the estimate is too high.
-const OPERATOR_RATE: f64 = 8.0;
 
 place! {
     /// The index of an item in a [`Plan`].
@@ -75,6 +74,8 @@ pub struct Plan {
     /// The sync steps: one for each ExternalSecret, or for each ClusterExternalSecret with all of its children.
     pub steps: Table<StepAt, Step>,
     pub restarts: RestartPlan,
+    /// The syncs per second that the operator makes, as the snapshot shows it.
+    pub operator_speed: f64,
     /// The estimated duration of the syncs.
     pub estimate: Duration,
     /// The exceeded limits. If there are any, the run does nothing.
@@ -150,12 +151,8 @@ pub struct Step {
     pub members: Vec<ItemAt>,
     /// The stamps that must be written before the step.
     pub requires: Vec<StampWritten>,
-    /// The provider quota that the sync counts against.
-    pub quota: QuotaKey,
-    /// The stores that the operator reads.
-    pub stores: Vec<StoreKey>,
-    /// Provider calls.
-    pub cost: u32,
+    /// Its provider calls.
+    pub charges: Charges,
 }
 
 /// The object that a step annotates.
@@ -259,7 +256,7 @@ impl Plan {
 
     /// Computes the estimate, the exceeded limits and the warnings.
     fn bound(&mut self, policy: &Policy) {
-        self.estimate = estimate(&policy.pace, &self.steps);
+        self.estimate = estimate::estimate(&policy.pace, &self.steps, self.operator_speed);
         self.exceeded.clear();
         let (syncs, restarts) = (self.syncs(), self.restarts.restarts());
         let safety = &policy.safety;
@@ -289,7 +286,9 @@ impl Plan {
     pub fn calls(&self) -> BTreeMap<QuotaKey, u64> {
         let mut calls = BTreeMap::new();
         for step in &self.steps {
-            *calls.entry(step.quota.clone()).or_default() += u64::from(step.cost);
+            for (quota, cost) in &step.charges.accounts {
+                *calls.entry(quota.clone()).or_default() += u64::from(*cost);
+            }
         }
         calls
     }
@@ -332,6 +331,7 @@ pub fn plan(policy: &Policy, facts: Facts<'_>) -> Plan {
     let plan = Plan {
         items: items.collect(),
         steps,
+        operator_speed: estimate::operator_speed(&inventory.external_secrets),
         gaps: inventory.gaps.clone(),
         check: policy.drift.enabled.then(|| Check {
             reads: findings.reads.clone(),
@@ -454,9 +454,10 @@ fn steps(inventory: &Inventory, selected: &[(&ExternalSecret, Item)]) -> Table<S
     let mut of_parent: BTreeMap<&str, StepAt> = BTreeMap::new();
     for (place, (external_secret, item)) in selected.iter().enumerate() {
         let member = ItemAt::at(place);
-        let Action::Sync { cost, .. } = item.action else {
+        if !matches!(item.action, Action::Sync { .. }) {
             continue;
-        };
+        }
+        let charges = Charges::of(inventory, external_secret);
         let known = external_secret
             .parent
             .as_ref()
@@ -464,7 +465,7 @@ fn steps(inventory: &Inventory, selected: &[(&ExternalSecret, Item)]) -> Table<S
         if let Some(&step) = known {
             let step = &mut steps[step];
             step.members.push(member);
-            step.cost = step.cost.saturating_add(cost);
+            step.charges.add(&charges);
             continue;
         }
         let parent = external_secret.parent.as_ref();
@@ -481,55 +482,13 @@ fn steps(inventory: &Inventory, selected: &[(&ExternalSecret, Item)]) -> Table<S
             target,
             members: vec![member],
             requires: Vec::new(),
-            quota: quota_of(inventory, external_secret),
-            stores: external_secret.stores.clone(),
-            cost,
+            charges,
         });
         if let Some((name, _)) = parent {
             of_parent.insert(name, step);
         }
     }
     steps
-}
-
-fn quota_of(inventory: &Inventory, external_secret: &ExternalSecret) -> QuotaKey {
-    let unknown = |provider: &str, account: String| QuotaKey {
-        provider: ProviderKind::Other(provider.to_owned()),
-        account,
-    };
-    match external_secret.stores.first() {
-        None => unknown("generator", String::new()),
-        Some(key) => match inventory.store(key) {
-            Some(store) => store.quota.clone(),
-            None => unknown("unknown", key.to_string()),
-        },
-    }
-}
-
-fn estimate(pace: &Pace, steps: &Table<StepAt, Step>) -> Duration {
-    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-    let seconds = |count: u64, per_second: f64| count as f64 / per_second;
-    let mut by_quota: BTreeMap<&QuotaKey, u64> = BTreeMap::new();
-    let mut by_store: BTreeMap<&StoreKey, u64> = BTreeMap::new();
-    for step in steps {
-        *by_quota.entry(&step.quota).or_default() += u64::from(step.cost);
-        for store in &step.stores {
-            *by_store.entry(store).or_default() += u64::from(step.cost);
-        }
-    }
-    let quotas = by_quota
-        .into_iter()
-        .map(|(quota, calls)| seconds(calls, pace.of(&quota.provider).as_per_second()));
-    let stores = by_store
-        .into_iter()
-        .filter_map(|(store, calls)| Some(seconds(calls, pace.stores.get(store)?.as_per_second())));
-    let members = steps.iter().map(|step| step.members.len() as u64).sum();
-    let whole = [
-        seconds(steps.len() as u64, pace.kubernetes.as_per_second()),
-        seconds(members, OPERATOR_RATE),
-    ];
-    let longest = quotas.chain(stores).chain(whole).fold(0.0, f64::max);
-    Duration::try_from_secs_f64(longest).unwrap_or(Duration::MAX)
 }
 
 const fn whole_seconds(duration: Duration) -> Duration {

@@ -94,7 +94,8 @@ pub struct Selection {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-rule" = "names-a-store"))]
     pub stores: Vec<StorePattern>,
-    /// Provider types, as in the spec of a store: `aws`, `azurekv` (or `azure`), `gcpsm` (or `gcp`), `vault`, …
+    /// Provider types, as in the spec of a store: `aws`, `azurekv` (or `azure`), `gcpsm` (or `gcp`), `vault`, …, or
+    /// `parameterStore` for that service of `aws`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<Written<form::Provider>>")]
     pub providers: Vec<ProviderName>,
@@ -185,13 +186,15 @@ pub enum InFlight {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Self>)]
 pub struct Pace {
-    /// The maximum number of ExternalSecrets that are annotated and not yet proven. `auto` follows the operator's speed.
+    /// The maximum number of ExternalSecrets that are annotated and not yet proven. `auto`: while the operator is slower than the
+    /// providers' rates, as many as it proves in two minutes, else as the rates allow. With a number the rates always apply.
     #[schemars(with = "CountOr<1, form::Auto>")]
     pub in_flight: InFlight,
     /// For each account of a provider that is not listed in `providers`.
     #[schemars(with = "Written<form::Rate>")]
     pub default: Rate,
-    /// By provider type, for each account of the provider.
+    /// By provider type, for each account of the provider. `aws` is Secrets Manager; `parameterStore` has a rate of its own,
+    /// because its quota is much lower.
     #[schemars(with = "Entries<form::Provider, Written<form::Rate>>")]
     pub providers: BTreeMap<ProviderName, Rate>,
     /// Additional rates by store: `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`.
@@ -287,9 +290,9 @@ pub struct Lock {
 }
 
 impl Pace {
-    /// Returns the rate of a provider, or the default.
+    /// Returns the rate of a provider, or the default. The name of a service comes before the name that it shares.
     pub fn of(&self, provider: &ProviderKind) -> Rate {
-        let named = self.providers.get(&ProviderName::from(provider));
+        let named = ProviderName::value_of(&self.providers, provider);
         named.copied().unwrap_or(self.default)
     }
 }
@@ -358,7 +361,7 @@ impl Default for Pace {
             default: rate(20.0),
             providers: providers.collect(),
             stores: BTreeMap::new(),
-            kubernetes: rate(50.0),
+            kubernetes: rate(200.0),
             restarts: rate(0.5),
         }
     }

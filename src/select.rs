@@ -102,11 +102,14 @@ fn covers(
     external_secret: &ExternalSecret,
     now: Timestamp,
 ) -> Option<bool> {
-    let stores = &external_secret.stores;
-    let of_store = |pattern: &StorePattern| stores.iter().any(|key| store_matches(pattern, key));
+    let mut stores = external_secret.store_keys();
+    let of_store = |pattern: &StorePattern| {
+        let mut stores = external_secret.store_keys();
+        stores.any(|key| store_matches(pattern, key))
+    };
     let of_provider = |provider: &ProviderName| {
-        stores
-            .iter()
+        external_secret
+            .store_keys()
             .filter_map(|key| inventory.store(key))
             .any(|store: &Store| provider.covers(&store.provider))
     };
@@ -119,7 +122,7 @@ fn covers(
     }
     let is_unknown =
         |key: &StoreKey| matches!(inventory.stores.get(key), Some(StoreView::Unknown(_)));
-    if stores.iter().any(is_unknown) {
+    if stores.any(is_unknown) {
         None
     } else {
         Some(false)

@@ -84,7 +84,7 @@ pub async fn carry_out(job: &Job<'_>, mut done: impl FnMut(&Item, &ItemResult)) 
     }
     let mut engine = Engine {
         job,
-        lanes: Lanes::new(job.plan, &job.policy.pace, fastrand::f64),
+        lanes: Lanes::new(job.plan, &job.policy.pace),
         tracker: Tracker::new(job.plan, job.policy, job.clock, job.run),
         operations: FuturesUnordered::new(),
         results: Results::default(),
@@ -181,7 +181,7 @@ impl Engine<'_> {
                 }
                 self.has_permit = true;
             }
-            let at = match self.lanes.next(&self.job.plan.steps) {
+            let at = match self.lanes.next(&self.job.plan.steps, Instant::now()) {
                 Ok(at) => at,
                 Err(wake) => return wake,
             };
@@ -234,16 +234,14 @@ impl Engine<'_> {
     /// Applies the tracker's verdicts to the queues, the count of failures and the operations.
     fn tick(&mut self) {
         let steps = &self.job.plan.steps;
+        let now = Instant::now();
         for effect in self.tracker.conclude() {
             match effect {
-                Effect::Landed { step, proven } => {
-                    self.lanes.landed(&steps[step]);
-                    if proven {
-                        self.lanes.proven(&steps[step]);
-                    }
+                Effect::Landed { step, answered } => {
+                    self.lanes.landed(&steps[step], answered, now);
                 }
-                Effect::Throttled(step) => self.lanes.throttled(&steps[step]),
-                Effect::Again(step) => self.lanes.again(&steps[step], step),
+                Effect::Throttled(step) => self.lanes.throttled(&steps[step], now),
+                Effect::Again(step) => self.lanes.again(step),
                 Effect::Check(member) => {
                     let item = self.tracker.item(member);
                     self.operations.push(check(self.job, item, member).boxed());
@@ -305,7 +303,7 @@ impl Engine<'_> {
 
     /// Ends open items as interrupted or not reached.
     fn close(&mut self, done: &mut impl FnMut(&Item, &ItemResult)) {
-        for step in self.lanes.drain() {
+        for step in self.lanes.remove(|_| true) {
             self.tracker.abandon(step);
         }
         self.tracker.interrupt();

@@ -12,7 +12,9 @@ use serde_json::Value;
 
 use super::NamespaceLabels;
 use crate::{
-    inventory::{Calls, ExternalSecret, FIND_CALLS, Operator, ParentReference, Store, Target},
+    inventory::{
+        Calls, ExternalSecret, FIND_CALLS, Operator, ParentReference, Store, StoreUse, Target,
+    },
     policy::{Policy, Selection},
     wire,
 };
@@ -75,7 +77,6 @@ pub(super) fn external_secret(
         refresh: refresh_of(&spec),
         generators: generators_of(&spec),
         rotation_allowed: says(ROTATE),
-        calls: calls_of(&spec),
         covered_by,
         excluded_by,
         target: Target {
@@ -164,31 +165,82 @@ fn refresh_of(spec: &wire::ExternalSecretSpec) -> Refresh {
     )
 }
 
-/// All stores that the entries read from, the default store first.
-fn stores_of(spec: &wire::ExternalSecretSpec, namespace: &str) -> Vec<StoreKey> {
-    let own = spec
-        .data
-        .iter()
-        .map(|entry| entry.source_ref.as_ref())
-        .chain(spec.data_from.iter().map(|entry| entry.source_ref.as_ref()));
-    let own = own.flatten().filter_map(|source| source.store_ref.as_ref());
+/// The reads of one sync from one store.
+struct Reads<'a> {
+    store: StoreKey,
+    /// The key and version of each entry.
+    keys: Vec<(&'a str, &'a str)>,
+    finds: usize,
+}
+
+/// All stores that the spec names with the calls of one sync, the default store first.
+fn stores_of(spec: &wire::ExternalSecretSpec, namespace: &str) -> Vec<StoreUse> {
     let mut stores = Vec::new();
-    for reference in spec.secret_store_ref.iter().chain(own) {
-        let key = if reference.kind == "ClusterSecretStore" {
-            StoreKey::Cluster {
-                name: reference.name.clone(),
-            }
-        } else {
-            StoreKey::Namespaced {
-                namespace: namespace.to_owned(),
-                name: reference.name.clone(),
-            }
-        };
-        if !reference.name.is_empty() && !stores.contains(&key) {
-            stores.push(key);
+    let default = spec.secret_store_ref.as_ref();
+    reads_of(&mut stores, default, namespace);
+    let own = |source: Option<&'_ wire::SourceRef>| source?.store_ref.clone();
+    for entry in &spec.data {
+        let own = own(entry.source_ref.as_ref());
+        if let Some(reads) = reads_of(&mut stores, own.as_ref().or(default), namespace) {
+            let key = &entry.remote_ref;
+            reads.keys.push((&key.key, &key.version));
         }
     }
-    stores
+    for entry in &spec.data_from {
+        let own = own(entry.source_ref.as_ref());
+        if let Some(reads) = reads_of(&mut stores, own.as_ref().or(default), namespace) {
+            let extract = entry.extract.iter();
+            reads
+                .keys
+                .extend(extract.map(|key| (&*key.key, &*key.version)));
+            reads.finds += usize::from(entry.find.is_some());
+        }
+    }
+    stores.into_iter().map(Reads::counted).collect()
+}
+
+/// The reads from a store. None if the reference is missing or names none.
+fn reads_of<'r, 'a>(
+    stores: &'r mut Vec<Reads<'a>>,
+    reference: Option<&wire::StoreRef>,
+    namespace: &str,
+) -> Option<&'r mut Reads<'a>> {
+    let reference = reference.filter(|reference| !reference.name.is_empty())?;
+    let name = reference.name.clone();
+    let store = if reference.kind == "ClusterSecretStore" {
+        StoreKey::Cluster { name }
+    } else {
+        StoreKey::Namespaced {
+            namespace: namespace.to_owned(),
+            name,
+        }
+    };
+    let known = stores.iter().position(|reads| reads.store == store);
+    let at = known.unwrap_or_else(|| {
+        stores.push(Reads {
+            store,
+            keys: Vec::new(),
+            finds: 0,
+        });
+        stores.len() - 1
+    });
+    stores.get_mut(at)
+}
+
+impl Reads<'_> {
+    fn counted(self) -> StoreUse {
+        let finds = self.finds * FIND_CALLS as usize;
+        let count = |calls: usize| u32::try_from(calls + finds).unwrap_or(u32::MAX);
+        let distinct: BTreeSet<&(&str, &str)> = self.keys.iter().collect();
+        let calls = Calls {
+            entries: count(self.keys.len()),
+            distinct: count(distinct.len()),
+        };
+        StoreUse {
+            key: self.store,
+            calls,
+        }
+    }
 }
 
 fn generators_of(spec: &wire::ExternalSecretSpec) -> Vec<String> {
@@ -201,32 +253,6 @@ fn generators_of(spec: &wire::ExternalSecretSpec) -> Vec<String> {
         .map(|generator| generator.kind.clone())
         .collect();
     kinds.into_iter().collect()
-}
-
-fn calls_of(spec: &wire::ExternalSecretSpec) -> Calls {
-    let extracts = spec
-        .data_from
-        .iter()
-        .filter_map(|entry| entry.extract.as_ref());
-    let keys: Vec<&wire::RemoteRef> = spec
-        .data
-        .iter()
-        .map(|entry| &entry.remote_ref)
-        .chain(extracts)
-        .collect();
-    let distinct: BTreeSet<(&str, &str)> =
-        keys.iter().map(|key| (&*key.key, &*key.version)).collect();
-    let finds = spec
-        .data_from
-        .iter()
-        .filter(|entry| entry.find.is_some())
-        .count();
-    let count =
-        |calls: usize| u32::try_from(calls + finds * FIND_CALLS as usize).unwrap_or(u32::MAX);
-    Calls {
-        entries: count(keys.len()),
-        distinct: count(distinct.len()),
-    }
 }
 
 /// Converts a store.
@@ -314,40 +340,53 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
+    /// Each store that the spec names, with its calls: of all entries, and of distinct keys.
+    fn calls(value: Value) -> Vec<(String, u32, u32)> {
+        let stores = stores_of(&spec(value), "ns").into_iter();
+        stores
+            .map(|of| (of.key.to_string(), of.calls.entries, of.calls.distinct))
+            .collect()
+    }
+
     #[test]
-    fn stores_of_entries_are_listed_once() {
-        let spec = spec(json!({
+    fn each_store_of_the_entries_is_listed_once_with_its_calls() {
+        let other = json!({"storeRef": {"name": "b", "kind": "ClusterSecretStore"}});
+        let stores = calls(json!({
             "secretStoreRef": {"name": "a"},
             "data": [
-                {"secretKey": "k", "remoteRef": {"key": "x"}, "sourceRef": {"storeRef": {"name": "b", "kind": "ClusterSecretStore"}}},
+                {"secretKey": "k", "remoteRef": {"key": "x"}, "sourceRef": other},
                 {"secretKey": "l", "remoteRef": {"key": "x"}, "sourceRef": {"storeRef": {"name": "a", "kind": "SecretStore"}}},
+                {"secretKey": "m", "remoteRef": {"key": "y"}},
+            ],
+            "dataFrom": [
+                {"extract": {"key": "x"}, "sourceRef": other},
+                {"find": {"name": {"regexp": ".*"}}, "sourceRef": {"storeRef": {"name": "c"}}},
             ],
         }));
-        let stores: Vec<String> = stores_of(&spec, "ns")
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        assert_eq!(stores, ["SecretStore/ns/a", "ClusterSecretStore/b"]);
+        let expected = [
+            ("SecretStore/ns/a", 2, 2),
+            ("ClusterSecretStore/b", 2, 1),
+            ("SecretStore/ns/c", 10, 10),
+        ];
+        assert_eq!(
+            stores,
+            expected.map(|(store, entries, distinct)| (store.to_owned(), entries, distinct))
+        );
     }
 
     #[test]
     fn cost_counts_entries_and_distinct_keys() {
-        let spec = spec(json!({
+        let value = json!({
+            "secretStoreRef": {"name": "a"},
             "data": [
                 {"remoteRef": {"key": "x", "property": "a"}},
                 {"remoteRef": {"key": "x", "property": "b"}},
                 {"remoteRef": {"key": "x", "version": "1"}},
             ],
             "dataFrom": [{"extract": {"key": "y"}}, {"find": {"name": {"regexp": ".*"}}}, {"sourceRef": {"generatorRef": {"kind": "Password", "name": "p"}}}],
-        }));
-        assert_eq!(
-            calls_of(&spec),
-            Calls {
-                entries: 14,
-                distinct: 13
-            }
-        );
-        assert_eq!(generators_of(&spec), ["Password"]);
+        });
+        assert_eq!(generators_of(&spec(value.clone())), ["Password"]);
+        assert_eq!(calls(value), [("SecretStore/ns/a".to_owned(), 14, 13)]);
     }
 
     #[test]

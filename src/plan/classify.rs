@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use eso_model::refresh::ForceSync;
 use jiff::Timestamp;
 
-use super::{Action, Item};
+use super::{Action, Item, charge::Charges};
 use crate::{
     finding::{Finding, Verdict},
     inventory::{ExternalSecret, Inventory, Parent, ParentReference, State, StoreView},
@@ -42,10 +42,10 @@ pub(super) fn item(
         Some((reason, message)) => Action::Skip { reason, message },
         None => Action::Sync {
             reason: why(policy.sync.when, state, finding),
-            cost: cost(inventory, external_secret),
+            cost: Charges::of(inventory, external_secret).total(),
         },
     };
-    let store = external_secret.stores.first().cloned();
+    let store = external_secret.store_keys().next().cloned();
     let provider = store
         .as_ref()
         .and_then(|key| inventory.store(key))
@@ -110,7 +110,7 @@ fn source(inventory: &Inventory, external_secret: &ExternalSecret) -> Option<Ski
             "its spec has no store and no generator".to_owned(),
         ));
     }
-    external_secret.stores.iter().find_map(|key| {
+    external_secret.store_keys().find_map(|key| {
         let class = inventory.store(key)?.foreign_class.as_ref()?;
         Some((
             Reason::ForeignClass,
@@ -157,8 +157,7 @@ fn generator(policy: &Policy, external_secret: &ExternalSecret) -> Option<Skip> 
 /// Skips it if one of its stores is missing or not ready. An unreadable store does not skip it.
 fn readiness(inventory: &Inventory, external_secret: &ExternalSecret) -> Option<Skip> {
     external_secret
-        .stores
-        .iter()
+        .store_keys()
         .find_map(|key| match inventory.stores.get(key)? {
             StoreView::Missing => Some((Reason::StoreMissing, format!("{key} does not exist"))),
             StoreView::Unknown(_) => None,
@@ -188,16 +187,6 @@ fn why(when: When, state: State, finding: Option<&Finding>) -> Reason {
         State::Overdue => Reason::Overdue,
         State::Ready => Reason::Selected,
     }
-}
-
-fn cost(inventory: &Inventory, external_secret: &ExternalSecret) -> u32 {
-    let once = external_secret
-        .stores
-        .first()
-        .and_then(|key| inventory.store(key))
-        .is_some_and(|store| store.provider.facts().reads_keys_once);
-    let calls = external_secret.calls;
-    if once { calls.distinct } else { calls.entries }.max(1)
 }
 
 /// Children of a ClusterExternalSecret are synced through it, and only if all of its children are to be synced.

@@ -1,14 +1,14 @@
-use eso_model::{expected::CreationPolicy, refresh::Refresh};
+use eso_model::{ProviderKind, expected::CreationPolicy, refresh::Refresh};
 use pace::rate::Rate;
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    inventory::{Calls, Operator, Parent, ParentReference, Store, StoreView},
+    inventory::{Calls, Operator, Parent, ParentReference, Store, StoreUse, StoreView},
     pattern::Pattern,
     policy::{
-        Drift, FailureLimit, InFlight, Lock, RestartRule, Safety, Selection, StorePattern, Sync,
-        When,
+        Drift, FailureLimit, InFlight, Lock, Pace, RestartRule, Safety, Selection, StorePattern,
+        Sync, When,
     },
     restart::{fixtures, subject::View, targets::Targets},
     select::select,
@@ -105,6 +105,19 @@ fn store(name: &str) -> Store {
     }
 }
 
+/// Two entries with the same key.
+fn store_use(name: &str) -> StoreUse {
+    StoreUse {
+        key: StoreKey::Cluster {
+            name: name.to_owned(),
+        },
+        calls: Calls {
+            entries: 2,
+            distinct: 1,
+        },
+    }
+}
+
 /// Ready, synced ten minutes ago from the store `s`, every hour.
 fn es(namespace: &str, name: &str) -> ExternalSecret {
     ExternalSecret {
@@ -113,16 +126,10 @@ fn es(namespace: &str, name: &str) -> ExternalSecret {
             name: name.to_owned(),
         },
         uid: format!("uid-{namespace}-{name}"),
-        stores: vec![StoreKey::Cluster {
-            name: "s".to_owned(),
-        }],
+        stores: vec![store_use("s")],
         refresh: Refresh::Periodic(Duration::from_hours(1)),
         generators: Vec::new(),
         rotation_allowed: false,
-        calls: Calls {
-            entries: 2,
-            distinct: 1,
-        },
         covered_by: vec![0],
         excluded_by: Vec::new(),
         target: Target {
@@ -449,7 +456,7 @@ fn children_are_synced_by_one_write_to_the_parent() {
     assert_eq!(plan.steps.len(), 1);
     let step = &plan.steps[StepAt::at(0)];
     assert_eq!(
-        (&step.target, &*step.members, step.cost),
+        (&step.target, &*step.members, step.charges.total()),
         (&target, &[0, 1].map(ItemAt::at)[..], 2)
     );
     assert_eq!(plan.syncs(), 2);
@@ -514,8 +521,8 @@ fn estimate_follows_the_slowest_rate() {
     );
     let seconds = |policy: &Policy| plan(policy, &inventory, now()).estimate.as_secs_f64();
     assert!(
-        (seconds(&policy) - 12.5).abs() < 0.1,
-        "the operator: {}",
+        (seconds(&policy) - 5.0).abs() < 0.1,
+        "the provider's rate: {}",
         seconds(&policy)
     );
     let slow = Rate::per_second(0.1).unwrap();
@@ -537,6 +544,61 @@ fn estimate_follows_the_slowest_rate() {
     );
 }
 
+/// Returns the estimate in seconds for ExternalSecrets that were refreshed at these times, in seconds, with this interval.
+fn estimate_after(refreshes: impl IntoIterator<Item = f64>, interval: Duration) -> f64 {
+    let mut policy = policy();
+    policy.pace.default = Rate::per_second(10_000.0).unwrap();
+    policy.pace.kubernetes = policy.pace.default;
+    let start = now() - jiff::SignedDuration::from_hours(20);
+    let one = |(index, at): (usize, f64)| ExternalSecret {
+        refreshed: Some(start + jiff::SignedDuration::from_secs_f64(at.floor())),
+        refresh: Refresh::Periodic(interval),
+        ..es("a", &format!("x{index:04}"))
+    };
+    let all = refreshes.into_iter().enumerate().map(one).collect();
+    let plan = plan(&policy, &inventory(all), now());
+    plan.estimate.as_secs_f64()
+}
+
+#[test]
+fn estimate_follows_the_spread_of_the_last_refreshes() {
+    let day = Duration::from_hours(24);
+    let at_speed = |count: u32, per_second: f64| {
+        estimate_after((0..count).map(|index| f64::from(index) / per_second), day)
+    };
+    for (count, per_second) in [
+        (300, 25.0),
+        (1000, 24.0),
+        (3000, 24.0),
+        (300, 8.0),
+        (100, 0.2),
+    ] {
+        let real = f64::from(count) / per_second;
+        let ratio = at_speed(count, per_second) / real;
+        assert!(
+            (0.7..=1.5).contains(&ratio),
+            "{count} at {per_second}: {ratio}"
+        );
+    }
+}
+
+#[test]
+fn refreshes_at_their_intervals_do_not_show_a_speed() {
+    let hour = Duration::from_hours(1);
+    let spread = (0..720).map(|index| f64::from(index) * 5.0);
+    let idle = estimate_after(spread.clone(), hour);
+    assert!((idle - 90.0).abs() < 0.1, "eight per second: {idle}");
+    let burst = (0..200).map(|index| 1000.0 + f64::from(index) / 20.0);
+    let busy = estimate_after(spread.chain(burst), hour);
+    let real = 920.0 / 20.0;
+    assert!(
+        (0.7..=1.5).contains(&(busy / real)),
+        "twenty per second: {busy}"
+    );
+    let few = estimate_after((0..9).map(f64::from), hour);
+    assert!((few - 9.0 / 8.0).abs() < 0.1, "too few: {few}");
+}
+
 prop_compose! {
     fn any_es()(
         namespace in "[ab]", name in "[a-e]", ignored: bool, deleting: bool, has_parent in prop::bool::weighted(0.3),
@@ -551,7 +613,7 @@ prop_compose! {
             ignored, deleting, refresh,
             parent: has_parent.then(parent_reference),
             generators: if generator { vec!["Password".to_owned()] } else { Vec::new() },
-            stores: vec![StoreKey::Cluster { name: store.to_owned() }],
+            stores: vec![store_use(store)],
             refreshed: refreshed.map(|ago| now() - jiff::SignedDuration::from_secs(ago)),
             ready: ready.map(|ready| Ready { ready, reason: String::new(), message: String::new() }),
             ..es(&namespace, &name)

@@ -524,7 +524,13 @@ impl Check<'_> {
 
     /// The ceiling of a rate, if it has one, and true if a flag set it.
     fn ceiling_of(&self, of: &RateOf) -> Option<(Rate, bool)> {
-        if let Some(most) = self.ceilings.max_rates.get(of) {
+        let flags = &self.ceilings.max_rates;
+        let shared = match of {
+            RateOf::Provider(name) => name.shared().map(RateOf::Provider),
+            RateOf::ApiServer | RateOf::Restarts | RateOf::Default => None,
+        };
+        let flag = flags.get(of).or_else(|| flags.get(&shared?));
+        if let Some(most) = flag {
             return Some((*most, true));
         }
         let defaults = Pace::default();

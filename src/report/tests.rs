@@ -11,7 +11,7 @@ use crate::{
     exit::decide::{Tells, exit_of},
     index::{Place as _, Table},
     inventory::{Ready, Target},
-    plan::{ItemAt, LimitExceeded, Step, StepTarget},
+    plan::{Charges, ItemAt, LimitExceeded, Step, StepTarget},
     restart::{
         self,
         decide::Decision,
@@ -91,18 +91,18 @@ fn plan() -> Plan {
             },
         )
     };
+    let quota = QuotaKey {
+        provider: ProviderKind::SecretsManager,
+        account: "SecretsManager eu-west-1".to_owned(),
+    };
     let step = |member| Step {
         target: StepTarget::ExternalSecret(ItemAt::at(member)),
         members: vec![ItemAt::at(member)],
         requires: Vec::new(),
-        quota: QuotaKey {
-            provider: ProviderKind::SecretsManager,
-            account: "SecretsManager eu-west-1".to_owned(),
+        charges: Charges {
+            accounts: vec![(quota.clone(), 2)],
+            stores: Vec::new(),
         },
-        stores: vec![StoreKey::Cluster {
-            name: "aws-prod".to_owned(),
-        }],
-        cost: 2,
     };
     Plan {
         items: Table::new(vec![

@@ -104,11 +104,13 @@ mod layers {
           default: 20/s
           providers:
             aws: 1/s
-            azurekv: 20/s
+            azurekv: 100/s
             gcpsm: 2/s
-            vault: 50/s
+            kubernetes: 100/s
+            parameterStore: 10/s
+            vault: 100/s
           stores: {}
-          kubernetes: 50/s
+          kubernetes: 200/s
           restarts: 30/min
         safety:
           maxSyncs: 500
@@ -717,11 +719,13 @@ mod environment {
           providers:
             aws: 2/s
             azurekv: 1/s
-            gcpsm: 10/s
-            vault: 50/s
+            gcpsm: 100/s
+            kubernetes: 100/s
+            parameterStore: 10/s
+            vault: 100/s
           stores:
             ClusterSecretStore/a: 3/s
-          kubernetes: 50/s
+          kubernetes: 200/s
           restarts: 30/min
         safety:
           maxSyncs: 10
@@ -1097,7 +1101,7 @@ mod ceilings {
         config.yaml:3: sync.generators: `true` is not permitted by --allow; write `false`, or add --allow generators
         config.yaml:4: sync.retries: `9` is not permitted by --allow; write at most `2`, or add --allow retries
         config.yaml:7: restart[0].cooldown: `1m` is not permitted by --allow; write at least `10m`, or add --allow frequent-restarts
-        config.yaml:10: pace.providers.azurekv: 500/s is more than --allow permits without another flag (20/s); write at most 20/s, or add --max-rate azurekv=500/s
+        config.yaml:10: pace.providers.azurekv: 500/s is more than --allow permits without another flag (100/s); write at most 100/s, or add --max-rate azurekv=500/s
         config.yaml:11: safety.maxSyncs: 900 is more than --allow permits without another flag (500); write at most 500, or add --max-syncs 900
         config.yaml:14: drift.endpoints[0]: `https://evil.example` is not permitted by --allow-endpoint; remove it, or add --allow-endpoint https://evil.example
         ");

@@ -43,8 +43,8 @@ pub(super) enum Effect {
     /// The step is not in flight any more.
     Landed {
         step: StepAt,
-        /// True if the operator proved it.
-        proven: bool,
+        /// True if the operator processed it.
+        answered: bool,
     },
     /// The provider of the step throttles requests.
     Throttled(StepAt),
@@ -72,7 +72,7 @@ struct StepState {
     started: Instant,
     annotated: Instant,
     /// True if the operator answered for at least one member.
-    proven: bool,
+    answered: bool,
 }
 
 #[derive(Debug)]
@@ -131,7 +131,7 @@ impl<'a> Tracker<'a> {
             value: String::new(),
             started: now,
             annotated: now,
-            proven: false,
+            answered: false,
         });
         for (step, planned) in plan.steps.entries() {
             for &at in &planned.members {
@@ -403,7 +403,7 @@ impl<'a> Tracker<'a> {
     ) {
         self.last_proof = Some(Instant::now());
         let step = self.members[at].step;
-        self.steps[step].proven = true;
+        self.steps[step].answered = true;
         self.end(
             at,
             outcome,
@@ -484,6 +484,7 @@ impl<'a> Tracker<'a> {
                     {
                         self.enter_backoff(at, attempts, now);
                     } else {
+                        self.steps[at].answered = true;
                         for &member in &open {
                             self.fail_as_seen(member);
                         }
@@ -530,7 +531,7 @@ impl<'a> Tracker<'a> {
         self.steps[at].phase = Phase::Backoff(now + pause);
         self.effects.push(Effect::Landed {
             step: at,
-            proven: false,
+            answered: true,
         });
     }
 
@@ -554,7 +555,7 @@ impl<'a> Tracker<'a> {
         if matches!(was, Phase::InFlight | Phase::Patching) {
             self.effects.push(Effect::Landed {
                 step: at,
-                proven: step.proven,
+                answered: step.answered,
             });
         }
     }

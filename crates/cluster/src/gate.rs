@@ -30,6 +30,9 @@ pub enum Access {
     Write,
 }
 
+/// Requests that were not made in this time may be made at once, as with the clients of Kubernetes.
+const BURST: Duration = Duration::from_secs(2);
+
 /// Counts requests and limits their rate.
 #[derive(Debug)]
 pub struct Ledger {
@@ -55,7 +58,7 @@ impl Ledger {
             access,
             rate,
             requests: AtomicU64::new(0),
-            bucket: Mutex::new(Bucket::new(rate)),
+            bucket: Mutex::new(Bucket::with_burst(rate, BURST)),
             queue: tokio::sync::Mutex::new(()),
         }
     }

@@ -3,7 +3,7 @@
 //! Everything outside a provider's own client asks the table: rates, prices, quotas, trust, and the rules by which the operator
 //! turns an answer into data. A new provider is a variant and a row here.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -33,6 +33,8 @@ pub struct Facts {
     pub name: Cow<'static, str>,
     /// Another name that policies accept.
     pub alias: Option<&'static str>,
+    /// The name in policies of this kind alone, if it shares `name` with another kind.
+    pub service: Option<&'static str>,
     /// The Cargo feature with the provider's client; None if every build has it.
     pub feature: Option<&'static str>,
     /// The default rate for each quota, in calls per second; None for the default of the policy.
@@ -233,6 +235,8 @@ const AWS_RULES: Rules = Rules {
 
 fn parameter_store() -> Facts {
     Facts {
+        service: Some("parameterStore"),
+        rate: Some(10.0),
         price: None,
         permission: "ssm:GetParameters",
         reads_keys_once: false,
@@ -249,6 +253,7 @@ fn secrets_manager() -> Facts {
     Facts {
         name: "aws".into(),
         alias: None,
+        service: None,
         feature: Some("aws"),
         rate: Some(100.0),
         price: Some(0.05),
@@ -277,8 +282,9 @@ fn azure_key_vault() -> Facts {
     Facts {
         name: "azurekv".into(),
         alias: Some("azure"),
+        service: None,
         feature: Some("azure"),
-        rate: Some(20.0),
+        rate: Some(100.0),
         price: Some(0.03),
         quota: |settings| vec![at(settings, "/vaultUrl")],
         identity: Identity::NamedOrOperator(azure_identity),
@@ -302,6 +308,7 @@ fn fake() -> Facts {
     Facts {
         name: "fake".into(),
         alias: None,
+        service: None,
         feature: None,
         rate: None,
         price: None,
@@ -327,8 +334,9 @@ fn gcp_secret_manager() -> Facts {
     Facts {
         name: "gcpsm".into(),
         alias: Some("gcp"),
+        service: None,
         feature: Some("gcp"),
-        rate: Some(10.0),
+        rate: Some(100.0),
         price: Some(0.03),
         quota: |settings| vec![at(settings, "/projectID"), at(settings, "/location")],
         identity: Identity::NamedOrOperator(|settings| {
@@ -361,8 +369,9 @@ fn kubernetes() -> Facts {
     Facts {
         name: "kubernetes".into(),
         alias: None,
+        service: None,
         feature: None,
-        rate: None,
+        rate: Some(100.0),
         price: None,
         quota: |settings| vec![at(settings, "/server/url")],
         identity: Identity::ServiceAccount,
@@ -386,8 +395,9 @@ fn vault() -> Facts {
     Facts {
         name: "vault".into(),
         alias: None,
+        service: None,
         feature: Some("vault"),
-        rate: Some(50.0),
+        rate: Some(100.0),
         price: None,
         quota: |settings| vec![at(settings, "/server")],
         identity: Identity::NamedOrOperator(vault_identity),
@@ -411,6 +421,7 @@ fn other(name: &str) -> Facts {
     Facts {
         name: name.to_owned().into(),
         alias: None,
+        service: None,
         feature: None,
         rate: None,
         price: None,
@@ -470,7 +481,7 @@ fn at<'a>(settings: &'a Json, pointer: &str) -> &'a str {
     value.unwrap_or_default()
 }
 
-/// The name of a provider in policies: as in a store's spec, or its alias. It may cover several kinds.
+/// The name of a provider in policies: as in a store's spec, its alias, or the name of one service. It may cover several kinds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ProviderName(String);
@@ -481,9 +492,22 @@ pub struct ProviderName(String);
 pub struct InvalidProviderName;
 
 impl ProviderName {
+    /// The name that a service shares with other kinds, as in the spec of a store.
+    pub fn shared(&self) -> Option<Self> {
+        let mut kinds = ProviderKind::KNOWN.iter().map(ProviderKind::facts);
+        let service = kinds.find(|facts| facts.service == Some(&*self.0))?;
+        Some(Self(service.name.into_owned()))
+    }
+
     /// True if stores of this kind have the name.
     pub fn covers(&self, kind: &ProviderKind) -> bool {
-        kind.name() == self.0
+        Self::from(kind) == *self || kind.name() == self.0
+    }
+
+    /// The value for a kind: that of its own name, else that of the name that it shares.
+    pub fn value_of<'a, T>(by_name: &'a BTreeMap<Self, T>, kind: &ProviderKind) -> Option<&'a T> {
+        let own = Self::from(kind);
+        by_name.get(&own).or_else(|| by_name.get(&own.shared()?))
     }
 
     pub fn as_str(&self) -> &str {
@@ -492,8 +516,10 @@ impl ProviderName {
 }
 
 impl From<&ProviderKind> for ProviderName {
+    /// The name that no other kind has.
     fn from(kind: &ProviderKind) -> Self {
-        Self(kind.name().into_owned())
+        let service = kind.facts().service;
+        Self(service.map_or_else(|| kind.name().into_owned(), str::to_owned))
     }
 }
 
@@ -569,6 +595,23 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn parameter_store_has_a_name_of_its_own_and_that_of_aws() {
+        let covered = |name: &str| {
+            let name: ProviderName = name.parse().unwrap();
+            let mut kinds = ProviderKind::KNOWN.to_vec();
+            kinds.retain(|kind| name.covers(kind));
+            kinds
+        };
+        let [parameters, secrets] = [ProviderKind::ParameterStore, ProviderKind::SecretsManager];
+        assert_eq!(covered("aws"), [parameters.clone(), secrets]);
+        assert_eq!(covered("parameterStore"), std::slice::from_ref(&parameters));
+        let mut values = BTreeMap::from([("aws".parse().unwrap(), 1)]);
+        assert_eq!(ProviderName::value_of(&values, &parameters), Some(&1));
+        values.insert("parameterStore".parse().unwrap(), 2);
+        assert_eq!(ProviderName::value_of(&values, &parameters), Some(&2));
     }
 
     #[test]

@@ -1,118 +1,78 @@
 //! Rate limiters: a token bucket with a fixed rate, and one that adapts to provider throttling.
 //!
-//! The algorithm is governor's (GCRA), driven by tokio's clock. Governor's own clock ignores tokio's paused time, so
-//! every test of a rate would have to wait in real time.
+//! The algorithm is GCRA (the generic cell rate algorithm). It keeps one time instead of a number of tokens, so it is exact.
 
-use std::{num::NonZeroU32, ops::Add, time::Duration};
+use std::time::Duration;
 
-use governor::{
-    Quota, RateLimiter,
-    clock::{Clock, Reference},
-    middleware::NoOpMiddleware,
-    nanos::Nanos,
-    state::{InMemoryState, NotKeyed},
-};
 use tokio::time::Instant;
 
 use crate::rate::Rate;
 
-#[derive(Clone, Copy, Debug, Default)]
-struct TokioClock;
+/// The default burst. Calls that were not made in this time may be made at once.
+const BURST: Duration = Duration::from_millis(200);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct TokioInstant(Instant);
-
-impl Clock for TokioClock {
-    type Instant = TokioInstant;
-
-    fn now(&self) -> TokioInstant {
-        TokioInstant(Instant::now())
-    }
-}
-
-impl Reference for TokioInstant {
-    fn duration_since(&self, earlier: Self) -> Nanos {
-        self.0.saturating_duration_since(earlier.0).into()
-    }
-
-    fn saturating_sub(&self, duration: Nanos) -> Self {
-        Self(self.0.checked_sub(duration.into()).unwrap_or(self.0))
-    }
-}
-
-impl Add<Nanos> for TokioInstant {
-    type Output = Self;
-
-    fn add(self, duration: Nanos) -> Self {
-        Self(self.0 + Duration::from(duration))
-    }
-}
-
-/// A token bucket with one rate. The burst is limited to a fifth of the requests of one second.
-#[derive(Debug)]
+/// A token bucket with one rate. At least one call may always be made at once.
+#[derive(Clone, Debug)]
 pub struct Bucket {
-    limiter: RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<TokioInstant>>,
-    /// The cost of the last call beyond 1. It is paid before the next call may go.
-    debt: u32,
+    rate: Rate,
+    burst: Duration,
+    /// The time at which the bucket is full again. If it is later than the burst, calls were made in advance.
+    full: Instant,
 }
 
 impl Bucket {
     pub fn new(rate: Rate) -> Self {
-        let per_second = rate.as_per_second();
-        let period =
-            Duration::try_from_secs_f64(1.0 / per_second).unwrap_or(Duration::from_hours(1));
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "clamped to a small range"
-        )]
-        let burst = NonZeroU32::new((per_second / 5.0).clamp(1.0, 1000.0) as u32)
-            .unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::with_period(period.max(Duration::from_nanos(1)))
-            .unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN))
-            .allow_burst(burst);
+        Self::with_burst(rate, BURST)
+    }
+
+    /// A full bucket for the calls of this time.
+    pub fn with_burst(rate: Rate, burst: Duration) -> Self {
         Self {
-            limiter: RateLimiter::direct_with_clock(quota, TokioClock),
-            debt: 0,
+            rate,
+            burst,
+            full: Instant::now(),
         }
     }
 
     /// Takes one permit, or returns the time to wait.
     pub fn take(&mut self) -> Result<(), Duration> {
-        self.ready()?;
-        self.take_weighted(1)
-    }
-
-    /// Takes a permit for a call that costs `cost`, or returns the time to wait. The call may go at once; its cost beyond
-    /// 1 is paid before the next call.
-    pub fn take_weighted(&mut self, cost: u32) -> Result<(), Duration> {
-        self.ready()?;
-        self.one()?;
-        self.debt = cost.saturating_sub(1);
+        let now = Instant::now();
+        self.ready(now, 1)?;
+        self.pay(now, 1);
         Ok(())
     }
 
-    /// Pays off the debt as far as the rate allows.
-    fn ready(&mut self) -> Result<(), Duration> {
-        while self.debt > 0 {
-            self.one()?;
-            self.debt -= 1;
+    /// Returns the time to wait for a call that costs `cost`. A call that costs more than the burst waits until the bucket is
+    /// full. The rest of its cost is paid before the next call.
+    pub fn ready(&self, now: Instant, cost: u32) -> Result<(), Duration> {
+        let burst = self.burst.max(self.rate.time_of(1));
+        let price = self.rate.time_of(cost).min(burst);
+        let due = self.full.max(now) + price;
+        match due.saturating_duration_since(now + burst) {
+            Duration::ZERO => Ok(()),
+            wait => Err(wait),
         }
-        Ok(())
     }
 
-    fn one(&self) -> Result<(), Duration> {
-        self.limiter
-            .check()
-            .map_err(|not_until| not_until.wait_time_from(TokioClock.now()))
+    /// Pays for a call. It need not be ready: then the next calls wait longer.
+    pub fn pay(&mut self, now: Instant, cost: u32) {
+        self.full = self.full.max(now) + self.rate.time_of(cost);
+    }
+
+    /// Changes the rate. What was paid in advance stays the same number of calls. The burst starts empty, or each change of the
+    /// rate would allow one.
+    fn set(&mut self, now: Instant, rate: Rate) {
+        let owed = self.full.saturating_duration_since(now + self.burst);
+        let owed = owed.mul_f64(self.rate.as_per_second() / rate.as_per_second());
+        self.rate = rate;
+        self.full = now + owed + self.burst.max(rate.time_of(1));
     }
 }
 
 /// A rate limiter that halves its rate when the provider throttles, and recovers slowly.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Adaptive {
     base: Rate,
-    current_rate: f64,
     bucket: Bucket,
     changed: Instant,
 }
@@ -129,52 +89,65 @@ const MIN_SHARE: f64 = 1.0 / 64.0;
 impl Adaptive {
     /// Starts at the base rate.
     pub fn new(base: Rate) -> Self {
+        Self::with_burst(base, BURST)
+    }
+
+    pub(crate) fn with_burst(base: Rate, burst: Duration) -> Self {
         Self {
             base,
-            current_rate: base.as_per_second(),
-            bucket: Bucket::new(base),
+            bucket: Bucket::with_burst(base, burst),
             changed: Instant::now(),
         }
     }
 
     /// The current rate per second.
     pub const fn current_rate(&self) -> f64 {
-        self.current_rate
+        self.bucket.rate.as_per_second()
+    }
+
+    /// True until the rate has recovered from throttling.
+    pub fn is_reduced(&self) -> bool {
+        self.current_rate() < self.base.as_per_second()
     }
 
     /// Halves the rate because the provider throttled. Returns false if the throttling belongs to an overload that was
     /// already handled.
-    pub fn throttled(&mut self) -> bool {
-        let echo = self.current_rate < self.base.as_per_second()
-            && self.changed.elapsed() < OVERLOAD_WINDOW;
+    pub fn throttled(&mut self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.changed);
+        let echo = self.is_reduced() && since < OVERLOAD_WINDOW;
         if !echo {
-            self.set((self.current_rate / 2.0).max(self.base.as_per_second() * MIN_SHARE));
+            let least = self.base.as_per_second() * MIN_SHARE;
+            self.set(now, (self.current_rate() / 2.0).max(least));
         }
         !echo
     }
 
-    /// Takes a permit for a call that costs `cost`, or returns the time to wait.
-    pub fn take_weighted(&mut self, cost: u32) -> Result<(), Duration> {
-        if self.current_rate < self.base.as_per_second()
-            && self.changed.elapsed() >= RECOVERY_INTERVAL
-        {
-            let base = self.base.as_per_second();
-            self.set((self.current_rate + base / 10.0).min(base));
-        }
-        self.bucket.take_weighted(cost)
+    /// Takes a permit for a call, or returns the time to wait.
+    pub fn take(&mut self) -> Result<(), Duration> {
+        let now = Instant::now();
+        self.ready(now, 1)?;
+        self.pay(now, 1);
+        Ok(())
     }
 
-    fn set(&mut self, per_second: f64) {
+    /// Returns the time to wait for a call that costs `cost`, as [`Bucket::ready`].
+    pub fn ready(&mut self, now: Instant, cost: u32) -> Result<(), Duration> {
+        if self.is_reduced() && now.saturating_duration_since(self.changed) >= RECOVERY_INTERVAL {
+            let base = self.base.as_per_second();
+            self.set(now, (self.current_rate() + base / 10.0).min(base));
+        }
+        self.bucket.ready(now, cost)
+    }
+
+    /// Pays for a call.
+    pub fn pay(&mut self, now: Instant, cost: u32) {
+        self.bucket.pay(now, cost);
+    }
+
+    fn set(&mut self, now: Instant, per_second: f64) {
         if let Some(rate) = Rate::per_second(per_second) {
-            let debt = self.bucket.debt;
-            self.current_rate = per_second;
-            self.bucket = Bucket {
-                debt,
-                ..Bucket::new(rate)
-            };
-            // A new bucket is full. Empty it, or each change of the rate would allow a burst.
-            while self.bucket.one().is_ok() {}
-            self.changed = Instant::now();
+            self.bucket.set(now, rate);
+            self.changed = now;
         }
     }
 }
@@ -187,54 +160,63 @@ mod tests {
         Rate::per_second(per_second).unwrap()
     }
 
-    async fn take_all(mut take: impl FnMut() -> Result<(), Duration>, count: usize) -> Duration {
+    /// Makes calls of this cost as early as possible. Returns the time of the last one.
+    fn time_of_calls(mut bucket: Bucket, cost: u32, count: usize) -> Duration {
         let start = Instant::now();
+        let mut now = start;
         for _ in 0..count {
-            while let Err(wait) = take() {
-                tokio::time::sleep(wait).await;
+            if let Err(wait) = bucket.ready(now, cost) {
+                now += wait;
             }
+            bucket.pay(now, cost);
         }
-        start.elapsed()
+        now - start
     }
 
     #[tokio::test(start_paused = true)]
     async fn rate_is_exact_to_the_millisecond() {
-        let mut bucket = Bucket::new(rate(5.0));
-        assert_eq!(take_all(|| bucket.take(), 101).await.as_millis(), 20_000);
+        let bucket = Bucket::new(rate(5.0));
+        assert_eq!(time_of_calls(bucket, 1, 101).as_millis(), 20_000);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_rate_below_one_a_second_works() {
-        let mut bucket = Bucket::new(rate(0.1));
-        assert_eq!(take_all(|| bucket.take(), 4).await.as_secs(), 30);
+        let bucket = Bucket::new(rate(0.1));
+        assert_eq!(time_of_calls(bucket, 1, 4).as_secs(), 30);
     }
 
     #[tokio::test(start_paused = true)]
     async fn call_cost_is_charged() {
-        let mut bucket = Bucket::new(rate(5.0));
-        let spent = take_all(|| bucket.take_weighted(10), 11).await;
+        let bucket = Bucket::new(rate(5.0));
         assert_eq!(
-            spent.as_millis(),
+            time_of_calls(bucket, 10, 11).as_millis(),
             20_000,
             "ten calls of cost ten are paid before the eleventh starts"
+        );
+        let bucket = Bucket::with_burst(rate(5.0), Duration::from_secs(2));
+        assert_eq!(
+            time_of_calls(bucket, 3, 4).as_millis(),
+            400,
+            "ten are paid at the start, and two more after 400 ms"
         );
     }
 
     #[tokio::test(start_paused = true)]
     async fn throttling_halves_the_rate_and_it_recovers_slowly() {
         let mut pace = Adaptive::new(rate(8.0));
-        assert!(pace.throttled());
+        let start = Instant::now();
+        assert!(pace.throttled(start));
         assert!((pace.current_rate() - 4.0).abs() < 1e-9);
-        assert!(!pace.throttled(), "belongs to the same overload");
-        tokio::time::advance(OVERLOAD_WINDOW).await;
-        assert!(pace.throttled());
+        assert!(!pace.throttled(start), "belongs to the same overload");
+        let mut now = start + OVERLOAD_WINDOW;
+        assert!(pace.throttled(now));
         assert!((pace.current_rate() - 2.0).abs() < 1e-9);
-        tokio::time::advance(RECOVERY_INTERVAL).await;
-        pace.take_weighted(1).ok();
+        now += RECOVERY_INTERVAL;
+        pace.ready(now, 1).ok();
         assert!((pace.current_rate() - 2.8).abs() < 1e-9);
         for _ in 0..20 {
-            tokio::time::advance(RECOVERY_INTERVAL).await;
-            pace.take_weighted(1).ok();
+            now += RECOVERY_INTERVAL;
+            pace.ready(now, 1).ok();
         }
         assert!(
             (pace.current_rate() - 8.0).abs() < 1e-9,
@@ -243,11 +225,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_changed_rate_allows_no_burst_and_forgives_no_debt() {
+        let mut pace = Adaptive::with_burst(rate(10.0), Duration::from_secs(2));
+        let now = Instant::now();
+        pace.throttled(now);
+        assert_eq!(pace.ready(now, 1), Err(Duration::from_millis(200)));
+        let mut pace = Adaptive::with_burst(rate(10.0), Duration::from_secs(2));
+        pace.pay(now, 30);
+        pace.throttled(now);
+        assert_eq!(
+            pace.ready(now, 1),
+            Err(Duration::from_millis(2200)),
+            "ten calls were made in advance, and five per second are allowed"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn throttling_never_stops_all_calls() {
         let mut pace = Adaptive::new(rate(64.0));
+        let mut now = Instant::now();
         for _ in 0..50 {
-            tokio::time::advance(OVERLOAD_WINDOW).await;
-            pace.throttled();
+            now += OVERLOAD_WINDOW;
+            pace.throttled(now);
         }
         assert!((pace.current_rate() - 1.0).abs() < 1e-9);
     }

@@ -2,9 +2,11 @@
 
 mod bucket;
 mod clock;
+mod closed_loop;
 pub mod rate;
 
 pub use self::{
     bucket::{Adaptive, Bucket},
     clock::Clock,
+    closed_loop::ClosedLoop,
 };

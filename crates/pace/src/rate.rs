@@ -1,6 +1,6 @@
 //! Rates as people write them.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 /// A rate above zero.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,7 +25,16 @@ impl Rate {
     pub const fn as_per_second(self) -> f64 {
         self.per_second
     }
+
+    /// The time that so many calls take at this rate.
+    pub fn time_of(self, calls: u32) -> Duration {
+        Duration::try_from_secs_f64(f64::from(calls) / self.per_second)
+            .map_or(FOREVER, |time| time.min(FOREVER))
+    }
 }
+
+/// Longer than any run, and short enough to be added to the current time.
+const FOREVER: Duration = Duration::from_hours(24 * 365);
 
 /// The error for an invalid rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

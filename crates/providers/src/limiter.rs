@@ -106,7 +106,7 @@ impl RateQueue {
                 tokio::time::sleep_until(at).await;
                 continue;
             }
-            let taken = lock(&self.pace).take_weighted(1);
+            let taken = lock(&self.pace).take();
             match taken {
                 Ok(()) => break,
                 Err(wait) => tokio::time::sleep(wait).await,
@@ -207,7 +207,7 @@ impl RateLimiter {
             .map(|line| &**line)
             .chain([&self.quota.line])
         {
-            lock(&line.pace).throttled();
+            lock(&line.pace).throttled(Instant::now());
         }
         if let Some(wait) = retry_after
             && let Some(at) = Instant::now().checked_add(wait.min(LONGEST_PAUSE))

@@ -64,7 +64,7 @@ pub struct Rates {
 impl Rates {
     /// The rate for each quota of a provider.
     pub fn of(&self, provider: &ProviderKind) -> Rate {
-        let named = self.providers.get(&ProviderName::from(provider));
+        let named = ProviderName::value_of(&self.providers, provider);
         named.copied().unwrap_or(self.default)
     }
 }
