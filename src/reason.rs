@@ -137,6 +137,10 @@ pub enum Reason {
     PodsUnproven,
     /// An interrupted run was evicting its pods.
     EvictionUnderWay,
+    /// Its last restart was taken back, so pods still run with old data.
+    RestartReverted,
+    /// Pods from before its last restart are still there: a partition, `OnDelete`, a pause or a node that is down keeps them.
+    PodsHeldBack,
 
     // Why a workload is not restarted.
     /// It runs with the current data.
@@ -151,12 +155,16 @@ pub enum Reason {
     KeyElsewhere,
     /// It uses a Secret that is not in its stamp yet; the stamp is updated.
     SecretAdded,
+    /// None of the Secrets that it uses exists, and its pods cannot start without them.
+    SecretNotCreated,
     /// All of its pods started after the data was written.
     PodsAreNewer,
     /// It uses none of the selected Secrets.
     NoReference,
     /// Stakater Reloader is responsible for its restarts.
     HandledByReloader,
+    /// wave is responsible for its restarts.
+    HandledByWave,
     /// Its stamp was removed or replaced by an older one.
     StampReverted,
     /// Its stamp cannot be read.
@@ -189,8 +197,10 @@ pub enum Reason {
     RestartLoop,
     /// Its data alternates between old and new values.
     Flapping,
-    /// Another workload of the same rule is unhealthy after its restart.
+    /// The first workload of the same rule was not healthy after its restart.
     RuleStopped,
+    /// Another workload of the same rule and namespace was not healthy after its restart.
+    NamespaceStopped,
     /// The plan does not contain its restart.
     NotPlanned,
 
@@ -233,6 +243,11 @@ impl Reason {
         )
     }
 
+    /// True if another tool restarts the workload.
+    pub const fn is_left_to_another_tool(self) -> bool {
+        matches!(self, Self::HandledByReloader | Self::HandledByWave)
+    }
+
     /// True if a skip for this reason needs attention, and was not requested by the policy or the author.
     pub const fn needs_attention(self) -> bool {
         matches!(
@@ -255,6 +270,9 @@ impl Reason {
                 | Self::RestartLoop
                 | Self::Flapping
                 | Self::RuleStopped
+                | Self::NamespaceStopped
+                | Self::RestartReverted
+                | Self::PodsHeldBack
                 | Self::NotPlanned
                 | Self::WouldFail
                 | Self::StampNotWritten
@@ -310,6 +328,9 @@ impl Reason {
             Self::SecretMissing => {
                 "create the Secret that `creationPolicy: Merge` needs, or use `creationPolicy: Owner`"
             }
+            Self::SecretNotCreated => {
+                "nothing, if the run creates the Secret: its pods start with it. Otherwise sync its ExternalSecret"
+            }
             Self::Immutable => "delete the target Secret if it should get the new value",
             Self::NotWritten => {
                 "exclude it in the policy: a sync without a Secret cannot be proven"
@@ -338,7 +359,15 @@ impl Reason {
             Self::DataLooksBroken => {
                 "check the data in the provider. `onBrokenData: restart` restarts anyway"
             }
-            Self::Unhealthy | Self::RuleStopped => "check its pods. `--retry` restarts it anyway",
+            Self::Unhealthy | Self::RuleStopped | Self::NamespaceStopped => {
+                "check its pods. `--retry` restarts it anyway"
+            }
+            Self::RestartReverted => {
+                "use `strategy: evict` for it. Or make its owner keep the restart annotation, then use `--retry`"
+            }
+            Self::PodsHeldBack => {
+                "remove what keeps the pods, or delete the pods: their replacements start with the current data"
+            }
             Self::NotHealthyAgain => "check its pods: `kubectl describe` and `kubectl logs`",
             Self::EvictionBlocked => "check its PodDisruptionBudget: `kubectl get pdb`",
             Self::RestartLoop | Self::Flapping => {
@@ -366,6 +395,7 @@ impl Reason {
             | Self::PodsAreNewer
             | Self::NoReference
             | Self::HandledByReloader
+            | Self::HandledByWave
             | Self::Paused
             | Self::ScaledToZero
             | Self::OnDelete

@@ -18,8 +18,8 @@ use serde::Serialize;
 pub use self::chain::{Link, LinkKind};
 pub use self::drift::{DocumentKey, DocumentVerifiable};
 pub use self::restarts::{
-    DocumentRestart, DocumentSecret, DocumentSecretKey, RestartAction, RestartSummary, StampAction,
-    took,
+    DocumentOwner, DocumentRestart, DocumentSecret, DocumentSecretKey, RestartAction,
+    RestartSummary, StampAction, took,
 };
 pub use self::table::{Column, items_table};
 pub use self::termination::summary as termination_summary;

@@ -91,13 +91,13 @@ impl Restarts<'_> {
     /// Reads the workloads that use these Secrets. Writes nothing.
     pub async fn read(self, targets: Targets) -> Workloads {
         let keeper = key::read(self.cluster, &self.options.namespaces).await;
-        self.read_with(keeper, targets).await
+        Box::pin(self.read_with(keeper, targets)).await
     }
 
     /// Reads the workloads before a run writes. Creates the stamp key if there is none.
     pub async fn read_to_write(self, targets: Targets) -> Workloads {
         let keeper = key::ensure(self.cluster, &self.options.namespaces).await;
-        self.read_with(keeper, targets).await
+        Box::pin(self.read_with(keeper, targets)).await
     }
 
     async fn read_with(self, keeper: Result<Keeper, KeyError>, targets: Targets) -> Workloads {
@@ -192,7 +192,7 @@ impl Restarts<'_> {
         if let Some(reason) = synced.stopped {
             return not_reached(look, plan, reason, &stop).await;
         }
-        let seen = observed(look, plan).await;
+        let seen = Box::pin(observed(look, plan)).await;
         let due = due(plan, self.policy, &seen.subjects, context);
         let job = carry_out::Job {
             look,
@@ -202,7 +202,7 @@ impl Restarts<'_> {
             stop,
             families: carry_out::Families::default(),
         };
-        let mut results = carry_out::carry_out(&job, done).await;
+        let mut results = Box::pin(carry_out::carry_out(&job, done)).await;
         let mut noted = stamps.known.clone();
         for step in &due.steps {
             let result = results.of.get(&step.id);
@@ -233,8 +233,8 @@ impl Restarts<'_> {
 /// True if a workload is read again although the plan does not restart it.
 fn is_concerned(step: &Step, synced: Synced<'_>) -> bool {
     let decision = &step.decision;
-    let by_reloader = decision.reason == Reason::HandledByReloader;
-    let may_be = by_reloader || !decision.assumed.is_empty();
+    let by_another = decision.reason.is_left_to_another_tool();
+    let may_be = by_another || !decision.assumed.is_empty();
     !decision.changes.is_empty() || (may_be && synced.wrote)
 }
 

@@ -16,8 +16,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    health::Health,
-    references::references,
+    health::{Health, Tolerance},
+    project::restart_at,
+    references::{References, references},
     reloader::{Marks, Reloader},
 };
 use crate::reason::Reason;
@@ -51,9 +52,6 @@ pub const STAMP: &str = "eso-sync/stamp";
 
 /// The pod template annotation with the restart time, as `kubectl rollout restart` writes it.
 pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
-
-/// The label of a StatefulSet's pod with the revision of its template.
-const REVISION: &str = "controller-revision-hash";
 
 /// The kinds that can be restarted.
 #[derive(
@@ -195,6 +193,8 @@ pub struct Manager {
     pub time: Option<Timestamp>,
     /// True if it owns annotations of the object.
     pub annotations: bool,
+    /// True if it owns fields of the pod template.
+    pub template: bool,
 }
 
 /// One workload, with the fields that decisions need.
@@ -208,26 +208,33 @@ pub struct Workload {
     pub labels: BTreeMap<String, String>,
     /// The Secrets that its pods use.
     pub uses: BTreeMap<String, Keys>,
+    /// The keys without which its pods start too.
+    pub optional: BTreeMap<String, Keys>,
     /// The text of the stamp annotation.
     pub stamp: Option<String>,
     /// True if the annotation `eso-sync/ignore: "true"` opts it out.
     pub ignored: bool,
-    /// The configuration of Stakater Reloader.
+    /// The configuration of Stakater Reloader and wave.
     pub reloader: Reloader,
     /// Its controlling owner.
     pub controller: Option<Owner>,
+    /// Its controlling owner, else its first owner. Operators take back what they did not write themselves.
+    pub owner: Option<Owner>,
+    /// The time of the last restart, as its pod template or a Rollout's `restartAt` has it.
+    pub restarted: Option<String>,
     /// True if rules can cover it. False for a Deployment's ReplicaSet, and for a pod that has no controller, belongs to a Job,
     /// or belongs to a workload of another kind in this list.
     pub addressed: bool,
     pub holds: Holds,
     pub health: Health,
+    pub tolerance: Tolerance,
     pub managers: Vec<Manager>,
     /// The label selector of its pods.
     pub selector: object::LabelSelector,
     /// The number of desired pods.
     pub wanted: i64,
-    /// If a partition excludes some of its pods: the revision of the other pods.
-    pub partly: Option<String>,
+    /// If it has a partition: its pods with a smaller ordinal are not updated.
+    pub excluded_below: Option<i64>,
     /// For a Rollout: the object with its pod template, if that is another one.
     pub template_in: Option<TemplateIn>,
 }
@@ -277,10 +284,59 @@ impl Workload {
         }
     }
 
-    /// True if a partition excludes this pod from the last change of the template.
-    pub fn keeps(&self, pod: &Pod) -> bool {
-        let revision = pod.labels.get(REVISION);
-        self.partly.is_some() && revision != self.partly.as_ref()
+    /// True if the partition of its update strategy excludes this pod.
+    fn excludes(&self, pod: &Pod) -> bool {
+        let ordinal = pod.name.rsplit_once('-');
+        let ordinal = ordinal.and_then(|(_, number)| number.parse::<i64>().ok());
+        self.excluded_below
+            .zip(ordinal)
+            .is_some_and(|(below, ordinal)| ordinal < below)
+    }
+
+    /// Returns why its controller does not replace these pods of an older template, if it is for more than a moment.
+    pub fn keeps(&self, old: &[&Pod]) -> Option<String> {
+        let holds = &self.holds;
+        if holds.paused {
+            return Some("its rollout is paused".to_owned());
+        }
+        if holds.on_delete {
+            return Some("its update strategy is OnDelete".to_owned());
+        }
+        if !old.is_empty() && old.iter().all(|pod| self.excludes(pod)) {
+            return Some("the partition of its update strategy excludes them".to_owned());
+        }
+        let stuck = old.iter().find(|pod| pod.ending)?;
+        let name = &stuck.name;
+        Some(format!(
+            "pod {name} is being deleted and still runs. Its node may be down"
+        ))
+    }
+
+    /// True if another tool restarts the workload when this Secret changes.
+    pub fn is_left_to_other(&self, secret: &str, marks: Marks) -> bool {
+        let used = self.uses.contains_key(secret);
+        self.reloader.covers(secret, marks) || self.reloader.wave_covers(secret, used)
+    }
+
+    /// True if it is a DaemonSet that lacks no more pods than its own rollout may take away. `ending` is the number of its pods
+    /// that are being deleted: on a node that is down they stay, and the rollout does not end.
+    pub fn can_roll(&self, ending: usize) -> bool {
+        let Tolerance {
+            allowed,
+            lacking,
+            outdated,
+        } = self.tolerance;
+        let ending = i64::try_from(ending).unwrap_or(i64::MAX);
+        self.id.kind == Kind::DaemonSet && lacking <= allowed && outdated <= ending.min(allowed)
+    }
+
+    /// The number of pods that were not available before a restart and need not be afterwards.
+    pub fn spared(&self) -> i64 {
+        if self.can_roll(0) {
+            self.tolerance.lacking
+        } else {
+            0
+        }
     }
 
     /// True if this pod belongs to the workload.
@@ -303,25 +359,50 @@ impl Workload {
     }
 }
 
-/// A pod that has not ended and is not being deleted.
+/// The pods of a workload that have not ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pods {
+    /// Those that are not being deleted.
+    pub live: Vec<Pod>,
+    /// Those that are being deleted. They run until their node has stopped them; on a node that is down, forever.
+    pub ending: Vec<Pod>,
+}
+
+impl Pods {
+    /// These pods, by name.
+    pub fn of(pods: BTreeMap<String, Pod>) -> Self {
+        let (ending, live) = pods.into_values().partition(|pod| pod.ending);
+        Self { live, ending }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Pod> {
+        self.live.iter().chain(&self.ending)
+    }
+}
+
+/// A pod that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
     pub namespace: String,
     pub name: String,
     /// Differs for another pod of the same name.
     pub uid: String,
-    /// It cannot have read data before this time.
     pub created: Timestamp,
+    /// When the first of its running containers started. It has read data at that time, not before.
+    pub started: Option<Timestamp>,
     pub labels: BTreeMap<String, String>,
     /// Its controlling owner.
     pub owner: Option<Owner>,
     pub ready: bool,
+    /// True if it is being deleted.
+    pub ending: bool,
 }
 
 impl Pod {
     /// Drops the fields that are not needed once its workload is known, to save memory.
     pub fn drop_unneeded_fields(&mut self) {
-        self.labels.retain(|label, _| label == REVISION);
+        self.labels.clear();
         self.owner = None;
     }
 
@@ -339,6 +420,25 @@ impl Pod {
             .filter(|owner| owner.kind == "ReplicaSet")?;
         let name = owner.name.strip_suffix(self.labels.get(label)?.as_str())?;
         name.strip_suffix('-')
+    }
+}
+
+/// The longest name that the API server accepts for an object.
+const LONGEST_NAME: usize = 253;
+
+/// A name that the API server does not check, for messages: of an owner, or a field manager.
+pub fn shown(name: &str) -> &str {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || "-._:/".contains(letter);
+    if !name.is_empty() && name.len() <= LONGEST_NAME && name.chars().all(fits) {
+        name
+    } else {
+        "(an invalid name)"
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", shown(&self.kind), shown(&self.name))
     }
 }
 

@@ -112,7 +112,7 @@ fn has_failed(plan: &Plan, results: &Results) -> bool {
         || plan.restarts.steps.iter().any(has_no_result)
 }
 
-/// True if a workload runs with old data, or may. Ignores workloads that Reloader restarts and those without pods.
+/// True if a workload runs with old data, or may. Ignores workloads that another tool restarts and those without pods.
 fn runs_with_old_data(plan: &Plan, results: &Results) -> bool {
     plan.restarts.steps.iter().any(|step| {
         let ended = ended(step, results.restarts.of.get(&step.id));
@@ -121,6 +121,6 @@ fn runs_with_old_data(plan: &Plan, results: &Results) -> bool {
                 ended.reason,
                 Reason::CoolingDown | Reason::OnDelete | Reason::Paused
             );
-        (ended.behind || unknown) && ended.reason != Reason::HandledByReloader
+        (ended.behind || unknown) && !ended.reason.is_left_to_another_tool()
     })
 }

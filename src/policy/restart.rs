@@ -29,7 +29,8 @@ pub struct RestartRule {
     /// Globs on the name of the workload.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<Pattern>,
-    /// `references`: only workloads that use one of the selected Secrets, in any form.
+    /// `references`: only workloads whose containers use one of the selected Secrets, in any form. A Secret that only pulls
+    /// images does not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r#match: Option<Match>,
     /// Kinds of workloads. ReplicaSet: only those without a controller. Pod: only those of a controller that is not one of the
@@ -56,7 +57,7 @@ pub struct RestartRule {
     /// How many workloads are restarted at the same time, after a first single one.
     pub max_concurrent: NonZeroU32,
     /// How long a workload may take to become healthy again; with `evict`, for all of its pods. If it takes longer, no other
-    /// workload of this entry is restarted.
+    /// workload of this entry is restarted in its namespace, or in any if it was the first one of the run.
     #[serde(with = "written::duration")]
     #[schemars(with = "Written<form::Duration>")]
     pub wait: Duration,

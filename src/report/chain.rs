@@ -244,6 +244,7 @@ mod tests {
             reason: Reason::DataChanged,
             message: Foreign::default(),
             next_step: None,
+            owner: None,
             behind: !old.is_empty(),
             secrets: Vec::new(),
             assumed: Vec::new(),

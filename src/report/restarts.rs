@@ -20,7 +20,7 @@ use crate::{
         plan::{RestartPlan, Step},
         results::{RestartOutcome, RestartResult, RestartResults, ended},
     },
-    workload,
+    workload::{self, shown},
 };
 
 /// One workload that a `restart` rule covers.
@@ -52,6 +52,9 @@ pub struct DocumentRestart {
     /// The next step for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_step: Option<&'static str>,
+    /// The owner of the workload, by its `ownerReferences`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<DocumentOwner>,
     /// True if it is known to run with old data.
     pub behind: bool,
     /// The Secrets that changed or may change, with the keys that differ or may differ.
@@ -87,6 +90,22 @@ pub struct DocumentRestart {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods_unread: Option<Foreign>,
 }
+
+/// The owner of a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentOwner {
+    /// The kind of the owner.
+    pub kind: Foreign,
+    /// The name of the owner.
+    pub name: Foreign,
+    /// What to do instead of a rollout, because the owner may take it back. Absent with `strategy: evict`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_step: Option<&'static str>,
+}
+
+/// Shown before the owner of a workload takes the first restart back.
+const MAY_BE_TAKEN_BACK: &str = "it may take a restart back. `strategy: evict` restarts without a change that it could take back";
 
 /// A Secret that a workload uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -227,6 +246,11 @@ impl DocumentRestart {
             next_step: (action == RestartAction::Leave)
                 .then(|| decision.reason.next_step())
                 .flatten(),
+            owner: step.owner.as_ref().map(|owner| DocumentOwner {
+                kind: shown(&owner.kind).into(),
+                name: shown(&owner.name).into(),
+                next_step: step.may_be_taken_back.then_some(MAY_BE_TAKEN_BACK),
+            }),
             behind: decision.behind,
             secrets: decision.changes.iter().map(DocumentSecret::from).collect(),
             assumed: foreign(&decision.assumed),

@@ -366,6 +366,8 @@ fn planned_restart_without_result_is_a_failure() {
         wave: Some(1),
         first: false,
         old_pods: Vec::new(),
+        owner: None,
+        may_be_taken_back: false,
     };
     let plan = Plan {
         restarts: RestartPlan {

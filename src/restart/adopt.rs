@@ -131,13 +131,16 @@ fn record_existing_stamps(known: &mut Known, seen: &Workloads) {
             continue;
         };
         let (id, uid) = (&workload.id, &workload.uid);
-        let healthy = workload.health == Health::Healthy;
+        let healthy = workload.health == Health::Healthy || workload.can_roll(subject.ending.len());
         let noted = known.seq(id, uid);
         // A restored older stamp does not show how the last recorded restart ended.
         let is_newest = noted.is_none_or(|seq| seq <= stamp.seq);
-        let ended = healthy && known.is_pending(id, uid);
+        // A pod from before the restart may still run with the old data.
+        let replaced = subject.pods.is_some() && subject.unreplaced(&stamp).is_empty();
+        let ended = healthy && replaced && known.is_pending(id, uid);
         if is_newest && (noted != Some(stamp.seq) || ended) {
-            let pending = !healthy && !stamp.restarts.is_empty();
+            let unproven = !healthy || !replaced;
+            let pending = unproven && !stamp.restarts.is_empty();
             known.record_restart(id, uid, stamp.seq, pending);
         }
     }

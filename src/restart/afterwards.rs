@@ -1,4 +1,4 @@
-//! Completes the results after the second read: workloads that are no longer covered, those left to Reloader, and Secrets.
+//! Completes the results after the second read: workloads that are no longer covered, those left to another tool, and Secrets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +34,7 @@ pub(super) fn complete(
     }
     results
         .of
-        .extend(left_to_reloader(now, seen_before, seen_now));
+        .extend(left_to_others(now, seen_before, seen_now));
     for step in &before.steps {
         if step.decision.action != Action::Leave {
             let unseen = || result_if_not_covered(step, seen_now);
@@ -57,8 +57,8 @@ fn result_if_not_covered(step: &Step, seen: &Workloads) -> RestartResult {
     RestartResult::without(RestartOutcome::Left, reason, "")
 }
 
-/// Workloads that Stakater Reloader restarts and whose data changed between the two reads, with their remaining old pods.
-fn left_to_reloader(
+/// Workloads that another tool restarts and whose data changed between the two reads, with their remaining old pods.
+fn left_to_others(
     plan: &RestartPlan,
     before: &Workloads,
     now: &Workloads,
@@ -69,7 +69,7 @@ fn left_to_reloader(
         let changed = is.secrets.iter().any(|(name, concern)| {
             let then = was.secrets.get(name).and_then(Concern::now);
             let both = then.zip(concern.now());
-            concern.left_to_reloader && both.is_some_and(|(then, now)| then.prints != now.prints)
+            concern.left_to_other && both.is_some_and(|(then, now)| then.prints != now.prints)
         });
         let (pods_then, pods_now) = was.pods.as_ref().zip(is.pods.as_ref())?;
         let old = pods_now
@@ -82,7 +82,7 @@ fn left_to_reloader(
     };
     plan.steps
         .iter()
-        .filter(|step| step.decision.reason == Reason::HandledByReloader)
+        .filter(|step| step.decision.reason.is_left_to_another_tool())
         .filter_map(left)
         .collect()
 }

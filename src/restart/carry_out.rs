@@ -1,37 +1,44 @@
-//! Executes restarts, wave by wave: reads each workload again, decides again, patches it, and watches it until it is healthy.
+//! Executes restarts in the order of the queue: reads each workload again, decides again, patches it, watches it until it is
+//! healthy, and checks that its old pods are gone.
 
+mod all;
 mod evict;
 mod healthy;
+mod proof;
+mod queue;
 mod spacing;
 mod unmanaged_pod;
-mod wave;
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::mpsc::UnboundedSender,
+    time::{Instant, sleep},
+};
 
-pub(super) use self::unmanaged_pod::Families;
+pub(super) use self::{all::carry_out, unmanaged_pod::Families};
 use cluster::{ApiError, ErrorKind};
 use pace::Clock;
 
-use self::{healthy::Ended, spacing::Pace};
+use self::healthy::Ended;
 use super::{
     decide::{Action, evaluate, restarted},
     discover::{Look, pods_of},
     plan::{self, RestartPlan, Step},
     reasons::reason_of,
-    results::{RestartOutcome, RestartResult, RestartResults},
+    results::{RestartOutcome, RestartResult},
     stamp::Stamp,
     subject::Subject,
-    waves::Wave,
 };
 use crate::{
     policy::RestartRule,
     reason::Reason,
     stop::{Level, Stop},
-    workload::{Kind, Pod, RESTARTED_AT, STAMP, Strategy, Workload, WorkloadId, object::Object},
+    workload::{
+        Kind, Pod, RESTARTED_AT, STAMP, Strategy, Workload, WorkloadId, object::Object, restart_at,
+    },
 };
 
 /// Attempts if the workload changes at the same time.
@@ -55,6 +62,18 @@ pub(super) struct Job<'a> {
     pub(super) families: Families,
 }
 
+/// A workload whose restart has started.
+struct Open<'a> {
+    /// The index of its rule.
+    rule: usize,
+    settings: &'a RestartRule,
+    step: &'a Step,
+    /// The end of the rule's `wait`.
+    give_up: Instant,
+    /// Receives the workload when something happened to it, for example an eviction.
+    progress: UnboundedSender<WorkloadId>,
+}
+
 /// Why a restart ended before the workload was healthy.
 enum Failure {
     /// The workload was not touched.
@@ -62,6 +81,8 @@ enum Failure {
     /// The workload was not touched, because the decision is now a different one.
     Decided(Box<Step>),
     Failed(Reason, String),
+    /// Pods were evicted, but one does not end.
+    HeldBack(String),
     /// The run has to end, for this reason. The text says what was done, if anything.
     Stopped(Reason, Option<String>),
 }
@@ -84,94 +105,23 @@ struct Begun {
     object: Object,
     stamp: Stamp,
     at: Instant,
+    /// The pods to replace.
     pods: Vec<Pod>,
 }
 
-/// Restarts the workloads of the plan. Calls `done` for each result.
-pub(super) async fn carry_out(
-    job: &Job<'_>,
-    mut done: impl FnMut(&WorkloadId, &RestartResult),
-) -> RestartResults {
-    let mut results = RestartResults::default();
-    let mut pace = Pace::new(job.look.policy.pace.restarts);
-    let mut halted: Option<(usize, String)> = None;
-    let mut awaited = None;
-    for wave in &job.plan.waves {
-        let Some(rule) = job.look.policy.restart.get(wave.rule) else {
-            continue;
-        };
-        if awaited != Some(wave.rule) {
-            awaited = Some(wave.rule);
-            halted = job
-                .await_earlier(wave.rule, rule)
-                .await
-                .map(|why| (wave.rule, why));
-        }
-        let stopped = match job.stop.level() {
-            Level::Run => halted
-                .as_ref()
-                .filter(|(of, _)| *of == wave.rule)
-                .map(|(_, why)| (Reason::RuleStopped, why.clone())),
-            Level::Drain(reason) | Level::Now(reason) => {
-                results.stopped.get_or_insert(reason);
-                Some((reason, String::new()))
-            }
-        };
-        if let Some((reason, message)) = stopped {
-            for step in job.steps(wave) {
-                let outcome = RestartOutcome::NotReached;
-                let result =
-                    RestartResult::with_old_data_of(step, outcome, reason, message.clone());
-                results.of.insert(step.id.clone(), result);
-            }
-            continue;
-        }
-        for (id, result) in job.wave(wave, rule, &mut pace).await {
-            if result.outcome == RestartOutcome::Failed {
-                halted = Some((wave.rule, format!("{id} failed: {}", result.message)));
-            }
-            done(&id, &result);
-            results.of.insert(id, result);
-        }
-    }
-    if let (Level::Drain(reason) | Level::Now(reason), true) = (
-        job.stop.level(),
-        results.of.values().any(|result| {
-            matches!(
-                result.outcome,
-                RestartOutcome::NotReached | RestartOutcome::Unproven
-            )
-        }),
-    ) {
-        results.stopped.get_or_insert(reason);
-    }
-    results
+/// A restart after the wait for a healthy workload.
+enum Waited {
+    /// Its result is known.
+    Done(Box<RestartResult>),
+    /// Its pods remain to be checked.
+    Unproven {
+        begun: Box<Begun>,
+        took: Duration,
+        healthy: Result<(), Ended>,
+    },
 }
 
 impl<'a> Job<'a> {
-    fn steps<'b>(&'b self, wave: &'b Wave) -> impl Iterator<Item = &'a Step> + use<'a, 'b> {
-        wave.members.iter().map(|&member| &self.plan.steps[member])
-    }
-
-    /// Waits for workloads that an earlier run restarted. Returns a message if one is not healthy in time.
-    async fn await_earlier(&self, rule: usize, settings: &RestartRule) -> Option<String> {
-        let give_up = Instant::now() + settings.wait;
-        for id in self.plan.awaited.get(&rule).into_iter().flatten() {
-            let waited = tokio::select! {
-                waited = healthy::wait(self.look.cluster, id, None, give_up) => waited,
-                () = self.ended() => return Some(String::new()),
-            };
-            if let Err(Ended { message, .. }) = waited
-                && !self.look.context.retry
-            {
-                return Some(format!(
-                    "{id} was restarted with the current data and is not healthy: {message}"
-                ));
-            }
-        }
-        None
-    }
-
     fn subject(&self, id: &WorkloadId) -> Option<&Subject> {
         let at = self
             .subjects
@@ -180,69 +130,90 @@ impl<'a> Job<'a> {
     }
 
     /// Sends the patch of a rollout. Evictions begin later, in `await_health`.
-    async fn begin<'b>(
-        &self,
-        step: &'b Step,
-        rule: &RestartRule,
-    ) -> (&'b Step, Result<Option<Begun>, Failure>, Instant) {
-        let give_up = Instant::now() + rule.wait;
-        let begun = match rule.strategy {
-            Strategy::Rollout => self.roll(step, rule).await.map(Some),
+    async fn begin(&self, open: Open<'a>) -> (Open<'a>, Result<Option<Begun>, Failure>) {
+        let begun = match open.settings.strategy {
+            Strategy::Rollout => self.roll(open.step, open.settings).await.map(Some),
             Strategy::Evict => Ok(None),
         };
-        (step, begun, give_up)
+        (open, begun)
     }
 
     /// Waits until it is healthy.
     async fn await_health(
         &self,
-        step: &Step,
-        rule: &RestartRule,
+        open: Open<'a>,
         begun: Result<Option<Begun>, Failure>,
-        give_up: Instant,
-    ) -> (WorkloadId, RestartResult) {
-        let ended = match begun {
-            Ok(Some(begun)) => Ok(self.finish(begun, give_up, step).await),
-            Ok(None) if step.id.kind == Kind::Pod => self.replace(step, rule).await,
-            Ok(None) => match self.evict(step, rule, give_up).await {
-                Ok(begun) => Ok(self.finish(begun, give_up, step).await),
-                Err(failure) => Err(failure),
-            },
+    ) -> (Open<'a>, Waited) {
+        let begun = match begun {
+            Ok(Some(begun)) => Ok(begun),
+            Ok(None) if open.step.id.kind == Kind::Pod => {
+                let result = match self.replace(&open).await {
+                    Ok(result) => result,
+                    Err(failure) => self.result_of(open.step, failure).await,
+                };
+                return (open, Waited::Done(Box::new(result)));
+            }
+            Ok(None) => self.evict(&open).await,
             Err(failure) => Err(failure),
         };
-        let result = match ended {
-            Ok(result) => result,
-            Err(Failure::Left(reason @ (Reason::Deleted | Reason::Replaced), message)) => {
+        let waited = match begun {
+            Ok(begun) => {
+                let healthy = self.healthy(&begun, open.give_up).await;
+                Waited::Unproven {
+                    took: begun.at.elapsed(),
+                    begun: Box::new(begun),
+                    healthy,
+                }
+            }
+            Err(failure) => Waited::Done(Box::new(self.result_of(open.step, failure).await)),
+        };
+        (open, waited)
+    }
+
+    /// The result of a restart that ended early.
+    async fn result_of(&self, step: &Step, failure: Failure) -> RestartResult {
+        match failure {
+            Failure::Left(reason @ (Reason::Deleted | Reason::Replaced), message) => {
                 RestartResult::without(RestartOutcome::Left, reason, message)
             }
-            Err(Failure::Left(reason, message)) => {
+            Failure::Left(reason, message) => {
                 RestartResult::with_old_data_of(step, RestartOutcome::Left, reason, message)
             }
-            Err(Failure::Decided(now)) => RestartResult::left(&now),
-            Err(Failure::Failed(reason, message)) => self.failed(step, reason, message).await,
-            Err(Failure::Stopped(reason, None)) => {
+            Failure::Decided(now) => RestartResult::left(&now),
+            Failure::Failed(reason, message) => {
+                let outcome = RestartOutcome::Failed;
+                self.incomplete(step, outcome, reason, message).await
+            }
+            Failure::HeldBack(message) => {
+                let (outcome, reason) = (RestartOutcome::Unproven, Reason::PodsHeldBack);
+                self.incomplete(step, outcome, reason, message).await
+            }
+            Failure::Stopped(reason, None) => {
                 RestartResult::with_old_data_of(step, RestartOutcome::NotReached, reason, "")
             }
-            Err(Failure::Stopped(_, Some(done))) => {
+            Failure::Stopped(_, Some(done)) => {
                 let outcome = RestartOutcome::Unproven;
                 RestartResult::with_old_data_of(step, outcome, Reason::Interrupted, done)
             }
-        };
-        (step.id.clone(), result)
+        }
     }
 
-    /// The result of a failed restart. Some old pods may be gone nevertheless.
-    async fn failed(&self, step: &Step, reason: Reason, message: String) -> RestartResult {
-        let mut result =
-            RestartResult::with_old_data_of(step, RestartOutcome::Failed, reason, message);
+    /// The result of a restart that was not completed. Some old pods may be gone nevertheless.
+    async fn incomplete(
+        &self,
+        step: &Step,
+        outcome: RestartOutcome,
+        reason: Reason,
+        message: String,
+    ) -> RestartResult {
+        let mut result = RestartResult::with_old_data_of(step, outcome, reason, message);
         let Some(subject) = self.subject(&step.id).filter(|_| !step.old_pods.is_empty()) else {
             return result;
         };
         match pods_of(self.look.cluster, &subject.workload).await {
             Ok(now) => {
-                let before = subject.pods.as_deref().unwrap_or_default();
-                let left = before
-                    .iter()
+                let left = subject
+                    .all_pods()
                     .filter(|pod| now.iter().any(|other| other.uid == pod.uid));
                 let left: Vec<&str> = left.map(|pod| &*pod.name).collect();
                 result.old_pods.retain(|name| left.contains(&&**name));
@@ -273,9 +244,9 @@ impl<'a> Job<'a> {
         context.now = self.clock.now();
         let mut decision = evaluate(&subject, rule, context);
         if decision.action != Action::Restart {
-            decision.behind &= subject.pods.as_ref().is_none_or(|pods| !pods.is_empty());
+            decision.behind &= subject.pods.is_none() || subject.all_pods().next().is_some();
             let stamp = plan::stamp_of(&subject);
-            let now = plan::step(&subject, decision, stamp.as_ref());
+            let now = plan::step(&subject, decision, stamp.as_ref(), rule);
             return Err(Failure::Decided(Box::new(now)));
         }
         let same = self
@@ -299,10 +270,11 @@ impl<'a> Job<'a> {
             let (subject, stamp) = self.again(step, rule).await?;
             let mut context = self.look.context;
             context.now = self.clock.now();
-            let Some(next) = restarted(&subject, context, &stamp) else {
+            let value = value(&subject, context.now);
+            let Some(next) = restarted(&subject, context, &stamp, Some(value.clone())) else {
                 return Err(Failure::Left(Reason::StampTooLarge, String::new()));
             };
-            let body = rollout(&subject, &next, context.now);
+            let body = rollout(&subject.workload, &next, &value);
             let error = match self
                 .look
                 .cluster
@@ -330,86 +302,21 @@ impl<'a> Job<'a> {
     fn begun(step: &Step, object: Object, stamp: Stamp, subject: Subject) -> Begun {
         tracing::info!(workload = %step.id, "restarted");
         Begun {
-            workload: subject.workload,
             object,
             stamp,
             at: Instant::now(),
-            pods: subject.pods.unwrap_or_default(),
-        }
-    }
-
-    /// Waits until it is healthy, and reads its pods.
-    async fn finish(&self, begun: Begun, give_up: Instant, step: &Step) -> RestartResult {
-        let Begun {
-            workload,
-            object,
-            at,
-            pods,
-            stamp,
-        } = begun;
-        let id = &workload.id;
-        let mut waited = healthy::wait(self.look.cluster, id, Some(&object), give_up).await;
-        // Argo Rollouts deletes pods like an eviction and reports done after the last deletion. Its replacement may still be
-        // missing.
-        if id.kind == Kind::Rollout && waited.is_ok() {
-            let gone: Vec<&Pod> = pods.iter().collect();
-            waited = self.replaced(&workload, &gone, give_up).await;
-        }
-        let took = at.elapsed();
-        let (now, unread) = match pods_of(self.look.cluster, &workload).await {
-            Ok(now) => (now, None),
-            Err(error) => (Vec::new(), Some(error)),
-        };
-        let (old, new): (Vec<Pod>, Vec<Pod>) = now
-            .into_iter()
-            .partition(|pod| pods.iter().any(|before| before.uid == pod.uid));
-        let names = |pods: Vec<Pod>| pods.into_iter().map(|pod| pod.name).collect();
-        let (outcome, reason, message) = match (waited, &unread) {
-            (Ok(()), None) => (
-                RestartOutcome::Restarted,
-                step.decision.reason,
-                String::new(),
-            ),
-            (Ok(()), Some(error)) => (
-                RestartOutcome::Unproven,
-                reason_of(error),
-                format!(
-                    "it is healthy again, but its pods could not be read: {}",
-                    error.why()
-                ),
-            ),
-            (Err(Ended { reason, message }), _) => (RestartOutcome::Failed, reason, message),
-        };
-        // If the pods could not be read, it is unknown which old pods are left.
-        let (behind, old_pods) = match &unread {
-            None => (!old.is_empty(), names(old)),
-            Some(_) => (step.decision.behind, step.old_pods.clone()),
-        };
-        RestartResult {
-            outcome,
-            reason,
-            message,
-            behind,
-            at: stamp.restarts.last().map(|restart| restart.at),
-            seq: Some(stamp.seq),
-            took,
-            pods_before: pods.len(),
-            old_pods,
-            new_pods: names(new),
-            pods_unread: unread.map(|error| error.why().to_owned()),
+            pods: subject.all_pods().cloned().collect(),
+            workload: subject.workload,
         }
     }
 }
 
 /// One patch: a new pod template (or a Rollout's `restartAt`), and the stamp with the data of the new pods.
-fn rollout(subject: &Subject, stamp: &Stamp, now: jiff::Timestamp) -> Value {
-    let workload = &subject.workload;
+fn rollout(workload: &Workload, stamp: &Stamp, value: &str) -> Value {
     let spec = if workload.id.kind == Kind::Rollout {
-        let at = after_all_pods(subject, now);
-        json!({"restartAt": at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()})
+        json!({"restartAt": value})
     } else {
-        // With subseconds, so that two restarts within one second make two templates.
-        json!({"template": {"metadata": {"annotations": {RESTARTED_AT: now.to_string()}}}})
+        json!({"template": {"metadata": {"annotations": {RESTARTED_AT: value}}}})
     };
     json!({
         "metadata": {
@@ -419,6 +326,16 @@ fn rollout(subject: &Subject, stamp: &Stamp, now: jiff::Timestamp) -> Value {
         },
         "spec": spec,
     })
+}
+
+/// The value that a restart writes to the spec.
+fn value(subject: &Subject, now: jiff::Timestamp) -> String {
+    if subject.workload.id.kind == Kind::Rollout {
+        restart_at(after_all_pods(subject, now))
+    } else {
+        // With subseconds, so that two restarts within one second make two templates.
+        now.to_string()
+    }
 }
 
 /// Argo Rollouts replaces pods created before `restartAt`, with a resolution of one second. A pod created in the second of the

@@ -15,20 +15,22 @@ use std::collections::BTreeSet;
 use eso_model::expected::Difference;
 use jiff::Timestamp;
 
-use self::compare::{are_newer, changes, has_new_keys, unproven};
+use self::compare::{are_newer, changes, has_new_keys, note_absent, unproven};
 use super::{
     known::Known,
     others::{Other, Others},
     owner,
-    stamp::{Stamp, StampKey},
+    stamp::{OldPods, Stamp, StampKey},
     subject::{Concern, Standing, Subject, View},
     targets::Targets,
 };
 use crate::{
     policy::{RestartRule, RestartWhen},
     reason::Reason,
-    workload::{Strategy, Workload},
+    workload::{Health, Strategy, Workload},
 };
+
+type Against = (Reason, String);
 
 /// Inputs that all decisions of a run share.
 #[derive(Clone, Copy)]
@@ -143,8 +145,18 @@ pub fn needs_pods(subject: &Subject, rule: &RestartRule, context: Context<'_>) -
         Found::Blocked(..) => false,
         Found::Good(stamp) => {
             let unproven = rule.when == RestartWhen::Unproven && !stamp.assumed.is_empty();
-            let partly = subject.workload.partly.is_some() && !stamp.restarts.is_empty();
-            unproven || partly || stamp.evicting.is_some() || !changes(subject, &stamp).is_empty()
+            // Once no old pod was left, none comes back.
+            let restarted = guard::is_pending(subject, context, &stamp);
+            let absent = subject.counting().any(|(name, concern)| {
+                concern.may_be_absent()
+                    && concern.now().is_some()
+                    && !stamp.secrets.contains_key(name)
+            });
+            unproven
+                || restarted
+                || absent
+                || stamp.evicting.is_some()
+                || !changes(subject, &stamp).is_empty()
         }
     }
 }
@@ -278,17 +290,22 @@ fn create_stamp(
         .known
         .seq(&subject.workload.id, &subject.workload.uid);
     stamp.seq = known.map_or(stamp.seq, |seq| seq + 1);
+    note_absent(subject, &mut stamp);
+    let known = stamp.secrets.clone();
     stamp.secrets = subject.prints();
     stamp.assumed = subject
         .secrets
         .iter()
-        .filter(|(_, concern)| concern.now().is_some() && !subject.is_current(concern))
+        .filter(|(name, concern)| {
+            concern.now().is_some() && !subject.is_current(concern) && !known.contains_key(*name)
+        })
         .map(|(name, _)| name.clone())
         .collect();
+    stamp.secrets.extend(known);
     if stamp.secrets.is_empty() {
         return Decision::leave(
-            Reason::SecretMissing,
-            "its Secrets do not exist, so there is nothing to record",
+            Reason::SecretNotCreated,
+            "its pods cannot start before its Secrets exist, so there is nothing to record",
         );
     }
     if stamp.to_text().is_none() {
@@ -337,23 +354,12 @@ fn compare_with_stamp(
     subject: &Subject,
     rule: &RestartRule,
     context: Context<'_>,
-    stamp: Stamp,
+    mut stamp: Stamp,
     stamps: Stamps,
 ) -> Decision {
+    note_absent(subject, &mut stamp);
     let changes = changes(subject, &stamp);
-    let assumed = unproven(subject, &stamp);
-    let why = if !changes.is_empty() {
-        Some(Reason::DataChanged)
-    } else if stamp.evicting.is_some() {
-        Some(Reason::EvictionUnderWay)
-    } else if rule.when == RestartWhen::Always {
-        Some(Reason::Always)
-    } else if rule.when == RestartWhen::Unproven && !assumed.is_empty() {
-        Some(Reason::PodsUnproven)
-    } else {
-        None
-    };
-    let mut decision = match why {
+    let mut decision = match cause(subject, rule, context, &stamp, &changes) {
         None => no_pending_restart(subject, rule, context, &stamp, stamps),
         Some(reason) => {
             let by_data = matches!(reason, Reason::DataChanged | Reason::EvictionUnderWay);
@@ -367,22 +373,83 @@ fn compare_with_stamp(
     if decision.changes.is_empty() {
         decision.changes = changes;
     }
-    let kept = subject.excluded_pods(&stamp);
-    // Evicted pods start with the new data, even with an old template.
-    if decision.reason == Reason::Current && rule.strategy == Strategy::Rollout && !kept.is_empty()
-    {
-        let kept: Vec<&str> = kept.iter().map(|pod| &*pod.name).collect();
-        decision.reason = Reason::OnDelete;
-        decision.message = format!(
-            "the partition of its update strategy excluded {} from the last restart",
-            kept.join(", ")
-        );
+    if let Some((reason, message)) = unreplaced(subject, &stamp) {
         decision.behind = true;
+        if decision.reason == Reason::Current {
+            (decision.reason, decision.message) = (reason, message);
+        }
     }
     if decision.write.is_none() {
         decision.assumed = stamp.assumed;
     }
     decision
+}
+
+/// Why a restart is pending, if one is.
+fn cause(
+    subject: &Subject,
+    rule: &RestartRule,
+    context: Context<'_>,
+    stamp: &Stamp,
+    changes: &[Change],
+) -> Option<Reason> {
+    if !changes.is_empty() {
+        return Some(Reason::DataChanged);
+    }
+    if stamp.evicting.is_some() {
+        return Some(Reason::EvictionUnderWay);
+    }
+    if rule.when == RestartWhen::Always {
+        return Some(Reason::Always);
+    }
+    if rule.when == RestartWhen::Unproven && !unproven(subject, stamp).is_empty() {
+        return Some(Reason::PodsUnproven);
+    }
+    if subject.unreplaced(stamp).is_empty() {
+        return None;
+    }
+    let taken_back = stamp.is_taken_back(&subject.workload);
+    // An eviction needs no change of the object that could be taken back, and a partition does not keep evicted pods.
+    match rule.strategy {
+        Strategy::Evict if taken_back => Some(Reason::RestartReverted),
+        Strategy::Evict => Some(Reason::PodsHeldBack),
+        Strategy::Rollout => (taken_back && context.retry).then_some(Reason::RestartReverted),
+    }
+}
+
+/// True if pods from before the last restart are still there, and not because of the new data.
+pub(super) fn is_held_back(subject: &Subject, stamp: &Stamp) -> bool {
+    unreplaced(subject, stamp).is_some_and(|(reason, _)| reason == Reason::PodsHeldBack)
+}
+
+/// Returns why pods from before the last restart are still there, if any are. The stamp alone does not prove that the pods have
+/// the data, because the owner of the workload may take the restart back.
+fn unreplaced(subject: &Subject, stamp: &Stamp) -> Option<Against> {
+    let workload = &subject.workload;
+    let old = subject.unreplaced(stamp);
+    if old.is_empty() {
+        return None;
+    }
+    Some(match &workload.health {
+        Health::Unobserved => (Reason::AlreadyRolling, guard::UNOBSERVED.to_owned()),
+        Health::Rolling(message) => match workload.keeps(&old) {
+            Some(why) => (Reason::PodsHeldBack, why),
+            None => (Reason::AlreadyRolling, message.clone()),
+        },
+        Health::Healthy | Health::Failing(_) | Health::Unavailable(_)
+            if stamp.is_taken_back(workload) =>
+        {
+            (Reason::RestartReverted, owner::who_took_back(workload))
+        }
+        Health::Failing(message) | Health::Unavailable(message) => {
+            (Reason::Unhealthy, message.clone())
+        }
+        Health::Healthy => {
+            let why = workload.keeps(&old);
+            let why = why.unwrap_or_else(|| "its controller does not replace them".to_owned());
+            (Reason::PodsHeldBack, why)
+        }
+    })
 }
 
 /// Restarts the workload unless something holds it back.
@@ -401,7 +468,13 @@ fn owed(
             ..Decision::leave(reason, "")
         },
     };
-    decision.behind = matches!(reason, Reason::DataChanged | Reason::EvictionUnderWay);
+    decision.behind = matches!(
+        reason,
+        Reason::DataChanged
+            | Reason::EvictionUnderWay
+            | Reason::RestartReverted
+            | Reason::PodsHeldBack
+    );
     decision
 }
 
@@ -425,9 +498,11 @@ fn no_pending_restart(
         .map(|(name, concern)| Change {
             secret: name.clone(),
             keys: concern
-                .now()
-                .map(|now| now.prints.keys().map(|key| (key.clone(), None)).collect())
-                .unwrap_or_default(),
+                .prints()
+                .unwrap_or_default()
+                .into_keys()
+                .map(|key| (key, None))
+                .collect(),
         })
         .collect();
     if may_change.is_empty() {
@@ -451,25 +526,27 @@ fn renewed(subject: &Subject, stamp: &Stamp, reason: Reason, stamps: Stamps) -> 
     let mut next = stamp.clone();
     next.seq += 1;
     for (name, concern) in &subject.secrets {
-        let Some(now) = concern.now() else { continue };
+        let Some(now) = concern.prints() else {
+            continue;
+        };
         let entry = next.secrets.get_mut(name);
         let current = subject.is_current(concern);
         match entry {
             None => {
-                next.secrets.insert(name.clone(), now.prints.clone());
-                if !current {
+                next.secrets.insert(name.clone(), now);
+                if !current && concern.now().is_some() {
                     next.assumed.insert(name.clone());
                 }
             }
             Some(prints) if all => {
                 if current {
                     next.assumed.remove(name);
-                    prints.clone_from(&now.prints);
+                    *prints = now;
                 }
             }
             Some(prints) => {
-                for (key, print) in &now.prints {
-                    prints.entry(key.clone()).or_insert_with(|| print.clone());
+                for (key, print) in now {
+                    prints.entry(key).or_insert(print);
                 }
             }
         }
@@ -491,17 +568,26 @@ fn renewed(subject: &Subject, stamp: &Stamp, reason: Reason, stamps: Stamps) -> 
     decision
 }
 
-/// The stamp that a restart writes: everything that new pods get, including Secrets that another policy selects.
-pub fn restarted(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> Option<Stamp> {
+/// The stamp that a restart writes: everything that new pods get, including Secrets that another policy selects. `wrote` is the
+/// value in the pod template, or None for an eviction.
+pub fn restarted(
+    subject: &Subject,
+    context: Context<'_>,
+    stamp: &Stamp,
+    wrote: Option<String>,
+) -> Option<Stamp> {
     let mut next = stamp.clone();
     next.seq += 1;
-    next.evicting = None;
+    let old = match next.evicting.take() {
+        Some(evicting) if wrote.is_none() => evicting.old,
+        _ => OldPods::of(subject.all_pods()),
+    };
     for (name, prints) in subject.prints() {
         next.assumed.remove(&name);
         next.secrets.insert(name, prints);
     }
     forget_unused(subject, &mut next);
-    next.record_restart(context.now, context.key_of(&subject.workload));
+    next.record_restart(context.now, context.key_of(&subject.workload), wrote, old);
     next.to_text().is_some().then_some(next)
 }
 

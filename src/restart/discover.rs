@@ -97,14 +97,15 @@ impl Look<'_> {
         };
         if let (Kind::Pod, Some(owner)) = (id.kind, &workload.controller) {
             let family = family_of(self.cluster, &id.namespace, owner).await?;
-            workload.health = health::lacking(owner, family.iter().map(|pod| pod.ready))
+            workload.health = health::lacking(owner, family.live.iter().map(|pod| pod.ready))
                 .map_or(Health::Healthy, Health::Unavailable);
         }
         let mut subjects = self.subjects(vec![(rule, workload)]).await;
         let Some(mut subject) = subjects.pop() else {
             return Ok(None);
         };
-        subject.pods = Some(pods_of(self.cluster, &subject.workload).await?);
+        let pods = pods_of(self.cluster, &subject.workload).await?;
+        subject.has(pods);
         Ok(Some(subject))
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{
-    decide::{Context, Decision, decide, evaluate},
+    decide::{Context, Decision, decide, evaluate, restarted},
     known::Known,
     others::Others,
     stamp::{Stamp, StampKey},
@@ -16,7 +16,8 @@ use super::{
 use crate::{
     policy::RestartRule,
     workload::{
-        Health, Holds, Keys, Kind, Pod, Reloader, Workload, WorkloadId, object::LabelSelector,
+        Health, Holds, Keys, Kind, Pod, Reloader, Tolerance, Workload, WorkloadId,
+        object::LabelSelector,
     },
 };
 
@@ -37,6 +38,7 @@ pub(crate) fn now_of(secret: &str, uid: &str, data: &[(&str, &str)]) -> Now {
     let bytes = data.iter().map(|(name, value)| (*name, value.as_bytes()));
     Now {
         prints: key().prints(uid, secret, &Keys::All, bytes),
+        created: Some(time("09:00:00")),
         empty: data
             .iter()
             .filter(|(_, value)| value.is_empty())
@@ -56,9 +58,10 @@ pub(crate) fn subject(name: &str, data: &[(&str, &str)]) -> Subject {
     let uid = format!("uid-{name}");
     let concern = Concern {
         keys: Keys::All,
+        optional: None,
         view: View::Seen(now_of("db", &uid, data)),
         counts: true,
-        left_to_reloader: false,
+        left_to_other: false,
         found: Found::default(),
     };
     let workload = Workload {
@@ -67,17 +70,21 @@ pub(crate) fn subject(name: &str, data: &[(&str, &str)]) -> Subject {
         resource_version: "1".to_owned(),
         labels: BTreeMap::new(),
         uses: BTreeMap::from([("db".to_owned(), Keys::All)]),
+        optional: BTreeMap::new(),
         stamp: None,
         ignored: false,
         reloader: Reloader::default(),
         controller: None,
+        owner: None,
+        restarted: None,
         addressed: true,
         holds: Holds::default(),
         health: Health::Healthy,
+        tolerance: Tolerance::default(),
         managers: Vec::new(),
         selector: LabelSelector::default(),
         wanted: 1,
-        partly: None,
+        excluded_below: None,
         template_in: None,
     };
     Subject {
@@ -85,6 +92,7 @@ pub(crate) fn subject(name: &str, data: &[(&str, &str)]) -> Subject {
         rule: 0,
         secrets: BTreeMap::from([("db".to_owned(), concern)]),
         pods: Some(vec![pod(name, "10:00:00")]),
+        ending: Vec::new(),
     }
 }
 
@@ -94,11 +102,16 @@ pub(crate) fn pod(name: &str, created: &str) -> Pod {
         name: format!("{name}-1"),
         uid: format!("pod-{name}-1"),
         created: time(created),
+        started: None,
         labels: BTreeMap::new(),
         owner: None,
         ready: true,
+        ending: false,
     }
 }
+
+/// The value that a restart at [`NOW`] writes to the pod template.
+pub(crate) const WROTE: &str = "2026-03-01T12:00:00Z";
 
 impl Subject {
     /// Adds a stamp for this data, without assumed Secrets.
@@ -124,9 +137,27 @@ impl Subject {
         self.secrets.get_mut("db").unwrap()
     }
 
-    /// Sets its stamp, as after a restart.
+    /// Sets its stamp.
     pub(crate) fn after(mut self, stamp: &Stamp) -> Self {
         self.workload.stamp = stamp.to_text();
+        self
+    }
+
+    /// The stamp and the pod template after its rollout. The pods are still the same.
+    pub(crate) fn rolled(mut self) -> Self {
+        let stamp = Stamp::parse(self.workload.stamp.as_deref().unwrap()).unwrap();
+        let (key, known) = (key(), Known::default());
+        let next = restarted(&self, context(&key, &known), &stamp, Some(WROTE.to_owned()));
+        self.workload.restarted = Some(WROTE.to_owned());
+        self.after(&next.unwrap())
+    }
+
+    /// Replaces its pods by one from this time.
+    pub(crate) fn replaced_at(mut self, time: &str) -> Self {
+        let mut new = pod(&self.workload.id.name, time);
+        new.name = format!("{}-2", self.workload.id.name);
+        new.uid = format!("pod-{}", new.name);
+        self.pods = Some(vec![new]);
         self
     }
 }

@@ -2,7 +2,7 @@
 
 use cluster::names::FIELD_MANAGER;
 
-use crate::workload::{Kind, Manager, Workload};
+use crate::workload::{Kind, Manager, Workload, shown};
 
 /// Field managers that write workloads but do not remove our annotation.
 const IRRELEVANT_MANAGERS: [&str; 4] = [
@@ -12,18 +12,47 @@ const IRRELEVANT_MANAGERS: [&str; 4] = [
     "kubelet",
 ];
 
+/// The last writer of some fields of the workload.
+fn last_writer(workload: &Workload, owns: impl Fn(&Manager) -> bool) -> Option<&Manager> {
+    let managers = workload.managers.iter();
+    managers
+        .filter(|manager| !IRRELEVANT_MANAGERS.contains(&&*manager.name))
+        .max_by_key(|manager| (owns(manager), manager.time))
+}
+
+/// Names who takes restarts of the workload back, as far as its metadata shows it, and says what to do instead. A manager that
+/// only removed a field leaves no entry, so the last writer of the pod template is named.
+pub(super) fn who_took_back(workload: &Workload) -> String {
+    let writer =
+        last_writer(workload, |manager| manager.template).filter(|manager| manager.template);
+    let owner = workload.owner.as_ref();
+    let who = match (owner, writer) {
+        (Some(owner), Some(writer)) => format!(
+            "Its owner is {owner}, and the field manager {} wrote its pod template last.",
+            shown(&writer.name)
+        ),
+        (Some(owner), None) => format!("Its owner is {owner}."),
+        (None, Some(writer)) => {
+            let (name, rule) = (shown(&writer.name), rule(&writer.name, workload));
+            format!("The field manager {name} wrote its pod template last. {rule}")
+        }
+        (None, None) => "It is unknown who did it.".to_owned(),
+    };
+    format!("its restart was taken back, and its old pods still run. {who} {INSTEAD}")
+}
+
+/// What to do about a workload whose owner takes restarts back.
+const INSTEAD: &str = "Use `strategy: evict` for it, which changes nothing that its owner can take back, or restart it \
+                                  through its owner";
+
 /// Names the last writer of the workload's annotations and how to make it keep the stamp.
 pub(super) fn field_owner(workload: &Workload) -> String {
-    let last = workload
-        .managers
-        .iter()
-        .filter(|manager| !IRRELEVANT_MANAGERS.contains(&&*manager.name))
-        .max_by_key(|manager| (manager.annotations, manager.time));
-    match last {
+    match last_writer(workload, |manager| manager.annotations) {
         None => format!("It is unknown who removed it. {ADOPT_AGAIN}"),
         Some(Manager { name, .. }) => {
             format!(
-                "The field manager {name} wrote its annotations last. {} {ADOPT_AGAIN}",
+                "The field manager {} wrote its annotations last. {} {ADOPT_AGAIN}",
+                shown(name),
                 rule(name, workload)
             )
         }

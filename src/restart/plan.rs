@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    decide::{Action, Context, Decision, Write, decide, evaluate, guard},
+    decide::{Action, Context, Decision, Write, decide, evaluate, guard, is_held_back},
     stamp::Stamp,
     subject::Subject,
     waves::{Due, RestartAt, Wave, waves},
@@ -13,7 +13,7 @@ use crate::{
     inventory::Gap,
     policy::{Policy, RestartRule},
     reason::Reason,
-    workload::{Health, Pod, WorkloadId},
+    workload::{Health, Owner, Pod, Strategy, Workload, WorkloadId},
 };
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,8 +22,10 @@ pub struct RestartPlan {
     pub steps: Table<RestartAt, Step>,
     /// The order of the restarts, including conditional ones.
     pub waves: Vec<Wave>,
-    /// By rule: workloads that were restarted with the current data and are still rolling out. The run waits for them first.
+    /// By rule: workloads that were restarted with the current data and are still rolling out. Their namespaces wait for them.
     pub awaited: BTreeMap<usize, Vec<WorkloadId>>,
+    /// Rules with the namespaces in which a restarted workload is not healthy. They go last.
+    pub failed_before: BTreeSet<(usize, String)>,
     /// Lists and objects that could not be read.
     pub gaps: Vec<Gap>,
     pub warnings: Vec<String>,
@@ -41,8 +43,11 @@ pub struct Step {
     pub wave: Option<u32>,
     /// If it runs with old data: the pods that may have it.
     pub old_pods: Vec<String>,
-    /// True if it goes before all others of its rule: an unhealthy workload that was already restarted.
+    /// True if it goes before the others of its namespace: an unhealthy workload that was already restarted.
     pub first: bool,
+    pub owner: Option<Owner>,
+    /// True if its restart changes the object, so that its owner may take it back.
+    pub may_be_taken_back: bool,
 }
 
 impl RestartPlan {
@@ -98,7 +103,8 @@ pub fn due(
 ) -> RestartPlan {
     let mut due = of_each(policy, subjects, context, evaluate);
     leave_all_but(&mut due.steps, &plan.foreseen());
-    let without_pods = |subject: &&Subject| subject.pods.as_ref().is_some_and(Vec::is_empty);
+    let without_pods =
+        |subject: &&Subject| subject.pods.is_some() && subject.all_pods().next().is_none();
     let without_pods: BTreeSet<&WorkloadId> = subjects
         .iter()
         .filter(without_pods)
@@ -120,7 +126,7 @@ fn of_each(
     decide: impl Fn(&Subject, &RestartRule, Context<'_>) -> Decision,
 ) -> RestartPlan {
     let mut plan = RestartPlan::default();
-    let mut stopped: BTreeMap<usize, String> = BTreeMap::new();
+    let mut stopped: BTreeMap<(usize, String), String> = BTreeMap::new();
     for subject in subjects {
         let Some(rule) = policy.restart.get(subject.rule) else {
             continue;
@@ -128,12 +134,23 @@ fn of_each(
         let decision = decide(subject, rule, context);
         let stamp = stamp_of(subject);
         let stamp = stamp.as_ref();
-        if stamp.is_some_and(|stamp| {
-            decision.action != Action::Restart && is_awaited(subject, context, stamp)
-        }) {
-            let id = &subject.workload.id;
+        let id = &subject.workload.id;
+        let of = (subject.rule, id.namespace.clone());
+        // Pods that are held back show nothing about the new data.
+        let pending = stamp.filter(|stamp| {
+            guard::is_pending(subject, context, stamp) && !is_held_back(subject, stamp)
+        });
+        let lacks =
+            |workload: &Workload| workload.health != Health::Healthy && !workload.can_roll(0);
+        if pending.is_some() && lacks(&subject.workload) {
+            plan.failed_before.insert(of.clone());
+        }
+        if decision.action != Action::Restart
+            && pending.is_some_and(|stamp| guard::is_on_present_data(subject, context, stamp))
+        {
             match &subject.workload.health {
                 Health::Healthy => {}
+                _ if subject.workload.can_roll(0) => {}
                 Health::Unobserved | Health::Rolling(_) | Health::Unavailable(_) => {
                     let awaited = plan.awaited.entry(subject.rule).or_default();
                     awaited.push(id.clone());
@@ -144,11 +161,11 @@ fn of_each(
                     let why = format!(
                         "{id} was restarted with the current data and is not healthy: {why}"
                     );
-                    stopped.entry(subject.rule).or_insert(why);
+                    stopped.entry(of).or_insert(why);
                 }
             }
         }
-        plan.steps.push(step(subject, decision, stamp));
+        plan.steps.push(step(subject, decision, stamp, rule));
     }
     if !context.retry {
         stop(&mut plan.steps, &stopped);
@@ -158,12 +175,16 @@ fn of_each(
 }
 
 /// The step for a workload, with the pods that may run with old data.
-pub(super) fn step(subject: &Subject, decision: Decision, stamp: Option<&Stamp>) -> Step {
+pub(super) fn step(
+    subject: &Subject,
+    decision: Decision,
+    stamp: Option<&Stamp>,
+    rule: &RestartRule,
+) -> Step {
     let evicting = stamp
         .and_then(|stamp| stamp.evicting.as_ref())
         .filter(|evicting| evicting.secrets == subject.prints());
     let mut old_pods = Vec::new();
-    let kept = stamp.map_or_else(Vec::new, |stamp| subject.excluded_pods(stamp));
     if decision.behind {
         let old = |pod: &&Pod| {
             let changed = decision.changes.iter().any(|change| {
@@ -173,10 +194,10 @@ pub(super) fn step(subject: &Subject, decision: Decision, stamp: Option<&Stamp>)
             // Pods created after an eviction began have the current data.
             match evicting {
                 Some(evicting) => evicting.covers(pod),
-                None => changed || kept.iter().any(|kept| kept.uid == pod.uid),
+                None => changed || stamp.is_some_and(|stamp| stamp.is_old(pod)),
             }
         };
-        let pods = subject.pods.iter().flatten().filter(old);
+        let pods = subject.all_pods().filter(old);
         old_pods.extend(pods.map(|pod| pod.name.clone()));
         old_pods.sort();
     }
@@ -192,6 +213,8 @@ pub(super) fn step(subject: &Subject, decision: Decision, stamp: Option<&Stamp>)
         decision,
         wave: None,
         old_pods,
+        owner: subject.workload.owner.clone(),
+        may_be_taken_back: rule.strategy == Strategy::Rollout && subject.workload.owner.is_some(),
     }
 }
 
@@ -209,20 +232,15 @@ pub(super) fn stamp_of(subject: &Subject) -> Option<Stamp> {
     (stamp.of == subject.workload.uid).then_some(stamp)
 }
 
-/// True if our restart with the current data has not become healthy yet. Later failures do not count.
-fn is_awaited(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> bool {
-    guard::is_pending(subject, context, stamp) && guard::is_on_present_data(subject, context, stamp)
-}
-
-/// Starts no other restart of a rule that has an unhealthy restarted workload.
-fn stop(steps: &mut Table<RestartAt, Step>, stopped: &BTreeMap<usize, String>) {
+/// Starts no other restart of a rule in a namespace that has an unhealthy workload after a restart by the rule.
+fn stop(steps: &mut Table<RestartAt, Step>, stopped: &BTreeMap<(usize, String), String>) {
     for step in &mut *steps {
-        let Some(why) = stopped.get(&step.rule) else {
+        let Some(why) = stopped.get(&(step.rule, step.id.namespace.clone())) else {
             continue;
         };
         if step.decision.action != Action::Leave {
             step.decision.action = Action::Leave;
-            step.decision.reason = Reason::RuleStopped;
+            step.decision.reason = Reason::NamespaceStopped;
             step.decision.message.clone_from(why);
         }
     }
@@ -247,7 +265,11 @@ fn order(plan: &mut RestartPlan, policy: &Policy) {
         .map(|(at, step)| Due {
             at,
             rule: step.rule,
+            namespace: &step.id.namespace,
             first: step.first,
+            last: plan
+                .failed_before
+                .contains(&(step.rule, step.id.namespace.clone())),
         })
         .collect();
     plan.waves = waves(&policy.restart, restarts);

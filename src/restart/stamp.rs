@@ -23,8 +23,11 @@ pub const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// The limit for one stamp. The API server allows 256 KiB for all annotations.
 const LARGEST: usize = 128 * 1024;
 
-/// The digests of a Secret's values, by key.
+/// The digests of a Secret's values, by key. [`ABSENT`] for a key without which the pods started.
 pub type Prints = BTreeMap<String, String>;
+
+/// Takes the place of a digest if there was no value.
+pub const ABSENT: &str = "";
 
 /// The data that a workload's pods started with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,38 +59,77 @@ pub struct Stamp {
 /// A restart in the past.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restarted {
+    /// The time of the restart, by this program's clock. Only for intervals between restarts.
     pub at: Timestamp,
     /// A digest of all data in the stamp at that time.
     pub data: String,
+    /// The value that the restart wrote to the pod template, or to a Rollout's `restartAt`. Only in the last restart, and not
+    /// for an eviction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrote: Option<String>,
+    /// The pods that the restart has to replace. Only in the last restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<OldPods>,
+}
+
+impl Restarted {
+    /// True if the workload no longer holds the value that the restart wrote, nor that of a later restart.
+    pub fn is_taken_back(&self, workload: &Workload) -> bool {
+        let Some(wrote) = &self.wrote else {
+            return false;
+        };
+        let Some(now) = &workload.restarted else {
+            return true;
+        };
+        match (now.parse::<Timestamp>(), wrote.parse::<Timestamp>()) {
+            (Ok(now), Ok(wrote)) => now < wrote,
+            _ => now != wrote,
+        }
+    }
+}
+
+/// The pods that existed at a certain time, by the API server's clock and the uids of the newest ones.
+///
+/// A pod that is created later starts with the data of that time or newer data, whatever its template is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OldPods {
+    /// The creation time of the newest pod, in whole seconds.
+    pub since: Timestamp,
+    /// The uids of the pods created in that second.
+    pub last: BTreeSet<String>,
+}
+
+impl OldPods {
+    /// These pods. None if there are none.
+    pub fn of<'a>(pods: impl Iterator<Item = &'a Pod> + Clone) -> Option<Self> {
+        let since = pods.clone().map(|pod| pod.created).max()?;
+        let last = pods.filter(|pod| pod.created == since);
+        Some(Self {
+            since,
+            last: last.map(|pod| pod.uid.clone()).collect(),
+        })
+    }
+
+    /// True if this pod is one of them.
+    pub fn covers(&self, pod: &Pod) -> bool {
+        pod.created < self.since || (pod.created == self.since && self.last.contains(&pod.uid))
+    }
 }
 
 /// An eviction in progress. If the run is killed, the next run continues with the remaining pods.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evicting {
-    /// The creation time of the newest old pod, by the API server's clock, in whole seconds.
-    pub since: Timestamp,
-    /// The uids of old pods created in that second.
-    pub last: BTreeSet<String>,
+    /// The pods to evict. None if there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<OldPods>,
     /// The data that the new pods start with.
     pub secrets: BTreeMap<String, Prints>,
 }
 
 impl Evicting {
-    /// An eviction of all these pods.
-    pub fn of(pods: &[Pod], secrets: BTreeMap<String, Prints>) -> Self {
-        let newest = pods.iter().map(|pod| pod.created).max();
-        let since = newest.unwrap_or(Timestamp::UNIX_EPOCH);
-        let last = pods.iter().filter(|pod| pod.created == since);
-        Self {
-            since,
-            last: last.map(|pod| pod.uid.clone()).collect(),
-            secrets,
-        }
-    }
-
     /// True if this pod is to be evicted.
     pub fn covers(&self, pod: &Pod) -> bool {
-        pod.created < self.since || (pod.created == self.since && self.last.contains(&pod.uid))
+        self.old.as_ref().is_some_and(|old| old.covers(pod))
     }
 }
 
@@ -136,12 +178,40 @@ impl Stamp {
         (text.len() <= LARGEST).then_some(text)
     }
 
-    /// Records a restart and removes those older than a day.
-    pub fn record_restart(&mut self, at: Timestamp, key: &StampKey) {
+    /// Records a restart and removes those older than a day. `wrote` and `old` are as in [`Restarted`].
+    pub fn record_restart(
+        &mut self,
+        at: Timestamp,
+        key: &StampKey,
+        wrote: Option<String>,
+        old: Option<OldPods>,
+    ) {
         self.restarts
             .retain(|restart| at.duration_since(restart.at) < DAY);
+        for earlier in &mut self.restarts {
+            (earlier.wrote, earlier.old) = (None, None);
+        }
         let data = key.digest_of(&self.of, &self.secrets);
-        self.restarts.push(Restarted { at, data });
+        self.restarts.push(Restarted {
+            at,
+            data,
+            wrote,
+            old,
+        });
+    }
+
+    /// True if this pod existed before the last restart, which has to replace it.
+    pub fn is_old(&self, pod: &Pod) -> bool {
+        let last = self.restarts.last();
+        last.and_then(|last| last.old.as_ref())
+            .is_some_and(|old| old.covers(pod))
+    }
+
+    /// True if the last restart was taken back.
+    pub fn is_taken_back(&self, workload: &Workload) -> bool {
+        self.restarts
+            .last()
+            .is_some_and(|last| last.is_taken_back(workload))
     }
 }
 

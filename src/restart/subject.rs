@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::stamp::{Prints, Stamp};
-use crate::workload::{Keys, Pod, Workload};
+use super::stamp::{ABSENT, Prints, Stamp};
+use crate::workload::{Keys, Pod, Pods, Workload};
 
 /// Pods created this long after the last write of a Secret have its current data. The cache of a kubelet is never older.
 const KUBELET_CACHE: SignedDuration = SignedDuration::from_mins(1);
@@ -18,8 +18,10 @@ pub struct Subject {
     pub rule: usize,
     /// The Secrets that the rule considers, and those in the stamp.
     pub secrets: BTreeMap<String, Concern>,
-    /// Its pods, or None if they were not read.
+    /// Its pods that are not being deleted, or None if its pods were not read.
     pub pods: Option<Vec<Pod>>,
+    /// Its pods that are being deleted.
+    pub ending: Vec<Pod>,
 }
 
 /// A Secret as one workload uses it.
@@ -27,12 +29,14 @@ pub struct Subject {
 pub struct Concern {
     /// The keys that count.
     pub keys: Keys,
+    /// Those of them without which the pods start too.
+    pub optional: Option<Keys>,
     /// The data that it holds now.
     pub view: View,
     /// True if it may cause a restart: the policy selects it, and no other tool restarts the workload because of it.
     pub counts: bool,
-    /// True if Stakater Reloader restarts the workload because of it.
-    pub left_to_reloader: bool,
+    /// True if another tool (Stakater Reloader or wave) restarts the workload because of it.
+    pub left_to_other: bool,
     /// Facts from its annotations and data.
     pub found: Found,
 }
@@ -59,6 +63,8 @@ pub enum View {
 pub struct Now {
     /// The digests of the keys that the workload uses.
     pub prints: Prints,
+    /// The creation time of the Secret.
+    pub created: Option<Timestamp>,
     /// Keys with an empty value.
     pub empty: BTreeSet<String>,
     /// The time of the last write of any kind, or None if unknown.
@@ -84,23 +90,37 @@ impl Subject {
         self.secrets.iter().filter(|(_, concern)| concern.counts)
     }
 
-    /// The current digests of all Secrets that were read.
+    /// The digests that new pods start with.
     pub fn prints(&self) -> BTreeMap<String, Prints> {
         self.secrets
             .iter()
-            .filter_map(|(name, concern)| Some((name.clone(), concern.now()?.prints.clone())))
+            .filter_map(|(name, concern)| Some((name.clone(), concern.prints()?)))
             .collect()
     }
 
-    /// Pods that a partition excluded from this stamp's last restart. Newer pods have the data, even if another rollout
-    /// excludes them.
-    pub fn excluded_pods(&self, stamp: &Stamp) -> Vec<&Pod> {
-        let last = stamp.restarts.last();
-        let pods = self.pods.iter().flatten();
-        let kept = pods.filter(|pod| {
-            self.workload.keeps(pod) && last.is_some_and(|last| pod.created < last.at)
-        });
-        kept.collect()
+    /// Returns the digests with which the pods started, if they certainly started without this Secret: they are older.
+    pub fn started_without(&self, concern: &Concern) -> Option<Prints> {
+        let created = concern.now()?.created?;
+        let started = |pod: &Pod| pod.started.unwrap_or(pod.created);
+        let older = self.pods.iter().flatten().any(|pod| started(pod) < created);
+        (older && concern.may_be_absent()).then(|| concern.without())
+    }
+
+    /// Sets its pods.
+    pub fn has(&mut self, pods: Pods) {
+        self.pods = Some(pods.live);
+        self.ending = pods.ending;
+    }
+
+    /// All of its pods that were read.
+    pub fn all_pods(&self) -> impl Iterator<Item = &Pod> + Clone {
+        self.pods.iter().flatten().chain(&self.ending)
+    }
+
+    /// Its pods that the last restart of this stamp has not replaced. They may run with the data from before that restart,
+    /// whatever the stamp says.
+    pub fn unreplaced(&self, stamp: &Stamp) -> Vec<&Pod> {
+        self.all_pods().filter(|pod| stamp.is_old(pod)).collect()
     }
 
     /// True if all of its pods were created well after the last write of this Secret. False without pods.
@@ -116,6 +136,31 @@ impl Concern {
         match &self.view {
             View::Seen(now) => Some(now),
             View::Missing | View::Unreadable(_) => None,
+        }
+    }
+
+    /// True if the pods start without the Secret too.
+    pub fn may_be_absent(&self) -> bool {
+        self.optional.as_ref() == Some(&self.keys)
+    }
+
+    /// The digests of pods that start without the Secret.
+    pub fn without(&self) -> Prints {
+        match &self.optional {
+            Some(Keys::Some(keys)) => keys
+                .iter()
+                .map(|key| (key.clone(), ABSENT.to_owned()))
+                .collect(),
+            Some(Keys::All) | None => Prints::new(),
+        }
+    }
+
+    /// The digests that new pods start with, or None if they do not start, or if the Secret could not be read.
+    pub fn prints(&self) -> Option<Prints> {
+        match &self.view {
+            View::Seen(now) => Some(now.prints.clone()),
+            View::Missing => self.may_be_absent().then(|| self.without()),
+            View::Unreadable(_) => None,
         }
     }
 

@@ -1,4 +1,6 @@
-//! Puts restarts in order: for each rule first one workload alone, then groups.
+//! Puts restarts in order: for each rule first one workload alone, then groups. The namespaces of a rule take turns.
+
+use std::collections::BTreeMap;
 
 use crate::{index::place, policy::RestartRule};
 
@@ -7,7 +9,7 @@ place! {
     pub RestartAt
 }
 
-/// Workloads that are restarted together. The next wave starts when all of them are healthy.
+/// Workloads that may be restarted at the same time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wave {
     /// The index of the rule.
@@ -19,24 +21,23 @@ pub struct Wave {
 
 /// A step that restarts a workload.
 #[derive(Clone, Copy, Debug)]
-pub struct Due {
+pub struct Due<'a> {
     pub at: RestartAt,
     /// The index of the rule.
     pub rule: usize,
-    /// True if it goes before the others of its rule.
+    pub namespace: &'a str,
+    /// True if it goes before the others of its namespace.
     pub first: bool,
+    /// True if its namespace goes last, because a restart of the same rule failed there before.
+    pub last: bool,
 }
 
 /// Returns the waves of these steps.
-pub fn waves(rules: &[RestartRule], mut steps: Vec<Due>) -> Vec<Wave> {
+pub fn waves(rules: &[RestartRule], mut steps: Vec<Due<'_>>) -> Vec<Wave> {
     steps.sort_by_key(|step| !step.first);
     let mut waves = Vec::new();
     for (rule, settings) in rules.iter().enumerate() {
-        let members: Vec<RestartAt> = steps
-            .iter()
-            .filter(|step| step.rule == rule)
-            .map(|step| step.at)
-            .collect();
+        let members = in_turns(steps.iter().filter(|step| step.rule == rule));
         let Some((first, others)) = members.split_first() else {
             continue;
         };
@@ -49,6 +50,20 @@ pub fn waves(rules: &[RestartRule], mut steps: Vec<Due>) -> Vec<Wave> {
         }));
     }
     waves
+}
+
+/// The first workload of each namespace, then the second of each, and so on.
+fn in_turns<'s>(steps: impl Iterator<Item = &'s Due<'s>>) -> Vec<RestartAt> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut ranked: Vec<_> = steps
+        .map(|step| {
+            let count = counts.entry(step.namespace).or_default();
+            *count += 1;
+            (step.last, *count, step.namespace, step.at)
+        })
+        .collect();
+    ranked.sort_by_key(|(last, rank, namespace, _)| (*last, *rank, *namespace));
+    ranked.into_iter().map(|(.., at)| at).collect()
 }
 
 #[cfg(test)]
@@ -65,9 +80,34 @@ mod tests {
         let due = |&(place, rule): &(usize, usize)| Due {
             at: RestartAt::at(place),
             rule,
+            namespace: "shop",
             first: false,
+            last: false,
         };
         waves(rules, steps.iter().map(due).collect())
+    }
+
+    #[test]
+    fn namespaces_take_turns_and_failed_ones_go_last() {
+        let due = |place: usize, namespace: &'static str, first: bool| Due {
+            at: RestartAt::at(place),
+            rule: 0,
+            namespace,
+            first,
+            last: namespace == "a",
+        };
+        let steps = vec![
+            due(0, "a", false),
+            due(1, "b", false),
+            due(2, "b", false),
+            due(3, "b", true),
+            due(4, "c", false),
+        ];
+        let order: Vec<usize> = waves(&[rule(2)], steps)
+            .iter()
+            .flat_map(|wave| places(&wave.members))
+            .collect();
+        assert_eq!(order, [3, 4, 1, 2, 0]);
     }
 
     fn places(members: &[RestartAt]) -> Vec<usize> {

@@ -72,7 +72,7 @@ pub struct Options {
     /// Creates missing or unreadable stamps again.
     pub adopt_anew: bool,
     /// Also restarts unhealthy workloads and those that were restarted too often or too recently. Unhealthy workloads do not
-    /// stop their rule.
+    /// stop their namespace.
     pub retry: bool,
 }
 

@@ -1,6 +1,7 @@
 //! The health of a workload, from its status only, never from elapsed time.
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::{
     Kind, Owner,
@@ -20,6 +21,17 @@ pub enum Health {
     Failing(String),
     /// Nothing is being replaced, but pods are not available.
     Unavailable(String),
+}
+
+/// The pods that a DaemonSet lacks, and how many its own rollout may take away. All zero for other kinds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tolerance {
+    /// `maxUnavailable` of its update strategy.
+    pub allowed: i64,
+    /// Pods that are not available.
+    pub lacking: i64,
+    /// Pods that do not have the current template.
+    pub outdated: i64,
 }
 
 /// The facts that decide about health, for all kinds.
@@ -43,6 +55,8 @@ pub(super) struct Counts {
     pub(super) phase: String,
     /// For a Rollout: a restart was requested and is not done yet.
     restarting: bool,
+    /// For a DaemonSet: `maxUnavailable`.
+    allowed: i64,
 }
 
 impl Counts {
@@ -79,6 +93,8 @@ impl Counts {
                 counts.updated = status.updated_number_scheduled;
                 counts.present = counts.wanted;
                 counts.available = status.number_available;
+                let rolling = &spec.update_strategy.rolling_update;
+                counts.allowed = max_unavailable(&rolling.max_unavailable, counts.wanted);
             }
         }
         // With OnDelete, old pods do not mean that a rollout is in progress.
@@ -88,6 +104,14 @@ impl Counts {
             counts.renewed = 0;
         }
         counts
+    }
+
+    pub(super) fn tolerance(&self) -> Tolerance {
+        Tolerance {
+            allowed: self.allowed,
+            lacking: (self.wanted - self.available).max(0),
+            outdated: (self.renewed - self.updated).max(0),
+        }
     }
 
     /// A pod has no controller status of its own. Its conditions decide.
@@ -136,11 +160,21 @@ pub fn lacking(owner: &Owner, ready: impl Iterator<Item = bool>) -> Option<Strin
     if lacking == 0 {
         return None;
     }
-    let Owner { kind, name, .. } = owner;
     Some(format!(
-        "{} of {all} pods of {kind} {name} are ready",
+        "{} of {all} pods of {owner} are ready",
         all - lacking
     ))
+}
+
+/// A number, or a share of the desired pods, rounded up. The default is 1.
+fn max_unavailable(value: &Value, wanted: i64) -> i64 {
+    let share = value.as_str().and_then(|text| text.strip_suffix('%'));
+    match share.map(str::parse::<i64>) {
+        Some(Ok(share)) => (wanted.max(0).saturating_mul(share) + 99) / 100,
+        Some(Err(_)) => 0,
+        None if value.is_null() => 1,
+        None => value.as_i64().unwrap_or(0),
+    }
 }
 
 fn deadline_exceeded(object: &Object) -> Option<String> {

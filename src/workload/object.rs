@@ -74,6 +74,8 @@ pub struct Spec {
     pub template: Template,
     /// For StatefulSets and DaemonSets.
     pub update_strategy: UpdateStrategy,
+    /// For StatefulSets.
+    pub ordinals: Ordinals,
     /// For a Rollout: a reference to the object with its pod template.
     pub workload_ref: Option<WorkloadRef>,
     /// For a Rollout: older pods are replaced.
@@ -91,6 +93,14 @@ pub struct WorkloadRef {
     pub name: String,
 }
 
+/// `spec.ordinals`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Ordinals {
+    /// The ordinal of the first pod.
+    pub start: i64,
+}
+
 /// `spec.updateStrategy`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -103,10 +113,12 @@ pub struct UpdateStrategy {
 
 /// `spec.updateStrategy.rollingUpdate`.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct RollingUpdate {
-    /// Pods with a smaller ordinal are not updated.
+    /// The number of pods, from the first one, that are not updated.
     pub partition: i64,
+    /// For a DaemonSet: a number, or a share like `10%`.
+    pub max_unavailable: Value,
 }
 
 /// `spec.template`.
@@ -124,7 +136,8 @@ pub struct TemplateMeta {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// The fields of a pod spec that can reference a Secret, and the restart policy.
+/// The fields of a pod spec whose Secrets reach the containers, and the restart policy. Secrets for pulling images are not among
+/// them: a node reads them when it pulls, and a running container has no use for them.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodSpec {
@@ -132,8 +145,6 @@ pub struct PodSpec {
     pub init_containers: Vec<Container>,
     /// By type of volume.
     pub volumes: Vec<BTreeMap<String, Value>>,
-    /// Secrets for pulling images.
-    pub image_pull_secrets: Vec<Named>,
     /// Absent means `Always`.
     pub restart_policy: String,
 }
@@ -165,20 +176,24 @@ pub struct ValueFrom {
 pub struct SecretKey {
     pub name: String,
     pub key: String,
+    /// True if the container starts without it.
+    pub optional: bool,
 }
 
 /// An entry of `envFrom`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EnvFrom {
-    pub secret_ref: Option<Named>,
+    pub secret_ref: Option<SecretName>,
 }
 
-/// A reference by name.
+/// `secretRef`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Named {
+pub struct SecretName {
     pub name: String,
+    /// True if the container starts without it.
+    pub optional: bool,
 }
 
 /// `spec.selector`.
@@ -304,14 +319,23 @@ pub struct ContainerStatus {
     pub last_state: ContainerState,
 }
 
-/// One of these is set, or none while the container is running.
+/// One of these is set.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ContainerState {
+    /// It is running.
+    pub running: Option<Running>,
     /// It has not started yet.
     pub waiting: Option<Waiting>,
     /// It has ended.
     pub terminated: Option<Terminated>,
+}
+
+/// Since when a container is running.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Running {
+    pub started_at: Option<Timestamp>,
 }
 
 /// Why a container is not running yet.

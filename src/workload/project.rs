@@ -1,10 +1,16 @@
 //! Converts Kubernetes API objects to workloads and pods.
 
+use jiff::Timestamp;
+
 use super::{
-    Holds, IGNORE, Kind, Manager, Owner, Pod, Reloader, STAMP, TemplateIn, Workload, WorkloadId,
+    Holds, IGNORE, Kind, Manager, Owner, Pod, RESTARTED_AT, Reloader, STAMP, TemplateIn, Workload,
+    WorkloadId,
     health::{self, Counts},
-    object::{ManagedFields, Object, OwnerReference, PodObject, PodSpec, WorkloadRef, is_ready},
-    references::references,
+    object::{
+        ManagedFields, Meta, Object, OwnerReference, PodObject, PodSpec, Spec, WorkloadRef,
+        is_ready,
+    },
+    references::{References, references},
 };
 
 impl WorkloadRef {
@@ -22,23 +28,13 @@ impl Object {
     /// Returns the fields that decisions need.
     pub fn workload(self, kind: Kind) -> Workload {
         let counts = Counts::of(kind, &self);
-        let Self {
-            metadata,
-            spec,
-            status,
-        } = self;
+        let Self { metadata, spec, .. } = self;
         let annotation = |name: &str| metadata.annotations.get(name);
         let on_delete = spec.update_strategy.r#type == "OnDelete";
         let partition = spec.update_strategy.rolling_update.partition;
-        let (uses, reloader) = if kind == Kind::Pod {
-            // Reloader does not restart the controllers of such pods.
-            (references(&spec.pod), Reloader::default())
-        } else {
-            let template = &spec.template;
-            let annotations = &template.metadata.annotations;
-            let reloader = Reloader::of(&metadata.annotations, annotations);
-            (references(&template.spec), reloader)
-        };
+        let (References { uses, optional }, reloader) = secrets(kind, &metadata, &spec);
+        let restarted = restarted(kind, &spec);
+        let owner = owner(&metadata.owner_references);
         let controller = controller(metadata.owner_references);
         let deleting = metadata.deletion_timestamp.is_some();
         let addressed = match (kind, &controller) {
@@ -51,9 +47,12 @@ impl Object {
         };
         Workload {
             uses,
+            optional,
             stamp: annotation(STAMP).cloned(),
             ignored: annotation(IGNORE).is_some_and(|value| value == "true"),
             reloader,
+            restarted,
+            owner,
             controller,
             addressed,
             holds: Holds {
@@ -64,11 +63,10 @@ impl Object {
                 partitioned: kind == Kind::StatefulSet && !on_delete && partition >= counts.wanted,
             },
             health: health::health(&counts),
+            tolerance: counts.tolerance(),
             wanted: counts.wanted,
-            partly: (kind == Kind::StatefulSet
-                && !on_delete
-                && (1..counts.wanted).contains(&partition))
-            .then_some(status.update_revision),
+            excluded_below: (kind == Kind::StatefulSet && !on_delete && partition > 0)
+                .then(|| spec.ordinals.start.saturating_add(partition)),
             template_in: spec.workload_ref.map(WorkloadRef::template_in),
             managers: metadata.managed_fields.iter().map(manager).collect(),
             selector: spec.selector,
@@ -84,6 +82,32 @@ impl Object {
     }
 }
 
+/// The Secrets that its pods use, and the other tools that restart it.
+fn secrets(kind: Kind, metadata: &Meta, spec: &Spec) -> (References, Reloader) {
+    if kind == Kind::Pod {
+        // Reloader does not restart the controllers of such pods.
+        return (references(&spec.pod), Reloader::default());
+    }
+    let template = &spec.template;
+    let annotations = &metadata.annotations;
+    let reloader = Reloader::of(annotations, &template.metadata.annotations);
+    let reloader = reloader.with_wave(kind, &metadata.namespace, annotations);
+    (references(&template.spec), reloader)
+}
+
+/// What the last restart wrote to the spec.
+fn restarted(kind: Kind, spec: &Spec) -> Option<String> {
+    if kind == Kind::Rollout {
+        spec.restart_at.map(restart_at)
+    } else {
+        spec.template
+            .metadata
+            .annotations
+            .get(RESTARTED_AT)
+            .cloned()
+    }
+}
+
 fn manager(entry: &ManagedFields) -> Manager {
     Manager {
         name: entry.manager.clone(),
@@ -92,17 +116,35 @@ fn manager(entry: &ManagedFields) -> Manager {
             .fields_v1
             .pointer("/f:metadata/f:annotations")
             .is_some(),
+        template: entry.fields_v1.pointer("/f:spec/f:template").is_some(),
     }
+}
+
+/// A Rollout's `restartAt` as it is written.
+pub fn restart_at(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn controller(owners: Vec<OwnerReference>) -> Option<Owner> {
     let owner = owners.into_iter().find(|owner| owner.controller)?;
-    Some(Owner {
-        api_version: owner.api_version,
-        kind: owner.kind,
-        name: owner.name,
-        uid: owner.uid,
-    })
+    Some(owner.into())
+}
+
+/// The controlling owner, else the first one.
+fn owner(owners: &[OwnerReference]) -> Option<Owner> {
+    let controller = owners.iter().find(|owner| owner.controller);
+    controller.or(owners.first()).cloned().map(Into::into)
+}
+
+impl From<OwnerReference> for Owner {
+    fn from(owner: OwnerReference) -> Self {
+        Self {
+            api_version: owner.api_version,
+            kind: owner.kind,
+            name: owner.name,
+            uid: owner.uid,
+        }
+    }
 }
 
 /// True if the pod's controller replaces it and is of a kind that rules do not cover. Pods that run to completion are not
@@ -123,12 +165,15 @@ fn has_ended(phase: &str) -> bool {
 }
 
 impl PodObject {
-    /// The pod, or None if it has ended or is being deleted.
+    /// The pod, or None if it has ended.
     pub fn pod(self) -> Option<Pod> {
-        if has_ended(&self.status.phase) || self.metadata.deletion_timestamp.is_some() {
+        if has_ended(&self.status.phase) {
             return None;
         }
+        let running = self.status.container_statuses.iter();
+        let running = running.filter_map(|container| container.state.running.as_ref());
         Some(Pod {
+            started: running.filter_map(|running| running.started_at).min(),
             created: self.metadata.creation_timestamp?,
             namespace: self.metadata.namespace,
             name: self.metadata.name,
@@ -136,6 +181,7 @@ impl PodObject {
             labels: self.metadata.labels,
             owner: controller(self.metadata.owner_references),
             ready: is_ready(&self.status.conditions),
+            ending: self.metadata.deletion_timestamp.is_some(),
         })
     }
 }

@@ -1,8 +1,10 @@
-//! Reads the configuration of Stakater Reloader, whose workloads eso-sync does not restart.
+//! Reads the configuration of Stakater Reloader and of wave, whose workloads eso-sync does not restart.
 
 use std::collections::BTreeMap;
 
 use regex::Regex;
+
+use super::Kind;
 
 type Annotations = BTreeMap<String, String>;
 
@@ -17,6 +19,8 @@ pub struct Reloader {
     search: bool,
     /// Secrets that are excluded in any case.
     except: Vec<String>,
+    /// If wave restarts it: the names of further Secrets, in addition to those that it uses.
+    wave: Option<Vec<String>>,
 }
 
 /// Reloader's annotations on a Secret.
@@ -59,7 +63,36 @@ impl Reloader {
             named: list(counts, NAMED),
             search: is(SEARCH),
             except,
+            wave: None,
         }
+    }
+
+    /// Adds the annotations of wave. Only those of the workload itself count, and only for these kinds.
+    #[must_use]
+    pub fn with_wave(mut self, kind: Kind, namespace: &str, workload: &Annotations) -> Self {
+        const WAVE: &str = "wave.pusher.com/update-on-config-change";
+        const MORE: &str = "wave.pusher.com/extra-secrets";
+        let of_wave = matches!(kind, Kind::DaemonSet | Kind::Deployment | Kind::StatefulSet);
+        if of_wave && workload.get(WAVE).is_some_and(|value| value == "true") {
+            let more = list(workload, MORE).into_iter();
+            let own = |name: String| match name.split_once('/') {
+                None => Some(name),
+                Some((of, name)) => (of == namespace).then(|| name.to_owned()),
+            };
+            self.wave = Some(more.filter_map(own).collect());
+        }
+        self
+    }
+
+    /// True if wave restarts the workload.
+    pub const fn is_wave(&self) -> bool {
+        self.wave.is_some()
+    }
+
+    /// True if wave restarts the workload when this Secret changes.
+    pub(super) fn wave_covers(&self, secret: &str, used: bool) -> bool {
+        let more = |more: &Vec<String>| used || more.iter().any(|name| name == secret);
+        self.wave.as_ref().is_some_and(more)
     }
 
     /// True if Reloader restarts the workload when this Secret changes.

@@ -51,7 +51,6 @@ fn every_form_of_reference_is_found() {
             "init",
             "items",
             "projected",
-            "pull",
             "volume"
         ]
     );
@@ -59,6 +58,55 @@ fn every_form_of_reference_is_found() {
     assert_eq!(found.uses["env"], some("k"));
     assert_eq!(found.uses["items"], some("one"));
     assert_eq!(found.uses["volume"], Keys::All);
+}
+
+#[test]
+fn secrets_that_only_pull_images_are_no_references() {
+    let pulls = of_template(&json!({
+        "containers": [{"envFrom": [{"secretRef": {"name": "both"}}]}],
+        "imagePullSecrets": [{"name": "pull"}, {"name": "both"}],
+    }));
+    assert_eq!(pulls.uses.keys().collect::<Vec<_>>(), ["both"]);
+}
+
+#[test]
+fn references_that_pods_can_start_without_are_optional() {
+    let key = |key: &str, optional: bool| json!({"env": [{"valueFrom": {"secretKeyRef": {"name": "s", "key": key, "optional": optional}}}]});
+    let whole =
+        |optional: bool| json!({"envFrom": [{"secretRef": {"name": "s", "optional": optional}}]});
+    let some = |keys: &[&str]| {
+        Some(Keys::Some(
+            keys.iter().map(|key| (*key).to_owned()).collect(),
+        ))
+    };
+    for (containers, optional) in [
+        (vec![key("a", true)], some(&["a"])),
+        (vec![key("a", false)], None),
+        (vec![key("a", true), key("b", false)], some(&["a"])),
+        (vec![key("a", true), key("a", false)], some(&[])),
+        (vec![whole(true)], Some(Keys::All)),
+        (vec![whole(true), key("a", true)], Some(Keys::All)),
+        (vec![whole(true), key("a", false)], None),
+        (vec![whole(false), key("a", true)], None),
+    ] {
+        let found = of_template(&json!({"containers": containers}));
+        assert_eq!(found.optional.get("s"), optional.as_ref(), "{containers:?}");
+    }
+    for (volume, optional) in [
+        (
+            json!({"secret": {"secretName": "s", "optional": true}}),
+            true,
+        ),
+        (json!({"secret": {"secretName": "s"}}), false),
+        (
+            json!({"projected": {"sources": [{"secret": {"name": "s", "optional": true}}]}}),
+            true,
+        ),
+        (json!({"azureFile": {"secretName": "s"}}), false),
+    ] {
+        let found = of_template(&json!({"volumes": [volume]}));
+        assert_eq!(found.optional.contains_key("s"), optional, "{volume}");
+    }
 }
 
 #[test]
@@ -232,6 +280,64 @@ fn a_daemon_set_counts_nodes() {
 }
 
 #[test]
+fn a_daemon_set_within_its_max_unavailable_can_roll() {
+    let of = |max_unavailable: Value, updated: i64, available: i64| {
+        let object = json!({
+            "metadata": {"generation": 2},
+            "spec": {"updateStrategy": {"rollingUpdate": {"maxUnavailable": max_unavailable}}},
+            "status": {"observedGeneration": 2, "desiredNumberScheduled": 15,
+                "updatedNumberScheduled": updated, "numberAvailable": available},
+        });
+        workload(Kind::DaemonSet, object)
+    };
+    for (allowed, available, can_roll) in [
+        (Value::Null, 14, true),
+        (Value::Null, 13, false),
+        (json!(3), 12, true),
+        (json!("10%"), 13, true),
+        (json!("10%"), 12, false),
+        (json!(0), 14, false),
+        (json!("x%"), 14, false),
+    ] {
+        let set = of(allowed.clone(), 15, available);
+        assert_eq!(set.can_roll(0), can_roll, "{allowed} {available}");
+        let spared = if can_roll { 15 - available } else { 0 };
+        assert_eq!(set.spared(), spared);
+    }
+    // A pod on a node that is down stays, and the rollout of the others does not end.
+    let rolling = of(Value::Null, 14, 14);
+    assert!(rolling.can_roll(1) && !rolling.can_roll(0));
+    let deployment = json!({"status": {"availableReplicas": 0}});
+    assert!(!workload(Kind::Deployment, deployment).can_roll(0));
+}
+
+#[test]
+fn workloads_of_wave_are_recognized() {
+    let of = |kind: Kind, annotations: Value| {
+        let template =
+            json!({"spec": {"containers": [{"envFrom": [{"secretRef": {"name": "used"}}]}]}});
+        let metadata = json!({"namespace": "shop", "annotations": annotations});
+        let object = workload(
+            kind,
+            json!({"metadata": metadata, "spec": {"template": template}}),
+        );
+        ["used", "more", "far", "other"].map(|name| object.is_left_to_other(name, UNMARKED))
+    };
+    let wave = json!({"wave.pusher.com/update-on-config-change": "true"});
+    for kind in [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet] {
+        assert_eq!(of(kind, wave.clone()), [true, false, false, false]);
+    }
+    assert_eq!(of(Kind::Rollout, wave), [false; 4], "wave does not know it");
+    let off = json!({"wave.pusher.com/update-on-config-change": "false"});
+    assert_eq!(of(Kind::Deployment, off), [false; 4]);
+    let more = json!({
+        "wave.pusher.com/update-on-config-change": "true",
+        "wave.pusher.com/extra-secrets": "shop/more, bank/far",
+    });
+    assert_eq!(of(Kind::Deployment, more), [true, true, false, false]);
+}
+
+#[test]
 fn a_rollout_is_healthy_when_its_restart_is_done() {
     let of = |spec: Value, mut status: Value| {
         status["observedGeneration"] = json!("2");
@@ -279,7 +385,7 @@ fn pods_are_matched_by_selector_and_owner() {
 }
 
 #[test]
-fn ended_and_terminating_pods_do_not_count() {
+fn ended_pods_do_not_count_and_deleted_ones_are_ending() {
     let pod = |status: &str, deleted: Value| {
         let object = json!({
             "metadata": {"name": "p", "creationTimestamp": "2026-03-01T12:00:00Z", "deletionTimestamp": deleted},
@@ -291,7 +397,8 @@ fn ended_and_terminating_pods_do_not_count() {
     };
     assert!(pod("Running", Value::Null).is_some() && pod("Pending", Value::Null).is_some());
     assert!(pod("Succeeded", Value::Null).is_none() && pod("Failed", Value::Null).is_none());
-    assert!(pod("Running", json!("2026-03-01T12:00:00Z")).is_none());
+    let ending = |deleted: Value| pod("Running", deleted).unwrap().ending;
+    assert!(ending(json!("2026-03-01T12:00:00Z")) && !ending(Value::Null));
 }
 
 #[test]
@@ -357,10 +464,7 @@ fn a_pod_uses_the_secrets_of_its_spec() {
         "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
     });
     let pod = workload(Kind::Pod, pod);
-    assert_eq!(
-        pod.uses.keys().collect::<Vec<_>>(),
-        ["db", "registry", "tls"]
-    );
+    assert_eq!(pod.uses.keys().collect::<Vec<_>>(), ["db", "tls"]);
     assert_eq!(
         pod.uses["db"],
         Keys::Some(BTreeSet::from(["password".to_owned()]))
@@ -381,4 +485,59 @@ fn an_unready_pod_makes_its_siblings_unhealthy() {
         health::lacking(&owner, [true, false, true].into_iter()),
         Some("2 of 3 pods of StrimziPodSet kafka are ready".to_owned())
     );
+}
+
+#[test]
+fn only_a_partition_that_covers_all_old_pods_keeps_them() {
+    let set = |start: i64, partition: i64| {
+        let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": partition}});
+        let spec = json!({"replicas": 3, "updateStrategy": rolling, "ordinals": {"start": start}});
+        workload(Kind::StatefulSet, json!({"spec": spec}))
+    };
+    let pods = |names: &[&str]| -> Vec<Pod> {
+        let object = |name: &&str| json!({"metadata": {"name": name, "creationTimestamp": "2026-03-01T12:00:00Z"}});
+        names
+            .iter()
+            .filter_map(|name| {
+                serde_json::from_value::<object::PodObject>(object(name))
+                    .unwrap()
+                    .pod()
+            })
+            .collect()
+    };
+    let keeps = |set: &Workload, names: &[&str]| {
+        let pods = pods(names);
+        set.keeps(&pods.iter().collect::<Vec<_>>()).is_some()
+    };
+    assert!(keeps(&set(0, 2), &["web-0", "web-1"]));
+    assert!(!keeps(&set(0, 2), &["web-1", "web-2"]));
+    assert!(!keeps(&set(0, 0), &["web-0"]));
+    assert!(keeps(&set(5, 1), &["web-5"]) && !keeps(&set(5, 1), &["web-6"]));
+    assert!(!keeps(&set(0, 2), &[]));
+}
+
+#[test]
+fn the_restart_of_the_spec_and_the_owner_are_read() {
+    let annotations = json!({RESTARTED_AT: "2026-03-01T12:00:00.5Z"});
+    let deployment = json!({
+        "metadata": {
+            "ownerReferences": [{"kind": "Csv", "name": "a"}, {"kind": "App", "name": "b", "controller": true}],
+            "managedFields": [{"manager": "olm", "fieldsV1": {"f:spec": {"f:template": {}}}}],
+        },
+        "spec": {"template": {"metadata": {"annotations": annotations}}},
+    });
+    let deployment = workload(Kind::Deployment, deployment);
+    assert_eq!(
+        deployment.restarted.as_deref(),
+        Some("2026-03-01T12:00:00.5Z")
+    );
+    assert_eq!(deployment.owner.unwrap().to_string(), "App b");
+    assert!(deployment.managers[0].template && !deployment.managers[0].annotations);
+    let only = json!({"metadata": {"ownerReferences": [{"kind": "Csv", "name": "a"}]}});
+    let only = workload(Kind::Deployment, only);
+    assert_eq!(only.owner.unwrap().to_string(), "Csv a");
+    assert!(only.controller.is_none() && only.restarted.is_none());
+    let rollout = json!({"spec": {"restartAt": "2026-03-01T12:00:00Z"}});
+    let rollout = workload(Kind::Rollout, rollout);
+    assert_eq!(rollout.restarted.as_deref(), Some("2026-03-01T12:00:00Z"));
 }

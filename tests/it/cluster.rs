@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     drift, interruptions, pods,
-    restart::{self, evictions, lone_pods},
+    restart::{self, evictions, lone_pods, proof},
     scenarios::{self, POLICY},
     support::{World, eventually, optional_variable},
 };
@@ -67,10 +67,21 @@ on_the_cluster! {
     a_deleted_stamp_key_restarts_nothing
     a_plan_shows_conditional_restarts_and_writes_nothing
     too_many_restarts_are_refused_before_any_write
-    pods_excluded_by_a_partition_are_always_reported
     an_ad_hoc_sync_with_restart_proves_every_link
     edited_data_restarts_nothing
     a_restart_waits_for_the_drift_check
+}
+
+on_the_cluster! {
+    proof:
+    a_deployment_whose_restart_is_taken_back_is_never_current
+    a_stateful_set_whose_restart_is_taken_back_is_never_current
+    a_daemon_set_whose_restart_is_taken_back_is_never_current
+    a_rollout_whose_restart_is_taken_back_is_never_current
+    an_eviction_replaces_pods_whose_restart_was_taken_back
+    a_pause_holds_back_pods
+    a_partition_holds_back_pods_until_it_is_removed
+    pods_that_start_without_an_optional_secret_are_restarted
 }
 
 on_the_cluster! {

@@ -24,7 +24,7 @@ const AFTER_RESTART: &str = "test/after-restart";
 const IN_THE_SANDBOX: [&str; 2] = ["sandbox.eso-sync/ready-after", "sandbox.eso-sync/crashes"];
 
 /// Starts a workload. The pods of its next restart become ready late (a duration), `never`, or `crash`.
-async fn up(world: &World, mut object: Value, after_restart: &str) {
+pub(crate) async fn up(world: &World, mut object: Value, after_restart: &str) {
     object["spec"]["template"]["metadata"]["annotations"] = json!({AFTER_RESTART: after_restart});
     let [kind, name] = [&object["kind"], &object["metadata"]["name"]]
         .map(|text| text.as_str().expect("a text").to_owned());
@@ -101,7 +101,7 @@ async fn run(world: &World, wait: &str, more: &[&str]) -> Outcome {
 }
 
 /// The workload's entry in the report.
-fn told(outcome: &Outcome, name: &str) -> Value {
+pub(crate) fn told(outcome: &Outcome, name: &str) -> Value {
     let document = outcome.document();
     let restarts = document["restarts"].as_array().expect("restarts");
     let found = restarts.iter().find(|restart| restart["name"] == name);
@@ -171,7 +171,7 @@ async fn unready_pods_of_a_deployment_stop_the_rule_until_healthy(world: World) 
 
     let later = run(&world, "1s", &[]).await;
     later.exits(3);
-    assert_eq!(later.restart_of("xyz"), "not-reached(rule-stopped)");
+    assert_eq!(later.restart_of("xyz"), "not-reached(namespace-stopped)");
     says(
         &message(&later, "xyz"),
         &["Deployment/web was restarted with the current data and is not healthy"],
@@ -204,7 +204,7 @@ async fn crashing_pods_are_reported_with_the_reason(world: World) {
     says(&message(&outcome, "web"), &why);
     // With --retry the other workloads are restarted, but not this one again.
     let retried = run(&world, "2s", &["--retry"]).await;
-    assert_eq!(retried.restart_of("web"), "left(current)");
+    assert_eq!(retried.restart_of("web"), "left(already-rolling)");
     assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     assert_eq!(rolled(&world, "Deployment", "xyz").await, 2);
     world.end().await;
@@ -233,7 +233,7 @@ async fn a_deployment_past_its_progress_deadline_fails_at_once(world: World) {
     let later = run(&world, "1m", &[]).await;
     later.exits(3);
     // Now the failure is known from the start, so it is in the plan.
-    assert_eq!(later.restart_of("xyz"), "left(rule-stopped)");
+    assert_eq!(later.restart_of("xyz"), "left(namespace-stopped)");
     says(&message(&later, "xyz"), &["has timed out progressing"]);
     assert_eq!(rolled(&world, "Deployment", "xyz").await, 1);
     world.end().await;
@@ -265,7 +265,7 @@ async fn unready_pods_of_a_stateful_set_stop_the_rule(world: World) {
     );
     let outcome = world.bin.policy(&policy, &[]).await;
     outcome.exits(3);
-    assert_eq!(outcome.restart_of("a"), "restarted(data-changed)");
+    assert_eq!(outcome.restart_of("a"), "unproven(pods-held-back)");
     assert_eq!(told(&outcome, "a")["newPods"], json!(["a-2"]));
     assert_eq!(outcome.restart_of("web"), "failed(not-healthy-again)");
     let lacking = [
@@ -278,7 +278,7 @@ async fn unready_pods_of_a_stateful_set_stop_the_rule(world: World) {
     assert_eq!(outcome.restart_of("xyz"), "not-reached(rule-stopped)");
     let later = world.bin.policy(&policy, &[]).await;
     later.exits(3);
-    assert_eq!(later.restart_of("xyz"), "not-reached(rule-stopped)");
+    assert_eq!(later.restart_of("xyz"), "not-reached(namespace-stopped)");
     assert_eq!(rolled(&world, "StatefulSet", "xyz").await, 1);
     world.end().await;
 }
@@ -299,7 +299,7 @@ async fn unready_pods_of_a_daemon_set_stop_the_rule(world: World) {
     let later = run(&world, "1s", &[]).await;
     assert_eq!(
         later.exits(3).restart_of("xyz"),
-        "not-reached(rule-stopped)"
+        "not-reached(namespace-stopped)"
     );
     assert_eq!(rolled(&world, "Deployment", "xyz").await, 1);
     world.end().await;

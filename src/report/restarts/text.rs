@@ -9,6 +9,7 @@ use crate::{
         Document, Kind,
         table::{aligned, counted},
     },
+    restart::results::RestartOutcome,
 };
 
 /// Renders the workloads as text. Empty if no rule covers any.
@@ -46,7 +47,13 @@ pub(in crate::report) fn render(document: &Document) -> String {
 
 fn detail(restart: &DocumentRestart) -> String {
     let mut text = String::new();
-    if restart.next_step.is_none() && restart.message.is_empty() && restart.old_pods.is_empty() {
+    let owner = restart.owner.as_ref().filter(|_| restart.is_restarted());
+    let owner = owner.and_then(|owner| Some((owner, owner.next_step?)));
+    if restart.next_step.is_none()
+        && restart.message.is_empty()
+        && restart.old_pods.is_empty()
+        && owner.is_none()
+    {
         return text;
     }
     let colon = if restart.message.is_empty() { "" } else { ": " };
@@ -63,6 +70,10 @@ fn detail(restart: &DocumentRestart) -> String {
     if !restart.old_pods.is_empty() {
         let pods = foreign::first(5, restart.old_pods.iter());
         let _ = writeln!(text, "  pods with old data: {pods}");
+    }
+    if let Some((owner, advice)) = owner {
+        let (kind, name) = (owner.kind.terminal(), owner.name.terminal());
+        let _ = writeln!(text, "  owner: {kind} {name}: {advice}");
     }
     if let Some(next) = restart.next_step {
         let _ = writeln!(text, "  next: {next}");
@@ -91,6 +102,14 @@ fn totals(kind: Kind, summary: &RestartSummary) -> String {
 }
 
 impl DocumentRestart {
+    /// True if it is to be restarted, or was restarted and the owner may still take that back.
+    fn is_restarted(&self) -> bool {
+        match self.outcome {
+            None => self.action != RestartAction::Leave,
+            Some(outcome) => outcome == RestartOutcome::Restarted,
+        }
+    }
+
     fn row(&self, kind: Kind) -> [String; 7] {
         let what = match (kind, self.outcome) {
             (Kind::Status, _) => self.state().to_owned(),

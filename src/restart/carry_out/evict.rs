@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Begun, Failure, Job,
+    Begun, Failure, Job, Open,
     healthy::{self, Ended},
     reason_of,
 };
@@ -20,7 +20,7 @@ use crate::{
         decide::{guard::may_fix, restarted},
         discover::pods_of,
         plan::{Step, stamp_of},
-        stamp::{Evicting, Stamp},
+        stamp::{Evicting, OldPods, Stamp},
         subject::Subject,
     },
     workload::{Health, Pod, STAMP, Workload, object::Object},
@@ -31,14 +31,10 @@ pub(super) const PAUSE: Duration = Duration::from_secs(2);
 
 impl Job<'_> {
     /// Evicts all pods that are older than the restart.
-    pub(super) async fn evict(
-        &self,
-        step: &Step,
-        rule: &RestartRule,
-        give_up: Instant,
-    ) -> Result<Begun, Failure> {
+    pub(super) async fn evict(&self, open: &Open<'_>) -> Result<Begun, Failure> {
+        let Open { step, give_up, .. } = *open;
         let at = Instant::now();
-        let (subject, evicting) = self.record_pods_to_evict(step, rule).await?;
+        let (subject, evicting) = self.record_pods_to_evict(step, open.settings).await?;
         let before = subject.pods.clone().unwrap_or_default();
         let mut old: Vec<&Pod> = before.iter().filter(|pod| evicting.covers(pod)).collect();
         old.sort_by(|a, b| (a.ready, a.created, &a.name).cmp(&(b.ready, b.created, &b.name)));
@@ -47,7 +43,8 @@ impl Job<'_> {
         let context = self.look.context;
         let cure = stamp_of(&subject).is_some_and(|stamp| may_fix(&subject, context, &stamp));
         let first_is_sick = old.first().is_some_and(|pod| !pod.ready);
-        let at_once = context.retry || (cure && first_is_sick);
+        let can_roll = subject.workload.can_roll(subject.ending.len());
+        let at_once = context.retry || can_roll || (cure && first_is_sick);
         if !old.is_empty() && !at_once {
             healthy::wait(self.look.cluster, &step.id, None, give_up).await?;
         }
@@ -61,7 +58,16 @@ impl Job<'_> {
                 })
             })?;
             self.evict_one(pod, give_up).await?;
-            self.replaced(&subject.workload, &[pod], give_up).await?;
+            let gone = [*pod];
+            let replaced = self.replaced(&subject.workload, &gone, give_up, None).await;
+            if let Err(ended) = replaced {
+                return Err(if self.is_held(&subject.workload, pod).await {
+                    Failure::HeldBack(still_runs(&pod.name))
+                } else {
+                    ended.into()
+                });
+            }
+            open.progress.send(step.id.clone()).ok();
         }
         let (object, stamp) = self.record_restart(step, &subject).await?;
         Ok(Begun {
@@ -99,8 +105,16 @@ impl Job<'_> {
         subject: &Subject,
         stamp: &Stamp,
     ) -> Result<Evicting, Failure> {
-        let pods = subject.pods.as_deref().unwrap_or_default();
-        let evicting = Evicting::of(pods, subject.prints());
+        let secrets = subject.prints();
+        let last = stamp.restarts.last();
+        // Pods that started after the last restart have the data that it recorded.
+        let old = match last.and_then(|last| last.old.clone()) {
+            Some(old) if stamp.secrets == secrets && !subject.unreplaced(stamp).is_empty() => {
+                Some(old)
+            }
+            _ => OldPods::of(subject.pods.iter().flatten()),
+        };
+        let evicting = Evicting { old, secrets };
         let mut next = stamp.clone();
         next.seq += 1;
         next.evicting = Some(evicting.clone());
@@ -152,15 +166,17 @@ impl Job<'_> {
         }
     }
 
-    /// Waits until these pods are gone and the workload is healthy without them.
+    /// Waits until these pods are gone or being deleted, and the workload is healthy without them. For a rollout, also returns
+    /// when it was taken back.
     pub(super) async fn replaced(
         &self,
         workload: &Workload,
         gone: &[&Pod],
         give_up: Instant,
+        rolled: Option<&Stamp>,
     ) -> Result<(), Ended> {
         loop {
-            let lacks = match self.lacks(workload, gone).await {
+            let lacks = match self.lacks(workload, gone, rolled).await {
                 Ok(None) => return Ok(()),
                 Ok(Some(lacks)) => lacks,
                 Err(error) if error.kind == ErrorKind::Unavailable => error.to_string(),
@@ -182,28 +198,48 @@ impl Job<'_> {
         }
     }
 
-    /// Returns why the workload is not healthy without these pods. Checks the pods first, because the workload's status lags
-    /// behind, and compares them with the current replica count.
-    async fn lacks(&self, workload: &Workload, gone: &[&Pod]) -> Result<Option<String>, ApiError> {
+    /// Returns why the workload is not healthy without these pods. The pods count first, because the workload's status lags
+    /// behind. They are compared with the current replica count.
+    async fn lacks(
+        &self,
+        workload: &Workload,
+        gone: &[&Pod],
+        rolled: Option<&Stamp>,
+    ) -> Result<Option<String>, ApiError> {
         let id = &workload.id;
-        let pods = pods_of(self.look.cluster, workload).await?;
+        let object = self.look.cluster.get::<Object>(&id.path()).await?;
+        let now = object.workload(id.kind);
+        if rolled.is_some_and(|stamp| stamp.is_taken_back(&now)) {
+            return Ok(None);
+        }
+        let pods = pods_of(self.look.cluster, workload).await?.live;
+        let spared = workload.spared();
+        let workload = now;
         let left = |gone: &&&Pod| pods.iter().any(|pod| pod.uid == gone.uid);
         if let Some(left) = gone.iter().find(left) {
             return Ok(Some(format!("pod {} does not terminate", left.name)));
         }
-        let object = self.look.cluster.get::<Object>(&id.path()).await?;
-        let workload = object.workload(id.kind);
         let ready = pods.iter().filter(|pod| pod.ready).count();
-        let wanted = usize::try_from(workload.wanted).unwrap_or_default();
+        let wanted = usize::try_from(workload.wanted - spared).unwrap_or_default();
         if ready < wanted {
             return Ok(Some(format!("{ready} of {wanted} pods are ready")));
         }
         Ok(match workload.health {
             Health::Healthy => None,
+            Health::Unavailable(_) if workload.tolerance.lacking <= spared => None,
             Health::Unobserved => {
                 Some("its controller has not observed its latest generation yet".to_owned())
             }
             Health::Rolling(why) | Health::Failing(why) | Health::Unavailable(why) => Some(why),
+        })
+    }
+
+    /// True if this evicted pod does not end, and all others are ready.
+    async fn is_held(&self, workload: &Workload, pod: &Pod) -> bool {
+        let pods = pods_of(self.look.cluster, workload).await;
+        pods.is_ok_and(|pods| {
+            pods.ending.iter().any(|ending| ending.uid == pod.uid)
+                && pods.live.iter().all(|pod| pod.ready)
         })
     }
 
@@ -223,7 +259,7 @@ impl Job<'_> {
             let Some(Ok(stamp)) = stamp.map(|text| Stamp::parse(text)) else {
                 return Err(Failure::Failed(Reason::StampReverted, String::new()));
             };
-            let Some(next) = restarted(subject, context, &stamp) else {
+            let Some(next) = restarted(subject, context, &stamp, None) else {
                 return Err(Failure::Failed(Reason::StampTooLarge, String::new()));
             };
             let body = json!({"metadata": {
@@ -247,6 +283,11 @@ impl Job<'_> {
 fn under_way(subject: &Subject, stamp: &Stamp) -> Option<Evicting> {
     let evicting = stamp.evicting.clone()?;
     (evicting.secrets == subject.prints()).then_some(evicting)
+}
+
+/// Why an evicted pod is still there.
+pub(super) fn still_runs(pod: &str) -> String {
+    format!("pod {pod} was evicted and still runs. Its node may be down")
 }
 
 fn blocked(pod: &Pod, why: &str) -> Failure {

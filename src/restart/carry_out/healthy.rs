@@ -93,10 +93,15 @@ async fn until_healthy(
     give_up: Instant,
 ) -> Result<(), Ended> {
     let mut last = "its controller has not observed the restart yet".to_owned();
-    let generation = from.map_or(0, |object| object.metadata.generation);
+    // The patch returned the status from before the restart.
+    let spared = from.map_or(0, |object| object.clone().workload(id.kind).spared());
+    let after = After {
+        generation: from.map_or(0, |object| object.metadata.generation),
+        spared,
+    };
     let mut version = from.map(|object| object.metadata.resource_version.clone());
     if let Some(object) = from
-        && let Some(verdict) = verdict(id.kind, object.clone(), generation, &mut last)
+        && let Some(verdict) = verdict(id.kind, object.clone(), after, &mut last)
     {
         return verdict;
     }
@@ -107,7 +112,7 @@ async fn until_healthy(
                 None => match cluster.get::<Object>(&id.path()).await {
                     Ok(object) => {
                         let version = object.metadata.resource_version.clone();
-                        if let Some(verdict) = verdict(id.kind, object, generation, &mut last) {
+                        if let Some(verdict) = verdict(id.kind, object, after, &mut last) {
                             return verdict;
                         }
                         version
@@ -120,7 +125,7 @@ async fn until_healthy(
                     }
                 },
             };
-            if let Some(verdict) = watch(cluster, id, &from, generation, &mut last).await {
+            if let Some(verdict) = watch(cluster, id, &from, after, &mut last).await {
                 return verdict;
             }
             sleep(PAUSE).await;
@@ -140,7 +145,7 @@ async fn watch(
     cluster: &Cluster,
     id: &WorkloadId,
     from: &str,
-    generation: i64,
+    after: After,
     last: &mut String,
 ) -> Option<Result<(), Ended>> {
     let query = Query::new(id.kind.path(Some(&id.namespace)))
@@ -150,7 +155,7 @@ async fn watch(
     while let Some(event) = stream.next().await {
         match event.ok()? {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                let verdict = verdict(id.kind, object, generation, last);
+                let verdict = verdict(id.kind, object, after, last);
                 if verdict.is_some() {
                     return verdict;
                 }
@@ -163,18 +168,29 @@ async fn watch(
     None
 }
 
+/// The state to wait for.
+#[derive(Clone, Copy)]
+struct After {
+    /// The minimum generation of the object.
+    generation: i64,
+    /// The number of pods that need not be available.
+    spared: i64,
+}
+
 /// The result in this state, or None if it may still become healthy.
 fn verdict(
     kind: Kind,
     object: Object,
-    generation: i64,
+    after: After,
     last: &mut String,
 ) -> Option<Result<(), Ended>> {
-    if object.metadata.generation < generation {
+    if object.metadata.generation < after.generation {
         return None;
     }
-    match object.workload(kind).health {
+    let workload = object.workload(kind);
+    match workload.health {
         Health::Healthy => Some(Ok(())),
+        Health::Unavailable(_) if workload.tolerance.lacking <= after.spared => Some(Ok(())),
         Health::Failing(message) => Some(Err(Ended {
             reason: Reason::NotHealthyAgain,
             message,

@@ -13,9 +13,11 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::{Failure, Job, evict::PAUSE};
+use super::{
+    Failure, Job, Open,
+    evict::{PAUSE, still_runs},
+};
 use crate::{
-    policy::RestartRule,
     reason::Reason,
     restart::{
         discover::family_of,
@@ -24,12 +26,14 @@ use crate::{
         stamp::Stamp,
         subject::Subject,
     },
-    workload::{Kind, Owner, Pod, STAMP, WorkloadId, health, object::Object},
+    workload::{Kind, Owner, Pod, Pods, STAMP, WorkloadId, health, object::Object},
 };
 
 /// The pods of a controller, and the reason if they are not complete and ready.
 struct Family {
-    pods: Vec<Pod>,
+    pods: Pods,
+    /// True if only an evicted pod that does not end is in the way.
+    held: bool,
     lacks: Option<String>,
     /// Why they could not be read.
     unread: Option<String>,
@@ -60,11 +64,8 @@ impl Families {
 
 impl Job<'_> {
     /// Evicts one pod once all other pods of its controller are ready, then waits for a ready replacement.
-    pub(super) async fn replace(
-        &self,
-        step: &Step,
-        rule: &RestartRule,
-    ) -> Result<RestartResult, Failure> {
+    pub(super) async fn replace(&self, open: &Open<'_>) -> Result<RestartResult, Failure> {
+        let (step, rule) = (open.step, open.settings);
         let Some(owner) = self
             .subject(&step.id)
             .and_then(|subject| subject.workload.controller.as_ref())
@@ -74,11 +75,15 @@ impl Job<'_> {
         let lock = self.families.of(&owner.uid);
         let mut size = lock.lock().await;
         let give_up = Instant::now() + rule.wait;
-        let before = self.await_other_pods(step, owner, *size, give_up).await?;
+        let before = self
+            .await_other_pods(step, owner, *size, give_up)
+            .await?
+            .live;
         *size = before.len().max(*size).max(1);
         self.go_on(|| None)?;
         let at = Instant::now();
         let (subject, _) = self.record_pods_to_evict(step, rule).await?;
+        open.progress.send(step.id.clone()).ok();
         for pod in subject.pods.iter().flatten() {
             self.evict_one(pod, give_up).await?;
         }
@@ -91,12 +96,14 @@ impl Job<'_> {
         let stays = after.pods.iter().any(|pod| pod.uid == step.uid);
         let came: Vec<Pod> = after
             .pods
+            .live
             .into_iter()
             .filter(|pod| before.iter().all(|old| old.uid != pod.uid))
             .collect();
         let stamped = self.copy_stamp(&subject, &came, evicted_at).await;
         let (outcome, reason) = match after.lacks {
             None => (RestartOutcome::Restarted, step.decision.reason),
+            Some(_) if after.held => (RestartOutcome::Unproven, Reason::PodsHeldBack),
             Some(_) => (RestartOutcome::Failed, Reason::NotHealthyAgain),
         };
         Ok(RestartResult {
@@ -121,7 +128,7 @@ impl Job<'_> {
         owner: &Owner,
         pods: usize,
         give_up: Instant,
-    ) -> Result<Vec<Pod>, Failure> {
+    ) -> Result<Pods, Failure> {
         let whole = WaitUntil {
             pods,
             without: None,
@@ -129,7 +136,7 @@ impl Job<'_> {
         let mut family = self.family(step, owner, whole, Instant::now()).await;
         // An unready pod can be evicted at once.
         let spare = |pod: &Pod| pod.uid == step.uid && !pod.ready;
-        let at_once = self.look.context.retry || family.pods.iter().any(spare);
+        let at_once = self.look.context.retry || family.pods.live.iter().any(spare);
         if family.lacks.is_some() && !at_once {
             family = self.family(step, owner, whole, give_up).await;
         }
@@ -148,7 +155,7 @@ impl Job<'_> {
         whole: WaitUntil<'_>,
         give_up: Instant,
     ) -> Family {
-        let mut pods = Vec::new();
+        let mut pods = Pods::default();
         loop {
             let (lacks, unread) =
                 match family_of(self.look.cluster, &step.id.namespace, owner).await {
@@ -159,7 +166,9 @@ impl Job<'_> {
                     Err(error) => (Some(error.to_string()), Some(error.why().to_owned())),
                 };
             if lacks.is_none() || Instant::now() >= give_up {
+                let ending = |pod: &Pod| Some(&*pod.uid) == whole.without;
                 return Family {
+                    held: pods.ending.iter().any(ending) && pods.live.iter().all(|pod| pod.ready),
                     pods,
                     lacks,
                     unread,
@@ -221,26 +230,26 @@ impl Job<'_> {
         if let Some(Ok(old)) = old {
             stamp.restarts = old.restarts;
         }
-        stamp.record_restart(at, key);
+        stamp.record_restart(at, key, None, None);
         stamp
     }
 }
 
 /// Returns why these pods are not complete and ready.
-fn lacks(pods: &[Pod], owner: &Owner, whole: WaitUntil<'_>) -> Option<String> {
+fn lacks(pods: &Pods, owner: &Owner, whole: WaitUntil<'_>) -> Option<String> {
     let left = whole
         .without
         .and_then(|uid| pods.iter().find(|pod| pod.uid == uid));
     if let Some(left) = left {
-        return Some(format!("pod {} does not terminate", left.name));
+        return Some(if left.ending {
+            still_runs(&left.name)
+        } else {
+            format!("pod {} does not terminate", left.name)
+        });
     }
-    let wanted = whole.pods;
+    let (wanted, pods) = (whole.pods, &pods.live);
     if pods.len() < wanted {
-        let Owner { kind, name, .. } = owner;
-        return Some(format!(
-            "{kind} {name} has {} pods, but had {wanted}",
-            pods.len()
-        ));
+        return Some(format!("{owner} has {} pods, but had {wanted}", pods.len()));
     }
     health::lacking(owner, pods.iter().map(|pod| pod.ready))
 }

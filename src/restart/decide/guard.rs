@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use eso_model::duration::GoDuration;
 use jiff::SignedDuration;
 
-use super::{Change, Context, Difference};
+use super::{Against, Change, Context, Difference};
 use crate::{
     policy::{OnBrokenData, RestartRule, WorkloadPattern},
     reason::Reason,
@@ -16,7 +16,8 @@ use crate::{
     workload::{Health, Workload},
 };
 
-type Against = (Reason, String);
+/// What is known while a controller has not observed the latest generation.
+pub(super) const UNOBSERVED: &str = "its controller has not observed its latest generation yet";
 
 /// Returns why the workload is excluded from restarts, whatever its data.
 pub(super) fn outside(subject: &Subject, rule: &RestartRule) -> Option<Against> {
@@ -33,12 +34,14 @@ pub(super) fn outside(subject: &Subject, rule: &RestartRule) -> Option<Against> 
     if subject
         .secrets
         .values()
-        .any(|concern| concern.left_to_reloader)
+        .any(|concern| concern.left_to_other)
     {
-        return Some((
-            Reason::HandledByReloader,
-            "Stakater Reloader restarts it".to_owned(),
-        ));
+        let (reason, tool) = if workload.reloader.is_wave() {
+            (Reason::HandledByWave, "wave")
+        } else {
+            (Reason::HandledByReloader, "Stakater Reloader")
+        };
+        return Some((reason, format!("{tool} restarts it")));
     }
     Some((Reason::NoReference, String::new()))
 }
@@ -145,12 +148,14 @@ fn unhealthy(subject: &Subject, context: Context<'_>, stamp: &Stamp) -> Option<A
     }
     match &subject.workload.health {
         Health::Healthy => None,
+        Health::Rolling(_) | Health::Unavailable(_)
+            if subject.workload.can_roll(subject.ending.len()) =>
+        {
+            None
+        }
         // If our own restart with other data broke the workload, restart it with the new data.
         Health::Failing(_) | Health::Unavailable(_) if may_fix(subject, context, stamp) => None,
-        Health::Unobserved => Some((
-            Reason::AlreadyRolling,
-            "its controller has not observed its latest generation yet".to_owned(),
-        )),
+        Health::Unobserved => Some((Reason::AlreadyRolling, UNOBSERVED.to_owned())),
         Health::Rolling(message) => Some((Reason::AlreadyRolling, message.clone())),
         Health::Failing(_) | Health::Unavailable(_) if context.retry => None,
         Health::Failing(message) | Health::Unavailable(message) => {

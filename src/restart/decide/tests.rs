@@ -8,7 +8,7 @@ use crate::{
         stamp::{Evicting, Prints, Restarted},
         targets::Targets,
     },
-    workload::{Health, Keys, Manager},
+    workload::{Health, Keys, Kind, Manager, Tolerance},
 };
 
 const OLD: Data = &[("password", "old"), ("user", "u")];
@@ -273,12 +273,19 @@ fn workloads_that_cannot_restart_are_left_with_a_reason() {
 }
 
 #[test]
-fn a_workload_that_reloader_restarts_is_left_alone() {
+fn a_workload_that_another_tool_restarts_is_left_alone() {
     let mut subject = owed();
     subject.db().counts = false;
-    subject.db().left_to_reloader = true;
+    subject.db().left_to_other = true;
     assert_eq!(shown(&decided(&subject)), "leave (handled-by-reloader)");
-    subject.db().left_to_reloader = false;
+    let wave = std::collections::BTreeMap::from([(
+        "wave.pusher.com/update-on-config-change".to_owned(),
+        "true".to_owned(),
+    )]);
+    let reloader = std::mem::take(&mut subject.workload.reloader);
+    subject.workload.reloader = reloader.with_wave(Kind::Deployment, "shop", &wave);
+    assert_eq!(shown(&decided(&subject)), "leave (handled-by-wave)");
+    subject.db().left_to_other = false;
     assert_eq!(shown(&decided(&subject)), "leave (no-reference)");
 }
 
@@ -288,6 +295,8 @@ fn retry_restarts_what_was_restarted_too_often_or_too_recently() {
     let restart = |hour: &str, data: &str| Restarted {
         at: time(hour),
         data: data.to_owned(),
+        wrote: None,
+        old: None,
     };
     let again = key.digest_of("uid-api", &owed().prints());
     for (restarts, reason) in [
@@ -336,6 +345,7 @@ fn a_missing_stamp_is_not_silently_created_again() {
         name: "argocd-controller".to_owned(),
         time: Some(time("11:40:00")),
         annotations: true,
+        template: false,
     }];
     let mut known = Known::default();
     known.note(&subject.workload.id, &subject.workload.uid, 1);
@@ -393,6 +403,8 @@ fn restarted_at(times: &[(&str, &str)]) -> Subject {
             .map(|(at, data)| Restarted {
                 at: time(at),
                 data: (*data).to_owned(),
+                wrote: None,
+                old: None,
             })
             .collect();
     })
@@ -449,18 +461,19 @@ fn a_restart_stamps_all_data_of_new_pods() {
         stamp.assumed = names(&["db"]);
         stamp.secrets.insert("dropped".to_owned(), Prints::new());
         stamp.evicting = Some(Evicting {
-            since: time("10:00:00"),
-            last: names(&[]),
+            old: None,
             secrets: std::collections::BTreeMap::new(),
         });
     });
     let stamp = Stamp::parse(subject.workload.stamp.as_deref().unwrap()).unwrap();
     let (key, known) = (key(), Known::default());
-    let next = restarted(&subject, context(&key, &known), &stamp).unwrap();
+    let wrote = Some(WROTE.to_owned());
+    let next = restarted(&subject, context(&key, &known), &stamp, wrote).unwrap();
     assert_eq!(next.secrets, subject.prints());
     assert!(next.assumed.is_empty() && next.evicting.is_none());
     assert_eq!((next.seq, next.restarts.len()), (2, 1));
-    assert_eq!(shown(&decided(&subject.after(&next))), "leave (current)");
+    let after = subject.after(&next).replaced_at("12:00:01");
+    assert_eq!(shown(&decided(&after)), "leave (current)");
 }
 
 #[test]
@@ -475,21 +488,15 @@ fn when_unproven_restarts_assumed_workloads_once() {
     assert_eq!(shown(&decision), "restart (pods-unproven)");
     unknown = unknown.after(&decision.write.unwrap().stamp);
     assert_eq!(shown(&decided(&unknown, false)), "restart (pods-unproven)");
-    let stamp = Stamp::parse(unknown.workload.stamp.as_deref().unwrap()).unwrap();
-    let (key, known) = (key(), Known::default());
-    let next = restarted(&unknown, context(&key, &known), &stamp).unwrap();
-    assert_eq!(
-        shown(&decided(&unknown.after(&next), true)),
-        "leave (current)"
-    );
+    let restarted = unknown.rolled().replaced_at("12:00:01");
+    assert_eq!(shown(&decided(&restarted, true)), "leave (current)");
 }
 
 #[test]
 fn an_interrupted_eviction_continues() {
     let subject = subject("api", NEW).stamped(OLD).with_stamp(|stamp| {
         stamp.evicting = Some(Evicting {
-            since: time("10:00:00"),
-            last: names(&[]),
+            old: None,
             secrets: std::collections::BTreeMap::from([(
                 "db".to_owned(),
                 now_of("db", "uid-api", NEW).prints,
@@ -501,31 +508,330 @@ fn an_interrupted_eviction_continues() {
     assert_eq!(shown(&decided(&rolling)), "restart (data-changed)");
 }
 
+/// Restarted by a rollout; its old pods are still there.
+fn rolled() -> Subject {
+    owed().rolled()
+}
+
 #[test]
-fn pods_excluded_by_a_partition_keep_old_data() {
-    let mut set = subject("api", NEW).stamped(NEW);
-    set.workload.partly = Some("new".to_owned());
-    let mut pods = vec![pod("api", "10:00:00"), pod("api", "11:30:00")];
-    for (pod, (name, revision)) in pods.iter_mut().zip([("api-0", "old"), ("api-1", "new")]) {
-        pod.name = name.to_owned();
-        let label = "controller-revision-hash".to_owned();
-        pod.labels.insert(label, revision.to_owned());
+fn only_replaced_pods_prove_a_restart() {
+    let decision = decided(&rolled());
+    assert_eq!(shown(&decision), "leave (pods-held-back)");
+    assert!(decision.behind, "the stamp alone is no proof");
+    let replaced = rolled().replaced_at("12:00:01");
+    assert_eq!(shown(&decided(&replaced)), "leave (current)");
+    let mut some = rolled();
+    some.pods.as_mut().unwrap().push(pod("new", "12:00:01"));
+    assert!(decided(&some).behind);
+    // A pod of the same second that is not the recorded one is a replacement.
+    let same_second = rolled().replaced_at("10:00:00");
+    assert_eq!(shown(&decided(&same_second)), "leave (current)");
+    let mut ending = rolled().replaced_at("12:00:01");
+    ending.ending = vec![pod("api", "10:00:00")];
+    ending.ending[0].ending = true;
+    let decision = decided(&ending);
+    assert_eq!(shown(&decision), "leave (pods-held-back)");
+    assert!(decision.message.contains("api-1"), "{}", decision.message);
+}
+
+#[test]
+fn a_moved_write_time_of_the_secret_proves_nothing() {
+    for written in ["09:00:00", "11:59:59", "12:30:00"] {
+        for (subject, behind) in [(rolled(), true), (rolled().replaced_at("12:00:01"), false)] {
+            let mut subject = subject;
+            let View::Seen(now) = &mut subject.db().view else {
+                unreachable!()
+            };
+            now.written = Some(time(written));
+            assert_eq!(decided(&subject).behind, behind, "{written}");
+        }
     }
-    set.pods = Some(pods);
-    // A partition that excludes pods from another tool's rollout is not reported.
-    assert_eq!(shown(&decided(&set)), "leave (current)");
-    let set = set.with_stamp(|stamp| {
-        let at = time("11:29:00");
-        stamp.record_restart(at, &key());
-    });
-    let decision = decided(&set);
-    assert_eq!(shown(&decision), "leave (on-delete)");
-    assert!(decision.behind && decision.message.contains("api-0"));
-    assert!(!decision.message.contains("api-1"));
-    // Pods created since that restart have the data, even if the partition excludes them now.
-    let mut later = set;
-    for pod in later.pods.as_mut().unwrap() {
-        pod.created = time("11:30:00");
+}
+
+#[test]
+fn a_restart_that_was_taken_back_is_never_current() {
+    for (now, taken_back) in [
+        (None, true),
+        (Some("2026-02-01T08:00:00Z"), true),
+        (Some("no time"), true),
+        (Some(WROTE), false),
+        // Somebody restarted it later.
+        (Some("2026-03-01T14:00:00+01:00"), false),
+    ] {
+        let mut subject = rolled();
+        subject.workload.restarted = now.map(str::to_owned);
+        let decision = decided(&subject);
+        let reason = if taken_back {
+            "leave (restart-reverted)"
+        } else {
+            "leave (pods-held-back)"
+        };
+        assert_eq!(shown(&decision), reason, "{now:?}");
+        assert!(decision.behind && decision.reason.needs_attention());
+        // Somebody else's rollout replaced the pods after that.
+        let replaced = subject.replaced_at("12:30:00");
+        assert_eq!(shown(&decided(&replaced)), "leave (current)");
     }
-    assert_eq!(shown(&decided(&later)), "leave (current)");
+}
+
+#[test]
+fn who_takes_a_restart_back_is_named_with_what_to_do() {
+    let owner = |name: &str| crate::workload::Owner {
+        api_version: "operators.coreos.com/v1alpha1".to_owned(),
+        kind: "ClusterServiceVersion".to_owned(),
+        name: name.to_owned(),
+        uid: "u".to_owned(),
+    };
+    let manager = |name: &str, template| Manager {
+        name: name.to_owned(),
+        time: Some(time("12:00:01")),
+        annotations: false,
+        template,
+    };
+    let mut subject = rolled();
+    subject.workload.restarted = None;
+    let told = |subject: &Subject| decided(subject).message;
+    assert!(told(&subject).contains("It is unknown who did it"));
+    subject.workload.managers = vec![manager("eso-sync", true), manager("kubectl", false)];
+    assert!(told(&subject).contains("It is unknown who did it"));
+    subject.workload.managers.push(manager("olm", true));
+    assert!(told(&subject).contains("field manager olm wrote its pod template last"));
+    subject.workload.owner = Some(owner("quay.v3"));
+    let message = told(&subject);
+    for part in ["ClusterServiceVersion quay.v3", "olm", "strategy: evict"] {
+        assert!(message.contains(part), "{message}");
+    }
+    for hostile in ["a\u{1b}[2J", "", "x y", &"n".repeat(254)] {
+        subject.workload.owner = Some(owner(hostile));
+        let message = told(&subject);
+        assert!(message.contains("(an invalid name)"), "{message}");
+        assert!(message.len() < 700 && !message.contains('\u{1b}'));
+    }
+}
+
+#[test]
+fn an_eviction_replaces_what_a_rollout_did_not() {
+    let evict = RestartRule {
+        strategy: Strategy::Evict,
+        cooldown: std::time::Duration::ZERO,
+        ..RestartRule::default()
+    };
+    let decided = |subject: &Subject| decided_by(subject, &evict, &Known::default(), false);
+    assert_eq!(shown(&decided(&rolled())), "restart (pods-held-back)");
+    let mut taken_back = rolled();
+    taken_back.workload.restarted = None;
+    let decision = decided(&taken_back);
+    assert_eq!(shown(&decision), "restart (restart-reverted)");
+    assert!(decision.behind);
+    let replaced = rolled().replaced_at("12:00:01");
+    assert_eq!(shown(&decided(&replaced)), "leave (current)");
+}
+
+#[test]
+fn retry_repeats_only_a_restart_that_was_taken_back() {
+    let (key, known) = (key(), Known::default());
+    let context = Context {
+        retry: true,
+        ..context(&key, &known)
+    };
+    let decided = |subject: &Subject| evaluate(subject, &RestartRule::default(), context);
+    assert_eq!(shown(&decided(&rolled())), "leave (pods-held-back)");
+    let mut taken_back = rolled();
+    taken_back.workload.restarted = None;
+    assert_eq!(shown(&decided(&taken_back)), "restart (restart-reverted)");
+}
+
+#[test]
+fn pods_that_are_held_back_are_told_with_the_reason() {
+    type Change = fn(&mut Subject);
+    let cases: [(Change, &str, &str); 8] = [
+        (|_| (), "pods-held-back", "does not replace them"),
+        (
+            |it| it.workload.holds.paused = true,
+            "pods-held-back",
+            "paused",
+        ),
+        (
+            |it| it.workload.holds.on_delete = true,
+            "pods-held-back",
+            "OnDelete",
+        ),
+        (
+            |it| it.workload.excluded_below = Some(2),
+            "pods-held-back",
+            "partition",
+        ),
+        (
+            |it| {
+                it.workload.holds.paused = true;
+                it.workload.health = Health::Rolling(String::new());
+            },
+            "pods-held-back",
+            "paused",
+        ),
+        (
+            |it| it.workload.health = Health::Rolling("1 of 2".to_owned()),
+            "already-rolling",
+            "1 of 2",
+        ),
+        (
+            |it| it.workload.health = Health::Failing("deadline".to_owned()),
+            "unhealthy",
+            "deadline",
+        ),
+        (
+            |it| it.workload.health = Health::Unobserved,
+            "already-rolling",
+            "observed",
+        ),
+    ];
+    for (change, reason, message) in cases {
+        let mut subject = rolled();
+        change(&mut subject);
+        let decision = decided(&subject);
+        assert_eq!(shown(&decision), format!("leave ({reason})"), "{message}");
+        assert!(decision.message.contains(message), "{}", decision.message);
+        assert!(decision.behind);
+    }
+}
+
+/// A workload that starts without these keys of the Secret `db`.
+fn optional(keys: &Keys, view: View) -> Subject {
+    let mut subject = subject("api", NEW);
+    let concern = subject.db();
+    (concern.keys, concern.optional) = (keys.clone(), Some(keys.clone()));
+    if let View::Seen(now) = &view {
+        let mut now = now.clone();
+        let mut prints = concern.without();
+        now.prints.retain(|key, _| keys.covers(key));
+        prints.append(&mut now.prints);
+        now.prints = prints;
+        concern.view = View::Seen(now);
+    } else {
+        concern.view = view;
+    }
+    subject
+}
+
+fn seen(data: Data) -> View {
+    View::Seen(now_of("db", "uid-api", data))
+}
+
+fn some(key: &str) -> Keys {
+    Keys::Some(names(&[key]))
+}
+
+#[test]
+fn pods_that_started_without_a_secret_are_restarted_once_it_exists() {
+    for keys in [some("password"), Keys::All] {
+        let missing = optional(&keys, View::Missing);
+        let decision = decided_before(&missing);
+        assert_eq!(shown(&decision), "leave (adopted)", "{keys:?}");
+        assert!(decision.assumed.is_empty());
+        let stamp = decision.write.expect("a stamp").stamp;
+        let still_missing = missing.after(&stamp);
+        assert_eq!(shown(&decided(&still_missing)), "leave (current)");
+        let exists = optional(&keys, seen(NEW)).after(&stamp);
+        let decision = decided(&exists);
+        assert_eq!(shown(&decision), "restart (data-changed)");
+        assert_eq!(
+            decision.changes[0].keys[0],
+            ("password".to_owned(), Some(Difference::Extra))
+        );
+        let restarted = exists.rolled().replaced_at("12:00:01");
+        assert_eq!(shown(&decided(&restarted)), "leave (current)");
+    }
+    // Another key of the Secret is of no use to it.
+    let stamp = decided_before(&optional(&some("token"), View::Missing)).write;
+    let exists = optional(&some("token"), seen(NEW)).after(&stamp.unwrap().stamp);
+    assert_eq!(shown(&decided(&exists)), "leave (current)");
+}
+
+#[test]
+fn pods_that_need_a_missing_secret_start_with_it() {
+    let mut waits = subject("api", NEW);
+    waits.db().view = View::Missing;
+    let decision = decided_before(&waits);
+    assert_eq!(shown(&decision), "leave (secret-not-created)");
+    assert!(!decision.reason.needs_attention() && decision.write.is_none());
+    let next = decision.reason.next_step().unwrap();
+    assert!(!next.contains("creationPolicy"), "{next}");
+    let mut partly = optional(&some("password"), View::Missing);
+    partly.db().keys = Keys::Some(names(&["password", "user"]));
+    let decision = decided_before(&partly);
+    assert_eq!(shown(&decision), "leave (secret-not-created)");
+}
+
+#[test]
+fn pods_older_than_an_optional_secret_do_not_have_it() {
+    let keys = some("password");
+    let created = |at: &str| {
+        let View::Seen(mut now) = seen(NEW) else {
+            unreachable!()
+        };
+        now.created = Some(time(at));
+        View::Seen(now)
+    };
+    for (secret, started, reason) in [
+        ("10:30:00", None, "restart (data-changed)"),
+        ("09:30:00", None, "leave (adopted)"),
+        // Its container started later than the pod was created, for example because the image was pulled.
+        ("10:30:00", Some("10:31:00"), "leave (adopted)"),
+        ("10:30:00", Some("10:29:00"), "restart (data-changed)"),
+    ] {
+        let mut subject = optional(&keys, created(secret));
+        subject.pods.as_mut().unwrap()[0].started = started.map(time);
+        assert_eq!(shown(&decided_before(&subject)), reason, "{secret}");
+        // The same for a stamp from before the Secret existed.
+        let stamped = subject.stamped(NEW).with_stamp(|stamp| {
+            stamp.secrets.clear();
+        });
+        let key = key();
+        let known = Known::default();
+        let rule = RestartRule::default();
+        assert!(needs_pods(&stamped, &rule, context(&key, &known)));
+        let decision = decided_before(&stamped);
+        let restarts = reason == "restart (data-changed)";
+        assert_eq!(decision.action == Action::Restart, restarts, "{secret}");
+    }
+    // Pods that need the Secret have waited for it.
+    let mut required = subject("api", NEW);
+    required.db().view = created("10:30:00");
+    assert_eq!(shown(&decided_before(&required)), "leave (adopted)");
+}
+
+#[test]
+fn an_optional_key_that_appears_later_is_a_change() {
+    let both: Data = &[("password", "new"), ("token", "t"), ("user", "u")];
+    let keys = some("token");
+    let before = optional(&keys, seen(NEW));
+    let stamp = decided_before(&before).write.unwrap().stamp;
+    assert_eq!(shown(&decided(&before.after(&stamp))), "leave (current)");
+    let appeared = optional(&keys, seen(both)).after(&stamp);
+    assert_eq!(shown(&decided(&appeared)), "restart (data-changed)");
+    // A stamp without the key: it comes with a new reference, so the pods are new.
+    let with_new_reference = optional(&keys, seen(both))
+        .after(&stamp)
+        .with_stamp(|stamp| {
+            stamp.secrets.get_mut("db").unwrap().clear();
+        });
+    assert_eq!(
+        shown(&decided_before(&with_new_reference)),
+        "leave (secret-added)"
+    );
+}
+
+#[test]
+fn a_daemon_set_within_its_limits_is_restarted() {
+    let mut set = owed();
+    set.workload.id.kind = Kind::DaemonSet;
+    set.workload.health = Health::Unavailable("9 of 10".to_owned());
+    set.workload.tolerance = Tolerance {
+        allowed: 1,
+        lacking: 1,
+        outdated: 0,
+    };
+    assert_eq!(shown(&decided(&set)), "restart (data-changed)");
+    set.workload.tolerance.lacking = 2;
+    assert_eq!(shown(&decided(&set)), "leave (unhealthy)");
 }

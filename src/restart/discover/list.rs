@@ -175,6 +175,7 @@ impl Look<'_> {
         let template = self.cluster.get::<Object>(&of.path()).await?;
         let template = template.workload(of.kind);
         workload.uses = template.uses;
+        workload.optional = template.optional;
         if workload.selector == LabelSelector::default() {
             workload.selector = template.selector;
         }

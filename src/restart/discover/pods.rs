@@ -8,7 +8,7 @@ use super::Look;
 use crate::{
     discover::gap,
     restart::{decide::needs_pods, subject::Subject, workloads::Workloads},
-    workload::{Kind, Owner, Pod, Workload, object::PodObject},
+    workload::{Kind, Owner, Pod, Pods, Workload, object::PodObject},
 };
 
 impl Look<'_> {
@@ -57,7 +57,7 @@ impl Look<'_> {
         for index in owners.all {
             if let Some(subject) = seen.subjects.get_mut(index) {
                 let pods = found.remove(&index).unwrap_or_default();
-                subject.pods = Some(pods.into_values().collect());
+                subject.has(Pods::of(pods));
             }
         }
     }
@@ -100,7 +100,7 @@ impl OwnerIndex {
 }
 
 /// The pods of one workload.
-pub async fn pods_of(cluster: &Cluster, workload: &Workload) -> Result<Vec<Pod>, ApiError> {
+pub async fn pods_of(cluster: &Cluster, workload: &Workload) -> Result<Pods, ApiError> {
     let mut query = pods_in(&workload.id.namespace);
     if workload.id.kind == Kind::Pod {
         query = query.with(
@@ -119,7 +119,7 @@ pub async fn family_of(
     cluster: &Cluster,
     namespace: &str,
     owner: &Owner,
-) -> Result<Vec<Pod>, ApiError> {
+) -> Result<Pods, ApiError> {
     let own = |pod: &Pod| pod.owner.as_ref().is_some_and(|of| of.uid == owner.uid);
     pods(cluster, &pods_in(namespace), own).await
 }
@@ -132,7 +132,7 @@ async fn pods(
     cluster: &Cluster,
     query: &Query,
     wanted: impl Fn(&Pod) -> bool,
-) -> Result<Vec<Pod>, ApiError> {
+) -> Result<Pods, ApiError> {
     // A list that is restarted returns items twice.
     let mut pods: BTreeMap<String, Pod> = BTreeMap::new();
     cluster
@@ -142,5 +142,5 @@ async fn pods(
             }
         })
         .await?;
-    Ok(pods.into_values().collect())
+    Ok(Pods::of(pods))
 }

@@ -41,6 +41,7 @@ impl Look<'_> {
                 rule,
                 secrets,
                 pods: None,
+                ending: Vec::new(),
             });
         }
         for (namespace, secrets) in wanted {
@@ -58,11 +59,12 @@ impl Look<'_> {
 
     /// The Secrets that matter for a workload, before they are read.
     fn concerns(self, rule: &RestartRule, workload: &Workload) -> BTreeMap<String, Concern> {
-        let concern = |keys: Keys, counts: bool| Concern {
+        let concern = |name: &str, keys: Keys, counts: bool| Concern {
+            optional: workload.optional.get(name).cloned(),
             keys,
             view: View::Missing,
             counts,
-            left_to_reloader: false,
+            left_to_other: false,
             found: Found::default(),
         };
         let mut concerns = BTreeMap::new();
@@ -70,12 +72,13 @@ impl Look<'_> {
         let stamped = stamp.and_then(Result::ok).map(|stamp| stamp.secrets);
         for name in stamped.into_iter().flat_map(BTreeMap::into_keys) {
             let keys = workload.uses.get(&name).cloned().unwrap_or(Keys::All);
-            concerns.insert(name, concern(keys, false));
+            let entry = concern(&name, keys, false);
+            concerns.insert(name, entry);
         }
         for (name, keys) in self.context.targets.concerning(rule, workload) {
-            let left = workload.reloader.covers(&name, Marks::default());
-            let mut entry = concern(keys, !left);
-            entry.left_to_reloader = left;
+            let left = workload.is_left_to_other(&name, Marks::default());
+            let mut entry = concern(&name, keys, !left);
+            entry.left_to_other = left;
             concerns.insert(name, entry);
         }
         concerns
@@ -141,18 +144,13 @@ impl Look<'_> {
                 continue;
             };
             // A Secret that is only in the stamp causes no restart.
-            if concern.counts || concern.left_to_reloader {
-                concern.left_to_reloader = workload.reloader.covers(name, marks);
-                concern.counts = !concern.left_to_reloader;
+            if concern.counts || concern.left_to_other {
+                concern.left_to_other = workload.is_left_to_other(name, marks);
+                concern.counts = !concern.left_to_other;
             }
             concern.found = found;
-            concern.view = View::Seen(now(
-                self.context.key_of(workload),
-                &workload.uid,
-                secret,
-                &concern.keys,
-                written,
-            ));
+            let key = self.context.key_of(workload);
+            concern.view = View::Seen(now(key, &workload.uid, secret, concern, written));
         }
     }
 }
@@ -161,7 +159,7 @@ fn now(
     key: &StampKey,
     workload: &str,
     secret: &wire::Secret,
-    keys: &Keys,
+    concern: &Concern,
     written: Option<Timestamp>,
 ) -> Now {
     let data = secret
@@ -172,9 +170,12 @@ fn now(
         .clone()
         .filter(|(_, value)| value.is_empty())
         .map(|(name, _)| name.to_owned());
+    let mut prints = concern.without();
+    prints.extend(key.prints(workload, &secret.metadata.name, &concern.keys, data));
     Now {
         empty: empty.collect(),
-        prints: key.prints(workload, &secret.metadata.name, keys, data),
+        prints,
+        created: secret.metadata.creation_timestamp,
         written,
     }
 }

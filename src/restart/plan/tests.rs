@@ -7,7 +7,7 @@ use crate::{
     restart::{
         decide::restarted,
         known::Known,
-        stamp::{Evicting, Restarted},
+        stamp::{Evicting, OldPods, Restarted},
         targets::Targets,
     },
     workload::{Health, Workload},
@@ -59,18 +59,19 @@ fn only_foreseen_workloads_are_restarted() {
 
 /// Restarted with the current data.
 fn restarted_now(name: &str) -> Subject {
-    let subject = subject(name, NEW).stamped(OLD);
-    let stamp = Stamp::parse(subject.workload.stamp.as_deref().unwrap()).unwrap();
-    let (key, known) = (key(), Known::default());
-    let next = restarted(&subject, context(&key, &known), &stamp).unwrap();
-    subject.after(&next)
+    subject(name, NEW)
+        .stamped(OLD)
+        .rolled()
+        .replaced_at("12:00:01")
 }
 
 #[test]
-fn an_unhealthy_restart_stops_the_rule_in_later_runs() {
+fn an_unhealthy_restart_stops_its_namespace_in_later_runs() {
     let mut failed = restarted_now("a");
     failed.workload.health = Health::Failing("deadline exceeded".to_owned());
-    let subjects = [failed, subject("b", NEW).stamped(OLD)];
+    let mut elsewhere = subject("c", NEW).stamped(OLD);
+    elsewhere.workload.id.namespace = "shop-2".to_owned();
+    let subjects = [failed, subject("b", NEW).stamped(OLD), elsewhere];
     let plan_of = |retry| {
         let policy = policy(vec![RestartRule::default()]);
         let (key, known) = (key(), Known::default());
@@ -81,11 +82,11 @@ fn an_unhealthy_restart_stops_the_rule_in_later_runs() {
         due_of(&policy, &subjects, context)
     };
     let stopped = plan_of(false);
-    assert_eq!(stopped.restarts(), 0);
+    assert_eq!(stopped.restarts(), 1, "other namespaces are not stopped");
     let second = &stopped.steps[RestartAt::at(1)].decision;
-    assert_eq!(second.reason, Reason::RuleStopped);
+    assert_eq!(second.reason, Reason::NamespaceStopped);
     assert!(second.message.contains("shop/Deployment/a"));
-    assert_eq!(plan_of(true).restarts(), 1);
+    assert_eq!(plan_of(true).restarts(), 2);
 }
 
 #[test]
@@ -140,6 +141,8 @@ fn new_data_restarts_broken_workloads_first() {
             stamp.restarts.push(Restarted {
                 at: time("11:10:00"),
                 data: digest,
+                wrote: None,
+                old: None,
             });
         });
         subject.workload.health = Health::Failing("it crashes".to_owned());
@@ -178,7 +181,10 @@ fn a_workload_that_may_get_new_data_stops_nothing() {
 #[test]
 fn an_unfinished_eviction_goes_first_and_lists_remaining_pods() {
     let mut under_way = subject("b", NEW).stamped(OLD);
-    let evicting = Evicting::of(under_way.pods.as_deref().unwrap(), under_way.prints());
+    let evicting = Evicting {
+        old: OldPods::of(under_way.pods.iter().flatten()),
+        secrets: under_way.prints(),
+    };
     under_way = under_way.with_stamp(|stamp| stamp.evicting = Some(evicting));
     let mut came = pod("b", "11:00:05");
     came.name = "b-2".to_owned();
@@ -247,7 +253,10 @@ proptest! {
                 }
                 if step.decision.action == Action::Restart && !before_sync {
                     let stamp = Stamp::parse(subject.workload.stamp.as_deref().unwrap()).unwrap();
-                    subject.workload.stamp = restarted(subject, context, &stamp).unwrap().to_text();
+                    let next = restarted(subject, context, &stamp, Some(WROTE.to_owned()));
+                    subject.workload.stamp = next.unwrap().to_text();
+                    subject.workload.restarted = Some(WROTE.to_owned());
+                    *subject = subject.clone().replaced_at("12:00:01");
                 }
             }
         }

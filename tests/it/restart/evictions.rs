@@ -16,7 +16,8 @@ scenarios! {
     a_blocking_disruption_budget_is_awaited_and_reported
 }
 
-const EVICT: &str = "select: [{namespaces: [NS]}]
+/// Evicts within `WAIT`.
+pub(crate) const EVICT: &str = "select: [{namespaces: [NS]}]
 sync: {when: always}
 drift: {enabled: false}
 pace: {restarts: 100/s}

@@ -108,7 +108,8 @@ async fn a_second_policy_does_not_repeat_a_restart() {
     let world = World::sandbox().await;
     shop(&world).await;
     let mut both = workload("Deployment", "both", "db");
-    both["spec"]["template"]["spec"]["imagePullSecrets"] = json!([{"name": "api"}]);
+    both["spec"]["template"]["spec"]["volumes"] =
+        json!([{"name": "api", "secret": {"secretName": "api"}}]);
     world.apply(both).await;
     super::is_up(&world, "Deployment", "both").await;
     let of = |secret: &str| {

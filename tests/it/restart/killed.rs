@@ -213,7 +213,7 @@ async fn after_a_conflict_the_run_decides_again() {
 
 /// A workload that does not become ready stops the rule, in later runs too.
 #[tokio::test]
-async fn a_failed_restart_stops_the_rule_in_later_runs() {
+async fn a_failed_restart_stops_its_namespace_in_later_runs() {
     let world = World::sandbox().await;
     shop(&world).await;
     world.apply(workload("Deployment", "xyz", "db")).await;
@@ -237,7 +237,7 @@ async fn a_failed_restart_stops_the_rule_in_later_runs() {
     .await;
     let later = world.bin.policy(&policy, &[]).await;
     later.exits(3);
-    assert!(later.restart_of("xyz").ends_with("(rule-stopped)"));
+    assert!(later.restart_of("xyz").ends_with("(namespace-stopped)"));
     assert_eq!(rolled(&world, "Deployment", "xyz").await, 1);
     assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     let retried = world.bin.policy(&policy, &["--retry"]).await;

@@ -241,7 +241,8 @@ async fn two_jobs_share_stamps() {
     let world = World::sandbox().await;
     shop(&world).await;
     let mut both = super::workload("Deployment", "both", "db");
-    both["spec"]["template"]["spec"]["imagePullSecrets"] = json!([{"name": "api"}]);
+    both["spec"]["template"]["spec"]["volumes"] =
+        json!([{"name": "api", "secret": {"secretName": "api"}}]);
     world.apply(both).await;
     super::is_up(&world, "Deployment", "both").await;
     let (one, other) = (job(&world, "ops-a").await, job(&world, "ops-b").await);
