@@ -18,7 +18,6 @@ use self::value::{Text, Value};
 use crate::budget::{Budget, TooCostly};
 
 mod call;
-mod entries;
 mod functions;
 mod json;
 mod lex;
@@ -28,6 +27,7 @@ mod print;
 mod run;
 mod tree;
 mod value;
+mod yaml;
 
 #[cfg(test)]
 mod tests;
@@ -121,7 +121,5 @@ pub fn render_keys_and_values(
     budget: &Budget,
 ) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
     let text = Zeroizing::new(render(template, data, budget)?);
-    budget.step(text.split(|byte| *byte == b'\n').count())?;
-    budget.write(text.len().saturating_mul(2))?;
-    entries::read(&text)
+    yaml::entries(&mut value::Heap::new(budget.clone()), &text)
 }

@@ -111,6 +111,23 @@ pub(super) fn float(value: f64) -> String {
     plain(value)
 }
 
+/// Formats a float64 with the shortest text that identifies it as a float32.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the operator's YAML library formats it like this"
+)]
+pub(super) fn short_float(value: f64) -> String {
+    let narrow = value as f32;
+    if !narrow.is_finite() || narrow == 0.0 {
+        return float(f64::from(narrow));
+    }
+    // The same digits as a float64.
+    match narrow.to_string().parse() {
+        Ok(value) => float(value),
+        Err(_) => float(value),
+    }
+}
+
 /// Formats as `d.ddde±xx`, with at least `width` digits in the exponent.
 pub(super) fn scientific(value: f64, width: usize) -> String {
     let (digits, exponent) = digits(value);

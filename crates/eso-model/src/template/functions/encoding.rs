@@ -14,6 +14,7 @@ use crate::template::{
     json::{self, Style},
     print,
     value::{Heap, Value},
+    yaml,
 };
 
 const COMPACT: Style = Style {
@@ -105,6 +106,15 @@ pub(super) const TABLE: &[Function] = &[
         let [value] = take(arguments)?;
         let written = json::write(heap, &value, PRETTY)?;
         heap.text(written.unwrap_or_default())
+    }),
+    Function::new("fromYaml", &[Text], |heap, arguments| {
+        let [value] = take(arguments)?;
+        yaml::read(heap, text(&value)?.bytes())
+    }),
+    Function::new("toYaml", &[Any], |heap, arguments| {
+        let [value] = take(arguments)?;
+        let written = yaml::write(heap, &value)?;
+        heap.text(written)
     }),
     Function::new("mustToJson", &[Any], |heap, arguments| {
         must_write(heap, arguments, COMPACT)

@@ -41,7 +41,6 @@ pub(super) const NOT_COMPARED: &[&str] = &[
     "derivePassword",
     "filterCertChain",
     "filterPEM",
-    "fromYaml",
     "jwkPrivateKeyPem",
     "jwkPublicKeyPem",
     "merge",
@@ -55,5 +54,4 @@ pub(super) const NOT_COMPARED: &[&str] = &[
     "pkcs12key",
     "pkcs12keyPass",
     "rsaDecrypt",
-    "toYaml",
 ];

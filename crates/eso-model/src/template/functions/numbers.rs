@@ -13,7 +13,7 @@ use crate::template::{
 mod decimal;
 mod integer;
 
-pub(super) use integer::parse_int;
+pub(in crate::template) use integer::parse_int;
 
 pub(super) const TABLE: &[Function] = &[
     Function::new("int", &[Any], |_, arguments| {
