@@ -173,6 +173,12 @@ fn not_computed(by: &Author, error: &NotComputable, target: &Target) -> Finding 
         by.creation,
         CreationPolicy::Owner | CreationPolicy::Orphan | CreationPolicy::CreateOrMerge
     );
+    // The target is not a Secret, so a Secret that does not exist is not missing.
+    if let NotComputable::Unverifiable(unknown) = error
+        && unknown.reason == why::MANIFEST
+    {
+        return Finding::unverifiable(unknown.clone());
+    }
     let mut finding = match target {
         Target::Unread(why) => return unread(why),
         Target::Absent if creates && by.deletion == DeletionPolicy::Retain => {

@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use eso_model::{
     budget::Budget,
-    expected::{Failure, NotComputable, Spec, Template, Templates, Unverifiable, WouldFail, why},
+    expected::{
+        DecodingStrategy, Failure, NotComputable, Spec, Template, Templates, Unverifiable,
+        WouldFail, decode, why,
+    },
     template::{self, Data, render, render_keys_and_values},
 };
 use secret::Value;
+use serde::Deserialize as _;
 use serde_json::{Map, Value as Json};
 
 /// An object that `templateFrom` refers to, in the namespace of the ExternalSecret.
@@ -106,14 +110,17 @@ impl Texts<'_> {
         let mut all = BTreeMap::new();
         for (index, from) in template.template_from.iter().enumerate() {
             let place = format!("templateFrom[{index}]");
-            let keys = self.from(from).map_err(|error| error.at(&place))?;
-            if into_data(from).map_err(|error| error.at(&place))? {
-                all.extend(keys);
+            let is_data = into_data(from).map_err(|error| error.at(&place))?;
+            let keys = self.from(from).map_err(|error| error.at(&place));
+            if is_data {
+                all.extend(keys?);
+            } else {
+                fails_only(keys)?;
             }
         }
         for (key, text) in &template.data {
             let value = self
-                .one(text)
+                .one(key, text)
                 .map_err(|error| error.at(&format!("data.{key}")))?;
             all.insert(key.clone(), value);
         }
@@ -124,7 +131,7 @@ impl Texts<'_> {
                 .and_then(|metadata| metadata.get(field)?.as_object());
             for (key, text) in texts.into_iter().flatten() {
                 let text = text.as_str().unwrap_or_default();
-                self.one(text)
+                fails_only(self.one(key, text))
                     .map_err(|error| error.at(&format!("metadata.{field}.{key}")))?;
             }
         }
@@ -134,15 +141,9 @@ impl Texts<'_> {
     /// Renders one entry: its ConfigMap, then its Secret, then its literal text.
     fn from(&self, from: &Map<String, Json>) -> Result<BTreeMap<String, Value>, NotComputable> {
         let mut all = BTreeMap::new();
-        for (field, value) in from {
-            let known = match field.as_str() {
-                "configMap" | "secret" | "literal" | "target" => true,
-                "valuesDecodingStrategy" => matches!(value.as_str(), Some("" | "None")),
-                _ => false,
-            };
-            if !known {
-                return Err(Unverifiable::new(why::TEMPLATE, field).into());
-            }
+        let known = ["configMap", "secret", "literal", "target", DECODING];
+        if let Some(field) = from.keys().find(|field| !known.contains(&&***field)) {
+            return Err(Unverifiable::new(why::TEMPLATE, field).into());
         }
         for (field, kind) in [
             ("configMap", SourceKind::ConfigMap),
@@ -158,7 +159,27 @@ impl Texts<'_> {
         if let Some(literal) = from.get("literal").and_then(Json::as_str) {
             all.extend(self.many(literal).map_err(|error| error.at("literal"))?);
         }
-        Ok(all)
+        self.decoded(all, from)
+    }
+
+    /// Decodes the rendered values.
+    fn decoded(
+        &self,
+        all: BTreeMap<String, Value>,
+        from: &Map<String, Json>,
+    ) -> Result<BTreeMap<String, Value>, NotComputable> {
+        let Some(strategy) = from.get(DECODING).filter(|strategy| !strategy.is_null()) else {
+            return Ok(all);
+        };
+        let strategy = DecodingStrategy::deserialize(strategy)
+            .map_err(|_| Unverifiable::new(why::TEMPLATE, DECODING))?;
+        let decoded = all.into_iter().map(|(key, value)| {
+            self.budget.write(value.expose().len())?;
+            let value =
+                decode(value, strategy).map_err(|_| fails(format!("{key} cannot be decoded")))?;
+            Ok((key, value))
+        });
+        decoded.collect()
     }
 
     fn referred(
@@ -193,7 +214,7 @@ impl Texts<'_> {
                 .map_err(|_| Unverifiable::new(why::TEMPLATE, "text that is not UTF-8"))?;
             match &*text(item, "templateAs") {
                 "" | "Values" => {
-                    let value = self.one(template).map_err(|error| error.at(&key))?;
+                    let value = self.one(&key, template).map_err(|error| error.at(&key))?;
                     all.insert(key, value);
                 }
                 "KeysAndValues" => {
@@ -205,7 +226,17 @@ impl Texts<'_> {
         Ok(all)
     }
 
-    fn one(&self, template: &str) -> Result<Value, NotComputable> {
+    fn one(&self, key: &str, template: &str) -> Result<Value, NotComputable> {
+        // The operator names a template after its key, so one that it defines can have the same name.
+        let defines = template.contains("define") || template.contains("block");
+        if defines
+            && ['"', '`']
+                .iter()
+                .any(|quote| template.contains(&format!("{quote}{key}{quote}")))
+        {
+            let why = "a template that may have the name of its key";
+            return Err(Unverifiable::new(why::TEMPLATE, why).into());
+        }
         render(template, &self.data, self.budget)
             .map(Value::new)
             .map_err(not_computable)
@@ -220,15 +251,28 @@ impl Texts<'_> {
     }
 }
 
+/// The field that says how the rendered values are decoded (since operator v2.7.0).
+const DECODING: &str = "valuesDecodingStrategy";
+
+/// Ignores that a text is unknown: labels and annotations do not change the data. An error in one of them still fails the sync.
+fn fails_only<T>(rendered: Result<T, NotComputable>) -> Result<(), NotComputable> {
+    match rendered {
+        Ok(_) => Ok(()),
+        Err(NotComputable::Unverifiable(why)) if why.reason != why::TOO_COSTLY => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// The reason if the ConfigMap or Secret of a template could not be read.
 const UNREAD_TEMPLATE: &str = "template-unreadable";
 
 /// True if an entry is for data, false if it is for labels or annotations.
 fn into_data(from: &Map<String, Json>) -> Result<bool, NotComputable> {
-    match from.get("target").and_then(Json::as_str) {
-        None | Some("" | "Data") => Ok(true),
-        Some("Annotations" | "Labels") => Ok(false),
-        Some(_) => Err(Unverifiable::new(why::TEMPLATE, "target").into()),
+    let target = from.get("target").and_then(Json::as_str);
+    match &*target.unwrap_or_default().to_ascii_lowercase() {
+        "" | "data" => Ok(true),
+        "annotations" | "labels" => Ok(false),
+        _ => Err(Unverifiable::new(why::TEMPLATE, "target").into()),
     }
 }
 
@@ -324,6 +368,36 @@ mod tests {
     }
 
     #[test]
+    fn unknown_labels_and_annotations_do_not_hide_the_data() {
+        for json in [
+            json!({"templateFrom": [{"literal": "b: {{ now }}", "target": "Annotations"}], "data": {"a": "{{ .p }}"}}),
+            json!({"templateFrom": [{"literal": "b: *c", "target": "labels"}], "data": {"a": "{{ .p }}"}}),
+            json!({"templateFrom": [{"configMap": {"name": "denied", "items": []}, "target": "Labels"}], "data": {"a": "{{ .p }}"}}),
+            json!({"metadata": {"annotations": {"at": "{{ now }}"}}, "data": {"a": "{{ .p }}"}}),
+        ] {
+            assert_eq!(rendered(&json).unwrap(), "a=v", "{json}");
+        }
+        let fails = json!({"templateFrom": [{"literal": "b: {{ .nope }}", "target": "Labels"}], "data": {"a": "x"}});
+        assert!(matches!(rendered(&fails), Err(NotComputable::WouldFail(_))));
+    }
+
+    #[test]
+    fn rendered_values_are_decoded() {
+        let decoded = |text: &str, strategy: &str| {
+            rendered(
+                &json!({"templateFrom": [{"literal": text, "valuesDecodingStrategy": strategy}]}),
+            )
+        };
+        assert_eq!(decoded("aGk=: aGk=", "Base64").unwrap(), "aGk==hi");
+        assert_eq!(decoded("a: aGk=", "None").unwrap(), "a=aGk=");
+        assert_eq!(decoded("a: '?'", "Auto").unwrap(), "a=?");
+        assert!(matches!(
+            decoded("a: '?'", "Base64"),
+            Err(NotComputable::WouldFail(_))
+        ));
+    }
+
+    #[test]
     fn absent_source_fails_and_unread_source_is_unverifiable() {
         let from = |name: &str| json!({"templateFrom": [{"configMap": {"name": name, "items": [{"key": "b"}]}}]});
         assert!(matches!(
@@ -347,10 +421,11 @@ mod tests {
     fn unsupported_template_features_are_unverifiable() {
         for json in [
             json!({"engineVersion": "v1", "data": {"a": "b"}}),
-            json!({"templateFrom": [{"literal": "a: b", "valuesDecodingStrategy": "Base64"}]}),
+            json!({"templateFrom": [{"literal": "a: b", "valuesDecodingStrategy": "Rot13"}]}),
             json!({"templateFrom": [{"literal": "a: b", "target": "spec.x"}]}),
             json!({"templateFrom": [{"oci": {}}]}),
             json!({"data": {"a": "{{ now }}"}}),
+            json!({"data": {"a": "{{ define \"a\" }}x{{ end }}{{ template \"a\" }}"}}),
         ] {
             let outcome = rendered(&json);
             assert!(

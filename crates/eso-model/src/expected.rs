@@ -28,6 +28,7 @@ pub use answer::{Answer, Content, Raw};
 pub use compare::{
     Difference, KeyDifference, SecretFingerprints, compare, data_hash, matches_recorded_hash,
 };
+pub use decode::decode;
 pub(crate) use go_regex::NotCompiled;
 pub use go_regex::{GoRegex, NotTranslated};
 pub use pipeline::{NoTemplates, expected};

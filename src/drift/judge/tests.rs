@@ -161,6 +161,20 @@ fn with_other_writers_only_edits_of_own_keys_count() {
 }
 
 #[test]
+fn generic_target_without_a_secret_is_unverifiable() {
+    let generic = || Member {
+        computed: Err(Unverifiable::new(why::MANIFEST, "spec.target.manifest").into()),
+        ..owner(&[])
+    };
+    for target in [Target::Absent, Target::There(edited(AB))] {
+        assert_eq!(
+            one(generic(), &target),
+            "unverifiable [] manifest (spec.target.manifest)"
+        );
+    }
+}
+
+#[test]
 fn absent_secret_is_missing_unless_none_is_expected() {
     assert_eq!(
         one(owner(AB), &Target::Absent),

@@ -18,8 +18,8 @@ const LENIENT: GeneralPurposeConfig =
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
-/// Decodes the value.
-pub(super) fn decode(value: Value, strategy: DecodingStrategy) -> Result<Value, Failure> {
+/// Decodes the value. The caller has paid for reading it.
+pub fn decode(value: Value, strategy: DecodingStrategy) -> Result<Value, Failure> {
     match strategy {
         DecodingStrategy::None => Ok(value),
         DecodingStrategy::Base64 => standard(value.expose()).ok_or(Failure::Decoding),

@@ -8,7 +8,7 @@ use super::{
     value::{Of, Value},
 };
 
-impl Run {
+impl Run<'_> {
     /// Calls a function. `last` is the last argument, which comes from the pipeline.
     pub(super) fn call(
         &mut self,

@@ -1,24 +1,31 @@
 //! Parses a template with the grammar of Go's text/template.
 
+use std::collections::BTreeMap;
+
 use super::{
     Failure, MAX_NESTING,
     lex::{Kind, Token, tokens},
-    tree::{Branches, Node, Nodes},
+    tree::{Branches, Node, Nodes, Tree},
 };
 
+mod definitions;
 mod pipelines;
 
-pub(super) fn parse(template: &str) -> Result<Nodes, Failure> {
+pub(super) fn parse(template: &str) -> Result<Tree, Failure> {
     let mut parser = Parser {
         tokens: tokens(template)?,
         at: 0,
         variables: vec!["$".to_owned()],
         ranges: 0,
         nesting: 0,
+        defined: BTreeMap::new(),
     };
-    let (nodes, end) = parser.list()?;
+    let (main, end) = parser.list()?;
     match end {
-        Ending::Template => Ok(nodes),
+        Ending::Template => Ok(Tree {
+            main,
+            defined: parser.defined,
+        }),
         Ending::End | Ending::Else => Err(syntax()),
     }
 }
@@ -50,6 +57,7 @@ struct Parser<'a> {
     variables: Vec<String>,
     ranges: usize,
     nesting: usize,
+    defined: BTreeMap<String, Nodes>,
 }
 
 impl<'a> Parser<'a> {
@@ -107,6 +115,7 @@ impl<'a> Parser<'a> {
                 Kind::Text => nodes.push(Node::Text(token.text.as_bytes().to_vec())),
                 Kind::Open => match self.action()? {
                     Action::Node(node) => nodes.push(node),
+                    Action::Definition => {}
                     Action::End(ending) => return Ok((nodes, ending)),
                 },
                 _ => return Err(syntax()),
@@ -149,8 +158,15 @@ impl<'a> Parser<'a> {
                     Node::Continue
                 }
             }
-            "define" | "template" | "block" => {
-                return Err(Failure::unverifiable(format!("`{}`", token.text)));
+            "define" if self.nesting == 0 => {
+                self.at += 1;
+                self.definition()?;
+                return Ok(Action::Definition);
+            }
+            "define" => return Err(syntax()),
+            "template" | "block" => {
+                self.at += 1;
+                self.call_of_template(token.text == "block")?
             }
             _ => return self.print(),
         };
@@ -210,5 +226,7 @@ impl<'a> Parser<'a> {
 
 enum Action {
     Node(Node),
+    /// A `define`, which leaves nothing in its place.
+    Definition,
     End(Ending),
 }

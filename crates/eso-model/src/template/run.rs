@@ -1,16 +1,21 @@
 //! Executes a parsed template.
 
+use std::collections::BTreeMap;
+
 use zeroize::Zeroizing;
 
 use super::{
     Data, ENTRY, Failure, functions, print,
-    tree::{Branches, Node, Operand, Pipeline},
+    tree::{Branches, Node, Nodes, Operand, Pipeline, Tree},
     value::{Heap, List, Text, Value, element},
 };
 use crate::budget::Budget;
 
-/// Renders the nodes with the data.
-pub(super) fn run(nodes: &[Node], data: &Data, budget: &Budget) -> Result<Vec<u8>, Failure> {
+/// The maximum depth of blocks within blocks and templates within templates.
+const MAX_DEPTH: usize = 96;
+
+/// Renders the template with the data.
+pub(super) fn run(tree: &Tree, data: &Data, budget: &Budget) -> Result<Vec<u8>, Failure> {
     let mut heap = Heap::new(budget.clone());
     // Large enough for most templates: a buffer that grows leaves copies in memory that are not wiped.
     let mut expected = 4096;
@@ -23,8 +28,10 @@ pub(super) fn run(nodes: &[Node], data: &Data, budget: &Budget) -> Result<Vec<u8
         heap,
         variables: vec![("$".to_owned(), data.clone())],
         output: Zeroizing::new(Vec::with_capacity(expected)),
+        defined: &tree.defined,
+        depth: 0,
     };
-    run.walk(&data, nodes)?;
+    run.walk(&data, &tree.main)?;
     Ok(std::mem::take(&mut run.output))
 }
 
@@ -70,15 +77,28 @@ impl Iterator for Rounds {
     }
 }
 
-pub(super) struct Run {
+pub(super) struct Run<'t> {
     pub(super) heap: Heap,
+    /// The templates that the template defines.
+    defined: &'t BTreeMap<String, Nodes>,
+    depth: usize,
     /// Innermost last. A name may occur more than once.
     variables: Vec<(String, Value)>,
     output: Zeroizing<Vec<u8>>,
 }
 
-impl Run {
+impl Run<'_> {
     fn walk(&mut self, dot: &Value, nodes: &[Node]) -> Result<Flow, Failure> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(Failure::unverifiable("deep nesting"));
+        }
+        let flow = self.nodes(dot, nodes);
+        self.depth -= 1;
+        flow
+    }
+
+    fn nodes(&mut self, dot: &Value, nodes: &[Node]) -> Result<Flow, Failure> {
         for node in nodes {
             self.heap.step(1)?;
             let flow = match node {
@@ -97,6 +117,7 @@ impl Run {
                 Node::If(branches) => self.branch(dot, branches, false)?,
                 Node::With(branches) => self.branch(dot, branches, true)?,
                 Node::Range(branches) => self.range(dot, branches)?,
+                Node::Template(name, pipeline) => self.template(dot, name, pipeline.as_ref())?,
                 Node::Break => Flow::Break,
                 Node::Continue => Flow::Continue,
             };
@@ -104,6 +125,31 @@ impl Run {
                 return Ok(flow);
             }
         }
+        Ok(Flow::On)
+    }
+
+    /// Executes a defined template. It sees no variables other than its own `$`.
+    fn template(
+        &mut self,
+        dot: &Value,
+        name: &str,
+        pipeline: Option<&Pipeline>,
+    ) -> Result<Flow, Failure> {
+        let defined = self.defined;
+        let Some(nodes) = defined.get(name) else {
+            // It may be the name of the key, which calls this template itself.
+            return Err(Failure::unverifiable("a template that is not defined"));
+        };
+        let visible = self.variables.len();
+        let value = match pipeline {
+            Some(pipeline) => self.pipeline(dot, pipeline)?,
+            None => Value::Nil,
+        };
+        self.variables.truncate(visible);
+        let own = vec![("$".to_owned(), value.clone())];
+        let outer = std::mem::replace(&mut self.variables, own);
+        self.walk(&value, nodes)?;
+        self.variables = outer;
         Ok(Flow::On)
     }
 

@@ -153,7 +153,7 @@ fn unknown_functions_are_named() {
         Err(Failure::unverifiable("the function `frobnicate`"))
     );
     for template in [
-        r#"{{ define "x" }}{{ end }}"#,
+        r#"{{ define "x" }}a{{ end }}{{ define "x" }}b{{ end }}"#,
         r#"{{ template "x" }}"#,
         "{{ .é }}",
     ] {
@@ -209,6 +209,20 @@ fn limits_stop_rendering() {
     }
     let json = "[".repeat(100_000);
     assert!(rendered("{{ fromJson .a }}", &[("a", &json)]).is_err());
+}
+
+#[test]
+fn recursive_templates_end() {
+    let template = r#"{{ define "x" }}{{ template "x" . }}{{ end }}{{ template "x" . }}"#;
+    assert!(is_unverifiable(template));
+    let deep = MAX_NESTING - 1;
+    let body = format!(
+        "{}{{{{ template \"x\" }}}}{}",
+        "{{if 1}}".repeat(deep),
+        "{{end}}".repeat(deep)
+    );
+    let template = format!("{{{{ define \"x\" }}}}{body}{{{{ end }}}}{{{{ template \"x\" }}}}");
+    assert!(is_unverifiable(&template));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! A parsed template.
 
+use std::collections::BTreeMap;
+
 use super::value::Text;
 
 /// The nodes between two control actions, in order.
@@ -13,8 +15,16 @@ pub(super) enum Node {
     If(Branches),
     With(Branches),
     Range(Branches),
+    /// `template`: the name and the new `.`.
+    Template(String, Option<Pipeline>),
     Break,
     Continue,
+}
+
+/// A template, and those that it defines.
+pub(super) struct Tree {
+    pub(super) main: Nodes,
+    pub(super) defined: BTreeMap<String, Nodes>,
 }
 
 /// A condition or range, with its branches.

@@ -1,6 +1,6 @@
 //! Every function takes what it works from the budget.
 
-use super::{Function, Parameter, TABLE};
+use super::{Function, Parameter, TABLE, exists, names};
 use crate::{
     budget::{Budget, Limits},
     template::{Data, render},
@@ -76,5 +76,52 @@ fn every_iteration_charges() {
         "{{ replace \"a\" \"\" (repeat 1000 \"a\") }}",
     ] {
         assert!(work(template, 1) > 128 * 1000, "{template}");
+    }
+}
+
+/// All functions of the operators v0.20.4 and v2.9.0: Go's own, those of sprig, and the operator's.
+const OPERATOR: &str = "\
+    abbrev abbrevboth add add1 add1f addf adler32sum ago all and any append atoi b32dec b32enc b64dec b64enc base \
+    bcrypt biggest buildCustomCert call camelcase cat ceil certSANs chunk clean coalesce compact concat contains date \
+    dateInZone dateModify date_in_zone date_modify decryptAES deepCopy deepEqual default derivePassword dict dig dir \
+    div divf duration durationRound empty encryptAES eq ext fail filterCertChain filterPEM first float64 floor \
+    fromJson fromYaml fullPemToPkcs12 fullPemToPkcs12Pass ge genCA genCAWithKey genPrivateKey genSelfSignedCert \
+    genSelfSignedCertWithKey genSignedCert genSignedCertWithKey get getHostByName getSecretKey gt has hasKey \
+    hasPrefix hasSuffix hello hexdec html htmlDate htmlDateInZone htpasswd indent index initial initials int int64 \
+    isAbs join js jwkPrivateKeyPem jwkPublicKeyPem kebabcase keys kindIs kindOf last le len list lower lt max maxf \
+    merge mergeOverwrite min minf mod mul mulf mustAppend mustChunk mustCompact mustDateModify mustDeepCopy mustFirst \
+    mustFromJson mustHas mustInitial mustLast mustMerge mustMergeOverwrite mustPrepend mustPush mustRegexFind \
+    mustRegexFindAll mustRegexMatch mustRegexReplaceAll mustRegexReplaceAllLiteral mustRegexSplit mustRest mustReverse \
+    mustSlice mustToDate mustToJson mustToPrettyJson mustToRawJson mustUniq mustWithout must_date_modify ne nindent \
+    nospace not now omit or osBase osClean osDir osExt osIsAbs pemToPkcs12 pemToPkcs12Pass pemTruststoreToPKCS12 \
+    pemTruststoreToPKCS12Pass pick pkcs12cert pkcs12certPass pkcs12key pkcs12keyPass pluck plural prepend print printf \
+    println push quote randAlpha randAlphaNum randAscii randBytes randInt randNumeric regexFind regexFindAll \
+    regexMatch regexQuoteMeta regexReplaceAll regexReplaceAllLiteral regexSplit repeat replace rest reverse round \
+    rsaDecrypt semver semverCompare seq set sha1sum sha256sum sha512sum shuffle slice snakecase sortAlpha split \
+    splitList splitn squote sub subf substr swapcase ternary title toDate toDecimal toJson toPrettyJson toRawJson \
+    toString toStrings toYaml trim trimAll trimPrefix trimSuffix trimall trunc tuple typeIs typeIsLike typeOf uniq \
+    unixEpoch unset until untilStep untitle upper urlJoin urlParse urlquery uuidv4 values without wrap wrapWith";
+
+#[test]
+fn every_function_of_the_operator_is_classified() {
+    for name in OPERATOR.split_whitespace() {
+        assert!(
+            exists(name),
+            "{name} is neither computed nor named as unverifiable"
+        );
+    }
+    for name in names::NOT_REPRODUCIBLE.iter().chain(names::NOT_COMPARED) {
+        assert!(!TABLE.contains_key(name), "{name} is computed");
+    }
+}
+
+#[test]
+fn every_function_that_is_not_computed_is_documented() {
+    let docs = include_str!("../../../../../docs/how-it-works.md");
+    for name in names::NOT_REPRODUCIBLE.iter().chain(names::NOT_COMPARED) {
+        assert!(
+            docs.contains(&format!("`{name}`")),
+            "{name} is not in docs/how-it-works.md"
+        );
     }
 }
