@@ -19,7 +19,6 @@ use crate::{
     cli::{Cli, Command},
     exit::Exit,
     failure::Failure,
-    output::write_termination_message,
     session::{Session, World},
 };
 
@@ -34,6 +33,9 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         cli.command,
         Command::Run(_) | Command::Sync(_) | Command::Restart(_)
     );
+    if is_run && session.connection.sandbox.is_none() {
+        session.world.record.in_container();
+    }
     let result = match cli.command {
         Command::Run(args) => Box::pin(run::run(&session, args)).await,
         Command::Sync(args) => Box::pin(sync::sync(&session, args)).await,
@@ -61,5 +63,5 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
 fn write_failure(session: &Session, failure: &Failure) {
     let summary = json!({"exitCode": failure.exit.code(), "error": failure.message});
     let short: String = summary.to_string().chars().take(1000).collect();
-    write_termination_message(session, &short);
+    session.write_termination_message(&short);
 }

@@ -1,16 +1,15 @@
-//! The program: reads arguments, environment, clock and signals, runs the command, and returns its exit code.
+//! The program: reads arguments, environment and clock, starts the watchdog, runs the command, and returns its exit code.
 
 use std::process::ExitCode;
 
 use eso_sync::{
     cli::{self, Cli},
     commands::execute,
-    reason::Reason,
+    record::Record,
     session::World,
-    stop, telemetry,
+    stop, telemetry, watchdog,
 };
 use pace::Clock;
-use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     let cli = cli::parse();
@@ -34,7 +33,12 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
     {
-        Ok(runtime) => runtime.block_on(start(cli, environment)),
+        Ok(runtime) => {
+            let exit = runtime.block_on(start(cli, environment));
+            // A thread that resolves a name or computes must not keep the process.
+            runtime.shutdown_background();
+            exit
+        }
         Err(error) => {
             tracing::error!(%error, "cannot start the runtime");
             ExitCode::FAILURE
@@ -54,18 +58,9 @@ async fn start(cli: Cli, environment: std::collections::BTreeMap<String, String>
         now.strftime("%Y%m%dt%H%M%Sz"),
         fastrand::u32(..)
     );
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let stopper = stopper.clone();
-        match signal(kind) {
-            Ok(mut signals) => {
-                tokio::spawn(async move {
-                    while signals.recv().await.is_some() {
-                        stopper.ask(Reason::Signal);
-                    }
-                });
-            }
-            Err(error) => tracing::warn!(%error, "cannot handle a signal"),
-        }
+    let record = Record::default();
+    if let Err(error) = watchdog::start(stopper.clone(), stop.clone(), record.clone()) {
+        tracing::warn!(%error, "cannot handle signals");
     }
     execute(
         cli,
@@ -74,6 +69,7 @@ async fn start(cli: Cli, environment: std::collections::BTreeMap<String, String>
             environment,
             stopper,
             stop,
+            record,
             run,
         },
     )

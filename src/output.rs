@@ -8,7 +8,6 @@ use crate::{
     exit::Exit,
     failure::Failure,
     report::{API_VERSION, format::Output},
-    session::Session,
 };
 
 /// The file from which the kubelet reads the termination message.
@@ -45,10 +44,7 @@ pub fn print_as<T: Serialize>(
 }
 
 /// Writes the summary that `kubectl describe pod` shows. Does nothing outside of a container.
-pub fn write_termination_message(session: &Session, summary: &str) {
-    if session.connection.sandbox.is_some() {
-        return;
-    }
+pub fn write_termination_message(summary: &str) {
     let file = std::fs::OpenOptions::new()
         .write(true)
         .truncate(true)

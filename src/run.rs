@@ -9,6 +9,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, Write as _},
+    sync::Arc,
 };
 
 use eso_model::Id;
@@ -24,11 +25,12 @@ use crate::{
     finding::Findings,
     lock::Lock,
     lock_namespace::LockNamespace,
-    output::{print_as, write_termination_message},
+    output::print_as,
     plan::{self, Facts, ItemAt, Plan, RestartFacts, hold::Holds},
     policy::Policy,
     progress::Progress,
     reason::Reason,
+    record::{Form, Scope},
     remedy::Remedy,
     report::{self, Document, Heading, Kind, format::Output, text, took},
     restart::{
@@ -52,17 +54,6 @@ static NO_OPTIONS: Options = Options {
     adopt_anew: false,
     retry: false,
 };
-
-/// The content of the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// ExternalSecrets and workloads.
-    All,
-    /// Only workloads.
-    Restarts,
-    /// The chain from the provider to the pods, for `sync --restart`.
-    Chain,
-}
 
 /// The session, connection and policy of a command.
 #[derive(Clone, Copy)]
@@ -163,7 +154,6 @@ pub async fn read_and_plan(
 /// Runs the whole pipeline.
 pub async fn run(pipeline: &Pipeline<'_>) -> Result<Exit, Failure> {
     let world = &pipeline.context.session.world;
-    let _deadline = world.end_in(pipeline.context.policy.deadline);
     let (mut snapshot, mut plan) = read_and_plan(pipeline.context, pipeline.named).await?;
     if !plan.exceeded.is_empty() {
         return pipeline.refuse(&plan).await;
@@ -220,8 +210,8 @@ pub async fn preview(pipeline: &Pipeline<'_>) -> Result<Exit, Failure> {
 async fn with_lock(
     lock: Option<Lock>,
     world: &World,
-    work: impl Future<Output = (Plan, Results)>,
-) -> (Plan, Results) {
+    work: impl Future<Output = (Arc<Plan>, Results)>,
+) -> (Arc<Plan>, Results) {
     let Some(mut lock) = lock else {
         return work.await;
     };
@@ -328,7 +318,22 @@ impl Pipeline<'_> {
 
     /// Writes the stamps that are due, and removes from the plan the steps whose stamps could not be written. If the workloads
     /// were read with a temporary key, reads and plans them again with a stored key first.
-    async fn adopt(&self, snapshot: &mut Snapshot, mut plan: Plan) -> (Plan, RestartResults) {
+    async fn adopt(&self, snapshot: &mut Snapshot, plan: Plan) -> (Arc<Plan>, RestartResults) {
+        let record = &self.context.session.world.record;
+        if plan.restarts.writes_anything() {
+            // This plan may change while stamps are written.
+            record.carries_out(Arc::new(plan.clone()), self.form());
+        }
+        let (plan, adopted) = self.adopted(snapshot, plan).await;
+        let plan = Arc::new(plan);
+        record.carries_out(Arc::clone(&plan), self.form());
+        for (id, result) in &adopted.of {
+            record.restarted(id, result);
+        }
+        (plan, adopted)
+    }
+
+    async fn adopted(&self, snapshot: &mut Snapshot, mut plan: Plan) -> (Plan, RestartResults) {
         let Some(options) = self.context.options else {
             return (plan, RestartResults::default());
         };
@@ -367,6 +372,7 @@ impl Pipeline<'_> {
             run: &session.world.run,
             clock: session.world.clock,
             stop: session.world.stop.clone(),
+            record: &session.world.record,
         };
         let mut progress = Progress::new(session.progress_style(), plan.syncs());
         sync::carry_out(&job, |item, result| progress.done(item, result)).await
@@ -382,9 +388,9 @@ impl Pipeline<'_> {
         };
         let verify = async |results: &mut Results| verifier.verify(results).await;
         let stop = &self.context.session.world.stop;
-        unless_ended(stop, results, verify)
-            .await
-            .unwrap_or_default()
+        let stale = unless_ended(stop, results, verify).await;
+        self.context.session.world.record.checked(&results.checked);
+        stale.unwrap_or_default()
     }
 
     /// Applies the policy's remedies to the items that are still stale.
@@ -450,7 +456,9 @@ impl Pipeline<'_> {
                 format!("{} ({})", result.outcome.into_str(), result.reason.as_str())
             };
             session.say(&format!("{id}: {how}"));
+            session.world.record.restarted(id, result);
         };
+        session.world.record.restarting();
         let mut restarted = self
             .context
             .restarts(options)
@@ -463,6 +471,16 @@ impl Pipeline<'_> {
             .await;
         restarted.add_earlier(adopted);
         restarted
+    }
+
+    /// How the watchdog reports, if the run cannot.
+    fn form(&self) -> Form {
+        Form {
+            scope: self.scope,
+            output: self.output,
+            heading: self.heading(),
+            clock: self.context.session.world.clock,
+        }
     }
 
     fn heading(&self) -> Heading {
@@ -481,15 +499,7 @@ impl Pipeline<'_> {
             &Results::default(),
         );
         let document = Document::of_plan(Kind::Plan, plan, self.heading(), exit);
-        (self.scoped(document), exit)
-    }
-
-    /// Removes the parts that are not in the scope.
-    fn scoped(&self, document: Document) -> Document {
-        match self.scope {
-            Scope::All | Scope::Chain => document,
-            Scope::Restarts => document.without_items(),
-        }
+        (self.scope.of(document), exit)
     }
 
     fn print(&self, document: &Document) -> Result<(), Failure> {
@@ -505,7 +515,7 @@ impl Pipeline<'_> {
         } = self.context;
         let (document, exit) = self.planned(plan);
         self.print(&document)?;
-        write_termination_message(session, &report::termination_summary(&document));
+        session.write_termination_message(&report::termination_summary(&document));
         if let Some(pod) = self.lock_namespace.pod() {
             let now = session.world.clock.now();
             announce_on_pod(&connected.cluster, &pod, &document, now).await;
@@ -523,14 +533,12 @@ impl Pipeline<'_> {
         let Context {
             session, connected, ..
         } = self.context;
-        let once = self.scope == Scope::Chain;
-        let exit = exit_of(Tells::Run { once }, plan, results);
-        let mut document = Document::of_results(plan, results, self.heading(), exit);
-        if once {
-            document = document.with_chain(plan, results);
+        let (document, exit) = self.scope.report(plan, results, self.heading());
+        if !session.world.record.reports(exit) {
+            // The watchdog reports, and ends the process.
+            std::future::pending::<()>().await;
         }
-        let document = self.scoped(document);
-        write_termination_message(session, &report::termination_summary(&document));
+        session.write_termination_message(&report::termination_summary(&document));
         let now = session.world.clock.now();
         let printed = self.print(&document);
         let events = EventData {

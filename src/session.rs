@@ -17,8 +17,10 @@ use crate::{
     drift::check::Check,
     exit::Exit,
     failure::Failure,
+    output::write_termination_message,
     policy::{Pace, Policy},
     progress::Style,
+    record::Record,
     report::Run,
     sandbox_access,
     stop::{Level, Stop, Stopper},
@@ -35,14 +37,25 @@ pub struct World {
     pub stopper: Stopper,
     /// Receives that request.
     pub stop: Stop,
+    /// What the run has done so far.
+    pub record: Record,
     /// The unique ID of this run: a time and a random number.
     pub run: String,
 }
 
 impl World {
+    /// The time at which the drift check ends: it gets half of the time until the deadline, so that one slow store cannot take the
+    /// time that the syncs of all others need.
+    pub fn check_ends(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let deadline = self.stop.deadline()?;
+        Some(now + deadline.saturating_duration_since(now) / 2)
+    }
+
     /// Starts the deadline, after which the run starts nothing new.
     pub fn end_in(&self, deadline: std::time::Duration) -> JoinHandle<()> {
         let at = Instant::now() + deadline;
+        self.stopper.set_deadline(at);
         tokio::spawn(self.stopper.clone().at(at))
     }
 }
@@ -92,6 +105,10 @@ impl Connected {
 impl Session {
     /// Connects, and shows the server on stderr.
     pub async fn connect(&self, access: Access, policy: &Policy) -> Result<Connected, Failure> {
+        if matches!(access, Access::Write) {
+            // The deadline of a run includes the time to connect.
+            self.world.end_in(policy.deadline);
+        }
         let rate = policy.pace.kubernetes;
         if let Some(content) = &self.connection.sandbox {
             let content = content
@@ -156,6 +173,13 @@ impl Session {
         tokio::select! {
             value = work => Ok(value),
             level = stop.changed() => Err(Failure::stopped(level)),
+        }
+    }
+
+    /// Writes the container's termination message. The embedded cluster is used by people, and not in a container.
+    pub fn write_termination_message(&self, summary: &str) {
+        if self.connection.sandbox.is_none() {
+            write_termination_message(summary);
         }
     }
 

@@ -1,6 +1,9 @@
 //! Ends a run early: on signals, at the deadline, or when the lock is lost.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::{
     sync::watch,
@@ -25,21 +28,37 @@ pub const GRACE: Duration = Duration::from_secs(20);
 
 /// Requests the end of the run.
 #[derive(Clone, Debug)]
-pub struct Stopper(watch::Sender<Level>);
+pub struct Stopper {
+    level: watch::Sender<Level>,
+    deadline: Arc<OnceLock<Instant>>,
+}
 
 /// Receives the request.
 #[derive(Clone, Debug)]
-pub struct Stop(watch::Receiver<Level>);
+pub struct Stop {
+    level: watch::Receiver<Level>,
+    deadline: Arc<OnceLock<Instant>>,
+}
 
 pub fn channel() -> (Stopper, Stop) {
     let (sender, receiver) = watch::channel(Level::Run);
-    (Stopper(sender), Stop(receiver))
+    let deadline = Arc::default();
+    (
+        Stopper {
+            level: sender,
+            deadline: Arc::clone(&deadline),
+        },
+        Stop {
+            level: receiver,
+            deadline,
+        },
+    )
 }
 
 impl Stopper {
     /// The first call drains, the second ends the run immediately. The first reason is kept.
     pub fn ask(&self, reason: Reason) {
-        self.0.send_modify(|level| {
+        self.level.send_modify(|level| {
             *level = match *level {
                 Level::Run => Level::Drain(reason),
                 Level::Drain(first) | Level::Now(first) => Level::Now(first),
@@ -53,10 +72,20 @@ impl Stopper {
         self.ask(reason);
     }
 
+    /// Sets the deadline of the run. The first call counts.
+    pub fn set_deadline(&self, deadline: Instant) {
+        self.deadline.get_or_init(|| deadline);
+    }
+
     /// Drains at this time.
     pub async fn at(self, deadline: Instant) {
         sleep_until(deadline).await;
-        self.0.send_if_modified(|level| {
+        self.at_deadline();
+    }
+
+    /// Drains, unless the run was already asked to end.
+    pub fn at_deadline(&self) {
+        self.level.send_if_modified(|level| {
             let running = *level == Level::Run;
             if running {
                 *level = Level::Drain(Reason::Deadline);
@@ -68,14 +97,19 @@ impl Stopper {
 
 impl Stop {
     pub fn level(&self) -> Level {
-        *self.0.borrow()
+        *self.level.borrow()
+    }
+
+    /// The deadline, if the run has one.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline.get().copied()
     }
 
     /// Waits for the next change of the level.
     pub async fn changed(&mut self) -> Level {
-        if self.0.changed().await.is_err() {
+        if self.level.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
-        *self.0.borrow_and_update()
+        *self.level.borrow_and_update()
     }
 }

@@ -33,6 +33,7 @@ use crate::{
     plan::{Item, Plan, StepAt},
     policy::{FailureLimit, Policy},
     reason::Reason,
+    record::Record,
     results::Results,
     stop::{GRACE, Level, Stop},
     wire::Observed,
@@ -57,6 +58,8 @@ pub struct Job<'a> {
     pub run: &'a str,
     pub clock: Clock,
     pub stop: Stop,
+    /// Filled as results come.
+    pub record: &'a Record,
 }
 
 /// A finished operation.
@@ -186,6 +189,7 @@ impl Engine<'_> {
                 Err(wake) => return wake,
             };
             self.has_permit = false;
+            self.job.record.started(&self.job.plan.steps[at].members);
             let value = self.tracker.start(at);
             let (job, step) = (self.job, &self.job.plan.steps[at]);
             let patch = async move { Done::Patched(at, annotate::patch(job, step, value).await) };
@@ -296,6 +300,7 @@ impl Engine<'_> {
 
     fn report(&mut self, done: &mut impl FnMut(&Item, &ItemResult)) {
         for (at, result) in self.tracker.take_results() {
+            self.job.record.ended(at, &result);
             done(&self.job.plan.items[at], &result);
             self.results.items.insert(at, result);
         }

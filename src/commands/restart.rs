@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::run::{by_policy, load};
 use crate::{
-    asked::act_flags, cli::RunArgs, exit::Exit, failure::Failure, run::Scope, session::Session,
+    asked::act_flags, cli::RunArgs, exit::Exit, failure::Failure, record::Scope, session::Session,
 };
 
 pub(super) async fn restart(session: &Session, args: RunArgs) -> Result<Exit, Failure> {

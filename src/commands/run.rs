@@ -10,8 +10,9 @@ use crate::{
     exit::Exit,
     failure::Failure,
     lock_namespace::LockNamespace,
+    record::Scope,
     restart::workloads::Options,
-    run::{self, Context, Pipeline, Scope},
+    run::{self, Context, Pipeline},
     session::Session,
     settings::Loaded,
 };

@@ -10,7 +10,8 @@ use crate::{
     failure::Failure,
     lock_namespace::LockNamespace,
     policy::{Ceilings, Match, Require, RestartWhen, When},
-    run::{Context, Pipeline, Scope},
+    record::Scope,
+    run::{Context, Pipeline},
     session::Session,
     workload::Kind,
 };

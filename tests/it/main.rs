@@ -19,3 +19,4 @@ mod scenarios;
 mod structure;
 mod support;
 mod terminal;
+mod watchdog;

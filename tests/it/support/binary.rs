@@ -39,6 +39,66 @@ pub(crate) struct Running {
     stderr: tokio::io::Lines<BufReader<tokio::process::ChildStderr>>,
 }
 
+/// The capacity of a pipe on Linux.
+const PIPE: usize = 65_536;
+
+/// A running command whose stderr nobody reads.
+pub(crate) struct Blocked {
+    child: Child,
+    pipe: std::io::PipeWriter,
+    unread: std::io::PipeReader,
+}
+
+impl Blocked {
+    /// Waits until its stderr is full. Its next write blocks it.
+    pub(crate) async fn is_full(&self) {
+        use std::os::{fd::AsRawFd as _, unix::fs::OpenOptionsExt as _};
+        // Opened again, because a blocking write is a property of the open file, which the command shares.
+        const NONBLOCKING: i32 = 0o4000;
+        let path = format!("/proc/self/fd/{}", self.pipe.as_raw_fd());
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).custom_flags(NONBLOCKING);
+        let mut again = options.open(path).expect("the pipe can be opened again");
+        super::eventually("its stderr is full", async || {
+            let written = std::io::Write::write(&mut again, b" ");
+            written.is_err().then_some(())
+        })
+        .await;
+    }
+
+    /// Sends a signal, given by its name.
+    pub(crate) async fn signal(&self, name: &str) {
+        signal(&self.child, name).await;
+    }
+
+    /// Returns the exit code and stdout.
+    pub(crate) async fn end(mut self) -> Outcome {
+        let mut stdout = String::new();
+        let mut pipe = self.child.stdout.take().expect("piped");
+        let all = async {
+            pipe.read_to_string(&mut stdout).await.expect("UTF-8");
+            self.child.wait().await.expect("it ends")
+        };
+        let status = timeout(PATIENCE, all).await.expect("the command ends");
+        drop(self.unread);
+        Outcome {
+            code: status.code().unwrap_or(-1),
+            stdout,
+            stderr: String::new(),
+        }
+    }
+}
+
+async fn signal(child: &Child, name: &str) {
+    let pid = child.id().expect("it runs").to_string();
+    let sent = Command::new("kill")
+        .args(["-s", name, &pid])
+        .status()
+        .await
+        .expect("kill");
+    assert!(sent.success());
+}
+
 impl Workspace {
     pub(crate) fn new(arguments: Vec<String>) -> Self {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
@@ -95,6 +155,20 @@ impl Workspace {
         let path = path.to_str().expect("UTF-8");
         self.run(&[&["run", "-o", "json", "--config", path], more].concat())
             .await
+    }
+
+    /// Starts a command whose stderr is a pipe that nobody reads, and that has room for this many bytes. The command is blocked
+    /// as soon as it writes more.
+    pub(crate) fn start_blocked(&self, arguments: &[&str], room: usize) -> Blocked {
+        let (unread, mut pipe) = std::io::pipe().expect("a pipe");
+        std::io::Write::write_all(&mut pipe, &vec![b' '; PIPE - room]).expect("the pipe has room");
+        let stderr = pipe.try_clone().expect("the same pipe");
+        let child = self.command(arguments).stderr(stderr).spawn();
+        Blocked {
+            child: child.expect("the command starts"),
+            pipe,
+            unread,
+        }
     }
 
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
@@ -207,13 +281,7 @@ impl Running {
 
     /// Sends a signal, given by its name.
     pub(crate) async fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("it runs").to_string();
-        let sent = Command::new("kill")
-            .args(["-s", name, &pid])
-            .status()
-            .await
-            .expect("kill");
-        assert!(sent.success());
+        signal(&self.child, name).await;
     }
 
     pub(crate) async fn end(mut self) -> Outcome {

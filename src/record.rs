@@ -1,0 +1,245 @@
+//! The record of what a run has done so far, and how to report it. It is filled as results come, so that the watchdog can report
+//! them if the runtime does not.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use pace::Clock;
+use serde_json::json;
+
+use crate::{
+    exit::{
+        Exit,
+        decide::{Tells, exit_of},
+    },
+    failure::Failure,
+    finding::Finding,
+    outcome::{ItemResult, Outcome},
+    output::{print_as, write_termination_message},
+    plan::{ItemAt, Plan},
+    reason::Reason,
+    report::{self, Document, Heading, format::Output, text},
+    restart::{
+        decide::Action,
+        results::{RestartOutcome, RestartResult},
+    },
+    results::Results,
+    stop::Level,
+    workload::WorkloadId,
+};
+
+/// The content of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// ExternalSecrets and workloads.
+    All,
+    /// Only workloads.
+    Restarts,
+    /// The chain from the provider to the pods, for `sync --restart`.
+    Chain,
+}
+
+impl Scope {
+    /// The exit code and the document of a run.
+    pub fn report(self, plan: &Plan, results: &Results, heading: Heading) -> (Document, Exit) {
+        let once = self == Self::Chain;
+        let exit = exit_of(Tells::Run { once }, plan, results);
+        let mut document = Document::of_results(plan, results, heading, exit);
+        if once {
+            document = document.with_chain(plan, results);
+        }
+        (self.of(document), exit)
+    }
+
+    /// Removes the parts that are not in the scope.
+    pub fn of(self, document: Document) -> Document {
+        match self {
+            Self::All | Self::Chain => document,
+            Self::Restarts => document.without_items(),
+        }
+    }
+}
+
+/// How to report a run.
+#[derive(Clone, Debug)]
+pub struct Form {
+    pub scope: Scope,
+    pub output: Output,
+    pub heading: Heading,
+    pub clock: Clock,
+}
+
+/// The record. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Record(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// What is carried out, and how to report it. None before that.
+    work: Option<(Arc<Plan>, Form)>,
+    results: Results,
+    /// The items whose sync was started.
+    started: BTreeSet<ItemAt>,
+    /// True if restarts may have been started.
+    restarting: bool,
+    /// True if the command writes the container's termination message.
+    in_container: bool,
+    /// Set if the run reports by itself.
+    reports: Option<Exit>,
+}
+
+impl Record {
+    /// The lock is held only for moments, and never while something is written.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The command writes the container's termination message.
+    pub fn in_container(&self) {
+        self.known().in_container = true;
+    }
+
+    /// This plan is carried out now.
+    pub fn carries_out(&self, plan: Arc<Plan>, form: Form) {
+        self.known().work = Some((plan, form));
+    }
+
+    /// The sync of these items is started.
+    pub fn started(&self, items: &[ItemAt]) {
+        self.known().started.extend(items);
+    }
+
+    /// The sync of this item has ended.
+    pub fn ended(&self, at: ItemAt, result: &ItemResult) {
+        self.known().results.items.insert(at, result.clone());
+    }
+
+    /// The findings after the syncs.
+    pub fn checked(&self, findings: &BTreeMap<ItemAt, Finding>) {
+        self.known().results.checked.clone_from(findings);
+    }
+
+    /// Restarts are started from now on.
+    pub fn restarting(&self) {
+        self.known().restarting = true;
+    }
+
+    /// The restart of this workload has ended.
+    pub fn restarted(&self, id: &WorkloadId, result: &RestartResult) {
+        let mut known = self.known();
+        known.results.restarts.of.insert(id.clone(), result.clone());
+    }
+
+    /// The run reports its results now, and ends with this code. False if the watchdog reports them already.
+    pub fn reports(&self, exit: Exit) -> bool {
+        let mut known = self.known();
+        let first = known.reports.is_none();
+        known.reports.get_or_insert(exit);
+        first
+    }
+
+    /// The exit code of a process that did not end by itself.
+    pub fn exit(&self) -> Exit {
+        self.known().reports.unwrap_or(Exit::Stopped)
+    }
+
+    /// Reports what is known of a run that did not end in time, unless it reports by itself.
+    pub fn report_unfinished(&self, level: Level) {
+        let reason = match level {
+            Level::Drain(reason) | Level::Now(reason) => reason,
+            Level::Run => Reason::Interrupted,
+        };
+        let (work, in_container) = {
+            let mut known = self.known();
+            if known.reports.is_some() {
+                return;
+            }
+            known.reports = Some(Exit::Stopped);
+            let work = known.work.take();
+            (
+                work.map(|work| (work, known.unfinished())),
+                known.in_container,
+            )
+        };
+        let Some(((plan, mut form), results)) = work else {
+            return not_begun(level, in_container);
+        };
+        let results = results.of(&plan, reason);
+        form.heading.run.finished = form.clock.now();
+        let (document, _) = form.scope.report(&plan, &results, form.heading);
+        if in_container {
+            write_termination_message(&report::termination_summary(&document));
+        }
+        // An error on stdout can be reported nowhere.
+        print_as(form.output, &document, |document| {
+            text::render(document, false)
+        })
+        .ok();
+    }
+}
+
+/// Nothing was carried out, so there is nothing to report but the reason.
+fn not_begun(level: Level, in_container: bool) {
+    let failure = Failure::stopped(level);
+    if in_container {
+        let summary = json!({"exitCode": failure.exit.code(), "error": failure.message});
+        write_termination_message(&summary.to_string());
+    }
+    failure.print();
+}
+
+/// The results of a run that was cut off.
+struct Unfinished {
+    results: Results,
+    started: BTreeSet<ItemAt>,
+    restarting: bool,
+}
+
+impl Known {
+    fn unfinished(&mut self) -> Unfinished {
+        Unfinished {
+            results: std::mem::take(&mut self.results),
+            started: std::mem::take(&mut self.started),
+            restarting: self.restarting,
+        }
+    }
+}
+
+impl Unfinished {
+    /// Adds a result for everything that has none: what was started is unproven, the rest was not reached.
+    fn of(self, plan: &Plan, reason: Reason) -> Results {
+        let mut results = self.results;
+        results.stopped = Some(reason);
+        results.wrote |= !self.started.is_empty();
+        for at in plan.steps.iter().flat_map(|step| &step.members) {
+            results.items.entry(*at).or_insert_with(|| {
+                if self.started.contains(at) {
+                    ItemResult {
+                        outcome: Outcome::Unproven,
+                        attempts: 1,
+                        ..ItemResult::not_reached(Reason::Interrupted)
+                    }
+                } else {
+                    ItemResult::not_reached(reason)
+                }
+            });
+        }
+        let (outcome, reason) = if self.restarting {
+            (RestartOutcome::Unproven, Reason::Interrupted)
+        } else {
+            (RestartOutcome::NotReached, reason)
+        };
+        let due = plan.restarts.steps.iter();
+        for step in due.filter(|step| step.decision.action != Action::Leave) {
+            let result = || RestartResult::with_old_data_of(step, outcome, reason, "");
+            results
+                .restarts
+                .of
+                .entry(step.id.clone())
+                .or_insert_with(result);
+        }
+        results
+    }
+}
