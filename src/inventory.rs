@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use eso_model::{Id, ProviderKind, QuotaKey, StoreKey, expected::CreationPolicy, refresh::Refresh};
+use eso_model::{
+    Id, ProviderKind, QuotaKey, StoreKey, expected::CreationPolicy, refresh::Refresh,
+    window::Windows,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +60,8 @@ pub struct ExternalSecret {
     /// All stores that it reads from, without duplicates; the store of its spec comes first.
     pub stores: Vec<StoreUse>,
     pub refresh: Refresh,
+    /// When the operator makes no periodic sync.
+    pub windows: Option<Box<Windows>>,
     /// The kinds of generators that it uses, without duplicates.
     pub generators: Vec<String>,
     /// True if an annotation allows force-syncing its generators.

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use eso_model::{Id, QuotaKey, StoreKey, expected::CreationPolicy};
+use eso_model::{Id, QuotaKey, StoreKey, expected::CreationPolicy, window::Window};
 use jiff::Timestamp;
 
 pub use self::charge::Charges;
@@ -123,6 +123,8 @@ pub struct Item {
     pub finding: Option<Finding>,
     /// The strongest allowed remedy if its Secret is still stale after a proven sync.
     pub if_still_stale: Option<OnStillStale>,
+    /// The state of its `syncWindows`, if it has any.
+    pub window: Option<Window>,
     pub action: Action,
 }
 

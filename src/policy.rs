@@ -22,7 +22,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::ceilings::{Capability, Ceilings};
 pub use self::drift::{Drift, OnStillStale, OnUnverifiable};
-pub use self::restart::{Match, OnBrokenData, Require, RestartRule, RestartWhen, WorkloadPattern};
+pub use self::restart::{
+    DuringDenyWindow, Match, OnBrokenData, Require, RestartRule, RestartWhen, WorkloadPattern,
+};
 use eso_model::{ProviderKind, ProviderName, StoreKey, StoreKind};
 use pace::rate::Rate;
 

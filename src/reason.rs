@@ -191,6 +191,8 @@ pub enum Reason {
     AlreadyRolling,
     /// It was unhealthy before the restart.
     Unhealthy,
+    /// The `syncWindows` of an ExternalSecret that writes one of its Secrets deny syncs now.
+    InDenyWindow,
     /// Its last restart is too recent.
     CoolingDown,
     /// It was restarted too often within a day.
@@ -372,6 +374,9 @@ impl Reason {
             Self::EvictionBlocked => "check its PodDisruptionBudget: `kubectl get pdb`",
             Self::RestartLoop | Self::Flapping => {
                 "find out what keeps changing its Secrets. `--retry` restarts it anyway"
+            }
+            Self::InDenyWindow => {
+                "run again when the window has ended. `duringDenyWindow: restart` in its rule restarts it anyway"
             }
             Self::CoolingDown => "run again later, or use `--retry` to restart it now",
             Self::ChangedMeanwhile

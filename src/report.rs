@@ -23,7 +23,7 @@ pub use self::restarts::{
 };
 pub use self::table::{Column, items_table};
 pub use self::termination::summary as termination_summary;
-use eso_model::StoreKind;
+use eso_model::{StoreKind, window::Window};
 
 use crate::{
     exit::Exit,
@@ -188,6 +188,9 @@ pub struct DocumentItem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub keys: Vec<DocumentKey>,
+    /// The state of `spec.syncWindows` when the plan was made; absent without windows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sync_window: Option<SyncWindow>,
     /// The remedy if the Secret is still stale after a proven sync.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub if_still_stale: Option<OnStillStale>,
@@ -238,6 +241,29 @@ pub struct DocumentStore {
     pub kind: StoreKind,
     /// The name of the store.
     pub name: Foreign,
+}
+
+/// What `spec.syncWindows` says about periodic syncs. A force-sync works in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema, strum::IntoStaticStr)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
+pub enum SyncWindow {
+    /// The operator makes periodic syncs now.
+    Allowed,
+    /// The operator makes no periodic sync now.
+    Denied,
+    /// There are too many windows to tell.
+    Unknown,
+}
+
+impl From<Window> for SyncWindow {
+    fn from(window: Window) -> Self {
+        match window {
+            Window::Allowed => Self::Allowed,
+            Window::Denied => Self::Denied,
+            Window::Unknown => Self::Unknown,
+        }
+    }
 }
 
 /// The planned action for an ExternalSecret.
@@ -394,6 +420,7 @@ impl DocumentItem {
             unverifiable: None,
             permission: None,
             keys: Vec::new(),
+            sync_window: item.window.map(SyncWindow::from),
             if_still_stale: item.if_still_stale,
             outcome: None,
             reason: Some(reason),

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use eso_model::{Id, ProviderName, StoreKey};
+use eso_model::{Id, ProviderName, StoreKey, window::Window};
 use jiff::Timestamp;
 
 use crate::{
@@ -25,6 +25,8 @@ pub struct One<'a> {
     pub state: State,
     /// Why it is skipped although it is selected: [`Reason::Excluded`], [`Reason::BeingDeleted`] or [`Reason::Ignored`].
     pub taken_out: Option<Reason>,
+    /// The state of its `syncWindows`, if it has any.
+    pub window: Option<Window>,
 }
 
 impl<'s, 'a> IntoIterator for &'s Selected<'a> {
@@ -76,6 +78,10 @@ pub fn select<'a>(policy: &Policy, inventory: &'a Inventory, now: Timestamp) -> 
             external_secret,
             state: state(external_secret, selection.overdue_after, now),
             taken_out,
+            window: external_secret
+                .windows
+                .as_ref()
+                .map(|windows| windows.at(now)),
         })
     };
     Selected(inventory.external_secrets.iter().filter_map(one).collect())

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cluster::wire::{Condition, Meta};
-use eso_model::digest;
+use eso_model::{digest, window};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
@@ -102,6 +102,8 @@ pub struct ExternalSecretSpec {
     pub refresh_interval: Option<String>,
     /// `Periodic`, `OnChange` or `CreatedOnce`.
     pub refresh_policy: Option<String>,
+    /// When the operator makes no periodic sync.
+    pub sync_windows: Option<window::Spec>,
     /// The default store of the entries.
     pub secret_store_ref: Option<StoreRef>,
     pub target: TargetSpec,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use eso_model::{
     Id, ProviderKind, StoreKey, digest, duration::GoDuration, expected::CreationPolicy,
-    refresh::Refresh,
+    refresh::Refresh, window::Windows,
 };
 use providers::{StoreSettings, Unread, reader::Source, unread};
 use serde::Deserialize as _;
@@ -75,6 +75,7 @@ pub(super) fn external_secret(
         proven: synced && ready.as_ref().is_some_and(|ready| ready.ready),
         stores: stores_of(&spec, &metadata.namespace),
         refresh: refresh_of(&spec),
+        windows: windows_of(&spec),
         generators: generators_of(&spec),
         rotation_allowed: says(ROTATE),
         covered_by,
@@ -171,6 +172,13 @@ struct Reads<'a> {
     /// The key and version of each entry.
     keys: Vec<(&'a str, &'a str)>,
     finds: usize,
+}
+
+/// The operator evaluates the windows only for periodic syncs.
+fn windows_of(spec: &wire::ExternalSecretSpec) -> Option<Box<Windows>> {
+    let periodic = matches!(refresh_of(spec), Refresh::Periodic(_));
+    let windows = spec.sync_windows.as_ref().filter(|_| periodic)?;
+    Windows::of(windows).map(Box::new)
 }
 
 /// All stores that the spec names with the calls of one sync, the default store first.

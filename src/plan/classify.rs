@@ -29,6 +29,7 @@ pub(super) fn item(
         external_secret,
         state,
         taken_out,
+        window,
     } = *one;
     let skip = taken_out
         .map(|reason| (reason, String::new()))
@@ -63,6 +64,7 @@ pub(super) fn item(
         secret: external_secret.secret.clone(),
         finding: finding.cloned(),
         if_still_stale: None,
+        window,
         action,
     }
 }

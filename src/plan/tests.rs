@@ -128,6 +128,7 @@ fn es(namespace: &str, name: &str) -> ExternalSecret {
         uid: format!("uid-{namespace}-{name}"),
         stores: vec![store_use("s")],
         refresh: Refresh::Periodic(Duration::from_hours(1)),
+        windows: None,
         generators: Vec::new(),
         rotation_allowed: false,
         covered_by: vec![0],

@@ -15,8 +15,8 @@ use pace::rate::{InvalidRate, Rate};
 use providers::trust::{Credentials, Origin};
 
 use super::{
-    Drift, FailureLimit, InFlight, OnBrokenData, OnStillStale, OnUnverifiable, Pace, Policy,
-    Require, RestartRule, RestartWhen, Safety, Sync, When, ten_minutes,
+    Drift, DuringDenyWindow, FailureLimit, InFlight, OnBrokenData, OnStillStale, OnUnverifiable,
+    Pace, Policy, Require, RestartRule, RestartWhen, Safety, Sync, When, ten_minutes,
 };
 use crate::workload::Strategy;
 
@@ -61,6 +61,8 @@ pub enum Capability {
     UnverifiedData,
     /// `restart[].onBrokenData`: also if keys vanished or values became empty
     BrokenData,
+    /// `restart[].duringDenyWindow`: also while `syncWindows` deny syncs
+    DenyWindow,
     /// `restart[].strategy`: evict pods
     Evict,
     /// `restart[].maxConcurrent`: more than one at a time
@@ -115,6 +117,7 @@ impl Capability {
             | Self::RestartUnchanged
             | Self::UnverifiedData
             | Self::BrokenData
+            | Self::DenyWindow
             | Self::Evict
             | Self::ParallelRestarts
             | Self::FrequentRestarts
@@ -300,6 +303,9 @@ pub static KEYS: &[Key] = &[
     allowed("restart[].onBrokenData", "`leave`", &[Capability::BrokenData],
         |policy| rules(policy, "onBrokenData", Capability::BrokenData, |rule|
             (rule.on_broken_data != OnBrokenData::Leave).then(|| rule.on_broken_data.into_str().to_owned()))),
+    allowed("restart[].duringDenyWindow", "`leave`", &[Capability::DenyWindow],
+        |policy| rules(policy, "duringDenyWindow", Capability::DenyWindow, |rule|
+            (rule.during_deny_window != DuringDenyWindow::Leave).then(|| rule.during_deny_window.into_str().to_owned()))),
     allowed("restart[].strategy", "`rollout`", &[Capability::Evict],
         |policy| rules(policy, "strategy", Capability::Evict, |rule|
             (rule.strategy != Strategy::Rollout).then(|| rule.strategy.into_str().to_owned()))),

@@ -52,6 +52,9 @@ pub struct RestartRule {
     pub require: Require,
     /// What to do if keys vanished or values became empty. `leave`: do not restart the workload. `restart`: restart it anyway.
     pub on_broken_data: OnBrokenData,
+    /// What to do while the `syncWindows` of an ExternalSecret that writes one of its changed Secrets deny periodic syncs.
+    /// `leave`: restart it in a later run. `restart`: restart it anyway.
+    pub during_deny_window: DuringDenyWindow,
     /// How to restart. `rollout`: like `kubectl rollout restart`. `evict`: evict the pods, which PodDisruptionBudgets can block.
     pub strategy: Strategy,
     /// How many workloads are restarted at the same time, after a first single one.
@@ -139,6 +142,19 @@ pub enum OnBrokenData {
     Restart,
 }
 
+/// What to do while `syncWindows` deny periodic syncs.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
+pub enum DuringDenyWindow {
+    /// Do not restart the workload now.
+    Leave,
+    /// Restart it anyway.
+    Restart,
+}
+
 impl Default for RestartRule {
     fn default() -> Self {
         Self {
@@ -152,6 +168,7 @@ impl Default for RestartRule {
             when: RestartWhen::Changed,
             require: Require::InSync,
             on_broken_data: OnBrokenData::Leave,
+            during_deny_window: DuringDenyWindow::Leave,
             strategy: Strategy::Rollout,
             max_concurrent: NonZeroU32::MIN,
             wait: Duration::from_mins(5),

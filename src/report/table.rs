@@ -46,6 +46,8 @@ pub enum Column {
     Reason,
     /// The reason of the Ready condition.
     Ready,
+    /// The state of `syncWindows`.
+    SyncWindow,
 }
 
 impl Column {
@@ -68,6 +70,7 @@ impl Column {
             Self::Secret => "SECRET",
             Self::Reason => "REASON",
             Self::Ready => "READY REASON",
+            Self::SyncWindow => "SYNC WINDOW",
         }
     }
 
@@ -112,6 +115,9 @@ impl Column {
                 .reason
                 .filter(|_| item.outcome != Some(Outcome::Synced))
                 .map_or_else(dash, Reason::as_str),
+            Self::SyncWindow => item
+                .sync_window
+                .map_or_else(dash, |window| window.into_str().to_owned()),
             Self::Ready => item
                 .ready_reason
                 .as_ref()

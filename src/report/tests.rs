@@ -68,6 +68,7 @@ fn item(name: &str, action: Action) -> Item {
         secret: name.to_owned(),
         finding: None,
         if_still_stale: None,
+        window: None,
         action,
     }
 }

@@ -83,6 +83,10 @@ pub fn render(document: &Document, wide: bool) -> String {
     if checked && matches!(document.kind, Kind::Plan | Kind::Report) {
         columns.insert(columns.len() - 1, Column::Verdict);
     }
+    let has_windows = document.items.iter().any(|item| item.sync_window.is_some());
+    if has_windows && matches!(document.kind, Kind::Plan | Kind::Status) {
+        columns.insert(columns.len() - 1, Column::SyncWindow);
+    }
     let mut text = verifiable(document);
     if document.items.is_empty() {
         text.push_str("No ExternalSecrets are selected.\n");

@@ -509,9 +509,12 @@ fn no_pending_restart(
         return decision;
     }
     decision.changes = may_change;
-    if let Some((reason, message)) = subject.workload.hold(rule.strategy) {
-        decision.reason = reason;
-        message.clone_into(&mut decision.message);
+    let hold = subject.workload.hold(rule.strategy);
+    let hold = hold
+        .map(|(reason, message)| (reason, message.to_owned()))
+        .or_else(|| guard::denied(subject, rule, context, &decision.changes));
+    if let Some((reason, message)) = hold {
+        (decision.reason, decision.message) = (reason, message);
         return decision;
     }
     decision.action = Action::IfChanged;

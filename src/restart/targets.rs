@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cluster::wire;
-use eso_model::Id;
+use eso_model::{Id, window::Window};
 
 use super::subject::{Found, Standing};
 use crate::{
@@ -34,6 +34,8 @@ struct Source {
     judgement: Option<Judgement>,
     /// True if only the operator may write the Secret.
     exclusive: bool,
+    /// True if its `syncWindows` deny syncs now, or may do so.
+    denied: bool,
 }
 
 /// The result of the drift check for one ExternalSecret.
@@ -70,6 +72,7 @@ impl Targets {
                 unproven: unproven(None, external_secret.proven),
                 judgement: finding.map(Judgement::from),
                 exclusive: external_secret.target.creation.is_exclusive(),
+                denied: one.window.is_some_and(|window| window != Window::Allowed),
             };
             targets
                 .entry(external_secret.secret_id())
@@ -143,6 +146,14 @@ impl Targets {
         self.sources(namespace, secret)
             .iter()
             .any(|source| source.pending && source.verdict() != Some(Verdict::InSync))
+    }
+
+    /// The ExternalSecret whose `syncWindows` deny a change of this Secret now.
+    pub fn denied_by(&self, namespace: &str, secret: &str) -> Option<&Id> {
+        let mut sources = self.sources(namespace, secret).iter();
+        sources
+            .find(|source| source.denied)
+            .map(|source| &source.id)
     }
 
     /// Checks a Secret that was read.
@@ -278,6 +289,14 @@ impl Targets {
         Self(BTreeMap::new())
     }
 
+    /// The same with open deny windows.
+    pub(super) fn in_deny_window(mut self) -> Self {
+        for source in self.0.values_mut().flatten() {
+            source.denied = true;
+        }
+        self
+    }
+
     /// The Secret `shop/db`, pending or with this verdict.
     pub(super) fn db(pending: bool, verdict: Option<Verdict>) -> Self {
         let id = Id {
@@ -293,6 +312,7 @@ impl Targets {
                 judged: None,
             }),
             exclusive: true,
+            denied: false,
         };
         Self(BTreeMap::from([(id, vec![source])]))
     }
@@ -315,6 +335,7 @@ mod tests {
             unproven: None,
             judgement: None,
             exclusive,
+            denied: false,
         };
         Targets(BTreeMap::from([(id("db"), vec![source])]))
     }

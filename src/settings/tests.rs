@@ -857,6 +857,10 @@ mod ceilings {
             "restart: [{match: references}, {names: [a], require: proven}]",
         ),
         (
+            "restart[0].duringDenyWindow",
+            "restart: [{match: references, duringDenyWindow: restart}]",
+        ),
+        (
             "restart[0].onBrokenData",
             "restart: [{match: references, onBrokenData: restart}]",
         ),

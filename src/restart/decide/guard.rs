@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use super::{Against, Change, Context, Difference};
 use crate::{
-    policy::{OnBrokenData, RestartRule, WorkloadPattern},
+    policy::{DuringDenyWindow, OnBrokenData, RestartRule, WorkloadPattern},
     reason::Reason,
     restart::{
         stamp::{DAY, Prints, Stamp},
@@ -75,8 +75,32 @@ pub(super) fn against(
             let (reason, message) = subject.workload.hold(rule.strategy)?;
             Some((reason, message.to_owned()))
         })
+        .or_else(|| denied(subject, rule, context, changes))
         .or_else(|| unhealthy(subject, context, stamp))
         .or_else(|| too_often(subject, rule, context, stamp))
+}
+
+/// An ExternalSecret that writes one of these Secrets is in a deny window: its author wants no new data now.
+pub(super) fn denied(
+    subject: &Subject,
+    rule: &RestartRule,
+    context: Context<'_>,
+    changes: &[Change],
+) -> Option<Against> {
+    if rule.during_deny_window == DuringDenyWindow::Restart {
+        return None;
+    }
+    let namespace = &subject.workload.id.namespace;
+    changes.iter().find_map(|change| {
+        let by = context.targets.denied_by(namespace, &change.secret)?;
+        Some((
+            Reason::InDenyWindow,
+            format!(
+                "the syncWindows of ExternalSecret {} deny syncs now",
+                by.name
+            ),
+        ))
+    })
 }
 
 fn broken(

@@ -3,7 +3,7 @@ use std::num::NonZeroU32;
 use super::{super::fixtures::*, *};
 use crate::{
     finding::Verdict,
-    policy::OnBrokenData,
+    policy::{DuringDenyWindow, OnBrokenData},
     restart::{
         stamp::{Evicting, Prints, Restarted},
         targets::Targets,
@@ -834,4 +834,48 @@ fn a_daemon_set_within_its_limits_is_restarted() {
     assert_eq!(shown(&decided(&set)), "restart (data-changed)");
     set.workload.tolerance.lacking = 2;
     assert_eq!(shown(&decided(&set)), "leave (unhealthy)");
+}
+
+#[test]
+fn a_deny_window_holds_restarts_back() {
+    let (key, known) = (key(), Known::default());
+    for (targets, subject, held, otherwise) in [
+        (
+            Targets::db(false, Some(Verdict::InSync)),
+            owed(),
+            "leave (in-deny-window)",
+            "restart (data-changed)",
+        ),
+        (
+            Targets::db(true, None),
+            subject("api", OLD).stamped(OLD),
+            "leave (in-deny-window)",
+            "if changed (data-may-change)",
+        ),
+    ] {
+        let targets = targets.in_deny_window();
+        let context = Context {
+            targets: &targets,
+            ..context(&key, &known)
+        };
+        let decided = |during_deny_window| {
+            let rule = RestartRule {
+                during_deny_window,
+                ..RestartRule::default()
+            };
+            decide(&subject, &rule, context)
+        };
+        let decision = decided(DuringDenyWindow::Leave);
+        assert_eq!(shown(&decision), held);
+        assert!(decision.message.contains("ExternalSecret db"));
+        assert!(!decision.reason.needs_attention(), "the author asks for it");
+        assert_eq!(shown(&decided(DuringDenyWindow::Restart)), otherwise);
+    }
+    let open = Targets::db(false, Some(Verdict::InSync));
+    let context = Context {
+        targets: &open,
+        ..context(&key, &known)
+    };
+    let decision = evaluate(&owed(), &RestartRule::default(), context);
+    assert_eq!(shown(&decision), "restart (data-changed)");
 }

@@ -335,3 +335,58 @@ async fn pods_that_do_not_end_are_held_back() {
         world.end().await;
     }
 }
+
+/// `syncWindows` exist since v2.7.0, so the operator of the cluster tests (v0.20.4) does not know them.
+#[tokio::test]
+async fn a_restart_waits_for_the_end_of_a_deny_window() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    world.apply(workload("Deployment", "web", "db")).await;
+    is_up(&world, "Deployment", "web").await;
+    run(&world, &[]).await.exits(0);
+    let windows = |schedule: &str| {
+        let windows = json!([{"schedule": schedule, "duration": "24h"}]);
+        json!({"spec": {"syncWindows": {"kind": "deny", "windows": windows}}})
+    };
+    world
+        .patch("ExternalSecret", "db", &windows("0 0 * * *"))
+        .await;
+    rotate(&world).await;
+    let shown = |outcome: &Outcome| {
+        let document = outcome.document();
+        let items = document["items"].as_array().expect("items");
+        let item = |name: &str| items.iter().find(|item| item["name"] == name).cloned();
+        ["api", "db"].map(|name| item(name).expect("it")["syncWindow"].clone())
+    };
+    let path = world.bin.file("windows.yaml", &world.named(POLICY));
+    let path = path.to_str().expect("UTF-8");
+    for command in ["plan", "status"] {
+        let read = [command, "--config", path, "-o", "json"];
+        let read = world.bin.run(&read).await;
+        assert_eq!(shown(&read), [Value::Null, json!("denied")], "{command}");
+        let text = world.bin.run(&[command, "--config", path]).await.stdout;
+        assert!(
+            text.contains("SYNC WINDOW") && text.contains("denied"),
+            "{text}"
+        );
+    }
+    let denied = run(&world, &[]).await;
+    assert_eq!(
+        denied.exits(0).of("db"),
+        "synced",
+        "it does not stop a sync"
+    );
+    assert_eq!(denied.restart_of("web"), "left(in-deny-window)");
+    assert_eq!(told(&denied, "web")["behind"], json!(true));
+    let at_once = world.named(POLICY).replace(
+        "match: references",
+        "match: references, duringDenyWindow: restart",
+    );
+    let outcome = world.bin.policy(&at_once, &[]).await;
+    outcome.restarted("web");
+    // The next day of this schedule is years away.
+    world
+        .patch("ExternalSecret", "db", &windows("0 0 29 2 1"))
+        .await;
+    world.end().await;
+}
