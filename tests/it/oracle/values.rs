@@ -96,7 +96,7 @@ pub(super) const REWRITES: [[&str; 2]; 9] = [
 
 /// Templates that use the keys of the cases' `data` and `dataFrom`. A missing key makes the operator fail, which is also
 /// a valid case.
-pub(super) const TEMPLATES: [&str; 38] = [
+pub(super) const TEMPLATES: [&str; 50] = [
     "{{ .text }}",
     "a-{{ .text | upper }}-z",
     "{{ .k0 }}",
@@ -135,13 +135,27 @@ pub(super) const TEMPLATES: [&str; 38] = [
     "no template at all",
     "",
     "{{ .text | html }}{{ .text | urlquery }}",
+    "{{ . | toYaml }}",
+    "{{ .nest | fromYaml | toYaml }}",
+    "{{ .text | snakecase }}|{{ .text | kebabcase }}|{{ .text | swapcase }}|{{ .text | initials }}",
+    "{{ .text | wrap 8 }}|{{ .text | wrapWith 5 \"-\" }}|{{ .text | abbrev 9 }}",
+    "{{ .text | base }}|{{ .text | dir }}|{{ .text | clean }}|{{ .text | ext }}",
+    "{{ .num | int }} {{ .num | float64 }} {{ round .num 1 }} {{ addf .num 0.1 }}",
+    "{{ date \"2006-01-02T15:04:05Z07:00\" 1700000000 }} {{ toDate \"2006-01-02\" \"2024-02-29\" | unixEpoch }}",
+    "{{ urlParse (printf \"https://u:p@h.example:8080/%s?q=1\" (.text | b32enc)) | urlJoin }}",
+    "{{ semverCompare \"^1.2\" \"1.4.0\" }} {{ (semver \"v1.2.3-rc.1\").Prerelease }}",
+    "{{ define \"part\" }}<{{ . }}>{{ end }}{{ template \"part\" .text }}{{ block \"more\" .num }}[{{ . }}]{{ end }}",
+    "{{ .text | b32enc | b32dec }}",
+    "{{ dict \"a\" .text \"b\" (list .num .text) | toYaml | nindent 2 }}",
 ];
 
-pub(super) const LITERALS: [&str; 4] = [
+pub(super) const LITERALS: [&str; 6] = [
     "from: literal\nother: \"1.50\"\n",
     "up: {{ .text | upper | quote }}\n",
     "{{ range $k, $v := . }}lit-{{ $k | lower | replace \" \" \"\" | replace \"/\" \"\" }}: {{ $v | b64enc | quote }}\n{{ end }}",
     "number: 5\n",
+    "n: 010\nfloat: 1.50\non: yes\nblock: |\n  {{ .num }}\nfolded: >-\n  a\n  b\nnothing:\n",
+    "# comment\nquoted: '{{ .num }}'\nlist: \"[1, 2]\"",
 ];
 
 /// Returns a secret in the format of this source.
