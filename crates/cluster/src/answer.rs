@@ -2,35 +2,38 @@
 
 use std::time::Duration;
 
-use http::{Request, header::RETRY_AFTER};
+use http::{Request, header::{CONTENT_LENGTH, RETRY_AFTER}};
 use http_body_util::BodyExt as _;
 use kube::{client::Body, core::Status};
 use secret::Buffer;
-use serde::de::DeserializeOwned;
 
-/// A failed call: the connection failed, the server returned an error, or the answer could not be parsed.
-pub(super) struct Refused {
-    pub(super) error: kube::Error,
-    /// The `Retry-After` of the answer.
-    pub(super) retry_after: Option<Duration>,
+/// A request without a usable answer.
+pub(super) enum Refusal {
+    /// The connection failed, or the server returned an error.
+    Failed {
+        error: kube::Error,
+        /// The `Retry-After` of the answer.
+        retry_after: Option<Duration>,
+    },
+    /// The answer is longer than allowed.
+    TooLarge,
 }
 
-impl From<kube::Error> for Refused {
+impl From<kube::Error> for Refusal {
     fn from(error: kube::Error) -> Self {
-        Self {
+        Self::Failed {
             error,
             retry_after: None,
         }
     }
 }
 
-/// Sends a request and parses the answer. (kube's own method keeps the text in plain memory and logs what it cannot parse.) Fails
-/// if the answer is longer than `max_bytes`.
-pub(super) async fn to<T: DeserializeOwned>(
+/// Sends a request and returns the body of the answer. Reads at most `max_bytes`.
+pub(super) async fn body(
     client: &kube::Client,
     request: Request<Vec<u8>>,
     max_bytes: usize,
-) -> Result<T, Refused> {
+) -> Result<Buffer, Refusal> {
     let response = client.send(request.map(Body::from)).await?;
     let status = response.status();
     let retry_after = response
@@ -38,25 +41,32 @@ pub(super) async fn to<T: DeserializeOwned>(
         .get(RETRY_AFTER)
         .and_then(|after| after.to_str().ok()?.trim().parse().ok())
         .map(Duration::from_secs);
+    let announced = response
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok())
+        .unwrap_or_default();
     let mut body = response.into_body();
-    let mut bytes = Buffer::default();
+    if announced > max_bytes {
+        return Err(Refusal::TooLarge);
+    }
+    let mut bytes = Buffer::with_capacity(announced);
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {
             if data.len() > max_bytes.saturating_sub(bytes.as_bytes().len()) {
-                let error = serde::de::Error::custom("too long");
-                return Err(kube::Error::SerdeError(error).into());
+                return Err(Refusal::TooLarge);
             }
             bytes.push(&data);
         }
     }
     if status.is_client_error() || status.is_server_error() {
         let error_status = error_status(bytes.as_bytes(), status.as_u16());
-        return Err(Refused {
+        return Err(Refusal::Failed {
             error: kube::Error::Api(error_status.boxed()),
             retry_after,
         });
     }
-    serde_json::from_slice(bytes.as_bytes()).map_err(|error| kube::Error::SerdeError(error).into())
+    Ok(bytes)
 }
 
 /// The error status. A proxy in front of the API server may answer with plain text.

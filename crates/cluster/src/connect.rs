@@ -182,8 +182,8 @@ pub(super) fn build(
         address: Arc::new(address),
         only_reads: false,
         call_timeout: super::CALL_TIMEOUT,
-        // The cluster is trusted, so there are no limits.
-        max_answer: usize::MAX,
+        max_answer: super::MAX_ANSWER,
+        // The server is trusted to end its lists.
         max_pages: usize::MAX,
         once: false,
         context,

@@ -1,30 +1,35 @@
 //! The calls to the Kubernetes API, with plain paths and small types.
 //!
 //! Lists are read page by page and reduced while they are parsed: ten thousand whole ExternalSecrets take 360 MiB, and the needed
-//! parts a tenth of that. Tests replace the transport: the sandbox serves real HTTP.
+//! parts a tenth of that. The number of objects per page follows their size, because any tenant may write objects of 1.5 MB.
+//! Tests replace the transport: the sandbox serves real HTTP.
 
 mod answer;
 pub mod connect;
 mod gate;
 pub mod names;
+mod page;
 pub mod path;
 pub mod remote;
 pub mod wire;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, ops::ControlFlow, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _};
 use http::Request;
 use kube::core::{Status, WatchEvent};
-use serde::{Deserialize, de::DeserializeOwned};
+use secret::Buffer;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
 pub use gate::{Access, Ledger};
 pub use names::FIELD_MANAGER;
 pub use path::Path;
 
-/// The objects per page of a list.
-const PAGE: u32 = 500;
+use self::{answer::Refusal, page::PageSize};
+
+/// The maximum size of an answer in bytes. The largest object is a ConfigMap of 1 MiB in which each character is escaped.
+const MAX_ANSWER: usize = 8 << 20;
 
 /// The time limit for one call including retries. It does not apply to a watch.
 const CALL_TIMEOUT: Duration = Duration::from_mins(2);
@@ -84,6 +89,8 @@ pub enum ErrorKind {
     Unavailable,
     /// An invalid answer.
     Unreadable,
+    /// The answer is too large to read.
+    TooLarge,
 }
 
 /// A failed call: the operation, its object, and the reason.
@@ -198,6 +205,16 @@ impl ApiError {
         }
     }
 
+    fn too_large(operation: &str, max_answer: usize) -> Self {
+        Self {
+            kind: ErrorKind::TooLarge,
+            operation: operation.to_owned(),
+            message: format!("the answer is larger than {} MiB", max_answer >> 20),
+            is_server_text: false,
+            repeat: Repeat::Never,
+        }
+    }
+
     /// The reason, without the operation.
     pub fn why(&self) -> &str {
         &self.message
@@ -228,22 +245,6 @@ fn root_cause(error: &dyn std::error::Error) -> String {
         cause = inner;
     }
     cause.to_string()
-}
-
-#[derive(Deserialize)]
-#[serde(bound = "T: DeserializeOwned")]
-struct Page<T> {
-    #[serde(default)]
-    metadata: PageMeta,
-    #[serde(default = "Vec::new")]
-    items: Vec<T>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct PageMeta {
-    resource_version: String,
-    r#continue: Option<String>,
 }
 
 /// A path with query parameters.
@@ -351,30 +352,46 @@ impl Cluster {
         query: &Query,
         mut each: impl FnMut(T),
     ) -> Result<String, ApiError> {
+        let each = |object| {
+            each(object);
+            ControlFlow::Continue(())
+        };
+        self.list_until(query, each).await
+    }
+
+    /// Like [`Cluster::list`], but ends when `each` breaks.
+    pub async fn list_until<T: DeserializeOwned>(
+        &self,
+        query: &Query,
+        mut each: impl FnMut(T) -> ControlFlow<()>,
+    ) -> Result<String, ApiError> {
         let operation = format!("list {query}");
         let mut token: Option<String> = None;
+        let mut size = PageSize::within(self.max_answer);
         let mut restarted = false;
-        for _ in 0..self.max_pages {
-            let mut page = query.clone().with("limit", PAGE.to_string());
+        let mut pages = 0;
+        while pages < self.max_pages {
+            let mut page = query.clone().with("limit", size.limit().to_string());
             if let Some(token) = &token {
                 page = page.with("continue", token.clone());
             }
-            match self
-                .call::<Page<T>>("GET", &page, Vec::new(), &operation)
-                .await
-            {
-                Ok(answer) => {
-                    answer.items.into_iter().for_each(&mut each);
-                    match answer.metadata.r#continue.filter(|token| !token.is_empty()) {
-                        Some(next) => token = Some(next),
-                        None => return Ok(answer.metadata.resource_version),
-                    }
-                }
+            let body = match self.read("GET", &page, Vec::new(), &operation).await {
+                Ok(body) => body,
                 Err(error) if error.kind == ErrorKind::Expired && !restarted => {
                     restarted = true;
                     token = None;
+                    continue;
                 }
+                Err(error) if error.kind == ErrorKind::TooLarge && size.shrink() => continue,
                 Err(error) => return Err(error),
+            };
+            pages += 1;
+            let page = page::parse(body.as_bytes(), &mut each)
+                .map_err(|error| ApiError::new(&operation, kube::Error::SerdeError(error), None))?;
+            size.learn(page.objects, body.as_bytes().len());
+            match page.token.filter(|_| page.flow.is_continue()) {
+                Some(next) => token = Some(next),
+                None => return Ok(page.resource_version),
             }
         }
         Err(ApiError {
@@ -389,10 +406,11 @@ impl Cluster {
     /// The current resource version of a collection, read with a list of one item.
     pub async fn resource_version(&self, query: &Query) -> Result<String, ApiError> {
         let page = query.clone().with("limit", "1");
-        let answer: Page<serde::de::IgnoredAny> = self
-            .call("GET", &page, Vec::new(), &format!("list {query}"))
-            .await?;
-        Ok(answer.metadata.resource_version)
+        let operation = format!("list {query}");
+        let body = self.read("GET", &page, Vec::new(), &operation).await?;
+        page::parse(body.as_bytes(), &mut |_: IgnoredAny| ControlFlow::Break(()))
+            .map(|page| page.resource_version)
+            .map_err(|error| ApiError::new(&operation, kube::Error::SerdeError(error), None))
     }
 
     /// Applies a JSON merge patch and returns the patched object. The caller must hold a rate permit.
@@ -418,7 +436,7 @@ impl Cluster {
             "preconditions": {"uid": uid, "resourceVersion": resource_version},
         });
         let operation = format!("delete {path}");
-        self.call::<serde::de::IgnoredAny>(
+        self.call::<IgnoredAny>(
             "DELETE",
             &Query::new(path.clone()),
             options.to_string().into_bytes(),
@@ -485,6 +503,7 @@ impl Cluster {
         Ok(events.map(move |event| event.map_err(|error| ApiError::new(&operation, error, None))))
     }
 
+    /// Sends a request and parses the answer. (kube's own method keeps the text in plain memory and logs what it cannot parse.)
     async fn call<T: DeserializeOwned>(
         &self,
         method: &'static str,
@@ -492,6 +511,18 @@ impl Cluster {
         body: Vec<u8>,
         operation: &str,
     ) -> Result<T, ApiError> {
+        let body = self.read(method, query, body, operation).await?;
+        serde_json::from_slice(body.as_bytes())
+            .map_err(|error| ApiError::new(operation, kube::Error::SerdeError(error), None))
+    }
+
+    async fn read(
+        &self,
+        method: &'static str,
+        query: &Query,
+        body: Vec<u8>,
+        operation: &str,
+    ) -> Result<Buffer, ApiError> {
         let mut pauses = if method == "GET" && !self.once {
             &READ_RETRY_PAUSES[..]
         } else {
@@ -502,11 +533,14 @@ impl Cluster {
             if self.once {
                 request.extensions_mut().insert(connect::Once);
             }
-            let answer = answer::to(&self.client, request, self.max_answer);
+            let answer = answer::body(&self.client, request, self.max_answer);
             let answer = tokio::time::timeout(self.call_timeout, answer).await;
             let error = match answer {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(refused)) => ApiError::new(operation, refused.error, refused.retry_after),
+                Ok(Err(Refusal::TooLarge)) => return Err(ApiError::too_large(operation, self.max_answer)),
+                Ok(Err(Refusal::Failed { error, retry_after })) => {
+                    ApiError::new(operation, error, retry_after)
+                }
                 Err(_) => return Err(ApiError::timed_out(operation, self.call_timeout)),
             };
             match pauses {

@@ -18,8 +18,9 @@ use super::{
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// The maximum size of an answer, and the maximum number of pages: 500 Secrets each, a hundred thousand in total.
-const MAX_ANSWER: usize = 64 << 20;
+/// The maximum size of an answer: a Secret of the largest size in base64, with metadata. The maximum number of pages of a list: a
+/// hundred thousand Secrets of ordinary size.
+const MAX_ANSWER: usize = 2 << 20;
 const MAX_PAGES: usize = 200;
 
 pub struct Server {
