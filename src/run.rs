@@ -118,7 +118,7 @@ pub async fn read_and_plan(
     if policy.drift.enabled {
         let check = check.insert(connected.check(session, policy, &mut discovered)?);
         let wanted = selected.checked();
-        let checking = check.first(&inventory, &wanted);
+        let checking = check.first(&inventory, &wanted, session.world.check_ends());
         findings = session.unless_stopped(checking).await?;
     }
     let requests = cluster.requests();

@@ -1,6 +1,6 @@
 //! Reads the sandbox's stores for the drift check. Returns the values that the sandbox's operator gets.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use eso_model::{
@@ -98,7 +98,7 @@ impl Reader {
                     Ok((key, self.raw(&text)?))
                 };
                 let found = found.into_iter().map(raw).collect::<Result<_, Unread>>()?;
-                Ok(Answered::Many(found))
+                Ok(Answered::Many(Arc::new(found)))
             }
             What::Find { .. } => Err(unsupported("supports `find` by name only")),
         }

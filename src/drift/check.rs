@@ -1,7 +1,7 @@
 //! Runs the drift check: reads specs, Secrets and providers, computes the expected data, and returns findings.
 //!
-//! The check processes some hundreds of ExternalSecrets at a time to limit memory. Drifted ones are read again, at the provider
-//! and in the cluster, before they are reported.
+//! The ExternalSecrets of one target Secret are judged as soon as all that they need is read, and their values are freed then.
+//! Drifted ones are read again, at the provider and in the cluster, before they are reported.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,26 +14,31 @@ use eso_model::{
     budget::Budget,
     expected::{
         Content, CreationPolicy, DeletionPolicy, NotComputable, Read, Spec, Unverifiable, What,
-        expected, reads, why,
+        expected, members, reads, why,
     },
 };
-use providers::reader::{OnProgress, Reader, ReaderInput, StandIn};
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use providers::reader::{Answers, OnProgress, Reader, ReaderInput, Ready, StandIn, Wanted};
 use rustls::crypto::aws_lc_rs;
 use secret::RunKey;
+use tokio::time::Instant;
 
 use super::{
     judge::{Author, Member, judge},
     read,
     target::Target,
-    templates::{Rendering, Sources, sources},
+    templates::{Rendering, SourceName, Sources, sources},
 };
 use crate::{
     finding::{Finding, Findings, Judged, ReadFact, ReadState},
     inventory::{ExternalSecret, Inventory},
 };
 
-/// The number of ExternalSecrets that are processed at a time.
-const AT_A_TIME: usize = 500;
+/// The number of target Secrets that are judged at a time.
+const JUDGED_AT_A_TIME: usize = 8;
+
+/// Up to this number of ExternalSecrets, a check keeps the results of their reads.
+const FACTS_UP_TO: usize = 20;
 
 /// The error if the system provides no random bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +51,15 @@ pub struct Check {
     namespaces: Option<BTreeSet<String>>,
     reader: Reader,
     key: Arc<RunKey>,
+    /// The reads of the last check, if it checked only a few ExternalSecrets.
+    facts: BTreeMap<Id, Vec<ReadFact>>,
+}
+
+/// The ends of the two reads of a check.
+#[derive(Clone, Copy, Default)]
+struct Until {
+    first: Option<Instant>,
+    second: Option<Instant>,
 }
 
 /// An ExternalSecret with its parsed spec and the reads that it needs.
@@ -76,6 +90,7 @@ impl Check {
             namespaces,
             reader: Reader::new(known).through(stand_in),
             key: Arc::new(RunKey::from_bytes(bytes)),
+            facts: BTreeMap::new(),
         })
     }
 
@@ -88,49 +103,44 @@ impl Check {
         }
     }
 
-    /// Checks these ExternalSecrets. Uses values that were already read from providers.
-    pub async fn first(&mut self, inventory: &Inventory, wanted: &BTreeSet<Id>) -> Findings {
-        self.twice(inventory, wanted, false).await
+    /// Checks these ExternalSecrets. What is not read by `end` is unverifiable. Half of the time that is left should remain for
+    /// the syncs, so callers pass half of the deadline.
+    pub async fn first(
+        &mut self,
+        inventory: &Inventory,
+        wanted: &BTreeSet<Id>,
+        end: Option<Instant>,
+    ) -> Findings {
+        // The drifted ones are read a second time.
+        let until = Until {
+            first: end.map(|end| {
+                let left = end.saturating_duration_since(Instant::now());
+                Instant::now() + left / 4 * 3
+            }),
+            second: end,
+        };
+        self.twice(inventory, wanted, until).await
     }
 
     /// Checks these ExternalSecrets again, with new reads only.
     pub async fn again(&mut self, inventory: &Inventory, wanted: &BTreeSet<Id>) -> Findings {
-        self.twice(inventory, wanted, true).await
+        self.twice(inventory, wanted, Until::default()).await
     }
 
-    /// Returns the results of the reads that this ExternalSecret needs.
+    /// Returns the results of the reads that this ExternalSecret needs. They are kept only by a check of a few ExternalSecrets.
     pub fn reads(&self, external_secret: &ExternalSecret) -> Vec<ReadFact> {
-        let namespace = &external_secret.id.namespace;
-        let subject = Subject::of(external_secret);
-        subject
-            .reads
-            .iter()
-            .map(|read| ReadFact {
-                store: format!("{}/{}", read.store.kind, read.store.name),
-                what: described(&read.what),
-                state: match self.reader.answer(namespace, read).content {
-                    Content::One(_) | Content::Many(_) => ReadState::Found,
-                    Content::NotFound => ReadState::NotFound,
-                    Content::Fails(failure) => ReadState::Fails(failure.into_str()),
-                    Content::Unread(why) => ReadState::Unread {
-                        why: why.to_string(),
-                        permission: self
-                            .reader
-                            .unread(namespace, read)
-                            .and_then(|unread| unread.permission),
-                    },
-                },
-            })
-            .collect()
+        let facts = self.facts.get(&external_secret.id);
+        facts.cloned().unwrap_or_default()
     }
 
     async fn twice(
         &mut self,
         inventory: &Inventory,
         wanted: &BTreeSet<Id>,
-        fresh: bool,
+        until: Until,
     ) -> Findings {
-        let mut of = self.look(inventory, wanted, fresh).await;
+        self.facts.clear();
+        let mut of = self.look(inventory, wanted, until.first).await;
         let differing: BTreeSet<Id> = of
             .iter()
             .filter(|(_, finding)| finding.verdict.is_drift())
@@ -138,7 +148,7 @@ impl Check {
             .collect();
         if !differing.is_empty() {
             // The value may have changed between the read of the provider and the read of the Secret.
-            of.extend(self.look(inventory, &differing, true).await);
+            of.extend(self.look(inventory, &differing, until.second).await);
         }
         let stores = self.reader.store_errors().into_iter();
         Findings {
@@ -161,122 +171,189 @@ impl Check {
         &mut self,
         inventory: &Inventory,
         wanted: &BTreeSet<Id>,
-        fresh: bool,
+        until: Option<Instant>,
     ) -> BTreeMap<Id, Finding> {
-        let groups = groups(inventory, wanted);
-        let secrets: BTreeSet<Id> = groups.keys().cloned().collect();
+        let groups: Vec<(Id, Vec<&ExternalSecret>)> =
+            groups(inventory, wanted).into_iter().collect();
+        let secrets: BTreeSet<Id> = groups.iter().map(|(id, _)| id.clone()).collect();
         let targets =
             read::targets(&self.cluster, &secrets, self.namespaces.as_ref(), &self.key).await;
+        let judging = Judging {
+            cluster: &self.cluster,
+            key: &self.key,
+            inventory,
+            groups: &groups,
+            targets: &targets,
+            templates: read::Templates::new(&self.cluster),
+            keeps_facts: wanted.len() <= FACTS_UP_TO,
+        };
+        let mut round = self.reader.round(judging.wanted(), until);
+        let mut judged = FuturesUnordered::new();
         let mut findings = BTreeMap::new();
-        let mut groups = groups.into_iter().peekable();
-        while groups.peek().is_some() {
-            let mut part = Vec::new();
-            let mut count = 0;
-            while let Some((target, members)) = groups.next_if(|_| count < AT_A_TIME) {
-                count += members.len();
-                part.push((target, members));
+        let mut complete = false;
+        while !complete || !judged.is_empty() {
+            tokio::select! {
+                // Judged groups first: that frees the bytes of their values.
+                biased;
+                Some(group) = judged.next() => {
+                    let group: Vec<Judgment> = group;
+                    for (id, finding, facts) in group {
+                        self.facts.extend(facts.map(|facts| (id.clone(), facts)));
+                        findings.insert(id, finding);
+                    }
+                }
+                ready = round.next(), if !complete && judged.len() < JUDGED_AT_A_TIME => match ready {
+                    Some(ready) => judged.push(judging.judge(ready)),
+                    None => complete = true,
+                },
             }
-            self.part(inventory, part, &targets, fresh, &mut findings)
-                .await;
         }
         findings.retain(|id, _| wanted.contains(id));
         findings
     }
+}
 
-    async fn part(
-        &mut self,
-        inventory: &Inventory,
-        part: Vec<(Id, Vec<&ExternalSecret>)>,
-        targets: &BTreeMap<Id, Target>,
-        fresh: bool,
-        findings: &mut BTreeMap<Id, Finding>,
-    ) {
-        let part: Vec<(Id, Vec<Subject<'_>>)> = part
-            .into_iter()
-            .map(|(target, members)| (target, members.into_iter().map(Subject::of).collect()))
-            .collect();
-        let subjects = || part.iter().flat_map(|(_, subjects)| subjects);
-        let wanted = subjects().flat_map(|subject| {
-            let namespace = &*subject.external_secret.id.namespace;
-            subject.reads.iter().map(move |read| (namespace, read))
-        });
-        if fresh {
-            self.reader.read_again(wanted).await;
-        } else {
-            self.reader.read(wanted).await;
-        }
-        let named = subjects().flat_map(|subject| {
-            let namespace = &subject.external_secret.id.namespace;
-            let names = subject.spec.as_ref().map(sources).unwrap_or_default();
-            names.into_iter().map(|name| (namespace.clone(), name))
-        });
-        let templates = read::sources(&self.cluster, named.collect()).await;
-        let none = Sources::new();
-        for (id, subjects) in part {
-            let sources = templates.get(&id.namespace).unwrap_or(&none);
-            let other_writers = inventory.others.get(&id).map_or(&[][..], |names| names);
-            let unread = Target::Unread("not read".to_owned());
-            let target = targets.get(&id).unwrap_or(&unread);
-            let members = subjects
-                .iter()
-                .map(|subject| self.member(subject, sources))
-                .collect();
-            let data = match target {
-                Target::There(actual) => Some(Judged::of(&actual.data, &self.key)),
-                Target::Absent | Target::Unread(_) => None,
-            };
-            let judged = judge(members, other_writers, target, &self.key);
-            for (subject, finding) in subjects.iter().zip(judged) {
-                let mut finding = self.explained(finding, subject);
-                finding.judged.clone_from(&data);
-                findings.insert(subject.external_secret.id.clone(), finding);
-            }
-        }
-    }
+/// What is needed to judge a group of ExternalSecrets: those that write one target Secret.
+struct Judging<'a> {
+    cluster: &'a Cluster,
+    key: &'a Arc<RunKey>,
+    inventory: &'a Inventory,
+    groups: &'a [(Id, Vec<&'a ExternalSecret>)],
+    targets: &'a BTreeMap<Id, Target>,
+    templates: read::Templates<'a>,
+    keeps_facts: bool,
+}
 
-    fn member(&self, subject: &Subject<'_>, sources: &Sources) -> Member {
-        let ExternalSecret { id, refreshed, .. } = subject.external_secret;
-        let target = subject.spec.as_ref().map(|spec| &spec.target).ok();
-        Member {
-            by: Author {
-                name: id.name.clone(),
-                creation: target.map_or(CreationPolicy::None, |target| target.creation_policy),
-                deletion: target.map_or(DeletionPolicy::Merge, |target| target.deletion_policy),
-                refreshed: *refreshed,
-            },
-            computed: match &subject.spec {
-                Err(why) => Err(NotComputable::Unverifiable(why.clone())),
-                Ok(spec) => expected(
-                    spec,
-                    |read| self.reader.answer(&id.namespace, read),
-                    &Rendering(sources),
-                    &Budget::default(),
-                ),
-            },
-        }
-    }
+/// The finding for one ExternalSecret, and its reads if they are kept.
+type Judgment = (Id, Finding, Option<Vec<ReadFact>>);
 
-    /// Adds the missing permission. An error of a whole store is reported with the store.
-    fn explained(&self, mut finding: Finding, subject: &Subject<'_>) -> Finding {
-        let Some(why) = finding.unverifiable.as_ref() else {
-            return finding;
+impl<'a> Judging<'a> {
+    /// The groups as input of the reader.
+    fn wanted(&self) -> Wanted<'a> {
+        let groups = self.groups;
+        let subjects = move |group: usize| {
+            let members = groups.get(group).map(|(_, members)| members);
+            members
+                .into_iter()
+                .flatten()
+                .map(|member| Subject::of(member))
         };
-        let namespace = &subject.external_secret.id.namespace;
-        let unread = subject
-            .reads
-            .iter()
-            .filter_map(|read| self.reader.unread(namespace, read))
-            .find(|unread| unread.why.reason == why.reason);
-        if let Some(unread) = unread {
-            if unread.whole_store {
-                finding.message = format!("its store cannot be read: {}", why.reason);
-            } else if let Some(permission) = &unread.permission {
-                finding.message = format!("{}; missing permission: {permission}", finding.message);
-            }
-            finding.permission = unread.permission;
+        Wanted {
+            namespaces: groups.iter().map(|(id, _)| &*id.namespace).collect(),
+            reads: Box::new(move |group| {
+                let reads: BTreeSet<Read> =
+                    subjects(group).flat_map(|subject| subject.reads).collect();
+                reads.into_iter().collect()
+            }),
+            members: Box::new(move |group, read| {
+                let mut all = BTreeSet::new();
+                for subject in subjects(group) {
+                    if let Ok(spec) = &subject.spec {
+                        all.extend(members(spec, read)?);
+                    }
+                }
+                Some(all)
+            }),
         }
-        finding
     }
+
+    async fn judge(&self, ready: Ready) -> Vec<Judgment> {
+        let Ready { group, answers } = ready;
+        let Some((id, members)) = self.groups.get(group) else {
+            return Vec::new();
+        };
+        let subjects: Vec<Subject<'_>> = members.iter().map(|member| Subject::of(member)).collect();
+        let names: BTreeSet<SourceName> = subjects
+            .iter()
+            .flat_map(|subject| subject.spec.as_ref().map(sources).unwrap_or_default())
+            .collect();
+        let templates = self.templates.read(&id.namespace, names).await;
+        let large;
+        let target = match self.targets.get(id) {
+            Some(target) => target,
+            // It was too large to be kept.
+            None => {
+                large = read::target(self.cluster, id, self.key).await;
+                &large
+            }
+        };
+        let data = match target {
+            Target::There(actual) => Some(Judged::of(&actual.data, self.key)),
+            Target::Absent | Target::Unread(_) => None,
+        };
+        let members = subjects
+            .iter()
+            .map(|subject| member(subject, &answers, &templates))
+            .collect();
+        let other_writers = self.inventory.others.get(id).map_or(&[][..], |names| names);
+        let judged = judge(members, other_writers, target, self.key);
+        subjects
+            .iter()
+            .zip(judged)
+            .map(|(subject, finding)| {
+                let mut finding = explained(finding, subject, &answers);
+                finding.judged.clone_from(&data);
+                let facts = self.keeps_facts.then(|| facts(subject, &answers));
+                (subject.external_secret.id.clone(), finding, facts)
+            })
+            .collect()
+    }
+}
+
+fn member(subject: &Subject<'_>, answers: &Answers, sources: &Sources) -> Member {
+    let ExternalSecret { id, refreshed, .. } = subject.external_secret;
+    let target = subject.spec.as_ref().map(|spec| &spec.target).ok();
+    Member {
+        by: Author {
+            name: id.name.clone(),
+            creation: target.map_or(CreationPolicy::None, |target| target.creation_policy),
+            deletion: target.map_or(DeletionPolicy::Merge, |target| target.deletion_policy),
+            refreshed: *refreshed,
+        },
+        computed: match &subject.spec {
+            Err(why) => Err(NotComputable::Unverifiable(why.clone())),
+            Ok(spec) => expected(spec, |read| answers.answer(read), &Rendering(sources)),
+        },
+    }
+}
+
+/// Adds the missing permission. An error of a whole store is reported with the store.
+fn explained(mut finding: Finding, subject: &Subject<'_>, answers: &Answers) -> Finding {
+    let Some(why) = finding.unverifiable.as_ref() else {
+        return finding;
+    };
+    let unread = subject
+        .reads
+        .iter()
+        .filter_map(|read| answers.unread(read))
+        .find(|unread| unread.why.reason == why.reason);
+    if let Some(unread) = unread {
+        if unread.whole_store {
+            finding.message = format!("its store cannot be read: {}", why.reason);
+        } else if let Some(permission) = &unread.permission {
+            finding.message = format!("{}; missing permission: {permission}", finding.message);
+        }
+        finding.permission = unread.permission;
+    }
+    finding
+}
+
+/// The results of the reads that this ExternalSecret needs.
+fn facts(subject: &Subject<'_>, answers: &Answers) -> Vec<ReadFact> {
+    let fact = |read: &Read| ReadFact {
+        store: format!("{}/{}", read.store.kind, read.store.name),
+        what: described(&read.what),
+        state: match answers.answer(read).content {
+            Content::One(_) | Content::Many(_) => ReadState::Found,
+            Content::NotFound => ReadState::NotFound,
+            Content::Fails(failure) => ReadState::Fails(failure.into_str()),
+            Content::Unread(why) => ReadState::Unread {
+                why: why.to_string(),
+                permission: answers.unread(read).and_then(|unread| unread.permission),
+            },
+        },
+    };
+    subject.reads.iter().map(fact).collect()
 }
 
 impl<'a> Subject<'a> {

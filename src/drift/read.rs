@@ -1,27 +1,34 @@
 //! Reads of the drift check in the cluster: target Secrets, and the ConfigMaps and Secrets that hold templates.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use cluster::{ApiError, Cluster, ErrorKind, Path, Query, wire};
 use eso_model::Id;
 use futures::{StreamExt as _, stream};
 use secret::{RunKey, Value};
+use tokio::sync::OnceCell;
 
 use super::{
     target::{Actual, Target},
-    templates::{Source, SourceKind, SourceName},
+    templates::{Source, SourceKind, SourceName, Sources},
 };
 
 /// Up to this number, Secrets are read one by one. Above it, the Secrets with the operator's label are listed.
 const ONE_BY_ONE: usize = 20;
 
 /// Concurrent reads.
-const AT_A_TIME: usize = 16;
+const AT_A_TIME: usize = 8;
+
+/// The largest template, in bytes, that is kept for other ExternalSecrets.
+const KEPT_TEMPLATE: usize = 4 << 10;
 
 /// The label that the operator sets on its Secrets (since v0.11).
 const MANAGED: &str = "reconcile.external-secrets.io/managed=true";
 
-/// Reads the target Secrets. `namespaces` are the namespaces that the policy names; None: all.
+/// Reads the target Secrets, and returns those that are not too large to be kept. `namespaces` are the namespaces that the policy names; None: all.
 pub(super) async fn targets(
     cluster: &Cluster,
     wanted: &BTreeSet<Id>,
@@ -41,7 +48,8 @@ pub(super) async fn targets(
                 let listed = list(cluster, Some(namespace), wanted, key, &mut found).await;
                 if let Err(error) = listed {
                     let refused = wanted.iter().filter(|id| id.namespace == namespace);
-                    let unread = refused.map(|id| (id.clone(), Target::Unread(error.to_string())));
+                    let unread =
+                        refused.map(|id| (id.clone(), Some(Target::Unread(error.to_string()))));
                     found.extend(unread);
                 }
             }
@@ -51,14 +59,16 @@ pub(super) async fn targets(
     let single: Vec<&Id> = wanted.iter().filter(|id| !found.contains_key(id)).collect();
     let reads: Vec<_> = single
         .into_iter()
-        .map(|id| target(cluster, id, key))
+        .map(async |id| (id.clone(), target(cluster, id, key).await.kept()))
         .collect();
-    let read: Vec<(Id, Target)> = stream::iter(reads)
+    let read: Vec<(Id, Option<Target>)> = stream::iter(reads)
         .buffer_unordered(AT_A_TIME)
         .collect()
         .await;
     found.extend(read);
-    found
+    let kept = found.into_iter();
+    kept.filter_map(|(id, target)| Some((id, target?)))
+        .collect()
 }
 
 /// Returns true after a successful list.
@@ -67,7 +77,7 @@ async fn list(
     namespace: Option<&str>,
     wanted: &BTreeSet<Id>,
     key: &RunKey,
-    found: &mut BTreeMap<Id, Target>,
+    found: &mut BTreeMap<Id, Option<Target>>,
 ) -> Result<bool, ApiError> {
     let each = |secret: wire::Secret| {
         let id = Id {
@@ -75,20 +85,20 @@ async fn list(
             name: secret.metadata.name.clone(),
         };
         if wanted.contains(&id) {
-            found.insert(id, Target::There(Actual::of(secret, key)));
+            found.insert(id, Target::There(Actual::of(secret, key)).kept());
         }
     };
     let query = Query::new(Path::core(namespace, "secrets")).with("labelSelector", MANAGED);
     cluster.list(&query, each).await.map(|_| true)
 }
 
-async fn target(cluster: &Cluster, id: &Id, key: &RunKey) -> (Id, Target) {
-    let target = match cluster.get::<wire::Secret>(&path(id)).await {
+/// Reads one target Secret.
+pub(super) async fn target(cluster: &Cluster, id: &Id, key: &RunKey) -> Target {
+    match cluster.get::<wire::Secret>(&path(id)).await {
         Ok(secret) => Target::There(Actual::of(secret, key)),
         Err(error) if error.kind == ErrorKind::NotFound => Target::Absent,
         Err(error) => Target::Unread(error.to_string()),
-    };
-    (id.clone(), target)
+    }
 }
 
 /// Returns the API path of a Secret.
@@ -96,27 +106,47 @@ fn path(id: &Id) -> Path {
     Path::core(Some(&id.namespace), "secrets").named(&id.name)
 }
 
-/// Reads the objects that hold templates, by namespace.
-pub(super) async fn sources(
-    cluster: &Cluster,
-    wanted: BTreeSet<(String, SourceName)>,
-) -> BTreeMap<String, super::templates::Sources> {
-    let reads: Vec<_> = wanted
-        .into_iter()
-        .map(|(namespace, name)| async move {
-            let source = source(cluster, &namespace, &name).await;
-            (namespace, name, source)
-        })
-        .collect();
-    let read: Vec<(String, SourceName, Source)> = stream::iter(reads)
-        .buffer_unordered(AT_A_TIME)
-        .collect()
-        .await;
-    let mut sources: BTreeMap<String, super::templates::Sources> = BTreeMap::new();
-    for (namespace, name, source) in read {
-        sources.entry(namespace).or_default().insert(name, source);
+/// Reads the objects that hold templates, each once.
+pub(super) struct Templates<'a> {
+    cluster: &'a Cluster,
+    known: Mutex<BTreeMap<(String, SourceName), Arc<OnceCell<Source>>>>,
+}
+
+impl<'a> Templates<'a> {
+    pub(super) fn new(cluster: &'a Cluster) -> Self {
+        Self {
+            cluster,
+            known: Mutex::default(),
+        }
     }
-    sources
+
+    /// Reads objects of a namespace.
+    pub(super) async fn read(&self, namespace: &str, wanted: BTreeSet<SourceName>) -> Sources {
+        let reads = wanted.into_iter().map(async |name| {
+            let source = self.source(namespace, &name).await;
+            (name, source)
+        });
+        let reads: Vec<_> = reads.collect();
+        stream::iter(reads).buffer_unordered(2).collect().await
+    }
+
+    async fn source(&self, namespace: &str, name: &SourceName) -> Source {
+        let id = (namespace.to_owned(), name.clone());
+        let cell = Arc::clone(self.known().entry(id.clone()).or_default());
+        let source = cell
+            .get_or_init(|| source(self.cluster, namespace, name))
+            .await
+            .clone();
+        // Many templates are small and shared. A large one would take the memory until the end of the check.
+        if source.size() > KEPT_TEMPLATE {
+            self.known().remove(&id);
+        }
+        source
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<(String, SourceName), Arc<OnceCell<Source>>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 async fn source(cluster: &Cluster, namespace: &str, name: &SourceName) -> Source {
@@ -141,7 +171,7 @@ async fn source(cluster: &Cluster, namespace: &str, name: &SourceName) -> Source
         }
     };
     match texts {
-        Ok(texts) => Source::Texts(texts),
+        Ok(texts) => Source::Texts(Arc::new(texts)),
         Err(error) if error.kind == ErrorKind::NotFound => Source::Absent,
         Err(error) => Source::Unread(error.to_string()),
     }

@@ -28,6 +28,23 @@ pub enum Target {
     Unread(String),
 }
 
+/// The number of keys up to which a Secret is kept while others are read. A Secret of 1 MiB may have ten thousands.
+const KEPT_KEYS: usize = 200;
+
+impl Target {
+    /// The same Secret, unless it takes too much memory to be kept until it is judged.
+    pub fn kept(self) -> Option<Self> {
+        let keys = match &self {
+            Self::There(actual) => {
+                let written = actual.writers.iter().map(|writer| writer.keys.len());
+                actual.data.keys().count() + written.sum::<usize>()
+            }
+            Self::Absent | Self::Unread(_) => 0,
+        };
+        (keys <= KEPT_KEYS).then_some(self)
+    }
+}
+
 impl Actual {
     /// Keeps fingerprints only. The values are wiped when `secret` is dropped.
     pub fn of(secret: wire::Secret, key: &RunKey) -> Self {

@@ -1,6 +1,9 @@
 //! Renders the templates of a target in the operator's order: `templateFrom`, then `data`, then labels and annotations.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use eso_model::{
     budget::Budget,
@@ -29,12 +32,24 @@ pub enum SourceKind {
 }
 
 /// The content of such an object.
+#[derive(Clone)]
 pub enum Source {
     /// The template texts, by key.
-    Texts(BTreeMap<String, Value>),
+    Texts(Arc<BTreeMap<String, Value>>),
     Absent,
     /// It could not be read, with the reason.
     Unread(String),
+}
+
+impl Source {
+    /// The length of its texts in bytes.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Texts(texts) => texts.values().map(|text| text.expose().len()).sum(),
+            Self::Absent => 0,
+            Self::Unread(why) => why.len(),
+        }
+    }
 }
 
 pub type Sources = BTreeMap<SourceName, Source>;
@@ -305,11 +320,8 @@ mod tests {
     fn world() -> Sources {
         let texts = |entries: &[(&str, &str)]| {
             let entries = entries.iter();
-            Source::Texts(
-                entries
-                    .map(|(key, text)| ((*key).to_owned(), Value::from(*text)))
-                    .collect(),
-            )
+            let texts = entries.map(|(key, text)| ((*key).to_owned(), Value::from(*text)));
+            Source::Texts(Arc::new(texts.collect()))
         };
         let name = |kind, name: &str| SourceName {
             kind,

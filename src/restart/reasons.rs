@@ -8,9 +8,11 @@ use crate::reason::Reason;
 pub(super) const fn reason_of(error: &ApiError) -> Reason {
     match error.kind {
         ErrorKind::NotFound => Reason::Deleted,
-        ErrorKind::Unavailable | ErrorKind::Unreadable | ErrorKind::Expired => {
-            Reason::ApiUnavailable
-        }
+        ErrorKind::Unavailable
+        | ErrorKind::Unreadable
+        | ErrorKind::TooLarge
+        | ErrorKind::Over
+        | ErrorKind::Expired => Reason::ApiUnavailable,
         ErrorKind::Conflict => Reason::ChangedMeanwhile,
         ErrorKind::Unauthenticated | ErrorKind::Denied | ErrorKind::Invalid => Reason::Refused,
     }

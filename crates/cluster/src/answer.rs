@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use http::{Request, header::{CONTENT_LENGTH, RETRY_AFTER}};
+use http::{
+    Request,
+    header::{CONTENT_LENGTH, RETRY_AFTER},
+};
 use http_body_util::BodyExt as _;
-use kube::{client::Body, core::Status};
+use kube::{client::Body as RequestBody, core::Status};
+use pace::bytes::{Held, Share};
 use secret::Buffer;
 
 /// A request without a usable answer.
@@ -17,6 +21,8 @@ pub(super) enum Refusal {
     },
     /// The answer is longer than allowed.
     TooLarge,
+    /// The share has no room for the answer now.
+    Over,
 }
 
 impl From<kube::Error> for Refusal {
@@ -28,13 +34,26 @@ impl From<kube::Error> for Refusal {
     }
 }
 
-/// Sends a request and returns the body of the answer. Reads at most `max_bytes`.
+/// The body of an answer, and the bytes that it holds.
+pub(super) struct Body {
+    bytes: Buffer,
+    _held: Option<Held>,
+}
+
+impl Body {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.bytes.as_bytes()
+    }
+}
+
+/// Sends a request and returns the body of the answer. Reads at most `max_bytes`, and no more than the share has room for.
 pub(super) async fn body(
     client: &kube::Client,
     request: Request<Vec<u8>>,
     max_bytes: usize,
-) -> Result<Buffer, Refusal> {
-    let response = client.send(request.map(Body::from)).await?;
+    share: Option<&Share>,
+) -> Result<Body, Refusal> {
+    let response = client.send(request.map(RequestBody::from)).await?;
     let status = response.status();
     let retry_after = response
         .headers()
@@ -50,11 +69,15 @@ pub(super) async fn body(
     if announced > max_bytes {
         return Err(Refusal::TooLarge);
     }
+    let mut held = share.map(Share::nothing);
     let mut bytes = Buffer::with_capacity(announced);
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {
             if data.len() > max_bytes.saturating_sub(bytes.as_bytes().len()) {
                 return Err(Refusal::TooLarge);
+            }
+            if let Some(held) = &mut held {
+                held.grow(data.len()).map_err(|_| Refusal::Over)?;
             }
             bytes.push(&data);
         }
@@ -66,7 +89,7 @@ pub(super) async fn body(
             retry_after,
         });
     }
-    Ok(bytes)
+    Ok(Body { bytes, _held: held })
 }
 
 /// The error status. A proxy in front of the API server may answer with plain text.

@@ -185,6 +185,7 @@ pub(super) fn build(
         max_answer: super::MAX_ANSWER,
         // The server is trusted to end its lists.
         max_pages: usize::MAX,
+        bytes: None,
         once: false,
         context,
         server: server.trim_end_matches('/').to_owned(),

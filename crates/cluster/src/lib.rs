@@ -18,7 +18,7 @@ use std::{fmt, ops::ControlFlow, sync::Arc, time::Duration};
 use futures::{Stream, StreamExt as _};
 use http::Request;
 use kube::core::{Status, WatchEvent};
-use secret::Buffer;
+use pace::bytes::Share;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
@@ -26,7 +26,10 @@ pub use gate::{Access, Ledger};
 pub use names::FIELD_MANAGER;
 pub use path::Path;
 
-use self::{answer::Refusal, page::PageSize};
+use self::{
+    answer::{Body, Refusal},
+    page::PageSize,
+};
 
 /// The maximum size of an answer in bytes. The largest object is a ConfigMap of 1 MiB in which each character is escaped.
 const MAX_ANSWER: usize = 8 << 20;
@@ -61,6 +64,8 @@ pub struct Cluster {
     /// The maximum size of an answer in bytes, and the maximum number of pages of a list.
     max_answer: usize,
     max_pages: usize,
+    /// The bytes that answers may hold while they are parsed. None: only `max_answer` limits them.
+    bytes: Option<Share>,
     /// True if failed calls are not retried here, because the caller does the retries.
     once: bool,
     /// The kubeconfig context, if there is one.
@@ -91,6 +96,8 @@ pub enum ErrorKind {
     Unreadable,
     /// The answer is too large to read.
     TooLarge,
+    /// The answer does not fit in the rest of the share: see [`Cluster::holding`].
+    Over,
 }
 
 /// A failed call: the operation, its object, and the reason.
@@ -215,6 +222,16 @@ impl ApiError {
         }
     }
 
+    fn over(operation: &str) -> Self {
+        Self {
+            kind: ErrorKind::Over,
+            operation: operation.to_owned(),
+            message: "too much data is read at the same time".to_owned(),
+            is_server_text: false,
+            repeat: Repeat::Never,
+        }
+    }
+
     /// The reason, without the operation.
     pub fn why(&self) -> &str {
         &self.message
@@ -312,6 +329,15 @@ impl Cluster {
         Self {
             once: true,
             call_timeout: self.call_timeout.min(ATTEMPT_TIMEOUT),
+            ..self.clone()
+        }
+    }
+
+    /// The same client, whose answers hold bytes of this share until they are parsed.
+    #[must_use]
+    pub fn holding(&self, bytes: &Share) -> Self {
+        Self {
+            bytes: Some(bytes.clone()),
             ..self.clone()
         }
     }
@@ -522,7 +548,7 @@ impl Cluster {
         query: &Query,
         body: Vec<u8>,
         operation: &str,
-    ) -> Result<Buffer, ApiError> {
+    ) -> Result<Body, ApiError> {
         let mut pauses = if method == "GET" && !self.once {
             &READ_RETRY_PAUSES[..]
         } else {
@@ -533,11 +559,14 @@ impl Cluster {
             if self.once {
                 request.extensions_mut().insert(connect::Once);
             }
-            let answer = answer::body(&self.client, request, self.max_answer);
+            let answer = answer::body(&self.client, request, self.max_answer, self.bytes.as_ref());
             let answer = tokio::time::timeout(self.call_timeout, answer).await;
             let error = match answer {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(Refusal::TooLarge)) => return Err(ApiError::too_large(operation, self.max_answer)),
+                Ok(Err(Refusal::TooLarge)) => {
+                    return Err(ApiError::too_large(operation, self.max_answer));
+                }
+                Ok(Err(Refusal::Over)) => return Err(ApiError::over(operation)),
                 Ok(Err(Refusal::Failed { error, retry_after })) => {
                     ApiError::new(operation, error, retry_after)
                 }

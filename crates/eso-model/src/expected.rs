@@ -32,7 +32,7 @@ pub use decode::decode;
 pub(crate) use go_regex::NotCompiled;
 pub use go_regex::{GoRegex, NotTranslated};
 pub use pipeline::{NoTemplates, expected};
-pub use read::{Read, What, reads};
+pub use read::{Read, What, members, reads};
 pub use search::Operator;
 pub use spec::*;
 pub use templates::Templates;

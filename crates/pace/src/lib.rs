@@ -1,6 +1,7 @@
-//! Rates, rate limiters and a clock. All follow tokio's time, so that tests can pause it.
+//! Rates, rate limiters, a byte budget and a clock. All times follow tokio's time, so that tests can pause it.
 
 mod bucket;
+pub mod bytes;
 mod clock;
 mod closed_loop;
 pub mod rate;

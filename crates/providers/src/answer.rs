@@ -1,18 +1,28 @@
 //! The answer to one read, or the reason why it failed.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use eso_model::{
     ProviderKind,
     expected::{Content, Failure, Raw, Unverifiable},
 };
+use pace::bytes::Held;
+use secret::Value;
+
+use super::RateLimiter;
+
+/// The largest value that is read, in bytes. A Secret cannot be larger.
+pub const MAX_VALUE: usize = 1 << 20;
+
+/// The memory that an entry of a map takes in addition to its key and value.
+const ENTRY: usize = 128;
 
 /// The answer to one read.
 pub enum Answered {
     /// A secret, or its metadata.
     One(Raw),
     /// The result of a search, by the name that the provider's regular expressions match.
-    Many(BTreeMap<String, Raw>),
+    Many(Arc<BTreeMap<String, Raw>>),
     /// The secret or the version does not exist, or is deleted.
     NotFound,
     /// The operator's read would fail.
@@ -31,6 +41,67 @@ impl Answered {
             Self::Fails(failure) => Content::Fails(*failure),
             Self::Unread(unread) => Content::Unread(unread.why.clone()),
         }
+    }
+
+    /// The memory that the answer takes, in bytes. A result that the provider's client keeps anyway counts nothing.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::One(raw) => size_of(raw),
+            Self::Many(found) if Arc::strong_count(found) > 1 => 0,
+            Self::Many(found) => found
+                .iter()
+                .map(|(name, raw)| ENTRY + name.len() + size_of(raw))
+                .sum(),
+            Self::NotFound | Self::Fails(_) => 0,
+            Self::Unread(unread) => unread.why.detail.len(),
+        }
+    }
+}
+
+/// The results of a search so far. Holds their bytes.
+pub(super) struct Found {
+    found: BTreeMap<String, Raw>,
+    held: Held,
+}
+
+impl Found {
+    pub(super) fn new(limiter: &RateLimiter) -> Result<Self, Unread> {
+        Ok(Self {
+            found: BTreeMap::new(),
+            held: limiter.hold(0)?,
+        })
+    }
+
+    /// Adds a result. Fails if the search found too much.
+    pub(super) fn insert(&mut self, name: String, raw: Raw) -> Result<(), Unread> {
+        let bytes = ENTRY + name.len() + size_of(&raw);
+        self.held.grow(bytes).map_err(|_| Unread::too_much_data())?;
+        self.found.insert(name, raw);
+        Ok(())
+    }
+}
+
+impl From<Found> for Answered {
+    fn from(found: Found) -> Self {
+        Self::Many(Arc::new(found.found))
+    }
+}
+
+/// The memory that a secret takes, in bytes.
+fn size_of(raw: &Raw) -> usize {
+    let map = |values: &BTreeMap<String, Value>| -> usize {
+        let sizes = values.iter();
+        sizes
+            .map(|(key, value)| ENTRY + key.len() + value.expose().len())
+            .sum()
+    };
+    match raw {
+        Raw::Bytes(value) | Raw::Json(value) => value.expose().len(),
+        Raw::Keys(values) | Raw::Tags(values) => map(values),
+        Raw::Metadata {
+            labels,
+            annotations,
+        } => map(labels) + map(annotations),
     }
 }
 
@@ -78,6 +149,20 @@ impl Unread {
         Self::store(unread::UNSUPPORTED, text)
     }
 
+    /// The values that are needed at the same time exceed the share of the namespace.
+    pub(super) fn too_much_data() -> Self {
+        Self::secret(
+            unread::TOO_MUCH_DATA,
+            "the values that are needed together are larger than a run reads for one target Secret",
+        )
+    }
+
+    /// One value is too large.
+    pub(super) fn value_too_large() -> Self {
+        let detail = format!("the value is larger than {} MiB", MAX_VALUE >> 20);
+        Self::secret(unread::VALUE_TOO_LARGE, detail)
+    }
+
     /// Adds the missing permission.
     #[must_use]
     pub fn lacking(self, permission: impl Into<String>) -> Self {
@@ -108,6 +193,12 @@ pub mod unread {
     pub const NAMESPACE: &str = "namespace-not-allowed";
     /// The operator reads this store with the identity of its own Pod, which the job does not have.
     pub const CONTROLLER_IDENTITY: &str = "controller-identity";
+    /// The value is larger than 1 MiB, and more than some of its properties is needed.
+    pub const VALUE_TOO_LARGE: &str = "value-too-large";
+    /// The values that the ExternalSecrets of one target Secret need together are too large.
+    pub const TOO_MUCH_DATA: &str = "too-much-data";
+    /// Half of the run's deadline passed before the value was read.
+    pub const NOT_READ_IN_TIME: &str = "not-read-in-time";
     /// The store, or the object that holds its credentials, is missing or cannot be read.
     pub const STORE: &str = "store-unreadable";
 }

@@ -15,11 +15,14 @@ use eso_model::{
     ProviderKind,
     expected::{Failure, GoRegex, Operator, Raw, What, why},
 };
-use futures::future::{join_all, try_join_all};
+use futures::{StreamExt as _, future::join_all, stream};
 use secret::Value;
 
 use self::{client::Client, fault::Problem, login::Login, settings::Settings};
-use super::{Ambient, Answered, Identity, Provider, RateLimiter, StoreSettings, Unread, unread};
+use super::{
+    Ambient, Answered, Identity, Provider, RateLimiter, StoreSettings, Unread, answer::Found,
+    engine::SEARCH_CALLS, unread,
+};
 
 const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
@@ -177,12 +180,18 @@ impl KeyVault {
                 return Err(Unread::secret(unread::UNREADABLE, detail).into());
             }
         }
-        let found = names.into_iter().map(async |name| {
+        let secrets = names.into_iter().map(async |name| {
             let secret = self.client.secret(&name, "", limiter).await?;
             Ok::<_, Problem>(value(secret).map(|raw| (name, raw)))
         });
-        let found = try_join_all(found).await?;
-        Ok(Answered::Many(found.into_iter().flatten().collect()))
+        let mut secrets = stream::iter(secrets).buffer_unordered(SEARCH_CALLS);
+        let mut found = Found::new(limiter)?;
+        while let Some(secret) = secrets.next().await {
+            if let Some((name, raw)) = secret? {
+                found.insert(name, raw)?;
+            }
+        }
+        Ok(found.into())
     }
 
     fn answered(&self, problem: Problem) -> Answered {

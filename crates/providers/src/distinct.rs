@@ -1,6 +1,6 @@
 //! Fan-out: makes each distinct request once and returns its answer to all requesters.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use eso_model::expected::Raw;
 use secret::Value;
@@ -69,12 +69,7 @@ fn missing_answer() -> Answered {
 fn duplicate(answer: &Answered) -> Answered {
     match answer {
         Answered::One(raw) => Answered::One(duplicate_raw(raw)),
-        Answered::Many(found) => Answered::Many(
-            found
-                .iter()
-                .map(|(name, raw)| (name.clone(), duplicate_raw(raw)))
-                .collect(),
-        ),
+        Answered::Many(found) => Answered::Many(Arc::clone(found)),
         Answered::NotFound => Answered::NotFound,
         Answered::Fails(failure) => Answered::Fails(*failure),
         Answered::Unread(unread) => Answered::Unread(unread.clone()),

@@ -35,7 +35,11 @@ use self::health::Health;
 use super::{RateLimiter, Unread};
 
 /// The maximum number of concurrent calls to one store. The rate limiter controls how many start per second.
-const IN_FLIGHT: usize = 8;
+pub(super) const IN_FLIGHT: usize = 8;
+
+/// The maximum number of concurrent calls of one search. The rest of [`IN_FLIGHT`] is left to the reads of others.
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))]
+pub(super) const SEARCH_CALLS: usize = 4;
 
 /// A provider's part of the engine: logging in and classifying errors.
 #[async_trait]

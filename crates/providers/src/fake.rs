@@ -1,6 +1,9 @@
 //! The operator's Fake provider. The data is part of the store's spec, so no call is made.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use async_trait::async_trait;
 use eso_model::expected::{Raw, What};
@@ -16,29 +19,32 @@ struct Entry {
 }
 
 /// By key and version, concatenated without a separator, as in the operator: a later entry replaces an earlier one.
-pub(super) struct Fake(BTreeMap<String, Entry>);
+pub(super) struct Fake {
+    entries: BTreeMap<String, Entry>,
+    /// The result of each search.
+    all: OnceLock<Option<Arc<BTreeMap<String, Raw>>>>,
+}
 
 impl Fake {
     pub(super) fn new(store: &StoreSettings) -> Self {
         let entries = store.at("/data").as_array().into_iter().flatten();
-        Self(
-            entries
-                .map(|entry| {
-                    let text = |field: &str| entry[field].as_str().unwrap_or_default();
-                    let version = text("version").to_owned();
-                    let value =
-                        Json::is_null(&entry["valueMap"]).then(|| Value::from(text("value")));
-                    (
-                        format!("{}{version}", text("key")),
-                        Entry { version, value },
-                    )
-                })
-                .collect(),
-        )
+        let entries = entries.map(|entry| {
+            let text = |field: &str| entry[field].as_str().unwrap_or_default();
+            let version = text("version").to_owned();
+            let value = Json::is_null(&entry["valueMap"]).then(|| Value::from(text("value")));
+            (
+                format!("{}{version}", text("key")),
+                Entry { version, value },
+            )
+        });
+        Self {
+            entries: entries.collect(),
+            all: OnceLock::new(),
+        }
     }
 
     fn one(&self, key: &str, version: &str) -> Answered {
-        match self.0.get(&format!("{key}{version}")) {
+        match self.entries.get(&format!("{key}{version}")) {
             Some(entry) if entry.version == version => match &entry.value {
                 Some(value) => Answered::One(Raw::Bytes(value.duplicate())),
                 None => Answered::Unread(Unread::secret(
@@ -50,32 +56,31 @@ impl Fake {
         }
     }
 
-    /// Each key with its newest version. The operator compares versions as text.
     fn all(&self) -> Answered {
+        match self.all.get_or_init(|| self.newest().map(Arc::new)) {
+            Some(found) => Answered::Many(Arc::clone(found)),
+            None => Answered::Unread(Unread::secret(
+                unread::UNSUPPORTED,
+                "the store has a `valueMap`",
+            )),
+        }
+    }
+
+    /// Each key with its newest version, or None if the store has a `valueMap`. The operator compares versions as text.
+    fn newest(&self) -> Option<BTreeMap<String, Raw>> {
         let mut newest: BTreeMap<&str, &Entry> = BTreeMap::new();
-        for (combined, entry) in &self.0 {
+        for (combined, entry) in &self.entries {
             let key = combined.strip_suffix(&entry.version).unwrap_or(combined);
             let known = newest.entry(key).or_insert(entry);
             if known.version < entry.version {
                 *known = entry;
             }
         }
-        if newest.values().any(|entry| entry.value.is_none()) {
-            return Answered::Unread(Unread::secret(
-                unread::UNSUPPORTED,
-                "the store has a `valueMap`",
-            ));
-        }
-        let raw = |entry: &Entry| {
-            entry
-                .value
-                .as_ref()
-                .map(|value| Raw::Bytes(value.duplicate()))
-        };
-        let found = newest
+        let raw = |entry: &Entry| Some(Raw::Bytes(entry.value.as_ref()?.duplicate()));
+        newest
             .into_iter()
-            .filter_map(|(key, entry)| Some((key.to_owned(), raw(entry)?)));
-        Answered::Many(found.collect())
+            .map(|(key, entry)| Some((key.to_owned(), raw(entry)?)))
+            .collect()
     }
 }
 

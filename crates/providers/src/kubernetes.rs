@@ -2,7 +2,7 @@
 
 mod login;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use async_trait::async_trait;
 use cluster::{
@@ -20,12 +20,10 @@ use secret::Value;
 use self::login::Server;
 use super::{
     Answered, Identity, Provider, RateLimiter, StoreSettings, Unread,
+    answer::Found,
     engine::{Engine, Failure as CallFailure, Request, in_flight},
     unread,
 };
-
-/// The maximum size of a search result. The server may belong to a tenant.
-const MAX_BYTES: usize = 256 << 20;
 
 /// The namespace that the operator reads if the store names none.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -125,7 +123,7 @@ impl Kubernetes {
             .engine
             .call(&request, limiter, |cluster: Cluster| {
                 let path = path.clone();
-                async move { cluster.get::<Secret>(&path).await }
+                async move { cluster.holding(limiter.bytes()).get::<Secret>(&path).await }
             })
             .await;
         read.map_err(|failure| match failure {
@@ -169,15 +167,11 @@ impl Kubernetes {
         let listed = self
             .engine
             .call(&request, limiter, |cluster: Cluster| async move {
-                list(&cluster, query, regex).await
+                list(&cluster.holding(limiter.bytes()), query, regex, limiter).await
             })
             .await;
         match listed {
-            Ok(Some(found)) => Ok(Answered::Many(found)),
-            Ok(None) => Err(Unread::secret(
-                unread::UNREADABLE,
-                "the found Secrets are too large to read",
-            )),
+            Ok(found) => found.map(Answered::from),
             Err(failure) => Err(self.engine.unread(failure, &request)),
         }
     }
@@ -200,29 +194,29 @@ impl From<Unread> for Missed {
     }
 }
 
-/// Lists the matching Secrets. Returns None if the result exceeds [`MAX_BYTES`].
+/// Lists the matching Secrets. The inner result is an error if they are too large.
 async fn list(
     cluster: &Cluster,
     query: &Query,
     name: Option<&GoRegex>,
-) -> Result<Option<BTreeMap<String, Raw>>, ApiError> {
-    let mut found = BTreeMap::new();
-    let mut room = MAX_BYTES;
+    limiter: &RateLimiter,
+) -> Result<Result<Found, Unread>, ApiError> {
+    let mut found = Found::new(limiter);
     let each = |secret: Secret| {
-        let data = secret.data.iter();
-        let size: usize = data
-            .map(|(key, value)| key.len() + value.expose().len())
-            .sum();
-        if name.is_none_or(|name| name.is_match(&secret.metadata.name)) {
-            room = room.saturating_sub(size);
-            if room == 0 {
-                return;
-            }
-            found.insert(secret.metadata.name, Raw::Keys(secret.data));
+        if name.is_none_or(|name| name.is_match(&secret.metadata.name))
+            && let Ok(results) = &mut found
+            && let Err(unread) = results.insert(secret.metadata.name, Raw::Keys(secret.data))
+        {
+            found = Err(unread);
+        }
+        if found.is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
         }
     };
-    cluster.list(query, each).await?;
-    Ok((room > 0).then_some(found))
+    cluster.list_until(query, each).await?;
+    Ok(found)
 }
 
 fn raw(secret: &Secret, metadata: bool) -> Raw {

@@ -3,10 +3,12 @@
 //! A [`Provider`] is a read-only connection to one store with one set of credentials. Its answers are the input of
 //! [`eso_model::expected`]. A failed read has a stable reason word, and its text contains no part of a value.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 
 pub use self::{
-    answer::{Answered, Unread, unread},
+    answer::{Answered, MAX_VALUE, Unread, unread},
     credentials::{Ambient, Identity, Resolver, StoreSettings},
     limiter::{Backoff, RateLimiter},
 };
@@ -44,6 +46,21 @@ pub trait Provider: Send + Sync {
     /// Returns one answer per entry, in the same order, with as few calls as the provider's API allows. Each call takes a rate
     /// permit.
     async fn read(&self, wanted: &[What], limiter: &RateLimiter) -> Vec<Answered>;
+
+    /// The number of entries that one call can read.
+    fn batch(&self) -> usize {
+        1
+    }
+
+    /// Reads a secret whose value is larger than [`MAX_VALUE`], and keeps only these members of its JSON object.
+    async fn read_members(
+        &self,
+        _what: &What,
+        _members: &BTreeSet<String>,
+        _limiter: &RateLimiter,
+    ) -> Answered {
+        Answered::Unread(Unread::value_too_large())
+    }
 }
 
 /// Connects to a store. `own` is the cluster that contains the stores.

@@ -1,4 +1,5 @@
-//! Rate limiters for reads. All users of a quota share one rate, which adapts to throttling. Also counts the calls.
+//! Limits of reads: all users of a quota share one rate, which adapts to throttling, and each read holds bytes of its
+//! namespace's share. Also counts the calls.
 
 use std::{
     sync::{
@@ -8,8 +9,14 @@ use std::{
     time::Duration,
 };
 
-use pace::{Adaptive, rate::Rate};
+use pace::{
+    Adaptive,
+    bytes::{Budget, Held, Share},
+    rate::Rate,
+};
 use tokio::time::Instant;
+
+use super::Unread;
 
 /// The longest `Retry-After` that is honoured. The server may belong to a tenant and must not delay the reads of others.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_mins(1);
@@ -41,13 +48,14 @@ impl Default for Backoff {
     }
 }
 
-/// The rate permits of one quota, and an optional additional rate for one store.
+/// The rate permits of one quota, an optional additional rate for one store, and the bytes that one read may hold.
 #[derive(Clone, Debug)]
 pub struct RateLimiter {
     quota: Arc<Quota>,
     store: Option<Arc<RateQueue>>,
     meter: Arc<Meter>,
     backoff: Backoff,
+    bytes: Share,
 }
 
 /// Measures one read.
@@ -127,6 +135,7 @@ impl RateLimiter {
             store: None,
             meter: Arc::default(),
             backoff: Backoff::default(),
+            bytes: Budget::of(usize::MAX).share(""),
         }
     }
 
@@ -148,8 +157,26 @@ impl RateLimiter {
             quota: Arc::clone(&self.quota),
             store: Some(Arc::new(RateQueue::new(rate))),
             meter: Arc::default(),
-            backoff: self.backoff,
+            ..self.clone()
         }
+    }
+
+    /// The same limiter for a read that may hold bytes of this share only.
+    #[must_use]
+    pub fn within(&self, bytes: &Share) -> Self {
+        Self {
+            bytes: bytes.clone(),
+            ..self.clone()
+        }
+    }
+
+    pub(super) const fn bytes(&self) -> &Share {
+        &self.bytes
+    }
+
+    /// Holds these bytes, before they are read into memory.
+    pub(super) fn hold(&self, bytes: usize) -> Result<Held, Unread> {
+        self.bytes.hold(bytes).map_err(|_| Unread::too_much_data())
     }
 
     /// The same limiter with a separate meter for one read.

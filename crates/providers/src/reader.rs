@@ -3,7 +3,19 @@
 //!
 //! A connection is opened on the first read and shared by all reads with the same credentials. A ClusterSecretStore whose
 //! credentials depend on the namespace has one connection per namespace. A store that cannot be read gets no more requests.
-//! Values live as long as the reader.
+//!
+//! A [`Round`] reads for many groups of ExternalSecrets, takes turns between their namespaces, and frees each value after the
+//! last group that needs it.
+
+mod answers;
+mod line;
+mod round;
+mod turns;
+
+pub use self::{
+    answers::Answers,
+    round::{Ready, Round, Wanted},
+};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,24 +24,26 @@ use std::{
 };
 
 use cluster::Cluster;
-use eso_model::{
-    ProviderKind, ProviderName, QuotaKey, StoreKey,
-    expected::{Answer, Content, Read, What},
+use eso_model::{ProviderKind, ProviderName, QuotaKey, StoreKey, expected::Read};
+use pace::{
+    bytes::{Budget, Limits},
+    rate::Rate,
 };
-use futures::{StreamExt as _, stream};
-use pace::rate::Rate;
+use tokio::time::Instant;
 
+use self::line::{Line, State};
 use super::{
-    Ambient, Answered, Identity, Provider, RateLimiter, Resolver, StoreSettings, Unread,
+    Ambient, Identity, Provider, RateLimiter, Resolver, StoreSettings, Unread,
     trust::{Asked, Condition, Decision, Rules, is_referent},
     unread,
 };
 
-/// The stores that are read concurrently.
-const AT_A_TIME: usize = 32;
-
-/// The interval at which the progress of a read is reported. The first report comes at its start.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+/// The bytes that all answers may hold at a time. They are the largest part of the memory that tenants can fill.
+const BYTES: Limits = Limits {
+    total: 16 << 20,
+    share: 4 << 20,
+    floor: 16 << 10,
+};
 
 /// The time limit for connecting.
 const LOGIN: Duration = Duration::from_mins(2);
@@ -102,19 +116,29 @@ pub type OnProgress = Arc<dyn Fn(ReadProgress) + Send + Sync>;
 /// Connects to a double of the providers.
 pub type StandIn = Arc<dyn Fn(&StoreSettings) -> Result<Box<dyn Provider>, Unread> + Send + Sync>;
 
-/// Reads providers and keeps the answers.
+/// Reads providers.
 pub struct Reader {
-    known: ReaderInput,
-    stand_in: Option<StandIn>,
-    on_progress: Option<OnProgress>,
-    ambient: Ambient,
+    core: Core,
     quotas: BTreeMap<QuotaKey, RateLimiter>,
     /// By store. All connections of a store share them.
     limiter: BTreeMap<StoreKey, RateLimiter>,
     /// By store and namespace of the ExternalSecret.
-    routes: BTreeMap<(StoreKey, String), Result<Link, Unread>>,
-    links: BTreeMap<Link, Connection>,
+    routes: Routes,
+    lines: Vec<Line>,
+    of_link: BTreeMap<Link, usize>,
+    budget: Budget,
 }
+
+/// What connections need.
+struct Core {
+    known: ReaderInput,
+    stand_in: Option<StandIn>,
+    on_progress: Option<OnProgress>,
+    ambient: Ambient,
+}
+
+/// The index of the line for each store and namespace, or why there is none.
+type Routes = BTreeMap<(StoreKey, String), Result<usize, Unread>>;
 
 /// Identifies one connection: a store and a set of credentials.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,20 +148,6 @@ struct Link {
     ambient: bool,
     /// Set if the store's own credentials depend on the namespace.
     namespace: Option<String>,
-}
-
-/// A connection and its answers.
-struct Connection {
-    state: State,
-    limiter: RateLimiter,
-    answers: BTreeMap<What, Answered>,
-}
-
-enum State {
-    Untried,
-    Open(Box<dyn Provider>),
-    /// The store cannot be read and gets no more requests.
-    Lost(Unread),
 }
 
 impl Reader {
@@ -154,125 +164,56 @@ impl Reader {
             api_server_token: known.rules.api_server_token,
         };
         Self {
-            known,
-            stand_in: None,
-            on_progress: None,
-            ambient,
+            core: Core {
+                known,
+                stand_in: None,
+                on_progress: None,
+                ambient,
+            },
             quotas: BTreeMap::new(),
             limiter: BTreeMap::new(),
             routes: BTreeMap::new(),
-            links: BTreeMap::new(),
+            lines: Vec::new(),
+            of_link: BTreeMap::new(),
+            budget: Budget::new(BYTES),
         }
     }
 
     /// Connects to a double instead of the providers. The trust rules still apply.
     #[must_use]
-    pub fn through(self, stand_in: Option<StandIn>) -> Self {
-        Self { stand_in, ..self }
+    pub fn through(mut self, stand_in: Option<StandIn>) -> Self {
+        self.core.stand_in = stand_in;
+        self
     }
 
     /// Reports the progress of long reads.
     #[must_use]
-    pub fn reporting(self, on_progress: OnProgress) -> Self {
-        Self {
-            on_progress: Some(on_progress),
-            ..self
-        }
+    pub fn reporting(mut self, on_progress: OnProgress) -> Self {
+        self.core.on_progress = Some(on_progress);
+        self
     }
 
-    /// Reads the data for ExternalSecrets of these namespaces, unless it was read already.
-    pub async fn read<'r>(&mut self, wanted: impl IntoIterator<Item = (&'r str, &'r Read)>) {
-        let mut reads: BTreeMap<Link, BTreeSet<What>> = BTreeMap::new();
-        for (namespace, read) in wanted {
-            if let Ok(link) = self.route(namespace, read) {
-                let known = self.links.get(&link);
-                if !known.is_some_and(|connection| connection.answers.contains_key(&read.what)) {
-                    reads.entry(link).or_default().insert(read.what.clone());
+    /// Starts to read. What is not read at `until` is reported as not read in time.
+    pub fn round<'r>(&'r mut self, wanted: Wanted<'r>, until: Option<Instant>) -> Round<'r> {
+        self.lines.iter_mut().for_each(Line::begin);
+        for (group, &namespace) in wanted.namespaces.iter().enumerate() {
+            for read in (wanted.reads)(group) {
+                if let Ok(line) = self.route(namespace, &read)
+                    && let Some(line) = self.lines.get_mut(line)
+                {
+                    line.expect(&read.what);
                 }
             }
         }
-        let mut under_way = Vec::new();
-        for (link, what) in reads {
-            let connection = self.links.remove(&link).unwrap_or_else(|| Connection {
-                state: State::Untried,
-                limiter: self.limiter(&link.store),
-                answers: BTreeMap::new(),
-            });
-            under_way.push((link, connection, what));
-        }
-        let this = &*self;
-        let reads: Vec<_> = under_way
-            .into_iter()
-            .map(|(link, connection, what)| this.read_over(link, connection, what))
-            .collect();
-        let connections = this.read_stores(reads).await;
-        self.links.extend(connections);
-    }
-
-    /// Runs the reads, some at a time, and reports the progress.
-    async fn read_stores(
-        &self,
-        reads: Vec<impl Future<Output = (Link, Connection)>>,
-    ) -> Vec<(Link, Connection)> {
-        let (stores, before) = (reads.len(), self.call_count());
-        let report = |done| {
-            if let Some(on_progress) = &self.on_progress {
-                let calls = self.call_count() - before;
-                on_progress(ReadProgress {
-                    stores,
-                    done,
-                    calls,
-                });
-            }
-        };
-        let mut connections = Vec::new();
-        if stores > 0 {
-            report(0);
-        }
-        let mut reads = stream::iter(reads).buffer_unordered(AT_A_TIME);
-        let next = tokio::time::Instant::now() + PROGRESS_INTERVAL;
-        let mut ticks = tokio::time::interval_at(next, PROGRESS_INTERVAL);
-        while connections.len() < stores {
-            tokio::select! {
-                connection = reads.next() => connections.extend(connection),
-                _ = ticks.tick() => report(connections.len()),
-            }
-        }
-        connections
-    }
-
-    /// Reads again, ignoring the earlier answers.
-    pub async fn read_again<'r>(&mut self, wanted: impl IntoIterator<Item = (&'r str, &'r Read)>) {
-        let wanted: Vec<(&str, &Read)> = wanted.into_iter().collect();
-        for (namespace, read) in &wanted {
-            if let Ok(link) = self.route(namespace, read)
-                && let Some(connection) = self.links.get_mut(&link)
-            {
-                connection.answers.remove(&read.what);
-            }
-        }
-        self.read(wanted).await;
-    }
-
-    /// The answer to a read of an ExternalSecret in this namespace.
-    pub fn answer(&self, namespace: &str, read: &Read) -> Answer<'_> {
-        let key = key_of(namespace, read);
-        let source = self.known.stores.get(&key).and_then(|it| it.as_ref().ok());
-        let provider = source.map_or(&NO_PROVIDER, |source| &source.settings.provider);
-        let content = match self.found(namespace, read) {
-            Ok(answered) => answered.content(),
-            Err(unread) => Content::Unread(unread.why),
-        };
-        Answer { provider, content }
-    }
-
-    /// The reason and the missing permission, or None if the read succeeded.
-    pub fn unread(&self, namespace: &str, read: &Read) -> Option<Unread> {
-        match self.found(namespace, read) {
-            Ok(Answered::Unread(unread)) => Some(unread.clone()),
-            Ok(_) => None,
-            Err(unread) => Some(unread),
-        }
+        Round::new(
+            &self.core,
+            &self.routes,
+            &mut self.lines,
+            &self.quotas,
+            &self.budget,
+            wanted,
+            until,
+        )
     }
 
     /// The stores that cannot be read at all, once each.
@@ -281,15 +222,12 @@ impl Reader {
             let unread = route.as_ref().err().filter(|unread| unread.whole_store)?;
             Some((store, unread))
         });
-        let links = self
-            .links
-            .iter()
-            .filter_map(|(link, connection)| match &connection.state {
-                State::Lost(unread) => Some((&link.store, unread)),
-                State::Untried | State::Open(_) => None,
-            });
+        let lines = self.lines.iter().filter_map(|line| match &line.state {
+            State::Lost(unread) => Some((&line.link.store, unread)),
+            State::Untried | State::Connecting | State::Open(_) => None,
+        });
         let mut failures: BTreeMap<&StoreKey, (&Unread, BTreeSet<&str>)> = BTreeMap::new();
-        for (store, unread) in routes.chain(links) {
+        for (store, unread) in routes.chain(lines) {
             let (_, details) = failures
                 .entry(store)
                 .or_insert_with(|| (unread, BTreeSet::new()));
@@ -308,10 +246,6 @@ impl Reader {
             .collect()
     }
 
-    fn call_count(&self) -> u64 {
-        self.quotas.values().map(RateLimiter::calls).sum()
-    }
-
     /// The number of calls so far, by quota.
     pub fn calls(&self) -> BTreeMap<QuotaKey, u64> {
         let calls = self.quotas.iter();
@@ -320,32 +254,66 @@ impl Reader {
             .collect()
     }
 
-    fn found(&self, namespace: &str, read: &Read) -> Result<&Answered, Unread> {
-        let not_read = || Unread::secret(unread::UNAVAILABLE, "it was not read");
-        let route = self
-            .routes
-            .get(&(key_of(namespace, read), namespace.to_owned()));
-        let link = route
-            .ok_or_else(not_read)?
-            .as_ref()
-            .map_err(Unread::clone)?;
-        let connection = self.links.get(link).ok_or_else(not_read)?;
-        match (connection.answers.get(&read.what), &connection.state) {
-            (Some(answered), _) => Ok(answered),
-            (None, State::Lost(unread)) => Err(unread.clone()),
-            (None, State::Untried | State::Open(_)) => Err(not_read()),
-        }
-    }
-
-    /// The connection for this read, decided once per store and namespace.
-    fn route(&mut self, namespace: &str, read: &Read) -> Result<Link, Unread> {
+    /// The line for this read, decided once per store and namespace.
+    fn route(&mut self, namespace: &str, read: &Read) -> Result<usize, Unread> {
         let key = (key_of(namespace, read), namespace.to_owned());
         if let Some(route) = self.routes.get(&key) {
             return route.clone();
         }
-        let route = self.decide(&key.0, namespace);
+        let link = self.core.decide(&key.0, namespace);
+        let route = link.map(|link| self.line(link));
         self.routes.insert(key, route.clone());
         route
+    }
+
+    fn line(&mut self, link: Link) -> usize {
+        if let Some(&line) = self.of_link.get(&link) {
+            return line;
+        }
+        let line = Line::new(link.clone(), self.limiter(&link.store));
+        self.lines.push(line);
+        self.of_link.insert(link, self.lines.len() - 1);
+        self.lines.len() - 1
+    }
+
+    /// The rate limiter of a store: that of its quota, plus the store's own rate if the policy sets one.
+    fn limiter(&mut self, store: &StoreKey) -> RateLimiter {
+        if let Some(limiter) = self.limiter.get(store) {
+            return limiter.clone();
+        }
+        let limiter = self.new_limiter(store);
+        self.limiter.insert(store.clone(), limiter.clone());
+        limiter
+    }
+
+    fn new_limiter(&mut self, store: &StoreKey) -> RateLimiter {
+        let ReaderInput { stores, rates, .. } = &self.core.known;
+        let quota = match stores.get(store) {
+            Some(Ok(source)) => source.quota.clone(),
+            _ => QuotaKey {
+                provider: NO_PROVIDER.clone(),
+                account: store.to_string(),
+            },
+        };
+        let rate = rates.of(&quota.provider);
+        let shared = self
+            .quotas
+            .entry(quota)
+            .or_insert_with(|| RateLimiter::new(rate));
+        match rates.stores.get(store) {
+            Some(own) => shared.with_store_rate(*own),
+            None => shared.clone(),
+        }
+    }
+}
+
+impl Core {
+    /// The provider of this store.
+    fn provider(&self, store: &StoreKey) -> ProviderKind {
+        let source = self.known.stores.get(store).and_then(|it| it.as_ref().ok());
+        source.map_or(NO_PROVIDER.clone(), |source| {
+            source.settings.provider.clone()
+        })
     }
 
     fn decide(&self, store: &StoreKey, namespace: &str) -> Result<Link, Unread> {
@@ -385,74 +353,13 @@ impl Reader {
         })
     }
 
-    /// The rate limiter of a store: that of its quota, plus the store's own rate if the policy sets one.
-    fn limiter(&mut self, store: &StoreKey) -> RateLimiter {
-        if let Some(limiter) = self.limiter.get(store) {
-            return limiter.clone();
-        }
-        let limiter = self.new_limiter(store);
-        self.limiter.insert(store.clone(), limiter.clone());
-        limiter
+    /// Connects within the time limit.
+    async fn connect(&self, link: &Link) -> Result<Arc<dyn Provider>, Unread> {
+        let connected = tokio::time::timeout(LOGIN, self.open(link)).await;
+        connected.unwrap_or_else(|_| Err(too_slow())).map(Arc::from)
     }
 
-    fn new_limiter(&mut self, store: &StoreKey) -> RateLimiter {
-        let ReaderInput { stores, rates, .. } = &self.known;
-        let quota = match stores.get(store) {
-            Some(Ok(source)) => source.quota.clone(),
-            _ => QuotaKey {
-                provider: NO_PROVIDER.clone(),
-                account: store.to_string(),
-            },
-        };
-        let rate = rates.of(&quota.provider);
-        let shared = self
-            .quotas
-            .entry(quota)
-            .or_insert_with(|| RateLimiter::new(rate));
-        match rates.stores.get(store) {
-            Some(own) => shared.with_store_rate(*own),
-            None => shared.clone(),
-        }
-    }
-
-    async fn read_over(
-        &self,
-        link: Link,
-        mut connection: Connection,
-        wanted: BTreeSet<What>,
-    ) -> (Link, Connection) {
-        if matches!(connection.state, State::Untried) {
-            let connected = tokio::time::timeout(LOGIN, self.connect(&link)).await;
-            connection.state = match connected.unwrap_or_else(|_| Err(too_slow())) {
-                Ok(provider) => State::Open(provider),
-                Err(unread) => State::Lost(unread),
-            };
-        }
-        let State::Open(provider) = &connection.state else {
-            return (link, connection);
-        };
-        let wanted: Vec<What> = wanted.into_iter().collect();
-        let read = async |limiter: &RateLimiter| provider.read(&wanted, limiter).await;
-        let Some(answers) = connection.limiter.within_timeout(read).await else {
-            connection.state = State::Lost(too_slow());
-            return (link, connection);
-        };
-        let mut lost = None;
-        for (what, answered) in wanted.into_iter().zip(answers) {
-            if let Answered::Unread(unread) = &answered
-                && unread.whole_store
-            {
-                lost = Some(unread.clone());
-            }
-            connection.answers.insert(what, answered);
-        }
-        if let Some(unread) = lost {
-            connection.state = State::Lost(unread);
-        }
-        (link, connection)
-    }
-
-    async fn connect(&self, link: &Link) -> Result<Box<dyn Provider>, Unread> {
+    async fn open(&self, link: &Link) -> Result<Box<dyn Provider>, Unread> {
         let Some(Ok(source)) = self.known.stores.get(&link.store) else {
             return Err(Unread::store(unread::STORE, "the store was not found"));
         };
@@ -489,3 +396,6 @@ fn key_of(namespace: &str, read: &Read) -> StoreKey {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

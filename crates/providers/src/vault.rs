@@ -3,13 +3,14 @@
 mod body;
 mod client;
 mod login;
+mod members;
 mod path;
 mod read;
 mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -78,7 +79,9 @@ async fn http(
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
         .read_timeout(ANSWER)
-        .timeout(TOTAL_TIMEOUT);
+        .timeout(TOTAL_TIMEOUT)
+        // With HTTP/2, a server could send megabytes before they are read.
+        .http1_only();
     // A proxy would read what is sent over plain HTTP.
     if matches!(identity, Identity::Ambient(_)) && server.scheme() == "http" {
         builder = builder.no_proxy();
@@ -182,5 +185,24 @@ impl Provider for Vault {
             answer.unwrap_or_else(Answered::Unread)
         }))
         .await
+    }
+
+    async fn read_members(
+        &self,
+        what: &What,
+        members: &BTreeSet<String>,
+        limiter: &RateLimiter,
+    ) -> Answered {
+        match what {
+            What::Secret {
+                key,
+                version,
+                metadata: false,
+            } => {
+                let read = self.reader.members(key, version, members, limiter).await;
+                read.unwrap_or_else(Answered::Unread)
+            }
+            What::Secret { .. } | What::Find { .. } => Answered::Unread(Unread::value_too_large()),
+        }
     }
 }

@@ -106,7 +106,9 @@ impl Look<'_> {
             | ErrorKind::Invalid
             | ErrorKind::Unauthenticated
             | ErrorKind::Unavailable
-            | ErrorKind::Unreadable => false,
+            | ErrorKind::Unreadable
+            | ErrorKind::TooLarge
+            | ErrorKind::Over => false,
         }
     }
 

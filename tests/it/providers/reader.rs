@@ -10,7 +10,7 @@ use eso_sync::policy::Pace;
 use pace::rate::Rate;
 use providers::{
     StoreSettings, Unread,
-    reader::{Reader, ReaderInput, Source},
+    reader::{Answers, Reader, ReaderInput, Source, Wanted},
     trust::{Credentials, Rules},
     unread,
 };
@@ -22,8 +22,36 @@ use super::{
     support::{asked, put, read, read_only_cluster, sandbox, shown_raw},
 };
 
+/// A reader, and the answers that it read.
+pub(super) struct Answering {
+    pub(super) reader: Reader,
+    answers: BTreeMap<(String, Read), Answers>,
+}
+
+impl Answering {
+    /// Reads for ExternalSecrets of these namespaces.
+    pub(super) async fn read<'r>(&mut self, wanted: impl IntoIterator<Item = (&'r str, &'r Read)>) {
+        let wanted: Vec<(&str, &Read)> = wanted.into_iter().collect();
+        let input = Wanted {
+            namespaces: wanted.iter().map(|(namespace, _)| *namespace).collect(),
+            reads: Box::new(|group| vec![wanted[group].1.clone()]),
+            members: Box::new(|_, _| None),
+        };
+        let mut round = self.reader.round(input, None);
+        while let Some(ready) = round.next().await {
+            let (namespace, read) = wanted[ready.group];
+            let key = (namespace.to_owned(), read.clone());
+            self.answers.insert(key, ready.answers);
+        }
+    }
+
+    fn unread(&self, namespace: &str, read: &Read) -> Option<Unread> {
+        self.answers[&(namespace.to_owned(), read.clone())].unread(read)
+    }
+}
+
 /// A reader with the stores' own credentials.
-pub(super) fn reader(sandbox: &Sandbox, stores: &[(&str, &str, Json)]) -> Reader {
+pub(super) fn reader(sandbox: &Sandbox, stores: &[(&str, &str, Json)]) -> Answering {
     let rules = Rules {
         credentials: Credentials::Store,
         ..Rules::default()
@@ -36,12 +64,12 @@ pub(super) fn reader_with(
     sandbox: &Sandbox,
     stores: &[(&str, &str, Json)],
     rules: Rules,
-) -> Reader {
+) -> Answering {
     paced(sandbox, stores, rules, &Pace::default())
 }
 
 /// A reader with these rates.
-fn paced(sandbox: &Sandbox, stores: &[(&str, &str, Json)], rules: Rules, pace: &Pace) -> Reader {
+fn paced(sandbox: &Sandbox, stores: &[(&str, &str, Json)], rules: Rules, pace: &Pace) -> Answering {
     let stores = stores.iter().map(|(key, provider, settings)| {
         let key = key.parse::<eso_model::StoreKey>().unwrap();
         let store = StoreSettings::new(key.clone(), provider, settings.clone());
@@ -52,19 +80,25 @@ fn paced(sandbox: &Sandbox, stores: &[(&str, &str, Json)], rules: Rules, pace: &
         };
         (key, Ok(source))
     });
-    Reader::new(ReaderInput {
+    let reader = Reader::new(ReaderInput {
         cluster: read_only_cluster(&sandbox.url()),
         stores: stores.collect(),
         labels: Some(BTreeMap::new()),
         rules,
         environment: BTreeMap::new(),
         rates: eso_sync::session::rates(pace),
-    })
+    });
+    Answering {
+        reader,
+        answers: BTreeMap::new(),
+    }
 }
 
 /// An answer as one line.
-pub(super) fn answer(reader: &Reader, namespace: &str, read: &Read) -> String {
-    match reader.answer(namespace, read).content {
+pub(super) fn answer(reader: &Answering, namespace: &str, read: &Read) -> String {
+    let answers = reader.answers.get(&(namespace.to_owned(), read.clone()));
+    let none = Answers::default();
+    match answers.unwrap_or(&none).answer(read).content {
         Content::One(raw) => shown_raw(raw),
         Content::NotFound => "not found".to_owned(),
         Content::Unread(unread) => unread.reason.to_owned(),
@@ -89,19 +123,18 @@ async fn secret_is_read_once_for_all() {
     let (db, absent) = (shared("db"), shared("absent"));
     let wanted = [("team-a", &db), ("team-b", &db), ("team-a", &absent)];
     reader.read(wanted).await;
-    reader.read(wanted).await;
     for namespace in ["team-a", "team-b"] {
         assert_eq!(answer(&reader, namespace, &db), "k=v");
     }
     assert_eq!(answer(&reader, "team-a", &absent), "not found");
     assert_eq!(asked(&sandbox).len(), 2);
-    let calls: Vec<u64> = reader.calls().into_values().collect();
+    let calls: Vec<u64> = reader.reader.calls().into_values().collect();
     assert_eq!(calls, [2]);
-    assert!(reader.store_errors().is_empty());
+    assert!(reader.reader.store_errors().is_empty());
 }
 
 #[tokio::test]
-async fn read_again_reads_only_the_wanted_secrets() {
+async fn each_round_reads_only_the_wanted_secrets() {
     let sandbox = sandbox().await;
     put(&sandbox, "remote", "db", &[("k", "before")]);
     put(&sandbox, "remote", "web", &[("k", "before")]);
@@ -114,7 +147,7 @@ async fn read_again_reads_only_the_wanted_secrets() {
     for name in ["db", "web"] {
         put(&sandbox, "remote", name, &[("k", "after")]);
     }
-    reader.read_again([("team-a", &db)]).await;
+    reader.read([("team-a", &db)]).await;
     assert_eq!(answer(&reader, "team-a", &db), "k=after");
     assert_eq!(answer(&reader, "team-a", &web), "k=before");
 }
@@ -133,7 +166,7 @@ async fn failed_login_is_reported_once_and_not_repeated() {
     let wanted = || reads.iter().map(|read| ("team-a", read));
     reader.read(wanted()).await;
     reader.read(wanted()).await;
-    reader.read_again(wanted()).await;
+    reader.read(wanted()).await;
     for read in &reads {
         assert_eq!(answer(&reader, "team-a", read), unread::STORE);
         assert!(reader.unread("team-a", read).unwrap().whole_store);
@@ -143,6 +176,7 @@ async fn failed_login_is_reported_once_and_not_repeated() {
         ["GET /api/v1/namespaces/team-a/secrets/login"]
     );
     let troubles: Vec<String> = reader
+        .reader
         .store_errors()
         .iter()
         .map(|(store, unread)| format!("{store}: {}", unread.why.detail))
@@ -163,12 +197,12 @@ async fn lost_store_gets_no_more_requests() {
     reader.read([("team-a", &a)]).await;
     let calls = other.asked().len();
     reader.read([("team-a", &b)]).await;
-    reader.read_again([("team-a", &a)]).await;
+    reader.read([("team-a", &a)]).await;
     assert_eq!(other.asked().len(), calls);
     for read in [&a, &b] {
         assert_eq!(answer(&reader, "team-a", read), unread::LOGIN);
     }
-    assert_eq!(reader.store_errors().len(), 1);
+    assert_eq!(reader.reader.store_errors().len(), 1);
 }
 
 #[tokio::test]
@@ -254,6 +288,7 @@ async fn missing_answer_is_always_an_error() {
     assert_eq!(answer(&reader, "team-a", &unseen), unread::STORE);
     assert_eq!(asked(&sandbox), [""; 0]);
     let troubled: Vec<Unread> = reader
+        .reader
         .store_errors()
         .into_iter()
         .map(|(_, unread)| unread)

@@ -124,7 +124,7 @@ async fn cluster_store_reveals_nothing_to_excluded_tenants() {
     assert_eq!(answer(&reader, "team-a", &db), unread::NAMESPACE);
     assert_eq!(asked(&sandbox), [""; 0]);
     assert!(
-        reader.store_errors().is_empty(),
+        reader.reader.store_errors().is_empty(),
         "the store itself is readable"
     );
     reader.read([("team-b", &db)]).await;

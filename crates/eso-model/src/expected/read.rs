@@ -86,3 +86,31 @@ fn store(spec: &Spec, source: Option<&SourceRef>) -> Option<StoreRef> {
         .or(spec.secret_store_ref.as_ref())
         .cloned()
 }
+
+/// Returns the members of a JSON object that are all the spec needs of the value of this read; None if it may need more.
+///
+/// A property is the name of a member, or a path that begins with one.
+pub fn members(spec: &Spec, read: &Read) -> Option<BTreeSet<String>> {
+    let extracts = spec
+        .data_from
+        .iter()
+        .any(|entry| of_data_from(spec, entry).as_ref() == Some(read));
+    if extracts {
+        return None;
+    }
+    let mut members = BTreeSet::new();
+    for entry in &spec.data {
+        let remote = &entry.remote_ref;
+        if of_ref(spec, entry.source_ref.as_ref(), remote).as_ref() == Some(read) {
+            let property = remote.property.as_str();
+            // Anything else in a path may look at other members.
+            let is_path = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+            if property.is_empty() || property.starts_with('.') || !property.chars().all(is_path) {
+                return None;
+            }
+            members.insert(property.to_owned());
+            members.extend(property.split('.').next().map(str::to_owned));
+        }
+    }
+    Some(members)
+}

@@ -166,6 +166,10 @@ impl Provider for SecretsManager {
         answers.extend(in_flight(others.collect()).await);
         distinct.fan_out(answers)
     }
+
+    fn batch(&self) -> usize {
+        <Self as Batch>::SIZE
+    }
 }
 
 #[async_trait]

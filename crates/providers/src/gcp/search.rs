@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use eso_model::expected::{Failure, why};
-use futures::FutureExt as _;
+use futures::{StreamExt as _, stream};
 use google_cloud_secretmanager_v1::client::SecretManagerService;
 
 use super::{error::GcpError, secrets::Secrets};
 use crate::{
     Answered, RateLimiter, Unread,
-    engine::{Request, in_flight},
+    answer::Found,
+    engine::{Request, SEARCH_CALLS},
 };
 
 impl Secrets {
@@ -43,26 +44,29 @@ impl Secrets {
             names.as_ref().is_none_or(|names| names.is_match(key))
                 && path.is_none_or(|path| key.starts_with(path))
         });
-        let calls = keys.into_iter().map(|key| {
-            let call = async move {
-                let answer = self.value(&key, "", limiter).await;
-                (key, answer)
-            };
-            call.boxed()
+        let calls = keys.into_iter().map(|key| async move {
+            let answer = self.value(&key, "", limiter).await;
+            (key, answer)
         });
-        let mut found = BTreeMap::new();
+        let mut found = match Found::new(limiter) {
+            Ok(found) => found,
+            Err(unread) => return Answered::Unread(unread),
+        };
         let mut ends = None;
-        for (key, answer) in in_flight(calls.collect()).await {
+        let mut answers = stream::iter(calls).buffer_unordered(SEARCH_CALLS);
+        while let Some((key, answer)) = answers.next().await {
             match answer {
                 Answered::One(raw) => {
-                    found.insert(key, raw);
+                    if let Err(unread) = found.insert(key, raw) {
+                        return Answered::Unread(unread);
+                    }
                 }
                 // An unknown result takes precedence over an operator failure.
                 Answered::Unread(_) => return answer,
                 Answered::NotFound | Answered::Fails(_) | Answered::Many(_) => ends = Some(answer),
             }
         }
-        ends.unwrap_or(Answered::Many(found))
+        ends.unwrap_or_else(|| found.into())
     }
 
     /// Lists the ids of secrets.

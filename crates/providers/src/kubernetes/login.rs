@@ -99,7 +99,9 @@ impl Service for Server {
                 | ErrorKind::NotFound
                 | ErrorKind::Conflict
                 | ErrorKind::Expired
-                | ErrorKind::Invalid,
+                | ErrorKind::Invalid
+                | ErrorKind::TooLarge
+                | ErrorKind::Over,
                 _,
             ) => ErrorClass::Final,
         }
@@ -116,6 +118,8 @@ impl Service for Server {
                 Unread::secret(unread::DENIED, "the API server denies the read").lacking(right)
             }
             ErrorKind::Unauthenticated => not_accepted(),
+            ErrorKind::TooLarge => Unread::value_too_large(),
+            ErrorKind::Over => Unread::too_much_data(),
             ErrorKind::Unavailable => Unread::secret(
                 unread::UNAVAILABLE,
                 error.trusted_message().unwrap_or("the API server fails"),

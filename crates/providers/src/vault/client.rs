@@ -1,11 +1,12 @@
 //! Requests to a Vault: the token, and the classification of answers other than 200 and 404.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use hyper::body::Bytes;
+use pace::bytes::Held;
 use reqwest::{
-    Method, Url,
+    Method, Response, StatusCode, Url,
     header::{HeaderMap, HeaderValue, RETRY_AFTER},
 };
 use secret::{Buffer, Value};
@@ -15,17 +16,18 @@ use zeroize::Zeroize as _;
 use super::{
     body,
     login::{self, Login},
-    path,
+    members::Members,
+    path::{self, Version},
 };
 use crate::{
-    RateLimiter, Unread,
+    MAX_VALUE, RateLimiter, Unread,
     engine::{Attempts, Engine, ErrorClass, Failure, Request, Service, retry_after},
     limiter::Backoff,
     unread,
 };
 
-/// The maximum size of an answer: more than ten times the largest secret in Vault.
-const MAX_BODY: usize = 16 << 20;
+/// The maximum size of an answer: a value of the largest size, with its metadata.
+const MAX_BODY: usize = MAX_VALUE + (64 << 10);
 
 /// A connection to a Vault.
 pub(super) struct Client {
@@ -48,22 +50,53 @@ struct Token {
     renew: Option<Instant>,
 }
 
+/// How an answer is read.
+#[derive(Clone, Copy)]
+pub(super) struct Reading<'a> {
+    pub(super) limiter: &'a RateLimiter,
+    /// The members of a secret's data that are read. None: all.
+    pub(super) members: Option<(&'a BTreeSet<String>, Version)>,
+}
+
+impl<'a> Reading<'a> {
+    /// Reads the whole answer.
+    pub(super) const fn whole(limiter: &'a RateLimiter) -> Self {
+        Self {
+            limiter,
+            members: None,
+        }
+    }
+}
+
 /// An answer with status 200 or 404.
 pub(super) struct Reply {
     pub(super) found: bool,
     pub(super) body: Value,
+    /// The bytes of the body.
+    _held: Option<Held>,
 }
 
 struct Raw {
     status: u16,
     retry_after: Option<Duration>,
     body: Value,
+    /// The bytes of the body.
+    held: Option<Held>,
 }
 
-/// The error of a request: an answer other than 200 and 404, or no answer.
+/// The error of a request.
 enum Fault {
+    /// An answer other than 200 and 404.
     Answer(Raw),
     NoAnswer(reqwest::Error),
+    /// The answer is too large, or the share of the namespace is used up.
+    TooLarge(Unread),
+}
+
+impl From<reqwest::Error> for Fault {
+    fn from(error: reqwest::Error) -> Self {
+        Self::NoAnswer(error)
+    }
 }
 
 impl Client {
@@ -91,15 +124,15 @@ impl Client {
         path: &[&str],
         query: &[(&str, &str)],
         request: &Request<'_>,
-        limiter: &RateLimiter,
+        reading: Reading<'_>,
     ) -> Result<Reply, Unread> {
         let server = self.engine.service();
         let url = server.url(path, query)?;
         let answer = self
             .engine
-            .call(request, limiter, |token: Arc<Token>| {
+            .call(request, reading.limiter, |token: Arc<Token>| {
                 let url = &url;
-                async move { server.reply(url, &token).await }
+                async move { server.reply(url, &token, reading).await }
             })
             .await;
         answer.map_err(|failure| self.engine.unread(failure, request))
@@ -130,6 +163,7 @@ impl Service for Server {
             Fault::NoAnswer(error) if error.is_builder() => ErrorClass::Unusable,
             Fault::NoAnswer(error) if error.is_connect() => ErrorClass::Unreachable,
             Fault::NoAnswer(_) => ErrorClass::Failed(None),
+            Fault::TooLarge(_) => ErrorClass::Final,
             // A sealed Vault stays sealed.
             Fault::Answer(raw) if raw.status == 503 && is_sealed(raw) => ErrorClass::Final,
             Fault::Answer(raw) => match raw.status {
@@ -150,6 +184,7 @@ impl Service for Server {
                 Unread::secret(unread::UNSUPPORTED, "this key cannot be part of a request")
             }
             Fault::NoAnswer(error) => Unread::secret(unread::UNAVAILABLE, reason(error)),
+            Fault::TooLarge(unread) => unread.clone(),
         }
     }
 
@@ -173,7 +208,7 @@ impl Service for Server {
         let answer = engine
             .probe(&request, limiter, token, |token: Arc<Token>| {
                 let url = &url;
-                async move { self.reply(url, &token).await }
+                async move { self.reply(url, &token, Reading::whole(limiter)).await }
             })
             .await;
         match answer {
@@ -192,10 +227,10 @@ impl Server {
         let asked = Request::read("update", Some(&request.path));
         let mut attempts = Attempts::unpaced(Backoff::default());
         loop {
-            let fault = match self.send(&url, Some(&body), None).await {
+            let fault = match self.send(&url, Some(&body), None, None).await {
                 Ok(raw) if raw.status == 200 => return body::token(raw.body.expose()),
                 Ok(raw) => Fault::Answer(raw),
-                Err(error) => Fault::NoAnswer(error),
+                Err(fault) => fault,
             };
             if !attempts.again(self.class(&fault)).await {
                 let why = self.unread(&fault, &asked).why;
@@ -205,21 +240,24 @@ impl Server {
                     {
                         (unread::LOGIN, answered(raw))
                     }
-                    Fault::Answer(_) | Fault::NoAnswer(_) => (why.reason, why.detail),
+                    Fault::Answer(_) | Fault::NoAnswer(_) | Fault::TooLarge(_) => {
+                        (why.reason, why.detail)
+                    }
                 };
                 return Err(Unread::store(reason, format!("{}: {detail}", request.path)));
             }
         }
     }
 
-    async fn reply(&self, url: &Url, token: &Token) -> Result<Reply, Fault> {
-        match self.send(url, None, Some(token)).await {
+    async fn reply(&self, url: &Url, token: &Token, reading: Reading<'_>) -> Result<Reply, Fault> {
+        match self.send(url, None, Some(token), Some(reading)).await {
             Ok(raw) if matches!(raw.status, 200 | 404) => Ok(Reply {
                 found: raw.status == 200,
                 body: raw.body,
+                _held: raw.held,
             }),
             Ok(raw) => Err(Fault::Answer(raw)),
-            Err(error) => Err(Fault::NoAnswer(error)),
+            Err(fault) => Err(fault),
         }
     }
 
@@ -245,14 +283,19 @@ impl Server {
         url: &Url,
         login: Option<&Value>,
         token: Option<&Token>,
-    ) -> Result<Raw, reqwest::Error> {
+        reading: Option<Reading<'_>>,
+    ) -> Result<Raw, Fault> {
         let method = login.map_or(Method::GET, |_| Method::POST);
         let mut request = self
             .http
             .request(method, url.clone())
             .headers(self.headers.clone());
-        let [reading, logging_in] = &self.namespaces;
-        if let Some(namespace) = if login.is_some() { logging_in } else { reading } {
+        let [for_reads, logging_in] = &self.namespaces;
+        if let Some(namespace) = if login.is_some() {
+            logging_in
+        } else {
+            for_reads
+        } {
             request = request.header("x-vault-namespace", namespace);
         }
         if let Some(token) = token {
@@ -264,24 +307,67 @@ impl Server {
                 .body(Bytes::from_owner(Wiped(body.duplicate())));
         }
         let mut response = request.send().await?;
-        let mut body = Buffer::with_capacity(4096);
-        while body.as_bytes().len() < MAX_BODY
-            && let Some(chunk) = response.chunk().await?
-        {
-            body.push(&chunk);
-            if let Ok(mut chunk) = chunk.try_into_mut() {
-                chunk.zeroize();
-            }
-        }
+        let (body, held) = receive(&mut response, reading).await?;
         Ok(Raw {
             status: response.status().as_u16(),
             retry_after: response
                 .headers()
                 .get(RETRY_AFTER)
                 .and_then(|after| retry_after(after.to_str().ok()?)),
-            body: body.finish(),
+            body,
+            held,
         })
     }
+}
+
+/// Receives a body, and holds its bytes. If only some members are read, the others are dropped.
+async fn receive(
+    response: &mut Response,
+    reading: Option<Reading<'_>>,
+) -> Result<(Value, Option<Held>), Fault> {
+    let too_large = || Fault::TooLarge(Unread::value_too_large());
+    let members = reading.and_then(|reading| reading.members);
+    let mut members = members
+        .filter(|_| response.status() == StatusCode::OK)
+        .map(|(wanted, version)| Members::new(wanted, version));
+    let announced = response.content_length().unwrap_or_default();
+    let announced = usize::try_from(announced).unwrap_or(usize::MAX);
+    let first = match members {
+        None if announced > MAX_BODY => return Err(too_large()),
+        None => announced,
+        Some(_) => 0,
+    };
+    let hold = |reading: Reading<'_>| reading.limiter.hold(first);
+    let mut held = reading.map(hold).transpose().map_err(Fault::TooLarge)?;
+    let mut body = Buffer::with_capacity(first);
+    let mut length = first;
+    while let Some(chunk) = response.chunk().await? {
+        let now = if let Some(members) = &mut members {
+            members.push(&chunk).map_err(Fault::TooLarge)?;
+            members.len()
+        } else {
+            body.as_bytes().len() + chunk.len()
+        };
+        if now > MAX_BODY {
+            return Err(too_large());
+        }
+        if let Some(held) = &mut held {
+            let grown = held.grow(now.saturating_sub(length));
+            grown.map_err(|_| Fault::TooLarge(Unread::too_much_data()))?;
+        }
+        length = length.max(now);
+        if members.is_none() {
+            body.push(&chunk);
+        }
+        if let Ok(mut chunk) = chunk.try_into_mut() {
+            chunk.zeroize();
+        }
+    }
+    let body = match members {
+        Some(members) => members.finish().map_err(Fault::TooLarge)?,
+        None => body.finish(),
+    };
+    Ok((body, held))
 }
 
 /// The reason for a failed read, from an answer other than 200 and 404.

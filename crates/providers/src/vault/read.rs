@@ -1,25 +1,30 @@
 //! Reads secrets, metadata and searches. Reads only below mounts that are known to be KV, because a read in another engine may
 //! create credentials.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use eso_model::{
     ProviderKind,
     expected::{Failure, GoRegex, Operator, Raw, why},
 };
-use futures::future::{BoxFuture, join_all, try_join_all};
+use futures::{
+    StreamExt as _,
+    stream::{self, FuturesUnordered},
+};
 use secret::Value;
 use tokio::sync::Mutex;
 
 use super::{
     body::{self, Mount, Secret},
-    client::{Client, Reply},
+    client::{Client, Reading, Reply},
     path::{Paths, Version, segments},
 };
-use crate::{Answered, RateLimiter, Unread, engine::Request, unread};
+use crate::{
+    Answered, RateLimiter, Unread,
+    answer::Found,
+    engine::{Request, SEARCH_CALLS},
+    unread,
+};
 
 /// Limits of a search. A server can generate folders and names without end.
 const MOST_FOLDERS: usize = 10_000;
@@ -29,17 +34,17 @@ const DEEPEST: usize = 64;
 /// Counts the folders and names of a search.
 #[derive(Default)]
 struct Walk {
-    folders: AtomicUsize,
-    names: AtomicUsize,
+    folders: usize,
+    names: usize,
 }
 
 impl Walk {
     /// Counts a folder and its names. Fails if a limit is exceeded.
-    fn add_folder(&self, folder: &str, names: &[String]) -> Result<(), Unread> {
-        let folders = self.folders.fetch_add(1, Ordering::Relaxed);
-        let before = self.names.fetch_add(names.len(), Ordering::Relaxed);
-        let ends = folders < MOST_FOLDERS
-            && before.saturating_add(names.len()) <= MOST_NAMES
+    fn add_folder(&mut self, folder: &str, names: &[String]) -> Result<(), Unread> {
+        self.folders += 1;
+        self.names += names.len();
+        let ends = self.folders <= MOST_FOLDERS
+            && self.names <= MOST_NAMES
             && folder.matches('/').count() <= DEEPEST
             // An empty name leads back to the same folder.
             && !names.iter().any(|name| name.trim_matches('/').is_empty());
@@ -48,6 +53,16 @@ impl Walk {
         } else {
             let detail = "the search exceeds the limits for folders and names";
             Err(Unread::secret(unread::UNREADABLE, detail))
+        }
+    }
+}
+
+impl From<Secret> for Answered {
+    fn from(secret: Secret) -> Self {
+        match secret {
+            Secret::Data(text) => Self::One(Raw::Json(text)),
+            Secret::Absent => Self::NotFound,
+            Secret::Fails(failure) => Self::Fails(failure),
         }
     }
 }
@@ -88,11 +103,22 @@ impl Reader {
         version: &str,
         limiter: &RateLimiter,
     ) -> Result<Answered, Unread> {
-        Ok(match self.data(key, version, limiter).await? {
-            Secret::Data(text) => Answered::One(Raw::Json(text)),
-            Secret::Absent => Answered::NotFound,
-            Secret::Fails(failure) => Answered::Fails(failure),
-        })
+        self.data(key, version, limiter).await.map(Answered::from)
+    }
+
+    /// `GetSecret` of a secret that is too large to be kept as a whole. Keeps these members of its data.
+    pub(super) async fn members(
+        &self,
+        key: &str,
+        version: &str,
+        members: &BTreeSet<String>,
+        limiter: &RateLimiter,
+    ) -> Result<Answered, Unread> {
+        let reading = Reading {
+            limiter,
+            members: Some((members, self.paths.version)),
+        };
+        self.read(key, version, reading).await.map(Answered::from)
     }
 
     async fn data(
@@ -101,10 +127,14 @@ impl Reader {
         version: &str,
         limiter: &RateLimiter,
     ) -> Result<Secret, Unread> {
+        self.read(key, version, Reading::whole(limiter)).await
+    }
+
+    async fn read(&self, key: &str, version: &str, reading: Reading<'_>) -> Result<Secret, Unread> {
         let path = self.paths.data(key);
         let query = [("version", version)];
         let query = if version.is_empty() { &[][..] } else { &query };
-        let reply = self.get(&path, query, "read", limiter).await?;
+        let reply = self.get(&path, query, "read", reading).await?;
         body::secret(reply.body.expose(), reply.found, self.paths.version)
     }
 
@@ -130,7 +160,8 @@ impl Reader {
         limiter: &RateLimiter,
     ) -> Result<BTreeMap<String, Value>, Stop> {
         let path = self.paths.metadata(key).map_err(fails)?;
-        let reply = self.get(&path, &[], "read", limiter).await?;
+        let whole = Reading::whole(limiter);
+        let reply = self.get(&path, &[], "read", whole).await?;
         body::custom_metadata(reply.body.expose(), reply.found)?.ok_or(Stop::As(Answered::NotFound))
     }
 
@@ -143,7 +174,7 @@ impl Reader {
         limiter: &RateLimiter,
     ) -> Result<Answered, Unread> {
         match self.search(path, name, tags, limiter).await {
-            Ok(found) => Ok(Answered::Many(found)),
+            Ok(found) => Ok(found.into()),
             Err(Stop::As(answered)) => Ok(answered),
             Err(Stop::Unread(unread)) => Err(unread),
         }
@@ -155,7 +186,7 @@ impl Reader {
         name: Option<&str>,
         tags: Option<&BTreeMap<String, String>>,
         limiter: &RateLimiter,
-    ) -> Result<BTreeMap<String, Raw>, Stop> {
+    ) -> Result<Found, Stop> {
         if self.paths.version == Version::V1 && tags.is_some() {
             return Err(fails(Failure::Refused));
         }
@@ -167,12 +198,12 @@ impl Reader {
             _ => None,
         };
         let folder = path.map_or_else(String::new, |path| format!("{path}/"));
-        let names = self.names(folder, &Walk::default(), limiter).await?;
+        let names = self.names(folder, limiter).await?;
         let candidates = names
             .into_iter()
             .filter(|candidate| name.as_ref().is_none_or(|name| name.is_match(candidate)));
         let wanted = if name.is_none() { Some(tags) } else { None };
-        let found = candidates.map(async |candidate| {
+        let reads = candidates.map(async |candidate| {
             if let Some(tags) = wanted
                 && !self.has_tags(&candidate, tags, limiter).await?
             {
@@ -184,7 +215,14 @@ impl Reader {
                 Secret::Fails(failure) => Err(fails(failure)),
             }
         });
-        Ok(try_join_all(found).await?.into_iter().flatten().collect())
+        let mut found = Found::new(limiter)?;
+        let mut reads = stream::iter(reads).buffer_unordered(SEARCH_CALLS);
+        while let Some(read) = reads.next().await {
+            if let Some((name, raw)) = read? {
+                found.insert(name, raw)?;
+            }
+        }
+        Ok(found)
     }
 
     /// True if the candidate has these tags. Its metadata must exist even if no tags are wanted.
@@ -204,34 +242,48 @@ impl Reader {
         }))
     }
 
-    /// Lists all names below a folder recursively, with the folder as prefix.
-    fn names<'a>(
-        &'a self,
-        folder: String,
-        walk: &'a Walk,
-        limiter: &'a RateLimiter,
-    ) -> BoxFuture<'a, Result<Vec<String>, Stop>> {
-        Box::pin(async move {
-            let path = self.paths.metadata(&folder).map_err(fails)?;
-            let Reply { found, body } = self
-                .get(&path, &[("list", "true")], "list", limiter)
-                .await?;
-            let names = body::names(body.expose(), found)?.ok_or(Stop::As(Answered::NotFound))?;
-            walk.add_folder(&folder, &names)?;
-            let below = join_all(names.into_iter().map(async |name| {
-                let full = format!("{folder}{name}");
-                if full.ends_with('/') {
-                    self.names(full, walk, limiter).await
-                } else {
-                    Ok(vec![full])
-                }
-            }));
-            let mut all = Vec::new();
-            for names in below.await {
-                all.extend(names?);
+    /// Lists all names below a folder, with the folder as prefix.
+    async fn names(&self, folder: String, limiter: &RateLimiter) -> Result<Vec<String>, Stop> {
+        let mut walk = Walk::default();
+        let mut held = limiter.hold(0)?;
+        let (mut folders, mut all) = (vec![folder], Vec::new());
+        let mut lists = FuturesUnordered::new();
+        loop {
+            while lists.len() < SEARCH_CALLS
+                && let Some(folder) = folders.pop()
+            {
+                lists.push(self.folder(folder, limiter));
             }
-            Ok(all)
-        })
+            let Some(listed) = lists.next().await else {
+                return Ok(all);
+            };
+            let (folder, names) = listed?;
+            walk.add_folder(&folder, &names)?;
+            for name in names {
+                let full = format!("{folder}{name}");
+                let grown = held.grow(full.len() + size_of::<String>());
+                grown.map_err(|_| Unread::too_much_data())?;
+                if full.ends_with('/') {
+                    folders.push(full);
+                } else {
+                    all.push(full);
+                }
+            }
+        }
+    }
+
+    /// Lists the names in a folder.
+    async fn folder(
+        &self,
+        folder: String,
+        limiter: &RateLimiter,
+    ) -> Result<(String, Vec<String>), Stop> {
+        let path = self.paths.metadata(&folder).map_err(fails)?;
+        let reply = self
+            .get(&path, &[("list", "true")], "list", Reading::whole(limiter))
+            .await?;
+        let names = body::names(reply.body.expose(), reply.found)?;
+        Ok((folder, names.ok_or(Stop::As(Answered::NotFound))?))
     }
 
     /// Reads a path of a KV engine.
@@ -240,15 +292,15 @@ impl Reader {
         path: &str,
         query: &[(&str, &str)],
         capability: &'static str,
-        limiter: &RateLimiter,
+        reading: Reading<'_>,
     ) -> Result<Reply, Unread> {
         let path = segments(path)?;
         // A policy for lists needs the trailing slash.
         let slash = if capability == "list" { "/" } else { "" };
         let key = format!("{}{slash}", path.join("/"));
         let request = Request::read(capability, Some(&key));
-        self.confirm_kv(&path, &request, limiter).await?;
-        self.client.get(&path, query, &request, limiter).await
+        self.confirm_kv(&path, &request, reading.limiter).await?;
+        self.client.get(&path, query, &request, reading).await
     }
 
     /// Checks that the path is below a KV mount. Any token that may read something there may call this endpoint.
@@ -266,7 +318,8 @@ impl Reader {
         }
         let mut question = vec!["sys", "internal", "ui", "mounts"];
         question.extend(path);
-        let reply = match self.client.get(&question, &[], request, limiter).await {
+        let whole = Reading::whole(limiter);
+        let reply = match self.client.get(&question, &[], request, whole).await {
             Ok(reply) => reply,
             Err(unread) if unread.why.reason == unread::DENIED => {
                 let detail = "the mount does not exist, or the token may not read anything in it";
@@ -315,7 +368,7 @@ mod tests {
     #[test]
     fn endless_folders_end_the_search() {
         let names = |name: &str| vec![name.to_owned()];
-        let walk = Walk::default();
+        let mut walk = Walk::default();
         assert!(walk.add_folder("a/b/", &names("c/")).is_ok());
         assert!(walk.add_folder(&"a/".repeat(65), &names("c/")).is_err());
         for back in ["", "/"] {
@@ -323,7 +376,7 @@ mod tests {
         }
         let many = vec!["n".to_owned(); MOST_NAMES];
         assert!(walk.add_folder("a/", &many).is_err(), "with those before");
-        let walk = Walk::default();
+        let mut walk = Walk::default();
         for _ in 0..MOST_FOLDERS {
             assert!(walk.add_folder("a/", &[]).is_ok());
         }

@@ -1,7 +1,7 @@
 //! Tests against a double: errors, and servers that misbehave. (Reads are tested against a real Vault.)
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -14,7 +14,7 @@ use eso_model::{
     StoreKey,
     expected::{Raw, What},
 };
-use pace::rate::Rate;
+use pace::{bytes::Budget, rate::Rate};
 use serde_json::{Value as Json, json};
 
 use super::connect;
@@ -542,4 +542,42 @@ async fn libraries_log_no_values_or_credentials() {
         });
         assert_eq!(answer_text, None);
     }
+}
+
+/// A tenant's Vault may answer with any number of bytes.
+#[tokio::test]
+async fn large_value_is_not_read_into_memory() {
+    let large = json!({"data": {"data": {"large": "x".repeat(16 << 20), "user": "alice"}}});
+    let large = large.to_string();
+    let double =
+        Double::plain(move |call| mounted(call, "kv").unwrap_or_else(|| Reply::new(200, &large)))
+            .await;
+    let vault = at(&double).await;
+    let limiter = limiter();
+    assert_eq!(
+        read(&*vault, &limiter, &["db"]).await,
+        ["value-too-large (the value is larger than 1 MiB)"]
+    );
+    for (member, expected) in [
+        ("user", r#"{"user":"alice"}"#),
+        ("absent", "{}"),
+        ("large", "value-too-large (the value is larger than 1 MiB)"),
+    ] {
+        let members = BTreeSet::from([member.to_owned()]);
+        let answered = vault.read_members(&secret("db"), &members, &limiter).await;
+        assert_eq!(answer_text(&answered), expected);
+    }
+}
+
+#[tokio::test]
+async fn bytes_of_an_answer_are_held_before_they_are_read() {
+    let double =
+        Double::plain(|call| mounted(call, "kv").unwrap_or_else(|| data(&"x".repeat(600_000))))
+            .await;
+    let vault = at(&double).await;
+    let budget = Budget::of(500_000);
+    let bounded = limiter().within(&budget.share("team-a"));
+    let answered = read(&*vault, &bounded, &["db"]).await;
+    assert!(answered[0].starts_with("too-much-data ("), "{answered:?}");
+    assert_eq!(budget.held(), 0);
 }

@@ -9,6 +9,7 @@ use secret::Value;
 use super::ParameterStore;
 use crate::{
     Answered, RateLimiter, Unread,
+    answer::Found,
     aws::{
         batch,
         error::{self, AwsError},
@@ -50,7 +51,7 @@ impl ParameterStore {
         limiter: &RateLimiter,
     ) -> Result<Answered, Unread> {
         let request = Request::read("GetParametersByPath", Some(path));
-        let mut found = BTreeMap::new();
+        let mut found = Found::new(limiter)?;
         let mut next: Option<String> = None;
         loop {
             let page = self
@@ -76,13 +77,13 @@ impl ParameterStore {
                 if let (Some(name), Some(value)) = (parameter.name, parameter.value) {
                     let value = Value::new(value.into_bytes());
                     if names.is_match(&name) {
-                        found.insert(name, Raw::Bytes(value));
+                        found.insert(name, Raw::Bytes(value))?;
                     }
                 }
             }
             next = page.next_token;
             if next.is_none() {
-                return Ok(Answered::Many(found));
+                return Ok(found.into());
             }
         }
     }
@@ -96,11 +97,11 @@ impl ParameterStore {
     ) -> Result<Answered, Unread> {
         let mut listed = self.describe(filters, limiter).await?;
         listed.retain(|name| names.is_none_or(|names| names.is_match(name)));
-        let mut found = BTreeMap::new();
+        let mut found = Found::new(limiter)?;
         for (name, answer) in batch::all(self, listed, limiter).await {
             match answer {
                 Answered::One(raw) => {
-                    found.insert(name, raw);
+                    found.insert(name, raw)?;
                 }
                 Answered::Unread(unread) => return Err(unread),
                 // The parameter was deleted after it was listed.
@@ -110,7 +111,7 @@ impl ParameterStore {
                 }
             }
         }
-        Ok(Answered::Many(found))
+        Ok(found.into())
     }
 
     async fn describe(

@@ -11,6 +11,7 @@ use eso_model::expected::{Failure, GoRegex, Raw, What, why};
 use super::{CURRENT, SecretsManager, is_throttled, value};
 use crate::{
     Answered, RateLimiter, Unread,
+    answer::Found,
     aws::{
         batch,
         error::{self, AwsError, Kind},
@@ -58,7 +59,7 @@ impl SecretsManager {
         limiter: &RateLimiter,
     ) -> Result<Answered, Unread> {
         let request = Request::read("BatchGetSecretValue", None);
-        let mut found = BTreeMap::new();
+        let mut found = Found::new(limiter)?;
         let mut next: Option<String> = None;
         loop {
             let page = self
@@ -89,7 +90,7 @@ impl SecretsManager {
                 if let (Some(name), Answered::One(raw)) =
                     (name, value(secret_string, secret_binary))
                 {
-                    found.insert(name, raw);
+                    found.insert(name, raw)?;
                 }
             }
             let errors = page.errors.unwrap_or_default();
@@ -97,11 +98,13 @@ impl SecretsManager {
                 limiter.throttled(None);
             }
             for error in errors {
-                found.extend(self.lacking(error, names, limiter).await?);
+                if let Some((name, raw)) = self.lacking(error, names, limiter).await? {
+                    found.insert(name, raw)?;
+                }
             }
             next = page.next_token;
             if next.is_none() {
-                return Ok(Answered::Many(found));
+                return Ok(found.into());
             }
         }
     }
@@ -141,17 +144,17 @@ impl SecretsManager {
     ) -> Result<Answered, Unread> {
         let mut keys = self.list(filters, limiter).await?;
         keys.retain(|name| names.is_none_or(|names| names.is_match(name)));
-        let mut found = BTreeMap::new();
+        let mut found = Found::new(limiter)?;
         for (name, answer) in batch::one_by_one(self, keys, limiter).await {
             match answer {
                 Answered::One(raw) => {
-                    found.insert(name, raw);
+                    found.insert(name, raw)?;
                 }
                 Answered::Unread(unread) => return Err(unread),
                 Answered::NotFound | Answered::Fails(_) | Answered::Many(_) => {}
             }
         }
-        Ok(Answered::Many(found))
+        Ok(found.into())
     }
 
     /// Lists all names, then reads each secret. Like the operator, it adds the store's prefix to the found names, although these
@@ -165,11 +168,11 @@ impl SecretsManager {
             .collect();
         let mut answers: BTreeMap<String, Answered> =
             batch::all(self, keys, limiter).await.into_iter().collect();
-        let mut found = BTreeMap::new();
+        let mut found = Found::new(limiter)?;
         for name in listed {
             match answers.remove(&format!("{}{name}", self.prefix)) {
                 Some(Answered::One(raw)) => {
-                    found.insert(name, raw);
+                    found.insert(name, raw)?;
                 }
                 Some(Answered::Unread(unread)) => return Err(unread),
                 Some(Answered::Fails(Failure::NoValue) | Answered::Many(_)) | None => {}
@@ -177,7 +180,7 @@ impl SecretsManager {
                 Some(ends @ (Answered::NotFound | Answered::Fails(_))) => return Ok(ends),
             }
         }
-        Ok(Answered::Many(found))
+        Ok(found.into())
     }
 
     async fn list(
