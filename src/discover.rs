@@ -1,22 +1,32 @@
 //! Reads the cluster into an [`Inventory`]. Objects that cannot be read or listed become a gap or a degraded item.
 
+mod kept;
 mod project;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster::{ApiError, Cluster, ErrorKind, Path, Query};
-use eso_model::{self, Id, StoreKey};
+use cluster::{ApiError, Cluster, ErrorKind, Path, Query, wire::Meta};
+use eso_model::{self, Id, ProviderKind, StoreKey};
 use providers::{
     Unread,
     reader::{NamespaceLabels, Source},
     unread,
 };
 
+use self::kept::Kept;
 use crate::{
-    inventory::{Gap, Inventory, Operator, Parent, ParentReference, StoreView},
+    inventory::{ExternalSecret, Gap, Inventory, Operator, Parent, ParentReference, StoreView},
     policy::{Policy, Selection},
     wire,
 };
+
+/// The bytes of specs that are kept for the drift check. Ten thousand ordinary specs take 10 MiB.
+const SPECS: usize = 24 << 20;
+
+/// The bytes of settings of stores that are kept for the drift check, and the maximum for one store. Only the `fake` provider needs
+/// more: its settings contain the values.
+const SETTINGS: usize = 4 << 20;
+const SETTINGS_OF_STORE: usize = 64 << 10;
 
 /// The result of discovery, with the starting points for watches.
 #[derive(Debug)]
@@ -193,8 +203,8 @@ async fn external_secrets(
     labels: &NamespaceLabels,
     inventory: &mut Inventory,
 ) -> Result<Vec<WatchFrom>, DiscoverError> {
-    let mut watch_from = Vec::new();
-    let mut refused = None;
+    let (mut watch_from, mut refused) = (Vec::new(), None);
+    let mut specs = Kept::within(SPECS);
     for namespace in scopes {
         let query = Query::new(api.path(namespace.as_deref(), "externalsecrets"));
         // A list that starts again passes items again. The map keeps each name once.
@@ -207,8 +217,10 @@ async fn external_secrets(
                 let id = project::id(&object);
                 if let Some(mut external_secret) = project::external_secret(object, policy, labels)
                 {
+                    let given_up = specs.add(&id.namespace, &id.name, spec.len());
                     external_secret.spec = Some(spec);
                     found.insert(id, external_secret);
+                    give_up(&mut found, given_up);
                 } else {
                     others.insert(id, target);
                 }
@@ -252,6 +264,42 @@ async fn external_secrets(
     }
 }
 
+/// Drops the specs of these ExternalSecrets, by namespace and name.
+fn give_up(found: &mut BTreeMap<Id, ExternalSecret>, given_up: Vec<(String, String)>) {
+    for (namespace, name) in given_up {
+        if let Some(external_secret) = found.get_mut(&Id { namespace, name }) {
+            external_secret.spec = None;
+        }
+    }
+}
+
+/// Keeps the settings of a store for the drift check, if they are not too large.
+fn keep_source(
+    object: &wire::Store,
+    store: &crate::inventory::Store,
+    kept: &mut Kept,
+    sources: &mut BTreeMap<StoreKey, Result<Source, Unread>>,
+) {
+    let too_large = || Unread::store(unread::TOO_MUCH_DATA, "its settings are too large");
+    let size = serde_json::to_vec(&object.spec).map_or(0, |text| text.len());
+    if size > SETTINGS_OF_STORE && store.provider != ProviderKind::Fake {
+        sources.insert(store.key.clone(), Err(too_large()));
+        return;
+    }
+    sources.insert(store.key.clone(), project::source(object, store));
+    let Meta {
+        namespace, name, ..
+    } = &object.metadata;
+    for (namespace, name) in kept.add(namespace, name, size) {
+        let key = if namespace.is_empty() {
+            StoreKey::Cluster { name }
+        } else {
+            StoreKey::Namespaced { namespace, name }
+        };
+        sources.insert(key, Err(too_large()));
+    }
+}
+
 /// Reads the stores. An unreadable store degrades the items that use it.
 async fn stores(
     cluster: &Cluster,
@@ -279,7 +327,7 @@ async fn stores(
         }
     }
     let (mut views, mut sources) = (BTreeMap::new(), BTreeMap::new());
-    let mut unreadable = Vec::new();
+    let (mut settings, mut unreadable) = (Kept::within(SETTINGS), Vec::new());
     for (plural, namespace) in lists {
         let listed = cluster
             .list(
@@ -288,7 +336,7 @@ async fn stores(
                     let store = project::store(&object);
                     if wanted.contains(&store.key) {
                         if policy.drift.enabled {
-                            sources.insert(store.key.clone(), project::source(&object, &store));
+                            keep_source(&object, &store, &mut settings, &mut sources);
                         }
                         views.insert(store.key.clone(), StoreView::Seen(store));
                     }

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use cluster::wire::{Condition, Meta};
 use eso_model::{digest, window};
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use crate::inventory::Ready;
+
+/// The part of a condition's message that is kept, in characters. Whoever may write the status may write megabytes.
+const MESSAGE: usize = 2000;
 
 /// Returns the Ready condition.
 pub fn ready(conditions: &[Condition]) -> Option<Ready> {
@@ -18,7 +21,7 @@ pub fn ready(conditions: &[Condition]) -> Option<Ready> {
     Some(Ready {
         ready: condition.status == "True",
         reason: condition.reason.clone(),
-        message: condition.message.clone(),
+        message: condition.message.chars().take(MESSAGE).collect(),
     })
 }
 
@@ -180,7 +183,7 @@ pub struct Store {
 }
 
 /// `spec` of a store.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct StoreSpec {
     pub controller: String,

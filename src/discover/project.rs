@@ -166,6 +166,9 @@ fn refresh_of(spec: &wire::ExternalSecretSpec) -> Refresh {
     )
 }
 
+/// The stores of one ExternalSecret that are kept. The drift check does not find the others. A spec can name ten thousands.
+const MOST_STORES: usize = 100;
+
 /// The reads of one sync from one store.
 struct Reads<'a> {
     store: StoreKey,
@@ -224,6 +227,9 @@ fn reads_of<'r, 'a>(
         }
     };
     let known = stores.iter().position(|reads| reads.store == store);
+    if known.is_none() && stores.len() >= MOST_STORES {
+        return None;
+    }
     let at = known.unwrap_or_else(|| {
         stores.push(Reads {
             store,

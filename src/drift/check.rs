@@ -14,11 +14,12 @@ use eso_model::{
     budget::Budget,
     expected::{
         Content, CreationPolicy, DeletionPolicy, NotComputable, Read, Spec, Unverifiable, What,
-        expected, members, reads, why,
+        expected, members, reads,
     },
 };
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use providers::reader::{Answers, OnProgress, Reader, ReaderInput, Ready, StandIn, Wanted};
+use providers::unread;
 use rustls::crypto::aws_lc_rs;
 use secret::RunKey;
 use tokio::time::Instant;
@@ -36,6 +37,9 @@ use crate::{
 
 /// The number of target Secrets that are judged at a time.
 const JUDGED_AT_A_TIME: usize = 8;
+
+/// The detail about an ExternalSecret whose spec was not kept.
+const TOO_LARGE: &str = "the specs of its namespace are too large to be kept in memory";
 
 /// Up to this number of ExternalSecrets, a check keeps the results of their reads.
 const FACTS_UP_TO: usize = 20;
@@ -269,13 +273,12 @@ impl<'a> Judging<'a> {
             .collect();
         let templates = self.templates.read(&id.namespace, names).await;
         let large;
-        let target = match self.targets.get(id) {
-            Some(target) => target,
+        let target = if let Some(target) = self.targets.get(id) {
+            target
+        } else {
             // It was too large to be kept.
-            None => {
-                large = read::target(self.cluster, id, self.key).await;
-                &large
-            }
+            large = read::target(self.cluster, id, self.key).await;
+            &large
         };
         let data = match target {
             Target::There(actual) => Some(Judged::of(&actual.data, self.key)),
@@ -312,7 +315,12 @@ fn member(subject: &Subject<'_>, answers: &Answers, sources: &Sources) -> Member
         },
         computed: match &subject.spec {
             Err(why) => Err(NotComputable::Unverifiable(why.clone())),
-            Ok(spec) => expected(spec, |read| answers.answer(read), &Rendering(sources)),
+            Ok(spec) => expected(
+                spec,
+                |read| answers.answer(read),
+                &Rendering(sources),
+                &Budget::default(),
+            ),
         },
     }
 }
@@ -361,7 +369,7 @@ impl<'a> Subject<'a> {
         let spec = external_secret
             .spec
             .as_deref()
-            .ok_or_else(|| Unverifiable::new(why::SPEC, "not read"))
+            .ok_or_else(|| Unverifiable::new(unread::TOO_MUCH_DATA, TOO_LARGE))
             .and_then(Spec::from_json);
         let reads = spec.as_ref().map(reads).unwrap_or_default();
         Self {

@@ -106,10 +106,13 @@ fn path(id: &Id) -> Path {
     Path::core(Some(&id.namespace), "secrets").named(&id.name)
 }
 
+/// The templates by namespace and name.
+type Known = BTreeMap<(String, SourceName), Arc<OnceCell<Source>>>;
+
 /// Reads the objects that hold templates, each once.
 pub(super) struct Templates<'a> {
     cluster: &'a Cluster,
-    known: Mutex<BTreeMap<(String, SourceName), Arc<OnceCell<Source>>>>,
+    known: Mutex<Known>,
 }
 
 impl<'a> Templates<'a> {
@@ -144,7 +147,7 @@ impl<'a> Templates<'a> {
         source
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<(String, SourceName), Arc<OnceCell<Source>>>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use ::sandbox::Fault;
 use serde_json::{Value, json};
 
+#[cfg(feature = "vault")]
+use crate::providers::double::{Double, Reply};
 use crate::support::{Outcome, World, eventually, scenarios};
 
 scenarios! {
@@ -511,4 +513,56 @@ async fn diagnosis_shows_the_chain_and_next_steps() {
     );
     diagnose("nobody").await.exits(3);
     world.bin.run(&["diagnose", "a*"]).await.exits(2);
+}
+
+/// A tenant's Vault that never answers gets no more than half of the time until the deadline.
+#[cfg(feature = "vault")]
+#[tokio::test]
+async fn slow_store_of_one_namespace_does_not_stop_the_run() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    cause_drift(&world).await;
+    let vault = Double::start(|asked| {
+        if asked.path.contains("/sys/internal/ui/mounts/") {
+            Reply::json(200, &json!({"data": {"path": "kv/", "type": "kv"}}))
+        } else {
+            Reply::Never
+        }
+    })
+    .await;
+    let slow = world.named("NS-slow");
+    world
+        .apply(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": slow}}))
+        .await;
+    world
+        .apply(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "t", "namespace": slow}, "data": {"t": "dDBrZW4="}}))
+        .await;
+    let provider = json!({"vault": {"server": vault.url, "path": "kv", "auth": {"tokenSecretRef": {"name": "t", "key": "t"}}}});
+    world
+        .apply(
+            json!({"apiVersion": "external-secrets.io/v1", "kind": "SecretStore",
+            "metadata": {"name": "vault", "namespace": slow}, "spec": {"provider": provider}}),
+        )
+        .await;
+    for index in 0..20 {
+        let data = json!([{"secretKey": "k", "remoteRef": {"key": format!("k{index}")}}]);
+        world
+            .apply(json!({"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
+                "metadata": {"name": format!("slow-{index:02}"), "namespace": slow},
+                "spec": {"secretStoreRef": {"name": "vault", "kind": "SecretStore"}, "data": data}}))
+            .await;
+    }
+    let policy = world.named(
+        "select: [{namespaces: [NS, NS-slow]}]\ndrift: {enabled: true, credentials: store}\nsync: {when: drifted}\ndeadline: 16s\n",
+    );
+    let outcome = world.bin.policy(&policy, &[]).await;
+    outcome.exits(3);
+    let document = outcome.document();
+    let verdicts = verdicts(&document);
+    for index in 0..20 {
+        let verdict = &verdicts[&format!("slow-{index:02}")];
+        assert_eq!(verdict, "unverifiable(not-read-in-time)");
+    }
+    assert_eq!(outcome.of("stale"), "synced", "{}", outcome.stderr);
+    assert_eq!(document["run"]["complete"], json!(true));
 }

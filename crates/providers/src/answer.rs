@@ -6,16 +6,13 @@ use eso_model::{
     ProviderKind,
     expected::{Content, Failure, Raw, Unverifiable},
 };
-use pace::bytes::Held;
 use secret::Value;
-
-use super::RateLimiter;
 
 /// The largest value that is read, in bytes. A Secret cannot be larger.
 pub const MAX_VALUE: usize = 1 << 20;
 
 /// The memory that an entry of a map takes in addition to its key and value.
-const ENTRY: usize = 128;
+pub(super) const ENTRY: usize = 128;
 
 /// The answer to one read.
 pub enum Answered {
@@ -58,37 +55,8 @@ impl Answered {
     }
 }
 
-/// The results of a search so far. Holds their bytes.
-pub(super) struct Found {
-    found: BTreeMap<String, Raw>,
-    held: Held,
-}
-
-impl Found {
-    pub(super) fn new(limiter: &RateLimiter) -> Result<Self, Unread> {
-        Ok(Self {
-            found: BTreeMap::new(),
-            held: limiter.hold(0)?,
-        })
-    }
-
-    /// Adds a result. Fails if the search found too much.
-    pub(super) fn insert(&mut self, name: String, raw: Raw) -> Result<(), Unread> {
-        let bytes = ENTRY + name.len() + size_of(&raw);
-        self.held.grow(bytes).map_err(|_| Unread::too_much_data())?;
-        self.found.insert(name, raw);
-        Ok(())
-    }
-}
-
-impl From<Found> for Answered {
-    fn from(found: Found) -> Self {
-        Self::Many(Arc::new(found.found))
-    }
-}
-
 /// The memory that a secret takes, in bytes.
-fn size_of(raw: &Raw) -> usize {
+pub(super) fn size_of(raw: &Raw) -> usize {
     let map = |values: &BTreeMap<String, Value>| -> usize {
         let sizes = values.iter();
         sizes

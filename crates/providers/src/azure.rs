@@ -20,8 +20,8 @@ use secret::Value;
 
 use self::{client::Client, fault::Problem, login::Login, settings::Settings};
 use super::{
-    Ambient, Answered, Identity, Provider, RateLimiter, StoreSettings, Unread, answer::Found,
-    engine::SEARCH_CALLS, unread,
+    Ambient, Answered, Identity, Provider, RateLimiter, StoreSettings, Unread,
+    engine::SEARCH_CALLS, found::Found, unread,
 };
 
 const CONNECT: Duration = Duration::from_secs(10);

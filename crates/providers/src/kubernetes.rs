@@ -20,8 +20,8 @@ use secret::Value;
 use self::login::Server;
 use super::{
     Answered, Identity, Provider, RateLimiter, StoreSettings, Unread,
-    answer::Found,
     engine::{Engine, Failure as CallFailure, Request, in_flight},
+    found::Found,
     unread,
 };
 

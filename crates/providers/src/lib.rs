@@ -31,6 +31,7 @@ mod distinct;
 mod double;
 mod engine;
 mod fake;
+mod found;
 #[cfg(feature = "gcp")]
 mod gcp;
 mod kubernetes;

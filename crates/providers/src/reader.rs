@@ -270,8 +270,8 @@ impl Reader {
         if let Some(&line) = self.of_link.get(&link) {
             return line;
         }
-        let line = Line::new(link.clone(), self.limiter(&link.store));
-        self.lines.push(line);
+        let limiter = self.limiter(&link.store);
+        self.lines.push(Line::new(link.clone(), limiter));
         self.of_link.insert(link, self.lines.len() - 1);
         self.lines.len() - 1
     }

@@ -59,6 +59,8 @@ impl Asked {
 pub(crate) enum Reply {
     /// Status, headers and body.
     Say(u16, Vec<(&'static str, String)>, String),
+    /// Keeps the connection open without an answer.
+    Never,
     /// Closes the connection without an answer.
     CloseConnection,
     /// Closes the connection in the middle of an answer.
@@ -76,7 +78,7 @@ impl Reply {
                 headers.push((name, value.to_owned()));
                 Self::Say(status, headers, body)
             }
-            Self::CloseConnection | Self::CutAnswer => self,
+            Self::Never | Self::CloseConnection | Self::CutAnswer => self,
         }
     }
 }
@@ -164,6 +166,7 @@ async fn connection(stream: TcpStream, answer: Arc<Answer>, asked: Arc<Mutex<Vec
         };
         asked.lock().expect("no panic").push(request.clone());
         match answer(&request) {
+            Reply::Never => std::future::pending().await,
             Reply::CloseConnection => Err(io::Error::other("hung up")),
             Reply::CutAnswer => {
                 let parts = async_stream::stream! {

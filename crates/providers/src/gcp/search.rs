@@ -9,8 +9,8 @@ use google_cloud_secretmanager_v1::client::SecretManagerService;
 use super::{error::GcpError, secrets::Secrets};
 use crate::{
     Answered, RateLimiter, Unread,
-    answer::Found,
     engine::{Request, SEARCH_CALLS},
+    found::Found,
 };
 
 impl Secrets {

@@ -25,7 +25,7 @@ pub(super) type Outcome = Result<Arc<Kept>, Unread>;
 pub struct Answers {
     pub(super) of: BTreeMap<Read, (ProviderKind, Outcome)>,
     /// Counts the answers that are still in use, for each namespace and for the groups that are read alone.
-    pub(super) _in_use: Vec<Arc<()>>,
+    pub(super) in_use: Vec<Arc<()>>,
 }
 
 impl Answers {

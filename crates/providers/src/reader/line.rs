@@ -10,7 +10,7 @@ use eso_model::expected::What;
 
 use pace::bytes::Share;
 
-use super::{Link, answers::Outcome, round::Place};
+use super::{Link, answers::Outcome};
 use crate::{Provider, RateLimiter, Unread, engine::IN_FLIGHT};
 
 pub(super) struct Line {
@@ -57,6 +57,13 @@ pub(super) enum Progress {
     /// The groups that need it are read alone.
     Alone,
     Done(Outcome),
+}
+
+/// A connection for a group that is read alone.
+pub(super) struct Place {
+    pub(super) link: Link,
+    pub(super) provider: Option<Arc<dyn Provider>>,
+    pub(super) limiter: RateLimiter,
 }
 
 impl Line {

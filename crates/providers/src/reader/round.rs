@@ -28,7 +28,7 @@ use super::{
     Core, Link, ReadProgress, Routes,
     answers::{Answers, Kept, Outcome},
     key_of,
-    line::{Line, Progress, State},
+    line::{Line, Place, Progress, State},
     too_slow,
     turns::Turns,
 };
@@ -62,14 +62,23 @@ const SLOW_UNTIL_LOST: usize = 2;
 /// The interval at which the progress of a read is reported. The first report comes at its start.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
+/// The reads of a group.
+pub(super) type ReadsOf<'r> = Box<dyn Fn(usize) -> Vec<Read> + 'r>;
+
+/// The members that a group needs of the value of a read.
+pub(super) type MembersOf<'r> = Box<dyn Fn(usize, &Read) -> Option<Names> + 'r>;
+
+/// Names of members of a JSON object.
+pub(super) type Names = BTreeSet<String>;
+
 /// The groups to read for. A group is what must be read before any of it can be judged.
 pub struct Wanted<'r> {
     /// The namespace of each group.
     pub namespaces: Vec<&'r str>,
     /// The reads of a group. Called several times, so that the reads of waiting groups take no memory.
-    pub reads: Box<dyn Fn(usize) -> Vec<Read> + 'r>,
+    pub reads: ReadsOf<'r>,
     /// The members of a JSON object that are all a group needs of a value; None if it needs more.
-    pub members: Box<dyn Fn(usize, &Read) -> Option<BTreeSet<String>> + 'r>,
+    pub members: MembersOf<'r>,
 }
 
 /// A group that is complete.
@@ -334,8 +343,8 @@ impl<'r> Round<'r> {
                     line.state = State::Connecting;
                     line.in_flight += 1;
                     self.turns.begin(space);
-                    let link = line.link.clone();
-                    self.calls.push(Box::pin(connect(core, index, space, link)));
+                    let connect = connect(core, index, space, line.link.clone());
+                    self.calls.push(Box::pin(connect));
                     continue;
                 }
             };
@@ -357,7 +366,9 @@ impl<'r> Round<'r> {
             Done::Connected { line, space, .. } => (*line, vec![*space]),
             Done::Read { line, spaces, .. } => (*line, spaces.clone()),
         };
-        spaces.iter().for_each(|&space| self.turns.end(space));
+        for &space in &spaces {
+            self.turns.end(space);
+        }
         let Some(line) = self.lines.get_mut(index) else {
             return;
         };
@@ -411,7 +422,11 @@ impl<'r> Round<'r> {
         let size = answered.size();
         let needed = match &answered {
             Answered::Unread(unread) if unread.why.reason == unread::TOO_MUCH_DATA => MAX_VALUE,
-            _ => size,
+            Answered::One(_)
+            | Answered::Many(_)
+            | Answered::NotFound
+            | Answered::Fails(_)
+            | Answered::Unread(_) => size,
         };
         if needed == size
             && let Ok(held) = space.share.hold(size)
@@ -523,7 +538,7 @@ impl<'r> Round<'r> {
         self.window = self.window.saturating_sub(admitted.reads.len());
         if let Some(space) = self.spaces.get_mut(admitted.space) {
             space.window = space.window.saturating_sub(admitted.reads.len());
-            answers._in_use.push(Arc::clone(&space.in_use));
+            answers.in_use.push(Arc::clone(&space.in_use));
         }
         for (read, place) in &admitted.reads {
             if let Ok(line) = place {
@@ -634,7 +649,7 @@ impl<'r> Round<'r> {
             let core = self.core;
             self.alone.push(Box::pin(async move {
                 let mut answers = Answers::default();
-                answers._in_use.push(in_use);
+                answers.in_use.push(in_use);
                 for (read, provider, place, members) in reads {
                     let outcome = match place {
                         Err(unread) => Err(unread),
@@ -678,17 +693,10 @@ const fn has_room(own: usize, all: usize, reads: usize) -> bool {
         || reads > READS_OF_GROUP
 }
 
-/// A connection for a group that is read alone.
-pub(super) struct Place {
-    pub(super) link: Link,
-    pub(super) provider: Option<Arc<dyn Provider>>,
-    pub(super) limiter: RateLimiter,
-}
-
-async fn connect<'r>(core: &'r Core, line: usize, space: usize, link: Link) -> Done {
+async fn connect(core: &Core, index: usize, space: usize, link: Link) -> Done {
     let provider = core.connect(&link).await;
     Done::Connected {
-        line,
+        line: index,
         space,
         provider,
     }
@@ -766,7 +774,9 @@ fn take(line: &mut Line, space: usize, batch: usize, turns: &mut Turns) -> (Vec<
         whats.extend(more);
     }
     if whats.is_empty() {
-        spaces.iter().for_each(|&space| turns.end(space));
+        for &space in &spaces {
+            turns.end(space);
+        }
     }
     (whats, spaces)
 }

@@ -157,7 +157,7 @@ async fn results(
                 Content::One(Raw::Bytes(value)) if members => {
                     why = String::from_utf8_lossy(value.expose()).into_owned();
                 }
-                _ => {}
+                Content::One(_) | Content::Many(_) | Content::NotFound | Content::Fails(_) => {}
             }
         }
         shown.insert(ready.group, (why, start.elapsed().as_secs()));

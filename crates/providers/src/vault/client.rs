@@ -337,8 +337,9 @@ async fn receive(
         None => announced,
         Some(_) => 0,
     };
-    let hold = |reading: Reading<'_>| reading.limiter.hold(first);
-    let mut held = reading.map(hold).transpose().map_err(Fault::TooLarge)?;
+    let limiter = reading.map(|reading| reading.limiter);
+    let held = limiter.map(|limiter| limiter.hold(first)).transpose();
+    let mut held = held.map_err(Fault::TooLarge)?;
     let mut body = Buffer::with_capacity(first);
     let mut length = first;
     while let Some(chunk) = response.chunk().await? {

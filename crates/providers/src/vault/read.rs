@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     Answered, RateLimiter, Unread,
-    answer::Found,
     engine::{Request, SEARCH_CALLS},
+    found::Found,
     unread,
 };
 

@@ -9,12 +9,12 @@ use secret::Value;
 use super::ParameterStore;
 use crate::{
     Answered, RateLimiter, Unread,
-    answer::Found,
     aws::{
         batch,
         error::{self, AwsError},
     },
     engine::Request,
+    found::Found,
     unread,
 };
 

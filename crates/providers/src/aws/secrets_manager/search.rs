@@ -11,12 +11,12 @@ use eso_model::expected::{Failure, GoRegex, Raw, What, why};
 use super::{CURRENT, SecretsManager, is_throttled, value};
 use crate::{
     Answered, RateLimiter, Unread,
-    answer::Found,
     aws::{
         batch,
         error::{self, AwsError, Kind},
     },
     engine::Request,
+    found::Found,
 };
 
 impl SecretsManager {
