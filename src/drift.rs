@@ -11,3 +11,4 @@ pub mod judge;
 mod read;
 mod target;
 pub mod templates;
+mod workers;

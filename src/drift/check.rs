@@ -6,15 +6,16 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use cluster::Cluster;
 use eso_model::{
     Id,
-    budget::Budget,
+    budget::{Budget, Limits},
     expected::{
         Content, CreationPolicy, DeletionPolicy, NotComputable, Read, Spec, Unverifiable, What,
-        expected, members, reads,
+        expected, members, reads, why,
     },
 };
 use futures::{StreamExt as _, stream::FuturesUnordered};
@@ -22,18 +23,22 @@ use providers::reader::{Answers, OnProgress, Reader, ReaderInput, Ready, StandIn
 use providers::unread;
 use rustls::crypto::aws_lc_rs;
 use secret::RunKey;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     judge::{Author, Member, judge},
     read,
     target::Target,
     templates::{Rendering, SourceName, Sources, sources},
+    workers::Workers,
 };
 use crate::{
     finding::{Finding, Findings, Judged, ReadFact, ReadState},
     inventory::{ExternalSecret, Inventory},
 };
+
+/// The time for computing after the end of the reads.
+const COMPUTING: Duration = Duration::from_secs(5);
 
 /// The number of target Secrets that are judged at a time.
 const JUDGED_AT_A_TIME: usize = 8;
@@ -44,16 +49,21 @@ const TOO_LARGE: &str = "the specs of its namespace are too large to be kept in 
 /// Up to this number of ExternalSecrets, a check keeps the results of their reads.
 const FACTS_UP_TO: usize = 20;
 
-/// The error if the system provides no random bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the system provides no random bytes, which are needed to compare values safely")]
-pub struct NoRandomness;
+/// The error if the system lacks what a check needs.
+#[derive(Debug, thiserror::Error)]
+pub enum NoCheck {
+    #[error("the system provides no random bytes, which are needed to compare values safely")]
+    Randomness,
+    #[error("the system starts no thread for the drift check")]
+    Threads(#[from] std::io::Error),
+}
 
 /// A drift check, with everything that it has read so far.
 pub struct Check {
     cluster: Cluster,
     namespaces: Option<BTreeSet<String>>,
     reader: Reader,
+    workers: Workers,
     key: Arc<RunKey>,
     /// The reads of the last check, if it checked only a few ExternalSecrets.
     facts: BTreeMap<Id, Vec<ReadFact>>,
@@ -67,8 +77,9 @@ struct Until {
 }
 
 /// An ExternalSecret with its parsed spec and the reads that it needs.
-struct Subject<'a> {
-    external_secret: &'a ExternalSecret,
+struct Subject {
+    id: Id,
+    refreshed: Option<jiff::Timestamp>,
     spec: Result<Spec, Unverifiable>,
     reads: Vec<Read>,
 }
@@ -79,12 +90,12 @@ impl Check {
         known: ReaderInput,
         namespaces: Option<BTreeSet<String>>,
         stand_in: Option<StandIn>,
-    ) -> Result<Self, NoRandomness> {
+    ) -> Result<Self, NoCheck> {
         let mut bytes = [0; 32];
         aws_lc_rs::default_provider()
             .secure_random
             .fill(&mut bytes)
-            .map_err(|_| NoRandomness)?;
+            .map_err(|_| NoCheck::Randomness)?;
         let known = ReaderInput {
             cluster: known.cluster.read_only(),
             ..known
@@ -93,6 +104,7 @@ impl Check {
             cluster: known.cluster.clone(),
             namespaces,
             reader: Reader::new(known).through(stand_in),
+            workers: Workers::start()?,
             key: Arc::new(RunKey::from_bytes(bytes)),
             facts: BTreeMap::new(),
         })
@@ -182,9 +194,15 @@ impl Check {
         let secrets: BTreeSet<Id> = groups.iter().map(|(id, _)| id.clone()).collect();
         let targets =
             read::targets(&self.cluster, &secrets, self.namespaces.as_ref(), &self.key).await;
+        let mut counts = BTreeMap::new();
+        for external_secret in &inventory.external_secrets {
+            *counts.entry(&*external_secret.id.namespace).or_default() += 1;
+        }
         let judging = Judging {
             cluster: &self.cluster,
+            workers: &self.workers,
             key: &self.key,
+            counts,
             inventory,
             groups: &groups,
             targets: &targets,
@@ -195,6 +213,12 @@ impl Check {
         let mut judged = FuturesUnordered::new();
         let mut findings = BTreeMap::new();
         let mut complete = false;
+        let mut end = std::pin::pin!(async {
+            match until {
+                Some(until) => sleep_until(until + COMPUTING).await,
+                None => std::future::pending().await,
+            }
+        });
         while !complete || !judged.is_empty() {
             tokio::select! {
                 // Judged groups first: that frees the bytes of their values.
@@ -210,6 +234,16 @@ impl Check {
                     Some(ready) => judged.push(judging.judge(ready)),
                     None => complete = true,
                 },
+                // The threads end by themselves, so the end does not wait for them.
+                () = &mut end => break,
+            }
+        }
+        for (_, members) in &groups {
+            for member in members {
+                findings.entry(member.id.clone()).or_insert_with(|| {
+                    let detail = "the computing of its data did not end in time";
+                    Finding::unverifiable(Unverifiable::new(unread::NOT_READ_IN_TIME, detail))
+                });
             }
         }
         findings.retain(|id, _| wanted.contains(id));
@@ -220,7 +254,10 @@ impl Check {
 /// What is needed to judge a group of ExternalSecrets: those that write one target Secret.
 struct Judging<'a> {
     cluster: &'a Cluster,
+    workers: &'a Workers,
     key: &'a Arc<RunKey>,
+    /// The number of ExternalSecrets of each namespace.
+    counts: BTreeMap<&'a str, usize>,
     inventory: &'a Inventory,
     groups: &'a [(Id, Vec<&'a ExternalSecret>)],
     targets: &'a BTreeMap<Id, Target>,
@@ -266,52 +303,87 @@ impl<'a> Judging<'a> {
         let Some((id, members)) = self.groups.get(group) else {
             return Vec::new();
         };
-        let subjects: Vec<Subject<'_>> = members.iter().map(|member| Subject::of(member)).collect();
+        let subjects: Vec<Subject> = members.iter().map(|member| Subject::of(member)).collect();
         let names: BTreeSet<SourceName> = subjects
             .iter()
             .flat_map(|subject| subject.spec.as_ref().map(sources).unwrap_or_default())
             .collect();
         let templates = self.templates.read(&id.namespace, names).await;
-        let large;
         let target = if let Some(target) = self.targets.get(id) {
-            target
+            target.clone()
         } else {
             // It was too large to be kept.
-            large = read::target(self.cluster, id, self.key).await;
-            &large
+            read::target(self.cluster, id, self.key).await
         };
-        let data = match target {
-            Target::There(actual) => Some(Judged::of(&actual.data, self.key)),
+        let count = self.counts.get(&*id.namespace).copied().unwrap_or(1);
+        let group = Group {
+            subjects,
+            answers,
+            templates,
+            target,
+            other_writers: self.inventory.others.get(id).cloned().unwrap_or_default(),
+            key: Arc::clone(self.key),
+            limits: Limits::in_namespace_of(count),
+            keeps_facts: self.keeps_facts,
+        };
+        let judged = self.workers.compute(&id.namespace, move || group.judge());
+        judged.await.unwrap_or_else(|_| {
+            let failed = || Unverifiable::new(why::SPEC, "computing the data failed unexpectedly");
+            let finding = |member: &&ExternalSecret| {
+                let finding = Finding::unverifiable(failed());
+                (member.id.clone(), finding, None)
+            };
+            members.iter().map(finding).collect()
+        })
+    }
+}
+
+/// ExternalSecrets that write the same target Secret, with everything that is needed to judge them on another thread.
+struct Group {
+    subjects: Vec<Subject>,
+    answers: Answers,
+    templates: Sources,
+    target: Target,
+    other_writers: Vec<String>,
+    key: Arc<RunKey>,
+    /// The limits of each ExternalSecret.
+    limits: Limits,
+    keeps_facts: bool,
+}
+
+impl Group {
+    fn judge(&self) -> Vec<Judgment> {
+        let data = match &self.target {
+            Target::There(actual) => Some(Judged::of(&actual.data, &self.key)),
             Target::Absent | Target::Unread(_) => None,
         };
-        let members = subjects
+        let members = self
+            .subjects
             .iter()
-            .map(|subject| member(subject, &answers, &templates))
+            .map(|subject| member(subject, &self.answers, &self.templates, self.limits))
             .collect();
-        let other_writers = self.inventory.others.get(id).map_or(&[][..], |names| names);
-        let judged = judge(members, other_writers, target, self.key);
-        subjects
+        let judged = judge(members, &self.other_writers, &self.target, &self.key);
+        self.subjects
             .iter()
             .zip(judged)
             .map(|(subject, finding)| {
-                let mut finding = explained(finding, subject, &answers);
+                let mut finding = explained(finding, subject, &self.answers);
                 finding.judged.clone_from(&data);
-                let facts = self.keeps_facts.then(|| facts(subject, &answers));
-                (subject.external_secret.id.clone(), finding, facts)
+                let facts = self.keeps_facts.then(|| facts(subject, &self.answers));
+                (subject.id.clone(), finding, facts)
             })
             .collect()
     }
 }
 
-fn member(subject: &Subject<'_>, answers: &Answers, sources: &Sources) -> Member {
-    let ExternalSecret { id, refreshed, .. } = subject.external_secret;
+fn member(subject: &Subject, answers: &Answers, sources: &Sources, limits: Limits) -> Member {
     let target = subject.spec.as_ref().map(|spec| &spec.target).ok();
     Member {
         by: Author {
-            name: id.name.clone(),
+            name: subject.id.name.clone(),
             creation: target.map_or(CreationPolicy::None, |target| target.creation_policy),
             deletion: target.map_or(DeletionPolicy::Merge, |target| target.deletion_policy),
-            refreshed: *refreshed,
+            refreshed: subject.refreshed,
         },
         computed: match &subject.spec {
             Err(why) => Err(NotComputable::Unverifiable(why.clone())),
@@ -319,14 +391,14 @@ fn member(subject: &Subject<'_>, answers: &Answers, sources: &Sources) -> Member
                 spec,
                 |read| answers.answer(read),
                 &Rendering(sources),
-                &Budget::default(),
+                &Budget::new(limits),
             ),
         },
     }
 }
 
 /// Adds the missing permission. An error of a whole store is reported with the store.
-fn explained(mut finding: Finding, subject: &Subject<'_>, answers: &Answers) -> Finding {
+fn explained(mut finding: Finding, subject: &Subject, answers: &Answers) -> Finding {
     let Some(why) = finding.unverifiable.as_ref() else {
         return finding;
     };
@@ -347,7 +419,7 @@ fn explained(mut finding: Finding, subject: &Subject<'_>, answers: &Answers) -> 
 }
 
 /// The results of the reads that this ExternalSecret needs.
-fn facts(subject: &Subject<'_>, answers: &Answers) -> Vec<ReadFact> {
+fn facts(subject: &Subject, answers: &Answers) -> Vec<ReadFact> {
     let fact = |read: &Read| ReadFact {
         store: format!("{}/{}", read.store.kind, read.store.name),
         what: described(&read.what),
@@ -364,8 +436,8 @@ fn facts(subject: &Subject<'_>, answers: &Answers) -> Vec<ReadFact> {
     subject.reads.iter().map(fact).collect()
 }
 
-impl<'a> Subject<'a> {
-    fn of(external_secret: &'a ExternalSecret) -> Self {
+impl Subject {
+    fn of(external_secret: &ExternalSecret) -> Self {
         let spec = external_secret
             .spec
             .as_deref()
@@ -373,7 +445,8 @@ impl<'a> Subject<'a> {
             .and_then(Spec::from_json);
         let reads = spec.as_ref().map(reads).unwrap_or_default();
         Self {
-            external_secret,
+            id: external_secret.id.clone(),
+            refreshed: external_secret.refreshed,
             spec,
             reads,
         }

@@ -21,6 +21,7 @@ pub struct Actual {
 }
 
 /// The target Secret of an ExternalSecret, as found in the cluster.
+#[derive(Clone)]
 pub enum Target {
     There(Actual),
     Absent,

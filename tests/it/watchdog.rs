@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{interruptions::many, scenarios::POLICY, support::World};
+use crate::{
+    interruptions::many,
+    scenarios::POLICY,
+    support::{World, eventually},
+};
 
 #[tokio::test]
 async fn blocked_run_reports_what_it_has_done_and_ends() {
@@ -15,8 +19,9 @@ async fn blocked_run_reports_what_it_has_done_and_ends() {
         .bin
         .start_blocked(&["run", "-o", "json", "--config", path], 4096);
     blocked.is_full().await;
+    // A second signal of the same kind could be merged with the first one.
     blocked.signal("TERM").await;
-    blocked.signal("TERM").await;
+    blocked.signal("INT").await;
     let asked = Instant::now();
     let outcome = blocked.end().await;
     assert!(
@@ -60,4 +65,77 @@ async fn deadline_ends_a_run_that_is_blocked_from_the_start() {
     );
     outcome.exits(7);
     assert_eq!(outcome.stdout, "");
+}
+
+/// An ExternalSecret whose template searches a text 30,000 times.
+const COSTLY: &str = r#"
+apiVersion: external-secrets.io/VERSION
+kind: SecretStore
+metadata: {name: NS-store, namespace: NS}
+spec: {provider: {fake: {data: [{key: part, value: PART}, {key: whole, value: WHOLE}]}}}
+---
+apiVersion: external-secrets.io/VERSION
+kind: ExternalSecret
+metadata: {name: costly, namespace: NS}
+spec:
+  refreshInterval: 1h
+  secretStoreRef: {name: NS-store, kind: SecretStore}
+  target: {template: {data: {t: "{{ range until 30000 }}{{ if contains $.part $.whole }}x{{ end }}{{ end }}"}}}
+  data: [{secretKey: part, remoteRef: {key: part}}, {secretKey: whole, remoteRef: {key: whole}}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: costly, namespace: NS}
+stringData: {t: before}
+"#;
+
+async fn costly(world: &World) {
+    let (part, whole) = (format!("{}b", "a".repeat(100_000)), "a".repeat(200_000));
+    let yaml = COSTLY.replace("PART", &part).replace("WHOLE", &whole);
+    world.rest().await;
+    world.apply_yaml(&yaml).await;
+}
+
+/// True if a thread for computing runs on a processor, or waits for one.
+fn computes(pid: u32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let mut tasks = tasks.into_iter().flatten().flatten();
+    tasks.any(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.contains("(compute-") && stat.contains(") R ")
+    })
+}
+
+#[tokio::test]
+async fn signal_ends_a_run_that_computes() {
+    let world = World::sandbox().await;
+    costly(&world).await;
+    let running = world.start("select:\n  - namespaces: [NS]\n");
+    eventually("it computes", async || {
+        computes(running.pid()).then_some(())
+    })
+    .await;
+    running.signal("TERM").await;
+    let asked = Instant::now();
+    running.end().await.exits(7);
+    // The computing takes more than a minute in a debug build.
+    assert!(
+        asked.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        asked.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn deadline_ends_a_run_that_computes() {
+    let world = World::sandbox().await;
+    costly(&world).await;
+    let started = Instant::now();
+    let policy = world.named("select:\n  - namespaces: [NS]\ndeadline: 2s\n");
+    world.bin.policy(&policy, &[]).await.exits(7);
+    assert!(
+        started.elapsed() < Duration::from_secs(2 + 5),
+        "{:?}",
+        started.elapsed()
+    );
 }

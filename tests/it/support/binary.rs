@@ -279,6 +279,10 @@ impl Running {
         assert!(found, "stderr never contained {text:?}: {}", self.said);
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Sends a signal, given by its name.
     pub(crate) async fn signal(&self, name: &str) {
         signal(&self.child, name).await;

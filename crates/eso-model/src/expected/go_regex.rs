@@ -17,6 +17,9 @@ use crate::budget::{Budget, TooCostly};
 /// The maximum size of a compiled pattern in bytes. A tenant writes the pattern.
 const MAX_SIZE: usize = 1 << 20;
 
+/// The maximum number of states of a pattern that is used without a budget.
+const MAX_STATES: usize = 1000;
+
 /// The work of compiling a pattern, in bytes, and that of each of its states.
 const COMPILE: usize = 20_000;
 const COMPILE_STATE: usize = 1000;
@@ -65,9 +68,14 @@ pub struct GoRegex {
 }
 
 impl GoRegex {
-    /// Translates and compiles a pattern.
+    /// Translates and compiles a pattern that is used without a budget. It must be so small that a search of a megabyte takes
+    /// no longer than about a second.
     pub fn new(pattern: &str) -> Result<Self, NotTranslated> {
-        Self::compile(translate::translate(pattern)?)
+        let translated = translate::translate(pattern)?;
+        if translated.states > MAX_STATES {
+            return Err(NotTranslated);
+        }
+        Self::compile(translated)
     }
 
     /// Translates and compiles a pattern. The budget pays for it.
