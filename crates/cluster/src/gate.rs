@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -14,7 +14,7 @@ use std::{
 use futures::future::BoxFuture;
 use http::{Method, Request, Response};
 use kube::client::Body;
-use pace::{Bucket, rate::Rate};
+use pace::{Requests, rate::Rate};
 use tower::{BoxError, Layer, Service};
 
 use crate::names::is_name;
@@ -39,7 +39,7 @@ pub struct Ledger {
     access: Access,
     rate: Rate,
     requests: AtomicU64,
-    bucket: Mutex<Bucket>,
+    limiter: Requests,
     /// The queue of requests that wait for a rate permit. It is fair.
     queue: tokio::sync::Mutex<()>,
 }
@@ -58,7 +58,7 @@ impl Ledger {
             access,
             rate,
             requests: AtomicU64::new(0),
-            bucket: Mutex::new(Bucket::with_burst(rate, BURST)),
+            limiter: Requests::new(rate, BURST),
             queue: tokio::sync::Mutex::new(()),
         }
     }
@@ -83,10 +83,7 @@ impl Ledger {
 
     /// Takes a rate permit, or returns the time to wait.
     pub(super) fn take(&self) -> Result<(), Duration> {
-        self.bucket
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.limiter.take()
     }
 
     async fn wait_for_permit(&self) {

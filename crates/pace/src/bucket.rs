@@ -13,7 +13,7 @@ const BURST: Duration = Duration::from_millis(200);
 
 /// A token bucket with one rate. At least one call may always be made at once.
 #[derive(Clone, Debug)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     rate: Rate,
     burst: Duration,
     /// The time at which the bucket is full again. If it is later than the burst, calls were made in advance.
@@ -21,12 +21,8 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    pub fn new(rate: Rate) -> Self {
-        Self::with_burst(rate, BURST)
-    }
-
     /// A full bucket for the calls of this time.
-    pub fn with_burst(rate: Rate, burst: Duration) -> Self {
+    pub(crate) fn with_burst(rate: Rate, burst: Duration) -> Self {
         Self {
             rate,
             burst,
@@ -34,17 +30,9 @@ impl Bucket {
         }
     }
 
-    /// Takes one permit, or returns the time to wait.
-    pub fn take(&mut self) -> Result<(), Duration> {
-        let now = Instant::now();
-        self.ready(now, 1)?;
-        self.pay(now, 1);
-        Ok(())
-    }
-
     /// Returns the time to wait for a call that costs `cost`. A call that costs more than the burst waits until the bucket is
     /// full. The rest of its cost is paid before the next call.
-    pub fn ready(&self, now: Instant, cost: u32) -> Result<(), Duration> {
+    pub(crate) fn ready(&self, now: Instant, cost: u32) -> Result<(), Duration> {
         let burst = self.burst.max(self.rate.time_of(1));
         let price = self.rate.time_of(cost).min(burst);
         let due = self.full.max(now) + price;
@@ -55,7 +43,7 @@ impl Bucket {
     }
 
     /// Pays for a call. It need not be ready: then the next calls wait longer.
-    pub fn pay(&mut self, now: Instant, cost: u32) {
+    pub(crate) fn pay(&mut self, now: Instant, cost: u32) {
         self.full = self.full.max(now) + self.rate.time_of(cost);
     }
 
@@ -130,7 +118,7 @@ impl Adaptive {
         Ok(())
     }
 
-    /// Returns the time to wait for a call that costs `cost`, as [`Bucket::ready`].
+    /// Returns the time to wait for a call that costs `cost`, as `Bucket::ready`.
     pub fn ready(&mut self, now: Instant, cost: u32) -> Result<(), Duration> {
         if self.is_reduced() && now.saturating_duration_since(self.changed) >= RECOVERY_INTERVAL {
             let base = self.base.as_per_second();
@@ -175,19 +163,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn rate_is_exact_to_the_millisecond() {
-        let bucket = Bucket::new(rate(5.0));
+        let bucket = Bucket::with_burst(rate(5.0), BURST);
         assert_eq!(time_of_calls(bucket, 1, 101).as_millis(), 20_000);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_rate_below_one_a_second_works() {
-        let bucket = Bucket::new(rate(0.1));
+        let bucket = Bucket::with_burst(rate(0.1), BURST);
         assert_eq!(time_of_calls(bucket, 1, 4).as_secs(), 30);
     }
 
     #[tokio::test(start_paused = true)]
     async fn call_cost_is_charged() {
-        let bucket = Bucket::new(rate(5.0));
+        let bucket = Bucket::with_burst(rate(5.0), BURST);
         assert_eq!(
             time_of_calls(bucket, 10, 11).as_millis(),
             20_000,

@@ -5,9 +5,6 @@ pub mod bytes;
 mod clock;
 mod closed_loop;
 pub mod rate;
+mod requests;
 
-pub use self::{
-    bucket::{Adaptive, Bucket},
-    clock::Clock,
-    closed_loop::ClosedLoop,
-};
+pub use self::{bucket::Adaptive, clock::Clock, closed_loop::ClosedLoop, requests::Requests};

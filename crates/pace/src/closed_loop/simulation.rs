@@ -9,7 +9,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::ClosedLoop;
-use crate::{Bucket, rate::Rate};
+use crate::{bucket::Bucket, rate::Rate};
 
 /// The operator and its provider.
 #[derive(Clone, Debug)]
@@ -152,7 +152,10 @@ pub(super) fn simulate(
         wakes: false,
     };
     let (mut api, mut closed) = match feed {
-        Feed::Rate(rate) => (Bucket::new(Rate::clamped(rate)), None),
+        Feed::Rate(rate) => (
+            Bucket::with_burst(Rate::clamped(rate), Duration::from_millis(200)),
+            None,
+        ),
         Feed::Closed(closed) => (
             Bucket::with_burst(Rate::clamped(200.0), Duration::from_secs(2)),
             Some(*closed),
