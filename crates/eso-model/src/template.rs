@@ -19,6 +19,7 @@ use crate::budget::{Budget, TooCostly};
 
 mod call;
 mod functions;
+mod integer;
 mod json;
 mod lex;
 mod literal;

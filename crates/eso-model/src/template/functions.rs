@@ -29,7 +29,6 @@ mod urls;
 mod versions;
 mod words;
 
-pub(super) use numbers::parse_int;
 pub(super) use versions::version_method;
 
 #[cfg(test)]

@@ -6,13 +6,13 @@
 use super::{
     Function,
     Parameter::{Any, Text, Time},
-    numbers::parse_int,
     refused, take, text, unsupported,
 };
 use crate::{
     duration::GoDuration,
     template::{
         Failure,
+        integer::parse_int,
         value::{Heap, Moment, Value},
     },
 };

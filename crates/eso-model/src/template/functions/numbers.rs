@@ -6,14 +6,13 @@ use super::{
     refused, take, unsupported,
 };
 use crate::template::{
-    Failure, print,
+    Failure,
+    integer::{self, parse_int},
+    print,
     value::{Heap, Value},
 };
 
 mod decimal;
-mod integer;
-
-pub(in crate::template) use integer::parse_int;
 
 pub(super) const TABLE: &[Function] = &[
     Function::new("int", &[Any], |_, arguments| {

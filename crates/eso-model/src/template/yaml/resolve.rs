@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 
 use super::{Failure, LazyLock, Regex, unknown};
-use crate::template::functions::parse_int;
+use crate::template::integer::parse_int;
 
 /// The type of a plain scalar.
 pub(super) enum Resolved {

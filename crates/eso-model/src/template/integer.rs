@@ -2,7 +2,7 @@
 
 /// Parses an integer in this base. Base 0 reads the base from a prefix, and allows `_` between digits.
 /// Returns None for anything else, and for numbers out of range.
-pub(in crate::template) fn parse_int(text: &[u8], base: u32) -> Option<i64> {
+pub(super) fn parse_int(text: &[u8], base: u32) -> Option<i64> {
     let (negative, digits) = match text.split_first() {
         Some((b'-', digits)) => (true, digits),
         Some((b'+', digits)) => (false, digits),
