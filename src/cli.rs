@@ -1,10 +1,14 @@
 //! The command line: flags, arguments and their help texts. Parsed by clap, interpreted in `command`.
 
-use std::path::PathBuf;
+use std::{ffi::OsStr, path::PathBuf};
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    ArgAction, Args, Parser, Subcommand, ValueEnum,
+    builder::{Resettable, TypedValueParser},
+};
+use cluster::Address;
 use eso_model::duration::GoDuration;
-use providers::trust::Origin;
+use providers::trust::{InvalidOrigin, Origin};
 use secrecy::SecretString;
 
 use crate::{
@@ -45,7 +49,7 @@ pub struct Cli {
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {
     /// Path of the kubeconfig file
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_parser = path())]
     pub kubeconfig: Option<PathBuf>,
     /// Context in the kubeconfig to use
     #[arg(long, global = true, value_name = "NAME")]
@@ -63,7 +67,7 @@ pub struct ConnectionArgs {
     #[arg(long, global = true, value_name = "TOKEN")]
     pub token: Option<SecretString>,
     /// Path of the certificate authority file for the API server
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_parser = path())]
     pub certificate_authority: Option<PathBuf>,
     /// Do not verify the API server's certificate
     #[arg(long, global = true)]
@@ -76,7 +80,6 @@ pub struct ConnectionArgs {
         long = "as-group",
         global = true,
         value_name = "GROUP",
-        requires = "impersonate",
         value_delimiter = ','
     )]
     pub impersonate_groups: Vec<String>,
@@ -93,6 +96,11 @@ pub struct ConnectionArgs {
         default_missing_value = ""
     )]
     pub sandbox: Option<String>,
+}
+
+/// Parses a path. As in kubectl, it may be empty, which counts as unset.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    clap::builder::OsStringValueParser::new().map(PathBuf::from)
 }
 
 impl std::fmt::Debug for ConnectionArgs {
@@ -168,7 +176,7 @@ pub struct CeilingArgs {
     #[arg(long, value_enum, value_delimiter = ',', help_heading = CEILINGS)]
     pub allow: Option<Vec<Capability>>,
     /// Endpoint that a policy may list in `drift.endpoints` (repeatable) [default: all, with --allow none]
-    #[arg(long = "allow-endpoint", value_name = "URL", value_delimiter = ',', help_heading = CEILINGS)]
+    #[arg(long = "allow-endpoint", value_name = "URL", value_delimiter = ',', value_parser = EndpointParser, help_heading = CEILINGS)]
     pub allow_endpoints: Vec<Origin>,
     /// Highest `safety.maxSyncs` that a policy may set [default: any, with --allow the key's default]
     #[arg(long, value_name = "N", help_heading = CEILINGS)]
@@ -183,6 +191,28 @@ pub struct CeilingArgs {
 }
 
 const CEILINGS: &str = "Ceilings";
+
+/// Parses an endpoint. clap's own error would quote a password in it.
+#[derive(Clone)]
+struct EndpointParser;
+
+impl TypedValueParser for EndpointParser {
+    type Value = Origin;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Origin, clap::Error> {
+        let text = value.to_string_lossy();
+        text.parse().map_err(|error: InvalidOrigin| {
+            let (shown, hint) = (Address::new(&*text), InvalidOrigin::HINT);
+            let message = format!("--allow-endpoint: `{shown}` {error}; {hint}\n");
+            clap::Error::raw(clap::error::ErrorKind::ValueValidation, message).with_cmd(command)
+        })
+    }
+}
 
 /// The flags for restarts.
 #[derive(Clone, Debug, Args)]
@@ -475,8 +505,19 @@ pub fn command() -> clap::Command {
 /// Parses the command line. Exits the process if the command line is invalid or asks for help.
 pub fn parse() -> Cli {
     use clap::FromArgMatches as _;
-    let matches = command().get_matches();
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let matches = without_variables(command(), is_empty).get_matches();
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// Removes the environment variables that are empty from all flags. A variable that is set but empty counts as unset.
+fn without_variables(command: clap::Command, is_empty: fn(&OsStr) -> bool) -> clap::Command {
+    command
+        .mut_args(|flag| match flag.get_env() {
+            Some(name) if is_empty(name) => flag.env(Resettable::Reset),
+            _ => flag,
+        })
+        .mut_subcommands(|command| without_variables(command, is_empty))
 }
 
 fn with_variables(command: clap::Command) -> clap::Command {
@@ -526,6 +567,22 @@ mod tests {
     #[test]
     fn flag_variables_do_not_change() {
         insta::assert_snapshot!(flag_variables().join("\n"));
+    }
+
+    fn variables(command: &clap::Command) -> usize {
+        let own = command
+            .get_arguments()
+            .filter_map(clap::Arg::get_env)
+            .count();
+        own + command.get_subcommands().map(variables).sum::<usize>()
+    }
+
+    #[test]
+    fn empty_variable_of_any_flag_counts_as_unset() {
+        assert!(variables(&command()) > 50);
+        assert_eq!(variables(&without_variables(command(), |_| true)), 0);
+        let unchanged = without_variables(command(), |_| false);
+        assert_eq!(variables(&unchanged), variables(&command()));
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl From<Invalid> for Failure {
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
-        let exit = if matches!(error, ConnectError::Address(_)) {
+        let exit = if matches!(error, ConnectError::Address(..)) {
             Exit::Invalid
         } else {
             Exit::NoAccess

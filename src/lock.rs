@@ -102,8 +102,7 @@ pub async fn acquire(
 ) -> Result<Lock, LockError> {
     let collection = Path::api("coordination.k8s.io", "v1").collection(Some(namespace), "leases");
     let path = collection.clone().named(LEASE);
-    // A bit more than one lease duration: a live holder renews the Lease within it.
-    let give_up = Instant::now() + wait.max(DURATION + LOOK);
+    let give_up = Instant::now() + longest_wait(wait);
     let mut seen: Option<(String, Instant)> = None;
     let mut waited = false;
     let mut logged: Option<String> = None;
@@ -157,6 +156,11 @@ pub async fn acquire(
         waited = true;
         sleep(LOOK).await;
     }
+}
+
+/// How long to wait for the lock: a bit more than one lease duration, because a live holder renews the Lease within it.
+pub fn longest_wait(wait: Duration) -> Duration {
+    wait.max(DURATION + LOOK)
 }
 
 async fn read(cluster: &Cluster, path: &Path) -> Result<Option<Lease>, ApiError> {
@@ -269,6 +273,8 @@ impl Lock {
                     if !self.is_still_ours().await {
                         return false;
                     }
+                    // The conflict may persist, for example because of a webhook.
+                    sleep(LOOK).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "could not renew the lock");

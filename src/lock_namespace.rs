@@ -62,6 +62,11 @@ impl LockNamespace {
         Some(JobPod { namespace, name })
     }
 
+    /// The longest time that acquiring the lock takes.
+    pub fn longest_wait(&self) -> Duration {
+        lock::longest_wait(self.wait_lock)
+    }
+
     /// Acquires the lock. If the first namespace does not exist, uses the next one, so that manual runs exclude each other too.
     pub async fn lock(&self, cluster: &Cluster, world: &World) -> Result<Lock, LockError> {
         let host = self.pod_name.as_ref();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use cluster::{ApiError, Cluster, ErrorKind, Path, wire};
 use eso_model::{DATA_HASH, Id};
 use futures::{StreamExt as _, stream};
+use pace::Wait;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -156,6 +157,16 @@ impl Remedy<'_> {
 
     /// Waits until the operator has written the Secret, for at most the timeout of a sync.
     async fn until(&self, id: &Id, done: impl Fn(&wire::Secret) -> bool) -> Result<(), String> {
+        let wait = Wait::at_most(self.policy.sync.timeout);
+        let what = || format!("the operator to write the Secret {id}");
+        wait.on(what, self.read_until(id, done)).await
+    }
+
+    async fn read_until(
+        &self,
+        id: &Id,
+        done: impl Fn(&wire::Secret) -> bool,
+    ) -> Result<(), String> {
         let end = Instant::now() + self.policy.sync.timeout;
         let mut pause = FIRST_PAUSE;
         loop {

@@ -13,6 +13,7 @@ use std::{
 };
 
 use eso_model::Id;
+use pace::{Silence, Wait};
 
 use crate::{
     announce::{EventData, announce, announce_on_pod},
@@ -313,6 +314,8 @@ impl Pipeline<'_> {
         let taking = self
             .lock_namespace
             .lock(&self.context.connected.cluster, &session.world);
+        let wait = Wait::at_most(self.lock_namespace.longest_wait());
+        let taking = wait.on(|| "the lock".to_owned(), Box::pin(taking));
         Ok(Some(session.unless_stopped(taking).await??))
     }
 
@@ -375,7 +378,13 @@ impl Pipeline<'_> {
             record: &session.world.record,
         };
         let mut progress = Progress::new(session.progress_style(), plan.syncs());
-        sync::carry_out(&job, |item, result| progress.done(item, result)).await
+        let silence = Silence::new(policy.sync.timeout);
+        let syncing = sync::carry_out(&job, |item, result| {
+            silence.broken();
+            progress.done(item, result);
+        });
+        let what = || "the operator to prove the syncs".to_owned();
+        silence.on(what, Box::pin(syncing)).await
     }
 
     /// Checks the synced items and returns those that are still stale.
@@ -449,7 +458,16 @@ impl Pipeline<'_> {
             wrote: results.wrote,
             stopped: results.stopped,
         };
+        let longest = self
+            .context
+            .policy
+            .restart
+            .iter()
+            .map(|rule| rule.wait)
+            .max();
+        let silence = Silence::new(longest.unwrap_or_default());
         let done = |id: &WorkloadId, result: &RestartResult| {
+            silence.broken();
             let how = if result.outcome == RestartOutcome::Restarted {
                 format!("restarted in {}", took(result))
             } else {
@@ -459,16 +477,15 @@ impl Pipeline<'_> {
             session.world.record.restarted(id, result);
         };
         session.world.record.restarting();
-        let mut restarted = self
-            .context
-            .restarts(options)
-            .carry_out(
-                (&plan.restarts, &snapshot.workloads),
-                synced,
-                session.world.stop.clone(),
-                done,
-            )
-            .await;
+        let restarts = self.context.restarts(options);
+        let restarting = restarts.carry_out(
+            (&plan.restarts, &snapshot.workloads),
+            synced,
+            session.world.stop.clone(),
+            done,
+        );
+        let what = || "restarted workloads to become healthy".to_owned();
+        let mut restarted = silence.on(what, Box::pin(restarting)).await;
         restarted.add_earlier(adopted);
         restarted
     }

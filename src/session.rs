@@ -1,9 +1,9 @@
 //! The state that all commands share: the process's inputs, and the connection to the cluster.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, io::IsTerminal as _, sync::Arc};
 
 use cluster::{
-    Access, Cluster,
+    Access, Address, Cluster,
     connect::{self, Options},
 };
 use pace::Clock;
@@ -20,6 +20,7 @@ use crate::{
     output::write_termination_message,
     policy::{Pace, Policy},
     progress::Style,
+    reason::Reason,
     record::Record,
     report::Run,
     sandbox_access,
@@ -117,11 +118,7 @@ impl Session {
             let sandbox = sandbox::start(&content, self.world.clock.now())
                 .await
                 .map_err(|error| Failure::new(Exit::Invalid, &error))?;
-            let url = sandbox
-                .url()
-                .parse()
-                .map_err(|error| Failure::new(Exit::NoAccess, &error))?;
-            let mut cluster = connect::connect_plain(url, access, rate)?;
+            let mut cluster = connect::connect_plain(&sandbox.url(), access, rate)?;
             if let Some(namespace) = &self.connection.namespace {
                 cluster.namespace.clone_from(namespace);
             }
@@ -131,7 +128,13 @@ impl Session {
                 sandbox: Some(Arc::new(sandbox)),
             });
         }
-        let cluster = connect::connect(&self.options(), access, rate).await?;
+        let options = self.options();
+        let connecting = connect::connect(&options, access, rate);
+        // A credential plugin may hang.
+        let connecting = tokio::time::timeout(policy.deadline, connecting);
+        let connected = self.unless_stopped(connecting).await?;
+        let too_late = |_| Failure::stopped(Level::Drain(Reason::Deadline));
+        let cluster = connected.map_err(too_late)??;
         let context = cluster
             .context
             .as_ref()
@@ -154,13 +157,16 @@ impl Session {
             context: args.context,
             cluster: args.cluster,
             user: args.user,
-            server: args.server,
+            server: args.server.map(Address::new),
             token: args.token,
             certificate_authority: args.certificate_authority,
             insecure_skip_tls_verify: args.insecure_skip_tls_verify,
             impersonate: args.impersonate,
             impersonate_groups: args.impersonate_groups,
             namespace: args.namespace,
+            environment: self.world.environment.clone(),
+            clock: self.world.clock,
+            stdin_is_terminal: std::io::stdin().is_terminal(),
         }
     }
 
@@ -206,7 +212,7 @@ impl Session {
             id: self.world.run.clone(),
             version: env!("CARGO_PKG_VERSION"),
             context: cluster.context.clone(),
-            server: cluster.server.clone(),
+            server: cluster.server.to_string(),
             policy_digest: policy_digest.map(str::to_owned),
             started,
             finished: self.world.clock.now(),

@@ -90,6 +90,7 @@ fn finish(record: &Record, level: Level) {
     if started.is_ok() {
         is_written.recv_timeout(WRITING).ok();
     }
+    cluster::kill_plugins();
     // Runs no handlers, which could block too.
     signal_hook::low_level::exit(i32::from(record.exit().code()));
 }

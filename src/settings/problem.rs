@@ -1,5 +1,6 @@
 //! The errors of a policy, each with its place and a hint.
 
+use cluster::Address;
 use std::{fmt, path::PathBuf};
 
 pub(super) use crate::policy::form::Fault;
@@ -89,9 +90,12 @@ pub(super) struct Found {
     pub(super) fault: Fault,
 }
 
-/// Quotes a text for a message: on one line, at most 60 characters.
+/// Quotes a text for a message: on one line, at most 60 characters, and without a password if it is an address.
 pub(super) fn quoted(text: &str) -> String {
     const LONGEST: usize = 60;
+    let is_address = text.contains("://") || text.contains('@');
+    let without_password = is_address.then(|| Address::new(text).to_string());
+    let text = without_password.as_deref().unwrap_or(text);
     let mut shown: String = text
         .chars()
         .take(LONGEST)

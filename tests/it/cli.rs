@@ -90,15 +90,15 @@ async fn missing_cluster_exits_4() {
     let workspace = without_cluster();
     assert_snapshot!(refused(&workspace, &["status"]).await, @"
     4
-    error: nothing was changed: there is no kubeconfig (--kubeconfig, $KUBECONFIG, ~/.kube/config) and no service account of a Pod (KUBERNETES_SERVICE_HOST is not set)
+    error: nothing was changed: there is no kubeconfig (--kubeconfig, $KUBECONFIG, ~/.kube/config) and no service account of a Pod
     ");
     assert_snapshot!(refused(&workspace, &["status", "--kubeconfig", "nope"]).await, @"
     4
-    error: nothing was changed: the kubeconfig cannot be used: nope cannot be read: No such file or directory (os error 2)
+    error: nothing was changed: the kubeconfig nope cannot be read: entity not found
     ");
     assert_snapshot!(refused(&workspace, &["status", "-q", "--server", "http://127.0.0.1:1"]).await, @"
     4
-    error: nothing was changed: cannot read /apis/external-secrets.io: Connection refused (os error 111)
+    error: nothing was changed: cannot read /apis/external-secrets.io: connection refused
     ");
 }
 
@@ -129,7 +129,7 @@ async fn missing_exec_plugin_is_named() {
     let file = workspace.file("kubeconfig", text);
     assert_snapshot!(refused(&workspace, &["status", "--kubeconfig", file.to_str().expect("UTF-8")]).await, @"
     4
-    error: nothing was changed: the kubeconfig's exec plugin `no-such-plugin` is not installed here, or not on the PATH; get it from the cloud
+    error: nothing was changed: the kubeconfig's credential plugin `no-such-plugin` is not installed here, or not on the PATH; get it from the cloud
     ");
 }
 
@@ -143,9 +143,8 @@ async fn invalid_usage_exits_2() {
         &["run", "--no-such-flag"],
         &["frobnicate"],
         &["sync", "a", "--yes", "--timeout", "soon"],
-        &["sync", "a", "--yes", "--server", "10.0.0.1:6443"],
+        &["sync", "a", "--yes", "--server", "::::"],
         &["sync", "--all", "--yes", "-n", "*"],
-        &["status", "--as-group", "g"],
         &["status", "-l", "a=b c"],
     ] {
         let outcome = without_cluster().run(arguments).await;

@@ -1,11 +1,17 @@
 //! Runs with interruptions: objects change, the operator is paused, signals arrive, other runs start. The results are the same
 //! in the sandbox and on a real cluster.
 
+use std::time::Duration;
+
+use ::sandbox::Fault;
+use cluster::{Access, connect::connect_plain};
+use eso_sync::lock;
+use pace::{Clock, rate::Rate};
 use serde_json::{Value, json};
 
 use crate::{
     scenarios::{AFTER, POLICY, base, rotate},
-    support::{Outcome, World, eventually, scenarios},
+    support::{Outcome, World, eventually, now, scenarios},
 };
 
 scenarios! {
@@ -266,4 +272,23 @@ async fn a_stopped_operator_stops_the_run(world: World) {
         &world.get("Lease", "eso-sync").await.expect("the Lease")
     ));
     world.end().await;
+}
+
+/// The run must end, but it must not flood the API server until then.
+#[tokio::test]
+async fn persistent_conflict_on_the_own_lease_is_retried_slowly() {
+    let world = World::sandbox().await;
+    let sandbox = world.embedded();
+    let rate = Rate::per_second(1000.0).expect("a rate");
+    let cluster = connect_plain(&sandbox.url(), Access::Write, rate).expect("a connection");
+    let clock = Clock::starting_at(now());
+    let mut lock = lock::acquire(&cluster, "default", "me", Duration::ZERO, clock)
+        .await
+        .expect("the lock");
+    sandbox.inject(Fault::status(409).verb("update").resource("leases"));
+    let before = sandbox.requests().len();
+    // Ends when the lock counts as lost.
+    lock.keep(clock).await;
+    let sent = sandbox.requests().len() - before;
+    assert!((2..=20).contains(&sent), "{sent} requests");
 }

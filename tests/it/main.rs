@@ -5,6 +5,7 @@ mod bad_days;
 mod ceilings;
 mod cli;
 mod cluster;
+mod connection;
 mod drift;
 mod hostile;
 mod interruptions;

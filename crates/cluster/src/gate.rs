@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -14,13 +14,10 @@ use std::{
 use futures::future::BoxFuture;
 use http::{Method, Request, Response};
 use kube::client::Body;
-use pace::{Requests, rate::Rate};
+use pace::{Announcer, Requests, rate::Rate};
 use tower::{BoxError, Layer, Service};
 
-use crate::names::is_name;
-
-/// The time limit until an answer begins. Longer than the API server's own limit of 60 s.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(65);
+use crate::{cause::Own, names::is_name};
 
 /// The requests that a client may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +39,44 @@ pub struct Ledger {
     limiter: Requests,
     /// The queue of requests that wait for a rate permit. It is fair.
     queue: tokio::sync::Mutex<()>,
+    pub(super) announcer: Announcer,
 }
+
+/// What a call waits for, for people. Each layer that waits sets it.
+#[derive(Clone, Debug)]
+pub(super) struct WaitsFor(Arc<Mutex<String>>);
+
+impl Default for WaitsFor {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(ANSWER.to_owned())))
+    }
+}
+
+impl WaitsFor {
+    pub(super) fn text(&self) -> String {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn set(&self, text: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
+    fn of(request: &Request<Body>) -> Option<Self> {
+        request.extensions().get().cloned()
+    }
+
+    /// Sets the text for a request.
+    pub(super) fn set_for(request: &Request<Body>, text: String) {
+        if let Some(waits_for) = Self::of(request) {
+            waits_for.set(text);
+        }
+    }
+}
+
+const ANSWER: &str = "the API server";
 
 /// Marks a request that already holds a rate permit.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +94,7 @@ impl Ledger {
             requests: AtomicU64::new(0),
             limiter: Requests::new(rate, BURST),
             queue: tokio::sync::Mutex::new(()),
+            announcer: Announcer::default(),
         }
     }
 
@@ -130,18 +165,6 @@ fn is_lease_path(path: &str) -> bool {
     )
 }
 
-/// A read-only client tried to change something.
-#[derive(Debug, thiserror::Error)]
-#[error("{method} {path} would change something, but this command is read-only")]
-struct ReadOnlyClient {
-    method: Method,
-    path: String,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the API server did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
-struct NoAnswer;
-
 /// The tower layer that adds the gate to a client.
 #[derive(Clone)]
 pub(super) struct GateLayer(pub(super) Arc<Ledger>);
@@ -174,7 +197,7 @@ where
     type Future = BoxFuture<'static, Result<Response<B>, BoxError>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        // The inner service is a buffer. Its readiness is a permit, which must not be held while a request waits.
+        // The inner service is always ready.
         Poll::Ready(Ok(()))
     }
 
@@ -183,23 +206,23 @@ where
         let inner = self.inner.clone();
         Box::pin(async move {
             if ledger.refuses(&request) {
-                let path = request.uri().path().to_owned();
-                return Err(ReadOnlyClient {
-                    method: request.method().clone(),
-                    path,
-                }
-                .into());
+                let (method, path) = (request.method(), request.uri().path());
+                let refused = format!(
+                    "{method} {path} would change something, but this command is read-only"
+                );
+                return Err(Own(refused).into());
             }
             // The renewal of the lock must not wait behind the work that the lock protects.
             let skips_queue = request.extensions().get::<Paced>().is_some()
                 || is_lease_path(request.uri().path());
             if !skips_queue {
+                let before = WaitsFor::of(&request).map(|it| it.text());
+                WaitsFor::set_for(&request, "the rate limit of API requests".to_owned());
                 ledger.wait_for_permit().await;
+                WaitsFor::set_for(&request, before.unwrap_or_default());
             }
             ledger.requests.fetch_add(1, Ordering::Relaxed);
-            tokio::time::timeout(ANSWER_TIMEOUT, tower::ServiceExt::oneshot(inner, request))
-                .await
-                .map_err(|_| NoAnswer)?
+            tower::ServiceExt::oneshot(inner, request).await
         })
     }
 }

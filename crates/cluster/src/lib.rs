@@ -4,32 +4,46 @@
 //! parts a tenth of that. The number of objects per page follows their size, because any tenant may write objects of 1.5 MB.
 //! Tests replace the transport: the sandbox serves real HTTP.
 
+mod address;
 mod answer;
+pub mod cause;
+mod choose;
 pub mod connect;
+mod credentials;
+mod failure;
 mod gate;
+mod header;
+mod kubeconfig;
 pub mod names;
+mod options;
 mod page;
 pub mod path;
+mod plugin;
+mod proxy;
 pub mod remote;
+mod tls;
+mod transport;
 pub mod wire;
 
 use std::{fmt, ops::ControlFlow, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _};
 use http::Request;
-use kube::core::{Status, WatchEvent};
-use pace::bytes::Share;
+use kube::core::WatchEvent;
+use pace::{Wait, bytes::Share};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
+use self::{
+    answer::{Body, Refused},
+    gate::WaitsFor,
+    page::PageSize,
+};
+pub use address::{Address, InvalidAddress, Target};
 pub use gate::{Access, Ledger};
 pub use names::FIELD_MANAGER;
 pub use path::Path;
-
-use self::{
-    answer::{Body, Refusal},
-    page::PageSize,
-};
+pub use plugin::kill_plugins;
 
 /// The maximum size of an answer in bytes. The largest object is a ConfigMap of 1 MiB in which each character is escaped.
 const MAX_ANSWER: usize = 8 << 20;
@@ -55,8 +69,10 @@ const WATCH_SECONDS: u32 = 290;
 pub struct Cluster {
     client: kube::Client,
     ledger: Arc<Ledger>,
-    /// The address and TLS settings, without credentials.
-    address: Arc<kube::Config>,
+    /// The server with its TLS settings and its proxy, without credentials.
+    settings: Arc<transport::Settings>,
+    /// The proxies that the environment names.
+    proxies: Arc<proxy::Environment>,
     /// True if this client may only read, even if the connection allows writes.
     only_reads: bool,
     /// The time limit for one call.
@@ -70,7 +86,7 @@ pub struct Cluster {
     once: bool,
     /// The kubeconfig context, if there is one.
     pub context: Option<String>,
-    pub server: String,
+    pub server: Address,
     /// The namespace of the context or of the service account.
     pub namespace: String,
 }
@@ -127,30 +143,6 @@ pub enum Repeat {
     Never,
 }
 
-impl Repeat {
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "all other errors are connection failures"
-    )]
-    fn of(error: &kube::Error, retry_after: Option<Duration>) -> Self {
-        match error {
-            kube::Error::Api(status) => match status.code {
-                429 => Self::Throttled(retry_after),
-                500..=599 => Self::Failed(retry_after),
-                _ => Self::Never,
-            },
-            kube::Error::SerdeError(_) | kube::Error::Auth(_) => Self::Never,
-            other => {
-                if is_connect(other) {
-                    Self::NotSent
-                } else {
-                    Self::Failed(None)
-                }
-            }
-        }
-    }
-}
-
 /// True if the request was not sent because there was no connection. After any other error, the server may have received it.
 fn is_connect(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
@@ -163,30 +155,56 @@ fn is_connect(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
+fn is_plugin(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<failure::PluginError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 impl ApiError {
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "all other errors are connection failures"
-    )]
-    fn new(operation: &str, error: kube::Error, retry_after: Option<Duration>) -> Self {
-        let repeat = Repeat::of(&error, retry_after);
-        let is_server_text = matches!(error, kube::Error::Api(_));
-        let (kind, message) = match error {
-            kube::Error::Api(status) => (kind_of_status(&status), status.message.clone()),
-            kube::Error::SerdeError(_) => (
-                ErrorKind::Unreadable,
-                "the answer does not have the form of the API".to_owned(),
+    fn new(operation: &str, refused: &Refused) -> Self {
+        let (kind, message, repeat) = match refused {
+            Refused::Status {
+                status,
+                retry_after,
+            } => (
+                kind_of_code(status.code),
+                status.message.clone(),
+                Repeat::of_code(status.code, *retry_after),
             ),
-            kube::Error::Auth(error) => {
-                (ErrorKind::Unauthenticated, connect::describe_auth(&error))
+            Refused::Stranger {
+                code, retry_after, ..
+            } => (
+                kind_of_stranger(*code),
+                refused.to_string(),
+                Repeat::of_code(*code, *retry_after),
+            ),
+            Refused::Unreadable(_) | Refused::TooLarge | Refused::Over => {
+                (ErrorKind::Unreadable, refused.to_string(), Repeat::Never)
             }
-            other => (ErrorKind::Unavailable, root_cause(&other)),
+            Refused::NoAnswer(error) if is_plugin(error) => {
+                (ErrorKind::Unauthenticated, cause::of(error), Repeat::Never)
+            }
+            Refused::NoAnswer(error) => (
+                ErrorKind::Unavailable,
+                cause::of(error),
+                if is_connect(error) {
+                    Repeat::NotSent
+                } else {
+                    Repeat::Failed(None)
+                },
+            ),
         };
         Self {
             kind,
             operation: operation.to_owned(),
             message,
-            is_server_text,
+            is_server_text: matches!(refused, Refused::Status { .. }),
             repeat,
         }
     }
@@ -243,8 +261,18 @@ impl ApiError {
     }
 }
 
-fn kind_of_status(status: &Status) -> ErrorKind {
-    match status.code {
+impl Repeat {
+    const fn of_code(code: u16, retry_after: Option<Duration>) -> Self {
+        match code {
+            429 => Self::Throttled(retry_after),
+            500..=599 => Self::Failed(retry_after),
+            _ => Self::Never,
+        }
+    }
+}
+
+const fn kind_of_code(code: u16) -> ErrorKind {
+    match code {
         401 => ErrorKind::Unauthenticated,
         403 => ErrorKind::Denied,
         404 => ErrorKind::NotFound,
@@ -255,13 +283,12 @@ fn kind_of_status(status: &Status) -> ErrorKind {
     }
 }
 
-/// The innermost error. The outer ones only repeat "error".
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
+/// The class of an answer that is not from an API server. Its code says nothing about rights or objects.
+const fn kind_of_stranger(code: u16) -> ErrorKind {
+    match code {
+        429 | 500..=599 => ErrorKind::Unavailable,
+        _ => ErrorKind::Unreadable,
     }
-    cause.to_string()
 }
 
 /// A path with query parameters.
@@ -413,7 +440,7 @@ impl Cluster {
             };
             pages += 1;
             let page = page::parse(body.as_bytes(), &mut each)
-                .map_err(|error| ApiError::new(&operation, kube::Error::SerdeError(error), None))?;
+                .map_err(|_| ApiError::new(&operation, &body.unparsable()))?;
             size.learn(page.objects, body.as_bytes().len());
             match page.token.filter(|_| page.flow.is_continue()) {
                 Some(next) => token = Some(next),
@@ -436,7 +463,7 @@ impl Cluster {
         let body = self.read("GET", &page, Vec::new(), &operation).await?;
         page::parse(body.as_bytes(), &mut |_: IgnoredAny| ControlFlow::Break(()))
             .map(|page| page.resource_version)
-            .map_err(|error| ApiError::new(&operation, kube::Error::SerdeError(error), None))
+            .map_err(|_| ApiError::new(&operation, &body.unparsable()))
     }
 
     /// Applies a JSON merge patch and returns the patched object. The caller must hold a rate permit.
@@ -520,13 +547,17 @@ impl Cluster {
             .with("allowWatchBookmarks", "true")
             .with("timeoutSeconds", WATCH_SECONDS.to_string())
             .with("resourceVersion", resource_version);
-        let request = self.request("GET", &watch, Vec::new(), &operation)?;
-        let events =
-            tokio::time::timeout(self.call_timeout, self.client.request_events::<T>(request))
-                .await
-                .map_err(|_| ApiError::timed_out(&operation, self.call_timeout))?
-                .map_err(|error| ApiError::new(&operation, error, None))?;
-        Ok(events.map(move |event| event.map_err(|error| ApiError::new(&operation, error, None))))
+        let waits_for = WaitsFor::default();
+        let mut request = self.request("GET", &watch, Vec::new(), &operation)?;
+        request.extensions_mut().insert(waits_for.clone());
+        let answer = answer::events(&self.client, request);
+        let answer = Box::pin(tokio::time::timeout(self.call_timeout, answer));
+        let events = self
+            .announced(&operation, &waits_for, answer)
+            .await
+            .map_err(|_| ApiError::timed_out(&operation, self.call_timeout))?
+            .map_err(|refused| ApiError::new(&operation, &refused))?;
+        Ok(events.map(move |event| event.map_err(|refused| ApiError::new(&operation, &refused))))
     }
 
     /// Sends a request and parses the answer. (kube's own method keeps the text in plain memory and logs what it cannot parse.)
@@ -539,7 +570,7 @@ impl Cluster {
     ) -> Result<T, ApiError> {
         let body = self.read(method, query, body, operation).await?;
         serde_json::from_slice(body.as_bytes())
-            .map_err(|error| ApiError::new(operation, kube::Error::SerdeError(error), None))
+            .map_err(|_| ApiError::new(operation, &body.unparsable()))
     }
 
     async fn read(
@@ -549,6 +580,32 @@ impl Cluster {
         body: Vec<u8>,
         operation: &str,
     ) -> Result<Body, ApiError> {
+        let waits_for = WaitsFor::default();
+        // On the heap, so that the futures of callers stay small.
+        let calling = Box::pin(self.attempts(method, query, body, operation, &waits_for));
+        self.announced(operation, &waits_for, calling).await
+    }
+
+    /// Says what a call waits for, if it takes long.
+    async fn announced<T>(
+        &self,
+        operation: &str,
+        waits_for: &WaitsFor,
+        calling: impl Future<Output = T>,
+    ) -> T {
+        let wait = Wait::at_most(self.call_timeout).shared(&self.ledger.announcer);
+        let what = || format!("{}, to {operation}", waits_for.text());
+        wait.on(what, calling).await
+    }
+
+    async fn attempts(
+        &self,
+        method: &'static str,
+        query: &Query,
+        body: Vec<u8>,
+        operation: &str,
+        waits_for: &WaitsFor,
+    ) -> Result<Body, ApiError> {
         let mut pauses = if method == "GET" && !self.once {
             &READ_RETRY_PAUSES[..]
         } else {
@@ -556,6 +613,7 @@ impl Cluster {
         };
         loop {
             let mut request = self.request(method, query, body.clone(), operation)?;
+            request.extensions_mut().insert(waits_for.clone());
             if self.once {
                 request.extensions_mut().insert(connect::Once);
             }
@@ -563,18 +621,19 @@ impl Cluster {
             let answer = tokio::time::timeout(self.call_timeout, answer).await;
             let error = match answer {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(Refusal::TooLarge)) => {
+                Ok(Err(Refused::TooLarge)) => {
                     return Err(ApiError::too_large(operation, self.max_answer));
                 }
-                Ok(Err(Refusal::Over)) => return Err(ApiError::over(operation)),
-                Ok(Err(Refusal::Failed { error, retry_after })) => {
-                    ApiError::new(operation, error, retry_after)
-                }
+                Ok(Err(Refused::Over)) => return Err(ApiError::over(operation)),
+                Ok(Err(refused)) => ApiError::new(operation, &refused),
                 Err(_) => return Err(ApiError::timed_out(operation, self.call_timeout)),
             };
             match pauses {
                 [pause, rest @ ..] if error.kind == ErrorKind::Unavailable => {
                     pauses = rest;
+                    if let Some(why) = error.trusted_message() {
+                        waits_for.set(format!("the API server ({why})"));
+                    }
                     tokio::time::sleep(*pause).await;
                 }
                 _ => return Err(error),

@@ -1,16 +1,17 @@
 //! Connections to other API servers, or to this one with another identity, for the Secrets of a Kubernetes store.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use http::Uri;
-use kube::config::AuthInfo;
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-use secrecy::SecretString;
 use secret::Value;
 
 use super::{
     Access, Cluster,
+    address::Target,
     connect::{self, ConnectError},
+    credentials::Credentials,
+    header::{INVALID_TOKEN, bearer},
+    tls,
+    transport::{Settings, Transport},
 };
 
 /// The time limits for an answer and for connecting. The server may belong to a tenant: a silent one may delay its store but not
@@ -24,7 +25,7 @@ const MAX_ANSWER: usize = 2 << 20;
 const MAX_PAGES: usize = 200;
 
 pub struct Server {
-    pub address: Uri,
+    pub address: Target,
     /// The CA certificates as PEM. Without them, the system's CAs are used.
     pub authorities: Option<Vec<u8>>,
 }
@@ -47,53 +48,46 @@ pub enum Login {
 impl Cluster {
     /// Connects with other credentials to this server or another one. Read-only, with this cluster's rate. Sends no request yet.
     pub fn with_login(&self, login: Login, server: Option<Server>) -> Result<Self, ConnectError> {
-        let mut config = (*self.address).clone();
+        let mut settings = (*self.settings).clone();
         if let Some(server) = server {
-            config = kube::Config::new(server.address);
-            config.proxy_url = connect::proxy_from_environment(&config.cluster_url);
-            config.root_cert = server.authorities.as_deref().map(ders).transpose()?;
+            settings = Settings::new(server.address);
+            settings.proxy = self.proxies.proxy(&settings.server)?;
+            settings.tls.authorities = match server.authorities.as_deref() {
+                Some(pem) => Some(tls::authorities(pem).ok_or_else(no_authority)?),
+                None => None,
+            };
         }
-        config.auth_info = auth_info(login)?;
-        config.connect_timeout = Some(CONNECT);
-        let cluster = connect::build(config, None, Access::ReadOnly, self.ledger.rate())
-            .map_err(connect::describe)?;
+        match login {
+            Login::Anonymous => {}
+            Login::Token(token) => settings.credentials = header(&token)?,
+            Login::Certificate { certificate, key } => {
+                let identity = tls::identity(certificate.expose(), key.expose());
+                let unusable = |why| {
+                    ConnectError::Client(format!("the client certificate cannot be used: {why}"))
+                };
+                settings.tls.identity = Some(identity.map_err(unusable)?);
+            }
+        }
+        settings.connect_timeout = CONNECT;
+        let transport = Transport::new(settings)?;
+        let cluster = connect::build(transport, Access::ReadOnly, self.ledger.rate());
         Ok(Self {
             call_timeout: CALL_TIMEOUT,
             max_answer: MAX_ANSWER,
             max_pages: MAX_PAGES,
+            proxies: Arc::clone(&self.proxies),
             ..cluster
         })
     }
 }
 
-fn ders(pem: &[u8]) -> Result<Vec<Vec<u8>>, ConnectError> {
-    let ders: Result<Vec<Vec<u8>>, _> = CertificateDer::pem_slice_iter(pem)
-        .map(|certificate| certificate.map(|der| der.to_vec()))
-        .collect();
-    match ders {
-        Ok(ders) if !ders.is_empty() => Ok(ders),
-        _ => Err(ConnectError::Client(
-            "the CA bundle contains no PEM certificate".to_owned(),
-        )),
-    }
+fn no_authority() -> ConnectError {
+    ConnectError::Client("the CA bundle contains no PEM certificate".to_owned())
 }
 
-fn auth_info(login: Login) -> Result<AuthInfo, ConnectError> {
-    let mut info = AuthInfo::default();
-    match login {
-        Login::Anonymous => {}
-        Login::Token(token) => info.token = Some(text(&token)?),
-        Login::Certificate { certificate, key } => {
-            use base64::{Engine as _, engine::general_purpose::STANDARD};
-            info.client_certificate_data = Some(STANDARD.encode(certificate.expose()));
-            info.client_key_data = Some(STANDARD.encode(key.expose()).into());
-        }
-    }
-    Ok(info)
-}
-
-fn text(value: &Value) -> Result<SecretString, ConnectError> {
-    let text = std::str::from_utf8(value.expose());
-    text.map(SecretString::from)
-        .map_err(|_| ConnectError::Client("the token is not valid UTF-8".to_owned()))
+fn header(token: &Value) -> Result<Credentials, ConnectError> {
+    let header = std::str::from_utf8(token.expose()).ok().and_then(bearer);
+    header
+        .map(Credentials::Header)
+        .ok_or(ConnectError::Token(INVALID_TOKEN))
 }

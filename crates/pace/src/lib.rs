@@ -6,5 +6,12 @@ mod clock;
 mod closed_loop;
 pub mod rate;
 mod requests;
+mod wait;
 
-pub use self::{bucket::Adaptive, clock::Clock, closed_loop::ClosedLoop, requests::Requests};
+pub use self::{
+    bucket::Adaptive,
+    clock::Clock,
+    closed_loop::ClosedLoop,
+    requests::Requests,
+    wait::{Announcer, Silence, Wait},
+};

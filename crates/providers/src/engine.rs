@@ -19,12 +19,13 @@ mod attempts;
 mod health;
 
 use std::sync::{
-    Arc, Once,
+    Arc, MutexGuard, Once, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, future::BoxFuture, stream};
+use pace::{Announcer, Wait};
 use tokio::sync::{Mutex, Semaphore};
 
 pub(super) use self::attempts::Attempts;
@@ -40,6 +41,8 @@ pub(super) const IN_FLIGHT: usize = 8;
 /// The maximum number of concurrent calls of one search. The rest of [`IN_FLIGHT`] is left to the reads of others.
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))]
 pub(super) const SEARCH_CALLS: usize = 4;
+
+const ANSWER: &str = "the answer of a provider";
 
 /// A provider's part of the engine: logging in and classifying errors.
 #[async_trait]
@@ -146,6 +149,9 @@ pub(super) struct Engine<S: Service> {
     /// Limits concurrent calls. The first call runs alone, to find out if the server answers and accepts the credentials.
     slots: Semaphore,
     opened: Once,
+    /// What the calls wait for, for people.
+    waits_for: std::sync::Mutex<&'static str>,
+    announcer: Announcer,
 }
 
 struct Session<C> {
@@ -165,7 +171,15 @@ impl<S: Service> Engine<S> {
             health: Health::default(),
             slots: Semaphore::new(1),
             opened: Once::new(),
+            waits_for: std::sync::Mutex::new(ANSWER),
+            announcer: Announcer::default(),
         }
+    }
+
+    fn waits_for(&self) -> MutexGuard<'_, &'static str> {
+        self.waits_for
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Creates an engine and logs in, so that a failed login is reported once and before the first read.
@@ -198,9 +212,17 @@ impl<S: Service> Engine<S> {
     where
         F: Future<Output = Result<T, S::Error>> + Send,
     {
-        // The semaphore is never closed.
-        let _slot = self.slots.acquire().await;
-        let result = self.attempt(request, limiter, None, send).await;
+        // On the heap, because the futures of the clients are large.
+        let attempt = Box::pin(async {
+            // The semaphore is never closed.
+            let _slot = self.slots.acquire().await;
+            self.attempt(request, limiter, None, send).await
+        });
+        let what = || format!("{} ({})", *self.waits_for(), request.call);
+        let result = Wait::unlimited()
+            .shared(&self.announcer)
+            .on(what, attempt)
+            .await;
         self.opened
             .call_once(|| self.slots.add_permits(IN_FLIGHT - 1));
         result
@@ -237,7 +259,9 @@ impl<S: Service> Engine<S> {
             self.health.check()?;
             // Log in before waiting for a rate permit, so that a failed login takes none.
             self.session().await?;
+            *self.waits_for() = "the rate limit of a provider's calls";
             limiter.permit().await;
+            *self.waits_for() = ANSWER;
             // Check again: another call may have lost the store or renewed the credentials during the wait.
             self.health.check()?;
             let session = self.session().await?;
@@ -261,6 +285,7 @@ impl<S: Service> Engine<S> {
             if renewed && class == ErrorClass::Refused {
                 session.accepted.store(true, Ordering::Relaxed);
             }
+            *self.waits_for() = class.cause_of_a_pause();
             if !attempts.again(class).await {
                 return Err(self.failure(request, class, error));
             }

@@ -12,7 +12,7 @@ use eso_model::{
     expected::{Raw, What},
 };
 use kube::config::Kubeconfig;
-use pace::rate::Rate;
+use pace::{Clock, rate::Rate};
 use providers::{Answered, Identity, RateLimiter, Resolver, StoreSettings, connect as open};
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ fn server() -> (String, String) {
 async fn read_only_cluster() -> Cluster {
     let options = Options {
         kubeconfig: optional_variable("ESO_SYNC_TEST_KUBECONFIG").map(Into::into),
-        ..Options::default()
+        ..Options::new(Clock::starting_at(crate::support::now()))
     };
     let rate = Rate::per_second(1000.0).expect("a rate");
     connect(&options, Access::ReadOnly, rate)

@@ -71,9 +71,9 @@ fn check(cluster: &Cluster, policy: &Policy, discovered: &Discovered, stand_in: 
 
 /// Verifies one proven ExternalSecret, with a provider that returns a wrong value for `wrong_reads` reads.
 async fn verified(world: &World, name: &str, remedy: OnStillStale, wrong_reads: u32) -> ItemResult {
-    let url = world.embedded().url().parse().expect("an address");
+    let url = world.embedded().url();
     let rate = Rate::per_second(1000.0).expect("a rate");
-    let cluster = connect_plain(url, Access::Write, rate).expect("a connection");
+    let cluster = connect_plain(&url, Access::Write, rate).expect("a connection");
     let mut policy = Policy::selecting(vec![Selection {
         names: vec![eso_sync::pattern::Pattern::new(name).expect("a name")],
         ..Selection::default()
@@ -256,9 +256,9 @@ async fn orphan_secret_is_not_deleted() {
 #[tokio::test]
 async fn read_only_client_of_a_run_sends_no_writes() {
     let world = World::sandbox().await;
-    let url = world.embedded().url().parse().expect("an address");
+    let url = world.embedded().url();
     let rate = Rate::per_second(1000.0).expect("a rate");
-    let cluster = connect_plain(url, Access::Write, rate).expect("a connection");
+    let cluster = connect_plain(&url, Access::Write, rate).expect("a connection");
     let before = world.embedded().requests().len();
     let path = &cluster::Path::core(Some("default"), "secrets").named("any");
     let change = serde_json::json!({"metadata": {"annotations": {"any": "thing"}}});

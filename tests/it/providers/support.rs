@@ -31,7 +31,7 @@ pub(super) async fn sandbox() -> Sandbox {
 /// A read-only connection.
 pub(super) fn read_only_cluster(url: &str) -> Cluster {
     let rate = Rate::per_second(10_000.0).unwrap();
-    connect_plain(url.parse().unwrap(), Access::ReadOnly, rate).unwrap()
+    connect_plain(url, Access::ReadOnly, rate).unwrap()
 }
 
 /// A connection to a cluster that does not exist. No request is sent to it.

@@ -2,10 +2,9 @@
 
 use async_trait::async_trait;
 use cluster::{
-    ApiError, Cluster, ErrorKind, Repeat,
+    Address, ApiError, Cluster, ErrorKind, Repeat, Target,
     remote::{self, Login},
 };
-use http::Uri;
 
 use crate::{
     Identity, Resolver, StoreSettings, Unread,
@@ -194,17 +193,12 @@ impl Credentials {
     async fn server(&self, address: &str, login: &Login) -> Result<remote::Server, Unread> {
         let authorities = self.resolver.ca_bundle(self.store.at("/server")).await?;
         let secure = authorities.is_some() || matches!(login, Login::Certificate { .. });
-        let whole = match (address.contains("://"), secure) {
-            (true, _) => address.to_owned(),
-            // As in the operator's client.
-            (false, true) => format!("https://{address}"),
-            (false, false) => format!("http://{address}"),
-        };
-        let parsed = whole.parse::<Uri>().ok();
-        let address = parsed
-            .filter(|uri| {
-                matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
-            })
+        // As in the operator's client.
+        let default_scheme = if secure { "https" } else { "http" };
+        let address = Address::new(address)
+            .parse(default_scheme)
+            .ok()
+            .filter(Target::is_http)
             .ok_or_else(|| Unread::store(unread::STORE, "`server.url` is not a valid address"))?;
         Ok(remote::Server {
             address,
@@ -229,7 +223,7 @@ fn is_own(address: &str, own: &Cluster) -> bool {
     OWN_ADDRESSES
         .iter()
         .copied()
-        .chain([own.server.as_str()])
+        .chain([own.server.expose()])
         .filter_map(|text| text.parse::<Origin>().ok())
         .any(|known| known == origin)
 }

@@ -91,7 +91,7 @@ fn read((store, key): &(&str, String)) -> Read {
 
 fn reader(groups: &[Group], double: &Double) -> Reader {
     let rate = Rate::per_second(1000.0).unwrap();
-    let url = "http://127.0.0.1:1".parse().unwrap();
+    let url = "http://127.0.0.1:1";
     let keys = groups
         .iter()
         .flat_map(|(namespace, reads)| reads.iter().map(|it| key_of(namespace, &read(it))));

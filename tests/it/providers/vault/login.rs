@@ -152,7 +152,7 @@ async fn failed_login_in_vault_is_reported_for_the_store() {
 async fn resolver(world: &World) -> (Cluster, Resolver) {
     let options = Options {
         kubeconfig: optional_variable("ESO_SYNC_TEST_KUBECONFIG").map(Into::into),
-        ..Options::default()
+        ..Options::new(pace::Clock::starting_at(crate::support::now()))
     };
     let cluster = connect(&options, Access::ReadOnly, rate())
         .await

@@ -81,7 +81,7 @@ async fn log_in(double: &Double, more: &Json) -> Result<Credentials, Unread> {
         .extend(more.as_object().unwrap().clone());
     let url = format!("http://{}", double.address);
     let rate = Rate::per_second(1000.0).unwrap();
-    let cluster = connect_plain(url.parse().unwrap(), Access::ReadOnly, rate).unwrap();
+    let cluster = connect_plain(&url, Access::ReadOnly, rate).unwrap();
     let resolver = Resolver::new(cluster, "SecretStore/team/aws".parse().unwrap(), "team");
     let mut login = Login::new(
         serde_json::from_value(settings).unwrap(),

@@ -126,9 +126,9 @@ async fn cluster(keys: Json) -> Double {
 }
 
 async fn as_store(service: &Service, cluster: &Double, more: Json) -> Result<KeyVault, Unread> {
-    let url = format!("http://{}", cluster.address).parse().unwrap();
+    let url = format!("http://{}", cluster.address);
     let rate = Rate::per_second(1000.0).unwrap();
-    let connected = connect_plain(url, Access::ReadOnly, rate).unwrap();
+    let connected = connect_plain(&url, Access::ReadOnly, rate).unwrap();
     let store = StoreKey::Namespaced {
         namespace: "team".to_owned(),
         name: "azure".to_owned(),

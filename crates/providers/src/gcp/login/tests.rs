@@ -56,7 +56,7 @@ async fn bearer(double: &Double, auth: Json) -> String {
     let settings = json!({"projectID": "p", "auth": auth});
     let url = format!("http://{}", double.address);
     let rate = Rate::per_second(1000.0).unwrap();
-    let cluster = connect_plain(url.parse().unwrap(), Access::ReadOnly, rate).unwrap();
+    let cluster = connect_plain(&url, Access::ReadOnly, rate).unwrap();
     let resolver = Resolver::new(cluster, "SecretStore/team/gcp".parse().unwrap(), "team");
     let mut login = Login::new(
         serde_json::from_value(settings).unwrap(),
