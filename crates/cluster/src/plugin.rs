@@ -81,8 +81,9 @@ impl Plugin {
             "Always" if !terminal => {
                 return Err(ConnectError::Plugin(PluginError {
                     name,
-                    why: "needs a terminal (`interactiveMode: Always`), and stdin is none"
-                        .to_owned(),
+                    why:
+                        "needs a terminal (`interactiveMode: Always`), but stdin is not a terminal"
+                            .to_owned(),
                     hint: String::new(),
                 }));
             }

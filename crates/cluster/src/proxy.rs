@@ -77,7 +77,7 @@ impl Environment {
                     .to_owned(),
             ));
         }
-        // As in Go, a scheme that is none of a proxy means HTTP.
+        // As in Go, an unknown scheme of a proxy means HTTP.
         Ok(Some(proxy.clone()))
     }
 }

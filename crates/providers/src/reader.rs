@@ -137,7 +137,7 @@ struct Core {
     ambient: Ambient,
 }
 
-/// The index of the line for each store and namespace, or why there is none.
+/// The index of the line for each store and namespace, or the reason why it cannot be read.
 type Routes = BTreeMap<(StoreKey, String), Result<usize, Unread>>;
 
 /// Identifies one connection: a store and a set of credentials.

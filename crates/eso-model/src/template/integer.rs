@@ -56,7 +56,7 @@ fn underscores_are_valid(digits: &[u8], base: u32) -> bool {
     before
 }
 
-/// Returns the integer in text, 0 if there is none. Returns None for fractions that the operator's versions cut off
+/// Returns the integer in text, or 0 for text without an integer. Returns None for fractions that the operator's versions cut off
 /// differently.
 pub(super) fn of_text(text: &[u8]) -> Option<i64> {
     let Some(point) = text.iter().rposition(|byte| *byte == b'.') else {

@@ -17,7 +17,7 @@ pub(super) struct Kept {
     pub(super) _held: Option<Held>,
 }
 
-/// An answer that several groups share, or why there is none.
+/// An answer that several groups share, or the reason why it was not read.
 pub(super) type Outcome = Result<Arc<Kept>, Unread>;
 
 /// The answers for one group. Its bytes are freed when this is dropped, unless other groups need them.

@@ -104,7 +104,7 @@ fn parse(value: &[u8]) -> Result<Url, Failure> {
     Ok(url)
 }
 
-/// Splits off the scheme, which is empty if there is none.
+/// Splits off the scheme. It is empty for a URL without a scheme.
 fn scheme(value: &[u8]) -> Result<(&[u8], &[u8]), Failure> {
     for (at, byte) in value.iter().enumerate() {
         match byte {

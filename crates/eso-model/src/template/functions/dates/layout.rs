@@ -26,7 +26,7 @@ pub(super) enum Part {
     UpperHalf,
     LowerHalf,
     ZoneName,
-    /// An offset from UTC: `Z` if there is none (with `z`), with colons, and its number of parts (hours, minutes, seconds).
+    /// An offset from UTC, with its separators and its number of parts (hours, minutes, seconds). With `z`, UTC is `Z`.
     Offset {
         z: bool,
         colon: bool,
