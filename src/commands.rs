@@ -13,12 +13,9 @@ mod status;
 mod sync;
 mod validate;
 
-use serde_json::json;
-
 use crate::{
     cli::{Cli, Command},
     exit::Exit,
-    failure::Failure,
     session::{Session, World},
 };
 
@@ -53,15 +50,8 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
     result.unwrap_or_else(|failure| {
         failure.print();
         if is_run {
-            write_failure(&session, &failure);
+            session.write_termination_message(&failure.termination_summary());
         }
         failure.exit
     })
-}
-
-/// Writes the failure to the termination message.
-fn write_failure(session: &Session, failure: &Failure) {
-    let summary = json!({"exitCode": failure.exit.code(), "error": failure.message});
-    let short: String = summary.to_string().chars().take(1000).collect();
-    session.write_termination_message(&short);
 }

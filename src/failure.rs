@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 
 use cluster::{ErrorKind, connect::ConnectError};
+use serde_json::json;
 
 use crate::{
     discover::DiscoverError, exit::Exit, foreign, lock::LockError, settings::Invalid, stop::Level,
@@ -118,6 +119,12 @@ impl From<LockError> for Failure {
 }
 
 impl Failure {
+    /// The summary for the container's termination message, with at most 1,000 characters.
+    pub fn termination_summary(&self) -> String {
+        let summary = json!({"exitCode": self.exit.code(), "error": self.message});
+        summary.to_string().chars().take(1000).collect()
+    }
+
     /// Prints the error to stderr.
     pub fn print(&self) {
         let Self {

@@ -1,8 +1,9 @@
 //! Text from outside: names and messages of the cluster, the operator, the providers and the environment. It can hold terminal
 //! sequences, line breaks, direction marks and the commands of CI systems.
 
-use std::fmt::Write as _;
+use std::{borrow::Borrow, fmt::Write as _};
 
+use cluster::escape::push;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -44,9 +45,12 @@ impl PartialEq<&str> for Foreign {
 }
 
 /// The first `count` texts on one line, and the number of the others.
-pub fn first<'a>(count: usize, texts: impl ExactSizeIterator<Item = &'a Foreign>) -> String {
+pub fn first(count: usize, texts: impl ExactSizeIterator<Item = impl Borrow<Foreign>>) -> String {
     let more = texts.len().saturating_sub(count);
-    let shown: Vec<String> = texts.take(count).map(Foreign::terminal).collect();
+    let shown: Vec<String> = texts
+        .take(count)
+        .map(|text| text.borrow().terminal())
+        .collect();
     match more {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
@@ -83,32 +87,6 @@ pub fn lines(text: &str) -> String {
     escaped.join("\n")
 }
 
-fn push(escaped: &mut String, c: char) {
-    if changes_the_screen(c) {
-        escaped.extend(c.escape_default());
-    } else {
-        escaped.push(c);
-    }
-}
-
-/// True for C0 and C1 control characters, line and paragraph separators, and characters that are invisible or change the
-/// direction of the text (Unicode UAX #9 and "Trojan Source", CVE-2021-42574).
-fn changes_the_screen(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{ad}'
-                | '\u{61c}'
-                | '\u{180e}'
-                | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{feff}'
-                | '\u{fff9}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e007f}'
-        )
-}
-
 /// Escapes the commands that a CI runner would execute: GitHub takes a line that starts with `::`, and `##[` or `##vso[` (Azure
 /// Pipelines) anywhere in a line.
 fn defuse_commands(escaped: &mut String) {
@@ -125,6 +103,7 @@ fn defuse_commands(escaped: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use cluster::escape::changes_the_screen;
     use proptest::prelude::*;
 
     use super::*;

@@ -7,7 +7,6 @@ use std::{
 };
 
 use pace::Clock;
-use serde_json::json;
 
 use crate::{
     exit::{
@@ -184,8 +183,7 @@ impl Record {
 fn not_begun(level: Level, in_container: bool) {
     let failure = Failure::stopped(level);
     if in_container {
-        let summary = json!({"exitCode": failure.exit.code(), "error": failure.message});
-        write_termination_message(&summary.to_string());
+        write_termination_message(&failure.termination_summary());
     }
     failure.print();
 }

@@ -193,7 +193,7 @@ pub async fn run(pipeline: &Pipeline<'_>) -> Result<Exit, Failure> {
 
 /// Prints the plan and changes nothing.
 pub async fn preview(pipeline: &Pipeline<'_>) -> Result<Exit, Failure> {
-    let _deadline = pipeline
+    pipeline
         .context
         .session
         .world

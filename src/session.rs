@@ -9,7 +9,7 @@ use cluster::{
 use pace::Clock;
 use providers::reader::{Rates, ReadProgress, ReaderInput, StandIn};
 use sandbox::{self, Sandbox};
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     cli::{ConnectionArgs, LoggingArgs},
@@ -54,10 +54,10 @@ impl World {
     }
 
     /// Starts the deadline, after which the run starts nothing new.
-    pub fn end_in(&self, deadline: std::time::Duration) -> JoinHandle<()> {
+    pub fn end_in(&self, deadline: std::time::Duration) {
         let at = Instant::now() + deadline;
         self.stopper.set_deadline(at);
-        tokio::spawn(self.stopper.clone().at(at))
+        tokio::spawn(self.stopper.clone().at(at));
     }
 }
 

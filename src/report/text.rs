@@ -9,7 +9,7 @@ use super::{
     table::{Column, counted, items_table, span},
 };
 use crate::{
-    foreign::{Foreign, line},
+    foreign::{self, Foreign, line},
     policy::OnStillStale,
     reason::Reason,
 };
@@ -145,24 +145,17 @@ fn details(document: &Document) -> String {
     }
     let mut text = String::new();
     for ((reason, message), items) in groups {
-        let shown: Vec<String> = items
-            .iter()
-            .take(3)
-            .map(|item| format!("{}/{}", item.namespace.terminal(), item.name.terminal()))
-            .collect();
-        let more = items.len() - shown.len();
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
+        let names = items.iter().map(|item| {
+            let (namespace, name) = (item.namespace.exact(), item.name.exact());
+            Foreign::from(format!("{namespace}/{name}"))
+        });
         let colon = if message.is_empty() { "" } else { ": " };
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "\n{} ({}{more}){colon}{}\n",
+            "\n{} ({}){colon}{}\n",
             reason.as_str(),
-            shown.join(", "),
+            foreign::first(3, names),
             message.terminal()
         );
         if let Some(next) = items.iter().find_map(|item| item.next_step) {

@@ -20,6 +20,7 @@ const PURE: &[&str] = &[
 /// True if pure modules must not depend on this module, directly or indirectly.
 fn has_side_effects(module: &str) -> bool {
     let is_client = is_within(module, "cluster")
+        && !is_within(module, "cluster::escape")
         && !is_within(module, "cluster::names")
         && !is_within(module, "cluster::path")
         && !is_within(module, "cluster::wire");

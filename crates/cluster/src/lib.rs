@@ -10,6 +10,7 @@ pub mod cause;
 mod choose;
 pub mod connect;
 mod credentials;
+pub mod escape;
 mod failure;
 mod gate;
 mod header;

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::Why;
-use crate::kubeconfig::Exec;
+use crate::{escape, kubeconfig::Exec};
 
 /// The longest output in bytes.
 const MAX_OUTPUT: usize = 1 << 20;
@@ -240,12 +240,7 @@ impl<'a> Lines<'a> {
 pub(super) fn shown(text: &str) -> String {
     let mut shown = String::new();
     for c in text.chars().take(MAX_LINE) {
-        let bidi = matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}'..='\u{2029}');
-        if c.is_control() || bidi {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
+        escape::push(&mut shown, c);
     }
     if text.chars().nth(MAX_LINE).is_some() {
         shown.push('…');
