@@ -46,6 +46,9 @@ const JUDGED_AT_A_TIME: usize = 8;
 /// The detail about an ExternalSecret whose spec was not kept.
 const TOO_LARGE: &str = "the specs of its namespace are too large to be kept in memory";
 
+/// The number of differing keys that a finding names.
+const MOST_KEYS: usize = 500;
+
 /// Up to this number of ExternalSecrets, a check keeps the results of their reads.
 const FACTS_UP_TO: usize = 20;
 
@@ -369,6 +372,7 @@ impl Group {
             .map(|(subject, finding)| {
                 let mut finding = explained(finding, subject, &self.answers);
                 finding.judged.clone_from(&data);
+                bound_keys(&mut finding);
                 let facts = self.keeps_facts.then(|| facts(subject, &self.answers));
                 (subject.id.clone(), finding, facts)
             })
@@ -453,6 +457,16 @@ impl Subject {
     }
 }
 
+/// Keeps the first keys of a finding. A Secret of 1 MiB can have ten thousands of them, and all findings stay in memory.
+fn bound_keys(finding: &mut Finding) {
+    if finding.keys.len() > MOST_KEYS {
+        let more = finding.keys.len() - MOST_KEYS;
+        finding.keys.truncate(MOST_KEYS);
+        finding.keys.shrink_to_fit();
+        finding.message = format!("{} (and {more} more keys)", finding.message);
+    }
+}
+
 fn described(what: &What) -> String {
     match what {
         What::Secret { key, version, .. } if version.is_empty() => key.clone(),
@@ -482,4 +496,31 @@ fn groups<'a>(
         }
     }
     groups
+}
+
+#[cfg(test)]
+mod tests {
+    use eso_model::expected::{Difference, KeyDifference};
+
+    use super::*;
+    use crate::finding::Verdict;
+
+    #[test]
+    fn finding_names_a_bounded_number_of_keys() {
+        let key = |index: usize| KeyDifference {
+            name: format!("key-{index}"),
+            difference: Difference::Changed,
+        };
+        let mut finding = Finding::of(Verdict::Stale, "stale");
+        finding.keys = (0..MOST_KEYS).map(key).collect();
+        bound_keys(&mut finding);
+        assert_eq!(
+            (finding.keys.len(), &*finding.message),
+            (MOST_KEYS, "stale")
+        );
+        finding.keys.extend((0..7).map(key));
+        bound_keys(&mut finding);
+        assert_eq!(finding.keys.len(), MOST_KEYS);
+        assert_eq!(finding.message, "stale (and 7 more keys)");
+    }
 }

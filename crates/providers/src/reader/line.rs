@@ -99,6 +99,20 @@ impl Line {
         self.was_wanted = true;
     }
 
+    /// Closes the connection of one namespace if no group needs it any more. Each has TLS settings of its own, which take as much
+    /// memory as hundreds of ExternalSecrets, and there may be thousands.
+    pub(super) fn close_if_done(&mut self) {
+        let is_of_one_namespace =
+            self.link.namespace.is_some() || self.link.store.namespace().is_some();
+        if is_of_one_namespace
+            && self.users.is_empty()
+            && self.in_flight == 0
+            && matches!(self.state, State::Open(_))
+        {
+            self.state = State::Untried;
+        }
+    }
+
     /// Frees the answer if no other group needs it.
     pub(super) fn release(&mut self, what: &What) {
         let hash = hash(what);

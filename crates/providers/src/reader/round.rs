@@ -551,6 +551,7 @@ impl<'r> Round<'r> {
     fn release(&mut self, line: usize, what: &What) {
         if let Some(line) = self.lines.get_mut(line) {
             line.release(what);
+            line.close_if_done();
         }
     }
 
@@ -673,6 +674,9 @@ impl<'r> Round<'r> {
     fn give_up(&mut self) {
         self.calls.clear();
         self.alone.clear();
+        for line in &mut *self.lines {
+            line.in_flight = 0;
+        }
         for index in 0..self.lines.len() {
             self.settle_all(index, &not_read_in_time());
         }

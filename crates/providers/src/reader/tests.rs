@@ -164,6 +164,15 @@ async fn results(
     }
     drop(round);
     assert_eq!(budget.held(), 0, "all bytes are freed");
+    let open = |line: &Line| matches!(line.state, State::Open(_));
+    let mut of_namespaces = reader
+        .lines
+        .iter()
+        .filter(|line| line.link.store.namespace().is_some());
+    assert!(
+        !of_namespaces.any(open),
+        "connections of one namespace are closed"
+    );
     assert_eq!(shown.len(), groups.len(), "each group is returned once");
     shown.into_values().collect()
 }
