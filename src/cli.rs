@@ -242,7 +242,7 @@ pub struct ActArgs {
     /// How long to wait if another run holds the lock
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     pub wait_lock: GoDuration,
-    /// Namespace of the lock and the stamp key [default: the Pod's namespace, or eso-sync]
+    /// Namespace of the lock and the stamp key, in which only administrators can write [default: the Pod's namespace]
     #[arg(long, value_name = "NAME")]
     pub lock_namespace: Option<String>,
     /// Name of the job's own Pod, which gets an Event at the end of the run
@@ -256,7 +256,7 @@ pub struct ActArgs {
 /// The flags that find the lock and the stamp key.
 #[derive(Clone, Debug, Args)]
 pub struct LockNamespaceArgs {
-    /// Namespace of the lock and the stamp key [default: the Pod's namespace, or eso-sync]
+    /// Namespace of the lock and the stamp key, in which only administrators can write [default: the Pod's namespace]
     #[arg(long, value_name = "NAME")]
     pub lock_namespace: Option<String>,
     /// Namespace of the job's own Pod

@@ -53,6 +53,19 @@ impl Failure {
         }
     }
 
+    /// The command needs stamps, but nobody named the namespace of their key.
+    pub fn no_lock_namespace() -> Self {
+        Self {
+            exit: Exit::NoAccess,
+            message: "restarts need a stamp key, and its namespace is not given".to_owned(),
+            hint: Some(
+                "name a namespace in which only administrators can write, the same for all runs in the cluster: `--lock-namespace NAME`. In a \
+                 Pod, set `ESO_SYNC_POD_NAMESPACE` to the Pod's namespace"
+                    .to_owned(),
+            ),
+        }
+    }
+
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -111,7 +124,9 @@ impl From<DiscoverError> for Failure {
 impl From<LockError> for Failure {
     fn from(error: LockError) -> Self {
         match &error {
-            LockError::Held { .. } => Self::new(Exit::Locked, &error),
+            LockError::Held(_) => Self::new(Exit::Locked, &error),
+            LockError::NoNamespace(_) => Self::new(Exit::NoAccess, &error)
+                .hint("name the namespace of the lock: `--lock-namespace NAME`"),
             LockError::Call(_) => Self::new(Exit::NoAccess, &error)
                 .hint("`eso-sync rbac` prints the rights that are needed. `lock.enabled: false` runs without a lock"),
         }

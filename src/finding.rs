@@ -109,26 +109,39 @@ pub struct Findings {
     pub reads: BTreeMap<QuotaKey, u64>,
 }
 
-/// A fingerprint of the data that was judged. Shows later whether the Secret still has that data.
+/// Fingerprints of the Secret that was judged. They show later whether it still has that data, and whether it was written.
 #[derive(Clone)]
 pub struct Judged {
     data: Fingerprint,
+    version: Fingerprint,
     key: Arc<RunKey>,
 }
 
 impl Judged {
-    /// The fingerprint of this data.
-    pub fn of(held: &SecretFingerprints, key: &Arc<RunKey>) -> Self {
+    /// The fingerprints of this data, in this version of the Secret.
+    pub fn of(held: &SecretFingerprints, version: Fingerprint, key: &Arc<RunKey>) -> Self {
         Self {
             data: held.digest(key),
+            version,
             key: Arc::clone(key),
         }
+    }
+
+    /// True if this is the same Secret, and it was not written since.
+    pub fn is(&self, secret: &wire::Secret) -> bool {
+        version(&secret.metadata, &self.key) == self.version && self.fits(secret)
     }
 
     /// True if this Secret has the same data.
     pub fn fits(&self, secret: &wire::Secret) -> bool {
         SecretFingerprints::of(&secret.data, &self.key).digest(&self.key) == self.data
     }
+}
+
+/// The fingerprint of a Secret's uid and resource version.
+pub fn version(meta: &wire::SecretMeta, key: &RunKey) -> Fingerprint {
+    let text = format!("{} {}", meta.uid, meta.resource_version);
+    key.fingerprint(text.as_bytes())
 }
 
 impl fmt::Debug for Judged {
@@ -183,7 +196,9 @@ mod tests {
         let read = |secret: &Json| serde_json::from_value::<wire::Secret>(secret.clone()).unwrap();
         let of = |data: &Json| read(&json!({"data": data}));
         let data = json!({"user": "YWRtaW4=", "password": "czNjcjN0"});
-        let judged = Judged::of(&SecretFingerprints::of(&of(&data).data, &key), &key);
+        let secret = of(&data);
+        let held = SecretFingerprints::of(&secret.data, &key);
+        let judged = Judged::of(&held, version(&secret.metadata, &key), &key);
         let mut written_again = of(&data);
         written_again.metadata.resource_version = "2".to_owned();
         assert!(judged.fits(&written_again));

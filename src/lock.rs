@@ -1,13 +1,13 @@
 //! One Lease per cluster prevents parallel runs that write.
 //!
-//! A killed holder does not release the Lease. A waiting run therefore watches for one lease duration whether the Lease still
-//! changes, without comparing clocks (like client-go's leader election). Only a Lease that expired long ago is taken over at
-//! once.
+//! A killed holder does not release the Lease. A run takes it over only after it has watched the Lease stay unchanged for its
+//! whole duration, by its own monotonic clock (like client-go's leader election). The times in the Lease are those of another
+//! clock, so they prove nothing.
 
 use std::time::Duration;
 
 use cluster::{ApiError, Cluster, ErrorKind, Path};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use pace::Clock;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -30,20 +30,14 @@ const MARGIN: Duration = Duration::from_secs(3);
 /// The timeout for releasing. Releasing only helps the next run, so it must not delay the report.
 const RELEASE: Duration = Duration::from_secs(2);
 
-/// The clock skew that is tolerated before a Lease counts as expired long ago.
-const SKEW: SignedDuration = SignedDuration::from_secs(30);
-
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another run holds it.
-    #[error(
-        "another run holds the lock: {holder}, until {until} or longer. Use --wait-lock to wait"
-    )]
-    Held {
-        holder: String,
-        /// The end of the lease duration if it is not renewed.
-        until: Timestamp,
-    },
+    #[error("another run holds the lock: {0}. Use --wait-lock to wait")]
+    Held(String),
+    /// No namespace is given, and the one of the manifests does not exist.
+    #[error("the namespace {0} of the lock does not exist")]
+    NoNamespace(String),
     /// The Lease cannot be read or written.
     #[error("cannot acquire the lock")]
     Call(#[from] ApiError),
@@ -54,11 +48,13 @@ pub struct Lock {
     path: Path,
     identity: String,
     resource_version: String,
+    /// The version of the Lease before.
+    replaced: String,
     transitions: i64,
     acquired: Timestamp,
     renewed: Instant,
     /// True if the run had to wait for the lock.
-    pub waited: bool,
+    waited: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,10 +75,12 @@ struct Spec {
 }
 
 impl Spec {
-    fn until(&self) -> Option<Timestamp> {
-        let renewed = self.renew_time?;
-        let duration = SignedDuration::from_secs(self.lease_duration_seconds.unwrap_or(15));
-        renewed.checked_add(duration).ok()
+    /// How long the Lease must stay unchanged before another run may take it over.
+    fn duration(&self) -> Duration {
+        let seconds = self
+            .lease_duration_seconds
+            .and_then(|it| it.try_into().ok());
+        seconds.map_or(DURATION, Duration::from_secs)
     }
 
     fn holder(&self) -> Option<&str> {
@@ -90,6 +88,20 @@ impl Spec {
             .as_deref()
             .filter(|holder| !holder.is_empty())
     }
+}
+
+/// The version of the Lease now: its resource version, empty if it does not exist, or None if it cannot be read.
+pub async fn version(cluster: &Cluster, namespace: &str) -> Option<String> {
+    let lease = read(cluster, &leases(namespace).named(LEASE)).await.ok()?;
+    Some(
+        lease
+            .map(|lease| lease.metadata.resource_version)
+            .unwrap_or_default(),
+    )
+}
+
+fn leases(namespace: &str) -> Path {
+    Path::api("coordination.k8s.io", "v1").collection(Some(namespace), "leases")
 }
 
 /// Acquires the lock. Waits for up to `wait`, but at least for one lease duration.
@@ -100,7 +112,7 @@ pub async fn acquire(
     wait: Duration,
     clock: Clock,
 ) -> Result<Lock, LockError> {
-    let collection = Path::api("coordination.k8s.io", "v1").collection(Some(namespace), "leases");
+    let collection = leases(namespace);
     let path = collection.clone().named(LEASE);
     let give_up = Instant::now() + longest_wait(wait);
     let mut seen: Option<(String, Instant)> = None;
@@ -108,48 +120,37 @@ pub async fn acquire(
     let mut logged: Option<String> = None;
     loop {
         let lease = read(cluster, &path).await?;
-        let now = clock.now();
-        let resource_version = lease
-            .as_ref()
-            .map(|lease| lease.metadata.resource_version.clone())
-            .unwrap_or_default();
-        if seen
-            .as_ref()
-            .is_none_or(|(version, _)| *version != resource_version)
-        {
-            seen = Some((resource_version, Instant::now()));
+        let version = lease.as_ref().map(|lease| &lease.metadata.resource_version);
+        let version = version.cloned().unwrap_or_default();
+        if seen.as_ref().is_none_or(|(before, _)| *before != version) {
+            seen = Some((version.clone(), Instant::now()));
         }
-        let unchanged = seen
-            .as_ref()
-            .map(|(_, since)| since.elapsed())
-            .unwrap_or_default();
+        let since = seen.as_ref().map(|(_, since)| since.elapsed());
+        let spec = lease.as_ref().map(|lease| &lease.spec);
         let attempt = Lock {
             cluster: cluster.clone(),
             path: path.clone(),
             identity: identity.to_owned(),
             resource_version: String::new(),
-            transitions: lease
-                .as_ref()
-                .and_then(|lease| lease.spec.lease_transitions)
-                .unwrap_or(0)
-                + 1,
-            acquired: now,
+            replaced: version,
+            transitions: spec.and_then(|spec| spec.lease_transitions).unwrap_or(0) + 1,
+            acquired: clock.now(),
             renewed: Instant::now(),
             waited,
         };
-        match held(lease.as_ref(), identity, now, unchanged) {
+        match held(spec, identity, since.unwrap_or_default()) {
             None => match attempt.take(&collection, lease.as_ref(), clock).await {
                 Ok(lock) => return Ok(lock),
                 // Another run was faster.
                 Err(error) if error.kind == ErrorKind::Conflict => {}
                 Err(error) => return Err(error.into()),
             },
-            Some((holder, until)) if Instant::now() >= give_up => {
-                return Err(LockError::Held { holder, until });
+            Some(holder) if Instant::now() >= give_up => {
+                return Err(LockError::Held(holder.to_owned()));
             }
-            Some((holder, until)) if logged.as_ref() != Some(&holder) => {
-                tracing::info!(target: "eso_sync::progress", holder, %until, "another run holds the lock; waiting");
-                logged = Some(holder);
+            Some(holder) if logged.as_deref() != Some(holder) => {
+                tracing::info!(target: "eso_sync::progress", holder, "another run holds the lock; waiting");
+                logged = Some(holder.to_owned());
             }
             Some(_) => {}
         }
@@ -171,22 +172,20 @@ async fn read(cluster: &Cluster, path: &Path) -> Result<Option<Lease>, ApiError>
     }
 }
 
-/// The current holder and the end of its lease duration, or None if the lock is free.
-fn held(
-    lease: Option<&Lease>,
-    identity: &str,
-    now: Timestamp,
-    unchanged: Duration,
-) -> Option<(String, Timestamp)> {
-    let spec = &lease?.spec;
+/// The current holder, or None if the lock is free. `unchanged` is how long we have watched the Lease stay as it is.
+fn held<'a>(spec: Option<&'a Spec>, identity: &str, unchanged: Duration) -> Option<&'a str> {
+    let spec = spec?;
     // Our own identity is there if the response to our first attempt was lost.
     let holder = spec.holder().filter(|holder| *holder != identity)?;
-    let until = spec.until()?;
-    let long_past = until.checked_add(SKEW).is_ok_and(|until| until < now);
-    (!long_past && unchanged < DURATION).then(|| (holder.to_owned(), until))
+    (unchanged < spec.duration()).then_some(holder)
 }
 
 impl Lock {
+    /// True if another run may have written since the Lease had this version.
+    pub fn follows_another_run(&self, version: Option<&str>) -> bool {
+        self.waited || version != Some(&*self.replaced)
+    }
+
     async fn take(
         mut self,
         collection: &Path,
@@ -313,57 +312,63 @@ fn micro_time(time: Timestamp) -> String {
 mod tests {
     use super::*;
 
-    fn lease(holder: &str, renewed: &str) -> Lease {
+    fn spec(holder: &str, renewed: &str) -> Spec {
         serde_json::from_value(json!({
-            "metadata": {"name": LEASE, "resourceVersion": "1"},
-            "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": renewed},
+            "holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": renewed,
         }))
         .unwrap()
     }
 
-    fn holder(lease: Option<&Lease>, unchanged: u64) -> Option<String> {
-        let now = "2026-03-01T12:00:00Z".parse().unwrap();
-        held(lease, "me", now, Duration::from_secs(unchanged)).map(|(holder, _)| holder)
+    fn holder(spec: &Spec, unchanged: u64) -> Option<&str> {
+        held(Some(spec), "me", Duration::from_secs(unchanged))
     }
 
     #[test]
-    fn a_lease_is_held_while_it_changes() {
-        let renewed = lease("a", "2026-03-01T11:59:58.000000Z");
-        assert_eq!(holder(Some(&renewed), 0), Some("a".to_owned()));
-        assert_eq!(
-            holder(Some(&renewed), 15),
-            None,
-            "not renewed for one lease duration"
-        );
+    fn lease_is_held_until_it_stayed_unchanged_for_its_duration() {
+        let renewed = spec("a", "2026-03-01T11:59:58.000000Z");
+        assert_eq!(holder(&renewed, 14), Some("a"));
+        assert_eq!(holder(&renewed, 15), None);
+        let long = Spec {
+            lease_duration_seconds: Some(60),
+            ..spec("a", "2026-03-01T11:59:58.000000Z")
+        };
+        assert_eq!(holder(&long, 59), Some("a"));
+        assert_eq!(holder(&long, 60), None);
+    }
+
+    /// The holder's clock may be wrong by any amount, or the Lease has no times.
+    #[test]
+    fn times_in_the_lease_decide_nothing() {
+        for renewed in [
+            "1970-01-01T00:00:00Z",
+            "2026-03-01T12:00:00Z",
+            "9999-01-01T00:00:00Z",
+        ] {
+            let spec = spec("a", renewed);
+            assert_eq!((holder(&spec, 0), holder(&spec, 15)), (Some("a"), None));
+        }
+        for seconds in [None, Some(-1)] {
+            let without = Spec {
+                renew_time: None,
+                lease_duration_seconds: seconds,
+                ..spec("a", "2026-03-01T12:00:00Z")
+            };
+            assert_eq!(
+                (holder(&without, 14), holder(&without, 15)),
+                (Some("a"), None)
+            );
+        }
     }
 
     #[test]
-    fn clock_skew_does_not_expire_a_lease() {
-        let behind = lease("a", "2026-03-01T11:59:20.000000Z");
-        assert_eq!(holder(Some(&behind), 0), Some("a".to_owned()));
-        let ahead = lease("a", "2026-03-01T12:10:00.000000Z");
-        assert_eq!(holder(Some(&ahead), 15), None);
-    }
-
-    #[test]
-    fn a_released_or_long_expired_lease_is_free_at_once() {
-        assert_eq!(holder(None, 0), None);
-        assert_eq!(
-            holder(Some(&lease("", "2026-03-01T11:59:59.000000Z")), 0),
-            None
-        );
-        assert_eq!(
-            holder(Some(&lease("a", "2026-03-01T11:00:00.000000Z")), 0),
-            None
-        );
+    fn absent_or_released_lease_is_free_at_once() {
+        assert_eq!(held(None, "me", Duration::ZERO), None);
+        assert_eq!(holder(&spec("", "2026-03-01T11:59:59.000000Z"), 0), None);
     }
 
     #[test]
     fn a_lease_with_our_identity_is_ours() {
-        assert_eq!(
-            holder(Some(&lease("me", "2026-03-01T11:59:58.000000Z")), 0),
-            None
-        );
+        assert_eq!(holder(&spec("me", "2026-03-01T11:59:58.000000Z"), 0), None);
     }
 
     #[test]

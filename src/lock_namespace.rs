@@ -1,4 +1,7 @@
 //! The namespace of the lock and the stamp key, and the Pod that the job runs in.
+//!
+//! Who can write in that namespace can choose the stamp key and hold the lock. So it is never read from an object and never
+//! guessed: a flag names it, or it is the namespace of the job's own Pod.
 
 use std::time::Duration;
 
@@ -9,51 +12,63 @@ use crate::{
     cli::{ActArgs, LockNamespaceArgs},
     lock::{self, Lock, LockError},
     rbac,
-    session::World,
+    session::{Session, World},
 };
 
 /// The namespace of the lock and the stamp key, and the job's Pod.
 #[derive(Clone, Debug)]
 pub struct LockNamespace {
     /// The namespace of the lock and the stamp key, if one is given.
-    namespace: Option<String>,
+    given: Option<String>,
     pod_namespace: Option<String>,
     pod_name: Option<String>,
     /// How long to wait for a lock that another run holds.
     wait_lock: Duration,
 }
 
-impl From<&ActArgs> for LockNamespace {
-    fn from(args: &ActArgs) -> Self {
-        let own = args.lock_namespace.as_ref().or(args.pod_namespace.as_ref());
+impl LockNamespace {
+    /// The namespace that the flags of a run name.
+    pub fn of_run(args: &ActArgs, session: &Session) -> Self {
         Self {
-            namespace: own.cloned(),
-            pod_namespace: args.pod_namespace.clone(),
             pod_name: args.pod_name.clone(),
             wait_lock: args.wait_lock.0,
+            ..Self::given(
+                args.lock_namespace.as_ref(),
+                args.pod_namespace.as_ref(),
+                session,
+            )
         }
     }
-}
 
-impl From<&LockNamespaceArgs> for LockNamespace {
-    fn from(args: &LockNamespaceArgs) -> Self {
-        let own = args.lock_namespace.as_ref().or(args.pod_namespace.as_ref());
+    /// The namespace that the flags of a read-only command name.
+    pub fn of_reader(args: &LockNamespaceArgs, session: &Session) -> Self {
+        Self::given(
+            args.lock_namespace.as_ref(),
+            args.pod_namespace.as_ref(),
+            session,
+        )
+    }
+
+    fn given(
+        lock_namespace: Option<&String>,
+        pod_namespace: Option<&String>,
+        session: &Session,
+    ) -> Self {
+        let own = lock_namespace.or(pod_namespace);
+        // The embedded cluster has no untrusted tenants, and always has this namespace.
+        let embedded = session.connection.sandbox.is_some();
+        let embedded = || embedded.then(|| "default".to_owned());
         Self {
-            namespace: own.cloned(),
-            pod_namespace: args.pod_namespace.clone(),
+            given: own.cloned().or_else(embedded),
+            pod_namespace: pod_namespace.cloned(),
             pod_name: None,
             wait_lock: Duration::ZERO,
         }
     }
-}
 
-impl LockNamespace {
-    /// The candidate namespaces of the lock and the stamp key. `default` always exists, even if nothing is installed.
-    pub fn namespaces(&self) -> Vec<String> {
-        match &self.namespace {
-            Some(namespace) => vec![namespace.clone()],
-            None => vec![rbac::DEFAULT_NAMESPACE.to_owned(), "default".to_owned()],
-        }
+    /// The namespace of the stamp key, if one is given.
+    pub fn of_stamps(&self) -> Option<String> {
+        self.given.clone()
     }
 
     /// The Pod that the job runs in, if any.
@@ -67,20 +82,31 @@ impl LockNamespace {
         lock::longest_wait(self.wait_lock)
     }
 
-    /// Acquires the lock. If the first namespace does not exist, uses the next one, so that manual runs exclude each other too.
+    /// The namespace of the Lease. Without a given one, runs by hand exclude each other, and the job that the manifests install.
+    fn of_lease(&self) -> &str {
+        self.given.as_deref().unwrap_or(rbac::DEFAULT_NAMESPACE)
+    }
+
+    /// The version of the Lease now, if it can be read.
+    pub async fn lease_version(&self, cluster: &Cluster) -> Option<String> {
+        lock::version(cluster, self.of_lease()).await
+    }
+
+    /// Acquires the lock.
     pub async fn lock(&self, cluster: &Cluster, world: &World) -> Result<Lock, LockError> {
         let host = self.pod_name.as_ref();
         let host = host.or_else(|| world.environment.get("HOSTNAME"));
         let host = host.map_or("eso-sync", |host| &**host);
         let identity = format!("{host}_{}", world.run);
-        let mut namespaces = self.namespaces().into_iter();
-        let first = namespaces.next().unwrap_or_default();
-        let taken = lock::acquire(cluster, &first, &identity, self.wait_lock, world.clock).await;
-        match (taken, namespaces.next()) {
-            (Err(LockError::Call(error)), Some(next)) if error.kind == ErrorKind::NotFound => {
-                lock::acquire(cluster, &next, &identity, self.wait_lock, world.clock).await
+        let namespace = self.of_lease();
+        let taken = lock::acquire(cluster, namespace, &identity, self.wait_lock, world.clock).await;
+        match taken {
+            Err(LockError::Call(error))
+                if error.kind == ErrorKind::NotFound && self.given.is_none() =>
+            {
+                Err(LockError::NoNamespace(namespace.to_owned()))
             }
-            (taken, _) => taken,
+            taken => taken,
         }
     }
 }

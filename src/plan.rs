@@ -7,16 +7,22 @@ mod charge;
 mod classify;
 mod estimate;
 pub mod hold;
+mod limit;
+mod remedy;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use eso_model::{Id, QuotaKey, StoreKey, expected::CreationPolicy, window::Window};
+use eso_model::{Id, QuotaKey, StoreKey, window::Window};
 use jiff::Timestamp;
 
-pub use self::charge::Charges;
+pub use self::{
+    charge::Charges,
+    limit::{Limit, LimitExceeded, Share},
+    remedy::Kept,
+};
 use crate::{
     finding::{Finding, Findings},
     index::{Place as _, Table, place},
@@ -28,7 +34,7 @@ use crate::{
         plan::{self as restart_plan, RestartPlan},
         workloads::{Options, Workloads},
     },
-    select::Selected,
+    select::{Selected, unmatched},
     workload::WorkloadId,
 };
 
@@ -80,10 +86,16 @@ pub struct Plan {
     pub estimate: Duration,
     /// The exceeded limits. If there are any, the run does nothing.
     pub exceeded: Vec<LimitExceeded>,
+    /// The namespaces that are left alone, because the plan would exceed a limit with them.
+    pub left_alone: BTreeMap<String, Share>,
     /// The resources that could not be read while discovering ExternalSecrets.
     pub gaps: Vec<Gap>,
     /// The drift check of the plan. None if drift is not checked.
     pub check: Option<Check>,
+    /// The entries and patterns of the selection that match nothing.
+    pub unmatched: Vec<String>,
+    /// True if that counts as failed.
+    pub match_required: bool,
     /// Warnings for the user.
     pub warnings: Vec<String>,
 }
@@ -123,6 +135,8 @@ pub struct Item {
     pub finding: Option<Finding>,
     /// The strongest allowed remedy if its Secret is still stale after a proven sync.
     pub if_still_stale: Option<OnStillStale>,
+    /// Why its Secret is never deleted, although the policy allows it.
+    pub kept: Option<Kept>,
     /// The state of its `syncWindows`, if it has any.
     pub window: Option<Window>,
     pub action: Action,
@@ -178,29 +192,6 @@ pub struct StampWritten {
     pub workload: WorkloadId,
 }
 
-/// A safety limit that a plan exceeds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LimitExceeded {
-    /// `safety.maxSyncs`
-    #[error("{wanted} ExternalSecrets would be synced, but safety.maxSyncs allows {allowed}")]
-    Syncs {
-        /// The limit.
-        allowed: u32,
-        /// The number of syncs in the plan.
-        wanted: usize,
-    },
-    /// `safety.maxRestarts`
-    #[error(
-        "{wanted} workloads would be restarted if their data changes, and safety.maxRestarts allows {allowed}"
-    )]
-    Restarts {
-        /// The limit.
-        allowed: u32,
-        /// The number of restarts in the plan, including conditional ones.
-        wanted: usize,
-    },
-}
-
 impl Plan {
     /// Returns the number of ExternalSecrets to sync.
     pub fn syncs(&self) -> usize {
@@ -225,13 +216,32 @@ impl Plan {
                 held.entry(condition.member).or_insert_with(why);
             }
         }
-        self.hold(held);
+        self.hold(Reason::StampNotWritten, held);
         self.bound(policy);
         self
     }
 
-    /// Skips these items, each with a reason, and the items in the same steps.
-    fn hold(&mut self, mut held: BTreeMap<ItemAt, String>) {
+    /// Returns the plan without what the shown plan does not contain.
+    #[must_use]
+    pub fn confined_to(mut self, shown: &Self, policy: &Policy) -> Self {
+        let synced = |item: &&Item| matches!(item.action, Action::Sync { .. });
+        let known: BTreeSet<&Id> = shown
+            .items
+            .iter()
+            .filter(synced)
+            .map(|item| &item.id)
+            .collect();
+        let new = self.items.entries();
+        let new = new.filter(|(_, item)| synced(item) && !known.contains(&item.id));
+        let new = new.map(|(at, _)| (at, String::new())).collect();
+        self.hold(Reason::NotPlanned, new);
+        self.restarts.confine_to(&shown.restarts.foreseen(), policy);
+        self.bound(policy);
+        self
+    }
+
+    /// Skips these items, each with a message, and the items in the same steps.
+    fn hold(&mut self, reason: Reason, mut held: BTreeMap<ItemAt, String>) {
         let mut steps = Table::default();
         for step in std::mem::take(&mut self.steps) {
             let blocker = step.members.iter().find_map(|member| held.get(member));
@@ -241,7 +251,12 @@ impl Plan {
             };
             for &member in &step.members {
                 held.entry(member).or_insert_with(|| {
-                    format!("it can only be synced together with others: {why}")
+                    let why = if why.is_empty() {
+                        String::new()
+                    } else {
+                        format!(": {why}")
+                    };
+                    format!("it can only be synced together with others{why}")
                 });
             }
         }
@@ -249,32 +264,16 @@ impl Plan {
         for (member, message) in held {
             let item = &mut self.items[member];
             item.if_still_stale = None;
-            item.action = Action::Skip {
-                reason: Reason::StampNotWritten,
-                message,
-            };
+            item.kept = None;
+            item.action = Action::Skip { reason, message };
         }
     }
 
     /// Computes the estimate, the exceeded limits and the warnings.
     fn bound(&mut self, policy: &Policy) {
         self.estimate = estimate::estimate(&policy.pace, &self.steps, self.operator_speed);
-        self.exceeded.clear();
-        let (syncs, restarts) = (self.syncs(), self.restarts.restarts());
-        let safety = &policy.safety;
-        if syncs > safety.max_syncs as usize {
-            self.exceeded.push(LimitExceeded::Syncs {
-                allowed: safety.max_syncs,
-                wanted: syncs,
-            });
-        }
-        if restarts > safety.max_restarts as usize {
-            self.exceeded.push(LimitExceeded::Restarts {
-                allowed: safety.max_restarts,
-                wanted: restarts,
-            });
-        }
-        self.warnings.clear();
+        self.exceeded = limit::exceeded(self, &policy.safety);
+        self.warnings.clone_from(&self.unmatched);
         if self.estimate > policy.deadline {
             self.warnings.push(format!(
                 "the run takes about {}, longer than the deadline of {}. Items that it does not reach are left for the next run",
@@ -326,15 +325,22 @@ pub fn plan(policy: &Policy, facts: Facts<'_>) -> Plan {
         .collect();
     classify::children(inventory, &mut selected);
     let steps = steps(inventory, &selected);
-    let items = selected.into_iter().map(|(_, item)| Item {
-        if_still_stale: remedy(policy, &item),
-        ..item
+    let shared = remedy::shared(inventory);
+    let items = selected.into_iter().map(|(_, item)| {
+        let (if_still_stale, kept) = remedy::remedy(policy, &item, &shared).unzip();
+        Item {
+            if_still_stale,
+            kept: kept.flatten(),
+            ..item
+        }
     });
     let plan = Plan {
         items: items.collect(),
         steps,
         operator_speed: estimate::operator_speed(&inventory.external_secrets),
         gaps: inventory.gaps.clone(),
+        unmatched: unmatched(policy, inventory),
+        match_required: policy.safety.require_match,
         check: policy.drift.enabled.then(|| Check {
             reads: findings.reads.clone(),
             unread: findings.stores.clone(),
@@ -370,6 +376,45 @@ impl Plan {
     }
 
     fn with_workloads(
+        self,
+        policy: &Policy,
+        facts: RestartFacts<'_>,
+        shown: Option<&RestartPlan>,
+        now: Timestamp,
+    ) -> Self {
+        let plan = self.with_restarts(policy, facts, shown, now);
+        if plan.exceeded.is_empty() {
+            return plan;
+        }
+        let mut rest = plan.clone();
+        loop {
+            let large = limit::large(&rest, &policy.safety);
+            if large.is_empty() {
+                return plan;
+            }
+            rest.leave_alone(large);
+            rest = rest.with_restarts(policy, facts, shown, now);
+            if rest.exceeded.is_empty() {
+                let is_empty = rest.syncs() == 0 && rest.restarts.restarts() == 0;
+                return if is_empty { plan } else { rest };
+            }
+        }
+    }
+
+    /// Skips the ExternalSecrets of these namespaces. [`with_restarts`](Self::with_restarts) leaves their workloads alone.
+    fn leave_alone(&mut self, namespaces: BTreeMap<String, Share>) {
+        self.left_alone.extend(namespaces);
+        let own = self.steps.iter().filter_map(|step| {
+            let share = self.left_alone.get(step.namespace(self)?)?;
+            let member = step.members.first()?;
+            Some((*member, share.to_string()))
+        });
+        let own = own.collect();
+        self.hold(Reason::NamespaceLimit, own);
+    }
+
+    /// Plans the restarts, and holds back the items whose workloads cannot be stamped.
+    fn with_restarts(
         mut self,
         policy: &Policy,
         facts: RestartFacts<'_>,
@@ -377,6 +422,10 @@ impl Plan {
         now: Timestamp,
     ) -> Self {
         self.restarts = restarts(policy, facts, &self.items, shown, now);
+        let why = self.left_alone.iter();
+        let why = why.map(|(namespace, share)| (namespace.clone(), share.to_string()));
+        self.restarts
+            .leave_namespaces(policy, Reason::NamespaceLimit, &why.collect());
         self.require_stamps(facts.workloads);
         let held = self.items.entries().filter_map(|(at, item)| {
             let why = facts.holds.why(&item.secret_id());
@@ -384,7 +433,7 @@ impl Plan {
             Some((at, why.clone()))
         });
         let held = held.collect();
-        self.hold(held);
+        self.hold(Reason::StampNotWritten, held);
         self.bound(policy);
         self
     }
@@ -433,24 +482,8 @@ fn restarts(
     plan
 }
 
-/// Returns the strongest remedy that the policy allows and that is safe for this Secret. The operator does not check the hash of
-/// an `Orphan` Secret and does not change an immutable one. A Secret that the operator does not own is not deleted.
-fn remedy(policy: &Policy, item: &Item) -> Option<OnStillStale> {
-    let synced = matches!(item.action, Action::Sync { .. });
-    if !policy.drift.enabled || !synced || !item.target.written {
-        return None;
-    }
-    let allowed = policy.sync.on_still_stale;
-    let safe = match item.target.creation {
-        _ if item.target.immutable => OnStillStale::Report,
-        CreationPolicy::None | CreationPolicy::Orphan => OnStillStale::Report,
-        CreationPolicy::Merge => OnStillStale::Refetch,
-        CreationPolicy::Owner | CreationPolicy::CreateOrMerge => OnStillStale::Recreate,
-    };
-    Some(allowed.min(safe))
-}
-
-/// Makes one step for each ExternalSecret to sync, and one for each parent with all of its children.
+/// Makes one step for each ExternalSecret to sync, and one for each parent with all of its children. At each account the
+/// namespaces take turns, so that a large one does not delay the others.
 fn steps(inventory: &Inventory, selected: &[(&ExternalSecret, Item)]) -> Table<StepAt, Step> {
     let mut steps: Table<StepAt, Step> = Table::default();
     let mut of_parent: BTreeMap<&str, StepAt> = BTreeMap::new();
@@ -490,7 +523,36 @@ fn steps(inventory: &Inventory, selected: &[(&ExternalSecret, Item)]) -> Table<S
             of_parent.insert(name, step);
         }
     }
-    steps
+    in_turns(steps, |step| {
+        let namespace = match step.target {
+            StepTarget::ExternalSecret(at) => selected
+                .get(at.place())
+                .map(|(external_secret, _)| &*external_secret.id.namespace),
+            StepTarget::Parent { .. } => None,
+        };
+        let account = step
+            .charges
+            .accounts
+            .first()
+            .map(|(quota, _)| quota.clone());
+        (namespace, account)
+    })
+}
+
+/// Orders entries so that the groups take turns. Within a group the order stays.
+fn in_turns<T, G: Ord>(
+    entries: impl IntoIterator<Item = T>,
+    group: impl Fn(&T) -> G,
+) -> Table<StepAt, T> {
+    let mut counts: BTreeMap<G, usize> = BTreeMap::new();
+    let mut numbered: Vec<(usize, T)> = Vec::new();
+    for entry in entries {
+        let count = counts.entry(group(&entry)).or_default();
+        numbered.push((*count, entry));
+        *count += 1;
+    }
+    numbered.sort_by_key(|(turn, _)| *turn);
+    numbered.into_iter().map(|(_, entry)| entry).collect()
 }
 
 const fn whole_seconds(duration: Duration) -> Duration {

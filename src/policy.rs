@@ -211,7 +211,7 @@ pub struct Pace {
     pub restarts: Rate,
 }
 
-/// The number or share of failures that stops a run.
+/// The number or share of failures that stops a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(
     try_from = "written::FailureLimitForm",
@@ -272,14 +272,19 @@ impl fmt::Display for FailureLimit {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Self>)]
 pub struct Safety {
-    /// If more ExternalSecrets would be synced, the whole run is refused.
+    /// If more ExternalSecrets would be synced, the namespaces that alone take more than half of the limit are left alone. If the
+    /// rest is still too much, the whole run is refused.
     #[schemars(range(min = 1))]
     pub max_syncs: u32,
-    /// If more workloads would be restarted when their data changes, the whole run is refused.
+    /// The same for workloads that would be restarted when their data changes.
     pub max_restarts: u32,
-    /// More failures stop the run: a number, or a percentage of the attempts, once there were ten.
+    /// More failures in a namespace stop that namespace: a number, or a percentage of the attempts, once there were ten. The run
+    /// stops when half of the namespaces, and at least three, are stopped.
     #[schemars(with = "CountOr<0, form::Percentage>")]
     pub stop_after_failures: FailureLimit,
+    /// True if an entry of `select`, or one of its namespaces, that matches no ExternalSecret makes the exit code 3. It is always a
+    /// warning.
+    pub require_match: bool,
 }
 
 /// The section `lock`.
@@ -375,6 +380,7 @@ impl Default for Safety {
             max_syncs: 500,
             max_restarts: 50,
             stop_after_failures: FailureLimit::Share(0.2),
+            require_match: false,
         }
     }
 }

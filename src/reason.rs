@@ -73,6 +73,8 @@ pub enum Reason {
     /// A workload that uses its Secret could not be stamped, or the workloads could not be listed. After a sync, the pending
     /// restart would be unknown.
     StampNotWritten,
+    /// The run would exceed a safety limit, and its namespace alone takes more than half of it.
+    NamespaceLimit,
 
     // Why it is synced but not proven.
     /// `creationPolicy: None`: the operator writes no Secret.
@@ -203,7 +205,7 @@ pub enum Reason {
     RuleStopped,
     /// Another workload of the same rule and namespace was not healthy after its restart.
     NamespaceStopped,
-    /// The plan does not contain its restart.
+    /// The plan that was shown does not contain it.
     NotPlanned,
 
     // Why a restart failed.
@@ -278,6 +280,8 @@ impl Reason {
                 | Self::NotPlanned
                 | Self::WouldFail
                 | Self::StampNotWritten
+                | Self::NamespaceLimit
+                | Self::TooManyFailures
                 | Self::Retained
                 | Self::SecretMissing
                 | Self::Immutable
@@ -296,6 +300,9 @@ impl Reason {
             }
             Self::StampNotWritten => {
                 "fix the error, then run again. `eso-sync sync NAME` without --restart syncs it and restarts nothing"
+            }
+            Self::NamespaceLimit => {
+                "find out why so much changed in this namespace, then raise `safety.maxSyncs` or `safety.maxRestarts` (`--max-syncs`, `--max-restarts`)"
             }
             Self::StillStale => {
                 "run `eso-sync diagnose NAME` to see why. `sync.onStillStale` can make the operator write the Secret again"
@@ -384,7 +391,7 @@ impl Reason {
             | Self::NotPlanned
             | Self::EvictionUnderWay => "run again later",
             Self::KeyElsewhere => {
-                "grant `get` on that Secret, or run with --lock-namespace. --adopt-anew creates a new stamp with this run's key"
+                "find out which installation made the stamp. If it is yours, grant `get` on its key. --adopt-anew creates a new stamp with this run's key"
             }
             Self::KeyReplaced => {
                 "find out who deleted the key: restarts that were pending before are no longer known"

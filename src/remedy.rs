@@ -4,6 +4,8 @@
 //! the Secret. Pods cannot start until it exists again, so Secrets are deleted one at a time, and no more after one was not
 //! created again.
 
+mod deletion;
+
 use std::time::Duration;
 
 use cluster::{ApiError, Cluster, ErrorKind, Path, wire};
@@ -16,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     finding::{Finding, Verdict},
     outcome::Outcome,
-    plan::{Item, ItemAt, Plan},
+    plan::{Item, ItemAt, Kept, Plan},
     policy::{OnStillStale, Policy},
     reason::Reason,
     results::Results,
@@ -54,6 +56,9 @@ impl Remedy<'_> {
                 .filter(|(at, finding)| applies(&self.plan.items[**at], finding, remedy))
                 .map(|(at, finding)| (*at, finding.clone()))
                 .collect();
+            if remedy == OnStillStale::Recreate {
+                self.note_kept(&stale, results);
+            }
             if able.is_empty() {
                 continue;
             }
@@ -64,14 +69,27 @@ impl Remedy<'_> {
             let after = verifier
                 .check(&able.keys().copied().collect(), results)
                 .await;
+            results.wrote = true;
             for (at, message) in messages {
-                note(results, at, &message, !after.contains_key(&at));
+                let helped = !after.contains_key(&at);
+                let end = if helped { ", and is in sync" } else { "" };
+                note(results, at, &format!("{message}{end}"));
                 stale.remove(&at);
             }
             stale.extend(after);
         }
         for (at, finding) in stale {
             fail(results, at, &finding);
+        }
+    }
+
+    /// Says which Secrets are not deleted because it would not be safe.
+    fn note_kept(&self, stale: &Stale, results: &mut Results) {
+        for (&at, finding) in stale {
+            let kept = self.plan.items[at].kept;
+            if let Some(kept) = kept.filter(|_| can_help(finding)) {
+                note(results, at, &not_deleted(&kept.to_string()));
+            }
         }
     }
 
@@ -116,16 +134,14 @@ impl Remedy<'_> {
     async fn recreate(&self, stale: &Stale) -> Vec<(ItemAt, String)> {
         let mut messages = Vec::new();
         let mut lost: Option<Id> = None;
-        for &at in stale.keys() {
-            let id = self.plan.items[at].secret_id();
+        for (&at, finding) in stale {
             let text = match &lost {
-                Some(lost) => format!(
-                    "the Secret was not deleted, because the operator did not create {lost} again"
-                ),
-                None => match self.recreate_one(&id).await {
+                Some(lost) => not_deleted(&format!("the operator did not create {lost} again")),
+                None => match self.recreate_one(&self.plan.items[at], finding).await {
                     Ok(()) => "the Secret was created again (recreate)".to_owned(),
-                    Err((deleted, why)) => {
-                        lost = deleted.then_some(id);
+                    Err(Failed::Kept(why)) => not_deleted(&why),
+                    Err(Failed::Lost(why)) => {
+                        lost = Some(self.plan.items[at].secret_id());
                         format!("the Secret could not be created again (recreate): {why}")
                     }
                 },
@@ -135,20 +151,34 @@ impl Remedy<'_> {
         messages
     }
 
-    /// The error says if the Secret was deleted, and why it failed.
-    async fn recreate_one(&self, id: &Id) -> Result<(), (bool, String)> {
-        let kept = |error: ApiError| (false, error.to_string());
-        let secret = self.secret(id).await.map_err(kept)?;
-        let uid = secret.metadata.uid.clone();
-        self.cluster
-            .delete(&path(id), &uid, &secret.metadata.resource_version)
-            .await
-            .map_err(kept)?;
+    /// Deletes the Secret if it is the one that was compared, and waits until it is created again.
+    async fn recreate_one(&self, item: &Item, finding: &Finding) -> Result<(), Failed> {
+        let id = item.secret_id();
+        let secret = self.secret(&id).await?;
+        deletion::may_delete(&secret, finding.judged.as_ref(), (&item.id.name, &item.uid))
+            .map_err(|kept| Failed::Kept(kept.to_string()))?;
+        let (path, meta) = (path(&id), &secret.metadata);
+        let uid = meta.uid.clone();
+        let deleting = self.cluster.delete(&path, &uid, &meta.resource_version);
+        match deleting.await {
+            Ok(()) => {}
+            // The API server compares the uid and the resource version, so a write since the read above is not lost.
+            Err(error) if error.kind == ErrorKind::Conflict => {
+                return Err(Failed::Kept(Kept::ChangedSinceJudged.to_string()));
+            }
+            // Deleted, by a request whose response was lost or by somebody else.
+            Err(error) if error.kind == ErrorKind::NotFound => {}
+            Err(error) if error.kind == ErrorKind::Unavailable => {
+                let why = format!("it is unknown whether it was deleted: {error}");
+                return Err(Failed::Lost(why));
+            }
+            Err(error) => return Err(error.into()),
+        }
         drop(secret);
         let is_new = |secret: &wire::Secret| {
             secret.metadata.uid != uid && secret.metadata.annotations.contains_key(DATA_HASH)
         };
-        self.until(id, is_new).await.map_err(|why| (true, why))
+        self.until(&id, is_new).await.map_err(Failed::Lost)
     }
 
     async fn secret(&self, id: &Id) -> Result<wire::Secret, ApiError> {
@@ -191,20 +221,39 @@ fn path(id: &Id) -> Path {
     Path::core(Some(&id.namespace), "secrets").named(&id.name)
 }
 
-/// True if the plan allows this remedy and it can help: the Secret is known to differ from the provider.
+/// Why a Secret was not created again.
+enum Failed {
+    /// It was not deleted.
+    Kept(String),
+    /// It was deleted.
+    Lost(String),
+}
+
+impl From<ApiError> for Failed {
+    fn from(error: ApiError) -> Self {
+        Self::Kept(error.to_string())
+    }
+}
+
+fn not_deleted(why: &str) -> String {
+    format!("the Secret was not deleted (recreate): {why}")
+}
+
+/// True if the plan allows this remedy and it can help.
 fn applies(item: &Item, finding: &Finding, remedy: OnStillStale) -> bool {
+    can_help(finding) && item.if_still_stale.is_some_and(|most| most >= remedy)
+}
+
+/// True if the Secret is known to differ from the provider, and a new write would fix it.
+fn can_help(finding: &Finding) -> bool {
     let differs = matches!(
         finding.verdict,
         Verdict::Stale | Verdict::Tampered | Verdict::Partial
     );
-    differs
-        && !finding.keys.is_empty()
-        && finding.beyond_sync.is_none()
-        && item.if_still_stale.is_some_and(|most| most >= remedy)
+    differs && !finding.keys.is_empty() && finding.beyond_sync.is_none()
 }
 
-fn note(results: &mut Results, at: ItemAt, message: &str, helped: bool) {
-    results.wrote = true;
+fn note(results: &mut Results, at: ItemAt, message: &str) {
     if let Some(result) = results.items.get_mut(&at) {
         let before = std::mem::take(&mut result.message);
         let first = if before.is_empty() {
@@ -212,10 +261,7 @@ fn note(results: &mut Results, at: ItemAt, message: &str, helped: bool) {
         } else {
             before
         };
-        result.message = format!(
-            "{first}; {message}{}",
-            if helped { ", and is in sync" } else { "" }
-        );
+        result.message = format!("{first}; {message}");
     }
 }
 

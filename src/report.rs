@@ -154,9 +154,20 @@ pub struct Summary {
     /// The limit that refused the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// How to allow what a limit refuses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowing: Option<String>,
+    /// The namespaces that are left alone, because the run would exceed a limit with them, each with the reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
+    pub left_alone: BTreeMap<String, String>,
     /// The reason if the run ended early.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Reason>,
+    /// The namespaces whose syncs ended early because too many failed, each with the number of failures.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
+    pub stopped_namespaces: BTreeMap<String, String>,
 }
 
 /// One ExternalSecret.
@@ -330,6 +341,10 @@ impl Document {
             .collect();
         let mut document = Self::new(Kind::Report, plan, items, heading, exit);
         document.summary.stopped = results.stopped();
+        document
+            .summary
+            .stopped_namespaces
+            .clone_from(&results.stopped_namespaces);
         for (quota, calls) in results.reads.iter().filter(|(_, calls)| **calls > 0) {
             document.summary.reads.insert(quota.to_string(), *calls);
         }
@@ -371,6 +386,8 @@ impl Document {
                 .collect(),
             estimate_seconds: plan.estimate.as_secs(),
             refused: refused(plan),
+            allowing: allowing(plan, run.policy_digest.is_some()),
+            left_alone: left_alone(plan),
             ..Summary::default()
         };
         for item in &items {
@@ -481,6 +498,34 @@ impl From<&Gap> for DocumentGap {
 fn refused(plan: &Plan) -> Option<String> {
     let limits: Vec<String> = plan.exceeded.iter().map(ToString::to_string).collect();
     (!limits.is_empty()).then(|| limits.join("; "))
+}
+
+/// The namespaces that the plan leaves alone, each with the reason.
+fn left_alone(plan: &Plan) -> BTreeMap<String, String> {
+    let namespaces = plan.left_alone.iter();
+    namespaces
+        .map(|(namespace, share)| (namespace.clone(), share.to_string()))
+        .collect()
+}
+
+/// How to raise the limits that refuse the plan or a part of it: in the policy, or by flags for a command without one.
+fn allowing(plan: &Plan, by_policy: bool) -> Option<String> {
+    let whole = plan.exceeded.iter().map(|exceeded| exceeded.wanted());
+    let parts = plan.left_alone.values();
+    let parts = parts.map(|share| (share.limit, share.total));
+    let mut raised: Vec<String> = whole
+        .chain(parts)
+        .map(|(limit, wanted)| {
+            if by_policy {
+                let (key, flag) = (limit.key(), limit.flag());
+                format!("`{key}: {wanted}` in the policy (and `{flag} {wanted}` for a job with `--allow`)")
+            } else {
+                format!("`{} {wanted}`", limit.flag())
+            }
+        })
+        .collect();
+    raised.dedup();
+    (!raised.is_empty()).then(|| format!("{} allows all of it", raised.join(" and ")))
 }
 
 /// Returns the JSON Schema of [`Document`].

@@ -85,18 +85,20 @@ pub struct Synced<'a> {
     pub wrote: bool,
     /// The reason if the syncs ended early.
     pub stopped: Option<Reason>,
+    /// The namespaces whose syncs ended early, each with the reason.
+    pub stopped_namespaces: &'a BTreeMap<String, String>,
 }
 
 impl Restarts<'_> {
     /// Reads the workloads that use these Secrets. Writes nothing.
     pub async fn read(self, targets: Targets) -> Workloads {
-        let keeper = key::read(self.cluster, &self.options.namespaces).await;
+        let keeper = key::read(self.cluster, self.lock_namespace()).await;
         Box::pin(self.read_with(keeper, targets)).await
     }
 
     /// Reads the workloads before a run writes. Creates the stamp key if there is none.
     pub async fn read_to_write(self, targets: Targets) -> Workloads {
-        let keeper = key::ensure(self.cluster, &self.options.namespaces).await;
+        let keeper = key::ensure(self.cluster, self.lock_namespace()).await;
         Box::pin(self.read_with(keeper, targets)).await
     }
 
@@ -137,7 +139,7 @@ impl Restarts<'_> {
         };
         let gap = Gap {
             what: what.to_owned(),
-            namespace: self.options.namespaces.first().cloned(),
+            namespace: self.options.lock_namespace.clone(),
             why,
         };
         Workloads {
@@ -193,7 +195,12 @@ impl Restarts<'_> {
             return not_reached(look, plan, reason, &stop).await;
         }
         let seen = Box::pin(observed(look, plan)).await;
-        let due = due(plan, self.policy, &seen.subjects, context);
+        let mut due = due(plan, self.policy, &seen.subjects, context);
+        due.leave_namespaces(
+            self.policy,
+            Reason::TooManyFailures,
+            synced.stopped_namespaces,
+        );
         let job = carry_out::Job {
             look,
             subjects: &seen.subjects,
@@ -219,6 +226,11 @@ impl Restarts<'_> {
         results.secrets = secrets_seen(&seen, self.policy, context);
         results.gaps = seen.gaps;
         results
+    }
+
+    /// The namespace of the stamp key. A command without one ends before it reads workloads.
+    fn lock_namespace(&self) -> &str {
+        self.options.lock_namespace.as_deref().unwrap_or_default()
     }
 
     fn look<'b>(&'b self, context: Context<'b>) -> Look<'b> {

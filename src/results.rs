@@ -22,6 +22,8 @@ pub struct Results {
     pub restarts: RestartResults,
     /// Why the syncs ended early, if they did.
     pub stopped: Option<Reason>,
+    /// The namespaces whose syncs ended early because too many failed, each with a text.
+    pub stopped_namespaces: BTreeMap<String, String>,
     /// True if anything was written.
     pub wrote: bool,
     /// True if the API server denied a write.
@@ -33,9 +35,11 @@ pub struct Results {
 }
 
 impl Results {
-    /// The reason if the run ended early.
+    /// The reason if the run, or its work in some namespaces, ended early.
     pub fn stopped(&self) -> Option<Reason> {
-        self.stopped.or(self.restarts.stopped)
+        let some = !self.stopped_namespaces.is_empty();
+        let in_namespaces = some.then_some(Reason::TooManyFailures);
+        self.stopped.or(self.restarts.stopped).or(in_namespaces)
     }
 
     /// The latest finding for an item.

@@ -24,7 +24,7 @@ use crate::{
     exit::decide::{Tells, exit_of},
     failure::Failure,
     finding::Findings,
-    lock::Lock,
+    lock::{Lock, LockError},
     lock_namespace::LockNamespace,
     output::print_as,
     plan::{self, Facts, ItemAt, Plan, RestartFacts, hold::Holds},
@@ -51,7 +51,7 @@ use crate::{
 
 /// The options for commands that ignore workloads.
 static NO_OPTIONS: Options = Options {
-    namespaces: Vec::new(),
+    lock_namespace: None,
     adopt_anew: false,
     retry: false,
 };
@@ -110,6 +110,10 @@ pub async fn read_and_plan(
         holds,
     } = context;
     let (cluster, clock) = (&connected.cluster, session.world.clock);
+    let options = options.filter(|_| !policy.restart.is_empty());
+    if options.is_some_and(|options| options.lock_namespace.is_none()) {
+        return Err(Failure::no_lock_namespace());
+    }
     let discovering = discover(cluster, policy);
     let mut discovered = session.unless_stopped(discovering).await??;
     let inventory = std::mem::take(&mut discovered.inventory);
@@ -124,7 +128,7 @@ pub async fn read_and_plan(
     }
     let requests = cluster.requests();
     let mut workloads = Workloads::default();
-    if let Some(options) = options.filter(|_| !policy.restart.is_empty()) {
+    if let Some(options) = options {
         let targets = Targets::selected(&selected, &findings);
         let reading = context.restarts(options).read(targets);
         workloads = session.unless_stopped(reading).await?;
@@ -155,29 +159,25 @@ pub async fn read_and_plan(
 /// Runs the whole pipeline.
 pub async fn run(pipeline: &Pipeline<'_>) -> Result<Exit, Failure> {
     let world = &pipeline.context.session.world;
+    let lease = pipeline.lease_version().await?;
     let (mut snapshot, mut plan) = read_and_plan(pipeline.context, pipeline.named).await?;
     if !plan.exceeded.is_empty() {
         return pipeline.refuse(&plan).await;
     }
     pipeline.confirm(&plan).await?;
     let lock = pipeline.lock(&plan).await?;
-    if lock.as_ref().is_some_and(|lock| lock.waited) {
-        // The other run may have done the same work, so plan again.
-        match read_and_plan(pipeline.context, Named::default()).await {
-            Ok((again, planned)) if planned.exceeded.is_empty() => {
-                (snapshot, plan) = (again, planned);
-            }
-            Ok((_, refused)) => {
-                release(lock, world).await;
-                return pipeline.refuse(&refused).await;
-            }
-            Err(failure) => {
-                release(lock, world).await;
-                return Err(failure);
-            }
-        }
-    }
+    let lease = lease.as_deref();
+    let again = lock
+        .as_ref()
+        .is_some_and(|lock| lock.follows_another_run(lease));
     let work = async {
+        if again {
+            // The other run may have done the same work.
+            (snapshot, plan) = pipeline.plan_again(&plan).await?;
+        }
+        if !plan.exceeded.is_empty() {
+            return Ok((snapshot, Arc::new(plan), None));
+        }
         let (plan, adopted) = pipeline.adopt(&mut snapshot, plan).await;
         let mut results = pipeline.sync(&snapshot, &plan).await;
         let stale = pipeline.verify(&mut snapshot, &plan, &mut results).await;
@@ -185,10 +185,12 @@ pub async fn run(pipeline: &Pipeline<'_>) -> Result<Exit, Failure> {
             .remedy(&mut snapshot, &plan, stale, &mut results)
             .await;
         results.restarts = pipeline.restart(&snapshot, &plan, &results, adopted).await;
-        (plan, results)
+        Ok::<_, Failure>((snapshot, plan, Some(results)))
     };
-    let (plan, results) = Box::pin(with_lock(lock, world, work)).await;
-    pipeline.report(&snapshot, &plan, &results).await
+    match Box::pin(with_lock(lock, world, work)).await? {
+        (snapshot, plan, Some(results)) => pipeline.report(&snapshot, &plan, &results).await,
+        (_, plan, None) => pipeline.refuse(&plan).await,
+    }
 }
 
 /// Prints the plan and changes nothing.
@@ -208,37 +210,20 @@ pub async fn preview(pipeline: &Pipeline<'_>) -> Result<Exit, Failure> {
 }
 
 /// Renews the lock during the work, and releases it at the end unless it was lost.
-async fn with_lock(
-    lock: Option<Lock>,
-    world: &World,
-    work: impl Future<Output = (Arc<Plan>, Results)>,
-) -> (Arc<Plan>, Results) {
+async fn with_lock<T>(lock: Option<Lock>, world: &World, work: impl Future<Output = T>) -> T {
     let Some(mut lock) = lock else {
         return work.await;
     };
     let mut work = Box::pin(work);
-    let done = {
-        let keep = async {
-            lock.keep(world.clock).await;
+    let done = tokio::select! {
+        done = &mut work => done,
+        () = lock.keep(world.clock) => {
             world.stopper.now(Reason::LockLost);
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            done = &mut work => done,
-            () = keep => work.await,
+            return work.await;
         }
     };
-    let stopped = [done.1.stopped, done.1.restarts.stopped];
-    if !stopped.contains(&Some(Reason::LockLost)) {
-        lock.release(world.clock).await;
-    }
+    lock.release(world.clock).await;
     done
-}
-
-async fn release(lock: Option<Lock>, world: &World) {
-    if let Some(lock) = lock {
-        lock.release(world.clock).await;
-    }
 }
 
 /// Does this work unless the run must end, and records the reason if it must.
@@ -305,6 +290,35 @@ impl Pipeline<'_> {
         Err(Failure::usage("aborted"))
     }
 
+    /// The version of the Lease before the cluster is read, if the run uses a lock and can read it.
+    async fn lease_version(&self) -> Result<Option<String>, Failure> {
+        let Context {
+            session,
+            connected,
+            policy,
+            ..
+        } = self.context;
+        if !policy.lock.enabled {
+            return Ok(None);
+        }
+        let reading = self.lock_namespace.lease_version(&connected.cluster);
+        session.unless_stopped(reading).await
+    }
+
+    /// Reads and plans again while the run holds the lock. If the user confirmed a plan, the new one contains nothing else.
+    async fn plan_again(&self, shown: &Plan) -> Result<(Snapshot, Plan), Failure> {
+        self.context
+            .session
+            .say("another run finished in the meantime; planning again");
+        let (snapshot, plan) = read_and_plan(self.context, Named::default()).await?;
+        let plan = if self.asks {
+            plan.confined_to(shown, self.context.policy)
+        } else {
+            plan
+        };
+        Ok((snapshot, plan))
+    }
+
     /// Acquires the lock if the plan writes anything and the policy uses the lock.
     async fn lock(&self, plan: &Plan) -> Result<Option<Lock>, Failure> {
         if !plan.writes_anything() || !self.context.policy.lock.enabled {
@@ -316,7 +330,17 @@ impl Pipeline<'_> {
             .lock(&self.context.connected.cluster, &session.world);
         let wait = Wait::at_most(self.lock_namespace.longest_wait());
         let taking = wait.on(|| "the lock".to_owned(), Box::pin(taking));
-        Ok(Some(session.unless_stopped(taking).await??))
+        match session.unless_stopped(taking).await? {
+            Ok(lock) => Ok(Some(lock)),
+            // Runs by hand without an installation have nothing to exclude but each other.
+            Err(LockError::NoNamespace(namespace)) if self.digest.is_none() => {
+                session.say(&format!(
+                    "running without a lock, because the namespace {namespace} does not exist. Use --lock-namespace to choose another one"
+                ));
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Writes the stamps that are due, and removes from the plan the steps whose stamps could not be written. If the workloads
@@ -457,6 +481,7 @@ impl Pipeline<'_> {
             targets: &targets,
             wrote: results.wrote,
             stopped: results.stopped,
+            stopped_namespaces: &results.stopped_namespaces,
         };
         let longest = self
             .context

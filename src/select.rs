@@ -10,8 +10,10 @@ use jiff::Timestamp;
 
 use crate::{
     inventory::{ExternalSecret, Inventory, State, Store, StoreView},
+    pattern::Pattern,
     policy::{Policy, Selection, StorePattern},
     reason::Reason,
+    selector::Selector,
 };
 
 /// The selected ExternalSecrets, in the order of the inventory.
@@ -132,6 +134,94 @@ fn covers(
         None
     } else {
         Some(false)
+    }
+}
+
+/// Describes the entries and namespace patterns of `select` that match no ExternalSecret, whatever its state is. Empty if the
+/// ExternalSecrets that they may match could not be listed.
+pub fn unmatched(policy: &Policy, inventory: &Inventory) -> Vec<String> {
+    let entries = (0_u16..).zip(&policy.select);
+    entries
+        .flat_map(|(index, selection)| unmatched_in(index, selection, inventory))
+        .collect()
+}
+
+fn unmatched_in(index: u16, selection: &Selection, inventory: &Inventory) -> Vec<String> {
+    let any_state = Selection {
+        states: Vec::new(),
+        ..selection.clone()
+    };
+    let is_covered = |external_secret: &&ExternalSecret| {
+        external_secret.covered_by.contains(&index)
+            && covers(
+                &any_state,
+                inventory,
+                external_secret,
+                Timestamp::UNIX_EPOCH,
+            ) != Some(false)
+    };
+    let covered = inventory.external_secrets.iter().filter(is_covered);
+    let namespaces: BTreeSet<&str> = covered.map(|it| &*it.id.namespace).collect();
+    let unlisted = |pattern: Option<&Pattern>| {
+        let gaps = inventory.gaps.iter();
+        let mut gaps =
+            gaps.filter(|gap| gap.what.starts_with("externalsecrets") || gap.what == "namespaces");
+        gaps.any(|gap| match (&gap.namespace, pattern) {
+            (Some(namespace), Some(pattern)) => pattern.matches(namespace),
+            (None, _) | (_, None) => true,
+        })
+    };
+    if namespaces.is_empty() {
+        let described = || format!("no ExternalSecret matches {}", described(selection));
+        return (!unlisted(None)).then(described).into_iter().collect();
+    }
+    let only_namespaces = Selection {
+        namespaces: selection.namespaces.clone(),
+        states: selection.states.clone(),
+        overdue_after: selection.overdue_after,
+        ..Selection::default()
+    };
+    if *selection != only_namespaces {
+        return Vec::new();
+    }
+    let missing = |pattern: &&Pattern| {
+        !namespaces.iter().any(|name| pattern.matches(name)) && !unlisted(Some(pattern))
+    };
+    let missing = selection.namespaces.iter().filter(missing);
+    missing
+        .map(|pattern| format!("no ExternalSecret is in a namespace that matches `{pattern}`"))
+        .collect()
+}
+
+/// The fields of an entry, in the form of a policy.
+fn described(selection: &Selection) -> String {
+    let texts = |patterns: &[Pattern]| -> Vec<String> {
+        patterns.iter().map(ToString::to_string).collect()
+    };
+    let stores = selection.stores.iter().map(|store| store.name.to_string());
+    let providers = selection
+        .providers
+        .iter()
+        .map(|name| name.as_str().to_owned());
+    let selector = |selector: &Option<Selector>| -> Vec<String> {
+        selector.iter().map(ToString::to_string).collect()
+    };
+    let fields = [
+        ("namespaces", texts(&selection.namespaces)),
+        ("namespaceSelector", selector(&selection.namespace_selector)),
+        ("labelSelector", selector(&selection.label_selector)),
+        ("names", texts(&selection.names)),
+        ("stores", stores.collect()),
+        ("providers", providers.collect()),
+    ];
+    let fields = fields.into_iter().filter(|(_, values)| !values.is_empty());
+    let fields: Vec<String> = fields
+        .map(|(name, values)| format!("`{name}: {}`", values.join(", ")))
+        .collect();
+    if fields.is_empty() {
+        "`select: [{}]`, which selects all".to_owned()
+    } else {
+        fields.join(" and ")
     }
 }
 

@@ -4,6 +4,7 @@
 //! locks. Decisions are pure (`proof`) or without I/O (`lane`, `track`).
 
 mod annotate;
+mod failures;
 mod lane;
 mod proof;
 mod track;
@@ -29,9 +30,9 @@ use self::{
 };
 use crate::{
     discover::{Api, WatchFrom},
-    outcome::{ItemResult, Outcome},
+    outcome::ItemResult,
     plan::{Item, Plan, StepAt},
-    policy::{FailureLimit, Policy},
+    policy::Policy,
     reason::Reason,
     record::Record,
     results::Results,
@@ -41,9 +42,6 @@ use crate::{
 
 /// Concurrent patches. Each needs a connection, and the rate of the API server limits them too.
 const PATCHES: usize = 10;
-
-/// A share of failures stops a run only after this number of attempts.
-const ENOUGH: usize = 10;
 
 /// The inputs of a sync.
 pub struct Job<'a> {
@@ -252,21 +250,26 @@ impl Engine<'_> {
                 }
             }
         }
-        let left = !self.lanes.is_empty() || !self.tracker.is_idle();
-        if self.results.stopped.is_none() && left && self.too_many_failures() {
-            self.results.stopped = Some(Reason::TooManyFailures);
-            self.tracker.no_more_tries();
-        }
+        self.stop_where_too_many_failed();
     }
 
-    fn too_many_failures(&self) -> bool {
-        let (failed, attempted) = self.tracker.failures();
-        match self.job.policy.safety.stop_after_failures {
-            FailureLimit::Count(limit) => failed > limit as usize,
-            #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-            FailureLimit::Share(share) => {
-                attempted >= ENOUGH && failed as f64 > share * attempted as f64
+    /// Stops the namespaces with too many failures, and the run if there are too many of these.
+    fn stop_where_too_many_failed(&mut self) {
+        let plan = self.job.plan;
+        for namespace in self.tracker.stop_namespaces() {
+            tracing::warn!(
+                namespace,
+                "too many syncs failed; this namespace is stopped"
+            );
+            let is_in = |at| plan.steps[at].namespace(plan) == Some(namespace);
+            for step in self.lanes.remove(is_in) {
+                self.tracker.abandon(step);
             }
+        }
+        let left = !self.lanes.is_empty() || !self.tracker.is_idle();
+        if self.results.stopped.is_none() && left && self.tracker.failures().stop_the_run() {
+            self.results.stopped = Some(Reason::TooManyFailures);
+            self.tracker.no_more_tries();
         }
     }
 
@@ -313,16 +316,29 @@ impl Engine<'_> {
         }
         self.tracker.interrupt();
         self.report(done);
+        let plan = self.job.plan;
         let reason = self.results.stopped.unwrap_or(Reason::Interrupted);
-        let planned = self.job.plan.steps.iter().flat_map(|step| &step.members);
-        for &member in planned {
-            let not_reached = || ItemResult::not_reached(reason);
-            self.results.items.entry(member).or_insert_with(not_reached);
+        let interrupted = |result: &ItemResult| result.reason == Some(Reason::Interrupted);
+        let mut cut = self.results.items.values().any(interrupted);
+        for &member in plan.steps.iter().flat_map(|step| &step.members) {
+            if self.results.items.contains_key(&member) {
+                continue;
+            }
+            let namespace = &plan.items[member].id.namespace;
+            let result = if let Some(why) = self.tracker.failures().why(namespace) {
+                let stopped = &mut self.results.stopped_namespaces;
+                stopped.insert(namespace.clone(), why.clone());
+                ItemResult {
+                    message: why,
+                    ..ItemResult::not_reached(Reason::TooManyFailures)
+                }
+            } else {
+                cut = true;
+                ItemResult::not_reached(reason)
+            };
+            self.results.items.insert(member, result);
         }
         // The run was asked to stop, but every item has a result: the report is complete.
-        let cut = self.results.items.values().any(|result| {
-            result.outcome == Outcome::NotReached || result.reason == Some(Reason::Interrupted)
-        });
         if !cut {
             self.results.stopped = None;
         }

@@ -26,7 +26,7 @@ pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Fail
     };
     let (by_policy, loaded, connected) = session.connect_read_only(asked).await?;
     let options = Options {
-        namespaces: LockNamespace::from(&args.home).namespaces(),
+        lock_namespace: LockNamespace::of_reader(&args.home, session).of_stamps(),
         ..Options::default()
     };
     let context = Context {

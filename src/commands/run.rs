@@ -37,7 +37,7 @@ pub(super) async fn by_policy(
 ) -> Result<Exit, Failure> {
     let started = session.world.clock.now();
     let connected = session.connect(access(&args.act), &loaded.policy).await?;
-    let lock_namespace = LockNamespace::from(&args.act);
+    let lock_namespace = LockNamespace::of_run(&args.act, session);
     let options = options(&lock_namespace, &args.restart);
     let pipeline = Pipeline {
         context: Context {
@@ -82,7 +82,7 @@ pub(super) const fn access(act: &ActArgs) -> Access {
 /// The options for restarts.
 pub(super) fn options(lock_namespace: &LockNamespace, flags: &RestartFlags) -> Options {
     Options {
-        namespaces: lock_namespace.namespaces(),
+        lock_namespace: lock_namespace.of_stamps(),
         adopt_anew: flags.adopt_anew,
         retry: flags.retry,
     }

@@ -27,7 +27,7 @@ pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, 
     let (by_policy, mut loaded, connected) = session.connect_read_only(asked).await?;
     without_drift(&mut loaded.policy);
     let options = Options {
-        namespaces: LockNamespace::from(&args.home).namespaces(),
+        lock_namespace: LockNamespace::of_reader(&args.home, session).of_stamps(),
         ..Options::default()
     };
     let context = Context {

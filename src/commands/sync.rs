@@ -29,7 +29,7 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Fail
             &Ceilings::default(),
         )
         .await?;
-    let lock_namespace = LockNamespace::from(&args.act);
+    let lock_namespace = LockNamespace::of_run(&args.act, session);
     let options = options(&lock_namespace, &args.restart_flags);
     let pipeline = Pipeline {
         context: Context {

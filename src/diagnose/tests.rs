@@ -45,6 +45,7 @@ fn item(state: State, finding: Finding) -> Item {
         secret: "db".to_owned(),
         finding: Some(finding),
         if_still_stale: None,
+        kept: None,
         window: None,
         action: Action::Sync {
             reason: Reason::Stale,

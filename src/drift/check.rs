@@ -357,7 +357,7 @@ struct Group {
 impl Group {
     fn judge(&self) -> Vec<Judgment> {
         let data = match &self.target {
-            Target::There(actual) => Some(Judged::of(&actual.data, &self.key)),
+            Target::There(actual) => Some(Judged::of(&actual.data, actual.version, &self.key)),
             Target::Absent | Target::Unread(_) => None,
         };
         let members = self

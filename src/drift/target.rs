@@ -2,15 +2,20 @@
 
 use cluster::wire;
 use eso_model::expected::SecretFingerprints;
-use secret::RunKey;
+use secret::{Fingerprint, RunKey};
 
-use crate::edits::{Writer, is_edited, writers};
+use crate::{
+    edits::{Writer, is_edited, writers},
+    finding::version,
+};
 
 /// A target Secret that exists.
 #[derive(Clone)]
 pub struct Actual {
     /// The keys with fingerprints of the values.
     pub data: SecretFingerprints,
+    /// The fingerprint of its uid and resource version.
+    pub version: Fingerprint,
     /// True if it was edited after the operator wrote it; None if unknown.
     pub edited: Option<bool>,
     /// The ExternalSecret that controls it.
@@ -53,6 +58,7 @@ impl Actual {
         let meta = secret.metadata;
         Self {
             data: SecretFingerprints::of(&secret.data, key),
+            version: version(&meta, key),
             edited,
             owner: meta
                 .owner_references

@@ -35,12 +35,13 @@ pub enum Tells {
 
 /// The exit code of a plan and its results. A skip that needs attention, a failed read or an unknown verdict is never success.
 pub fn exit_of(tells: Tells, plan: &Plan, results: &Results) -> Exit {
-    let unseen = !plan.gaps.is_empty() || !plan.restarts.gaps.is_empty();
+    let unmatched = plan.match_required && !plan.unmatched.is_empty();
+    let unseen = unmatched || !plan.gaps.is_empty() || !plan.restarts.gaps.is_empty();
     let unknown = unknown(plan, results);
     let exit = |is_so: bool, exit: Exit| if is_so { exit } else { Exit::Done };
     let planned = || {
         exit(unseen || unknown || needs_attention(plan), Exit::Failed)
-            .or(exit(!plan.exceeded.is_empty(), Exit::Limit))
+            .or(exit(is_limited(plan), Exit::Limit))
     };
     match tells {
         Tells::Status => exit(unseen, Exit::Failed),
@@ -64,10 +65,16 @@ pub fn exit_of(tells: Tells, plan: &Plan, results: &Results) -> Exit {
                     }
                 })
                 .fold(planned(), Exit::or)
+                .or(exit(!results.stopped_namespaces.is_empty(), Exit::Limit))
                 .or(exit(failed, Exit::Failed))
                 .or(exit(results.denied && !results.wrote, Exit::NoAccess))
         }
     }
+}
+
+/// True if a safety limit refuses the plan or a part of it.
+fn is_limited(plan: &Plan) -> bool {
+    !plan.exceeded.is_empty() || !plan.left_alone.is_empty()
 }
 
 /// True if anything is skipped for a reason that needs attention.

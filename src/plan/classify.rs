@@ -64,6 +64,7 @@ pub(super) fn item(
         secret: external_secret.secret.clone(),
         finding: finding.cloned(),
         if_still_stale: None,
+        kept: None,
         window,
         action,
     }

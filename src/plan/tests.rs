@@ -4,6 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    exit::{
+        Exit,
+        decide::{Tells, exit_of},
+    },
     inventory::{Calls, Operator, Parent, ParentReference, Store, StoreUse, StoreView},
     pattern::Pattern,
     policy::{
@@ -11,6 +15,7 @@ use crate::{
         Sync, When,
     },
     restart::{fixtures, subject::View, targets::Targets},
+    results::Results,
     select::select,
 };
 
@@ -80,6 +85,7 @@ fn policy() -> Policy {
             max_syncs: 500,
             max_restarts: 50,
             stop_after_failures: FailureLimit::Share(0.2),
+            require_match: false,
         },
         lock: Lock { enabled: true },
         deadline: Duration::from_mins(10),
@@ -648,16 +654,15 @@ proptest! {
     }
 }
 
+mod limits;
+
 mod drifted {
     use eso_model::expected::Unverifiable;
 
     use super::*;
     use crate::{
-        exit::Exit,
-        exit::decide::{Tells, exit_of},
         finding::{Finding, Verdict},
         policy::{OnStillStale, OnUnverifiable},
-        results::Results,
     };
 
     fn found(verdict: Verdict, beyond_sync: Option<Reason>) -> Finding {
@@ -794,7 +799,7 @@ mod drifted {
         let recreate = OnStillStale::Recreate;
         for (creation, most) in [
             (CreationPolicy::Owner, OnStillStale::Recreate),
-            (CreationPolicy::CreateOrMerge, OnStillStale::Recreate),
+            (CreationPolicy::CreateOrMerge, OnStillStale::Refetch),
             (CreationPolicy::Merge, OnStillStale::Refetch),
             (CreationPolicy::Orphan, OnStillStale::Report),
         ] {
@@ -817,6 +822,69 @@ mod drifted {
         let in_sync = planned_for(&when_drifted(), es("a", "x"), found(Verdict::InSync, None));
         assert_eq!(first(&in_sync).if_still_stale, None);
     }
+
+    /// The remedy for the first ExternalSecret if its Secret is stale, and why its Secret is not deleted.
+    fn remedy_for(allowed: OnStillStale, inventory: &Inventory) -> (OnStillStale, Option<Kept>) {
+        let mut policy = when_drifted();
+        policy.sync.on_still_stale = allowed;
+        let stale = |external_secret: &ExternalSecret| {
+            (external_secret.id.clone(), found(Verdict::Stale, None))
+        };
+        let findings = Findings {
+            of: inventory.external_secrets.iter().map(stale).collect(),
+            ..Findings::default()
+        };
+        let plan = planned(&policy, inventory, &findings, now());
+        (first(&plan).if_still_stale.unwrap(), first(&plan).kept)
+    }
+
+    #[test]
+    fn secret_that_must_not_be_deleted_has_a_reason() {
+        let with = |change: &dyn Fn(&mut ExternalSecret)| {
+            let mut external_secret = es("a", "x");
+            change(&mut external_secret);
+            inventory(vec![external_secret])
+        };
+        let creation = |creation| with(&|it| it.target.creation = creation);
+        let beside = |namespace| {
+            let other = ExternalSecret {
+                secret: "x".to_owned(),
+                ..es(namespace, "y")
+            };
+            inventory(vec![es("a", "x"), other])
+        };
+        let mut unselected = inventory(vec![es("a", "x")]);
+        let others = vec!["y".to_owned()];
+        unselected.others.insert(es("a", "x").secret_id(), others);
+        let (recreate, refetch) = (OnStillStale::Recreate, OnStillStale::Refetch);
+        let report = OnStillStale::Report;
+        for (inventory, expected) in [
+            (inventory(vec![es("a", "x")]), (recreate, None)),
+            (beside("b"), (recreate, None)),
+            (beside("a"), (refetch, Some(Kept::SharedTarget))),
+            (unselected, (refetch, Some(Kept::SharedTarget))),
+            (
+                creation(CreationPolicy::CreateOrMerge),
+                (refetch, Some(Kept::Merged)),
+            ),
+            (
+                creation(CreationPolicy::Merge),
+                (refetch, Some(Kept::Merged)),
+            ),
+            (
+                creation(CreationPolicy::Orphan),
+                (report, Some(Kept::Orphan)),
+            ),
+            (
+                with(&|it| it.target.immutable = true),
+                (report, Some(Kept::Immutable)),
+            ),
+        ] {
+            assert_eq!(remedy_for(recreate, &inventory), expected);
+            let kept = remedy_for(refetch, &inventory).1;
+            assert_eq!(kept, None, "the policy deletes nothing");
+        }
+    }
 }
 
 /// The messages of the skipped items.
@@ -837,7 +905,8 @@ fn holding_back_one_member_holds_back_its_step() {
     };
     let mut plan = plan(&policy(), &inventory, now());
     assert_eq!(plan.steps.len(), 2);
-    plan.hold(BTreeMap::from([(ItemAt::at(1), "why".to_owned())]));
+    let held = BTreeMap::from([(ItemAt::at(1), "why".to_owned())]);
+    plan.hold(Reason::StampNotWritten, held);
     let left: Vec<&[ItemAt]> = plan.steps.iter().map(|step| &*step.members).collect();
     assert_eq!(left, [[ItemAt::at(2)]]);
     let together = "it can only be synced together with others: why";
@@ -912,5 +981,89 @@ fn too_many_restarts_refuse_the_whole_run() {
     assert_eq!(
         exceeded(1),
         ["2 workloads would be restarted if their data changes, and safety.maxRestarts allows 1"]
+    );
+}
+
+/// A selection of namespaces, and a pattern for stores if one is given.
+fn of_namespaces(names: &[&str], store: Option<&str>) -> Selection {
+    let pattern = |text: &str| Pattern::new(text).unwrap();
+    let of_store = |name| StorePattern {
+        kind: None,
+        namespace: None,
+        name: pattern(name),
+    };
+    Selection {
+        namespaces: names.iter().map(|name| pattern(name)).collect(),
+        stores: store.map(of_store).into_iter().collect(),
+        ..Selection::default()
+    }
+}
+
+#[test]
+fn selection_that_matches_nothing_is_a_warning_and_fails_if_required() {
+    let failed = Selection {
+        states: vec![State::Failed],
+        ..of_namespaces(&["a"], None)
+    };
+    let named = Selection {
+        names: vec![Pattern::new("x").unwrap()],
+        ..of_namespaces(&["a", "gone"], None)
+    };
+    let gone = "no ExternalSecret is in a namespace that matches `gone`";
+    let neither = "no ExternalSecret matches `namespaces: gone, lost-*`";
+    let nothing = "no ExternalSecret matches `select: [{}]`, which selects all";
+    let other_store = "no ExternalSecret matches `namespaces: a` and `stores: t`";
+    let (all, some) = (Selection::default, of_namespaces);
+    for (selection, names, warning) in [
+        (all(), &["x"][..], ""),
+        (some(&["a"], None), &["x"], ""),
+        (some(&["a", "gone", "a*"], None), &["x"], gone),
+        (some(&["gone", "lost-*"], None), &[], neither),
+        (all(), &[], nothing),
+        (some(&["a"], Some("s")), &["x"], ""),
+        (some(&["a"], Some("t")), &["x"], other_store),
+        (failed, &["x"], ""),
+        (named, &["x"], ""),
+    ] {
+        let mut policy = policy();
+        policy.select = vec![selection];
+        let inventory = inventory(names.iter().map(|name| es("a", name)).collect());
+        for required in [false, true] {
+            policy.safety.require_match = required;
+            let plan = plan(&policy, &inventory, now());
+            assert_eq!(plan.warnings.concat(), warning, "{:?}", policy.select);
+            for tells in [
+                Tells::Status,
+                Tells::Drift,
+                Tells::Plan { differences: false },
+                Tells::Run { once: false },
+            ] {
+                let fails = exit_of(tells, &plan, &Results::default()) == Exit::Failed;
+                let expected = required && !warning.is_empty();
+                assert_eq!(fails, expected, "{:?} {tells:?}", policy.select);
+            }
+        }
+    }
+}
+
+#[test]
+fn unlisted_namespace_is_not_called_empty() {
+    let mut policy = policy();
+    policy.select = vec![Selection {
+        namespaces: ["a", "denied", "gone"]
+            .map(|name| Pattern::new(name).unwrap())
+            .to_vec(),
+        ..Selection::default()
+    }];
+    let mut inventory = inventory(vec![es("a", "x")]);
+    inventory.gaps = vec![Gap {
+        what: "externalsecrets.external-secrets.io".to_owned(),
+        namespace: Some("denied".to_owned()),
+        why: "forbidden".to_owned(),
+    }];
+    let plan = plan(&policy, &inventory, now());
+    assert_eq!(
+        plan.unmatched,
+        ["no ExternalSecret is in a namespace that matches `gone`"]
     );
 }

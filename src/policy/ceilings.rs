@@ -340,6 +340,7 @@ pub static KEYS: &[Key] = &[
         let limit = policy.safety.stop_after_failures;
         value(["safety", "stopAfterFailures"], permits_more(limit, Safety::default().stop_after_failures), &limit, Capability::Failures)
     }),
+    narrows("safety.requireMatch"),
     allowed("drift.enabled", "`false`", &[Capability::Drift],
         |policy| value(["drift", "enabled"], policy.drift.enabled, &"true", Capability::Drift)),
     allowed("drift.credentials", "`ambient`", &[Capability::StoreCredentials],

@@ -11,7 +11,7 @@ use crate::{
     exit::decide::{Tells, exit_of},
     index::{Place as _, Table},
     inventory::{Ready, Target},
-    plan::{Charges, ItemAt, LimitExceeded, Step, StepTarget},
+    plan::{Charges, ItemAt, Limit, LimitExceeded, Share, Step, StepTarget},
     restart::{
         self,
         decide::Decision,
@@ -68,6 +68,7 @@ fn item(name: &str, action: Action) -> Item {
         secret: name.to_owned(),
         finding: None,
         if_still_stale: None,
+        kept: None,
         window: None,
         action,
     }
@@ -244,11 +245,56 @@ fn text_of_refused_plan_says_nothing_was_changed() {
         }],
         ..plan()
     };
-    let document = Document::of_plan(Kind::Plan, &plan, heading(), Exit::Limit);
+    for (digest, next) in [
+        (None, "`--max-syncs 3`"),
+        (
+            Some("d"),
+            "`safety.maxSyncs: 3` in the policy (and `--max-syncs 3` for a job with `--allow`)",
+        ),
+    ] {
+        let mut heading = heading();
+        heading.run.policy_digest = digest.map(str::to_owned);
+        let document = Document::of_plan(Kind::Plan, &plan, heading, Exit::Limit);
+        let text = text::render(&document, false);
+        let first = "limit exceeded: 3 ExternalSecrets would be synced, but safety.maxSyncs allows 1; nothing was changed";
+        let first = format!("{first}\n  next: {next} allows all of it\n\n");
+        assert!(text.starts_with(&first), "{text}");
+        let last = "\na limit is exceeded (see above); nothing was changed\n";
+        assert!(text.ends_with(last), "{text}");
+    }
+}
+
+#[test]
+fn namespaces_left_alone_or_stopped_are_named() {
+    let share = Share {
+        limit: Limit::Restarts,
+        allowed: 4,
+        wanted: 9,
+        total: 11,
+    };
+    let plan = Plan {
+        left_alone: BTreeMap::from([("shop".to_owned(), share)]),
+        ..plan()
+    };
+    let stopped = (
+        "mail".to_owned(),
+        "3 of 9 syncs in its namespace failed".to_owned(),
+    );
+    let results = Results {
+        stopped: None,
+        stopped_namespaces: BTreeMap::from([stopped]),
+        ..results()
+    };
+    let document = Document::of_results(&plan, &results, heading(), exit(&plan));
     let text = text::render(&document, false);
-    assert!(text.ends_with(
-        "limit exceeded: 3 ExternalSecrets would be synced, but safety.maxSyncs allows 1; nothing was changed\n"
-    ));
+    let alone = "namespace shop is left alone: 9 workloads of this namespace would be restarted, more than half of \
+                 safety.maxRestarts (4), which the run would exceed\n  next: `safety.maxRestarts: 11` in the policy (and `--max-restarts 11` for a job with `--allow`) allows all of it\n\n";
+
+    assert!(text.starts_with(alone), "{text}");
+    let ended = "namespace mail was stopped: 3 of 9 syncs in its namespace failed\n\
+                 stopped early: too-many-failures; the report is partial\n";
+    assert!(text.ends_with(ended), "{text}");
+    assert!(!document.run.complete);
 }
 
 #[test]

@@ -87,7 +87,8 @@ pub fn render(document: &Document, wide: bool) -> String {
     if has_windows && matches!(document.kind, Kind::Plan | Kind::Status) {
         columns.insert(columns.len() - 1, Column::SyncWindow);
     }
-    let mut text = verifiable(document);
+    let mut text = limits(document);
+    text.push_str(&verifiable(document));
     if document.items.is_empty() {
         text.push_str("No ExternalSecrets are selected.\n");
     } else {
@@ -103,6 +104,35 @@ pub fn render(document: &Document, wide: bool) -> String {
         text.push_str(&totals(document));
     }
     text
+}
+
+/// Renders what safety limits refuse. It comes first, because a plan can be long.
+fn limits(document: &Document) -> String {
+    let summary = &document.summary;
+    let mut text = String::new();
+    if let Some(refused) = &summary.refused {
+        let _ = write!(
+            text,
+            "limit exceeded: {}; nothing was changed",
+            line(refused)
+        );
+    }
+    for (namespace, why) in &summary.left_alone {
+        let start = if text.is_empty() { "" } else { "\n" };
+        let _ = write!(
+            text,
+            "{start}namespace {} is left alone: {}",
+            line(namespace),
+            line(why)
+        );
+    }
+    if text.is_empty() {
+        return text;
+    }
+    if let Some(allowing) = &summary.allowing {
+        let _ = write!(text, "\n  next: {}", line(allowing));
+    }
+    text + "\n\n"
 }
 
 /// Renders the number of ExternalSecrets that have a verdict, and the stores where some have none.
@@ -284,11 +314,15 @@ fn totals(document: &Document) -> String {
     }
     text.push_str(&reads(document));
     text.push('\n');
-    if let Some(refused) = &summary.refused {
+    if summary.refused.is_some() {
+        text.push_str("a limit is exceeded (see above); nothing was changed\n");
+    }
+    for (namespace, why) in &summary.stopped_namespaces {
         let _ = writeln!(
             text,
-            "limit exceeded: {}; nothing was changed",
-            line(refused)
+            "namespace {} was stopped: {}",
+            line(namespace),
+            line(why)
         );
     }
     if let Some(stopped) = summary.stopped {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use cluster::{ApiError, Cluster, ErrorKind, Path, names::is_name, wire};
+use cluster::{ApiError, Cluster, ErrorKind, FIELD_MANAGER, Path, names::is_name, wire};
+use eso_model::DATA_HASH;
 use rustls::crypto::aws_lc_rs;
 use secret::Value;
 use serde_json::json;
@@ -14,10 +15,19 @@ use super::{
     stamp::{Stamp, StampKey},
     workloads::Keeper,
 };
-use crate::rbac::{KNOWN, STAMP_KEY};
+use crate::{
+    edits::writers,
+    rbac::{KNOWN, STAMP_KEY},
+};
 
 /// The data key in the Secret.
 const ENTRY: &str = "key";
+
+/// The type of the Secret.
+const KEY_TYPE: &str = "eso-sync/stamp-key";
+
+/// The operator's label on the Secrets that it writes.
+const MANAGED: &str = "reconcile.external-secrets.io/managed";
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -29,27 +39,29 @@ pub enum KeyError {
         "the Secret {0} has no valid stamp key (32 bytes in `key`). Delete it to create a new key and all stamps again"
     )]
     NoKey(String),
+    /// The Secret may have been written by somebody else.
+    #[error(
+        "the Secret {0} was not created by eso-sync, or was written by another client, so its key is not used. Delete it to create a new \
+         key and all stamps again"
+    )]
+    Foreign(String),
     #[error("the system's random number generator failed")]
     NoRandomness,
 }
 
-/// Reads the key from the first of these namespaces that has one. Returns a temporary key if there is none.
-pub async fn read(cluster: &Cluster, namespaces: &[String]) -> Result<Keeper, KeyError> {
-    for namespace in namespaces {
-        let path = Path::core(Some(namespace), "secrets").named(STAMP_KEY);
-        match cluster.get::<wire::Secret>(&path).await {
-            Ok(secret) => return from_secret(&secret, namespace),
-            Err(error) if error.kind == ErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
-        }
+/// Reads the key in this namespace. Returns a temporary key if there is none.
+pub async fn read(cluster: &Cluster, namespace: &str) -> Result<Keeper, KeyError> {
+    let path = Path::core(Some(namespace), "secrets").named(STAMP_KEY);
+    match cluster.get::<wire::Secret>(&path).await {
+        Ok(secret) => from_secret(&secret, namespace),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(Keeper {
+            key: StampKey::from_bytes(random()?).kept_in(namespace),
+            others: Others::default(),
+            namespace: namespace.to_owned(),
+            kept: false,
+        }),
+        Err(error) => Err(error.into()),
     }
-    let namespace = namespaces.first().cloned().unwrap_or_default();
-    Ok(Keeper {
-        key: StampKey::from_bytes(random()?).kept_in(&namespace),
-        others: Others::default(),
-        namespace,
-        kept: false,
-    })
 }
 
 /// Reads the stamp keys in other namespaces that these stamps refer to. Anyone who can edit a workload can write any namespace
@@ -85,50 +97,63 @@ async fn other(cluster: &Cluster, origin: &Origin) -> Other {
 }
 
 /// Reads the key, or creates it. If two runs create it at the same time, the first one wins.
-pub async fn ensure(cluster: &Cluster, namespaces: &[String]) -> Result<Keeper, KeyError> {
-    let found = read(cluster, namespaces).await?;
+pub async fn ensure(cluster: &Cluster, namespace: &str) -> Result<Keeper, KeyError> {
+    let found = read(cluster, namespace).await?;
     if found.kept {
         return Ok(found);
     }
-    let mut refused = None;
-    for namespace in namespaces {
-        let bytes = zeroize::Zeroizing::new(random()?);
-        let path = Path::core(Some(namespace), "secrets");
-        let object = json!({
-            "apiVersion": "v1", "kind": "Secret", "type": "eso-sync/stamp-key", "immutable": true,
-            "metadata": {"name": STAMP_KEY, "labels": {"app.kubernetes.io/name": "eso-sync"}},
-            "data": {ENTRY: STANDARD.encode(*bytes)},
-        });
-        match cluster.create::<wire::Secret>(&path, &object).await {
-            Ok(secret) => return from_secret(&secret, namespace),
-            // Created by another run, or by an attempt whose response was lost.
-            Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::Unavailable) => {
-                let again = read(cluster, std::slice::from_ref(namespace)).await?;
-                return if again.kept {
-                    Ok(again)
-                } else {
-                    Err(error.into())
-                };
+    let bytes = zeroize::Zeroizing::new(random()?);
+    let path = Path::core(Some(namespace), "secrets");
+    let object = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": KEY_TYPE, "immutable": true,
+        "metadata": {"name": STAMP_KEY, "labels": {"app.kubernetes.io/name": "eso-sync"}},
+        "data": {ENTRY: STANDARD.encode(*bytes)},
+    });
+    match cluster.create::<wire::Secret>(&path, &object).await {
+        Ok(secret) => from_secret(&secret, namespace),
+        // Created by another run, or by an attempt whose response was lost.
+        Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::Unavailable) => {
+            let again = read(cluster, namespace).await?;
+            if again.kept {
+                Ok(again)
+            } else {
+                Err(error.into())
             }
-            // The namespace does not exist.
-            Err(error) if error.kind == ErrorKind::NotFound => refused = Some(error),
-            Err(error) => return Err(error.into()),
         }
+        Err(error) => Err(error.into()),
     }
-    Err(refused.map_or(KeyError::NoRandomness, KeyError::Call))
 }
 
 fn from_secret(secret: &wire::Secret, namespace: &str) -> Result<Keeper, KeyError> {
+    let name = || format!("{namespace}/{STAMP_KEY}");
+    if !is_ours(secret) {
+        return Err(KeyError::Foreign(name()));
+    }
     let bytes = secret.data.get(ENTRY).map(Value::expose);
     let bytes: [u8; 32] = bytes
         .and_then(|bytes| bytes.try_into().ok())
-        .ok_or_else(|| KeyError::NoKey(format!("{namespace}/{STAMP_KEY}")))?;
+        .ok_or_else(|| KeyError::NoKey(name()))?;
     Ok(Keeper {
         key: StampKey::from_bytes(bytes).kept_in(namespace),
         others: Others::default(),
         namespace: namespace.to_owned(),
         kept: true,
     })
+}
+
+/// True if the Secret is as eso-sync creates it: of its own type, unchangeable, and not the target of an ExternalSecret. Who
+/// knows the key can guess the values behind the stamps, so a key that somebody else may have written is not used. The one who
+/// names the namespace decides who can create Secrets there.
+fn is_ours(secret: &wire::Secret) -> bool {
+    let meta = &secret.metadata;
+    secret.r#type == KEY_TYPE
+        && secret.immutable
+        && meta.owner_references.is_empty()
+        && !meta.labels.contains_key(MANAGED)
+        && !meta.annotations.contains_key(DATA_HASH)
+        && writers(secret)
+            .iter()
+            .all(|writer| writer.manager == FIELD_MANAGER)
 }
 
 /// Random bytes from the cryptographic generator.

@@ -65,7 +65,7 @@ impl Others {
     }
 
     /// The namespaces of existing keys.
-    pub fn lock_namespaces(&self) -> impl Iterator<Item = &str> {
+    pub fn namespaces(&self) -> impl Iterator<Item = &str> {
         let kept = self.0.iter();
         kept.filter(|(_, other)| matches!(other, Other::Kept(_)))
             .map(|(origin, _)| &*origin.namespace)

@@ -76,6 +76,36 @@ impl RestartPlan {
     pub fn writes_anything(&self) -> bool {
         self.restarts() > 0 || self.writes().next().is_some()
     }
+
+    /// Restarts only these workloads.
+    pub fn confine_to(&mut self, foreseen: &BTreeSet<&WorkloadId>, policy: &Policy) {
+        leave_all_but(&mut self.steps, foreseen);
+        order(self, policy);
+    }
+
+    /// Restarts nothing in these namespaces. Each has a text that says why. Stamps are still written, so that a pending restart
+    /// stays known.
+    pub fn leave_namespaces(
+        &mut self,
+        policy: &Policy,
+        reason: Reason,
+        namespaces: &BTreeMap<String, String>,
+    ) {
+        for step in &mut self.steps {
+            let decision = &mut step.decision;
+            // A Secret whose sync the same limit prevents is not verified.
+            let is_due =
+                decision.action != Action::Leave || decision.reason == Reason::SecretNotVerified;
+            if is_due && let Some(why) = namespaces.get(&step.id.namespace) {
+                decision.action = Action::Leave;
+                decision.reason = reason;
+                decision.message.clone_from(why);
+            }
+        }
+        if !namespaces.is_empty() {
+            order(self, policy);
+        }
+    }
 }
 
 /// Decides about all workloads, before the first sync. If a plan was shown before, only workloads that it `foresaw` are

@@ -67,8 +67,8 @@ pub struct Keeper {
 /// Options for restarts that are not part of the policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Candidate namespaces for the job's own objects. The first one that exists is used.
-    pub namespaces: Vec<String>,
+    /// The namespace of the stamp key and the list of stamped workloads, if one is given.
+    pub lock_namespace: Option<String>,
     /// Creates missing or unreadable stamps again.
     pub adopt_anew: bool,
     /// Also restarts unhealthy workloads and those that were restarted too often or too recently. Unhealthy workloads do not
@@ -77,14 +77,17 @@ pub struct Options {
 }
 
 impl Keeper {
-    /// Returns a warning if stamps were made with another installation's key, because that installation uses another lock.
+    /// Returns a warning if stamps were made with another installation's key, because that installation uses another lock. It
+    /// recommends no namespace: everyone who can edit a workload can write any namespace into its stamp.
     pub fn foreign_keys_warning(&self) -> Option<String> {
-        let lock_namespaces: BTreeSet<&str> = self.others.lock_namespaces().collect();
-        let first = lock_namespaces.first()?;
-        let all: Vec<&str> = lock_namespaces.iter().copied().collect();
+        let namespaces: BTreeSet<&str> = self.others.namespaces().collect();
+        if namespaces.is_empty() {
+            return None;
+        }
+        let all: Vec<&str> = namespaces.into_iter().collect();
         Some(format!(
-            "workloads have stamps that another installation made with the key in namespace {}. They are compared with that key, but \
-             its lock is not this run's. All runs should use the same namespace for their lock and stamp key: --lock-namespace {first}",
+            "workloads have stamps that another installation made, with a key in a namespace that this run does not use ({}). They are \
+             compared with that key, but its lock is not this run's. Find out who runs there: all runs in a cluster should use one namespace",
             all.join(", ")
         ))
     }

@@ -116,6 +116,7 @@ mod layers {
           maxSyncs: 500
           maxRestarts: 50
           stopAfterFailures: 20%
+          requireMatch: false
         drift:
           enabled: true
           credentials: ambient
@@ -377,7 +378,7 @@ safety: [1]
         config.yaml:4: pace.stores: is not a map; write `key: value` pairs below it, such as `ClusterSecretStore/vault: 20/s`
         config.yaml:4: pace.default: is a list; write it like `20/s`, `30/min` or `100/h`
         config.yaml:4: pace.kubernetes: is a map; write it like `20/s`, `30/min` or `100/h`
-        config.yaml:5: safety: is a list; write keys below it: `maxSyncs`, `maxRestarts`, `stopAfterFailures`
+        config.yaml:5: safety: is a list; write keys below it: `maxSyncs`, `maxRestarts`, `stopAfterFailures`, `requireMatch`
         ");
     }
 
@@ -731,6 +732,7 @@ mod environment {
           maxSyncs: 10
           maxRestarts: 50
           stopAfterFailures: 5%
+          requireMatch: false
         drift:
           enabled: true
           credentials: ambient
@@ -763,7 +765,7 @@ mod environment {
         environment variable ESO_SYNC_LOCK__ENABLED: lock.enabled: `yes` is neither `true` nor `false`; write `true` or `false`
         environment variable ESO_SYNC_PACE: pace: is not YAML: unclosed bracket '['
         environment variable ESO_SYNC_PACE__STORES__VAULT: pace.stores.vault: `vault` is not a store; write `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`
-        environment variable ESO_SYNC_SAFETY: safety: is empty; write keys below it: `maxSyncs`, `maxRestarts`, `stopAfterFailures`, or remove it
+        environment variable ESO_SYNC_SAFETY: safety: is empty; write keys below it: `maxSyncs`, `maxRestarts`, `stopAfterFailures`, `requireMatch`, or remove it
         environment variable ESO_SYNC_SAFETY__MAX_SYNCS: safety.maxSyncs: `ten` is not a number; write a whole number of at least 1, without quotes
         environment variable ESO_SYNC_SELECT: select: is not a list; write a list: `[…]`, or one `- …` per line
         environment variable ESO_SYNC_SYNC: sync.retries: `x` is not a number; write a whole number of at least 0, without quotes

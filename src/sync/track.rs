@@ -12,7 +12,10 @@ use eso_model::{self, Id, texts};
 use pace::Clock;
 use tokio::time::Instant;
 
-use super::proof::{Expected, Judgement, judge};
+use super::{
+    failures::Failures,
+    proof::{Expected, Judgement, judge},
+};
 use crate::{
     index::{Table, place},
     inventory::Ready,
@@ -68,6 +71,8 @@ struct StepState {
     members: Vec<MemberAt>,
     phase: Phase,
     attempts: u32,
+    /// The most attempts.
+    tries: u32,
     value: String,
     started: Instant,
     annotated: Instant,
@@ -112,9 +117,7 @@ pub(super) struct Tracker<'a> {
     /// The last time when all active steps were checked for timers.
     looked: Instant,
     last_proof: Option<Instant>,
-    tries: u32,
-    failed: usize,
-    attempted: usize,
+    failures: Failures<'a>,
     effects: Vec<Effect>,
     results: Vec<(ItemAt, ItemResult)>,
 }
@@ -128,6 +131,7 @@ impl<'a> Tracker<'a> {
             members: Vec::new(),
             phase: Phase::Waiting,
             attempts: 0,
+            tries: policy.sync.retries.saturating_add(1),
             value: String::new(),
             started: now,
             annotated: now,
@@ -153,9 +157,7 @@ impl<'a> Tracker<'a> {
             touched: BTreeSet::new(),
             looked: now,
             last_proof: None,
-            tries: policy.sync.retries.saturating_add(1),
-            failed: 0,
-            attempted: 0,
+            failures: Failures::new(plan, policy.safety.stop_after_failures),
             effects: Vec::new(),
             results: Vec::new(),
         }
@@ -433,8 +435,9 @@ impl<'a> Tracker<'a> {
         let step = &self.steps[member.step];
         member.finished = true;
         self.touched.insert(member.step);
-        self.attempted += 1;
-        self.failed += usize::from(outcome == Outcome::Failed);
+        let item = &self.plan.items[member.item].id;
+        let failed = outcome == Outcome::Failed;
+        self.failures.record(&item.namespace, failed);
         let result = ItemResult {
             outcome,
             reason,
@@ -444,7 +447,6 @@ impl<'a> Tracker<'a> {
             took: step.started.elapsed(),
             secret: member.secret,
         };
-        let item = &self.plan.items[member.item].id;
         tracing::debug!(%item, ?outcome, ?reason, at = %self.clock.now(), "answered");
         self.results.push((member.item, result));
     }
@@ -468,19 +470,18 @@ impl<'a> Tracker<'a> {
         let step = &self.steps[at];
         let members = step.members.iter().copied();
         let open: Vec<MemberAt> = members.filter(|&member| self.is_open(member)).collect();
-        let (phase, attempts) = (step.phase, step.attempts);
+        let (phase, attempts, tries) = (step.phase, step.attempts, step.tries);
         if open.is_empty() {
             self.finish_step(at);
             return;
         }
         match phase {
-            Phase::Backoff(until) if self.tries == 0 || now >= until => {
+            Phase::Backoff(until) if tries == 0 || now >= until => {
                 self.leave_backoff(at, &open);
             }
             Phase::InFlight => {
                 if open.iter().all(|member| self.has_failed(*member, now)) {
-                    if attempts < self.tries
-                        && open.iter().any(|member| self.may_be_temporary(*member))
+                    if attempts < tries && open.iter().any(|member| self.may_be_temporary(*member))
                     {
                         self.enter_backoff(at, attempts, now);
                     } else {
@@ -536,7 +537,7 @@ impl<'a> Tracker<'a> {
     }
 
     fn leave_backoff(&mut self, at: StepAt, open: &[MemberAt]) {
-        if self.tries == 0 {
+        if self.steps[at].tries == 0 {
             for &member in open {
                 self.fail_as_seen(member);
             }
@@ -589,13 +590,31 @@ impl<'a> Tracker<'a> {
 
     /// Disables retries.
     pub(super) fn no_more_tries(&mut self) {
-        self.tries = 0;
+        for step in &mut self.steps {
+            step.tries = 0;
+        }
         self.touched.clone_from(&self.active);
     }
 
-    /// Returns the numbers of failed and of finished items.
-    pub(super) const fn failures(&self) -> (usize, usize) {
-        (self.failed, self.attempted)
+    /// Returns the namespaces that have too many failures now. Disables retries there.
+    pub(super) fn stop_namespaces(&mut self) -> Vec<&'a str> {
+        let stopped = self.failures.stop();
+        if stopped.is_empty() {
+            return stopped;
+        }
+        for (at, step) in self.plan.steps.entries() {
+            let namespace = step.namespace(self.plan);
+            if namespace.is_some_and(|namespace| stopped.contains(&namespace)) {
+                self.steps[at].tries = 0;
+            }
+        }
+        self.touched.clone_from(&self.active);
+        stopped
+    }
+
+    /// The failures so far.
+    pub(super) const fn failures(&self) -> &Failures<'a> {
+        &self.failures
     }
 
     /// True if no step is active.

@@ -9,6 +9,8 @@ mod connection;
 mod drift;
 mod hostile;
 mod interruptions;
+mod limits;
+mod lock;
 mod oracle;
 mod outputs;
 mod pods;

@@ -121,7 +121,8 @@ outputs! {
     plan_differences: ["plan", "--sandbox", "--exit-code", "-n", "payments"];
     plan_json: ["plan", "--sandbox=bad-day", "-o", "json"];
     plan_policy: ["plan", "--sandbox", "--config", "policy.yaml"] with "policy.yaml" = POLICY;
-    plan_refused: ["plan", "--sandbox", "--max-syncs", "3"];
+    plan_namespace_limit: ["plan", "--sandbox", "--max-syncs", "3"];
+    plan_refused: ["plan", "--sandbox", "--max-syncs", "1"];
     drift: ["drift", "--sandbox"];
     drift_bad_day: ["drift", "--sandbox=bad-day"];
     drift_json: ["drift", "--sandbox=bad-day", "-o", "json"];

@@ -564,9 +564,9 @@ async fn lock_prevents_concurrent_runs(world: World) {
             },
         })
     };
-    let start = now();
+    // Another run renews the lock during the whole test. Its clock is slow, so its Lease always looks expired.
+    let start = now() - jiff::SignedDuration::from_secs(50);
     world.apply(lease(start, 1)).await;
-    // Another run renews the lock during the whole test.
     let alive = async {
         let mut beat = tokio::time::interval(std::time::Duration::from_secs(3));
         let begun = tokio::time::Instant::now();
@@ -587,7 +587,7 @@ async fn lock_prevents_concurrent_runs(world: World) {
     };
     outcome.exits(6);
     assert!(
-        outcome.stderr.contains("somebody-else") && outcome.stderr.contains("until"),
+        outcome.stderr.contains("somebody-else"),
         "{}",
         outcome.stderr
     );

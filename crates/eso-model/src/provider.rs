@@ -3,10 +3,14 @@
 //! Everything outside a provider's own client asks the table: rates, prices, quotas, trust, and the rules by which the operator
 //! turns an answer into data. A new provider is a variant and a row here.
 
+mod address;
+
 use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+
+use self::address::normalized;
 
 /// A provider. Secrets Manager and Parameter Store share a name in the spec (`aws`), but not their quota and rules.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,7 +47,7 @@ pub struct Facts {
     /// self-hosted.
     pub price: Option<f64>,
     /// The parts of a store's settings that name the account, vault or address that a quota applies to.
-    pub quota: fn(&Json) -> Vec<&str>,
+    pub quota: fn(&Json) -> Vec<String>,
     /// With whose identity the operator reads a store.
     pub identity: Identity,
     /// The permission to read one secret, in the provider's words.
@@ -193,7 +197,7 @@ impl ProviderKind {
     /// The quota that a store's calls count against.
     pub fn quota(&self, settings: &Json) -> QuotaKey {
         let parts = (self.facts().quota)(settings);
-        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         QuotaKey {
             provider: self.clone(),
             account: parts.join(" "),
@@ -261,9 +265,9 @@ fn secrets_manager() -> Facts {
         quota: |settings| {
             let account = at(settings, "/role").split(':').nth(4);
             vec![
-                at(settings, "/service"),
-                at(settings, "/region"),
-                account.unwrap_or_default(),
+                at(settings, "/service").to_owned(),
+                at(settings, "/region").to_owned(),
+                account.unwrap_or_default().to_owned(),
             ]
         },
         identity: Identity::NamedOrOperator(|settings| {
@@ -286,7 +290,7 @@ fn azure_key_vault() -> Facts {
         feature: Some("azure"),
         rate: Some(100.0),
         price: Some(0.03),
-        quota: |settings| vec![at(settings, "/vaultUrl")],
+        quota: |settings| vec![normalized(at(settings, "/vaultUrl"))],
         identity: Identity::NamedOrOperator(azure_identity),
         permission: "Key Vault Secrets User",
         reads_keys_once: false,
@@ -338,7 +342,12 @@ fn gcp_secret_manager() -> Facts {
         feature: Some("gcp"),
         rate: Some(100.0),
         price: Some(0.03),
-        quota: |settings| vec![at(settings, "/projectID"), at(settings, "/location")],
+        quota: |settings| {
+            vec![
+                at(settings, "/projectID").to_owned(),
+                at(settings, "/location").to_owned(),
+            ]
+        },
         identity: Identity::NamedOrOperator(|settings| {
             names_any(
                 settings,
@@ -373,7 +382,7 @@ fn kubernetes() -> Facts {
         feature: None,
         rate: Some(100.0),
         price: None,
-        quota: |settings| vec![at(settings, "/server/url")],
+        quota: |settings| vec![normalized(at(settings, "/server/url"))],
         identity: Identity::ServiceAccount,
         permission: "get secrets",
         reads_keys_once: false,
@@ -399,7 +408,7 @@ fn vault() -> Facts {
         feature: Some("vault"),
         rate: Some(100.0),
         price: None,
-        quota: |settings| vec![at(settings, "/server")],
+        quota: |settings| vec![normalized(at(settings, "/server"))],
         identity: Identity::NamedOrOperator(vault_identity),
         permission: "the capability read",
         reads_keys_once: false,
@@ -427,8 +436,9 @@ fn other(name: &str) -> Facts {
         price: None,
         // Most providers have one of these.
         quota: |settings| {
-            let host = at(settings, "/url").split('/').nth(2);
-            vec![at(settings, "/server"), host.unwrap_or_default()]
+            let url = normalized(at(settings, "/url"));
+            let host = url.split('/').nth(2).unwrap_or_default();
+            vec![normalized(at(settings, "/server")), host.to_owned()]
         },
         identity: Identity::Unknown,
         permission: "",
@@ -646,6 +656,38 @@ mod tests {
             "webhook h:1"
         );
         assert_eq!(quota("fake", json!({"data": []})), "fake");
+    }
+
+    #[test]
+    fn spellings_of_an_address_share_a_quota() {
+        for (name, pointer) in [
+            ("vault", "server"),
+            ("azurekv", "vaultUrl"),
+            ("openBao", "server"),
+            ("webhook", "url"),
+        ] {
+            let quota = |address: &str| {
+                let settings = json!({pointer: address});
+                ProviderKind::of(name, &settings).quota(&settings)
+            };
+            let first = quota("https://host.corp:8200");
+            for spelling in [
+                "https://host.corp:8200/",
+                "https://Host.corp:8200",
+                "HTTPS://u:p@host.corp.:8200",
+            ] {
+                assert_eq!(quota(spelling), first, "{name} {spelling}");
+            }
+            for other in ["https://host.corp:8201", "https://host2.corp:8200"] {
+                assert_ne!(quota(other), first, "{name} {other}");
+            }
+        }
+        let kubernetes = |url: &str| {
+            let settings = json!({"server": {"url": url}});
+            ProviderKind::Kubernetes.quota(&settings)
+        };
+        assert_eq!(kubernetes("https://k:6443/"), kubernetes("https://K:6443"));
+        assert_eq!(kubernetes("https://k:443"), kubernetes("k"));
     }
 
     #[test]

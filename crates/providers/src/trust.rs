@@ -57,6 +57,14 @@ pub struct Rules {
     pub api_server_token: bool,
 }
 
+/// The settings with which a store decides whom TLS trusts.
+const AUTHORITIES: [&str; 4] = [
+    "/caBundle",
+    "/caProvider",
+    "/server/caBundle",
+    "/server/caProvider",
+];
+
 /// The parts of a store that decide about trust.
 #[derive(Clone, Copy)]
 pub struct Asked<'a> {
@@ -107,9 +115,9 @@ impl Rules {
                      Set `drift.namespacedStores: true` in the policy to allow it",
                 ))
             }
-            (Credentials::Ambient, _) if named.is_none() => {
-                refuse_wider_access(asked, &identity).map_or(Decision::Ambient, Decision::Refused)
-            }
+            (Credentials::Ambient, _) if named.is_none() => refuse_wider_access(asked, &identity)
+                .or_else(|| refuse_own_authority(asked))
+                .map_or(Decision::Ambient, Decision::Refused),
             (Credentials::Ambient, _) => Decision::Ambient,
             (Credentials::Store, _) if is_named(&identity, asked.settings) => Decision::Store,
             (Credentials::Store, _) => Decision::Refused(Unread::store(
@@ -140,6 +148,27 @@ fn refuse_wider_access(asked: Asked<'_>, identity: &Identity) -> Option<Unread> 
              or `{key}: ambient` to use the job's own credentials"
         ),
     ))
+}
+
+/// Returns an error if a tenant's store brings its own certificate authority: its author could take the job's credentials between
+/// the job and the endpoint that the policy trusts.
+fn refuse_own_authority(asked: Asked<'_>) -> Option<Unread> {
+    let key = asked.store;
+    let says = |pointer: &&&str| {
+        let value = asked.settings.pointer(pointer);
+        value.is_some_and(|value| !value.is_null() && value.as_str() != Some(""))
+    };
+    let pointer = AUTHORITIES.iter().find(says)?;
+    matches!(key, StoreKey::Namespaced { .. }).then(|| {
+        let field = pointer.rsplit('/').next().unwrap_or_default();
+        Unread::store(
+            unread::NOT_TRUSTED,
+            format!(
+                "the job's own credentials may not be used with the `{field}` of a SecretStore. Set `{key}: ambient` under `drift.stores` \
+                 in the policy if you trust everyone who can edit this store"
+            ),
+        )
+    })
 }
 
 /// True if the store names the identity that it is read with, so that the operator does not use its own Pod's.

@@ -57,6 +57,7 @@ fn holds(keys: &[(&str, &str)]) -> Actual {
     let data = writes(keys).data;
     Actual {
         data: SecretFingerprints::of(&data, &key()),
+        version: key().fingerprint(b"1"),
         edited: Some(false),
         owner: Some("es".to_owned()),
         immutable: false,

@@ -71,7 +71,7 @@ impl Lagging {
         }
         let caught_up = match key {
             "refetched" => *reads >= 2 * READS_PER_CHECK,
-            "recreated" => *reads >= 3 * READS_PER_CHECK,
+            "recreated" | "co-owned" => *reads >= 3 * READS_PER_CHECK,
             _ => false,
         };
         Some(if caught_up { "after" } else { "before" })
@@ -212,12 +212,19 @@ async fn secrets_that_must_not_be_deleted_stay_stale() {
         let value = world.secret(name, "k").await;
         assert!(value.is_some_and(|value| value != AFTER), "{name}");
     }
+    let kept = |word: &str| format!("the Secret was not deleted (recreate): {word}");
+    let orphan = kept("orphan: the operator does not create it again before the next refresh");
+    let merged =
+        kept("merged: others may have written keys to it, which the operator does not write again");
     let too_late =
         "stale after its sync: the provider (or the ExternalSecret) changed since the last sync";
     let refetched = "still stale after its sync; the Secret was written again (refetch)";
     for (name, message) in [
-        ("orphan", too_late.to_owned()),
-        ("merged", format!("{refetched}; {too_late}")),
+        (
+            "orphan",
+            format!("still stale after its sync; {orphan}; {too_late}"),
+        ),
+        ("merged", format!("{refetched}; {merged}; {too_late}")),
     ] {
         assert_eq!(outcome.of(name), "unproven(still-stale)");
         assert_eq!(item(&outcome, name)["message"], message, "{name}");
@@ -231,5 +238,57 @@ async fn secrets_that_must_not_be_deleted_stay_stale() {
         ["synced", "unverifiable"]
     );
     assert_eq!(denied["message"], Value::Null, "no remedy was tried");
+    world.end().await;
+}
+
+/// The real operator and API server: a field manager that applied the same value co-owns the key, and the operator's refetch leaves it
+/// so. A deletion with an older resource version is refused.
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn a_secret_that_somebody_else_wrote_too_is_not_deleted() {
+    let (world, vault) = lagging(&[("co-owned", json!({}))]).await;
+    let before = world.get("Secret", "co-owned").await.expect("it");
+    let same = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "co-owned", "namespace": world.namespace},
+        "data": {"k": before["data"]["k"]},
+    });
+    world.apply_server_side(&same, "gitops").await;
+    let outcome = run(&world, &vault, "recreate").await;
+    outcome.exits(3);
+    assert_eq!(outcome.of("co-owned"), "unproven(still-stale)");
+    let message = item(&outcome, "co-owned")["message"].to_string();
+    let kept = "the Secret was not deleted (recreate): other-writer";
+    assert!(message.contains(kept), "{message}");
+    assert_eq!(uid(&world, "co-owned").await, before["metadata"]["uid"]);
+    let meta = &before["metadata"];
+    let old = (meta["uid"].as_str(), meta["resourceVersion"].as_str());
+    let (Some(uid), Some(version)) = old else {
+        panic!("no uid and version: {before}");
+    };
+    assert_eq!(
+        world
+            .delete_if_unchanged("Secret", "co-owned", uid, version)
+            .await,
+        409
+    );
+    let now = world
+        .get("Secret", "co-owned")
+        .await
+        .expect("it is still there");
+    let version = now["metadata"]["resourceVersion"]
+        .as_str()
+        .expect("a version");
+    assert_eq!(
+        world
+            .delete_if_unchanged("Secret", "co-owned", "other-uid", version)
+            .await,
+        409
+    );
+    assert_eq!(
+        world
+            .delete_if_unchanged("Secret", "co-owned", uid, version)
+            .await,
+        200
+    );
     world.end().await;
 }

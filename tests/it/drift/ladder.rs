@@ -11,8 +11,9 @@ use std::{
     },
 };
 
+use ::sandbox::Fault;
 use async_trait::async_trait;
-use cluster::{Access, Cluster, connect::connect_plain};
+use cluster::{Access, Cluster, Path, connect::connect_plain};
 use eso_model::expected::{Raw, What};
 use eso_sync::{
     discover::{Discovered, discover},
@@ -29,6 +30,7 @@ use eso_sync::{
     select::select,
     verify::Verifier,
 };
+use futures::future::BoxFuture;
 use pace::rate::Rate;
 use providers::{
     Answered, Provider, RateLimiter,
@@ -38,19 +40,24 @@ use secret::Value;
 
 use super::base;
 use crate::support::World;
+use serde_json::json;
 
-/// Returns `other` for this number of reads, then `before`.
-struct WrongProvider(Arc<AtomicU32>);
+/// Returns `other` for this number of reads, then `before`. Each read calls the function with the number of reads left.
+struct WrongProvider(Arc<AtomicU32>, OnRead);
+
+/// Something that happens during a read.
+type OnRead = Arc<dyn Fn(u32) -> BoxFuture<'static, ()> + Send + Sync>;
 
 #[async_trait]
 impl Provider for WrongProvider {
     async fn read(&self, wanted: &[What], _: &RateLimiter) -> Vec<Answered> {
-        let wrong = self
+        let left = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
                 left.checked_sub(1)
-            })
-            .is_ok();
+            });
+        (self.1)(left.unwrap_or_default()).await;
+        let wrong = left.is_ok();
         let value = if wrong { "other" } else { "before" };
         let answer = |_: &What| Answered::One(Raw::Bytes(Value::from(value)));
         wanted.iter().map(answer).collect()
@@ -71,6 +78,24 @@ fn check(cluster: &Cluster, policy: &Policy, discovered: &Discovered, stand_in: 
 
 /// Verifies one proven ExternalSecret, with a provider that returns a wrong value for `wrong_reads` reads.
 async fn verified(world: &World, name: &str, remedy: OnStillStale, wrong_reads: u32) -> ItemResult {
+    verified_while(
+        world,
+        name,
+        remedy,
+        wrong_reads,
+        Arc::new(|_| Box::pin(async {})),
+    )
+    .await
+}
+
+/// The same, and calls a function during each read.
+async fn verified_while(
+    world: &World,
+    name: &str,
+    remedy: OnStillStale,
+    wrong_reads: u32,
+    on_read: OnRead,
+) -> ItemResult {
     let url = world.embedded().url();
     let rate = Rate::per_second(1000.0).expect("a rate");
     let cluster = connect_plain(&url, Access::Write, rate).expect("a connection");
@@ -99,7 +124,10 @@ async fn verified(world: &World, name: &str, remedy: OnStillStale, wrong_reads: 
     };
     let plan = plan::plan(&policy, facts);
     let left = Arc::new(AtomicU32::new(wrong_reads));
-    let stand_in: StandIn = Arc::new(move |_| Ok(Box::new(WrongProvider(Arc::clone(&left)))));
+    let stand_in: StandIn = Arc::new(move |_| {
+        let provider = WrongProvider(Arc::clone(&left), Arc::clone(&on_read));
+        Ok(Box::new(provider))
+    });
     let mut check = check(&cluster, &policy, &discovered, stand_in);
     let first = ItemAt::at(0);
     let synced = ItemResult {
@@ -241,6 +269,82 @@ async fn secret_that_is_not_recreated_is_a_failure() {
     );
 }
 
+/// The check before the deletion reads the Secret first, and then the provider. In between somebody fixes the Secret.
+#[tokio::test]
+async fn secret_that_changes_after_it_was_compared_is_not_deleted() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    let before = uid(&world, "same").await;
+    let url = world.embedded().url();
+    let rate = Rate::per_second(1000.0).expect("a rate");
+    let cluster = connect_plain(&url, Access::Write, rate).expect("a connection");
+    let path = Path::core(Some(&world.namespace), "secrets").named("same");
+    let fixes: OnRead = Arc::new(move |left| {
+        let (cluster, path) = (cluster.clone(), path.clone());
+        Box::pin(async move {
+            if left == ALWAYS - 3 {
+                let change = json!({"metadata": {"labels": {"fixed": "yes"}}});
+                let patched = cluster.patch::<serde::de::IgnoredAny>(&path, &change);
+                patched.await.expect("it can be changed");
+            }
+        })
+    });
+    let since = world.embedded().requests().len();
+    let recreate = OnStillStale::Recreate;
+    let result = verified_while(&world, "same", recreate, ALWAYS, fixes).await;
+    assert_eq!(result.outcome, Outcome::Unproven);
+    let kept = "the Secret was not deleted (recreate): changed-since-judged: it was written or deleted after it was compared";
+    assert!(result.message.contains(kept), "{}", result.message);
+    assert_eq!(uid(&world, "same").await, before);
+    assert!(!writes(&world, since).contains(&"delete secrets".to_owned()));
+}
+
+/// The Secret changes after the last look at it. The API server compares the resource version.
+#[tokio::test]
+async fn conflict_on_deletion_keeps_the_secret() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    let before = uid(&world, "same").await;
+    let conflict = Fault::status(409).verb("delete").resource("secrets");
+    world.embedded().inject(conflict);
+    let result = verified(&world, "same", OnStillStale::Recreate, ALWAYS).await;
+    assert_eq!(result.outcome, Outcome::Unproven);
+    let kept = "the Secret was not deleted (recreate): changed-since-judged";
+    assert!(result.message.contains(kept), "{}", result.message);
+    assert_eq!(uid(&world, "same").await, before);
+}
+
+/// Somebody else wrote a key, and the operator did not overwrite it.
+#[tokio::test]
+async fn secret_with_data_of_another_field_manager_is_not_deleted() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    let before = uid(&world, "same").await;
+    world.rest().await;
+    let by_hand = json!({"data": {"k": "YnkgaGFuZA=="}});
+    world.patch("Secret", "same", &by_hand).await;
+    let result = verified(&world, "same", OnStillStale::Recreate, ALWAYS).await;
+    let kept = "the Secret was not deleted (recreate): other-writer: another field manager wrote a part of its data";
+    assert!(result.message.contains(kept), "{}", result.message);
+    assert_eq!(uid(&world, "same").await, before);
+}
+
+/// A second ExternalSecret has the same target, although the policy does not select it.
+#[tokio::test]
+async fn shared_secret_is_not_deleted() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    let before = uid(&world, "same").await;
+    let mut second = world.get("ExternalSecret", "same").await.expect("it");
+    second["metadata"] = json!({"name": "second", "namespace": world.namespace});
+    second["spec"]["target"] = json!({"name": "same", "creationPolicy": "None"});
+    world.apply(second).await;
+    let since = world.embedded().requests().len();
+    verified(&world, "same", OnStillStale::Recreate, ALWAYS).await;
+    assert_eq!(uid(&world, "same").await, before);
+    assert_eq!(writes(&world, since), [""; 0]);
+}
+
 #[tokio::test]
 async fn orphan_secret_is_not_deleted() {
     let world = World::sandbox().await;
@@ -260,7 +364,7 @@ async fn read_only_client_of_a_run_sends_no_writes() {
     let rate = Rate::per_second(1000.0).expect("a rate");
     let cluster = connect_plain(&url, Access::Write, rate).expect("a connection");
     let before = world.embedded().requests().len();
-    let path = &cluster::Path::core(Some("default"), "secrets").named("any");
+    let path = &Path::core(Some("default"), "secrets").named("any");
     let change = serde_json::json!({"metadata": {"annotations": {"any": "thing"}}});
     let read_only = cluster.read_only();
     let patched = read_only

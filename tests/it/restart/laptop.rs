@@ -30,9 +30,15 @@ async fn job(world: &World, home: &str) -> Workspace {
     bin
 }
 
-/// Its environment does not name the job's namespace.
-fn laptop(world: &World) -> Workspace {
-    somewhere(world)
+/// A namespace that a laptop uses for its own key.
+const DESK: &str = "desk";
+
+/// A laptop whose user names this namespace.
+async fn laptop(world: &World, lock_namespace: &str) -> Workspace {
+    namespace(world, lock_namespace).await;
+    let mut bin = somewhere(world);
+    bin.set("ESO_SYNC_LOCK_NAMESPACE", lock_namespace);
+    bin
 }
 
 async fn run(world: &World, bin: &Workspace) -> Outcome {
@@ -51,13 +57,6 @@ async fn rotated_and_synced(world: &World) {
     rotate(world).await;
     let sync = ["sync", "db", "-y", "-n", &world.namespace];
     world.bin.run(&sync).await.exits(0);
-}
-
-async fn has_key(world: &World, namespace: &str) -> bool {
-    let key = world
-        .get_in(namespace, "Secret", "eso-sync-stamp-key")
-        .await;
-    key.is_some()
 }
 
 /// The namespace of the key that made a workload's stamp.
@@ -83,10 +82,11 @@ async fn all_is_quiet(world: &World, all: &[&Workspace]) {
 }
 
 #[tokio::test]
-async fn the_key_of_the_job_is_found_from_a_laptop() {
+async fn laptop_and_job_share_the_key_in_a_named_namespace() {
     let world = World::sandbox().await;
     shop(&world).await;
-    let (job, laptop) = (job(&world, "eso-sync").await, laptop(&world));
+    let job = job(&world, "eso-sync").await;
+    let laptop = laptop(&world, "eso-sync").await;
     run(&world, &job).await.exits(0);
     rotated_and_synced(&world).await;
     let ad_hoc = typed(&world);
@@ -101,7 +101,6 @@ async fn the_key_of_the_job_is_found_from_a_laptop() {
     let outcome = run(&world, &job).await;
     outcome.restarted("web");
     assert_eq!(rolled(&world, "Deployment", "web").await, 4);
-    assert!(!has_key(&world, "default").await, "there is one key");
     world.end().await;
 }
 
@@ -110,13 +109,16 @@ async fn the_key_of_the_job_is_found_from_a_laptop() {
 async fn a_laptop_makes_restarts_pending_by_stamps_of_a_job() {
     let world = World::sandbox().await;
     shop(&world).await;
-    let (job, laptop) = (job(&world, OPS).await, laptop(&world));
+    let (job, laptop) = (job(&world, OPS).await, laptop(&world, DESK).await);
     run(&world, &job).await.exits(0);
     rotated_and_synced(&world).await;
     let outcome = run(&world, &laptop).await;
     outcome.restarted("web");
-    warns(&outcome, "the key in namespace ops");
-    warns(&outcome, "--lock-namespace ops");
+    warns(&outcome, "that this run does not use (ops)");
+    assert!(
+        !outcome.stdout.contains("--lock-namespace ops"),
+        "a place that was read from an object is not recommended"
+    );
     assert_eq!(
         key_in(&world, "web").await,
         json!(OPS),
@@ -135,14 +137,14 @@ async fn a_laptop_makes_restarts_pending_by_stamps_of_a_job() {
 async fn a_job_makes_restarts_pending_by_stamps_of_a_laptop() {
     let world = World::sandbox().await;
     shop(&world).await;
-    let laptop = laptop(&world);
+    let laptop = laptop(&world, DESK).await;
     run(&world, &laptop).await.exits(0);
-    assert_eq!(key_in(&world, "web").await, json!("default"));
+    assert_eq!(key_in(&world, "web").await, json!(DESK));
     rotated_and_synced(&world).await;
     let job = job(&world, OPS).await;
     let outcome = run(&world, &job).await;
     outcome.restarted("web");
-    warns(&outcome, "the key in namespace default");
+    warns(&outcome, "that this run does not use (desk)");
     all_is_quiet(&world, &[&laptop, &job]).await;
     rotate_to(&world, "later").await;
     let outcome = run(&world, &laptop).await;
@@ -151,17 +153,18 @@ async fn a_job_makes_restarts_pending_by_stamps_of_a_laptop() {
     world.end().await;
 }
 
-/// First a laptop runs without an installation. Then the job is installed in the default namespace.
+/// First a laptop runs without an installation. Then the job is installed in the namespace that its user named.
 #[tokio::test]
 async fn a_job_installed_later_uses_the_stamps_of_the_laptop() {
     let world = World::sandbox().await;
     shop(&world).await;
-    let laptop = laptop(&world);
+    let laptop = laptop(&world, "eso-sync").await;
     run(&world, &laptop).await.exits(0);
     rotated_and_synced(&world).await;
     let job = job(&world, "eso-sync").await;
     let outcome = run(&world, &job).await;
     outcome.restarted("web");
+    assert_eq!(outcome.document()["warnings"], json!([]));
     all_is_quiet(&world, &[&laptop, &job]).await;
     assert_eq!(rolled(&world, "Deployment", "web").await, 2);
     world.end().await;
@@ -172,7 +175,7 @@ async fn a_job_installed_later_uses_the_stamps_of_the_laptop() {
 async fn an_unreadable_foreign_key_restarts_and_loses_nothing() {
     let world = World::sandbox().await;
     shop(&world).await;
-    let (job, laptop) = (job(&world, OPS).await, laptop(&world));
+    let (job, laptop) = (job(&world, OPS).await, laptop(&world, DESK).await);
     run(&world, &job).await.exits(0);
     rotated_and_synced(&world).await;
     let before = version(&world, "Deployment", "web").await;
@@ -197,7 +200,7 @@ async fn an_unreadable_foreign_key_restarts_and_loses_nothing() {
 async fn only_adopt_anew_replaces_an_unreadable_key() {
     let world = World::sandbox().await;
     shop(&world).await;
-    let (job, laptop) = (job(&world, OPS).await, laptop(&world));
+    let (job, laptop) = (job(&world, OPS).await, laptop(&world, DESK).await);
     run(&world, &job).await.exits(0);
     let denied = Fault::forbidden()
         .verb("get")
@@ -207,7 +210,7 @@ async fn only_adopt_anew_replaces_an_unreadable_key() {
     let outcome = run_with(&world, &laptop, &["--adopt-anew"]).await;
     assert_eq!(outcome.exits(0).restart_of("web"), "adopted(key-replaced)");
     warns(&outcome, "another key");
-    assert_eq!(key_in(&world, "web").await, json!("default"));
+    assert_eq!(key_in(&world, "web").await, json!(DESK));
     world.embedded().clear_faults();
     all_is_quiet(&world, &[&job, &laptop]).await;
     assert_eq!(rolled(&world, "Deployment", "web").await, 1);
@@ -219,7 +222,7 @@ async fn only_adopt_anew_replaces_an_unreadable_key() {
 async fn a_deleted_foreign_key_is_replaced_once() {
     let world = World::sandbox().await;
     shop(&world).await;
-    let (job, laptop) = (job(&world, OPS).await, laptop(&world));
+    let (job, laptop) = (job(&world, OPS).await, laptop(&world, DESK).await);
     run(&world, &job).await.exits(0);
     assert!(
         world

@@ -368,6 +368,29 @@ impl World {
             .expect("deleted");
     }
 
+    /// Deletes an object with these preconditions. Returns the HTTP status.
+    pub(crate) async fn delete_if_unchanged(
+        &self,
+        kind: &str,
+        name: &str,
+        uid: &str,
+        resource_version: &str,
+    ) -> u16 {
+        let path = format!("{}/{name}", self.path(kind, &self.namespace));
+        let options = json!({
+            "apiVersion": "v1", "kind": "DeleteOptions",
+            "preconditions": {"uid": uid, "resourceVersion": resource_version},
+        });
+        match self
+            .send("DELETE", &path, "application/json", &options)
+            .await
+        {
+            Ok(_) => 200,
+            Err(kube::Error::Api(status)) => status.code,
+            Err(error) => panic!("{kind} {name}: {error}"),
+        }
+    }
+
     /// Deletes an object, if it still exists.
     pub(crate) async fn delete_if_there(&self, kind: &str, name: &str) {
         let path = format!("{}/{name}", self.path(kind, &self.namespace));

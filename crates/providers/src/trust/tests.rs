@@ -230,3 +230,35 @@ fn rules_parse_words_and_addresses() {
         json!("store")
     );
 }
+
+#[test]
+fn own_certificate_authority_of_a_tenant_is_not_for_job_credentials() {
+    let mut rules = rules(Credentials::Ambient);
+    rules.namespaced_stores = true;
+    for (field, value) in [
+        ("caBundle", json!("LS0t")),
+        (
+            "caProvider",
+            json!({"type": "ConfigMap", "name": "ca", "key": "k"}),
+        ),
+    ] {
+        let mut settings = vault();
+        settings[field] = value;
+        assert_eq!(
+            decided(&rules, TEAM, "vault", &settings),
+            unread::NOT_TRUSTED
+        );
+        assert_eq!(decided(&rules, SHARED, "vault", &settings), "ambient");
+        let mut named = rules.clone();
+        let team = TEAM.parse().unwrap();
+        named.stores.insert(team, Credentials::Ambient);
+        assert_eq!(decided(&named, TEAM, "vault", &settings), "ambient");
+        named
+            .stores
+            .insert(TEAM.parse().unwrap(), Credentials::Store);
+        assert_eq!(decided(&named, TEAM, "vault", &settings), "store");
+    }
+    let mut without = vault();
+    without["caBundle"] = json!("");
+    assert_eq!(decided(&rules, TEAM, "vault", &without), "ambient");
+}
