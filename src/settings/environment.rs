@@ -32,6 +32,8 @@ pub(super) fn layers(
             continue;
         }
         match resolve(rest) {
+            // As for flags: a pipeline sets a variable without a value to an empty text.
+            Some(_) if value.is_empty() => {}
             Some((keys, shape)) => layers.push(layer(name, value, &keys, shape)),
             None => unknown.push(&**name),
         }

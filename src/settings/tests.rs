@@ -751,9 +751,9 @@ mod environment {
         insta::assert_snapshot!(with_variables(&[
             ("ESO_SYNC_SELECT", "a,b"),
             ("ESO_SYNC_EXCLUDE", "[{names: [1234], nmaes: []}, *x]"),
-            ("ESO_SYNC_SAFETY", ""),
+            ("ESO_SYNC_SAFETY", " "),
             ("ESO_SYNC_SYNC", "{retries: x}"),
-            ("ESO_SYNC_SYNC__TIMEOUT", ""),
+            ("ESO_SYNC_SYNC__TIMEOUT", " "),
             ("ESO_SYNC_SAFETY__MAX_SYNCS", "ten"),
             ("ESO_SYNC_PACE", "[a"),
             ("ESO_SYNC_PACE__STORES__VAULT", "1/s"),
@@ -769,8 +769,24 @@ mod environment {
         environment variable ESO_SYNC_SAFETY__MAX_SYNCS: safety.maxSyncs: `ten` is not a number; write a whole number of at least 1, without quotes
         environment variable ESO_SYNC_SELECT: select: is not a list; write a list: `[…]`, or one `- …` per line
         environment variable ESO_SYNC_SYNC: sync.retries: `x` is not a number; write a whole number of at least 0, without quotes
-        environment variable ESO_SYNC_SYNC__TIMEOUT: sync.timeout: is empty; write it like `30s`, `5m` or `1h30m`, or remove it
+        environment variable ESO_SYNC_SYNC__TIMEOUT: sync.timeout: ` ` is not a duration; write it like `30s`, `5m` or `1h30m`
         "#);
+    }
+
+    #[test]
+    fn empty_variable_counts_as_unset() {
+        let set = [("ESO_SYNC_DEADLINE", "1h")];
+        let empty = [
+            ("ESO_SYNC_SELECT", ""),
+            ("ESO_SYNC_SAFETY", ""),
+            ("ESO_SYNC_SYNC__TIMEOUT", ""),
+            ("ESO_SYNC_LOCK__ENABLED", ""),
+        ];
+        let merged = |variables: &[(&str, &str)]| {
+            let loaded = with_variables(variables).unwrap();
+            (loaded.digest, loaded.warnings)
+        };
+        assert_eq!(merged(&[&set[..], &empty].concat()), merged(&set));
     }
 
     #[test]
