@@ -100,14 +100,13 @@ pub struct StoreUse {
 /// The number of provider calls of one sync, estimated from the spec.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// One call per entry; a search counts as [`FIND_CALLS`].
+    /// One call per entry.
     pub entries: u32,
     /// The same, but entries with the same key and version share one call.
     pub distinct: u32,
+    /// The searches. How many calls one makes depends on the provider.
+    pub searches: u32,
 }
-
-/// The assumed cost of a search: one call to list and one per match. The spec does not show the number of matches.
-pub const FIND_CALLS: u32 = 10;
 
 /// The target Secret as described by the spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,9 +12,7 @@ use serde_json::Value;
 
 use super::NamespaceLabels;
 use crate::{
-    inventory::{
-        Calls, ExternalSecret, FIND_CALLS, Operator, ParentReference, Store, StoreUse, Target,
-    },
+    inventory::{Calls, ExternalSecret, Operator, ParentReference, Store, StoreUse, Target},
     policy::{Policy, Selection},
     wire,
 };
@@ -243,12 +241,12 @@ fn reads_of<'r, 'a>(
 
 impl Reads<'_> {
     fn counted(self) -> StoreUse {
-        let finds = self.finds * FIND_CALLS as usize;
-        let count = |calls: usize| u32::try_from(calls + finds).unwrap_or(u32::MAX);
+        let count = |calls: usize| u32::try_from(calls).unwrap_or(u32::MAX);
         let distinct: BTreeSet<&(&str, &str)> = self.keys.iter().collect();
         let calls = Calls {
             entries: count(self.keys.len()),
             distinct: count(distinct.len()),
+            searches: count(self.finds),
         };
         StoreUse {
             key: self.store,

@@ -4,6 +4,10 @@ use eso_model::{ProviderKind, QuotaKey, StoreKey};
 
 use crate::inventory::{ExternalSecret, Inventory};
 
+/// The assumed reads of a search, one per match. The spec does not show the number of matches. In addition, a search lists, which
+/// counts as more reads where the quota of lists is smaller.
+const SEARCH_READS: u32 = 9;
+
 /// The provider calls of a step. Each account and each store is listed once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Charges {
@@ -18,12 +22,16 @@ impl Charges {
         let mut charges = Self::default();
         for of in &external_secret.stores {
             let store = inventory.store(&of.key);
-            let once = store.is_some_and(|store| store.provider.facts().reads_keys_once);
-            let calls = if once {
+            let facts = store.map(|store| store.provider.facts());
+            let once = facts.as_ref().is_some_and(|facts| facts.reads_keys_once);
+            let keys = if once {
                 of.calls.distinct
             } else {
                 of.calls.entries
             };
+            let list = facts.and_then(|facts| facts.reads_per_list).unwrap_or(1);
+            let search = SEARCH_READS.saturating_add(list);
+            let calls = keys.saturating_add(of.calls.searches.saturating_mul(search));
             if calls > 0 {
                 let quota = store.map(|store| store.quota.clone());
                 let quota = quota.unwrap_or_else(|| unknown("unknown", of.key.to_string()));

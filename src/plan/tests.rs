@@ -120,6 +120,7 @@ fn store_use(name: &str) -> StoreUse {
         calls: Calls {
             entries: 2,
             distinct: 1,
+            searches: 0,
         },
     }
 }
@@ -446,6 +447,27 @@ fn with_parent(external_secrets: Vec<ExternalSecret>, namespaces: &[&str]) -> In
     Inventory {
         parents: BTreeMap::from([("p".to_owned(), Some(parent))]),
         ..inventory(external_secrets)
+    }
+}
+
+#[test]
+fn search_is_charged_for_its_list_and_its_reads() {
+    for (provider, calls) in [
+        (ProviderKind::SecretsManager, 1 + 2 * 10),
+        (ProviderKind::GcpSecretManager, 2 + 2 * 49),
+    ] {
+        let mut external_secret = es("a", "x");
+        external_secret.stores[0].calls.searches = 2;
+        let mut inventory = inventory(vec![external_secret]);
+        let store = Store {
+            provider: provider.clone(),
+            ..store("s")
+        };
+        let seen = StoreView::Seen(store.clone());
+        inventory.stores.insert(store.key, seen);
+        let plan = plan(&policy(), &inventory, now());
+        let charged = plan.steps[StepAt::at(0)].charges.total();
+        assert_eq!(charged, calls, "{provider:?}");
     }
 }
 

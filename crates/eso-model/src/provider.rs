@@ -43,6 +43,8 @@ pub struct Facts {
     pub feature: Option<&'static str>,
     /// The default rate for each quota, in calls per second; None for the default of the policy.
     pub rate: Option<f64>,
+    /// How many reads the provider permits for each call that lists or that reads metadata, if these have a quota of their own.
+    pub reads_per_list: Option<u32>,
     /// The list price of 10,000 reads in US dollars, without free tiers and discounts; None if reads are free or the provider is
     /// self-hosted.
     pub price: Option<f64>,
@@ -55,6 +57,16 @@ pub struct Facts {
     /// True if the operator reads a key only once when several entries of an ExternalSecret use it.
     pub reads_keys_once: bool,
     pub rules: Rules,
+}
+
+impl Facts {
+    /// The rate of calls that list or that read metadata, if they have a quota of their own, beside this rate of reads. A lower rate
+    /// of reads does not slow them down below the default.
+    pub fn list_rate(&self, reads: f64) -> Option<f64> {
+        let share = f64::from(self.reads_per_list?);
+        let default = self.rate.unwrap_or(reads) / share;
+        Some((reads / share).max(default).min(reads))
+    }
 }
 
 /// With whose identity the operator reads a store.
@@ -241,6 +253,7 @@ fn parameter_store() -> Facts {
     Facts {
         service: Some("parameterStore"),
         rate: Some(10.0),
+        reads_per_list: None,
         price: None,
         permission: "ssm:GetParameters",
         reads_keys_once: false,
@@ -260,6 +273,7 @@ fn secrets_manager() -> Facts {
         service: None,
         feature: Some("aws"),
         rate: Some(100.0),
+        reads_per_list: None,
         price: Some(0.05),
         // The quota is per account and region. A role contains its account (arn:aws:iam::ACCOUNT:role/NAME).
         quota: |settings| {
@@ -289,6 +303,7 @@ fn azure_key_vault() -> Facts {
         service: None,
         feature: Some("azure"),
         rate: Some(100.0),
+        reads_per_list: None,
         price: Some(0.03),
         quota: |settings| vec![normalized(at(settings, "/vaultUrl"))],
         identity: Identity::NamedOrOperator(azure_identity),
@@ -315,6 +330,7 @@ fn fake() -> Facts {
         service: None,
         feature: None,
         rate: None,
+        reads_per_list: None,
         price: None,
         quota: |_| Vec::new(),
         identity: Identity::NotNeeded,
@@ -341,6 +357,8 @@ fn gcp_secret_manager() -> Facts {
         service: None,
         feature: Some("gcp"),
         rate: Some(100.0),
+        // A quarter of its quota is 150 per minute and project; that of reads is far above the default rate.
+        reads_per_list: Some(40),
         price: Some(0.03),
         quota: |settings| {
             vec![
@@ -381,6 +399,7 @@ fn kubernetes() -> Facts {
         service: None,
         feature: None,
         rate: Some(100.0),
+        reads_per_list: None,
         price: None,
         quota: |settings| vec![normalized(at(settings, "/server/url"))],
         identity: Identity::ServiceAccount,
@@ -407,6 +426,7 @@ fn vault() -> Facts {
         service: None,
         feature: Some("vault"),
         rate: Some(100.0),
+        reads_per_list: None,
         price: None,
         quota: |settings| vec![normalized(at(settings, "/server"))],
         identity: Identity::NamedOrOperator(vault_identity),
@@ -433,6 +453,7 @@ fn other(name: &str) -> Facts {
         service: None,
         feature: None,
         rate: None,
+        reads_per_list: None,
         price: None,
         // Most providers have one of these.
         quota: |settings| {
@@ -688,6 +709,16 @@ mod tests {
         };
         assert_eq!(kubernetes("https://k:6443/"), kubernetes("https://K:6443"));
         assert_eq!(kubernetes("https://k:443"), kubernetes("k"));
+    }
+
+    #[test]
+    fn lists_have_a_rate_of_their_own_where_their_quota_is_smaller() {
+        let gcp = ProviderKind::of("gcpsm", &json!({})).facts();
+        for (reads, lists) in [(100.0, 2.5), (200.0, 5.0), (10.0, 2.5), (1.0, 1.0)] {
+            assert_eq!(gcp.list_rate(reads), Some(lists), "{reads}");
+        }
+        let vault = ProviderKind::of("vault", &json!({})).facts();
+        assert_eq!(vault.list_rate(100.0), None);
     }
 
     #[test]

@@ -94,6 +94,8 @@ pub(super) struct Request<'a> {
     /// The secret or path; None for a list.
     pub(super) key: Option<&'a str>,
     pub(super) effect: Effect,
+    /// True if it counts against the quota of calls that list or that read metadata.
+    pub(super) lists: bool,
 }
 
 impl<'a> Request<'a> {
@@ -103,6 +105,16 @@ impl<'a> Request<'a> {
             call,
             key,
             effect: Effect::Read,
+            lists: false,
+        }
+    }
+
+    #[cfg(feature = "gcp")]
+    /// The same request, against the quota of calls that list or that read metadata.
+    pub(super) const fn listing(self) -> Self {
+        Self {
+            lists: true,
+            ..self
         }
     }
 
@@ -260,7 +272,11 @@ impl<S: Service> Engine<S> {
             // Log in before waiting for a rate permit, so that a failed login takes none.
             self.session().await?;
             *self.waits_for() = "the rate limit of a provider's calls";
-            limiter.permit().await;
+            if request.lists {
+                limiter.list_permit().await;
+            } else {
+                limiter.permit().await;
+            }
             *self.waits_for() = ANSWER;
             // Check again: another call may have lost the store or renewed the credentials during the wait.
             self.health.check()?;

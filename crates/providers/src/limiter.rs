@@ -86,6 +86,8 @@ impl Drop for Waiting<'_> {
 #[derive(Debug)]
 struct Quota {
     line: RateQueue,
+    /// The additional limit of calls that list or that read metadata.
+    lists: Option<RateQueue>,
     calls: AtomicU64,
     /// No call starts before this time, because the provider sent a `Retry-After`.
     not_before: Mutex<Option<Instant>>,
@@ -126,9 +128,15 @@ impl RateQueue {
 impl RateLimiter {
     /// Creates a limiter with this rate, in calls per second.
     pub fn new(rate: Rate) -> Self {
+        Self::with_list_rate(rate, None)
+    }
+
+    /// Creates a limiter with this rate, and an additional one for calls that list or that read metadata.
+    pub fn with_list_rate(rate: Rate, lists: Option<Rate>) -> Self {
         Self {
             quota: Arc::new(Quota {
                 line: RateQueue::new(rate),
+                lists: lists.map(RateQueue::new),
                 calls: AtomicU64::new(0),
                 not_before: Mutex::new(None),
             }),
@@ -215,6 +223,15 @@ impl RateLimiter {
         }
     }
 
+    /// Waits for a rate permit of a call that lists or that reads metadata, and counts the call.
+    pub async fn list_permit(&self) {
+        if let Some(lists) = &self.quota.lists {
+            let _waiting = Waiting::at(&self.meter);
+            lists.permit(&self.quota.not_before).await;
+        }
+        self.permit().await;
+    }
+
     /// Waits for a rate permit and counts the call.
     pub async fn permit(&self) {
         let _waiting = Waiting::at(&self.meter);
@@ -280,6 +297,29 @@ mod tests {
         limiter.permit().await;
         assert_eq!(start.elapsed(), Duration::from_secs(3));
         assert_eq!(limiter.calls(), 13);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lists_are_slower_than_reads_and_do_not_delay_them() {
+        let rate = |rate| Rate::per_second(rate).unwrap();
+        let limiter = RateLimiter::with_list_rate(rate(100.0), Some(rate(2.5)));
+        let start = Instant::now();
+        let lists = async {
+            for _ in 0..100 {
+                limiter.list_permit().await;
+            }
+            start.elapsed()
+        };
+        let reads = async {
+            for _ in 0..1000 {
+                limiter.permit().await;
+            }
+            start.elapsed()
+        };
+        let (lists, reads) = tokio::join!(lists, reads);
+        assert!((35..=40).contains(&lists.as_secs()), "{lists:?}");
+        assert!((8..=11).contains(&reads.as_secs()), "{reads:?}");
+        assert_eq!(limiter.calls(), 1100);
     }
 
     /// The server may belong to a tenant.

@@ -296,10 +296,12 @@ impl Reader {
             },
         };
         let rate = rates.of(&quota.provider);
+        let lists = quota.provider.facts().list_rate(rate.as_per_second());
+        let lists = lists.map(Rate::clamped);
         let shared = self
             .quotas
             .entry(quota)
-            .or_insert_with(|| RateLimiter::new(rate));
+            .or_insert_with(|| RateLimiter::with_list_rate(rate, lists));
         match rates.stores.get(store) {
             Some(own) => shared.with_store_rate(*own),
             None => shared.clone(),

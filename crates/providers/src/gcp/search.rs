@@ -72,7 +72,7 @@ impl Secrets {
     /// Lists the ids of secrets.
     async fn list(&self, filter: &str, limiter: &RateLimiter) -> Result<Vec<String>, Answered> {
         let parent = self.parent();
-        let request = Request::read("ListSecrets", Some(&parent));
+        let request = Request::read("ListSecrets", Some(&parent)).listing();
         let mut keys = Vec::new();
         let mut next = String::new();
         loop {

@@ -113,7 +113,7 @@ impl Secrets {
             Err(engine::Failure::Answer(error)) if error.kind == Kind::Disabled
         );
         if disabled && version.is_empty() && self.settings.fetches_enabled() {
-            let list = Request::read("ListSecretVersions", Some(&secret));
+            let list = Request::read("ListSecretVersions", Some(&secret)).listing();
             answer = match self.newest_enabled(&list, &secret, limiter).await {
                 Ok(Some(version)) => self.access(&access, &version, limiter).await,
                 Ok(None) => answer,
@@ -185,7 +185,7 @@ impl Secrets {
             return Answered::Fails(Failure::Refused);
         }
         let name = self.name(key);
-        let request = Request::read("GetSecret", Some(&name));
+        let request = Request::read("GetSecret", Some(&name)).listing();
         let answer = self
             .engine
             .call(&request, limiter, |client: SecretManagerService| {
