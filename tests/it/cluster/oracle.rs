@@ -95,6 +95,95 @@ async fn vault_store_cases_match_the_operator() {
     assert_matches_operator(world, cases).await;
 }
 
+/// The cases of the functions on certificates and keys: files of openssl, and what the operator's renderer made of them.
+const CERTIFICATES: &str =
+    include_str!("../../../crates/eso-model/src/template/functions/certificates/cases.json");
+
+/// An ExternalSecret with one template, and whether the operator can render it.
+struct Rendering {
+    name: String,
+    spec: Value,
+    succeeds: bool,
+}
+
+/// Returns an ExternalSecret for each case, and the data of its store.
+fn renderings(world: &World) -> (Vec<Rendering>, Vec<Value>) {
+    let document: Value = serde_json::from_str(CERTIFICATES).expect("JSON");
+    let values = &document["values"];
+    let value = |of: &Value| {
+        let known = values.get(of.as_str().unwrap_or_default());
+        known.unwrap_or(of).clone()
+    };
+    let (mut renderings, mut remote) = (Vec::new(), Vec::new());
+    for (place, case) in document["cases"]
+        .as_array()
+        .expect("cases")
+        .iter()
+        .enumerate()
+    {
+        let data = case["d"].as_object().expect("data");
+        let template = case["t"].as_str().expect("a template");
+        // This operator has no `certSANs`, and its Fake provider has no empty values.
+        if template.contains("certSANs") || data.values().any(|of| value(of) == "") {
+            continue;
+        }
+        let name = format!("case-{place:03}");
+        let mut entries = Vec::new();
+        for (key, of) in data {
+            let remote_key = format!("{name}-{key}");
+            let reference = json!({"key": remote_key, "decodingStrategy": "Base64"});
+            entries.push(json!({"secretKey": key, "remoteRef": reference}));
+            remote.push(json!({"key": remote_key, "value": value(of)}));
+        }
+        let spec = json!({
+            "refreshInterval": "24h",
+            "secretStoreRef": {"kind": "SecretStore", "name": world.named(Source::Fake.store())},
+            "data": entries,
+            "target": {"template": {"engineVersion": "v2", "data": {"made": template}}},
+        });
+        let succeeds = case["o"].is_string();
+        renderings.push(Rendering {
+            name,
+            spec,
+            succeeds,
+        });
+    }
+    (renderings, remote)
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn certificate_functions_match_the_operator() {
+    let world = World::cluster().await;
+    let (renderings, remote) = renderings(&world);
+    store(&world, Source::Fake, json!({"fake": {"data": remote}})).await;
+    for Rendering { name, spec, .. } in &renderings {
+        world
+            .apply(json!({"apiVersion": format!("external-secrets.io/{}", world.version), "kind": "ExternalSecret",
+                "metadata": {"name": name, "namespace": world.namespace}, "spec": spec}))
+            .await;
+    }
+    let synced = settled(&world, renderings.len()).await;
+    let drift = drift(&world).await;
+    for case in &renderings {
+        let item = item(&drift, &case.name);
+        let template = &case.spec["target"]["template"]["data"]["made"];
+        let expected = if case.succeeds {
+            Settled::Written
+        } else {
+            Settled::Failed
+        };
+        assert_eq!(synced[&case.name], expected, "{}: {template}", case.name);
+        assert_eq!(
+            item["verdict"] == "in-sync",
+            case.succeeds,
+            "{template}\n{item}"
+        );
+    }
+    assert!(renderings.len() > 150, "only {} cases", renderings.len());
+    world.end().await;
+}
+
 /// Allows a service account to read the Secrets in the test's namespace.
 const READER: &str = r#"
 apiVersion: v1

@@ -14,6 +14,7 @@ use super::{
 };
 
 mod builtin;
+mod certificates;
 mod dates;
 mod dicts;
 mod encoding;
@@ -102,6 +103,7 @@ impl Function {
 static TABLE: LazyLock<BTreeMap<&str, &Function>> = LazyLock::new(|| {
     [
         builtin::TABLE,
+        certificates::TABLE,
         dates::TABLE,
         dicts::TABLE,
         encoding::TABLE,

@@ -255,7 +255,7 @@ fn digit(byte: u8) -> Option<u32> {
 
 /// Decodes like Go: line breaks are allowed anywhere, padding is required, unused bits are ignored. The error is the
 /// offset that Go reports.
-fn decode(text: &[u8]) -> Result<Vec<u8>, usize> {
+pub(super) fn decode(text: &[u8]) -> Result<Vec<u8>, usize> {
     let mut decoded = Vec::with_capacity(text.len() / 4 * 3 + 3);
     let mut at = 0;
     loop {
