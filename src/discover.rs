@@ -218,7 +218,7 @@ async fn external_secrets(
                 if let Some(mut external_secret) = project::external_secret(object, policy, labels)
                 {
                     let given_up = specs.add(&id.namespace, &id.name, spec.len());
-                    external_secret.spec = Some(spec);
+                    external_secret.spec = Some(spec.into());
                     found.insert(id, external_secret);
                     give_up(&mut found, given_up);
                 } else {

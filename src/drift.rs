@@ -11,4 +11,3 @@ pub mod judge;
 mod read;
 mod target;
 pub mod templates;
-mod workers;

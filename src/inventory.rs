@@ -3,7 +3,7 @@
 //! [`crate::discover`] converts Kubernetes objects to these types once. They keep only what decisions need, because a run
 //! holds up to ten thousand of them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use eso_model::{
     Id, ProviderKind, QuotaKey, StoreKey, expected::CreationPolicy, refresh::Refresh,
@@ -76,7 +76,7 @@ pub struct ExternalSecret {
     /// True if its status shows that its current generation and metadata were synced.
     pub proven: bool,
     /// The spec as JSON text (smaller than a parsed tree); only set if drift is checked.
-    pub spec: Option<Box<str>>,
+    pub spec: Option<Arc<str>>,
     /// The ClusterExternalSecret that controls it.
     pub parent: Option<ParentReference>,
     /// True if the annotation `eso-sync/ignore: "true"` excludes it.

@@ -18,8 +18,11 @@ use eso_model::{
         expected, members, reads, why,
     },
 };
-use futures::{StreamExt as _, stream::FuturesUnordered};
-use providers::reader::{Answers, OnProgress, Reader, ReaderInput, Ready, StandIn, Wanted};
+use futures::{FutureExt as _, StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered};
+use pace::{NotDone, Workers};
+use providers::reader::{
+    Answers, Members, OnProgress, Reader, ReaderInput, Ready, StandIn, Wanted,
+};
 use providers::unread;
 use rustls::crypto::aws_lc_rs;
 use secret::RunKey;
@@ -30,7 +33,6 @@ use super::{
     read,
     target::Target,
     templates::{Rendering, SourceName, Sources, sources},
-    workers::Workers,
 };
 use crate::{
     finding::{Finding, Findings, Judged, ReadFact, ReadState},
@@ -45,6 +47,9 @@ const JUDGED_AT_A_TIME: usize = 8;
 
 /// The detail about an ExternalSecret whose spec was not kept.
 const TOO_LARGE: &str = "the specs of its namespace are too large to be kept in memory";
+
+/// Specs of this size, in bytes, are parsed on the runtime's thread: that takes less time than to hand them to another one.
+const PARSED_HERE: usize = 16 << 10;
 
 /// The number of differing keys that a finding names.
 const MOST_KEYS: usize = 500;
@@ -66,7 +71,7 @@ pub struct Check {
     cluster: Cluster,
     namespaces: Option<BTreeSet<String>>,
     reader: Reader,
-    workers: Workers,
+    workers: Arc<Workers>,
     key: Arc<RunKey>,
     /// The reads of the last check, if it checked only a few ExternalSecrets.
     facts: BTreeMap<Id, Vec<ReadFact>>,
@@ -79,12 +84,22 @@ struct Until {
     second: Option<Instant>,
 }
 
+/// The spec of an ExternalSecret as text.
+#[derive(Clone)]
+struct Unparsed {
+    id: Id,
+    refreshed: Option<jiff::Timestamp>,
+    spec: Option<Arc<str>>,
+}
+
 /// An ExternalSecret with its parsed spec and the reads that it needs.
 struct Subject {
     id: Id,
     refreshed: Option<jiff::Timestamp>,
     spec: Result<Spec, Unverifiable>,
     reads: Vec<Read>,
+    /// The bytes of the spec's text.
+    size: usize,
 }
 
 impl Check {
@@ -103,11 +118,12 @@ impl Check {
             cluster: known.cluster.read_only(),
             ..known
         };
+        let workers = Arc::new(Workers::start()?);
         Ok(Self {
             cluster: known.cluster.clone(),
             namespaces,
-            reader: Reader::new(known).through(stand_in),
-            workers: Workers::start()?,
+            reader: Reader::new(known).through(stand_in).computing_on(&workers),
+            workers,
             key: Arc::new(RunKey::from_bytes(bytes)),
             facts: BTreeMap::new(),
         })
@@ -195,16 +211,18 @@ impl Check {
         let groups: Vec<(Id, Vec<&ExternalSecret>)> =
             groups(inventory, wanted).into_iter().collect();
         let secrets: BTreeSet<Id> = groups.iter().map(|(id, _)| id.clone()).collect();
-        let targets =
-            read::targets(&self.cluster, &secrets, self.namespaces.as_ref(), &self.key).await;
+        let secrets_in = read::Secrets {
+            cluster: &self.cluster,
+            workers: &self.workers,
+            key: &self.key,
+        };
+        let targets = secrets_in.all(&secrets, self.namespaces.as_ref()).await;
         let mut counts = BTreeMap::new();
         for external_secret in &inventory.external_secrets {
             *counts.entry(&*external_secret.id.namespace).or_default() += 1;
         }
         let judging = Judging {
-            cluster: &self.cluster,
-            workers: &self.workers,
-            key: &self.key,
+            secrets: secrets_in,
             counts,
             inventory,
             groups: &groups,
@@ -212,7 +230,7 @@ impl Check {
             templates: read::Templates::new(&self.cluster),
             keeps_facts: wanted.len() <= FACTS_UP_TO,
         };
-        let mut round = self.reader.round(judging.wanted(), until);
+        let mut round = self.reader.round(judging.wanted(), until).await;
         let mut judged = FuturesUnordered::new();
         let mut findings = BTreeMap::new();
         let mut complete = false;
@@ -256,9 +274,7 @@ impl Check {
 
 /// What is needed to judge a group of ExternalSecrets: those that write one target Secret.
 struct Judging<'a> {
-    cluster: &'a Cluster,
-    workers: &'a Workers,
-    key: &'a Arc<RunKey>,
+    secrets: read::Secrets<'a>,
     /// The number of ExternalSecrets of each namespace.
     counts: BTreeMap<&'a str, usize>,
     inventory: &'a Inventory,
@@ -274,30 +290,11 @@ type Judgment = (Id, Finding, Option<Vec<ReadFact>>);
 impl<'a> Judging<'a> {
     /// The groups as input of the reader.
     fn wanted(&self) -> Wanted<'a> {
-        let groups = self.groups;
-        let subjects = move |group: usize| {
-            let members = groups.get(group).map(|(_, members)| members);
-            members
-                .into_iter()
-                .flatten()
-                .map(|member| Subject::of(member))
-        };
+        let (workers, groups) = (self.secrets.workers, self.groups);
         Wanted {
             namespaces: groups.iter().map(|(id, _)| &*id.namespace).collect(),
-            reads: Box::new(move |group| {
-                let reads: BTreeSet<Read> =
-                    subjects(group).flat_map(|subject| subject.reads).collect();
-                reads.into_iter().collect()
-            }),
-            members: Box::new(move |group, read| {
-                let mut all = BTreeSet::new();
-                for subject in subjects(group) {
-                    if let Ok(spec) = &subject.spec {
-                        all.extend(members(spec, read)?);
-                    }
-                }
-                Some(all)
-            }),
+            reads: Box::new(move |group| of_group(workers, groups, group, all_reads)),
+            members: Box::new(move |group| of_group(workers, groups, group, all_members)),
         }
     }
 
@@ -306,17 +303,23 @@ impl<'a> Judging<'a> {
         let Some((id, members)) = self.groups.get(group) else {
             return Vec::new();
         };
-        let subjects: Vec<Subject> = members.iter().map(|member| Subject::of(member)).collect();
-        let names: BTreeSet<SourceName> = subjects
-            .iter()
-            .flat_map(|subject| subject.spec.as_ref().map(sources).unwrap_or_default())
-            .collect();
+        let workers = self.secrets.workers;
+        let parsed = parsed(workers, &id.namespace, unparsed(members), |subjects| {
+            let names: BTreeSet<SourceName> = subjects
+                .iter()
+                .flat_map(|subject| subject.spec.as_ref().map(sources).unwrap_or_default())
+                .collect();
+            (subjects, names)
+        });
+        let Ok((subjects, names)) = parsed.await else {
+            return failed(members);
+        };
         let templates = self.templates.read(&id.namespace, names).await;
         let target = if let Some(target) = self.targets.get(id) {
             target.clone()
         } else {
             // It was too large to be kept.
-            read::target(self.cluster, id, self.key).await
+            self.secrets.one(id).await
         };
         let count = self.counts.get(&*id.namespace).copied().unwrap_or(1);
         let group = Group {
@@ -325,20 +328,81 @@ impl<'a> Judging<'a> {
             templates,
             target,
             other_writers: self.inventory.others.get(id).cloned().unwrap_or_default(),
-            key: Arc::clone(self.key),
+            key: Arc::clone(self.secrets.key),
             limits: Limits::in_namespace_of(count),
             keeps_facts: self.keeps_facts,
         };
-        let judged = self.workers.compute(&id.namespace, move || group.judge());
-        judged.await.unwrap_or_else(|_| {
-            let failed = || Unverifiable::new(why::SPEC, "computing the data failed unexpectedly");
-            let finding = |member: &&ExternalSecret| {
-                let finding = Finding::unverifiable(failed());
-                (member.id.clone(), finding, None)
-            };
-            members.iter().map(finding).collect()
-        })
+        let judged = workers.compute(&id.namespace, move || group.judge());
+        judged.await.unwrap_or_else(|_| failed(members))
     }
+}
+
+/// The findings of a group that could not be computed, which is a bug.
+fn failed(members: &[&ExternalSecret]) -> Vec<Judgment> {
+    let failed = || Unverifiable::new(why::SPEC, "computing the data failed unexpectedly");
+    let finding = |member: &&ExternalSecret| {
+        let finding = Finding::unverifiable(failed());
+        (member.id.clone(), finding, None)
+    };
+    members.iter().map(finding).collect()
+}
+
+/// Computes something for the reader. A group that cannot be parsed needs no reads.
+fn of_group<'a, T: Default + Send + 'static>(
+    workers: &'a Workers,
+    groups: &'a [(Id, Vec<&'a ExternalSecret>)],
+    group: usize,
+    compute: fn(Vec<Subject>) -> T,
+) -> LocalBoxFuture<'a, T> {
+    let Some((id, members)) = groups.get(group) else {
+        return std::future::ready(T::default()).boxed_local();
+    };
+    async move {
+        let computed = parsed(workers, &id.namespace, unparsed(members), compute);
+        computed.await.unwrap_or_default()
+    }
+    .boxed_local()
+}
+
+/// Parses the specs of a group and computes with them. Large ones are parsed on the threads for computing.
+async fn parsed<T: Send + 'static>(
+    workers: &Workers,
+    namespace: &str,
+    members: Vec<Unparsed>,
+    compute: impl FnOnce(Vec<Subject>) -> T + Send + 'static,
+) -> Result<T, NotDone> {
+    let size: usize = members.iter().map(Unparsed::size).sum();
+    let work = move || compute(members.into_iter().map(Subject::of).collect());
+    if size <= PARSED_HERE {
+        Ok(work())
+    } else {
+        workers.compute(namespace, work).await
+    }
+}
+
+fn unparsed(members: &[&ExternalSecret]) -> Vec<Unparsed> {
+    members.iter().map(|member| Unparsed::of(member)).collect()
+}
+
+fn all_reads(subjects: Vec<Subject>) -> Vec<Read> {
+    let reads: BTreeSet<Read> = subjects
+        .into_iter()
+        .flat_map(|subject| subject.reads)
+        .collect();
+    reads.into_iter().collect()
+}
+
+/// The members that are all these ExternalSecrets need of their values.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature of the other computations"
+)]
+fn all_members(subjects: Vec<Subject>) -> Members {
+    let specs: Vec<&Spec> = subjects
+        .iter()
+        .filter_map(|subject| subject.spec.as_ref().ok())
+        .collect();
+    members(&specs)
 }
 
 /// ExternalSecrets that write the same target Secret, with everything that is needed to judge them on another thread.
@@ -391,12 +455,14 @@ fn member(subject: &Subject, answers: &Answers, sources: &Sources, limits: Limit
         },
         computed: match &subject.spec {
             Err(why) => Err(NotComputable::Unverifiable(why.clone())),
-            Ok(spec) => expected(
-                spec,
-                |read| answers.answer(read),
-                &Rendering(sources),
-                &Budget::new(limits),
-            ),
+            Ok(spec) => {
+                let budget = Budget::new(limits);
+                let answer = |read: &Read| answers.answer(read);
+                budget
+                    .read(subject.size)
+                    .map_err(NotComputable::from)
+                    .and_then(|()| expected(spec, answer, &Rendering(sources), &budget))
+            }
         },
     }
 }
@@ -440,19 +506,35 @@ fn facts(subject: &Subject, answers: &Answers) -> Vec<ReadFact> {
     subject.reads.iter().map(fact).collect()
 }
 
-impl Subject {
+impl Unparsed {
     fn of(external_secret: &ExternalSecret) -> Self {
-        let spec = external_secret
+        Self {
+            id: external_secret.id.clone(),
+            refreshed: external_secret.refreshed,
+            spec: external_secret.spec.clone(),
+        }
+    }
+
+    fn size(&self) -> usize {
+        self.spec.as_ref().map_or(0, |spec| spec.len())
+    }
+}
+
+impl Subject {
+    fn of(unparsed: Unparsed) -> Self {
+        let size = unparsed.size();
+        let spec = unparsed
             .spec
             .as_deref()
             .ok_or_else(|| Unverifiable::new(unread::TOO_MUCH_DATA, TOO_LARGE))
             .and_then(Spec::from_json);
         let reads = spec.as_ref().map(reads).unwrap_or_default();
         Self {
-            id: external_secret.id.clone(),
-            refreshed: external_secret.refreshed,
+            id: unparsed.id,
+            refreshed: unparsed.refreshed,
             spec,
             reads,
+            size,
         }
     }
 }
@@ -504,6 +586,49 @@ mod tests {
 
     use super::*;
     use crate::finding::Verdict;
+
+    fn with_spec(spec: &str) -> Unparsed {
+        Unparsed {
+            id: Id {
+                namespace: "ns".to_owned(),
+                name: "es".to_owned(),
+            },
+            refreshed: None,
+            spec: Some(spec.into()),
+        }
+    }
+
+    #[tokio::test]
+    async fn large_specs_are_parsed_on_threads_for_computing() {
+        let workers = Workers::start().unwrap();
+        let thread = |_| std::thread::current().name().map(str::to_owned);
+        let mut of = Vec::new();
+        for entries in [1, 15_000] {
+            let entry = r#"{"secretKey": "k", "remoteRef": {"key": "k"}}"#;
+            let spec = format!(r#"{{"data": [{}]}}"#, vec![entry; entries].join(", "));
+            let on = parsed(&workers, "ns", vec![with_spec(&spec)], thread).await;
+            of.push(on.unwrap().unwrap_or_default().starts_with("compute-"));
+        }
+        assert_eq!(of, [false, true]);
+    }
+
+    #[test]
+    fn parsing_is_paid_by_the_budget() {
+        let limits = Limits {
+            work: 10_000,
+            ..Limits::default()
+        };
+        let found = |size: usize| {
+            let spec = format!(r#"{{"target": {{"name": "{}"}}}}"#, "x".repeat(size));
+            let subject = Subject::of(with_spec(&spec));
+            let computed = member(&subject, &Answers::default(), &Sources::new(), limits).computed;
+            match computed {
+                Err(NotComputable::Unverifiable(why)) => why.reason,
+                _ => "computed",
+            }
+        };
+        assert_eq!([found(10), found(20_000)], ["computed", why::TOO_COSTLY]);
+    }
 
     #[test]
     fn finding_names_a_bounded_number_of_keys() {

@@ -2,12 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use cluster::{ApiError, Cluster, ErrorKind, Path, Query, wire};
 use eso_model::Id;
 use futures::{StreamExt as _, stream};
+use pace::Workers;
 use secret::{RunKey, Value};
 use tokio::sync::OnceCell;
 
@@ -28,77 +30,115 @@ const KEPT_TEMPLATE: usize = 4 << 10;
 /// The label that the operator sets on its Secrets (since v0.11).
 const MANAGED: &str = "reconcile.external-secrets.io/managed=true";
 
-/// Reads the target Secrets, and returns those that are not too large to be kept. `namespaces` are the namespaces that the policy names; None: all.
-pub(super) async fn targets(
-    cluster: &Cluster,
-    wanted: &BTreeSet<Id>,
-    namespaces: Option<&BTreeSet<String>>,
-    key: &RunKey,
-) -> BTreeMap<Id, Target> {
-    let mut found = BTreeMap::new();
-    if wanted.len() > ONE_BY_ONE {
-        let whole = match namespaces {
-            None => list(cluster, None, wanted, key, &mut found).await,
-            Some(_) => Ok(false),
-        };
-        // A job without the right to list all Secrets may still list those of single namespaces.
-        if !matches!(whole, Ok(true)) {
-            let all: BTreeSet<&str> = wanted.iter().map(|id| &*id.namespace).collect();
-            for namespace in all {
-                let listed = list(cluster, Some(namespace), wanted, key, &mut found).await;
-                if let Err(error) = listed {
-                    let refused = wanted.iter().filter(|id| id.namespace == namespace);
-                    let unread =
-                        refused.map(|id| (id.clone(), Some(Target::Unread(error.to_string()))));
-                    found.extend(unread);
+/// Reads target Secrets. A Secret of 1 MiB takes many milliseconds to hash, so other threads do it.
+#[derive(Clone, Copy)]
+pub(super) struct Secrets<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) workers: &'a Workers,
+    pub(super) key: &'a Arc<RunKey>,
+}
+
+/// The Secrets that were read. None for one that is too large to be kept.
+type Found = BTreeMap<Id, Option<Target>>;
+
+impl Secrets<'_> {
+    /// Reads these Secrets, and returns those that are not too large to be kept. `namespaces` are the namespaces that the policy
+    /// names; None: all.
+    pub(super) async fn all(
+        self,
+        wanted: &BTreeSet<Id>,
+        namespaces: Option<&BTreeSet<String>>,
+    ) -> BTreeMap<Id, Target> {
+        let mut found = Found::new();
+        if wanted.len() > ONE_BY_ONE {
+            let whole = match namespaces {
+                None => self.list(None, wanted, &mut found).await,
+                Some(_) => Ok(false),
+            };
+            // A job without the right to list all Secrets may still list those of single namespaces.
+            if !matches!(whole, Ok(true)) {
+                let all: BTreeSet<&str> = wanted.iter().map(|id| &*id.namespace).collect();
+                for namespace in all {
+                    let listed = self.list(Some(namespace), wanted, &mut found).await;
+                    if let Err(error) = listed {
+                        let refused = wanted.iter().filter(|id| id.namespace == namespace);
+                        let unread =
+                            refused.map(|id| (id.clone(), Some(Target::Unread(error.to_string()))));
+                        found.extend(unread);
+                    }
                 }
             }
         }
+        // The list does not contain Secrets without the label: old operators do not set it, and users can remove it.
+        let single: Vec<&Id> = wanted.iter().filter(|id| !found.contains_key(id)).collect();
+        let reads: Vec<_> = single
+            .into_iter()
+            .map(async |id| (id.clone(), self.one(id).await.kept()))
+            .collect();
+        let read: Vec<(Id, Option<Target>)> = stream::iter(reads)
+            .buffer_unordered(AT_A_TIME)
+            .collect()
+            .await;
+        found.extend(read);
+        let kept = found.into_iter();
+        kept.filter_map(|(id, target)| Some((id, target?)))
+            .collect()
     }
-    // The list does not contain Secrets without the label: old operators do not set it, and users can remove it.
-    let single: Vec<&Id> = wanted.iter().filter(|id| !found.contains_key(id)).collect();
-    let reads: Vec<_> = single
-        .into_iter()
-        .map(async |id| (id.clone(), target(cluster, id, key).await.kept()))
-        .collect();
-    let read: Vec<(Id, Option<Target>)> = stream::iter(reads)
-        .buffer_unordered(AT_A_TIME)
-        .collect()
-        .await;
-    found.extend(read);
-    let kept = found.into_iter();
-    kept.filter_map(|(id, target)| Some((id, target?)))
-        .collect()
-}
 
-/// Returns true after a successful list.
-async fn list(
-    cluster: &Cluster,
-    namespace: Option<&str>,
-    wanted: &BTreeSet<Id>,
-    key: &RunKey,
-    found: &mut BTreeMap<Id, Option<Target>>,
-) -> Result<bool, ApiError> {
-    let each = |secret: wire::Secret| {
-        let id = Id {
-            namespace: secret.metadata.namespace.clone(),
-            name: secret.metadata.name.clone(),
-        };
-        if wanted.contains(&id) {
-            found.insert(id, Target::There(Actual::of(secret, key)).kept());
+    /// Returns true after a successful list.
+    async fn list(
+        self,
+        namespace: Option<&str>,
+        wanted: &BTreeSet<Id>,
+        found: &mut Found,
+    ) -> Result<bool, ApiError> {
+        let query = Query::new(Path::core(namespace, "secrets")).with("labelSelector", MANAGED);
+        let mut pages = self.cluster.pages(&query);
+        loop {
+            let mut page = Vec::new();
+            let each = |secret: wire::Secret| {
+                let id = Id {
+                    namespace: secret.metadata.namespace.clone(),
+                    name: secret.metadata.name.clone(),
+                };
+                if wanted.contains(&id) {
+                    page.push((id, secret));
+                }
+                ControlFlow::Continue(())
+            };
+            if !pages.next(each).await? {
+                return Ok(true);
+            }
+            let key = Arc::clone(self.key);
+            let ids: Vec<Id> = page.iter().map(|(id, _)| id.clone()).collect();
+            let hash = move || -> Found {
+                let targets = page.into_iter();
+                let target = |(id, secret)| (id, Target::There(Actual::of(secret, &key)).kept());
+                targets.map(target).collect()
+            };
+            let hashed = self.workers.compute(namespace.unwrap_or_default(), hash);
+            let failed = |_| ids.into_iter().map(|id| (id, Some(not_hashed()))).collect();
+            found.extend(hashed.await.unwrap_or_else(failed));
         }
-    };
-    let query = Query::new(Path::core(namespace, "secrets")).with("labelSelector", MANAGED);
-    cluster.list(&query, each).await.map(|_| true)
+    }
+
+    /// Reads one target Secret.
+    pub(super) async fn one(self, id: &Id) -> Target {
+        match self.cluster.get::<wire::Secret>(&path(id)).await {
+            Ok(secret) => {
+                let key = Arc::clone(self.key);
+                let hash = move || Target::There(Actual::of(secret, &key));
+                let hashed = self.workers.compute(&id.namespace, hash);
+                hashed.await.unwrap_or_else(|_| not_hashed())
+            }
+            Err(error) if error.kind == ErrorKind::NotFound => Target::Absent,
+            Err(error) => Target::Unread(error.to_string()),
+        }
+    }
 }
 
-/// Reads one target Secret.
-pub(super) async fn target(cluster: &Cluster, id: &Id, key: &RunKey) -> Target {
-    match cluster.get::<wire::Secret>(&path(id)).await {
-        Ok(secret) => Target::There(Actual::of(secret, key)),
-        Err(error) if error.kind == ErrorKind::NotFound => Target::Absent,
-        Err(error) => Target::Unread(error.to_string()),
-    }
+fn not_hashed() -> Target {
+    Target::Unread("comparing it failed unexpectedly".to_owned())
 }
 
 /// Returns the API path of a Secret.

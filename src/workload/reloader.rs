@@ -2,9 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use regex::Regex;
+use regex::RegexBuilder;
 
 use super::Kind;
+
+/// The expressions of one workload that are compiled, the length of each, and its compiled size in bytes. A name of a Secret has
+/// at most 253 letters.
+const MAX_PATTERNS: usize = 20;
+const MAX_PATTERN: usize = 253;
+const MAX_REGEX_SIZE: usize = 64 << 10;
 
 type Annotations = BTreeMap<String, String>;
 
@@ -97,13 +103,29 @@ impl Reloader {
 
     /// True if Reloader restarts the workload when this Secret changes.
     pub fn covers(&self, secret: &str, marks: Marks) -> bool {
-        let fits = |pattern: &String| {
-            pattern == secret
-                || Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|regex| regex.is_match(secret))
-        };
         !marks.ignored
             && !self.except.iter().any(|name| name == secret)
-            && (self.auto || self.named.iter().any(fits) || (self.search && marks.matched))
+            && (self.auto || self.names(secret) || (self.search && marks.matched))
+    }
+
+    /// True if `named` contains this Secret, or an expression that matches it. Whoever may write a workload writes the
+    /// expressions, so only a few small ones are compiled. If others match too, the workload is restarted twice.
+    fn names(&self, secret: &str) -> bool {
+        let is_name = |name: &String| {
+            let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+            name.bytes().all(plain)
+        };
+        let fits = |pattern: &String| {
+            RegexBuilder::new(&format!("^(?:{pattern})$"))
+                .size_limit(MAX_REGEX_SIZE)
+                .build()
+                .is_ok_and(|regex| regex.is_match(secret))
+        };
+        let patterns = self
+            .named
+            .iter()
+            .filter(|pattern| pattern.len() <= MAX_PATTERN && !is_name(pattern));
+        self.named.iter().any(|name| name == secret) || patterns.take(MAX_PATTERNS).any(fits)
     }
 }
 

@@ -151,6 +151,9 @@ fn secrets_that_reloader_watches_are_recognized() {
     let named = reloader(&json!({"secret.reloader.stakater.com/reload": "a,db-.*"}));
     assert!(named.covers("a", UNMARKED) && named.covers("db-1", UNMARKED));
     assert!(!named.covers("b", UNMARKED));
+    let hostile = vec!["\\pL{200}x"; 20_000].join(",");
+    let many = reloader(&json!({"secret.reloader.stakater.com/reload": format!("{hostile},a")}));
+    assert!(many.covers("a", UNMARKED) && !many.covers("b", UNMARKED));
     let search = reloader(&json!({"reloader.stakater.com/search": "true"}));
     assert!(search.covers("a", MATCHED) && !search.covers("a", UNMARKED));
     let off = reloader(&json!({"reloader.stakater.com/auto": "false"}));

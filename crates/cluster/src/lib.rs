@@ -18,6 +18,7 @@ mod kubeconfig;
 pub mod names;
 mod options;
 mod page;
+mod pages;
 pub mod path;
 mod plugin;
 mod proxy;
@@ -38,11 +39,11 @@ use serde_json::{Value, json};
 use self::{
     answer::{Body, Refused},
     gate::WaitsFor,
-    page::PageSize,
 };
 pub use address::{Address, InvalidAddress, Target};
 pub use gate::{Access, Ledger};
 pub use names::FIELD_MANAGER;
+pub use pages::Pages;
 pub use path::Path;
 pub use plugin::kill_plugins;
 
@@ -419,42 +420,14 @@ impl Cluster {
         query: &Query,
         mut each: impl FnMut(T) -> ControlFlow<()>,
     ) -> Result<String, ApiError> {
-        let operation = format!("list {query}");
-        let mut token: Option<String> = None;
-        let mut size = PageSize::within(self.max_answer);
-        let mut restarted = false;
-        let mut pages = 0;
-        while pages < self.max_pages {
-            let mut page = query.clone().with("limit", size.limit().to_string());
-            if let Some(token) = &token {
-                page = page.with("continue", token.clone());
-            }
-            let body = match self.read("GET", &page, Vec::new(), &operation).await {
-                Ok(body) => body,
-                Err(error) if error.kind == ErrorKind::Expired && !restarted => {
-                    restarted = true;
-                    token = None;
-                    continue;
-                }
-                Err(error) if error.kind == ErrorKind::TooLarge && size.shrink() => continue,
-                Err(error) => return Err(error),
-            };
-            pages += 1;
-            let page = page::parse(body.as_bytes(), &mut each)
-                .map_err(|_| ApiError::new(&operation, &body.unparsable()))?;
-            size.learn(page.objects, body.as_bytes().len());
-            match page.token.filter(|_| page.flow.is_continue()) {
-                Some(next) => token = Some(next),
-                None => return Ok(page.resource_version),
-            }
-        }
-        Err(ApiError {
-            kind: ErrorKind::Unreadable,
-            operation,
-            message: format!("the list has more than {} pages", self.max_pages),
-            is_server_text: false,
-            repeat: Repeat::Never,
-        })
+        let mut pages = self.pages(query);
+        while pages.next(&mut each).await? {}
+        Ok(pages.resource_version())
+    }
+
+    /// A list that the caller reads page by page.
+    pub fn pages<'a>(&'a self, query: &'a Query) -> Pages<'a> {
+        Pages::of(self, query)
     }
 
     /// The current resource version of a collection, read with a list of one item.

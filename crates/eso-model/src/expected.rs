@@ -29,8 +29,7 @@ pub use compare::{
     Difference, KeyDifference, SecretFingerprints, compare, data_hash, matches_recorded_hash,
 };
 pub use decode::decode;
-pub(crate) use go_regex::NotCompiled;
-pub use go_regex::{GoRegex, NotTranslated};
+pub use go_regex::{GoRegex, NotCompiled, NotTranslated};
 pub use pipeline::{NoTemplates, expected};
 pub use read::{Read, What, members, reads};
 pub use search::Operator;

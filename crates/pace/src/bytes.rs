@@ -104,6 +104,11 @@ impl Share {
         }
     }
 
+    /// The namespace whose share this is.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// True if this number of bytes could be held now.
     pub fn has_room(&self, bytes: usize) -> bool {
         self.fits(&self.budget.bytes(), bytes)

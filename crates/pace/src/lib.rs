@@ -1,4 +1,5 @@
-//! Rates, rate limiters, a byte budget and a clock. All times follow tokio's time, so that tests can pause it.
+//! Rates, rate limiters, a byte budget, threads for computing, and a clock. All times follow tokio's time, so that tests can
+//! pause it.
 
 mod bucket;
 pub mod bytes;
@@ -7,6 +8,7 @@ mod closed_loop;
 pub mod rate;
 mod requests;
 mod wait;
+mod workers;
 
 pub use self::{
     bucket::Adaptive,
@@ -14,4 +16,5 @@ pub use self::{
     closed_loop::ClosedLoop,
     requests::Requests,
     wait::{Announcer, Silence, Wait},
+    workers::{NotDone, Workers},
 };

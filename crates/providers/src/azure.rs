@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use azure_security_keyvault_secrets::models::{Secret, SecretProperties};
 use eso_model::{
     ProviderKind,
-    expected::{Failure, GoRegex, Operator, Raw, What, why},
+    expected::{Failure, Operator, Raw, What, why},
 };
 use futures::{StreamExt as _, future::join_all, stream};
 use secret::Value;
@@ -21,7 +21,7 @@ use secret::Value;
 use self::{client::Client, fault::Problem, login::Login, settings::Settings};
 use super::{
     Ambient, Answered, Identity, Provider, RateLimiter, StoreSettings, Unread,
-    engine::SEARCH_CALLS, found::Found, unread,
+    engine::SEARCH_CALLS, found::Found, names::Names, unread,
 };
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -158,20 +158,18 @@ impl KeyVault {
             Some(Operator::Tags) => (None, tags),
             Some(Operator::All) | None => (None, None),
         };
-        let name = name
-            .map(GoRegex::new)
-            .transpose()
-            .map_err(|_| Unread::secret(why::REGEXP, "find.name.regexp"))?;
+        let mut wanted = match name {
+            Some(regexp) => Names::matching(regexp, limiter).await?,
+            None => Names::all(limiter),
+        };
         let mut names = Vec::new();
         let mut next = None;
         for pages in 1.. {
             let page = self.client.page(next.as_ref(), limiter).await?;
             next = self.client.next(&page)?;
-            names.extend(
-                page.value
-                    .iter()
-                    .filter_map(|secret| matching(secret, name.as_ref(), tags)),
-            );
+            let listed = page.value.iter();
+            let listed = listed.filter_map(|secret| enabled(secret, tags)).collect();
+            names.extend(wanted.of(listed, limiter).await?);
             if next.is_none() {
                 break;
             }
@@ -215,18 +213,13 @@ fn value(secret: Secret) -> Option<Raw> {
     Some(Raw::Bytes(Value::new(value.into_bytes())))
 }
 
-/// The name of a secret, if it is enabled and matches the search.
-fn matching(
-    secret: &SecretProperties,
-    name: Option<&GoRegex>,
-    tags: Option<&BTreeMap<String, String>>,
-) -> Option<String> {
+/// The name of a secret, if it is enabled and has these tags.
+fn enabled(secret: &SecretProperties, tags: Option<&BTreeMap<String, String>>) -> Option<String> {
     let found = secret.id.as_ref()?.rsplit('/').next()?;
     let enabled = secret.attributes.as_ref()?.enabled?;
     let tagged = tags.into_iter().flatten().all(|(name, value)| {
         let tag = secret.tags.as_ref().and_then(|tags| tags.get(name));
         tag == Some(value)
     });
-    let named = name.is_none_or(|name| name.is_match(found));
-    (enabled && tagged && named).then(|| found.to_owned())
+    (enabled && tagged).then(|| found.to_owned())
 }

@@ -12,7 +12,7 @@ use cluster::{
 };
 use eso_model::{
     ProviderKind,
-    expected::{Failure, GoRegex, Operator, Raw, What, why},
+    expected::{Failure, Operator, Raw, What},
 };
 use futures::FutureExt as _;
 use secret::Value;
@@ -20,8 +20,10 @@ use secret::Value;
 use self::login::Server;
 use super::{
     Answered, Identity, Provider, RateLimiter, StoreSettings, Unread,
+    answer::size_of,
     engine::{Engine, Failure as CallFailure, Request, in_flight},
     found::Found,
+    names::Names,
     unread,
 };
 
@@ -141,7 +143,7 @@ impl Kubernetes {
         limiter: &RateLimiter,
     ) -> Result<Answered, Unread> {
         let mut query = Query::new(self.secrets());
-        let mut regex = None;
+        let mut regexp = None;
         match Operator::of(&ProviderKind::Kubernetes, name, tags) {
             Some(Operator::Tags) => {
                 let Some(selector) = selector(tags) else {
@@ -151,23 +153,24 @@ impl Kubernetes {
                     query = query.with("labelSelector", selector);
                 }
             }
-            Some(Operator::Name(pattern)) => {
-                let Ok(pattern) = GoRegex::new(pattern) else {
-                    return Err(Unread::secret(
-                        why::REGEXP,
-                        "the regular expression of `find.name`",
-                    ));
-                };
-                regex = Some(pattern);
-            }
+            Some(Operator::Name(pattern)) => regexp = Some(pattern),
             _ => return Ok(Answered::Fails(Failure::Refused)),
         }
         let request = Request::read("list secrets", None);
-        let (query, regex) = (&query, regex.as_ref());
+        let query = &query;
         let listed = self
             .engine
             .call(&request, limiter, |cluster: Cluster| async move {
-                list(&cluster.holding(limiter.bytes()), query, regex, limiter).await
+                let names = match regexp {
+                    Some(regexp) => Names::matching(regexp, limiter).await,
+                    None => Ok(Names::all(limiter)),
+                };
+                match names {
+                    Ok(names) => {
+                        list(&cluster.holding(limiter.bytes()), query, names, limiter).await
+                    }
+                    Err(unread) => Ok(Err(unread)),
+                }
             })
             .await;
         match listed {
@@ -198,25 +201,44 @@ impl From<Unread> for Missed {
 async fn list(
     cluster: &Cluster,
     query: &Query,
-    name: Option<&GoRegex>,
+    mut names: Names,
     limiter: &RateLimiter,
 ) -> Result<Result<Found, Unread>, ApiError> {
-    let mut found = Found::new(limiter);
-    let each = |secret: Secret| {
-        if name.is_none_or(|name| name.is_match(&secret.metadata.name))
-            && let Ok(results) = &mut found
-            && let Err(unread) = results.insert(secret.metadata.name, Raw::Keys(secret.data))
-        {
-            found = Err(unread);
-        }
-        if found.is_ok() {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
+    let mut found = match Found::new(limiter) {
+        Ok(found) => found,
+        Err(unread) => return Ok(Err(unread)),
     };
-    cluster.list_until(query, each).await?;
-    Ok(found)
+    let mut pages = cluster.pages(query);
+    loop {
+        let mut page = Vec::new();
+        let each = |secret: Secret| {
+            page.push((secret.metadata.name, Raw::Keys(secret.data)));
+            ControlFlow::Continue(())
+        };
+        if !pages.next(each).await? {
+            return Ok(Ok(found));
+        }
+        if let Err(unread) = add(page, &mut names, &mut found, limiter).await {
+            return Ok(Err(unread));
+        }
+    }
+}
+
+/// Adds the matching Secrets of a page.
+async fn add(
+    page: Vec<(String, Raw)>,
+    names: &mut Names,
+    found: &mut Found,
+    limiter: &RateLimiter,
+) -> Result<(), Unread> {
+    let held = limiter.hold(page.iter().map(|(_, data)| size_of(data)).sum())?;
+    let matching = names.keep(page, |(name, _)| name, limiter).await?;
+    // From here on, the results hold the bytes.
+    drop(held);
+    for (name, data) in matching {
+        found.insert(name, data)?;
+    }
+    Ok(())
 }
 
 fn raw(secret: &Secret, metadata: bool) -> Raw {

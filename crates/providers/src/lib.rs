@@ -13,8 +13,6 @@ pub use self::{
     limiter::{Backoff, RateLimiter},
 };
 use cluster::Cluster;
-#[cfg(any(feature = "aws", feature = "gcp"))]
-use eso_model::expected::{GoRegex, why};
 use eso_model::{ProviderKind, expected::What};
 use futures::future::BoxFuture;
 
@@ -36,6 +34,7 @@ mod found;
 mod gcp;
 mod kubernetes;
 mod limiter;
+mod names;
 pub mod reader;
 pub mod trust;
 #[cfg(feature = "vault")]
@@ -113,15 +112,6 @@ fn client(provider: &ProviderKind) -> Result<Client, Unread> {
         ProviderKind::Other(_) => None,
     };
     client.ok_or_else(|| Unread::unsupported(provider))
-}
-
-/// Compiles the regular expression of a search.
-#[cfg(any(feature = "aws", feature = "gcp"))]
-fn names(regexp: &str) -> Result<GoRegex, Answered> {
-    GoRegex::new(regexp).map_err(|_| {
-        let detail = "Go and Rust may understand `find.name.regexp` differently";
-        Answered::Unread(Unread::secret(why::REGEXP, detail))
-    })
 }
 
 /// Formats the error about a store setting that is not understood.

@@ -9,14 +9,15 @@ use std::{
     time::Duration,
 };
 
+use eso_model::budget::Limits;
 use pace::{
-    Adaptive,
+    Adaptive, Workers,
     bytes::{Budget, Held, Share},
     rate::Rate,
 };
 use tokio::time::Instant;
 
-use super::Unread;
+use super::{Unread, unread};
 
 /// The longest `Retry-After` that is honoured. The server may belong to a tenant and must not delay the reads of others.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_mins(1);
@@ -48,7 +49,7 @@ impl Default for Backoff {
     }
 }
 
-/// The rate permits of one quota, an optional additional rate for one store, and the bytes that one read may hold.
+/// The rate permits of one quota, an optional additional rate for one store, and the bytes and the work that one read may take.
 #[derive(Clone, Debug)]
 pub struct RateLimiter {
     quota: Arc<Quota>,
@@ -56,6 +57,9 @@ pub struct RateLimiter {
     meter: Arc<Meter>,
     backoff: Backoff,
     bytes: Share,
+    /// None: the caller's thread computes.
+    workers: Option<Arc<Workers>>,
+    limits: Limits,
 }
 
 /// Measures one read.
@@ -144,6 +148,17 @@ impl RateLimiter {
             meter: Arc::default(),
             backoff: Backoff::default(),
             bytes: Budget::of(usize::MAX).share(""),
+            workers: None,
+            limits: Limits::default(),
+        }
+    }
+
+    /// The same limiter for reads that compute on these threads.
+    #[must_use]
+    pub fn computing_on(self, workers: &Arc<Workers>) -> Self {
+        Self {
+            workers: Some(Arc::clone(workers)),
+            ..self
         }
     }
 
@@ -169,13 +184,36 @@ impl RateLimiter {
         }
     }
 
-    /// The same limiter for a read that may hold bytes of this share only.
+    /// The same limiter for a read that may hold bytes of this share only, and may compute within these limits.
     #[must_use]
-    pub fn within(&self, bytes: &Share) -> Self {
+    pub fn within(&self, bytes: &Share, limits: Limits) -> Self {
         Self {
             bytes: bytes.clone(),
+            limits,
             ..self.clone()
         }
+    }
+
+    /// The limits of the work of one search.
+    pub(super) const fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Computes with what a tenant wrote, so that the runtime's thread stays free. The namespaces take turns.
+    pub(super) async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Unread> {
+        let Some(workers) = &self.workers else {
+            return Ok(work());
+        };
+        let computed = workers.compute(self.bytes.namespace(), work).await;
+        computed.map_err(|_| {
+            Unread::secret(
+                unread::UNREADABLE,
+                "computing the search failed unexpectedly",
+            )
+        })
     }
 
     pub(super) const fn bytes(&self) -> &Share {

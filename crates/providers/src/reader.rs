@@ -14,7 +14,7 @@ mod turns;
 
 pub use self::{
     answers::Answers,
-    round::{Ready, Round, Wanted},
+    round::{Members, Ready, Round, Wanted},
 };
 
 use std::{
@@ -24,8 +24,12 @@ use std::{
 };
 
 use cluster::Cluster;
-use eso_model::{ProviderKind, ProviderName, QuotaKey, StoreKey, expected::Read};
+use eso_model::{
+    ProviderKind, ProviderName, QuotaKey, StoreKey,
+    expected::{Read, What},
+};
 use pace::{
+    Workers,
     bytes::{Budget, Limits},
     rate::Rate,
 };
@@ -127,6 +131,7 @@ pub struct Reader {
     lines: Vec<Line>,
     of_link: BTreeMap<Link, usize>,
     budget: Budget,
+    workers: Option<Arc<Workers>>,
 }
 
 /// What connections need.
@@ -176,6 +181,16 @@ impl Reader {
             lines: Vec::new(),
             of_link: BTreeMap::new(),
             budget: Budget::new(BYTES),
+            workers: None,
+        }
+    }
+
+    /// Matches the names that searches list on these threads, instead of on the runtime's thread.
+    #[must_use]
+    pub fn computing_on(self, workers: &Arc<Workers>) -> Self {
+        Self {
+            workers: Some(Arc::clone(workers)),
+            ..self
         }
     }
 
@@ -194,16 +209,22 @@ impl Reader {
     }
 
     /// Starts to read. What is not read at `until` is reported as not read in time.
-    pub fn round<'r>(&'r mut self, wanted: Wanted<'r>, until: Option<Instant>) -> Round<'r> {
+    pub async fn round<'r>(&'r mut self, wanted: Wanted<'r>, until: Option<Instant>) -> Round<'r> {
         self.lines.iter_mut().for_each(Line::begin);
+        let mut searches: BTreeMap<&str, usize> = BTreeMap::new();
         for (group, &namespace) in wanted.namespaces.iter().enumerate() {
-            for read in (wanted.reads)(group) {
+            for read in (wanted.reads)(group).await {
+                if matches!(read.what, What::Find { .. }) {
+                    *searches.entry(namespace).or_default() += 1;
+                }
                 if let Ok(line) = self.route(namespace, &read)
                     && let Some(line) = self.lines.get_mut(line)
                 {
                     line.expect(&read.what);
                 }
             }
+            // So that other tasks run while the specs of many thousands are parsed.
+            tokio::task::consume_budget().await;
         }
         Round::new(
             &self.core,
@@ -211,6 +232,7 @@ impl Reader {
             &mut self.lines,
             &self.quotas,
             &self.budget,
+            &searches,
             wanted,
             until,
         )
@@ -298,10 +320,13 @@ impl Reader {
         let rate = rates.of(&quota.provider);
         let lists = quota.provider.facts().list_rate(rate.as_per_second());
         let lists = lists.map(Rate::clamped);
-        let shared = self
-            .quotas
-            .entry(quota)
-            .or_insert_with(|| RateLimiter::with_list_rate(rate, lists));
+        let shared = self.quotas.entry(quota).or_insert_with(|| {
+            let limiter = RateLimiter::with_list_rate(rate, lists);
+            match &self.workers {
+                Some(workers) => limiter.computing_on(workers),
+                None => limiter,
+            }
+        });
         match rates.stores.get(store) {
             Some(own) => shared.with_store_rate(*own),
             None => shared.clone(),

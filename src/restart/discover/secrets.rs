@@ -1,6 +1,6 @@
 //! Reads the Secrets of workloads, makes digests of their values, and wipes the values.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use cluster::{ApiError, ErrorKind, Path, Query, wire};
 use jiff::Timestamp;
@@ -27,6 +27,8 @@ impl Look<'_> {
             let Some(settings) = self.policy.restart.get(rule) else {
                 continue;
             };
+            // The annotations of a workload may name many Secrets.
+            tokio::task::yield_now().await;
             let secrets = self.concerns(settings, &workload);
             for name in secrets.keys() {
                 wanted
@@ -98,30 +100,49 @@ impl Look<'_> {
                     .get::<wire::Secret>(&path.clone().named(name))
                     .await
                 {
-                    Ok(secret) => self.take(namespace, &secret, by, subjects),
+                    Ok(secret) => self.take(namespace, &secret, by, subjects).await,
                     Err(error) if error.kind == ErrorKind::NotFound => {}
                     Err(error) => unreadable(name, by, &error, subjects),
                 }
             }
             return;
         }
-        let listed = self
-            .cluster
-            .list(&Query::new(path), |secret: wire::Secret| {
-                if let Some(by) = wanted.get(&secret.metadata.name) {
-                    self.take(namespace, &secret, by, subjects);
+        let query = Query::new(path);
+        let mut pages = self.cluster.pages(&query);
+        loop {
+            let mut page = Vec::new();
+            let each = |secret: wire::Secret| {
+                page.extend(
+                    wanted
+                        .get(&secret.metadata.name)
+                        .map(|by| (secret, by.as_slice())),
+                );
+                ControlFlow::Continue(())
+            };
+            match pages.next(each).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    for (name, by) in wanted {
+                        unreadable(name, by, &error, subjects);
+                    }
+                    return;
                 }
-            })
-            .await;
-        if let Err(error) = listed {
-            for (name, by) in wanted {
-                unreadable(name, by, &error, subjects);
+            }
+            for (secret, by) in page {
+                self.take(namespace, &secret, by, subjects).await;
             }
         }
     }
 
     /// Records the current data of a Secret in each workload that uses it.
-    fn take(self, namespace: &str, secret: &wire::Secret, by: &[usize], subjects: &mut [Subject]) {
+    async fn take(
+        self,
+        namespace: &str,
+        secret: &wire::Secret,
+        by: &[usize],
+        subjects: &mut [Subject],
+    ) {
         let name = &secret.metadata.name;
         let written = written(secret);
         let found = self.context.targets.found(namespace, secret);
@@ -134,6 +155,8 @@ impl Look<'_> {
             ignored: marked(Marks::IGNORE),
         };
         for &index in by {
+            // Each workload has digests of its own, and a namespace can have a thousand that use a Secret of 1 MiB.
+            tokio::task::yield_now().await;
             let Some(subject) = subjects.get_mut(index) else {
                 continue;
             };

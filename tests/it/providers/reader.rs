@@ -2,15 +2,17 @@
 
 use std::{
     collections::BTreeMap,
+    future::ready,
     time::{Duration, Instant},
 };
 
 use eso_model::expected::{Content, Read};
 use eso_sync::policy::Pace;
+use futures::FutureExt as _;
 use pace::rate::Rate;
 use providers::{
     StoreSettings, Unread,
-    reader::{Answers, Reader, ReaderInput, Source, Wanted},
+    reader::{Answers, Members, Reader, ReaderInput, Source, Wanted},
     trust::{Credentials, Rules},
     unread,
 };
@@ -34,10 +36,10 @@ impl Answering {
         let wanted: Vec<(&str, &Read)> = wanted.into_iter().collect();
         let input = Wanted {
             namespaces: wanted.iter().map(|(namespace, _)| *namespace).collect(),
-            reads: Box::new(|group| vec![wanted[group].1.clone()]),
-            members: Box::new(|_, _| None),
+            reads: Box::new(|group| ready(vec![wanted[group].1.clone()]).boxed_local()),
+            members: Box::new(|_| ready(Members::new()).boxed_local()),
         };
-        let mut round = self.reader.round(input, None);
+        let mut round = self.reader.round(input, None).await;
         while let Some(ready) = round.next().await {
             let (namespace, read) = wanted[ready.group];
             let key = (namespace.to_owned(), read.clone());

@@ -30,7 +30,7 @@ pub struct NotTranslated;
 
 /// The error for a pattern that is not compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotCompiled {
+pub enum NotCompiled {
     NotTranslated,
     TooCostly(TooCostly),
 }
@@ -79,7 +79,7 @@ impl GoRegex {
     }
 
     /// Translates and compiles a pattern. The budget pays for it.
-    pub(crate) fn within(pattern: &str, budget: &Budget) -> Result<Self, NotCompiled> {
+    pub fn within(pattern: &str, budget: &Budget) -> Result<Self, NotCompiled> {
         budget.step(pattern.len())?;
         let translated = translate::translate(pattern)?;
         budget.read(COMPILE + translated.states.saturating_mul(COMPILE_STATE))?;
@@ -113,6 +113,12 @@ impl GoRegex {
             states: translated.states,
             longest: translated.longest,
         })
+    }
+
+    /// True if the pattern matches anywhere in the text. The budget pays for the search.
+    pub fn matches(&self, text: &str, budget: &Budget) -> Result<bool, TooCostly> {
+        self.charge(text, budget)?;
+        Ok(self.regex.is_match(text))
     }
 
     /// True if the pattern matches anywhere in the text.

@@ -87,30 +87,75 @@ fn store(spec: &Spec, source: Option<&SourceRef>) -> Option<StoreRef> {
         .cloned()
 }
 
-/// Returns the members of a JSON object that are all the spec needs of the value of this read; None if it may need more.
+/// Returns, for each read, the members of a JSON object that are all these specs need of its value. A read is missing if they may
+/// need more.
 ///
 /// A property is the name of a member, or a path that begins with one.
-pub fn members(spec: &Spec, read: &Read) -> Option<BTreeSet<String>> {
-    let extracts = spec
-        .data_from
-        .iter()
-        .any(|entry| of_data_from(spec, entry).as_ref() == Some(read));
-    if extracts {
-        return None;
+pub fn members(specs: &[&Spec]) -> BTreeMap<Read, BTreeSet<String>> {
+    let mut members: BTreeMap<Read, Option<BTreeSet<String>>> = BTreeMap::new();
+    for spec in specs {
+        let whole = spec.data_from.iter();
+        let whole = whole.filter_map(|entry| of_data_from(spec, entry));
+        members.extend(whole.map(|read| (read, None)));
     }
-    let mut members = BTreeSet::new();
-    for entry in &spec.data {
-        let remote = &entry.remote_ref;
-        if of_ref(spec, entry.source_ref.as_ref(), remote).as_ref() == Some(read) {
-            let property = remote.property.as_str();
-            // Anything else in a path may look at other members.
-            let is_path = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-            if property.is_empty() || property.starts_with('.') || !property.chars().all(is_path) {
-                return None;
+    for spec in specs {
+        for entry in &spec.data {
+            let Some(read) = of_ref(spec, entry.source_ref.as_ref(), &entry.remote_ref) else {
+                continue;
+            };
+            let needed = members.entry(read).or_insert_with(|| Some(BTreeSet::new()));
+            let property = entry.remote_ref.property.as_str();
+            if !is_path_of_members(property) {
+                *needed = None;
+            } else if let Some(needed) = needed {
+                needed.insert(property.to_owned());
+                needed.extend(property.split('.').next().map(str::to_owned));
             }
-            members.insert(property.to_owned());
-            members.extend(property.split('.').next().map(str::to_owned));
         }
     }
-    Some(members)
+    members
+        .into_iter()
+        .filter_map(|(read, needed)| Some((read, needed?)))
+        .collect()
+}
+
+/// True if a property cannot look at other members than those that it names.
+fn is_path_of_members(property: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !property.is_empty() && !property.starts_with('.') && property.chars().all(is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn members_are_known_unless_an_entry_needs_the_whole_value() {
+        let entry = |key: &str, property: &str| json!({"secretKey": "k", "remoteRef": {"key": key, "property": property}});
+        let data = json!([
+            entry("a", "user"),
+            entry("a", "db.host"),
+            entry("b", "user"),
+            entry("c", ""),
+            entry("d", "x"),
+            entry("e", "#.x"),
+        ]);
+        let of = |data_from: &serde_json::Value| {
+            let spec =
+                json!({"secretStoreRef": {"name": "s"}, "data": data, "dataFrom": data_from});
+            let spec = Spec::parse(&spec).unwrap();
+            let shown = members(&[&spec]).into_iter().map(|(read, members)| {
+                let What::Secret { key, .. } = read.what else {
+                    return "a search".to_owned();
+                };
+                format!("{key}: {}", Vec::from_iter(members).join(" "))
+            });
+            shown.collect::<Vec<_>>()
+        };
+        assert_eq!(of(&json!([])), ["a: db db.host user", "b: user", "d: x"]);
+        let extract = json!([{"extract": {"key": "d"}}]);
+        assert_eq!(of(&extract), ["a: db db.host user", "b: user"]);
+    }
 }

@@ -259,7 +259,7 @@ async fn search_reads_all_pages_and_the_matches() {
             "api=api db-b=db-b ",
             "db-b=db-b ",
             "",
-            "regexp (find.name.regexp)"
+            "regexp (Go and Rust may understand `find.name.regexp` differently)"
         ]
     );
     let before = service.secure.calls().len();

@@ -11,6 +11,7 @@ use crate::{
     Answered, RateLimiter, Unread,
     engine::{Request, SEARCH_CALLS},
     found::Found,
+    names::Names,
 };
 
 impl Secrets {
@@ -23,27 +24,28 @@ impl Secrets {
         limiter: &RateLimiter,
     ) -> Answered {
         let tags = tags.filter(|tags| !tags.is_empty());
-        let (filter, names) = match (name, tags) {
-            (Some(regexp), _) => match crate::names(regexp) {
-                Ok(names) => (path.map(by_path).unwrap_or_default(), Some(names)),
-                Err(answer) => return answer,
+        let (filter, mut names) = match (name, tags) {
+            (Some(regexp), _) => match Names::matching(regexp, limiter).await {
+                Ok(names) => (path.map(by_path).unwrap_or_default(), names),
+                Err(unread) => return Answered::Unread(unread),
             },
             // For such a store the operator calls the regional endpoint without a location in the path.
             (None, Some(_)) if !self.settings.location.is_empty() => {
                 let detail = "`find` by tags in a store with a `location`";
                 return Answered::Unread(Unread::secret(why::SPEC, detail));
             }
-            (None, Some(tags)) => (by_tags(tags, path), None),
+            (None, Some(tags)) => (by_tags(tags, path), Names::all(limiter)),
             (None, None) => return Answered::Fails(Failure::Refused),
         };
         let mut keys = match self.list(&filter, limiter).await {
             Ok(keys) => keys,
             Err(answer) => return answer,
         };
-        keys.retain(|key| {
-            names.as_ref().is_none_or(|names| names.is_match(key))
-                && path.is_none_or(|path| key.starts_with(path))
-        });
+        keys.retain(|key| path.is_none_or(|path| key.starts_with(path)));
+        let keys = match names.of(keys, limiter).await {
+            Ok(keys) => keys,
+            Err(unread) => return Answered::Unread(unread),
+        };
         let calls = keys.into_iter().map(|key| async move {
             let answer = self.value(&key, "", limiter).await;
             (key, answer)

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use eso_model::expected::What;
+use eso_model::{budget::Limits, expected::What};
 
 use pace::bytes::Share;
 
@@ -175,7 +175,7 @@ impl Line {
     }
 
     /// The connection for a group that is read alone.
-    pub(super) fn alone(&self, share: &Share) -> Result<Place, Unread> {
+    pub(super) fn alone(&self, share: &Share, limits: Limits) -> Result<Place, Unread> {
         let provider = match &self.state {
             State::Open(provider) => Some(Arc::clone(provider)),
             State::Untried | State::Connecting => None,
@@ -184,7 +184,7 @@ impl Line {
         Ok(Place {
             link: self.link.clone(),
             provider,
-            limiter: self.limiter.within(share),
+            limiter: self.limiter.within(share, limits),
         })
     }
 

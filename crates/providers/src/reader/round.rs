@@ -18,9 +18,14 @@ use std::{
 
 use eso_model::{
     QuotaKey,
+    budget::Limits,
     expected::{Read, What},
 };
-use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use futures::{
+    FutureExt as _, StreamExt as _,
+    future::{BoxFuture, LocalBoxFuture},
+    stream::FuturesUnordered,
+};
 use pace::bytes::{Budget, Share};
 use tokio::time::{Instant, Interval};
 
@@ -63,10 +68,13 @@ const SLOW_UNTIL_LOST: usize = 2;
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The reads of a group.
-pub(super) type ReadsOf<'r> = Box<dyn Fn(usize) -> Vec<Read> + 'r>;
+pub(super) type ReadsOf<'r> = Box<dyn Fn(usize) -> LocalBoxFuture<'r, Vec<Read>> + 'r>;
 
-/// The members that a group needs of the value of a read.
-pub(super) type MembersOf<'r> = Box<dyn Fn(usize, &Read) -> Option<Names> + 'r>;
+/// For each read of a group, the members that it needs of the value.
+pub(super) type MembersOf<'r> = Box<dyn Fn(usize) -> LocalBoxFuture<'r, Members> + 'r>;
+
+/// The members of JSON objects that are all a group needs of its values. A read is missing if the group needs more.
+pub type Members = BTreeMap<Read, Names>;
 
 /// Names of members of a JSON object.
 pub(super) type Names = BTreeSet<String>;
@@ -77,7 +85,7 @@ pub struct Wanted<'r> {
     pub namespaces: Vec<&'r str>,
     /// The reads of a group. Called several times, so that the reads of waiting groups take no memory.
     pub reads: ReadsOf<'r>,
-    /// The members of a JSON object that are all a group needs of a value; None if it needs more.
+    /// Called for a group that is read alone.
     pub members: MembersOf<'r>,
 }
 
@@ -100,6 +108,8 @@ pub struct Round<'r> {
     turns: Turns,
     /// The namespaces with groups that are not admitted yet, in the order of their turns.
     waiting: VecDeque<usize>,
+    /// The reads of groups that are computed now, with their namespace.
+    computing: FuturesUnordered<LocalBoxFuture<'r, (usize, Vec<Read>)>>,
     admitted: BTreeMap<usize, Admitted>,
     window: usize,
     ready: VecDeque<Ready>,
@@ -107,7 +117,7 @@ pub struct Round<'r> {
     calls: FuturesUnordered<BoxFuture<'r, Done>>,
     /// The groups to be read alone, by namespace.
     to_read_alone: BTreeMap<usize, VecDeque<usize>>,
-    alone: FuturesUnordered<BoxFuture<'r, (usize, Answers)>>,
+    alone: FuturesUnordered<LocalBoxFuture<'r, (usize, Answers)>>,
     /// Cloned for each group that is read alone, until its answers are dropped.
     alone_in_use: Arc<()>,
     calls_before: u64,
@@ -119,13 +129,22 @@ struct Space {
     share: Share,
     /// The groups that are not admitted yet, and the reads of the first of them.
     groups: VecDeque<usize>,
-    next: Option<Vec<Read>>,
+    next: Next,
+    /// The limits of the work of each search.
+    limits: Limits,
     /// The reads of admitted groups.
     window: usize,
     /// The reads that were given up because they did not fit in the share.
     blocked: Vec<(usize, What)>,
     /// Cloned for the answers of each group, until they are dropped.
     in_use: Arc<()>,
+}
+
+/// The reads of the next group of a namespace.
+enum Next {
+    Unknown,
+    Computing,
+    Known(Vec<Read>),
 }
 
 /// A group whose reads are planned.
@@ -161,6 +180,7 @@ impl<'r> Round<'r> {
         lines: &'r mut [Line],
         quotas: &'r BTreeMap<QuotaKey, RateLimiter>,
         budget: &Budget,
+        searches: &BTreeMap<&str, usize>,
         wanted: Wanted<'r>,
         until: Option<Instant>,
     ) -> Self {
@@ -173,7 +193,8 @@ impl<'r> Round<'r> {
             .map(|(namespace, groups)| Space {
                 share: budget.share(namespace),
                 groups,
-                next: None,
+                next: Next::Unknown,
+                limits: Limits::in_namespace_of(searches.get(namespace).copied().unwrap_or(1)),
                 window: 0,
                 blocked: Vec::new(),
                 in_use: Arc::default(),
@@ -190,6 +211,7 @@ impl<'r> Round<'r> {
             until,
             turns: Turns::of(spaces.len()),
             waiting: (0..spaces.len()).collect(),
+            computing: FuturesUnordered::new(),
             spaces,
             admitted: BTreeMap::new(),
             window: 0,
@@ -230,6 +252,7 @@ impl<'r> Round<'r> {
             tokio::select! {
                 Some(done) = self.calls.next() => self.done(done),
                 Some((group, answers)) = self.alone.next() => self.done_alone(group, answers),
+                Some((space, reads)) = self.computing.next() => self.computed(space, reads),
                 _ = self.ticks.tick() => self.report(),
                 () = tokio::time::sleep_until(over) => {}
             }
@@ -265,17 +288,40 @@ impl<'r> Round<'r> {
             let Some(&group) = space.groups.front() else {
                 continue;
             };
-            let next = space.next.take();
-            let reads = next.unwrap_or_else(|| (self.wanted.reads)(group));
+            let reads = match std::mem::replace(&mut space.next, Next::Computing) {
+                Next::Known(reads) => Some(reads),
+                Next::Computing => None,
+                Next::Unknown => {
+                    let mut reads = (self.wanted.reads)(group);
+                    let known = (&mut reads).now_or_never();
+                    if known.is_none() {
+                        let reads = reads.map(move |reads| (index, reads));
+                        self.computing.push(Box::pin(reads));
+                    }
+                    known
+                }
+            };
+            let Some(reads) = reads else {
+                passed += 1;
+                self.waiting.push_back(index);
+                continue;
+            };
+            space.next = Next::Unknown;
             if has_room(space.window, self.window, reads.len()) || self.gave_up {
                 passed = 0;
                 space.groups.pop_front();
                 self.plan(group, index, reads);
             } else {
                 passed += 1;
-                space.next = Some(reads);
+                space.next = Next::Known(reads);
             }
             self.waiting.push_back(index);
+        }
+    }
+
+    fn computed(&mut self, space: usize, reads: Vec<Read>) {
+        if let Some(space) = self.spaces.get_mut(space) {
+            space.next = Next::Known(reads);
         }
     }
 
@@ -353,9 +399,10 @@ impl<'r> Round<'r> {
                 continue;
             }
             line.in_flight += 1;
-            let share = self.spaces.get(space).map(|space| &space.share);
-            let limiter =
-                share.map_or_else(|| line.limiter.clone(), |share| line.limiter.within(share));
+            let limiter = match self.spaces.get(space) {
+                Some(space) => line.limiter.within(&space.share, space.limits),
+                None => line.limiter.clone(),
+            };
             let read = read(index, spaces, whats, provider, limiter);
             self.calls.push(Box::pin(read));
         }
@@ -500,9 +547,9 @@ impl<'r> Round<'r> {
         let is_alone = admitted.reads.iter().any(|(read, place)| {
             let line = place.as_ref().ok().and_then(|&line| self.lines.get(line));
             line.is_some_and(|line| {
+                // Read alone, the group may need only some members of a value that is too large.
                 line.is_alone(&read.what)
-                    || (line.outcome(&read.what).is_some_and(is_value_too_large)
-                        && (self.wanted.members)(group, read).is_some())
+                    || line.outcome(&read.what).is_some_and(is_value_too_large)
             })
         });
         if is_alone && !self.gave_up {
@@ -631,27 +678,31 @@ impl<'r> Round<'r> {
             else {
                 continue;
             };
-            let share = Budget::of(ALONE_BYTES).share("");
+            let namespace = self.wanted.namespaces.get(group).copied();
+            let share = Budget::of(ALONE_BYTES).share(namespace.unwrap_or_default());
+            let limits = self.spaces.get(space).map(|space| space.limits);
             let mut reads = Vec::new();
             for (read, place) in &admitted.reads {
                 let place = match place {
                     Err(unread) => Err(unread.clone()),
                     Ok(line) => match self.lines.get(*line) {
-                        Some(line) => line.alone(&share),
+                        Some(line) => line.alone(&share, limits.unwrap_or_default()),
                         None => Err(not_read_in_time()),
                     },
                 };
-                let members = (self.wanted.members)(group, read);
                 let provider = self.provider(group, read);
-                reads.push((read.clone(), provider, place, members));
+                reads.push((read.clone(), provider, place));
             }
+            let members = (self.wanted.members)(group);
             self.turns.begin(space);
             let in_use = Arc::clone(&self.alone_in_use);
             let core = self.core;
             self.alone.push(Box::pin(async move {
                 let mut answers = Answers::default();
                 answers.in_use.push(in_use);
-                for (read, provider, place, members) in reads {
+                let mut members = members.await;
+                for (read, provider, place) in reads {
+                    let members = members.remove(&read);
                     let outcome = match place {
                         Err(unread) => Err(unread),
                         Ok(place) => alone(core, &read.what, members, place, &share).await,

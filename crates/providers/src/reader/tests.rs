@@ -11,6 +11,7 @@ use std::{
 use async_trait::async_trait;
 use cluster::{Access, connect::connect_plain};
 use eso_model::expected::{Content, Raw, StoreRef, What};
+use futures::FutureExt as _;
 use secret::Value;
 
 use super::*;
@@ -140,11 +141,23 @@ async fn results(
         namespaces: groups.iter().map(|(namespace, _)| *namespace).collect(),
         reads: Box::new(|group| {
             let reads: BTreeSet<Read> = groups[group].1.iter().map(read).collect();
-            reads.into_iter().collect()
+            let reads: Vec<Read> = reads.into_iter().collect();
+            // Every second group is computed on another thread.
+            async move {
+                if group % 2 == 1 {
+                    tokio::task::yield_now().await;
+                }
+                reads
+            }
+            .boxed_local()
         }),
-        members: Box::new(move |_, _| members.then(|| BTreeSet::from(["user".to_owned()]))),
+        members: Box::new(move |group| {
+            let user = || BTreeSet::from(["user".to_owned()]);
+            let reads = groups[group].1.iter().map(read).filter(|_| members);
+            std::future::ready(reads.map(|read| (read, user())).collect()).boxed_local()
+        }),
     };
-    let mut round = reader.round(wanted, until.map(|until| start + until));
+    let mut round = reader.round(wanted, until.map(|until| start + until)).await;
     let mut shown = BTreeMap::new();
     while let Some(ready) = round.next().await {
         let floors = groups.len() * BYTES.floor;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use eso_model::{
     ProviderKind,
-    expected::{Failure, GoRegex, Operator, Raw, why},
+    expected::{Failure, Operator, Raw},
 };
 use futures::{
     StreamExt as _,
@@ -23,6 +23,7 @@ use crate::{
     Answered, RateLimiter, Unread,
     engine::{Request, SEARCH_CALLS},
     found::Found,
+    names::Names,
     unread,
 };
 
@@ -190,19 +191,18 @@ impl Reader {
         if self.paths.version == Version::V1 && tags.is_some() {
             return Err(fails(Failure::Refused));
         }
-        let name = match Operator::of(&ProviderKind::Vault, name, tags) {
-            Some(Operator::Name(regexp)) => Some(
-                GoRegex::new(regexp)
-                    .map_err(|_| Unread::secret(why::REGEXP, "find.name.regexp"))?,
-            ),
+        let regexp = match Operator::of(&ProviderKind::Vault, name, tags) {
+            Some(Operator::Name(regexp)) => Some(regexp),
             _ => None,
+        };
+        let mut matching = match regexp {
+            Some(regexp) => Names::matching(regexp, limiter).await?,
+            None => Names::all(limiter),
         };
         let folder = path.map_or_else(String::new, |path| format!("{path}/"));
         let names = self.names(folder, limiter).await?;
-        let candidates = names
-            .into_iter()
-            .filter(|candidate| name.as_ref().is_none_or(|name| name.is_match(candidate)));
-        let wanted = if name.is_none() { Some(tags) } else { None };
+        let candidates = matching.of(names, limiter).await?.into_iter();
+        let wanted = if regexp.is_none() { Some(tags) } else { None };
         let reads = candidates.map(async |candidate| {
             if let Some(tags) = wanted
                 && !self.has_tags(&candidate, tags, limiter).await?

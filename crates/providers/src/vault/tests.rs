@@ -576,7 +576,10 @@ async fn bytes_of_an_answer_are_held_before_they_are_read() {
             .await;
     let vault = at(&double).await;
     let budget = Budget::of(500_000);
-    let bounded = limiter().within(&budget.share("team-a"));
+    let bounded = limiter().within(
+        &budget.share("team-a"),
+        eso_model::budget::Limits::default(),
+    );
     let answered = read(&*vault, &bounded, &["db"]).await;
     assert!(answered[0].starts_with("too-much-data ("), "{answered:?}");
     assert_eq!(budget.held(), 0);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ssm::{Client, types::ParameterStringFilter};
-use eso_model::expected::{Failure, GoRegex, Raw, What};
+use eso_model::expected::{Failure, Raw, What};
 use secret::Value;
 
 use super::ParameterStore;
@@ -15,6 +15,7 @@ use crate::{
     },
     engine::Request,
     found::Found,
+    names::Names,
     unread,
 };
 
@@ -25,16 +26,16 @@ impl ParameterStore {
             return Answered::Fails(Failure::Refused);
         };
         let searched = match (name, tags) {
-            (Some(regexp), _) => match crate::names(regexp) {
+            (Some(regexp), _) => match Names::matching(regexp, limiter).await {
                 Ok(names) => {
                     let path = path.as_deref().unwrap_or("/");
-                    self.by_path(path, &names, limiter).await
+                    self.by_path(path, names, limiter).await
                 }
-                Err(answer) => return answer,
+                Err(unread) => Err(unread),
             },
             (None, Some(tags)) => {
                 let filters = filters(tags, path.as_deref());
-                self.described(&filters, None, limiter).await
+                self.described(&filters, Names::all(limiter), limiter).await
             }
             (None, None) => return Answered::Fails(Failure::Refused),
         };
@@ -47,7 +48,7 @@ impl ParameterStore {
     async fn by_path(
         &self,
         path: &str,
-        names: &GoRegex,
+        mut names: Names,
         limiter: &RateLimiter,
     ) -> Result<Answered, Unread> {
         let request = Request::read("GetParametersByPath", Some(path));
@@ -69,17 +70,18 @@ impl ParameterStore {
             let page = match page {
                 Ok(page) => page,
                 Err(failure) if error::answer(&failure).is_some_and(AwsError::is_denied) => {
-                    return self.described(&[below(path)], Some(names), limiter).await;
+                    return self.described(&[below(path)], names, limiter).await;
                 }
                 Err(failure) => return Ok(self.answered(failure, &request)),
             };
-            for parameter in page.parameters.unwrap_or_default() {
-                if let (Some(name), Some(value)) = (parameter.name, parameter.value) {
-                    let value = Value::new(value.into_bytes());
-                    if names.is_match(&name) {
-                        found.insert(name, Raw::Bytes(value))?;
-                    }
-                }
+            let parameters = page.parameters.unwrap_or_default().into_iter();
+            let parameters = parameters.filter_map(|parameter| {
+                let value = Value::new(parameter.value?.into_bytes());
+                Some((parameter.name?, value))
+            });
+            let matching = names.keep(parameters.collect(), |(name, _)| name, limiter);
+            for (name, value) in matching.await? {
+                found.insert(name, Raw::Bytes(value))?;
             }
             next = page.next_token;
             if next.is_none() {
@@ -92,11 +94,11 @@ impl ParameterStore {
     async fn described(
         &self,
         filters: &[ParameterStringFilter],
-        names: Option<&GoRegex>,
+        mut names: Names,
         limiter: &RateLimiter,
     ) -> Result<Answered, Unread> {
-        let mut listed = self.describe(filters, limiter).await?;
-        listed.retain(|name| names.is_none_or(|names| names.is_match(name)));
+        let listed = self.describe(filters, limiter).await?;
+        let listed = names.of(listed, limiter).await?;
         let mut found = Found::new(limiter)?;
         for (name, answer) in batch::all(self, listed, limiter).await {
             match answer {

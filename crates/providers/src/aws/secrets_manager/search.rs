@@ -6,7 +6,7 @@ use aws_sdk_secretsmanager::{
     Client,
     types::{ApiErrorType, Filter, FilterNameStringType, SecretValueEntry},
 };
-use eso_model::expected::{Failure, GoRegex, Raw, What, why};
+use eso_model::expected::{Failure, Raw, What, why};
 
 use super::{CURRENT, SecretsManager, is_throttled, value};
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     },
     engine::Request,
     found::Found,
+    names::Names,
 };
 
 impl SecretsManager {
@@ -33,16 +34,16 @@ impl SecretsManager {
                 return Answered::Unread(Unread::secret(why::SPEC, detail));
             }
             (None, Some(tags)) => {
-                self.filtered(filters(tags, path.as_deref()), None, limiter)
-                    .await
+                let filters = filters(tags, path.as_deref());
+                self.filtered(filters, Names::all(limiter), limiter).await
             }
-            (Some(regexp), None) => match (crate::names(regexp), path) {
-                (Err(answer), _) => return answer,
+            (Some(regexp), None) => match (Names::matching(regexp, limiter).await, path) {
+                (Err(unread), _) => Err(unread),
                 (Ok(names), Some(path)) => {
                     let filters = vec![filter(FilterNameStringType::Name, path)];
-                    self.filtered(filters, Some(&names), limiter).await
+                    self.filtered(filters, names, limiter).await
                 }
-                (Ok(names), None) => self.everywhere(&names, limiter).await,
+                (Ok(names), None) => self.everywhere(names, limiter).await,
             },
         };
         match searched {
@@ -55,7 +56,7 @@ impl SecretsManager {
     async fn filtered(
         &self,
         filters: Vec<Filter>,
-        names: Option<&GoRegex>,
+        mut names: Names,
         limiter: &RateLimiter,
     ) -> Result<Answered, Unread> {
         let request = Request::read("BatchGetSecretValue", None);
@@ -98,7 +99,7 @@ impl SecretsManager {
                 limiter.throttled(None);
             }
             for error in errors {
-                if let Some((name, raw)) = self.lacking(error, names, limiter).await? {
+                if let Some((name, raw)) = self.lacking(error, &mut names, limiter).await? {
                     found.insert(name, raw)?;
                 }
             }
@@ -113,13 +114,14 @@ impl SecretsManager {
     async fn lacking(
         &self,
         entry: ApiErrorType,
-        names: Option<&GoRegex>,
+        names: &mut Names,
         limiter: &RateLimiter,
     ) -> Result<Option<(String, Raw)>, Unread> {
         let error = AwsError::said(entry.error_code.as_deref(), entry.message.as_deref(), None);
         let id = entry.secret_id.unwrap_or_default();
         let name = name_of(&id);
-        if error.kind == Kind::NotFound || names.is_some_and(|names| !names.is_match(name)) {
+        let matching = names.of(vec![name.to_owned()], limiter).await?;
+        if error.kind == Kind::NotFound || matching.is_empty() {
             return Ok(None);
         }
         // The operator silently omits what it cannot read. Its permissions may differ from the job's, so the result is unknown.
@@ -139,11 +141,11 @@ impl SecretsManager {
     async fn listed(
         &self,
         filters: Vec<Filter>,
-        names: Option<&GoRegex>,
+        mut names: Names,
         limiter: &RateLimiter,
     ) -> Result<Answered, Unread> {
-        let mut keys = self.list(filters, limiter).await?;
-        keys.retain(|name| names.is_none_or(|names| names.is_match(name)));
+        let keys = self.list(filters, limiter).await?;
+        let keys = names.of(keys, limiter).await?;
         let mut found = Found::new(limiter)?;
         for (name, answer) in batch::one_by_one(self, keys, limiter).await {
             match answer {
@@ -159,9 +161,13 @@ impl SecretsManager {
 
     /// Lists all names, then reads each secret. Like the operator, it adds the store's prefix to the found names, although these
     /// are complete already.
-    async fn everywhere(&self, names: &GoRegex, limiter: &RateLimiter) -> Result<Answered, Unread> {
-        let mut listed = self.list(Vec::new(), limiter).await?;
-        listed.retain(|name| names.is_match(name));
+    async fn everywhere(
+        &self,
+        mut names: Names,
+        limiter: &RateLimiter,
+    ) -> Result<Answered, Unread> {
+        let listed = self.list(Vec::new(), limiter).await?;
+        let listed = names.of(listed, limiter).await?;
         let keys = listed
             .iter()
             .map(|name| format!("{}{name}", self.prefix))

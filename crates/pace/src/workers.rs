@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    io,
+    fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -17,7 +17,7 @@ const THREADS: usize = 2;
 type Work = Box<dyn FnOnce() + Send>;
 
 /// A fixed number of threads. They end when this value is dropped, without being waited for.
-pub(super) struct Workers(Arc<Shared>);
+pub struct Workers(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -33,11 +33,12 @@ struct Queue {
     closed: bool,
 }
 
-/// The error if the work was not done.
-pub(super) struct NotDone;
+/// The error if the work was not done: it panicked, or the threads ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotDone;
 
 impl Workers {
-    pub(super) fn start() -> io::Result<Self> {
+    pub fn start() -> io::Result<Self> {
         let workers = Self(Arc::default());
         for number in 0..THREADS {
             let shared = Arc::clone(&workers.0);
@@ -54,7 +55,7 @@ impl Workers {
     }
 
     /// Does this work on one of the threads. If the caller stops waiting, work that was not begun is not done.
-    pub(super) async fn compute<T: Send + 'static>(
+    pub async fn compute<T: Send + 'static>(
         &self,
         namespace: &str,
         work: impl FnOnce() -> T + Send + 'static,
@@ -69,6 +70,12 @@ impl Workers {
             }),
         );
         result.await.map_err(|_| NotDone)
+    }
+}
+
+impl fmt::Debug for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workers").finish_non_exhaustive()
     }
 }
 

@@ -1,0 +1,105 @@
+//! A list that its caller reads page by page.
+
+use std::ops::ControlFlow;
+
+use serde::de::DeserializeOwned;
+
+use super::{
+    ApiError, Cluster, ErrorKind, Query, Repeat,
+    answer::Body,
+    page::{self, PageSize},
+};
+
+/// A list that is read page by page.
+pub struct Pages<'a> {
+    cluster: &'a Cluster,
+    query: &'a Query,
+    operation: String,
+    token: Option<String>,
+    size: PageSize,
+    restarted: bool,
+    /// The number of pages that were read.
+    read: usize,
+    complete: bool,
+    resource_version: String,
+}
+
+impl<'a> Pages<'a> {
+    pub(super) fn of(cluster: &'a Cluster, query: &'a Query) -> Self {
+        Self {
+            cluster,
+            query,
+            operation: format!("list {query}"),
+            token: None,
+            size: PageSize::within(cluster.max_answer),
+            restarted: false,
+            read: 0,
+            complete: false,
+            resource_version: String::new(),
+        }
+    }
+
+    /// The resource version of the list, after its last page.
+    pub fn resource_version(self) -> String {
+        self.resource_version
+    }
+
+    /// Reads the next page and passes each object to `each`. Returns false if there was no page left. The list ends when `each`
+    /// breaks.
+    ///
+    /// If a continue token expires, the list starts again once, and `each` may get objects a second time.
+    pub async fn next<T: DeserializeOwned>(
+        &mut self,
+        mut each: impl FnMut(T) -> ControlFlow<()>,
+    ) -> Result<bool, ApiError> {
+        if self.complete {
+            return Ok(false);
+        }
+        let body = self.body().await?;
+        let page = page::parse(body.as_bytes(), &mut each)
+            .map_err(|_| ApiError::new(&self.operation, &body.unparsable()))?;
+        self.size.learn(page.objects, body.as_bytes().len());
+        self.token = page.token.filter(|_| page.flow.is_continue());
+        if self.token.is_none() {
+            self.complete = true;
+            self.resource_version = page.resource_version;
+        }
+        Ok(true)
+    }
+
+    async fn body(&mut self) -> Result<Body, ApiError> {
+        let most = self.cluster.max_pages;
+        while self.read < most {
+            let mut page = self
+                .query
+                .clone()
+                .with("limit", self.size.limit().to_string());
+            if let Some(token) = &self.token {
+                page = page.with("continue", token.clone());
+            }
+            let read = self
+                .cluster
+                .read("GET", &page, Vec::new(), &self.operation)
+                .await;
+            match read {
+                Ok(body) => {
+                    self.read += 1;
+                    return Ok(body);
+                }
+                Err(error) if error.kind == ErrorKind::Expired && !self.restarted => {
+                    self.restarted = true;
+                    self.token = None;
+                }
+                Err(error) if error.kind == ErrorKind::TooLarge && self.size.shrink() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(ApiError {
+            kind: ErrorKind::Unreadable,
+            operation: self.operation.clone(),
+            message: format!("the list has more than {most} pages"),
+            is_server_text: false,
+            repeat: Repeat::Never,
+        })
+    }
+}
