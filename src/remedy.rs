@@ -5,8 +5,9 @@
 //! created again.
 
 mod deletion;
+mod told;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use cluster::{ApiError, Cluster, ErrorKind, Path, wire};
 use eso_model::{DATA_HASH, Id};
@@ -15,12 +16,13 @@ use pace::Wait;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use self::told::Told;
+
 use crate::{
     finding::{Finding, Verdict},
-    outcome::Outcome,
     plan::{Item, ItemAt, Kept, Plan},
     policy::{OnStillStale, Policy},
-    reason::Reason,
+    record::Record,
     results::Results,
     verify::{Stale, Verifier},
 };
@@ -40,76 +42,77 @@ pub struct Remedy<'a> {
     pub plan: &'a Plan,
     /// The timeout for the operator.
     pub policy: &'a Policy,
+    /// What the watchdog reports if the run is ended by force.
+    pub record: &'a Record,
 }
 
 impl Remedy<'_> {
-    /// Applies the allowed remedies, the mildest first, and marks the items that stay stale.
+    /// Applies the allowed remedies, the mildest first, and marks the items that stay stale. The results are right at any time,
+    /// because the run can end during a remedy.
     pub async fn apply(
         &self,
         verifier: &mut Verifier<'_>,
         mut stale: Stale,
         results: &mut Results,
     ) {
+        let mut told = Told::of(&stale, results, self.record);
         for remedy in [OnStillStale::Refetch, OnStillStale::Recreate] {
-            let able: Stale = stale
+            let able: BTreeSet<ItemAt> = stale
                 .iter()
                 .filter(|(at, finding)| applies(&self.plan.items[**at], finding, remedy))
-                .map(|(at, finding)| (*at, finding.clone()))
+                .map(|(&at, _)| at)
                 .collect();
             if remedy == OnStillStale::Recreate {
-                self.note_kept(&stale, results);
+                self.note_kept(&stale, &mut told);
             }
             if able.is_empty() {
                 continue;
             }
-            let messages = match remedy {
-                OnStillStale::Recreate => self.recreate(&able).await,
-                OnStillStale::Refetch | OnStillStale::Report => self.refetch(&able).await,
-            };
-            let after = verifier
-                .check(&able.keys().copied().collect(), results)
-                .await;
-            results.wrote = true;
-            for (at, message) in messages {
-                let helped = !after.contains_key(&at);
-                let end = if helped { ", and is in sync" } else { "" };
-                note(results, at, &format!("{message}{end}"));
-                stale.remove(&at);
+            match remedy {
+                OnStillStale::Recreate => self.recreate(&able, &stale, &mut told).await,
+                OnStillStale::Refetch | OnStillStale::Report => {
+                    self.refetch(&able, &stale, &mut told).await;
+                }
+            }
+            let after = told.check(verifier, &able).await;
+            for at in able {
+                let finding = after.get(&at);
+                if finding.is_none() {
+                    told.helped(at);
+                    stale.remove(&at);
+                }
+                told.tell(at, finding);
             }
             stale.extend(after);
-        }
-        for (at, finding) in stale {
-            fail(results, at, &finding);
         }
     }
 
     /// Says which Secrets are not deleted because it would not be safe.
-    fn note_kept(&self, stale: &Stale, results: &mut Results) {
+    fn note_kept(&self, stale: &Stale, told: &mut Told<'_>) {
         for (&at, finding) in stale {
             let kept = self.plan.items[at].kept;
             if let Some(kept) = kept.filter(|_| can_help(finding)) {
-                note(results, at, &not_deleted(&kept.to_string()));
+                told.note(at, not_deleted(&kept.to_string()));
+                told.tell(at, Some(finding));
             }
         }
     }
 
     /// Removes the operator's hash from each Secret, and waits until the operator writes it again.
-    async fn refetch(&self, stale: &Stale) -> Vec<(ItemAt, String)> {
-        let work: Vec<_> = stale
-            .keys()
-            .map(|&at| async move {
-                let id = self.plan.items[at].secret_id();
-                let message = match self.refetch_one(&id).await {
-                    Ok(()) => "the Secret was written again (refetch)".to_owned(),
-                    Err(why) => format!("the Secret could not be written again (refetch): {why}"),
-                };
-                (at, message)
-            })
-            .collect();
-        stream::iter(work)
-            .buffer_unordered(AT_A_TIME)
-            .collect()
-            .await
+    async fn refetch(&self, able: &BTreeSet<ItemAt>, stale: &Stale, told: &mut Told<'_>) {
+        let work = able.iter().map(|&at| async move {
+            let id = self.plan.items[at].secret_id();
+            let message = match self.refetch_one(&id).await {
+                Ok(()) => "the Secret was written again (refetch)".to_owned(),
+                Err(why) => format!("the Secret could not be written again (refetch): {why}"),
+            };
+            (at, message)
+        });
+        let mut done = stream::iter(work.collect::<Vec<_>>()).buffer_unordered(AT_A_TIME);
+        while let Some((at, message)) = done.next().await {
+            told.note(at, message);
+            told.tell(at, stale.get(&at));
+        }
     }
 
     async fn refetch_one(&self, id: &Id) -> Result<(), String> {
@@ -131,13 +134,15 @@ impl Remedy<'_> {
     }
 
     /// Deletes the Secrets one at a time, and waits until each is created again.
-    async fn recreate(&self, stale: &Stale) -> Vec<(ItemAt, String)> {
-        let mut messages = Vec::new();
+    async fn recreate(&self, able: &BTreeSet<ItemAt>, stale: &Stale, told: &mut Told<'_>) {
         let mut lost: Option<Id> = None;
-        for (&at, finding) in stale {
+        for &at in able {
+            let Some(finding) = stale.get(&at) else {
+                continue;
+            };
             let text = match &lost {
                 Some(lost) => not_deleted(&format!("the operator did not create {lost} again")),
-                None => match self.recreate_one(&self.plan.items[at], finding).await {
+                None => match self.recreate_one(at, finding, told).await {
                     Ok(()) => "the Secret was created again (recreate)".to_owned(),
                     Err(Failed::Kept(why)) => not_deleted(&why),
                     Err(Failed::Lost(why)) => {
@@ -146,39 +151,49 @@ impl Remedy<'_> {
                     }
                 },
             };
-            messages.push((at, text));
+            told.note(at, text);
+            told.tell(at, Some(finding));
         }
-        messages
     }
 
     /// Deletes the Secret if it is the one that was compared, and waits until it is created again.
-    async fn recreate_one(&self, item: &Item, finding: &Finding) -> Result<(), Failed> {
+    async fn recreate_one(
+        &self,
+        at: ItemAt,
+        finding: &Finding,
+        told: &mut Told<'_>,
+    ) -> Result<(), Failed> {
+        let item = &self.plan.items[at];
         let id = item.secret_id();
         let secret = self.secret(&id).await?;
         deletion::may_delete(&secret, finding.judged.as_ref(), (&item.id.name, &item.uid))
             .map_err(|kept| Failed::Kept(kept.to_string()))?;
-        let (path, meta) = (path(&id), &secret.metadata);
-        let uid = meta.uid.clone();
-        let deleting = self.cluster.delete(&path, &uid, &meta.resource_version);
-        match deleting.await {
-            Ok(()) => {}
-            // The API server compares the uid and the resource version, so a write since the read above is not lost.
-            Err(error) if error.kind == ErrorKind::Conflict => {
-                return Err(Failed::Kept(Kept::ChangedSinceJudged.to_string()));
-            }
-            // Deleted, by a request whose response was lost or by somebody else.
-            Err(error) if error.kind == ErrorKind::NotFound => {}
-            Err(error) if error.kind == ErrorKind::Unavailable => {
-                let why = format!("it is unknown whether it was deleted: {error}");
-                return Err(Failed::Lost(why));
-            }
-            Err(error) => return Err(error.into()),
-        }
+        told.is_deleted(at);
+        let uid = secret.metadata.uid.clone();
+        self.delete(&id, &uid, &secret.metadata.resource_version)
+            .await?;
         drop(secret);
         let is_new = |secret: &wire::Secret| {
             secret.metadata.uid != uid && secret.metadata.annotations.contains_key(DATA_HASH)
         };
         self.until(&id, is_new).await.map_err(Failed::Lost)
+    }
+
+    async fn delete(&self, id: &Id, uid: &str, resource_version: &str) -> Result<(), Failed> {
+        match self.cluster.delete(&path(id), uid, resource_version).await {
+            Ok(()) => Ok(()),
+            // The API server compares the uid and the resource version, so a write since it was read is not lost.
+            Err(error) if error.kind == ErrorKind::Conflict => {
+                Err(Failed::Kept(Kept::ChangedSinceJudged.to_string()))
+            }
+            // Deleted, by a request whose response was lost or by somebody else.
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind == ErrorKind::Unavailable => {
+                let why = format!("it is unknown whether it was deleted: {error}");
+                Err(Failed::Lost(why))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn secret(&self, id: &Id) -> Result<wire::Secret, ApiError> {
@@ -251,36 +266,4 @@ fn can_help(finding: &Finding) -> bool {
         Verdict::Stale | Verdict::Tampered | Verdict::Partial
     );
     differs && !finding.keys.is_empty() && finding.beyond_sync.is_none()
-}
-
-fn note(results: &mut Results, at: ItemAt, message: &str) {
-    if let Some(result) = results.items.get_mut(&at) {
-        let before = std::mem::take(&mut result.message);
-        let first = if before.is_empty() {
-            "still stale after its sync".to_owned()
-        } else {
-            before
-        };
-        result.message = format!("{first}; {message}");
-    }
-}
-
-/// Marks an item that is still stale after a proven sync.
-fn fail(results: &mut Results, at: ItemAt, finding: &Finding) {
-    if let Some(result) = results.items.get_mut(&at) {
-        // Pods cannot start without the Secret, so this is a failure.
-        result.outcome = if finding.verdict == Verdict::Missing {
-            Outcome::Failed
-        } else {
-            Outcome::Unproven
-        };
-        result.reason = Some(Reason::StillStale);
-        let before = std::mem::take(&mut result.message);
-        let joint = if before.is_empty() { "" } else { "; " };
-        let verdict = finding.verdict.into_str();
-        result.message = format!(
-            "{before}{joint}{verdict} after its sync: {}",
-            finding.message
-        );
-    }
 }

@@ -441,6 +441,7 @@ impl Pipeline<'_> {
             cluster: &self.context.connected.cluster,
             plan,
             policy: self.context.policy,
+            record: &self.context.session.world.record,
         };
         let apply = async |results: &mut Results| {
             remedy.apply(&mut verifier, stale, results).await;

@@ -24,6 +24,7 @@ use eso_sync::{
     plan::{self, Facts, ItemAt, RestartFacts, hold::Holds},
     policy::{OnStillStale, Policy, Selection, When},
     reason::Reason,
+    record::Record,
     remedy::Remedy,
     restart::workloads::{Options, Workloads},
     results::Results,
@@ -39,7 +40,7 @@ use providers::{
 use secret::Value;
 
 use super::base;
-use crate::support::World;
+use crate::support::{World, eventually};
 use serde_json::json;
 
 /// Returns `other` for this number of reads, then `before`. Each read calls the function with the number of reads left.
@@ -96,6 +97,19 @@ async fn verified_while(
     wrong_reads: u32,
     on_read: OnRead,
 ) -> ItemResult {
+    let never = std::future::pending();
+    let (result, _) = verified_until(world, name, remedy, (wrong_reads, on_read), never).await;
+    result
+}
+
+/// The same, and drops the remedy after `end`. Also returns the record for the watchdog.
+async fn verified_until(
+    world: &World,
+    name: &str,
+    remedy: OnStillStale,
+    (wrong_reads, on_read): (u32, OnRead),
+    end: impl Future<Output = ()>,
+) -> (ItemResult, Record) {
     let url = world.embedded().url();
     let rate = Rate::per_second(1000.0).expect("a rate");
     let cluster = connect_plain(&url, Access::Write, rate).expect("a connection");
@@ -144,15 +158,20 @@ async fn verified_while(
         check: &mut check,
     };
     let stale = verifier.verify(&mut results).await;
+    let record = Record::default();
     let remedy = Remedy {
         cluster: &cluster,
         plan: &plan,
         policy: &policy,
+        record: &record,
     };
-    remedy.apply(&mut verifier, stale, &mut results).await;
+    tokio::select! {
+        () = remedy.apply(&mut verifier, stale, &mut results) => {}
+        () = end => {}
+    }
     let result = results.items.remove(&first).expect("a result");
     assert_eq!(result.secret, SecretChange::Unknown);
-    result
+    (result, record)
 }
 
 async fn uid(world: &World, name: &str) -> String {
@@ -267,6 +286,29 @@ async fn secret_that_is_not_recreated_is_a_failure() {
         "{}",
         result.message
     );
+}
+
+#[tokio::test]
+async fn run_that_ends_during_a_recreate_says_that_the_secret_was_deleted() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    world.rest().await;
+    let deleted = eventually("the Secret is deleted", async || {
+        let secret = world.get("Secret", "same").await;
+        secret.is_none().then_some(())
+    });
+    let nothing: OnRead = Arc::new(|_| Box::pin(async {}));
+    let recreate = OnStillStale::Recreate;
+    let (result, record) =
+        verified_until(&world, "same", recreate, (ALWAYS, nothing), deleted).await;
+    assert_eq!(
+        (result.outcome, result.reason),
+        (Outcome::Failed, Some(Reason::StillStale))
+    );
+    let said = "the run ended while the Secret was deleted and created again (recreate)";
+    assert!(result.message.contains(said), "{}", result.message);
+    // The watchdog knows the same.
+    assert!(format!("{record:?}").contains(said), "{record:?}");
 }
 
 /// The check before the deletion reads the Secret first, and then the provider. In between somebody fixes the Secret.
