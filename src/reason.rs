@@ -141,7 +141,8 @@ pub enum Reason {
     EvictionUnderWay,
     /// Its last restart was taken back, so pods still run with old data.
     RestartReverted,
-    /// Pods from before its last restart are still there: a partition, `OnDelete`, a pause or a node that is down keeps them.
+    /// Pods from before its last restart are still there: a partition, `OnDelete`, a pause, a PodDisruptionBudget or a node that
+    /// is down keeps them.
     PodsHeldBack,
 
     // Why a workload is not restarted.
@@ -211,7 +212,7 @@ pub enum Reason {
     // Why a restart failed.
     /// It was not healthy before the timeout.
     NotHealthyAgain,
-    /// A PodDisruptionBudget blocked the eviction of its pods until the timeout.
+    /// The API server did not answer the eviction of a pod until the timeout.
     EvictionBlocked,
 }
 
@@ -378,7 +379,7 @@ impl Reason {
                 "remove what keeps the pods, or delete the pods: their replacements start with the current data"
             }
             Self::NotHealthyAgain => "check its pods: `kubectl describe` and `kubectl logs`",
-            Self::EvictionBlocked => "check its PodDisruptionBudget: `kubectl get pdb`",
+            Self::EvictionBlocked => "check the API server: `kubectl get --raw /readyz`",
             Self::RestartLoop | Self::Flapping => {
                 "find out what keeps changing its Secrets. `--retry` restarts it anyway"
             }

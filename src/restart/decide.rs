@@ -405,14 +405,19 @@ fn cause(
     if rule.when == RestartWhen::Unproven && !unproven(subject, stamp).is_empty() {
         return Some(Reason::PodsUnproven);
     }
-    if subject.unreplaced(stamp).is_empty() {
+    let old = subject.unreplaced(stamp);
+    if old.is_empty() {
         return None;
     }
     let taken_back = stamp.is_taken_back(&subject.workload);
     // An eviction needs no change of the object that could be taken back, and a partition does not keep evicted pods.
     match rule.strategy {
         Strategy::Evict if taken_back => Some(Reason::RestartReverted),
-        Strategy::Evict => Some(Reason::PodsHeldBack),
+        // A pod that is being deleted is evicted already.
+        Strategy::Evict => {
+            let evictable = old.iter().any(|pod| !pod.ending);
+            evictable.then_some(Reason::PodsHeldBack)
+        }
         Strategy::Rollout => (taken_back && context.retry).then_some(Reason::RestartReverted),
     }
 }

@@ -89,6 +89,8 @@ on_the_cluster! {
     pods_are_evicted_one_at_a_time
     pods_of_a_workload_with_the_same_prefix_are_kept
     a_blocking_disruption_budget_is_awaited_and_reported
+    a_pod_that_does_not_end_is_held_back
+    an_eviction_replaces_pods_that_a_pause_or_on_delete_keeps
 }
 
 on_the_cluster! {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use cluster::{ApiError, ErrorKind, Path};
+use cluster::{ApiError, ErrorKind, Path, Repeat};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -160,7 +160,17 @@ impl Job<'_> {
                 return Err(error.into());
             }
             if Instant::now() + PAUSE >= give_up {
-                return Err(blocked(pod, error.why()));
+                return Err(match error.repeat {
+                    // The API server answers 429 if a PodDisruptionBudget does not allow it.
+                    Repeat::Throttled(_) => Failure::HeldBack(format!(
+                        "pod {} could not be evicted: {}. See `kubectl get pdb`",
+                        pod.name,
+                        error.why().trim_end_matches('.')
+                    )),
+                    Repeat::Failed(_) | Repeat::NotSent | Repeat::Never => {
+                        blocked(pod, error.why())
+                    }
+                });
             }
             sleep(PAUSE).await;
         }
