@@ -97,6 +97,7 @@ impl Connected {
         let check = Check::new(input, policy.literal_namespaces(), stand_in)
             .map_err(|error| Failure::new(Exit::NoAccess, &error))?;
         let style = session.progress_style();
+        let check = check.ending(session.world.stop.deadline());
         Ok(check.reporting(Arc::new(move |progress| {
             style.say(&read_progress(progress));
         })))

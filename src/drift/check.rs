@@ -129,6 +129,15 @@ impl Check {
         })
     }
 
+    /// The end of the run. Waits for providers are announced with it.
+    #[must_use]
+    pub fn ending(self, deadline: Option<Instant>) -> Self {
+        Self {
+            reader: self.reader.ending(deadline),
+            ..self
+        }
+    }
+
     /// Reports the progress of reading providers.
     #[must_use]
     pub fn reporting(self, on_progress: OnProgress) -> Self {
@@ -217,13 +226,9 @@ impl Check {
             key: &self.key,
         };
         let targets = secrets_in.all(&secrets, self.namespaces.as_ref()).await;
-        let mut counts = BTreeMap::new();
-        for external_secret in &inventory.external_secrets {
-            *counts.entry(&*external_secret.id.namespace).or_default() += 1;
-        }
         let judging = Judging {
             secrets: secrets_in,
-            counts,
+            counts: counts(inventory),
             inventory,
             groups: &groups,
             targets: &targets,
@@ -555,6 +560,15 @@ fn described(what: &What) -> String {
         What::Secret { key, version, .. } => format!("{key} (version {version})"),
         What::Find { .. } => "the result of `find`".to_owned(),
     }
+}
+
+/// The number of ExternalSecrets of each namespace.
+fn counts(inventory: &Inventory) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    for external_secret in &inventory.external_secrets {
+        *counts.entry(&*external_secret.id.namespace).or_default() += 1;
+    }
+    counts
 }
 
 /// Returns all writers of the wanted Secrets, by Secret.

@@ -22,4 +22,5 @@ mod scenarios;
 mod structure;
 mod support;
 mod terminal;
+mod waits;
 mod watchdog;

@@ -85,10 +85,20 @@ impl<'a> Wait<'a> {
 
     /// Awaits `work`. If that takes long, logs what is waited for and until when. `what` completes "waiting for".
     pub async fn on<T>(self, what: impl Fn() -> String, work: impl Future<Output = T>) -> T {
+        self.on_changing(|| (what(), self.end), work).await
+    }
+
+    /// The same for work that waits for several things in turn, each with an end of its own.
+    pub async fn on_changing<T>(
+        self,
+        what: impl Fn() -> (String, Option<Instant>),
+        work: impl Future<Output = T>,
+    ) -> T {
         let start = Instant::now();
         let say = |passed| {
             if self.announcer.is_none_or(Announcer::may_announce) {
-                say(&what(), passed, self.end);
+                let (what, end) = what();
+                say(&what, passed, end);
             }
         };
         announced(self.first, || start, say, work).await

@@ -31,6 +31,7 @@ use self::{login::Login, secrets_manager::SecretsManager};
 use super::{Identity, Provider, StoreSettings, Unread, unread};
 
 mod batch;
+mod bounded;
 mod error;
 mod login;
 #[cfg(feature = "aws-parameter-store")]

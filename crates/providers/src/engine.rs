@@ -16,6 +16,7 @@
 //! A lost store is not called again: each further call fails with the reason of the loss.
 
 mod attempts;
+mod bounded;
 mod health;
 
 use std::sync::{
@@ -32,6 +33,8 @@ pub(super) use self::attempts::Attempts;
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))]
 pub(super) use self::attempts::retry_after;
 pub(super) use self::attempts::{Effect, ErrorClass};
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub(super) use self::bounded::Arriving;
 use self::health::Health;
 use super::{RateLimiter, Unread};
 
@@ -42,7 +45,45 @@ pub(super) const IN_FLIGHT: usize = 8;
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))]
 pub(super) const SEARCH_CALLS: usize = 4;
 
-const ANSWER: &str = "the answer of a provider";
+/// What a call waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Login,
+    RateLimit,
+    Answer,
+    Throttled,
+    Unreachable,
+    Failed,
+}
+
+impl Cause {
+    /// The text for people, which completes "waiting for".
+    fn of(self, store: &str, call: &str) -> String {
+        let provider = format!("the provider of {store}");
+        match self {
+            Self::Login => format!("the login at {provider}"),
+            Self::RateLimit => format!("the rate limit of the calls to {provider} ({call})"),
+            Self::Answer => format!("{provider} to answer ({call})"),
+            Self::Throttled => format!("{provider}, which throttles calls ({call})"),
+            Self::Unreachable => format!("{provider}, which cannot be reached ({call})"),
+            Self::Failed => format!("{provider}, which failed ({call})"),
+        }
+    }
+
+    /// The cause of the pause after an error.
+    const fn of_pause(class: ErrorClass) -> Self {
+        match class {
+            ErrorClass::Throttled(_) => Self::Throttled,
+            ErrorClass::Unreachable => Self::Unreachable,
+            ErrorClass::Failed(_)
+            | ErrorClass::Final
+            | ErrorClass::Unusable
+            | ErrorClass::Misdirected
+            | ErrorClass::Expired
+            | ErrorClass::Refused => Self::Failed,
+        }
+    }
+}
 
 /// A provider's part of the engine: logging in and classifying errors.
 #[async_trait]
@@ -161,8 +202,8 @@ pub(super) struct Engine<S: Service> {
     /// Limits concurrent calls. The first call runs alone, to find out if the server answers and accepts the credentials.
     slots: Semaphore,
     opened: Once,
-    /// What the calls wait for, for people.
-    waits_for: std::sync::Mutex<&'static str>,
+    /// What the last call waits for, for people.
+    waits_for: std::sync::Mutex<Cause>,
     announcer: Announcer,
 }
 
@@ -183,12 +224,12 @@ impl<S: Service> Engine<S> {
             health: Health::default(),
             slots: Semaphore::new(1),
             opened: Once::new(),
-            waits_for: std::sync::Mutex::new(ANSWER),
+            waits_for: std::sync::Mutex::new(Cause::Answer),
             announcer: Announcer::default(),
         }
     }
 
-    fn waits_for(&self) -> MutexGuard<'_, &'static str> {
+    fn waits_for(&self) -> MutexGuard<'_, Cause> {
         self.waits_for
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -230,10 +271,14 @@ impl<S: Service> Engine<S> {
             let _slot = self.slots.acquire().await;
             self.attempt(request, limiter, None, send).await
         });
-        let what = || format!("{} ({})", *self.waits_for(), request.call);
+        let what = || {
+            let cause = *self.waits_for();
+            let end = limiter.end(cause != Cause::RateLimit);
+            (cause.of(limiter.store(), request.call), end)
+        };
         let result = Wait::unlimited()
             .shared(&self.announcer)
-            .on(what, attempt)
+            .on_changing(what, attempt)
             .await;
         self.opened
             .call_once(|| self.slots.add_permits(IN_FLIGHT - 1));
@@ -271,18 +316,15 @@ impl<S: Service> Engine<S> {
             self.health.check()?;
             // Log in before waiting for a rate permit, so that a failed login takes none.
             self.session().await?;
-            *self.waits_for() = "the rate limit of a provider's calls";
-            if request.lists {
-                limiter.list_permit().await;
-            } else {
-                limiter.permit().await;
-            }
-            *self.waits_for() = ANSWER;
+            self.permit(request, limiter).await;
             // Check again: another call may have lost the store or renewed the credentials during the wait.
             self.health.check()?;
             let session = self.session().await?;
             let client = fixed.unwrap_or(&session.client).clone();
-            let error = match send(client).await {
+            let Ok(answer) = bounded::within(limiter.bytes(), send(client)).await else {
+                return Err(Unread::too_much_data().into());
+            };
+            let error = match answer {
                 Ok(answer) => {
                     self.health.answered();
                     if fixed.is_none() && !self.service.is_renewable() {
@@ -301,11 +343,21 @@ impl<S: Service> Engine<S> {
             if renewed && class == ErrorClass::Refused {
                 session.accepted.store(true, Ordering::Relaxed);
             }
-            *self.waits_for() = class.cause_of_a_pause();
+            *self.waits_for() = Cause::of_pause(class);
             if !attempts.again(class).await {
                 return Err(self.failure(request, class, error));
             }
         }
+    }
+
+    async fn permit(&self, request: &Request<'_>, limiter: &RateLimiter) {
+        *self.waits_for() = Cause::RateLimit;
+        if request.lists {
+            limiter.list_permit().await;
+        } else {
+            limiter.permit().await;
+        }
+        *self.waits_for() = Cause::Answer;
     }
 
     /// True if new credentials may help.
@@ -354,7 +406,9 @@ impl<S: Service> Engine<S> {
     ) -> Result<Arc<Session<S::Client>>, Unread> {
         // The previous holder of the lock may have failed to log in.
         self.health.check()?;
+        *self.waits_for() = Cause::Login;
         let client = self.service.connect(refused).await;
+        *self.waits_for() = Cause::Answer;
         let session = Arc::new(Session {
             client: client.map_err(|unread| self.health.lose(unread))?,
             generation: current.as_ref().map_or(0, |session| session.generation + 1),

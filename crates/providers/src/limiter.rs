@@ -60,6 +60,18 @@ pub struct RateLimiter {
     /// None: the caller's thread computes.
     workers: Option<Arc<Workers>>,
     limits: Limits,
+    wait: ReadWait,
+}
+
+/// A read that people may wait for.
+#[derive(Clone, Debug, Default)]
+struct ReadWait {
+    /// The store.
+    store: Option<Arc<str>>,
+    /// The end of the whole read, at the latest.
+    end: Option<Instant>,
+    /// The end if the provider does not answer.
+    answer: Option<Instant>,
 }
 
 /// Measures one read.
@@ -150,6 +162,35 @@ impl RateLimiter {
             bytes: Budget::of(usize::MAX).share(""),
             workers: None,
             limits: Limits::default(),
+            wait: ReadWait::default(),
+        }
+    }
+
+    /// The same limiter for a read of this store, which ends at this time at the latest.
+    #[must_use]
+    pub(super) fn reading(&self, store: &Arc<str>, end: Option<Instant>) -> Self {
+        let wait = ReadWait {
+            store: Some(Arc::clone(store)),
+            end,
+            answer: end,
+        };
+        Self {
+            wait,
+            ..self.clone()
+        }
+    }
+
+    /// The store that is read, for people.
+    pub(super) fn store(&self) -> &str {
+        self.wait.store.as_deref().unwrap_or("a store")
+    }
+
+    /// The time until which a call waits, at the latest. None if nothing limits it.
+    pub(super) const fn end(&self, of_answer: bool) -> Option<Instant> {
+        if of_answer {
+            self.wait.answer
+        } else {
+            self.wait.end
         }
     }
 
@@ -228,8 +269,15 @@ impl RateLimiter {
     /// The same limiter with a separate meter for one read.
     #[must_use]
     fn metered(&self) -> Self {
+        // The time limit may be extended by the calls, so this is the end of the first one.
+        let first = Instant::now() + READ_TIMEOUT + READ_TIMEOUT_PER_CALL;
+        let answer = self.wait.end.map_or(first, |end| end.min(first));
         Self {
             meter: Arc::default(),
+            wait: ReadWait {
+                answer: Some(answer),
+                ..self.wait.clone()
+            },
             ..self.clone()
         }
     }

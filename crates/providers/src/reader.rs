@@ -29,7 +29,7 @@ use eso_model::{
     expected::{Read, What},
 };
 use pace::{
-    Workers,
+    Wait, Workers,
     bytes::{Budget, Limits},
     rate::Rate,
 };
@@ -139,6 +139,8 @@ struct Core {
     known: ReaderInput,
     stand_in: Option<StandIn>,
     on_progress: Option<OnProgress>,
+    /// The end of the run, for rounds that have no end of their own.
+    deadline: Option<Instant>,
     ambient: Ambient,
 }
 
@@ -173,6 +175,7 @@ impl Reader {
                 known,
                 stand_in: None,
                 on_progress: None,
+                deadline: None,
                 ambient,
             },
             quotas: BTreeMap::new(),
@@ -198,6 +201,13 @@ impl Reader {
     #[must_use]
     pub fn through(mut self, stand_in: Option<StandIn>) -> Self {
         self.core.stand_in = stand_in;
+        self
+    }
+
+    /// The end of the run. Waits are announced with it.
+    #[must_use]
+    pub fn ending(mut self, deadline: Option<Instant>) -> Self {
+        self.core.deadline = deadline;
         self
     }
 
@@ -231,8 +241,7 @@ impl Reader {
             &self.routes,
             &mut self.lines,
             &self.quotas,
-            &self.budget,
-            &searches,
+            (&self.budget, &searches),
             wanted,
             until,
         )
@@ -382,7 +391,9 @@ impl Core {
 
     /// Connects within the time limit.
     async fn connect(&self, link: &Link) -> Result<Arc<dyn Provider>, Unread> {
-        let connected = tokio::time::timeout(LOGIN, self.open(link)).await;
+        let what = || format!("the login at the provider of {}", link.store);
+        let opening = tokio::time::timeout(LOGIN, self.open(link));
+        let connected = Wait::at_most(LOGIN).on(what, opening).await;
         connected.unwrap_or_else(|_| Err(too_slow())).map(Arc::from)
     }
 

@@ -102,6 +102,17 @@ async fn verified_while(
     result
 }
 
+fn policy_for(name: &str, remedy: OnStillStale) -> Policy {
+    let mut policy = Policy::selecting(vec![Selection {
+        names: vec![eso_sync::pattern::Pattern::new(name).expect("a name")],
+        ..Selection::default()
+    }]);
+    policy.sync.when = When::Always;
+    policy.sync.on_still_stale = remedy;
+    policy.sync.timeout = std::time::Duration::from_secs(5);
+    policy
+}
+
 /// The same, and drops the remedy after `end`. Also returns the record for the watchdog.
 async fn verified_until(
     world: &World,
@@ -113,13 +124,7 @@ async fn verified_until(
     let url = world.embedded().url();
     let rate = Rate::per_second(1000.0).expect("a rate");
     let cluster = connect_plain(&url, Access::Write, rate).expect("a connection");
-    let mut policy = Policy::selecting(vec![Selection {
-        names: vec![eso_sync::pattern::Pattern::new(name).expect("a name")],
-        ..Selection::default()
-    }]);
-    policy.sync.when = When::Always;
-    policy.sync.on_still_stale = remedy;
-    policy.sync.timeout = std::time::Duration::from_secs(5);
+    let policy = policy_for(name, remedy);
     let discovered = discover(&cluster, &policy).await.expect("a cluster");
     let inventory = &discovered.inventory;
     let now = crate::support::now();

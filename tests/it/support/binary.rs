@@ -263,20 +263,20 @@ impl Terminal {
 }
 
 impl Running {
-    /// Waits for a line on stderr that contains this text.
-    pub(crate) async fn says(&mut self, text: &str) {
+    /// Waits for a line on stderr that contains this text, and returns it.
+    pub(crate) async fn says(&mut self, text: &str) -> String {
         let said = async {
             while let Ok(Some(line)) = self.stderr.next_line().await {
                 self.said.push_str(&line);
                 self.said.push('\n');
                 if line.contains(text) {
-                    return true;
+                    return Some(line);
                 }
             }
-            false
+            None
         };
-        let found = timeout(PATIENCE, said).await.unwrap_or(false);
-        assert!(found, "stderr never contained {text:?}: {}", self.said);
+        let found = timeout(PATIENCE, said).await.unwrap_or_default();
+        found.unwrap_or_else(|| panic!("stderr never contained {text:?}: {}", self.said))
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -15,6 +15,7 @@ use secret::Value;
 
 use super::{
     batch::{self, Assigned, Batch},
+    bounded::Bounded,
     error::AwsError,
     fits,
     login::Login,
@@ -203,7 +204,9 @@ impl Batch for ParameterStore {
 }
 
 fn client(config: &SdkConfig, endpoint: Option<&str>) -> Client {
-    let mut builder = Builder::from(config).retry_config(RetryConfig::disabled());
+    let mut builder = Builder::from(config)
+        .retry_config(RetryConfig::disabled())
+        .interceptor(Bounded);
     if let Some(url) = endpoint {
         builder = builder.endpoint_url(url);
     }

@@ -16,6 +16,7 @@ use secret::Value;
 
 use super::{
     batch::{self, Assigned, Batch},
+    bounded::Bounded,
     error::{AwsError, Kind},
     fits,
     login::Login,
@@ -218,7 +219,9 @@ impl Batch for SecretsManager {
 }
 
 fn client(config: &SdkConfig, endpoint: Option<&str>) -> Client {
-    let mut builder = Builder::from(config).retry_config(RetryConfig::disabled());
+    let mut builder = Builder::from(config)
+        .retry_config(RetryConfig::disabled())
+        .interceptor(Bounded);
     if let Some(url) = endpoint {
         builder = builder.endpoint_url(url);
     }

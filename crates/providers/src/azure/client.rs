@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     RateLimiter, Unread,
-    engine::{Engine, ErrorClass, Request, Service},
+    engine::{Arriving, Engine, ErrorClass, Request, Service},
     unread,
 };
 
@@ -197,7 +197,7 @@ async fn list(
     )
 }
 
-/// Limits answers to [`MAX_BODY`].
+/// Limits answers to [`MAX_BODY`] and to the share of the namespace, before they are kept.
 #[derive(Debug)]
 struct Bounded(reqwest::Client);
 
@@ -207,9 +207,13 @@ impl HttpClient for Bounded {
         let answer = self.0.execute_request(request).await?;
         let (status, headers, body) = answer.deconstruct();
         let mut length = 0;
+        let answer = Arriving::current();
         let body = body.and_then(move |chunk| {
             length += chunk.len();
-            future::ready(if length <= MAX_BODY {
+            let fits = answer
+                .as_ref()
+                .is_none_or(|answer| answer.take(chunk.len()).is_ok());
+            future::ready(if fits && length <= MAX_BODY {
                 Ok(chunk)
             } else {
                 let detail = "the answer is too long";

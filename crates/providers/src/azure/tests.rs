@@ -465,3 +465,19 @@ async fn libraries_log_no_values_or_credentials() {
         assert_eq!(log.lines().find(|line| line.contains(planted)), None);
     }
 }
+
+#[tokio::test]
+async fn long_answer_is_cut_off_at_the_share_of_the_namespace() {
+    let service = Service::start().await;
+    service.change(|state| state.set("big", &"x".repeat(64 << 20)));
+    let vault = vault(&service).await;
+    let budget = pace::bytes::Budget::of(1 << 20);
+    let share = budget.share("team-a");
+    let bounded = limiter().within(&share, eso_model::budget::Limits::default());
+    let answers = vault.read(&[secret("big")], &bounded).await;
+    let Answered::Unread(unread) = &answers[0] else {
+        panic!("it must not be read");
+    };
+    assert_eq!(unread.why.reason, unread::TOO_MUCH_DATA);
+    assert_eq!((bounded.calls(), budget.held()), (1, 0));
+}

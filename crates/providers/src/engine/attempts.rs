@@ -60,20 +60,6 @@ pub(crate) enum ErrorClass {
 }
 
 impl ErrorClass {
-    /// What a call waits for after this error, for people.
-    pub(super) const fn cause_of_a_pause(self) -> &'static str {
-        match self {
-            Self::Throttled(_) => "a provider, which throttles calls",
-            Self::Unreachable => "a provider, which cannot be reached",
-            Self::Failed(_)
-            | Self::Final
-            | Self::Unusable
-            | Self::Misdirected
-            | Self::Expired
-            | Self::Refused => "a provider, which failed",
-        }
-    }
-
     /// Returns the reason for a read that failed with this class.
     #[cfg(any(feature = "aws", feature = "gcp"))]
     pub(crate) fn unread(self, detail: String) -> Unread {

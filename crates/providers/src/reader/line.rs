@@ -9,12 +9,15 @@ use std::{
 use eso_model::{budget::Limits, expected::What};
 
 use pace::bytes::Share;
+use tokio::time::Instant;
 
 use super::{Link, answers::Outcome};
 use crate::{Provider, RateLimiter, Unread, engine::IN_FLIGHT};
 
 pub(super) struct Line {
     pub(super) link: Link,
+    /// The store, for people.
+    pub(super) store: Arc<str>,
     pub(super) limiter: RateLimiter,
     pub(super) state: State,
     /// The calls in flight.
@@ -69,6 +72,7 @@ pub(super) struct Place {
 impl Line {
     pub(super) fn new(link: Link, limiter: RateLimiter) -> Self {
         Self {
+            store: link.store.to_string().into(),
             link,
             limiter,
             state: State::Untried,
@@ -175,7 +179,12 @@ impl Line {
     }
 
     /// The connection for a group that is read alone.
-    pub(super) fn alone(&self, share: &Share, limits: Limits) -> Result<Place, Unread> {
+    pub(super) fn alone(
+        &self,
+        share: &Share,
+        limits: Limits,
+        end: Option<Instant>,
+    ) -> Result<Place, Unread> {
         let provider = match &self.state {
             State::Open(provider) => Some(Arc::clone(provider)),
             State::Untried | State::Connecting => None,
@@ -184,7 +193,7 @@ impl Line {
         Ok(Place {
             link: self.link.clone(),
             provider,
-            limiter: self.limiter.within(share, limits),
+            limiter: self.limiter.within(share, limits).reading(&self.store, end),
         })
     }
 

@@ -179,8 +179,7 @@ impl<'r> Round<'r> {
         routes: &'r Routes,
         lines: &'r mut [Line],
         quotas: &'r BTreeMap<QuotaKey, RateLimiter>,
-        budget: &Budget,
-        searches: &BTreeMap<&str, usize>,
+        (budget, searches): (&Budget, &BTreeMap<&str, usize>),
         wanted: Wanted<'r>,
         until: Option<Instant>,
     ) -> Self {
@@ -403,6 +402,7 @@ impl<'r> Round<'r> {
                 Some(space) => line.limiter.within(&space.share, space.limits),
                 None => line.limiter.clone(),
             };
+            let limiter = limiter.reading(&line.store, self.until.or(core.deadline));
             let read = read(index, spaces, whats, provider, limiter);
             self.calls.push(Box::pin(read));
         }
@@ -686,7 +686,11 @@ impl<'r> Round<'r> {
                 let place = match place {
                     Err(unread) => Err(unread.clone()),
                     Ok(line) => match self.lines.get(*line) {
-                        Some(line) => line.alone(&share, limits.unwrap_or_default()),
+                        Some(line) => line.alone(
+                            &share,
+                            limits.unwrap_or_default(),
+                            Instant::now().checked_add(ALONE_TIMEOUT),
+                        ),
                         None => Err(not_read_in_time()),
                     },
                 };

@@ -1,5 +1,6 @@
 //! Reads of Secrets Manager, and the number of calls.
 
+use eso_model::budget::Limits;
 use serde_json::{Value as Json, json};
 
 use super::{
@@ -260,4 +261,19 @@ async fn metadata_are_tags() {
         [r#"{"env":"prod","team":"a"}"#, "fails: not-found"]
     );
     assert_eq!(operations(&double.asked()), ["DescribeSecret"; 2]);
+}
+
+/// The bytes are counted while the answer arrives. It is not read again, because it would be too long again.
+#[tokio::test]
+async fn long_answer_is_cut_off_at_the_share_of_the_namespace() {
+    let long = entry("db", &"x".repeat(64 << 20)).to_string();
+    let double = Double::start(move |_| Reply::Say(200, Vec::new(), long.clone())).await;
+    for service in ["SecretsManager", "ParameterStore"] {
+        let provider = connected(&double.url, &json!({"service": service})).await;
+        let budget = pace::bytes::Budget::of(1 << 20);
+        let bounded = limiter().within(&budget.share("team-a"), Limits::default());
+        let answers = read(&*provider, &[secret("db")], &bounded).await;
+        assert!(answers[0].contains("too-much-data"), "{answers:?}");
+        assert_eq!((bounded.calls(), budget.held()), (1, 0), "{service}");
+    }
 }
