@@ -19,6 +19,7 @@ use aws_credential_types::{
     provider::{ProvideCredentials, SharedCredentialsProvider, error::CredentialsError, future},
 };
 use aws_sdk_sts::config::Region;
+use aws_types::service_config::ServiceConfigKey;
 use secret::Value;
 
 use super::{
@@ -37,6 +38,9 @@ const WEB_IDENTITY: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
 /// The time limit for one answer.
 const ANSWER: Duration = Duration::from_secs(20);
 
+/// The services that get credentials, as the SDK names them.
+const SERVICES: [&str; 3] = ["Secrets Manager", "SSM", "STS"];
+
 /// The login for one store.
 pub(super) struct Login {
     settings: Settings,
@@ -49,6 +53,17 @@ pub(super) struct Login {
 enum Who {
     Ambient(Ambient),
     Store(Box<Resolver>),
+}
+
+/// The endpoint of a service in a `[services]` section of the shared configuration file.
+fn endpoint_of_service(config: &SdkConfig, service: &str) -> Option<String> {
+    let key = ServiceConfigKey::builder()
+        .service_id(service)
+        .profile("endpoint_url")
+        .env("AWS_ENDPOINT_URL")
+        .build()
+        .ok()?;
+    config.service_config()?.load_config(key)
 }
 
 impl Login {
@@ -138,6 +153,11 @@ impl Login {
         // From the shared configuration file.
         if let Some(url) = bare.endpoint_url() {
             Ambient::over_tls("endpoint_url", url)?;
+        }
+        for service in SERVICES {
+            if let Some(url) = endpoint_of_service(bare, service) {
+                Ambient::over_tls(&format!("endpoint_url of {service}"), &url)?;
+            }
         }
         match ambient.environment.get(WEB_IDENTITY) {
             Some(path) if !path.is_empty() => {

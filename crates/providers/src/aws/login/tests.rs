@@ -253,3 +253,41 @@ async fn job_token_of_the_api_server_is_not_sent() {
     assert_eq!(why.reason, unread::LOGIN);
     assert!(why.detail.contains("--allow api-server-token"), "{why}");
 }
+
+#[expect(
+    deprecated,
+    reason = "the new names are in a crate of which nothing else is needed"
+)]
+#[tokio::test]
+async fn own_credentials_never_go_to_plain_http_of_the_shared_configuration() {
+    use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
+    let ambient = Ambient::default();
+    for (url, refused) in [
+        ("http://10.0.0.1", true),
+        ("https://vpce.example", false),
+        ("http://127.0.0.1:4566", false),
+    ] {
+        for service in ["secrets-manager", "ssm", "sts", ""] {
+            let shared = if service.is_empty() {
+                format!("[default]\nendpoint_url = {url}\n")
+            } else {
+                format!(
+                    "[default]\nservices = own\n[services own]\n{service} =\n  endpoint_url = {url}\n"
+                )
+            };
+            let files = ProfileFiles::builder()
+                .with_contents(ProfileFileKind::Config, shared)
+                .build();
+            let config = aws_config::defaults(BehaviorVersion::latest())
+                .profile_files(files)
+                .region(Region::new("eu-west-1"))
+                .no_credentials()
+                .load()
+                .await;
+            let settings = serde_json::from_value(json!({"service": "SecretsManager"})).unwrap();
+            let login = Login::new(settings, Identity::Ambient(&ambient));
+            let checked = login.check_ambient(&ambient, &config).await;
+            assert_eq!(checked.is_err(), refused, "{service} {url}");
+        }
+    }
+}
