@@ -7,6 +7,7 @@ mod cli;
 mod cluster;
 mod connection;
 mod drift;
+mod fuzz;
 mod hostile;
 mod interruptions;
 mod limits;
