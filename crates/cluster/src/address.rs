@@ -59,12 +59,19 @@ impl fmt::Display for Address {
         if let Some(scheme) = scheme {
             write!(f, "{scheme}://")?;
         }
+        // Spaces and line breaks are no part of an address. After a quote that is not closed, the next lines of the file follow,
+        // and they can contain credentials.
+        let mut words = rest.split_whitespace();
+        let rest = words.next().unwrap_or_default();
         for c in rest.trim_end_matches('/').chars().take(SHOWN) {
             if c.is_ascii_graphic() {
                 write!(f, "{c}")?;
             } else {
                 write!(f, "{}", c.escape_default())?;
             }
+        }
+        if words.next().is_some() {
+            f.write_str("…")?;
         }
         Ok(())
     }
@@ -235,7 +242,14 @@ mod tests {
             ("https://user:hun/ter2@host", "https://host"),
             ("https://user:hun?ter2@host", "https://host"),
             ("https://user:hun#ter2@host", "https://host"),
-            ("https://us er:hunter2@ho\nst", "https://ho\\nst"),
+            ("https://us er:hunter2@ho\nst", "https://ho…"),
+            ("https://us er:hunter2@ho\u{1b}st", "https://ho\\u{1b}st"),
+            // A quote that is not closed.
+            (
+                "https://host:1\nusers:\n- user: {token: hunter2}",
+                "https://host:1…",
+            ),
+            (" host:1 password: hunter2", "host:1…"),
             ("ht!tp://user:hunter2@host", "host"),
             ("https:/user:hunter2@host", "host"),
             ("", ""),
