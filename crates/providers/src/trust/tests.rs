@@ -239,7 +239,7 @@ fn own_certificate_authority_of_a_tenant_is_not_for_job_credentials() {
         ("caBundle", json!("LS0t")),
         (
             "caProvider",
-            json!({"type": "ConfigMap", "name": "ca", "key": "k"}),
+            json!({"type": "ConfigMap", "name": "ca", "key": "k", "namespace": "vault"}),
         ),
     ] {
         let mut settings = vault();
