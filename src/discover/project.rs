@@ -352,11 +352,12 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    /// Each store that the spec names, with its calls: of all entries, and of distinct keys.
-    fn calls(value: Value) -> Vec<(String, u32, u32)> {
+    /// Each store that the spec names, with its calls: of all entries, of distinct keys, and searches.
+    fn calls(value: Value) -> Vec<(String, [u32; 3])> {
         let stores = stores_of(&spec(value), "ns").into_iter();
+        let counted = |calls: Calls| [calls.entries, calls.distinct, calls.searches];
         stores
-            .map(|of| (of.key.to_string(), of.calls.entries, of.calls.distinct))
+            .map(|of| (of.key.to_string(), counted(of.calls)))
             .collect()
     }
 
@@ -376,13 +377,13 @@ mod tests {
             ],
         }));
         let expected = [
-            ("SecretStore/ns/a", 2, 2),
-            ("ClusterSecretStore/b", 2, 1),
-            ("SecretStore/ns/c", 10, 10),
+            ("SecretStore/ns/a", [2, 2, 0]),
+            ("ClusterSecretStore/b", [2, 1, 0]),
+            ("SecretStore/ns/c", [0, 0, 1]),
         ];
         assert_eq!(
             stores,
-            expected.map(|(store, entries, distinct)| (store.to_owned(), entries, distinct))
+            expected.map(|(store, counts)| (store.to_owned(), counts))
         );
     }
 
@@ -398,7 +399,7 @@ mod tests {
             "dataFrom": [{"extract": {"key": "y"}}, {"find": {"name": {"regexp": ".*"}}}, {"sourceRef": {"generatorRef": {"kind": "Password", "name": "p"}}}],
         });
         assert_eq!(generators_of(&spec(value.clone())), ["Password"]);
-        assert_eq!(calls(value), [("SecretStore/ns/a".to_owned(), 14, 13)]);
+        assert_eq!(calls(value), [("SecretStore/ns/a".to_owned(), [4, 3, 1])]);
     }
 
     #[test]

@@ -103,18 +103,18 @@ impl Line {
         self.was_wanted = true;
     }
 
-    /// Closes the connection of one namespace if no group needs it any more. Each has TLS settings of its own, which take as much
-    /// memory as hundreds of ExternalSecrets, and there may be thousands.
-    pub(super) fn close_if_done(&mut self) {
-        let is_of_one_namespace =
-            self.link.namespace.is_some() || self.link.store.namespace().is_some();
-        if is_of_one_namespace
-            && self.users.is_empty()
-            && self.in_flight == 0
-            && matches!(self.state, State::Open(_))
-        {
-            self.state = State::Untried;
-        }
+    /// True if the connection serves one namespace only, as many others may.
+    pub(super) fn is_of_one_namespace(&self) -> bool {
+        self.link.namespace.is_some() || self.link.store.namespace().is_some()
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// True if the connection is open and no group needs it any more.
+    pub(super) fn is_idle(&self) -> bool {
+        self.users.is_empty() && self.in_flight == 0 && self.is_open()
     }
 
     /// Frees the answer if no other group needs it.

@@ -42,6 +42,10 @@ use crate::{Answered, MAX_VALUE, Provider, RateLimiter, Unread, unread};
 /// The calls in flight to all providers.
 const CALLS: usize = 128;
 
+/// The maximum number of idle connections of one namespace each that are kept. Each has TLS settings of its own, which take as much
+/// memory as hundreds of ExternalSecrets, and there may be thousands.
+pub(super) const KEPT_OPEN: usize = 16;
+
 /// The reads of groups that are not complete: of all namespaces, of one, and the number that a namespace may always have.
 const WINDOW: usize = 8000;
 const WINDOW_OF_NAMESPACE: usize = 1000;
@@ -596,9 +600,26 @@ impl<'r> Round<'r> {
     }
 
     fn release(&mut self, line: usize, what: &What) {
-        if let Some(line) = self.lines.get_mut(line) {
-            line.release(what);
-            line.close_if_done();
+        let Some(line) = self.lines.get_mut(line) else {
+            return;
+        };
+        line.release(what);
+        if !line.is_idle() || !line.is_of_one_namespace() {
+            return;
+        }
+        // A later round may need it again, so that closing it costs a login.
+        let open = self.lines.iter().filter(|line| line.is_open());
+        if open.filter(|line| line.is_of_one_namespace()).count() > KEPT_OPEN {
+            self.close_idle();
+        }
+    }
+
+    /// Closes the connections of one namespace that no group needs any more.
+    fn close_idle(&mut self) {
+        for line in &mut *self.lines {
+            if line.is_idle() && line.is_of_one_namespace() {
+                line.state = State::Untried;
+            }
         }
     }
 
