@@ -392,7 +392,7 @@ impl Reason {
             | Self::NotPlanned
             | Self::EvictionUnderWay => "run again later",
             Self::KeyElsewhere => {
-                "find out which installation made the stamp. If it is yours, grant `get` on its key. --adopt-anew creates a new stamp with this run's key"
+                "find out which installation made the stamp. If it is yours, grant `get` on its key. To create a new stamp with this run's key, use --adopt-anew"
             }
             Self::KeyReplaced => {
                 "find out who deleted the key: restarts that were pending before are no longer known"

@@ -49,7 +49,7 @@ pub enum KeyError {
     NoRandomness,
 }
 
-/// Reads the key in this namespace. Returns a temporary key if there is none.
+/// Reads the key in this namespace. If the Secret does not exist, returns a new key, which is not stored yet.
 pub async fn read(cluster: &Cluster, namespace: &str) -> Result<Keeper, KeyError> {
     let path = Path::core(Some(namespace), "secrets").named(STAMP_KEY);
     match cluster.get::<wire::Secret>(&path).await {

@@ -20,7 +20,6 @@ use eso_model::{
 use eso_sync::{
     foreign::{self, Foreign},
     report::format::Output,
-    settings::{self, SourceFile, Sources},
 };
 use jiff::Timestamp;
 use pace::{Clock, rate::Rate};
@@ -28,6 +27,7 @@ use secret::Value;
 use serde_json::json;
 
 use self::engine::{Target, fuzz};
+use crate::policy::load;
 
 /// A value that no error may show. No word of a target contains it.
 const SECRET: &str = "hunter2-hunter2";
@@ -75,34 +75,19 @@ fn fuzz_policy_yaml() {
             seeds,
             words: WORDS,
         },
-        |text| {
-            let load = || {
-                let files = vec![SourceFile {
-                    path: "config.yaml".into(),
-                    text: text.to_owned(),
-                }];
-                settings::load(
-                    &Sources {
-                        files,
-                        ..Sources::default()
-                    },
-                    &[],
-                )
-            };
-            match (load(), load()) {
-                (Ok(first), Ok(second)) => {
-                    assert_eq!(first.digest, second.digest);
-                    "valid".to_owned()
-                }
-                (Err(first), Err(second)) => {
-                    assert!(!first.problems.is_empty());
-                    assert_eq!(first, second);
-                    let shown = first.to_string();
-                    assert_harmless(&foreign::lines(&shown));
-                    shown
-                }
-                _ => panic!("two results"),
+        |text| match (load(text), load(text)) {
+            (Ok(first), Ok(second)) => {
+                assert_eq!(first.digest, second.digest);
+                "valid".to_owned()
             }
+            (Err(first), Err(second)) => {
+                assert!(!first.problems.is_empty());
+                assert_eq!(first, second);
+                let shown = first.to_string();
+                assert_harmless(&foreign::lines(&shown));
+                shown
+            }
+            _ => panic!("two results"),
         },
     );
 }

@@ -13,7 +13,8 @@ fn file(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn load(text: &str) -> Result<Loaded, settings::Invalid> {
+/// Loads a policy from one file, without variables and flags.
+pub(crate) fn load(text: &str) -> Result<Loaded, settings::Invalid> {
     let files = vec![SourceFile {
         path: "config.yaml".into(),
         text: text.to_owned(),

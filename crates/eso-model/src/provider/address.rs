@@ -28,7 +28,7 @@ fn parsed(text: &str) -> Option<String> {
     let host = url.host_str().filter(|host| !host.is_empty())?;
     // An absolute name is the same host.
     let host = host.strip_suffix('.').unwrap_or(host);
-    // `port` is None for the default port of the scheme.
+    // `Url::port` returns None if the port is the scheme's default.
     let port = url.port().map(|port| format!(":{port}"));
     let path = url.path().trim_end_matches('/');
     Some(format!(

@@ -92,7 +92,7 @@ pub(super) fn read(heap: &Heap, file: &[u8], password: &str) -> Result<Contents,
         return Err(unknown());
     }
     let mut safe = outer.sequence()?;
-    let safe = plain_data(&mut safe)?;
+    let safe = content_of(&mut safe, DATA)?;
     if outer.is_empty() {
         if !password.text.is_empty() {
             return Err(Failure::fails("a PKCS #12 file without a MAC"));
@@ -126,9 +126,9 @@ pub(super) fn read(heap: &Heap, file: &[u8], password: &str) -> Result<Contents,
     }
 }
 
-/// Reads content of the type `data`.
-fn plain_data<'a>(from: &mut Elements<'a>) -> Result<&'a [u8], Failure> {
-    if from.oid()? != DATA {
+/// Reads the rest of a sequence: this type and its content.
+fn content_of<'a>(from: &mut Elements<'a>, wanted: ObjectIdentifier) -> Result<&'a [u8], Failure> {
+    if from.oid()? != wanted {
         return Err(unknown());
     }
     let mut content = from.within(explicit(0))?;
@@ -223,13 +223,7 @@ fn attributes(mut set: Elements<'_>) -> Result<(), Failure> {
 
 fn certificate(heap: &Heap, bag: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut bag = Elements::of_single(bag, Tag::Sequence)?;
-    if bag.oid()? != X509 {
-        return Err(unknown());
-    }
-    let mut value = bag.within(explicit(0))?;
-    let certificate = value.next(Tag::OctetString)?;
-    value.end()?;
-    bag.end()?;
+    let certificate = content_of(&mut bag, X509)?;
     heap.consume_bytes(certificate.len())?;
     super::x509::read(heap, certificate)?;
     Ok(Zeroizing::new(certificate.to_vec()))
