@@ -186,13 +186,19 @@ fn provider(facts: Facts<'_>, notes: &mut Notes) {
                     format!("the operator would fail with it: {word}"),
                 );
             }
-            ReadState::Unread { why, permission } => {
+            ReadState::Unread {
+                word,
+                why,
+                permission,
+            } => {
                 let mut text = format!("cannot be read: {why}");
                 if let Some(permission) = permission {
                     let _ = write!(text, "; missing permission: {permission}");
                     notes.then(format!(
                         "grant {permission} to the identity that reads the provider"
                     ));
+                } else if let Some(next) = Reason::of_read(word).and_then(Reason::next_step) {
+                    notes.then(next);
                 }
                 notes.add(about, Health::Unknown, text);
             }
@@ -317,7 +323,7 @@ fn consumers(facts: Facts<'_>, notes: &mut Notes) {
 
 fn suggest_fix(facts: Facts<'_>, finding: &Finding, notes: &mut Notes) {
     if let Some(reason) = finding.beyond_sync {
-        if let Some(next) = reason.next_step() {
+        if let Some(next) = finding.next_step(reason) {
             notes.then(next);
         }
     } else if finding.verdict.is_drift() {

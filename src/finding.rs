@@ -60,6 +60,8 @@ pub struct Finding {
     pub unverifiable: Option<Unverifiable>,
     /// The reason why a sync would not fix the drift, if known.
     pub beyond_sync: Option<Reason>,
+    /// The cause, if the operator would fail (`beyond_sync` is `WouldFail`) and the cause has a reason of its own.
+    pub cause: Option<Reason>,
     /// The permission that is missing at the provider, in the provider's own words.
     pub permission: Option<String>,
     /// The keys that differ, sorted by name.
@@ -84,12 +86,26 @@ impl Finding {
         }
     }
 
+    /// The next step for an item that is skipped for this reason: that of the finding's cause, if it is more specific.
+    pub fn next_step(&self, reason: Reason) -> Option<&'static str> {
+        let cause = match reason {
+            Reason::WouldFail => self.cause,
+            Reason::Unverifiable => {
+                let why = self.unverifiable.as_ref();
+                why.and_then(|why| Reason::of_read(why.reason))
+            }
+            _ => None,
+        };
+        cause.unwrap_or(reason).next_step()
+    }
+
     /// Returns a finding with only a verdict and a message.
     pub fn of(verdict: Verdict, message: impl Into<String>) -> Self {
         Self {
             verdict,
             unverifiable: None,
             beyond_sync: None,
+            cause: None,
             permission: None,
             keys: Vec::new(),
             message: message.into(),
@@ -178,6 +194,8 @@ pub enum ReadState {
     Fails(&'static str),
     /// It could not be read.
     Unread {
+        /// A stable word.
+        word: &'static str,
         why: String,
         /// The missing permission, in the provider's own words.
         permission: Option<String>,

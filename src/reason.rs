@@ -1,6 +1,6 @@
 //! The reasons in plans and reports: one list of stable words. Words are only added, never changed or removed.
 
-use eso_model::texts::ErrorClass;
+use eso_model::{expected::Failure, texts::ErrorClass, unread};
 use serde::{Deserialize, Serialize};
 
 /// Why an ExternalSecret is synced, skipped, unproven, failed or not reached; and why a workload is restarted or left alone.
@@ -95,14 +95,36 @@ pub enum Reason {
     // Why it failed.
     /// The provider denies access to the operator.
     Denied,
+    /// The store's credentials have expired, or were revoked.
+    CredentialsExpired,
+    /// The provider does not accept the store's credentials.
+    LoginFailed,
+    /// The conditions of the ClusterSecretStore exclude the namespace.
+    NamespaceNotAllowed,
     /// The provider has no such secret, version or property.
     NotFound,
+    /// The version is disabled or destroyed, or the secret is scheduled for deletion.
+    VersionUnavailable,
     /// The provider throttles requests.
     Throttled,
     /// The provider is unreachable or returns errors.
     Unavailable,
+    /// The Vault is sealed.
+    Sealed,
+    /// The certificate of the provider's server is signed by an unknown authority.
+    UnknownAuthority,
+    /// The certificate of the provider's server is expired or for another name.
+    CertificateInvalid,
     /// The template cannot be rendered.
     Template,
+    /// A ResourceQuota of the namespace allows no more Secrets.
+    QuotaExceeded,
+    /// Another object controls the target Secret.
+    OwnedByOther,
+    /// The API server rejects the Secret: its type, keys or size, or an admission policy does.
+    InvalidSecret,
+    /// The operator's own ServiceAccount may not write the Secret.
+    OperatorDenied,
     /// The operator failed for another reason.
     OperatorError,
     /// The operator did not process the sync before the timeout.
@@ -222,16 +244,69 @@ impl From<ErrorClass> for Reason {
             ErrorClass::Throttled => Self::Throttled,
             ErrorClass::StoreNotReady => Self::StoreNotReady,
             ErrorClass::StoreMissing => Self::StoreMissing,
+            ErrorClass::NamespaceNotAllowed => Self::NamespaceNotAllowed,
+            ErrorClass::CredentialsExpired => Self::CredentialsExpired,
+            ErrorClass::LoginFailed => Self::LoginFailed,
             ErrorClass::Denied => Self::Denied,
             ErrorClass::Template => Self::Template,
             ErrorClass::NotFound => Self::NotFound,
+            ErrorClass::VersionUnavailable => Self::VersionUnavailable,
+            ErrorClass::UnknownAuthority => Self::UnknownAuthority,
+            ErrorClass::CertificateInvalid => Self::CertificateInvalid,
+            ErrorClass::Sealed => Self::Sealed,
             ErrorClass::Unavailable => Self::Unavailable,
+            ErrorClass::QuotaExceeded => Self::QuotaExceeded,
+            ErrorClass::OwnedByOther => Self::OwnedByOther,
+            ErrorClass::Immutable => Self::Immutable,
+            ErrorClass::InvalidSecret => Self::InvalidSecret,
+            ErrorClass::OperatorDenied => Self::OperatorDenied,
             ErrorClass::Other => Self::OperatorError,
         }
     }
 }
 
 impl Reason {
+    /// The reason for which the operator would fail, if there is a more specific one than `would-fail`.
+    pub const fn of_failure(failure: Failure) -> Option<Self> {
+        Some(match failure {
+            Failure::NotFound | Failure::NotFoundError | Failure::NoProperty => Self::NotFound,
+            Failure::VersionDeleted
+            | Failure::DestroyedAsAbsent
+            | Failure::VersionDisabled
+            | Failure::VersionDestroyed
+            | Failure::ScheduledForDeletion => Self::VersionUnavailable,
+            Failure::NamespaceNotAllowed => Self::NamespaceNotAllowed,
+            Failure::InvalidKey | Failure::TooLarge => Self::InvalidSecret,
+            Failure::Template => Self::Template,
+            Failure::NoValue
+            | Failure::NotJson
+            | Failure::NotAnObject
+            | Failure::Number
+            | Failure::Decoding
+            | Failure::KeyCollision
+            | Failure::NullByte
+            | Failure::MergeConflict
+            | Failure::MergeKey
+            | Failure::Refused
+            | Failure::DeleteNotOwned => return None,
+        })
+    }
+
+    /// The reason for the word of an `unverifiable` finding or of a failed read, if there is one.
+    pub fn of_read(word: &str) -> Option<Self> {
+        Some(match word {
+            unread::DENIED => Self::Denied,
+            unread::LOGIN => Self::LoginFailed,
+            unread::CREDENTIALS_EXPIRED => Self::CredentialsExpired,
+            unread::UNKNOWN_AUTHORITY => Self::UnknownAuthority,
+            unread::CERTIFICATE_INVALID => Self::CertificateInvalid,
+            unread::SEALED => Self::Sealed,
+            unread::THROTTLED => Self::Throttled,
+            unread::UNAVAILABLE => Self::Unavailable,
+            _ => return None,
+        })
+    }
+
     /// The word in reports.
     pub fn as_str(self) -> String {
         match serde_json::to_value(self) {
@@ -297,7 +372,7 @@ impl Reason {
                 "run `eso-sync diagnose NAME` to see why. `drift.onUnverifiable` decides what a run does with them"
             }
             Self::WouldFail => {
-                "fix the value in the provider or the ExternalSecret's spec: the operator would fail on it"
+                "fix the cause, in the provider or the ExternalSecret's spec: the operator would fail on it"
             }
             Self::StampNotWritten => {
                 "fix the error, then run again. `eso-sync sync NAME` without --restart syncs it and restarts nothing"
@@ -311,9 +386,40 @@ impl Reason {
             Self::Denied => {
                 "grant the store's identity read access at the provider, then run again"
             }
+            Self::CredentialsExpired => {
+                "renew the credentials that the SecretStore uses, then run again"
+            }
+            Self::LoginFailed => {
+                "fix the credentials of the SecretStore, or what the provider requires of them (role, trust policy, audience)"
+            }
+            Self::NamespaceNotAllowed => {
+                "add the namespace to `spec.conditions` of the ClusterSecretStore, or use another store"
+            }
             Self::NotFound => "check the remote key, version and property in the provider",
+            Self::VersionUnavailable => {
+                "enable or restore the version in the provider, or create a new one"
+            }
             Self::Throttled => "lower `pace.stores` or `pace.providers`, or run again later",
-            Self::Unavailable => "check that the operator can reach the provider, then run again",
+            Self::Unavailable => "check that the provider is up and can be reached, then run again",
+            Self::Sealed => "unseal the Vault, then run again",
+            Self::UnknownAuthority => {
+                "add the authority that signed the server's certificate to the SecretStore (`caBundle` or `caProvider`)"
+            }
+            Self::CertificateInvalid => {
+                "renew the certificate of the provider's server, or fix the server's name in the SecretStore"
+            }
+            Self::QuotaExceeded => {
+                "raise the ResourceQuota of the namespace, or delete Secrets that are not needed"
+            }
+            Self::OwnedByOther => {
+                "let only one object own the Secret: use another `spec.target.name`, or delete the other owner"
+            }
+            Self::InvalidSecret => {
+                "fix `spec.target.template` or the data: the API server rejects the Secret. To change its type, delete the Secret"
+            }
+            Self::OperatorDenied => {
+                "grant the operator's ServiceAccount the right to write Secrets in this namespace"
+            }
             Self::Template => {
                 "fix `spec.target.template`. `kubectl describe externalsecret` shows the operator's error"
             }

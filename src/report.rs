@@ -443,7 +443,10 @@ impl DocumentItem {
             reason: Some(reason),
             message: message.into(),
             next_step: (action == DocumentAction::Skip)
-                .then(|| reason.next_step())
+                .then(|| match &item.finding {
+                    Some(finding) => finding.next_step(reason),
+                    None => reason.next_step(),
+                })
                 .flatten(),
             previous_sync: item.refreshed,
             current_sync: None,

@@ -59,6 +59,7 @@ fn finding(verdict: Verdict, message: &str) -> Finding {
         verdict,
         unverifiable: None,
         beyond_sync: None,
+        cause: None,
         permission: None,
         keys: Vec::new(),
         message: message.to_owned(),
@@ -161,6 +162,7 @@ fn denied_read_shows_permission_and_operator_error_without_values() {
     let unknown = Finding::unverifiable(Unverifiable::new("denied", "prod/db"));
     let item = item(State::Failed, unknown);
     let denied = read(ReadState::Unread {
+        word: "denied",
         why: "denied (prod/db)".to_owned(),
         permission: Some("secretsmanager:GetSecretValue on prod/db".to_owned()),
     });

@@ -503,6 +503,7 @@ fn facts(subject: &Subject, answers: &Answers) -> Vec<ReadFact> {
             Content::NotFound => ReadState::NotFound,
             Content::Fails(failure) => ReadState::Fails(failure.into_str()),
             Content::Unread(why) => ReadState::Unread {
+                word: why.reason,
                 why: why.to_string(),
                 permission: answers.unread(read).and_then(|unread| unread.permission),
             },

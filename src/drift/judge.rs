@@ -204,6 +204,7 @@ fn not_computed(by: &Author, error: &NotComputable, target: &Target) -> Finding 
         }
         NotComputable::WouldFail(fails) => {
             finding.beyond_sync = Some(Reason::WouldFail);
+            finding.cause = Reason::of_failure(fails.failure);
             let _ = write!(
                 finding.message,
                 "; the operator's next sync would fail: {}",

@@ -693,6 +693,7 @@ mod drifted {
             unverifiable: (verdict == Verdict::Unverifiable)
                 .then(|| Unverifiable::new("template", "")),
             beyond_sync,
+            cause: None,
             permission: None,
             keys: Vec::new(),
             message: "why".to_owned(),

@@ -57,24 +57,45 @@ const TEXTS: [(&str, &str); 14] = [
 const CLOSED: &str = "the server closed the connection";
 const TIMED_OUT: &str = "there was no answer in time";
 
+/// A problem with the certificate of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// It is signed by an unknown authority.
+    UnknownAuthority,
+    /// It is expired, for another host name, or invalid for another reason.
+    Invalid,
+}
+
 /// The reason for a failed connection or request, by its innermost known error.
 pub fn of(error: &(dyn Error + 'static)) -> String {
-    let mut found = None;
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(words) = words(error) {
-            found = Some(words);
+    let known = chain(error).filter_map(words).last();
+    known.unwrap_or_else(|| UNKNOWN.to_owned())
+}
+
+/// The problem with the server's certificate, if that is the reason for a failed connection.
+pub fn certificate(error: &(dyn Error + 'static)) -> Option<Certificate> {
+    chain(error).find_map(|error| match error.downcast_ref::<Tls>()? {
+        Tls::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            Some(Certificate::UnknownAuthority)
         }
+        Tls::InvalidCertificate(_) => Some(Certificate::Invalid),
+        _ => None,
+    })
+}
+
+/// An error and its causes.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| {
+        let error: &'a (dyn Error + 'static) = *error;
         // The source of an I/O error is the source of the error that it wraps, which would skip that error.
-        next = match error
+        match error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref)
         {
-            Some(inner) => Some(inner),
+            Some(inner) => Some(inner as &(dyn Error + 'static)),
             None => error.source(),
-        };
-    }
-    found.unwrap_or_else(|| UNKNOWN.to_owned())
+        }
+    })
 }
 
 fn words(error: &(dyn Error + 'static)) -> Option<String> {
@@ -178,5 +199,12 @@ mod tests {
             of(&error),
             "the server's certificate is signed by an unknown authority"
         );
+        assert_eq!(certificate(&error), Some(Certificate::UnknownAuthority));
+        let expired = Library(io::Error::other(Tls::InvalidCertificate(
+            CertificateError::Expired,
+        )));
+        assert_eq!(certificate(&expired), Some(Certificate::Invalid));
+        let refused = Library(io::ErrorKind::ConnectionRefused.into());
+        assert_eq!(certificate(&refused), None);
     }
 }

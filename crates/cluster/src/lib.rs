@@ -128,6 +128,8 @@ pub struct ApiError {
     message: String,
     /// True if the message is the server's own text.
     is_server_text: bool,
+    /// The problem with the server's certificate, if that is the reason.
+    pub certificate: Option<cause::Certificate>,
     /// Tells the caller if it can retry the call.
     pub repeat: Repeat,
 }
@@ -207,6 +209,14 @@ impl ApiError {
             operation: operation.to_owned(),
             message,
             is_server_text: matches!(refused, Refused::Status { .. }),
+            certificate: match refused {
+                Refused::NoAnswer(error) => cause::certificate(error),
+                Refused::Status { .. }
+                | Refused::Stranger { .. }
+                | Refused::Unreadable(_)
+                | Refused::TooLarge
+                | Refused::Over => None,
+            },
             repeat,
         }
     }
@@ -217,6 +227,7 @@ impl ApiError {
             operation: operation.to_owned(),
             message: format!("no answer within {} s", call_timeout.as_secs()),
             is_server_text: false,
+            certificate: None,
             repeat: Repeat::Failed(None),
         }
     }
@@ -228,6 +239,7 @@ impl ApiError {
             message: format!("`{}` is not a valid name", part.escape_debug()),
             // The part comes from an object.
             is_server_text: true,
+            certificate: None,
             repeat: Repeat::Never,
         }
     }
@@ -238,6 +250,7 @@ impl ApiError {
             operation: operation.to_owned(),
             message: format!("the answer is larger than {} MiB", max_answer >> 20),
             is_server_text: false,
+            certificate: None,
             repeat: Repeat::Never,
         }
     }
@@ -248,6 +261,7 @@ impl ApiError {
             operation: operation.to_owned(),
             message: "too much data is read at the same time".to_owned(),
             is_server_text: false,
+            certificate: None,
             repeat: Repeat::Never,
         }
     }

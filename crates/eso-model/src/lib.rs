@@ -14,6 +14,7 @@ pub mod provider;
 pub mod refresh;
 pub mod template;
 pub mod texts;
+pub mod unread;
 pub mod window;
 
 pub use self::{

@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use cluster::cause::{self, Certificate};
 use eso_model::{
     ProviderKind,
     expected::{Content, Failure, Raw, Unverifiable},
+    unread,
 };
 use secret::Value;
 
@@ -36,6 +38,10 @@ impl Answered {
             Self::Many(found) => Content::Many(found),
             Self::NotFound => Content::NotFound,
             Self::Fails(failure) => Content::Fails(*failure),
+            // The operator refuses it for the same reason.
+            Self::Unread(unread) if unread.why.reason == unread::NAMESPACE => {
+                Content::Fails(Failure::NamespaceNotAllowed)
+            }
             Self::Unread(unread) => Content::Unread(unread.why.clone()),
         }
     }
@@ -131,6 +137,24 @@ impl Unread {
         Self::secret(unread::VALUE_TOO_LARGE, detail)
     }
 
+    /// There is no answer. Says why in own words, because the texts of clients may contain addresses with credentials.
+    pub(crate) fn no_answer(error: &(dyn std::error::Error + 'static)) -> Self {
+        let detail = cause::of(error);
+        match cause::certificate(error) {
+            Some(problem) => Self::certificate(problem, detail),
+            None => Self::secret(unread::UNAVAILABLE, detail),
+        }
+    }
+
+    /// The certificate of the server is not accepted, which concerns the whole store.
+    pub(crate) fn certificate(problem: Certificate, detail: impl Into<String>) -> Self {
+        let reason = match problem {
+            Certificate::UnknownAuthority => unread::UNKNOWN_AUTHORITY,
+            Certificate::Invalid => unread::CERTIFICATE_INVALID,
+        };
+        Self::store(reason, detail)
+    }
+
     /// Adds the missing permission.
     #[must_use]
     pub fn lacking(self, permission: impl Into<String>) -> Self {
@@ -141,32 +165,11 @@ impl Unread {
     }
 }
 
-/// Stable reason words for a failed read.
-pub mod unread {
-    /// The provider denies the read.
-    pub const DENIED: &str = "denied";
-    /// No credentials, or the provider rejects them.
-    pub const LOGIN: &str = "login-failed";
-    /// The provider still throttles after retries.
-    pub const THROTTLED: &str = "throttled";
-    /// The provider cannot be reached, or fails.
-    pub const UNAVAILABLE: &str = "unavailable";
-    /// The provider's answer is invalid.
-    pub const UNREADABLE: &str = "unreadable";
-    /// The store needs something that is not supported: a provider, an auth method, a setting.
-    pub const UNSUPPORTED: &str = "unsupported-store";
-    /// The job's own credentials may not be sent to this store's address, or may not be used for this store.
-    pub const NOT_TRUSTED: &str = "store-not-trusted";
-    /// The conditions of the ClusterSecretStore exclude the namespace: the operator refuses it too.
-    pub const NAMESPACE: &str = "namespace-not-allowed";
-    /// The operator reads this store with the identity of its own Pod, which the job does not have.
-    pub const CONTROLLER_IDENTITY: &str = "controller-identity";
-    /// The value is larger than 1 MiB, and more than some of its properties is needed.
-    pub const VALUE_TOO_LARGE: &str = "value-too-large";
-    /// The values that the ExternalSecrets of one target Secret need together are too large.
-    pub const TOO_MUCH_DATA: &str = "too-much-data";
-    /// Half of the run's deadline passed before the value was read.
-    pub const NOT_READ_IN_TIME: &str = "not-read-in-time";
-    /// The store, or the object that holds its credentials, is missing or cannot be read.
-    pub const STORE: &str = "store-unreadable";
+/// True if the text has the form of an error code, such as `AccessDeniedException`. Other texts of a server are not passed on: they
+/// may repeat what the server received.
+#[cfg(any(feature = "aws", feature = "azure"))]
+pub(crate) fn is_code(text: &str) -> bool {
+    text.len() <= 64
+        && text.starts_with(|first: char| first.is_ascii_uppercase())
+        && text.bytes().all(|byte| byte.is_ascii_alphabetic())
 }

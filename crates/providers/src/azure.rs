@@ -56,9 +56,7 @@ pub(super) async fn connect(
         .read_timeout(ANSWER)
         .timeout(TOTAL_TIMEOUT)
         .build()
-        .map_err(|error| {
-            Unread::store(unread::UNAVAILABLE, format!("cannot set up TLS: {error}"))
-        })?;
+        .map_err(|_| Unread::store(unread::UNAVAILABLE, "cannot set up TLS"))?;
     let settings = Settings::of(&store.settings)?;
     if let Identity::Ambient(ambient) = identity {
         let cloud = settings.cloud()?;
@@ -196,7 +194,7 @@ impl KeyVault {
         match problem {
             Problem::NotFound => Answered::NotFound,
             // The operator treats it as a general error and keeps the Secret.
-            Problem::Disabled => Answered::Fails(Failure::NoValue),
+            Problem::Disabled => Answered::Fails(Failure::VersionDisabled),
             Problem::Unread(unread)
                 if unread.why.reason == unread::DENIED && !unread.whole_store =>
             {

@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 
 pub use self::{
-    answer::{Answered, MAX_VALUE, Unread, unread},
+    answer::{Answered, MAX_VALUE, Unread},
     credentials::{Ambient, Identity, Resolver, StoreSettings},
     limiter::{Backoff, RateLimiter},
 };
 use cluster::Cluster;
+pub use eso_model::unread;
 use eso_model::{ProviderKind, expected::What};
 use futures::future::BoxFuture;
 
@@ -114,13 +115,26 @@ fn client(provider: &ProviderKind) -> Result<Client, Unread> {
     client.ok_or_else(|| Unread::unsupported(provider))
 }
 
-/// Formats the error about a store setting that is not understood.
-#[cfg(any(feature = "aws", feature = "gcp"))]
+/// Says what is wrong with a store setting. Names a field or variant, but never repeats another part of the store's spec.
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))]
 fn not_understood(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    // Drop the long list of expected values: the reader cannot change the store's spec here.
-    text.split(", expected")
-        .next()
-        .map(str::to_owned)
-        .unwrap_or(text)
+    // `unknown variant \`x\`, expected …`
+    let named = |kind: &str| {
+        let name = text.strip_prefix(kind)?.strip_prefix(" `")?;
+        let name = name.split('`').next()?;
+        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let good = name.len() <= 64 && name.bytes().all(is_word);
+        good.then(|| format!("{kind} `{name}`"))
+    };
+    let kinds = [
+        "missing field",
+        "unknown field",
+        "duplicate field",
+        "unknown variant",
+    ];
+    kinds
+        .into_iter()
+        .find_map(named)
+        .unwrap_or_else(|| "a value has the wrong type".to_owned())
 }

@@ -106,7 +106,7 @@ async fn http(
     }
     builder
         .build()
-        .map_err(|error| Unread::store(unread::UNAVAILABLE, format!("cannot set up TLS: {error}")))
+        .map_err(|_| Unread::store(unread::UNAVAILABLE, "cannot set up TLS"))
 }
 
 async fn ca_bundle(

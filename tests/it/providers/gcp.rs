@@ -621,3 +621,25 @@ async fn values_and_keys_are_not_logged() {
         }
     }
 }
+
+#[tokio::test]
+async fn hostile_error_reaches_no_output() {
+    for status in [302, 400, 401, 403, 404, 429, 500, 503] {
+        for body in [
+            format!("<html><body>{PLANTED}</body></html>"),
+            json!({"error": {"code": status, "message": PLANTED, "status": PLANTED}}).to_string(),
+            json!({"error": {"code": status, "message": PLANTED, "status": "FAILED_PRECONDITION"}})
+                .to_string(),
+            PLANTED.to_owned(),
+        ] {
+            let double = at_first(usize::MAX, move |_| {
+                Reply::Say(status, Vec::new(), body.clone())
+                    .with("location", &format!("https://{PLANTED}@localhost/"))
+                    .with("retry-after", "0")
+            })
+            .await;
+            let (answer, _) = read_db(&double).await;
+            assert!(!answer.contains(PLANTED), "{answer}");
+        }
+    }
+}

@@ -144,10 +144,11 @@ impl<'a: 's, 's, A: Fn(&Read) -> Answer<'a>, T: Templates> Pipeline<'s, A, T> {
         let lenient = self.spec.target.deletion_policy != DeletionPolicy::Retain;
         match result {
             Ok(data) => Ok(Some(data)),
-            Err(NotComputable::WouldFail(WouldFail {
-                failure: Failure::NotFound,
-                ..
-            })) if lenient => Ok(None),
+            Err(NotComputable::WouldFail(WouldFail { failure, .. }))
+                if lenient && failure.is_absent() =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error.at(place)),
         }
     }

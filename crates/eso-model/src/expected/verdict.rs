@@ -164,6 +164,19 @@ pub enum Failure {
     /// The secret does not exist, but the operator treats this like any other error.
     #[strum(serialize = "not-found")]
     NotFoundError,
+    /// The version is deleted. The operator recognises it as absent, so `deletionPolicy` applies.
+    VersionDeleted,
+    /// The version is destroyed, and the operator recognises it as absent.
+    #[strum(serialize = "version-destroyed")]
+    DestroyedAsAbsent,
+    /// The version is disabled.
+    VersionDisabled,
+    /// The version is destroyed.
+    VersionDestroyed,
+    /// The secret is scheduled for deletion.
+    ScheduledForDeletion,
+    /// The conditions of the ClusterSecretStore exclude the namespace.
+    NamespaceNotAllowed,
     /// The secret has no such property.
     NoProperty,
     /// The secret has no value.
@@ -196,4 +209,12 @@ pub enum Failure {
     Template,
 }
 
-impl Failure {}
+impl Failure {
+    /// True if the operator recognises the secret as absent, so that `deletionPolicy` applies.
+    pub const fn is_absent(self) -> bool {
+        matches!(
+            self,
+            Self::NotFound | Self::VersionDeleted | Self::DestroyedAsAbsent
+        )
+    }
+}

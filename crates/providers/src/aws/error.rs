@@ -8,10 +8,12 @@ use aws_sdk_sts::operation::{
     assume_role::AssumeRoleError, assume_role_with_web_identity::AssumeRoleWithWebIdentityError,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use cluster::cause::{self, Certificate};
 use eso_model::expected::Failure;
 
 use crate::{
     Answered, Unread,
+    answer::is_code,
     engine::{ErrorClass, Failure as CallFailure, Request, retry_after},
     unread,
 };
@@ -24,6 +26,8 @@ pub(super) struct AwsError {
     pub(super) kind: Kind,
     /// True if the error text says that the secret is scheduled for deletion.
     deleted: bool,
+    /// The problem with the server's certificate, if that is the reason.
+    certificate: Option<Certificate>,
     /// True if the error text is about a KMS key.
     key: bool,
     /// The caller's partition and account from the text of a permission error.
@@ -78,11 +82,12 @@ impl AwsError {
             (SdkError::TimeoutError(_), _) => {
                 Self::new("no answer in time", Kind::Call(ErrorClass::Failed(None)))
             }
-            (SdkError::DispatchFailure(_), _) if is_connect(error) => {
-                Self::new("no connection", Kind::Call(ErrorClass::Unreachable))
-            }
+            (SdkError::DispatchFailure(_), _) if is_connect(error) => Self {
+                certificate: cause::certificate(error),
+                ..Self::new(cause::of(error), Kind::Call(ErrorClass::Unreachable))
+            },
             (SdkError::DispatchFailure(_), _) => {
-                Self::new("the connection broke", Kind::Call(ErrorClass::Failed(None)))
+                Self::new(cause::of(error), Kind::Call(ErrorClass::Failed(None)))
             }
             // The connection broke during the answer, whatever its status.
             (SdkError::ResponseError(_), _) if in_chain::<hyper::Error>(error).is_some() => {
@@ -104,6 +109,7 @@ impl AwsError {
         Self {
             kind: kind(code.unwrap_or_default(), status),
             deleted: lower.contains("marked for deletion") || lower.contains("marked deleted"),
+            certificate: None,
             key: lower.contains("kms") || lower.contains("ciphertext"),
             caller: caller(text),
             code: match (code, status) {
@@ -119,6 +125,7 @@ impl AwsError {
             code: code.into(),
             kind,
             deleted: false,
+            certificate: None,
             key: false,
             caller: None,
         }
@@ -154,7 +161,7 @@ impl AwsError {
             Kind::Invalid if self.deleted && self.code == "InvalidParameterException" => {
                 Answered::NotFound
             }
-            Kind::Invalid if self.deleted => Answered::Fails(Failure::NotFoundError),
+            Kind::Invalid if self.deleted => Answered::Fails(Failure::ScheduledForDeletion),
             Kind::Invalid => Answered::Fails(Failure::Refused),
             Kind::NotFound => needed.absent(&self.code),
             Kind::Call(_) | Kind::Login | Kind::Denied | Kind::Other => {
@@ -166,8 +173,15 @@ impl AwsError {
     /// The error as the reason for a failed read.
     pub(super) fn unread(&self, needed: &Needed<'_>) -> Unread {
         let said = format!("{}: {}", needed.call, self.code);
+        if let Some(problem) = self.certificate {
+            return Unread::certificate(problem, said);
+        }
         match self.kind {
+            Kind::Call(ErrorClass::Expired) => Unread::store(unread::CREDENTIALS_EXPIRED, said),
             Kind::Call(class) => class.unread(said),
+            Kind::Login if self.code.rsplit(' ').next().is_some_and(is_expired) => {
+                Unread::store(unread::CREDENTIALS_EXPIRED, said)
+            }
             Kind::Login => Unread::store(unread::LOGIN, said),
             Kind::Denied => Unread::secret(unread::DENIED, said).lacking(self.permission(needed)),
             Kind::NotFound | Kind::Invalid | Kind::Other => {
@@ -257,9 +271,7 @@ fn kind(code: &str, status: Option<u16>) -> Kind {
         | "RequestLimitExceeded"
         | "ProvisionedThroughputExceededException"
         | "SlowDown" => Kind::Call(ErrorClass::Throttled(None)),
-        "ExpiredTokenException" | "ExpiredToken" | "TokenRefreshRequired" => {
-            Kind::Call(ErrorClass::Expired)
-        }
+        code if is_expired(code) => Kind::Call(ErrorClass::Expired),
         "UnrecognizedClientException"
         | "InvalidClientTokenId"
         | "InvalidAccessKeyId"
@@ -294,9 +306,12 @@ fn kind(code: &str, status: Option<u16>) -> Kind {
     }
 }
 
-/// True if the text is an AWS error code. Codes are identifiers; other texts are not passed on.
-fn is_code(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+/// True if the code says that temporary credentials have expired.
+pub(super) fn is_expired(code: &str) -> bool {
+    matches!(
+        code,
+        "ExpiredTokenException" | "ExpiredToken" | "TokenRefreshRequired"
+    )
 }
 
 /// The account in `arn:aws:sts::123456789012:assumed-role/…` in the text of a permission error.
@@ -451,7 +466,7 @@ mod tests {
         ));
         assert!(matches!(
             answer("InvalidRequestException"),
-            Answered::Fails(Failure::NotFoundError)
+            Answered::Fails(Failure::ScheduledForDeletion)
         ));
         let other = AwsError::said(Some("InvalidRequestException"), Some("no"), Some(400));
         assert!(matches!(

@@ -20,11 +20,12 @@ use aws_credential_types::{
 };
 use aws_sdk_sts::config::Region;
 use aws_types::service_config::ServiceConfigKey;
+use cluster::cause;
 use secret::Value;
 
 use super::{
     Jwt, KeyRefs, Settings,
-    error::{AssumeRoleFailed, AwsError, in_chain, login_failure},
+    error::{AssumeRoleFailed, AwsError, in_chain, is_expired, login_failure},
     unsupported,
 };
 use crate::{Ambient, Identity, Resolver, Unread, credentials::TokenFile, unread};
@@ -418,7 +419,14 @@ async fn primed(config: &SdkConfig) -> Result<SdkConfig, Unread> {
             }),
         )),
         Err(error) => {
-            let login = Unread::store(unread::LOGIN, login_failure(&error));
+            let why = login_failure(&error);
+            let login = match cause::certificate(&error) {
+                Some(problem) => Unread::certificate(problem, cause::of(&error)),
+                None if why.rsplit(' ').next().is_some_and(is_expired) => {
+                    Unread::store(unread::CREDENTIALS_EXPIRED, why)
+                }
+                None => Unread::store(unread::LOGIN, why),
+            };
             Err(match in_chain::<AssumeRoleFailed>(&error) {
                 Some(failed) if failed.code.starts_with("AccessDenied") => {
                     login.lacking(format!("sts:AssumeRole on {}", failed.role))

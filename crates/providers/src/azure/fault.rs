@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::login::NoAssertion;
 use crate::{
     Unread,
+    answer::is_code,
     engine::{ErrorClass, Failure, retry_after},
     unread,
 };
@@ -84,14 +85,15 @@ impl Fault {
             }
             ErrorKind::Credential => Self::of_login(error),
             ErrorKind::Connection => {
-                let unread = Unread::store(unread::UNAVAILABLE, cause(error));
+                let whole_store = true;
+                let unread = Unread {
+                    whole_store,
+                    ..Unread::no_answer(error)
+                };
                 Self::new(ErrorClass::Unreachable, unread)
             }
             // The connection works, so the cause may be this one secret.
-            ErrorKind::Io => {
-                let unread = Unread::secret(unread::UNAVAILABLE, cause(error));
-                Self::new(ErrorClass::Failed(None), unread)
-            }
+            ErrorKind::Io => Self::new(ErrorClass::Failed(None), Unread::no_answer(error)),
             ErrorKind::DataConversion => {
                 let detail = "Key Vault's answer is invalid";
                 Self::new(
@@ -165,8 +167,9 @@ impl Fault {
                         return Self::of_refused_login(u16::from(*status), error_code.as_deref());
                     }
                     ErrorKind::Connection | ErrorKind::Io => {
-                        let detail = format!("login failed: {}", cause(error));
-                        let unread = Unread::store(unread::UNAVAILABLE, detail);
+                        let mut unread = Unread::no_answer(error);
+                        unread.why.detail = format!("login failed: {}", unread.why.detail);
+                        unread.whole_store = true;
                         return Self::new(ErrorClass::Unreachable, unread);
                     }
                     ErrorKind::DataConversion | ErrorKind::Credential | ErrorKind::Other => {}
@@ -180,12 +183,15 @@ impl Fault {
     fn of_refused_login(status: u16, code: Option<&str>) -> Self {
         // Only Entra's error numbers are passed on: its texts contain tenants and applications.
         let code = code.filter(|code| {
-            code.bytes()
-                .all(|byte| byte.is_ascii_digit() || byte == b',')
+            code.len() <= 64
+                && code
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit() || byte == b',')
         });
         let meaning = match code.and_then(|code| code.split(',').next()) {
             Some("7000215") => ": the client's secret is wrong",
             Some("7000222") => ": the client's secret has expired",
+            Some("700024") => ": the token of the service account has expired",
             Some("700016") => ": the tenant does not contain this client",
             Some("90002") => ": the tenant does not exist",
             Some("70021" | "700211" | "700212" | "700213") => {
@@ -193,6 +199,7 @@ impl Fault {
             }
             _ => "",
         };
+        let expired = meaning.ends_with("has expired");
         let code = code.map_or_else(String::new, |code| format!(" (AADSTS{code}{meaning})"));
         let detail = format!("the login was answered with {status}{code}");
         match status {
@@ -204,6 +211,7 @@ impl Fault {
                 ErrorClass::Failed(None),
                 Unread::store(unread::UNAVAILABLE, detail),
             ),
+            _ if expired => Self::answer(Unread::store(unread::CREDENTIALS_EXPIRED, detail)),
             _ => Self::answer(Unread::store(unread::LOGIN, detail)),
         }
     }
@@ -224,16 +232,5 @@ fn code(body: &[u8]) -> Option<String> {
     while let Some(inner) = fault.innererror.take() {
         fault = *inner;
     }
-    fault
-        .code
-        .filter(|code| code.bytes().all(|byte| byte.is_ascii_alphanumeric()))
-}
-
-/// The innermost cause of a request without an answer.
-fn cause(error: &Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
+    fault.code.filter(|code| is_code(code))
 }

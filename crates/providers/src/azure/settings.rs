@@ -108,11 +108,7 @@ impl Cloud {
 impl Settings {
     /// Parses the settings.
     pub(super) fn of(settings: &Json) -> Result<Self, Unread> {
-        Self::deserialize(settings).map_err(|error| {
-            let text = error.to_string();
-            // Drop the long list of expected values: the reader cannot change the store's spec here.
-            unsupported(text.split(", expected").next().unwrap_or_default())
-        })
+        Self::deserialize(settings).map_err(|error| unsupported(crate::not_understood(&error)))
     }
 
     /// The URL of the vault. Azure's client sends no token over HTTP.

@@ -171,7 +171,7 @@ async fn secrets_are_read_by_name_and_version() {
             "before",
             "not found",
             "",
-            "fails no-value",
+            "fails version-disabled",
             "not found",
             "not found"
         ]
@@ -480,4 +480,38 @@ async fn long_answer_is_cut_off_at_the_share_of_the_namespace() {
     };
     assert_eq!(unread.why.reason, unread::TOO_MUCH_DATA);
     assert_eq!((bounded.calls(), budget.held()), (1, 0));
+}
+
+#[tokio::test]
+async fn hostile_error_reaches_no_output() {
+    let bodies = [
+        "<html><body>hunter2</body></html>",
+        r#"{"error":{"code":"hunter2","message":"hunter2"}}"#,
+        r#"{"error":{"code":"Forbidden","message":"hunter2","innererror":{"code":"eyJhunter2.a.b"}}}"#,
+        "hunter2",
+    ];
+    let statuses = [302, 400, 401, 403, 404, 409, 429, 500, 502];
+    let mut told = Vec::new();
+    for status in statuses {
+        for body in bodies {
+            let reply =
+                Reply::new(status, body).with("location", "https://hunter2@kv.vault.azure.net/");
+            let service = Service::start().await;
+            service.change(|state| state.faults.extend((0..50).map(|_| reply.clone())));
+            let vault = vault(&service).await;
+            let answers = vault
+                .read(&[secret("db"), find(None, &[])], &limiter())
+                .await;
+            told.extend(answers.iter().map(|answer| match answer {
+                Answered::Unread(unread) => format!("{unread:?}"),
+                Answered::Fails(failure) => failure.into_str().to_owned(),
+                Answered::One(_) | Answered::Many(_) => "something else".to_owned(),
+                Answered::NotFound => "not found".to_owned(),
+            }));
+        }
+    }
+    assert_eq!(told.len(), 2 * statuses.len() * bodies.len());
+    for told in told {
+        assert!(!told.contains("hunter2"), "{told}");
+    }
 }

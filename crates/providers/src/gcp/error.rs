@@ -1,7 +1,11 @@
 //! Classifies errors of Google. Passes on only error codes, never error texts.
 
+use cluster::cause::{self, Certificate};
 use eso_model::expected::Failure;
-use google_cloud_gax::error::{Error, rpc::Code};
+use google_cloud_gax::error::{
+    Error,
+    rpc::{Code, StatusDetails},
+};
 
 use crate::{
     Answered, Unread,
@@ -9,12 +13,19 @@ use crate::{
     unread,
 };
 
+/// The reason in an `ErrorInfo` for an expired token.
+const EXPIRED: &str = "ACCESS_TOKEN_EXPIRED";
+
 /// A classified error of Google.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GcpError {
     /// Google's error code, or a fixed text if Google did not answer.
     pub(super) code: String,
     pub(super) kind: Kind,
+    /// The problem with the server's certificate, if that is the reason.
+    certificate: Option<Certificate>,
+    /// True if Google says that the token has expired.
+    expired: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +38,10 @@ pub(super) enum Kind {
     Denied,
     /// The secret or version does not exist.
     NotFound,
-    /// The version is disabled or destroyed.
+    /// The version is disabled.
     Disabled,
+    /// The version is destroyed.
+    Destroyed,
     /// Google rejects the name or another part of the request.
     Invalid,
     /// An unknown error.
@@ -57,18 +70,25 @@ impl GcpError {
         }
         let status = error.http_status_code();
         if let Some(said) = error.status() {
-            return Self::said(said.code, &said.message, status);
+            let expired = said.details.iter().any(
+                |detail| matches!(detail, StatusDetails::ErrorInfo(info) if info.reason == EXPIRED),
+            );
+            return Self {
+                expired,
+                ..Self::said(said.code, &said.message, status)
+            };
         }
         match status {
             Some(status) => Self::new(format!("HTTP {status}"), of_status(status)),
-            None if error.is_connect() => {
-                Self::new("no connection", Kind::Call(ErrorClass::Unreachable))
-            }
+            None if error.is_connect() => Self {
+                certificate: cause::certificate(error),
+                ..Self::new(cause::of(error), Kind::Call(ErrorClass::Unreachable))
+            },
             None if error.is_timeout() => {
                 Self::new("no answer in time", Kind::Call(ErrorClass::Failed(None)))
             }
             None if error.is_io() || error.is_transport() => {
-                Self::new("the connection broke", Kind::Call(ErrorClass::Failed(None)))
+                Self::new(cause::of(error), Kind::Call(ErrorClass::Failed(None)))
             }
             None if error.is_binding() => Self::new("invalid name", Kind::Invalid),
             None if error.is_deserialization() => Self::new("invalid answer", Kind::Other),
@@ -85,13 +105,8 @@ impl GcpError {
             Code::PermissionDenied => Kind::Denied,
             Code::NotFound => Kind::NotFound,
             Code::ResourceExhausted => Kind::Call(ErrorClass::Throttled(None)),
-            Code::FailedPrecondition
-                if ["DISABLED state", "DESTROYED state"]
-                    .iter()
-                    .any(|state| text.contains(state)) =>
-            {
-                Kind::Disabled
-            }
+            Code::FailedPrecondition if text.contains("in DISABLED state") => Kind::Disabled,
+            Code::FailedPrecondition if text.contains("in DESTROYED state") => Kind::Destroyed,
             Code::InvalidArgument => Kind::Invalid,
             Code::Unavailable | Code::Internal | Code::DeadlineExceeded | Code::Aborted => {
                 Kind::Call(ErrorClass::Failed(None))
@@ -113,6 +128,8 @@ impl GcpError {
         Self {
             code: code.into(),
             kind,
+            certificate: None,
+            expired: false,
         }
     }
 
@@ -124,6 +141,7 @@ impl GcpError {
             | Kind::Denied
             | Kind::NotFound
             | Kind::Disabled
+            | Kind::Destroyed
             | Kind::Invalid
             | Kind::Other => ErrorClass::Final,
         }
@@ -133,7 +151,8 @@ impl GcpError {
     pub(super) fn answer(&self, request: &Request<'_>) -> Answered {
         match self.kind {
             Kind::NotFound => Answered::NotFound,
-            Kind::Disabled => Answered::Fails(Failure::NotFoundError),
+            Kind::Disabled => Answered::Fails(Failure::VersionDisabled),
+            Kind::Destroyed => Answered::Fails(Failure::VersionDestroyed),
             Kind::Invalid => Answered::Fails(Failure::Refused),
             Kind::Call(_) | Kind::Login | Kind::Denied | Kind::Other => {
                 Answered::Unread(self.unread(request))
@@ -144,7 +163,13 @@ impl GcpError {
     /// The error as the reason for a failed read.
     pub(super) fn unread(&self, request: &Request<'_>) -> Unread {
         let said = format!("{}: {}", request.call, self.code);
+        if let Some(problem) = self.certificate {
+            return Unread::certificate(problem, said);
+        }
         match self.kind {
+            Kind::Call(ErrorClass::Expired) if self.expired => {
+                Unread::store(unread::CREDENTIALS_EXPIRED, said)
+            }
             Kind::Call(class) => class.unread(said),
             Kind::Login => Unread::store(unread::LOGIN, said),
             Kind::Denied => Unread::secret(unread::DENIED, said).lacking(format!(
@@ -152,7 +177,7 @@ impl GcpError {
                 permission(request.call),
                 request.key.unwrap_or("*")
             )),
-            Kind::NotFound | Kind::Disabled | Kind::Invalid | Kind::Other => {
+            Kind::NotFound | Kind::Disabled | Kind::Destroyed | Kind::Invalid | Kind::Other => {
                 Unread::secret(unread::UNREADABLE, said)
             }
         }
@@ -192,7 +217,7 @@ mod tests {
         );
         assert_eq!(
             kind("Secret Version [x] is in DESTROYED state."),
-            Kind::Disabled
+            Kind::Destroyed
         );
         assert_eq!(
             kind("The CMEK key is disabled"),

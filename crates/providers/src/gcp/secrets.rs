@@ -110,7 +110,8 @@ impl Secrets {
         let mut answer = self.access(&access, &named, limiter).await;
         let disabled = matches!(
             &answer,
-            Err(engine::Failure::Answer(error)) if error.kind == Kind::Disabled
+            Err(engine::Failure::Answer(error))
+                if matches!(error.kind, Kind::Disabled | Kind::Destroyed)
         );
         if disabled && version.is_empty() && self.settings.fetches_enabled() {
             let list = Request::read("ListSecretVersions", Some(&secret)).listing();

@@ -119,6 +119,9 @@ impl Service for Server {
             ErrorKind::Unauthenticated => not_accepted(),
             ErrorKind::TooLarge => Unread::value_too_large(),
             ErrorKind::Over => Unread::too_much_data(),
+            ErrorKind::Unavailable if let Some(problem) = error.certificate => {
+                Unread::certificate(problem, error.trusted_message().unwrap_or_default())
+            }
             ErrorKind::Unavailable => Unread::secret(
                 unread::UNAVAILABLE,
                 error.trusted_message().unwrap_or("the API server fails"),

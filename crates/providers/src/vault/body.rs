@@ -16,9 +16,9 @@ use crate::{Unread, unread};
 pub(super) enum Secret {
     /// The JSON text of the data object.
     Data(Value),
-    /// No secret, or a deleted or destroyed version.
+    /// No secret.
     Absent,
-    /// The operator fails on it.
+    /// The operator fails on it, or the version is deleted or destroyed.
     Fails(Failure),
 }
 
@@ -33,6 +33,10 @@ pub(super) fn secret(body: &[u8], found: bool, version: Version) -> Result<Secre
             Version::V2 => Secret::Fails(Failure::NoValue),
         });
     };
+    let gone = || match member(data, "metadata").and_then(|of| member(of, "destroyed")) {
+        Some(Node { raw: b"true", .. }) => Failure::DestroyedAsAbsent,
+        _ => Failure::VersionDeleted,
+    };
     let data = match (version, &data.shape) {
         (Version::V1, _) => data,
         (Version::V2, Shape::Object(_)) => match inner(data, "data") {
@@ -43,7 +47,8 @@ pub(super) fn secret(body: &[u8], found: bool, version: Version) -> Result<Secre
     };
     Ok(match (&data.shape, version) {
         (Shape::Object(_), _) => Secret::Data(Value::from(data.raw)),
-        (Shape::Null, _) => Secret::Absent,
+        (Shape::Null, Version::V2) => Secret::Fails(gone()),
+        (Shape::Null, Version::V1) => Secret::Absent,
         (_, Version::V2) => Secret::Fails(Failure::NotAnObject),
         (_, Version::V1) => return Err(unreadable()),
     })
@@ -233,7 +238,9 @@ mod tests {
     #[test]
     fn deleted_secret_is_absent_and_invalid_answer_is_unreadable() {
         let deleted = r#"{"data":{"data":null,"metadata":{"deletion_time":"x"}}}"#;
-        assert_eq!(of(deleted, false, Version::V2), "absent");
+        assert_eq!(of(deleted, false, Version::V2), "version-deleted");
+        let destroyed = r#"{"data":{"data":null,"metadata":{"destroyed":true}}}"#;
+        assert_eq!(of(destroyed, false, Version::V2), "version-destroyed");
         assert_eq!(of(r#"{"errors":[]}"#, false, Version::V2), "absent");
         assert_eq!(of("", false, Version::V1), "absent");
         assert_eq!(of(r#"{"data":null}"#, true, Version::V1), "absent");

@@ -148,7 +148,7 @@ impl Service for Server {
         let (token, lease) = match (&self.login, refused) {
             (Login::Token(_), Some(_)) => {
                 return Err(Unread::store(
-                    unread::LOGIN,
+                    unread::CREDENTIALS_EXPIRED,
                     "the token is invalid or has expired",
                 ));
             }
@@ -183,7 +183,7 @@ impl Service for Server {
             Fault::NoAnswer(error) if error.is_builder() => {
                 Unread::secret(unread::UNSUPPORTED, "this key cannot be part of a request")
             }
-            Fault::NoAnswer(error) => Unread::secret(unread::UNAVAILABLE, reason(error)),
+            Fault::NoAnswer(error) => Unread::no_answer(error),
             Fault::TooLarge(unread) => unread.clone(),
         }
     }
@@ -236,7 +236,10 @@ impl Server {
                 let why = self.unread(&fault, &asked).why;
                 let (reason, detail) = match &fault {
                     Fault::Answer(raw)
-                        if !matches!(why.reason, unread::UNAVAILABLE | unread::THROTTLED) =>
+                        if !matches!(
+                            why.reason,
+                            unread::UNAVAILABLE | unread::THROTTLED | unread::SEALED
+                        ) =>
                     {
                         (unread::LOGIN, answered(raw))
                     }
@@ -395,7 +398,7 @@ fn classify_error(raw: &Raw, request: &Request<'_>) -> Unread {
             let detail = "Vault answered that it is a standby node";
             Unread::store(unread::UNAVAILABLE, detail)
         }
-        503 if is_sealed(raw) => Unread::store(unread::UNAVAILABLE, answered(raw)),
+        503 if is_sealed(raw) => Unread::store(unread::SEALED, answered(raw)),
         412 | 500..=599 => Unread::secret(unread::UNAVAILABLE, answered(raw)),
         _ => Unread::secret(unread::UNREADABLE, answered(raw)),
     }
@@ -433,20 +436,4 @@ fn answered(raw: &Raw) -> String {
         Some(known) => format!("Vault answered {} ({known})", raw.status),
         None => format!("Vault answered {}", raw.status),
     }
-}
-
-/// The reason why a request got no answer. Without the URL, because a query may contain sensitive data.
-fn reason(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    let what = if error.is_timeout() {
-        "no answer in time"
-    } else if error.is_connect() {
-        "no connection"
-    } else {
-        "the connection broke"
-    };
-    format!("{what}: {cause}")
 }

@@ -212,6 +212,7 @@ impl Reader {
             match self.data(&candidate, "", limiter).await? {
                 Secret::Data(text) => Ok(Some((candidate, Raw::Json(text)))),
                 Secret::Absent => Ok(None),
+                Secret::Fails(failure) if failure.is_absent() => Ok(None),
                 Secret::Fails(failure) => Err(fails(failure)),
             }
         });

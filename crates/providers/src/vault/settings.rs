@@ -134,10 +134,9 @@ const RESERVED_HEADERS: &[&str] = &[
     "x-vault-wrap-ttl",
 ];
 
-/// Formats the error about a setting that is not understood. Drops the long list of expected values.
+/// An error about a setting that is not understood.
 pub(super) fn not_understood(below: &str, error: &serde_json::Error) -> Unread {
-    let text = error.to_string();
-    let problem = text.split(", expected").next().unwrap_or_default();
+    let problem = crate::not_understood(error);
     unsupported(format!("spec.provider.vault{below}: {problem}"))
 }
 

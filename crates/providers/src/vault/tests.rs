@@ -283,7 +283,7 @@ async fn sealed_vault_gets_no_more_requests() {
     let answered = read(&*at(&double).await, &limiter(), &["a", "b"]).await;
     assert_eq!(
         answered,
-        ["unavailable (Vault answered 503 (Vault is sealed))"; 2]
+        ["sealed (Vault answered 503 (Vault is sealed))"; 2]
     );
     assert_eq!(double.calls().len(), 1);
 }
@@ -483,10 +483,8 @@ async fn ca_bundle_of_the_store_is_used() {
 
     let stranger = vault(&server, json!({}), &[]).await.ok().unwrap();
     let answered = read(&*stranger, &limiter(), &["db"]).await;
-    assert!(
-        answered[0].starts_with("unavailable (no connection: "),
-        "{answered:?}"
-    );
+    let told = "unknown-authority (the server's certificate is signed by an unknown authority)";
+    assert_eq!(answered, [told]);
 
     for (bundle, reason) in [("bm9uZQ==", unread::STORE), ("%", unread::STORE)] {
         let refused = vault(&server, json!({"caBundle": bundle}), &[])
@@ -583,4 +581,59 @@ async fn bytes_of_an_answer_are_held_before_they_are_read() {
     let answered = read(&*vault, &bounded, &["db"]).await;
     assert!(answered[0].starts_with("too-much-data ("), "{answered:?}");
     assert_eq!(budget.held(), 0);
+}
+
+/// Errors of every status and form, and addresses that cannot be reached.
+#[tokio::test]
+async fn hostile_error_reaches_no_output() {
+    const STATUSES: [u16; 13] = [
+        301, 400, 401, 403, 404, 405, 407, 412, 429, 472, 500, 502, 503,
+    ];
+    let bodies = [
+        "<html><body>hunter2</body></html>",
+        r#"{"errors":["permission denied for the token hunter2"]}"#,
+        r#"{"errors":["Vault is sealed: hunter2"]}"#,
+        r#"{"data":"hunter2","warnings":["hunter2"]}"#,
+        "hunter2",
+    ];
+    let mut told = Vec::new();
+    for status in STATUSES {
+        for body in bodies {
+            let double = Double::plain(move |_| {
+                Reply::new(status, body).with("location", "http://hunter2@localhost/")
+            })
+            .await;
+            let server = format!("http://job:hunter2@{}", double.address);
+            let vault = vault(&server, json!({}), &[]).await.ok().unwrap();
+            let answers = vault.read(&[secret("db")], &limiter()).await;
+            told.extend(answers.iter().map(shown));
+        }
+    }
+    let closed = {
+        let double = Double::plain(|_| Reply::new(200, "")).await;
+        double.address
+    };
+    for server in [
+        format!("http://job:hunter2@{closed}"),
+        format!("https://job:hunter2@{closed}"),
+        "http://job:hunter2@hunter2.invalid".to_owned(),
+    ] {
+        let vault = vault(&server, json!({}), &[]).await.ok().unwrap();
+        let answers = vault.read(&[secret("db")], &limiter()).await;
+        told.extend(answers.iter().map(shown));
+    }
+    assert!(told.len() > STATUSES.len() * bodies.len());
+    for told in told {
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+}
+
+/// Everything that an answer can show.
+fn shown(answer: &Answered) -> String {
+    match answer {
+        Answered::Unread(unread) => format!("{unread:?}"),
+        Answered::One(_) | Answered::Many(_) | Answered::NotFound | Answered::Fails(_) => {
+            answer_text(answer)
+        }
+    }
 }

@@ -126,13 +126,13 @@ async fn expired_token_is_renewed_once_for_all_calls() {
 }
 
 #[tokio::test]
-async fn endless_expiry_is_a_failed_login() {
+async fn endless_expiry_is_reported_as_expired_credentials() {
     let double = Double::start(|_| error(400, "ExpiredTokenException", "expired")).await;
     let provider = connected(&double.url, &json!({})).await;
     let limiter = limiter();
     assert_eq!(
         read(&*provider, &[secret("db")], &limiter).await,
-        ["login-failed (GetSecretValue: ExpiredTokenException) (store)"]
+        ["credentials-expired (GetSecretValue: ExpiredTokenException) (store)"]
     );
     assert_eq!(limiter.calls(), 2);
 }

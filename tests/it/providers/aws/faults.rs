@@ -145,7 +145,7 @@ async fn unreachable_server_is_reported() {
     let provider = connected(&url, &json!({})).await;
     assert_eq!(
         read(&*provider, &[secret("db")], &limiter()).await,
-        ["unavailable (GetSecretValue: no connection) (store)"]
+        ["unavailable (GetSecretValue: connection refused) (store)"]
     );
 }
 
@@ -211,5 +211,36 @@ async fn values_and_keys_are_not_logged() {
     assert!(log.contains("TRACE"), "the log was not captured");
     if let Some(line) = log.lines().find(|line| line.contains(PLANTED)) {
         panic!("{line}");
+    }
+}
+
+#[tokio::test]
+async fn hostile_error_reaches_no_output() {
+    let code = format!("Token{PLANTED}");
+    let bodies = [
+        format!("<html><body>{PLANTED}</body></html>"),
+        json!({"__type": code, "message": PLANTED}).to_string(),
+        json!({"__type": "AccessDeniedException", "message": format!("User: arn:aws:sts::123456789012:{PLANTED} is not authorized")}).to_string(),
+        json!({"__type": "InvalidRequestException", "message": PLANTED}).to_string(),
+        PLANTED.to_owned(),
+    ];
+    for status in [302, 400, 401, 403, 404, 429, 500, 503] {
+        for body in &bodies {
+            let body = body.clone();
+            let double = Double::start(move |_| {
+                Reply::Say(status, Vec::new(), body.clone())
+                    .with("location", &format!("https://{PLANTED}@localhost/"))
+                    .with("retry-after", "0")
+            })
+            .await;
+            let provider = connected(&double.url, &json!({})).await;
+            let answers = read(
+                &*provider,
+                &[secret("db"), find(None, Some("db"), &[])],
+                &limiter(),
+            )
+            .await;
+            assert!(!format!("{answers:?}").contains(PLANTED), "{answers:?}");
+        }
     }
 }

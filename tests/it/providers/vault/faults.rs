@@ -60,12 +60,12 @@ fn cases() -> Vec<Case> {
             ..passes("truncated answers", always(|| Fault::Halved))
         },
         Case {
-            read: ["unavailable (the connection broke"; 2],
+            read: ["unavailable (the server closed the connection"; 2],
             calls: 4..=8,
             ..passes("connection always reset", always(|| Fault::Reset))
         },
         Case {
-            read: ["unavailable (Vault answered 503 (Vault is sealed))"; 2],
+            read: ["sealed (Vault answered 503 (Vault is sealed))"; 2],
             calls: 1..=1,
             ..passes("sealed", always(|| refusal(503, "Vault is sealed")))
         },

@@ -106,7 +106,7 @@ async fn failed_login_in_vault_is_reported_for_the_store() {
     for (variables, told) in [
         (
             vec![("VAULT_TOKEN", "s.wonderwall")],
-            "login-failed (the token is invalid or has expired)",
+            "credentials-expired (the token is invalid or has expired)",
         ),
         (
             vec![
