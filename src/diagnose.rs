@@ -284,14 +284,15 @@ fn secret(facts: Facts<'_>, notes: &mut Notes) {
             let how = match key.difference {
                 Difference::Changed => "differs",
                 Difference::Missing => "is missing",
-                Difference::Extra => "is unexpected",
+                Difference::Extra => "is unexpected, so a sync removes it",
             };
             format!("{} {how}", key.name)
         })
         .collect();
     let keys: Vec<String> = keys.into_iter().collect();
     let mut text = match finding.verdict {
-        Verdict::InSync => "has the expected data".to_owned(),
+        Verdict::InSync if finding.message.is_empty() => "has the expected data".to_owned(),
+        Verdict::InSync => format!("has the expected data; {}", finding.message),
         Verdict::Stale
         | Verdict::Tampered
         | Verdict::Partial
@@ -304,9 +305,13 @@ fn secret(facts: Facts<'_>, notes: &mut Notes) {
         let _ = write!(text, " ({})", keys.join(", "));
     }
     let health = match finding.verdict {
-        Verdict::InSync => Health::Well,
+        Verdict::InSync if finding.beyond_sync.is_none() => Health::Well,
         Verdict::Unverifiable => Health::Unknown,
-        Verdict::Stale | Verdict::Tampered | Verdict::Partial | Verdict::Missing => Health::Wrong,
+        Verdict::InSync
+        | Verdict::Stale
+        | Verdict::Tampered
+        | Verdict::Partial
+        | Verdict::Missing => Health::Wrong,
     };
     notes.add(about, health, text);
     suggest_fix(facts, finding, notes);

@@ -9,5 +9,6 @@
 pub mod check;
 pub mod judge;
 mod read;
+mod refusal;
 mod target;
 pub mod templates;

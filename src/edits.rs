@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use cluster::wire::Secret;
-use eso_model::{DATA_HASH, expected::matches_recorded_hash};
+use eso_model::{DATA_HASH, digest::FIELD_MANAGERS, expected::matches_recorded_hash};
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
@@ -32,12 +32,21 @@ pub fn is_edited(secret: &Secret) -> Option<bool> {
 
 /// The field managers other than the operator that wrote data, the latest first.
 pub fn writers(secret: &Secret) -> Vec<Writer> {
+    managers(secret, |manager| !is_operator(manager))
+}
+
+/// The field managers of the operator that wrote data: one for each ExternalSecret.
+pub fn operators(secret: &Secret) -> Vec<Writer> {
+    managers(secret, |manager| manager.starts_with(FIELD_MANAGERS))
+}
+
+fn managers(secret: &Secret, wanted: impl Fn(&str) -> bool) -> Vec<Writer> {
     let entries = secret.metadata.managed_fields.iter();
     let mut writers: Vec<Writer> = entries
         .filter_map(|entry| {
             let manager = entry.get("manager")?.as_str()?;
             let data = entry.get("fieldsV1")?.get("f:data")?.as_object()?;
-            (!is_operator(manager)).then(|| Writer {
+            wanted(manager).then(|| Writer {
                 manager: manager.to_owned(),
                 time: entry
                     .get("time")
@@ -56,5 +65,5 @@ pub fn writers(secret: &Secret) -> Vec<Writer> {
 
 /// The operator uses one field manager per ExternalSecret. Before v0.11 it used the name of its program.
 fn is_operator(manager: &str) -> bool {
-    manager.starts_with("externalsecrets.external-secrets.io/") || manager == "external-secrets"
+    manager.starts_with(FIELD_MANAGERS) || manager == "external-secrets"
 }

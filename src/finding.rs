@@ -88,13 +88,13 @@ impl Finding {
 
     /// The next step for an item that is skipped for this reason: that of the finding's cause, if it is more specific.
     pub fn next_step(&self, reason: Reason) -> Option<&'static str> {
-        let cause = match reason {
-            Reason::WouldFail => self.cause,
-            Reason::Unverifiable => {
-                let why = self.unverifiable.as_ref();
-                why.and_then(|why| Reason::of_read(why.reason))
-            }
-            _ => None,
+        let cause = if reason == Reason::WouldFail {
+            self.cause
+        } else if reason == Reason::Unverifiable {
+            let why = self.unverifiable.as_ref();
+            why.and_then(|why| Reason::of_read(why.reason))
+        } else {
+            None
         };
         cause.unwrap_or(reason).next_step()
     }

@@ -117,7 +117,7 @@ pub enum Reason {
     CertificateInvalid,
     /// The template cannot be rendered.
     Template,
-    /// A ResourceQuota of the namespace allows no more Secrets.
+    /// A `ResourceQuota` of the namespace allows no more Secrets.
     QuotaExceeded,
     /// Another object controls the target Secret.
     OwnedByOther,

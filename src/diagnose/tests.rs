@@ -208,7 +208,7 @@ fn missing_remote_key_is_the_first_fix() {
         diagnosis.next,
         [
             "create prod/db in the provider, or fix the remote key in the ExternalSecret's spec",
-            "fix the value in the provider or the ExternalSecret's spec: the operator would fail on it"
+            "fix the cause, in the provider or the ExternalSecret's spec: the operator would fail on it"
         ]
     );
 }

@@ -5,10 +5,11 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use jiff::Timestamp;
-
-use super::target::Actual;
-pub use super::target::Target;
+pub use super::{refusal::Author, target::Target};
+use super::{
+    refusal::{Refusal, ownership, refusal},
+    target::Actual,
+};
 use eso_model::expected::{
     CreationPolicy, DeletionPolicy, Difference, Effect, Expected, KeyDifference, NotComputable,
     Unverifiable, WouldFail, compare, together, why,
@@ -33,19 +34,22 @@ pub struct Member {
     pub computed: Result<Expected, NotComputable>,
 }
 
-/// An ExternalSecret that writes a Secret.
-pub struct Author {
-    pub name: String,
-    pub creation: CreationPolicy,
-    pub deletion: DeletionPolicy,
-    pub refreshed: Option<Timestamp>,
-}
-
 /// The part of the expected data that one of several ExternalSecrets writes.
 struct Part {
     keys: BTreeSet<String>,
     exact: bool,
     effect: Effect,
+    /// The keys that it wrote before and does not write any more.
+    removed: Vec<KeyDifference>,
+    /// The reason why the write would be refused, with what the ExternalSecret alone would change.
+    refused: Option<(Refusal, Vec<KeyDifference>)>,
+}
+
+/// What several ExternalSecrets write together.
+struct Whole {
+    keys: BTreeSet<String>,
+    differences: Vec<KeyDifference>,
+    immutable: bool,
 }
 
 /// The differences of a Secret, and how the ExternalSecret writes it.
@@ -54,6 +58,7 @@ struct Comparison {
     exact: bool,
     effect: Effect,
     immutable: bool,
+    refusal: Option<Refusal>,
 }
 
 /// Returns one finding for each ExternalSecret that writes the Secret, in order. `other_writers` are other writers of which only the
@@ -70,13 +75,14 @@ pub fn judge(
     members
         .into_iter()
         .map(|Member { by, computed }| match computed {
-            Err(error) => not_computed(&by, &error, target),
+            Err(error) => without_data(&by, &error, target),
             Ok(expected) => {
                 let comparison = Comparison {
-                    differences: differences(&expected, target, key),
+                    differences: differences(&by, &expected, target, key),
                     exact: expected.exact,
                     effect: expected.effect,
                     immutable: expected.immutable,
+                    refusal: refusal(&by, &expected, target),
                 };
                 compared(&by, comparison, target)
             }
@@ -84,11 +90,37 @@ pub fn judge(
         .collect()
 }
 
-fn differences(expected: &Expected, target: &Target, key: &RunKey) -> Vec<KeyDifference> {
-    match target {
-        Target::There(actual) => compare(expected, &actual.data, key),
-        Target::Absent | Target::Unread(_) => Vec::new(),
+fn differences(
+    by: &Author,
+    expected: &Expected,
+    target: &Target,
+    key: &RunKey,
+) -> Vec<KeyDifference> {
+    let Target::There(actual) = target else {
+        return Vec::new();
+    };
+    let mut differences = compare(expected, &actual.data, key);
+    if !expected.exact {
+        differences.extend(removed(by, expected, actual));
+        differences.sort_by(|one, other| one.name.cmp(&other.name));
     }
+    differences
+}
+
+/// The keys that the ExternalSecret wrote before, and that the operator will remove because it does not write them any more.
+fn removed<'a>(
+    by: &Author,
+    expected: &'a Expected,
+    actual: &'a Actual,
+) -> impl Iterator<Item = KeyDifference> + 'a {
+    let writes = matches!(expected.effect, Effect::Write | Effect::WriteIfExists);
+    let own: BTreeSet<&str> = actual.keys_of(&by.name).filter(|_| writes).collect();
+    let held = actual.data.keys().filter(move |key| own.contains(key));
+    held.filter(|key| !expected.data.contains_key(*key))
+        .map(|name| KeyDifference {
+            name: name.to_owned(),
+            difference: Difference::Extra,
+        })
 }
 
 fn several(
@@ -108,33 +140,52 @@ fn several(
     let mut parts = Vec::new();
     let mut authors: Vec<(Author, Result<Part, NotComputable>)> = Vec::new();
     for Member { by, computed } in members {
-        let part = computed.map(|expected| {
-            let part = Part {
+        let part = computed.map(|mut expected| {
+            let mut part = Part {
                 keys: expected.data.keys().cloned().collect(),
                 exact: expected.exact,
                 effect: expected.effect,
+                removed: match target {
+                    Target::There(actual) if !expected.exact => {
+                        removed(&by, &expected, actual).collect()
+                    }
+                    Target::There(_) | Target::Absent | Target::Unread(_) => Vec::new(),
+                },
+                refused: None,
             };
-            parts.push(expected);
+            if let Some(refusal) = refusal(&by, &expected, target) {
+                // It writes nothing, so the others alone decide what the Secret holds.
+                expected.exact = false;
+                part.refused = Some((refusal, differences(&by, &expected, target, key)));
+            } else {
+                parts.push(expected);
+            }
             part
         });
         authors.push((by, part));
     }
-    let whole = together(parts, unknown.is_empty(), key)
-        .map(|whole| (differences(&whole, target, key), whole.immutable));
+    let whole = together(parts, unknown.is_empty(), key).map(|whole| Whole {
+        differences: match target {
+            Target::There(actual) => compare(&whole, &actual.data, key),
+            Target::Absent | Target::Unread(_) => Vec::new(),
+        },
+        immutable: whole.immutable,
+        keys: whole.data.into_keys().collect(),
+    });
     authors
         .into_iter()
         .map(|(by, part)| match part {
-            Err(error) => not_computed(&by, &error, target),
-            Ok(part) => one_of_several(&by, &part, &whole, &unknown, target),
+            Err(error) => without_data(&by, &error, target),
+            Ok(part) => one_of_several(&by, part, &whole, &unknown, target),
         })
         .collect()
 }
 
-/// `whole` has the differences of the whole Secret and whether it is immutable, or the reason why they are unknown.
+/// `whole` is the reason if it is unknown what the Secret should hold.
 fn one_of_several(
     by: &Author,
-    part: &Part,
-    whole: &Result<(Vec<KeyDifference>, bool), Unverifiable>,
+    part: Part,
+    whole: &Result<Whole, Unverifiable>,
     unknown: &[String],
     target: &Target,
 ) -> Finding {
@@ -143,19 +194,35 @@ fn one_of_several(
         exact: part.exact,
         effect: part.effect,
         immutable: false,
+        refusal: None,
     };
     if matches!(part.effect, Effect::Nothing | Effect::Keep) {
         return compared(by, comparison, target);
     }
-    let (differences, immutable) = match whole {
-        Ok((differences, immutable)) => (differences, *immutable),
+    if let Some((refusal, differences)) = part.refused {
+        comparison.differences = differences;
+        comparison.refusal = Some(refusal);
+        return compared(by, comparison, target);
+    }
+    let whole = match whole {
+        Ok(whole) => whole,
         Err(shared) => return Finding::unverifiable(shared.clone()),
     };
     let own = |it: &&KeyDifference| {
         part.keys.contains(&it.name) || (part.exact && it.difference == Difference::Extra)
     };
-    comparison.differences = differences.iter().filter(own).cloned().collect();
-    comparison.immutable = immutable;
+    comparison.differences = whole.differences.iter().filter(own).cloned().collect();
+    if !whole
+        .differences
+        .iter()
+        .any(|it| it.difference == Difference::Extra)
+    {
+        // Otherwise the ExternalSecret that writes the whole Secret removes them.
+        let removed = part.removed.into_iter();
+        let gone = removed.filter(|it| !whole.keys.contains(&it.name));
+        comparison.differences.extend(gone);
+    }
+    comparison.immutable = whole.immutable;
     let finding = compared(by, comparison, target);
     if finding.verdict.is_drift() && !unknown.is_empty() {
         let detail = format!(
@@ -165,6 +232,16 @@ fn one_of_several(
         return Finding::unverifiable(Unverifiable::new(why::SHARED, detail));
     }
     finding
+}
+
+/// The expected data is unknown. The operator checks the owner of the Secret whatever the data is.
+fn without_data(by: &Author, error: &NotComputable, target: &Target) -> Finding {
+    let finding = not_computed(by, error, target);
+    let owned = match target {
+        Target::There(actual) if finding.beyond_sync.is_none() => ownership(by, actual),
+        Target::There(_) | Target::Absent | Target::Unread(_) => None,
+    };
+    refused(finding, owned)
 }
 
 /// The expected data is unknown, but a missing or edited Secret is still detected.
@@ -236,7 +313,7 @@ fn compared(by: &Author, comparison: Comparison, target: &Target) -> Finding {
             return Finding::unverifiable(Unverifiable::new(NOT_WRITTEN, "creationPolicy: None"));
         }
         (Target::Unread(why), _) => return unread(why),
-        (Target::Absent, effect) => return absent(effect),
+        (Target::Absent, effect) => return refused(absent(effect), comparison.refusal),
         (Target::There(actual), Effect::Keep) => {
             return if actual.data.is_empty() {
                 Finding::of(Verdict::InSync, "")
@@ -266,7 +343,7 @@ fn compared(by: &Author, comparison: Comparison, target: &Target) -> Finding {
         (Target::There(actual), Effect::Write | Effect::WriteIfExists) => actual,
     };
     if comparison.differences.is_empty() {
-        return Finding::of(Verdict::InSync, "");
+        return refused(Finding::of(Verdict::InSync, ""), comparison.refusal);
     }
     let mut finding = differing(by, &comparison, actual);
     if comparison.immutable || actual.immutable {
@@ -275,13 +352,22 @@ fn compared(by: &Author, comparison: Comparison, target: &Target) -> Finding {
             .message
             .push_str("; the Secret is immutable, so the operator does not change it");
     }
-    let other = actual.owner.as_ref().filter(|owner| **owner != by.name);
-    if let Some(owner) = other.filter(|_| by.creation == CreationPolicy::Owner) {
-        finding.beyond_sync = Some(Reason::WouldFail);
-        let _ = write!(finding.message, "; ExternalSecret {owner} owns the Secret");
-    }
     finding.keys = comparison.differences;
-    finding
+    refused(finding, comparison.refusal)
+}
+
+/// Adds the reason why a sync would be refused.
+fn refused(finding: Finding, refusal: Option<Refusal>) -> Finding {
+    let Some(Refusal { cause, text }) = refusal else {
+        return finding;
+    };
+    let separator = if finding.message.is_empty() { "" } else { "; " };
+    Finding {
+        beyond_sync: Some(Reason::WouldFail),
+        cause: Some(cause),
+        message: format!("{}{separator}{text}", finding.message),
+        ..finding
+    }
 }
 
 fn absent(effect: Effect) -> Finding {

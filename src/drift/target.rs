@@ -1,11 +1,13 @@
 //! The target Secret without its values: fingerprints of the values, and the writers.
 
+use std::fmt;
+
 use cluster::wire;
-use eso_model::expected::SecretFingerprints;
+use eso_model::{GROUP, digest::field_manager, expected::SecretFingerprints};
 use secret::{Fingerprint, RunKey};
 
 use crate::{
-    edits::{Writer, is_edited, writers},
+    edits::{Writer, is_edited, operators, writers},
     finding::version,
 };
 
@@ -18,11 +20,51 @@ pub struct Actual {
     pub version: Fingerprint,
     /// True if it was edited after the operator wrote it; None if unknown.
     pub edited: Option<bool>,
-    /// The ExternalSecret that controls it.
-    pub owner: Option<String>,
+    /// The object that controls it.
+    pub controller: Option<Controller>,
+    pub r#type: String,
     pub immutable: bool,
     /// Writers other than the operator, latest first.
     pub writers: Vec<Writer>,
+    /// The operator's writers, one for each ExternalSecret.
+    pub operators: Vec<Writer>,
+}
+
+/// The object that controls a Secret (`ownerReferences` with `controller: true`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Controller {
+    /// The API group, without the version; empty for the core group.
+    pub group: String,
+    pub kind: String,
+    pub name: String,
+}
+
+impl Controller {
+    /// True for an ExternalSecret of the operator. There is an older kind of the same name in another group.
+    pub fn is_external_secret(&self) -> bool {
+        self.group == GROUP && self.kind == "ExternalSecret"
+    }
+}
+
+impl fmt::Display for Controller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, kind, name } = self;
+        match &**group {
+            "" | GROUP => write!(f, "{kind} {name}"),
+            group => write!(f, "{kind}.{group} {name}"),
+        }
+    }
+}
+
+impl From<wire::OwnerReference> for Controller {
+    fn from(owner: wire::OwnerReference) -> Self {
+        let group = owner.api_version.split_once('/');
+        Self {
+            group: group.map_or("", |(group, _)| group).to_owned(),
+            kind: owner.kind,
+            name: owner.name,
+        }
+    }
 }
 
 /// The target Secret of an ExternalSecret, as found in the cluster.
@@ -42,7 +84,8 @@ impl Target {
     pub fn kept(self) -> Option<Self> {
         let keys = match &self {
             Self::There(actual) => {
-                let written = actual.writers.iter().map(|writer| writer.keys.len());
+                let writers = actual.writers.iter().chain(&actual.operators);
+                let written = writers.map(|writer| writer.keys.len());
                 actual.data.keys().count() + written.sum::<usize>()
             }
             Self::Absent | Self::Unread(_) => 0,
@@ -52,21 +95,31 @@ impl Target {
 }
 
 impl Actual {
+    /// The keys that only this ExternalSecret wrote. The operator removes those that it does not write again.
+    pub fn keys_of(&self, external_secret: &str) -> impl Iterator<Item = &str> {
+        let manager = field_manager(external_secret);
+        let own = self.operators.iter().find(|by| by.manager == manager);
+        own.into_iter().flat_map(|by| &by.keys).map(String::as_str)
+    }
+
     /// Keeps fingerprints only. The values are wiped when `secret` is dropped.
     pub fn of(secret: wire::Secret, key: &RunKey) -> Self {
         let (edited, writers) = (is_edited(&secret), writers(&secret));
+        let operators = operators(&secret);
         let meta = secret.metadata;
         Self {
             data: SecretFingerprints::of(&secret.data, key),
             version: version(&meta, key),
             edited,
-            owner: meta
+            controller: meta
                 .owner_references
                 .into_iter()
-                .find(|owner| owner.controller && owner.kind == "ExternalSecret")
-                .map(|owner| owner.name),
+                .find(|owner| owner.controller)
+                .map(Controller::from),
+            r#type: secret.r#type,
             immutable: secret.immutable,
             writers,
+            operators,
         }
     }
 }
@@ -92,7 +145,10 @@ mod tests {
             "metadata": {
                 "annotations": {DATA_HASH: hash},
                 "managedFields": managed,
-                "ownerReferences": [{"kind": "ExternalSecret", "name": "es", "controller": true}],
+                "ownerReferences": [
+                    {"apiVersion": "v1", "kind": "ConfigMap", "name": "other"},
+                    {"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "name": "es", "controller": true},
+                ],
             },
             "data": {"username": username, "password": "czNjcjN0"},
         })
@@ -109,7 +165,9 @@ mod tests {
         ] {
             let actual = actual(&secret(hash, username, &json!([])));
             assert_eq!(actual.edited, edited, "{hash} {username}");
-            assert_eq!(actual.owner.as_deref(), Some("es"));
+            let controller = actual.controller.unwrap();
+            assert_eq!(controller.to_string(), "ExternalSecret es");
+            assert!(controller.is_external_secret());
         }
         let managed =
             json!([{"manager": "kubectl-edit", "fieldsV1": {"f:data": {"f:username": {}}}}]);
@@ -127,7 +185,10 @@ mod tests {
             {"manager": "late", "time": "2026-03-01T11:00:00Z", "fieldsV1": {"f:data": {"f:username": {}}}},
             {"manager": "labels", "time": "2026-03-01T13:00:00Z", "fieldsV1": {"f:metadata": {}}},
         ]);
-        let names: Vec<String> = actual(&secret(HASH, "", &managed))
+        let actual = actual(&secret(HASH, "", &managed));
+        assert_eq!(actual.keys_of("es").collect::<Vec<_>>(), ["a"]);
+        assert_eq!(actual.keys_of("e").count(), 0);
+        let names: Vec<String> = actual
             .writers
             .into_iter()
             .map(|writer| format!("{} {}", writer.manager, writer.keys.join(",")))

@@ -38,6 +38,7 @@ pub(super) fn item(
         .or_else(|| refresh(inventory, external_secret))
         .or_else(|| generator(policy, external_secret))
         .or_else(|| readiness(inventory, external_secret))
+        .or_else(|| refused(finding))
         .or_else(|| unknown(policy, finding));
     let action = match skip {
         Some((reason, message)) => Action::Skip { reason, message },
@@ -90,6 +91,13 @@ fn undrifted(finding: Option<&Finding>) -> Option<Skip> {
         (None, Verdict::InSync) => Some((Reason::InSync, String::new())),
         (None, _) => None,
     }
+}
+
+/// Skips it if the operator would fail, whatever the policy syncs.
+fn refused(finding: Option<&Finding>) -> Option<Skip> {
+    let finding = finding?;
+    let fails = finding.beyond_sync == Some(Reason::WouldFail);
+    fails.then(|| (Reason::WouldFail, finding.message.clone()))
 }
 
 /// Skips it if it is unverifiable. This rule is the last one, because the other reasons are more specific.

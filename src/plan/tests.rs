@@ -776,6 +776,37 @@ mod drifted {
     }
 
     #[test]
+    fn what_the_operator_would_refuse_is_never_planned() {
+        for when in [When::Always, When::Failed, When::Overdue, When::Drifted] {
+            for verdict in [Verdict::InSync, Verdict::Stale, Verdict::Unverifiable] {
+                let mut policy = when_drifted();
+                policy.sync.when = when;
+                policy.drift.on_unverifiable = OnUnverifiable::Sync;
+                let mut failed = es("a", "x");
+                failed.ready = Some(Ready {
+                    ready: false,
+                    reason: "SecretSyncedError".to_owned(),
+                    message: String::new(),
+                });
+                let finding = Finding {
+                    cause: Some(Reason::OwnedByOther),
+                    ..found(verdict, Some(Reason::WouldFail))
+                };
+                let plan = planned_for(&policy, failed, finding.clone());
+                let Action::Skip { reason, .. } = first(&plan).action else {
+                    panic!("{when:?} {verdict:?} is planned");
+                };
+                assert_eq!(reason, Reason::WouldFail, "{when:?} {verdict:?}");
+                assert_eq!(
+                    finding.next_step(reason),
+                    Reason::OwnedByOther.next_step(),
+                    "the cause decides the next step"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn unverifiable_follows_on_unverifiable() {
         let with = |on_unverifiable| {
             let mut policy = when_drifted();

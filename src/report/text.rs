@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use eso_model::duration::GoDuration;
+use eso_model::{duration::GoDuration, expected::Difference};
 
 use super::{
     Document, DocumentItem, Kind, Summary, chain, restarts,
@@ -96,6 +96,9 @@ pub fn render(document: &Document, wide: bool) -> String {
     }
     if document.kind != Kind::Status {
         text.push_str(&details(document));
+    }
+    if matches!(document.kind, Kind::Plan | Kind::Drift) {
+        text.push_str(&removals(document));
     }
     text.push_str(&restarts::render(document));
     text.push_str(&chain::render(&document.chain));
@@ -191,6 +194,35 @@ fn details(document: &Document) -> String {
         if let Some(next) = items.iter().find_map(|item| item.next_step) {
             let _ = writeln!(text, "  next: {next}");
         }
+    }
+    text
+}
+
+/// Renders the keys that a sync would remove, because the ExternalSecret does not define them.
+fn removals(document: &Document) -> String {
+    let mut text = String::new();
+    for item in &document.items {
+        let extra: Vec<&Foreign> = item
+            .keys
+            .iter()
+            .filter(|key| key.difference == Difference::Extra)
+            .map(|key| &key.name)
+            .collect();
+        let is_refused = item.reason.is_some_and(|reason| {
+            matches!(
+                reason,
+                Reason::WouldFail | Reason::Immutable | Reason::Retained | Reason::SecretMissing
+            )
+        });
+        if extra.is_empty() || is_refused {
+            continue;
+        }
+        let (namespace, name) = (item.namespace.terminal(), item.name.terminal());
+        let keys = foreign::first(10, extra.into_iter());
+        let _ = write!(
+            text,
+            "\na sync of {namespace}/{name} removes keys from its Secret: {keys}\n"
+        );
     }
     text
 }

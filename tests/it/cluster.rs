@@ -15,7 +15,7 @@ mod rollouts;
 use serde_json::{Value, json};
 
 use crate::{
-    drift, interruptions, pods,
+    drift, interruptions, pods, refusals,
     restart::{self, evictions, lone_pods, proof},
     scenarios::{self, POLICY},
     support::{World, eventually, optional_variable},
@@ -44,6 +44,12 @@ on_the_cluster! {
     a_second_run_can_wait_for_the_lock
     the_next_run_takes_over_from_a_killed_one
     a_stopped_operator_stops_the_run
+}
+
+on_the_cluster! {
+    refusals:
+    what_the_operator_refuses_is_not_planned
+    keys_that_a_sync_removes_are_shown_before
 }
 
 on_the_cluster! {

@@ -73,6 +73,10 @@ pub fn of(error: &(dyn Error + 'static)) -> String {
 }
 
 /// The problem with the server's certificate, if that is the reason for a failed connection.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "only errors of certificates count"
+)]
 pub fn certificate(error: &(dyn Error + 'static)) -> Option<Certificate> {
     chain(error).find_map(|error| match error.downcast_ref::<Tls>()? {
         Tls::InvalidCertificate(CertificateError::UnknownIssuer) => {

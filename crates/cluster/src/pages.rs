@@ -99,6 +99,7 @@ impl<'a> Pages<'a> {
             operation: self.operation.clone(),
             message: format!("the list has more than {most} pages"),
             is_server_text: false,
+            certificate: None,
             repeat: Repeat::Never,
         })
     }

@@ -35,6 +35,9 @@ pub struct Meta {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct OwnerReference {
+    /// `GROUP/VERSION`, or `v1`.
+    #[serde(rename = "apiVersion")]
+    pub api_version: String,
     pub kind: String,
     pub name: String,
     pub uid: String,

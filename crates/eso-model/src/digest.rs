@@ -50,6 +50,22 @@ impl Algorithm {
     }
 }
 
+/// The longest name of a field manager.
+const MAX_MANAGER: usize = 63;
+
+/// The prefix of the operator's field managers.
+pub const FIELD_MANAGERS: &str = "externalsecrets.external-secrets.io/";
+
+/// The field manager of an ExternalSecret's writes to its Secret (`fqdnFor` in the operator).
+pub fn field_manager(external_secret: &str) -> String {
+    let plain = format!("{FIELD_MANAGERS}{external_secret}");
+    if plain.len() <= MAX_MANAGER {
+        return plain;
+    }
+    let digest = Algorithm::Sha3_224.hex(external_secret);
+    format!("{FIELD_MANAGERS}sha3/{digest}")
+}
+
 /// Returns the `status.syncedResourceVersion` that the operator writes after it has synced an object with this generation
 /// and metadata.
 pub fn synced_resource_version(

@@ -5,6 +5,7 @@
 //! (`expected/tests/table.json`). `nullBytePolicy` and `CreateOrMerge` are newer: they follow the source of v2.9.0 and
 //! are not in the table.
 
+mod admission;
 mod answer;
 mod compare;
 mod decode;
@@ -18,12 +19,14 @@ mod pipeline;
 mod read;
 mod rewrite;
 mod search;
+mod secret_type;
 mod spec;
 mod templates;
 mod together;
 mod verdict;
 mod work;
 
+pub use admission::{Existing, Rejection};
 pub use answer::{Answer, Content, Raw};
 pub use compare::{
     Difference, KeyDifference, SecretFingerprints, compare, data_hash, matches_recorded_hash,
@@ -33,6 +36,7 @@ pub use go_regex::{GoRegex, NotCompiled, NotTranslated};
 pub use pipeline::{NoTemplates, expected};
 pub use read::{Read, What, members, reads};
 pub use search::Operator;
+pub use secret_type::SecretType;
 pub use spec::*;
 pub use templates::Templates;
 pub use together::together;

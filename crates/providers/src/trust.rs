@@ -27,7 +27,8 @@ use eso_model::{
     provider::{Identity, ProviderKind},
 };
 
-use super::answer::{Unread, unread};
+use super::answer::Unread;
+use eso_model::unread;
 
 /// The credentials that stores are read with.
 #[derive(

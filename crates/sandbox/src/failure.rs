@@ -201,23 +201,61 @@ impl Failure {
         resource: &Resource,
         name: &str,
         field: &str,
-        reason: &str,
+        reason: &'static str,
         message: &str,
     ) -> Self {
+        let cause = Cause::new(field, reason, message);
+        Self::invalid_fields(resource, name, &[cause])
+    }
+
+    /// 422 for invalid fields.
+    pub(super) fn invalid_fields(resource: &Resource, name: &str, causes: &[Cause]) -> Self {
         let what = resource.qualified_kind();
-        let mut failure = Self::new(
-            422,
-            "Invalid",
-            format!("{what} {name:?} is invalid: {field}: {message}"),
-        )
-        .about(name, resource.group, resource.kind);
+        let texts: Vec<String> = causes
+            .iter()
+            .map(|cause| format!("{}: {}", cause.field, cause.message))
+            .collect();
+        let texts = match &*texts {
+            [text] => text.clone(),
+            texts => format!("[{}]", texts.join(", ")),
+        };
+        let message = format!("{what} {name:?} is invalid: {texts}");
+        let mut failure =
+            Self::new(422, "Invalid", message).about(name, resource.group, resource.kind);
+        let causes = causes.iter().map(
+            |cause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field}),
+        );
+        let causes: Vec<Value> = causes.collect();
         if let Some(details) = &mut failure.details {
-            object::set(
-                details,
-                "causes",
-                json!([{"reason": reason, "message": message, "field": field}]),
-            );
+            object::set(details, "causes", causes);
         }
         failure
+    }
+}
+
+/// An invalid field.
+#[derive(Clone, Debug)]
+pub(super) struct Cause {
+    field: String,
+    reason: &'static str,
+    message: String,
+}
+
+impl Cause {
+    pub(super) fn new(
+        field: impl Into<String>,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            field: field.into(),
+            reason,
+            message: message.into(),
+        }
+    }
+
+    /// A field that is missing.
+    pub(super) fn required(field: impl Into<String>) -> Self {
+        Self::new(field, "FieldValueRequired", "Required value")
     }
 }

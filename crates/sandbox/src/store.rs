@@ -201,6 +201,7 @@ impl Store {
             return Err(Failure::already_exists(resource, &name));
         }
         let mut object = rules::new_object(resource, object, &self.api_version(resource));
+        data::check_created(resource, &object)?;
         let time = time::stamp(self.clock);
         let metadata = object::metadata(&mut object);
         metadata.insert("uid".to_owned(), inner.uid().into());

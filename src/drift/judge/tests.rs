@@ -1,7 +1,8 @@
-use eso_model::expected::{Failure, SecretFingerprints};
+use eso_model::expected::{Failure, SecretFingerprints, SecretType};
 use secret::Value;
 
 use super::*;
+use crate::drift::target::Controller;
 
 fn key() -> RunKey {
     RunKey::from_bytes([9; 32])
@@ -25,6 +26,7 @@ fn writes(keys: &[(&str, &str)]) -> Expected {
         exact: true,
         effect: Effect::Write,
         immutable: false,
+        secret_type: SecretType::default(),
     }
 }
 
@@ -53,15 +55,25 @@ fn fails(failure: Failure) -> NotComputable {
     })
 }
 
+fn controlled_by(group: &str, kind: &str, name: &str) -> Controller {
+    Controller {
+        group: group.to_owned(),
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
 fn holds(keys: &[(&str, &str)]) -> Actual {
     let data = writes(keys).data;
     Actual {
         data: SecretFingerprints::of(&data, &key()),
         version: key().fingerprint(b"1"),
         edited: Some(false),
-        owner: Some("es".to_owned()),
+        controller: Some(controlled_by("external-secrets.io", "ExternalSecret", "es")),
+        r#type: "Opaque".to_owned(),
         immutable: false,
         writers: Vec::new(),
+        operators: Vec::new(),
     }
 }
 
@@ -223,14 +235,6 @@ fn drift_not_fixable_by_a_sync_has_a_reason() {
         shown.starts_with("stale [a Changed]") && shown.ends_with("<immutable>"),
         "{shown}"
     );
-    let theirs = Actual {
-        owner: Some("other".to_owned()),
-        ..old()
-    };
-    assert!(
-        one(owner(AB), &Target::There(theirs))
-            .ends_with("; ExternalSecret other owns the Secret <would-fail>")
-    );
 }
 
 #[test]
@@ -298,12 +302,27 @@ fn all(members: Vec<Member>, other_writers: &[&str], target: &Target) -> Vec<Str
         .collect()
 }
 
+/// A Secret that nothing owns.
+fn shared(keys: &[(&str, &str)]) -> Actual {
+    Actual {
+        controller: None,
+        ..holds(keys)
+    }
+}
+
+fn shared_edited(keys: &[(&str, &str)]) -> Actual {
+    Actual {
+        controller: None,
+        ..edited(keys)
+    }
+}
+
 #[test]
 fn several_writers_are_judged_together_each_by_its_keys() {
     let members = || vec![owner(&[("a", "1")]), merges("more", &[("b", "2")])];
-    let both = Target::There(holds(AB));
+    let both = Target::There(shared(AB));
     assert_eq!(all(members(), &[], &both), ["in-sync [] ", "in-sync [] "]);
-    let old = Target::There(holds(&[("a", "1"), ("b", "0")]));
+    let old = Target::There(shared(&[("a", "1"), ("b", "0")]));
     assert_eq!(
         all(members(), &[], &old),
         [
@@ -311,7 +330,7 @@ fn several_writers_are_judged_together_each_by_its_keys() {
             "stale [b Changed] the provider (or the ExternalSecret) chang"
         ]
     );
-    let more = Target::There(edited(&[("a", "1"), ("b", "2"), ("c", "3")]));
+    let more = Target::There(shared_edited(&[("a", "1"), ("b", "2"), ("c", "3")]));
     assert_eq!(
         all(members(), &[], &more),
         ["tampered [c Extra] edited in the cluster", "in-sync [] "]
@@ -320,12 +339,12 @@ fn several_writers_are_judged_together_each_by_its_keys() {
 
 #[test]
 fn keys_of_unknown_writers_are_not_drift() {
-    let old = Target::There(holds(&[("a", "0"), ("x", "?")]));
+    let old = Target::There(shared(&[("a", "0"), ("x", "?")]));
     assert_eq!(
         all(vec![owner(&[("a", "1")])], &["stranger"], &old),
         ["unverifiable [] shared (stranger may have written the keys t"]
     );
-    let same = Target::There(holds(&[("a", "1"), ("x", "?")]));
+    let same = Target::There(shared(&[("a", "1"), ("x", "?")]));
     assert_eq!(
         all(vec![owner(&[("a", "1")])], &["stranger"], &same),
         ["in-sync [] "]
@@ -347,7 +366,187 @@ fn keys_of_unknown_writers_are_not_drift() {
 fn conflicting_writers_are_unverifiable() {
     let fighting = vec![owner(&[("a", "1")]), owner(&[("a", "1")])];
     assert_eq!(
-        all(fighting, &[], &Target::There(holds(&[("a", "1")]))),
+        all(fighting, &[], &Target::There(shared(&[("a", "1")]))),
         ["unverifiable [] shared (two ExternalSecrets write the whole "; 2]
+    );
+}
+
+/// The finding, and the cause if the operator would fail.
+fn told(member: Member, target: Actual) -> String {
+    let finding = &judge(vec![member], &[], &Target::There(target), &key())[0];
+    let cause = finding.cause.map(Reason::as_str).unwrap_or_default();
+    format!("{} {cause}", shown(finding))
+}
+
+#[test]
+fn secret_of_another_external_secret_is_refused_for_every_policy() {
+    for creation in [
+        CreationPolicy::Owner,
+        CreationPolicy::Orphan,
+        CreationPolicy::Merge,
+        CreationPolicy::CreateOrMerge,
+    ] {
+        let member = || Member {
+            by: by("es", creation),
+            ..owner(AB)
+        };
+        let theirs = |keys| Actual {
+            controller: Some(controlled_by(
+                "external-secrets.io",
+                "ExternalSecret",
+                "other",
+            )),
+            ..holds(keys)
+        };
+        let refused = "ExternalSecret other owns the Secret <would-fail> owned-by-other";
+        assert_eq!(told(member(), theirs(AB)), format!("in-sync [] {refused}"));
+        let stale = told(member(), theirs(&[("a", "0"), ("b", "2")]));
+        assert!(stale.starts_with("stale [a Changed]") && stale.ends_with(refused));
+        // Whatever the data is, the operator checks the owner.
+        let unknown = Member {
+            computed: Err(NotComputable::unverifiable(why::GENERATOR)),
+            ..member()
+        };
+        assert_eq!(
+            told(unknown, theirs(AB)),
+            format!("unverifiable [] generator; {refused}")
+        );
+    }
+}
+
+#[test]
+fn only_an_owner_is_refused_by_another_kind_of_controller() {
+    for (group, kind, named) in [
+        ("bitnami.com", "SealedSecret", "SealedSecret.bitnami.com es"),
+        (
+            "kubernetes-client.io",
+            "ExternalSecret",
+            "ExternalSecret.kubernetes-client.io es",
+        ),
+        ("", "ConfigMap", "ConfigMap es"),
+    ] {
+        let theirs = || Actual {
+            controller: Some(controlled_by(group, kind, "es")),
+            ..holds(AB)
+        };
+        assert_eq!(
+            told(owner(AB), theirs()),
+            format!(
+                "in-sync [] {named} controls the Secret, so the ExternalSecret cannot own it <would-fail> owned-by-other"
+            )
+        );
+        for creation in [CreationPolicy::Orphan, CreationPolicy::Merge] {
+            let member = Member {
+                by: by("es", creation),
+                ..owner(AB)
+            };
+            assert_eq!(told(member, theirs()), "in-sync []  ");
+        }
+    }
+}
+
+fn of_type(r#type: &str, member: Member) -> Member {
+    let mut secret_type = SecretType::default();
+    r#type.clone_into(&mut secret_type.name);
+    Member {
+        computed: member.computed.map(|expected| Expected {
+            secret_type,
+            ..expected
+        }),
+        ..member
+    }
+}
+
+#[test]
+fn secret_that_the_api_server_rejects_is_not_synced() {
+    let tls = "kubernetes.io/tls";
+    let changed = "the Secret's type is Opaque and cannot be changed to kubernetes.io/tls";
+    assert_eq!(
+        told(of_type(tls, owner(AB)), holds(AB)),
+        format!("in-sync [] {changed} <would-fail> invalid-secret")
+    );
+    assert_eq!(
+        shown(&judge(vec![of_type(tls, owner(AB))], &[], &Target::Absent, &key())[0]),
+        "missing [] the Secret does not exist; a Secret of type kubernetes.io/tls requires tls.crt <would-fail>"
+    );
+    // The operator refuses to change an immutable Secret, and leaves it alone if the ExternalSecret says `immutable`.
+    let immutable = || Actual {
+        immutable: true,
+        ..holds(AB)
+    };
+    assert_eq!(
+        told(of_type(tls, owner(AB)), immutable()),
+        format!("in-sync [] {changed} <would-fail> immutable")
+    );
+    let frozen = Member {
+        computed: Ok(Expected {
+            immutable: true,
+            ..of_type(tls, owner(AB)).computed.unwrap()
+        }),
+        ..owner(AB)
+    };
+    assert_eq!(told(frozen, immutable()), "in-sync []  ");
+}
+
+fn wrote(name: &str, keys: &[&str]) -> Vec<Writer> {
+    vec![Writer {
+        manager: format!("externalsecrets.external-secrets.io/{name}"),
+        ..by_hand(keys).remove(0)
+    }]
+}
+
+/// A Merge writes again only what it needs of its own keys, and keeps the keys of others.
+#[test]
+fn keys_that_a_merge_removes_are_shown() {
+    let data = &[("a", "1"), ("mine", "old"), ("theirs", "x")];
+    let target = Actual {
+        controller: None,
+        operators: wrote("es", &["a", "mine"]),
+        ..holds(data)
+    };
+    assert_eq!(
+        one(merges("es", &[("a", "1")]), &Target::There(target.clone())),
+        "stale [mine Extra] the provider (or the ExternalSecret) changed since the last sync"
+    );
+    let tls = || of_type("kubernetes.io/tls", merges("es", &[("tls.crt", "1")]));
+    let held = |by: &str| Actual {
+        r#type: "kubernetes.io/tls".to_owned(),
+        operators: wrote(by, &["tls.crt", "tls.key"]),
+        ..Actual {
+            controller: None,
+            ..holds(&[("tls.crt", "1"), ("tls.key", "2")])
+        }
+    };
+    assert!(told(tls(), held("es")).ends_with("requires tls.key <would-fail> invalid-secret"));
+    assert_eq!(told(tls(), held("other")), "in-sync []  ");
+}
+
+#[test]
+fn refused_writer_does_not_count_for_the_others() {
+    let members = || vec![owner(AB), merges("more", &[("c", "3")])];
+    assert_eq!(
+        all(members(), &[], &Target::There(holds(AB))),
+        [
+            "in-sync [] ",
+            "partial [c Missing] keys are missing: the provider (or the E"
+        ]
+    );
+    let findings = judge(members(), &[], &Target::There(holds(AB)), &key());
+    assert_eq!(findings[0].beyond_sync, None);
+    assert_eq!(findings[1].cause, Some(Reason::OwnedByOther));
+    // Of two owners, the one that owns the Secret is judged.
+    let two = vec![
+        owner(AB),
+        Member {
+            by: by("late", CreationPolicy::Owner),
+            ..owner(&[("a", "9")])
+        },
+    ];
+    assert_eq!(
+        all(two, &[], &Target::There(holds(AB))),
+        [
+            "in-sync [] ",
+            "stale [a Changed] the provider (or the ExternalSecret) chang"
+        ]
     );
 }

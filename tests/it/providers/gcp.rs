@@ -290,13 +290,21 @@ async fn disabled_newest_version_follows_the_selection_policy() {
     let provider = connected(&double.url, &json!({})).await;
     assert_eq!(
         read(&*provider, &wanted, &limiter()).await,
-        ["fails: not-found"; 3]
+        [
+            "fails: version-disabled",
+            "fails: version-disabled",
+            "fails: version-destroyed"
+        ]
     );
     let settings = json!({"secretVersionSelectionPolicy": "LatestOrFetch"});
     let provider = connected(&double.url, &settings).await;
     assert_eq!(
         read(&*provider, &wanted, &limiter()).await,
-        ["newest by date", "fails: not-found", "fails: not-found"],
+        [
+            "newest by date",
+            "fails: version-disabled",
+            "fails: version-destroyed"
+        ],
         "only without a version in the request, and if a version is enabled"
     );
 }

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use secret::Value;
 
 use super::{
+    admission,
     answer::{Answer, Content},
     decode::{check_null_bytes, decode},
     keys::{self, Keys},
     payload,
     read::{self, Read},
     rewrite, search,
+    secret_type::SecretType,
     spec::{
         ConversionStrategy, CreationPolicy, Data, DataFrom, DecodingStrategy, DeletionPolicy, Find,
         MergePolicy, MetadataPolicy, NullBytePolicy, RemoteRef, Spec, Template,
@@ -70,6 +72,7 @@ pub fn expected<'a>(
         exact: policy.is_exclusive(),
         effect,
         immutable: spec.target.immutable,
+        secret_type: SecretType::default(),
     };
     if data.is_empty() {
         match spec.target.deletion_policy {
@@ -92,7 +95,12 @@ pub fn expected<'a>(
     // The caller compares it.
     pipeline.work.charge_keys(&data)?;
     check(&data)?;
-    Ok(done(data, effect))
+    let template = spec.target.template.as_ref();
+    let secret_type = admission::secret_type(template, &data, pipeline.work.budget)?;
+    Ok(Expected {
+        secret_type,
+        ..done(data, effect)
+    })
 }
 
 /// Checks the limits of the API server.

@@ -70,6 +70,7 @@ mod tests {
     use secret::Value;
 
     use super::*;
+    use crate::expected::SecretType;
 
     fn part(keys: &[(&str, &str)], exact: bool, effect: Effect) -> Expected {
         let data = keys
@@ -80,6 +81,7 @@ mod tests {
             exact,
             effect,
             immutable: false,
+            secret_type: SecretType::default(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use secret::Value;
 
+use super::secret_type::SecretType;
 use crate::budget::TooCostly;
 
 /// The expected contents of an ExternalSecret's Secret.
@@ -16,6 +17,8 @@ pub struct Expected {
     pub effect: Effect,
     /// True if an existing Secret is not changed (`immutable: true`).
     pub immutable: bool,
+    /// What decides if the API server accepts the Secret.
+    pub secret_type: SecretType,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

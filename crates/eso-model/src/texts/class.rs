@@ -35,7 +35,7 @@ pub enum ErrorClass {
     Sealed,
     /// The provider is unreachable, or fails.
     Unavailable,
-    /// A ResourceQuota of the namespace allows no more Secrets.
+    /// A `ResourceQuota` of the namespace allows no more Secrets.
     QuotaExceeded,
     /// Another object controls the target Secret.
     OwnedByOther,

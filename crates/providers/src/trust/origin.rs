@@ -5,7 +5,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
-use crate::answer::{Unread, unread};
+use crate::answer::Unread;
+use eso_model::unread;
 
 /// Scheme, host and port: `https://vault.corp:8200`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

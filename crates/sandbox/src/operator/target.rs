@@ -1,7 +1,8 @@
 //! The target Secret of an ExternalSecret (`mutationFunc`, `createSecret`, `updateSecret` in the operator).
 
 use eso_model::{
-    digest::Algorithm,
+    GROUP,
+    digest::{Algorithm, FIELD_MANAGERS, field_manager},
     expected::{CreationPolicy, MergePolicy, Template},
 };
 use serde_json::{Value, json};
@@ -184,13 +185,18 @@ fn take_ownership(
     secret: &mut Value,
     owns: bool,
 ) -> Result<(), WriteError> {
+    let is_of_operator = |owner: &Value| {
+        let version = object::text(owner, "/apiVersion");
+        let group = version.split_once('/').map_or("", |(group, _)| group);
+        object::text(owner, "/kind") == "ExternalSecret" && group == GROUP
+    };
     let is_this = |owner: &Value| {
-        object::text(owner, "/kind") == "ExternalSecret"
+        is_of_operator(owner)
             && object::at(owner, "/name") == object::at(external_secret, "/metadata/name")
     };
     let owner = object::controller(secret).cloned();
     match &owner {
-        Some(owner) if object::text(owner, "/kind") == "ExternalSecret" && !is_this(owner) => {
+        Some(owner) if is_of_operator(owner) && !is_this(owner) => {
             let other = object::text(owner, "/name");
             return Err(WriteError::Final {
                 condition: "target is owned by another ExternalSecret",
@@ -324,19 +330,7 @@ fn data_hash(secret: &Value, algorithm: Algorithm) -> String {
 }
 
 fn long_field_manager(name: &str) -> String {
-    format!("externalsecrets.external-secrets.io/{name}")
-}
-
-/// The field manager of an ExternalSecret's writes, at most 63 characters long.
-fn field_manager(name: &str) -> String {
-    let long = long_field_manager(name);
-    if long.len() <= 63 {
-        return long;
-    }
-    format!(
-        "externalsecrets.external-secrets.io/sha3/{}",
-        Algorithm::Sha3_224.hex(name)
-    )
+    format!("{FIELD_MANAGERS}{name}")
 }
 
 #[cfg(test)]

@@ -233,8 +233,38 @@ fn encode_string_data(secret: &mut Value) {
     }
 }
 
+/// Only one owner may be the controller.
+fn check_owners(resource: &Resource, object: &Value) -> Result<(), Failure> {
+    let owners = object::items(object, "/metadata/ownerReferences");
+    let mut controllers = owners
+        .iter()
+        .filter(|owner| object::at(owner, "/controller") == true)
+        .map(|owner| {
+            format!(
+                "{}/{}",
+                object::text(owner, "/kind"),
+                object::text(owner, "/name")
+            )
+        });
+    let (Some(first), Some(second)) = (controllers.next(), controllers.next()) else {
+        return Ok(());
+    };
+    let message = format!(
+        "Invalid value: {}: Only one reference can have Controller set to true. Found \"true\" in references for {first} and {second}",
+        Value::from(owners)
+    );
+    Err(Failure::invalid(
+        resource,
+        object::name(object),
+        "metadata.ownerReferences",
+        "FieldValueInvalid",
+        &message,
+    ))
+}
+
 /// Validates annotations and labels: values must be strings, keys must be qualified names.
 fn check_metadata(resource: &Resource, object: &Value) -> Result<(), Failure> {
+    check_owners(resource, object)?;
     let name = object::name(object);
     for field in ["annotations", "labels"] {
         let path = format!("metadata.{field}");

@@ -165,6 +165,7 @@ fn differences_are_reported_per_key() {
         exact,
         effect: Effect::Write,
         immutable: false,
+        secret_type: SecretType::default(),
     };
     let key = RunKey::from_bytes([7; 32]);
     let actual = BTreeMap::from([
