@@ -245,7 +245,9 @@ impl Session {
         };
         let known = cli::flag_variables();
         let known: Vec<&str> = known.iter().map(|name| &**name).collect();
-        let loaded = settings::load(&sources, &known)?;
+        let mut loaded = settings::load(&sources, &known)?;
+        let shown = &mut loaded.policy.safety.key_names;
+        *shown = self.logging.key_names.max(*shown);
         for warning in loaded.warnings.iter().filter(|_| warn) {
             tracing::warn!("{warning}");
         }

@@ -12,7 +12,7 @@ use providers::trust::{InvalidOrigin, Origin};
 use secrecy::SecretString;
 
 use crate::{
-    policy::{Capability, ceilings::MaxRate},
+    policy::{Capability, KeyNames, ceilings::MaxRate},
     rbac::{ServiceAccountName, provider::Side},
     report::format::Output,
     telemetry::{Color, LogFormat},
@@ -125,6 +125,9 @@ pub struct LoggingArgs {
     /// When to use colour
     #[arg(long, global = true, value_enum, default_value = "auto")]
     pub color: Color,
+    /// Names of a Secret's keys to show. A policy can show fewer, but not more
+    #[arg(long, global = true, value_enum, default_value = "safe")]
+    pub key_names: KeyNames,
 }
 
 #[derive(Debug, Subcommand)]

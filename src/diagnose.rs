@@ -11,6 +11,7 @@ use crate::{
     finding::{Finding, ReadFact, ReadState, Verdict},
     foreign::Foreign,
     inventory::{Inventory, State, StoreView},
+    key_names::Hidden,
     plan::{Action, Item},
     reason::Reason,
     report::{API_VERSION, Run},
@@ -280,16 +281,21 @@ fn secret(facts: Facts<'_>, notes: &mut Notes) {
     let keys: BTreeSet<String> = finding
         .keys
         .iter()
-        .map(|key| {
+        .filter_map(|key| {
             let how = match key.difference {
                 Difference::Changed => "differs",
                 Difference::Missing => "is missing",
                 Difference::Extra => "is unexpected, so a sync removes it",
             };
-            format!("{} {how}", key.name)
+            Some(format!("{} {how}", key.name.shown()?))
         })
         .collect();
-    let keys: Vec<String> = keys.into_iter().collect();
+    let mut keys: Vec<String> = keys.into_iter().collect();
+    let hidden = finding.keys.iter().filter(|key| key.name.shown().is_none());
+    match hidden.count() {
+        0 => {}
+        hidden => keys.push(Hidden(hidden).to_string()),
+    }
     let mut text = match finding.verdict {
         Verdict::InSync if finding.message.is_empty() => "has the expected data".to_owned(),
         Verdict::InSync => format!("has the expected data; {}", finding.message),

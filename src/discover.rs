@@ -20,7 +20,7 @@ use crate::{
     wire,
 };
 
-/// The bytes of specs that are kept for the drift check. Ten thousand ordinary specs take 10 MiB.
+/// The bytes of specs that are kept for the drift check and for the names of keys. Ten thousand ordinary specs take 10 MiB.
 const SPECS: usize = 24 << 20;
 
 /// The bytes of settings of stores that are kept for the drift check, and the maximum for one store. Only the `fake` provider needs
@@ -210,7 +210,7 @@ async fn external_secrets(
         // A list that starts again passes items again. The map keeps each name once.
         let mut found = BTreeMap::new();
         let mut others = BTreeMap::new();
-        let listed = if policy.drift.enabled {
+        let listed = if policy.drift.enabled || !policy.restart.is_empty() {
             let each = |object: wire::WholeExternalSecret| {
                 let (object, spec) = object.split();
                 let target = project::target(&object);

@@ -5,12 +5,15 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use cluster::wire;
 use eso_model::{
     Id, QuotaKey, StoreKey,
-    expected::{KeyDifference, SecretFingerprints, Unverifiable},
+    expected::{Difference, SecretFingerprints, Unverifiable},
 };
 use secret::{Fingerprint, RunKey};
 use serde::{Deserialize, Serialize};
 
-use crate::reason::Reason;
+use crate::{
+    key_names::{KeyName, Names},
+    reason::Reason,
+};
 
 /// The verdict on one ExternalSecret.
 #[derive(
@@ -65,7 +68,9 @@ pub struct Finding {
     /// The permission that is missing at the provider, in the provider's own words.
     pub permission: Option<String>,
     /// The keys that differ, sorted by name.
-    pub keys: Vec<KeyDifference>,
+    pub keys: Vec<DifferingKey>,
+    /// What the values and templates say about the names of the Secret's keys, if anything.
+    pub names: Option<Arc<Names>>,
     /// Text for people. Never contains a part of a value.
     pub message: String,
     /// A fingerprint of the judged data, if the Secret exists.
@@ -108,10 +113,18 @@ impl Finding {
             cause: None,
             permission: None,
             keys: Vec::new(),
+            names: None,
             message: message.into(),
             judged: None,
         }
     }
+}
+
+/// A key that differs. It does not have the name if that is hidden.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DifferingKey {
+    pub name: KeyName,
+    pub difference: Difference,
 }
 
 /// The results of a drift check.

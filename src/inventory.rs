@@ -75,7 +75,7 @@ pub struct ExternalSecret {
     pub secret: String,
     /// True if its status shows that its current generation and metadata were synced.
     pub proven: bool,
-    /// The spec as JSON text (smaller than a parsed tree); only set if drift is checked.
+    /// The spec as JSON text (smaller than a parsed tree); only set if drift is checked or workloads are restarted.
     pub spec: Option<Arc<str>>,
     /// The ClusterExternalSecret that controls it.
     pub parent: Option<ParentReference>,

@@ -28,6 +28,7 @@ pub mod finding;
 pub mod foreign;
 pub mod index;
 pub mod inventory;
+pub mod key_names;
 pub mod lock;
 pub mod lock_namespace;
 pub mod outcome;

@@ -285,6 +285,37 @@ pub struct Safety {
     /// True if an entry of `select`, or one of its namespaces, that matches no ExternalSecret makes the exit code 3. It is always a
     /// warning.
     pub require_match: bool,
+    /// The names of a Secret's keys that are shown. `safe`: all but those that may hold a value. `literal`: only those that stand in
+    /// an ExternalSecret's spec or in a workload. `none`: none. `--key-names` can show fewer, but not more.
+    pub key_names: KeyNames,
+}
+
+/// The names of a Secret's keys that output may show. Each value shows fewer than the one before.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    clap::ValueEnum,
+    strum::IntoStaticStr,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
+pub enum KeyNames {
+    /// All but those that may hold a value
+    #[default]
+    Safe,
+    /// Only those that stand in an ExternalSecret's spec or in a workload
+    Literal,
+    /// No names
+    None,
 }
 
 /// The section `lock`.
@@ -381,6 +412,7 @@ impl Default for Safety {
             max_restarts: 50,
             stop_after_failures: FailureLimit::Share(0.2),
             require_match: false,
+            key_names: KeyNames::Safe,
         }
     }
 }

@@ -199,6 +199,10 @@ pub struct DocumentItem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub keys: Vec<DocumentKey>,
+    /// The number of other keys that differ. Their names may hold values, so they are not shown.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schemars(default)]
+    pub hidden_keys: usize,
     /// The state of `spec.syncWindows` when the plan was made; absent without windows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sync_window: Option<SyncWindow>,
@@ -244,6 +248,14 @@ pub struct DocumentItem {
     /// The reason in its Ready condition before the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_reason: Option<Foreign>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+const fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// A SecretStore or ClusterSecretStore.
@@ -437,6 +449,7 @@ impl DocumentItem {
             unverifiable: None,
             permission: None,
             keys: Vec::new(),
+            hidden_keys: 0,
             sync_window: item.window.map(SyncWindow::from),
             if_still_stale: item.if_still_stale,
             outcome: None,

@@ -129,7 +129,8 @@ pub async fn read_and_plan(
     let requests = cluster.requests();
     let mut workloads = Workloads::default();
     if let Some(options) = options {
-        let targets = Targets::selected(&selected, &findings);
+        let mode = policy.safety.key_names;
+        let targets = Targets::selected(&selected, &findings, &inventory, mode);
         let reading = context.restarts(options).read(targets);
         workloads = session.unless_stopped(reading).await?;
     }

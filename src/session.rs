@@ -94,7 +94,7 @@ impl Connected {
             environment: session.world.environment.clone(),
             rates: rates(&policy.pace),
         };
-        let check = Check::new(input, policy.literal_namespaces(), stand_in)
+        let check = Check::new(input, policy, stand_in)
             .map_err(|error| Failure::new(Exit::NoAccess, &error))?;
         let style = session.progress_style();
         let check = check.ending(session.world.stop.deadline());

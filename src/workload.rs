@@ -154,20 +154,31 @@ impl fmt::Display for WorkloadId {
 
 /// The keys of a Secret that a workload uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Keys {
+pub enum Keys<N = String> {
     /// Every key.
     All,
     /// Only these keys.
-    Some(BTreeSet<String>),
+    Some(BTreeSet<N>),
 }
 
-impl Keys {
+impl<N: Ord> Keys<N> {
     /// True if this key is one of them.
-    pub fn covers(&self, key: &str) -> bool {
+    pub fn covers(&self, key: &N) -> bool {
         match self {
             Self::All => true,
             Self::Some(keys) => keys.contains(key),
         }
+    }
+}
+
+impl Keys {
+    /// The keys that stand in the workload.
+    pub fn named(&self) -> impl Iterator<Item = &String> {
+        let named = match self {
+            Self::All => None,
+            Self::Some(keys) => Some(keys),
+        };
+        named.into_iter().flatten()
     }
 }
 

@@ -2,11 +2,14 @@ use std::collections::BTreeMap;
 
 use eso_model::{
     Id, ProviderKind, QuotaKey, StoreKey,
-    expected::{CreationPolicy, KeyDifference, Unverifiable},
+    expected::{CreationPolicy, Unverifiable},
 };
 
 use super::*;
-use crate::inventory::{Ready, Store, Target};
+use crate::{
+    finding::DifferingKey,
+    inventory::{Ready, Store, Target},
+};
 
 fn run() -> Run {
     let time: jiff::Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
@@ -62,6 +65,7 @@ fn finding(verdict: Verdict, message: &str) -> Finding {
         cause: None,
         permission: None,
         keys: Vec::new(),
+        names: None,
         message: message.to_owned(),
         judged: None,
     }
@@ -135,8 +139,8 @@ fn healthy_chain_has_no_problems() {
 #[test]
 fn stale_secret_shows_keys_and_fix() {
     let stale = Finding {
-        keys: vec![KeyDifference {
-            name: "password".to_owned(),
+        keys: vec![DifferingKey {
+            name: "password".into(),
             difference: Difference::Changed,
         }],
         ..finding(Verdict::Stale, "the provider changed")

@@ -14,8 +14,8 @@ use eso_model::{
     Id,
     budget::{Budget, Limits},
     expected::{
-        Content, CreationPolicy, DeletionPolicy, NotComputable, Read, Spec, Unverifiable, What,
-        expected, members, reads, why,
+        Content, CreationPolicy, DeletionPolicy, HeldValues, NotComputable, Read, Spec, SpecNames,
+        Unverifiable, What, expected, members, reads, why,
     },
 };
 use futures::{FutureExt as _, StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered};
@@ -32,11 +32,13 @@ use super::{
     judge::{Author, Member, judge},
     read,
     target::Target,
-    templates::{Rendering, SourceName, Sources, sources},
+    templates::{Rendering, Source, SourceKind, SourceName, Sources, sources},
 };
 use crate::{
     finding::{Finding, Findings, Judged, ReadFact, ReadState},
     inventory::{ExternalSecret, Inventory},
+    key_names::Names,
+    policy::{KeyNames, Policy},
 };
 
 /// The time for computing after the end of the reads.
@@ -73,6 +75,7 @@ pub struct Check {
     reader: Reader,
     workers: Arc<Workers>,
     key: Arc<RunKey>,
+    key_names: KeyNames,
     /// The reads of the last check, if it checked only a few ExternalSecrets.
     facts: BTreeMap<Id, Vec<ReadFact>>,
 }
@@ -106,7 +109,7 @@ impl Check {
     /// Creates a check without reading. The check uses a read-only client, whatever client it is given.
     pub fn new(
         known: ReaderInput,
-        namespaces: Option<BTreeSet<String>>,
+        policy: &Policy,
         stand_in: Option<StandIn>,
     ) -> Result<Self, NoCheck> {
         let mut bytes = [0; 32];
@@ -121,10 +124,11 @@ impl Check {
         let workers = Arc::new(Workers::start()?);
         Ok(Self {
             cluster: known.cluster.clone(),
-            namespaces,
+            namespaces: policy.literal_namespaces(),
             reader: Reader::new(known).through(stand_in).computing_on(&workers),
             workers,
             key: Arc::new(RunKey::from_bytes(bytes)),
+            key_names: policy.safety.key_names,
             facts: BTreeMap::new(),
         })
     }
@@ -229,6 +233,7 @@ impl Check {
         let judging = Judging {
             secrets: secrets_in,
             counts: counts(inventory),
+            key_names: self.key_names,
             inventory,
             groups: &groups,
             targets: &targets,
@@ -280,6 +285,7 @@ impl Check {
 /// What is needed to judge a group of ExternalSecrets: those that write one target Secret.
 struct Judging<'a> {
     secrets: read::Secrets<'a>,
+    key_names: KeyNames,
     /// The number of ExternalSecrets of each namespace.
     counts: BTreeMap<&'a str, usize>,
     inventory: &'a Inventory,
@@ -334,6 +340,7 @@ impl<'a> Judging<'a> {
             target,
             other_writers: self.inventory.others.get(id).cloned().unwrap_or_default(),
             key: Arc::clone(self.secrets.key),
+            key_names: self.key_names,
             limits: Limits::in_namespace_of(count),
             keeps_facts: self.keeps_facts,
         };
@@ -418,6 +425,7 @@ struct Group {
     target: Target,
     other_writers: Vec<String>,
     key: Arc<RunKey>,
+    key_names: KeyNames,
     /// The limits of each ExternalSecret.
     limits: Limits,
     keeps_facts: bool,
@@ -429,12 +437,15 @@ impl Group {
             Target::There(actual) => Some(Judged::of(&actual.data, actual.version, &self.key)),
             Target::Absent | Target::Unread(_) => None,
         };
-        let members = self
+        let members: Vec<Member> = self
             .subjects
             .iter()
-            .map(|subject| member(subject, &self.answers, &self.templates, self.limits))
+            .map(|subject| self.member(subject))
             .collect();
-        let judged = judge(members, &self.other_writers, &self.target, &self.key);
+        let names = self.names(&members);
+        let judging = (&*self.key, &names);
+        let judged = judge(members, &self.other_writers, &self.target, judging);
+        let beyond = names.beyond_spec().cloned().map(Arc::new);
         self.subjects
             .iter()
             .zip(judged)
@@ -442,10 +453,84 @@ impl Group {
                 let mut finding = explained(finding, subject, &self.answers);
                 finding.judged.clone_from(&data);
                 bound_keys(&mut finding);
+                finding.names.clone_from(&beyond);
                 let facts = self.keeps_facts.then(|| facts(subject, &self.answers));
                 (subject.id.clone(), finding, facts)
             })
             .collect()
+    }
+
+    fn member(&self, subject: &Subject) -> Member {
+        let mut member = member(subject, &self.answers, &self.templates, self.limits);
+        if self.key_names == KeyNames::None {
+            member.computed = member.computed.map_err(without_names);
+        }
+        member
+    }
+
+    /// The rule for the names of the Secret's keys. Only values of this Secret and its ExternalSecrets count: otherwise a tenant
+    /// could test with its own key names what the values of others are.
+    fn names(&self, members: &[Member]) -> Names {
+        let mut spec = SpecNames::default();
+        for subject in &self.subjects {
+            spec.extend(match &subject.spec {
+                Ok(spec) => SpecNames::of(spec, |name, key| text(&self.templates, name, key)),
+                Err(_) => SpecNames::unknown(),
+            });
+        }
+        if !self.other_writers.is_empty() {
+            spec.extend(SpecNames::unknown());
+        }
+        let mut names = Names::new(self.key_names, spec);
+        let computed = || members.iter().flat_map(|member| &member.computed);
+        let held = match &self.target {
+            Target::There(actual) => Some(actual),
+            Target::Absent | Target::Unread(_) => None,
+        };
+        let all = || {
+            let expected = computed().flat_map(|expected| expected.data.keys());
+            let actual = held.into_iter().flat_map(|actual| actual.data.keys());
+            expected.map(String::as_str).chain(actual)
+        };
+        if names.need_values(all()) {
+            let mut values = held.map_or_else(HeldValues::default, |actual| actual.values.clone());
+            for subject in &self.subjects {
+                for read in &subject.reads {
+                    values.add_answer(&self.answers.answer(read).content, &self.key);
+                }
+            }
+            for expected in computed() {
+                values.add_all(expected.data.values(), &self.key);
+            }
+            names.hide_values(all(), &values, &self.key);
+        }
+        names
+    }
+}
+
+/// The error without the place inside the template, which has names of keys.
+fn without_names(mut error: NotComputable) -> NotComputable {
+    const PLACE: &str = "spec.target.template";
+
+    let detail = match &mut error {
+        NotComputable::Unverifiable(why) => &mut why.detail,
+        NotComputable::WouldFail(why) => &mut why.detail,
+    };
+    if detail.starts_with(PLACE) {
+        detail.truncate(PLACE.len());
+    }
+    error
+}
+
+/// The text of a template in a ConfigMap, if it was read.
+fn text<'a>(templates: &'a Sources, name: &str, key: &str) -> Option<&'a str> {
+    let source = SourceName {
+        kind: SourceKind::ConfigMap,
+        name: name.to_owned(),
+    };
+    match templates.get(&source)? {
+        Source::Texts(texts) => std::str::from_utf8(texts.get(key)?.expose()).ok(),
+        Source::Absent | Source::Unread(_) => None,
     }
 }
 
@@ -597,10 +682,10 @@ fn groups<'a>(
 
 #[cfg(test)]
 mod tests {
-    use eso_model::expected::{Difference, KeyDifference};
+    use eso_model::expected::Difference;
 
     use super::*;
-    use crate::finding::Verdict;
+    use crate::finding::{DifferingKey, Verdict};
 
     fn with_spec(spec: &str) -> Unparsed {
         Unparsed {
@@ -646,9 +731,21 @@ mod tests {
     }
 
     #[test]
+    fn error_without_names_has_only_the_place_of_the_template() {
+        let in_template = NotComputable::unverifiable(why::TEMPLATE).at("data.password");
+        let error = without_names(in_template.at("spec.target.template"));
+        let NotComputable::Unverifiable(why) = error else {
+            unreachable!()
+        };
+        assert_eq!(why.to_string(), "template (spec.target.template)");
+        let elsewhere = NotComputable::unverifiable(why::REGEXP).at("spec.dataFrom[0]");
+        assert_eq!(without_names(elsewhere.clone()), elsewhere);
+    }
+
+    #[test]
     fn finding_names_a_bounded_number_of_keys() {
-        let key = |index: usize| KeyDifference {
-            name: format!("key-{index}"),
+        let key = |index: usize| DifferingKey {
+            name: (&*format!("key-{index}")).into(),
             difference: Difference::Changed,
         };
         let mut finding = Finding::of(Verdict::Stale, "stale");

@@ -1,4 +1,4 @@
-//! Compares the expected data of a Secret with its actual data and returns verdicts. Pure: values go in, only key names come out.
+//! Compares the expected data of a Secret with its actual data and returns verdicts. Pure: values go in, and only those key names that may be shown come out.
 //!
 //! If the expected data cannot be computed any more (the remote secret is gone, a template fails), an existing Secret is `stale`.
 //! The finding then also says that a sync does not fix it.
@@ -18,7 +18,8 @@ use secret::RunKey;
 
 use crate::{
     edits::Writer,
-    finding::{Finding, Verdict},
+    finding::{DifferingKey, Finding, Verdict},
+    key_names::Names,
     reason::Reason,
 };
 
@@ -67,10 +68,10 @@ pub fn judge(
     members: Vec<Member>,
     other_writers: &[String],
     target: &Target,
-    key: &RunKey,
+    (key, names): (&RunKey, &Names),
 ) -> Vec<Finding> {
     if members.len() > 1 || !other_writers.is_empty() {
-        return several(members, other_writers, target, key);
+        return several(members, other_writers, target, (key, names));
     }
     members
         .into_iter()
@@ -84,7 +85,7 @@ pub fn judge(
                     immutable: expected.immutable,
                     refusal: refusal(&by, &expected, target),
                 };
-                compared(&by, comparison, target)
+                compared(&by, comparison, target, names)
             }
         })
         .collect()
@@ -127,7 +128,7 @@ fn several(
     members: Vec<Member>,
     other_writers: &[String],
     target: &Target,
-    key: &RunKey,
+    (key, names): (&RunKey, &Names),
 ) -> Vec<Finding> {
     let known =
         |member: &&Member| member.computed.is_ok() || member.by.creation == CreationPolicy::None;
@@ -176,18 +177,18 @@ fn several(
         .into_iter()
         .map(|(by, part)| match part {
             Err(error) => without_data(&by, &error, target),
-            Ok(part) => one_of_several(&by, part, &whole, &unknown, target),
+            Ok(part) => one_of_several((&by, part), &whole, &unknown, target, names),
         })
         .collect()
 }
 
 /// `whole` is the reason if it is unknown what the Secret should hold.
 fn one_of_several(
-    by: &Author,
-    part: Part,
+    (by, part): (&Author, Part),
     whole: &Result<Whole, Unverifiable>,
     unknown: &[String],
     target: &Target,
+    names: &Names,
 ) -> Finding {
     let mut comparison = Comparison {
         differences: Vec::new(),
@@ -197,12 +198,12 @@ fn one_of_several(
         refusal: None,
     };
     if matches!(part.effect, Effect::Nothing | Effect::Keep) {
-        return compared(by, comparison, target);
+        return compared(by, comparison, target, names);
     }
     if let Some((refusal, differences)) = part.refused {
         comparison.differences = differences;
         comparison.refusal = Some(refusal);
-        return compared(by, comparison, target);
+        return compared(by, comparison, target, names);
     }
     let whole = match whole {
         Ok(whole) => whole,
@@ -223,7 +224,7 @@ fn one_of_several(
         comparison.differences.extend(gone);
     }
     comparison.immutable = whole.immutable;
-    let finding = compared(by, comparison, target);
+    let finding = compared(by, comparison, target, names);
     if finding.verdict.is_drift() && !unknown.is_empty() {
         let detail = format!(
             "{} may have written the keys that differ",
@@ -307,7 +308,7 @@ fn unread(why: &str) -> Finding {
     }
 }
 
-fn compared(by: &Author, comparison: Comparison, target: &Target) -> Finding {
+fn compared(by: &Author, comparison: Comparison, target: &Target, names: &Names) -> Finding {
     let actual = match (target, comparison.effect) {
         (_, Effect::Nothing) => {
             return Finding::unverifiable(Unverifiable::new(NOT_WRITTEN, "creationPolicy: None"));
@@ -328,8 +329,8 @@ fn compared(by: &Author, comparison: Comparison, target: &Target) -> Finding {
             };
         }
         (Target::There(actual), Effect::Delete) => {
-            let keys = actual.data.keys().map(|name| KeyDifference {
-                name: name.to_owned(),
+            let keys = actual.data.keys().map(|name| DifferingKey {
+                name: names.of(name),
                 difference: Difference::Extra,
             });
             return Finding {
@@ -352,7 +353,11 @@ fn compared(by: &Author, comparison: Comparison, target: &Target) -> Finding {
             .message
             .push_str("; the Secret is immutable, so the operator does not change it");
     }
-    finding.keys = comparison.differences;
+    let keys = comparison.differences.iter().map(|key| DifferingKey {
+        name: names.of(&key.name),
+        difference: key.difference,
+    });
+    finding.keys = keys.collect();
     refused(finding, comparison.refusal)
 }
 

@@ -113,7 +113,7 @@ impl Secrets<'_> {
             let ids: Vec<Id> = page.iter().map(|(id, _)| id.clone()).collect();
             let hash = move || -> Found {
                 let targets = page.into_iter();
-                let target = |(id, secret)| (id, Target::There(Actual::of(secret, &key)).kept());
+                let target = |(id, secret)| (id, Target::there(Actual::of(secret, &key)).kept());
                 targets.map(target).collect()
             };
             let hashed = self.workers.compute(namespace.unwrap_or_default(), hash);
@@ -127,7 +127,7 @@ impl Secrets<'_> {
         match self.cluster.get::<wire::Secret>(&path(id)).await {
             Ok(secret) => {
                 let key = Arc::clone(self.key);
-                let hash = move || Target::There(Actual::of(secret, &key));
+                let hash = move || Target::there(Actual::of(secret, &key));
                 let hashed = self.workers.compute(&id.namespace, hash);
                 hashed.await.unwrap_or_else(|_| not_hashed())
             }

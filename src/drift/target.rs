@@ -3,7 +3,11 @@
 use std::fmt;
 
 use cluster::wire;
-use eso_model::{GROUP, digest::field_manager, expected::SecretFingerprints};
+use eso_model::{
+    GROUP,
+    digest::field_manager,
+    expected::{HeldValues, SecretFingerprints},
+};
 use secret::{Fingerprint, RunKey};
 
 use crate::{
@@ -18,6 +22,8 @@ pub struct Actual {
     pub data: SecretFingerprints,
     /// The fingerprint of its uid and resource version.
     pub version: Fingerprint,
+    /// Its values, which no name may hold.
+    pub values: HeldValues,
     /// True if it was edited after the operator wrote it; None if unknown.
     pub edited: Option<bool>,
     /// The object that controls it.
@@ -70,7 +76,7 @@ impl From<wire::OwnerReference> for Controller {
 /// The target Secret of an ExternalSecret, as found in the cluster.
 #[derive(Clone)]
 pub enum Target {
-    There(Actual),
+    There(Box<Actual>),
     Absent,
     /// It could not be read, with the reason.
     Unread(String),
@@ -80,6 +86,11 @@ pub enum Target {
 const KEPT_KEYS: usize = 200;
 
 impl Target {
+    /// It exists.
+    pub fn there(actual: Actual) -> Self {
+        Self::There(Box::new(actual))
+    }
+
     /// The same Secret, unless it takes too much memory to be kept until it is judged.
     pub fn kept(self) -> Option<Self> {
         let keys = match &self {
@@ -110,6 +121,7 @@ impl Actual {
         Self {
             data: SecretFingerprints::of(&secret.data, key),
             version: version(&meta, key),
+            values: HeldValues::of(&secret.data, key),
             edited,
             controller: meta
                 .owner_references

@@ -190,8 +190,8 @@ impl Texts<'_> {
             .map_err(|_| Unverifiable::new(why::TEMPLATE, DECODING))?;
         let decoded = all.into_iter().map(|(key, value)| {
             self.budget.write(value.expose().len())?;
-            let value =
-                decode(value, strategy).map_err(|_| fails(format!("{key} cannot be decoded")))?;
+            let value = decode(value, strategy)
+                .map_err(|_| fails("a value cannot be decoded".to_owned()))?;
             Ok((key, value))
         });
         decoded.collect()

@@ -11,8 +11,8 @@ use crate::{
     inventory::{Calls, Operator, Parent, ParentReference, Store, StoreUse, StoreView},
     pattern::Pattern,
     policy::{
-        Drift, FailureLimit, InFlight, Lock, Pace, RestartRule, Safety, Selection, StorePattern,
-        Sync, When,
+        Drift, FailureLimit, InFlight, KeyNames, Lock, Pace, RestartRule, Safety, Selection,
+        StorePattern, Sync, When,
     },
     restart::{fixtures, subject::View, targets::Targets},
     results::Results,
@@ -86,6 +86,7 @@ fn policy() -> Policy {
             max_restarts: 50,
             stop_after_failures: FailureLimit::Share(0.2),
             require_match: false,
+            key_names: KeyNames::Safe,
         },
         lock: Lock { enabled: true },
         deadline: Duration::from_mins(10),
@@ -696,6 +697,7 @@ mod drifted {
             cause: None,
             permission: None,
             keys: Vec::new(),
+            names: None,
             message: "why".to_owned(),
             judged: None,
         }
@@ -977,7 +979,7 @@ fn unstamped() -> (Policy, Inventory, Workloads) {
     let workloads = Workloads {
         subjects: vec![fixtures::subject("web", &[("password", "old")])],
         stamps: Some(fixtures::stamps(fixtures::key())),
-        targets: Targets::selected(&selected, &Findings::default()),
+        targets: Targets::selected(&selected, &Findings::default(), &inventory, KeyNames::Safe),
         ..Workloads::default()
     };
     (policy, inventory, workloads)

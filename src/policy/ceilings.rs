@@ -341,6 +341,7 @@ pub static KEYS: &[Key] = &[
         value(["safety", "stopAfterFailures"], permits_more(limit, Safety::default().stop_after_failures), &limit, Capability::Failures)
     }),
     narrows("safety.requireMatch"),
+    narrows("safety.keyNames"),
     allowed("drift.enabled", "`false`", &[Capability::Drift],
         |policy| value(["drift", "enabled"], policy.drift.enabled, &"true", Capability::Drift)),
     allowed("drift.credentials", "`ambient`", &[Capability::StoreCredentials],

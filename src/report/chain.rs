@@ -8,6 +8,7 @@ use super::{Document, DocumentItem, DocumentRestart};
 use crate::{
     finding::Verdict,
     foreign::{self, Foreign},
+    key_names::Hidden,
     outcome::Outcome,
     plan::{Item, Plan},
     restart::results::{RestartOutcome, RestartResults},
@@ -119,7 +120,11 @@ fn secret(id: &Id, restarts: &RestartResults) -> Result<String, String> {
     match restarts.secrets.get(id) {
         None => Err("not read, because no workload that can be restarted uses it".to_owned()),
         Some(seen) => {
-            let keys = seen.keys.join(", ");
+            let mut keys: Vec<String> = seen.keys.iter().cloned().collect();
+            if seen.hidden_keys > 0 {
+                keys.push(Hidden(seen.hidden_keys).to_string());
+            }
+            let keys = keys.join(", ");
             match &seen.doubt {
                 None => Ok(format!("has the data that the operator wrote: {keys}")),
                 Some(why) => Err(why.clone()),

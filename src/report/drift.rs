@@ -40,14 +40,14 @@ impl DocumentItem {
         self.verdict = Some(finding.verdict);
         self.unverifiable = finding.unverifiable.as_ref().map(|why| why.reason);
         self.permission = finding.permission.as_ref().map(Into::into);
-        self.keys = finding
-            .keys
-            .iter()
-            .map(|key| DocumentKey {
-                name: (&key.name).into(),
+        let shown = finding.keys.iter().filter_map(|key| {
+            Some(DocumentKey {
+                name: key.name.shown()?.into(),
                 difference: key.difference,
             })
-            .collect();
+        });
+        self.keys = shown.collect();
+        self.hidden_keys = finding.keys.len() - self.keys.len();
         self
     }
 
@@ -58,6 +58,7 @@ impl DocumentItem {
             self.unverifiable = None;
             self.permission = None;
             self.keys.clear();
+            self.hidden_keys = 0;
         }
         self
     }

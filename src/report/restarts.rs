@@ -11,7 +11,7 @@ use serde::Serialize;
 pub(super) use self::text::render;
 use eso_model::expected::Difference;
 
-use super::{Document, DocumentGap, table::span};
+use super::{Document, DocumentGap, is_zero, table::span};
 use crate::{
     foreign::Foreign,
     reason::Reason,
@@ -109,11 +109,16 @@ const MAY_BE_TAKEN_BACK: &str = "it may take a restart back. `strategy: evict` r
 
 /// A Secret that a workload uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct DocumentSecret {
     /// The name of the Secret.
     pub name: Foreign,
     /// The keys that differ or may differ.
     pub keys: Vec<DocumentSecretKey>,
+    /// The number of other keys that differ or may differ. Their names may hold values, so they are not shown.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schemars(default)]
+    pub hidden_keys: usize,
 }
 
 /// A key of a Secret.
@@ -300,16 +305,17 @@ impl DocumentRestart {
 
 impl From<&Change> for DocumentSecret {
     fn from(change: &Change) -> Self {
-        let keys = change
-            .keys
-            .iter()
-            .map(|(name, difference)| DocumentSecretKey {
-                name: name.into(),
+        let keys = change.keys.iter().filter_map(|(name, difference)| {
+            Some(DocumentSecretKey {
+                name: name.shown()?.into(),
                 difference: *difference,
-            });
+            })
+        });
+        let keys: Vec<DocumentSecretKey> = keys.collect();
         Self {
             name: (&change.secret).into(),
-            keys: keys.collect(),
+            hidden_keys: change.keys.len() - keys.len(),
+            keys,
         }
     }
 }

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{DocumentAction, DocumentItem, DocumentKey};
 use crate::{
     foreign::Foreign,
+    key_names::Hidden,
     outcome::{Outcome, SecretChange},
     reason::Reason,
 };
@@ -96,7 +97,7 @@ impl Column {
             Self::Verdict => item
                 .verdict
                 .map_or_else(dash, |verdict| verdict.into_str().to_owned()),
-            Self::Keys => keys(&item.keys),
+            Self::Keys => keys(&item.keys, item.hidden_keys),
             Self::Action => match item.action {
                 DocumentAction::Sync => "sync".to_owned(),
                 DocumentAction::Skip => "skip".to_owned(),
@@ -127,15 +128,22 @@ impl Column {
 }
 
 /// Formats the first three keys and the number of further keys.
-fn keys(keys: &[DocumentKey]) -> String {
-    if keys.is_empty() {
+fn keys(keys: &[DocumentKey], hidden: usize) -> String {
+    let names: Vec<String> = keys.iter().take(3).map(|key| key.name.terminal()).collect();
+    let mut parts = Vec::new();
+    if !names.is_empty() {
+        parts.push(names.join(","));
+    }
+    if keys.len() > names.len() {
+        parts.push(format!("{} more", keys.len() - names.len()));
+    }
+    if hidden > 0 {
+        parts.push(Hidden(hidden).to_string());
+    }
+    if parts.is_empty() {
         return "-".to_owned();
     }
-    let names: Vec<String> = keys.iter().take(3).map(|key| key.name.terminal()).collect();
-    match keys.len().saturating_sub(names.len()) {
-        0 => names.join(","),
-        more => format!("{} and {more} more", names.join(",")),
-    }
+    parts.join(" and ")
 }
 
 fn time(time: Option<Timestamp>) -> Option<String> {

@@ -11,7 +11,7 @@ use super::{
     subject::{Concern, Standing},
     workloads::Workloads,
 };
-use crate::{policy::Policy, reason::Reason, workload::WorkloadId};
+use crate::{key_names::KeyName, policy::Policy, reason::Reason, workload::WorkloadId};
 
 /// Adds the workloads that were not restarted: all that the plan restarts or may restart, and all that ran or run with old
 /// data.
@@ -106,10 +106,12 @@ pub(super) fn secrets_seen(
             };
             let entry = secrets.entry(id).or_default();
             entry.used_by.push(workload.clone());
-            let keys = concern.now().into_iter().flat_map(|now| now.prints.keys());
-            entry.keys.extend(keys.cloned());
-            entry.keys.sort();
-            entry.keys.dedup();
+            let keys = || concern.now().into_iter().flat_map(|now| now.prints.keys());
+            let shown = keys().filter_map(KeyName::shown).map(str::to_owned);
+            entry.keys.extend(shown);
+            // Each workload has its own label for a hidden name.
+            let hidden = keys().filter(|name| name.shown().is_none()).count();
+            entry.hidden_keys = entry.hidden_keys.max(hidden);
             entry.doubt = match context.standing(&subject.workload, rule, name, concern) {
                 Standing::Verified => None,
                 Standing::Pending => Some("it was not synced".to_owned()),

@@ -256,8 +256,7 @@ impl<'a> Job<'a> {
             let message = "its Secrets changed after they were verified".to_owned();
             return Err(Failure::Left(Reason::ChangedMeanwhile, message));
         }
-        let stamp = subject.workload.stamp.as_deref().map(Stamp::parse);
-        match stamp {
+        match subject.stamp() {
             Some(Ok(stamp)) => Ok((subject, stamp)),
             _ => Err(Failure::Left(Reason::StampReverted, String::new())),
         }

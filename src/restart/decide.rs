@@ -25,6 +25,7 @@ use super::{
     targets::Targets,
 };
 use crate::{
+    key_names::KeyName,
     policy::{RestartRule, RestartWhen},
     reason::Reason,
     workload::{Health, Strategy, Workload},
@@ -50,9 +51,9 @@ pub struct Context<'a> {
     pub retry: bool,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
     /// The key of the workload's stamp, or the key for its new stamp.
-    pub fn key_of(&self, workload: &Workload) -> &StampKey {
+    pub fn key_of(&self, workload: &Workload) -> &'a StampKey {
         self.others.key_of(workload).unwrap_or(self.key)
     }
 
@@ -106,7 +107,7 @@ impl Write {
 pub struct Change {
     pub secret: String,
     /// The keys, with their difference if any.
-    pub keys: Vec<(String, Option<Difference>)>,
+    pub keys: Vec<(KeyName, Option<Difference>)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,14 +232,14 @@ enum Found {
 fn stamp_of(subject: &Subject, context: Context<'_>) -> Found {
     let workload = &subject.workload;
     let known = context.known.seq(&workload.id, &workload.uid);
-    let Some(text) = &workload.stamp else {
+    let Some(stamp) = subject.stamp() else {
         if known.is_some() && !context.adopt_anew {
             let message = format!("its stamp is missing. {}", owner::field_owner(workload));
             return Found::Blocked(Reason::StampReverted, message);
         }
         return Found::Create(Reason::Adopted, String::new());
     };
-    let stamp = match Stamp::parse(text) {
+    let stamp = match stamp {
         Ok(stamp) => stamp,
         Err(_) if context.adopt_anew => {
             return Found::Create(Reason::Adopted, "its stamp was unreadable".to_owned());
@@ -492,7 +493,8 @@ fn no_pending_restart(
     stamps: Stamps,
 ) -> Decision {
     let may_be_written = stamps == Stamps::MayBeWritten;
-    let mut decision = if may_be_written && has_new_keys(subject, stamp) {
+    let is_outdated = has_new_keys(subject, stamp) || subject.shows_a_hidden_name();
+    let mut decision = if may_be_written && is_outdated {
         renewed(subject, stamp, Reason::SecretAdded, stamps)
     } else {
         Decision::leave(Reason::Current, "")

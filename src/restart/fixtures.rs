@@ -8,12 +8,13 @@ use super::{
     decide::{Context, Decision, decide, evaluate, restarted},
     known::Known,
     others::Others,
-    stamp::{Stamp, StampKey},
+    stamp::{Labels, Prints, Stamp, StampKey},
     subject::{Concern, Found, Now, Subject, View},
     targets::Targets,
     workloads::{Keeper, Stamps},
 };
 use crate::{
+    key_names::{KeyName, Names},
     policy::RestartRule,
     workload::{
         Health, Holds, Keys, Kind, Pod, Reloader, Tolerance, Workload, WorkloadId,
@@ -37,15 +38,31 @@ pub(crate) type Data = &'static [(&'static str, &'static str)];
 pub(crate) fn now_of(secret: &str, uid: &str, data: &[(&str, &str)]) -> Now {
     let bytes = data.iter().map(|(name, value)| (*name, value.as_bytes()));
     Now {
-        prints: key().prints(uid, secret, &Keys::All, bytes),
+        prints: prints_of(secret, uid, &Keys::All, bytes),
         created: Some(time("09:00:00")),
         empty: data
             .iter()
             .filter(|(_, value)| value.is_empty())
-            .map(|(name, _)| (*name).to_owned())
+            .map(|(name, _)| (*name).into())
             .collect(),
         written: Some(time("11:00:00")),
     }
+}
+
+/// The digests of the keys that a workload uses. All names are shown.
+pub(crate) fn prints_of<'d>(
+    secret: &str,
+    workload: &str,
+    keys: &Keys<KeyName>,
+    data: impl Iterator<Item = (&'d str, &'d [u8])>,
+) -> Prints {
+    let labels = Labels {
+        key: &key(),
+        workload,
+        secret,
+        names: &Names::default(),
+    };
+    labels.prints(keys, data)
 }
 
 /// A healthy Deployment that uses the Secret `db`, written at 11:00, with a pod from 10:00.
@@ -91,6 +108,7 @@ pub(crate) fn subject(name: &str, data: &[(&str, &str)]) -> Subject {
         workload,
         rule: 0,
         secrets: BTreeMap::from([("db".to_owned(), concern)]),
+        relabelled: BTreeMap::new(),
         pods: Some(vec![pod(name, "10:00:00")]),
         ending: Vec::new(),
     }

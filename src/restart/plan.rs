@@ -258,7 +258,7 @@ fn may_change(subject: &Subject, context: Context<'_>) -> bool {
 
 /// Returns the stamp of a workload, if it is valid and was made for this object.
 pub(super) fn stamp_of(subject: &Subject) -> Option<Stamp> {
-    let stamp = Stamp::parse(subject.workload.stamp.as_deref()?).ok()?;
+    let stamp = subject.stamp()?.ok()?;
     (stamp.of == subject.workload.uid).then_some(stamp)
 }
 

@@ -1,6 +1,9 @@
 //! Results of restarts: plain data for the report.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use eso_model::Id;
 use jiff::Timestamp;
@@ -176,8 +179,10 @@ pub struct RestartResults {
 /// A Secret that was read again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecretSeen {
-    /// Its keys that workloads use.
-    pub keys: Vec<String>,
+    /// Its keys that workloads use and whose names are shown.
+    pub keys: BTreeSet<String>,
+    /// The number of the others.
+    pub hidden_keys: usize,
     /// Why it is not verified.
     pub doubt: Option<String>,
     /// Workloads that use it.

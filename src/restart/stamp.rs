@@ -9,7 +9,10 @@ use jiff::{SignedDuration, Timestamp};
 use secret::{Buffer, RunKey};
 use serde::{Deserialize, Serialize};
 
-use crate::workload::{Keys, Pod, Workload};
+use crate::{
+    key_names::{KeyName, Names},
+    workload::{Keys, Pod, Workload},
+};
 
 /// The format version. Other versions are not read.
 const VERSION: u32 = 1;
@@ -23,8 +26,9 @@ pub const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// The limit for one stamp. The API server allows 256 KiB for all annotations.
 const LARGEST: usize = 128 * 1024;
 
-/// The digests of a Secret's values, by key. [`ABSENT`] for a key without which the pods started.
-pub type Prints = BTreeMap<String, String>;
+/// The digests of a Secret's values, by key. [`ABSENT`] for a key without which the pods started. A digest takes the place of a
+/// name that is not shown.
+pub type Prints = BTreeMap<KeyName, String>;
 
 /// Takes the place of a digest if there was no value.
 pub const ABSENT: &str = "";
@@ -233,6 +237,11 @@ impl StampKey {
         Self { key, id, home }
     }
 
+    /// The key itself, for other digests of this process.
+    pub const fn run_key(&self) -> &RunKey {
+        &self.key
+    }
+
     /// Sets the namespace of the key.
     #[must_use]
     pub fn kept_in(mut self, namespace: &str) -> Self {
@@ -252,23 +261,91 @@ impl StampKey {
         start(&self.key, &fields, DIGITS)
     }
 
-    /// The digests of the keys that this workload uses.
-    pub fn prints<'a>(
-        &self,
-        workload: &str,
-        secret: &str,
-        keys: &Keys,
-        data: impl Iterator<Item = (&'a str, &'a [u8])>,
-    ) -> Prints {
-        data.filter(|(name, _)| keys.covers(name))
-            .map(|(name, value)| (name.to_owned(), self.print(workload, secret, name, value)))
-            .collect()
+    /// A short digest of all data of a workload. Each print depends on the key's name, so the labels, which may differ between
+    /// runs, do not matter.
+    pub fn digest_of(&self, workload: &str, secrets: &BTreeMap<String, Prints>) -> String {
+        let sorted = |prints: &Prints| {
+            let mut prints: Vec<String> = prints.values().cloned().collect();
+            prints.sort_unstable();
+            prints
+        };
+        let secrets: BTreeMap<&String, Vec<String>> = secrets
+            .iter()
+            .map(|(name, prints)| (name, sorted(prints)))
+            .collect();
+        let text = serde_json::to_vec(&secrets).unwrap_or_default();
+        start(&self.key, &[b"data", workload.as_bytes(), &text], 8)
+    }
+}
+
+/// The keys of one Secret in the stamp of one workload.
+#[derive(Clone, Copy)]
+pub struct Labels<'a> {
+    pub key: &'a StampKey,
+    /// The uid of the workload.
+    pub workload: &'a str,
+    pub secret: &'a str,
+    /// The rule for the names.
+    pub names: &'a Names,
+}
+
+impl Labels<'_> {
+    /// The name, or a digest of it if it is not shown.
+    pub fn of(self, name: &str) -> KeyName {
+        self.names.labelled(name, || self.digest(name))
     }
 
-    /// A short digest of all data of a workload.
-    pub fn digest_of(&self, workload: &str, secrets: &BTreeMap<String, Prints>) -> String {
-        let text = serde_json::to_vec(secrets).unwrap_or_default();
-        start(&self.key, &[b"data", workload.as_bytes(), &text], 8)
+    /// The keys of a workload.
+    pub fn of_all(self, keys: &Keys) -> Keys<KeyName> {
+        match keys {
+            Keys::All => Keys::All,
+            Keys::Some(keys) => Keys::Some(keys.iter().map(|name| self.of(name)).collect()),
+        }
+    }
+
+    /// The digests of these of the keys.
+    pub fn prints<'d>(
+        self,
+        keys: &Keys<KeyName>,
+        data: impl Iterator<Item = (&'d str, &'d [u8])>,
+    ) -> Prints {
+        let all = data.map(|(name, value)| {
+            let print = self.key.print(self.workload, self.secret, name, value);
+            (self.of(name), print)
+        });
+        all.filter(|(name, _)| keys.covers(name)).collect()
+    }
+
+    /// Returns what the labels in a stamp are now, as far as it differs: an earlier run may have had another rule. `data` has the
+    /// names that the Secret has now.
+    pub fn renewed<'d>(
+        self,
+        stamped: &Prints,
+        data: impl Iterator<Item = &'d str>,
+    ) -> BTreeMap<KeyName, KeyName> {
+        let mut renewed = BTreeMap::new();
+        for label in stamped.keys() {
+            if let Some(name) = label.shown() {
+                renewed.insert(label.clone(), self.of(name));
+            }
+        }
+        if renewed.len() < stamped.len() {
+            for name in data {
+                renewed.insert(KeyName::hidden(&self.digest(name)), self.of(name));
+            }
+        }
+        renewed.retain(|before, now| before != now && stamped.contains_key(before));
+        renewed
+    }
+
+    fn digest(self, name: &str) -> String {
+        let fields = [
+            b"name",
+            self.workload.as_bytes(),
+            self.secret.as_bytes(),
+            name.as_bytes(),
+        ];
+        start(&self.key.key, &fields, DIGITS)
     }
 }
 
@@ -288,25 +365,43 @@ fn start(key: &RunKey, fields: &[&[u8]], digits: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use eso_model::expected::SpecNames;
+
     use super::*;
+    use crate::policy::KeyNames;
+
+    fn labels<'a>(
+        key: &'a StampKey,
+        workload: &'a str,
+        secret: &'a str,
+        names: &'a Names,
+    ) -> Labels<'a> {
+        Labels {
+            key,
+            workload,
+            secret,
+            names,
+        }
+    }
 
     fn prints(key: &StampKey, workload: &str, secret: &str) -> Prints {
         let data: [(&str, &[u8]); 2] = [("password", b"hunter2"), ("user", b"hunter2")];
-        key.prints(workload, secret, &Keys::All, data.into_iter())
+        labels(key, workload, secret, &Names::default()).prints(&Keys::All, data.into_iter())
     }
 
     #[test]
     fn equal_values_have_equal_digests_only_in_the_same_place() {
         let [key, other] = [1, 2].map(|byte| StampKey::from_bytes([byte; 32]));
         let here = prints(&key, "uid-1", "db");
+        let password = KeyName::from("password");
         assert_eq!(here, prints(&key, "uid-1", "db"));
-        assert_ne!(here["password"], here["user"]);
+        assert_ne!(here[&password], here[&"user".into()]);
         for elsewhere in [
             prints(&key, "uid-2", "db"),
             prints(&key, "uid-1", "db2"),
             prints(&other, "uid-1", "db"),
         ] {
-            assert_ne!(here["password"], elsewhere["password"]);
+            assert_ne!(here[&password], elsewhere[&password]);
         }
         assert_ne!(key.id, other.id);
     }
@@ -321,6 +416,49 @@ mod tests {
         assert_ne!(
             key.print("a", "b", "k", b"vw"),
             key.print("a", "b", "kv", b"w")
+        );
+    }
+
+    #[test]
+    fn label_of_a_hidden_name_follows_the_rule_of_each_run() {
+        let key = StampKey::from_bytes([7; 32]);
+        let (shown, hidden) = (
+            Names::default(),
+            Names::new(KeyNames::None, SpecNames::default()),
+        );
+        let (open, closed) = (
+            labels(&key, "uid-1", "db", &shown),
+            labels(&key, "uid-1", "db", &hidden),
+        );
+        let data = || [("gone", &b"1"[..]), ("user", &b"2"[..])].into_iter();
+        let (before, after) = (
+            open.prints(&Keys::All, data()),
+            closed.prints(&Keys::All, data()),
+        );
+        assert!(after.keys().all(|name| name.shown().is_none()));
+        let digest = |prints: &Prints| {
+            key.digest_of(
+                "uid-1",
+                &BTreeMap::from([("db".to_owned(), prints.clone())]),
+            )
+        };
+        assert_eq!(digest(&before), digest(&after));
+        // The Secret has the key `user` only.
+        let now = || ["user"].into_iter();
+        let closing = closed.renewed(&before, now());
+        assert_eq!(
+            closing,
+            BTreeMap::from([
+                ("gone".into(), closed.of("gone")),
+                ("user".into(), closed.of("user"))
+            ])
+        );
+        assert_eq!(
+            open.renewed(&after, now()),
+            BTreeMap::from([(closed.of("user"), "user".into())])
+        );
+        assert!(
+            open.renewed(&before, now()).is_empty() && closed.renewed(&after, now()).is_empty()
         );
     }
 

@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::stamp::{ABSENT, Prints, Stamp};
-use crate::workload::{Keys, Pod, Pods, Workload};
+use super::stamp::{ABSENT, Prints, Stamp, Unreadable};
+use crate::{
+    key_names::KeyName,
+    workload::{Keys, Pod, Pods, Workload},
+};
 
 /// Pods created this long after the last write of a Secret have its current data. The cache of a kubelet is never older.
 const KUBELET_CACHE: SignedDuration = SignedDuration::from_mins(1);
@@ -18,6 +21,8 @@ pub struct Subject {
     pub rule: usize,
     /// The Secrets that the rule considers, and those in the stamp.
     pub secrets: BTreeMap<String, Concern>,
+    /// The labels in its stamp, by Secret, that are now others.
+    pub relabelled: BTreeMap<String, BTreeMap<KeyName, KeyName>>,
     /// Its pods that are not being deleted, or None if its pods were not read.
     pub pods: Option<Vec<Pod>>,
     /// Its pods that are being deleted.
@@ -28,9 +33,9 @@ pub struct Subject {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Concern {
     /// The keys that count.
-    pub keys: Keys,
+    pub keys: Keys<KeyName>,
     /// Those of them without which the pods start too.
-    pub optional: Option<Keys>,
+    pub optional: Option<Keys<KeyName>>,
     /// The data that it holds now.
     pub view: View,
     /// True if it may cause a restart: the policy selects it, and no other tool restarts the workload because of it.
@@ -66,7 +71,7 @@ pub struct Now {
     /// The creation time of the Secret.
     pub created: Option<Timestamp>,
     /// Keys with an empty value.
-    pub empty: BTreeSet<String>,
+    pub empty: BTreeSet<KeyName>,
     /// The time of the last write of any kind, or None if unknown.
     pub written: Option<Timestamp>,
 }
@@ -85,6 +90,38 @@ pub enum Standing {
 }
 
 impl Subject {
+    /// Its stamp, if it has one. The names of keys have their present labels.
+    pub fn stamp(&self) -> Option<Result<Stamp, Unreadable>> {
+        let mut stamp = Stamp::parse(self.workload.stamp.as_deref()?);
+        if let Ok(stamp) = &mut stamp {
+            let evicting = stamp
+                .evicting
+                .iter_mut()
+                .map(|evicting| &mut evicting.secrets);
+            for secrets in evicting.chain([&mut stamp.secrets]) {
+                for (secret, labels) in &self.relabelled {
+                    let Some(prints) = secrets.get_mut(secret) else {
+                        continue;
+                    };
+                    for (before, now) in labels {
+                        if let Some(print) = prints.remove(before) {
+                            prints.insert(now.clone(), print);
+                        }
+                    }
+                }
+            }
+        }
+        Some(stamp)
+    }
+
+    /// True if its stamp has a name that must not be shown, of a key of a Secret that counts.
+    pub fn shows_a_hidden_name(&self) -> bool {
+        self.counting().any(|(secret, _)| {
+            let mut labels = self.relabelled.get(secret).into_iter().flatten();
+            labels.any(|(_, now)| now.shown().is_none())
+        })
+    }
+
     /// The Secrets that may cause a restart.
     pub fn counting(&self) -> impl Iterator<Item = (&String, &Concern)> {
         self.secrets.iter().filter(|(_, concern)| concern.counts)

@@ -1,16 +1,22 @@
 //! The Secrets that the policy selects: whether each is verified, and whether the run may change it. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use cluster::wire;
-use eso_model::{Id, window::Window};
+use eso_model::{
+    Id,
+    expected::{Spec, SpecNames},
+    window::Window,
+};
 
 use super::subject::{Found, Standing};
 use crate::{
     edits::is_edited,
     finding::{Finding, Findings, Judged, Verdict},
+    inventory::{ExternalSecret, Inventory},
+    key_names::Names,
     outcome::{ItemResult, Outcome},
-    policy::{Require, RestartRule},
+    policy::{KeyNames, Require, RestartRule},
     reason::Reason,
     select::Selected,
     workload::{Keys, Workload},
@@ -21,7 +27,11 @@ use crate::{
 /// The selection alone defines the Secrets, so that workloads can be listed before the plan. The plan and the results only change
 /// whether a Secret may still change and whether it is verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Targets(BTreeMap<Id, Vec<Source>>);
+pub struct Targets {
+    sources: BTreeMap<Id, Vec<Source>>,
+    /// The rules for the names of their keys.
+    names: BTreeMap<Id, Names>,
+}
 
 /// An ExternalSecret that writes a Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +67,13 @@ impl From<&Finding> for Judgement {
 
 impl Targets {
     /// Returns the targets before the plan.
-    pub fn selected(selected: &Selected<'_>, findings: &Findings) -> Self {
-        let mut targets: BTreeMap<Id, Vec<Source>> = BTreeMap::new();
+    pub fn selected(
+        selected: &Selected<'_>,
+        findings: &Findings,
+        inventory: &Inventory,
+        mode: KeyNames,
+    ) -> Self {
+        let mut targets = Self::default();
         for one in selected {
             let external_secret = one.external_secret;
             let opted_out = matches!(one.taken_out, Some(Reason::Ignored | Reason::Excluded));
@@ -74,18 +89,46 @@ impl Targets {
                 exclusive: external_secret.target.creation.is_exclusive(),
                 denied: one.window.is_some_and(|window| window != Window::Allowed),
             };
-            targets
-                .entry(external_secret.secret_id())
-                .or_default()
-                .push(source);
+            let secret = external_secret.secret_id();
+            targets.sources.entry(secret).or_default().push(source);
         }
-        Self(targets)
+        for external_secret in &inventory.external_secrets {
+            let secret = external_secret.secret_id();
+            if targets.sources.contains_key(&secret) {
+                let finding = findings.of.get(&external_secret.id);
+                let names = names_of(external_secret, finding, mode);
+                targets.name(secret, names);
+            }
+        }
+        for secret in inventory.others.keys() {
+            if targets.sources.contains_key(secret) {
+                let unknown = Names::new(mode, SpecNames::unknown());
+                targets.name(secret.clone(), unknown);
+            }
+        }
+        targets
+    }
+
+    fn name(&mut self, secret: Id, names: Names) {
+        match self.names.entry(secret) {
+            Entry::Vacant(vacant) => drop(vacant.insert(names)),
+            Entry::Occupied(mut known) => known.get_mut().extend(&names),
+        }
+    }
+
+    /// The rule for the names of a Secret's keys.
+    pub fn names(&self, namespace: &str, secret: &str) -> Option<&Names> {
+        let id = Id {
+            namespace: namespace.to_owned(),
+            name: secret.to_owned(),
+        };
+        self.names.get(&id)
     }
 
     /// Returns the targets with the ExternalSecrets that the run will sync marked as pending.
     #[must_use]
     pub fn planned(mut self, is_synced: impl Fn(&Id) -> bool) -> Self {
-        for source in self.0.values_mut().flatten() {
+        for source in self.sources.values_mut().flatten() {
             source.pending = is_synced(&source.id);
         }
         self
@@ -97,7 +140,11 @@ impl Targets {
         mut self,
         of: impl Fn(&Id) -> (Option<&'a ItemResult>, Option<&'a Finding>),
     ) -> Self {
-        for source in self.0.values_mut().flatten() {
+        for (secret, source) in self
+            .sources
+            .iter_mut()
+            .flat_map(|(secret, sources)| sources.iter_mut().map(move |source| (secret, source)))
+        {
             let (result, finding) = of(&source.id);
             source.pending = false;
             // An ExternalSecret without a result was not synced and keeps its earlier proof, if any.
@@ -106,23 +153,27 @@ impl Targets {
             }
             if let Some(finding) = finding {
                 source.judgement = Some(finding.into());
+                let known = self.names.get_mut(secret);
+                if let Some((known, found)) = known.zip(finding.names.as_deref()) {
+                    known.extend(found);
+                }
             }
         }
         self
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.sources.is_empty()
     }
 
     /// The IDs of the target Secrets.
     pub fn ids(&self) -> impl Iterator<Item = &Id> {
-        self.0.keys()
+        self.sources.keys()
     }
 
     /// The names of the targets in a namespace.
     pub fn within<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0
+        self.sources
             .keys()
             .filter(move |secret| secret.namespace == namespace)
             .map(|secret| &*secret.name)
@@ -138,7 +189,7 @@ impl Targets {
             namespace: namespace.to_owned(),
             name: secret.to_owned(),
         };
-        self.0.get(&id).map_or(&[], Vec::as_slice)
+        self.sources.get(&id).map_or(&[], Vec::as_slice)
     }
 
     /// True if the run may change the data of this Secret.
@@ -229,6 +280,17 @@ impl Targets {
     }
 }
 
+/// The rule for the names of the keys that an ExternalSecret writes.
+fn names_of(external_secret: &ExternalSecret, finding: Option<&Finding>, mode: KeyNames) -> Names {
+    if let Some(names) = finding.and_then(|finding| finding.names.as_deref()) {
+        return names.clone();
+    }
+    let spec = external_secret.spec.as_deref().map(Spec::from_json);
+    let spec = spec.and_then(Result::ok);
+    let names = spec.map(|spec| SpecNames::of(&spec, |_, _| None));
+    Names::new(mode, names.unwrap_or_else(SpecNames::unknown))
+}
+
 impl Source {
     fn verdict(&self) -> Option<Verdict> {
         self.judgement.as_ref().map(|judgement| judgement.verdict)
@@ -286,12 +348,15 @@ const fn word(verdict: Verdict) -> &'static str {
 impl Targets {
     /// No targets.
     pub(super) const fn none() -> Self {
-        Self(BTreeMap::new())
+        Self {
+            sources: BTreeMap::new(),
+            names: BTreeMap::new(),
+        }
     }
 
     /// The same with open deny windows.
     pub(super) fn in_deny_window(mut self) -> Self {
-        for source in self.0.values_mut().flatten() {
+        for source in self.sources.values_mut().flatten() {
             source.denied = true;
         }
         self
@@ -314,7 +379,10 @@ impl Targets {
             exclusive: true,
             denied: false,
         };
-        Self(BTreeMap::from([(id, vec![source])]))
+        Self {
+            sources: BTreeMap::from([(id, vec![source])]),
+            names: BTreeMap::new(),
+        }
     }
 }
 
@@ -337,7 +405,10 @@ mod tests {
             exclusive,
             denied: false,
         };
-        Targets(BTreeMap::from([(id("db"), vec![source])]))
+        Targets {
+            sources: BTreeMap::from([(id("db"), vec![source])]),
+            names: BTreeMap::new(),
+        }
     }
 
     /// A Secret whose data does not match this digest, with the managed fields of other writers.

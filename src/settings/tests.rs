@@ -117,6 +117,7 @@ mod layers {
           maxRestarts: 50
           stopAfterFailures: 20%
           requireMatch: false
+          keyNames: safe
         drift:
           enabled: true
           credentials: ambient
@@ -378,7 +379,7 @@ safety: [1]
         config.yaml:4: pace.stores: is not a map; write `key: value` pairs below it, such as `ClusterSecretStore/vault: 20/s`
         config.yaml:4: pace.default: is a list; write it like `20/s`, `30/min` or `100/h`
         config.yaml:4: pace.kubernetes: is a map; write it like `20/s`, `30/min` or `100/h`
-        config.yaml:5: safety: is a list; write keys below it: `maxSyncs`, `maxRestarts`, `stopAfterFailures`, `requireMatch`
+        config.yaml:5: safety: is a list; write keys below it: `maxSyncs`, `maxRestarts`, `stopAfterFailures`, `requireMatch`, `keyNames`
         ");
     }
 
@@ -733,6 +734,7 @@ mod environment {
           maxRestarts: 50
           stopAfterFailures: 5%
           requireMatch: false
+          keyNames: safe
         drift:
           enabled: true
           credentials: ambient
@@ -765,7 +767,7 @@ mod environment {
         environment variable ESO_SYNC_LOCK__ENABLED: lock.enabled: `yes` is neither `true` nor `false`; write `true` or `false`
         environment variable ESO_SYNC_PACE: pace: is not YAML: unclosed bracket '['
         environment variable ESO_SYNC_PACE__STORES__VAULT: pace.stores.vault: `vault` is not a store; write `ClusterSecretStore/NAME` or `SecretStore/NAMESPACE/NAME`
-        environment variable ESO_SYNC_SAFETY: safety: is empty; write keys below it: `maxSyncs`, `maxRestarts`, `stopAfterFailures`, `requireMatch`, or remove it
+        environment variable ESO_SYNC_SAFETY: safety: is empty; write keys below it: `maxSyncs`, `maxRestarts`, `stopAfterFailures`, `requireMatch`, `keyNames`, or remove it
         environment variable ESO_SYNC_SAFETY__MAX_SYNCS: safety.maxSyncs: `ten` is not a number; write a whole number of at least 1, without quotes
         environment variable ESO_SYNC_SELECT: select: is not a list; write a list: `[…]`, or one `- …` per line
         environment variable ESO_SYNC_SYNC: sync.retries: `x` is not a number; write a whole number of at least 0, without quotes

@@ -1,5 +1,6 @@
 //! The drift check: each kind of drift has its verdict, only drifted ExternalSecrets are synced, and unknown is never clean.
 
+mod key_names;
 mod ladder;
 mod leak;
 

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use cluster::cause::{self, Certificate};
 use eso_model::{
     ProviderKind,
     expected::{Content, Failure, Raw, Unverifiable},
@@ -135,24 +134,6 @@ impl Unread {
     pub(super) fn value_too_large() -> Self {
         let detail = format!("the value is larger than {} MiB", MAX_VALUE >> 20);
         Self::secret(unread::VALUE_TOO_LARGE, detail)
-    }
-
-    /// There is no answer. Says why in own words, because the texts of clients may contain addresses with credentials.
-    pub(crate) fn no_answer(error: &(dyn std::error::Error + 'static)) -> Self {
-        let detail = cause::of(error);
-        match cause::certificate(error) {
-            Some(problem) => Self::certificate(problem, detail),
-            None => Self::secret(unread::UNAVAILABLE, detail),
-        }
-    }
-
-    /// The certificate of the server is not accepted, which concerns the whole store.
-    pub(crate) fn certificate(problem: Certificate, detail: impl Into<String>) -> Self {
-        let reason = match problem {
-            Certificate::UnknownAuthority => unread::UNKNOWN_AUTHORITY,
-            Certificate::Invalid => unread::CERTIFICATE_INVALID,
-        };
-        Self::store(reason, detail)
     }
 
     /// Adds the missing permission.

@@ -36,6 +36,7 @@ mod gcp;
 mod kubernetes;
 mod limiter;
 mod names;
+mod no_answer;
 pub mod reader;
 pub mod trust;
 #[cfg(feature = "vault")]

@@ -136,6 +136,12 @@ impl RunKey {
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
+    /// Returns the first 64 bits, for sets that may hold many.
+    pub fn start(&self) -> u64 {
+        let bytes = self.0.iter().take(8);
+        bytes.fold(0, |start, byte| start << 8 | u64::from(*byte))
+    }
+
     /// Returns the hexadecimal form, which can only be compared with digests made with the same key.
     pub fn hex(&self) -> String {
         use std::fmt::Write as _;

@@ -1,11 +1,15 @@
-use eso_model::expected::{Failure, SecretFingerprints, SecretType};
+use eso_model::expected::{Failure, HeldValues, SecretFingerprints, SecretType, SpecNames};
 use secret::Value;
 
 use super::*;
-use crate::drift::target::Controller;
+use crate::{drift::target::Controller, policy::KeyNames};
 
 fn key() -> RunKey {
     RunKey::from_bytes([9; 32])
+}
+
+fn safe() -> Names {
+    Names::new(KeyNames::Safe, SpecNames::default())
 }
 
 fn by(name: &str, creation: CreationPolicy) -> Author {
@@ -68,6 +72,7 @@ fn holds(keys: &[(&str, &str)]) -> Actual {
     Actual {
         data: SecretFingerprints::of(&data, &key()),
         version: key().fingerprint(b"1"),
+        values: HeldValues::of(&data, &key()),
         edited: Some(false),
         controller: Some(controlled_by("external-secrets.io", "ExternalSecret", "es")),
         r#type: "Opaque".to_owned(),
@@ -97,7 +102,7 @@ fn shown(finding: &Finding) -> String {
     let keys: Vec<String> = finding
         .keys
         .iter()
-        .map(|key| format!("{} {:?}", key.name, key.difference))
+        .map(|key| format!("{} {:?}", key.name.label(), key.difference))
         .collect();
     let beyond = finding
         .beyond_sync
@@ -112,29 +117,29 @@ fn shown(finding: &Finding) -> String {
 }
 
 fn one(member: Member, target: &Target) -> String {
-    shown(&judge(vec![member], &[], target, &key())[0])
+    shown(&judge(vec![member], &[], target, (&key(), &safe()))[0])
 }
 
 const AB: &[(&str, &str)] = &[("a", "1"), ("b", "2")];
 
 #[test]
 fn equal_data_is_in_sync_whatever_the_hash_says() {
-    assert_eq!(one(owner(AB), &Target::There(holds(AB))), "in-sync [] ");
-    assert_eq!(one(owner(AB), &Target::There(edited(AB))), "in-sync [] ");
+    assert_eq!(one(owner(AB), &Target::there(holds(AB))), "in-sync [] ");
+    assert_eq!(one(owner(AB), &Target::there(edited(AB))), "in-sync [] ");
 }
 
 #[test]
 fn old_value_written_by_the_operator_is_stale() {
     let old = holds(&[("a", "0"), ("b", "2")]);
     assert_eq!(
-        one(owner(AB), &Target::There(old)),
+        one(owner(AB), &Target::there(old)),
         "stale [a Changed] the provider (or the ExternalSecret) changed since the last sync"
     );
 }
 
 #[test]
 fn edited_secret_is_tampered_and_names_the_writer() {
-    let target = Target::There(Actual {
+    let target = Target::there(Actual {
         writers: by_hand(&["a"]),
         ..edited(&[("a", "0"), ("b", "2"), ("c", "3")])
     });
@@ -148,11 +153,11 @@ fn edited_secret_is_tampered_and_names_the_writer() {
 fn missing_keys_are_partial_unless_edited() {
     let lacking = &[("a", "1")];
     assert_eq!(
-        one(owner(AB), &Target::There(holds(lacking))),
+        one(owner(AB), &Target::there(holds(lacking))),
         "partial [b Missing] keys are missing: the provider (or the ExternalSecret) changed since the last sync"
     );
     assert_eq!(
-        one(owner(AB), &Target::There(edited(lacking))),
+        one(owner(AB), &Target::there(edited(lacking))),
         "tampered [b Missing] edited in the cluster"
     );
 }
@@ -165,12 +170,12 @@ fn with_other_writers_only_edits_of_own_keys_count() {
         writers: by_hand(&["x"]),
         ..stale()
     };
-    assert!(one(ours(), &Target::There(theirs)).starts_with("stale [a Changed]"));
+    assert!(one(ours(), &Target::there(theirs)).starts_with("stale [a Changed]"));
     let both = Actual {
         writers: by_hand(&["a", "x"]),
         ..stale()
     };
-    assert!(one(ours(), &Target::There(both)).starts_with("tampered [a Changed]"));
+    assert!(one(ours(), &Target::there(both)).starts_with("tampered [a Changed]"));
 }
 
 #[test]
@@ -179,7 +184,7 @@ fn generic_target_without_a_secret_is_unverifiable() {
         computed: Err(Unverifiable::new(why::MANIFEST, "spec.target.manifest").into()),
         ..owner(&[])
     };
-    for target in [Target::Absent, Target::There(edited(AB))] {
+    for target in [Target::Absent, Target::there(edited(AB))] {
         assert_eq!(
             one(generic(), &target),
             "unverifiable [] manifest (spec.target.manifest)"
@@ -206,12 +211,12 @@ fn absent_secret_is_missing_unless_none_is_expected() {
     };
     assert_eq!(one(effect(Effect::Delete), &Target::Absent), "in-sync [] ");
     assert_eq!(
-        one(effect(Effect::Delete), &Target::There(holds(&[("a", "1")]))),
+        one(effect(Effect::Delete), &Target::there(holds(&[("a", "1")]))),
         "stale [a Extra] the provider has no data for it any more, so the operator will delete the Secret"
     );
-    assert!(one(effect(Effect::Keep), &Target::There(holds(AB))).ends_with("<retained>"));
+    assert!(one(effect(Effect::Keep), &Target::there(holds(AB))).ends_with("<retained>"));
     assert_eq!(
-        one(effect(Effect::Keep), &Target::There(holds(&[]))),
+        one(effect(Effect::Keep), &Target::there(holds(&[]))),
         "in-sync [] "
     );
     assert_eq!(
@@ -230,7 +235,7 @@ fn drift_not_fixable_by_a_sync_has_a_reason() {
         ..owner(AB)
     };
     let old = || holds(&[("a", "0"), ("b", "2")]);
-    let shown = one(immutable, &Target::There(old()));
+    let shown = one(immutable, &Target::there(old()));
     assert!(
         shown.starts_with("stale [a Changed]") && shown.ends_with("<immutable>"),
         "{shown}"
@@ -245,11 +250,11 @@ fn failing_sync_makes_an_existing_secret_stale() {
     };
     let told = "the operator's next sync would fail: not-found (spec.data[0]) <would-fail>";
     assert_eq!(
-        one(gone(), &Target::There(holds(AB))),
+        one(gone(), &Target::there(holds(AB))),
         format!("stale [] the Secret cannot be computed from the provider's current data; {told}")
     );
     assert_eq!(
-        one(gone(), &Target::There(edited(AB))),
+        one(gone(), &Target::there(edited(AB))),
         format!("tampered [] edited in the cluster; {told}")
     );
     assert_eq!(
@@ -265,7 +270,7 @@ fn unknown_expected_data_is_never_in_sync() {
         ..owner(AB)
     };
     assert_eq!(
-        one(unknown(), &Target::There(holds(AB))),
+        one(unknown(), &Target::there(holds(AB))),
         "unverifiable [] generator"
     );
     assert_eq!(
@@ -278,7 +283,7 @@ fn unknown_expected_data_is_never_in_sync() {
             .starts_with("missing [] the Secret does not exist; the expected data")
     );
     assert!(
-        one(unknown(), &Target::There(edited(AB)))
+        one(unknown(), &Target::there(edited(AB)))
             .starts_with("tampered [] edited in the cluster; the expected")
     );
     let deletes = Member {
@@ -296,7 +301,7 @@ fn all(members: Vec<Member>, other_writers: &[&str], target: &Target) -> Vec<Str
         .iter()
         .map(|name| (*name).to_owned())
         .collect();
-    judge(members, &other_writers, target, &key())
+    judge(members, &other_writers, target, (&key(), &safe()))
         .iter()
         .map(|finding| shown(finding).chars().take(60).collect())
         .collect()
@@ -320,9 +325,9 @@ fn shared_edited(keys: &[(&str, &str)]) -> Actual {
 #[test]
 fn several_writers_are_judged_together_each_by_its_keys() {
     let members = || vec![owner(&[("a", "1")]), merges("more", &[("b", "2")])];
-    let both = Target::There(shared(AB));
+    let both = Target::there(shared(AB));
     assert_eq!(all(members(), &[], &both), ["in-sync [] ", "in-sync [] "]);
-    let old = Target::There(shared(&[("a", "1"), ("b", "0")]));
+    let old = Target::there(shared(&[("a", "1"), ("b", "0")]));
     assert_eq!(
         all(members(), &[], &old),
         [
@@ -330,7 +335,7 @@ fn several_writers_are_judged_together_each_by_its_keys() {
             "stale [b Changed] the provider (or the ExternalSecret) chang"
         ]
     );
-    let more = Target::There(shared_edited(&[("a", "1"), ("b", "2"), ("c", "3")]));
+    let more = Target::there(shared_edited(&[("a", "1"), ("b", "2"), ("c", "3")]));
     assert_eq!(
         all(members(), &[], &more),
         ["tampered [c Extra] edited in the cluster", "in-sync [] "]
@@ -339,12 +344,12 @@ fn several_writers_are_judged_together_each_by_its_keys() {
 
 #[test]
 fn keys_of_unknown_writers_are_not_drift() {
-    let old = Target::There(shared(&[("a", "0"), ("x", "?")]));
+    let old = Target::there(shared(&[("a", "0"), ("x", "?")]));
     assert_eq!(
         all(vec![owner(&[("a", "1")])], &["stranger"], &old),
         ["unverifiable [] shared (stranger may have written the keys t"]
     );
-    let same = Target::There(shared(&[("a", "1"), ("x", "?")]));
+    let same = Target::there(shared(&[("a", "1"), ("x", "?")]));
     assert_eq!(
         all(vec![owner(&[("a", "1")])], &["stranger"], &same),
         ["in-sync [] "]
@@ -366,14 +371,14 @@ fn keys_of_unknown_writers_are_not_drift() {
 fn conflicting_writers_are_unverifiable() {
     let fighting = vec![owner(&[("a", "1")]), owner(&[("a", "1")])];
     assert_eq!(
-        all(fighting, &[], &Target::There(shared(&[("a", "1")]))),
+        all(fighting, &[], &Target::there(shared(&[("a", "1")]))),
         ["unverifiable [] shared (two ExternalSecrets write the whole "; 2]
     );
 }
 
 /// The finding, and the cause if the operator would fail.
 fn told(member: Member, target: Actual) -> String {
-    let finding = &judge(vec![member], &[], &Target::There(target), &key())[0];
+    let finding = &judge(vec![member], &[], &Target::there(target), (&key(), &safe()))[0];
     let cause = finding.cause.map(Reason::as_str).unwrap_or_default();
     format!("{} {cause}", shown(finding))
 }
@@ -466,7 +471,14 @@ fn secret_that_the_api_server_rejects_is_not_synced() {
         format!("in-sync [] {changed} <would-fail> invalid-secret")
     );
     assert_eq!(
-        shown(&judge(vec![of_type(tls, owner(AB))], &[], &Target::Absent, &key())[0]),
+        shown(
+            &judge(
+                vec![of_type(tls, owner(AB))],
+                &[],
+                &Target::Absent,
+                (&key(), &safe())
+            )[0]
+        ),
         "missing [] the Secret does not exist; a Secret of type kubernetes.io/tls requires tls.crt <would-fail>"
     );
     // The operator refuses to change an immutable Secret, and leaves it alone if the ExternalSecret says `immutable`.
@@ -505,7 +517,7 @@ fn keys_that_a_merge_removes_are_shown() {
         ..holds(data)
     };
     assert_eq!(
-        one(merges("es", &[("a", "1")]), &Target::There(target.clone())),
+        one(merges("es", &[("a", "1")]), &Target::there(target.clone())),
         "stale [mine Extra] the provider (or the ExternalSecret) changed since the last sync"
     );
     let tls = || of_type("kubernetes.io/tls", merges("es", &[("tls.crt", "1")]));
@@ -525,13 +537,13 @@ fn keys_that_a_merge_removes_are_shown() {
 fn refused_writer_does_not_count_for_the_others() {
     let members = || vec![owner(AB), merges("more", &[("c", "3")])];
     assert_eq!(
-        all(members(), &[], &Target::There(holds(AB))),
+        all(members(), &[], &Target::there(holds(AB))),
         [
             "in-sync [] ",
             "partial [c Missing] keys are missing: the provider (or the E"
         ]
     );
-    let findings = judge(members(), &[], &Target::There(holds(AB)), &key());
+    let findings = judge(members(), &[], &Target::there(holds(AB)), (&key(), &safe()));
     assert_eq!(findings[0].beyond_sync, None);
     assert_eq!(findings[1].cause, Some(Reason::OwnedByOther));
     // Of two owners, the one that owns the Secret is judged.
@@ -543,7 +555,7 @@ fn refused_writer_does_not_count_for_the_others() {
         },
     ];
     assert_eq!(
-        all(two, &[], &Target::There(holds(AB))),
+        all(two, &[], &Target::there(holds(AB))),
         [
             "in-sync [] ",
             "stale [a Changed] the provider (or the ExternalSecret) chang"

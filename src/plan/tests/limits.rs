@@ -38,7 +38,7 @@ fn workloads(inventory: &Inventory, counts: &[(&str, usize)], behind: bool) -> W
     Workloads {
         subjects: each.collect(),
         stamps: Some(fixtures::stamps(fixtures::key())),
-        targets: Targets::selected(&selected, &Findings::default()),
+        targets: Targets::selected(&selected, &Findings::default(), inventory, KeyNames::Safe),
         ..Workloads::default()
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::{DocumentRestart, DocumentSecret, RestartAction, RestartSummary, StampAction};
 use crate::{
     foreign,
+    key_names::Hidden,
     report::{
         Document, Kind,
         table::{aligned, counted},
@@ -165,11 +166,17 @@ impl DocumentRestart {
 impl DocumentSecret {
     fn short(&self) -> String {
         let keys = self.keys.iter().take(3).map(|key| key.name.terminal());
-        let (name, keys) = (self.name.terminal(), keys.collect::<Vec<_>>().join(","));
-        match self.keys.len() {
-            0 => name,
-            1..=3 => format!("{name}[{keys}]"),
-            more => format!("{name}[{keys},+{}]", more - 3),
+        let mut keys: Vec<String> = keys.collect();
+        if self.keys.len() > 3 {
+            keys.push(format!("+{}", self.keys.len() - 3));
         }
+        if self.hidden_keys > 0 {
+            keys.push(Hidden(self.hidden_keys).to_string());
+        }
+        let name = self.name.terminal();
+        if keys.is_empty() {
+            return name;
+        }
+        format!("{name}[{}]", keys.join(","))
     }
 }

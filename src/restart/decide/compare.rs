@@ -6,6 +6,7 @@ use eso_model::expected::Difference;
 
 use super::Change;
 use crate::{
+    key_names::KeyName,
     restart::{
         stamp::{ABSENT, Prints, Stamp},
         subject::{Concern, Subject},
@@ -28,7 +29,7 @@ pub(super) fn changes(subject: &Subject, stamp: &Stamp) -> Vec<Change> {
         .collect()
 }
 
-fn differences(before: &Prints, concern: &Concern) -> Vec<(String, Option<Difference>)> {
+fn differences(before: &Prints, concern: &Concern) -> Vec<(KeyName, Option<Difference>)> {
     let nothing = Prints::new();
     let now = concern.now().map_or(&nothing, |now| &now.prints);
     let present = |print: &&String| *print != ABSENT;

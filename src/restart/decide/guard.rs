@@ -130,10 +130,12 @@ fn broken(
                 Some(Difference::Changed) if now.empty.contains(key) => "is empty now",
                 _ => continue,
             };
-            return Some((
-                Reason::DataLooksBroken,
-                format!("key {key} of Secret {} {what}", change.secret),
-            ));
+            let secret = &change.secret;
+            let message = match key.shown() {
+                Some(name) => format!("key {name} of Secret {secret} {what}"),
+                None => format!("a key of Secret {secret} {what}; its name comes from data"),
+            };
+            return Some((Reason::DataLooksBroken, message));
         }
     }
     None

@@ -1,4 +1,7 @@
-use std::num::NonZeroU32;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+};
 
 use super::{super::fixtures::*, *};
 use crate::{
@@ -36,7 +39,7 @@ fn changed_data_causes_a_restart_and_names_the_key() {
         decision.changes,
         [Change {
             secret: "db".to_owned(),
-            keys: vec![("password".to_owned(), Some(Difference::Changed))],
+            keys: vec![("password".into(), Some(Difference::Changed))],
         }]
     );
     assert!(decision.behind && decision.write.is_none());
@@ -117,7 +120,7 @@ fn data_that_may_change_makes_the_restart_conditional() {
     let keys: Vec<_> = decision.changes[0]
         .keys
         .iter()
-        .map(|(key, _)| &**key)
+        .map(|(key, _)| key.label())
         .collect();
     assert_eq!(keys, ["password", "user"]);
     subject.workload.holds.paused = true;
@@ -157,9 +160,9 @@ fn a_new_secret_is_stamped_without_a_restart() {
 #[test]
 fn only_used_keys_count() {
     let mut subject = owed();
-    let used = Keys::Some(names(&["user"]));
+    let used = some("user");
     let bytes = NEW.iter().map(|(name, value)| (*name, value.as_bytes()));
-    let prints = key().prints("uid-api", "db", &used, bytes);
+    let prints = prints_of("db", "uid-api", &used, bytes);
     let concern = subject.db();
     concern.keys = used;
     let View::Seen(now) = &mut concern.view else {
@@ -176,7 +179,7 @@ fn an_additional_key_restarts_users_of_the_whole_secret() {
     assert_eq!(shown(&decision), "restart (data-changed)");
     assert_eq!(
         decision.changes[0].keys,
-        [("token".to_owned(), Some(Difference::Extra))]
+        [("token".into(), Some(Difference::Extra))]
     );
 }
 
@@ -278,7 +281,7 @@ fn a_workload_that_another_tool_restarts_is_left_alone() {
     subject.db().counts = false;
     subject.db().left_to_other = true;
     assert_eq!(shown(&decided(&subject)), "leave (handled-by-reloader)");
-    let wave = std::collections::BTreeMap::from([(
+    let wave = BTreeMap::from([(
         "wave.pusher.com/update-on-config-change".to_owned(),
         "true".to_owned(),
     )]);
@@ -441,10 +444,7 @@ fn cooldown_and_daily_limit_hold_restarts_back() {
 fn flapping_data_is_detected() {
     let digest = |data: Data| {
         let prints = now_of("db", "uid-api", data).prints;
-        key().digest_of(
-            "uid-api",
-            &std::collections::BTreeMap::from([("db".to_owned(), prints)]),
-        )
+        key().digest_of("uid-api", &BTreeMap::from([("db".to_owned(), prints)]))
     };
     let (old, new) = (digest(OLD), digest(NEW));
     // old → new → old → new: there are two writers.
@@ -462,7 +462,7 @@ fn a_restart_stamps_all_data_of_new_pods() {
         stamp.secrets.insert("dropped".to_owned(), Prints::new());
         stamp.evicting = Some(Evicting {
             old: None,
-            secrets: std::collections::BTreeMap::new(),
+            secrets: BTreeMap::new(),
         });
     });
     let stamp = Stamp::parse(subject.workload.stamp.as_deref().unwrap()).unwrap();
@@ -497,10 +497,7 @@ fn an_interrupted_eviction_continues() {
     let subject = subject("api", NEW).stamped(OLD).with_stamp(|stamp| {
         stamp.evicting = Some(Evicting {
             old: None,
-            secrets: std::collections::BTreeMap::from([(
-                "db".to_owned(),
-                now_of("db", "uid-api", NEW).prints,
-            )]),
+            secrets: BTreeMap::from([("db".to_owned(), now_of("db", "uid-api", NEW).prints)]),
         });
     });
     let mut rolling = subject;
@@ -696,7 +693,7 @@ fn pods_that_are_held_back_are_told_with_the_reason() {
 }
 
 /// A workload that starts without these keys of the Secret `db`.
-fn optional(keys: &Keys, view: View) -> Subject {
+fn optional(keys: &Keys<KeyName>, view: View) -> Subject {
     let mut subject = subject("api", NEW);
     let concern = subject.db();
     (concern.keys, concern.optional) = (keys.clone(), Some(keys.clone()));
@@ -717,8 +714,8 @@ fn seen(data: Data) -> View {
     View::Seen(now_of("db", "uid-api", data))
 }
 
-fn some(key: &str) -> Keys {
-    Keys::Some(names(&[key]))
+fn some(key: &str) -> Keys<KeyName> {
+    Keys::Some(BTreeSet::from([key.into()]))
 }
 
 #[test]
@@ -736,7 +733,7 @@ fn pods_that_started_without_a_secret_are_restarted_once_it_exists() {
         assert_eq!(shown(&decision), "restart (data-changed)");
         assert_eq!(
             decision.changes[0].keys[0],
-            ("password".to_owned(), Some(Difference::Extra))
+            ("password".into(), Some(Difference::Extra))
         );
         let restarted = exists.rolled().replaced_at("12:00:01");
         assert_eq!(shown(&decided(&restarted)), "leave (current)");
@@ -757,7 +754,7 @@ fn pods_that_need_a_missing_secret_start_with_it() {
     let next = decision.reason.next_step().unwrap();
     assert!(!next.contains("creationPolicy"), "{next}");
     let mut partly = optional(&some("password"), View::Missing);
-    partly.db().keys = Keys::Some(names(&["password", "user"]));
+    partly.db().keys = Keys::Some(BTreeSet::from(["password".into(), "user".into()]));
     let decision = decided_before(&partly);
     assert_eq!(shown(&decision), "leave (secret-not-created)");
 }
@@ -878,4 +875,49 @@ fn a_deny_window_holds_restarts_back() {
     };
     let decision = evaluate(&owed(), &RestartRule::default(), context);
     assert_eq!(shown(&decision), "restart (data-changed)");
+}
+
+/// A workload whose stamp, made by an earlier run, has this name, which is hidden now.
+fn with_hidden(data: Data) -> Subject {
+    let before: Data = &[("hunter2", "x"), ("user", "u")];
+    let mut subject = subject("api", data).stamped(before);
+    let label = KeyName::hidden("label");
+    let View::Seen(now) = &mut subject.db().view else {
+        unreachable!()
+    };
+    if let Some(print) = now.prints.remove(&"hunter2".into()) {
+        now.prints.insert(label.clone(), print);
+    }
+    let labels = BTreeMap::from([("hunter2".into(), label)]);
+    subject.relabelled = BTreeMap::from([("db".to_owned(), labels)]);
+    subject
+}
+
+#[test]
+fn hidden_name_is_in_no_decision() {
+    let gone = decided(&with_hidden(&[("user", "u")]));
+    assert_eq!(shown(&gone), "leave (data-looks-broken)");
+    assert_eq!(
+        gone.message,
+        "a key of Secret db is missing; its name comes from data"
+    );
+    let changed = decided(&with_hidden(&[("hunter2", "y"), ("user", "u")]));
+    assert_eq!(shown(&changed), "restart (data-changed)");
+    for decision in [gone, changed] {
+        assert_eq!(decision.changes[0].keys.len(), 1);
+        assert!(!format!("{decision:?}").contains("hunter2"), "{decision:?}");
+    }
+}
+
+#[test]
+fn name_that_is_hidden_now_leaves_the_stamp() {
+    let same = with_hidden(&[("hunter2", "x"), ("user", "u")]);
+    assert_eq!(shown(&decided(&same)), "leave (current)");
+    let decision = decided_before(&same);
+    assert_eq!(shown(&decision), "leave (secret-added)");
+    let text = decision.write.unwrap().stamp.to_text().unwrap();
+    assert!(
+        text.contains("#label") && !text.contains("hunter2"),
+        "{text}"
+    );
 }

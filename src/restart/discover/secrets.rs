@@ -3,13 +3,15 @@
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 use cluster::{ApiError, ErrorKind, Path, Query, wire};
+use eso_model::expected::{HeldValues, SpecNames};
 use jiff::Timestamp;
 
 use super::Look;
 use crate::{
+    key_names::{KeyName, Names},
     policy::RestartRule,
     restart::{
-        stamp::{Stamp, StampKey},
+        stamp::{Labels, Prints, Stamp},
         subject::{Concern, Found, Now, Subject, View},
     },
     workload::{Keys, Marks, Workload},
@@ -39,6 +41,7 @@ impl Look<'_> {
                     .push(subjects.len());
             }
             subjects.push(Subject {
+                relabelled: self.relabelled(&workload, &secrets),
                 workload,
                 rule,
                 secrets,
@@ -61,29 +64,73 @@ impl Look<'_> {
 
     /// The Secrets that matter for a workload, before they are read.
     fn concerns(self, rule: &RestartRule, workload: &Workload) -> BTreeMap<String, Concern> {
-        let concern = |name: &str, keys: Keys, counts: bool| Concern {
-            optional: workload.optional.get(name).cloned(),
-            keys,
-            view: View::Missing,
-            counts,
-            left_to_other: false,
-            found: Found::default(),
+        let concern = |name: &str, keys: &Keys, counts: bool| {
+            let names = self.names(workload, name);
+            let labels = self.labels(workload, name, &names);
+            let optional = workload.optional.get(name);
+            Concern {
+                optional: optional.map(|keys| labels.of_all(keys)),
+                keys: labels.of_all(keys),
+                view: View::Missing,
+                counts,
+                left_to_other: false,
+                found: Found::default(),
+            }
         };
         let mut concerns = BTreeMap::new();
         let stamp = workload.stamp.as_deref().map(Stamp::parse);
         let stamped = stamp.and_then(Result::ok).map(|stamp| stamp.secrets);
         for name in stamped.into_iter().flat_map(BTreeMap::into_keys) {
-            let keys = workload.uses.get(&name).cloned().unwrap_or(Keys::All);
+            let keys = workload.uses.get(&name).unwrap_or(&Keys::All);
             let entry = concern(&name, keys, false);
             concerns.insert(name, entry);
         }
         for (name, keys) in self.context.targets.concerning(rule, workload) {
             let left = workload.is_left_to_other(&name, Marks::default());
-            let mut entry = concern(&name, keys, !left);
+            let mut entry = concern(&name, &keys, !left);
             entry.left_to_other = left;
             concerns.insert(name, entry);
         }
         concerns
+    }
+
+    /// The rule for the names of a Secret's keys, before the Secret is read.
+    fn names(self, workload: &Workload, secret: &str) -> Names {
+        let known = self.context.targets.names(&workload.id.namespace, secret);
+        let mut names = known
+            .cloned()
+            .unwrap_or_else(|| Names::new(self.policy.safety.key_names, SpecNames::unknown()));
+        let used = [&workload.uses, &workload.optional];
+        let used = used.into_iter().filter_map(|uses| uses.get(secret));
+        names.add_references(used.flat_map(Keys::named));
+        names
+    }
+
+    /// The labels in a stamp that are others now, before the Secrets are read.
+    fn relabelled(
+        self,
+        workload: &Workload,
+        secrets: &BTreeMap<String, Concern>,
+    ) -> BTreeMap<String, BTreeMap<KeyName, KeyName>> {
+        let renewed = secrets.keys().map(|secret| {
+            let names = self.names(workload, secret);
+            let labels = self.labels(workload, secret, &names);
+            let renewed = labels.renewed(&stamped(workload, secret), std::iter::empty());
+            (secret.clone(), renewed)
+        });
+        renewed.collect()
+    }
+
+    fn labels<'b>(self, workload: &'b Workload, secret: &'b str, names: &'b Names) -> Labels<'b>
+    where
+        Self: 'b,
+    {
+        Labels {
+            key: self.context.key_of(workload),
+            workload: &workload.uid,
+            secret,
+            names,
+        }
     }
 
     async fn read_secrets(
@@ -150,6 +197,8 @@ impl Look<'_> {
             let value = secret.metadata.annotations.get(annotation);
             value.is_some_and(|value| value.expose() == b"true")
         };
+        let key = self.context.key.run_key();
+        let values = HeldValues::of(&secret.data, key);
         let marks = Marks {
             matched: marked(Marks::MATCH),
             ignored: marked(Marks::IGNORE),
@@ -161,7 +210,10 @@ impl Look<'_> {
                 continue;
             };
             let Subject {
-                workload, secrets, ..
+                workload,
+                secrets,
+                relabelled,
+                ..
             } = subject;
             let Some(concern) = secrets.get_mut(name) else {
                 continue;
@@ -172,15 +224,28 @@ impl Look<'_> {
                 concern.counts = !concern.left_to_other;
             }
             concern.found = found;
-            let key = self.context.key_of(workload);
-            concern.view = View::Seen(now(key, &workload.uid, secret, concern, written));
+            let mut names = self.names(workload, name);
+            let stamped = stamped(workload, name);
+            let shown = stamped.keys().filter_map(KeyName::shown);
+            let held = secret.data.keys().map(String::as_str);
+            names.hide_values(held.clone().chain(shown), &values, key);
+            let labels = self.labels(workload, name, &names);
+            relabelled.insert(name.clone(), labels.renewed(&stamped, held));
+            concern.view = View::Seen(now(labels, secret, concern, written));
         }
     }
 }
 
+/// The prints of this Secret in the workload's stamp.
+fn stamped(workload: &Workload, secret: &str) -> Prints {
+    let stamp = workload.stamp.as_deref().map(Stamp::parse);
+    let secrets = stamp.and_then(Result::ok).map(|stamp| stamp.secrets);
+    let prints = secrets.and_then(|mut secrets| secrets.remove(secret));
+    prints.unwrap_or_default()
+}
+
 fn now(
-    key: &StampKey,
-    workload: &str,
+    labels: Labels<'_>,
     secret: &wire::Secret,
     concern: &Concern,
     written: Option<Timestamp>,
@@ -192,9 +257,9 @@ fn now(
     let empty = data
         .clone()
         .filter(|(_, value)| value.is_empty())
-        .map(|(name, _)| name.to_owned());
+        .map(|(name, _)| labels.of(name));
     let mut prints = concern.without();
-    prints.extend(key.prints(workload, &secret.metadata.name, &concern.keys, data));
+    prints.extend(labels.prints(&concern.keys, data.clone()));
     Now {
         empty: empty.collect(),
         prints,

@@ -200,7 +200,7 @@ async fn a_server_with_an_untrusted_certificate_gets_no_token() {
     settings["server"]["caBundle"] = json!(STANDARD.encode(self_signed().0));
     let read = answers(&world, &store, &settings, &["source"]).await;
     assert!(
-        read[0].starts_with("unavailable") && read[0].contains("certificate"),
+        read[0].starts_with("unknown-authority") && read[0].contains("certificate"),
         "{read:?}"
     );
     world.end().await;

@@ -375,6 +375,11 @@ async fn assert_edits_are_reported(world: &World, before: &Outcome) {
             Some(Edit::Deleted) => assert_eq!(verdict, "missing", "{item}"),
             Some(Edit::Key(key, told)) => {
                 assert!(verdict == "tampered" || verdict == "partial", "{item}");
+                // An extra name is hidden if the spec computes names from values.
+                if item["hiddenKeys"] == 1 {
+                    assert_eq!((*told, &item["keys"]), ("extra", &Value::Null), "{item}");
+                    continue;
+                }
                 let keys = json!([{"name": key, "difference": told}]);
                 assert_eq!(item["keys"], keys, "{item}");
             }

@@ -74,7 +74,7 @@ fn check(cluster: &Cluster, policy: &Policy, discovered: &Discovered, stand_in: 
         environment: BTreeMap::new(),
         rates: eso_sync::session::rates(&policy.pace),
     };
-    Check::new(known, policy.literal_namespaces(), Some(stand_in)).expect("random bytes")
+    Check::new(known, policy, Some(stand_in)).expect("random bytes")
 }
 
 /// Verifies one proven ExternalSecret, with a provider that returns a wrong value for `wrong_reads` reads.

@@ -148,10 +148,10 @@ async fn versions_in_vault_are_distinct_and_deleted_ones_absent() {
         [
             r#"{"k":"4"}"#,
             r#"{"k":"1"}"#,
+            "fails version-deleted",
+            "fails version-destroyed",
             "not found",
-            "not found",
-            "not found",
-            "not found",
+            "fails version-deleted",
             "not found",
             "unreadable (Vault answered 400 (Field validation failed))",
         ]

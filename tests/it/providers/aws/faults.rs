@@ -224,23 +224,28 @@ async fn hostile_error_reaches_no_output() {
         json!({"__type": "InvalidRequestException", "message": PLANTED}).to_string(),
         PLANTED.to_owned(),
     ];
-    for status in [302, 400, 401, 403, 404, 429, 500, 503] {
-        for body in &bodies {
-            let body = body.clone();
-            let double = Double::start(move |_| {
-                Reply::Say(status, Vec::new(), body.clone())
-                    .with("location", &format!("https://{PLANTED}@localhost/"))
-                    .with("retry-after", "0")
-            })
-            .await;
-            let provider = connected(&double.url, &json!({})).await;
-            let answers = read(
-                &*provider,
-                &[secret("db"), find(None, Some("db"), &[])],
-                &limiter(),
-            )
-            .await;
-            assert!(!format!("{answers:?}").contains(PLANTED), "{answers:?}");
+    // In the log too, with all libraries.
+    let log = logged(async {
+        for status in [302, 400, 401, 403, 404, 429, 500, 503] {
+            for body in &bodies {
+                let body = body.clone();
+                let double = Double::start(move |_| {
+                    Reply::Say(status, Vec::new(), body.clone())
+                        .with("location", &format!("https://{PLANTED}@localhost/"))
+                        .with("retry-after", "0")
+                })
+                .await;
+                let provider = connected(&double.url, &json!({})).await;
+                let answers = read(
+                    &*provider,
+                    &[secret("db"), find(None, Some("db"), &[])],
+                    &limiter(),
+                )
+                .await;
+                assert!(!format!("{answers:?}").contains(PLANTED), "{answers:?}");
+            }
         }
-    }
+    })
+    .await;
+    assert_eq!(log.lines().find(|line| line.contains(PLANTED)), None);
 }

@@ -136,7 +136,7 @@ async fn secrets_in_aws_are_read_by_name_arn_version_and_stage() {
             "not found",
             "three",
             "not found",
-            "fails: not-found",
+            "fails: scheduled-for-deletion",
             "\u{0}\u{fffd}\n",
             r#"{"team":"x"}"#,
         ]

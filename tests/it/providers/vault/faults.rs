@@ -60,7 +60,7 @@ fn cases() -> Vec<Case> {
             ..passes("truncated answers", always(|| Fault::Halved))
         },
         Case {
-            read: ["unavailable (the server closed the connection"; 2],
+            read: ["unavailable (connection reset)"; 2],
             calls: 4..=8,
             ..passes("connection always reset", always(|| Fault::Reset))
         },
