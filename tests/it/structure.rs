@@ -10,6 +10,7 @@ use self::graph::{Graph, is_within};
 const PURE: &[&str] = &[
     "eso_model",
     "secret",
+    "publish",
     "eso_sync::finding",
     "eso_sync::select",
     "eso_sync::plan",

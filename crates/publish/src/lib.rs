@@ -1,0 +1,20 @@
+//! Decides what is published from Git to a provider. Pure: no I/O, no clock, no randomness.
+//!
+//! | module | what |
+//! |---|---|
+//! | `target` | what shall be published, and where: [`Origin`], [`Wanted`], [`Target`] |
+//! | `mark` | the keyed digest that recognises an unchanged value without reading it, and how each provider stores it |
+//! | `held` | what a provider holds under a remote key now |
+//! | `step` | one planned write, with its reason, precondition and cost |
+
+mod held;
+mod mark;
+mod step;
+mod target;
+
+pub use self::{
+    held::{Held, History, Owner, Presence, Refusal, Version, VersionState},
+    mark::{Bound, Mark, MarkKey, PropertyTag, VersionId},
+    step::{Action, Cost, Precondition, Reason, Step, Verdict, Wrote},
+    target::{Format, Origin, RemoteKey, Store, Target, Wanted},
+};

@@ -1,0 +1,244 @@
+//! One planned write, and its result.
+
+use eso_model::expected::Unverifiable;
+use serde::Serialize;
+
+use crate::held::Refusal;
+
+/// How what the provider holds compares with what the repository wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The provider holds the wanted value.
+    InSync,
+    /// The provider holds another value, which eso-sync wrote.
+    Changed,
+    /// The provider has no value under this name.
+    Absent,
+    /// The provider holds another value, which somebody else wrote.
+    ForeignChange,
+    /// The wanted value is older than what eso-sync published.
+    WouldRevert,
+    /// eso-sync published it, and the repository no longer has it.
+    Orphaned,
+    /// It could not be compared.
+    Unverifiable(Unverifiable),
+}
+
+impl Verdict {
+    /// The stable word.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::InSync => "in-sync",
+            Self::Changed => "changed",
+            Self::Absent => "absent",
+            Self::ForeignChange => "foreign-change",
+            Self::WouldRevert => "would-revert",
+            Self::Orphaned => "orphaned",
+            Self::Unverifiable(_) => "unverifiable",
+        }
+    }
+}
+
+/// What is done about one secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub action: Action,
+    pub reason: Reason,
+    /// What must still hold at the time of the write. The writer checks it, and reports `raced` if it does not.
+    pub precondition: Precondition,
+    pub cost: Cost,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Create the secret with its value, mark, owner and provenance.
+    Create,
+    /// Write a new version in place of this one; None if the secret has no version.
+    Update { base: Option<String> },
+    /// Restore the deleted secret, and write a new version unless its mark is that of the wanted value.
+    Restore,
+    /// Record the owner, and the mark of the current version. Writes no version.
+    Adopt,
+    /// Record that the secret is orphaned. For providers where a deletion is final.
+    Announce,
+    /// Delete the secret, so that it can be restored where the provider supports it.
+    Retire,
+    /// Destroy one old version.
+    DestroyVersion { version: String },
+    /// Do nothing.
+    Leave,
+}
+
+impl Action {
+    /// True if the action changes something at the provider.
+    pub const fn is_write(&self) -> bool {
+        !matches!(self, Self::Leave)
+    }
+
+    /// True if the action writes a value.
+    pub const fn writes_value(&self) -> bool {
+        matches!(self, Self::Create | Self::Update { .. } | Self::Restore)
+    }
+
+    /// The stable word.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update { .. } => "update",
+            Self::Restore => "restore",
+            Self::Adopt => "adopt",
+            Self::Announce => "announce",
+            Self::Retire => "retire",
+            Self::DestroyVersion { .. } => "destroy-version",
+            Self::Leave => "leave",
+        }
+    }
+}
+
+/// What must hold at the time of a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    None,
+    /// The secret does not exist.
+    Absent,
+    /// The secret exists without a version.
+    Empty,
+    /// The secret is deleted and can be restored.
+    Retired,
+    /// This version is current.
+    Current(String),
+}
+
+/// The calls of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    pub reads: u32,
+    pub writes: u32,
+}
+
+/// Why a step is taken, or why nothing is done.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    schemars::JsonSchema,
+    strum::IntoStaticStr,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
+pub enum Reason {
+    /// The provider holds the wanted value.
+    InSync,
+    /// The value changed in the repository.
+    Changed,
+    /// The provider has no value under this name.
+    Absent,
+    /// A secret without a version exists, for example from a run that was killed.
+    NoVersion,
+    /// The secret is deleted, and eso-sync owns it.
+    Deleted,
+    /// Somebody else changed the value, and `write.onForeignChange: overwrite` is set.
+    ForeignOverwritten,
+    /// The secret has no owner, and `write.adopt` permits taking it over.
+    Adopted,
+    /// The value is as wanted, but the mark of its current version is missing or of another key.
+    MarkRenewed,
+    /// The value is wanted again after it was recorded as orphaned.
+    WantedAgain,
+    /// The repository no longer has it.
+    Orphaned,
+    /// The version is older than `versions.keep` permits.
+    OldVersion,
+    /// Not written: somebody else changed the value (`write.onForeignChange: report`).
+    ForeignChange,
+    /// Not written: the value is older than what eso-sync published (`--allow revert`).
+    WouldRevert,
+    /// Not written: the secret has no owner (`write.adopt`).
+    NotOwned,
+    /// Not written: another publisher, or another item, owns the secret.
+    OwnedByOther,
+    /// Not written: the secret is deleted, and eso-sync does not own it.
+    SoftDeleted,
+    /// Not written: `write.when: absent` writes only what is absent.
+    WriteWhenAbsent,
+    /// Not written: the provider rotates the secret.
+    Rotated,
+    /// Not written: another service of the provider manages the secret.
+    Managed,
+    /// Not written: the secret is a replica.
+    Replica,
+    /// Not written: the current version is disabled.
+    Disabled,
+    /// Not written: the parameter has another type.
+    OtherType,
+    /// Not written: five versions of this secret were written within an hour.
+    TooManyWrites,
+    /// Not written: it could not be compared with the provider.
+    Unverifiable,
+    /// Not written: another file or item publishes the same target.
+    Collision,
+    /// Not written: a value of the item is still encrypted, or a key of SOPS itself.
+    Encrypted,
+    /// Not written: a value of the item is empty.
+    EmptyValue,
+    /// Not written: another problem of the item stops it.
+    ItemStopped,
+    /// Not written: the flag `--allow` does not contain `publish`.
+    NotAllowed,
+    /// Not written: the run would write more than `--max-writes`.
+    MaxWrites,
+    /// Not deleted: `prune.mode: report` only reports.
+    PruneReports,
+    /// Not deleted: the flag `--allow` does not contain `prune`.
+    PruneNotAllowed,
+    /// Not deleted: more secrets are orphaned than `prune.max` or `--max-prunes` permit.
+    PruneLimit,
+    /// Not deleted: a source was not read completely, the item has no values, or a secret could not be read.
+    SourceIncomplete,
+    /// Not deleted: an ExternalSecret of this cluster reads it.
+    StillRead,
+    /// Not deleted: it was read within `prune.after`.
+    ReadRecently,
+    /// Not deleted yet: `prune.after` has not passed.
+    PruneLater,
+}
+
+impl From<Refusal> for Reason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Rotated => Self::Rotated,
+            Refusal::Managed => Self::Managed,
+            Refusal::Replica => Self::Replica,
+            Refusal::Disabled => Self::Disabled,
+            Refusal::OtherType => Self::OtherType,
+        }
+    }
+}
+
+/// A write that was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrote {
+    /// The provider's ID of the version that is current now.
+    pub version: Option<String>,
+    /// True if the provider returned the value that was written, as the current version.
+    pub proven: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_kebab_case() {
+        assert_eq!(Reason::ForeignChange.into_str(), "foreign-change");
+        assert_eq!(
+            Reason::from(Refusal::OtherType).into_str(),
+            Refusal::OtherType.into_str()
+        );
+    }
+}
