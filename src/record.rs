@@ -115,6 +115,13 @@ impl Record {
         self.known().results.items.insert(at, result.clone());
     }
 
+    /// True if a sync was started that has not ended.
+    pub fn is_syncing(&self) -> bool {
+        let known = self.known();
+        let ended = &known.results.items;
+        known.started.iter().any(|at| !ended.contains_key(at))
+    }
+
     /// The findings after the syncs.
     pub fn checked(&self, findings: &BTreeMap<ItemAt, Finding>) {
         self.known().results.checked.clone_from(findings);

@@ -203,6 +203,9 @@ pub struct DocumentItem {
     #[serde(skip_serializing_if = "is_zero")]
     #[schemars(default)]
     pub hidden_keys: usize,
+    /// How many of them a sync removes.
+    #[serde(skip)]
+    pub hidden_extra: usize,
     /// The state of `spec.syncWindows` when the plan was made; absent without windows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sync_window: Option<SyncWindow>,
@@ -450,6 +453,7 @@ impl DocumentItem {
             permission: None,
             keys: Vec::new(),
             hidden_keys: 0,
+            hidden_extra: 0,
             sync_window: item.window.map(SyncWindow::from),
             if_still_stale: item.if_still_stale,
             outcome: None,

@@ -408,7 +408,15 @@ impl Pipeline<'_> {
             silence.broken();
             progress.done(item, result);
         });
-        let what = || "the operator to prove the syncs".to_owned();
+        let what = || {
+            if session.world.record.is_syncing() {
+                let what = "the operator to prove the syncs";
+                (what.to_owned(), silence.end())
+            } else {
+                let what = "the pace of the policy to allow the next sync";
+                (what.to_owned(), session.world.stop.deadline())
+            }
+        };
         silence.on(what, Box::pin(syncing)).await
     }
 
@@ -511,7 +519,10 @@ impl Pipeline<'_> {
             session.world.stop.clone(),
             done,
         );
-        let what = || "restarted workloads to become healthy".to_owned();
+        let what = || {
+            let what = "restarted workloads to become healthy";
+            (what.to_owned(), silence.end())
+        };
         let mut restarted = silence.on(what, Box::pin(restarting)).await;
         restarted.add_earlier(adopted);
         restarted

@@ -48,6 +48,10 @@ impl DocumentItem {
         });
         self.keys = shown.collect();
         self.hidden_keys = finding.keys.len() - self.keys.len();
+        let hidden = finding.keys.iter().filter(|key| key.name.shown().is_none());
+        self.hidden_extra = hidden
+            .filter(|key| key.difference == Difference::Extra)
+            .count();
         self
     }
 
@@ -59,6 +63,7 @@ impl DocumentItem {
             self.permission = None;
             self.keys.clear();
             self.hidden_keys = 0;
+            self.hidden_extra = 0;
         }
         self
     }

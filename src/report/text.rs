@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     foreign::{self, Foreign, line},
+    key_names::Hidden,
     policy::OnStillStale,
     reason::Reason,
 };
@@ -214,11 +215,15 @@ fn removals(document: &Document) -> String {
                 Reason::WouldFail | Reason::Immutable | Reason::Retained | Reason::SecretMissing
             )
         });
-        if extra.is_empty() || is_refused {
+        if is_refused || (extra.is_empty() && item.hidden_extra == 0) {
             continue;
         }
         let (namespace, name) = (item.namespace.terminal(), item.name.terminal());
-        let keys = foreign::first(10, extra.into_iter());
+        let mut keys = foreign::first(10, extra.into_iter());
+        if item.hidden_extra > 0 {
+            let separator = if keys.is_empty() { "" } else { ", " };
+            let _ = write!(keys, "{separator}{}", Hidden(item.hidden_extra));
+        }
         let _ = write!(
             text,
             "\na sync of {namespace}/{name} removes keys from its Secret: {keys}\n"

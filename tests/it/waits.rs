@@ -45,6 +45,15 @@ async fn wait_for_proofs_is_announced() {
 }
 
 #[tokio::test]
+async fn wait_for_the_pace_is_announced() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    let slow = format!("{POLICY}pace: {{providers: {{fake: 1/min}}}}\n");
+    let running = world.start(&slow);
+    announces(running, "waiting for the pace of the policy").await;
+}
+
+#[tokio::test]
 async fn wait_for_a_restarted_workload_is_announced() {
     let world = World::sandbox().await;
     base(&world).await;

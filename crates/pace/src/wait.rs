@@ -127,12 +127,23 @@ impl Silence {
         self.last.set(Instant::now());
     }
 
-    /// Awaits `work`. If there is no progress for long, logs what is waited for and until when.
-    pub async fn on<T>(&self, what: impl Fn() -> String, work: impl Future<Output = T>) -> T {
+    /// The time at which the work ends or reports progress.
+    pub fn end(&self) -> Option<Instant> {
+        self.last.get().checked_add(self.limit)
+    }
+
+    /// Awaits `work`. If there is no progress for long, logs what is waited for and until when. `what` completes "waiting for".
+    pub async fn on<T>(
+        &self,
+        what: impl Fn() -> (String, Option<Instant>),
+        work: impl Future<Output = T>,
+    ) -> T {
         self.broken();
-        let last = || self.last.get();
-        let say = |passed| say(&what(), passed, last().checked_add(self.limit));
-        announced(FIRST, last, say, work).await
+        let say = |passed| {
+            let (what, end) = what();
+            say(&what, passed, end);
+        };
+        announced(FIRST, || self.last.get(), say, work).await
     }
 }
 
@@ -260,7 +271,7 @@ mod tests {
                 silence.broken();
             }
         };
-        let lines = logged(silence.on(|| "proofs".to_owned(), work)).await;
+        let lines = logged(silence.on(|| ("proofs".to_owned(), silence.end()), work)).await;
         assert_eq!(
             lines,
             ["waiting for proofs (since 5 s, at most 4 min 55 s more)"]

@@ -77,7 +77,8 @@ async fn hanging(arguments: &[&str]) -> (Scene, Running) {
         .workspace
         .file("policy.yaml", "select: [{}]\ndeadline: 5s\n");
     let mut running = scene.workspace.start(arguments);
-    running.says("waiting for the credential plugin aws").await;
+    let line = running.says("waiting for the credential plugin aws").await;
+    assert!(line.contains(" s, at most "), "until when? {line}");
     (scene, running)
 }
 

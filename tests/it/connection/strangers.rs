@@ -93,9 +93,10 @@ async fn wait_for_an_api_server_says_what_it_waits_for() {
     let address = format!("--server=http://{}", server.address);
     let workspace = Workspace::new(Vec::new());
     let mut running = workspace.start(&["status", &address]);
-    running
+    let line = running
         .says("waiting for the API server, which answered 503")
         .await;
+    assert!(line.contains(" s, at most "), "until when? {line}");
     running.signal("TERM").await;
     running.end().await.exits(7);
 }

@@ -114,9 +114,9 @@ fn permanent_faults(ns: &str, calls: usize) -> Vec<Faulty> {
             "missing permission: ssm:GetParameter on arn:aws:ssm:sa-east-1:*:parameter/{ns}/rotated"
         ),
     );
-    let no_login = |name, code: &str, calls| Case {
+    let no_login = |name, reason, code: &str, calls| Case {
         unread: 2,
-        ..case(name).stays("login-failed", Calls::AtMost(calls), code)
+        ..case(name).stays(reason, Calls::AtMost(calls), code)
     };
     vec![
         (
@@ -157,12 +157,22 @@ fn permanent_faults(ns: &str, calls: usize) -> Vec<Faulty> {
             // Parallel calls may each log in once.
             Case {
                 logins: 4..=6,
-                ..no_login("tokens are always expired", "ExpiredTokenException", 8)
+                ..no_login(
+                    "tokens are always expired",
+                    "credentials-expired",
+                    "ExpiredTokenException",
+                    8,
+                )
             },
             always(|| error("ExpiredTokenException")),
         ),
         (
-            no_login("unknown access key", "UnrecognizedClientException", 4),
+            no_login(
+                "unknown access key",
+                "login-failed",
+                "UnrecognizedClientException",
+                4,
+            ),
             always(|| error("UnrecognizedClientException")),
         ),
     ]
