@@ -9,6 +9,7 @@ use self::graph::{Graph, is_within};
 /// Modules that only compute. They must not depend on a client, a runtime, or modules with side effects.
 const PURE: &[&str] = &[
     "eso_model",
+    "repository",
     "secret",
     "publish",
     "eso_sync::finding",

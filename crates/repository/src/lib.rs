@@ -1,0 +1,31 @@
+//! What the files of a Git repository say: secrets as keys and values, with the file and line that each comes from.
+//!
+//! No network, no cluster, no provider. A [`Tree`] holds the files in memory; functions read it as profile folders, explicit
+//! files or kustomizations. SOPS files are decrypted by a function that the caller passes ([`Decrypt`]). Values are wiped when
+//! dropped. A [`Fault`] names the file, the line and what would be right, and never holds content of a file.
+
+mod archive;
+mod directory;
+mod dotenv;
+mod entry;
+mod fault;
+mod files;
+mod flatten;
+mod json;
+mod node;
+mod profile;
+mod properties;
+mod source;
+mod stops;
+mod tree;
+
+pub use self::{
+    dotenv::Dialect,
+    entry::Entry,
+    fault::{Fault, Reason},
+    files::{Contents, File, Format, read_files},
+    profile::{Profile, ProfileFolders, Service},
+    source::{Decrypt, Decrypted, Source, Undecrypted},
+    stops::stops,
+    tree::{MAX_BYTES, MAX_FILES, Tree},
+};

@@ -1,0 +1,138 @@
+//! Files as the readers see them: found in the tree, and decrypted.
+
+use std::collections::BTreeSet;
+
+use secret::Value;
+
+use crate::{
+    entry::Entry,
+    fault::{Fault, Reason},
+    tree::Tree,
+};
+
+/// What the decryption of a file gives.
+pub enum Decrypted {
+    /// The file is not encrypted by SOPS.
+    NotSops,
+    Sops {
+        /// The text that `sops decrypt` prints, in the file's own format.
+        text: Value,
+        /// The keys of values that the file holds in plain text, flattened like the keys of a YAML file: `a.b`, `a[0]`.
+        unencrypted: BTreeSet<String>,
+    },
+}
+
+/// Why a SOPS file cannot be decrypted.
+pub struct Undecrypted {
+    /// A stable word.
+    pub reason: &'static str,
+    /// What is wrong, and what to do, without content of the file.
+    pub message: String,
+}
+
+/// Decrypts a file, given its path and content.
+pub type Decrypt<'a> = dyn Fn(&str, &[u8]) -> Result<Decrypted, Undecrypted> + 'a;
+
+/// The files to read, and how to decrypt them.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    pub tree: &'a Tree,
+    pub decrypt: &'a Decrypt<'a>,
+}
+
+impl Source<'_> {
+    /// Returns the file's bytes, decrypted.
+    pub(crate) fn open(&self, path: &str) -> Result<Opened, Fault> {
+        let content = self.tree.get(path)?;
+        match (self.decrypt)(path, content.expose()) {
+            Ok(Decrypted::NotSops) => Ok(Opened {
+                file: path.to_owned(),
+                content: content.duplicate(),
+                is_sops: false,
+                unencrypted: BTreeSet::new(),
+            }),
+            Ok(Decrypted::Sops { text, unencrypted }) => Ok(Opened {
+                file: path.to_owned(),
+                content: text,
+                is_sops: true,
+                unencrypted,
+            }),
+            Err(Undecrypted { reason, message }) => {
+                Err(Fault::new(path, Reason::NotDecrypted(reason), message))
+            }
+        }
+    }
+
+    /// Returns the file's text, decrypted.
+    pub(crate) fn text(&self, path: &str) -> Result<Text, Fault> {
+        self.open(path)?.into_text()
+    }
+}
+
+/// A decrypted file.
+pub(crate) struct Opened {
+    pub(crate) file: String,
+    pub(crate) content: Value,
+    pub(crate) is_sops: bool,
+    unencrypted: BTreeSet<String>,
+}
+
+impl Opened {
+    pub(crate) fn into_text(self) -> Result<Text, Fault> {
+        if std::str::from_utf8(self.content.expose()).is_err() {
+            return Err(Fault::new(&self.file, Reason::NotUtf8, "is not UTF-8 text"));
+        }
+        Ok(Text(self))
+    }
+
+    /// True if nothing in the file is in plain text.
+    pub(crate) fn is_all_encrypted(&self) -> bool {
+        self.is_sops && self.unencrypted.is_empty()
+    }
+}
+
+/// A decrypted file that is UTF-8.
+pub(crate) struct Text(Opened);
+
+impl std::ops::Deref for Text {
+    type Target = Opened;
+
+    fn deref(&self) -> &Opened {
+        &self.0
+    }
+}
+
+impl Text {
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(self.content.expose()).unwrap_or_default()
+    }
+
+    pub(crate) fn fault(&self, reason: Reason, message: impl Into<String>) -> Fault {
+        Fault::new(&self.file, reason, message)
+    }
+
+    /// True if the file holds the value of this key encrypted.
+    pub(crate) fn is_encrypted(&self, key: &str) -> bool {
+        self.is_sops && !self.0.unencrypted.contains(key)
+    }
+
+    pub(crate) fn entry(&self, key: &str, value: Value, line: usize) -> Entry {
+        Entry {
+            key: key.to_owned(),
+            value,
+            file: self.file.clone(),
+            line: Some(line),
+            encrypted: self.is_encrypted(key),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests(content: &[u8], is_sops: bool) -> Self {
+        Self(Opened {
+            file: "file".to_owned(),
+            content: Value::from(content),
+            is_sops,
+            unencrypted: BTreeSet::new(),
+        })
+    }
+}
