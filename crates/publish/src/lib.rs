@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `target` | what shall be published, and where: [`Origin`], [`Wanted`], [`Target`] |
 //! | `mark` | the keyed digest that recognises an unchanged value without reading it, and how each provider stores it |
+//! | [`name`] | how names are made from keys, and what is checked before anything is sent |
 //! | `held` | what a provider holds under a remote key now |
 //! | `step` | one planned write, with its reason, precondition and cost |
 
 mod held;
 mod mark;
+pub mod name;
 mod step;
 mod target;
 
