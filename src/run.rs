@@ -493,13 +493,8 @@ impl Pipeline<'_> {
             stopped: results.stopped,
             stopped_namespaces: &results.stopped_namespaces,
         };
-        let longest = self
-            .context
-            .policy
-            .restart
-            .iter()
-            .map(|rule| rule.wait)
-            .max();
+        let rules = &self.context.policy.restart;
+        let longest = rules.iter().map(|rule| rule.wait).max();
         let silence = Silence::new(longest.unwrap_or_default());
         let done = |id: &WorkloadId, result: &RestartResult| {
             silence.broken();

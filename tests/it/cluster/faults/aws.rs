@@ -114,11 +114,7 @@ fn permanent_faults(ns: &str, calls: usize) -> Vec<Faulty> {
             "missing permission: ssm:GetParameter on arn:aws:ssm:sa-east-1:*:parameter/{ns}/rotated"
         ),
     );
-    let no_login = |name, reason, code: &str, calls| Case {
-        unread: 2,
-        ..case(name).stays(reason, Calls::AtMost(calls), code)
-    };
-    vec![
+    let mut faults: Vec<Faulty> = vec![
         (
             case("always throttled")
                 .stays(
@@ -153,6 +149,18 @@ fn permanent_faults(ns: &str, calls: usize) -> Vec<Faulty> {
             always(|| Fault::Halved),
         ),
         (denied, always(|| error("AccessDeniedException"))),
+    ];
+    faults.extend(login_faults(calls));
+    faults
+}
+
+/// Faults of a login: both stores are lost.
+fn login_faults(calls: usize) -> [Faulty; 2] {
+    let no_login = |name, reason, code: &str, at_most| Case {
+        unread: 2,
+        ..case(name, calls).stays(reason, Calls::AtMost(at_most), code)
+    };
+    [
         (
             // Parallel calls may each log in once.
             Case {
