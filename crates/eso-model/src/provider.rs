@@ -57,6 +57,22 @@ pub struct Facts {
     /// True if the operator reads a key only once when several entries of an ExternalSecret use it.
     pub reads_keys_once: bool,
     pub rules: Rules,
+    /// None if eso-sync does not write it.
+    pub publishing: Option<Publishing>,
+}
+
+/// What writing to a provider depends on.
+#[derive(Clone, Copy)]
+pub struct Publishing {
+    /// The default rate of writes for each quota, in calls per second.
+    pub rate: f64,
+    /// Identifies the place that stores secrets under names, by the settings of a store: an account and region, a vault, a project,
+    /// or a mount.
+    pub space: fn(&Json) -> Vec<String>,
+    /// The form that all spellings of a name share.
+    pub canonical: fn(&str) -> String,
+    /// True if a deleted secret cannot be restored.
+    pub deletion_is_final: fn(&Json) -> bool,
 }
 
 impl Facts {
@@ -216,6 +232,12 @@ impl ProviderKind {
         }
     }
 
+    /// The form that all spellings of a name share.
+    pub fn canonical(&self, name: &str) -> String {
+        let publishing = self.facts().publishing;
+        publishing.map_or_else(|| name.to_owned(), |it| (it.canonical)(name))
+    }
+
     /// The table. The rules of the operator come from its source at v0.20.4, prices and quotas from the providers' public pages.
     pub fn facts(&self) -> Facts {
         match self {
@@ -262,8 +284,29 @@ fn parameter_store() -> Facts {
             search: Search::NameElseAnyTags,
             ..AWS_RULES
         },
+        publishing: Some(Publishing {
+            // The default quota of `PutParameter` is 3 per second.
+            rate: 2.0,
+            space: aws_space,
+            // `db` and `/db` have the same ARN.
+            canonical: |name| match name.strip_prefix('/') {
+                Some(rest) if !rest.contains('/') => rest.to_owned(),
+                _ => name.to_owned(),
+            },
+            deletion_is_final: |_| true,
+        }),
         ..secrets_manager()
     }
+}
+
+/// The account and region. Without a role, the account depends on the credentials.
+fn aws_space(settings: &Json) -> Vec<String> {
+    let mut space = (secrets_manager().quota)(settings);
+    let auth = settings.pointer("/auth").filter(|auth| !auth.is_null());
+    if at(settings, "/role").is_empty() {
+        space.extend(auth.map(Json::to_string));
+    }
+    space
 }
 
 fn secrets_manager() -> Facts {
@@ -293,6 +336,13 @@ fn secrets_manager() -> Facts {
         permission: "secretsmanager:GetSecretValue",
         reads_keys_once: true,
         rules: AWS_RULES,
+        publishing: Some(Publishing {
+            // A quarter of the quota that `PutSecretValue` and `UpdateSecretVersionStage` share.
+            rate: 12.5,
+            space: aws_space,
+            canonical: str::to_owned,
+            deletion_is_final: |_| false,
+        }),
     }
 }
 
@@ -320,6 +370,14 @@ fn azure_key_vault() -> Facts {
             empty_is_missing: false,
             keys_have_kinds: true,
         },
+        publishing: Some(Publishing {
+            // A quarter of 300 in ten seconds and vault.
+            rate: 7.5,
+            space: |settings| vec![normalized(at(settings, "/vaultUrl"))],
+            // Key Vault ignores the case.
+            canonical: str::to_ascii_lowercase,
+            deletion_is_final: |_| false,
+        }),
     }
 }
 
@@ -347,6 +405,7 @@ fn fake() -> Facts {
             empty_is_missing: false,
             keys_have_kinds: false,
         },
+        publishing: None,
     }
 }
 
@@ -389,6 +448,13 @@ fn gcp_secret_manager() -> Facts {
             empty_is_missing: true,
             keys_have_kinds: false,
         },
+        publishing: Some(Publishing {
+            // A quarter of 600 per minute and project.
+            rate: 2.5,
+            space: |settings| (gcp_secret_manager().quota)(settings),
+            canonical: str::to_owned,
+            deletion_is_final: |_| true,
+        }),
     }
 }
 
@@ -416,6 +482,7 @@ fn kubernetes() -> Facts {
             empty_is_missing: false,
             keys_have_kinds: false,
         },
+        publishing: None,
     }
 }
 
@@ -443,6 +510,20 @@ fn vault() -> Facts {
             empty_is_missing: false,
             keys_have_kinds: false,
         },
+        publishing: Some(Publishing {
+            rate: 50.0,
+            space: |settings| {
+                let part = |pointer| at(settings, pointer).trim_matches('/').to_owned();
+                let server = normalized(at(settings, "/server"));
+                vec![server, part("/namespace"), part("/path")]
+            },
+            canonical: |name| {
+                let parts = name.split('/').filter(|part| !part.is_empty());
+                parts.collect::<Vec<_>>().join("/")
+            },
+            // Version 1 of the KV engine keeps no versions.
+            deletion_is_final: |settings| at(settings, "/version") == "v1",
+        }),
     }
 }
 
@@ -475,6 +556,7 @@ fn other(name: &str) -> Facts {
             empty_is_missing: false,
             keys_have_kinds: false,
         },
+        publishing: None,
     }
 }
 

@@ -28,7 +28,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use self::{login::Login, secrets_manager::SecretsManager};
-use super::{Identity, Provider, StoreSettings, Unread, unread};
+use super::{Identity, Provider, StoreSettings, Unread, holder::Writer, unread};
 
 mod batch;
 mod bounded;
@@ -153,6 +153,29 @@ pub(super) async fn connect(
         "ParameterStore" => Ok(Box::new(
             parameter_store::ParameterStore::connect(login, prefix).await?,
         )),
+        other => Err(unsupported(format!("`service: {other}`"))),
+    }
+}
+
+/// Logs in once, for writing.
+pub(super) async fn connect_writer(
+    store: &StoreSettings,
+    identity: Identity<'_>,
+    owner: &str,
+) -> Result<Box<dyn Writer>, Unread> {
+    let settings = Settings::of(store)?;
+    let service = settings.service.clone();
+    let login = Login::new(settings, identity);
+    // The names to write already contain the prefix of the store.
+    let prefix = String::new();
+    match service.as_str() {
+        "SecretsManager" => {
+            let reader = SecretsManager::connect(login, prefix).await?;
+            Ok(Box::new(secrets_manager::Publisher::new(
+                reader,
+                owner.to_owned(),
+            )))
+        }
         other => Err(unsupported(format!("`service: {other}`"))),
     }
 }

@@ -6,7 +6,7 @@
 //! | class | retries | fails after the retries |
 //! |---|---|---|
 //! | [`Throttled`](ErrorClass::Throttled) | up to 8 attempts, even for a write: nothing was done | the call |
-//! | [`Failed`](ErrorClass::Failed) | up to 4 attempts; not for a write | the key; after five keys without an answer, the store |
+//! | [`Failed`](ErrorClass::Failed) | up to 4 attempts; not for a write that must not be repeated | the key; after five keys without an answer, the store |
 //! | [`Misdirected`](ErrorClass::Misdirected) | none | as for `Failed` |
 //! | [`Unreachable`](ErrorClass::Unreachable) | up to 4 attempts, even for a write: nothing was sent | the store |
 //! | [`Expired`](ErrorClass::Expired) | one, with new credentials | the store |
@@ -147,6 +147,15 @@ impl<'a> Request<'a> {
             key,
             effect: Effect::Read,
             lists: false,
+        }
+    }
+
+    /// A call that changes something, and that changes nothing more if it is repeated.
+    #[cfg(feature = "aws")]
+    pub(super) const fn repeatable_write(call: &'static str, key: &'a str) -> Self {
+        Self {
+            effect: Effect::RepeatableWrite,
+            ..Self::read(call, Some(key))
         }
     }
 
@@ -322,7 +331,11 @@ impl<S: Service> Engine<S> {
             let session = self.session().await?;
             let client = fixed.unwrap_or(&session.client).clone();
             let Ok(answer) = bounded::within(limiter.bytes(), send(client)).await else {
-                return Err(Unread::too_much_data().into());
+                let unread = Unread::too_much_data();
+                return Err(match request.effect {
+                    Effect::Read => Failure::Unread(unread),
+                    Effect::Write | Effect::RepeatableWrite => Failure::Unknown(unread),
+                });
             };
             let error = match answer {
                 Ok(answer) => {
@@ -427,12 +440,14 @@ impl<S: Service> Engine<S> {
     ) -> Failure<S::Error> {
         let unread = self.service.unread(&error, request);
         match class {
+            // The answer may be the part that is invalid.
+            ErrorClass::Unusable if request.effect != Effect::Read => Failure::Unknown(unread),
             ErrorClass::Unusable => Failure::Answer(error),
             ErrorClass::Throttled(_) => Failure::Unread(unread),
             ErrorClass::Expired | ErrorClass::Unreachable => {
                 Failure::Unread(self.health.lose(unread))
             }
-            ErrorClass::Failed(_) if request.effect == Effect::Write => {
+            ErrorClass::Failed(_) if request.effect != Effect::Read => {
                 Failure::Unknown(self.failed(request, unread))
             }
             ErrorClass::Failed(_) | ErrorClass::Misdirected => {

@@ -33,6 +33,7 @@ mod fake;
 mod found;
 #[cfg(feature = "gcp")]
 mod gcp;
+pub mod holder;
 mod kubernetes;
 mod limiter;
 mod names;
@@ -115,6 +116,30 @@ fn client(provider: &ProviderKind) -> Result<Client, Unread> {
     };
     client.ok_or_else(|| Unread::unsupported(provider))
 }
+
+/// Connects to a store for one publisher, to write it. `owner` is the ID of the publisher.
+pub async fn connect_writer(
+    store: &StoreSettings,
+    identity: Identity<'_>,
+    owner: &str,
+) -> Result<Box<dyn holder::Writer>, Unread> {
+    let connect: Option<Write> = match &store.provider {
+        #[cfg(feature = "aws")]
+        ProviderKind::SecretsManager | ProviderKind::ParameterStore => {
+            Some(|store, identity, owner| Box::pin(aws::connect_writer(store, identity, owner)))
+        }
+        _ => None,
+    };
+    let connect = connect.ok_or_else(|| Unread::unsupported(&store.provider))?;
+    connect(store, identity, owner).await
+}
+
+/// Connects to a store of one provider, to write it.
+type Write = for<'a> fn(
+    &'a StoreSettings,
+    Identity<'a>,
+    &'a str,
+) -> BoxFuture<'a, Result<Box<dyn holder::Writer>, Unread>>;
 
 /// Says what is wrong with a store setting. Names a field or variant, but never repeats another part of the store's spec.
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))]

@@ -4,7 +4,10 @@ use eso_model::expected::Unverifiable;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::mark::{Mark, PropertyTag};
+use crate::{
+    mark::{Mark, PropertyTag},
+    target::Format,
+};
 
 /// One secret at a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub struct Held {
     pub orphaned_since: Option<Timestamp>,
     /// The keys of a document that eso-sync wrote.
     pub properties: Vec<PropertyTag>,
+    /// How the provider stores it. None if it has only one format.
+    pub format: Option<Format>,
     /// What a list does not tell. None if the secret was only listed, which may be some minutes old.
     pub history: Option<History>,
 }
@@ -39,6 +44,7 @@ impl Held {
             provenance: None,
             orphaned_since: None,
             properties: Vec::new(),
+            format: None,
             history: None,
         }
     }
@@ -108,6 +114,17 @@ pub enum Refusal {
     Disabled,
     /// The parameter has a type that is not written, for example `StringList`.
     OtherType,
+}
+
+/// The result of reading a secret and comparing it with the wanted value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compared {
+    Equal,
+    /// The keys of a document that differ; empty if the value is the whole secret.
+    Different {
+        properties: Vec<String>,
+    },
+    Unknown(Unverifiable),
 }
 
 /// What the description of one secret tells beyond a list.

@@ -5,18 +5,21 @@
 //! | `target` | what shall be published, and where: [`Origin`], [`Wanted`], [`Target`] |
 //! | `mark` | the keyed digest that recognises an unchanged value without reading it, and how each provider stores it |
 //! | [`name`] | how names are made from keys, and what is checked before anything is sent |
+//! | `provenance` | where a value comes from, as it is recorded at the provider |
 //! | `held` | what a provider holds under a remote key now |
 //! | `step` | one planned write, with its reason, precondition and cost |
 
 mod held;
 mod mark;
 pub mod name;
+mod provenance;
 mod step;
 mod target;
 
 pub use self::{
-    held::{Held, History, Owner, Presence, Refusal, Version, VersionState},
+    held::{Compared, Held, History, Owner, Presence, Refusal, Version, VersionState},
     mark::{Bound, Mark, MarkKey, PropertyTag, VersionId},
+    provenance::{provenance, revision},
     step::{Action, Cost, Precondition, Reason, Step, Verdict, Wrote},
     target::{Format, Origin, RemoteKey, Store, Target, Wanted},
 };

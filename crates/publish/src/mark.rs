@@ -258,7 +258,7 @@ mod tests {
 
     fn wanted(name: &str, property: Option<&str>, value: &str) -> Wanted {
         let settings = json!({"service": "SecretsManager", "region": "eu-west-1"});
-        let store = Store::new("aws", ProviderKind::SecretsManager, &settings);
+        let store = Store::new("aws", ProviderKind::SecretsManager, &settings).unwrap();
         Wanted {
             target: Target {
                 store: Arc::new(store),

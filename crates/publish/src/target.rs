@@ -63,44 +63,21 @@ pub struct Store {
     pub provider: ProviderKind,
     /// Identifies the place. Two stores with the same provider and space have the same secrets.
     pub space: String,
+    /// True if a deleted secret cannot be restored.
+    pub deletion_is_final: bool,
 }
 
 impl Store {
-    /// `settings` is the object under the provider's key in the spec of a store.
-    pub fn new(name: impl Into<String>, provider: ProviderKind, settings: &Json) -> Self {
-        let space = space(&provider, settings);
-        Self {
+    /// `settings` is the object under the provider's key in the spec of a store. None if eso-sync does not write this provider.
+    pub fn new(name: impl Into<String>, provider: ProviderKind, settings: &Json) -> Option<Self> {
+        let publishing = provider.facts().publishing?;
+        Some(Self {
             name: name.into(),
             provider,
-            space,
-        }
+            space: (publishing.space)(settings).join(" "),
+            deletion_is_final: (publishing.deletion_is_final)(settings),
+        })
     }
-}
-
-/// The account, vault, project or mount.
-fn space(provider: &ProviderKind, settings: &Json) -> String {
-    let at = |pointer| settings.pointer(pointer).filter(|it| !it.is_null());
-    let mut parts = vec![provider.quota(settings).account];
-    match provider {
-        // Without a role the account depends on the credentials.
-        ProviderKind::SecretsManager | ProviderKind::ParameterStore => {
-            if at("/role").and_then(Json::as_str).is_none_or(str::is_empty) {
-                parts.extend(at("/auth").map(Json::to_string));
-            }
-        }
-        ProviderKind::Vault => {
-            for pointer in ["/namespace", "/path"] {
-                let part = at(pointer).and_then(Json::as_str).unwrap_or_default();
-                parts.push(part.trim_matches('/').to_owned());
-            }
-        }
-        ProviderKind::AzureKeyVault
-        | ProviderKind::GcpSecretManager
-        | ProviderKind::Kubernetes
-        | ProviderKind::Fake
-        | ProviderKind::Other(_) => {}
-    }
-    parts.join(" ")
 }
 
 /// Where a value is published. Targets are equal if the provider takes them for the same.
@@ -169,30 +146,8 @@ impl RemoteKey {
         Self {
             provider: store.provider.clone(),
             space: store.space.clone(),
-            name: canonical(&store.provider, name),
+            name: store.provider.canonical(name),
         }
-    }
-}
-
-/// The form that all spellings of a name share.
-fn canonical(provider: &ProviderKind, name: &str) -> String {
-    match provider {
-        // Key Vault ignores the case.
-        ProviderKind::AzureKeyVault => name.to_ascii_lowercase(),
-        // `db` and `/db` have the same ARN.
-        ProviderKind::ParameterStore if !name.trim_start_matches('/').contains('/') => {
-            name.trim_start_matches('/').to_owned()
-        }
-        ProviderKind::Vault => {
-            let parts = name.split('/').filter(|part| !part.is_empty());
-            parts.collect::<Vec<_>>().join("/")
-        }
-        ProviderKind::ParameterStore
-        | ProviderKind::SecretsManager
-        | ProviderKind::GcpSecretManager
-        | ProviderKind::Kubernetes
-        | ProviderKind::Fake
-        | ProviderKind::Other(_) => name.to_owned(),
     }
 }
 
@@ -204,7 +159,7 @@ mod tests {
 
     fn key(provider: &str, settings: &Json, name: &str) -> RemoteKey {
         let kind = ProviderKind::of(provider, settings);
-        RemoteKey::new(&Store::new("any", kind, settings), name)
+        RemoteKey::new(&Store::new("any", kind, settings).unwrap(), name)
     }
 
     #[test]
@@ -225,8 +180,40 @@ mod tests {
     }
 
     #[test]
+    fn provider_that_is_not_written_has_no_store() {
+        for kind in [
+            ProviderKind::Kubernetes,
+            ProviderKind::Fake,
+            ProviderKind::Other("x".to_owned()),
+        ] {
+            assert_eq!(Store::new("x", kind, &json!({})), None);
+        }
+    }
+
+    #[test]
+    fn only_some_deletions_can_be_undone() {
+        let is_final = |name: &str, settings: Json| {
+            Store::new("x", ProviderKind::of(name, &settings), &settings)
+                .unwrap()
+                .deletion_is_final
+        };
+        assert!(is_final("aws", json!({"service": "ParameterStore"})));
+        assert!(is_final("gcpsm", json!({})));
+        assert!(is_final("vault", json!({"version": "v1"})));
+        assert!(!is_final("vault", json!({"version": "v2"})) && !is_final("vault", json!({})));
+        assert!(
+            !is_final("aws", json!({"service": "SecretsManager"}))
+                && !is_final("azurekv", json!({}))
+        );
+    }
+
+    #[test]
     fn stores_of_one_place_share_its_space() {
-        let space = |settings: Json| Store::new("x", ProviderKind::SecretsManager, &settings).space;
+        let space = |settings: Json| {
+            Store::new("x", ProviderKind::SecretsManager, &settings)
+                .unwrap()
+                .space
+        };
         let role = json!({"service": "SecretsManager", "region": "eu-west-1", "role": "arn:aws:iam::123456789012:role/a"});
         let other_role = json!({"service": "SecretsManager", "region": "eu-west-1", "role": "arn:aws:iam::123456789012:role/b",
             "auth": {"jwt": {}}});
@@ -238,7 +225,9 @@ mod tests {
         let mount = |path: &str, namespace: &str| {
             let settings =
                 json!({"server": "https://v:8200/", "path": path, "namespace": namespace});
-            Store::new("x", ProviderKind::Vault, &settings).space
+            Store::new("x", ProviderKind::Vault, &settings)
+                .unwrap()
+                .space
         };
         assert_eq!(mount("kv", ""), mount("kv/", ""));
         assert_ne!(mount("kv", ""), mount("kv2", ""));

@@ -41,6 +41,10 @@ impl<C> Aws<C> {
         }
     }
 
+    pub(super) fn region(&self) -> &str {
+        self.login.region()
+    }
+
     /// The permission that a request needs.
     pub(super) fn needed<'a>(&'a self, request: &Request<'a>) -> Needed<'a> {
         Needed::of(self.names.permission, self.login.region(), request)

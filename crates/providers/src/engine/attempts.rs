@@ -36,6 +36,8 @@ pub(crate) enum Effect {
     Read,
     /// Changes something, so it is not retried if it may have been done.
     Write,
+    /// Changes something, but a repetition changes nothing more, so it can be retried.
+    RepeatableWrite,
 }
 
 /// The class of an error. It decides about retries, and if the store is lost.
@@ -224,6 +226,9 @@ mod tests {
         assert_eq!(made(ErrorClass::Failed(Some(SECOND))).await, 1);
         assert_eq!(made(ErrorClass::Throttled(None)).await, THROTTLED);
         assert_eq!(made(ErrorClass::Unreachable).await, FAILED);
+        let repeated = Effect::RepeatableWrite;
+        let failed = ErrorClass::Failed(None);
+        assert_eq!(exhausted(&limiter(), repeated, failed).await.0, FAILED);
     }
 
     #[tokio::test(start_paused = true)]
