@@ -73,6 +73,10 @@ pub struct Publishing {
     pub canonical: fn(&str) -> String,
     /// True if a deleted secret cannot be restored.
     pub deletion_is_final: fn(&Json) -> bool,
+    /// True if single versions can be destroyed.
+    pub destroys_versions: bool,
+    /// The calls that read and that write, to create a secret and to update it.
+    pub calls: [(u32, u32); 2],
 }
 
 impl Facts {
@@ -294,6 +298,8 @@ fn parameter_store() -> Facts {
                 _ => name.to_owned(),
             },
             deletion_is_final: |_| true,
+            destroys_versions: false,
+            calls: [(0, 1), (0, 2)],
         }),
         ..secrets_manager()
     }
@@ -342,6 +348,8 @@ fn secrets_manager() -> Facts {
             space: aws_space,
             canonical: str::to_owned,
             deletion_is_final: |_| false,
+            destroys_versions: false,
+            calls: [(0, 1), (0, 3)],
         }),
     }
 }
@@ -377,6 +385,8 @@ fn azure_key_vault() -> Facts {
             // Key Vault ignores the case.
             canonical: str::to_ascii_lowercase,
             deletion_is_final: |_| false,
+            destroys_versions: false,
+            calls: [(1, 1), (1, 1)],
         }),
     }
 }
@@ -454,6 +464,8 @@ fn gcp_secret_manager() -> Facts {
             space: |settings| (gcp_secret_manager().quota)(settings),
             canonical: str::to_owned,
             deletion_is_final: |_| true,
+            destroys_versions: true,
+            calls: [(0, 3), (0, 2)],
         }),
     }
 }
@@ -523,6 +535,8 @@ fn vault() -> Facts {
             },
             // Version 1 of the KV engine keeps no versions.
             deletion_is_final: |settings| at(settings, "/version") == "v1",
+            destroys_versions: true,
+            calls: [(0, 2), (1, 2)],
         }),
     }
 }

@@ -7,11 +7,13 @@
 //! | [`name`] | how names are made from keys, and what is checked before anything is sent |
 //! | `provenance` | where a value comes from, as it is recorded at the provider |
 //! | `held` | what a provider holds under a remote key now |
+//! | [`plan`] | the plan: what is written, and why |
 //! | `step` | one planned write, with its reason, precondition and cost |
 
 mod held;
 mod mark;
 pub mod name;
+pub mod plan;
 mod provenance;
 mod step;
 mod target;

@@ -3,7 +3,7 @@
 use eso_model::expected::Unverifiable;
 use serde::Serialize;
 
-use crate::held::Refusal;
+use crate::{held::Refusal, target::Store};
 
 /// How what the provider holds compares with what the repository wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +114,37 @@ pub enum Precondition {
 pub struct Cost {
     pub reads: u32,
     pub writes: u32,
+}
+
+impl Cost {
+    /// The calls of an action. The calls that only happen after a failure are not included.
+    pub fn of(store: &Store, action: &Action) -> Self {
+        let [create, update] = store.calls;
+        let (reads, writes) = match action {
+            Action::Create => create,
+            Action::Update { .. } => update,
+            Action::Restore => (update.0 + 1, update.1 + 1),
+            Action::Retire => (1, 1),
+            Action::Adopt | Action::Announce | Action::DestroyVersion { .. } => (0, 1),
+            Action::Leave => (0, 0),
+        };
+        Self { reads, writes }
+    }
+}
+
+impl Step {
+    /// A step that does nothing.
+    pub const fn leave(reason: Reason) -> Self {
+        Self {
+            action: Action::Leave,
+            reason,
+            precondition: Precondition::None,
+            cost: Cost {
+                reads: 0,
+                writes: 0,
+            },
+        }
+    }
 }
 
 /// Why a step is taken, or why nothing is done.

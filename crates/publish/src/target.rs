@@ -65,6 +65,10 @@ pub struct Store {
     pub space: String,
     /// True if a deleted secret cannot be restored.
     pub deletion_is_final: bool,
+    /// True if single versions can be destroyed.
+    pub destroys_versions: bool,
+    /// The calls that read and that write, to create a secret and to update it.
+    pub calls: [(u32, u32); 2],
 }
 
 impl Store {
@@ -76,6 +80,8 @@ impl Store {
             provider,
             space: (publishing.space)(settings).join(" "),
             deletion_is_final: (publishing.deletion_is_final)(settings),
+            destroys_versions: publishing.destroys_versions,
+            calls: publishing.calls,
         })
     }
 }
