@@ -45,7 +45,10 @@ fn wanted(
 ) -> Wanted {
     Wanted {
         target: Target {
-            store: Arc::new(Store::new("store", provider.clone(), &json!({}))),
+            store: Arc::new(Store {
+                provider: provider.clone(),
+                ..Store::new("store", SecretsManager, &json!({})).unwrap()
+            }),
             name: name.to_owned(),
             property: property.map(str::to_owned),
         },
