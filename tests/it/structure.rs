@@ -12,6 +12,7 @@ const PURE: &[&str] = &[
     "repository",
     "secret",
     "publish",
+    "sops",
     "eso_sync::finding",
     "eso_sync::select",
     "eso_sync::plan",

@@ -1,0 +1,130 @@
+//! A reader of [SOPS](https://getsops.io) files.
+//!
+//! It parses a file ([`File::parse`]), opens its data key ([`File::data_key`]), and decrypts its values ([`File::decrypt`]). The MAC
+//! is required: a file without a MAC, or with a wrong one, is refused, and nothing of it is returned.
+//!
+//! There is no I/O: age and PGP private keys are given as bytes ([`Identities`]). For key services (AWS KMS, GCP KMS, Azure Key Vault,
+//! Vault transit) the crate says what must be decrypted ([`File::recipients`]), and takes the result ([`Answer`]).
+//!
+//! ```
+//! # fn read(text: &[u8], age_key: &[u8]) -> Result<(), sops::Refused> {
+//! use sops::{File, Format, Identities, Protection};
+//!
+//! let file = File::parse(Format::Yaml, text)?;
+//! let mut identities = Identities::default();
+//! identities.add_age(age_key)?;
+//! let key = file.data_key(&identities, &[])?;
+//! let decrypted = file.decrypt(&key)?;
+//! for document in &decrypted.documents {
+//!     for entry in sops::entries(document) {
+//!         // Anybody can add empty values, and rename unencrypted ones, without breaking the MAC.
+//!         assert_eq!(entry.scalar.protection, Protection::Encrypted);
+//!         let value: &secret::Value = &entry.scalar.value;
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Decrypted values have no `Debug`, `Display` or `Serialize`, and are wiped when dropped. Errors have a stable word
+//! ([`Reason::word`]), and quote nothing of the file except a path of keys, which is escaped and shortened.
+
+mod cipher;
+mod decrypt;
+mod keys;
+mod mac;
+mod metadata;
+mod refusal;
+mod rules;
+mod source;
+mod tree;
+
+use std::path::Path;
+
+use source::Document;
+
+pub use crate::{
+    keys::{Answer, DataKey, Identities},
+    metadata::{MAX_RECIPIENTS, MasterKey, Recipient},
+    refusal::{Reason, Refused},
+    source::{MAX_DEPTH, MAX_FILE, MAX_NODES, MAX_PATH},
+    tree::{Comment, Element, Entry, Kind, Member, Node, Protection, Scalar, Step, entries},
+};
+
+/// The format of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Yaml,
+    Json,
+    Dotenv,
+    Ini,
+    /// One encrypted value, in JSON.
+    Binary,
+}
+
+impl Format {
+    /// The format that SOPS chooses for a file of this name.
+    pub fn of(path: &Path) -> Self {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("yaml" | "yml") => Self::Yaml,
+            Some("json") => Self::Json,
+            Some("env") => Self::Dotenv,
+            Some("ini") => Self::Ini,
+            _ => Self::Binary,
+        }
+    }
+}
+
+/// An encrypted file.
+pub struct File {
+    format: Format,
+    documents: Vec<Document>,
+    metadata: metadata::Metadata,
+}
+
+impl File {
+    /// Parses a file. Refuses one without SOPS metadata.
+    pub fn parse(format: Format, text: &[u8]) -> Result<Self, Refused> {
+        let mut documents = source::parse(format, text)?;
+        let metadata = metadata::Metadata::take(format, &mut documents)?;
+        Ok(Self {
+            format,
+            documents,
+            metadata,
+        })
+    }
+
+    pub fn recipients(&self) -> &[Recipient] {
+        &self.metadata.recipients
+    }
+
+    /// Opens the data key with identities and with answers of key services. Identities need no network, so try them alone first, and
+    /// ask key services only if the result is [`Reason::NoIdentityFits`].
+    pub fn data_key(
+        &self,
+        identities: &Identities,
+        answers: &[Answer],
+    ) -> Result<DataKey, Refused> {
+        keys::data_key(&self.metadata, identities, answers)
+    }
+
+    /// Decrypts all values and verifies the MAC.
+    pub fn decrypt(&self, key: &DataKey) -> Result<Decrypted, Refused> {
+        Ok(Decrypted {
+            format: self.format,
+            documents: decrypt::decrypt(&self.documents, &self.metadata, key)?,
+        })
+    }
+}
+
+/// A decrypted file.
+pub struct Decrypted {
+    pub format: Format,
+    /// The members of each document's map. Only YAML can have several documents.
+    pub documents: Vec<Vec<Member>>,
+}
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
