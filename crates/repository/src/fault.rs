@@ -44,6 +44,14 @@ pub enum Reason {
     NotAMap,
     /// YAML that can be read in more than one way: a tag, a merge key, a key that is not a scalar.
     UnsupportedYaml,
+    /// A value below `data` of a Secret is not base64.
+    InvalidBase64,
+    /// A value of a Secret is not text: a number, a boolean or a date without quotes.
+    NotText,
+    /// kustomize itself fails on this.
+    KustomizeInvalid,
+    /// The subset of kustomize does not include this field, operation or remote resource.
+    KustomizeUnsupported,
     /// The SOPS file cannot be decrypted. The word is that of [`crate::Undecrypted`].
     NotDecrypted(&'static str),
     /// The value is encrypted: a SOPS value, or an armoured age or PGP message.

@@ -7,7 +7,7 @@ use secret::Value;
 use crate::{
     entry::Entry,
     fault::{Fault, Reason},
-    node::{Kind, Member, Node},
+    node::{Kind, Member, Node, Style},
     source::Text,
 };
 
@@ -68,7 +68,7 @@ impl Flattener<'_> {
 
     fn node(&mut self, key: &str, node: &Node) {
         match &node.kind {
-            Kind::Scalar { text, is_plain } => match self.value(text, *is_plain, node) {
+            Kind::Scalar { text, style } => match self.value(text, *style, node) {
                 Ok(value) => self.entry(key, value, node.line),
                 Err((reason, message)) => self.fault(reason, message, node.line, key),
             },
@@ -105,10 +105,10 @@ impl Flattener<'_> {
     fn value(
         &self,
         text: &Value,
-        is_plain: bool,
+        style: Style,
         node: &Node,
     ) -> Result<Value, (Reason, &'static str)> {
-        let plain = node.text().filter(|_| is_plain);
+        let plain = node.text().filter(|_| style == Style::Plain);
         match (self.render, plain) {
             (Render::Text, _) if node.is_null() => {
                 let message = "the value is null; write a value, or quotes for an empty one";

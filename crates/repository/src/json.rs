@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     fault::{Fault, Reason},
-    node::{Kind, MAX_DEPTH, Member, Node},
+    node::{Kind, MAX_DEPTH, Member, Node, Style},
     source::Text,
 };
 
@@ -70,11 +70,11 @@ impl Reader<'_> {
             }
             Some(b'"') => Kind::Scalar {
                 text: Value::new(self.parse::<String>(raw)?.into_bytes()),
-                is_plain: false,
+                style: Style::Text,
             },
             _ => Kind::Scalar {
                 text: Value::from(raw),
-                is_plain: true,
+                style: Style::Plain,
             },
         };
         Ok(Node::new(self.line(raw), kind))

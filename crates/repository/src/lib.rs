@@ -12,7 +12,9 @@ mod fault;
 mod files;
 mod flatten;
 mod json;
+mod kustomize;
 mod node;
+mod plain;
 mod profile;
 mod properties;
 mod source;
@@ -24,6 +26,7 @@ pub use self::{
     entry::Entry,
     fault::{Fault, Reason},
     files::{Contents, File, Format, read_files},
+    kustomize::{KustomizeSecret, kustomize},
     profile::{Profile, ProfileFolders, Service},
     source::{Decrypt, Decrypted, Source, Undecrypted},
     stops::stops,

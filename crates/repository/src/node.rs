@@ -29,13 +29,23 @@ pub(crate) struct Node {
 pub(crate) enum Kind {
     Scalar {
         text: Value,
-        /// True if it is written without quotes, so that it may be a number, a boolean or null.
-        is_plain: bool,
+        style: Style,
     },
     List(Vec<Node>),
     Map(Vec<Member>),
     /// Something that programs read in different ways, with an explanation. It is a fault only if it is used.
     Unsupported(&'static str),
+}
+
+/// How a scalar is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// Without quotes, so that it may be a number, a boolean or null.
+    Plain,
+    /// In quotes, or as a literal block (`|`).
+    Text,
+    /// As a folded block (`>`).
+    Folded,
 }
 
 /// A key and its value.
@@ -52,7 +62,6 @@ impl Node {
         Self { line, kind }
     }
 
-    #[cfg(test)]
     /// Returns the value of a key. None if there is no such key, or if this is not a map.
     pub(crate) fn get(&self, key: &str) -> Option<&Self> {
         let Kind::Map(members) = &self.kind else {
@@ -73,14 +82,14 @@ impl Node {
     }
 
     pub(crate) fn is_null(&self) -> bool {
-        matches!(&self.kind, Kind::Scalar { text, is_plain: true } if is_null(text.expose()))
+        matches!(&self.kind, Kind::Scalar { text, style: Style::Plain } if is_null(text.expose()))
     }
 
     pub(crate) fn duplicate(&self) -> Self {
         let kind = match &self.kind {
-            Kind::Scalar { text, is_plain } => Kind::Scalar {
+            Kind::Scalar { text, style } => Kind::Scalar {
                 text: text.duplicate(),
-                is_plain: *is_plain,
+                style: *style,
             },
             Kind::List(items) => Kind::List(items.iter().map(Self::duplicate).collect()),
             Kind::Map(members) => Kind::Map(members.iter().map(Member::duplicate).collect()),
@@ -297,10 +306,11 @@ impl<'a> Builder<'a> {
             };
             let (event, span) = self.inner(line)?;
             let value = self.node(event, &span)?;
-            let (Some(text), &Kind::Scalar { is_plain, .. }) = (key.text(), &key.kind) else {
+            let (Some(text), &Kind::Scalar { style, .. }) = (key.text(), &key.kind) else {
                 unsupported = Some("has a key that is not text");
                 continue;
             };
+            let is_plain = style == Style::Plain;
             if is_plain && text == "<<" {
                 unsupported =
                     Some("has a merge key `<<`, which is not supported: write the keys out");
@@ -336,8 +346,15 @@ fn scalar(text: Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Kind {
         Cow::Borrowed(text) => Value::from(text),
         Cow::Owned(text) => Value::new(text.into_bytes()),
     };
-    let is_plain = style == ScalarStyle::Plain && !is_text;
-    Kind::Scalar { text, is_plain }
+    let style = match style {
+        ScalarStyle::Plain if !is_text => Style::Plain,
+        ScalarStyle::Folded => Style::Folded,
+        ScalarStyle::Plain
+        | ScalarStyle::SingleQuoted
+        | ScalarStyle::DoubleQuoted
+        | ScalarStyle::Literal => Style::Text,
+    };
+    Kind::Scalar { text, style }
 }
 
 fn tagged(kind: Kind, tag: Option<&Tag>, own: &str) -> Kind {
@@ -360,7 +377,10 @@ mod tests {
     /// Writes a node without white space; `?` stands for unsupported parts.
     fn shown(node: &Node) -> String {
         match &node.kind {
-            Kind::Scalar { is_plain: true, .. } => node.text().unwrap_or_default().to_owned(),
+            Kind::Scalar {
+                style: Style::Plain,
+                ..
+            } => node.text().unwrap_or_default().to_owned(),
             Kind::Scalar { .. } => format!("'{}'", node.text().unwrap_or_default()),
             Kind::List(items) => format!(
                 "[{}]",

@@ -126,6 +126,16 @@ impl Text {
         }
     }
 
+    /// Returns a part of this file as a file of its own.
+    pub(crate) fn inline(&self, part: &str) -> Self {
+        Self(Opened {
+            file: self.file.clone(),
+            content: Value::from(part),
+            is_sops: self.is_sops,
+            unencrypted: self.unencrypted.clone(),
+        })
+    }
+
     #[cfg(test)]
     pub(crate) fn for_tests(content: &[u8], is_sops: bool) -> Self {
         Self(Opened {
