@@ -7,6 +7,8 @@ pub(crate) mod double;
 mod gcp;
 mod kubernetes;
 pub(crate) mod proxy;
+#[cfg(all(feature = "aws-parameter-store", feature = "vault"))]
+mod publish;
 mod reader;
 mod resolver;
 mod support;

@@ -2,7 +2,7 @@
 
 mod credentials;
 mod faults;
-mod moto;
+pub(super) mod moto;
 mod parameters;
 mod search;
 mod secrets;

@@ -6,13 +6,13 @@ use super::{connected, find, limiter, line, metadata, read, secret, version};
 use crate::support::optional_variable;
 
 /// A client that writes to moto, in its own region so that tests can run in parallel.
-struct Moto {
-    url: String,
+pub(crate) struct Moto {
+    pub(crate) url: String,
     region: &'static str,
 }
 
 impl Moto {
-    fn at(region: &'static str) -> Self {
+    pub(crate) fn at(region: &'static str) -> Self {
         Self {
             url: optional_variable("ESO_SYNC_TEST_MOTO").expect("moto (tests/cluster/run)"),
             region,
@@ -62,7 +62,7 @@ impl Moto {
         serde_json::from_slice(&sent.stdout).unwrap_or_default()
     }
 
-    async fn secrets(&self, operation: &str, body: Json) -> Json {
+    pub(crate) async fn secrets(&self, operation: &str, body: Json) -> Json {
         self.call(
             "secretsmanager",
             &format!("secretsmanager.{operation}"),
@@ -71,7 +71,7 @@ impl Moto {
         .await
     }
 
-    async fn parameters(&self, operation: &str, body: Json) -> Json {
+    pub(crate) async fn parameters(&self, operation: &str, body: Json) -> Json {
         self.call("ssm", &format!("AmazonSSM.{operation}"), body)
             .await
     }

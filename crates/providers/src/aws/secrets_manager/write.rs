@@ -247,7 +247,8 @@ impl Publisher {
                 .await
                 .map_err(|failure| self.unread(failure, &request))?;
             versions.extend(page.versions.unwrap_or_default());
-            next = page.next_token;
+            // moto ends with an empty token.
+            next = page.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
                 return Ok(versions);
             }
@@ -518,7 +519,8 @@ impl Holder for Publisher {
                     held.insert(name.to_owned(), found);
                 }
             }
-            next = page.next_token;
+            // moto ends with an empty token.
+            next = page.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
                 return Ok(held);
             }
