@@ -52,6 +52,14 @@ pub enum Reason {
     KustomizeInvalid,
     /// The subset of kustomize does not include this field, operation or remote resource.
     KustomizeUnsupported,
+    /// A field of a manifest is missing, or has a wrong value.
+    InvalidField,
+    /// There is no such field in a manifest.
+    UnknownField,
+    /// A warning: the field or object of a manifest has no effect.
+    WithoutEffect,
+    /// The manifest asks for a store of configuration that is not supported.
+    ConfigStoreUnsupported,
     /// The SOPS file cannot be decrypted. The word is that of [`crate::Undecrypted`].
     NotDecrypted(&'static str),
     /// The value is encrypted: a SOPS value, or an armoured age or PGP message.

@@ -17,6 +17,7 @@ mod node;
 mod plain;
 mod profile;
 mod properties;
+pub mod smc;
 mod source;
 mod stops;
 mod tree;

@@ -126,6 +126,17 @@ impl Text {
         }
     }
 
+    /// Takes content that is not from a repository.
+    pub(crate) fn of(file: &str, content: Value) -> Result<Self, Fault> {
+        let opened = Opened {
+            file: file.to_owned(),
+            content,
+            is_sops: false,
+            unencrypted: BTreeSet::new(),
+        };
+        opened.into_text()
+    }
+
     /// Returns a part of this file as a file of its own.
     pub(crate) fn inline(&self, part: &str) -> Self {
         Self(Opened {
