@@ -37,10 +37,12 @@ mod metadata;
 mod refusal;
 mod rules;
 mod source;
+mod text;
 mod tree;
 
 use std::path::Path;
 
+use secret::Value;
 use source::Document;
 
 pub use crate::{
@@ -87,6 +89,9 @@ impl File {
     pub fn parse(format: Format, text: &[u8]) -> Result<Self, Refused> {
         let mut documents = source::parse(format, text)?;
         let metadata = metadata::Metadata::take(format, &mut documents)?;
+        if format == Format::Binary && !documents.iter().all(is_binary) {
+            return Err(Reason::NotBinary.into());
+        }
         Ok(Self {
             format,
             documents,
@@ -117,11 +122,23 @@ impl File {
     }
 }
 
+fn is_binary(document: &Document) -> bool {
+    matches!(document.as_slice(), [Member::Entry(key, Node::Scalar(_))] if key == "data")
+}
+
 /// A decrypted file.
 pub struct Decrypted {
     pub format: Format,
     /// The members of each document's map. Only YAML can have several documents.
     pub documents: Vec<Vec<Member>>,
+}
+
+impl Decrypted {
+    /// Returns the file as `sops decrypt` writes it, byte by byte. Refuses YAML and the few values of other formats for which this is
+    /// not certain ([`Reason::NoExactText`]).
+    pub fn text(&self) -> Result<Value, Refused> {
+        text::text(self)
+    }
 }
 
 /// The examples of the README are tests.

@@ -8,6 +8,7 @@ mod scalar;
 mod yaml;
 
 pub(crate) use self::{
+    ini::DEFAULT as DEFAULT_SECTION,
     limits::Limits,
     scalar::{Plain, hashed_bool, hashed_float, is_time},
 };

@@ -107,7 +107,7 @@ fn comment(comment: &Comment, indent: &str, lines: &mut String) {
 
 #[test]
 fn all_kinds_of_values_are_read() {
-    for name in ["all.yaml", "all.json", "all.env"] {
+    for name in ["all.yaml", "all.json", "all.env", "all.ini"] {
         insta::assert_snapshot!(name, shown(&decrypted(name)));
     }
 }
@@ -119,6 +119,17 @@ fn binary_content_is_exact() {
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0].path, [Step::Key("data")]);
     assert!(entries[0].scalar.value.expose() == file("plain/all.bin"));
+}
+
+#[test]
+fn text_is_that_of_sops_byte_by_byte() {
+    for name in ["all.json", "all.env", "all.ini"] {
+        let text = decrypted(name).text().expect(name);
+        let expected = file(&format!("decrypted/{name}"));
+        assert!(text.expose() == expected, "{name}");
+    }
+    assert!(decrypted("all.bin").text().expect("bytes").expose() == file("plain/all.bin"));
+    assert_eq!(reason(decrypted("all.yaml").text()), Reason::NoExactText);
 }
 
 #[test]
