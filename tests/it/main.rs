@@ -21,6 +21,7 @@ mod refusals;
 mod restart;
 mod sandbox;
 mod scenarios;
+mod sops;
 mod structure;
 mod support;
 mod terminal;

@@ -44,6 +44,9 @@ impl Metadata {
 
     fn parse(members: &[Member]) -> Result<Self, Refused> {
         let fields = Fields::new(members, &[KEY]);
+        if !is_version(fields.required("version")?) {
+            return Err(fields.refuse("version"));
+        }
         let (recipients, groups) = recipients::parse(&fields)?;
         Ok(Self {
             threshold: threshold(&fields, groups)?,
@@ -78,6 +81,17 @@ fn take_from(format: Format, document: &mut Document) -> Result<Option<Document>
         Some(Member::Entry(_, Stored::Map(members))) => Ok(Some(members)),
         _ => Err(Refused::at(Reason::InvalidMetadata, &[KEY])),
     }
+}
+
+/// True for a version that sops accepts: a semantic version, or 1 with anything.
+fn is_version(text: &str) -> bool {
+    let text = text.strip_prefix('v').unwrap_or(text);
+    let core = text.split(['-', '+']).next().unwrap_or_default();
+    let is_number = |part: &str| {
+        let is_canonical = part == "0" || !part.starts_with('0');
+        is_canonical && part.parse::<u64>().is_ok() && !part.starts_with('+')
+    };
+    text.starts_with("1.") || (core.split('.').count() == 3 && core.split('.').all(is_number))
 }
 
 fn threshold(fields: &Fields<'_>, groups: usize) -> Result<usize, Refused> {

@@ -342,7 +342,9 @@ fn changed_macs_are_refused() {
 
 #[test]
 fn changed_metadata_is_refused() {
-    use Reason::{ConflictingRules, InvalidRule, NoIdentityFits, NoMetadata, NoRecipients};
+    use Reason::{
+        ConflictingRules, InvalidMetadata, InvalidRule, NoIdentityFits, NoMetadata, NoRecipients,
+    };
     let text = text("encrypted/all.env");
     let with = |from: &str, to: &str| replaced(&text, from, to);
     let broken = with("unencrypted_suffix=_unencrypted", "encrypted_regex=(");
@@ -357,6 +359,16 @@ fn changed_metadata_is_refused() {
         ("two rules", two, ConflictingRules),
         ("a broken rule", broken, InvalidRule),
         ("a field twice", twice, Reason::DuplicateKey),
+        (
+            "no version",
+            without(&text, "sops_version"),
+            InvalidMetadata,
+        ),
+        (
+            "no semantic version",
+            with("=3.11.0", "=3.011.0"),
+            InvalidMetadata,
+        ),
         ("no metadata", without(&text, "sops_"), NoMetadata),
         ("no recipients", without(&text, "sops_age"), NoRecipients),
         (
