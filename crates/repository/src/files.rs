@@ -5,7 +5,7 @@ use crate::{
     entry::Entry,
     fault::{Fault, Reason},
     flatten::{Render, flatten},
-    json, node, properties,
+    ini, json, node, properties,
     source::Source,
     tree::split,
 };
@@ -20,6 +20,7 @@ pub enum Format {
     Properties,
     Yaml,
     Json,
+    Ini,
     /// The whole content is one value. The key is the name of the file.
     Binary,
 }
@@ -33,6 +34,7 @@ impl Format {
             "properties" => Some(Self::Properties),
             "yaml" | "yml" => Some(Self::Yaml),
             "json" => Some(Self::Json),
+            "ini" => Some(Self::Ini),
             _ => None,
         }
     }
@@ -42,7 +44,7 @@ impl Format {
         match self {
             Self::Dotenv => true,
             Self::Properties | Self::Yaml => matches!(dialect, Dialect::Smc),
-            Self::Json | Self::Binary => false,
+            Self::Json | Self::Ini | Self::Binary => false,
         }
     }
 }
@@ -81,7 +83,7 @@ pub(crate) fn entries(
     faults: &mut Vec<Fault>,
 ) -> Result<Vec<Entry>, Fault> {
     let format = file.format.or_else(|| Format::of(file.path)).ok_or_else(|| {
-        let message = "the format cannot be told from the file's name; set `format`: dotenv, properties, yaml, json or binary";
+        let message = "the format cannot be told from the file's name; set `format`: dotenv, properties, yaml, json, ini or binary";
         Fault::new(file.path, Reason::UnknownFormat, message)
     })?;
     let is_smc = file.dialect == Some(Dialect::Smc);
@@ -101,6 +103,7 @@ pub(crate) fn entries(
     };
     Ok(match format {
         Format::Dotenv => dotenv::read(&text, file.dialect, faults),
+        Format::Ini => ini::read(&text, faults),
         Format::Properties => properties::read(&text, rules, faults),
         Format::Yaml => flatten(&text, &node::documents(&text)?, render, faults),
         Format::Json | Format::Binary => {
@@ -138,6 +141,7 @@ mod tests {
             ("c.yaml", "a: {b: 1.50}\n"),
             ("d.json", "{\"a\": [null, 1.50]}"),
             ("e.key", "raw\n"),
+            ("i.ini", "[s]\na = 1"),
             ("f.env", "SOPS A"),
             ("g.env", "SOPS broken"),
         ] {
@@ -201,6 +205,7 @@ mod tests {
             ("a.env", None, "A=\"1\" B=\"\""),
             ("b.properties", None, "a=\"1\""),
             ("c.yaml", None, "a.b=\"1.50\""),
+            ("i.ini", None, "s.a=\"1\""),
             ("d.json", None, "a[1]=\"1.50\" d.json: null-value"),
             ("e.key", Some(Format::Binary), "e.key=\"raw\\n\""),
             (

@@ -11,6 +11,7 @@ mod entry;
 mod fault;
 mod files;
 mod flatten;
+mod ini;
 mod json;
 mod kustomize;
 mod node;
