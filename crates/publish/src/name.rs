@@ -204,24 +204,31 @@ pub fn check(wanted: &[Wanted]) -> Vec<Problem> {
 
 /// Finds collisions among the values with the same remote key.
 fn collide(entries: &[&Wanted], problems: &mut Vec<Problem>) {
+    let mut by_property: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
     for (index, one) in entries.iter().enumerate() {
         let property = one.target.property.as_deref();
-        let others = entries
-            .iter()
-            .enumerate()
-            .filter(|(other, _)| *other != index);
-        let mut same = others.map(|(_, other)| other).filter(|other| {
-            let others_property = other.target.property.as_deref();
-            property.is_none() || others_property.is_none() || property == others_property
+        by_property.entry(property).or_default().push(index);
+    }
+    // A whole secret collides with everything.
+    let whole = by_property.get(&None).cloned().unwrap_or_default();
+    for (index, one) in entries.iter().enumerate() {
+        let property = one.target.property.as_deref();
+        let same = by_property
+            .get(&property)
+            .into_iter()
+            .flatten()
+            .chain(&whole);
+        let mut others = same.copied().filter(|other| *other != index);
+        let any = (0..entries.len()).find(|other| property.is_none() && *other != index);
+        let Some(other) = others.next().or(any).and_then(|other| entries.get(other)) else {
+            continue;
+        };
+        problems.push(Problem {
+            origin: one.origin.clone(),
+            other: Some(other.origin.clone()),
+            reason: Unpublishable::Collision,
+            message: "two keys have the same name at the provider; change a key, or the prefix or suffix of an item".into(),
         });
-        if let Some(other) = same.next() {
-            problems.push(Problem {
-                origin: one.origin.clone(),
-                other: Some(other.origin.clone()),
-                reason: Unpublishable::Collision,
-                message: "two keys have the same name at the provider; change a key, or the prefix or suffix of an item".into(),
-            });
-        }
     }
 }
 

@@ -150,6 +150,13 @@ const TOO_DEEP: &str = "is nested too deeply";
 
 /// Parses a YAML stream into its documents. `---` inside a value separates nothing.
 pub(crate) fn documents(text: &Text) -> Result<Vec<Node>, Fault> {
+    // YAML 1.1, which most programs read, takes them for line breaks.
+    if let Some(place) = text.as_str().find(['\u{85}', '\u{2028}', '\u{2029}']) {
+        let before = text.as_str().get(..place).unwrap_or_default();
+        let message = "contains a line break of Unicode (U+0085, U+2028 or U+2029), which programs read differently: write it as an escape in double quotes";
+        let fault = text.fault(Reason::UnsupportedYaml, message);
+        return Err(fault.at(1 + before.matches('\n').count()));
+    }
     let options = granit_parser::options! {
         emit_comments: false,
         block_scalar_eof_without_line_feed: true,
@@ -494,6 +501,18 @@ mod tests {
             ["{a:?,b:?,c:?,e:?,f:?,h:1}"]
         );
         assert_eq!(all("{'<<': 1}"), ["{<<:1}"]);
+    }
+
+    #[test]
+    fn line_breaks_of_unicode_are_refused() {
+        for c in ['\u{85}', '\u{2028}', '\u{2029}'] {
+            let fault = parsed(&format!("a: 1\nb: 'x{c}y'")).err().expect("refused");
+            assert_eq!(
+                (fault.reason, fault.line),
+                (Reason::UnsupportedYaml, Some(2))
+            );
+        }
+        assert_eq!(all("a: \"\\u2028\\u0085\""), ["{a:'\u{2028}\u{85}'}"]);
     }
 
     #[test]

@@ -249,8 +249,10 @@ pub(super) fn text<'n>(reader: &Reader<'_>, node: &'n Node, key: &str) -> Result
         return Ok(text);
     };
     let starts_indented = |line: &str| line.starts_with([' ', '\t']);
-    if style == Style::Folded && (text.starts_with('\n') || text.split('\n').any(starts_indented)) {
-        let message = "kustomize changes the line breaks of this folded block (`>`), because it has indented lines: use `|`";
+    let is_changed =
+        text.starts_with('\n') || text.ends_with("\n\n") || text.split('\n').any(starts_indented);
+    if style == Style::Folded && is_changed {
+        let message = "kustomize changes the line breaks of this folded block (`>`), because it has indented lines, or empty lines at an end: use `|`";
         let fault = reader.text.fault(Reason::UnsupportedYaml, message);
         return Err(fault.at(node.line).of(key));
     }
