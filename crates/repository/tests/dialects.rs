@@ -158,7 +158,7 @@ fn sops(content: &str, name: &str, output: &str) -> Option<String> {
 }
 
 #[test]
-#[ignore = "needs sops (ESO_SYNC_TEST_SOPS)"]
+#[ignore = "needs sops (tests/cluster/run)"]
 fn dialect_of_sops_is_that_of_sops() {
     for content in FILES {
         let real = sops(content, "a.env", "json")
@@ -207,7 +207,7 @@ const INI_VALUES: &[&str] = &[
 ];
 
 #[test]
-#[ignore = "needs sops (ESO_SYNC_TEST_SOPS)"]
+#[ignore = "needs sops (tests/cluster/run)"]
 fn ini_is_read_like_sops_reads_it() {
     for value in INI_VALUES {
         let content = format!("top = 1\n[section]\nkey = \"\"\"{value}\"\"\"\nother = 2\n");

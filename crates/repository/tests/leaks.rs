@@ -75,7 +75,7 @@ fn file() -> impl Strategy<Value = String> {
         .prop_map(|parts| parts.concat())
 }
 
-fn faults(content: &str, is_sops: bool) -> Vec<Fault> {
+fn faults(content: &[u8], is_sops: bool) -> Vec<Fault> {
     let folder = "a/deployment-configuration/profiles/dev";
     let mut tree = Tree::default();
     for path in ["file", "kustomization.yaml"] {
@@ -135,15 +135,22 @@ fn faults(content: &str, is_sops: bool) -> Vec<Fault> {
 proptest! {
     #[test]
     fn planted_value_is_in_no_fault(content in file(), is_sops: bool) {
-        for fault in faults(&content, is_sops) {
+        for fault in faults(content.as_bytes(), is_sops) {
             let shown = format!("{fault} {fault:?}");
             prop_assert!(!shown.contains(PLANTED), "{shown}");
         }
     }
 }
 
+proptest! {
+    #[test]
+    fn arbitrary_bytes_do_not_panic(content in proptest::collection::vec(any::<u8>(), 0..64), is_sops: bool) {
+        faults(&content, is_sops);
+    }
+}
+
 #[test]
 fn faults_are_found_at_all() {
     let content = format!("A={PLANTED} \nA={PLANTED}\\n\n{PLANTED}: [");
-    assert!(faults(&content, false).len() > 10);
+    assert!(faults(content.as_bytes(), false).len() > 10);
 }
