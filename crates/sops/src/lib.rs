@@ -141,6 +141,31 @@ impl Decrypted {
     }
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Compiles only if the type does not implement the trait: otherwise the call to `is_absent` is ambiguous.
+    macro_rules! lacks {
+        ($trait:path: $($type:ty),+) => {
+            $(const _: fn() = || {
+                trait Absent<Which> {
+                    fn is_absent() {}
+                }
+                struct Present;
+                impl<T: ?Sized> Absent<()> for T {}
+                impl<T: ?Sized + $trait> Absent<Present> for T {}
+                let _ = <$type as Absent<_>>::is_absent;
+            };)+
+        };
+    }
+
+    lacks!(std::fmt::Debug: Decrypted, Node, Member, Element, Scalar, Comment, DataKey, Identities, Answer);
+    lacks!(std::fmt::Display: Decrypted, Node, Scalar, Comment, DataKey, Identities, Answer);
+    lacks!(serde::Serialize: Decrypted, Node, Scalar, Comment, DataKey, Identities, Answer);
+    lacks!(Clone: Decrypted, Node, Scalar, Comment, DataKey, Identities, Answer);
+}
+
 /// The examples of the README are tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -491,3 +491,53 @@ fn hostile_json_and_dotenv_is_refused_by_name() {
         assert_eq!(refused(name, text), expected, "{name}: {shown}");
     }
 }
+
+/// All kinds of recipients, with what their key services need.
+#[test]
+fn recipients_of_all_kinds_are_described() {
+    let fields = "lastmodified: '2026-01-01T00:00:00Z'\n  mac: m\n  version: 3.11.0\n";
+    let text = format!(
+        "sops:\n  age: [{{recipient: age1x, enc: e}}]\n  pgp: [{{fp: F1, enc: e, created_at: '2026-01-01T00:00:00Z'}}]\n  \
+         kms: [{{arn: 'arn:aws:kms:a', role: 'arn:aws:iam::1:role/r', context: {{app: shop}}, aws_profile: '', enc: AQI=}}]\n  \
+         gcp_kms: [{{resource_id: projects/p, enc: AQI=}}]\n  \
+         azure_kv: [{{vault_url: 'https://v', name: n, version: '1', enc: AQI_}}]\n  \
+         hc_vault: [{{vault_address: 'https://bao', engine_path: transit, key_name: k, enc: 'vault:v1:x'}}]\n  \
+         hckms: [{{key_id: 'region:k', enc: e}}]\n  {fields}"
+    );
+    let file = File::parse(Format::Yaml, text.as_bytes()).expect("a file");
+    insta::assert_debug_snapshot!("recipients", file.recipients());
+    assert_eq!(
+        reason(file.data_key(&Identities::default(), &[])),
+        Reason::NoIdentityFits
+    );
+}
+
+#[test]
+fn unsupported_and_incomplete_recipients_are_refused_by_name() {
+    let fields = "lastmodified: '2026-01-01T00:00:00Z'\n  mac: m\n  version: 3.11.0\n";
+    let parse = |recipients: &str| {
+        let text = format!("sops:\n  {recipients}\n  {fields}");
+        File::parse(Format::Yaml, text.as_bytes())
+    };
+    let huawei = parse("hckms: [{key_id: 'region:k', enc: e}]").expect("a file");
+    assert_eq!(
+        reason(huawei.data_key(&age(), &[])),
+        Reason::UnsupportedRecipients
+    );
+    for (recipients, expected) in [
+        ("kms: [{arn: a, enc: '?'}]", Reason::InvalidMetadata),
+        ("kms: [{enc: AQI=}]", Reason::InvalidMetadata),
+        ("azure_kv: [{name: n, enc: AQI_}]", Reason::InvalidMetadata),
+        ("hc_vault: [{key_name: k}]", Reason::InvalidMetadata),
+        ("age: []", Reason::NoRecipients),
+        ("key_groups: []", Reason::NoRecipients),
+        ("key_groups: [{age: []}]", Reason::NoRecipients),
+    ] {
+        assert_eq!(reason(parse(recipients)), expected, "{recipients}");
+    }
+    let many = vec!["{recipient: a, enc: e}"; 257].join(", ");
+    assert_eq!(
+        reason(parse(&format!("age: [{many}]"))),
+        Reason::TooManyRecipients
+    );
+}
