@@ -536,7 +536,7 @@ fn vault() -> Facts {
             // Version 1 of the KV engine keeps no versions.
             deletion_is_final: |settings| at(settings, "/version") == "v1",
             destroys_versions: true,
-            calls: [(0, 2), (1, 2)],
+            calls: [(1, 3), (1, 2)],
         }),
     }
 }

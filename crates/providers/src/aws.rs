@@ -24,6 +24,7 @@
 
 use std::collections::BTreeMap;
 
+use pace::Clock;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
@@ -162,6 +163,7 @@ pub(super) async fn connect_writer(
     store: &StoreSettings,
     identity: Identity<'_>,
     owner: &str,
+    _clock: Clock,
 ) -> Result<Box<dyn Writer>, Unread> {
     let settings = Settings::of(store)?;
     let service = settings.service.clone();
@@ -172,6 +174,14 @@ pub(super) async fn connect_writer(
         "SecretsManager" => {
             let reader = SecretsManager::connect(login, prefix).await?;
             Ok(Box::new(secrets_manager::Publisher::new(
+                reader,
+                owner.to_owned(),
+            )))
+        }
+        #[cfg(feature = "aws-parameter-store")]
+        "ParameterStore" => {
+            let reader = parameter_store::ParameterStore::connect(login, prefix).await?;
+            Ok(Box::new(parameter_store::Publisher::new(
                 reader,
                 owner.to_owned(),
             )))

@@ -150,8 +150,17 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// A call that changes something, and that must not be repeated if it may have been done.
+    #[cfg(feature = "aws-parameter-store")]
+    pub(super) const fn write(call: &'static str, key: &'a str) -> Self {
+        Self {
+            effect: Effect::Write,
+            ..Self::read(call, Some(key))
+        }
+    }
+
     /// A call that changes something, and that changes nothing more if it is repeated.
-    #[cfg(feature = "aws")]
+    #[cfg(any(feature = "aws", feature = "vault"))]
     pub(super) const fn repeatable_write(call: &'static str, key: &'a str) -> Self {
         Self {
             effect: Effect::RepeatableWrite,

@@ -27,7 +27,7 @@ mod result;
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 pub(crate) use self::compare::compare;
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))]
-pub(crate) use self::result::unknown;
+pub(crate) use self::result::{is_equal, property, unknown};
 
 /// The tag with the publisher and the item: `<owner>/<item>`.
 pub const OWNER: &str = "eso-sync-owner";
@@ -133,6 +133,8 @@ fn not_supported(why: &str) -> WriteFailure {
 /// What a list is for.
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
+    /// The items of this publisher that publish here.
+    pub items: &'a BTreeSet<String>,
     /// The wanted names.
     pub names: &'a BTreeSet<String>,
     /// The starts of names, or the folders, under which this publisher may own more. Only these and the folders of `names` are

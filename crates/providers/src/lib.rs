@@ -16,6 +16,7 @@ use cluster::Cluster;
 pub use eso_model::unread;
 use eso_model::{ProviderKind, expected::What};
 use futures::future::BoxFuture;
+use pace::Clock;
 
 mod answer;
 #[cfg(feature = "aws")]
@@ -122,23 +123,46 @@ pub async fn connect_writer(
     store: &StoreSettings,
     identity: Identity<'_>,
     owner: &str,
+    clock: Clock,
 ) -> Result<Box<dyn holder::Writer>, Unread> {
     let connect: Option<Write> = match &store.provider {
-        #[cfg(feature = "aws")]
-        ProviderKind::SecretsManager | ProviderKind::ParameterStore => {
-            Some(|store, identity, owner| Box::pin(aws::connect_writer(store, identity, owner)))
-        }
-        _ => None,
+        ProviderKind::SecretsManager => writes_with!("aws", aws::connect_writer),
+        ProviderKind::ParameterStore => writes_with!("aws-parameter-store", aws::connect_writer),
+        ProviderKind::Vault => writes_with!("vault", vault::connect_writer),
+        ProviderKind::AzureKeyVault
+        | ProviderKind::GcpSecretManager
+        | ProviderKind::Fake
+        | ProviderKind::Kubernetes
+        | ProviderKind::Other(_) => None,
     };
     let connect = connect.ok_or_else(|| Unread::unsupported(&store.provider))?;
-    connect(store, identity, owner).await
+    connect(store, identity, owner, clock).await
 }
+
+/// The client for writes, if this build has the feature.
+macro_rules! writes_with {
+    ($feature:literal, $connect:path) => {{
+        #[cfg(feature = $feature)]
+        {
+            Some(
+                (|store, identity, owner, clock| Box::pin($connect(store, identity, owner, clock)))
+                    as Write,
+            )
+        }
+        #[cfg(not(feature = $feature))]
+        {
+            None
+        }
+    }};
+}
+use writes_with;
 
 /// Connects to a store of one provider, to write it.
 type Write = for<'a> fn(
     &'a StoreSettings,
     Identity<'a>,
     &'a str,
+    Clock,
 ) -> BoxFuture<'a, Result<Box<dyn holder::Writer>, Unread>>;
 
 /// Says what is wrong with a store setting. Names a field or variant, but never repeats another part of the store's spec.

@@ -132,6 +132,42 @@ impl Rules {
     }
 }
 
+impl Rules {
+    /// Decides for a write. Nobody's ExternalSecret asks for it, so the conditions of a store do not apply, and no namespace can
+    /// complete its references.
+    ///
+    /// The job's own credentials never write through a SecretStore, whatever the policy says about reading: who can edit it could
+    /// send the values to another place, or overwrite the secrets of others.
+    pub fn decide_write(&self, asked: Asked<'_>) -> Decision {
+        let key = asked.store;
+        if asked.provider.facts().publishing.is_none() {
+            return Decision::Refused(Unread::unsupported(asked.provider));
+        }
+        let named = self.stores.get(key).copied();
+        let identity = asked.provider.facts().identity;
+        let refused =
+            |detail: String| Decision::Refused(Unread::store(unread::NOT_TRUSTED, detail));
+        match (named.unwrap_or(self.credentials), key) {
+            (Credentials::Ambient, StoreKey::Namespaced { .. }) => refused(format!(
+                "the job's own credentials never write through a SecretStore, because a tenant can edit it. \
+                 Use the store's own credentials (`{key}: store`), or a ClusterSecretStore"
+            )),
+            (Credentials::Store, _) if is_referent(key, asked.settings) => refused(
+                "the credentials of this store depend on a namespace. Give its references a namespace, or use a SecretStore".to_owned(),
+            ),
+            (Credentials::Store, _) if is_named(&identity, asked.settings) => Decision::Store,
+            (Credentials::Store, _) => Decision::Refused(Unread::store(
+                unread::CONTROLLER_IDENTITY,
+                format!("the operator uses this store with its own Pod's identity. Use the job's own credentials (`{key}: ambient`)"),
+            )),
+            (Credentials::Ambient, StoreKey::Cluster { .. }) if named.is_none() => {
+                refuse_wider_access(asked, &identity).map_or(Decision::Ambient, Decision::Refused)
+            }
+            (Credentials::Ambient, StoreKey::Cluster { .. }) => Decision::Ambient,
+        }
+    }
+}
+
 /// Returns an error if the job's own credentials may read more than the operator does for this ExternalSecret.
 fn refuse_wider_access(asked: Asked<'_>, identity: &Identity) -> Option<Unread> {
     let key = asked.store;

@@ -9,6 +9,7 @@ mod read;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use eso_model::expected::What;
 use futures::future::join_all;
+use pace::Clock;
 use reqwest::{Certificate, header::HeaderValue};
 use secret::{Buffer, Value};
 use url::Url;
@@ -26,7 +28,9 @@ use self::{
     read::Reader,
     settings::{Settings, unsupported},
 };
-use super::{Answered, Identity, Provider, RateLimiter, StoreSettings, Unread, unread};
+use super::{
+    Answered, Identity, Provider, RateLimiter, StoreSettings, Unread, holder::Writer, unread,
+};
 
 const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
@@ -43,6 +47,23 @@ pub(super) async fn connect(
     store: &StoreSettings,
     identity: Identity<'_>,
 ) -> Result<Box<dyn Provider>, Unread> {
+    let reader = reader(store, identity).await?;
+    Ok(Box::new(Vault { reader }))
+}
+
+/// The same connection, for writing.
+pub(super) async fn connect_writer(
+    store: &StoreSettings,
+    identity: Identity<'_>,
+    owner: &str,
+    clock: Clock,
+) -> Result<Box<dyn Writer>, Unread> {
+    let reader = reader(store, identity).await?;
+    let publisher = write::Publisher::new(reader, owner.to_owned(), clock)?;
+    Ok(Box::new(publisher))
+}
+
+async fn reader(store: &StoreSettings, identity: Identity<'_>) -> Result<Reader, Unread> {
     let settings = Settings::of(&store.settings)?;
     let server = settings.server()?;
     if let Identity::Ambient(ambient) = identity {
@@ -56,9 +77,7 @@ pub(super) async fn connect(
     ];
     let http = http(store, &settings, identity, &server).await?;
     let client = Client::new(http, server, settings.headers()?, namespaces, login);
-    Ok(Box::new(Vault {
-        reader: Reader::new(client, settings.paths()),
-    }))
+    Ok(Reader::new(client, settings.paths()))
 }
 
 fn namespace(name: Option<&str>) -> Result<Option<HeaderValue>, Unread> {

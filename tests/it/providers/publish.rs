@@ -4,7 +4,9 @@
 
 mod aws;
 mod driver;
+mod parameters;
 mod rules;
+mod vault;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

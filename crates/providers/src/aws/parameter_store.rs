@@ -28,6 +28,9 @@ use crate::{
 };
 
 mod search;
+mod write;
+
+pub(super) use self::write::Publisher;
 
 const NAMES: Names = Names {
     permission: "ssm",

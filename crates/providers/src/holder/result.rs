@@ -72,3 +72,8 @@ impl Ask<'_> {
 pub(crate) fn is_equal(key: &RunKey, held: &Value, wanted: &Value) -> bool {
     held.fingerprint(key) == wanted.fingerprint(key)
 }
+
+/// The key of a value in a document. A value without one has the key `value`.
+pub(crate) fn property(wanted: &Wanted) -> &str {
+    wanted.target.property.as_deref().unwrap_or("value")
+}

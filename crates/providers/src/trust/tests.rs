@@ -262,3 +262,60 @@ fn own_certificate_authority_of_a_tenant_is_not_for_job_credentials() {
     without["caBundle"] = json!("");
     assert_eq!(decided(&rules, TEAM, "vault", &without), "ambient");
 }
+
+fn decided_write(rules: &Rules, store: &str, provider: &str, settings: &Json) -> String {
+    let asked = Asked {
+        store: &store.parse().unwrap(),
+        provider: &ProviderKind::of(provider, settings),
+        settings,
+        conditions: &[],
+    };
+    match rules.decide_write(asked) {
+        Decision::Ambient => "ambient".to_owned(),
+        Decision::Store => "store".to_owned(),
+        Decision::Refused(refused) => refused.why.reason.to_owned(),
+    }
+}
+
+/// Whatever the policy permits for reading.
+#[test]
+fn job_credentials_never_write_through_a_secret_store() {
+    let mut rules = rules(Credentials::Ambient);
+    rules.namespaced_stores = true;
+    rules
+        .stores
+        .insert(TEAM.parse().unwrap(), Credentials::Ambient);
+    assert_eq!(decided(&rules, TEAM, "vault", &vault()), "ambient");
+    assert_eq!(
+        decided_write(&rules, TEAM, "vault", &vault()),
+        unread::NOT_TRUSTED
+    );
+    assert_eq!(decided_write(&rules, SHARED, "vault", &vault()), "ambient");
+}
+
+#[test]
+fn store_credentials_write_unless_they_depend_on_a_namespace() {
+    let rules = rules(Credentials::Store);
+    assert_eq!(decided_write(&rules, SHARED, "vault", &vault()), "store");
+    assert_eq!(decided_write(&rules, TEAM, "vault", &referent()), "store");
+    assert_eq!(
+        decided_write(&rules, SHARED, "vault", &referent()),
+        unread::NOT_TRUSTED
+    );
+    let none = json!({"server": "https://vault.corp:8200"});
+    assert_eq!(
+        decided_write(&rules, SHARED, "vault", &none),
+        unread::CONTROLLER_IDENTITY
+    );
+}
+
+#[test]
+fn provider_that_is_not_published_to_is_refused() {
+    for provider in ["kubernetes", "fake", "webhook"] {
+        let rules = rules(Credentials::Ambient);
+        assert_eq!(
+            decided_write(&rules, SHARED, provider, &json!({})),
+            unread::UNSUPPORTED
+        );
+    }
+}

@@ -126,8 +126,12 @@ pub(super) fn token(body: &[u8]) -> Result<(Value, Option<Duration>), Unread> {
     Ok((token, seconds.map(Duration::from_secs)))
 }
 
+/// The error of a write in place of another version than the current one.
+pub(super) const CAS_MISMATCH: &str = "check-and-set parameter did not match the current version";
+
 /// Fixed error texts of Vault, which contain no data. Other texts are not repeated.
 const KNOWN: &[&str] = &[
+    CAS_MISMATCH,
     "Vault is sealed",
     "permission denied",
     "invalid token",

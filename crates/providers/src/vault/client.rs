@@ -68,7 +68,25 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// An answer with status 200 or 404.
+/// What is sent to a path.
+#[derive(Clone, Copy)]
+pub(super) struct Outgoing<'a> {
+    pub(super) method: &'a Method,
+    pub(super) body: Option<&'a Value>,
+    pub(super) content_type: &'static str,
+}
+
+impl Outgoing<'_> {
+    const GET: Self = Self {
+        method: &Method::GET,
+        body: None,
+        content_type: JSON,
+    };
+}
+
+pub(super) const JSON: &str = "application/json";
+
+/// An answer with status 200, 204 or 404.
 pub(super) struct Reply {
     pub(super) found: bool,
     pub(super) body: Value,
@@ -76,7 +94,7 @@ pub(super) struct Reply {
     _held: Option<Held>,
 }
 
-struct Raw {
+pub(super) struct Raw {
     status: u16,
     retry_after: Option<Duration>,
     body: Value,
@@ -85,12 +103,20 @@ struct Raw {
 }
 
 /// The error of a request.
-enum Fault {
+pub(super) enum Fault {
     /// An answer other than 200 and 404.
     Answer(Raw),
     NoAnswer(reqwest::Error),
     /// The answer is too large, or the share of the namespace is used up.
     TooLarge(Unread),
+}
+
+impl Fault {
+    /// True if a write was refused because another version is current.
+    pub(super) fn is_cas_mismatch(&self) -> bool {
+        matches!(self, Self::Answer(raw) if raw.status == 400
+            && body::known_error(raw.body.expose()) == Some(body::CAS_MISMATCH))
+    }
 }
 
 impl From<reqwest::Error> for Fault {
@@ -132,10 +158,34 @@ impl Client {
             .engine
             .call(request, reading.limiter, |token: Arc<Token>| {
                 let url = &url;
-                async move { server.reply(url, &token, reading).await }
+                async move { server.reply(url, Outgoing::GET, &token, reading).await }
             })
             .await;
         answer.map_err(|failure| self.engine.unread(failure, request))
+    }
+
+    /// Sends something to a path.
+    pub(super) async fn send(
+        &self,
+        path: &[&str],
+        outgoing: Outgoing<'_>,
+        request: &Request<'_>,
+        limiter: &RateLimiter,
+    ) -> Result<Reply, Failure<Fault>> {
+        let server = self.engine.service();
+        let url = server.url(path, &[])?;
+        let reading = Reading::whole(limiter);
+        self.engine
+            .call(request, limiter, |token: Arc<Token>| {
+                let url = &url;
+                async move { server.reply(url, outgoing, &token, reading).await }
+            })
+            .await
+    }
+
+    /// The reason for a failure.
+    pub(super) fn unread(&self, failure: Failure<Fault>, request: &Request<'_>) -> Unread {
+        self.engine.unread(failure, request)
     }
 }
 
@@ -208,7 +258,10 @@ impl Service for Server {
         let answer = engine
             .probe(&request, limiter, token, |token: Arc<Token>| {
                 let url = &url;
-                async move { self.reply(url, &token, Reading::whole(limiter)).await }
+                async move {
+                    let whole = Reading::whole(limiter);
+                    self.reply(url, Outgoing::GET, &token, whole).await
+                }
             })
             .await;
         match answer {
@@ -227,7 +280,12 @@ impl Server {
         let asked = Request::read("update", Some(&request.path));
         let mut attempts = Attempts::unpaced(Backoff::default());
         loop {
-            let fault = match self.send(&url, Some(&body), None, None).await {
+            let login = Outgoing {
+                method: &Method::POST,
+                body: Some(&body),
+                content_type: JSON,
+            };
+            let fault = match self.send(&url, login, None, None).await {
                 Ok(raw) if raw.status == 200 => return body::token(raw.body.expose()),
                 Ok(raw) => Fault::Answer(raw),
                 Err(fault) => fault,
@@ -252,10 +310,16 @@ impl Server {
         }
     }
 
-    async fn reply(&self, url: &Url, token: &Token, reading: Reading<'_>) -> Result<Reply, Fault> {
-        match self.send(url, None, Some(token), Some(reading)).await {
-            Ok(raw) if matches!(raw.status, 200 | 404) => Ok(Reply {
-                found: raw.status == 200,
+    async fn reply(
+        &self,
+        url: &Url,
+        outgoing: Outgoing<'_>,
+        token: &Token,
+        reading: Reading<'_>,
+    ) -> Result<Reply, Fault> {
+        match self.send(url, outgoing, Some(token), Some(reading)).await {
+            Ok(raw) if matches!(raw.status, 200 | 204 | 404) => Ok(Reply {
+                found: raw.status != 404,
                 body: raw.body,
                 _held: raw.held,
             }),
@@ -284,29 +348,28 @@ impl Server {
     async fn send(
         &self,
         url: &Url,
-        login: Option<&Value>,
+        outgoing: Outgoing<'_>,
         token: Option<&Token>,
         reading: Option<Reading<'_>>,
     ) -> Result<Raw, Fault> {
-        let method = login.map_or(Method::GET, |_| Method::POST);
         let mut request = self
             .http
-            .request(method, url.clone())
+            .request(outgoing.method.clone(), url.clone())
             .headers(self.headers.clone());
-        let [for_reads, logging_in] = &self.namespaces;
-        if let Some(namespace) = if login.is_some() {
+        let [of_secrets, logging_in] = &self.namespaces;
+        if let Some(namespace) = if token.is_none() {
             logging_in
         } else {
-            for_reads
+            of_secrets
         } {
             request = request.header("x-vault-namespace", namespace);
         }
         if let Some(token) = token {
             request = request.header("x-vault-token", &token.header);
         }
-        if let Some(body) = login {
+        if let Some(body) = outgoing.body {
             request = request
-                .header("content-type", "application/json")
+                .header("content-type", outgoing.content_type)
                 .body(Bytes::from_owner(Wiped(body.duplicate())));
         }
         let mut response = request.send().await?;

@@ -70,14 +70,14 @@ impl From<Secret> for Answered {
 
 /// Reads the KV engines of one store.
 pub(super) struct Reader {
-    client: Client,
-    paths: Paths,
+    pub(super) client: Client,
+    pub(super) paths: Paths,
     /// The mounts that are known to be KV, with a trailing slash.
     kv: Mutex<BTreeSet<String>>,
 }
 
 /// The reason why a search has no result.
-enum Stop {
+pub(super) enum Stop {
     Unread(Unread),
     As(Answered),
 }
@@ -244,7 +244,11 @@ impl Reader {
     }
 
     /// Lists all names below a folder, with the folder as prefix.
-    async fn names(&self, folder: String, limiter: &RateLimiter) -> Result<Vec<String>, Stop> {
+    pub(super) async fn names(
+        &self,
+        folder: String,
+        limiter: &RateLimiter,
+    ) -> Result<Vec<String>, Stop> {
         let mut walk = Walk::default();
         let mut held = limiter.hold(0)?;
         let (mut folders, mut all) = (vec![folder], Vec::new());
@@ -305,7 +309,7 @@ impl Reader {
     }
 
     /// Checks that the path is below a KV mount. Any token that may read something there may call this endpoint.
-    async fn confirm_kv(
+    pub(super) async fn confirm_kv(
         &self,
         path: &[&str],
         request: &Request<'_>,

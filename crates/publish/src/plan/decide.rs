@@ -216,8 +216,9 @@ fn present(input: &Input<'_>, item: &Item, group: &Group<'_>, known: &Known) -> 
 fn equal(input: &Input<'_>, item: &Item, group: &Group<'_>, held: &Held) -> Decided {
     let (orphaned, dropped) = properties(input, item, group, held);
     let marked = held.mark == Some(group.mark);
-    // Without a version there is nothing to bind a mark to.
-    let renews = input.binds_marks && !marked && held.version.is_some();
+    // Without a version there is nothing to bind a mark to. A list may not tell it.
+    let has_version = held.version.is_some() || held.history.is_none();
+    let renews = input.binds_marks && !marked && has_version;
     let adopts = |reason| Decided::new(Verdict::InSync, Action::Adopt, reason);
     let leaves = |reason| Decided::left(Verdict::InSync, reason);
     let decided = match right(input, item, &held.owner) {

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use eso_model::StoreKey;
 use futures::{FutureExt as _, future::BoxFuture};
+use pace::Clock;
 use providers::{Ambient, Identity, StoreSettings, Unread, connect_writer, holder::Writer};
 use serde_json::json;
 
 use super::{Place, keeps, unique};
-use crate::providers::aws::moto::Moto;
+use crate::{providers::aws::moto::Moto, support::now};
 
 const REGION: &str = "eu-central-1";
 
@@ -31,7 +32,7 @@ async fn place(test: &str) -> Place {
     }
 }
 
-fn connect<'a>(
+pub(super) fn connect<'a>(
     settings: &'a StoreSettings,
     url: &'a str,
     owner: &'a str,
@@ -48,7 +49,8 @@ fn connect<'a>(
             ),
             ..Ambient::default()
         };
-        connect_writer(settings, Identity::Ambient(&ambient), owner).await
+        let clock = Clock::starting_at(now());
+        connect_writer(settings, Identity::Ambient(&ambient), owner, clock).await
     }
     .boxed()
 }

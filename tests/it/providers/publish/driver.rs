@@ -193,6 +193,7 @@ impl Publisher {
     ) -> Result<(Plan, BTreeMap<RemoteKey, Known>), Unread> {
         let names = item.wanted.iter().map(|it| it.target.name.clone());
         let scope = Scope {
+            items: &BTreeSet::from([item.name.clone()]),
             names: &names.collect(),
             prefixes: &BTreeSet::new(),
         };

@@ -673,3 +673,6 @@ impl Writer for Publisher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
