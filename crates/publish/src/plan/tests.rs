@@ -734,6 +734,8 @@ fn nothing_is_deleted_unless_the_item_is_known_completely() {
         reason(&|world| {
             let empty = wanted(&world.items[0].store, "empty", None, "");
             world.items[0].wanted.push(empty);
+            let known = Known::new(absent());
+            world.known.insert(world.key("empty"), known);
         }),
         "source-incomplete"
     );
