@@ -87,6 +87,8 @@ impl From<&CeilingArgs> for Ceilings {
                 .iter()
                 .map(|MaxRate { of, rate }| (of.clone(), *rate))
                 .collect(),
+            targets: args.allow_targets.clone(),
+            sources: args.allow_sources.clone(),
         }
     }
 }
@@ -121,7 +123,22 @@ impl Session {
         } else {
             config.to_vec()
         };
-        self.load(&files, flags, ceilings, true)
+        self.load(&files, flags, ceilings, (true, false))
+    }
+
+    /// The policy of `publish`, with its section.
+    pub fn policy_to_publish(
+        &self,
+        config: &[PathBuf],
+        flags: Flags,
+        ceilings: Ceilings,
+    ) -> Result<Loaded, Failure> {
+        let files = if config.is_empty() {
+            vec![PathBuf::from(DEFAULT_CONFIG)]
+        } else {
+            config.to_vec()
+        };
+        self.load(&files, flags, ceilings, (true, true))
     }
 
     /// Rejects `-n` together with a policy. The policy selects its namespaces, and users would expect `-n` to narrow them.
@@ -152,7 +169,7 @@ impl Session {
     ) -> Result<Loaded, Failure> {
         flags.insert("select".to_owned(), json!([selection]));
         self.trust_stores_of_the_sandbox(&mut flags, ceilings);
-        self.load(&[], flags, ceilings.clone(), warn)
+        self.load(&[], flags, ceilings.clone(), (warn, false))
             .map_err(|mut failure| {
                 failure.message = failure.message.replacen(
                     "the policy is invalid",
@@ -234,7 +251,7 @@ impl Session {
         files: &[PathBuf],
         flags: Flags,
         ceilings: Ceilings,
-        warn: bool,
+        (warn, publishes): (bool, bool),
     ) -> Result<Loaded, Failure> {
         let files = settings::read_files(files)?;
         let sources = Sources {
@@ -242,6 +259,7 @@ impl Session {
             environment: self.world.environment.clone(),
             flags,
             ceilings,
+            publishes,
         };
         let known = cli::flag_variables();
         let known: Vec<&str> = known.iter().map(|name| &**name).collect();

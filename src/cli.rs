@@ -12,6 +12,7 @@ use providers::trust::{InvalidOrigin, Origin};
 use secrecy::SecretString;
 
 use crate::{
+    pattern::Wildcard,
     policy::{Capability, KeyNames, ceilings::MaxRate},
     rbac::{ServiceAccountName, provider::Side},
     report::format::Output,
@@ -142,6 +143,8 @@ pub enum Command {
     Sync(SyncArgs),
     /// Restart workloads that run with old data, by the policy's `restart` rules, without syncing
     Restart(RunArgs),
+    /// Publish secrets from repositories to providers, by the policy's section `publish`
+    Publish(Box<PublishArgs>),
     /// Show ExternalSecrets and when they last synced
     Status(StatusArgs),
     /// Explain why an ExternalSecret is stale or failing, and how to fix it
@@ -191,6 +194,14 @@ pub struct CeilingArgs {
     /// [default: any, with --allow the key's default]
     #[arg(long = "max-rate", value_name = "NAME=RATE", value_delimiter = ',', help_heading = CEILINGS)]
     pub max_rates: Vec<MaxRate>,
+    /// Place that a policy may publish to, as `publish list` shows it; `*` matches any text (repeatable) [default: all, with
+    /// --allow none]
+    #[arg(long = "allow-target", value_name = "GLOB", value_delimiter = ',', help_heading = CEILINGS)]
+    pub allow_targets: Vec<Wildcard>,
+    /// Repository that a policy may publish from, as `publish list` shows it; `*` matches any text (repeatable) [default: all,
+    /// with --allow none]
+    #[arg(long = "allow-source", value_name = "GLOB", value_delimiter = ',', help_heading = CEILINGS)]
+    pub allow_sources: Vec<Wildcard>,
 }
 
 const CEILINGS: &str = "Ceilings";
@@ -397,6 +408,75 @@ pub struct SyncArgs {
     pub max_restarts: Option<u32>,
 }
 
+/// `publish`
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct PublishArgs {
+    #[command(flatten)]
+    pub what: PublishWhat,
+    /// Print the plan without changing anything
+    #[arg(long)]
+    pub dry_run: bool,
+    /// With --dry-run: exit with code 1 if something would be written
+    #[arg(long, requires = "dry_run")]
+    pub exit_code: bool,
+    /// Do not ask for confirmation
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+    #[command(subcommand)]
+    pub command: Option<PublishCommand>,
+}
+
+/// The commands of `publish` that change nothing.
+#[derive(Debug, Subcommand)]
+pub enum PublishCommand {
+    /// Show the items of the policy, without reading anything
+    List(PublishWhat),
+    /// Compare the repositories with the providers, without changing anything
+    Status(PublishStatusArgs),
+}
+
+/// `publish status`
+#[derive(Debug, Args)]
+pub struct PublishStatusArgs {
+    #[command(flatten)]
+    pub what: PublishWhat,
+    /// Read and compare all values, even if their marks say that they are unchanged
+    #[arg(long)]
+    pub verify: bool,
+}
+
+/// The flags of all `publish` commands.
+#[derive(Debug, Args)]
+pub struct PublishWhat {
+    #[command(flatten)]
+    pub form: FormArgs,
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub ceilings: PublishCeilingArgs,
+    /// Only this item (repeatable)
+    #[arg(long, value_name = "ITEM", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Namespace of the Secrets that contain keys [default: the Pod's namespace]
+    #[arg(long, value_name = "NAME")]
+    pub lock_namespace: Option<String>,
+    /// Namespace of the job's own Pod
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub pod_namespace: Option<String>,
+}
+
+/// Upper limits for what a policy may publish.
+#[derive(Clone, Debug, Args)]
+pub struct PublishCeilingArgs {
+    /// Refuse to write more than this number of secrets
+    #[arg(long, value_name = "N", help_heading = CEILINGS, default_value = "500")]
+    pub max_writes: u32,
+    /// Refuse to delete more than this number of secrets
+    #[arg(long, value_name = "N", help_heading = CEILINGS, default_value = "5")]
+    pub max_prunes: u32,
+}
+
 /// `status`
 #[derive(Debug, Args)]
 pub struct StatusArgs {
@@ -485,13 +565,14 @@ pub enum StatusOutput {
 }
 
 /// Flags without an environment variable, because they select what a single call does.
-const SELECTING: [&str; 11] = [
+const SELECTING: [&str; 12] = [
     "all",
     "all_namespaces",
     "credentials_in",
     "failed",
     "generators",
     "of",
+    "only",
     "restart",
     "selector",
     "side",

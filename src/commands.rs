@@ -5,6 +5,7 @@ mod diagnose;
 mod drift;
 mod man;
 mod plan;
+mod publish;
 mod rbac;
 mod restart;
 mod run;
@@ -37,6 +38,7 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         Command::Run(args) => Box::pin(run::run(&session, args)).await,
         Command::Sync(args) => Box::pin(sync::sync(&session, args)).await,
         Command::Restart(args) => Box::pin(restart::restart(&session, args)).await,
+        Command::Publish(args) => Box::pin(publish::publish(&session, *args)).await,
         Command::Plan(args) => Box::pin(plan::plan(&session, args)).await,
         Command::Drift(args) => Box::pin(drift::drift(&session, args)).await,
         Command::Diagnose(args) => Box::pin(diagnose::diagnose(&session, args)).await,

@@ -368,6 +368,22 @@ async fn stores(
     sources
 }
 
+/// Reads one store.
+pub async fn source(cluster: &Cluster, key: &StoreKey) -> Result<Source, Unread> {
+    let unread = |why: &str| Unread::store(unread::STORE, format!("{key}: {why}"));
+    let api = Api::find(cluster)
+        .await
+        .map_err(|error| unread(&error.to_string()))?;
+    let plural = match key {
+        StoreKey::Cluster { .. } => "clustersecretstores",
+        StoreKey::Namespaced { .. } => "secretstores",
+    };
+    let path = api.path(key.namespace(), plural).named(key.name());
+    let object = cluster.get::<wire::Store>(&path).await;
+    let object = object.map_err(|error| unread(error.why()))?;
+    project::source(&object, &project::store(&object))
+}
+
 /// Adds the reason for each store that cannot be read.
 fn add_unreadable_stores(
     views: &BTreeMap<StoreKey, StoreView>,

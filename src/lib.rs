@@ -37,6 +37,7 @@ pub mod pattern;
 pub mod plan;
 pub mod policy;
 pub mod progress;
+pub mod publish;
 pub mod rbac;
 pub mod reason;
 pub mod record;

@@ -57,6 +57,43 @@ impl Pattern {
     }
 }
 
+/// A glob for any text, in which `*` also matches `/`: `ClusterSecretStore/prod-*`, `flux/*`.
+#[derive(Clone, Debug)]
+pub struct Wildcard {
+    text: String,
+    matcher: GlobMatcher,
+}
+
+impl Wildcard {
+    /// True if the glob matches the whole text.
+    pub fn matches(&self, text: &str) -> bool {
+        self.matcher.is_match(text)
+    }
+}
+
+impl FromStr for Wildcard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("is empty".to_owned());
+        }
+        let glob = GlobBuilder::new(text)
+            .build()
+            .map_err(|error| format!("is not a glob: {}", error.kind()))?;
+        Ok(Self {
+            text: text.to_owned(),
+            matcher: glob.compile_matcher(),
+        })
+    }
+}
+
+impl PartialEq for Wildcard {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
 /// Returns the names if all patterns are plain names. None if there is no pattern.
 pub fn literals(patterns: &[Pattern]) -> Option<BTreeSet<String>> {
     let names: Option<BTreeSet<String>> = patterns

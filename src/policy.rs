@@ -6,6 +6,8 @@
 pub mod ceilings;
 mod drift;
 pub(crate) mod form;
+mod key_from;
+pub mod publish;
 mod restart;
 pub(crate) mod written;
 
@@ -22,6 +24,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::ceilings::{Capability, Ceilings};
 pub use self::drift::{Drift, OnStillStale, OnUnverifiable};
+pub use self::key_from::KeyFrom;
+pub use self::publish::Publish;
 pub use self::restart::{
     DuringDenyWindow, Match, OnBrokenData, Require, RestartRule, RestartWhen, WorkloadPattern,
 };
@@ -62,6 +66,9 @@ pub struct Policy {
     pub safety: Safety,
     #[serde(default)]
     pub drift: Drift,
+    /// Secrets from repositories that `eso-sync publish` writes to providers. The other commands do not read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish: Option<Publish>,
     /// How runs exclude each other.
     #[serde(default)]
     pub lock: Lock,
@@ -346,6 +353,7 @@ impl Policy {
             pace: Pace::default(),
             safety: Safety::default(),
             drift: Drift::default(),
+            publish: None,
             lock: Lock::default(),
             deadline: ten_minutes(),
         }

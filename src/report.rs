@@ -21,7 +21,7 @@ pub use self::restarts::{
     DocumentOwner, DocumentRestart, DocumentSecret, DocumentSecretKey, RestartAction,
     RestartSummary, StampAction, took,
 };
-pub use self::table::{Column, items_table};
+pub use self::table::{Column, aligned, items_table};
 pub use self::termination::summary as termination_summary;
 use eso_model::{StoreKind, window::Window};
 

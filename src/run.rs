@@ -6,11 +6,7 @@
 //!
 //! Read-only commands use only the first part, [`read_and_plan`].
 
-use std::{
-    collections::BTreeMap,
-    io::{self, Write as _},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use eso_model::Id;
 use pace::{Silence, Wait};
@@ -272,23 +268,7 @@ impl Pipeline<'_> {
         };
         let (document, _) = self.planned(plan);
         let shown = text::render(&document, false);
-        write!(io::stderr(), "{shown}\n{question} [y/N] ").ok();
-        // A detached thread reads the answer, so that a signal can end the command before there is one.
-        let (answered, answer) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || {
-            let mut answer = String::new();
-            let read = io::stdin().read_line(&mut answer);
-            answered.send(read.map(|_| answer)).ok();
-        });
-        let session = self.context.session;
-        let answer = session.unless_stopped(answer).await.inspect_err(|_| {
-            writeln!(io::stderr()).ok();
-        })?;
-        let answer = answer.ok().and_then(Result::ok).unwrap_or_default();
-        if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
-            return Ok(());
-        }
-        Err(Failure::usage("aborted"))
+        self.context.session.confirm(&shown, &question).await
     }
 
     /// The version of the Lease before the cluster is read, if the run uses a lock and can read it.

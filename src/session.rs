@@ -1,6 +1,10 @@
 //! The state that all commands share: the process's inputs, and the connection to the cluster.
 
-use std::{collections::BTreeMap, io::IsTerminal as _, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io::{self, IsTerminal as _, Write as _},
+    sync::Arc,
+};
 
 use cluster::{
     Access, Address, Cluster,
@@ -167,7 +171,7 @@ impl Session {
             namespace: args.namespace,
             environment: self.world.environment.clone(),
             clock: self.world.clock,
-            stdin_is_terminal: std::io::stdin().is_terminal(),
+            stdin_is_terminal: io::stdin().is_terminal(),
         }
     }
 
@@ -181,6 +185,26 @@ impl Session {
             value = work => Ok(value),
             level = stop.changed() => Err(Failure::stopped(level)),
         }
+    }
+
+    /// Shows what would be done on stderr and asks for confirmation.
+    pub async fn confirm(&self, shown: &str, question: &str) -> Result<(), Failure> {
+        write!(io::stderr(), "{shown}\n{question} [y/N] ").ok();
+        // A detached thread reads the answer, so that a signal can end the command before there is one.
+        let (answered, answer) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            let mut answer = String::new();
+            let read = io::stdin().read_line(&mut answer);
+            answered.send(read.map(|_| answer)).ok();
+        });
+        let answer = self.unless_stopped(answer).await.inspect_err(|_| {
+            writeln!(io::stderr()).ok();
+        })?;
+        let answer = answer.ok().and_then(Result::ok).unwrap_or_default();
+        if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
+            return Ok(());
+        }
+        Err(Failure::usage("aborted"))
     }
 
     /// Writes the container's termination message. The embedded cluster is used by people, and not in a container.
@@ -200,6 +224,21 @@ impl Session {
             self.logging.quiet,
             self.logging.log_format == LogFormat::Json,
         )
+    }
+
+    /// The description of a run without a cluster.
+    pub fn run_without_cluster(&self, policy_digest: &str, started: jiff::Timestamp) -> Run {
+        Run {
+            id: self.world.run.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            context: None,
+            server: String::new(),
+            policy_digest: Some(policy_digest.to_owned()),
+            started,
+            finished: self.world.clock.now(),
+            complete: true,
+            exit_code: 0,
+        }
     }
 
     /// The description of the run for a document.

@@ -7,6 +7,7 @@ mod check;
 mod drift;
 mod environment;
 mod problem;
+mod publish;
 mod rules;
 mod schema;
 mod tree;
@@ -49,6 +50,8 @@ pub struct Sources {
     pub flags: BTreeMap<String, serde_json::Value>,
     /// Upper limits for the policy.
     pub ceilings: Ceilings,
+    /// True to keep the section `publish`, which most commands do not read: it must not stop them.
+    pub publishes: bool,
 }
 
 /// A valid policy.
@@ -108,18 +111,8 @@ pub fn load(sources: &Sources, known_flags: &[&str]) -> Result<Loaded, Invalid> 
         figment = figment.merge(Checked(data.unwrap_or_default()));
     }
     // A layer that could not be read may have a selection.
-    if all_read
-        && !layers
-            .iter()
-            .any(|layer| layer.place(&["select".to_owned()]).is_some())
-    {
-        problems.push(Problem {
-            source: sources.files.last().map_or(Source::Defaults, whole),
-            key: "select".to_owned(),
-            what: "is missing, so nothing is selected".to_owned(),
-            hint: "write `select: [{namespaces: [\"prod-*\"]}]`, or `select: [{}]` to select everything"
-                .to_owned(),
-        });
+    if all_read {
+        problems.extend(nothing_to_do(sources, &layers));
     }
     let mut policy: Policy = match figment.extract() {
         Ok(policy) => policy,
@@ -131,6 +124,9 @@ pub fn load(sources: &Sources, known_flags: &[&str]) -> Result<Loaded, Invalid> 
             return Err(Invalid { problems });
         }
     };
+    if !sources.publishes {
+        policy.publish = None;
+    }
     let place = |keys: &[String]| layers.iter().rev().find_map(|layer| layer.place(keys));
     let exceeded = sources
         .ceilings
@@ -142,6 +138,7 @@ pub fn load(sources: &Sources, known_flags: &[&str]) -> Result<Loaded, Invalid> 
         hint: exceeded.hint,
     }));
     drift::settle(&mut policy, &place, &mut problems);
+    publish::check(&policy, &place, &mut problems);
     if !problems.is_empty() {
         return Err(Invalid { problems });
     }
@@ -150,6 +147,22 @@ pub fn load(sources: &Sources, known_flags: &[&str]) -> Result<Loaded, Invalid> 
         policy,
         digest,
         warnings,
+    })
+}
+
+/// The error of a policy that neither selects nor publishes anything.
+fn nothing_to_do(sources: &Sources, layers: &[Layer]) -> Option<Problem> {
+    let is_set = |key: &str| {
+        let key = [key.to_owned()];
+        layers.iter().any(|layer| layer.place(&key).is_some())
+    };
+    (!is_set("select") && !is_set("publish")).then(|| Problem {
+        source: sources.files.last().map_or(Source::Defaults, whole),
+        key: "select".to_owned(),
+        what: "is missing, so nothing is selected".to_owned(),
+        hint:
+            "write `select: [{namespaces: [\"prod-*\"]}]`, or `select: [{}]` to select everything"
+                .to_owned(),
     })
 }
 

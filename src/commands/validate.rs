@@ -5,7 +5,7 @@ use crate::{
 };
 
 pub(super) fn validate(session: &Session, args: &ValidateArgs) -> Result<Exit, Failure> {
-    let loaded = session.policy_from_files(
+    let loaded = session.policy_to_publish(
         &args.policy.config,
         Flags::new(),
         (&args.policy.ceilings).into(),

@@ -73,6 +73,7 @@ fn policy() -> Policy {
             ..Drift::default()
         },
         restart: Vec::new(),
+        publish: None,
         pace: Pace {
             in_flight: InFlight::Auto,
             default: rate(20.0),

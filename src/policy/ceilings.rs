@@ -10,15 +10,17 @@ use std::{
     str::FromStr,
 };
 
+use ::publish::plan::{Adopt, OnForeignChange, PruneMode};
 use eso_model::ProviderName;
 use pace::rate::{InvalidRate, Rate};
 use providers::trust::{Credentials, Origin};
 
 use super::{
     Drift, DuringDenyWindow, FailureLimit, InFlight, OnBrokenData, OnStillStale, OnUnverifiable,
-    Pace, Policy, Require, RestartRule, RestartWhen, Safety, Sync, When, ten_minutes,
+    Pace, Policy, Require, RestartRule, RestartWhen, Safety, Sync, When, publish::PublishItem,
+    ten_minutes,
 };
-use crate::workload::Strategy;
+use crate::{foreign::line, pattern::Wildcard, workload::Strategy};
 
 /// Upper limits for any policy. The default limits nothing. Once `allow` is set, everything without a flag is limited to the
 /// default of its key.
@@ -34,6 +36,10 @@ pub struct Ceilings {
     pub max_restarts: Option<u32>,
     /// The maxima of `pace` (`--max-rate`).
     pub max_rates: BTreeMap<RateOf, Rate>,
+    /// The places that a policy may publish to (`--allow-target`). Empty: all, or none if `allow` is set.
+    pub targets: Vec<Wildcard>,
+    /// The repositories that a policy may publish from (`--allow-source`). Empty: all, or none if `allow` is set.
+    pub sources: Vec<Wildcard>,
 }
 
 /// An action or a value that `--allow` can permit.
@@ -81,6 +87,20 @@ pub enum Capability {
     NamespacedStores,
     /// `drift.onUnverifiable`: sync what cannot be verified
     Unverifiable,
+    /// Publish values from repositories to providers
+    Publish,
+    /// `publish.items[].write.adopt`: take over secrets that have no owner
+    Adopt,
+    /// `publish.items[].write.onForeignChange`: overwrite what somebody else changed
+    Overwrite,
+    /// Publish values that are older than what was published. No policy key asks for it
+    Revert,
+    /// `publish.items[].prune.mode`: delete published secrets that the repository no longer has
+    Prune,
+    /// `publish.items[].versions.keep`: destroy old versions
+    Destroy,
+    /// `publish.items[].sops`: accept empty values, and values that are not encrypted, in encrypted files
+    UnprotectedValues,
     /// `lock.enabled`: run without the lock
     NoLock,
     /// `deadline`: later than the default
@@ -96,6 +116,43 @@ impl Capability {
         self.to_possible_value()
             .map(|value| value.get_name().to_owned())
             .unwrap_or_default()
+    }
+
+    /// True if it matters to `publish`, which neither syncs nor restarts.
+    const fn is_about_publishing(self) -> bool {
+        match self {
+            Self::Publish
+            | Self::Adopt
+            | Self::Overwrite
+            | Self::Revert
+            | Self::Prune
+            | Self::Destroy
+            | Self::UnprotectedValues
+            | Self::StoreCredentials
+            | Self::AmbientStores
+            | Self::NamespacedStores
+            | Self::LongDeadline
+            | Self::ApiServerToken => true,
+            Self::Drift
+            | Self::Sync
+            | Self::Restart
+            | Self::Refetch
+            | Self::Recreate
+            | Self::Generators
+            | Self::AnyAnnotation
+            | Self::Retries
+            | Self::RestartUnchanged
+            | Self::UnverifiedData
+            | Self::BrokenData
+            | Self::DenyWindow
+            | Self::Evict
+            | Self::ParallelRestarts
+            | Self::FrequentRestarts
+            | Self::InFlight
+            | Self::Failures
+            | Self::Unverifiable
+            | Self::NoLock => false,
+        }
     }
 
     /// True if it matters to a command that cannot write.
@@ -124,6 +181,13 @@ impl Capability {
             | Self::InFlight
             | Self::Failures
             | Self::Unverifiable
+            | Self::Publish
+            | Self::Adopt
+            | Self::Overwrite
+            | Self::Revert
+            | Self::Prune
+            | Self::Destroy
+            | Self::UnprotectedValues
             | Self::NoLock => false,
         }
     }
@@ -252,6 +316,7 @@ pub struct Check<'a> {
     exceeded: Vec<Exceeded>,
 }
 
+const PUBLISHED: &str = "the owner tags of the secrets";
 const SYNCS: &str = "the job's rights, `--max-syncs`, the rates";
 const RESTARTS: &str = "the job's rights, `--max-restarts`";
 
@@ -352,6 +417,39 @@ pub static KEYS: &[Key] = &[
         |policy| value(["drift", "namespacedStores"], policy.drift.namespaced_stores, &"true", Capability::NamespacedStores)),
     allowed("drift.onUnverifiable", "`fail` or `report`", &[Capability::Unverifiable],
         |policy| value(["drift", "onUnverifiable"], policy.drift.on_unverifiable == OnUnverifiable::Sync, &"sync", Capability::Unverifiable)),
+    scope("publish.owner", PUBLISHED),
+    scope("publish.key", "the job's own namespace, files and environment"),
+    allowed("publish.items", "an empty list", &[Capability::Publish], publish_items),
+    scope("publish.items[].name", PUBLISHED),
+    narrows("publish.items[].suspend"),
+    limited("publish.items[].source.*", "nothing", "--allow-source GLOB", publish_sources),
+    scope("publish.items[].read.*", "`--allow-source`"),
+    scope("publish.items[].sops.keys", "the job's own namespace, files and environment"),
+    allowed("publish.items[].sops.allowEmpty", "`false`", &[Capability::UnprotectedValues],
+        |policy| items(policy, ["sops", "allowEmpty"], Capability::UnprotectedValues, |item|
+            item.sops.allow_empty.then(|| "true".to_owned()))),
+    allowed("publish.items[].sops.allowUnencrypted", "`false`", &[Capability::UnprotectedValues],
+        |policy| items(policy, ["sops", "allowUnencrypted"], Capability::UnprotectedValues, |item|
+            item.sops.allow_unencrypted.then(|| "true".to_owned()))),
+    limited("publish.items[].to.*", "nothing", "--allow-target GLOB", publish_targets),
+    scope("publish.items[].names.*", "`--allow-target`, and the owner tags of the secrets"),
+    narrows("publish.items[].write.when"),
+    allowed("publish.items[].write.adopt", "`never`", &[Capability::Adopt],
+        |policy| items(policy, ["write", "adopt"], Capability::Adopt, |item|
+            (item.write.adopt != Adopt::Never).then(|| item.write.adopt.into_str().to_owned()))),
+    allowed("publish.items[].write.onForeignChange", "`report`", &[Capability::Overwrite],
+        |policy| items(policy, ["write", "onForeignChange"], Capability::Overwrite, |item| {
+            let asked = item.write.on_foreign_change;
+            (asked != OnForeignChange::Report).then(|| asked.into_str().to_owned())
+        })),
+    allowed("publish.items[].versions.keep", "no value", &[Capability::Destroy],
+        |policy| items(policy, ["versions", "keep"], Capability::Destroy, |item|
+            item.versions.keep.map(|keep| keep.to_string()))),
+    allowed("publish.items[].prune.mode", "`report`", &[Capability::Prune],
+        |policy| items(policy, ["prune", "mode"], Capability::Prune, |item|
+            (item.prune.mode != PruneMode::Report).then(|| item.prune.mode.into_str().to_owned()))),
+    scope("publish.items[].prune.after", "`--allow prune`, and `--max-prunes`"),
+    scope("publish.items[].prune.max", "`--allow prune`, and `--max-prunes`"),
     allowed("lock.enabled", "`true`", &[Capability::NoLock],
         |policy| value(["lock", "enabled"], !policy.lock.enabled, &"false", Capability::NoLock)),
     allowed("deadline", "at most the default", &[Capability::LongDeadline],
@@ -415,11 +513,22 @@ impl Ceilings {
 
     /// The ceilings of a command that cannot write: it needs no permission to write.
     #[must_use]
-    pub fn of_reading(mut self) -> Self {
+    pub fn of_reading(self) -> Self {
+        self.of(Capability::is_about_reading)
+    }
+
+    /// The ceilings of `publish`: it needs no permission for what it does not do.
+    #[must_use]
+    pub fn of_publishing(self) -> Self {
+        self.of(Capability::is_about_publishing)
+    }
+
+    /// Permits everything that does not concern the command.
+    fn of(mut self, concerns: fn(Capability) -> bool) -> Self {
         use clap::ValueEnum as _;
         if let Some(allow) = &mut self.allow {
             let all = Capability::value_variants().iter().copied();
-            allow.extend(all.filter(|capability| !capability.is_about_reading()));
+            allow.extend(all.filter(|capability| !concerns(*capability)));
         }
         self
     }
@@ -528,6 +637,35 @@ impl Check<'_> {
             what,
             hint: format!("write at most {ceiling}, or {remedy}"),
         });
+    }
+
+    /// Checks where published items come from, or where they go.
+    fn publishing(
+        &mut self,
+        key: &str,
+        flag: &str,
+        known: &[Wildcard],
+        named: impl Fn(&PublishItem) -> String,
+    ) {
+        if self.ceilings.allow.is_none() && known.is_empty() {
+            return;
+        }
+        let items = self
+            .policy
+            .publish
+            .iter()
+            .flat_map(|publish| &publish.items);
+        for (index, item) in items.enumerate() {
+            let name = named(item);
+            if known.iter().any(|glob| glob.matches(&name)) {
+                continue;
+            }
+            self.exceeded.push(Exceeded {
+                place: place(["publish", "items", &format!("[{index}]"), key]),
+                what: format!("`{}` is not permitted by {flag}", line(&name)),
+                hint: format!("remove it, or add {flag} {}", line(&name)),
+            });
+        }
     }
 
     /// The ceiling of a rate, if it has one, and true if a flag set it.
@@ -655,6 +793,51 @@ fn rules(
             })
         })
         .collect()
+}
+
+/// The values of a key of published items that are beyond what is free.
+fn items(
+    policy: &Policy,
+    [section, key]: [&str; 2],
+    needs: Capability,
+    beyond: impl Fn(&PublishItem) -> Option<String>,
+) -> Vec<Beyond> {
+    let items = policy.publish.iter().flat_map(|publish| &publish.items);
+    items
+        .enumerate()
+        .filter_map(|(index, item)| {
+            Some(Beyond {
+                place: place(["publish", "items", &format!("[{index}]"), section, key]),
+                value: beyond(item)?,
+                needs: vec![needs],
+            })
+        })
+        .collect()
+}
+
+fn publish_items(policy: &Policy) -> Vec<Beyond> {
+    let any = policy
+        .publish
+        .as_ref()
+        .is_some_and(|publish| !publish.items.is_empty());
+    let beyond = any.then(|| Beyond {
+        place: place(["publish", "items"]),
+        value: String::new(),
+        needs: vec![Capability::Publish],
+    });
+    beyond.into_iter().collect()
+}
+
+fn publish_sources(check: &mut Check<'_>) {
+    let known = &check.ceilings.sources;
+    check.publishing("source", "--allow-source", known, |item| {
+        item.source.to_string()
+    });
+}
+
+fn publish_targets(check: &mut Check<'_>) {
+    let known = &check.ceilings.targets;
+    check.publishing("to", "--allow-target", known, |item| item.to.to_string());
 }
 
 /// `recreate` runs `refetch` first.

@@ -14,7 +14,10 @@ use pace::rate::{InvalidRate, Rate as CallRate};
 use providers::trust::{InvalidOrigin, Origin};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::{FailureLimit, InvalidFailureLimit};
+use super::{
+    FailureLimit, InvalidFailureLimit,
+    key_from::{InvalidKeyFrom, KeyFrom},
+};
 use crate::{
     pattern::Pattern,
     selector::{InvalidSelector, Selector as LabelSelector},
@@ -300,6 +303,117 @@ forms! {
         "https://vault.corp:8200",
         r"^([hH][tT][tT][pP][sS]://[^/?#@]+|[hH][tT][tT][pP]://(127\.[0-9.]+|\[::1\])(:[0-9]+)?)/?$",
         |text| parsed::<Origin>(text, InvalidOrigin::HINT)
+    }
+
+    /// Where a key comes from.
+    Key {
+        "key",
+        InvalidKeyFrom::HINT,
+        "secret:publish-key",
+        "^(secret|file|env):.+$",
+        |text| parsed::<KeyFrom>(text, InvalidKeyFrom::HINT)
+    }
+
+    /// The name of a Kubernetes object.
+    ObjectName {
+        "object-name",
+        "write a name of lower-case letters, digits, `-` and `.`",
+        "payments",
+        r"^[-a-z0-9.]+$",
+        |text| if is_name(text) {
+            Ok(text.to_owned())
+        } else {
+            Err(Fault::new("is not a name of a Kubernetes object", Self::HINT))
+        }
+    }
+
+    /// The name of a publisher. It is a part of tags and labels at the providers.
+    Owner {
+        "owner",
+        "write a name of at most 63 lower-case letters, digits and `-`, for example the name of the cluster",
+        "prod-eu",
+        "^[-a-z0-9]{1,63}$",
+        |text| {
+            let is_good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            if text.len() <= 63 && !text.is_empty() && text.bytes().all(is_good) {
+                Ok(text.to_owned())
+            } else {
+                Err(Fault::new("is not the name of a publisher", Self::HINT))
+            }
+        }
+    }
+
+    /// A file or folder of the job.
+    File {
+        "file",
+        "write a path",
+        "/var/run/keys/age.txt",
+        "^.+$",
+        |text| match text {
+            "" => Err(Fault::new("is empty", Self::HINT)),
+            _ => Ok(text.to_owned()),
+        }
+    }
+
+    /// A path in a repository.
+    RepositoryPath {
+        "repository-path",
+        "write a relative path without `..`, with `/` between its parts",
+        "services/payments",
+        r"^[^/].*$",
+        |text| {
+            let is_good = |part: &str| !part.is_empty() && part != ".." && !part.contains(char::is_control);
+            if text == "." || text.trim_end_matches('/').split('/').all(is_good) {
+                Ok(text.to_owned())
+            } else {
+                Err(Fault::new("is not a path in the repository", Self::HINT))
+            }
+        }
+    }
+
+    /// A revision of a repository.
+    Revision {
+        "revision",
+        "write a commit, a branch or a tag",
+        "main",
+        r"^[-A-Za-z0-9_./@:+]+$",
+        |text| {
+            let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./@:+".contains(&byte);
+            if !text.is_empty() && text.len() <= 256 && text.bytes().all(is_good) {
+                Ok(text.to_owned())
+            } else {
+                Err(Fault::new("is not a revision", Self::HINT))
+            }
+        }
+    }
+
+    /// A part of a name at a provider.
+    NamePart {
+        "name-part",
+        "write letters, digits and the characters that the provider accepts",
+        "payments",
+        r"^[^\s]+$",
+        |text| if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            Err(Fault::new("is not a part of a name", Self::HINT))
+        } else {
+            Ok(text.to_owned())
+        }
+    }
+
+    /// A region or project of a cloud.
+    CloudName {
+        "cloud-name",
+        "write it as the cloud does, for example `eu-west-1`",
+        "eu-west-1",
+        r"^[-A-Za-z0-9_.:]+$",
+        |text| {
+            let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+            if !text.is_empty() && text.len() <= 128 && text.bytes().all(is_good) {
+                Ok(text.to_owned())
+            } else {
+                Err(Fault::new("is not a name of a cloud", Self::HINT))
+            }
+        }
     }
 
     /// An annotation key that neither the operator, kubectl nor eso-sync gives a meaning.

@@ -173,7 +173,7 @@ pub fn items_table(items: &[DocumentItem], columns: &[Column]) -> String {
 }
 
 /// Renders a header and rows in aligned columns.
-pub(super) fn aligned(
+pub fn aligned(
     header: impl IntoIterator<Item = &'static str>,
     rows: impl Iterator<Item = impl IntoIterator<Item = String>>,
 ) -> String {

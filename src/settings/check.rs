@@ -143,6 +143,18 @@ fn section(
             });
         }
     }
+    if keys.is_choice() && entries.len() != 1 {
+        let names = listed(keys.names());
+        let fault = match entries.len() {
+            0 => Fault::new("is empty", format!("write one of {names}")),
+            _ => Fault::new("has several keys", format!("write only one of {names}")),
+        };
+        found.push(Found {
+            line: node.line,
+            key: path.to_owned(),
+            fault,
+        });
+    }
     // At the top level another layer may set the required key.
     let required = keys.required().filter(|_| !path.is_empty());
     for name in required.filter(|name| node.get(name).is_none()) {

@@ -185,6 +185,11 @@ impl<'a> Section<'a> {
         strings(&self.0["required"])
     }
 
+    /// True if exactly one key must be set.
+    pub(super) fn is_choice(self) -> bool {
+        self.0["maxProperties"] == 1
+    }
+
     /// Returns the schema of a key.
     pub(super) fn key(self, name: &str) -> Option<&'a Value> {
         self.0["properties"].get(name)

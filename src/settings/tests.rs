@@ -57,6 +57,7 @@ fn with_ceilings(text: &str, ceilings: Ceilings) -> Result<Loaded, Invalid> {
     load(
         &Sources {
             ceilings,
+            publishes: true,
             ..file(text)
         },
         &[],
@@ -298,11 +299,11 @@ allow: [sync]
         config.yaml:3: sync.retrys: is an unknown key; did you mean `retries`?
         config.yaml:3: sync.restart: is an unknown key; move it to `restart`
         config.yaml:4: timeout: is an unknown key; move it to `sync.timeout`
-        config.yaml:5: labels: is an unknown key; known keys: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `lock`, `deadline`
+        config.yaml:5: labels: is an unknown key; known keys: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `publish`, `lock`, `deadline`
         config.yaml:6: pace.in_flight: is an unknown key; did you mean `inFlight`?
         config.yaml:6: pace.Kubernetes: is an unknown key; did you mean `kubernetes`?
         config.yaml:7: safety.max-syncs: is an unknown key; did you mean `maxSyncs`?
-        config.yaml:8: allow: is an unknown key; known keys: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `lock`, `deadline`
+        config.yaml:8: allow: is an unknown key; known keys: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `publish`, `lock`, `deadline`
         ");
     }
 
@@ -943,6 +944,46 @@ mod ceilings {
         ),
         ("drift.namespacedStores", "drift: {namespacedStores: true}"),
         ("drift.onUnverifiable", "drift: {onUnverifiable: sync}"),
+        (
+            "publish.items",
+            "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: good}}}]}",
+        ),
+        (
+            "publish.items[0].source",
+            "publish: {owner: a, items: [{name: a, source: {flux: {namespace: evil, name: a}}, read: {files: [{path: a}]}, to: {aws: {region: good}}}]}",
+        ),
+        (
+            "publish.items[0].to",
+            "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: evil}}}]}",
+        ),
+        (
+            "publish.items[0].to",
+            "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {store: {kind: SecretStore, namespace: evil, name: good}}}]}",
+        ),
+        (
+            "publish.items[0].sops.allowEmpty",
+            "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: good}}, sops: {allowEmpty: true}}]}",
+        ),
+        (
+            "publish.items[0].sops.allowUnencrypted",
+            "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: good}}, sops: {allowUnencrypted: true}}]}",
+        ),
+        (
+            "publish.items[0].write.adopt",
+            "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: good}}, write: {adopt: equal}}]}",
+        ),
+        (
+            "publish.items[0].write.onForeignChange",
+            "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: good}}, write: {onForeignChange: overwrite}}]}",
+        ),
+        (
+            "publish.items[0].versions.keep",
+            "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: good}}, versions: {keep: 1}}]}",
+        ),
+        (
+            "publish.items[0].prune.mode",
+            "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: good}}, prune: {mode: prune}}]}",
+        ),
         ("lock.enabled", "lock: {enabled: false}"),
         ("deadline", "deadline: 10m1s"),
     ];
@@ -953,6 +994,12 @@ mod ceilings {
             "sync.when" => "--allow drift --allow-endpoint https://good.example",
             "restart" => "--allow drift,sync --allow-endpoint https://good.example",
             "drift.enabled" => "--allow sync --allow-endpoint https://good.example",
+            "publish.items" => {
+                "--allow drift,sync --allow-target aws/good --allow-source path/good"
+            }
+            key if key.starts_with("publish.") => {
+                "--allow drift,sync,publish --allow-target aws/good --allow-source path/good"
+            }
             _ => "--allow drift,sync,restart --allow-endpoint https://good.example",
         }
     }
@@ -986,6 +1033,7 @@ mod ceilings {
             let tried = ATTACKS.iter().any(|(tried, _)| {
                 let tried = without_indices(tried);
                 tried == key.path
+                    || Some(&*tried) == key.path.strip_suffix(".*")
                     || tried.strip_prefix(key.path).is_some_and(|rest| {
                         matches!(
                             key.path,
@@ -1026,8 +1074,13 @@ mod ceilings {
         let mut found = Vec::new();
         keys(schema::policy(), "", &mut found);
         assert!(found.len() > 50, "{found:?}");
-        let is_row = |path: &str, key: &str| match path.strip_suffix("[].*") {
-            Some(list) => key == list || key.starts_with(&format!("{list}[]")),
+        let is_row = |path: &str, key: &str| match path.strip_suffix(".*") {
+            Some(all) => {
+                let below = key
+                    .strip_prefix(all)
+                    .is_some_and(|rest| rest.starts_with('.'));
+                below || Some(key) == all.strip_suffix("[]")
+            }
             None => key == path,
         };
         for key in &found {

@@ -17,6 +17,7 @@ mod outputs;
 mod pods;
 mod policy;
 mod providers;
+mod publish;
 mod refusals;
 mod restart;
 mod sandbox;

@@ -79,6 +79,10 @@ fn values_and_defaults(
 ) {
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         let (path, shown) = (format!("{path}.{name}"), &data[name]);
+        // Only the first item has all keys, and the items show both services of AWS.
+        if path.starts_with(".publish.items[]") && (shown.is_null() || path.ends_with(".service")) {
+            continue;
+        }
         if let Some(default) = property.get("default") {
             found.push((path.clone(), shown.clone(), default.clone()));
         }
@@ -89,7 +93,7 @@ fn values_and_defaults(
     }
 }
 
-/// Except for selection and `restart`, whose default is missing or empty.
+/// Except for selection, `restart` and `publish`, whose default is missing or empty.
 #[test]
 fn the_example_shows_every_default() {
     let text = file("config.example.yaml");
@@ -108,6 +112,7 @@ fn the_example_shows_every_default() {
     assert_eq!(
         Policy {
             restart: Vec::new(),
+            publish: None,
             ..policy.clone()
         },
         Policy::selecting(policy.select)

@@ -1,7 +1,7 @@
 //! Tests of the providers, each against the most realistic server that is available.
 
 #[cfg(feature = "aws-parameter-store")]
-mod aws;
+pub(crate) mod aws;
 pub(crate) mod double;
 #[cfg(feature = "gcp")]
 mod gcp;

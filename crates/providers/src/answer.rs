@@ -108,7 +108,7 @@ impl Unread {
     }
 
     /// The build has no client for the provider.
-    pub(crate) fn unsupported(provider: &ProviderKind) -> Self {
+    pub fn unsupported(provider: &ProviderKind) -> Self {
         let facts = provider.facts();
         let text = match (facts.name.as_ref(), facts.feature) {
             ("", _) => "the store has no provider".to_owned(),

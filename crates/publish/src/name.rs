@@ -186,7 +186,7 @@ impl fmt::Display for Problem {
 /// Checks all values of all items before anything is sent: their sizes, and that no two have the same name at a provider.
 ///
 /// A collision is a problem of both values. A value and a document with the same name collide, too.
-pub fn check(wanted: &[Wanted]) -> Vec<Problem> {
+pub fn check<'w>(wanted: impl IntoIterator<Item = &'w Wanted>) -> Vec<Problem> {
     let mut secrets: BTreeMap<RemoteKey, Vec<&Wanted>> = BTreeMap::new();
     for one in wanted {
         secrets

@@ -17,6 +17,7 @@ use crate::{
 mod file;
 mod generate;
 mod patch;
+mod reader;
 mod resource;
 mod select;
 

@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod auth;
+mod reader;
 mod spec;
 
 pub use auth::{Auth, CredentialsFormat, SecretRef};
@@ -136,7 +137,7 @@ impl Parser<'_> {
             (Some(version), Some("SecretManagerConfig")) if version.starts_with(GROUP) => {
                 let mut faults = Vec::new();
                 let config =
-                    spec::Reader::new(self.text, &mut self.manifests.warnings, &mut faults)
+                    reader::Reader::new(self.text, &mut self.manifests.warnings, &mut faults)
                         .config(object);
                 match config {
                     Some(config) if faults.is_empty() => self.manifests.configs.push(config),

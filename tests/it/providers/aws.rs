@@ -2,7 +2,7 @@
 
 mod credentials;
 mod faults;
-pub(super) mod moto;
+pub(crate) mod moto;
 mod parameters;
 mod search;
 mod secrets;

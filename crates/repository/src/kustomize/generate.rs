@@ -5,9 +5,8 @@ use std::collections::btree_map::Entry as Slot;
 use secret::Value;
 
 use super::{
-    Located, Secrets,
-    file::Reader,
-    file_path,
+    Located, Secrets, file_path,
+    reader::Reader,
     resource::{Data, Datum, Id, Resource},
 };
 use crate::{

@@ -1,9 +1,8 @@
 //! Patches of Secrets: strategic merge and JSON (RFC 6902).
 
 use super::{
-    Located, Secrets,
-    file::Reader,
-    file_path,
+    Located, Secrets, file_path,
+    reader::Reader,
     resource::{self, Data, Field, Resource, datum},
     select::Selector,
 };
@@ -364,7 +363,7 @@ impl<'a> Operation<'a> {
     fn check_annotations(&self, reader: &Reader<'_>, rest: &[&str]) -> Result<(), Fault> {
         match (&self.change, rest) {
             (Change::Set(value), []) => reader.annotations(value),
-            (Change::Set(_), [annotation]) if super::file::is_instruction(annotation) => {
+            (Change::Set(_), [annotation]) if super::reader::is_instruction(annotation) => {
                 Err(unsupported(reader, self.node))
             }
             _ => Ok(()),

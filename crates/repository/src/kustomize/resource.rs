@@ -9,7 +9,7 @@ use base64::{
 use secret::Value;
 use zeroize::Zeroizing;
 
-use super::{KustomizeSecret, file::Reader};
+use super::{KustomizeSecret, reader::Reader};
 use crate::{
     entry::Entry,
     fault::{Fault, Reason},

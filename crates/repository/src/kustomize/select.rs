@@ -3,7 +3,7 @@
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::{
-    file::Reader,
+    reader::Reader,
     resource::{Id, Resource},
 };
 use crate::{

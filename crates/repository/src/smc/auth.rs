@@ -1,6 +1,6 @@
 //! `auth`, whose spelling in the documentation differs from the one in the code.
 
-use super::{Node, spec::Reader};
+use super::{Node, reader::Reader};
 
 /// How the controller authenticates.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,187 @@
+//! `publish`: writes secrets from repositories to providers; `publish list` and `publish status` only look.
+
+use cluster::Access;
+use publish::plan::Ceilings as Limits;
+
+use super::run::is_terminal;
+use crate::{
+    asked::Flags,
+    cli::{PublishArgs, PublishCommand, PublishStatusArgs, PublishWhat},
+    exit::Exit,
+    failure::Failure,
+    output::print_as,
+    policy::{Capability, Ceilings, Publish},
+    publish::{
+        self as publishing, Job,
+        document::{PublishDocument, PublishKind},
+    },
+    report::Run,
+    session::{Connected, Session},
+    settings::Loaded,
+};
+
+pub(super) async fn publish(session: &Session, args: PublishArgs) -> Result<Exit, Failure> {
+    match &args.command {
+        None => write(session, &args).await,
+        Some(PublishCommand::List(what)) => list(session, what),
+        Some(PublishCommand::Status(args)) => status(session, args).await,
+    }
+}
+
+/// A policy with the section `publish`, and the connection if one is needed.
+struct Asked {
+    loaded: Loaded,
+    section: Publish,
+    limits: Limits,
+    connected: Option<Connected>,
+    only_controller: bool,
+}
+
+async fn write(session: &Session, args: &PublishArgs) -> Result<Exit, Failure> {
+    let asks = !args.yes && !args.dry_run;
+    if asks && !is_terminal() {
+        return Err(Failure::usage(
+            "cannot ask for confirmation: stdin or stderr is not a terminal. Use --yes to skip the question",
+        ));
+    }
+    let access = if args.dry_run {
+        Access::ReadOnly
+    } else {
+        Access::Write
+    };
+    let asked = asked(session, &args.what, Some(access)).await?;
+    let job = job(session, &args.what, &asked, false);
+    let started = session.world.clock.now();
+    let prepared = session
+        .unless_stopped(job.prepare(&args.what.only, None))
+        .await?;
+    let prepared = prepared.map_err(|fault| failed(&fault))?;
+    let run = |session: &Session| of_run(session, &asked, started);
+    if args.dry_run {
+        let kind = (PublishKind::PublishPlan, run(session));
+        let (document, exit) = prepared.document(&asked.section, kind, None, args.exit_code);
+        return printed(&args.what, &document, exit);
+    }
+    let writes = prepared.writes();
+    if asks && writes > 0 {
+        let kind = (PublishKind::PublishPlan, run(session));
+        let (document, _) = prepared.document(&asked.section, kind, None, false);
+        let question = format!("Write {writes} secrets?");
+        session.confirm(&document.text(), &question).await?;
+    }
+    let done = prepared.carry_out(&session.world.stop).await;
+    let kind = (PublishKind::PublishReport, run(session));
+    let (document, exit) = prepared.document(&asked.section, kind, Some(&done), false);
+    printed(&args.what, &document, exit)
+}
+
+async fn status(session: &Session, args: &PublishStatusArgs) -> Result<Exit, Failure> {
+    let asked = asked(session, &args.what, Some(Access::ReadOnly)).await?;
+    let job = job(session, &args.what, &asked, args.verify);
+    let started = session.world.clock.now();
+    let prepared = session
+        .unless_stopped(job.prepare(&args.what.only, None))
+        .await?;
+    let prepared = prepared.map_err(|fault| failed(&fault))?;
+    let kind = (PublishKind::PublishStatus, of_run(session, &asked, started));
+    let (document, exit) = prepared.document(&asked.section, kind, None, true);
+    printed(&args.what, &document, exit)
+}
+
+fn list(session: &Session, what: &PublishWhat) -> Result<Exit, Failure> {
+    let loaded = load(session, what)?;
+    let section = section(&loaded, what)?;
+    let run = session.run_without_cluster(&loaded.digest, session.world.clock.now());
+    let document = publishing::list(&section, &what.only, run);
+    printed(what, &document, Exit::Done)
+}
+
+fn load(session: &Session, what: &PublishWhat) -> Result<Loaded, Failure> {
+    let ceilings = Ceilings::from(&what.policy.ceilings).of_publishing();
+    session.policy_to_publish(&what.policy.config, Flags::new(), ceilings)
+}
+
+fn section(loaded: &Loaded, what: &PublishWhat) -> Result<Publish, Failure> {
+    let section = loaded.policy.publish.clone().ok_or_else(|| {
+        Failure::usage("the policy has no section `publish`, so nothing is published")
+    })?;
+    match publishing::unknown_item(&section, &what.only) {
+        None => Ok(section),
+        Some(name) => Err(Failure::usage(format!(
+            "--only {name}: the policy has no such item. `eso-sync publish list` shows them"
+        ))),
+    }
+}
+
+async fn asked(
+    session: &Session,
+    what: &PublishWhat,
+    access: Option<Access>,
+) -> Result<Asked, Failure> {
+    let loaded = load(session, what)?;
+    let section = section(&loaded, what)?;
+    let ceilings = Ceilings::from(&what.policy.ceilings);
+    let limits = Limits {
+        publish: true,
+        prune: ceilings.allows(Capability::Prune),
+        revert: ceilings.allow.is_some() && ceilings.allows(Capability::Revert),
+        destroy: ceilings.allows(Capability::Destroy),
+        max_writes: usize::try_from(what.ceilings.max_writes).ok(),
+        max_prunes: usize::try_from(what.ceilings.max_prunes).ok(),
+    };
+    let connected = match access {
+        Some(access) if publishing::needs_cluster(&section, &what.only) => {
+            Some(session.connect(access, &loaded.policy).await?)
+        }
+        _ => {
+            session.world.end_in(loaded.policy.deadline);
+            None
+        }
+    };
+    Ok(Asked {
+        loaded,
+        section,
+        limits,
+        connected,
+        only_controller: ceilings.allow.is_some(),
+    })
+}
+
+fn job<'a>(session: &'a Session, what: &'a PublishWhat, asked: &'a Asked, verify: bool) -> Job<'a> {
+    Job {
+        policy: &asked.loaded.policy,
+        publish: &asked.section,
+        cluster: asked.connected.as_ref().map(|connected| &connected.cluster),
+        namespace: what
+            .lock_namespace
+            .as_deref()
+            .or(what.pod_namespace.as_deref()),
+        environment: &session.world.environment,
+        ceilings: asked.limits,
+        only_controller: asked.only_controller,
+        verify,
+        clock: session.world.clock,
+        stop: &session.world.stop,
+    }
+}
+
+fn of_run(session: &Session, asked: &Asked, started: jiff::Timestamp) -> Run {
+    let digest = &asked.loaded.digest;
+    match &asked.connected {
+        Some(connected) => session.run(&connected.cluster, Some(digest), started),
+        None => session.run_without_cluster(digest, started),
+    }
+}
+
+fn printed(what: &PublishWhat, document: &PublishDocument, exit: Exit) -> Result<Exit, Failure> {
+    print_as(what.form.output, document, PublishDocument::text)?;
+    Ok(exit)
+}
+
+fn failed(fault: &publishing::Fault) -> Failure {
+    Failure {
+        exit: Exit::NoAccess,
+        message: format!("{} ({})", fault.message, fault.reason),
+        hint: None,
+    }
+}

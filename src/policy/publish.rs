@@ -1,0 +1,434 @@
+//! The section `publish`: what is published from Git to a provider, and how.
+
+use std::{fmt, num::NonZeroU32, path::PathBuf, time::Duration};
+
+use ::publish::{
+    name::Style,
+    plan::{Adopt, OnForeignChange, PruneMode, When},
+};
+use eso_model::StoreKind;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+
+use super::{
+    form::{self, Written},
+    key_from::KeyFrom,
+    written::{self, in_order},
+};
+
+/// Secrets from repositories that `eso-sync publish` writes to providers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub struct Publish {
+    /// The name of this publisher, which is written to each secret with the item's name. Another publisher must have another name.
+    #[schemars(with = "Written<form::Owner>")]
+    pub owner: String,
+    /// The key of the marks that recognise an unchanged value without reading it. Without a key, each run reads and compares all
+    /// values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Written<form::Key>>")]
+    pub key: Option<KeyFrom>,
+    /// What is published. Each item is read, compared and written for itself.
+    pub items: Vec<PublishItem>,
+}
+
+/// One entry of `publish.items`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub struct PublishItem {
+    /// A unique name, for reports and for the owner tag.
+    #[schemars(with = "Written<form::ObjectName>")]
+    pub name: String,
+    /// True to leave the item alone.
+    #[serde(default)]
+    pub suspend: bool,
+    /// The repository: exactly one of `path` and `flux`.
+    pub source: SourceFrom,
+    /// What is read from it: exactly one of `profile`, `kustomize` and `files`.
+    pub read: ReadFrom,
+    /// How encrypted files are decrypted.
+    #[serde(default)]
+    pub sops: Sops,
+    /// The provider: exactly one of `store`, `aws` and `vault`.
+    pub to: PublishTo,
+    /// How names at the provider are made.
+    #[serde(default, rename = "names")]
+    pub naming: Naming,
+    /// When values are written.
+    #[serde(default)]
+    pub write: Write,
+    /// Old versions.
+    #[serde(default)]
+    pub versions: Versions,
+    /// Secrets that the repository no longer has.
+    #[serde(default)]
+    pub prune: Prune,
+}
+
+/// Where the files are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Self>, extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct SourceFrom {
+    /// A folder that contains a checkout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathSource>,
+    /// The artifact of a Flux GitRepository.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flux: Option<FluxSource>,
+}
+
+/// As in `--allow-source`: `path/DIR` or `flux/NAMESPACE/NAME`.
+impl fmt::Display for SourceFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, flux } = self;
+        if let Some(PathSource { dir, .. }) = path {
+            write!(f, "path/{}", dir.display())?;
+        }
+        if let Some(FluxSource { namespace, name }) = flux {
+            write!(f, "flux/{namespace}/{name}")?;
+        }
+        Ok(())
+    }
+}
+
+/// `source.path`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub struct PathSource {
+    /// The folder, relative to the current one.
+    #[schemars(with = "Written<form::File>")]
+    pub dir: PathBuf,
+    /// The revision of the checkout, for the report. Without it, `GITHUB_SHA` or what `.git/HEAD` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Written<form::Revision>>")]
+    pub revision: Option<String>,
+}
+
+/// `source.flux`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub struct FluxSource {
+    /// The namespace of the GitRepository.
+    #[schemars(with = "Written<form::ObjectName>")]
+    pub namespace: String,
+    /// The name of the GitRepository.
+    #[schemars(with = "Written<form::ObjectName>")]
+    pub name: String,
+}
+
+/// What is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Self>, extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct ReadFrom {
+    /// The files of services: below `basePath`, each folder `deployment-configuration` is one, and its files are in
+    /// `profiles/ENVIRONMENT` or `ENVIRONMENT`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
+    /// The Secrets that a kustomization makes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kustomize: Option<Kustomize>,
+    /// Single files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileToRead>,
+}
+
+/// `read.profile`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub struct Profile {
+    /// The environment.
+    #[schemars(with = "Written<form::ObjectName>")]
+    pub environment: String,
+    /// The folder that contains the services. Without it, the whole repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Written<form::RepositoryPath>>")]
+    pub base_path: Option<String>,
+    /// How the lines of dotenv and properties files are read. Without it, a line that the dialects read differently is an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<Dialect>,
+}
+
+/// `read.kustomize`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub struct Kustomize {
+    /// The folder of the kustomization.
+    #[schemars(with = "Written<form::RepositoryPath>")]
+    pub path: String,
+}
+
+/// One entry of `read.files`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub struct FileToRead {
+    /// The file.
+    #[schemars(with = "Written<form::RepositoryPath>")]
+    pub path: String,
+    /// Without it, the format follows from the file's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<FileFormat>,
+    /// How its lines are read. Without it, a line that the dialects read differently is an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<Dialect>,
+}
+
+/// The format of a file.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
+pub enum FileFormat {
+    Dotenv,
+    Properties,
+    Yaml,
+    Json,
+    Ini,
+    /// The whole file is one value. Its key is the file's name.
+    Binary,
+}
+
+/// How the lines of dotenv and properties files are read.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
+pub enum Dialect {
+    /// As sops reads them.
+    Sops,
+    /// As kustomize reads them.
+    Kustomize,
+    /// As the Secret Manager Controller reads them.
+    Smc,
+    /// Everything after the first `=` is the value.
+    Plain,
+}
+
+/// The decryption of an item's files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Self>)]
+pub struct Sops {
+    /// The private keys: age identities and armoured PGP keys.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<Written<form::Key>>")]
+    pub keys: Vec<KeyFrom>,
+    /// True to accept empty values in encrypted files. The MAC of SOPS does not cover them.
+    pub allow_empty: bool,
+    /// True to accept values that are not encrypted in encrypted files. Their names are not covered by the MAC of SOPS.
+    pub allow_unencrypted: bool,
+}
+
+/// Where the item is published.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Self>, extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct PublishTo {
+    /// A store of the External Secrets Operator: its provider, account and prefix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreTarget>,
+    /// AWS with the job's own credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aws: Option<AwsTarget>,
+    /// Vault or OpenBao with the job's own credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vault: Option<VaultTarget>,
+}
+
+impl PublishTo {
+    /// The provider's word and the settings of a target that is not a store, in the form of the spec of a store.
+    pub fn direct(&self) -> Option<(&'static str, Json)> {
+        let Self {
+            store: _,
+            aws,
+            vault,
+        } = self;
+        if let Some(AwsTarget { region, service }) = aws {
+            return Some(("aws", json!({"region": region, "service": service})));
+        }
+        let VaultTarget {
+            server,
+            path,
+            namespace,
+        } = vault.as_ref()?;
+        Some((
+            "vault",
+            json!({"server": server, "path": path, "namespace": namespace, "version": "v2"}),
+        ))
+    }
+}
+
+/// As in `--allow-target`: `ClusterSecretStore/NAME`, `SecretStore/NAMESPACE/NAME`, `aws/REGION`, `parameterStore/REGION`
+/// or `vault/URL/MOUNT`.
+impl fmt::Display for PublishTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { store, aws, vault } = self;
+        if let Some(StoreTarget {
+            kind,
+            namespace,
+            name,
+        }) = store
+        {
+            f.write_str(kind.into_str())?;
+            if let Some(namespace) = namespace {
+                write!(f, "/{namespace}")?;
+            }
+            write!(f, "/{name}")?;
+        }
+        if let Some(AwsTarget { region, service }) = aws {
+            let word = match service {
+                AwsService::SecretsManager => "aws",
+                AwsService::ParameterStore => "parameterStore",
+            };
+            write!(f, "{word}/{region}")?;
+        }
+        if let Some(VaultTarget { server, path, .. }) = vault {
+            write!(f, "vault/{}/{path}", server.trim_end_matches('/'))?;
+        }
+        Ok(())
+    }
+}
+
+/// `to.store`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub struct StoreTarget {
+    /// The kind of the store.
+    pub kind: StoreKind,
+    /// The namespace of a SecretStore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Written<form::ObjectName>>")]
+    pub namespace: Option<String>,
+    /// The name of the store.
+    #[schemars(with = "Written<form::ObjectName>")]
+    pub name: String,
+}
+
+/// `to.aws`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub struct AwsTarget {
+    /// The region.
+    #[schemars(with = "Written<form::CloudName>")]
+    pub region: String,
+    /// The service that holds the secrets.
+    #[serde(default)]
+    pub service: AwsService,
+}
+
+/// A service of AWS that holds secrets.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::IntoStaticStr,
+)]
+pub enum AwsService {
+    #[default]
+    SecretsManager,
+    ParameterStore,
+}
+
+/// `to.vault`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub struct VaultTarget {
+    /// The address, which must be one of `drift.endpoints`.
+    #[schemars(with = "Written<form::Endpoint>")]
+    pub server: String,
+    /// The mount of a KV engine.
+    #[schemars(with = "Written<form::RepositoryPath>")]
+    pub path: String,
+    /// The namespace of Vault Enterprise or OpenBao.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Written<form::RepositoryPath>>")]
+    pub namespace: Option<String>,
+}
+
+/// How names at the provider are made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Self>)]
+pub struct Naming {
+    /// Text before the key. Without it, the name of the service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Written<form::NamePart>>")]
+    pub prefix: Option<String>,
+    /// Text after the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Written<form::NamePart>>")]
+    pub suffix: Option<String>,
+    /// `join`: prefix, key and suffix, joined by `-`; a character that the provider does not accept is an error. `smc`: as the
+    /// Secret Manager Controller makes names: such characters become `_`. `path`: joined by `/`.
+    pub style: Style,
+}
+
+/// When values are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Self>)]
+pub struct Write {
+    /// `changed`: what differs. `absent`: only what the provider does not have.
+    pub when: When,
+    /// What to do with a secret that has no owner. `never`: leave it alone. `equal`: take it over if it has the wanted value. `any`:
+    /// take it over, and write the wanted value.
+    pub adopt: Adopt,
+    /// What to do with a value of ours that somebody else changed. `report`: only report it. `overwrite`: write the value of the
+    /// repository.
+    pub on_foreign_change: OnForeignChange,
+}
+
+/// Old versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Self>)]
+pub struct Versions {
+    /// How many old versions stay. Without it, all. Only own versions that are older than 30 days are destroyed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<NonZeroU32>,
+}
+
+/// Secrets that the repository no longer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Self>)]
+pub struct Prune {
+    /// `report`: only report them. `prune`: delete them, in a way that can be undone where the provider supports it.
+    pub mode: PruneMode,
+    /// How long they stay before they are deleted where that cannot be undone.
+    #[serde(with = "written::duration")]
+    #[schemars(with = "Written<form::Duration>")]
+    pub after: Duration,
+    /// If more would be deleted, none is.
+    pub max: NonZeroU32,
+}
+
+impl Default for Prune {
+    fn default() -> Self {
+        Self {
+            mode: PruneMode::Report,
+            after: Duration::from_hours(30 * 24),
+            max: const { NonZeroU32::new(5).unwrap() },
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! `publish`: from the files of a repository to a provider. This file is the way of a publication: read, name, look, plan,
+//! write.
+
+mod apply;
+mod decrypt;
+pub mod document;
+mod fault;
+mod hold;
+mod keys;
+mod places;
+mod read;
+mod source;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use cluster::Cluster;
+use pace::Clock;
+use publish::{
+    MarkKey,
+    plan::{Ceilings, Entry, Item, Plan, Prune, Rules},
+};
+use secret::RunKey;
+use sops::Identities;
+use zeroize::Zeroizing;
+
+use self::{
+    apply::Applier,
+    document::{
+        DocumentFault, DocumentPublished, DocumentPublishedSecret, PublishDocument, PublishKind,
+        exit_of,
+    },
+    hold::{AllKnown, Facts, look},
+    keys::Keys,
+    places::{Connector, Place},
+    source::{Opened, Opener},
+};
+pub use self::{apply::Done, fault::Fault, places::StandIn};
+use crate::{
+    exit::Exit,
+    policy::{
+        Policy,
+        publish::{Publish, PublishItem},
+    },
+    report::Run,
+    stop::Stop,
+};
+
+/// What a publication needs from outside.
+pub struct Job<'a> {
+    pub policy: &'a Policy,
+    pub publish: &'a Publish,
+    /// None without a cluster.
+    pub cluster: Option<&'a Cluster>,
+    /// The job's own namespace.
+    pub namespace: Option<&'a str>,
+    pub environment: &'a std::collections::BTreeMap<String, String>,
+    pub ceilings: Ceilings,
+    /// True if artifacts may only come from Flux's own controller.
+    pub only_controller: bool,
+    /// True to read also the values that marks call unchanged.
+    pub verify: bool,
+    pub clock: Clock,
+    pub stop: &'a Stop,
+}
+
+/// A publication before anything is written.
+pub struct Prepared {
+    items: Vec<Prepare>,
+    facts: Facts,
+    places: Vec<Place>,
+    known: AllKnown,
+    run_key: RunKey,
+    plan: Plan,
+}
+
+/// One item, as far as it was read.
+struct Prepare {
+    /// The index in the policy.
+    at: usize,
+    repository: String,
+    revision: String,
+    faults: Vec<Fault>,
+    /// The index in the plan; None if its place is not known.
+    planned: Option<usize>,
+}
+
+impl Prepare {
+    const fn new(at: usize) -> Self {
+        Self {
+            at,
+            repository: String::new(),
+            revision: String::new(),
+            faults: Vec::new(),
+            planned: None,
+        }
+    }
+}
+
+/// The place of an item. Items with the same target share one connection.
+async fn place_of<'p>(
+    item: &PublishItem,
+    connector: &Connector<'_>,
+    places: &'p mut Vec<Place>,
+) -> Result<&'p Place, Fault> {
+    let target = item.to.to_string();
+    let known = places.iter().position(|place| place.store.name == target);
+    let at = known.unwrap_or(places.len());
+    if known.is_none() {
+        places.push(connector.connect(&item.to).await?);
+    }
+    let place = places.get_mut(at).ok_or_else(Fault::no_cluster)?;
+    place.items.insert(item.name.clone());
+    if let Some(prefix) = &item.naming.prefix {
+        let prefix = format!("{}{prefix}", place.store_prefix);
+        place.prefixes.insert(prefix);
+    }
+    Ok(place)
+}
+
+/// Names an item of the policy that does not exist, if there is one.
+pub fn unknown_item<'n>(publish: &Publish, only: &'n [String]) -> Option<&'n String> {
+    only.iter()
+        .find(|name| !publish.items.iter().any(|item| item.name == **name))
+}
+
+/// True if the publication cannot do without a cluster.
+pub fn needs_cluster(publish: &Publish, only: &[String]) -> bool {
+    let is_secret =
+        |from: &crate::policy::KeyFrom| matches!(from, crate::policy::KeyFrom::Secret(_));
+    let of_item = |item: &PublishItem| {
+        item.source.flux.is_some()
+            || item.to.store.is_some()
+            || item.sops.keys.iter().any(is_secret)
+    };
+    publish.key.as_ref().is_some_and(is_secret)
+        || chosen(publish, only).any(|(_, item)| of_item(item))
+}
+
+/// The items to publish, with their index.
+fn chosen<'p>(
+    publish: &'p Publish,
+    only: &'p [String],
+) -> impl Iterator<Item = (usize, &'p PublishItem)> {
+    let is_chosen = |item: &PublishItem| only.is_empty() || only.contains(&item.name);
+    let items = publish.items.iter().enumerate();
+    items.filter(move |(_, item)| !item.suspend && is_chosen(item))
+}
+
+impl Job<'_> {
+    /// Reads, looks and plans. Writes nothing.
+    pub async fn prepare(
+        &self,
+        only: &[String],
+        stand_in: Option<StandIn<'_>>,
+    ) -> Result<Prepared, Fault> {
+        let keys = Keys {
+            cluster: self.cluster,
+            namespace: self.namespace,
+            environment: self.environment,
+        };
+        let marks = match &self.publish.key {
+            Some(from) => keys.marks(from).await?,
+            // Without a key, a mark is good for this run only.
+            None => MarkKey::from_bytes(*random()?),
+        };
+        let connector = Connector {
+            cluster: self.cluster,
+            policy: self.policy,
+            owner: &self.publish.owner,
+            clock: self.clock,
+            environment: self.environment,
+            stand_in,
+        };
+        let (mut items, mut planned, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, item) in chosen(self.publish, only) {
+            let mut prepare = Prepare::new(at);
+            match place_of(item, &connector, &mut places).await {
+                Ok(place) => {
+                    prepare.planned = Some(planned.len());
+                    planned.push(self.item(item, &keys, place, &mut prepare).await);
+                }
+                Err(fault) => prepare.faults.push(fault),
+            }
+            items.push(prepare);
+        }
+        remove_unpublishable(&mut planned, &mut items);
+        let facts = Facts {
+            items: planned,
+            marks,
+            binds_marks: self.publish.key.is_some(),
+            readers: BTreeSet::new(),
+            pinned: BTreeSet::new(),
+            now: self.clock.now(),
+            ceilings: self.ceilings,
+        };
+        let run_key = RunKey::from_bytes(*random()?);
+        let known = look(&places, &facts, &run_key, self.verify).await;
+        let plan = publish::plan::plan(&facts.input(&known));
+        Ok(Prepared {
+            items,
+            facts,
+            places,
+            known,
+            run_key,
+            plan,
+        })
+    }
+
+    /// Reads one item. What fails is a fault of the item.
+    async fn item(
+        &self,
+        item: &PublishItem,
+        keys: &Keys<'_>,
+        place: &Place,
+        prepare: &mut Prepare,
+    ) -> Item {
+        let mut wanted = Vec::new();
+        match self.wanted(item, keys, place).await {
+            Ok((files, read)) => {
+                wanted = read.wanted;
+                prepare.faults.extend(read.faults);
+                prepare.repository = files.repository;
+                prepare.revision = files.revision;
+            }
+            Err(fault) => prepare.faults.push(fault),
+        }
+        Item {
+            name: item.name.clone(),
+            store: Arc::clone(&place.store),
+            rules: rules(item),
+            wanted,
+            source_is_whole: prepare.faults.is_empty(),
+        }
+    }
+
+    async fn wanted(
+        &self,
+        item: &PublishItem,
+        keys: &Keys<'_>,
+        place: &Place,
+    ) -> Result<(Opened, read::Read), Fault> {
+        let identities: Identities = keys.identities(&item.sops.keys).await?;
+        let opener = Opener {
+            cluster: self.cluster,
+            github_sha: self.environment.get("GITHUB_SHA").map(|sha| &**sha),
+            only_controller: self.only_controller,
+        };
+        let is_needed = |path: &str| read::is_needed(&item.read, path);
+        let files = opener.open(&item.source, &is_needed).await?;
+        let read = read::read(item, &files, &identities, place);
+        Ok((files, read))
+    }
+}
+
+fn rules(item: &PublishItem) -> Rules {
+    Rules {
+        when: item.write.when,
+        adopt: item.write.adopt,
+        on_foreign_change: item.write.on_foreign_change,
+        prune: Prune {
+            mode: item.prune.mode,
+            after: jiff::SignedDuration::try_from(item.prune.after)
+                .unwrap_or(jiff::SignedDuration::MAX),
+            max: item.prune.max.get().try_into().unwrap_or(usize::MAX),
+        },
+        keep: item
+            .versions
+            .keep
+            .map(|keep| keep.get().try_into().unwrap_or(usize::MAX)),
+        allow_empty: item.sops.allow_empty,
+    }
+}
+
+/// Checks sizes and collisions over all items. What a provider would refuse is not sent.
+fn remove_unpublishable(planned: &mut [Item], items: &mut [Prepare]) {
+    let problems = publish::name::check(planned.iter().flat_map(|item| &item.wanted));
+    for problem in problems {
+        let Some(at) = planned
+            .iter()
+            .position(|item| item.name == problem.origin.item)
+        else {
+            continue;
+        };
+        let prepare = items.iter_mut().find(|prepare| prepare.planned == Some(at));
+        let (Some(item), Some(prepare)) = (planned.get_mut(at), prepare) else {
+            continue;
+        };
+        item.source_is_whole = false;
+        // The plan stops the item of a collision as a whole.
+        if problem.reason != publish::name::Unpublishable::Collision {
+            item.wanted.retain(|wanted| wanted.origin != problem.origin);
+        }
+        prepare.faults.push(Fault {
+            reason: problem.reason.into_str(),
+            message: problem.to_string(),
+            file: Some(problem.origin.file.clone()),
+            key: Some(problem.origin.key.clone()),
+        });
+    }
+}
+
+fn random() -> Result<Zeroizing<[u8; 32]>, Fault> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    rustls::crypto::aws_lc_rs::default_provider()
+        .secure_random
+        .fill(&mut *bytes)
+        .map_err(|_| Fault::new("no-randomness", "the system has no random numbers"))?;
+    Ok(bytes)
+}
+
+impl Prepared {
+    /// True if a step writes or deletes something.
+    pub fn writes(&self) -> usize {
+        let changes = |entry: &&Entry| entry.step.action.is_write() || !entry.destroy.is_empty();
+        self.plan.entries.iter().filter(changes).count()
+    }
+
+    /// Writes what is planned. The results are in the order of the plan.
+    pub async fn carry_out(&self, stop: &Stop) -> Vec<Done> {
+        let planned = self.items.iter().filter(|item| item.planned.is_some());
+        let origins: Vec<(String, String)> = planned
+            .map(|item| (item.repository.clone(), item.revision.clone()))
+            .collect();
+        let applier = Applier {
+            places: &self.places,
+            facts: &self.facts,
+            known: &self.known,
+            origins: &origins,
+            stop,
+        };
+        applier.apply(&self.plan, &self.run_key).await
+    }
+
+    /// The document and the exit code. `done` is None if nothing was carried out.
+    pub fn document(
+        &self,
+        publish: &Publish,
+        (kind, mut run): (PublishKind, Run),
+        done: Option<&[Done]>,
+        differs: bool,
+    ) -> (PublishDocument, Exit) {
+        let mut items: Vec<DocumentPublished> = Vec::new();
+        for prepare in &self.items {
+            let Some(policy) = publish.items.get(prepare.at) else {
+                continue;
+            };
+            let item = prepare.planned.and_then(|at| self.facts.items.get(at));
+            let entries = self.plan.entries.iter().enumerate();
+            let secrets = entries
+                .filter(|(_, entry)| Some(entry.item) == prepare.planned)
+                .filter_map(|(at, entry)| {
+                    let done = done.and_then(|done| done.get(at));
+                    Some(DocumentPublishedSecret::new(entry, item?, done))
+                });
+            let known = |text: &str| Some(text).filter(|text| !text.is_empty()).map(Into::into);
+            items.push(DocumentPublished {
+                repository: known(&prepare.repository),
+                revision: known(&prepare.revision),
+                secrets: secrets.collect(),
+                faults: prepare.faults.iter().map(DocumentFault::from).collect(),
+                ..listed(policy)
+            });
+        }
+        let faults = self.items.iter().map(|item| item.faults.len()).sum();
+        let exit = exit_of(&self.plan, done, faults, differs);
+        run.exit_code = exit.code();
+        run.complete = done.is_none_or(|done| !done.contains(&Done::NotReached));
+        let calls = self
+            .places
+            .iter()
+            .map(|place| place.reads.calls() + place.writes.calls())
+            .sum();
+        (PublishDocument::new(kind, run, items, calls), exit)
+    }
+}
+
+/// The document of `publish list`.
+pub fn list(publish: &Publish, only: &[String], run: Run) -> PublishDocument {
+    let is_chosen = |item: &&PublishItem| only.is_empty() || only.contains(&item.name);
+    let items = publish.items.iter().filter(is_chosen).map(listed).collect();
+    PublishDocument::new(PublishKind::PublishList, run, items, 0)
+}
+
+fn listed(item: &PublishItem) -> DocumentPublished {
+    DocumentPublished {
+        name: item.name.as_str().into(),
+        source: item.source.to_string().into(),
+        target: item.to.to_string().into(),
+        repository: None,
+        revision: None,
+        suspended: item.suspend,
+        secrets: Vec::new(),
+        faults: Vec::new(),
+    }
+}

@@ -1,0 +1,91 @@
+//! Decrypts SOPS files for the readers of the repository.
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use repository::{Decrypted, Undecrypted};
+use sops::{File, Format, Identities, Protection, Reason, Step};
+
+use crate::policy::publish::Sops;
+
+/// Returns what decrypts the files of an item. A file without the metadata of SOPS is returned as it is.
+pub(super) fn decrypts<'a>(
+    identities: &'a Identities,
+    rules: &'a Sops,
+) -> impl Fn(&str, &[u8]) -> Result<Decrypted, Undecrypted> + 'a {
+    move |path, content| {
+        let format = Format::of(std::path::Path::new(path));
+        let file = match File::parse(format, content) {
+            Ok(file) => file,
+            Err(refused) if is_plain(refused.reason, content) => return Ok(Decrypted::NotSops),
+            Err(refused) => return Err(undecrypted(&refused)),
+        };
+        let key = file
+            .data_key(identities, &[])
+            .map_err(|refused| undecrypted(&refused))?;
+        let decrypted = file
+            .decrypt(&key)
+            .map_err(|refused| undecrypted(&refused))?;
+        let unencrypted = unprotected(&decrypted, rules)?;
+        let text = decrypted.text().map_err(|refused| undecrypted(&refused))?;
+        Ok(Decrypted::Sops { text, unencrypted })
+    }
+}
+
+/// True if the file is not one of SOPS. A file that mentions SOPS is never taken for plain text because it cannot be parsed.
+fn is_plain(reason: Reason, content: &[u8]) -> bool {
+    let mentions = |text: &[u8]| content.windows(text.len()).any(|part| part == text);
+    reason == Reason::NoMetadata || !(mentions(b"ENC[AES256_GCM") || mentions(b"sops"))
+}
+
+/// The keys of values that are not encrypted. Refuses those that the rules do not accept: the MAC does not cover their names.
+fn unprotected(decrypted: &sops::Decrypted, rules: &Sops) -> Result<BTreeSet<String>, Undecrypted> {
+    let mut keys = BTreeSet::new();
+    for document in &decrypted.documents {
+        for entry in sops::entries(document) {
+            let (reason, what, key) = match entry.scalar.protection {
+                Protection::Encrypted => continue,
+                Protection::Unencrypted => {
+                    ("unencrypted-value", "is not encrypted", "allowUnencrypted")
+                }
+                Protection::Empty => ("empty-value", "is empty", "allowEmpty"),
+            };
+            let is_accepted = match entry.scalar.protection {
+                Protection::Empty => rules.allow_empty,
+                Protection::Encrypted | Protection::Unencrypted => rules.allow_unencrypted,
+            };
+            let path = flattened(&entry.path);
+            if !is_accepted {
+                let shown = crate::foreign::line(&path);
+                return Err(Undecrypted {
+                    reason,
+                    message: format!(
+                        "the value of `{shown}` {what}, so anybody who can commit could have added it. Encrypt it, or set `sops.{key}: true`"
+                    ),
+                });
+            }
+            keys.insert(path);
+        }
+    }
+    Ok(keys)
+}
+
+/// `a.b[0]`
+fn flattened(path: &[Step<'_>]) -> String {
+    let mut text = String::new();
+    for step in path {
+        // Writing to a String cannot fail.
+        let _ = match step {
+            Step::Key(key) if text.is_empty() => write!(text, "{key}"),
+            Step::Key(key) => write!(text, ".{key}"),
+            Step::Index(index) => write!(text, "[{index}]"),
+        };
+    }
+    text
+}
+
+fn undecrypted(refused: &sops::Refused) -> Undecrypted {
+    Undecrypted {
+        reason: refused.reason.word(),
+        message: refused.to_string(),
+    }
+}

@@ -1,0 +1,413 @@
+//! The documents of `publish`, and their text.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use providers::holder::WriteFailure;
+use publish::{
+    Reason, Verdict,
+    plan::{Entry, Item, Plan},
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{apply::Done, fault::Fault};
+use crate::{
+    exit::Exit,
+    foreign::Foreign,
+    report::{API_VERSION, Run, aligned},
+};
+
+/// The document that `publish -o json|yaml` prints.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PublishDocument {
+    /// `eso-sync/v1`
+    pub api_version: &'static str,
+    /// The kind of the document.
+    pub kind: PublishKind,
+    /// The run that printed the document.
+    pub run: Run,
+    /// Counts.
+    pub summary: PublishSummary,
+    /// Every item of the policy that is not suspended, in its order.
+    pub items: Vec<DocumentPublished>,
+}
+
+/// The kind of a document of `publish`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub enum PublishKind {
+    /// What would be published.
+    PublishPlan,
+    /// What was published.
+    PublishReport,
+    /// How the repositories compare with the providers.
+    PublishStatus,
+    /// The items of the policy.
+    PublishList,
+}
+
+/// Counts of a publication.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PublishSummary {
+    /// The number of secrets by verdict, before the run.
+    pub verdicts: BTreeMap<&'static str, usize>,
+    /// The number of secrets by outcome; in a plan, by planned action.
+    pub outcomes: BTreeMap<&'static str, usize>,
+    /// The number of problems of items and files.
+    pub faults: usize,
+    /// Calls at the providers.
+    pub calls: u64,
+}
+
+/// One item of the policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentPublished {
+    /// The name of the item.
+    pub name: Foreign,
+    /// Where its files are, as in `--allow-source`.
+    pub source: Foreign,
+    /// Where it publishes, as in `--allow-target`.
+    pub target: Foreign,
+    /// The repository; absent if it was not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<Foreign>,
+    /// The revision that was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Foreign>,
+    /// True if the policy suspends it.
+    pub suspended: bool,
+    /// Its secrets, by name.
+    pub secrets: Vec<DocumentPublishedSecret>,
+    /// Why files, keys or the whole item could not be published.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub faults: Vec<DocumentFault>,
+}
+
+/// One secret at a provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentPublishedSecret {
+    /// The name at the provider.
+    pub name: Foreign,
+    /// The files that its values come from.
+    pub files: Vec<Foreign>,
+    /// How the provider compared with the repository before the run.
+    pub verdict: &'static str,
+    /// The planned action.
+    pub action: &'static str,
+    /// Why.
+    pub reason: &'static str,
+    /// What happened; absent in a plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<&'static str>,
+    /// The version at the provider that was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Foreign>,
+    /// More about the reason or the outcome.
+    #[serde(skip_serializing_if = "Foreign::is_empty")]
+    #[schemars(default)]
+    pub message: Foreign,
+}
+
+/// Why something could not be published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentFault {
+    /// A stable word.
+    pub reason: &'static str,
+    /// The file and line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<Foreign>,
+    /// The key in the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Foreign>,
+    /// What is wrong, and what would be right.
+    pub message: Foreign,
+}
+
+impl From<&Fault> for DocumentFault {
+    fn from(fault: &Fault) -> Self {
+        Self {
+            reason: fault.reason,
+            file: fault.file.as_deref().map(Foreign::from),
+            key: fault.key.as_deref().map(Foreign::from),
+            message: fault.message.as_str().into(),
+        }
+    }
+}
+
+impl DocumentPublishedSecret {
+    /// `done` is None in a plan.
+    pub(super) fn new(entry: &Entry, item: &Item, done: Option<&Done>) -> Self {
+        let mut files: Vec<Foreign> = entry
+            .wanted
+            .iter()
+            .filter_map(|index| Some(item.wanted.get(*index)?.origin.file.as_str().into()))
+            .collect();
+        files.dedup();
+        let (outcome, version, message) = match done {
+            None => (None, None, String::new()),
+            Some(done) => {
+                let (outcome, version, message) = told(done, entry);
+                (Some(outcome), version, message)
+            }
+        };
+        let message =
+            if let (Verdict::Unverifiable(why), true) = (&entry.verdict, message.is_empty()) {
+                format!("{}: {}", why.reason, why.detail)
+            } else {
+                message
+            };
+        Self {
+            name: entry.name.as_str().into(),
+            files,
+            verdict: entry.verdict.word(),
+            action: entry.step.action.word(),
+            reason: entry.step.reason.into_str(),
+            outcome,
+            version: version.map(Foreign::from),
+            message: message.into(),
+        }
+    }
+}
+
+/// The word of an outcome, the version, and the message.
+fn told(done: &Done, entry: &Entry) -> (&'static str, Option<String>, String) {
+    match done {
+        Done::Left if entry.step.reason == Reason::InSync => ("in-sync", None, String::new()),
+        Done::Left => ("left", None, String::new()),
+        Done::Wrote(wrote) => {
+            let version = wrote.version.clone();
+            if wrote.proven {
+                ("published", version, String::new())
+            } else {
+                let message = "the provider did not return the value that was written. `publish status --verify` compares it again";
+                ("unproven", version, message.to_owned())
+            }
+        }
+        Done::Removed => ("removed", None, String::new()),
+        Done::Failed(WriteFailure::Raced(what)) => (WriteFailure::RACED, None, what.clone()),
+        Done::Failed(WriteFailure::Failed(unread)) => {
+            let why = &unread.why;
+            ("failed", None, format!("{}: {}", why.reason, why.detail))
+        }
+        Done::Failed(WriteFailure::Unrecorded(wrote, unread)) => {
+            let why = &unread.why;
+            let message = format!(
+                "its mark or tags were not written: {}: {}",
+                why.reason, why.detail
+            );
+            ("published", wrote.version.clone(), message)
+        }
+        Done::Failed(WriteFailure::Unknown(unread)) => {
+            let why = &unread.why;
+            ("unknown", None, format!("{}: {}", why.reason, why.detail))
+        }
+        Done::NotReached => ("not-reached", None, String::new()),
+    }
+}
+
+impl PublishDocument {
+    pub(super) fn new(
+        kind: PublishKind,
+        run: Run,
+        items: Vec<DocumentPublished>,
+        calls: u64,
+    ) -> Self {
+        let mut summary = PublishSummary {
+            calls,
+            ..PublishSummary::default()
+        };
+        for item in &items {
+            summary.faults += item.faults.len();
+            for secret in &item.secrets {
+                *summary.verdicts.entry(secret.verdict).or_default() += 1;
+                *summary
+                    .outcomes
+                    .entry(secret.outcome.unwrap_or(secret.action))
+                    .or_default() += 1;
+            }
+        }
+        Self {
+            api_version: API_VERSION,
+            kind,
+            run,
+            summary,
+            items,
+        }
+    }
+
+    /// The text for people.
+    pub fn text(&self) -> String {
+        if self.kind == PublishKind::PublishList {
+            return self.list();
+        }
+        let mut text = String::new();
+        let rows = self.items.iter().flat_map(|item| {
+            item.secrets.iter().map(|secret| {
+                [
+                    item.name.terminal(),
+                    secret.name.terminal(),
+                    item.target.terminal(),
+                    secret.verdict.to_owned(),
+                    secret.outcome.unwrap_or(secret.action).to_owned(),
+                    secret.reason.to_owned(),
+                ]
+            })
+        });
+        let what = if self.kind == PublishKind::PublishReport {
+            "OUTCOME"
+        } else {
+            "ACTION"
+        };
+        text += &aligned(["ITEM", "NAME", "TARGET", "VERDICT", what, "REASON"], rows);
+        for item in &self.items {
+            for secret in item
+                .secrets
+                .iter()
+                .filter(|secret| !secret.message.is_empty())
+            {
+                // Writing to a String cannot fail.
+                let _ = write!(
+                    text,
+                    "\n{}/{}: {}\n",
+                    item.name.terminal(),
+                    secret.name.terminal(),
+                    secret.message.terminal()
+                );
+            }
+            for fault in &item.faults {
+                let at = fault
+                    .file
+                    .as_ref()
+                    .map(|file| format!("{}: ", file.terminal()));
+                let key = fault
+                    .key
+                    .as_ref()
+                    .map(|key| format!("{}: ", key.terminal()));
+                let _ = write!(
+                    text,
+                    "\n{} ({}): {}{}{}\n",
+                    fault.reason,
+                    item.name.terminal(),
+                    at.unwrap_or_default(),
+                    key.unwrap_or_default(),
+                    fault.message.terminal()
+                );
+            }
+        }
+        text + &self.totals()
+    }
+
+    fn list(&self) -> String {
+        let rows = self.items.iter().map(|item| {
+            let state = if item.suspended {
+                "suspended"
+            } else {
+                "active"
+            };
+            [
+                item.name.terminal(),
+                item.source.terminal(),
+                item.target.terminal(),
+                state.to_owned(),
+            ]
+        });
+        aligned(["ITEM", "SOURCE", "TARGET", "STATE"], rows)
+    }
+
+    fn totals(&self) -> String {
+        let counts = match self.kind {
+            PublishKind::PublishStatus => &self.summary.verdicts,
+            PublishKind::PublishPlan | PublishKind::PublishReport | PublishKind::PublishList => {
+                &self.summary.outcomes
+            }
+        };
+        let counts = counts.iter().map(|(word, count)| format!("{count} {word}"));
+        let counts: Vec<String> = counts.collect();
+        let secrets: usize = self.summary.verdicts.values().sum();
+        let plural = |count: u64, noun: &str| {
+            let s = if count == 1 { "" } else { "s" };
+            format!("{count} {noun}{s}")
+        };
+        let secrets = plural(secrets.try_into().unwrap_or(u64::MAX), "secret");
+        let calls = plural(self.summary.calls, "provider call");
+        let faults = match self.summary.faults {
+            0 => String::new(),
+            count => format!(
+                "; {}",
+                plural(count.try_into().unwrap_or(u64::MAX), "problem")
+            ),
+        };
+        let colon = if counts.is_empty() { "" } else { ": " };
+        format!("\n{secrets}{colon}{}{faults}; {calls}\n", counts.join(", "))
+    }
+}
+
+/// The exit code: what a limit held back, what failed or is unknown, and with `differs` what differs.
+pub(super) fn exit_of(plan: &Plan, done: Option<&[Done]>, faults: usize, differs: bool) -> Exit {
+    let mut exit = if faults > 0 { Exit::Failed } else { Exit::Done };
+    for entry in &plan.entries {
+        exit = exit.or(of_reason(entry.step.reason));
+        if matches!(entry.verdict, Verdict::Unverifiable(_)) {
+            exit = exit.or(Exit::Failed);
+        }
+        if differs && entry.verdict != Verdict::InSync {
+            exit = exit.or(Exit::Differences);
+        }
+    }
+    for done in done.unwrap_or_default() {
+        exit = exit.or(match done {
+            Done::Left | Done::Removed => Exit::Done,
+            Done::Wrote(wrote) if wrote.proven => Exit::Done,
+            Done::Wrote(_) | Done::Failed(_) => Exit::Failed,
+            Done::NotReached => Exit::Stopped,
+        });
+    }
+    exit
+}
+
+/// The exit code for a reason. What only reports is done; what holds back needs a person.
+const fn of_reason(reason: Reason) -> Exit {
+    match reason {
+        Reason::WouldRevert | Reason::MaxWrites | Reason::PruneLimit | Reason::TooManyWrites => {
+            Exit::Limit
+        }
+        Reason::ForeignChange
+        | Reason::NotOwned
+        | Reason::OwnedByOther
+        | Reason::SoftDeleted
+        | Reason::Rotated
+        | Reason::Managed
+        | Reason::Replica
+        | Reason::Disabled
+        | Reason::OtherType
+        | Reason::Unverifiable
+        | Reason::Collision
+        | Reason::Encrypted
+        | Reason::EmptyValue
+        | Reason::ItemStopped
+        | Reason::NotAllowed => Exit::Failed,
+        Reason::InSync
+        | Reason::Changed
+        | Reason::Absent
+        | Reason::NoVersion
+        | Reason::Deleted
+        | Reason::ForeignOverwritten
+        | Reason::Adopted
+        | Reason::MarkRenewed
+        | Reason::WantedAgain
+        | Reason::Orphaned
+        | Reason::OldVersion
+        | Reason::WriteWhenAbsent
+        | Reason::PruneReports
+        | Reason::PruneNotAllowed
+        | Reason::SourceIncomplete
+        | Reason::StillRead
+        | Reason::ReadRecently
+        | Reason::PruneLater => Exit::Done,
+    }
+}

@@ -1,0 +1,166 @@
+//! Finds out what the providers hold, with as few calls as the plan needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use providers::holder::{Ask, Scope};
+use publish::{
+    Held, MarkKey, Presence, RemoteKey, Wanted,
+    plan::{Ceilings, Input, Item, Known, missing},
+};
+use secret::RunKey;
+
+use super::places::Place;
+
+/// A plan asks again after what it learned: for a description after a list, for a comparison after a description.
+const ROUNDS: usize = 4;
+
+/// What is known about all secrets.
+pub(super) type AllKnown = BTreeMap<RemoteKey, Known>;
+
+/// The input of the plan without what the providers hold.
+pub(super) struct Facts {
+    pub(super) items: Vec<Item>,
+    pub(super) marks: MarkKey,
+    pub(super) binds_marks: bool,
+    pub(super) readers: BTreeSet<RemoteKey>,
+    pub(super) pinned: BTreeSet<(RemoteKey, String)>,
+    pub(super) now: Timestamp,
+    pub(super) ceilings: Ceilings,
+}
+
+impl Facts {
+    pub(super) fn input<'k>(&'k self, known: &'k AllKnown) -> Input<'k> {
+        static NONE: BTreeSet<String> = BTreeSet::new();
+        Input {
+            items: &self.items,
+            known,
+            marks: &self.marks,
+            binds_marks: self.binds_marks,
+            newer_revisions: &NONE,
+            readers: &self.readers,
+            pinned: &self.pinned,
+            now: self.now,
+            ceilings: self.ceilings,
+        }
+    }
+}
+
+/// Looks until the plan knows enough. `verify` reads also what a mark says is unchanged.
+pub(super) async fn look(places: &[Place], facts: &Facts, key: &RunKey, verify: bool) -> AllKnown {
+    let mut known = AllKnown::new();
+    for place in places {
+        known.extend(listed(place, &facts.input(&known)).await);
+    }
+    if verify {
+        // A comparison wins over the mark.
+        let all: BTreeSet<RemoteKey> = known
+            .iter()
+            .filter(|(_, known)| known.held.presence == Presence::Present)
+            .map(|(key, _)| key.clone())
+            .collect();
+        compare(places, &all, key, &mut known, facts).await;
+    }
+    for _ in 0..ROUNDS {
+        let missing = missing(&facts.input(&known));
+        if missing.is_empty() {
+            break;
+        }
+        for key in &missing.describe {
+            let Some((place, name)) = place_of(places, key, &facts.input(&known)) else {
+                continue;
+            };
+            let held = place.writer.describe(&name, &place.reads).await;
+            let known_before = known.remove(key);
+            let now = match known_before {
+                Some(before) => before.described(held),
+                None => Known::new(held),
+            };
+            known.insert(key.clone(), now);
+        }
+        compare(places, &missing.compare, key, &mut known, facts).await;
+    }
+    known
+}
+
+/// What a list of the place tells.
+async fn listed(place: &Place, input: &Input<'_>) -> AllKnown {
+    let names: BTreeSet<String> = wanted(input)
+        .filter(|wanted| place.holds(&wanted.target.remote_key()))
+        .map(|wanted| wanted.target.name.clone())
+        .collect();
+    let of = |name: &str| RemoteKey::new(&place.store, name);
+    let scope = Scope {
+        items: &place.items,
+        names: &names,
+        prefixes: &place.prefixes,
+    };
+    match place.writer.list(scope, &place.reads).await {
+        Ok(found) => found
+            .into_iter()
+            .map(|(name, held)| (of(&name), Known::new(held)))
+            .collect(),
+        Err(unread) => names
+            .iter()
+            .map(|name| {
+                let held = Held::new(Presence::Unknown(unread.why.clone()));
+                (of(name), Known::new(held))
+            })
+            .collect(),
+    }
+}
+
+async fn compare(
+    places: &[Place],
+    keys: &BTreeSet<RemoteKey>,
+    run_key: &RunKey,
+    known: &mut AllKnown,
+    facts: &Facts,
+) {
+    for place in places {
+        let results = {
+            let input = facts.input(known);
+            let mut groups: BTreeMap<RemoteKey, Vec<&Wanted>> = BTreeMap::new();
+            for wanted in wanted(&input) {
+                let key = wanted.target.remote_key();
+                if keys.contains(&key) && place.holds(&key) {
+                    groups.entry(key).or_default().push(wanted);
+                }
+            }
+            let asked: Vec<Ask<'_>> = groups
+                .values()
+                .filter_map(|group| {
+                    let name = &*group.first()?.target.name;
+                    Some(Ask {
+                        name,
+                        wanted: group,
+                    })
+                })
+                .collect();
+            let compared = place.writer.compare(&asked, run_key, &place.reads).await;
+            groups.into_keys().zip(compared).collect::<Vec<_>>()
+        };
+        for (key, compared) in results {
+            if let Some(known) = known.get_mut(&key) {
+                known.compared = Some(compared);
+            }
+        }
+    }
+}
+
+fn wanted<'i>(input: &Input<'i>) -> impl Iterator<Item = &'i Wanted> {
+    input.items.iter().flat_map(|item| &item.wanted)
+}
+
+/// The place of a secret, and the name to send.
+fn place_of<'p>(
+    places: &'p [Place],
+    key: &RemoteKey,
+    input: &Input<'_>,
+) -> Option<(&'p Place, String)> {
+    let place = places.iter().find(|place| place.holds(key))?;
+    let name = wanted(input)
+        .find(|wanted| wanted.target.remote_key() == *key)
+        .map_or_else(|| key.name.clone(), |wanted| wanted.target.name.clone());
+    Some((place, name))
+}

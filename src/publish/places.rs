@@ -1,0 +1,171 @@
+//! The places that a run publishes to: stores, accounts, vaults and projects.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use cluster::Cluster;
+use eso_model::{StoreKey, StoreKind};
+use pace::{Clock, rate::Rate};
+use providers::{
+    Ambient, Identity, RateLimiter, Resolver, StoreSettings, Unread,
+    holder::Writer,
+    trust::{Asked, Decision},
+};
+use publish::{RemoteKey, Store};
+
+use super::fault::Fault;
+use crate::{
+    discover,
+    policy::{
+        Policy,
+        publish::{PublishTo, StoreTarget},
+    },
+};
+
+/// Connects to a double of the providers, for an owner.
+pub type StandIn<'a> = &'a (dyn Fn(&StoreSettings, &str) -> Result<Box<dyn Writer>, Unread> + Sync);
+
+/// One place, with a connection that can write.
+pub(super) struct Place {
+    pub(super) store: Arc<Store>,
+    /// The items that publish here.
+    pub(super) items: BTreeSet<String>,
+    /// The starts of the names of these items.
+    pub(super) prefixes: BTreeSet<String>,
+    /// What the store puts before all names.
+    pub(super) store_prefix: String,
+    pub(super) writer: Box<dyn Writer>,
+    /// For looking.
+    pub(super) reads: RateLimiter,
+    /// For writing.
+    pub(super) writes: RateLimiter,
+}
+
+impl Place {
+    /// True if the secret is in this place.
+    pub(super) fn holds(&self, key: &RemoteKey) -> bool {
+        self.store.space == key.space && self.store.provider == key.provider
+    }
+}
+
+/// What connecting needs.
+pub(super) struct Connector<'a> {
+    /// None without a cluster.
+    pub(super) cluster: Option<&'a Cluster>,
+    pub(super) policy: &'a Policy,
+    pub(super) owner: &'a str,
+    pub(super) clock: Clock,
+    pub(super) environment: &'a BTreeMap<String, String>,
+    pub(super) stand_in: Option<StandIn<'a>>,
+}
+
+impl Connector<'_> {
+    /// Connects to the place of an item, by the same trust rules as for reading.
+    pub(super) async fn connect(&self, to: &PublishTo) -> Result<Place, Fault> {
+        let (settings, named) = match (&to.store, to.direct()) {
+            (Some(store), _) => (self.store(store).await?, true),
+            (None, Some((provider, settings))) => {
+                // The name is only shown.
+                let key = StoreKey::Cluster {
+                    name: to.to_string(),
+                };
+                (StoreSettings::new(key, provider, settings), false)
+            }
+            (None, None) => return Err(Fault::new("no-target", "the item has no target")),
+        };
+        let writer = self
+            .writer(&settings, named)
+            .await
+            .map_err(Fault::of_unread)?;
+        let rate = self.policy.pace.of(&settings.provider);
+        let write_rate = settings.provider.facts().publishing.map_or(rate, |facts| {
+            Rate::clamped(facts.rate.min(rate.as_per_second()))
+        });
+        let store = Store::new(
+            to.to_string(),
+            settings.provider.clone(),
+            &settings.settings,
+        )
+        .ok_or_else(|| Fault::of_unread(Unread::unsupported(&settings.provider)))?;
+        Ok(Place {
+            store: Arc::new(store),
+            items: BTreeSet::new(),
+            prefixes: BTreeSet::new(),
+            store_prefix: store_prefix(&settings),
+            writer,
+            reads: RateLimiter::new(rate),
+            writes: RateLimiter::new(write_rate),
+        })
+    }
+
+    async fn store(&self, target: &StoreTarget) -> Result<StoreSettings, Fault> {
+        let cluster = self.cluster.ok_or_else(Fault::no_cluster)?;
+        let name = target.name.clone();
+        let key = match target.kind {
+            StoreKind::ClusterSecretStore => StoreKey::Cluster { name },
+            StoreKind::SecretStore => StoreKey::Namespaced {
+                namespace: target.namespace.clone().unwrap_or_default(),
+                name,
+            },
+        };
+        let source = discover::source(cluster, &key).await;
+        Ok(source.map_err(Fault::of_unread)?.settings)
+    }
+
+    async fn writer(
+        &self,
+        settings: &StoreSettings,
+        is_store: bool,
+    ) -> Result<Box<dyn Writer>, Unread> {
+        let rules = self.policy.drift.rules();
+        let ambient = Ambient {
+            environment: self.environment.clone(),
+            endpoints: rules.endpoints.iter().map(ToString::to_string).collect(),
+            api_server_token: rules.api_server_token,
+        };
+        if !is_store {
+            let identity = Identity::Ambient(&ambient);
+            return providers::connect_writer(settings, identity, self.owner, self.clock).await;
+        }
+        let asked = Asked {
+            store: &settings.key,
+            provider: &settings.provider,
+            settings: &settings.settings,
+            // They limit which namespaces may read the store, and nothing is read for one.
+            conditions: &[],
+        };
+        let decision = rules.decide_write(asked);
+        if let Decision::Refused(refused) = decision {
+            return Err(refused);
+        }
+        if let Some(stand_in) = self.stand_in {
+            return stand_in(settings, self.owner);
+        }
+        if decision == Decision::Ambient {
+            let identity = Identity::Ambient(&ambient);
+            return providers::connect_writer(settings, identity, self.owner, self.clock).await;
+        }
+        let cluster = self.cluster.ok_or_else(|| {
+            Unread::store(
+                providers::unread::STORE,
+                "the store's credentials are in the cluster",
+            )
+        })?;
+        // All references name their namespace, so the default is never used.
+        let namespace = settings.key.namespace().unwrap_or_default();
+        let resolver = Resolver::new(cluster.clone(), settings.key.clone(), namespace);
+        providers::connect_writer(settings, Identity::Store(&resolver), self.owner, self.clock)
+            .await
+    }
+}
+
+/// What a store of AWS puts before the names of its secrets.
+fn store_prefix(settings: &StoreSettings) -> String {
+    settings
+        .at("/prefix")
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+}

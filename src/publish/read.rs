@@ -1,0 +1,171 @@
+//! Reads the values of an item, and names them.
+
+use std::sync::Arc;
+
+use publish::{Origin, Target, Wanted, name::Naming};
+use repository::{Contents, Dialect, Entry, File, Format, ProfileFolders, Source};
+use sops::Identities;
+
+use super::{decrypt::decrypts, fault::Fault, places::Place, source::Opened};
+use crate::policy::publish::{self as policy, PublishItem, ReadFrom};
+
+/// The values of an item.
+#[derive(Default)]
+pub(super) struct Read {
+    pub(super) wanted: Vec<Wanted>,
+    pub(super) faults: Vec<Fault>,
+}
+
+/// True if the item reads this file.
+pub(super) fn is_needed(read: &ReadFrom, path: &str) -> bool {
+    if let Some(profile) = &read.profile {
+        return folders(profile).is_needed(path);
+    }
+    if read.kustomize.is_some() {
+        return true;
+    }
+    read.files.iter().any(|file| file.path == path)
+}
+
+/// Reads what the item names.
+pub(super) fn read(
+    item: &PublishItem,
+    opened: &Opened,
+    identities: &Identities,
+    place: &Place,
+) -> Read {
+    let decrypt = decrypts(identities, &item.sops);
+    let source = Source {
+        tree: &opened.tree,
+        decrypt: &decrypt,
+    };
+    let mut reading = Reading {
+        item,
+        opened,
+        place,
+        read: Read::default(),
+    };
+    if let Some(profile) = &item.read.profile {
+        reading.profile(profile, source);
+    } else if let Some(kustomize) = &item.read.kustomize {
+        reading.kustomize(&kustomize.path, source);
+    } else {
+        let files: Vec<File<'_>> = item.read.files.iter().map(file).collect();
+        let Contents { entries, faults } = repository::read_files(source, &files);
+        reading.add_faults(faults);
+        reading.add(None, entries);
+    }
+    reading.read
+}
+
+fn folders(profile: &policy::Profile) -> ProfileFolders<'_> {
+    ProfileFolders {
+        base_path: profile.base_path.as_deref().unwrap_or_default(),
+        environment: &profile.environment,
+        dialect: profile.dialect.map(dialect),
+    }
+}
+
+fn file(file: &policy::FileToRead) -> File<'_> {
+    File {
+        path: &file.path,
+        format: file.format.map(|format| match format {
+            policy::FileFormat::Dotenv => Format::Dotenv,
+            policy::FileFormat::Properties => Format::Properties,
+            policy::FileFormat::Yaml => Format::Yaml,
+            policy::FileFormat::Json => Format::Json,
+            policy::FileFormat::Ini => Format::Ini,
+            policy::FileFormat::Binary => Format::Binary,
+        }),
+        dialect: file.dialect.map(dialect),
+    }
+}
+
+const fn dialect(dialect: policy::Dialect) -> Dialect {
+    match dialect {
+        policy::Dialect::Sops => Dialect::Sops,
+        policy::Dialect::Kustomize => Dialect::Kustomize,
+        policy::Dialect::Smc => Dialect::Smc,
+        policy::Dialect::Plain => Dialect::Plain,
+    }
+}
+
+struct Reading<'a> {
+    item: &'a PublishItem,
+    opened: &'a Opened,
+    place: &'a Place,
+    read: Read,
+}
+
+impl Reading<'_> {
+    fn profile(&mut self, profile: &policy::Profile, source: Source<'_>) {
+        let found = folders(profile).read(source);
+        self.add_faults(found.faults);
+        for service in found.services {
+            let properties = service.properties_as_json();
+            let name = service.name.as_deref();
+            let entries = service.secrets.into_iter().chain(properties).collect();
+            self.add(name, entries);
+        }
+    }
+
+    fn kustomize(&mut self, path: &str, source: Source<'_>) {
+        match repository::kustomize(source, path) {
+            Ok(secrets) => {
+                for secret in secrets {
+                    self.add(None, secret.entries);
+                }
+            }
+            Err(fault) => self.add_faults(vec![fault]),
+        }
+    }
+
+    fn add_faults(&mut self, faults: Vec<repository::Fault>) {
+        self.read
+            .faults
+            .extend(faults.into_iter().map(Fault::of_file));
+    }
+
+    /// The name of a key at the provider.
+    fn named(&self, service: Option<&str>, key: &str) -> Result<String, Fault> {
+        let rules = &self.item.naming;
+        let prefix = rules.prefix.as_deref().or(service).unwrap_or_default();
+        let naming = Naming {
+            prefix: prefix.to_owned(),
+            suffix: rules.suffix.clone().unwrap_or_default(),
+            style: rules.style,
+        };
+        let name = naming.name(&self.place.store.provider, Some(key));
+        let name = name.map(|name| format!("{}{name}", self.place.store_prefix));
+        name.map_err(|invalid| Fault::new(invalid.reason.into_str(), invalid.message))
+    }
+
+    /// Names the entries of a service, or of files.
+    fn add(&mut self, service: Option<&str>, entries: Vec<Entry>) {
+        self.add_faults(repository::stops(&entries));
+        for entry in entries {
+            match self.named(service, &entry.key) {
+                Ok(name) => self.read.wanted.push(Wanted {
+                    target: Target {
+                        store: Arc::clone(&self.place.store),
+                        name,
+                        property: None,
+                    },
+                    format: publish::Format::Secret,
+                    origin: Origin {
+                        item: self.item.name.clone(),
+                        file: entry.file,
+                        key: entry.key,
+                        revision: Some(self.opened.revision.clone()).filter(|it| !it.is_empty()),
+                    },
+                    value: entry.value,
+                }),
+                Err(mut fault) => {
+                    fault.file = Some(entry.file);
+                    fault.key = Some(entry.key);
+                    self.read.faults.push(fault);
+                }
+            }
+        }
+    }
+}

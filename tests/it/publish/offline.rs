@@ -1,0 +1,140 @@
+//! What `publish` refuses before anything is sent. No provider is needed: the address of the provider is one at which nothing
+//! listens, or the policy is refused.
+
+use super::{KEY, publish};
+use crate::support::Workspace;
+
+const SOURCE: &str = "source: {path: {dir: .}}\n      read: {files: [{path: app.env}]}\n      to: {aws: {region: eu-west-1}}";
+
+/// A workspace with a policy of one item, which publishes `app.env`.
+fn workspace(more: &str) -> Workspace {
+    let mut workspace = Workspace::new(Vec::new());
+    workspace.set("PUBLISH_KEY", KEY);
+    workspace.set("AWS_ACCESS_KEY_ID", "id");
+    workspace.set("AWS_SECRET_ACCESS_KEY", "hunter2");
+    // Nothing listens there.
+    workspace.set("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+    workspace.file("app.env", "A=hunter2\n");
+    let policy = format!(
+        "publish:\n  owner: test\n  key: env:PUBLISH_KEY\n  items:\n    - name: app\n      {SOURCE}\ndrift: {{endpoints: ['http://127.0.0.1:9']}}\n{more}"
+    );
+    workspace.file("policy.yaml", &policy);
+    workspace
+}
+
+#[tokio::test]
+async fn list_shows_what_ceilings_name_and_reads_nothing() {
+    let workspace = workspace("");
+    let outcome = publish(&workspace, &["list"]).await;
+    let outcome = outcome.exits(0);
+    for part in ["app", "path/.", "aws/eu-west-1", "active"] {
+        assert!(outcome.stdout.contains(part), "{}", outcome.stdout);
+    }
+}
+
+#[tokio::test]
+async fn a_policy_publishes_only_from_and_to_what_the_flags_allow() {
+    let workspace = workspace("");
+    let with = async |flags: &[&str]| publish(&workspace, &[&["list"], flags].concat()).await;
+    let closed = with(&["--allow=drift,sync"]).await.exits(2).stderr.clone();
+    for told in [
+        "--allow publish",
+        "--allow-source path/.",
+        "--allow-target aws/eu-west-1",
+    ] {
+        assert!(closed.contains(told), "{told}: {closed}");
+    }
+    let endpoint = "--allow-endpoint=http://127.0.0.1:9";
+    let of = |source, target| ["--allow=publish", endpoint, source, target];
+    let open = of("--allow-source=path/*", "--allow-target=aws/eu-*");
+    with(&open).await.exits(0);
+    for (closed, told) in [
+        (
+            of("--allow-source=path/*", "--allow-target=aws/us-*"),
+            "by --allow-target",
+        ),
+        (
+            of("--allow-source=flux/*", "--allow-target=*"),
+            "by --allow-source",
+        ),
+    ] {
+        let outcome = with(&closed).await;
+        let stderr = &outcome.exits(2).stderr;
+        assert!(stderr.contains(told), "{stderr}");
+        assert_eq!(stderr.matches("is not permitted").count(), 1, "{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn other_commands_do_not_read_the_section() {
+    let workspace = workspace("select: [{}]\n");
+    let path = workspace.path().join("policy.yaml");
+    let path = path.to_str().expect("UTF-8");
+    let outcome = workspace
+        .run(&[
+            "plan",
+            "--sandbox",
+            "--config",
+            path,
+            "--allow=drift,sync",
+            "--allow-endpoint=http://127.0.0.1:9",
+        ])
+        .await;
+    assert_ne!(outcome.code, 2, "{}", outcome.stderr);
+}
+
+#[tokio::test]
+async fn an_item_names_exactly_one_source_and_one_target() {
+    for (text, told) in [
+        ("source: {}", "publish.items[0].source"),
+        (
+            "source: {path: {dir: .}, flux: {namespace: a, name: b}}",
+            "publish.items[0].source",
+        ),
+    ] {
+        let workspace = Workspace::new(Vec::new());
+        let item = SOURCE.replace("source: {path: {dir: .}}", text);
+        workspace.file(
+            "policy.yaml",
+            &format!("publish:\n  owner: test\n  items:\n    - name: app\n      {item}\n"),
+        );
+        let outcome = publish(&workspace, &["list"]).await.exits(2).stderr.clone();
+        assert!(outcome.contains(told), "{outcome}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_key_stops_before_anything_is_read() {
+    let workspace = workspace("");
+    workspace.file(
+        "policy.yaml",
+        &format!(
+            "publish:\n  owner: test\n  key: env:OTHER\n  items:\n    - name: app\n      {SOURCE}\n"
+        ),
+    );
+    let outcome = publish(&workspace, &["--dry-run"]).await;
+    let stderr = outcome.exits(4).stderr.clone();
+    assert!(stderr.contains("the variable OTHER is not set"), "{stderr}");
+}
+
+/// One item's failure is data in the report, and the provider is not asked about it.
+#[tokio::test]
+async fn a_file_that_cannot_be_read_exactly_is_reported_with_its_line() {
+    let workspace = workspace("");
+    workspace.file("app.env", "GOOD=x\nA=hunter2\\nmore\n");
+    let outcome = publish(&workspace, &["--dry-run", "-o", "json"]).await;
+    assert_eq!(outcome.code, 3, "{}", outcome.stderr);
+    let document = outcome.document();
+    let fault = &document["items"][0]["faults"][0];
+    assert_eq!(fault["reason"], "dialects-differ", "{document}");
+    assert_eq!(fault["file"], "app.env:2", "{document}");
+    assert!(!outcome.stdout.contains("hunter2") && !outcome.stderr.contains("hunter2"));
+}
+
+#[tokio::test]
+async fn an_unknown_item_is_an_error_and_not_an_empty_success() {
+    let workspace = workspace("");
+    let outcome = publish(&workspace, &["list", "--only", "ap"]).await;
+    let stderr = outcome.exits(2).stderr.clone();
+    assert!(stderr.contains("no such item"), "{stderr}");
+}
