@@ -1,9 +1,10 @@
 //! Decrypts SOPS files for the readers of the repository.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::{collections::BTreeSet, fmt::Write as _, io};
 
 use repository::{Decrypted, Undecrypted};
-use sops::{File, Format, Identities, Protection, Reason, Step};
+use secret::{Buffer, Value};
+use sops::{Element, File, Format, Identities, Kind, Member, Node, Protection, Reason, Step};
 
 use crate::policy::publish::Sops;
 
@@ -26,8 +27,87 @@ pub(super) fn decrypts<'a>(
             .decrypt(&key)
             .map_err(|refused| undecrypted(&refused))?;
         let unencrypted = unprotected(&decrypted, rules)?;
-        let text = decrypted.text().map_err(|refused| undecrypted(&refused))?;
+        let text = match format {
+            // It has many texts for the same data, and the one that sops prints does not matter here.
+            Format::Yaml => yaml(&decrypted),
+            Format::Json | Format::Dotenv | Format::Ini | Format::Binary => {
+                decrypted.text().map_err(|refused| undecrypted(&refused))?
+            }
+        };
         Ok(Decrypted::Sops { text, unencrypted })
+    }
+}
+
+/// The documents as JSON, which is YAML as well. Numbers keep their text.
+fn yaml(decrypted: &sops::Decrypted) -> Value {
+    let mut text = Text(Buffer::with_capacity(4096));
+    for document in &decrypted.documents {
+        text.0.push(b"---\n");
+        text.map(document);
+        text.0.push(b"\n");
+    }
+    text.0.finish()
+}
+
+/// Text that is wiped.
+struct Text(Buffer);
+
+impl Text {
+    fn map(&mut self, members: &[Member]) {
+        self.0.push(b"{");
+        let mut separator: &[u8] = b"";
+        for member in members {
+            if let Member::Entry(key, node) = member {
+                self.0.push(separator);
+                separator = b",";
+                self.quoted(key.as_bytes());
+                // The space makes it a key of YAML, too.
+                self.0.push(b": ");
+                self.node(node);
+            }
+        }
+        self.0.push(b"}");
+    }
+
+    fn node(&mut self, node: &Node) {
+        match node {
+            Node::Map(members) => self.map(members),
+            Node::List(elements) => {
+                self.0.push(b"[");
+                let mut separator: &[u8] = b"";
+                for element in elements {
+                    if let Element::Value(node) = element {
+                        self.0.push(separator);
+                        separator = b",";
+                        self.node(node);
+                    }
+                }
+                self.0.push(b"]");
+            }
+            Node::Scalar(scalar) => match scalar.kind {
+                Kind::Text | Kind::Bytes | Kind::Time => self.quoted(scalar.value.expose()),
+                Kind::Int | Kind::Float | Kind::Bool => self.0.push(scalar.value.expose()),
+                Kind::Null => self.0.push(b"null"),
+            },
+        }
+    }
+
+    /// Writes a text in quotes. What is not UTF-8 becomes a replacement character, which no reader takes for the value.
+    fn quoted(&mut self, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        // Neither text nor the buffer can fail.
+        drop(serde_json::to_writer(&mut *self, &*text));
+    }
+}
+
+impl io::Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.push(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -142,7 +142,10 @@ impl Reading<'_> {
 
     /// Names the entries of a service, or of files.
     fn add(&mut self, service: Option<&str>, entries: Vec<Entry>) {
-        self.add_faults(repository::stops(&entries));
+        let accepts_empty = self.item.sops.allow_empty;
+        let mut stops = repository::stops(&entries);
+        stops.retain(|stop| !accepts_empty || stop.reason != repository::Reason::EmptyValue);
+        self.add_faults(stops);
         for entry in entries {
             match self.named(service, &entry.key) {
                 Ok(name) => self.read.wanted.push(Wanted {

@@ -1,6 +1,10 @@
 //! What `publish` refuses before anything is sent. No provider is needed: the address of the provider is one at which nothing
 //! listens, or the policy is refused.
 
+use std::path::Path;
+
+use serde_json::Value as Json;
+
 use super::{KEY, publish};
 use crate::support::Workspace;
 
@@ -137,4 +141,73 @@ async fn an_unknown_item_is_an_error_and_not_an_empty_success() {
     let outcome = publish(&workspace, &["list", "--only", "ap"]).await;
     let stderr = outcome.exits(2).stderr.clone();
     assert!(stderr.contains("no such item"), "{stderr}");
+}
+
+/// Publishes files that the real sops encrypted with the age key of its tests. Returns the exit code and the document.
+async fn encrypted(files: &[&str], sops: &str) -> (i32, Json) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/sops/tests/files");
+    let workspace = workspace("");
+    let files: Vec<String> = files
+        .iter()
+        .map(|file| format!("{{path: {file}}}"))
+        .collect();
+    let folder = folder.display();
+    workspace.file(
+        "policy.yaml",
+        &format!(
+            "publish:\n  owner: test\n  key: env:PUBLISH_KEY\n  items:\n    - name: app\n      source: {{path: {{dir: {folder}/encrypted}}}}\n      \
+             read: {{files: [{}]}}\n      to: {{aws: {{region: eu-west-1}}}}\n      sops: {{keys: ['file:{folder}/age.txt']{sops}}}\n\
+             drift: {{endpoints: ['http://127.0.0.1:9']}}\n",
+            files.join(", ")
+        ),
+    );
+    let outcome = publish(&workspace, &["--dry-run", "-o", "json"]).await;
+    (outcome.code, outcome.document())
+}
+
+fn names(document: &Json) -> Vec<&str> {
+    let secrets = document["items"][0]["secrets"].as_array();
+    secrets
+        .into_iter()
+        .flatten()
+        .filter_map(|secret| secret["name"].as_str())
+        .collect()
+}
+
+#[tokio::test]
+async fn files_of_sops_are_decrypted_and_named() {
+    let (_, document) = encrypted(
+        &["encrypted-suffix.yaml", "all.env"],
+        ", allowUnencrypted: true, allowEmpty: true",
+    )
+    .await;
+    for name in ["password", "database.password", "apple.note", "A", "F"] {
+        assert!(names(&document).contains(&name), "{name}: {document}");
+    }
+    // Names and values that AWS refuses; nothing is wrong with the files.
+    let faults = document["items"][0]["faults"].as_array();
+    for fault in faults.into_iter().flatten() {
+        let reason = fault["reason"].as_str().expect("a word");
+        assert!(
+            ["invalid-name", "invalid-value"].contains(&reason),
+            "{fault}"
+        );
+    }
+}
+
+/// The MAC of SOPS covers neither the names of such values, nor empty ones.
+#[tokio::test]
+async fn unencrypted_and_empty_values_in_files_of_sops_are_refused() {
+    for (file, reason) in [
+        ("encrypted-suffix.yaml", "unencrypted-value"),
+        ("all.env", "empty-value"),
+    ] {
+        let (code, document) = encrypted(&[file], "").await;
+        assert_eq!(code, 3, "{document}");
+        assert_eq!(
+            document["items"][0]["faults"][0]["reason"], reason,
+            "{document}"
+        );
+        assert_eq!(names(&document), [""; 0], "{document}");
+    }
 }
