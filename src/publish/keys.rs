@@ -112,8 +112,18 @@ fn add(identities: &mut Identities, value: &Value, from: &KeyFrom) -> Result<boo
         |refused: sops::Refused| Fault::new(refused.reason.word(), format!("{from}: {refused}"));
     let contains = |text: &[u8]| value.expose().windows(text.len()).any(|part| part == text);
     if contains(b"-----BEGIN PGP PRIVATE KEY BLOCK-----") {
-        identities.add_pgp(value.expose()).map_err(refused)?;
-        return Ok(true);
+        #[cfg(feature = "sops-pgp")]
+        {
+            identities.add_pgp(value.expose()).map_err(refused)?;
+            return Ok(true);
+        }
+        #[cfg(not(feature = "sops-pgp"))]
+        {
+            let message = format!(
+                "{from} contains a PGP key, and this build has no support for them (feature `sops-pgp`)"
+            );
+            return Err(Fault::new("unsupported", message));
+        }
     }
     if contains(b"AGE-SECRET-KEY-1") {
         identities.add_age(value.expose()).map_err(refused)?;

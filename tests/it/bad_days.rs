@@ -219,13 +219,13 @@ async fn replaced_external_secret_is_not_annotated() {
     let world = World::sandbox().await;
     base(&world).await;
     world.embedded().inject(
-        Fault::latency(Duration::from_millis(700))
+        Fault::latency(Duration::from_secs(3))
             .verb("patch")
             .resource("externalsecrets")
             .times(1),
     );
     world.embedded().inject(
-        Fault::latency(Duration::from_millis(700))
+        Fault::latency(Duration::from_secs(3))
             .verb("create")
             .resource("leases")
             .times(1),
