@@ -5,7 +5,7 @@
 //!
 //! | rule | how |
 //! |---|---|
-//! | an error is never taken for absence | only the provider's own code for "not found" is [`Presence::Absent`] |
+//! | an error is never taken for absence | only the provider's own code for "not found" is [`publish::Presence::Absent`] |
 //! | a change makes one version at most | a write that may have been done is read back before anything is written again |
 //! | nobody else's write is lost | compare-and-swap where the provider has it, otherwise a check after the write; both report [`WriteFailure::Raced`] |
 
