@@ -77,6 +77,18 @@ pub struct Publishing {
     pub destroys_versions: bool,
     /// The calls that read and that write, to create a secret and to update it.
     pub calls: [(u32, u32); 2],
+    /// Whose rules names and values must follow.
+    pub names: NameRules,
+}
+
+/// The services whose rules for names and values are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameRules {
+    SecretsManager,
+    ParameterStore,
+    KeyVault,
+    GcpSecretManager,
+    VaultKv,
 }
 
 impl Facts {
@@ -289,6 +301,7 @@ fn parameter_store() -> Facts {
             ..AWS_RULES
         },
         publishing: Some(Publishing {
+            names: NameRules::ParameterStore,
             // The default quota of `PutParameter` is 3 per second.
             rate: 2.0,
             space: aws_space,
@@ -343,6 +356,7 @@ fn secrets_manager() -> Facts {
         reads_keys_once: true,
         rules: AWS_RULES,
         publishing: Some(Publishing {
+            names: NameRules::SecretsManager,
             // A quarter of the quota that `PutSecretValue` and `UpdateSecretVersionStage` share.
             rate: 12.5,
             space: aws_space,
@@ -379,6 +393,7 @@ fn azure_key_vault() -> Facts {
             keys_have_kinds: true,
         },
         publishing: Some(Publishing {
+            names: NameRules::KeyVault,
             // A quarter of 300 in ten seconds and vault.
             rate: 7.5,
             space: |settings| vec![normalized(at(settings, "/vaultUrl"))],
@@ -459,6 +474,7 @@ fn gcp_secret_manager() -> Facts {
             keys_have_kinds: false,
         },
         publishing: Some(Publishing {
+            names: NameRules::GcpSecretManager,
             // A quarter of 600 per minute and project.
             rate: 2.5,
             space: |settings| (gcp_secret_manager().quota)(settings),
@@ -523,6 +539,7 @@ fn vault() -> Facts {
             keys_have_kinds: false,
         },
         publishing: Some(Publishing {
+            names: NameRules::VaultKv,
             rate: 50.0,
             space: |settings| {
                 let part = |pointer| at(settings, pointer).trim_matches('/').to_owned();

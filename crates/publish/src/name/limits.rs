@@ -1,6 +1,6 @@
 //! Which values a provider accepts.
 
-use eso_model::ProviderKind;
+use eso_model::{ProviderKind, provider::NameRules};
 
 use super::{Problem, Unpublishable};
 use crate::target::Wanted;
@@ -14,15 +14,14 @@ struct Limits {
     allows_empty: bool,
 }
 
-const fn limits(provider: &ProviderKind) -> Option<Limits> {
-    let (bytes, is_text, allows_empty) = match provider {
-        ProviderKind::SecretsManager => (64 << 10, false, false),
-        ProviderKind::ParameterStore => (MAX_PARAMETER, true, false),
-        ProviderKind::AzureKeyVault => (25 << 10, true, true),
-        ProviderKind::GcpSecretManager => (64 << 10, false, true),
+fn limits(provider: &ProviderKind) -> Option<Limits> {
+    let (bytes, is_text, allows_empty) = match provider.facts().publishing?.names {
+        NameRules::SecretsManager => (64 << 10, false, false),
+        NameRules::ParameterStore => (MAX_PARAMETER, true, false),
+        NameRules::KeyVault => (25 << 10, true, true),
+        NameRules::GcpSecretManager => (64 << 10, false, true),
         // What Vault's own storage accepts, with room for the JSON around it.
-        ProviderKind::Vault => (1000 << 10, true, true),
-        ProviderKind::Kubernetes | ProviderKind::Fake | ProviderKind::Other(_) => return None,
+        NameRules::VaultKv => (1000 << 10, true, true),
     };
     Some(Limits {
         bytes,

@@ -1,6 +1,6 @@
 //! Which names a provider accepts.
 
-use eso_model::ProviderKind;
+use eso_model::{ProviderKind, provider::NameRules};
 
 use super::{InvalidName, Style, Unpublishable};
 
@@ -15,8 +15,15 @@ const LONGEST_PATH: usize = 1024;
 
 pub(super) fn check(provider: &ProviderKind, name: &str, style: Style) -> Result<(), InvalidName> {
     let ascii = |c: char, more: &str| c.is_ascii_alphanumeric() || more.contains(c);
-    match provider {
-        ProviderKind::SecretsManager => {
+    let Some(publishing) = provider.facts().publishing else {
+        let message = "nothing can be published to this provider; use AWS, Azure, GCP or Vault";
+        return Err(InvalidName::new(
+            Unpublishable::UnsupportedProvider,
+            message,
+        ));
+    };
+    match publishing.names {
+        NameRules::SecretsManager => {
             form(
                 name,
                 512,
@@ -30,21 +37,19 @@ pub(super) fn check(provider: &ProviderKind, name: &str, style: Style) -> Result
                 arn_end(name)
             }
         }
-        ProviderKind::ParameterStore => {
+        NameRules::ParameterStore => {
             let allowed = "letters A-Z, digits and _ . - /";
             form(name, LONGEST_PARAMETER, |c| ascii(c, "_.-/"), allowed)?;
             parameter(name)
         }
-        ProviderKind::AzureKeyVault => {
-            form(name, 127, |c| ascii(c, "-"), "letters A-Z, digits and -")
-        }
-        ProviderKind::GcpSecretManager => form(
+        NameRules::KeyVault => form(name, 127, |c| ascii(c, "-"), "letters A-Z, digits and -"),
+        NameRules::GcpSecretManager => form(
             name,
             255,
             |c| ascii(c, "_-"),
             "letters A-Z, digits, _ and -",
         ),
-        ProviderKind::Vault => {
+        NameRules::VaultKv => {
             let allowed = |c: char| c.is_alphanumeric() || "_.@:+=~ -/".contains(c);
             form(
                 name,
@@ -53,13 +58,6 @@ pub(super) fn check(provider: &ProviderKind, name: &str, style: Style) -> Result
                 "letters, digits, blanks and _ . @ : + = ~ - /",
             )?;
             path(name)
-        }
-        ProviderKind::Kubernetes | ProviderKind::Fake | ProviderKind::Other(_) => {
-            let message = "nothing can be published to this provider; use AWS, Azure, GCP or Vault";
-            Err(InvalidName::new(
-                Unpublishable::UnsupportedProvider,
-                message,
-            ))
         }
     }
 }
