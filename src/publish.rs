@@ -11,7 +11,10 @@ mod places;
 mod read;
 mod source;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use cluster::Cluster;
 use pace::Clock;
@@ -34,13 +37,14 @@ use self::{
     places::{Connector, Place},
     source::{Opened, Opener},
 };
-pub use self::{apply::Done, fault::Fault, places::StandIn};
+pub use self::{apply::Done, fault::Fault};
 use crate::{
     exit::Exit,
     policy::{
-        Policy,
+        KeyFrom, Policy,
         publish::{Publish, PublishItem},
     },
+    random,
     report::Run,
     stop::Stop,
 };
@@ -53,14 +57,13 @@ pub struct Job<'a> {
     pub cluster: Option<&'a Cluster>,
     /// The job's own namespace.
     pub namespace: Option<&'a str>,
-    pub environment: &'a std::collections::BTreeMap<String, String>,
+    pub environment: &'a BTreeMap<String, String>,
     pub ceilings: Ceilings,
     /// True if artifacts may only come from Flux's own controller.
     pub only_controller: bool,
     /// True to read also the values that marks call unchanged.
     pub verify: bool,
     pub clock: Clock,
-    pub stop: &'a Stop,
 }
 
 /// A publication before anything is written.
@@ -125,8 +128,7 @@ pub fn unknown_item<'n>(publish: &Publish, only: &'n [String]) -> Option<&'n Str
 
 /// True if the publication cannot do without a cluster.
 pub fn needs_cluster(publish: &Publish, only: &[String]) -> bool {
-    let is_secret =
-        |from: &crate::policy::KeyFrom| matches!(from, crate::policy::KeyFrom::Secret(_));
+    let is_secret = |from: &KeyFrom| matches!(from, KeyFrom::Secret(_));
     let of_item = |item: &PublishItem| {
         item.source.flux.is_some()
             || item.to.store.is_some()
@@ -148,11 +150,7 @@ fn chosen<'p>(
 
 impl Job<'_> {
     /// Reads, looks and plans. Writes nothing.
-    pub async fn prepare(
-        &self,
-        only: &[String],
-        stand_in: Option<StandIn<'_>>,
-    ) -> Result<Prepared, Fault> {
+    pub async fn prepare(&self, only: &[String]) -> Result<Prepared, Fault> {
         let keys = Keys {
             cluster: self.cluster,
             namespace: self.namespace,
@@ -169,7 +167,6 @@ impl Job<'_> {
             owner: &self.publish.owner,
             clock: self.clock,
             environment: self.environment,
-            stand_in,
         };
         let (mut items, mut planned, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for (at, item) in chosen(self.publish, only) {
@@ -300,16 +297,11 @@ fn remove_unpublishable(planned: &mut [Item], items: &mut [Prepare]) {
 }
 
 fn random() -> Result<Zeroizing<[u8; 32]>, Fault> {
-    let mut bytes = Zeroizing::new([0; 32]);
-    rustls::crypto::aws_lc_rs::default_provider()
-        .secure_random
-        .fill(&mut *bytes)
-        .map_err(|_| Fault::new("no-randomness", "the system has no random numbers"))?;
-    Ok(bytes)
+    random::key().map_err(|_| Fault::new("no-randomness", "the system has no random numbers"))
 }
 
 impl Prepared {
-    /// True if a step writes or deletes something.
+    /// The number of secrets that the plan changes.
     pub fn writes(&self) -> usize {
         let changes = |entry: &&Entry| entry.step.action.is_write() || !entry.destroy.is_empty();
         self.plan.entries.iter().filter(changes).count()
@@ -331,7 +323,7 @@ impl Prepared {
         applier.apply(&self.plan, &self.run_key).await
     }
 
-    /// The document and the exit code. `done` is None if nothing was carried out.
+    /// The document and the exit code. Without `done` it is the document of a plan.
     pub fn document(
         &self,
         publish: &Publish,

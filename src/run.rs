@@ -516,7 +516,10 @@ impl Pipeline<'_> {
     fn heading(&self) -> Heading {
         let cluster = &self.context.connected.cluster;
         Heading {
-            run: self.context.session.run(cluster, self.digest, self.started),
+            run: self
+                .context
+                .session
+                .run(Some(cluster), self.digest, self.started),
             requests: cluster.requests(),
         }
     }
@@ -594,7 +597,7 @@ impl Snapshot {
         Heading {
             run: context
                 .session
-                .run(&context.connected.cluster, digest, started),
+                .run(Some(&context.connected.cluster), digest, started),
             requests: self.requests,
         }
     }

@@ -226,33 +226,18 @@ impl Session {
         )
     }
 
-    /// The description of a run without a cluster.
-    pub fn run_without_cluster(&self, policy_digest: &str, started: jiff::Timestamp) -> Run {
-        Run {
-            id: self.world.run.clone(),
-            version: env!("CARGO_PKG_VERSION"),
-            context: None,
-            server: String::new(),
-            policy_digest: Some(policy_digest.to_owned()),
-            started,
-            finished: self.world.clock.now(),
-            complete: true,
-            exit_code: 0,
-        }
-    }
-
-    /// The description of the run for a document.
+    /// The description of the run for a document; without a cluster, it names none.
     pub fn run(
         &self,
-        cluster: &Cluster,
+        cluster: Option<&Cluster>,
         policy_digest: Option<&str>,
         started: jiff::Timestamp,
     ) -> Run {
         Run {
             id: self.world.run.clone(),
             version: env!("CARGO_PKG_VERSION"),
-            context: cluster.context.clone(),
-            server: cluster.server.to_string(),
+            context: cluster.and_then(|cluster| cluster.context.clone()),
+            server: cluster.map_or_else(String::new, |cluster| cluster.server.to_string()),
             policy_digest: policy_digest.map(str::to_owned),
             started,
             finished: self.world.clock.now(),

@@ -75,7 +75,7 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
             Err(why) => Err(why),
         },
     };
-    let diagnosis = diagnose::diagnose(facts, session.run(cluster, None, started));
+    let diagnosis = diagnose::diagnose(facts, session.run(Some(cluster), None, started));
     print_as(args.form.output, &diagnosis, Diagnosis::text)?;
     Ok(diagnosis.exit())
 }

@@ -1,6 +1,6 @@
 //! `publish`: writes secrets from repositories to providers; `publish list` and `publish status` only look.
 
-use cluster::Access;
+use cluster::{Access, Cluster};
 use publish::plan::Ceilings as Limits;
 
 use super::run::is_terminal;
@@ -12,7 +12,7 @@ use crate::{
     output::print_as,
     policy::{Capability, Ceilings, Publish},
     publish::{
-        self as publishing, Job,
+        self as publishing, Job, Prepared,
         document::{PublishDocument, PublishKind},
     },
     report::Run,
@@ -37,6 +37,12 @@ struct Asked {
     only_controller: bool,
 }
 
+impl Asked {
+    fn cluster(&self) -> Option<&Cluster> {
+        Some(&self.connected.as_ref()?.cluster)
+    }
+}
+
 async fn write(session: &Session, args: &PublishArgs) -> Result<Exit, Failure> {
     let asks = !args.yes && !args.dry_run;
     if asks && !is_terminal() {
@@ -49,40 +55,32 @@ async fn write(session: &Session, args: &PublishArgs) -> Result<Exit, Failure> {
     } else {
         Access::Write
     };
-    let asked = asked(session, &args.what, Some(access)).await?;
-    let job = job(session, &args.what, &asked, false);
+    let asked = asked(session, &args.what, access).await?;
     let started = session.world.clock.now();
-    let prepared = session
-        .unless_stopped(job.prepare(&args.what.only, None))
-        .await?;
-    let prepared = prepared.map_err(|fault| failed(&fault))?;
-    let run = |session: &Session| of_run(session, &asked, started);
+    let prepared = prepared(session, &args.what, &asked, false).await?;
+    let run = || of_run(session, &asked, started);
     if args.dry_run {
-        let kind = (PublishKind::PublishPlan, run(session));
+        let kind = (PublishKind::PublishPlan, run());
         let (document, exit) = prepared.document(&asked.section, kind, None, args.exit_code);
         return printed(&args.what, &document, exit);
     }
     let writes = prepared.writes();
     if asks && writes > 0 {
-        let kind = (PublishKind::PublishPlan, run(session));
+        let kind = (PublishKind::PublishPlan, run());
         let (document, _) = prepared.document(&asked.section, kind, None, false);
         let question = format!("Write {writes} secrets?");
         session.confirm(&document.text(), &question).await?;
     }
     let done = prepared.carry_out(&session.world.stop).await;
-    let kind = (PublishKind::PublishReport, run(session));
+    let kind = (PublishKind::PublishReport, run());
     let (document, exit) = prepared.document(&asked.section, kind, Some(&done), false);
     printed(&args.what, &document, exit)
 }
 
 async fn status(session: &Session, args: &PublishStatusArgs) -> Result<Exit, Failure> {
-    let asked = asked(session, &args.what, Some(Access::ReadOnly)).await?;
-    let job = job(session, &args.what, &asked, args.verify);
+    let asked = asked(session, &args.what, Access::ReadOnly).await?;
     let started = session.world.clock.now();
-    let prepared = session
-        .unless_stopped(job.prepare(&args.what.only, None))
-        .await?;
-    let prepared = prepared.map_err(|fault| failed(&fault))?;
+    let prepared = prepared(session, &args.what, &asked, args.verify).await?;
     let kind = (PublishKind::PublishStatus, of_run(session, &asked, started));
     let (document, exit) = prepared.document(&asked.section, kind, None, true);
     printed(&args.what, &document, exit)
@@ -91,7 +89,7 @@ async fn status(session: &Session, args: &PublishStatusArgs) -> Result<Exit, Fai
 fn list(session: &Session, what: &PublishWhat) -> Result<Exit, Failure> {
     let loaded = load(session, what)?;
     let section = section(&loaded, what)?;
-    let run = session.run_without_cluster(&loaded.digest, session.world.clock.now());
+    let run = session.run(None, Some(&loaded.digest), session.world.clock.now());
     let document = publishing::list(&section, &what.only, run);
     printed(what, &document, Exit::Done)
 }
@@ -113,11 +111,7 @@ fn section(loaded: &Loaded, what: &PublishWhat) -> Result<Publish, Failure> {
     }
 }
 
-async fn asked(
-    session: &Session,
-    what: &PublishWhat,
-    access: Option<Access>,
-) -> Result<Asked, Failure> {
+async fn asked(session: &Session, what: &PublishWhat, access: Access) -> Result<Asked, Failure> {
     let loaded = load(session, what)?;
     let section = section(&loaded, what)?;
     let ceilings = Ceilings::from(&what.policy.ceilings);
@@ -129,14 +123,11 @@ async fn asked(
         max_writes: usize::try_from(what.ceilings.max_writes).ok(),
         max_prunes: usize::try_from(what.ceilings.max_prunes).ok(),
     };
-    let connected = match access {
-        Some(access) if publishing::needs_cluster(&section, &what.only) => {
-            Some(session.connect(access, &loaded.policy).await?)
-        }
-        _ => {
-            session.world.end_in(loaded.policy.deadline);
-            None
-        }
+    let connected = if publishing::needs_cluster(&section, &what.only) {
+        Some(session.connect(access, &loaded.policy).await?)
+    } else {
+        session.world.end_in(loaded.policy.deadline);
+        None
     };
     Ok(Asked {
         loaded,
@@ -147,11 +138,17 @@ async fn asked(
     })
 }
 
-fn job<'a>(session: &'a Session, what: &'a PublishWhat, asked: &'a Asked, verify: bool) -> Job<'a> {
-    Job {
+/// Reads, looks and plans.
+async fn prepared(
+    session: &Session,
+    what: &PublishWhat,
+    asked: &Asked,
+    verify: bool,
+) -> Result<Prepared, Failure> {
+    let job = Job {
         policy: &asked.loaded.policy,
         publish: &asked.section,
-        cluster: asked.connected.as_ref().map(|connected| &connected.cluster),
+        cluster: asked.cluster(),
         namespace: what
             .lock_namespace
             .as_deref()
@@ -161,16 +158,13 @@ fn job<'a>(session: &'a Session, what: &'a PublishWhat, asked: &'a Asked, verify
         only_controller: asked.only_controller,
         verify,
         clock: session.world.clock,
-        stop: &session.world.stop,
-    }
+    };
+    let prepared = session.unless_stopped(job.prepare(&what.only)).await?;
+    prepared.map_err(|fault| failed(&fault))
 }
 
 fn of_run(session: &Session, asked: &Asked, started: jiff::Timestamp) -> Run {
-    let digest = &asked.loaded.digest;
-    match &asked.connected {
-        Some(connected) => session.run(&connected.cluster, Some(digest), started),
-        None => session.run_without_cluster(digest, started),
-    }
+    session.run(asked.cluster(), Some(&asked.loaded.digest), started)
 }
 
 fn printed(what: &PublishWhat, document: &PublishDocument, exit: Exit) -> Result<Exit, Failure> {

@@ -24,7 +24,6 @@ use providers::reader::{
     Answers, Members, OnProgress, Reader, ReaderInput, Ready, StandIn, Wanted,
 };
 use providers::unread;
-use rustls::crypto::aws_lc_rs;
 use secret::RunKey;
 use tokio::time::{Instant, sleep_until};
 
@@ -39,6 +38,7 @@ use crate::{
     inventory::{ExternalSecret, Inventory},
     key_names::Names,
     policy::{KeyNames, Policy},
+    random,
 };
 
 /// The time for computing after the end of the reads.
@@ -112,11 +112,7 @@ impl Check {
         policy: &Policy,
         stand_in: Option<StandIn>,
     ) -> Result<Self, NoCheck> {
-        let mut bytes = [0; 32];
-        aws_lc_rs::default_provider()
-            .secure_random
-            .fill(&mut bytes)
-            .map_err(|_| NoCheck::Randomness)?;
+        let bytes = random::key().map_err(|_| NoCheck::Randomness)?;
         let known = ReaderInput {
             cluster: known.cluster.read_only(),
             ..known
@@ -127,7 +123,7 @@ impl Check {
             namespaces: policy.literal_namespaces(),
             reader: Reader::new(known).through(stand_in).computing_on(&workers),
             workers,
-            key: Arc::new(RunKey::from_bytes(bytes)),
+            key: Arc::new(RunKey::from_bytes(*bytes)),
             key_names: policy.safety.key_names,
             facts: BTreeMap::new(),
         })

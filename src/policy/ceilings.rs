@@ -118,52 +118,22 @@ impl Capability {
             .unwrap_or_default()
     }
 
-    /// True if it matters to `publish`, which neither syncs nor restarts.
-    const fn is_about_publishing(self) -> bool {
+    /// The commands that it matters to.
+    const fn concern(self) -> Concern {
         match self {
+            Self::Drift => Concern::Reading,
+            Self::StoreCredentials
+            | Self::AmbientStores
+            | Self::NamespacedStores
+            | Self::LongDeadline
+            | Self::ApiServerToken => Concern::ReadingAndPublishing,
             Self::Publish
             | Self::Adopt
             | Self::Overwrite
             | Self::Revert
             | Self::Prune
             | Self::Destroy
-            | Self::UnprotectedValues
-            | Self::StoreCredentials
-            | Self::AmbientStores
-            | Self::NamespacedStores
-            | Self::LongDeadline
-            | Self::ApiServerToken => true,
-            Self::Drift
-            | Self::Sync
-            | Self::Restart
-            | Self::Refetch
-            | Self::Recreate
-            | Self::Generators
-            | Self::AnyAnnotation
-            | Self::Retries
-            | Self::RestartUnchanged
-            | Self::UnverifiedData
-            | Self::BrokenData
-            | Self::DenyWindow
-            | Self::Evict
-            | Self::ParallelRestarts
-            | Self::FrequentRestarts
-            | Self::InFlight
-            | Self::Failures
-            | Self::Unverifiable
-            | Self::NoLock => false,
-        }
-    }
-
-    /// True if it matters to a command that cannot write.
-    const fn is_about_reading(self) -> bool {
-        match self {
-            Self::Drift
-            | Self::StoreCredentials
-            | Self::AmbientStores
-            | Self::NamespacedStores
-            | Self::LongDeadline
-            | Self::ApiServerToken => true,
+            | Self::UnprotectedValues => Concern::Publishing,
             Self::Sync
             | Self::Restart
             | Self::Refetch
@@ -181,16 +151,22 @@ impl Capability {
             | Self::InFlight
             | Self::Failures
             | Self::Unverifiable
-            | Self::Publish
-            | Self::Adopt
-            | Self::Overwrite
-            | Self::Revert
-            | Self::Prune
-            | Self::Destroy
-            | Self::UnprotectedValues
-            | Self::NoLock => false,
+            | Self::NoLock => Concern::Acting,
         }
     }
+}
+
+/// What a capability is about. All of them matter to a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Concern {
+    /// Commands that cannot write.
+    Reading,
+    /// These, and `publish`.
+    ReadingAndPublishing,
+    /// `publish`, which neither syncs nor restarts.
+    Publishing,
+    /// Syncs and restarts.
+    Acting,
 }
 
 /// What a rate of `--max-rate` is for.
@@ -514,21 +490,21 @@ impl Ceilings {
     /// The ceilings of a command that cannot write: it needs no permission to write.
     #[must_use]
     pub fn of_reading(self) -> Self {
-        self.of(Capability::is_about_reading)
+        self.of(&[Concern::Reading, Concern::ReadingAndPublishing])
     }
 
     /// The ceilings of `publish`: it needs no permission for what it does not do.
     #[must_use]
     pub fn of_publishing(self) -> Self {
-        self.of(Capability::is_about_publishing)
+        self.of(&[Concern::Publishing, Concern::ReadingAndPublishing])
     }
 
-    /// Permits everything that does not concern the command.
-    fn of(mut self, concerns: fn(Capability) -> bool) -> Self {
+    /// Permits everything else.
+    fn of(mut self, concerns: &[Concern]) -> Self {
         use clap::ValueEnum as _;
         if let Some(allow) = &mut self.allow {
             let all = Capability::value_variants().iter().copied();
-            allow.extend(all.filter(|capability| !concerns(*capability)));
+            allow.extend(all.filter(|capability| !concerns.contains(&capability.concern())));
         }
         self
     }

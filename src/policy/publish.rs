@@ -7,6 +7,7 @@ use ::publish::{
     plan::{Adopt, OnForeignChange, PruneMode, When},
 };
 use eso_model::StoreKind;
+use repository::{Dialect, Format};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -176,43 +177,10 @@ pub struct FileToRead {
     pub path: String,
     /// Without it, the format follows from the file's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub format: Option<FileFormat>,
+    pub format: Option<Format>,
     /// How its lines are read. Without it, a line that the dialects read differently is an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialect: Option<Dialect>,
-}
-
-/// The format of a file.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
-)]
-#[serde(rename_all = "kebab-case")]
-#[strum(serialize_all = "kebab-case", const_into_str)]
-pub enum FileFormat {
-    Dotenv,
-    Properties,
-    Yaml,
-    Json,
-    Ini,
-    /// The whole file is one value. Its key is the file's name.
-    Binary,
-}
-
-/// How the lines of dotenv and properties files are read.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
-)]
-#[serde(rename_all = "kebab-case")]
-#[strum(serialize_all = "kebab-case", const_into_str)]
-pub enum Dialect {
-    /// As sops reads them.
-    Sops,
-    /// As kustomize reads them.
-    Kustomize,
-    /// As the Secret Manager Controller reads them.
-    Smc,
-    /// Everything after the first `=` is the value.
-    Plain,
 }
 
 /// The decryption of an item's files.

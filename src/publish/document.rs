@@ -29,7 +29,7 @@ pub struct PublishDocument {
     pub run: Run,
     /// Counts.
     pub summary: PublishSummary,
-    /// Every item of the policy that is not suspended, in its order.
+    /// The items of the policy, in its order. Suspended ones only in a list.
     pub items: Vec<DocumentPublished>,
 }
 

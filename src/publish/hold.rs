@@ -48,6 +48,14 @@ impl Facts {
 
 /// Looks until the plan knows enough. `verify` reads also what a mark says is unchanged.
 pub(super) async fn look(places: &[Place], facts: &Facts, key: &RunKey, verify: bool) -> AllKnown {
+    let names: BTreeMap<RemoteKey, &str> = facts
+        .items
+        .iter()
+        .flat_map(|item| &item.wanted)
+        // The first of several spellings counts.
+        .rev()
+        .map(|wanted| (wanted.target.remote_key(), &*wanted.target.name))
+        .collect();
     let mut known = AllKnown::new();
     for place in places {
         known.extend(listed(place, &facts.input(&known)).await);
@@ -67,10 +75,11 @@ pub(super) async fn look(places: &[Place], facts: &Facts, key: &RunKey, verify: 
             break;
         }
         for key in &missing.describe {
-            let Some((place, name)) = place_of(places, key, &facts.input(&known)) else {
+            let Some(place) = places.iter().find(|place| place.holds(key)) else {
                 continue;
             };
-            let held = place.writer.describe(&name, &place.reads).await;
+            let name = names.get(key).copied().unwrap_or(&key.name);
+            let held = place.writer.describe(name, &place.reads).await;
             let known_before = known.remove(key);
             let now = match known_before {
                 Some(before) => before.described(held),
@@ -150,17 +159,4 @@ async fn compare(
 
 fn wanted<'i>(input: &Input<'i>) -> impl Iterator<Item = &'i Wanted> {
     input.items.iter().flat_map(|item| &item.wanted)
-}
-
-/// The place of a secret, and the name to send.
-fn place_of<'p>(
-    places: &'p [Place],
-    key: &RemoteKey,
-    input: &Input<'_>,
-) -> Option<(&'p Place, String)> {
-    let place = places.iter().find(|place| place.holds(key))?;
-    let name = wanted(input)
-        .find(|wanted| wanted.target.remote_key() == *key)
-        .map_or_else(|| key.name.clone(), |wanted| wanted.target.name.clone());
-    Some((place, name))
 }

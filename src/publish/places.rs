@@ -11,7 +11,7 @@ use pace::{Clock, rate::Rate};
 use providers::{
     Ambient, Identity, RateLimiter, Resolver, StoreSettings, Unread,
     holder::Writer,
-    trust::{Asked, Decision},
+    trust::{Asked, Decision, Rules},
 };
 use publish::{RemoteKey, Store};
 
@@ -23,9 +23,6 @@ use crate::{
         publish::{PublishTo, StoreTarget},
     },
 };
-
-/// Connects to a double of the providers, for an owner.
-pub type StandIn<'a> = &'a (dyn Fn(&StoreSettings, &str) -> Result<Box<dyn Writer>, Unread> + Sync);
 
 /// One place, with a connection that can write.
 pub(super) struct Place {
@@ -58,7 +55,6 @@ pub(super) struct Connector<'a> {
     pub(super) owner: &'a str,
     pub(super) clock: Clock,
     pub(super) environment: &'a BTreeMap<String, String>,
-    pub(super) stand_in: Option<StandIn<'a>>,
 }
 
 impl Connector<'_> {
@@ -120,15 +116,30 @@ impl Connector<'_> {
         is_store: bool,
     ) -> Result<Box<dyn Writer>, Unread> {
         let rules = self.policy.drift.rules();
+        if is_store && Self::is_own(settings, &rules)? {
+            let cluster = self.cluster.ok_or_else(|| {
+                Unread::store(
+                    providers::unread::STORE,
+                    "the store's credentials are in the cluster",
+                )
+            })?;
+            // All references name their namespace, so the default is never used.
+            let namespace = settings.key.namespace().unwrap_or_default();
+            let resolver = Resolver::new(cluster.clone(), settings.key.clone(), namespace);
+            let identity = Identity::Store(&resolver);
+            return providers::connect_writer(settings, identity, self.owner, self.clock).await;
+        }
         let ambient = Ambient {
             environment: self.environment.clone(),
             endpoints: rules.endpoints.iter().map(ToString::to_string).collect(),
             api_server_token: rules.api_server_token,
         };
-        if !is_store {
-            let identity = Identity::Ambient(&ambient);
-            return providers::connect_writer(settings, identity, self.owner, self.clock).await;
-        }
+        let identity = Identity::Ambient(&ambient);
+        providers::connect_writer(settings, identity, self.owner, self.clock).await
+    }
+
+    /// True if a store is written with the credentials that it names, and not with the job's own.
+    fn is_own(settings: &StoreSettings, rules: &Rules) -> Result<bool, Unread> {
         let asked = Asked {
             store: &settings.key,
             provider: &settings.provider,
@@ -136,28 +147,11 @@ impl Connector<'_> {
             // They limit which namespaces may read the store, and nothing is read for one.
             conditions: &[],
         };
-        let decision = rules.decide_write(asked);
-        if let Decision::Refused(refused) = decision {
-            return Err(refused);
+        match rules.decide_write(asked) {
+            Decision::Ambient => Ok(false),
+            Decision::Store => Ok(true),
+            Decision::Refused(refused) => Err(refused),
         }
-        if let Some(stand_in) = self.stand_in {
-            return stand_in(settings, self.owner);
-        }
-        if decision == Decision::Ambient {
-            let identity = Identity::Ambient(&ambient);
-            return providers::connect_writer(settings, identity, self.owner, self.clock).await;
-        }
-        let cluster = self.cluster.ok_or_else(|| {
-            Unread::store(
-                providers::unread::STORE,
-                "the store's credentials are in the cluster",
-            )
-        })?;
-        // All references name their namespace, so the default is never used.
-        let namespace = settings.key.namespace().unwrap_or_default();
-        let resolver = Resolver::new(cluster.clone(), settings.key.clone(), namespace);
-        providers::connect_writer(settings, Identity::Store(&resolver), self.owner, self.clock)
-            .await
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use publish::{Origin, Target, Wanted, name::Naming};
-use repository::{Contents, Dialect, Entry, File, Format, ProfileFolders, Source};
+use repository::{Contents, Entry, File, ProfileFolders, Source};
 use sops::Identities;
 
 use super::{decrypt::decrypts, fault::Fault, places::Place, source::Opened};
@@ -62,31 +62,15 @@ fn folders(profile: &policy::Profile) -> ProfileFolders<'_> {
     ProfileFolders {
         base_path: profile.base_path.as_deref().unwrap_or_default(),
         environment: &profile.environment,
-        dialect: profile.dialect.map(dialect),
+        dialect: profile.dialect,
     }
 }
 
 fn file(file: &policy::FileToRead) -> File<'_> {
     File {
         path: &file.path,
-        format: file.format.map(|format| match format {
-            policy::FileFormat::Dotenv => Format::Dotenv,
-            policy::FileFormat::Properties => Format::Properties,
-            policy::FileFormat::Yaml => Format::Yaml,
-            policy::FileFormat::Json => Format::Json,
-            policy::FileFormat::Ini => Format::Ini,
-            policy::FileFormat::Binary => Format::Binary,
-        }),
-        dialect: file.dialect.map(dialect),
-    }
-}
-
-const fn dialect(dialect: policy::Dialect) -> Dialect {
-    match dialect {
-        policy::Dialect::Sops => Dialect::Sops,
-        policy::Dialect::Kustomize => Dialect::Kustomize,
-        policy::Dialect::Smc => Dialect::Smc,
-        policy::Dialect::Plain => Dialect::Plain,
+        format: file.format,
+        dialect: file.dialect,
     }
 }
 

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cluster::{ApiError, Cluster, ErrorKind, FIELD_MANAGER, Path, names::is_name, wire};
 use eso_model::DATA_HASH;
-use rustls::crypto::aws_lc_rs;
 use secret::Value;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::{
     known::Known,
@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     edits::writers,
+    random,
     rbac::{KNOWN, STAMP_KEY},
 };
 
@@ -55,7 +56,7 @@ pub async fn read(cluster: &Cluster, namespace: &str) -> Result<Keeper, KeyError
     match cluster.get::<wire::Secret>(&path).await {
         Ok(secret) => from_secret(&secret, namespace),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(Keeper {
-            key: StampKey::from_bytes(random()?).kept_in(namespace),
+            key: StampKey::from_bytes(*random()?).kept_in(namespace),
             others: Others::default(),
             namespace: namespace.to_owned(),
             kept: false,
@@ -102,7 +103,7 @@ pub async fn ensure(cluster: &Cluster, namespace: &str) -> Result<Keeper, KeyErr
     if found.kept {
         return Ok(found);
     }
-    let bytes = zeroize::Zeroizing::new(random()?);
+    let bytes = random()?;
     let path = Path::core(Some(namespace), "secrets");
     let object = json!({
         "apiVersion": "v1", "kind": "Secret", "type": KEY_TYPE, "immutable": true,
@@ -156,14 +157,8 @@ fn is_ours(secret: &wire::Secret) -> bool {
             .all(|writer| writer.manager == FIELD_MANAGER)
 }
 
-/// Random bytes from the cryptographic generator.
-fn random() -> Result<[u8; 32], KeyError> {
-    let mut bytes = [0; 32];
-    aws_lc_rs::default_provider()
-        .secure_random
-        .fill(&mut bytes)
-        .map_err(|_| KeyError::NoRandomness)?;
-    Ok(bytes)
+fn random() -> Result<Zeroizing<[u8; 32]>, KeyError> {
+    random::key().map_err(|_| KeyError::NoRandomness)
 }
 
 fn known_path(namespace: &str) -> Path {

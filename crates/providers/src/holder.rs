@@ -198,7 +198,7 @@ pub enum Tier {
 /// Why a write was not done, or is not known to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteFailure {
-    /// Somebody else wrote the secret at the same time, or it is no longer as planned. The next run decides anew.
+    /// Somebody else wrote the secret at the same time, or it is no longer as planned. The next run plans again.
     Raced(String),
     /// The value was not written: the current version is as before.
     Failed(Unread),

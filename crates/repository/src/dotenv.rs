@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 
 use secret::{Buffer, Value};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     entry::Entry,
     fault::{Fault, Reason},
@@ -18,8 +20,19 @@ const LONGEST_LINE: usize = (64 << 10) - 1;
 
 /// The program whose reading of a file applies.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString, strum::EnumIter,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+    strum::IntoStaticStr,
+    strum::EnumString,
+    strum::EnumIter,
 )]
+#[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Dialect {
     /// As `sops` reads and encrypts it: `\n` is a line feed, and nothing is trimmed.

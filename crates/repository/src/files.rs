@@ -1,5 +1,7 @@
 //! Files that the policy names.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     dotenv::{self, Dialect},
     entry::Entry,
@@ -12,8 +14,19 @@ use crate::{
 
 /// How a file is written.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString, strum::EnumIter,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+    strum::IntoStaticStr,
+    strum::EnumString,
+    strum::EnumIter,
 )]
+#[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Format {
     Dotenv,

@@ -32,7 +32,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
         "set `spec.suspend` of the GitRepository; the last artifact is still published",
     ),
     ("logging", "use the options for log output"),
-    ("hotReload", "every run reads its settings anew"),
+    ("hotReload", "every run reads its settings again"),
 ];
 
 /// Fields of `spec` in both shapes, before they are combined.

@@ -34,9 +34,9 @@ pub enum MasterKey {
     },
     AwsKms {
         arn: String,
-        /// The role to assume; empty if there is none.
+        /// The role to assume. Empty without a role.
         role: String,
-        /// The profile of the machine that encrypted the file; empty if there is none.
+        /// The AWS profile with which the file was encrypted. Empty without a profile.
         profile: String,
         /// The encryption context.
         context: BTreeMap<String, String>,

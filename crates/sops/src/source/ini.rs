@@ -170,7 +170,7 @@ fn key(line: &str) -> Option<(&str, &str)> {
     between.trim().is_empty().then_some((key.trim(), rest))
 }
 
-/// Returns the comment at the end of a line; empty if there is none.
+/// Returns the comment at the end of a line, or an empty text.
 fn inline_comment(text: &str) -> &str {
     text.find(['#', ';'])
         .and_then(|start| text.get(start..))
