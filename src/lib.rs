@@ -38,7 +38,7 @@ pub mod plan;
 pub mod policy;
 pub mod progress;
 pub mod publish;
-mod random;
+pub mod random;
 pub mod rbac;
 pub mod reason;
 pub mod record;
