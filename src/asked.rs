@@ -13,7 +13,7 @@ use crate::{
     policy::{Capability, Ceilings, Policy, When, ceilings::MaxRate},
     select::Selected,
     session::{Connected, Session},
-    settings::{self, Loaded, Sources},
+    settings::{self, Loaded, SourceFile, Sources},
 };
 
 /// The arguments of a read-only command.
@@ -133,12 +133,18 @@ impl Session {
         flags: Flags,
         ceilings: Ceilings,
     ) -> Result<Loaded, Failure> {
-        let files = if config.is_empty() {
-            vec![PathBuf::from(DEFAULT_CONFIG)]
-        } else {
-            config.to_vec()
+        let files = match &self.connection.sandbox {
+            Some(content) if config.is_empty() => {
+                let Ok(content) = content.parse::<sandbox::Content>();
+                vec![SourceFile {
+                    path: PathBuf::from("the sandbox's policy"),
+                    text: content.policy().to_owned(),
+                }]
+            }
+            _ if config.is_empty() => settings::read_files(&[PathBuf::from(DEFAULT_CONFIG)])?,
+            _ => settings::read_files(config)?,
         };
-        self.load(&files, flags, ceilings, (true, true))
+        self.load_texts(files, flags, ceilings, (true, true))
     }
 
     /// Rejects `-n` together with a policy. The policy selects its namespaces, and users would expect `-n` to narrow them.
@@ -251,9 +257,19 @@ impl Session {
         files: &[PathBuf],
         flags: Flags,
         ceilings: Ceilings,
-        (warn, publishes): (bool, bool),
+        options: (bool, bool),
     ) -> Result<Loaded, Failure> {
         let files = settings::read_files(files)?;
+        self.load_texts(files, flags, ceilings, options)
+    }
+
+    fn load_texts(
+        &self,
+        files: Vec<SourceFile>,
+        flags: Flags,
+        ceilings: Ceilings,
+        (warn, publishes): (bool, bool),
+    ) -> Result<Loaded, Failure> {
         let sources = Sources {
             files,
             environment: self.world.environment.clone(),

@@ -9,7 +9,7 @@ use cluster::{Cluster, ErrorKind};
 
 use crate::{
     announce::JobPod,
-    cli::{ActArgs, LockNamespaceArgs},
+    cli::{ActArgs, LockNamespaceArgs, PublishWhat},
     lock::{self, Lock, LockError},
     rbac,
     session::{Session, World},
@@ -42,6 +42,15 @@ impl LockNamespace {
 
     /// The namespace that the flags of a read-only command name.
     pub fn of_reader(args: &LockNamespaceArgs, session: &Session) -> Self {
+        Self::given(
+            args.lock_namespace.as_ref(),
+            args.pod_namespace.as_ref(),
+            session,
+        )
+    }
+
+    /// The namespace that the flags of `publish` name.
+    pub fn of_publisher(args: &PublishWhat, session: &Session) -> Self {
         Self::given(
             args.lock_namespace.as_ref(),
             args.pod_namespace.as_ref(),

@@ -22,6 +22,7 @@ use publish::{
     MarkKey,
     plan::{Ceilings, Entry, Item, Plan, Prune, Rules},
 };
+use sandbox::Sandbox;
 use secret::RunKey;
 use sops::Identities;
 use zeroize::Zeroizing;
@@ -55,6 +56,8 @@ pub struct Job<'a> {
     pub publish: &'a Publish,
     /// None without a cluster.
     pub cluster: Option<&'a Cluster>,
+    /// The embedded cluster, if it is used.
+    pub sandbox: Option<&'a Sandbox>,
     /// The job's own namespace.
     pub namespace: Option<&'a str>,
     pub environment: &'a BTreeMap<String, String>,
@@ -163,6 +166,7 @@ impl Job<'_> {
         };
         let connector = Connector {
             cluster: self.cluster,
+            sandbox: self.sandbox,
             policy: self.policy,
             owner: &self.publish.owner,
             clock: self.clock,

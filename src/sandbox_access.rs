@@ -1,4 +1,7 @@
-//! Reads the sandbox's stores for the drift check. Returns the values that the sandbox's operator gets.
+//! Reads the sandbox's stores for the drift check, and writes them for `publish`. They have the values that the sandbox's operator
+//! gets.
+
+pub mod writer;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,28 +27,7 @@ struct Reader {
 
 /// Connects to a store of the sandbox.
 pub fn connect(sandbox: &Sandbox, settings: &StoreSettings) -> Result<Box<dyn Provider>, Unread> {
-    let facts = settings.provider.facts();
-    if facts.rules.payload == Payload::Unknown {
-        let detail = format!("the provider {}", facts.name);
-        return Err(Unread::store(unread::UNSUPPORTED, detail));
-    }
-    let reader = Reader {
-        backend: sandbox.backend(&settings.key),
-        payload: facts.rules.payload,
-        permission: facts.permission,
-    };
-    if reader
-        .backend
-        .accepts_login()
-        .map_err(|error| reader.failed(error))?
-    {
-        Ok(Box::new(reader))
-    } else {
-        Err(Unread::store(
-            unread::LOGIN,
-            "the provider rejected the store's credentials",
-        ))
-    }
+    Ok(Box::new(Reader::connect(sandbox, settings)?))
 }
 
 #[async_trait]
@@ -64,6 +46,28 @@ impl Provider for Reader {
 }
 
 impl Reader {
+    fn connect(sandbox: &Sandbox, settings: &StoreSettings) -> Result<Self, Unread> {
+        let facts = settings.provider.facts();
+        if facts.rules.payload == Payload::Unknown {
+            let detail = format!("the provider {}", facts.name);
+            return Err(Unread::store(unread::UNSUPPORTED, detail));
+        }
+        let reader = Self {
+            backend: sandbox.backend(&settings.key),
+            payload: facts.rules.payload,
+            permission: facts.permission,
+        };
+        let accepted = reader.backend.accepts_login();
+        if accepted.map_err(|error| reader.failed(error))? {
+            Ok(reader)
+        } else {
+            Err(Unread::store(
+                unread::LOGIN,
+                "the provider rejected the store's credentials",
+            ))
+        }
+    }
+
     async fn answer(&self, what: &What, limiter: &RateLimiter) -> Result<Answered, Unread> {
         match what {
             What::Secret { version, .. } if !version.is_empty() => {
@@ -127,6 +131,9 @@ impl Reader {
                 .lacking(self.permission),
             CallError::Unavailable => {
                 Unread::secret(unread::UNAVAILABLE, "the provider returns errors")
+            }
+            CallError::NotWritable => {
+                unsupported("generates the values of this store, so nothing can be written to it")
             }
         }
     }

@@ -80,6 +80,11 @@ pub struct Connected {
 }
 
 impl Connected {
+    /// The embedded cluster, if it is used.
+    pub fn sandbox(&self) -> Option<&Sandbox> {
+        self.sandbox.as_deref()
+    }
+
     /// Returns a read-only drift check of these stores. In an embedded cluster, it reads the embedded providers.
     pub fn check(
         &self,

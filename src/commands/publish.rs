@@ -9,6 +9,7 @@ use crate::{
     cli::{PublishArgs, PublishCommand, PublishStatusArgs, PublishWhat},
     exit::Exit,
     failure::Failure,
+    lock_namespace::LockNamespace,
     output::print_as,
     policy::{Capability, Ceilings, Publish},
     publish::{
@@ -44,7 +45,7 @@ impl Asked {
 }
 
 async fn write(session: &Session, args: &PublishArgs) -> Result<Exit, Failure> {
-    let asks = !args.yes && !args.dry_run;
+    let asks = !args.yes && !args.dry_run && session.connection.sandbox.is_none();
     if asks && !is_terminal() {
         return Err(Failure::usage(
             "cannot ask for confirmation: stdin or stderr is not a terminal. Use --yes to skip the question",
@@ -134,7 +135,8 @@ async fn asked(session: &Session, what: &PublishWhat, access: Access) -> Result<
         section,
         limits,
         connected,
-        only_controller: ceilings.allow.is_some(),
+        // The artifacts of the sandbox are on loopback.
+        only_controller: ceilings.allow.is_some() && session.connection.sandbox.is_none(),
     })
 }
 
@@ -145,14 +147,13 @@ async fn prepared(
     asked: &Asked,
     verify: bool,
 ) -> Result<Prepared, Failure> {
+    let namespace = LockNamespace::of_publisher(what, session).of_stamps();
     let job = Job {
         policy: &asked.loaded.policy,
         publish: &asked.section,
         cluster: asked.cluster(),
-        namespace: what
-            .lock_namespace
-            .as_deref()
-            .or(what.pod_namespace.as_deref()),
+        sandbox: asked.connected.as_ref().and_then(Connected::sandbox),
+        namespace: namespace.as_deref(),
         environment: &session.world.environment,
         ceilings: asked.limits,
         only_controller: asked.only_controller,

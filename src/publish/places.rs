@@ -14,6 +14,7 @@ use providers::{
     trust::{Asked, Decision, Rules},
 };
 use publish::{RemoteKey, Store};
+use sandbox::Sandbox;
 
 use super::fault::Fault;
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
         Policy,
         publish::{PublishTo, StoreTarget},
     },
+    sandbox_access,
 };
 
 /// One place, with a connection that can write.
@@ -51,6 +53,8 @@ impl Place {
 pub(super) struct Connector<'a> {
     /// None without a cluster.
     pub(super) cluster: Option<&'a Cluster>,
+    /// The embedded cluster, if it is used.
+    pub(super) sandbox: Option<&'a Sandbox>,
     pub(super) policy: &'a Policy,
     pub(super) owner: &'a str,
     pub(super) clock: Clock,
@@ -116,7 +120,11 @@ impl Connector<'_> {
         is_store: bool,
     ) -> Result<Box<dyn Writer>, Unread> {
         let rules = self.policy.drift.rules();
-        if is_store && Self::is_own(settings, &rules)? {
+        let is_own = is_store && Self::is_own(settings, &rules)?;
+        if let Some(sandbox) = self.sandbox {
+            return sandbox_access::writer::connect(sandbox, settings, self.owner);
+        }
+        if is_own {
             let cluster = self.cluster.ok_or_else(|| {
                 Unread::store(
                     providers::unread::STORE,

@@ -216,7 +216,7 @@ async fn sandbox_has_a_default_and_a_bad_day() {
         .run(&["run", "--sandbox", "-o", "json"])
         .await;
     let outcomes = ordinary.exits(0).document()["summary"]["outcomes"].clone();
-    assert_eq!(outcomes, serde_json::json!({"skipped": 3, "synced": 12}));
+    assert_eq!(outcomes, serde_json::json!({"skipped": 5, "synced": 12}));
     let bad = without_cluster()
         .run(&["run", "--sandbox=bad-day", "-o", "json"])
         .await;

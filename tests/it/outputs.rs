@@ -117,6 +117,11 @@ outputs! {
     status_json: ["status", "--sandbox", "-n", "payments", "-o", "json"];
     status_yaml: ["status", "--sandbox=bad-day", "-o", "yaml"];
     status_names: ["status", "--sandbox", "-o", "name"];
+    publish: ["publish", "--sandbox"];
+    publish_bad_day: ["publish", "--sandbox=bad-day"];
+    publish_plan: ["publish", "--sandbox", "--dry-run", "-o", "json"];
+    publish_status: ["publish", "status", "--sandbox"];
+    publish_list: ["publish", "list", "--sandbox"];
     plan: ["plan", "--sandbox"];
     plan_differences: ["plan", "--sandbox", "--exit-code", "-n", "payments"];
     plan_json: ["plan", "--sandbox=bad-day", "-o", "json"];

@@ -2,6 +2,7 @@
 
 mod aws;
 mod offline;
+mod sandbox;
 
 use crate::support::{Outcome, Workspace};
 

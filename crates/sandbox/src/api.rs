@@ -16,7 +16,7 @@ use tokio::{sync::watch, time::Instant};
 
 pub(super) use self::action::evict;
 use super::{
-    Request,
+    Request, artifact,
     call::{Call, Target, Verb},
     discovery,
     failure::Failure,
@@ -114,6 +114,9 @@ impl Api {
     }
 
     fn non_resource(&self, call: &Call) -> Response<Body> {
+        if let Some(archive) = artifact::at(&self.store, &call.path) {
+            return respond(200, "application/gzip", whole(archive.into()));
+        }
         match discovery::answer(&self.store, &call.path) {
             Some(found) => json(200, &found),
             None => plain(404, "404 page not found\n"),

@@ -1,17 +1,25 @@
-//! The provider behind a store, for readers other than the operator: with the same values, latency and failures.
+//! The provider behind a store, for eso-sync: with the values, latency and failures that the operator gets.
+//!
+//! What is written goes to the ConfigMap with the store's values: the value to `values.yaml`, and what is recorded beside it to
+//! `published.yaml`.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use eso_model::StoreKey;
 use regex::Regex;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
+    failure::Failure,
     object,
     provider::{Access, FaultMode, Provider, Time, setting},
     resource::Resource,
-    store::Store,
+    store::{Store, Write},
 };
+
+const VALUES: &str = "values.yaml";
+const PUBLISHED: &str = "published.yaml";
 
 /// The provider behind one store.
 pub struct Backend {
@@ -31,6 +39,23 @@ pub enum CallError {
     Denied,
     /// The provider is down.
     Unavailable,
+    /// The store's values are not in a ConfigMap, so that nothing can be written.
+    NotWritable,
+}
+
+/// What a store keeps under a key.
+pub struct Kept {
+    pub value: String,
+    pub records: Records,
+}
+
+/// What a store records beside a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Records {
+    /// Counts the writes of the value. Zero if it was never written by eso-sync.
+    pub version: u64,
+    pub tags: BTreeMap<String, String>,
 }
 
 impl Backend {
@@ -69,6 +94,93 @@ impl Backend {
         Ok(self.values.matching(present(&store), pattern))
     }
 
+    /// Everything that the store keeps. Makes no call.
+    pub fn kept(&self) -> Result<BTreeMap<String, Kept>, CallError> {
+        self.found()?;
+        let config_map = self.config_map()?;
+        let mut records: BTreeMap<String, Records> = parsed(&config_map, PUBLISHED);
+        let values: BTreeMap<String, Value> = parsed(&config_map, VALUES);
+        let kept = |(key, value): (String, Value)| {
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            let records = records.remove(&key).unwrap_or_default();
+            (key, Kept { value, records })
+        };
+        Ok(values.into_iter().map(kept).collect())
+    }
+
+    /// Writes a value, or only records if there is none. Returns false if the key no longer has this version; None stands for a key
+    /// that does not exist. Makes no call.
+    pub fn keep(
+        &self,
+        key: &str,
+        version: Option<u64>,
+        value: Option<&str>,
+        records: &Records,
+    ) -> Result<bool, CallError> {
+        self.change(key, version, |values, published| {
+            if let Some(value) = value {
+                values.insert(key.to_owned(), value.into());
+            }
+            published.insert(key.to_owned(), records.clone());
+        })
+    }
+
+    /// Deletes a key with this version. Returns false if it has another one. Makes no call.
+    pub fn remove(&self, key: &str, version: u64) -> Result<bool, CallError> {
+        self.change(key, Some(version), |values, published| {
+            values.remove(key);
+            published.remove(key);
+        })
+    }
+
+    fn change(
+        &self,
+        key: &str,
+        version: Option<u64>,
+        change: impl FnOnce(&mut BTreeMap<String, Value>, &mut BTreeMap<String, Records>),
+    ) -> Result<bool, CallError> {
+        let found = self.config_map()?;
+        let resource = Resource::of_plural("configmaps").ok_or(CallError::NotWritable)?;
+        let (namespace, name) = (object::namespace(&found), object::name(&found));
+        let mut is_current = false;
+        let changed = |current: &Value| -> Result<Value, Failure> {
+            let mut values: BTreeMap<String, Value> = parsed(current, VALUES);
+            let mut published: BTreeMap<String, Records> = parsed(current, PUBLISHED);
+            let held = values
+                .contains_key(key)
+                .then(|| published.get(key).map_or(0, |records| records.version));
+            is_current = held == version;
+            let mut next = current.clone();
+            if is_current {
+                change(&mut values, &mut published);
+                let data = object::child(&mut next, "data");
+                // JSON is YAML. Serialisation cannot fail: all maps have string keys.
+                let text = serde_json::to_string(&values).unwrap_or_default();
+                data.insert(VALUES.to_owned(), text.into());
+                let text = serde_json::to_string(&published).unwrap_or_default();
+                data.insert(PUBLISHED.to_owned(), text.into());
+            }
+            Ok(next)
+        };
+        let write = Write::by("provider");
+        self.store
+            .update(resource, namespace, name, write, changed)
+            .map_err(|_| CallError::Unavailable)?;
+        Ok(is_current)
+    }
+
+    /// The ConfigMap with the store's values.
+    fn config_map(&self) -> Result<Arc<Value>, CallError> {
+        let resource = Resource::of_plural("configmaps").ok_or(CallError::NotWritable)?;
+        let store = self.key.to_string();
+        let mut all = self.store.list(resource, None).objects.into_iter();
+        all.find(|(_, object)| object::annotation(object, setting::STORE) == Some(&*store))
+            .map(|(_, object)| object)
+            .ok_or(CallError::NotWritable)
+    }
+
     fn found(&self) -> Result<Arc<Value>, CallError> {
         let (plural, namespace, name) = match &self.key {
             StoreKey::Cluster { name } => ("clustersecretstores", "", name),
@@ -78,6 +190,18 @@ impl Backend {
             .and_then(|resource| self.store.get(resource, namespace, name))
             .ok_or(CallError::NoStore)
     }
+}
+
+/// A map in the data of a ConfigMap. Empty if it is missing, or not a map.
+fn parsed<T: DeserializeOwned>(config_map: &Value, key: &str) -> BTreeMap<String, T> {
+    let text = object::member(object::at(config_map, "/data"), key)
+        .as_str()
+        .unwrap_or_default();
+    if text.trim().is_empty() {
+        return BTreeMap::new();
+    }
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options).unwrap_or_default()
 }
 
 const fn present(store: &Value) -> Access<'_> {

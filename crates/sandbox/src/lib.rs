@@ -12,6 +12,7 @@
 //! ```
 
 mod api;
+mod artifact;
 mod backend;
 mod call;
 mod data;
@@ -52,7 +53,7 @@ use self::{
     workloads::Controllers,
 };
 pub use self::{
-    backend::{Backend, CallError},
+    backend::{Backend, CallError, Kept, Records},
     fault::Fault,
     load::LoadError,
 };
@@ -66,6 +67,16 @@ pub enum Content {
     BadDay,
     /// The manifests in a directory.
     Directory(PathBuf),
+}
+
+impl Content {
+    /// The policy for this content, for commands that need one and get none.
+    pub const fn policy(&self) -> &'static str {
+        match self {
+            Self::Default | Self::Directory(_) => include_str!("content/policy.yaml"),
+            Self::BadDay => include_str!("content/bad-day-policy.yaml"),
+        }
+    }
 }
 
 impl FromStr for Content {
@@ -200,10 +211,11 @@ impl Sandbox {
         // As in a real cluster, the history before the start is not available.
         store.compact();
         let operator = Operator::new(reconciler, settings);
-        let api = Arc::new(Api::new(store));
+        let api = Arc::new(Api::new(Arc::clone(&store)));
         let server = Server::start(Arc::clone(&api))
             .await
             .map_err(SandboxError::Listen)?;
+        artifact::publish(&store, server.address());
         if settings.operator {
             operator.start();
         }

@@ -6,6 +6,9 @@ pub(super) const ESO: &str = "external-secrets.io";
 /// The group of Argo Rollouts.
 pub(super) const ARGO: &str = "argoproj.io";
 
+/// The group of Flux's sources.
+pub(super) const FLUX: &str = "source.toolkit.fluxcd.io";
+
 /// A resource of the API.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Resource {
@@ -81,7 +84,7 @@ const fn cluster_wide(resource: Resource) -> Resource {
 }
 
 /// All served resources.
-pub(super) static RESOURCES: [Resource; 20] = [
+pub(super) static RESOURCES: [Resource; 21] = [
     controlled(ESO, "externalsecrets", "ExternalSecret"),
     controlled(ESO, "secretstores", "SecretStore"),
     cluster_wide(controlled(ESO, "clustersecretstores", "ClusterSecretStore")),
@@ -114,6 +117,7 @@ pub(super) static RESOURCES: [Resource; 20] = [
     },
     controlled("policy", "poddisruptionbudgets", "PodDisruptionBudget"),
     controlled(ARGO, "rollouts", "Rollout"),
+    controlled(FLUX, "gitrepositories", "GitRepository"),
     Resource {
         group: "coordination.k8s.io",
         ..core("leases", "Lease")
@@ -169,7 +173,7 @@ impl Resource {
 
 /// True if CustomResourceDefinitions define the kinds of a group.
 pub(super) fn is_custom(group: &str) -> bool {
-    [ESO, ARGO].contains(&group)
+    [ESO, ARGO, FLUX].contains(&group)
 }
 
 fn qualify(name: &str, group: &str) -> String {

@@ -707,6 +707,7 @@ async fn default_content_has_running_workloads() {
     for (plural, namespace, name, field, count) in [
         ("deployments", "payments", "api", "availableReplicas", 3),
         ("deployments", "web", "frontend", "availableReplicas", 2),
+        ("deployments", "shop", "checkout", "availableReplicas", 2),
         ("statefulsets", "data", "warehouse", "readyReplicas", 2),
         ("daemonsets", "team-a", "collector", "numberAvailable", 3),
         (
@@ -721,7 +722,7 @@ async fn default_content_has_running_workloads() {
         assert_eq!(object["status"][field], count, "{name}: {object}");
     }
     let pods = sandbox.list("pods", None);
-    assert_eq!(pods.len(), 10);
+    assert_eq!(pods.len(), 14);
     for pod in pods {
         assert!(
             pod["status"]["startTime"].as_str() < Some("2026-05-01T12:00:00Z"),

@@ -1,6 +1,6 @@
 //! Settings of the sandbox in annotations on stores and ExternalSecrets. A real cluster ignores them.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use eso_model::duration::GoDuration;
 use serde_json::Value;
@@ -13,6 +13,9 @@ pub(crate) const STORE: &str = "sandbox.eso-sync/store";
 
 /// On an ExternalSecret: an edit of its Secret after the last sync, as a merge patch. `null` means that it was deleted.
 pub(crate) const EDITED: &str = "sandbox.eso-sync/edited";
+
+/// On a GitRepository: the contents of its files, by path, in YAML.
+pub(crate) const FILES: &str = "sandbox.eso-sync/files";
 
 /// On a store: it is not Ready. The value is the message of its Event.
 pub(crate) const NOT_READY: &str = "sandbox.eso-sync/not-ready";
@@ -69,6 +72,12 @@ pub(crate) fn edit(text: &str) -> Option<Value> {
     (edit.is_null() || edit.is_object()).then_some(edit)
 }
 
+/// The contents of files, by path: `{README.md: "…"}`
+pub(crate) fn files(text: &str) -> Option<BTreeMap<String, String>> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options).ok()
+}
+
 /// Validates the setting annotations of an object. The error is the first invalid key.
 pub(crate) fn check(asked: &Value) -> Result<(), &'static str> {
     let understood = |key, understood: fn(&str) -> bool| match object::annotation(asked, key) {
@@ -78,5 +87,6 @@ pub(crate) fn check(asked: &Value) -> Result<(), &'static str> {
     understood(LATENCY, |text| text.parse::<GoDuration>().is_ok())?;
     understood(FAIL_FIRST, |text| text.parse::<u32>().is_ok())?;
     understood(THROTTLE, |text| rate(text).is_some())?;
+    understood(FILES, |text| files(text).is_some())?;
     understood(EDITED, |text| edit(text).is_some())
 }
