@@ -527,9 +527,12 @@ pub struct RbacArgs {
     /// Without a policy, the rights of the ad hoc commands are printed.
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// ServiceAccount that gets the rights, in --namespace
-    #[arg(long, value_name = "NAME", default_value = "eso-sync")]
-    pub service_account: String,
+    /// Print the rights of `publish` instead, for an identity of its own. With --for: the permissions for writing this provider
+    #[arg(long)]
+    pub publish: bool,
+    /// ServiceAccount that gets the rights, in --namespace [default: eso-sync, with --publish eso-sync-publish]
+    #[arg(long, value_name = "NAME")]
+    pub service_account: Option<String>,
     /// Namespace with the credentials of a ClusterSecretStore (repeatable)
     #[arg(long = "credentials-in", value_name = "NAMESPACE")]
     pub credentials_in: Vec<String>,

@@ -53,6 +53,11 @@ impl Failure {
         }
     }
 
+    /// The policy publishes nothing.
+    pub fn nothing_to_publish() -> Self {
+        Self::usage("the policy has no section `publish`, so nothing is published")
+    }
+
     /// The command needs stamps, but nobody named the namespace of their key.
     pub fn no_lock_namespace() -> Self {
         Self {

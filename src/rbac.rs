@@ -5,6 +5,7 @@
 //! only covers cluster-scoped resources.
 
 pub mod provider;
+pub mod publish;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -56,6 +57,9 @@ impl FromStr for ServiceAccountName {
         })
     }
 }
+
+/// The ServiceAccount of the install manifests.
+pub const SERVICE_ACCOUNT: &str = "eso-sync";
 
 /// The name of the Lease that prevents parallel runs.
 pub const LEASE: &str = "eso-sync";
@@ -219,6 +223,8 @@ impl Rule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rbac {
     pub job: JobIdentity,
+    /// The name of the Roles and their bindings.
+    pub name: &'static str,
     /// The rules of the `ClusterRole`.
     pub cluster: Vec<Rule>,
     /// The rules of the Roles, by namespace.
@@ -279,9 +285,9 @@ pub fn rules(policy: Option<&Policy>, job: &JobIdentity) -> Rbac {
     }
     namespaces.retain(|_, rules| !rules.is_empty());
     Rbac {
-        job: job.clone(),
         cluster,
         namespaces,
+        ..Rbac::none(job)
     }
 }
 
@@ -413,6 +419,15 @@ pub struct Request {
 }
 
 impl Rbac {
+    fn none(job: &JobIdentity) -> Self {
+        Self {
+            job: job.clone(),
+            name: NAME,
+            cluster: Vec::new(),
+            namespaces: BTreeMap::new(),
+        }
+    }
+
     /// Adds the rights to resolve references of ClusterSecretStores to these namespaces.
     #[must_use]
     pub fn with_credentials_in(mut self, namespaces: &[String]) -> Self {
@@ -552,10 +567,10 @@ impl Rbac {
         } else {
             ("ClusterRole", "ClusterRoleBinding")
         };
-        let labels = json!({"app.kubernetes.io/name": NAME});
+        let (labels, name) = (json!({"app.kubernetes.io/name": NAME}), self.name);
         let metadata = match namespace {
-            Some(namespace) => json!({"labels": labels, "name": NAME, "namespace": namespace}),
-            None => json!({"labels": labels, "name": NAME}),
+            Some(namespace) => json!({"labels": labels, "name": name, "namespace": namespace}),
+            None => json!({"labels": labels, "name": name}),
         };
         [
             json!({"apiVersion": format!("{GROUP}/v1"), "kind": role, "metadata": metadata, "rules": rules}),
@@ -563,7 +578,7 @@ impl Rbac {
                 "apiVersion": format!("{GROUP}/v1"),
                 "kind": binding,
                 "metadata": metadata,
-                "roleRef": {"apiGroup": GROUP, "kind": role, "name": NAME},
+                "roleRef": {"apiGroup": GROUP, "kind": role, "name": name},
                 "subjects": [{
                     "kind": "ServiceAccount",
                     "name": self.job.service_account,

@@ -101,9 +101,8 @@ fn load(session: &Session, what: &PublishWhat) -> Result<Loaded, Failure> {
 }
 
 fn section(loaded: &Loaded, what: &PublishWhat) -> Result<Publish, Failure> {
-    let section = loaded.policy.publish.clone().ok_or_else(|| {
-        Failure::usage("the policy has no section `publish`, so nothing is published")
-    })?;
+    let section = loaded.policy.publish.clone();
+    let section = section.ok_or_else(Failure::nothing_to_publish)?;
     match publishing::unknown_item(&section, &what.only) {
         None => Ok(section),
         Some(name) => Err(Failure::usage(format!(

@@ -3,7 +3,11 @@
 //! A policy does not list the secrets that its ExternalSecrets reference, so these rights cover all secrets. Narrow them before
 //! you apply them.
 
+mod publish;
+
 use serde_json::json;
+
+pub use self::publish::rights_to_publish;
 
 /// The provider that the rights are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -6,7 +6,7 @@ use crate::{
     policy::{Lock, Selection},
 };
 
-fn job() -> JobIdentity {
+pub(super) fn job() -> JobIdentity {
     JobIdentity {
         namespace: "eso-sync".to_owned(),
         service_account: "eso-sync".to_owned(),
@@ -31,7 +31,7 @@ fn without_drift(select: Vec<Selection>) -> Policy {
 }
 
 /// One line for each rule.
-fn shown(rbac: &Rbac) -> String {
+pub(super) fn shown(rbac: &Rbac) -> String {
     let mut text = String::new();
     let places = rbac
         .namespaces

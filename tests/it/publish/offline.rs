@@ -36,6 +36,32 @@ async fn list_shows_what_ceilings_name_and_reads_nothing() {
     }
 }
 
+/// The component of `manifests/`: its CronJob may publish what its policy says, and nothing else.
+#[tokio::test]
+async fn ceilings_of_the_component_fit_its_policy() {
+    let component = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/components/publish");
+    let read = |name: &str| std::fs::read_to_string(component.join(name)).expect(name);
+    let cron_job: Json = serde_saphyr::from_str(&read("cronjob.yaml")).expect("YAML");
+    let container = &cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0];
+    let arguments = container["args"].as_array().expect("arguments");
+    let flags: Vec<&str> = arguments
+        .iter()
+        .filter_map(Json::as_str)
+        .filter(|flag| flag.starts_with("--allow"))
+        .collect();
+    assert_eq!(flags.len(), 3);
+    let workspace = Workspace::new(Vec::new());
+    workspace.file("policy.yaml", &read("config.yaml"));
+    publish(&workspace, &[&["list"], &flags[..]].concat())
+        .await
+        .exits(0);
+    let other = read("config.yaml").replace("name: aws-prod", "name: other");
+    workspace.file("policy.yaml", &other);
+    publish(&workspace, &[&["list"], &flags[..]].concat())
+        .await
+        .exits(2);
+}
+
 #[tokio::test]
 async fn a_policy_publishes_only_from_and_to_what_the_flags_allow() {
     let workspace = workspace("");

@@ -1,0 +1,162 @@
+//! The rights to publish at each provider.
+//!
+//! A policy names what it publishes, but not all names at the provider, so these rights cover all secrets. Narrow them before you
+//! apply them. The lists are those in the documentation of each writer.
+
+use serde_json::json;
+
+use super::Side;
+
+/// The policy or commands to apply at this provider.
+pub fn rights_to_publish(side: Side) -> String {
+    match side {
+        Side::Aws => aws(),
+        Side::Azure => AZURE.to_owned(),
+        Side::Gcp => GCP.to_owned(),
+        Side::Vault => VAULT.to_owned(),
+    }
+}
+
+fn aws() -> String {
+    let secrets = "arn:aws:secretsmanager:*:*:secret:*";
+    let parameters = "arn:aws:ssm:*:*:parameter/*";
+    let statement = |sid: &str, actions: &[&str], resource: &str| json!({"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource});
+    let of_secrets = [
+        "secretsmanager:CreateSecret",
+        "secretsmanager:DescribeSecret",
+        "secretsmanager:GetSecretValue",
+        "secretsmanager:ListSecretVersionIds",
+        "secretsmanager:PutSecretValue",
+        "secretsmanager:TagResource",
+        "secretsmanager:UntagResource",
+        "secretsmanager:UpdateSecretVersionStage",
+    ];
+    let of_parameters = [
+        "ssm:AddTagsToResource",
+        "ssm:GetParameterHistory",
+        "ssm:GetParameters",
+        "ssm:ListTagsForResource",
+        "ssm:PutParameter",
+        "ssm:RemoveTagsFromResource",
+    ];
+    let removal = [
+        "secretsmanager:DeleteSecret",
+        "secretsmanager:RestoreSecret",
+    ];
+    let keys = ["kms:Decrypt", "kms:GenerateDataKey"];
+    let mut with_keys = statement("OnlyForCustomerManagedKeys", &keys, "*");
+    if let Some(statement) = with_keys.as_object_mut() {
+        let via = ["secretsmanager.*.amazonaws.com", "ssm.*.amazonaws.com"];
+        let condition = json!({"StringLike": {"kms:ViaService": via}});
+        statement.insert("Condition".to_owned(), condition);
+    }
+    let lists = [
+        "secretsmanager:BatchGetSecretValue",
+        "secretsmanager:ListSecrets",
+    ];
+    let policy = json!({
+        "Version": "2012-10-17",
+        "Statement": [
+            statement("PublishSecrets", &of_secrets, secrets),
+            // AWS supports no narrower resource for these actions.
+            statement("ListSecrets", &lists, "*"),
+            statement("OnlyToPruneAndRestoreSecrets", &removal, secrets),
+            statement("OnlyForParameterStore", &of_parameters, parameters),
+            statement("OnlyToListParameters", &["ssm:DescribeParameters"], "*"),
+            statement("OnlyToPruneParameters", &["ssm:DeleteParameter"], parameters),
+            with_keys,
+        ],
+    });
+    format!("{policy:#}\n")
+}
+
+const AZURE: &str = r#"# For each vault that uses Azure RBAC. The role "Key Vault Secrets Officer" also permits to purge secrets, so this one is narrower:
+az role definition create --role-definition '{
+  "Name": "eso-sync publish", "AssignableScopes": ["'"$SUBSCRIPTION_ID"'"],
+  "DataActions": [
+    "Microsoft.KeyVault/vaults/secrets/readMetadata/action", "Microsoft.KeyVault/vaults/secrets/getSecret/action",
+    "Microsoft.KeyVault/vaults/secrets/setSecret/action", "Microsoft.KeyVault/vaults/secrets/update/action",
+    "Microsoft.KeyVault/vaults/secrets/delete", "Microsoft.KeyVault/vaults/secrets/recover/action"
+  ]
+}'
+az role assignment create --role "eso-sync publish" --assignee "$PRINCIPAL_ID" --scope "$VAULT_ID"
+
+# For each vault that uses access policies (`delete` and `recover` are only needed to prune and to restore):
+az keyvault set-policy --name "$VAULT" --object-id "$PRINCIPAL_ID" --secret-permissions get list set delete recover
+"#;
+
+const GCP: &str = r#"# The role "Secret Manager Admin" also permits to change who has access, so this one is narrower. The last two lines of permissions
+# are only needed to prune.
+gcloud iam roles create esoSyncPublish --project "$PROJECT" --permissions \
+secretmanager.secrets.list,secretmanager.secrets.get,secretmanager.secrets.create,secretmanager.secrets.update,\
+secretmanager.versions.list,secretmanager.versions.get,secretmanager.versions.access,secretmanager.versions.add,\
+secretmanager.versions.disable,secretmanager.versions.enable,secretmanager.versions.destroy,\
+secretmanager.secrets.delete
+gcloud projects add-iam-policy-binding "$PROJECT" --member "$MEMBER" --role "projects/$PROJECT/roles/esoSyncPublish"
+"#;
+
+const VAULT: &str = r#"# For each KV version 2 mount. Replace `kv` with its path, and `*` with the folders that are published.
+path "kv/data/*" {
+  capabilities = ["create", "read", "update"]
+}
+
+# `patch` writes the owner and the mark. Vault knows no `scan`: remove it there. OpenBao lists a folder with one call with it.
+path "kv/metadata/*" {
+  capabilities = ["create", "list", "patch", "read"]
+}
+path "kv/detailed-metadata/*" {
+  capabilities = ["scan"]
+}
+
+# Only needed to prune, to restore, and to destroy old versions.
+path "kv/delete/*" {
+  capabilities = ["update"]
+}
+path "kv/undelete/*" {
+  capabilities = ["update"]
+}
+path "kv/destroy/*" {
+  capabilities = ["update"]
+}
+
+# eso-sync checks that a mount is a KV engine before it uses it. Every token that can use a mount can do this, so this rule is only
+# needed if a broader rule denies it.
+path "sys/internal/ui/mounts/*" {
+  capabilities = ["read"]
+}
+
+# To check the token. The policy `default` includes this.
+path "auth/token/lookup-self" {
+  capabilities = ["read"]
+}
+"#;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Who may publish must not be able to change who has access, or to remove secrets for good.
+    #[test]
+    fn no_right_gives_access_to_others_or_deletes_for_good() {
+        for side in [Side::Aws, Side::Azure, Side::Gcp, Side::Vault] {
+            let rights = rights_to_publish(side);
+            for wide in [
+                "Policy\"",
+                "setIamPolicy",
+                "secrets/purge",
+                "sudo",
+                "secretmanager.admin",
+            ] {
+                assert!(!rights.contains(wide), "{side:?}: {wide}");
+            }
+        }
+        let policy: Value = serde_json::from_str(&rights_to_publish(Side::Aws)).unwrap();
+        for statement in policy["Statement"].as_array().unwrap() {
+            for action in statement["Action"].as_array().unwrap() {
+                assert!(!action.as_str().unwrap().contains('*'), "{action}");
+            }
+        }
+    }
+}
