@@ -519,6 +519,8 @@ pub enum SchemaOf {
     Policy,
     /// Documents that `-o json|yaml` prints
     Report,
+    /// Documents of `publish`
+    Publish,
 }
 
 /// `rbac`

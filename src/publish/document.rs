@@ -17,6 +17,9 @@ use crate::{
     report::{API_VERSION, Run, aligned},
 };
 
+/// The secrets that an advice names.
+const SHOWN: usize = 5;
+
 /// The document that `publish -o json|yaml` prints.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -99,7 +102,7 @@ pub struct DocumentPublishedSecret {
     /// The planned action.
     pub action: &'static str,
     /// Why.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// What happened; absent in a plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<&'static str>,
@@ -166,7 +169,7 @@ impl DocumentPublishedSecret {
             files,
             verdict: entry.verdict.word(),
             action: entry.step.action.word(),
-            reason: entry.step.reason.into_str(),
+            reason: entry.step.reason,
             outcome,
             version: version.map(Foreign::from),
             message: message.into(),
@@ -254,7 +257,7 @@ impl PublishDocument {
                     item.target.terminal(),
                     secret.verdict.to_owned(),
                     secret.outcome.unwrap_or(secret.action).to_owned(),
-                    secret.reason.to_owned(),
+                    secret.reason.into_str().to_owned(),
                 ]
             })
         });
@@ -299,7 +302,32 @@ impl PublishDocument {
                 );
             }
         }
-        text + &self.totals()
+        text + &self.advice() + &self.totals()
+    }
+
+    /// What to do about what was held back, with the secrets that it concerns.
+    fn advice(&self) -> String {
+        let mut concerned: BTreeMap<&str, (&str, Vec<String>)> = BTreeMap::new();
+        for item in &self.items {
+            for secret in &item.secrets {
+                if let Some(advice) = secret.reason.advice() {
+                    let of = concerned.entry(secret.reason.into_str());
+                    let (_, names) = of.or_insert((advice, Vec::new()));
+                    names.push(secret.name.terminal());
+                }
+            }
+        }
+        let mut text = String::new();
+        for (reason, (advice, names)) in concerned {
+            let shown: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
+            let more = match names.len().saturating_sub(SHOWN) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\n{reason} ({}{more}): {advice}\n", shown.join(", "));
+        }
+        text
     }
 
     fn list(&self) -> String {
@@ -345,6 +373,11 @@ impl PublishDocument {
         let colon = if counts.is_empty() { "" } else { ": " };
         format!("\n{secrets}{colon}{}{faults}; {calls}\n", counts.join(", "))
     }
+}
+
+/// Returns the JSON Schema of [`PublishDocument`].
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(PublishDocument).into()
 }
 
 /// The exit code: what a limit held back, what failed or is unknown, and with `differs` what differs.

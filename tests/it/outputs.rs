@@ -151,6 +151,7 @@ outputs! {
     validate_invalid: ["validate", "--config", "policy.yaml"] with "policy.yaml" = INVALID;
     validate_json: ["validate", "--config", "policy.yaml", "-o", "json"] with "policy.yaml" = INVALID;
     schema_report: ["schema", "--for", "report"];
+    schema_publish: ["schema", "--for", "publish"];
     rbac: ["rbac"];
     rbac_policy: ["rbac", "--config", "policy.yaml"] with "policy.yaml" = POLICY;
     rbac_aws: ["rbac", "--for", "aws"];

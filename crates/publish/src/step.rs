@@ -239,6 +239,90 @@ pub enum Reason {
     PruneLater,
 }
 
+impl Reason {
+    /// What a person can do about it. None if nothing is held back, or if the problem itself is reported.
+    pub fn advice(self) -> Option<&'static str> {
+        let known = ADVICE.iter().find(|(reason, _)| *reason == self);
+        known.map(|(_, advice)| *advice)
+    }
+}
+
+/// What a person can do, by reason. The other reasons hold nothing back, or their problem is reported with its place.
+const ADVICE: &[(Reason, &str)] = &[
+    (
+        Reason::ForeignChange,
+        "somebody else changed the value at the provider. Put it into the repository, or overwrite it with \
+         `write.onForeignChange: overwrite`",
+    ),
+    (
+        Reason::WouldRevert,
+        "the value is one that was published before the current one: this source may be older than the last run's. Update the source, \
+         or go back on purpose with `--allow revert`",
+    ),
+    (
+        Reason::NotOwned,
+        "the secret exists and has no owner. Take it over with `write.adopt: equal` if the values are equal, or with `any`",
+    ),
+    (
+        Reason::OwnedByOther,
+        "the secret has the owner tag of another publisher or item. Choose other names, or remove its tag `eso-sync-owner`",
+    ),
+    (
+        Reason::SoftDeleted,
+        "the secret is deleted, and its name is reserved. Restore it or remove it for good at the provider, or set `write.adopt: any`",
+    ),
+    (
+        Reason::Rotated,
+        "the provider rotates the secret, so a value from a repository would break its users. Remove it from the repository",
+    ),
+    (
+        Reason::Managed,
+        "another service of the provider writes the secret. Choose another name",
+    ),
+    (
+        Reason::Replica,
+        "the secret is a replica. Publish to its primary region",
+    ),
+    (
+        Reason::Disabled,
+        "the current version is disabled or locked. Enable it at the provider, or remove the key from the repository",
+    ),
+    (
+        Reason::OtherType,
+        "the parameter is neither `String` nor `SecureString`. Choose another name, or delete it",
+    ),
+    (
+        Reason::TooManyWrites,
+        "five versions were written within an hour. Two sources may write the same name in turn: find the other one, then run again",
+    ),
+    (
+        Reason::MaxWrites,
+        "more would be written than `--max-writes` permits, so nothing was. Check the plan, then raise the limit",
+    ),
+    (Reason::NotAllowed, "add `publish` to `--allow`"),
+    (
+        Reason::ItemStopped,
+        "another problem of the item stops it. Solve that first",
+    ),
+    (
+        Reason::PruneNotAllowed,
+        "the repository no longer has it. To delete it, add `prune` to `--allow`",
+    ),
+    (
+        Reason::PruneReports,
+        "the repository no longer has it. To delete it, set `prune.mode: prune`",
+    ),
+    (
+        Reason::PruneLimit,
+        "more secrets are orphaned than `prune.max` or `--max-prunes` permit, so none was deleted. Check that the source is the right \
+         one, then raise the limit",
+    ),
+    (
+        Reason::StillRead,
+        "an ExternalSecret of this cluster still reads it. Remove it there first",
+    ),
+];
+
 impl From<Refusal> for Reason {
     fn from(refusal: Refusal) -> Self {
         match refusal {

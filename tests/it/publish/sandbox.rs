@@ -9,6 +9,16 @@ async fn sandbox(arguments: &[&str]) -> Outcome {
     workspace.run(arguments).await
 }
 
+fn matches_its_schema(document: &serde_json::Value) {
+    let schema = eso_sync::publish::document::schema();
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let errors: Vec<String> = validator
+        .iter_errors(document)
+        .map(|error| error.to_string())
+        .collect();
+    assert!(errors.is_empty(), "{errors:?}");
+}
+
 /// The verdict, and the outcome or planned action, of a secret.
 fn of(outcome: &Outcome, item: usize, name: &str) -> (String, String) {
     let items = outcome.document()["items"].clone();
@@ -57,6 +67,14 @@ async fn bad_day_holds_back_what_would_lose_or_mix_up_values() {
         .collect();
     let expected = ["mac-missing", "collision", "collision"].map(|reason| json!(reason));
     assert_eq!(reasons, expected);
+    matches_its_schema(&document);
+    let text = sandbox(&["publish", "--sandbox=bad-day"]).await.stdout;
+    for advice in [
+        "foreign-change (checkout-DATABASE_PASSWORD): somebody else changed the value",
+        "would-revert (checkout-PAYMENT_TOKEN): the value is one that was published before",
+    ] {
+        assert!(text.contains(advice), "{text}");
+    }
 }
 
 #[tokio::test]
