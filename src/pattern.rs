@@ -88,6 +88,12 @@ impl FromStr for Wildcard {
     }
 }
 
+impl fmt::Display for Wildcard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 impl PartialEq for Wildcard {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text

@@ -41,6 +41,7 @@ use self::{
 pub use self::{apply::Done, fault::Fault};
 use crate::{
     exit::Exit,
+    pattern::Wildcard,
     policy::{
         KeyFrom, Policy,
         publish::{Publish, PublishItem},
@@ -62,8 +63,8 @@ pub struct Job<'a> {
     pub namespace: Option<&'a str>,
     pub environment: &'a BTreeMap<String, String>,
     pub ceilings: Ceilings,
-    /// True if artifacts may only come from Flux's own controller.
-    pub only_controller: bool,
+    /// The sources that flags permit. None: all, and artifacts from any address.
+    pub sources: Option<&'a [Wildcard]>,
     /// True to read also the values that marks call unchanged.
     pub verify: bool,
     pub clock: Clock,
@@ -133,7 +134,7 @@ pub fn unknown_item<'n>(publish: &Publish, only: &'n [String]) -> Option<&'n Str
 pub fn needs_cluster(publish: &Publish, only: &[String]) -> bool {
     let is_secret = |from: &KeyFrom| matches!(from, KeyFrom::Secret(_));
     let of_item = |item: &PublishItem| {
-        item.source.flux.is_some()
+        item.source.needs_cluster()
             || item.to.store.is_some()
             || item.sops.keys.iter().any(is_secret)
     };
@@ -243,8 +244,9 @@ impl Job<'_> {
         let identities: Identities = keys.identities(&item.sops.keys).await?;
         let opener = Opener {
             cluster: self.cluster,
+            keys,
             github_sha: self.environment.get("GITHUB_SHA").map(|sha| &**sha),
-            only_controller: self.only_controller,
+            permitted: self.sources,
         };
         let is_needed = |path: &str| read::is_needed(&item.read, path);
         let files = opener.open(&item.source, &is_needed).await?;

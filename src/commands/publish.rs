@@ -11,6 +11,7 @@ use crate::{
     failure::Failure,
     lock_namespace::LockNamespace,
     output::print_as,
+    pattern::Wildcard,
     policy::{Capability, Ceilings, Publish},
     publish::{
         self as publishing, Job, Prepared,
@@ -35,7 +36,8 @@ struct Asked {
     section: Publish,
     limits: Limits,
     connected: Option<Connected>,
-    only_controller: bool,
+    /// The sources that flags permit. None: all.
+    sources: Option<Vec<Wildcard>>,
 }
 
 impl Asked {
@@ -135,7 +137,9 @@ async fn asked(session: &Session, what: &PublishWhat, access: Access) -> Result<
         limits,
         connected,
         // The artifacts of the sandbox are on loopback.
-        only_controller: ceilings.allow.is_some() && session.connection.sandbox.is_none(),
+        sources: ceilings
+            .permitted_sources()
+            .filter(|_| session.connection.sandbox.is_none()),
     })
 }
 
@@ -155,7 +159,7 @@ async fn prepared(
         namespace: namespace.as_deref(),
         environment: &session.world.environment,
         ceilings: asked.limits,
-        only_controller: asked.only_controller,
+        sources: asked.sources.as_deref(),
         verify,
         clock: session.world.clock,
     };

@@ -487,6 +487,12 @@ impl Ceilings {
         self.allow.is_some() && self.allows(Capability::ApiServerToken)
     }
 
+    /// The sources that a policy may publish from. None: all.
+    pub fn permitted_sources(&self) -> Option<Vec<Wildcard>> {
+        let is_limited = self.allow.is_some() || !self.sources.is_empty();
+        is_limited.then(|| self.sources.clone())
+    }
+
     /// The ceilings of a command that cannot write: it needs no permission to write.
     #[must_use]
     pub fn of_reading(self) -> Self {

@@ -10,6 +10,7 @@ use eso_model::{
     ProviderName, StoreKey,
     duration::{GoDuration, InvalidDuration},
 };
+use git::{Address, InvalidAddress};
 use pace::rate::{InvalidRate, Rate as CallRate};
 use providers::trust::{InvalidOrigin, Origin};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -19,7 +20,7 @@ use super::{
     key_from::{InvalidKeyFrom, KeyFrom},
 };
 use crate::{
-    pattern::Pattern,
+    pattern::{Pattern, Wildcard},
     selector::{InvalidSelector, Selector as LabelSelector},
 };
 
@@ -384,6 +385,30 @@ forms! {
             } else {
                 Err(Fault::new("is not a revision", Self::HINT))
             }
+        }
+    }
+
+    /// The address of a Git repository.
+    GitAddress {
+        "git-address",
+        InvalidAddress::HINT,
+        "https://git.example/team/app.git",
+        r"^([hH][tT][tT][pP][sS]|[sS][sS][hH])://[^\s?#]+$|^[^\s:/@]+@[^\s:/@]+:[^\s?#]+$",
+        |text| match text.parse::<Address>() {
+            Ok(address) => Ok(address.to_string()),
+            Err(InvalidAddress) => Err(Fault::new("is not the address of a Git repository", Self::HINT)),
+        }
+    }
+
+    /// A glob in which `*` matches any text.
+    Glob {
+        "glob",
+        "write a glob, for example `https://git.example/team/*`",
+        "https://git.example/team/*",
+        "^.+$",
+        |text| match text.parse::<Wildcard>() {
+            Ok(_) => Ok(text.to_owned()),
+            Err(what) => Err(Fault::new(what, Self::HINT)),
         }
     }
 

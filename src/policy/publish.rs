@@ -17,6 +17,7 @@ use super::{
     key_from::KeyFrom,
     written::{self, in_order},
 };
+use crate::pattern::Wildcard;
 
 /// Secrets from repositories that `eso-sync publish` writes to providers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -46,7 +47,7 @@ pub struct PublishItem {
     /// True to leave the item alone.
     #[serde(default)]
     pub suspend: bool,
-    /// The repository: exactly one of `path` and `flux`.
+    /// The repository: exactly one of `path`, `flux`, `argocd` and `git`.
     pub source: SourceFrom,
     /// What is read from it: exactly one of `profile`, `kustomize` and `files`.
     pub read: ReadFrom,
@@ -70,7 +71,7 @@ pub struct PublishItem {
 }
 
 /// Where the files are.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Self>, extend("minProperties" = 1, "maxProperties" = 1))]
 pub struct SourceFrom {
@@ -80,17 +81,57 @@ pub struct SourceFrom {
     /// The artifact of a Flux GitRepository.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flux: Option<FluxSource>,
+    /// The repository and the revision of an Application of Argo CD.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub argocd: Option<ArgoCdSource>,
+    /// A Git repository.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub git: Option<GitSource>,
 }
 
-/// As in `--allow-source`: `path/DIR` or `flux/NAMESPACE/NAME`.
+impl SourceFrom {
+    /// True if it is read with the help of a cluster.
+    pub fn needs_cluster(&self) -> bool {
+        let Self {
+            path: _,
+            flux,
+            argocd,
+            git,
+        } = self;
+        let has_secret = git.as_ref().is_some_and(|git| git.secret.is_some());
+        flux.is_some() || argocd.is_some() || has_secret
+    }
+}
+
+/// As in `--allow-source`: `path/DIR`, `flux/NAMESPACE/NAME`, `argocd/NAMESPACE/NAME`, `git/URL` or `git/URL@REF`.
 impl fmt::Display for SourceFrom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, flux } = self;
+        let Self {
+            path,
+            flux,
+            argocd,
+            git,
+        } = self;
         if let Some(PathSource { dir, .. }) = path {
             write!(f, "path/{}", dir.display())?;
         }
         if let Some(FluxSource { namespace, name }) = flux {
             write!(f, "flux/{namespace}/{name}")?;
+        }
+        if let Some(ArgoCdSource {
+            namespace, name, ..
+        }) = argocd
+        {
+            write!(f, "argocd/{namespace}/{name}")?;
+        }
+        if let Some(GitSource {
+            url, git_ref: of, ..
+        }) = git
+        {
+            write!(f, "git/{url}")?;
+            if let Some(of) = of {
+                write!(f, "@{of}")?;
+            }
         }
         Ok(())
     }
@@ -121,6 +162,73 @@ pub struct FluxSource {
     /// The name of the GitRepository.
     #[schemars(with = "Written<form::ObjectName>")]
     pub name: String,
+}
+
+/// `source.argocd`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub struct ArgoCdSource {
+    /// The namespace of the Application.
+    #[schemars(with = "Written<form::ObjectName>")]
+    pub namespace: String,
+    /// The name of the Application.
+    #[schemars(with = "Written<form::ObjectName>")]
+    pub name: String,
+    /// The repositories that the Application may name. Whoever edits it chooses the repository, and so what is published.
+    #[schemars(with = "Vec<Written<form::Glob>>", extend("minItems" = 1))]
+    pub repos: Vec<Wildcard>,
+    /// `synced`: the commit that Argo CD synced. `target`: the Application's `targetRevision`.
+    #[serde(default)]
+    pub revision: ArgoCdRevision,
+    /// Which of several sources, from 0. Required if the Application has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u32>,
+    /// A Secret in the job's own namespace with the credentials for the repository, as Argo CD or Flux write them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Written<form::ObjectName>>")]
+    pub secret: Option<String>,
+}
+
+/// The revision of an Application that is read.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+    strum::IntoStaticStr,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
+pub enum ArgoCdRevision {
+    /// The commit that Argo CD synced.
+    #[default]
+    Synced,
+    /// The Application's `targetRevision`.
+    Target,
+}
+
+/// `source.git`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub struct GitSource {
+    /// The address: `https://HOST/PATH`, or `ssh://USER@HOST/PATH` in an image with the program `ssh`.
+    #[schemars(with = "Written<form::GitAddress>")]
+    pub url: String,
+    /// A branch, a tag, a whole name such as `refs/heads/main`, or a commit. Without it, the default branch.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Written<form::Revision>>")]
+    pub git_ref: Option<String>,
+    /// A Secret in the job's own namespace with the credentials for the repository, as Argo CD or Flux write them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Written<form::ObjectName>>")]
+    pub secret: Option<String>,
 }
 
 /// What is read.

@@ -11,7 +11,10 @@ use serde::{
 use serde_json::json;
 
 use super::{FailureLimit, InFlight, InvalidFailureLimit};
-use crate::{pattern::Pattern, selector::Selector};
+use crate::{
+    pattern::{Pattern, Wildcard},
+    selector::Selector,
+};
 
 /// Implements serde by `Display` and `FromStr`.
 macro_rules! written_as_text {
@@ -30,7 +33,7 @@ macro_rules! written_as_text {
     )*};
 }
 
-written_as_text!(Pattern, Selector);
+written_as_text!(Pattern, Selector, Wildcard);
 
 /// The schema keyword with the field names of a section in their order. Internal: the published schema does not contain it.
 pub(crate) const ORDER: &str = "x-order";

@@ -88,7 +88,8 @@ impl Keys<'_> {
         }
     }
 
-    async fn secret(&self, name: &str) -> Result<BTreeMap<String, Value>, Fault> {
+    /// The data of a Secret in the job's own namespace.
+    pub(super) async fn secret(&self, name: &str) -> Result<BTreeMap<String, Value>, Fault> {
         let cluster = self.cluster.ok_or_else(Fault::no_cluster)?;
         let namespace = self.namespace.ok_or_else(|| {
             let message = "the namespace of the Secret is not known: use --lock-namespace, or in a Pod ESO_SYNC_POD_NAMESPACE";

@@ -1,22 +1,20 @@
-//! Where files come from: a folder with a checkout, or the artifact of a Flux GitRepository.
+//! Where files come from: a folder with a checkout, the artifact of a Flux GitRepository, or a Git repository.
 
-use std::{path::Path as FilePath, time::Duration};
+mod argocd;
+mod flux;
+mod folder;
+#[cfg(feature = "git")]
+mod git;
 
-use cluster::{Cluster, Path};
+use ::git::{Address, Revision};
+use cluster::Cluster;
 use repository::Tree;
-use serde::Deserialize;
 
-use super::fault::Fault;
-use crate::policy::publish::{FluxSource, PathSource, SourceFrom};
-
-/// The longest time that an artifact may take.
-const DOWNLOAD: Duration = Duration::from_mins(1);
-
-/// The largest artifact, compressed.
-const ARTIFACT: usize = 32 << 20;
-
-/// The versions of Flux's API, newest first.
-const VERSIONS: [&str; 2] = ["v1", "v1beta2"];
+use super::{fault::Fault, keys::Keys};
+use crate::{
+    pattern::Wildcard,
+    policy::publish::{GitSource, SourceFrom},
+};
 
 /// Files, and where they come from.
 pub(super) struct Opened {
@@ -31,10 +29,19 @@ pub(super) struct Opened {
 pub(super) struct Opener<'a> {
     /// None without a cluster.
     pub(super) cluster: Option<&'a Cluster>,
+    pub(super) keys: &'a Keys<'a>,
     /// `GITHUB_SHA`.
     pub(super) github_sha: Option<&'a str>,
-    /// True if artifacts may only come from the source-controller.
-    pub(super) only_controller: bool,
+    /// The sources that flags permit. None: all.
+    pub(super) permitted: Option<&'a [Wildcard]>,
+}
+
+/// Which commit of which repository is read.
+struct Wanted {
+    address: Address,
+    revision: Revision,
+    /// The Secret with the credentials.
+    secret: Option<String>,
 }
 
 impl Opener<'_> {
@@ -44,364 +51,82 @@ impl Opener<'_> {
         source: &SourceFrom,
         is_needed: &(dyn Fn(&str) -> bool + Sync),
     ) -> Result<Opened, Fault> {
-        match (&source.path, &source.flux) {
-            (Some(path), _) => self.folder(path, is_needed),
-            (None, Some(flux)) => self.artifact(flux, is_needed).await,
-            (None, None) => Err(Fault::new("no-source", "the item has no source")),
+        let SourceFrom {
+            path,
+            flux,
+            argocd,
+            git,
+        } = source;
+        if let Some(path) = path {
+            return self.folder(path, is_needed);
         }
+        if let Some(flux) = flux {
+            return self.artifact(flux, is_needed).await;
+        }
+        let wanted = match (argocd, git) {
+            (Some(application), _) => self.application(application).await?,
+            (None, Some(git)) => wanted(git)?,
+            (None, None) => return Err(Fault::new("no-source", "the item has no source")),
+        };
+        self.repository(wanted, is_needed).await
     }
 
-    fn folder(
+    #[cfg(feature = "git")]
+    async fn repository(
         &self,
-        PathSource { dir, revision }: &PathSource,
-        is_needed: &dyn Fn(&str) -> bool,
-    ) -> Result<Opened, Fault> {
-        let tree = Tree::from_directory(dir, is_needed).map_err(Fault::of_file)?;
-        let known = revision
-            .clone()
-            .or_else(|| self.github_sha.map(str::to_owned));
-        Ok(Opened {
-            tree,
-            repository: remote(dir).unwrap_or_else(|| dir.display().to_string()),
-            revision: known.or_else(|| head(dir)).unwrap_or_default(),
-        })
-    }
-
-    async fn artifact(
-        &self,
-        flux: &FluxSource,
+        Wanted {
+            address,
+            revision,
+            secret,
+        }: Wanted,
         is_needed: &(dyn Fn(&str) -> bool + Sync),
     ) -> Result<Opened, Fault> {
-        let mut last = self.described(flux).await?;
-        // The artifact that an object named a moment ago may be collected already.
-        for _ in 0..2 {
-            let Artifact { url, digest, .. } = &last.artifact;
-            match self.download(flux, url).await? {
-                Some(archive) => {
-                    let tree =
-                        Tree::from_archive(&archive, digest, is_needed).map_err(Fault::of_file)?;
-                    return Ok(Opened {
-                        tree,
-                        repository: last.repository,
-                        revision: last.artifact.revision,
-                    });
-                }
-                None => last = self.described(flux).await?,
-            }
-        }
-        Err(Fault::new(
-            "artifact-not-found",
-            "the source-controller no longer has the artifact that the GitRepository names. Run again later",
-        ))
-    }
-
-    /// Reads the GitRepository.
-    async fn described(
-        &self,
-        FluxSource { namespace, name }: &FluxSource,
-    ) -> Result<Described, Fault> {
-        let cluster = self.cluster.ok_or_else(Fault::no_cluster)?;
-        let mut missing = None;
-        for version in VERSIONS {
-            let path = Path::api("source.toolkit.fluxcd.io", version)
-                .collection(Some(namespace), "gitrepositories")
-                .named(name);
-            match cluster.get::<GitRepository>(&path).await {
-                Ok(found) => return found.described(),
-                Err(error) if error.kind == cluster::ErrorKind::NotFound => missing = Some(error),
-                Err(error) => return Err(Fault::new("source-unread", error.to_string())),
-            }
-        }
-        let why = missing.map(|error| error.to_string()).unwrap_or_default();
-        Err(Fault::new("source-not-found", why))
-    }
-
-    /// Downloads an artifact; None if it does not exist.
-    async fn download(&self, flux: &FluxSource, url: &str) -> Result<Option<Vec<u8>>, Fault> {
-        let address: reqwest::Url = url
-            .parse()
-            .map_err(|_| Fault::new("artifact-address", "the artifact's address is not a URL"))?;
-        if self.only_controller && !is_controller(&address, &flux.namespace) {
-            return Err(Fault::new(
-                "artifact-address",
-                "the artifact is not at the source-controller of its namespace or of flux-system",
-            ));
-        }
-        let failed = |error: &reqwest::Error| {
-            let what = if error.is_timeout() || error.is_connect() {
-                "the source-controller does not answer. Its NetworkPolicy may admit only Pods of its own namespace: add one that admits \
-                 this Pod at port `http` of `app: source-controller`"
-            } else {
-                "the artifact could not be downloaded"
-            };
-            Fault::new("artifact-unavailable", what)
+        let login = match &secret {
+            Some(name) => git::Login::of(name, &self.keys.secret(name).await?)?,
+            None => git::Login::default(),
         };
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(DOWNLOAD)
-            .no_proxy()
-            .build()
-            .map_err(|error| failed(&error))?;
-        let mut answer = client
-            .get(address)
-            .send()
-            .await
-            .map_err(|error| failed(&error))?;
-        match answer.status().as_u16() {
-            200 => {}
-            404 => return Ok(None),
-            status => {
-                let what = format!("the source-controller answered {status}");
-                return Err(Fault::new("artifact-unavailable", what));
-            }
-        }
-        let mut archive = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error))? {
-            if archive.len() + chunk.len() > ARTIFACT {
-                return Err(Fault::new("too-large", "the artifact has more than 32 MiB"));
-            }
-            archive.extend_from_slice(&chunk);
-        }
-        Ok(Some(archive))
+        git::open(&address, &revision, &login, is_needed).await
+    }
+
+    #[cfg(not(feature = "git"))]
+    #[expect(clippy::unused_async, reason = "as with the feature")]
+    async fn repository(
+        &self,
+        Wanted {
+            address,
+            revision: _,
+            secret: _,
+        }: Wanted,
+        _: &(dyn Fn(&str) -> bool + Sync),
+    ) -> Result<Opened, Fault> {
+        let message = format!("this build cannot read {address} (feature `git`)");
+        Err(Fault::new("unsupported", message))
     }
 }
 
-/// True for `http://source-controller.NAMESPACE.svc.cluster.local./`, in the namespace of the object or the default one of Flux.
-fn is_controller(address: &reqwest::Url, namespace: &str) -> bool {
-    let host = address.host_str().unwrap_or_default();
-    let host = host.strip_suffix('.').unwrap_or(host);
-    let host = host.strip_suffix(".cluster.local").unwrap_or(host);
-    let parts: Vec<&str> = host.split('.').collect();
-    address.username().is_empty()
-        && address.port_or_known_default() == Some(80)
-        && matches!(*parts, ["source-controller", at, "svc"] if at == namespace || at == "flux-system")
+fn wanted(
+    GitSource {
+        url,
+        git_ref,
+        secret,
+    }: &GitSource,
+) -> Result<Wanted, Fault> {
+    Ok(Wanted {
+        address: address(url)?,
+        revision: Revision::of(git_ref.as_deref().unwrap_or_default()),
+        secret: secret.clone(),
+    })
 }
 
-/// A GitRepository, as far as it is needed.
-#[derive(Deserialize)]
-struct GitRepository {
-    metadata: Meta,
-    #[serde(default)]
-    spec: Spec,
-    #[serde(default)]
-    status: Status,
-}
-
-#[derive(Deserialize)]
-struct Meta {
-    #[serde(default)]
-    generation: i64,
-}
-
-#[derive(Default, Deserialize)]
-struct Spec {
-    #[serde(default)]
-    url: String,
-    #[serde(default)]
-    suspend: bool,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Status {
-    observed_generation: i64,
-    conditions: Vec<Condition>,
-    artifact: Option<Artifact>,
-}
-
-#[derive(Deserialize)]
-struct Condition {
-    r#type: String,
-    status: String,
-    #[serde(default)]
-    reason: String,
-}
-
-#[derive(Clone, Deserialize)]
-struct Artifact {
-    url: String,
-    #[serde(default)]
-    digest: String,
-    #[serde(default)]
-    revision: String,
-}
-
-struct Described {
-    repository: String,
-    artifact: Artifact,
-}
-
-impl GitRepository {
-    /// The artifact, if it is the newest one.
-    fn described(self) -> Result<Described, Fault> {
-        let Self {
-            metadata,
-            spec,
-            status,
-        } = self;
-        let ready = status
-            .conditions
-            .iter()
-            .find(|condition| condition.r#type == "Ready");
-        match ready {
-            Some(ready) if ready.status == "True" => {}
-            Some(ready) => {
-                let reason = crate::foreign::line(&ready.reason);
-                let what = format!("the GitRepository is not ready: {reason}");
-                return Err(Fault::new("source-not-ready", what));
-            }
-            None => {
-                return Err(Fault::new(
-                    "source-not-ready",
-                    "the GitRepository has no condition Ready: is the source-controller running?",
-                ));
-            }
-        }
-        if !spec.suspend && status.observed_generation != metadata.generation {
-            return Err(Fault::new(
-                "source-not-ready",
-                "the source-controller has not seen the newest version of the GitRepository. Run again later",
-            ));
-        }
-        let artifact = status
-            .artifact
-            .ok_or_else(|| Fault::new("source-not-ready", "the GitRepository has no artifact"))?;
-        Ok(Described {
-            repository: without_credentials(&spec.url),
-            artifact,
-        })
-    }
+fn address(url: &str) -> Result<Address, Fault> {
+    url.parse().map_err(|::git::InvalidAddress| {
+        let shown = crate::foreign::line(&without_credentials(url));
+        let hint = ::git::InvalidAddress::HINT;
+        Fault::new("git-address", format!("`{shown}` is not supported: {hint}"))
+    })
 }
 
 /// The address of a repository without user and password.
 fn without_credentials(url: &str) -> String {
     cluster::Address::new(url).to_string()
-}
-
-/// The commit that `.git/HEAD` names.
-fn head(dir: &FilePath) -> Option<String> {
-    let head = small(&dir.join(".git/HEAD"))?;
-    let Some(name) = head.strip_prefix("ref: ") else {
-        return commit(&head);
-    };
-    let is_good = |part: &str| !matches!(part, "" | "." | "..");
-    if !name.starts_with("refs/") || !name.split('/').all(is_good) {
-        return None;
-    }
-    let loose = small(&dir.join(".git").join(name)).and_then(|text| commit(&text));
-    loose.or_else(|| {
-        let packed = std::fs::read_to_string(dir.join(".git/packed-refs")).ok()?;
-        let line = packed
-            .lines()
-            .find(|line| line.ends_with(&format!(" {name}")))?;
-        commit(line.split(' ').next()?)
-    })
-}
-
-fn commit(text: &str) -> Option<String> {
-    let is_hash =
-        matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_hash.then(|| text.to_owned())
-}
-
-/// The address of the remote `origin`.
-fn remote(dir: &FilePath) -> Option<String> {
-    let config = std::fs::read_to_string(dir.join(".git/config")).ok()?;
-    let mut lines = config.lines().map(str::trim);
-    lines.find(|line| *line == "[remote \"origin\"]")?;
-    let url = lines
-        .take_while(|line| !line.starts_with('['))
-        .find_map(|line| line.strip_prefix("url = "))?;
-    Some(without_credentials(url))
-}
-
-/// The trimmed text of a small file.
-fn small(path: &FilePath) -> Option<String> {
-    let text = std::fs::read_to_string(path).ok()?;
-    (text.len() <= 4096).then(|| text.trim().to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_source_controller_serves_artifacts_under_ceilings() {
-        let is = |url: &str| is_controller(&url.parse().unwrap(), "apps");
-        for good in [
-            "http://source-controller.flux-system.svc.cluster.local./gitrepository/apps/x/1.tar.gz",
-            "http://source-controller.apps.svc/x.tar.gz",
-        ] {
-            assert!(is(good), "{good}");
-        }
-        for bad in [
-            "http://source-controller.evil.svc.cluster.local/x",
-            "http://169.254.169.254/latest",
-            "http://source-controller.apps.svc:6443/x",
-            "http://user@source-controller.apps.svc/x",
-            "http://source-controller.apps.svc.evil.example/x",
-        ] {
-            assert!(!is(bad), "{bad}");
-        }
-    }
-
-    fn repository(text: &str) -> Result<(String, String), String> {
-        let object: GitRepository = serde_json::from_str(text).unwrap();
-        let described = object
-            .described()
-            .map_err(|fault| fault.reason.to_owned())?;
-        Ok((described.repository, described.artifact.revision))
-    }
-
-    #[test]
-    fn an_artifact_is_used_only_if_it_is_the_newest() {
-        let with = |generation: u8, observed: u8, ready: &str, artifact: &str| {
-            repository(&format!(
-                r#"{{"metadata": {{"generation": {generation}}}, "spec": {{"url": "https://user:hunter2@git.example/x"}},
-                "status": {{"observedGeneration": {observed}, "conditions": [{{"type": "Ready", "status": "{ready}"}}]{artifact}}}}}"#
-            ))
-        };
-        let artifact = r#", "artifact": {"url": "http://x", "digest": "sha256:0", "revision": "main@sha1:abc"}"#;
-        let (repository, revision) = with(2, 2, "True", artifact).unwrap();
-        assert!(!repository.contains("hunter2"), "{repository}");
-        assert_eq!(revision, "main@sha1:abc");
-        for (generation, observed, ready, artifact) in [
-            (2, 1, "True", artifact),
-            (2, 2, "False", artifact),
-            (2, 2, "Unknown", artifact),
-            (2, 2, "True", ""),
-        ] {
-            assert_eq!(
-                with(generation, observed, ready, artifact).unwrap_err(),
-                "source-not-ready"
-            );
-        }
-    }
-
-    #[test]
-    fn the_revision_of_a_checkout_is_what_its_head_names() {
-        let dir = tempfile::tempdir().unwrap();
-        let git = dir.path().join(".git");
-        std::fs::create_dir_all(git.join("refs/heads")).unwrap();
-        let hash = "0123456789abcdef0123456789abcdef01234567";
-        let write = |name: &str, text: &str| std::fs::write(git.join(name), text).unwrap();
-        write("HEAD", "ref: refs/heads/main\n");
-        assert_eq!(head(dir.path()), None);
-        write(
-            "packed-refs",
-            &format!("# pack-refs\n{hash} refs/heads/main\n"),
-        );
-        assert_eq!(head(dir.path()).as_deref(), Some(hash));
-        write("refs/heads/main", &hash.replace('0', "1"));
-        assert_eq!(head(dir.path()).unwrap(), hash.replace('0', "1"));
-        write("HEAD", "ref: refs/../../../etc/passwd\n");
-        assert_eq!(head(dir.path()), None);
-        write("HEAD", hash);
-        assert_eq!(head(dir.path()).as_deref(), Some(hash));
-        write(
-            "config",
-            "[core]\n[remote \"origin\"]\n\turl = https://u:hunter2@git.example/x.git\n",
-        );
-        assert!(!remote(dir.path()).unwrap().contains("hunter2"));
-    }
 }

@@ -8,10 +8,11 @@ use super::{
 };
 use crate::policy::{
     KeyFrom, Policy,
-    publish::{Publish, PublishItem},
+    publish::{Publish, PublishItem, SourceFrom},
 };
 
 const FLUX: &str = "source.toolkit.fluxcd.io";
+const ARGO_CD: &str = "argoproj.io";
 
 /// The name of the Roles of a publisher.
 const NAME: &str = "eso-sync-publish";
@@ -35,6 +36,7 @@ pub fn publishing(policy: &Policy, publish: &Publish, job: &JobIdentity) -> Rbac
         }
     }
     for item in &publish.items {
+        rbac.of_source(&item.source, job);
         rbac.of_item(item, policy);
     }
     without_covered(&mut rbac.cluster, &[]);
@@ -42,10 +44,30 @@ pub fn publishing(policy: &Policy, publish: &Publish, job: &JobIdentity) -> Rbac
 }
 
 impl Rbac {
-    fn of_item(&mut self, item: &PublishItem, policy: &Policy) {
-        if let Some(flux) = &item.source.flux {
+    fn of_source(&mut self, source: &SourceFrom, job: &JobIdentity) {
+        let SourceFrom {
+            path: _,
+            flux,
+            argocd,
+            git,
+        } = source;
+        if let Some(flux) = flux {
             self.read(Some(&flux.namespace), (FLUX, "gitrepositories"), &flux.name);
         }
+        if let Some(argocd) = argocd {
+            let kind = (ARGO_CD, "applications");
+            self.read(Some(&argocd.namespace), kind, &argocd.name);
+        }
+        let secrets = [
+            argocd.as_ref().and_then(|argocd| argocd.secret.as_ref()),
+            git.as_ref().and_then(|git| git.secret.as_ref()),
+        ];
+        for secret in secrets.into_iter().flatten() {
+            self.read(Some(&job.namespace), ("", "secrets"), secret);
+        }
+    }
+
+    fn of_item(&mut self, item: &PublishItem, policy: &Policy) {
         let Some(store) = &item.to.store else {
             return;
         };
@@ -132,6 +154,10 @@ mod tests {
             "publish": {"owner": "o", "key": "secret:publish-key", "items": [
                 {"name": "a", "source": {"flux": {"namespace": "flux-system", "name": "repo"}}, "read": {"kustomize": {"path": "p"}},
                  "sops": {"keys": ["secret:sops-age", "env:X"]}, "to": {"store": {"kind": "ClusterSecretStore", "name": "aws"}}},
+                {"name": "c", "source": {"argocd": {"namespace": "argocd", "name": "app", "repos": ["*"], "secret": "git-argocd"}},
+                 "read": {"kustomize": {"path": "p"}}, "to": {"aws": {"region": "r"}}},
+                {"name": "d", "source": {"git": {"url": "https://git.example/a", "secret": "git-d"}},
+                 "read": {"kustomize": {"path": "p"}}, "to": {"aws": {"region": "r"}}},
                 {"name": "b", "source": {"path": {"dir": "/repo"}}, "read": {"kustomize": {"path": "p"}},
                  "to": {"store": {"kind": "SecretStore", "namespace": "team", "name": "vault"}}}
             ]}
@@ -141,16 +167,22 @@ mod tests {
         let of = |policy: &Policy| shown(&publishing(policy, &publish, &job()));
         insta::assert_snapshot!(of(&policy), @r"
         (cluster): clustersecretstores aws: get
+        argocd: applications app: get
         eso-sync: secrets publish-key: get
         eso-sync: secrets sops-age: get
+        eso-sync: secrets git-argocd: get
+        eso-sync: secrets git-d: get
         flux-system: gitrepositories repo: get
         team: secretstores vault: get
         ");
         policy.drift.credentials = providers::trust::Credentials::Store;
         insta::assert_snapshot!(of(&policy), @r"
         (cluster): clustersecretstores aws: get
+        argocd: applications app: get
         eso-sync: secrets publish-key: get
         eso-sync: secrets sops-age: get
+        eso-sync: secrets git-argocd: get
+        eso-sync: secrets git-d: get
         flux-system: gitrepositories repo: get
         team: secretstores vault: get
         team: secrets: get

@@ -953,6 +953,18 @@ mod ceilings {
             "publish: {owner: a, items: [{name: a, source: {flux: {namespace: evil, name: a}}, read: {files: [{path: a}]}, to: {aws: {region: good}}}]}",
         ),
         (
+            "publish.items[0].source",
+            "publish: {owner: a, items: [{name: a, source: {git: {url: 'https://evil.example/a'}}, read: {files: [{path: a}]}, to: {aws: {region: good}}}]}",
+        ),
+        (
+            "publish.items[0].source",
+            "publish: {owner: a, items: [{name: a, source: {git: {url: 'https://good.example/../a', ref: evil}}, read: {files: [{path: a}]}, to: {aws: {region: good}}}]}",
+        ),
+        (
+            "publish.items[0].source",
+            "publish: {owner: a, items: [{name: a, source: {argocd: {namespace: evil, name: a, repos: ['*']}}, read: {files: [{path: a}]}, to: {aws: {region: good}}}]}",
+        ),
+        (
             "publish.items[0].to",
             "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: evil}}}]}",
         ),

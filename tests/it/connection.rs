@@ -1,7 +1,7 @@
 //! Connections: kubectl's configuration means what it means to kubectl, credential plugins, and answers of strangers.
 
 mod plugins;
-mod servers;
+pub(crate) mod servers;
 mod strangers;
 mod table;
 

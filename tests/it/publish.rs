@@ -1,6 +1,8 @@
 //! `publish`: from the files of a repository to a provider.
 
 mod aws;
+#[cfg(feature = "git")]
+mod git;
 mod offline;
 mod sandbox;
 

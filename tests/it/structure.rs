@@ -13,6 +13,7 @@ const PURE: &[&str] = &[
     "secret",
     "publish",
     "sops",
+    "git",
     "eso_sync::finding",
     "eso_sync::select",
     "eso_sync::plan",

@@ -24,6 +24,10 @@ pub enum Reason {
     NotFound,
     /// A file that is needed is a symbolic link, or below one.
     SymbolicLink,
+    /// A file that is needed is in a submodule.
+    Submodule,
+    /// A file that is needed is stored with Git LFS.
+    LfsPointer,
     /// The folder or file cannot be read.
     Unreadable,
     /// The text is not UTF-8.

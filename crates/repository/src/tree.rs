@@ -13,13 +13,18 @@ pub const MAX_FILES: usize = 10_000;
 /// The maximum length of a path.
 const LONGEST_PATH: usize = 4096;
 
+/// The start of the file that Git LFS stores in place of the real one.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
+
 /// The files of a repository, by path.
 ///
-/// A path is relative, uses `/`, and has no empty, `.` or `..` component. Links are not followed: only their paths are kept.
+/// A path is relative, uses `/`, and has no empty, `.` or `..` component. Links and submodules are not followed: only their paths
+/// are kept.
 #[derive(Default)]
 pub struct Tree {
     files: BTreeMap<String, Value>,
     links: BTreeSet<String>,
+    submodules: BTreeSet<String>,
     bytes: usize,
 }
 
@@ -43,9 +48,18 @@ impl Tree {
         Ok(())
     }
 
-    pub(crate) fn insert_link(&mut self, path: &str) -> Result<(), Fault> {
+    /// Adds the path of a symbolic link.
+    pub fn insert_link(&mut self, path: &str) -> Result<(), Fault> {
         if self.links.len() < MAX_FILES {
             self.links.insert(validated(path)?);
+        }
+        Ok(())
+    }
+
+    /// Adds the path of a submodule.
+    pub fn insert_submodule(&mut self, path: &str) -> Result<(), Fault> {
+        if self.submodules.len() < MAX_FILES {
+            self.submodules.insert(validated(path)?);
         }
         Ok(())
     }
@@ -61,19 +75,28 @@ impl Tree {
 
     /// Returns the content of a file.
     pub fn get(&self, path: &str) -> Result<&Value, Fault> {
-        self.files.get(path).ok_or_else(|| self.missing(path))
+        let file = self.files.get(path).ok_or_else(|| self.missing(path))?;
+        if file.expose().starts_with(LFS_POINTER) {
+            let message = "is stored with Git LFS, which is not read: store the file in Git itself";
+            return Err(Fault::new(path, Reason::LfsPointer, message));
+        }
+        Ok(file)
     }
 
     /// Explains why there is no file or folder of this path.
     pub(crate) fn missing(&self, path: &str) -> Fault {
-        let is_link = |end: usize| {
-            path.get(..end)
-                .is_some_and(|start| self.links.contains(start))
-        };
         let ends = path.match_indices('/').map(|(end, _)| end);
-        if ends.chain([path.len()]).any(is_link) {
+        let starts: Vec<&str> = ends
+            .chain([path.len()])
+            .filter_map(|end| path.get(..end))
+            .collect();
+        if starts.iter().any(|start| self.links.contains(*start)) {
             let message = "is a symbolic link, or below one; links are not followed: use the path of the file";
             return Fault::new(path, Reason::SymbolicLink, message);
+        }
+        if starts.iter().any(|start| self.submodules.contains(*start)) {
+            let message = "is in a submodule, which is not read: make the submodule's repository a source of its own";
+            return Fault::new(path, Reason::Submodule, message);
         }
         let message = if self.has_folder(path) {
             "is a folder; a file is needed"
@@ -248,12 +271,18 @@ mod tests {
     fn missing_file_says_why() {
         let mut tree = tree(&["a/b"]);
         tree.insert_link("link").expect("a valid path");
+        tree.insert_submodule("module").expect("a valid path");
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+        tree.insert("large", Value::from(pointer)).expect("a file");
         let reason = |path| tree.get(path).err().map(|fault| fault.reason);
         assert_eq!(reason("link"), Some(Reason::SymbolicLink));
         assert_eq!(reason("link/x"), Some(Reason::SymbolicLink));
         assert_eq!(reason("a"), Some(Reason::NotFound));
         assert_eq!(reason("linked"), Some(Reason::NotFound));
         assert_eq!(reason("a/b"), None);
+        assert_eq!(reason("module/x"), Some(Reason::Submodule));
+        assert_eq!(reason("modules"), Some(Reason::NotFound));
+        assert_eq!(reason("large"), Some(Reason::LfsPointer));
     }
 
     #[test]

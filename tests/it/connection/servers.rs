@@ -30,20 +30,20 @@ use tokio_rustls::{
 };
 
 /// A certificate with its key, as PEM.
-pub(super) struct Pair {
-    pub(super) certificate: String,
-    pub(super) key: String,
+pub(crate) struct Pair {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 /// A certificate authority and what it signed.
-pub(super) struct Authority {
-    pub(super) pem: String,
+pub(crate) struct Authority {
+    pub(crate) pem: String,
     issuer: Issuer<'static, KeyPair>,
     der: CertificateDer<'static>,
 }
 
 impl Authority {
-    pub(super) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -69,16 +69,16 @@ impl Authority {
         }
     }
 
-    pub(super) fn client(&self, name: &str) -> Pair {
+    pub(crate) fn client(&self, name: &str) -> Pair {
         self.sign(&[], name, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
-    pub(super) fn server(&self, names: &[&str]) -> Pair {
+    pub(crate) fn server(&self, names: &[&str]) -> Pair {
         self.sign(names, "server", ExtendedKeyUsagePurpose::ServerAuth)
     }
 
     /// TLS for a server with this certificate, which asks for client certificates of the authority.
-    fn acceptor(&self, pair: &Pair) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self, pair: &Pair) -> TlsAcceptor {
         use tokio_rustls::rustls::pki_types::pem::PemObject as _;
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).expect("an authority");
