@@ -9,6 +9,7 @@ mod hold;
 mod keys;
 mod places;
 mod read;
+mod services;
 mod source;
 
 use std::{
@@ -36,6 +37,7 @@ use self::{
     hold::{AllKnown, Facts, look},
     keys::Keys,
     places::{Connector, Place},
+    services::{Answers, Services},
     source::{Opened, Opener},
 };
 pub use self::{apply::Done, fault::Fault};
@@ -250,8 +252,26 @@ impl Job<'_> {
         };
         let is_needed = |path: &str| read::is_needed(&item.read, path);
         let files = opener.open(&item.source, &is_needed).await?;
-        let read = read::read(item, &files, &identities, place);
-        Ok((files, read))
+        let mut answers = Answers::default();
+        loop {
+            let read = read::read(item, &files, (&identities, &answers), place);
+            let open = answers.take_open();
+            if open.is_empty() {
+                return Ok((files, read));
+            }
+            // Each file is asked for once, so this ends.
+            let ambient = places::ambient(self.policy, self.environment);
+            let services = Services {
+                permitted: &item.sops.kms,
+                ambient: &ambient,
+                clock: self.clock,
+            };
+            for path in open {
+                if let Ok(content) = files.tree.get(&path) {
+                    services.ask(&path, content.expose(), &mut answers).await;
+                }
+            }
+        }
     }
 }
 

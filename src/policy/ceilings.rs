@@ -101,6 +101,8 @@ pub enum Capability {
     Destroy,
     /// `publish.items[].sops`: accept empty values, and values that are not encrypted, in encrypted files
     UnprotectedValues,
+    /// `publish.items[].sops.kms`: decrypt with keys of key services
+    KeyServices,
     /// `lock.enabled`: run without the lock
     NoLock,
     /// `deadline`: later than the default
@@ -401,6 +403,9 @@ pub static KEYS: &[Key] = &[
     limited("publish.items[].source.*", "nothing", "--allow-source GLOB", publish_sources),
     scope("publish.items[].read.*", "`--allow-source`"),
     scope("publish.items[].sops.keys", "the job's own namespace, files and environment"),
+    allowed("publish.items[].sops.kms", "an empty list", &[Capability::KeyServices],
+        |policy| items(policy, ["sops", "kms"], Capability::KeyServices, |item|
+            item.sops.kms.first().map(ToString::to_string))),
     allowed("publish.items[].sops.allowEmpty", "`false`", &[Capability::UnprotectedValues],
         |policy| items(policy, ["sops", "allowEmpty"], Capability::UnprotectedValues, |item|
             item.sops.allow_empty.then(|| "true".to_owned()))),

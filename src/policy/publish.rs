@@ -292,7 +292,7 @@ pub struct FileToRead {
 }
 
 /// The decryption of an item's files.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Self>)]
 pub struct Sops {
@@ -300,6 +300,12 @@ pub struct Sops {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<Written<form::Key>>")]
     pub keys: Vec<KeyFrom>,
+    /// The keys of key services that may open files, as in `.sops.yaml`: ARNs of AWS KMS, resources of GCP KMS, and the addresses of
+    /// keys of Key Vault (`https://VAULT/keys/NAME/VERSION`) and Vault transit (`https://HOST/v1/MOUNT/keys/NAME`). They are asked
+    /// with the job's own credentials.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<Written<form::Glob>>")]
+    pub kms: Vec<Wildcard>,
     /// True to accept empty values in encrypted files. The MAC of SOPS does not cover them.
     pub allow_empty: bool,
     /// True to accept values that are not encrypted in encrypted files. Their names are not covered by the MAC of SOPS.

@@ -6,11 +6,20 @@ use repository::{Decrypted, Undecrypted};
 use secret::{Buffer, Value};
 use sops::{Element, File, Format, Identities, Kind, Member, Node, Protection, Reason, Step};
 
+use super::services::Answers;
 use crate::policy::publish::Sops;
+
+/// Why no key opens a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unopened {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
 
 /// Returns what decrypts the files of an item. A file without the metadata of SOPS is returned as it is.
 pub(super) fn decrypts<'a>(
     identities: &'a Identities,
+    answers: &'a Answers,
     rules: &'a Sops,
 ) -> impl Fn(&str, &[u8]) -> Result<Decrypted, Undecrypted> + 'a {
     move |path, content| {
@@ -21,8 +30,8 @@ pub(super) fn decrypts<'a>(
             Err(refused) => return Err(undecrypted(&refused)),
         };
         let key = file
-            .data_key(identities, &[])
-            .map_err(|refused| undecrypted(&refused))?;
+            .data_key(identities, answers.of(path))
+            .map_err(|refused| unopened(path, &refused, answers))?;
         let decrypted = file
             .decrypt(&key)
             .map_err(|refused| undecrypted(&refused))?;
@@ -161,6 +170,20 @@ fn flattened(path: &[Step<'_>]) -> String {
         };
     }
     text
+}
+
+/// Why no key opens the file. Key services may open it later, if they were not asked yet.
+fn unopened(path: &str, refused: &sops::Refused, answers: &Answers) -> Undecrypted {
+    let why = (refused.reason == Reason::NoIdentityFits)
+        .then(|| answers.lacks(path))
+        .flatten();
+    match why {
+        Some(why) => Undecrypted {
+            reason: why.reason,
+            message: why.message.clone(),
+        },
+        None => undecrypted(refused),
+    }
 }
 
 fn undecrypted(refused: &sops::Refused) -> Undecrypted {

@@ -137,11 +137,7 @@ impl Connector<'_> {
             let identity = Identity::Store(&resolver);
             return providers::connect_writer(settings, identity, self.owner, self.clock).await;
         }
-        let ambient = Ambient {
-            environment: self.environment.clone(),
-            endpoints: rules.endpoints.iter().map(ToString::to_string).collect(),
-            api_server_token: rules.api_server_token,
-        };
+        let ambient = ambient(self.policy, self.environment);
         let identity = Identity::Ambient(&ambient);
         providers::connect_writer(settings, identity, self.owner, self.clock).await
     }
@@ -160,6 +156,16 @@ impl Connector<'_> {
             Decision::Store => Ok(true),
             Decision::Refused(refused) => Err(refused),
         }
+    }
+}
+
+/// The job's own credentials, and where they may be sent.
+pub(super) fn ambient(policy: &Policy, environment: &BTreeMap<String, String>) -> Ambient {
+    let rules = policy.drift.rules();
+    Ambient {
+        environment: environment.clone(),
+        endpoints: rules.endpoints.iter().map(ToString::to_string).collect(),
+        api_server_token: rules.api_server_token,
     }
 }
 

@@ -6,7 +6,7 @@ use publish::{Origin, Target, Wanted, name::Naming};
 use repository::{Contents, Entry, File, ProfileFolders, Source};
 use sops::Identities;
 
-use super::{decrypt::decrypts, fault::Fault, places::Place, source::Opened};
+use super::{decrypt::decrypts, fault::Fault, places::Place, services::Answers, source::Opened};
 use crate::policy::publish::{self as policy, PublishItem, ReadFrom};
 
 /// The values of an item.
@@ -31,10 +31,10 @@ pub(super) fn is_needed(read: &ReadFrom, path: &str) -> bool {
 pub(super) fn read(
     item: &PublishItem,
     opened: &Opened,
-    identities: &Identities,
+    (identities, answers): (&Identities, &Answers),
     place: &Place,
 ) -> Read {
-    let decrypt = decrypts(identities, &item.sops);
+    let decrypt = decrypts(identities, answers, &item.sops);
     let source = Source {
         tree: &opened.tree,
         decrypt: &decrypt,

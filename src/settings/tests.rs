@@ -973,6 +973,10 @@ mod ceilings {
             "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {store: {kind: SecretStore, namespace: evil, name: good}}}]}",
         ),
         (
+            "publish.items[0].sops.kms",
+            "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: good}}, sops: {kms: ['*']}}]}",
+        ),
+        (
             "publish.items[0].sops.allowEmpty",
             "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: good}}, sops: {allowEmpty: true}}]}",
         ),

@@ -34,6 +34,7 @@ use super::{Identity, Provider, StoreSettings, Unread, holder::Writer, unread};
 mod batch;
 mod bounded;
 mod error;
+pub(crate) mod kms;
 mod login;
 #[cfg(feature = "aws-parameter-store")]
 mod parameter_store;

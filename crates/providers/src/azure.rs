@@ -2,6 +2,7 @@
 
 mod client;
 mod fault;
+pub(crate) mod keys;
 mod login;
 mod settings;
 #[cfg(test)]

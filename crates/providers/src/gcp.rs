@@ -23,6 +23,7 @@ use self::{login::Login, secrets::Secrets};
 use super::{Identity, Provider, StoreSettings, Unread, unread};
 
 mod error;
+pub(crate) mod kms;
 mod login;
 mod search;
 mod secrets;

@@ -35,6 +35,7 @@ mod found;
 #[cfg(feature = "gcp")]
 mod gcp;
 pub mod holder;
+pub mod kms;
 mod kubernetes;
 mod limiter;
 mod names;

@@ -9,6 +9,7 @@ mod read;
 mod settings;
 #[cfg(test)]
 mod tests;
+pub(crate) mod transit;
 mod write;
 
 use std::{collections::BTreeSet, time::Duration};

@@ -22,7 +22,7 @@ use super::{Federation, KeyRef, Settings, WorkloadIdentity, unsupported};
 use crate::{Ambient, Identity, Resolver, Unread, credentials::TokenFile, unread};
 
 /// The time limit for a login or an answer.
-const ANSWER: Duration = Duration::from_secs(20);
+pub(super) const ANSWER: Duration = Duration::from_secs(20);
 
 /// The endpoint override of `gcloud`.
 const ELSEWHERE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER";
@@ -235,7 +235,7 @@ fn failed(why: impl Into<String>) -> Unread {
 }
 
 /// The job's application default credentials.
-async fn of_job(ambient: &Ambient) -> Result<Credentials, Unread> {
+pub(super) async fn of_job(ambient: &Ambient) -> Result<Credentials, Unread> {
     let path = ambient
         .environment
         .get(FILE)
