@@ -135,7 +135,8 @@ impl Capability {
             | Self::Revert
             | Self::Prune
             | Self::Destroy
-            | Self::UnprotectedValues => Concern::Publishing,
+            | Self::UnprotectedValues
+            | Self::KeyServices => Concern::Publishing,
             Self::Sync
             | Self::Restart
             | Self::Refetch

@@ -9,13 +9,6 @@ use sops::{Element, File, Format, Identities, Kind, Member, Node, Protection, Re
 use super::services::Answers;
 use crate::policy::publish::Sops;
 
-/// Why no key opens a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Unopened {
-    pub(super) reason: &'static str,
-    pub(super) message: String,
-}
-
 /// Returns what decrypts the files of an item. A file without the metadata of SOPS is returned as it is.
 pub(super) fn decrypts<'a>(
     identities: &'a Identities,

@@ -11,11 +11,17 @@ use providers::{Ambient, kms};
 use secret::Value;
 use sops::{Answer, Format, MasterKey};
 
-use super::decrypt::Unopened;
 use crate::pattern::Wildcard;
 
 /// The most calls for one file.
 const MAX_CALLS: usize = 16;
+
+/// Why no key opens a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unopened {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
 
 /// What key services answered for the files of an item.
 #[derive(Default)]
@@ -160,7 +166,7 @@ impl Services<'_> {
                 ));
             }
         };
-        kms::decrypt(key, encrypted, self.ambient, self.clock).await
+        Box::pin(kms::decrypt(key, encrypted, self.ambient, self.clock)).await
     }
 }
 

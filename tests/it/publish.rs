@@ -5,6 +5,7 @@ mod aws;
 mod git;
 mod offline;
 mod sandbox;
+mod services;
 
 use crate::support::{Outcome, Workspace};
 

@@ -1,7 +1,7 @@
 //! The reader of SOPS files against the real sops: it reads what sops encrypts, and refuses what sops refuses.
 
 mod corpus;
-mod program;
+pub(crate) mod program;
 mod services;
 mod tampering;
 

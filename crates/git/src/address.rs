@@ -51,7 +51,9 @@ impl FromStr for Address {
                 _ => return Err(InvalidAddress),
             },
         };
-        let url = url.map_err(|_| InvalidAddress)?;
+        let mut url = url.map_err(|_| InvalidAddress)?;
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
         let host = url.host_str().unwrap_or_default();
         let is_bare = url.password().is_none() && url.query().is_none() && url.fragment().is_none();
         if host.is_empty() || url.path() == "/" || !is_bare {
@@ -87,7 +89,7 @@ impl FromStr for Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Https(url) => write!(f, "{}", url.as_str().trim_end_matches('/')),
+            Self::Https(url) => f.write_str(url.as_str()),
             Self::Ssh(Ssh {
                 user,
                 host,

@@ -2,10 +2,7 @@
 
 use secret::{Buffer, Value};
 
-use crate::{
-    pack::{Budget, size_of},
-    refusal::Refused,
-};
+use crate::{budget::Budget, refusal::Refused};
 
 /// Applies a delta to its base.
 pub(crate) fn apply(base: &[u8], delta: &[u8], budget: &mut Budget) -> Result<Value, Refused> {
@@ -40,6 +37,25 @@ pub(crate) fn apply(base: &[u8], delta: &[u8], budget: &mut Budget) -> Result<Va
     } else {
         Err(invalid())
     }
+}
+
+/// A number in groups of seven bits, the lowest first.
+fn size_of(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let mut size = 0_usize;
+    let mut rest = bytes;
+    for shift in (0..).step_by(7) {
+        let (&byte, after) = rest.split_first()?;
+        rest = after;
+        // No number here is larger than a size that is accepted.
+        if shift > 35 {
+            return None;
+        }
+        size |= usize::from(byte & 0x7f).checked_shl(shift)?;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    Some((size, rest))
 }
 
 /// The offset and the length of a copy. Each of the seven lower bits of the operation announces a byte.

@@ -11,6 +11,7 @@
 //! that was asked for. Links and submodules are not followed, and there are no hooks, filters or configuration.
 
 mod address;
+mod budget;
 mod delta;
 mod id;
 mod listing;
@@ -22,10 +23,11 @@ mod server;
 
 pub use crate::{
     address::{Address, InvalidAddress, Ssh},
+    budget::MAX_BYTES,
     id::Id,
     listing::{Content, Listed, MAX_DEPTH, MAX_ENTRIES},
     objects::Objects,
-    pack::{MAX_BYTES, MAX_OBJECTS, MAX_PACK},
+    pack::{MAX_OBJECTS, MAX_PACK},
     packet::{HEADER, MAX_PACKET, Next, next},
     refusal::{Reason, Refused},
     server::{Revision, Server},

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use secret::Value;
 
 use crate::{
+    budget::{Budget, MAX_BYTES},
     id::Id,
-    pack::{self, Budget, Kind, MAX_BYTES, Object},
+    pack::{self, Kind, Object},
     refusal::Refused,
 };
 

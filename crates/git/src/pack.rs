@@ -7,6 +7,7 @@ use secret::Value;
 use zeroize::Zeroizing;
 
 use crate::{
+    budget::{Budget, too_large},
     delta,
     id::Id,
     packet::{Packet, Packets, refused},
@@ -17,8 +18,6 @@ use crate::{
 pub const MAX_PACK: usize = 32 << 20;
 /// The most objects of an answer.
 pub const MAX_OBJECTS: usize = 50_000;
-/// The maximum size of all objects together.
-pub const MAX_BYTES: usize = 64 << 20;
 
 /// The kind of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,29 +42,6 @@ impl Kind {
 pub(crate) struct Object {
     pub(crate) kind: Kind,
     pub(crate) content: Value,
-}
-
-/// The memory that objects may still use.
-pub(crate) struct Budget(usize);
-
-impl Budget {
-    pub(crate) const fn new(bytes: usize) -> Self {
-        Self(bytes)
-    }
-
-    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Refused> {
-        self.0 = self.0.checked_sub(bytes).ok_or_else(too_large)?;
-        Ok(())
-    }
-}
-
-fn too_large() -> Refused {
-    let message = format!(
-        "the repository is too large: a commit may have {} MiB of files and folders, or of folders and the needed files if the server \
-         supports filters (`uploadpack.allowFilter`)",
-        MAX_BYTES >> 20
-    );
-    Refused::new(Reason::TooLarge, message)
 }
 
 /// The pack in the answer to a fetch.
@@ -95,25 +71,6 @@ pub(crate) fn pack_of(answer: &[u8]) -> Result<Vec<u8>, Refused> {
             None => return Err(Refused::protocol("the Git server's answer is cut off")),
         }
     }
-}
-
-/// A number in groups of seven bits, the lowest first.
-pub(crate) fn size_of(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let mut size = 0_usize;
-    let mut rest = bytes;
-    for shift in (0..).step_by(7) {
-        let (&byte, after) = rest.split_first()?;
-        rest = after;
-        // No number here is larger than a size that is accepted.
-        if shift > 35 {
-            return None;
-        }
-        size |= usize::from(byte & 0x7f).checked_shl(shift)?;
-        if byte & 0x80 == 0 {
-            break;
-        }
-    }
-    Some((size, rest))
 }
 
 /// What a delta is based on.

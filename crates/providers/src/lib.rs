@@ -35,6 +35,8 @@ mod found;
 #[cfg(feature = "gcp")]
 mod gcp;
 pub mod holder;
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
+mod key_service;
 pub mod kms;
 mod kubernetes;
 mod limiter;

@@ -12,23 +12,23 @@ use tempfile::TempDir;
 use crate::support::optional_variable;
 
 /// Key files that the tests of the crate use, too.
-pub(super) fn key_file(name: &str) -> PathBuf {
+pub(crate) fn key_file(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "crates/sops/tests/files", name]
         .iter()
         .collect()
 }
 
-pub(super) struct Program {
+pub(crate) struct Program {
     path: String,
     folder: TempDir,
     environment: Vec<(&'static str, String)>,
     /// The age recipient of the key file.
-    pub(super) age: String,
+    pub(crate) age: String,
 }
 
 impl Program {
     /// With the age key of the tests.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = fs::read_to_string(key_file("age.txt")).expect("a key");
         let age = key
             .lines()
@@ -44,20 +44,20 @@ impl Program {
         }
     }
 
-    pub(super) fn with(mut self, name: &'static str, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
         self.environment.push((name, value.to_owned()));
         self
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    pub(super) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         fs::write(self.folder().join(name), text).expect("a file");
     }
 
-    pub(super) fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         Command::new(&self.path)
             .arg("--disable-version-check")
             .args(arguments)
@@ -70,7 +70,7 @@ impl Program {
     }
 
     /// Writes the file, encrypts it in place, and returns the encrypted text.
-    pub(super) fn encrypt(&self, name: &str, plain: impl AsRef<[u8]>, flags: &[&str]) -> Vec<u8> {
+    pub(crate) fn encrypt(&self, name: &str, plain: impl AsRef<[u8]>, flags: &[&str]) -> Vec<u8> {
         self.write(name, plain);
         let output = self.run(&[&["--encrypt", "--in-place"], flags, &[name]].concat());
         let said = String::from_utf8_lossy(&output.stderr);
@@ -79,13 +79,13 @@ impl Program {
     }
 
     /// Encrypts for the age key.
-    pub(super) fn encrypt_with_age(&self, name: &str, plain: &[u8], flags: &[&str]) -> Vec<u8> {
+    pub(crate) fn encrypt_with_age(&self, name: &str, plain: &[u8], flags: &[&str]) -> Vec<u8> {
         self.encrypt(name, plain, &[&["--age", &self.age], flags].concat())
     }
 }
 
 /// The private age key of the tests.
-pub(super) fn age() -> Identities {
+pub(crate) fn age() -> Identities {
     let mut identities = Identities::default();
     let text = fs::read(key_file("age.txt")).expect("a key");
     identities.add_age(&text).expect("an identity");

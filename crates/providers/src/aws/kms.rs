@@ -14,7 +14,7 @@ use secret::Value;
 use serde_json::json;
 
 use super::{Settings, is_region, login::Login};
-use crate::{Ambient, Identity, StoreSettings, Unread, kms, unread};
+use crate::{Ambient, Identity, StoreSettings, Unread, key_service, unread};
 
 pub(crate) async fn decrypt(
     arn: &str,
@@ -71,8 +71,8 @@ pub(crate) async fn decrypt(
     let signed = sign(signable, &parameters.into()).map_err(|_| failed())?;
     let (instructions, _) = signed.into_parts();
     instructions.apply_to_request_http1x(&mut request);
-    let plaintext = kms::post(kms::http()?, request, "Plaintext").await?;
-    kms::decoded(&plaintext)
+    let plaintext = key_service::post(key_service::http()?, request, "Plaintext").await?;
+    key_service::decoded(&plaintext)
 }
 
 /// The region of a key, and the domain of its partition. Only AWS's own hosts get credentials.
@@ -108,5 +108,52 @@ mod tests {
         ] {
             assert_eq!(region_of(bad), None, "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_request_is_signed_for_the_region_of_the_key() {
+        use crate::double::{Double, Reply};
+        let double = Double::plain(|call| {
+            if call.body.contains("denied") {
+                let error = json!({"__type": "AccessDeniedException", "message": "hunter2"});
+                return Reply::new(400, error);
+            }
+            Reply::new(200, json!({"KeyId": "x", "Plaintext": "cGxhaW4="}))
+        })
+        .await;
+        let url = format!("http://{}", double.address);
+        let variables = [
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "key"),
+            ("AWS_ENDPOINT_URL_KMS", &*url),
+        ];
+        let ambient = Ambient {
+            environment: variables
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            ..Ambient::default()
+        };
+        let clock = Clock::starting_at("2026-01-02T03:04:05Z".parse().unwrap());
+        let context = BTreeMap::from([("app".to_owned(), "shop".to_owned())]);
+        let arn = "arn:aws:kms:eu-west-1:123456789012:key/a";
+        let decrypted = decrypt(arn, &context, b"x", &ambient, clock).await;
+        assert!(decrypted.is_ok_and(|value| value.expose() == b"plain"));
+        let call = double.calls().pop().unwrap();
+        assert_eq!(call.header("x-amz-target"), "TrentService.Decrypt");
+        let signed = call.header("authorization");
+        let scope = "AWS4-HMAC-SHA256 Credential=id/20260102/eu-west-1/kms/aws4_request";
+        assert!(
+            signed.starts_with(scope) && signed.contains("x-amz-target"),
+            "{signed}"
+        );
+        let body: serde_json::Value = serde_json::from_str(&call.body).unwrap();
+        assert_eq!(
+            body,
+            json!({"KeyId": arn, "EncryptionContext": {"app": "shop"}, "CiphertextBlob": "eA=="})
+        );
+        let denied = decrypt(&format!("{arn}-denied"), &context, b"x", &ambient, clock).await;
+        let denied = denied.err().unwrap().why;
+        assert_eq!(denied.reason, unread::DENIED);
+        assert!(!denied.detail.contains("hunter2"));
     }
 }

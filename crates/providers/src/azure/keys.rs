@@ -1,6 +1,8 @@
 //! Keys of Azure Key Vault: the permission `keys/decrypt`.
 
-use azure_core::http::{ClientOptions, RetryOptions};
+use std::sync::Arc;
+
+use azure_core::http::{ClientOptions, RetryOptions, Transport};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use eso_model::StoreKey;
 use secret::Value;
@@ -10,7 +12,7 @@ use super::{
     login::{self, Login},
     settings::Settings,
 };
-use crate::{Ambient, Identity, StoreSettings, Unread, kms, unread};
+use crate::{Ambient, Identity, StoreSettings, Unread, key_service, unread};
 
 const API: &str = "7.4";
 
@@ -34,6 +36,16 @@ const CLOUDS: [(&str, &str, &str); 3] = [
 ];
 
 pub(crate) async fn decrypt(
+    key: [&str; 3],
+    encrypted: &[u8],
+    ambient: &Ambient,
+) -> Result<Value, Unread> {
+    decrypt_by(key_service::http()?, key, encrypted, ambient).await
+}
+
+/// Decrypts with this HTTP client.
+async fn decrypt_by(
+    http: reqwest::Client,
     [vault, name, version]: [&str; 3],
     encrypted: &[u8],
     ambient: &Ambient,
@@ -66,7 +78,8 @@ pub(crate) async fn decrypt(
     cloud.authority = login::authority(ambient).unwrap_or(cloud.authority);
     let options = ClientOptions {
         retry: RetryOptions::none(),
-        cloud: Some(std::sync::Arc::new(cloud.configuration())),
+        transport: Some(Transport::new(Arc::new(http.clone()))),
+        cloud: Some(Arc::new(cloud.configuration())),
         ..ClientOptions::default()
     };
     let failed = || Unread::store(unread::LOGIN, "the login for Key Vault failed");
@@ -87,6 +100,82 @@ pub(crate) async fn decrypt(
     .header("authorization", authorization)
     .body(body.to_string().into_bytes())
     .map_err(|_| failed())?;
-    let plaintext = kms::post(kms::http()?, request, "value").await?;
-    kms::decoded(&plaintext)
+    let plaintext = key_service::post(http, request, "value").await?;
+    key_service::decoded(&plaintext)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::double::{Certificate, Double, Reply};
+
+    const HOSTS: [&str; 2] = ["kv.vault.azure.net", "login.microsoftonline.com"];
+
+    fn ambient() -> Ambient {
+        let variables = [
+            ("AZURE_CLIENT_ID", "client"),
+            ("AZURE_TENANT_ID", "tenant"),
+            ("AZURE_CLIENT_SECRET", "hunter2"),
+        ];
+        Ambient {
+            environment: variables
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            ..Ambient::default()
+        }
+    }
+
+    async fn decrypted(key: [&str; 3], status: u16) -> (Result<Value, Unread>, Vec<String>) {
+        let certificate = Certificate::self_signed(&HOSTS);
+        let authority = reqwest::Certificate::from_pem(certificate.authority.as_bytes());
+        let double = Double::tls(certificate, move |call| {
+            if call.path().ends_with("/token") {
+                return Reply::new(
+                    200,
+                    r#"{"token_type": "Bearer", "expires_in": 3600, "access_token": "token"}"#,
+                )
+                .with("content-type", "application/json");
+            }
+            assert_eq!(call.header("authorization"), "Bearer token");
+            let asked: serde_json::Value = serde_json::from_str(&call.body).unwrap();
+            assert_eq!(asked, json!({"alg": "RSA-OAEP-256", "value": "_-8"}));
+            Reply::new(status, json!({"kid": "x", "value": "cGxhaW4"}))
+        })
+        .await;
+        let mut builder = reqwest::Client::builder().tls_certs_only([authority.unwrap()]);
+        for host in HOSTS {
+            builder = builder.resolve(host, double.address);
+        }
+        let http = builder.build().unwrap();
+        let result = decrypt_by(http, key, &[0xff, 0xef], &ambient()).await;
+        (result, double.asked())
+    }
+
+    const KEY: [&str; 3] = ["https://kv.vault.azure.net", "sops", "1"];
+
+    #[tokio::test]
+    async fn a_key_of_key_vault_decrypts() {
+        let (result, asked) = decrypted(KEY, 200).await;
+        assert!(result.is_ok_and(|value| value.expose() == b"plain"));
+        assert_eq!(asked.last().unwrap(), "POST /keys/sops/1/decrypt");
+        let (result, _) = decrypted(KEY, 403).await;
+        assert_eq!(result.err().unwrap().why.reason, unread::DENIED);
+    }
+
+    #[tokio::test]
+    async fn a_file_cannot_send_credentials_to_another_host() {
+        for key in [
+            ["https://evil.example", "sops", "1"],
+            ["https://evil.example/.vault.azure.net", "sops", "1"],
+            ["https://kv.vault.azure.net:8443", "sops", "1"],
+            ["http://kv.vault.azure.net", "sops", "1"],
+            ["https://user@kv.vault.azure.net", "sops", "1"],
+            ["https://kv.vault.azure.net", "../secrets", "1"],
+            ["https://kv.vault.azure.net", "sops", "1/x?"],
+        ] {
+            let (result, asked) = decrypted(key, 200).await;
+            assert!(result.is_err(), "{key:?}");
+            assert_eq!(asked, Vec::<String>::new(), "{key:?}");
+        }
+    }
 }

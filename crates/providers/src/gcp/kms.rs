@@ -6,7 +6,7 @@ use secret::Value;
 use serde_json::json;
 
 use super::login;
-use crate::{Ambient, Unread, kms, unread};
+use crate::{Ambient, Unread, key_service, unread};
 
 /// The endpoint override of `gcloud`.
 const ELSEWHERE: &str = "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS";
@@ -50,8 +50,8 @@ pub(crate) async fn decrypt(
         .body(body.to_string().into_bytes())
         .map_err(|_| failed())?;
     request.headers_mut().extend(headers);
-    let plaintext = kms::post(kms::http()?, request, "plaintext").await?;
-    kms::decoded(&plaintext)
+    let plaintext = key_service::post(key_service::http()?, request, "plaintext").await?;
+    key_service::decoded(&plaintext)
 }
 
 /// True for the name of a key, which cannot change the rest of the address.
@@ -94,5 +94,52 @@ mod tests {
         ] {
             assert!(!is_resource(bad), "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_key_of_gcp_decrypts() {
+        use crate::double::{Double, Reply};
+        let double = Double::plain(|call| match call.path() {
+            "/token" => Reply::new(
+                200,
+                json!({"access_token": "exchanged", "token_type": "Bearer", "expires_in": 3600,
+                    "issued_token_type": "urn:ietf:params:oauth:token-type:access_token"}),
+            )
+            .with("content-type", "application/json"),
+            "/v1/projects/p/locations/global/keyRings/r/cryptoKeys/k:decrypt" => {
+                assert_eq!(call.header("authorization"), "Bearer exchanged");
+                assert_eq!(call.body, r#"{"ciphertext":"/+8="}"#);
+                Reply::new(
+                    200,
+                    json!({"plaintext": "cGxhaW4=", "plaintextCrc32c": "1"}),
+                )
+            }
+            _ => Reply::new(403, json!({"error": {"code": 403, "message": "hunter2"}})),
+        })
+        .await;
+        let folder = tempfile::tempdir().unwrap();
+        let (token, file) = (folder.path().join("token"), folder.path().join("file"));
+        std::fs::write(&token, "jwt").unwrap();
+        let url = format!("http://{}", double.address);
+        let credentials = json!({"type": "external_account", "audience": "a", "token_url": format!("{url}/token"),
+            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt", "credential_source": {"file": token}});
+        std::fs::write(&file, credentials.to_string()).unwrap();
+        let variables = [
+            ("GOOGLE_APPLICATION_CREDENTIALS", file.to_str().unwrap()),
+            (ELSEWHERE, &*url),
+        ];
+        let ambient = Ambient {
+            environment: variables
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            ..Ambient::default()
+        };
+        let key = "projects/p/locations/global/keyRings/r/cryptoKeys/";
+        let decrypted = decrypt(&format!("{key}k"), &[0xff, 0xef], &ambient).await;
+        assert!(decrypted.is_ok_and(|value| value.expose() == b"plain"));
+        let denied = decrypt(&format!("{key}other"), &[0xff, 0xef], &ambient).await;
+        let denied = denied.err().unwrap().why;
+        assert_eq!(denied.reason, unread::DENIED);
+        assert!(!denied.detail.contains("hunter2"));
     }
 }

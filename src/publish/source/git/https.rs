@@ -28,7 +28,7 @@ impl Https {
     pub(super) async fn open(url: &Url, login: &Login) -> Result<(Self, Vec<u8>), Fault> {
         let connection = Self {
             client: client(login)?,
-            url: url.as_str().trim_end_matches('/').to_owned(),
+            url: url.to_string(),
             authorization: login.authorization.clone(),
         };
         let address = format!("{}/info/refs?service=git-upload-pack", connection.url);
