@@ -12,6 +12,7 @@ pub mod gojson;
 mod id;
 pub mod provider;
 pub mod refresh;
+pub mod remote;
 pub mod template;
 pub mod texts;
 pub mod unread;

@@ -10,7 +10,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use self::address::normalized;
+pub(crate) use self::address::normalized;
 
 /// A provider. Secrets Manager and Parameter Store share a name in the spec (`aws`), but not their quota and rules.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,11 +54,32 @@ pub struct Facts {
     pub identity: Identity,
     /// The permission to read one secret, in the provider's words.
     pub permission: &'static str,
+    /// How keys are named.
+    pub naming: Naming,
     /// True if the operator reads a key only once when several entries of an ExternalSecret use it.
     pub reads_keys_once: bool,
     pub rules: Rules,
     /// None if eso-sync does not write it.
     pub publishing: Option<Publishing>,
+}
+
+/// How the keys of a provider are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// By name, with the prefix of the store, or by ARN.
+    SecretsManager,
+    /// By name, with the prefix of the store, or by ARN. A version may follow.
+    ParameterStore,
+    /// By name in any case. The kind of the object may come first.
+    KeyVault,
+    /// By name in a project, and a location.
+    GcpSecretManager,
+    /// By path, with or without the mount.
+    Vault,
+    /// By name in a namespace.
+    Kubernetes,
+    /// As in the spec.
+    Plain,
 }
 
 /// What writing to a provider depends on.
@@ -294,6 +315,7 @@ fn parameter_store() -> Facts {
         reads_per_list: None,
         price: None,
         permission: "ssm:GetParameters",
+        naming: Naming::ParameterStore,
         reads_keys_once: false,
         rules: Rules {
             absence: Absence::UnknownForMetadata,
@@ -353,6 +375,7 @@ fn secrets_manager() -> Facts {
             )
         }),
         permission: "secretsmanager:GetSecretValue",
+        naming: Naming::SecretsManager,
         reads_keys_once: true,
         rules: AWS_RULES,
         publishing: Some(Publishing {
@@ -380,6 +403,7 @@ fn azure_key_vault() -> Facts {
         quota: |settings| vec![normalized(at(settings, "/vaultUrl"))],
         identity: Identity::NamedOrOperator(azure_identity),
         permission: "Key Vault Secrets User",
+        naming: Naming::KeyVault,
         reads_keys_once: false,
         rules: Rules {
             payload: Payload::Bytes,
@@ -418,6 +442,7 @@ fn fake() -> Facts {
         quota: |_| Vec::new(),
         identity: Identity::NotNeeded,
         permission: "",
+        naming: Naming::Plain,
         reads_keys_once: false,
         rules: Rules {
             payload: Payload::Bytes,
@@ -461,6 +486,7 @@ fn gcp_secret_manager() -> Facts {
             )
         }),
         permission: "secretmanager.versions.access",
+        naming: Naming::GcpSecretManager,
         reads_keys_once: false,
         rules: Rules {
             payload: Payload::Bytes,
@@ -498,6 +524,7 @@ fn kubernetes() -> Facts {
         quota: |settings| vec![normalized(at(settings, "/server/url"))],
         identity: Identity::ServiceAccount,
         permission: "get secrets",
+        naming: Naming::Kubernetes,
         reads_keys_once: false,
         rules: Rules {
             payload: Payload::Keys,
@@ -526,6 +553,7 @@ fn vault() -> Facts {
         quota: |settings| vec![normalized(at(settings, "/server"))],
         identity: Identity::NamedOrOperator(vault_identity),
         permission: "the capability read",
+        naming: Naming::Vault,
         reads_keys_once: false,
         rules: Rules {
             payload: Payload::Json,
@@ -575,6 +603,7 @@ fn other(name: &str) -> Facts {
         },
         identity: Identity::Unknown,
         permission: "",
+        naming: Naming::Plain,
         reads_keys_once: false,
         rules: Rules {
             payload: Payload::Unknown,
@@ -620,7 +649,7 @@ fn names_any(settings: &Json, pointers: &[&str]) -> bool {
     pointers.iter().any(names)
 }
 
-fn at<'a>(settings: &'a Json, pointer: &str) -> &'a str {
+pub(crate) fn at<'a>(settings: &'a Json, pointer: &str) -> &'a str {
     let value = settings.pointer(pointer).and_then(Json::as_str);
     value.unwrap_or_default()
 }

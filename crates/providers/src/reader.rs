@@ -287,7 +287,7 @@ impl Reader {
 
     /// The line for this read, decided once per store and namespace.
     fn route(&mut self, namespace: &str, read: &Read) -> Result<usize, Unread> {
-        let key = (key_of(namespace, read), namespace.to_owned());
+        let key = (read.store.key(namespace), namespace.to_owned());
         if let Some(route) = self.routes.get(&key) {
             return route.clone();
         }
@@ -421,18 +421,6 @@ fn too_slow() -> Unread {
         unread::UNAVAILABLE,
         "the provider answers too slowly: the read was cut off",
     )
-}
-
-fn key_of(namespace: &str, read: &Read) -> StoreKey {
-    let name = read.store.name.clone();
-    if read.store.kind == "ClusterSecretStore" {
-        StoreKey::Cluster { name }
-    } else {
-        StoreKey::Namespaced {
-            namespace: namespace.to_owned(),
-            name,
-        }
-    }
 }
 
 #[cfg(test)]

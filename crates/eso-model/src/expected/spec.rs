@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use super::verdict::{Unverifiable, why};
+use crate::id::StoreKey;
 
 /// `spec` of an ExternalSecret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -42,6 +43,21 @@ pub struct StoreRef {
     pub kind: String,
     #[serde(default)]
     pub name: String,
+}
+
+impl StoreRef {
+    /// The store that it names in an ExternalSecret of this namespace.
+    pub fn key(&self, namespace: &str) -> StoreKey {
+        let name = self.name.clone();
+        if self.kind == "ClusterSecretStore" {
+            StoreKey::Cluster { name }
+        } else {
+            StoreKey::Namespaced {
+                namespace: namespace.to_owned(),
+                name,
+            }
+        }
+    }
 }
 
 fn secret_store() -> String {

@@ -4,7 +4,7 @@ use url::Url;
 
 /// Returns the address of a server without its user, query and default port, in lower case except for the path. In a text that is
 /// not an address, everything before the last `@` is removed, because it may be a password.
-pub(super) fn normalized(text: &str) -> String {
+pub(crate) fn normalized(text: &str) -> String {
     let text = text.trim();
     if text.is_empty() {
         return String::new();

@@ -32,7 +32,6 @@ use tokio::time::{Instant, Interval};
 use super::{
     Core, Link, ReadProgress, Routes,
     answers::{Answers, Kept, Outcome},
-    key_of,
     line::{Line, Place, Progress, State},
     too_slow,
     turns::Turns,
@@ -337,7 +336,7 @@ impl<'r> Round<'r> {
         let mut placed = Vec::with_capacity(count);
         for read in reads {
             let namespace = namespace.unwrap_or_default();
-            let key = (key_of(namespace, &read), namespace.to_owned());
+            let key = (read.store.key(namespace), namespace.to_owned());
             let route = match self.routes.get(&key) {
                 Some(route) => route.clone(),
                 None => Err(not_read_in_time()),
@@ -578,7 +577,7 @@ impl<'r> Round<'r> {
     fn provider(&self, group: usize, read: &Read) -> eso_model::ProviderKind {
         let namespace = self.wanted.namespaces.get(group).copied();
         self.core
-            .provider(&key_of(namespace.unwrap_or_default(), read))
+            .provider(&read.store.key(namespace.unwrap_or_default()))
     }
 
     /// Passes on a group, and frees the answers that no other group needs.

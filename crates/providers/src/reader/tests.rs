@@ -95,7 +95,7 @@ fn reader(groups: &[Group], double: &Double) -> Reader {
     let url = "http://127.0.0.1:1";
     let keys = groups
         .iter()
-        .flat_map(|(namespace, reads)| reads.iter().map(|it| key_of(namespace, &read(it))));
+        .flat_map(|(namespace, reads)| reads.iter().map(|it| read(it).store.key(namespace)));
     let stores = keys.map(|key| {
         let settings = StoreSettings::new(key.clone(), "fake", serde_json::json!({}));
         let source = Source {
