@@ -15,7 +15,7 @@ use crate::{
     pattern::Wildcard,
     policy::{Capability, KeyNames, ceilings::MaxRate},
     rbac::{ServiceAccountName, provider::Side},
-    report::format::Output,
+    report::{file::Target, format::Output},
     telemetry::{Color, LogFormat},
 };
 
@@ -149,6 +149,12 @@ pub enum Command {
     Status(StatusArgs),
     /// Explain why an ExternalSecret is stale or failing, and how to fix it
     Diagnose(DiagnoseArgs),
+    /// Explain a word of a report, an exit code or a policy key, without a cluster
+    Explain {
+        /// The word, for example `timed-out`, `exit 3` or `sync.when`
+        #[arg(value_name = "WORD", required = true)]
+        words: Vec<String>,
+    },
     /// Validate a policy
     Validate(ValidateArgs),
     /// Print the JSON Schema of policies or of reports
@@ -162,6 +168,32 @@ pub enum Command {
     },
     /// Print the manual page
     Man,
+}
+
+impl Command {
+    /// The report files, and the format of `-o` if one was chosen. None for a command that does not report.
+    pub fn reports(&self) -> Option<(&FileArgs, Option<Output>)> {
+        Some(match self {
+            Self::Run(args) | Self::Restart(args) => args.form.parts(),
+            Self::Plan(args) => args.form.parts(),
+            Self::Drift(args) => args.form.parts(),
+            Self::Sync(args) => args.form.parts(),
+            Self::Publish(args) => match &args.command {
+                None => args.what.form.parts(),
+                Some(PublishCommand::List(what)) => what.form.parts(),
+                Some(PublishCommand::Status(args)) => args.what.form.parts(),
+            },
+            // Only the presence of a format matters here.
+            Self::Status(args) => (&args.files, args.output.map(|_| Output::Table)),
+            Self::Diagnose(args) => args.form.parts(),
+            Self::Validate(_)
+            | Self::Schema(_)
+            | Self::Rbac(_)
+            | Self::Explain { .. }
+            | Self::Completion { .. }
+            | Self::Man => return None,
+        })
+    }
 }
 
 /// The flags of every command that reads a policy.
@@ -280,7 +312,7 @@ pub struct LockNamespaceArgs {
 
 /// `run`, and `restart`, which only restarts workloads.
 #[derive(Debug, Args)]
-#[command(mut_arg("output", |arg| arg.help("Output format of the report")))]
+#[command(mut_arg("output", |arg| arg.help("Output format of the report [default: table]")))]
 pub struct RunArgs {
     #[command(flatten)]
     pub form: FormArgs,
@@ -308,7 +340,7 @@ pub struct SelectArgs {
 
 /// `plan`
 #[derive(Debug, Args)]
-#[command(mut_arg("output", |arg| arg.help("Output format of the plan")))]
+#[command(mut_arg("output", |arg| arg.help("Output format of the plan [default: table]")))]
 pub struct PlanArgs {
     #[command(flatten)]
     pub form: FormArgs,
@@ -325,7 +357,7 @@ pub struct PlanArgs {
 
 /// `drift`
 #[derive(Debug, Args)]
-#[command(mut_arg("output", |arg| arg.help("Output format of the findings")))]
+#[command(mut_arg("output", |arg| arg.help("Output format of the findings [default: table]")))]
 pub struct DriftArgs {
     #[command(flatten)]
     pub form: FormArgs,
@@ -339,7 +371,7 @@ pub struct DriftArgs {
 
 /// `diagnose`
 #[derive(Debug, Args)]
-#[command(mut_arg("output", |arg| arg.help("Output format of the diagnosis")))]
+#[command(mut_arg("output", |arg| arg.help("Output format of the diagnosis [default: table]")))]
 pub struct DiagnoseArgs {
     /// Name of the ExternalSecret
     #[arg(value_name = "NAME")]
@@ -371,7 +403,7 @@ pub struct ProviderArgs {
 
 /// `sync`
 #[derive(Debug, Args)]
-#[command(mut_arg("output", |arg| arg.help("Output format of the report")))]
+#[command(mut_arg("output", |arg| arg.help("Output format of the report [default: table]")))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct SyncArgs {
     #[command(flatten)]
@@ -486,16 +518,17 @@ pub struct StatusArgs {
     pub select: SelectArgs,
     #[command(flatten)]
     pub home: LockNamespaceArgs,
-    /// Output format
+    /// Output format [default: table]
     #[arg(
         long,
         short = 'o',
         value_enum,
-        default_value = "table",
         env = "ESO_SYNC_STATUS_OUTPUT",
         hide_env_values = true
     )]
-    pub output: StatusOutput,
+    pub output: Option<StatusOutput>,
+    #[command(flatten)]
+    pub files: FileArgs,
 }
 
 /// `validate`
@@ -547,11 +580,28 @@ pub struct RbacArgs {
 }
 
 /// The output format. Each command sets its own help text for the flag.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct FormArgs {
-    /// Output format
-    #[arg(long, short = 'o', value_enum, default_value = "table")]
-    pub output: Output,
+    /// Output format [default: table]
+    #[arg(long, short = 'o', value_enum)]
+    pub output: Option<Output>,
+    #[command(flatten)]
+    pub files: FileArgs,
+}
+
+impl FormArgs {
+    const fn parts(&self) -> (&FileArgs, Option<Output>) {
+        (&self.files, self.output)
+    }
+}
+
+/// The report files of every command that reports.
+#[derive(Clone, Debug, Args)]
+pub struct FileArgs {
+    /// Also write the report to this file, at every exit; `-` is stdout (repeatable). The formats are json, yaml, csv, junit,
+    /// markdown, sarif and html
+    #[arg(long = "report", value_name = "FORMAT=FILE", value_delimiter = ',')]
+    pub reports: Vec<Target>,
 }
 
 /// The output formats of `status`.

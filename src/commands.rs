@@ -3,6 +3,7 @@
 mod completion;
 mod diagnose;
 mod drift;
+mod explain;
 mod man;
 mod plan;
 mod publish;
@@ -14,11 +15,28 @@ mod status;
 mod sync;
 mod validate;
 
+use std::io::{self, Write as _};
+
 use crate::{
     cli::{Cli, Command},
     exit::Exit,
+    failure::Failure,
     session::{Session, World},
 };
+
+/// Creates the report files of the command, so that nothing is changed if one of them cannot be written.
+fn open_reports(session: &Session, command: &Command) -> Result<(), Failure> {
+    let Some((files, output)) = command.reports() else {
+        return Ok(());
+    };
+    let reports = session.world.record.files();
+    reports.create(&files.reports, output)?;
+    let summary = session.world.environment.get("GITHUB_STEP_SUMMARY");
+    if let Some(path) = summary.filter(|path| !path.is_empty()) {
+        reports.summarize_in(path.into());
+    }
+    Ok(())
+}
 
 /// Executes the command.
 pub async fn execute(cli: Cli, world: World) -> Exit {
@@ -34,7 +52,9 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
     if is_run && session.connection.sandbox.is_none() {
         session.world.record.in_container();
     }
+    let opened = open_reports(&session, &cli.command);
     let result = match cli.command {
+        _ if opened.is_err() => opened.map(|()| Exit::Invalid),
         Command::Run(args) => Box::pin(run::run(&session, args)).await,
         Command::Sync(args) => Box::pin(sync::sync(&session, args)).await,
         Command::Restart(args) => Box::pin(restart::restart(&session, args)).await,
@@ -46,11 +66,20 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         Command::Validate(args) => validate::validate(&session, &args),
         Command::Schema(args) => schema::schema(args.of),
         Command::Rbac(args) => rbac::rbac(&session, &args),
+        Command::Explain { words } => explain::explain(&words),
         Command::Completion { shell } => completion::completion(shell),
         Command::Man => man::man(),
     };
     result.unwrap_or_else(|failure| {
         failure.print();
+        for annotation in failure.annotations(&session.world.environment) {
+            // A closed stderr must not cause another error.
+            writeln!(io::stderr(), "{annotation}").ok();
+        }
+        let run = session.run(None, None, session.world.clock.now());
+        if let Err(failure) = session.world.record.files().write(&failure.document(run)) {
+            failure.print();
+        }
         if is_run {
             session.write_termination_message(&failure.termination_summary());
         }

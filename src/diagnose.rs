@@ -1,5 +1,7 @@
 //! The diagnosis of one ExternalSecret: why it is stale or failing, and what to do. Pure: from collected facts to text.
 
+mod sheet;
+
 use std::{collections::BTreeSet, fmt::Write as _};
 
 use eso_model::{expected::Difference, texts};

@@ -4,7 +4,7 @@ pub mod decide;
 
 use std::process::ExitCode;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema)]
 pub enum Exit {
     /// 0: done, or nothing to do.
     Done,

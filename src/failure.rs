@@ -1,12 +1,21 @@
 //! The error of a command that ended before it changed anything, or that could not print its report.
 
-use std::io::{self, Write as _};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write as _},
+};
 
 use cluster::{ErrorKind, connect::ConnectError};
 use serde_json::json;
 
 use crate::{
-    discover::DiscoverError, exit::Exit, foreign, lock::LockError, settings::Invalid, stop::Level,
+    discover::DiscoverError,
+    exit::Exit,
+    foreign,
+    lock::LockError,
+    report::{DocumentProblem, FailureDocument, Run},
+    settings::{Invalid, Problem, Source},
+    stop::Level,
 };
 
 /// The error of a command, with its exit code.
@@ -17,6 +26,8 @@ pub struct Failure {
     pub message: String,
     /// What to do.
     pub hint: Option<String>,
+    /// The errors of the policy, if they are the cause.
+    pub problems: Vec<Problem>,
 }
 
 impl Failure {
@@ -32,16 +43,23 @@ impl Failure {
             exit,
             message,
             hint: None,
+            problems: Vec::new(),
+        }
+    }
+
+    /// A report could not be written.
+    pub const fn failed(message: String) -> Self {
+        Self {
+            exit: Exit::Failed,
+            message,
+            hint: None,
+            problems: Vec::new(),
         }
     }
 
     /// A named object does not exist.
     pub fn not_found(message: &str) -> Self {
-        Self {
-            exit: Exit::Failed,
-            message: format!("{message}; nothing was changed"),
-            hint: None,
-        }
+        Self::failed(format!("{message}; nothing was changed"))
     }
 
     /// The arguments are invalid.
@@ -50,6 +68,7 @@ impl Failure {
             exit: Exit::Invalid,
             message: message.into(),
             hint: None,
+            problems: Vec::new(),
         }
     }
 
@@ -68,6 +87,7 @@ impl Failure {
                  Pod, set `ESO_SYNC_POD_NAMESPACE` to the Pod's namespace"
                     .to_owned(),
             ),
+            problems: Vec::new(),
         }
     }
 
@@ -87,6 +107,7 @@ impl Failure {
             exit: Exit::Stopped,
             message: format!("stopped before any work started: {why}"),
             hint: None,
+            problems: Vec::new(),
         }
     }
 }
@@ -97,6 +118,7 @@ impl From<Invalid> for Failure {
             exit: Exit::Invalid,
             message: format!("the policy is invalid\n{invalid}"),
             hint: None,
+            problems: invalid.problems,
         }
     }
 }
@@ -145,12 +167,52 @@ impl Failure {
         summary.to_string().chars().take(1000).collect()
     }
 
+    /// The errors of the policy in the form that GitHub Actions shows beside the line; none elsewhere.
+    pub fn annotations(&self, environment: &BTreeMap<String, String>) -> Vec<String> {
+        let get = |name| environment.get(name).map(|value| &**value);
+        if get("GITHUB_ACTIONS") != Some("true") {
+            return Vec::new();
+        }
+        let workspace = get("GITHUB_WORKSPACE").unwrap_or_default();
+        let each = self.problems.iter().map(|problem| {
+            let message = foreign::annotation(&problem.to_string());
+            let Source::File { path, line } = &problem.source else {
+                return format!("::error::{message}");
+            };
+            // GitHub finds files by their path in the repository.
+            let path = path.strip_prefix(workspace).unwrap_or(path);
+            let path = foreign::annotation(&path.to_string_lossy());
+            let line = line.map(|line| format!(",line={line}"));
+            format!("::error file={path}{}::{message}", line.unwrap_or_default())
+        });
+        each.collect()
+    }
+
+    /// The document for report files.
+    pub fn document(&self, mut run: Run) -> FailureDocument {
+        run.exit_code = self.exit.code();
+        run.complete = false;
+        let problems = self.problems.iter().map(|problem| {
+            let (file, line) = match &problem.source {
+                Source::File { path, line } => (Some(path.to_string_lossy().into()), *line),
+                Source::Variable(_) | Source::CommandLine | Source::Defaults => (None, None),
+            };
+            DocumentProblem {
+                file,
+                line,
+                message: problem.to_string().into(),
+            }
+        });
+        FailureDocument::new(run, &self.message, self.hint.as_ref(), problems.collect())
+    }
+
     /// Prints the error to stderr.
     pub fn print(&self) {
         let Self {
             exit,
             message,
             hint,
+            ..
         } = self;
         // This exit code can come after changes, if the report could not be printed.
         let nothing = if *exit == Exit::Failed {

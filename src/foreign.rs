@@ -30,6 +30,28 @@ impl Foreign {
     pub fn terminal(&self) -> String {
         line(&self.0)
     }
+
+    /// The text as text on one line of Markdown: no markup, no HTML, no link, no mention, no cell of a table.
+    pub fn markdown(&self) -> String {
+        let mut escaped = String::new();
+        for c in self.terminal().chars() {
+            match c {
+                // Harmless between other characters, and frequent in names.
+                '-' | '/' | ',' | ' ' | '\'' | '.' | '%' | ';' | '(' | ')' | '"' | '?' => {
+                    escaped.push(c);
+                }
+                // An invisible character stops a mention.
+                '@' => escaped.push_str("&#64;&#8203;"),
+                c if c.is_ascii_punctuation() => {
+                    // Writing to a String cannot fail.
+                    let _ = write!(escaped, "&#{};", u32::from(c));
+                }
+                c => escaped.push(c),
+            }
+        }
+        // GitHub makes links of these without any markup.
+        escaped.replace("www.", "www&#46;")
+    }
 }
 
 impl<T: Into<String>> From<T> for Foreign {
@@ -87,6 +109,12 @@ pub fn lines(text: &str) -> String {
     escaped.join("\n")
 }
 
+/// Escapes a text for a value in a command of GitHub Actions.
+pub fn annotation(text: &str) -> String {
+    let text = line(text).replace('%', "%25");
+    text.replace(':', "%3A").replace(',', "%2C")
+}
+
 /// Escapes the commands that a CI runner would execute: GitHub takes a line that starts with `::`, and `##[` or `##vso[` (Azure
 /// Pipelines) anywhere in a line.
 fn defuse_commands(escaped: &mut String) {
@@ -125,6 +153,24 @@ mod tests {
             assert_eq!(line(text), shown);
         }
         assert_eq!(lines("a\n::debug::b\n\u{7}"), "a\n\\u{3a}:debug::b\n\\u{7}");
+    }
+
+    #[test]
+    fn foreign_text_is_only_text_in_markdown() {
+        for (text, shown) in [
+            ("payments/api-1.2", "payments/api-1.2"),
+            ("a|b", "a&#124;b"),
+            ("<script>", "&#60;script&#62;"),
+            ("[x](y)", "&#91;x&#93;(y)"),
+            ("`*_~#!", "&#96;&#42;&#95;&#126;&#35;&#33;"),
+            ("@team", "&#64;&#8203;team"),
+            ("&amp;", "&#38;amp;"),
+            ("https://x", "https&#58;//x"),
+            ("www.x", "www&#46;x"),
+            ("a\nb\\", "a&#92;nb&#92;"),
+        ] {
+            assert_eq!(Foreign::from(text).markdown(), shown);
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub mod discover;
 pub mod drift;
 pub mod edits;
 pub mod exit;
+pub mod explain;
 pub mod failure;
 pub mod finding;
 pub mod foreign;

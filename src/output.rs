@@ -1,13 +1,20 @@
 //! Prints documents to stdout, and writes the container's termination message.
 
-use std::io::{self, Write as _};
-
-use serde::Serialize;
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use crate::{
-    exit::Exit,
     failure::Failure,
-    report::{API_VERSION, format::Output},
+    report::{
+        API_VERSION,
+        file::{LIMIT, Place, Target, markdown},
+        format::Output,
+        sheet::Tabular,
+    },
 };
 
 /// The file from which the kubelet reads the termination message.
@@ -20,32 +27,134 @@ pub fn print(text: &str) -> Result<(), Failure> {
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
     {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure {
-            exit: Exit::Failed,
-            message: format!("cannot write to stdout: {error}"),
-            hint: None,
-        }),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::failed(format!("cannot write to stdout: {error}")))
+        }
         _ => Ok(()),
     }
 }
 
-/// Prints a document in this output format. `text` renders the table.
-pub fn print_as<T: Serialize>(
-    output: Output,
+/// Writes the report files, and prints a document to stdout in this format. `text` renders the table. Without a format, a report
+/// file on stdout replaces the table.
+pub fn print_as<T: Tabular>(
+    output: Option<Output>,
+    files: &ReportFiles,
     document: &T,
     text: impl FnOnce(&T) -> String,
 ) -> Result<(), Failure> {
-    let rendered = output.render(document, text).map_err(|why| Failure {
-        exit: Exit::Failed,
-        message: format!("cannot print the {API_VERSION} document: {why}"),
-        hint: None,
-    })?;
-    print(&rendered)
+    // Nobody may read stdout, which would block.
+    let written = files.write(document);
+    if output.is_none() && files.own_stdout() {
+        return written;
+    }
+    let output = output.unwrap_or(Output::Table);
+    let rendered = output
+        .render(document, text)
+        .map_err(|why| unprintable(&why))?;
+    print(&rendered).and(written)
+}
+
+fn unprintable(why: &str) -> Failure {
+    Failure::failed(format!("cannot print the {API_VERSION} document: {why}"))
+}
+
+/// The report files of a command. They are created before anything is changed, and written once. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct ReportFiles(Arc<Mutex<Files>>);
+
+#[derive(Debug, Default)]
+struct Files {
+    open: Vec<(Target, Option<File>)>,
+    own_stdout: bool,
+    /// The summary of a step of GitHub Actions, to which every command adds.
+    summary: Option<PathBuf>,
+}
+
+impl ReportFiles {
+    /// The lock is held only for moments, and never while something is written.
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True if a report file is written to stdout.
+    pub fn own_stdout(&self) -> bool {
+        self.files().own_stdout
+    }
+
+    /// Adds the summary of a step of GitHub Actions.
+    pub fn summarize_in(&self, path: PathBuf) {
+        self.files().summary = Some(path);
+    }
+
+    /// Creates the files. `output` is the format of `-o`, if the user chose one: only one of them can have stdout.
+    pub fn create(&self, targets: &[Target], output: Option<Output>) -> Result<(), Failure> {
+        for target in targets {
+            let file = match &target.place {
+                Place::Stdout => {
+                    let taken = std::mem::replace(&mut self.files().own_stdout, true);
+                    if taken || output.is_some() {
+                        let mut files = self.files();
+                        files
+                            .open
+                            .retain(|(target, _)| target.place != Place::Stdout);
+                        let other = if taken { "another `--report`" } else { "`-o`" };
+                        return Err(Failure::usage(format!(
+                            "--report {target}: {other} writes to stdout, too. Name a file for one of them"
+                        )));
+                    }
+                    None
+                }
+                Place::File(path) => Some(File::create(path).map_err(|error| {
+                    Failure::usage(format!(
+                        "--report {target}: the file cannot be written: {error}"
+                    ))
+                })?),
+            };
+            self.files().open.push((target.clone(), file));
+        }
+        Ok(())
+    }
+
+    /// Writes all files. An error of one does not prevent the others. Later calls write nothing.
+    pub fn write(&self, document: &impl Tabular) -> Result<(), Failure> {
+        let (open, summary) = {
+            let mut files = self.files();
+            (std::mem::take(&mut files.open), files.summary.take())
+        };
+        if let Some(path) = summary
+            && let Err(error) = summarize(&path, document)
+        {
+            tracing::warn!(%error, "cannot write the summary of the step to {}", path.display());
+        }
+        let mut first = Ok(());
+        for (target, file) in open {
+            let written = target
+                .format
+                .render(document)
+                .map_err(|why| unprintable(&why))
+                .and_then(|text| match file {
+                    None => print(&text),
+                    Some(mut file) => file.write_all(text.as_bytes()).map_err(|error| {
+                        Failure::failed(format!("cannot write the report {target}: {error}"))
+                    }),
+                });
+            first = first.and(written);
+        }
+        first
+    }
+}
+
+/// Adds the report to the summary of a step, which other commands of the step write, too.
+fn summarize(path: &Path, document: &impl Tabular) -> io::Result<()> {
+    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+    let used = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    let text = markdown(&document.sheet(), LIMIT.saturating_sub(used));
+    file.write_all(text.as_bytes())
 }
 
 /// Writes the summary that `kubectl describe pod` shows. Does nothing outside of a container.
 pub fn write_termination_message(summary: &str) {
-    let file = std::fs::OpenOptions::new()
+    let file = OpenOptions::new()
         .write(true)
         .truncate(true)
         .open(TERMINATION_LOG);

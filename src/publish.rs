@@ -10,6 +10,7 @@ mod keys;
 mod places;
 mod read;
 mod services;
+mod sheet;
 mod source;
 
 use std::{

@@ -16,8 +16,11 @@ use serde::{Deserialize, Serialize};
     Serialize,
     Deserialize,
     schemars::JsonSchema,
+    strum::IntoStaticStr,
+    strum::VariantArray,
 )]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum Reason {
     // Why it is synced.
     /// The policy syncs all ExternalSecrets that it selects.
@@ -309,10 +312,7 @@ impl Reason {
 
     /// The word in reports.
     pub fn as_str(self) -> String {
-        match serde_json::to_value(self) {
-            Ok(serde_json::Value::String(word)) => word,
-            _ => String::new(),
-        }
+        self.into_str().to_owned()
     }
 
     /// True if a failure with this reason is temporary, so that a retry is worth its calls.

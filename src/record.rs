@@ -16,7 +16,7 @@ use crate::{
     failure::Failure,
     finding::Finding,
     outcome::{ItemResult, Outcome},
-    output::{print_as, write_termination_message},
+    output::{ReportFiles, print_as, write_termination_message},
     plan::{ItemAt, Plan},
     reason::Reason,
     report::{self, Document, Heading, format::Output, text},
@@ -65,7 +65,7 @@ impl Scope {
 #[derive(Clone, Debug)]
 pub struct Form {
     pub scope: Scope,
-    pub output: Output,
+    pub output: Option<Output>,
     pub heading: Heading,
     pub clock: Clock,
 }
@@ -85,6 +85,7 @@ struct Known {
     restarting: bool,
     /// True if the command writes the container's termination message.
     in_container: bool,
+    files: ReportFiles,
     /// Set if the run reports by itself.
     reports: Option<Exit>,
 }
@@ -98,6 +99,11 @@ impl Record {
     /// The command writes the container's termination message.
     pub fn in_container(&self) {
         self.known().in_container = true;
+    }
+
+    /// The report files of the command.
+    pub fn files(&self) -> ReportFiles {
+        self.known().files.clone()
     }
 
     /// This plan is carried out now.
@@ -157,7 +163,7 @@ impl Record {
             Level::Drain(reason) | Level::Now(reason) => reason,
             Level::Run => Reason::Interrupted,
         };
-        let (work, in_container) = {
+        let (work, in_container, files) = {
             let mut known = self.known();
             if known.reports.is_some() {
                 return;
@@ -167,6 +173,7 @@ impl Record {
             (
                 work.map(|work| (work, known.unfinished())),
                 known.in_container,
+                known.files.clone(),
             )
         };
         let Some(((plan, mut form), results)) = work else {
@@ -179,7 +186,7 @@ impl Record {
             write_termination_message(&report::termination_summary(&document));
         }
         // An error on stdout can be reported nowhere.
-        print_as(form.output, &document, |document| {
+        print_as(form.output, &files, &document, |document| {
             text::render(document, false)
         })
         .ok();

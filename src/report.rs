@@ -2,9 +2,12 @@
 
 mod chain;
 mod drift;
+mod failed;
+pub mod file;
 pub mod format;
 mod price;
 mod restarts;
+pub mod sheet;
 mod table;
 mod termination;
 pub mod text;
@@ -17,6 +20,7 @@ use serde::Serialize;
 
 pub use self::chain::{Link, LinkKind};
 pub use self::drift::{DocumentKey, DocumentVerifiable};
+pub use self::failed::{DocumentProblem, FailureDocument};
 pub use self::restarts::{
     DocumentOwner, DocumentRestart, DocumentSecret, DocumentSecretKey, RestartAction,
     RestartSummary, StampAction, took,
@@ -180,6 +184,9 @@ pub struct DocumentItem {
     /// The store of its spec; absent if it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<DocumentStore>,
+    /// The name of the target Secret.
+    #[serde(skip)]
+    pub target: Foreign,
     /// The provider of the store, as in the store's spec; `-` if unknown.
     pub provider: Foreign,
     /// The state by its status before the run.
@@ -445,6 +452,7 @@ impl DocumentItem {
                 kind: store.kind(),
                 name: store.name().into(),
             }),
+            target: (&item.secret).into(),
             provider: (&item.provider).into(),
             state: item.state,
             action,

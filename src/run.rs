@@ -88,7 +88,7 @@ pub struct Pipeline<'a> {
     /// The digest of the policy, if the selection comes from a policy.
     pub digest: Option<&'a str>,
     /// The output format of the report.
-    pub output: Output,
+    pub output: Option<Output>,
     /// The start time of the run.
     pub started: jiff::Timestamp,
 }
@@ -536,7 +536,8 @@ impl Pipeline<'_> {
     }
 
     fn print(&self, document: &Document) -> Result<(), Failure> {
-        print_as(self.output, document, |document| {
+        let files = self.context.session.world.record.files();
+        print_as(self.output, &files, document, |document| {
             text::render(document, false)
         })
     }

@@ -65,18 +65,17 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
     let facts = Facts {
         item,
         inventory,
-        warnings: match &warnings {
-            Ok(warnings) => Ok(warnings),
-            Err(why) => Err(why),
-        },
+        warnings: warnings.as_deref().map_err(|why| &**why),
         reads: &reads,
-        consumers: match &consumers {
-            Ok(consumers) => Ok(consumers),
-            Err(why) => Err(why),
-        },
+        consumers: consumers.as_deref().map_err(|why| &**why),
     };
     let diagnosis = diagnose::diagnose(facts, session.run(Some(cluster), None, started));
-    print_as(args.form.output, &diagnosis, Diagnosis::text)?;
+    print_as(
+        args.form.output,
+        &session.world.record.files(),
+        &diagnosis,
+        Diagnosis::text,
+    )?;
     Ok(diagnosis.exit())
 }
 

@@ -37,7 +37,8 @@ pub(super) async fn drift(session: &Session, args: DriftArgs) -> Result<Exit, Fa
     };
     let exit = exit_of(Tells::Drift, &plan, &Results::default());
     let document = Document::of_plan(Kind::Drift, &plan, heading, exit);
-    print_as(args.form.output, &document, |document| {
+    let files = session.world.record.files();
+    print_as(args.form.output, &files, &document, |document| {
         text::render(document, false)
     })?;
     Ok(exit)

@@ -46,7 +46,8 @@ pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Fail
     };
     let exit = exit_of(tells, &plan, &Results::default());
     let document = Document::of_plan(Kind::Plan, &plan, heading, exit);
-    print_as(args.form.output, &document, |document| {
+    let files = session.world.record.files();
+    print_as(args.form.output, &files, &document, |document| {
         text::render(document, false)
     })?;
     Ok(exit)

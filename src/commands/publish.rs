@@ -65,7 +65,7 @@ async fn write(session: &Session, args: &PublishArgs) -> Result<Exit, Failure> {
     if args.dry_run {
         let kind = (PublishKind::PublishPlan, run());
         let (document, exit) = prepared.document(&asked.section, kind, None, args.exit_code);
-        return printed(&args.what, &document, exit);
+        return printed(session, &args.what, &document, exit);
     }
     let writes = prepared.writes();
     if asks && writes > 0 {
@@ -77,7 +77,7 @@ async fn write(session: &Session, args: &PublishArgs) -> Result<Exit, Failure> {
     let done = prepared.carry_out(&session.world.stop).await;
     let kind = (PublishKind::PublishReport, run());
     let (document, exit) = prepared.document(&asked.section, kind, Some(&done), false);
-    printed(&args.what, &document, exit)
+    printed(session, &args.what, &document, exit)
 }
 
 async fn status(session: &Session, args: &PublishStatusArgs) -> Result<Exit, Failure> {
@@ -86,7 +86,7 @@ async fn status(session: &Session, args: &PublishStatusArgs) -> Result<Exit, Fai
     let prepared = prepared(session, &args.what, &asked, args.verify).await?;
     let kind = (PublishKind::PublishStatus, of_run(session, &asked, started));
     let (document, exit) = prepared.document(&asked.section, kind, None, true);
-    printed(&args.what, &document, exit)
+    printed(session, &args.what, &document, exit)
 }
 
 fn list(session: &Session, what: &PublishWhat) -> Result<Exit, Failure> {
@@ -94,7 +94,7 @@ fn list(session: &Session, what: &PublishWhat) -> Result<Exit, Failure> {
     let section = section(&loaded, what)?;
     let run = session.run(None, Some(&loaded.digest), session.world.clock.now());
     let document = publishing::list(&section, &what.only, run);
-    printed(what, &document, Exit::Done)
+    printed(session, what, &document, Exit::Done)
 }
 
 fn load(session: &Session, what: &PublishWhat) -> Result<Loaded, Failure> {
@@ -171,8 +171,14 @@ fn of_run(session: &Session, asked: &Asked, started: jiff::Timestamp) -> Run {
     session.run(asked.cluster(), Some(&asked.loaded.digest), started)
 }
 
-fn printed(what: &PublishWhat, document: &PublishDocument, exit: Exit) -> Result<Exit, Failure> {
-    print_as(what.form.output, document, PublishDocument::text)?;
+fn printed(
+    session: &Session,
+    what: &PublishWhat,
+    document: &PublishDocument,
+    exit: Exit,
+) -> Result<Exit, Failure> {
+    let files = session.world.record.files();
+    print_as(what.form.output, &files, document, PublishDocument::text)?;
     Ok(exit)
 }
 
@@ -181,5 +187,6 @@ fn failed(fault: &publishing::Fault) -> Failure {
         exit: Exit::NoAccess,
         message: format!("{} ({})", fault.message, fault.reason),
         hint: None,
+        problems: Vec::new(),
     }
 }

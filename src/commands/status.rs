@@ -7,7 +7,7 @@ use crate::{
     exit::decide::{Tells, exit_of},
     failure::Failure,
     lock_namespace::LockNamespace,
-    output::{print, print_as},
+    output::{ReportFiles, print, print_as},
     policy::Ceilings,
     report::{Document, Kind, format::Output, text},
     restart::workloads::Options,
@@ -44,17 +44,22 @@ pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, 
     };
     let exit = exit_of(Tells::Status, &plan, &Results::default());
     let document = Document::of_plan(Kind::Status, &plan, heading, exit);
-    show(args.output, &document)?;
+    show(args.output, &session.world.record.files(), &document)?;
     Ok(exit)
 }
 
-fn show(output: StatusOutput, document: &Document) -> Result<(), Failure> {
-    let text = |document: &Document| text::render(document, output == StatusOutput::Wide);
-    match output {
-        StatusOutput::Table | StatusOutput::Wide => print_as(Output::Table, document, text),
-        StatusOutput::Json => print_as(Output::Json, document, text),
-        StatusOutput::Yaml => print_as(Output::Yaml, document, text),
-        StatusOutput::Name => {
+fn show(
+    output: Option<StatusOutput>,
+    files: &ReportFiles,
+    document: &Document,
+) -> Result<(), Failure> {
+    let text = |document: &Document| text::render(document, output == Some(StatusOutput::Wide));
+    let chosen = match output {
+        None => None,
+        Some(StatusOutput::Table | StatusOutput::Wide) => Some(Output::Table),
+        Some(StatusOutput::Json) => Some(Output::Json),
+        Some(StatusOutput::Yaml) => Some(Output::Yaml),
+        Some(StatusOutput::Name) => {
             let names: Vec<String> = document
                 .items
                 .iter()
@@ -65,7 +70,9 @@ fn show(output: StatusOutput, document: &Document) -> Result<(), Failure> {
                     )
                 })
                 .collect();
-            print(&names.concat())
+            let written = files.write(document);
+            return print(&names.concat()).and(written);
         }
-    }
+    };
+    print_as(chosen, files, document, text)
 }

@@ -14,7 +14,7 @@ use super::{apply::Done, fault::Fault};
 use crate::{
     exit::Exit,
     foreign::Foreign,
-    report::{API_VERSION, Run, aligned},
+    report::{API_VERSION, Run, aligned, sheet::Level},
 };
 
 /// The secrets that an advice names.
@@ -109,6 +109,9 @@ pub struct DocumentPublishedSecret {
     /// The version at the provider that was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<Foreign>,
+    /// How it is, for report files.
+    #[serde(skip)]
+    pub level: Level,
     /// More about the reason or the outcome.
     #[serde(skip_serializing_if = "Foreign::is_empty")]
     #[schemars(default)]
@@ -172,8 +175,34 @@ impl DocumentPublishedSecret {
             reason: entry.step.reason,
             outcome,
             version: version.map(Foreign::from),
+            level: level(entry, done),
             message: message.into(),
         }
+    }
+}
+
+/// How a secret is. What a reason or an error holds back is never good.
+fn level(entry: &Entry, done: Option<&Done>) -> Level {
+    let planned = match (&entry.verdict, entry.step.action.is_write()) {
+        (Verdict::Unverifiable(_), _) => Level::Unknown,
+        (_, true) => Level::Changed,
+        (Verdict::InSync, false) => Level::Good,
+        (_, false) => Level::Differs,
+    };
+    let ended = match done {
+        Some(Done::Left) if planned == Level::Changed => Level::Unknown,
+        None | Some(Done::Left) => planned,
+        Some(Done::Wrote(wrote)) if wrote.proven => Level::Changed,
+        Some(Done::Removed) => Level::Changed,
+        Some(Done::Wrote(_) | Done::NotReached | Done::Failed(WriteFailure::Unknown(_))) => {
+            Level::Unknown
+        }
+        Some(Done::Failed(_)) => Level::Failed,
+    };
+    if of_reason(entry.step.reason) == Exit::Done {
+        ended
+    } else {
+        ended.max(Level::Failed)
     }
 }
 

@@ -253,6 +253,7 @@ mod tests {
             behind: !old.is_empty(),
             secrets: Vec::new(),
             assumed: Vec::new(),
+            linked: Vec::new(),
             wave: None,
             restarted_at: None,
             took_seconds: None,

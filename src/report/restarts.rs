@@ -65,6 +65,9 @@ pub struct DocumentRestart {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub assumed: Vec<Foreign>,
+    /// The Secrets of `secrets` and `assumed`, as planned.
+    #[serde(skip)]
+    pub linked: Vec<Foreign>,
     /// The wave of the rule in which it is restarted, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wave: Option<u32>,
@@ -259,6 +262,10 @@ impl DocumentRestart {
             behind: decision.behind,
             secrets: decision.changes.iter().map(DocumentSecret::from).collect(),
             assumed: foreign(&decision.assumed),
+            linked: {
+                let changed = decision.changes.iter().map(|change| &change.secret);
+                foreign(changed.chain(&decision.assumed))
+            },
             wave: step.wave,
             restarted_at: None,
             took_seconds: None,

@@ -19,6 +19,7 @@ mod policy;
 mod providers;
 mod publish;
 mod refusals;
+mod report_files;
 mod restart;
 mod sandbox;
 mod scenarios;

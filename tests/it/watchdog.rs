@@ -14,10 +14,13 @@ async fn blocked_run_reports_what_it_has_done_and_ends() {
     many(&world, 100).await;
     let path = world.bin.file("policy.yaml", &world.named(POLICY));
     let path = path.to_str().expect("UTF-8");
+    let file = world.bin.file("report.json", "");
+    let flag = format!("json={}", file.display());
     // Each finished item writes a line. About 40 of them have room.
-    let blocked = world
-        .bin
-        .start_blocked(&["run", "-o", "json", "--config", path], 4096);
+    let blocked = world.bin.start_blocked(
+        &["run", "-o", "json", "--config", path, "--report", &flag],
+        4096,
+    );
     blocked.is_full().await;
     // A second signal of the same kind could be merged with the first one.
     blocked.signal("TERM").await;
@@ -34,6 +37,8 @@ async fn blocked_run_reports_what_it_has_done_and_ends() {
     assert_eq!(document["summary"]["stopped"], "signal");
     assert_eq!(document["run"]["complete"], false);
     assert_eq!(document["run"]["exitCode"], 7);
+    let file = std::fs::read_to_string(file).expect("the report file");
+    assert_eq!(serde_json::from_str(&file).ok(), Some(document.clone()));
     let count = |outcome: &str| document["summary"]["outcomes"][outcome].as_u64();
     let [synced, unproven, not_reached] =
         ["synced", "unproven", "not-reached"].map(|it| count(it).unwrap_or_default());

@@ -1,0 +1,150 @@
+//! Markdown for pull requests and the summary of a CI job: short, with what needs attention and the chain of what changed.
+
+use std::fmt::Write as _;
+
+use crate::{
+    foreign::Foreign,
+    report::sheet::{ChainLink, Level, Note, Row, Sheet},
+};
+
+/// The largest summary of one step that GitHub shows, in bytes.
+pub const LIMIT: usize = 1024 * 1024;
+
+/// The most rows of one table.
+const ROWS: usize = 100;
+
+/// Renders at most `limit` bytes.
+pub fn markdown(sheet: &Sheet, limit: usize) -> String {
+    let mut rows = ROWS;
+    loop {
+        let text = short(sheet, rows);
+        if text.len() <= limit {
+            return text;
+        }
+        if rows == 0 {
+            // Not even the totals fit.
+            return String::new();
+        }
+        rows /= 2;
+    }
+}
+
+fn short(sheet: &Sheet, most: usize) -> String {
+    let mut text = format!(
+        "## eso-sync: {} (exit code {})\n\n",
+        sheet.kind, sheet.run.exit_code
+    );
+    if !sheet.totals.is_empty() {
+        let _ = writeln!(text, "{}\n", sheet.totals.join(" · "));
+    }
+    notes(&mut text, sheet, most);
+    let attention: Vec<&Row> = sheet
+        .rows
+        .iter()
+        .filter(|row| row.level.needs_attention())
+        .collect();
+    if !attention.is_empty() {
+        let _ = writeln!(text, "### Needs attention\n");
+        text.push_str(
+            "| | object | verdict | outcome | why | what to do |\n|---|---|---|---|---|---|\n",
+        );
+        for row in attention.iter().take(most) {
+            let _ = writeln!(
+                text,
+                "| {} | {} {} | {} | {} | {} | {} |",
+                mark(row.level),
+                row.kind,
+                row.id().markdown(),
+                row.verdict,
+                row.outcome,
+                row.why().markdown(),
+                Foreign::from(row.next_step).markdown()
+            );
+        }
+        more(&mut text, attention.len(), most);
+    }
+    changed(&mut text, sheet, most);
+    let run = &sheet.run;
+    if run.id.is_empty() {
+        return text;
+    }
+    let _ = writeln!(
+        text,
+        "<sub>run {} · eso-sync {}{}</sub>",
+        run.id,
+        run.version,
+        match &*run.server {
+            "" => String::new(),
+            server => format!(" · {}", Foreign::from(server).markdown()),
+        }
+    );
+    text
+}
+
+/// The chains of the items that changed, and the workloads outside of a chain.
+fn changed(text: &mut String, sheet: &Sheet, most: usize) {
+    let rows = sheet.rows.iter();
+    let changed: Vec<&Row> = rows.filter(|row| row.level == Level::Changed).collect();
+    if changed.is_empty() {
+        return;
+    }
+    let title = if sheet.kind.ends_with("Plan") {
+        "To change"
+    } else {
+        "Changed"
+    };
+    let _ = writeln!(text, "### {title}\n");
+    for row in changed.iter().take(most) {
+        if row.chain.is_empty() {
+            let why = row.why().markdown();
+            let dash = if why.is_empty() { "" } else { " — " };
+            let (kind, name, outcome) = (row.kind, row.id().markdown(), row.outcome);
+            let _ = writeln!(text, "- {kind} {name}: {outcome}{dash}{why}");
+        } else {
+            let links: Vec<String> = row.chain.iter().map(link).collect();
+            let _ = writeln!(text, "- **{}**: {}", row.id().markdown(), links.join(" → "));
+        }
+    }
+    more(text, changed.len(), most);
+}
+
+fn link(link: &ChainLink) -> String {
+    let (kind, name) = (link.kind, link.name.markdown());
+    format!("{kind} {name} ({} {})", mark(link.level), link.state)
+}
+
+fn notes(text: &mut String, sheet: &Sheet, most: usize) {
+    for note in sheet.notes.iter().take(most) {
+        let place = match &note.place {
+            Some((file, Some(line))) => format!("{}:{line}: ", file.markdown()),
+            Some((file, None)) => format!("{}: ", file.markdown()),
+            None => String::new(),
+        };
+        let Note {
+            level, text: what, ..
+        } = note;
+        let _ = writeln!(text, "- {} {place}{}", mark(*level), what.markdown());
+    }
+    more(text, sheet.notes.len(), most);
+}
+
+/// Ends a list.
+fn more(text: &mut String, count: usize, most: usize) {
+    if count > most {
+        let _ = writeln!(text, "\n… and {} more", count - most);
+    }
+    if count > 0 {
+        text.push('\n');
+    }
+}
+
+const fn mark(level: Level) -> &'static str {
+    match level {
+        Level::Failed => "❌",
+        Level::Differs => "⚠️",
+        Level::Unknown => "❓",
+        Level::Changed => "🔄",
+        Level::Good => "✅",
+        Level::Skipped => "⚪",
+    }
+}

@@ -1,0 +1,123 @@
+//! `--report`: the files are written at every exit, beside the output.
+
+use std::fs;
+
+use crate::support::Workspace;
+
+const FORMATS: [&str; 7] = ["json", "yaml", "csv", "junit", "markdown", "sarif", "html"];
+
+/// The flags for one file of each format, and their paths.
+fn files(workspace: &Workspace) -> (Vec<String>, Vec<String>) {
+    let paths = FORMATS.map(|format| workspace.file(&format!("report.{format}"), "old"));
+    let paths = paths.map(|path| path.to_str().expect("UTF-8").to_owned());
+    let flag = |(format, path)| format!("--report={format}={path}");
+    let flags = FORMATS.iter().zip(&paths).map(flag).collect();
+    (flags, paths.to_vec())
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(path).expect("the report exists")
+}
+
+#[tokio::test]
+async fn every_command_that_reports_writes_every_format() {
+    for command in [
+        &["run", "--sandbox=bad-day"][..],
+        &["run", "--sandbox", "--dry-run"],
+        &["plan", "--sandbox"],
+        &["drift", "--sandbox"],
+        &["sync", "--sandbox", "--all", "-n", "payments"],
+        &["status", "--sandbox", "-o", "name"],
+        &["diagnose", "--sandbox", "db", "-n", "payments"],
+        &["publish", "--sandbox"],
+        &["publish", "list", "--sandbox"],
+        &["publish", "status", "--sandbox=bad-day"],
+    ] {
+        let workspace = Workspace::new(Vec::new());
+        let (flags, paths) = files(&workspace);
+        let flags = flags.iter().map(String::as_str);
+        let arguments: Vec<&str> = command.iter().copied().chain(flags).collect();
+        let outcome = workspace.run(&arguments).await;
+        assert!(!outcome.stdout.is_empty(), "{command:?}: {outcome:?}");
+        for path in &paths {
+            let text = text(path);
+            assert!(
+                text.len() > 50 && text != "old",
+                "{command:?} {path}: {text}"
+            );
+        }
+        let [json, ..] = &*paths else { unreachable!() };
+        let document: serde_json::Value = serde_json::from_str(&text(json)).expect("JSON");
+        assert_eq!(document["run"]["exitCode"], outcome.code, "{command:?}");
+    }
+}
+
+#[tokio::test]
+async fn failed_command_writes_its_error_to_every_file() {
+    let workspace = Workspace::new(Vec::new());
+    let policy = workspace.file("policy.yaml", "select: [{}]\nsync: {when: sometimes}\n");
+    let policy = policy.to_str().expect("UTF-8");
+    let (flags, paths) = files(&workspace);
+    let flags = flags.iter().map(String::as_str);
+    let arguments: Vec<&str> = ["run", "--config", policy]
+        .into_iter()
+        .chain(flags)
+        .collect();
+    workspace.run(&arguments).await.exits(2);
+    for path in &paths {
+        assert!(text(path).contains("sometimes"), "{path}: {}", text(path));
+    }
+}
+
+#[tokio::test]
+async fn only_one_writer_has_stdout() {
+    let workspace = Workspace::new(Vec::new());
+    let outcome = workspace
+        .run(&["status", "--sandbox", "--report", "csv=-"])
+        .await;
+    outcome.exits(0);
+    assert!(outcome.stdout.starts_with("kind,namespace,"), "{outcome:?}");
+    for more in [["-o", "table"], ["--report", "json=-"]] {
+        let arguments = [&["status", "--sandbox", "--report", "csv=-"], &more[..]].concat();
+        let outcome = workspace.run(&arguments).await;
+        outcome.exits(2);
+        assert_eq!(outcome.stdout, "");
+        assert!(
+            outcome.stderr.contains("writes to stdout, too"),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn file_that_cannot_be_written_stops_the_command_before_it_starts() {
+    let workspace = Workspace::new(Vec::new());
+    let outcome = workspace
+        .run(&["run", "--sandbox", "--report", "json=missing/report.json"])
+        .await;
+    outcome.exits(2);
+    assert!(
+        outcome.stderr.contains("json=missing/report.json"),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test]
+async fn github_gets_a_summary_and_annotations() {
+    let mut workspace = Workspace::new(Vec::new());
+    let summary = workspace.file("summary.md", "before\n");
+    let summary = summary.to_str().expect("UTF-8");
+    workspace.set("GITHUB_STEP_SUMMARY", summary);
+    workspace.set("GITHUB_ACTIONS", "true");
+    workspace.run(&["status", "--sandbox"]).await.exits(0);
+    assert!(text(summary).starts_with("before\n## eso-sync: Status"));
+    let policy = workspace.file("policy.yaml", "select: [{}]\nsync: {when: '50%,::x'}\n");
+    let policy = policy.to_str().expect("UTF-8");
+    let outcome = workspace.run(&["validate", "--config", policy]).await;
+    outcome.exits(2);
+    let annotation = outcome.stderr.lines().find(|line| line.starts_with("::"));
+    let annotation = annotation.expect("an annotation");
+    assert!(annotation.starts_with("::error file="), "{annotation}");
+    assert!(annotation.contains("policy.yaml,line=2::"), "{annotation}");
+    assert!(annotation.contains("50%25%2C%3A%3Ax"), "{annotation}");
+}
