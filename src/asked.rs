@@ -147,6 +147,18 @@ impl Session {
         self.load_texts(files, flags, ceilings, (true, true))
     }
 
+    /// A policy with the section `publish`, from a text.
+    pub fn policy_from_text(
+        &self,
+        from: &str,
+        text: String,
+        ceilings: Ceilings,
+    ) -> Result<Loaded, Failure> {
+        let path = PathBuf::from(from);
+        let files = vec![SourceFile { path, text }];
+        self.load_texts(files, Flags::new(), ceilings, (true, true))
+    }
+
     /// Rejects `-n` together with a policy. The policy selects its namespaces, and users would expect `-n` to narrow them.
     pub fn no_namespace_beside_a_policy(&self, config: &[PathBuf]) -> Result<(), Failure> {
         let by_files = !config.is_empty() || self.connection.sandbox.is_none();

@@ -14,6 +14,7 @@ use secrecy::SecretString;
 use crate::{
     pattern::Wildcard,
     policy::{Capability, KeyNames, ceilings::MaxRate},
+    publish::from_smc,
     rbac::{ServiceAccountName, provider::Side},
     report::{file::Target, format::Output},
     telemetry::{Color, LogFormat},
@@ -487,6 +488,19 @@ pub struct PublishWhat {
     pub policy: PolicyArgs,
     #[command(flatten)]
     pub ceilings: PublishCeilingArgs,
+    /// Publish what SecretManagerConfig manifests of the Secret Manager Controller say; `-` is stdin (repeatable). The equivalent
+    /// policy is shown on stderr
+    #[arg(long, value_name = "FILE", value_parser = path(), help_heading = SMC)]
+    pub from_smc: Vec<PathBuf>,
+    /// With --from-smc: print the equivalent policy on stdout instead of publishing
+    #[arg(long, requires = "from_smc", help_heading = SMC)]
+    pub print_policy: bool,
+    /// With --from-smc: the name of this publisher, which is written to each secret
+    #[arg(long, value_name = "NAME", requires = "from_smc", default_value = from_smc::OWNER, help_heading = SMC)]
+    pub owner: String,
+    /// With --from-smc: age identities and armoured PGP private keys: secret:NAME, file:PATH or env:NAME (repeatable)
+    #[arg(long, value_name = "KEY", requires = "from_smc", default_value = from_smc::SOPS_KEY, help_heading = SMC)]
+    pub sops_key: Vec<String>,
     /// Only this item (repeatable)
     #[arg(long, value_name = "ITEM", value_delimiter = ',')]
     pub only: Vec<String>,
@@ -497,6 +511,8 @@ pub struct PublishWhat {
     #[arg(long, value_name = "NAME", hide = true)]
     pub pod_namespace: Option<String>,
 }
+
+const SMC: &str = "Manifests of the Secret Manager Controller";
 
 /// Upper limits for what a policy may publish.
 #[derive(Clone, Debug, Args)]

@@ -5,6 +5,7 @@ mod apply;
 mod decrypt;
 pub mod document;
 mod fault;
+pub mod from_smc;
 mod hold;
 mod keys;
 mod places;

@@ -3,6 +3,8 @@
 use cluster::{Access, Cluster};
 use publish::plan::Ceilings as Limits;
 
+mod smc;
+
 use super::run::is_terminal;
 use crate::{
     asked::Flags,
@@ -10,7 +12,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     lock_namespace::LockNamespace,
-    output::print_as,
+    output::{print, print_as},
     pattern::Wildcard,
     policy::{Capability, Ceilings, Publish},
     publish::{
@@ -23,6 +25,10 @@ use crate::{
 };
 
 pub(super) async fn publish(session: &Session, args: PublishArgs) -> Result<Exit, Failure> {
+    if args.what.print_policy {
+        print(&smc::policy(&args.what)?)?;
+        return Ok(Exit::Done);
+    }
     match &args.command {
         None => write(session, &args).await,
         Some(PublishCommand::List(what)) => list(session, what),
@@ -99,7 +105,14 @@ fn list(session: &Session, what: &PublishWhat) -> Result<Exit, Failure> {
 
 fn load(session: &Session, what: &PublishWhat) -> Result<Loaded, Failure> {
     let ceilings = Ceilings::from(&what.policy.ceilings).of_publishing();
-    session.policy_to_publish(&what.policy.config, Flags::new(), ceilings)
+    if what.from_smc.is_empty() {
+        return session.policy_to_publish(&what.policy.config, Flags::new(), ceilings);
+    }
+    let text = smc::policy(what)?;
+    if !what.print_policy {
+        session.say(&format!("the equivalent policy:\n{text}"));
+    }
+    session.policy_from_text("the manifests", text, ceilings)
 }
 
 fn section(loaded: &Loaded, what: &PublishWhat) -> Result<Publish, Failure> {

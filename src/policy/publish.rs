@@ -263,6 +263,21 @@ pub struct Profile {
     /// How the lines of dotenv and properties files are read. Without it, a line that the dialects read differently is an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialect: Option<Dialect>,
+    /// What `application.properties` becomes. `json`: one secret with all properties. `secrets`: a secret for each. `parameters`: a
+    /// parameter of the type `String` for each, and no secrets. `none`: nothing.
+    #[serde(default)]
+    pub properties: Properties,
+}
+
+/// What the properties of a service become.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Properties {
+    #[default]
+    Json,
+    Secrets,
+    Parameters,
+    None,
 }
 
 /// `read.kustomize`.

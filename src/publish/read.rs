@@ -7,7 +7,7 @@ use repository::{Contents, Entry, File, ProfileFolders, Source};
 use sops::Identities;
 
 use super::{decrypt::decrypts, fault::Fault, places::Place, services::Answers, source::Opened};
-use crate::policy::publish::{self as policy, PublishItem, ReadFrom};
+use crate::policy::publish::{self as policy, Properties, PublishItem, ReadFrom};
 
 /// The values of an item.
 #[derive(Default)]
@@ -53,7 +53,7 @@ pub(super) fn read(
         let files: Vec<File<'_>> = item.read.files.iter().map(file).collect();
         let Contents { entries, faults } = repository::read_files(source, &files);
         reading.add_faults(faults);
-        reading.add(None, entries);
+        reading.add(None, entries, publish::Format::Secret);
     }
     reading.read
 }
@@ -88,8 +88,16 @@ impl Reading<'_> {
         for service in found.services {
             let properties = service.properties_as_json();
             let name = service.name.as_deref();
-            let entries = service.secrets.into_iter().chain(properties).collect();
-            self.add(name, entries);
+            let (mut entries, mut format) = (service.secrets, publish::Format::Secret);
+            match profile.properties {
+                Properties::Json => entries.extend(properties),
+                Properties::Secrets => entries.extend(service.properties),
+                Properties::Parameters => {
+                    (entries, format) = (service.properties, publish::Format::Plain);
+                }
+                Properties::None => {}
+            }
+            self.add(name, entries, format);
         }
     }
 
@@ -97,7 +105,7 @@ impl Reading<'_> {
         match repository::kustomize(source, path) {
             Ok(secrets) => {
                 for secret in secrets {
-                    self.add(None, secret.entries);
+                    self.add(None, secret.entries, publish::Format::Secret);
                 }
             }
             Err(fault) => self.add_faults(vec![fault]),
@@ -125,7 +133,7 @@ impl Reading<'_> {
     }
 
     /// Names the entries of a service, or of files.
-    fn add(&mut self, service: Option<&str>, entries: Vec<Entry>) {
+    fn add(&mut self, service: Option<&str>, entries: Vec<Entry>, format: publish::Format) {
         let accepts_empty = self.item.sops.allow_empty;
         let mut stops = repository::stops(&entries);
         stops.retain(|stop| !accepts_empty || stop.reason != repository::Reason::EmptyValue);
@@ -138,7 +146,7 @@ impl Reading<'_> {
                         name,
                         property: None,
                     },
-                    format: publish::Format::Secret,
+                    format,
                     origin: Origin {
                         item: self.item.name.clone(),
                         file: entry.file,

@@ -237,3 +237,63 @@ async fn unencrypted_and_empty_values_in_files_of_sops_are_refused() {
         assert_eq!(names(&document), [""; 0], "{document}");
     }
 }
+
+const MANIFEST: &str = "apiVersion: secret-management.microscaler.io/v1beta1
+kind: SecretManagerConfig
+metadata: {name: shop, namespace: apps}
+spec:
+  sourceRef: {kind: GitRepository, name: shop, namespace: flux-system}
+  provider: {type: aws, aws: {region: eu-west-1}}
+  secrets: {environment: dev, prefix: shop}
+  otel: {}
+";
+
+/// Runs `publish` with manifests in `smc.yaml`.
+async fn from_smc(manifests: &str, arguments: &[&str]) -> crate::support::Outcome {
+    let workspace = Workspace::new(Vec::new());
+    workspace.file("smc.yaml", manifests);
+    let path = workspace.path().join("smc.yaml");
+    let path = path.to_str().expect("UTF-8");
+    let flags = ["--from-smc", path];
+    workspace.run(&[arguments, &flags].concat()).await
+}
+
+#[tokio::test]
+async fn manifests_of_smc_become_the_policy_that_is_printed() {
+    let printed = from_smc(MANIFEST, &["publish", "--print-policy"]).await;
+    let policy = printed.exits(0).stdout.clone();
+    assert!(printed.stderr.contains("spec.otel"), "{}", printed.stderr);
+    let listed = from_smc(MANIFEST, &["publish", "list"]).await;
+    let listed = listed.exits(0);
+    assert!(listed.stdout.contains("flux/flux-system/shop"), "{}", listed.stdout);
+    assert!(listed.stdout.contains("aws/eu-west-1"), "{}", listed.stdout);
+    assert!(listed.stderr.contains("the equivalent policy"), "{}", listed.stderr);
+    // It is a policy like any other one.
+    let workspace = Workspace::new(Vec::new());
+    workspace.file("policy.yaml", &policy);
+    publish(&workspace, &["list"]).await.exits(0);
+}
+
+#[tokio::test]
+async fn manifests_of_smc_are_held_to_the_ceilings() {
+    let closed = from_smc(MANIFEST, &["publish", "list", "--allow=publish"]).await;
+    let told = closed.exits(2).stderr.clone();
+    for flag in [
+        "--allow-source flux/flux-system/shop",
+        "--allow-target aws/eu-west-1",
+        "--allow adopt",
+        "--allow overwrite",
+    ] {
+        assert!(told.contains(flag), "{flag}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn manifests_of_smc_that_say_something_unknown_publish_nothing() {
+    let unknown = MANIFEST.replace("otel: {}", "unheardOf: true");
+    let refused = from_smc(&unknown, &["publish", "list"]).await;
+    let told = refused.exits(2).stderr.clone();
+    assert!(told.contains("spec.unheardOf") && told.contains("smc.yaml:8"), "{told}");
+    let nothing = from_smc("apiVersion: v1\nkind: List\nitems: []\n", &["publish", "list"]).await;
+    assert!(nothing.exits(2).stderr.contains("no SecretManagerConfig"), "{}", nothing.stderr);
+}
