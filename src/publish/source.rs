@@ -29,6 +29,10 @@ pub(super) struct Opened {
 pub(super) struct Opener<'a> {
     /// None without a cluster.
     pub(super) cluster: Option<&'a Cluster>,
+    #[cfg_attr(
+        not(feature = "git"),
+        expect(dead_code, reason = "for credentials of Git")
+    )]
     pub(super) keys: &'a Keys<'a>,
     /// `GITHUB_SHA`.
     pub(super) github_sha: Option<&'a str>,

@@ -55,7 +55,7 @@ impl Ssh {
     async fn start(command: &mut Command) -> Result<(Self, Vec<u8>), Fault> {
         let mut child = command.spawn().map_err(|error| {
             let message = if error.kind() == ErrorKind::NotFound {
-                "this image has no program `ssh`. Use an HTTPS address, or the image of the Dockerfile's target `tools`"
+                "this image has no program `ssh`. Use an HTTPS address, or build an image that contains it (openssh-client)"
             } else {
                 "the program `ssh` cannot be started"
             };
