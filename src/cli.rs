@@ -636,17 +636,22 @@ pub enum StatusOutput {
 }
 
 /// Flags without an environment variable, because they select what a single call does.
-const SELECTING: [&str; 12] = [
+const SELECTING: [&str; 17] = [
     "all",
     "all_namespaces",
     "credentials_in",
     "failed",
+    "from_smc",
     "generators",
     "of",
     "only",
+    "owner",
+    "print_policy",
+    "publish",
     "restart",
     "selector",
     "side",
+    "sops_key",
     "store",
     "token_for",
 ];

@@ -16,6 +16,8 @@ static VARYING: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"\b\d+(\.\d+)? ms\b", "SECONDS"),
         (r"\b\d+[hm]\d+[ms]\b", "AGE"),
         (r"\d+ API requests", "N API requests"),
+        // It changes with every key of the policy.
+        (r#""policyDigest": "[0-9a-f]+""#, "\"policyDigest\": DIGEST"),
         // This store throttles, so some calls are made again.
         (
             r"(?m)^(Provider calls of the drift check: .*)\b\d+ to azurekv",
