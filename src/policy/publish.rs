@@ -367,7 +367,7 @@ impl PublishTo {
 }
 
 /// As in `--allow-target`: `ClusterSecretStore/NAME`, `SecretStore/NAMESPACE/NAME`, `aws/REGION`, `parameterStore/REGION`
-/// or `vault/URL/MOUNT`.
+/// `vault/URL/MOUNT` or `vault/URL/MOUNT?namespace=NAMESPACE`.
 impl fmt::Display for PublishTo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { store, aws, vault } = self;
@@ -390,8 +390,13 @@ impl fmt::Display for PublishTo {
             };
             write!(f, "{word}/{region}")?;
         }
-        if let Some(VaultTarget { server, path, .. }) = vault {
-            write!(f, "vault/{}/{path}", server.trim_end_matches('/'))?;
+        if let Some(target) = vault {
+            let server = target.server.trim_end_matches('/');
+            write!(f, "vault/{server}/{}", target.path)?;
+            // Another namespace is another place.
+            if let Some(namespace) = &target.namespace {
+                write!(f, "?namespace={namespace}")?;
+            }
         }
         Ok(())
     }
@@ -527,5 +532,29 @@ impl Default for Prune {
             after: Duration::from_hours(30 * 24),
             max: const { NonZeroU32::new(5).unwrap() },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A ceiling for one namespace must not permit another one, and two items must not share a connection.
+    #[test]
+    fn a_namespace_of_vault_is_another_target() {
+        let word = |namespace: Option<&str>| {
+            let target = VaultTarget {
+                server: "https://v:8200/".to_owned(),
+                path: "kv".to_owned(),
+                namespace: namespace.map(str::to_owned),
+            };
+            let to = PublishTo {
+                vault: Some(target),
+                ..PublishTo::default()
+            };
+            to.to_string()
+        };
+        assert_eq!(word(None), "vault/https://v:8200/kv");
+        assert_eq!(word(Some("team")), "vault/https://v:8200/kv?namespace=team");
     }
 }

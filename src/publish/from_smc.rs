@@ -100,7 +100,10 @@ fn item(config: &SecretManagerConfig, name: &str, keys: &[String]) -> Json {
     };
     // Without a prefix, the names of a kustomization start with this word.
     let is_kustomize = matches!(config.read, Read::Kustomize { .. });
-    let prefix = config.prefix.clone().or(is_kustomize.then(|| "default".to_owned()));
+    let prefix = config
+        .prefix
+        .clone()
+        .or(is_kustomize.then(|| "default".to_owned()));
     let mut names = json!({"style": "smc"});
     set(&mut names, "prefix", prefix.map(Json::from));
     let suffix = Some(config.suffix.clone()).filter(|suffix| !suffix.is_empty());
@@ -123,7 +126,9 @@ fn parameters(config: &SecretManagerConfig, name: &str, keys: &[String]) -> Opti
         return None;
     };
     let prefix = config.prefix.as_deref().unwrap_or_default();
-    let path = path.clone().unwrap_or_else(|| format!("/{prefix}/{}", config.environment));
+    let path = path
+        .clone()
+        .unwrap_or_else(|| format!("/{prefix}/{}", config.environment));
     let read = profile(config, base_path, "parameters");
     let names = json!({"prefix": path, "style": "smc"});
     let to = json!({"aws": {"region": region, "service": "ParameterStore"}});
@@ -132,7 +137,8 @@ fn parameters(config: &SecretManagerConfig, name: &str, keys: &[String]) -> Opti
 }
 
 fn profile(config: &SecretManagerConfig, base_path: &str, properties: &str) -> Json {
-    let mut profile = json!({"environment": config.environment, "dialect": "smc", "properties": properties});
+    let mut profile =
+        json!({"environment": config.environment, "dialect": "smc", "properties": properties});
     let base_path = Some(base_path).filter(|path| !path.is_empty());
     set(&mut profile, "basePath", base_path.map(Json::from));
     json!({ "profile": profile })
@@ -151,12 +157,19 @@ fn whole(
         SourceKind::GitRepository => json!({"flux": {"namespace": namespace, "name": of}}),
         SourceKind::Application => {
             let mut application = json!({"namespace": namespace, "name": of, "repos": ["*"]});
-            let secret = source.credentials.as_ref().map(|secret| secret.name.clone());
+            let secret = source
+                .credentials
+                .as_ref()
+                .map(|secret| secret.name.clone());
             set(&mut application, "secret", secret.map(Json::from));
             json!({ "argocd": application })
         }
     };
-    let when = if config.creates_only { "absent" } else { "changed" };
+    let when = if config.creates_only {
+        "absent"
+    } else {
+        "changed"
+    };
     json!({
         "name": name,
         "suspend": config.suspend,
@@ -224,7 +237,10 @@ mod tests {
         assert_eq!(items.len(), 2);
         assert_eq!(items[0]["read"]["profile"]["properties"], "none");
         assert_eq!(items[1]["read"]["profile"]["properties"], "parameters");
-        assert_eq!(items[1]["names"], json!({"prefix": "/shop/dev", "style": "smc"}));
+        assert_eq!(
+            items[1]["names"],
+            json!({"prefix": "/shop/dev", "style": "smc"})
+        );
         assert_eq!(items[1]["to"]["aws"]["service"], "ParameterStore");
     }
 
@@ -234,9 +250,15 @@ mod tests {
             "{START}  provider: {{type: azure, azure: {{vaultName: shop}}}}\n  secrets: {{environment: dev, kustomizePath: overlays/dev}}\n"
         );
         let items = of(&text).items;
-        assert_eq!(items[0]["read"], json!({"kustomize": {"path": "overlays/dev"}}));
+        assert_eq!(
+            items[0]["read"],
+            json!({"kustomize": {"path": "overlays/dev"}})
+        );
         assert_eq!(items[0]["names"]["prefix"], "default");
-        assert_eq!(items[0]["to"], json!({"azure": {"vault": "https://shop.vault.azure.net"}}));
+        assert_eq!(
+            items[0]["to"],
+            json!({"azure": {"vault": "https://shop.vault.azure.net"}})
+        );
     }
 
     #[test]
@@ -247,9 +269,15 @@ mod tests {
             ))
         };
         let refused = auth("{authType: AccessKeys, secretName: keys}");
-        assert!(refused.items.is_empty() && refused.faults[0].contains("`keys`"), "{refused:?}");
+        assert!(
+            refused.items.is_empty() && refused.faults[0].contains("`keys`"),
+            "{refused:?}"
+        );
         let warned = auth("{authType: irsa, roleArn: 'arn:aws:iam::123456789012:role/shop'}");
-        assert!(warned.warnings[0].contains("arn:aws:iam::123456789012:role/shop"), "{warned:?}");
+        assert!(
+            warned.warnings[0].contains("arn:aws:iam::123456789012:role/shop"),
+            "{warned:?}"
+        );
     }
 
     #[test]
@@ -257,6 +285,9 @@ mod tests {
         let spec = "  gcpProjectId: p\n  environment: dev\n";
         let other = START.replace("namespace: apps", "namespace: other");
         let items = of(&format!("{START}{spec}---\n{other}{spec}")).items;
-        assert_eq!((&items[0]["name"], &items[1]["name"]), (&json!("apps.shop"), &json!("other.shop")));
+        assert_eq!(
+            (&items[0]["name"], &items[1]["name"]),
+            (&json!("apps.shop"), &json!("other.shop"))
+        );
     }
 }

@@ -53,9 +53,14 @@ pub(super) fn policy(what: &PublishWhat) -> Result<String, Failure> {
 fn content(path: &std::path::Path) -> std::io::Result<Value> {
     let mut content = Vec::new();
     if path.as_os_str() == "-" {
-        std::io::stdin().lock().take(LARGEST).read_to_end(&mut content)?;
+        std::io::stdin()
+            .lock()
+            .take(LARGEST)
+            .read_to_end(&mut content)?;
     } else {
-        std::fs::File::open(path)?.take(LARGEST).read_to_end(&mut content)?;
+        std::fs::File::open(path)?
+            .take(LARGEST)
+            .read_to_end(&mut content)?;
     }
     Ok(Value::new(content))
 }

@@ -265,9 +265,17 @@ async fn manifests_of_smc_become_the_policy_that_is_printed() {
     assert!(printed.stderr.contains("spec.otel"), "{}", printed.stderr);
     let listed = from_smc(MANIFEST, &["publish", "list"]).await;
     let listed = listed.exits(0);
-    assert!(listed.stdout.contains("flux/flux-system/shop"), "{}", listed.stdout);
+    assert!(
+        listed.stdout.contains("flux/flux-system/shop"),
+        "{}",
+        listed.stdout
+    );
     assert!(listed.stdout.contains("aws/eu-west-1"), "{}", listed.stdout);
-    assert!(listed.stderr.contains("the equivalent policy"), "{}", listed.stderr);
+    assert!(
+        listed.stderr.contains("the equivalent policy"),
+        "{}",
+        listed.stderr
+    );
     // It is a policy like any other one.
     let workspace = Workspace::new(Vec::new());
     workspace.file("policy.yaml", &policy);
@@ -293,7 +301,18 @@ async fn manifests_of_smc_that_say_something_unknown_publish_nothing() {
     let unknown = MANIFEST.replace("otel: {}", "unheardOf: true");
     let refused = from_smc(&unknown, &["publish", "list"]).await;
     let told = refused.exits(2).stderr.clone();
-    assert!(told.contains("spec.unheardOf") && told.contains("smc.yaml:8"), "{told}");
-    let nothing = from_smc("apiVersion: v1\nkind: List\nitems: []\n", &["publish", "list"]).await;
-    assert!(nothing.exits(2).stderr.contains("no SecretManagerConfig"), "{}", nothing.stderr);
+    assert!(
+        told.contains("spec.unheardOf") && told.contains("smc.yaml:8"),
+        "{told}"
+    );
+    let nothing = from_smc(
+        "apiVersion: v1\nkind: List\nitems: []\n",
+        &["publish", "list"],
+    )
+    .await;
+    assert!(
+        nothing.exits(2).stderr.contains("no SecretManagerConfig"),
+        "{}",
+        nothing.stderr
+    );
 }
