@@ -156,6 +156,10 @@ pub enum Command {
         #[arg(value_name = "WORD", required = true)]
         words: Vec<String>,
     },
+    /// Show what a change of a remote key would reach: ExternalSecrets, Secrets and workloads, and what a run would do
+    Impact(ImpactArgs),
+    /// Say which refresh intervals are too long or too short: cost, age of values, quotas, and the interval that balances them
+    Advise(AdviseArgs),
     /// Validate a policy
     Validate(ValidateArgs),
     /// Print the JSON Schema of policies or of reports
@@ -191,6 +195,8 @@ impl Command {
             | Self::Schema(_)
             | Self::Rbac(_)
             | Self::Explain { .. }
+            | Self::Impact(_)
+            | Self::Advise(_)
             | Self::Completion { .. }
             | Self::Man => return None,
         })
@@ -547,6 +553,66 @@ pub struct StatusArgs {
     pub files: FileArgs,
 }
 
+/// `impact`
+#[derive(Debug, Args)]
+pub struct ImpactArgs {
+    /// Remote keys: names, ARNs, `https://VAULT.vault.azure.net/secrets/NAME`, `projects/PROJECT/secrets/NAME`, or paths in a Vault
+    #[arg(value_name = "KEY")]
+    pub keys: Vec<String>,
+    /// Only ExternalSecrets that write this Secret
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub secret: Option<String>,
+    /// Only what is read from this store: NAME, KIND/NAME or SecretStore/NAMESPACE/NAME
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub home: LockNamespaceArgs,
+    /// Output format
+    #[arg(
+        long,
+        short = 'o',
+        value_enum,
+        default_value = "table",
+        env = "ESO_SYNC_IMPACT_OUTPUT",
+        hide_env_values = true
+    )]
+    pub output: ImpactOutput,
+}
+
+/// `advise`
+#[derive(Debug, Args)]
+pub struct AdviseArgs {
+    /// Output format of the advice
+    #[arg(long, short = 'o', value_enum, default_value = "table")]
+    pub output: Output,
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Print the suggested intervals as patches for kustomize instead
+    #[arg(long)]
+    pub patch: bool,
+}
+
+/// The output formats of `impact`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ImpactOutput {
+    /// Tables
+    Table,
+    /// Tree from the keys to the workloads
+    Tree,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+    /// Graph for Graphviz
+    Dot,
+    /// Graph for Mermaid
+    Mermaid,
+}
+
 /// `validate`
 #[derive(Debug, Args)]
 pub struct ValidateArgs {
@@ -570,6 +636,10 @@ pub enum SchemaOf {
     Report,
     /// Documents of `publish`
     Publish,
+    /// Documents of `impact`
+    Impact,
+    /// Documents of `advise`
+    Advice,
 }
 
 /// `rbac`
@@ -636,7 +706,7 @@ pub enum StatusOutput {
 }
 
 /// Flags without an environment variable, because they select what a single call does.
-const SELECTING: [&str; 17] = [
+const SELECTING: [&str; 19] = [
     "all",
     "all_namespaces",
     "credentials_in",
@@ -646,9 +716,11 @@ const SELECTING: [&str; 17] = [
     "of",
     "only",
     "owner",
+    "patch",
     "print_policy",
     "publish",
     "restart",
+    "secret",
     "selector",
     "side",
     "sops_key",

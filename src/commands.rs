@@ -1,9 +1,11 @@
 //! The commands, one per file. Each converts its arguments, calls another module and prints the result, without decisions.
 
+mod advise;
 mod completion;
 mod diagnose;
 mod drift;
 mod explain;
+mod impact;
 mod man;
 mod plan;
 mod publish;
@@ -63,6 +65,8 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         Command::Drift(args) => Box::pin(drift::drift(&session, args)).await,
         Command::Diagnose(args) => Box::pin(diagnose::diagnose(&session, args)).await,
         Command::Status(args) => Box::pin(status::status(&session, args)).await,
+        Command::Advise(args) => Box::pin(advise::advise(&session, args)).await,
+        Command::Impact(args) => Box::pin(impact::impact(&session, args)).await,
         Command::Validate(args) => validate::validate(&session, &args),
         Command::Schema(args) => schema::schema(args.of),
         Command::Rbac(args) => rbac::rbac(&session, &args),

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use eso_model::{
     Id, ProviderKind, QuotaKey, StoreKey, expected::CreationPolicy, refresh::Refresh,
-    window::Windows,
+    remote::Place, window::Windows,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -128,6 +128,8 @@ pub struct Store {
     pub provider: ProviderKind,
     /// The provider quota that the store's calls count against.
     pub quota: QuotaKey,
+    /// Where it reads its keys.
+    pub place: Box<Place>,
     /// `spec.controller`, if it is not the default class.
     pub foreign_class: Option<String>,
     /// The Ready condition; None if the operator has not processed the store yet.

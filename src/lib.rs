@@ -14,10 +14,12 @@
 //! [`outcome`], [`results`], [`reason`], [`report`], [`rbac`] and [`providers::trust`] do not depend on a Kubernetes client or a runtime, which a test enforces. A plan
 //! contains all decisions: the dry run prints the plan that the run executes.
 
+pub mod advise;
 pub mod announce;
 pub mod asked;
 pub mod cli;
 pub mod commands;
+pub mod consumers;
 pub mod diagnose;
 pub mod discover;
 pub mod drift;
@@ -27,6 +29,7 @@ pub mod explain;
 pub mod failure;
 pub mod finding;
 pub mod foreign;
+pub mod impact;
 pub mod index;
 pub mod inventory;
 pub mod key_names;

@@ -54,6 +54,16 @@ pub fn print_as<T: Tabular>(
     print(&rendered).and(written)
 }
 
+/// Prints a document that no report file contains.
+pub fn print_rendered<T: serde::Serialize>(
+    output: Output,
+    document: &T,
+    text: impl FnOnce(&T) -> String,
+) -> Result<(), Failure> {
+    let rendered = output.render(document, text);
+    print(&rendered.map_err(|why| unprintable(&why))?)
+}
+
 fn unprintable(why: &str) -> Failure {
     Failure::failed(format!("cannot print the {API_VERSION} document: {why}"))
 }

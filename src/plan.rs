@@ -20,6 +20,7 @@ use jiff::Timestamp;
 
 pub use self::{
     charge::Charges,
+    estimate::DEFAULT_SPEED,
     limit::{Limit, LimitExceeded, Share},
     remedy::Kept,
 };
@@ -28,7 +29,7 @@ use crate::{
     index::{Place as _, Table, place},
     inventory::{ExternalSecret, Gap, Inventory, Ready, State, Target},
     plan::hold::Holds,
-    policy::{OnStillStale, OnUnverifiable, Policy},
+    policy::{OnStillStale, OnUnverifiable, Policy, Prices},
     reason::Reason,
     restart::{
         plan::{self as restart_plan, RestartPlan},
@@ -80,6 +81,8 @@ pub struct Plan {
     /// The sync steps: one for each ExternalSecret, or for each ClusterExternalSecret with all of its children.
     pub steps: Table<StepAt, Step>,
     pub restarts: RestartPlan,
+    /// The prices of provider calls.
+    pub prices: Prices,
     /// The syncs per second that the operator makes, as the snapshot shows it.
     pub operator_speed: f64,
     /// The estimated duration of the syncs.
@@ -337,6 +340,7 @@ pub fn plan(policy: &Policy, facts: Facts<'_>) -> Plan {
     let plan = Plan {
         items: items.collect(),
         steps,
+        prices: policy.advise.prices.clone(),
         operator_speed: estimate::operator_speed(&inventory.external_secrets),
         gaps: inventory.gaps.clone(),
         unmatched: unmatched(policy, inventory),

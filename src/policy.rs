@@ -3,7 +3,9 @@
 //! [`crate::settings`] is the only code that creates a [`Policy`], so no other code validates it again. The serialised form is
 //! that of a policy file. Layers are merged in that form, and the policy's digest is computed from it.
 
+mod advise;
 pub mod ceilings;
+mod dollars;
 mod drift;
 pub(crate) mod form;
 mod key_from;
@@ -22,7 +24,9 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::advise::{Advise, Prices};
 pub use self::ceilings::{Capability, Ceilings};
+pub use self::dollars::{Dollars, InvalidDollars};
 pub use self::drift::{Drift, OnStillStale, OnUnverifiable};
 pub use self::key_from::KeyFrom;
 pub use self::publish::Publish;
@@ -66,6 +70,8 @@ pub struct Policy {
     pub safety: Safety,
     #[serde(default)]
     pub drift: Drift,
+    #[serde(default, skip_serializing_if = "Advise::is_default")]
+    pub advise: Advise,
     /// Secrets from repositories that `eso-sync publish` writes to providers. The other commands do not read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish: Option<Publish>,
@@ -353,6 +359,7 @@ impl Policy {
             pace: Pace::default(),
             safety: Safety::default(),
             drift: Drift::default(),
+            advise: Advise::default(),
             publish: None,
             lock: Lock::default(),
             deadline: ten_minutes(),

@@ -78,6 +78,8 @@ pub enum Reason {
     StampNotWritten,
     /// The run would exceed a safety limit, and its namespace alone takes more than half of it.
     NamespaceLimit,
+    /// The policy does not select it. For a workload: none of the ExternalSecrets that write its Secrets.
+    OutsideSelection,
 
     // Why it is synced but not proven.
     /// `creationPolicy: None`: the operator writes no Secret.
@@ -189,6 +191,8 @@ pub enum Reason {
     PodsAreNewer,
     /// It uses none of the selected Secrets.
     NoReference,
+    /// No `restart` rule of the policy covers it.
+    NoRule,
     /// Stakater Reloader is responsible for its restarts.
     HandledByReloader,
     /// wave is responsible for its restarts.
@@ -319,7 +323,8 @@ impl Reason {
     pub const fn may_be_temporary(self) -> bool {
         matches!(
             self,
-            Self::Throttled | Self::Unavailable | Self::OperatorError
+            // The operator renews its own credentials, so its next attempt may have new ones.
+            Self::Throttled | Self::Unavailable | Self::CredentialsExpired | Self::OperatorError
         )
     }
 
@@ -379,6 +384,12 @@ impl Reason {
             }
             Self::NamespaceLimit => {
                 "find out why so much changed in this namespace, then raise `safety.maxSyncs` or `safety.maxRestarts` (`--max-syncs`, `--max-restarts`)"
+            }
+            Self::OutsideSelection => {
+                "select it in the policy, or sync it yourself: `eso-sync sync NAME --restart`"
+            }
+            Self::NoRule => {
+                "add a `restart` rule that covers it to the policy, or restart it yourself"
             }
             Self::StillStale => {
                 "run `eso-sync diagnose NAME` to see why. `sync.onStillStale` can make the operator write the Secret again"
@@ -562,6 +573,7 @@ mod tests {
     fn only_temporary_failures_are_retried() {
         let reason = |text| Reason::from(eso_model::texts::quote(text).class);
         assert!(reason("i/o timeout").may_be_temporary() && reason("???").may_be_temporary());
+        assert!(reason("ExpiredTokenException: the token is expired").may_be_temporary());
         assert!(!reason("permission denied").may_be_temporary());
         assert!(!reason("Secret does not exist").may_be_temporary());
     }

@@ -41,14 +41,18 @@ use tokio::time::timeout;
 use self::{
     afterwards::{complete, secrets_seen},
     decide::{Action, Context},
-    discover::Look,
+    discover::{Look, Secrets},
     key::KeyError,
+    known::Known,
+    others::Others,
     plan::{RestartPlan, Step, due},
     results::{RestartOutcome, RestartResult, RestartResults},
+    stamp::StampKey,
     targets::Targets,
     workloads::{Keeper, Options, Stamps, Unseen, Workloads},
 };
 use crate::{
+    discover::gap as discover_gap,
     inventory::Gap,
     policy::Policy,
     rbac::{KNOWN, STAMP_KEY},
@@ -100,6 +104,42 @@ impl Restarts<'_> {
     pub async fn read_to_write(self, targets: Targets) -> Workloads {
         let keeper = key::ensure(self.cluster, self.lock_namespace()).await;
         Box::pin(self.read_with(keeper, targets)).await
+    }
+
+    /// Reads the workloads that use these Secrets, but no Secret: no target, and not the stamp key. Each Secret is assumed to hold
+    /// the data that the pods started with, so a decision says what a change of it would cause.
+    pub async fn read_assuming_no_change(self, targets: Targets) -> Workloads {
+        let (mut known, mut gap) = (Known::default(), None);
+        if let Some(namespace) = &self.options.lock_namespace {
+            match key::known(self.cluster, namespace).await {
+                Ok(list) => known = list,
+                Err(error) => {
+                    let what = format!("configmaps/{KNOWN}");
+                    gap = Some(discover_gap(&what, Some(namespace), &error));
+                }
+            }
+        }
+        let stamps = Stamps {
+            keeper: Keeper {
+                key: StampKey::from_bytes([0; 32]),
+                others: Others::default(),
+                namespace: String::new(),
+                kept: false,
+            },
+            known,
+        };
+        let context = stamps.context(&targets, self.options, self.clock.now());
+        let look = Look {
+            secrets: Secrets::Assumed,
+            ..self.look(context)
+        };
+        let mut workloads = look.all().await;
+        workloads.gaps.extend(gap);
+        Workloads {
+            stamps: Some(stamps),
+            targets,
+            ..workloads
+        }
     }
 
     async fn read_with(self, keeper: Result<Keeper, KeyError>, targets: Targets) -> Workloads {
@@ -238,6 +278,7 @@ impl Restarts<'_> {
             cluster: self.cluster,
             policy: self.policy,
             context,
+            secrets: Secrets::Read,
         }
     }
 }

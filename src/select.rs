@@ -49,6 +49,13 @@ impl<'a> Selected<'a> {
         self.0.is_empty()
     }
 
+    /// Returns only those with these IDs.
+    #[must_use]
+    pub fn only(mut self, ids: &BTreeSet<Id>) -> Self {
+        self.0.retain(|one| ids.contains(&one.external_secret.id));
+        self
+    }
+
     /// Returns the ExternalSecrets to check for drift: all that are not taken out.
     pub fn checked(&self) -> BTreeSet<Id> {
         let checked = self.0.iter().filter(|one| one.taken_out.is_none());
@@ -225,7 +232,8 @@ fn described(selection: &Selection) -> String {
     }
 }
 
-fn store_matches(pattern: &StorePattern, key: &StoreKey) -> bool {
+/// True if the pattern matches this store.
+pub fn store_matches(pattern: &StorePattern, key: &StoreKey) -> bool {
     pattern.kind.is_none_or(|kind| kind == key.kind())
         && pattern.name.matches(key.name())
         && pattern.namespace.as_ref().is_none_or(|pattern| {

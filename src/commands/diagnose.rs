@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use cluster::{Access, Cluster, ErrorKind, Path, Query, names::is_name, wire};
+use cluster::{Access, Cluster, Path, Query, names::is_name, wire};
 use eso_model::Id;
 use serde_json::json;
 
 use crate::{
     asked::{Entry, Named, reading},
     cli::DiagnoseArgs,
+    consumers::list::consumers,
     diagnose::{self, Diagnosis, Facts},
     exit::Exit,
     failure::Failure,
@@ -16,7 +17,6 @@ use crate::{
     policy::Ceilings,
     run::{Context, read_and_plan},
     session::Session,
-    workload::{Kind, object::Object},
 };
 
 pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Exit, Failure> {
@@ -60,7 +60,7 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
         .unless_stopped(warnings(cluster, &item.id, &item.uid))
         .await?;
     let consumers = session
-        .unless_stopped(consumers(cluster, &item.id.namespace, &item.secret))
+        .unless_stopped(using(cluster, item.secret_id()))
         .await?;
     let facts = Facts {
         item,
@@ -88,30 +88,14 @@ fn only(name: &str, namespace: &str) -> Entry {
 }
 
 /// The workloads whose pods use a Secret in any form.
-async fn consumers(
-    cluster: &Cluster,
-    namespace: &str,
-    secret: &str,
-) -> Result<Vec<String>, String> {
-    let mut found = BTreeSet::new();
-    for &kind in <Kind as strum::VariantArray>::VARIANTS {
-        let each = |object: Object| {
-            let workload = object.workload(kind);
-            if workload.uses.contains_key(secret) && workload.addressed {
-                found.insert(format!("{}/{}", kind.into_str(), workload.id.name));
-            }
-        };
-        match cluster
-            .list(&Query::new(kind.path(Some(namespace))), each)
-            .await
-        {
-            Ok(_) => {}
-            // Argo Rollouts is not installed.
-            Err(error) if error.kind == ErrorKind::NotFound && kind == Kind::Rollout => {}
-            Err(error) => return Err(error.to_string()),
-        }
+async fn using(cluster: &Cluster, secret: Id) -> Result<Vec<String>, String> {
+    let found = consumers(cluster, &BTreeSet::from([secret])).await;
+    if let Some(gap) = found.gaps.first() {
+        return Err(gap.why.clone());
     }
-    Ok(found.into_iter().collect())
+    let ids = found.of.keys();
+    let names = ids.map(|id| format!("{}/{}", id.kind.into_str(), id.name));
+    Ok(names.collect())
 }
 
 /// The operator's warnings about this ExternalSecret, oldest first.

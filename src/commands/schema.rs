@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::{
-    cli::SchemaOf, exit::Exit, failure::Failure, output::print, publish::document, report, settings,
+    advise::Advice, cli::SchemaOf, exit::Exit, failure::Failure, impact::Impact, output::print,
+    publish::document, report, settings,
 };
 
 pub(super) fn schema(of: SchemaOf) -> Result<Exit, Failure> {
@@ -11,6 +12,8 @@ pub(super) fn schema(of: SchemaOf) -> Result<Exit, Failure> {
         SchemaOf::Policy => settings::schema(),
         SchemaOf::Report => report::schema(),
         SchemaOf::Publish => document::schema(),
+        SchemaOf::Impact => schemars::schema_for!(Impact).into(),
+        SchemaOf::Advice => schemars::schema_for!(Advice).into(),
     };
     print(&format!("{schema:#}\n"))?;
     Ok(Exit::Done)

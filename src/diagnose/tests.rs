@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use eso_model::{
     Id, ProviderKind, QuotaKey, StoreKey,
     expected::{CreationPolicy, Unverifiable},
+    remote::Place,
 };
 
 use super::*;
@@ -80,6 +81,10 @@ fn stores(ready: bool) -> Inventory {
             provider: ProviderKind::SecretsManager,
             account: String::new(),
         },
+        place: Box::new(Place::of(
+            &ProviderKind::SecretsManager,
+            &serde_json::Value::Null,
+        )),
         foreign_class: None,
         ready: Some(Ready {
             ready,

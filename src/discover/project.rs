@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use eso_model::{
     Id, ProviderKind, StoreKey, digest, duration::GoDuration, expected::CreationPolicy,
-    refresh::Refresh, window::Windows,
+    refresh::Refresh, remote::Place, window::Windows,
 };
 use providers::{StoreSettings, Unread, reader::Source, unread};
 use serde::Deserialize as _;
@@ -290,6 +290,7 @@ pub(super) fn store(object: &wire::Store) -> Store {
     Store {
         key,
         quota: provider.quota(settings),
+        place: Box::new(Place::of(&provider, settings)),
         provider,
         foreign_class: Some(spec.controller)
             .filter(|class| !class.is_empty() && class != eso_model::DEFAULT_CLASS),

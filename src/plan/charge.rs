@@ -18,7 +18,7 @@ pub struct Charges {
 
 impl Charges {
     /// The calls of one sync of this ExternalSecret.
-    pub(super) fn of(inventory: &Inventory, external_secret: &ExternalSecret) -> Self {
+    pub fn of(inventory: &Inventory, external_secret: &ExternalSecret) -> Self {
         let mut charges = Self::default();
         for of in &external_secret.stores {
             let store = inventory.store(&of.key);

@@ -8,7 +8,7 @@ use super::{Step, StepAt};
 use crate::{index::Table, inventory::ExternalSecret, policy::Pace};
 
 /// The syncs per second of an operator with one worker, the default (measured with v0.20.4 and a provider without latency).
-const DEFAULT_SPEED: f64 = 8.0;
+pub const DEFAULT_SPEED: f64 = 8.0;
 
 /// The time in which the operator was busiest, in seconds.
 const BUSIEST: i64 = 60;

@@ -1,4 +1,4 @@
-use eso_model::{ProviderKind, expected::CreationPolicy, refresh::Refresh};
+use eso_model::{ProviderKind, expected::CreationPolicy, refresh::Refresh, remote::Place};
 use pace::rate::Rate;
 use proptest::prelude::*;
 
@@ -11,8 +11,8 @@ use crate::{
     inventory::{Calls, Operator, Parent, ParentReference, Store, StoreUse, StoreView},
     pattern::Pattern,
     policy::{
-        Drift, FailureLimit, InFlight, KeyNames, Lock, Pace, RestartRule, Safety, Selection,
-        StorePattern, Sync, When,
+        Advise, Drift, FailureLimit, InFlight, KeyNames, Lock, Pace, RestartRule, Safety,
+        Selection, StorePattern, Sync, When,
     },
     restart::{fixtures, subject::View, targets::Targets},
     results::Results,
@@ -73,6 +73,7 @@ fn policy() -> Policy {
             ..Drift::default()
         },
         restart: Vec::new(),
+        advise: Advise::default(),
         publish: None,
         pace: Pace {
             in_flight: InFlight::Auto,
@@ -104,6 +105,10 @@ fn store(name: &str) -> Store {
             provider: ProviderKind::SecretsManager,
             account: name.to_owned(),
         },
+        place: Box::new(Place::of(
+            &ProviderKind::SecretsManager,
+            &serde_json::Value::Null,
+        )),
         foreign_class: None,
         ready: Some(Ready {
             ready: true,

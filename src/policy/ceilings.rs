@@ -396,6 +396,7 @@ pub static KEYS: &[Key] = &[
         |policy| value(["drift", "namespacedStores"], policy.drift.namespaced_stores, &"true", Capability::NamespacedStores)),
     allowed("drift.onUnverifiable", "`fail` or `report`", &[Capability::Unverifiable],
         |policy| value(["drift", "onUnverifiable"], policy.drift.on_unverifiable == OnUnverifiable::Sync, &"sync", Capability::Unverifiable)),
+    narrows("advise.*"),
     scope("publish.owner", PUBLISHED),
     scope("publish.key", "the job's own namespace, files and environment"),
     allowed("publish.items", "an empty list", &[Capability::Publish], publish_items),

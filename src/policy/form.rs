@@ -16,7 +16,7 @@ use providers::trust::{InvalidOrigin, Origin};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{
-    FailureLimit, InvalidFailureLimit,
+    Dollars as Amount, FailureLimit, InvalidDollars, InvalidFailureLimit,
     key_from::{InvalidKeyFrom, KeyFrom},
 };
 use crate::{
@@ -222,6 +222,15 @@ forms! {
         "20/s",
         r"^[0-9]*\.?[0-9]*/(s|m|min|h)$",
         |text| parsed::<CallRate>(text, InvalidRate::HINT)
+    }
+
+    /// An amount of US dollars.
+    Dollars {
+        "dollars",
+        InvalidDollars::HINT,
+        "$0.05",
+        r"^\$[0-9]*\.?[0-9]*$",
+        |text| parsed::<Amount>(text, InvalidDollars::HINT)
     }
 
     /// A percentage.

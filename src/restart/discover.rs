@@ -24,6 +24,16 @@ pub struct Look<'a> {
     pub policy: &'a Policy,
     /// The inputs that all decisions share, with the target Secrets.
     pub context: Context<'a>,
+    pub secrets: Secrets,
+}
+
+/// How the data of Secrets gets known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrets {
+    /// They are read.
+    Read,
+    /// No Secret is read. Each is assumed to hold the data that the pods started with.
+    Assumed,
 }
 
 /// The workloads that rules cover, each with the index of its rule, before Secrets and pods are read.

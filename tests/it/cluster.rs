@@ -15,7 +15,7 @@ mod rollouts;
 use serde_json::{Value, json};
 
 use crate::{
-    drift, interruptions, pods, refusals,
+    advise, drift, impact, interruptions, pods, refusals,
     restart::{self, evictions, lone_pods, proof},
     scenarios::{self, POLICY},
     support::{World, eventually, optional_variable},
@@ -76,6 +76,17 @@ on_the_cluster! {
     an_ad_hoc_sync_with_restart_proves_every_link
     edited_data_restarts_nothing
     a_restart_waits_for_the_drift_check
+}
+
+on_the_cluster! {
+    advise:
+    an_applied_patch_makes_every_interval_good
+}
+
+on_the_cluster! {
+    impact:
+    a_key_leads_to_its_secrets_and_workloads
+    what_impact_says_is_what_the_plan_says
 }
 
 on_the_cluster! {

@@ -1,14 +1,17 @@
 //! All integration tests, in one binary.
 #![cfg(test)]
 
+mod advise;
 mod bad_days;
 mod ceilings;
 mod cli;
 mod cluster;
 mod connection;
+mod credentials;
 mod drift;
 mod fuzz;
 mod hostile;
+mod impact;
 mod interruptions;
 mod limits;
 mod lock;

@@ -45,9 +45,10 @@ pub struct Facts {
     pub rate: Option<f64>,
     /// How many reads the provider permits for each call that lists or that reads metadata, if these have a quota of their own.
     pub reads_per_list: Option<u32>,
-    /// The list price of 10,000 reads in US dollars, without free tiers and discounts; None if reads are free or the provider is
-    /// self-hosted.
-    pub price: Option<f64>,
+    /// None if reads are free or the provider is self-hosted.
+    pub price: Option<Price>,
+    /// The provider's own default quota of reads, in calls per second, for each quota key; None if it has none, or none is known.
+    pub quota_per_second: Option<f64>,
     /// The parts of a store's settings that name the account, vault or address that a quota applies to.
     pub quota: fn(&Json) -> Vec<String>,
     /// With whose identity the operator reads a store.
@@ -80,6 +81,17 @@ pub enum Naming {
     Kubernetes,
     /// As in the spec.
     Plain,
+}
+
+/// The list price of reads, without free tiers and discounts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Price {
+    /// US dollars for 10,000 reads.
+    pub per_10_000: f64,
+    /// The page that lists it.
+    pub source: &'static str,
+    /// The month in which the page listed it.
+    pub as_of: &'static str,
 }
 
 /// What writing to a provider depends on.
@@ -314,6 +326,8 @@ fn parameter_store() -> Facts {
         rate: Some(10.0),
         reads_per_list: None,
         price: None,
+        // The default throughput of `GetParameters`.
+        quota_per_second: Some(40.0),
         permission: "ssm:GetParameters",
         naming: Naming::ParameterStore,
         reads_keys_once: false,
@@ -358,7 +372,13 @@ fn secrets_manager() -> Facts {
         feature: Some("aws"),
         rate: Some(100.0),
         reads_per_list: None,
-        price: Some(0.05),
+        price: Some(Price {
+            per_10_000: 0.05,
+            source: "https://aws.amazon.com/secrets-manager/pricing/",
+            as_of: "2026-11",
+        }),
+        // `GetSecretValue`.
+        quota_per_second: Some(10_000.0),
         // The quota is per account and region. A role contains its account (arn:aws:iam::ACCOUNT:role/NAME).
         quota: |settings| {
             let account = at(settings, "/role").split(':').nth(4);
@@ -399,7 +419,13 @@ fn azure_key_vault() -> Facts {
         feature: Some("azure"),
         rate: Some(100.0),
         reads_per_list: None,
-        price: Some(0.03),
+        price: Some(Price {
+            per_10_000: 0.03,
+            source: "https://azure.microsoft.com/pricing/details/key-vault/",
+            as_of: "2026-11",
+        }),
+        // 4,000 in ten seconds and vault.
+        quota_per_second: Some(400.0),
         quota: |settings| vec![normalized(at(settings, "/vaultUrl"))],
         identity: Identity::NamedOrOperator(azure_identity),
         permission: "Key Vault Secrets User",
@@ -439,6 +465,7 @@ fn fake() -> Facts {
         rate: None,
         reads_per_list: None,
         price: None,
+        quota_per_second: None,
         quota: |_| Vec::new(),
         identity: Identity::NotNeeded,
         permission: "",
@@ -468,7 +495,13 @@ fn gcp_secret_manager() -> Facts {
         rate: Some(100.0),
         // A quarter of its quota is 150 per minute and project; that of reads is far above the default rate.
         reads_per_list: Some(40),
-        price: Some(0.03),
+        price: Some(Price {
+            per_10_000: 0.03,
+            source: "https://cloud.google.com/secret-manager/pricing",
+            as_of: "2026-11",
+        }),
+        // 90,000 per minute and project.
+        quota_per_second: Some(1500.0),
         quota: |settings| {
             vec![
                 at(settings, "/projectID").to_owned(),
@@ -521,6 +554,7 @@ fn kubernetes() -> Facts {
         rate: Some(100.0),
         reads_per_list: None,
         price: None,
+        quota_per_second: None,
         quota: |settings| vec![normalized(at(settings, "/server/url"))],
         identity: Identity::ServiceAccount,
         permission: "get secrets",
@@ -550,6 +584,7 @@ fn vault() -> Facts {
         rate: Some(100.0),
         reads_per_list: None,
         price: None,
+        quota_per_second: None,
         quota: |settings| vec![normalized(at(settings, "/server"))],
         identity: Identity::NamedOrOperator(vault_identity),
         permission: "the capability read",
@@ -595,6 +630,7 @@ fn other(name: &str) -> Facts {
         rate: None,
         reads_per_list: None,
         price: None,
+        quota_per_second: None,
         // Most providers have one of these.
         quota: |settings| {
             let url = normalized(at(settings, "/url"));

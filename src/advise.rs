@@ -1,0 +1,24 @@
+//! Which refresh interval is right for each ExternalSecret: what its reads cost, how long a change stays unseen, and which interval
+//! balances both. Pure.
+//!
+//! [`suggest`] chooses the intervals. They do not depend on the present ones, and intervals that are near enough stay, so applying
+//! all suggestions and advising again changes nothing.
+
+mod document;
+mod suggest;
+mod text;
+mod units;
+mod warnings;
+
+pub use self::{
+    document::{Advice, AdviceItem, AdviceStore, AdviceSummary, Facts, Owner, advice},
+    suggest::{Reason, Verdict},
+    text::text,
+    warnings::{AdviceWarning, Warning},
+};
+
+/// The seconds of a month: 730 hours.
+const MONTH: f64 = 2_628_000.0;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,437 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use eso_model::{
+    Id, ProviderKind, StoreKey, expected::CreationPolicy, refresh::Refresh, remote::Place,
+};
+use jiff::Timestamp;
+use proptest::{prelude::*, sample::select};
+use serde_json::json;
+
+use super::*;
+use crate::{
+    inventory::{
+        Calls, ExternalSecret, Inventory, ParentReference, Store, StoreUse, StoreView, Target,
+    },
+    policy::{Advise, Dollars},
+    report::Run,
+};
+
+/// The stores of all tests: AWS, Parameter Store, Azure, GCP, Vault, a provider without a known price, and one that is missing.
+const STORES: [&str; 7] = ["aws", "ssm", "azurekv", "gcpsm", "vault", "webhook", "gone"];
+
+fn key(name: &str) -> StoreKey {
+    StoreKey::Cluster {
+        name: name.to_owned(),
+    }
+}
+
+fn inventory() -> Inventory {
+    let store = |name: &&str| {
+        let settings = match *name {
+            "ssm" => json!({"service": "ParameterStore"}),
+            _ => json!({}),
+        };
+        let spec = if *name == "ssm" { "aws" } else { name };
+        let provider = ProviderKind::of(spec, &settings);
+        let store = Store {
+            key: key(name),
+            quota: provider.quota(&settings),
+            place: Box::new(Place::of(&provider, &settings)),
+            provider,
+            foreign_class: None,
+            ready: None,
+        };
+        let seen = *name != "gone";
+        let view = if seen {
+            StoreView::Seen(store)
+        } else {
+            StoreView::Missing
+        };
+        (key(name), view)
+    };
+    Inventory {
+        stores: STORES.iter().map(store).collect(),
+        ..Inventory::default()
+    }
+}
+
+fn es(name: &str, store: &str, refresh: Refresh) -> ExternalSecret {
+    ExternalSecret {
+        id: Id {
+            namespace: "shop".to_owned(),
+            name: name.to_owned(),
+        },
+        uid: String::new(),
+        stores: vec![StoreUse {
+            key: key(store),
+            calls: Calls {
+                entries: 1,
+                distinct: 1,
+                searches: 0,
+            },
+        }],
+        refresh,
+        windows: None,
+        generators: Vec::new(),
+        rotation_allowed: false,
+        covered_by: Vec::new(),
+        excluded_by: Vec::new(),
+        target: Target {
+            written: true,
+            immutable: false,
+            creation: CreationPolicy::Owner,
+            templated: false,
+        },
+        secret: name.to_owned(),
+        proven: true,
+        spec: None,
+        parent: None,
+        ignored: false,
+        deleting: false,
+        refreshed: None,
+        ready: None,
+    }
+}
+
+fn every(seconds: u64) -> Refresh {
+    Refresh::Periodic(Duration::from_secs(seconds))
+}
+
+fn run() -> Run {
+    Run {
+        id: String::new(),
+        version: "",
+        context: None,
+        server: String::new(),
+        policy_digest: None,
+        started: Timestamp::UNIX_EPOCH,
+        finished: Timestamp::UNIX_EPOCH,
+        complete: true,
+        exit_code: 0,
+    }
+}
+
+fn advise(all: &[ExternalSecret], advise: &Advise) -> Advice {
+    let selected: Vec<&ExternalSecret> = all.iter().collect();
+    let inventory = inventory();
+    let facts = Facts {
+        inventory: &inventory,
+        selected: &selected,
+        advise,
+    };
+    advice(facts, run())
+}
+
+/// The verdict and the suggestion for one ExternalSecret.
+fn one(store: &str, refresh: Refresh, policy: &Advise) -> String {
+    let advice = advise(&[es("a", store, refresh)], policy);
+    let item = &advice.items[0];
+    let reason = item.reason.map_or("", |reason| reason.into_str());
+    let suggested = item.suggested_interval.clone().unwrap_or_default();
+    format!("{} {reason} {suggested}", item.verdict.into_str())
+}
+
+#[test]
+fn reads_cost_what_the_price_list_says() {
+    for (store, seconds, usd) in [
+        ("aws", 60, 0.219),
+        ("azurekv", 60, 0.1314),
+        ("gcpsm", 300, 0.02628),
+        ("aws", 900, 0.0146),
+        ("aws", 3600, 0.00365),
+        ("vault", 60, 0.0),
+        ("ssm", 60, 0.0),
+    ] {
+        let advice = advise(&[es("a", store, every(seconds))], &Advise::default());
+        let item = &advice.items[0];
+        assert_eq!(item.usd_per_month, Some(usd), "{store} {seconds}");
+        #[expect(clippy::cast_precision_loss, reason = "small")]
+        let seconds = seconds as f64;
+        assert!((item.reads_per_month - 2_628_000.0 / seconds).abs() < 1.0);
+        assert_eq!(item.mean_staleness_seconds, Some(seconds / 2.0));
+    }
+}
+
+/// One key, one change a month. The best interval is 307 s at a dollar an hour, 27 min at 3.6 cents, 40 s at 60 dollars.
+#[test]
+fn the_best_interval_balances_reads_and_old_values() {
+    for (cost, suggested) in [(1.0, "5m"), (0.036, "30m"), (60.0, "1m")] {
+        let policy = Advise {
+            stale_cost_per_hour: Dollars(cost),
+            stale_after: Duration::from_hours(1),
+            ..Advise::default()
+        };
+        let long = one("aws", every(36_000), &policy);
+        assert_eq!(long, format!("too-long stale-after {suggested}"));
+    }
+}
+
+#[test]
+fn intervals_get_verdicts_by_the_distance_to_the_best() {
+    let policy = Advise::default();
+    for (seconds, verdict) in [
+        (60, "aggressive below-best 5m"),
+        (75, "good  "),
+        (300, "good  "),
+        (600, "good  "),
+        (601, "too-long above-best 5m"),
+        (3600, "too-long stale-after 5m"),
+        (0, "too-long interval-zero 5m"),
+    ] {
+        assert_eq!(one("aws", every(seconds), &policy), verdict, "{seconds}");
+    }
+    assert_eq!(one("aws", Refresh::CreatedOnce, &policy), "good  ");
+    assert_eq!(one("aws", Refresh::OnChange, &policy), "good  ");
+    assert_eq!(one("webhook", every(60), &policy), "unknown price-unknown ");
+    assert_eq!(one("gone", every(60), &policy), "unknown store-unknown ");
+}
+
+#[test]
+fn a_generator_is_left_alone() {
+    let mut generated = es("a", "aws", every(60));
+    generated.generators = vec!["Password".to_owned()];
+    let advice = advise(&[generated], &Advise::default());
+    assert_eq!(advice.items[0].verdict, Verdict::Good);
+}
+
+/// Reads of a Vault are free, so the interval is as short as the operator can follow.
+#[test]
+fn free_reads_are_limited_by_the_operator() {
+    let all = |seconds| -> Vec<ExternalSecret> {
+        let names = (0..480).map(|number| format!("es-{number}"));
+        names
+            .map(|name| es(&name, "vault", every(seconds)))
+            .collect()
+    };
+    let policy = Advise::default();
+    let advice = advise(&all(60), &policy);
+    // 480 in a minute are all that one worker can do.
+    assert!((advice.summary.operator_load - 1.0).abs() < 1e-6);
+    assert!(advice.summary.suggested_operator_load <= 0.5);
+    let item = &advice.items[0];
+    assert_eq!(item.reason, Some(Reason::OperatorLoad));
+    assert_eq!(item.suggested_interval.as_deref(), Some("2m"));
+    let more = Advise {
+        operator_workers: 4,
+        ..policy
+    };
+    assert_eq!(advise(&all(60), &more).items[0].verdict, Verdict::Good);
+}
+
+/// 300 keys of Parameter Store a minute are an eighth of its quota.
+#[test]
+fn free_reads_are_limited_by_the_quota() {
+    let names = (0..300).map(|number| format!("es-{number}"));
+    let all: Vec<_> = names.map(|name| es(&name, "ssm", every(60))).collect();
+    let policy = Advise {
+        operator_workers: 100,
+        ..Advise::default()
+    };
+    let advice = advise(&all, &policy);
+    assert_eq!(advice.stores[0].quota_share, Some(0.125));
+    assert_eq!(advice.items[0].reason, Some(Reason::QuotaShare));
+    assert!(
+        advice.stores[0]
+            .suggested_quota_share
+            .is_some_and(|share| share <= 0.1)
+    );
+}
+
+#[test]
+fn the_budget_limits_all_together() {
+    let names = (0..100).map(|number| format!("es-{number}"));
+    let all: Vec<_> = names.map(|name| es(&name, "aws", every(150))).collect();
+    let policy = Advise {
+        budget: Dollars(5.0),
+        ..Advise::default()
+    };
+    let advice = advise(&all, &policy);
+    assert_eq!(advice.items[0].reason, Some(Reason::Budget));
+    assert!(advice.summary.suggested_usd_per_month <= 5.0);
+    assert!(advice.summary.saved_usd_per_month > 0.0);
+}
+
+#[test]
+fn a_child_is_patched_at_its_parent() {
+    let mut all = vec![es("a", "aws", every(3600)), es("b", "aws", every(3600))];
+    for child in &mut all {
+        child.parent = Some(ParentReference {
+            name: "both".to_owned(),
+            uid: String::new(),
+        });
+    }
+    all.push(es("own", "vault", every(0)));
+    let patch = advise(&all, &Advise::default()).patch("external-secrets.io/v1");
+    let patch = patch.unwrap();
+    let documents = patch.split("---\n").filter(|text| !text.is_empty());
+    let documents: Vec<serde_json::Value> = documents
+        .map(|text| serde_saphyr::from_str(text).unwrap())
+        .collect();
+    let expected = [
+        json!({
+            "apiVersion": "external-secrets.io/v1", "kind": "ClusterExternalSecret",
+            "metadata": {"name": "both"}, "spec": {"externalSecretSpec": {"refreshInterval": "5m"}},
+        }),
+        json!({
+            "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
+            "metadata": {"namespace": "shop", "name": "own"}, "spec": {"refreshInterval": "1m"},
+        }),
+    ];
+    assert_eq!(documents, expected);
+}
+
+#[test]
+fn each_kind_of_warning_is_given() {
+    let mut all = vec![
+        es("zero", "aws", every(0)),
+        es("once", "aws", Refresh::CreatedOnce),
+        es("search", "aws", every(60)),
+    ];
+    all[2].stores[0].calls.searches = 1;
+    for number in 0..20 {
+        let mut one = es(&format!("herd-{number}"), "aws", every(300));
+        one.refreshed = Some(Timestamp::from_second(1000 + number % 5).unwrap());
+        one.spec = Some(
+            r#"{"secretStoreRef": {"name": "s"}, "dataFrom": [{"extract": {"key": "shared"}}]}"#
+                .into(),
+        );
+        all.push(one);
+    }
+    let policy = Advise {
+        budget: Dollars(0.0),
+        ..Advise::default()
+    };
+    let given = advise(&all, &policy).warnings;
+    let given: Vec<(&str, usize)> = given
+        .iter()
+        .map(|warning| (warning.warning.into_str(), warning.items.len()))
+        .collect();
+    assert_eq!(
+        given,
+        [
+            ("interval-zero", 1),
+            ("created-once", 1),
+            ("search-at-short-interval", 1),
+            ("herd", 20),
+            ("key-read-by-many", 20),
+            ("limit-not-met", 0),
+        ]
+    );
+}
+
+/// An ExternalSecret with random reads, and sometimes a parent or a generator.
+fn any_es() -> impl Strategy<Value = ExternalSecret> {
+    let interval = prop_oneof![Just(0), 1..200_u64, 200..100_000_u64];
+    let refresh = prop_oneof![
+        8 => interval.prop_map(every),
+        1 => Just(Refresh::OnChange),
+        1 => Just(Refresh::CreatedOnce),
+    ];
+    let uses = prop::collection::vec((select(STORES.to_vec()), 0..30_u32, 0..2_u32), 1..3);
+    let parent = prop::option::weighted(0.2, select(vec!["x", "y"]));
+    (
+        refresh,
+        uses,
+        parent,
+        any::<u16>(),
+        prop::bool::weighted(0.1),
+    )
+        .prop_map(|(refresh, uses, parent, number, generates)| {
+            let mut one = es(&format!("es-{number}"), "aws", refresh);
+            one.stores = uses
+                .into_iter()
+                .map(|(store, reads, searches)| StoreUse {
+                    key: key(store),
+                    calls: Calls {
+                        entries: reads,
+                        distinct: reads.div_ceil(2),
+                        searches,
+                    },
+                })
+                .collect();
+            one.parent = parent.map(|name| ParentReference {
+                name: name.to_owned(),
+                uid: String::new(),
+            });
+            if generates {
+                one.generators = vec!["Password".to_owned()];
+            }
+            one
+        })
+}
+
+/// The ExternalSecrets with the patches applied, read from the text that the command prints.
+fn patched(mut all: Vec<ExternalSecret>, patch: &str) -> Vec<ExternalSecret> {
+    let mut own: BTreeMap<String, Duration> = BTreeMap::new();
+    let mut parents: BTreeMap<String, Duration> = BTreeMap::new();
+    for document in patch.split("---\n").filter(|text| text.contains("kind:")) {
+        let object: serde_json::Value = serde_saphyr::from_str(document).unwrap();
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        let (list, spec) = if object["kind"] == "ExternalSecret" {
+            (&mut own, &object["spec"])
+        } else {
+            (&mut parents, &object["spec"]["externalSecretSpec"])
+        };
+        let interval = spec["refreshInterval"].as_str().unwrap();
+        let interval: eso_model::duration::GoDuration = interval.parse().unwrap();
+        list.insert(name, interval.0);
+    }
+    for one in &mut all {
+        let interval = match &one.parent {
+            Some(parent) => parents.get(&parent.name),
+            None => own.get(&one.id.name),
+        };
+        if let Some(interval) = interval {
+            one.refresh = Refresh::Periodic(*interval);
+        }
+    }
+    all
+}
+
+proptest! {
+    #[test]
+    fn applying_all_suggestions_makes_everything_good(
+        all in prop::collection::vec(any_es(), 1..60),
+        repeated in 1..40_usize,
+        budget in select(vec![0.0, 0.01, 1.0, 50.0]),
+        harm in select(vec![0.0, 0.01, 1.0, 100.0]),
+        stale_after in select(vec![30_u64, 900, 7200]),
+        workers in 1..5_u32,
+    ) {
+        let policy = Advise {
+            stale_after: Duration::from_secs(stale_after),
+            budget: Dollars(budget),
+            stale_cost_per_hour: Dollars(harm),
+            operator_workers: workers,
+            ..Advise::default()
+        };
+        let mut many = Vec::new();
+        for (number, one) in all.iter().cycle().take(all.len() * repeated).enumerate() {
+            let mut one = one.clone();
+            one.id.name = format!("{}-{number}", one.id.name);
+            // All children of a parent have its refresh.
+            if let Some(parent) = &one.parent {
+                let first = all.iter().find(|it| it.parent.as_ref() == Some(parent));
+                one.refresh = first.map_or(one.refresh, |first| first.refresh);
+            }
+            many.push(one);
+        }
+        let first = advise(&many, &policy);
+        let patch = first.patch("external-secrets.io/v1").unwrap();
+        let again = advise(&patched(many, &patch), &policy);
+        for item in &again.items {
+            let unweighed = item.verdict == Verdict::Unknown;
+            prop_assert!(item.verdict == Verdict::Good || unweighed, "{item:?}");
+        }
+        let nothing = again.patch("external-secrets.io/v1").unwrap();
+        prop_assert_eq!(nothing, "# no interval needs a change\n");
+    }
+
+    #[test]
+    fn numbers_stay_finite(all in prop::collection::vec(any_es(), 0..20)) {
+        let advice = advise(&all, &Advise::default());
+        let text = serde_json::to_string(&advice).unwrap();
+        prop_assert!(!text.contains(":null"), "{text}");
+        prop_assert!(!super::text(&advice).contains("NaN"));
+    }
+}

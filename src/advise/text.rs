@@ -1,0 +1,202 @@
+//! The advice as tables.
+
+use std::{fmt::Write as _, time::Duration};
+
+use eso_model::duration::GoDuration;
+
+use super::{
+    document::{Advice, AdviceItem, AdviceStore},
+    suggest::Verdict,
+};
+use crate::{
+    foreign::{self, Foreign},
+    report::aligned,
+};
+
+/// Renders the whole document.
+pub fn text(advice: &Advice) -> String {
+    let mut text = String::new();
+    if advice.items.is_empty() {
+        text.push_str("No ExternalSecrets are selected.\n");
+    } else {
+        let header = [
+            "NAMESPACE",
+            "NAME",
+            "STORE",
+            "INTERVAL",
+            "READS/MONTH",
+            "$/MONTH",
+            "STALE (MEAN)",
+            "STALE (WORST)",
+            "VERDICT",
+            "SUGGESTED",
+            "SAVES $/MONTH",
+        ];
+        text.push_str(&aligned(header, advice.items.iter().map(row)));
+        let header = [
+            "STORE",
+            "PROVIDER",
+            "USED BY",
+            "READS/MONTH",
+            "$/MONTH",
+            "QUOTA",
+            "SUGGESTED READS",
+            "SUGGESTED $",
+            "SUGGESTED QUOTA",
+        ];
+        let _ = write!(
+            text,
+            "\n{}",
+            aligned(header, advice.stores.iter().map(store_row))
+        );
+    }
+    for warning in &advice.warnings {
+        let items = if warning.items.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", foreign::first(3, warning.items.iter()))
+        };
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "\n{}{items}: {}\n",
+            warning.warning.into_str(),
+            warning.message.terminal()
+        );
+    }
+    for gap in &advice.gaps {
+        let within = gap.namespace.as_ref();
+        let within = within.map_or_else(String::new, |it| format!(" in {}", it.terminal()));
+        let (what, why) = (gap.what.terminal(), gap.why.terminal());
+        let _ = write!(text, "\ncould not read {what}{within}: {why}\n");
+    }
+    text.push_str(&totals(advice));
+    text
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+fn row(item: &AdviceItem) -> Vec<String> {
+    let interval = match (item.refresh_policy, item.interval_seconds) {
+        ("Periodic", Some(seconds)) => duration(seconds),
+        (policy, _) => policy.to_owned(),
+    };
+    let verdict = match item.reason {
+        None => item.verdict.into_str().to_owned(),
+        Some(reason) => format!("{} ({})", item.verdict.into_str(), reason.into_str()),
+    };
+    vec![
+        item.namespace.terminal(),
+        item.name.terminal(),
+        item.store
+            .as_ref()
+            .map_or_else(dash, |store| store.name.terminal()),
+        interval,
+        format!("{:.0}", item.reads_per_month),
+        item.usd_per_month.map_or_else(dash, dollars),
+        item.mean_staleness_seconds.map_or_else(dash, duration),
+        item.worst_staleness_seconds.map_or_else(dash, duration),
+        verdict,
+        item.suggested_interval.clone().unwrap_or_else(dash),
+        item.saved_usd_per_month.map_or_else(dash, dollars),
+    ]
+}
+
+fn store_row(store: &AdviceStore) -> Vec<String> {
+    vec![
+        store.store.terminal(),
+        store
+            .provider
+            .as_ref()
+            .map_or_else(dash, |name| foreign::line(name)),
+        store.external_secrets.to_string(),
+        format!("{:.0}", store.reads_per_month),
+        store.usd_per_month.map_or_else(dash, dollars),
+        store.quota_share.map_or_else(dash, percent),
+        format!("{:.0}", store.suggested_reads_per_month),
+        store.suggested_usd_per_month.map_or_else(dash, dollars),
+        store.suggested_quota_share.map_or_else(dash, percent),
+    ]
+}
+
+fn totals(advice: &Advice) -> String {
+    let summary = &advice.summary;
+    let counts: Vec<String> = <Verdict as strum::VariantArray>::VARIANTS
+        .iter()
+        .filter_map(|verdict| {
+            let count = summary.verdicts.get(verdict)?;
+            Some(format!("{count} {}", verdict.into_str()))
+        })
+        .collect();
+    let colon = if counts.is_empty() { "" } else { ": " };
+    let mut text = format!(
+        "\n{} ExternalSecrets{colon}{}\n",
+        summary.external_secrets,
+        counts.join(", ")
+    );
+    let _ = writeln!(
+        text,
+        "Now: {:.0} reads and {} a month, {} of the operator's time",
+        summary.reads_per_month,
+        dollars(summary.usd_per_month),
+        percent(summary.operator_load)
+    );
+    let _ = writeln!(
+        text,
+        "With the suggestions: {:.0} reads and {} a month, {} of the operator's time",
+        summary.suggested_reads_per_month,
+        dollars(summary.suggested_usd_per_month),
+        percent(summary.suggested_operator_load)
+    );
+    let prices: Vec<String> = advice
+        .prices
+        .iter()
+        .map(|price| {
+            let name = Foreign::from(&*price.provider).terminal();
+            let of = price
+                .as_of
+                .map_or_else(String::new, |month| format!(", {month}"));
+            match price.usd_per_10_000 {
+                Some(0.0) => format!("{name} free"),
+                Some(usd) => format!("{name} ${usd} ({}{of})", price.source),
+                None => format!("{name} unknown (set advise.prices)"),
+            }
+        })
+        .collect();
+    if !prices.is_empty() {
+        let _ = writeln!(text, "Prices of 10,000 reads: {}", prices.join("; "));
+    }
+    let changed = advice
+        .items
+        .iter()
+        .any(|item| item.suggested_interval.is_some());
+    if changed {
+        text.push_str("`--patch` prints the suggested intervals as patches for kustomize\n");
+    }
+    text
+}
+
+fn dollars(amount: f64) -> String {
+    match amount {
+        0.0 => "0".to_owned(),
+        _ if amount.abs() < 0.01 => format!("{amount:.4}"),
+        _ => format!("{amount:.2}"),
+    }
+}
+
+fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    match percent {
+        0.0 => "0 %".to_owned(),
+        _ if percent < 0.01 => "<0.01 %".to_owned(),
+        _ if percent < 1.0 => format!("{percent:.2} %"),
+        _ => format!("{percent:.0} %"),
+    }
+}
+
+fn duration(seconds: f64) -> String {
+    let duration = Duration::try_from_secs_f64(seconds.round()).unwrap_or(Duration::MAX);
+    GoDuration(duration).to_string()
+}

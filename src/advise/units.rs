@@ -1,0 +1,139 @@
+//! The units of a suggestion: ExternalSecrets that share one interval.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use eso_model::{QuotaKey, refresh::Refresh};
+
+use crate::{
+    inventory::{ExternalSecret, Inventory},
+    plan::Charges,
+    policy::Advise,
+};
+
+/// An ExternalSecret, or all children of a ClusterExternalSecret, which has their interval.
+#[derive(Clone, Debug)]
+pub(super) struct Unit<'a> {
+    /// The ClusterExternalSecret.
+    pub(super) parent: Option<&'a str>,
+    pub(super) members: Vec<Member<'a>>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Member<'a> {
+    pub(super) external_secret: &'a ExternalSecret,
+    /// The provider calls of one refresh.
+    pub(super) charges: Charges,
+    /// Their price in US dollars. None if it is not known.
+    pub(super) usd: Option<f64>,
+}
+
+/// Why an interval is not weighed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fixed {
+    /// The operator does not refresh it periodically, because its author wants that.
+    NotPeriodic,
+    /// Each refresh creates new credentials, so the interval is more than a matter of cost.
+    Generator,
+    /// A store or a price is unknown.
+    Unknown,
+}
+
+impl<'a> Unit<'a> {
+    /// The units of these ExternalSecrets, sorted.
+    pub(super) fn of(
+        external_secrets: &[&'a ExternalSecret],
+        inventory: &Inventory,
+        advise: &Advise,
+    ) -> Vec<Self> {
+        let mut units: Vec<Self> = Vec::new();
+        let mut parents: BTreeMap<&str, usize> = BTreeMap::new();
+        for &external_secret in external_secrets {
+            let charges = Charges::of(inventory, external_secret);
+            let known = external_secret
+                .store_keys()
+                .all(|key| inventory.store(key).is_some());
+            let usd = if known {
+                cost(charges.accounts.iter(), advise)
+            } else {
+                None
+            };
+            let member = Member {
+                external_secret,
+                charges,
+                usd,
+            };
+            let parent = external_secret.parent.as_ref().map(|parent| &*parent.name);
+            let next = units.len();
+            let at = parent.map_or(next, |name| *parents.entry(name).or_insert(next));
+            if let Some(unit) = units.get_mut(at) {
+                unit.members.push(member);
+            } else {
+                units.push(Self {
+                    parent,
+                    members: vec![member],
+                });
+            }
+        }
+        units
+    }
+
+    /// The refresh of its first member. The others have the same.
+    pub(super) fn refresh(&self) -> Refresh {
+        let first = self.members.first();
+        first.map_or(Refresh::OnChange, |member| member.external_secret.refresh)
+    }
+
+    /// The present interval; None if it is never refreshed.
+    pub(super) fn interval(&self) -> Option<Duration> {
+        interval_of(self.refresh())
+    }
+
+    pub(super) fn fixed(&self) -> Option<Fixed> {
+        let mut members = self.members.iter();
+        match self.refresh() {
+            Refresh::OnChange | Refresh::CreatedOnce => Some(Fixed::NotPeriodic),
+            Refresh::Periodic(_) if members.any(Member::has_generator) => Some(Fixed::Generator),
+            Refresh::Periodic(_) => {
+                let unknown = self.members.iter().any(|member| member.usd.is_none());
+                unknown.then_some(Fixed::Unknown)
+            }
+        }
+    }
+
+    /// The dollars of one refresh, per member.
+    pub(super) fn usd(&self) -> f64 {
+        let sum: f64 = self.members.iter().filter_map(|member| member.usd).sum();
+        sum / count(self.members.len())
+    }
+}
+
+impl Member<'_> {
+    fn has_generator(&self) -> bool {
+        !self.external_secret.generators.is_empty()
+    }
+
+    /// The provider calls of one refresh.
+    pub(super) fn calls(&self) -> f64 {
+        f64::from(self.charges.total())
+    }
+}
+
+/// The interval of periodic refreshes.
+pub(super) fn interval_of(refresh: Refresh) -> Option<Duration> {
+    match refresh {
+        Refresh::Periodic(interval) if !interval.is_zero() => Some(interval),
+        Refresh::Periodic(_) | Refresh::OnChange | Refresh::CreatedOnce => None,
+    }
+}
+
+/// The price of these calls. None if a price is not known.
+fn cost<'c>(calls: impl Iterator<Item = &'c (QuotaKey, u32)>, advise: &Advise) -> Option<f64> {
+    calls
+        .map(|(quota, calls)| advise.prices.cost(&quota.provider, f64::from(*calls)))
+        .sum()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+pub(super) const fn count(count: usize) -> f64 {
+    count as f64
+}

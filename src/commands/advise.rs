@@ -1,0 +1,56 @@
+//! `advise`: says which refresh intervals are too long or too short. Reads no provider and no Secret.
+
+use crate::{
+    advise::{self, Facts, advice},
+    asked::{Asked, Flags, Named, without_drift},
+    cli::AdviseArgs,
+    discover::discover,
+    exit::Exit,
+    failure::Failure,
+    inventory::ExternalSecret,
+    output::{print, print_rendered},
+    policy::Ceilings,
+    select::select,
+    session::Session,
+};
+
+pub(super) async fn advise(session: &Session, args: AdviseArgs) -> Result<Exit, Failure> {
+    let started = session.world.clock.now();
+    let asked = Asked {
+        config: &args.policy.config,
+        select: &args.select,
+        ceilings: Ceilings::from(&args.policy.ceilings).of_reading(),
+        flags: Flags::new(),
+    };
+    let (by_policy, loaded, connected) = session.connect_read_only(asked).await?;
+    let cluster = &connected.cluster;
+    let mut policy = loaded.policy.clone();
+    // Discovery keeps the specs.
+    policy.drift.enabled = true;
+    let discovered = session.unless_stopped(discover(cluster, &policy)).await??;
+    without_drift(&mut policy);
+    let inventory = discovered.inventory;
+    let selected = select(&policy, &inventory, session.world.clock.now());
+    Named::of(&args.select).check_found(&selected, &cluster.namespace)?;
+    let wanted = selected.iter().filter(|one| one.taken_out.is_none());
+    let wanted: Vec<&ExternalSecret> = wanted.map(|one| one.external_secret).collect();
+    let facts = Facts {
+        inventory: &inventory,
+        selected: &wanted,
+        advise: &policy.advise,
+    };
+    let run = session.run(Some(cluster), by_policy.digest(&loaded), started);
+    let document = advice(facts, run);
+    if args.patch {
+        let patch = document.patch(&discovered.api.api_version());
+        let patch = patch.map_err(|why| Failure {
+            exit: Exit::Failed,
+            message: format!("cannot print the patch: {why}"),
+            hint: None,
+        })?;
+        print(&patch)?;
+    } else {
+        print_rendered(args.output, &document, advise::text)?;
+    }
+    Ok(document.exit())
+}

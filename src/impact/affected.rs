@@ -1,0 +1,245 @@
+//! The ExternalSecrets that a change reaches.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use eso_model::{
+    Id, ProviderKind, StoreKey,
+    expected::{Spec, What},
+    remote::{Certainty, Index, Place, Realm, RemoteKey, Use},
+};
+
+use crate::{
+    drift::templates::{SourceKind, SourceName, sources},
+    inventory::{ExternalSecret, Inventory, StoreView},
+    policy::StorePattern,
+    select::store_matches,
+};
+
+/// What a command asks about. Each part that is given narrows the answer; several keys are alternatives.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Question {
+    pub keys: Vec<RemoteKey>,
+    pub secret: Option<Id>,
+    pub store: Option<StorePattern>,
+    /// Only ExternalSecrets in this namespace.
+    pub namespace: Option<String>,
+}
+
+/// The ExternalSecrets that a change reaches, each with the ways.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Affected {
+    pub of: BTreeMap<Id, BTreeSet<Way>>,
+    /// The ExternalSecrets whose spec is not known, each with the reason. They may be affected, too.
+    pub unknown: BTreeMap<Id, String>,
+}
+
+/// How a change reaches an ExternalSecret.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// It reads a key or makes a search.
+    Read {
+        store: StoreKey,
+        what: What,
+        certainty: Certainty,
+    },
+    /// Its template contains this Secret, which another affected ExternalSecret writes.
+    Template(String),
+    /// It was asked for, and reads nothing from a store.
+    Named,
+}
+
+impl From<Use<'_>> for Way {
+    fn from(used: Use<'_>) -> Self {
+        Self::Read {
+            store: used.store.clone(),
+            what: used.what.clone(),
+            certainty: used.certainty,
+        }
+    }
+}
+
+/// The parsed inventory.
+struct Search<'a> {
+    inventory: &'a Inventory,
+    by_id: BTreeMap<&'a Id, &'a ExternalSecret>,
+    index: Index,
+    /// The ExternalSecrets whose templates contain a Secret, by that Secret.
+    templates: BTreeMap<Id, BTreeSet<Id>>,
+    unknown: BTreeMap<Id, String>,
+}
+
+/// Finds the ExternalSecrets that the change reaches, also those that use the Secrets of others.
+pub fn affected(question: &Question, inventory: &Inventory) -> Affected {
+    let search = Search::of(inventory);
+    let by_reads = !question.keys.is_empty() || question.store.is_some();
+    let mut of = if by_reads {
+        search.readers(question)
+    } else {
+        search.writers(question.secret.as_ref())
+    };
+    search.spread(&mut of);
+    let is_asked = |id: &Id| {
+        let namespace = question.namespace.as_ref();
+        let secret = question.secret.as_ref();
+        let written = search.by_id.get(id).map(|one| one.secret_id());
+        namespace.is_none_or(|namespace| id.namespace == *namespace)
+            && (!by_reads || secret.is_none_or(|secret| written.as_ref() == Some(secret)))
+    };
+    of.retain(|id, _| is_asked(id));
+    let mut unknown = search.unknown;
+    unknown.retain(|id, _| {
+        let namespace = question.namespace.as_ref();
+        namespace.is_none_or(|namespace| id.namespace == *namespace)
+    });
+    Affected { of, unknown }
+}
+
+impl<'a> Search<'a> {
+    fn of(inventory: &'a Inventory) -> Self {
+        let places = inventory.stores.iter().filter_map(|(key, view)| {
+            let StoreView::Seen(store) = view else {
+                return None;
+            };
+            Some((key.clone(), Place::clone(&store.place)))
+        });
+        let mut search = Self {
+            inventory,
+            by_id: BTreeMap::new(),
+            index: Index::new(places.collect()),
+            templates: BTreeMap::new(),
+            unknown: BTreeMap::new(),
+        };
+        for external_secret in &inventory.external_secrets {
+            let id = &external_secret.id;
+            search.by_id.insert(id, external_secret);
+            let too_large = "the specs of its namespace are too large to be kept in memory";
+            let spec = external_secret.spec.as_deref().ok_or(too_large.to_owned());
+            let spec = spec.and_then(|text| {
+                Spec::from_json(text).map_err(|error| format!("its spec cannot be parsed: {error}"))
+            });
+            match spec {
+                Ok(spec) => search.add(id, &spec),
+                Err(why) => drop(search.unknown.insert(id.clone(), why)),
+            }
+        }
+        search
+    }
+
+    fn add(&mut self, id: &Id, spec: &Spec) {
+        self.index.add(id, spec);
+        for SourceName { kind, name } in sources(spec) {
+            if kind == SourceKind::Secret {
+                let secret = Id {
+                    namespace: id.namespace.clone(),
+                    name,
+                };
+                self.templates.entry(secret).or_default().insert(id.clone());
+            }
+        }
+    }
+
+    /// Those that use one of the keys, at a store that matches.
+    fn readers(&self, question: &Question) -> BTreeMap<Id, BTreeSet<Way>> {
+        let at_store = |key: &StoreKey| {
+            let pattern = question.store.as_ref();
+            pattern.is_none_or(|pattern| store_matches(pattern, key))
+        };
+        let mut of: BTreeMap<Id, BTreeSet<Way>> = BTreeMap::new();
+        let mut add = |used: Use<'_>| {
+            if at_store(used.store) {
+                of.entry(used.by.clone()).or_default().insert(used.into());
+            }
+        };
+        if question.keys.is_empty() {
+            self.index.all().for_each(&mut add);
+            // A spec may name a store without reading anything from it.
+            for external_secret in &self.inventory.external_secrets {
+                if external_secret.store_keys().any(at_store) {
+                    let ways = of.entry(external_secret.id.clone()).or_default();
+                    if ways.is_empty() {
+                        ways.insert(Way::Named);
+                    }
+                }
+            }
+        } else {
+            for (_, used) in self.index.users(&question.keys) {
+                add(used);
+            }
+        }
+        of
+    }
+
+    /// Those that write the Secret, with everything that they read.
+    fn writers(&self, secret: Option<&Id>) -> BTreeMap<Id, BTreeSet<Way>> {
+        let is_writer = |one: &&ExternalSecret| {
+            one.target.written && secret.is_some_and(|secret| one.secret_id() == *secret)
+        };
+        let writers = self.inventory.external_secrets.iter().filter(is_writer);
+        let mut of: BTreeMap<Id, BTreeSet<Way>> = writers
+            .map(|one| (one.id.clone(), BTreeSet::new()))
+            .collect();
+        for used in self.index.all() {
+            if let Some(ways) = of.get_mut(used.by) {
+                ways.insert(used.into());
+            }
+        }
+        for ways in of.values_mut().filter(|ways| ways.is_empty()) {
+            ways.insert(Way::Named);
+        }
+        of
+    }
+
+    /// Adds those that use a Secret of an affected one: in a template, or through a store that reads Secrets of this cluster.
+    fn spread(&self, of: &mut BTreeMap<Id, BTreeSet<Way>>) {
+        let mut next: Vec<Id> = of.keys().cloned().collect();
+        let mut seen: BTreeSet<Id> = BTreeSet::new();
+        while !next.is_empty() {
+            let written = next.iter().filter_map(|id| self.by_id.get(id));
+            let written = written.filter(|one| one.target.written);
+            let secrets: Vec<Id> = written
+                .map(|one| one.secret_id())
+                .filter(|secret| seen.insert(secret.clone()))
+                .collect();
+            next.clear();
+            let keys: Vec<RemoteKey> = secrets.iter().map(own_secret).collect();
+            let mut reached: Vec<(Id, Way)> = Vec::new();
+            for secret in &secrets {
+                let by = self.templates.get(secret).into_iter().flatten();
+                reached.extend(by.map(|id| (id.clone(), Way::Template(secret.name.clone()))));
+            }
+            let users = self.index.users(&keys).into_iter();
+            reached.extend(users.map(|(_, used)| (used.by.clone(), used.into())));
+            for (id, way) in reached {
+                if is_of_this_cluster(&way, self.inventory) {
+                    let ways = of.entry(id.clone()).or_default();
+                    if ways.is_empty() {
+                        next.push(id);
+                    }
+                    ways.insert(way);
+                }
+            }
+        }
+    }
+}
+
+/// A Secret of this cluster as a store of the provider `kubernetes` reads it.
+fn own_secret(secret: &Id) -> RemoteKey {
+    RemoteKey {
+        provider: Some(ProviderKind::Kubernetes),
+        realm: Realm {
+            host: Some(String::new()),
+            ..Realm::default()
+        },
+        names: BTreeSet::from([secret.to_string()]),
+    }
+}
+
+/// False for a read from a store that is not known to read Secrets of this cluster: its key only has the same name.
+fn is_of_this_cluster(way: &Way, inventory: &Inventory) -> bool {
+    match way {
+        Way::Read { store, .. } => inventory
+            .store(store)
+            .is_some_and(|store| store.provider == ProviderKind::Kubernetes),
+        Way::Template(_) | Way::Named => true,
+    }
+}
