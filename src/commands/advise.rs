@@ -43,11 +43,8 @@ pub(super) async fn advise(session: &Session, args: AdviseArgs) -> Result<Exit, 
     let document = advice(facts, run);
     if args.patch {
         let patch = document.patch(&discovered.api.api_version());
-        let patch = patch.map_err(|why| Failure {
-            exit: Exit::Failed,
-            message: format!("cannot print the patch: {why}"),
-            hint: None,
-        })?;
+        let patch =
+            patch.map_err(|why| Failure::failed(format!("cannot print the patch: {why}")))?;
         print(&patch)?;
     } else {
         print_rendered(args.output, &document, advise::text)?;
