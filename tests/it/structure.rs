@@ -11,7 +11,6 @@ const PURE: &[&str] = &[
     "eso_model",
     "repository",
     "secret",
-    "events",
     "publish",
     "sops",
     "git",

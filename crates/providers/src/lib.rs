@@ -42,7 +42,6 @@ mod kubernetes;
 mod limiter;
 mod names;
 mod no_answer;
-pub mod queue;
 pub mod reader;
 pub mod trust;
 #[cfg(feature = "vault")]
