@@ -504,7 +504,7 @@ pub struct PublishWhat {
     /// With --from-smc: the name of this publisher, which is written to each secret
     #[arg(long, value_name = "NAME", requires = "from_smc", default_value = from_smc::OWNER, help_heading = SMC)]
     pub owner: String,
-    /// With --from-smc: age identities and armoured PGP private keys: secret:NAME, file:PATH or env:NAME (repeatable)
+    /// With --from-smc: age identities and armoured PGP private keys: `secret:NAME`, `file:PATH` or `env:NAME` (repeatable)
     #[arg(long, value_name = "KEY", requires = "from_smc", default_value = from_smc::SOPS_KEY, help_heading = SMC)]
     pub sops_key: Vec<String>,
     /// Only this item (repeatable)
