@@ -1,7 +1,7 @@
 //! Which refresh interval is right for each ExternalSecret: what its reads cost, how long a change stays unseen, and which interval
 //! balances both. Pure.
 //!
-//! [`suggest`] chooses the intervals. They do not depend on the present ones, and intervals that are near enough stay, so applying
+//! `suggest` chooses the intervals. They do not depend on the present ones, and intervals that are near enough stay, so applying
 //! all suggestions and advising again changes nothing.
 
 mod document;
