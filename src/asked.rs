@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::{self, ActArgs, CeilingArgs, DEFAULT_CONFIG, ProviderArgs, SelectArgs},
     failure::Failure,
+    foreign::line,
     pattern::Pattern,
     policy::{Capability, Ceilings, Policy, When, ceilings::MaxRate},
     select::Selected,
@@ -118,10 +119,8 @@ impl Session {
             flags.insert("select".to_owned(), json!([all]));
             self.trust_stores_of_the_sandbox(&mut flags, &ceilings);
             Vec::new()
-        } else if config.is_empty() {
-            vec![PathBuf::from(DEFAULT_CONFIG)]
         } else {
-            config.to_vec()
+            files_of(config)
         };
         self.load(&files, flags, ceilings, (true, false))
     }
@@ -130,21 +129,19 @@ impl Session {
     pub fn policy_to_publish(
         &self,
         config: &[PathBuf],
-        flags: Flags,
         ceilings: Ceilings,
     ) -> Result<Loaded, Failure> {
-        let files = match &self.connection.sandbox {
+        match &self.connection.sandbox {
             Some(content) if config.is_empty() => {
                 let Ok(content) = content.parse::<sandbox::Content>();
-                vec![SourceFile {
-                    path: PathBuf::from("the sandbox's policy"),
-                    text: content.policy().to_owned(),
-                }]
+                self.policy_from_text(
+                    "the sandbox's policy",
+                    content.policy().to_owned(),
+                    ceilings,
+                )
             }
-            _ if config.is_empty() => settings::read_files(&[PathBuf::from(DEFAULT_CONFIG)])?,
-            _ => settings::read_files(config)?,
-        };
-        self.load_texts(files, flags, ceilings, (true, true))
+            _ => self.load(&files_of(config), Flags::new(), ceilings, (true, true)),
+        }
     }
 
     /// A policy with the section `publish`, from a text.
@@ -198,6 +195,18 @@ impl Session {
             })
     }
 
+    /// Rejects a `-n` that cannot name a namespace.
+    pub fn check_namespace(&self) -> Result<(), Failure> {
+        let invalid = |namespace: &&String| !is_namespace(namespace);
+        match self.connection.namespace.as_ref().filter(invalid) {
+            None => Ok(()),
+            Some(namespace) => Err(Failure::usage(format!(
+                "-n: `{}` is not a valid namespace name",
+                line(namespace)
+            ))),
+        }
+    }
+
     /// The connection, and a policy with the selection of the command line. The default namespace is known only after connecting.
     pub async fn ad_hoc(
         &self,
@@ -207,13 +216,7 @@ impl Session {
         ceilings: &Ceilings,
     ) -> Result<(Loaded, Connected), Failure> {
         // Check everything except the namespace before connecting, so that typing errors are reported first.
-        if let Some(namespace) = &self.connection.namespace
-            && !is_namespace(namespace)
-        {
-            return Err(Failure::usage(format!(
-                "-n: `{namespace}` is not a valid namespace name"
-            )));
-        }
+        self.check_namespace()?;
         let checked =
             self.policy_from_selection(&selection("default"), flags.clone(), ceilings, false)?;
         let connected = self.connect(access, &checked.policy).await?;
@@ -298,6 +301,15 @@ impl Session {
             tracing::warn!("{warning}");
         }
         Ok(loaded)
+    }
+}
+
+/// The policy files: those that are given, or the one that the CronJob mounts.
+fn files_of(config: &[PathBuf]) -> Vec<PathBuf> {
+    if config.is_empty() {
+        vec![PathBuf::from(DEFAULT_CONFIG)]
+    } else {
+        config.to_vec()
     }
 }
 

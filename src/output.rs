@@ -47,11 +47,8 @@ pub fn print_as<T: Tabular>(
     if output.is_none() && files.own_stdout() {
         return written;
     }
-    let output = output.unwrap_or(Output::Table);
-    let rendered = output
-        .render(document, text)
-        .map_err(|why| unprintable(&why))?;
-    print(&rendered).and(written)
+    print_rendered(output.unwrap_or(Output::Table), document, text)?;
+    written
 }
 
 /// Prints a document that no report file contains.

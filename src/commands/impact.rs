@@ -212,21 +212,12 @@ fn question(session: &Session, args: &ImpactArgs) -> Result<Question, Failure> {
         };
         keys.extend(RemoteKey::read(text).map_err(invalid)?);
     }
-    let namespace = session.connection.namespace.clone();
-    if let Some(namespace) = namespace
-        .as_ref()
-        .filter(|name| !crate::asked::is_namespace(name))
-    {
-        return Err(Failure::usage(format!(
-            "-n: `{}` is not a valid namespace name",
-            line(namespace)
-        )));
-    }
+    session.check_namespace()?;
     Ok(Question {
         keys,
         secret: args.secret.as_deref().map(secret).transpose()?,
         store: args.store.as_deref().map(store).transpose()?,
-        namespace,
+        namespace: session.connection.namespace.clone(),
     })
 }
 

@@ -7,7 +7,6 @@ mod smc;
 
 use super::run::is_terminal;
 use crate::{
-    asked::Flags,
     cli::{PublishArgs, PublishCommand, PublishStatusArgs, PublishWhat},
     exit::Exit,
     failure::Failure,
@@ -25,8 +24,13 @@ use crate::{
 };
 
 pub(super) async fn publish(session: &Session, args: PublishArgs) -> Result<Exit, Failure> {
-    if args.what.print_policy {
-        print(&smc::policy(&args.what)?)?;
+    let what = match &args.command {
+        None => &args.what,
+        Some(PublishCommand::List(what)) => what,
+        Some(PublishCommand::Status(args)) => &args.what,
+    };
+    if what.print_policy {
+        print(&smc::policy(what)?)?;
         return Ok(Exit::Done);
     }
     match &args.command {
@@ -106,12 +110,10 @@ fn list(session: &Session, what: &PublishWhat) -> Result<Exit, Failure> {
 fn load(session: &Session, what: &PublishWhat) -> Result<Loaded, Failure> {
     let ceilings = Ceilings::from(&what.policy.ceilings).of_publishing();
     if what.from_smc.is_empty() {
-        return session.policy_to_publish(&what.policy.config, Flags::new(), ceilings);
+        return session.policy_to_publish(&what.policy.config, ceilings);
     }
     let text = smc::policy(what)?;
-    if !what.print_policy {
-        session.say(&format!("the equivalent policy:\n{text}"));
-    }
+    session.say(&format!("the equivalent policy:\n{text}"));
     session.policy_from_text("the manifests", text, ceilings)
 }
 

@@ -65,7 +65,7 @@ fn running(session: &Session, args: &RbacArgs, job: &JobIdentity) -> Result<Rbac
 /// The rights of `publish`.
 fn publishing(session: &Session, args: &RbacArgs, job: &JobIdentity) -> Result<Rbac, Failure> {
     let ceilings = Ceilings::from(&args.policy.ceilings).of_publishing();
-    let loaded = session.policy_to_publish(&args.policy.config, Flags::new(), ceilings)?;
+    let loaded = session.policy_to_publish(&args.policy.config, ceilings)?;
     let Policy { publish, .. } = &loaded.policy;
     let publish = publish.as_ref().ok_or_else(Failure::nothing_to_publish)?;
     Ok(rbac::publish::publishing(&loaded.policy, publish, job))

@@ -5,7 +5,7 @@
 
 mod publish;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub use self::publish::rights_to_publish;
 
@@ -36,13 +36,6 @@ pub fn rights(side: Side) -> String {
 fn aws() -> String {
     let secrets = "arn:aws:secretsmanager:*:*:secret:*";
     let parameters = "arn:aws:ssm:*:*:parameter/*";
-    let via = ["secretsmanager.*.amazonaws.com", "ssm.*.amazonaws.com"];
-    let statement = |sid: &str, actions: &[&str], resource: &str| json!({"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource});
-    let mut decrypt = statement("OnlyForCustomerManagedKeys", &["kms:Decrypt"], "*");
-    if let Some(statement) = decrypt.as_object_mut() {
-        let condition = json!({"StringLike": {"kms:ViaService": via}});
-        statement.insert("Condition".to_owned(), condition);
-    }
     let policy = json!({
         "Version": "2012-10-17",
         "Statement": [
@@ -55,10 +48,25 @@ fn aws() -> String {
             statement("OnlyForFindInParameterStore", &["ssm:GetParametersByPath"], parameters),
             statement("OnlyForFindByTagsInParameterStore", &["ssm:DescribeParameters"], "*"),
             statement("OnlyForMetadataOfParameters", &["ssm:ListTagsForResource"], parameters),
-            decrypt,
+            for_customer_keys(&["kms:Decrypt"]),
         ],
     });
     format!("{policy:#}\n")
+}
+
+fn statement(sid: &str, actions: &[&str], resource: &str) -> Value {
+    json!({"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource})
+}
+
+/// The rights on keys of the customer, which are used through Secrets Manager and Parameter Store only.
+fn for_customer_keys(actions: &[&str]) -> Value {
+    let via = ["secretsmanager.*.amazonaws.com", "ssm.*.amazonaws.com"];
+    let mut statement = statement("OnlyForCustomerManagedKeys", actions, "*");
+    if let Some(statement) = statement.as_object_mut() {
+        let condition = json!({"StringLike": {"kms:ViaService": via}});
+        statement.insert("Condition".to_owned(), condition);
+    }
+    statement
 }
 
 const AZURE: &str = r#"# For each vault that uses Azure RBAC:
@@ -104,10 +112,8 @@ path "auth/token/lookup-self" {
 
 #[cfg(test)]
 mod tests {
-    use clap::ValueEnum as _;
-    use serde_json::Value;
-
     use super::*;
+    use clap::ValueEnum as _;
 
     #[test]
     fn the_aws_policy_only_allows_reading() {

@@ -112,7 +112,7 @@ impl Publisher {
         let planned = change.held.version.as_deref();
         let version = before.as_ref().map(|records| records.version);
         if version.map(|version| version.to_string()).as_deref() != planned {
-            return Err(raced());
+            return Err(WriteFailure::raced());
         }
         let records = self.records(change, before.as_ref(), writes);
         let value = Some(value).filter(|_| writes);
@@ -121,7 +121,7 @@ impl Publisher {
             .backend
             .keep(change.name, version, value, &records);
         if !kept.map_err(|error| self.reader.failed(error))? {
-            return Err(raced());
+            return Err(WriteFailure::raced());
         }
         Ok(Wrote {
             version: Some(records.version.to_string()),
@@ -130,20 +130,9 @@ impl Publisher {
     }
 }
 
-fn raced() -> WriteFailure {
-    WriteFailure::Raced("somebody else wrote this secret at the same time".to_owned())
-}
-
 fn earlier(tags: &BTreeMap<String, String>) -> impl Iterator<Item = Mark> {
     let marks = tags.get(EARLIER).map(String::as_str).unwrap_or_default();
     marks.split(' ').filter_map(|mark| mark.parse().ok())
-}
-
-fn absent() -> Held {
-    Held {
-        history: Some(History::default()),
-        ..Held::new(Presence::Absent)
-    }
 }
 
 #[async_trait]
@@ -164,7 +153,7 @@ impl Holder for Publisher {
             })
             .collect();
         for name in scope.names {
-            held.entry(name.clone()).or_insert_with(absent);
+            held.entry(name.clone()).or_insert_with(Held::absent);
         }
         Ok(held)
     }
@@ -172,7 +161,7 @@ impl Holder for Publisher {
     async fn describe(&self, name: &str, limiter: &RateLimiter) -> Held {
         match self.one(name, limiter).await {
             Ok(Some(kept)) => self.held(&kept),
-            Ok(None) => absent(),
+            Ok(None) => Held::absent(),
             Err(unread) => Held::new(Presence::Unknown(unread.why)),
         }
     }
@@ -231,7 +220,7 @@ impl Writer for Publisher {
         _limiter: &RateLimiter,
     ) -> Result<Wrote, WriteFailure> {
         // The sandbox keeps no deleted secrets, so none is ever planned to be restored.
-        Err(raced())
+        Err(WriteFailure::raced())
     }
 
     async fn adopt(
@@ -249,16 +238,19 @@ impl Writer for Publisher {
         since: Timestamp,
         limiter: &RateLimiter,
     ) -> Result<(), WriteFailure> {
-        let kept = self.one(name, limiter).await?.ok_or_else(raced)?;
+        let kept = self
+            .one(name, limiter)
+            .await?
+            .ok_or_else(WriteFailure::raced)?;
         if held.version != Some(kept.records.version.to_string()) {
-            return Err(raced());
+            return Err(WriteFailure::raced());
         }
         let mut records = kept.records;
         records.tags.insert(ORPHANED.to_owned(), since.to_string());
         let version = Some(records.version);
         match self.reader.backend.keep(name, version, None, &records) {
             Ok(true) => Ok(()),
-            Ok(false) => Err(raced()),
+            Ok(false) => Err(WriteFailure::raced()),
             Err(error) => Err(self.reader.failed(error).into()),
         }
     }
@@ -272,10 +264,10 @@ impl Writer for Publisher {
     ) -> Result<(), WriteFailure> {
         self.reader.call(limiter).await?;
         let version = held.version.as_deref().unwrap_or_default().parse();
-        let version = version.map_err(|_| raced())?;
+        let version = version.map_err(|_| WriteFailure::raced())?;
         match self.reader.backend.remove(name, version) {
             Ok(true) => Ok(()),
-            Ok(false) => Err(raced()),
+            Ok(false) => Err(WriteFailure::raced()),
             Err(error) => Err(self.reader.failed(error).into()),
         }
     }

@@ -211,6 +211,11 @@ pub enum WriteFailure {
 impl WriteFailure {
     /// The stable word for `Raced`.
     pub const RACED: &'static str = "raced";
+
+    /// The secret is not as it was when the write was planned.
+    pub fn raced() -> Self {
+        Self::Raced("somebody else wrote this secret at the same time".to_owned())
+    }
 }
 
 impl From<Unread> for WriteFailure {

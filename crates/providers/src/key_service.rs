@@ -48,7 +48,7 @@ pub(crate) async fn post(
     }
 }
 
-/// Says why an answer is none.
+/// Fails with the reason if the status is not that of an answer.
 fn check(status: u16, body: &[u8]) -> Result<(), Unread> {
     let (reason, detail) = match status {
         200 => return Ok(()),

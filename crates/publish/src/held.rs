@@ -48,6 +48,14 @@ impl Held {
             history: None,
         }
     }
+
+    /// A secret that the provider says does not exist. Nothing more can be told about it.
+    pub fn absent() -> Self {
+        Self {
+            history: Some(History::default()),
+            ..Self::new(Presence::Absent)
+        }
+    }
 }
 
 /// If a secret exists.

@@ -52,7 +52,7 @@ pub struct Naming {
 }
 
 impl Naming {
-    /// Returns the name of a key at a provider. A document has no key of its own: `key` is None.
+    /// Returns the name of a key at a provider. Without a key, it is the name of a document.
     pub fn name(&self, provider: &ProviderKind, key: Option<&str>) -> Result<String, InvalidName> {
         let name = match self.style {
             Style::Join => self.joined("-", key, &self.suffix),

@@ -10,6 +10,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::{object, provider::setting, resource::Resource, store::Store};
 
+/// The start of the path of every artifact.
+const PATH: &str = "/gitrepository/";
+
 /// The size of a block of a tar archive.
 const BLOCK: usize = 512;
 
@@ -49,8 +52,12 @@ pub(super) fn publish(store: &Store, address: SocketAddr) {
     }
 }
 
-/// The archive at a path of the server; None if there is none.
+/// The archive at this path of the server, if there is one.
 pub(super) fn at(store: &Store, wanted: &str) -> Option<Vec<u8>> {
+    // Only such a path is worth making all archives.
+    if !wanted.starts_with(PATH) {
+        return None;
+    }
     repositories(store).into_iter().find_map(|object| {
         let archive = archive(&object)?;
         (path(&object, &hex(&Sha256::digest(&archive))) == wanted).then_some(archive)
@@ -67,7 +74,7 @@ fn repositories(store: &Store) -> Vec<Value> {
 
 fn path(object: &Value, digest: &str) -> String {
     let (namespace, name) = (object::namespace(object), object::name(object));
-    format!("/gitrepository/{namespace}/{name}/{digest}.tar.gz")
+    format!("{PATH}{namespace}/{name}/{digest}.tar.gz")
 }
 
 /// The files of a repository as a compressed tar archive.

@@ -110,8 +110,8 @@ impl Backend {
         Ok(values.into_iter().map(kept).collect())
     }
 
-    /// Writes a value, or only records if there is none. Returns false if the key no longer has this version; None stands for a key
-    /// that does not exist. Makes no call.
+    /// Writes the records, and the value if one is given. `version` is the one to replace; a new key replaces None. Returns false and
+    /// writes nothing if the key has another version. Makes no call.
     pub fn keep(
         &self,
         key: &str,

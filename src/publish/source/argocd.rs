@@ -167,7 +167,7 @@ impl Application {
                 match sources.get(index) {
                     Some(source) => Ok((index, source)),
                     None => ambiguous(format!(
-                        "the Application has {} sources, so there is none with index {index}: they are counted from 0",
+                        "the Application has {} sources, and the index {index} is too large: the first source has the index 0",
                         sources.len()
                     )),
                 }

@@ -5,7 +5,7 @@
 
 use serde_json::json;
 
-use super::Side;
+use super::{Side, for_customer_keys, statement};
 
 /// The policy or commands to apply at this provider.
 pub fn rights_to_publish(side: Side) -> String {
@@ -20,7 +20,6 @@ pub fn rights_to_publish(side: Side) -> String {
 fn aws() -> String {
     let secrets = "arn:aws:secretsmanager:*:*:secret:*";
     let parameters = "arn:aws:ssm:*:*:parameter/*";
-    let statement = |sid: &str, actions: &[&str], resource: &str| json!({"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource});
     let of_secrets = [
         "secretsmanager:CreateSecret",
         "secretsmanager:DescribeSecret",
@@ -43,13 +42,6 @@ fn aws() -> String {
         "secretsmanager:DeleteSecret",
         "secretsmanager:RestoreSecret",
     ];
-    let keys = ["kms:Decrypt", "kms:GenerateDataKey"];
-    let mut with_keys = statement("OnlyForCustomerManagedKeys", &keys, "*");
-    if let Some(statement) = with_keys.as_object_mut() {
-        let via = ["secretsmanager.*.amazonaws.com", "ssm.*.amazonaws.com"];
-        let condition = json!({"StringLike": {"kms:ViaService": via}});
-        statement.insert("Condition".to_owned(), condition);
-    }
     let lists = [
         "secretsmanager:BatchGetSecretValue",
         "secretsmanager:ListSecrets",
@@ -64,7 +56,7 @@ fn aws() -> String {
             statement("OnlyForParameterStore", &of_parameters, parameters),
             statement("OnlyToListParameters", &["ssm:DescribeParameters"], "*"),
             statement("OnlyToPruneParameters", &["ssm:DeleteParameter"], parameters),
-            with_keys,
+            for_customer_keys(&["kms:Decrypt", "kms:GenerateDataKey"]),
         ],
     });
     format!("{policy:#}\n")

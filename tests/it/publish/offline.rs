@@ -276,6 +276,8 @@ async fn manifests_of_smc_become_the_policy_that_is_printed() {
         "{}",
         listed.stderr
     );
+    let of_list = from_smc(MANIFEST, &["publish", "list", "--print-policy"]).await;
+    assert_eq!(of_list.exits(0).stdout, policy);
     // It is a policy like any other one.
     let workspace = Workspace::new(Vec::new());
     workspace.file("policy.yaml", &policy);

@@ -2,7 +2,7 @@
 
 use crate::provider::normalized;
 
-/// The account, region or server of a key. A part that is None is unknown and can be any.
+/// The account, region or server of a key. Parts that are not known are None; they match any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Realm {
     /// The region of AWS. The location of GCP, which is empty for a global secret.

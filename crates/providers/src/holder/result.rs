@@ -24,11 +24,6 @@ impl WriteFailure {
             failure @ (Self::Raced(_) | Self::Failed(_) | Self::Unrecorded(..)) => failure,
         }
     }
-
-    /// The secret is not as it was when the write was planned.
-    pub(crate) fn raced() -> Self {
-        Self::Raced("somebody else wrote this secret at the same time".to_owned())
-    }
 }
 
 impl<E> Failure<E> {

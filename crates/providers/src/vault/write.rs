@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use pace::Clock;
-use publish::{Bound, Compared, Held, History, MarkKey, Presence, Wanted, Wrote};
+use publish::{Bound, Compared, Held, MarkKey, Presence, Wanted, Wrote};
 use reqwest::Method;
 use secret::{RunKey, Value};
 use serde_json::{Value as Json, json};
@@ -128,7 +128,7 @@ impl Publisher {
         let metadata = Metadata::of(reply.body.expose(), reply.found)?;
         Ok(match metadata {
             Some(metadata) => metadata.held(&self.owner, self.clock.now()),
-            None => absent(),
+            None => Held::absent(),
         })
     }
 
@@ -364,13 +364,6 @@ fn wanted_tags<'a>(change: &'a Change<'_>) -> impl Iterator<Item = publish::Prop
     })
 }
 
-fn absent() -> Held {
-    Held {
-        history: Some(History::default()),
-        ..Held::new(Presence::Absent)
-    }
-}
-
 /// The folders that contain all names, without those inside another one.
 fn folders(scope: Scope<'_>) -> BTreeSet<String> {
     let all = scope.names.iter().chain(scope.prefixes);
@@ -406,7 +399,7 @@ impl Holder for Publisher {
         }
         // The lists are complete and up to date.
         for name in scope.names {
-            held.entry(name.clone()).or_insert_with(absent);
+            held.entry(name.clone()).or_insert_with(Held::absent);
         }
         Ok(held)
     }

@@ -179,13 +179,6 @@ fn held(owner: Owner, mark: Option<Mark>) -> Held {
     }
 }
 
-fn absent() -> Held {
-    Held {
-        history: Some(History::default()),
-        ..Held::new(Presence::Absent)
-    }
-}
-
 fn different() -> Compared {
     Compared::Different {
         properties: Vec::new(),
@@ -230,7 +223,7 @@ fn listed_secret_with_the_right_mark_needs_no_further_call() {
 
 #[test]
 fn absent_value_is_created() {
-    let world = World::one().knows("db", absent());
+    let world = World::one().knows("db", Held::absent());
     assert_eq!(world.decided(), ("absent", "create", "absent"));
     let step = &world.plan().entries[0].step;
     assert_eq!(step.precondition, Precondition::Absent);
@@ -501,7 +494,7 @@ fn provider_conventions_forbid_writes() {
 fn when_absent_writes_only_what_is_absent() {
     let rule = |rules: &mut Rules| rules.when = When::Absent;
     assert_eq!(changed().rules(rule).decided().2, "write-when-absent");
-    let world = World::one().knows("db", absent()).rules(rule);
+    let world = World::one().knows("db", Held::absent()).rules(rule);
     assert_eq!(world.decided().1, "create");
 }
 
@@ -547,8 +540,8 @@ fn too_many_writes_of_a_run_hold_all_back() {
         &store(ProviderKind::SecretsManager),
         &[("a", "1"), ("b", "2")],
     )])
-    .knows("a", absent())
-    .knows("b", absent());
+    .knows("a", Held::absent())
+    .knows("b", Held::absent());
     world.ceilings.max_writes = Some(2);
     assert_eq!(world.decided_of("a").1, "create");
     world.ceilings.max_writes = Some(1);
@@ -566,9 +559,9 @@ fn collision_stops_the_items_concerned_and_no_other() {
         item("third", &aws, &[("y", "1")]),
     ]);
     let world = world
-        .knows("db", absent())
-        .knows("x", absent())
-        .knows("y", absent());
+        .knows("db", Held::absent())
+        .knows("x", Held::absent())
+        .knows("y", Held::absent());
     let reasons: Vec<(usize, &str)> = world
         .plan()
         .entries
@@ -616,7 +609,7 @@ fn encrypted_or_empty_value_stops_its_item() {
         let aws = store(ProviderKind::SecretsManager);
         let mut world = World::new(vec![item("item", &aws, values)]);
         for (name, _) in values {
-            world = world.knows(name, absent());
+            world = world.knows(name, Held::absent());
         }
         let plan = world.plan();
         let reasons = plan.entries.iter();
@@ -644,7 +637,7 @@ fn empty_value_is_published_if_the_item_allows_it() {
     let aws = store(ProviderKind::SecretsManager);
     let world = World::new(vec![item("item", &aws, &[("db", "")])]);
     let world = world
-        .knows("db", absent())
+        .knows("db", Held::absent())
         .rules(|rules| rules.allow_empty = true);
     assert_eq!(world.decided().1, "create");
 }
@@ -734,7 +727,7 @@ fn nothing_is_deleted_unless_the_item_is_known_completely() {
         reason(&|world| {
             let empty = wanted(&world.items[0].store, "empty", None, "");
             world.items[0].wanted.push(empty);
-            let known = Known::new(absent());
+            let known = Known::new(Held::absent());
             world.known.insert(world.key("empty"), known);
         }),
         "source-incomplete"

@@ -94,7 +94,7 @@ impl Ssh {
         }
     }
 
-    /// Reads packets up to a flush. The error is None if the output ended.
+    /// Reads packets up to a flush. If the output ends before, the error has no fault.
     async fn packets(&mut self) -> Result<Vec<u8>, Option<Fault>> {
         let mut answer = Vec::new();
         loop {

@@ -216,10 +216,7 @@ impl Publisher {
         let same =
             |parameter: &&ParameterMetadata| parameter.name().is_some_and(|it| is_same(it, name));
         let Some(parameter) = found.iter().find(same) else {
-            return Ok(Held {
-                history: Some(History::default()),
-                ..Held::new(Presence::Absent)
-            });
+            return Ok(Held::absent());
         };
         let tags = self.tags(name, limiter).await?;
         let versions = self.versions(name, limiter).await?;

@@ -257,10 +257,7 @@ impl Publisher {
 
     async fn with_history(&self, name: &str, limiter: &RateLimiter) -> Result<Held, Unread> {
         let Some(output) = self.described(name, limiter).await? else {
-            return Ok(Held {
-                history: Some(History::default()),
-                ..Held::new(Presence::Absent)
-            });
+            return Ok(Held::absent());
         };
         let facts = Facts::described(&output);
         let versions = self.versions(name, limiter).await?;
