@@ -242,13 +242,13 @@ async fn replaced_external_secret_is_not_annotated() {
         path.to_str().expect("UTF-8"),
     ]);
     eventually(
-        "the run requests the lock, so the plan exists",
+        "the run creates its Lease, so the plan exists",
         async || {
             world
                 .embedded()
                 .requests()
                 .iter()
-                .any(|request| request.resource == "leases")
+                .any(|request| request.verb == "create" && request.resource == "leases")
                 .then_some(())
         },
     )
