@@ -41,6 +41,10 @@ pub(super) struct Opener<'a> {
 }
 
 /// Which commit of which repository is read.
+#[cfg_attr(
+    not(feature = "git"),
+    expect(dead_code, reason = "for reading with Git")
+)]
 struct Wanted {
     address: Address,
     revision: Revision,

@@ -3,6 +3,18 @@
 //! A [`Provider`] is a read-only connection to one store with one set of credentials. Its answers are the input of
 //! [`eso_model::expected`]. A failed read has a stable reason word, and its text contains no part of a value.
 
+#![cfg_attr(
+    all(
+        not(test),
+        not(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))
+    ),
+    expect(
+        dead_code,
+        unused_imports,
+        reason = "a build without clients does not use what they share"
+    )
+)]
+
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
