@@ -3,7 +3,11 @@
 //! [`crate::discover`] converts Kubernetes objects to these types once. They keep only what decisions need, because a run
 //! holds up to ten thousand of them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use eso_model::{
     Id, ProviderKind, QuotaKey, StoreKey, expected::CreationPolicy, refresh::Refresh,
@@ -206,6 +210,21 @@ impl Inventory {
             StoreView::Seen(store) => Some(store),
             StoreView::Missing | StoreView::Unknown(_) => None,
         }
+    }
+}
+
+impl Inventory {
+    /// These ExternalSecrets, and the others that can only be synced together with them: through the same ClusterExternalSecret.
+    pub fn synced_with(&self, ids: &BTreeSet<Id>) -> BTreeSet<Id> {
+        let parent = |one: &ExternalSecret| Some(one.parent.as_ref()?.name.clone());
+        let is_one = |one: &&ExternalSecret| ids.contains(&one.id);
+        let all = &self.external_secrets;
+        let parents: BTreeSet<String> = all.iter().filter(is_one).filter_map(parent).collect();
+        let belongs = |one: &&ExternalSecret| {
+            is_one(one) || parent(one).is_some_and(|name| parents.contains(&name))
+        };
+        let together = all.iter().filter(belongs);
+        together.map(|one| one.id.clone()).collect()
     }
 }
 

@@ -44,6 +44,7 @@ pub mod progress;
 pub mod publish;
 pub mod random;
 pub mod rbac;
+pub mod readers;
 pub mod reason;
 pub mod record;
 pub mod remedy;

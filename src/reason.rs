@@ -39,6 +39,8 @@ pub enum Reason {
     Partial,
     /// Its Secret does not exist.
     Missing,
+    /// This run published a key that it reads.
+    Published,
 
     // Why it is skipped.
     /// It has the annotation `eso-sync/ignore`.
@@ -537,6 +539,7 @@ impl Reason {
             | Self::Tampered
             | Self::Partial
             | Self::Missing
+            | Self::Published
             | Self::InSync
             | Self::Ignored
             | Self::Excluded

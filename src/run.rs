@@ -20,6 +20,7 @@ use crate::{
     exit::decide::{Tells, exit_of},
     failure::Failure,
     finding::Findings,
+    inventory::Inventory,
     lock::{Lock, LockError},
     lock_namespace::LockNamespace,
     output::print_as,
@@ -37,7 +38,7 @@ use crate::{
         workloads::{Options, Workloads},
     },
     results::Results,
-    select::select,
+    select::{Part, select},
     session::{Connected, Session, World},
     stop::{Level, Stop},
     sync,
@@ -62,7 +63,12 @@ pub struct Context<'a> {
     pub options: Option<&'a Options>,
     /// True if a Secret is held back when a workload that uses it cannot be stamped, as in a run.
     pub holds: bool,
+    /// Narrows the selection to some ExternalSecrets of the inventory.
+    pub only: Option<&'a Narrow<'a>>,
 }
+
+/// Returns the part of an inventory that a run is about.
+pub type Narrow<'a> = dyn Fn(&Inventory) -> Part + Sync + 'a;
 
 /// The data read from the cluster and the providers.
 pub struct Snapshot {
@@ -76,6 +82,7 @@ pub struct Snapshot {
 }
 
 /// A run with its arguments.
+#[derive(Clone)]
 pub struct Pipeline<'a> {
     pub context: Context<'a>,
     /// The namespace of the lock and the stamp key, and the job's Pod.
@@ -104,6 +111,7 @@ pub async fn read_and_plan(
         policy,
         options,
         holds,
+        only,
     } = context;
     let (cluster, clock) = (&connected.cluster, session.world.clock);
     let options = options.filter(|_| !policy.restart.is_empty());
@@ -113,7 +121,10 @@ pub async fn read_and_plan(
     let discovering = discover(cluster, policy);
     let mut discovered = session.unless_stopped(discovering).await??;
     let inventory = std::mem::take(&mut discovered.inventory);
-    let selected = select(policy, &inventory, clock.now());
+    let mut selected = select(policy, &inventory, clock.now());
+    if let Some(only) = only {
+        selected = selected.only(&only(&inventory));
+    }
     named.check_found(&selected, &cluster.namespace)?;
     let (mut check, mut findings) = (None, Findings::default());
     if policy.drift.enabled {
@@ -153,13 +164,42 @@ pub async fn read_and_plan(
     Ok((snapshot, plan))
 }
 
+/// What a pipeline did.
+pub struct Done {
+    pub snapshot: Snapshot,
+    pub plan: Arc<Plan>,
+    /// None if a limit refused the plan.
+    pub results: Option<Results>,
+}
+
 /// Runs the whole pipeline.
 pub async fn run(pipeline: &Pipeline<'_>) -> Result<Exit, Failure> {
+    let done = carry_out(pipeline).await?;
+    let session = pipeline.context.session;
+    let (document, exit) = pipeline.document(&done);
+    if done.results.is_some() && !session.world.record.reports(exit) {
+        // The watchdog reports, and ends the process.
+        std::future::pending::<()>().await;
+    }
+    session.write_termination_message(&report::termination_summary(&document));
+    // An error on stdout does not prevent the Events.
+    let printed = pipeline.print(&document);
+    pipeline.announce(&done, &document).await;
+    printed.map(|()| exit)
+}
+
+/// Runs the pipeline up to its report.
+pub async fn carry_out(pipeline: &Pipeline<'_>) -> Result<Done, Failure> {
     let world = &pipeline.context.session.world;
     let lease = pipeline.lease_version().await?;
     let (mut snapshot, mut plan) = read_and_plan(pipeline.context, pipeline.named).await?;
+    let refused = |snapshot, plan| Done {
+        snapshot,
+        plan: Arc::new(plan),
+        results: None,
+    };
     if !plan.exceeded.is_empty() {
-        return pipeline.refuse(&plan).await;
+        return Ok(refused(snapshot, plan));
     }
     pipeline.confirm(&plan).await?;
     let lock = pipeline.lock(&plan).await?;
@@ -173,7 +213,7 @@ pub async fn run(pipeline: &Pipeline<'_>) -> Result<Exit, Failure> {
             (snapshot, plan) = pipeline.plan_again(&plan).await?;
         }
         if !plan.exceeded.is_empty() {
-            return Ok((snapshot, Arc::new(plan), None));
+            return Ok(refused(snapshot, plan));
         }
         let (plan, adopted) = pipeline.adopt(&mut snapshot, plan).await;
         let mut results = pipeline.sync(&snapshot, &plan).await;
@@ -182,28 +222,37 @@ pub async fn run(pipeline: &Pipeline<'_>) -> Result<Exit, Failure> {
             .remedy(&mut snapshot, &plan, stale, &mut results)
             .await;
         results.restarts = pipeline.restart(&snapshot, &plan, &results, adopted).await;
-        Ok::<_, Failure>((snapshot, plan, Some(results)))
+        Ok::<_, Failure>(Done {
+            snapshot,
+            plan,
+            results: Some(results),
+        })
     };
-    match Box::pin(with_lock(lock, world, work)).await? {
-        (snapshot, plan, Some(results)) => pipeline.report(&snapshot, &plan, &results).await,
-        (_, plan, None) => pipeline.refuse(&plan).await,
-    }
+    Box::pin(with_lock(lock, world, work)).await
 }
 
 /// Prints the plan and changes nothing.
 pub async fn preview(pipeline: &Pipeline<'_>) -> Result<Exit, Failure> {
-    pipeline
-        .context
-        .session
-        .world
-        .end_in(pipeline.context.policy.deadline);
-    let (_, plan) = read_and_plan(pipeline.context, pipeline.named).await?;
-    if !plan.exceeded.is_empty() {
-        return pipeline.refuse(&plan).await;
-    }
-    let (document, exit) = pipeline.planned(&plan);
+    let session = pipeline.context.session;
+    session.world.end_in(pipeline.context.policy.deadline);
+    let done = foresee(pipeline).await?;
+    let (document, exit) = pipeline.document(&done);
     pipeline.print(&document)?;
+    if !done.plan.exceeded.is_empty() {
+        session.write_termination_message(&report::termination_summary(&document));
+        pipeline.announce(&done, &document).await;
+    }
     Ok(exit)
+}
+
+/// Makes the plan and changes nothing.
+pub async fn foresee(pipeline: &Pipeline<'_>) -> Result<Done, Failure> {
+    let (snapshot, plan) = read_and_plan(pipeline.context, pipeline.named).await?;
+    Ok(Done {
+        snapshot,
+        plan: Arc::new(plan),
+        results: None,
+    })
 }
 
 /// Renews the lock during the work, and releases it at the end unless it was lost.
@@ -513,7 +562,7 @@ impl Pipeline<'_> {
         }
     }
 
-    fn heading(&self) -> Heading {
+    pub fn heading(&self) -> Heading {
         let cluster = &self.context.connected.cluster;
         Heading {
             run: self
@@ -542,48 +591,35 @@ impl Pipeline<'_> {
         })
     }
 
-    /// Reports only the plan, because a limit is exceeded.
-    async fn refuse(&self, plan: &Plan) -> Result<Exit, Failure> {
-        let Context {
-            session, connected, ..
-        } = self.context;
-        let (document, exit) = self.planned(plan);
-        self.print(&document)?;
-        session.write_termination_message(&report::termination_summary(&document));
-        if let Some(pod) = self.lock_namespace.pod() {
-            let now = session.world.clock.now();
-            announce_on_pod(&connected.cluster, &pod, &document, now).await;
+    /// The report, and the exit code. If a limit refused the plan, the plan.
+    pub fn document(&self, done: &Done) -> (Document, Exit) {
+        match &done.results {
+            Some(results) => self.scope.report(&done.plan, results, self.heading()),
+            None => self.planned(&done.plan),
         }
-        Ok(exit)
     }
 
-    /// Reports the results: in the termination message, on stdout, and as Events. An error on stdout does not prevent the others.
-    async fn report(
-        &self,
-        snapshot: &Snapshot,
-        plan: &Plan,
-        results: &Results,
-    ) -> Result<Exit, Failure> {
+    /// Reports the results as Events.
+    pub async fn announce(&self, done: &Done, document: &Document) {
         let Context {
             session, connected, ..
         } = self.context;
-        let (document, exit) = self.scope.report(plan, results, self.heading());
-        if !session.world.record.reports(exit) {
-            // The watchdog reports, and ends the process.
-            std::future::pending::<()>().await;
-        }
-        session.write_termination_message(&report::termination_summary(&document));
+        let cluster = &connected.cluster;
         let now = session.world.clock.now();
-        let printed = self.print(&document);
-        let events = EventData {
-            plan,
-            results,
-            document: &document,
-        };
         let pod = self.lock_namespace.pod();
-        let api = &snapshot.discovered.api;
-        announce(&connected.cluster, api, pod.as_ref(), events, now).await;
-        printed.map(|()| exit)
+        match (&done.results, &pod) {
+            (Some(results), _) => {
+                let events = EventData {
+                    plan: &done.plan,
+                    results,
+                    document,
+                };
+                let api = &done.snapshot.discovered.api;
+                announce(cluster, api, pod.as_ref(), events, now).await;
+            }
+            (None, Some(pod)) => announce_on_pod(cluster, pod, document, now).await,
+            (None, None) => {}
+        }
     }
 }
 

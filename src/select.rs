@@ -29,6 +29,25 @@ pub struct One<'a> {
     pub taken_out: Option<Reason>,
     /// The state of its `syncWindows`, if it has any.
     pub window: Option<Window>,
+    /// True if what it reads was published just now, so that it is synced whatever `sync.when` says.
+    pub published: bool,
+}
+
+/// A part of a selection, by ID.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    pub of: BTreeSet<Id>,
+    /// Those of them that read what was published just now.
+    pub published: BTreeSet<Id>,
+}
+
+impl From<BTreeSet<Id>> for Part {
+    fn from(of: BTreeSet<Id>) -> Self {
+        Self {
+            of,
+            published: BTreeSet::new(),
+        }
+    }
 }
 
 impl<'s, 'a> IntoIterator for &'s Selected<'a> {
@@ -49,10 +68,14 @@ impl<'a> Selected<'a> {
         self.0.is_empty()
     }
 
-    /// Returns only those with these IDs.
+    /// Returns only those of this part.
     #[must_use]
-    pub fn only(mut self, ids: &BTreeSet<Id>) -> Self {
-        self.0.retain(|one| ids.contains(&one.external_secret.id));
+    pub fn only(mut self, part: &Part) -> Self {
+        self.0
+            .retain(|one| part.of.contains(&one.external_secret.id));
+        for one in &mut self.0 {
+            one.published = part.published.contains(&one.external_secret.id);
+        }
         self
     }
 
@@ -91,6 +114,7 @@ pub fn select<'a>(policy: &Policy, inventory: &'a Inventory, now: Timestamp) -> 
                 .windows
                 .as_ref()
                 .map(|windows| windows.at(now)),
+            published: false,
         })
     };
     Selected(inventory.external_secrets.iter().filter_map(one).collect())

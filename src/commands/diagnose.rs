@@ -38,6 +38,7 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
         policy: &loaded.policy,
         options: None,
         holds: false,
+        only: None,
     };
     let (snapshot, plan) = read_and_plan(context, Named::default()).await?;
     let inventory = &snapshot.discovered.inventory;

@@ -29,6 +29,7 @@ pub(super) async fn drift(session: &Session, args: DriftArgs) -> Result<Exit, Fa
         policy: &loaded.policy,
         options: None,
         holds: false,
+        only: None,
     };
     let (plan, heading) = {
         let (snapshot, plan) = read_and_plan(context, Named::of(&args.select)).await?;

@@ -101,7 +101,9 @@ impl Look<'_> {
     /// Makes the plan of a run in which exactly the affected ExternalSecrets have new data.
     async fn plan(&self) -> Result<(Workloads, Plan), Failure> {
         let now = self.session.world.clock.now();
-        let selected = select(self.policy, self.inventory, now).only(&self.planned());
+        let affected = self.affected.of.keys().cloned().collect();
+        let planned = self.inventory.synced_with(&affected);
+        let selected = select(self.policy, self.inventory, now).only(&planned.into());
         let findings = Findings::default();
         let mut workloads = Workloads::default();
         if !self.policy.restart.is_empty() {
@@ -129,21 +131,6 @@ impl Look<'_> {
         };
         let plan = plan::plan(self.policy, facts);
         Ok((workloads, plan))
-    }
-
-    /// The affected ExternalSecrets, and those that can only be synced together with them.
-    fn planned(&self) -> BTreeSet<Id> {
-        let parent = |one: &ExternalSecret| Some(one.parent.as_ref()?.name.clone());
-        let all = &self.inventory.external_secrets;
-        let is_affected = |one: &&ExternalSecret| self.affected.of.contains_key(&one.id);
-        let parents: BTreeSet<String> = all.iter().filter(is_affected).filter_map(parent).collect();
-        let belongs = |one: &&ExternalSecret| {
-            is_affected(one) || parent(one).is_some_and(|name| parents.contains(&name))
-        };
-        all.iter()
-            .filter(belongs)
-            .map(|one| one.id.clone())
-            .collect()
     }
 
     /// The Secrets that the affected ExternalSecrets write.

@@ -35,6 +35,7 @@ pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Fail
         policy: &loaded.policy,
         options: Some(&options),
         holds: true,
+        only: None,
     };
     let (plan, heading) = {
         let (snapshot, plan) = read_and_plan(context, Named::of(&args.select)).await?;

@@ -46,6 +46,7 @@ pub(super) async fn by_policy(
             policy: &loaded.policy,
             options: Some(&options),
             holds: true,
+            only: None,
         },
         lock_namespace,
         named: Named::default(),

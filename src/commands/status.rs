@@ -36,6 +36,7 @@ pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, 
         policy: &loaded.policy,
         options: Some(&options),
         holds: false,
+        only: None,
     };
     let (plan, heading) = {
         let (snapshot, plan) = read_and_plan(context, Named::of(&args.select)).await?;

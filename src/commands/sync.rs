@@ -38,6 +38,7 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Fail
             policy: &loaded.policy,
             options: Some(&options),
             holds: true,
+            only: None,
         },
         lock_namespace,
         named: Named {

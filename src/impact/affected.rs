@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use eso_model::{
     Id, ProviderKind, StoreKey,
-    expected::{Spec, What},
-    remote::{Certainty, Index, Place, Realm, RemoteKey, Use},
+    expected::What,
+    remote::{Certainty, Realm, RemoteKey, Use},
 };
 
 use crate::{
     drift::templates::{SourceKind, SourceName, sources},
-    inventory::{ExternalSecret, Inventory, StoreView},
+    inventory::{ExternalSecret, Inventory},
     policy::StorePattern,
+    readers::Readers,
     select::store_matches,
 };
 
@@ -62,10 +63,9 @@ impl From<Use<'_>> for Way {
 struct Search<'a> {
     inventory: &'a Inventory,
     by_id: BTreeMap<&'a Id, &'a ExternalSecret>,
-    index: Index,
+    readers: Readers,
     /// The ExternalSecrets whose templates contain a Secret, by that Secret.
     templates: BTreeMap<Id, BTreeSet<Id>>,
-    unknown: BTreeMap<Id, String>,
 }
 
 /// Finds the ExternalSecrets that the change reaches, also those that use the Secrets of others.
@@ -86,7 +86,7 @@ pub fn affected(question: &Question, inventory: &Inventory) -> Affected {
             && (!by_reads || secret.is_none_or(|secret| written.as_ref() == Some(secret)))
     };
     of.retain(|id, _| is_asked(id));
-    let mut unknown = search.unknown;
+    let mut unknown = search.readers.unknown;
     unknown.retain(|id, _| {
         let namespace = question.namespace.as_ref();
         namespace.is_none_or(|namespace| id.namespace == *namespace)
@@ -96,45 +96,24 @@ pub fn affected(question: &Question, inventory: &Inventory) -> Affected {
 
 impl<'a> Search<'a> {
     fn of(inventory: &'a Inventory) -> Self {
-        let places = inventory.stores.iter().filter_map(|(key, view)| {
-            let StoreView::Seen(store) = view else {
-                return None;
-            };
-            Some((key.clone(), Place::clone(&store.place)))
+        let all = inventory.external_secrets.iter();
+        let mut templates: BTreeMap<Id, BTreeSet<Id>> = BTreeMap::new();
+        let readers = Readers::visiting(inventory, &mut |id, spec| {
+            for SourceName { kind, name } in sources(spec) {
+                if kind == SourceKind::Secret {
+                    let secret = Id {
+                        namespace: id.namespace.clone(),
+                        name,
+                    };
+                    templates.entry(secret).or_default().insert(id.clone());
+                }
+            }
         });
-        let mut search = Self {
+        Self {
             inventory,
-            by_id: BTreeMap::new(),
-            index: Index::new(places.collect()),
-            templates: BTreeMap::new(),
-            unknown: BTreeMap::new(),
-        };
-        for external_secret in &inventory.external_secrets {
-            let id = &external_secret.id;
-            search.by_id.insert(id, external_secret);
-            let too_large = "the specs of its namespace are too large to be kept in memory";
-            let spec = external_secret.spec.as_deref().ok_or(too_large.to_owned());
-            let spec = spec.and_then(|text| {
-                Spec::from_json(text).map_err(|error| format!("its spec cannot be parsed: {error}"))
-            });
-            match spec {
-                Ok(spec) => search.add(id, &spec),
-                Err(why) => drop(search.unknown.insert(id.clone(), why)),
-            }
-        }
-        search
-    }
-
-    fn add(&mut self, id: &Id, spec: &Spec) {
-        self.index.add(id, spec);
-        for SourceName { kind, name } in sources(spec) {
-            if kind == SourceKind::Secret {
-                let secret = Id {
-                    namespace: id.namespace.clone(),
-                    name,
-                };
-                self.templates.entry(secret).or_default().insert(id.clone());
-            }
+            by_id: all.map(|one| (&one.id, one)).collect(),
+            readers,
+            templates,
         }
     }
 
@@ -151,7 +130,7 @@ impl<'a> Search<'a> {
             }
         };
         if question.keys.is_empty() {
-            self.index.all().for_each(&mut add);
+            self.readers.index.all().for_each(&mut add);
             // A spec may name a store without reading anything from it.
             for external_secret in &self.inventory.external_secrets {
                 if external_secret.store_keys().any(at_store) {
@@ -162,7 +141,7 @@ impl<'a> Search<'a> {
                 }
             }
         } else {
-            for (_, used) in self.index.users(&question.keys) {
+            for (_, used) in self.readers.index.users(&question.keys) {
                 add(used);
             }
         }
@@ -178,7 +157,7 @@ impl<'a> Search<'a> {
         let mut of: BTreeMap<Id, BTreeSet<Way>> = writers
             .map(|one| (one.id.clone(), BTreeSet::new()))
             .collect();
-        for used in self.index.all() {
+        for used in self.readers.index.all() {
             if let Some(ways) = of.get_mut(used.by) {
                 ways.insert(used.into());
             }
@@ -207,7 +186,7 @@ impl<'a> Search<'a> {
                 let by = self.templates.get(secret).into_iter().flatten();
                 reached.extend(by.map(|id| (id.clone(), Way::Template(secret.name.clone()))));
             }
-            let users = self.index.users(&keys).into_iter();
+            let users = self.readers.index.users(&keys).into_iter();
             reached.extend(users.map(|(_, used)| (used.by.clone(), used.into())));
             for (id, way) in reached {
                 if is_of_this_cluster(&way, self.inventory) {

@@ -30,20 +30,28 @@ pub(super) fn item(
         state,
         taken_out,
         window,
+        published,
     } = *one;
+    let when = policy.sync.when;
+    // What was published just now is newer than its last sync, unless a comparison shows the opposite.
+    let is_assumed = published && finding.is_none_or(is_unverifiable);
     let skip = taken_out
         .map(|reason| (reason, String::new()))
-        .or_else(|| not_due(policy.sync.when, state, finding))
+        .or_else(|| not_due(when, state, finding).filter(|_| !is_assumed))
         .or_else(|| source(inventory, external_secret))
         .or_else(|| refresh(inventory, external_secret))
         .or_else(|| generator(policy, external_secret))
         .or_else(|| readiness(inventory, external_secret))
         .or_else(|| refused(finding))
-        .or_else(|| unknown(policy, finding));
+        .or_else(|| unknown(policy, finding).filter(|_| !is_assumed));
     let action = match skip {
         Some((reason, message)) => Action::Skip { reason, message },
         None => Action::Sync {
-            reason: why(policy.sync.when, state, finding),
+            reason: if is_assumed {
+                Reason::Published
+            } else {
+                why(when, state, finding)
+            },
             cost: Charges::of(inventory, external_secret).total(),
         },
     };
@@ -69,6 +77,11 @@ pub(super) fn item(
         window,
         action,
     }
+}
+
+/// True if it is not known to be up to date, and nothing shows that a sync would not help.
+fn is_unverifiable(finding: &Finding) -> bool {
+    finding.verdict == Verdict::Unverifiable && finding.beyond_sync.is_none()
 }
 
 /// Skips it if the policy does not sync it in this state (`sync.when`).
