@@ -510,9 +510,13 @@ pub struct PublishWhat {
     /// Only this item (repeatable)
     #[arg(long, value_name = "ITEM", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Namespace of the Secrets that contain keys [default: the Pod's namespace]
+    /// Namespace of the Secrets that contain keys, and of the Lease and the stamp key of a run that follows [default: the Pod's
+    /// namespace]
     #[arg(long, value_name = "NAME")]
     pub lock_namespace: Option<String>,
+    /// Name of the job's own Pod, which gets a summary Event
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub pod_name: Option<String>,
     /// Namespace of the job's own Pod
     #[arg(long, value_name = "NAME", hide = true)]
     pub pod_namespace: Option<String>,

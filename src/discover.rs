@@ -210,7 +210,7 @@ async fn external_secrets(
         // A list that starts again passes items again. The map keeps each name once.
         let mut found = BTreeMap::new();
         let mut others = BTreeMap::new();
-        let listed = if policy.drift.enabled || !policy.restart.is_empty() {
+        let listed = if needs_specs(policy) {
             let each = |object: wire::WholeExternalSecret| {
                 let (object, spec) = object.split();
                 let target = project::target(&object);
@@ -262,6 +262,11 @@ async fn external_secrets(
         Some(error) if watch_from.is_empty() => Err(error.into()),
         _ => Ok(watch_from),
     }
+}
+
+/// True if the specs are kept: for the drift check, for names of keys, or to find the readers of a key.
+fn needs_specs(policy: &Policy) -> bool {
+    policy.drift.enabled || !policy.restart.is_empty() || policy.publish.is_some()
 }
 
 /// Drops the specs of these ExternalSecrets, by namespace and name.

@@ -51,11 +51,22 @@ impl LockNamespace {
 
     /// The namespace that the flags of `publish` name.
     pub fn of_publisher(args: &PublishWhat, session: &Session) -> Self {
-        Self::given(
+        let given = Self::given(
             args.lock_namespace.as_ref(),
             args.pod_namespace.as_ref(),
             session,
-        )
+        );
+        Self {
+            pod_name: args.pod_name.clone(),
+            ..given
+        }
+    }
+
+    /// Waits for another run for this time.
+    #[must_use]
+    pub fn waiting(mut self, time: Duration) -> Self {
+        self.wait_lock = time;
+        self
     }
 
     fn given(

@@ -368,6 +368,14 @@ impl Policy {
 }
 
 impl Policy {
+    /// The policy of the run that follows a publication: it syncs what is behind.
+    #[must_use]
+    pub fn after_publishing(&self) -> Self {
+        let mut policy = self.clone();
+        policy.sync.when = When::Drifted;
+        policy
+    }
+
     /// Returns the selected namespaces, if the policy has only literal names. Then the job needs no rights in other namespaces,
     /// and Roles are sufficient.
     pub fn literal_namespaces(&self) -> Option<BTreeSet<String>> {

@@ -5,6 +5,7 @@ mod apply;
 mod decrypt;
 pub mod document;
 mod fault;
+mod follow;
 pub mod from_smc;
 mod hold;
 mod keys;
@@ -42,7 +43,7 @@ use self::{
     services::{Answers, Services},
     source::{Opened, Opener},
 };
-pub use self::{apply::Done, fault::Fault};
+pub use self::{apply::Done, fault::Fault, follow::Followed};
 use crate::{
     exit::Exit,
     pattern::Wildcard,
@@ -140,6 +141,7 @@ pub fn needs_cluster(publish: &Publish, only: &[String]) -> bool {
     let of_item = |item: &PublishItem| {
         item.source.needs_cluster()
             || item.to.store.is_some()
+            || item.then.sync
             || item.sops.keys.iter().any(is_secret)
     };
     publish.key.as_ref().is_some_and(is_secret)

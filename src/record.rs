@@ -18,6 +18,7 @@ use crate::{
     outcome::{ItemResult, Outcome},
     output::{ReportFiles, print_as, write_termination_message},
     plan::{ItemAt, Plan},
+    publish::document::PublishDocument,
     reason::Reason,
     report::{self, Document, Heading, format::Output, text},
     restart::{
@@ -38,6 +39,8 @@ pub enum Scope {
     Restarts,
     /// The chain from the provider to the pods, for `sync --restart`.
     Chain,
+    /// The chain of what a publication reaches. A later run can restart what this one leaves.
+    Published,
 }
 
 impl Scope {
@@ -46,7 +49,7 @@ impl Scope {
         let once = self == Self::Chain;
         let exit = exit_of(Tells::Run { once }, plan, results);
         let mut document = Document::of_results(plan, results, heading, exit);
-        if once {
+        if once || self == Self::Published {
             document = document.with_chain(plan, results);
         }
         (self.of(document), exit)
@@ -55,7 +58,7 @@ impl Scope {
     /// Removes the parts that are not in the scope.
     pub fn of(self, document: Document) -> Document {
         match self {
-            Self::All | Self::Chain => document,
+            Self::All | Self::Chain | Self::Published => document,
             Self::Restarts => document.without_items(),
         }
     }
@@ -68,6 +71,8 @@ pub struct Form {
     pub output: Option<Output>,
     pub heading: Heading,
     pub clock: Clock,
+    /// The publication that the run follows. The report is a part of its report.
+    pub after: Option<Arc<PublishDocument>>,
 }
 
 /// The record. Clones share it.
@@ -186,10 +191,14 @@ impl Record {
             write_termination_message(&report::termination_summary(&document));
         }
         // An error on stdout can be reported nowhere.
-        print_as(form.output, &files, &document, |document| {
-            text::render(document, false)
-        })
-        .ok();
+        if let Some(published) = form.after {
+            let published = PublishDocument::clone(&published);
+            let published = published.followed_by(document, Exit::Stopped);
+            print_as(form.output, &files, &published, PublishDocument::text).ok();
+        } else {
+            let text = |document: &Document| text::render(document, false);
+            print_as(form.output, &files, &document, text).ok();
+        }
     }
 }
 

@@ -4,7 +4,9 @@ use cluster::{Access, Cluster};
 use publish::plan::Ceilings as Limits;
 
 mod smc;
+mod then;
 
+use self::then::Then;
 use super::run::is_terminal;
 use crate::{
     cli::{PublishArgs, PublishCommand, PublishStatusArgs, PublishWhat},
@@ -68,30 +70,47 @@ async fn write(session: &Session, args: &PublishArgs) -> Result<Exit, Failure> {
     } else {
         Access::Write
     };
-    let asked = asked(session, &args.what, access).await?;
+    let loaded = load_to_write(session, &args.what)?;
+    let asked = asked(session, &args.what, access, loaded).await?;
     let started = session.world.clock.now();
+    let then = Then::of(session, &asked, &args.what, started)?;
     let prepared = prepared(session, &args.what, &asked, false).await?;
     let run = || of_run(session, &asked, started);
+    let kind = (PublishKind::PublishPlan, run());
+    let (plan, exit) = prepared.document(&asked.section, kind, None, args.exit_code);
     if args.dry_run {
-        let kind = (PublishKind::PublishPlan, run());
-        let (document, exit) = prepared.document(&asked.section, kind, None, args.exit_code);
-        return printed(session, &args.what, &document, exit);
+        let (plan, exit) = match &then {
+            Some(then) => then.foresee(&prepared, (plan, exit)).await,
+            None => (plan, exit),
+        };
+        return printed(session, &args.what, &plan, exit);
     }
     let writes = prepared.writes();
     if asks && writes > 0 {
-        let kind = (PublishKind::PublishPlan, run());
-        let (document, _) = prepared.document(&asked.section, kind, None, false);
-        let question = format!("Write {writes} secrets?");
-        session.confirm(&document.text(), &question).await?;
+        let question = if then.is_some() {
+            format!("Write {writes} secrets, and sync the ExternalSecrets that read them?")
+        } else {
+            format!("Write {writes} secrets?")
+        };
+        session.confirm(&plan.text(), &question).await?;
     }
     let done = prepared.carry_out(&session.world.stop).await;
     let kind = (PublishKind::PublishReport, run());
-    let (document, exit) = prepared.document(&asked.section, kind, Some(&done), false);
+    let ended = prepared.document(&asked.section, kind, Some(&done), false);
+    let (document, exit) = match &then {
+        Some(then) => then.carry_out(&prepared, &done, ended).await,
+        None => ended,
+    };
+    if !session.world.record.reports(exit) {
+        // The watchdog reports, and ends the process.
+        std::future::pending::<()>().await;
+    }
     printed(session, &args.what, &document, exit)
 }
 
 async fn status(session: &Session, args: &PublishStatusArgs) -> Result<Exit, Failure> {
-    let asked = asked(session, &args.what, Access::ReadOnly).await?;
+    let loaded = load(session, &args.what)?;
+    let asked = asked(session, &args.what, Access::ReadOnly, loaded).await?;
     let started = session.world.clock.now();
     let prepared = prepared(session, &args.what, &asked, args.verify).await?;
     let kind = (PublishKind::PublishStatus, of_run(session, &asked, started));
@@ -117,6 +136,17 @@ fn load(session: &Session, what: &PublishWhat) -> Result<Loaded, Failure> {
     session.policy_from_text("the manifests", text, ceilings)
 }
 
+/// Like [`load`], for a command that writes. If a run follows, its ceilings hold, too.
+fn load_to_write(session: &Session, what: &PublishWhat) -> Result<Loaded, Failure> {
+    let loaded = load(session, what)?;
+    let follows = loaded.policy.publish.as_ref().is_some_and(Publish::syncs);
+    if follows {
+        let ceilings = Ceilings::from(&what.policy.ceilings);
+        return session.policy_to_publish(&what.policy.config, ceilings);
+    }
+    Ok(loaded)
+}
+
 fn section(loaded: &Loaded, what: &PublishWhat) -> Result<Publish, Failure> {
     let section = loaded.policy.publish.clone();
     let section = section.ok_or_else(Failure::nothing_to_publish)?;
@@ -128,8 +158,12 @@ fn section(loaded: &Loaded, what: &PublishWhat) -> Result<Publish, Failure> {
     }
 }
 
-async fn asked(session: &Session, what: &PublishWhat, access: Access) -> Result<Asked, Failure> {
-    let loaded = load(session, what)?;
+async fn asked(
+    session: &Session,
+    what: &PublishWhat,
+    access: Access,
+    loaded: Loaded,
+) -> Result<Asked, Failure> {
     let section = section(&loaded, what)?;
     let ceilings = Ceilings::from(&what.policy.ceilings);
     let limits = Limits {

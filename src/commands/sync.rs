@@ -54,6 +54,7 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Fail
         digest: None,
         output: args.form.output,
         started,
+        after: None,
     };
     run_or_preview(&pipeline, &args.act).await
 }

@@ -433,6 +433,9 @@ pub static KEYS: &[Key] = &[
             (item.prune.mode != PruneMode::Report).then(|| item.prune.mode.into_str().to_owned()))),
     scope("publish.items[].prune.after", "`--allow prune`, and `--max-prunes`"),
     scope("publish.items[].prune.max", "`--allow prune`, and `--max-prunes`"),
+    allowed("publish.items[].then.sync", "`false`", &[Capability::Sync],
+        |policy| items(policy, ["then", "sync"], Capability::Sync, |item|
+            item.then.sync.then(|| "true".to_owned()))),
     allowed("lock.enabled", "`true`", &[Capability::NoLock],
         |policy| value(["lock", "enabled"], !policy.lock.enabled, &"false", Capability::NoLock)),
     allowed("deadline", "at most the default", &[Capability::LongDeadline],

@@ -36,6 +36,13 @@ pub struct Publish {
     pub items: Vec<PublishItem>,
 }
 
+impl Publish {
+    /// True if a sync follows the publication of an item. Suspended items count, so that they can be resumed.
+    pub fn syncs(&self) -> bool {
+        self.items.iter().any(|item| item.then.sync)
+    }
+}
+
 /// One entry of `publish.items`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -68,6 +75,20 @@ pub struct PublishItem {
     /// Secrets that the repository no longer has.
     #[serde(default)]
     pub prune: Prune,
+    /// What follows the publication.
+    #[serde(default)]
+    pub then: Then,
+}
+
+/// What follows the publication of an item.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Self>)]
+pub struct Then {
+    /// True to sync the ExternalSecrets that read what was published, as `eso-sync run` does: those that the policy selects, within
+    /// its limits, proven, and with its restarts. With `drift.enabled`, the ExternalSecrets that read unchanged secrets of the
+    /// item are checked, too, so that the next publication completes one that was interrupted.
+    pub sync: bool,
 }
 
 /// Where the files are.

@@ -13,8 +13,9 @@ use serde::Serialize;
 use super::{apply::Done, fault::Fault};
 use crate::{
     exit::Exit,
+    failure::Failure,
     foreign::Foreign,
-    report::{API_VERSION, Run, aligned, sheet::Level},
+    report::{API_VERSION, Document, Run, aligned, sheet::Level, text},
 };
 
 /// The secrets that an advice names.
@@ -34,6 +35,13 @@ pub struct PublishDocument {
     pub summary: PublishSummary,
     /// The items of the policy, in its order. Suspended ones only in a list.
     pub items: Vec<DocumentPublished>,
+    /// The run over the ExternalSecrets that read what was published; absent if none followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sync: Option<Box<Document>>,
+    /// Why that run could not be done.
+    #[serde(skip_serializing_if = "Foreign::is_empty")]
+    #[schemars(default)]
+    pub sync_failure: Foreign,
 }
 
 /// The kind of a document of `publish`.
@@ -269,7 +277,28 @@ impl PublishDocument {
             run,
             summary,
             items,
+            sync: None,
+            sync_failure: Foreign::default(),
         }
+    }
+
+    /// Adds the run that followed. `exit` is the exit code of both together.
+    #[must_use]
+    pub fn followed_by(mut self, run: Document, exit: Exit) -> Self {
+        self.run.exit_code = exit.code();
+        self.run.finished = run.run.finished;
+        self.run.complete &= run.run.complete;
+        self.sync = Some(Box::new(run));
+        self
+    }
+
+    /// Adds why no run followed. `exit` is the exit code of both together.
+    #[must_use]
+    pub fn not_followed(mut self, failure: &Failure, exit: Exit) -> Self {
+        self.run.exit_code = exit.code();
+        self.run.complete = false;
+        self.sync_failure = failure.message.as_str().into();
+        self
     }
 
     /// The text for people.
@@ -331,7 +360,25 @@ impl PublishDocument {
                 );
             }
         }
-        text + &self.advice() + &self.totals()
+        text + &self.advice() + &self.totals() + &self.then()
+    }
+
+    /// The run that followed.
+    fn then(&self) -> String {
+        let mut text = String::new();
+        if let Some(run) = &self.sync {
+            text += "\nThe ExternalSecrets that read it:\n\n";
+            text += &text::render(run, false);
+        }
+        if !self.sync_failure.is_empty() {
+            let why = self.sync_failure.terminal();
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                text,
+                "\nThe ExternalSecrets that read it were not synced: {why}"
+            );
+        }
+        text
     }
 
     /// What to do about what was held back, with the secrets that it concerns.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use cluster::Cluster;
-use eso_model::{StoreKey, StoreKind};
+use eso_model::{StoreKey, StoreKind, remote};
 use pace::{Clock, rate::Rate};
 use providers::{
     Ambient, Identity, RateLimiter, Resolver, StoreSettings, Unread,
@@ -35,6 +35,8 @@ pub(super) struct Place {
     pub(super) prefixes: BTreeSet<String>,
     /// What the store puts before all names.
     pub(super) store_prefix: String,
+    /// Where the ExternalSecrets that read its secrets find them.
+    pub(super) remote: remote::Place,
     pub(super) writer: Box<dyn Writer>,
     /// For looking.
     pub(super) reads: RateLimiter,
@@ -94,6 +96,7 @@ impl Connector<'_> {
             items: BTreeSet::new(),
             prefixes: BTreeSet::new(),
             store_prefix: store_prefix(&settings),
+            remote: remote::Place::of(&settings.provider, &settings.settings),
             writer,
             reads: RateLimiter::new(rate),
             writes: RateLimiter::new(write_rate),

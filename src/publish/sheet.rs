@@ -1,7 +1,7 @@
 //! The documents of `publish` as rows.
 
 use super::document::{DocumentFault, DocumentPublished, PublishDocument, PublishKind};
-use crate::report::sheet::{Level, Row, Sheet, Tabular, totals};
+use crate::report::sheet::{Level, Note, Row, Sheet, Tabular, totals};
 
 impl Tabular for PublishDocument {
     fn sheet(&self) -> Sheet {
@@ -35,14 +35,25 @@ impl Tabular for PublishDocument {
             let alone = (self.kind == PublishKind::PublishList).then(|| item.row());
             secrets.chain(faults).chain(alone).collect::<Vec<_>>()
         });
-        let rows: Vec<Row> = rows.collect();
-        Sheet {
+        let mut rows: Vec<Row> = rows.collect();
+        let mut sheet = Sheet {
             kind: kind.to_owned(),
             run: self.run.clone(),
             totals: totals(&rows, |row| row.outcome),
-            rows,
+            rows: Vec::new(),
             notes: Vec::new(),
+        };
+        if let Some(run) = &self.sync {
+            let run = run.sheet();
+            rows.extend(run.rows);
+            sheet.totals.extend(run.totals);
+            sheet.notes.extend(run.notes);
         }
+        if !self.sync_failure.is_empty() {
+            let why = self.sync_failure.clone();
+            sheet.notes.push(Note::new(Level::Failed, why));
+        }
+        Sheet { rows, ..sheet }
     }
 }
 

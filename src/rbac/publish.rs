@@ -20,12 +20,14 @@ const NAME: &str = "eso-sync-publish";
 /// The ServiceAccount of a publisher.
 pub const SERVICE_ACCOUNT: &str = "eso-sync-publish";
 
-/// The rights that publishing needs. Suspended items count, so that they can be resumed.
+/// The rights that publishing needs, and those of a run if one follows. Suspended items count, so that they can be resumed.
 pub fn publishing(policy: &Policy, publish: &Publish, job: &JobIdentity) -> Rbac {
-    let mut rbac = Rbac {
-        name: NAME,
-        ..Rbac::none(job)
+    let run = if publish.syncs() {
+        super::rules(Some(&policy.after_publishing()), job)
+    } else {
+        Rbac::none(job)
     };
+    let mut rbac = Rbac { name: NAME, ..run };
     for from in publish
         .key
         .iter()

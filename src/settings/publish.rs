@@ -40,6 +40,11 @@ pub(super) fn check(
             let what = format!("`{}` is the name of another item", item.name);
             report(&["name"], what, "choose another name");
         }
+        if item.then.sync && policy.select.is_empty() {
+            let what = "nothing is selected that could be synced".to_owned();
+            let hint = "add `select`, which says what this policy may sync; `select: [{}]` selects everything";
+            report(&["then", "sync"], what, hint);
+        }
         if let Some(store) = &item.to.store {
             let is_namespaced = store.kind == StoreKind::SecretStore;
             if is_namespaced && store.namespace.is_none() {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value as Json;
 
 use super::{
-    key::Arn,
+    key::{Arn, RemoteKey},
     realm::{Realm, host},
     vault::{Paths, Version},
 };
@@ -69,6 +69,20 @@ impl Place {
             Naming::Plain => {}
         }
         place
+    }
+
+    /// A key by its full name at the provider, which contains what the store puts before the names of its keys.
+    pub fn key(&self, name: &str) -> RemoteKey {
+        let whole = Self {
+            prefix: String::new(),
+            ..self.clone()
+        };
+        let (realm, names) = whole.names(name);
+        RemoteKey {
+            provider: Some(self.provider.clone()),
+            realm,
+            names,
+        }
     }
 
     /// The names of a key of the spec at the provider, and where it is.
