@@ -16,7 +16,7 @@ use crate::{
     },
     restart::{fixtures, subject::View, targets::Targets},
     results::Results,
-    select::select,
+    select::{Part, select},
 };
 
 const NOW: &str = "2026-03-01T12:00:00Z";
@@ -748,6 +748,55 @@ mod drifted {
         match &first(&plan).action {
             Action::Sync { reason, .. } => format!("sync {}{unknown}", reason.as_str()),
             Action::Skip { reason, .. } => format!("skip {}{unknown}", reason.as_str()),
+        }
+    }
+
+    #[test]
+    fn published_is_synced_unless_a_comparison_shows_that_a_sync_changes_nothing() {
+        let pinned = found(Verdict::Unverifiable, Some(Reason::WouldFail));
+        for (finding, expected) in [
+            (None, (true, Reason::Published)),
+            (
+                Some(found(Verdict::Unverifiable, None)),
+                (true, Reason::Published),
+            ),
+            (Some(found(Verdict::Stale, None)), (true, Reason::Stale)),
+            (Some(found(Verdict::InSync, None)), (false, Reason::InSync)),
+            (Some(pinned), (false, Reason::WouldFail)),
+        ] {
+            let (policy, all) = (when_drifted(), inventory(vec![es("a", "x"), es("b", "x")]));
+            let ids: Vec<Id> = all
+                .external_secrets
+                .iter()
+                .map(|one| one.id.clone())
+                .collect();
+            let part = Part {
+                of: ids.iter().cloned().collect(),
+                published: BTreeSet::from([ids[0].clone()]),
+            };
+            let checked = finding.map(|finding| (ids[0].clone(), finding));
+            let findings = Findings {
+                of: checked.into_iter().collect(),
+                ..Findings::default()
+            };
+            let facts = Facts {
+                inventory: &all,
+                selected: &select(&policy, &all, now()).only(&part),
+                findings: &findings,
+                restarts: RestartFacts {
+                    workloads: &Workloads::default(),
+                    holds: &Holds::default(),
+                    options: &Options::default(),
+                },
+                now: now(),
+            };
+            let plan = super::super::plan(&policy, facts);
+            let of = |item: &Item| match item.action {
+                Action::Sync { reason, .. } => (true, reason),
+                Action::Skip { reason, .. } => (false, reason),
+            };
+            let both: Vec<_> = plan.items.iter().map(of).collect();
+            assert_eq!(both, [expected, (false, Reason::Unverifiable)]);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use eso_model::{Id, remote::RemoteKey};
 use providers::holder::WriteFailure;
-use publish::{Action, Verdict, plan::Entry};
+use publish::{Action, Verdict};
 
 use super::{Prepared, apply::Done};
 use crate::{
@@ -41,7 +41,7 @@ impl Prepared {
             }
             let key = place.remote.key(&entry.name);
             let ended = done.map(|done| done.get(at).unwrap_or(&Done::NotReached));
-            if is_published(entry, ended) {
+            if is_published(&entry.step.action, ended) {
                 followed.published.push(key);
             } else if entry.verdict == Verdict::InSync {
                 followed.unchanged.push(key);
@@ -52,9 +52,9 @@ impl Prepared {
 }
 
 /// True if the provider holds another value than before, or may hold one.
-fn is_published(entry: &Entry, done: Option<&Done>) -> bool {
+fn is_published(action: &Action, done: Option<&Done>) -> bool {
     let writes_a_value = matches!(
-        entry.step.action,
+        action,
         Action::Create | Action::Update { .. } | Action::Restore
     );
     let is_written = match done {
@@ -107,5 +107,62 @@ impl Followed {
             ));
         }
         warnings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use providers::Unread;
+    use publish::Wrote;
+
+    use super::*;
+
+    #[test]
+    fn only_a_value_that_was_or_may_be_written_is_published() {
+        let wrote = Wrote {
+            version: None,
+            proven: false,
+        };
+        let unread = || Unread::store("unavailable", "");
+        let update = Action::Update { base: None };
+        let none = None::<Done>;
+        for (action, done, expected) in [
+            (&update, none.clone(), true),
+            (&Action::Create, none.clone(), true),
+            (&Action::Restore, none.clone(), true),
+            (&Action::Adopt, none.clone(), false),
+            (&Action::Retire, none.clone(), false),
+            (&Action::Leave, none, false),
+            (&update, Some(Done::Wrote(wrote.clone())), true),
+            (&Action::Adopt, Some(Done::Wrote(wrote.clone())), false),
+            (
+                &update,
+                Some(Done::Failed(WriteFailure::Unknown(unread()))),
+                true,
+            ),
+            (
+                &update,
+                Some(Done::Failed(WriteFailure::Unrecorded(wrote, unread()))),
+                true,
+            ),
+            (
+                &update,
+                Some(Done::Failed(WriteFailure::Failed(unread()))),
+                false,
+            ),
+            (
+                &update,
+                Some(Done::Failed(WriteFailure::Raced(String::new()))),
+                false,
+            ),
+            (&update, Some(Done::NotReached), false),
+            (&Action::Retire, Some(Done::Removed), false),
+        ] {
+            assert_eq!(
+                is_published(action, done.as_ref()),
+                expected,
+                "{action:?} {done:?}"
+            );
+        }
     }
 }

@@ -150,6 +150,28 @@ mod tests {
     }
 
     #[test]
+    fn run_that_follows_adds_its_rights() {
+        let of = |then: bool| {
+            let text = format!(
+                r#"{{"select": [{{"namespaces": ["shop"]}}], "sync": {{"when": "never"}},
+                "publish": {{"owner": "o", "items": [{{"name": "a", "source": {{"path": {{"dir": "."}}}}, "read": {{"kustomize": {{"path": "p"}}}},
+                    "to": {{"aws": {{"region": "r"}}}}, "then": {{"sync": {then}}}}}]}}}}"#
+            );
+            let policy: Policy = serde_json::from_str(&text).unwrap();
+            let publish = policy.publish.clone().unwrap();
+            let needed = publishing(&policy, &publish, &job());
+            assert_eq!(needed.name, NAME);
+            shown(&needed)
+        };
+        assert_eq!(of(false), "");
+        let run = of(true);
+        assert!(
+            run.contains("shop: externalsecrets: ") && run.contains("patch"),
+            "{run}"
+        );
+    }
+
+    #[test]
     fn publisher_reads_its_keys_its_source_and_its_store() {
         let text = r#"{
             "select": [{}],

@@ -1000,6 +1000,10 @@ mod ceilings {
             "publish.items[0].prune.mode",
             "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: good}}, prune: {mode: prune}}]}",
         ),
+        (
+            "publish.items[0].then.sync",
+            "sync: {when: never}\npublish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: good}}, then: {sync: true}}]}",
+        ),
         ("lock.enabled", "lock: {enabled: false}"),
         ("deadline", "deadline: 10m1s"),
     ];
@@ -1012,6 +1016,9 @@ mod ceilings {
             "drift.enabled" => "--allow sync --allow-endpoint https://good.example",
             "publish.items" => {
                 "--allow drift,sync --allow-target aws/good --allow-source path/good"
+            }
+            "publish.items[0].then.sync" => {
+                "--allow drift,publish --allow-target aws/good --allow-source path/good"
             }
             key if key.starts_with("publish.") => {
                 "--allow drift,sync,publish --allow-target aws/good --allow-source path/good"

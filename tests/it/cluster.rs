@@ -10,6 +10,8 @@ mod kubernetes_store;
 mod ladder;
 mod old_operator;
 mod oracle;
+#[cfg(feature = "aws")]
+mod publish;
 mod rollouts;
 
 use serde_json::{Value, json};

@@ -318,3 +318,24 @@ async fn manifests_of_smc_that_say_something_unknown_publish_nothing() {
         nothing.stderr
     );
 }
+
+#[tokio::test]
+async fn sync_that_follows_needs_a_selection() {
+    let workspace = workspace("");
+    let path = workspace.path().join("policy.yaml");
+    let policy = std::fs::read_to_string(path).expect("it was written");
+    let then = "to: {aws: {region: eu-west-1}}\n      then: {sync: true}";
+    let policy = policy.replace("to: {aws: {region: eu-west-1}}", then);
+    workspace.file("policy.yaml", &policy);
+    let refused = publish(&workspace, &["list"]).await;
+    let told = &refused.exits(2).stderr;
+    assert!(
+        told.contains("publish.items[0].then.sync") && told.contains("add `select`"),
+        "{told}"
+    );
+    workspace.file(
+        "policy.yaml",
+        &format!("select: [{{namespaces: [a]}}]\n{policy}"),
+    );
+    publish(&workspace, &["list"]).await.exits(0);
+}

@@ -48,6 +48,78 @@ async fn default_content_is_decrypted_and_published() {
     }
 }
 
+/// The chain from Git to the pods is one report.
+#[tokio::test]
+async fn readers_of_what_is_published_are_synced_and_their_pods_restarted() {
+    let outcome = sandbox(&["publish", "--sandbox", "-o", "json"]).await;
+    let document = outcome.exits(0).document();
+    matches_its_schema(&document);
+    let run = &document["sync"];
+    let of = |list: &str, field: &str| -> Vec<String> {
+        let rows = run[list].as_array().expect("rows").iter();
+        rows.map(|row| {
+            format!(
+                "{}: {}",
+                row["name"].as_str().unwrap_or("?"),
+                row[field].as_str().unwrap_or("?")
+            )
+        })
+        .collect()
+    };
+    assert_eq!(
+        of("items", "outcome"),
+        ["catalog: synced", "checkout: synced"]
+    );
+    assert_eq!(
+        of("restarts", "outcome"),
+        ["catalog: restarted", "checkout: restarted"]
+    );
+    let chain = run["chain"].as_array().expect("a chain");
+    assert!(
+        chain.len() == 10 && chain.iter().all(|link| link["proven"] == true),
+        "{chain:?}"
+    );
+    let text = sandbox(&["publish", "--sandbox"]).await.stdout;
+    assert!(text.contains("The ExternalSecrets that read it:"), "{text}");
+}
+
+#[tokio::test]
+async fn dry_run_shows_what_would_follow() {
+    let outcome = sandbox(&["publish", "--sandbox", "--dry-run", "-o", "json"]).await;
+    let document = outcome.exits(0).document();
+    matches_its_schema(&document);
+    let items = document["sync"]["items"].as_array().expect("items");
+    let planned = items.iter().map(|item| (&item["action"], &item["reason"]));
+    let expected = (&json!("sync"), &json!("published"));
+    assert_eq!(planned.collect::<Vec<_>>(), [expected, expected]);
+}
+
+/// The flags that the publication needs, and those of the run that follows.
+#[tokio::test]
+async fn run_follows_only_if_its_ceilings_permit_it() {
+    let closed = [
+        "publish",
+        "--sandbox",
+        "--allow-source=*",
+        "--allow-target=*",
+        "-o",
+        "json",
+    ];
+    for (allowed, missing) in [
+        ("--allow=publish,drift,namespaced-stores", "--allow sync"),
+        (
+            "--allow=publish,drift,namespaced-stores,sync",
+            "--allow restart",
+        ),
+    ] {
+        let outcome = sandbox(&[&closed[..], &[allowed]].concat()).await;
+        let told = &outcome.exits(2).stderr;
+        assert!(told.contains(missing), "{told}");
+    }
+    let all = "--allow=publish,drift,namespaced-stores,sync,restart";
+    sandbox(&[&closed[..], &[all]].concat()).await.exits(0);
+}
+
 #[tokio::test]
 async fn bad_day_holds_back_what_would_lose_or_mix_up_values() {
     let outcome = sandbox(&["publish", "--sandbox=bad-day", "-o", "json"]).await;

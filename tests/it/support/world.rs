@@ -141,6 +141,13 @@ impl World {
             "ClusterRoleBinding" => {
                 return "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings".to_owned();
             }
+            "CustomResourceDefinition" => {
+                return "/apis/apiextensions.k8s.io/v1/customresourcedefinitions".to_owned();
+            }
+            "GitRepository" => (
+                "apis/source.toolkit.fluxcd.io/v1".to_owned(),
+                "gitrepositories",
+            ),
             "ExternalSecret" => (format!("apis/{eso}"), "externalsecrets"),
             "SecretStore" => (format!("apis/{eso}"), "secretstores"),
             "Secret" => ("api/v1".to_owned(), "secrets"),
