@@ -15,16 +15,13 @@ mod services;
 mod sheet;
 mod source;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use cluster::Cluster;
 use pace::Clock;
 use publish::{
     MarkKey,
-    plan::{Ceilings, Entry, Item, Plan, Prune, Rules},
+    plan::{Ceilings, Entry, Item, Plan, Prune, PruneMode, Rules},
 };
 use sandbox::Sandbox;
 use secret::RunKey;
@@ -37,7 +34,7 @@ use self::{
         DocumentFault, DocumentPublished, DocumentPublishedSecret, PublishDocument, PublishKind,
         exit_of,
     },
-    hold::{AllKnown, Facts, look},
+    hold::{AllKnown, Facts, Look, look},
     keys::Keys,
     places::{Connector, Place},
     services::{Answers, Services},
@@ -52,6 +49,7 @@ use crate::{
         publish::{Publish, PublishItem},
     },
     random,
+    readers::Readers,
     report::Run,
     stop::Stop,
 };
@@ -72,6 +70,8 @@ pub struct Job<'a> {
     pub sources: Option<&'a [Wildcard]>,
     /// True to read also the values that marks call unchanged.
     pub verify: bool,
+    /// The ExternalSecrets of the cluster, if they are known: nothing that they read is deleted.
+    pub readers: Option<&'a Readers>,
     pub clock: Clock,
 }
 
@@ -135,6 +135,14 @@ pub fn unknown_item<'n>(publish: &Publish, only: &'n [String]) -> Option<&'n Str
         .find(|name| !publish.items.iter().any(|item| item.name == **name))
 }
 
+/// True if the publication may delete something, so that it must know who reads what.
+pub fn deletes(publish: &Publish, only: &[String], ceilings: Ceilings) -> bool {
+    chosen(publish, only).any(|(_, item)| {
+        let prunes = ceilings.prune && item.prune.mode == PruneMode::Prune;
+        prunes || (ceilings.destroy && item.versions.keep.is_some())
+    })
+}
+
 /// True if the publication cannot do without a cluster.
 pub fn needs_cluster(publish: &Publish, only: &[String]) -> bool {
     let is_secret = |from: &KeyFrom| matches!(from, KeyFrom::Secret(_));
@@ -192,17 +200,22 @@ impl Job<'_> {
             items.push(prepare);
         }
         remove_unpublishable(&mut planned, &mut items);
-        let facts = Facts {
+        let mut facts = Facts {
             items: planned,
             marks,
             binds_marks: self.publish.key.is_some(),
-            readers: BTreeSet::new(),
-            pinned: BTreeSet::new(),
+            reads: None,
             now: self.clock.now(),
             ceilings: self.ceilings,
         };
         let run_key = RunKey::from_bytes(*random()?);
-        let known = look(&places, &facts, &run_key, self.verify).await;
+        let how = Look {
+            places: &places,
+            run_key: &run_key,
+            verify: self.verify,
+            readers: self.readers,
+        };
+        let known = look(how, &mut facts).await;
         let plan = publish::plan::plan(&facts.input(&known));
         Ok(Prepared {
             items,

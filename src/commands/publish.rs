@@ -10,16 +10,18 @@ use self::then::Then;
 use super::run::is_terminal;
 use crate::{
     cli::{PublishArgs, PublishCommand, PublishStatusArgs, PublishWhat},
+    discover::discover,
     exit::Exit,
     failure::Failure,
     lock_namespace::LockNamespace,
     output::{print, print_as},
     pattern::Wildcard,
-    policy::{Capability, Ceilings, Publish},
+    policy::{Capability, Ceilings, Policy, Publish, Selection},
     publish::{
         self as publishing, Job, Prepared,
         document::{PublishDocument, PublishKind},
     },
+    readers::Readers,
     report::Run,
     session::{Connected, Session},
     settings::Loaded,
@@ -178,7 +180,14 @@ async fn asked(
         Some(session.connect(access, &loaded.policy).await?)
     } else {
         session.world.end_in(loaded.policy.deadline);
-        None
+        if publishing::deletes(&section, &what.only, limits) {
+            let connected = session.connect(access, &loaded.policy).await;
+            connected
+                .inspect_err(|why| session.say(&unread(&why.message)))
+                .ok()
+        } else {
+            None
+        }
     };
     Ok(Asked {
         loaded,
@@ -200,6 +209,11 @@ async fn prepared(
     verify: bool,
 ) -> Result<Prepared, Failure> {
     let namespace = LockNamespace::of_publisher(what, session).of_stamps();
+    let deletes = publishing::deletes(&asked.section, &what.only, asked.limits);
+    let readers = match asked.cluster() {
+        Some(cluster) if deletes => readers(session, cluster, &asked.loaded.policy).await?,
+        Some(_) | None => None,
+    };
     let job = Job {
         policy: &asked.loaded.policy,
         publish: &asked.section,
@@ -210,10 +224,42 @@ async fn prepared(
         ceilings: asked.limits,
         sources: asked.sources.as_deref(),
         verify,
+        readers: readers.as_ref(),
         clock: session.world.clock,
     };
     let prepared = session.unless_stopped(job.prepare(&what.only)).await?;
     prepared.map_err(|fault| failed(&fault))
+}
+
+/// What the ExternalSecrets of the whole cluster read. None if some of them could not be read.
+async fn readers(
+    session: &Session,
+    cluster: &Cluster,
+    policy: &Policy,
+) -> Result<Option<Readers>, Failure> {
+    let mut everywhere = policy.clone();
+    everywhere.select = vec![Selection::default()];
+    let discovering = discover(cluster, &everywhere);
+    let inventory = session.unless_stopped(discovering).await??.inventory;
+    let readers = Readers::of(&inventory);
+    let gap = inventory.gaps.first();
+    let why = gap
+        .map(|gap| format!("{}: {}", gap.what, gap.why))
+        .or_else(|| {
+            let (id, why) = readers.unknown.first_key_value()?;
+            Some(format!("{id}: {why}"))
+        });
+    match why {
+        None => Ok(Some(readers)),
+        Some(why) => {
+            session.say(&unread(&why));
+            Ok(None)
+        }
+    }
+}
+
+fn unread(why: &str) -> String {
+    format!("nothing is deleted, because it is not known what ExternalSecrets read: {why}")
 }
 
 fn of_run(session: &Session, asked: &Asked, started: jiff::Timestamp) -> Run {

@@ -499,6 +499,7 @@ const fn of_reason(reason: Reason) -> Exit {
         | Reason::Encrypted
         | Reason::EmptyValue
         | Reason::ItemStopped
+        | Reason::ReadersUnknown
         | Reason::NotAllowed => Exit::Failed,
         Reason::InSync
         | Reason::Changed

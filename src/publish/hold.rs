@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use eso_model::{expected::What, remote};
 use jiff::Timestamp;
 use providers::holder::{Ask, Scope};
 use publish::{
     Held, MarkKey, Presence, RemoteKey, Wanted,
-    plan::{Ceilings, Input, Item, Known, missing},
+    plan::{Ceilings, Input, Item, Known, Reads, missing},
 };
 use secret::RunKey;
 
 use super::places::Place;
+use crate::readers::Readers;
 
 /// A plan asks again after what it learned: for a description after a list, for a comparison after a description.
 const ROUNDS: usize = 4;
@@ -23,8 +25,8 @@ pub(super) struct Facts {
     pub(super) items: Vec<Item>,
     pub(super) marks: MarkKey,
     pub(super) binds_marks: bool,
-    pub(super) readers: BTreeSet<RemoteKey>,
-    pub(super) pinned: BTreeSet<(RemoteKey, String)>,
+    /// None if it is not known what ExternalSecrets read.
+    pub(super) reads: Option<Reads>,
     pub(super) now: Timestamp,
     pub(super) ceilings: Ceilings,
 }
@@ -38,16 +40,32 @@ impl Facts {
             marks: &self.marks,
             binds_marks: self.binds_marks,
             newer_revisions: &NONE,
-            readers: &self.readers,
-            pinned: &self.pinned,
+            reads: self.reads.as_ref(),
             now: self.now,
             ceilings: self.ceilings,
         }
     }
 }
 
-/// Looks until the plan knows enough. `verify` reads also what a mark says is unchanged.
-pub(super) async fn look(places: &[Place], facts: &Facts, key: &RunKey, verify: bool) -> AllKnown {
+/// How to look.
+#[derive(Clone, Copy)]
+pub(super) struct Look<'a> {
+    pub(super) places: &'a [Place],
+    pub(super) run_key: &'a RunKey,
+    /// True to read also what a mark says is unchanged.
+    pub(super) verify: bool,
+    /// The ExternalSecrets of the cluster, if they are known.
+    pub(super) readers: Option<&'a Readers>,
+}
+
+/// Looks until the plan knows enough.
+pub(super) async fn look(look: Look<'_>, facts: &mut Facts) -> AllKnown {
+    let Look {
+        places,
+        run_key: key,
+        verify,
+        readers,
+    } = look;
     let names: BTreeMap<RemoteKey, &str> = facts
         .items
         .iter()
@@ -60,6 +78,7 @@ pub(super) async fn look(places: &[Place], facts: &Facts, key: &RunKey, verify: 
     for place in places {
         known.extend(listed(place, &facts.input(&known)).await);
     }
+    facts.reads = readers.map(|readers| reads(readers, places, &known));
     if verify {
         // A comparison wins over the mark.
         let all: BTreeSet<RemoteKey> = known
@@ -90,6 +109,28 @@ pub(super) async fn look(places: &[Place], facts: &Facts, key: &RunKey, verify: 
         compare(places, &missing.compare, key, &mut known, facts).await;
     }
     known
+}
+
+/// Which of the listed secrets, and which of their versions, ExternalSecrets read.
+fn reads(readers: &Readers, places: &[Place], known: &AllKnown) -> Reads {
+    let listed = known.keys().filter_map(|key| {
+        let place = places.iter().find(|place| place.holds(key))?;
+        Some((key, place.remote.key(&key.name)))
+    });
+    let (keys, asked): (Vec<&RemoteKey>, Vec<remote::RemoteKey>) = listed.unzip();
+    let mut reads = Reads::default();
+    for (at, used) in readers.index.users(&asked) {
+        let Some(key) = keys.get(at).copied() else {
+            continue;
+        };
+        reads.of.insert(key.clone());
+        if let What::Secret { version, .. } = used.what {
+            // AWS names the ID of a version so.
+            let id = version.strip_prefix("uuid/").unwrap_or(version);
+            reads.pinned.insert((key.clone(), id.to_owned()));
+        }
+    }
+    reads
 }
 
 /// What a list of the place tells.

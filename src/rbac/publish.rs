@@ -1,5 +1,6 @@
 //! The rights of `publish`, for an identity of its own: it can read the keys and the source, and nothing else in the cluster.
 
+use ::publish::plan::PruneMode;
 use eso_model::StoreKind;
 
 use super::{
@@ -41,8 +42,20 @@ pub fn publishing(policy: &Policy, publish: &Publish, job: &JobIdentity) -> Rbac
         rbac.of_source(&item.source, job);
         rbac.of_item(item, policy);
     }
+    if publish.items.iter().any(deletes) {
+        // Nothing that an ExternalSecret of the cluster reads is deleted.
+        for right in RIGHTS.iter().filter(|(need, ..)| *need == Need::Look) {
+            let (_, _, _, _, names, _) = right;
+            let names = names.iter().map(ToString::to_string).collect();
+            grant(&mut rbac.cluster, right, names);
+        }
+    }
     without_covered(&mut rbac.cluster, &[]);
     rbac
+}
+
+fn deletes(item: &PublishItem) -> bool {
+    item.prune.mode == PruneMode::Prune || item.versions.keep.is_some()
 }
 
 impl Rbac {
@@ -169,6 +182,23 @@ mod tests {
             run.contains("shop: externalsecrets: ") && run.contains("patch"),
             "{run}"
         );
+    }
+
+    #[test]
+    fn publisher_that_deletes_reads_all_external_secrets() {
+        let of = |more: &str| {
+            let text = format!(
+                r#"{{"select": [], "publish": {{"owner": "o", "items": [{{"name": "a", "source": {{"path": {{"dir": "."}}}}, "read": {{"kustomize": {{"path": "p"}}}},
+                    "to": {{"aws": {{"region": "r"}}}} {more}}}]}}}}"#
+            );
+            let policy: Policy = serde_json::from_str(&text).unwrap();
+            let publish = policy.publish.clone().unwrap();
+            shown(&publishing(&policy, &publish, &job()))
+        };
+        assert_eq!(of(""), "");
+        let all = of(r#", "prune": {"mode": "prune"}"#);
+        assert!(all.contains("(cluster): externalsecrets: list"), "{all}");
+        assert_eq!(of(r#", "versions": {"keep": 3}"#), all);
     }
 
     #[test]

@@ -201,6 +201,15 @@ impl Known {
     }
 }
 
+/// What the ExternalSecrets of this cluster read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// The secrets that they read, or may read.
+    pub of: BTreeSet<RemoteKey>,
+    /// The versions that they name.
+    pub pinned: BTreeSet<(RemoteKey, String)>,
+}
+
 /// The input of the plan.
 #[derive(Clone, Copy)]
 pub struct Input<'a> {
@@ -211,10 +220,8 @@ pub struct Input<'a> {
     pub binds_marks: bool,
     /// The published revisions that the revision to publish is known not to descend from.
     pub newer_revisions: &'a BTreeSet<String>,
-    /// The secrets that ExternalSecrets of this cluster read.
-    pub readers: &'a BTreeSet<RemoteKey>,
-    /// The versions that ExternalSecrets of this cluster name.
-    pub pinned: &'a BTreeSet<(RemoteKey, String)>,
+    /// None if it is not known who reads what: then nothing is deleted or destroyed.
+    pub reads: Option<&'a Reads>,
     pub now: Timestamp,
     pub ceilings: Ceilings,
 }

@@ -233,6 +233,8 @@ pub enum Reason {
     SourceIncomplete,
     /// Not deleted: an ExternalSecret of this cluster reads it.
     StillRead,
+    /// Not deleted: it is not known which ExternalSecrets read it.
+    ReadersUnknown,
     /// Not deleted: it was read within `prune.after`.
     ReadRecently,
     /// Not deleted yet: `prune.after` has not passed.
@@ -320,6 +322,11 @@ const ADVICE: &[(Reason, &str)] = &[
     (
         Reason::StillRead,
         "an ExternalSecret of this cluster still reads it. Remove it there first",
+    ),
+    (
+        Reason::ReadersUnknown,
+        "no cluster could be asked which ExternalSecrets read it, or not all of them could be listed. Publish with access to the \
+         cluster and the rights that `rbac --publish` prints",
     ),
 ];
 

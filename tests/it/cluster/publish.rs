@@ -278,3 +278,40 @@ async fn next_publication_completes_an_interrupted_one() {
     assert_eq!(rolled(&world, "Deployment", "web").await, before + 1);
     world.end().await;
 }
+
+/// A secret that the repository no longer has is deleted only if no ExternalSecret reads it, in any namespace.
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn secret_that_an_external_secret_reads_is_not_deleted() {
+    let world = prepared().await;
+    let path = world.bin.path().join("publish.yaml");
+    let policy = std::fs::read_to_string(path).expect("it was written");
+    // The ExternalSecret is not selected, and counts nevertheless.
+    let policy = policy.replace("then: {sync: true}", "prune: {mode: prune, after: 1s}");
+    let policy = policy.replace(
+        &format!("namespaces: [{}]", world.namespace),
+        "namespaces: [elsewhere]",
+    );
+    world.bin.file("publish.yaml", &policy);
+    let _source = Source::commit(&world, &format!("A={PLANTED}-1\nB={PLANTED}-2\n")).await;
+    publish(&world).await.exits(0);
+    world.ready("app", "SecretSynced").await;
+
+    let _source = Source::commit(&world, &format!("B={PLANTED}-2\n")).await;
+    let of_a = |outcome: &Outcome| {
+        let secret = outcome.document()["items"][0]["secrets"][0].clone();
+        assert!(
+            secret["name"]
+                .as_str()
+                .is_some_and(|name| name.ends_with("-A")),
+            "{secret}"
+        );
+        (secret["outcome"].clone(), secret["reason"].clone())
+    };
+    let kept = publish(&world).await;
+    assert_eq!(of_a(&kept), (json!("left"), json!("still-read")));
+    world.delete("ExternalSecret", "app").await;
+    let deleted = publish(&world).await;
+    assert_eq!(of_a(&deleted), (json!("removed"), json!("orphaned")));
+    world.end().await;
+}

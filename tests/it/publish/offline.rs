@@ -319,6 +319,26 @@ async fn manifests_of_smc_that_say_something_unknown_publish_nothing() {
     );
 }
 
+/// Without a cluster nobody knows which ExternalSecrets read a secret. The rest is published.
+#[tokio::test]
+async fn publisher_without_a_cluster_says_that_it_deletes_nothing() {
+    let workspace = workspace("");
+    let path = workspace.path().join("policy.yaml");
+    let policy = std::fs::read_to_string(path).expect("it was written");
+    let prune = "to: {aws: {region: eu-west-1}}\n      prune: {mode: prune}";
+    workspace.file(
+        "policy.yaml",
+        &policy.replace("to: {aws: {region: eu-west-1}}", prune),
+    );
+    let outcome = publish(&workspace, &["--dry-run", "-o", "json"]).await;
+    let told = &outcome.stderr;
+    assert!(
+        told.contains("nothing is deleted, because it is not known what ExternalSecrets read"),
+        "{told}"
+    );
+    assert_eq!(outcome.document()["kind"], "PublishPlan");
+}
+
 #[tokio::test]
 async fn sync_that_follows_needs_a_selection() {
     let workspace = workspace("");

@@ -273,7 +273,7 @@ fn properties(
         // With a key of this run only, all tags look orphaned.
         && input.binds_marks
         && held.properties.iter().any(|tag| wanted.contains(tag))
-        && !input.readers.contains(&group.key);
+        && input.reads.is_some_and(|reads| !reads.of.contains(&group.key));
     let dropped = if removes {
         orphaned.clone()
     } else {

@@ -121,7 +121,12 @@ fn held_back(input: &Input<'_>, orphan: &Orphan<'_>) -> Option<Reason> {
         Some(Reason::PruneNotAllowed)
     } else if let Some(refusal) = orphan.held.refusal {
         Some(refusal.into())
-    } else if input.readers.contains(orphan.key) {
+    } else if input.reads.is_none() {
+        Some(Reason::ReadersUnknown)
+    } else if input
+        .reads
+        .is_some_and(|reads| reads.of.contains(orphan.key))
+    {
         Some(Reason::StillRead)
     } else if last_read.is_some_and(|at| input.now.duration_since(at) < prune.after) {
         Some(Reason::ReadRecently)

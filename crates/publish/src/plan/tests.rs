@@ -65,8 +65,7 @@ pub(super) struct World {
     pub(super) items: Vec<Item>,
     pub(super) known: BTreeMap<RemoteKey, Known>,
     pub(super) newer: BTreeSet<String>,
-    pub(super) readers: BTreeSet<RemoteKey>,
-    pub(super) pinned: BTreeSet<(RemoteKey, String)>,
+    pub(super) reads: Option<Reads>,
     pub(super) binds_marks: bool,
     pub(super) ceilings: Ceilings,
     pub(super) marks: MarkKey,
@@ -78,8 +77,7 @@ impl World {
             items,
             known: BTreeMap::new(),
             newer: BTreeSet::new(),
-            readers: BTreeSet::new(),
-            pinned: BTreeSet::new(),
+            reads: Some(Reads::default()),
             binds_marks: true,
             ceilings: Ceilings {
                 publish: true,
@@ -106,8 +104,7 @@ impl World {
             marks: &self.marks,
             binds_marks: self.binds_marks,
             newer_revisions: &self.newer,
-            readers: &self.readers,
-            pinned: &self.pinned,
+            reads: self.reads.as_ref(),
             now: NOW,
             ceilings: self.ceilings,
         }
@@ -734,10 +731,15 @@ fn nothing_is_deleted_unless_the_item_is_known_completely() {
     );
     assert_eq!(
         reason(&|world| {
-            world.readers.insert(world.key("old"));
+            let of = BTreeSet::from([world.key("old")]);
+            world.reads = Some(Reads {
+                of,
+                ..Reads::default()
+            });
         }),
         "still-read"
     );
+    assert_eq!(reason(&|world| world.reads = None), "readers-unknown");
     assert_eq!(
         reason(&|world| {
             let key = world.key("old");
@@ -875,7 +877,8 @@ fn old_own_versions_are_destroyed_if_nothing_names_them() {
         ..held(ours(), Some(world.mark("new")))
     };
     world = world.knows("db", current);
-    world.pinned.insert((world.key("db"), "2".to_owned()));
+    let pin = (world.key("db"), "2".to_owned());
+    world.reads.as_mut().unwrap().pinned.insert(pin);
     let destroyed = |world: &World| -> Vec<Action> {
         let plan = world.plan();
         let steps = plan.entries[0].destroy.iter();
@@ -887,6 +890,9 @@ fn old_own_versions_are_destroyed_if_nothing_names_them() {
         version: id.to_owned(),
     };
     assert_eq!(destroyed(&world), [of("7"), of("6")]);
+    let reads = world.reads.take();
+    assert!(destroyed(&world).is_empty(), "the readers are not known");
+    world.reads = reads;
     world = world.rules(|rules| rules.keep = None);
     assert!(destroyed(&world).is_empty());
 }

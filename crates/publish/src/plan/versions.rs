@@ -15,7 +15,8 @@ pub(super) fn to_destroy(
     group: &Group<'_>,
     held: &Held,
 ) -> Vec<Step> {
-    let (Some(keep), Some(history)) = (item.rules.keep, &held.history) else {
+    let (Some(keep), Some(history), Some(reads)) = (item.rules.keep, &held.history, input.reads)
+    else {
         return Vec::new();
     };
     if !input.ceilings.destroy || !item.store.destroys_versions {
@@ -34,7 +35,7 @@ pub(super) fn to_destroy(
     };
     let is_pinned = |version: &Version| {
         let pin = (group.key.clone(), version.id.clone());
-        version.is_named || input.pinned.contains(&pin)
+        version.is_named || reads.pinned.contains(&pin)
     };
     ours.into_iter()
         // The current version counts, too.

@@ -13,7 +13,7 @@ use providers::{
 };
 use publish::{
     Action, Compared, Format, Held, MarkKey, Origin, RemoteKey, Store, Target, Wanted, Wrote,
-    plan::{Ceilings, Entry, Input, Item, Known, Missing, Plan, Rules, missing, plan},
+    plan::{Ceilings, Entry, Input, Item, Known, Missing, Plan, Reads, Rules, missing, plan},
 };
 use secret::{RunKey, Value};
 
@@ -224,8 +224,7 @@ impl Publisher {
             marks: &self.marks,
             binds_marks: true,
             newer_revisions: &none,
-            readers: &BTreeSet::new(),
-            pinned: &BTreeSet::new(),
+            reads: Some(&Reads::default()),
             now: self.now,
             ceilings: self.ceilings,
         })
