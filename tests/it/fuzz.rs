@@ -406,6 +406,45 @@ fn fuzz_go_regexps() {
 }
 
 #[test]
+fn fuzz_event_bodies() {
+    const WORDS: &str = "\
+        {¦}¦[¦]¦:¦,¦\"¦\\¦\\u0000¦null¦true¦\"source\":¦\"aws.secretsmanager\"¦\"aws.ssm\"¦\"detail-type\":¦\"detail\":¦\
+        \"Secret Label Updated\"¦\"AWS API Call via CloudTrail\"¦\"requestParameters\":¦\"secretId\":¦\"versionStages\":¦AWSPENDING¦\
+        \"Type\":\"Notification\"¦\"TopicArn\":\"a\"¦\"Message\":¦\"eventType\":¦Microsoft.KeyVault.SecretNewVersionCreated¦\"data\":¦\
+        \"attributes\":¦SECRET_VERSION_ADD¦\"protoPayload\":¦\"methodName\":¦arn:aws:secretsmanager:¦-AbCdEf¦projects/¦/secrets/¦\
+        /versions/¦https://v.vault.azure.net/secrets/¦eyJh¦=¦\u{1b}[2J¦\u{202e}";
+    let seeds = &[
+        r#"{"source":"aws.secretsmanager","detail-type":"Secret Label Updated","resources":["arn:aws:secretsmanager:eu-west-1:1:secret:db-AbCdEf"],"detail":{"name":"hunter2-hunter2","labelUpdated":"AWSCURRENT","versionId":"1"}}"#,
+        r#"{"source":"aws.secretsmanager","detail-type":"AWS API Call via CloudTrail","detail":{"eventName":"PutSecretValue","requestParameters":{"secretId":"hunter2-hunter2","versionStages":["a"]}}}"#,
+        r#"{"Type":"Notification","TopicArn":"a","Message":"{\"source\":\"aws.ssm\"}"}"#,
+        r#"[{"eventType":"Microsoft.KeyVault.SecretExpired","data":{"Id":"https://v.vault.azure.net/secrets/hunter2-hunter2/1"}}]"#,
+        r#"{"message":{"messageId":"1","attributes":{"eventType":"SECRET_VERSION_ADD","dataFormat":"J","versionId":"projects/p/secrets/hunter2-hunter2/versions/1"}}}"#,
+        r#"{"protoPayload":{"methodName":"google.cloud.secretmanager.v1.SecretManagerService.AddSecretVersion","resourceName":"projects/p/secrets/hunter2-hunter2"}}"#,
+        "aHVudGVyMi1odW50ZXIy",
+    ];
+    let decoder = events::Decoder {
+        key: Some("/key".to_owned()),
+    };
+    fuzz(
+        Target {
+            name: "fuzz_event_bodies",
+            seeds,
+            words: WORDS,
+        },
+        |text| {
+            let notices = decoder.decode(text);
+            assert!(!notices.is_empty());
+            for notice in &notices {
+                for name in notice.keys.iter().flat_map(|key| &key.names) {
+                    assert!(name.len() <= 2048 && !name.contains(char::is_control));
+                }
+            }
+            without_secret(format!("{notices:?}"))
+        },
+    );
+}
+
+#[test]
 fn fuzz_foreign_text_in_every_output_format() {
     const WORDS: &str = "\
         \u{1b}[2J¦\u{9b}1m¦::add-mask::¦\n::¦\r\n  ::¦##[error]¦##vso[¦##¦\u{202e}¦\u{2028}¦\u{feff}¦```¦|¦\

@@ -9,6 +9,8 @@ mod kubernetes;
 pub(crate) mod proxy;
 #[cfg(all(feature = "aws-parameter-store", feature = "vault"))]
 mod publish;
+#[cfg(any(feature = "events-aws", feature = "events-gcp"))]
+mod queue;
 mod reader;
 mod resolver;
 mod support;

@@ -11,6 +11,7 @@ const PURE: &[&str] = &[
     "eso_model",
     "repository",
     "secret",
+    "events",
     "publish",
     "sops",
     "git",

@@ -38,8 +38,13 @@ pub(crate) mod kms;
 mod login;
 #[cfg(feature = "aws-parameter-store")]
 mod parameter_store;
+#[cfg(feature = "events-aws")]
+mod queue;
 mod secrets_manager;
 mod service;
+
+#[cfg(feature = "events-aws")]
+pub(crate) use self::queue::connect_queue;
 
 /// `spec.provider.aws` of a store.
 #[derive(Clone, Debug, Deserialize)]

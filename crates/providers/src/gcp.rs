@@ -25,8 +25,13 @@ use super::{Identity, Provider, StoreSettings, Unread, unread};
 mod error;
 pub(crate) mod kms;
 mod login;
+#[cfg(feature = "events-gcp")]
+mod queue;
 mod search;
 mod secrets;
+
+#[cfg(feature = "events-gcp")]
+pub(crate) use self::queue::connect_queue;
 
 /// `spec.provider.gcpsm` of a store.
 #[derive(Clone, Deserialize)]

@@ -54,6 +54,7 @@ mod kubernetes;
 mod limiter;
 mod names;
 mod no_answer;
+pub mod queue;
 pub mod reader;
 pub mod trust;
 #[cfg(feature = "vault")]

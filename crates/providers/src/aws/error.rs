@@ -328,7 +328,7 @@ fn caller(text: &str) -> Option<(String, String)> {
     good.then(|| (partition.to_owned(), account.to_owned()))
 }
 
-fn partition(region: &str) -> &'static str {
+pub(super) fn partition(region: &str) -> &'static str {
     match region {
         region if region.starts_with("cn-") => "aws-cn",
         region if region.starts_with("us-gov-") => "aws-us-gov",

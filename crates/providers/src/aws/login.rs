@@ -40,7 +40,7 @@ const WEB_IDENTITY: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
 const ANSWER: Duration = Duration::from_secs(20);
 
 /// The services that get credentials, as the SDK names them.
-const SERVICES: [&str; 3] = ["Secrets Manager", "SSM", "STS"];
+const SERVICES: [&str; 4] = ["Secrets Manager", "SQS", "SSM", "STS"];
 
 /// The login for one store.
 pub(super) struct Login {

@@ -190,11 +190,13 @@ fn permission(call: &str) -> &'static str {
         "AccessSecretVersion" => "secretmanager.versions.access",
         "ListSecretVersions" => "secretmanager.versions.list",
         "GetSecret" => "secretmanager.secrets.get",
+        "GetSubscription" => "pubsub.subscriptions.get",
+        "Pull" | "Acknowledge" | "ModifyAckDeadline" => "pubsub.subscriptions.consume",
         _ => "secretmanager.secrets.list",
     }
 }
 
-const fn of_status(status: u16) -> Kind {
+pub(super) const fn of_status(status: u16) -> Kind {
     match status {
         401 => Kind::Call(ErrorClass::Expired),
         403 => Kind::Denied,
