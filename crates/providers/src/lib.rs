@@ -181,6 +181,49 @@ type Write = for<'a> fn(
     Clock,
 ) -> BoxFuture<'a, Result<Box<dyn holder::Writer>, Unread>>;
 
+/// Connects to a queue with rotation events, with the job's own credentials.
+pub async fn connect_queue(
+    address: &queue::Address,
+    ambient: &Ambient,
+) -> Result<Box<dyn queue::Queue>, Unread> {
+    let (connect, feature): (Option<Receive>, &str) = match address {
+        queue::Address::Sqs { .. } => (
+            receives_with!("events-aws", aws::connect_queue),
+            "events-aws",
+        ),
+        queue::Address::PubSub { .. } => (
+            receives_with!("events-gcp", gcp::connect_queue),
+            "events-gcp",
+        ),
+    };
+    if let Some(connect) = connect {
+        return connect(address, ambient).await;
+    }
+    let detail = format!("this build does not support it (Cargo feature `{feature}`)");
+    Err(Unread::store(unread::UNSUPPORTED, detail))
+}
+
+/// The client of a queue, if this build has the feature.
+macro_rules! receives_with {
+    ($feature:literal, $connect:path) => {{
+        #[cfg(feature = $feature)]
+        {
+            Some((|address, ambient| Box::pin($connect(address, ambient))) as Receive)
+        }
+        #[cfg(not(feature = $feature))]
+        {
+            None
+        }
+    }};
+}
+use receives_with;
+
+/// Connects to one kind of queue.
+type Receive = for<'a> fn(
+    &'a queue::Address,
+    &'a Ambient,
+) -> BoxFuture<'a, Result<Box<dyn queue::Queue>, Unread>>;
+
 /// Says what is wrong with a store setting. Names a field or variant, but never repeats another part of the store's spec.
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))]
 fn not_understood(error: &serde_json::Error) -> String {

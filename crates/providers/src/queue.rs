@@ -11,13 +11,12 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
 #[cfg(any(feature = "events-aws", feature = "events-gcp"))]
 use pace::rate::Rate;
 
 #[cfg(any(feature = "events-aws", feature = "events-gcp"))]
 use crate::RateLimiter;
-use crate::{Ambient, Unread};
+use crate::Unread;
 
 /// The tag or label of a queue with its owner: the UID of the namespace kube-system of the cluster.
 pub const OWNER: &str = "eso-sync-cluster";
@@ -254,44 +253,6 @@ impl QueueState {
         self.warnings.extend(set.map(|(_, warning)| warning));
     }
 }
-
-/// Connects to one kind of queue.
-type Connect =
-    for<'a> fn(&'a Address, &'a Ambient) -> BoxFuture<'a, Result<Box<dyn Queue>, Unread>>;
-
-/// Connects to a queue with the job's own credentials.
-pub async fn connect(address: &Address, ambient: &Ambient) -> Result<Box<dyn Queue>, Unread> {
-    let (connect, feature): (Option<Connect>, &str) = match address {
-        Address::Sqs { .. } => (
-            with_feature!("events-aws", crate::aws::connect_queue),
-            "events-aws",
-        ),
-        Address::PubSub { .. } => (
-            with_feature!("events-gcp", crate::gcp::connect_queue),
-            "events-gcp",
-        ),
-    };
-    if let Some(connect) = connect {
-        return connect(address, ambient).await;
-    }
-    let detail = format!("this build does not support it (Cargo feature `{feature}`)");
-    Err(Unread::store(crate::unread::UNSUPPORTED, detail))
-}
-
-/// The client, if this build has the feature.
-macro_rules! with_feature {
-    ($feature:literal, $connect:path) => {{
-        #[cfg(feature = $feature)]
-        {
-            Some((|address, ambient| Box::pin($connect(address, ambient))) as Connect)
-        }
-        #[cfg(not(feature = $feature))]
-        {
-            None
-        }
-    }};
-}
-use with_feature;
 
 /// The rate of the calls to a queue with this name.
 #[cfg(any(feature = "events-aws", feature = "events-gcp"))]

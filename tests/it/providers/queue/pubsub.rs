@@ -2,8 +2,8 @@ use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use providers::{
-    Ambient,
-    queue::{Address, DeadLetters, Queue, connect},
+    Ambient, connect_queue,
+    queue::{Address, DeadLetters, Queue},
 };
 use serde_json::{Value as Json, json};
 use tokio::{
@@ -91,7 +91,7 @@ async fn connected(host: &str) -> Box<dyn Queue> {
         ..Ambient::default()
     };
     let address: Address = SUBSCRIPTION.parse().expect("an address");
-    let connected = connect(&address, &ambient).await;
+    let connected = connect_queue(&address, &ambient).await;
     connected.unwrap_or_else(|unread| panic!("{unread:?}"))
 }
 

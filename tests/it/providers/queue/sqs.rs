@@ -1,8 +1,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use providers::{
-    Ambient,
-    queue::{Address, DeadLetters, Queue, QueueWarning, connect},
+    Ambient, connect_queue,
+    queue::{Address, DeadLetters, Queue, QueueWarning},
 };
 use serde_json::{Value as Json, json};
 
@@ -86,7 +86,7 @@ impl Sqs {
             ..Ambient::default()
         };
         let address: Address = self.queue_url().parse().expect("an address");
-        let connected = connect(&address, &ambient).await;
+        let connected = connect_queue(&address, &ambient).await;
         connected.unwrap_or_else(|unread| panic!("{unread:?}"))
     }
 
