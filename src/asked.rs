@@ -14,7 +14,7 @@ use crate::{
     policy::{Capability, Ceilings, Policy, When, ceilings::MaxRate},
     select::Selected,
     session::{Connected, Session},
-    settings::{self, Loaded, SourceFile, Sources},
+    settings::{self, Loaded, Sections, SourceFile, Sources},
 };
 
 /// The arguments of a read-only command.
@@ -90,6 +90,7 @@ impl From<&CeilingArgs> for Ceilings {
                 .collect(),
             targets: args.allow_targets.clone(),
             sources: args.allow_sources.clone(),
+            queues: args.allow_queues.clone(),
         }
     }
 }
@@ -104,6 +105,17 @@ impl Session {
     /// The policy of `run`: from files, or for an embedded cluster a policy that selects everything.
     pub fn policy_from_files(
         &self,
+        config: &[PathBuf],
+        flags: Flags,
+        ceilings: Ceilings,
+    ) -> Result<Loaded, Failure> {
+        self.policy_of_run(Sections::default(), config, flags, ceilings)
+    }
+
+    /// The same, with these sections.
+    pub fn policy_of_run(
+        &self,
+        sections: Sections,
         config: &[PathBuf],
         mut flags: Flags,
         ceilings: Ceilings,
@@ -122,38 +134,37 @@ impl Session {
         } else {
             files_of(config)
         };
-        self.load(&files, flags, ceilings, (true, false))
+        self.load(&files, flags, ceilings, (true, sections))
     }
 
-    /// The policy of `publish`, with its section.
-    pub fn policy_to_publish(
+    /// The policy from files, or that of the embedded cluster, with these sections.
+    pub fn policy_with(
         &self,
+        sections: Sections,
         config: &[PathBuf],
         ceilings: Ceilings,
     ) -> Result<Loaded, Failure> {
         match &self.connection.sandbox {
             Some(content) if config.is_empty() => {
                 let Ok(content) = content.parse::<sandbox::Content>();
-                self.policy_from_text(
-                    "the sandbox's policy",
-                    content.policy().to_owned(),
-                    ceilings,
-                )
+                let text = content.policy().to_owned();
+                self.policy_from_text(sections, "the sandbox's policy", text, ceilings)
             }
-            _ => self.load(&files_of(config), Flags::new(), ceilings, (true, true)),
+            _ => self.load(&files_of(config), Flags::new(), ceilings, (true, sections)),
         }
     }
 
-    /// A policy with the section `publish`, from a text.
+    /// A policy with these sections, from a text.
     pub fn policy_from_text(
         &self,
+        sections: Sections,
         from: &str,
         text: String,
         ceilings: Ceilings,
     ) -> Result<Loaded, Failure> {
         let path = PathBuf::from(from);
         let files = vec![SourceFile { path, text }];
-        self.load_texts(files, Flags::new(), ceilings, (true, true))
+        self.load_texts(files, Flags::new(), ceilings, (true, sections))
     }
 
     /// Rejects `-n` together with a policy. The policy selects its namespaces, and users would expect `-n` to narrow them.
@@ -184,7 +195,7 @@ impl Session {
     ) -> Result<Loaded, Failure> {
         flags.insert("select".to_owned(), json!([selection]));
         self.trust_stores_of_the_sandbox(&mut flags, ceilings);
-        self.load(&[], flags, ceilings.clone(), (warn, false))
+        self.load(&[], flags, ceilings.clone(), (warn, Sections::default()))
             .map_err(|mut failure| {
                 failure.message = failure.message.replacen(
                     "the policy is invalid",
@@ -272,7 +283,7 @@ impl Session {
         files: &[PathBuf],
         flags: Flags,
         ceilings: Ceilings,
-        options: (bool, bool),
+        options: (bool, Sections),
     ) -> Result<Loaded, Failure> {
         let files = settings::read_files(files)?;
         self.load_texts(files, flags, ceilings, options)
@@ -283,14 +294,14 @@ impl Session {
         files: Vec<SourceFile>,
         flags: Flags,
         ceilings: Ceilings,
-        (warn, publishes): (bool, bool),
+        (warn, sections): (bool, Sections),
     ) -> Result<Loaded, Failure> {
         let sources = Sources {
             files,
             environment: self.world.environment.clone(),
             flags,
             ceilings,
-            publishes,
+            sections,
         };
         let known = cli::flag_variables();
         let known: Vec<&str> = known.iter().map(|name| &**name).collect();

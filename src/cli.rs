@@ -144,6 +144,8 @@ pub enum Command {
     Sync(SyncArgs),
     /// Restart workloads that run with old data, by the policy's `restart` rules, without syncing
     Restart(RunArgs),
+    /// Receive rotation events from queues, sync what they concern, and acknowledge what is proven
+    Events(Box<EventsArgs>),
     /// Publish secrets from repositories to providers, by the policy's section `publish`
     Publish(Box<PublishArgs>),
     /// Show ExternalSecrets and when they last synced
@@ -191,6 +193,7 @@ impl Command {
             // Only the presence of a format matters here.
             Self::Status(args) => (&args.files, args.output.map(|_| Output::Table)),
             Self::Diagnose(args) => args.form.parts(),
+            Self::Events(args) => args.form.parts(),
             Self::Validate(_)
             | Self::Schema(_)
             | Self::Rbac(_)
@@ -241,6 +244,10 @@ pub struct CeilingArgs {
     /// with --allow none]
     #[arg(long = "allow-source", value_name = "GLOB", value_delimiter = ',', help_heading = CEILINGS)]
     pub allow_sources: Vec<Wildcard>,
+    /// Queue that a policy may receive events from, by its URL or the name of the subscription; `*` matches any text (repeatable)
+    /// [default: all, with --allow none]
+    #[arg(long = "allow-queue", value_name = "GLOB", value_delimiter = ',', help_heading = CEILINGS)]
+    pub allow_queues: Vec<Wildcard>,
 }
 
 const CEILINGS: &str = "Ceilings";
@@ -323,6 +330,29 @@ pub struct LockNamespaceArgs {
 pub struct RunArgs {
     #[command(flatten)]
     pub form: FormArgs,
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    #[command(flatten)]
+    pub act: ActArgs,
+    #[command(flatten)]
+    pub restart: RestartFlags,
+}
+
+/// `events`
+#[derive(Debug, Args)]
+#[command(
+    mut_arg("output", |arg| arg.help("Output format of the report")),
+    mut_arg("dry_run", |arg| arg.help("Receive and change nothing. Show the state of the queues, or with --from the plan")),
+)]
+pub struct EventsArgs {
+    #[command(flatten)]
+    pub form: FormArgs,
+    /// Read events from a file with one JSON document on each line, instead of from the queues; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// Keep listening for this time. The lock is held only while events are handled [default: `events.listen`]
+    #[arg(long, value_name = "DURATION", conflicts_with = "from")]
+    pub listen: Option<GoDuration>,
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]
@@ -644,6 +674,8 @@ pub enum SchemaOf {
     Impact,
     /// Documents of `advise`
     Advice,
+    /// Documents of `events`
+    Events,
 }
 
 /// `rbac`
@@ -710,13 +742,15 @@ pub enum StatusOutput {
 }
 
 /// Flags without an environment variable, because they select what a single call does.
-const SELECTING: [&str; 19] = [
+const SELECTING: [&str; 21] = [
     "all",
     "all_namespaces",
     "credentials_in",
     "failed",
+    "from",
     "from_smc",
     "generators",
+    "listen",
     "of",
     "only",
     "owner",

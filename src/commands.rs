@@ -4,6 +4,7 @@ mod advise;
 mod completion;
 mod diagnose;
 mod drift;
+mod events;
 mod explain;
 mod impact;
 mod man;
@@ -49,7 +50,7 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
     };
     let is_run = matches!(
         cli.command,
-        Command::Run(_) | Command::Sync(_) | Command::Restart(_)
+        Command::Run(_) | Command::Sync(_) | Command::Restart(_) | Command::Events(_)
     );
     if is_run && session.connection.sandbox.is_none() {
         session.world.record.in_container();
@@ -60,6 +61,7 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         Command::Run(args) => Box::pin(run::run(&session, args)).await,
         Command::Sync(args) => Box::pin(sync::sync(&session, args)).await,
         Command::Restart(args) => Box::pin(restart::restart(&session, args)).await,
+        Command::Events(args) => Box::pin(events::events(&session, &args)).await,
         Command::Publish(args) => Box::pin(publish::publish(&session, *args)).await,
         Command::Plan(args) => Box::pin(plan::plan(&session, args)).await,
         Command::Drift(args) => Box::pin(drift::drift(&session, args)).await,

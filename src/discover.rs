@@ -266,7 +266,10 @@ async fn external_secrets(
 
 /// True if the specs are kept: for the drift check, for names of keys, or to find the readers of a key.
 fn needs_specs(policy: &Policy) -> bool {
-    policy.drift.enabled || !policy.restart.is_empty() || policy.publish.is_some()
+    policy.drift.enabled
+        || !policy.restart.is_empty()
+        || policy.publish.is_some()
+        || policy.events.is_some()
 }
 
 /// Drops the specs of these ExternalSecrets, by namespace and name.

@@ -24,6 +24,7 @@ pub mod diagnose;
 pub mod discover;
 pub mod drift;
 pub mod edits;
+pub mod events;
 pub mod exit;
 pub mod explain;
 pub mod failure;

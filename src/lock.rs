@@ -100,6 +100,13 @@ pub async fn version(cluster: &Cluster, namespace: &str) -> Option<String> {
     )
 }
 
+/// True if the Lease names a holder, who may have been killed: only time shows that. An unreadable Lease counts as free, because
+/// [`acquire`] reports the error.
+pub async fn is_held(cluster: &Cluster, namespace: &str) -> bool {
+    let lease = read(cluster, &leases(namespace).named(LEASE)).await;
+    lease.is_ok_and(|lease| lease.is_some_and(|lease| lease.spec.holder().is_some()))
+}
+
 fn leases(namespace: &str) -> Path {
     Path::api("coordination.k8s.io", "v1").collection(Some(namespace), "leases")
 }

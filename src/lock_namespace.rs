@@ -112,6 +112,11 @@ impl LockNamespace {
         lock::version(cluster, self.of_lease()).await
     }
 
+    /// True if a run holds the lock, or was killed while it held it.
+    pub async fn is_locked(&self, cluster: &Cluster) -> bool {
+        lock::is_held(cluster, self.of_lease()).await
+    }
+
     /// Acquires the lock.
     pub async fn lock(&self, cluster: &Cluster, world: &World) -> Result<Lock, LockError> {
         let host = self.pod_name.as_ref();

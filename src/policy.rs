@@ -7,6 +7,7 @@ mod advise;
 pub mod ceilings;
 mod dollars;
 mod drift;
+pub mod events;
 pub(crate) mod form;
 mod key_from;
 pub mod publish;
@@ -28,6 +29,7 @@ pub use self::advise::{Advise, Prices};
 pub use self::ceilings::{Capability, Ceilings};
 pub use self::dollars::{Dollars, InvalidDollars};
 pub use self::drift::{Drift, OnStillStale, OnUnverifiable};
+pub use self::events::{Events, EventsWhen, RequireOwner};
 pub use self::key_from::KeyFrom;
 pub use self::publish::Publish;
 pub use self::restart::{
@@ -75,6 +77,9 @@ pub struct Policy {
     /// Secrets from repositories that `eso-sync publish` writes to providers. The other commands do not read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish: Option<Publish>,
+    /// Rotation events from queues, for `eso-sync events`. The other commands do not read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<Events>,
     /// How runs exclude each other.
     #[serde(default)]
     pub lock: Lock,
@@ -361,6 +366,7 @@ impl Policy {
             drift: Drift::default(),
             advise: Advise::default(),
             publish: None,
+            events: None,
             lock: Lock::default(),
             deadline: ten_minutes(),
         }

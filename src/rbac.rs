@@ -103,6 +103,8 @@ enum Need {
     Restart(Kind),
     /// Restart by eviction.
     Evict,
+    /// Recognise the queues of this cluster.
+    IdentifyCluster,
 }
 
 /// Where a right applies.
@@ -188,6 +190,8 @@ const RIGHTS: &[Right] = &[
     (Need::Restart(Kind::StatefulSet), Scope::Selected, "apps", "statefulsets", &[], WATCHED),
     (Need::Restart(Kind::StatefulSet), Scope::Restarted(Kind::StatefulSet), "apps", "statefulsets", &[], &["patch"]),
     (Need::Evict, Scope::Selected, "", "pods/eviction", &[], &["create"]),
+    // Its UID identifies the cluster.
+    (Need::IdentifyCluster, Scope::Cluster, "", "namespaces", &["kube-system"], &["get"]),
 ];
 
 const WATCHED: &[&str] = &["get", "list", "watch"];
@@ -253,6 +257,7 @@ pub fn rules(policy: Option<&Policy>, job: &JobIdentity) -> Rbac {
         Need::Recreate => syncs && drift.enabled && remedy >= OnStillStale::Recreate,
         Need::Resolve => drift.enabled && uses_stores_credentials(&drift),
         Need::Sync => syncs,
+        Need::IdentifyCluster => policy.is_some_and(|policy| policy.events.is_some()),
         Need::Lock => {
             (syncs || !restarts.is_empty()) && policy.is_none_or(|policy| policy.lock.enabled)
         }

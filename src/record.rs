@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -75,6 +76,25 @@ pub struct Form {
     pub after: Option<Arc<PublishDocument>>,
 }
 
+/// The report of a command that makes several runs.
+#[derive(Clone)]
+pub struct Whole(pub Arc<dyn Fn(CutOff) + Send + Sync>);
+
+impl fmt::Debug for Whole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Whole")
+    }
+}
+
+/// The run of a command that was cut off.
+pub struct CutOff {
+    pub reason: Reason,
+    /// The report of the run, if one was being carried out.
+    pub document: Option<Document>,
+    pub in_container: bool,
+    pub files: ReportFiles,
+}
+
 /// The record. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Record(Arc<Mutex<Known>>);
@@ -91,6 +111,9 @@ struct Known {
     /// True if the command writes the container's termination message.
     in_container: bool,
     files: ReportFiles,
+    /// Set if the command makes several runs.
+    whole: Option<Whole>,
+    parts: usize,
     /// Set if the run reports by itself.
     reports: Option<Exit>,
 }
@@ -109,6 +132,26 @@ impl Record {
     /// The report files of the command.
     pub fn files(&self) -> ReportFiles {
         self.known().files.clone()
+    }
+
+    /// The command reports its runs together. If one is cut off, this reports instead of the run.
+    pub fn reports_together(&self, whole: Whole) {
+        self.known().whole = Some(whole);
+    }
+
+    /// The run has ended and is a part of the whole, so that it is not reported as cut off.
+    pub fn is_part(&self) {
+        let mut known = self.known();
+        known.work = None;
+        known.results = Results::default();
+        known.started.clear();
+        known.restarting = false;
+        known.parts += 1;
+    }
+
+    /// The number of runs that have ended.
+    pub fn parts(&self) -> usize {
+        self.known().parts
     }
 
     /// This plan is carried out now.
@@ -168,7 +211,7 @@ impl Record {
             Level::Drain(reason) | Level::Now(reason) => reason,
             Level::Run => Reason::Interrupted,
         };
-        let (work, in_container, files) = {
+        let (work, in_container, files, whole) = {
             let mut known = self.known();
             if known.reports.is_some() {
                 return;
@@ -179,14 +222,26 @@ impl Record {
                 work.map(|work| (work, known.unfinished())),
                 known.in_container,
                 known.files.clone(),
+                known.whole.clone(),
             )
         };
-        let Some(((plan, mut form), results)) = work else {
+        let work = work.map(|((plan, mut form), results)| {
+            let results = results.of(&plan, reason);
+            form.heading.run.finished = form.clock.now();
+            let (document, _) = form.scope.report(&plan, &results, form.heading.clone());
+            (document, form)
+        });
+        if let Some(Whole(report)) = whole {
+            return report(CutOff {
+                reason,
+                document: work.map(|(document, _)| document),
+                in_container,
+                files,
+            });
+        }
+        let Some((document, form)) = work else {
             return not_begun(level, in_container);
         };
-        let results = results.of(&plan, reason);
-        form.heading.run.finished = form.clock.now();
-        let (document, _) = form.scope.report(&plan, &results, form.heading);
         if in_container {
             write_termination_message(&report::termination_summary(&document));
         }

@@ -429,7 +429,7 @@ impl Pipeline<'_> {
             cluster: &connected.cluster,
             api: &snapshot.discovered.api,
             watch_from: &snapshot.discovered.watch_from,
-            run: &session.world.run,
+            run: &session.world.part(),
             clock: session.world.clock,
             stop: session.world.stop.clone(),
             record: &session.world.record,

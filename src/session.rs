@@ -57,6 +57,14 @@ impl World {
         Some(now + deadline.saturating_duration_since(now) / 2)
     }
 
+    /// The ID of this part of the run, with which its annotations start: an annotation with the same value would be no change.
+    pub fn part(&self) -> String {
+        match self.record.parts() {
+            0 => self.run.clone(),
+            part => format!("{}-{part}", self.run),
+        }
+    }
+
     /// Starts the deadline, after which the run starts nothing new.
     pub fn end_in(&self, deadline: std::time::Duration) {
         let at = Instant::now() + deadline;

@@ -39,6 +39,28 @@ pub struct SourceFile {
     pub text: String,
 }
 
+/// The sections of a policy that only single commands read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sections {
+    pub publish: bool,
+    pub events: bool,
+}
+
+impl Sections {
+    pub const ALL: Self = Self {
+        publish: true,
+        events: true,
+    };
+    pub const PUBLISH: Self = Self {
+        publish: true,
+        events: false,
+    };
+    pub const EVENTS: Self = Self {
+        publish: false,
+        events: true,
+    };
+}
+
 /// All sources of a policy.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
@@ -50,8 +72,8 @@ pub struct Sources {
     pub flags: BTreeMap<String, serde_json::Value>,
     /// Upper limits for the policy.
     pub ceilings: Ceilings,
-    /// True to keep the section `publish`, which most commands do not read: it must not stop them.
-    pub publishes: bool,
+    /// The sections of single commands that this command reads. The others must not stop it.
+    pub sections: Sections,
 }
 
 /// A valid policy.
@@ -124,8 +146,11 @@ pub fn load(sources: &Sources, known_flags: &[&str]) -> Result<Loaded, Invalid> 
             return Err(Invalid { problems });
         }
     };
-    if !sources.publishes {
+    if !sources.sections.publish {
         policy.publish = None;
+    }
+    if !sources.sections.events {
+        policy.events = None;
     }
     let place = |keys: &[String]| layers.iter().rev().find_map(|layer| layer.place(keys));
     let exceeded = sources

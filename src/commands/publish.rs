@@ -24,7 +24,7 @@ use crate::{
     readers::Readers,
     report::Run,
     session::{Connected, Session},
-    settings::Loaded,
+    settings::{Loaded, Sections},
 };
 
 pub(super) async fn publish(session: &Session, args: PublishArgs) -> Result<Exit, Failure> {
@@ -131,11 +131,11 @@ fn list(session: &Session, what: &PublishWhat) -> Result<Exit, Failure> {
 fn load(session: &Session, what: &PublishWhat) -> Result<Loaded, Failure> {
     let ceilings = Ceilings::from(&what.policy.ceilings).of_publishing();
     if what.from_smc.is_empty() {
-        return session.policy_to_publish(&what.policy.config, ceilings);
+        return session.policy_with(Sections::PUBLISH, &what.policy.config, ceilings);
     }
     let text = smc::policy(what)?;
     session.say(&format!("the equivalent policy:\n{text}"));
-    session.policy_from_text("the manifests", text, ceilings)
+    session.policy_from_text(Sections::PUBLISH, "the manifests", text, ceilings)
 }
 
 /// Like [`load`], for a command that writes. If a run follows, its ceilings hold, too.
@@ -144,7 +144,7 @@ fn load_to_write(session: &Session, what: &PublishWhat) -> Result<Loaded, Failur
     let follows = loaded.policy.publish.as_ref().is_some_and(Publish::syncs);
     if follows {
         let ceilings = Ceilings::from(&what.policy.ceilings);
-        return session.policy_to_publish(&what.policy.config, ceilings);
+        return session.policy_with(Sections::PUBLISH, &what.policy.config, ceilings);
     }
     Ok(loaded)
 }

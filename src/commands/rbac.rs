@@ -9,6 +9,7 @@ use crate::{
     policy::{Ceilings, Policy},
     rbac::{self, JobIdentity, Rbac},
     session::Session,
+    settings::Sections,
 };
 
 pub(super) fn rbac(session: &Session, args: &RbacArgs) -> Result<Exit, Failure> {
@@ -53,11 +54,9 @@ fn running(session: &Session, args: &RbacArgs, job: &JobIdentity) -> Result<Rbac
         None
     } else {
         let ceilings = (&args.policy.ceilings).into();
-        Some(
-            session
-                .policy_from_files(&args.policy.config, Flags::new(), ceilings)?
-                .policy,
-        )
+        let config = &args.policy.config;
+        let loaded = session.policy_of_run(Sections::EVENTS, config, Flags::new(), ceilings)?;
+        Some(loaded.policy)
     };
     Ok(rbac::rules(policy.as_ref(), job))
 }
@@ -65,7 +64,7 @@ fn running(session: &Session, args: &RbacArgs, job: &JobIdentity) -> Result<Rbac
 /// The rights of `publish`.
 fn publishing(session: &Session, args: &RbacArgs, job: &JobIdentity) -> Result<Rbac, Failure> {
     let ceilings = Ceilings::from(&args.policy.ceilings).of_publishing();
-    let loaded = session.policy_to_publish(&args.policy.config, ceilings)?;
+    let loaded = session.policy_with(Sections::PUBLISH, &args.policy.config, ceilings)?;
     let Policy { publish, .. } = &loaded.policy;
     let publish = publish.as_ref().ok_or_else(Failure::nothing_to_publish)?;
     Ok(rbac::publish::publishing(&loaded.policy, publish, job))

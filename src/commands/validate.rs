@@ -1,9 +1,13 @@
 //! `validate`: checks if a policy is valid.
 
-use crate::{cli::ValidateArgs, exit::Exit, failure::Failure, output::print, session::Session};
+use crate::{
+    cli::ValidateArgs, exit::Exit, failure::Failure, output::print, session::Session,
+    settings::Sections,
+};
 
 pub(super) fn validate(session: &Session, args: &ValidateArgs) -> Result<Exit, Failure> {
-    let loaded = session.policy_to_publish(&args.policy.config, (&args.policy.ceilings).into())?;
+    let ceilings = (&args.policy.ceilings).into();
+    let loaded = session.policy_with(Sections::ALL, &args.policy.config, ceilings)?;
     print(&format!("the policy is valid (digest {})\n", loaded.digest))?;
     Ok(Exit::Done)
 }

@@ -75,6 +75,7 @@ fn policy() -> Policy {
         restart: Vec::new(),
         advise: Advise::default(),
         publish: None,
+        events: None,
         pace: Pace {
             in_flight: InFlight::Auto,
             default: rate(20.0),

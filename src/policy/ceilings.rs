@@ -17,8 +17,8 @@ use providers::trust::{Credentials, Origin};
 
 use super::{
     Drift, DuringDenyWindow, FailureLimit, InFlight, OnBrokenData, OnStillStale, OnUnverifiable,
-    Pace, Policy, Require, RestartRule, RestartWhen, Safety, Sync, When, publish::PublishItem,
-    ten_minutes,
+    Pace, Policy, Require, RequireOwner, RestartRule, RestartWhen, Safety, Sync, When,
+    events::QueueFrom, publish::PublishItem, ten_minutes,
 };
 use crate::{foreign::line, pattern::Wildcard, workload::Strategy};
 
@@ -40,6 +40,8 @@ pub struct Ceilings {
     pub targets: Vec<Wildcard>,
     /// The repositories that a policy may publish from (`--allow-source`). Empty: all, or none if `allow` is set.
     pub sources: Vec<Wildcard>,
+    /// The queues that a policy may receive from (`--allow-queue`). Empty: all, or none if `allow` is set.
+    pub queues: Vec<Wildcard>,
 }
 
 /// An action or a value that `--allow` can permit.
@@ -103,6 +105,10 @@ pub enum Capability {
     UnprotectedValues,
     /// `publish.items[].sops.kms`: decrypt with keys of key services
     KeyServices,
+    /// Receive rotation events from queues
+    Events,
+    /// `events.owner`: also receive from queues without an owner tag
+    UnownedQueues,
     /// `lock.enabled`: run without the lock
     NoLock,
     /// `deadline`: later than the default
@@ -113,7 +119,7 @@ pub enum Capability {
 
 impl Capability {
     /// The word on the command line.
-    fn word(self) -> String {
+    pub(crate) fn word(self) -> String {
         use clap::ValueEnum as _;
         self.to_possible_value()
             .map(|value| value.get_name().to_owned())
@@ -154,6 +160,8 @@ impl Capability {
             | Self::InFlight
             | Self::Failures
             | Self::Unverifiable
+            | Self::Events
+            | Self::UnownedQueues
             | Self::NoLock => Concern::Acting,
         }
     }
@@ -436,6 +444,21 @@ pub static KEYS: &[Key] = &[
     allowed("publish.items[].then.sync", "`false`", &[Capability::Sync],
         |policy| items(policy, ["then", "sync"], Capability::Sync, |item|
             item.then.sync.then(|| "true".to_owned()))),
+    allowed("events.queues", "an empty list", &[Capability::Events, Capability::Sync], event_queues),
+    limited("events.queues[].sqs.*", "nothing", "--allow-queue GLOB",
+        |check| check.queues("sqs", |queue| queue.sqs.is_some())),
+    limited("events.queues[].pubsub.*", "nothing", "--allow-queue GLOB",
+        |check| check.queues("pubsub", |queue| queue.pubsub.is_some())),
+    scope("events.listen", "`deadline`"),
+    scope("events.maxMessages", SYNCS),
+    scope("events.settle", "what the provider returns"),
+    scope("events.maxAttempts", "what an ExternalSecret's own configuration makes fail"),
+    allowed("events.owner", "`require`", &[Capability::UnownedQueues], |policy| {
+        let owner = policy.events.as_ref().map_or(RequireOwner::Require, |events| events.owner);
+        value(["events", "owner"], owner != RequireOwner::Require, &owner.into_str(), Capability::UnownedQueues)
+    }),
+    scope("events.when", SYNCS),
+    scope("events.key", "`--allow-queue`"),
     allowed("lock.enabled", "`true`", &[Capability::NoLock],
         |policy| value(["lock", "enabled"], !policy.lock.enabled, &"false", Capability::NoLock)),
     allowed("deadline", "at most the default", &[Capability::LongDeadline],
@@ -660,6 +683,25 @@ impl Check<'_> {
         }
     }
 
+    fn queues(&mut self, kind: &str, is_meant: impl Fn(&QueueFrom) -> bool) {
+        let known = &self.ceilings.queues;
+        if self.ceilings.allow.is_none() && known.is_empty() {
+            return;
+        }
+        let queues = self.policy.events.iter().flat_map(|events| &events.queues);
+        for (index, queue) in queues.enumerate().filter(|(_, queue)| is_meant(queue)) {
+            let name = queue.to_string();
+            if known.iter().any(|glob| glob.matches(&name)) {
+                continue;
+            }
+            self.exceeded.push(Exceeded {
+                place: place(["events", "queues", &format!("[{index}]"), kind]),
+                what: format!("`{}` is not permitted by --allow-queue", line(&name)),
+                hint: format!("remove it, or add --allow-queue {}", line(&name)),
+            });
+        }
+    }
+
     /// The ceiling of a rate, if it has one, and true if a flag set it.
     fn ceiling_of(&self, of: &RateOf) -> Option<(Rate, bool)> {
         let flags = &self.ceilings.max_rates;
@@ -816,6 +858,17 @@ fn publish_items(policy: &Policy) -> Vec<Beyond> {
         place: place(["publish", "items"]),
         value: String::new(),
         needs: vec![Capability::Publish],
+    });
+    beyond.into_iter().collect()
+}
+
+fn event_queues(policy: &Policy) -> Vec<Beyond> {
+    let mut events = policy.events.iter();
+    let any = events.any(|events| !events.queues.is_empty());
+    let beyond = any.then(|| Beyond {
+        place: place(["events", "queues"]),
+        value: String::new(),
+        needs: vec![Capability::Events, Capability::Sync],
     });
     beyond.into_iter().collect()
 }

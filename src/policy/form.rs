@@ -12,7 +12,10 @@ use eso_model::{
 };
 use git::{Address, InvalidAddress};
 use pace::rate::{InvalidRate, Rate as CallRate};
-use providers::trust::{InvalidOrigin, Origin};
+use providers::{
+    queue::address::Address as QueueAddress,
+    trust::{InvalidOrigin, Origin},
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{
@@ -446,6 +449,47 @@ forms! {
                 Ok(text.to_owned())
             } else {
                 Err(Fault::new("is not a name of a cloud", Self::HINT))
+            }
+        }
+    }
+
+    /// An SQS queue.
+    SqsUrl {
+        "sqs-url",
+        "write `https://sqs.REGION.amazonaws.com/ACCOUNT/NAME`",
+        "https://sqs.eu-west-1.amazonaws.com/123456789012/eso-sync-prod",
+        r"^https://sqs\.[-a-z0-9]+\.amazonaws\.com(\.cn)?/[0-9]{12}/[-A-Za-z0-9_.]+$",
+        |text| match text.parse() {
+            Ok(QueueAddress::Sqs { .. }) => Ok(text.to_owned()),
+            _ => Err(Fault::new("is not the URL of an SQS queue", Self::HINT)),
+        }
+    }
+
+    /// A Pub/Sub subscription.
+    Subscription {
+        "subscription",
+        "write `projects/PROJECT/subscriptions/NAME`",
+        "projects/shop/subscriptions/eso-sync-prod",
+        r"^projects/[^/]+/subscriptions/[^/]+$",
+        |text| match text.parse() {
+            Ok(QueueAddress::PubSub { .. }) => Ok(text.to_owned()),
+            _ => Err(Fault::new("is not the name of a Pub/Sub subscription", Self::HINT)),
+        }
+    }
+
+    /// A JSON pointer.
+    JsonPointer {
+        "json-pointer",
+        "write it like `/detail/name`",
+        "/detail/name",
+        r"^(/[^/]+)+$",
+        |text| {
+            let is_good = |part: &str| !part.is_empty() && !part.contains(char::is_control);
+            let parts = text.strip_prefix('/').filter(|_| text.len() <= 256);
+            if parts.is_some_and(|parts| parts.split('/').all(is_good)) {
+                Ok(text.to_owned())
+            } else {
+                Err(Fault::new("is not a JSON pointer", Self::HINT))
             }
         }
     }

@@ -32,6 +32,15 @@ pub fn rights(side: Side) -> String {
     }
 }
 
+/// What `events` does with a queue. Removing a message is the acknowledgement.
+const QUEUE: [&str; 5] = [
+    "sqs:ReceiveMessage",
+    "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibility",
+    "sqs:GetQueueAttributes",
+    "sqs:ListQueueTags",
+];
+
 /// JSON has no comments, so the name of a statement says when it is needed.
 fn aws() -> String {
     let secrets = "arn:aws:secretsmanager:*:*:secret:*";
@@ -49,6 +58,8 @@ fn aws() -> String {
             statement("OnlyForFindByTagsInParameterStore", &["ssm:DescribeParameters"], "*"),
             statement("OnlyForMetadataOfParameters", &["ssm:ListTagsForResource"], parameters),
             for_customer_keys(&["kms:Decrypt"]),
+            statement("OnlyForEvents", &QUEUE, "arn:aws:sqs:*:*:eso-sync-*"),
+            statement("OnlyForDeadLettersOfEvents", &["sqs:GetQueueAttributes"], "arn:aws:sqs:*:*:eso-sync-*-dead"),
         ],
     });
     format!("{policy:#}\n")
@@ -81,6 +92,13 @@ gcloud projects add-iam-policy-binding "$PROJECT" --member "$MEMBER" --role role
 
 # Only needed for `find`, `metadataPolicy: Fetch` or `secretVersionSelectionPolicy: LatestOrFetch`:
 gcloud projects add-iam-policy-binding "$PROJECT" --member "$MEMBER" --role roles/secretmanager.viewer
+
+# Only needed for `events`, for each subscription:
+gcloud pubsub subscriptions add-iam-policy-binding "$SUBSCRIPTION" --member "$MEMBER" --role roles/pubsub.subscriber
+gcloud pubsub subscriptions add-iam-policy-binding "$SUBSCRIPTION" --member "$MEMBER" --role roles/pubsub.viewer
+
+# The owner of the subscription: this cluster.
+gcloud pubsub subscriptions update "$SUBSCRIPTION" --update-labels "eso-sync-cluster=$(kubectl get namespace kube-system -o jsonpath='{.metadata.uid}')"
 "#;
 
 const VAULT: &str = r#"# For each KV version 2 mount. Replace `kv` with its path.
@@ -144,8 +162,10 @@ mod tests {
         OnlyForFindByTagsInParameterStore: ssm:DescribeParameters on *
         OnlyForMetadataOfParameters: ssm:ListTagsForResource on arn:aws:ssm:*:*:parameter/*
         OnlyForCustomerManagedKeys: kms:Decrypt on *
+        OnlyForEvents: sqs:ReceiveMessage sqs:DeleteMessage sqs:ChangeMessageVisibility sqs:GetQueueAttributes sqs:ListQueueTags on arn:aws:sqs:*:*:eso-sync-*
+        OnlyForDeadLettersOfEvents: sqs:GetQueueAttributes on arn:aws:sqs:*:*:eso-sync-*-dead
         ");
-        let decrypt = statements.last().unwrap();
+        let decrypt = &statements[8];
         let via = &decrypt["Condition"]["StringLike"]["kms:ViaService"];
         assert_eq!(via[0], "secretsmanager.*.amazonaws.com");
     }
@@ -179,8 +199,10 @@ mod tests {
             "secretmanager.admin",
         ];
         for side in Side::value_variants() {
+            // The only change is the acknowledgement of a message.
+            let rights = rights(*side).replace("sqs:DeleteMessage", "");
             for change in changes {
-                assert!(!rights(*side).contains(change), "{side:?}: {change}");
+                assert!(!rights.contains(change), "{side:?}: {change}");
             }
         }
     }

@@ -57,7 +57,7 @@ fn with_ceilings(text: &str, ceilings: Ceilings) -> Result<Loaded, Invalid> {
     load(
         &Sources {
             ceilings,
-            publishes: true,
+            sections: Sections::ALL,
             ..file(text)
         },
         &[],
@@ -299,11 +299,11 @@ allow: [sync]
         config.yaml:3: sync.retrys: is an unknown key; did you mean `retries`?
         config.yaml:3: sync.restart: is an unknown key; move it to `restart`
         config.yaml:4: timeout: is an unknown key; move it to `sync.timeout`
-        config.yaml:5: labels: is an unknown key; known keys: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `advise`, `publish`, `lock`, `deadline`
+        config.yaml:5: labels: is an unknown key; known keys: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `advise`, `publish`, `events`, `lock`, `deadline`
         config.yaml:6: pace.in_flight: is an unknown key; did you mean `inFlight`?
         config.yaml:6: pace.Kubernetes: is an unknown key; did you mean `kubernetes`?
         config.yaml:7: safety.max-syncs: is an unknown key; did you mean `maxSyncs`?
-        config.yaml:8: allow: is an unknown key; known keys: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `advise`, `publish`, `lock`, `deadline`
+        config.yaml:8: allow: is an unknown key; known keys: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `advise`, `publish`, `events`, `lock`, `deadline`
         ");
     }
 
@@ -949,6 +949,19 @@ mod ceilings {
             "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: good}}}]}",
         ),
         (
+            "events.queues",
+            "events: {queues: [{sqs: {url: 'https://sqs.eu-west-1.amazonaws.com/123456789012/good'}}]}",
+        ),
+        (
+            "events.queues[0].sqs",
+            "events: {queues: [{sqs: {url: 'https://sqs.eu-west-1.amazonaws.com/123456789012/evil'}}]}",
+        ),
+        (
+            "events.queues[0].pubsub",
+            "events: {queues: [{pubsub: {subscription: projects/evil/subscriptions/good}}]}",
+        ),
+        ("events.owner", "events: {owner: warn}"),
+        (
             "publish.items[0].source",
             "publish: {owner: a, items: [{name: a, source: {flux: {namespace: evil, name: a}}, read: {files: [{path: a}]}, to: {aws: {region: good}}}]}",
         ),
@@ -1014,6 +1027,12 @@ mod ceilings {
             "sync.when" => "--allow drift --allow-endpoint https://good.example",
             "restart" => "--allow drift,sync --allow-endpoint https://good.example",
             "drift.enabled" => "--allow sync --allow-endpoint https://good.example",
+            "events.queues" => {
+                "--allow drift,sync --allow-queue https://sqs.eu-west-1.amazonaws.com/123456789012/good"
+            }
+            key if key.starts_with("events.queues") => {
+                "--allow drift,sync,events --allow-queue https://sqs.eu-west-1.amazonaws.com/123456789012/good"
+            }
             "publish.items" => {
                 "--allow drift,sync --allow-target aws/good --allow-source path/good"
             }

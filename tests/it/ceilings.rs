@@ -86,7 +86,7 @@ async fn every_command_that_reads_a_policy_has_the_ceilings() {
     let path = world.bin.file("evil.yaml", &evil_policy(&server));
     let path = path.to_str().expect("UTF-8");
     for command in [
-        "run", "plan", "drift", "status", "validate", "rbac", "restart",
+        "run", "plan", "drift", "status", "validate", "rbac", "restart", "events",
     ] {
         let refused = world
             .bin

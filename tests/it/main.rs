@@ -9,6 +9,7 @@ mod cluster;
 mod connection;
 mod credentials;
 mod drift;
+mod events;
 mod fuzz;
 mod hostile;
 mod impact;

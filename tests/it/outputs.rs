@@ -37,6 +37,7 @@ static VARYING: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
 fn is_progress(line: &str) -> bool {
     line.starts_with("synced ") && line.contains(" after ")
         || line.contains(" WARN ")
+        || line.contains(" INFO waiting for ")
         || line.starts_with("retrying ")
         || line.ends_with(" SECONDS") && line.contains(": restarted in ")
 }
@@ -150,6 +151,12 @@ outputs! {
     advise_bad_day: ["advise", "--sandbox=bad-day"];
     advise_namespace_json: ["advise", "--sandbox", "-n", "web", "-o", "json"];
     advise_patch: ["advise", "--sandbox", "--patch"];
+    help_events: ["events", "--help"];
+    events: ["events", "--sandbox"];
+    events_bad_day: ["events", "--sandbox=bad-day"];
+    events_json: ["events", "--sandbox", "-o", "json"];
+    events_dry: ["events", "--sandbox", "--dry-run"];
+    schema_events: ["schema", "--for", "events"];
     run: ["run", "--sandbox"];
     run_bad_day: ["run", "--sandbox=bad-day"];
     run_bad_day_json: ["run", "--sandbox=bad-day", "-o", "json"];

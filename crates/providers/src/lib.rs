@@ -183,15 +183,15 @@ type Write = for<'a> fn(
 
 /// Connects to a queue with rotation events, with the job's own credentials.
 pub async fn connect_queue(
-    address: &queue::Address,
+    address: &queue::address::Address,
     ambient: &Ambient,
 ) -> Result<Box<dyn queue::Queue>, Unread> {
     let (connect, feature): (Option<Receive>, &str) = match address {
-        queue::Address::Sqs { .. } => (
+        queue::address::Address::Sqs { .. } => (
             receives_with!("events-aws", aws::connect_queue),
             "events-aws",
         ),
-        queue::Address::PubSub { .. } => (
+        queue::address::Address::PubSub { .. } => (
             receives_with!("events-gcp", gcp::connect_queue),
             "events-gcp",
         ),
@@ -220,7 +220,7 @@ use receives_with;
 
 /// Connects to one kind of queue.
 type Receive = for<'a> fn(
-    &'a queue::Address,
+    &'a queue::address::Address,
     &'a Ambient,
 ) -> BoxFuture<'a, Result<Box<dyn queue::Queue>, Unread>>;
 

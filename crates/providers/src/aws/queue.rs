@@ -24,7 +24,10 @@ use super::{
 use crate::{
     Ambient, Identity, RateLimiter, StoreSettings, Unread,
     engine::{Engine, Request},
-    queue::{Address, DeadLetters, Delivery, NotDone, OWNER, Queue, QueueState, Receipt, limiter},
+    queue::{
+        DeadLetters, Delivery, NotDone, OWNER, Queue, QueueState, Receipt, address::Address,
+        limiter,
+    },
     unread,
 };
 

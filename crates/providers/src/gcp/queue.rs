@@ -16,7 +16,10 @@ use super::{
 use crate::{
     Ambient, RateLimiter, Unread,
     engine::{Engine, ErrorClass, Request, Service, retry_after},
-    queue::{Address, DeadLetters, Delivery, NotDone, OWNER, Queue, QueueState, Receipt, limiter},
+    queue::{
+        DeadLetters, Delivery, NotDone, OWNER, Queue, QueueState, Receipt, address::Address,
+        limiter,
+    },
     unread,
 };
 

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use providers::{
     Ambient, connect_queue,
-    queue::{Address, DeadLetters, Queue},
+    queue::{DeadLetters, Queue, address::Address},
 };
 use serde_json::{Value as Json, json};
 use tokio::{

@@ -1,0 +1,294 @@
+//! Receives rotation events, syncs what they concern, and acknowledges what is proven.
+//!
+//! ```text
+//!   receive → decode → group by key → run over the ExternalSecrets that use the keys → decide per message → acknowledge, keep or release
+//! ```
+//!
+//! The run is that of [`crate::run`], with the same rates, limits and restarts. An event only selects. Whatever it says, only the
+//! comparison with the provider and the operator's proof count.
+
+mod concern;
+mod document;
+mod ends;
+mod inbox;
+mod rounds;
+mod sheet;
+pub mod story;
+mod tally;
+
+use std::{sync::Arc, time::Duration};
+
+use ::events::{Attempts, Decoder, Disposal, End, Groups, Says, dispose};
+use pace::Wait;
+use providers::queue::OWNER;
+use tokio::time::Instant;
+
+use self::inbox::{Inbox, Message};
+pub use self::{
+    document::{EventsDocument, Refused},
+    inbox::Source,
+    tally::Tally,
+};
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    lock::LockError,
+    policy::{Events, EventsWhen, OnUnverifiable, Policy, RequireOwner, When},
+    record::{CutOff, Whole},
+    run::{self, Context, Pipeline},
+    stop::Level,
+};
+
+/// A run over events.
+pub struct Job<'a> {
+    /// The run over the ExternalSecrets that use a key. Its `only` is set for each round.
+    pub pipeline: Pipeline<'a>,
+    pub events: &'a Events,
+    pub queues: &'a [Source],
+    /// How long to wait for more messages.
+    pub listen: Duration,
+    pub tally: Tally,
+}
+
+/// Looks at the queues. Returns those that belong to this cluster, and reports the others: nothing is received from them.
+pub async fn check_owners(
+    queues: Vec<Source>,
+    owner: &str,
+    required: RequireOwner,
+    tally: &Tally,
+) -> Result<Vec<Source>, Failure> {
+    let mut own = Vec::with_capacity(queues.len());
+    for source in queues {
+        let state = source
+            .queue
+            .look()
+            .await
+            .map_err(|unread| source.failure("look at", unread))?;
+        let refused = match &state.owner {
+            Some(found) if found == owner => None,
+            Some(_) => Some(Refused::OtherOwner),
+            None if required == RequireOwner::Require => Some(Refused::NoOwner),
+            None => {
+                tally.warn(format!("the queue {} has no tag `{OWNER}`", source.name));
+                None
+            }
+        };
+        tally.looked_at(&source.name, &state, refused);
+        match refused {
+            None => own.push(source),
+            Some(why) => tally.refuse(&source.name, owner, why),
+        }
+    }
+    Ok(own)
+}
+
+impl Job<'_> {
+    /// Receives and handles messages until the queues are empty, or until the time is over.
+    pub async fn carry_out(&self) -> Result<(), Failure> {
+        let session = self.pipeline.context.session;
+        let end = Instant::now() + self.listen;
+        if self.queues.is_empty() {
+            return Ok(());
+        }
+        let mut inbox = Inbox::new(self.queues, decoder(self.events), self.events.max_messages);
+        loop {
+            self.wait_for_the_lock(end).await?;
+            let left = end.saturating_duration_since(Instant::now());
+            let received = self.receive(&mut inbox, left).await?;
+            if received == 0 {
+                if inbox.is_full() || Instant::now() >= end {
+                    return Ok(());
+                }
+                continue;
+            }
+            session.say(&format!("received {received} messages"));
+            self.handle(inbox.take()).await?;
+            if session.world.stop.level() != Level::Run {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Handles events from a file: one body on each line.
+    pub async fn from_lines(&self, text: &str) -> Result<(), Failure> {
+        self.handle(self.messages(text)).await
+    }
+
+    /// Prints what would be done about events from a file.
+    pub async fn preview(&self, text: &str) -> Result<Exit, Failure> {
+        let mut groups = Groups::default();
+        for (index, message) in self.messages(text).into_iter().enumerate() {
+            let changed = message.notices.into_iter();
+            for notice in changed.filter(|notice| notice.says == Says::Changed) {
+                groups.add(index, notice);
+            }
+        }
+        let groups = groups.into_vec();
+        let only = |inventory: &_| rounds::part(&groups, inventory);
+        let pipeline = Pipeline {
+            context: Context {
+                only: Some(&only),
+                ..self.pipeline.context
+            },
+            ..self.pipeline.clone()
+        };
+        Box::pin(run::preview(&pipeline)).await
+    }
+
+    /// If the process is cut off, the watchdog reports what was done so far.
+    pub fn reports_when_cut_off(&self) {
+        let tally = self.tally.clone();
+        let (run, output) = (self.pipeline.heading().run, self.pipeline.output);
+        let clock = self.pipeline.context.session.world.clock;
+        let report = move |cut: CutOff| {
+            let mut run = run.clone();
+            run.finished = clock.now();
+            tally.cut_off(run, output, cut);
+        };
+        let record = &self.pipeline.context.session.world.record;
+        record.reports_together(Whole(Arc::new(report)));
+    }
+
+    fn messages(&self, text: &str) -> Vec<Message> {
+        let decoder = decoder(self.events);
+        let lines = text.lines().filter(|line| !line.trim().is_empty());
+        lines
+            .map(|line| Message::of_line(decoder.decode(line)))
+            .collect()
+    }
+
+    /// Receives nothing while another run holds the lock: that would use up deliveries for nothing. Takes over the lock of a
+    /// killed run, and does not keep it, because listening must not lock out others.
+    async fn wait_for_the_lock(&self, end: Instant) -> Result<(), Failure> {
+        let Context {
+            session,
+            connected,
+            policy,
+            ..
+        } = self.pipeline.context;
+        let (cluster, home) = (&connected.cluster, &self.pipeline.lock_namespace);
+        if !policy.lock.enabled {
+            return Ok(());
+        }
+        loop {
+            if !session.unless_stopped(home.is_locked(cluster)).await? {
+                return Ok(());
+            }
+            let taking = Box::pin(home.lock(cluster, &session.world));
+            let taking = Wait::at_most(home.longest_wait()).on(|| "the lock".to_owned(), taking);
+            match session.unless_stopped(taking).await? {
+                Ok(lock) => {
+                    lock.release(session.world.clock).await;
+                    return Ok(());
+                }
+                Err(LockError::Held(_)) if Instant::now() < end => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Receives until the queues are empty. A receive that was sent is not dropped at a stop, because its messages would be lost for
+    /// minutes; they are released.
+    async fn receive(&self, inbox: &mut Inbox<'_>, wait: Duration) -> Result<usize, Failure> {
+        let stop = &self.pipeline.context.session.world.stop;
+        inbox.fill(wait, stop, &self.tally).await?;
+        if stop.level() != Level::Run {
+            self.release(&inbox.take()).await;
+            return Err(Failure::stopped(stop.level()));
+        }
+        Ok(inbox.len())
+    }
+
+    /// Handles messages. If the run fails as a whole, they are visible again at once.
+    async fn handle(&self, messages: Vec<Message>) -> Result<(), Failure> {
+        let mut groups = Groups::default();
+        let mut ends: Vec<Vec<End>> = vec![Vec::new(); messages.len()];
+        for (index, message) in messages.iter().enumerate() {
+            for notice in &message.notices {
+                self.tally.count(notice);
+                match notice.says {
+                    Says::Irrelevant(_) => push(&mut ends, index, End::Irrelevant),
+                    Says::Unreadable(_) => push(&mut ends, index, End::Unreadable),
+                    Says::Changed | Says::Gone | Says::Warning(_) => {
+                        groups.add(index, notice.clone());
+                    }
+                }
+            }
+        }
+        let groups = groups.into_vec();
+        let mut receipts: Vec<_> = messages.iter().filter_map(Message::place).collect();
+        let ended = tokio::select! {
+            ended = Box::pin(self.rounds(&groups)) => ended,
+            () = inbox::keep_hidden(self.queues, &mut receipts) => Ok(Vec::new()),
+        };
+        let ended = match ended {
+            Ok(ended) => ended,
+            Err(failure) => {
+                self.release(&messages).await;
+                return Err(failure);
+            }
+        };
+        for (group, ended) in groups.iter().zip(&ended) {
+            for &message in &group.messages {
+                push(&mut ends, message, ended.end);
+            }
+        }
+        for (group, ended) in groups.iter().zip(ended) {
+            self.tally.ended(group, ended);
+        }
+        self.dispose(&messages, &ends).await;
+        Ok(())
+    }
+
+    /// Acknowledges, keeps or releases each message.
+    async fn dispose(&self, messages: &[Message], ends: &[Vec<End>]) {
+        let mut all = Vec::with_capacity(messages.len());
+        for (message, ends) in messages.iter().zip(ends) {
+            let attempts = Attempts {
+                received: message.attempts,
+                most: self.events.max_attempts,
+                poisons: false,
+            };
+            let disposals = ends.iter().map(|&end| dispose(end, attempts));
+            // Of a message that no end is known for, nothing is known to be handled.
+            let unknown = || dispose(End::NotReached, attempts);
+            all.push(disposals.max().unwrap_or_else(unknown));
+        }
+        inbox::carry_out(self.queues, messages, &all, &self.tally).await;
+    }
+
+    async fn release(&self, messages: &[Message]) {
+        let all = vec![Disposal::Release; messages.len()];
+        inbox::carry_out(self.queues, messages, &all, &self.tally).await;
+    }
+}
+
+fn push(ends: &mut [Vec<End>], message: usize, end: End) {
+    if let Some(ends) = ends.get_mut(message) {
+        ends.push(end);
+    }
+}
+
+/// Sets what a run over events does, whatever the policy does in other runs: events say what is due.
+pub fn settings(policy: &mut Policy, events: &Events) -> Result<(), Failure> {
+    policy.sync.when = match (events.when, policy.drift.enabled) {
+        (EventsWhen::Auto | EventsWhen::Drifted, true) => When::Drifted,
+        (EventsWhen::Auto, false) | (EventsWhen::Always, _) => When::Always,
+        (EventsWhen::Drifted, false) => {
+            return Err(Failure::usage(
+                "events.when: `drifted` needs `drift.enabled: true`",
+            ));
+        }
+    };
+    if events.when == EventsWhen::Auto && policy.drift.on_unverifiable == OnUnverifiable::Fail {
+        policy.drift.on_unverifiable = OnUnverifiable::Sync;
+    }
+    Ok(())
+}
+
+/// Decodes bodies by the policy.
+fn decoder(events: &Events) -> Decoder {
+    Decoder {
+        key: events.key.clone(),
+    }
+}

@@ -1,0 +1,138 @@
+//! The section `events`: the queues with rotation events, and how they are emptied.
+
+use std::{fmt, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    form::{self, Written},
+    written::{self, in_order},
+};
+
+/// Rotation events from queues, for `eso-sync events`. The other commands do not read it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Self>)]
+pub struct Events {
+    /// The queues. One belongs to one cluster and one policy, because each message is received once.
+    pub queues: Vec<QueueFrom>,
+    /// After the first messages, how long to wait for more. A message is handled when it arrives, and the lock is not held while
+    /// there is none. `0s`: until the queues are empty.
+    #[serde(with = "written::duration")]
+    #[schemars(with = "Written<form::DurationOrZero>")]
+    pub listen: Duration,
+    /// The most messages of one run. The others stay in the queue.
+    #[schemars(range(min = 1))]
+    pub max_messages: u32,
+    /// After an event, the provider may return the old value for so long. An event whose value was not seen to change before is
+    /// checked again.
+    #[serde(with = "written::duration")]
+    #[schemars(with = "Written<form::DurationOrZero>")]
+    pub settle: Duration,
+    /// After this number of deliveries, a message no longer waits for an ExternalSecret whose own configuration makes each sync
+    /// fail.
+    #[schemars(range(min = 1))]
+    pub max_attempts: u32,
+    /// What to do with a queue without this cluster's owner tag `eso-sync-cluster`. `require`: refuse it. `warn`: only warn. A
+    /// queue with another cluster's tag is always refused.
+    pub owner: RequireOwner,
+    /// Which of the ExternalSecrets that use a changed key to sync. `auto`: those that differ from the provider, or all if
+    /// `drift.enabled` is false. `drifted`: those that differ. `always`: all.
+    pub when: EventsWhen,
+    /// The JSON pointer to the name of the key, for messages from other sources than the clouds' own. Without it, such messages
+    /// stay in the queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Written<form::JsonPointer>>")]
+    pub key: Option<String>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self {
+            queues: Vec::new(),
+            listen: Duration::ZERO,
+            max_messages: 1000,
+            settle: Duration::from_secs(10),
+            max_attempts: 5,
+            owner: RequireOwner::Require,
+            when: EventsWhen::Auto,
+            key: None,
+        }
+    }
+}
+
+/// One entry of `events.queues`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Self>, extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct QueueFrom {
+    /// A queue of Amazon SQS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sqs: Option<SqsQueue>,
+    /// A subscription of Google Pub/Sub.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pubsub: Option<PubSubQueue>,
+}
+
+/// `queues[].sqs`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub struct SqsQueue {
+    /// The URL of the queue: `https://sqs.REGION.amazonaws.com/ACCOUNT/NAME`.
+    #[schemars(with = "Written<form::SqsUrl>")]
+    pub url: String,
+}
+
+/// `queues[].pubsub`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub struct PubSubQueue {
+    /// The subscription: `projects/PROJECT/subscriptions/NAME`.
+    #[schemars(with = "Written<form::Subscription>")]
+    pub subscription: String,
+}
+
+/// As in `--allow-queue`: the URL or the name of the subscription.
+impl fmt::Display for QueueFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sqs, pubsub } = self;
+        if let Some(SqsQueue { url }) = sqs {
+            f.write_str(url)?;
+        }
+        if let Some(PubSubQueue { subscription }) = pubsub {
+            f.write_str(subscription)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a queue must have to be received from.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
+pub enum RequireOwner {
+    /// This cluster's owner tag.
+    Require,
+    /// No other cluster's owner tag.
+    Warn,
+}
+
+/// Which ExternalSecrets are synced after an event.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, strum::IntoStaticStr,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
+pub enum EventsWhen {
+    /// Those that differ, or all without a drift check.
+    Auto,
+    /// Those that differ.
+    Drifted,
+    /// All that use the key.
+    Always,
+}

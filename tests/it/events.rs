@@ -1,0 +1,149 @@
+//! `events`: its stories in the sandbox, events from a file, and runs over a queue.
+
+#[cfg(feature = "events-aws")]
+mod runs;
+#[cfg(feature = "events-aws")]
+mod sqs;
+
+use serde_json::{Value as Json, json};
+
+use crate::support::{Outcome, Workspace};
+
+async fn run(workspace: &Workspace, arguments: &[&str]) -> Outcome {
+    workspace.run(arguments).await
+}
+
+fn summary(outcome: &Outcome) -> Json {
+    outcome.document()["summary"].clone()
+}
+
+/// The end and the ExternalSecrets of each key that is reported.
+fn keys(outcome: &Outcome) -> Vec<(String, Vec<String>)> {
+    let document = outcome.document();
+    let keys = document["keys"].as_array().expect("keys");
+    let mut keys: Vec<_> = keys
+        .iter()
+        .map(|key| {
+            let of = key["externalSecrets"].as_object().expect("a map");
+            let end = key["end"].as_str().expect("an end").to_owned();
+            (end, of.keys().cloned().collect())
+        })
+        .collect();
+    keys.sort();
+    keys
+}
+
+/// An event of Secrets Manager about a key of the sandbox.
+fn rotated(name: &str) -> Json {
+    json!({
+        "source": "aws.secretsmanager", "detail-type": "Secret Label Updated", "region": "eu-central-1",
+        "time": "2026-01-01T00:00:00Z",
+        "detail": {"name": name, "labelUpdated": "AWSCURRENT", "versionId": "2"},
+    })
+}
+
+#[tokio::test]
+async fn rotations_are_proven_and_acknowledged_in_the_sandbox() {
+    let workspace = Workspace::new(Vec::new());
+    let outcome = run(&workspace, &["events", "--sandbox", "-o", "json"]).await;
+    outcome.exits(0);
+    let summary = summary(&outcome);
+    assert_eq!(summary["received"], json!({"changed": 5, "irrelevant": 1}));
+    assert_eq!(summary["reasons"], json!({"pending": 1}));
+    assert_eq!(summary["keys"], json!({"synced": 3, "unused": 1}));
+    assert_eq!(
+        (&summary["acknowledged"], &summary["kept"]),
+        (&json!(6), &json!(0))
+    );
+    let of = |name: &str| ("synced".to_owned(), vec![name.to_owned()]);
+    let mut expected = vec![of("data/lake"), of("platform/registry"), of("web/oauth")];
+    expected.sort();
+    assert_eq!(keys(&outcome), expected);
+    // Nothing else was compared or synced.
+    let items = outcome.document()["runs"][0]["items"].clone();
+    assert_eq!(items.as_array().map(Vec::len), Some(3));
+}
+
+#[tokio::test]
+async fn bad_day_keeps_what_is_not_proven_and_leaves_foreign_queues_alone() {
+    let workspace = Workspace::new(Vec::new());
+    let outcome = run(&workspace, &["events", "--sandbox=bad-day", "-o", "json"]).await;
+    outcome.exits(5);
+    let summary = summary(&outcome);
+    assert_eq!(summary["received"]["unreadable"], json!(1));
+    assert!(summary["kept"].as_u64() >= Some(2), "{summary}");
+    let queues = outcome.document()["queues"].clone();
+    assert_eq!(queues[1]["refused"], json!("other-owner"));
+    // Its event is about a key that is used, and was not received.
+    assert_eq!(summary["received"]["changed"], json!(2));
+}
+
+#[tokio::test]
+async fn events_from_a_file_concern_only_the_users_of_their_keys() {
+    let workspace = Workspace::new(Vec::new());
+    let lines = [
+        rotated("prod/web/cdn"),
+        rotated("prod/web/cdn"),
+        rotated("prod/web"),
+    ];
+    let lines: Vec<String> = lines.iter().map(Json::to_string).collect();
+    let path = workspace.file("events.json", &format!("{}\n\n", lines.join("\n")));
+    let path = path.to_str().expect("UTF-8");
+    let outcome = run(
+        &workspace,
+        &["events", "--sandbox", "--from", path, "-o", "json"],
+    )
+    .await;
+    outcome.exits(0);
+    assert_eq!(
+        keys(&outcome),
+        [("synced".to_owned(), vec!["web/cdn".to_owned()])]
+    );
+    assert_eq!(summary(&outcome)["keys"], json!({"synced": 1, "unused": 1}));
+    let dry = [
+        "events",
+        "--sandbox",
+        "--from",
+        path,
+        "--dry-run",
+        "-o",
+        "json",
+    ];
+    let plan = run(&workspace, &dry).await;
+    plan.exits(0);
+    let items = plan.document()["items"].clone();
+    assert_eq!(items.as_array().map(Vec::len), Some(1));
+    assert_eq!(items[0]["name"], "cdn");
+}
+
+#[tokio::test]
+async fn nothing_of_a_body_is_shown() {
+    let planted = "hunter2-hunter2";
+    let workspace = Workspace::new(Vec::new());
+    let mut event = rotated(planted);
+    event["detail"]["secretString"] = json!(planted);
+    let lines = format!("{event}\n{{\"password\": \"{planted}\"}}\n{planted}\n");
+    let path = workspace.file("events.json", &lines);
+    let path = path.to_str().expect("UTF-8");
+    for output in ["table", "json", "yaml"] {
+        let arguments = ["events", "--sandbox", "--from", path, "-vvv", "-o", output];
+        let outcome = run(&workspace, &arguments).await;
+        for text in [&outcome.stdout, &outcome.stderr] {
+            assert!(!text.contains(planted), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn policy_without_queues_is_refused_before_anything_is_received() {
+    let workspace = Workspace::new(Vec::new());
+    let path = workspace.file("policy.yaml", "select: [{}]\n");
+    let path = path.to_str().expect("UTF-8");
+    let outcome = run(&workspace, &["events", "--config", path]).await;
+    outcome.exits(2);
+    assert!(
+        outcome.stderr.contains("names no queue"),
+        "{}",
+        outcome.stderr
+    );
+}
