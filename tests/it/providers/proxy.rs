@@ -20,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::Notify,
     task::{JoinHandle, JoinSet},
     time::Instant,
 };
@@ -84,8 +85,10 @@ pub(crate) enum Fault {
     Halved,
     /// Half of the answer, then the connection is reset.
     Reset,
-    /// The answer is delayed beyond every timeout.
+    /// The answer is delayed beyond every timeout. The server gets no request.
     Late,
+    /// The server answers, which is told, and the answer is delayed beyond every timeout.
+    Kept(Arc<Notify>),
 }
 
 pub(crate) type Script = dyn Fn(&Asked) -> Fault + Send + Sync;
@@ -227,7 +230,7 @@ async fn answer(
             return Ok(response.body(whole(body.into())).expect("a response"));
         }
         Fault::Late => return std::future::pending().await,
-        Fault::None | Fault::Edited(_) | Fault::Halved | Fault::Reset => fault,
+        Fault::None | Fault::Edited(_) | Fault::Halved | Fault::Reset | Fault::Kept(_) => fault,
     };
     let mut request = Request::builder().method(asked.method).uri(asked.uri);
     *request.headers_mut().expect("a request") = asked.headers;
@@ -243,6 +246,10 @@ async fn answer(
         }
         Fault::Halved => whole(half),
         Fault::Reset => return Ok(Response::from_parts(head, cut_after(half))),
+        Fault::Kept(answered) => {
+            answered.notify_one();
+            return std::future::pending().await;
+        }
         Fault::None | Fault::Instead(..) | Fault::Late => whole(body),
     };
     head.headers.remove(header::CONTENT_LENGTH);

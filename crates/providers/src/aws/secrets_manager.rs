@@ -262,13 +262,21 @@ fn is_throttled(error: &ApiErrorType) -> bool {
     matches!(error.kind, Kind::Call(ErrorClass::Throttled(_)))
 }
 
-/// Matches the values of a batch to the requested keys. Returns the keys without a value as the second part.
+/// True unless the answer says that it is another version. A batch names no version, and shortly after a change it may answer with
+/// the one before.
+fn is_current(entry: &SecretValueEntry) -> bool {
+    let stages = entry.version_stages();
+    stages.is_empty() || stages.iter().any(|stage| stage == CURRENT)
+}
+
+/// Matches the values of a batch to the requested keys. Returns the keys without a current value as the second part.
 fn assign(
     keys: Vec<String>,
     values: Vec<SecretValueEntry>,
 ) -> (Vec<(String, Answered)>, Vec<String>) {
     let entries: Vec<(Option<String>, Option<String>, Answered)> = values
         .into_iter()
+        .filter(is_current)
         .map(|entry| {
             (
                 entry.arn,
@@ -336,6 +344,19 @@ mod tests {
     }
 
     /// Names with a common prefix, and names that end like an ARN's suffix.
+    #[test]
+    fn value_that_is_not_current_is_read_again() {
+        let of = |stages: &[&str]| {
+            let stages = stages.iter().map(|stage| (*stage).to_owned()).collect();
+            let mut entry = entry("db", "-AbCdEf", "old");
+            entry.version_stages = Some(stages);
+            assign(vec!["db".to_owned()], vec![entry]).1
+        };
+        assert_eq!(of(&["AWSPREVIOUS"]), ["db"]);
+        assert!(of(&["eso-sync", "AWSCURRENT"]).is_empty());
+        assert!(of(&[]).is_empty());
+    }
+
     #[test]
     fn values_are_matched_to_the_requested_keys() {
         let values = || {
