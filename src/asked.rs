@@ -1,20 +1,25 @@
 //! Converts arguments and policy files to a validated policy, and connects to the cluster.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
-use cluster::Access;
-use eso_model::StoreKey;
+use cluster::{Access, Cluster};
+use eso_model::{Id, StoreKey};
 use serde_json::{Value, json};
 
 use crate::{
     cli::{self, ActArgs, CeilingArgs, DEFAULT_CONFIG, ProviderArgs, SelectArgs},
     failure::Failure,
     foreign::line,
+    inventory::Inventory,
     pattern::Pattern,
     policy::{Capability, Ceilings, Policy, When, ceilings::MaxRate},
-    select::Selected,
+    select::{Part, Selected},
     session::{Connected, Session},
     settings::{self, Loaded, Sections, SourceFile, Sources},
+    suggest::suggesting,
 };
 
 /// The arguments of a read-only command.
@@ -29,14 +34,42 @@ pub struct Asked<'a> {
     pub flags: Flags,
 }
 
-/// True if a policy decides the selection, false if the command line does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ByPolicy(pub bool);
+/// What decides the selection of a read-only command.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Chosen {
+    /// The names, `-n`, `-A` and `-l`.
+    ByFlags,
+    /// The policy, narrowed by these names and this namespace.
+    ByPolicy {
+        names: Vec<Pattern>,
+        namespace: Option<String>,
+    },
+}
 
-impl ByPolicy {
+impl Chosen {
     /// The digest of the policy, if it decides the selection.
-    pub fn digest(self, loaded: &Loaded) -> Option<&str> {
-        self.0.then_some(&*loaded.digest)
+    pub fn digest<'l>(&self, loaded: &'l Loaded) -> Option<&'l str> {
+        match self {
+            Self::ByPolicy { .. } => Some(&*loaded.digest),
+            Self::ByFlags => None,
+        }
+    }
+
+    /// The part of the policy's selection that the names and the namespace choose. None: all of it.
+    pub fn narrowing(&self) -> Option<impl Fn(&Inventory) -> Part + Sync + '_> {
+        let Self::ByPolicy { names, namespace } = self else {
+            return None;
+        };
+        let narrows = !names.is_empty() || namespace.is_some();
+        narrows.then_some(move |inventory: &Inventory| {
+            let is_chosen = |id: &Id| {
+                let is_named = names.is_empty() || names.iter().any(|name| name.matches(&id.name));
+                is_named && namespace.as_ref().is_none_or(|it| *it == id.namespace)
+            };
+            let ids = inventory.external_secrets.iter().map(|one| &one.id);
+            let chosen: BTreeSet<Id> = ids.filter(|id| is_chosen(id)).cloned().collect();
+            chosen.into()
+        })
     }
 }
 
@@ -58,14 +91,20 @@ impl<'a> Named<'a> {
     }
 
     /// Fails if a name or store is not found: a typing error must not look like success.
-    pub fn check_found(self, selected: &Selected<'_>, namespace: &str) -> Result<(), Failure> {
+    pub async fn check_found(
+        self,
+        selected: &Selected<'_>,
+        cluster: &Cluster,
+    ) -> Result<(), Failure> {
+        let namespace = &cluster.namespace;
         let is_literal =
             |name: &&String| Pattern::new(name).is_ok_and(|pattern| pattern.literal().is_some());
         let missing = |name: &&String| !selected.has(name);
         if let Some(name) = self.names.iter().filter(is_literal).find(missing) {
-            return Err(Failure::not_found(&format!(
+            let failure = Failure::not_found(&format!(
                 "externalsecrets \"{name}\" not found in namespace {namespace}"
-            )));
+            ));
+            return Err(suggesting(failure, cluster, name, namespace).await);
         }
         if let Some(store) = self.store.filter(|_| selected.is_empty()) {
             return Err(Failure::not_found(&format!(
@@ -130,6 +169,14 @@ impl Session {
             }
             flags.insert("select".to_owned(), json!([all]));
             self.trust_stores_of_the_sandbox(&mut flags, &ceilings);
+            if ceilings.allows(Capability::Restart) {
+                let rule = json!({"match": "references"});
+                flags.insert("restart".to_owned(), json!([rule]));
+            }
+            if ceilings.allow.is_none() {
+                // Nothing is lost if a restart goes wrong here, and nobody wants to wait.
+                flags.insert("pace.restarts".to_owned(), json!("3/s"));
+            }
             Vec::new()
         } else {
             files_of(config)
@@ -240,24 +287,21 @@ impl Session {
     pub async fn connect_read_only(
         &self,
         asked: Asked<'_>,
-    ) -> Result<(ByPolicy, Loaded, Connected), Failure> {
+    ) -> Result<(Chosen, Loaded, Connected), Failure> {
         let Asked {
             config,
             select,
             ceilings,
             flags,
         } = asked;
-        let selects =
-            !select.names.is_empty() || select.all_namespaces || select.selector.is_some();
-        if selects && !config.is_empty() {
+        let by_flags = select.all_namespaces || select.selector.is_some();
+        let selects = by_flags || !select.names.is_empty();
+        if by_flags && !config.is_empty() {
             return Err(Failure::usage(
-                "--config cannot be used together with NAME, -A or -l",
+                "--config cannot be used together with -A or -l. NAME and -n narrow the policy's selection",
             ));
         }
-        // Without a policy, -n selects the namespace.
-        if !config.is_empty() {
-            self.no_namespace_beside_a_policy(config)?;
-        }
+        self.check_namespace()?;
         let by_policy = !config.is_empty()
             || (self.connection.sandbox.is_some()
                 && self.connection.namespace.is_none()
@@ -275,7 +319,15 @@ impl Session {
             )
             .await?
         };
-        Ok((ByPolicy(by_policy), loaded, connected))
+        let chosen = if by_policy {
+            Chosen::ByPolicy {
+                names: patterns(&select.names)?,
+                namespace: self.connection.namespace.clone(),
+            }
+        } else {
+            Chosen::ByFlags
+        };
+        Ok((chosen, loaded, connected))
     }
 
     fn load(
@@ -315,6 +367,13 @@ impl Session {
     }
 }
 
+fn patterns(names: &[String]) -> Result<Vec<Pattern>, Failure> {
+    let pattern = |name: &String| {
+        Pattern::new(name).map_err(|error| Failure::usage(format!("`{}` {error}", line(name))))
+    };
+    names.iter().map(pattern).collect()
+}
+
 /// The policy files: those that are given, or the one that the CronJob mounts.
 fn files_of(config: &[PathBuf]) -> Vec<PathBuf> {
     if config.is_empty() {
@@ -347,6 +406,17 @@ pub fn store(text: &str) -> Value {
             json!({"kind": "SecretStore", "namespace": namespace, "name": name})
         }
         Err(_) => json!({"name": text}),
+    }
+}
+
+/// The policy keys that the provider flags set. Enables the drift check if there are any.
+pub fn reading_if_asked(args: &ProviderArgs) -> Flags {
+    let is_asked =
+        args.credentials.is_some() || !args.endpoints.is_empty() || args.namespaced_stores;
+    if is_asked {
+        reading(args)
+    } else {
+        Flags::new()
     }
 }
 

@@ -149,6 +149,7 @@ pub enum Command {
     /// Publish secrets from repositories to providers, by the policy's section `publish`
     Publish(Box<PublishArgs>),
     /// Show ExternalSecrets and when they last synced
+    #[command(visible_alias = "list")]
     Status(StatusArgs),
     /// Explain why an ExternalSecret is stale or failing, and how to fix it
     Diagnose(DiagnoseArgs),
@@ -336,6 +337,8 @@ pub struct RunArgs {
     pub act: ActArgs,
     #[command(flatten)]
     pub restart: RestartFlags,
+    #[command(flatten)]
+    pub providers: ProviderArgs,
 }
 
 /// `events`
@@ -387,6 +390,8 @@ pub struct PlanArgs {
     pub select: SelectArgs,
     #[command(flatten)]
     pub home: LockNamespaceArgs,
+    #[command(flatten)]
+    pub providers: ProviderArgs,
     /// Exit with code 1 if the plan contains changes, like `kubectl diff` (terraform uses 2)
     #[arg(long)]
     pub exit_code: bool,
@@ -776,8 +781,21 @@ pub fn command() -> clap::Command {
 pub fn parse() -> Cli {
     use clap::FromArgMatches as _;
     let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
-    let matches = without_variables(command(), is_empty).get_matches();
+    let mut command = without_variables(command(), is_empty);
+    if std::env::args_os()
+        .next()
+        .is_some_and(|name| is_plugin(&name))
+    {
+        command = command.bin_name("kubectl eso-sync");
+    }
+    let matches = command.get_matches();
     Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// True if `kubectl` calls the program: a plugin is a program whose name starts with `kubectl-`, with `_` for `-` in the command.
+fn is_plugin(name: &OsStr) -> bool {
+    let file = std::path::Path::new(name).file_stem();
+    file.is_some_and(|file| file == "kubectl-eso_sync")
 }
 
 /// Removes the environment variables that are empty from all flags. A variable that is set but empty counts as unset.

@@ -59,6 +59,7 @@ pub mod selector;
 pub mod session;
 pub mod settings;
 pub mod stop;
+pub mod suggest;
 pub mod sync;
 pub mod telemetry;
 pub mod verify;

@@ -47,6 +47,8 @@ pub enum SecretChange {
     Created,
     /// Its data changed.
     Updated,
+    /// Its data is as before.
+    Unchanged,
     #[default]
     Unknown,
 }

@@ -50,9 +50,11 @@ impl Scope {
         let once = self == Self::Chain;
         let exit = exit_of(Tells::Run { once }, plan, results);
         let mut document = Document::of_results(plan, results, heading, exit);
-        if once || self == Self::Published {
-            document = document.with_chain(plan, results);
-        }
+        document = match self {
+            Self::All => document.with_chain_of_changes(plan, results),
+            Self::Chain | Self::Published => document.with_chain(plan, results),
+            Self::Restarts => document,
+        };
         (self.of(document), exit)
     }
 

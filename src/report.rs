@@ -62,7 +62,8 @@ pub struct Document {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub restarts: Vec<DocumentRestart>,
-    /// The links from the provider to the pods; only with `sync --restart`.
+    /// The links from the provider to the pods: with `sync --restart`, after a publication, and in a run that restarts workloads for
+    /// the first 100 ExternalSecrets that were synced or failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub chain: Vec<Link>,

@@ -128,7 +128,7 @@ pub async fn read_and_plan(
     if let Some(only) = only {
         selected = selected.only(&only(&inventory));
     }
-    named.check_found(&selected, &cluster.namespace)?;
+    named.check_found(&selected, cluster).await?;
     let (mut check, mut findings) = (None, Findings::default());
     if policy.drift.enabled {
         let check = check.insert(connected.check(session, policy, &mut discovered)?);

@@ -72,13 +72,70 @@ impl Verifier<'_> {
     }
 }
 
-/// The change of the Secret: drift that is gone after the sync proves a write. Otherwise the change from the operator's Events.
+/// The change of the Secret: drift that is gone after the sync proves a write, and so does other data. Without both comparisons, the
+/// change from the operator's Events.
 fn changed(before: Option<&Finding>, after: &Finding, from_events: SecretChange) -> SecretChange {
-    match before.map(|before| before.verdict) {
-        Some(Verdict::Missing) if after.verdict == Verdict::InSync => SecretChange::Created,
-        Some(before) if before.is_drift() && after.verdict == Verdict::InSync => {
-            SecretChange::Updated
+    let Some(before) = before else {
+        return from_events;
+    };
+    let is_repaired = before.verdict.is_drift() && after.verdict == Verdict::InSync;
+    match (before.verdict, &before.judged, &after.judged) {
+        (Verdict::Missing, ..) if is_repaired => SecretChange::Created,
+        _ if is_repaired => SecretChange::Updated,
+        (_, Some(data), Some(now)) if data == now => SecretChange::Unchanged,
+        (_, Some(_), Some(_)) => SecretChange::Updated,
+        (_, Some(_) | None, _) => from_events,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use eso_model::expected::SecretFingerprints;
+    use secret::RunKey;
+    use serde_json::json;
+
+    use super::*;
+    use crate::finding::{Judged, version};
+
+    fn finding(verdict: Verdict, data: Option<&str>) -> Finding {
+        let key = Arc::new(RunKey::from_bytes([3; 32]));
+        let judged = |value: &str| {
+            let secret = json!({"data": {"key": value}});
+            let secret: cluster::wire::Secret = serde_json::from_value(secret).unwrap();
+            let held = SecretFingerprints::of(&secret.data, &key);
+            Judged::of(&held, version(&secret.metadata, &key), &key)
+        };
+        Finding {
+            judged: data.map(judged),
+            ..Finding::of(verdict, "")
         }
-        _ => from_events,
+    }
+
+    #[test]
+    fn two_comparisons_show_if_the_data_changed() {
+        use SecretChange::{Created, Unchanged, Unknown, Updated};
+        use Verdict::{InSync, Missing, Stale, Unverifiable};
+        let (a, b) = (Some("YQ=="), Some("Yg=="));
+        for (before, after, expected) in [
+            ((Missing, None), (InSync, a), Created),
+            ((Stale, a), (InSync, b), Updated),
+            ((InSync, a), (InSync, a), Unchanged),
+            // The provider changed after the first comparison.
+            ((InSync, a), (InSync, b), Updated),
+            ((Unverifiable, a), (Unverifiable, a), Unchanged),
+            ((Unverifiable, a), (Unverifiable, b), Updated),
+            ((Stale, a), (Stale, a), Unchanged),
+            ((Unverifiable, None), (InSync, a), Unknown),
+        ] {
+            let (before, after) = (finding(before.0, before.1), finding(after.0, after.1));
+            assert_eq!(
+                changed(Some(&before), &after, Unknown),
+                expected,
+                "{before:?} {after:?}"
+            );
+        }
+        assert_eq!(changed(None, &finding(InSync, a), Updated), Updated);
     }
 }

@@ -22,7 +22,7 @@ pub(super) async fn advise(session: &Session, args: AdviseArgs) -> Result<Exit, 
         ceilings: Ceilings::from(&args.policy.ceilings).of_reading(),
         flags: Flags::new(),
     };
-    let (by_policy, loaded, connected) = session.connect_read_only(asked).await?;
+    let (chosen, loaded, connected) = session.connect_read_only(asked).await?;
     let cluster = &connected.cluster;
     let mut policy = loaded.policy.clone();
     // Discovery keeps the specs.
@@ -30,8 +30,12 @@ pub(super) async fn advise(session: &Session, args: AdviseArgs) -> Result<Exit, 
     let discovered = session.unless_stopped(discover(cluster, &policy)).await??;
     without_drift(&mut policy);
     let inventory = discovered.inventory;
-    let selected = select(&policy, &inventory, session.world.clock.now());
-    Named::of(&args.select).check_found(&selected, &cluster.namespace)?;
+    let mut selected = select(&policy, &inventory, session.world.clock.now());
+    if let Some(only) = chosen.narrowing() {
+        selected = selected.only(&only(&inventory));
+    }
+    let named = Named::of(&args.select);
+    named.check_found(&selected, cluster).await?;
     let wanted = selected.iter().filter(|one| one.taken_out.is_none());
     let wanted: Vec<&ExternalSecret> = wanted.map(|one| one.external_secret).collect();
     let facts = Facts {
@@ -39,7 +43,7 @@ pub(super) async fn advise(session: &Session, args: AdviseArgs) -> Result<Exit, 
         selected: &wanted,
         advise: &policy.advise,
     };
-    let run = session.run(Some(cluster), by_policy.digest(&loaded), started);
+    let run = session.run(Some(cluster), chosen.digest(&loaded), started);
     let document = advice(facts, run);
     if args.patch {
         let patch = document.patch(&discovered.api.api_version());

@@ -10,7 +10,7 @@ use crate::{
     policy::Ceilings,
     report::{Document, Kind, text},
     results::Results,
-    run::{Context, read_and_plan},
+    run::{Context, Narrow, read_and_plan},
     session::Session,
 };
 
@@ -22,18 +22,19 @@ pub(super) async fn drift(session: &Session, args: DriftArgs) -> Result<Exit, Fa
         ceilings: Ceilings::from(&args.policy.ceilings).of_reading(),
         flags: reading(&args.providers),
     };
-    let (by_policy, loaded, connected) = session.connect_read_only(asked).await?;
+    let (chosen, loaded, connected) = session.connect_read_only(asked).await?;
+    let narrowing = chosen.narrowing();
     let context = Context {
         session,
         connected: &connected,
         policy: &loaded.policy,
         options: None,
         holds: false,
-        only: None,
+        only: narrowing.as_ref().map(|only| only as &Narrow<'_>),
     };
     let (plan, heading) = {
         let (snapshot, plan) = read_and_plan(context, Named::of(&args.select)).await?;
-        let digest = by_policy.digest(&loaded);
+        let digest = chosen.digest(&loaded);
         (plan, snapshot.heading(context, digest, started))
     };
     let exit = exit_of(Tells::Drift, &plan, &Results::default());

@@ -1,7 +1,7 @@
 //! `plan`: shows what a run would do.
 
 use crate::{
-    asked::{Asked, Flags, Named},
+    asked::{Asked, Named, reading_if_asked},
     cli::PlanArgs,
     exit::Exit,
     exit::decide::{Tells, exit_of},
@@ -12,7 +12,7 @@ use crate::{
     report::{Document, Kind, text},
     restart::workloads::Options,
     results::Results,
-    run::{Context, read_and_plan},
+    run::{Context, Narrow, read_and_plan},
     session::Session,
 };
 
@@ -22,24 +22,25 @@ pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Fail
         config: &args.policy.config,
         select: &args.select,
         ceilings: Ceilings::from(&args.policy.ceilings),
-        flags: Flags::new(),
+        flags: reading_if_asked(&args.providers),
     };
-    let (by_policy, loaded, connected) = session.connect_read_only(asked).await?;
+    let (chosen, loaded, connected) = session.connect_read_only(asked).await?;
     let options = Options {
         lock_namespace: LockNamespace::of_reader(&args.home, session).of_stamps(),
         ..Options::default()
     };
+    let narrowing = chosen.narrowing();
     let context = Context {
         session,
         connected: &connected,
         policy: &loaded.policy,
         options: Some(&options),
         holds: true,
-        only: None,
+        only: narrowing.as_ref().map(|only| only as &Narrow<'_>),
     };
     let (plan, heading) = {
         let (snapshot, plan) = read_and_plan(context, Named::of(&args.select)).await?;
-        let digest = by_policy.digest(&loaded);
+        let digest = chosen.digest(&loaded);
         (plan, snapshot.heading(context, digest, started))
     };
     let tells = Tells::Plan {

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _};
 use cluster::Access;
 
 use crate::{
-    asked::{Flags, Named, act_flags},
+    asked::{Flags, Named, act_flags, reading_if_asked},
     cli::{ActArgs, RestartFlags, RunArgs},
     exit::Exit,
     failure::Failure,
@@ -23,7 +23,8 @@ pub(super) async fn run(session: &Session, args: RunArgs) -> Result<Exit, Failur
 }
 
 /// Loads the policy of a run.
-pub(super) fn load(session: &Session, args: &RunArgs, flags: Flags) -> Result<Loaded, Failure> {
+pub(super) fn load(session: &Session, args: &RunArgs, mut flags: Flags) -> Result<Loaded, Failure> {
+    flags.extend(reading_if_asked(&args.providers));
     session.no_namespace_beside_a_policy(&args.policy.config)?;
     session.policy_from_files(&args.policy.config, flags, (&args.policy.ceilings).into())
 }

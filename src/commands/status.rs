@@ -12,7 +12,7 @@ use crate::{
     report::{Document, Kind, format::Output, text},
     restart::workloads::Options,
     results::Results,
-    run::{Context, read_and_plan},
+    run::{Context, Narrow, read_and_plan},
     session::Session,
 };
 
@@ -24,23 +24,24 @@ pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, 
         ceilings: Ceilings::from(&args.policy.ceilings).of_reading(),
         flags: Flags::new(),
     };
-    let (by_policy, mut loaded, connected) = session.connect_read_only(asked).await?;
+    let (chosen, mut loaded, connected) = session.connect_read_only(asked).await?;
     without_drift(&mut loaded.policy);
     let options = Options {
         lock_namespace: LockNamespace::of_reader(&args.home, session).of_stamps(),
         ..Options::default()
     };
+    let narrowing = chosen.narrowing();
     let context = Context {
         session,
         connected: &connected,
         policy: &loaded.policy,
         options: Some(&options),
         holds: false,
-        only: None,
+        only: narrowing.as_ref().map(|only| only as &Narrow<'_>),
     };
     let (plan, heading) = {
         let (snapshot, plan) = read_and_plan(context, Named::of(&args.select)).await?;
-        let digest = by_policy.digest(&loaded);
+        let digest = chosen.digest(&loaded);
         (plan, snapshot.heading(context, digest, started))
     };
     let exit = exit_of(Tells::Status, &plan, &Results::default());

@@ -4,7 +4,7 @@ use eso_model::Id;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Document, DocumentItem, DocumentRestart};
+use super::{Document, DocumentItem, DocumentRestart, aligned};
 use crate::{
     finding::Verdict,
     foreign::{self, Foreign},
@@ -58,22 +58,54 @@ fn link(link: LinkKind, of: impl Into<Foreign>, found: Result<String, String>) -
     }
 }
 
+/// The chains that the report of a policy contains. More would only repeat the table.
+const MOST: usize = 100;
+
+/// So many chains are shown link by link.
+const FEW: usize = 3;
+
+/// The chains that a table shows if all of their links are proven.
+const SHOWN: usize = 20;
+
 impl Document {
     /// Adds the chain of every item.
     #[must_use]
-    pub fn with_chain(mut self, plan: &Plan, results: &Results) -> Self {
+    pub fn with_chain(self, plan: &Plan, results: &Results) -> Self {
+        self.with_chains_of(plan, results, |_| true)
+    }
+
+    /// Adds the chains of what the run changed or failed to change, if it restarts workloads.
+    #[must_use]
+    pub fn with_chain_of_changes(self, plan: &Plan, results: &Results) -> Self {
+        if self.restarts.is_empty() {
+            return self;
+        }
+        let mut left = MOST;
+        self.with_chains_of(plan, results, |item| {
+            let is_shown = left > 0 && item.outcome.is_some_and(|it| it != Outcome::Skipped);
+            left -= usize::from(is_shown);
+            is_shown
+        })
+    }
+
+    fn with_chains_of(
+        mut self,
+        plan: &Plan,
+        results: &Results,
+        mut is_shown: impl FnMut(&DocumentItem) -> bool,
+    ) -> Self {
         let restarts = &results.restarts;
         let mut chain = Vec::new();
         for (item, (at, planned)) in self.items.iter().zip(plan.items.entries()) {
+            if !is_shown(item) {
+                continue;
+            }
+            let verdict = results.finding(at, planned).map(|found| found.verdict);
             let of = planned.id.to_string();
             chain.push(link(
                 LinkKind::Provider,
                 format!("{} of {of}", planned.provider),
-                provider(
-                    results.finding(at, planned).map(|found| found.verdict),
-                    item,
-                    planned,
-                ),
+                provider(verdict, item, planned),
             ));
             let synced = match (item.outcome, item.current_sync) {
                 (Some(Outcome::Synced), Some(at)) => Ok(format!("the operator synced it at {at}")),
@@ -88,7 +120,7 @@ impl Document {
             chain.push(link(
                 LinkKind::Secret,
                 id.to_string(),
-                secret(&id, restarts),
+                secret(&id, restarts, verdict),
             ));
             chain.extend(workloads(&id, &self.restarts, restarts));
         }
@@ -116,8 +148,11 @@ fn provider(
     }
 }
 
-fn secret(id: &Id, restarts: &RestartResults) -> Result<String, String> {
+fn secret(id: &Id, restarts: &RestartResults, verdict: Option<Verdict>) -> Result<String, String> {
     match restarts.secrets.get(id) {
+        None if verdict == Some(Verdict::InSync) => {
+            Ok("has the data that its ExternalSecret asks for".to_owned())
+        }
         None => Err("not read, because no workload that can be restarted uses it".to_owned()),
         Some(seen) => {
             let mut keys: Vec<String> = seen.keys.iter().cloned().collect();
@@ -208,8 +243,70 @@ fn reason(word: Option<String>, message: &str) -> String {
     }
 }
 
-/// Renders the chain as text.
+/// A line for each ExternalSecret.
+fn table(chain: &[Link]) -> String {
+    let chains = chain.chunk_by(|_, next| next.link != LinkKind::Provider);
+    let (all, open): (Vec<&[Link]>, Vec<&[Link]>) =
+        chains.partition(|chain| chain.iter().all(|link| link.proven));
+    let more = all.len().saturating_sub(SHOWN);
+    let shown = open.into_iter().chain(all.into_iter().take(SHOWN));
+    let mut rows: Vec<[String; 3]> = shown.map(row).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    rows.sort();
+    let table = aligned(["EXTERNALSECRET", "PROVEN", "NOT PROVEN"], rows.into_iter());
+    let rest = match more {
+        0 => String::new(),
+        more => format!("and {more} more, all proven; `-o json` shows their links\n"),
+    };
+    format!("\n{table}{rest}")
+}
+
+/// The name of the ExternalSecret, the proven links, and why the others are not proven.
+fn row(chain: &[Link]) -> [String; 3] {
+    let kind = |link: &Link| {
+        let name = link.of.terminal();
+        match name.split_once('/') {
+            // Without the namespace.
+            Some((_, name)) if link.link == LinkKind::Workload => name.to_owned(),
+            _ => link.link.into_str().to_owned(),
+        }
+    };
+    let name = chain
+        .iter()
+        .find(|link| link.link == LinkKind::ExternalSecret)
+        .map(|link| link.of.terminal());
+    let proven = chain.iter().filter(|link| link.proven).map(kind);
+    let before = [None].into_iter().chain(chain.iter().map(Some));
+    let open = chain.iter().zip(before).filter(|(link, before)| {
+        // The pods of a workload that was not restarted have the same reason.
+        let repeats = link.link == LinkKind::Pods && before.is_some_and(|before| !before.proven);
+        !link.proven && !repeats
+    });
+    let why = |(link, _): (&Link, _)| format!("{}: {}", kind(link), link.message.terminal());
+    let or_none = |texts: Vec<String>, separator: &str| match texts.join(separator) {
+        text if text.is_empty() => "-".to_owned(),
+        text => text,
+    };
+    [
+        name.unwrap_or_default(),
+        or_none(proven.collect(), ", "),
+        or_none(open.map(why).collect(), "; "),
+    ]
+}
+
+/// Renders chains as text: each link, or a line for each ExternalSecret if there are many.
 pub(super) fn render(chain: &[Link]) -> String {
+    let chains = chain.iter().filter(|link| link.link == LinkKind::Provider);
+    if chains.count() > FEW {
+        table(chain)
+    } else {
+        links(chain)
+    }
+}
+
+fn links(chain: &[Link]) -> String {
     let lines = chain.iter().map(|link| {
         let proven = if link.proven {
             "proven: "
@@ -262,6 +359,42 @@ mod tests {
             new_pods: names(new),
             pods_unread: None,
         }
+    }
+
+    #[test]
+    fn many_chains_are_a_table_with_what_is_not_proven() {
+        let chain = |number: usize, provider: Result<String, String>| {
+            let of = format!("shop/es-{number:02}");
+            let good = || Ok(String::new());
+            vec![
+                link(LinkKind::Provider, format!("aws of {of}"), provider),
+                link(LinkKind::ExternalSecret, &*of, good()),
+                link(LinkKind::Secret, &*of, good()),
+                link(LinkKind::Workload, "shop/Deployment/web", good()),
+                link(LinkKind::Pods, "shop/Deployment/web", good()),
+            ]
+        };
+        let good = |number| chain(number, Ok(String::new()));
+        let few: Vec<Link> = (0..3).flat_map(good).collect();
+        assert_eq!(render(&few).trim().lines().count(), 15);
+        let bad = chain(99, Err("denied".to_owned()));
+        let many: Vec<Link> = (0..23).flat_map(good).chain(bad).collect();
+        let text = render(&many);
+        let lines: Vec<&str> = text.trim().lines().collect();
+        assert_eq!(lines.len(), 1 + SHOWN + 1 + 1, "{text}");
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(
+            words(lines[1]),
+            "shop/es-00 provider, ExternalSecret, Secret, Deployment/web, pods -"
+        );
+        assert_eq!(
+            words(lines[21]),
+            "shop/es-99 ExternalSecret, Secret, Deployment/web, pods provider: denied"
+        );
+        assert_eq!(
+            lines[22],
+            "and 3 more, all proven; `-o json` shows their links"
+        );
     }
 
     #[test]

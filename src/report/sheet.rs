@@ -317,6 +317,7 @@ impl Document {
             (Some(Verdict::Unverifiable), _) => (Level::Unknown, "unverifiable"),
             (Some(verdict), _) if verdict.is_drift() => (Level::Differs, verdict.into_str()),
             (Some(verdict), _) => (Level::Good, verdict.into_str()),
+            (None, Some(SecretChange::Unchanged)) => (Level::Good, "unchanged"),
             (None, _) => (Level::Skipped, "not compared"),
         };
         links.push(link("Secret", item.target.clone(), level, state));

@@ -109,6 +109,7 @@ impl Column {
             Self::Secret => match item.secret {
                 Some(SecretChange::Created) => "created".to_owned(),
                 Some(SecretChange::Updated) => "updated".to_owned(),
+                Some(SecretChange::Unchanged) => "unchanged".to_owned(),
                 Some(SecretChange::Unknown) => "unknown".to_owned(),
                 None => dash(),
             },

@@ -223,3 +223,121 @@ async fn sandbox_has_a_default_and_a_bad_day() {
     assert_eq!(bad.exits(3).of("cdn"), "skipped(unverifiable)");
     assert_eq!(bad.of("warehouse"), "skipped(store-not-ready)");
 }
+
+/// The rows of a document, as `namespace/name`.
+fn selected(outcome: &crate::support::Outcome) -> Vec<String> {
+    let document = outcome.document();
+    let items = document["items"].as_array().expect("items");
+    let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+    items
+        .iter()
+        .map(|item| format!("{}/{}", text(&item["namespace"]), text(&item["name"])))
+        .collect()
+}
+
+#[tokio::test]
+async fn names_and_a_namespace_narrow_the_selection_of_a_policy() {
+    let workspace = without_cluster();
+    let text =
+        "select: [{namespaces: [payments, web]}]\ndrift: {enabled: false}\nsync: {when: always}\n";
+    let file = workspace.file("policy.yaml", text);
+    let file = file.to_str().expect("UTF-8");
+    let status = async |more: &[&str]| {
+        let command = ["status", "--sandbox", "-o", "json", "--config", file];
+        workspace.run(&[&command, more].concat()).await
+    };
+    let chosen = async |more: &[&str]| selected(status(more).await.exits(0));
+    assert_eq!(chosen(&["s*"]).await, ["payments/stripe", "web/session"]);
+    assert_eq!(chosen(&["-n", "payments", "s*"]).await, ["payments/stripe"]);
+    assert_eq!(
+        chosen(&["-n", "payments"]).await,
+        ["payments/db", "payments/ledger", "payments/stripe"]
+    );
+    // The policy does not select it.
+    let missing = status(&["registry"]).await;
+    assert!(
+        missing.exits(3).stderr.contains("\"registry\" not found"),
+        "{}",
+        missing.stderr
+    );
+    let flags = status(&["-A"]).await;
+    assert!(
+        flags
+            .exits(2)
+            .stderr
+            .contains("NAME and -n narrow the policy's selection"),
+        "{}",
+        flags.stderr
+    );
+}
+
+#[tokio::test]
+async fn unknown_name_is_answered_with_what_may_be_meant() {
+    let workspace = without_cluster();
+    let told = async |command: &[&str]| {
+        let outcome = workspace.run(command).await;
+        outcome.exits(3).stderr.clone()
+    };
+    let elsewhere = told(&["sync", "db", "--sandbox"]).await;
+    assert!(
+        elsewhere.contains("it exists in another namespace: use `-n payments`"),
+        "{elsewhere}"
+    );
+    let misspelt = told(&["status", "stirpe", "-n", "payments", "--sandbox"]).await;
+    assert!(misspelt.contains("did you mean `stripe`?"), "{misspelt}");
+}
+
+#[tokio::test]
+async fn list_is_another_name_of_status() {
+    let workspace = without_cluster();
+    let of = async |command: &str| {
+        selected(
+            &workspace
+                .run(&[command, "-A", "--sandbox", "-o", "json"])
+                .await,
+        )
+    };
+    assert_eq!(of("list").await, of("status").await);
+}
+
+#[tokio::test]
+async fn plugin_of_kubectl_names_itself_as_its_user_does() {
+    let workspace = without_cluster();
+    let plugin = workspace.path().join("kubectl-eso_sync");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_eso-sync"), &plugin).expect("a link");
+    let run = tokio::process::Command::new(plugin)
+        .args(["sync", "-h"])
+        .output()
+        .await
+        .expect("it runs");
+    let help = String::from_utf8(run.stdout).expect("UTF-8");
+    assert!(help.contains("Usage: kubectl eso-sync sync"), "{help}");
+}
+
+/// What changes the drift check is the same in all commands that make one.
+#[tokio::test]
+async fn flags_for_reading_providers_are_the_same_everywhere() {
+    let workspace = without_cluster();
+    let text = "select: [{namespaces: [payments]}]\n";
+    let file = workspace.file("policy.yaml", text);
+    let file = file.to_str().expect("UTF-8");
+    for command in ["plan", "drift", "run"] {
+        let of = async |more: &[&str]| {
+            let command = [command, "--sandbox", "-o", "json", "--config", file];
+            let outcome = workspace.run(&[&command, more].concat()).await;
+            outcome.document()["unread"].as_array().map_or(0, Vec::len)
+        };
+        // A SecretStore is not read with the job's own credentials, unless that is allowed.
+        assert_eq!(of(&[]).await, 1, "{command}");
+        assert_eq!(of(&["--namespaced-stores"]).await, 0, "{command}");
+    }
+    let plan = ["plan", "-n", "payments", "--sandbox", "-o", "json"];
+    let verdicts = async |more: &[&str]| {
+        let outcome = workspace.run(&[&plan, more].concat()).await;
+        outcome.document()["summary"]["verdicts"]
+            .as_object()
+            .map_or(0, serde_json::Map::len)
+    };
+    assert_eq!(verdicts(&[]).await, 0);
+    assert!(verdicts(&["--credentials", "store"]).await > 0);
+}

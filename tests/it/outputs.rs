@@ -168,7 +168,8 @@ outputs! {
     sync_unknown_name: ["sync", "nope", "-n", "payments", "--sandbox", "--yes"];
     sync_unknown_store: ["sync", "--store", "ClusterSecretStore/nope", "-A", "--sandbox", "--yes"];
     sync_all_dry: ["sync", "--all", "-A", "--sandbox", "--dry-run", "-o", "json"];
-    restart_without_rule: ["restart", "--sandbox"];
+    restart: ["restart", "--sandbox"];
+    restart_without_rule: ["restart", "--sandbox", "--config", "policy.yaml"] with "policy.yaml" = "select: [{}]\n";
     restart_policy: ["restart", "--sandbox", "--config", "policy.yaml", "--dry-run"] with "policy.yaml" = POLICY;
     validate: ["validate", "--config", "policy.yaml"] with "policy.yaml" = POLICY;
     validate_invalid: ["validate", "--config", "policy.yaml"] with "policy.yaml" = INVALID;

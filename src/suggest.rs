@@ -1,0 +1,97 @@
+//! What a user may have meant by the name of an ExternalSecret that does not exist.
+
+use std::collections::BTreeSet;
+
+use cluster::Cluster;
+use eso_model::Id;
+
+use crate::{
+    discover::discover,
+    failure::Failure,
+    foreign::line,
+    policy::{Policy, Selection},
+};
+
+/// The names and namespaces that a hint contains.
+const SHOWN: usize = 3;
+
+/// Adds what the user may have meant to the error about this name, if the cluster tells.
+pub async fn suggesting(
+    failure: Failure,
+    cluster: &Cluster,
+    name: &str,
+    namespace: &str,
+) -> Failure {
+    let mut all = Policy::selecting(vec![Selection::default()]);
+    all.drift.enabled = false;
+    match discover(cluster, &all).await {
+        Ok(found) => {
+            let found = found.inventory.external_secrets.into_iter();
+            let ids: Vec<Id> = found.map(|one| one.id).collect();
+            let hint = hint(name, namespace, &ids);
+            Failure { hint, ..failure }
+        }
+        Err(_) => failure,
+    }
+}
+
+/// The namespaces that have the name, or the nearest names in this namespace.
+fn hint(name: &str, namespace: &str, ids: &[Id]) -> Option<String> {
+    let has_it = ids.iter().filter(|id| id.name == name);
+    let namespaces: BTreeSet<&str> = has_it.map(|id| &*id.namespace).collect();
+    if !namespaces.is_empty() {
+        let shown: Vec<String> = namespaces
+            .iter()
+            .take(SHOWN)
+            .map(|it| format!("`-n {}`", line(it)))
+            .collect();
+        let more = match namespaces.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!(" or one of {more} more"),
+        };
+        return Some(format!(
+            "it exists in another namespace: use {}{more}",
+            shown.join(", ")
+        ));
+    }
+    let here = ids.iter().filter(|id| id.namespace == namespace);
+    let near = here.map(|id| (strsim::damerau_levenshtein(name, &id.name), &*id.name));
+    let mut near: Vec<(usize, &str)> = near
+        .filter(|(far, _)| *far <= (name.len() / 3).max(1))
+        .collect();
+    near.sort_unstable();
+    let shown: Vec<String> = near
+        .iter()
+        .take(SHOWN)
+        .map(|(_, name)| format!("`{}`", line(name)))
+        .collect();
+    (!shown.is_empty()).then(|| format!("did you mean {}?", shown.join(" or ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hint_names_other_namespaces_first_and_then_near_names() {
+        let id = |namespace: &str, name: &str| Id {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        let ids = [
+            id("payments", "db"),
+            id("payments", "stripe"),
+            id("web", "db"),
+            id("web", "stripes"),
+        ];
+        let hint = |name: &str, namespace: &str| hint(name, namespace, &ids).unwrap_or_default();
+        assert_eq!(
+            hint("db", "default"),
+            "it exists in another namespace: use `-n payments`, `-n web`"
+        );
+        assert_eq!(hint("stirpe", "payments"), "did you mean `stripe`?");
+        assert_eq!(hint("stripee", "web"), "did you mean `stripes`?");
+        assert_eq!(hint("other", "payments"), "");
+        assert_eq!(hint("dx", "payments"), "did you mean `db`?");
+    }
+}
