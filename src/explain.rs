@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use strum::VariantArray as _;
 
-use crate::{exit::Exit, reason::Reason, report, settings};
+use crate::{events::Refused, exit::Exit, reason::Reason, report, settings};
 
 /// One meaning of a word.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,7 @@ pub fn entries() -> Vec<Entry> {
     }
     let published = schemars::schema_for!(publish::Reason).to_value();
     words(&published, "reason of `publish`", &mut entries);
+    of_events(&mut entries);
     let exits = schemars::schema_for!(Exit).to_value();
     let mut codes = Vec::new();
     words(&exits, "exit code", &mut codes);
@@ -57,6 +58,34 @@ pub fn entries() -> Vec<Entry> {
     }));
     keys(&settings::schema(), "", &mut entries);
     entries
+}
+
+/// Adds the words of `events`.
+fn of_events(entries: &mut Vec<Entry>) {
+    for (schema, what) in [
+        (
+            schemars::schema_for!(::events::End),
+            "end of the work for the key of an event",
+        ),
+        (
+            schemars::schema_for!(::events::Ignored),
+            "reason of an event without effect",
+        ),
+        (
+            schemars::schema_for!(::events::Warned),
+            "reason of an event with a warning",
+        ),
+        (
+            schemars::schema_for!(::events::Unreadable),
+            "reason of an event that is not understood",
+        ),
+        (
+            schemars::schema_for!(Refused),
+            "reason why nothing is received from a queue",
+        ),
+    ] {
+        words(&schema.to_value(), what, entries);
+    }
 }
 
 /// Adds the words of an enumeration.
@@ -223,6 +252,21 @@ mod tests {
             let found = entries.iter().find(|entry| entry.word == word);
             let found = found.unwrap_or_else(|| panic!("{word} is not explained"));
             assert!(found.meaning.len() > 5, "{word}: {}", found.meaning);
+        }
+    }
+
+    #[test]
+    fn words_of_events_have_an_explanation() {
+        for word in [
+            "left-to-run",
+            "scope-incomplete",
+            "not-yet-visible",
+            "reminder",
+            "rotation-failed",
+            "unknown-shape",
+            "other-owner",
+        ] {
+            assert!(explain(word).is_ok(), "{word}");
         }
     }
 

@@ -3,6 +3,8 @@
 mod admission;
 #[cfg(feature = "azure")]
 mod azure;
+#[cfg(feature = "events-aws")]
+mod events;
 #[cfg(feature = "aws-parameter-store")]
 mod faults;
 mod gitops;
@@ -525,7 +527,7 @@ async fn signal(name: &str, pid: &str) {
     assert!(sent.success());
 }
 
-async fn curl(arguments: &[&str]) {
+async fn curl(arguments: &[&str]) -> String {
     let sent = tokio::process::Command::new("curl")
         .args(["-sSf", "-X", "POST"])
         .args(arguments)
@@ -537,6 +539,7 @@ async fn curl(arguments: &[&str]) {
         "{}",
         String::from_utf8_lossy(&sent.stderr)
     );
+    String::from_utf8(sent.stdout).expect("UTF-8")
 }
 
 /// Prints that a test did nothing, because the cluster has no such server.

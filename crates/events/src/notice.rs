@@ -4,6 +4,8 @@ use std::{collections::BTreeSet, fmt};
 
 use eso_model::{ProviderKind, expected::What, remote::RemoteKey};
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
 use strum::IntoStaticStr;
 
 /// The stage of Secrets Manager that a read without a version gets.
@@ -40,7 +42,10 @@ pub enum Says {
 }
 
 /// What a warning is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, Serialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum Warned {
     /// The provider's rotation failed.
@@ -52,7 +57,10 @@ pub enum Warned {
 }
 
 /// Why an event is irrelevant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, Serialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum Ignored {
     /// The call failed, so it changed nothing.
@@ -70,7 +78,10 @@ pub enum Ignored {
 }
 
 /// Why an event is not understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, Serialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum Unreadable {
     /// Larger than a queue's largest message.

@@ -29,9 +29,9 @@ const RETENTION: Duration = Duration::from_hours(14 * 24);
 #[cfg(any(test, feature = "events-aws", feature = "events-gcp"))]
 const DELIVERIES: u32 = 100;
 
-/// The most calls to a queue each second. A receive waits for messages, and the others carry ten messages each.
+/// The most calls to a queue each second, each for up to ten messages. A FIFO queue permits 300.
 #[cfg(any(feature = "events-aws", feature = "events-gcp"))]
-const CALLS: f64 = 20.0;
+const CALLS: f64 = 100.0;
 
 /// A connection to one queue.
 #[async_trait]
