@@ -12,6 +12,8 @@ static VARYING: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         (r"\d{8}t\d{6}z-[0-9a-f]{8}", "RUN"),
         (r"127\.0\.0\.1:\d+", "ADDRESS"),
+        // The template of a restarted workload contains a time.
+        (r"-[0-9a-f]{10}(-[a-z0-9]{5})\b", "-HASH$1"),
         (r"\b\d+(\.\d+)? s\b", "SECONDS"),
         (r"\b\d+(\.\d+)? ms\b", "SECONDS"),
         (r"\b\d+[hm]\d+[ms]\b", "AGE"),
