@@ -4,7 +4,7 @@ use std::{
     fmt::Display,
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use http_body_util::{BodyExt as _, Full};
@@ -22,6 +22,7 @@ use tokio_rustls::{
         pki_types::{CertificateDer, PrivateKeyDer},
     },
 };
+use tracing_subscriber::{filter::LevelFilter, layer::SubscriberExt as _};
 
 #[derive(Clone, Debug)]
 pub(super) struct Call {
@@ -209,6 +210,11 @@ async fn connection(
     }
 }
 
+/// A second subscriber, which logs nothing. With only one, a test of another thread that reaches a place first would switch off the
+/// events of that place for the one that captures them, too.
+static ANOTHER: LazyLock<tracing::Dispatch> =
+    LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry().with(LevelFilter::OFF)));
+
 /// Captures the log of this thread at the finest level until the guard is dropped.
 pub(super) fn capture_log() -> (tracing::subscriber::DefaultGuard, Log) {
     let log = Log::default();
@@ -217,6 +223,7 @@ pub(super) fn capture_log() -> (tracing::subscriber::DefaultGuard, Log) {
         .with_max_level(tracing::Level::TRACE)
         .with_writer(move || kept.clone())
         .finish();
+    LazyLock::force(&ANOTHER);
     (tracing::subscriber::set_default(subscriber), log)
 }
 

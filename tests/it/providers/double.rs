@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     io::{self, ErrorKind},
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use http::{HeaderMap, Request, Response};
@@ -19,7 +19,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::{JoinHandle, JoinSet},
 };
-use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::{
+    filter::LevelFilter,
+    layer::{Layer as _, SubscriberExt as _},
+};
 
 #[derive(Clone)]
 pub(crate) struct Asked {
@@ -85,6 +88,11 @@ impl Reply {
 
 type Answer = dyn Fn(&Asked) -> Reply + Send + Sync;
 
+/// A second subscriber, which logs nothing. With only one, a test of another thread that reaches a place first would switch off the
+/// events of that place for the one that captures them, too.
+static ANOTHER: LazyLock<tracing::Dispatch> =
+    LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry().with(LevelFilter::OFF)));
+
 /// Returns the log of this future at the finest level, including all libraries.
 pub(crate) async fn logged(run: impl Future<Output = ()>) -> String {
     let log = Log::default();
@@ -97,6 +105,7 @@ pub(crate) async fn logged(run: impl Future<Output = ()>) -> String {
         .with_writer(writer)
         .with_filter(eso_sync::telemetry::filter(Some("trace"), "trace"));
     let subscriber = tracing_subscriber::registry().with(layer);
+    LazyLock::force(&ANOTHER);
     // The test's runtime has one thread.
     let guard = tracing::subscriber::set_default(subscriber);
     run.await;
