@@ -158,20 +158,22 @@ impl Queue for Sqs {
                     .ok()
             };
             let entries: Vec<_> = batch.iter().enumerate().filter_map(entry).collect();
-            let request = Request::read("ChangeMessageVisibility", Some(&self.arn));
-            let answer = self
-                .engine
-                .call(&request, &self.limiter, |client: Client| {
-                    let call = client
-                        .change_message_visibility_batch()
-                        .queue_url(&self.url)
-                        .set_entries(Some(entries.clone()));
-                    async move { call.send().await.map_err(|error| AwsError::of(&error)) }
-                })
-                .await
-                .map_err(|failure| self.engine.unread(failure, &request));
-            let failed = answer.map(|answer| answer.failed);
-            results.extend(self.results(batch.len(), failed, &request));
+            let call = |client: Client| {
+                let call = client
+                    .change_message_visibility_batch()
+                    .queue_url(&self.url)
+                    .set_entries(Some(entries.clone()));
+                async move {
+                    call.send()
+                        .await
+                        .map(|answer| answer.failed)
+                        .map_err(|error| AwsError::of(&error))
+                }
+            };
+            results.extend(
+                self.batch("ChangeMessageVisibility", batch.len(), call)
+                    .await,
+            );
         }
         results
     }
@@ -187,20 +189,19 @@ impl Queue for Sqs {
                     .ok()
             };
             let entries: Vec<_> = batch.iter().enumerate().filter_map(entry).collect();
-            let request = Request::read("DeleteMessage", Some(&self.arn));
-            let answer = self
-                .engine
-                .call(&request, &self.limiter, |client: Client| {
-                    let call = client
-                        .delete_message_batch()
-                        .queue_url(&self.url)
-                        .set_entries(Some(entries.clone()));
-                    async move { call.send().await.map_err(|error| AwsError::of(&error)) }
-                })
-                .await
-                .map_err(|failure| self.engine.unread(failure, &request));
-            let failed = answer.map(|answer| answer.failed);
-            results.extend(self.results(batch.len(), failed, &request));
+            let call = |client: Client| {
+                let call = client
+                    .delete_message_batch()
+                    .queue_url(&self.url)
+                    .set_entries(Some(entries.clone()));
+                async move {
+                    call.send()
+                        .await
+                        .map(|answer| answer.failed)
+                        .map_err(|error| AwsError::of(&error))
+                }
+            };
+            results.extend(self.batch("DeleteMessage", batch.len(), call).await);
         }
         results
     }
@@ -252,6 +253,22 @@ impl Sqs {
         let mut attributes = attributes.into_iter();
         let (_, count) = attributes.find(|(of, _)| of == "ApproximateNumberOfMessages")?;
         count.parse().ok()
+    }
+
+    /// Makes a call for a batch, and returns the result for each of its entries.
+    async fn batch<F>(
+        &self,
+        operation: &'static str,
+        count: usize,
+        call: impl Fn(Client) -> F + Send + Sync,
+    ) -> Vec<Result<(), NotDone>>
+    where
+        F: Future<Output = Result<Vec<BatchResultErrorEntry>, AwsError>> + Send,
+    {
+        let request = Request::read(operation, Some(&self.arn));
+        let failed = self.engine.call(&request, &self.limiter, call).await;
+        let failed = failed.map_err(|failure| self.engine.unread(failure, &request));
+        self.results(count, failed, &request)
     }
 
     /// The result for each entry of a batch: an answer with status 200 can hold errors.
