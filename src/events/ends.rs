@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ::events::{End, Group, Says};
+use ::events::{Attempts, Disposal, End, Group, Says, dispose};
 use eso_model::Id;
 use jiff::Timestamp;
 
@@ -108,34 +108,28 @@ fn of_group(says: Says, ends: impl Iterator<Item = End>, incomplete: bool) -> En
         Says::Changed | Says::Irrelevant(_) | Says::Unreadable(_) => End::Unused,
     };
     let end = ends.max_by_key(|end| (need(*end), *end)).unwrap_or(none);
-    if incomplete && says == Says::Changed && need(end) == 0 {
+    if incomplete && says == Says::Changed && need(end) == NONE {
         return End::ScopeIncomplete;
     }
     end
 }
 
+/// What becomes of the message at its first and at its last delivery.
+type Need = [Disposal; 2];
+
+/// The message can be acknowledged whatever happens.
+const NONE: Need = [Disposal::Acknowledge; 2];
+
 /// How much an end stands in the way of the acknowledgement.
-const fn need(end: End) -> u8 {
-    match end {
-        End::InSync
-        | End::Synced
-        | End::Unused
-        | End::OutsideSelection
-        | End::Irrelevant
-        | End::Skipped
-        | End::Gone
-        | End::Warning => 0,
-        End::LeftToRun => 1,
-        End::Failed
-        | End::Unproven
-        | End::Unverifiable
-        | End::NotReached
-        | End::NotYetVisible
-        | End::LimitExceeded
-        | End::ScopeIncomplete
-        | End::Unreadable => 2,
-        End::Stopped => 3,
-    }
+fn need(end: End) -> Need {
+    [1, 2].map(|received| {
+        let attempts = Attempts {
+            received,
+            most: 2,
+            poisons: false,
+        };
+        dispose(end, attempts)
+    })
 }
 
 fn of_item(facts: Facts<'_>, at: ItemAt) -> End {
