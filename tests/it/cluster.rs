@@ -550,3 +550,19 @@ async fn curl(arguments: &[&str]) -> String {
 pub(crate) fn skipped(what: &str) {
     eprintln!("not tested: this cluster has no {what}");
 }
+
+/// A SecretStore `aws` that reads Secrets Manager in this region, with keys of its own.
+#[cfg(any(feature = "aws", feature = "events-aws"))]
+async fn aws_store(world: &World, region: &str) {
+    let ns = &world.namespace;
+    let key = |key: &str| json!({"name": "aws", "key": key});
+    let keys = json!({"accessKeyIDSecretRef": key("id"), "secretAccessKeySecretRef": key("key")});
+    let aws = json!({"service": "SecretsManager", "region": region, "auth": {"secretRef": keys}});
+    let version = format!("external-secrets.io/{}", world.version);
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "aws", "namespace": ns},
+        "stringData": {"id": "test", "key": "test"}});
+    world.apply(secret).await;
+    let store = json!({"apiVersion": version, "kind": "SecretStore", "metadata": {"name": "aws", "namespace": ns},
+        "spec": {"provider": {"aws": aws}}});
+    world.apply(store).await;
+}

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::aws_store;
 use super::curl;
 use crate::{
     restart::{is_up, rolled, workload},
@@ -99,15 +100,9 @@ impl Moto {
 
 async fn prepared(moto: &Moto, world: &World) {
     let ns = &world.namespace;
-    let key = |key: &str| json!({"name": "aws", "key": key});
-    let keys = json!({"accessKeyIDSecretRef": key("id"), "secretAccessKeySecretRef": key("key")});
-    let aws = json!({"service": "SecretsManager", "region": REGION, "auth": {"secretRef": keys}});
+    aws_store(world, REGION).await;
     let version = format!("external-secrets.io/{}", world.version);
     for object in [
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "aws", "namespace": ns},
-            "stringData": {"id": "test", "key": "test"}}),
-        json!({"apiVersion": version, "kind": "SecretStore", "metadata": {"name": "aws", "namespace": ns},
-            "spec": {"provider": {"aws": aws}}}),
         json!({"apiVersion": version, "kind": "ExternalSecret", "metadata": {"name": "db", "namespace": ns},
             "spec": {"refreshInterval": "24h", "secretStoreRef": {"name": "aws", "kind": "SecretStore"},
                 "data": [{"secretKey": "password", "remoteRef": {"key": format!("{ns}-db")}}]}}),

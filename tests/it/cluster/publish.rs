@@ -12,6 +12,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+use super::aws_store;
 use crate::{
     publish::KEY,
     restart::{is_up, rolled, workload},
@@ -125,15 +126,9 @@ async fn prepared() -> World {
     }
     definition(&world).await;
     let ns = world.namespace.clone();
-    let key = |key: &str| json!({"name": "aws", "key": key});
-    let keys = json!({"accessKeyIDSecretRef": key("id"), "secretAccessKeySecretRef": key("key")});
-    let aws = json!({"service": "SecretsManager", "region": REGION, "auth": {"secretRef": keys}});
+    aws_store(&world, REGION).await;
     let version = format!("external-secrets.io/{}", world.version);
     for object in [
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "aws", "namespace": ns},
-            "stringData": {"id": "test", "key": "test"}}),
-        json!({"apiVersion": version, "kind": "SecretStore", "metadata": {"name": "aws", "namespace": ns},
-            "spec": {"provider": {"aws": aws}}}),
         json!({"apiVersion": version, "kind": "ExternalSecret", "metadata": {"name": "app", "namespace": ns},
             "spec": {"refreshInterval": "24h", "secretStoreRef": {"name": "aws", "kind": "SecretStore"},
                 "data": [{"secretKey": "A", "remoteRef": {"key": format!("{ns}-A")}}]}}),
