@@ -17,8 +17,8 @@ use super::{
 pub struct Events {
     /// The queues. One belongs to one cluster and one policy, because each message is received once.
     pub queues: Vec<QueueFrom>,
-    /// After the first messages, how long to wait for more. A message is handled when it arrives, and the lock is not held while
-    /// there is none. `0s`: until the queues are empty.
+    /// How long to wait for more messages after the first ones. A message is handled when it arrives. The lock is held only while
+    /// messages are handled. `0s`: the run ends when the queues are empty.
     #[serde(with = "written::duration")]
     #[schemars(with = "Written<form::DurationOrZero>")]
     pub listen: Duration,

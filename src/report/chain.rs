@@ -24,7 +24,7 @@ pub struct Link {
     pub of: Foreign,
     /// True if this run proved the link.
     pub proven: bool,
-    /// The proof, or the reason why there is none.
+    /// The proof; for a link that is not proven, the reason.
     pub message: Foreign,
 }
 
