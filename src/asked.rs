@@ -184,12 +184,13 @@ impl Session {
         self.load(&files, flags, ceilings, (true, sections))
     }
 
-    /// The policy from files, or that of the embedded cluster, with these sections.
+    /// The policy from files, or that of the embedded cluster, with these sections. `warn` logs its warnings.
     pub fn policy_with(
         &self,
         sections: Sections,
         config: &[PathBuf],
         ceilings: Ceilings,
+        warn: bool,
     ) -> Result<Loaded, Failure> {
         match &self.connection.sandbox {
             Some(content) if config.is_empty() => {
@@ -197,7 +198,7 @@ impl Session {
                 let text = content.policy().to_owned();
                 self.policy_from_text(sections, "the sandbox's policy", text, ceilings)
             }
-            _ => self.load(&files_of(config), Flags::new(), ceilings, (true, sections)),
+            _ => self.load(&files_of(config), Flags::new(), ceilings, (warn, sections)),
         }
     }
 

@@ -19,7 +19,6 @@ use crate::{
     outcome::{ItemResult, Outcome},
     output::{ReportFiles, print_as, write_termination_message},
     plan::{ItemAt, Plan},
-    publish::document::PublishDocument,
     reason::Reason,
     report::{self, Document, Heading, format::Output, text},
     restart::{
@@ -74,11 +73,9 @@ pub struct Form {
     pub output: Option<Output>,
     pub heading: Heading,
     pub clock: Clock,
-    /// The publication that the run follows. The report is a part of its report.
-    pub after: Option<Arc<PublishDocument>>,
 }
 
-/// The report of a command that makes several runs.
+/// The report of a command whose runs are only a part of it.
 #[derive(Clone)]
 pub struct Whole(pub Arc<dyn Fn(CutOff) + Send + Sync>);
 
@@ -113,7 +110,7 @@ struct Known {
     /// True if the command writes the container's termination message.
     in_container: bool,
     files: ReportFiles,
-    /// Set if the command makes several runs.
+    /// Set if the command reports its runs together with something else.
     whole: Option<Whole>,
     parts: usize,
     /// Set if the run reports by itself.
@@ -136,7 +133,7 @@ impl Record {
         self.known().files.clone()
     }
 
-    /// The command reports its runs together. If one is cut off, this reports instead of the run.
+    /// The command reports its runs together with something else. If one is cut off, this reports instead of the run.
     pub fn reports_together(&self, whole: Whole) {
         self.known().whole = Some(whole);
     }
@@ -248,14 +245,10 @@ impl Record {
             write_termination_message(&report::termination_summary(&document));
         }
         // An error on stdout can be reported nowhere.
-        if let Some(published) = form.after {
-            let published = PublishDocument::clone(&published);
-            let published = published.followed_by(document, Exit::Stopped);
-            print_as(form.output, &files, &published, PublishDocument::text).ok();
-        } else {
-            let text = |document: &Document| text::render(document, false);
-            print_as(form.output, &files, &document, text).ok();
-        }
+        print_as(form.output, &files, &document, |document| {
+            text::render(document, false)
+        })
+        .ok();
     }
 }
 

@@ -27,7 +27,6 @@ use crate::{
     plan::{self, Facts, ItemAt, Plan, RestartFacts, hold::Holds},
     policy::Policy,
     progress::Progress,
-    publish::document::PublishDocument,
     reason::Reason,
     record::{Form, Scope},
     remedy::Remedy,
@@ -99,8 +98,6 @@ pub struct Pipeline<'a> {
     pub output: Option<Output>,
     /// The start time of the run.
     pub started: jiff::Timestamp,
-    /// The publication that the run follows.
-    pub after: Option<Arc<PublishDocument>>,
 }
 
 /// Reads everything once and makes the plan. Writes nothing.
@@ -562,7 +559,6 @@ impl Pipeline<'_> {
             output: self.output,
             heading: self.heading(),
             clock: self.context.session.world.clock,
-            after: self.after.clone(),
         }
     }
 

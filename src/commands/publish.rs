@@ -100,7 +100,10 @@ async fn write(session: &Session, args: &PublishArgs) -> Result<Exit, Failure> {
     let kind = (PublishKind::PublishReport, run());
     let ended = prepared.document(&asked.section, kind, Some(&done), false);
     let (document, exit) = match &then {
-        Some(then) => then.carry_out(&prepared, &done, ended).await,
+        Some(then) => {
+            let asks = asks && writes == 0;
+            then.carry_out(&prepared, &done, asks, ended).await
+        }
         None => ended,
     };
     if !session.world.record.reports(exit) {
@@ -131,7 +134,7 @@ fn list(session: &Session, what: &PublishWhat) -> Result<Exit, Failure> {
 fn load(session: &Session, what: &PublishWhat) -> Result<Loaded, Failure> {
     let ceilings = Ceilings::from(&what.policy.ceilings).of_publishing();
     if what.from_smc.is_empty() {
-        return session.policy_with(Sections::PUBLISH, &what.policy.config, ceilings);
+        return session.policy_with(Sections::PUBLISH, &what.policy.config, ceilings, true);
     }
     let text = smc::policy(what)?;
     session.say(&format!("the equivalent policy:\n{text}"));
@@ -144,7 +147,8 @@ fn load_to_write(session: &Session, what: &PublishWhat) -> Result<Loaded, Failur
     let follows = loaded.policy.publish.as_ref().is_some_and(Publish::syncs);
     if follows {
         let ceilings = Ceilings::from(&what.policy.ceilings);
-        return session.policy_with(Sections::PUBLISH, &what.policy.config, ceilings);
+        // Its warnings were logged already.
+        return session.policy_with(Sections::PUBLISH, &what.policy.config, ceilings, false);
     }
     Ok(loaded)
 }

@@ -64,7 +64,7 @@ fn running(session: &Session, args: &RbacArgs, job: &JobIdentity) -> Result<Rbac
 /// The rights of `publish`.
 fn publishing(session: &Session, args: &RbacArgs, job: &JobIdentity) -> Result<Rbac, Failure> {
     let ceilings = Ceilings::from(&args.policy.ceilings).of_publishing();
-    let loaded = session.policy_with(Sections::PUBLISH, &args.policy.config, ceilings)?;
+    let loaded = session.policy_with(Sections::PUBLISH, &args.policy.config, ceilings, true)?;
     let Policy { publish, .. } = &loaded.policy;
     let publish = publish.as_ref().ok_or_else(Failure::nothing_to_publish)?;
     Ok(rbac::publish::publishing(&loaded.policy, publish, job))

@@ -56,7 +56,6 @@ pub(super) async fn by_policy(
         digest: Some(&loaded.digest),
         output: args.form.output,
         started,
-        after: None,
     };
     run_or_preview(&pipeline, &args.act).await
 }

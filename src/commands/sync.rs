@@ -54,7 +54,6 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Fail
         digest: None,
         output: args.form.output,
         started,
-        after: None,
     };
     run_or_preview(&pipeline, &args.act).await
 }

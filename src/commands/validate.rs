@@ -7,7 +7,7 @@ use crate::{
 
 pub(super) fn validate(session: &Session, args: &ValidateArgs) -> Result<Exit, Failure> {
     let ceilings = (&args.policy.ceilings).into();
-    let loaded = session.policy_with(Sections::ALL, &args.policy.config, ceilings)?;
+    let loaded = session.policy_with(Sections::ALL, &args.policy.config, ceilings, true)?;
     print(&format!("the policy is valid (digest {})\n", loaded.digest))?;
     Ok(Exit::Done)
 }

@@ -12,13 +12,15 @@ use crate::{
     failure::Failure,
     inventory::Inventory,
     lock_namespace::LockNamespace,
+    output::print_as,
     policy::Policy,
     publish::{Done, Followed, Prepared, document::PublishDocument},
-    record::Scope,
+    record::{CutOff, Scope, Whole},
     report::{Document, format::Output},
     restart::workloads::Options,
     run::{self, Context, Narrow, Pipeline},
     session::{Connected, Session},
+    stop::Level,
 };
 
 /// A document of `publish`, and the exit code.
@@ -79,7 +81,7 @@ impl<'a> Then<'a> {
         let mut policy = self.policy.clone();
         without_drift(&mut policy);
         let narrow = |inventory: &Inventory| followed.part(inventory, false);
-        let pipeline = self.pipeline(&policy, &narrow, None);
+        let pipeline = self.pipeline(&policy, &narrow, false);
         match Box::pin(run::foresee(&pipeline)).await {
             Ok(done) => {
                 let (run, of_run) = told(&pipeline, &followed, &done);
@@ -93,11 +95,12 @@ impl<'a> Then<'a> {
         }
     }
 
-    /// Syncs, proves and restarts what the publication reaches.
+    /// Syncs, proves and restarts what the publication reaches. `asks` is true if nobody was asked about it yet.
     pub(super) async fn carry_out(
         &self,
         prepared: &Prepared,
         done: &[Done],
+        asks: bool,
         (document, exit): Ended,
     ) -> Ended {
         let followed = prepared.followed(&self.asked.section, Some(done));
@@ -107,8 +110,8 @@ impl<'a> Then<'a> {
             return (document, exit);
         }
         let narrow = |inventory: &Inventory| followed.part(inventory, checks);
-        let after = Some(Arc::new(document.clone()));
-        let pipeline = self.pipeline(&self.policy, &narrow, after);
+        self.reports_when_cut_off(&document);
+        let pipeline = self.pipeline(&self.policy, &narrow, asks);
         match Box::pin(run::carry_out(&pipeline)).await {
             Ok(done) => {
                 let (run, of_run) = told(&pipeline, &followed, &done);
@@ -123,11 +126,29 @@ impl<'a> Then<'a> {
         }
     }
 
+    /// If the process is cut off, the watchdog reports the publication with what is known of the run.
+    fn reports_when_cut_off(&self, document: &PublishDocument) {
+        let (document, output) = (document.clone(), self.output);
+        let report = move |cut: CutOff| {
+            let document = document.clone();
+            let document = if let Some(run) = cut.document {
+                document.followed_by(run, Exit::Stopped)
+            } else {
+                let failure = Failure::stopped(Level::Now(cut.reason));
+                document.not_followed(&failure, Exit::Stopped)
+            };
+            // An error on stdout can be reported nowhere.
+            print_as(output, &cut.files, &document, PublishDocument::text).ok();
+        };
+        let record = &self.session.world.record;
+        record.reports_together(Whole(Arc::new(report)));
+    }
+
     fn pipeline<'b>(
         &'b self,
         policy: &'b Policy,
         only: &'b Narrow<'b>,
-        after: Option<Arc<PublishDocument>>,
+        asks: bool,
     ) -> Pipeline<'b> {
         Pipeline {
             context: Context {
@@ -140,12 +161,11 @@ impl<'a> Then<'a> {
             },
             lock_namespace: self.lock_namespace.clone(),
             named: Named::default(),
-            asks: false,
+            asks,
             scope: Scope::Published,
             digest: Some(&self.asked.loaded.digest),
             output: self.output,
             started: self.started,
-            after,
         }
     }
 }
