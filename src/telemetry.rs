@@ -40,14 +40,8 @@ pub fn start(
     directives: Option<&str>,
     no_color: bool,
 ) {
-    let level = match (quiet, verbosity) {
-        (true, _) => "error",
-        (false, 0) => "warn,eso_sync::progress=info",
-        (false, 1) => "eso_sync=info,warn",
-        (false, 2) => "eso_sync=debug,info",
-        (false, _) => "trace",
-    };
-    let filter = filter(directives, level);
+    let level = level(verbosity, quiet);
+    let filter = filter(directives, &level);
     let ansi = match color {
         Color::Auto => std::io::stderr().is_terminal() && !no_color,
         Color::Always => true,
@@ -63,6 +57,22 @@ pub fn start(
             .with(layer.json().flatten_event(true).with_filter(filter))
             .init(),
     }
+}
+
+/// The crates of this workspace that log.
+const OWN: [&str; 5] = ["eso_sync", "cluster", "pace", "providers", "sandbox"];
+
+/// The filter for this number of `-v` flags, in the format of `RUST_LOG`.
+fn level(verbosity: u8, quiet: bool) -> String {
+    let (others, own) = match (quiet, verbosity) {
+        (true, _) => return "error".to_owned(),
+        (false, 0) => return "warn,eso_sync::progress=info".to_owned(),
+        (false, 1) => ("warn", "info"),
+        (false, 2) => ("info", "debug"),
+        (false, _) => return "trace".to_owned(),
+    };
+    let own = OWN.map(|name| format!("{name}={own}"));
+    format!("{others},{}", own.join(","))
 }
 
 /// Libraries that log responses, which can contain values: the Kubernetes client logs responses that it cannot parse, AWS logs
@@ -85,4 +95,41 @@ pub fn filter<S>(directives: Option<&str>, level: &str) -> impl Filter<S> + use<
         })
     };
     wanted.and(filter_fn(move |metadata| !silent(metadata.target())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn more_flags_show_more_of_our_own_crates() {
+        assert_eq!(level(2, true), "error");
+        assert_eq!(level(0, false), "warn,eso_sync::progress=info");
+        let own = "eso_sync=info,cluster=info,pace=info,providers=info,sandbox=info";
+        assert_eq!(level(1, false), format!("warn,{own}"));
+        assert!(level(2, false).starts_with("info,eso_sync=debug,"));
+        assert_eq!(level(3, false), "trace");
+    }
+
+    /// Otherwise `-v` and `-vv` would not show what such a crate logs.
+    #[test]
+    fn all_crates_that_log_are_known() {
+        for entry in fs::read_dir("crates").unwrap() {
+            let path = entry.unwrap().path();
+            let manifest = fs::read_to_string(path.join("Cargo.toml")).unwrap();
+            let logs = manifest.lines().any(|line| line.starts_with("tracing"));
+            let name = path
+                .file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .replace('-', "_");
+            assert!(
+                !logs || OWN.contains(&name.as_str()),
+                "{name} logs, and is not in OWN"
+            );
+        }
+    }
 }

@@ -337,7 +337,11 @@ impl RateLimiter {
             .map(|line| &**line)
             .chain([&self.quota.line])
         {
-            lock(&line.pace).throttled(Instant::now());
+            let mut pace = lock(&line.pace);
+            if pace.throttled(Instant::now()) {
+                let (store, rate) = (self.store(), pace.current_rate());
+                tracing::info!(%store, rate, "the provider throttles reads; their rate is halved");
+            }
         }
         if let Some(wait) = retry_after
             && let Some(at) = Instant::now().checked_add(wait.min(LONGEST_PAUSE))
