@@ -16,7 +16,7 @@ use crate::{
     policy::{Capability, KeyNames, ceilings::MaxRate},
     publish::from_smc,
     rbac::{ServiceAccountName, provider::Side},
-    report::{file::Target, format::Output},
+    report::{file::Target, format::Output, metrics::Label},
     telemetry::{Color, LogFormat},
 };
 
@@ -179,6 +179,33 @@ pub enum Command {
 }
 
 impl Command {
+    /// The name of the command.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Run(_) => "run",
+            Self::Plan(_) => "plan",
+            Self::Drift(_) => "drift",
+            Self::Sync(_) => "sync",
+            Self::Restart(_) => "restart",
+            Self::Events(_) => "events",
+            Self::Publish(args) => match args.command {
+                None => "publish",
+                Some(PublishCommand::List(_)) => "publish-list",
+                Some(PublishCommand::Status(_)) => "publish-status",
+            },
+            Self::Status(_) => "status",
+            Self::Diagnose(_) => "diagnose",
+            Self::Explain { .. } => "explain",
+            Self::Impact(_) => "impact",
+            Self::Advise(_) => "advise",
+            Self::Validate(_) => "validate",
+            Self::Schema(_) => "schema",
+            Self::Rbac(_) => "rbac",
+            Self::Completion { .. } => "completion",
+            Self::Man => "man",
+        }
+    }
+
     /// The report files, and the format of `-o` if one was chosen. None for a command that does not report.
     pub fn reports(&self) -> Option<(&FileArgs, Option<Output>)> {
         Some(match self {
@@ -729,6 +756,30 @@ pub struct FileArgs {
     /// markdown, sarif and html
     #[arg(long = "report", value_name = "FORMAT=FILE", value_delimiter = ',')]
     pub reports: Vec<Target>,
+    #[command(flatten)]
+    pub monitoring: MonitoringArgs,
+}
+
+const MONITORING: &str = "Monitoring";
+
+/// Who is told about the run. Set by flags and environment variables only: whoever may edit a policy must not choose addresses.
+#[derive(Clone, Debug, Args)]
+pub struct MonitoringArgs {
+    /// Write metrics to this file at every exit, in the text format of Prometheus
+    #[arg(long, value_name = "FILE", help_heading = MONITORING)]
+    pub metrics_file: Option<PathBuf>,
+    /// Label of all metrics (repeatable) [default: command=COMMAND]
+    #[arg(long = "metrics-label", value_name = "NAME=VALUE", value_delimiter = ',', help_heading = MONITORING)]
+    pub metrics_labels: Vec<Label>,
+    /// Push metrics to this Pushgateway, for example http://pushgateway:9091
+    #[arg(long, value_name = "URL", help_heading = MONITORING)]
+    pub pushgateway: Option<SecretString>,
+    /// Tell this address that the command starts (URL/start) and its exit code (URL/CODE), as healthchecks.io expects it
+    #[arg(long, value_name = "URL", help_heading = MONITORING)]
+    pub ping_url: Option<SecretString>,
+    /// File that holds the address for --ping-url
+    #[arg(long, value_name = "FILE", conflicts_with = "ping_url", help_heading = MONITORING)]
+    pub ping_url_file: Option<PathBuf>,
 }
 
 /// The output formats of `status`.

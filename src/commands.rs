@@ -24,16 +24,20 @@ use crate::{
     cli::{Cli, Command},
     exit::Exit,
     failure::Failure,
+    monitor::Monitor,
     session::{Session, World},
 };
 
-/// Creates the report files of the command, so that nothing is changed if one of them cannot be written.
+/// Creates the report files of the command, so that nothing is changed if one of them cannot be written, and says that it starts.
 fn open_reports(session: &Session, command: &Command) -> Result<(), Failure> {
     let Some((files, output)) = command.reports() else {
         return Ok(());
     };
     let reports = session.world.record.files();
+    let monitor = Monitor::new(&files.monitoring, command.name())?;
     reports.create(&files.reports, output)?;
+    monitor.start();
+    reports.monitored_by(monitor);
     let summary = session.world.environment.get("GITHUB_STEP_SUMMARY");
     if let Some(path) = summary.filter(|path| !path.is_empty()) {
         reports.summarize_in(path.into());
@@ -76,7 +80,7 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         Command::Completion { shell } => completion::completion(shell),
         Command::Man => man::man(),
     };
-    result.unwrap_or_else(|failure| {
+    let exit = result.unwrap_or_else(|failure| {
         failure.print();
         for annotation in failure.annotations(&session.world.environment) {
             // A closed stderr must not cause another error.
@@ -90,5 +94,8 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
             session.write_termination_message(&failure.termination_summary());
         }
         failure.exit
-    })
+    });
+    let (monitor, metrics) = session.world.record.files().monitoring();
+    monitor.finish(exit, metrics.as_ref()).await;
+    exit
 }

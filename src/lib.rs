@@ -36,6 +36,7 @@ pub mod inventory;
 pub mod key_names;
 pub mod lock;
 pub mod lock_namespace;
+pub mod monitor;
 pub mod outcome;
 pub mod output;
 pub mod pattern;

@@ -9,10 +9,12 @@ use std::{
 
 use crate::{
     failure::Failure,
+    monitor::Monitor,
     report::{
         API_VERSION,
         file::{LIMIT, Place, Target, markdown},
         format::Output,
+        metrics::Metrics,
         sheet::Tabular,
     },
 };
@@ -75,6 +77,9 @@ struct Files {
     own_stdout: bool,
     /// The summary of a step of GitHub Actions, to which every command adds.
     summary: Option<PathBuf>,
+    monitor: Monitor,
+    /// The numbers of the document, if the monitor needs them.
+    metrics: Option<Metrics>,
 }
 
 impl ReportFiles {
@@ -91,6 +96,17 @@ impl ReportFiles {
     /// Adds the summary of a step of GitHub Actions.
     pub fn summarize_in(&self, path: PathBuf) {
         self.files().summary = Some(path);
+    }
+
+    /// Sets who is told about the document.
+    pub fn monitored_by(&self, monitor: Monitor) {
+        self.files().monitor = monitor;
+    }
+
+    /// Who is told about the document, and its numbers.
+    pub fn monitoring(&self) -> (Monitor, Option<Metrics>) {
+        let files = self.files();
+        (files.monitor.clone(), files.metrics.clone())
     }
 
     /// Creates the files. `output` is the format of `-o`, if the user chose one: only one of them can have stdout.
@@ -124,10 +140,19 @@ impl ReportFiles {
 
     /// Writes all files. An error of one does not prevent the others. Later calls write nothing.
     pub fn write(&self, document: &impl Tabular) -> Result<(), Failure> {
-        let (open, summary) = {
+        let (open, summary, monitor) = {
             let mut files = self.files();
-            (std::mem::take(&mut files.open), files.summary.take())
+            (
+                std::mem::take(&mut files.open),
+                files.summary.take(),
+                files.monitor.clone(),
+            )
         };
+        if monitor.measures() {
+            let metrics = document.metrics();
+            monitor.write(&metrics);
+            self.files().metrics = Some(metrics);
+        }
         if let Some(path) = summary
             && let Err(error) = summarize(&path, document)
         {

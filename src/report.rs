@@ -5,6 +5,7 @@ mod drift;
 mod failed;
 pub mod file;
 pub mod format;
+pub mod metrics;
 mod price;
 mod restarts;
 pub mod sheet;

@@ -1,7 +1,10 @@
 //! The diagnosis as rows: one for each link.
 
 use super::{Diagnosis, Health};
-use crate::report::sheet::{Level, Note, Row, Sheet, Tabular};
+use crate::report::{
+    metrics::Metrics,
+    sheet::{Level, Note, Row, Sheet, Tabular},
+};
 
 impl Tabular for Diagnosis {
     fn sheet(&self) -> Sheet {
@@ -28,5 +31,9 @@ impl Tabular for Diagnosis {
                 .map(|next| Note::new(Level::Skipped, next.clone()))
                 .collect(),
         }
+    }
+
+    fn metrics(&self) -> Metrics {
+        Metrics::of(&self.run)
     }
 }

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use super::document::{DocumentEventKey, EventsDocument};
 use crate::{
     foreign::{Foreign, first},
-    report::sheet::{Level, Note, Row, Sheet, Tabular},
+    report::{
+        metrics::{Metric, Metrics, whole},
+        sheet::{Level, Note, Row, Sheet, Tabular},
+    },
 };
 
 /// The ExternalSecrets of a key that a row names.
@@ -48,6 +51,36 @@ impl Tabular for EventsDocument {
                 .collect(),
             notes,
         }
+    }
+
+    fn metrics(&self) -> Metrics {
+        let mut metrics = Metrics::of(&self.run);
+        let summary = &self.summary;
+        metrics.counts(Metric::Events, &summary.received);
+        metrics.counts(Metric::EventKeys, &summary.keys);
+        let dispositions = BTreeMap::from([
+            ("acknowledged", summary.acknowledged),
+            ("kept", summary.kept),
+            ("not-disposed", summary.not_disposed),
+        ]);
+        metrics.counts(Metric::EventMessages, &dispositions);
+        if let Some(lag) = &summary.lag {
+            metrics.add(Metric::LagMedian, &[], lag.median_seconds);
+            metrics.add(Metric::LagMax, &[], lag.max_seconds);
+        }
+        for queue in &self.queues {
+            let name = [queue.queue.exact()];
+            if let Some(backlog) = queue.backlog {
+                metrics.add(Metric::QueueBacklog, &name, whole(backlog));
+            }
+            if let Some(given_up) = queue.dead_letters {
+                metrics.add(Metric::QueueDeadLetters, &name, whole(given_up));
+            }
+        }
+        for run in &self.runs {
+            run.measure_into(&mut metrics);
+        }
+        metrics
     }
 }
 

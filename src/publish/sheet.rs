@@ -1,7 +1,10 @@
 //! The documents of `publish` as rows.
 
 use super::document::{DocumentFault, DocumentPublished, PublishDocument, PublishKind};
-use crate::report::sheet::{Level, Note, Row, Sheet, Tabular, totals};
+use crate::report::{
+    metrics::{Metric, Metrics, whole},
+    sheet::{Level, Note, Row, Sheet, Tabular, totals},
+};
 
 impl Tabular for PublishDocument {
     fn sheet(&self) -> Sheet {
@@ -54,6 +57,21 @@ impl Tabular for PublishDocument {
             sheet.notes.push(Note::new(Level::Failed, why));
         }
         Sheet { rows, ..sheet }
+    }
+
+    fn metrics(&self) -> Metrics {
+        let mut metrics = Metrics::of(&self.run);
+        let summary = &self.summary;
+        if self.kind == PublishKind::PublishReport {
+            metrics.counts(Metric::Published, &summary.outcomes);
+        }
+        metrics.counts(Metric::PublishVerdicts, &summary.verdicts);
+        metrics.count(Metric::PublishFaults, &[], summary.faults);
+        metrics.add(Metric::PublishCalls, &[], whole(summary.calls));
+        if let Some(run) = &self.sync {
+            run.measure_into(&mut metrics);
+        }
+        metrics
     }
 }
 

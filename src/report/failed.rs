@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{
     API_VERSION, Run,
+    metrics::Metrics,
     sheet::{Level, Note, Sheet, Tabular},
 };
 use crate::foreign::Foreign;
@@ -82,5 +83,9 @@ impl Tabular for FailureDocument {
             rows: Vec::new(),
             notes,
         }
+    }
+
+    fn metrics(&self) -> Metrics {
+        Metrics::of(&self.run)
     }
 }

@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Document, DocumentAction, DocumentItem, DocumentRestart, Kind, RestartAction, Run};
+use super::{
+    Document, DocumentAction, DocumentItem, DocumentRestart, Kind, RestartAction, Run,
+    metrics::Metrics,
+};
 use crate::{
     finding::Verdict,
     foreign::Foreign,
@@ -17,6 +20,9 @@ use crate::{
 /// A document that can be shown as rows.
 pub trait Tabular: Serialize {
     fn sheet(&self) -> Sheet;
+
+    /// The numbers for monitoring.
+    fn metrics(&self) -> Metrics;
 }
 
 /// A document as rows.
@@ -185,6 +191,12 @@ impl Tabular for Document {
             rows,
             notes: self.notes(),
         }
+    }
+
+    fn metrics(&self) -> Metrics {
+        let mut metrics = Metrics::of(&self.run);
+        self.measure_into(&mut metrics);
+        metrics
     }
 }
 

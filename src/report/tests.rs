@@ -496,3 +496,12 @@ fn termination_summary_fits_the_kubelet_limit() {
         serde_json::json!(BTreeMap::from([("failed", 200)]))
     );
 }
+
+#[test]
+fn metrics_of_a_report_have_all_outcomes() {
+    let document = Document::of_results(&plan(), &results(), heading(), Exit::Stopped);
+    let text = sheet::Tabular::metrics(&document);
+    let text = text.text(&BTreeMap::new()).unwrap();
+    let numbers = text.lines().filter(|line| !line.starts_with('#'));
+    assert_snapshot!(numbers.collect::<Vec<_>>().join("\n"));
+}

@@ -16,6 +16,7 @@ mod impact;
 mod interruptions;
 mod limits;
 mod lock;
+mod monitoring;
 mod oracle;
 mod outputs;
 mod pods;
