@@ -56,3 +56,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "eso-sync.policy" -}}
 {{- printf "%s-policy-%s" (include "eso-sync.job" .) (.job.policy | sha256sum | trunc 10) -}}
 {{- end -}}
+
+{{/* `name=value,…` of a dict, in a fixed order. */}}
+{{- define "eso-sync.pairs" -}}
+{{- $pairs := list -}}
+{{- range $name, $value := . -}}{{- $pairs = append $pairs (printf "%s=%s" $name $value) -}}{{- end -}}
+{{- join "," $pairs -}}
+{{- end -}}
