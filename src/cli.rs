@@ -771,7 +771,7 @@ pub struct MonitoringArgs {
     /// Label of all metrics (repeatable) [default: command=COMMAND]
     #[arg(long = "metrics-label", value_name = "NAME=VALUE", value_delimiter = ',', help_heading = MONITORING)]
     pub metrics_labels: Vec<Label>,
-    /// Push metrics to this Pushgateway, for example http://pushgateway:9091
+    /// Push metrics to the Pushgateway at this address
     #[arg(long, value_name = "URL", help_heading = MONITORING)]
     pub pushgateway: Option<SecretString>,
     /// Tell this address that the command starts (URL/start) and its exit code (URL/CODE), as healthchecks.io expects it

@@ -22,7 +22,7 @@ mod file;
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// The same for a run that was cut off, because the watchdog has promised an end.
-const LONGEST_AFTER_CUT: Duration = Duration::from_millis(1000);
+const LONGEST_AFTER_CUT: Duration = Duration::from_secs(1);
 
 /// The time for one attempt. A second one follows if nobody answered, or with HTTP 5xx.
 const ATTEMPT: Duration = Duration::from_secs(2);

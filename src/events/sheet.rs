@@ -65,16 +65,16 @@ impl Tabular for EventsDocument {
         ]);
         metrics.counts(Metric::EventMessages, &dispositions);
         if let Some(lag) = &summary.lag {
-            metrics.add(Metric::LagMedian, &[], lag.median_seconds);
-            metrics.add(Metric::LagMax, &[], lag.max_seconds);
+            metrics.add(Metric::LagMedian, lag.median_seconds);
+            metrics.add(Metric::LagMax, lag.max_seconds);
         }
         for queue in &self.queues {
-            let name = [queue.queue.exact()];
+            let name = queue.queue.exact();
             if let Some(backlog) = queue.backlog {
-                metrics.add(Metric::QueueBacklog, &name, whole(backlog));
+                metrics.add_to(Metric::QueueBacklog, name, whole(backlog));
             }
             if let Some(given_up) = queue.dead_letters {
-                metrics.add(Metric::QueueDeadLetters, &name, whole(given_up));
+                metrics.add_to(Metric::QueueDeadLetters, name, whole(given_up));
             }
         }
         for run in &self.runs {

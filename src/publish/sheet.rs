@@ -2,7 +2,7 @@
 
 use super::document::{DocumentFault, DocumentPublished, PublishDocument, PublishKind};
 use crate::report::{
-    metrics::{Metric, Metrics, whole},
+    metrics::{Metric, Metrics, count, whole},
     sheet::{Level, Note, Row, Sheet, Tabular, totals},
 };
 
@@ -66,8 +66,8 @@ impl Tabular for PublishDocument {
             metrics.counts(Metric::Published, &summary.outcomes);
         }
         metrics.counts(Metric::PublishVerdicts, &summary.verdicts);
-        metrics.count(Metric::PublishFaults, &[], summary.faults);
-        metrics.add(Metric::PublishCalls, &[], whole(summary.calls));
+        metrics.add(Metric::PublishFaults, count(summary.faults));
+        metrics.add(Metric::PublishCalls, whole(summary.calls));
         if let Some(run) = &self.sync {
             run.measure_into(&mut metrics);
         }

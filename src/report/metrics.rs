@@ -1,4 +1,4 @@
-//! The metrics of a command, from its document: one number for each metric and its labels, in the text format of OpenMetrics.
+//! The metrics of a command, from its document: one number for each metric and its labels, in the text format of `OpenMetrics`.
 //!
 //! Everything is a gauge, because a process that ends after each run has no counters: a number tells about the last run. The
 //! names and labels are stable; `docs/monitoring.md` lists them.
@@ -14,10 +14,10 @@ use jiff::Timestamp;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _, text},
-    metrics::gauge::ConstGauge,
+    metrics::{MetricType, gauge::ConstGauge},
     registry::{Registry, Unit},
 };
-use strum::VariantArray as _;
+use strum::{EnumMessage as _, VariantArray as _};
 
 use super::{Document, Kind, Run, Summary};
 use crate::{
@@ -28,11 +28,11 @@ use crate::{
 /// The start of all names.
 const PREFIX: &str = "eso_sync";
 
-/// The most sets of labels of one metric. Names of stores and quotas come from the cluster, and each set is a time series. The others
-/// are added up under [`OTHERS`].
-const MOST_SETS: usize = 200;
+/// The most values of a label. Names of stores and quotas come from the cluster, and each value is a time series. The others are added
+/// up under [`OTHERS`].
+const MOST_VALUES: usize = 200;
 
-/// The value of all labels of what exceeds [`MOST_SETS`].
+/// The value of the label of what exceeds [`MOST_VALUES`].
 const OTHERS: &str = "others";
 
 /// The longest value of a label, in characters.
@@ -41,217 +41,154 @@ const LONGEST: usize = 200;
 /// The name of the metric that must survive a failed run.
 pub const LAST_SUCCESS: &str = "eso_sync_last_success_timestamp_seconds";
 
-/// A metric. [`Metric::facts`] has its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::VariantArray)]
+/// A metric. Its name is below, without the prefix; its documentation is its help text.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    strum::EnumMessage,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 pub enum Metric {
+    /// When the last run ended
+    #[strum(serialize = "last_run_timestamp_seconds")]
     LastRun,
+    /// When the last run ended that did all its work (exit code 0 or 1)
+    #[strum(serialize = "last_success_timestamp_seconds")]
     LastSuccess,
+    /// How long the last run took
+    #[strum(serialize = "run_duration_seconds")]
     Duration,
+    /// The exit code of the last run
+    #[strum(serialize = "run_exit_code")]
     ExitCode,
+    /// 1 if the last run reached everything that it had planned, else 0
+    #[strum(serialize = "run_complete")]
     Complete,
+    /// The selected ExternalSecrets of the last run
+    #[strum(serialize = "external_secrets_selected")]
     Selected,
+    /// The ExternalSecrets of the last run, by outcome
+    #[strum(serialize = "external_secrets")]
     Outcomes,
+    /// The ExternalSecrets by verdict of the drift check, after the run
+    #[strum(serialize = "external_secrets_by_verdict")]
     Verdicts,
+    /// The ExternalSecrets that the drift check compared or tried to compare, by store
+    #[strum(serialize = "external_secrets_checked")]
     Checked,
+    /// The ExternalSecrets of `checked` that have another verdict than `unverifiable`, by store
+    #[strum(serialize = "external_secrets_verifiable")]
     Verifiable,
+    /// The stores whose provider could not be read
+    #[strum(serialize = "unread_stores")]
     UnreadStores,
+    /// The kinds of Kubernetes objects that could not be read in a namespace
+    #[strum(serialize = "unread_resources")]
     UnreadResources,
+    /// The calls of the drift check at providers, by quota
+    #[strum(serialize = "provider_reads")]
     ProviderReads,
+    /// The calls of the operator that the planned syncs need, computed from the specs, by quota
+    #[strum(serialize = "provider_sync_calls")]
     SyncCalls,
+    /// The requests to the API server of the last run
+    #[strum(serialize = "kubernetes_requests")]
     KubernetesRequests,
+    /// The workloads that a restart rule covers
+    #[strum(serialize = "workloads_covered")]
     Workloads,
+    /// The workloads that are known to run with old data, after the run
+    #[strum(serialize = "workloads_behind")]
     Behind,
+    /// The workloads of the last run, by outcome of their restart
+    #[strum(serialize = "restarts")]
     Restarts,
+    /// The events of the last run, by kind
+    #[strum(serialize = "events_received")]
     Events,
+    /// The keys with events, by how the work for them ended
+    #[strum(serialize = "event_keys")]
     EventKeys,
+    /// The messages of queues, by what became of them
+    #[strum(serialize = "event_messages")]
     EventMessages,
+    /// The median time from an event to the proof of its syncs
+    #[strum(serialize = "event_lag_median_seconds")]
     LagMedian,
+    /// The longest time from an event to the proof of its syncs
+    #[strum(serialize = "event_lag_max_seconds")]
     LagMax,
+    /// The messages that waited in a queue before the run, about
+    #[strum(serialize = "event_queue_backlog")]
     QueueBacklog,
+    /// The messages that were given up, about, by queue
+    #[strum(serialize = "event_queue_dead_letters")]
     QueueDeadLetters,
+    /// The secrets of the last publication, by outcome
+    #[strum(serialize = "published_secrets")]
     Published,
+    /// The secrets at providers by how they compared with the repository before the publication
+    #[strum(serialize = "publish_secrets_by_verdict")]
     PublishVerdicts,
+    /// The files, keys and items that could not be published
+    #[strum(serialize = "publish_faults")]
     PublishFaults,
+    /// The calls of the last publication at providers
+    #[strum(serialize = "publish_provider_calls")]
     PublishCalls,
 }
 
-/// What is known of a metric.
-#[derive(Clone, Copy, Debug)]
-pub struct Facts {
-    /// The name without prefix and unit.
-    name: &'static str,
-    in_seconds: bool,
-    /// The labels, in the order of their values.
-    pub labels: &'static [&'static str],
-    /// One sentence.
-    pub help: &'static str,
-}
-
-impl Facts {
-    const fn new(name: &'static str, help: &'static str) -> Self {
-        Self {
-            name,
-            in_seconds: false,
-            labels: &[],
-            help,
-        }
-    }
-
-    const fn by(self, labels: &'static [&'static str]) -> Self {
-        Self { labels, ..self }
-    }
-
-    const fn seconds(self) -> Self {
-        Self {
-            in_seconds: true,
-            ..self
-        }
-    }
-
-    /// The whole name.
-    pub fn full_name(&self) -> String {
-        let unit = if self.in_seconds { "_seconds" } else { "" };
-        format!("{PREFIX}_{}{unit}", self.name)
-    }
-}
-
 impl Metric {
-    /// The labels of metrics, and that of the Pushgateway.
-    fn words() -> Vec<&'static str> {
-        let all = Self::VARIANTS
-            .iter()
-            .flat_map(|metric| metric.facts().labels);
-        let words: BTreeSet<&str> = all.copied().chain(["job"]).collect();
-        words.into_iter().collect()
+    /// The name without the prefix.
+    fn name(self) -> &'static str {
+        self.into()
     }
 
-    pub const fn facts(self) -> Facts {
+    /// The help text, one sentence.
+    fn help(self) -> &'static str {
+        self.get_documentation().unwrap_or_default()
+    }
+
+    /// The label, if it has one.
+    const fn label(self) -> Option<&'static str> {
         match self {
-            Self::LastRun => Facts::new("last_run_timestamp", "When the last run ended").seconds(),
-            Self::LastSuccess => Facts::new(
-                "last_success_timestamp",
-                "When the last run ended that did all its work (exit code 0 or 1)",
-            )
-            .seconds(),
-            Self::Duration => Facts::new("run_duration", "How long the last run took").seconds(),
-            Self::ExitCode => Facts::new("run_exit_code", "The exit code of the last run"),
-            Self::Complete => Facts::new(
-                "run_complete",
-                "1 if the last run reached everything that it had planned, else 0",
-            ),
-            Self::Selected => Facts::new(
-                "external_secrets_selected",
-                "The selected ExternalSecrets of the last run",
-            ),
-            Self::Outcomes => Facts::new(
-                "external_secrets",
-                "The ExternalSecrets of the last run, by outcome",
-            )
-            .by(&["outcome"]),
-            Self::Verdicts => Facts::new(
-                "external_secrets_by_verdict",
-                "The ExternalSecrets by verdict of the drift check, after the run",
-            )
-            .by(&["verdict"]),
-            Self::Checked => Facts::new(
-                "external_secrets_checked",
-                "The ExternalSecrets that the drift check compared or tried to compare, by store",
-            )
-            .by(&["store"]),
-            Self::Verifiable => Facts::new(
-                "external_secrets_verifiable",
-                "The ExternalSecrets of `checked` that have another verdict than `unverifiable`, by store",
-            )
-            .by(&["store"]),
-            Self::UnreadStores => Facts::new(
-                "unread_stores",
-                "The stores whose provider could not be read",
-            ),
-            Self::UnreadResources => Facts::new(
-                "unread_resources",
-                "The kinds of Kubernetes objects that could not be read in a namespace",
-            ),
-            Self::ProviderReads => Facts::new(
-                "provider_reads",
-                "The calls of the drift check at providers, by quota",
-            )
-            .by(&["quota"]),
-            Self::SyncCalls => Facts::new(
-                "provider_sync_calls",
-                "The calls of the operator that the planned syncs need, computed from the specs, by quota",
-            )
-            .by(&["quota"]),
-            Self::KubernetesRequests => Facts::new(
-                "kubernetes_requests",
-                "The requests to the API server of the last run",
-            ),
-            Self::Workloads => Facts::new(
-                "workloads_covered",
-                "The workloads that a restart rule covers",
-            ),
-            Self::Behind => Facts::new(
-                "workloads_behind",
-                "The workloads that are known to run with old data, after the run",
-            ),
-            Self::Restarts => Facts::new(
-                "restarts",
-                "The workloads of the last run, by outcome of their restart",
-            )
-            .by(&["outcome"]),
-            Self::Events => Facts::new(
-                "events_received",
-                "The events of the last run, by kind",
-            )
-            .by(&["kind"]),
-            Self::EventKeys => Facts::new(
-                "event_keys",
-                "The keys with events, by how the work for them ended",
-            )
-            .by(&["end"]),
-            Self::EventMessages => Facts::new(
-                "event_messages",
-                "The messages of queues, by what became of them",
-            )
-            .by(&["disposition"]),
-            Self::LagMedian => Facts::new(
-                "event_lag_median",
-                "The median time from an event to the proof of its syncs",
-            )
-            .seconds(),
-            Self::LagMax => Facts::new(
-                "event_lag_max",
-                "The longest time from an event to the proof of its syncs",
-            )
-            .seconds(),
-            Self::QueueBacklog => Facts::new(
-                "event_queue_backlog",
-                "The messages that waited in a queue before the run, about",
-            )
-            .by(&["queue"]),
-            Self::QueueDeadLetters => Facts::new(
-                "event_queue_dead_letters",
-                "The messages that were given up, about, by queue",
-            )
-            .by(&["queue"]),
-            Self::Published => Facts::new(
-                "published_secrets",
-                "The secrets of the last publication, by outcome",
-            )
-            .by(&["outcome"]),
-            Self::PublishVerdicts => Facts::new(
-                "publish_secrets_by_verdict",
-                "The secrets at providers by how they compared with the repository before the publication",
-            )
-            .by(&["verdict"]),
-            Self::PublishFaults => Facts::new(
-                "publish_faults",
-                "The files, keys and items that could not be published",
-            ),
-            Self::PublishCalls => Facts::new(
-                "publish_provider_calls",
-                "The calls of the last publication at providers",
-            ),
+            Self::LastRun
+            | Self::LastSuccess
+            | Self::Duration
+            | Self::ExitCode
+            | Self::Complete
+            | Self::Selected
+            | Self::UnreadStores
+            | Self::UnreadResources
+            | Self::KubernetesRequests
+            | Self::Workloads
+            | Self::Behind
+            | Self::LagMedian
+            | Self::LagMax
+            | Self::PublishFaults
+            | Self::PublishCalls => None,
+            Self::Outcomes | Self::Restarts | Self::Published => Some("outcome"),
+            Self::Verdicts | Self::PublishVerdicts => Some("verdict"),
+            Self::Checked | Self::Verifiable => Some("store"),
+            Self::ProviderReads | Self::SyncCalls => Some("quota"),
+            Self::Events => Some("kind"),
+            Self::EventKeys => Some("end"),
+            Self::EventMessages => Some("disposition"),
+            Self::QueueBacklog | Self::QueueDeadLetters => Some("queue"),
         }
+    }
+
+    /// All labels, and that of the Pushgateway.
+    fn labels() -> Vec<&'static str> {
+        let own = Self::VARIANTS.iter().filter_map(|metric| metric.label());
+        let labels: BTreeSet<&str> = own.chain(["job"]).collect();
+        labels.into_iter().collect()
     }
 }
 
@@ -269,7 +206,7 @@ pub enum InvalidLabel {
     Form,
     #[error(
         "a name has letters, digits and `_`, does not start with a digit or `__`, and is not one that metrics have already ({})",
-        Metric::words().join(", ")
+        Metric::labels().join(", ")
     )]
     Name,
 }
@@ -283,7 +220,7 @@ impl FromStr for Label {
         let is_name = name.chars().all(valid)
             && !name.starts_with("__")
             && name.starts_with(|c: char| !c.is_ascii_digit());
-        if !is_name || Metric::words().contains(&name) {
+        if !is_name || Metric::labels().contains(&name) {
             return Err(InvalidLabel::Name);
         }
         Ok(Self {
@@ -295,45 +232,43 @@ impl FromStr for Label {
 
 /// The numbers of a command.
 #[derive(Clone, Debug, Default)]
-pub struct Metrics(BTreeMap<Metric, BTreeMap<Vec<String>, f64>>);
+pub struct Metrics(BTreeMap<Metric, BTreeMap<String, f64>>);
 
 impl Metrics {
     /// The numbers that every command has.
     pub fn of(run: &Run) -> Self {
         let mut metrics = Self::default();
         let took = run.finished.duration_since(run.started).as_secs_f64();
-        metrics.add(Metric::LastRun, &[], seconds(run.finished));
-        metrics.add(Metric::Duration, &[], took.max(0.0));
-        metrics.add(Metric::ExitCode, &[], f64::from(run.exit_code));
-        metrics.add(Metric::Complete, &[], f64::from(u8::from(run.complete)));
+        metrics.add(Metric::LastRun, seconds(run.finished));
+        metrics.add(Metric::Duration, took.max(0.0));
+        metrics.add(Metric::ExitCode, f64::from(run.exit_code));
+        metrics.add(Metric::Complete, f64::from(u8::from(run.complete)));
         let done = [Exit::Done, Exit::Differences].map(Exit::code);
         if done.contains(&run.exit_code) {
-            metrics.add(Metric::LastSuccess, &[], seconds(run.finished));
+            metrics.add(Metric::LastSuccess, seconds(run.finished));
         }
         metrics
     }
 
-    /// Adds to a number, which is 0 at first. `values` are those of the labels.
-    pub fn add(&mut self, metric: Metric, values: &[&str], number: f64) {
-        let sets = self.0.entry(metric).or_default();
-        let mut values: Vec<String> = values.iter().map(|value| label(value)).collect();
-        if sets.len() >= MOST_SETS && !sets.contains_key(&values) {
-            values.fill(OTHERS.to_owned());
+    /// Adds to a number without a label, which is 0 at first.
+    pub fn add(&mut self, metric: Metric, number: f64) {
+        self.add_to(metric, "", number);
+    }
+
+    /// Adds to the number with this value of its label.
+    pub fn add_to(&mut self, metric: Metric, value: &str, number: f64) {
+        let values = self.0.entry(metric).or_default();
+        let mut value = label(value);
+        if values.len() >= MOST_VALUES && !values.contains_key(&value) {
+            OTHERS.clone_into(&mut value);
         }
-        *sets.entry(values).or_default() += number;
+        *values.entry(value).or_default() += number;
     }
 
-    /// Adds a count.
-    pub fn count(&mut self, metric: Metric, values: &[&str], number: usize) {
-        // Counts of objects are far below the 2^53 that are exact.
-        #[expect(clippy::cast_precision_loss, reason = "see above")]
-        self.add(metric, values, number as f64);
-    }
-
-    /// Adds counts by the value of the only label.
+    /// Adds counts by the value of the label.
     pub fn counts(&mut self, metric: Metric, counts: &BTreeMap<&'static str, usize>) {
         for (word, number) in counts {
-            self.count(metric, &[word], *number);
+            self.add_to(metric, word, count(*number));
         }
     }
 
@@ -345,7 +280,7 @@ impl Metrics {
     /// Keeps the time of an earlier success, if this run was none.
     pub fn keep_last_success(&mut self, earlier: f64) {
         if !self.is_success() {
-            self.add(Metric::LastSuccess, &[], earlier);
+            self.add(Metric::LastSuccess, earlier);
         }
     }
 
@@ -364,17 +299,18 @@ impl Metrics {
 
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        for (metric, sets) in &self.0 {
-            let facts = metric.facts();
-            let unit = facts.in_seconds.then_some(&Unit::Seconds);
-            let kind = prometheus_client::metrics::MetricType::Gauge;
-            let mut family = encoder.encode_descriptor(facts.name, facts.help, unit, kind)?;
-            for (values, number) in sets {
-                let gauge = ConstGauge::new(*number);
-                let names = facts.labels.iter().copied();
-                let labels: Vec<(&str, &str)> =
-                    names.zip(values.iter().map(String::as_str)).collect();
-                gauge.encode(family.encode_family(&labels)?)?;
+        for (metric, values) in &self.0 {
+            // The encoder adds the unit to the name.
+            let (name, unit) = match metric.name().strip_suffix("_seconds") {
+                Some(name) => (name, Some(&Unit::Seconds)),
+                None => (metric.name(), None),
+            };
+            let mut family =
+                encoder.encode_descriptor(name, metric.help(), unit, MetricType::Gauge)?;
+            for (value, number) in values {
+                let label = metric.label().map(|name| (name, &**value));
+                let labels: Vec<(&str, &str)> = label.into_iter().collect();
+                ConstGauge::new(*number).encode(family.encode_family(&labels)?)?;
             }
         }
         Ok(())
@@ -395,30 +331,30 @@ impl Document {
     /// Adds the numbers of a run, a plan, a drift check or a status.
     pub fn measure_into(&self, metrics: &mut Metrics) {
         let summary = &self.summary;
-        metrics.count(Metric::Selected, &[], summary.selected);
+        metrics.add(Metric::Selected, count(summary.selected));
         if self.kind == Kind::Report {
             // All words, so that a query finds a zero.
             for outcome in Outcome::VARIANTS {
-                let count = summary.outcomes.get(outcome).copied().unwrap_or(0);
-                metrics.count(Metric::Outcomes, &[outcome.into_str()], count);
+                let number = summary.outcomes.get(outcome).copied().unwrap_or(0);
+                metrics.add_to(Metric::Outcomes, outcome.into_str(), count(number));
             }
         }
         summary.measure_check(metrics);
-        metrics.count(Metric::UnreadStores, &[], self.unread.len());
-        metrics.count(Metric::UnreadResources, &[], self.gaps.len());
+        metrics.add(Metric::UnreadStores, count(self.unread.len()));
+        metrics.add(Metric::UnreadResources, count(self.gaps.len()));
         for (quota, calls) in &summary.calls {
-            metrics.add(Metric::SyncCalls, &[quota], whole(*calls));
+            metrics.add_to(Metric::SyncCalls, quota, whole(*calls));
         }
-        metrics.add(Metric::KubernetesRequests, &[], whole(summary.requests));
+        metrics.add(Metric::KubernetesRequests, whole(summary.requests));
         let Some(restarts) = &summary.restarts else {
             return;
         };
-        metrics.count(Metric::Workloads, &[], restarts.covered);
-        metrics.count(Metric::Behind, &[], restarts.behind);
+        metrics.add(Metric::Workloads, count(restarts.covered));
+        metrics.add(Metric::Behind, count(restarts.behind));
         if self.kind == Kind::Report {
             for outcome in RestartOutcome::VARIANTS {
-                let count = restarts.outcomes.get(outcome).copied().unwrap_or(0);
-                metrics.count(Metric::Restarts, &[outcome.into_str()], count);
+                let number = restarts.outcomes.get(outcome).copied().unwrap_or(0);
+                metrics.add_to(Metric::Restarts, outcome.into_str(), count(number));
             }
         }
     }
@@ -431,18 +367,27 @@ impl Summary {
             return;
         }
         for verdict in Verdict::VARIANTS {
-            let count = self.verdicts.get(verdict).copied().unwrap_or(0);
-            metrics.count(Metric::Verdicts, &[verdict.into_str()], count);
+            let number = self.verdicts.get(verdict).copied().unwrap_or(0);
+            metrics.add_to(Metric::Verdicts, verdict.into_str(), count(number));
         }
         for store in &self.verifiable {
-            let name = [store.store.exact()];
-            metrics.count(Metric::Checked, &name, store.total);
-            metrics.count(Metric::Verifiable, &name, store.verifiable);
+            let name = store.store.exact();
+            metrics.add_to(Metric::Checked, name, count(store.total));
+            metrics.add_to(Metric::Verifiable, name, count(store.verifiable));
         }
         for (quota, calls) in &self.reads {
-            metrics.add(Metric::ProviderReads, &[quota], whole(*calls));
+            metrics.add_to(Metric::ProviderReads, quota, whole(*calls));
         }
     }
+}
+
+/// A count of objects.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts are far below the 2^53 that are exact"
+)]
+pub const fn count(number: usize) -> f64 {
+    number as f64
 }
 
 /// A count of calls.
