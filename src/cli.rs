@@ -163,6 +163,8 @@ pub enum Command {
     Impact(ImpactArgs),
     /// Say which refresh intervals are too long or too short: cost, age of values, quotas, and the interval that balances them
     Advise(AdviseArgs),
+    /// Write a policy for what the cluster has, with comments
+    Init(InitArgs),
     /// Validate a policy
     Validate(ValidateArgs),
     /// Print the JSON Schema of policies or of reports
@@ -198,6 +200,7 @@ impl Command {
             Self::Explain { .. } => "explain",
             Self::Impact(_) => "impact",
             Self::Advise(_) => "advise",
+            Self::Init(_) => "init",
             Self::Validate(_) => "validate",
             Self::Schema(_) => "schema",
             Self::Rbac(_) => "rbac",
@@ -222,7 +225,8 @@ impl Command {
             Self::Status(args) => (&args.files, args.output.map(|_| Output::Table)),
             Self::Diagnose(args) => args.form.parts(),
             Self::Events(args) => args.form.parts(),
-            Self::Validate(_)
+            Self::Init(_)
+            | Self::Validate(_)
             | Self::Schema(_)
             | Self::Rbac(_)
             | Self::Explain { .. }
@@ -662,6 +666,14 @@ pub struct AdviseArgs {
     pub patch: bool,
 }
 
+/// `init`
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Write the policy to this new folder, with its rights and a CronJob to install with `kubectl apply -k`
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
 /// The output formats of `impact`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ImpactOutput {
@@ -798,10 +810,11 @@ pub enum StatusOutput {
 }
 
 /// Flags without an environment variable, because they select what a single call does.
-const SELECTING: [&str; 21] = [
+const SELECTING: [&str; 22] = [
     "all",
     "all_namespaces",
     "credentials_in",
+    "dir",
     "failed",
     "from",
     "from_smc",

@@ -7,6 +7,7 @@ mod drift;
 mod events;
 mod explain;
 mod impact;
+mod init;
 mod man;
 mod plan;
 mod publish;
@@ -73,6 +74,7 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         Command::Status(args) => Box::pin(status::status(&session, args)).await,
         Command::Advise(args) => Box::pin(advise::advise(&session, args)).await,
         Command::Impact(args) => Box::pin(impact::impact(&session, args)).await,
+        Command::Init(args) => Box::pin(init::init(&session, &args)).await,
         Command::Validate(args) => validate::validate(&session, &args),
         Command::Schema(args) => schema::schema(args.of),
         Command::Rbac(args) => rbac::rbac(&session, &args),

@@ -32,6 +32,7 @@ pub mod finding;
 pub mod foreign;
 pub mod impact;
 pub mod index;
+pub mod init;
 pub mod inventory;
 pub mod key_names;
 pub mod lock;

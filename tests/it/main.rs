@@ -13,6 +13,7 @@ mod events;
 mod fuzz;
 mod hostile;
 mod impact;
+mod init;
 mod interruptions;
 mod limits;
 mod lock;

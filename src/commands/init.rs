@@ -1,0 +1,161 @@
+//! `init`: writes a policy for what the cluster has. Reads no provider and no Secret, and changes nothing in the cluster.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    path::Path,
+};
+
+use cluster::Access;
+use serde_json::json;
+
+use crate::{
+    asked::{Entry, Flags, is_namespace},
+    cli::InitArgs,
+    consumers::list::consumers,
+    discover::discover,
+    exit::Exit,
+    failure::Failure,
+    foreign::line,
+    init::{Draft, Found, Install, draft, files},
+    inventory::ExternalSecret,
+    output::print,
+    policy::Ceilings,
+    rbac::{self, JobIdentity},
+    session::{Connected, Session},
+    settings::Sections,
+};
+
+pub(super) async fn init(session: &Session, args: &InitArgs) -> Result<Exit, Failure> {
+    let scope = scope(session)?;
+    if let Some(dir) = &args.dir {
+        check_new(dir)?;
+    }
+    let mut entry = Entry::new();
+    if !scope.is_empty() {
+        entry.insert("namespaces".to_owned(), json!(scope));
+    }
+    let ceilings = Ceilings::default();
+    // Discovery keeps the settings of stores for the drift check.
+    let loaded = session.policy_from_selection(&entry, Flags::new(), &ceilings, false)?;
+    let connected = session.connect(Access::ReadOnly, &loaded.policy).await?;
+    let cluster = &connected.cluster;
+    let discovering = discover(cluster, &loaded.policy);
+    let discovered = session.unless_stopped(discovering).await??;
+    let all = discovered.inventory.external_secrets.iter();
+    let written = all.filter(|one| one.target.written);
+    let secrets: BTreeSet<_> = written.map(ExternalSecret::secret_id).collect();
+    let consumers = session.unless_stopped(consumers(cluster, &secrets)).await?;
+    let place = place(&connected);
+    let drafted = draft(&Found {
+        inventory: &discovered.inventory,
+        sources: &discovered.sources,
+        labels: discovered.labels.as_ref(),
+        consumers: &consumers,
+        scope: &scope,
+        place: &place,
+    });
+    // A policy that is not valid must not be written, and the rights depend on what it says.
+    let text = drafted.text.clone();
+    let checked =
+        session.policy_from_text(Sections::default(), "the new policy", text, ceilings)?;
+    let Some(dir) = &args.dir else {
+        print(&drafted.text)?;
+        return Ok(Exit::Done);
+    };
+    let job = JobIdentity {
+        namespace: rbac::DEFAULT_NAMESPACE.to_owned(),
+        service_account: rbac::SERVICE_ACCOUNT.to_owned(),
+    };
+    let namespaces: Vec<String> = drafted.credentials_in.iter().cloned().collect();
+    let rights = rbac::rules(Some(&checked.policy), &job);
+    let rights = if drafted.allow.contains("store-credentials") {
+        rights
+            .with_credentials_in(&namespaces)
+            .with_tokens_only_for(&drafted.accounts)
+    } else {
+        rights
+    };
+    for warning in rights.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let install = files(&drafted, &rights);
+    write(dir, &install)?;
+    say_next(dir, &drafted, &install);
+    Ok(Exit::Done)
+}
+
+/// The namespaces that `-n` names, separated by commas.
+fn scope(session: &Session) -> Result<Vec<String>, Failure> {
+    let Some(text) = &session.connection.namespace else {
+        return Ok(Vec::new());
+    };
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    match names.iter().find(|name| !is_namespace(name)) {
+        None => Ok(names),
+        Some(name) => Err(Failure::usage(format!(
+            "-n: `{}` is not a valid namespace name. Several are separated by commas",
+            line(name)
+        ))),
+    }
+}
+
+/// The cluster, for people.
+fn place(connected: &Connected) -> String {
+    let cluster = &connected.cluster;
+    if connected.sandbox().is_some() {
+        return "the sandbox".to_owned();
+    }
+    match &cluster.context {
+        Some(context) => format!("the context {context} ({})", cluster.server),
+        None => cluster.server.to_string(),
+    }
+}
+
+/// Fails if the folder has any content, so that nothing is overwritten.
+fn check_new(dir: &Path) -> Result<(), Failure> {
+    let failed = |why: &str| Failure::usage(format!("--dir {}: {why}", dir.display()));
+    match fs::read_dir(dir).map(Iterator::count) {
+        Ok(0) => Ok(()),
+        Ok(_) => Err(failed(
+            "the folder is not empty. Name a new one: nothing is overwritten",
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed(&error.to_string())),
+    }
+}
+
+fn write(dir: &Path, install: &Install) -> Result<(), Failure> {
+    let failed = |path: &Path, error: &io::Error| {
+        Failure::failed(format!("cannot write {}: {error}", path.display()))
+    };
+    fs::create_dir_all(dir).map_err(|error| failed(dir, &error))?;
+    for (name, text) in &install.files {
+        let path = dir.join(name);
+        let file = OpenOptions::new().write(true).create_new(true).open(&path);
+        file.and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(|error| failed(&path, &error))?;
+    }
+    Ok(())
+}
+
+/// Says on stderr what to do with the files.
+fn say_next(dir: &Path, drafted: &Draft, install: &Install) {
+    let config = dir.join("config.yaml");
+    let (dir, config) = (dir.display(), config.display());
+    let names: Vec<&str> = install.files.iter().map(|(name, _)| *name).collect();
+    let mut text = format!(
+        "wrote {} to {dir}\n\n\
+         See what a run would do:      eso-sync plan --config {config}\n\
+         Set your image, and install:  kubectl apply -k {dir}\n\
+         The job has the ceilings:     {}\n",
+        names.join(", "),
+        install.flags.join(" ")
+    );
+    if drafted.allow.contains("drift") {
+        text.push_str("The comments below `drift` in config.yaml say what the job still needs at the providers.\n");
+    }
+    // A closed stderr must not cause another error.
+    write!(io::stderr(), "{text}").ok();
+}

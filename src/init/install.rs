@@ -1,0 +1,82 @@
+//! The files of `init --dir`: the policy with a CronJob that runs it, and the rights that it needs.
+
+use std::fmt::Write as _;
+
+use super::Draft;
+use crate::rbac::Rbac;
+
+const NAMESPACE: &str = include_str!("../../manifests/namespace.yaml");
+const CRONJOB: &str = include_str!("../../manifests/cronjob.yaml");
+const ADMISSION: &str = include_str!("../../manifests/components/admission/policy.yaml");
+
+/// The flags of the CronJob in `manifests`.
+const ARGS: &str = "args: [run, --config=/etc/eso-sync/config.yaml, --allow=sync, --max-syncs=500]";
+
+/// The files, and the flags of the job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Install {
+    /// The names and texts.
+    pub files: Vec<(&'static str, String)>,
+    /// The flags that the policy needs.
+    pub flags: Vec<String>,
+}
+
+/// The files for this policy and these rights.
+pub fn files(draft: &Draft, rights: &Rbac) -> Install {
+    let allow: Vec<&str> = draft.allow.iter().copied().collect();
+    let mut flags = vec![
+        format!("--allow={}", allow.join(",")),
+        format!("--max-syncs={}", draft.max_syncs),
+    ];
+    flags.extend(
+        draft
+            .endpoints
+            .iter()
+            .map(|it| format!("--allow-endpoint={it}")),
+    );
+    let args = [
+        "run".to_owned(),
+        "--config=/etc/eso-sync/config.yaml".to_owned(),
+    ];
+    let args: Vec<String> = args
+        .iter()
+        .chain(&flags)
+        .map(|flag| super::word(flag))
+        .collect();
+    let mut kustomization = String::new();
+    // Writing to a String cannot fail.
+    let _ = write!(
+        kustomization,
+        "# kubectl apply -k .\n\
+         apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: eso-sync\n\
+         labels:\n  - pairs:\n      app.kubernetes.io/name: eso-sync\n    includeTemplates: true\n\
+         resources:\n  - namespace.yaml\n  - rbac.yaml\n  - cronjob.yaml\n  - admission.yaml\n\
+         configMapGenerator:\n  - name: eso-sync-policy\n    files:\n      - config.yaml\n\
+         images:\n  # Set `newName` to your registry.\n  - name: eso-sync\n    newTag: {}\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    Install {
+        files: vec![
+            ("config.yaml", draft.text.clone()),
+            ("rbac.yaml", rights.to_yaml()),
+            (
+                "cronjob.yaml",
+                CRONJOB.replace(ARGS, &format!("args: [{}]", args.join(", "))),
+            ),
+            ("namespace.yaml", NAMESPACE.to_owned()),
+            ("admission.yaml", ADMISSION.to_owned()),
+            ("kustomization.yaml", kustomization),
+        ],
+        flags,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cronjob_of_the_manifests_has_the_flags_that_are_replaced() {
+        assert!(CRONJOB.contains(ARGS));
+    }
+}
