@@ -43,15 +43,16 @@ pub fn files(draft: &Draft, rights: &Rbac) -> Install {
         .chain(&flags)
         .map(|flag| super::word(flag))
         .collect();
+    // Without `namespace` for all, which would move the Roles of other namespaces.
     let mut kustomization = String::new();
     // Writing to a String cannot fail.
     let _ = write!(
         kustomization,
         "# kubectl apply -k .\n\
-         apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: eso-sync\n\
+         apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n\
          labels:\n  - pairs:\n      app.kubernetes.io/name: eso-sync\n    includeTemplates: true\n\
          resources:\n  - namespace.yaml\n  - rbac.yaml\n  - cronjob.yaml\n  - admission.yaml\n\
-         configMapGenerator:\n  - name: eso-sync-policy\n    files:\n      - config.yaml\n\
+         configMapGenerator:\n  - name: eso-sync-policy\n    namespace: eso-sync\n    files:\n      - config.yaml\n\
          images:\n  # Set `newName` to your registry.\n  - name: eso-sync\n    newTag: {}\n",
         env!("CARGO_PKG_VERSION")
     );

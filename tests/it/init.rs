@@ -90,6 +90,8 @@ async fn folder_has_all_that_a_job_needs_and_its_flags_permit_the_policy() {
     assert_eq!(written.stdout, "");
     let text = |name: &str| fs::read_to_string(dir.join(name)).expect(name);
     let kustomization = text("kustomization.yaml");
+    // It would move the Roles of all namespaces to one.
+    assert!(!kustomization.contains("\nnamespace:"), "{kustomization}");
     for entry in fs::read_dir(&dir).expect("the folder") {
         let name = entry.expect("an entry").file_name();
         let name = name.to_str().expect("UTF-8");
