@@ -13,7 +13,7 @@ use secrecy::SecretString;
 
 use crate::{
     pattern::Wildcard,
-    policy::{Capability, KeyNames, ceilings::MaxRate},
+    policy::{Capability, KeyNames, OnStillStale, ceilings::MaxRate},
     publish::from_smc,
     rbac::{ServiceAccountName, provider::Side},
     report::{file::Target, format::Output, metrics::Label},
@@ -499,6 +499,10 @@ pub struct SyncArgs {
     /// up to the pods
     #[arg(long = "restart")]
     pub restart: bool,
+    /// Compare each Secret with its provider after the sync. If it is still stale: only report it, remove the operator's hash from
+    /// it, or delete it if that does not help
+    #[arg(long, value_enum, value_name = "REMEDY")]
+    pub on_still_stale: Option<OnStillStale>,
     #[command(flatten)]
     pub act: ActArgs,
     #[command(flatten)]
@@ -810,7 +814,7 @@ pub enum StatusOutput {
 }
 
 /// Flags without an environment variable, because they select what a single call does.
-const SELECTING: [&str; 22] = [
+const SELECTING: [&str; 23] = [
     "all",
     "all_namespaces",
     "credentials_in",
@@ -821,6 +825,7 @@ const SELECTING: [&str; 22] = [
     "generators",
     "listen",
     "of",
+    "on_still_stale",
     "only",
     "owner",
     "patch",

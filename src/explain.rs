@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use strum::VariantArray as _;
 
-use crate::{events::Refused, exit::Exit, reason::Reason, report, settings};
+use crate::{advise, events::Refused, exit::Exit, impact, reason::Reason, report, settings};
 
 /// One meaning of a word.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,7 @@ pub fn entries() -> Vec<Entry> {
     let published = schemars::schema_for!(publish::Reason).to_value();
     words(&published, "reason of `publish`", &mut entries);
     of_events(&mut entries);
+    of_questions(&mut entries);
     let exits = schemars::schema_for!(Exit).to_value();
     let mut codes = Vec::new();
     words(&exits, "exit code", &mut codes);
@@ -82,6 +83,31 @@ fn of_events(entries: &mut Vec<Entry>) {
         (
             schemars::schema_for!(Refused),
             "reason why nothing is received from a queue",
+        ),
+    ] {
+        words(&schema.to_value(), what, entries);
+    }
+}
+
+/// Adds the words of `publish`, `impact` and `advise`.
+fn of_questions(entries: &mut Vec<Entry>) {
+    for (schema, what) in [
+        (
+            schemars::schema_for!(advise::Verdict),
+            "verdict of `advise`",
+        ),
+        (schemars::schema_for!(advise::Reason), "reason of `advise`"),
+        (
+            schemars::schema_for!(advise::Warning),
+            "warning of `advise`",
+        ),
+        (
+            schemars::schema_for!(impact::UseCertainty),
+            "how sure `impact` is that an ExternalSecret uses a key",
+        ),
+        (
+            schemars::schema_for!(publish::Refusal),
+            "why `publish` must not write a secret",
         ),
     ] {
         words(&schema.to_value(), what, entries);
@@ -265,6 +291,20 @@ mod tests {
             "rotation-failed",
             "unknown-shape",
             "other-owner",
+        ] {
+            assert!(explain(word).is_ok(), "{word}");
+        }
+    }
+
+    #[test]
+    fn words_of_publish_impact_and_advise_have_an_explanation() {
+        for word in [
+            "too-long",
+            "aggressive",
+            "rotated",
+            "would-revert",
+            "still-read",
+            "by-template",
         ] {
             assert!(explain(word).is_ok(), "{word}");
         }

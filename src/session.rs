@@ -200,8 +200,16 @@ impl Session {
         }
     }
 
-    /// Shows what would be done on stderr and asks for confirmation.
+    /// Shows what would be done on stderr and asks for confirmation. Without a terminal nobody can answer, so it fails.
     pub async fn confirm(&self, shown: &str, question: &str) -> Result<(), Failure> {
+        if !can_ask() {
+            writeln!(io::stderr(), "{shown}").ok();
+            let question = question.trim_end_matches('?');
+            return Err(Failure::usage(format!(
+                "there is no terminal to ask on: \u{201c}{question}?\u{201d}"
+            ))
+            .hint("the table above is what would be changed. `--yes` does it without a question; `--dry-run` only prints it"));
+        }
         write!(io::stderr(), "{shown}\n{question} [y/N] ").ok();
         // A detached thread reads the answer, so that a signal can end the command before there is one.
         let (answered, answer) = tokio::sync::oneshot::channel();
@@ -258,6 +266,11 @@ impl Session {
             exit_code: 0,
         }
     }
+}
+
+/// True if the user can be asked.
+pub fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
 fn read_progress(progress: ReadProgress) -> String {

@@ -6,7 +6,7 @@ use cluster::{Cluster, Path, wire::Namespace};
 use providers::{Ambient, queue::address::InvalidAddress};
 use tokio::io::AsyncReadExt as _;
 
-use super::run::{access, is_terminal, options};
+use super::run::{access, options};
 use crate::{
     asked::{Named, act_flags},
     cli::EventsArgs,
@@ -18,7 +18,7 @@ use crate::{
     policy::{Capability, Ceilings, Events},
     record::Scope,
     run::{Context, Pipeline},
-    session::Session,
+    session::{Session, can_ask},
     settings::{Loaded, Sections},
 };
 
@@ -189,7 +189,7 @@ async fn cluster_id(cluster: &Cluster) -> Result<String, Failure> {
 }
 
 async fn confirm(session: &Session, args: &EventsArgs, queues: usize) -> Result<(), Failure> {
-    if args.act.yes || session.connection.sandbox.is_some() || !is_terminal() {
+    if args.act.yes || session.connection.sandbox.is_some() || !can_ask() {
         return Ok(());
     }
     let plural = if queues == 1 { "" } else { "s" };

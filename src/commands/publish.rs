@@ -7,7 +7,6 @@ mod smc;
 mod then;
 
 use self::then::Then;
-use super::run::is_terminal;
 use crate::{
     cli::{PublishArgs, PublishCommand, PublishStatusArgs, PublishWhat},
     discover::discover,
@@ -62,11 +61,6 @@ impl Asked {
 
 async fn write(session: &Session, args: &PublishArgs) -> Result<Exit, Failure> {
     let asks = !args.yes && !args.dry_run && session.connection.sandbox.is_none();
-    if asks && !is_terminal() {
-        return Err(Failure::usage(
-            "cannot ask for confirmation: stdin or stderr is not a terminal. Use --yes to skip the question",
-        ));
-    }
     let access = if args.dry_run {
         Access::ReadOnly
     } else {

@@ -1,7 +1,5 @@
 //! `run`: executes a policy.
 
-use std::io::{self, IsTerminal as _};
-
 use cluster::Access;
 
 use crate::{
@@ -13,7 +11,7 @@ use crate::{
     record::Scope,
     restart::workloads::Options,
     run::{self, Context, Pipeline},
-    session::Session,
+    session::{Session, can_ask},
     settings::Loaded,
 };
 
@@ -51,7 +49,7 @@ pub(super) async fn by_policy(
         },
         lock_namespace,
         named: Named::default(),
-        asks: !args.act.yes && session.connection.sandbox.is_none() && is_terminal(),
+        asks: !args.act.yes && session.connection.sandbox.is_none() && can_ask(),
         scope,
         digest: Some(&loaded.digest),
         output: args.form.output,
@@ -88,9 +86,4 @@ pub(super) fn options(lock_namespace: &LockNamespace, flags: &RestartFlags) -> O
         adopt_anew: flags.adopt_anew,
         retry: flags.retry,
     }
-}
-
-/// True if the user can be asked for confirmation.
-pub(super) fn is_terminal() -> bool {
-    io::stdin().is_terminal() && io::stderr().is_terminal()
 }

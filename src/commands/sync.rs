@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::run::{access, is_terminal, options, run_or_preview};
+use super::run::{access, options, run_or_preview};
 use crate::{
     asked::{Entry, Flags, Named, act_flags, reading, selection, store},
     cli::SyncArgs,
@@ -18,7 +18,7 @@ use crate::{
 
 pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Failure> {
     let asks = !args.act.yes && !args.act.dry_run && session.connection.sandbox.is_none();
-    check(&args, asks)?;
+    check(&args)?;
     let started = session.world.clock.now();
     let selects = |namespace: &str| entry(&args, namespace);
     let (loaded, connected) = session
@@ -59,7 +59,7 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Fail
 }
 
 /// Checks the combination of arguments before connecting.
-fn check(args: &SyncArgs, asks: bool) -> Result<(), Failure> {
+fn check(args: &SyncArgs) -> Result<(), Failure> {
     let select = &args.select;
     let has_selection = !select.names.is_empty()
         || select.all_namespaces
@@ -74,11 +74,6 @@ fn check(args: &SyncArgs, asks: bool) -> Result<(), Failure> {
     }
     if args.all && !select.names.is_empty() {
         return Err(Failure::usage("NAME and --all cannot be used together"));
-    }
-    if asks && !is_terminal() {
-        return Err(Failure::usage(
-            "cannot ask for confirmation: stdin or stderr is not a terminal. Use --yes to skip the question",
-        ));
     }
     Ok(())
 }
@@ -107,7 +102,13 @@ fn flags(args: &SyncArgs) -> Flags {
     }
     if args.restart {
         flags.insert("restart".to_owned(), rules());
-        // The chain begins at the provider. If the provider cannot be read, the rest of the chain is still reported.
+    }
+    if let Some(remedy) = args.on_still_stale {
+        flags.insert("sync.onStillStale".to_owned(), json!(remedy));
+    }
+    if args.restart || args.on_still_stale.is_some() {
+        // The chain begins at the provider, and so does the comparison after a sync. If the provider cannot be read, the rest is
+        // still reported.
         flags.extend(reading(&args.providers));
         flags.insert("drift.onUnverifiable".to_owned(), json!("report"));
     }

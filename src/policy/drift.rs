@@ -24,6 +24,7 @@ use super::{
     Serialize,
     Deserialize,
     JsonSchema,
+    clap::ValueEnum,
     strum::IntoStaticStr,
 )]
 #[serde(rename_all = "kebab-case")]

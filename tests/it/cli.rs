@@ -137,7 +137,6 @@ async fn missing_exec_plugin_is_named() {
 async fn invalid_usage_exits_2() {
     for arguments in [
         &["sync"][..],
-        &["sync", "a"],
         &["sync", "a", "--all", "--yes"],
         &["plan", "a", "--config", "x.yaml"],
         &["run", "--no-such-flag"],

@@ -49,6 +49,28 @@ async fn any_other_answer_aborts() {
 }
 
 #[tokio::test]
+async fn without_a_terminal_the_error_names_what_would_be_changed() {
+    let world = World::sandbox().await;
+    base(&world).await;
+    let outcome = world
+        .bin
+        .run(&["sync", "--all", "-n", &world.namespace])
+        .await;
+    outcome.exits(2);
+    assert_eq!(outcome.stdout, "");
+    for said in [
+        "db ",
+        "api ",
+        "no terminal to ask on",
+        "Sync 2 ExternalSecrets?",
+        "--yes",
+    ] {
+        assert!(outcome.stderr.contains(said), "{said}: {}", outcome.stderr);
+    }
+    assert_untouched(&world).await;
+}
+
+#[tokio::test]
 async fn ctrl_c_at_the_question_aborts() {
     let (world, mut terminal) = asked().await;
     terminal.types("\u{3}").await;

@@ -155,6 +155,40 @@ async fn a_refetch_fixes_a_secret_with_an_old_value() {
     world.end().await;
 }
 
+/// The same without a policy, for one ExternalSecret.
+#[tokio::test]
+#[ignore = "needs a cluster (tests/cluster/run)"]
+async fn sync_of_one_external_secret_can_refetch() {
+    let (world, vault) = lagging(&[("refetched", json!({}))]).await;
+    let sync = [
+        "sync",
+        "refetched",
+        "-n",
+        &world.namespace,
+        "--yes",
+        "-o",
+        "json",
+    ];
+    let reading = ["--endpoint", &vault.url, "--namespaced-stores"];
+    let reported = world
+        .bin
+        .run(&[&sync[..], &reading, &["--on-still-stale", "report"]].concat())
+        .await;
+    reported.exits(3);
+    assert_eq!(item(&reported, "refetched")["verdict"], "stale");
+    let before = uid(&world, "refetched").await;
+    let outcome = world
+        .bin
+        .run(&[&sync[..], &reading, &["--on-still-stale", "refetch"]].concat())
+        .await;
+    outcome.exits(0);
+    assert_eq!(outcome.of("refetched"), "synced");
+    assert_eq!(item(&outcome, "refetched")["verdict"], "in-sync");
+    assert_eq!(world.secret("refetched", "k").await.as_deref(), Some(AFTER));
+    assert_eq!(uid(&world, "refetched").await, before);
+    world.end().await;
+}
+
 /// If a refetch does not help, the Secret is deleted, and the operator creates it with the new value. The pods restart.
 #[tokio::test]
 #[ignore = "needs a cluster (tests/cluster/run)"]
