@@ -27,7 +27,7 @@ async fn google_client_accepts_the_double() {
         ("third", Secret::of(b"third").labelled("tier", "2")),
         ("@db", Secret::of(b"regional")),
     ];
-    let google = Google(secrets.into());
+    let google = Google::of(secrets);
     let double = Double::start(move |asked| google.answer(asked)).await;
     let ran = Command::new(python)
         .arg(concat!(
