@@ -21,6 +21,7 @@ use crate::{RateLimiter, Unread};
 
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 mod compare;
+mod creation;
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))]
 mod result;
 
@@ -28,6 +29,8 @@ mod result;
 pub(crate) use self::compare::compare;
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))]
 pub(crate) use self::result::{is_equal, property, unknown};
+
+pub use self::creation::Unfit;
 
 /// The tag with the publisher and the item: `<owner>/<item>`.
 pub const OWNER: &str = "eso-sync-owner";
