@@ -96,6 +96,14 @@ fn seen(held: &Held) -> Result<u64, WriteFailure> {
     }
 }
 
+/// The call that brings a version closer to its end.
+const fn removal(version: &Numbered) -> &'static str {
+    match version.state {
+        VersionState::Enabled => "DisableSecretVersion",
+        VersionState::Disabled | VersionState::Destroyed => "DestroySecretVersion",
+    }
+}
+
 impl Publisher {
     pub(super) const fn new(reader: Secrets, owner: String) -> Self {
         Self { reader, owner }
@@ -469,6 +477,45 @@ impl Publisher {
         }
     }
 
+    /// Deletes a secret, if it is as it was when it was read.
+    async fn delete(
+        &self,
+        name: &str,
+        secret: &Secret,
+        limiter: &RateLimiter,
+    ) -> Result<(), WriteFailure> {
+        let resource = self.resource(name)?;
+        let request = Request::repeatable_write("DeleteSecret", &resource);
+        let answer = self
+            .reader
+            .engine
+            .call(&request, limiter, |client: SecretManagerService| {
+                let call = client
+                    .delete_secret()
+                    .set_name(&resource)
+                    .set_etag(&secret.etag);
+                async move { call.send().await.map_err(|error| GcpError::of(&error)) }
+            })
+            .await;
+        let failure = match answer {
+            Ok(()) => return Ok(()),
+            // An earlier attempt deleted it.
+            Err(failure) if is_not_found(&failure) => return Ok(()),
+            Err(failure) => failure,
+        };
+        let may_be_done = may_be_done(&failure);
+        let failure = refused(failure, &request);
+        if !may_be_done {
+            return Err(failure);
+        }
+        let now = self.secret(name, limiter).await;
+        match now.map_err(WriteFailure::Unknown)? {
+            None => Ok(()),
+            Some(now) if now.etag == secret.etag => Err(failure.or_failed()),
+            Some(_) => Err(WriteFailure::raced()),
+        }
+    }
+
     /// Disables an enabled version, and destroys a disabled one.
     async fn remove(
         &self,
@@ -477,11 +524,7 @@ impl Publisher {
         limiter: &RateLimiter,
     ) -> Result<(), Failure> {
         let resource = format!("{secret}/versions/{}", version.number);
-        let call = match version.state {
-            VersionState::Enabled => "DisableSecretVersion",
-            VersionState::Disabled | VersionState::Destroyed => "DestroySecretVersion",
-        };
-        let request = Request::repeatable_write(call, &resource);
+        let request = Request::repeatable_write(removal(version), &resource);
         let disables = version.state == VersionState::Enabled;
         self.reader
             .engine
@@ -665,36 +708,7 @@ impl Writer for Publisher {
         if !is_same {
             return Err(WriteFailure::raced());
         }
-        let resource = self.resource(name)?;
-        let request = Request::repeatable_write("DeleteSecret", &resource);
-        let answer = self
-            .reader
-            .engine
-            .call(&request, limiter, |client: SecretManagerService| {
-                let call = client
-                    .delete_secret()
-                    .set_name(&resource)
-                    .set_etag(&secret.etag);
-                async move { call.send().await.map_err(|error| GcpError::of(&error)) }
-            })
-            .await;
-        let failure = match answer {
-            Ok(()) => return Ok(()),
-            // An earlier attempt deleted it.
-            Err(failure) if is_not_found(&failure) => return Ok(()),
-            Err(failure) => failure,
-        };
-        let may_be_done = may_be_done(&failure);
-        let failure = refused(failure, &request);
-        if !may_be_done {
-            return Err(failure);
-        }
-        let now = self.secret(name, limiter).await;
-        match now.map_err(WriteFailure::Unknown)? {
-            None => Ok(()),
-            Some(now) if now.etag == secret.etag => Err(failure.or_failed()),
-            Some(_) => Err(WriteFailure::raced()),
-        }
+        self.delete(name, &secret, limiter).await
     }
 
     /// One run disables a version, so that whoever still needs it notices while it can be enabled again. A later run destroys it.
@@ -725,7 +739,7 @@ impl Writer for Publisher {
         let Err(failure) = self.remove(&resource, &before, limiter).await else {
             return Ok(());
         };
-        let request = Request::repeatable_write("DestroySecretVersion", &resource);
+        let request = Request::repeatable_write(removal(&before), &resource);
         let may_be_done = may_be_done(&failure);
         let failure = refused(failure, &request);
         if !may_be_done {

@@ -253,7 +253,7 @@ async fn version_that_was_not_added_is_a_failure_and_written_by_the_next_run() {
     let run = place.through(&proxy.url).await.run(&[("db", "b")]).await;
     assert_eq!(
         run.lines,
-        ["db: changed update changed → failed provider-unavailable"]
+        ["db: changed update changed → failed unavailable"]
     );
     let added = |asked: &&Asked| asked.operation.ends_with(":addVersion");
     assert_eq!(
