@@ -19,9 +19,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use cluster::Cluster;
 use pace::Clock;
-use providers::holder::Creation;
 use publish::{
-    MarkKey,
+    Creation, MarkKey,
     plan::{Ceilings, Entry, Item, Plan, Prune, PruneMode, Rules},
 };
 use sandbox::Sandbox;

@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, fmt, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use ::publish::{
+    Creation, Tier,
     name::Style,
     plan::{Adopt, OnForeignChange, PruneMode, When},
 };
 use eso_model::StoreKind;
-use providers::holder::{Creation, Tier};
 use repository::{Dialect, Format};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,9 +1,9 @@
 //! Carries out the plan of a publication.
 
 use futures::{StreamExt as _, stream};
-use providers::holder::{Ask, Change, Creation, WriteFailure};
+use providers::holder::{Ask, Change, WriteFailure};
 use publish::{
-    Action, Compared, Held, Presence, Wanted, Wrote,
+    Action, Compared, Creation, Held, Presence, Wanted, Wrote,
     plan::{Entry, Plan},
     provenance,
 };

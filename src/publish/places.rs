@@ -10,10 +10,10 @@ use eso_model::{StoreKey, StoreKind, remote};
 use pace::{Clock, rate::Rate};
 use providers::{
     Ambient, Identity, RateLimiter, Resolver, StoreSettings, Unread,
-    holder::{Creation, Unfit, Writer},
+    holder::Writer,
     trust::{Asked, Decision, Rules},
 };
-use publish::{RemoteKey, Store};
+use publish::{Creation, RemoteKey, Store, Unfit};
 use sandbox::Sandbox;
 
 use super::fault::Fault;

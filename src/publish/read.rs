@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use providers::holder::Tier;
-use publish::{Origin, Store, Target, Wanted, name::Naming};
+use publish::{Origin, Store, Target, Tier, Wanted, name::Naming};
 use repository::{Contents, Entry, File, ProfileFolders, Source};
 use sops::Identities;
 

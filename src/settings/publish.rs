@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use eso_model::{ProviderKind, StoreKind};
-use providers::holder::{Creation, Unfit};
+use publish::{Creation, Unfit};
 
 use super::{
     problem::{Problem, Source},

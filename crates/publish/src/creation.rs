@@ -1,9 +1,37 @@
-//! Which parts of a creation a provider has.
+//! How secrets are created, and which parts of that a provider has.
+
+use std::collections::BTreeMap;
 
 use eso_model::ProviderKind;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::{Creation, Tier};
+/// How secrets are created. Not changed later.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Creation {
+    /// Additional tags, labels or custom metadata.
+    pub tags: BTreeMap<String, String>,
+    /// AWS: the ID, ARN or alias of the KMS key. GCP: the resource name of the Cloud KMS key.
+    pub kms_key: Option<String>,
+    /// GCP: the locations of the replicas. Without any, Google chooses them.
+    pub replication: Vec<String>,
+    /// AWS Parameter Store: the tier. `advanced` costs money, and a parameter cannot return to `standard`.
+    pub tier: Tier,
+}
+
+/// The tier of a parameter in AWS Parameter Store.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tier {
+    /// Up to 4 KiB.
+    #[default]
+    Standard,
+    /// Up to 8 KiB.
+    Advanced,
+}
 
 /// The start of the names of eso-sync's own tags.
 const OURS: &str = "eso-sync";
