@@ -76,7 +76,7 @@ fn may_be_done(failure: &Failure) -> bool {
     }
 }
 
-fn is_code(failure: &Failure, code: &Code) -> bool {
+fn is_code(failure: &Failure, code: Code) -> bool {
     matches!(failure, Failure::Answer(error) if error.code == code.name())
 }
 
@@ -220,7 +220,7 @@ impl Publisher {
             .await;
         let failure = match answer {
             Ok(created) => return Ok(created),
-            Err(failure) if is_code(&failure, &Code::AlreadyExists) => {
+            Err(failure) if is_code(&failure, Code::AlreadyExists) => {
                 return Err(WriteFailure::raced());
             }
             Err(failure) => failure,
