@@ -37,10 +37,11 @@ const PLANTED: &str = "hunter2-planted";
 const IN_SYNC: &str = "db: in-sync leave in-sync";
 
 /// The doubles of this process, by address. They end with the test that started them.
-static DOUBLES: LazyLock<Mutex<BTreeMap<String, (Arc<Google>, Double)>>> =
-    LazyLock::new(Mutex::default);
+static DOUBLES: LazyLock<Mutex<Doubles>> = LazyLock::new(Mutex::default);
 
-fn doubles() -> MutexGuard<'static, BTreeMap<String, (Arc<Google>, Double)>> {
+type Doubles = BTreeMap<String, (Arc<Google>, Double)>;
+
+fn doubles() -> MutexGuard<'static, Doubles> {
     DOUBLES.lock().expect("no panic")
 }
 
@@ -358,7 +359,7 @@ async fn secret_whose_version_was_destroyed_gets_a_new_one() {
     let publisher = place.publisher().await;
     publisher.run(&[("db", "a")]).await;
     edited(&place, "db", |secret| {
-        secret.versions[0].state = "DESTROYED"
+        secret.versions[0].state = "DESTROYED";
     });
     let run = publisher.run(&[("db", "a")]).await;
     assert_eq!(run.lines, ["db: absent update no-version"]);
