@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use cluster::Cluster;
 use pace::Clock;
 use publish::{
-    MarkKey,
+    Creation, MarkKey,
     plan::{Ceilings, Entry, Item, Plan, Prune, PruneMode, Rules},
 };
 use sandbox::Sandbox;
@@ -91,17 +91,19 @@ struct Prepare {
     at: usize,
     repository: String,
     revision: String,
+    creation: Creation,
     faults: Vec<Fault>,
     /// The index in the plan; None if its place is not known.
     planned: Option<usize>,
 }
 
 impl Prepare {
-    const fn new(at: usize) -> Self {
+    fn new(at: usize, item: &PublishItem) -> Self {
         Self {
             at,
             repository: String::new(),
             revision: String::new(),
+            creation: Creation::from(&item.create),
             faults: Vec::new(),
             planned: None,
         }
@@ -189,11 +191,14 @@ impl Job<'_> {
         };
         let (mut items, mut planned, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for (at, item) in chosen(self.publish, only) {
-            let mut prepare = Prepare::new(at);
+            let mut prepare = Prepare::new(at, item);
             match place_of(item, &connector, &mut places).await {
                 Ok(place) => {
-                    prepare.planned = Some(planned.len());
-                    planned.push(self.item(item, &keys, place, &mut prepare).await);
+                    prepare.faults.extend(place.unsupported(&prepare.creation));
+                    if prepare.faults.is_empty() {
+                        prepare.planned = Some(planned.len());
+                        planned.push(self.item(item, &keys, place, &mut prepare).await);
+                    }
                 }
                 Err(fault) => prepare.faults.push(fault),
             }
@@ -354,13 +359,16 @@ impl Prepared {
     pub async fn carry_out(&self, stop: &Stop) -> Vec<Done> {
         let planned = self.items.iter().filter(|item| item.planned.is_some());
         let origins: Vec<(String, String)> = planned
+            .clone()
             .map(|item| (item.repository.clone(), item.revision.clone()))
             .collect();
+        let creations: Vec<Creation> = planned.map(|item| item.creation.clone()).collect();
         let applier = Applier {
             places: &self.places,
             facts: &self.facts,
             known: &self.known,
             origins: &origins,
+            creations: &creations,
             stop,
         };
         applier.apply(&self.plan, &self.run_key).await

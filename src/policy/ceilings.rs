@@ -18,7 +18,9 @@ use providers::trust::{Credentials, Origin};
 use super::{
     Drift, DuringDenyWindow, FailureLimit, InFlight, OnBrokenData, OnStillStale, OnUnverifiable,
     Pace, Policy, Require, RequireOwner, RestartRule, RestartWhen, Safety, Sync, When,
-    events::QueueFrom, publish::PublishItem, ten_minutes,
+    events::QueueFrom,
+    publish::{Create, PublishItem},
+    ten_minutes,
 };
 use crate::{foreign::line, pattern::Wildcard, workload::Strategy};
 
@@ -97,6 +99,8 @@ pub enum Capability {
     Overwrite,
     /// Publish values that are older than what was published. No policy key asks for it
     Revert,
+    /// `publish.items[].create`: tags, KMS keys, locations and paid tiers of new secrets
+    Creation,
     /// `publish.items[].prune.mode`: delete published secrets that the repository no longer has
     Prune,
     /// `publish.items[].versions.keep`: destroy old versions
@@ -139,6 +143,7 @@ impl Capability {
             | Self::Adopt
             | Self::Overwrite
             | Self::Revert
+            | Self::Creation
             | Self::Prune
             | Self::Destroy
             | Self::UnprotectedValues
@@ -424,6 +429,7 @@ pub static KEYS: &[Key] = &[
             item.sops.allow_unencrypted.then(|| "true".to_owned()))),
     limited("publish.items[].to.*", "nothing", "--allow-target GLOB", publish_targets),
     scope("publish.items[].names.*", "`--allow-target`, and the owner tags of the secrets"),
+    allowed("publish.items[].create.*", "an empty map", &[Capability::Creation], creations),
     narrows("publish.items[].write.when"),
     allowed("publish.items[].write.adopt", "`never`", &[Capability::Adopt],
         |policy| items(policy, ["write", "adopt"], Capability::Adopt, |item|
@@ -845,6 +851,19 @@ fn items(
                 value: beyond(item)?,
                 needs: vec![needs],
             })
+        })
+        .collect()
+}
+
+fn creations(policy: &Policy) -> Vec<Beyond> {
+    let items = policy.publish.iter().flat_map(|publish| &publish.items);
+    items
+        .enumerate()
+        .filter(|(_, item)| item.create != Create::default())
+        .map(|(index, _)| Beyond {
+            place: place(["publish", "items", &format!("[{index}]"), "create"]),
+            value: String::new(),
+            needs: vec![Capability::Creation],
         })
         .collect()
 }

@@ -453,6 +453,38 @@ forms! {
         }
     }
 
+    /// The name or the value of a tag. Each cloud permits less.
+    Tag {
+        "tag",
+        "write 1 to 256 characters, for example `team`",
+        "team",
+        r"^.{1,256}$",
+        |text| {
+            let is_good = (1..=256).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+            if is_good {
+                Ok(text.to_owned())
+            } else {
+                Err(Fault::new("is not a tag", Self::HINT))
+            }
+        }
+    }
+
+    /// A key of a key service: an ID, ARN or alias of AWS KMS, or a resource of Cloud KMS.
+    KmsKey {
+        "kms-key",
+        "write the key as the cloud does, for example `alias/payments`",
+        "alias/payments",
+        r"^[-A-Za-z0-9_.:/]+$",
+        |text| {
+            let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
+            if (1..=2048).contains(&text.len()) && text.bytes().all(is_good) {
+                Ok(text.to_owned())
+            } else {
+                Err(Fault::new("is not a key of a key service", Self::HINT))
+            }
+        }
+    }
+
     /// An SQS queue.
     SqsUrl {
         "sqs-url",

@@ -1,8 +1,9 @@
 //! The section `publish`: what is published from Git to a provider, and how.
 
-use std::{fmt, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use ::publish::{
+    Creation, Tier,
     name::Style,
     plan::{Adopt, OnForeignChange, PruneMode, When},
 };
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use super::{
-    form::{self, Written},
+    form::{self, Entries, Written},
     key_from::KeyFrom,
     written::{self, in_order},
 };
@@ -61,11 +62,14 @@ pub struct PublishItem {
     /// How encrypted files are decrypted.
     #[serde(default)]
     pub sops: Sops,
-    /// The provider: exactly one of `store`, `aws` and `vault`.
+    /// The provider: exactly one of `store`, `aws`, `gcp` and `vault`.
     pub to: PublishTo,
     /// How names at the provider are made.
     #[serde(default, rename = "names")]
     pub naming: Naming,
+    /// How secrets are created. Secrets that exist are not changed by it. A part that the provider does not have is an error.
+    #[serde(default)]
+    pub create: Create,
     /// When values are written.
     #[serde(default)]
     pub write: Write,
@@ -359,6 +363,9 @@ pub struct PublishTo {
     /// AWS with the job's own credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aws: Option<AwsTarget>,
+    /// Google Secret Manager with the job's own credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gcp: Option<GcpTarget>,
     /// Vault or OpenBao with the job's own credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vault: Option<VaultTarget>,
@@ -370,10 +377,16 @@ impl PublishTo {
         let Self {
             store: _,
             aws,
+            gcp,
             vault,
         } = self;
         if let Some(AwsTarget { region, service }) = aws {
             return Some(("aws", json!({"region": region, "service": service})));
+        }
+        if let Some(GcpTarget { project, location }) = gcp {
+            let location = location.as_deref().unwrap_or_default();
+            let settings = json!({"projectID": project, "location": location});
+            return Some(("gcpsm", settings));
         }
         let VaultTarget {
             server,
@@ -387,11 +400,16 @@ impl PublishTo {
     }
 }
 
-/// As in `--allow-target`: `ClusterSecretStore/NAME`, `SecretStore/NAMESPACE/NAME`, `aws/REGION`, `parameterStore/REGION`
-/// `vault/URL/MOUNT` or `vault/URL/MOUNT?namespace=NAMESPACE`.
+/// As in `--allow-target`: `ClusterSecretStore/NAME`, `SecretStore/NAMESPACE/NAME`, `aws/REGION`, `parameterStore/REGION`,
+/// `gcp/PROJECT`, `gcp/PROJECT/LOCATION`, `vault/URL/MOUNT` or `vault/URL/MOUNT?namespace=NAMESPACE`.
 impl fmt::Display for PublishTo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { store, aws, vault } = self;
+        let Self {
+            store,
+            aws,
+            gcp,
+            vault,
+        } = self;
         if let Some(StoreTarget {
             kind,
             namespace,
@@ -410,6 +428,12 @@ impl fmt::Display for PublishTo {
                 AwsService::ParameterStore => "parameterStore",
             };
             write!(f, "{word}/{region}")?;
+        }
+        if let Some(GcpTarget { project, location }) = gcp {
+            write!(f, "gcp/{project}")?;
+            if let Some(location) = location {
+                write!(f, "/{location}")?;
+            }
         }
         if let Some(target) = vault {
             let server = target.server.trim_end_matches('/');
@@ -471,6 +495,20 @@ pub enum AwsService {
     ParameterStore,
 }
 
+/// `to.gcp`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub struct GcpTarget {
+    /// The ID of the project.
+    #[schemars(with = "Written<form::CloudName>")]
+    pub project: String,
+    /// The location of regional secrets. Without it, secrets are global.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Written<form::CloudName>>")]
+    pub location: Option<String>,
+}
+
 /// `to.vault`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -504,6 +542,45 @@ pub struct Naming {
     /// `join`: prefix, key and suffix, joined by `-`; a character that the provider does not accept is an error. `smc`: as the
     /// Secret Manager Controller makes names: such characters become `_`. `path`: joined by `/`.
     pub style: Style,
+}
+
+/// How secrets are created.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(transform = in_order::<Self>)]
+pub struct Create {
+    /// Additional tags of AWS, labels of GCP, or custom metadata of Vault.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "Entries<form::Tag, Written<form::Tag>>")]
+    pub tags: BTreeMap<String, String>,
+    /// AWS: the ID, ARN or alias of a KMS key. GCP: the resource name of a key of Cloud KMS. Without it, the provider's own key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Written<form::KmsKey>>")]
+    pub kms_key: Option<String>,
+    /// GCP: the locations of the replicas of global secrets. Without any, Google chooses them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<Written<form::CloudName>>")]
+    pub replication: Vec<String>,
+    /// AWS Parameter Store: `standard` (up to 4 KiB), or `advanced` (up to 8 KiB). `advanced` costs money, and a parameter cannot
+    /// return to `standard`.
+    pub tier: Tier,
+}
+
+impl From<&Create> for Creation {
+    fn from(create: &Create) -> Self {
+        let Create {
+            tags,
+            kms_key,
+            replication,
+            tier,
+        } = create.clone();
+        Self {
+            tags,
+            kms_key,
+            replication,
+            tier,
+        }
+    }
 }
 
 /// When values are written.
@@ -577,5 +654,24 @@ mod tests {
         };
         assert_eq!(word(None), "vault/https://v:8200/kv");
         assert_eq!(word(Some("team")), "vault/https://v:8200/kv?namespace=team");
+    }
+
+    #[test]
+    fn a_location_of_a_project_is_another_target() {
+        let to = |location: Option<&str>| PublishTo {
+            gcp: Some(GcpTarget {
+                project: "shop-prod".to_owned(),
+                location: location.map(str::to_owned),
+            }),
+            ..PublishTo::default()
+        };
+        assert_eq!(to(None).to_string(), "gcp/shop-prod");
+        assert_eq!(
+            to(Some("europe-west1")).to_string(),
+            "gcp/shop-prod/europe-west1"
+        );
+        let (provider, settings) = to(None).direct().unwrap();
+        assert_eq!(provider, "gcpsm");
+        assert_eq!(settings, json!({"projectID": "shop-prod", "location": ""}));
     }
 }

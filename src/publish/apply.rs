@@ -1,9 +1,9 @@
 //! Carries out the plan of a publication.
 
 use futures::{StreamExt as _, stream};
-use providers::holder::{Ask, Change, Creation, WriteFailure};
+use providers::holder::{Ask, Change, WriteFailure};
 use publish::{
-    Action, Compared, Held, Presence, Wanted, Wrote,
+    Action, Compared, Creation, Held, Presence, Wanted, Wrote,
     plan::{Entry, Plan},
     provenance,
 };
@@ -41,6 +41,8 @@ pub(super) struct Applier<'a> {
     pub(super) known: &'a AllKnown,
     /// The repository and revision of each item.
     pub(super) origins: &'a [(String, String)],
+    /// How the secrets of each item are created.
+    pub(super) creations: &'a [Creation],
     pub(super) stop: &'a Stop,
 }
 
@@ -145,6 +147,9 @@ impl Applier<'_> {
             let revision = Some(&**revision).filter(|revision| !revision.is_empty());
             provenance(repository, revision, &first.origin.file)
         });
+        let Some(creation) = self.creations.get(entry.item) else {
+            return Done::NotReached;
+        };
         let change = Change {
             name,
             wanted,
@@ -154,7 +159,7 @@ impl Applier<'_> {
             marks: &self.facts.marks,
             item: &first.origin.item,
             provenance: &provenance,
-            creation: &Creation::default(),
+            creation,
         };
         let wrote = match &entry.step.action {
             Action::Create => writer.create(&change, writes).await,

@@ -13,7 +13,7 @@ use providers::{
     holder::Writer,
     trust::{Asked, Decision, Rules},
 };
-use publish::{RemoteKey, Store};
+use publish::{Creation, RemoteKey, Store, Unfit};
 use sandbox::Sandbox;
 
 use super::fault::Fault;
@@ -38,6 +38,8 @@ pub(super) struct Place {
     /// Where the ExternalSecrets that read its secrets find them.
     pub(super) remote: remote::Place,
     pub(super) writer: Box<dyn Writer>,
+    /// The settings of the store.
+    settings: serde_json::Value,
     /// For looking.
     pub(super) reads: RateLimiter,
     /// For writing.
@@ -48,6 +50,17 @@ impl Place {
     /// True if the secret is in this place.
     pub(super) fn holds(&self, key: &RemoteKey) -> bool {
         self.store.space == key.space && self.store.provider == key.provider
+    }
+
+    /// What the provider does not support about the creation of secrets. The policy of an item that publishes to a store does not
+    /// say which provider it has.
+    pub(super) fn unsupported(&self, creation: &Creation) -> Vec<Fault> {
+        let unfit = creation.unfit(&self.store.provider, &self.settings);
+        let fault = |Unfit { part, why }| {
+            let message = format!("`create.{part}`: {why}");
+            Fault::new(providers::unread::UNSUPPORTED, message)
+        };
+        unfit.into_iter().map(fault).collect()
     }
 }
 
@@ -98,6 +111,7 @@ impl Connector<'_> {
             store_prefix: store_prefix(&settings),
             remote: remote::Place::of(&settings.provider, &settings.settings),
             writer,
+            settings: settings.settings,
             reads: RateLimiter::new(rate),
             writes: RateLimiter::new(write_rate),
         })

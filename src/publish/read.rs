@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use publish::{Origin, Target, Wanted, name::Naming};
+use publish::{Origin, Store, Target, Tier, Wanted, name::Naming};
 use repository::{Contents, Entry, File, ProfileFolders, Source};
 use sops::Identities;
 
@@ -39,10 +39,19 @@ pub(super) fn read(
         tree: &opened.tree,
         decrypt: &decrypt,
     };
+    // Another size of values, and the same names.
+    let store = match item.create.tier {
+        Tier::Standard => Arc::clone(&place.store),
+        Tier::Advanced => Arc::new(Store {
+            advanced: true,
+            ..Store::clone(&place.store)
+        }),
+    };
     let mut reading = Reading {
         item,
         opened,
         place,
+        store,
         read: Read::default(),
     };
     if let Some(profile) = &item.read.profile {
@@ -78,6 +87,7 @@ struct Reading<'a> {
     item: &'a PublishItem,
     opened: &'a Opened,
     place: &'a Place,
+    store: Arc<Store>,
     read: Read,
 }
 
@@ -142,7 +152,7 @@ impl Reading<'_> {
             match self.named(service, &entry.key) {
                 Ok(name) => self.read.wanted.push(Wanted {
                     target: Target {
-                        store: Arc::clone(&self.place.store),
+                        store: Arc::clone(&self.store),
                         name,
                         property: None,
                     },

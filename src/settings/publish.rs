@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use eso_model::StoreKind;
+use eso_model::{ProviderKind, StoreKind};
+use publish::{Creation, Unfit};
 
 use super::{
     problem::{Problem, Source},
@@ -10,7 +11,8 @@ use super::{
 };
 use crate::policy::Policy;
 
-/// Adds the errors of items that share a name, and of stores without a namespace.
+/// Adds the errors of items that share a name, of stores without a namespace, and of creations that the provider does not support.
+/// The provider of a store is known later.
 pub(super) fn check(
     policy: &Policy,
     place: &dyn Fn(&[String]) -> Option<Source>,
@@ -44,6 +46,16 @@ pub(super) fn check(
             let what = "nothing is selected that could be synced".to_owned();
             let hint = "add `select`, which says what this policy may sync; `select: [{}]` selects everything";
             report(&["then", "sync"], what, hint);
+        }
+        if let Some((provider, settings)) = item.to.direct() {
+            let provider = ProviderKind::of(provider, &settings);
+            for Unfit { part, why } in Creation::from(&item.create).unfit(&provider, &settings) {
+                report(
+                    &["create", part],
+                    why,
+                    "remove it, or write what the provider accepts",
+                );
+            }
         }
         if let Some(store) = &item.to.store {
             let is_namespaced = store.kind == StoreKind::SecretStore;

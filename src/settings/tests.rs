@@ -986,6 +986,18 @@ mod ceilings {
             "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {store: {kind: SecretStore, namespace: evil, name: good}}}]}",
         ),
         (
+            "publish.items[0].to",
+            "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {gcp: {project: evil}}}]}",
+        ),
+        (
+            "publish.items[0].create",
+            "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: good}}, create: {kmsKey: 'arn:aws:kms:eu-west-1:210987654321:key/evil'}}]}",
+        ),
+        (
+            "publish.items[0].create",
+            "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: good}}, create: {tags: {team: evil}}}]}",
+        ),
+        (
             "publish.items[0].sops.kms",
             "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: good}}, sops: {kms: ['*']}}]}",
         ),

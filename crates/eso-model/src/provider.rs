@@ -540,7 +540,8 @@ fn gcp_secret_manager() -> Facts {
             canonical: str::to_owned,
             deletion_is_final: |_| true,
             destroys_versions: true,
-            calls: [(0, 3), (0, 2)],
+            // Both read the new version back; an update looks at the secret, its versions and its value first.
+            calls: [(1, 3), (4, 2)],
         }),
     }
 }

@@ -16,11 +16,12 @@
 //! A store has no address. Its location becomes a part of a Google host name and is refused if it could change more of the host
 //! name. The URLs in the `credConfig` of a workload identity federation may belong to anyone, so `credConfig` is not supported.
 
+use pace::Clock;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
 use self::{login::Login, secrets::Secrets};
-use super::{Identity, Provider, StoreSettings, Unread, unread};
+use super::{Identity, Provider, StoreSettings, Unread, holder::Writer, unread};
 
 mod error;
 pub(crate) mod kms;
@@ -29,6 +30,7 @@ mod login;
 mod queue;
 mod search;
 mod secrets;
+mod write;
 
 #[cfg(feature = "events-gcp")]
 pub(crate) use self::queue::connect_queue;
@@ -145,6 +147,23 @@ pub(super) async fn connect(
     let settings = Settings::of(store)?;
     let login = Login::new(settings.clone(), identity);
     Ok(Box::new(Secrets::connect(login, settings).await?))
+}
+
+/// Logs in once, for writing.
+pub(super) async fn connect_writer(
+    store: &StoreSettings,
+    identity: Identity<'_>,
+    owner: &str,
+    _clock: Clock,
+) -> Result<Box<dyn Writer>, Unread> {
+    let settings = Settings {
+        // What is published is the newest version, so no other one is compared.
+        policy: None,
+        ..Settings::of(store)?
+    };
+    let login = Login::new(settings.clone(), identity);
+    let reader = Secrets::connect(login, settings).await?;
+    Ok(Box::new(write::Publisher::new(reader, owner.to_owned())))
 }
 
 #[cfg(test)]

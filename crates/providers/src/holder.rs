@@ -15,7 +15,6 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use publish::{Compared, Held, Mark, MarkKey, PropertyTag, Wanted, Wrote};
 use secret::RunKey;
-use serde::{Deserialize, Serialize};
 
 use crate::{RateLimiter, Unread};
 
@@ -28,6 +27,8 @@ mod result;
 pub(crate) use self::compare::compare;
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))]
 pub(crate) use self::result::{is_equal, property, unknown};
+
+pub use publish::{Creation, Tier};
 
 /// The tag with the publisher and the item: `<owner>/<item>`.
 pub const OWNER: &str = "eso-sync-owner";
@@ -166,33 +167,6 @@ pub struct Change<'a> {
     /// The origin of the value; empty if it is not known. See [`publish::provenance`].
     pub provenance: &'a str,
     pub creation: &'a Creation,
-}
-
-/// How secrets are created. Not changed later.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct Creation {
-    /// Additional tags, labels or custom metadata.
-    pub tags: BTreeMap<String, String>,
-    /// AWS: the ID, ARN or alias of the KMS key. GCP: the resource name of the Cloud KMS key.
-    pub kms_key: Option<String>,
-    /// GCP: the locations of the replicas. Without any, Google chooses them.
-    pub replication: Vec<String>,
-    /// AWS Parameter Store: the tier. `advanced` costs money, and a parameter cannot return to `standard`.
-    pub tier: Tier,
-}
-
-/// The tier of a parameter in AWS Parameter Store.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Tier {
-    /// Up to 4 KiB.
-    #[default]
-    Standard,
-    /// Up to 8 KiB.
-    Advanced,
 }
 
 /// Why a write was not done, or is not known to be done.

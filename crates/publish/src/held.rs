@@ -17,6 +17,8 @@ pub struct Held {
     pub version: Option<String>,
     /// The mark that is bound to the current version. None if eso-sync did not write this version.
     pub mark: Option<Mark>,
+    /// The mark that is recorded, where a list does not tell the current version. With an equal value, it needs no renewal.
+    pub recorded: Option<Mark>,
     pub owner: Owner,
     /// The reason why the provider, or its conventions, forbid writing it.
     pub refusal: Option<Refusal>,
@@ -39,6 +41,7 @@ impl Held {
             presence,
             version: None,
             mark: None,
+            recorded: None,
             owner: Owner::None,
             refusal: None,
             provenance: None,

@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `target` | what shall be published, and where: [`Origin`], [`Wanted`], [`Target`] |
 //! | `mark` | the keyed digest that recognises an unchanged value without reading it, and how each provider stores it |
+//! | `creation` | how secrets are created, and which parts of that a provider has |
 //! | [`name`] | how names are made from keys, and what is checked before anything is sent |
 //! | `provenance` | where a value comes from, as it is recorded at the provider |
 //! | `held` | what a provider holds under a remote key now |
 //! | [`plan`] | the plan: what is written, and why |
 //! | `step` | one planned write, with its reason, precondition and cost |
 
+mod creation;
 mod held;
 mod mark;
 pub mod name;
@@ -19,6 +21,7 @@ mod step;
 mod target;
 
 pub use self::{
+    creation::{Creation, Tier, Unfit},
     held::{Compared, Held, History, Owner, Presence, Refusal, Version, VersionState},
     mark::{Bound, Mark, MarkKey, PropertyTag, VersionId},
     provenance::{provenance, revision},

@@ -331,9 +331,10 @@ pub fn missing(input: &Input<'_>) -> Missing {
         if decide::must_compare(known, group.mark) {
             missing.compare.insert(group.key.clone());
         } else if known.held.history.is_none()
-            && input
-                .decided(group)
-                .is_some_and(|decided| decided.action.is_write())
+            && input.decided(group).is_some_and(|decided| {
+                // A list may not tell the mark of the current version.
+                decided.action.is_write() || decided.reason == Reason::ForeignChange
+            })
         {
             missing.describe.insert(group.key.clone());
         }

@@ -69,6 +69,8 @@ pub struct Store {
     pub destroys_versions: bool,
     /// The calls that read and that write, to create a secret and to update it.
     pub calls: [(u32, u32); 2],
+    /// True if parameters of AWS Parameter Store have the advanced tier.
+    pub advanced: bool,
 }
 
 impl Store {
@@ -82,6 +84,7 @@ impl Store {
             deletion_is_final: (publishing.deletion_is_final)(settings),
             destroys_versions: publishing.destroys_versions,
             calls: publishing.calls,
+            advanced: false,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Tests of Google Cloud against a double that Google's own Python client also accepts.
 
 mod client;
-mod google;
+pub(super) mod google;
 
 use std::{
     collections::BTreeMap,
@@ -46,12 +46,12 @@ static KEY: LazyLock<KeyPair> =
     LazyLock::new(|| KeyPair::generate(KeySize::Rsa2048).expect("a key"));
 
 /// The environment of the job, with its key file and the address of the double.
-struct Job {
-    ambient: Ambient,
+pub(super) struct Job {
+    pub(super) ambient: Ambient,
     folder: tempfile::TempDir,
 }
 
-fn job(url: &str) -> Job {
+pub(super) fn job(url: &str) -> Job {
     let der = KEY.as_der().expect("DER");
     let key = json!({
         "type": "service_account",
@@ -177,13 +177,13 @@ fn paths(double: &Double) -> Vec<String> {
 }
 
 async fn double(secrets: impl IntoIterator<Item = (&'static str, Secret)>) -> Double {
-    let google = Google(secrets.into_iter().collect());
+    let google = Google::of(secrets);
     Double::start(move |asked| google.answer(asked)).await
 }
 
 /// A double whose first answers are replaced.
 async fn at_first(times: usize, other: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Double {
-    let google = Google([("db", Secret::of(b"value"))].into());
+    let google = Google::of([("db", Secret::of(b"value"))]);
     let count = AtomicUsize::new(0);
     Double::start(move |asked| {
         if count.fetch_add(1, Ordering::Relaxed) < times {
@@ -384,7 +384,7 @@ async fn searches_list_pages_and_read_what_matches() {
 
 #[tokio::test]
 async fn a_value_that_may_not_be_read_makes_a_search_unknown() {
-    let google = Google([("a", Secret::of(b"1")), ("b", Secret::of(b"2"))].into());
+    let google = Google::of([("a", Secret::of(b"1")), ("b", Secret::of(b"2"))]);
     let double = Double::start(move |asked| {
         if asked.path.contains("/secrets/b/") {
             return error(403, "PERMISSION_DENIED", PLANTED);
@@ -607,7 +607,7 @@ async fn unsupported_store_settings_are_reported() {
 /// Values and keys from successful and failed answers, with all libraries at the finest log level.
 #[tokio::test]
 async fn values_and_keys_are_not_logged() {
-    let google = Google([("db", Secret::of(PLANTED.as_bytes()))].into());
+    let google = Google::of([("db", Secret::of(PLANTED.as_bytes()))]);
     let double = Double::start(move |asked| {
         if asked.path.contains("/bad/") {
             return error(500, "UNKNOWN", PLANTED);

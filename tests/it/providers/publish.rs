@@ -1,9 +1,11 @@
-//! Publishing to real providers, as a run does it: list, describe, compare, plan, write, and read back.
+//! Publishing to real providers, and to doubles of those that cannot run here, as a run does it: list, describe, compare, plan,
+//! write, and read back.
 //!
 //! [`rules`] holds what is true for every provider. Each provider says how a test reaches it, and has tests of its own traps.
 
 mod aws;
 mod driver;
+mod gcp;
 mod parameters;
 mod rules;
 mod vault;
@@ -14,6 +16,14 @@ use self::driver::{Place, Publisher, Run};
 
 /// Makes a test of each rule, for one provider.
 macro_rules! keeps {
+    ($place:path: $($rule:ident),* $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $rule() {
+                super::rules::$rule(&$place(stringify!($rule)).await).await;
+            }
+        )*
+    };
     ($place:path, $needs:literal: $($rule:ident),* $(,)?) => {
         $(
             #[tokio::test]

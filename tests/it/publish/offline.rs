@@ -285,6 +285,57 @@ async fn manifests_of_smc_become_the_policy_that_is_printed() {
 }
 
 #[tokio::test]
+async fn manifest_of_smc_with_a_project_publishes_to_google() {
+    let provider = "{type: aws, aws: {region: eu-west-1}}";
+    let manifest = MANIFEST.replace(provider, "{type: gcp, gcp: {projectId: shop-dev}}");
+    let listed = from_smc(&manifest, &["publish", "list"]).await;
+    let listed = listed.exits(0);
+    assert!(listed.stdout.contains("gcp/shop-dev"), "{}", listed.stdout);
+    let allowed = [
+        "publish",
+        "list",
+        "--allow=publish,adopt,overwrite,unprotected-values",
+        "--allow-source=flux/*",
+        "--allow-target=gcp/shop-*",
+    ];
+    from_smc(&manifest, &allowed).await.exits(0);
+    let other = manifest.replace("shop-dev", "other");
+    from_smc(&other, &allowed).await.exits(2);
+}
+
+/// The policy names the provider, so what it does not support is an error before anything is read.
+#[tokio::test]
+async fn creation_that_the_provider_does_not_support_is_an_error_of_the_policy() {
+    let workspace = workspace("");
+    let path = workspace.path().join("policy.yaml");
+    let policy = std::fs::read_to_string(path).expect("it was written");
+    let to = "to: {aws: {region: eu-west-1}}";
+    for (target, create, part) in [
+        (to, "tier: advanced", "create.tier"),
+        (to, "replication: [europe-west1]", "create.replication"),
+        (
+            "to: {gcp: {project: p}}",
+            "kmsKey: alias/a",
+            "create.kmsKey",
+        ),
+        ("to: {gcp: {project: p}}", "tags: {Team: a}", "create.tags"),
+        (
+            "to: {gcp: {project: p, location: europe-west1}}",
+            "replication: [europe-west1]",
+            "create.replication",
+        ),
+    ] {
+        let more = format!("{target}\n      create: {{{create}}}");
+        workspace.file("policy.yaml", &policy.replace(to, &more));
+        let told = publish(&workspace, &["list"]).await.exits(2).stderr.clone();
+        assert!(
+            told.contains(&format!("publish.items[0].{part}: ")),
+            "{told}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn manifests_of_smc_are_held_to_the_ceilings() {
     let closed = from_smc(MANIFEST, &["publish", "list", "--allow=publish"]).await;
     let told = closed.exits(2).stderr.clone();

@@ -91,7 +91,10 @@ impl GcpError {
                 Self::new(cause::of(error), Kind::Call(ErrorClass::Failed(None)))
             }
             None if error.is_binding() => Self::new("invalid name", Kind::Invalid),
-            None if error.is_deserialization() => Self::new("invalid answer", Kind::Other),
+            // A write may have been done.
+            None if error.is_deserialization() => {
+                Self::new("invalid answer", Kind::Call(ErrorClass::Unusable))
+            }
             None => Self::new(
                 "the request could not be made",
                 Kind::Call(ErrorClass::Unusable),
@@ -190,6 +193,12 @@ fn permission(call: &str) -> &'static str {
         "AccessSecretVersion" => "secretmanager.versions.access",
         "ListSecretVersions" => "secretmanager.versions.list",
         "GetSecret" => "secretmanager.secrets.get",
+        "CreateSecret" => "secretmanager.secrets.create",
+        "UpdateSecret" => "secretmanager.secrets.update",
+        "DeleteSecret" => "secretmanager.secrets.delete",
+        "AddSecretVersion" => "secretmanager.versions.add",
+        "DisableSecretVersion" => "secretmanager.versions.disable",
+        "DestroySecretVersion" => "secretmanager.versions.destroy",
         "GetSubscription" => "pubsub.subscriptions.get",
         "Pull" | "Acknowledge" | "ModifyAckDeadline" => "pubsub.subscriptions.consume",
         _ => "secretmanager.secrets.list",

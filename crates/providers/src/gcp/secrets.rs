@@ -94,7 +94,7 @@ impl Secrets {
         }
     }
 
-    fn name(&self, key: &str) -> String {
+    pub(super) fn name(&self, key: &str) -> String {
         format!("{}/secrets/{key}", self.parent())
     }
 
@@ -238,7 +238,7 @@ impl Provider for Secrets {
 }
 
 /// True if the text is a valid id. Anything else must not become a part of a path; Google refuses it too.
-fn is_id(text: &str) -> bool {
+pub(super) fn is_id(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     (1..=255).contains(&text.len()) && text.bytes().all(inner)
 }

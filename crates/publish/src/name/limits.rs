@@ -3,10 +3,12 @@
 use eso_model::{ProviderKind, provider::NameRules};
 
 use super::{Problem, Unpublishable};
-use crate::target::Wanted;
+use crate::target::{Store, Wanted};
 
 /// The maximum size of a parameter of the standard tier, in bytes.
 pub const MAX_PARAMETER: usize = 4 << 10;
+/// The maximum size of a parameter of the advanced tier, in bytes.
+const MAX_ADVANCED: usize = 8 << 10;
 
 struct Limits {
     bytes: usize,
@@ -14,9 +16,10 @@ struct Limits {
     allows_empty: bool,
 }
 
-fn limits(provider: &ProviderKind) -> Option<Limits> {
-    let (bytes, is_text, allows_empty) = match provider.facts().publishing?.names {
+fn limits(store: &Store) -> Option<Limits> {
+    let (bytes, is_text, allows_empty) = match store.provider.facts().publishing?.names {
         NameRules::SecretsManager => (64 << 10, false, false),
+        NameRules::ParameterStore if store.advanced => (MAX_ADVANCED, true, false),
         NameRules::ParameterStore => (MAX_PARAMETER, true, false),
         NameRules::KeyVault => (25 << 10, true, true),
         NameRules::GcpSecretManager => (64 << 10, false, true),
@@ -51,7 +54,7 @@ pub(super) fn check(entries: &[&Wanted], problems: &mut Vec<Problem>) {
         .sum::<usize>();
     let limit = entries
         .first()
-        .and_then(|entry| limits(&entry.target.store.provider));
+        .and_then(|entry| limits(&entry.target.store));
     if limit.is_some_and(|limit| size > limit.bytes) {
         problems.extend(members.map(|entry| Problem {
             origin: entry.origin.clone(),
@@ -65,7 +68,7 @@ pub(super) fn check(entries: &[&Wanted], problems: &mut Vec<Problem>) {
 fn value_problem(entry: &Wanted) -> Option<(Unpublishable, String)> {
     let provider = &entry.target.store.provider;
     let value = entry.value.expose();
-    let Some(limits) = limits(provider) else {
+    let Some(limits) = limits(&entry.target.store) else {
         return Some((
             Unpublishable::UnsupportedProvider,
             "nothing can be published to this provider; use AWS, Azure, GCP or Vault".to_owned(),

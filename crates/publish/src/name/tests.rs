@@ -474,3 +474,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn advanced_parameters_may_be_larger() {
+    let value = vec![b'x'; 5 << 10];
+    let of = |advanced: bool| {
+        let mut one = wanted(&ParameterStore, "item", "/a/b", None, &value);
+        let store = Store::clone(&one.target.store);
+        one.target.store = Arc::new(Store { advanced, ..store });
+        reasons(&[one])
+    };
+    assert_eq!(of(false), ["value-too-large"]);
+    assert_eq!(of(true), [""; 0]);
+}

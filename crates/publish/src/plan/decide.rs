@@ -215,7 +215,7 @@ fn present(input: &Input<'_>, item: &Item, group: &Group<'_>, known: &Known) -> 
 /// The provider holds the wanted value.
 fn equal(input: &Input<'_>, item: &Item, group: &Group<'_>, held: &Held) -> Decided {
     let (orphaned, dropped) = properties(input, item, group, held);
-    let marked = held.mark == Some(group.mark);
+    let marked = [held.mark, held.recorded].contains(&Some(group.mark));
     // Without a version there is nothing to bind a mark to. A list may not tell it.
     let has_version = held.version.is_some() || held.history.is_none();
     let renews = input.binds_marks && !marked && has_version;

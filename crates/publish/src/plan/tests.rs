@@ -218,6 +218,34 @@ fn listed_secret_with_the_right_mark_needs_no_further_call() {
     assert_eq!(missing(&world.input()), Missing::default());
 }
 
+/// GCP: a list tells the recorded mark, but not of which version.
+#[test]
+fn listed_secret_without_a_version_is_compared() {
+    let listed = |world: &World, value: &str| Held {
+        version: None,
+        recorded: Some(world.mark(value)),
+        history: None,
+        ..held(ours(), None)
+    };
+    let world = World::of(ProviderKind::GcpSecretManager);
+    let held = listed(&world, "new");
+    let world = world.knows("db", held);
+    assert_eq!(missing(&world.input()).compare.len(), 1);
+    let world = world.compared(Compared::Equal);
+    assert!(missing(&world.input()).is_empty());
+    assert_eq!(world.decided(), ("in-sync", "leave", "in-sync"));
+
+    // A mark of another value is renewed, after a description.
+    let held = listed(&world, "old");
+    let world = world.knows("db", held).compared(Compared::Equal);
+    assert_eq!(missing(&world.input()).describe.len(), 1);
+
+    // Only a description tells who wrote another value.
+    let held = listed(&world, "old");
+    let world = world.knows("db", held).compared(different());
+    assert_eq!(missing(&world.input()).describe.len(), 1);
+}
+
 #[test]
 fn absent_value_is_created() {
     let world = World::one().knows("db", Held::absent());

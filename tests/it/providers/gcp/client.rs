@@ -27,7 +27,7 @@ async fn google_client_accepts_the_double() {
         ("third", Secret::of(b"third").labelled("tier", "2")),
         ("@db", Secret::of(b"regional")),
     ];
-    let google = Google(secrets.into());
+    let google = Google::of(secrets);
     let double = Double::start(move |asked| google.answer(asked)).await;
     let ran = Command::new(python)
         .arg(concat!(
@@ -56,6 +56,24 @@ async fn google_client_accepts_the_double() {
         "versions": ["2", "1"],
         "all": [name("db"), name("off"), name("third")],
         "labelled": [name("db")],
+        "written": written(&name("new")),
     });
     assert_eq!(read, expected);
+}
+
+/// What the client says about the write side.
+fn written(name: &str) -> Json {
+    json!({
+        "created": name,
+        "twice": ["Conflict", 409],
+        "without replication": ["BadRequest", 400],
+        "wrong checksum": ["BadRequest", 400],
+        "numbers": ["1", "2"],
+        "annotations": {"owner": "other"},
+        "old etag": ["BadRequest", 400],
+        "old etag of a deletion": ["BadRequest", 400],
+        "states": ["DISABLED", "DESTROYED"],
+        "old etag of a version": ["BadRequest", 400],
+        "deleted": ["NotFound", 404],
+    })
 }

@@ -1,6 +1,14 @@
-//! A double of Secret Manager, after its REST reference: names, versions and states, checksums, pages, filters and errors.
+//! A double of Secret Manager, after its REST reference: names, versions and states, checksums, pages, filters, etags and errors.
 
-use std::collections::BTreeMap;
+mod write;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value as Json, json};
@@ -10,82 +18,131 @@ use crate::providers::double::{Asked, Reply};
 /// The project's number. Lists return names with it, even if the request used the project id.
 const NUMBER: &str = "314159265358";
 
+/// An etag that no other resource had. It contains its quotes.
+fn etag() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(1);
+    format!("\"{}\"", NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
 /// A secret of the project or of one of its locations.
-#[derive(Clone, Default)]
-pub(super) struct Secret {
-    pub(super) labels: BTreeMap<&'static str, &'static str>,
-    pub(super) annotations: BTreeMap<&'static str, &'static str>,
-    pub(super) versions: Vec<Version>,
+#[derive(Clone)]
+pub(crate) struct Secret {
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) aliases: BTreeMap<String, i64>,
+    pub(crate) replication: Json,
+    pub(crate) versions: Vec<Version>,
+    etag: String,
+}
+
+impl Default for Secret {
+    fn default() -> Self {
+        Self {
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            replication: Json::Null,
+            versions: Vec::new(),
+            etag: etag(),
+        }
+    }
 }
 
 /// A version. The first one is 1.
 #[derive(Clone)]
-pub(super) struct Version {
-    pub(super) state: &'static str,
-    pub(super) payload: Vec<u8>,
-    pub(super) created: &'static str,
+pub(crate) struct Version {
+    pub(crate) state: &'static str,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) created: String,
+    etag: String,
 }
 
 impl Secret {
     /// A secret with one version.
-    pub(super) fn of(payload: &[u8]) -> Self {
+    pub(crate) fn of(payload: &[u8]) -> Self {
         Self::default().then("ENABLED", payload, "2026-01-01T00:00:00Z")
     }
 
     /// Adds a version.
-    pub(super) fn then(
-        mut self,
-        state: &'static str,
-        payload: &[u8],
-        created: &'static str,
-    ) -> Self {
+    pub(crate) fn then(mut self, state: &'static str, payload: &[u8], created: &str) -> Self {
         self.versions.push(Version {
             state,
             payload: payload.to_vec(),
-            created,
+            created: created.to_owned(),
+            etag: etag(),
         });
         self
     }
 
-    pub(super) fn labelled(mut self, key: &'static str, value: &'static str) -> Self {
-        self.labels.insert(key, value);
+    pub(crate) fn labelled(mut self, key: &str, value: &str) -> Self {
+        self.labels.insert(key.to_owned(), value.to_owned());
         self
     }
 
-    pub(super) fn annotated(mut self, key: &'static str, value: &'static str) -> Self {
-        self.annotations.insert(key, value);
+    pub(crate) fn annotated(mut self, key: &str, value: &str) -> Self {
+        self.annotations.insert(key.to_owned(), value.to_owned());
         self
+    }
+
+    /// The resource, as `GetSecret` returns it.
+    fn resource(&self, name: &str) -> Json {
+        json!({"name": name, "labels": self.labels, "annotations": self.annotations, "etag": self.etag,
+            "versionAliases": self.aliases.iter().map(|(alias, number)| (alias, number.to_string())).collect::<BTreeMap<_, _>>()})
+    }
+}
+
+impl Version {
+    /// The resource, as `ListSecretVersions` returns it.
+    fn resource(&self, secret: &str, number: usize) -> Json {
+        json!({"name": format!("{secret}/versions/{number}"), "state": self.state, "createTime": self.created, "etag": self.etag})
     }
 }
 
 /// The secrets of the project `project`, by id. An id with the prefix `@` belongs to the location `europe-west1`.
-#[derive(Clone, Default)]
-pub(super) struct Google(pub(super) BTreeMap<&'static str, Secret>);
+#[derive(Default)]
+pub(crate) struct Google(Mutex<BTreeMap<String, Secret>>);
 
 /// An error answer of Google.
-pub(super) fn error(status: u16, code: &str, message: &str) -> Reply {
+pub(crate) fn error(status: u16, code: &str, message: &str) -> Reply {
     Reply::json(
         status,
         &json!({"error": {"code": status, "message": message, "status": code}}),
     )
 }
 
-/// A page has two entries.
+fn not_found(name: &str) -> Reply {
+    error(404, "NOT_FOUND", &format!("Secret [{name}] not found."))
+}
+
+/// A page has two entries, if the request does not say how many.
 fn paged(asked: &Asked, field: &str, all: &[Json]) -> Reply {
     let start = asked.field("pageToken").parse().unwrap_or(0);
-    let page: Vec<&Json> = all.iter().skip(start).take(2).collect();
+    let size: usize = match asked.field("pageSize").parse().unwrap_or(0) {
+        0 => 2,
+        size => size,
+    };
+    assert!(size <= 25_000);
+    let page: Vec<&Json> = all.iter().skip(start).take(size).collect();
     let mut body = json!({field: page, "totalSize": all.len()});
-    if start + 2 < all.len() {
-        body["nextPageToken"] = json!((start + 2).to_string());
+    if start + size < all.len() {
+        body["nextPageToken"] = json!((start + size).to_string());
     }
     Reply::json(200, &body)
 }
 
 impl Google {
-    pub(super) fn answer(&self, asked: &Asked) -> Reply {
-        if asked.method != "GET" {
-            return error(405, "UNIMPLEMENTED", "only reads are supported");
-        }
+    pub(crate) fn of(secrets: impl IntoIterator<Item = (&'static str, Secret)>) -> Self {
+        let secrets = secrets.into_iter();
+        let secrets = secrets.map(|(id, secret)| (id.to_owned(), secret));
+        Self(Mutex::new(secrets.collect()))
+    }
+
+    /// The secrets, to look at them or to change them by hand.
+    pub(crate) fn secrets(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Secret>> {
+        self.0.lock().expect("no panic")
+    }
+
+    pub(crate) fn answer(&self, asked: &Asked) -> Reply {
         if !asked.header("authorization").starts_with("Bearer ") {
             return error(
                 401,
@@ -114,84 +171,67 @@ impl Google {
             "" => format!("projects/{NUMBER}"),
             _ => format!("projects/{NUMBER}/locations/europe-west1"),
         };
-        let found = |id: &str| {
-            let secret = self.0.get(format!("{at}{id}").as_str());
-            secret.ok_or_else(|| {
-                error(
-                    404,
-                    "NOT_FOUND",
-                    &format!("Secret [{parent}/secrets/{id}] not found."),
-                )
-            })
+        let mut secrets = self.secrets();
+        if asked.method != "GET" {
+            return write::answer(&mut secrets, at, &parent, rest, asked);
+        }
+        let (["secrets"] | ["secrets", _, ..]) = rest else {
+            return error(404, "NOT_FOUND", "no such method");
+        };
+        let [_, id, rest @ ..] = rest else {
+            return list(&secrets, at, &parent, asked);
+        };
+        let name = format!("{parent}/secrets/{id}");
+        let Some(secret) = secrets.get(format!("{at}{id}").as_str()) else {
+            return not_found(&name);
         };
         match rest {
-            ["secrets"] => self.list(at, &parent, asked),
-            ["secrets", id] => found(id).map_or_else(
-                |refused| refused,
-                |secret| {
-                    Reply::json(
-                        200,
-                        &json!({"name": format!("{parent}/secrets/{id}"), "labels": secret.labels,
-                    "annotations": secret.annotations, "etag": "\"1\""}),
-                    )
-                },
-            ),
-            ["secrets", id, "versions"] => found(id).map_or_else(
-                |refused| refused,
-                |secret| {
-                    assert_eq!(asked.field("filter"), "state:ENABLED");
-                    let enabled: Vec<Json> = secret
-                        .versions
-                        .iter()
-                        .enumerate()
-                        .filter(|(_, version)| version.state == "ENABLED")
-                        .map(|(n, version)| {
-                            json!({"name": format!("{parent}/secrets/{id}/versions/{}", n + 1),
-                        "state": version.state, "createTime": version.created})
-                        })
-                        .rev()
-                        .collect();
-                    paged(asked, "versions", &enabled)
-                },
-            ),
-            ["secrets", id, "versions", version] => found(id).map_or_else(
-                |refused| refused,
-                |secret| access(secret, &parent, id, version),
-            ),
+            [] => Reply::json(200, &secret.resource(&name)),
+            ["versions"] => {
+                let filter = asked.field("filter");
+                assert!(filter.is_empty() || filter == "state:ENABLED", "{filter}");
+                let versions = secret.versions.iter().enumerate();
+                let versions: Vec<Json> = versions
+                    .filter(|(_, version)| filter.is_empty() || version.state == "ENABLED")
+                    .map(|(n, version)| version.resource(&name, n + 1))
+                    .rev()
+                    .collect();
+                paged(asked, "versions", &versions)
+            }
+            ["versions", version] => access(secret, &name, version),
             _ => error(404, "NOT_FOUND", "no such method"),
         }
     }
-
-    fn list(&self, at: &str, parent: &str, asked: &Asked) -> Reply {
-        let filter = asked.field("filter");
-        let matches = |id: &str, secret: &Secret| {
-            filter
-                .split_whitespace()
-                .all(|term| match term.split_once('=') {
-                    Some((label, value)) => {
-                        let label = label.strip_prefix("labels.").expect("a label");
-                        secret.labels.get(label) == Some(&value)
-                    }
-                    // Matches anywhere in the name.
-                    None => id.contains(term.strip_prefix("name:").expect("a name")),
-                })
-        };
-        let all: Vec<Json> = self
-            .0
-            .iter()
-            .filter_map(|(id, secret)| {
-                let id = match at {
-                    "" => Some(*id).filter(|id| !id.starts_with('@')),
-                    at => id.strip_prefix(at),
-                }?;
-                matches(id, secret).then(|| json!({"name": format!("{parent}/secrets/{id}")}))
-            })
-            .collect();
-        paged(asked, "secrets", &all)
-    }
 }
 
-fn access(secret: &Secret, parent: &str, id: &str, version: &str) -> Reply {
+fn list(secrets: &BTreeMap<String, Secret>, at: &str, parent: &str, asked: &Asked) -> Reply {
+    let filter = asked.field("filter");
+    let matches = |id: &str, secret: &Secret| {
+        filter
+            .split_whitespace()
+            .all(|term| match term.split_once('=') {
+                Some((label, value)) => {
+                    let label = label.strip_prefix("labels.").expect("a label");
+                    secret.labels.get(label).is_some_and(|it| it == value)
+                }
+                // Matches anywhere in the name.
+                None => id.contains(term.strip_prefix("name:").expect("a name")),
+            })
+    };
+    let all: Vec<Json> = secrets
+        .iter()
+        .filter_map(|(id, secret)| {
+            let id = match at {
+                "" => Some(id.as_str()).filter(|id| !id.starts_with('@')),
+                at => id.strip_prefix(at),
+            }?;
+            matches(id, secret).then(|| secret.resource(&format!("{parent}/secrets/{id}")))
+        })
+        .collect();
+    paged(asked, "secrets", &all)
+}
+
+fn access(secret: &Secret, name: &str, version: &str) -> Reply {
     let Some(version) = version.strip_suffix(":access") else {
         return error(404, "NOT_FOUND", "no such method");
     };
@@ -199,7 +239,7 @@ fn access(secret: &Secret, parent: &str, id: &str, version: &str) -> Reply {
         "latest" => secret.versions.len(),
         number => number.parse().unwrap_or(0),
     };
-    let name = format!("{parent}/secrets/{id}/versions/{number}");
+    let name = format!("{name}/versions/{number}");
     match number
         .checked_sub(1)
         .and_then(|place| secret.versions.get(place))
@@ -226,7 +266,7 @@ fn access(secret: &Secret, parent: &str, id: &str, version: &str) -> Reply {
 }
 
 /// CRC-32C (Castagnoli), bit by bit. Does not use the library under test.
-pub(super) fn crc32c(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |sum, byte| {
         (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
             if sum & 1 == 1 {
