@@ -61,7 +61,7 @@ pub struct PublishItem {
     /// How encrypted files are decrypted.
     #[serde(default)]
     pub sops: Sops,
-    /// The provider: exactly one of `store`, `aws` and `vault`.
+    /// The provider: exactly one of `store`, `aws`, `azure` and `vault`.
     pub to: PublishTo,
     /// How names at the provider are made.
     #[serde(default, rename = "names")]
@@ -359,6 +359,9 @@ pub struct PublishTo {
     /// AWS with the job's own credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aws: Option<AwsTarget>,
+    /// Azure Key Vault with the job's own credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub azure: Option<AzureTarget>,
     /// Vault or OpenBao with the job's own credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vault: Option<VaultTarget>,
@@ -370,10 +373,14 @@ impl PublishTo {
         let Self {
             store: _,
             aws,
+            azure,
             vault,
         } = self;
         if let Some(AwsTarget { region, service }) = aws {
             return Some(("aws", json!({"region": region, "service": service})));
+        }
+        if let Some(azure) = azure {
+            return Some(("azurekv", azure.settings()));
         }
         let VaultTarget {
             server,
@@ -387,11 +394,16 @@ impl PublishTo {
     }
 }
 
-/// As in `--allow-target`: `ClusterSecretStore/NAME`, `SecretStore/NAMESPACE/NAME`, `aws/REGION`, `parameterStore/REGION`
-/// `vault/URL/MOUNT` or `vault/URL/MOUNT?namespace=NAMESPACE`.
+/// As in `--allow-target`: `ClusterSecretStore/NAME`, `SecretStore/NAMESPACE/NAME`, `aws/REGION`, `parameterStore/REGION`,
+/// `azure/URL`, `vault/URL/MOUNT` or `vault/URL/MOUNT?namespace=NAMESPACE`.
 impl fmt::Display for PublishTo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { store, aws, vault } = self;
+        let Self {
+            store,
+            aws,
+            azure,
+            vault,
+        } = self;
         if let Some(StoreTarget {
             kind,
             namespace,
@@ -410,6 +422,9 @@ impl fmt::Display for PublishTo {
                 AwsService::ParameterStore => "parameterStore",
             };
             write!(f, "{word}/{region}")?;
+        }
+        if let Some(AzureTarget { vault_url }) = azure {
+            write!(f, "azure/{}", vault_url.trim_end_matches('/'))?;
         }
         if let Some(target) = vault {
             let server = target.server.trim_end_matches('/');
@@ -469,6 +484,31 @@ pub enum AwsService {
     #[default]
     SecretsManager,
     ParameterStore,
+}
+
+/// `to.azure`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub struct AzureTarget {
+    /// The address of the vault: `https://NAME.vault.azure.net`. A host that is not Azure's must be one of `drift.endpoints`.
+    #[schemars(with = "Written<form::Endpoint>")]
+    pub vault_url: String,
+}
+
+impl AzureTarget {
+    /// The settings of a store. The host tells the cloud.
+    fn settings(&self) -> Json {
+        let host = self.vault_url.trim_end_matches('/').to_ascii_lowercase();
+        let environment = if host.ends_with(".vault.usgovcloudapi.net") {
+            "USGovernmentCloud"
+        } else if host.ends_with(".vault.azure.cn") {
+            "ChinaCloud"
+        } else {
+            "PublicCloud"
+        };
+        json!({"vaultUrl": self.vault_url, "environmentType": environment})
+    }
 }
 
 /// `to.vault`.
@@ -559,6 +599,28 @@ impl Default for Prune {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn vault_of_azure_is_named_by_its_address() {
+        let of = |url: &str| PublishTo {
+            azure: Some(AzureTarget {
+                vault_url: url.to_owned(),
+            }),
+            ..PublishTo::default()
+        };
+        let word = of("https://shop.vault.azure.net/").to_string();
+        assert_eq!(word, "azure/https://shop.vault.azure.net");
+        for (url, environment) in [
+            ("https://shop.vault.azure.net", "PublicCloud"),
+            ("https://shop.vault.azure.cn/", "ChinaCloud"),
+            ("https://shop.vault.usgovcloudapi.net", "USGovernmentCloud"),
+        ] {
+            let (provider, settings) = of(url).direct().unwrap();
+            assert_eq!(provider, "azurekv");
+            assert_eq!(settings["vaultUrl"], url);
+            assert_eq!(settings["environmentType"], environment);
+        }
+    }
 
     /// A ceiling for one namespace must not permit another one, and two items must not share a connection.
     #[test]

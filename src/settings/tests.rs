@@ -986,6 +986,10 @@ mod ceilings {
             "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {store: {kind: SecretStore, namespace: evil, name: good}}}]}",
         ),
         (
+            "publish.items[0].to",
+            "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {azure: {vaultUrl: 'https://evil.vault.azure.net'}}}]}",
+        ),
+        (
             "publish.items[0].sops.kms",
             "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: good}}, sops: {kms: ['*']}}]}",
         ),

@@ -145,8 +145,8 @@ pub async fn connect_writer(
         ProviderKind::SecretsManager => writes_with!("aws", aws::connect_writer),
         ProviderKind::ParameterStore => writes_with!("aws-parameter-store", aws::connect_writer),
         ProviderKind::Vault => writes_with!("vault", vault::connect_writer),
-        ProviderKind::AzureKeyVault
-        | ProviderKind::GcpSecretManager
+        ProviderKind::AzureKeyVault => writes_with!("azure", azure::connect_writer),
+        ProviderKind::GcpSecretManager
         | ProviderKind::Fake
         | ProviderKind::Kubernetes
         | ProviderKind::Other(_) => None,
