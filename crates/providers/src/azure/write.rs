@@ -139,7 +139,10 @@ impl Publisher {
                 Err(problem) => return Err(self.unread(problem)),
             };
             next = self.vault.client.next(&page)?;
-            found.extend(page.value.into_iter().filter_map(Version::of_properties));
+            for entry in page.value {
+                // An entry that is left out could be a version of somebody else.
+                found.push(Version::listed(of, entry).ok_or_else(versions::unnamed)?);
+            }
             if next.is_none() {
                 break;
             }
@@ -180,7 +183,7 @@ impl Publisher {
                 let presence = Presence::Retired { until };
                 let mut held = version.held(presence, &self.owner);
                 held.history = Some(History::default());
-                held.version = Some(version.id);
+                held.version = Some(version.id).filter(|id| !id.is_empty());
                 Ok(held)
             }
             Err(Problem::NotFound) => Ok(Held::absent()),
@@ -229,7 +232,11 @@ impl Publisher {
             Unread::secret(unread::UNSUPPORTED, detail)
         })?;
         let before = current.map(|version| &version.tags);
-        let tags = self.tags(change, before, String::new())?;
+        let mut tags = self.tags(change, before, String::new())?;
+        if change.provenance.is_empty() {
+            // It is that of the replaced value.
+            tags.remove(SOURCE);
+        }
         let new = || {
             // At each attempt, because an attempt may wait for a long time.
             let mark = bound(change.mark, self.clock.now());
@@ -246,9 +253,10 @@ impl Publisher {
                 let versions = self.versions(change.name, limiter).await;
                 let versions =
                     versions.map_err(|unread| WriteFailure::Unknown(unchecked(unread)))?;
-                let is_raced = known.others(&versions).any(|version| version.id != ours);
-                let raced = is_raced.then(WriteFailure::raced);
-                raced.map_or_else(|| Ok(wrote(ours)), Err)
+                if known.others(&versions).any(|version| version.id != ours) {
+                    return Err(WriteFailure::raced());
+                }
+                Ok(wrote(ours))
             }
             Ok(None) => {
                 self.confirm(change, &known, versions::unnamed(), limiter)
@@ -414,7 +422,9 @@ impl Writer for Publisher {
         self.recover(change.name, limiter).await?;
         let held = self.described(change.name, limiter).await;
         let held = held.map_err(WriteFailure::Unknown)?;
-        if held.version != change.held.version || held.refusal.is_some() {
+        let planned = &change.held.version;
+        let is_other = planned.is_some() && *planned != held.version;
+        if is_other || held.refusal.is_some() {
             return Err(WriteFailure::raced());
         }
         let change = Change {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use secret::Value;
 use serde::Serialize;
 
-use super::versions::{Tags, Version, last, timestamp, unnamed};
+use super::versions::{Tags, Version, timestamp, version};
 use crate::{
     RateLimiter,
     azure::{
@@ -75,7 +75,7 @@ impl Client {
     pub(super) async fn tag(
         &self,
         name: &str,
-        version: &str,
+        of_version: &str,
         tags: &Tags,
         limiter: &RateLimiter,
     ) -> Result<(), Failure<Fault>> {
@@ -88,7 +88,7 @@ impl Client {
                     ..UpdateSecretPropertiesParameters::default()
                 };
                 let options = SecretClientUpdateSecretPropertiesOptions {
-                    secret_version: Some(version.to_owned()),
+                    secret_version: Some(of_version.to_owned()),
                     ..SecretClientUpdateSecretPropertiesOptions::default()
                 };
                 client
@@ -109,7 +109,7 @@ impl Client {
         let request = Request::repeatable_write("DeleteSecret", name);
         self.call(&request, limiter, |client: Arc<SecretClient>| async move {
             let deleted = client.delete_secret(name, None).await?.into_model()?;
-            Ok(deleted.id.as_deref().and_then(last))
+            Ok(version(deleted.id.as_deref()))
         })
         .await
     }
@@ -139,7 +139,6 @@ impl Client {
         });
         let deleted = answer.await?;
         let until = deleted.scheduled_purge_date.and_then(timestamp);
-        let version = Version::of_deleted(deleted).ok_or_else(unnamed)?;
-        Ok((until, version))
+        Ok((until, Version::of_deleted(deleted)))
     }
 }

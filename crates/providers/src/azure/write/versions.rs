@@ -12,6 +12,7 @@ use zeroize::Zeroize as _;
 
 use crate::{
     Unread,
+    azure::client::Listing,
     holder::{MARK, OWNER, SOURCE},
     unread,
 };
@@ -28,7 +29,7 @@ pub(super) type Tags = BTreeMap<String, String>;
 /// A version of a secret, without its value.
 #[derive(Clone)]
 pub(super) struct Version {
-    /// In a list of secrets, the name of the secret.
+    /// In a list of secrets, the name of the secret. Empty if Key Vault does not tell the last version of a deleted secret.
     pub(super) id: String,
     pub(super) created: Option<Timestamp>,
     is_enabled: bool,
@@ -44,10 +45,19 @@ pub(super) fn unnamed() -> Unread {
     Unread::secret(unread::UNREADABLE, detail)
 }
 
-/// The last part of an identifier: `https://HOST/secrets/NAME/VERSION`, or `https://HOST/secrets/NAME`.
-pub(super) fn last(id: &str) -> Option<String> {
-    let (_, last) = id.rsplit_once('/')?;
-    (!last.is_empty()).then(|| last.to_owned())
+/// The parts of an identifier: `https://HOST/secrets/NAME/VERSION`, or `https://HOST/secrets/NAME`.
+fn parts(id: Option<&str>) -> Option<(&str, Option<&str>)> {
+    let (_, path) = id?.split_once("/secrets/")?;
+    let (name, version) = match path.split_once('/') {
+        Some((name, version)) => (name, Some(version).filter(|version| !version.is_empty())),
+        None => (path, None),
+    };
+    (!name.is_empty()).then_some((name, version))
+}
+
+/// The version in an identifier.
+pub(super) fn version(id: Option<&str>) -> Option<String> {
+    parts(id)?.1.map(str::to_owned)
 }
 
 pub(super) fn timestamp(time: OffsetDateTime) -> Option<Timestamp> {
@@ -62,19 +72,19 @@ pub(super) fn bound(mark: Mark, created: Timestamp) -> String {
 
 impl Version {
     fn new(
-        id: Option<&str>,
+        id: String,
         attributes: Option<SecretAttributes>,
         tags: Option<HashMap<String, String>>,
-    ) -> Option<Self> {
+    ) -> Self {
         let attributes = attributes.unwrap_or_default();
-        Some(Self {
-            id: last(id?)?,
+        Self {
+            id,
             created: attributes.created.and_then(timestamp),
             is_enabled: attributes.enabled != Some(false),
             is_managed: false,
             tags: tags.into_iter().flatten().collect(),
             content_type: None,
-        })
+        }
     }
 
     /// The version, after its value is wiped.
@@ -84,25 +94,36 @@ impl Version {
         Some(Self {
             is_managed: secret.managed == Some(true),
             content_type: secret.content_type,
-            ..Self::new(secret.id.as_deref(), secret.attributes, secret.tags)?
+            ..Self::new(
+                version(secret.id.as_deref())?,
+                secret.attributes,
+                secret.tags,
+            )
         })
     }
 
-    pub(super) fn of_properties(of: SecretProperties) -> Option<Self> {
+    /// An entry of a list.
+    pub(super) fn listed(in_list: Listing<'_>, of: SecretProperties) -> Option<Self> {
+        let (name, version) = parts(of.id.as_deref())?;
+        let id = match in_list {
+            Listing::Secrets => name.to_owned(),
+            Listing::Versions(_) => version?.to_owned(),
+        };
         Some(Self {
             is_managed: of.managed == Some(true),
             content_type: of.content_type,
-            ..Self::new(of.id.as_deref(), of.attributes, of.tags)?
+            ..Self::new(id, of.attributes, of.tags)
         })
     }
 
     /// The last version of a deleted secret.
-    pub(super) fn of_deleted(secret: DeletedSecret) -> Option<Self> {
-        Some(Self {
+    pub(super) fn of_deleted(secret: DeletedSecret) -> Self {
+        let id = version(secret.id.as_deref()).unwrap_or_default();
+        Self {
             is_managed: secret.managed == Some(true),
             content_type: secret.content_type,
-            ..Self::new(secret.id.as_deref(), secret.attributes, secret.tags)?
-        })
+            ..Self::new(id, secret.attributes, secret.tags)
+        }
     }
 
     /// The mark, if it was written for this version.
@@ -170,5 +191,37 @@ pub(super) fn history(current: &str, versions: &[Version], owner: &str) -> Histo
             })
             .collect(),
         last_read: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_name_the_secret_and_its_version() {
+        let host = "https://kv.vault.azure.net";
+        for (id, expected) in [
+            ("/secrets/db", Some(("db", None))),
+            ("/secrets/db/", Some(("db", None))),
+            ("/secrets/db/1a", Some(("db", Some("1a")))),
+            ("/secrets/secrets/1a", Some(("secrets", Some("1a")))),
+            ("/secrets/", None),
+            ("/keys/db/1a", None),
+        ] {
+            assert_eq!(parts(Some(&format!("{host}{id}"))), expected, "{id}");
+        }
+        assert_eq!(parts(None), None);
+    }
+
+    #[test]
+    fn last_version_of_a_deleted_secret_may_be_unknown() {
+        let deleted = |id: &str| {
+            let mut deleted = DeletedSecret::default();
+            deleted.id = Some(format!("https://kv.vault.azure.net/secrets/{id}"));
+            Version::of_deleted(deleted).id
+        };
+        assert_eq!(deleted("db/1a"), "1a");
+        assert_eq!(deleted("db"), "");
     }
 }
