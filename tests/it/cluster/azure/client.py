@@ -30,14 +30,20 @@ def written(secret):
     return [of.version, of.tags, of.content_type, of.enabled]
 
 
+def ended(poller):
+    """The result of an operation, after the client has seen its end."""
+    poller.wait()
+    return poller.result()
+
+
 def writes(secrets):
     """Writes secrets as eso-sync does it: versions with tags, tags of a version, deletion, and restoring."""
     tags = {"eso-sync-owner": "prod/item"}
     first = secrets.set_secret("New", "a", tags=tags, content_type="text/plain")
     second = secrets.set_secret("new", "b")
     tagged = secrets.update_secret_properties("new", first.properties.version, tags={"team": "x"})
-    versions = secrets.list_properties_of_secret_versions("new")
-    deleted = secrets.begin_delete_secret("new").result()
+    versions = list(secrets.list_properties_of_secret_versions("new"))
+    deleted = ended(secrets.begin_delete_secret("new"))
     return {
         "first": written(first),
         "second": written(second),
@@ -47,8 +53,7 @@ def writes(secrets):
         "gone": refused(lambda: secrets.get_secret("new")),
         "reserved": refused(lambda: secrets.set_secret("new", "c")),
         "purge": refused(lambda: secrets.purge_deleted_secret("new")),
-        # The client waits until the secret is there.
-        "recovered": secrets.begin_recover_deleted_secret("new").result().version,
+        "recovered": ended(secrets.begin_recover_deleted_secret("new")).version,
         "current": secrets.get_secret("NEW").value,
         "too-long": refused(lambda: secrets.set_secret("new", "x" * 25601)),
         "too-many-tags": refused(lambda: secrets.set_secret("new", "x", tags={str(n): "x" for n in range(16)})),
