@@ -113,8 +113,8 @@ impl Client {
     {
         self.engine
             .call(request, limiter, |client| {
-                let sent = send(client);
-                async move { sent.await.map_err(|error| Fault::of(&error)) }
+                let answer = send(client);
+                async move { answer.await.map_err(|error| Fault::of(&error)) }
             })
             .await
     }

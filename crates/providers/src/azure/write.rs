@@ -304,9 +304,9 @@ impl Publisher {
 
     async fn recover(&self, name: &str, limiter: &RateLimiter) -> Result<(), WriteFailure> {
         match self.vault.client.recover(name, limiter).await {
-            Ok(()) => self.restored(name, limiter).await,
-            // An earlier attempt, or somebody else, has started it, or it is done.
-            Err(Failure::Answer(Fault {
+            // After such an error, an earlier attempt or somebody else has started it, or it is done.
+            Ok(())
+            | Err(Failure::Answer(Fault {
                 problem: Problem::Conflict(_) | Problem::NotFound,
                 ..
             })) => self.restored(name, limiter).await,
@@ -482,9 +482,9 @@ impl Writer for Publisher {
                 self.recover(name, limiter).await?;
                 Err(WriteFailure::raced())
             }
-            Ok(_) => Ok(()),
-            // An earlier attempt deleted it.
-            Err(Failure::Answer(Fault {
+            // If it is not found, an earlier attempt deleted it.
+            Ok(_)
+            | Err(Failure::Answer(Fault {
                 problem: Problem::NotFound,
                 ..
             })) => Ok(()),
