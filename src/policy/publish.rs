@@ -62,7 +62,7 @@ pub struct PublishItem {
     /// How encrypted files are decrypted.
     #[serde(default)]
     pub sops: Sops,
-    /// The provider: exactly one of `store`, `aws`, `gcp` and `vault`.
+    /// The provider: exactly one of `store`, `aws`, `azure`, `gcp` and `vault`.
     pub to: PublishTo,
     /// How names at the provider are made.
     #[serde(default, rename = "names")]
@@ -363,6 +363,9 @@ pub struct PublishTo {
     /// AWS with the job's own credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aws: Option<AwsTarget>,
+    /// Azure Key Vault with the job's own credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub azure: Option<AzureTarget>,
     /// Google Secret Manager with the job's own credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gcp: Option<GcpTarget>,
@@ -377,11 +380,15 @@ impl PublishTo {
         let Self {
             store: _,
             aws,
+            azure,
             gcp,
             vault,
         } = self;
         if let Some(AwsTarget { region, service }) = aws {
             return Some(("aws", json!({"region": region, "service": service})));
+        }
+        if let Some(azure) = azure {
+            return Some(("azurekv", azure.settings()));
         }
         if let Some(GcpTarget { project, location }) = gcp {
             let location = location.as_deref().unwrap_or_default();
@@ -401,12 +408,13 @@ impl PublishTo {
 }
 
 /// As in `--allow-target`: `ClusterSecretStore/NAME`, `SecretStore/NAMESPACE/NAME`, `aws/REGION`, `parameterStore/REGION`,
-/// `gcp/PROJECT`, `gcp/PROJECT/LOCATION`, `vault/URL/MOUNT` or `vault/URL/MOUNT?namespace=NAMESPACE`.
+/// `azure/URL`, `gcp/PROJECT`, `gcp/PROJECT/LOCATION`, `vault/URL/MOUNT` or `vault/URL/MOUNT?namespace=NAMESPACE`.
 impl fmt::Display for PublishTo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             store,
             aws,
+            azure,
             gcp,
             vault,
         } = self;
@@ -428,6 +436,9 @@ impl fmt::Display for PublishTo {
                 AwsService::ParameterStore => "parameterStore",
             };
             write!(f, "{word}/{region}")?;
+        }
+        if let Some(AzureTarget { vault_url }) = azure {
+            write!(f, "azure/{}", vault_url.trim_end_matches('/'))?;
         }
         if let Some(GcpTarget { project, location }) = gcp {
             write!(f, "gcp/{project}")?;
@@ -507,6 +518,31 @@ pub struct GcpTarget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Written<form::CloudName>>")]
     pub location: Option<String>,
+}
+
+/// `to.azure`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(transform = in_order::<Self>)]
+pub struct AzureTarget {
+    /// The address of the vault: `https://NAME.vault.azure.net`. A host that is not Azure's must be one of `drift.endpoints`.
+    #[schemars(with = "Written<form::Endpoint>")]
+    pub vault_url: String,
+}
+
+impl AzureTarget {
+    /// The settings of a store. The host tells the cloud.
+    fn settings(&self) -> Json {
+        let host = self.vault_url.trim_end_matches('/').to_ascii_lowercase();
+        let environment = if host.ends_with(".vault.usgovcloudapi.net") {
+            "USGovernmentCloud"
+        } else if host.ends_with(".vault.azure.cn") {
+            "ChinaCloud"
+        } else {
+            "PublicCloud"
+        };
+        json!({"vaultUrl": self.vault_url, "environmentType": environment})
+    }
 }
 
 /// `to.vault`.
@@ -636,6 +672,28 @@ impl Default for Prune {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn vault_of_azure_is_named_by_its_address() {
+        let of = |url: &str| PublishTo {
+            azure: Some(AzureTarget {
+                vault_url: url.to_owned(),
+            }),
+            ..PublishTo::default()
+        };
+        let word = of("https://shop.vault.azure.net/").to_string();
+        assert_eq!(word, "azure/https://shop.vault.azure.net");
+        for (url, environment) in [
+            ("https://shop.vault.azure.net", "PublicCloud"),
+            ("https://shop.vault.azure.cn/", "ChinaCloud"),
+            ("https://shop.vault.usgovcloudapi.net", "USGovernmentCloud"),
+        ] {
+            let (provider, settings) = of(url).direct().unwrap();
+            assert_eq!(provider, "azurekv");
+            assert_eq!(settings["vaultUrl"], url);
+            assert_eq!(settings["environmentType"], environment);
+        }
+    }
 
     /// A ceiling for one namespace must not permit another one, and two items must not share a connection.
     #[test]

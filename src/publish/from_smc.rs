@@ -112,7 +112,7 @@ fn item(config: &SecretManagerConfig, name: &str, keys: &[String]) -> Json {
         Provider::Gcp { project } => json!({"gcp": {"project": project}}),
         Provider::Aws { region } => json!({"aws": {"region": region}}),
         Provider::Azure { vault } => {
-            json!({"azure": {"vault": format!("https://{vault}.vault.azure.net")}})
+            json!({"azure": {"vaultUrl": format!("https://{vault}.vault.azure.net")}})
         }
     };
     whole(config, name, keys, (read, names, to))
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(items[0]["names"]["prefix"], "default");
         assert_eq!(
             items[0]["to"],
-            json!({"azure": {"vault": "https://shop.vault.azure.net"}})
+            json!({"azure": {"vaultUrl": "https://shop.vault.azure.net"}})
         );
     }
 

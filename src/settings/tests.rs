@@ -998,6 +998,10 @@ mod ceilings {
             "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: good}}, create: {tags: {team: evil}}}]}",
         ),
         (
+            "publish.items[0].to",
+            "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {azure: {vaultUrl: 'https://evil.vault.azure.net'}}}]}",
+        ),
+        (
             "publish.items[0].sops.kms",
             "publish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: good}}, sops: {kms: ['*']}}]}",
         ),

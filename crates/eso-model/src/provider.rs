@@ -451,7 +451,7 @@ fn azure_key_vault() -> Facts {
             canonical: str::to_ascii_lowercase,
             deletion_is_final: |_| false,
             destroys_versions: false,
-            calls: [(1, 1), (1, 1)],
+            calls: [(2, 1), (2, 1)],
         }),
     }
 }

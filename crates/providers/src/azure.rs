@@ -1,4 +1,4 @@
-//! Azure Key Vault. Reads secrets only; keys and certificates are recognised and reported.
+//! Azure Key Vault. Reads and writes secrets only; keys and certificates are recognised and reported.
 
 mod client;
 mod fault;
@@ -7,6 +7,7 @@ mod login;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,12 +18,18 @@ use eso_model::{
     expected::{Failure, Operator, Raw, What, why},
 };
 use futures::{StreamExt as _, future::join_all, stream};
+use pace::Clock;
 use secret::Value;
 
-use self::{client::Client, fault::Problem, login::Login, settings::Settings};
+use self::{
+    client::{Client, Listing},
+    fault::{Fault, Problem},
+    login::Login,
+    settings::Settings,
+};
 use super::{
     Ambient, Answered, Identity, Provider, RateLimiter, StoreSettings, Unread,
-    engine::SEARCH_CALLS, found::Found, names::Names, unread,
+    engine::SEARCH_CALLS, found::Found, holder::Writer, names::Names, unread,
 };
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -51,6 +58,22 @@ pub(super) async fn connect(
     store: &StoreSettings,
     identity: Identity<'_>,
 ) -> Result<Box<dyn Provider>, Unread> {
+    Ok(Box::new(vault(store, identity).await?))
+}
+
+/// The same connection, for writing.
+pub(super) async fn connect_writer(
+    store: &StoreSettings,
+    identity: Identity<'_>,
+    owner: &str,
+    clock: Clock,
+) -> Result<Box<dyn Writer>, Unread> {
+    let vault = vault(store, identity).await?;
+    let publisher = write::Publisher::new(vault, owner.to_owned(), clock);
+    Ok(Box::new(publisher))
+}
+
+async fn vault(store: &StoreSettings, identity: Identity<'_>) -> Result<KeyVault, Unread> {
     let http = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
@@ -71,7 +94,7 @@ pub(super) async fn connect(
             ambient.may_go_to(&cloud.authority, &[])?;
         }
     }
-    Ok(Box::new(open(&settings, identity, http).await?))
+    open(&settings, identity, http).await
 }
 
 /// Connects with this HTTP client.
@@ -164,7 +187,10 @@ impl KeyVault {
         let mut names = Vec::new();
         let mut next = None;
         for pages in 1.. {
-            let page = self.client.page(next.as_ref(), limiter).await?;
+            let page = self
+                .client
+                .page(Listing::Secrets, next.as_ref(), limiter)
+                .await?;
             next = self.client.next(&page)?;
             let listed = page.value.iter();
             let listed = listed.filter_map(|secret| enabled(secret, tags)).collect();
@@ -196,14 +222,19 @@ impl KeyVault {
             Problem::NotFound => Answered::NotFound,
             // The operator treats it as a general error and keeps the Secret.
             Problem::Disabled => Answered::Fails(Failure::VersionDisabled),
-            Problem::Unread(unread)
-                if unread.why.reason == unread::DENIED && !unread.whole_store =>
-            {
-                let right = format!("\"Key Vault Secrets User\" on {}", self.name);
-                Answered::Unread(unread.lacking(right))
+            problem @ Problem::Conflict(_) => Answered::Unread(Fault::answer(problem).unread()),
+            Problem::Unread(unread) => {
+                Answered::Unread(self.lacking(unread, "Key Vault Secrets User"))
             }
-            Problem::Unread(unread) => Answered::Unread(unread),
         }
+    }
+
+    /// Adds the role that is missing if access to a secret is denied.
+    fn lacking(&self, unread: Unread, role: &str) -> Unread {
+        if unread.why.reason != unread::DENIED || unread.whole_store {
+            return unread;
+        }
+        unread.lacking(format!("\"{role}\" on {}", self.name))
     }
 }
 

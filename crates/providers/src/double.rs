@@ -59,6 +59,9 @@ fn parameter(encoded: &str, name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
+/// The status of a reply that is not sent.
+const RESET: u16 = 0;
+
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
     status: u16,
@@ -73,6 +76,11 @@ impl Reply {
             headers: Vec::new(),
             body: body.to_string(),
         }
+    }
+
+    /// Closes the connection without an answer.
+    pub(super) fn reset() -> Self {
+        Self::new(RESET, "")
     }
 
     pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -181,7 +189,7 @@ async fn connection(
         let (answer, kept) = (Arc::clone(&answer), Arc::clone(&kept));
         async move {
             let (head, body) = request.into_parts();
-            let body = body.collect().await?.to_bytes();
+            let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
             let call = Call {
                 method: head.method.to_string(),
                 uri: head.uri,
@@ -190,12 +198,15 @@ async fn connection(
             };
             let reply = answer(&call);
             kept.lock().expect("calls").push(call);
+            if reply.status == RESET {
+                return Err(io::Error::other("the connection is closed"));
+            }
             let mut response = Response::builder().status(reply.status);
             for (name, value) in reply.headers {
                 response = response.header(name, value);
             }
             let body = Full::new(Bytes::from(reply.body));
-            Ok::<_, hyper::Error>(response.body(body).expect("a response"))
+            Ok(response.body(body).expect("a response"))
         }
     });
     let http = hyper::server::conn::http1::Builder::new();

@@ -151,7 +151,7 @@ impl<'a> Request<'a> {
     }
 
     /// A call that changes something, and that must not be repeated if it may have been done.
-    #[cfg(any(feature = "aws-parameter-store", feature = "gcp"))]
+    #[cfg(any(feature = "aws-parameter-store", feature = "azure", feature = "gcp"))]
     pub(super) const fn write(call: &'static str, key: &'a str) -> Self {
         Self {
             effect: Effect::Write,
@@ -160,7 +160,7 @@ impl<'a> Request<'a> {
     }
 
     /// A call that changes something, and that changes nothing more if it is repeated.
-    #[cfg(any(feature = "aws", feature = "gcp", feature = "vault"))]
+    #[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "vault"))]
     pub(super) const fn repeatable_write(call: &'static str, key: &'a str) -> Self {
         Self {
             effect: Effect::RepeatableWrite,

@@ -145,11 +145,9 @@ pub async fn connect_writer(
         ProviderKind::SecretsManager => writes_with!("aws", aws::connect_writer),
         ProviderKind::ParameterStore => writes_with!("aws-parameter-store", aws::connect_writer),
         ProviderKind::Vault => writes_with!("vault", vault::connect_writer),
+        ProviderKind::AzureKeyVault => writes_with!("azure", azure::connect_writer),
         ProviderKind::GcpSecretManager => writes_with!("gcp", gcp::connect_writer),
-        ProviderKind::AzureKeyVault
-        | ProviderKind::Fake
-        | ProviderKind::Kubernetes
-        | ProviderKind::Other(_) => None,
+        ProviderKind::Fake | ProviderKind::Kubernetes | ProviderKind::Other(_) => None,
     };
     let connect = connect.ok_or_else(|| Unread::unsupported(&store.provider))?;
     connect(store, identity, owner, clock).await

@@ -350,6 +350,20 @@ async fn manifests_of_smc_are_held_to_the_ceilings() {
 }
 
 #[tokio::test]
+async fn manifests_of_smc_with_a_vault_publish_to_azure() {
+    let aws = "{type: aws, aws: {region: eu-west-1}}";
+    let azure = "{type: azure, azure: {vaultName: shop-prod}}";
+    let manifest = MANIFEST.replace(aws, azure);
+    let target = "azure/https://shop-prod.vault.azure.net";
+    let listed = from_smc(&manifest, &["publish", "list"]).await;
+    assert!(listed.exits(0).stdout.contains(target), "{}", listed.stdout);
+    let closed = from_smc(&manifest, &["publish", "list", "--allow=publish"]).await;
+    let told = closed.exits(2).stderr.clone();
+    let flag = format!("--allow-target {target}");
+    assert!(told.contains(&flag), "{told}");
+}
+
+#[tokio::test]
 async fn manifests_of_smc_that_say_something_unknown_publish_nothing() {
     let unknown = MANIFEST.replace("otel: {}", "unheardOf: true");
     let refused = from_smc(&unknown, &["publish", "list"]).await;

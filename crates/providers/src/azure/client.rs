@@ -6,7 +6,7 @@ use azure_core::{
     Error,
     error::ErrorKind,
     http::{
-        AsyncRawResponse, ClientOptions, HttpClient, Request as HttpRequest, Response,
+        AsyncRawResponse, ClientOptions, HttpClient, Pager, Request as HttpRequest, Response,
         RetryOptions, Transport, Url,
         pager::{PagerContinuation, PagerOptions},
     },
@@ -15,7 +15,7 @@ use azure_security_keyvault_secrets::{
     SecretClient, SecretClientOptions,
     models::{
         ListSecretPropertiesResult, Secret, SecretClientGetSecretOptions,
-        SecretClientListSecretPropertiesOptions,
+        SecretClientListSecretPropertiesOptions, SecretClientListSecretPropertiesVersionsOptions,
     },
 };
 use futures::{TryStreamExt as _, future};
@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     RateLimiter, Unread,
-    engine::{Arriving, Engine, ErrorClass, Request, Service},
+    engine::{Arriving, Engine, ErrorClass, Failure, Request, Service},
     unread,
 };
 
@@ -101,6 +101,24 @@ impl Client {
         }
     }
 
+    /// Makes a call with the SDK.
+    pub(super) async fn call<T, F>(
+        &self,
+        request: &Request<'_>,
+        limiter: &RateLimiter,
+        send: impl Fn(Arc<SecretClient>) -> F,
+    ) -> Result<T, Failure<Fault>>
+    where
+        F: Future<Output = azure_core::Result<T>> + Send,
+    {
+        self.engine
+            .call(request, limiter, |client| {
+                let answer = send(client);
+                async move { answer.await.map_err(|error| Fault::of(&error)) }
+            })
+            .await
+    }
+
     /// Reads a secret.
     pub(super) async fn secret(
         &self,
@@ -108,39 +126,29 @@ impl Client {
         version: &str,
         limiter: &RateLimiter,
     ) -> Result<Secret, Problem> {
-        let version = (!version.is_empty()).then(|| version.to_owned());
         let request = Request::read("GetSecret", Some(name));
-        let answer = self
-            .engine
-            .call(&request, limiter, |client: Arc<SecretClient>| {
-                let version = version.clone();
-                async move {
-                    let secret = get(&client, name, version).await;
-                    secret.map_err(|error| Fault::of(&error))
-                }
-            })
-            .await;
-        Ok(answer?)
+        let answer = self.call(&request, limiter, async |client| {
+            get(&client, name, version).await
+        });
+        Ok(answer.await?)
     }
 
-    /// Reads a page of the list of secrets. It contains no values.
+    /// Reads a page of a list. It contains no values.
     pub(super) async fn page(
         &self,
+        of: Listing<'_>,
         next: Option<&Url>,
         limiter: &RateLimiter,
     ) -> Result<ListSecretPropertiesResult, Problem> {
-        let request = Request::read("GetSecrets", None);
-        let answer = self
-            .engine
-            .call(&request, limiter, |client: Arc<SecretClient>| {
-                let next = next.cloned();
-                async move {
-                    let page = list(&client, next).await;
-                    page.map_err(|error| Fault::of(&error))
-                }
-            })
-            .await;
-        Ok(answer?)
+        let request = match of {
+            Listing::Secrets => Request::read("GetSecrets", None),
+            Listing::Versions(name) => Request::read("GetSecretVersions", Some(name)),
+        };
+        let answer = self.call(&request, limiter, |client| {
+            let next = next.cloned();
+            async move { list(&client, of, next).await }
+        });
+        Ok(answer.await?)
     }
 
     /// The URL of the next page. It must be at the same vault because the token is sent with it.
@@ -161,16 +169,26 @@ impl Client {
     }
 }
 
-async fn get(
-    client: &SecretClient,
-    name: &str,
-    secret_version: Option<String>,
-) -> azure_core::Result<Secret> {
+/// A list of a vault.
+#[derive(Clone, Copy)]
+pub(super) enum Listing<'a> {
+    /// The secrets, with the properties of their current versions.
+    Secrets,
+    /// The versions of a secret, in no order.
+    Versions(&'a str),
+}
+
+async fn get(client: &SecretClient, name: &str, version: &str) -> azure_core::Result<Secret> {
     let options = SecretClientGetSecretOptions {
-        secret_version,
+        secret_version: (!version.is_empty()).then(|| version.to_owned()),
         ..SecretClientGetSecretOptions::default()
     };
-    let (_, _, body) = client.get_secret(name, Some(options)).await?.deconstruct();
+    parsed(client.get_secret(name, Some(options)).await?)
+}
+
+/// Parses an answer with a value, and wipes its bytes.
+pub(super) fn parsed(answer: Response<Secret>) -> azure_core::Result<Secret> {
+    let (_, _, body) = answer.deconstruct();
     let secret = body.json();
     if let Ok(mut body) = bytes(body).try_into_mut() {
         body.zeroize();
@@ -180,17 +198,30 @@ async fn get(
 
 async fn list(
     client: &SecretClient,
+    of: Listing<'_>,
     next: Option<Url>,
 ) -> azure_core::Result<ListSecretPropertiesResult> {
-    let options = SecretClientListSecretPropertiesOptions {
-        method_options: PagerOptions {
-            continuation: next.map(PagerContinuation::Link),
-            ..PagerOptions::default()
-        },
-        ..SecretClientListSecretPropertiesOptions::default()
+    let method_options = PagerOptions {
+        continuation: next.map(PagerContinuation::Link),
+        ..PagerOptions::default()
     };
-    let mut pages = client.list_secret_properties(Some(options))?.into_pages();
-    let page = pages.try_next().await?;
+    let pager: Pager<ListSecretPropertiesResult> = match of {
+        Listing::Secrets => {
+            let options = SecretClientListSecretPropertiesOptions {
+                method_options,
+                ..SecretClientListSecretPropertiesOptions::default()
+            };
+            client.list_secret_properties(Some(options))?
+        }
+        Listing::Versions(name) => {
+            let options = SecretClientListSecretPropertiesVersionsOptions {
+                method_options,
+                ..SecretClientListSecretPropertiesVersionsOptions::default()
+            };
+            client.list_secret_properties_versions(name, Some(options))?
+        }
+    };
+    let page = pager.into_pages().try_next().await?;
     page.map_or_else(
         || Ok(ListSecretPropertiesResult::default()),
         Response::into_model,

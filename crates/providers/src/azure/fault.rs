@@ -20,6 +20,8 @@ pub(super) enum Problem {
     NotFound,
     /// The secret is disabled.
     Disabled,
+    /// A secret of this name is deleted, or is being deleted or restored. Holds Key Vault's code.
+    Conflict(String),
     /// Any other error.
     Unread(Unread),
 }
@@ -45,7 +47,7 @@ pub(super) struct Fault {
     /// Decides about retries.
     pub(super) class: ErrorClass,
     /// The result after the last attempt.
-    problem: Problem,
+    pub(super) problem: Problem,
 }
 
 impl Fault {
@@ -57,7 +59,7 @@ impl Fault {
     }
 
     /// The vault's own answer.
-    fn answer(problem: impl Into<Problem>) -> Self {
+    pub(super) fn answer(problem: impl Into<Problem>) -> Self {
         Self::new(ErrorClass::Final, problem)
     }
 
@@ -67,6 +69,10 @@ impl Fault {
             Problem::Unread(unread) => unread.clone(),
             Problem::NotFound => Unread::secret(unread::UNREADABLE, "the secret does not exist"),
             Problem::Disabled => Unread::secret(unread::UNREADABLE, "the secret is disabled"),
+            Problem::Conflict(code) => {
+                let detail = format!("Key Vault answered 409 ({code})");
+                Unread::secret(unread::UNREADABLE, detail)
+            }
         }
     }
 
@@ -129,7 +135,14 @@ impl Fault {
                 let unread = Unread::secret(unread::UNAVAILABLE, answered);
                 Self::new(ErrorClass::Failed(after), unread)
             }
-            (404, _) => Self::answer(Problem::NotFound),
+            (404, Some("SecretNotFound")) => Self::answer(Problem::NotFound),
+            // A proxy, or another server. Nobody may take it for a missing secret.
+            (404, _) => {
+                let detail = format!("{answered}, without its code for a missing secret");
+                let unread = Unread::secret(unread::UNAVAILABLE, detail);
+                Self::new(ErrorClass::Misdirected, unread)
+            }
+            (409, Some(code)) => Self::answer(Problem::Conflict(code.to_owned())),
             (403, Some("SecretDisabled")) => Self::answer(Problem::Disabled),
             (403, Some("ForbiddenByFirewall" | "ForbiddenByConnection")) => {
                 let detail = format!("{answered}: its network rules do not allow this address");
@@ -141,6 +154,8 @@ impl Fault {
                 let unread = Unread::secret(unread::UNAVAILABLE, detail);
                 Self::new(ErrorClass::Misdirected, unread)
             }
+            // Key Vault refuses the request.
+            (400..=499, Some(_)) => Self::answer(Unread::secret(unread::UNREADABLE, answered)),
             _ => Self::new(
                 ErrorClass::Unusable,
                 Unread::secret(unread::UNREADABLE, answered),

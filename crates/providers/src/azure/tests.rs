@@ -2,6 +2,7 @@
 
 mod login;
 mod service;
+mod write;
 
 use std::{
     collections::BTreeMap,

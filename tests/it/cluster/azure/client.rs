@@ -21,9 +21,11 @@ async fn azure_clients_accept_the_double() {
         vault.set("db", "before");
         vault.set("db", "after");
         vault.tag("db", "owner", "team");
-        for name in ["off", "doomed", "third"] {
+        for name in ["off", "doomed", "third", "certificate"] {
             vault.set(name, name);
         }
+        vault.manage("certificate");
+        vault.recovery = 1;
         vault.disable("off");
         vault.delete("doomed");
     });
@@ -54,7 +56,7 @@ async fn azure_clients_accept_the_double() {
         "value": "after",
         "tags": {"owner": "team"},
         "first": "before",
-        "list": [["db", true], ["off", false], ["third", true]],
+        "list": [["certificate", true], ["db", true], ["off", false], ["third", true]],
         "off": ["HttpResponseError", 403, "SecretDisabled"],
         "doomed": ["ResourceNotFoundError", 404, "SecretNotFound"],
         "none": ["ResourceNotFoundError", 404, "SecretNotFound"],
@@ -62,6 +64,29 @@ async fn azure_clients_accept_the_double() {
         "wrong": "ClientAuthenticationError",
         "assertion": "after",
         "managed": "after",
+        "writes": written(),
     });
     assert_eq!(read, expected);
+}
+
+/// What Azure's client reads from its writes.
+fn written() -> Value {
+    let [first, second] = [1, 2].map(|number| format!("{number:032x}"));
+    let tags = json!({"team": "x"});
+    json!({
+        "first": [first, {"eso-sync-owner": "prod/item"}, "text/plain", true],
+        // Tags and type belong to the version.
+        "second": [second, {}, null, true],
+        "tagged": [first, tags, "text/plain"],
+        "versions": [[first, tags, true], [second, {}, true]],
+        "deleted": [second, true],
+        "gone": ["ResourceNotFoundError", 404, "SecretNotFound"],
+        "reserved": ["ResourceExistsError", 409, "ObjectIsDeletedButRecoverable"],
+        "purge": ["HttpResponseError", 403, "ForbiddenByRbac"],
+        "recovered": second,
+        "current": "b",
+        "too-long": ["HttpResponseError", 400, "BadParameter"],
+        "too-many-tags": ["HttpResponseError", 400, "BadParameter"],
+        "certificate": [true],
+    })
 }

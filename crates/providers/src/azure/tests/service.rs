@@ -19,6 +19,17 @@ pub(super) struct State {
     /// The versions of each secret, oldest first.
     secrets: BTreeMap<String, Vec<Version>>,
     deleted: BTreeSet<String>,
+    /// The secrets that belong to certificates.
+    managed: BTreeSet<String>,
+    /// How often a secret that is being restored is still not found.
+    recovering: BTreeMap<String, usize>,
+    /// How often a secret is not found after it was restored.
+    pub(super) recovery: usize,
+    /// The name and value that somebody else writes directly before the next write, and directly after it.
+    pub(super) before_write: Option<(String, String)>,
+    pub(super) after_write: Option<(String, String)>,
+    /// Answers that replace the next answers to writes, which are done.
+    pub(super) lost: VecDeque<Reply>,
     /// The number of issued tokens, and which of them are valid.
     issued: u32,
     valid: BTreeSet<String>,
@@ -40,20 +51,71 @@ struct Version {
     value: String,
     enabled: bool,
     tags: BTreeMap<String, String>,
+    content_type: Option<String>,
+    /// In seconds.
+    created: usize,
 }
+
+/// The time of the double.
+pub(super) const NOW: usize = 1_700_000_000;
 
 impl State {
     /// Adds a version of a secret.
     pub(super) fn set(&mut self, name: &str, value: &str) -> String {
-        let versions = self.secrets.entry(name.to_owned()).or_default();
+        let versions = self.secrets.entry(self.spelling(name)).or_default();
         let id = format!("{:032x}", versions.len() + 1);
         versions.push(Version {
             id: id.clone(),
             value: value.to_owned(),
             enabled: true,
             tags: BTreeMap::new(),
+            content_type: None,
+            created: NOW + versions.len(),
         });
         id
+    }
+
+    /// The name of a secret as it was created: Key Vault ignores the case.
+    fn spelling(&self, name: &str) -> String {
+        let mut names = self.secrets.keys();
+        let found = names.find(|found| found.eq_ignore_ascii_case(name));
+        found.map_or_else(|| name.to_owned(), Clone::clone)
+    }
+
+    /// The values and tags of all versions, oldest first.
+    pub(super) fn versions(&self, name: &str) -> Vec<(String, BTreeMap<String, String>)> {
+        let versions = self.secrets.get(name).into_iter().flatten();
+        versions
+            .map(|version| (version.value.clone(), version.tags.clone()))
+            .collect()
+    }
+
+    /// Replaces the tags of the newest version.
+    pub(super) fn retag(&mut self, name: &str, tags: BTreeMap<String, String>) {
+        self.newest(name).tags = tags;
+    }
+
+    /// Moves the newest version to this many seconds after the time of the double.
+    pub(super) fn date(&mut self, name: &str, seconds: usize) {
+        self.newest(name).created = NOW + seconds;
+    }
+
+    pub(super) fn content_type(&self, name: &str) -> Option<String> {
+        let versions = self.secrets.get(name).expect("a secret");
+        versions.last().expect("a version").content_type.clone()
+    }
+
+    pub(super) fn describe(&mut self, name: &str, content_type: &str) {
+        self.newest(name).content_type = Some(content_type.to_owned());
+    }
+
+    /// Makes it the secret of a certificate.
+    pub(super) fn manage(&mut self, name: &str) {
+        self.managed.insert(name.to_owned());
+    }
+
+    pub(super) fn is_deleted(&self, name: &str) -> bool {
+        self.deleted.contains(name)
     }
 
     pub(super) fn tag(&mut self, name: &str, tag: &str, value: &str) {
@@ -276,18 +338,140 @@ fn vault(state: &mut State, call: &Call) -> Reply {
     }
     let host = format!("https://{}", call.header("host"));
     let path = call.path().trim_matches('/').to_owned();
-    match path.split('/').collect::<Vec<_>>()[..] {
-        ["secrets"] => list(state, call, &host),
-        ["secrets", name, "versions"] => versions(state, name, &host),
-        ["secrets", name] => one(state, name, None, &host),
-        ["secrets", name, version] => one(state, name, Some(version), &host),
-        ["deletedsecrets", name] if state.deleted.contains(name) => {
-            let versions = state.secrets.get(name).expect("a secret");
-            let mut secret = bundle(name, versions.last().expect("a version"), &host);
-            secret["recoveryId"] = json!(format!("{host}/deletedsecrets/{name}"));
-            Reply::new(200, secret)
+    let parts: Vec<&str> = path.split('/').collect();
+    if call.method == "GET" {
+        return read(state, call, &parts, &host);
+    }
+    if let Some((name, value)) = state.before_write.take() {
+        state.set(&name, &value);
+    }
+    let reply = write(state, call, &parts, &host);
+    if let Some((name, value)) = state.after_write.take() {
+        state.set(&name, &value);
+    }
+    state.lost.pop_front().unwrap_or(reply)
+}
+
+fn read(state: &mut State, call: &Call, parts: &[&str], host: &str) -> Reply {
+    match *parts {
+        ["secrets"] => list(state, call, host),
+        ["secrets", name, "versions"] => versions(state, call, &state.spelling(name), host),
+        ["secrets", name] => current(state, &state.spelling(name), host),
+        ["secrets", name, version] => one(state, &state.spelling(name), Some(version), host),
+        ["deletedsecrets", name] if state.deleted.contains(&state.spelling(name)) => {
+            Reply::new(200, deleted(state, &state.spelling(name), host))
         }
         _ => fault(404, "SecretNotFound", None),
+    }
+}
+
+/// The writes. The body of the first request is missing: Azure's clients send it after the challenge.
+fn write(state: &mut State, call: &Call, parts: &[&str], host: &str) -> Reply {
+    let body: Json = serde_json::from_str(&call.body).unwrap_or_default();
+    match (&*call.method, parts) {
+        ("PUT", ["secrets", name]) => put(state, &state.spelling(name), &body, host),
+        ("PATCH", ["secrets", name, version]) => {
+            patch(state, &state.spelling(name), version, &body, host)
+        }
+        ("DELETE", ["secrets", name]) => {
+            let name = state.spelling(name);
+            let exists = state.secrets.contains_key(&name) && state.deleted.insert(name.clone());
+            if exists {
+                Reply::new(200, deleted(state, &name, host))
+            } else {
+                fault(404, "SecretNotFound", None)
+            }
+        }
+        ("POST", ["deletedsecrets", name, "recover"]) => {
+            let name = state.spelling(name);
+            if !state.deleted.remove(&name) {
+                return fault(404, "SecretNotFound", None);
+            }
+            state.recovering.insert(name.clone(), state.recovery);
+            Reply::new(200, bundle(state, &name, newest(state, &name), host))
+        }
+        // Purging is a right of its own.
+        _ => fault(403, "Forbidden", Some("ForbiddenByRbac")),
+    }
+}
+
+fn tags(body: &Json) -> Option<BTreeMap<String, String>> {
+    let tags = body["tags"].as_object()?.iter();
+    let text = |value: &Json| value.as_str().expect("text").to_owned();
+    Some(
+        tags.map(|(name, value)| (name.clone(), text(value)))
+            .collect(),
+    )
+}
+
+fn put(state: &mut State, name: &str, body: &Json, host: &str) -> Reply {
+    let conflict = |inner: &str| fault(409, "Conflict", Some(inner));
+    if state.deleted.contains(name) {
+        return conflict("ObjectIsDeletedButRecoverable");
+    }
+    if state.recovering.get(name).is_some_and(|looks| *looks > 0) {
+        return conflict("ObjectIsBeingRecovered");
+    }
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let tags = tags(body).unwrap_or_default();
+    let too_long = |(name, value): (&String, &String)| name.len() > 256 || value.len() > 256;
+    let Some(value) = body["value"].as_str() else {
+        return fault(400, "BadParameter", None);
+    };
+    let fits = value.len() <= 25 << 10 && tags.len() <= 15 && !tags.iter().any(too_long);
+    if !fits || !name.chars().all(good) || !(1..=127).contains(&name.len()) {
+        return fault(400, "BadParameter", None);
+    }
+    state.set(name, value);
+    let version = state.newest(name);
+    version.tags = tags;
+    version.content_type = body["contentType"].as_str().map(str::to_owned);
+    let version = newest(state, name);
+    let mut secret = bundle(state, name, version, host);
+    secret["value"] = json!(value);
+    Reply::new(200, secret)
+}
+
+fn patch(state: &mut State, name: &str, id: &str, body: &Json, host: &str) -> Reply {
+    if state.deleted.contains(name) {
+        return fault(404, "SecretNotFound", None);
+    }
+    let versions = state.secrets.get_mut(name).into_iter().flatten();
+    let Some(version) = versions.into_iter().find(|version| version.id == id) else {
+        return fault(404, "SecretNotFound", None);
+    };
+    // What is not sent stays; tags are replaced as a whole.
+    if let Some(tags) = tags(body) {
+        version.tags = tags;
+    }
+    if let Some(enabled) = body["attributes"]["enabled"].as_bool() {
+        version.enabled = enabled;
+    }
+    let version = version.clone();
+    Reply::new(200, bundle(state, name, &version, host))
+}
+
+fn newest<'s>(state: &'s State, name: &str) -> &'s Version {
+    let versions = state.secrets.get(name).expect("a secret");
+    versions.last().expect("a version")
+}
+
+fn deleted(state: &State, name: &str, host: &str) -> Json {
+    let mut secret = bundle(state, name, newest(state, name), host);
+    secret["recoveryId"] = json!(format!("{host}/deletedsecrets/{name}"));
+    secret["deletedDate"] = json!(NOW);
+    secret["scheduledPurgeDate"] = json!(NOW + 90 * 24 * 3600);
+    secret
+}
+
+/// The current version. A secret that is being restored is not there at first.
+fn current(state: &mut State, name: &str, host: &str) -> Reply {
+    match state.recovering.get_mut(name) {
+        Some(looks) if *looks > 0 => {
+            *looks -= 1;
+            fault(404, "SecretNotFound", None)
+        }
+        _ => one(state, name, None, host),
     }
 }
 
@@ -302,23 +486,30 @@ fn one(state: &State, name: &str, version: Option<&str>, host: &str) -> Reply {
         None => fault(404, "SecretNotFound", None),
         Some(version) if !version.enabled => fault(403, "Forbidden", Some("SecretDisabled")),
         Some(version) => {
-            let mut secret = bundle(name, version, host);
+            let mut secret = bundle(state, name, version, host);
             secret["value"] = json!(version.value);
             Reply::new(200, secret)
         }
     }
 }
 
-fn bundle(name: &str, version: &Version, host: &str) -> Json {
-    let mut secret = item(name, version, host);
+fn bundle(state: &State, name: &str, version: &Version, host: &str) -> Json {
+    let mut secret = item(state, name, version, host);
     secret["id"] = json!(format!("{host}/secrets/{name}/{}", version.id));
     secret
 }
 
-fn item(name: &str, version: &Version, host: &str) -> Json {
-    json!({"id": format!("{host}/secrets/{name}"), "tags": version.tags,
-        "attributes": {"enabled": version.enabled, "created": 1_700_000_000, "updated": 1_700_000_000,
-            "recoveryLevel": "Recoverable+Purgeable", "recoverableDays": 90}})
+fn item(state: &State, name: &str, version: &Version, host: &str) -> Json {
+    let mut item = json!({"id": format!("{host}/secrets/{name}"), "tags": version.tags,
+        "attributes": {"enabled": version.enabled, "created": version.created, "updated": version.created,
+            "recoveryLevel": "Recoverable+Purgeable", "recoverableDays": 90}});
+    if let Some(content_type) = &version.content_type {
+        item["contentType"] = json!(content_type);
+    }
+    if state.managed.contains(name) {
+        item["managed"] = json!(true);
+    }
+    item
 }
 
 fn list(state: &State, call: &Call, host: &str) -> Reply {
@@ -326,30 +517,27 @@ fn list(state: &State, call: &Call, host: &str) -> Reply {
         .secrets
         .iter()
         .filter(|(name, _)| !state.deleted.contains(*name));
-    let skip = call
-        .query("$skiptoken")
-        .map_or(0, |skip| skip.parse().expect("a number"));
-    let size = call
-        .query("maxresults")
-        .map_or(state.page, |size| size.parse().expect("a number"));
-    let page: Vec<Json> = all
-        .clone()
-        .skip(skip)
-        .take(size)
-        .map(|(name, versions)| item(name, versions.last().expect("a version"), host))
-        .collect();
-    let place = state.elsewhere.as_deref().unwrap_or(host);
-    let next = (skip + size < all.count()).then(|| {
-        let skip = skip + size;
-        format!("{place}/secrets?api-version=7.4&$skiptoken={skip}&maxresults={size}")
-    });
-    Reply::new(200, json!({"value": page, "nextLink": next}))
+    let all = all.map(|(name, _)| item(state, name, newest(state, name), host));
+    page(state, call, all.collect(), host)
 }
 
-fn versions(state: &State, name: &str, host: &str) -> Reply {
-    let versions = state.secrets.get(name).into_iter().flatten();
-    let all: Vec<Json> = versions
-        .map(|version| bundle(name, version, host))
-        .collect();
-    Reply::new(200, json!({"value": all, "nextLink": null}))
+fn versions(state: &State, call: &Call, name: &str, host: &str) -> Reply {
+    let versions = state.secrets.get(name);
+    let versions = versions.filter(|_| !state.deleted.contains(name));
+    let all = versions.into_iter().flatten();
+    let all = all.map(|version| bundle(state, name, version, host));
+    page(state, call, all.collect(), host)
+}
+
+fn page(state: &State, call: &Call, all: Vec<Json>, host: &str) -> Reply {
+    let number = |name: &str| call.query(name).map(|text| text.parse().expect("a number"));
+    let skip: usize = number("$skiptoken").unwrap_or_default();
+    let size: usize = number("maxresults").unwrap_or(state.page);
+    let next = (skip + size < all.len()).then(|| {
+        let place = state.elsewhere.as_deref().unwrap_or(host);
+        let (path, skip) = (call.path(), skip + size);
+        format!("{place}{path}?api-version=7.4&$skiptoken={skip}&maxresults={size}")
+    });
+    let page: Vec<Json> = all.into_iter().skip(skip).take(size).collect();
+    Reply::new(200, json!({"value": page, "nextLink": next}))
 }
