@@ -7,7 +7,7 @@ monitoring_programs() {
   if ! [ -x "$place/usr/bin/promtool" ]; then
     work=$(mktemp -d "$CACHE/monitoring.XXXXXX")
     (
-      cd "$work"
+      cd "$work" || exit
       apt-get download prometheus prometheus-pushgateway prometheus-alertmanager ||
         { apt-get update && apt-get download prometheus prometheus-pushgateway prometheus-alertmanager; }
       local package
