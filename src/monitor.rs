@@ -1,6 +1,6 @@
 //! Tells others about the run: a file with metrics, a Pushgateway, and the address of a dead man's switch.
 //!
-//! Nothing here changes the exit code, and all of it together delays the exit by at most [`LONGEST`]. The addresses may hold
+//! Nothing here changes the exit code, and all of it together delays the exit by at most five seconds. The addresses may hold
 //! credentials: they appear in no log and no error.
 
 use std::{
