@@ -358,17 +358,12 @@ impl Prepared {
     /// Writes what is planned. The results are in the order of the plan.
     pub async fn carry_out(&self, stop: &Stop) -> Vec<Done> {
         let planned = self.items.iter().filter(|item| item.planned.is_some());
-        let origins: Vec<(String, String)> = planned
-            .clone()
-            .map(|item| (item.repository.clone(), item.revision.clone()))
-            .collect();
-        let creations: Vec<Creation> = planned.map(|item| item.creation.clone()).collect();
+        let items: Vec<&Prepare> = planned.collect();
         let applier = Applier {
             places: &self.places,
             facts: &self.facts,
             known: &self.known,
-            origins: &origins,
-            creations: &creations,
+            items: &items,
             stop,
         };
         applier.apply(&self.plan, &self.run_key).await

@@ -3,13 +3,14 @@
 use futures::{StreamExt as _, stream};
 use providers::holder::{Ask, Change, WriteFailure};
 use publish::{
-    Action, Compared, Creation, Held, Presence, Wanted, Wrote,
+    Action, Compared, Held, Presence, Wanted, Wrote,
     plan::{Entry, Plan},
     provenance,
 };
 use secret::RunKey;
 
 use super::{
+    Prepare,
     hold::{AllKnown, Facts},
     places::Place,
 };
@@ -39,10 +40,8 @@ pub(super) struct Applier<'a> {
     pub(super) places: &'a [Place],
     pub(super) facts: &'a Facts,
     pub(super) known: &'a AllKnown,
-    /// The repository and revision of each item.
-    pub(super) origins: &'a [(String, String)],
-    /// How the secrets of each item are created.
-    pub(super) creations: &'a [Creation],
+    /// The items of the plan, in its order.
+    pub(super) items: &'a [&'a Prepare],
     pub(super) stop: &'a Stop,
 }
 
@@ -142,14 +141,11 @@ impl Applier<'_> {
         let (Some(mark), Some(first)) = (entry.mark, wanted.first()) else {
             return Done::NotReached;
         };
-        let repository = self.origins.get(entry.item);
-        let provenance = repository.map_or_else(String::new, |(repository, revision)| {
-            let revision = Some(&**revision).filter(|revision| !revision.is_empty());
-            provenance(repository, revision, &first.origin.file)
-        });
-        let Some(creation) = self.creations.get(entry.item) else {
+        let Some(item) = self.items.get(entry.item) else {
             return Done::NotReached;
         };
+        let revision = Some(&*item.revision).filter(|revision| !revision.is_empty());
+        let provenance = provenance(&item.repository, revision, &first.origin.file);
         let change = Change {
             name,
             wanted,
@@ -159,7 +155,7 @@ impl Applier<'_> {
             marks: &self.facts.marks,
             item: &first.origin.item,
             provenance: &provenance,
-            creation,
+            creation: &item.creation,
         };
         let wrote = match &entry.step.action {
             Action::Create => writer.create(&change, writes).await,

@@ -123,10 +123,7 @@ impl Publisher {
         if !kept.map_err(|error| self.reader.failed(error))? {
             return Err(WriteFailure::raced());
         }
-        Ok(Wrote {
-            version: Some(records.version.to_string()),
-            proven: false,
-        })
+        Ok(Wrote::unproven(records.version.to_string()))
     }
 }
 

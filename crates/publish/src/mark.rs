@@ -211,6 +211,28 @@ impl Bound {
         (self.version == current).then_some(self.mark)
     }
 
+    /// The form of several marks, newest first, as many as fit into less than `longest` bytes: `<mark>:<version> …`.
+    pub fn list(all: impl IntoIterator<Item = Self>, longest: usize) -> String {
+        let mut text = String::new();
+        for bound in all {
+            let one = format!("{}:{}", bound.mark, bound.version);
+            if text.len() + one.len() >= longest {
+                break;
+            }
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(&one);
+        }
+        text
+    }
+
+    /// Parses [`Bound::list`]. What is no mark is left out.
+    pub fn of_list(text: &str) -> impl Iterator<Item = Self> {
+        let all = text.split(' ');
+        all.filter_map(|one| one.replacen(':', " ", 1).parse().ok())
+    }
+
     /// The description of a parameter, which Parameter Store sets together with the value: `eso-sync 1 <mark> <version>`.
     pub fn description(&self) -> String {
         format!("{DESCRIPTION}{self}")

@@ -351,6 +351,16 @@ pub struct Wrote {
     pub proven: bool,
 }
 
+impl Wrote {
+    /// A version that was written, and not read back.
+    pub const fn unproven(version: String) -> Self {
+        Self {
+            version: Some(version),
+            proven: false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

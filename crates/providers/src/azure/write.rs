@@ -256,7 +256,7 @@ impl Publisher {
                 if known.others(&versions).any(|version| version.id != ours) {
                     return Err(WriteFailure::raced());
                 }
-                Ok(wrote(ours))
+                Ok(Wrote::unproven(ours))
             }
             Ok(None) => {
                 self.confirm(change, &known, versions::unnamed(), limiter)
@@ -280,7 +280,7 @@ impl Publisher {
         let others: Vec<&Version> = known.others(&versions).collect();
         match others[..] {
             [] => Err(WriteFailure::Failed(unread)),
-            [one] if one.mark() == Some(change.mark) => Ok(wrote(one.id.clone())),
+            [one] if one.mark() == Some(change.mark) => Ok(Wrote::unproven(one.id.clone())),
             [..] => Err(WriteFailure::raced()),
         }
     }
@@ -334,13 +334,6 @@ impl<'a> Known<'a> {
     fn others<'v>(&self, versions: &'v [Version]) -> impl Iterator<Item = &'v Version> {
         let versions = versions.iter();
         versions.filter(|version| !self.0.contains(version.id.as_str()))
-    }
-}
-
-fn wrote(version: String) -> Wrote {
-    Wrote {
-        version: Some(version),
-        proven: false,
     }
 }
 
@@ -456,7 +449,7 @@ impl Writer for Publisher {
                 .tag(change.name, &current.id, &tags, limiter);
             tagged.await.map_err(|failure| self.refused(failure))?;
         }
-        Ok(wrote(current.id))
+        Ok(Wrote::unproven(current.id))
     }
 
     /// The vault decides for how many days the secret can be restored.

@@ -88,6 +88,17 @@ fn refused(failure: Failure, request: &Request<'_>) -> WriteFailure {
     failure.of_write(|error| error.unread(request).into())
 }
 
+/// The failure of a call that may be done: whoever made it must look. Fails with a failure after which nothing was done.
+fn doubtful(failure: Failure, request: &Request<'_>) -> Result<WriteFailure, WriteFailure> {
+    let may_be_done = may_be_done(&failure);
+    let failure = refused(failure, request);
+    if may_be_done {
+        Ok(failure)
+    } else {
+        Err(failure)
+    }
+}
+
 /// The number of the version that was seen. Zero without one.
 fn seen(held: &Held) -> Result<u64, WriteFailure> {
     match &held.version {
@@ -225,12 +236,8 @@ impl Publisher {
             }
             Err(failure) => failure,
         };
-        let may_be_done = may_be_done(&failure);
         // No value was written.
-        let failure = refused(failure, &request).or_failed();
-        if !may_be_done {
-            return Err(failure);
-        }
+        let failure = doubtful(failure, &request)?.or_failed();
         let Some(now) = self.secret(change.name, limiter).await? else {
             return Err(failure);
         };
@@ -359,11 +366,7 @@ impl Publisher {
             else {
                 return Ok(());
             };
-            let may_be_done = may_be_done(&failure);
-            let failure = refused(failure, &request);
-            if !may_be_done {
-                return Err(failure);
-            }
+            let failure = doubtful(failure, &request)?;
             // An earlier attempt may have written them, or somebody else changed the secret.
             let now = self.secret(name, limiter).await;
             let Some(now) = now.map_err(WriteFailure::Unknown)? else {
@@ -448,10 +451,7 @@ impl Publisher {
     ) -> Result<Wrote, WriteFailure> {
         let (value, _) = change.value()?;
         let version = self.add(change.name, value, base, limiter).await?;
-        let mut wrote = Wrote {
-            version: Some(version.to_string()),
-            proven: false,
-        };
+        let mut wrote = Wrote::unproven(version.to_string());
         let done = self.record(change, secret, (version, true), limiter).await;
         done.map_err(|failure| failure.after(wrote.clone()))?;
         // If this read fails, the value is read once more with all others.
@@ -503,11 +503,7 @@ impl Publisher {
             Err(failure) if is_not_found(&failure) => return Ok(()),
             Err(failure) => failure,
         };
-        let may_be_done = may_be_done(&failure);
-        let failure = refused(failure, &request);
-        if !may_be_done {
-            return Err(failure);
-        }
+        let failure = doubtful(failure, &request)?;
         let now = self.secret(name, limiter).await;
         match now.map_err(WriteFailure::Unknown)? {
             None => Ok(()),
@@ -740,11 +736,7 @@ impl Writer for Publisher {
             return Ok(());
         };
         let request = Request::repeatable_write(removal(&before), &resource);
-        let may_be_done = may_be_done(&failure);
-        let failure = refused(failure, &request);
-        if !may_be_done {
-            return Err(failure);
-        }
+        let failure = doubtful(failure, &request)?;
         match look().await? {
             None => Ok(()),
             Some(now) if now.etag == before.etag => Err(failure.or_failed()),

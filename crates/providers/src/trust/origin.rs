@@ -18,6 +18,8 @@ pub struct Origin(String);
 #[error("{0}")]
 pub struct InvalidOrigin(&'static str);
 
+const NOT_PLAIN: InvalidOrigin = InvalidOrigin("is not a simple HTTP or HTTPS address");
+
 impl InvalidOrigin {
     /// The expected format.
     pub const HINT: &str = "write it like `https://vault.corp:8200`";
@@ -28,20 +30,29 @@ impl FromStr for Origin {
 
     /// Parses `https://vault.corp:8200`. The scheme's default port may be omitted.
     fn from_str(text: &str) -> Result<Self, InvalidOrigin> {
-        let url = plain(text).ok_or(InvalidOrigin("is not a simple HTTP or HTTPS address"))?;
+        let url = plain(text).ok_or(NOT_PLAIN)?;
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err(InvalidOrigin("must have only a scheme, a host and a port"));
         }
-        if !is_private(&url) {
-            return Err(InvalidOrigin(
-                "must use https, because credentials are never sent over plain HTTP (except to a loopback address such as `http://127.0.0.1:8200`)",
-            ));
-        }
-        Ok(Self::of(&url))
+        Self::of_private(&url)
     }
 }
 
 impl Origin {
+    /// The origin of an address, which may have a path.
+    pub fn of_address(text: &str) -> Result<Self, InvalidOrigin> {
+        Self::of_private(&plain(text).ok_or(NOT_PLAIN)?)
+    }
+
+    fn of_private(url: &Url) -> Result<Self, InvalidOrigin> {
+        if !is_private(url) {
+            return Err(InvalidOrigin(
+                "must use https, because credentials are never sent over plain HTTP (except to a loopback address such as `http://127.0.0.1:8200`)",
+            ));
+        }
+        Ok(Self::of(url))
+    }
+
     /// The origin of an address that [`plain`] accepts. The scheme's default port is omitted.
     fn of(url: &Url) -> Self {
         Self(url.origin().ascii_serialization())

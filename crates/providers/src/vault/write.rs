@@ -310,10 +310,7 @@ impl Publisher {
             .write(change, before.version, &document, limiter)
             .await?
             .to_string();
-        let wrote = Wrote {
-            version: Some(version.clone()),
-            proven: false,
-        };
+        let wrote = Wrote::unproven(version.clone());
         let mut recorded = self.owned(change);
         let bound = Bound {
             mark: change.mark,
@@ -507,10 +504,7 @@ impl Writer for Publisher {
         recorded.insert(MARK.to_owned(), bound.to_string().into());
         recorded.extend(Recorded::default().keys(&tags(change, change.held)));
         self.record(change, &recorded, limiter).await?;
-        Ok(Wrote {
-            version: Some(version),
-            proven: false,
-        })
+        Ok(Wrote::unproven(version))
     }
 
     async fn retire(

@@ -266,10 +266,7 @@ impl Publisher {
                 async move { call.send().await.map_err(|error| AwsError::of(&error)) }
             })
             .await;
-        let wrote = Wrote {
-            version: Some(next.to_string()),
-            proven: false,
-        };
+        let wrote = Wrote::unproven(next.to_string());
         match answer {
             Ok(answer) if answer.version() == next => Ok(wrote),
             // Somebody else wrote a version in between, which ours replaced.
@@ -517,10 +514,7 @@ impl Writer for Publisher {
             version: version.clone(),
         };
         self.tag(change, Some(&bound), limiter).await?;
-        Ok(Wrote {
-            version: Some(version),
-            proven: false,
-        })
+        Ok(Wrote::unproven(version))
     }
 
     async fn announce(

@@ -465,13 +465,6 @@ fn tag(key: &str, value: &str) -> Tag {
     Tag::builder().key(key).value(value).build()
 }
 
-const fn wrote(version: String) -> Wrote {
-    Wrote {
-        version: Some(version),
-        proven: false,
-    }
-}
-
 #[async_trait]
 impl Holder for Publisher {
     async fn list(
@@ -581,7 +574,7 @@ impl Writer for Publisher {
             self.confirm(change.name, None, &id, refused, limiter)
                 .await?;
         }
-        Ok(wrote(id))
+        Ok(Wrote::unproven(id))
     }
 
     async fn update(
@@ -594,8 +587,8 @@ impl Writer for Publisher {
         self.put(change, &id, limiter).await?;
         self.move_current(change.name, base, &id, limiter).await?;
         let tagged = self.tag(change, None, limiter).await;
-        tagged.map_err(|failure| failure.after(wrote(id.clone())))?;
-        Ok(wrote(id))
+        tagged.map_err(|failure| failure.after(Wrote::unproven(id.clone())))?;
+        Ok(Wrote::unproven(id))
     }
 
     async fn restore(
@@ -611,7 +604,7 @@ impl Writer for Publisher {
         match (&held.version, held.mark) {
             (Some(version), Some(mark)) if mark == change.mark => {
                 self.tag(&change, None, limiter).await?;
-                Ok(wrote(version.clone()))
+                Ok(Wrote::unproven(version.clone()))
             }
             _ => self.update(&change, limiter).await,
         }
@@ -629,7 +622,7 @@ impl Writer for Publisher {
             version: version.clone(),
         });
         self.tag(change, bound.as_ref(), limiter).await?;
-        Ok(wrote(version))
+        Ok(Wrote::unproven(version))
     }
 
     async fn retire(

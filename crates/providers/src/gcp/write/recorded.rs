@@ -27,9 +27,7 @@ impl Recorded<'_> {
 
     /// The versions before it, newest first: `<mark>:<version> …`.
     fn before(&self) -> Vec<Bound> {
-        let all = self.text(EARLIER).unwrap_or_default().split(' ');
-        all.filter_map(|one| one.replacen(':', " ", 1).parse().ok())
-            .collect()
+        Bound::of_list(self.text(EARLIER).unwrap_or_default()).collect()
     }
 
     /// The marks of earlier versions, without that of the last one.
@@ -47,20 +45,10 @@ impl Recorded<'_> {
 
     /// The annotation with the versions before a new one, as many as fit. None if there are none.
     pub(super) fn earlier_with_last(&self, new: &Bound) -> Option<String> {
-        let mut text = String::new();
         let all = self.last().into_iter().chain(self.before());
         // A mark of another key for the same version is replaced.
-        for bound in all.filter(|bound| bound.version != new.version) {
-            let one = format!("{}:{}", bound.mark, bound.version);
-            if text.len() + one.len() >= LONGEST {
-                break;
-            }
-            if !text.is_empty() {
-                text.push(' ');
-            }
-            text.push_str(&one);
-        }
-        Some(text).filter(|text| !text.is_empty())
+        let all = all.filter(|bound| bound.version != new.version);
+        Some(Bound::list(all, LONGEST)).filter(|text| !text.is_empty())
     }
 }
 

@@ -148,9 +148,7 @@ impl Recorded {
 
     /// The marks before it, newest first: `<mark>:<version> …`.
     fn earlier(&self) -> Vec<Bound> {
-        let all = self.text(EARLIER).unwrap_or_default().split(' ');
-        all.filter_map(|one| one.replacen(':', " ", 1).parse().ok())
-            .collect()
+        Bound::of_list(self.text(EARLIER).unwrap_or_default()).collect()
     }
 
     /// The versions that eso-sync wrote.
@@ -161,18 +159,8 @@ impl Recorded {
 
     /// The marks before a new one, as many as fit.
     pub(super) fn earlier_with_last(&self, new: Mark) -> Json {
-        let mut text = String::new();
         let all = self.last().into_iter().chain(self.earlier());
-        for bound in all.filter(|bound| bound.mark != new) {
-            let one = format!("{}:{}", bound.mark, bound.version);
-            if text.len() + one.len() >= LONGEST {
-                break;
-            }
-            if !text.is_empty() {
-                text.push(' ');
-            }
-            text.push_str(&one);
-        }
+        let text = Bound::list(all.filter(|bound| bound.mark != new), LONGEST);
         // An empty value is refused.
         if text.is_empty() {
             Json::Null
