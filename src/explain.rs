@@ -42,10 +42,7 @@ pub fn entries() -> Vec<Entry> {
             words(schema, what, &mut entries);
         }
     }
-    let published = schemars::schema_for!(publish::Reason).to_value();
-    words(&published, "reason of `publish`", &mut entries);
-    of_events(&mut entries);
-    of_questions(&mut entries);
+    of_other_documents(&mut entries);
     let exits = schemars::schema_for!(Exit).to_value();
     let mut codes = Vec::new();
     words(&exits, "exit code", &mut codes);
@@ -61,9 +58,13 @@ pub fn entries() -> Vec<Entry> {
     entries
 }
 
-/// Adds the words of `events`.
-fn of_events(entries: &mut Vec<Entry>) {
+/// Adds the words of `publish`, `events`, `advise` and `impact`.
+fn of_other_documents(entries: &mut Vec<Entry>) {
     for (schema, what) in [
+        (
+            schemars::schema_for!(publish::Reason),
+            "reason of `publish`",
+        ),
         (
             schemars::schema_for!(::events::End),
             "end of the work for the key of an event",
@@ -84,14 +85,6 @@ fn of_events(entries: &mut Vec<Entry>) {
             schemars::schema_for!(Refused),
             "reason why nothing is received from a queue",
         ),
-    ] {
-        words(&schema.to_value(), what, entries);
-    }
-}
-
-/// Adds the words of `publish`, `impact` and `advise`.
-fn of_questions(entries: &mut Vec<Entry>) {
-    for (schema, what) in [
         (
             schemars::schema_for!(advise::Verdict),
             "verdict of `advise`",

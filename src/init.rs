@@ -21,7 +21,7 @@ pub use self::{
 };
 use crate::{
     consumers::Consumers,
-    foreign::line,
+    foreign::{Foreign, first, line},
     inventory::{ExternalSecret, Inventory},
     rbac::ServiceAccountName,
     reason::Reason,
@@ -216,12 +216,10 @@ fn selection(found: &Found<'_>) -> String {
         );
         counts.keys().map(|name| word(name)).collect()
     };
-    let all: Vec<String> = counts
-        .iter()
-        .map(|(name, count)| format!("{} ({count})", line(name)))
-        .collect();
-    if !all.is_empty() {
-        comment(&mut text, 2, &format!("{}.", some(&all)));
+    let all = counts.iter();
+    let all = all.map(|(name, count)| Foreign::from(format!("{name} ({count})")));
+    if !counts.is_empty() {
+        comment(&mut text, 2, &format!("{}.", first(NAMED, all)));
     }
     // Writing to a String cannot fail.
     let _ = writeln!(text, "  - namespaces: [{}]", namespaces.join(", "));
@@ -259,7 +257,7 @@ fn drift(
     for store in stores {
         comment(&mut text, 2, &store.line());
     }
-    let _ = writeln!(text, "  credentials: {}", credentials(default));
+    let _ = writeln!(text, "  credentials: {}", default.into_str());
     if !exceptions.is_empty() {
         text.push_str("  stores:\n");
         for store in exceptions {
@@ -268,7 +266,7 @@ fn drift(
                 text,
                 "    {}: {}",
                 word(&store.key.to_string()),
-                credentials(other)
+                other.into_str()
             );
         }
     }
@@ -286,13 +284,6 @@ fn drift(
         text.push_str("  onUnverifiable: report\n");
     }
     text
-}
-
-const fn credentials(credentials: Credentials) -> &'static str {
-    match credentials {
-        Credentials::Ambient => "ambient",
-        Credentials::Store => "store",
-    }
 }
 
 impl StoreFacts<'_> {
@@ -352,14 +343,14 @@ fn coverable(consumers: &Consumers) -> impl Iterator<Item = &WorkloadId> {
 /// The rule for restarts, commented out: a restart is a decision of people.
 fn restart(consumers: &Consumers) -> String {
     let mut text = String::new();
-    let named = |id: &WorkloadId| line(&id.to_string());
-    let concerned: Vec<String> = coverable(consumers).map(named).collect();
+    let named = |id: &WorkloadId| Foreign::from(id.to_string());
+    let concerned: Vec<Foreign> = coverable(consumers).map(named).collect();
     let concerns = match &*concerned {
         [] => "No workload uses these Secrets now.".to_owned(),
         some_of => format!(
             "It would concern {}: {}.",
             counted(some_of.len(), "workload"),
-            some(some_of)
+            first(NAMED, some_of.iter())
         ),
     };
     let says = format!(
@@ -374,9 +365,13 @@ fn restart(consumers: &Consumers) -> String {
             .of
             .iter()
             .filter(|(_, it)| it.left_to == Some(reason));
-        let left: Vec<String> = left.map(|(id, _)| named(id)).collect();
+        let left: Vec<Foreign> = left.map(|(id, _)| named(id)).collect();
         if !left.is_empty() {
-            comment(&mut text, 0, &format!("Left to {by}: {}.", some(&left)));
+            comment(
+                &mut text,
+                0,
+                &format!("Left to {by}: {}.", first(NAMED, left.iter())),
+            );
         }
     }
     for gap in &consumers.gaps {
@@ -395,15 +390,6 @@ fn restart(consumers: &Consumers) -> String {
 fn counted(count: usize, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {what}{plural}")
-}
-
-/// The first texts, and the number of the others.
-fn some(all: &[String]) -> String {
-    let shown: Vec<&str> = all.iter().take(NAMED).map(String::as_str).collect();
-    match all.len().saturating_sub(NAMED) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
 }
 
 /// A text as a YAML scalar. A plain one where it cannot be taken for anything else.

@@ -248,3 +248,38 @@ impl ExternalSecret {
         Some(Duration::try_from(now.duration_since(refreshed)).unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+impl ExternalSecret {
+    /// An ExternalSecret that reads from these stores every hour, and whose status says nothing yet.
+    pub fn sample(namespace: &str, name: &str, stores: Vec<StoreUse>) -> Self {
+        Self {
+            id: Id {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            },
+            uid: format!("uid-{namespace}-{name}"),
+            stores,
+            refresh: Refresh::Periodic(Duration::from_hours(1)),
+            windows: None,
+            generators: Vec::new(),
+            rotation_allowed: false,
+            covered_by: vec![0],
+            excluded_by: Vec::new(),
+            target: Target {
+                written: true,
+                immutable: false,
+                creation: CreationPolicy::Owner,
+                templated: false,
+            },
+            secret: name.to_owned(),
+            proven: true,
+            spec: None,
+            parent: None,
+            ignored: false,
+            deleting: false,
+            refreshed: None,
+            ready: None,
+        }
+    }
+}

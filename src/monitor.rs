@@ -11,7 +11,7 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use reqwest::{Body, Client, Method, Url};
+use reqwest::{Client, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{cli::MonitoringArgs, exit::Exit, failure::Failure, report::metrics::Metrics};
@@ -103,14 +103,10 @@ impl Monitor {
 
     /// Says that the command starts, without waiting for the answer.
     pub fn start(&self) {
-        let Some(url) = self.ping.as_ref().and_then(|url| below(url, "start")) else {
-            return;
-        };
-        tokio::spawn(async move {
-            if let Err(why) = tell(url, Method::POST, "", "text/plain").await {
-                warn_of_ping(&why);
-            }
-        });
+        if self.ping.is_some() {
+            let monitor = self.clone();
+            tokio::spawn(async move { monitor.ping("start").await });
+        }
     }
 
     /// Says how the command ended: pushes the metrics, and tells the exit code.
@@ -119,8 +115,9 @@ impl Monitor {
     }
 
     async fn finish_within(&self, longest: Duration, exit: Exit, metrics: Option<&Metrics>) {
+        let code = exit.code().to_string();
         let both = async {
-            tokio::join!(self.push(metrics), self.ping(exit));
+            tokio::join!(self.push(metrics), self.ping(&code));
         };
         if tokio::time::timeout(longest, both).await.is_err() {
             tracing::warn!("the receivers of metrics or pings do not answer in time");
@@ -151,24 +148,19 @@ impl Monitor {
         };
         // POST replaces only metrics of the same names, so the time of the last success stays.
         let format = "text/plain; version=0.0.4";
-        if let Err(why) = tell(url.clone(), Method::POST, text, format).await {
+        if let Err(why) = tell(url.clone(), text, format).await {
             tracing::warn!("the metrics were not pushed to the Pushgateway: {why}");
         }
     }
 
-    async fn ping(&self, exit: Exit) {
-        let code = exit.code().to_string();
-        let Some(url) = self.ping.as_ref().and_then(|url| below(url, &code)) else {
+    async fn ping(&self, part: &str) {
+        let Some(url) = self.ping.as_ref().and_then(|url| below(url, part)) else {
             return;
         };
-        if let Err(why) = tell(url, Method::POST, "", "text/plain").await {
-            warn_of_ping(&why);
+        if let Err(why) = tell(url, String::new(), "text/plain").await {
+            tracing::warn!("the address of --ping-url was not told: {why}");
         }
     }
-}
-
-fn warn_of_ping(why: &str) {
-    tracing::warn!("the address of --ping-url was not told: {why}");
 }
 
 /// An address of HTTP. The error does not quote it.
@@ -227,12 +219,7 @@ fn below(url: &Url, part: &str) -> Option<Url> {
 }
 
 /// Sends one message, twice if nobody answers or the server fails. The error does not quote the address.
-async fn tell(
-    url: Url,
-    method: Method,
-    body: impl Into<String>,
-    format: &'static str,
-) -> Result<(), String> {
+async fn tell(url: Url, body: String, format: &'static str) -> Result<(), String> {
     let client = Client::builder()
         // Credentials of the address stay there.
         .redirect(reqwest::redirect::Policy::none())
@@ -240,12 +227,11 @@ async fn tell(
         .user_agent(concat!("eso-sync/", env!("CARGO_PKG_VERSION")))
         .build();
     let client = client.map_err(|_| "cannot set up TLS".to_owned())?;
-    let body: String = body.into();
     let once = async || {
         let request = client
-            .request(method.clone(), url.clone())
+            .post(url.clone())
             .header("content-type", format)
-            .body(Body::from(body.clone()));
+            .body(body.clone());
         match request.send().await {
             Ok(answer) if answer.status().is_success() => Ok(()),
             Ok(answer) => Err((

@@ -204,9 +204,8 @@ impl Session {
     pub async fn confirm(&self, shown: &str, question: &str) -> Result<(), Failure> {
         if !can_ask() {
             writeln!(io::stderr(), "{shown}").ok();
-            let question = question.trim_end_matches('?');
             return Err(Failure::usage(format!(
-                "there is no terminal to ask on: \u{201c}{question}?\u{201d}"
+                "there is no terminal to ask on: \u{201c}{question}\u{201d}"
             ))
             .hint("the table above is what would be changed. `--yes` does it without a question; `--dry-run` only prints it"));
         }

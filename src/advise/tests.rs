@@ -1,17 +1,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
-use eso_model::{
-    Id, ProviderKind, StoreKey, expected::CreationPolicy, refresh::Refresh, remote::Place,
-};
+use eso_model::{ProviderKind, StoreKey, refresh::Refresh, remote::Place};
 use jiff::Timestamp;
 use proptest::{prelude::*, sample::select};
 use serde_json::json;
 
 use super::*;
 use crate::{
-    inventory::{
-        Calls, ExternalSecret, Inventory, ParentReference, Store, StoreUse, StoreView, Target,
-    },
+    inventory::{Calls, ExternalSecret, Inventory, ParentReference, Store, StoreUse, StoreView},
     policy::{Advise, Dollars},
     report::Run,
 };
@@ -56,40 +52,17 @@ fn inventory() -> Inventory {
 }
 
 fn es(name: &str, store: &str, refresh: Refresh) -> ExternalSecret {
+    let stores = vec![StoreUse {
+        key: key(store),
+        calls: Calls {
+            entries: 1,
+            distinct: 1,
+            searches: 0,
+        },
+    }];
     ExternalSecret {
-        id: Id {
-            namespace: "shop".to_owned(),
-            name: name.to_owned(),
-        },
-        uid: String::new(),
-        stores: vec![StoreUse {
-            key: key(store),
-            calls: Calls {
-                entries: 1,
-                distinct: 1,
-                searches: 0,
-            },
-        }],
         refresh,
-        windows: None,
-        generators: Vec::new(),
-        rotation_allowed: false,
-        covered_by: Vec::new(),
-        excluded_by: Vec::new(),
-        target: Target {
-            written: true,
-            immutable: false,
-            creation: CreationPolicy::Owner,
-            templated: false,
-        },
-        secret: name.to_owned(),
-        proven: true,
-        spec: None,
-        parent: None,
-        ignored: false,
-        deleting: false,
-        refreshed: None,
-        ready: None,
+        ..ExternalSecret::sample("shop", name, stores)
     }
 }
 

@@ -73,15 +73,7 @@ impl Access {
             return Self::Ambient { endpoint: None };
         }
         let server = settings.pointer("/server").and_then(Json::as_str);
-        // An address may have a path, and an endpoint has none.
-        let server = server.unwrap_or_default();
-        let host = match server.split_once("://") {
-            Some((scheme, rest)) => {
-                format!("{scheme}://{}", rest.split('/').next().unwrap_or_default())
-            }
-            None => server.to_owned(),
-        };
-        match host.parse::<Origin>() {
+        match Origin::of_address(server.unwrap_or_default()) {
             Ok(origin) => Self::Ambient {
                 endpoint: Some(origin.to_string()),
             },

@@ -1,4 +1,4 @@
-use eso_model::{Id, QuotaKey};
+use eso_model::QuotaKey;
 use insta::assert_snapshot;
 use providers::StoreSettings;
 use serde_json::{Value as Json, json};
@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::{
     consumers::Consumer,
-    inventory::{Gap, StoreUse, Target},
+    inventory::{Calls, Gap, StoreUse},
     workload::Kind,
 };
 
@@ -28,40 +28,6 @@ fn source(key: &StoreKey, provider: &str, settings: Json) -> Source {
     }
 }
 
-fn external_secret(namespace: &str, name: &str, store: &StoreKey) -> ExternalSecret {
-    ExternalSecret {
-        id: Id {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        },
-        uid: format!("uid-{name}"),
-        stores: vec![StoreUse {
-            key: store.clone(),
-            calls: crate::inventory::Calls::default(),
-        }],
-        refresh: eso_model::refresh::Refresh::from_spec(None, None),
-        windows: None,
-        generators: Vec::new(),
-        rotation_allowed: false,
-        covered_by: vec![0],
-        excluded_by: Vec::new(),
-        target: Target {
-            written: true,
-            immutable: false,
-            creation: eso_model::expected::CreationPolicy::Owner,
-            templated: false,
-        },
-        secret: name.to_owned(),
-        proven: true,
-        spec: None,
-        parent: None,
-        ignored: false,
-        deleting: false,
-        refreshed: None,
-        ready: None,
-    }
-}
-
 #[derive(Default)]
 struct World {
     inventory: Inventory,
@@ -79,7 +45,11 @@ impl World {
 
     fn using(mut self, key: &StoreKey, namespace: &str) -> Self {
         let name = format!("es-{}", self.inventory.external_secrets.len());
-        let one = external_secret(namespace, &name, key);
+        let stores = vec![StoreUse {
+            key: key.clone(),
+            calls: Calls::default(),
+        }];
+        let one = ExternalSecret::sample(namespace, &name, stores);
         self.inventory.external_secrets.push(one);
         self
     }

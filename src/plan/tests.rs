@@ -136,36 +136,13 @@ fn store_use(name: &str) -> StoreUse {
 /// Ready, synced ten minutes ago from the store `s`, every hour.
 fn es(namespace: &str, name: &str) -> ExternalSecret {
     ExternalSecret {
-        id: Id {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        },
-        uid: format!("uid-{namespace}-{name}"),
-        stores: vec![store_use("s")],
-        refresh: Refresh::Periodic(Duration::from_hours(1)),
-        windows: None,
-        generators: Vec::new(),
-        rotation_allowed: false,
-        covered_by: vec![0],
-        excluded_by: Vec::new(),
-        target: Target {
-            written: true,
-            immutable: false,
-            creation: CreationPolicy::Owner,
-            templated: false,
-        },
-        secret: name.to_owned(),
-        proven: true,
-        spec: None,
-        parent: None,
-        ignored: false,
-        deleting: false,
         refreshed: Some("2026-03-01T11:50:00Z".parse().unwrap()),
         ready: Some(Ready {
             ready: true,
             reason: "SecretSynced".to_owned(),
             message: String::new(),
         }),
+        ..ExternalSecret::sample(namespace, name, vec![store_use("s")])
     }
 }
 

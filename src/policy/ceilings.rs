@@ -922,13 +922,13 @@ fn remedies(policy: &Policy) -> Vec<Beyond> {
 fn single_stores(policy: &Policy) -> Vec<Beyond> {
     let Drift { stores, .. } = &policy.drift;
     let beyond = stores.iter().map(|(store, credentials)| {
-        let (value, needs) = match credentials {
-            Credentials::Ambient => ("ambient", Capability::AmbientStores),
-            Credentials::Store => ("store", Capability::StoreCredentials),
+        let needs = match credentials {
+            Credentials::Ambient => Capability::AmbientStores,
+            Credentials::Store => Capability::StoreCredentials,
         };
         Beyond {
             place: place(["drift", "stores", &store.to_string()]),
-            value: value.to_owned(),
+            value: credentials.into_str().to_owned(),
             needs: vec![needs],
         }
     });

@@ -382,12 +382,8 @@ impl Summary {
 }
 
 /// A count of objects.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "counts are far below the 2^53 that are exact"
-)]
 pub const fn count(number: usize) -> f64 {
-    number as f64
+    whole(number as u64)
 }
 
 /// A count of calls.
