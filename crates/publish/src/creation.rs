@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use eso_model::ProviderKind;
+use eso_model::{ProviderKind, provider::NameRules};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -103,35 +103,37 @@ fn parts(provider: &ProviderKind, settings: &Json) -> Parts {
         has_replication: false,
         has_tier: false,
     };
-    match provider {
-        ProviderKind::SecretsManager => Parts {
+    let Some(publishing) = provider.facts().publishing else {
+        return none;
+    };
+    match publishing.names {
+        NameRules::SecretsManager => Parts {
             tags: Some(AWS_TAGS),
             has_key: true,
             ..none
         },
-        ProviderKind::ParameterStore => Parts {
+        NameRules::ParameterStore => Parts {
             tags: Some(AWS_TAGS),
             has_key: true,
             has_tier: true,
             ..none
         },
-        ProviderKind::GcpSecretManager => Parts {
+        NameRules::GcpSecretManager => Parts {
             tags: Some(GCP_LABELS),
             has_key: true,
             // A regional secret is in its location only.
             has_replication: is_global(settings),
             ..none
         },
-        ProviderKind::Vault => Parts {
+        NameRules::VaultKv => Parts {
             // Version 1 of the KV engine has no metadata.
             tags: (settings["version"] != "v1").then_some(VAULT_METADATA),
             ..none
         },
-        ProviderKind::AzureKeyVault => Parts {
+        NameRules::KeyVault => Parts {
             tags: Some(AZURE_TAGS),
             ..none
         },
-        ProviderKind::Fake | ProviderKind::Kubernetes | ProviderKind::Other(_) => none,
     }
 }
 
