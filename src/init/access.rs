@@ -11,7 +11,10 @@ use providers::{
 use serde_json::Value as Json;
 
 use super::Found;
-use crate::{foreign::line, rbac::ServiceAccountName};
+use crate::{
+    foreign::line,
+    rbac::{ServiceAccountName, provider::Side},
+};
 
 /// How a store can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,24 +114,14 @@ impl Access {
             }
             Self::Ambient { .. } => {
                 let permission = provider.map_or("the right to read", |kind| kind.facts().permission);
-                let more = provider.and_then(side).map_or_else(String::new, |side| {
+                let more = provider.and_then(Side::of).map_or_else(String::new, |side| {
+                    let side = side.word();
                     format!("; `eso-sync rbac --for {side}` prints what to apply there")
                 });
                 format!("read with the job's own identity, which needs {permission}{more}")
             }
             Self::None(why) => format!("cannot be read: {why}"),
         }
-    }
-}
-
-/// The word of `rbac --for`.
-const fn side(provider: &ProviderKind) -> Option<&'static str> {
-    match provider {
-        ProviderKind::SecretsManager | ProviderKind::ParameterStore => Some("aws"),
-        ProviderKind::AzureKeyVault => Some("azure"),
-        ProviderKind::GcpSecretManager => Some("gcp"),
-        ProviderKind::Vault => Some("vault"),
-        ProviderKind::Fake | ProviderKind::Kubernetes | ProviderKind::Other(_) => None,
     }
 }
 

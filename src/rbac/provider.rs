@@ -5,6 +5,7 @@
 
 mod publish;
 
+use eso_model::{ProviderKind, provider::NameRules};
 use serde_json::{Value, json};
 
 pub use self::publish::rights_to_publish;
@@ -20,6 +21,24 @@ pub enum Side {
     Gcp,
     /// A policy for the KV engines of Vault and OpenBao
     Vault,
+}
+
+impl Side {
+    /// The side of a provider. None if it is not outside of the cluster.
+    pub fn of(provider: &ProviderKind) -> Option<Self> {
+        Some(match provider.facts().publishing?.names {
+            NameRules::SecretsManager | NameRules::ParameterStore => Self::Aws,
+            NameRules::KeyVault => Self::Azure,
+            NameRules::GcpSecretManager => Self::Gcp,
+            NameRules::VaultKv => Self::Vault,
+        })
+    }
+
+    /// The word of `rbac --for`.
+    pub fn word(self) -> String {
+        let value = clap::ValueEnum::to_possible_value(&self);
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
 }
 
 /// The policy or commands to apply at this provider.
