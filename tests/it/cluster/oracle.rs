@@ -223,6 +223,8 @@ async fn store(world: &World, source: Source, provider: Value) {
             "metadata": {"name": world.named(source.store()), "namespace": world.namespace},
             "spec": {"provider": provider}}))
         .await;
+    // An ExternalSecret that is processed before fails once, and the operator tries it again later.
+    world.store_is(&world.named(source.store()), "True").await;
 }
 
 /// Lets the operator sync the cases, then checks that eso-sync reports the correct verdicts.
