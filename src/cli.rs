@@ -153,7 +153,7 @@ pub enum Command {
     Status(StatusArgs),
     /// Explain why an ExternalSecret is stale or failing, and how to fix it
     Diagnose(DiagnoseArgs),
-    /// Explain a word of a report, an exit code or a policy key, without a cluster
+    /// Explain a word of a report, an exit code, a policy key, a command, a metric or an alert, without a cluster
     Explain {
         /// The word, for example `timed-out`, `exit 3` or `sync.when`
         #[arg(value_name = "WORD", required = true)]
@@ -784,7 +784,7 @@ pub struct MonitoringArgs {
     /// Write metrics to this file at every exit, in the text format of Prometheus
     #[arg(long, value_name = "FILE", help_heading = MONITORING)]
     pub metrics_file: Option<PathBuf>,
-    /// Label of all metrics (repeatable) [default: command=COMMAND]
+    /// Add this label to all metrics, besides command=COMMAND (repeatable)
     #[arg(long = "metrics-label", value_name = "NAME=VALUE", value_delimiter = ',', help_heading = MONITORING)]
     pub metrics_labels: Vec<Label>,
     /// Push metrics to the Pushgateway at this address

@@ -19,7 +19,10 @@ mod status;
 mod sync;
 mod validate;
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    path::Path,
+};
 
 use crate::{
     cli::{Cli, Command},
@@ -35,10 +38,12 @@ fn open_reports(session: &Session, command: &Command) -> Result<(), Failure> {
         return Ok(());
     };
     let reports = session.world.record.files();
-    let monitor = Monitor::new(&files.monitoring, command.name())?;
-    reports.create(&files.reports, output)?;
+    let paths = files.reports.iter().filter_map(|target| target.place.path());
+    let paths: Vec<&Path> = paths.collect();
+    let monitor = Monitor::new(&files.monitoring, command.name(), &paths)?;
     monitor.start();
     reports.monitored_by(monitor);
+    reports.create(&files.reports, output)?;
     let summary = session.world.environment.get("GITHUB_STEP_SUMMARY");
     if let Some(path) = summary.filter(|path| !path.is_empty()) {
         reports.summarize_in(path.into());

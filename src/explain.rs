@@ -1,5 +1,7 @@
 //! Explains the words of reports and the keys of a policy. The texts are those of the JSON Schemas, which come from the doc
-//! comments of the types, so they cannot differ from what the types say.
+//! comments of the types, so they cannot differ from what the types say. Other lists have their texts beside them, too.
+
+mod lists;
 
 use std::fmt::Write as _;
 
@@ -43,6 +45,7 @@ pub fn entries() -> Vec<Entry> {
         }
     }
     of_other_documents(&mut entries);
+    entries.extend(lists::entries());
     let exits = schemars::schema_for!(Exit).to_value();
     let mut codes = Vec::new();
     words(&exits, "exit code", &mut codes);
@@ -173,8 +176,8 @@ fn list<'a>(schema: &'a Value, keyword: &str) -> impl Iterator<Item = &'a Value>
     list.into_iter().flatten()
 }
 
-/// Explains a word: a word of a report, an exit code, or a key of a policy with or without its path. Fails with the most similar
-/// words.
+/// Explains a word: a word of a report, an exit code, a command, a metric, an alert, or a key of a policy with or without its path.
+/// Fails with the most similar words.
 pub fn explain(word: &str) -> Result<String, Vec<String>> {
     let entries = entries();
     let wanted = plain(word);
@@ -300,6 +303,26 @@ mod tests {
             "by-template",
         ] {
             assert!(explain(word).is_ok(), "{word}");
+        }
+    }
+
+    #[test]
+    fn words_of_other_lists_have_an_explanation() {
+        for word in [
+            "store-not-trusted",
+            "too-costly",
+            "key-collision",
+            "init",
+            "ambient-stores",
+            "store-credentials",
+            "eso_sync_workloads_behind",
+            "EsoSyncStale",
+        ] {
+            let text = explain(word).unwrap_or_else(|near| panic!("{word}: {near:?}"));
+            assert!(text.len() > word.len() + 30, "{text}");
+        }
+        for entry in entries() {
+            assert!(!entry.meaning.is_empty(), "{}", entry.word);
         }
     }
 

@@ -95,6 +95,16 @@ pub fn line(text: &str) -> String {
     escaped
 }
 
+/// A word of a POSIX shell, for a command that people copy.
+pub fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        line(&format!("'{}'", text.replace('\'', r"'\''")))
+    }
+}
+
 /// Escapes a text of several lines, which has foreign parts, for a terminal. Keeps its line breaks.
 pub fn lines(text: &str) -> String {
     let escaped: Vec<String> = text
@@ -135,6 +145,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn word_of_a_shell_is_one_argument() {
+        for (text, word) in [
+            ("/var/x-1.yaml", "/var/x-1.yaml"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("$(id)'", r"'$(id)'\'''"),
+            ("~/x", "'~/x'"),
+        ] {
+            assert_eq!(shell_word(text), word);
+        }
+        assert!(!shell_word("a\u{1b}[2J\nb").contains(['\u{1b}', '\n']));
+    }
 
     #[test]
     fn foreign_text_cannot_control_a_terminal_or_a_ci_log() {

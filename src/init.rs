@@ -12,18 +12,18 @@ use eso_model::{ProviderKind, StoreKey};
 use providers::{
     Unread,
     reader::{NamespaceLabels, Source},
-    trust::Credentials,
+    trust::{Credentials, Origin},
 };
 
+use self::access::Accesses;
 pub use self::{
-    access::Access,
+    access::{Access, References},
     install::{Install, files},
 };
 use crate::{
     consumers::Consumers,
     foreign::{Foreign, first, line},
     inventory::{ExternalSecret, Inventory},
-    rbac::ServiceAccountName,
     reason::Reason,
     workload::WorkloadId,
 };
@@ -33,6 +33,9 @@ const LISTED: usize = 40;
 
 /// The objects that a comment names.
 const NAMED: usize = 6;
+
+/// The most flags in a command that a comment shows.
+const FLAGS: usize = 12;
 
 /// What the cluster has.
 pub struct Found<'a> {
@@ -56,12 +59,10 @@ pub struct Draft {
     /// The words of `--allow` that it needs.
     pub allow: BTreeSet<&'static str>,
     /// The addresses that it lists in `drift.endpoints`.
-    pub endpoints: BTreeSet<String>,
+    pub endpoints: BTreeSet<Origin>,
     pub max_syncs: usize,
-    /// The namespaces of Secrets that stores take their credentials from, besides those of their ExternalSecrets.
-    pub credentials_in: BTreeSet<String>,
-    /// The `ServiceAccounts` that stores name.
-    pub accounts: Vec<ServiceAccountName>,
+    /// What the stores name that are read with their own credentials.
+    pub references: References,
 }
 
 /// One store with the ExternalSecrets that read from it.
@@ -69,23 +70,23 @@ struct StoreFacts<'a> {
     key: &'a StoreKey,
     provider: Option<&'a ProviderKind>,
     access: Access,
+    /// The namespaces for which it is not read although it is for others, and why.
+    refused: Option<(BTreeSet<&'a str>, String)>,
     /// The number of ExternalSecrets.
     used_by: usize,
 }
 
 /// Writes the policy.
 pub fn draft(found: &Found<'_>) -> Draft {
-    let stores = stores(found);
+    let (stores, references) = stores(found);
     let default = default_credentials(&stores);
     let exceptions: Vec<&StoreFacts<'_>> = stores
         .iter()
         .filter(|store| store.access.credentials().is_some_and(|it| it != default))
         .collect();
-    let endpoints: BTreeSet<String> = stores
-        .iter()
-        .filter_map(|store| store.access.endpoint().map(str::to_owned))
-        .collect();
-    let checks = stores.iter().any(|store| store.access.is_readable());
+    let endpoints = stores.iter().flat_map(|store| store.access.endpoints());
+    let endpoints: BTreeSet<Origin> = endpoints.cloned().collect();
+    let checks = checks(&stores);
     let max_syncs = room(found.inventory.external_secrets.len());
     let mut allow = BTreeSet::from(["sync"]);
     if checks {
@@ -107,45 +108,54 @@ pub fn draft(found: &Found<'_>) -> Draft {
         heading(found),
         selection(found),
         synced(checks),
-        drift(&stores, default, &exceptions, &endpoints),
+        drift(&stores, default, &exceptions, &endpoints, &references),
         pace(&stores),
         safety(found, max_syncs),
         restart(found.consumers),
     ]
     .join("\n");
-    let (credentials_in, accounts) = access::references(found);
     Draft {
         text,
         allow,
         endpoints,
         max_syncs,
-        credentials_in,
-        accounts,
+        references,
     }
 }
 
-/// The stores that ExternalSecrets read from, in the order of their names.
-fn stores<'a>(found: &Found<'a>) -> Vec<StoreFacts<'a>> {
+/// True if the policy checks drift: a store can be read, or none is known yet.
+fn checks(stores: &[StoreFacts<'_>]) -> bool {
+    stores.is_empty() || stores.iter().any(|store| store.access.is_readable())
+}
+
+/// The stores that ExternalSecrets read from, in the order of their names, and what they name to be read with.
+fn stores<'a>(found: &Found<'a>) -> (Vec<StoreFacts<'a>>, References) {
     let mut used: BTreeMap<&StoreKey, Vec<&ExternalSecret>> = BTreeMap::new();
     for one in &found.inventory.external_secrets {
         for key in one.store_keys() {
             used.entry(key).or_default().push(one);
         }
     }
-    used.into_iter()
-        .map(|(key, users)| {
-            let source = found.sources.get(key);
-            let namespaces: BTreeSet<&str> = users.iter().map(|one| &*one.id.namespace).collect();
-            StoreFacts {
-                key,
-                provider: source
-                    .and_then(|source| source.as_ref().ok())
-                    .map(|source| &source.settings.provider),
-                access: Access::of(key, source, &namespaces, found.labels),
-                used_by: users.len(),
-            }
-        })
-        .collect()
+    let mut references = References::default();
+    let stores = used.into_iter().map(|(key, users)| {
+        let source = found.sources.get(key);
+        let namespaces: BTreeSet<&str> = users.iter().map(|one| &*one.id.namespace).collect();
+        let accesses = Accesses::of(key, source, namespaces, found.labels);
+        let settings = source.and_then(|source| source.as_ref().ok());
+        let settings = settings.map(|source| &source.settings);
+        if let (Access::Own, Some(settings)) = (&accesses.access, settings) {
+            references.add(key, &settings.settings, &accesses.namespaces);
+        }
+        StoreFacts {
+            key,
+            provider: settings.map(|settings| &settings.provider),
+            access: accesses.access,
+            refused: accesses.refused,
+            used_by: users.len(),
+        }
+    });
+    let stores = stores.collect();
+    (stores, references)
 }
 
 /// What most stores need, so that few have to be listed.
@@ -242,20 +252,31 @@ fn drift(
     stores: &[StoreFacts<'_>],
     default: Credentials,
     exceptions: &[&StoreFacts<'_>],
-    endpoints: &BTreeSet<String>,
+    endpoints: &BTreeSet<Origin>,
+    references: &References,
 ) -> String {
-    if !stores.iter().any(|store| store.access.is_readable()) {
-        let mut text = String::new();
+    let mut text = String::new();
+    if stores.is_empty() {
+        comment(
+            &mut text,
+            0,
+            "No store is known yet. When there are ExternalSecrets, `eso-sync init` says what the job needs to read each store.",
+        );
+        return text + "drift: {enabled: true}\n";
+    }
+    if !checks(stores) {
         for store in stores {
             comment(&mut text, 0, &store.line());
         }
         text.push_str("drift: {enabled: false}\n");
         return text;
     }
-    let mut text =
-        "# How the job reads the providers, and what is missing for it.\ndrift:\n".to_owned();
+    text.push_str("# How the job reads the providers, and what is missing for it.\ndrift:\n");
     for store in stores {
         comment(&mut text, 2, &store.line());
+    }
+    if stores.iter().any(|store| store.access == Access::Own) {
+        comment(&mut text, 2, &rights(references));
     }
     let _ = writeln!(text, "  credentials: {}", default.into_str());
     if !exceptions.is_empty() {
@@ -272,7 +293,7 @@ fn drift(
     }
     if !endpoints.is_empty() {
         comment(&mut text, 2, "The job's own credentials may be sent there.");
-        let endpoints: Vec<String> = endpoints.iter().map(|it| word(it)).collect();
+        let endpoints: Vec<String> = endpoints.iter().map(|it| word(&it.to_string())).collect();
         let _ = writeln!(text, "  endpoints: [{}]", endpoints.join(", "));
     }
     if stores.iter().any(|store| !store.access.is_readable()) {
@@ -286,18 +307,41 @@ fn drift(
     text
 }
 
+/// The command that prints the rights to use the credentials that stores name.
+fn rights(references: &References) -> String {
+    let flags = references.flags();
+    let command = if flags.len() > FLAGS {
+        let count = flags.len();
+        format!(
+            "`eso-sync rbac --config FILE` with {count} flags `--credentials-in` and `--token-for`, which `eso-sync init --dir` sets by itself,"
+        )
+    } else {
+        let words = ["eso-sync rbac --config FILE".to_owned()];
+        let words: Vec<String> = words.into_iter().chain(flags).collect();
+        format!("`{}`", words.join(" "))
+    };
+    format!("{command} prints the rights to use the credentials that stores name.")
+}
+
 impl StoreFacts<'_> {
     /// What the job needs to read it.
     fn line(&self) -> String {
-        let provider = self
-            .provider
-            .map_or_else(|| "unknown provider".to_owned(), |kind| line(&kind.name()));
-        format!(
-            "{} ({provider}, {}): {}",
+        let provider = self.provider.map(ProviderKind::name);
+        let provider = provider.map(|name| line(&name));
+        let provider = provider.filter(|name| !name.is_empty());
+        let mut text = format!(
+            "{} ({}, {}): {}",
             line(&self.key.to_string()),
+            provider.as_deref().unwrap_or("unknown provider"),
             counted(self.used_by, "ExternalSecret"),
             self.access.needs(self.provider)
-        )
+        );
+        if let Some((namespaces, why)) = &self.refused {
+            let all = namespaces.iter().map(|name| Foreign::from(*name));
+            let names = first(NAMED, all);
+            let _ = write!(text, "; not for {names}: {why}");
+        }
+        text
     }
 }
 
@@ -327,7 +371,8 @@ fn pace(stores: &[StoreFacts<'_>]) -> String {
 
 fn safety(found: &Found<'_>, max_syncs: usize) -> String {
     format!(
-        "# If a run would do more, it is refused and changes nothing. Both have room for a fifth more than there is now.\n\
+        "# If a run would do more, it leaves the namespaces alone that need more than half of it. If the rest is still too much, it\n\
+         # changes nothing. Both have room for a fifth more than there is now.\n\
          safety:\n  maxSyncs: {max_syncs}\n  maxRestarts: {}\n",
         room(coverable(found.consumers).count())
     )

@@ -7,12 +7,14 @@ use std::{
     collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use reqwest::{Client, Url};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::task::JoinHandle;
 
 use crate::{cli::MonitoringArgs, exit::Exit, failure::Failure, report::metrics::Metrics};
 
@@ -36,13 +38,15 @@ const LONGEST_ADDRESS: u64 = 4096;
 /// The `job` of the metrics at a Pushgateway.
 const JOB: &str = "eso-sync";
 
-/// Whom a command tells. Clones share nothing that changes.
+/// Whom a command tells.
 #[derive(Clone, Default)]
 pub struct Monitor {
     file: Option<PathBuf>,
     labels: BTreeMap<String, String>,
     pushgateway: Option<Url>,
     ping: Option<Url>,
+    /// The task that says that the command starts. Clones share it.
+    starting: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl fmt::Debug for Monitor {
@@ -53,8 +57,12 @@ impl fmt::Debug for Monitor {
 }
 
 impl Monitor {
-    /// Checks the flags. `command` is the label of all metrics.
-    pub fn new(args: &MonitoringArgs, command: &str) -> Result<Self, Failure> {
+    /// Checks the flags. `command` is the label of all metrics, and `reports` are the files of reports.
+    pub fn new(
+        args: &MonitoringArgs,
+        command: &str,
+        reports: &[&Path],
+    ) -> Result<Self, Failure> {
         let mut labels: BTreeMap<String, String> = args
             .metrics_labels
             .iter()
@@ -77,14 +85,14 @@ impl Monitor {
         if let Some(url) = &mut pushgateway {
             group(url, &labels);
         }
-        if let Some(path) = &args.metrics_file {
-            file::check(path)?;
-        }
+        let file = args.metrics_file.as_ref();
+        let file = file.map(|path| file::check(path, reports)).transpose()?;
         Ok(Self {
-            file: args.metrics_file.clone(),
+            file,
             labels,
             pushgateway,
             ping: ping.transpose()?,
+            starting: Arc::default(),
         })
     }
 
@@ -105,7 +113,22 @@ impl Monitor {
     pub fn start(&self) {
         if self.ping.is_some() {
             let monitor = self.clone();
-            tokio::spawn(async move { monitor.ping("start").await });
+            let task = tokio::spawn(async move { monitor.ping("start").await });
+            *self.starting() = Some(task);
+        }
+    }
+
+    fn starting(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.starting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the start was told, or gives it up, because a start that arrives after the end would look like a job that hangs.
+    async fn end_start(&self, longest: Duration) {
+        let task = self.starting().take();
+        if let Some(mut task) = task
+            && tokio::time::timeout(longest, &mut task).await.is_err()
+        {
+            task.abort();
         }
     }
 
@@ -117,7 +140,11 @@ impl Monitor {
     async fn finish_within(&self, longest: Duration, exit: Exit, metrics: Option<&Metrics>) {
         let code = exit.code().to_string();
         let both = async {
-            tokio::join!(self.push(metrics), self.ping(&code));
+            let ping = async {
+                self.end_start(longest / 4).await;
+                self.ping(&code).await;
+            };
+            tokio::join!(self.push(metrics), ping);
         };
         if tokio::time::timeout(longest, both).await.is_err() {
             tracing::warn!("the receivers of metrics or pings do not answer in time");
@@ -176,16 +203,19 @@ fn address(flag: &str, text: &str) -> Result<Url, Failure> {
 
 fn read_address(path: &Path) -> Result<SecretString, Failure> {
     use std::io::Read as _;
+    let refused = |why: &str| Failure::usage(format!("--ping-url-file {}: {why}", path.display()));
     let mut text = String::new();
-    let read = std::fs::File::open(path)
-        .and_then(|file| file.take(LONGEST_ADDRESS).read_to_string(&mut text));
-    match read {
-        Ok(_) => Ok(text.into()),
-        Err(error) => Err(Failure::usage(format!(
-            "--ping-url-file {}: {error}",
-            path.display()
-        ))),
+    std::fs::File::open(path)
+        .and_then(|file| file.take(LONGEST_ADDRESS + 1).read_to_string(&mut text))
+        .map_err(|error| refused(&error.to_string()))?;
+    let text = SecretString::from(text);
+    if u64::try_from(text.expose_secret().len()).is_ok_and(|len| len > LONGEST_ADDRESS) {
+        return Err(refused("an address has at most 4096 bytes"));
     }
+    if text.expose_secret().trim().lines().nth(1).is_some() {
+        return Err(refused("the file must have one line: the address"));
+    }
+    Ok(text)
 }
 
 /// The path of the group of metrics with these labels: `/metrics/job/eso-sync/LABEL/VALUE…`, below the path of the address.
@@ -196,8 +226,8 @@ fn group(url: &mut Url, labels: &BTreeMap<String, String>) {
     };
     path.pop_if_empty().extend(["metrics", "job", JOB]);
     for (name, value) in labels {
-        // A Pushgateway splits at slashes, and knows no empty part.
-        let is_plain = !value.is_empty() && !value.contains('/');
+        // A Pushgateway splits at slashes and knows no empty part, and the parts `.` and `..` mean folders.
+        let is_plain = !["", ".", ".."].contains(&&**value) && !value.contains('/');
         if is_plain {
             path.extend([name, value]);
         } else {

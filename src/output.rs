@@ -148,34 +148,46 @@ impl ReportFiles {
                 files.monitor.clone(),
             )
         };
-        if monitor.measures() {
-            let metrics = document.metrics();
-            monitor.write(&metrics);
-            self.files().metrics = Some(metrics);
+        // The numbers are kept first, because the watchdog pushes them if a file blocks.
+        let metrics = monitor.measures().then(|| document.metrics());
+        self.files().metrics.clone_from(&metrics);
+        let mut first = Ok(());
+        // Nobody may read stdout, so it comes after everything else.
+        let (on_stdout, in_files): (Vec<_>, Vec<_>) =
+            open.into_iter().partition(|(_, file)| file.is_none());
+        for (target, file) in in_files {
+            first = first.and(write_report(&target, file, document));
         }
         if let Some(path) = summary
             && let Err(error) = summarize(&path, document)
         {
             tracing::warn!(%error, "cannot write the summary of the step to {}", path.display());
         }
-        let mut first = Ok(());
-        for (target, file) in open {
-            let written = target
-                .format
-                .render(document)
-                .map_err(|why| unprintable(&why))
-                .and_then(|text| match file {
-                    None => print(&text),
-                    Some(mut file) => file.write_all(text.as_bytes()).map_err(|error| {
-                        Failure::failed(format!("cannot write the report {target}: {error}"))
-                    }),
-                });
-            first = first.and(written);
+        if let Some(metrics) = metrics {
+            monitor.write(&metrics);
+        }
+        for (target, file) in on_stdout {
+            first = first.and(write_report(&target, file, document));
         }
         first
     }
 }
 
+/// Writes one report to its file, or to stdout.
+fn write_report(
+    target: &Target,
+    file: Option<File>,
+    document: &impl Tabular,
+) -> Result<(), Failure> {
+    let text = target.format.render(document);
+    let text = text.map_err(|why| unprintable(&why))?;
+    match file {
+        None => print(&text),
+        Some(mut file) => file.write_all(text.as_bytes()).map_err(|error| {
+            Failure::failed(format!("cannot write the report {target}: {error}"))
+        }),
+    }
+}
 /// Adds the report to the summary of a step, which other commands of the step write, too.
 fn summarize(path: &Path, document: &impl Tabular) -> io::Result<()> {
     let mut file = OpenOptions::new().append(true).create(true).open(path)?;

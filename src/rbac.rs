@@ -32,7 +32,7 @@ pub struct JobIdentity {
 }
 
 /// A ServiceAccount that a store names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServiceAccountName {
     pub namespace: String,
     pub name: String,
@@ -454,12 +454,9 @@ impl Rbac {
         self
     }
 
-    /// Limits the rights on `ServiceAccounts` to these. If there are none, nothing changes.
+    /// Limits the rights on `ServiceAccounts` to these.
     #[must_use]
     pub fn with_tokens_only_for(mut self, accounts: &[ServiceAccountName]) -> Self {
-        if accounts.is_empty() {
-            return self;
-        }
         let is_about_accounts = |rule: &Rule| {
             rule.resources
                 .iter()

@@ -14,15 +14,15 @@ use crate::{
     asked::{Entry, Flags, is_namespace},
     cli::InitArgs,
     consumers::list::consumers,
-    discover::discover,
+    discover::{Discovered, discover},
     exit::Exit,
     failure::Failure,
-    foreign::line,
-    init::{Draft, Found, Install, draft, files},
+    foreign::{line, shell_word},
+    init::{Draft, Found, Install, References, draft, files},
     inventory::ExternalSecret,
     output::print,
     policy::Ceilings,
-    rbac::{self, JobIdentity},
+    rbac::{self, JobIdentity, ServiceAccountName},
     session::{Connected, Session},
     settings::Sections,
 };
@@ -30,7 +30,7 @@ use crate::{
 pub(super) async fn init(session: &Session, args: &InitArgs) -> Result<Exit, Failure> {
     let scope = scope(session)?;
     if let Some(dir) = &args.dir {
-        check_new(dir)?;
+        create_new(dir)?;
     }
     let mut entry = Entry::new();
     if !scope.is_empty() {
@@ -47,6 +47,7 @@ pub(super) async fn init(session: &Session, args: &InitArgs) -> Result<Exit, Fai
     let written = all.filter(|one| one.target.written);
     let secrets: BTreeSet<_> = written.map(ExternalSecret::secret_id).collect();
     let consumers = session.unless_stopped(consumers(cluster, &secrets)).await?;
+    warn_of_empty(&scope, &discovered);
     let place = place(&connected);
     let drafted = draft(&Found {
         inventory: &discovered.inventory,
@@ -68,15 +69,15 @@ pub(super) async fn init(session: &Session, args: &InitArgs) -> Result<Exit, Fai
         namespace: rbac::DEFAULT_NAMESPACE.to_owned(),
         service_account: rbac::SERVICE_ACCOUNT.to_owned(),
     };
-    let namespaces: Vec<String> = drafted.credentials_in.iter().cloned().collect();
-    let rights = rbac::rules(Some(&checked.policy), &job);
-    let rights = if drafted.allow.contains("store-credentials") {
-        rights
-            .with_credentials_in(&namespaces)
-            .with_tokens_only_for(&drafted.accounts)
-    } else {
-        rights
-    };
+    let References {
+        namespaces,
+        accounts,
+    } = &drafted.references;
+    let namespaces: Vec<String> = namespaces.iter().cloned().collect();
+    let accounts: Vec<ServiceAccountName> = accounts.iter().cloned().collect();
+    let rights = rbac::rules(Some(&checked.policy), &job)
+        .with_credentials_in(&namespaces)
+        .with_tokens_only_for(&accounts);
     for warning in rights.warnings() {
         tracing::warn!("{warning}");
     }
@@ -101,6 +102,25 @@ fn scope(session: &Session) -> Result<Vec<String>, Failure> {
     }
 }
 
+/// Warns about namespaces without ExternalSecrets, because a name may be mistyped.
+fn warn_of_empty(scope: &[String], discovered: &Discovered) {
+    let all = &discovered.inventory.external_secrets;
+    let has = |name: &str| all.iter().any(|one| one.id.namespace == name);
+    for name in scope.iter().filter(|name| !has(name)) {
+        let known = discovered.labels.as_ref();
+        let missing = known.is_some_and(|labels| !labels.contains_key(name));
+        let why = if missing {
+            "does not exist"
+        } else {
+            "has no ExternalSecret that can be seen"
+        };
+        tracing::warn!("the namespace `{name}` {why}; the policy selects it anyway");
+    }
+    if scope.is_empty() && all.is_empty() {
+        tracing::warn!("no ExternalSecret can be seen in the cluster; the policy selects all that will be there");
+    }
+}
+
 /// The cluster, for people.
 fn place(connected: &Connected) -> String {
     let cluster = &connected.cluster;
@@ -113,24 +133,29 @@ fn place(connected: &Connected) -> String {
     }
 }
 
-/// Fails if the folder has any content, so that nothing is overwritten.
-fn check_new(dir: &Path) -> Result<(), Failure> {
+/// Creates the folder. Fails if it has any content, so that nothing is overwritten, and if nothing can be written there.
+fn create_new(dir: &Path) -> Result<(), Failure> {
     let failed = |why: &str| Failure::usage(format!("--dir {}: {why}", dir.display()));
-    match fs::read_dir(dir).map(Iterator::count) {
-        Ok(0) => Ok(()),
-        Ok(_) => Err(failed(
+    fs::create_dir_all(dir).map_err(|error| failed(&error.to_string()))?;
+    let content = fs::read_dir(dir).map(Iterator::count);
+    if content.map_err(|error| failed(&error.to_string()))? > 0 {
+        return Err(failed(
             "the folder is not empty. Name a new one: nothing is overwritten",
-        )),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(failed(&error.to_string())),
+        ));
     }
+    let probe = dir.join(".eso-sync");
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&probe)
+        .and_then(|_| fs::remove_file(&probe))
+        .map_err(|error| failed(&format!("nothing can be written there: {error}")))
 }
 
 fn write(dir: &Path, install: &Install) -> Result<(), Failure> {
     let failed = |path: &Path, error: &io::Error| {
         Failure::failed(format!("cannot write {}: {error}", path.display()))
     };
-    fs::create_dir_all(dir).map_err(|error| failed(dir, &error))?;
     for (name, text) in &install.files {
         let path = dir.join(name);
         let file = OpenOptions::new().write(true).create_new(true).open(&path);
@@ -142,8 +167,8 @@ fn write(dir: &Path, install: &Install) -> Result<(), Failure> {
 
 /// Says on stderr what to do with the files.
 fn say_next(dir: &Path, drafted: &Draft, install: &Install) {
-    let config = dir.join("config.yaml");
-    let (dir, config) = (dir.display(), config.display());
+    let config = shell_word(&dir.join("config.yaml").to_string_lossy());
+    let dir = shell_word(&dir.to_string_lossy());
     let names: Vec<&str> = install.files.iter().map(|(name, _)| *name).collect();
     let mut text = format!(
         "wrote {} to {dir}\n\n\
@@ -151,7 +176,12 @@ fn say_next(dir: &Path, drafted: &Draft, install: &Install) {
          Set your image, and install:  kubectl apply -k {dir}\n\
          The job has the ceilings:     {}\n",
         names.join(", "),
-        install.flags.join(" ")
+        install
+            .flags
+            .iter()
+            .map(|flag| shell_word(flag))
+            .collect::<Vec<_>>()
+            .join(" ")
     );
     if drafted.allow.contains("drift") {
         text.push_str("The comments below `drift` in config.yaml say what the job still needs at the providers.\n");

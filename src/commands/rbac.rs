@@ -38,9 +38,10 @@ pub(super) fn rbac(session: &Session, args: &RbacArgs) -> Result<Exit, Failure> 
     } else {
         running(session, args, &job)?
     };
-    let rules = needed
-        .with_credentials_in(&args.credentials_in)
-        .with_tokens_only_for(&args.token_for);
+    let mut rules = needed.with_credentials_in(&args.credentials_in);
+    if !args.token_for.is_empty() {
+        rules = rules.with_tokens_only_for(&args.token_for);
+    }
     for warning in rules.warnings() {
         tracing::warn!("{warning}");
     }

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use eso_model::{ProviderKind, StoreKey, provider::Identity};
 use providers::{
-    Unread,
+    Unread, origins_to_trust,
     reader::{NamespaceLabels, Source},
     trust::{Asked, Credentials, Decision, Origin, Rules},
 };
 use serde_json::Value as Json;
 
-use super::Found;
 use crate::{
     foreign::line,
     rbac::{ServiceAccountName, provider::Side},
@@ -23,18 +22,65 @@ pub enum Access {
     Free,
     /// With the credentials that it names.
     Own,
-    /// With the job's own credentials, which may have to be permitted for this address.
-    Ambient { endpoint: Option<String> },
+    /// With the job's own credentials, which the policy must permit for these addresses.
+    Ambient { endpoints: BTreeSet<Origin> },
     /// Not by a rule that needs no decision of people, for this reason.
     None(String),
 }
 
-impl Access {
-    /// Asks the trust rules. A store that names an identity is read with it, because the operator reads it so, too.
+/// The access for the namespaces that use a store.
+pub(super) struct Accesses<'a> {
+    pub access: Access,
+    /// The namespaces for which the store is read.
+    pub namespaces: BTreeSet<&'a str>,
+    /// The others, and why the first of them is refused. Without any namespace above, the access has the reason.
+    pub refused: Option<(BTreeSet<&'a str>, String)>,
+}
+
+impl<'a> Accesses<'a> {
+    /// Decides for each namespace, because a store may serve only some of them.
     pub(super) fn of(
         key: &StoreKey,
         source: Option<&Result<Source, Unread>>,
-        namespaces: &BTreeSet<&str>,
+        namespaces: BTreeSet<&'a str>,
+        labels: Option<&NamespaceLabels>,
+    ) -> Self {
+        let decide = |namespace: &str| Access::of(key, source, namespace, labels);
+        let mut readable = BTreeSet::new();
+        let (mut access, mut refused) = (None, None::<(BTreeSet<&str>, String)>);
+        for namespace in namespaces {
+            match decide(namespace) {
+                Access::None(why) => {
+                    let (all, _) = refused.get_or_insert((BTreeSet::new(), why));
+                    all.insert(namespace);
+                }
+                one => {
+                    readable.insert(namespace);
+                    access.get_or_insert(one);
+                }
+            }
+        }
+        match access {
+            Some(access) => Self {
+                access,
+                namespaces: readable,
+                refused,
+            },
+            None => Self {
+                access: Access::None(refused.map(|(_, why)| why).unwrap_or_default()),
+                namespaces: readable,
+                refused: None,
+            },
+        }
+    }
+}
+
+impl Access {
+    /// Asks the trust rules. A store that names an identity is read with it, because the operator reads it so, too.
+    fn of(
+        key: &StoreKey,
+        source: Option<&Result<Source, Unread>>,
+        namespace: &str,
         labels: Option<&NamespaceLabels>,
     ) -> Self {
         let source = match source {
@@ -43,16 +89,12 @@ impl Access {
             None => return Self::None("it does not exist, or could not be read".to_owned()),
         };
         let settings = &source.settings;
-        if matches!(settings.provider.facts().identity, Identity::NotNeeded) {
-            return Self::Free;
-        }
         let asked = Asked {
             store: key,
             provider: &settings.provider,
             settings: &settings.settings,
             conditions: &source.conditions,
         };
-        let namespace = namespaces.first().copied().unwrap_or_default();
         let labels: Option<&BTreeMap<String, String>> = labels.and_then(|all| all.get(namespace));
         let decide = |credentials| {
             let rules = Rules {
@@ -62,25 +104,16 @@ impl Access {
             rules.decide(asked, namespace, labels)
         };
         if decide(Credentials::Store) == Decision::Store {
-            return Self::Own;
+            let needs_none = matches!(settings.provider.facts().identity, Identity::NotNeeded);
+            return if needs_none { Self::Free } else { Self::Own };
         }
         match decide(Credentials::Ambient) {
-            Decision::Ambient => Self::ambient(&settings.provider, &settings.settings),
+            Decision::Ambient => match origins_to_trust(settings) {
+                Ok(endpoints) => Self::Ambient { endpoints },
+                Err(unread) => Self::None(line(&unread.why.detail)),
+            },
             Decision::Refused(unread) => Self::None(line(&unread.why.detail)),
             Decision::Store => Self::Own,
-        }
-    }
-
-    fn ambient(provider: &ProviderKind, settings: &Json) -> Self {
-        if *provider != ProviderKind::Vault {
-            return Self::Ambient { endpoint: None };
-        }
-        let server = settings.pointer("/server").and_then(Json::as_str);
-        match Origin::of_address(server.unwrap_or_default()) {
-            Ok(origin) => Self::Ambient {
-                endpoint: Some(origin.to_string()),
-            },
-            Err(error) => Self::None(format!("its address {error}")),
         }
     }
 
@@ -97,12 +130,13 @@ impl Access {
         }
     }
 
-    /// The address that must be listed for the job's own credentials.
-    pub(super) fn endpoint(&self) -> Option<&str> {
-        match self {
-            Self::Ambient { endpoint } => endpoint.as_deref(),
+    /// The addresses that must be listed for the job's own credentials.
+    pub(super) fn endpoints(&self) -> impl Iterator<Item = &Origin> {
+        let listed = match self {
+            Self::Ambient { endpoints } => Some(endpoints),
             Self::Free | Self::Own | Self::None(_) => None,
-        }
+        };
+        listed.into_iter().flatten()
     }
 
     /// What the job needs, for people.
@@ -110,7 +144,7 @@ impl Access {
         match self {
             Self::Free => "needs no credentials".to_owned(),
             Self::Own => {
-                "read with the credentials that it names; `eso-sync rbac` prints the rights to use them".to_owned()
+                "read with the credentials that it names".to_owned()
             }
             Self::Ambient { .. } => {
                 let permission = provider.map_or("the right to read", |kind| kind.facts().permission);
@@ -125,60 +159,73 @@ impl Access {
     }
 }
 
-/// The namespaces of the Secrets that ClusterSecretStores name, and the `ServiceAccounts` that any store names.
-pub(super) fn references(found: &Found<'_>) -> (BTreeSet<String>, Vec<ServiceAccountName>) {
-    let mut namespaces = BTreeSet::new();
-    let mut accounts = BTreeSet::new();
-    for (key, source) in found.sources {
-        let Ok(source) = source else { continue };
-        walk(&source.settings.settings, key, false, &mut |reference| {
-            if reference.is_account {
-                accounts.insert((reference.namespace, reference.name));
-            } else if key.namespace().is_none() {
-                namespaces.insert(reference.namespace);
+/// What stores name to be read with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct References {
+    /// The namespaces of Secrets, besides those of the ExternalSecrets.
+    pub namespaces: BTreeSet<String>,
+    pub accounts: BTreeSet<ServiceAccountName>,
+}
+
+impl References {
+    /// Adds what a store names. A reference of a `ClusterSecretStore` without a namespace means that of each ExternalSecret.
+    pub(super) fn add(&mut self, key: &StoreKey, settings: &Json, namespaces: &BTreeSet<&str>) {
+        walk(settings, false, &mut |reference| {
+            let own = key.namespace().or(reference.namespace);
+            let places = match &own {
+                Some(place) => std::slice::from_ref(place),
+                None => &*namespaces.iter().copied().collect::<Vec<&str>>(),
+            };
+            for place in places {
+                if !reference.is_account {
+                    if !namespaces.contains(place) {
+                        self.namespaces.insert((*place).to_owned());
+                    }
+                // What is no valid name cannot exist.
+                } else if let Ok(account) = format!("{place}/{}", reference.name).parse() {
+                    self.accounts.insert(account);
+                }
             }
         });
     }
-    let accounts = accounts.into_iter();
-    let accounts = accounts.map(|(namespace, name)| ServiceAccountName { namespace, name });
-    (namespaces, accounts.collect())
+
+    /// The flags with which `rbac` prints the rights to use them.
+    pub(super) fn flags(&self) -> Vec<String> {
+        let secrets = self.namespaces.iter();
+        let secrets = secrets.map(|namespace| format!("--credentials-in {}", line(namespace)));
+        let tokens = self.accounts.iter();
+        let tokens = tokens.map(|it| format!("--token-for {}/{}", it.namespace, it.name));
+        secrets.chain(tokens).collect()
+    }
 }
 
 /// A reference of a store to a Secret or a ServiceAccount.
-struct Reference {
-    namespace: String,
-    name: String,
+struct Reference<'a> {
+    namespace: Option<&'a str>,
+    name: &'a str,
     is_account: bool,
 }
 
-/// Visits the references with a known namespace.
-fn walk(value: &Json, key: &StoreKey, is_account: bool, each: &mut impl FnMut(Reference)) {
+/// Visits the references.
+fn walk<'a>(value: &'a Json, is_account: bool, each: &mut impl FnMut(&Reference<'a>)) {
     match value {
         Json::Object(members) => {
-            let text = |name: &str| members.get(name).and_then(Json::as_str).map(str::to_owned);
-            let namespace = key
-                .namespace()
-                .map(str::to_owned)
-                .or_else(|| text("namespace"));
-            if let (Some(name), Some(namespace)) = (text("name"), namespace) {
-                each(Reference {
-                    namespace,
+            let text = |name: &str| members.get(name).and_then(Json::as_str);
+            if let Some(name) = text("name") {
+                each(&Reference {
+                    namespace: text("namespace"),
                     name,
                     is_account,
                 });
             }
             for (name, inner) in members {
-                walk(
-                    inner,
-                    key,
-                    name == "serviceAccountRef" || name == "serviceAccount",
-                    each,
-                );
+                let is_account = name == "serviceAccountRef" || name == "serviceAccount";
+                walk(inner, is_account, each);
             }
         }
         Json::Array(items) => {
             for item in items {
-                walk(item, key, is_account, each);
+                walk(item, is_account, each);
             }
         }
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}

@@ -100,12 +100,93 @@ fn each_store_gets_what_it_needs() {
         draft.allow.iter().copied().collect::<Vec<_>>(),
         ["drift", "store-credentials", "sync"]
     );
-    assert_eq!(
-        draft.endpoints.iter().collect::<Vec<_>>(),
-        ["https://vault.corp:8200"]
+    assert_eq!(endpoints(&draft), ["https://vault.corp:8200"]);
+    assert_eq!(accounts(&draft), ["auth/reader"]);
+}
+
+fn endpoints(draft: &Draft) -> Vec<String> {
+    draft.endpoints.iter().map(ToString::to_string).collect()
+}
+
+fn accounts(draft: &Draft) -> Vec<String> {
+    let all = draft.references.accounts.iter();
+    all.map(|it| format!("{}/{}", it.namespace, it.name))
+        .collect()
+}
+
+#[test]
+fn reference_without_a_namespace_means_that_of_each_external_secret() {
+    let key = cluster_store("referent");
+    let vault = json!({"server": "https://vault.corp", "path": "kv", "auth": {"kubernetes": {"mountPath": "k", "role": "r",
+        "serviceAccountRef": {"name": "reader"}}}});
+    let draft = World::default()
+        .with(&key, "vault", vault)
+        .using(&key, "web")
+        .draft();
+    assert_eq!(accounts(&draft), ["shop/reader", "web/reader"]);
+    assert!(
+        draft.text.contains("--token-for shop/reader --token-for web/reader` prints the rights"),
+        "{}",
+        draft.text
     );
-    assert_eq!(draft.accounts.len(), 1);
-    assert_eq!(draft.accounts[0].namespace, "auth");
+}
+
+#[test]
+fn store_that_is_not_read_gets_no_rights() {
+    let [secret, other] = ["secret", "other"].map(cluster_store);
+    let reference = |namespace: &str| {
+        json!({"service": "SecretsManager", "region": "eu-west-1", "auth": {"secretRef": {
+            "accessKeyIDSecretRef": {"name": "keys", "key": "id", "namespace": namespace},
+            "secretAccessKeySecretRef": {"name": "keys", "key": "key", "namespace": namespace},
+        }}})
+    };
+    let account = json!({"auth": {"serviceAccountRef": {"name": "admin", "namespace": "kube-system"}}});
+    let draft = World::default()
+        .with(&secret, "aws", reference("auth"))
+        .with(&other, "bitwarden", account)
+        .draft();
+    let all = draft.references.namespaces.iter().collect::<Vec<_>>();
+    assert_eq!(all, ["auth"]);
+    assert_eq!(accounts(&draft), Vec::<String>::new());
+    assert!(
+        draft.text.contains("`eso-sync rbac --config FILE --credentials-in auth` prints the rights"),
+        "{}",
+        draft.text
+    );
+}
+
+#[test]
+fn access_is_decided_for_each_namespace() {
+    let key = cluster_store("limited");
+    let mut limited = source(
+        &key,
+        "aws",
+        json!({"service": "SecretsManager", "region": "eu-west-1"}),
+    );
+    limited.conditions =
+        serde_json::from_value(json!([{"namespaces": ["web"]}])).expect("conditions");
+    let mut world = World::default().using(&key, "api").using(&key, "web");
+    world.sources.insert(key, Ok(limited));
+    let text = world.draft().text.replace("\n  #", "");
+    assert!(
+        text.contains("read with the job's own identity")
+            && text.contains("; not for api: ClusterSecretStore/limited does not allow the namespace `api`"),
+        "{text}"
+    );
+}
+
+#[test]
+fn vault_at_another_host_than_azures_must_be_listed() {
+    let at = |address: &str| {
+        let settings = json!({"vaultUrl": address});
+        let world = World::default().with(&cluster_store("kv"), "azurekv", settings);
+        endpoints(&world.draft())
+    };
+    assert_eq!(at("https://v.vault.azure.net/"), Vec::<String>::new());
+    assert_eq!(
+        at("https://v.vault.azure.net.evil.example/x"),
+        ["https://v.vault.azure.net.evil.example"]
+    );
 }
 
 #[test]
@@ -137,7 +218,7 @@ fn plain_http_is_never_listed_as_an_endpoint() {
             json!({"server": "http://vault.corp:8200", "path": "kv"}),
         )
         .draft();
-    assert_eq!(draft.endpoints, BTreeSet::new());
+    assert_eq!(endpoints(&draft), Vec::<String>::new());
     assert!(
         draft
             .text
@@ -157,6 +238,13 @@ fn empty_cluster_has_a_policy_too() {
         draft.text
     );
     assert_eq!(draft.max_syncs, 10);
+    assert!(
+        draft.text.contains("\ndrift: {enabled: true}\n")
+            && draft.text.contains("\nsync: {when: drifted}\n"),
+        "{}",
+        draft.text
+    );
+    assert_eq!(draft.allow, BTreeSet::from(["drift", "sync"]));
 }
 
 #[test]

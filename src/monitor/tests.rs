@@ -18,6 +18,12 @@ fn address_of_a_group_keeps_the_path_and_hides_no_label() {
             labels(&[("command", "run")]),
             "http://p:9091/metrics/job/eso-sync/command/run",
         ),
+        // The parser of addresses drops such parts of a path.
+        (
+            "http://p",
+            labels(&[("a", "."), ("b", ".."), ("c", "...")]),
+            "http://p/metrics/job/eso-sync/a@base64/Lg/b@base64/Li4/c/...",
+        ),
         (
             "https://p/push/",
             labels(&[("a", "x/y"), ("b", ""), ("c", "ü %?#")]),
@@ -75,4 +81,22 @@ fn addresses_are_not_in_the_debug_form() {
         ..Monitor::default()
     };
     assert_eq!(format!("{monitor:?}"), "Monitor { .. }");
+}
+
+#[test]
+fn file_of_an_address_has_one_short_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("url");
+    let long = format!("https://h/{}", "p".repeat(5000));
+    for (text, why) in [
+        ("https://h/planted\nhttps://h/two\n", "one line"),
+        (&*long, "at most 4096 bytes"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let failure = read_address(&file).unwrap_err();
+        assert!(failure.message.contains(why), "{}", failure.message);
+        assert!(!failure.message.contains("planted"), "{}", failure.message);
+    }
+    std::fs::write(&file, "\nhttps://h/a\n\n").unwrap();
+    assert_eq!(read_address(&file).unwrap().expose_secret().trim(), "https://h/a");
 }

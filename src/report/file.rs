@@ -6,7 +6,11 @@ mod junit;
 mod markdown;
 mod sarif;
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use clap::ValueEnum;
 
@@ -84,6 +88,16 @@ pub enum Place {
     /// `-`
     Stdout,
     File(PathBuf),
+}
+
+impl Place {
+    /// The path, if it is a file.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Stdout => None,
+            Self::File(path) => Some(path),
+        }
+    }
 }
 
 impl From<&str> for Place {

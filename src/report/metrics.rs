@@ -150,8 +150,13 @@ impl Metric {
         self.into()
     }
 
+    /// The name in all formats.
+    pub fn full_name(self) -> String {
+        format!("{PREFIX}_{}", self.name())
+    }
+
     /// The help text, one sentence.
-    fn help(self) -> &'static str {
+    pub fn help(self) -> &'static str {
         self.get_documentation().unwrap_or_default()
     }
 

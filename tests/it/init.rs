@@ -81,6 +81,38 @@ async fn namespaces_narrow_it() {
 }
 
 #[tokio::test]
+async fn namespace_without_external_secrets_is_a_warning() {
+    let workspace = Workspace::new(Vec::new());
+    let written = init(&workspace, &["--sandbox", "-n", "payments,paymens"]).await;
+    written.exits(0);
+    let warning = "the namespace `paymens` has no ExternalSecret that can be seen";
+    assert!(written.stderr.contains(warning), "{}", written.stderr);
+    assert!(!written.stderr.contains("`payments`"), "{}", written.stderr);
+}
+
+#[tokio::test]
+async fn folder_that_cannot_be_written_is_noticed_before_the_cluster_is_read() {
+    let workspace = Workspace::new(Vec::new());
+    let file = workspace.file("file", "");
+    let below = file.join("dir");
+    let below = below.to_str().expect("UTF-8");
+    let refused = init(&workspace, &["--kubeconfig", "none", "--dir", below]).await;
+    refused.exits(2);
+    assert!(refused.stderr.contains("Not a directory"), "{}", refused.stderr);
+}
+
+#[tokio::test]
+async fn printed_commands_are_quoted_for_a_shell() {
+    let workspace = Workspace::new(Vec::new());
+    let dir = workspace.path().join("a b$(id)");
+    let path = dir.to_str().expect("UTF-8");
+    let written = init(&workspace, &["--sandbox", "--dir", path]).await;
+    written.exits(0);
+    let command = format!("kubectl apply -k '{path}'");
+    assert!(written.stderr.contains(&command), "{}", written.stderr);
+}
+
+#[tokio::test]
 async fn folder_has_all_that_a_job_needs_and_its_flags_permit_the_policy() {
     let workspace = Workspace::new(Vec::new());
     let dir = workspace.path().join("new/job");

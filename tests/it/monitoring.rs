@@ -67,14 +67,13 @@ async fn run_writes_pushes_and_pings() {
     let restarted = format!(r#"eso_sync_restarts{labels},outcome="restarted"}}"#);
     assert_ne!(number(&text, &restarted), "0.0");
     assert!(text.ends_with("# EOF\n"));
-    let mut sent = requests(&double);
-    // The push and the last ping are sent at the same time.
-    sent.sort();
+    let sent = requests(&double);
+    // The push is sent at the same time as the pings.
     let group = format!("POST /{PLANTED}/metrics/job/eso-sync/cluster/prod/command/run");
+    let (pushes, pings): (Vec<&String>, Vec<_>) = sent.iter().partition(|it| **it == group);
+    assert_eq!(pushes.len(), 1, "{sent:?}");
     let [start, done] = ["start", "0"].map(|part| format!("POST /{PLANTED}/{part}?key=1"));
-    let mut expected = vec![group.clone(), start, done];
-    expected.sort();
-    assert_eq!(sent, expected);
+    assert_eq!(pings, [&start, &done]);
     let asked = double.asked();
     let is_push = |it: &&Asked| group.ends_with(&it.path);
     let pushed = &asked.iter().find(is_push).expect("the push").body;
@@ -200,7 +199,8 @@ async fn wrong_flags_change_nothing() {
     let missing = format!("{directory}/none/metrics.prom");
     for (flags, said) in [
         (["--metrics-file", &missing], "it cannot be written there"),
-        (["--metrics-file", "/"], "this is not the name of a file"),
+        (["--metrics-file", "/"], "this is a folder"),
+        (["--metrics-file", "-"], "cannot go to stdout"),
         (["--pushgateway", PLANTED], "this is not an address"),
         (["--ping-url", PLANTED], "this is not an address"),
         (["--ping-url-file", &missing], "No such file"),
@@ -220,4 +220,37 @@ async fn wrong_flags_change_nothing() {
             outcome.stderr
         );
     }
+}
+
+#[tokio::test]
+async fn report_that_cannot_be_written_is_told() {
+    let double = Double::start(ok).await;
+    let workspace = Workspace::new(Vec::new());
+    let metrics = workspace.path().join("eso-sync.prom");
+    let path = metrics.to_str().expect("UTF-8");
+    let report = format!("json={}/none/report.json", workspace.path().display());
+    let flags = ["--report", &report, "--metrics-file", path, "--ping-url", &double.url];
+    let outcome = workspace
+        .run(&[&["run", "--sandbox"][..], &flags].concat())
+        .await;
+    outcome.exits(2);
+    let text = fs::read_to_string(&metrics).expect("the metrics");
+    let exit = number(&text, r#"eso_sync_run_exit_code{command="run"}"#);
+    assert_eq!(exit, "2.0");
+    assert_eq!(requests(&double), ["POST /start", "POST /2"]);
+}
+
+#[tokio::test]
+async fn metrics_and_a_report_in_one_file_are_refused_before_the_file_is_touched() {
+    let workspace = Workspace::new(Vec::new());
+    let file = workspace.file("both", "kept");
+    let path = file.to_str().expect("UTF-8");
+    let report = format!("json={path}");
+    let flags = ["--report", &report, "--metrics-file", path];
+    let outcome = workspace
+        .run(&[&["run", "--sandbox"][..], &flags].concat())
+        .await;
+    outcome.exits(2);
+    assert!(outcome.stderr.contains("a report is written to this file"), "{}", outcome.stderr);
+    assert_eq!(fs::read_to_string(&file).expect("the file"), "kept");
 }

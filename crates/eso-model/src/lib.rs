@@ -17,10 +17,12 @@ pub mod template;
 pub mod texts;
 pub mod unread;
 pub mod window;
+mod words;
 
 pub use self::{
     id::{Id, InvalidStoreKey, StoreKey, StoreKind},
     provider::{ProviderKind, ProviderName, QuotaKey},
+    words::Word,
 };
 
 /// The API group of ExternalSecret, SecretStore and their cluster-scoped kinds.

@@ -20,6 +20,7 @@ use eso_model::{
 use futures::{StreamExt as _, future::join_all, stream};
 use pace::Clock;
 use secret::Value;
+use serde_json::Value as Json;
 
 use self::{
     client::{Client, Listing},
@@ -28,7 +29,7 @@ use self::{
     settings::Settings,
 };
 use super::{
-    Ambient, Answered, Identity, Provider, RateLimiter, StoreSettings, Unread,
+    Ambient, Answered, Identity, Provider, RateLimiter, Receiver, StoreSettings, Unread,
     engine::SEARCH_CALLS, found::Found, holder::Writer, names::Names, unread,
 };
 
@@ -73,6 +74,11 @@ pub(super) async fn connect_writer(
     Ok(Box::new(publisher))
 }
 
+/// The addresses that a store names for the job's own credentials.
+pub(super) fn receivers(settings: &Json) -> Result<Vec<Receiver>, Unread> {
+    Settings::of(settings)?.receivers(true)
+}
+
 async fn vault(store: &StoreSettings, identity: Identity<'_>) -> Result<KeyVault, Unread> {
     let http = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
@@ -83,15 +89,12 @@ async fn vault(store: &StoreSettings, identity: Identity<'_>) -> Result<KeyVault
         .map_err(|_| Unread::store(unread::UNAVAILABLE, "cannot set up TLS"))?;
     let settings = Settings::of(&store.settings)?;
     if let Identity::Ambient(ambient) = identity {
-        let cloud = settings.cloud()?;
-        let hosts: Vec<&str> = cloud.vaults.into_iter().collect();
-        ambient.may_go_to(settings.vault()?.as_str(), &hosts)?;
-        if let Some(authority) = login::authority(ambient) {
-            Ambient::over_tls("AZURE_AUTHORITY_HOST", &authority)?;
+        let authority = login::authority(ambient);
+        for (address, hosts) in settings.receivers(authority.is_none())? {
+            ambient.may_go_to(&address, &hosts)?;
         }
-        // In a custom cloud the store also chooses the login endpoint, so it must be trusted like the vault.
-        if cloud.vaults.is_none() && login::authority(ambient).is_none() {
-            ambient.may_go_to(&cloud.authority, &[])?;
+        if let Some(authority) = authority {
+            Ambient::over_tls("AZURE_AUTHORITY_HOST", &authority)?;
         }
     }
     open(&settings, identity, http).await

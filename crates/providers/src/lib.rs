@@ -29,6 +29,9 @@ pub use eso_model::unread;
 use eso_model::{ProviderKind, expected::What};
 use futures::future::BoxFuture;
 use pace::Clock;
+use serde_json::Value as Json;
+
+use self::trust::Origin;
 
 mod answer;
 #[cfg(feature = "aws")]
@@ -91,6 +94,35 @@ pub async fn connect(
 ) -> Result<Box<dyn Provider>, Unread> {
     let client = client(&store.provider)?;
     client(store, identity, own).await
+}
+
+/// The origins, besides a cloud's own hosts, that would receive the job's own credentials for this store. A policy must list them.
+pub fn origins_to_trust(store: &StoreSettings) -> Result<BTreeSet<Origin>, Unread> {
+    let mut origins = BTreeSet::new();
+    for (address, cloud) in receivers(store)? {
+        if trust::may_go_to(&address, &cloud, []).is_err() {
+            origins.insert(Origin::of_address(&address).map_err(|error| {
+                Unread::store(unread::NOT_TRUSTED, format!("its address {error}"))
+            })?);
+        }
+    }
+    Ok(origins)
+}
+
+/// An address, and the suffixes of a cloud's own hosts that need no trust.
+type Receiver = (String, Vec<&'static str>);
+
+/// The addresses that a store names for the job's own credentials.
+fn receivers(store: &StoreSettings) -> Result<Vec<Receiver>, Unread> {
+    #[cfg(feature = "azure")]
+    if store.provider == ProviderKind::AzureKeyVault {
+        return azure::receivers(&store.settings);
+    }
+    if store.provider == ProviderKind::Vault {
+        let server = store.settings.pointer("/server").and_then(Json::as_str);
+        return Ok(vec![(server.unwrap_or_default().to_owned(), Vec::new())]);
+    }
+    Ok(Vec::new())
 }
 
 /// Connects to a store of one provider.

@@ -122,8 +122,11 @@ impl Rules {
             {
                 Decision::Refused(Unread::store(
                     unread::NOT_TRUSTED,
-                    "the job's own credentials may not be used for a SecretStore. \
-                     Set `drift.namespacedStores: true` in the policy to allow it",
+                    format!(
+                        "the job's own credentials may not be used for a SecretStore. Set `{}: ambient` under `drift.stores` in the policy \
+                         if you trust everyone who can edit this store",
+                        asked.store
+                    ),
                 ))
             }
             (Credentials::Ambient, _) if named.is_none() => refuse_wider_access(asked, &identity)

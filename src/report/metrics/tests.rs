@@ -18,10 +18,6 @@ fn run(exit_code: u8) -> Run {
     }
 }
 
-fn full_name(metric: Metric) -> String {
-    format!("{PREFIX}_{}", metric.name())
-}
-
 fn text(metrics: &Metrics) -> String {
     metrics.text(&BTreeMap::new()).unwrap()
 }
@@ -116,7 +112,7 @@ fn label_is_a_name_and_a_value() {
 fn names_do_not_change() {
     let lines = Metric::VARIANTS.iter().map(|metric| {
         let label = metric.label().unwrap_or_default();
-        format!("{} {label}", full_name(*metric))
+        format!("{} {label}", metric.full_name())
             .trim_end()
             .to_owned()
     });
@@ -126,7 +122,7 @@ fn names_do_not_change() {
 #[test]
 fn names_are_unique_and_those_of_the_conventions() {
     let all = Metric::VARIANTS.iter();
-    let names: BTreeSet<String> = all.map(|metric| full_name(*metric)).collect();
+    let names: BTreeSet<String> = all.map(|metric| metric.full_name()).collect();
     assert_eq!(names.len(), Metric::VARIANTS.len());
     for name in &names {
         let valid = |c: char| c.is_ascii_lowercase() || c == '_';
@@ -145,7 +141,7 @@ fn page_about_monitoring_lists_every_metric() {
     for metric in Metric::VARIANTS {
         let label = metric.label().map(|name| format!("`{name}`"));
         let (label, help) = (label.unwrap_or_default(), metric.help());
-        let row = format!("| `{}` | {label} | {help} |", full_name(*metric));
+        let row = format!("| `{}` | {label} | {help} |", metric.full_name());
         assert!(
             page.contains(&row),
             "docs/monitoring.md lacks this line:\n{row}"

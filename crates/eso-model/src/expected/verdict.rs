@@ -117,32 +117,34 @@ impl fmt::Display for Unverifiable {
 
 /// The stable words for unverifiable results.
 pub mod why {
-    /// The spec contains something unknown.
-    pub const SPEC: &str = "spec";
-    /// `target.manifest`: the target is not a Secret.
-    pub const MANIFEST: &str = "manifest";
-    /// A generator creates a new value each time.
-    pub const GENERATOR: &str = "generator";
-    /// A template that cannot be evaluated.
-    pub const TEMPLATE: &str = "template";
-    /// A `property` that is not a simple path of keys and indexes, or a path into text that is not JSON.
-    pub const PROPERTY_PATH: &str = "property-path";
-    /// A regular expression that Go and Rust may understand differently.
-    pub const REGEXP: &str = "regexp";
-    /// Two keys get the same name, and the operator keeps the value of a random one.
-    pub const COLLISION: &str = "collision";
-    /// A kind of object that is not supported: certificates and keys of Azure.
-    pub const KIND: &str = "kind";
-    /// Metadata that depends on the operator's version.
-    pub const METADATA: &str = "metadata";
-    /// A document that is nested too deeply.
-    pub const DEPTH: &str = "depth";
-    /// Several ExternalSecrets write the Secret and conflict with each other.
-    pub const SHARED: &str = "shared";
-    /// Computing the data needs more steps or memory than one ExternalSecret may use.
-    pub const TOO_COSTLY: &str = "too-costly";
-    /// The answer does not fit the provider.
-    pub const PROVIDER: &str = "provider";
+    crate::words::words! {
+        /// The spec contains something unknown.
+        SPEC = "spec", "a newer eso-sync may know it";
+        /// `target.manifest`: the target is not a Secret.
+        MANIFEST = "manifest";
+        /// A generator creates a new value each time.
+        GENERATOR = "generator", "use `sync.generators` if each sync may create a new value";
+        /// A template that cannot be evaluated.
+        TEMPLATE = "template";
+        /// A `property` that is not a simple path of keys and indexes, or a path into text that is not JSON.
+        PROPERTY_PATH = "property-path";
+        /// A regular expression that Go and Rust may understand differently.
+        REGEXP = "regexp";
+        /// Two keys get the same name, and the operator keeps the value of a random one.
+        COLLISION = "collision", "give each key a name of its own with `rewrite`";
+        /// A kind of object that is not supported: certificates and keys of Azure.
+        KIND = "kind";
+        /// Metadata that depends on the operator's version.
+        METADATA = "metadata";
+        /// A document that is nested too deeply.
+        DEPTH = "depth";
+        /// Several ExternalSecrets write the Secret and conflict with each other.
+        SHARED = "shared", "let one ExternalSecret own the Secret";
+        /// Computing the data needs more steps or memory than one ExternalSecret may use.
+        TOO_COSTLY = "too-costly", "split the ExternalSecret, or simplify its template";
+        /// The answer does not fit the provider.
+        PROVIDER = "provider";
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,7 +161,16 @@ impl fmt::Display for WouldFail {
 }
 
 /// The reason why the operator's sync would fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    strum::EnumMessage,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum Failure {
     /// The provider has no such secret or version. The operator recognises it as absent, so `deletionPolicy` applies.

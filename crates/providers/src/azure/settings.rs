@@ -7,7 +7,7 @@ use azure_core::{
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::{Unread, unread};
+use crate::{Receiver, Unread, unread};
 
 /// `spec.provider.azurekv`. Unknown fields are rejected because they may change what is read.
 #[derive(Clone, Debug, Deserialize)]
@@ -117,6 +117,16 @@ impl Settings {
             .ok()
             .filter(|url| url.scheme() == "https" && url.host().is_some())
             .ok_or_else(|| unsupported("vaultUrl is not an https URL"))
+    }
+
+    /// Where the store sends credentials: its vault, and in a custom cloud also the login endpoint, unless that is set elsewhere.
+    pub(super) fn receivers(&self, chooses_login: bool) -> Result<Vec<Receiver>, Unread> {
+        let Cloud { authority, vaults } = self.cloud()?;
+        let mut all = vec![(self.vault()?.into(), vaults.into_iter().collect())];
+        if vaults.is_none() && chooses_login {
+            all.push((authority, Vec::new()));
+        }
+        Ok(all)
     }
 
     pub(super) fn cloud(&self) -> Result<Cloud, Unread> {

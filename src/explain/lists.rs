@@ -1,0 +1,98 @@
+//! Words that are in no JSON Schema: commands, words of `--allow`, metrics, alerts, and why something is unverifiable or would fail.
+
+use clap::{CommandFactory as _, ValueEnum as _};
+use eso_model::{
+    Word,
+    expected::{Failure, why},
+    unread,
+};
+use serde_json::Value;
+use strum::{EnumMessage as _, VariantArray as _};
+
+use super::Entry;
+use crate::{cli::Cli, policy::Capability, reason::Reason, report::metrics::Metric};
+
+/// The alerts, whose texts are also what people get.
+const ALERTS: &str = include_str!("../../manifests/components/monitoring/rules.yaml");
+
+/// All of them.
+pub(super) fn entries() -> Vec<Entry> {
+    let mut entries = unverifiable();
+    entries.extend(failures());
+    entries.extend(commands());
+    entries.extend(Capability::value_variants().iter().filter_map(|one| {
+        let value = one.to_possible_value()?;
+        Some(Entry {
+            word: value.get_name().to_owned(),
+            what: "word of `--allow`",
+            meaning: value.get_help()?.to_string(),
+            next: None,
+        })
+    }));
+    entries.extend(Metric::VARIANTS.iter().map(|metric| Entry {
+        word: metric.full_name(),
+        what: "metric",
+        meaning: metric.help().to_owned(),
+        next: None,
+    }));
+    entries.extend(alerts());
+    entries
+}
+
+/// Why a Secret cannot be compared, without the words that are reasons, too.
+fn unverifiable() -> impl Iterator<Item = Entry> {
+    let all = why::ALL.iter().chain(unread::ALL);
+    let own = all.filter(|word| Reason::of_read(word.word).is_none());
+    own.map(|Word { word, meaning, next }| Entry {
+        word: (*word).to_owned(),
+        what: "why something is `unverifiable`",
+        meaning: (*meaning).to_owned(),
+        next: Some(next.unwrap_or("`drift.onUnverifiable` decides what a run does with it")),
+    })
+}
+
+/// Why the operator's sync would fail, once for each word.
+fn failures() -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    for failure in Failure::VARIANTS {
+        let word = failure.into_str();
+        if !entries.iter().any(|entry| entry.word == word) {
+            entries.push(Entry {
+                word: word.to_owned(),
+                what: "why the operator's sync would fail",
+                meaning: failure.get_documentation().unwrap_or_default().to_owned(),
+                next: None,
+            });
+        }
+    }
+    entries
+}
+
+fn commands() -> Vec<Entry> {
+    let program = Cli::command();
+    let all = program.get_subcommands();
+    all.map(|command| Entry {
+        word: command.get_name().to_owned(),
+        what: "command",
+        meaning: command.get_about().map(ToString::to_string).unwrap_or_default(),
+        next: Some("`eso-sync help COMMAND` lists its flags"),
+    })
+    .collect()
+}
+
+fn alerts() -> Vec<Entry> {
+    let rules: Value = serde_saphyr::from_str(ALERTS).unwrap_or_default();
+    let all = rules.pointer("/spec/groups/0/rules").and_then(Value::as_array);
+    let text = |rule: &Value, pointer| rule.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    all.into_iter()
+        .flatten()
+        .filter_map(|rule| {
+            Some(Entry {
+                word: text(rule, "/alert")?,
+                what: "alert",
+                meaning: text(rule, "/annotations/description")?,
+                next: None,
+            })
+        })
+        .collect()
+}
