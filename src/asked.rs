@@ -14,6 +14,7 @@ use crate::{
     failure::Failure,
     foreign::line,
     inventory::Inventory,
+    monitor::Receivers,
     pattern::Pattern,
     policy::{Capability, Ceilings, Policy, When, ceilings::MaxRate},
     select::{Part, Selected},
@@ -130,6 +131,7 @@ impl From<&CeilingArgs> for Ceilings {
             targets: args.allow_targets.clone(),
             sources: args.allow_sources.clone(),
             queues: args.allow_queues.clone(),
+            notify: args.allow_notify.clone(),
         }
     }
 }
@@ -363,6 +365,18 @@ impl Session {
         *shown = self.logging.key_names.max(*shown);
         for warning in loaded.warnings.iter().filter(|_| warn) {
             tracing::warn!("{warning}");
+        }
+        let reports = self.world.record.files();
+        if let Some(notify) = &loaded.policy.notify
+            && warn
+            && reports.notifies()
+        {
+            let permitted = sources.ceilings.permitted_receivers();
+            let (receivers, warnings) = Receivers::of(notify, &sources.environment, permitted);
+            for warning in warnings {
+                tracing::warn!("{warning}");
+            }
+            reports.notify(receivers, None);
         }
         Ok(loaded)
     }

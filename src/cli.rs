@@ -280,6 +280,10 @@ pub struct CeilingArgs {
     /// [default: all, with --allow none]
     #[arg(long = "allow-queue", value_name = "GLOB", value_delimiter = ',', help_heading = CEILINGS)]
     pub allow_queues: Vec<Wildcard>,
+    /// Address that a policy may send messages to, by scheme, host and port; `*` matches any text (repeatable) [default: all, with
+    /// --allow none]
+    #[arg(long = "allow-notify", value_name = "GLOB", value_delimiter = ',', help_heading = CEILINGS)]
+    pub allow_notify: Vec<Wildcard>,
 }
 
 const CEILINGS: &str = "Ceilings";

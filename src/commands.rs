@@ -38,7 +38,10 @@ fn open_reports(session: &Session, command: &Command) -> Result<(), Failure> {
         return Ok(());
     };
     let reports = session.world.record.files();
-    let paths = files.reports.iter().filter_map(|target| target.place.path());
+    let paths = files
+        .reports
+        .iter()
+        .filter_map(|target| target.place.path());
     let paths: Vec<&Path> = paths.collect();
     let monitor = Monitor::new(&files.monitoring, command.name(), &paths)?;
     monitor.start();
@@ -102,7 +105,7 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         }
         failure.exit
     });
-    let (monitor, metrics) = session.world.record.files().monitoring();
-    monitor.finish(exit, metrics.as_ref()).await;
+    let (monitor, ended) = session.world.record.files().monitoring();
+    monitor.finish(exit, &ended).await;
     exit
 }

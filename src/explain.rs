@@ -321,7 +321,7 @@ mod tests {
             let text = explain(word).unwrap_or_else(|near| panic!("{word}: {near:?}"));
             assert!(text.len() > word.len() + 30, "{text}");
         }
-        for entry in entries() {
+        for entry in lists::entries() {
             assert!(!entry.meaning.is_empty(), "{}", entry.word);
         }
     }

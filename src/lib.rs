@@ -38,6 +38,7 @@ pub mod key_names;
 pub mod lock;
 pub mod lock_namespace;
 pub mod monitor;
+pub mod notify;
 pub mod outcome;
 pub mod output;
 pub mod pattern;

@@ -12,13 +12,24 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use reqwest::{Client, Url};
+use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::task::JoinHandle;
 
-use crate::{cli::MonitoringArgs, exit::Exit, failure::Failure, report::metrics::Metrics};
+use crate::{
+    cli::MonitoringArgs,
+    exit::Exit,
+    failure::Failure,
+    notify::Message,
+    report::{metrics::Metrics, sheet::Tabular},
+};
 
 mod file;
+mod http;
+mod receivers;
+
+use self::http::{Request, tell};
+pub use self::receivers::Receivers;
 
 /// The longest time that the exit waits for answers.
 const LONGEST: Duration = Duration::from_secs(5);
@@ -26,27 +37,42 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// The same for a run that was cut off, because the watchdog has promised an end.
 const LONGEST_AFTER_CUT: Duration = Duration::from_secs(1);
 
-/// The time for one attempt. A second one follows if nobody answered, or with HTTP 5xx.
-const ATTEMPT: Duration = Duration::from_secs(2);
-
-/// The pause before the second attempt.
-const PAUSE: Duration = Duration::from_millis(300);
-
 /// The longest address that a file may hold, in bytes.
 const LONGEST_ADDRESS: u64 = 4096;
 
 /// The `job` of the metrics at a Pushgateway.
 const JOB: &str = "eso-sync";
 
+/// The commands whose end people want to hear about.
+const NOTIFYING: [&str; 6] = ["run", "sync", "restart", "drift", "events", "publish"];
+
+/// What is told about a document.
+#[derive(Clone, Default)]
+pub struct Ended {
+    metrics: Option<Metrics>,
+    message: Option<(Receivers, Message)>,
+}
+
 /// Whom a command tells.
 #[derive(Clone, Default)]
 pub struct Monitor {
+    command: String,
+    receivers: Receivers,
+    /// Where the report will be.
+    link: Option<String>,
     file: Option<PathBuf>,
     labels: BTreeMap<String, String>,
     pushgateway: Option<Url>,
     ping: Option<Url>,
     /// The task that says that the command starts. Clones share it.
     starting: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl fmt::Debug for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The receivers have addresses that may hold credentials.
+        f.debug_struct("Ended").finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Monitor {
@@ -58,11 +84,7 @@ impl fmt::Debug for Monitor {
 
 impl Monitor {
     /// Checks the flags. `command` is the label of all metrics, and `reports` are the files of reports.
-    pub fn new(
-        args: &MonitoringArgs,
-        command: &str,
-        reports: &[&Path],
-    ) -> Result<Self, Failure> {
+    pub fn new(args: &MonitoringArgs, command: &str, reports: &[&Path]) -> Result<Self, Failure> {
         let mut labels: BTreeMap<String, String> = args
             .metrics_labels
             .iter()
@@ -88,6 +110,9 @@ impl Monitor {
         let file = args.metrics_file.as_ref();
         let file = file.map(|path| file::check(path, reports)).transpose()?;
         Ok(Self {
+            command: command.to_owned(),
+            receivers: Receivers::default(),
+            link: None,
             file,
             labels,
             pushgateway,
@@ -96,14 +121,36 @@ impl Monitor {
         })
     }
 
-    /// True if the metrics of a document are needed.
-    pub const fn measures(&self) -> bool {
-        self.file.is_some() || self.pushgateway.is_some()
+    /// True if people want to hear about the command.
+    pub fn notifies(&self) -> bool {
+        NOTIFYING.contains(&&*self.command)
+    }
+
+    /// Sets who gets messages, and where the report will be.
+    pub fn notify(&mut self, receivers: Receivers, link: Option<String>) {
+        self.receivers = receivers;
+        self.link = link;
+    }
+
+    /// What is told about this document.
+    pub fn about(&self, document: &impl Tabular) -> Ended {
+        let measures = self.file.is_some() || self.pushgateway.is_some();
+        let metrics = measures.then(|| document.metrics());
+        let sheet = (!self.receivers.is_empty()).then(|| document.sheet());
+        // Who asks for a plan reads it.
+        let sheet = sheet.filter(|sheet| sheet.kind != "Plan");
+        let message = sheet.map(|sheet| {
+            let message = Message::of(&sheet, &self.command, self.link.as_deref());
+            (self.receivers.clone(), message)
+        });
+        Ended { metrics, message }
     }
 
     /// Writes the file. An error is a warning, because the report is more important.
-    pub fn write(&self, metrics: &Metrics) {
-        let Some(path) = &self.file else { return };
+    pub fn write(&self, ended: &Ended) {
+        let (Some(path), Some(metrics)) = (&self.file, &ended.metrics) else {
+            return;
+        };
         if let Err(error) = file::write(path, metrics, &self.labels) {
             tracing::warn!(%error, "cannot write the metrics to {}", path.display());
         }
@@ -133,34 +180,39 @@ impl Monitor {
     }
 
     /// Says how the command ended: pushes the metrics, and tells the exit code.
-    pub async fn finish(&self, exit: Exit, metrics: Option<&Metrics>) {
-        self.finish_within(LONGEST, exit, metrics).await;
+    pub async fn finish(&self, exit: Exit, ended: &Ended) {
+        self.finish_within(LONGEST, exit, ended).await;
     }
 
-    async fn finish_within(&self, longest: Duration, exit: Exit, metrics: Option<&Metrics>) {
+    async fn finish_within(&self, longest: Duration, exit: Exit, ended: &Ended) {
         let code = exit.code().to_string();
-        let both = async {
+        let all = async {
             let ping = async {
                 self.end_start(longest / 4).await;
                 self.ping(&code).await;
             };
-            tokio::join!(self.push(metrics), ping);
+            let message = async {
+                if let Some((receivers, message)) = &ended.message {
+                    receivers.tell(message, &self.labels).await;
+                }
+            };
+            tokio::join!(self.push(ended.metrics.as_ref()), ping, message);
         };
-        if tokio::time::timeout(longest, both).await.is_err() {
-            tracing::warn!("the receivers of metrics or pings do not answer in time");
+        if tokio::time::timeout(longest, all).await.is_err() {
+            tracing::warn!("the receivers of metrics, pings or messages do not answer in time");
         }
     }
 
     /// As [`Monitor::finish`], for a run that was cut off: its runtime may be blocked.
-    pub fn finish_after_cut(&self, exit: Exit, metrics: Option<&Metrics>) {
-        if self.pushgateway.is_none() && self.ping.is_none() {
+    pub fn finish_after_cut(&self, exit: Exit, ended: &Ended) {
+        if self.pushgateway.is_none() && self.ping.is_none() && ended.message.is_none() {
             return;
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
         if let Ok(runtime) = runtime {
-            runtime.block_on(self.finish_within(LONGEST_AFTER_CUT, exit, metrics));
+            runtime.block_on(self.finish_within(LONGEST_AFTER_CUT, exit, ended));
             runtime.shutdown_background();
         }
     }
@@ -175,7 +227,7 @@ impl Monitor {
         };
         // POST replaces only metrics of the same names, so the time of the last success stays.
         let format = "text/plain; version=0.0.4";
-        if let Err(why) = tell(url.clone(), text, format).await {
+        if let Err(why) = tell(post(url.clone(), format, text)).await {
             tracing::warn!("the metrics were not pushed to the Pushgateway: {why}");
         }
     }
@@ -184,17 +236,20 @@ impl Monitor {
         let Some(url) = self.ping.as_ref().and_then(|url| below(url, part)) else {
             return;
         };
-        if let Err(why) = tell(url, String::new(), "text/plain").await {
+        if let Err(why) = tell(post(url, "text/plain", String::new())).await {
             tracing::warn!("the address of --ping-url was not told: {why}");
         }
     }
 }
 
+fn http_address(text: &str) -> Option<Url> {
+    let url = Url::parse(text.trim()).ok();
+    url.filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
+}
+
 /// An address of HTTP. The error does not quote it.
 fn address(flag: &str, text: &str) -> Result<Url, Failure> {
-    let url = Url::parse(text.trim()).ok();
-    let url = url.filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
-    url.ok_or_else(|| {
+    http_address(text).ok_or_else(|| {
         Failure::usage(format!(
             "{flag}: this is not an address like https://monitoring.example/path. It is not shown, because it may be secret"
         ))
@@ -241,47 +296,19 @@ fn group(url: &mut Url, labels: &BTreeMap<String, String>) {
     }
 }
 
+fn post(url: Url, content_type: &str, body: String) -> Request {
+    Request {
+        url,
+        headers: vec![("content-type", content_type.to_owned())],
+        body,
+    }
+}
+
 /// The address with one more part of its path. Its query stays.
 fn below(url: &Url, part: &str) -> Option<Url> {
     let mut url = url.clone();
     url.path_segments_mut().ok()?.pop_if_empty().push(part);
     Some(url)
-}
-
-/// Sends one message, twice if nobody answers or the server fails. The error does not quote the address.
-async fn tell(url: Url, body: String, format: &'static str) -> Result<(), String> {
-    let client = Client::builder()
-        // Credentials of the address stay there.
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(ATTEMPT)
-        .user_agent(concat!("eso-sync/", env!("CARGO_PKG_VERSION")))
-        .build();
-    let client = client.map_err(|_| "cannot set up TLS".to_owned())?;
-    let once = async || {
-        let request = client
-            .post(url.clone())
-            .header("content-type", format)
-            .body(body.clone());
-        match request.send().await {
-            Ok(answer) if answer.status().is_success() => Ok(()),
-            Ok(answer) => Err((
-                answer.status().is_server_error(),
-                format!("it answered HTTP {}", answer.status().as_u16()),
-            )),
-            Err(error) if error.is_timeout() => {
-                Err((true, "it does not answer in time".to_owned()))
-            }
-            Err(error) if error.is_connect() => Err((true, "cannot connect to it".to_owned())),
-            Err(_) => Err((true, "the connection failed".to_owned())),
-        }
-    };
-    match once().await {
-        Err((true, _)) => {
-            tokio::time::sleep(PAUSE).await;
-            once().await.map_err(|(_, why)| why)
-        }
-        ended => ended.map_err(|(_, why)| why),
-    }
 }
 
 #[cfg(test)]

@@ -9,12 +9,11 @@ use std::{
 
 use crate::{
     failure::Failure,
-    monitor::Monitor,
+    monitor::{Ended, Monitor, Receivers},
     report::{
         API_VERSION,
         file::{LIMIT, Place, Target, markdown},
         format::Output,
-        metrics::Metrics,
         sheet::Tabular,
     },
 };
@@ -78,8 +77,8 @@ struct Files {
     /// The summary of a step of GitHub Actions, to which every command adds.
     summary: Option<PathBuf>,
     monitor: Monitor,
-    /// The numbers of the document, if the monitor needs them.
-    metrics: Option<Metrics>,
+    /// What the monitor tells about the document.
+    ended: Ended,
 }
 
 impl ReportFiles {
@@ -103,10 +102,20 @@ impl ReportFiles {
         self.files().monitor = monitor;
     }
 
-    /// Who is told about the document, and its numbers.
-    pub fn monitoring(&self) -> (Monitor, Option<Metrics>) {
+    /// True if messages about the document may be sent.
+    pub fn notifies(&self) -> bool {
+        self.files().monitor.notifies()
+    }
+
+    /// Sets who gets messages about the document, and where the report will be.
+    pub fn notify(&self, receivers: Receivers, link: Option<String>) {
+        self.files().monitor.notify(receivers, link);
+    }
+
+    /// Who is told about the document, and what.
+    pub fn monitoring(&self) -> (Monitor, Ended) {
         let files = self.files();
-        (files.monitor.clone(), files.metrics.clone())
+        (files.monitor.clone(), files.ended.clone())
     }
 
     /// Creates the files. `output` is the format of `-o`, if the user chose one: only one of them can have stdout.
@@ -148,9 +157,9 @@ impl ReportFiles {
                 files.monitor.clone(),
             )
         };
-        // The numbers are kept first, because the watchdog pushes them if a file blocks.
-        let metrics = monitor.measures().then(|| document.metrics());
-        self.files().metrics.clone_from(&metrics);
+        // This is kept first, because the watchdog tells it if a file blocks.
+        let ended = monitor.about(document);
+        self.files().ended = ended.clone();
         let mut first = Ok(());
         // Nobody may read stdout, so it comes after everything else.
         let (on_stdout, in_files): (Vec<_>, Vec<_>) =
@@ -163,9 +172,7 @@ impl ReportFiles {
         {
             tracing::warn!(%error, "cannot write the summary of the step to {}", path.display());
         }
-        if let Some(metrics) = metrics {
-            monitor.write(&metrics);
-        }
+        monitor.write(&ended);
         for (target, file) in on_stdout {
             first = first.and(write_report(&target, file, document));
         }
@@ -183,9 +190,9 @@ fn write_report(
     let text = text.map_err(|why| unprintable(&why))?;
     match file {
         None => print(&text),
-        Some(mut file) => file.write_all(text.as_bytes()).map_err(|error| {
-            Failure::failed(format!("cannot write the report {target}: {error}"))
-        }),
+        Some(mut file) => file
+            .write_all(text.as_bytes())
+            .map_err(|error| Failure::failed(format!("cannot write the report {target}: {error}"))),
     }
 }
 /// Adds the report to the summary of a step, which other commands of the step write, too.

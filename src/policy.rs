@@ -10,8 +10,10 @@ mod drift;
 pub mod events;
 pub(crate) mod form;
 mod key_from;
+pub mod notify;
 pub mod publish;
 mod restart;
+mod text_from;
 pub(crate) mod written;
 
 use std::{
@@ -31,6 +33,7 @@ pub use self::dollars::{Dollars, InvalidDollars};
 pub use self::drift::{Drift, OnStillStale, OnUnverifiable};
 pub use self::events::{Events, EventsWhen, RequireOwner};
 pub use self::key_from::KeyFrom;
+pub use self::notify::Notify;
 pub use self::publish::Publish;
 pub use self::restart::{
     DuringDenyWindow, Match, OnBrokenData, Require, RestartRule, RestartWhen, WorkloadPattern,
@@ -80,6 +83,9 @@ pub struct Policy {
     /// Rotation events from queues, for `eso-sync events`. The other commands do not read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<Events>,
+    /// Messages about runs to people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Notify>,
     /// How runs exclude each other.
     #[serde(default)]
     pub lock: Lock,
@@ -367,6 +373,7 @@ impl Policy {
             advise: Advise::default(),
             publish: None,
             events: None,
+            notify: None,
             lock: Lock::default(),
             deadline: ten_minutes(),
         }

@@ -85,8 +85,8 @@ fn finish(record: &Record, level: Level) {
     // Without the thread, the exit code is the report.
     let started = thread::Builder::new().spawn(move || {
         writer.report_unfinished(level);
-        let (monitor, metrics) = writer.files().monitoring();
-        monitor.finish_after_cut(writer.exit(), metrics.as_ref());
+        let (monitor, ended) = writer.files().monitoring();
+        monitor.finish_after_cut(writer.exit(), &ended);
         written.send(()).ok();
     });
     if started.is_ok() {

@@ -117,7 +117,9 @@ fn warn_of_empty(scope: &[String], discovered: &Discovered) {
         tracing::warn!("the namespace `{name}` {why}; the policy selects it anyway");
     }
     if scope.is_empty() && all.is_empty() {
-        tracing::warn!("no ExternalSecret can be seen in the cluster; the policy selects all that will be there");
+        tracing::warn!(
+            "no ExternalSecret can be seen in the cluster; the policy selects all that will be there"
+        );
     }
 }
 

@@ -17,7 +17,7 @@ const ALERTS: &str = include_str!("../../manifests/components/monitoring/rules.y
 
 /// All of them.
 pub(super) fn entries() -> Vec<Entry> {
-    let mut entries = unverifiable();
+    let mut entries: Vec<Entry> = unverifiable().collect();
     entries.extend(failures());
     entries.extend(commands());
     entries.extend(Capability::value_variants().iter().filter_map(|one| {
@@ -43,12 +43,18 @@ pub(super) fn entries() -> Vec<Entry> {
 fn unverifiable() -> impl Iterator<Item = Entry> {
     let all = why::ALL.iter().chain(unread::ALL);
     let own = all.filter(|word| Reason::of_read(word.word).is_none());
-    own.map(|Word { word, meaning, next }| Entry {
-        word: (*word).to_owned(),
-        what: "why something is `unverifiable`",
-        meaning: (*meaning).to_owned(),
-        next: Some(next.unwrap_or("`drift.onUnverifiable` decides what a run does with it")),
-    })
+    own.map(
+        |Word {
+             word,
+             meaning,
+             next,
+         }| Entry {
+            word: (*word).to_owned(),
+            what: "why something is `unverifiable`",
+            meaning: (*meaning).to_owned(),
+            next: Some(next.unwrap_or("`drift.onUnverifiable` decides what a run does with it")),
+        },
+    )
 }
 
 /// Why the operator's sync would fail, once for each word.
@@ -74,7 +80,10 @@ fn commands() -> Vec<Entry> {
     all.map(|command| Entry {
         word: command.get_name().to_owned(),
         what: "command",
-        meaning: command.get_about().map(ToString::to_string).unwrap_or_default(),
+        meaning: command
+            .get_about()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         next: Some("`eso-sync help COMMAND` lists its flags"),
     })
     .collect()
@@ -82,8 +91,14 @@ fn commands() -> Vec<Entry> {
 
 fn alerts() -> Vec<Entry> {
     let rules: Value = serde_saphyr::from_str(ALERTS).unwrap_or_default();
-    let all = rules.pointer("/spec/groups/0/rules").and_then(Value::as_array);
-    let text = |rule: &Value, pointer| rule.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let all = rules
+        .pointer("/spec/groups/0/rules")
+        .and_then(Value::as_array);
+    let text = |rule: &Value, pointer| {
+        rule.pointer(pointer)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
     all.into_iter()
         .flatten()
         .filter_map(|rule| {

@@ -143,15 +143,16 @@ impl Access {
     pub(super) fn needs(&self, provider: Option<&ProviderKind>) -> String {
         match self {
             Self::Free => "needs no credentials".to_owned(),
-            Self::Own => {
-                "read with the credentials that it names".to_owned()
-            }
+            Self::Own => "read with the credentials that it names".to_owned(),
             Self::Ambient { .. } => {
-                let permission = provider.map_or("the right to read", |kind| kind.facts().permission);
-                let more = provider.and_then(Side::of).map_or_else(String::new, |side| {
-                    let side = side.word();
-                    format!("; `eso-sync rbac --for {side}` prints what to apply there")
-                });
+                let permission =
+                    provider.map_or("the right to read", |kind| kind.facts().permission);
+                let more = provider
+                    .and_then(Side::of)
+                    .map_or_else(String::new, |side| {
+                        let side = side.word();
+                        format!("; `eso-sync rbac --for {side}` prints what to apply there")
+                    });
                 format!("read with the job's own identity, which needs {permission}{more}")
             }
             Self::None(why) => format!("cannot be read: {why}"),

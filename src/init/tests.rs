@@ -125,7 +125,9 @@ fn reference_without_a_namespace_means_that_of_each_external_secret() {
         .draft();
     assert_eq!(accounts(&draft), ["shop/reader", "web/reader"]);
     assert!(
-        draft.text.contains("--token-for shop/reader --token-for web/reader` prints the rights"),
+        draft
+            .text
+            .contains("--token-for shop/reader --token-for web/reader` prints the rights"),
         "{}",
         draft.text
     );
@@ -140,7 +142,8 @@ fn store_that_is_not_read_gets_no_rights() {
             "secretAccessKeySecretRef": {"name": "keys", "key": "key", "namespace": namespace},
         }}})
     };
-    let account = json!({"auth": {"serviceAccountRef": {"name": "admin", "namespace": "kube-system"}}});
+    let account =
+        json!({"auth": {"serviceAccountRef": {"name": "admin", "namespace": "kube-system"}}});
     let draft = World::default()
         .with(&secret, "aws", reference("auth"))
         .with(&other, "bitwarden", account)
@@ -149,7 +152,9 @@ fn store_that_is_not_read_gets_no_rights() {
     assert_eq!(all, ["auth"]);
     assert_eq!(accounts(&draft), Vec::<String>::new());
     assert!(
-        draft.text.contains("`eso-sync rbac --config FILE --credentials-in auth` prints the rights"),
+        draft
+            .text
+            .contains("`eso-sync rbac --config FILE --credentials-in auth` prints the rights"),
         "{}",
         draft.text
     );
@@ -170,7 +175,9 @@ fn access_is_decided_for_each_namespace() {
     let text = world.draft().text.replace("\n  #", "");
     assert!(
         text.contains("read with the job's own identity")
-            && text.contains("; not for api: ClusterSecretStore/limited does not allow the namespace `api`"),
+            && text.contains(
+                "; not for api: ClusterSecretStore/limited does not allow the namespace `api`"
+            ),
         "{text}"
     );
 }

@@ -30,7 +30,9 @@ pub(super) fn check(path: &Path, taken: &[&Path]) -> Result<PathBuf, Failure> {
     replaceable(&place).map_err(|error| refused(&error.to_string()))?;
     for other in taken {
         if resolve(other).ok().flatten().as_ref() == Some(&place) {
-            return Err(refused("a report is written to this file. Name another one"));
+            return Err(refused(
+                "a report is written to this file. Name another one",
+            ));
         }
     }
     let temporary = temporary(&place);

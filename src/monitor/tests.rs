@@ -98,5 +98,8 @@ fn file_of_an_address_has_one_short_line() {
         assert!(!failure.message.contains("planted"), "{}", failure.message);
     }
     std::fs::write(&file, "\nhttps://h/a\n\n").unwrap();
-    assert_eq!(read_address(&file).unwrap().expose_secret().trim(), "https://h/a");
+    assert_eq!(
+        read_address(&file).unwrap().expose_secret().trim(),
+        "https://h/a"
+    );
 }

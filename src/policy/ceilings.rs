@@ -44,6 +44,8 @@ pub struct Ceilings {
     pub sources: Vec<Wildcard>,
     /// The queues that a policy may receive from (`--allow-queue`). Empty: all, or none if `allow` is set.
     pub queues: Vec<Wildcard>,
+    /// The receivers of messages that a policy may name (`--allow-notify`). Empty: all, or none if `allow` is set.
+    pub notify: Vec<Wildcard>,
 }
 
 /// An action or a value that `--allow` can permit.
@@ -465,6 +467,8 @@ pub static KEYS: &[Key] = &[
     }),
     scope("events.when", SYNCS),
     scope("events.key", "`--allow-queue`"),
+    narrows("notify.on"),
+    limited("notify.to[].*", "nothing", "--allow-notify GLOB", |check| check.receivers()),
     allowed("lock.enabled", "`true`", &[Capability::NoLock],
         |policy| value(["lock", "enabled"], !policy.lock.enabled, &"false", Capability::NoLock)),
     allowed("deadline", "at most the default", &[Capability::LongDeadline],
@@ -530,6 +534,12 @@ impl Ceilings {
     pub fn permitted_sources(&self) -> Option<Vec<Wildcard>> {
         let is_limited = self.allow.is_some() || !self.sources.is_empty();
         is_limited.then(|| self.sources.clone())
+    }
+
+    /// The addresses that messages may be sent to. None: all.
+    pub fn permitted_receivers(&self) -> Option<&[Wildcard]> {
+        let is_limited = self.allow.is_some() || !self.notify.is_empty();
+        is_limited.then_some(&*self.notify)
     }
 
     /// The ceilings of a command that cannot write: it needs no permission to write.
@@ -704,6 +714,25 @@ impl Check<'_> {
                 place: place(["events", "queues", &format!("[{index}]"), kind]),
                 what: format!("`{}` is not permitted by --allow-queue", line(&name)),
                 hint: format!("remove it, or add --allow-queue {}", line(&name)),
+            });
+        }
+    }
+
+    /// The addresses are checked when they are read.
+    fn receivers(&mut self) {
+        if self
+            .ceilings
+            .permitted_receivers()
+            .is_none_or(|globs| !globs.is_empty())
+        {
+            return;
+        }
+        let receivers = self.policy.notify.iter().flat_map(|notify| &notify.to);
+        for (index, _) in receivers.enumerate() {
+            self.exceeded.push(Exceeded {
+                place: place(["notify", "to", &format!("[{index}]")]),
+                what: "is not permitted, because there is no --allow-notify".to_owned(),
+                hint: "remove it, or add --allow-notify https://HOST".to_owned(),
             });
         }
     }

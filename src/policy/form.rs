@@ -17,10 +17,12 @@ use providers::{
     trust::{InvalidOrigin, Origin},
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::Value as Json;
 
 use super::{
     Dollars as Amount, FailureLimit, InvalidDollars, InvalidFailureLimit,
     key_from::{InvalidKeyFrom, KeyFrom},
+    text_from::{InvalidTextFrom, TextFrom},
 };
 use crate::{
     pattern::{Pattern, Wildcard},
@@ -84,6 +86,12 @@ impl AnyForm {
     pub(crate) fn named(name: &str) -> Option<&'static Self> {
         ALL.iter().find(|form| form.name == name)
     }
+}
+
+/// The JSON object that a text is.
+pub(crate) fn json_object(text: &str) -> Option<Json> {
+    let parsed: Option<Json> = serde_json::from_str(text).ok();
+    parsed.filter(Json::is_object)
 }
 
 /// The schema of a key whose value is a text in this form.
@@ -325,6 +333,27 @@ forms! {
         "secret:publish-key",
         "^(secret|file|env):.+$",
         |text| parsed::<KeyFrom>(text, InvalidKeyFrom::HINT)
+    }
+
+    /// Where a confidential text comes from.
+    Outside {
+        "outside",
+        InvalidTextFrom::HINT,
+        "env:SLACK_URL",
+        "^(file|env):.+$",
+        |text| parsed::<TextFrom>(text, InvalidTextFrom::HINT)
+    }
+
+    /// A JSON object with placeholders.
+    Template {
+        "template",
+        "write a JSON object, for example `{\"text\": \"{title}\"}`",
+        "{\"text\": \"{title}\"}",
+        r"^\s*\{",
+        |text| match json_object(text) {
+            Some(_) => Ok(text.to_owned()),
+            None => Err(Fault::new("is not a JSON object", Self::HINT)),
+        }
     }
 
     /// The name of a Kubernetes object.

@@ -299,11 +299,11 @@ allow: [sync]
         config.yaml:3: sync.retrys: is an unknown key; did you mean `retries`?
         config.yaml:3: sync.restart: is an unknown key; move it to `restart`
         config.yaml:4: timeout: is an unknown key; move it to `sync.timeout`
-        config.yaml:5: labels: is an unknown key; known keys: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `advise`, `publish`, `events`, `lock`, `deadline`
+        config.yaml:5: labels: is an unknown key; known keys: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `advise`, `publish`, `events`, `notify`, `lock`, `deadline`
         config.yaml:6: pace.in_flight: is an unknown key; did you mean `inFlight`?
         config.yaml:6: pace.Kubernetes: is an unknown key; did you mean `kubernetes`?
         config.yaml:7: safety.max-syncs: is an unknown key; did you mean `maxSyncs`?
-        config.yaml:8: allow: is an unknown key; known keys: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `advise`, `publish`, `events`, `lock`, `deadline`
+        config.yaml:8: allow: is an unknown key; known keys: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `advise`, `publish`, `events`, `notify`, `lock`, `deadline`
         ");
     }
 
@@ -1032,6 +1032,10 @@ mod ceilings {
         (
             "publish.items[0].then.sync",
             "sync: {when: never}\npublish: {owner: a, items: [{name: a, source: {path: {dir: good}}, read: {files: [{path: a}]}, to: {aws: {region: good}}, then: {sync: true}}]}",
+        ),
+        (
+            "notify.to[0]",
+            "notify: {to: [{slack: {urlFrom: env:EVIL}}]}",
         ),
         ("lock.enabled", "lock: {enabled: false}"),
         ("deadline", "deadline: 10m1s"),

@@ -85,7 +85,7 @@ async fn namespace_without_external_secrets_is_a_warning() {
     let workspace = Workspace::new(Vec::new());
     let written = init(&workspace, &["--sandbox", "-n", "payments,paymens"]).await;
     written.exits(0);
-    let warning = "the namespace `paymens` has no ExternalSecret that can be seen";
+    let warning = "the namespace `paymens` does not exist";
     assert!(written.stderr.contains(warning), "{}", written.stderr);
     assert!(!written.stderr.contains("`payments`"), "{}", written.stderr);
 }
@@ -98,7 +98,11 @@ async fn folder_that_cannot_be_written_is_noticed_before_the_cluster_is_read() {
     let below = below.to_str().expect("UTF-8");
     let refused = init(&workspace, &["--kubeconfig", "none", "--dir", below]).await;
     refused.exits(2);
-    assert!(refused.stderr.contains("Not a directory"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("Not a directory"),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod interruptions;
 mod limits;
 mod lock;
 mod monitoring;
+mod notify;
 mod oracle;
 mod outputs;
 mod pods;

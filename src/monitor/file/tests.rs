@@ -78,7 +78,11 @@ fn only_the_same_job_keeps_its_last_success() {
     assert_eq!(last("run"), Some(1.5));
     assert_eq!(last("drift"), None);
     assert_eq!(last_success(&place, &BTreeMap::new()), None);
-    for text in ["", "eso_sync_last_success_timestamp_seconds{command=\"run\"} NaN\n", "\u{0}"] {
+    for text in [
+        "",
+        "eso_sync_last_success_timestamp_seconds{command=\"run\"} NaN\n",
+        "\u{0}",
+    ] {
         fs::write(&place, text).unwrap();
         assert_eq!(last("run"), None, "{text}");
     }
