@@ -361,6 +361,10 @@ impl Session {
         let mut loaded = settings::load(&sources, &known)?;
         let shown = &mut loaded.policy.safety.key_names;
         *shown = self.logging.key_names.max(*shown);
+        self.world
+            .record
+            .files()
+            .create_by_policy(&loaded.policy.report)?;
         for warning in loaded.warnings.iter().filter(|_| warn) {
             tracing::warn!("{warning}");
         }

@@ -6,6 +6,7 @@ mod diagnose;
 mod drift;
 mod events;
 mod explain;
+mod history;
 mod impact;
 mod init;
 mod man;
@@ -26,6 +27,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     monitor::Monitor,
+    output::Reporting,
     session::{Session, World},
 };
 
@@ -37,6 +39,12 @@ fn open_reports(session: &Session, command: &Command) -> Result<(), Failure> {
     let reports = session.world.record.files();
     let monitor = Monitor::new(&files.monitoring, command.name())?;
     reports.create(&files.reports, output)?;
+    reports.report_as(Reporting {
+        command: command.name(),
+        carries_out: command.carries_out(),
+        job: files.job.clone(),
+        folder: files.report_dir.clone(),
+    });
     monitor.start();
     reports.monitored_by(monitor);
     let summary = session.world.environment.get("GITHUB_STEP_SUMMARY");
@@ -70,6 +78,7 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         Command::Publish(args) => Box::pin(publish::publish(&session, *args)).await,
         Command::Plan(args) => Box::pin(plan::plan(&session, args)).await,
         Command::Drift(args) => Box::pin(drift::drift(&session, args)).await,
+        Command::History(args) => history::history(&session, &args).await,
         Command::Diagnose(args) => Box::pin(diagnose::diagnose(&session, args)).await,
         Command::Status(args) => Box::pin(status::status(&session, args)).await,
         Command::Advise(args) => Box::pin(advise::advise(&session, args)).await,
@@ -97,7 +106,13 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         }
         failure.exit
     });
-    let (monitor, metrics) = session.world.record.files().monitoring();
-    monitor.finish(exit, metrics.as_ref()).await;
+    let files = session.world.record.files();
+    let (monitor, metrics) = files.monitoring();
+    let remember = async {
+        if let Some((keeper, past)) = files.past() {
+            keeper.append(&past).await;
+        }
+    };
+    tokio::join!(monitor.finish(exit, metrics.as_ref()), remember);
     exit
 }

@@ -11,6 +11,7 @@ pub mod events;
 pub(crate) mod form;
 mod key_from;
 pub mod publish;
+mod report;
 mod restart;
 pub(crate) mod written;
 
@@ -32,6 +33,7 @@ pub use self::drift::{Drift, OnStillStale, OnUnverifiable};
 pub use self::events::{Events, EventsWhen, RequireOwner};
 pub use self::key_from::KeyFrom;
 pub use self::publish::Publish;
+pub use self::report::{FileFormat, Report, ReportFile};
 pub use self::restart::{
     DuringDenyWindow, Match, OnBrokenData, Require, RestartRule, RestartWhen, WorkloadPattern,
 };
@@ -80,6 +82,8 @@ pub struct Policy {
     /// Rotation events from queues, for `eso-sync events`. The other commands do not read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<Events>,
+    #[serde(default, skip_serializing_if = "Report::is_default")]
+    pub report: Report,
     /// How runs exclude each other.
     #[serde(default)]
     pub lock: Lock,
@@ -367,6 +371,7 @@ impl Policy {
             advise: Advise::default(),
             publish: None,
             events: None,
+            report: Report::default(),
             lock: Lock::default(),
             deadline: ten_minutes(),
         }
@@ -395,6 +400,11 @@ impl Policy {
             }
         }
         Some(namespaces)
+    }
+
+    /// True if summaries of runs are kept.
+    pub const fn keeps_history(&self) -> bool {
+        self.report.history > 0
     }
 
     /// True if a selection uses the labels of namespaces.

@@ -76,6 +76,7 @@ fn policy() -> Policy {
         advise: Advise::default(),
         publish: None,
         events: None,
+        report: crate::policy::Report::default(),
         pace: Pace {
             in_flight: InFlight::Auto,
             default: rate(20.0),

@@ -12,25 +12,7 @@ use clap::ValueEnum;
 
 pub use self::markdown::{LIMIT, markdown};
 use super::{format::Output, sheet::Tabular};
-
-/// The formats of report files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FileFormat {
-    /// JSON
-    Json,
-    /// YAML
-    Yaml,
-    /// CSV
-    Csv,
-    /// JUnit XML
-    Junit,
-    /// Markdown
-    Markdown,
-    /// SARIF 2.1.0
-    Sarif,
-    /// HTML, one file
-    Html,
-}
+pub use crate::policy::FileFormat;
 
 impl FileFormat {
     /// Renders a document. Returns an error text if it cannot be rendered.
