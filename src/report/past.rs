@@ -265,8 +265,9 @@ impl PastRun {
             .filter_map(PastItem::of)
             .collect();
         items.sort_by(|a, b| {
-            let id = |item: &PastItem| (item.namespace.clone(), item.kind, item.name.clone());
-            b.level.cmp(&a.level).then_with(|| id(a).cmp(&id(b)))
+            let worst = b.level.cmp(&a.level);
+            let one = (&a.namespace, &a.name, a.kind);
+            worst.then_with(|| one.cmp(&(&b.namespace, &b.name, b.kind)))
         });
         past.keep(items);
         Some(past)
