@@ -5,6 +5,7 @@
 //! all suggestions and advising again changes nothing.
 
 mod document;
+mod sheet;
 mod suggest;
 mod text;
 mod units;

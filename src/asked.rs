@@ -363,6 +363,10 @@ impl Session {
         let mut loaded = settings::load(&sources, &known)?;
         let shown = &mut loaded.policy.safety.key_names;
         *shown = self.logging.key_names.max(*shown);
+        self.world
+            .record
+            .files()
+            .create_by_policy(&loaded.policy.report)?;
         for warning in loaded.warnings.iter().filter(|_| warn) {
             tracing::warn!("{warning}");
         }
@@ -376,7 +380,7 @@ impl Session {
             for warning in warnings {
                 tracing::warn!("{warning}");
             }
-            reports.notify(receivers, None);
+            reports.notify(receivers, loaded.policy.report.url.clone());
         }
         Ok(loaded)
     }

@@ -16,7 +16,7 @@ use crate::{
     policy::{Capability, KeyNames, OnStillStale, ceilings::MaxRate},
     publish::from_smc,
     rbac::{ServiceAccountName, provider::Side},
-    report::{file::Target, format::Output, metrics::Label},
+    report::{file::Target, format::Output, metrics::Label, past::Word},
     telemetry::{Color, LogFormat},
 };
 
@@ -151,6 +151,8 @@ pub enum Command {
     /// Show ExternalSecrets and when they last synced
     #[command(visible_alias = "list")]
     Status(StatusArgs),
+    /// Show the last runs: which failed, since when an ExternalSecret needs attention, and the trend
+    History(HistoryArgs),
     /// Explain why an ExternalSecret is stale or failing, and how to fix it
     Diagnose(DiagnoseArgs),
     /// Explain a word of a report, an exit code, a policy key, a command, a metric or an alert, without a cluster
@@ -196,6 +198,7 @@ impl Command {
                 Some(PublishCommand::Status(_)) => "publish-status",
             },
             Self::Status(_) => "status",
+            Self::History(_) => "history",
             Self::Diagnose(_) => "diagnose",
             Self::Explain { .. } => "explain",
             Self::Impact(_) => "impact",
@@ -206,6 +209,29 @@ impl Command {
             Self::Rbac(_) => "rbac",
             Self::Completion { .. } => "completion",
             Self::Man => "man",
+        }
+    }
+
+    /// True if the command carries out a policy. A job that only looks needs no folder for the files of a policy.
+    pub const fn carries_out(&self) -> bool {
+        match self {
+            Self::Run(_) | Self::Restart(_) | Self::Events(_) => true,
+            Self::Publish(args) => args.command.is_none(),
+            Self::Plan(_)
+            | Self::Drift(_)
+            | Self::Sync(_)
+            | Self::Status(_)
+            | Self::History(_)
+            | Self::Diagnose(_)
+            | Self::Explain { .. }
+            | Self::Impact(_)
+            | Self::Advise(_)
+            | Self::Init(_)
+            | Self::Validate(_)
+            | Self::Schema(_)
+            | Self::Rbac(_)
+            | Self::Completion { .. }
+            | Self::Man => false,
         }
     }
 
@@ -223,15 +249,16 @@ impl Command {
             },
             // Only the presence of a format matters here.
             Self::Status(args) => (&args.files, args.output.map(|_| Output::Table)),
+            Self::History(args) => args.form.parts(),
             Self::Diagnose(args) => args.form.parts(),
             Self::Events(args) => args.form.parts(),
+            Self::Impact(args) => (&args.files, args.output.map(|_| Output::Table)),
+            Self::Advise(args) => (&args.files, args.output),
             Self::Init(_)
             | Self::Validate(_)
             | Self::Schema(_)
             | Self::Rbac(_)
             | Self::Explain { .. }
-            | Self::Impact(_)
-            | Self::Advise(_)
             | Self::Completion { .. }
             | Self::Man => return None,
         })
@@ -459,6 +486,19 @@ pub struct DiagnoseArgs {
     pub providers: ProviderArgs,
 }
 
+/// `history`
+#[derive(Debug, Args)]
+#[command(mut_arg("output", |arg| arg.help("Output format of the history [default: table]")))]
+pub struct HistoryArgs {
+    /// ExternalSecret or workload: NAME or NAMESPACE/NAME
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub form: FormArgs,
+    #[command(flatten)]
+    pub home: LockNamespaceArgs,
+}
+
 /// The flags for reading providers.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Providers")]
@@ -647,24 +687,27 @@ pub struct ImpactArgs {
     pub policy: PolicyArgs,
     #[command(flatten)]
     pub home: LockNamespaceArgs,
-    /// Output format
+    /// Output format [default: table]
     #[arg(
         long,
         short = 'o',
         value_enum,
-        default_value = "table",
         env = "ESO_SYNC_IMPACT_OUTPUT",
         hide_env_values = true
     )]
-    pub output: ImpactOutput,
+    pub output: Option<ImpactOutput>,
+    #[command(flatten)]
+    pub files: FileArgs,
 }
 
 /// `advise`
 #[derive(Debug, Args)]
 pub struct AdviseArgs {
-    /// Output format of the advice
-    #[arg(long, short = 'o', value_enum, default_value = "table")]
-    pub output: Output,
+    /// Output format of the advice [default: table]
+    #[arg(long, short = 'o', value_enum)]
+    pub output: Option<Output>,
+    #[command(flatten)]
+    pub files: FileArgs,
     #[command(flatten)]
     pub policy: PolicyArgs,
     #[command(flatten)]
@@ -728,6 +771,8 @@ pub enum SchemaOf {
     Advice,
     /// Documents of `events`
     Events,
+    /// Documents of `history`
+    History,
 }
 
 /// `rbac`
@@ -776,6 +821,12 @@ pub struct FileArgs {
     /// markdown, sarif and html
     #[arg(long = "report", value_name = "FORMAT=FILE", value_delimiter = ',')]
     pub reports: Vec<Target>,
+    /// Folder for the report files that the policy names in `report.files`
+    #[arg(long, value_name = "DIR")]
+    pub report_dir: Option<PathBuf>,
+    /// Name of this job in the history that `report.history` keeps. `history` shows only its runs
+    #[arg(long, value_name = "NAME")]
+    pub job: Option<Word>,
     #[command(flatten)]
     pub monitoring: MonitoringArgs,
 }

@@ -6,6 +6,7 @@ mod diagnose;
 mod drift;
 mod events;
 mod explain;
+mod history;
 mod impact;
 mod init;
 mod man;
@@ -19,16 +20,14 @@ mod status;
 mod sync;
 mod validate;
 
-use std::{
-    io::{self, Write as _},
-    path::Path,
-};
+use std::io::{self, Write as _};
 
 use crate::{
     cli::{Cli, Command},
     exit::Exit,
     failure::Failure,
     monitor::Monitor,
+    output::Reporting,
     session::{Session, World},
 };
 
@@ -38,12 +37,13 @@ fn open_reports(session: &Session, command: &Command) -> Result<(), Failure> {
         return Ok(());
     };
     let reports = session.world.record.files();
-    let paths = files
-        .reports
-        .iter()
-        .filter_map(|target| target.place.path());
-    let paths: Vec<&Path> = paths.collect();
-    let monitor = Monitor::new(&files.monitoring, command.name(), &paths)?;
+    let monitor = Monitor::new(&files.monitoring, command.name())?;
+    reports.report_as(Reporting {
+        command: command.name(),
+        carries_out: command.carries_out(),
+        job: files.job.clone(),
+        folder: files.report_dir.clone(),
+    });
     monitor.start();
     reports.monitored_by(monitor);
     reports.create(&files.reports, output)?;
@@ -78,6 +78,7 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         Command::Publish(args) => Box::pin(publish::publish(&session, *args)).await,
         Command::Plan(args) => Box::pin(plan::plan(&session, args)).await,
         Command::Drift(args) => Box::pin(drift::drift(&session, args)).await,
+        Command::History(args) => history::history(&session, &args).await,
         Command::Diagnose(args) => Box::pin(diagnose::diagnose(&session, args)).await,
         Command::Status(args) => Box::pin(status::status(&session, args)).await,
         Command::Advise(args) => Box::pin(advise::advise(&session, args)).await,
@@ -105,7 +106,13 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         }
         failure.exit
     });
-    let (monitor, ended) = session.world.record.files().monitoring();
-    monitor.finish(exit, &ended).await;
+    let files = session.world.record.files();
+    let (monitor, ended) = files.monitoring();
+    let remember = async {
+        if let Some((keeper, past)) = files.past() {
+            keeper.append(&past).await;
+        }
+    };
+    tokio::join!(monitor.finish(exit, &ended), remember);
     exit
 }

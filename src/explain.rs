@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use strum::VariantArray as _;
 
-use crate::{advise, events::Refused, exit::Exit, impact, reason::Reason, report, settings};
+use crate::{
+    advise, events::Refused, exit::Exit, history, impact, reason::Reason, report, settings,
+};
 
 /// One meaning of a word.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +63,7 @@ pub fn entries() -> Vec<Entry> {
     entries
 }
 
-/// Adds the words of `publish`, `events`, `advise` and `impact`.
+/// Adds the words of `publish`, `events`, `advise`, `impact` and `history`.
 fn of_other_documents(entries: &mut Vec<Entry>) {
     for (schema, what) in [
         (
@@ -101,6 +103,7 @@ fn of_other_documents(entries: &mut Vec<Entry>) {
             schemars::schema_for!(impact::UseCertainty),
             "how sure `impact` is that an ExternalSecret uses a key",
         ),
+        (schemars::schema_for!(history::Trend), "trend of `history`"),
         (
             schemars::schema_for!(publish::Refusal),
             "why `publish` must not write a secret",

@@ -7,6 +7,7 @@
 mod affected;
 mod document;
 mod graph;
+mod sheet;
 mod text;
 
 pub use self::{

@@ -10,9 +10,11 @@ use cluster::{Cluster, ErrorKind};
 use crate::{
     announce::JobPod,
     cli::{ActArgs, LockNamespaceArgs, PublishWhat},
+    history::Keeper,
     lock::{self, Lock, LockError},
+    policy::Report,
     rbac,
-    session::{Session, World},
+    session::{Connected, Session, World},
 };
 
 /// The namespace of the lock and the stamp key, and the job's Pod.
@@ -105,6 +107,30 @@ impl LockNamespace {
     /// The namespace of the Lease. Without a given one, runs by hand exclude each other, and the job that the manifests install.
     fn of_lease(&self) -> &str {
         self.given.as_deref().unwrap_or(rbac::DEFAULT_NAMESPACE)
+    }
+
+    /// The namespace of the history: that of the Lease.
+    pub fn of_history(&self) -> &str {
+        self.of_lease()
+    }
+
+    /// Lets the command add a summary to the history when it ends, if the policy keeps one.
+    pub fn keep_history(&self, session: &Session, connected: &Connected, report: &Report) {
+        let files = session.world.record.files();
+        let (Some(reporting), Ok(run)) = (files.reporting(), session.world.run.parse()) else {
+            return;
+        };
+        if report.history > 0 {
+            files.kept_by(Keeper {
+                cluster: connected.cluster.clone(),
+                namespace: self.of_history().to_owned(),
+                most: usize::try_from(report.history).unwrap_or(usize::MAX),
+                run,
+                command: reporting.command,
+                job: reporting.job,
+                sandbox: connected.running(),
+            });
+        }
     }
 
     /// The version of the Lease now, if it can be read.

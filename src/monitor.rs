@@ -83,8 +83,8 @@ impl fmt::Debug for Monitor {
 }
 
 impl Monitor {
-    /// Checks the flags. `command` is the label of all metrics, and `reports` are the files of reports.
-    pub fn new(args: &MonitoringArgs, command: &str, reports: &[&Path]) -> Result<Self, Failure> {
+    /// Checks the flags. `command` is the label of all metrics.
+    pub fn new(args: &MonitoringArgs, command: &str) -> Result<Self, Failure> {
         let mut labels: BTreeMap<String, String> = args
             .metrics_labels
             .iter()
@@ -108,7 +108,7 @@ impl Monitor {
             group(url, &labels);
         }
         let file = args.metrics_file.as_ref();
-        let file = file.map(|path| file::check(path, reports)).transpose()?;
+        let file = file.map(|path| file::check(path)).transpose()?;
         Ok(Self {
             command: command.to_owned(),
             receivers: Receivers::default(),
@@ -119,6 +119,12 @@ impl Monitor {
             ping: ping.transpose()?,
             starting: Arc::default(),
         })
+    }
+
+    /// True if the metrics are written to this file, by whatever name.
+    pub fn writes_to(&self, path: &Path) -> bool {
+        let place = file::resolve(path).ok().flatten();
+        place.is_some() && place == self.file
     }
 
     /// True if people want to hear about the command.

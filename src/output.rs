@@ -9,11 +9,14 @@ use std::{
 
 use crate::{
     failure::Failure,
+    history::Keeper,
     monitor::{Ended, Monitor, Receivers},
+    policy::{Report, ReportFile},
     report::{
         API_VERSION,
         file::{LIMIT, Place, Target, markdown},
         format::Output,
+        past::{PastRun, Word},
         sheet::Tabular,
     },
 };
@@ -48,18 +51,9 @@ pub fn print_as<T: Tabular>(
     if output.is_none() && files.own_stdout() {
         return written;
     }
-    print_rendered(output.unwrap_or(Output::Table), document, text)?;
+    let rendered = output.unwrap_or(Output::Table).render(document, text);
+    print(&rendered.map_err(|why| unprintable(&why))?)?;
     written
-}
-
-/// Prints a document that no report file contains.
-pub fn print_rendered<T: serde::Serialize>(
-    output: Output,
-    document: &T,
-    text: impl FnOnce(&T) -> String,
-) -> Result<(), Failure> {
-    let rendered = output.render(document, text);
-    print(&rendered.map_err(|why| unprintable(&why))?)
 }
 
 fn unprintable(why: &str) -> Failure {
@@ -79,6 +73,26 @@ struct Files {
     monitor: Monitor,
     /// What the monitor tells about the document.
     ended: Ended,
+    /// None if the command does not report.
+    reporting: Option<Reporting>,
+    /// True once the files of a policy were created.
+    by_policy: bool,
+    url: Option<String>,
+    keeper: Option<Keeper>,
+    /// The summary of the document, if a history is kept.
+    past: Option<PastRun>,
+}
+
+/// A command that reports, and what its flags say about the reports that a policy asks for.
+#[derive(Clone, Debug)]
+pub struct Reporting {
+    pub command: &'static str,
+    /// True if it carries out a policy.
+    pub carries_out: bool,
+    /// `--job`
+    pub job: Option<Word>,
+    /// `--report-dir`
+    pub folder: Option<PathBuf>,
 }
 
 impl ReportFiles {
@@ -118,6 +132,57 @@ impl ReportFiles {
         (files.monitor.clone(), files.ended.clone())
     }
 
+    /// Sets what the flags say about the reports that a policy asks for.
+    pub fn report_as(&self, reporting: Reporting) {
+        self.files().reporting = Some(reporting);
+    }
+
+    /// What the flags say, if the command reports.
+    pub fn reporting(&self) -> Option<Reporting> {
+        self.files().reporting.clone()
+    }
+
+    /// Creates the files that a policy asks for, in the folder that a flag names. Later calls create nothing.
+    pub fn create_by_policy(&self, report: &Report) -> Result<(), Failure> {
+        let Some(reporting) = self.reporting() else {
+            return Ok(());
+        };
+        self.files().url.clone_from(&report.url);
+        if report.files.is_empty() || std::mem::replace(&mut self.files().by_policy, true) {
+            return Ok(());
+        }
+        let Some(folder) = reporting.folder else {
+            if !reporting.carries_out {
+                return Ok(());
+            }
+            let message = "the policy asks for files in `report.files`, but --report-dir names no folder for them";
+            return Err(Failure::usage(message)
+                .hint("add --report-dir DIR, or remove `report.files` from the policy"));
+        };
+        let target = |file: &ReportFile| Target {
+            format: file.format,
+            place: Place::File(folder.join(&file.name)),
+        };
+        let targets: Vec<Target> = report.files.iter().map(target).collect();
+        self.create(&targets, None)
+    }
+
+    /// Where people find the report.
+    pub fn url(&self) -> Option<String> {
+        self.files().url.clone()
+    }
+
+    /// The document is summarised for a history.
+    pub fn kept_by(&self, keeper: Keeper) {
+        self.files().keeper = Some(keeper);
+    }
+
+    /// The summary of the document, and who adds it to the history.
+    pub fn past(&self) -> Option<(Keeper, PastRun)> {
+        let mut files = self.files();
+        Some((files.keeper.take()?, files.past.take()?))
+    }
+
     /// Creates the files. `output` is the format of `-o`, if the user chose one: only one of them can have stdout.
     pub fn create(&self, targets: &[Target], output: Option<Output>) -> Result<(), Failure> {
         for target in targets {
@@ -136,6 +201,11 @@ impl ReportFiles {
                     }
                     None
                 }
+                Place::File(path) if self.files().monitor.writes_to(path) => {
+                    return Err(Failure::usage(format!(
+                        "--report {target}: the metrics are written to this file. Name another one"
+                    )));
+                }
                 Place::File(path) => Some(File::create(path).map_err(|error| {
                     Failure::usage(format!(
                         "--report {target}: the file cannot be written: {error}"
@@ -149,14 +219,19 @@ impl ReportFiles {
 
     /// Writes all files. An error of one does not prevent the others. Later calls write nothing.
     pub fn write(&self, document: &impl Tabular) -> Result<(), Failure> {
-        let (open, summary, monitor) = {
+        let (open, summary, monitor, keeper) = {
             let mut files = self.files();
             (
                 std::mem::take(&mut files.open),
                 files.summary.take(),
                 files.monitor.clone(),
+                files.keeper.clone().filter(|_| files.past.is_none()),
             )
         };
+        if let Some(keeper) = keeper {
+            let past = PastRun::of(&document.outline(), keeper.command, keeper.job.as_ref());
+            self.files().past = past;
+        }
         // This is kept first, because the watchdog tells it if a file blocks.
         let ended = monitor.about(document);
         self.files().ended = ended.clone();
@@ -195,6 +270,7 @@ fn write_report(
             .map_err(|error| Failure::failed(format!("cannot write the report {target}: {error}"))),
     }
 }
+
 /// Adds the report to the summary of a step, which other commands of the step write, too.
 fn summarize(path: &Path, document: &impl Tabular) -> io::Result<()> {
     let mut file = OpenOptions::new().append(true).create(true).open(path)?;

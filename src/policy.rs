@@ -12,6 +12,7 @@ pub(crate) mod form;
 mod key_from;
 pub mod notify;
 pub mod publish;
+mod report;
 mod restart;
 mod text_from;
 pub(crate) mod written;
@@ -35,6 +36,7 @@ pub use self::events::{Events, EventsWhen, RequireOwner};
 pub use self::key_from::KeyFrom;
 pub use self::notify::Notify;
 pub use self::publish::Publish;
+pub use self::report::{FileFormat, Report, ReportFile};
 pub use self::restart::{
     DuringDenyWindow, Match, OnBrokenData, Require, RestartRule, RestartWhen, WorkloadPattern,
 };
@@ -86,6 +88,8 @@ pub struct Policy {
     /// Messages about runs to people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<Notify>,
+    #[serde(default, skip_serializing_if = "Report::is_default")]
+    pub report: Report,
     /// How runs exclude each other.
     #[serde(default)]
     pub lock: Lock,
@@ -374,6 +378,7 @@ impl Policy {
             publish: None,
             events: None,
             notify: None,
+            report: Report::default(),
             lock: Lock::default(),
             deadline: ten_minutes(),
         }
@@ -402,6 +407,11 @@ impl Policy {
             }
         }
         Some(namespaces)
+    }
+
+    /// True if summaries of runs are kept.
+    pub const fn keeps_history(&self) -> bool {
+        self.report.history > 0
     }
 
     /// True if a selection uses the labels of namespaces.

@@ -70,6 +70,9 @@ pub const STAMP_KEY: &str = "eso-sync-stamp-key";
 /// The name of the ConfigMap with the list of stamped workloads.
 pub const KNOWN: &str = "eso-sync-stamped";
 
+/// The name of the ConfigMap with the history of runs.
+pub const HISTORY: &str = "eso-sync-history";
+
 /// The namespace of the install manifests, and the default namespace of the Lease.
 pub const DEFAULT_NAMESPACE: &str = "eso-sync";
 
@@ -105,6 +108,8 @@ enum Need {
     Evict,
     /// Recognise the queues of this cluster.
     IdentifyCluster,
+    /// Keep the history of runs.
+    History,
 }
 
 /// Where a right applies.
@@ -190,6 +195,8 @@ const RIGHTS: &[Right] = &[
     (Need::Restart(Kind::StatefulSet), Scope::Selected, "apps", "statefulsets", &[], WATCHED),
     (Need::Restart(Kind::StatefulSet), Scope::Restarted(Kind::StatefulSet), "apps", "statefulsets", &[], &["patch"]),
     (Need::Evict, Scope::Selected, "", "pods/eviction", &[], &["create"]),
+    (Need::History, Scope::Job, "", "configmaps", &[], &["create"]),
+    (Need::History, Scope::Job, "", "configmaps", &[HISTORY], &["get", "patch"]),
     // Its UID identifies the cluster.
     (Need::IdentifyCluster, Scope::Cluster, "", "namespaces", &["kube-system"], &["get"]),
 ];
@@ -258,6 +265,7 @@ pub fn rules(policy: Option<&Policy>, job: &JobIdentity) -> Rbac {
         Need::Resolve => drift.enabled && uses_stores_credentials(&drift),
         Need::Sync => syncs,
         Need::IdentifyCluster => policy.is_some_and(|policy| policy.events.is_some()),
+        Need::History => policy.is_some_and(Policy::keeps_history),
         Need::Lock => {
             (syncs || !restarts.is_empty()) && policy.is_none_or(|policy| policy.lock.enabled)
         }

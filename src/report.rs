@@ -6,6 +6,7 @@ mod failed;
 pub mod file;
 pub mod format;
 pub mod metrics;
+pub mod past;
 mod price;
 mod restarts;
 pub mod sheet;
@@ -117,6 +118,9 @@ pub struct Run {
     pub complete: bool,
     /// The exit code of the command.
     pub exit_code: u8,
+    /// Where people find the report: `report.url` of the policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report_url: Option<String>,
 }
 
 /// Counts and totals.

@@ -88,6 +88,11 @@ pub struct Connected {
 }
 
 impl Connected {
+    /// Keeps the embedded cluster running, if it is used.
+    pub fn running(&self) -> Option<Arc<Sandbox>> {
+        self.sandbox.clone()
+    }
+
     /// The embedded cluster, if it is used.
     pub fn sandbox(&self) -> Option<&Sandbox> {
         self.sandbox.as_deref()
@@ -263,6 +268,7 @@ impl Session {
             finished: self.world.clock.now(),
             complete: true,
             exit_code: 0,
+            report_url: self.world.record.files().url(),
         }
     }
 }

@@ -8,6 +8,7 @@ mod drift;
 mod environment;
 mod problem;
 mod publish;
+mod report;
 mod rules;
 mod schema;
 mod tree;
@@ -164,6 +165,7 @@ pub fn load(sources: &Sources, known_flags: &[&str]) -> Result<Loaded, Invalid> 
     }));
     drift::settle(&mut policy, &place, &mut problems);
     publish::check(&policy, &place, &mut problems);
+    report::check(&policy.report, &place, &mut problems);
     if !problems.is_empty() {
         return Err(Invalid { problems });
     }

@@ -81,6 +81,7 @@ fn run() -> Run {
         finished: Timestamp::UNIX_EPOCH,
         complete: true,
         exit_code: 0,
+        report_url: None,
     }
 }
 

@@ -70,7 +70,7 @@ pub fn text(advice: &Advice) -> String {
         let (what, why) = (gap.what.terminal(), gap.why.terminal());
         let _ = write!(text, "\ncould not read {what}{within}: {why}\n");
     }
-    text.push_str(&totals(advice));
+    text.push_str(&ending(advice));
     text
 }
 
@@ -78,11 +78,15 @@ fn dash() -> String {
     "-".to_owned()
 }
 
-fn row(item: &AdviceItem) -> Vec<String> {
-    let interval = match (item.refresh_policy, item.interval_seconds) {
+/// The interval, or the policy that has none.
+pub(super) fn interval(item: &AdviceItem) -> String {
+    match (item.refresh_policy, item.interval_seconds) {
         ("Periodic", Some(seconds)) => duration(seconds),
         (policy, _) => policy.to_owned(),
-    };
+    }
+}
+
+fn row(item: &AdviceItem) -> Vec<String> {
     let verdict = match item.reason {
         None => item.verdict.into_str().to_owned(),
         Some(reason) => format!("{} ({})", item.verdict.into_str(), reason.into_str()),
@@ -93,7 +97,7 @@ fn row(item: &AdviceItem) -> Vec<String> {
         item.store
             .as_ref()
             .map_or_else(dash, |store| store.name.terminal()),
-        interval,
+        interval(item),
         format!("{:.0}", item.reads_per_month),
         item.usd_per_month.map_or_else(dash, dollars),
         item.mean_staleness_seconds.map_or_else(dash, duration),
@@ -121,7 +125,8 @@ fn store_row(store: &AdviceStore) -> Vec<String> {
     ]
 }
 
-fn totals(advice: &Advice) -> String {
+/// The totals, one line each.
+pub(super) fn totals(advice: &Advice) -> Vec<String> {
     let summary = &advice.summary;
     let counts: Vec<String> = <Verdict as strum::VariantArray>::VARIANTS
         .iter()
@@ -131,25 +136,30 @@ fn totals(advice: &Advice) -> String {
         })
         .collect();
     let colon = if counts.is_empty() { "" } else { ": " };
-    let mut text = format!(
-        "\n{} ExternalSecrets{colon}{}\n",
-        summary.external_secrets,
-        counts.join(", ")
-    );
-    let _ = writeln!(
-        text,
-        "Now: {:.0} reads and {} a month, {} of the operator's time",
-        summary.reads_per_month,
-        dollars(summary.usd_per_month),
-        percent(summary.operator_load)
-    );
-    let _ = writeln!(
-        text,
-        "With the suggestions: {:.0} reads and {} a month, {} of the operator's time",
-        summary.suggested_reads_per_month,
-        dollars(summary.suggested_usd_per_month),
-        percent(summary.suggested_operator_load)
-    );
+    vec![
+        format!(
+            "{} ExternalSecrets{colon}{}",
+            summary.external_secrets,
+            counts.join(", ")
+        ),
+        format!(
+            "Now: {:.0} reads and {} a month, {} of the operator's time",
+            summary.reads_per_month,
+            dollars(summary.usd_per_month),
+            percent(summary.operator_load)
+        ),
+        format!(
+            "With the suggestions: {:.0} reads and {} a month, {} of the operator's time",
+            summary.suggested_reads_per_month,
+            dollars(summary.suggested_usd_per_month),
+            percent(summary.suggested_operator_load)
+        ),
+    ]
+}
+
+/// What the table ends with.
+fn ending(advice: &Advice) -> String {
+    let mut text = format!("\n{}\n", totals(advice).join("\n"));
     let prices: Vec<String> = advice
         .prices
         .iter()

@@ -8,7 +8,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     inventory::ExternalSecret,
-    output::{print, print_rendered},
+    output::{print, print_as},
     policy::Ceilings,
     select::select,
     session::Session,
@@ -45,13 +45,15 @@ pub(super) async fn advise(session: &Session, args: AdviseArgs) -> Result<Exit, 
     };
     let run = session.run(Some(cluster), chosen.digest(&loaded), started);
     let document = advice(facts, run);
+    let files = session.world.record.files();
     if args.patch {
         let patch = document.patch(&discovered.api.api_version());
         let patch =
             patch.map_err(|why| Failure::failed(format!("cannot print the patch: {why}")))?;
-        print(&patch)?;
+        let written = files.write(&document);
+        print(&patch).and(written)?;
     } else {
-        print_rendered(args.output, &document, advise::text)?;
+        print_as(args.output, &files, &document, advise::text)?;
     }
     Ok(document.exit())
 }

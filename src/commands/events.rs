@@ -34,6 +34,9 @@ pub(super) async fn events(session: &Session, args: &EventsArgs) -> Result<Exit,
     };
     let connected = session.connect(access(&args.act), &loaded.policy).await?;
     let lock_namespace = LockNamespace::of_run(&args.act, session);
+    if !args.act.dry_run {
+        lock_namespace.keep_history(session, &connected, &loaded.policy.report);
+    }
     let options = options(&lock_namespace, &args.restart);
     let tally = Tally::default();
     let queues = match lines {

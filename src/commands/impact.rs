@@ -24,7 +24,7 @@ use crate::{
     impact::{self, Affected, Asked, Facts, Impact, Question},
     inventory::{ExternalSecret, Inventory},
     lock_namespace::LockNamespace,
-    output::{print, print_rendered},
+    output::{ReportFiles, print, print_as},
     plan::{self, Plan, RestartFacts, hold::Holds},
     policy::{Ceilings, Policy, Selection, StorePattern},
     report::format::Output,
@@ -83,7 +83,7 @@ pub(super) async fn impact(session: &Session, args: ImpactArgs) -> Result<Exit, 
     };
     let exit = exit_of(Tells::Status, &plan, &Results::default()).or(unseen);
     let document = document.ending(exit);
-    show(args.output, &document)?;
+    show(args.output, &session.world.record.files(), &document)?;
     Ok(exit)
 }
 
@@ -245,13 +245,26 @@ fn asked(args: &ImpactArgs, session: &Session) -> Asked {
     }
 }
 
-fn show(output: ImpactOutput, document: &Impact) -> Result<(), Failure> {
-    match output {
-        ImpactOutput::Table => print_rendered(Output::Table, document, impact::text),
-        ImpactOutput::Tree => print_rendered(Output::Table, document, impact::tree),
-        ImpactOutput::Json => print_rendered(Output::Json, document, impact::text),
-        ImpactOutput::Yaml => print_rendered(Output::Yaml, document, impact::text),
-        ImpactOutput::Dot => print(&impact::dot(document)),
-        ImpactOutput::Mermaid => print(&impact::mermaid(document)),
-    }
+fn show(
+    output: Option<ImpactOutput>,
+    files: &ReportFiles,
+    document: &Impact,
+) -> Result<(), Failure> {
+    let graph = match output {
+        None => return print_as(None, files, document, impact::text),
+        Some(ImpactOutput::Table) => {
+            return print_as(Some(Output::Table), files, document, impact::text);
+        }
+        Some(ImpactOutput::Json) => {
+            return print_as(Some(Output::Json), files, document, impact::text);
+        }
+        Some(ImpactOutput::Yaml) => {
+            return print_as(Some(Output::Yaml), files, document, impact::text);
+        }
+        Some(ImpactOutput::Tree) => impact::tree(document),
+        Some(ImpactOutput::Dot) => impact::dot(document),
+        Some(ImpactOutput::Mermaid) => impact::mermaid(document),
+    };
+    let written = files.write(document);
+    print(&graph).and(written)
 }

@@ -68,6 +68,10 @@ async fn write(session: &Session, args: &PublishArgs) -> Result<Exit, Failure> {
     };
     let loaded = load_to_write(session, &args.what)?;
     let asked = asked(session, &args.what, access, loaded).await?;
+    if let Some(connected) = asked.connected.as_ref().filter(|_| !args.dry_run) {
+        let home = LockNamespace::of_publisher(&args.what, session);
+        home.keep_history(session, connected, &asked.loaded.policy.report);
+    }
     let started = session.world.clock.now();
     let then = Then::of(session, &asked, &args.what, started)?;
     let prepared = prepared(session, &args.what, &asked, false).await?;
@@ -178,11 +182,18 @@ async fn asked(
         Some(session.connect(access, &loaded.policy).await?)
     } else {
         session.world.end_in(loaded.policy.deadline);
-        if publishing::deletes(&section, &what.only, limits) {
+        let deletes = publishing::deletes(&section, &what.only, limits);
+        let keeps = loaded.policy.keeps_history() && matches!(access, Access::Write);
+        if deletes || keeps {
             let connected = session.connect(access, &loaded.policy).await;
-            connected
-                .inspect_err(|why| session.say(&unread(&why.message)))
-                .ok()
+            let failed = |Failure { message, .. }: &Failure| {
+                session.say(&if deletes {
+                    unread(message)
+                } else {
+                    format!("the run will be missing in the history: {message}")
+                });
+            };
+            connected.inspect_err(failed).ok()
         } else {
             None
         }

@@ -37,6 +37,9 @@ pub(super) async fn by_policy(
     let started = session.world.clock.now();
     let connected = session.connect(access(&args.act), &loaded.policy).await?;
     let lock_namespace = LockNamespace::of_run(&args.act, session);
+    if !args.act.dry_run {
+        lock_namespace.keep_history(session, &connected, &loaded.policy.report);
+    }
     let options = options(&lock_namespace, &args.restart);
     let pipeline = Pipeline {
         context: Context {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     advise::Advice, cli::SchemaOf, events::EventsDocument, exit::Exit, failure::Failure,
-    impact::Impact, output::print, publish::document, report, settings,
+    history::History, impact::Impact, output::print, publish::document, report, settings,
 };
 
 pub(super) fn schema(of: SchemaOf) -> Result<Exit, Failure> {
@@ -14,6 +14,7 @@ pub(super) fn schema(of: SchemaOf) -> Result<Exit, Failure> {
         SchemaOf::Publish => document::schema(),
         SchemaOf::Impact => schemars::schema_for!(Impact).into(),
         SchemaOf::Advice => schemars::schema_for!(Advice).into(),
+        SchemaOf::History => schemars::schema_for!(History).into(),
         SchemaOf::Events => schemars::schema_for!(EventsDocument).into(),
     };
     print(&format!("{schema:#}\n"))?;

@@ -24,6 +24,7 @@ fn run() -> Run {
         finished: time,
         complete: true,
         exit_code: 0,
+        report_url: None,
     }
 }
 

@@ -15,9 +15,8 @@ use crate::{
 /// The most that is read of the file of an earlier run, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// Returns the path without symbolic links. Fails if the file cannot be written, before anything is changed. `taken` are the files
-/// that this command writes, too.
-pub(super) fn check(path: &Path, taken: &[&Path]) -> Result<PathBuf, Failure> {
+/// Returns the path without symbolic links. Fails if the file cannot be written, before anything is changed.
+pub(super) fn check(path: &Path) -> Result<PathBuf, Failure> {
     let refused = |why: &str| Failure::usage(format!("--metrics-file {}: {why}", path.display()));
     if path == Path::new("-") {
         return Err(refused("metrics cannot go to stdout. Name a file"));
@@ -28,13 +27,6 @@ pub(super) fn check(path: &Path, taken: &[&Path]) -> Result<PathBuf, Failure> {
         Err(error) => return Err(refused(&format!("it cannot be written there: {error}"))),
     };
     replaceable(&place).map_err(|error| refused(&error.to_string()))?;
-    for other in taken {
-        if resolve(other).ok().flatten().as_ref() == Some(&place) {
-            return Err(refused(
-                "a report is written to this file. Name another one",
-            ));
-        }
-    }
     let temporary = temporary(&place);
     match create(&temporary) {
         Ok(_) => {
@@ -46,7 +38,7 @@ pub(super) fn check(path: &Path, taken: &[&Path]) -> Result<PathBuf, Failure> {
 }
 
 /// The path without symbolic links, also of a file that is still missing. None if this cannot be a file.
-fn resolve(path: &Path) -> io::Result<Option<PathBuf>> {
+pub(super) fn resolve(path: &Path) -> io::Result<Option<PathBuf>> {
     if fs::symlink_metadata(path).is_ok() {
         return path.canonicalize().map(Some);
     }

@@ -77,6 +77,7 @@ fn policy() -> Policy {
         publish: None,
         events: None,
         notify: None,
+        report: crate::policy::Report::default(),
         pace: Pace {
             in_flight: InFlight::Auto,
             default: rate(20.0),

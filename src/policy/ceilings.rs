@@ -115,6 +115,8 @@ pub enum Capability {
     Events,
     /// `events.owner`: also receive from queues without an owner tag
     UnownedQueues,
+    /// `report.history`: keep summaries of runs in a ConfigMap of the job's namespace
+    History,
     /// `lock.enabled`: run without the lock
     NoLock,
     /// `deadline`: later than the default
@@ -149,7 +151,8 @@ impl Capability {
             | Self::Prune
             | Self::Destroy
             | Self::UnprotectedValues
-            | Self::KeyServices => Concern::Publishing,
+            | Self::KeyServices
+            | Self::History => Concern::Publishing,
             Self::Sync
             | Self::Restart
             | Self::Refetch
@@ -181,7 +184,7 @@ enum Concern {
     Reading,
     /// These, and `publish`.
     ReadingAndPublishing,
-    /// `publish`, which neither syncs nor restarts.
+    /// `publish`, which neither syncs nor restarts. A run keeps a history, too.
     Publishing,
     /// Syncs and restarts.
     Acting,
@@ -469,6 +472,11 @@ pub static KEYS: &[Key] = &[
     scope("events.key", "`--allow-queue`"),
     narrows("notify.on"),
     limited("notify.to[].*", "nothing", "--allow-notify GLOB", |check| check.receivers()),
+    allowed("report.history", "`0`", &[Capability::History],
+        |policy| value(["report", "history"], policy.report.history > 0, &policy.report.history, Capability::History)),
+    scope("report.files[].format", "`--report-dir`"),
+    scope("report.files[].name", "`--report-dir`"),
+    scope("report.url", "it is shown, and never opened"),
     allowed("lock.enabled", "`true`", &[Capability::NoLock],
         |policy| value(["lock", "enabled"], !policy.lock.enabled, &"false", Capability::NoLock)),
     allowed("deadline", "at most the default", &[Capability::LongDeadline],

@@ -397,6 +397,35 @@ forms! {
         }
     }
 
+    /// The name of a file, without a folder. It cannot start with `.`, so that it is no hidden file and no folder.
+    FileName {
+        "file-name",
+        "write a name of letters, digits, `-`, `_` and `.`, without a folder; --report-dir names the folder",
+        "report.html",
+        r"^[-A-Za-z0-9_][-A-Za-z0-9_.]{0,99}$",
+        |text| {
+            let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+            if (1..=100).contains(&text.len()) && text.bytes().all(is_good) && !text.starts_with('.') {
+                Ok(text.to_owned())
+            } else {
+                Err(Fault::new("is not the name of a file", Self::HINT))
+            }
+        }
+    }
+
+    /// A link for people. It holds no credentials and nothing that a renderer of Markdown could take for markup.
+    Link {
+        "link",
+        "write a link like `https://reports.example/eso-sync`, with at most 500 characters and without a user",
+        "https://reports.example/eso-sync",
+        r"^https?://[^\s/?#@]+[^\s@]*$",
+        |text| if is_link(text) {
+            Ok(text.to_owned())
+        } else {
+            Err(Fault::new("is not a link", Self::HINT))
+        }
+    }
+
     /// A path in a repository.
     RepositoryPath {
         "repository-path",
@@ -580,6 +609,16 @@ forms! {
             }
         }
     }
+}
+
+/// True for a short link over HTTP, without credentials, whose characters need no escaping in Markdown and HTML.
+pub(crate) fn is_link(text: &str) -> bool {
+    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#!$&+,;=%".contains(&byte);
+    let rest = ["https://", "http://"]
+        .into_iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
+    text.len() <= 500 && text.bytes().all(is_good) && host.is_some_and(|host| !host.is_empty())
 }
 
 fn duration(text: &str) -> Result<StdDuration, Fault> {

@@ -42,6 +42,13 @@ pub fn publishing(policy: &Policy, publish: &Publish, job: &JobIdentity) -> Rbac
         rbac.of_source(&item.source, job);
         rbac.of_item(item, policy);
     }
+    if policy.keeps_history() {
+        let own = rbac.namespaces.entry(job.namespace.clone()).or_default();
+        for right in RIGHTS.iter().filter(|(need, ..)| *need == Need::History) {
+            let (_, _, _, _, names, _) = right;
+            grant(own, right, names.iter().map(ToString::to_string).collect());
+        }
+    }
     if publish.items.iter().any(deletes) {
         // Nothing that an ExternalSecret of the cluster reads is deleted.
         for right in RIGHTS.iter().filter(|(need, ..)| *need == Need::Look) {

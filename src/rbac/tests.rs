@@ -335,6 +335,23 @@ fn manifests_are_complete_roles_and_bindings() {
 }
 
 #[test]
+fn history_needs_one_config_map_and_only_if_the_policy_asks() {
+    let mut policy = without_drift(vec![within(&["payments"])]);
+    let of = |policy: &Policy| shown(&rules(Some(policy), &job()));
+    assert!(!of(&policy).contains("configmaps"));
+    policy.report.history = 1;
+    let all = of(&policy);
+    let lines: Vec<&str> = all
+        .lines()
+        .filter(|line| line.contains("configmaps"))
+        .collect();
+    insta::assert_snapshot!(lines.join("\n"), @"
+    eso-sync: configmaps: create
+    eso-sync: configmaps eso-sync-history: get,patch
+    ");
+}
+
+#[test]
 fn restart_rights_cover_only_kinds_of_the_policy() {
     let mut policy = without_drift(vec![within(&["payments"])]);
     policy.sync.when = When::Never;

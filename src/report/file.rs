@@ -6,35 +6,13 @@ mod junit;
 mod markdown;
 mod sarif;
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use clap::ValueEnum;
 
 pub use self::markdown::{LIMIT, markdown};
 use super::{format::Output, sheet::Tabular};
-
-/// The formats of report files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FileFormat {
-    /// JSON
-    Json,
-    /// YAML
-    Yaml,
-    /// CSV
-    Csv,
-    /// JUnit XML
-    Junit,
-    /// Markdown
-    Markdown,
-    /// SARIF 2.1.0
-    Sarif,
-    /// HTML, one file
-    Html,
-}
+pub use crate::policy::FileFormat;
 
 impl FileFormat {
     /// Renders a document. Returns an error text if it cannot be rendered.
@@ -88,16 +66,6 @@ pub enum Place {
     /// `-`
     Stdout,
     File(PathBuf),
-}
-
-impl Place {
-    /// The path, if it is a file.
-    pub fn path(&self) -> Option<&Path> {
-        match self {
-            Self::Stdout => None,
-            Self::File(path) => Some(path),
-        }
-    }
 }
 
 impl From<&str> for Place {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Document, DocumentAction, DocumentItem, DocumentRestart, Kind, RestartAction, Run,
+    Document, DocumentAction, DocumentGap, DocumentItem, DocumentRestart, Kind, RestartAction, Run,
     metrics::Metrics,
 };
 use crate::{
@@ -20,6 +20,11 @@ use crate::{
 /// A document that can be shown as rows.
 pub trait Tabular: Serialize {
     fn sheet(&self) -> Sheet;
+
+    /// The rows without their chains.
+    fn outline(&self) -> Sheet {
+        self.sheet()
+    }
 
     /// The numbers for monitoring.
     fn metrics(&self) -> Metrics;
@@ -56,6 +61,16 @@ impl Note {
             text: text.into(),
             place: None,
         }
+    }
+}
+
+impl From<&DocumentGap> for Note {
+    fn from(gap: &DocumentGap) -> Self {
+        let place = gap.namespace.as_ref();
+        let place = place.map(|namespace| format!(" in {}", namespace.exact()));
+        let (what, why) = (gap.what.exact(), gap.why.exact());
+        let text = format!("could not read {what}{}: {why}", place.unwrap_or_default());
+        Self::new(Level::Unknown, text)
     }
 }
 
@@ -175,8 +190,27 @@ impl Level {
 
 impl Tabular for Document {
     fn sheet(&self) -> Sheet {
-        let items = self.items.iter().map(|item| self.row(item));
-        let mut rows: Vec<Row> = items.collect();
+        self.with_rows(|item| Row {
+            chain: self.links(item),
+            ..self.row(item)
+        })
+    }
+
+    fn outline(&self) -> Sheet {
+        self.with_rows(|item| self.row(item))
+    }
+
+    fn metrics(&self) -> Metrics {
+        let mut metrics = Metrics::of(&self.run);
+        self.measure_into(&mut metrics);
+        metrics
+    }
+}
+
+impl Document {
+    /// The sheet with such rows for the items.
+    fn with_rows(&self, row: impl Fn(&DocumentItem) -> Row) -> Sheet {
+        let mut rows: Vec<Row> = self.items.iter().map(row).collect();
         rows.extend(self.restarts.iter().map(DocumentRestart::flat));
         let kind = match self.kind {
             Kind::Plan => "Plan",
@@ -191,12 +225,6 @@ impl Tabular for Document {
             rows,
             notes: self.notes(),
         }
-    }
-
-    fn metrics(&self) -> Metrics {
-        let mut metrics = Metrics::of(&self.run);
-        self.measure_into(&mut metrics);
-        metrics
     }
 }
 
@@ -245,20 +273,9 @@ impl Document {
             let text = format!("the syncs of the namespace {namespace} ended early: {why}");
             add(Level::Failed, text);
         }
-        for gap in self.gaps.iter().chain(&self.unread) {
-            let namespace = gap.namespace.as_ref().map(Foreign::exact);
-            let place = namespace.map(|namespace| format!(" in {namespace}"));
-            let text = format!(
-                "could not read {}{}: {}",
-                gap.what.exact(),
-                place.unwrap_or_default(),
-                gap.why.exact()
-            );
-            add(Level::Unknown, text);
-        }
-        for warning in &self.warnings {
-            add(Level::Skipped, warning.exact().to_owned());
-        }
+        notes.extend(self.gaps.iter().chain(&self.unread).map(Note::from));
+        let warnings = self.warnings.iter();
+        notes.extend(warnings.map(|text| Note::new(Level::Skipped, text.clone())));
         notes
     }
 
@@ -297,7 +314,7 @@ impl Document {
             at: item.current_sync,
             seconds: item.took_seconds,
             wave: None,
-            chain: self.links(item),
+            chain: Vec::new(),
         }
     }
 

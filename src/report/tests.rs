@@ -36,6 +36,7 @@ fn heading() -> Heading {
         finished: time("12:01:10"),
         complete: true,
         exit_code: 0,
+        report_url: None,
     };
     Heading { run, requests: 21 }
 }

@@ -299,11 +299,11 @@ allow: [sync]
         config.yaml:3: sync.retrys: is an unknown key; did you mean `retries`?
         config.yaml:3: sync.restart: is an unknown key; move it to `restart`
         config.yaml:4: timeout: is an unknown key; move it to `sync.timeout`
-        config.yaml:5: labels: is an unknown key; known keys: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `advise`, `publish`, `events`, `notify`, `lock`, `deadline`
+        config.yaml:5: labels: is an unknown key; known keys: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `advise`, `publish`, `events`, `notify`, `report`, `lock`, `deadline`
         config.yaml:6: pace.in_flight: is an unknown key; did you mean `inFlight`?
         config.yaml:6: pace.Kubernetes: is an unknown key; did you mean `kubernetes`?
         config.yaml:7: safety.max-syncs: is an unknown key; did you mean `maxSyncs`?
-        config.yaml:8: allow: is an unknown key; known keys: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `advise`, `publish`, `events`, `notify`, `lock`, `deadline`
+        config.yaml:8: allow: is an unknown key; known keys: `select`, `exclude`, `sync`, `restart`, `pace`, `safety`, `drift`, `advise`, `publish`, `events`, `notify`, `report`, `lock`, `deadline`
         ");
     }
 
@@ -638,6 +638,34 @@ pace:
         config.yaml:3: safety.stopAfterFailures: `1.5` is neither a number nor a percentage; write it like `10` or `20%`
         config.yaml:4: sync.retries: `-1` is out of range or not a whole number; write a whole number of at least 0, without quotes
         ");
+    }
+
+    #[test]
+    fn report_files_and_links_have_a_form() {
+        insta::assert_snapshot!(refused_below("report:\n  history: 51\n  url: 'javascript:x'\n  files:\n    - {format: html, name: a.html}\n    - {format: json, name: A.html}\n    - {format: pdf, name: ../b}\n"), @"
+        config.yaml:4: report.url: `javascript:x` is not a link; write a link like `https://reports.example/eso-sync`, with at most 500 characters and without a user
+        config.yaml:8: report.files[2].format: `pdf` is not a known value; write one of `json`, `yaml`, `csv`, `junit`, `markdown`, `sarif`, `html`
+        config.yaml:8: report.files[2].name: `../b` is not the name of a file; write a name of letters, digits, `-`, `_` and `.`, without a folder; --report-dir names the folder
+        ");
+        insta::assert_snapshot!(refused_below("report:\n  history: 51\n  files:\n    - {format: html, name: a.html}\n    - {format: json, name: A.html}\n"), @"
+        config.yaml:3: report.history: 51 is more than a ConfigMap can hold; write at most 50
+        config.yaml:6: report.files[1].name: `A.html` is the name of another file; choose another name
+        ");
+        for url in [
+            "ftp://a",
+            "https://",
+            "https://user@a",
+            "https://a/ b",
+            "https://a/)[x](y",
+            "https://a/<b>",
+        ] {
+            assert!(
+                refused_below(&format!("report: {{url: '{url}'}}")).contains("is not a link"),
+                "{url}"
+            );
+        }
+        let policy = loaded("select: [{}]\nreport: {history: 50, url: 'http://a:1/b?c=d#e'}");
+        assert_eq!(policy.report.history, 50);
     }
 
     #[test]
@@ -1037,6 +1065,7 @@ mod ceilings {
             "notify.to[0]",
             "notify: {to: [{slack: {urlFrom: env:EVIL}}]}",
         ),
+        ("report.history", "report: {history: 1}"),
         ("lock.enabled", "lock: {enabled: false}"),
         ("deadline", "deadline: 10m1s"),
     ];

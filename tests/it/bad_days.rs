@@ -527,23 +527,29 @@ async fn operator_with_md5_and_v1beta1_is_supported() {
 async fn printed_rbac_covers_every_request() {
     let world = World::sandbox().await;
     base(&world).await;
-    let policy = Policy::selecting(vec![Selection::default()]);
+    let mut policy = Policy::selecting(vec![Selection::default()]);
+    policy.report.history = 2;
     let job = rbac::JobIdentity {
         namespace: world.namespace.clone(),
         service_account: "job".to_owned(),
     };
     let granted = rbac::rules(Some(&policy), &job);
     let before = world.embedded().requests().len();
-    let path = world.bin.file("all.yaml", "select: [{}]\n");
+    let path = world
+        .bin
+        .file("all.yaml", "select: [{}]\nreport: {history: 2}\n");
     let path = path.to_str().expect("UTF-8");
     world.bin.run(&["plan", "--config", path]).await.exits(0);
     world.bin.run(&["status", "-A"]).await.exits(0);
+    world.bin.run(&["history"]).await.exits(0);
     let looked = world.embedded().requests().split_off(before);
     assert!(
         looked.iter().all(|request| request.method == "GET"),
         "read-only commands must not write"
     );
-    world.bin.run(&["run", "--config", path]).await.exits(0);
+    for _ in 0..2 {
+        world.bin.run(&["run", "--config", path]).await.exits(0);
+    }
     for request in world
         .embedded()
         .requests()

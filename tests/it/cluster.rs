@@ -19,7 +19,7 @@ mod rollouts;
 use serde_json::{Value, json};
 
 use crate::{
-    advise, drift, impact, interruptions, pods, refusals,
+    advise, drift, history, impact, interruptions, pods, refusals,
     restart::{self, evictions, lone_pods, proof},
     scenarios::{self, POLICY},
     support::{World, eventually, optional_variable},
@@ -85,6 +85,12 @@ on_the_cluster! {
 on_the_cluster! {
     advise:
     an_applied_patch_makes_every_interval_good
+}
+
+on_the_cluster! {
+    history:
+    runs_are_kept_and_shown
+    a_config_map_of_somebody_else_is_not_touched
 }
 
 on_the_cluster! {

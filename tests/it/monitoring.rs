@@ -259,7 +259,9 @@ async fn metrics_and_a_report_in_one_file_are_refused_before_the_file_is_touched
         .await;
     outcome.exits(2);
     assert!(
-        outcome.stderr.contains("a report is written to this file"),
+        outcome
+            .stderr
+            .contains("the metrics are written to this file"),
         "{}",
         outcome.stderr
     );

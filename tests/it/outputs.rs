@@ -148,6 +148,13 @@ outputs! {
     impact_mermaid: ["impact", "--store", "vault", "--sandbox", "-o", "mermaid"];
     impact_json: ["impact", "https://vault.example:8200/v1/secret/data/payments/db", "--sandbox", "-o", "json"];
     impact_unused: ["impact", "prod/nobody", "-n", "web", "--sandbox"];
+    help_history: ["history", "--help"];
+    history: ["history", "--sandbox"];
+    history_of_one: ["history", "--sandbox", "web/oauth"];
+    history_json: ["history", "--sandbox", "oauth", "-n", "web", "--job", "nightly", "-o", "json"];
+    history_markdown: ["history", "--sandbox", "--report", "markdown=-"];
+    impact_markdown: ["impact", "--sandbox", "prod/web/oauth", "--report", "markdown=-"];
+    advise_markdown: ["advise", "--sandbox", "--report", "markdown=-"];
     help_advise: ["advise", "--help"];
     advise: ["advise", "--sandbox"];
     advise_bad_day: ["advise", "--sandbox=bad-day"];

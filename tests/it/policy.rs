@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use eso_sync::{
-    policy::Policy,
+    policy::{Policy, Report},
     settings::{self, Loaded, SourceFile, Sources},
 };
 use serde_json::Value;
@@ -93,7 +93,8 @@ fn values_and_defaults(
     }
 }
 
-/// Except for selection, `restart`, `publish`, the queues of `events` and the receivers of `notify`, whose default is missing or empty.
+/// Except for selection, `restart`, `publish`, the queues of `events`, the receivers of `notify` and the files of `report`, whose
+/// default is missing or empty.
 #[test]
 fn the_example_shows_every_default() {
     let text = file("config.example.yaml");
@@ -103,7 +104,8 @@ fn the_example_shows_every_default() {
     assert!(found.len() > 25, "{}", found.len());
     for (path, shown, default) in found {
         assert!(
-            shown == default || [".restart", ".events.queues", ".notify.to"].contains(&&*path),
+            shown == default
+                || [".restart", ".events.queues", ".notify.to", ".report.files"].contains(&&*path),
             "{path}: {shown} is not the default {default}"
         );
     }
@@ -115,6 +117,11 @@ fn the_example_shows_every_default() {
             publish: None,
             events: None,
             notify: None,
+            report: Report {
+                files: Vec::new(),
+                url: None,
+                ..policy.report.clone()
+            },
             ..policy.clone()
         },
         Policy::selecting(policy.select)

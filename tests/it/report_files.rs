@@ -30,6 +30,11 @@ async fn every_command_that_reports_writes_every_format() {
         &["status", "--sandbox", "-o", "name"],
         &["diagnose", "--sandbox", "db", "-n", "payments"],
         &["publish", "--sandbox"],
+        &["impact", "--sandbox", "prod/web/oauth"],
+        &["impact", "--sandbox", "prod/web/oauth", "-o", "dot"],
+        &["advise", "--sandbox"],
+        &["advise", "--sandbox", "--patch"],
+        &["history", "--sandbox"],
         &["publish", "list", "--sandbox"],
         &["publish", "status", "--sandbox=bad-day"],
     ] {
@@ -120,4 +125,77 @@ async fn github_gets_a_summary_and_annotations() {
     assert!(annotation.starts_with("::error file="), "{annotation}");
     assert!(annotation.contains("policy.yaml,line=2::"), "{annotation}");
     assert!(annotation.contains("50%25%2C%3A%3Ax"), "{annotation}");
+}
+
+const BY_POLICY: &str = "select: [{}]\nreport:\n  url: https://reports.example/a?b=c#d\n  files: [{format: markdown, name: report.md}, {format: json, name: report.json}]\n";
+
+#[tokio::test]
+async fn policy_names_files_and_a_flag_their_folder() {
+    let workspace = Workspace::new(Vec::new());
+    let policy = workspace.file("policy.yaml", BY_POLICY);
+    let policy = policy.to_str().expect("UTF-8");
+    let folder = workspace.path().to_str().expect("UTF-8");
+    let arguments = [
+        "run",
+        "--sandbox",
+        "--config",
+        policy,
+        "--report-dir",
+        folder,
+    ];
+    let outcome = workspace.run(&arguments).await;
+    let document = text(&format!("{folder}/report.json"));
+    let document: serde_json::Value = serde_json::from_str(&document).expect("JSON");
+    assert_eq!(document["run"]["exitCode"], outcome.code);
+    assert_eq!(
+        document["run"]["reportUrl"],
+        "https://reports.example/a?b=c#d"
+    );
+    let markdown = text(&format!("{folder}/report.md"));
+    assert!(
+        markdown.contains("](<https://reports.example/a?b=c#d>)"),
+        "{markdown}"
+    );
+}
+
+#[tokio::test]
+async fn run_refuses_files_of_a_policy_without_a_folder() {
+    let workspace = Workspace::new(Vec::new());
+    let policy = workspace.file("policy.yaml", BY_POLICY);
+    let policy = policy.to_str().expect("UTF-8");
+    let outcome = workspace
+        .run(&["run", "--sandbox", "--config", policy])
+        .await;
+    outcome.exits(2);
+    for word in ["`report.files`", "--report-dir"] {
+        assert!(outcome.stderr.contains(word), "{outcome:?}");
+    }
+    workspace
+        .run(&["validate", "--config", policy])
+        .await
+        .exits(0);
+    // A person who only looks needs no folder.
+    let outcome = workspace
+        .run(&["plan", "--sandbox", "--config", policy])
+        .await;
+    assert!(!outcome.stderr.contains("--report-dir"), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn policy_cannot_leave_the_folder() {
+    let workspace = Workspace::new(Vec::new());
+    for name in ["../x", "/etc/x", "a/b", "..", ".x", "''", "a\\b", "a b"] {
+        let text = format!(
+            "select: [{{}}]\nreport: {{files: [{{format: json, name: \"{}\"}}]}}\n",
+            name.trim_matches('\'')
+        );
+        let policy = workspace.file("policy.yaml", &text.replace('\\', "\\\\"));
+        let policy = policy.to_str().expect("UTF-8");
+        let outcome = workspace.run(&["validate", "--config", policy]).await;
+        outcome.exits(2);
+        assert!(
+            outcome.stderr.contains("report.files[0].name"),
+            "{name}: {outcome:?}"
+        );
+    }
 }

@@ -65,6 +65,10 @@ fn short(sheet: &Sheet, most: usize) -> String {
     }
     changed(&mut text, sheet, most);
     let run = &sheet.run;
+    if let Some(url) = &run.report_url {
+        // A policy permits only links without markup.
+        let _ = writeln!(text, "[The whole report](<{url}>)\n");
+    }
     if run.id.is_empty() {
         return text;
     }
@@ -88,7 +92,7 @@ fn changed(text: &mut String, sheet: &Sheet, most: usize) {
     if changed.is_empty() {
         return;
     }
-    let title = if sheet.kind.ends_with("Plan") {
+    let title = if sheet.kind.ends_with("Plan") || sheet.kind == "Impact" {
         "To change"
     } else {
         "Changed"

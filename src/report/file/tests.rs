@@ -23,6 +23,7 @@ fn run() -> Run {
         finished: "2026-03-01T12:01:10Z".parse().unwrap(),
         complete: true,
         exit_code: 3,
+        report_url: None,
     }
 }
 

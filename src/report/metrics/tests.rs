@@ -15,6 +15,7 @@ fn run(exit_code: u8) -> Run {
         finished: "2026-03-01T12:01:10.5Z".parse().unwrap(),
         complete: true,
         exit_code,
+        report_url: None,
     }
 }
 

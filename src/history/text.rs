@@ -1,0 +1,214 @@
+//! The history as tables.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use jiff::Timestamp;
+
+use super::document::{History, HistoryItem, HistoryPoint, HistoryRun, HistoryTrend};
+use crate::report::aligned;
+
+/// The most objects that need attention in the table.
+const MOST_ITEMS: usize = 25;
+
+/// The most numbers of a trend.
+const MOST_NUMBERS: usize = 15;
+
+/// Renders the whole document.
+pub fn text(history: &History) -> String {
+    let mut text = String::new();
+    for warning in &history.warnings {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{}\n", warning.terminal());
+    }
+    if history.runs.is_empty() {
+        let _ = writeln!(
+            text,
+            "The ConfigMap {} has no runs. A policy with `report: {{history: 20}}` keeps the last 20.",
+            history.config_map
+        );
+        return text;
+    }
+    match &history.about {
+        Some(about) => {
+            let named = format!("{}/{}", about.namespace, about.name);
+            of_one(&mut text, history, &named);
+        }
+        None => of_all(&mut text, history),
+    }
+    text
+}
+
+fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+fn or_dash(text: Option<&String>) -> String {
+    text.map_or_else(|| "-".to_owned(), Clone::clone)
+}
+
+fn of_all(text: &mut String, history: &History) {
+    let header = [
+        "STARTED",
+        "RUN",
+        "COMMAND",
+        "JOB",
+        "EXIT",
+        "TOOK",
+        "OBJECTS",
+        "ATTENTION",
+        "RESULT",
+    ];
+    text.push_str(&aligned(header, history.runs.iter().map(row)));
+    let due: Vec<&HistoryItem> = history
+        .items
+        .iter()
+        .filter(|item| item.attention_since.is_some())
+        .collect();
+    if !due.is_empty() {
+        let header = ["NAMESPACE", "KIND", "NAME", "SINCE", "RUNS", "LAST"];
+        let rows = due.iter().take(MOST_ITEMS).map(|item| due_row(item));
+        let _ = write!(text, "\nNeeds attention:\n{}", aligned(header, rows));
+        if due.len() > MOST_ITEMS {
+            let _ = writeln!(text, "… and {} more", due.len() - MOST_ITEMS);
+        }
+    }
+    let _ = writeln!(text, "\nObjects that need attention, oldest run first:");
+    for trend in &history.trends {
+        let _ = writeln!(text, "  {}", developed(trend));
+    }
+    let summary = &history.summary;
+    let since = summary.since.map(time).unwrap_or_default();
+    let _ = writeln!(
+        text,
+        "{} runs since {since}, {} failed; need attention now: {}",
+        summary.runs, summary.failed, summary.attention
+    );
+    if let Some(url) = history.runs.iter().find_map(|run| run.report_url.as_ref()) {
+        let _ = writeln!(text, "Reports: {url}");
+    }
+}
+
+fn row(run: &HistoryRun) -> [String; 9] {
+    [
+        time(run.started),
+        run.id.clone(),
+        run.command.clone(),
+        or_dash(run.job.as_ref()),
+        run.exit_code.to_string(),
+        format!("{:.1} s", run.took_seconds),
+        run.objects.to_string(),
+        run.attention.to_string(),
+        result(run),
+    ]
+}
+
+/// What the run did, in words.
+pub(super) fn result(run: &HistoryRun) -> String {
+    let counted = |counts: &BTreeMap<String, u32>, what: &str| {
+        let each = counts.iter().map(|(word, count)| format!("{count} {word}"));
+        let each: Vec<String> = each.collect();
+        if each.is_empty() {
+            return String::new();
+        }
+        format!("{what}{}", each.join(", "))
+    };
+    let parts = [
+        counted(&run.outcomes, ""),
+        counted(&run.verdicts, ""),
+        counted(&run.workloads, "workloads: "),
+        counted(&run.published, "published: "),
+    ];
+    let mut parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    if !run.complete && run.objects > 0 {
+        parts.push("ended early".to_owned());
+    }
+    if run.cut > 0 {
+        parts.push(format!("{} not listed", run.cut));
+    }
+    if parts.is_empty() {
+        return "ended before it began".to_owned();
+    }
+    parts.join("; ")
+}
+
+fn due_row(item: &HistoryItem) -> [String; 6] {
+    let runs = item.course.iter().filter(|point| point.attention).count();
+    [
+        item.namespace.clone(),
+        item.kind.to_owned(),
+        item.name.clone(),
+        item.attention_since.map(time).unwrap_or_default(),
+        runs.to_string(),
+        item.course.first().map(said).unwrap_or_default(),
+    ]
+}
+
+/// What a run said about an object, in one line.
+pub(super) fn said(point: &HistoryPoint) -> String {
+    let words = [&point.verdict, &point.outcome, &point.reason];
+    let mut words: Vec<&str> = words.into_iter().flatten().map(String::as_str).collect();
+    words.dedup();
+    words.join(", ")
+}
+
+fn developed(trend: &HistoryTrend) -> String {
+    let job = trend.job.as_ref();
+    let job = job.map(|job| format!(" of {job}")).unwrap_or_default();
+    let left = trend.attention.len().saturating_sub(MOST_NUMBERS);
+    let numbers: Vec<String> = trend
+        .attention
+        .iter()
+        .skip(left)
+        .map(ToString::to_string)
+        .collect();
+    let numbers = if numbers.is_empty() {
+        "no run knew its objects".to_owned()
+    } else {
+        numbers.join(" ")
+    };
+    let dots = if left > 0 { "… " } else { "" };
+    let word = trend.trend.into_str();
+    format!("{}{job}: {dots}{numbers} ({word})", trend.command)
+}
+
+fn of_one(text: &mut String, history: &History, named: &str) {
+    let runs = history.summary.runs;
+    if history.items.is_empty() {
+        let _ = writeln!(
+            text,
+            "None of the {runs} runs changed {named} or found anything wrong with it."
+        );
+        let cut: u32 = history.runs.iter().map(|run| run.cut).max().unwrap_or(0);
+        if cut > 0 {
+            let _ = writeln!(text, "Not every run had room for all of its objects.");
+        }
+        return;
+    }
+    for item in &history.items {
+        let _ = writeln!(text, "{} {named}", item.kind);
+        let header = ["STARTED", "RUN", "VERDICT", "OUTCOME", "REASON"];
+        text.push_str(&aligned(header, item.course.iter().map(point_row)));
+        if let Some(first) = item.first_drifted {
+            let _ = writeln!(text, "First drifted: {}", time(first));
+        }
+        let now = match item.attention_since {
+            Some(since) => format!("needs attention since {}", time(since)),
+            None => "does not need attention".to_owned(),
+        };
+        let count = item.course.iter().filter(|point| point.attention).count();
+        let _ = writeln!(
+            text,
+            "Now: {now}; it needed attention in {count} of {runs} runs.\n"
+        );
+    }
+}
+
+fn point_row(point: &HistoryPoint) -> [String; 5] {
+    [
+        time(point.at),
+        point.run.clone(),
+        or_dash(point.verdict.as_ref()),
+        or_dash(point.outcome.as_ref()),
+        or_dash(point.reason.as_ref()),
+    ]
+}
