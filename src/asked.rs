@@ -380,7 +380,7 @@ impl Session {
             for warning in warnings {
                 tracing::warn!("{warning}");
             }
-            reports.notify(receivers, loaded.policy.report.url.clone());
+            reports.notify(receivers);
         }
         Ok(loaded)
     }

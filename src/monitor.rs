@@ -58,8 +58,6 @@ pub struct Ended {
 pub struct Monitor {
     command: String,
     receivers: Receivers,
-    /// Where the report will be.
-    link: Option<String>,
     file: Option<PathBuf>,
     labels: BTreeMap<String, String>,
     pushgateway: Option<Url>,
@@ -112,7 +110,6 @@ impl Monitor {
         Ok(Self {
             command: command.to_owned(),
             receivers: Receivers::default(),
-            link: None,
             file,
             labels,
             pushgateway,
@@ -132,10 +129,9 @@ impl Monitor {
         NOTIFYING.contains(&&*self.command)
     }
 
-    /// Sets who gets messages, and where the report will be.
-    pub fn notify(&mut self, receivers: Receivers, link: Option<String>) {
+    /// Sets who gets messages.
+    pub fn notify(&mut self, receivers: Receivers) {
         self.receivers = receivers;
-        self.link = link;
     }
 
     /// What is told about this document.
@@ -146,7 +142,7 @@ impl Monitor {
         // Who asks for a plan reads it.
         let sheet = sheet.filter(|sheet| sheet.kind != "Plan");
         let message = sheet.map(|sheet| {
-            let message = Message::of(&sheet, &self.command, self.link.as_deref());
+            let message = Message::of(&sheet, &self.command);
             (self.receivers.clone(), message)
         });
         Ended { metrics, message }

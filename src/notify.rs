@@ -56,7 +56,7 @@ pub struct Named {
 
 impl Message {
     /// The message about a document.
-    pub fn of(sheet: &Sheet, command: &str, link: Option<&str>) -> Self {
+    pub fn of(sheet: &Sheet, command: &str) -> Self {
         let mut rows: Vec<&Row> = sheet.rows.iter().collect();
         rows.retain(|row| row.level.needs_attention());
         // Stable, so that objects of one level keep the order of the report.
@@ -74,7 +74,7 @@ impl Message {
             notes: notes.take(NAMED).map(|note| note.text.clone()).collect(),
             more: rows.len().saturating_sub(NAMED),
             rows: rows.into_iter().take(NAMED).map(Named::of).collect(),
-            link: link.map(str::to_owned),
+            link: sheet.run.report_url.clone(),
             occasions: occasions(sheet),
         }
     }

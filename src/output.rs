@@ -121,9 +121,9 @@ impl ReportFiles {
         self.files().monitor.notifies()
     }
 
-    /// Sets who gets messages about the document, and where the report will be.
-    pub fn notify(&self, receivers: Receivers, link: Option<String>) {
-        self.files().monitor.notify(receivers, link);
+    /// Sets who gets messages about the document.
+    pub fn notify(&self, receivers: Receivers) {
+        self.files().monitor.notify(receivers);
     }
 
     /// Who is told about the document, and what.

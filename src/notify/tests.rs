@@ -18,6 +18,7 @@ fn sheet(exit_code: u8, rows: Vec<Row>) -> Sheet {
             context: Some("prod".to_owned()),
             server: "https://10.0.0.1:6443".to_owned(),
             policy_digest: None,
+            report_url: Some("https://ci.example/run?id=1&x=2".to_owned()),
             started: "2026-03-01T12:00:00Z".parse().unwrap(),
             finished: "2026-03-01T12:01:10Z".parse().unwrap(),
             complete: true,
@@ -43,11 +44,7 @@ fn row(name: &str, level: Level) -> Row {
 }
 
 fn message(rows: Vec<Row>) -> Message {
-    Message::of(
-        &sheet(3, rows),
-        "run",
-        Some("https://ci.example/run?id=1&x=2"),
-    )
+    Message::of(&sheet(3, rows), "run")
 }
 
 fn body(payload: &Payload) -> Json {
@@ -56,7 +53,7 @@ fn body(payload: &Payload) -> Json {
 
 #[test]
 fn only_the_occasions_of_the_policy_make_a_message_due() {
-    let with = |exit_code, row| Message::of(&sheet(exit_code, vec![row]), "run", None).occasions;
+    let with = |exit_code, row| Message::of(&sheet(exit_code, vec![row]), "run").occasions;
     let plain = || row("db", Level::Good);
     assert_eq!(with(0, plain()), [NotifyOn::Always]);
     // Differences are no failure, and another run that holds the lock does the work.
@@ -79,7 +76,7 @@ fn only_the_occasions_of_the_policy_make_a_message_due() {
         with(0, restarted.clone()),
         [NotifyOn::Restart, NotifyOn::Always]
     );
-    let message = Message::of(&sheet(0, vec![restarted]), "run", None);
+    let message = Message::of(&sheet(0, vec![restarted]), "run");
     assert!(message.is_due(&[NotifyOn::Failure, NotifyOn::Restart]));
     assert!(!message.is_due(&[NotifyOn::Failure, NotifyOn::Drift]));
     assert!(!message.is_due(&[]));
