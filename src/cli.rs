@@ -761,7 +761,7 @@ pub struct SchemaArgs {
 pub enum SchemaOf {
     /// Policy files
     Policy,
-    /// Documents that `-o json|yaml` prints
+    /// Documents of `run`, `restart`, `sync`, `plan`, `drift` and `status`
     Report,
     /// Documents of `publish`
     Publish,
@@ -773,6 +773,10 @@ pub enum SchemaOf {
     Events,
     /// Documents of `history`
     History,
+    /// Documents of `diagnose`
+    Diagnosis,
+    /// What `--report` writes if the command fails before it has anything else to report
+    Failure,
 }
 
 /// `rbac`

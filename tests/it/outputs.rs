@@ -166,6 +166,8 @@ outputs! {
     events_json: ["events", "--sandbox", "-o", "json"];
     events_dry: ["events", "--sandbox", "--dry-run"];
     schema_events: ["schema", "--for", "events"];
+    schema_diagnosis: ["schema", "--for", "diagnosis"];
+    schema_failure: ["schema", "--for", "failure"];
     run: ["run", "--sandbox"];
     run_bad_day: ["run", "--sandbox=bad-day"];
     run_bad_day_json: ["run", "--sandbox=bad-day", "-o", "json"];

@@ -119,7 +119,9 @@ fn message(text: &str) -> String {
 
 /// A path as a URI reference.
 fn uri(path: &str) -> String {
-    let mut uri = String::with_capacity(path.len());
+    // A relative reference must not start with a slash.
+    let start = if path.starts_with('/') { "file://" } else { "" };
+    let mut uri = start.to_owned();
     for byte in path.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
