@@ -287,12 +287,10 @@ async fn the_account_can_create_only_its_own_objects() {
     let own = object("Secret", "eso-sync-stamp-key", key.clone());
     assert_eq!(world.try_create_as(&user, &own).await, Ok(()));
     world.delete("ConfigMap", "eso-sync-stamped").await;
-    let own = object(
-        "ConfigMap",
-        "eso-sync-stamped",
-        json!({"data": {"list": "a"}}),
-    );
-    assert_eq!(world.try_create_as(&user, &own).await, Ok(()));
+    for name in ["eso-sync-stamped", "eso-sync-history"] {
+        let own = object("ConfigMap", name, json!({"data": {"list": "a"}}));
+        assert_eq!(world.try_create_as(&user, &own).await, Ok(()));
+    }
     let token = json!({"type": "kubernetes.io/service-account-token",
         "metadata": {"name": "t", "annotations": {"kubernetes.io/service-account.name": "eso-sync"}}});
     for other in [
