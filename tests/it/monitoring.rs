@@ -248,9 +248,9 @@ async fn report_that_cannot_be_written_is_told() {
 }
 
 #[tokio::test]
-async fn metrics_and_a_report_in_one_file_are_refused_before_the_file_is_touched() {
+async fn report_does_not_replace_the_metrics() {
     let workspace = Workspace::new(Vec::new());
-    let file = workspace.file("both", "kept");
+    let file = workspace.file("both", "old");
     let path = file.to_str().expect("UTF-8");
     let report = format!("json={path}");
     let flags = ["--report", &report, "--metrics-file", path];
@@ -265,5 +265,7 @@ async fn metrics_and_a_report_in_one_file_are_refused_before_the_file_is_touched
         "{}",
         outcome.stderr
     );
-    assert_eq!(fs::read_to_string(&file).expect("the file"), "kept");
+    let text = fs::read_to_string(&file).expect("the file");
+    let exit = number(&text, r#"eso_sync_run_exit_code{command="run"}"#);
+    assert_eq!(exit, "2.0");
 }

@@ -79,8 +79,9 @@ fn values_and_defaults(
 ) {
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         let (path, shown) = (format!("{path}.{name}"), &data[name]);
-        // Only the first item has all keys, and the items show both services of AWS.
-        if path.starts_with(".publish.items[]") && (shown.is_null() || path.ends_with(".service")) {
+        // Only the first item has all keys, the items show both services of AWS, and each receiver is of another kind.
+        let is_item = path.starts_with(".publish.items[]") || path.starts_with(".notify.to[]");
+        if is_item && (shown.is_null() || path.ends_with(".service")) {
             continue;
         }
         if let Some(default) = property.get("default") {
