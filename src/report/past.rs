@@ -158,7 +158,9 @@ impl ObjectKind {
 
 /// The kind, if it is one of those that runs are about.
 fn kind(text: &str) -> Option<ObjectKind> {
-    let workloads = workload::Kind::VARIANTS.iter().map(|kind| kind.into_str());
+    let workloads = workload::Kind::VARIANTS
+        .iter()
+        .map(workload::Kind::into_str);
     let mut kinds = workloads.chain([EXTERNAL_SECRET]);
     kinds.find(|kind| *kind == text).map(ObjectKind)
 }
