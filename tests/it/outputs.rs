@@ -121,6 +121,9 @@ outputs! {
     status_wide: ["status", "--sandbox", "-A", "-o", "wide"];
     status_json: ["status", "--sandbox", "-n", "payments", "-o", "json"];
     status_yaml: ["status", "--sandbox=bad-day", "-o", "yaml"];
+    status_columns: ["status", "--sandbox", "--columns", "provider,namespace,NAME", "--sort-by", "provider"];
+    status_unknown_column: ["status", "--sandbox", "--columns", "name,nope"];
+    drift_sorted: ["drift", "--sandbox=bad-day", "--sort-by", "verdict"];
     status_names: ["status", "--sandbox", "-o", "name"];
     publish: ["publish", "--sandbox"];
     publish_bad_day: ["publish", "--sandbox=bad-day"];
