@@ -302,7 +302,7 @@ fn report_fits_80_columns() {
     shop          x1            skipped      -        -         store-not-ready
     shop          x2            skipped      -        -         store-not-ready
     (too narrow for PREVIOUS SYNC, CURRENT SYNC; `-o wide` shows all columns)
-    "##);
+    "#);
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn report_fits_120_columns() {
     shop                   x1                     skipped      -                     -        -         store-not-ready
     shop                   x2                     skipped      -                     -        -         store-not-ready
     (too narrow for PREVIOUS SYNC; `-o wide` shows all columns)
-    "##);
+    "#);
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn report_has_color_at_80_columns() {
     shop          x1            skipped      -        -         store-not-ready
     shop          x2            skipped      -        -         store-not-ready
     (too narrow for PREVIOUS SYNC, CURRENT SYNC; `-o wide` shows all columns)
-    "##);
+    "#);
 }
 
 #[test]
@@ -344,7 +344,7 @@ fn report_has_color_at_120_columns() {
     shop                   x1                     skipped      -                     -        -         store-not-ready
     shop                   x2                     skipped      -                     -        -         store-not-ready
     (too narrow for PREVIOUS SYNC; `-o wide` shows all columns)
-    "##);
+    "#);
 }
 
 /// This kind of document on terminals of 80 and 120 columns.
