@@ -16,8 +16,11 @@ use crate::{
     policy::{Capability, KeyNames, OnStillStale, ceilings::MaxRate},
     publish::from_smc,
     rbac::{ServiceAccountName, provider::Side},
-    report::{file::Target, format::Output, metrics::Label, past::Word},
-    telemetry::{Color, LogFormat},
+    report::{
+        Column, Document, file::Target, format::Output, metrics::Label, past::Word, view::View,
+    },
+    screen::Color,
+    telemetry::LogFormat,
 };
 
 /// The policy file if `--config` is not given: the path where the CronJob mounts it.
@@ -440,6 +443,31 @@ pub struct SelectArgs {
     pub selector: Option<String>,
 }
 
+/// The flags for a table of ExternalSecrets.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Table")]
+pub struct TableArgs {
+    /// Columns of the table, for example `namespace,name,age` (repeatable). An unknown name lists all columns
+    #[arg(
+        long,
+        value_name = "COLUMN",
+        value_enum,
+        ignore_case = true,
+        value_delimiter = ',',
+        hide_possible_values = true
+    )]
+    pub columns: Vec<Column>,
+    /// Column to sort by. Within equal values, the order is by namespace and name
+    #[arg(
+        long,
+        value_name = "COLUMN",
+        value_enum,
+        ignore_case = true,
+        hide_possible_values = true
+    )]
+    pub sort_by: Option<Column>,
+}
+
 /// `plan`
 #[derive(Debug, Args)]
 #[command(mut_arg("output", |arg| arg.help("Output format of the plan [default: table]")))]
@@ -457,6 +485,8 @@ pub struct PlanArgs {
     /// Exit with code 1 if the plan contains changes, like `kubectl diff` (terraform uses 2)
     #[arg(long)]
     pub exit_code: bool,
+    #[command(flatten)]
+    pub table: TableArgs,
 }
 
 /// `drift`
@@ -471,6 +501,8 @@ pub struct DriftArgs {
     pub select: SelectArgs,
     #[command(flatten)]
     pub providers: ProviderArgs,
+    #[command(flatten)]
+    pub table: TableArgs,
 }
 
 /// `diagnose`
@@ -667,8 +699,13 @@ pub struct StatusArgs {
         hide_env_values = true
     )]
     pub output: Option<StatusOutput>,
+    /// Keep watching until Ctrl-C: on a terminal the table is updated, otherwise what changed is printed
+    #[arg(long, short = 'w')]
+    pub watch: bool,
     #[command(flatten)]
     pub files: FileArgs,
+    #[command(flatten)]
+    pub table: TableArgs,
 }
 
 /// `impact`
@@ -812,6 +849,23 @@ pub struct FormArgs {
     pub files: FileArgs,
 }
 
+impl TableArgs {
+    /// Sorts the document, if that was asked for.
+    pub fn sort(&self, document: &mut Document) {
+        if let Some(column) = self.sort_by {
+            document.sort_by(column);
+        }
+    }
+
+    /// The view with the columns that were asked for.
+    pub fn view(&self, view: &View) -> View {
+        View {
+            columns: self.columns.clone(),
+            ..view.clone()
+        }
+    }
+}
+
 impl FormArgs {
     const fn parts(&self) -> (&FileArgs, Option<Output>) {
         (&self.files, self.output)
@@ -873,9 +927,10 @@ pub enum StatusOutput {
 }
 
 /// Flags without an environment variable, because they select what a single call does.
-const SELECTING: [&str; 23] = [
+const SELECTING: [&str; 26] = [
     "all",
     "all_namespaces",
+    "columns",
     "credentials_in",
     "dir",
     "failed",
@@ -895,8 +950,10 @@ const SELECTING: [&str; 23] = [
     "selector",
     "side",
     "sops_key",
+    "sort_by",
     "store",
     "token_for",
+    "watch",
 ];
 
 /// Returns the command line definition, with an environment variable for each flag: `ESO_SYNC_MAX_SYNCS` sets `--max-syncs`.

@@ -28,6 +28,7 @@ use crate::{
     failure::Failure,
     monitor::Monitor,
     output::Reporting,
+    screen::Screen,
     session::{Session, World},
 };
 
@@ -68,6 +69,8 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
     if is_run && session.connection.sandbox.is_none() {
         session.world.record.in_container();
     }
+    let screen = Screen::of_stdout(session.logging.color, &session.world.environment);
+    session.world.record.files().shown_on(screen);
     let opened = open_reports(&session, &cli.command);
     let result = match cli.command {
         _ if opened.is_err() => opened.map(|()| Exit::Invalid),

@@ -58,6 +58,7 @@ pub mod restart;
 pub mod results;
 pub mod run;
 pub mod sandbox_access;
+pub mod screen;
 pub mod select;
 pub mod selector;
 pub mod session;

@@ -5,9 +5,12 @@ use std::process::ExitCode;
 use eso_sync::{
     cli::{self, Cli},
     commands::execute,
+    progress::{Stderr, Style},
     record::Record,
     session::World,
-    stop, telemetry, watchdog,
+    stop,
+    telemetry::{self, LogFormat},
+    watchdog,
 };
 use pace::Clock;
 
@@ -17,15 +20,18 @@ fn main() -> ExitCode {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     let logging = &cli.logging;
+    let stderr = Stderr::new(Style::detect(
+        logging.quiet,
+        logging.log_format == LogFormat::Json,
+        environment.get("TERM").map(|name| &**name),
+    ));
     telemetry::start(
         logging.log_format,
         logging.color,
         logging.verbose,
         logging.quiet,
-        environment.get("RUST_LOG").map(|directives| &**directives),
-        environment
-            .get("NO_COLOR")
-            .is_some_and(|value| !value.is_empty()),
+        &environment,
+        &stderr,
     );
     // TLS clients use the process-wide crypto provider. With two providers compiled in, they panic if none is set.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
@@ -34,7 +40,7 @@ fn main() -> ExitCode {
         .build()
     {
         Ok(runtime) => {
-            let exit = runtime.block_on(start(cli, environment));
+            let exit = runtime.block_on(start(cli, environment, stderr));
             // A thread that resolves a name or computes must not keep the process.
             runtime.shutdown_background();
             exit
@@ -46,7 +52,11 @@ fn main() -> ExitCode {
     }
 }
 
-async fn start(cli: Cli, environment: std::collections::BTreeMap<String, String>) -> ExitCode {
+async fn start(
+    cli: Cli,
+    environment: std::collections::BTreeMap<String, String>,
+    stderr: Stderr,
+) -> ExitCode {
     #[expect(
         clippy::disallowed_methods,
         reason = "the only place that reads the time"
@@ -59,7 +69,8 @@ async fn start(cli: Cli, environment: std::collections::BTreeMap<String, String>
         fastrand::u32(..)
     );
     let record = Record::default();
-    if let Err(error) = watchdog::start(stopper.clone(), stop.clone(), record.clone()) {
+    let watched = (record.clone(), stderr.clone());
+    if let Err(error) = watchdog::start(stopper.clone(), stop.clone(), watched) {
         tracing::warn!(%error, "cannot handle signals");
     }
     execute(
@@ -71,6 +82,7 @@ async fn start(cli: Cli, environment: std::collections::BTreeMap<String, String>
             stop,
             record,
             run,
+            stderr,
         },
     )
     .await

@@ -18,7 +18,9 @@ use crate::{
         format::Output,
         past::{PastRun, Word},
         sheet::Tabular,
+        view::View,
     },
+    screen::Screen,
 };
 
 /// The file from which the kubelet reads the termination message.
@@ -26,15 +28,19 @@ const TERMINATION_LOG: &str = "/dev/termination-log";
 
 /// Prints to stdout. A closed pipe is not an error.
 pub fn print(text: &str) -> Result<(), Failure> {
+    print_if_read(text).map(drop)
+}
+
+/// Prints to stdout. False if nobody reads it any more.
+pub fn print_if_read(text: &str) -> Result<bool, Failure> {
     let mut stdout = io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
     {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::failed(format!("cannot write to stdout: {error}")))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::failed(format!("cannot write to stdout: {error}"))),
     }
 }
 
@@ -44,19 +50,21 @@ pub fn print_as<T: Tabular>(
     output: Option<Output>,
     files: &ReportFiles,
     document: &T,
-    text: impl FnOnce(&T) -> String,
+    text: impl FnOnce(&T, &View) -> String,
 ) -> Result<(), Failure> {
     // Nobody may read stdout, which would block.
     let written = files.write(document);
     if output.is_none() && files.own_stdout() {
         return written;
     }
+    let view = View::of(output, files.screen());
+    let text = |document: &T| text(document, &view);
     let rendered = output.unwrap_or(Output::Table).render(document, text);
     print(&rendered.map_err(|why| unprintable(&why))?)?;
     written
 }
 
-fn unprintable(why: &str) -> Failure {
+pub fn unprintable(why: &str) -> Failure {
     Failure::failed(format!("cannot print the {API_VERSION} document: {why}"))
 }
 
@@ -68,6 +76,8 @@ pub struct ReportFiles(Arc<Mutex<Files>>);
 struct Files {
     open: Vec<(Target, Option<File>)>,
     own_stdout: bool,
+    /// What stdout is connected to.
+    screen: Screen,
     /// The summary of a step of GitHub Actions, to which every command adds.
     summary: Option<PathBuf>,
     monitor: Monitor,
@@ -104,6 +114,16 @@ impl ReportFiles {
     /// True if a report file is written to stdout.
     pub fn own_stdout(&self) -> bool {
         self.files().own_stdout
+    }
+
+    /// Sets what stdout is connected to.
+    pub fn shown_on(&self, screen: Screen) {
+        self.files().screen = screen;
+    }
+
+    /// What stdout is connected to.
+    pub fn screen(&self) -> Screen {
+        self.files().screen
     }
 
     /// Adds the summary of a step of GitHub Actions.

@@ -35,7 +35,9 @@ use crate::{
 pub enum Scope {
     /// ExternalSecrets and workloads.
     All,
-    /// Only workloads.
+    /// ExternalSecrets, each with its chain, for `sync`.
+    Syncs,
+    /// Only workloads, and the chains that lead to them.
     Restarts,
     /// The chain from the provider to the pods, for `sync --restart`.
     Chain,
@@ -51,8 +53,9 @@ impl Scope {
         let mut document = Document::of_results(plan, results, heading, exit);
         document = match self {
             Self::All => document.with_chain_of_changes(plan, results),
+            Self::Syncs => document.with_chain_of_syncs(plan, results),
             Self::Chain | Self::Published => document.with_chain(plan, results),
-            Self::Restarts => document,
+            Self::Restarts => document.with_chain_of_restarts(plan, results),
         };
         (self.of(document), exit)
     }
@@ -60,7 +63,7 @@ impl Scope {
     /// Removes the parts that are not in the scope.
     pub fn of(self, document: Document) -> Document {
         match self {
-            Self::All | Self::Chain | Self::Published => document,
+            Self::All | Self::Syncs | Self::Chain | Self::Published => document,
             Self::Restarts => document.without_items(),
         }
     }
@@ -245,10 +248,7 @@ impl Record {
             write_termination_message(&report::termination_summary(&document));
         }
         // An error on stdout can be reported nowhere.
-        print_as(form.output, &files, &document, |document| {
-            text::render(document, false)
-        })
-        .ok();
+        print_as(form.output, &files, &document, text::render).ok();
     }
 }
 

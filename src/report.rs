@@ -1,18 +1,22 @@
 //! The report of a command: one document, printed as JSON, YAML or text. Its shape is versioned; fields are only added.
 
 mod chain;
+pub mod changes;
 mod drift;
 mod failed;
 pub mod file;
 pub mod format;
+mod layout;
 pub mod metrics;
 pub mod past;
 mod price;
 mod restarts;
+mod rows;
 pub mod sheet;
 mod table;
 mod termination;
 pub mod text;
+pub mod view;
 
 use std::collections::BTreeMap;
 
@@ -23,11 +27,12 @@ use serde::Serialize;
 pub use self::chain::{Link, LinkKind};
 pub use self::drift::{DocumentKey, DocumentVerifiable};
 pub use self::failed::{DocumentProblem, FailureDocument};
+pub use self::layout::Header;
 pub use self::restarts::{
     DocumentOwner, DocumentRestart, DocumentSecret, DocumentSecretKey, RestartAction,
     RestartSummary, StampAction, took,
 };
-pub use self::table::{Column, aligned, items_table};
+pub use self::table::{Column, aligned, fitted};
 pub use self::termination::summary as termination_summary;
 use eso_model::{StoreKind, window::Window};
 
@@ -58,14 +63,15 @@ pub struct Document {
     pub run: Run,
     /// Counts and totals.
     pub summary: Summary,
-    /// Every selected ExternalSecret, sorted by namespace and name.
+    /// Every selected ExternalSecret, sorted by namespace and name, or by the column of `--sort-by`.
     pub items: Vec<DocumentItem>,
     /// Every workload that a `restart` rule covers, sorted by namespace, kind and name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub restarts: Vec<DocumentRestart>,
-    /// The links from the provider to the pods: with `sync --restart`, after a publication, and in a run that restarts workloads for
-    /// the first 100 ExternalSecrets that were synced or failed.
+    /// The links from the provider to the pods: with `sync --restart` and after a publication; for the first 100 ExternalSecrets that
+    /// were synced or failed with `sync`, and in a run that restarts workloads; and with `restart` for the first 100 Secrets whose
+    /// workloads were restarted or failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     pub chain: Vec<Link>,
@@ -345,6 +351,11 @@ impl Document {
             .map(|item| DocumentItem::new(item, None))
             .collect();
         Self::new(kind, plan, items, heading, exit).with_restarts(&plan.restarts, None)
+    }
+
+    /// Sorts the ExternalSecrets by a column, and within it by namespace and name.
+    pub fn sort_by(&mut self, column: Column) {
+        self.items.sort_by(|a, b| column.compare(a, b));
     }
 
     /// Removes the ExternalSecrets, for commands that are only about workloads.

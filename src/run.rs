@@ -316,7 +316,7 @@ impl Pipeline<'_> {
             _ => format!("Sync {syncs} ExternalSecrets, and restart up to {restarts} workloads?"),
         };
         let (document, _) = self.planned(plan);
-        let shown = text::render(&document, false);
+        let shown = text::render(&document, &self.context.session.asking());
         self.context.session.confirm(&shown, &question).await
     }
 
@@ -431,7 +431,8 @@ impl Pipeline<'_> {
             stop: session.world.stop.clone(),
             record: &session.world.record,
         };
-        let mut progress = Progress::new(session.progress_style(), plan.syncs());
+        let mut progress = Progress::new(&session.world.stderr, "syncing", plan.syncs());
+        let phase = progress.phase();
         let silence = Silence::new(policy.sync.timeout);
         let syncing = sync::carry_out(&job, |item, result| {
             silence.broken();
@@ -446,6 +447,7 @@ impl Pipeline<'_> {
                 (what.to_owned(), session.world.stop.deadline())
             }
         };
+        let syncing = phase.during(Box::pin(syncing));
         silence.on(what, Box::pin(syncing)).await
     }
 
@@ -525,6 +527,9 @@ impl Pipeline<'_> {
         let rules = &self.context.policy.restart;
         let longest = rules.iter().map(|rule| rule.wait).max();
         let silence = Silence::new(longest.unwrap_or_default());
+        let total = plan.restarts.restarts();
+        let mut progress = Progress::new(&session.world.stderr, "restarting", total);
+        let phase = progress.phase();
         let done = |id: &WorkloadId, result: &RestartResult| {
             silence.broken();
             let how = if result.outcome == RestartOutcome::Restarted {
@@ -532,7 +537,7 @@ impl Pipeline<'_> {
             } else {
                 format!("{} ({})", result.outcome.into_str(), result.reason.as_str())
             };
-            session.say(&format!("{id}: {how}"));
+            progress.said(result.outcome.is_good(), &format!("{id}: {how}"));
             session.world.record.restarted(id, result);
         };
         session.world.record.restarting();
@@ -547,6 +552,7 @@ impl Pipeline<'_> {
             let what = "restarted workloads to become healthy";
             (what.to_owned(), silence.end())
         };
+        let restarting = phase.during(Box::pin(restarting));
         let mut restarted = silence.on(what, Box::pin(restarting)).await;
         restarted.add_earlier(adopted);
         restarted
@@ -586,9 +592,7 @@ impl Pipeline<'_> {
 
     fn print(&self, document: &Document) -> Result<(), Failure> {
         let files = self.context.session.world.record.files();
-        print_as(self.output, &files, document, |document| {
-            text::render(document, false)
-        })
+        print_as(self.output, &files, document, text::render)
     }
 
     /// The report, and the exit code. If a limit refused the plan, the plan.

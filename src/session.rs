@@ -11,7 +11,7 @@ use cluster::{
     connect::{self, Options},
 };
 use pace::Clock;
-use providers::reader::{Rates, ReadProgress, ReaderInput, StandIn};
+use providers::reader::{Rates, ReaderInput, StandIn};
 use sandbox::{self, Sandbox};
 use tokio::time::Instant;
 
@@ -23,13 +23,13 @@ use crate::{
     failure::Failure,
     output::write_termination_message,
     policy::{Pace, Policy},
-    progress::Style,
+    progress::{Reading, Stderr},
     reason::Reason,
     record::Record,
-    report::Run,
+    report::{Run, view::View},
     sandbox_access,
+    screen::Screen,
     stop::{Level, Stop, Stopper},
-    telemetry::LogFormat,
 };
 
 /// The inputs of the process, read once by `main`.
@@ -46,6 +46,8 @@ pub struct World {
     pub record: Record,
     /// The unique ID of this run: a time and a random number.
     pub run: String,
+    /// Where progress is shown.
+    pub stderr: Stderr,
 }
 
 impl World {
@@ -118,11 +120,9 @@ impl Connected {
         };
         let check = Check::new(input, policy, stand_in)
             .map_err(|error| Failure::new(Exit::NoAccess, &error))?;
-        let style = session.progress_style();
+        let reading = Reading::new(session.world.stderr.clone());
         let check = check.ending(session.world.stop.deadline());
-        Ok(check.reporting(Arc::new(move |progress| {
-            style.say(&read_progress(progress));
-        })))
+        Ok(check.reporting(Arc::new(move |progress| reading.show(&progress))))
     }
 }
 
@@ -232,6 +232,12 @@ impl Session {
         Err(Failure::usage("aborted"))
     }
 
+    /// How a plan is shown on stderr before a question.
+    pub fn asking(&self) -> View {
+        let screen = Screen::of_stderr(self.logging.color, &self.world.environment);
+        View::of(None, screen)
+    }
+
     /// Writes the container's termination message. The embedded cluster is used by people, and not in a container.
     pub fn write_termination_message(&self, summary: &str) {
         if self.connection.sandbox.is_none() {
@@ -241,14 +247,7 @@ impl Session {
 
     /// Writes a line of progress to stderr.
     pub fn say(&self, line: &str) {
-        self.progress_style().say(line);
-    }
-
-    pub fn progress_style(&self) -> Style {
-        Style::detect(
-            self.logging.quiet,
-            self.logging.log_format == LogFormat::Json,
-        )
+        self.world.stderr.say(line);
     }
 
     /// The description of the run for a document; without a cluster, it names none.
@@ -276,19 +275,6 @@ impl Session {
 /// True if the user can be asked.
 pub fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
-}
-
-fn read_progress(progress: ReadProgress) -> String {
-    let ReadProgress {
-        stores,
-        done,
-        calls,
-    } = progress;
-    let plural = if stores == 1 { "" } else { "s" };
-    match (done, calls) {
-        (0, 0) => format!("reading the providers of {stores} store{plural}"),
-        _ => format!("reading the providers: {done} of {stores} store{plural} done, {calls} calls"),
-    }
 }
 
 /// The rates at which providers are read.

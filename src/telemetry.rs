@@ -1,6 +1,6 @@
 //! Logs on stderr, as text or JSON.
 
-use std::io::IsTerminal as _;
+use std::{collections::BTreeMap, io::IsTerminal as _};
 
 use tracing_subscriber::{
     EnvFilter,
@@ -9,6 +9,8 @@ use tracing_subscriber::{
     layer::{Filter, Layer as _, SubscriberExt as _},
     util::SubscriberInitExt as _,
 };
+
+use crate::{progress::Stderr, screen::Color};
 
 /// The format of the logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -20,34 +22,23 @@ pub enum LogFormat {
     Json,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Color {
-    /// On a terminal, unless `NO_COLOR` is set
-    #[default]
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
-}
-
-/// Starts logging. `directives` is the value of `RUST_LOG`; `verbosity` is the number of `-v` flags.
+/// Starts logging. `verbosity` is the number of `-v` flags.
 pub fn start(
     format: LogFormat,
     color: Color,
     verbosity: u8,
     quiet: bool,
-    directives: Option<&str>,
-    no_color: bool,
+    environment: &BTreeMap<String, String>,
+    stderr: &Stderr,
 ) {
     let level = level(verbosity, quiet);
+    let directives = environment.get("RUST_LOG").map(|directives| &**directives);
     let filter = filter(directives, &level);
-    let ansi = match color {
-        Color::Auto => std::io::stderr().is_terminal() && !no_color,
-        Color::Always => true,
-        Color::Never => false,
-    };
-    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
+    let ansi = color.is_used(std::io::stderr().is_terminal(), environment);
+    let stderr = stderr.clone();
+    let layer = fmt::layer()
+        .with_writer(move || stderr.clone())
+        .with_ansi(ansi);
     let registry = tracing_subscriber::registry();
     match format {
         LogFormat::Text => registry

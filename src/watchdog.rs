@@ -4,7 +4,7 @@
 //! ended some seconds after the grace time, the watchdog writes the report of what is known, and exits.
 
 use std::{
-    io,
+    io::{self, IsTerminal as _},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -16,6 +16,7 @@ use signal_hook::{
 };
 
 use crate::{
+    progress::Stderr,
     reason::Reason,
     record::Record,
     stop::{GRACE, Level, Stop, Stopper},
@@ -31,7 +32,7 @@ const WRITING: Duration = Duration::from_millis(1500);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Starts the threads.
-pub fn start(stopper: Stopper, stop: Stop, record: Record) -> io::Result<()> {
+pub fn start(stopper: Stopper, stop: Stop, (record, stderr): (Record, Stderr)) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let asker = stopper.clone();
     let (signal, signalled) = mpsc::channel();
@@ -55,7 +56,7 @@ pub fn start(stopper: Stopper, stop: Stop, record: Record) -> io::Result<()> {
             // A signal ends the wait.
             signalled.recv_timeout(LOOK).ok();
         }
-        finish(&record, stop.level());
+        finish(&record, &stderr, stop.level());
     })?;
     Ok(())
 }
@@ -79,11 +80,15 @@ impl Limit {
 }
 
 /// Writes the report and exits. Another thread writes, because a lock or a pipe can block it.
-fn finish(record: &Record, level: Level) {
+fn finish(record: &Record, stderr: &Stderr, level: Level) {
     let (written, is_written) = mpsc::channel();
-    let writer = record.clone();
+    let (writer, stderr) = (record.clone(), stderr.clone());
     // Without the thread, the exit code is the report.
     let started = thread::Builder::new().spawn(move || {
+        // Otherwise the terminal may block, and the report must not wait for it.
+        if io::stdout().is_terminal() {
+            stderr.clear();
+        }
         writer.report_unfinished(level);
         let (monitor, ended) = writer.files().monitoring();
         monitor.finish_after_cut(writer.exit(), &ended);

@@ -10,7 +10,7 @@ use crate::{
     asked::{Entry, Named, reading},
     cli::DiagnoseArgs,
     consumers::list::consumers,
-    diagnose::{self, Diagnosis, Facts},
+    diagnose::{self, Facts},
     exit::Exit,
     failure::Failure,
     output::print_as,
@@ -75,7 +75,7 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
         args.form.output,
         &session.world.record.files(),
         &diagnosis,
-        Diagnosis::text,
+        |diagnosis, _| diagnosis.text(),
     )?;
     Ok(diagnosis.exit())
 }

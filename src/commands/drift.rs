@@ -38,10 +38,11 @@ pub(super) async fn drift(session: &Session, args: DriftArgs) -> Result<Exit, Fa
         (plan, snapshot.heading(context, digest, started))
     };
     let exit = exit_of(Tells::Drift, &plan, &Results::default());
-    let document = Document::of_plan(Kind::Drift, &plan, heading, exit);
+    let mut document = Document::of_plan(Kind::Drift, &plan, heading, exit);
+    args.table.sort(&mut document);
     let files = session.world.record.files();
-    print_as(args.form.output, &files, &document, |document| {
-        text::render(document, false)
+    print_as(args.form.output, &files, &document, |document, view| {
+        text::render(document, &args.table.view(view))
     })?;
     Ok(exit)
 }

@@ -47,10 +47,11 @@ pub(super) async fn plan(session: &Session, args: PlanArgs) -> Result<Exit, Fail
         differences: args.exit_code,
     };
     let exit = exit_of(tells, &plan, &Results::default());
-    let document = Document::of_plan(Kind::Plan, &plan, heading, exit);
+    let mut document = Document::of_plan(Kind::Plan, &plan, heading, exit);
+    args.table.sort(&mut document);
     let files = session.world.record.files();
-    print_as(args.form.output, &files, &document, |document| {
-        text::render(document, false)
+    print_as(args.form.output, &files, &document, |document, view| {
+        text::render(document, &args.table.view(view))
     })?;
     Ok(exit)
 }

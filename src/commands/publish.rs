@@ -92,7 +92,9 @@ async fn write(session: &Session, args: &PublishArgs) -> Result<Exit, Failure> {
         } else {
             format!("Write {writes} secrets?")
         };
-        session.confirm(&plan.text(), &question).await?;
+        session
+            .confirm(&plan.text(&session.asking()), &question)
+            .await?;
     }
     let done = prepared.carry_out(&session.world.stop).await;
     let kind = (PublishKind::PublishReport, run());

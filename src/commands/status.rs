@@ -1,5 +1,7 @@
 //! `status`: shows the state of the cluster. Does not read providers.
 
+mod watch;
+
 use crate::{
     asked::{Asked, Flags, Named, without_drift},
     cli::{StatusArgs, StatusOutput},
@@ -9,7 +11,7 @@ use crate::{
     lock_namespace::LockNamespace,
     output::{ReportFiles, print, print_as},
     policy::Ceilings,
-    report::{Document, Kind, format::Output, text},
+    report::{Document, DocumentItem, Kind, format::Output, text},
     restart::workloads::Options,
     results::Results,
     run::{Context, Narrow, read_and_plan},
@@ -17,7 +19,6 @@ use crate::{
 };
 
 pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, Failure> {
-    let started = session.world.clock.now();
     let asked = Asked {
         config: &args.policy.config,
         select: &args.select,
@@ -39,42 +40,51 @@ pub(super) async fn status(session: &Session, args: StatusArgs) -> Result<Exit, 
         holds: false,
         only: narrowing.as_ref().map(|only| only as &Narrow<'_>),
     };
-    let (plan, heading) = {
-        let (snapshot, plan) = read_and_plan(context, Named::of(&args.select)).await?;
-        let digest = chosen.digest(&loaded);
-        (plan, snapshot.heading(context, digest, started))
+    let digest = chosen.digest(&loaded);
+    let look = async |named: Named<'_>| {
+        let started = session.world.clock.now();
+        let (plan, heading) = {
+            let (snapshot, plan) = read_and_plan(context, named).await?;
+            (plan, snapshot.heading(context, digest, started))
+        };
+        let exit = exit_of(Tells::Status, &plan, &Results::default());
+        let mut document = Document::of_plan(Kind::Status, &plan, heading, exit);
+        args.table.sort(&mut document);
+        Ok::<_, Failure>((document, exit))
     };
-    let exit = exit_of(Tells::Status, &plan, &Results::default());
-    let document = Document::of_plan(Kind::Status, &plan, heading, exit);
-    show(args.output, &session.world.record.files(), &document)?;
+    let (document, exit) = look(Named::of(&args.select)).await?;
+    if args.watch {
+        // What was named may vanish meanwhile.
+        let again = async || look(Named::default()).await;
+        return watch::watch(session, &args, (document, exit), again).await;
+    }
+    show(&args, &session.world.record.files(), &document)?;
     Ok(exit)
 }
 
-fn show(
-    output: Option<StatusOutput>,
-    files: &ReportFiles,
-    document: &Document,
-) -> Result<(), Failure> {
-    let text = |document: &Document| text::render(document, output == Some(StatusOutput::Wide));
-    let chosen = match output {
+fn show(args: &StatusArgs, files: &ReportFiles, document: &Document) -> Result<(), Failure> {
+    let chosen = match args.output {
         None => None,
-        Some(StatusOutput::Table | StatusOutput::Wide) => Some(Output::Table),
+        Some(StatusOutput::Table) => Some(Output::Table),
+        Some(StatusOutput::Wide) => Some(Output::Wide),
         Some(StatusOutput::Json) => Some(Output::Json),
         Some(StatusOutput::Yaml) => Some(Output::Yaml),
         Some(StatusOutput::Name) => {
-            let names: Vec<String> = document
-                .items
-                .iter()
-                .map(|item| {
-                    format!(
-                        "externalsecret.external-secrets.io/{}\n",
-                        item.name.terminal()
-                    )
-                })
-                .collect();
             let written = files.write(document);
-            return print(&names.concat()).and(written);
+            return print(&names(document.items.iter())).and(written);
         }
     };
-    print_as(chosen, files, document, text)
+    print_as(chosen, files, document, |document, view| {
+        text::render(document, &args.table.view(view))
+    })
+}
+
+fn names<'a>(items: impl Iterator<Item = &'a DocumentItem>) -> String {
+    let names = items.map(|item| {
+        format!(
+            "externalsecret.external-secrets.io/{}\n",
+            item.name.terminal()
+        )
+    });
+    names.collect()
 }

@@ -49,7 +49,7 @@ pub(super) async fn sync(session: &Session, args: SyncArgs) -> Result<Exit, Fail
         scope: if args.restart {
             Scope::Chain
         } else {
-            Scope::All
+            Scope::Syncs
         },
         digest: None,
         output: args.form.output,

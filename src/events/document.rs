@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::{
     foreign::{Foreign, first},
     reason::Reason,
-    report::{Document, DocumentAction, Run, text},
+    report::{Document, DocumentAction, Run, text, view::View},
 };
 
 /// The ExternalSecrets of a key that the text names.
@@ -123,10 +123,10 @@ impl EventsDocument {
     }
 
     /// The document for people.
-    pub fn text(&self) -> String {
+    pub fn text(&self, view: &View) -> String {
         let mut text = String::new();
         for run in self.runs.iter().filter(|run| is_shown(run)) {
-            text.push_str(&text::render(run, false));
+            text.push_str(&text::render(run, view));
             text.push('\n');
         }
         let lines = self.queues.iter().map(DocumentQueue::line);

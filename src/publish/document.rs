@@ -15,7 +15,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     foreign::Foreign,
-    report::{API_VERSION, Document, Run, aligned, sheet::Level, text},
+    report::{API_VERSION, Document, Header, Run, fitted, sheet::Level, text, view::View},
 };
 
 /// The secrets that an advice names.
@@ -301,12 +301,8 @@ impl PublishDocument {
         self
     }
 
-    /// The text for people.
-    pub fn text(&self) -> String {
-        if self.kind == PublishKind::PublishList {
-            return self.list();
-        }
-        let mut text = String::new();
+    /// A line for each secret.
+    fn table(&self, view: &View) -> String {
         let rows = self.items.iter().flat_map(|item| {
             item.secrets.iter().map(|secret| {
                 [
@@ -324,7 +320,23 @@ impl PublishDocument {
         } else {
             "ACTION"
         };
-        text += &aligned(["ITEM", "NAME", "TARGET", "VERDICT", what, "REASON"], rows);
+        let headers = [
+            Header::name("ITEM"),
+            Header::name("NAME"),
+            Header::name("TARGET"),
+            Header::whole("VERDICT"),
+            Header::whole(what),
+            Header::whole("REASON"),
+        ];
+        fitted(&headers, rows, view.of_tables())
+    }
+
+    /// The text for people.
+    pub fn text(&self, view: &View) -> String {
+        if self.kind == PublishKind::PublishList {
+            return self.list(view);
+        }
+        let mut text = self.table(view);
         for item in &self.items {
             for secret in item
                 .secrets
@@ -360,15 +372,15 @@ impl PublishDocument {
                 );
             }
         }
-        text + &self.advice() + &self.totals() + &self.then()
+        text + &self.advice() + &self.totals() + &self.then(view)
     }
 
     /// The run that followed.
-    fn then(&self) -> String {
+    fn then(&self, view: &View) -> String {
         let mut text = String::new();
         if let Some(run) = &self.sync {
             text += "\nThe ExternalSecrets that read it:\n\n";
-            text += &text::render(run, false);
+            text += &text::render(run, view);
         }
         if !self.sync_failure.is_empty() {
             let why = self.sync_failure.terminal();
@@ -406,7 +418,7 @@ impl PublishDocument {
         text
     }
 
-    fn list(&self) -> String {
+    fn list(&self, view: &View) -> String {
         let rows = self.items.iter().map(|item| {
             let state = if item.suspended {
                 "suspended"
@@ -420,7 +432,13 @@ impl PublishDocument {
                 state.to_owned(),
             ]
         });
-        aligned(["ITEM", "SOURCE", "TARGET", "STATE"], rows)
+        let headers = [
+            Header::name("ITEM"),
+            Header::name("SOURCE"),
+            Header::name("TARGET"),
+            Header::whole("STATE"),
+        ];
+        fitted(&headers, rows, view.of_tables())
     }
 
     fn totals(&self) -> String {

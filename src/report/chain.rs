@@ -1,10 +1,12 @@
 //! The chain from the provider to the pods: one line for each link, which is proven, or not proven with the reason.
 
+use std::collections::BTreeSet;
+
 use eso_model::Id;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Document, DocumentItem, DocumentRestart, aligned};
+use super::{Document, DocumentItem, DocumentRestart, layout::Header, table::fitted, view::View};
 use crate::{
     finding::Verdict,
     foreign::{self, Foreign},
@@ -61,6 +63,17 @@ fn link(link: LinkKind, of: impl Into<Foreign>, found: Result<String, String>) -
 /// The chains that the report of a policy contains. More would only repeat the table.
 const MOST: usize = 100;
 
+/// The links that a command does not look at.
+const PROVIDER_UNREAD: &str = "this command did not read the provider";
+const SECRET_UNREAD: &str = "this command did not read the Secret";
+
+impl Link {
+    /// True if the command did not look at it.
+    fn was_not_read(&self) -> bool {
+        !self.proven && [PROVIDER_UNREAD, SECRET_UNREAD].contains(&self.message.exact())
+    }
+}
+
 /// So many chains are shown link by link.
 const FEW: usize = 3;
 
@@ -71,7 +84,38 @@ impl Document {
     /// Adds the chain of every item.
     #[must_use]
     pub fn with_chain(self, plan: &Plan, results: &Results) -> Self {
-        self.with_chains_of(plan, results, |_| true)
+        self.with_chains_of(plan, results, |_, _| true)
+    }
+
+    /// Adds the chains of what was synced or failed.
+    #[must_use]
+    pub fn with_chain_of_syncs(self, plan: &Plan, results: &Results) -> Self {
+        let mut left = MOST;
+        self.with_chains_of(plan, results, |item, _| {
+            let is_shown = left > 0 && item.outcome.is_some_and(|it| it != Outcome::Skipped);
+            left -= usize::from(is_shown);
+            is_shown
+        })
+    }
+
+    /// Adds the chains of the Secrets whose workloads were restarted or failed.
+    #[must_use]
+    pub fn with_chain_of_restarts(self, plan: &Plan, results: &Results) -> Self {
+        let restarts = self.restarts.iter().filter(|restart| {
+            let outcome = restart.outcome;
+            outcome.is_some_and(|it| it == RestartOutcome::Restarted || !it.is_good())
+        });
+        let restarts: Vec<DocumentRestart> = restarts.cloned().collect();
+        let mut left = MOST;
+        self.with_chains_of(plan, results, |_, planned| {
+            let id = planned.secret_id();
+            let is_shown = left > 0
+                && restarts
+                    .iter()
+                    .any(|restart| is_concerned(restart, &id, &results.restarts));
+            left -= usize::from(is_shown);
+            is_shown
+        })
     }
 
     /// Adds the chains of what the run changed or failed to change, if it restarts workloads.
@@ -80,24 +124,19 @@ impl Document {
         if self.restarts.is_empty() {
             return self;
         }
-        let mut left = MOST;
-        self.with_chains_of(plan, results, |item| {
-            let is_shown = left > 0 && item.outcome.is_some_and(|it| it != Outcome::Skipped);
-            left -= usize::from(is_shown);
-            is_shown
-        })
+        self.with_chain_of_syncs(plan, results)
     }
 
     fn with_chains_of(
         mut self,
         plan: &Plan,
         results: &Results,
-        mut is_shown: impl FnMut(&DocumentItem) -> bool,
+        mut is_shown: impl FnMut(&DocumentItem, &Item) -> bool,
     ) -> Self {
         let restarts = &results.restarts;
         let mut chain = Vec::new();
         for (item, (at, planned)) in self.items.iter().zip(plan.items.entries()) {
-            if !is_shown(item) {
+            if !is_shown(item, planned) {
                 continue;
             }
             let verdict = results.finding(at, planned).map(|found| found.verdict);
@@ -144,7 +183,7 @@ fn provider(
             ))
         }
         Some(_) => Err("the Secret does not have the provider's data".to_owned()),
-        None => Err("this command did not read the provider".to_owned()),
+        None => Err(PROVIDER_UNREAD.to_owned()),
     }
 }
 
@@ -153,6 +192,7 @@ fn secret(id: &Id, restarts: &RestartResults, verdict: Option<Verdict>) -> Resul
         None if verdict == Some(Verdict::InSync) => {
             Ok("has the data that its ExternalSecret asks for".to_owned())
         }
+        None if verdict.is_none() && restarts.secrets.is_empty() => Err(SECRET_UNREAD.to_owned()),
         None => Err("not read, because no workload that can be restarted uses it".to_owned()),
         Some(seen) => {
             let mut keys: Vec<String> = seen.keys.iter().cloned().collect();
@@ -168,22 +208,26 @@ fn secret(id: &Id, restarts: &RestartResults, verdict: Option<Verdict>) -> Resul
     }
 }
 
+/// True if the workload uses this Secret.
+fn is_concerned(document: &DocumentRestart, id: &Id, restarts: &RestartResults) -> bool {
+    document.namespace.exact() == id.namespace
+        && (document
+            .secrets
+            .iter()
+            .any(|secret| secret.name.exact() == id.name)
+            || document.assumed.iter().any(|name| name.exact() == id.name)
+            || restarts.secrets.get(id).is_some_and(|seen| {
+                seen.used_by
+                    .iter()
+                    .any(|by| by.kind == document.kind && by.name == document.name.exact())
+            }))
+}
+
 /// Returns the links of the workloads that use this Secret, and of their pods.
 fn workloads(id: &Id, documents: &[DocumentRestart], restarts: &RestartResults) -> Vec<Link> {
     let mut chain = Vec::new();
     for document in documents {
-        let concerned = document.namespace.exact() == id.namespace
-            && (document
-                .secrets
-                .iter()
-                .any(|secret| secret.name.exact() == id.name)
-                || document.assumed.iter().any(|name| name.exact() == id.name)
-                || restarts.secrets.get(id).is_some_and(|seen| {
-                    seen.used_by
-                        .iter()
-                        .any(|by| by.kind == document.kind && by.name == document.name.exact())
-                }));
-        if !concerned {
+        if !is_concerned(document, id, restarts) {
             continue;
         }
         let of = format!(
@@ -244,23 +288,39 @@ fn reason(word: Option<String>, message: &str) -> String {
 }
 
 /// A line for each ExternalSecret.
-fn table(chain: &[Link]) -> String {
+fn table(chain: &[Link], view: &View) -> String {
     let chains = chain.chunk_by(|_, next| next.link != LinkKind::Provider);
     let (all, open): (Vec<&[Link]>, Vec<&[Link]>) =
-        chains.partition(|chain| chain.iter().all(|link| link.proven));
-    let more = all.len().saturating_sub(SHOWN);
-    let shown = open.into_iter().chain(all.into_iter().take(SHOWN));
+        chains.partition(|chain| chain.iter().all(|link| link.proven || link.was_not_read()));
+    let shown = if view.wide { all.len() } else { SHOWN };
+    let more = all.len().saturating_sub(shown);
+    let shown = open.into_iter().chain(all.into_iter().take(shown));
     let mut rows: Vec<[String; 3]> = shown.map(row).collect();
     if rows.is_empty() {
         return String::new();
     }
     rows.sort();
-    let table = aligned(["EXTERNALSECRET", "PROVEN", "NOT PROVEN"], rows.into_iter());
+    let headers = [
+        Header::name("EXTERNALSECRET"),
+        Header::name("PROVEN"),
+        Header::sentence("NOT PROVEN"),
+    ];
+    let table = fitted(&headers, rows.into_iter(), view.of_tables());
     let rest = match more {
         0 => String::new(),
-        more => format!("and {more} more, all proven; `-o json` shows their links\n"),
+        more => format!("and {more} more, all proven (`-o wide` shows them)\n"),
     };
-    format!("\n{table}{rest}")
+    let unread: BTreeSet<&str> = chain
+        .iter()
+        .filter(|link| link.was_not_read())
+        .map(|link| link.message.exact())
+        .collect();
+    let mut text = format!("\n{table}{rest}");
+    for why in unread {
+        text.push_str(why);
+        text.push('\n');
+    }
+    text
 }
 
 /// The name of the ExternalSecret, the proven links, and why the others are not proven.
@@ -282,7 +342,7 @@ fn row(chain: &[Link]) -> [String; 3] {
     let open = chain.iter().zip(before).filter(|(link, before)| {
         // The pods of a workload that was not restarted have the same reason.
         let repeats = link.link == LinkKind::Pods && before.is_some_and(|before| !before.proven);
-        !link.proven && !repeats
+        !link.proven && !link.was_not_read() && !repeats
     });
     let why = |(link, _): (&Link, _)| format!("{}: {}", kind(link), link.message.terminal());
     let or_none = |texts: Vec<String>, separator: &str| match texts.join(separator) {
@@ -297,10 +357,10 @@ fn row(chain: &[Link]) -> [String; 3] {
 }
 
 /// Renders chains as text: each link, or a line for each ExternalSecret if there are many.
-pub(super) fn render(chain: &[Link]) -> String {
+pub(super) fn render(chain: &[Link], view: &View) -> String {
     let chains = chain.iter().filter(|link| link.link == LinkKind::Provider);
     if chains.count() > FEW {
-        table(chain)
+        table(chain, view)
     } else {
         links(chain)
     }
@@ -376,10 +436,10 @@ mod tests {
         };
         let good = |number| chain(number, Ok(String::new()));
         let few: Vec<Link> = (0..3).flat_map(good).collect();
-        assert_eq!(render(&few).trim().lines().count(), 15);
+        assert_eq!(render(&few, &View::default()).trim().lines().count(), 15);
         let bad = chain(99, Err("denied".to_owned()));
         let many: Vec<Link> = (0..23).flat_map(good).chain(bad).collect();
-        let text = render(&many);
+        let text = render(&many, &View::default());
         let lines: Vec<&str> = text.trim().lines().collect();
         assert_eq!(lines.len(), 1 + SHOWN + 1 + 1, "{text}");
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -391,10 +451,7 @@ mod tests {
             words(lines[21]),
             "shop/es-99 ExternalSecret, Secret, Deployment/web, pods provider: denied"
         );
-        assert_eq!(
-            lines[22],
-            "and 3 more, all proven; `-o json` shows their links"
-        );
+        assert_eq!(lines[22], "and 3 more, all proven (`-o wide` shows them)");
     }
 
     #[test]

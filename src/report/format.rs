@@ -8,6 +8,8 @@ use serde::Serialize;
 pub enum Output {
     /// Table, details and totals
     Table,
+    /// Table with all rows and columns, in full
+    Wide,
     /// JSON
     Json,
     /// YAML
@@ -22,7 +24,7 @@ impl Output {
         table: impl FnOnce(&T) -> String,
     ) -> Result<String, String> {
         match self {
-            Self::Table => Ok(table(document)),
+            Self::Table | Self::Wide => Ok(table(document)),
             Self::Json => serde_json::to_string_pretty(document)
                 .map(|json| json + "\n")
                 .map_err(|error| error.to_string()),

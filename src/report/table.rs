@@ -1,81 +1,162 @@
-//! Tables in the style of kubectl: aligned columns, no frames, readable without colour.
+//! The columns of tables of ExternalSecrets, and the forms of times and counts.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
-use comfy_table::{ContentArrangement, Table, presets::NOTHING};
+use clap::ValueEnum;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{DocumentAction, DocumentItem, DocumentKey};
+use super::{
+    DocumentAction, DocumentItem, DocumentKey,
+    layout::{Aligned, Cell, Header, Tone, align},
+};
 use crate::{
+    finding::Verdict,
     foreign::Foreign,
+    inventory::State,
     key_names::Hidden,
     outcome::{Outcome, SecretChange},
     reason::Reason,
+    screen::Screen,
 };
 
 /// A column of a table of items.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Column {
+    /// The namespace
     Namespace,
+    /// The name of the ExternalSecret
     Name,
-    /// The store.
+    /// The store
     Store,
+    /// The kind of the store
     StoreKind,
-    /// The provider.
+    /// The provider
     Provider,
-    /// The state before the run.
+    /// The state by its status
     State,
-    /// The time of the last sync.
+    /// The time of the last sync
     LastSync,
-    /// The age of the last sync.
+    /// The age of the last sync
     Age,
-    /// The verdict of the drift check.
+    /// The verdict of the drift check
     Verdict,
-    /// The keys that differ.
+    /// The keys that differ
     Keys,
-    /// Sync or skip.
+    /// Sync or skip
     Action,
-    /// The outcome.
+    /// The outcome
     Status,
-    /// The time of the last sync before the run.
+    /// The time of the last sync before the run
+    #[value(name = "previous-sync")]
     Previous,
-    /// The start time of the run's sync.
+    /// The start time of the run's sync
+    #[value(name = "current-sync")]
     Current,
-    /// The change of the target Secret.
+    /// The change of the target Secret
     Secret,
-    /// The reason for the action or the outcome.
+    /// The reason for the action or the outcome
     Reason,
-    /// The reason of the Ready condition.
+    /// The reason of the Ready condition
+    #[value(name = "ready-reason")]
     Ready,
-    /// The state of `syncWindows`.
+    /// The state of `syncWindows`
     SyncWindow,
 }
 
 impl Column {
-    const fn title(self) -> &'static str {
+    /// The title, and what happens to the column in a narrow terminal: times go first, and what a table is about stays.
+    const fn header(self) -> Header {
         match self {
-            Self::Namespace => "NAMESPACE",
-            Self::Name => "NAME",
-            Self::Store => "STORE",
-            Self::StoreKind => "STORE KIND",
-            Self::Provider => "PROVIDER",
-            Self::State => "STATE",
-            Self::LastSync => "LAST SYNC",
-            Self::Age => "AGE",
-            Self::Verdict => "VERDICT",
-            Self::Keys => "KEYS",
-            Self::Action => "ACTION",
-            Self::Status => "STATUS",
-            Self::Previous => "PREVIOUS SYNC",
-            Self::Current => "CURRENT SYNC",
-            Self::Secret => "SECRET",
-            Self::Reason => "REASON",
-            Self::Ready => "READY REASON",
-            Self::SyncWindow => "SYNC WINDOW",
+            Self::Namespace => Header::name("NAMESPACE"),
+            Self::Name => Header::name("NAME"),
+            Self::Store => Header::name("STORE").left_out(8),
+            Self::StoreKind => Header::whole("STORE KIND").left_out(4),
+            Self::Provider => Header::name("PROVIDER").left_out(5),
+            Self::State => Header::whole("STATE"),
+            Self::LastSync => Header::whole("LAST SYNC").left_out(2),
+            Self::Age => Header::whole("AGE").left_out(6),
+            Self::Verdict => Header::whole("VERDICT"),
+            Self::Keys => Header::name("KEYS"),
+            Self::Action => Header::whole("ACTION"),
+            Self::Status => Header::whole("STATUS"),
+            Self::Previous => Header::whole("PREVIOUS SYNC").left_out(1),
+            Self::Current => Header::whole("CURRENT SYNC").left_out(3),
+            Self::Secret => Header::whole("SECRET").left_out(9),
+            Self::Reason => Header::whole("REASON"),
+            Self::Ready => Header::name("READY REASON").left_out(7),
+            Self::SyncWindow => Header::whole("SYNC WINDOW").left_out(7),
         }
     }
 
-    fn cell(self, item: &DocumentItem) -> String {
+    fn tone(self, item: &DocumentItem) -> Tone {
+        match self {
+            Self::Verdict => item.verdict.map_or(Tone::Plain, Tone::from),
+            Self::Status => item.outcome.map_or(Tone::Plain, Tone::from),
+            Self::State => match item.state {
+                State::Ready => Tone::Good,
+                State::Failed => Tone::Bad,
+                State::NeverSynced | State::Overdue => Tone::Caution,
+            },
+            Self::Namespace
+            | Self::Name
+            | Self::Store
+            | Self::StoreKind
+            | Self::Provider
+            | Self::LastSync
+            | Self::Age
+            | Self::Keys
+            | Self::Action
+            | Self::Previous
+            | Self::Current
+            | Self::Secret
+            | Self::Reason
+            | Self::Ready
+            | Self::SyncWindow => Tone::Plain,
+        }
+    }
+
+    /// The order of two items by this column. Items without a value come last.
+    pub(super) fn compare(self, a: &DocumentItem, b: &DocumentItem) -> Ordering {
+        fn last<T: Ord>(a: Option<T>, b: Option<T>) -> Ordering {
+            match (a, b) {
+                (Some(a), Some(b)) => a.cmp(&b),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => Ordering::Equal,
+            }
+        }
+        match self {
+            Self::Age => last(a.age_seconds, b.age_seconds),
+            Self::LastSync | Self::Previous => last(a.previous_sync, b.previous_sync),
+            Self::Current => last(a.current_sync, b.current_sync),
+            Self::Verdict => last(a.verdict, b.verdict),
+            Self::Status => last(a.outcome, b.outcome),
+            Self::Namespace
+            | Self::Name
+            | Self::Store
+            | Self::StoreKind
+            | Self::Provider
+            | Self::State
+            | Self::Keys
+            | Self::Action
+            | Self::Secret
+            | Self::Reason
+            | Self::Ready
+            | Self::SyncWindow => {
+                let text = |item| Some(self.text(item)).filter(|text| text != "-");
+                last(text(a), text(b))
+            }
+        }
+    }
+
+    fn cell(self, item: &DocumentItem) -> Cell {
+        Cell {
+            text: self.text(item),
+            tone: self.tone(item),
+        }
+    }
+
+    fn text(self, item: &DocumentItem) -> String {
         let dash = || "-".to_owned();
         match self {
             Self::Namespace => item.namespace.terminal(),
@@ -163,34 +244,67 @@ fn age(seconds: u64) -> String {
     }
 }
 
-/// Renders the items as a table, one line each.
-pub fn items_table(items: &[DocumentItem], columns: &[Column]) -> String {
-    aligned(
-        columns.iter().map(|column| column.title()),
-        items
-            .iter()
-            .map(|item| columns.iter().map(|column| column.cell(item))),
-    )
+impl From<Verdict> for Tone {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::InSync => Self::Good,
+            Verdict::Stale | Verdict::Unverifiable => Self::Caution,
+            Verdict::Tampered | Verdict::Partial | Verdict::Missing => Self::Bad,
+        }
+    }
 }
 
-/// Renders a header and rows in aligned columns.
+impl From<Outcome> for Tone {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Synced => Self::Good,
+            Outcome::Unproven | Outcome::NotReached => Self::Caution,
+            Outcome::Failed => Self::Bad,
+            Outcome::Skipped => Self::Plain,
+        }
+    }
+}
+
+/// Aligns items, one line each. Columns that the user chose are never left out.
+pub(super) fn items_table<'a>(
+    items: impl IntoIterator<Item = &'a DocumentItem>,
+    columns: &[Column],
+    chosen: bool,
+    screen: Screen,
+) -> Aligned {
+    let headers: Vec<Header> = columns
+        .iter()
+        .map(|column| match column.header() {
+            header if chosen => header.kept(),
+            header => header,
+        })
+        .collect();
+    let rows: Vec<Vec<Cell>> = items
+        .into_iter()
+        .map(|item| columns.iter().map(|column| column.cell(item)).collect())
+        .collect();
+    align(&headers, &rows, screen)
+}
+
+/// Renders a header and rows in aligned columns that fit the terminal.
+pub fn fitted(
+    headers: &[Header],
+    rows: impl Iterator<Item = impl IntoIterator<Item = String>>,
+    screen: Screen,
+) -> String {
+    let rows: Vec<Vec<Cell>> = rows
+        .map(|row| row.into_iter().map(Cell::from).collect())
+        .collect();
+    align(headers, &rows, screen).text()
+}
+
+/// Renders a header and rows in aligned columns, in full.
 pub fn aligned(
     header: impl IntoIterator<Item = &'static str>,
     rows: impl Iterator<Item = impl IntoIterator<Item = String>>,
 ) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header.into_iter().collect::<Vec<_>>());
-    for row in rows {
-        table.add_row(row.into_iter().collect::<Vec<_>>());
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 3));
-    }
-    let lines = table.lines();
-    lines.fold(String::new(), |text, line| text + line.trim_end() + "\n")
+    let headers: Vec<Header> = header.into_iter().map(Header::whole).collect();
+    fitted(&headers, rows, Screen::default())
 }
 
 /// Formats a duration for people: `3.2 s`, `4 min 10 s`.
@@ -221,7 +335,16 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::age;
+    use super::*;
+
+    #[test]
+    fn columns_are_named_as_their_titles() {
+        for column in Column::value_variants() {
+            let value = column.to_possible_value().unwrap();
+            let title = column.header().title;
+            assert_eq!(value.get_name(), title.to_lowercase().replace(' ', "-"));
+        }
+    }
 
     #[test]
     fn ages_are_short() {

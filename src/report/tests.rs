@@ -6,18 +6,20 @@ use std::{
 use eso_model::{Id, ProviderKind, QuotaKey, StoreKey, expected::CreationPolicy};
 use insta::assert_snapshot;
 
-use super::*;
+use super::{view::View, *};
 use crate::{
     exit::decide::{Tells, exit_of},
+    finding::Finding,
     index::{Place as _, Table},
     inventory::{Ready, Target},
-    plan::{Charges, ItemAt, Limit, LimitExceeded, Share, Step, StepTarget},
+    plan::{self, Charges, ItemAt, Limit, LimitExceeded, Share, Step, StepTarget},
     restart::{
         self,
         decide::Decision,
         plan::RestartPlan,
         results::{RestartOutcome, RestartResult, RestartResults},
     },
+    screen::Screen,
     workload::WorkloadId,
 };
 
@@ -188,7 +190,7 @@ fn exit_of_run(plan: &Plan, results: &Results) -> Exit {
 #[test]
 fn plan_text() {
     let document = Document::of_plan(Kind::Plan, &plan(), heading(), Exit::Done);
-    assert_snapshot!(text::render(&document, false), @"
+    assert_snapshot!(text::render(&document, &View::default()), @"
     NAMESPACE   NAME   STORE      PROVIDER   STATE   LAST SYNC              AGE   ACTION   REASON
     shop        api    aws-prod   aws        ready   2026-03-01 11:15:00Z   45m   sync     selected
     shop        db     aws-prod   aws        ready   2026-03-01 11:15:00Z   45m   sync     selected
@@ -211,7 +213,7 @@ fn plan_text() {
 #[test]
 fn report_text() {
     let document = Document::of_results(&plan(), &results(), heading(), Exit::Stopped);
-    assert_snapshot!(text::render(&document, false), @"
+    assert_snapshot!(text::render(&document, &View::default()), @"
     NAMESPACE   NAME   STATUS        PREVIOUS SYNC          CURRENT SYNC           SECRET    REASON
     shop        api    synced        2026-03-01 11:15:00Z   2026-03-01 12:00:03Z   unknown   -
     shop        db     failed        2026-03-01 11:15:00Z   -                      -         denied
@@ -237,6 +239,273 @@ fn report_text() {
     ");
 }
 
+/// A report with long names and a check for drift.
+fn wide_report() -> Document {
+    let mut plan = plan();
+    let mut items: Vec<Item> = plan.items.iter().cloned().collect();
+    items[0].id.namespace = "platform-observability-production".to_owned();
+    items[1].id.name = "database-credentials-of-the-billing-service".to_owned();
+    items[2].id.name = "名前が長い秘密のための外部秘密".to_owned();
+    items[3].id.name = "once\u{1b}[31m".to_owned();
+    for (item, verdict) in items.iter_mut().zip([
+        Verdict::Stale,
+        Verdict::Tampered,
+        Verdict::Missing,
+        Verdict::InSync,
+    ]) {
+        item.finding = Some(Finding::of(verdict, ""));
+    }
+    plan.items = Table::new(items);
+    plan.check = Some(plan::Check {
+        reads: BTreeMap::new(),
+        unread: BTreeMap::new(),
+        unknown_fails: false,
+    });
+    let mut results = results();
+    let checked = Finding::of(Verdict::InSync, "");
+    results.checked.insert(ItemAt::at(0), checked);
+    if let Some(first) = results.items.get_mut(&ItemAt::at(0)) {
+        first.secret = SecretChange::Updated;
+    }
+    Document::of_results(&plan, &results, heading(), Exit::Stopped)
+}
+
+/// The document on a terminal of this width, with visible sequences for colour.
+fn on_terminal(document: &Document, width: usize, color: bool) -> String {
+    let screen = Screen {
+        width: Some(width),
+        height: None,
+        color,
+    };
+    let text = text::render(document, &View::of(None, screen));
+    assert!(
+        !text
+            .replace("\u{1b}[3", "")
+            .replace("\u{1b}[0m", "")
+            .contains('\u{1b}'),
+        "{text:?}"
+    );
+    let table: Vec<&str> = text
+        .split("\n\n")
+        .filter(|part| part.starts_with("NAMESPACE"))
+        .collect();
+    table.join("\n\n").replace('\u{1b}', "␛")
+}
+
+#[test]
+fn report_fits_80_columns() {
+    assert_snapshot!(on_terminal(&wide_report(), 80, false), @r#"
+    NAMESPACE     NAME          STATUS       SECRET   VERDICT   REASON
+    platfo…ction  api           synced       updated  in-sync   -
+    shop          databa…rvice  failed       -        tampered  denied
+    shop          名前が…秘密   not-reached  -        missing   deadline
+    shop          once\u…}[31m  skipped      -        in-sync   refresh-created-once
+    shop          x1            skipped      -        -         store-not-ready
+    shop          x2            skipped      -        -         store-not-ready
+    (too narrow for PREVIOUS SYNC, CURRENT SYNC; `-o wide` shows all columns)
+    "#);
+}
+
+#[test]
+fn report_fits_120_columns() {
+    assert_snapshot!(on_terminal(&wide_report(), 120, false), @r#"
+    NAMESPACE              NAME                   STATUS       CURRENT SYNC          SECRET   VERDICT   REASON
+    platform-o…production  api                    synced       2026-03-01 12:00:03Z  updated  in-sync   -
+    shop                   database-c…ng-service  failed       -                     -        tampered  denied
+    shop                   名前が長い…の外部秘密  not-reached  -                     -        missing   deadline
+    shop                   once\u{1b}[31m         skipped      -                     -        in-sync   refresh-created-once
+    shop                   x1                     skipped      -                     -        -         store-not-ready
+    shop                   x2                     skipped      -                     -        -         store-not-ready
+    (too narrow for PREVIOUS SYNC; `-o wide` shows all columns)
+    "#);
+}
+
+#[test]
+fn report_has_color_at_80_columns() {
+    assert_snapshot!(on_terminal(&wide_report(), 80, true), @r#"
+    NAMESPACE     NAME          STATUS       SECRET   VERDICT   REASON
+    platfo…ction  api           ␛[32msynced␛[0m       updated  ␛[32min-sync␛[0m   -
+    shop          databa…rvice  ␛[31mfailed␛[0m       -        ␛[31mtampered␛[0m  denied
+    shop          名前が…秘密   ␛[33mnot-reached␛[0m  -        ␛[31mmissing␛[0m   deadline
+    shop          once\u…}[31m  skipped      -        ␛[32min-sync␛[0m   refresh-created-once
+    shop          x1            skipped      -        -         store-not-ready
+    shop          x2            skipped      -        -         store-not-ready
+    (too narrow for PREVIOUS SYNC, CURRENT SYNC; `-o wide` shows all columns)
+    "#);
+}
+
+#[test]
+fn report_has_color_at_120_columns() {
+    assert_snapshot!(on_terminal(&wide_report(), 120, true), @r#"
+    NAMESPACE              NAME                   STATUS       CURRENT SYNC          SECRET   VERDICT   REASON
+    platform-o…production  api                    ␛[32msynced␛[0m       2026-03-01 12:00:03Z  updated  ␛[32min-sync␛[0m   -
+    shop                   database-c…ng-service  ␛[31mfailed␛[0m       -                     -        ␛[31mtampered␛[0m  denied
+    shop                   名前が長い…の外部秘密  ␛[33mnot-reached␛[0m  -                     -        ␛[31mmissing␛[0m   deadline
+    shop                   once\u{1b}[31m         skipped      -                     -        ␛[32min-sync␛[0m   refresh-created-once
+    shop                   x1                     skipped      -                     -        -         store-not-ready
+    shop                   x2                     skipped      -                     -        -         store-not-ready
+    (too narrow for PREVIOUS SYNC; `-o wide` shows all columns)
+    "#);
+}
+
+/// This kind of document on terminals of 80 and 120 columns.
+fn of_kind(kind: Kind) -> String {
+    let document = Document::of_plan(kind, &plan(), heading(), Exit::Done);
+    let tables = [80, 120].map(|width| on_terminal(&document, width, false));
+    tables.map(|table| table.trim_end().to_owned()).join("\n\n")
+}
+
+#[test]
+fn plan_fits_80_and_120_columns() {
+    assert_snapshot!(of_kind(Kind::Plan), @"
+    NAMESPACE  NAME  STORE     PROVIDER  STATE  AGE  ACTION  REASON
+    shop       api   aws-prod  aws       ready  45m  sync    selected
+    shop       db    aws-prod  aws       ready  45m  sync    selected
+    shop       mail  aws-prod  aws       ready  45m  sync    selected
+    shop       once  aws-prod  aws       ready  45m  skip    refresh-created-once
+    shop       x1    aws-prod  aws       ready  45m  skip    store-not-ready
+    shop       x2    aws-prod  aws       ready  45m  skip    store-not-ready
+    (too narrow for LAST SYNC; `-o wide` shows all columns)
+
+    NAMESPACE   NAME   STORE      PROVIDER   STATE   LAST SYNC              AGE   ACTION   REASON
+    shop        api    aws-prod   aws        ready   2026-03-01 11:15:00Z   45m   sync     selected
+    shop        db     aws-prod   aws        ready   2026-03-01 11:15:00Z   45m   sync     selected
+    shop        mail   aws-prod   aws        ready   2026-03-01 11:15:00Z   45m   sync     selected
+    shop        once   aws-prod   aws        ready   2026-03-01 11:15:00Z   45m   skip     refresh-created-once
+    shop        x1     aws-prod   aws        ready   2026-03-01 11:15:00Z   45m   skip     store-not-ready
+    shop        x2     aws-prod   aws        ready   2026-03-01 11:15:00Z   45m   skip     store-not-ready
+    ");
+}
+
+#[test]
+fn drift_fits_80_and_120_columns() {
+    assert_snapshot!(of_kind(Kind::Drift), @"
+    NAMESPACE   NAME   STORE      PROVIDER   LAST SYNC              VERDICT   KEYS
+    shop        api    aws-prod   aws        2026-03-01 11:15:00Z   -         -
+    shop        db     aws-prod   aws        2026-03-01 11:15:00Z   -         -
+    shop        mail   aws-prod   aws        2026-03-01 11:15:00Z   -         -
+    shop        once   aws-prod   aws        2026-03-01 11:15:00Z   -         -
+    shop        x1     aws-prod   aws        2026-03-01 11:15:00Z   -         -
+    shop        x2     aws-prod   aws        2026-03-01 11:15:00Z   -         -
+
+    NAMESPACE   NAME   STORE      PROVIDER   LAST SYNC              VERDICT   KEYS
+    shop        api    aws-prod   aws        2026-03-01 11:15:00Z   -         -
+    shop        db     aws-prod   aws        2026-03-01 11:15:00Z   -         -
+    shop        mail   aws-prod   aws        2026-03-01 11:15:00Z   -         -
+    shop        once   aws-prod   aws        2026-03-01 11:15:00Z   -         -
+    shop        x1     aws-prod   aws        2026-03-01 11:15:00Z   -         -
+    shop        x2     aws-prod   aws        2026-03-01 11:15:00Z   -         -
+    ");
+}
+
+#[test]
+fn status_fits_80_and_120_columns() {
+    assert_snapshot!(of_kind(Kind::Status), @"
+    NAMESPACE   NAME   STORE      PROVIDER   STATE   LAST SYNC              AGE
+    shop        api    aws-prod   aws        ready   2026-03-01 11:15:00Z   45m
+    shop        db     aws-prod   aws        ready   2026-03-01 11:15:00Z   45m
+    shop        mail   aws-prod   aws        ready   2026-03-01 11:15:00Z   45m
+    shop        once   aws-prod   aws        ready   2026-03-01 11:15:00Z   45m
+    shop        x1     aws-prod   aws        ready   2026-03-01 11:15:00Z   45m
+    shop        x2     aws-prod   aws        ready   2026-03-01 11:15:00Z   45m
+
+    NAMESPACE   NAME   STORE      PROVIDER   STATE   LAST SYNC              AGE
+    shop        api    aws-prod   aws        ready   2026-03-01 11:15:00Z   45m
+    shop        db     aws-prod   aws        ready   2026-03-01 11:15:00Z   45m
+    shop        mail   aws-prod   aws        ready   2026-03-01 11:15:00Z   45m
+    shop        once   aws-prod   aws        ready   2026-03-01 11:15:00Z   45m
+    shop        x1     aws-prod   aws        ready   2026-03-01 11:15:00Z   45m
+    shop        x2     aws-prod   aws        ready   2026-03-01 11:15:00Z   45m
+    ");
+}
+
+#[test]
+fn chosen_columns_are_kept_and_sorting_is_stable() {
+    let mut plan = plan();
+    let mut items: Vec<Item> = plan.items.iter().cloned().collect();
+    items[4].age = Some(Duration::from_hours(30));
+    items[5].age = None;
+    plan.items = Table::new(items);
+    let mut document = Document::of_plan(Kind::Status, &plan, heading(), Exit::Done);
+    document.sort_by(Column::Age);
+    let view = View {
+        columns: vec![Column::Age, Column::LastSync, Column::Name],
+        screen: Screen {
+            width: Some(20),
+            ..Screen::default()
+        },
+        ..View::default()
+    };
+    assert_snapshot!(text::render(&document, &view), @"
+    AGE  LAST SYNC             NAME
+    45m  2026-03-01 11:15:00Z  api
+    45m  2026-03-01 11:15:00Z  db
+    45m  2026-03-01 11:15:00Z  mail
+    45m  2026-03-01 11:15:00Z  once
+    30h  2026-03-01 11:15:00Z  x1
+    -    2026-03-01 11:15:00Z  x2
+    ");
+}
+
+#[test]
+fn large_report_shows_what_matters_and_counts_the_rest() {
+    let mut plan = plan();
+    let mut items = Vec::new();
+    let mut results = Vec::new();
+    for number in 0..1000 {
+        items.push(item(
+            &format!("es-{number:04}"),
+            Action::Sync {
+                reason: Reason::Selected,
+                cost: 1,
+            },
+        ));
+        let (outcome, reason, secret) = match number {
+            7 => (Outcome::Synced, None, SecretChange::Updated),
+            8 => (Outcome::Failed, Some(Reason::Denied), SecretChange::Unknown),
+            9 => (
+                Outcome::Unproven,
+                Some(Reason::TimedOut),
+                SecretChange::Unknown,
+            ),
+            10..20 => (
+                Outcome::Skipped,
+                Some(Reason::InSync),
+                SecretChange::Unknown,
+            ),
+            _ => (Outcome::Synced, None, SecretChange::Unchanged),
+        };
+        results.push(ItemResult {
+            secret,
+            ..result(outcome, reason, "")
+        });
+    }
+    plan.items = Table::new(items);
+    let document = Document::of_results(&plan, &of_first(results), heading(), Exit::Failed);
+    assert_snapshot!(text::render(&document, &View::default()), @"
+    NAMESPACE   NAME      STATUS     PREVIOUS SYNC          CURRENT SYNC           SECRET    REASON
+    shop        es-0007   synced     2026-03-01 11:15:00Z   2026-03-01 12:00:03Z   updated   -
+    shop        es-0008   failed     2026-03-01 11:15:00Z   -                      -         denied
+    shop        es-0009   unproven   2026-03-01 11:15:00Z   -                      -         timed-out
+    and 997 more, not shown: 987 synced (unchanged), 10 skipped (in-sync) (`-o wide` shows all)
+
+    denied (shop/es-0008)
+      next: grant the store's identity read access at the provider, then run again
+
+    timed-out (shop/es-0009)
+      next: check that the operator is running, and the length of its queue (`workqueue_depth`)
+
+    1000 selected: 988 synced, 1 unproven, 1 failed, 10 skipped; 21 API requests, 1 min 10 s
+    Cost of these calls at list prices: less than $0.01
+    ");
+    let wide = View {
+        wide: true,
+        ..View::default()
+    };
+    let all = text::render(&document, &wide);
+    assert_eq!(all.matches("\nshop ").count(), 1000);
+}
+
 #[test]
 fn text_of_refused_plan_says_nothing_was_changed() {
     let plan = Plan {
@@ -256,7 +525,7 @@ fn text_of_refused_plan_says_nothing_was_changed() {
         let mut heading = heading();
         heading.run.policy_digest = digest.map(str::to_owned);
         let document = Document::of_plan(Kind::Plan, &plan, heading, Exit::Limit);
-        let text = text::render(&document, false);
+        let text = text::render(&document, &View::default());
         let first = "limit exceeded: 3 ExternalSecrets would be synced, but safety.maxSyncs allows 1; nothing was changed";
         let first = format!("{first}\n  next: {next} allows all of it\n\n");
         assert!(text.starts_with(&first), "{text}");
@@ -287,7 +556,7 @@ fn namespaces_left_alone_or_stopped_are_named() {
         ..results()
     };
     let document = Document::of_results(&plan, &results, heading(), exit(&plan));
-    let text = text::render(&document, false);
+    let text = text::render(&document, &View::default());
     let alone = "namespace shop is left alone: 9 workloads of this namespace would be restarted, more than half of \
                  safety.maxRestarts (4), which the run would exceed\n  next: `safety.maxRestarts: 11` in the policy (and `--max-restarts 11` for a job with `--allow`) allows all of it\n\n";
 
@@ -311,7 +580,7 @@ fn unreadable_resources_are_reported() {
     };
     let document = Document::of_plan(Kind::Plan, &plan, heading(), exit(&plan));
     assert!(
-        text::render(&document, false)
+        text::render(&document, &View::default())
             .contains("\ncould not read externalsecrets in b: forbidden\n")
     );
     assert_eq!(document.run.exit_code, 3, "unknown is never clean");

@@ -5,12 +5,18 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use eso_model::{duration::GoDuration, expected::Difference};
 
 use super::{
-    Document, DocumentItem, Kind, Summary, chain, restarts,
+    Document, DocumentItem, Kind, Summary, chain,
+    layout::Aligned,
+    restarts,
+    rows::Shown,
     table::{Column, counted, items_table, span},
+    view::View,
 };
 use crate::{
+    finding::Verdict,
     foreign::{self, Foreign, line},
     key_names::Hidden,
+    outcome::{Outcome, SecretChange},
     policy::OnStillStale,
     reason::Reason,
 };
@@ -72,7 +78,46 @@ const DRIFT: [Column; 7] = [
 ];
 
 /// Renders the whole document as text.
-pub fn render(document: &Document, wide: bool) -> String {
+pub fn render(document: &Document, view: &View) -> String {
+    let mut text = limits(document);
+    text.push_str(&verifiable(document));
+    let shown = Shown::of(&document.items, view.shortens(document.kind), &matters);
+    if document.items.is_empty() {
+        text.push_str("No ExternalSecrets are selected.\n");
+    } else {
+        if !shown.rows.is_empty() {
+            text.push_str(&items(document, &shown.rows, view).text());
+        }
+        text.push_str(&shown.rest(state_after_run));
+    }
+    if document.kind != Kind::Status {
+        text.push_str(&details(&shown.rows, view));
+    }
+    if matches!(document.kind, Kind::Plan | Kind::Drift) {
+        text.push_str(&removals(document));
+    }
+    text.push_str(&restarts::render(document, view));
+    text.push_str(&chain::render(&document.chain, view));
+    text.push_str(&unseen(document));
+    if document.kind != Kind::Status {
+        text.push_str(&totals(document));
+    }
+    text
+}
+
+/// Aligns these ExternalSecrets of the document.
+pub(super) fn items(document: &Document, rows: &[&DocumentItem], view: &View) -> Aligned {
+    let chosen = !view.columns.is_empty();
+    let columns = if chosen {
+        view.columns.clone()
+    } else {
+        columns(document, view.wide)
+    };
+    items_table(rows.iter().copied(), &columns, chosen, view.of_tables())
+}
+
+/// The columns for this kind of document.
+fn columns(document: &Document, wide: bool) -> Vec<Column> {
     let mut columns: Vec<Column> = match (document.kind, wide) {
         (Kind::Plan, _) => PLAN.to_vec(),
         (Kind::Report, _) => REPORT.to_vec(),
@@ -88,26 +133,36 @@ pub fn render(document: &Document, wide: bool) -> String {
     if has_windows && matches!(document.kind, Kind::Plan | Kind::Status) {
         columns.insert(columns.len() - 1, Column::SyncWindow);
     }
-    let mut text = limits(document);
-    text.push_str(&verifiable(document));
-    if document.items.is_empty() {
-        text.push_str("No ExternalSecrets are selected.\n");
-    } else {
-        text.push_str(&items_table(&document.items, &columns));
+    columns
+}
+
+/// True if a report of many ExternalSecrets shows this one: it failed, is unknown or differs, or its Secret changed.
+fn matters(item: &DocumentItem) -> bool {
+    let changed = matches!(
+        item.secret,
+        Some(SecretChange::Created | SecretChange::Updated)
+    );
+    let differs = item
+        .verdict
+        .is_some_and(|verdict| verdict != Verdict::InSync);
+    let is_open = match item.outcome {
+        Some(Outcome::Synced) | None => false,
+        Some(Outcome::Skipped) => item.reason.is_some_and(Reason::needs_attention),
+        Some(Outcome::Unproven | Outcome::Failed | Outcome::NotReached) => true,
+    };
+    changed || differs || is_open
+}
+
+/// The state of an ExternalSecret after a run, in a few words.
+fn state_after_run(item: &DocumentItem) -> String {
+    let outcome = item.outcome.map_or("-", |outcome| outcome.into_str());
+    match (item.outcome, item.reason, item.secret) {
+        (Some(Outcome::Synced), _, Some(SecretChange::Unchanged)) => {
+            format!("{outcome} (unchanged)")
+        }
+        (Some(Outcome::Synced), ..) | (_, None, _) => outcome.to_owned(),
+        (_, Some(reason), _) => format!("{outcome} ({})", reason.as_str()),
     }
-    if document.kind != Kind::Status {
-        text.push_str(&details(document));
-    }
-    if matches!(document.kind, Kind::Plan | Kind::Drift) {
-        text.push_str(&removals(document));
-    }
-    text.push_str(&restarts::render(document));
-    text.push_str(&chain::render(&document.chain));
-    text.push_str(&unseen(document));
-    if document.kind != Kind::Status {
-        text.push_str(&totals(document));
-    }
-    text
 }
 
 /// Renders what safety limits refuse. It comes first, because a plan can be long.
@@ -165,10 +220,10 @@ fn verifiable(document: &Document) -> String {
     text
 }
 
-/// Renders each message once, with the items that it concerns and the next step.
-fn details(document: &Document) -> String {
+/// Renders each message once, with the shown items that it concerns and the next step.
+fn details(rows: &[&DocumentItem], view: &View) -> String {
     let mut groups: BTreeMap<(Reason, &Foreign), Vec<&DocumentItem>> = BTreeMap::new();
-    for item in &document.items {
+    for &item in rows {
         let Some(reason) = item.reason else { continue };
         if item.next_step.is_some() || !item.message.is_empty() {
             groups
@@ -189,7 +244,7 @@ fn details(document: &Document) -> String {
             text,
             "\n{} ({}){colon}{}\n",
             reason.as_str(),
-            foreign::first(3, names),
+            foreign::first(view.names(), names),
             message.terminal()
         );
         if let Some(next) = items.iter().find_map(|item| item.next_step) {

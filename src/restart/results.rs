@@ -46,6 +46,16 @@ pub enum RestartOutcome {
     NotReached,
 }
 
+impl RestartOutcome {
+    /// True unless it failed, is unknown, or was not reached.
+    pub const fn is_good(self) -> bool {
+        match self {
+            Self::Restarted | Self::Adopted | Self::Renewed | Self::Left => true,
+            Self::Unproven | Self::Failed | Self::NotReached => false,
+        }
+    }
+}
+
 /// The result for one workload.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RestartResult {

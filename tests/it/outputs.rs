@@ -11,7 +11,8 @@ static VARYING: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     [
         (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         (r"\d{8}t\d{6}z-[0-9a-f]{8}", "RUN"),
-        (r"127\.0\.0\.1:\d+", "ADDRESS"),
+        // In Markdown, the colon is escaped.
+        (r"127\.0\.0\.1(:|&#58;)\d+", "ADDRESS"),
         // The template of a restarted workload contains a time.
         (r"-[0-9a-f]{10}(-[a-z0-9]{5})\b", "-HASH$1"),
         (r"\b\d+(\.\d+)? s\b", "SECONDS"),
@@ -121,6 +122,9 @@ outputs! {
     status_wide: ["status", "--sandbox", "-A", "-o", "wide"];
     status_json: ["status", "--sandbox", "-n", "payments", "-o", "json"];
     status_yaml: ["status", "--sandbox=bad-day", "-o", "yaml"];
+    status_columns: ["status", "--sandbox", "--columns", "provider,namespace,NAME", "--sort-by", "provider"];
+    status_unknown_column: ["status", "--sandbox", "--columns", "name,nope"];
+    drift_sorted: ["drift", "--sandbox=bad-day", "--sort-by", "verdict"];
     status_names: ["status", "--sandbox", "-o", "name"];
     publish: ["publish", "--sandbox"];
     publish_bad_day: ["publish", "--sandbox=bad-day"];

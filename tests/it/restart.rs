@@ -231,6 +231,17 @@ async fn a_pending_restart_needs_no_sync(world: World) {
         .await;
     outcome.restarted("web");
     assert_eq!(outcome.document()["items"], json!([]));
+    let chain = outcome.document()["chain"].clone();
+    let links = chain.as_array().expect("a chain");
+    let proven = |kind: &str| {
+        links
+            .iter()
+            .any(|it| it["link"] == kind && it["proven"] == true)
+    };
+    assert!(
+        ["secret", "workload", "pods"].into_iter().all(proven),
+        "{chain}"
+    );
     assert_eq!(
         outcome.document()["restarts"][0]["secrets"][0]["keys"],
         json!([{"name": "password", "difference": "changed"}])

@@ -1,11 +1,11 @@
 //! Runs in a terminal: the plan is shown and must be confirmed.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     interruptions::annotations,
     scenarios::{POLICY, base},
-    support::{Terminal, World},
+    support::{Terminal, Workspace, World},
 };
 
 const QUESTION: &str = "Sync 2 ExternalSecrets? [y/N]";
@@ -46,6 +46,108 @@ async fn any_other_answer_aborts() {
         assert!(shown.contains("nothing was changed"), "{shown}");
         assert_untouched(&world).await;
     }
+}
+
+#[tokio::test]
+async fn progress_is_a_line_that_disappears() {
+    let (_world, mut terminal) = asked().await;
+    terminal.types("y\n").await;
+    let (code, shown) = terminal.end().await;
+    assert_eq!(code, 0, "{shown}");
+    let (during, after) = shown.split_once("syncing ").expect(&shown);
+    assert!(during.contains(QUESTION), "{shown}");
+    let report = after.split_once("2 selected").expect("a report").0;
+    let report = report.rsplit_once("NAMESPACE").expect("a table").1;
+    assert!(!report.contains("syncing"), "{shown}");
+}
+
+#[tokio::test]
+async fn table_fits_the_terminal() {
+    let mut workspace = Workspace::new(Vec::new());
+    workspace.set("COLUMNS", "60");
+    workspace.set("NO_COLOR", "1");
+    let (code, shown) = workspace.on_terminal(&["status", "--sandbox"]).end().await;
+    assert_eq!(code, 0, "{shown}");
+    let table: Vec<&str> = shown
+        .lines()
+        .map(str::trim_end)
+        .skip_while(|line| !line.starts_with("NAMESPACE"))
+        .take_while(|line| !line.is_empty())
+        .collect();
+    assert_eq!(
+        table.len(),
+        19,
+        "17 items, the titles, and what is missing: {shown}"
+    );
+    let rows = &table[..18];
+    assert!(
+        rows.iter().all(|line| line.chars().count() <= 60),
+        "{shown}"
+    );
+    assert!(table[18].contains("LAST SYNC"), "{shown}");
+    let has_state = |line: &&str| [" ready ", " overdue "].iter().any(|it| line.contains(it));
+    assert!(
+        rows[1..].iter().all(has_state),
+        "the state is never shortened: {shown}"
+    );
+    let piped = workspace.run(&["status", "--sandbox"]).await;
+    assert!(piped.stdout.contains("LAST SYNC"), "a pipe gets everything");
+}
+
+/// Watches the ExternalSecrets of a test, and changes one of them.
+async fn watched(variables: &[(&str, &str)], arguments: &[&str]) -> (World, Terminal) {
+    let mut world = World::sandbox().await;
+    base(&world).await;
+    for (name, value) in variables {
+        world.bin.set(name, value);
+    }
+    let namespace = world.namespace.clone();
+    let arguments = [&["status", "-w", "-n", &namespace], arguments].concat();
+    let mut terminal = world.bin.on_terminal(&arguments);
+    terminal.shows("db").await;
+    let unknown = json!([{"secretKey": "password", "remoteRef": {"key": "unknown"}}]);
+    let change = json!({"spec": {"data": unknown}});
+    world.patch("ExternalSecret", "db", &change).await;
+    terminal.shows("failed").await;
+    terminal.types("\u{3}").await;
+    (world, terminal)
+}
+
+#[tokio::test]
+async fn watch_repaints_the_table_until_ctrl_c() {
+    let (_world, terminal) = watched(&[("LINES", "30"), ("COLUMNS", "100")], &[]).await;
+    let (code, shown) = terminal.end().await;
+    assert_eq!(code, 0, "{shown}");
+    assert!(shown.matches("\u{1b}[H").count() >= 2, "{shown}");
+    assert_eq!(shown.matches("\u{1b}[2J").count(), 1, "{shown}");
+}
+
+#[tokio::test]
+async fn watch_prints_changed_lines_where_it_cannot_repaint() {
+    let (_world, terminal) = watched(&[("TERM", "dumb")], &[]).await;
+    let (code, shown) = terminal.end().await;
+    assert_eq!(code, 0, "{shown}");
+    assert!(!shown.contains('\u{1b}'), "{shown}");
+    let lines = |name: &str| shown.lines().filter(|line| line.contains(name)).count();
+    assert_eq!((lines("NAMESPACE"), lines(" api ")), (1, 1), "{shown}");
+    assert!(lines(" db ") >= 2, "{shown}");
+}
+
+#[tokio::test]
+async fn watch_prints_documents_of_json_in_lines() {
+    let (_world, terminal) = watched(&[], &["-o", "json"]).await;
+    let (code, shown) = terminal.end().await;
+    assert_eq!(code, 0, "{shown}");
+    let documents = shown.lines().filter(|line| line.starts_with('{'));
+    let documents: Vec<Value> = documents
+        .map(|line| serde_json::from_str(line).expect("a document"))
+        .collect();
+    let states: Vec<&Value> = documents
+        .iter()
+        .map(|it| &it["items"][1]["state"])
+        .collect();
+    let ends = (states.first(), states.last());
+    assert_eq!(ends, (Some(&&json!("ready")), Some(&&json!("failed"))));
 }
 
 #[tokio::test]

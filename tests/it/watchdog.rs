@@ -16,11 +16,11 @@ async fn blocked_run_reports_what_it_has_done_and_ends() {
     let path = path.to_str().expect("UTF-8");
     let file = world.bin.file("report.json", "");
     let flag = format!("json={}", file.display());
-    // Each finished item writes a line. About 40 of them have room.
-    let blocked = world.bin.start_blocked(
-        &["run", "-o", "json", "--config", path, "--report", &flag],
-        4096,
-    );
+    // Each finished item writes a log record. About 15 of them have room.
+    let records = ["--log-format", "json"];
+    let run = ["run", "-o", "json", "--config", path, "--report", &flag];
+    let arguments = [&run[..], &records].concat();
+    let blocked = world.bin.start_blocked(&arguments, 4096);
     blocked.is_full().await;
     // A second signal of the same kind could be merged with the first one.
     blocked.signal("TERM").await;

@@ -112,9 +112,15 @@ pub struct ReadProgress {
     pub done: usize,
     /// The calls so far.
     pub calls: u64,
+    /// The groups to read for.
+    pub groups: usize,
+    /// The groups whose values are read.
+    pub read: usize,
+    /// True if this is the last report of the read.
+    pub ended: bool,
 }
 
-/// Called when a read starts, and again every few seconds.
+/// Called when a read starts, every second, and when it ends.
 pub type OnProgress = Arc<dyn Fn(ReadProgress) + Send + Sync>;
 
 /// Connects to a double of the providers.

@@ -8,13 +8,16 @@ use crate::{
     key_names::Hidden,
     report::{
         Document, Kind,
-        table::{aligned, counted},
+        layout::{Cell, Header, Tone, align},
+        rows::Shown,
+        table::counted,
+        view::View,
     },
     restart::results::RestartOutcome,
 };
 
 /// Renders the workloads as text. Empty if no rule covers any.
-pub(in crate::report) fn render(document: &Document) -> String {
+pub(in crate::report) fn render(document: &Document, view: &View) -> String {
     if document.restarts.is_empty() {
         return String::new();
     }
@@ -24,20 +27,24 @@ pub(in crate::report) fn render(document: &Document) -> String {
         Kind::Report => "STATUS",
     };
     let header = [
-        "NAMESPACE",
-        "KIND",
-        "NAME",
-        what,
-        "WAVE",
-        "SECRETS[KEYS]",
-        "REASON",
+        Header::name("NAMESPACE"),
+        Header::whole("KIND"),
+        Header::name("NAME"),
+        Header::whole(what),
+        Header::whole("WAVE").left_out(1),
+        Header::name("SECRETS[KEYS]").left_out(2),
+        Header::whole("REASON"),
     ];
-    let rows = document
-        .restarts
-        .iter()
-        .map(|restart| restart.row(document.kind));
-    let mut text = format!("\n{}", aligned(header, rows));
-    for restart in &document.restarts {
+    let shortens = view.shortens(document.kind);
+    let shown = Shown::of(&document.restarts, shortens, &DocumentRestart::matters);
+    let rows = shown.rows.iter().map(|restart| restart.row(document.kind));
+    let rows: Vec<Vec<Cell>> = rows.map(Vec::from).collect();
+    let mut text = String::from("\n");
+    if !rows.is_empty() {
+        text.push_str(&align(&header, &rows, view.of_tables()).text());
+    }
+    text.push_str(&shown.rest(DocumentRestart::state_after_run));
+    for restart in &shown.rows {
         text.push_str(&detail(restart));
     }
     if let Some(summary) = &document.summary.restarts {
@@ -111,7 +118,43 @@ impl DocumentRestart {
         }
     }
 
-    fn row(&self, kind: Kind) -> [String; 7] {
+    /// True if a report of many workloads shows this one: it was restarted, or failed, or runs with old or unknown data.
+    fn matters(&self) -> bool {
+        let is_open = self
+            .outcome
+            .is_some_and(|outcome| outcome == RestartOutcome::Restarted || !outcome.is_good());
+        is_open || self.behind || self.reason.needs_attention()
+    }
+
+    /// The outcome and its reason.
+    fn state_after_run(&self) -> String {
+        let outcome = self.outcome.map_or("-", |outcome| outcome.into_str());
+        let reason = self.reason.as_str();
+        if outcome == reason {
+            reason
+        } else {
+            format!("{outcome} ({reason})")
+        }
+    }
+
+    fn tone(&self, kind: Kind) -> Tone {
+        match (kind, self.outcome) {
+            (Kind::Status, _) => match self.state() {
+                "current" => Tone::Good,
+                "behind" => Tone::Bad,
+                _ => Tone::Caution,
+            },
+            (_, None) => Tone::Plain,
+            (_, Some(RestartOutcome::Restarted)) => Tone::Good,
+            (_, Some(RestartOutcome::Failed)) => Tone::Bad,
+            (_, Some(RestartOutcome::Unproven | RestartOutcome::NotReached)) => Tone::Caution,
+            (_, Some(RestartOutcome::Adopted | RestartOutcome::Renewed | RestartOutcome::Left)) => {
+                Tone::Plain
+            }
+        }
+    }
+
+    fn row(&self, kind: Kind) -> [Cell; 7] {
         let what = match (kind, self.outcome) {
             (Kind::Status, _) => self.state().to_owned(),
             (_, Some(outcome)) => outcome.into_str().to_owned(),
@@ -124,19 +167,23 @@ impl DocumentRestart {
         let wave = self
             .wave
             .map_or_else(|| "-".to_owned(), |wave| wave.to_string());
+        let what = Cell {
+            text: what,
+            tone: self.tone(kind),
+        };
         [
-            self.namespace.terminal(),
-            self.kind.into_str().to_owned(),
-            self.name.terminal(),
+            self.namespace.terminal().into(),
+            self.kind.into_str().to_owned().into(),
+            self.name.terminal().into(),
             what,
-            wave,
-            self.secrets_cell(),
-            self.reason.as_str(),
+            wave.into(),
+            self.secrets_cell().into(),
+            self.reason.as_str().into(),
         ]
     }
 
     /// Returns the state for `status` in one word.
-    fn state(&self) -> &'static str {
+    pub(in crate::report) fn state(&self) -> &'static str {
         if self.behind {
             "behind"
         } else if self.stamp == Some(StampAction::Adopt) || self.reason.needs_attention() {

@@ -68,7 +68,7 @@ const ALONE_TIMEOUT: Duration = Duration::from_mins(1);
 const SLOW_UNTIL_LOST: usize = 2;
 
 /// The interval at which the progress of a read is reported. The first report comes at its start.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The reads of a group.
 pub(super) type ReadsOf<'r> = Box<dyn Fn(usize) -> LocalBoxFuture<'r, Vec<Read>> + 'r>;
@@ -117,6 +117,8 @@ pub struct Round<'r> {
     window: usize,
     ready: VecDeque<Ready>,
     gave_up: bool,
+    /// The groups that were returned.
+    read: usize,
     calls: FuturesUnordered<BoxFuture<'r, Done>>,
     /// The groups to be read alone, by namespace.
     to_read_alone: BTreeMap<usize, VecDeque<usize>>,
@@ -219,6 +221,7 @@ impl<'r> Round<'r> {
             window: 0,
             ready: VecDeque::new(),
             gave_up: false,
+            read: 0,
             calls: FuturesUnordered::new(),
             to_read_alone: BTreeMap::new(),
             alone: FuturesUnordered::new(),
@@ -226,7 +229,7 @@ impl<'r> Round<'r> {
             ticks: tokio::time::interval_at(next, PROGRESS_INTERVAL),
         };
         if round.lines.iter().any(Line::is_wanted) {
-            round.report();
+            round.report(false);
         }
         round
     }
@@ -243,9 +246,11 @@ impl<'r> Round<'r> {
             self.start();
             self.start_alone();
             if let Some(ready) = self.ready.pop_front() {
+                self.read += 1;
                 return Some(ready);
             }
             if self.admitted.is_empty() && self.waiting.is_empty() {
+                self.report(true);
                 return None;
             }
             let over = self
@@ -255,7 +260,7 @@ impl<'r> Round<'r> {
                 Some(done) = self.calls.next() => self.done(done),
                 Some((group, answers)) = self.alone.next() => self.done_alone(group, answers),
                 Some((space, reads)) = self.computing.next() => self.computed(space, reads),
-                _ = self.ticks.tick() => self.report(),
+                _ = self.ticks.tick() => self.report(false),
                 () = tokio::time::sleep_until(over) => {}
             }
         }
@@ -265,7 +270,7 @@ impl<'r> Round<'r> {
         self.until.is_some_and(|until| until <= Instant::now())
     }
 
-    fn report(&self) {
+    fn report(&self, ended: bool) {
         let Some(on_progress) = &self.core.on_progress else {
             return;
         };
@@ -276,6 +281,9 @@ impl<'r> Round<'r> {
             stores,
             done,
             calls: calls(self.quotas) - self.calls_before,
+            groups: self.wanted.namespaces.len(),
+            read: self.read,
+            ended,
         });
     }
 

@@ -1,0 +1,47 @@
+//! How a document is shown to people.
+
+use super::{Kind, format::Output, table::Column};
+use crate::screen::Screen;
+
+/// The names of a message below a table; `-o wide` shows all.
+const NAMED: usize = 20;
+
+/// How a document is shown to people.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    pub screen: Screen,
+    /// True to show all rows, columns and names in full.
+    pub wide: bool,
+    /// The columns of the table of ExternalSecrets. If empty, those of the kind of document.
+    pub columns: Vec<Column>,
+}
+
+impl View {
+    /// The view for this output format.
+    pub fn of(output: Option<Output>, screen: Screen) -> Self {
+        Self {
+            screen,
+            wide: output == Some(Output::Wide),
+            columns: Vec::new(),
+        }
+    }
+
+    /// The screen for tables.
+    pub const fn of_tables(&self) -> Screen {
+        if self.wide {
+            self.screen.without_width()
+        } else {
+            self.screen
+        }
+    }
+
+    /// The number of names that a message below a table has at most.
+    pub(super) const fn names(&self) -> usize {
+        if self.wide { usize::MAX } else { NAMED }
+    }
+
+    /// True if the report of a run counts what does not matter, instead of showing it.
+    pub(super) fn shortens(&self, kind: Kind) -> bool {
+        kind == Kind::Report && !self.wide
+    }
+}
