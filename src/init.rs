@@ -16,7 +16,7 @@ use providers::{
 };
 
 pub use self::{
-    access::Access,
+    access::{Access, References},
     install::{Install, files},
 };
 use crate::{

@@ -30,6 +30,7 @@ pub mod explain;
 pub mod failure;
 pub mod finding;
 pub mod foreign;
+pub mod guide;
 pub mod impact;
 pub mod index;
 pub mod init;

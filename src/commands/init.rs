@@ -102,7 +102,7 @@ fn scope(session: &Session) -> Result<Vec<String>, Failure> {
 }
 
 /// The cluster, for people.
-fn place(connected: &Connected) -> String {
+pub(super) fn place(connected: &Connected) -> String {
     let cluster = &connected.cluster;
     if connected.sandbox().is_some() {
         return "the sandbox".to_owned();

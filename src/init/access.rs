@@ -31,7 +31,7 @@ pub enum Access {
 
 impl Access {
     /// Asks the trust rules. A store that names an identity is read with it, because the operator reads it so, too.
-    pub(super) fn of(
+    pub fn of(
         key: &StoreKey,
         source: Option<&Result<Source, Unread>>,
         namespaces: &BTreeSet<&str>,
@@ -127,21 +127,40 @@ impl Access {
 
 /// The namespaces of the Secrets that ClusterSecretStores name, and the `ServiceAccounts` that any store names.
 pub(super) fn references(found: &Found<'_>) -> (BTreeSet<String>, Vec<ServiceAccountName>) {
-    let mut namespaces = BTreeSet::new();
-    let mut accounts = BTreeSet::new();
+    let mut references = References::default();
     for (key, source) in found.sources {
-        let Ok(source) = source else { continue };
-        walk(&source.settings.settings, key, false, &mut |reference| {
+        if let Ok(source) = source {
+            references.add(key, &source.settings.settings);
+        }
+    }
+    references.named()
+}
+
+/// What stores name: Secrets and `ServiceAccounts`.
+#[derive(Default)]
+pub struct References {
+    namespaces: BTreeSet<String>,
+    accounts: BTreeSet<(String, String)>,
+}
+
+impl References {
+    pub fn add(&mut self, key: &StoreKey, settings: &Json) {
+        walk(settings, key, false, &mut |reference| {
             if reference.is_account {
-                accounts.insert((reference.namespace, reference.name));
+                let account = (reference.namespace, reference.name);
+                self.accounts.insert(account);
             } else if key.namespace().is_none() {
-                namespaces.insert(reference.namespace);
+                self.namespaces.insert(reference.namespace);
             }
         });
     }
-    let accounts = accounts.into_iter();
-    let accounts = accounts.map(|(namespace, name)| ServiceAccountName { namespace, name });
-    (namespaces, accounts.collect())
+
+    /// The namespaces of the Secrets of ClusterSecretStores, and the `ServiceAccounts`.
+    pub fn named(self) -> (BTreeSet<String>, Vec<ServiceAccountName>) {
+        let accounts = self.accounts.into_iter();
+        let accounts = accounts.map(|(namespace, name)| ServiceAccountName { namespace, name });
+        (self.namespaces, accounts.collect())
+    }
 }
 
 /// A reference of a store to a Secret or a ServiceAccount.
