@@ -12,6 +12,7 @@ use providers::trust::{InvalidOrigin, Origin};
 use secrecy::SecretString;
 
 use crate::{
+    guide::Subject,
     pattern::Wildcard,
     policy::{Capability, KeyNames, OnStillStale, ceilings::MaxRate},
     publish::from_smc,
@@ -170,6 +171,8 @@ pub enum Command {
     Advise(AdviseArgs),
     /// Write a policy for what the cluster has, with comments
     Init(InitArgs),
+    /// Explain how to give the job the least access at a provider, with the names of this cluster
+    Guide(GuideArgs),
     /// Validate a policy
     Validate(ValidateArgs),
     /// Print the JSON Schema of policies or of reports
@@ -207,6 +210,7 @@ impl Command {
             Self::Impact(_) => "impact",
             Self::Advise(_) => "advise",
             Self::Init(_) => "init",
+            Self::Guide(_) => "guide",
             Self::Validate(_) => "validate",
             Self::Schema(_) => "schema",
             Self::Rbac(_) => "rbac",
@@ -258,6 +262,7 @@ impl Command {
             Self::Impact(args) => (&args.files, args.output.map(|_| Output::Table)),
             Self::Advise(args) => (&args.files, args.output),
             Self::Init(_)
+            | Self::Guide(_)
             | Self::Validate(_)
             | Self::Schema(_)
             | Self::Rbac(_)
@@ -762,6 +767,20 @@ pub struct InitArgs {
     pub dir: Option<PathBuf>,
 }
 
+/// `guide`
+#[derive(Debug, Args)]
+pub struct GuideArgs {
+    /// Where the job needs access
+    #[arg(value_name = "PROVIDER", value_enum)]
+    pub subject: Subject,
+    /// ServiceAccount of the job, in --namespace [default: eso-sync]
+    #[arg(long, value_name = "NAME")]
+    pub service_account: Option<String>,
+    /// Do not ask the cluster; print placeholders
+    #[arg(long)]
+    pub offline: bool,
+}
+
 /// The output formats of `impact`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ImpactOutput {
@@ -927,7 +946,7 @@ pub enum StatusOutput {
 }
 
 /// Flags without an environment variable, because they select what a single call does.
-const SELECTING: [&str; 26] = [
+const SELECTING: [&str; 27] = [
     "all",
     "all_namespaces",
     "columns",
@@ -939,6 +958,7 @@ const SELECTING: [&str; 26] = [
     "generators",
     "listen",
     "of",
+    "offline",
     "on_still_stale",
     "only",
     "owner",

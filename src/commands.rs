@@ -6,6 +6,7 @@ mod diagnose;
 mod drift;
 mod events;
 mod explain;
+mod guide;
 mod history;
 mod impact;
 mod init;
@@ -87,6 +88,7 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         Command::Advise(args) => Box::pin(advise::advise(&session, args)).await,
         Command::Impact(args) => Box::pin(impact::impact(&session, args)).await,
         Command::Init(args) => Box::pin(init::init(&session, &args)).await,
+        Command::Guide(args) => Box::pin(guide::guide(&session, &args)).await,
         Command::Validate(args) => validate::validate(&session, &args),
         Command::Schema(args) => schema::schema(args.of),
         Command::Rbac(args) => rbac::rbac(&session, &args),

@@ -3,7 +3,7 @@
 
 use std::{borrow::Borrow, fmt::Write as _};
 
-use cluster::escape::push;
+use cluster::escape::{changes_the_screen, push};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -95,14 +95,31 @@ pub fn line(text: &str) -> String {
     escaped
 }
 
-/// A word of a POSIX shell, for a command that people copy.
+/// A text as one word of a POSIX shell. One with control characters, or with what a CI system takes for a command, uses the quotes `$'…'`
+/// of bash, zsh and ksh.
 pub fn shell_word(text: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+,".contains(c);
+    // No argument of a program can hold it.
+    let text = text.replace('\0', "");
     if !text.is_empty() && text.chars().all(is_plain) {
-        text.to_owned()
-    } else {
-        line(&format!("'{}'", text.replace('\'', r"'\''")))
+        return text;
     }
+    if !text.chars().any(changes_the_screen) && !text.contains("##") {
+        return format!("'{}'", text.replace('\'', r"'\''"));
+    }
+    let mut quoted = "$'".to_owned();
+    for c in text.chars() {
+        match c {
+            '\'' | '\\' => quoted.extend(['\\', c]),
+            // Writing to a String cannot fail.
+            c if changes_the_screen(c) || c == '#' => {
+                let _ = write!(quoted, "\\U{:08x}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('\'');
+    quoted
 }
 
 /// Escapes a text of several lines, which has foreign parts, for a terminal. Keeps its line breaks.
@@ -141,23 +158,27 @@ fn defuse_commands(escaped: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use cluster::escape::changes_the_screen;
+    use std::process::Command;
+
     use proptest::prelude::*;
 
     use super::*;
 
     #[test]
-    fn word_of_a_shell_is_one_argument() {
-        for (text, word) in [
-            ("/var/x-1.yaml", "/var/x-1.yaml"),
+    fn words_of_a_shell_are_plain_quoted_or_escaped() {
+        for (text, shown) in [
+            ("prod/db-1", "prod/db-1"),
             ("", "''"),
             ("a b", "'a b'"),
-            ("$(id)'", r"'$(id)'\'''"),
-            ("~/x", "'~/x'"),
+            ("$(id)`id`\"", "'$(id)`id`\"'"),
+            ("it's", r"'it'\''s'"),
+            ("~", "'~'"),
+            ("a\nb", r"$'a\U0000000ab'"),
+            ("##[error]x", r"$'\U00000023\U00000023[error]x'"),
+            ("\u{202e}'", r"$'\U0000202e\''"),
         ] {
-            assert_eq!(shell_word(text), word);
+            assert_eq!(shell_word(text), shown);
         }
-        assert!(!shell_word("a\u{1b}[2J\nb").contains(['\u{1b}', '\n']));
     }
 
     #[test]
@@ -206,6 +227,20 @@ mod tests {
     }
 
     proptest! {
+        /// The shell itself reads the word back.
+        #[test]
+        fn bash_reads_each_word_as_this_text(text in "[^\u{0}]{0,40}") {
+            let command = format!("printf %s {}", shell_word(&text));
+            let output = Command::new("bash")
+                .args(["-c", &command])
+                .env("LC_ALL", "C.UTF-8")
+                .output();
+            // Not every machine has bash.
+            if let Ok(output) = output {
+                prop_assert_eq!(String::from_utf8_lossy(&output.stdout), text);
+            }
+        }
+
         #[test]
         fn no_text_controls_the_terminal(text in any::<String>()) {
             let shown = line(&text);

@@ -15,9 +15,8 @@ use providers::{
     trust::{Credentials, Origin},
 };
 
-use self::access::Accesses;
 pub use self::{
-    access::{Access, References},
+    access::{Access, Accesses, References},
     install::{Install, files},
 };
 use crate::{

@@ -30,6 +30,7 @@ pub mod explain;
 pub mod failure;
 pub mod finding;
 pub mod foreign;
+pub mod guide;
 pub mod history;
 pub mod impact;
 pub mod index;

@@ -40,7 +40,9 @@ pub(super) async fn history(session: &Session, args: &HistoryArgs) -> Result<Exi
         session.run(Some(cluster), None, started),
     );
     let files = session.world.record.files();
-    print_as(args.form.output, &files, &document, history::text)?;
+    print_as(args.form.output, &files, &document, |document, _| {
+        history::text(document)
+    })?;
     Ok(Exit::Done)
 }
 

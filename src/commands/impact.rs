@@ -250,17 +250,16 @@ fn show(
     files: &ReportFiles,
     document: &Impact,
 ) -> Result<(), Failure> {
+    let as_text = |output| {
+        print_as(output, files, document, |document, _| {
+            impact::text(document)
+        })
+    };
     let graph = match output {
-        None => return print_as(None, files, document, impact::text),
-        Some(ImpactOutput::Table) => {
-            return print_as(Some(Output::Table), files, document, impact::text);
-        }
-        Some(ImpactOutput::Json) => {
-            return print_as(Some(Output::Json), files, document, impact::text);
-        }
-        Some(ImpactOutput::Yaml) => {
-            return print_as(Some(Output::Yaml), files, document, impact::text);
-        }
+        None => return as_text(None),
+        Some(ImpactOutput::Table) => return as_text(Some(Output::Table)),
+        Some(ImpactOutput::Json) => return as_text(Some(Output::Json)),
+        Some(ImpactOutput::Yaml) => return as_text(Some(Output::Yaml)),
         Some(ImpactOutput::Tree) => impact::tree(document),
         Some(ImpactOutput::Dot) => impact::dot(document),
         Some(ImpactOutput::Mermaid) => impact::mermaid(document),

@@ -124,7 +124,7 @@ fn warn_of_empty(scope: &[String], discovered: &Discovered) {
 }
 
 /// The cluster, for people.
-fn place(connected: &Connected) -> String {
+pub(super) fn place(connected: &Connected) -> String {
     let cluster = &connected.cluster;
     if connected.sandbox().is_some() {
         return "the sandbox".to_owned();

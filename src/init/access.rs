@@ -29,7 +29,7 @@ pub enum Access {
 }
 
 /// The access for the namespaces that use a store.
-pub(super) struct Accesses<'a> {
+pub struct Accesses<'a> {
     pub access: Access,
     /// The namespaces for which the store is read.
     pub namespaces: BTreeSet<&'a str>,
@@ -39,7 +39,7 @@ pub(super) struct Accesses<'a> {
 
 impl<'a> Accesses<'a> {
     /// Decides for each namespace, because a store may serve only some of them.
-    pub(super) fn of(
+    pub fn of(
         key: &StoreKey,
         source: Option<&Result<Source, Unread>>,
         namespaces: BTreeSet<&'a str>,
@@ -170,7 +170,7 @@ pub struct References {
 
 impl References {
     /// Adds what a store names. A reference of a `ClusterSecretStore` without a namespace means that of each ExternalSecret.
-    pub(super) fn add(&mut self, key: &StoreKey, settings: &Json, namespaces: &BTreeSet<&str>) {
+    pub fn add(&mut self, key: &StoreKey, settings: &Json, namespaces: &BTreeSet<&str>) {
         walk(settings, false, &mut |reference| {
             let own = key.namespace().or(reference.namespace);
             let places = match &own {

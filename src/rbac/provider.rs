@@ -62,30 +62,80 @@ const QUEUE: [&str; 5] = [
 
 /// JSON has no comments, so the name of a statement says when it is needed.
 fn aws() -> String {
-    let secrets = "arn:aws:secretsmanager:*:*:secret:*";
-    let parameters = "arn:aws:ssm:*:*:parameter/*";
-    let policy = json!({
-        "Version": "2012-10-17",
-        "Statement": [
-            statement("ReadSecrets", &["secretsmanager:GetSecretValue"], secrets),
-            // AWS supports no narrower resource for this action. It also requires GetSecretValue on each secret.
-            statement("ReadSecretsInBatches", &["secretsmanager:BatchGetSecretValue"], "*"),
-            statement("OnlyForFindInSecretsManager", &["secretsmanager:ListSecrets"], "*"),
-            statement("OnlyForMetadataOfSecrets", &["secretsmanager:DescribeSecret"], secrets),
-            statement("OnlyForParameterStore", &["ssm:GetParameter", "ssm:GetParameters"], parameters),
-            statement("OnlyForFindInParameterStore", &["ssm:GetParametersByPath"], parameters),
-            statement("OnlyForFindByTagsInParameterStore", &["ssm:DescribeParameters"], "*"),
-            statement("OnlyForMetadataOfParameters", &["ssm:ListTagsForResource"], parameters),
-            for_customer_keys(&["kms:Decrypt"]),
-            statement("OnlyForEvents", &QUEUE, "arn:aws:sqs:*:*:eso-sync-*"),
-            statement("OnlyForDeadLettersOfEvents", &["sqs:GetQueueAttributes"], "arn:aws:sqs:*:*:eso-sync-*-dead"),
-        ],
-    });
+    let secrets = json!("arn:aws:secretsmanager:*:*:secret:*");
+    let parameters = json!("arn:aws:ssm:*:*:parameter/*");
+    let mut statements = aws_statements(&secrets, &parameters);
+    statements.push(statement(
+        "OnlyForEvents",
+        &QUEUE,
+        "arn:aws:sqs:*:*:eso-sync-*",
+    ));
+    let dead = "arn:aws:sqs:*:*:eso-sync-*-dead";
+    statements.push(statement(
+        "OnlyForDeadLettersOfEvents",
+        &["sqs:GetQueueAttributes"],
+        dead,
+    ));
+    let policy = aws_policy(&statements);
     format!("{policy:#}\n")
 }
 
-fn statement(sid: &str, actions: &[&str], resource: &str) -> Value {
-    json!({"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource})
+/// An IAM policy of these statements.
+pub fn aws_policy(statements: &[Value]) -> Value {
+    json!({"Version": "2012-10-17", "Statement": statements})
+}
+
+/// The statements for reading these secrets and parameters. The name of each says when it is needed.
+pub fn aws_statements(secrets: &Value, parameters: &Value) -> Vec<Value> {
+    vec![
+        statement(
+            "ReadSecrets",
+            &["secretsmanager:GetSecretValue"],
+            secrets.clone(),
+        ),
+        // AWS supports no narrower resource for this action. It also requires GetSecretValue on each secret.
+        statement(
+            "ReadSecretsInBatches",
+            &["secretsmanager:BatchGetSecretValue"],
+            "*",
+        ),
+        statement(
+            "OnlyForFindInSecretsManager",
+            &["secretsmanager:ListSecrets"],
+            "*",
+        ),
+        statement(
+            "OnlyForMetadataOfSecrets",
+            &["secretsmanager:DescribeSecret"],
+            secrets.clone(),
+        ),
+        statement(
+            "OnlyForParameterStore",
+            &["ssm:GetParameter", "ssm:GetParameters"],
+            parameters.clone(),
+        ),
+        statement(
+            "OnlyForFindInParameterStore",
+            &["ssm:GetParametersByPath"],
+            parameters.clone(),
+        ),
+        statement(
+            "OnlyForFindByTagsInParameterStore",
+            &["ssm:DescribeParameters"],
+            "*",
+        ),
+        statement(
+            "OnlyForMetadataOfParameters",
+            &["ssm:ListTagsForResource"],
+            parameters.clone(),
+        ),
+        for_customer_keys(&["kms:Decrypt"]),
+    ]
+}
+
+/// A statement that allows these actions.
+pub fn statement(sid: &str, actions: &[&str], resource: impl Into<Value>) -> Value {
+    json!({"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resource.into()})
 }
 
 /// The rights on keys of the customer, which are used through Secrets Manager and Parameter Store only.

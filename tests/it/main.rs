@@ -11,6 +11,7 @@ mod credentials;
 mod drift;
 mod events;
 mod fuzz;
+mod guide;
 mod history;
 mod hostile;
 mod impact;

@@ -172,6 +172,12 @@ outputs! {
     schema_events: ["schema", "--for", "events"];
     schema_diagnosis: ["schema", "--for", "diagnosis"];
     schema_failure: ["schema", "--for", "failure"];
+    help_guide: ["guide", "--help"];
+    guide_aws: ["guide", "aws", "--sandbox"];
+    guide_azure: ["guide", "azure", "--sandbox"];
+    guide_gcp: ["guide", "gcp", "--sandbox"];
+    guide_vault: ["guide", "vault", "--sandbox"];
+    guide_kubernetes: ["guide", "kubernetes", "--sandbox"];
     run: ["run", "--sandbox"];
     run_bad_day: ["run", "--sandbox=bad-day"];
     run_bad_day_json: ["run", "--sandbox=bad-day", "-o", "json"];

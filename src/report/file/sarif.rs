@@ -135,3 +135,14 @@ fn uri(path: &str) -> String {
     }
     uri
 }
+
+#[cfg(test)]
+mod tests {
+    use super::uri;
+
+    #[test]
+    fn path_is_a_valid_uri_reference() {
+        assert_eq!(uri("policies/a b.yaml"), "policies/a%20b.yaml");
+        assert_eq!(uri("/etc/=policy.yaml"), "file:///etc/%3Dpolicy.yaml");
+    }
+}
