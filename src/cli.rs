@@ -234,6 +234,7 @@ impl Command {
             | Self::Impact(_)
             | Self::Advise(_)
             | Self::Init(_)
+            | Self::Guide(_)
             | Self::Validate(_)
             | Self::Schema(_)
             | Self::Rbac(_)

@@ -9,9 +9,12 @@ use crate::support::{Outcome, Workspace};
 /// The parts of the output that differ between runs, each with its replacement.
 static VARYING: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     [
-        (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
-        (r"\d{8}t\d{6}z-[0-9a-f]{8}", "RUN"),
         // In Markdown, the colon is escaped.
+        (
+            r"\d{4}-\d\d-\d\d[T ]\d\d(:|&#58;)\d\d(:|&#58;)\d\d(\.\d+)?Z",
+            "TIME",
+        ),
+        (r"\d{8}t\d{6}z-[0-9a-f]{8}", "RUN"),
         (r"127\.0\.0\.1(:|&#58;)\d+", "ADDRESS"),
         // The template of a restarted workload contains a time.
         (r"-[0-9a-f]{10}(-[a-z0-9]{5})\b", "-HASH$1"),
