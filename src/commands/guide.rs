@@ -34,7 +34,7 @@ pub(super) async fn guide(session: &Session, args: &GuideArgs) -> Result<Exit, F
     } else {
         PATIENCE
     };
-    let known = within(patience, known(session));
+    let known = within(patience, Box::pin(known(session)));
     let known = session.unless_stopped(known).await?;
     let source = match &known {
         Ok(known) => Source::Cluster(known),
