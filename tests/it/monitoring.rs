@@ -170,6 +170,9 @@ async fn run_that_is_cut_off_still_tells() {
         path,
         "--metrics-file",
         metrics,
+        // Each finished item writes a log record. About 15 of them have room.
+        "--log-format",
+        "json",
     ];
     let flags = ["--ping-url", &double.url, "--pushgateway", &double.url];
     let blocked = world.bin.start_blocked(&[&run[..], &flags].concat(), 4096);
