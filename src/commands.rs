@@ -96,21 +96,30 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         Command::Completion { shell } => completion::completion(shell),
         Command::Man => man::man(),
     };
-    let exit = result.unwrap_or_else(|failure| {
+    let exit = result.unwrap_or_else(|failure| report_failure(&session, &failure, is_run));
+    tell(&session, exit).await;
+    exit
+}
+
+/// Reports a command that failed before it had anything else to report.
+fn report_failure(session: &Session, failure: &Failure, is_run: bool) -> Exit {
+    failure.print();
+    for annotation in failure.annotations(&session.world.environment) {
+        // A closed stderr must not cause another error.
+        writeln!(io::stderr(), "{annotation}").ok();
+    }
+    let run = session.run(None, None, session.world.clock.now());
+    if let Err(failure) = session.world.record.files().write(&failure.document(run)) {
         failure.print();
-        for annotation in failure.annotations(&session.world.environment) {
-            // A closed stderr must not cause another error.
-            writeln!(io::stderr(), "{annotation}").ok();
-        }
-        let run = session.run(None, None, session.world.clock.now());
-        if let Err(failure) = session.world.record.files().write(&failure.document(run)) {
-            failure.print();
-        }
-        if is_run {
-            session.write_termination_message(&failure.termination_summary());
-        }
-        failure.exit
-    });
+    }
+    if is_run {
+        session.write_termination_message(&failure.termination_summary());
+    }
+    failure.exit
+}
+
+/// Tells others how the command ended, and adds it to the history.
+async fn tell(session: &Session, exit: Exit) {
     let files = session.world.record.files();
     let (monitor, ended) = files.monitoring();
     let remember = async {
@@ -119,5 +128,4 @@ pub async fn execute(cli: Cli, world: World) -> Exit {
         }
     };
     tokio::join!(monitor.finish(exit, &ended), remember);
-    exit
 }

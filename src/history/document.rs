@@ -316,7 +316,7 @@ fn items(runs: &[(Word, PastRun)], about: Option<&About>) -> Vec<HistoryItem> {
 /// One object, from the runs that name it, by their index.
 fn item(runs: &[(Word, PastRun)], points: &[(usize, &PastItem)]) -> Option<HistoryItem> {
     let (_, first) = points.first()?;
-    let drifts = points.iter().filter(|(_, item)| item.is_drift());
+    let mut drifts = points.iter().filter(|(_, item)| item.is_drift());
     let course = points.iter().filter_map(|(at, item)| {
         let (id, run) = runs.get(*at)?;
         Some(HistoryPoint {
@@ -335,7 +335,7 @@ fn item(runs: &[(Word, PastRun)], points: &[(usize, &PastItem)]) -> Option<Histo
         name: first.name.clone(),
         attention_since: since(runs, points),
         first_drifted: drifts
-            .last()
+            .next_back()
             .and_then(|(at, _)| Some(runs.get(*at)?.1.started)),
         course: course.collect(),
     })
@@ -353,10 +353,9 @@ fn since(runs: &[(Word, PastRun)], points: &[(usize, &PastItem)]) -> Option<Time
     for (at, (_, run)) in runs.iter().enumerate() {
         match by_run.get(&at) {
             Some(item) if item.level.needs_attention() => since = Some(run.started),
-            Some(_) => break,
             // The run ended before it knew its objects, had no room for all, or is about other objects.
             None if run.objects == 0 || run.cut > 0 || !series.contains(&run.series()) => {}
-            None => break,
+            Some(_) | None => break,
         }
     }
     since

@@ -135,8 +135,8 @@ impl Keeper {
         let change = change(&object.data, (&self.run, past), self.most);
         let path = maps(&self.namespace).named(HISTORY);
         let version = &object.metadata.resource_version;
-        let patch = json!({"metadata": {"resourceVersion": version}, "data": change});
-        let patched = self.cluster.patch::<IgnoredAny>(&path, &patch);
+        let body = json!({"metadata": {"resourceVersion": version}, "data": change});
+        let patched = self.cluster.patch::<IgnoredAny>(&path, &body);
         patched.await.map(drop)
     }
 

@@ -54,7 +54,7 @@ impl<'a> Accesses<'a> {
                     let (all, _) = refused.get_or_insert((BTreeSet::new(), why));
                     all.insert(namespace);
                 }
-                one => {
+                one @ (Access::Free | Access::Own | Access::Ambient { .. }) => {
                     readable.insert(namespace);
                     access.get_or_insert(one);
                 }

@@ -1,6 +1,6 @@
 //! The receivers of messages, with their addresses.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use futures::future::join_all;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -188,9 +188,12 @@ fn address(
 fn signature(key: &SecretString, body: &str) -> Option<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.expose_secret().as_bytes()).ok()?;
     mac.update(body.as_bytes());
-    let bytes = mac.finalize().into_bytes();
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(format!("sha256={hex}"))
+    let mut signature = "sha256=".to_owned();
+    for byte in mac.finalize().into_bytes() {
+        // Writing to a String cannot fail.
+        let _ = write!(signature, "{byte:02x}");
+    }
+    Some(signature)
 }
 
 #[cfg(test)]

@@ -471,7 +471,7 @@ pub static KEYS: &[Key] = &[
     scope("events.when", SYNCS),
     scope("events.key", "`--allow-queue`"),
     narrows("notify.on"),
-    limited("notify.to[].*", "nothing", "--allow-notify GLOB", |check| check.receivers()),
+    limited("notify.to[].*", "nothing", "--allow-notify GLOB", receivers),
     allowed("report.history", "`0`", &[Capability::History],
         |policy| value(["report", "history"], policy.report.history > 0, &policy.report.history, Capability::History)),
     scope("report.files[].format", "`--report-dir`"),
@@ -726,25 +726,6 @@ impl Check<'_> {
         }
     }
 
-    /// The addresses are checked when they are read.
-    fn receivers(&mut self) {
-        if self
-            .ceilings
-            .permitted_receivers()
-            .is_none_or(|globs| !globs.is_empty())
-        {
-            return;
-        }
-        let receivers = self.policy.notify.iter().flat_map(|notify| &notify.to);
-        for (index, _) in receivers.enumerate() {
-            self.exceeded.push(Exceeded {
-                place: place(["notify", "to", &format!("[{index}]")]),
-                what: "is not permitted, because there is no --allow-notify".to_owned(),
-                hint: "remove it, or add --allow-notify https://HOST".to_owned(),
-            });
-        }
-    }
-
     /// The ceiling of a rate, if it has one, and true if a flag set it.
     fn ceiling_of(&self, of: &RateOf) -> Option<(Rate, bool)> {
         let flags = &self.ceilings.max_rates;
@@ -916,6 +897,21 @@ fn publish_items(policy: &Policy) -> Vec<Beyond> {
         needs: vec![Capability::Publish],
     });
     beyond.into_iter().collect()
+}
+
+/// The addresses themselves are checked when they are read.
+fn receivers(check: &mut Check<'_>) {
+    let permitted = check.ceilings.permitted_receivers();
+    if permitted.is_none_or(|globs| !globs.is_empty()) {
+        return;
+    }
+    let receivers = check.policy.notify.iter().flat_map(|notify| &notify.to);
+    let exceeded = receivers.enumerate().map(|(index, _)| Exceeded {
+        place: place(["notify", "to", &format!("[{index}]")]),
+        what: "is not permitted, because there is no --allow-notify".to_owned(),
+        hint: "remove it, or add --allow-notify https://HOST".to_owned(),
+    });
+    check.exceeded.extend(exceeded);
 }
 
 fn event_queues(policy: &Policy) -> Vec<Beyond> {
