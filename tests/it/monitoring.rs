@@ -70,8 +70,8 @@ async fn run_writes_pushes_and_pings() {
     let sent = requests(&double);
     // The push is sent at the same time as the pings.
     let group = format!("POST /{PLANTED}/metrics/job/eso-sync/cluster/prod/command/run");
-    let (pushes, pings): (Vec<&String>, Vec<_>) = sent.iter().partition(|it| **it == group);
-    assert_eq!(pushes.len(), 1, "{sent:?}");
+    let (groups, pings): (Vec<&String>, Vec<_>) = sent.iter().partition(|it| **it == group);
+    assert_eq!(groups.len(), 1, "{sent:?}");
     let [start, done] = ["start", "0"].map(|part| format!("POST /{PLANTED}/{part}?key=1"));
     assert_eq!(pings, [&start, &done]);
     let asked = double.asked();
