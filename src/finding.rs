@@ -9,6 +9,7 @@ use eso_model::{
 };
 use secret::{Fingerprint, RunKey};
 use serde::{Deserialize, Serialize};
+use strum::VariantArray as _;
 
 use crate::{
     key_names::{KeyName, Names},
@@ -52,6 +53,12 @@ impl Verdict {
     /// True if the Secret is known not to have the provider's data.
     pub const fn is_drift(self) -> bool {
         !matches!(self, Self::InSync | Self::Unverifiable)
+    }
+
+    /// True if this is the word of a difference. A run that has repaired one names it as its reason.
+    pub fn is_word_of_drift(word: &str) -> bool {
+        let mut verdicts = Self::VARIANTS.iter();
+        verdicts.any(|verdict| verdict.is_drift() && verdict.into_str() == word)
     }
 }
 

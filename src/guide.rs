@@ -209,12 +209,12 @@ impl Context<'_> {
         lines.join("\n")
     }
 
-    /// The stores whose names fill the commands. None if there is none, so that placeholders do.
+    /// The stores whose names fill the commands. None without such stores: the commands then have placeholders.
     fn filled(&self) -> Option<Vec<&KnownStore>> {
         Some(self.ambient()).filter(|stores| !stores.is_empty())
     }
 
-    /// The stores whose keys the job's own identity needs: those without an identity of their own, or all if there is none.
+    /// The stores whose keys the job's own identity needs: those without an identity of their own, or all stores if each has one.
     fn ambient(&self) -> Vec<&KnownStore> {
         let all = self.stores.as_deref().unwrap_or_default();
         let ambient = all

@@ -1,4 +1,4 @@
-//! Tells others about the run: a file with metrics, a Pushgateway, and the address of a dead man's switch.
+//! Tells others about the run: a file with metrics, a Pushgateway, a dead man's switch, and the receivers of messages.
 //!
 //! Nothing here changes the exit code, and all of it together delays the exit by at most five seconds. The addresses may hold
 //! credentials: they appear in no log and no error.
@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -21,6 +21,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     notify::Message,
+    policy::notify::TextFrom,
     report::{metrics::Metrics, sheet::Tabular},
 };
 
@@ -36,9 +37,6 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// The same for a run that was cut off, because the watchdog has promised an end.
 const LONGEST_AFTER_CUT: Duration = Duration::from_secs(1);
-
-/// The longest address that a file may hold, in bytes.
-const LONGEST_ADDRESS: u64 = 4096;
 
 /// The `job` of the metrics at a Pushgateway.
 const JOB: &str = "eso-sync";
@@ -167,7 +165,7 @@ impl Monitor {
         }
     }
 
-    fn starting(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {
+    fn starting(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
         self.starting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -259,20 +257,8 @@ fn address(flag: &str, text: &str) -> Result<Url, Failure> {
 }
 
 fn read_address(path: &Path) -> Result<SecretString, Failure> {
-    use std::io::Read as _;
-    let refused = |why: &str| Failure::usage(format!("--ping-url-file {}: {why}", path.display()));
-    let mut text = String::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(LONGEST_ADDRESS + 1).read_to_string(&mut text))
-        .map_err(|error| refused(&error.to_string()))?;
-    let text = SecretString::from(text);
-    if u64::try_from(text.expose_secret().len()).is_ok_and(|len| len > LONGEST_ADDRESS) {
-        return Err(refused("an address has at most 4096 bytes"));
-    }
-    if text.expose_secret().trim().lines().nth(1).is_some() {
-        return Err(refused("the file must have one line: the address"));
-    }
-    Ok(text)
+    let text = TextFrom::File(path.to_owned()).read(&BTreeMap::new());
+    text.map_err(|why| Failure::usage(format!("--ping-url-file: {why}")))
 }
 
 /// The path of the group of metrics with these labels: `/metrics/job/eso-sync/LABEL/VALUE…`, below the path of the address.

@@ -5,7 +5,6 @@ mod payload;
 mod tests;
 
 use jiff::Timestamp;
-use strum::VariantArray as _;
 
 pub use self::payload::Payload;
 use crate::{
@@ -150,7 +149,8 @@ fn occasions(sheet: &Sheet) -> Vec<NotifyOn> {
     .map(Exit::code)
     .contains(&sheet.run.exit_code);
     let any = |is_meant: &dyn Fn(&Row) -> bool| sheet.rows.iter().any(is_meant);
-    let is_drift = any(&|row| row.level == Level::Differs || differs(row.verdict));
+    let is_drift =
+        any(&|row| row.level == Level::Differs || Verdict::is_word_of_drift(row.verdict));
     let is_restart = any(&|row| row.outcome == RestartOutcome::Restarted.into_str());
     [
         (NotifyOn::Failure, is_failure),
@@ -161,10 +161,4 @@ fn occasions(sheet: &Sheet) -> Vec<NotifyOn> {
     .into_iter()
     .filter_map(|(one, happened)| happened.then_some(one))
     .collect()
-}
-
-/// True if this is the word of a difference that was found, which the run may have repaired.
-fn differs(word: &str) -> bool {
-    let mut verdicts = Verdict::VARIANTS.iter();
-    verdicts.any(|verdict| verdict.is_drift() && verdict.into_str() == word)
 }

@@ -63,7 +63,7 @@ impl Screen {
         Self::of(size, color, environment)
     }
 
-    /// `size` is None without a terminal. A size of zero is unknown. As in other programs, `COLUMNS` and `LINES` come before the
+    /// `size` is None without a terminal. A size of zero means that it is not known. As in other programs, `COLUMNS` and `LINES` come before the
     /// size that the terminal reports; without a terminal they do not count.
     fn of(
         size: Option<(Width, Height)>,

@@ -62,7 +62,7 @@ fn job(session: &Session, args: &GuideArgs) -> Result<JobIdentity, Failure> {
     })
 }
 
-/// The answer of the cluster, or why there is none.
+/// The answer of the cluster, or the reason why it gave no answer.
 async fn within<T>(
     patience: Duration,
     asked: impl Future<Output = Result<T, Failure>>,

@@ -71,7 +71,7 @@ async fn object(cluster: &Cluster, namespace: &str) -> Result<Option<Object>, Hi
     Ok(Some(object))
 }
 
-/// Reads the history. None if there is none.
+/// Reads the history. None if no run has been kept yet.
 pub async fn read(cluster: &Cluster, namespace: &str) -> Result<Option<Kept>, HistoryError> {
     let object = object(cluster, namespace).await?;
     Ok(object.map(|object| parse(&object.data)))

@@ -43,9 +43,7 @@ impl TextFrom {
                 let mut text = String::new();
                 let file = File::open(path);
                 let read = file.and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
-                read.map_err(|error| {
-                    format!("{} cannot be read: {}", path.display(), error.kind())
-                })?;
+                read.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
                 text
             }
         };

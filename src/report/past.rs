@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use strum::VariantArray as _;
 
 use super::sheet::{Level, Row, Sheet};
-use crate::{exit::Exit, workload};
+use crate::{exit::Exit, finding::Verdict, workload};
 
 /// The largest summary, in bytes.
 pub const LARGEST: usize = 16 * 1024;
@@ -96,7 +96,7 @@ impl PastItem {
     pub fn is_drift(&self) -> bool {
         let words = [&self.verdict, &self.reason];
         let mut words = words.into_iter().flatten();
-        words.any(|word| ["stale", "tampered", "partial", "missing"].contains(&word.as_str()))
+        words.any(|word| Verdict::is_word_of_drift(word.as_str()))
     }
 }
 

@@ -143,7 +143,7 @@ const tests = {
     await page.screenshot({ path: path.join(out, "10000.png") });
     const [paint, filter] = [median(paints), median(filters)];
     console.log(`figures: 10,000 objects, ${(fs.statSync(file).size / 1048576).toFixed(1)} MiB: first paint ${Math.round(paint)} ms, filter ${Math.round(filter)} ms (medians), slowest filter ${Math.round(Math.max(...filters))} ms`);
-    // A machine of CI is slow; what takes seconds would be a fault. A single slow frame is none.
+    // A machine of CI is slow; what takes seconds would be a fault. A single slow frame is not a fault.
     assert.ok(filter < 1000, String(filters));
     assert.ok(paint < 10000, String(paints));
   },
