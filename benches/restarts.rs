@@ -15,6 +15,8 @@
     reason = "any error ends the benchmark"
 )]
 
+mod peak;
+
 use std::{
     collections::BTreeMap,
     path::PathBuf,
@@ -24,7 +26,7 @@ use std::{
 
 use sandbox::{Sandbox, Settings};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 const POLICY: &str = r#"select: [{namespaces: ["bench-*"]}]
 sync: {when: drifted}
@@ -172,51 +174,26 @@ impl Setup {
         let policy = self.folder.path().join("policy.yaml");
         std::fs::write(&policy, POLICY).expect("the folder can be written");
         let report = std::fs::File::create(self.folder.path().join("report.json")).expect("a file");
-        let start = Instant::now();
-        let mut run = tokio::process::Command::new(&self.binary)
+        let mut command = tokio::process::Command::new(&self.binary);
+        command
             .env_clear()
-            .args([
-                "run",
-                "--yes",
-                "-q",
-                "-o",
-                "json",
-                "--lock-namespace",
-                "default",
-                "--server",
-                &self.sandbox.url(),
-            ])
+            .args(["run", "--yes", "-q", "-o", "json"])
+            .args(["--lock-namespace", "default"])
+            .args(["--server", &self.sandbox.url()])
             .arg("--config")
             .arg(&policy)
-            .stdout(Stdio::from(report))
-            .spawn()
-            .expect("the binary starts");
-        let status = format!("/proc/{}/status", run.id().expect("it runs"));
-        let mut peak = 0;
-        let ended = loop {
-            tokio::select! {
-                ended = run.wait() => break ended.expect("it ends"),
-                () = sleep(Duration::from_millis(5)) => peak = peak.max(high_water(&status)),
-            }
-        };
-        let took = start.elapsed().as_secs_f64();
+            .stdout(Stdio::from(report));
+        let used = peak::run(&mut command).await;
         let report =
             std::fs::read_to_string(self.folder.path().join("report.json")).expect("a report");
         let report: Value = serde_json::from_str(&report).expect("JSON");
         let outcomes = &report["summary"]["restarts"]["outcomes"];
         assert!(
-            ended.success() && outcomes[outcome] == json!(self.workloads),
-            "{ended}: {}",
+            used.ended.success() && outcomes[outcome] == json!(self.workloads),
+            "{}: {}",
+            used.ended,
             report["summary"]
         );
-        (peak, took)
+        (used.memory, used.seconds)
     }
-}
-
-/// Returns the peak memory of a process in MiB, or 0 if it has ended.
-fn high_water(status: &str) -> u64 {
-    let text = std::fs::read_to_string(status).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-    kib.unwrap_or_default().div_ceil(1024)
 }

@@ -374,7 +374,7 @@ pub struct ActArgs {
     /// How long to wait if another run holds the lock
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     pub wait_lock: GoDuration,
-    /// Namespace of the lock and the stamp key, in which only administrators can write [default: the Pod's namespace]
+    /// Namespace of the lock, the stamp key and the history, in which only administrators can write [default: the Pod's namespace]
     #[arg(long, value_name = "NAME")]
     pub lock_namespace: Option<String>,
     /// Name of the job's own Pod, which gets an Event at the end of the run
@@ -388,7 +388,7 @@ pub struct ActArgs {
 /// The flags that find the lock and the stamp key.
 #[derive(Clone, Debug, Args)]
 pub struct LockNamespaceArgs {
-    /// Namespace of the lock and the stamp key, in which only administrators can write [default: the Pod's namespace]
+    /// Namespace of the lock, the stamp key and the history, in which only administrators can write [default: the Pod's namespace]
     #[arg(long, value_name = "NAME")]
     pub lock_namespace: Option<String>,
     /// Namespace of the job's own Pod
@@ -787,6 +787,8 @@ pub struct GuideArgs {
 pub enum ImpactOutput {
     /// Tables
     Table,
+    /// Tables with all columns, in full
+    Wide,
     /// Tree from the keys to the workloads
     Tree,
     /// JSON

@@ -41,6 +41,7 @@ pub mod lock;
 pub mod lock_namespace;
 pub mod monitor;
 pub mod notify;
+pub mod noun;
 pub mod outcome;
 pub mod output;
 pub mod pattern;

@@ -2,6 +2,7 @@
 //! as they end; in a large run, only those that failed.
 
 mod count;
+mod listing;
 mod reading;
 
 use std::{
@@ -14,7 +15,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use self::count::Count;
-pub use self::reading::Reading;
+pub use self::{listing::lists, reading::Reading};
 use crate::{
     foreign,
     outcome::{ItemResult, Outcome},
@@ -138,13 +139,18 @@ impl Drop for Shown {
 }
 
 impl Phase {
-    /// `what` is for example "syncing". `total` is the number of items at most.
-    pub fn start(stderr: &Stderr, what: &str, total: usize) -> Self {
-        let live = stderr.live.as_ref().filter(|_| total > 0);
+    /// `what` is for example "syncing". `total` is the number of items at most, if it is known.
+    pub fn start(stderr: &Stderr, what: &str, total: Option<usize>) -> Self {
+        let live = stderr.live.as_ref().filter(|_| total != Some(0));
         let bar = live.map(|live| {
-            let bar = ProgressBar::new(total as u64);
-            let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len} {wide_msg}");
-            if let Ok(style) = style {
+            let (bar, template) = match total {
+                Some(total) => (
+                    ProgressBar::new(total as u64),
+                    "{prefix} {bar:24} {pos}/{len} {wide_msg}",
+                ),
+                None => (ProgressBar::no_length(), "{prefix} {pos} {wide_msg}"),
+            };
+            if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style.progress_chars("=> "));
             }
             bar.set_prefix(what.to_owned());
@@ -171,9 +177,20 @@ impl Phase {
         self.paint();
     }
 
+    /// The number of items turns out to be this.
+    fn set_total(&self, total: usize) {
+        let mut shown = self.shown();
+        if let Some(of) = &mut shown.count.total {
+            *of = total;
+        }
+    }
+
     fn paint(&self) {
         let shown = self.shown();
         if let Some(bar) = &shown.bar {
+            if let Some(total) = shown.count.total {
+                bar.set_length(total as u64);
+            }
             bar.set_message(shown.count.speed(Instant::now()));
             bar.set_position(shown.count.done as u64);
         }
@@ -234,7 +251,7 @@ impl Progress {
     pub fn new(stderr: &Stderr, what: &str, total: usize) -> Self {
         Self {
             stderr: stderr.clone(),
-            phase: Phase::start(stderr, what, total),
+            phase: Phase::start(stderr, what, Some(total)),
             total,
             done: 0,
             failed: 0,
@@ -321,7 +338,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn phase_does_not_outlive_its_work() {
-        let phase = Phase::start(&Stderr::new(Style::Lines), "syncing", 3);
+        let phase = Phase::start(&Stderr::new(Style::Lines), "syncing", Some(3));
         let start = Instant::now();
         phase
             .during(tokio::time::sleep(Duration::from_secs(95)))

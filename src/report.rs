@@ -32,7 +32,7 @@ pub use self::restarts::{
     DocumentOwner, DocumentRestart, DocumentSecret, DocumentSecretKey, RestartAction,
     RestartSummary, StampAction, took,
 };
-pub use self::table::{Column, aligned, fitted};
+pub use self::table::{Column, fitted};
 pub use self::termination::summary as termination_summary;
 use eso_model::{StoreKind, window::Window};
 

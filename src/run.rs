@@ -23,6 +23,7 @@ use crate::{
     inventory::Inventory,
     lock::{Lock, LockError},
     lock_namespace::LockNamespace,
+    noun::counted,
     output::print_as,
     plan::{self, Facts, ItemAt, Plan, RestartFacts, hold::Holds},
     policy::Policy,
@@ -311,9 +312,13 @@ impl Pipeline<'_> {
             return Ok(());
         }
         let question = match (syncs, restarts) {
-            (_, 0) => format!("Sync {syncs} ExternalSecrets?"),
-            (0, _) => format!("Restart up to {restarts} workloads?"),
-            _ => format!("Sync {syncs} ExternalSecrets, and restart up to {restarts} workloads?"),
+            (_, 0) => format!("Sync {}?", counted(syncs, "ExternalSecret")),
+            (0, _) => format!("Restart up to {}?", counted(restarts, "workload")),
+            _ => format!(
+                "Sync {}, and restart up to {}?",
+                counted(syncs, "ExternalSecret"),
+                counted(restarts, "workload")
+            ),
         };
         let (document, _) = self.planned(plan);
         let shown = text::render(&document, &self.context.session.asking());

@@ -23,7 +23,7 @@ use crate::{
     failure::Failure,
     output::write_termination_message,
     policy::{Pace, Policy},
-    progress::{Reading, Stderr},
+    progress::{Reading, Stderr, lists},
     reason::Reason,
     record::Record,
     report::{Run, view::View},
@@ -145,6 +145,7 @@ impl Session {
             if let Some(namespace) = &self.connection.namespace {
                 cluster.namespace.clone_from(namespace);
             }
+            let cluster = cluster.showing_lists(lists(self.world.stderr.clone()));
             self.say("using an embedded cluster; no real cluster is changed");
             return Ok(Connected {
                 cluster,
@@ -158,6 +159,7 @@ impl Session {
         let connected = self.unless_stopped(connecting).await?;
         let too_late = |_| Failure::stopped(Level::Drain(Reason::Deadline));
         let cluster = connected.map_err(too_late)??;
+        let cluster = cluster.showing_lists(lists(self.world.stderr.clone()));
         let context = cluster
             .context
             .as_ref()

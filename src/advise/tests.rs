@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     inventory::{Calls, ExternalSecret, Inventory, ParentReference, Store, StoreUse, StoreView},
     policy::{Advise, Dollars},
-    report::Run,
+    report::{Run, view::View},
 };
 
 /// The stores of all tests: AWS, Parameter Store, Azure, GCP, Vault, a provider without a known price, and one that is missing.
@@ -406,6 +406,6 @@ proptest! {
         let advice = advise(&all, &Advise::default());
         let text = serde_json::to_string(&advice).unwrap();
         prop_assert!(!text.contains(":null"), "{text}");
-        prop_assert!(!super::text(&advice).contains("NaN"));
+        prop_assert!(!super::text(&advice, &View::default()).contains("NaN"));
     }
 }

@@ -10,45 +10,48 @@ use super::{
 };
 use crate::{
     foreign::{self, Foreign},
-    report::aligned,
+    noun::counted,
+    report::{Header, fitted, view::View},
 };
 
+/// The columns of ExternalSecrets.
+const ITEMS: [Header; 11] = [
+    Header::name("NAMESPACE"),
+    Header::name("NAME"),
+    Header::name("STORE").left_out(6),
+    Header::whole("INTERVAL"),
+    Header::whole("READS/MONTH").left_out(4),
+    Header::whole("$/MONTH").left_out(5),
+    Header::whole("STALE (MEAN)").left_out(1),
+    Header::whole("STALE (WORST)").left_out(3),
+    Header::whole("VERDICT"),
+    Header::whole("SUGGESTED"),
+    Header::whole("SAVES $/MONTH").left_out(2),
+];
+
+/// The columns of stores.
+const STORES: [Header; 9] = [
+    Header::name("STORE"),
+    Header::name("PROVIDER").left_out(5),
+    Header::whole("USED BY").left_out(1),
+    Header::whole("READS/MONTH"),
+    Header::whole("$/MONTH"),
+    Header::whole("QUOTA").left_out(6),
+    Header::whole("SUGGESTED READS").left_out(3),
+    Header::whole("SUGGESTED $").left_out(4),
+    Header::whole("SUGGESTED QUOTA").left_out(2),
+];
+
 /// Renders the whole document.
-pub fn text(advice: &Advice) -> String {
+pub fn text(advice: &Advice, view: &View) -> String {
     let mut text = String::new();
     if advice.items.is_empty() {
         text.push_str("No ExternalSecrets are selected.\n");
     } else {
-        let header = [
-            "NAMESPACE",
-            "NAME",
-            "STORE",
-            "INTERVAL",
-            "READS/MONTH",
-            "$/MONTH",
-            "STALE (MEAN)",
-            "STALE (WORST)",
-            "VERDICT",
-            "SUGGESTED",
-            "SAVES $/MONTH",
-        ];
-        text.push_str(&aligned(header, advice.items.iter().map(row)));
-        let header = [
-            "STORE",
-            "PROVIDER",
-            "USED BY",
-            "READS/MONTH",
-            "$/MONTH",
-            "QUOTA",
-            "SUGGESTED READS",
-            "SUGGESTED $",
-            "SUGGESTED QUOTA",
-        ];
-        let _ = write!(
-            text,
-            "\n{}",
-            aligned(header, advice.stores.iter().map(store_row))
-        );
+        let screen = view.of_tables();
+        text.push_str(&fitted(&ITEMS, advice.items.iter().map(row), screen));
+        let rows = advice.stores.iter().map(store_row);
+        let _ = write!(text, "\n{}", fitted(&STORES, rows, screen));
     }
     for warning in &advice.warnings {
         let items = if warning.items.is_empty() {
@@ -138,18 +141,18 @@ pub(super) fn totals(advice: &Advice) -> Vec<String> {
     let colon = if counts.is_empty() { "" } else { ": " };
     vec![
         format!(
-            "{} ExternalSecrets{colon}{}",
-            summary.external_secrets,
+            "{}{colon}{}",
+            counted(summary.external_secrets, "ExternalSecret"),
             counts.join(", ")
         ),
         format!(
-            "Now: {:.0} reads and {} a month, {} of the operator's time",
+            "Now: {:.0} reads and ${} a month, {} of the operator's time",
             summary.reads_per_month,
             dollars(summary.usd_per_month),
             percent(summary.operator_load)
         ),
         format!(
-            "With the suggestions: {:.0} reads and {} a month, {} of the operator's time",
+            "With the suggestions: {:.0} reads and ${} a month, {} of the operator's time",
             summary.suggested_reads_per_month,
             dollars(summary.suggested_usd_per_month),
             percent(summary.suggested_operator_load)

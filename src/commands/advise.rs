@@ -53,9 +53,7 @@ pub(super) async fn advise(session: &Session, args: AdviseArgs) -> Result<Exit, 
         let written = files.write(&document);
         print(&patch).and(written)?;
     } else {
-        print_as(args.output, &files, &document, |document, _| {
-            advise::text(document)
-        })?;
+        print_as(args.output, &files, &document, advise::text)?;
     }
     Ok(document.exit())
 }

@@ -40,9 +40,7 @@ pub(super) async fn history(session: &Session, args: &HistoryArgs) -> Result<Exi
         session.run(Some(cluster), None, started),
     );
     let files = session.world.record.files();
-    print_as(args.form.output, &files, &document, |document, _| {
-        history::text(document)
-    })?;
+    print_as(args.form.output, &files, &document, history::text)?;
     Ok(Exit::Done)
 }
 

@@ -250,14 +250,11 @@ fn show(
     files: &ReportFiles,
     document: &Impact,
 ) -> Result<(), Failure> {
-    let as_text = |output| {
-        print_as(output, files, document, |document, _| {
-            impact::text(document)
-        })
-    };
+    let as_text = |output| print_as(output, files, document, impact::text);
     let graph = match output {
         None => return as_text(None),
         Some(ImpactOutput::Table) => return as_text(Some(Output::Table)),
+        Some(ImpactOutput::Wide) => return as_text(Some(Output::Wide)),
         Some(ImpactOutput::Json) => return as_text(Some(Output::Json)),
         Some(ImpactOutput::Yaml) => return as_text(Some(Output::Yaml)),
         Some(ImpactOutput::Tree) => impact::tree(document),

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     foreign::Foreign,
+    noun::counted,
     report::{
         metrics::Metrics,
         sheet::{Level, Note, Row, Sheet, Tabular},
@@ -24,7 +25,7 @@ impl Tabular for History {
             kind: self.kind.to_owned(),
             run: self.run.clone(),
             totals: vec![
-                format!("{} runs", summary.runs),
+                counted(summary.runs, "run"),
                 format!("{} failed", summary.failed),
                 format!("need attention now: {}", summary.attention),
             ],

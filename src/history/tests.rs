@@ -6,6 +6,7 @@ use super::{read::MOST_BYTES, *};
 use crate::report::{
     Run,
     past::{LARGEST, PastRun, Word},
+    view::View,
 };
 
 fn run() -> Run {
@@ -142,7 +143,7 @@ fn history_as_text() {
         ),
         past(3, "run", "a", &[FAILED]),
     ];
-    insta::assert_snapshot!(text(&shown(&runs, None)), @"
+    insta::assert_snapshot!(text(&shown(&runs, None), &View::default()), @"
     STARTED                RUN       COMMAND   JOB   EXIT   TOOK     OBJECTS   ATTENTION   RESULT
     2026-03-03 01:00:00Z   run-a-3   run       a     3      30.0 s   10        1           1 failed
     2026-03-02 01:00:00Z   run-a-2   run       a     3      30.0 s   10        2           1 failed
@@ -156,7 +157,7 @@ fn history_as_text() {
       run of a: 0 2 1 (better)
     3 runs since 2026-03-01 01:00:00Z, 3 failed; need attention now: 1
     ");
-    insta::assert_snapshot!(text(&shown(&runs, Some("api"))), @"
+    insta::assert_snapshot!(text(&shown(&runs, Some("api")), &View::default()), @"
     ExternalSecret shop/api
     STARTED                RUN       VERDICT   OUTCOME   REASON
     2026-03-03 01:00:00Z   run-a-3   stale     failed    denied
@@ -165,8 +166,8 @@ fn history_as_text() {
     First drifted: 2026-03-01 01:00:00Z
     Now: needs attention since 2026-03-02 01:00:00Z; it needed attention in 2 of 3 runs.
     ");
-    insta::assert_snapshot!(text(&shown(&runs, Some("other"))), @"None of the 3 runs changed shop/other or found anything wrong with it.");
-    insta::assert_snapshot!(text(&shown(&[], None)), @"The ConfigMap ns/eso-sync-history has no runs. A policy with `report: {history: 20}` keeps the last 20.");
+    insta::assert_snapshot!(text(&shown(&runs, Some("other")), &View::default()), @"None of 3 runs changed shop/other or found anything wrong with it.");
+    insta::assert_snapshot!(text(&shown(&[], None), &View::default()), @"The ConfigMap ns/eso-sync-history has no runs. A policy with `report: {history: 20}` keeps the last 20.");
 }
 
 /// The data after this run was added.
@@ -237,7 +238,7 @@ fn entries_of_another_form_are_counted() {
     let kept = parse(&data);
     assert_eq!((kept.runs.len(), kept.dropped), (1, 2));
     let document = document(kept, "ns/eso-sync-history".to_owned(), None, None, run());
-    assert!(text(&document).starts_with("2 entries of the ConfigMap"));
+    assert!(text(&document, &View::default()).starts_with("2 entries of the ConfigMap"));
 }
 
 proptest! {
@@ -251,7 +252,7 @@ proptest! {
         let mut data = data;
         data.insert(id, edited);
         let document = document(parse(&data), String::new(), None, None, run());
-        drop(text(&document));
+        drop(text(&document, &View::default()));
         drop(added(&data, "new", &good, 2));
     }
 }

@@ -5,7 +5,42 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use jiff::Timestamp;
 
 use super::document::{History, HistoryItem, HistoryPoint, HistoryRun, HistoryTrend};
-use crate::report::aligned;
+use crate::{
+    noun::counted as number,
+    report::{Header, fitted, view::View},
+};
+
+/// The columns of runs.
+const RUNS: [Header; 9] = [
+    Header::whole("STARTED"),
+    Header::whole("RUN").left_out(2),
+    Header::whole("COMMAND"),
+    Header::name("JOB").left_out(4),
+    Header::whole("EXIT"),
+    Header::whole("TOOK").left_out(1),
+    Header::whole("OBJECTS").left_out(3),
+    Header::whole("ATTENTION"),
+    Header::sentence("RESULT"),
+];
+
+/// The columns of objects that need attention.
+const DUE: [Header; 6] = [
+    Header::name("NAMESPACE"),
+    Header::whole("KIND").left_out(2),
+    Header::name("NAME"),
+    Header::whole("SINCE"),
+    Header::whole("RUNS").left_out(1),
+    Header::sentence("LAST"),
+];
+
+/// The columns of what runs said about one object.
+const POINTS: [Header; 5] = [
+    Header::whole("STARTED"),
+    Header::whole("RUN").left_out(1),
+    Header::whole("VERDICT"),
+    Header::whole("OUTCOME"),
+    Header::whole("REASON"),
+];
 
 /// The most objects that need attention in the table.
 const MOST_ITEMS: usize = 25;
@@ -14,7 +49,7 @@ const MOST_ITEMS: usize = 25;
 const MOST_NUMBERS: usize = 15;
 
 /// Renders the whole document.
-pub fn text(history: &History) -> String {
+pub fn text(history: &History, view: &View) -> String {
     let mut text = String::new();
     for warning in &history.warnings {
         // Writing to a String cannot fail.
@@ -31,9 +66,9 @@ pub fn text(history: &History) -> String {
     match &history.about {
         Some(about) => {
             let named = format!("{}/{}", about.namespace, about.name);
-            of_one(&mut text, history, &named);
+            of_one(&mut text, history, &named, view);
         }
-        None => of_all(&mut text, history),
+        None => of_all(&mut text, history, view),
     }
     text
 }
@@ -46,28 +81,17 @@ fn or_dash(text: Option<&String>) -> String {
     text.map_or_else(|| "-".to_owned(), Clone::clone)
 }
 
-fn of_all(text: &mut String, history: &History) {
-    let header = [
-        "STARTED",
-        "RUN",
-        "COMMAND",
-        "JOB",
-        "EXIT",
-        "TOOK",
-        "OBJECTS",
-        "ATTENTION",
-        "RESULT",
-    ];
-    text.push_str(&aligned(header, history.runs.iter().map(row)));
+fn of_all(text: &mut String, history: &History, view: &View) {
+    let screen = view.of_tables();
+    text.push_str(&fitted(&RUNS, history.runs.iter().map(row), screen));
     let due: Vec<&HistoryItem> = history
         .items
         .iter()
         .filter(|item| item.attention_since.is_some())
         .collect();
     if !due.is_empty() {
-        let header = ["NAMESPACE", "KIND", "NAME", "SINCE", "RUNS", "LAST"];
         let rows = due.iter().take(MOST_ITEMS).map(|item| due_row(item));
-        let _ = write!(text, "\nNeeds attention:\n{}", aligned(header, rows));
+        let _ = write!(text, "\nNeeds attention:\n{}", fitted(&DUE, rows, screen));
         if due.len() > MOST_ITEMS {
             let _ = writeln!(text, "… and {} more", due.len() - MOST_ITEMS);
         }
@@ -80,8 +104,10 @@ fn of_all(text: &mut String, history: &History) {
     let since = summary.since.map(time).unwrap_or_default();
     let _ = writeln!(
         text,
-        "{} runs since {since}, {} failed; need attention now: {}",
-        summary.runs, summary.failed, summary.attention
+        "{} since {since}, {} failed; need attention now: {}",
+        number(summary.runs, "run"),
+        summary.failed,
+        summary.attention
     );
     if let Some(url) = history.runs.iter().find_map(|run| run.report_url.as_ref()) {
         let _ = writeln!(text, "Reports: {url}");
@@ -171,12 +197,13 @@ fn developed(trend: &HistoryTrend) -> String {
     format!("{}{job}: {dots}{numbers} ({word})", trend.command)
 }
 
-fn of_one(text: &mut String, history: &History, named: &str) {
+fn of_one(text: &mut String, history: &History, named: &str, view: &View) {
     let runs = history.summary.runs;
     if history.items.is_empty() {
         let _ = writeln!(
             text,
-            "None of the {runs} runs changed {named} or found anything wrong with it."
+            "None of {} changed {named} or found anything wrong with it.",
+            number(runs, "run")
         );
         let cut: u32 = history.runs.iter().map(|run| run.cut).max().unwrap_or(0);
         if cut > 0 {
@@ -186,8 +213,8 @@ fn of_one(text: &mut String, history: &History, named: &str) {
     }
     for item in &history.items {
         let _ = writeln!(text, "{} {named}", item.kind);
-        let header = ["STARTED", "RUN", "VERDICT", "OUTCOME", "REASON"];
-        text.push_str(&aligned(header, item.course.iter().map(point_row)));
+        let rows = item.course.iter().map(point_row);
+        text.push_str(&fitted(&POINTS, rows, view.of_tables()));
         if let Some(first) = item.first_drifted {
             let _ = writeln!(text, "First drifted: {}", time(first));
         }
@@ -198,7 +225,8 @@ fn of_one(text: &mut String, history: &History, named: &str) {
         let count = item.course.iter().filter(|point| point.attention).count();
         let _ = writeln!(
             text,
-            "Now: {now}; it needed attention in {count} of {runs} runs.\n"
+            "Now: {now}; it needed attention in {count} of {}.\n",
+            number(runs, "run")
         );
     }
 }

@@ -12,7 +12,10 @@ use super::{
     document::{Impact, ImpactItem, UseCertainty},
     text::{action, unseen},
 };
-use crate::foreign::{Foreign, line};
+use crate::{
+    foreign::{Foreign, line},
+    report::view::View,
+};
 
 /// The longest indentation of a tree, in bytes. Templates can form a chain without end.
 const DEEPEST: usize = 100;
@@ -145,7 +148,7 @@ impl Graph {
 pub fn tree(impact: &Impact) -> String {
     let graph = Graph::of(impact);
     if graph.nodes.is_empty() {
-        return super::text::text(impact);
+        return super::text::text(impact, &View::default());
     }
     let mut tree = Tree::of(&graph);
     let children: BTreeSet<usize> = graph.edges.iter().map(|edge| edge.to).collect();

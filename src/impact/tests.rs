@@ -9,7 +9,7 @@ use crate::{
     foreign::Foreign,
     inventory::State,
     reason::Reason,
-    report::{API_VERSION, DocumentAction, DocumentStore, RestartAction, Run},
+    report::{API_VERSION, DocumentAction, DocumentStore, RestartAction, Run, view::View},
     workload::Kind,
 };
 
@@ -154,7 +154,12 @@ fn names_do_not_leave_their_quotes_in_graphs() {
 fn names_do_not_control_the_terminal() {
     for hostile in HOSTILE {
         let impact = impact(hostile);
-        for shown in [text(&impact), tree(&impact), dot(&impact), mermaid(&impact)] {
+        for shown in [
+            text(&impact, &View::default()),
+            tree(&impact),
+            dot(&impact),
+            mermaid(&impact),
+        ] {
             for line in shown.lines() {
                 assert!(
                     !line.chars().any(cluster::escape::changes_the_screen),

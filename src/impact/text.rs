@@ -5,15 +5,39 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use super::document::{Impact, ImpactItem, ImpactWorkload, UseCertainty};
 use crate::{
     foreign::{self, Foreign, line},
+    noun::counted,
     reason::Reason,
-    report::{DocumentAction, aligned},
+    report::{DocumentAction, Header, fitted, view::View},
 };
+
+/// The columns of ExternalSecrets.
+const ITEMS: [Header; 8] = [
+    Header::name("NAMESPACE"),
+    Header::name("NAME"),
+    Header::whole("USE"),
+    Header::name("STORE").left_out(1),
+    Header::name("KEY"),
+    Header::name("SECRET").left_out(2),
+    Header::whole("ACTION"),
+    Header::whole("REASON"),
+];
+
+/// The columns of workloads.
+const WORKLOADS: [Header; 7] = [
+    Header::name("NAMESPACE"),
+    Header::whole("KIND"),
+    Header::name("NAME"),
+    Header::name("SECRETS").left_out(2),
+    Header::whole("ACTION"),
+    Header::whole("WAVE").left_out(1),
+    Header::whole("REASON"),
+];
 
 /// The keys of an ExternalSecret that the table names.
 const KEYS: usize = 2;
 
 /// Renders the whole document.
-pub fn text(impact: &Impact) -> String {
+pub fn text(impact: &Impact, view: &View) -> String {
     let mut text = String::new();
     if let Some(refused) = &impact.summary.refused {
         // Writing to a String cannot fail.
@@ -26,31 +50,13 @@ pub fn text(impact: &Impact) -> String {
     if impact.items.is_empty() {
         text.push_str(&nothing(impact));
     } else {
-        let header = [
-            "NAMESPACE",
-            "NAME",
-            "USE",
-            "STORE",
-            "KEY",
-            "SECRET",
-            "ACTION",
-            "REASON",
-        ];
-        text.push_str(&aligned(header, impact.items.iter().map(row)));
+        let rows = impact.items.iter().map(row);
+        text.push_str(&fitted(&ITEMS, rows, view.of_tables()));
         text.push_str(&details(impact));
     }
     if !impact.workloads.is_empty() {
-        let header = [
-            "NAMESPACE",
-            "KIND",
-            "NAME",
-            "SECRETS",
-            "ACTION",
-            "WAVE",
-            "REASON",
-        ];
         let rows = impact.workloads.iter().map(workload_row);
-        let _ = write!(text, "\n{}", aligned(header, rows));
+        let _ = write!(text, "\n{}", fitted(&WORKLOADS, rows, view.of_tables()));
         text.push_str(&workload_details(impact));
     }
     text.push_str(&unseen(impact));
@@ -232,11 +238,11 @@ pub(super) fn unseen(impact: &Impact) -> String {
 fn totals(impact: &Impact) -> String {
     let summary = &impact.summary;
     let mut text = format!(
-        "\n{} ExternalSecrets: {} to sync; {} Secrets; {} workloads: {} to restart\n",
-        summary.external_secrets,
+        "\n{}: {} to sync; {}; {}: {} to restart\n",
+        counted(summary.external_secrets, "ExternalSecret"),
         summary.to_sync,
-        summary.secrets,
-        summary.workloads,
+        counted(summary.secrets, "Secret"),
+        counted(summary.workloads, "workload"),
         summary.to_restart
     );
     if summary.uncertain > 0 {

@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 
 use super::{Plan, Step, StepTarget};
-use crate::{policy::Safety, restart::decide};
+use crate::{noun::counted, policy::Safety, restart::decide};
 
 /// A safety limit that is exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitExceeded {
     /// `safety.maxSyncs`
-    #[error("{wanted} ExternalSecrets would be synced, but safety.maxSyncs allows {allowed}")]
+    #[error("{} would be synced, but safety.maxSyncs allows {allowed}", counted(*wanted, "ExternalSecret"))]
     Syncs {
         /// The limit.
         allowed: u32,
@@ -22,7 +22,8 @@ pub enum LimitExceeded {
     },
     /// `safety.maxRestarts`
     #[error(
-        "{wanted} workloads would be restarted if their data changes, and safety.maxRestarts allows {allowed}"
+        "{} would be restarted if their data changes, and safety.maxRestarts allows {allowed}",
+        counted(*wanted, "workload")
     )]
     Restarts {
         /// The limit.

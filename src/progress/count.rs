@@ -11,7 +11,8 @@ const FIRST: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(super) struct Count {
     what: String,
-    total: usize,
+    /// None if it is not known.
+    pub(super) total: Option<usize>,
     pub(super) done: usize,
     /// Shown behind the speed.
     pub(super) note: String,
@@ -21,7 +22,7 @@ pub(super) struct Count {
 }
 
 impl Count {
-    pub(super) fn starting(what: &str, total: usize, now: Instant) -> Self {
+    pub(super) fn starting(what: &str, total: Option<usize>, now: Instant) -> Self {
         Self {
             what: what.to_owned(),
             total,
@@ -38,8 +39,8 @@ impl Count {
         let mut parts = Vec::new();
         if self.done > 0 && passed >= FIRST {
             parts.push(rate(self.done, passed));
-            let open = self.total.saturating_sub(self.done);
-            if open > 0 {
+            let open = self.total.map(|total| total.saturating_sub(self.done));
+            if let Some(open @ 1..) = open {
                 parts.push(format!("{} left", left(self.done, open, passed)));
             }
         }
@@ -57,9 +58,12 @@ impl Count {
         self.said = now;
         let speed = self.speed(now);
         let comma = if speed.is_empty() { "" } else { ", " };
+        let of = self.total.map(|total| format!(" of {total}"));
         Some(format!(
-            "{}: {} of {}{comma}{speed}",
-            self.what, self.done, self.total
+            "{}: {}{}{comma}{speed}",
+            self.what,
+            self.done,
+            of.unwrap_or_default()
         ))
     }
 }
@@ -94,7 +98,7 @@ mod tests {
 
     fn count(done: usize, total: usize) -> (Count, Instant) {
         let start = Instant::now();
-        let mut count = Count::starting("syncing", total, start);
+        let mut count = Count::starting("syncing", Some(total), start);
         count.done = done;
         (count, start)
     }
@@ -131,5 +135,14 @@ mod tests {
         );
         assert_eq!(line(59), None);
         assert!(line(60).is_some());
+    }
+
+    #[test]
+    fn without_a_total_there_is_no_end_to_tell() {
+        let (mut count, start) = count(500, 0);
+        count.total = None;
+        let now = start + Duration::from_secs(10);
+        let line = count.line_if_due(now, Duration::from_secs(10));
+        assert_eq!(line.as_deref(), Some("syncing: 500, 50.0/s"));
     }
 }

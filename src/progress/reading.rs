@@ -9,6 +9,7 @@ use providers::reader::ReadProgress;
 use tokio::time::Instant;
 
 use super::{Phase, Stderr, Style};
+use crate::noun::counted;
 
 /// The time between two log records.
 const RECORD: Duration = Duration::from_secs(5);
@@ -47,7 +48,7 @@ impl Reading {
             if self.stderr.style() == Style::Lines {
                 self.stderr.say(&what);
             }
-            Phase::start(&self.stderr, "reading the providers", progress.groups)
+            Phase::start(&self.stderr, "reading the providers", Some(progress.groups))
         });
         phase.update(progress.read, format!("{} calls", progress.calls));
         if self.stderr.style() == Style::Lines {
@@ -70,21 +71,16 @@ impl Reading {
             calls,
             ..
         } = progress;
-        let plural = plural(stores);
         let line = if begins {
             started(stores)
         } else {
-            format!("reading the providers: {done} of {stores} store{plural} done, {calls} calls")
+            let of = counted(stores, "store");
+            format!("reading the providers: {done} of {of} done, {calls} calls")
         };
         self.stderr.say(&line);
     }
 }
 
 fn started(stores: usize) -> String {
-    let plural = plural(stores);
-    format!("reading the providers of {stores} store{plural}")
-}
-
-const fn plural(stores: usize) -> &'static str {
-    if stores == 1 { "" } else { "s" }
+    format!("reading the providers of {}", counted(stores, "store"))
 }

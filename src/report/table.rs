@@ -298,15 +298,6 @@ pub fn fitted(
     align(headers, &rows, screen).text()
 }
 
-/// Renders a header and rows in aligned columns, in full.
-pub fn aligned(
-    header: impl IntoIterator<Item = &'static str>,
-    rows: impl Iterator<Item = impl IntoIterator<Item = String>>,
-) -> String {
-    let headers: Vec<Header> = header.into_iter().map(Header::whole).collect();
-    fitted(&headers, rows, Screen::default())
-}
-
 /// Formats a duration for people: `3.2 s`, `4 min 10 s`.
 pub(super) fn span(duration: SignedDuration) -> String {
     let seconds = duration.as_secs_f64().max(0.0);

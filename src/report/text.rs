@@ -82,7 +82,7 @@ pub fn render(document: &Document, view: &View) -> String {
     let mut text = limits(document);
     text.push_str(&verifiable(document));
     let shown = Shown::of(&document.items, view.shortens(document.kind), &matters);
-    if document.items.is_empty() {
+    if document.summary.selected == 0 {
         text.push_str("No ExternalSecrets are selected.\n");
     } else {
         if !shown.rows.is_empty() {
@@ -96,7 +96,11 @@ pub fn render(document: &Document, view: &View) -> String {
     if matches!(document.kind, Kind::Plan | Kind::Drift) {
         text.push_str(&removals(document));
     }
-    text.push_str(&restarts::render(document, view));
+    let restarts = restarts::render(document, view);
+    text.push_str(match text.is_empty() || text.ends_with("\n\n") {
+        true => restarts.trim_start_matches('\n'),
+        false => &restarts,
+    });
     text.push_str(&chain::render(&document.chain, view));
     text.push_str(&unseen(document));
     if document.kind != Kind::Status {

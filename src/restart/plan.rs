@@ -11,6 +11,7 @@ use super::{
 use crate::{
     index::Table,
     inventory::Gap,
+    noun::counted,
     policy::{Policy, RestartRule},
     reason::Reason,
     workload::{Health, Owner, Pod, Strategy, Workload, WorkloadId},
@@ -322,8 +323,9 @@ fn warnings(steps: &Table<RestartAt, Step>) -> Vec<String> {
     let replaced = count(Reason::KeyReplaced);
     if replaced > 0 {
         warnings.push(format!(
-            "{replaced} workloads have stamps made with another key. Their stamps are created again, and pending restarts are no longer \
-             known. Check if the key was deleted, or if another run keeps a key elsewhere"
+            "the stamps of {} were made with another key. They are created again, and pending restarts are no longer \
+             known. Check if the key was deleted, or if another run keeps a key elsewhere",
+            counted(replaced, "workload")
         ));
     }
     warnings

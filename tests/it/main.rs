@@ -32,6 +32,7 @@ mod report_files;
 mod restart;
 mod sandbox;
 mod scenarios;
+mod screens;
 mod sops;
 mod structure;
 mod support;

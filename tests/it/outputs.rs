@@ -158,6 +158,7 @@ outputs! {
     help_history: ["history", "--help"];
     history: ["history", "--sandbox"];
     history_of_one: ["history", "--sandbox", "web/oauth"];
+    history_bad_day: ["history", "--sandbox=bad-day"];
     history_json: ["history", "--sandbox", "oauth", "-n", "web", "--job", "nightly", "-o", "json"];
     history_markdown: ["history", "--sandbox", "--report", "markdown=-"];
     impact_markdown: ["impact", "--sandbox", "prod/web/oauth", "--report", "markdown=-"];

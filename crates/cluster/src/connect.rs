@@ -83,6 +83,7 @@ pub(super) fn build(transport: Transport, access: Access, rate: Rate) -> Cluster
         max_pages: usize::MAX,
         bytes: None,
         once: false,
+        lists: None,
         context: None,
         server: Address::default(),
         namespace: "default".to_owned(),

@@ -43,7 +43,7 @@ use self::{
 pub use address::{Address, InvalidAddress, Target};
 pub use gate::{Access, Ledger};
 pub use names::FIELD_MANAGER;
-pub use pages::Pages;
+pub use pages::{ListObserver, Pages, ShowList};
 pub use path::Path;
 pub use plugin::kill_plugins;
 
@@ -86,6 +86,8 @@ pub struct Cluster {
     bytes: Option<Share>,
     /// True if failed calls are not retried here, because the caller does the retries.
     once: bool,
+    /// Shows how far a list has come. None: nobody looks.
+    lists: Option<ListObserver>,
     /// The kubeconfig context, if there is one.
     pub context: Option<String>,
     pub server: Address,
@@ -373,6 +375,15 @@ impl Cluster {
             once: true,
             call_timeout: self.call_timeout.min(ATTEMPT_TIMEOUT),
             ..self.clone()
+        }
+    }
+
+    /// The same client, whose lists of more than one page are shown.
+    #[must_use]
+    pub fn showing_lists(self, lists: ListObserver) -> Self {
+        Self {
+            lists: Some(lists),
+            ..self
         }
     }
 

@@ -50,6 +50,8 @@ impl PageSize {
 pub(super) struct Page {
     pub(super) resource_version: String,
     pub(super) token: Option<String>,
+    /// The number of objects of later pages, if the server tells it.
+    pub(super) remaining: Option<usize>,
     pub(super) objects: u32,
     pub(super) flow: ControlFlow<()>,
 }
@@ -74,6 +76,7 @@ pub(super) fn parse<T: DeserializeOwned>(
 struct Meta {
     resource_version: String,
     r#continue: Option<String>,
+    remaining_item_count: Option<i64>,
 }
 
 struct PageSeed<'a, T, F>(Objects<'a, T, F>);
@@ -116,6 +119,9 @@ impl<'de, T: DeserializeOwned, F: FnMut(T) -> ControlFlow<()>> Visitor<'de> for 
         Ok(Page {
             resource_version: meta.resource_version,
             token: meta.r#continue.filter(|token| !token.is_empty()),
+            remaining: meta
+                .remaining_item_count
+                .and_then(|count| usize::try_from(count).ok()),
             objects,
             flow,
         })

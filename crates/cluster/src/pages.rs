@@ -1,6 +1,6 @@
 //! A list that its caller reads page by page.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, sync::Arc};
 
 use serde::de::DeserializeOwned;
 
@@ -9,6 +9,13 @@ use super::{
     answer::Body,
     page::{self, PageSize},
 };
+
+/// Shows one list: how many objects were read, and how many are left. The server does not tell the latter if the list has a
+/// selector. Dropped when the list ends.
+pub type ShowList = Box<dyn FnMut(usize, Option<usize>) + Send>;
+
+/// Begins to show a list of more than one page. The argument is the collection, for example `externalsecrets`.
+pub type ListObserver = Arc<dyn Fn(&str) -> ShowList + Send + Sync>;
 
 /// A list that is read page by page.
 pub struct Pages<'a> {
@@ -22,6 +29,9 @@ pub struct Pages<'a> {
     read: usize,
     complete: bool,
     resource_version: String,
+    /// The number of objects that were read.
+    objects: usize,
+    show: Option<ShowList>,
 }
 
 impl<'a> Pages<'a> {
@@ -36,6 +46,8 @@ impl<'a> Pages<'a> {
             read: 0,
             complete: false,
             resource_version: String::new(),
+            objects: 0,
+            show: None,
         }
     }
 
@@ -60,11 +72,26 @@ impl<'a> Pages<'a> {
             .map_err(|_| ApiError::new(&self.operation, &body.unparsable()))?;
         self.size.learn(page.objects, body.as_bytes().len());
         self.token = page.token.filter(|_| page.flow.is_continue());
+        self.objects += usize::try_from(page.objects).unwrap_or_default();
         if self.token.is_none() {
             self.complete = true;
             self.resource_version = page.resource_version;
+            self.show = None;
+        } else {
+            self.show(page.remaining);
         }
         Ok(true)
+    }
+
+    fn show(&mut self, left: Option<usize>) {
+        if self.show.is_none()
+            && let Some(observer) = &self.cluster.lists
+        {
+            self.show = Some(observer(self.query.path.collection_name()));
+        }
+        if let Some(show) = &mut self.show {
+            show(self.objects, left);
+        }
     }
 
     async fn body(&mut self) -> Result<Body, ApiError> {
@@ -89,6 +116,7 @@ impl<'a> Pages<'a> {
                 Err(error) if error.kind == ErrorKind::Expired && !self.restarted => {
                     self.restarted = true;
                     self.token = None;
+                    self.objects = 0;
                 }
                 Err(error) if error.kind == ErrorKind::TooLarge && self.size.shrink() => {}
                 Err(error) => return Err(error),

@@ -58,6 +58,11 @@ impl Path {
         self
     }
 
+    /// The last part: the plural name of a collection.
+    pub(crate) fn collection_name(&self) -> &str {
+        self.text.rsplit('/').next().unwrap_or_default()
+    }
+
     fn start(text: &str) -> Self {
         Self {
             text: text.to_owned(),

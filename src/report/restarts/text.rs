@@ -6,6 +6,7 @@ use super::{DocumentRestart, DocumentSecret, RestartAction, RestartSummary, Stam
 use crate::{
     foreign,
     key_names::Hidden,
+    noun,
     report::{
         Document, Kind,
         layout::{Cell, Header, Tone, align},
@@ -90,7 +91,7 @@ fn detail(restart: &DocumentRestart) -> String {
 }
 
 fn totals(kind: Kind, summary: &RestartSummary) -> String {
-    let mut text = format!("\n{} workloads", summary.covered);
+    let mut text = format!("\n{}", noun::counted(summary.covered, "workload"));
     if kind == Kind::Report {
         let counts = counted(&summary.outcomes);
         let _ = write!(text, ": {}", counts.join(", "));
