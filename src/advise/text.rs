@@ -57,7 +57,7 @@ pub fn text(advice: &Advice, view: &View) -> String {
         let items = if warning.items.is_empty() {
             String::new()
         } else {
-            format!(" ({})", foreign::first(3, warning.items.iter()))
+            format!(" ({})", foreign::first(view.names(), warning.items.iter()))
         };
         // Writing to a String cannot fail.
         let _ = write!(

@@ -52,12 +52,12 @@ pub fn text(impact: &Impact, view: &View) -> String {
     } else {
         let rows = impact.items.iter().map(row);
         text.push_str(&fitted(&ITEMS, rows, view.of_tables()));
-        text.push_str(&details(impact));
+        text.push_str(&details(impact, view));
     }
     if !impact.workloads.is_empty() {
         let rows = impact.workloads.iter().map(workload_row);
         let _ = write!(text, "\n{}", fitted(&WORKLOADS, rows, view.of_tables()));
-        text.push_str(&workload_details(impact));
+        text.push_str(&workload_details(impact, view));
     }
     text.push_str(&unseen(impact));
     text.push_str(&totals(impact));
@@ -143,7 +143,7 @@ fn workload_row(workload: &ImpactWorkload) -> Vec<String> {
 }
 
 /// Renders why ExternalSecrets are skipped, and why they only may use a key.
-fn details(impact: &Impact) -> String {
+fn details(impact: &Impact, view: &View) -> String {
     let mut text = String::new();
     let mut groups: BTreeMap<(Reason, &Foreign), Vec<&ImpactItem>> = BTreeMap::new();
     for item in &impact.items {
@@ -155,7 +155,12 @@ fn details(impact: &Impact) -> String {
     for ((reason, message), items) in groups {
         let names = items.iter().map(|item| name(&item.namespace, &item.name));
         let next = items.iter().find_map(|item| item.next_step);
-        text.push_str(&detail(reason, names, message, next));
+        text.push_str(&detail(
+            reason,
+            &foreign::first(view.names(), names),
+            message,
+            next,
+        ));
     }
     let mut perhaps: BTreeMap<&'static str, Vec<Foreign>> = BTreeMap::new();
     for item in &impact.items {
@@ -170,13 +175,13 @@ fn details(impact: &Impact) -> String {
         let _ = writeln!(
             text,
             "\nmay-use ({}): {why}",
-            foreign::first(3, names.iter())
+            foreign::first(view.names(), names.iter())
         );
     }
     text
 }
 
-fn workload_details(impact: &Impact) -> String {
+fn workload_details(impact: &Impact, view: &View) -> String {
     let mut groups: BTreeMap<(Reason, &Foreign), Vec<&ImpactWorkload>> = BTreeMap::new();
     for workload in &impact.workloads {
         if workload.next_step.is_some() || !workload.message.is_empty() {
@@ -193,7 +198,12 @@ fn workload_details(impact: &Impact) -> String {
             Foreign::from(format!("{}/{kind}/{}", namespace.exact(), name.exact()))
         });
         let next = workloads.iter().find_map(|one| one.next_step);
-        text.push_str(&detail(reason, names, message, next));
+        text.push_str(&detail(
+            reason,
+            &foreign::first(view.names(), names),
+            message,
+            next,
+        ));
     }
     text
 }
@@ -202,17 +212,11 @@ fn name(namespace: &Foreign, name: &Foreign) -> Foreign {
     format!("{}/{}", namespace.exact(), name.exact()).into()
 }
 
-fn detail(
-    reason: Reason,
-    names: impl ExactSizeIterator<Item = Foreign>,
-    message: &Foreign,
-    next: Option<&'static str>,
-) -> String {
+fn detail(reason: Reason, names: &str, message: &Foreign, next: Option<&'static str>) -> String {
     let colon = if message.is_empty() { "" } else { ": " };
     let mut text = format!(
-        "\n{} ({}){colon}{}\n",
+        "\n{} ({names}){colon}{}\n",
         reason.as_str(),
-        foreign::first(3, names),
         message.terminal()
     );
     if let Some(next) = next {

@@ -14,12 +14,9 @@ use super::{apply::Done, fault::Fault};
 use crate::{
     exit::Exit,
     failure::Failure,
-    foreign::Foreign,
+    foreign::{self, Foreign},
     report::{API_VERSION, Document, Header, Run, fitted, sheet::Level, text, view::View},
 };
-
-/// The secrets that an advice names.
-const SHOWN: usize = 5;
 
 /// The document that `publish -o json|yaml` prints.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -372,7 +369,7 @@ impl PublishDocument {
                 );
             }
         }
-        text + &self.advice() + &self.totals() + &self.then(view)
+        text + &self.advice(view) + &self.totals() + &self.then(view)
     }
 
     /// The run that followed.
@@ -394,26 +391,22 @@ impl PublishDocument {
     }
 
     /// What to do about what was held back, with the secrets that it concerns.
-    fn advice(&self) -> String {
-        let mut concerned: BTreeMap<&str, (&str, Vec<String>)> = BTreeMap::new();
+    fn advice(&self, view: &View) -> String {
+        let mut concerned: BTreeMap<&str, (&str, Vec<&Foreign>)> = BTreeMap::new();
         for item in &self.items {
             for secret in &item.secrets {
                 if let Some(advice) = secret.reason.advice() {
                     let of = concerned.entry(secret.reason.into_str());
                     let (_, names) = of.or_insert((advice, Vec::new()));
-                    names.push(secret.name.terminal());
+                    names.push(&secret.name);
                 }
             }
         }
         let mut text = String::new();
         for (reason, (advice, names)) in concerned {
-            let shown: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
-            let more = match names.len().saturating_sub(SHOWN) {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
+            let names = foreign::first(view.names(), names.iter().copied());
             // Writing to a String cannot fail.
-            let _ = write!(text, "\n{reason} ({}{more}): {advice}\n", shown.join(", "));
+            let _ = write!(text, "\n{reason} ({names}): {advice}\n");
         }
         text
     }

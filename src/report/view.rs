@@ -36,7 +36,7 @@ impl View {
     }
 
     /// The number of names that a message below a table has at most.
-    pub(super) const fn names(&self) -> usize {
+    pub const fn names(&self) -> usize {
         if self.wide { usize::MAX } else { NAMED }
     }
 

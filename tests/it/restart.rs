@@ -416,7 +416,7 @@ async fn too_many_restarts_are_refused_before_any_write(world: World) {
     outcome.exits(5);
     assert_eq!(
         outcome.document()["summary"]["refused"],
-        "1 workloads would be restarted if their data changes, and safety.maxRestarts allows 0"
+        "1 workload would be restarted if their data changes, and safety.maxRestarts allows 0"
     );
     assert_eq!(stamp(&world, "Deployment", "web").await, None);
     world.end().await;

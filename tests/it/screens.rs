@@ -101,7 +101,7 @@ const PLAIN: [(usize, bool); 2] = [(80, false), (120, false)];
 
 screens! {
     run: ["run", "--sandbox", "--quiet"], ALL;
-    plan: ["plan", "--sandbox=bad-day", "--quiet"], ALL;
+    drift: ["drift", "--sandbox=bad-day", "--quiet"], ALL;
     impact: ["impact", "--store", "ClusterSecretStore/aws-prod", "--sandbox", "--quiet"], PLAIN;
     advise: ["advise", "--sandbox", "--quiet"], PLAIN;
     history: ["history", "--sandbox", "--quiet"], PLAIN;

@@ -62,6 +62,34 @@ async fn progress_is_a_line_that_disappears() {
 }
 
 #[tokio::test]
+async fn long_list_shows_how_far_it_is() {
+    let settings = ::sandbox::Settings {
+        operator: false,
+        ..::sandbox::Settings::default()
+    };
+    let now = "2026-03-01T12:00:00Z".parse().expect("a time");
+    let sandbox = ::sandbox::Sandbox::empty(settings, now)
+        .await
+        .expect("a sandbox");
+    // The client lists 500 objects at a time.
+    for number in 0..1200 {
+        let object = json!({
+            "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
+            "metadata": {"namespace": "default", "name": format!("es-{number}")},
+            "spec": {"secretStoreRef": {"kind": "SecretStore", "name": "store"}},
+        });
+        sandbox.apply(object).expect("applied");
+    }
+    let workspace = Workspace::new(vec!["--server".to_owned(), sandbox.url()]);
+    let mut terminal = workspace.on_terminal(&["status", "-A"]);
+    terminal.shows("listing externalsecrets").await;
+    terminal.shows("/1200").await;
+    let (_, shown) = terminal.end().await;
+    let report = shown.rsplit_once("NAMESPACE").expect("a table").1;
+    assert!(!report.contains("listing"), "the line disappears: {shown}");
+}
+
+#[tokio::test]
 async fn table_fits_the_terminal() {
     let mut workspace = Workspace::new(Vec::new());
     workspace.set("COLUMNS", "60");
