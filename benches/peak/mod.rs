@@ -8,7 +8,7 @@ use tokio::{
 };
 
 /// What a process needed.
-pub struct Used {
+pub(crate) struct Used {
     pub ended: ExitStatus,
     /// In MiB.
     pub memory: u64,
@@ -16,7 +16,7 @@ pub struct Used {
 }
 
 /// Runs the process to its end.
-pub async fn run(command: &mut Command) -> Used {
+pub(crate) async fn run(command: &mut Command) -> Used {
     let start = Instant::now();
     let mut run = command.spawn().expect("the binary starts");
     let status = format!("/proc/{}/status", run.id().expect("it runs"));

@@ -97,9 +97,10 @@ pub fn render(document: &Document, view: &View) -> String {
         text.push_str(&removals(document));
     }
     let restarts = restarts::render(document, view);
-    text.push_str(match text.is_empty() || text.ends_with("\n\n") {
-        true => restarts.trim_start_matches('\n'),
-        false => &restarts,
+    text.push_str(if text.is_empty() || text.ends_with("\n\n") {
+        restarts.trim_start_matches('\n')
+    } else {
+        &restarts
     });
     text.push_str(&chain::render(&document.chain, view));
     text.push_str(&unseen(document));
