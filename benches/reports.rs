@@ -1,18 +1,14 @@
-//! Measures what a report of each format costs: the time and memory that a plan needs more than without it, and the size of the file.
-//! It runs the real binary against the sandbox.
+//! Measures what a report of each format costs: the processor time and memory that a plan needs more than without it, and the size
+//! of the file. It runs the real binary against the sandbox.
 //!
 //! ```text
 //! cargo bench --bench reports -- [N] [--rounds R] [--binary FILE]
 //! ```
 //!
-//! N ExternalSecrets (default 10,000) with the drift check of the `fake` provider; half of them are stale. Times are medians of R
-//! rounds (default 3), and memory is the smallest. The exit code is 1 if a goal is missed.
+//! N ExternalSecrets (default 10,000) that the drift check compares: half of them are stale, the others have no Secret, and all are to
+//! be synced. Each number is the smallest of R rounds (default 3). The exit code is 1 if a goal is missed.
 
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "any error ends the benchmark"
-)]
+#![expect(clippy::expect_used, reason = "any error ends the benchmark")]
 
 mod peak;
 
@@ -42,8 +38,8 @@ const FORMATS: [(&str, u64); 7] = [
     ("html", 16),
 ];
 
-/// The goals for a report: seconds more, and the peak memory of the whole process in MiB, which is below the shipped limit of 128Mi.
-const SECONDS: f64 = 2.0;
+/// The goals for a report: hundredths of a second on processors more, and the peak memory of the whole process in MiB, which is below the shipped limit of 128Mi.
+const CPU: u64 = 200;
 const MEMORY: u64 = 128;
 
 const NAMESPACES: usize = 20;
@@ -63,8 +59,9 @@ async fn main() -> ExitCode {
     bench.fill();
     let (without, least) = bench.run(None).await;
     println!(
-        "{} ExternalSecrets, without a report: {without:.2} s, {least} MiB",
-        bench.items
+        "{} ExternalSecrets, without a report: {:.2} s on processors, {least} MiB",
+        bench.items,
+        seconds(without)
     );
     let mut all_met = true;
     for (format, largest) in FORMATS {
@@ -72,11 +69,13 @@ async fn main() -> ExitCode {
         let (with, memory) = bench.run(Some((format, &file))).await;
         let bytes = std::fs::metadata(&file).expect("a report").len();
         let hundredths = bytes * 100 / (1 << 20);
-        let seconds = with - without;
-        let met = seconds <= SECONDS && memory <= MEMORY && bytes <= largest << 20;
+        let more = with.saturating_sub(without);
+        let met = more <= CPU && memory <= MEMORY && bytes <= largest << 20;
         all_met &= met;
         println!(
-            "{format:8}  {seconds:+.2} s (goal {SECONDS} s)  {memory} MiB of memory, {:+} MiB (goal {MEMORY} MiB)  file {}.{:02} MiB (goal {largest} MiB)  {}",
+            "{format:8}  +{:.2} s (goal {:.0} s)  {memory} MiB of memory, {:+} MiB (goal {MEMORY} MiB)  file {}.{:02} MiB (goal {largest} MiB)  {}",
+            seconds(more),
+            seconds(CPU),
             memory.cast_signed() - least.cast_signed(),
             hundredths / 100,
             hundredths % 100,
@@ -88,6 +87,11 @@ async fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Hundredths as seconds.
+fn seconds(hundredths: u64) -> f64 {
+    std::time::Duration::from_millis(hundredths * 10).as_secs_f64()
 }
 
 impl Bench {
@@ -110,10 +114,13 @@ impl Bench {
             .unwrap_or_else(|| env!("CARGO_BIN_EXE_eso-sync").to_owned());
         assert!(options.is_empty(), "unknown: {options:?}");
         let now = jiff::Timestamp::now();
+        // Nothing syncs the ExternalSecrets.
+        let settings = Settings {
+            operator: false,
+            ..Settings::default()
+        };
         Self {
-            sandbox: Sandbox::empty(Settings::default(), now)
-                .await
-                .expect("a sandbox"),
+            sandbox: Sandbox::empty(settings, now).await.expect("a sandbox"),
             items,
             rounds: rounds.map_or(3, |text| text.parse().expect("a number")),
             binary: binary.into(),
@@ -135,6 +142,7 @@ impl Bench {
                 "apiVersion": "external-secrets.io/v1", "kind": "SecretStore",
                 "metadata": {"name": "store", "namespace": name},
                 "spec": {"provider": {"fake": {"data": [{"key": "password", "value": "new"}]}}},
+                "status": {"conditions": [{"type": "Ready", "status": "True", "reason": "Valid"}]},
             }));
         }
         for number in 0..self.items {
@@ -151,18 +159,18 @@ impl Bench {
                 "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
                 "metadata": {"name": name, "namespace": namespace},
                 "spec": {
-                    "refreshPolicy": "CreatedOnce", "secretStoreRef": {"kind": "SecretStore", "name": "store"},
+                    "refreshInterval": "1h", "secretStoreRef": {"kind": "SecretStore", "name": "store"},
                     "data": [{"secretKey": "password", "remoteRef": {"key": "password"}}],
                 },
             }));
         }
     }
 
-    /// The median of the seconds, and the smallest peak memory in MiB, of a plan that writes this report.
-    async fn run(&self, report: Option<(&str, &Path)>) -> (f64, u64) {
+    /// The processor time in hundredths of a second, and the peak memory in MiB, of a plan that writes this report.
+    async fn run(&self, report: Option<(&str, &Path)>) -> (u64, u64) {
         let policy = self.folder.path().join("policy.yaml");
         std::fs::write(&policy, POLICY).expect("the folder can be written");
-        let (mut seconds, mut memory) = (Vec::new(), u64::MAX);
+        let (mut cpu, mut memory) = (u64::MAX, u64::MAX);
         for _ in 0..self.rounds {
             let mut command = tokio::process::Command::new(&self.binary);
             command
@@ -177,10 +185,9 @@ impl Bench {
             }
             let used = peak::run(&mut command).await;
             assert!(used.ended.success(), "{}", used.ended);
-            seconds.push(used.seconds);
+            cpu = cpu.min(used.cpu);
             memory = memory.min(used.memory);
         }
-        seconds.sort_by(f64::total_cmp);
-        (seconds[seconds.len() / 2], memory)
+        (cpu, memory)
     }
 }
