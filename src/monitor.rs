@@ -22,7 +22,11 @@ use crate::{
     failure::Failure,
     notify::Message,
     policy::notify::TextFrom,
-    report::{metrics::Metrics, sheet::Tabular},
+    report::{
+        metrics::Metrics,
+        past::{Change, Compared},
+        sheet::Tabular,
+    },
 };
 
 mod file;
@@ -40,9 +44,6 @@ const LONGEST_AFTER_CUT: Duration = Duration::from_secs(1);
 
 /// The `job` of the metrics at a Pushgateway.
 const JOB: &str = "eso-sync";
-
-/// The commands whose end people want to hear about.
-const NOTIFYING: [&str; 6] = ["run", "sync", "restart", "drift", "events", "publish"];
 
 /// What is told about a document.
 #[derive(Clone, Default)]
@@ -122,11 +123,6 @@ impl Monitor {
         place.is_some() && place == self.file
     }
 
-    /// True if people want to hear about the command.
-    pub fn notifies(&self) -> bool {
-        NOTIFYING.contains(&&*self.command)
-    }
-
     /// Sets who gets messages.
     pub fn notify(&mut self, receivers: Receivers) {
         self.receivers = receivers;
@@ -137,8 +133,6 @@ impl Monitor {
         let measures = self.file.is_some() || self.pushgateway.is_some();
         let metrics = measures.then(|| document.metrics());
         let sheet = (!self.receivers.is_empty()).then(|| document.sheet());
-        // Who asks for a plan reads it.
-        let sheet = sheet.filter(|sheet| sheet.kind != "Plan");
         let message = sheet.map(|sheet| {
             let message = Message::of(&sheet, &self.command);
             (self.receivers.clone(), message)
@@ -180,11 +174,22 @@ impl Monitor {
     }
 
     /// Says how the command ended: pushes the metrics, and tells the exit code.
-    pub async fn finish(&self, exit: Exit, ended: &Ended) {
-        self.finish_within(LONGEST, exit, ended).await;
+    pub async fn finish(
+        &self,
+        exit: Exit,
+        ended: &Ended,
+        compared: impl Future<Output = Compared>,
+    ) {
+        self.finish_within(LONGEST, exit, ended, compared).await;
     }
 
-    async fn finish_within(&self, longest: Duration, exit: Exit, ended: &Ended) {
+    async fn finish_within(
+        &self,
+        longest: Duration,
+        exit: Exit,
+        ended: &Ended,
+        compared: impl Future<Output = Compared>,
+    ) {
         let code = exit.code().to_string();
         let all = async {
             let ping = async {
@@ -193,7 +198,12 @@ impl Monitor {
             };
             let message = async {
                 if let Some((receivers, message)) = &ended.message {
-                    receivers.tell(message, &self.labels).await;
+                    let mut message = message.clone();
+                    if receivers.compares() {
+                        // Most of the time is left for the message.
+                        message.compare(known(tokio::time::timeout(longest / 3, compared)).await);
+                    }
+                    receivers.tell(&message, &self.labels).await;
                 }
             };
             tokio::join!(self.push(ended.metrics.as_ref()), ping, message);
@@ -212,7 +222,9 @@ impl Monitor {
             .enable_all()
             .build();
         if let Ok(runtime) = runtime {
-            runtime.block_on(self.finish_within(LONGEST_AFTER_CUT, exit, ended));
+            // The history is read by the runtime that may be blocked.
+            let compared = async { Err("the run was cut off".to_owned()) };
+            runtime.block_on(self.finish_within(LONGEST_AFTER_CUT, exit, ended, compared));
             runtime.shutdown_background();
         }
     }
@@ -240,6 +252,16 @@ impl Monitor {
             tracing::warn!("the address of --ping-url was not told: {why}");
         }
     }
+}
+
+/// The comparison with the last run. Says why, if there is none.
+async fn known(
+    compared: impl Future<Output = Result<Compared, tokio::time::error::Elapsed>>,
+) -> Result<Option<Change>, ()> {
+    let late = || Err("the history could not be read in time".to_owned());
+    compared.await.unwrap_or_else(|_| late()).map_err(|why| {
+        tracing::warn!("`notify.on: change` counts every failure as a change this time: {why}");
+    })
 }
 
 fn http_address(text: &str) -> Option<Url> {

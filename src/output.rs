@@ -99,6 +99,8 @@ pub struct Reporting {
     pub command: &'static str,
     /// True if it carries out a policy.
     pub carries_out: bool,
+    /// True if people want to hear about its end.
+    pub notifies: bool,
     /// `--job`
     pub job: Option<Word>,
     /// `--report-dir`
@@ -138,7 +140,8 @@ impl ReportFiles {
 
     /// True if messages about the document may be sent.
     pub fn notifies(&self) -> bool {
-        self.files().monitor.notifies()
+        let files = self.files();
+        files.reporting.as_ref().is_some_and(|it| it.notifies)
     }
 
     /// Sets who gets messages about the document.

@@ -56,6 +56,7 @@ impl Receivers {
         notify: &Notify,
         environment: &BTreeMap<String, String>,
         permitted: Option<&[Wildcard]>,
+        has_history: bool,
     ) -> (Self, Vec<String>) {
         let (mut all, mut warnings) = (Vec::new(), Vec::new());
         for (index, one) in notify.to.iter().enumerate() {
@@ -65,7 +66,7 @@ impl Receivers {
                 Err(why) => warnings.push(format!("{place} gets no message: {why}")),
             }
         }
-        let on = notify.on.clone();
+        let on = notify.occasions(has_history);
         (Self { on, all }, warnings)
     }
 
@@ -74,11 +75,15 @@ impl Receivers {
         self.all.is_empty()
     }
 
+    /// True if somebody is told only about changes.
+    pub(super) fn compares(&self) -> bool {
+        self.on.contains(&NotifyOn::Change)
+    }
+
     /// Sends the message to each receiver that must get it.
     pub(super) async fn tell(&self, message: &Message, labels: &BTreeMap<String, String>) {
-        let is_due = message.is_due(&self.on);
         join_all(self.all.iter().map(async |receiver| {
-            let Some(request) = receiver.request(message, is_due, labels) else {
+            let Some(request) = receiver.request(message, &self.on, labels) else {
                 return;
             };
             if let Err(why) = tell(request).await {
@@ -132,16 +137,20 @@ impl Receiver {
     fn request(
         &self,
         message: &Message,
-        is_due: bool,
+        on: &[NotifyOn],
         labels: &BTreeMap<String, String>,
     ) -> Option<Request> {
         let (payload, key) = match &self.kind {
             // A good run resolves the alert of an earlier one.
             Kind::Alertmanager { lasts } => {
-                let payload = Payload::alertmanager(message, is_due, *lasts, labels);
+                let is_firing = message.is_firing(on);
+                if !is_firing && !message.is_about_work() {
+                    return None;
+                }
+                let payload = Payload::alertmanager(message, is_firing, *lasts, labels);
                 (payload, None)
             }
-            _ if !is_due => return None,
+            _ if !message.is_due(on) => return None,
             Kind::Slack => (Payload::slack(message), None),
             Kind::Webhook { key, template } => {
                 let payload = match template {

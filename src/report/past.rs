@@ -1,12 +1,15 @@
 //! The summary of a run that the history keeps: numbers, and the objects that were not as they should be. It holds no names of keys, no
 //! messages and no values. What is read back is text from outside, so everything in it has a form and a limit.
 
+mod change;
+
 use std::{collections::BTreeMap, str::FromStr};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use strum::VariantArray as _;
 
+pub use self::change::{Change, Compared};
 use super::sheet::{Level, Row, Sheet};
 use crate::{exit::Exit, finding::Verdict, workload};
 
@@ -257,12 +260,13 @@ impl PastRun {
             items: Vec::new(),
             cut: 0,
         };
-        for row in &sheet.rows {
+        // A limit refused the plan, so it says nothing about how its objects are.
+        let is_refused = sheet.kind == "Plan";
+        let rows = || sheet.rows.iter().filter(|_| !is_refused);
+        for row in rows() {
             past.count(row);
         }
-        let mut items: Vec<PastItem> = sheet
-            .rows
-            .iter()
+        let mut items: Vec<PastItem> = rows()
             .filter(|row| row.level >= Level::Changed)
             .filter_map(PastItem::of)
             .collect();
