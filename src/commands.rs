@@ -39,7 +39,11 @@ fn open_reports(session: &Session, command: &Command) -> Result<(), Failure> {
         return Ok(());
     };
     let reports = session.world.record.files();
-    let monitor = Monitor::new(&files.monitoring, command.name())?;
+    let monitor = Monitor::new(
+        &files.monitoring,
+        command.name(),
+        &session.world.environment,
+    )?;
     reports.report_as(Reporting {
         command: command.name(),
         carries_out: command.carries_out(),

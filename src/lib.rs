@@ -68,6 +68,7 @@ pub mod stop;
 pub mod suggest;
 pub mod sync;
 pub mod telemetry;
+pub mod trace;
 pub mod verify;
 pub mod watchdog;
 pub mod wire;

@@ -1,4 +1,5 @@
-//! Tells others about the run: a file with metrics, a Pushgateway, a dead man's switch, and the receivers of messages.
+//! Tells others about the run: a file with metrics, a Pushgateway, a collector of OpenTelemetry, a dead man's switch, and the receivers
+//! of messages.
 //!
 //! Nothing here changes the exit code, and all of it together delays the exit by at most five seconds. The addresses may hold
 //! credentials: they appear in no log and no error.
@@ -12,7 +13,10 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use reqwest::Url;
+use reqwest::{
+    Url,
+    header::{CONTENT_TYPE, HeaderMap, HeaderValue},
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::task::JoinHandle;
 
@@ -27,14 +31,24 @@ use crate::{
         past::{Change, Compared},
         sheet::Tabular,
     },
+    trace::Times,
 };
 
 mod file;
 mod http;
+#[cfg(not(feature = "otlp"))]
+mod no_otlp;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod receivers;
 
-use self::http::{Request, tell};
+#[cfg(not(feature = "otlp"))]
+use self::no_otlp as otlp;
 pub use self::receivers::Receivers;
+use self::{
+    http::{ATTEMPT, Request, tell},
+    otlp::Otlp,
+};
 
 /// The longest time that the exit waits for answers.
 const LONGEST: Duration = Duration::from_secs(5);
@@ -50,6 +64,7 @@ const JOB: &str = "eso-sync";
 pub struct Ended {
     metrics: Option<Metrics>,
     message: Option<(Receivers, Message)>,
+    otlp: otlp::Messages,
 }
 
 /// Whom a command tells.
@@ -61,6 +76,7 @@ pub struct Monitor {
     labels: BTreeMap<String, String>,
     pushgateway: Option<Url>,
     ping: Option<Url>,
+    otlp: Option<Otlp>,
     /// The task that says that the command starts. Clones share it.
     starting: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
@@ -80,8 +96,12 @@ impl fmt::Debug for Monitor {
 }
 
 impl Monitor {
-    /// Checks the flags. `command` is the label of all metrics.
-    pub fn new(args: &MonitoringArgs, command: &str) -> Result<Self, Failure> {
+    /// Checks the flags. `command` is the label of all metrics. The environment may name a collector of OpenTelemetry.
+    pub fn new(
+        args: &MonitoringArgs,
+        command: &str,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Self, Failure> {
         let mut labels: BTreeMap<String, String> = args
             .metrics_labels
             .iter()
@@ -106,6 +126,10 @@ impl Monitor {
         }
         let file = args.metrics_file.as_ref();
         let file = file.map(|path| file::check(path)).transpose()?;
+        let (otlp, warnings) = Otlp::of(environment);
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
         Ok(Self {
             command: command.to_owned(),
             receivers: Receivers::default(),
@@ -113,6 +137,7 @@ impl Monitor {
             labels,
             pushgateway,
             ping: ping.transpose()?,
+            otlp,
             starting: Arc::default(),
         })
     }
@@ -128,16 +153,31 @@ impl Monitor {
         self.receivers = receivers;
     }
 
-    /// What is told about this document.
-    pub fn about(&self, document: &impl Tabular) -> Ended {
-        let measures = self.file.is_some() || self.pushgateway.is_some();
+    /// True if somebody gets a trace.
+    pub fn traces(&self) -> bool {
+        self.otlp.as_ref().is_some_and(Otlp::traces)
+    }
+
+    /// What is told about this document, which was made in these times.
+    pub fn about(&self, document: &impl Tabular, times: &Times) -> Ended {
+        let measures = self.file.is_some()
+            || self.pushgateway.is_some()
+            || self.otlp.as_ref().is_some_and(Otlp::measures);
         let metrics = measures.then(|| document.metrics());
+        let otlp = self.otlp.as_ref().map(|otlp| {
+            let document = (&document.outline(), &*self.command);
+            otlp.about(document, times, metrics.as_ref(), &self.labels)
+        });
         let sheet = (!self.receivers.is_empty()).then(|| document.sheet());
         let message = sheet.map(|sheet| {
             let message = Message::of(&sheet, &self.command);
             (self.receivers.clone(), message)
         });
-        Ended { metrics, message }
+        Ended {
+            metrics,
+            message,
+            otlp: otlp.unwrap_or_default(),
+        }
     }
 
     /// Writes the file. An error is a warning, because the report is more important.
@@ -206,16 +246,27 @@ impl Monitor {
                     receivers.tell(&message, &self.labels).await;
                 }
             };
-            tokio::join!(self.push(ended.metrics.as_ref()), ping, message);
+            let otlp = async {
+                if let Some(otlp) = &self.otlp {
+                    otlp.send(&ended.otlp).await;
+                }
+            };
+            tokio::join!(self.push(ended.metrics.as_ref()), ping, message, otlp);
         };
         if tokio::time::timeout(longest, all).await.is_err() {
-            tracing::warn!("the receivers of metrics, pings or messages do not answer in time");
+            tracing::warn!(
+                "the receivers of metrics, traces, pings or messages do not answer in time"
+            );
         }
     }
 
     /// As [`Monitor::finish`], for a run that was cut off: its runtime may be blocked.
     pub fn finish_after_cut(&self, exit: Exit, ended: &Ended) {
-        if self.pushgateway.is_none() && self.ping.is_none() && ended.message.is_none() {
+        let tells_nobody = self.pushgateway.is_none()
+            && self.ping.is_none()
+            && ended.message.is_none()
+            && ended.otlp.is_empty();
+        if tells_nobody {
             return;
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -306,11 +357,13 @@ fn group(url: &mut Url, labels: &BTreeMap<String, String>) {
     }
 }
 
-fn post(url: Url, content_type: &str, body: String) -> Request {
+fn post(url: Url, content_type: &'static str, body: String) -> Request {
+    let content_type = HeaderValue::from_static(content_type);
     Request {
         url,
-        headers: vec![("content-type", content_type.to_owned())],
-        body,
+        headers: HeaderMap::from_iter([(CONTENT_TYPE, content_type)]),
+        body: body.into_bytes(),
+        attempt: ATTEMPT,
     }
 }
 

@@ -168,6 +168,11 @@ fn kind(text: &str) -> Option<ObjectKind> {
     kinds.find(|kind| *kind == text).map(ObjectKind)
 }
 
+/// True if rows of this kind are Kubernetes objects that runs are about. Others may have the names of keys.
+pub fn names_objects(text: &str) -> bool {
+    kind(text).is_some()
+}
+
 fn name(text: &str) -> Option<String> {
     cluster::names::is_name(text).then(|| text.to_owned())
 }
