@@ -376,7 +376,10 @@ impl Session {
             && reports.notifies()
         {
             let permitted = sources.ceilings.permitted_receivers();
-            let (receivers, warnings) = Receivers::of(notify, &sources.environment, permitted);
+            let has_history = loaded.policy.report.history > 0
+                && reports.reporting().is_some_and(|it| it.carries_out);
+            let (receivers, warnings) =
+                Receivers::of(notify, &sources.environment, permitted, has_history);
             for warning in warnings {
                 tracing::warn!("{warning}");
             }

@@ -243,6 +243,31 @@ impl Command {
         }
     }
 
+    /// True if people want to hear about its end: it changes something, or looks for drift. Who asks for a plan reads it.
+    pub const fn notifies(&self) -> bool {
+        match self {
+            Self::Run(args) | Self::Restart(args) => !args.act.dry_run,
+            Self::Events(args) => !args.act.dry_run,
+            Self::Sync(args) => !args.act.dry_run,
+            Self::Publish(args) => args.command.is_none() && !args.dry_run,
+            Self::Drift(_) => true,
+            Self::Plan(_)
+            | Self::Status(_)
+            | Self::History(_)
+            | Self::Diagnose(_)
+            | Self::Explain { .. }
+            | Self::Impact(_)
+            | Self::Advise(_)
+            | Self::Init(_)
+            | Self::Guide(_)
+            | Self::Validate(_)
+            | Self::Schema(_)
+            | Self::Rbac(_)
+            | Self::Completion { .. }
+            | Self::Man => false,
+        }
+    }
+
     /// The report files, and the format of `-o` if one was chosen. None for a command that does not report.
     pub fn reports(&self) -> Option<(&FileArgs, Option<Output>)> {
         Some(match self {

@@ -39,10 +39,15 @@ fn open_reports(session: &Session, command: &Command) -> Result<(), Failure> {
         return Ok(());
     };
     let reports = session.world.record.files();
-    let monitor = Monitor::new(&files.monitoring, command.name())?;
+    let monitor = Monitor::new(
+        &files.monitoring,
+        command.name(),
+        &session.world.environment,
+    )?;
     reports.report_as(Reporting {
         command: command.name(),
         carries_out: command.carries_out(),
+        notifies: command.notifies(),
         job: files.job.clone(),
         folder: files.report_dir.clone(),
     });
@@ -118,14 +123,24 @@ fn report_failure(session: &Session, failure: &Failure, is_run: bool) -> Exit {
     failure.exit
 }
 
+/// Why the run is not compared with the last one.
+const NO_HISTORY: &str =
+    "`report.history` keeps no history of this command, or the run ended before it could be read";
+
 /// Tells others how the command ended, and adds it to the history.
 async fn tell(session: &Session, exit: Exit) {
     let files = session.world.record.files();
     let (monitor, ended) = files.monitoring();
-    let remember = async {
+    let (known, compared) = tokio::sync::oneshot::channel();
+    let remember = async move {
         if let Some((keeper, past)) = files.past() {
-            keeper.append(&past).await;
+            keeper.append(&past, known).await;
         }
     };
-    tokio::join!(monitor.finish(exit, &ended), remember);
+    let compared = async {
+        compared
+            .await
+            .unwrap_or_else(|_| Err(NO_HISTORY.to_owned()))
+    };
+    tokio::join!(monitor.finish(exit, &ended, compared), remember);
 }

@@ -48,6 +48,12 @@ impl Exit {
         }
     }
 
+    /// True if it is the code of a run that failed, could not begin, was refused or was stopped. Differences are no failure, and a run
+    /// that finds the lock taken leaves the work to the other one.
+    pub const fn is_failure(code: u8) -> bool {
+        matches!(code, 2..=5 | 7)
+    }
+
     const fn rank(self) -> u8 {
         match self {
             Self::Invalid => 0,

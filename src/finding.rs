@@ -143,6 +143,8 @@ pub struct Findings {
     pub stores: BTreeMap<StoreKey, String>,
     /// Provider calls, by quota.
     pub reads: BTreeMap<QuotaKey, u64>,
+    /// How often providers throttled, by quota.
+    pub throttles: BTreeMap<QuotaKey, u64>,
 }
 
 /// Fingerprints of the Secret that was judged. They show later whether it still has that data, and whether it was written.

@@ -69,6 +69,7 @@ pub mod stop;
 pub mod suggest;
 pub mod sync;
 pub mod telemetry;
+pub mod trace;
 pub mod verify;
 pub mod watchdog;
 pub mod wire;

@@ -1,4 +1,5 @@
-//! Tells others about the run: a file with metrics, a Pushgateway, a dead man's switch, and the receivers of messages.
+//! Tells others about the run: a file with metrics, a Pushgateway, a collector of OpenTelemetry, a dead man's switch, and the receivers
+//! of messages.
 //!
 //! Nothing here changes the exit code, and all of it together delays the exit by at most five seconds. The addresses may hold
 //! credentials: they appear in no log and no error.
@@ -12,7 +13,10 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use reqwest::Url;
+use reqwest::{
+    Url,
+    header::{CONTENT_TYPE, HeaderMap, HeaderValue},
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::task::JoinHandle;
 
@@ -22,15 +26,29 @@ use crate::{
     failure::Failure,
     notify::Message,
     policy::notify::TextFrom,
-    report::{metrics::Metrics, sheet::Tabular},
+    report::{
+        metrics::Metrics,
+        past::{Change, Compared},
+        sheet::Tabular,
+    },
+    trace::Times,
 };
 
 mod file;
 mod http;
+#[cfg(not(feature = "otlp"))]
+mod no_otlp;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod receivers;
 
-use self::http::{Request, tell};
+#[cfg(not(feature = "otlp"))]
+use self::no_otlp as otlp;
 pub use self::receivers::Receivers;
+use self::{
+    http::{ATTEMPT, Request, tell},
+    otlp::Otlp,
+};
 
 /// The longest time that the exit waits for answers.
 const LONGEST: Duration = Duration::from_secs(5);
@@ -41,14 +59,12 @@ const LONGEST_AFTER_CUT: Duration = Duration::from_secs(1);
 /// The `job` of the metrics at a Pushgateway.
 const JOB: &str = "eso-sync";
 
-/// The commands whose end people want to hear about.
-const NOTIFYING: [&str; 6] = ["run", "sync", "restart", "drift", "events", "publish"];
-
 /// What is told about a document.
 #[derive(Clone, Default)]
 pub struct Ended {
     metrics: Option<Metrics>,
     message: Option<(Receivers, Message)>,
+    otlp: otlp::Messages,
 }
 
 /// Whom a command tells.
@@ -60,6 +76,7 @@ pub struct Monitor {
     labels: BTreeMap<String, String>,
     pushgateway: Option<Url>,
     ping: Option<Url>,
+    otlp: Option<Otlp>,
     /// The task that says that the command starts. Clones share it.
     starting: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
@@ -79,8 +96,12 @@ impl fmt::Debug for Monitor {
 }
 
 impl Monitor {
-    /// Checks the flags. `command` is the label of all metrics.
-    pub fn new(args: &MonitoringArgs, command: &str) -> Result<Self, Failure> {
+    /// Checks the flags. `command` is the label of all metrics. The environment may name a collector of OpenTelemetry.
+    pub fn new(
+        args: &MonitoringArgs,
+        command: &str,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Self, Failure> {
         let mut labels: BTreeMap<String, String> = args
             .metrics_labels
             .iter()
@@ -105,6 +126,10 @@ impl Monitor {
         }
         let file = args.metrics_file.as_ref();
         let file = file.map(|path| file::check(path)).transpose()?;
+        let (otlp, warnings) = Otlp::of(environment);
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
         Ok(Self {
             command: command.to_owned(),
             receivers: Receivers::default(),
@@ -112,6 +137,7 @@ impl Monitor {
             labels,
             pushgateway,
             ping: ping.transpose()?,
+            otlp,
             starting: Arc::default(),
         })
     }
@@ -122,28 +148,36 @@ impl Monitor {
         place.is_some() && place == self.file
     }
 
-    /// True if people want to hear about the command.
-    pub fn notifies(&self) -> bool {
-        NOTIFYING.contains(&&*self.command)
-    }
-
     /// Sets who gets messages.
     pub fn notify(&mut self, receivers: Receivers) {
         self.receivers = receivers;
     }
 
-    /// What is told about this document.
-    pub fn about(&self, document: &impl Tabular) -> Ended {
-        let measures = self.file.is_some() || self.pushgateway.is_some();
+    /// True if somebody gets a trace.
+    pub fn traces(&self) -> bool {
+        self.otlp.as_ref().is_some_and(Otlp::traces)
+    }
+
+    /// What is told about this document, which was made in these times.
+    pub fn about(&self, document: &impl Tabular, times: &Times) -> Ended {
+        let measures = self.file.is_some()
+            || self.pushgateway.is_some()
+            || self.otlp.as_ref().is_some_and(Otlp::measures);
         let metrics = measures.then(|| document.metrics());
+        let otlp = self.otlp.as_ref().map(|otlp| {
+            let document = (&document.outline(), &*self.command);
+            otlp.about(document, times, metrics.as_ref(), &self.labels)
+        });
         let sheet = (!self.receivers.is_empty()).then(|| document.sheet());
-        // Who asks for a plan reads it.
-        let sheet = sheet.filter(|sheet| sheet.kind != "Plan");
         let message = sheet.map(|sheet| {
             let message = Message::of(&sheet, &self.command);
             (self.receivers.clone(), message)
         });
-        Ended { metrics, message }
+        Ended {
+            metrics,
+            message,
+            otlp: otlp.unwrap_or_default(),
+        }
     }
 
     /// Writes the file. An error is a warning, because the report is more important.
@@ -180,11 +214,22 @@ impl Monitor {
     }
 
     /// Says how the command ended: pushes the metrics, and tells the exit code.
-    pub async fn finish(&self, exit: Exit, ended: &Ended) {
-        self.finish_within(LONGEST, exit, ended).await;
+    pub async fn finish(
+        &self,
+        exit: Exit,
+        ended: &Ended,
+        compared: impl Future<Output = Compared>,
+    ) {
+        self.finish_within(LONGEST, exit, ended, compared).await;
     }
 
-    async fn finish_within(&self, longest: Duration, exit: Exit, ended: &Ended) {
+    async fn finish_within(
+        &self,
+        longest: Duration,
+        exit: Exit,
+        ended: &Ended,
+        compared: impl Future<Output = Compared>,
+    ) {
         let code = exit.code().to_string();
         let all = async {
             let ping = async {
@@ -193,26 +238,44 @@ impl Monitor {
             };
             let message = async {
                 if let Some((receivers, message)) = &ended.message {
-                    receivers.tell(message, &self.labels).await;
+                    let mut message = message.clone();
+                    if receivers.compares() {
+                        // Most of the time is left for the message.
+                        message.compare(known(tokio::time::timeout(longest / 3, compared)).await);
+                    }
+                    receivers.tell(&message, &self.labels).await;
                 }
             };
-            tokio::join!(self.push(ended.metrics.as_ref()), ping, message);
+            let otlp = async {
+                if let Some(otlp) = &self.otlp {
+                    otlp.send(&ended.otlp).await;
+                }
+            };
+            tokio::join!(self.push(ended.metrics.as_ref()), ping, message, otlp);
         };
         if tokio::time::timeout(longest, all).await.is_err() {
-            tracing::warn!("the receivers of metrics, pings or messages do not answer in time");
+            tracing::warn!(
+                "the receivers of metrics, traces, pings or messages do not answer in time"
+            );
         }
     }
 
     /// As [`Monitor::finish`], for a run that was cut off: its runtime may be blocked.
     pub fn finish_after_cut(&self, exit: Exit, ended: &Ended) {
-        if self.pushgateway.is_none() && self.ping.is_none() && ended.message.is_none() {
+        let tells_nobody = self.pushgateway.is_none()
+            && self.ping.is_none()
+            && ended.message.is_none()
+            && ended.otlp.is_empty();
+        if tells_nobody {
             return;
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
         if let Ok(runtime) = runtime {
-            runtime.block_on(self.finish_within(LONGEST_AFTER_CUT, exit, ended));
+            // The history is read by the runtime that may be blocked.
+            let compared = async { Err("the run was cut off".to_owned()) };
+            runtime.block_on(self.finish_within(LONGEST_AFTER_CUT, exit, ended, compared));
             runtime.shutdown_background();
         }
     }
@@ -240,6 +303,16 @@ impl Monitor {
             tracing::warn!("the address of --ping-url was not told: {why}");
         }
     }
+}
+
+/// The comparison with the last run. Says why, if there is none.
+async fn known(
+    compared: impl Future<Output = Result<Compared, tokio::time::error::Elapsed>>,
+) -> Result<Option<Change>, ()> {
+    let late = || Err("the history could not be read in time".to_owned());
+    compared.await.unwrap_or_else(|_| late()).map_err(|why| {
+        tracing::warn!("`notify.on: change` counts every failure as a change this time: {why}");
+    })
 }
 
 fn http_address(text: &str) -> Option<Url> {
@@ -284,11 +357,13 @@ fn group(url: &mut Url, labels: &BTreeMap<String, String>) {
     }
 }
 
-fn post(url: Url, content_type: &str, body: String) -> Request {
+fn post(url: Url, content_type: &'static str, body: String) -> Request {
+    let content_type = HeaderValue::from_static(content_type);
     Request {
         url,
-        headers: vec![("content-type", content_type.to_owned())],
-        body,
+        headers: HeaderMap::from_iter([(CONTENT_TYPE, content_type)]),
+        body: body.into_bytes(),
+        attempt: ATTEMPT,
     }
 }
 

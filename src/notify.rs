@@ -12,7 +12,10 @@ use crate::{
     finding::Verdict,
     foreign::{Foreign, line},
     policy::notify::NotifyOn,
-    report::sheet::{Level, Row, Sheet},
+    report::{
+        past::Change,
+        sheet::{Level, Row, Sheet},
+    },
     restart::results::RestartOutcome,
 };
 
@@ -42,6 +45,8 @@ pub struct Message {
     pub link: Option<String>,
     /// What happened.
     pub occasions: Vec<NotifyOn>,
+    /// The difference from the last run, if that is known and there is one.
+    pub change: Option<Change>,
 }
 
 /// An object in a message.
@@ -75,6 +80,16 @@ impl Message {
             rows: rows.into_iter().take(NAMED).map(Named::of).collect(),
             link: sheet.run.report_url.clone(),
             occasions: occasions(sheet),
+            change: None,
+        }
+    }
+
+    /// Adds how the run differs from the last one. If that is not known, each failure counts as a change.
+    pub fn compare(&mut self, compared: Result<Option<Change>, ()>) {
+        let is_failure = self.occasions.contains(&NotifyOn::Failure);
+        self.change = compared.unwrap_or_else(|()| is_failure.then(Change::default));
+        if self.change.is_some() {
+            self.occasions.push(NotifyOn::Change);
         }
     }
 
@@ -83,9 +98,28 @@ impl Message {
         on.iter().any(|one| self.occasions.contains(one))
     }
 
+    /// True if an alert about this run stays. It stays without a change until nothing is wrong, and a recovery ends it.
+    pub fn is_firing(&self, on: &[NotifyOn]) -> bool {
+        on.iter().any(|one| match one {
+            NotifyOn::Change => {
+                self.occasions.contains(&NotifyOn::Failure) || !self.rows.is_empty()
+            }
+            NotifyOn::Failure | NotifyOn::Drift | NotifyOn::Restart | NotifyOn::Always => {
+                self.occasions.contains(one)
+            }
+        })
+    }
+
+    /// False if another run held the lock, which tells by itself how it ends.
+    pub const fn is_about_work(&self) -> bool {
+        self.exit_code != Exit::Locked.code()
+    }
+
     /// One line, for example `eso-sync run failed (exit code 3) in the context prod`.
     pub fn title(&self) -> String {
+        let is_recovery = self.change.as_ref().is_some_and(|it| it.is_recovery);
         let how = match self.exit_code {
+            0 | 1 if is_recovery => "recovered".to_owned(),
             0 | 1 => "ended".to_owned(),
             code => format!("failed (exit code {code})"),
         };
@@ -104,6 +138,7 @@ impl Message {
         if !self.totals.is_empty() {
             lines.push(line(&self.totals.join(", ")));
         }
+        lines.extend(self.change.iter().flat_map(changed));
         lines.extend(self.notes.iter().map(Foreign::terminal));
         lines.extend(self.rows.iter().map(Named::line));
         if self.more > 0 {
@@ -137,17 +172,27 @@ impl Named {
     }
 }
 
+/// What changed, in lines. The objects that need attention are named elsewhere.
+fn changed(change: &Change) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let (true, Some(code)) = (change.is_recovery, change.failed_before) {
+        lines.push(format!("the run before failed (exit code {code})"));
+    }
+    if change.began > 0 {
+        lines.push(format!("need more attention than before: {}", change.began));
+    }
+    let ended = change.ended.iter().take(NAMED);
+    lines.extend(ended.map(|name| format!("{} needs less attention than before", line(name))));
+    let more = change.ended.len().saturating_sub(NAMED);
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    lines
+}
+
 /// What has happened.
 fn occasions(sheet: &Sheet) -> Vec<NotifyOn> {
-    let is_failure = [
-        Exit::Invalid,
-        Exit::Failed,
-        Exit::NoAccess,
-        Exit::Limit,
-        Exit::Stopped,
-    ]
-    .map(Exit::code)
-    .contains(&sheet.run.exit_code);
+    let is_failure = Exit::is_failure(sheet.run.exit_code);
     let any = |is_meant: &dyn Fn(&Row) -> bool| sheet.rows.iter().any(is_meant);
     let is_drift =
         any(&|row| row.level == Level::Differs || Verdict::is_word_of_drift(row.verdict));

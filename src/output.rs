@@ -21,6 +21,7 @@ use crate::{
         view::View,
     },
     screen::Screen,
+    trace::Trace,
 };
 
 /// The file from which the kubelet reads the termination message.
@@ -91,6 +92,7 @@ struct Files {
     keeper: Option<Keeper>,
     /// The summary of the document, if a history is kept.
     past: Option<PastRun>,
+    trace: Trace,
 }
 
 /// A command that reports, and what its flags say about the reports that a policy asks for.
@@ -99,6 +101,8 @@ pub struct Reporting {
     pub command: &'static str,
     /// True if it carries out a policy.
     pub carries_out: bool,
+    /// True if people want to hear about its end.
+    pub notifies: bool,
     /// `--job`
     pub job: Option<Word>,
     /// `--report-dir`
@@ -133,12 +137,22 @@ impl ReportFiles {
 
     /// Sets who is told about the document.
     pub fn monitored_by(&self, monitor: Monitor) {
-        self.files().monitor = monitor;
+        let mut files = self.files();
+        if monitor.traces() {
+            files.trace.switch_on();
+        }
+        files.monitor = monitor;
+    }
+
+    /// The times of the command's phases.
+    pub fn trace(&self) -> Trace {
+        self.files().trace.clone()
     }
 
     /// True if messages about the document may be sent.
     pub fn notifies(&self) -> bool {
-        self.files().monitor.notifies()
+        let files = self.files();
+        files.reporting.as_ref().is_some_and(|it| it.notifies)
     }
 
     /// Sets who gets messages about the document.
@@ -253,7 +267,7 @@ impl ReportFiles {
             self.files().past = past;
         }
         // This is kept first, because the watchdog tells it if a file blocks.
-        let ended = monitor.about(document);
+        let ended = monitor.about(document, &self.trace().so_far());
         self.files().ended = ended.clone();
         let mut first = Ok(());
         // Nobody may read stdout, so it comes after everything else.

@@ -108,6 +108,8 @@ pub struct Plan {
 pub struct Check {
     /// Provider calls, by quota.
     pub reads: BTreeMap<QuotaKey, u64>,
+    /// How often providers throttled, by quota.
+    pub throttles: BTreeMap<QuotaKey, u64>,
     /// Stores that could not be read at all, with the reason.
     pub unread: BTreeMap<StoreKey, String>,
     /// True if an unverifiable item counts as failed.
@@ -347,6 +349,7 @@ pub fn plan(policy: &Policy, facts: Facts<'_>) -> Plan {
         match_required: policy.safety.require_match,
         check: policy.drift.enabled.then(|| Check {
             reads: findings.reads.clone(),
+            throttles: findings.throttles.clone(),
             unread: findings.stores.clone(),
             unknown_fails: policy.drift.on_unverifiable == OnUnverifiable::Fail,
         }),

@@ -19,6 +19,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use cluster::Cluster;
 use pace::Clock;
+use providers::RateLimiter;
 use publish::{
     Creation, MarkKey,
     plan::{Ceilings, Entry, Item, Plan, Prune, PruneMode, Rules},
@@ -403,12 +404,11 @@ impl Prepared {
         let exit = exit_of(&self.plan, done, faults, differs);
         run.exit_code = exit.code();
         run.complete = done.is_none_or(|done| !done.contains(&Done::NotReached));
-        let calls = self
-            .places
-            .iter()
-            .map(|place| place.reads.calls() + place.writes.calls())
-            .sum();
-        (PublishDocument::new(kind, run, items, calls), exit)
+        let limiters = || self.places.iter().flat_map(|it| [&it.reads, &it.writes]);
+        let calls = limiters().map(RateLimiter::calls).sum();
+        let mut document = PublishDocument::new(kind, run, items, calls);
+        document.summary.throttles = limiters().map(RateLimiter::throttles).sum();
+        (document, exit)
     }
 }
 

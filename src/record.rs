@@ -168,7 +168,13 @@ impl Record {
 
     /// The sync of this item has ended.
     pub fn ended(&self, at: ItemAt, result: &ItemResult) {
-        self.known().results.items.insert(at, result.clone());
+        let mut known = self.known();
+        known.results.items.insert(at, result.clone());
+        if let Some((plan, form)) = &known.work {
+            let id = &plan.items[at].id;
+            let object = || ("ExternalSecret", id.namespace.clone(), id.name.clone());
+            known.files.trace().ended(object, form.clock, result.took);
+        }
     }
 
     /// True if a sync was started that has not ended.
@@ -192,6 +198,10 @@ impl Record {
     pub fn restarted(&self, id: &WorkloadId, result: &RestartResult) {
         let mut known = self.known();
         known.results.restarts.of.insert(id.clone(), result.clone());
+        if let (Some((_, form)), Some(_)) = (&known.work, result.at) {
+            let object = || (id.kind.into_str(), id.namespace.clone(), id.name.clone());
+            known.files.trace().ended(object, form.clock, result.took);
+        }
     }
 
     /// The run reports its results now, and ends with this code. False if the watchdog reports them already.

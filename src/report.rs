@@ -155,6 +155,10 @@ pub struct Summary {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
     pub reads: BTreeMap<String, u64>,
+    /// How often providers throttled the drift check (HTTP 429, `ThrottlingException`, …), by quota.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
+    pub throttles: BTreeMap<String, u64>,
     /// The estimated cost of `reads` and `calls` at list prices, in US dollars.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub about_usd: Option<f64>,
@@ -384,9 +388,14 @@ impl Document {
             .summary
             .stopped_namespaces
             .clone_from(&results.stopped_namespaces);
-        for (quota, calls) in results.reads.iter().filter(|(_, calls)| **calls > 0) {
-            document.summary.reads.insert(quota.to_string(), *calls);
-        }
+        document
+            .summary
+            .reads
+            .extend(drift::counted(&results.reads));
+        document
+            .summary
+            .throttles
+            .extend(drift::counted(&results.throttles));
         // Without a check after the syncs, the reads of the plan are all reads.
         if !results.reads.is_empty() {
             document.summary.about_usd = price::about(plan, &results.reads);

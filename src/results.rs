@@ -32,6 +32,8 @@ pub struct Results {
     pub events_unwatched: Option<String>,
     /// Provider calls of all drift checks, by quota.
     pub reads: BTreeMap<QuotaKey, u64>,
+    /// How often providers throttled these checks, by quota.
+    pub throttles: BTreeMap<QuotaKey, u64>,
 }
 
 impl Results {

@@ -43,6 +43,7 @@ use crate::{
     session::{Connected, Session, World},
     stop::{Level, Stop},
     sync,
+    trace::Phase,
     verify::{Stale, Verifier},
     workload::WorkloadId,
 };
@@ -119,7 +120,7 @@ pub async fn read_and_plan(
     if options.is_some_and(|options| options.lock_namespace.is_none()) {
         return Err(Failure::no_lock_namespace());
     }
-    let discovering = discover(cluster, policy);
+    let discovering = session.in_phase(Phase::Discover, discover(cluster, policy));
     let mut discovered = session.unless_stopped(discovering).await??;
     let inventory = std::mem::take(&mut discovered.inventory);
     let mut selected = select(policy, &inventory, clock.now());
@@ -132,6 +133,7 @@ pub async fn read_and_plan(
         let check = check.insert(connected.check(session, policy, &mut discovered)?);
         let wanted = selected.checked();
         let checking = check.first(&inventory, &wanted, session.world.check_ends());
+        let checking = session.in_phase(Phase::Check, checking);
         findings = session.unless_stopped(checking).await?;
     }
     let requests = cluster.requests();
@@ -140,6 +142,7 @@ pub async fn read_and_plan(
         let mode = policy.safety.key_names;
         let targets = Targets::selected(&selected, &findings, &inventory, mode);
         let reading = context.restarts(options).read(targets);
+        let reading = session.in_phase(Phase::ReadWorkloads, reading);
         workloads = session.unless_stopped(reading).await?;
     }
     let held = || Holds::of(policy, &workloads);
@@ -365,6 +368,7 @@ impl Pipeline<'_> {
             .lock(&self.context.connected.cluster, &session.world);
         let wait = Wait::at_most(self.lock_namespace.longest_wait());
         let taking = wait.on(|| "the lock".to_owned(), Box::pin(taking));
+        let taking = session.in_phase(Phase::Lock, taking);
         match session.unless_stopped(taking).await? {
             Ok(lock) => Ok(Some(lock)),
             // Runs by hand without an installation have nothing to exclude but each other.
@@ -386,7 +390,12 @@ impl Pipeline<'_> {
             // This plan may change while stamps are written.
             record.carries_out(Arc::new(plan.clone()), self.form());
         }
-        let (plan, adopted) = self.adopted(snapshot, plan).await;
+        let (plan, adopted) = if plan.restarts.writes_anything() {
+            let adopting = self.adopted(snapshot, plan);
+            self.context.session.in_phase(Phase::Adopt, adopting).await
+        } else {
+            self.adopted(snapshot, plan).await
+        };
         let plan = Arc::new(plan);
         record.carries_out(Arc::clone(&plan), self.form());
         for (id, result) in &adopted.of {
@@ -453,6 +462,7 @@ impl Pipeline<'_> {
             }
         };
         let syncing = phase.during(Box::pin(syncing));
+        let _timed = session.phase(Phase::Sync);
         silence.on(what, Box::pin(syncing)).await
     }
 
@@ -464,6 +474,7 @@ impl Pipeline<'_> {
         else {
             return Stale::new();
         };
+        let _timed = self.context.session.phase(Phase::Verify);
         let verify = async |results: &mut Results| verifier.verify(results).await;
         let stop = &self.context.session.world.stop;
         let stale = unless_ended(stop, results, verify).await;
@@ -488,6 +499,7 @@ impl Pipeline<'_> {
             policy: self.context.policy,
             record: &self.context.session.world.record,
         };
+        let _timed = self.context.session.phase(Phase::Remedy);
         let apply = async |results: &mut Results| {
             remedy.apply(&mut verifier, stale, results).await;
         };
@@ -546,6 +558,7 @@ impl Pipeline<'_> {
             session.world.record.restarted(id, result);
         };
         session.world.record.restarting();
+        let _timed = session.phase(Phase::Restart);
         let restarts = self.context.restarts(options);
         let restarting = restarts.carry_out(
             (&plan.restarts, &snapshot.workloads),

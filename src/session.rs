@@ -30,6 +30,7 @@ use crate::{
     sandbox_access,
     screen::Screen,
     stop::{Level, Stop, Stopper},
+    trace::{Phase, Timed},
 };
 
 /// The inputs of the process, read once by `main`.
@@ -127,6 +128,18 @@ impl Connected {
 }
 
 impl Session {
+    /// Begins a phase, for a trace. It ends when the result is dropped.
+    pub fn phase(&self, phase: Phase) -> Timed {
+        let trace = self.world.record.files().trace();
+        trace.phase(phase, self.world.clock)
+    }
+
+    /// Does this work as a phase.
+    pub async fn in_phase<T>(&self, phase: Phase, work: impl Future<Output = T>) -> T {
+        let _timed = self.phase(phase);
+        work.await
+    }
+
     /// Connects, and shows the server on stderr.
     pub async fn connect(&self, access: Access, policy: &Policy) -> Result<Connected, Failure> {
         if matches!(access, Access::Write) {

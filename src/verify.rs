@@ -55,6 +55,7 @@ impl Verifier<'_> {
         let ids = wanted.iter().map(|&at| self.plan.items[at].id.clone());
         let mut findings = self.check.again(self.inventory, &ids.collect()).await;
         results.reads = findings.reads;
+        results.throttles = findings.throttles;
         for &at in wanted {
             let item = &self.plan.items[at];
             let Some(finding) = findings.of.remove(&item.id) else {

@@ -24,6 +24,7 @@ use crate::{
     report::Run,
     session::{Connected, Session},
     settings::{Loaded, Sections},
+    trace::Phase,
 };
 
 pub(super) async fn publish(session: &Session, args: PublishArgs) -> Result<Exit, Failure> {
@@ -96,7 +97,8 @@ async fn write(session: &Session, args: &PublishArgs) -> Result<Exit, Failure> {
             .confirm(&plan.text(&session.asking()), &question)
             .await?;
     }
-    let done = prepared.carry_out(&session.world.stop).await;
+    let writing = prepared.carry_out(&session.world.stop);
+    let done = session.in_phase(Phase::Publish, writing).await;
     let kind = (PublishKind::PublishReport, run());
     let ended = prepared.document(&asked.section, kind, Some(&done), false);
     let (document, exit) = match &then {
@@ -238,7 +240,8 @@ async fn prepared(
         readers: readers.as_ref(),
         clock: session.world.clock,
     };
-    let prepared = session.unless_stopped(job.prepare(&what.only)).await?;
+    let preparing = session.in_phase(Phase::ReadSources, job.prepare(&what.only));
+    let prepared = session.unless_stopped(preparing).await?;
     prepared.map_err(|fault| failed(&fault))
 }
 

@@ -207,6 +207,7 @@ impl Check {
                 })
                 .collect(),
             reads: self.reader.calls(),
+            throttles: self.reader.throttles(),
         }
     }
 

@@ -6,11 +6,12 @@ use cluster::{ApiError, Cluster, ErrorKind, Path, wire::Meta};
 use sandbox::Sandbox;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use super::read::{Kept, change, parse};
 use crate::{
     rbac::HISTORY,
-    report::past::{PastRun, Word},
+    report::past::{Compared, PastRun, Word},
 };
 
 /// The label that marks the ConfigMap as one that eso-sync may overwrite.
@@ -98,10 +99,15 @@ impl std::fmt::Debug for Keeper {
 }
 
 impl Keeper {
-    /// Adds a summary. An error is a warning, because the run itself is over.
-    pub async fn append(&self, past: &PastRun) {
-        let adding = tokio::time::timeout(LONGEST, self.add(past));
+    /// Adds a summary. An error is a warning, because the run itself is over. `known` gets the difference from the last run as soon as
+    /// the history is read.
+    pub async fn append(&self, past: &PastRun, known: oneshot::Sender<Compared>) {
+        let mut known = Some(known);
+        let adding = tokio::time::timeout(LONGEST, self.add(past, &mut known));
         if let Err(error) = adding.await.unwrap_or(Err(HistoryError::Slow)) {
+            if let Some(known) = known {
+                known.send(Err(error.to_string())).ok();
+            }
             let denied =
                 matches!(&error, HistoryError::Call(error) if error.kind == ErrorKind::Denied);
             let hint = if denied {
@@ -113,9 +119,20 @@ impl Keeper {
         }
     }
 
-    async fn add(&self, past: &PastRun) -> Result<(), HistoryError> {
+    async fn add(
+        &self,
+        past: &PastRun,
+        known: &mut Option<oneshot::Sender<Compared>>,
+    ) -> Result<(), HistoryError> {
         for _ in 0..ATTEMPTS {
             let object = object(&self.cluster, &self.namespace).await?;
+            if let Some(known) = known.take() {
+                let kept = object.as_ref().map(|object| parse(&object.data));
+                // Nobody may be told about changes.
+                known
+                    .send(self.compare(past, &kept.unwrap_or_default()))
+                    .ok();
+            }
             let is_known = object.is_some();
             let written = match object {
                 Some(object) => self.patch(&object, past).await,
@@ -129,6 +146,22 @@ impl Keeper {
             }
         }
         Err(HistoryError::Busy(shown(&self.namespace)))
+    }
+
+    /// The difference from the last run of the same command and job.
+    fn compare(&self, past: &PastRun, kept: &Kept) -> Compared {
+        let runs = kept.runs.iter();
+        let earlier: Vec<&PastRun> = runs
+            .filter(|(id, run)| *id != self.run && run.series() == past.series())
+            .map(|(_, run)| run)
+            .collect();
+        if earlier.is_empty() && kept.dropped > 0 {
+            let place = shown(&self.namespace);
+            return Err(format!(
+                "entries of the ConfigMap {place} are no summaries of runs"
+            ));
+        }
+        Ok(past.change_since(&earlier))
     }
 
     async fn patch(&self, object: &Object, past: &PastRun) -> Result<(), ApiError> {

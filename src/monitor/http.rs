@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Url};
+use reqwest::{Client, Url, header::HeaderMap};
 
-/// The time for one attempt.
-const ATTEMPT: Duration = Duration::from_secs(2);
+/// The longest time for one attempt.
+pub(super) const ATTEMPT: Duration = Duration::from_secs(2);
 
 /// The pauses before the further attempts, which follow if nobody answered, or with HTTP 429 or 5xx.
 const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(900)];
@@ -13,8 +13,10 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis
 /// A POST.
 pub(super) struct Request {
     pub(super) url: Url,
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: String,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+    /// The time for one attempt.
+    pub(super) attempt: Duration,
 }
 
 /// Sends a request, again if nobody answers or the server fails. The error does not quote the address.
@@ -22,7 +24,7 @@ pub(super) async fn tell(request: Request) -> Result<(), String> {
     let client = Client::builder()
         // Credentials of the address stay there.
         .redirect(reqwest::redirect::Policy::none())
-        .timeout(ATTEMPT)
+        .timeout(request.attempt)
         .user_agent(concat!("eso-sync/", env!("CARGO_PKG_VERSION")))
         .build();
     let client = client.map_err(|_| "cannot set up TLS".to_owned())?;
@@ -40,11 +42,13 @@ pub(super) async fn tell(request: Request) -> Result<(), String> {
 
 /// Sends it once. The error says whether another attempt is worth it, and why it failed.
 async fn once(client: &Client, request: &Request) -> Result<(), (bool, String)> {
-    let mut post = client.post(request.url.clone());
-    for (name, value) in &request.headers {
-        post = post.header(*name, value);
-    }
-    match post.body(request.body.clone()).send().await {
+    let post = client.post(request.url.clone());
+    match post
+        .headers(request.headers.clone())
+        .body(request.body.clone())
+        .send()
+        .await
+    {
         Ok(answer) if answer.status().is_success() => Ok(()),
         Ok(answer) => {
             let code = answer.status().as_u16();

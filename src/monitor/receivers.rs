@@ -4,12 +4,18 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use futures::future::join_all;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use reqwest::Url;
+use reqwest::{
+    Url,
+    header::{HeaderName, HeaderValue},
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value as Json;
 use sha2::Sha256;
 
-use super::http::{Request, tell};
+use super::{
+    http::{Request, tell},
+    post,
+};
 use crate::{
     notify::{Message, Payload},
     pattern::Wildcard,
@@ -20,7 +26,7 @@ use crate::{
 const ALERTS: [&str; 3] = ["api", "v2", "alerts"];
 
 /// The header with the signature of a webhook.
-const SIGNATURE: &str = "x-eso-sync-signature";
+const SIGNATURE: HeaderName = HeaderName::from_static("x-eso-sync-signature");
 
 /// The receivers of a policy, as far as their addresses could be read.
 #[derive(Clone, Default)]
@@ -56,6 +62,7 @@ impl Receivers {
         notify: &Notify,
         environment: &BTreeMap<String, String>,
         permitted: Option<&[Wildcard]>,
+        has_history: bool,
     ) -> (Self, Vec<String>) {
         let (mut all, mut warnings) = (Vec::new(), Vec::new());
         for (index, one) in notify.to.iter().enumerate() {
@@ -65,7 +72,7 @@ impl Receivers {
                 Err(why) => warnings.push(format!("{place} gets no message: {why}")),
             }
         }
-        let on = notify.on.clone();
+        let on = notify.occasions(has_history);
         (Self { on, all }, warnings)
     }
 
@@ -74,11 +81,15 @@ impl Receivers {
         self.all.is_empty()
     }
 
+    /// True if somebody is told only about changes.
+    pub(super) fn compares(&self) -> bool {
+        self.on.contains(&NotifyOn::Change)
+    }
+
     /// Sends the message to each receiver that must get it.
     pub(super) async fn tell(&self, message: &Message, labels: &BTreeMap<String, String>) {
-        let is_due = message.is_due(&self.on);
         join_all(self.all.iter().map(async |receiver| {
-            let Some(request) = receiver.request(message, is_due, labels) else {
+            let Some(request) = receiver.request(message, &self.on, labels) else {
                 return;
             };
             if let Err(why) = tell(request).await {
@@ -132,16 +143,20 @@ impl Receiver {
     fn request(
         &self,
         message: &Message,
-        is_due: bool,
+        on: &[NotifyOn],
         labels: &BTreeMap<String, String>,
     ) -> Option<Request> {
         let (payload, key) = match &self.kind {
             // A good run resolves the alert of an earlier one.
             Kind::Alertmanager { lasts } => {
-                let payload = Payload::alertmanager(message, is_due, *lasts, labels);
+                let is_firing = message.is_firing(on);
+                if !is_firing && !message.is_about_work() {
+                    return None;
+                }
+                let payload = Payload::alertmanager(message, is_firing, *lasts, labels);
                 (payload, None)
             }
-            _ if !is_due => return None,
+            _ if !message.is_due(on) => return None,
             Kind::Slack => (Payload::slack(message), None),
             Kind::Webhook { key, template } => {
                 let payload = match template {
@@ -151,15 +166,11 @@ impl Receiver {
                 (payload, key.as_ref())
             }
         };
-        let mut headers = vec![("content-type", payload.content_type.to_owned())];
-        if let Some(signature) = key.and_then(|key| signature(key, &payload.body)) {
-            headers.push((SIGNATURE, signature));
+        let mut request = post(self.url.clone(), payload.content_type, payload.body);
+        if let Some(signature) = key.and_then(|key| signature(key, &request.body)) {
+            request.headers.insert(SIGNATURE, signature);
         }
-        Some(Request {
-            url: self.url.clone(),
-            headers,
-            body: payload.body,
-        })
+        Some(request)
     }
 }
 
@@ -185,15 +196,15 @@ fn address(
 }
 
 /// `sha256=` and the HMAC-SHA-256 in hexadecimal.
-fn signature(key: &SecretString, body: &str) -> Option<String> {
+fn signature(key: &SecretString, body: &[u8]) -> Option<HeaderValue> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.expose_secret().as_bytes()).ok()?;
-    mac.update(body.as_bytes());
+    mac.update(body);
     let mut signature = "sha256=".to_owned();
     for byte in mac.finalize().into_bytes() {
         // Writing to a String cannot fail.
         let _ = write!(signature, "{byte:02x}");
     }
-    Some(signature)
+    HeaderValue::try_from(signature).ok()
 }
 
 #[cfg(test)]
@@ -203,10 +214,10 @@ mod tests {
     /// The example of RFC 4231, section 4.3.
     #[test]
     fn signature_is_the_hmac_of_the_body() {
-        let signature = signature(&"Jefe".to_owned().into(), "what do ya want for nothing?");
+        let signature = signature(&"Jefe".to_owned().into(), b"what do ya want for nothing?");
         assert_eq!(
-            signature.as_deref(),
-            Some("sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843")
+            signature.unwrap(),
+            "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
     }
 }

@@ -42,10 +42,10 @@ impl Payload {
     }
 
     /// For `POST /api/v2/alerts` of an Alertmanager: one alert for the job with these labels. It ends by itself after `lasts`. If
-    /// nothing is due, it ends now, so that a good run resolves it.
+    /// it must not stay, it ends now, so that a good run resolves it.
     pub fn alertmanager(
         message: &Message,
-        is_due: bool,
+        is_firing: bool,
         lasts: Duration,
         labels: &BTreeMap<String, String>,
     ) -> Self {
@@ -55,7 +55,7 @@ impl Payload {
             .collect();
         all.insert("alertname".to_owned(), json!("EsoSyncRun"));
         all.insert("severity".to_owned(), json!("warning"));
-        let end = if is_due {
+        let end = if is_firing {
             message.finished.saturating_add(lasts)
         } else {
             Ok(message.finished)

@@ -83,6 +83,65 @@ fn only_the_occasions_of_the_policy_make_a_message_due() {
 }
 
 #[test]
+fn change_is_due_once_and_its_alert_stays_until_nothing_is_wrong() {
+    let on = [NotifyOn::Change];
+    let with = |exit_code, rows, compared| {
+        let mut message = Message::of(&sheet(exit_code, rows), "run");
+        message.compare(compared);
+        (message.is_due(&on), message.is_firing(&on), message)
+    };
+    let failed = || vec![row("db", Level::Failed)];
+    let began = Change {
+        began: 1,
+        ..Change::default()
+    };
+    let (due, firing, message) = with(3, failed(), Ok(Some(began)));
+    assert!(due && firing);
+    assert_eq!(message.lines()[1], "need more attention than before: 1");
+    let (due, firing, _) = with(3, failed(), Ok(None));
+    assert!(!due && firing);
+    // Drift that `run` is told to leave is no failure, and still there.
+    let (due, firing, _) = with(0, vec![row("db", Level::Differs)], Ok(None));
+    assert!(!due && firing);
+    let recovery = Change {
+        is_recovery: true,
+        failed_before: Some(3),
+        began: 0,
+        ended: vec!["ExternalSecret shop/db".to_owned()],
+    };
+    let (due, firing, message) = with(0, Vec::new(), Ok(Some(recovery)));
+    assert!(due && !firing);
+    assert_eq!(
+        message.title(),
+        "eso-sync run recovered in the context prod"
+    );
+    assert_eq!(message.lines()[1], "the run before failed (exit code 3)");
+    assert_eq!(
+        message.lines()[2],
+        "ExternalSecret shop/db needs less attention than before"
+    );
+    // Without a history, every failure is told.
+    let (due, firing, _) = with(3, failed(), Err(()));
+    assert!(due && firing);
+    let (due, firing, _) = with(0, Vec::new(), Err(()));
+    assert!(!due && !firing);
+    let (due, firing, message) = with(6, Vec::new(), Ok(None));
+    assert!(!due && !firing && !message.is_about_work());
+}
+
+#[test]
+fn default_is_change_where_a_history_is_kept() {
+    let unset = notify::Notify::default();
+    assert_eq!(unset.occasions(true), [NotifyOn::Change]);
+    assert_eq!(unset.occasions(false), [NotifyOn::Failure]);
+    let set = notify::Notify {
+        on: Some(vec![NotifyOn::Drift]),
+        ..unset
+    };
+    assert_eq!(set.occasions(true), [NotifyOn::Drift]);
+}
+
+#[test]
 fn message_names_the_most_severe_first_and_counts_the_others() {
     let mut rows: Vec<Row> = (0..12)
         .map(|number| row(&format!("stale-{number}"), Level::Differs))

@@ -17,15 +17,24 @@ use super::{
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(transform = in_order::<Self>)]
 pub struct Notify {
-    /// When a message is sent. Any of them is sufficient.
-    #[serde(default = "on_failure")]
-    pub on: Vec<NotifyOn>,
+    /// When a message is sent. Any of them is sufficient. Default: `change` if `report.history` keeps the runs of the command, else
+    /// `failure`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on: Option<Vec<NotifyOn>>,
     /// The receivers.
     pub to: Vec<Receiver>,
 }
 
-fn on_failure() -> Vec<NotifyOn> {
-    vec![NotifyOn::Failure]
+impl Notify {
+    /// When a message is sent, for a command whose runs a history keeps or does not keep.
+    pub fn occasions(&self, has_history: bool) -> Vec<NotifyOn> {
+        let default = if has_history {
+            NotifyOn::Change
+        } else {
+            NotifyOn::Failure
+        };
+        self.on.clone().unwrap_or_else(|| vec![default])
+    }
 }
 
 /// When a message is sent.
@@ -41,6 +50,9 @@ pub enum NotifyOn {
     Drift,
     /// A workload was restarted.
     Restart,
+    /// Something failed or needs attention that did not in the last run that the history keeps, or no longer does. It needs
+    /// `report.history`; without it, this is `failure`.
+    Change,
     /// Always.
     Always,
 }

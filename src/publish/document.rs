@@ -66,6 +66,8 @@ pub struct PublishSummary {
     pub faults: usize,
     /// Calls at the providers.
     pub calls: u64,
+    /// How many of them the providers throttled.
+    pub throttles: u64,
 }
 
 /// One item of the policy.

@@ -68,6 +68,7 @@ impl Tabular for PublishDocument {
         metrics.counts(Metric::PublishVerdicts, &summary.verdicts);
         metrics.add(Metric::PublishFaults, count(summary.faults));
         metrics.add(Metric::PublishCalls, whole(summary.calls));
+        metrics.add(Metric::PublishThrottles, whole(summary.throttles));
         if let Some(run) = &self.sync {
             run.measure_into(&mut metrics);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use eso_model::expected::Difference;
+use eso_model::{QuotaKey, expected::Difference};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -96,13 +96,15 @@ pub(super) fn summarize(summary: &mut Summary, plan: &Plan, items: &[DocumentIte
         counts.verifiable += usize::from(verdict != Verdict::Unverifiable);
     }
     summary.verifiable = verifiable.into_values().collect();
-    summary.reads = check
-        .reads
-        .iter()
-        .filter(|(_, calls)| **calls > 0)
-        .map(|(quota, calls)| (quota.to_string(), *calls))
-        .collect();
+    summary.reads = counted(&check.reads).collect();
+    summary.throttles = counted(&check.throttles).collect();
     summary.about_usd = price::about(plan, &check.reads);
+}
+
+/// The counts that are not 0, by the name of the quota.
+pub(super) fn counted(counts: &BTreeMap<QuotaKey, u64>) -> impl Iterator<Item = (String, u64)> {
+    let some = counts.iter().filter(|(_, count)| **count > 0);
+    some.map(|(quota, count)| (quota.to_string(), *count))
 }
 
 /// Returns the stores whose provider could not be read.

@@ -94,6 +94,9 @@ pub enum Metric {
     /// The calls of the drift check at providers, by quota
     #[strum(serialize = "provider_reads")]
     ProviderReads,
+    /// The calls of the drift check that providers throttled, by quota
+    #[strum(serialize = "provider_throttles")]
+    ProviderThrottles,
     /// The calls of the operator that the planned syncs need, computed from the specs, by quota
     #[strum(serialize = "provider_sync_calls")]
     SyncCalls,
@@ -142,6 +145,9 @@ pub enum Metric {
     /// The calls of the last publication at providers
     #[strum(serialize = "publish_provider_calls")]
     PublishCalls,
+    /// The calls of the last publication that providers throttled
+    #[strum(serialize = "publish_provider_throttles")]
+    PublishThrottles,
 }
 
 impl Metric {
@@ -161,7 +167,7 @@ impl Metric {
     }
 
     /// The label, if it has one.
-    const fn label(self) -> Option<&'static str> {
+    pub const fn label(self) -> Option<&'static str> {
         match self {
             Self::LastRun
             | Self::LastSuccess
@@ -177,11 +183,12 @@ impl Metric {
             | Self::LagMedian
             | Self::LagMax
             | Self::PublishFaults
-            | Self::PublishCalls => None,
+            | Self::PublishCalls
+            | Self::PublishThrottles => None,
             Self::Outcomes | Self::Restarts | Self::Published => Some("outcome"),
             Self::Verdicts | Self::PublishVerdicts => Some("verdict"),
             Self::Checked | Self::Verifiable => Some("store"),
-            Self::ProviderReads | Self::SyncCalls => Some("quota"),
+            Self::ProviderReads | Self::ProviderThrottles | Self::SyncCalls => Some("quota"),
             Self::Events => Some("kind"),
             Self::EventKeys => Some("end"),
             Self::EventMessages => Some("disposition"),
@@ -275,6 +282,11 @@ impl Metrics {
         for (word, number) in counts {
             self.add_to(metric, word, count(*number));
         }
+    }
+
+    /// The numbers of each metric, by the value of its label.
+    pub fn numbers(&self) -> impl Iterator<Item = (Metric, &BTreeMap<String, f64>)> {
+        self.0.iter().map(|(metric, numbers)| (*metric, numbers))
     }
 
     /// True if the run did all its work.
@@ -382,6 +394,8 @@ impl Summary {
         }
         for (quota, calls) in &self.reads {
             metrics.add_to(Metric::ProviderReads, quota, whole(*calls));
+            let throttles = self.throttles.get(quota).copied().unwrap_or(0);
+            metrics.add_to(Metric::ProviderThrottles, quota, whole(throttles));
         }
     }
 }

@@ -1,12 +1,15 @@
 //! The summary of a run that the history keeps: numbers, and the objects that were not as they should be. It holds no names of keys, no
 //! messages and no values. What is read back is text from outside, so everything in it has a form and a limit.
 
+mod change;
+
 use std::{collections::BTreeMap, str::FromStr};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use strum::VariantArray as _;
 
+pub use self::change::{Change, Compared};
 use super::sheet::{Level, Row, Sheet};
 use crate::{exit::Exit, finding::Verdict, workload};
 
@@ -165,6 +168,11 @@ fn kind(text: &str) -> Option<ObjectKind> {
     kinds.find(|kind| *kind == text).map(ObjectKind)
 }
 
+/// True if rows of this kind are Kubernetes objects that runs are about. Others may have the names of keys.
+pub fn names_objects(text: &str) -> bool {
+    kind(text).is_some()
+}
+
 fn name(text: &str) -> Option<String> {
     cluster::names::is_name(text).then(|| text.to_owned())
 }
@@ -257,12 +265,13 @@ impl PastRun {
             items: Vec::new(),
             cut: 0,
         };
-        for row in &sheet.rows {
+        // A limit refused the plan, so it says nothing about how its objects are.
+        let is_refused = sheet.kind == "Plan";
+        let rows = || sheet.rows.iter().filter(|_| !is_refused);
+        for row in rows() {
             past.count(row);
         }
-        let mut items: Vec<PastItem> = sheet
-            .rows
-            .iter()
+        let mut items: Vec<PastItem> = rows()
             .filter(|row| row.level >= Level::Changed)
             .filter_map(PastItem::of)
             .collect();

@@ -258,6 +258,7 @@ fn wide_report() -> Document {
     plan.items = Table::new(items);
     plan.check = Some(plan::Check {
         reads: BTreeMap::new(),
+        throttles: BTreeMap::new(),
         unread: BTreeMap::new(),
         unknown_fails: false,
     });

@@ -6,6 +6,7 @@ use ::sandbox::Fault;
 use serde_json::{Value, json};
 
 use crate::{
+    providers::double::{Asked, Double, Reply},
     scenarios::{BASE, base, rotate},
     support::{Outcome, World, scenarios},
 };
@@ -197,5 +198,92 @@ async fn a_config_map_with_hostile_text_is_shown_without_it() {
     assert!(!outcome.stdout.contains("script"), "{outcome:?}");
     run(&world, &[]).await.exits(0);
     assert_eq!(entries(&world).await.len(), 2);
+    world.end().await;
+}
+
+/// Sends messages to the double at this address.
+fn telling(world: &mut World, double: &Double) -> String {
+    for name in ["WEBHOOK", "ALERTS"] {
+        let address = format!("{}/{}", double.url, name.to_lowercase());
+        world.bin.set(name, &address);
+    }
+    format!(
+        "{POLICY}notify: {{to: [{{webhook: {{urlFrom: env:WEBHOOK}}}}, {{alertmanager: {{urlFrom: env:ALERTS}}}}]}}\n"
+    )
+}
+
+/// The titles that the webhook got since the last call, and if the last alert ends later than its run.
+fn told(double: &Double, already: &mut usize) -> (Vec<String>, bool) {
+    let asked = double.asked().split_off(*already);
+    *already += asked.len();
+    let (alerts, events): (Vec<Asked>, Vec<Asked>) = asked
+        .into_iter()
+        .partition(|it| it.path.starts_with("/alerts"));
+    let titles = events
+        .iter()
+        .map(|it| it.json()["data"]["title"].to_string());
+    let titles = titles.collect();
+    let alert = &alerts.last().expect("an alert").json()[0];
+    // A firing one lasts two hours.
+    let [start, end] = ["startsAt", "endsAt"].map(|key| {
+        let time: jiff::Timestamp = alert[key]
+            .as_str()
+            .expect("a time")
+            .parse()
+            .expect("a time");
+        time
+    });
+    (titles, end.duration_since(start).as_hours() >= 2)
+}
+
+#[tokio::test]
+async fn message_is_sent_when_something_changed_since_the_last_run() {
+    let double = Double::start(|_| Reply::Say(200, Vec::new(), String::new())).await;
+    let mut world = World::sandbox().await;
+    base(&world).await;
+    let policy = telling(&mut world, &double);
+    let mut already = 0;
+    let mut course = Vec::new();
+    let broken = BASE.replace("key: db}", "key: no-such-key}");
+    for (content, code) in [(BASE, 0), (&*broken, 3), (&broken, 3), (BASE, 0), (BASE, 0)] {
+        world.apply_yaml(content).await;
+        let outcome = world.bin.policy(&world.named(&policy), &[]).await;
+        outcome.exits(code);
+        assert!(!outcome.stderr.contains("notify.on"), "{}", outcome.stderr);
+        course.push(told(&double, &mut already));
+    }
+    let titles: Vec<&[String]> = course.iter().map(|(titles, _)| &**titles).collect();
+    assert!(
+        titles[0].is_empty() && titles[2].is_empty() && titles[4].is_empty(),
+        "{titles:?}"
+    );
+    assert!(
+        titles[1][0].contains("run failed (exit code 3)"),
+        "{titles:?}"
+    );
+    assert!(titles[3][0].contains("run recovered"), "{titles:?}");
+    let firing: Vec<bool> = course.iter().map(|(_, firing)| *firing).collect();
+    assert_eq!(firing, [false, true, true, false, false]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn failure_is_told_if_the_history_cannot_be_read() {
+    let double = Double::start(|_| Reply::Say(200, Vec::new(), String::new())).await;
+    let mut world = World::sandbox().await;
+    base(&world).await;
+    let policy = telling(&mut world, &double);
+    let mut already = 0;
+    let broken = BASE.replace("key: db}", "key: no-such-key}");
+    world.apply_yaml(&broken).await;
+    for fault in [Fault::forbidden(), Fault::latency(Duration::from_mins(2))] {
+        world.embedded().inject(fault.resource("configmaps"));
+        let outcome = world.bin.policy(&world.named(&policy), &[]).await;
+        outcome.exits(3);
+        let warning = "`notify.on: change` counts every failure as a change this time";
+        assert!(outcome.stderr.contains(warning), "{}", outcome.stderr);
+        let (titles, firing) = told(&double, &mut already);
+        assert_eq!((titles.len(), firing), (1, true));
+    }
     world.end().await;
 }

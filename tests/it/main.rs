@@ -22,6 +22,8 @@ mod lock;
 mod monitoring;
 mod notify;
 mod oracle;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod outputs;
 mod pods;
 mod policy;

@@ -106,6 +106,19 @@ async fn good_run_and_a_dry_run_tell_nobody_but_the_alertmanager() {
 }
 
 #[tokio::test]
+async fn run_that_a_limit_refuses_is_told() {
+    let double = Double::start(ok).await;
+    let workspace = workspace(&double);
+    let policy = format!("{RECEIVERS}safety: {{maxSyncs: 1}}\n");
+    let preview = run(&workspace, &policy, &["--sandbox", "--dry-run"]).await;
+    preview.exits(5);
+    assert!(double.asked().is_empty());
+    run(&workspace, &policy, &["--sandbox"]).await.exits(5);
+    let event = sent(&double, "webhook")[0].json();
+    assert_eq!(event["data"]["exitCode"], 5);
+}
+
+#[tokio::test]
 async fn receivers_that_fail_change_nothing() {
     let double = Double::start(|_| Reply::Say(500, Vec::new(), "planted".to_owned())).await;
     let workspace = workspace(&double);

@@ -105,6 +105,7 @@ struct Quota {
     /// The additional limit of calls that list or that read metadata.
     lists: Option<RateQueue>,
     calls: AtomicU64,
+    throttled: AtomicU64,
     /// No call starts before this time, because the provider sent a `Retry-After`.
     not_before: Mutex<Option<Instant>>,
 }
@@ -154,6 +155,7 @@ impl RateLimiter {
                 line: RateQueue::new(rate),
                 lists: lists.map(RateQueue::new),
                 calls: AtomicU64::new(0),
+                throttled: AtomicU64::new(0),
                 not_before: Mutex::new(None),
             }),
             store: None,
@@ -331,6 +333,7 @@ impl RateLimiter {
 
     /// Records that the provider throttled: halves the rate, and delays all calls by `retry_after`, at most one minute.
     pub fn throttled(&self, retry_after: Option<Duration>) {
+        self.quota.throttled.fetch_add(1, Ordering::Relaxed);
         for line in self
             .store
             .iter()
@@ -360,6 +363,11 @@ impl RateLimiter {
     pub fn calls(&self) -> u64 {
         self.quota.calls.load(Ordering::Relaxed)
     }
+
+    /// The number of answers so far with which the provider throttled this quota.
+    pub fn throttles(&self) -> u64 {
+        self.quota.throttled.load(Ordering::Relaxed)
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -386,7 +394,7 @@ mod tests {
         let start = Instant::now();
         limiter.permit().await;
         assert_eq!(start.elapsed(), Duration::from_secs(3));
-        assert_eq!(limiter.calls(), 13);
+        assert_eq!((limiter.calls(), limiter.throttles()), (13, 1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -291,6 +291,14 @@ impl Reader {
             .collect()
     }
 
+    /// How often providers throttled so far, by quota.
+    pub fn throttles(&self) -> BTreeMap<QuotaKey, u64> {
+        let throttles = self.quotas.iter();
+        throttles
+            .map(|(quota, limiter)| (quota.clone(), limiter.throttles()))
+            .collect()
+    }
+
     /// The line for this read, decided once per store and namespace.
     fn route(&mut self, namespace: &str, read: &Read) -> Result<usize, Unread> {
         let key = (read.store.key(namespace), namespace.to_owned());

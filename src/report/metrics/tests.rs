@@ -85,6 +85,32 @@ fn names_from_outside_cannot_break_a_line_and_cannot_make_more_than_some_series(
 }
 
 #[test]
+fn quota_without_throttles_has_a_zero() {
+    let counts = |counts: &[(&str, u64)]| {
+        let counts = counts.iter();
+        let owned = counts.map(|(quota, count)| ((*quota).to_owned(), *count));
+        owned.collect()
+    };
+    let summary = Summary {
+        verifiable: vec![crate::report::DocumentVerifiable {
+            store: "shop/aws".into(),
+            verifiable: 1,
+            total: 1,
+        }],
+        reads: counts(&[("aws/1", 20), ("vault/1", 3)]),
+        throttles: counts(&[("aws/1", 2)]),
+        ..Summary::default()
+    };
+    let mut metrics = Metrics::default();
+    summary.measure_check(&mut metrics);
+    let text = text(&metrics);
+    for (quota, throttles) in [("aws/1", "2.0"), ("vault/1", "0.0")] {
+        let line = format!("eso_sync_provider_throttles{{quota=\"{quota}\"}} {throttles}\n");
+        assert!(text.contains(&line), "{text}");
+    }
+}
+
+#[test]
 fn label_is_a_name_and_a_value() {
     let parsed = |text: &str| text.parse::<Label>();
     let label = parsed("cluster=prod=1").unwrap();

@@ -49,8 +49,12 @@ fn row(name: &str, level: Level) -> Row {
 }
 
 fn past(rows: Vec<Row>) -> PastRun {
+    past_of(PLANTED, rows)
+}
+
+fn past_of(kind: &str, rows: Vec<Row>) -> PastRun {
     let sheet = Sheet {
-        kind: PLANTED.to_owned(),
+        kind: kind.to_owned(),
         run: run(3),
         totals: vec![PLANTED.to_owned()],
         rows,
@@ -164,4 +168,10 @@ proptest! {
             drop(text.parse::<PastRun>());
         }
     }
+}
+
+#[test]
+fn refused_plan_says_nothing_about_its_objects() {
+    let refused = past_of("Plan", vec![row("db", Level::Changed)]);
+    assert_eq!((refused.objects, refused.items.len()), (0, 0));
 }

@@ -31,6 +31,8 @@ pub(crate) struct Asked {
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
+    /// The same, also if it is no text.
+    pub(crate) bytes: Bytes,
 }
 
 impl Asked {
@@ -172,6 +174,7 @@ async fn connection(stream: TcpStream, answer: Arc<Answer>, asked: Arc<Mutex<Vec
             path: parts.uri.to_string(),
             headers: parts.headers,
             body: String::from_utf8_lossy(&body).into_owned(),
+            bytes: body,
         };
         asked.lock().expect("no panic").push(request.clone());
         match answer(&request) {
