@@ -25,6 +25,7 @@ mod oracle;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod outputs;
+mod packages;
 mod pods;
 mod policy;
 mod providers;
