@@ -1,6 +1,7 @@
 //! Explains the words of reports and the keys of a policy. The texts are those of the JSON Schemas, which come from the doc
 //! comments of the types, so they cannot differ from what the types say. Other lists have their texts beside them, too.
 
+mod advice;
 mod lists;
 
 use std::fmt::Write as _;
@@ -56,6 +57,7 @@ pub fn entries() -> Vec<Entry> {
         Some(Entry {
             word: code.to_owned(),
             meaning: meaning.to_owned(),
+            next: advice::of("exit code", code),
             ..entry
         })
     }));
@@ -127,7 +129,9 @@ fn words(schema: &Value, what: &'static str, entries: &mut Vec<Entry>) {
             word: word.to_owned(),
             what,
             meaning: text(one),
-            next: reason.and_then(|reason| reason.next_step()),
+            next: reason
+                .and_then(|reason| reason.next_step())
+                .or_else(|| advice::of(what, word)),
         });
     }
 }
@@ -273,10 +277,12 @@ mod tests {
         .map(|state| state.into_str());
         let all = reasons.chain(verdicts).chain(outcomes).chain(restarts);
         let entries = entries();
-        for word in all.chain(states) {
+        let codes = (0..8).map(|code| ["0", "1", "2", "3", "4", "5", "6", "7"][code]);
+        for word in all.chain(states).chain(codes) {
             let found = entries.iter().find(|entry| entry.word == word);
             let found = found.unwrap_or_else(|| panic!("{word} is not explained"));
             assert!(found.meaning.len() > 5, "{word}: {}", found.meaning);
+            assert!(found.next.is_some(), "{word}: what to do?");
         }
     }
 

@@ -175,13 +175,16 @@ impl Failure {
         }
         let workspace = get("GITHUB_WORKSPACE").unwrap_or_default();
         let each = self.problems.iter().map(|problem| {
-            let message = foreign::annotation(&problem.to_string());
+            let message = foreign::annotation(&problem.without_source());
             let Source::File { path, line } = &problem.source else {
-                return format!("::error::{message}");
+                return format!(
+                    "::error::{}: {message}",
+                    foreign::annotation(&problem.source.to_string())
+                );
             };
             // GitHub finds files by their path in the repository.
             let path = path.strip_prefix(workspace).unwrap_or(path);
-            let path = foreign::annotation(&path.to_string_lossy());
+            let path = foreign::annotation_property(&path.to_string_lossy());
             let line = line.map(|line| format!(",line={line}"));
             format!("::error file={path}{}::{message}", line.unwrap_or_default())
         });

@@ -136,10 +136,14 @@ pub fn lines(text: &str) -> String {
     escaped.join("\n")
 }
 
-/// Escapes a text for a value in a command of GitHub Actions.
+/// Escapes a text for the message of a command of GitHub Actions. It has one line.
 pub fn annotation(text: &str) -> String {
-    let text = line(text).replace('%', "%25");
-    text.replace(':', "%3A").replace(',', "%2C")
+    line(text).replace('%', "%25")
+}
+
+/// Escapes a text for a property of a command of GitHub Actions, such as `file=`. Only there, the runner decodes `%3A` and `%2C`.
+pub fn annotation_property(text: &str) -> String {
+    annotation(text).replace(':', "%3A").replace(',', "%2C")
 }
 
 /// Escapes the commands that a CI runner would execute: GitHub takes a line that starts with `::`, and `##[` or `##vso[` (Azure

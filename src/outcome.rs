@@ -44,11 +44,13 @@ pub enum Outcome {
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum SecretChange {
+    /// It did not exist before.
     Created,
     /// Its data changed.
     Updated,
     /// Its data is as before.
     Unchanged,
+    /// It was not read before or after the sync.
     #[default]
     Unknown,
 }

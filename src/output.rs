@@ -3,6 +3,10 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write as _},
+    os::{
+        fd::AsFd as _,
+        unix::fs::{FileTypeExt as _, MetadataExt as _},
+    },
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -240,15 +244,41 @@ impl ReportFiles {
                         "--report {target}: the metrics are written to this file. Name another one"
                     )));
                 }
-                Place::File(path) => Some(File::create(path).map_err(|error| {
-                    Failure::usage(format!(
-                        "--report {target}: the file cannot be written: {error}"
-                    ))
-                })?),
+                Place::File(path) => {
+                    let file = File::create(path).map_err(|error| {
+                        Failure::usage(format!(
+                            "--report {target}: the file cannot be written: {error}"
+                        ))
+                    })?;
+                    self.check_alone(target, &file)?;
+                    Some(file)
+                }
             };
             self.files().open.push((target.clone(), file));
         }
         Ok(())
+    }
+
+    /// Fails if another report, or the table on stdout, is written to this file, too.
+    fn check_alone(&self, target: &Target, file: &File) -> Result<(), Failure> {
+        let Some(same) = identity(file) else {
+            return Ok(());
+        };
+        let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+        let other = if stdout.is_ok_and(|stdout| identity(&stdout) == Some(same)) {
+            "stdout, where the result is printed".to_owned()
+        } else {
+            let files = self.files();
+            let mut open = files.open.iter();
+            let other = open.find(|(_, open)| open.as_ref().and_then(identity) == Some(same));
+            match other {
+                Some((other, _)) => format!("the file of --report {other}"),
+                None => return Ok(()),
+            }
+        };
+        Err(Failure::usage(format!(
+            "--report {target}: this is {other}. Name another file"
+        )))
     }
 
     /// Writes all files. An error of one does not prevent the others. Later calls write nothing.
@@ -287,6 +317,13 @@ impl ReportFiles {
         }
         first
     }
+}
+
+/// The device and the number of a file or a pipe. None for what can have several writers, such as `/dev/null`.
+fn identity(file: &File) -> Option<(u64, u64)> {
+    let metadata = file.metadata().ok()?;
+    let kind = metadata.file_type();
+    (kind.is_file() || kind.is_fifo()).then(|| (metadata.dev(), metadata.ino()))
 }
 
 /// Writes one report to its file, or to stdout.

@@ -17,6 +17,7 @@ use crate::{
     policy::Ceilings,
     run::{Context, read_and_plan},
     session::Session,
+    suggest::suggesting,
 };
 
 pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Exit, Failure> {
@@ -48,10 +49,11 @@ pub(super) async fn diagnose(session: &Session, args: DiagnoseArgs) -> Result<Ex
         .iter()
         .find(|external_secret| external_secret.id.name == *name);
     let (Some(item), Some(external_secret)) = (item, external_secret) else {
-        return Err(Failure::not_found(&format!(
-            "externalsecrets \"{name}\" not found in namespace {}",
-            cluster.namespace
-        )));
+        let namespace = &cluster.namespace;
+        let failure = Failure::not_found(&format!(
+            "externalsecrets \"{name}\" not found in namespace {namespace}"
+        ));
+        return Err(suggesting(failure, cluster, name, namespace).await);
     };
     let check = snapshot.check.as_ref();
     let reads = check

@@ -107,8 +107,9 @@ fn warn_of_empty(scope: &[String], discovered: &Discovered) {
     let all = &discovered.inventory.external_secrets;
     let has = |name: &str| all.iter().any(|one| one.id.namespace == name);
     for name in scope.iter().filter(|name| !has(name)) {
+        // The namespaces are only listed if something depends on their labels.
         let known = discovered.labels.as_ref();
-        let missing = known.is_some_and(|labels| !labels.contains_key(name));
+        let missing = known.is_some_and(|labels| !labels.is_empty() && !labels.contains_key(name));
         let why = if missing {
             "does not exist"
         } else {

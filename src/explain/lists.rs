@@ -36,8 +36,79 @@ pub(super) fn entries() -> Vec<Entry> {
         next: None,
     }));
     entries.extend(alerts());
+    entries.extend(REPORT.iter().map(|(word, meaning)| Entry {
+        word: (*word).to_owned(),
+        what: "word of a report",
+        meaning: (*meaning).to_owned(),
+        next: None,
+    }));
     entries
 }
+
+/// Words of reports that are neither a state nor a reason.
+const REPORT: [(&str, &str); 16] = [
+    (
+        "behind",
+        "Pods of the workload still run with data that their Secret no longer has.",
+    ),
+    (
+        "assumed",
+        "It is not known whether the pods started with the data that the Secret has now; the first stamp assumes it.",
+    ),
+    (
+        "wave",
+        "Workloads of one wave are restarted together; the next wave begins when all are healthy. Also a tool (`handled-by-wave`).",
+    ),
+    (
+        "proven",
+        "This run has seen it: nothing is concluded from the time or from what was asked for.",
+    ),
+    (
+        "provider",
+        "The link of a chain: the Secret has the data that the provider holds now.",
+    ),
+    (
+        "external-secret",
+        "The link of a chain: the operator has processed the sync of this run.",
+    ),
+    (
+        "secret",
+        "The link of a chain: the Secret has the data that the operator wrote.",
+    ),
+    (
+        "workload",
+        "The link of a chain: the workload that uses the Secret was restarted, or did not need it.",
+    ),
+    (
+        "pods",
+        "The link of a chain: all pods of the workload started after the restart.",
+    ),
+    (
+        "level",
+        "How much attention a row of CSV or HTML needs: good, changed, skipped, differs, unknown or failed.",
+    ),
+    ("good", "A level: known to be as it should be."),
+    (
+        "changed",
+        "A level: this run changed it, or would change it.",
+    ),
+    (
+        "differs",
+        "A level: known to differ from what it should be.",
+    ),
+    (
+        "unknown",
+        "A level: it is not known how it is. Unknown is never taken for good.",
+    ),
+    (
+        "note",
+        "A row of CSV about the whole run: a warning, a gap or a limit.",
+    ),
+    (
+        "verifiable",
+        "The ExternalSecrets whose data could be compared with the provider, of all that were to be compared.",
+    ),
+];
 
 /// Why a Secret cannot be compared, without the words that are reasons, too.
 fn unverifiable() -> impl Iterator<Item = Entry> {

@@ -1,6 +1,6 @@
 //! The document that `history -o json|yaml` prints. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -203,6 +203,7 @@ pub fn document(
         );
         warnings.push(text.into());
     }
+    warnings.extend(job.and_then(|job| unknown_job(job, &kept)).map(Into::into));
     let runs: Vec<(Word, PastRun)> = kept
         .runs
         .into_iter()
@@ -232,6 +233,28 @@ pub fn document(
         items,
         warnings,
     }
+}
+
+/// The warning about a job that has no runs here, although others have.
+fn unknown_job(job: &Word, kept: &Kept) -> Option<String> {
+    let jobs: BTreeSet<&Word> = kept
+        .runs
+        .iter()
+        .filter_map(|(_, run)| run.job.as_ref())
+        .collect();
+    if kept.runs.is_empty() || jobs.contains(job) {
+        return None;
+    }
+    let known: Vec<&str> = jobs.into_iter().map(Word::as_str).collect();
+    let known = match &*known {
+        [] => "none of them has a job".to_owned(),
+        known => format!("the jobs are {}", known.join(", ")),
+    };
+    Some(format!(
+        "none of the {} runs is one of the job {}; {known}",
+        kept.runs.len(),
+        job.as_str()
+    ))
 }
 
 fn text(word: &Word) -> String {

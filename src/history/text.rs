@@ -55,6 +55,9 @@ pub fn text(history: &History, view: &View) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}\n", warning.terminal());
     }
+    if history.runs.is_empty() && !history.warnings.is_empty() {
+        return text;
+    }
     if history.runs.is_empty() {
         let _ = writeln!(
             text,
@@ -202,7 +205,7 @@ fn of_one(text: &mut String, history: &History, named: &str, view: &View) {
     if history.items.is_empty() {
         let _ = writeln!(
             text,
-            "None of {} changed {named} or found anything wrong with it.",
+            "None of {} changed {named} or found anything wrong with it. Its name was not checked: runs keep only what needed something.",
             number(runs, "run")
         );
         let cut: u32 = history.runs.iter().map(|run| run.cut).max().unwrap_or(0);

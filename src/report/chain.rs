@@ -1,6 +1,6 @@
 //! The chain from the provider to the pods: one line for each link, which is proven, or not proven with the reason.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use eso_model::Id;
 use schemars::JsonSchema;
@@ -90,12 +90,29 @@ impl Document {
     /// Adds the chains of what was synced or failed.
     #[must_use]
     pub fn with_chain_of_syncs(self, plan: &Plan, results: &Results) -> Self {
-        let mut left = MOST;
+        let is_good = |item: &DocumentItem| item.outcome == Some(Outcome::Synced);
+        let bad = self
+            .synced_or_failed()
+            .filter(|item| !is_good(item))
+            .count();
+        // What failed comes before what went well.
+        let (mut bad, mut good) = (bad.min(MOST), MOST.saturating_sub(bad));
         self.with_chains_of(plan, results, |item, _| {
-            let is_shown = left > 0 && item.outcome.is_some_and(|it| it != Outcome::Skipped);
-            left -= usize::from(is_shown);
+            let left = match item.outcome {
+                None | Some(Outcome::Skipped) => return false,
+                Some(Outcome::Synced) => &mut good,
+                Some(Outcome::Failed | Outcome::Unproven | Outcome::NotReached) => &mut bad,
+            };
+            let is_shown = *left > 0;
+            *left -= usize::from(is_shown);
             is_shown
         })
+    }
+
+    /// What was synced, or would have been.
+    fn synced_or_failed(&self) -> impl Iterator<Item = &DocumentItem> {
+        let outcome = |item: &&DocumentItem| item.outcome.is_some_and(|it| it != Outcome::Skipped);
+        self.items.iter().filter(outcome)
     }
 
     /// Adds the chains of the Secrets whose workloads were restarted or failed.
@@ -356,10 +373,29 @@ fn row(chain: &[Link]) -> [String; 3] {
     ]
 }
 
-/// Renders chains as text: each link, or a line for each ExternalSecret if there are many.
-pub(super) fn render(chain: &[Link], view: &View) -> String {
+/// Renders chains as text, and says how many there are beside them.
+pub(super) fn render(document: &Document, view: &View) -> String {
+    let mut text = shown(&document.chain, view);
+    let count = count(&document.chain);
+    let others = document.synced_or_failed().count().saturating_sub(count);
+    if count > 0 && others > 0 {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "the report has {count} chains at most, those of what failed first; {others} more are in the table above only"
+        );
+    }
+    text
+}
+
+fn count(chain: &[Link]) -> usize {
     let chains = chain.iter().filter(|link| link.link == LinkKind::Provider);
-    if chains.count() > FEW {
+    chains.count()
+}
+
+/// Each link, or a line for each ExternalSecret if there are many.
+fn shown(chain: &[Link], view: &View) -> String {
+    if count(chain) > FEW {
         table(chain, view)
     } else {
         links(chain)
@@ -436,10 +472,10 @@ mod tests {
         };
         let good = |number| chain(number, Ok(String::new()));
         let few: Vec<Link> = (0..3).flat_map(good).collect();
-        assert_eq!(render(&few, &View::default()).trim().lines().count(), 15);
+        assert_eq!(shown(&few, &View::default()).trim().lines().count(), 15);
         let bad = chain(99, Err("denied".to_owned()));
         let many: Vec<Link> = (0..23).flat_map(good).chain(bad).collect();
-        let text = render(&many, &View::default());
+        let text = shown(&many, &View::default());
         let lines: Vec<&str> = text.trim().lines().collect();
         assert_eq!(lines.len(), 1 + SHOWN + 1 + 1, "{text}");
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -211,7 +211,13 @@ impl Document {
     /// The sheet with such rows for the items.
     fn with_rows(&self, row: impl Fn(&DocumentItem) -> Row) -> Sheet {
         let mut rows: Vec<Row> = self.items.iter().map(row).collect();
-        rows.extend(self.restarts.iter().map(DocumentRestart::flat));
+        rows.extend(self.restarts.iter().map(|restart| Row {
+            level: match self.kind {
+                Kind::Status => restart.level_of_pods(),
+                Kind::Plan | Kind::Report | Kind::Drift => restart.level(),
+            },
+            ..restart.flat()
+        }));
         let kind = match self.kind {
             Kind::Plan => "Plan",
             Kind::Report => "Report",
@@ -285,7 +291,10 @@ impl Document {
             kind: "ExternalSecret",
             namespace: item.namespace.clone(),
             name: item.name.clone(),
-            level: item.level(),
+            level: match self.kind {
+                Kind::Status => item.level_of_state(),
+                Kind::Plan | Kind::Report | Kind::Drift => item.level(),
+            },
             store: item
                 .store
                 .as_ref()
@@ -383,6 +392,15 @@ fn keys(names: impl Iterator<Item = Foreign>, hidden: usize) -> Vec<Foreign> {
 }
 
 impl DocumentItem {
+    /// The level in a status, which plans nothing and compares no data.
+    const fn level_of_state(&self) -> Level {
+        match self.state {
+            State::Ready => Level::Good,
+            State::Failed => Level::Failed,
+            State::NeverSynced | State::Overdue => Level::Unknown,
+        }
+    }
+
     fn level(&self) -> Level {
         let by_outcome = match self.outcome {
             Some(outcome) => of_outcome(outcome),
@@ -452,6 +470,17 @@ impl DocumentRestart {
         match self.outcome {
             Some(outcome) => outcome.into_str(),
             None => self.action.into_str(),
+        }
+    }
+
+    /// The level in a status, which plans nothing.
+    fn level_of_pods(&self) -> Level {
+        if self.behind {
+            Level::Differs
+        } else if self.pods_unread.is_some() {
+            Level::Unknown
+        } else {
+            Level::Skipped
         }
     }
 

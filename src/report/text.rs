@@ -102,7 +102,7 @@ pub fn render(document: &Document, view: &View) -> String {
     } else {
         &restarts
     });
-    text.push_str(&chain::render(&document.chain, view));
+    text.push_str(&chain::render(document, view));
     text.push_str(&unseen(document));
     if document.kind != Kind::Status {
         text.push_str(&totals(document));

@@ -46,17 +46,24 @@ pub struct Problem {
     pub hint: String,
 }
 
+impl Problem {
+    /// The key, the error, and how to fix it, for a place that shows the source by itself.
+    pub fn without_source(&self) -> String {
+        let mut text = String::new();
+        if !self.key.is_empty() {
+            text.extend([&self.key, ": "]);
+        }
+        text.push_str(&self.what);
+        if !self.hint.is_empty() {
+            text.extend(["; ", &self.hint]);
+        }
+        text
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.source)?;
-        if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
-        }
-        f.write_str(&self.what)?;
-        if !self.hint.is_empty() {
-            write!(f, "; {}", self.hint)?;
-        }
-        Ok(())
+        write!(f, "{}: {}", self.source, self.without_source())
     }
 }
 

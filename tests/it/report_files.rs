@@ -124,7 +124,39 @@ async fn github_gets_a_summary_and_annotations() {
     let annotation = annotation.expect("an annotation");
     assert!(annotation.starts_with("::error file="), "{annotation}");
     assert!(annotation.contains("policy.yaml,line=2::"), "{annotation}");
-    assert!(annotation.contains("50%25%2C%3A%3Ax"), "{annotation}");
+    assert!(
+        annotation.contains("::sync.when: ") && annotation.contains("50%25,::x"),
+        "{annotation}"
+    );
+}
+
+#[tokio::test]
+async fn two_reports_cannot_have_one_file() {
+    let workspace = Workspace::new(Vec::new());
+    let file = workspace.file("a", "");
+    let link = workspace.path().join("b");
+    std::os::unix::fs::symlink(&file, &link).expect("a link");
+    let json = format!("json={}", file.display());
+    for yaml in [&*file, &*link] {
+        let yaml = format!("yaml={}", yaml.display());
+        let arguments = ["status", "--sandbox", "--report", &json, "--report", &yaml];
+        let outcome = workspace.run(&arguments).await;
+        outcome.exits(2);
+        assert!(outcome.stderr.contains(&json), "{}", outcome.stderr);
+    }
+    let arguments = ["status", "--sandbox", "--report", "json=/dev/stdout"];
+    let outcome = workspace.run(&arguments).await;
+    outcome.exits(2);
+    assert!(outcome.stdout.is_empty(), "{}", outcome.stdout);
+    let null = [
+        "status",
+        "--sandbox",
+        "--report",
+        "json=/dev/null",
+        "--report",
+        "yaml=/dev/null",
+    ];
+    workspace.run(&null).await.exits(0);
 }
 
 const BY_POLICY: &str = "select: [{}]\nreport:\n  url: https://reports.example/a?b=c#d\n  files: [{format: markdown, name: report.md}, {format: json, name: report.json}]\n";

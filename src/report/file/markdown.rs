@@ -13,6 +13,20 @@ pub const LIMIT: usize = 1024 * 1024;
 /// The most rows of one table.
 const ROWS: usize = 100;
 
+/// The kind of a document in words: `Publish report`.
+fn words(kind: &str) -> String {
+    let mut words = String::new();
+    for (at, c) in kind.char_indices() {
+        if at > 0 && c.is_ascii_uppercase() {
+            words.push(' ');
+            words.push(c.to_ascii_lowercase());
+        } else {
+            words.push(c);
+        }
+    }
+    words
+}
+
 /// Renders at most `limit` bytes.
 pub fn markdown(sheet: &Sheet, limit: usize) -> String {
     let mut rows = ROWS;
@@ -32,7 +46,8 @@ pub fn markdown(sheet: &Sheet, limit: usize) -> String {
 fn short(sheet: &Sheet, most: usize) -> String {
     let mut text = format!(
         "## eso-sync: {} (exit code {})\n\n",
-        sheet.kind, sheet.run.exit_code
+        words(&sheet.kind),
+        sheet.run.exit_code
     );
     if !sheet.totals.is_empty() {
         let _ = writeln!(text, "{}\n", sheet.totals.join(" · "));
