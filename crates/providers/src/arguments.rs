@@ -66,13 +66,12 @@ impl Arguments {
             let flag = flags.iter().find(|flag| flag.is(name));
             let flag = flag.ok_or_else(|| unknown(name, flags))?;
             let value = match (flag.takes_value, inline) {
-                (true, Some(value)) => value.to_owned(),
                 (true, None) => match rest.next() {
                     Some((_, value)) => value.clone(),
                     None => return Err(format!("the flag {name} needs a value")),
                 },
                 (false, None) => "true".to_owned(),
-                (false, Some(value @ ("true" | "false"))) => value.to_owned(),
+                (true, Some(value)) | (false, Some(value @ ("true" | "false"))) => value.to_owned(),
                 (false, Some(_)) => return Err(format!("the flag {name} takes no value")),
             };
             values.insert(flag.name, value);

@@ -48,7 +48,7 @@ use crate::{
 };
 
 /// How long STS accepts the request, apart from its own 15 minutes.
-const EXPIRES: Duration = Duration::from_secs(60);
+const EXPIRES: Duration = Duration::from_mins(1);
 
 /// How long a token is used. EKS accepts it for 15 minutes.
 const USED: Duration = Duration::from_mins(14);

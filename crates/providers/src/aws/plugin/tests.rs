@@ -152,7 +152,14 @@ async fn token_is_a_presigned_request() {
 }
 
 /// Arguments, variables, the host, and the region that signs.
-const ENDPOINTS: &[(&str, &[(&str, &str)], &str, &str)] = &[
+type EndpointCase = (
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    &'static str,
+    &'static str,
+);
+
+const ENDPOINTS: &[EndpointCase] = &[
     (
         "--region us-gov-west-1",
         &[],

@@ -30,7 +30,7 @@ pub(super) struct Key {
     id: Option<String>,
     /// The endpoint for tokens.
     address: String,
-    key: Arc<dyn SigningKey>,
+    signer: Arc<dyn SigningKey>,
 }
 
 #[derive(Deserialize)]
@@ -49,7 +49,7 @@ impl Key {
             email: field("client_email").ok_or_else(incomplete)?.to_owned(),
             id: field("private_key_id").map(str::to_owned),
             address: field("token_uri").ok_or_else(incomplete)?.to_owned(),
-            key: any_supported_type(&key).map_err(|_| incomplete())?,
+            signer: any_supported_type(&key).map_err(|_| incomplete())?,
         })
     }
 
@@ -92,15 +92,17 @@ impl Key {
     /// A JSON web token that says who asks for which scopes.
     fn assertion(&self, now: Timestamp) -> Result<String, Unread> {
         let start = now.as_second();
-        let mut head = json!({"alg": "RS256", "typ": "JWT"});
-        if let Some(id) = &self.id {
-            head["kid"] = json!(id);
-        }
+        let head = match &self.id {
+            Some(id) => json!({"alg": "RS256", "typ": "JWT", "kid": id}),
+            None => json!({"alg": "RS256", "typ": "JWT"}),
+        };
         let claims = json!({"iss": self.email, "scope": SCOPES.join(" "), "aud": self.address, "iat": start, "exp": start + VALID});
         let encode = |json: &Json| URL_SAFE_NO_PAD.encode(json.to_string());
         let signed = format!("{}.{}", encode(&head), encode(&claims));
         let not_rsa = || failed("the key of the service account is not an RSA key");
-        let scheme = self.key.choose_scheme(&[SignatureScheme::RSA_PKCS1_SHA256]);
+        let scheme = self
+            .signer
+            .choose_scheme(&[SignatureScheme::RSA_PKCS1_SHA256]);
         let signature = scheme.ok_or_else(not_rsa)?.sign(signed.as_bytes());
         let signature = signature.map_err(|_| not_rsa())?;
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
